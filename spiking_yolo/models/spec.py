@@ -1,0 +1,49 @@
+"""What a network is besides its weights: input size, resizing, class names and how its outputs are read."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import asdict, dataclass
+from typing import Literal
+
+
+@dataclass(frozen=True)
+class HeadSpec:
+    """How one output tensor becomes boxes.
+
+    kind: "yolov1" (connected or convolutional [detection]), "yolov2" ([region]) or "yolov3" ([yolo]).
+    anchors: (w, h) pairs; grid cells for yolov2, pixels of the network input for yolov3, empty for yolov1.
+    num: boxes per cell. side: grid cells per side of a connected yolov1 head, 0 when the output is a map.
+    sqrt: yolov1 predicts square roots of w and h. softmax: class scores by softmax (v2) instead of sigmoid.
+    """
+
+    kind: Literal["yolov1", "yolov2", "yolov3"]
+    classes: int
+    num: int
+    anchors: tuple[tuple[float, float], ...] = ()
+    side: int = 0
+    sqrt: bool = True
+    softmax: bool = False
+
+
+@dataclass(frozen=True)
+class Spec:
+    """A network's contract with the outside. Images enter as RGB / 255, then (x - mean) / std per channel."""
+
+    task: Literal["detect", "classify"]
+    names: tuple[str, ...]
+    height: int
+    width: int
+    resize: Literal["letterbox", "stretch"] = "letterbox"
+    heads: tuple[HeadSpec, ...] = ()
+    mean: tuple[float, ...] = (0.0, 0.0, 0.0)
+    std: tuple[float, ...] = (1.0, 1.0, 1.0)
+
+    def to_json(self) -> str:
+        return json.dumps(asdict(self))
+
+    @classmethod
+    def from_json(cls, text: str) -> Spec:
+        d = json.loads(text)
+        heads = tuple(HeadSpec(**{**h, "anchors": tuple(map(tuple, h["anchors"]))}) for h in d.pop("heads"))
+        return cls(**{k: tuple(v) if isinstance(v, list) else v for k, v in d.items()}, heads=heads)
