@@ -1,0 +1,56 @@
+"""The head sections of a darknet cfg: [detection] (v1), [region] (v2), [yolo] (v3)."""
+
+from __future__ import annotations
+
+from spiking_yolo.models.darknet_cfg import Section
+from spiking_yolo.models.spec import HeadSpec
+
+HEADS = ("detection", "region", "yolo")
+
+
+def head_spec(section: Section) -> HeadSpec:
+    """How the head's input tensor is to be read. Raises UserError for options that change the decoding."""
+    if section.integer("coords", 4 if section.kind != "detection" else None) != 4:
+        raise section.error("only coords=4 is supported")
+    if section.kind == "detection":
+        return HeadSpec(
+            kind="yolov1",
+            classes=section.integer("classes", 1, minimum=1),
+            num=section.integer("num", 1, minimum=1),
+            side=section.integer("side", 7, minimum=1),
+            sqrt=bool(section.integer("sqrt", 0)),
+            softmax=bool(section.integer("softmax", 0)),
+        )
+    return _anchored(section)
+
+
+def _anchored(section: Section) -> HeadSpec:
+    for key, neutral in (("tree", ""), ("scale_x_y", "1"), ("new_coords", "0"), ("background", "0")):
+        if section.options.get(key, neutral) not in (neutral, f"{neutral}.0"):
+            raise section.error(f"{key} is not supported; use a plain yolov2/yolov3 cfg")
+    values = section.numbers("anchors")
+    anchors = list(zip(values[::2], values[1::2], strict=False))
+    num = section.integer("num", 1, minimum=1)
+    if len(values) != 2 * num or min(values) <= 0:
+        raise section.error(f"num={num} needs {2 * num} positive anchors, found {len(values)} numbers")
+    if section.kind == "yolo":
+        mask = section.integers("mask") or list(range(num))
+        if not set(mask) <= set(range(num)):
+            raise section.error(f"mask={section.options['mask']} points outside the {num} anchors")
+        anchors = [anchors[i] for i in mask]
+    region = section.kind == "region"
+    return HeadSpec(
+        kind="yolov2" if region else "yolov3",
+        classes=section.integer("classes", 20, minimum=1),
+        num=len(anchors),
+        anchors=tuple(anchors),
+        softmax=region and bool(section.integer("softmax", 0)),
+    )
+
+
+def head_shape(head: HeadSpec, shape: tuple[int, ...]) -> tuple[int, ...]:
+    """The shape that this head demands of an input of `shape`, without the batch axis."""
+    channels = head.num * (5 + head.classes)
+    if head.kind == "yolov1":
+        return (head.side**2 * (5 * head.num + head.classes),)
+    return (channels, *shape[1:])

@@ -1,0 +1,164 @@
+"""The darknet .weights binary format: a header, then little-endian float32 arrays in cfg order."""
+
+from __future__ import annotations
+
+import struct
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, BinaryIO
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from spiking_yolo.errors import UserError
+from spiking_yolo.files import atomic_write
+from spiking_yolo.models.darknet import DarknetNet
+
+# Beginnings of files that are often mistaken for .weights.
+FOREIGN = {
+    b"PK\x03\x04": "a zip archive (PyTorch .pt or Keras)",
+    b"\x80": "a Python pickle",
+    b"\x89HDF": "an HDF5 file",
+    b"\x1f\x8b": "a gzip archive",
+    b"version https": "a Git LFS pointer",
+    b"<": "a web page",
+}
+LARGEST_VERSION = 100_000
+
+
+@dataclass(frozen=True)
+class Header:
+    """Version of the format and the number of training images seen."""
+
+    major: int = 0
+    minor: int = 2
+    revision: int = 0
+    seen: int = 0
+
+    @property
+    def layout(self) -> str:
+        """struct format: `seen` has 8 bytes from version 0.2 on, 4 before and for versions beyond 1000."""
+        modern = self.major * 10 + self.minor >= 2 and self.major < 1000 and self.minor < 1000
+        return "<3iQ" if modern else "<4i"
+
+    @property
+    def size(self) -> int:
+        return struct.calcsize(self.layout)
+
+    @property
+    def transposed(self) -> bool:
+        """Connected matrices are stored inputs x outputs."""
+        return self.major > 1000 or self.minor > 1000
+
+
+def layer_arrays(layer: nn.Module) -> list[tuple[str, Tensor]]:
+    """The arrays of one layer in file order: BN before the weights of a convolution, after those of a connected."""
+    parts: dict[str, Any] = dict(layer.named_children())
+    bn = parts.get("bn")
+    scales = (
+        [] if bn is None else [("scales", bn.weight), ("mean", bn.running_mean), ("variance", bn.running_var)]
+    )
+    if "conv" in parts:
+        conv = parts["conv"]
+        return [("biases", conv.bias if bn is None else bn.bias), *scales, ("weights", conv.weight)]
+    if "linear" in parts:
+        linear = parts["linear"]
+        return [("biases", linear.bias if bn is None else bn.bias), ("weights", linear.weight), *scales]
+    return []
+
+
+def _arrays(net: DarknetNet) -> Iterator[tuple[str, str, Tensor]]:
+    for section, layer in zip(net.sections, net.layers, strict=True):
+        for name, tensor in layer_arrays(layer):
+            yield f"layer {section.index} [{section.kind}]", name, tensor.detach()
+
+
+def count_floats(net: DarknetNet) -> int:
+    """How many float32 numbers the file of this network holds."""
+    return sum(tensor.numel() for _, _, tensor in _arrays(net))
+
+
+def _read_header(f: BinaryIO, path: Path) -> Header:
+    start = f.read(20)
+    if not start:
+        raise UserError(f"{path} is empty; download it again")
+    for magic, what in FOREIGN.items():
+        if start.startswith(magic):
+            raise UserError(f"{path} is {what}, not a darknet .weights file; give the original .weights file")
+    if len(start) >= 16:
+        header = Header(*struct.unpack("<3i", start[:12]))
+        plausible = all(0 <= v <= LARGEST_VERSION for v in (header.major, header.minor, header.revision))
+        if plausible and len(start) >= header.size:
+            return Header(*struct.unpack(header.layout, start[: header.size]))
+    raise UserError(f"{path} has no darknet header; give a darknet .weights file")
+
+
+def _size_error(path: Path, size: int, header: Header, floats: int) -> UserError:
+    other = 36 - header.size
+    hint = "use the cfg that belongs to this file, or download it again"
+    if size == other + 4 * floats:
+        hint = f"the size suits a {other}-byte header, not the version in the header: save the file again"
+    version = f"{header.major}.{header.minor}.{header.revision}"
+    return UserError(
+        f"{path} has {size} bytes, but the cfg needs {header.size + 4 * floats} "
+        f"({floats} floats and the {header.size}-byte header of version {version}); {hint}"
+    )
+
+
+def read_weights(net: DarknetNet, path: str | Path, partial: bool = False) -> Header:
+    """Fill the network's parameters and BN statistics from a file and return its header.
+
+    partial: the file may end after any layer (a backbone such as yolov3-tiny.conv.15); later layers keep
+    their values. Raises UserError when the file is not darknet's, is shorter or longer than the cfg needs, or
+    holds NaN, infinity or a negative variance. The network is changed only when the whole file is good.
+    """
+    path = Path(path)
+    try:
+        with open(path, "rb") as f:
+            header = _read_header(f, path)
+            f.seek(0)
+            content = f.read()
+    except OSError as e:
+        raise UserError(f"cannot read {path}: {e.strerror}; check the path") from e
+    floats, body = count_floats(net), len(content) - header.size
+    if body > 4 * floats or body % 4 or (body < 4 * floats and not partial):
+        raise _size_error(path, len(content), header, floats)
+    values = torch.from_numpy(np.frombuffer(content, "<f4", offset=header.size).astype(np.float32))
+    found: list[tuple[Tensor, Tensor]] = []
+    offset, last = 0, ""
+    for layer, name, tensor in _arrays(net):
+        if offset == len(values) and layer != last:
+            break
+        array = values[offset : offset + tensor.numel()]
+        if len(array) < tensor.numel():
+            raise UserError(
+                f"{path} ends inside {layer} ({len(content)} bytes); a partial file must end after a layer"
+            )
+        if not torch.isfinite(array).all():
+            raise UserError(
+                f"{path}: {layer} {name} hold NaN or infinity; the file is damaged, download it again"
+            )
+        if name == "variance" and (array < 0).any():
+            raise UserError(f"{path}: {layer} {name} is negative; the file or the cfg is wrong")
+        if header.transposed and tensor.ndim == 2:
+            found.append((tensor, array.view(tensor.shape[::-1]).T))
+        else:
+            found.append((tensor, array.view(tensor.shape)))
+        offset, last = offset + tensor.numel(), layer
+    for tensor, array in found:
+        tensor.copy_(array)
+    return header
+
+
+def write_weights(net: DarknetNet, path: str | Path, header: Header | None = None) -> None:
+    """Write the file that read_weights reads; version 0.2.0 without a header."""
+    header = header or Header()
+    with atomic_write(path) as temporary, open(temporary, "wb") as f:
+        f.write(struct.pack(header.layout, header.major, header.minor, header.revision, header.seen))
+        for _, _, tensor in _arrays(net):
+            array = tensor.cpu().float().numpy()
+            if header.transposed and array.ndim == 2:
+                array = array.T
+            f.write(np.ascontiguousarray(array, "<f4").tobytes())

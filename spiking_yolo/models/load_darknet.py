@@ -1,0 +1,96 @@
+"""A ready network from a darknet .weights file, its cfg and its class names."""
+
+from __future__ import annotations
+
+import dataclasses
+import warnings
+from pathlib import Path
+
+from spiking_yolo.errors import UserError
+from spiking_yolo.files import sha256
+from spiking_yolo.models.darknet import DarknetNet
+from spiking_yolo.models.darknet_cfg import Section, read_cfg
+from spiking_yolo.models.darknet_heads import head_spec
+from spiking_yolo.models.darknet_weights import read_weights
+from spiking_yolo.models.spec import Spec
+
+CFG_FOLDER = Path(__file__).parent / "cfg"
+WEIGHTS_FOLDER = Path(__file__).parents[2] / "weights"
+# The same files under other public names.
+SAME_CFG = {"tiny-yolov1": "yolov1-tiny", "tiny-yolo-voc": "yolov2-tiny-voc"}
+NAMES_FILES = {80: "coco.names", 20: "voc.names"}
+PUBLIC_YOLOV3_TINY = "dccea06f59b781ec1234ddf8d1e94b9519a97f4245748a7d4db75d5b7080a42c"
+
+
+def load_darknet(
+    weights: str | Path, cfg: str | Path | None = None, names: str | Path | None = None
+) -> tuple[DarknetNet, Spec, str]:
+    """The network in eval mode, its Spec and the SHA-256 of the weights.
+
+    cfg: by default <stem>.cfg beside the weights, in the package or in the repository's weights folder.
+    names: by default <stem>.names beside the weights, then coco.names or voc.names (80 or 20 classes) there or
+    in the repository's weights folder, then "class 0", "class 1", ... Raises UserError for what does not fit.
+    """
+    weights = Path(weights)
+    digest = sha256(weights)
+    sections = _published_masks(read_cfg(cfg or _find_cfg(weights)), digest)
+    net = DarknetNet(sections)
+    classes = {head_spec(net.sections[i]).classes for i in net.head_indices}
+    if len(classes) > 1:
+        raise UserError(
+            f"cfg: the heads disagree on the number of classes {sorted(classes)}; make them equal"
+        )
+    read_weights(net, weights)
+    return net.eval(), net.spec(_class_names(weights, names, classes.pop())), digest
+
+
+def _find_cfg(weights: Path) -> Path:
+    packaged = SAME_CFG.get(weights.stem, weights.stem)
+    for path in (
+        weights.with_suffix(".cfg"),
+        CFG_FOLDER / f"{packaged}.cfg",
+        WEIGHTS_FOLDER / f"{packaged}.cfg",
+    ):
+        if path.is_file():
+            return path
+    raise UserError(f"no cfg is known for {weights}; put {weights.stem}.cfg beside it or pass --cfg")
+
+
+def _published_masks(sections: list[Section], digest: str) -> list[Section]:
+    """Give the public yolov3-tiny its own anchors.
+
+    It was trained with mask 1,2,3 on the fine head; the cfg was changed to 0,1,2 later, without new weights.
+    """
+    last = sections[-1]
+    if digest != PUBLIC_YOLOV3_TINY or last.kind != "yolo" or last.options.get("mask") != "0,1,2":
+        return sections
+    warnings.warn(
+        "the public yolov3-tiny.weights were trained with mask=1,2,3; not using the cfg's 0,1,2", stacklevel=3
+    )
+    return [*sections[:-1], dataclasses.replace(last, options={**last.options, "mask": "1,2,3"})]
+
+
+def _class_names(weights: Path, given: str | Path | None, classes: int) -> tuple[str, ...]:
+    own = Path(given) if given else weights.with_suffix(".names")
+    candidates = [own]
+    if not given and (common := NAMES_FILES.get(classes)):
+        candidates += [weights.parent / common, WEIGHTS_FOLDER / common]
+    for path in candidates:
+        if given or path.is_file():
+            names = _read_names(path)
+            if len(names) != classes:
+                raise UserError(
+                    f"{path} has {len(names)} names, but the cfg has {classes} classes; pass other names"
+                )
+            return names
+    return tuple(f"class {i}" for i in range(classes))
+
+
+def _read_names(path: Path) -> tuple[str, ...]:
+    try:
+        lines = path.read_text(encoding="utf-8-sig").splitlines()
+    except OSError as e:
+        raise UserError(f"cannot read {path}: {e.strerror}; check the path") from e
+    except UnicodeDecodeError:
+        raise UserError(f"{path} is not a text file; give one class name per line") from None
+    return tuple(line.strip() for line in lines if line.strip())
