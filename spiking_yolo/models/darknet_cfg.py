@@ -31,7 +31,7 @@ class Section:
         return UserError(f"cfg line {self.line}: {where}[{self.kind}]: {problem}")
 
     def integer(self, key: str, default: int | None = None, minimum: int = 0) -> int:
-        """The whole number under `key`. Raises UserError when malformed, too small, or absent without default."""
+        """The whole number under `key`. Raises UserError when it is malformed, too small or missing."""
         if key not in self.options and default is None:
             raise self.error(f"{key} is missing; add {key}=...")
         text = self.options.get(key, str(default))

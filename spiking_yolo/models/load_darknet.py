@@ -28,7 +28,7 @@ def load_darknet(
     """The network in eval mode, its Spec and the SHA-256 of the weights.
 
     cfg: by default <stem>.cfg beside the weights, in the package or in the repository's weights folder.
-    names: by default <stem>.names beside the weights, then coco.names or voc.names (80 or 20 classes) there or
+    names: by default <stem>.names beside the weights, then coco.names or voc.names (80, 20 classes) there or
     in the repository's weights folder, then "class 0", "class 1", ... Raises UserError for what does not fit.
     """
     weights = Path(weights)

@@ -1,0 +1,122 @@
+"""Raw head outputs -> boxes and scores -> detections. Pure functions; they never see a spike.
+
+Sources: Redmon et al. 2016 (YOLO), Redmon and Farhadi 2017 (YOLO9000) and 2018 (YOLOv3); as in darknet.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import replace
+
+import torch
+from torch import Tensor
+
+from spiking_yolo.boxes import Detections, select
+from spiking_yolo.errors import UserError
+from spiking_yolo.images import Placement
+from spiking_yolo.models.spec import HeadSpec, Spec
+
+Decoded = tuple[Tensor, Tensor]
+
+
+def decode(heads: Sequence[Tensor], spec: Spec) -> Decoded:
+    """Boxes [N, K, 4], xyxy as fractions of the network input and not clipped, and scores [N, K, C].
+
+    heads: one raw tensor per spec.heads, in that order, which is also the order along K. A width or height
+    whose exponential overflows is infinite. Raises UserError when the tensors do not fit the spec.
+    """
+    if len(heads) != len(spec.heads):
+        raise UserError(
+            f"the network has {len(heads)} outputs, its spec {len(spec.heads)} heads; use its own spec"
+        )
+    parts = [_decode_head(x, head, spec) for x, head in zip(heads, spec.heads, strict=True)]
+    return torch.cat([boxes for boxes, _ in parts], 1), torch.cat([scores for _, scores in parts], 1)
+
+
+def detections(
+    heads: Sequence[Tensor],
+    spec: Spec,
+    placements: Sequence[Placement],
+    conf: float,
+    iou: float,
+    max_det: int,
+    multi_label: bool,
+) -> list[Detections]:
+    """One Detections per image of the batch, in pixels of its original image; see boxes.select.
+
+    Suppression precedes clipping, as in darknet. Boxes that lie wholly in the letterbox are dropped.
+    """
+    boxes, scores = decode(heads, spec)
+    # Within one input size around the image; an enormous box would cost NMS the precision of all others.
+    boxes = boxes.clamp(-1, 2)
+    found = []
+    for image_boxes, image_scores, placement in zip(boxes, scores, placements, strict=True):
+        kept = select(image_boxes, image_scores, conf, iou, max_det, multi_label)
+        kept = replace(kept, xyxy=placement.to_image(kept.xyxy))
+        visible = (kept.xyxy[:, 2:] > kept.xyxy[:, :2]).all(1)
+        found.append(Detections(kept.xyxy[visible], kept.confidence[visible], kept.class_id[visible]))
+    return found
+
+
+def _decode_head(x: Tensor, head: HeadSpec, spec: Spec) -> Decoded:
+    values = head.num * 5 + head.classes if head.kind == "yolov1" else head.num * (5 + head.classes)
+    expected = (values * head.side**2,) if head.side else (values, *x.shape[2:])
+    if tuple(x.shape[1:]) != expected or (not head.side and x.ndim != 4):
+        raise UserError(
+            f"a {head.kind} head of shape {tuple(x.shape)} does not fit its spec; use its own spec"
+        )
+    if head.kind == "yolov1":
+        return _yolov1(*(_split_vector(x, head) if head.side else _split_map(x, head)), head)
+    return _anchored(x, head, spec)
+
+
+def _split_vector(x: Tensor, head: HeadSpec) -> tuple[Tensor, Tensor, Tensor]:
+    """[N, S*S*(C + 5B)] -> classes [N, S, S, 1, C], confidences [N, S, S, B], boxes [N, S, S, B, 4]."""
+    n, s, b, c = len(x), head.side, head.num, head.classes
+    classes, confidence, boxes = x.split([s * s * c, s * s * b, s * s * b * 4], 1)
+    return classes.reshape(n, s, s, 1, c), confidence.reshape(n, s, s, b), boxes.reshape(n, s, s, b, 4)
+
+
+def _split_map(x: Tensor, head: HeadSpec) -> tuple[Tensor, Tensor, Tensor]:
+    """[N, C + B + 4B, H, W] -> the same three as _split_vector."""
+    b, c = head.num, head.classes
+    classes, confidence, boxes = x.permute(0, 2, 3, 1).split([c, b, 4 * b], 3)
+    return classes.unsqueeze(3), confidence, boxes.unflatten(3, (b, 4))
+
+
+def _yolov1(classes: Tensor, confidence: Tensor, boxes: Tensor, head: HeadSpec) -> Decoded:
+    """x, y: offsets in the cell; w, h: fractions of the input or their square roots. K runs row, column, box."""
+    if head.softmax:
+        classes = classes.softmax(-1)
+    col, row = _grid(boxes, boxes.shape[1], boxes.shape[2])
+    cx = (boxes[..., 0] + col[..., None]) / boxes.shape[2]
+    cy = (boxes[..., 1] + row[..., None]) / boxes.shape[1]
+    size = boxes[..., 2:].square() if head.sqrt else boxes[..., 2:]
+    scores = confidence.unsqueeze(-1) * classes
+    return _corners(cx, cy, size[..., 0], size[..., 1]).flatten(1, 3), scores.flatten(1, 3)
+
+
+def _anchored(x: Tensor, head: HeadSpec, spec: Spec) -> Decoded:
+    """[N, A*(5 + C), H, W] with entries x, y, w, h, objectness, classes; K runs anchor, row, column."""
+    x = x.unflatten(1, (head.num, 5 + head.classes))
+    tx, ty, tw, th, objectness = x[:, :, :5].unbind(2)
+    height, width = x.shape[-2:]
+    col, row = _grid(x, height, width)
+    unit_w, unit_h = (width, height) if head.kind == "yolov2" else (spec.width, spec.height)
+    anchor_w, anchor_h = x.new_tensor(head.anchors).T[..., None, None]
+    w, h = anchor_w * tw.exp() / unit_w, anchor_h * th.exp() / unit_h
+    cx, cy = (col + tx.sigmoid()) / width, (row + ty.sigmoid()) / height
+    classes = x[:, :, 5:].softmax(2) if head.softmax else x[:, :, 5:].sigmoid()
+    scores = objectness.sigmoid().unsqueeze(2) * classes
+    return _corners(cx, cy, w, h).flatten(1, 3), scores.movedim(2, -1).flatten(1, 3)
+
+
+def _grid(like: Tensor, height: int, width: int) -> tuple[Tensor, Tensor]:
+    """Column numbers [1, W] and row numbers [H, 1]."""
+    col = torch.arange(width, dtype=like.dtype, device=like.device)
+    row = torch.arange(height, dtype=like.dtype, device=like.device)
+    return col[None, :], row[:, None]
+
+
+def _corners(cx: Tensor, cy: Tensor, w: Tensor, h: Tensor) -> Tensor:
+    return torch.stack([cx - w / 2, cy - h / 2, cx + w / 2, cy + h / 2], -1)

@@ -1,0 +1,128 @@
+"""Reading images, fitting them into a network's input, and the way back for boxes."""
+
+from __future__ import annotations
+
+import os
+from dataclasses import dataclass
+
+import cv2
+import numpy as np
+import torch
+from PIL import Image, ImageOps
+from torch import Tensor
+
+from spiking_yolo.errors import UserError
+from spiking_yolo.models.spec import Spec
+
+Source = str | os.PathLike | np.ndarray | Image.Image
+GREY = 0.5
+
+
+def read_image(source: Source) -> np.ndarray:
+    """uint8 [H, W, 3] RGB, upright as a viewer shows it (EXIF rotation applied).
+
+    source: a file; a PIL image; or an RGB array [H, W], [H, W, 1], [H, W, 3] or [H, W, 4] of uint8, uint16 or
+    floats in [0, 1]. Transparency is dropped; 16 bits become 8; of an animation the first frame counts.
+    Raises UserError naming the file when it is missing, empty, truncated, enormous or not an image.
+    """
+    if isinstance(source, np.ndarray):
+        return _from_array(source)
+    if isinstance(source, Image.Image):
+        return _from_pil(source)
+    path = os.fspath(source)
+    try:
+        if os.path.getsize(path) == 0:
+            raise UserError(f"{path} is empty; give an image")
+        with Image.open(path) as image:
+            return _from_pil(image)
+    except UserError:
+        raise
+    except FileNotFoundError:
+        raise UserError(f"{path} does not exist; check the path") from None
+    except Exception as e:  # Pillow's decoders raise whatever the damage leads to
+        reason = " ".join(str(e).split())
+        raise UserError(f"cannot read {path} as an image: {reason}; give a complete image file") from e
+
+
+def _from_pil(image: Image.Image) -> np.ndarray:
+    image = ImageOps.exif_transpose(image)
+    if image.mode.startswith("I"):  # 16-bit greyscale, which convert("RGB") would clip to white
+        return _from_array(np.asarray(image).clip(0, 65535).astype(np.uint16))
+    if image.mode == "F":
+        return _from_array(np.asarray(image))
+    return np.array(image.convert("RGB"))
+
+
+def _from_array(array: np.ndarray) -> np.ndarray:
+    if array.ndim == 2:
+        array = array[..., None]
+    if array.ndim != 3 or array.shape[2] not in (1, 3, 4) or array.size == 0:
+        raise UserError(f"an image array of shape {array.shape} is not supported; give [H, W] or [H, W, 3]")
+    if np.issubdtype(array.dtype, np.floating):
+        if not (array.min() >= 0 and array.max() <= 1):
+            raise UserError("a float image must have all values in [0, 1]; divide by 255 or give uint8")
+        array = np.rint(array.astype(np.float32) * 255).astype(np.uint8)
+    elif array.dtype == np.uint16:
+        array = (array >> 8).astype(np.uint8)
+    elif array.dtype != np.uint8:
+        raise UserError(f"an image array of {array.dtype} is not supported; give uint8, uint16 or float")
+    colours = array[..., :3] if array.shape[2] > 1 else array.repeat(3, 2)
+    return np.ascontiguousarray(colours)
+
+
+@dataclass(frozen=True)
+class Placement:
+    """Where an image lies in the network's input: all pairs are (width, height) in pixels.
+
+    image: original size. resized: its size in the input. pad: free space left of and above it. network: size
+    of the input.
+    """
+
+    image: tuple[int, int]
+    resized: tuple[int, int]
+    pad: tuple[int, int]
+    network: tuple[int, int]
+
+    def to_image(self, boxes: Tensor) -> Tensor:
+        """xyxy [..., 4] as fractions of the input -> pixels of the original image, clipped to it."""
+        image, resized, pad, network = self._vectors(boxes)
+        pixels = (boxes * network - pad) * (image / resized)
+        return pixels.clamp(min=0).minimum(image)
+
+    def to_network(self, boxes: Tensor) -> Tensor:
+        """The inverse: xyxy [..., 4] pixels of the original image -> fractions of the input."""
+        image, resized, pad, network = self._vectors(boxes)
+        return (boxes * (resized / image) + pad) / network
+
+    def _vectors(self, like: Tensor) -> list[Tensor]:
+        return [like.new_tensor(pair * 2) for pair in (self.image, self.resized, self.pad, self.network)]
+
+
+def place(width: int, height: int, spec: Spec) -> Placement:
+    """Placement of a width x height image: stretched over the whole input, or centred with its ratio kept.
+
+    The letterbox rounds down as darknet does; no side becomes less than one pixel.
+    """
+    network = (spec.width, spec.height)
+    if spec.resize == "stretch":
+        resized = network
+    elif spec.width / width < spec.height / height:
+        resized = (spec.width, max(1, height * spec.width // width))
+    else:
+        resized = (max(1, width * spec.height // height), spec.height)
+    pad = ((network[0] - resized[0]) // 2, (network[1] - resized[1]) // 2)
+    return Placement((width, height), resized, pad, network)
+
+
+def fit(image: np.ndarray, spec: Spec) -> tuple[Tensor, Placement]:
+    """uint8 [H, W, 3] RGB -> float32 [3, spec.height, spec.width], and where the image lies in it.
+
+    Bilinear; the letterbox is grey 0.5; values in [0, 1], then (x - mean) / std.
+    """
+    placement = place(image.shape[1], image.shape[0], spec)
+    (width, height), (left, top) = placement.resized, placement.pad
+    canvas = np.full((spec.height, spec.width, 3), GREY, np.float32)
+    resized = cv2.resize(image.astype(np.float32), placement.resized, interpolation=cv2.INTER_LINEAR)
+    canvas[top : top + height, left : left + width] = resized / 255
+    canvas = (canvas - np.array(spec.mean, np.float32)) / np.array(spec.std, np.float32)
+    return torch.from_numpy(np.ascontiguousarray(canvas.transpose(2, 0, 1))), placement
