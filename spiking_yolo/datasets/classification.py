@@ -1,0 +1,98 @@
+"""CIFAR-10, CIFAR-100 and ImageNet for classifiers, all through torchvision."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import tarfile
+import tempfile
+from pathlib import Path
+from typing import Protocol
+
+import numpy as np
+from torchvision.datasets import CIFAR100, ImageFolder
+
+from spiking_yolo.errors import UserError
+
+SPLITS = {"cifar10": ("train", "test"), "cifar100": ("train", "test"), "imagenet": ("train", "val")}
+
+
+class ImageFolderSet(Protocol):
+    """A torch Dataset of (PIL RGB image, class index) that knows its class names."""
+
+    classes: list[str]
+
+    def __len__(self) -> int: ...
+
+    def __getitem__(self, index: int) -> tuple: ...
+
+
+def load_classification(
+    name: str, root: str | Path, split: str, cache: str | Path | None = None
+) -> ImageFolderSet:
+    """The images of `name`, one of SPLITS.
+
+    cifar10: root is a folder with {split}/CLASS/*.jpg, or a tar file of one, unpacked once into `cache`.
+    cifar100: root holds cifar-100-python/. Those files are pickles; torchvision compares them with the
+    published MD5 sums before it opens them, and files that differ are refused unread.
+    imagenet: root/{split}/WNID/*.JPEG; the sorted WNIDs are the usual class order.
+    Raises UserError for an unknown name or split, and for data that is missing, empty or damaged.
+    """
+    if name not in SPLITS:
+        raise UserError(f"unknown dataset '{name}': choose one of {', '.join(SPLITS)}")
+    if split not in SPLITS[name]:
+        raise UserError(f"{name} has no split '{split}': choose one of {', '.join(SPLITS[name])}")
+    root = Path(root)
+    if not root.exists():
+        raise UserError(f"{root} does not exist: pass the folder or archive that holds {name}")
+    if name == "cifar100":
+        try:
+            return CIFAR100(str(root), train=split == "train", download=False)
+        except RuntimeError:
+            raise UserError(
+                f"{root / 'cifar-100-python'} is missing or its MD5 sums are not the published ones: "
+                "unpack cifar-100-python.tar.gz there"
+            ) from None
+    if root.is_file():
+        if cache is None:
+            raise UserError(f"{root} is an archive: say where to unpack it (cache) or unpack it")
+        root = unpack(root, Path(cache))
+    folder = root / split
+    try:
+        return ImageFolder(str(folder))
+    except FileNotFoundError:
+        raise UserError(f"{folder} has no folders of images: {name} needs {split}/CLASS/ there") from None
+
+
+def unpack(archive: Path, cache: Path) -> Path:
+    """The folder in `cache` that holds the tar file's members; unpacked by the first call only.
+
+    Members that would land outside the folder, links out of it and devices are refused.
+    """
+    target = cache / archive.name.split(".")[0]
+    if target.is_dir():
+        return target
+    cache.mkdir(parents=True, exist_ok=True)
+    # The name `target` appears only when all is there, whoever else unpacks at the same time.
+    part = Path(tempfile.mkdtemp(prefix=f"{target.name}.", dir=cache))
+    try:
+        with tarfile.open(archive) as tar:
+            tar.extractall(part, filter="data")
+        os.replace(part, target)
+    except (tarfile.TarError, EOFError) as error:
+        raise UserError(f"{archive} is not a whole and safe tar file ({error}): fetch it again") from None
+    except OSError:
+        if not target.is_dir():
+            raise
+    finally:
+        shutil.rmtree(part, ignore_errors=True)
+    return target
+
+
+def to_arrays(dataset: ImageFolderSet) -> tuple[np.ndarray, np.ndarray]:
+    """All images in memory: uint8 [n, H, W, 3] RGB and int64 [n]. UserError when sizes differ."""
+    pairs = [dataset[i] for i in range(len(dataset))]
+    images = [np.asarray(image.convert("RGB")) for image, _ in pairs]
+    if len({image.shape for image in images}) != 1:
+        raise UserError("the images differ in size: only sets of one size, such as CIFAR, fit in one array")
+    return np.stack(images), np.array([label for _, label in pairs], dtype=np.int64)

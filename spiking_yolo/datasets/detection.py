@@ -1,0 +1,113 @@
+"""The record that every detection dataset is read into."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Self
+
+import numpy as np
+
+
+@dataclass(frozen=True, eq=False)
+class Sample:
+    """One photograph and its objects.
+
+    path: the image file. width, height: its size in pixels as annotated.
+    boxes: float64 [n, 4], corners x1, y1, x2, y2 in pixels of the image, zero-based.
+    labels: int64 [n], category ids: values of `DetectionSet.category_ids`.
+    difficult, crowd: bool [n], the flags of VOC and COCO. area: float64 [n], square pixels.
+    """
+
+    image_id: int | str
+    path: Path
+    width: int
+    height: int
+    boxes: np.ndarray
+    labels: np.ndarray
+    difficult: np.ndarray
+    crowd: np.ndarray
+    area: np.ndarray
+
+    @classmethod
+    def of(
+        cls,
+        image_id: int | str,
+        path: Path,
+        size: tuple[int, int],
+        boxes: object,
+        labels: object,
+        difficult: object = None,
+        crowd: object = None,
+        area: object = None,
+    ) -> Self:
+        """A sample from lists. size: (width, height). Flags default to False, the area to that of the box."""
+        corners = np.asarray(boxes, dtype=np.float64).reshape(-1, 4)
+        n = len(corners)
+        sides = corners[:, 2:] - corners[:, :2]
+        return cls(
+            image_id,
+            path,
+            *size,
+            corners,
+            np.asarray(labels, dtype=np.int64).reshape(n),
+            np.zeros(n, bool) if difficult is None else np.asarray(difficult, dtype=bool).reshape(n),
+            np.zeros(n, bool) if crowd is None else np.asarray(crowd, dtype=bool).reshape(n),
+            sides.prod(1) if area is None else np.asarray(area, dtype=np.float64).reshape(n),
+        )
+
+    def outside(self) -> bool:
+        """Whether a box reaches beyond the image by more than a pixel."""
+        limit = np.array([self.width, self.height])
+        return bool(((self.boxes[:, :2] < -1) | (self.boxes[:, 2:] > limit + 1)).any())
+
+
+@dataclass(frozen=True)
+class DetectionSet:
+    """A split of a dataset.
+
+    classes: the names. category_ids: the label of each class, in the same order; empty means 0, 1, 2, ...
+    notes: one line for each thing that was found odd and kept, or left out, while reading.
+    """
+
+    name: str
+    classes: tuple[str, ...]
+    samples: list[Sample]
+    notes: list[str]
+    category_ids: tuple[int, ...] = ()
+
+    def __post_init__(self) -> None:
+        if not self.category_ids:
+            object.__setattr__(self, "category_ids", tuple(range(len(self.classes))))
+
+    def __len__(self) -> int:
+        return len(self.samples)
+
+    def limit(self, n: int) -> Self:
+        """The first n images."""
+        return replace(self, samples=self.samples[:n])
+
+    def subset(self, n: int, seed: int) -> Self:
+        """n images drawn without replacement, in the dataset's order; all when it has no more."""
+        n = min(n, len(self))
+        chosen = np.sort(np.random.default_rng(seed).choice(len(self), n, replace=False))
+        return replace(self, samples=[self.samples[i] for i in chosen])
+
+    def indexed(self) -> Self:
+        """The same set with labels that index `classes`, as training and the VOC scorer want them."""
+        order = np.argsort(self.category_ids)
+        ids = np.array(self.category_ids, dtype=np.int64)[order]
+        samples = [replace(s, labels=order[np.searchsorted(ids, s.labels)]) for s in self.samples]
+        return replace(self, samples=samples, category_ids=tuple(range(len(self.classes))))
+
+
+def absent_note(absent: list[str], listed: int, where: Path) -> list[str]:
+    """The note about images that are listed and not there; no note when there are none."""
+    if not absent:
+        return []
+    return [f"{len(absent)} of {listed} listed images are absent from {where} and left out, e.g. {absent[0]}"]
+
+
+def outside_notes(samples: list[Sample]) -> list[str]:
+    """A note for each image with a box beyond its edge; the boxes stay as annotated."""
+    return [f"{s.path.name}: a box leaves the image; kept as annotated" for s in samples if s.outside()]

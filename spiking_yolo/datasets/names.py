@@ -1,0 +1,40 @@
+"""Class names and category ids of PASCAL VOC and COCO, and how the two name the same thing."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+VOC_NAMES = (
+    "aeroplane", "bicycle", "bird", "boat", "bottle", "bus", "car", "cat", "chair", "cow", "diningtable",
+    "dog", "horse", "motorbike", "person", "pottedplant", "sheep", "sofa", "train", "tvmonitor",
+)  # fmt: skip
+
+# COCO numbers its 80 classes with gaps between 1 and 90; index 0..79 is the order of a network's outputs.
+_UNUSED = {12, 26, 29, 30, 45, 66, 68, 69, 71, 83}
+COCO_IDS = tuple(i for i in range(1, 91) if i not in _UNUSED)
+
+# COCO's own spelling of the six classes that darknet's coco.names spells as VOC does.
+COCO_TO_VOC_SPELLING = {
+    "airplane": "aeroplane",
+    "couch": "sofa",
+    "dining table": "diningtable",
+    "motorcycle": "motorbike",
+    "potted plant": "pottedplant",
+    "tv": "tvmonitor",
+}
+
+# Index of each VOC class among the 80 COCO outputs.
+_COCO_INDEX = (4, 1, 14, 8, 39, 5, 2, 15, 56, 19, 60, 16, 17, 3, 0, 58, 18, 57, 6, 62)
+VOC_TO_COCO = dict(zip(VOC_NAMES, _COCO_INDEX, strict=True))
+
+
+def canonical(name: str) -> str:
+    """One spelling per class: lower case, and VOC's word where COCO has another."""
+    name = name.strip().lower()
+    return COCO_TO_VOC_SPELLING.get(name, name)
+
+
+def match_names(names: Sequence[str], classes: Sequence[str]) -> tuple[int, ...]:
+    """For each of `names`, its index among `classes`, -1 where absent; spelling as `canonical`."""
+    index = {canonical(name): i for i, name in reversed(list(enumerate(classes)))}
+    return tuple(index.get(canonical(name), -1) for name in names)

@@ -1,0 +1,76 @@
+"""PASCAL VOC in the layout of its devkit.
+
+torchvision's VOCDetection admits no split of one's own and checks neither sizes nor files, so the XML is
+read here.
+"""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+from xml.etree import ElementTree
+
+from spiking_yolo.datasets.detection import DetectionSet, Sample, absent_note, outside_notes
+from spiking_yolo.datasets.names import VOC_NAMES
+from spiking_yolo.errors import UserError
+
+_CORNERS = ("xmin", "ymin", "xmax", "ymax")
+
+
+def load_voc(devkit: str | Path, year: int | str, split: str) -> DetectionSet:
+    """A split of VOCdevkit/VOC{year}: ImageSets/Main/{split}.txt, Annotations/*.xml, JPEGImages/*.jpg.
+
+    devkit: the folder VOCdevkit or its parent. image_id is the file's stem, labels index VOC_NAMES.
+    VOC counts pixels from 1; boxes here count from 0 (both corners less one, as darknet trains on them).
+    Raises UserError, naming the file, for a missing split, a missing or odd XML file, a split without images.
+    """
+    devkit = Path(devkit)
+    if (devkit / "VOCdevkit").is_dir():
+        devkit = devkit / "VOCdevkit"
+    base = devkit / f"VOC{year}"
+    listing = base / "ImageSets" / "Main" / f"{split}.txt"
+    if not listing.is_file():
+        have = ", ".join(sorted(p.stem for p in listing.parent.glob("*.txt") if "_" not in p.stem)) or "none"
+        raise UserError(f"{listing} is missing: pass VOCdevkit, its year and a split (found: {have})")
+    # A listing of one class has a second column, 1 or -1; only the name matters.
+    stems = [line.split()[0] for line in listing.read_text().splitlines() if line.strip()]
+    images = base / "JPEGImages"
+    there = set(os.listdir(images)) if images.is_dir() else set()
+    absent = [f"{stem}.jpg" for stem in stems if f"{stem}.jpg" not in there]
+    if len(absent) == len(stems):
+        raise UserError(f"{images} has none of the {len(stems)} images of {listing.name}: complete it")
+    kept = [stem for stem in stems if f"{stem}.jpg" in there]
+    samples = [read_xml(base / "Annotations" / f"{stem}.xml", images / f"{stem}.jpg") for stem in kept]
+    notes = absent_note(absent, len(stems), images) + outside_notes(samples)
+    return DetectionSet(f"VOC{year} {split}", VOC_NAMES, samples, notes)
+
+
+def read_xml(xml: Path, image: Path) -> Sample:
+    """One annotation file. Raises UserError naming it when it is missing or not what VOC writes."""
+    try:
+        root = ElementTree.parse(xml).getroot()
+    except FileNotFoundError:
+        raise UserError(f"{xml} is missing: every listed image needs its annotation") from None
+    except ElementTree.ParseError as error:
+        raise UserError(f"{xml} is not readable XML ({error}): replace it") from None
+    boxes, labels, difficult = [], [], []
+    try:
+        size = (int(root.findtext("size/width", "")), int(root.findtext("size/height", "")))
+    except ValueError:
+        size = (0, 0)
+    if min(size) < 1:
+        raise UserError(f"{xml} gives no image size: add <size> with width and height in pixels")
+    for item in root.findall("object"):
+        name = item.findtext("name", "").strip()
+        if name not in VOC_NAMES:
+            raise UserError(f"{xml} has an object named '{name}', which is not a VOC class: correct the name")
+        try:
+            x1, y1, x2, y2 = (float(item.findtext(f"bndbox/{corner}", "")) - 1 for corner in _CORNERS)
+        except ValueError:
+            raise UserError(f"{xml} has a {name} without a whole bndbox: add the numbers") from None
+        if not (x2 >= x1 and y2 >= y1):
+            raise UserError(f"{xml} has a {name} with max before min: correct the box")
+        boxes.append((x1, y1, x2, y2))
+        labels.append(VOC_NAMES.index(name))
+        difficult.append(item.findtext("difficult", "0").strip() == "1")
+    return Sample.of(xml.stem, image, size, boxes, labels, difficult)
