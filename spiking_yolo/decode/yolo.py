@@ -85,9 +85,12 @@ def _split_map(x: Tensor, head: HeadSpec) -> tuple[Tensor, Tensor, Tensor]:
 
 
 def _yolov1(classes: Tensor, confidence: Tensor, boxes: Tensor, head: HeadSpec) -> Decoded:
-    """x, y: offsets in the cell; w, h: fractions of the input or their square roots. K runs row, column, box."""
+    """x, y: offsets in the cell; w, h: fractions of the input or their roots. K runs row, column, box."""
     if head.softmax:
         classes = classes.softmax(-1)
+    if head.logistic:
+        classes, confidence = classes.sigmoid(), confidence.sigmoid()
+        boxes = torch.cat([boxes[..., :2].sigmoid(), boxes[..., 2:]], -1)
     col, row = _grid(boxes, boxes.shape[1], boxes.shape[2])
     cx = (boxes[..., 0] + col[..., None]) / boxes.shape[2]
     cy = (boxes[..., 1] + row[..., None]) / boxes.shape[1]

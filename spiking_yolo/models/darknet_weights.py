@@ -54,7 +54,7 @@ class Header:
 
 
 def layer_arrays(layer: nn.Module) -> list[tuple[str, Tensor]]:
-    """One layer's arrays in file order: BN before the weights of a convolution, after those of a connected."""
+    """Arrays of a layer in file order: BN before the weights of a convolution, after those of a connected."""
     parts: dict[str, Any] = dict(layer.named_children())
     bn = parts.get("bn")
     scales = (

@@ -1,0 +1,60 @@
+"""Threshold and suppression against brute force."""
+
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from spiking_yolo.boxes import select
+
+
+def iou(a: list[float], b: list[float]) -> float:
+    w = min(a[2], b[2]) - max(a[0], b[0])
+    h = min(a[3], b[3]) - max(a[1], b[1])
+    inter = max(w, 0) * max(h, 0)
+    return inter / ((a[2] - a[0]) * (a[3] - a[1]) + (b[2] - b[0]) * (b[3] - b[1]) - inter)
+
+
+def brute_force(boxes, scores, conf, threshold, max_det, multi_label):
+    """Greedy suppression, one class after the other, on plain numbers."""
+    candidates = [(s, k, c) for k, row in enumerate(scores) for c, s in enumerate(row) if s > conf]
+    if not multi_label:
+        candidates = [(s, k, c) for s, k, c in candidates if s == max(scores[k])]
+    kept = []
+    for s, k, c in sorted(candidates, reverse=True):
+        if all(c != other_c or iou(boxes[k], boxes[other]) <= threshold for _, other, other_c in kept):
+            kept.append((s, k, c))
+    return kept[:max_det]
+
+
+@settings(deadline=None, max_examples=60)
+@given(st.integers(0, 2**31), st.integers(1, 40), st.integers(1, 4), st.booleans(), st.sampled_from([3, 100]))
+def test_same_as_brute_force(seed, count, classes, multi_label, max_det):
+    generator = torch.Generator().manual_seed(seed)
+    corner = torch.rand(count, 2, generator=generator) * 60
+    boxes = torch.cat([corner, corner + 5 + torch.rand(count, 2, generator=generator) * 60], 1)
+    scores = torch.rand(count, classes, generator=generator)
+    found = select(boxes, scores, 0.3, 0.45, max_det, multi_label)
+    expected = brute_force(boxes.tolist(), scores.tolist(), 0.3, 0.45, max_det, multi_label)
+    assert found.confidence.tolist() == [s for s, _, _ in expected]
+    assert found.class_id.tolist() == [c for _, _, c in expected]
+    assert found.xyxy.tolist() == [boxes[k].tolist() for _, k, _ in expected]
+
+
+def test_threshold_is_strict_and_suppression_is_strict():
+    boxes = torch.tensor([[0.0, 0, 10, 10], [0, 0, 10, 5], [20, 20, 30, 30]])
+    found = select(boxes, torch.tensor([[0.9], [0.8], [0.5]]), 0.5, 0.5, 10, True)
+    assert found.confidence.tolist() == torch.tensor([0.9, 0.8]).tolist()  # IoU is exactly .5
+    assert len(select(boxes, torch.tensor([[0.9], [0.8], [0.5]]), 0.5, 0.49, 10, True)) == 1
+
+
+def test_classes_do_not_suppress_each_other_and_non_finite_boxes_go():
+    boxes = torch.tensor([[0.0, 0, 10, 10], [0, 0, 10, 10], [0, 0, float("inf"), 1], [0, float("nan"), 1, 1]])
+    scores = torch.tensor([[0.9, 0.0], [0.0, 0.8], [0.99, 0.0], [0.99, 0.0]])
+    for multi_label in (True, False):
+        found = select(boxes, scores, 0.1, 0.5, 10, multi_label)
+        assert found.class_id.tolist() == [0, 1]
+
+
+def test_nothing_above_the_threshold():
+    found = select(torch.rand(5, 4), torch.zeros(5, 3), 0.1, 0.5, 10, False)
+    assert len(found) == 0 and found.xyxy.shape == (0, 4) and found.class_id.dtype == torch.int64

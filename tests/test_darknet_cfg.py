@@ -1,0 +1,88 @@
+"""The .cfg parser."""
+
+from pathlib import Path
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from spiking_yolo.errors import UserError
+from spiking_yolo.models.darknet_cfg import Section, parse_cfg, read_cfg
+
+
+def test_order_repetition_spaces_comments_and_aliases():
+    text = "# note\r\n[network]\r\n hue = .1\r\n\r\n[conv]\nfilters = 16 \n;x=1\n[max]\n"
+    text += "[conv]\nanchors = 1, 2,\t 3,4\n"
+    sections = parse_cfg(text)
+    assert [s.kind for s in sections] == ["net", "convolutional", "maxpool", "convolutional"]
+    assert [s.index for s in sections] == [-1, 0, 1, 2]
+    assert sections[0].options == {"hue": ".1"}
+    assert sections[1].options == {"filters": "16"}
+    assert sections[3].numbers("anchors") == [1, 2, 3, 4]
+
+
+def test_first_of_a_repeated_key_counts_and_equals_signs_stay_in_the_value():
+    (_, layer) = parse_cfg("[net]\n[conv]\nsize=3\nsize=5\nnote=a=b\n")
+    assert layer.integer("size") == 3
+    assert layer.options["note"] == "a=b"
+
+
+names = st.text("abcdefghijk_", min_size=1, max_size=8)
+
+
+@given(
+    st.lists(
+        st.tuples(names, st.dictionaries(names, st.integers(-9, 999), max_size=4)), min_size=1, max_size=6
+    )
+)
+def test_what_is_written_is_read(layers):
+    text = "[net]\n" + "".join(
+        f"[ {kind} ]\n" + "".join(f"{k} = {v}\n" for k, v in options.items()) for kind, options in layers
+    )
+    found = [(s.kind, {k: int(v) for k, v in s.options.items()}) for s in parse_cfg(text)[1:]]
+    aliases = {
+        "conv": "convolutional",
+        "conn": "connected",
+        "max": "maxpool",
+        "avg": "avgpool",
+        "soft": "softmax",
+    }
+    assert found == [(aliases.get(kind, kind), options) for kind, options in layers]
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("", "first section must be"),
+        ("[conv]\n", "first section must be"),
+        ("[net]\n", "no layers"),
+        ("[net]\n[conv]\n[net]\n", "twice"),
+        ("size=3\n[net]\n[conv]\n", "line 1.*before the first section"),
+        ("[net]\n[conv\n", "line 2.*not a section"),
+        ("[net]\n[conv]\n\nfilters\n", "line 4.*neither"),
+        ("[net]\n[conv]\n=3\n", "line 3.*neither"),
+    ],
+)
+def test_mistakes_name_the_line(text, message):
+    with pytest.raises(UserError, match=message):
+        parse_cfg(text)
+
+
+@pytest.mark.parametrize("value", ["x", "1.5", "-1", ""])
+def test_bad_numbers_name_line_layer_and_key(value):
+    section = Section("convolutional", 4, 17, {"size": value})
+    with pytest.raises(UserError, match=r"line 17: layer 4 \[convolutional\]: size="):
+        section.integer("size", 1)
+
+
+def test_missing_number():
+    with pytest.raises(UserError, match="width is missing"):
+        Section("net", -1, 1).integer("width")
+
+
+def test_files_that_are_not_cfg(tmp_path: Path):
+    with pytest.raises(UserError, match="cannot read"):
+        read_cfg(tmp_path / "no.cfg")
+    (tmp_path / "bin.cfg").write_bytes(bytes(range(256)) * 10)
+    with pytest.raises(UserError, match="bin"):
+        read_cfg(tmp_path / "bin.cfg")

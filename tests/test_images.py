@@ -1,0 +1,202 @@
+"""Reading images, the letterbox, and the way back."""
+
+from pathlib import Path
+
+import cv2
+import numpy as np
+import pytest
+import torch
+from hypothesis import given
+from hypothesis import strategies as st
+from PIL import Image
+
+from spiking_yolo.errors import UserError
+from spiking_yolo.images import Placement, fit, place, read_image
+from spiking_yolo.models.spec import Spec
+
+LETTERBOX = Spec("detect", (), 416, 416)
+STRETCH = Spec("detect", (), 448, 448, "stretch")
+sides = st.integers(1, 3000)
+
+
+def photo(height: int = 12, width: int = 20) -> np.ndarray:
+    rows, columns = np.mgrid[:height, :width]
+    return np.stack([rows * 9, columns * 9, 200 - rows * 5], 2).astype(np.uint8)
+
+
+@pytest.mark.parametrize("suffix", [".png", ".bmp", ".tif", ".ppm", ".webp"])
+def test_colours_are_rgb(suffix, tmp_path):
+    path = tmp_path / f"x{suffix}"
+    Image.fromarray(photo()).save(path, **({"lossless": True} if suffix == ".webp" else {}))
+    for source in (path, str(path), photo(), Image.fromarray(photo())):
+        image = read_image(source)
+        assert image.dtype == np.uint8 and np.array_equal(image, photo())
+
+
+@pytest.mark.parametrize("orientation", range(1, 9))
+def test_exif_rotation_as_opencv_applies_it(orientation, tmp_path):
+    path = tmp_path / "x.jpg"
+    exif = Image.Exif()
+    exif[0x0112] = orientation
+    Image.fromarray(photo(16, 32)).save(path, quality=95, exif=exif)
+    expected = cv2.imread(str(path), cv2.IMREAD_COLOR)[..., ::-1]
+    image = read_image(path)
+    assert image.shape == expected.shape == ((16, 32, 3) if orientation < 5 else (32, 16, 3))
+    assert np.abs(image.astype(int) - expected).max() <= 4
+
+
+@pytest.mark.parametrize("mode", ["L", "LA", "P", "1", "RGBA", "CMYK"])
+def test_other_colour_modes(mode, tmp_path):
+    path = tmp_path / ("x.jpg" if mode == "CMYK" else "x.png")
+    original = Image.fromarray(np.full((16, 16, 3), 255, np.uint8)).convert(mode)
+    original.save(path)
+    assert read_image(path).shape == (16, 16, 3)
+    assert read_image(path).min() >= 254
+
+
+def test_transparency_is_dropped(tmp_path):
+    rgba = np.dstack([photo(), np.zeros((12, 20), np.uint8)])
+    Image.fromarray(rgba).save(tmp_path / "x.png")
+    assert np.array_equal(read_image(tmp_path / "x.png"), photo())
+    assert np.array_equal(read_image(rgba), photo())
+
+
+def test_sixteen_bits(tmp_path):
+    grey = np.array([[0, 255, 256, 40000, 65535]], np.uint16)
+    cv2.imwrite(str(tmp_path / "grey.png"), grey)
+    cv2.imwrite(str(tmp_path / "grey.tif"), grey)
+    cv2.imwrite(str(tmp_path / "colour.png"), np.dstack([grey, grey, grey // 2]))
+    expected = [0, 0, 1, 156, 255]
+    assert read_image(tmp_path / "grey.png")[0, :, 1].tolist() == expected
+    assert read_image(tmp_path / "grey.tif")[0, :, 1].tolist() == expected
+    colour = read_image(tmp_path / "colour.png")
+    assert colour[0, :, 2].tolist() == expected and colour[0, :, 0].tolist() == [0, 0, 0, 78, 127]
+    assert read_image(grey)[0, :, 0].tolist() == expected
+
+
+def test_float_arrays_and_grey_arrays():
+    assert read_image(np.array([[0.0, 0.5, 1.0]]))[0].tolist() == [[0] * 3, [128] * 3, [255] * 3]
+    assert read_image(np.ones((2, 2, 1), np.uint8)).shape == (2, 2, 3)
+
+
+@pytest.mark.parametrize(
+    "array",
+    [
+        np.zeros((0, 3, 3), np.uint8),
+        np.zeros((2, 2, 2), np.uint8),
+        np.zeros(5, np.uint8),
+        np.zeros((2, 2), np.int64),
+        np.full((2, 2), np.nan),
+        np.full((2, 2), 200.0),
+    ],
+)
+def test_unusable_arrays(array):
+    with pytest.raises(UserError):
+        read_image(array)
+
+
+@pytest.mark.parametrize("suffix", [".jpg", ".png"])
+def test_truncated_files_are_refused_at_every_length(suffix, tmp_path):
+    path = tmp_path / f"x{suffix}"
+    Image.fromarray(np.random.default_rng(0).integers(0, 255, (40, 40, 3), np.uint8)).save(path)
+    content = path.read_bytes()
+    for length in range(0, len(content) - 16, max(1, len(content) // 40)):
+        path.write_bytes(content[:length])
+        with pytest.raises(UserError, match=path.name) as caught:
+            read_image(path)
+        assert "\n" not in str(caught.value)
+
+
+def test_files_that_are_not_images(tmp_path, monkeypatch):
+    (tmp_path / "text.jpg").write_text("hello")
+    (tmp_path / "folder").mkdir()
+    for name in ("text.jpg", "missing.jpg", "folder"):
+        with pytest.raises(UserError, match=name):
+            read_image(tmp_path / name)
+    Image.fromarray(photo()).save(tmp_path / "bomb.png")
+    monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", 100)
+    with pytest.raises(UserError, match=r"cannot read .*bomb"):
+        read_image(tmp_path / "bomb.png")
+
+
+@pytest.mark.parametrize(("width", "height"), [(1, 1), (20000, 10), (10, 20000), (1, 50000)])
+def test_extreme_shapes(width, height, tmp_path):
+    Image.new("RGB", (width, height), (255, 0, 0)).save(tmp_path / "x.png")
+    for spec in (LETTERBOX, STRETCH):
+        tensor, placement = fit(read_image(tmp_path / "x.png"), spec)
+        assert tensor.shape == (3, spec.height, spec.width)
+        assert min(placement.resized) >= 1 and tensor.min() >= 0
+        assert 1 - 1e-6 < tensor[0].max() <= 1
+
+
+def test_letterbox_vector():
+    placement = place(500, 375, LETTERBOX)
+    assert placement == Placement((500, 375), (416, 312), (0, 52), (416, 416))
+    # The centre-size box (.5, .5, .2, .3) of the input is (.5, .5, .2, .4) of the image.
+    box = placement.to_image(torch.tensor([0.4, 0.35, 0.6, 0.65], dtype=torch.float64))
+    assert box.tolist() == pytest.approx([0.4 * 500, 0.3 * 375, 0.6 * 500, 0.7 * 375])
+
+
+def test_letterbox_pixels():
+    tensor, placement = fit(np.full((375, 500, 3), 255, np.uint8), LETTERBOX)
+    assert tensor.dtype == torch.float32 and placement.pad == (0, 52)
+    assert (tensor[:, :52] == 0.5).all() and (tensor[:, 52 + 312 :] == 0.5).all()
+    assert (tensor[:, 52 : 52 + 312] == 1).all()
+
+
+def test_an_image_of_the_input_size_is_only_divided():
+    image = np.random.default_rng(0).integers(0, 256, (416, 416, 3), np.uint8)
+    tensor, _ = fit(image, LETTERBOX)
+    assert torch.equal(tensor, torch.from_numpy(image).permute(2, 0, 1) / 255)
+
+
+def test_mean_and_std():
+    spec = Spec("classify", (), 4, 4, "stretch", mean=(0.1, 0.2, 0.3), std=(0.5, 0.25, 2.0))
+    tensor, _ = fit(np.full((4, 4, 3), 255, np.uint8), spec)
+    assert tensor[:, 0, 0].tolist() == pytest.approx([1.8, 3.2, 0.35])
+
+
+@given(sides, sides, sides, sides, st.sampled_from(["letterbox", "stretch"]))
+def test_placement_lies_inside_and_keeps_the_ratio(width, height, net_width, net_height, resize):
+    spec = Spec("detect", (), net_height, net_width, resize)
+    placement = place(width, height, spec)
+    (w, h), (left, top) = placement.resized, placement.pad
+    assert 1 <= w <= net_width and 1 <= h <= net_height
+    assert 0 <= net_width - w - 2 * left <= 1 and 0 <= net_height - h - 2 * top <= 1
+    if resize == "letterbox":
+        assert w == net_width or h == net_height
+        assert h == max(1, height * w // width) or w == max(1, width * h // height)
+    else:
+        assert (w, h) == (net_width, net_height)
+
+
+@given(sides, sides, st.sampled_from([LETTERBOX, STRETCH]), st.lists(st.floats(0, 1), min_size=4, max_size=4))
+def test_boxes_return_exactly(width, height, spec, corners):
+    size = torch.tensor([width, height] * 2, dtype=torch.float64)
+    box = torch.tensor(corners, dtype=torch.float64) * size
+    placement = place(width, height, spec)
+    inside = placement.to_network(box)
+    assert (inside >= 0).all() and (inside <= 1).all()
+    assert torch.allclose(placement.to_image(inside), box, rtol=0, atol=1e-8)
+
+
+@given(sides, sides, st.lists(st.floats(-5, 5), min_size=4, max_size=4))
+def test_boxes_are_clipped_to_the_image(width, height, corners):
+    box = place(width, height, LETTERBOX).to_image(torch.tensor([corners]))[0]
+    assert (box >= 0).all() and (box <= torch.tensor([width, height] * 2)).all()
+
+
+def test_a_bright_square_is_found_where_its_box_says():
+    image = np.zeros((300, 500, 3), np.uint8)
+    image[100:200, 250:400] = 255
+    tensor, placement = fit(image, LETTERBOX)
+    rows, columns = (tensor[0] > 0.75).nonzero(as_tuple=True)
+    edges = torch.stack([columns.min(), rows.min(), columns.max() + 1, rows.max() + 1]) / 416
+    assert (placement.to_image(edges) - torch.tensor([250, 100, 400, 200])).abs().max() < 1.5
+
+
+def test_read_only_sources_stay_untouched(tmp_path: Path):
+    array = photo()
+    array.setflags(write=False)
+    fit(read_image(array), LETTERBOX)
+    assert np.array_equal(array, photo())
