@@ -1,0 +1,145 @@
+"""Mean average precision by the rules of the PASCAL VOC development kit (VOCevaldet.m).
+
+Where it differs from COCO: IoU counts pixels inclusively (width = x2 - x1 + 1); a detection is compared
+with the object it overlaps most and with no other, so a second detection of an object is false even when it
+also overlaps a free one; IoU >= 0.5 matches (py-faster-rcnn's copy asks for more than 0.5); detections of
+difficult objects are neither true nor false. Equal confidences rank in input order. A class without objects
+is left out of the mean.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+
+from spiking_yolo.boxes import Detections
+from spiking_yolo.datasets.detection import DetectionSet, Sample
+from spiking_yolo.metrics.precision import average_precision, envelope
+
+TRUE, FALSE, IGNORED = 1, 0, -1
+
+
+@dataclass(frozen=True, eq=False)
+class Ranked:
+    """The detections of one class over all images, best first, without the ignored ones.
+
+    tp: bool [n]. image: int64 [n], position of the detection's image in the dataset. confidence: float [n].
+    positives: int64 [images], objects of the class in each image that are not difficult.
+    """
+
+    tp: np.ndarray
+    image: np.ndarray
+    confidence: np.ndarray
+    positives: np.ndarray
+
+
+@dataclass(frozen=True, eq=False)
+class VocScore:
+    """All as fractions. mAP_area: VOC 2010 on. mAP_07: 11-point, VOC 2007. nan when no class has objects.
+
+    per_class, per_class_07: AP of each class that has objects. npos: objects of every class without the
+    difficult ones. curves: (recall [n], interpolated precision [n]). ranked: what `bootstrap` resamples.
+    """
+
+    mAP_area: float
+    mAP_07: float
+    per_class: dict[str, float]
+    per_class_07: dict[str, float]
+    npos: dict[str, int]
+    curves: dict[str, tuple[np.ndarray, np.ndarray]]
+    ranked: dict[str, Ranked]
+
+
+def inclusive_iou(a: np.ndarray, b: np.ndarray) -> np.ndarray:
+    """IoU [n, m] of xyxy boxes [n, 4] and [m, 4] whose corners are the first and the last pixel."""
+    low = np.maximum(a[:, None, :2], b[None, :, :2])
+    high = np.minimum(a[:, None, 2:], b[None, :, 2:])
+    inter = np.clip(high - low + 1, 0, None).prod(-1)
+    area_a, area_b = ((box[:, 2:] - box[:, :2] + 1).prod(-1) for box in (a, b))
+    return inter / (area_a[:, None] + area_b[None] - inter)
+
+
+def match(boxes: np.ndarray, labels: np.ndarray, truth: Sample, min_iou: float = 0.5) -> np.ndarray:
+    """TRUE, FALSE or IGNORED for each detection of one image: int [n].
+
+    boxes: float [n, 4] and labels: int [n], best first. truth: its objects; crowds count as difficult.
+    """
+    outcome = np.full(len(boxes), FALSE)
+    if not len(boxes) or not len(truth.boxes):
+        return outcome
+    iou = np.where(labels[:, None] == truth.labels[None], inclusive_iou(boxes, truth.boxes), -1.0)
+    best = iou.argmax(1)
+    over = np.flatnonzero(iou.max(1) >= min_iou)
+    _, first = np.unique(best[over], return_index=True)  # later ones are duplicates
+    outcome[over[first]] = TRUE
+    outcome[over[_difficult(truth)[best[over]]]] = IGNORED
+    return outcome
+
+
+def _difficult(truth: Sample) -> np.ndarray:
+    return truth.difficult | truth.crowd
+
+
+def rank(predictions: Sequence[Detections], dataset: DetectionSet, min_iou: float = 0.5) -> dict[str, Ranked]:
+    """Match every image and rank the detections of each class. Arguments as in `voc_map`."""
+    if len(predictions) != len(dataset):
+        raise ValueError(f"{len(predictions)} predictions for the {len(dataset)} images of {dataset.name}")
+    dataset = dataset.indexed()
+    outcome, label, confidence, image = [], [], [], []
+    positives = np.zeros((len(dataset.classes), len(dataset)), np.int64)
+    for i, (found, truth) in enumerate(zip(predictions, dataset.samples, strict=True)):
+        scores = found.confidence.double().cpu().numpy()
+        best_first = np.argsort(-scores, kind="stable")
+        boxes = found.xyxy.double().cpu().numpy().reshape(-1, 4)[best_first]
+        labels = found.class_id.cpu().numpy()[best_first]
+        outcome.append(match(boxes, labels, truth, min_iou))
+        label.append(labels)
+        confidence.append(scores[best_first])
+        image.append(np.full(len(labels), i))
+        np.add.at(positives[:, i], truth.labels[~_difficult(truth)], 1)
+    columns = (
+        np.concatenate([np.zeros(0, np.int64), *parts]) for parts in (outcome, label, confidence, image)
+    )
+    outcome, label, confidence, image = columns
+    ranked = {}
+    for c, name in enumerate(dataset.classes):
+        chosen = np.flatnonzero((label == c) & (outcome != IGNORED))
+        chosen = chosen[np.argsort(-confidence[chosen], kind="stable")]
+        ranked[name] = Ranked(outcome[chosen] == TRUE, image[chosen], confidence[chosen], positives[c])
+    return ranked
+
+
+def voc_map(predictions: Sequence[Detections], dataset: DetectionSet, min_iou: float = 0.5) -> VocScore:
+    """Score the detections of a whole dataset.
+
+    predictions: one Detections per image, in the order of `dataset.samples`, boxes in pixels of the image and
+    class_id an index of `dataset.classes` (see `relabel` for a network with other classes).
+    """
+    ranked = rank(predictions, dataset, min_iou)
+    npos = {name: int(r.positives.sum()) for name, r in ranked.items()}
+    known = [name for name in ranked if npos[name]]
+    area, eleven = (
+        {name: float(average_precision(ranked[name].tp, npos[name], mode)) for name in known}
+        for mode in ("area", "11point")
+    )
+    curves = {name: _curve(ranked[name].tp, npos[name]) for name in known}
+    return VocScore(_mean(area), _mean(eleven), area, eleven, npos, curves, ranked)
+
+
+def _mean(per_class: dict[str, float]) -> float:
+    return float(np.mean(list(per_class.values()))) if per_class else float("nan")
+
+
+def _curve(tp: np.ndarray, npos: int) -> tuple[np.ndarray, np.ndarray]:
+    hits = np.cumsum(tp)
+    return hits / npos, envelope(hits, np.arange(1, len(tp) + 1))
+
+
+def relabel(found: Detections, index: Sequence[int]) -> Detections:
+    """Detections with class_id replaced by index[class_id]; those whose new class is -1 are dropped."""
+    class_id = torch.as_tensor(index, dtype=torch.int64)[found.class_id.cpu()].to(found.class_id.device)
+    keep = class_id >= 0
+    return Detections(found.xyxy[keep], found.confidence[keep], class_id[keep])

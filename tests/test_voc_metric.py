@@ -1,0 +1,239 @@
+"""The VOC scorer against worked numbers and a second, loop-by-loop implementation of the devkit's rule."""
+
+from __future__ import annotations
+
+from fractions import Fraction
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from spiking_yolo.boxes import Detections
+from spiking_yolo.datasets.detection import DetectionSet, Sample
+from spiking_yolo.metrics.classification import topk_correct
+from spiking_yolo.metrics.precision import average_precision
+from spiking_yolo.metrics.voc import inclusive_iou, match, relabel, voc_map
+
+
+def truth(
+    boxes: list, labels: list[int] | None = None, difficult: list[bool] | None = None, name: int = 0
+) -> Sample:
+    labels = [0] * len(boxes) if labels is None else labels
+    return Sample.of(name, Path(f"{name}.jpg"), (200, 200), boxes, labels, difficult)
+
+
+def found(boxes: list, confidence: list[float], labels: list[int] | None = None) -> Detections:
+    labels = [0] * len(boxes) if labels is None else labels
+    return Detections(
+        torch.tensor(boxes, dtype=torch.float32).reshape(-1, 4),
+        torch.tensor(confidence, dtype=torch.float32),
+        torch.tensor(labels, dtype=torch.int64),
+    )
+
+
+def of(samples: list[Sample], classes: tuple[str, ...] = ("thing",)) -> DetectionSet:
+    return DetectionSet("test", classes, samples, [])
+
+
+@pytest.mark.parametrize(
+    ("tp", "npos", "eleven", "area"),
+    [
+        ([1, 1, 0, 1, 0, 0, 1, 0], 5, 0.6948051948, 0.6642857143),
+        ([1, 0, 1, 0, 1], 3, 0.7636363636, 0.7555555556),
+        ([1, 1, 0, 0, 1, 0, 1, 1, 0, 0], 8, 0.5, 0.484375),
+        ([0, 1], 1, 0.5, 0.5),
+        ([1, 1, 1, 1], 4, 1.0, 1.0),
+        ([], 3, 0.0, 0.0),
+        ([0, 0], 3, 0.0, 0.0),
+    ],
+)
+def test_average_precision_of_worked_lists(tp: list[int], npos: int, eleven: float, area: float) -> None:
+    ranked = np.array(tp, dtype=bool)
+    assert average_precision(ranked, npos, "11point") == pytest.approx(eleven, abs=1e-9)
+    assert average_precision(ranked, npos, "area") == pytest.approx(area, abs=1e-9)
+
+
+def test_eleven_points_are_compared_exactly() -> None:
+    """Three of ten reach recall 0.3, three of five reach 0.6; floats of np.arange(0, 1.1, 0.1) deny both."""
+
+    def with_floats(tp: np.ndarray, npos: int) -> float:
+        recall, precision = np.cumsum(tp) / npos, np.cumsum(tp) / np.arange(1, len(tp) + 1)
+        return sum(precision[recall >= t].max(initial=0) for t in np.arange(0, 1.1, 0.1)) / 11
+
+    ten, five = np.ones(3, bool), np.array([1, 1, 0, 1, 0, 0, 1, 0], bool)
+    assert with_floats(ten, 10) == pytest.approx(3 / 11) and with_floats(five, 5) == pytest.approx(
+        0.6785714286
+    )
+    assert average_precision(ten, 10, "11point") == pytest.approx(4 / 11, abs=1e-12)
+    assert average_precision(five, 5, "11point") == pytest.approx((5 + 2 * 0.75 + 2 * 4 / 7) / 11, abs=1e-12)
+
+
+def test_no_objects_has_no_average_precision() -> None:
+    assert np.isnan(average_precision(np.zeros(2, bool), 0))
+
+
+def plain_ap(tp: list[bool], npos: int) -> tuple[Fraction, Fraction]:
+    """(11-point, area) in exact arithmetic, from the definition by thresholds and by recall steps."""
+    points = []
+    for i in range(len(tp)):
+        hits = sum(tp[: i + 1])
+        points.append((Fraction(hits, npos), Fraction(hits, i + 1)))
+
+    def best(recall: Fraction) -> Fraction:
+        return max((p for r, p in points if r >= recall), default=Fraction(0))
+
+    eleven = sum((best(Fraction(k, 10)) for k in range(11)), Fraction(0)) / 11
+    area = sum((best(Fraction(k, npos)) for k in range(1, npos + 1)), Fraction(0)) / npos
+    return eleven, area
+
+
+@given(st.lists(st.booleans(), max_size=25), st.integers(0, 20))
+def test_average_precision_against_its_definition(tp: list[bool], missed: int) -> None:
+    npos = max(sum(tp) + missed, 1)
+    eleven, area = plain_ap(tp, npos)
+    assert average_precision(np.array(tp, bool), npos, "11point") == pytest.approx(float(eleven), abs=1e-12)
+    assert average_precision(np.array(tp, bool), npos, "area") == pytest.approx(float(area), abs=1e-12)
+
+
+def test_difficult_objects_are_neither_found_nor_missed() -> None:
+    a = truth([(10, 10, 50, 50), (60, 60, 100, 100)], difficult=[False, True])
+    b = truth([(20, 20, 80, 80)], name=1)
+    on_a = found(
+        [(60, 60, 100, 100), (10, 10, 50, 50), (11, 11, 51, 51), (61, 60, 100, 100)], [0.9, 0.8, 0.7, 0.65]
+    )
+    on_b = found([(150, 150, 190, 190), (20, 20, 80, 80)], [0.6, 0.5])
+    score = voc_map([on_a, on_b], of([a, b]))
+    assert score.npos == {"thing": 2}
+    assert score.mAP_07 == pytest.approx(0.7727272727, abs=1e-9)
+    assert score.mAP_area == pytest.approx(0.75, abs=1e-12)
+    np.testing.assert_allclose(score.curves["thing"][0], [0.5, 0.5, 0.5, 1.0])
+    np.testing.assert_allclose(score.curves["thing"][1], [1.0, 0.5, 0.5, 0.5])
+
+
+def test_iou_counts_both_border_pixels() -> None:
+    a, b = (
+        np.array([[0.0, 0, 9, 9]]),
+        np.array([[5.0, 0, 14, 9], [0, 0, 9, 4], [9, 9, 20, 20], [10, 0, 12, 9]]),
+    )
+    np.testing.assert_allclose(inclusive_iou(a, b), [[50 / 150, 50 / 100, 1 / (100 + 144 - 1), 0]])
+
+
+def test_exactly_half_matches() -> None:
+    half = np.array([[0.0, 0, 9, 4]])  # 50 of 100 pixels
+    assert match(half, np.array([0]), truth([(0, 0, 9, 9)])).tolist() == [1]
+    assert match(half - [0, 0, 0, 0.1], np.array([0]), truth([(0, 0, 9, 9)])).tolist() == [0]
+
+
+def test_a_taken_object_leaves_no_second_best() -> None:
+    """The second box overlaps the free object with IoU > 0.5 too, but the taken one more: it is false."""
+    objects = truth([(0, 0, 99, 99), (20, 0, 119, 99)])
+    boxes = np.array([[0.0, 0, 99, 99], [5, 0, 104, 99]])
+    assert inclusive_iou(boxes[1:], objects.boxes).min() > 0.5
+    assert match(boxes, np.array([0, 0]), objects).tolist() == [1, 0]
+
+
+def test_other_classes_do_not_match() -> None:
+    assert match(np.array([[0.0, 0, 9, 9]]), np.array([1]), truth([(0, 0, 9, 9)])).tolist() == [0]
+
+
+def test_the_mean_leaves_out_classes_without_objects() -> None:
+    image = truth([(0, 0, 9, 9), (50, 50, 59, 59)], [0, 2])
+    on = found([(0, 0, 9, 9), (90, 90, 99, 99)], [0.9, 0.8], [0, 1])
+    score = voc_map([on], of([image], ("a", "b", "c")))
+    assert score.per_class == {"a": 1.0, "c": 0.0}
+    assert score.npos == {"a": 1, "b": 0, "c": 1}
+    assert score.mAP_area == 0.5
+
+
+def test_no_objects_at_all_is_not_a_score() -> None:
+    assert np.isnan(voc_map([found([], [])], of([truth([])])).mAP_area)
+
+
+def test_equal_confidences_rank_in_input_order() -> None:
+    one, two = found([(0, 0, 9, 9)], [0.5]), found([(90, 90, 99, 99)], [0.5])
+    samples = [truth([(0, 0, 9, 9)]), truth([], name=1)]
+    assert voc_map([one, two], of(samples)).mAP_area == 1.0
+    assert voc_map([two, one], of(samples[::-1])).mAP_area == 0.5
+
+
+def test_the_number_of_predictions_must_fit() -> None:
+    with pytest.raises(ValueError, match="2 predictions for the 1 images"):
+        voc_map([found([], [])] * 2, of([truth([])]))
+
+
+def test_labels_are_read_through_the_category_ids() -> None:
+    image = truth([(0, 0, 9, 9)], [18])
+    data = DetectionSet("coco", ("person", "dog"), [image], [], (1, 18))
+    assert voc_map([found([(0, 0, 9, 9)], [0.9], [1])], data).per_class == {"dog": 1.0}
+
+
+def test_relabel_drops_unknown_classes() -> None:
+    moved = relabel(found([(0, 0, 1, 1), (0, 0, 2, 2), (0, 0, 3, 3)], [0.9, 0.8, 0.7], [0, 1, 2]), (5, -1, 0))
+    assert moved.class_id.tolist() == [5, 0]
+    np.testing.assert_allclose(moved.confidence, [0.9, 0.7])
+    assert moved.xyxy[1].tolist() == [0, 0, 3, 3]
+
+
+def devkit_ap(predictions: list[Detections], samples: list[Sample], label: int) -> float | None:
+    """The devkit's loop over the ranked detections of all images, written as it reads; area AP."""
+    rows = [
+        (float(d.confidence[j]), i, d.xyxy[j].double().tolist())
+        for i, d in enumerate(predictions)
+        for j in range(len(d))
+        if d.class_id[j] == label
+    ]
+    rows.sort(key=lambda row: -row[0])
+    npos = sum(int(((s.labels == label) & ~s.difficult).sum()) for s in samples)
+    taken: set[tuple[int, int]] = set()
+    tp = []
+    for _, i, (x1, y1, x2, y2) in rows:
+        sample, best, which = samples[i], -1.0, -1
+        for j, (u1, v1, u2, v2) in enumerate(sample.boxes.tolist()):
+            if sample.labels[j] != label:
+                continue
+            w, h = min(x2, u2) - max(x1, u1) + 1, min(y2, v2) - max(y1, v1) + 1
+            if w <= 0 or h <= 0:
+                continue
+            union = (x2 - x1 + 1) * (y2 - y1 + 1) + (u2 - u1 + 1) * (v2 - v1 + 1) - w * h
+            if w * h / union > best:
+                best, which = w * h / union, j
+        if best >= 0.5:
+            if not sample.difficult[which]:
+                tp.append((i, which) not in taken)
+                taken.add((i, which))
+        else:
+            tp.append(False)
+    return float(plain_ap(tp, npos)[1]) if npos else None
+
+
+@settings(max_examples=40, deadline=None)
+@given(st.integers(0, 10**6))
+def test_against_the_devkit_loop(seed: int) -> None:
+    rng = np.random.default_rng(seed)
+    predictions, samples = [], []
+    for i in range(4):
+        n, m = rng.integers(0, 6), rng.integers(0, 12)
+        corner, side = rng.integers(0, 30, (n, 2)), rng.integers(10, 40, (n, 2))
+        boxes = np.hstack([corner, corner + side]).astype(float)
+        samples.append(
+            truth(boxes.tolist(), rng.integers(0, 3, n).tolist(), (rng.random(n) < 0.3).tolist(), i)
+        )
+        near = boxes[rng.integers(0, n, m)] + rng.integers(-6, 7, (m, 4)) if n else np.zeros((0, 4))
+        scores = rng.integers(0, 8, len(near)) / 8  # many ties
+        predictions.append(found(near.tolist(), scores.tolist(), rng.integers(0, 3, len(near)).tolist()))
+    score = voc_map(predictions, of(samples, ("a", "b", "c")))
+    # Within an image the loop must see ties in the same order; sorting is stable in both.
+    expected = {name: devkit_ap(predictions, samples, c) for c, name in enumerate("abc")}
+    assert score.per_class == pytest.approx({k: v for k, v in expected.items() if v is not None}, abs=1e-12)
+
+
+def test_topk_by_hand() -> None:
+    logits = torch.tensor([[0.1, 0.9, 0.5], [0.2, 0.2, 0.1], [3.0, 2.0, 1.0], [float("nan"), 1.0, 2.0]])
+    labels = torch.tensor([2, 1, 2, 0])
+    assert topk_correct(logits, labels, 1).tolist() == [False, False, False, False]
+    assert topk_correct(logits, labels, 2).tolist() == [True, True, False, False]
+    assert topk_correct(logits, labels, 5).tolist() == [True, True, True, False]
+    assert topk_correct(logits[:3], torch.tensor([1, 0, 0])).tolist() == [True, True, True]
