@@ -123,8 +123,7 @@ def fit(image: np.ndarray, spec: Spec) -> tuple[Tensor, Placement]:
     (width, height), (left, top) = placement.resized, placement.pad
     canvas = np.full((spec.height, spec.width, 3), GREY, np.float32)
     resized = cv2.resize(image.astype(np.float32), placement.resized, interpolation=cv2.INTER_LINEAR)
-    canvas[top : top + height, left : left + width] = (resized / 255).clip(
-        0, 1
-    )  # interpolation overshoots by rounding
+    # Rounding lets interpolation overshoot by one part in ten million.
+    canvas[top : top + height, left : left + width] = (resized / 255).clip(0, 1)
     canvas = (canvas - np.array(spec.mean, np.float32)) / np.array(spec.std, np.float32)
     return torch.from_numpy(np.ascontiguousarray(canvas.transpose(2, 0, 1))), placement
