@@ -1,0 +1,117 @@
+"""COCO: the official layout, or any json of its format with a folder of images."""
+
+from __future__ import annotations
+
+import os
+from collections import defaultdict
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from spiking_yolo.datasets.coco_json import read_annotations
+from spiking_yolo.datasets.detection import DetectionSet, Sample, absent_note, outside_notes
+from spiking_yolo.datasets.names import COCO_IDS, match_names
+from spiking_yolo.errors import UserError
+
+
+@dataclass(frozen=True)
+class CocoSet(DetectionSet):
+    """A DetectionSet whose labels are the file's own category ids.
+
+    annotations: the file as it stands, for pycocotools: absent images are in it, so score only the image
+    ids of `samples`. category_ids: the ids of `classes`, in the order of the file's list.
+    """
+
+    annotations: dict[str, Any] = field(default_factory=dict)
+
+
+def load_coco(root: str | Path, split: str = "") -> CocoSet:
+    """A split of a COCO folder.
+
+    Official layout: annotations/instances_{split}.json with images in {split}/ or images/{split}/. Without
+    it, the flat layout: instances.json with images beside it or in images/; `split` then says nothing.
+    Raises UserError, naming the file, for the reasons of `load_coco_json` and when there is no annotation
+    file.
+    """
+    root = Path(root)
+    official, flat = root / "annotations" / f"instances_{split}.json", root / "instances.json"
+    if official.is_file():
+        folders = (root / split, root / "images" / split)
+        return load_coco_json(official, next((f for f in folders if f.is_dir()), folders[0]))
+    if flat.is_file():
+        return load_coco_json(flat, root / "images" if (root / "images").is_dir() else root)
+    have = sorted(p.stem.removeprefix("instances_") for p in root.glob("annotations/instances_*.json"))
+    found = ", ".join(have) or "none"
+    raise UserError(f"{official} is missing: pass a COCO folder and one of its splits (found: {found})")
+
+
+def load_coco_json(path: str | Path, images_dir: str | Path) -> CocoSet:
+    """The images and objects of one annotation file; images that are absent are noted and left out.
+
+    Raises UserError naming the file when it is missing, is not json, is not COCO, contradicts itself, lists
+    no image, or when none of its images is there. Boxes that leave their image are noted and kept.
+    """
+    path, images_dir = Path(path), Path(images_dir)
+    data = read_annotations(path)
+    if not data["images"]:
+        raise UserError(f"{path} lists no images: pass a split with images")
+    objects = defaultdict(list)
+    for item in data["annotations"]:
+        objects[item["image_id"]].append(item)
+    there = _files(images_dir)
+    listed = [image["file_name"] for image in data["images"]]
+    absent = [name for name in listed if not (name in there or _nested(images_dir, name))]
+    if len(absent) == len(listed):
+        raise UserError(f"{images_dir} has none of the images that {path} lists: put them there")
+    gone = set(absent)
+    samples = [
+        _sample(image, objects[image["id"]], images_dir)
+        for image in data["images"]
+        if image["file_name"] not in gone
+    ]
+    notes = absent_note(absent, len(listed), images_dir) + outside_notes(samples)
+    names = tuple(c["name"] for c in data["categories"])
+    ids = tuple(c["id"] for c in data["categories"])
+    return CocoSet(path.stem.removeprefix("instances_"), names, samples, notes, ids, data)
+
+
+def _files(folder: Path) -> set[str]:
+    return set(os.listdir(folder)) if folder.is_dir() else set()
+
+
+def _nested(folder: Path, name: str) -> bool:
+    return "/" in name and (folder / name).is_file()
+
+
+def _sample(image: dict, items: list[dict], folder: Path) -> Sample:
+    boxes = [(x, y, x + w, y + h) for x, y, w, h in (item["bbox"] for item in items)]
+    return Sample.of(
+        image["id"],
+        folder / image["file_name"],
+        (image["width"], image["height"]),
+        boxes,
+        [item["category_id"] for item in items],
+        crowd=[item.get("iscrowd", 0) for item in items],
+        area=[item.get("area", item["bbox"][2] * item["bbox"][3]) for item in items],
+    )
+
+
+def category_index(categories: Sequence[dict[str, Any]], spec_names: Sequence[str]) -> tuple[int, ...]:
+    """The category id of each class of a network; -1 where the dataset has no such category.
+
+    categories: the list of the annotation file. The 80 official ids belong to 80 outputs by position,
+    whatever the spelling; any other list is matched by name, with VOC's and COCO's words for the same class
+    taken as equal. Raises UserError for a category that the network does not know.
+    """
+    ids = tuple(c["id"] for c in categories)
+    if len(spec_names) == len(COCO_IDS) and set(ids) == set(COCO_IDS):
+        return COCO_IDS
+    names = [c["name"] for c in categories]
+    unknown = [name for name, i in zip(names, match_names(names, spec_names), strict=True) if i < 0]
+    if unknown:
+        raise UserError(
+            f"the network does not know the category '{unknown[0]}' ({len(unknown)} unknown): remove it from "
+            "the annotations, or pass a network that has it"
+        )
+    return tuple(-1 if i < 0 else ids[i] for i in match_names(spec_names, names))

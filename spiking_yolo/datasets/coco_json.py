@@ -1,0 +1,74 @@
+"""COCO's json: reading it with checks, and writing any detection set as one."""
+
+from __future__ import annotations
+
+import json
+import math
+from pathlib import Path
+from typing import Any
+
+from spiking_yolo.datasets.detection import DetectionSet
+from spiking_yolo.errors import UserError
+
+
+def read_annotations(path: Path) -> dict[str, Any]:
+    """The annotation file, checked. Raises UserError naming it and the first thing in it that is not COCO."""
+    try:
+        data = json.loads(path.read_bytes())
+    except FileNotFoundError:
+        raise UserError(f"{path} is missing: pass the annotation file of the split") from None
+    except (json.JSONDecodeError, UnicodeDecodeError) as error:
+        raise UserError(f"{path} is not readable json ({error}): fetch it again") from None
+    wanted = {
+        "images": {"id": int, "file_name": str, "width": int, "height": int},
+        "annotations": {"image_id": int, "category_id": int, "bbox": list},
+        "categories": {"id": int, "name": str},
+    }
+    for part, keys in wanted.items():
+        if not isinstance(data, dict) or not isinstance(data.get(part), list):
+            raise UserError(f"{path} has no list '{part}', so it is not COCO: pass an instances json")
+        for n, item in enumerate(data[part]):
+            for key, kind in keys.items():
+                if not isinstance(item, dict) or not isinstance(item.get(key), kind):
+                    raise UserError(
+                        f"{path} is not COCO: {part}[{n}] has no {key} ({kind.__name__}); correct it"
+                    )
+    images, categories = ([item["id"] for item in data[part]] for part in ("images", "categories"))
+    for part, ids in (("images", images), ("categories", categories)):
+        if len(set(ids)) < len(ids):
+            raise UserError(f"{path} gives an id of '{part}' twice: number them anew")
+    known = set(images), set(categories)
+    for n, item in enumerate(data["annotations"]):
+        if item["image_id"] not in known[0] or item["category_id"] not in known[1]:
+            raise UserError(f"{path}: annotations[{n}] names an image or category that is not listed: add it")
+        if not _is_box(item["bbox"]):
+            raise UserError(f"{path}: annotations[{n}] needs a bbox x, y, width, height, got {item['bbox']}")
+    return data
+
+
+def _is_box(box: list) -> bool:
+    numbers = len(box) == 4 and all(isinstance(v, int | float) and math.isfinite(v) for v in box)
+    return numbers and box[2] >= 0 and box[3] >= 0
+
+
+def as_coco(dataset: DetectionSet) -> dict[str, Any]:
+    """Any set as a COCO dict. Image ids are positions in `samples` counted from 1, category ids likewise.
+
+    Difficult objects become crowds, the nearest that COCO has: detections of them count neither way.
+    """
+    annotations = []
+    data = dataset.indexed()
+    for image_id, s in enumerate(data.samples, 1):
+        crowd = s.difficult | s.crowd
+        for (x1, y1, x2, y2), label, area, ignored in zip(
+            s.boxes.tolist(), s.labels, s.area, crowd, strict=True
+        ):
+            row = {"id": len(annotations) + 1, "image_id": image_id, "category_id": int(label) + 1}
+            row |= {"bbox": [x1, y1, x2 - x1, y2 - y1], "area": float(area), "iscrowd": int(ignored)}
+            annotations.append(row)
+    images = [
+        {"id": i, "file_name": s.path.name, "width": s.width, "height": s.height}
+        for i, s in enumerate(data.samples, 1)
+    ]
+    categories = [{"id": i, "name": name} for i, name in enumerate(data.classes, 1)]
+    return {"info": {}, "images": images, "annotations": annotations, "categories": categories}

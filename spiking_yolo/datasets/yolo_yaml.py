@@ -1,0 +1,144 @@
+"""Data described by an Ultralytics data.yaml, with labels in YOLO text files."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import yaml
+from PIL import Image, UnidentifiedImageError
+
+from spiking_yolo.datasets.detection import DetectionSet, Sample, absent_note
+from spiking_yolo.errors import UserError
+
+SUFFIXES = {".jpg", ".jpeg", ".png", ".bmp", ".webp", ".tif", ".tiff"}
+_EXIF_ORIENTATION, _QUARTER_TURNS = 0x0112, {5, 6, 7, 8}
+
+
+def load_data_yaml(path: str | Path, split: str = "val") -> DetectionSet:
+    """A split of a data.yaml: keys path (default: the file's folder), the split, names (list or dict), nc.
+
+    A split is a folder of images, a text file that lists images, or a list of such. The labels of
+    images/a.jpg are in labels/a.txt, one line `class cx cy w h` per object, as fractions of the image as it
+    is displayed; an image without label file has no objects, which is noted. image_id counts the images
+    from 1. Raises UserError, naming the file and the line, for keys that are missing, images that are not
+    there or cannot be opened, and lines that are not labels.
+    """
+    path = Path(path)
+    config = _read(path)
+    names = _names(config, path)
+    root = _root(path, str(config.get("path") or ""))
+    if not config.get(split):
+        have = ", ".join(k for k in ("train", "val", "test") if config.get(k)) or "none"
+        raise UserError(f"{path} has no split '{split}': choose another (found: {have})")
+    entries = config[split] if isinstance(config[split], list) else [config[split]]
+    listed = [image for entry in entries for image in _images(_entry(root, str(entry)), root, path)]
+    images = [image for image in listed if image.is_file()]
+    if not images:
+        raise UserError(
+            f"{path}: the split '{split}' has no images at {root / str(entries[0])}: correct the path"
+        )
+    notes = absent_note([str(i) for i in listed if not i.is_file()], len(listed), root)
+    bare = sum(not label_path(image).is_file() for image in images)
+    if bare:
+        notes.append(f"{bare} of {len(images)} images have no label file and are taken to show no objects")
+    samples = [read_sample(n, image, len(names)) for n, image in enumerate(images, 1)]
+    return DetectionSet(f"{path.stem} {split}", names, samples, notes)
+
+
+def _read(path: Path) -> dict[str, Any]:
+    try:
+        config = yaml.safe_load(path.read_text())
+    except FileNotFoundError:
+        raise UserError(f"{path} is missing: pass the data.yaml of the dataset") from None
+    except (yaml.YAMLError, UnicodeDecodeError) as error:
+        reason = " ".join(str(error).split())
+        raise UserError(f"{path} is not readable yaml ({reason}): correct it") from None
+    if not isinstance(config, dict):
+        raise UserError(f"{path} is not a data.yaml: it needs the keys path, train, val and names")
+    return config
+
+
+def _names(config: dict[str, Any], path: Path) -> tuple[str, ...]:
+    names = config.get("names")
+    if isinstance(names, dict):
+        if sorted(names, key=str) != sorted(range(len(names)), key=str):
+            raise UserError(f"{path}: names must number the classes 0 to {len(names) - 1}: correct it")
+        names = [names[i] for i in range(len(names))]
+    if not isinstance(names, list) or not names:
+        raise UserError(f"{path} has no class names: add names, a list or a table of number and name")
+    if config.get("nc", len(names)) != len(names):
+        raise UserError(f"{path} has nc {config['nc']} and {len(names)} names: make them agree")
+    return tuple(str(name) for name in names)
+
+
+def _root(path: Path, key: str) -> Path:
+    """The dataset's folder: relative to the file, or to the working directory as Ultralytics has it."""
+    beside = path.parent / key
+    return beside if beside.is_dir() or not Path(key).is_dir() else Path(key)
+
+
+def _entry(root: Path, key: str) -> Path:
+    """An entry below `root`. Exported sets often say ../train/images for train/images."""
+    entry = root / key
+    return entry if entry.exists() or not key.startswith("../") else root / key[3:]
+
+
+def _images(entry: Path, root: Path, path: Path) -> list[Path]:
+    """The image files of one entry of a split."""
+    if entry.is_dir():
+        return sorted(p for p in entry.rglob("*") if p.suffix.lower() in SUFFIXES)
+    if not entry.is_file():
+        raise UserError(f"{path} names {entry}, which does not exist: correct the path")
+    lines = [line.strip() for line in entry.read_text().splitlines() if line.strip()]
+    beside = [entry.parent / line for line in lines]
+    return [near if near.is_file() else root / line for near, line in zip(beside, lines, strict=True)]
+
+
+def label_path(image: Path) -> Path:
+    """The label file of an image: the last folder `images` of its path becomes `labels`, the suffix .txt."""
+    parts = list(image.parts)
+    folders = [i for i, part in enumerate(parts[:-1]) if part == "images"]
+    if folders:
+        parts[folders[-1]] = "labels"
+    return Path(*parts).with_suffix(".txt")
+
+
+def read_sample(image_id: int, image: Path, classes: int) -> Sample:
+    """One image and its labels. Raises UserError naming the image, or the label file and its line."""
+    width, height = displayed_size(image)
+    file = label_path(image)
+    lines = file.read_text().splitlines() if file.is_file() else []
+    rows = [_label(line, f"{file} line {n}", classes) for n, line in enumerate(lines, 1) if line.strip()]
+    boxes = [
+        ((x - w / 2) * width, (y - h / 2) * height, (x + w / 2) * width, (y + h / 2) * height)
+        for _, x, y, w, h in rows
+    ]
+    return Sample.of(image_id, image, (width, height), boxes, [int(row[0]) for row in rows])
+
+
+def _label(line: str, where: str, classes: int) -> list[float]:
+    try:
+        row = [float(word) for word in line.split()]
+    except ValueError:
+        row = []
+    if len(row) != 5:
+        raise UserError(f"{where}: '{line.strip()[:60]}' is not 'class cx cy w h': correct it")
+    if row[0] not in range(classes):
+        raise UserError(
+            f"{where}: class {line.split()[0]} is not one of 0 to {classes - 1}: correct it or the names"
+        )
+    if not all(0 <= v <= 1 for v in row[1:]):
+        raise UserError(f"{where}: coordinates must be fractions of the image, 0 to 1: divide by its size")
+    return row
+
+
+def displayed_size(image: Path) -> tuple[int, int]:
+    """(width, height) in pixels as displayed, from the header only."""
+    try:
+        with Image.open(image) as photo:
+            width, height = photo.size
+            turned = photo.getexif().get(_EXIF_ORIENTATION) in _QUARTER_TURNS
+    except (UnidentifiedImageError, OSError) as error:
+        raise UserError(f"{image} cannot be opened as an image ({error}): replace it") from None
+    return (height, width) if turned else (width, height)
