@@ -1,0 +1,111 @@
+"""From an ANN's graph to a spiking network: statistics -> thresholds -> neurons, as one frozen value."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+import torch
+from safetensors.torch import save_file
+from torch import Tensor
+
+from ..errors import UserError
+from ..files import atomic_write
+from ..graph import Graph, Node
+from ..models.spec import Spec
+from ..recipe import Recipe
+from ..snn.network import SpikingNetwork
+from ..tensors import read_safetensors
+from .observe import Statistics
+from .thresholds import site_thresholds
+
+FORMAT = "spiking_yolo-network-1"
+
+
+@dataclass(frozen=True)
+class Converted:
+    """A converted network: everything that a simulation needs, and where it came from.
+
+    sites: activation node -> {"theta": [C], "theta_off": [C] of an ON/OFF pair, "initial": scalar, in thresholds}.
+    provenance: weights_sha256 and whatever else identifies the source.
+    """
+
+    graph: Graph
+    spec: Spec
+    recipe: Recipe
+    sites: Mapping[str, Mapping[str, Tensor]]
+    provenance: Mapping[str, str]
+
+    def network(self, *to: torch.dtype | torch.device | str) -> SpikingNetwork:
+        """The network to simulate, optionally on another device or with another dtype."""
+        graph = self.graph
+        for where in to:
+            graph = graph.to(where)
+        return SpikingNetwork(graph, self.sites, self.recipe)
+
+    def save(self, path: str | Path) -> None:
+        """Write one safetensors file, whole or not at all."""
+        tensors = {f"graph/{k}": v.contiguous() for k, v in self.graph.tensors.items()}
+        for site, parameters in self.sites.items():
+            tensors |= {f"site/{site}/{k}": v.contiguous() for k, v in parameters.items()}
+        metadata = {
+            "format": FORMAT,
+            "nodes": json.dumps([asdict(node) for node in self.graph.nodes]),
+            "outputs": json.dumps(self.graph.outputs),
+            "spec": self.spec.to_json(),
+            "recipe": self.recipe.to_json(),
+            "provenance": json.dumps(dict(self.provenance)),
+        }
+        with atomic_write(path) as temporary:
+            save_file(tensors, temporary, metadata)
+
+    @classmethod
+    def load(cls, path: str | Path) -> Converted:
+        """Read a file written by `save`. Executes no code. Raises UserError for anything else."""
+        metadata, tensors = read_safetensors(path)
+        if metadata.get("format") != FORMAT:
+            raise UserError(f"{path} is not a converted network: make one with tools/convert.py")
+        sites: dict[str, dict[str, Tensor]] = {}
+        weights = {}
+        for key, value in tensors.items():
+            kind, _, rest = key.partition("/")
+            if kind == "graph":
+                weights[rest] = value
+            else:
+                site, _, name = rest.rpartition("/")
+                sites.setdefault(site, {})[name] = value
+        try:
+            nodes = tuple(
+                Node(n["name"], n["op"], tuple(n["inputs"]), n["attrs"])
+                for n in json.loads(metadata["nodes"])
+            )
+            graph = Graph(nodes, tuple(json.loads(metadata["outputs"])), weights)
+            spec, recipe = Spec.from_json(metadata["spec"]), Recipe.from_json(metadata["recipe"])
+            return cls(graph, spec, recipe, sites, json.loads(metadata["provenance"]))
+        except (KeyError, TypeError, ValueError) as error:
+            raise UserError(
+                f"{path} is damaged or of another version ({error}): convert the network again"
+            ) from error
+
+
+def convert(
+    graph: Graph,
+    spec: Spec,
+    statistics: Statistics,
+    recipe: Recipe,
+    provenance: Mapping[str, str] | None = None,
+) -> Converted:
+    """Thresholds for every activation site of `graph`, by the recipe, from the statistics."""
+    statistics.check(statistics.weights_sha256, (spec.height, spec.width), graph)
+    initial = torch.tensor(recipe.neuron.initial)
+    sites = {
+        node.name: {
+            **site_thresholds(statistics.sites[node.name], node.attrs["slope"], recipe),
+            "initial": initial,
+        }
+        for node in graph.sites
+    }
+    origin = {"weights_sha256": statistics.weights_sha256, "calibration_images": str(len(statistics.images))}
+    return Converted(graph, spec, recipe, sites, {**origin, **(provenance or {})})

@@ -1,0 +1,118 @@
+"""Any weights file -> an ANN's graph, or a network that is converted already."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from ..errors import UserError
+from ..graph import Graph
+from ..models.load_darknet import load_darknet
+from ..models.spec import Spec
+from ..tensors import read_safetensors
+from . import converter
+from .converter import Converted
+from .observe import Statistics, statistics_path
+from .registry import DEFAULT, get_recipe
+from .trace import trace
+
+
+@dataclass(frozen=True)
+class Ann:
+    """A network to convert: its graph, its contract, and the file that it came from."""
+
+    graph: Graph
+    spec: Spec
+    weights: Path
+    sha256: str
+
+    def statistics(self, path: str | Path | None = None) -> Statistics:
+        """The statistics that belong to this network: those beside its weights, or the given file."""
+        size = (self.spec.height, self.spec.width)
+        path = Path(path) if path else statistics_path(self.weights, size)
+        if not path.is_file():
+            raise UserError(
+                f"no activation statistics at {path}: make them with "
+                f"python tools/calibrate.py --weights {self.weights} --images DIR --imgsz {self.spec.height}"
+            )
+        statistics = Statistics.load(path)
+        statistics.check(self.sha256, size, self.graph)
+        return statistics
+
+
+def load_ann(
+    weights: str | Path,
+    cfg: str | Path | None = None,
+    names: str | Path | None = None,
+    imgsz: int | None = None,
+) -> Ann:
+    """Read a .weights file of darknet or a .safetensors of ours, and trace it. A pickle is never opened."""
+    path = Path(weights)
+    kind = file_kind(path)
+    if kind == "safetensors":
+        from ..models.checkpoint import load_checkpoint
+
+        model, spec, digest = load_checkpoint(path)
+    else:
+        model, spec, digest = load_darknet(path, cfg, names)
+    spec = _resized(spec, imgsz)
+    graph = trace(model, torch.zeros(1, 3, spec.height, spec.width))
+    return Ann(graph, spec, path, digest)
+
+
+def load(
+    weights: str | Path,
+    method: str | Path | None = None,
+    settings: Mapping[str, Any] | None = None,
+    *,
+    cfg: str | Path | None = None,
+    names: str | Path | None = None,
+    imgsz: int | None = None,
+    statistics: str | Path | None = None,
+) -> Converted:
+    """The converted network of a weights file: converted by the method, or as saved by tools/convert.py."""
+    path = Path(weights)
+    if file_kind(path) == "safetensors" and read_safetensors(path)[0].get("format") == converter.FORMAT:
+        network = Converted.load(path)
+        given = [k for k, v in {"--method": method, "--set": settings, "--imgsz": imgsz}.items() if v]
+        if given:
+            raise UserError(
+                f"{path} is already converted (method {network.recipe.name}, {network.spec.width} pixels): leave out "
+                f"{' and '.join(given)}, or convert the original weights again"
+            )
+        return network
+    recipe = get_recipe(method or DEFAULT).with_settings(settings or {})
+    ann = load_ann(path, cfg, names, imgsz)
+    return converter.convert(ann.graph, ann.spec, ann.statistics(statistics), recipe, {"weights": path.name})
+
+
+def file_kind(path: Path) -> str:
+    """ "safetensors" or "darknet", by the first bytes. Raises UserError for a pickle and for what is not a file."""
+    try:
+        with open(path, "rb") as file:
+            head = file.read(9)
+    except OSError as error:
+        raise UserError(f"cannot read the weights {path}: {error.strerror}; check the path") from error
+    if head.startswith(b"PK") or (head[:1] == b"\x80" and path.suffix != ".weights"):
+        raise UserError(
+            f"{path} is a pickle (PyTorch checkpoint), which can run code when opened: give a darknet .weights or a "
+            ".safetensors file"
+        )
+    return "safetensors" if path.suffix == ".safetensors" or head[8:9] == b"{" else "darknet"
+
+
+def _resized(spec: Spec, imgsz: int | None) -> Spec:
+    """The spec at another square input size, a multiple of 32."""
+    if imgsz is None:
+        return spec
+    if imgsz < 32 or imgsz % 32:
+        raise UserError(f"--imgsz must be a multiple of 32, at least 32, not {imgsz}")
+    if any(head.side for head in spec.heads) and imgsz != spec.height:
+        raise UserError(
+            f"this network has a connected head and takes {spec.height} pixels only: leave --imgsz out"
+        )
+    return replace(spec, height=imgsz, width=imgsz)

@@ -1,0 +1,105 @@
+"""Activation statistics of a network on calibration images, and the file that keeps them."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+from safetensors.torch import save_file
+from torch import Tensor
+
+from ..errors import UserError
+from ..files import atomic_write
+from ..graph import Graph, Node, run
+from ..tensors import read_safetensors
+from .histogram import BINS, Histogram
+
+FORMAT = "spiking_yolo-statistics-1"
+
+
+@dataclass(frozen=True)
+class Statistics:
+    """One histogram per activation site, and what they were taken from."""
+
+    sites: dict[str, Histogram]
+    weights_sha256: str
+    imgsz: tuple[int, int]
+    images: tuple[str, ...]
+
+    def check(self, weights_sha256: str, imgsz: tuple[int, int], graph: Graph) -> None:
+        """Raise UserError unless these statistics belong to this network at this input size (height, width)."""
+        mend = "run tools/calibrate.py for this network"
+        if self.weights_sha256 != weights_sha256:
+            raise UserError(
+                f"the statistics are of other weights ({self.weights_sha256[:12]}, not {weights_sha256[:12]}): {mend}"
+            )
+        if self.imgsz != tuple(imgsz):
+            raise UserError(
+                f"the statistics were taken at {self.imgsz} pixels, not {tuple(imgsz)}: {mend} with --imgsz"
+            )
+        if set(self.sites) != {node.name for node in graph.sites}:
+            raise UserError(f"the statistics name other activations than the network has: {mend}")
+
+    def save(self, path: str | Path) -> None:
+        tensors: dict[str, Tensor] = {}
+        for name, h in self.sites.items():
+            tensors |= {
+                f"{name}.counts": h.counts.to(torch.int32),
+                f"{name}.exponent": h.exponent.to(torch.int32),
+                f"{name}.minimum": h.minimum.float(),
+                f"{name}.maximum": h.maximum.float(),
+            }
+        metadata = {
+            "format": FORMAT,
+            "weights_sha256": self.weights_sha256,
+            "imgsz": json.dumps(self.imgsz),
+            "images": json.dumps(self.images),
+            "totals": json.dumps({name: h.total for name, h in self.sites.items()}),
+        }
+        with atomic_write(Path(path)) as temporary:
+            save_file(tensors, temporary, metadata)
+
+    @classmethod
+    def load(cls, path: str | Path) -> Statistics:
+        metadata, tensors = read_safetensors(path)
+        if metadata.get("format") != FORMAT:
+            raise UserError(f"{path} is not a statistics file: make one with tools/calibrate.py")
+        sites = {}
+        for name, total in json.loads(metadata["totals"]).items():
+            counts, exponent, low, high = (
+                tensors[f"{name}.{k}"] for k in ("counts", "exponent", "minimum", "maximum")
+            )
+            if counts.shape != (2, len(exponent), BINS):
+                raise UserError(
+                    f"{path} was written by another version: make it again with tools/calibrate.py"
+                )
+            sites[name] = Histogram(counts.long(), exponent.long(), low.double(), high.double(), total)
+        height, width = json.loads(metadata["imgsz"])
+        return cls(sites, metadata["weights_sha256"], (height, width), tuple(json.loads(metadata["images"])))
+
+
+@torch.no_grad()
+def observe(graph: Graph, batches: Iterable[Tensor]) -> dict[str, Histogram]:
+    """Histograms of every activation site's pre-activations over batches of images [N, C, H, W]."""
+    histograms: dict[str, Histogram] = {}
+
+    def tap(node: Node, before: Tensor, after: Tensor) -> None:
+        if node.name not in histograms:
+            histograms[node.name] = Histogram.empty(before.shape[1])
+        histograms[node.name].update(before.cpu())
+
+    for batch in batches:
+        run(graph, batch, tap)
+    if not histograms:
+        raise UserError("there is nothing to calibrate on: give at least one image")
+    return histograms
+
+
+def statistics_path(weights: Path, imgsz: tuple[int, int]) -> Path:
+    """Where the statistics of a weights file lie: beside it, named by the input size."""
+    height, width = imgsz
+    size = str(height) if height == width else f"{height}x{width}"
+    return weights.with_name(f"{weights.stem}.{size}.statistics.safetensors")

@@ -1,0 +1,50 @@
+"""The methods by name: a dict, filled by the files of `methods/`."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+from ..errors import UserError
+from ..recipe import Recipe
+
+DEFAULT = "differential"
+
+
+@dataclass(frozen=True)
+class Method:
+    """A recipe and where it comes from. limits: what it cannot take, or what to know before using it."""
+
+    recipe: Recipe
+    year: int
+    reference: str
+    limits: str
+
+
+METHODS: dict[str, Method] = {}
+
+
+def register(recipe: Recipe, year: int, reference: str, limits: str) -> Recipe:
+    """Add a method under its recipe's name."""
+    METHODS[recipe.name] = Method(recipe, year, reference, limits)
+    return recipe
+
+
+def get_recipe(name: str | Path) -> Recipe:
+    """The recipe of a registered method, or of a .json file. Raises UserError for anything else."""
+    from . import methods  # noqa: F401  (registers them)
+
+    if str(name).endswith(".json"):
+        return Recipe.read(name)
+    if str(name) not in METHODS:
+        raise UserError(
+            f"unknown method {str(name)!r}: choose from {', '.join(METHODS)}, or give a recipe.json"
+        )
+    return METHODS[str(name)].recipe
+
+
+def list_methods() -> dict[str, Method]:
+    """All registered methods."""
+    from . import methods  # noqa: F401
+
+    return dict(METHODS)

@@ -1,0 +1,134 @@
+"""Thresholds from activation statistics: maximum, percentile, and minimum mean squared error."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+from ..recipe import Recipe, Threshold
+from .histogram import Histogram, edges
+
+_MMSE_GRID = (
+    torch.arange(100, 5, -1, dtype=torch.float64) / 100
+)  # 95 steps of 1 % down from the maximum (Li 2021)
+
+
+def threshold(histogram: Histogram, sign: int, recipe: Recipe) -> Tensor:
+    """The threshold statistic of one site before scaling: float64 [C], or [1] for scope=layer.
+
+    sign: 0 for the positive side, 1 for the magnitude of the negative one. Channels without such values give 0.
+    """
+    settings = recipe.threshold
+    if settings.scope == "layer":
+        histogram = histogram.pooled()
+    if settings.rule == "max":
+        return extreme(histogram, sign)
+    if settings.rule == "percentile":
+        return percentile(histogram, sign, settings.percentile)
+    # Differential coding has no highest rate: a neuron catches up in later steps, so nothing is clipped beyond `levels`.
+    gamma = 1 if recipe.encoding.coding == "differential" else recipe.neuron.gamma
+    rounds = recipe.neuron.initial == 0.5
+    return mmse(histogram, sign, settings.levels, gamma, rounds)
+
+
+def extreme(histogram: Histogram, sign: int) -> Tensor:
+    """Largest magnitude on one side, float64 [C]."""
+    return (-histogram.minimum if sign else histogram.maximum).clamp(min=0)
+
+
+def percentile(histogram: Histogram, sign: int, percent: float) -> Tensor:
+    """The value below which `percent` of one side's values lie, float64 [C]; linear within a bin."""
+    counts = histogram.counts[sign].double()
+    cumulative = counts.cumsum(1)
+    target = cumulative[:, -1:] * percent / 100
+    index = torch.searchsorted(cumulative, target).clamp(max=counts.shape[1] - 1)
+    inside = counts.gather(1, index)
+    below = cumulative.gather(1, index) - inside
+    fraction = ((target - below) / inside.clamp(min=1)).clamp(0, 1)
+    edge = edges()
+    value = edge[index] + fraction * (edge[index + 1] - edge[index])
+    value = value[:, 0] * 2.0**histogram.exponent
+    return torch.where(cumulative[:, -1] > 0, torch.minimum(value, extreme(histogram, sign)), 0.0)
+
+
+def mmse(histogram: Histogram, sign: int, levels: int, gamma: int, rounds: bool) -> Tensor:
+    """argmin over theta = c * maximum of mean((q(a) - a)^2), float64 [C] (Li 2021, section 3.1).
+
+    q(a) = clip(floor(a * levels / theta), 0, gamma * levels) * theta / levels, or with round instead of floor: what a
+    neuron with at most gamma spikes of theta per step makes of a in `levels` steps.
+    """
+    top = extreme(histogram, sign)
+    moments = _Moments(histogram, sign)
+    best, chosen = torch.full_like(top, float("inf")), top.clone()
+    for c in _MMSE_GRID:
+        error = _quantisation_error(moments, c * top, levels, gamma, rounds)
+        better = error < best
+        best, chosen = torch.where(better, error, best), torch.where(better, c * top, chosen)
+    return chosen
+
+
+def _quantisation_error(moments: _Moments, theta: Tensor, levels: int, gamma: int, rounds: bool) -> Tensor:
+    """Sum of squared errors of the quantiser, float64 [C]: one integral per level between its decision points."""
+    step = (theta / levels)[:, None]
+    levels_used = min(
+        gamma * levels, int((moments.top / step[:, 0].clamp(min=1e-300)).max().ceil().item()) + 1
+    )
+    level = torch.arange(levels_used + 1, dtype=torch.float64)
+    points = (level[1:] - (0.5 if rounds else 0.0)) * step
+    zero, infinity = torch.zeros_like(step), torch.full_like(step, float("inf"))
+    m0, m1, m2 = (m.diff(dim=1) for m in moments.below(torch.cat([zero, points, infinity], 1)))
+    value = level * step
+    return (m2 - 2 * value * m1 + value**2 * m0).sum(1)
+
+
+class _Moments:
+    """Zeroth to second moment of one side's distribution below a point, taking each bin as uniform."""
+
+    def __init__(self, histogram: Histogram, sign: int):
+        self.scale = (2.0**histogram.exponent)[:, None]
+        self.top = extreme(histogram, sign)
+        self.edge = edges()
+        self.density = histogram.counts[sign].double() / self.edge.diff()
+        self.sums = [
+            self._zero_first((self.density * (self.edge**p).diff() / p).cumsum(1)) for p in (1, 2, 3)
+        ]
+
+    @staticmethod
+    def _zero_first(x: Tensor) -> Tensor:
+        return torch.cat([torch.zeros_like(x[:, :1]), x], 1)
+
+    def below(self, points: Tensor) -> list[Tensor]:
+        """Moments 0, 1, 2 of the values below points [C, k]: three float64 [C, k]."""
+        x = (points / self.scale).clamp(0, 1)
+        index = torch.searchsorted(self.edge, x, right=True).sub_(1).clamp_(0, len(self.edge) - 2)
+        density, edge = self.density.gather(1, index), self.edge[index]
+        parts = (total.gather(1, index) for total in self.sums)
+        return [
+            (part + density * (x**p - edge**p) / p) * self.scale ** (p - 1)
+            for p, part in zip((1, 2, 3), parts, strict=True)
+        ]
+
+
+def site_thresholds(histogram: Histogram, slope: float, recipe: Recipe) -> dict[str, Tensor]:
+    """The thresholds of one activation site: {"theta": [C]}, and "theta_off" for an ON/OFF pair, float32.
+
+    A pair has a threshold per side. A signed memory neuron sends the negative side scaled by the slope: its theta is
+    the larger of both sides' needs. A channel that never fired takes the layer's largest threshold.
+    """
+    channels = len(histogram.exponent)
+    on = threshold(histogram, 0, recipe)
+    if slope == 0 or recipe.neuron.kind == "ibt":
+        return {"theta": _usable(on, channels, recipe.threshold)}
+    off = threshold(histogram, 1, recipe)
+    if recipe.neuron.kind == "memory":
+        return {"theta": _usable(torch.maximum(on, slope * off), channels, recipe.threshold)}
+    return {
+        "theta": _usable(on, channels, recipe.threshold),
+        "theta_off": _usable(off, channels, recipe.threshold),
+    }
+
+
+def _usable(statistic: Tensor, channels: int, settings: Threshold) -> Tensor:
+    largest = statistic.max()
+    statistic = torch.where(statistic > 0, statistic, largest if largest > 0 else torch.ones_like(largest))
+    return (statistic * settings.scale).float().expand(channels).contiguous()

@@ -1,0 +1,134 @@
+"""The network as plain data: nodes, attributes and tensors. ANN and SNN are two interpreters of one graph.
+
+A graph holds no code, so it can be saved and loaded without executing any. Batch norm is already folded, and every
+activation *call* is a node of its own.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field, replace
+from typing import Any
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from .errors import UserError
+
+
+@dataclass(frozen=True)
+class Node:
+    """One operation. `op` is a key of OPS, `inputs` are names of earlier nodes, `attrs` is JSON-serialisable."""
+
+    name: str
+    op: str
+    inputs: tuple[str, ...] = ()
+    attrs: Mapping[str, Any] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class Graph:
+    """Nodes in execution order, names of the output nodes, and tensors keyed `NODE.weight` and `NODE.bias`."""
+
+    nodes: tuple[Node, ...]
+    outputs: tuple[str, ...]
+    tensors: Mapping[str, Tensor]
+
+    def __post_init__(self):
+        seen: set[str] = set()
+        for node in self.nodes:
+            if node.op not in OPS:
+                raise UserError(f"node {node.name!r}: unknown operation {node.op!r}")
+            if missing := [i for i in node.inputs if i not in seen]:
+                raise UserError(f"node {node.name!r} reads {missing[0]!r}, which does not come before it")
+            seen.add(node.name)
+        if missing := [name for name in self.outputs if name not in seen]:
+            raise UserError(f"output {missing[0]!r} is not a node of the graph")
+
+    def __getitem__(self, name: str) -> Node:
+        return next(node for node in self.nodes if node.name == name)
+
+    @property
+    def sites(self) -> tuple[Node, ...]:
+        """The activation call sites: the places where a layer of spiking neurons goes."""
+        return tuple(node for node in self.nodes if node.op == "activation")
+
+    def consumers(self) -> dict[str, list[Node]]:
+        users: dict[str, list[Node]] = {node.name: [] for node in self.nodes}
+        for node in self.nodes:
+            for name in node.inputs:
+                users[name].append(node)
+        return users
+
+    def parameters(self, node: Node) -> tuple[Tensor | None, Tensor | None]:
+        return self.tensors.get(f"{node.name}.weight"), self.tensors.get(f"{node.name}.bias")
+
+    def to(self, *args: Any) -> Graph:
+        return replace(self, tensors={k: v.to(*args) for k, v in self.tensors.items()})
+
+
+def activation(x: Tensor, slope: float) -> Tensor:
+    """Leaky ReLU with the given slope on the negative side; slope 0 is ReLU."""
+    return F.leaky_relu(x, slope) if slope else F.relu(x)
+
+
+def max_pool(
+    x: Tensor, kernel: list[int], stride: list[int], padding: list[int], ceil: bool = False
+) -> Tensor:
+    """Max pooling of [N, C, H, W] whose padding (left, right, top, bottom) counts as minus infinity.
+
+    Padding on the right or bottom that no window reaches is not made: that saves a copy in darknet's 2/2 pooling.
+    """
+    left, right, top, bottom = padding
+    if not ceil:
+        right -= min(right, (x.shape[-1] + left + right - kernel[1]) % stride[1])
+        bottom -= min(bottom, (x.shape[-2] + top + bottom - kernel[0]) % stride[0])
+    if left or right or top or bottom:
+        x = F.pad(x, [left, right, top, bottom], value=float("-inf"))
+    return F.max_pool2d(x, kernel, stride, ceil_mode=ceil)
+
+
+def _slice(x: Tensor, a: Mapping[str, Any]) -> Tensor:
+    return x[(slice(None), *(slice(*s) for s in a["slices"]))]
+
+
+# name -> f(attrs, weight, bias, *inputs). Bias is separate so that the simulator can add it when the coding says so.
+OPS: dict[str, Callable[..., Tensor]] = {
+    "input": lambda a, w, b, x: x,
+    "conv": lambda a, w, b, x: F.conv2d(x, w, b, a["stride"], a["padding"], a["dilation"], a["groups"]),
+    "linear": lambda a, w, b, x: F.linear(x, w, b),
+    "activation": lambda a, w, b, x: activation(x, a["slope"]),
+    "max_pool": lambda a, w, b, x: max_pool(x, a["kernel"], a["stride"], a["padding"], a["ceil"]),
+    "avg_pool": lambda a, w, b, x: F.avg_pool2d(
+        x, a["kernel"], a["stride"], a["padding"], a["ceil"], a["count_include_pad"]
+    ),
+    "global_avg_pool": lambda a, w, b, x: x.mean((2, 3), keepdim=True),
+    "upsample": lambda a, w, b, x: x.repeat_interleave(a["scale"][0], 2).repeat_interleave(a["scale"][1], 3),
+    "concat": lambda a, w, b, *xs: torch.cat(xs, 1),
+    "add": lambda a, w, b, x, y: x + y,
+    "flatten": lambda a, w, b, x: torch.flatten(x, 1),
+    "slice": lambda a, w, b, x: _slice(x, a),
+    "pad": lambda a, w, b, x: F.pad(x, a["padding"]),
+}
+
+
+def run(
+    graph: Graph, x: Tensor, tap: Callable[[Node, Tensor, Tensor], None] | None = None
+) -> tuple[Tensor, ...]:
+    """The ANN's forward pass.
+
+    x: [N, C, H, W]. Returns one tensor per output. tap(node, pre-activation, activation) is called at every
+    activation. Intermediate tensors are released after their last use.
+    """
+    last = {name: node.name for node in graph.nodes for name in node.inputs}
+    values: dict[str, Tensor] = {}
+    for node in graph.nodes:
+        inputs = [values[name] for name in node.inputs] if node.op != "input" else [x]
+        values[node.name] = OPS[node.op](node.attrs, *graph.parameters(node), *inputs)
+        if tap is not None and node.op == "activation":
+            tap(node, inputs[0], values[node.name])
+        for name in set(node.inputs):
+            if last[name] == node.name and name not in graph.outputs:
+                del values[name]
+    return tuple(values[name] for name in graph.outputs)

@@ -1,0 +1,190 @@
+"""A conversion method as data: a frozen Recipe of four slots, in and out of JSON, overridden key by key.
+
+Slots: (a) thresholds, (b) neuron, (c) calibration, (d) input encoding and readout.
+"""
+
+from __future__ import annotations
+
+import json
+import typing
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field, fields, replace
+from pathlib import Path
+from typing import Any, Literal
+
+from .errors import UserError
+
+
+def _key(default: Any, doc: str, low: float | None = None, high: float | None = None) -> Any:
+    """A setting with its documentation and the closed range of allowed values."""
+    return field(default=default, metadata={"doc": doc, "low": low, "high": high})
+
+
+@dataclass(frozen=True)
+class Threshold:
+    """(a) How the threshold theta of each neuron follows from the activation statistics."""
+
+    rule: Literal["max", "percentile", "mmse"] = _key(
+        "percentile", "statistic of the activations that theta starts from"
+    )
+    scope: Literal["channel", "layer"] = _key("channel", "one statistic per channel, or one per layer")
+    percentile: float = _key(99.9, "for rule=percentile: in percent, over the positive values", 0, 100)
+    levels: int = _key(16, "for rule=mmse: quantisation levels below theta", 1, 65536)
+    scale: float = _key(1.0, "theta = scale * statistic", 1e-6, 1e6)
+
+
+@dataclass(frozen=True)
+class Neuron:
+    """(b) What a neuron does with its input current in a timestep."""
+
+    kind: Literal["if", "ibt", "memory"] = _key(
+        "if",
+        "if: integrate and fire, an ON/OFF pair on leaky ReLU; ibt: signed, imbalanced threshold; memory: signed, "
+        "remembers what it sent",
+    )
+    reset: Literal["subtract", "zero"] = _key(
+        "subtract", "for kind=if: subtract the threshold, or reset to zero"
+    )
+    gamma: int = _key(1, "largest number of spikes per timestep", 1, 65536)
+    initial: float = _key(
+        0.0, "membrane potential at the start, in thresholds; 0.5 turns flooring into rounding", -10, 10
+    )
+    pool_first: bool = _key(
+        True, "for kind=memory: pool potentials, and put the neuron behind its max pooling"
+    )
+
+
+@dataclass(frozen=True)
+class Calibration:
+    """(c) What is corrected by running the network on the calibration images."""
+
+    kind: Literal["none"] = _key("none", "none")
+
+
+@dataclass(frozen=True)
+class Encoding:
+    """(d) What travels: the image into the network, and values between layers."""
+
+    coding: Literal["rate", "differential"] = _key(
+        "rate", "rate: image and bias in every step; differential: once, and layers send changes"
+    )
+
+
+@dataclass(frozen=True)
+class Readout:
+    """(d) How the head's potential becomes the output tensor.
+
+    With skip > 0 the mean is taken over the steps after a warm-up: output(t) = (sum of z over skip < k <= t)/(t - skip).
+    The conservation identities (sum of z = what was emitted + potential) then no longer tie the output to the whole run.
+    """
+
+    skip: int = _key(0, "leave out the first steps of the head's mean; below T; rate coding only", 0)
+
+
+_SLOTS: dict[str, type] = {
+    "threshold": Threshold,
+    "neuron": Neuron,
+    "calibration": Calibration,
+    "encoding": Encoding,
+    "readout": Readout,
+}
+
+
+@dataclass(frozen=True)
+class Recipe:
+    """One conversion method. Raises UserError for values out of range and for slots that do not fit together."""
+
+    name: str
+    threshold: Threshold = Threshold()
+    neuron: Neuron = Neuron()
+    calibration: Calibration = Calibration()
+    encoding: Encoding = Encoding()
+    readout: Readout = Readout()
+
+    def __post_init__(self):
+        for slot, cls in _SLOTS.items():
+            for f in fields(cls):
+                _check(f"{slot}.{f.name}", f, cls, getattr(getattr(self, slot), f.name))
+        if self.encoding.coding == "differential":
+            if self.neuron.kind != "memory":
+                raise UserError("encoding.coding=differential needs signed neurons: --set neuron.kind=memory")
+            if self.readout.skip:
+                raise UserError(
+                    "readout.skip needs encoding.coding=rate: differential coding has no mean to take"
+                )
+
+    def with_settings(self, settings: Mapping[str, Any]) -> Recipe:
+        """A copy with some keys changed, e.g. {"neuron.gamma": "4"}; strings are parsed to the key's type."""
+        slots: dict[str, dict[str, Any]] = {}
+        for key, value in settings.items():
+            slot, _, name = key.partition(".")
+            known = {f.name for f in fields(_SLOTS[slot])} if slot in _SLOTS else set()
+            if name not in known:
+                raise UserError(
+                    f"unknown setting {key!r}: the keys are {', '.join(k for k, _, _ in settings_table())}"
+                )
+            slots.setdefault(slot, {})[name] = _parse(key, _SLOTS[slot], name, value)
+        return replace(self, **{slot: replace(getattr(self, slot), **new) for slot, new in slots.items()})
+
+    def to_json(self) -> str:
+        return json.dumps(asdict(self))
+
+    @classmethod
+    def from_json(cls, text: str) -> Recipe:
+        try:
+            data = json.loads(text)
+            flat = {f"{s}.{k}": v for s in _SLOTS for k, v in data.get(s, {}).items()}
+            unknown = set(data) - {"name", *_SLOTS}
+        except (ValueError, AttributeError) as error:
+            raise UserError(f"not a recipe: {error}") from error
+        if unknown or not isinstance(data.get("name"), str):
+            raise UserError(
+                f"not a recipe: it needs a name and the slots {', '.join(_SLOTS)}, and nothing else"
+            )
+        return cls(data["name"]).with_settings(flat)
+
+    @classmethod
+    def read(cls, path: str | Path) -> Recipe:
+        try:
+            return cls.from_json(Path(path).read_text())
+        except (OSError, UnicodeDecodeError) as error:
+            raise UserError(f"cannot read the recipe {path}: {error}") from error
+
+
+def settings_table() -> list[tuple[str, Any, str]]:
+    """Every key of --set with its default and documentation: the one list of them."""
+    rows = []
+    for slot, cls in _SLOTS.items():
+        hints = typing.get_type_hints(cls)
+        for f in fields(cls):
+            choices = typing.get_args(hints[f.name])
+            doc = f.metadata["doc"] + (f" [{'|'.join(map(str, choices))}]" if choices else "")
+            rows.append((f"{slot}.{f.name}", f.default, doc))
+    return rows
+
+
+def _parse(key: str, cls: type, name: str, value: Any) -> Any:
+    hint = typing.get_type_hints(cls)[name]
+    if not isinstance(value, str) or hint is str or typing.get_args(hint):
+        return float(value) if hint is float and type(value) is int else value
+    try:
+        if hint is bool:
+            return {"true": True, "1": True, "false": False, "0": False}[value.lower()]
+        return hint(value)
+    except (ValueError, KeyError):
+        raise UserError(f"{key} must be {hint.__name__}, not {value!r}") from None
+
+
+def _check(key: str, f: Any, cls: type, value: Any) -> None:
+    hint = typing.get_type_hints(cls)[f.name]
+    if choices := typing.get_args(hint):
+        if value not in choices:
+            raise UserError(f"{key} must be one of {', '.join(map(str, choices))}, not {value!r}")
+        return
+    if type(value) is not hint:
+        raise UserError(f"{key} must be {hint.__name__}, not {value!r}")
+    low, high = f.metadata["low"], f.metadata["high"]
+    if (low is not None and not value >= low) or (high is not None and not value <= high):
+        raise UserError(
+            f"{key} must be {'at least ' + str(low) if high is None else f'in {low}..{high}'}, not {value}"
+        )

@@ -1,0 +1,70 @@
+"""One timestep of each neuron, as pure arithmetic on tensors.
+
+State tensors are updated in place and the spikes are written to `out`: fresh temporaries cost more than the arithmetic.
+`theta` broadcasts against the state. Spikes are counted as integers n; the value sent is n * theta.
+"""
+
+from __future__ import annotations
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+
+def integrate_and_fire(
+    potential: Tensor, current: Tensor, theta: Tensor, gamma: int, out: Tensor, reset_to_zero: bool = False
+) -> Tensor:
+    """IF: U += z; n = clip(floor(U / theta), 0, gamma); U -= n * theta, or U = 0 where it fired (Diehl 2015).
+
+    With reset by subtraction (Rueckauer 2017) the sum of what was sent plus U is the sum of the input plus U(0).
+    """
+    potential.add_(current)
+    torch.div(potential, theta, out=out).floor_().clamp_(0, gamma)
+    if reset_to_zero:
+        potential.masked_fill_(out > 0, 0.0)
+    else:
+        potential.addcmul_(out, theta, value=-1)
+    return out
+
+
+def imbalanced_threshold(
+    potential: Tensor, current: Tensor, theta: Tensor, slope: float, gamma: int, out: Tensor
+) -> Tensor:
+    """Signed neuron of Spiking-YOLO (Kim 2020, section 4.2) for leaky ReLU with slope alpha.
+
+    n = +k at U >= k * theta, -k at U <= -k * theta / alpha, |n| <= gamma; U loses the threshold that was crossed
+    (n * theta or n * theta / alpha), and n * theta is sent.
+    """
+    potential.add_(current)
+    torch.div(potential, theta, out=out)
+    F.leaky_relu_(out, slope).trunc_().clamp_(-gamma, gamma)
+    potential.addcmul_(F.leaky_relu(out, 1 / slope), theta, value=-1)
+    return out
+
+
+def signed_memory(
+    total: Tensor,
+    current: Tensor | None,
+    sent: Tensor,
+    theta: Tensor,
+    slope: float,
+    initial: Tensor | float,
+    gamma: int,
+    out: Tensor,
+) -> Tensor:
+    """Signed neuron with memory: n = clip(floor(phi(S) / theta + u0) - m, -gamma, gamma); m += n.
+
+    S (`total`) is the sum of all input, m (`sent`) the net number of spikes sent, phi the (leaky) ReLU, u0 = `initial`
+    (1/2 rounds). What was sent follows phi of the input's sum, whatever order the input came in (after Wang 2022).
+    `current` None means that nothing was received.
+    """
+    if current is not None:
+        total.add_(current)
+    torch.div(total, theta, out=out)
+    if slope:
+        F.leaky_relu_(out, slope)
+    else:
+        out.relu_()
+    out.add_(initial).floor_().sub_(sent).clamp_(-gamma, gamma)
+    sent.add_(out)
+    return out

@@ -1,0 +1,250 @@
+"""The time loop: one run to T gives the output at every t <= T."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass, field, replace
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from ..errors import UserError
+from ..graph import OPS, Graph, Node, max_pool
+from ..recipe import Recipe
+from . import neurons, operations, units
+from .pooling import CumulativeMaxPool
+from .rewrite import constant_nodes, pool_before_neuron
+
+Probe = Callable[[str, int, neurons.Layer, Tensor | None], None]
+
+
+@dataclass(frozen=True)
+class Snapshot:
+    """The network after t steps. All tensors are per image, [N, ...].
+
+    outputs: head tensors in the units of the ANN. spikes: layer -> spikes so far, float64 [N].
+    operations: synaptic operations so far, float64 [N]. maps: layer -> spikes so far per position, the mean over the
+    channels, [N, h, w]; empty unless asked for.
+    """
+
+    t: int
+    outputs: tuple[Tensor, ...]
+    spikes: dict[str, Tensor]
+    operations: Tensor
+    maps: dict[str, Tensor] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class Run:
+    """Snapshots by t; neurons: layer -> neurons of one image; steps: steps simulated (fewer than T when all settled).
+
+    macs: multiply-accumulates of one ANN forward pass. analogue_macs: those of layers that receive analogue values, per
+    run where they are constant or differential, else per step.
+    """
+
+    snapshots: dict[int, Snapshot]
+    neurons: dict[str, int]
+    steps: int
+    macs: int
+    analogue_macs: int
+
+
+class SpikingNetwork:
+    """A graph with a layer of neurons at every activation site.
+
+    graph: float tensors decide dtype and device. sites: activation node -> {"theta": [C], "initial": ..., "theta_off"}.
+    State is allocated at the first step for the shape of the batch and then reused, so memory does not grow with T.
+    """
+
+    def __init__(self, graph: Graph, sites: Mapping[str, Mapping[str, Tensor]], recipe: Recipe):
+        if missing := [node.name for node in graph.sites if node.name not in sites]:
+            raise UserError(f"no threshold for the activation {missing[0]!r}: convert the network again")
+        self.recipe = recipe
+        self.differential = recipe.encoding.coding == "differential"
+        if recipe.neuron.kind == "memory" and recipe.neuron.pool_first:
+            graph = pool_before_neuron(graph)
+        self.graph = graph
+        self._units = units.propagate(graph, {node.name: sites[node.name]["theta"] for node in graph.sites})
+        self._weights = {n.name: self._fold(n) for n in graph.nodes if n.op in ("conv", "linear")}
+        self._constant = set() if self.differential else constant_nodes(graph)
+        self.layers = {
+            n.name: neurons.build(sites[n.name], recipe.neuron, n.attrs["slope"]) for n in graph.sites
+        }
+        self._pools = {
+            n.name: CumulativeMaxPool(n.attrs)
+            for n in graph.nodes
+            if n.op == "max_pool" and n.name not in self._constant
+        }
+        last = {name: node.name for node in graph.nodes for name in node.inputs}
+        keep = {*graph.outputs, *self._constant}
+        self._release = {
+            node.name: [i for i in set(node.inputs) if last[i] == node.name and i not in keep]
+            for node in graph.nodes
+        }
+
+    def _fold(self, node: Node) -> Tensor:
+        weight, _ = self.graph.parameters(node)
+        assert weight is not None
+        return units.fold(weight, self._units[node.inputs[0]], node.attrs.get("groups", 1))
+
+    @torch.no_grad()
+    def run(
+        self,
+        x: Tensor,
+        T: int,
+        steps: Iterable[int] = (),
+        *,
+        maps: bool = False,
+        probes: Iterable[Probe] = (),
+        progress: Callable[[int], Any] | None = None,
+    ) -> Run:
+        """Simulate a batch of images for T steps.
+
+        x: [N, C, H, W]. steps: where to take snapshots, besides T. maps: snapshots carry spike maps.
+        progress(t) is called after every step; probes(layer name, t, layer, current) after every layer's step.
+        """
+        wanted = sorted({*steps, T})
+        if T < 1 or wanted[0] < 1 or wanted[-1] > T:
+            raise UserError(f"steps must lie in 1..T={T}, not {', '.join(map(str, wanted))}")
+        if self.recipe.readout.skip >= T:
+            raise UserError(
+                f"readout.skip={self.recipe.readout.skip} leaves no step to read: it must be below T={T}"
+            )
+        for part in (*self.layers.values(), *self._pools.values()):
+            part.reset()
+        self._shapes: dict[str, torch.Size] = {}
+        self._values: dict[str, Tensor | None] = {}
+        sums: list[Tensor] = []
+        snapshots: dict[int, Snapshot] = {}
+        probes, t = tuple(probes), 0
+        for t in range(1, T + 1):
+            outputs, active = self._step(x if t == 1 or not self.differential else None, t, probes)
+            if t == 1:
+                sums = [torch.zeros_like(o) for o in outputs if o is not None]
+            if t > self.recipe.readout.skip:
+                for total, output in zip(sums, outputs, strict=True):
+                    if output is not None:
+                        total.add_(output)
+            if t in wanted:
+                snapshots[t] = self._snapshot(t, sums, maps)
+            if progress is not None:
+                progress(t)
+            if not active:
+                break
+        if t < T:  # settled: nothing changes any more
+            settled = self._snapshot(t, sums, maps)
+            snapshots |= {s: replace(settled, t=s) for s in wanted if s >= t}
+        self._values.clear()
+        return Run(snapshots, self._neurons(), t, *self._macs())
+
+    def _step(self, x: Tensor | None, t: int, probes: tuple[Probe, ...]) -> tuple[list[Tensor | None], bool]:
+        values, active = self._values, False
+        for node in self.graph.nodes:
+            name = node.name
+            if t > 1 and name in self._constant:
+                continue
+            if node.op == "input":
+                values[name] = x
+            elif node.op == "activation":
+                values[name] = self._fire(node, values[node.inputs[0]], t, probes)
+                active = active or values[name] is not None
+            else:
+                values[name] = self._transmit(node, [values[i] for i in node.inputs], t)
+            if t == 1:
+                value = values[name]
+                assert value is not None
+                self._shapes[name] = value.shape
+            for used in self._release[name]:
+                del values[used]
+        return [self._plain(name) for name in self.graph.outputs], active or not self.differential
+
+    def _fire(self, node: Node, current: Tensor | None, t: int, probes: tuple[Probe, ...]) -> Tensor | None:
+        layer = self.layers[node.name]
+        if current is None and layer.settled:
+            return None
+        spikes: Tensor | None = layer.step(current)
+        if self.differential:
+            layer.settled = not spikes.any()
+            if layer.settled and t > 1:
+                spikes = None
+        for probe in probes:
+            probe(node.name, t, layer, current)
+        return spikes
+
+    def _transmit(self, node: Node, given: list[Tensor | None], t: int) -> Tensor | None:
+        """Everything but neurons is linear or pooling. None stands for silence, all zero."""
+        if all(value is None for value in given):
+            return None
+        if node.name in self._pools:
+            return self._pools[node.name].step(given[0])  # type: ignore[arg-type]
+        if node.op == "max_pool":
+            a = node.attrs
+            return max_pool(given[0], a["kernel"], a["stride"], a["padding"], a["ceil"])  # type: ignore[arg-type]
+        if node.op in ("add", "concat"):
+            given = [
+                torch.zeros(self._shapes[name], dtype=self._dtype, device=self._device)
+                if value is None
+                else value
+                for name, value in zip(node.inputs, given, strict=True)
+            ]
+            if self._units[node.name] is None:
+                given = [_times(v, self._units[i]) for v, i in zip(given, node.inputs, strict=True)]
+        weight = self._weights.get(node.name)
+        bias = self.graph.parameters(node)[1] if t == 1 or not self.differential else None
+        return OPS[node.op](node.attrs, weight, bias, *given)
+
+    def _plain(self, name: str) -> Tensor | None:
+        return _times(self._values[name], self._units[name])
+
+    def _snapshot(self, t: int, sums: list[Tensor], maps: bool) -> Snapshot:
+        read = 1 if self.differential else max(t - self.recipe.readout.skip, 1)
+        spikes = {
+            name: layer.count.flatten(1).sum(1, dtype=torch.float64) for name, layer in self.layers.items()
+        }
+        drawn = {}
+        if maps:
+            drawn = {
+                name: layer.count.mean(1) for name, layer in self.layers.items() if layer.count.ndim == 4
+            }
+        return Snapshot(t, tuple(total / read for total in sums), spikes, self._operations(), drawn)
+
+    def _counts(self) -> dict[str, Tensor]:
+        return {name: part.count for name, part in (*self.layers.items(), *self._pools.items())}
+
+    def _operations(self) -> Tensor:
+        counts = self._counts()
+        batch = next(iter(self._shapes.values()))[0]
+        total = torch.zeros(batch, dtype=torch.float64, device=self._device)
+        for node in self.graph.nodes:
+            if node.op in ("conv", "linear"):
+                arrived = operations.events(self.graph, node.inputs[0], counts)
+                if arrived is not None:
+                    total += operations.synaptic_operations(self.graph, node, arrived)
+        return total
+
+    def _neurons(self) -> dict[str, int]:
+        return {name: layer.count[0].numel() * layer.neurons_per_site for name, layer in self.layers.items()}
+
+    def _macs(self) -> tuple[int, int]:
+        total = analogue = 0
+        counts = self._counts()
+        for node in self.graph.nodes:
+            if node.op in ("conv", "linear"):
+                macs = operations.macs(self.graph, node, self._shapes[node.name])
+                total += macs
+                if operations.events(self.graph, node.inputs[0], counts) is None:
+                    analogue += macs
+        return total, analogue
+
+    @property
+    def _dtype(self) -> torch.dtype:
+        return next(iter(self._weights.values())).dtype
+
+    @property
+    def _device(self) -> torch.device:
+        return next(iter(self._weights.values())).device
+
+
+def _times(value: Tensor | None, unit: units.Unit) -> Tensor | None:
+    return value if value is None or unit is None else value * neurons.per_channel(unit, value)

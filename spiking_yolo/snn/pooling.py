@@ -1,0 +1,46 @@
+"""Max pooling of spikes, exact for any size, stride and padding, signed input too."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from ..graph import max_pool
+
+
+class CumulativeMaxPool:
+    """Sends the change of the maximum, over each window, of the input's running sum: the sum sent is the pooled sum.
+
+    Pooling the spikes of single steps instead counts every spike of a window and gets *worse* with T.
+    What is sent can be negative or more than one unit. `count` accumulates |sent| per output.
+    """
+
+    def __init__(self, attrs: Mapping[str, Any]):
+        self.attrs = attrs
+        self.total: Tensor | None = None
+        self.reset()
+
+    def reset(self) -> None:
+        self._fresh = True
+
+    def step(self, current: Tensor) -> Tensor:
+        """current: [N, C, H, W], what arrives in this timestep. Returns what is sent, [N, C, H', W']."""
+        if self.total is None or self.total.shape != current.shape or self.total.dtype != current.dtype:
+            self.total, self._fresh = torch.empty_like(current), True
+        if self._fresh:
+            self.total.zero_()
+        pooled = self._pool(self.total.add_(current))
+        if self._fresh:
+            self.sent, self.count = torch.zeros_like(pooled), torch.zeros_like(pooled)
+            self._fresh = False
+        out = torch.sub(pooled, self.sent, out=self.sent)  # the old `sent` is not needed any more
+        self.sent = pooled
+        self.count.add_(out.abs())
+        return out
+
+    def _pool(self, x: Tensor) -> Tensor:
+        a = self.attrs
+        return max_pool(x, a["kernel"], a["stride"], a["padding"], a["ceil"])

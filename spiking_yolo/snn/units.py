@@ -1,0 +1,65 @@
+"""Spikes travel as counts: the value of a spike is folded into the weights that receive it.
+
+This is weight normalisation on the input side only. Every node gets a `unit`, the value per channel of one spike in
+what it sends; None means plain values. Units pass through pooling, upsampling, concatenation and slicing unchanged.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+import torch
+from torch import Tensor
+
+from ..graph import Graph, Node
+
+Unit = Tensor | None
+
+
+def propagate(graph: Graph, site_units: Mapping[str, Tensor]) -> dict[str, Unit]:
+    """The unit of every node. site_units: [C] per activation node."""
+    units: dict[str, Unit] = {}
+    for node in graph.nodes:
+        given = [units[name] for name in node.inputs]
+        if node.op == "activation":
+            units[node.name] = site_units[node.name]
+        elif node.op in ("input", "conv", "linear"):
+            units[node.name] = None
+        elif node.op == "concat":
+            units[node.name] = _concat(graph, node, units)
+        elif node.op == "add":
+            units[node.name] = given[0] if same(given[0], given[1]) else None
+        elif node.op == "slice" and given[0] is not None:
+            units[node.name] = given[0][slice(*node.attrs["slices"][0])]
+        else:
+            units[node.name] = given[0]
+    return units
+
+
+def same(a: Unit, b: Unit) -> bool:
+    return a is b or (a is not None and b is not None and torch.equal(a, b))
+
+
+def _concat(graph: Graph, node: Node, units: Mapping[str, Unit]) -> Unit:
+    given = [units[name] for name in node.inputs]
+    if any(u is None for u in given):
+        return None
+    return torch.cat([u for u in given if u is not None])
+
+
+def fold(weight: Tensor, unit: Unit, groups: int = 1) -> Tensor:
+    """Weights that take spikes instead of values.
+
+    weight: [out, in / groups, kh, kw] of a convolution or [out, features] of a linear layer, where features may be a
+    flattened [C, H, W] map with one unit per channel.
+    """
+    if unit is None:
+        return weight
+    unit = unit.to(weight)
+    if weight.ndim == 2:
+        return weight * unit.repeat_interleave(weight.shape[1] // len(unit))
+    out, per_group, kh, kw = weight.shape
+    grouped = weight.reshape(groups, out // groups, per_group, kh, kw) * unit.reshape(
+        groups, 1, per_group, 1, 1
+    )
+    return grouped.reshape(weight.shape)
