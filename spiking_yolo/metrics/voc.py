@@ -100,9 +100,7 @@ def rank(predictions: Sequence[Detections], dataset: DetectionSet, min_iou: floa
         confidence.append(scores[best_first])
         image.append(np.full(len(labels), i))
         np.add.at(positives[:, i], truth.labels[~_difficult(truth)], 1)
-    columns = (
-        np.concatenate([np.zeros(0, np.int64), *parts]) for parts in (outcome, label, confidence, image)
-    )
+    columns = (np.concatenate([np.zeros(0, np.int64), *parts]) for parts in (outcome, label, confidence, image))
     outcome, label, confidence, image = columns
     ranked = {}
     for c, name in enumerate(dataset.classes):

@@ -1,0 +1,139 @@
+"""COCO's figures by pycocotools, or by faster-coco-eval, which gives the same ones sooner."""
+
+from __future__ import annotations
+
+import contextlib
+import importlib.util
+import io
+import json
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+import numpy as np
+
+from spiking_yolo.boxes import Detections
+
+Backend = Literal["auto", "pycocotools", "faster"]
+FIGURES = ("AP", "AP50", "AP75", "AP_small", "AP_medium", "AP_large")
+FIGURES += ("AR1", "AR10", "AR100", "AR_small", "AR_medium", "AR_large")
+
+
+@dataclass(frozen=True, eq=False)
+class CocoScore:
+    """The twelve figures as fractions, -1 where there is nothing to measure, as COCO has it.
+
+    stats: by the names of FIGURES. per_class, per_class_50: AP and AP50 by category name, for categories with
+    objects; empty unless asked for. precision: [10 IoU thresholds, 101 recalls, categories] and recall: [10,
+    categories] at all areas and 100 detections, -1 for categories without objects. category_ids: their order.
+    """
+
+    stats: dict[str, float]
+    per_class: dict[str, float]
+    per_class_50: dict[str, float]
+    precision: np.ndarray
+    recall: np.ndarray
+    category_ids: tuple[int, ...]
+
+    def curve(self, iou: float = 0.5) -> tuple[np.ndarray, np.ndarray]:
+        """(recall [101], precision [101]) at one IoU threshold, the mean over categories with objects."""
+        at = self.precision[round((iou - 0.5) / 0.05)]
+        known = at[:, (at > -1).all(0)]
+        return np.linspace(0, 1, 101), known.mean(1) if known.shape[1] else np.zeros(101)
+
+
+def to_coco(found: Detections, image_id: int, category_ids: Sequence[int]) -> list[dict[str, Any]]:
+    """Detections of one image as rows of a COCO results file, unrounded.
+
+    category_ids: the category of each class of the network (`category_index`); -1 drops the class, since a
+    category that the dataset lacks cannot be scored.
+    """
+    x1, y1, x2, y2 = found.xyxy.double().cpu().numpy().reshape(-1, 4).T
+    boxes = np.stack([x1, y1, x2 - x1, y2 - y1], 1).tolist()
+    rows = zip(boxes, found.confidence.tolist(), found.class_id.tolist(), strict=True)
+    return [
+        {"image_id": image_id, "category_id": category_ids[c], "bbox": box, "score": score}
+        for box, score, c in rows
+        if category_ids[c] >= 0
+    ]
+
+
+def coco_score(
+    gt: dict[str, Any] | str | Path,
+    predictions: list[dict[str, Any]],
+    image_ids: Iterable[int] | None = None,
+    per_class: bool = False,
+    backend: Backend = "auto",
+) -> CocoScore:
+    """Score boxes.
+
+    gt: an annotation file or its content. predictions: rows as of `to_coco`, of any images of `gt`.
+    image_ids: the images that count, all of `gt` by default; predictions for others are left aside.
+    backend: "auto" takes faster-coco-eval where it is installed. No argument is changed, nothing is printed.
+    Raises ValueError for an image that is not in `gt`.
+    """
+    if backend == "auto":
+        backend = "faster" if importlib.util.find_spec("faster_coco_eval") else "pycocotools"
+    run = evaluator(gt, predictions, image_ids, backend)
+    with contextlib.redirect_stdout(io.StringIO()):
+        run.evaluate()
+        run.accumulate()
+        run.summarize()
+    precision, recall = (np.asarray(run.eval[key])[..., 0, -1] for key in ("precision", "recall"))
+    ids = tuple(int(i) for i in run.params.catIds)
+    of_class: tuple[dict[str, float], dict[str, float]] = ({}, {})
+    if per_class:
+        for k, category in enumerate(run.cocoGt.loadCats(list(ids))):
+            if (precision[:, :, k] > -1).all():
+                of_class[0][category["name"]] = float(precision[:, :, k].mean())
+                of_class[1][category["name"]] = float(precision[0, :, k].mean())
+    stats = {name: float(value) for name, value in zip(FIGURES, run.stats[:12], strict=True)}
+    return CocoScore(stats, *of_class, precision, recall, ids)
+
+
+def evaluator(
+    gt: dict[str, Any] | str | Path,
+    predictions: list[dict[str, Any]],
+    image_ids: Iterable[int] | None,
+    backend: Literal["pycocotools", "faster"],
+) -> Any:
+    """A COCOeval of the chosen library, ready to run on the images that count."""
+    if backend == "faster":
+        from faster_coco_eval import COCO
+        from faster_coco_eval import COCOeval_faster as COCOeval
+    else:
+        from pycocotools.coco import COCO
+        from pycocotools.cocoeval import COCOeval
+
+    def index(content: dict[str, Any]) -> Any:
+        coco: Any = COCO()
+        coco.dataset = content
+        coco.createIndex()
+        return coco
+
+    content = complete(gt if isinstance(gt, dict) else json.loads(Path(gt).read_bytes()))
+    known = {image["id"] for image in content["images"]}
+    chosen = known if image_ids is None else set(image_ids)
+    if strange := (chosen | {row["image_id"] for row in predictions}) - known:
+        raise ValueError(f"image {min(strange)} is not among the {len(known)} annotated images")
+    rows = [
+        {**row, "id": n, "area": row["bbox"][2] * row["bbox"][3], "iscrowd": 0}
+        for n, row in enumerate((row for row in predictions if row["image_id"] in chosen), 1)
+    ]
+    with contextlib.redirect_stdout(io.StringIO()):
+        run = COCOeval(index(content), index({**content, "annotations": rows}), "bbox")
+    run.params.imgIds = sorted(chosen)
+    return run
+
+
+def complete(gt: dict[str, Any]) -> dict[str, Any]:
+    """A copy with what the libraries take for granted: info, iscrowd, area and ids from 1.
+
+    They mark a match by the id of its object, so an object with the id 0 could never be found.
+    """
+    annotations = [{"iscrowd": 0, "area": a["bbox"][2] * a["bbox"][3], **a} for a in gt["annotations"]]
+    ids = {a.get("id", 0) for a in annotations}
+    if len(ids) < len(annotations) or min(ids, default=1) < 1:
+        annotations = [{**a, "id": n} for n, a in enumerate(annotations, 1)]
+    return {"info": {}, **gt, "annotations": annotations}
