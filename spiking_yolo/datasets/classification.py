@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import lzma
 import os
 import shutil
 import tarfile
 import tempfile
+import zlib
 from pathlib import Path
 from typing import Protocol
 
@@ -27,9 +29,7 @@ class ImageFolderSet(Protocol):
     def __getitem__(self, index: int) -> tuple: ...
 
 
-def load_classification(
-    name: str, root: str | Path, split: str, cache: str | Path | None = None
-) -> ImageFolderSet:
+def load_classification(name: str, root: str | Path, split: str, cache: str | Path | None = None) -> ImageFolderSet:
     """The images of `name`, one of SPLITS.
 
     cifar10: root is a folder with {split}/CLASS/*.jpg, or a tar file of one, unpacked once into `cache`.
@@ -67,9 +67,11 @@ def load_classification(
 def unpack(archive: Path, cache: Path) -> Path:
     """The folder in `cache` that holds the tar file's members; unpacked by the first call only.
 
+    The folder's name has the archive's size and time, so that a changed archive is unpacked anew.
     Members that would land outside the folder, links out of it and devices are refused.
     """
-    target = cache / archive.name.split(".")[0]
+    stat = archive.stat()
+    target = cache / f"{archive.name.split('.')[0]}-{stat.st_size}-{stat.st_mtime_ns}"
     if target.is_dir():
         return target
     cache.mkdir(parents=True, exist_ok=True)
@@ -79,7 +81,7 @@ def unpack(archive: Path, cache: Path) -> Path:
         with tarfile.open(archive) as tar:
             tar.extractall(part, filter="data")
         os.replace(part, target)
-    except (tarfile.TarError, EOFError) as error:
+    except (tarfile.TarError, EOFError, lzma.LZMAError, zlib.error) as error:
         raise UserError(f"{archive} is not a whole and safe tar file ({error}): fetch it again") from None
     except OSError:
         if not target.is_dir():

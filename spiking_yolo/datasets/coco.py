@@ -66,9 +66,7 @@ def load_coco_json(path: str | Path, images_dir: str | Path) -> CocoSet:
         raise UserError(f"{images_dir} has none of the images that {path} lists: put them there")
     gone = set(absent)
     samples = [
-        _sample(image, objects[image["id"]], images_dir)
-        for image in data["images"]
-        if image["file_name"] not in gone
+        _sample(image, objects[image["id"]], images_dir) for image in data["images"] if image["file_name"] not in gone
     ]
     notes = absent_note(absent, len(listed), images_dir) + outside_notes(samples)
     names = tuple(c["name"] for c in data["categories"])

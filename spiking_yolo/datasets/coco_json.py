@@ -30,9 +30,10 @@ def read_annotations(path: Path) -> dict[str, Any]:
         for n, item in enumerate(data[part]):
             for key, kind in keys.items():
                 if not isinstance(item, dict) or not isinstance(item.get(key), kind):
-                    raise UserError(
-                        f"{path} is not COCO: {part}[{n}] has no {key} ({kind.__name__}); correct it"
-                    )
+                    raise UserError(f"{path} is not COCO: {part}[{n}] has no {key} ({kind.__name__}); correct it")
+    for n, image in enumerate(data["images"]):
+        if min(image["width"], image["height"]) < 1:
+            raise UserError(f"{path}: images[{n}] needs a size of at least one pixel; correct it")
     images, categories = ([item["id"] for item in data[part]] for part in ("images", "categories"))
     for part, ids in (("images", images), ("categories", categories)):
         if len(set(ids)) < len(ids):
@@ -60,15 +61,12 @@ def as_coco(dataset: DetectionSet) -> dict[str, Any]:
     data = dataset.indexed()
     for image_id, s in enumerate(data.samples, 1):
         crowd = s.difficult | s.crowd
-        for (x1, y1, x2, y2), label, area, ignored in zip(
-            s.boxes.tolist(), s.labels, s.area, crowd, strict=True
-        ):
+        for (x1, y1, x2, y2), label, area, ignored in zip(s.boxes.tolist(), s.labels, s.area, crowd, strict=True):
             row = {"id": len(annotations) + 1, "image_id": image_id, "category_id": int(label) + 1}
             row |= {"bbox": [x1, y1, x2 - x1, y2 - y1], "area": float(area), "iscrowd": int(ignored)}
             annotations.append(row)
     images = [
-        {"id": i, "file_name": s.path.name, "width": s.width, "height": s.height}
-        for i, s in enumerate(data.samples, 1)
+        {"id": i, "file_name": s.path.name, "width": s.width, "height": s.height} for i, s in enumerate(data.samples, 1)
     ]
     categories = [{"id": i, "name": name} for i, name in enumerate(data.classes, 1)]
     return {"info": {}, "images": images, "annotations": annotations, "categories": categories}

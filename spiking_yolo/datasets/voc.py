@@ -34,6 +34,8 @@ def load_voc(devkit: str | Path, year: int | str, split: str) -> DetectionSet:
         raise UserError(f"{listing} is missing: pass VOCdevkit, its year and a split (found: {have})")
     # A listing of one class has a second column, 1 or -1; only the name matters.
     stems = [line.split()[0] for line in listing.read_text().splitlines() if line.strip()]
+    if not stems:
+        raise UserError(f"{listing} lists no images: pass a split with images")
     images = base / "JPEGImages"
     there = set(os.listdir(images)) if images.is_dir() else set()
     absent = [f"{stem}.jpg" for stem in stems if f"{stem}.jpg" not in there]

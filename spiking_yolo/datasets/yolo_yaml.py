@@ -35,9 +35,7 @@ def load_data_yaml(path: str | Path, split: str = "val") -> DetectionSet:
     listed = [image for entry in entries for image in _images(_entry(root, str(entry)), root, path)]
     images = [image for image in listed if image.is_file()]
     if not images:
-        raise UserError(
-            f"{path}: the split '{split}' has no images at {root / str(entries[0])}: correct the path"
-        )
+        raise UserError(f"{path}: the split '{split}' has no images at {root / str(entries[0])}: correct the path")
     notes = absent_note([str(i) for i in listed if not i.is_file()], len(listed), root)
     bare = sum(not label_path(image).is_file() for image in images)
     if bare:
@@ -111,8 +109,7 @@ def read_sample(image_id: int, image: Path, classes: int) -> Sample:
     lines = file.read_text().splitlines() if file.is_file() else []
     rows = [_label(line, f"{file} line {n}", classes) for n, line in enumerate(lines, 1) if line.strip()]
     boxes = [
-        ((x - w / 2) * width, (y - h / 2) * height, (x + w / 2) * width, (y + h / 2) * height)
-        for _, x, y, w, h in rows
+        ((x - w / 2) * width, (y - h / 2) * height, (x + w / 2) * width, (y + h / 2) * height) for _, x, y, w, h in rows
     ]
     return Sample.of(image_id, image, (width, height), boxes, [int(row[0]) for row in rows])
 
@@ -125,9 +122,7 @@ def _label(line: str, where: str, classes: int) -> list[float]:
     if len(row) != 5:
         raise UserError(f"{where}: '{line.strip()[:60]}' is not 'class cx cy w h': correct it")
     if row[0] not in range(classes):
-        raise UserError(
-            f"{where}: class {line.split()[0]} is not one of 0 to {classes - 1}: correct it or the names"
-        )
+        raise UserError(f"{where}: class {line.split()[0]} is not one of 0 to {classes - 1}: correct it or the names")
     if not all(0 <= v <= 1 for v in row[1:]):
         raise UserError(f"{where}: coordinates must be fractions of the image, 0 to 1: divide by its size")
     return row

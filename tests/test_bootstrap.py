@@ -1,0 +1,144 @@
+"""Bootstrap by image weights against the slow way: copying the images that were drawn more than once."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+
+from spiking_yolo.boxes import Detections
+from spiking_yolo.datasets.coco_json import as_coco
+from spiking_yolo.datasets.detection import DetectionSet, Sample
+from spiking_yolo.metrics.bootstrap import bootstrap, draws, paired_difference
+from spiking_yolo.metrics.coco import coco_score, to_coco
+from spiking_yolo.metrics.resampled import CocoResampled, VocResampled
+from spiking_yolo.metrics.voc import voc_map
+
+IMAGES = 12
+
+
+def scene(noise: float, seed: int = 3) -> tuple[DetectionSet, list[Detections]]:
+    """Photos with up to five objects of three classes and noisy, partly wrong detections; scores are distinct."""
+    rng = np.random.default_rng(seed)
+    samples, found = [], []
+    for i in range(IMAGES):
+        n = rng.integers(0, 6)
+        corner, side = rng.integers(0, 300, (n, 2)), rng.integers(20, 150, (n, 2))
+        boxes = np.hstack([corner, corner + side]).astype(float)
+        labels, flags = rng.integers(0, 3, n), rng.random(n) < 0.2
+        samples.append(Sample.of(i, Path(f"{i}.jpg"), (500, 500), boxes, labels, difficult=flags))
+        guess = np.vstack([np.repeat(boxes, 2, 0), rng.uniform(0, 200, (2, 4)) + np.array([0, 0, 200, 200])])
+        guess = guess + rng.normal(0, noise, guess.shape)
+        classes = np.concatenate([np.repeat(labels, 2), rng.integers(0, 3, 2)])
+        scores = torch.tensor(rng.random(len(guess)), dtype=torch.float64)
+        found.append(Detections(torch.tensor(guess), scores, torch.tensor(classes)))
+    return DetectionSet("scene", ("a", "b", "c"), samples, []), found
+
+
+def copies(weights: np.ndarray) -> list[int]:
+    return np.repeat(np.arange(IMAGES), weights).tolist()
+
+
+def coco_rows(found: list[Detections]) -> list[dict[str, Any]]:
+    return [row for i, d in enumerate(found, 1) for row in to_coco(d, i, (1, 2, 3))]
+
+
+def test_draws_are_seeded_and_whole() -> None:
+    weights = draws(IMAGES, 50, 7)
+    assert weights.shape == (50, IMAGES) and (weights.sum(1) == IMAGES).all() and (weights >= 0).all()
+    assert (weights == draws(IMAGES, 50, 7)).all() and not (weights == draws(IMAGES, 50, 8)).all()
+
+
+def test_voc_weights_equal_copied_images() -> None:
+    data, found = scene(noise=12)
+    weights = draws(IMAGES, 25, 1)
+    fast = VocResampled(voc_map(found, data).ranked).score(weights)
+    for row, w in zip(fast, weights, strict=True):
+        chosen = copies(w)
+        slow = voc_map([found[i] for i in chosen], replace(data, samples=[data.samples[i] for i in chosen]))
+        np.testing.assert_allclose(row, [slow.mAP_area, slow.mAP_07], atol=1e-12)
+    assert fast.std(0).min() > 0.01
+
+
+def test_coco_weights_equal_copied_images() -> None:
+    data, found = scene(noise=12)
+    weights = draws(IMAGES, 25, 1)
+    fast = CocoResampled.of(as_coco(data), coco_rows(found)).score(weights)
+    for row, w in zip(fast, weights, strict=True):
+        chosen = copies(w)
+        gt = as_coco(replace(data, samples=[data.samples[i] for i in chosen]))
+        slow = coco_score(gt, coco_rows([found[i] for i in chosen]), backend="pycocotools").stats
+        np.testing.assert_allclose(row, [slow["AP"], slow["AP50"]], atol=1e-12)
+    assert fast.std(0).min() > 0.01
+
+
+def test_every_image_once_is_the_score() -> None:
+    data, found = scene(noise=12)
+    voc = voc_map(found, data)
+    coco = coco_score(as_coco(data), coco_rows(found), backend="pycocotools").stats
+    once = np.ones((1, IMAGES), np.int64)
+    ours = VocResampled(voc.ranked).score(once)[0].tolist()
+    assert ours == [voc.mAP_area, voc.mAP_07]
+    theirs = CocoResampled.of(as_coco(data), coco_rows(found)).score(once)[0]
+    np.testing.assert_allclose(theirs, [coco["AP"], coco["AP50"]], rtol=1e-14)
+
+
+def test_coco_counts_only_the_chosen_images() -> None:
+    data, found = scene(noise=12)
+    some = CocoResampled.of(as_coco(data), coco_rows(found), [2, 5, 9, 11])
+    expected = coco_score(as_coco(data), coco_rows(found), [2, 5, 9, 11], backend="pycocotools").stats
+    assert some.images == 4
+    np.testing.assert_allclose(some.score(np.ones((1, 4), int))[0], [expected["AP"], expected["AP50"]], rtol=1e-12)
+
+
+def test_parts_do_not_change_the_result(monkeypatch: pytest.MonkeyPatch) -> None:
+    data, found = scene(noise=12)
+    voc, coco = VocResampled(voc_map(found, data).ranked), CocoResampled.of(as_coco(data), coco_rows(found))
+    whole = bootstrap(voc, 30), bootstrap(coco, 30)
+    monkeypatch.setattr("spiking_yolo.metrics.resampled._AT_ONCE", 1)
+    assert (bootstrap(voc, 30), bootstrap(coco, 30)) == whole
+
+
+def test_the_interval_is_that_of_the_resampled_scores() -> None:
+    data, found = scene(noise=12)
+    voc = VocResampled(voc_map(found, data).ranked)
+    got = bootstrap(voc, 200, seed=5)["mAP_area"]
+    scores = np.sort(voc.score(draws(IMAGES, 200, 5))[:, 0])
+    assert scores[4] <= got.low <= scores[5] and scores[194] <= got.high <= scores[195]
+    assert got.value == voc_map(found, data).mAP_area
+
+
+def test_paired_difference_uses_the_same_draws() -> None:
+    data, good = scene(noise=3)
+    _, bad = scene(noise=25)
+    a, b = (VocResampled(voc_map(found, data).ranked) for found in (good, bad))
+    assert all(i.value == i.low == i.high == 0 for i in paired_difference(a, a, 50).values())
+    got, weights = paired_difference(a, b, 200, seed=2)["mAP_area"], draws(IMAGES, 200, 2)
+    gaps = np.sort(a.score(weights)[:, 0] - b.score(weights)[:, 0])
+    assert gaps[4] <= got.low <= gaps[5] and gaps[194] <= got.high <= gaps[195]
+    assert got.value == pytest.approx(voc_map(good, data).mAP_area - voc_map(bad, data).mAP_area)
+    assert 0 < got.low < got.value
+
+
+def test_unlike_measurements_are_not_paired() -> None:
+    data, found = scene(noise=12)
+    voc = VocResampled(voc_map(found, data).ranked)
+    with pytest.raises(ValueError, match="12 and 11 images"):
+        paired_difference(voc, VocResampled(voc_map(found[:11], data.limit(11)).ranked))
+    with pytest.raises(ValueError, match="cannot be paired"):
+        paired_difference(voc, CocoResampled.of(as_coco(data), coco_rows(found)))
+
+
+def test_a_draw_without_objects_is_left_out() -> None:
+    """One image has all the objects: draws without it score nan and do not count."""
+    sample = Sample.of(0, Path("0.jpg"), (99, 99), [(0, 0, 9, 9)], [0])
+    bare = Sample.of(1, Path("1.jpg"), (99, 99), [], [])
+    hit = Detections(torch.tensor([[0.0, 0, 9, 9]]), torch.tensor([0.9]), torch.tensor([0]))
+    none = Detections(torch.zeros(0, 4), torch.zeros(0), torch.zeros(0, dtype=torch.int64))
+    voc = VocResampled(voc_map([hit, none], DetectionSet("two", ("a",), [sample, bare], [])).ranked)
+    assert np.isnan(voc.score(np.array([[0, 2]]))).all() and (voc.score(np.array([[1, 1]])) == 1).all()
+    assert bootstrap(voc, 40)["mAP_07"].low == 1.0
