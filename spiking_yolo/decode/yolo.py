@@ -26,9 +26,7 @@ def decode(heads: Sequence[Tensor], spec: Spec) -> Decoded:
     whose exponential overflows is infinite. Raises UserError when the tensors do not fit the spec.
     """
     if len(heads) != len(spec.heads):
-        raise UserError(
-            f"the network has {len(heads)} outputs, its spec {len(spec.heads)} heads; use its own spec"
-        )
+        raise UserError(f"the network has {len(heads)} outputs, its spec {len(spec.heads)} heads; use its own spec")
     parts = [_decode_head(x, head, spec) for x, head in zip(heads, spec.heads, strict=True)]
     return torch.cat([boxes for boxes, _ in parts], 1), torch.cat([scores for _, scores in parts], 1)
 
@@ -62,9 +60,7 @@ def _decode_head(x: Tensor, head: HeadSpec, spec: Spec) -> Decoded:
     values = head.num * 5 + head.classes if head.kind == "yolov1" else head.num * (5 + head.classes)
     expected = (values * head.side**2,) if head.side else (values, *x.shape[2:])
     if tuple(x.shape[1:]) != expected or (not head.side and x.ndim != 4):
-        raise UserError(
-            f"a {head.kind} head of shape {tuple(x.shape)} does not fit its spec; use its own spec"
-        )
+        raise UserError(f"a {head.kind} head of shape {tuple(x.shape)} does not fit its spec; use its own spec")
     if head.kind == "yolov1":
         return _yolov1(*(_split_vector(x, head) if head.side else _split_map(x, head)), head)
     return _anchored(x, head, spec)

@@ -15,6 +15,7 @@ class HeadSpec:
     anchors: (w, h) pairs; grid cells for yolov2, pixels of the network input for yolov3, empty for yolov1.
     num: boxes per cell. side: grid cells per side of a connected yolov1 head, 0 when the output is a map.
     sqrt: yolov1 predicts square roots of w and h. softmax: class scores by softmax (v2) instead of sigmoid.
+    logistic: yolov1's class values, confidences, x and y pass the logistic function (published: False, no function).
     """
 
     kind: Literal["yolov1", "yolov2", "yolov3"]
@@ -24,6 +25,7 @@ class HeadSpec:
     side: int = 0
     sqrt: bool = True
     softmax: bool = False
+    logistic: bool = False
 
 
 @dataclass(frozen=True)

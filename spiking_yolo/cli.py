@@ -1,0 +1,152 @@
+"""What the command-line tools share: arguments, run directories, and what happens with mistakes and Ctrl-C.
+
+Imports nothing heavy, so that --help answers at once.
+"""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from .convert.registry import DEFAULT, list_methods
+from .errors import UserError
+from .recipe import Recipe, settings_table
+
+if TYPE_CHECKING:
+    from .convert.converter import Converted
+
+ROOT = Path(__file__).parents[1]
+WEIGHTS = ROOT / "weights" / "yolov3-tiny.weights"
+
+
+def run(main: Callable[[], int | None]) -> None:
+    """Call main and exit: with what it returns, 2 and one line on stderr for a UserError, 130 after Ctrl-C."""
+    try:
+        sys.exit(main() or 0)
+    except UserError as error:
+        print(f"error: {error}", file=sys.stderr)
+        sys.exit(2)
+    except KeyboardInterrupt:
+        print("interrupted", file=sys.stderr)
+        sys.exit(130)
+
+
+def parser(description: str | None) -> argparse.ArgumentParser:
+    """A parser that shows the tool's docstring as it is written, and names itself once in mistakes."""
+    return argparse.ArgumentParser(description=description, formatter_class=argparse.RawDescriptionHelpFormatter)
+
+
+def add_network(p: argparse.ArgumentParser, weights: Path | None = WEIGHTS) -> None:
+    """The arguments that choose and convert a network."""
+    g = p.add_argument_group("network")
+    g.add_argument(
+        "--weights", type=Path, default=weights, required=weights is None, help="darknet .weights or .safetensors"
+    )
+    g.add_argument("--method", help=f"conversion method or recipe.json (default {DEFAULT}); see --list-methods")
+    g.add_argument(
+        "--set", action="append", default=[], metavar="K=V", help="change a setting of the method; see --list-settings"
+    )
+    g.add_argument("--imgsz", type=int, help="network input in pixels, a multiple of 32")
+    g.add_argument("--cfg", type=Path, help="darknet cfg, if it does not lie beside the weights")
+    g.add_argument("--names", type=Path, help="class names, one per line, if they do not lie beside the weights")
+    g.add_argument("--statistics", type=Path, help="activation statistics, if they do not lie beside the weights")
+    g.add_argument("--device", default="cpu", help="cpu, cuda, cuda:1, ...")
+    g.add_argument("--list-methods", action=_Listing, text=methods_text, help="print the conversion methods and stop")
+    g.add_argument("--list-settings", action=_Listing, text=settings_text, help="print the keys of --set and stop")
+
+
+def load_network(args: argparse.Namespace) -> Converted:
+    """The converted network that the arguments of `add_network` name."""
+    from .convert.load import load
+
+    settings = parse_settings(args.set)
+    files = {name: getattr(args, name) for name in ("cfg", "names", "statistics")}
+    return load(args.weights, args.method, settings, imgsz=args.imgsz, **files)
+
+
+def add_thresholds(p: argparse.ArgumentParser, conf: float, max_det: int) -> None:
+    """The arguments that decide which boxes count."""
+    p.add_argument("--conf", type=float, default=conf, help="smallest confidence (default %(default)s)")
+    p.add_argument("--iou", type=float, default=0.45, help="suppress boxes that overlap more (default %(default)s)")
+    p.add_argument("--max-det", type=int, default=max_det, help="boxes per image (default %(default)s)")
+
+
+def check_thresholds(args: argparse.Namespace) -> None:
+    for name in ("conf", "iou"):
+        if not 0 <= getattr(args, name) <= 1:
+            raise UserError(f"--{name} must lie in 0..1, not {getattr(args, name)}")
+    if args.max_det < 1:
+        raise UserError(f"--max-det must be at least 1, not {args.max_det}")
+
+
+class _Listing(argparse.Action):
+    """Like --version: prints a text that is made only when asked for."""
+
+    def __init__(self, option_strings: Sequence[str], dest: str, text: Callable[[], str], help: str):
+        super().__init__(option_strings, dest, nargs=0, help=help)
+        self.text = text
+
+    def __call__(self, parser, namespace, values, option_string=None):
+        print(self.text())
+        parser.exit()
+
+
+def parse_settings(pairs: Sequence[str]) -> dict[str, str]:
+    """["neuron.gamma=4"] -> {"neuron.gamma": "4"}."""
+    settings = {}
+    for pair in pairs:
+        key, equals, value = pair.partition("=")
+        if not equals or not key or not value:
+            raise UserError(f"--set takes KEY=VALUE, e.g. --set neuron.gamma=4, not {pair!r}")
+        settings[key] = value
+    return settings
+
+
+def parse_steps(text: str | None, T: int) -> list[int]:
+    """ "4,8,16" -> [4, 8, 16], sorted and distinct. Raises UserError unless 1 <= step <= T for all."""
+    if T < 1:
+        raise UserError(f"--T must be at least 1, not {T}")
+    try:
+        steps = sorted({int(part) for part in text.split(",")}) if text else []
+    except ValueError:
+        raise UserError(f"--steps takes timesteps with commas, e.g. 4,8,16, not {text!r}") from None
+    if steps and not 1 <= steps[0] <= steps[-1] <= T:
+        raise UserError(f"--steps must lie in 1..{T} (--T), not {text}")
+    return steps
+
+
+def run_directory(project: Path, name: str, exist_ok: bool = False) -> Path:
+    """PROJECT/NAME, or PROJECT/NAME2, NAME3, ... when it exists already. Not created yet."""
+    path, k = project / name, 2
+    while path.exists() and not exist_ok:
+        path, k = project / f"{name}{k}", k + 1
+    return path
+
+
+def methods_text() -> str:
+    rows = [("method", "year", "thresholds", "neuron", "calibration", "limits")]
+    for name, method in list_methods().items():
+        mark = f"{name} (default)" if name == DEFAULT else name
+        rows.append((mark, str(method.year), *describe(method.recipe), method.limits))
+    widths = [max(len(row[i]) for row in rows) for i in range(5)]
+    lines = ["  ".join(cell.ljust(w) for cell, w in zip(row, [*widths, 0], strict=True)).rstrip() for row in rows]
+    return "\n".join(lines)
+
+
+def describe(recipe: Recipe) -> tuple[str, str, str]:
+    """Thresholds, neuron and calibration of a recipe in a few words."""
+    t, n = recipe.threshold, recipe.neuron
+    rule = {"percentile": f"{t.percentile:g} %", "mmse": f"mmse({t.levels})"}.get(t.rule, t.rule)
+    scale = "" if t.scale == 1 else f" x {t.scale:.3g}"
+    coding = "" if recipe.encoding.coding == "rate" else f", {recipe.encoding.coding}"
+    reset = " to zero" if n.kind == "if" and n.reset == "zero" else ""
+    return f"{t.scope} {rule}{scale}", f"{n.kind}{reset}, gamma {n.gamma}{coding}", recipe.calibration.kind
+
+
+def settings_text() -> str:
+    rows = settings_table()
+    width = max(len(key) for key, _, _ in rows)
+    return "\n".join(f"{key.ljust(width)}  {doc} (default {default})" for key, default, doc in rows)

@@ -1,0 +1,121 @@
+"""Classifiers for 32 x 32 images, torchvision's for larger ones, and the registry that builds them."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import torch
+from torch import Tensor, nn
+
+from spiking_yolo.errors import UserError
+from spiking_yolo.models.qcfs import activation as make_activation
+
+VGG16 = (64, 64, 0, 128, 128, 0, 256, 256, 256, 0, 512, 512, 512, 0, 512, 512, 512, 0)  # 0: pooling
+
+
+def conv_bn(cin: int, cout: int, kernel: int = 3, stride: int = 1) -> nn.Sequential:
+    conv = nn.Conv2d(cin, cout, kernel, stride, kernel // 2, bias=False)
+    return nn.Sequential(conv, nn.BatchNorm2d(cout))
+
+
+class BasicBlock(nn.Module):
+    """Two 3x3 convolutions and a shortcut, which is a 1x1 convolution where the shape changes."""
+
+    def __init__(self, cin: int, cout: int, stride: int, activation: str, levels: int) -> None:
+        super().__init__()
+        self.first = conv_bn(cin, cout, stride=stride)
+        self.act1 = make_activation(activation, levels)
+        self.second = conv_bn(cout, cout)
+        self.act2 = make_activation(activation, levels)
+        same = cin == cout and stride == 1
+        self.shortcut = nn.Identity() if same else conv_bn(cin, cout, 1, stride)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.act2(self.second(self.act1(self.first(x))) + self.shortcut(x))
+
+
+def resnet20(classes: int = 10, activation: str = "relu", levels: int = 8) -> nn.Module:
+    """He et al., "Deep residual learning for image recognition", 2016, section 4.2, with convolutional
+    shortcuts.
+
+    [N, 3, 32, 32] to logits [N, classes]; 16, 32 and 64 channels, three blocks each. Its only pooling is
+    global.
+    """
+    layers: list[nn.Module] = [conv_bn(3, 16), make_activation(activation, levels)]
+    cin = 16
+    for cout in (16, 32, 64):
+        for i in range(3):
+            layers.append(BasicBlock(cin, cout, 2 if i == 0 and cout > 16 else 1, activation, levels))
+            cin = cout
+    return nn.Sequential(*layers, nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(cin, classes))
+
+
+def vgg16(
+    classes: int = 10, activation: str = "relu", levels: int = 8, pool: str = "max", width: float = 1.0
+) -> nn.Module:
+    """Simonyan and Zisserman, "Very deep convolutional networks", 2015, for 32 x 32: batch norm, one
+    connected layer.
+
+    [N, 3, 32, 32] to logits [N, classes]. pool: "max" or "avg". width: factor on every number of channels.
+    """
+    if pool not in ("max", "avg"):
+        raise UserError(f"unknown pooling {pool!r}: choose max or avg")
+    layers: list[nn.Module] = []
+    cin = 3
+    for channels in VGG16:
+        if channels:
+            cout = round(channels * width)
+            layers += [conv_bn(cin, cout), make_activation(activation, levels)]
+            cin = cout
+        else:
+            layers.append(nn.MaxPool2d(2) if pool == "max" else nn.AvgPool2d(2))
+    return nn.Sequential(*layers, nn.Flatten(), nn.Linear(cin, classes))
+
+
+def vgg_thin(
+    classes: int = 10, activation: str = "relu", levels: int = 8, pool: str = "max", width: float = 0.5
+) -> nn.Module:
+    """VGG16 with half of the channels: 3.7 million parameters instead of 14.7."""
+    return vgg16(classes, activation, levels, pool, width)
+
+
+CLASSIFIERS: dict[str, Callable[..., nn.Module]] = {
+    "resnet20": resnet20,
+    "vgg16": vgg16,
+    "vgg_thin": vgg_thin,
+}
+
+
+def build(name: str, classes: int, weights: str | None = None, **options: object) -> nn.Module:
+    """A classifier by name: a key of CLASSIFIERS, or "torchvision:NAME" such as torchvision:vgg16.
+
+    weights: a state dict saved by torch.save, read without running any code. options: the model's own.
+    """
+    try:
+        if name.startswith("torchvision:"):
+            from torchvision.models import get_model
+
+            model = get_model(name.removeprefix("torchvision:"), weights=None, num_classes=classes, **options)
+        elif name in CLASSIFIERS:
+            model = CLASSIFIERS[name](classes, **options)
+        else:
+            known = ", ".join(CLASSIFIERS)
+            raise UserError(f"unknown classifier {name!r}: choose one of {known} or torchvision:NAME")
+    except UserError:
+        raise
+    except (TypeError, ValueError) as e:
+        raise UserError(f"cannot build {name}: {e}; check the name and its options") from e
+    if weights is not None:
+        load_state_dict(model, weights)
+    return model
+
+
+def load_state_dict(model: nn.Module, path: str) -> None:
+    """Load a state dict file. Raises UserError when it is missing, is no plain state dict or does not fit."""
+    try:
+        model.load_state_dict(torch.load(path, map_location="cpu", weights_only=True))
+    except FileNotFoundError:
+        raise UserError(f"{path} does not exist: check the path") from None
+    except Exception as e:  # torch.load raises whatever the damage leads to
+        reason = " ".join(str(e).split())[:200]
+        raise UserError(f"{path} is no state dict of this network ({reason}): pass the one it was saved from") from e

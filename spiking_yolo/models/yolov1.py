@@ -1,0 +1,116 @@
+"""The YOLOv1 detector that is trained here: the Tiny-YOLO backbone, ReLU and a convolutional head.
+
+Redmon et al., "You Only Look Once", 2016, with the connected head replaced by 1x1 and 3x3 convolutions, so
+that the input size is free. Stride 32: an input of 320 x 320 has S = 10.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+import torch
+from torch import Tensor, nn
+
+from spiking_yolo.errors import UserError
+from spiking_yolo.models.layers import PaddedMaxPool2d
+from spiking_yolo.models.qcfs import activation as make_activation
+from spiking_yolo.models.spec import HeadSpec, Spec
+
+STRIDE = 32
+WIDTHS = (16, 32, 64, 128, 256, 512, 1024)
+
+
+def conv_block(cin: int, cout: int, kernel: int, activation: str, levels: int) -> nn.Sequential:
+    """Convolution at stride 1, batch norm, activation."""
+    conv = nn.Conv2d(cin, cout, kernel, padding=kernel // 2, bias=False)
+    return nn.Sequential(conv, nn.BatchNorm2d(cout), make_activation(activation, levels))
+
+
+class YOLOv1(nn.Module):
+    """Images [N, 3, H, W] in [0, 1] to one raw map [N, C + 5 B, H / 32, W / 32].
+
+    Channels: C class values, B confidences, then x, y, w, h of each of the B boxes. activation: "relu",
+    "leaky", "clip" or "qcfs" (with `levels`). pool: "max", or "avg", which is linear and needs no spiking
+    rule; the stride-1 max pool before the last backbone convolution is then left out.
+    """
+
+    def __init__(
+        self, classes: int = 20, num: int = 2, activation: str = "relu", pool: str = "max", levels: int = 8
+    ) -> None:
+        super().__init__()
+        if pool not in ("max", "avg"):
+            raise UserError(f"unknown pooling {pool!r}: choose max or avg")
+        self.classes, self.num = classes, num
+        backbone: list[nn.Module] = []
+        for i, (cin, cout) in enumerate(zip((3, *WIDTHS), WIDTHS, strict=False)):
+            backbone.append(conv_block(cin, cout, 3, activation, levels))
+            if i < 5:
+                backbone.append(nn.MaxPool2d(2) if pool == "max" else nn.AvgPool2d(2))
+            elif i == 5 and pool == "max":
+                backbone.append(PaddedMaxPool2d(2, 1, (0, 1, 0, 1)))
+        self.backbone = nn.Sequential(*backbone)
+        self.neck = nn.Sequential(
+            conv_block(WIDTHS[-1], 256, 1, activation, levels), conv_block(256, 512, 3, activation, levels)
+        )
+        self.head = nn.Conv2d(512, classes + 5 * num, 1)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.head(self.neck(self.backbone(x)))
+
+    def init_from_darknet(self, path: str | Path, names: Sequence[str] = ()) -> None:
+        """Start from the public Tiny-YOLOv3 weights: every convolution before the output has the same shape
+        there.
+
+        The output layer starts as a linear reading of the COCO one, for the class names that both know.
+        Raises UserError when the file cannot be read.
+        """
+        from spiking_yolo.models.load_darknet import load_darknet
+
+        source, spec, _ = load_darknet(Path(path))
+        theirs = [m for m in source.modules() if isinstance(m, nn.Conv2d | nn.BatchNorm2d)]
+        ours = [m for m in self.modules() if isinstance(m, nn.Conv2d | nn.BatchNorm2d)]
+        if len(theirs) < len(ours) or theirs[0].weight.shape != ours[0].weight.shape:
+            raise UserError(f"{path} is no Tiny-YOLOv3: pass weights/yolov3-tiny.weights to --init")
+        for a, b in zip(ours[:-1], theirs, strict=False):
+            a.load_state_dict(b.state_dict())
+        output = theirs[len(ours) - 1]
+        assert isinstance(output, nn.Conv2d) and output.bias is not None
+        self.read_output(output.weight.detach(), output.bias.detach(), spec, names)
+
+    @torch.no_grad()
+    def read_output(self, weight: Tensor, bias: Tensor, spec: Spec, names: Sequence[str]) -> None:
+        """Set the output layer to what a YOLOv3 layer says, to first order.
+
+        weight: [A (5 + K), 512, 1, 1], bias: [A (5 + K)]. Box b follows the anchor that stands at an even
+        spacing from small to large; w = anchor exp(t) becomes sqrt(w) = sqrt(anchor) (1 + t / 2). Classes are
+        means over anchors.
+        """
+        head: HeadSpec = spec.heads[0]
+        full = torch.cat([weight.flatten(1), bias[:, None]], 1).view(head.num, 5 + head.classes, -1)
+        out = torch.zeros(self.classes + 5 * self.num, full.shape[2])
+        for c, name in enumerate(names):
+            if name in spec.names:
+                out[c] = full[:, 5 + spec.names.index(name)].mean(0)
+            else:
+                out[c, -1] = full[:, 5:, -1].mean()
+        for b in range(self.num):
+            a = round((b + 0.5) * head.num / self.num - 0.5 + 1e-6)
+            rows = full[a]
+            out[self.classes + b] = rows[4]
+            box = out[self.classes + self.num + 4 * b :][:4]
+            box[:2] = rows[:2]
+            side = torch.tensor(head.anchors[a]) / torch.tensor([spec.width, spec.height])
+            box[2:] = side.sqrt()[:, None] * rows[2:4] / 2
+            box[2:, -1] += side.sqrt()
+        self.head.weight.copy_(out[:, :-1].view_as(self.head.weight))
+        assert self.head.bias is not None
+        self.head.bias.copy_(out[:, -1])
+
+
+def yolov1_spec(names: Sequence[str], size: int, num: int = 2, logistic: bool = True) -> Spec:
+    """How images enter YOLOv1 and how its map is read. size: pixels, a multiple of 32."""
+    if size < STRIDE or size % STRIDE:
+        raise UserError(f"the input size {size} is no multiple of {STRIDE}: pass --imgsz 320, for example")
+    head = HeadSpec("yolov1", classes=len(names), num=num, sqrt=True, logistic=logistic)
+    return Spec("detect", tuple(names), size, size, "stretch", (head,))

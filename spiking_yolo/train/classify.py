@@ -1,0 +1,85 @@
+"""The classification task: small images held in memory, cross-entropy, top-1 accuracy."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from spiking_yolo.errors import UserError
+from spiking_yolo.models.spec import Spec
+from spiking_yolo.train.augment import crop_and_flip, cutout
+from spiking_yolo.train.seeds import batches, generator, order
+
+Arrays = tuple[np.ndarray, np.ndarray]  # uint8 [n, H, W, 3], int64 [n]
+
+CIFAR_MEAN, CIFAR_STD = (0.4914, 0.4822, 0.4465), (0.2470, 0.2435, 0.2616)
+
+
+def classifier_spec(names: tuple[str, ...], height: int, width: int) -> Spec:
+    return Spec("classify", names, height, width, "stretch", mean=CIFAR_MEAN, std=CIFAR_STD)
+
+
+def normalise(images: np.ndarray, spec: Spec) -> Tensor:
+    """uint8 [n, H, W, 3] to float32 [n, 3, H, W], as the network wants them."""
+    scaled = torch.from_numpy(images).permute(0, 3, 1, 2).float() / 255
+    mean, std = (torch.tensor(v)[:, None, None] for v in (spec.mean, spec.std))
+    return (scaled - mean) / std
+
+
+class ClassifyTask:
+    """See loop.Task. Whole batches are shifted, mirrored and cut out; smoothing: of the labels.
+
+    A batch's randomness depends on (seed, epoch, first index), hence not on the number of processes that draw
+    it.
+    """
+
+    def __init__(
+        self,
+        train: Arrays,
+        val: Arrays,
+        spec: Spec,
+        *,
+        batch: int,
+        seed: int = 0,
+        rank: int = 0,
+        world: int = 1,
+        smoothing: float = 0.1,
+        hole: int = 8,
+    ) -> None:
+        if not len(train[1]):
+            raise UserError("there are no images to train on: check the data")
+        self.images, self.labels = train
+        self.val, self.spec, self.batch, self.seed = val, spec, batch, seed
+        self.rank, self.world, self.smoothing, self.hole = rank, world, smoothing, hole
+        self.steps = len(self.epoch(0))
+
+    def epoch(self, epoch: int) -> list[list[int]]:
+        return batches(order(len(self.labels), self.seed, epoch, self.rank, self.world), self.batch)
+
+    def batches(self, epoch: int) -> Iterator[tuple[Tensor, Tensor]]:
+        for indices in self.epoch(epoch):
+            rng = generator(self.seed, epoch, indices[0])
+            images = crop_and_flip(normalise(self.images[indices], self.spec), rng)
+            if self.hole:
+                images = cutout(images, rng, self.hole)
+            yield images, torch.from_numpy(self.labels[indices])
+
+    def loss(self, output: Tensor, targets: Tensor) -> dict[str, Tensor]:
+        targets = targets.to(output.device)
+        return {"entropy": F.cross_entropy(output.float(), targets, label_smoothing=self.smoothing)}
+
+    @torch.inference_mode()
+    def evaluate(self, model: nn.Module) -> dict[str, float]:
+        """Top-1 accuracy in percent."""
+        device = next(model.parameters()).device
+        images, labels = self.val
+        hits = 0
+        for i in range(0, len(labels), 500):
+            batch = normalise(images[i : i + 500], self.spec)
+            output = model(batch.to(device, memory_format=torch.channels_last)).cpu()
+            hits += int((output.argmax(1).numpy() == labels[i : i + 500]).sum())
+        return {"top1": 100 * hits / len(labels)}

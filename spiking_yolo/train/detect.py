@@ -1,0 +1,140 @@
+"""The detection task: photographs with boxes, the YOLOv1 loss, mAP on a validation split."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import replace
+
+import cv2
+import numpy as np
+import torch
+from torch import Tensor, nn
+from torch.utils.data import DataLoader, Dataset
+
+from spiking_yolo.boxes import Detections
+from spiking_yolo.datasets.detection import DetectionSet
+from spiking_yolo.decode.yolo import detections
+from spiking_yolo.errors import UserError
+from spiking_yolo.images import fit, read_image
+from spiking_yolo.metrics.voc import voc_map
+from spiking_yolo.models.spec import Spec
+from spiking_yolo.train.augment import DetectionAugment, Photo
+from spiking_yolo.train.loss_yolov1 import LossWeights, yolov1_loss
+from spiking_yolo.train.seeds import batches, generator, order
+
+Boxes = tuple[list[Tensor], list[Tensor]]
+
+
+PAPER = LossWeights()
+
+
+class AugmentedPhotos(Dataset):
+    """Items (epoch, index) -> (uint8 [3, S, S], boxes [n, 4] xyxy as fractions, labels [n]).
+
+    Difficult and crowd boxes are left out. cache: keep the decoded photos in memory.
+    """
+
+    def __init__(self, data: DetectionSet, augment: DetectionAugment, seed: int, cache: bool = True) -> None:
+        self.samples, self.augment, self.seed = data.indexed().samples, augment, seed
+        self.photos = [self.read(i) for i in range(len(self.samples))] if cache else None
+
+    def __len__(self) -> int:
+        return len(self.samples)
+
+    def read(self, index: int) -> Photo:
+        sample = self.samples[index]
+        wanted = ~(sample.difficult | sample.crowd)
+        return Photo(read_image(sample.path), sample.boxes[wanted], sample.labels[wanted])
+
+    def __getitem__(self, key: tuple[int, int]) -> tuple[Tensor, Tensor, Tensor]:
+        epoch, index = key
+        cv2.setNumThreads(0)  # the workers are the parallelism
+        rng = generator(self.seed, epoch, index)
+        partners = rng.integers(len(self), size=3) if self.augment.mosaic else []
+        photos = [self.photos[i] if self.photos else self.read(i) for i in (index, *partners)]
+        out = self.augment(photos, rng)
+        height, width = out.image.shape[:2]
+        scale = np.array([width, height] * 2, np.float32)
+        image = torch.from_numpy(np.ascontiguousarray(out.image.transpose(2, 0, 1)))
+        return image, torch.from_numpy(out.boxes.astype(np.float32) / scale), torch.from_numpy(out.labels)
+
+
+def collate(items: Sequence[tuple[Tensor, Tensor, Tensor]]) -> tuple[Tensor, Boxes]:
+    images, boxes, labels = zip(*items, strict=True)
+    return torch.stack(images), (list(boxes), list(labels))
+
+
+class DetectTask:
+    """See loop.Task. mosaic is off in the last `plain` share of the epochs, so that training ends on whole
+    photos.
+    """
+
+    def __init__(
+        self,
+        train: DetectionSet,
+        val: DetectionSet,
+        spec: Spec,
+        *,
+        epochs: int,
+        batch: int,
+        seed: int = 0,
+        workers: int = 0,
+        rank: int = 0,
+        world: int = 1,
+        mosaic: float = 0.5,
+        plain: float = 0.3,
+        weights: LossWeights = PAPER,
+        cache: bool = True,
+    ) -> None:
+        if not len(train):
+            raise UserError(f"{train.name} has no images to train on: check the data")
+        self.photos = AugmentedPhotos(train, DetectionAugment(spec.width, mosaic), seed, cache)
+        self.val, self.spec, self.weights = val.indexed(), spec, weights
+        self.batch, self.seed, self.workers, self.rank, self.world = batch, seed, workers, rank, world
+        self.mosaic, self.tiled_epochs = mosaic, round(epochs * (1 - plain))
+        self.steps = len(self.epoch(0))
+
+    def epoch(self, epoch: int) -> list[list[int]]:
+        return batches(order(len(self.photos), self.seed, epoch, self.rank, self.world), self.batch)
+
+    def batches(self, epoch: int) -> Iterator[tuple[Tensor, Boxes]]:
+        self.photos.augment.mosaic = self.mosaic if epoch < self.tiled_epochs else 0.0
+        keys = [[(epoch, i) for i in indices] for indices in self.epoch(epoch)]
+        loader = DataLoader(
+            self.photos, batch_sampler=keys, collate_fn=collate, num_workers=self.workers
+        )  # a new one each epoch: its workers see this epoch's augmentation
+        mean, std = (torch.tensor(v)[:, None, None] for v in (self.spec.mean, self.spec.std))
+        for images, targets in loader:
+            yield (images.float() / 255 - mean) / std, targets
+
+    def loss(self, output: Tensor, targets: Boxes) -> dict[str, Tensor]:
+        boxes, labels = ([t.to(output.device) for t in group] for group in targets)
+        return yolov1_loss(output, boxes, labels, self.spec.heads[0], self.weights)
+
+    def evaluate(self, model: nn.Module) -> dict[str, float]:
+        """In percent, area under the curve: mAP50, and mAP50_20 over the classes with 20 or more objects
+        only.
+        """
+        score = voc_map(predict(model, self.val, self.spec, self.batch), self.val)
+        common = [ap for name, ap in score.per_class.items() if score.npos[name] >= 20]
+        return {"mAP50": 100 * score.mAP_area} | ({"mAP50_20": 100 * float(np.mean(common))} if common else {})
+
+
+@torch.inference_mode()
+def predict(model: nn.Module, data: DetectionSet, spec: Spec, batch: int = 16) -> list[Detections]:
+    """Detections of every photo of `data`, in its order, with the settings of an evaluation."""
+    device = next(model.parameters()).device
+    found: list[Detections] = []
+    for start in range(0, len(data), batch):
+        pairs = [fit(read_image(s.path), spec) for s in data.samples[start : start + batch]]
+        images = torch.stack([image for image, _ in pairs]).to(device, memory_format=torch.channels_last)
+        output = model(images).float().cpu()
+        found += detections([output], spec, [p for _, p in pairs], 0.005, 0.5, 100, True)
+    return found
+
+
+def hold_out(data: DetectionSet, share: float, seed: int) -> tuple[DetectionSet, DetectionSet]:
+    """A random split of one set into (rest, share): settings are chosen without the validation data."""
+    chosen = set(generator(seed).permutation(len(data))[: round(share * len(data))].tolist())
+    parts = [[s for i, s in enumerate(data.samples) if (i in chosen) == held] for held in (False, True)]
+    return replace(data, samples=parts[0]), replace(data, name=f"{data.name}, held out", samples=parts[1])

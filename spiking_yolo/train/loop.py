@@ -1,0 +1,177 @@
+"""One training loop for detectors and classifiers, on CPU, GPU, and under torchrun on several."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Protocol
+
+import torch
+import torch.distributed as dist
+from torch import Tensor, nn
+from torch.nn.parallel import DistributedDataParallel
+from torch.optim.swa_utils import AveragedModel
+
+from spiking_yolo.errors import UserError
+from spiking_yolo.train.state import State, load_state, record, save_state
+
+
+class Task(Protocol):
+    """What the loop needs to know of the data. A batch is (images [N, 3, H, W] float in [0, 1] or normalised,
+    targets).
+    """
+
+    steps: int
+
+    def batches(self, epoch: int) -> Iterable[tuple[Tensor, Any]]: ...
+    def loss(self, output: Tensor, targets: Any) -> dict[str, Tensor]: ...
+    def evaluate(self, model: nn.Module) -> dict[str, float]: ...
+
+
+@dataclass(frozen=True)
+class Settings:
+    """optimizer: "adamw" or "sgd" (momentum 0.9, Nesterov). lr: peak learning rate. warmup: share of the
+    training in which it rises linearly; then it falls as a cosine (0.3: one-cycle). ema: decay of the
+    averaged weights per step. clip: largest gradient norm. bf16: autocast. val_every: epochs between
+    validations, 0 for the last only. anneal: share of the training in which the slope of leaky ReLUs falls
+    linearly to 0, so that weights of a leaky network become those of a ReLU network without a jump; 0 leaves
+    slopes alone.
+    """
+
+    epochs: int
+    lr: float
+    optimizer: str = "adamw"
+    weight_decay: float = 0.05
+    warmup: float = 0.05
+    ema: float = 0.998
+    clip: float = 10.0
+    bf16: bool = False
+    val_every: int = 5
+    seed: int = 0
+    anneal: float = 0.0
+
+
+def learning_rate(progress: float, settings: Settings) -> float:
+    """progress: share of the training done, 0..1. Ends at 1 % of the peak."""
+    if progress < settings.warmup:
+        return settings.lr * (0.01 + 0.99 * progress / settings.warmup)
+    fall = (progress - settings.warmup) / max(1 - settings.warmup, 1e-9)
+    return settings.lr * (0.01 + 0.99 * (1 + math.cos(math.pi * min(fall, 1))) / 2)
+
+
+def moving_average(decay: float) -> Callable[[Tensor, Tensor, Tensor | int], Tensor]:
+    """Exponential moving average whose memory grows with the steps n, (1 + n) / (10 + n), up to `decay`."""
+
+    def update(average: Tensor, current: Tensor, n: Tensor | int) -> Tensor:
+        return average + (current - average) * (1 - min(decay, (1 + int(n)) / (10 + int(n))))
+
+    return update
+
+
+def set_slope(model: nn.Module, slope: float) -> None:
+    """Give every leaky ReLU of the model this slope on the negative side."""
+    for module in model.modules():
+        if isinstance(module, nn.LeakyReLU):
+            module.negative_slope = slope
+
+
+def make_optimizer(model: nn.Module, settings: Settings) -> torch.optim.Optimizer:
+    """Weight decay acts on matrices and kernels only, not on biases, batch norm and thresholds."""
+    groups = [
+        {"params": [p for p in model.parameters() if p.ndim > 1], "weight_decay": settings.weight_decay},
+        {"params": [p for p in model.parameters() if p.ndim <= 1], "weight_decay": 0.0},
+    ]
+    match settings.optimizer:
+        case "adamw":
+            return torch.optim.AdamW(groups, lr=settings.lr)
+        case "sgd":
+            return torch.optim.SGD(groups, lr=settings.lr, momentum=0.9, nesterov=True)
+    raise UserError(f"unknown optimizer {settings.optimizer!r}: choose adamw or sgd")
+
+
+def fit(
+    model: nn.Module,
+    task: Task,
+    settings: Settings,
+    folder: Path,
+    device: torch.device,
+    resume: bool = False,
+    export: Callable[[nn.Module, list[dict[str, float]]], None] | None = None,
+    progress: Callable[[Iterable, str, int], Iterator] = lambda items, label, total: iter(items),
+) -> tuple[nn.Module, list[dict[str, float]]]:
+    """Train; returns the averaged model and one row of figures per epoch.
+
+    folder: gets state.pt and results.csv after every epoch; resume=True goes on from there with the same
+    losses as an uninterrupted run. export(model, rows) is called after every epoch. Raises UserError when the
+    loss is not finite.
+    """
+    model = model.to(device, memory_format=torch.channels_last)  # pyright: ignore[reportCallIssue]
+    ema = AveragedModel(model, avg_fn=moving_average(settings.ema), use_buffers=True)
+    optimizer = make_optimizer(model, settings)
+    state = State(model, ema, optimizer)
+    rows = load_state(state, folder) if resume else []
+    leader = not dist.is_initialized() or dist.get_rank() == 0
+    trained = DistributedDataParallel(model) if dist.is_initialized() else model
+    for epoch in range(len(rows), settings.epochs):
+        torch.manual_seed(settings.seed * 100003 + epoch)
+        model.train()
+        batches = progress(task.batches(epoch), f"epoch {epoch + 1}/{settings.epochs}", task.steps)
+        row = {
+            "epoch": epoch + 1.0,
+            **train_epoch(trained, ema, optimizer, task, settings, epoch, batches, device),
+        }
+        last = epoch + 1 == settings.epochs
+        if leader and (last or (settings.val_every and (epoch + 1) % settings.val_every == 0)):
+            row |= task.evaluate(ema.module.eval())
+        rows.append(row)
+        if leader:
+            save_state(state, rows, folder)
+            record(rows, folder)
+            if export is not None:
+                export(ema.module, rows)
+        if dist.is_initialized():
+            dist.barrier()
+    return ema.module.eval(), rows
+
+
+def train_epoch(
+    model: nn.Module,
+    ema: AveragedModel,
+    optimizer: torch.optim.Optimizer,
+    task: Task,
+    settings: Settings,
+    epoch: int,
+    batches: Iterable[tuple[Tensor, Any]],
+    device: torch.device,
+) -> dict[str, float]:
+    """One pass over the data. Returns the mean of the loss and of its terms, and the learning rate."""
+    source = model.module if isinstance(model, DistributedDataParallel) else model
+    sums: dict[str, float] = {}
+    steps = 0
+    for images, targets in batches:
+        done = (epoch + steps / task.steps) / settings.epochs
+        if settings.anneal:
+            slope = 0.1 * max(0.0, 1 - done / settings.anneal)
+            set_slope(source, slope)
+            set_slope(ema, slope)
+        lr = learning_rate(done, settings)
+        for group in optimizer.param_groups:
+            group["lr"] = lr
+        images = images.to(device, memory_format=torch.channels_last)
+        with torch.autocast(device.type, torch.bfloat16, enabled=settings.bf16):
+            output = model(images)
+        terms = task.loss(output, targets)
+        loss = torch.stack(list(terms.values())).sum()
+        if not torch.isfinite(loss):
+            raise UserError(f"the loss is not finite in epoch {epoch + 1}: lower --lr (now {settings.lr:g})")
+        optimizer.zero_grad(set_to_none=True)
+        loss.backward()
+        nn.utils.clip_grad_norm_(model.parameters(), settings.clip)
+        optimizer.step()
+        ema.update_parameters(source)
+        steps += 1
+        for name, term in {"loss": loss, **terms}.items():
+            sums[name] = sums.get(name, 0.0) + term.item()
+    return {name: total / steps for name, total in sums.items()} | {"lr": lr}

@@ -1,0 +1,24 @@
+"""Where randomness comes from: pure functions of (seed, epoch, index), so that neither workers nor restarts
+change it.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+
+
+def generator(*key: int) -> np.random.Generator:
+    """Independent stream of random numbers for a key of non-negative integers: (seed, epoch, index)."""
+    return np.random.default_rng(key)
+
+
+def order(count: int, seed: int, epoch: int, rank: int = 0, world: int = 1) -> list[int]:
+    """This rank's share of the shuffled indices 0..count-1; every rank gets floor(count / world) of them."""
+    shuffled = generator(seed, epoch).permutation(count)
+    return shuffled[rank : count // world * world : world].tolist()
+
+
+def batches(indices: list[int], size: int) -> list[list[int]]:
+    """Full batches; what is left over is dropped, unless it is all there is."""
+    full = [indices[i : i + size] for i in range(0, len(indices) - size + 1, size)]
+    return full or [indices]

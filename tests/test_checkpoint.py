@@ -1,0 +1,91 @@
+import json
+
+import pytest
+import torch
+from safetensors.torch import save_file
+
+from spiking_yolo.errors import UserError
+from spiking_yolo.files import sha256
+from spiking_yolo.models.checkpoint import build_model, load_checkpoint, read_provenance, save_checkpoint
+from spiking_yolo.models.yolov1 import yolov1_spec
+from spiking_yolo.train.classify import classifier_spec
+
+NAMES = ("cat", "dog", "cow")
+DETECT, CLASSIFY = yolov1_spec(NAMES, 64), classifier_spec(NAMES, 32, 32)
+
+
+@pytest.mark.parametrize(
+    ("arch", "spec", "options"),
+    [
+        ("yolov1", DETECT, {"activation": "qcfs", "levels": 4, "pool": "avg"}),
+        ("resnet20", CLASSIFY, {"activation": "relu"}),
+        ("vgg_thin", CLASSIFY, {"width": 0.25}),
+    ],
+)
+def test_round_trip(tmp_path, arch, spec, options):
+    model = build_model(arch, spec, options)
+    with torch.no_grad():
+        for module in model.modules():
+            if isinstance(module, torch.nn.BatchNorm2d):
+                assert module.running_var is not None
+                module.running_var.fill_(1e6)  # beyond float16
+    path = tmp_path / "net.safetensors"
+    save_checkpoint(path, model, arch, options, spec, {"seed": 3})
+    loaded, loaded_spec, digest = load_checkpoint(path)
+    assert loaded_spec == spec and digest == sha256(path) and not loaded.training
+    assert read_provenance(path) == {"seed": 3}
+    for (name, a), b in zip(model.state_dict().items(), loaded.state_dict().values(), strict=True):
+        assert b.dtype == a.dtype, name
+        assert torch.equal(a.half().float() if a.ndim > 1 else a, b), name
+    x = torch.rand(1, 3, spec.height, spec.width)
+    assert torch.isfinite(loaded(x)).all()
+
+
+def test_kernels_take_two_bytes(tmp_path):
+    model = build_model("yolov1", DETECT, {})
+    save_checkpoint(tmp_path / "net.safetensors", model, "yolov1", {}, DETECT, {})
+    assert (tmp_path / "net.safetensors").stat().st_size < 20e6
+
+
+def save_raw(path, **changes):
+    model = build_model("resnet20", CLASSIFY, {})
+    metadata = {"format": "spiking_yolo-ann", "arch": "resnet20", "options": "{}", "spec": CLASSIFY.to_json()}
+    metadata = {k: v for k, v in (metadata | changes).items() if v is not None}
+    save_file({k: v.contiguous() for k, v in model.state_dict().items()}, path, metadata)
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"format": "other"},
+        {"format": None},
+        {"spec": None},
+        {"spec": "[]"},
+        {"options": "{"},
+        {"arch": "vgg16"},
+        {"arch": "os.system"},
+        {"arch": "yolov1"},
+        {"options": json.dumps({"activation": "sin"})},
+    ],
+)
+def test_a_file_that_lies_is_a_user_error(tmp_path, changes):
+    path = tmp_path / "net.safetensors"
+    save_raw(path)
+    load_checkpoint(path)
+    save_raw(path, **changes)
+    with pytest.raises(UserError) as error:
+        load_checkpoint(path)
+    assert "\n" not in str(error.value)
+
+
+@pytest.mark.parametrize("content", [b"", b"PK\x03\x04 zip", b"\x80\x04pickle", b"\xff" * 64])
+def test_a_file_of_another_kind_is_a_user_error(tmp_path, content):
+    path = tmp_path / "net.safetensors"
+    path.write_bytes(content)
+    with pytest.raises(UserError):
+        load_checkpoint(path)
+
+
+def test_missing_file():
+    with pytest.raises(UserError, match="check the path"):
+        load_checkpoint("nowhere.safetensors")

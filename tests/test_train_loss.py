@@ -1,0 +1,136 @@
+import math
+
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from torch import Tensor
+
+from spiking_yolo.decode.yolo import decode
+from spiking_yolo.models.spec import HeadSpec
+from spiking_yolo.models.yolov1 import yolov1_spec
+from spiking_yolo.train.loss_yolov1 import LossWeights, encode, split, to_xyxy, yolov1_loss
+
+LINEAR = HeadSpec("yolov1", classes=2, num=2)
+LOGISTIC = HeadSpec("yolov1", classes=2, num=2, logistic=True)
+
+
+def linear_example() -> tuple[Tensor, list[Tensor], list[Tensor]]:
+    """One image, S = 2. The object: centre (0.75, 0.25), size 0.25 x 0.25, class 1, hence row 0, column 1,
+    x = y = 0.5, square roots 0.5. Box 1 of that cell is right but for x = 0.4; box 0 is far off."""
+    output = torch.zeros(1, 12, 2, 2)
+    output[0, :2, 0, 1] = torch.tensor([0.1, 0.7])
+    output[0, 2:4, 0, 1] = torch.tensor([0.2, 0.6])
+    output[0, 4:8, 0, 1] = torch.tensor([0.0, 0.0, 0.1, 0.1])
+    output[0, 8:12, 0, 1] = torch.tensor([0.4, 0.5, 0.5, 0.5])
+    output[0, 2, 1, 0] = 0.3  # an empty cell that claims something
+    return output, [torch.tensor([[0.625, 0.125, 0.875, 0.375]])], [torch.tensor([1])]
+
+
+def test_linear_terms_by_hand():
+    output, boxes, labels = linear_example()
+    terms = yolov1_loss(output, boxes, labels, LINEAR, LossWeights(giou=2.0))
+    iou = 0.2 / 0.3  # shifted by 0.05 along a side of 0.25
+    assert terms["coord"].item() == pytest.approx(5 * 0.1**2, abs=1e-6)
+    assert terms["obj"].item() == pytest.approx((0.6 - iou) ** 2, abs=1e-6)
+    assert terms["noobj"].item() == pytest.approx(0.5 * (0.2**2 + 0.3**2), abs=1e-6)
+    assert terms["class"].item() == pytest.approx(0.1**2 + 0.3**2, abs=1e-6)
+    assert terms["giou"].item() == pytest.approx(2 * (1 - iou), abs=1e-5)  # the hull is the union
+
+
+def test_terms_are_means_over_images():
+    output, boxes, labels = linear_example()
+    one = yolov1_loss(output, boxes, labels, LINEAR, LossWeights())
+    nothing = [torch.zeros(0, 4)], [torch.zeros(0, dtype=torch.long)]
+    two = yolov1_loss(
+        torch.cat([output, torch.zeros_like(output)]), boxes + nothing[0], labels + nothing[1], LINEAR, LossWeights()
+    )
+    assert "giou" not in one
+    for name in one:
+        assert two[name].item() == pytest.approx(one[name].item() / 2)
+
+
+def test_logistic_terms_by_hand():
+    output, boxes, labels = linear_example()
+    output[0, 8:10, 0, 1] = torch.tensor([0.4, 0.5]).logit()
+    output[0, 2, 1, 0] = 0.0
+    terms = yolov1_loss(output, boxes, labels, LOGISTIC, LossWeights())
+
+    def entropy(logit: float, target: float) -> float:
+        p = 1 / (1 + math.exp(-logit))
+        return -target * math.log(p) - (1 - target) * math.log(1 - p)
+
+    assert terms["coord"].item() == pytest.approx(5 * 0.1**2, abs=1e-6)
+    assert terms["obj"].item() == pytest.approx(entropy(0.6, 0.2 / 0.3), abs=1e-5)
+    assert terms["noobj"].item() == pytest.approx(0.5 * (6 * math.log(2) + entropy(0.2, 0)), abs=1e-5)
+    assert terms["class"].item() == pytest.approx(entropy(0.1, 0) + entropy(0.7, 1), abs=1e-5)
+
+
+def test_a_box_on_an_object_is_not_told_to_be_empty():
+    """Box 0 of the cell below lies on the object too; only ignore=1 punishes its confidence."""
+    output, boxes, labels = linear_example()
+    output[0, 4:8, 1, 1] = torch.tensor([0.5, -0.5, 0.5, 0.5])
+    output[0, 2, 1, 1] = 0.9
+    strict = yolov1_loss(output, boxes, labels, LINEAR, LossWeights())["noobj"]
+    lenient = yolov1_loss(output, boxes, labels, LINEAR, LossWeights(ignore=0.6))["noobj"]
+    assert (strict - lenient).item() == pytest.approx(0.5 * 0.9**2, abs=1e-6)
+
+
+def test_no_objects_at_all():
+    output = torch.full((2, 12, 3, 3), 0.1, requires_grad=True)
+    none = [torch.zeros(0, 4)] * 2, [torch.zeros(0, dtype=torch.long)] * 2
+    terms = yolov1_loss(output, *none, LINEAR, LossWeights(giou=1.0))
+    assert terms["noobj"].item() == pytest.approx(0.5 * 18 * 0.01)
+    assert sum(v.item() for k, v in terms.items() if k != "noobj") == 0
+    sum(terms.values(), torch.zeros(())).backward()
+
+
+def test_the_largest_object_of_a_cell_wins():
+    small, large = [0.4, 0.4, 0.6, 0.6], [0.2, 0.2, 0.8, 0.8]
+    for boxes, labels in [([small, large], [7, 8]), ([large, small], [8, 7])]:
+        targets = encode([torch.tensor(boxes)], [torch.tensor(labels)], 3)
+        assert targets.label.tolist() == [8]
+        assert (targets.row.item(), targets.col.item()) == (1, 1)
+
+
+def test_a_centre_on_the_far_border_stays_inside():
+    targets = encode([torch.tensor([[0.9, 0.9, 1.1, 1.1]])], [torch.tensor([0])], 4)
+    assert (targets.row.item(), targets.col.item()) == (3, 3)
+
+
+fraction = st.floats(0.02, 0.98)
+
+
+@settings(deadline=None, max_examples=60)
+@given(st.lists(st.tuples(fraction, fraction, fraction, fraction, st.integers(0, 4)), max_size=6), st.booleans())
+def test_encoding_and_decoding_are_inverses(objects, logistic):
+    """A map written from the targets decodes to the boxes that they came from, one per cell."""
+    spec = yolov1_spec(tuple("abcde"), 160, num=1, logistic=logistic)
+    cells, kept = set(), []
+    for cx, cy, w, h, label in sorted(objects, key=lambda o: -o[2] * o[3]):
+        if (int(cy * 5), int(cx * 5)) not in cells:
+            cells.add((int(cy * 5), int(cx * 5)))
+            kept.append([cx - w / 2, cy - h / 2, cx + w / 2, cy + h / 2, label])
+    kept = torch.tensor(kept).reshape(-1, 5)
+    boxes, labels = kept[:, :4], kept[:, 4].long()
+    t = encode([boxes], [labels], 5)
+    low, high = (-50.0, 50.0) if logistic else (0.0, 1.0)
+    output = torch.full((1, 10, 5, 5), low)
+    output[0, 5 + 0, t.row, t.col] = high
+    output[0, t.label, t.row, t.col] = high
+    xy = t.xywh[:, :2].logit() if logistic else t.xywh[:, :2]
+    output[0, 6:10, t.row, t.col] = torch.cat([xy, t.xywh[:, 2:]], 1).T
+    decoded, scores = decode([output], spec)
+    index, found = (scores[0] > 0.5).nonzero(as_tuple=True)
+    rows = torch.cat([decoded[0, index], found[:, None]], 1).tolist()
+    expected = torch.cat([boxes, labels[:, None]], 1).tolist()
+    torch.testing.assert_close(torch.tensor(sorted(rows)), torch.tensor(sorted(expected)), atol=1e-3, rtol=0)
+
+
+@pytest.mark.parametrize("head", [LINEAR, LOGISTIC])
+def test_the_loss_sees_the_boxes_that_decoding_makes(head: HeadSpec):
+    spec = yolov1_spec(("a", "b"), 96, logistic=head.logistic)
+    output = torch.randn(2, 12, 3, 3)
+    steps = torch.arange(3)
+    mine = to_xyxy(split(output, head)[2], steps[:, None, None], steps[None, :, None], 3)
+    torch.testing.assert_close(mine.flatten(1, 3), decode([output], spec)[0])
