@@ -1,0 +1,75 @@
+"""Detections and firing rates as they appear over the timesteps."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+import numpy as np
+from PIL import Image
+from torch import Tensor
+
+from spiking_yolo.boxes import Detections
+from spiking_yolo.draw.boxes import draw_detections, side_by_side
+from spiking_yolo.draw.overlay import blend, rate_range
+from spiking_yolo.draw.text import check_image
+from spiking_yolo.errors import UserError
+from spiking_yolo.files import atomic_write
+
+
+def timeline_frames(
+    image: np.ndarray,
+    steps: Mapping[int, Detections],
+    names: Sequence[str],
+    rates: Mapping[int, Tensor] | None = None,
+) -> list[np.ndarray]:
+    """One uint8 RGB frame per timestep of `steps`, in order, all of one size, with T in the caption.
+
+    steps: detections after T timesteps, for each T. rates: the map [h, w] in the photograph's frame at the
+    same timesteps; it appears beside the boxes, its colours the same in all frames.
+    Raises UserError when the timesteps of `rates` differ from those of `steps`.
+    """
+    if rates is None:
+        return [draw_detections(image, d, names, _count(t, len(d))) for t, d in sorted(steps.items())]
+    if rates.keys() != steps.keys():
+        raise UserError("the rate maps and the detections are of different timesteps; record both together")
+    frames: list[np.ndarray] = []
+    for t in sorted(steps):
+        low, high = rate_range(*rates.values())
+        panels = draw_detections(image, steps[t], names), blend(image, rates[t], low, high)
+        rate_title = f"spike rate, mean {rates[t].mean():.3f} (colours {low:.2f} to {high:.2f})"
+        frames.append(side_by_side(panels, (_count(t, len(steps[t])), rate_title)))
+    return frames
+
+
+def save_gif(frames: Sequence[np.ndarray], path: str | Path, fps: float = 4) -> None:
+    """Save frames, uint8 RGB [H, W, 3] of one size, as an endless GIF.
+
+    fps: above 0 and at most 50, since the format counts in hundredths of a second and viewers slow down
+    shorter delays; rounded accordingly.
+    Raises UserError for no frames, frames of several sizes, or a bad fps.
+    """
+    if not frames or len({check_image(frame).shape for frame in frames}) > 1:
+        raise UserError("an animation needs at least one frame and all of one size; resize the frames")
+    if not 0 < fps <= 50:
+        raise UserError(f"{fps} frames per second is not possible in a GIF; give a number above 0, at most 50")
+    first, *others = [_indexed(Image.fromarray(frame)) for frame in frames]
+    with atomic_write(path) as temporary:
+        first.save(
+            temporary,
+            format="GIF",
+            save_all=True,
+            append_images=others,
+            duration=10 * round(100 / fps),
+            loop=0,
+        )
+
+
+def _indexed(frame: Image.Image) -> Image.Image:
+    """The frame in 256 colours of its own, found by k-means on a small copy: median cut alone turns red to pink."""
+    colours = frame.reduce(max(1, min(frame.size) // 200)).quantize(256, kmeans=2)
+    return frame.quantize(palette=colours, dither=Image.Dither.NONE)
+
+
+def _count(t: int, n: int) -> str:
+    return f"T = {t}: {n} detection{'' if n == 1 else 's'}"

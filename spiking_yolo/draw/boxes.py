@@ -1,0 +1,106 @@
+"""Detections drawn over a photograph, and photographs side by side."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+import torch
+from PIL import Image, ImageDraw
+
+from spiking_yolo.boxes import Detections
+from spiking_yolo.draw.palette import class_colour, text_colour
+from spiking_yolo.draw.text import PAPER, caption, check_image, fit_text, measure, put_text, text_size
+from spiking_yolo.errors import UserError
+
+Rectangle = tuple[int, int, int, int]  # left, top, right, bottom; right and bottom exclusive
+
+
+def draw_detections(
+    image: np.ndarray, detections: Detections, names: Sequence[str], title: str | None = None
+) -> np.ndarray:
+    """uint8 [H, W, 3] RGB -> a copy with boxes, and labels "class confidence" that stay inside the picture.
+
+    Frames lie within their boxes, the best detection on top. A label goes where it overlaps better ones the
+    least. title: adds a caption strip on top, so that H grows.
+    Raises UserError when the image is not uint8 RGB or a class has no name.
+    """
+    height, width = check_image(image).shape[:2]
+    if any(not 0 <= c < len(names) for c in detections.class_id.tolist()):
+        raise UserError(f"a class id is not among the {len(names)} names; give the names the model was trained on")
+    picture = Image.fromarray(image)
+    draw = ImageDraw.Draw(picture)
+    items = _visible(detections, width, height)
+    thickness = max(1, round(text_size(height, width) / 6))
+    for box, class_id, _ in reversed(items):
+        _frame(draw, box, class_id, thickness)
+    cells: list[Rectangle] = []
+    labels: list[tuple[Rectangle, tuple[str, int], int]] = []
+    for box, class_id, confidence in items:
+        texts = (f"{names[class_id]} {confidence:.2f}", names[class_id])
+        if fitting := fit_text(texts, text_size(height, width), width, height):
+            cells.append(_place(box, *measure(*fitting)[:2], width, height, cells))
+            labels.append((cells[-1], fitting, class_id))
+    for cell, fitting, class_id in reversed(labels):
+        colour = class_colour(class_id)
+        draw.rectangle((cell[0], cell[1], cell[2] - 1, cell[3] - 1), fill=colour)
+        put_text(draw, cell[0], cell[1], *fitting, text_colour(colour))
+    drawn = np.array(picture)
+    return drawn if title is None else caption(drawn, title)
+
+
+def side_by_side(images: Sequence[np.ndarray], titles: Sequence[str]) -> np.ndarray:
+    """Pictures uint8 [H_i, W_i, 3] in one row, each under its title, scaled to the height of the tallest.
+
+    Raises UserError when there is nothing to show or the titles do not match.
+    """
+    if not images or len(images) != len(titles):
+        raise UserError(f"{len(images)} pictures and {len(titles)} titles; give one title per picture, at least one")
+    height = max(check_image(image).shape[0] for image in images)
+    widths = [max(1, round(image.shape[1] * height / image.shape[0])) for image in images]
+    size = round(1.1 * text_size(height, max(widths)))
+    gutter = np.full((height + measure("", size)[1], max(2, height // 60), 3), PAPER, np.uint8)
+    row: list[np.ndarray] = []
+    for image, width, title in zip(images, widths, titles, strict=True):
+        if image.shape[0] != height:
+            image = np.asarray(Image.fromarray(image).resize((width, height), Image.Resampling.BICUBIC))
+        row += [caption(image, title, size), gutter]
+    return np.concatenate(row[:-1], axis=1)
+
+
+def _visible(detections: Detections, width: int, height: int) -> list[tuple[Rectangle, int, float]]:
+    """Boxes as whole pixels inside the picture, with class and confidence; those outside are dropped."""
+    boxes = detections.xyxy.detach().cpu().double()
+    finite = torch.isfinite(boxes).all(1)
+    limits = boxes.new_tensor([width, height, width, height])
+    pixels = torch.cat([boxes[:, :2].floor(), boxes[:, 2:].ceil()], 1).clamp(min=0).minimum(limits)
+    inside = finite & (pixels[:, 2:] > pixels[:, :2]).all(1)
+    return [
+        ((int(x1), int(y1), int(x2), int(y2)), int(class_id), float(confidence))
+        for (x1, y1, x2, y2), class_id, confidence in zip(
+            pixels[inside].tolist(),
+            detections.class_id.cpu()[inside].tolist(),
+            detections.confidence.detach().cpu()[inside].tolist(),
+            strict=True,
+        )
+    ]
+
+
+def _frame(draw: ImageDraw.ImageDraw, box: Rectangle, class_id: int, thickness: int) -> None:
+    left, top, right, bottom = box
+    draw.rectangle((left, top, right - 1, bottom - 1), outline=class_colour(class_id), width=thickness)
+
+
+def _place(box: Rectangle, w: int, h: int, width: int, height: int, placed: Sequence[Rectangle]) -> Rectangle:
+    """Where a w x h label of `box` goes: the first place, by preference, that overlaps `placed` the least."""
+    left, top, right, bottom = box
+    places = [(x, y) for y in (top - h, top, bottom - h, bottom) for x in (left, right - w)]
+    cells = []
+    for x, y in places:
+        x, y = max(0, min(x, width - w)), max(0, min(y, height - h))
+        cells.append((x, y, x + w, y + h))
+    return min(cells, key=lambda cell: sum(_overlap(cell, other) for other in placed))
+
+
+def _overlap(a: Rectangle, b: Rectangle) -> int:
+    return max(0, min(a[2], b[2]) - max(a[0], b[0])) * max(0, min(a[3], b[3]) - max(a[1], b[1]))

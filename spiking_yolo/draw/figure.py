@@ -1,0 +1,58 @@
+"""One look for every figure of a paper: fonts, lines, file format. matplotlib's globals stay as they were."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any, Literal
+
+import matplotlib
+from matplotlib.figure import Figure
+
+from spiking_yolo.errors import UserError
+from spiking_yolo.files import atomic_write
+
+DPI = 200
+STYLE: dict[Any, Any] = {
+    "font.family": "DejaVu Sans",
+    "font.size": 9,
+    "axes.titlesize": 9,
+    "axes.labelsize": 9,
+    "xtick.labelsize": 8,
+    "ytick.labelsize": 8,
+    "legend.fontsize": 8,
+    "legend.frameon": False,
+    "axes.spines.top": False,
+    "axes.spines.right": False,
+    "axes.linewidth": 0.8,
+    "axes.axisbelow": True,
+    "grid.color": "#dddddd",
+    "grid.linewidth": 0.6,
+    "lines.linewidth": 1.6,
+    "lines.markersize": 5,
+    "pdf.fonttype": 42,  # publishers reject Type 3 fonts
+}
+
+
+@contextmanager
+def paper_figure(
+    path: str | Path, width: float, height: float, layout: Literal["constrained", "compressed"] = "constrained"
+) -> Iterator[Figure]:
+    """Yield an empty figure of width x height inches; on success it is saved, .png at 200 dpi or .pdf.
+
+    layout: "compressed" suits axes of a fixed aspect, such as pictures; empty margins are cut off.
+
+    Raises UserError for another suffix or when the file cannot be written.
+    """
+    path = Path(path)
+    if path.suffix.lower() not in (".png", ".pdf"):
+        raise UserError(f"cannot save a figure as {path.name!r}; end the path in .png or .pdf")
+    with matplotlib.rc_context(STYLE):
+        figure = Figure(figsize=(width, height), layout=layout)
+        yield figure
+        # A fixed creation date keeps the same figure the same file.
+        metadata = {"CreationDate": None} if path.suffix.lower() == ".pdf" else None
+        margins = "tight" if layout == "compressed" else None
+        with atomic_write(path) as temporary:
+            figure.savefig(temporary, dpi=DPI, metadata=metadata, bbox_inches=margins, pad_inches=0.04)

@@ -1,0 +1,133 @@
+"""Firing rates as heat maps over the photograph that caused them.
+
+A rate map is float [h, w]: spikes per neuron and timestep, mean over the channels of a layer.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Literal
+
+import matplotlib
+import numpy as np
+import torch
+from matplotlib.axes import Axes
+from matplotlib.cm import ScalarMappable
+from matplotlib.colorbar import Colorbar
+from matplotlib.colors import Normalize
+from matplotlib.ticker import MaxNLocator
+from torch import Tensor
+from torch.nn.functional import interpolate
+
+from spiking_yolo.draw.figure import paper_figure
+from spiking_yolo.draw.palette import RATE_COLOURS
+from spiking_yolo.draw.text import check_image
+from spiking_yolo.errors import UserError
+from spiking_yolo.images import Placement
+
+UNIT = "spikes per neuron per timestep"
+OPACITY = 0.65
+Mode = Literal["nearest-exact", "bilinear"]
+
+
+def resize_map(rate: Tensor, height: int, width: int, mode: Mode = "nearest-exact") -> Tensor:
+    """[h, w] -> float32 [height, width]. Raises UserError unless the map is two-dimensional and finite."""
+    if rate.ndim != 2 or rate.numel() == 0 or not torch.isfinite(rate).all():
+        raise UserError(f"a rate map of shape {tuple(rate.shape)} cannot be drawn; give finite values [h, w]")
+    return interpolate(rate.detach().cpu().float()[None, None], (height, width), mode=mode)[0, 0]
+
+
+def map_to_image(rate: Tensor, placement: Placement, mode: Mode = "nearest-exact") -> Tensor:
+    """[h, w] over the network's input -> float32 [H, W] over the original image, without the letterbox."""
+    (width, height), (left, top) = placement.resized, placement.pad
+    whole = resize_map(rate, placement.network[1], placement.network[0], mode)
+    return resize_map(whole[top : top + height, left : left + width], placement.image[1], placement.image[0], mode)
+
+
+def rate_range(*maps: Tensor) -> tuple[float, float]:
+    """Smallest and largest value; widened upwards where they are equal, so that a colour bar has a length."""
+    low = min(float(rate.min()) for rate in maps)
+    high = max(float(rate.max()) for rate in maps)
+    return low, high if high > low else low + max(abs(low), 1e-3)
+
+
+def blend(image: np.ndarray, rate: Tensor, low: float, high: float) -> np.ndarray:
+    """uint8 [H, W, 3]: the photograph in grey under the coloured map [h, w], coloured from low to high.
+
+    Raises UserError for an image that is not uint8 RGB or a map that is not finite.
+    """
+    height, width = check_image(image).shape[:2]
+    values = resize_map(rate, height, width).numpy()
+    colours = matplotlib.colormaps[RATE_COLOURS](Normalize(low, high, clip=True)(values))[..., :3]
+    grey = image @ np.array([0.299, 0.587, 0.114]) / 255
+    return np.rint(255 * (OPACITY * colours + (1 - OPACITY) * grey[..., None])).astype(np.uint8)
+
+
+def rate_overlay(image: np.ndarray, rate: Tensor, title: str, path: str | Path) -> None:
+    """Save one heat map over the photograph, with a colour bar and its range and mean in numbers, .png or .pdf.
+
+    rate: [h, w] in the photograph's frame, see `map_to_image`. Raises UserError for bad input or a bad path.
+    """
+    height = 4.6 * check_image(image).shape[0] / image.shape[1]
+    with paper_figure(path, 5.6, min(max(height, 1.8), 8.0) + 0.5, "compressed") as figure:
+        axes = figure.subplots()
+        _panel(axes, image, rate, title, rate_range(rate))
+        _bar(axes, rate_range(rate)).set_label(UNIT)
+
+
+def summary_overlay(
+    image: np.ndarray, maps: Mapping[str, Tensor], path: str | Path, shared: bool | None = None
+) -> None:
+    """Save a grid with a heat map per layer and, last, the mean of all maps, as .png or .pdf.
+
+    shared: one colour bar for all panels, or one each. By default one, unless the largest rates of the layers
+    differ so much (over four times) that the quiet ones would show nothing.
+    Raises UserError for bad input or a bad path.
+    """
+    if not maps:
+        raise UserError("there is no rate map to draw; record the spikes of at least one layer")
+    height, width = check_image(image).shape[:2]
+    full = {name: resize_map(rate, height, width) for name, rate in maps.items()}
+    panels = {**full, "mean of all layers": torch.stack(list(full.values())).mean(0)}
+    peaks = [float(rate.max()) for rate in maps.values()]
+    shared = max(peaks) <= 4 * min(peaks) if shared is None else shared
+    columns = min(len(panels), 4 if len(panels) > 6 else 3)
+    rows = -(-len(panels) // columns)
+    panel_width = 1.75 if columns == 4 else 2.3
+    panel_height = min(max(0.85 * panel_width * height / width, 0.6), 4.0) + 0.45
+    with paper_figure(path, panel_width * columns + 0.5, rows * panel_height + 0.2, "compressed") as figure:
+        grid: list[Axes] = figure.subplots(rows, columns, squeeze=False).flatten().tolist()
+        for axes, (name, rate) in zip(grid, panels.items(), strict=False):
+            ends = rate_range(*full.values()) if shared else rate_range(rate)
+            _panel(axes, image, rate, name, ends, size=7)
+            if not shared:
+                _bar(axes, ends)
+        for axes in grid[len(panels) :]:
+            axes.set_axis_off()
+        if shared:
+            both = ScalarMappable(Normalize(*rate_range(*full.values())), RATE_COLOURS)
+            figure.colorbar(both, ax=grid, label=UNIT, pad=0.02, aspect=30)
+        else:
+            figure.supxlabel(f"colours: {UNIT}, one scale per panel", fontsize=8)
+
+
+def _panel(axes: Axes, image: np.ndarray, rate: Tensor, title: str, ends: tuple[float, float], size: int = 9) -> None:
+    stretch = not 1 / 8 < image.shape[0] / image.shape[1] < 8  # a strip would otherwise be a hairline
+    axes.imshow(blend(image, rate, *ends), interpolation="antialiased", aspect="auto" if stretch else "equal")
+    low, mean, high = (_number(v) for v in (float(rate.min()), float(rate.mean()), float(rate.max())))
+    axes.set_title(f"{title}\n{low} to {high}, mean {mean}", fontsize=size)
+    axes.set_axis_off()
+
+
+def _number(rate: float) -> str:
+    return "<1e-4" if 0 < rate < 1e-4 else f"{rate:.2g}"
+
+
+def _bar(axes: Axes, ends: tuple[float, float]) -> Colorbar:
+    """A colour bar exactly as tall as the picture beside it."""
+    place = axes.inset_axes((1.02, 0.0, 0.035, 1.0))
+    bar = axes.figure.colorbar(ScalarMappable(Normalize(*ends), RATE_COLOURS), cax=place)
+    bar.locator = MaxNLocator(5)
+    bar.ax.tick_params(labelsize=7)
+    return bar
