@@ -73,9 +73,7 @@ def activation(x: Tensor, slope: float) -> Tensor:
     return F.leaky_relu(x, slope) if slope else F.relu(x)
 
 
-def max_pool(
-    x: Tensor, kernel: list[int], stride: list[int], padding: list[int], ceil: bool = False
-) -> Tensor:
+def max_pool(x: Tensor, kernel: list[int], stride: list[int], padding: list[int], ceil: bool = False) -> Tensor:
     """Max pooling of [N, C, H, W] whose padding (left, right, top, bottom) counts as minus infinity.
 
     Padding on the right or bottom that no window reaches is not made: that saves a copy in darknet's 2/2 pooling.
@@ -113,9 +111,7 @@ OPS: dict[str, Callable[..., Tensor]] = {
 }
 
 
-def run(
-    graph: Graph, x: Tensor, tap: Callable[[Node, Tensor, Tensor], None] | None = None
-) -> tuple[Tensor, ...]:
+def run(graph: Graph, x: Tensor, tap: Callable[[Node, Tensor, Tensor], None] | None = None) -> tuple[Tensor, ...]:
     """The ANN's forward pass.
 
     x: [N, C, H, W]. Returns one tensor per output. tap(node, pre-activation, activation) is called at every

@@ -42,16 +42,12 @@ class Neuron:
         "if: integrate and fire, an ON/OFF pair on leaky ReLU; ibt: signed, imbalanced threshold; memory: signed, "
         "remembers what it sent",
     )
-    reset: Literal["subtract", "zero"] = _key(
-        "subtract", "for kind=if: subtract the threshold, or reset to zero"
-    )
+    reset: Literal["subtract", "zero"] = _key("subtract", "for kind=if: subtract the threshold, or reset to zero")
     gamma: int = _key(1, "largest number of spikes per timestep", 1, 65536)
     initial: float = _key(
         0.0, "membrane potential at the start, in thresholds; 0.5 turns flooring into rounding", -10, 10
     )
-    pool_first: bool = _key(
-        True, "for kind=memory: pool potentials, and put the neuron behind its max pooling"
-    )
+    pool_first: bool = _key(True, "for kind=memory: pool potentials, and put the neuron behind its max pooling")
 
 
 @dataclass(frozen=True)
@@ -68,6 +64,11 @@ class Encoding:
     coding: Literal["rate", "differential"] = _key(
         "rate", "rate: image and bias in every step; differential: once, and layers send changes"
     )
+    refine: int = _key(
+        0, "for coding=differential: after this step, and again whenever t has doubled, spikes become finer; 0: never", 0
+    )
+    refine_by: float = _key(0.75, "for refine: what the value of a spike is multiplied by", 0.01, 1)
+    refinements: int = _key(3, "for refine: how often at most", 0, 16)
 
 
 @dataclass(frozen=True)
@@ -109,9 +110,9 @@ class Recipe:
             if self.neuron.kind != "memory":
                 raise UserError("encoding.coding=differential needs signed neurons: --set neuron.kind=memory")
             if self.readout.skip:
-                raise UserError(
-                    "readout.skip needs encoding.coding=rate: differential coding has no mean to take"
-                )
+                raise UserError("readout.skip needs encoding.coding=rate: differential coding has no mean to take")
+        elif self.encoding.refine:
+            raise UserError("encoding.refine needs encoding.coding=differential")
 
     def with_settings(self, settings: Mapping[str, Any]) -> Recipe:
         """A copy with some keys changed, e.g. {"neuron.gamma": "4"}; strings are parsed to the key's type."""
@@ -120,9 +121,7 @@ class Recipe:
             slot, _, name = key.partition(".")
             known = {f.name for f in fields(_SLOTS[slot])} if slot in _SLOTS else set()
             if name not in known:
-                raise UserError(
-                    f"unknown setting {key!r}: the keys are {', '.join(k for k, _, _ in settings_table())}"
-                )
+                raise UserError(f"unknown setting {key!r}: the keys are {', '.join(k for k, _, _ in settings_table())}")
             slots.setdefault(slot, {})[name] = _parse(key, _SLOTS[slot], name, value)
         return replace(self, **{slot: replace(getattr(self, slot), **new) for slot, new in slots.items()})
 
@@ -138,9 +137,7 @@ class Recipe:
         except (ValueError, AttributeError) as error:
             raise UserError(f"not a recipe: {error}") from error
         if unknown or not isinstance(data.get("name"), str):
-            raise UserError(
-                f"not a recipe: it needs a name and the slots {', '.join(_SLOTS)}, and nothing else"
-            )
+            raise UserError(f"not a recipe: it needs a name and the slots {', '.join(_SLOTS)}, and nothing else")
         return cls(data["name"]).with_settings(flat)
 
     @classmethod
@@ -185,6 +182,4 @@ def _check(key: str, f: Any, cls: type, value: Any) -> None:
         raise UserError(f"{key} must be {hint.__name__}, not {value!r}")
     low, high = f.metadata["low"], f.metadata["high"]
     if (low is not None and not value >= low) or (high is not None and not value <= high):
-        raise UserError(
-            f"{key} must be {'at least ' + str(low) if high is None else f'in {low}..{high}'}, not {value}"
-        )
+        raise UserError(f"{key} must be {'at least ' + str(low) if high is None else f'in {low}..{high}'}, not {value}")

@@ -78,16 +78,13 @@ class Converted:
                 sites.setdefault(site, {})[name] = value
         try:
             nodes = tuple(
-                Node(n["name"], n["op"], tuple(n["inputs"]), n["attrs"])
-                for n in json.loads(metadata["nodes"])
+                Node(n["name"], n["op"], tuple(n["inputs"]), n["attrs"]) for n in json.loads(metadata["nodes"])
             )
             graph = Graph(nodes, tuple(json.loads(metadata["outputs"])), weights)
             spec, recipe = Spec.from_json(metadata["spec"]), Recipe.from_json(metadata["recipe"])
             return cls(graph, spec, recipe, sites, json.loads(metadata["provenance"]))
         except (KeyError, TypeError, ValueError) as error:
-            raise UserError(
-                f"{path} is damaged or of another version ({error}): convert the network again"
-            ) from error
+            raise UserError(f"{path} is damaged or of another version ({error}): convert the network again") from error
 
 
 def convert(

@@ -78,9 +78,7 @@ class Histogram:
     def pooled(self) -> Histogram:
         """The same values as one channel: the histogram of the whole layer."""
         top = self.exponent.max()
-        shifted = torch.stack(
-            [_shift(self.counts[:, c], int(top - e)) for c, e in enumerate(self.exponent.tolist())]
-        )
+        shifted = torch.stack([_shift(self.counts[:, c], int(top - e)) for c, e in enumerate(self.exponent.tolist())])
         total = self.total * len(self.exponent)
         counts = shifted.sum(0)[:, None]
         return Histogram(counts, top[None], self.minimum.min()[None], self.maximum.max()[None], total)

@@ -112,7 +112,5 @@ def _resized(spec: Spec, imgsz: int | None) -> Spec:
     if imgsz < 32 or imgsz % 32:
         raise UserError(f"--imgsz must be a multiple of 32, at least 32, not {imgsz}")
     if any(head.side for head in spec.heads) and imgsz != spec.height:
-        raise UserError(
-            f"this network has a connected head and takes {spec.height} pixels only: leave --imgsz out"
-        )
+        raise UserError(f"this network has a connected head and takes {spec.height} pixels only: leave --imgsz out")
     return replace(spec, height=imgsz, width=imgsz)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -14,6 +14,8 @@ from torch import Tensor
 from ..errors import UserError
 from ..files import atomic_write
 from ..graph import Graph, Node, run
+from ..images import fit, read_image
+from ..models.spec import Spec
 from ..tensors import read_safetensors
 from .histogram import BINS, Histogram
 
@@ -69,13 +71,9 @@ class Statistics:
             raise UserError(f"{path} is not a statistics file: make one with tools/calibrate.py")
         sites = {}
         for name, total in json.loads(metadata["totals"]).items():
-            counts, exponent, low, high = (
-                tensors[f"{name}.{k}"] for k in ("counts", "exponent", "minimum", "maximum")
-            )
+            counts, exponent, low, high = (tensors[f"{name}.{k}"] for k in ("counts", "exponent", "minimum", "maximum"))
             if counts.shape != (2, len(exponent), BINS):
-                raise UserError(
-                    f"{path} was written by another version: make it again with tools/calibrate.py"
-                )
+                raise UserError(f"{path} was written by another version: make it again with tools/calibrate.py")
             sites[name] = Histogram(counts.long(), exponent.long(), low.double(), high.double(), total)
         height, width = json.loads(metadata["imgsz"])
         return cls(sites, metadata["weights_sha256"], (height, width), tuple(json.loads(metadata["images"])))
@@ -96,6 +94,27 @@ def observe(graph: Graph, batches: Iterable[Tensor]) -> dict[str, Histogram]:
     if not histograms:
         raise UserError("there is nothing to calibrate on: give at least one image")
     return histograms
+
+
+def take_statistics(
+    graph: Graph, spec: Spec, weights_sha256: str, paths: Iterable[str]
+) -> tuple[Statistics, list[str]]:
+    """Statistics of a network over image files, and what is wrong with those that were skipped."""
+    used: list[str] = []
+    skipped: list[str] = []
+
+    def batches() -> Iterator[Tensor]:
+        for path in paths:
+            try:
+                x, _ = fit(read_image(path), spec)
+            except UserError as error:
+                skipped.append(str(error))
+                continue
+            used.append(Path(path).name)
+            yield x[None]
+
+    sites = observe(graph, batches())
+    return Statistics(sites, weights_sha256, (spec.height, spec.width), tuple(used)), skipped
 
 
 def statistics_path(weights: Path, imgsz: tuple[int, int]) -> Path:

@@ -38,9 +38,7 @@ def _pair(value: Any) -> list[int]:
 
 def _conv(b: Builder, name: str, x: str, m: nn.Conv2d) -> str:
     if m.padding_mode != "zeros" or isinstance(m.padding, str):
-        raise UserError(
-            f"node {name!r}: use numeric zero padding; {m.padding_mode} {m.padding} cannot be converted"
-        )
+        raise UserError(f"node {name!r}: use numeric zero padding; {m.padding_mode} {m.padding} cannot be converted")
     b.weights(name, m)
     geometry = {k: _pair(getattr(m, k)) for k in ("stride", "padding", "dilation")}
     return b.emit(name, "conv", [x], **geometry, groups=m.groups)
@@ -73,21 +71,15 @@ def _max_pool(
     return_indices: bool = False,
 ) -> str:
     if _pair(dilation) != [1, 1] or return_indices:
-        raise UserError(
-            f"node {name!r}: max pooling with dilation or indices cannot be converted: use plain pooling"
-        )
+        raise UserError(f"node {name!r}: max pooling with dilation or indices cannot be converted: use plain pooling")
     ph, pw = _pair(padding)
     kernel, stride = _pair(kernel_size), _pair(stride or kernel_size)
-    return b.emit(
-        name, "max_pool", [x], kernel=kernel, stride=stride, padding=[pw, pw, ph, ph], ceil=ceil_mode
-    )
+    return b.emit(name, "max_pool", [x], kernel=kernel, stride=stride, padding=[pw, pw, ph, ph], ceil=ceil_mode)
 
 
 def _padded_max_pool(b: Builder, name: str, x: str, m: PaddedMaxPool2d) -> str:
     padding = [int(p) for p in m.padding]
-    return b.emit(
-        name, "max_pool", [x], kernel=_pair(m.kernel), stride=_pair(m.stride), padding=padding, ceil=False
-    )
+    return b.emit(name, "max_pool", [x], kernel=_pair(m.kernel), stride=_pair(m.stride), padding=padding, ceil=False)
 
 
 def _avg_pool(
@@ -102,9 +94,7 @@ def _avg_pool(
     divisor_override: int | None = None,
 ) -> str:
     if divisor_override:
-        raise UserError(
-            f"node {name!r}: average pooling with divisor_override cannot be converted: leave it out"
-        )
+        raise UserError(f"node {name!r}: average pooling with divisor_override cannot be converted: leave it out")
     kernel, stride = _pair(kernel_size), _pair(stride or kernel_size)
     return b.emit(
         name,
@@ -126,16 +116,12 @@ def _global_avg_pool(b: Builder, name: str, x: str, output_size: Any) -> str:
 
 def _mean(b: Builder, name: str, x: str, dim: Any, keepdim: bool = False) -> str:
     if sorted(d % 4 for d in _pair(dim)) != [2, 3]:
-        raise UserError(
-            f"node {name!r}: only the mean over height and width can be converted, not over {dim}"
-        )
+        raise UserError(f"node {name!r}: only the mean over height and width can be converted, not over {dim}")
     pooled = b.emit(name if keepdim else f"{name}.mean", "global_avg_pool", [x])
     return pooled if keepdim else b.emit(name, "flatten", [pooled])
 
 
-def _upsample(
-    b: Builder, name: str, x: str, size: Any = None, scale_factor: Any = None, mode: str = "nearest"
-) -> str:
+def _upsample(b: Builder, name: str, x: str, size: Any = None, scale_factor: Any = None, mode: str = "nearest") -> str:
     scale = list(scale_factor) if isinstance(scale_factor, (tuple, list)) else [scale_factor] * 2
     if size is not None or mode != "nearest" or any(s is None or s != int(s) for s in scale):
         raise UserError(f"node {name!r}: only nearest upsampling by a whole scale_factor can be converted")
@@ -144,9 +130,7 @@ def _upsample(
 
 def _concat(b: Builder, name: str, xs: list[str], dim: int = 0) -> str:
     if dim not in (1, -3):
-        raise UserError(
-            f"node {name!r}: only concatenation of channels (dim 1) can be converted, not dim {dim}"
-        )
+        raise UserError(f"node {name!r}: only concatenation of channels (dim 1) can be converted, not dim {dim}")
     return b.emit(name, "concat", list(xs))
 
 
@@ -158,9 +142,7 @@ def _add(b: Builder, name: str, x: Any, y: Any, alpha: float = 1) -> str:
 
 def _flatten(b: Builder, name: str, x: str, start_dim: int = 0, end_dim: int = -1) -> str:
     if start_dim != 1 or end_dim != -1:
-        raise UserError(
-            f"node {name!r}: flatten must keep the batch dimension and nothing else (start_dim=1)"
-        )
+        raise UserError(f"node {name!r}: flatten must keep the batch dimension and nothing else (start_dim=1)")
     return b.emit(name, "flatten", [x])
 
 
@@ -217,13 +199,7 @@ FUNCTIONS: dict[Any, Callable[..., str]] = {
 
 ADVICE: dict[Any, str] = {
     nn.BatchNorm2d: "only a batch norm directly after a convolution can be folded: reorder to conv, norm, activation",
-    **dict.fromkeys(
-        [nn.SiLU, F.silu, nn.GELU, F.gelu, nn.Mish], "fine-tune the network with ReLU or LeakyReLU first"
-    ),
-    **dict.fromkeys(
-        [nn.Sigmoid, torch.sigmoid, "sigmoid"], "a sigmoid belongs into the decoding, behind the output"
-    ),
-    **dict.fromkeys(
-        [nn.Softmax, F.softmax, torch.softmax, "softmax"], "attention cannot be converted to spikes"
-    ),
+    **dict.fromkeys([nn.SiLU, F.silu, nn.GELU, F.gelu, nn.Mish], "fine-tune the network with ReLU or LeakyReLU first"),
+    **dict.fromkeys([nn.Sigmoid, torch.sigmoid, "sigmoid"], "a sigmoid belongs into the decoding, behind the output"),
+    **dict.fromkeys([nn.Softmax, F.softmax, torch.softmax, "softmax"], "attention cannot be converted to spikes"),
 }

@@ -37,9 +37,7 @@ def get_recipe(name: str | Path) -> Recipe:
     if str(name).endswith(".json"):
         return Recipe.read(name)
     if str(name) not in METHODS:
-        raise UserError(
-            f"unknown method {str(name)!r}: choose from {', '.join(METHODS)}, or give a recipe.json"
-        )
+        raise UserError(f"unknown method {str(name)!r}: choose from {', '.join(METHODS)}, or give a recipe.json")
     return METHODS[str(name)].recipe
 
 

@@ -8,9 +8,7 @@ from torch import Tensor
 from ..recipe import Recipe, Threshold
 from .histogram import Histogram, edges
 
-_MMSE_GRID = (
-    torch.arange(100, 5, -1, dtype=torch.float64) / 100
-)  # 95 steps of 1 % down from the maximum (Li 2021)
+_MMSE_GRID = torch.arange(100, 5, -1, dtype=torch.float64) / 100  # 95 steps of 1 % down from the maximum (Li 2021)
 
 
 def threshold(histogram: Histogram, sign: int, recipe: Recipe) -> Tensor:
@@ -70,9 +68,7 @@ def mmse(histogram: Histogram, sign: int, levels: int, gamma: int, rounds: bool)
 def _quantisation_error(moments: _Moments, theta: Tensor, levels: int, gamma: int, rounds: bool) -> Tensor:
     """Sum of squared errors of the quantiser, float64 [C]: one integral per level between its decision points."""
     step = (theta / levels)[:, None]
-    levels_used = min(
-        gamma * levels, int((moments.top / step[:, 0].clamp(min=1e-300)).max().ceil().item()) + 1
-    )
+    levels_used = min(gamma * levels, int((moments.top / step[:, 0].clamp(min=1e-300)).max().ceil().item()) + 1)
     level = torch.arange(levels_used + 1, dtype=torch.float64)
     points = (level[1:] - (0.5 if rounds else 0.0)) * step
     zero, infinity = torch.zeros_like(step), torch.full_like(step, float("inf"))
@@ -89,9 +85,7 @@ class _Moments:
         self.top = extreme(histogram, sign)
         self.edge = edges()
         self.density = histogram.counts[sign].double() / self.edge.diff()
-        self.sums = [
-            self._zero_first((self.density * (self.edge**p).diff() / p).cumsum(1)) for p in (1, 2, 3)
-        ]
+        self.sums = [self._zero_first((self.density * (self.edge**p).diff() / p).cumsum(1)) for p in (1, 2, 3)]
 
     @staticmethod
     def _zero_first(x: Tensor) -> Tensor:

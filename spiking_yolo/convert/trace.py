@@ -116,9 +116,7 @@ def _getitem(builder: Builder, node: fx.Node, args: tuple[Any, ...]) -> str | No
 
 def _reshape(builder: Builder, node: fx.Node, source: str) -> str:
     if len(_shape(node)) != 2 or _shape(node)[0] != _shape(node.args[0])[0]:
-        raise UserError(
-            f"node {node.name!r}: only flattening to [N, features] can be converted, not another reshape"
-        )
+        raise UserError(f"node {node.name!r}: only flattening to [N, features] can be converted, not another reshape")
     return builder.emit(node.name, "flatten", [source])
 
 

@@ -51,12 +51,13 @@ def signed_memory(
     initial: Tensor | float,
     gamma: int,
     out: Tensor,
+    quantum: float = 1.0,
 ) -> Tensor:
-    """Signed neuron with memory: n = clip(floor(phi(S) / theta + u0) - m, -gamma, gamma); m += n.
+    """Signed neuron with memory: n = clip(floor((phi(S) / theta - m) / q + u0), -gamma, gamma); m += n * q.
 
-    S (`total`) is the sum of all input, m (`sent`) the net number of spikes sent, phi the (leaky) ReLU, u0 = `initial`
-    (1/2 rounds). What was sent follows phi of the input's sum, whatever order the input came in (after Wang 2022).
-    `current` None means that nothing was received.
+    S (`total`) is the sum of all input, m (`sent`) the net value sent in thresholds, phi the (leaky) ReLU, u0 =
+    `initial` (1/2 rounds), q = `quantum` the value of a spike in thresholds. What was sent follows phi of the input's
+    sum, whatever order the input came in (after Wang 2022). Returns n * q. `current` None: nothing was received.
     """
     if current is not None:
         total.add_(current)
@@ -65,6 +66,11 @@ def signed_memory(
         F.leaky_relu_(out, slope)
     else:
         out.relu_()
-    out.add_(initial).floor_().sub_(sent).clamp_(-gamma, gamma)
+    out.sub_(sent)
+    if quantum != 1:
+        out.div_(quantum)
+    out.add_(initial).floor_().clamp_(-gamma, gamma)
+    if quantum != 1:
+        out.mul_(quantum)
     sent.add_(out)
     return out

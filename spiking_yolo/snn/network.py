@@ -68,9 +68,7 @@ class SpikingNetwork:
         self._units = units.propagate(graph, {node.name: sites[node.name]["theta"] for node in graph.sites})
         self._weights = {n.name: self._fold(n) for n in graph.nodes if n.op in ("conv", "linear")}
         self._constant = set() if self.differential else constant_nodes(graph)
-        self.layers = {
-            n.name: neurons.build(sites[n.name], recipe.neuron, n.attrs["slope"]) for n in graph.sites
-        }
+        self.layers = {n.name: neurons.build(sites[n.name], recipe.neuron, n.attrs["slope"]) for n in graph.sites}
         self._pools = {
             n.name: CumulativeMaxPool(n.attrs)
             for n in graph.nodes
@@ -79,8 +77,7 @@ class SpikingNetwork:
         last = {name: node.name for node in graph.nodes for name in node.inputs}
         keep = {*graph.outputs, *self._constant}
         self._release = {
-            node.name: [i for i in set(node.inputs) if last[i] == node.name and i not in keep]
-            for node in graph.nodes
+            node.name: [i for i in set(node.inputs) if last[i] == node.name and i not in keep] for node in graph.nodes
         }
 
     def _fold(self, node: Node) -> Tensor:
@@ -108,9 +105,7 @@ class SpikingNetwork:
         if T < 1 or wanted[0] < 1 or wanted[-1] > T:
             raise UserError(f"steps must lie in 1..T={T}, not {', '.join(map(str, wanted))}")
         if self.recipe.readout.skip >= T:
-            raise UserError(
-                f"readout.skip={self.recipe.readout.skip} leaves no step to read: it must be below T={T}"
-            )
+            raise UserError(f"readout.skip={self.recipe.readout.skip} leaves no step to read: it must be below T={T}")
         for part in (*self.layers.values(), *self._pools.values()):
             part.reset()
         self._shapes: dict[str, torch.Size] = {}
@@ -130,7 +125,7 @@ class SpikingNetwork:
                 snapshots[t] = self._snapshot(t, sums, maps)
             if progress is not None:
                 progress(t)
-            if not active:
+            if not active and self._quantum(T) == self._quantum(t):
                 break
         if t < T:  # settled: nothing changes any more
             settled = self._snapshot(t, sums, maps)
@@ -160,10 +155,10 @@ class SpikingNetwork:
         return [self._plain(name) for name in self.graph.outputs], active or not self.differential
 
     def _fire(self, node: Node, current: Tensor | None, t: int, probes: tuple[Probe, ...]) -> Tensor | None:
-        layer = self.layers[node.name]
-        if current is None and layer.settled:
+        layer, quantum = self.layers[node.name], self._quantum(t)
+        if current is None and layer.settled and layer.quantum == quantum:
             return None
-        spikes: Tensor | None = layer.step(current)
+        spikes: Tensor | None = layer.step(current, quantum)
         if self.differential:
             layer.settled = not spikes.any()
             if layer.settled and t > 1:
@@ -172,20 +167,24 @@ class SpikingNetwork:
             probe(node.name, t, layer, current)
         return spikes
 
+    def _quantum(self, t: int) -> float:
+        """Value of a spike in step t, in units: finer after step `refine`, and again whenever t has doubled."""
+        e = self.recipe.encoding
+        times = ((t - 1) // e.refine).bit_length() if e.refine else 0
+        return e.refine_by ** min(times, e.refinements)
+
     def _transmit(self, node: Node, given: list[Tensor | None], t: int) -> Tensor | None:
         """Everything but neurons is linear or pooling. None stands for silence, all zero."""
         if all(value is None for value in given):
             return None
         if node.name in self._pools:
-            return self._pools[node.name].step(given[0])  # type: ignore[arg-type]
+            return self._pools[node.name].step(given[0], self._quantum(t))  # type: ignore[arg-type]
         if node.op == "max_pool":
             a = node.attrs
             return max_pool(given[0], a["kernel"], a["stride"], a["padding"], a["ceil"])  # type: ignore[arg-type]
         if node.op in ("add", "concat"):
             given = [
-                torch.zeros(self._shapes[name], dtype=self._dtype, device=self._device)
-                if value is None
-                else value
+                torch.zeros(self._shapes[name], dtype=self._dtype, device=self._device) if value is None else value
                 for name, value in zip(node.inputs, given, strict=True)
             ]
             if self._units[node.name] is None:
@@ -199,14 +198,10 @@ class SpikingNetwork:
 
     def _snapshot(self, t: int, sums: list[Tensor], maps: bool) -> Snapshot:
         read = 1 if self.differential else max(t - self.recipe.readout.skip, 1)
-        spikes = {
-            name: layer.count.flatten(1).sum(1, dtype=torch.float64) for name, layer in self.layers.items()
-        }
+        spikes = {name: layer.count.flatten(1).sum(1, dtype=torch.float64) for name, layer in self.layers.items()}
         drawn = {}
         if maps:
-            drawn = {
-                name: layer.count.mean(1) for name, layer in self.layers.items() if layer.count.ndim == 4
-            }
+            drawn = {name: layer.count.mean(1) for name, layer in self.layers.items() if layer.count.ndim == 4}
         return Snapshot(t, tuple(total / read for total in sums), spikes, self._operations(), drawn)
 
     def _counts(self) -> dict[str, Tensor]:

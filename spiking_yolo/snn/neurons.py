@@ -7,6 +7,7 @@ the next layer's weights absorb. `count` accumulates |n| per neuron.
 from __future__ import annotations
 
 from collections.abc import Mapping
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -39,9 +40,15 @@ class Layer:
         """Forget everything: the next step starts a new run, of any shape."""
         self._fresh = True
         self.settled = False
+        self.quantum = 1.0
 
-    def step(self, current: Tensor | None) -> Tensor:
-        """Spikes of this timestep, a tensor that the next step overwrites. None: nothing was received."""
+    def step(self, current: Tensor | None, quantum: float = 1.0) -> Tensor:
+        """What is sent in this timestep in units, a tensor that the next step overwrites.
+
+        current: what was received, None for nothing. quantum: value of one spike in units, below 1 when the coding has
+        been refined.
+        """
+        self.quantum = quantum
         if self._fresh:
             if current is None:
                 raise ValueError("the first step needs a current")
@@ -59,7 +66,7 @@ class Layer:
         return self.out
 
     def _tally(self) -> None:
-        self.count.add_(torch.abs(self.out, out=self._scratch))
+        self.count.add_(torch.abs(self.out, out=self._scratch), alpha=1 / self.quantum)
 
     def _allocate(self, like: Tensor) -> None:
         self.potential = torch.empty_like(like)
@@ -67,14 +74,14 @@ class Layer:
     def _start(self) -> None:
         self.potential.copy_(self.initial * self.theta)
 
-    def _fire(self, current: Tensor | None) -> None:
+    def _fire(self, current: Any) -> None:
         raise TypeError(f"{type(self).__name__} does not fire")
 
 
 class IntegrateAndFire(Layer):
     """IF neuron for ReLU."""
 
-    def _fire(self, current: Tensor | None) -> None:
+    def _fire(self, current: Tensor) -> None:
         zero = self.settings.reset == "zero"
         SF.integrate_and_fire(self.potential, current, self.theta, self.settings.gamma, self.out, zero)
 
@@ -103,7 +110,7 @@ class OnOffPair(Layer):
         self.on.reset()
         self.off.reset()
 
-    def _fire(self, current: Tensor | None) -> None:
+    def _fire(self, current: Tensor) -> None:
         on = self.on.step(current)
         off = self.off.step(torch.neg(current, out=self._negated))
         torch.addcmul(on, off, self._weight, out=self.out)
@@ -115,10 +122,8 @@ class OnOffPair(Layer):
 class ImbalancedThreshold(Layer):
     """IBT neuron of Spiking-YOLO for leaky ReLU."""
 
-    def _fire(self, current: Tensor | None) -> None:
-        SF.imbalanced_threshold(
-            self.potential, current, self.theta, self.slope, self.settings.gamma, self.out
-        )
+    def _fire(self, current: Tensor) -> None:
+        SF.imbalanced_threshold(self.potential, current, self.theta, self.slope, self.settings.gamma, self.out)
 
 
 class SignedMemory(Layer):
@@ -132,15 +137,9 @@ class SignedMemory(Layer):
         self.sent.zero_()
 
     def _fire(self, current: Tensor | None) -> None:
+        gamma, quantum = self.settings.gamma, self.quantum
         SF.signed_memory(
-            self.potential,
-            current,
-            self.sent,
-            self.theta,
-            self.slope,
-            self.initial,
-            self.settings.gamma,
-            self.out,
+            self.potential, current, self.sent, self.theta, self.slope, self.initial, gamma, self.out, quantum
         )
 
 

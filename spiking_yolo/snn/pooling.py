@@ -26,8 +26,11 @@ class CumulativeMaxPool:
     def reset(self) -> None:
         self._fresh = True
 
-    def step(self, current: Tensor) -> Tensor:
-        """current: [N, C, H, W], what arrives in this timestep. Returns what is sent, [N, C, H', W']."""
+    def step(self, current: Tensor, quantum: float = 1.0) -> Tensor:
+        """current: [N, C, H, W], what arrives in this timestep. Returns what is sent, [N, C, H', W'].
+
+        quantum: value of one event, by which what is sent is counted.
+        """
         if self.total is None or self.total.shape != current.shape or self.total.dtype != current.dtype:
             self.total, self._fresh = torch.empty_like(current), True
         if self._fresh:
@@ -38,7 +41,7 @@ class CumulativeMaxPool:
             self._fresh = False
         out = torch.sub(pooled, self.sent, out=self.sent)  # the old `sent` is not needed any more
         self.sent = pooled
-        self.count.add_(out.abs())
+        self.count.add_(out.abs(), alpha=1 / quantum)
         return out
 
     def _pool(self, x: Tensor) -> Tensor:

@@ -18,9 +18,7 @@ def pool_before_neuron(graph: Graph) -> Graph:
     pools = {
         node.name: users[node.name][0]
         for node in graph.sites
-        if len(users[node.name]) == 1
-        and users[node.name][0].op == "max_pool"
-        and node.name not in graph.outputs
+        if len(users[node.name]) == 1 and users[node.name][0].op == "max_pool" and node.name not in graph.outputs
     }
     swapped = {pool.name: site for site, pool in pools.items()}
     if not swapped:

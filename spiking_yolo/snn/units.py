@@ -59,7 +59,5 @@ def fold(weight: Tensor, unit: Unit, groups: int = 1) -> Tensor:
     if weight.ndim == 2:
         return weight * unit.repeat_interleave(weight.shape[1] // len(unit))
     out, per_group, kh, kw = weight.shape
-    grouped = weight.reshape(groups, out // groups, per_group, kh, kw) * unit.reshape(
-        groups, 1, per_group, 1, 1
-    )
+    grouped = weight.reshape(groups, out // groups, per_group, kh, kw) * unit.reshape(groups, 1, per_group, 1, 1)
     return grouped.reshape(weight.shape)
