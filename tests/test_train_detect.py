@@ -141,6 +141,33 @@ def test_nothing_to_train_on():
         make_task(empty, yolov1_spec(("a",), 64))
 
 
+def test_own_classes_from_a_data_yaml(tmp_path):
+    """Any number of classes; a second training starts from the first one's checkpoint, with other classes still."""
+    for split in ("train", "val"):
+        images, labels = tmp_path / "images" / split, tmp_path / "labels" / split
+        images.mkdir(parents=True)
+        labels.mkdir(parents=True)
+        for sample in draw(images, 4).samples:
+            x1, y1, x2, y2 = sample.boxes[0] / 64
+            line = f"{sample.labels[0]} {(x1 + x2) / 2} {(y1 + y2) / 2} {x2 - x1} {y2 - y1}"
+            (labels / f"{sample.path.stem}.txt").write_text(line)
+    weights: list[torch.Tensor] = []
+    init = None
+    for names in (["cup", "spoon"], ["cup", "spoon", "fork"]):
+        data = tmp_path / "data.yaml"
+        data.write_text(f"path: {tmp_path}\ntrain: images/train\nval: images/val\nnames: {names}\n")
+        job = Job(
+            "detect", "yolov1", data, tmp_path / "runs", str(len(names)), 1, imgsz=64, batch=4, lr=1e-9, init=init
+        )
+        row = train(job, "")
+        init = tmp_path / "runs" / str(len(names)) / "last.safetensors"
+        model, spec, _ = load_checkpoint(init)
+        assert spec.names == tuple(names) and spec.heads[0].classes == len(names)
+        assert np.isfinite(row["loss"]) and 0 <= row["mAP50"] <= 100
+        weights.append(model.state_dict()["backbone.0.0.weight"])
+    torch.testing.assert_close(weights[0], weights[1], atol=1e-3, rtol=0)
+
+
 def tool(*arguments: str | Path) -> subprocess.CompletedProcess:
     command = [sys.executable, str(ROOT / "tools" / "train.py"), *map(str, arguments)]
     return subprocess.run(command, capture_output=True, text=True)

@@ -2,9 +2,18 @@
 
     python tools/train.py --task detect --model yolov1 --data VOCdevkit --init weights/yolov3-tiny.weights
     python tools/train.py --task classify --model resnet20 --data cifar10_jpeg.tar.xz --epochs 25
+    python tools/train.py --task detect --model yolov1 --data mine/data.yaml --init weights/yolov1-voc.safetensors
     torchrun --nproc-per-node 4 tools/train.py ...
 
-The folder PROJECT/NAME gets last.safetensors, results.csv and curves; --resume goes on after an interruption.
+data.yaml names your own classes, any number of them, as Ultralytics does: images/train/a.jpg has its objects in
+labels/train/a.txt, one line `class cx cy w h` each, as fractions of the image.
+
+    path: .
+    train: images/train
+    val: images/val
+    names: [cup, spoon]
+
+The folder PROJECT/NAME gets last.safetensors (float16), results.csv and curves; --resume goes on after an interruption.
 """
 
 from __future__ import annotations

@@ -180,18 +180,21 @@ def classification(job: Job, rank: int, world: int) -> tuple[Spec, Task]:
 
 
 def initialise(model: nn.Module, path: Path, spec: Spec) -> None:
-    """Start from darknet weights or from a checkpoint of an earlier training of the same shape."""
+    """Start from darknet weights, or from a checkpoint of the same network.
+
+    An output layer for another number of classes starts afresh, and so do thresholds that the checkpoint lacks.
+    """
     if path.suffix == ".weights":
         if not isinstance(model, YOLOv1):
             raise UserError(f"{path} are darknet weights: only --model yolov1 can start from them")
         return model.init_from_darknet(path, spec.names)
-    source, _, _ = load_checkpoint(path)
-    try:
-        outcome = model.load_state_dict(source.state_dict(), strict=False)
-    except RuntimeError:
-        raise UserError(f"{path} is another network than --model: pass one of the same shape") from None
-    if any(not key.endswith("theta") for key in outcome.missing_keys):
-        raise UserError(f"{path} is another network than --model: pass one of the same shape")
+    source = load_checkpoint(path)[0].state_dict()
+    own = model.state_dict()
+    output = list(own)[-2:]  # weight and bias of the last layer
+    missing = {k for k, v in own.items() if k not in source or source[k].shape != v.shape}
+    if any(k not in output and not k.endswith("theta") for k in missing):
+        raise UserError(f"{path} is another network than --model: pass one of the same layers")
+    model.load_state_dict(own | {k: v for k, v in source.items() if k in own and k not in missing})
 
 
 def start_processes(device: str) -> tuple[torch.device, int, int]:
