@@ -1,0 +1,151 @@
+"""Small networks that the tests convert, and the way from one of them to a spiking network."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from spiking_yolo.convert.converter import Converted, convert
+from spiking_yolo.convert.observe import Statistics, observe
+from spiking_yolo.convert.trace import trace
+from spiking_yolo.models.layers import PaddedMaxPool2d
+from spiking_yolo.models.spec import Spec
+from spiking_yolo.recipe import Recipe
+
+
+class TinyLeaky(nn.Module):
+    """Tiny-YOLO in small: pools of stride 2 and 1, a route, upsampling, concatenation, two heads. [N, 3, 8, 8]."""
+
+    def __init__(self, slope: float = 0.1):
+        super().__init__()
+        self.conv1 = nn.Conv2d(3, 4, 3, padding=1, bias=False)
+        self.bn1 = nn.BatchNorm2d(4)
+        self.act1 = nn.LeakyReLU(slope)
+        self.pool1 = nn.MaxPool2d(2)
+        self.conv2 = nn.Conv2d(4, 6, 3, padding=1, bias=False)
+        self.bn2 = nn.BatchNorm2d(6)
+        self.act2 = nn.LeakyReLU(slope)
+        self.pool2 = PaddedMaxPool2d(2, 1, (0, 1, 0, 1))
+        self.conv3 = nn.Conv2d(6, 4, 1)
+        self.act3 = nn.LeakyReLU(slope)
+        self.up = nn.Upsample(scale_factor=2)
+        self.head1 = nn.Conv2d(6, 5, 1)
+        self.head2 = nn.Conv2d(8, 5, 3, padding=1)
+
+    def forward(self, x: Tensor) -> tuple[Tensor, Tensor]:
+        early = self.act1(self.bn1(self.conv1(x)))
+        deep = self.pool2(self.act2(self.bn2(self.conv2(self.pool1(early)))))
+        return self.head1(deep), self.head2(torch.cat([self.up(self.act3(self.conv3(deep))), early], 1))
+
+
+class Residual(nn.Module):
+    """A residual block of ONE ReLU module and a downsampling convolution. [N, 3, 8, 8]."""
+
+    def __init__(self):
+        super().__init__()
+        self.stem = nn.Conv2d(3, 4, 3, padding=1)
+        self.conv1 = nn.Conv2d(4, 6, 3, stride=2, padding=1, bias=False)
+        self.bn1 = nn.BatchNorm2d(6)
+        self.conv2 = nn.Conv2d(6, 6, 3, padding=1, bias=False)
+        self.bn2 = nn.BatchNorm2d(6)
+        self.down = nn.Sequential(nn.Conv2d(4, 6, 1, stride=2, bias=False), nn.BatchNorm2d(6))
+        self.relu = nn.ReLU(inplace=True)
+        self.fc = nn.Linear(6, 5)
+
+    def forward(self, x: Tensor) -> Tensor:
+        x = self.relu(self.stem(x))
+        y = self.bn2(self.conv2(self.relu(self.bn1(self.conv1(x)))))
+        y += self.down(x)
+        return self.fc(self.relu(y).mean((2, 3)))
+
+
+class Pooled(nn.Module):
+    """ReLU with max and average pooling, flatten and linear layers. [N, 3, 8, 8]."""
+
+    def __init__(self):
+        super().__init__()
+        self.body = nn.Sequential(
+            nn.Conv2d(3, 6, 3, padding=1),
+            nn.ReLU(),
+            nn.MaxPool2d(3, 2, 1),
+            nn.Conv2d(6, 6, 3, padding=1),
+            nn.ReLU(),
+            nn.AvgPool2d(2),
+            nn.Flatten(),
+            nn.Linear(24, 8),
+            nn.ReLU(),
+            nn.Dropout(),
+            nn.Linear(8, 5),
+        )
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.body(x)
+
+
+class Split(nn.Module):
+    """Channels taken apart by chunk, split and slice, space by a strided slice. [N, 3, 8, 8]."""
+
+    def __init__(self):
+        super().__init__()
+        self.conv1 = nn.Conv2d(3, 6, 3, padding=1)
+        self.conv2 = nn.Conv2d(3, 3, 1)
+        self.conv3 = nn.Conv2d(3 + 2 + 1 + 4, 5, 1)
+
+    def forward(self, x: Tensor) -> Tensor:
+        x = torch.relu(self.conv1(x))
+        low, high = x.chunk(2, 1)
+        y = torch.relu(self.conv2(low)) + high
+        two, four = torch.split(x, [2, 4], dim=1)
+        return self.conv3(torch.cat([y, two, x[:, 5:], four], 1)[:, :, ::2, 1:])
+
+
+class Grouped(nn.Module):
+    """Grouped, depthwise and dilated convolutions. [N, 3, 8, 8]."""
+
+    def __init__(self):
+        super().__init__()
+        self.body = nn.Sequential(
+            nn.Conv2d(3, 6, 3, stride=2, padding=1),
+            nn.ReLU(),
+            nn.Conv2d(6, 4, 3, padding=2, dilation=2, groups=2),
+            nn.LeakyReLU(0.2),
+            nn.Conv2d(4, 4, (3, 1), padding=(1, 0), groups=4),
+            nn.ReLU(),
+            nn.Conv2d(4, 5, 1),
+        )
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.body(x)
+
+
+ALL = (TinyLeaky, Residual, Pooled, Split, Grouped)
+
+
+def make(cls: type[nn.Module], seed: int = 0, **kwargs: Any) -> nn.Module:
+    """An instance in evaluation mode, in float64, with random weights, biases and batch-norm statistics."""
+    torch.manual_seed(seed)
+    model = cls(**kwargs).double().eval()
+    for m in model.modules():
+        if isinstance(m, nn.BatchNorm2d):
+            nn.init.uniform_(m.weight, 0.5, 1.5)
+            nn.init.normal_(m.bias, std=0.2)
+            nn.init.normal_(m.running_mean, std=0.2)
+            nn.init.uniform_(m.running_var, 0.1, 0.5)
+    return model
+
+
+def images(n: int = 2, seed: int = 0, size: int = 8) -> Tensor:
+    return torch.rand(n, 3, size, size, generator=torch.Generator().manual_seed(seed), dtype=torch.float64)
+
+
+def statistics(model: nn.Module, x: Tensor) -> Statistics:
+    return Statistics(observe(trace(model, x[:1]), [x]), "0" * 64, (x.shape[2], x.shape[3]), ("image",))
+
+
+def spiking(model: nn.Module, x: Tensor, recipe: Recipe, settings: Mapping[str, Any] | None = None) -> Converted:
+    """`model` converted by the recipe, calibrated on x."""
+    spec = Spec("classify", tuple("abcde"), x.shape[2], x.shape[3])
+    return convert(trace(model, x[:1]), spec, statistics(model, x), recipe.with_settings(settings or {}))
