@@ -87,6 +87,20 @@ def test_every_image_once_is_the_score() -> None:
     np.testing.assert_allclose(theirs, [coco["AP"], coco["AP50"]], rtol=1e-14)
 
 
+def test_ties_and_crowded_images_are_those_of_pycocotools() -> None:
+    """Hundreds of equal scores, and more detections in an image than the 100 that count."""
+    data, found = scene(noise=12)
+    rng = np.random.default_rng(0)
+    rows = [
+        {**row, "bbox": (np.array(row["bbox"]) + rng.normal(0, 9, 4) * [1, 1, 0, 0]).tolist(), "score": score}
+        for row in coco_rows(found)
+        for score in (rng.integers(1, 4, 60) / 4).tolist()
+    ]
+    expected = coco_score(as_coco(data), rows, backend="pycocotools").stats
+    ours = CocoResampled.of(as_coco(data), rows).score(np.ones((1, IMAGES), int))[0]
+    np.testing.assert_allclose(ours, [expected["AP"], expected["AP50"]], rtol=1e-12)
+
+
 def test_coco_counts_only_the_chosen_images() -> None:
     data, found = scene(noise=12)
     some = CocoResampled.of(as_coco(data), coco_rows(found), [2, 5, 9, 11])

@@ -128,6 +128,15 @@ def test_no_detections_and_no_objects(backend: Any) -> None:
 
 
 @pytest.mark.parametrize("backend", BACKENDS)
+def test_categories_without_objects_have_no_score(backend: Any) -> None:
+    """Image 3 alone: no person, whose false detection therefore costs nothing."""
+    score = coco_score(ground_truth(), predictions(), [3], per_class=True, backend=backend)
+    assert set(score.per_class) == set(score.per_class_50) == {"dog", "toothbrush"}
+    assert score.stats["AP"] == pytest.approx(np.mean(list(score.per_class.values())))
+    assert score.curve()[1].mean() == pytest.approx(score.stats["AP50"])
+
+
+@pytest.mark.parametrize("backend", BACKENDS)
 def test_an_object_with_the_id_zero_can_be_found(backend: Any) -> None:
     gt = ground_truth()
     for annotation in gt["annotations"]:

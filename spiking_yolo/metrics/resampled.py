@@ -83,7 +83,6 @@ class CocoResampled:
         """Match once; the arguments are those of `coco_score`."""
         run = evaluator(gt, predictions, image_ids, "pycocotools")
         run.params.areaRng, run.params.areaRngLbl = run.params.areaRng[:1], run.params.areaRngLbl[:1]
-        run.params.maxDets = run.params.maxDets[-1:]
         with contextlib.redirect_stdout(io.StringIO()):
             run.evaluate()
         images = len(run.params.imgIds)
@@ -110,7 +109,10 @@ class CocoResampled:
 
 
 def _coco_ranked(rows: list[dict[str, Any] | None]) -> CocoRanked:
-    """The matches of one category; rows: pycocotools' evalImgs, None for images without box of it."""
+    """The matches of one category; rows: pycocotools' evalImgs, None for images without box of it.
+
+    They hold an image's 100 best detections, the largest of its maxDets.
+    """
     positives = np.array([0 if row is None else np.count_nonzero(row["gtIgnore"] == 0) for row in rows])
     there = [(i, row) for i, row in enumerate(rows) if row is not None]
     scores = np.concatenate([np.zeros(0), *(row["dtScores"] for _, row in there)])
