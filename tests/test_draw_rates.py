@@ -129,7 +129,7 @@ def test_timeline_has_one_frame_per_timestep_in_order():
     assert [changed(f[-80:]).any() for f in frames] == [False, True]
     assert frames[0].shape == frames[1].shape
     rates = {4: torch.zeros(2, 2), 16: torch.full((2, 2), 0.5)}
-    both = timeline_frames(picture(80, 100), {4: detections(), 16: found}, NAMES, rates)
+    both = timeline_frames(picture(80, 100), {16: found, 4: detections()}, NAMES, rates)
     assert (both[1][-80:, :100] == frames[1][-80:]).all()
     right = [f[-80:, -100:].mean() for f in both]
     assert right[1] > right[0] + 50, "the rate panels share one scale"
