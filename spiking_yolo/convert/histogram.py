@@ -55,8 +55,9 @@ class Histogram:
         """Count a batch of pre-activations, [N, C, ...]."""
         x = x.detach().transpose(0, 1).flatten(1).float()
         magnitude = x.abs()
-        top = torch.frexp(magnitude.amax(1))[1].to(self.exponent.dtype).clamp(min=_NONE)
-        self._raise(torch.maximum(top, self.exponent))
+        largest = magnitude.amax(1)
+        top = torch.where(largest > 0, torch.frexp(largest)[1].clamp(min=_NONE), _NONE)  # frexp gives zero exponent 0
+        self._raise(torch.maximum(top.to(self.exponent.dtype), self.exponent))
         mantissa, exponent = torch.frexp(magnitude)  # magnitude = mantissa * 2^exponent, mantissa in [1/2, 1)
         octave = OCTAVES - 1 - (self.exponent[:, None] - exponent)
         index = 1 + octave * DIVISIONS + ((2 * mantissa - 1) * DIVISIONS).long()
