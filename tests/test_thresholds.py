@@ -1,0 +1,143 @@
+"""Thresholds from histograms against the same statistic of the raw values."""
+
+import numpy as np
+import pytest
+import torch
+from torch import Tensor
+
+from spiking_yolo.convert.histogram import DIVISIONS, OCTAVES, Histogram
+from spiking_yolo.convert.registry import get_recipe
+from spiking_yolo.convert.thresholds import extreme, mmse, percentile, site_thresholds, threshold
+from spiking_yolo.recipe import Recipe
+
+PLAIN = Recipe("plain")
+
+
+def samples(n: int = 20000, seed: int = 0) -> Tensor:
+    """Three channels of pre-activations: normal, long-tailed, and mostly negative with a larger scale."""
+    g = torch.Generator().manual_seed(seed)
+    normal, tail, low = (torch.randn(n, generator=g) for _ in range(3))
+    return torch.stack([normal, tail * tail.abs(), 40 * low - 60], 1)
+
+
+def histogram(x: Tensor) -> Histogram:
+    h = Histogram.empty(x.shape[1])
+    for part in x.chunk(3):
+        h.update(part)
+    return h
+
+
+def side(x: Tensor, sign: int) -> np.ndarray:
+    x = -x if sign else x
+    return x[x > 0].double().numpy()
+
+
+@pytest.mark.parametrize("sign", [0, 1])
+@pytest.mark.parametrize("percent", [1, 50, 90, 99, 99.9, 99.99, 100])
+def test_percentile_is_in_the_bin_of_the_exact_one(percent: float, sign: int):
+    x = samples()
+    got = percentile(histogram(x), sign, percent)
+    for c in range(x.shape[1]):
+        exact = np.percentile(side(x[:, c], sign), percent, method="inverted_cdf")
+        assert got[c].item() == pytest.approx(exact, rel=1 / DIVISIONS, abs=side(x[:, c], sign).max() * 2.0**-OCTAVES)
+
+
+def test_percentile_is_linear_within_a_bin():
+    """A hundred equal values fill one bin [16/16, 25/24): the percentile runs through it and stops at the maximum."""
+    h = histogram(torch.full((100, 1), 1.02))
+    assert percentile(h, 0, 24).item() == pytest.approx(1 + 0.24 / DIVISIONS)
+    assert percentile(h, 0, 100).item() == np.float32(1.02)
+
+
+def test_extremes_are_exact():
+    x = samples()
+    h = histogram(x)
+    assert torch.equal(extreme(h, 0), x.amax(0).double())
+    assert torch.equal(extreme(h, 1), -x.amin(0).double())
+    positive = histogram(torch.tensor([[1.0], [2.0]]))
+    assert extreme(positive, 1).item() == 0 and percentile(positive, 1, 99.9).item() == 0
+
+
+def quantiser_error(a: np.ndarray, theta: float, levels: int, gamma: int, rounds: bool) -> float:
+    """Li 2021, equation of section 3.1, on raw values."""
+    steps = np.floor(a * levels / theta + (0.5 if rounds else 0.0))
+    return float(np.mean((np.clip(steps, 0, gamma * levels) * theta / levels - a) ** 2))
+
+
+@pytest.mark.parametrize("rounds", [False, True])
+@pytest.mark.parametrize("gamma", [1, 4])
+@pytest.mark.parametrize("levels", [4, 8, 16, 32])
+def test_mmse_against_brute_force(levels: int, gamma: int, rounds: bool):
+    """The threshold's error on the raw values is the least over the same 95 candidates, up to the bins' width."""
+    x = samples(10000).abs() * torch.tensor([1.0, -1.0, 1.0])
+    for c, sign in enumerate((0, 1, 0)):
+        got = mmse(histogram(x), sign, levels, gamma, rounds)[c].item()
+        a = side(x[:, c], sign)
+        candidates = [a.max() * k / 100 for k in range(100, 5, -1)]
+        least = min(quantiser_error(a, theta, levels, gamma, rounds) for theta in candidates)
+        assert np.abs(np.array(candidates) / got - 1).min() < 1e-6
+        assert quantiser_error(a, got, levels, gamma, rounds) <= 1.03 * least
+
+
+def test_mmse_differs_between_floor_and_round():
+    h = histogram(samples())
+    floor, rounded = mmse(h, 0, 16, 1, False), mmse(h, 0, 16, 1, True)
+    assert not torch.equal(floor, rounded)
+
+
+@pytest.mark.parametrize(
+    ("settings", "gamma", "rounds"),
+    [
+        ({}, 1, False),
+        ({"neuron.gamma": 4}, 4, False),
+        ({"neuron.gamma": 4, "neuron.initial": 0.5}, 4, True),
+        ({"neuron.gamma": 4, "neuron.kind": "memory", "encoding.coding": "differential"}, 1, False),
+    ],
+)
+def test_mmse_takes_the_neuron_into_account(settings: dict, gamma: int, rounds: bool):
+    """In differential coding a neuron catches up later, so gamma does not widen the range."""
+    h = histogram(samples())
+    recipe = PLAIN.with_settings({"threshold.rule": "mmse", "threshold.levels": 8, **settings})
+    assert torch.equal(threshold(h, 0, recipe), mmse(h, 0, 8, gamma, rounds))
+
+
+def test_layer_scope_is_the_statistic_of_all_channels():
+    x = samples()
+    recipe = PLAIN.with_settings({"threshold.scope": "layer"})
+    theta = site_thresholds(histogram(x), 0.0, recipe)["theta"]
+    exact = np.percentile(side(x.flatten(), 0), 99.9, method="inverted_cdf")
+    assert theta.shape == (3,) and theta.unique().numel() == 1
+    assert theta[0].item() == pytest.approx(exact, rel=1 / DIVISIONS)
+
+
+def test_a_dead_channel_takes_the_largest_threshold_of_the_layer():
+    x = samples()
+    x[:, 1] = -x[:, 1].abs()
+    theta = site_thresholds(histogram(x), 0.0, PLAIN)["theta"]
+    assert theta[1] == theta.max() > theta.min() > 0
+
+
+def test_a_dead_layer_takes_one():
+    for x in (torch.zeros(10, 2), -torch.ones(10, 2)):
+        theta = site_thresholds(histogram(x), 0.0, PLAIN.with_settings({"threshold.scale": 0.5}))["theta"]
+        assert theta.tolist() == [0.5, 0.5] and theta.dtype == torch.float32
+
+
+def test_each_side_of_a_pair_has_its_own_threshold():
+    x = samples()
+    maximum = PLAIN.with_settings({"threshold.rule": "max"})
+    site = site_thresholds(histogram(x), 0.1, maximum)
+    assert torch.equal(site["theta"], x.amax(0)) and torch.equal(site["theta_off"], -x.amin(0))
+
+
+def test_signed_memory_covers_the_larger_of_both_sides():
+    x = samples() * torch.tensor([1.0, 1.0, 0.5]) - torch.tensor([0.0, 0.0, 100.0])
+    recipe = PLAIN.with_settings({"threshold.rule": "max", "neuron.kind": "memory", "threshold.scale": 0.25})
+    site = site_thresholds(histogram(x), 0.5, recipe)
+    expected = torch.maximum(x.amax(0).double(), -0.5 * x.amin(0).double()) * 0.25
+    assert set(site) == {"theta"} and torch.equal(site["theta"], expected.float())
+    assert x[:, 2].amax() <= 0 < x[:, 0].amax()  # one channel needs its negative side
+
+
+def test_imbalanced_threshold_needs_the_positive_side_only():
+    assert set(site_thresholds(histogram(samples()), 0.1, get_recipe("channel-norm"))) == {"theta"}
