@@ -1,0 +1,149 @@
+"""Recipes as data: JSON, --set, and what they refuse."""
+
+import json
+from dataclasses import fields
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from spiking_yolo.convert.registry import DEFAULT, get_recipe, list_methods
+from spiking_yolo.errors import UserError
+from spiking_yolo.recipe import Calibration, Encoding, Neuron, Readout, Recipe, Threshold, settings_table
+
+SLOTS = {
+    "threshold": Threshold,
+    "neuron": Neuron,
+    "calibration": Calibration,
+    "encoding": Encoding,
+    "readout": Readout,
+}
+
+
+@pytest.mark.parametrize("name", list_methods())
+def test_json_round_trip_of_every_method(name: str, tmp_path: Path):
+    recipe = get_recipe(name)
+    assert recipe.name == name
+    assert Recipe.from_json(recipe.to_json()) == recipe
+    path = tmp_path / "recipe.json"
+    path.write_text(recipe.to_json())
+    assert get_recipe(path) == recipe
+
+
+@pytest.mark.parametrize("name", list_methods())
+def test_every_method_says_where_it_comes_from(name: str):
+    method = list_methods()[name]
+    assert method.reference and method.limits and 1990 < method.year < 2100
+
+
+def test_default_is_a_method():
+    assert DEFAULT in list_methods()
+
+
+def test_settings_table_lists_every_field_with_its_default():
+    listed = {key: default for key, default, _ in settings_table()}
+    assert listed == {f"{slot}.{f.name}": f.default for slot, cls in SLOTS.items() for f in fields(cls)}
+    assert all(doc for _, _, doc in settings_table())
+    assert "[subtract|zero]" in next(doc for key, _, doc in settings_table() if key == "neuron.reset")
+
+
+@pytest.mark.parametrize(
+    ("key", "text", "value"),
+    [
+        ("neuron.gamma", "4", 4),
+        ("neuron.initial", "-0.5", -0.5),
+        ("neuron.reset", "zero", "zero"),
+        ("neuron.pool_first", "False", False),
+        ("neuron.pool_first", "1", True),
+        ("threshold.percentile", "99", 99.0),
+        ("threshold.percentile", 99, 99.0),
+        ("threshold.rule", "mmse", "mmse"),
+        ("readout.skip", "3", 3),
+    ],
+)
+def test_settings_are_parsed_to_the_type_of_their_key(key: str, text: Any, value: Any):
+    slot, name = key.split(".")
+    recipe = Recipe("plain").with_settings({key: text})
+    got = getattr(getattr(recipe, slot), name)
+    assert got == value and type(got) is type(value)
+    assert Recipe("plain") == recipe.with_settings({key: getattr(getattr(Recipe("plain"), slot), name)})
+
+
+def test_several_settings_are_applied_together():
+    """Each alone would not fit the others."""
+    settings = {"encoding.coding": "differential", "neuron.kind": "memory", "encoding.refine": "4"}
+    recipe = Recipe("plain").with_settings(settings)
+    assert (recipe.encoding, recipe.neuron.kind) == (Encoding("differential", 4), "memory")
+
+
+@pytest.mark.parametrize(
+    ("settings", "message"),
+    [
+        ({"gamma": "4"}, "unknown setting 'gamma'.*neuron.gamma"),
+        ({"neuron.gama": "4"}, "unknown setting 'neuron.gama'"),
+        ({"neuron": "4"}, "unknown setting"),
+        ({"neuron.gamma.x": "4"}, "unknown setting"),
+        ({"name.x": "4"}, "unknown setting"),
+        ({"neuron.gamma": "4.0"}, "must be int, not '4.0'"),
+        ({"neuron.gamma": "many"}, "must be int"),
+        ({"neuron.gamma": 2.0}, "must be int"),
+        ({"neuron.gamma": True}, "must be int"),
+        ({"neuron.initial": "half"}, "must be float"),
+        ({"neuron.pool_first": "maybe"}, "must be bool"),
+        ({"neuron.kind": "lif"}, "must be one of if, ibt, memory, not 'lif'"),
+        ({"neuron.kind": ["if"]}, "must be one of"),
+        ({"neuron.gamma": "0"}, r"in 1\.\.65536"),
+        ({"threshold.percentile": "101"}, r"in 0\.\.100"),
+        ({"threshold.percentile": "nan"}, r"in 0\.\.100"),
+        ({"threshold.scale": "0"}, "threshold.scale must be in"),
+        ({"threshold.scale": "inf"}, "threshold.scale must be in"),
+        ({"readout.skip": "-1"}, "at least 0"),
+        ({"encoding.coding": "differential"}, "--set neuron.kind=memory"),
+        ({"encoding.refine": "4"}, "needs encoding.coding=differential"),
+        (
+            {"encoding.coding": "differential", "neuron.kind": "memory", "readout.skip": "1"},
+            "needs encoding.coding=rate",
+        ),
+    ],
+)
+def test_bad_settings_are_refused_in_one_line(settings: dict, message: str):
+    with pytest.raises(UserError, match=message) as error:
+        Recipe("plain").with_settings(settings)
+    assert "\n" not in str(error.value)
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "",
+        "[]",
+        "3",
+        '"differential"',
+        "{}",
+        '{"name": 3}',
+        '{"name": "x", "neurons": {}}',
+        '{"name": "x", "neuron": []}',
+        '{"name": "x", "neuron": {"gamma": "four"}}',
+        '{"name": "x", "neuron": {"gamma": null}}',
+        '{"name": "x", "neuron": {"speed": 4}}',
+    ],
+)
+def test_bad_json_is_refused_in_one_line(text: str):
+    with pytest.raises(UserError) as error:
+        Recipe.from_json(text)
+    assert "\n" not in str(error.value)
+
+
+def test_json_may_leave_keys_at_their_default():
+    text = json.dumps({"name": "mine", "neuron": {"gamma": 2}})
+    assert Recipe.from_json(text) == Recipe("mine", neuron=Neuron(gamma=2))
+
+
+def test_unknown_methods_and_files_are_refused(tmp_path: Path):
+    with pytest.raises(UserError, match=r"choose from .*channel-norm"):
+        get_recipe("chanel-norm")
+    with pytest.raises(UserError, match=r"missing\.json"):
+        get_recipe(tmp_path / "missing.json")
+    (tmp_path / "binary.json").write_bytes(b"\xff\xfe\x00")
+    with pytest.raises(UserError, match=r"binary\.json"):
+        get_recipe(tmp_path / "binary.json")
