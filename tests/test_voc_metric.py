@@ -18,9 +18,7 @@ from spiking_yolo.metrics.precision import average_precision
 from spiking_yolo.metrics.voc import inclusive_iou, match, relabel, voc_map
 
 
-def truth(
-    boxes: list, labels: list[int] | None = None, difficult: list[bool] | None = None, name: int = 0
-) -> Sample:
+def truth(boxes: list, labels: list[int] | None = None, difficult: list[bool] | None = None, name: int = 0) -> Sample:
     labels = [0] * len(boxes) if labels is None else labels
     return Sample.of(name, Path(f"{name}.jpg"), (200, 200), boxes, labels, difficult)
 
@@ -64,9 +62,7 @@ def test_eleven_points_are_compared_exactly() -> None:
         return sum(precision[recall >= t].max(initial=0) for t in np.arange(0, 1.1, 0.1)) / 11
 
     ten, five = np.ones(3, bool), np.array([1, 1, 0, 1, 0, 0, 1, 0], bool)
-    assert with_floats(ten, 10) == pytest.approx(3 / 11) and with_floats(five, 5) == pytest.approx(
-        0.6785714286
-    )
+    assert with_floats(ten, 10) == pytest.approx(3 / 11) and with_floats(five, 5) == pytest.approx(0.6785714286)
     assert average_precision(ten, 10, "11point") == pytest.approx(4 / 11, abs=1e-12)
     assert average_precision(five, 5, "11point") == pytest.approx((5 + 2 * 0.75 + 2 * 4 / 7) / 11, abs=1e-12)
 
@@ -101,9 +97,7 @@ def test_average_precision_against_its_definition(tp: list[bool], missed: int) -
 def test_difficult_objects_are_neither_found_nor_missed() -> None:
     a = truth([(10, 10, 50, 50), (60, 60, 100, 100)], difficult=[False, True])
     b = truth([(20, 20, 80, 80)], name=1)
-    on_a = found(
-        [(60, 60, 100, 100), (10, 10, 50, 50), (11, 11, 51, 51), (61, 60, 100, 100)], [0.9, 0.8, 0.7, 0.65]
-    )
+    on_a = found([(60, 60, 100, 100), (10, 10, 50, 50), (11, 11, 51, 51), (61, 60, 100, 100)], [0.9, 0.8, 0.7, 0.65])
     on_b = found([(150, 150, 190, 190), (20, 20, 80, 80)], [0.6, 0.5])
     score = voc_map([on_a, on_b], of([a, b]))
     assert score.npos == {"thing": 2}
@@ -218,9 +212,7 @@ def test_against_the_devkit_loop(seed: int) -> None:
         n, m = rng.integers(0, 6), rng.integers(0, 12)
         corner, side = rng.integers(0, 30, (n, 2)), rng.integers(10, 40, (n, 2))
         boxes = np.hstack([corner, corner + side]).astype(float)
-        samples.append(
-            truth(boxes.tolist(), rng.integers(0, 3, n).tolist(), (rng.random(n) < 0.3).tolist(), i)
-        )
+        samples.append(truth(boxes.tolist(), rng.integers(0, 3, n).tolist(), (rng.random(n) < 0.3).tolist(), i))
         near = boxes[rng.integers(0, n, m)] + rng.integers(-6, 7, (m, 4)) if n else np.zeros((0, 4))
         scores = rng.integers(0, 8, len(near)) / 8  # many ties
         predictions.append(found(near.tolist(), scores.tolist(), rng.integers(0, 3, len(near)).tolist()))
