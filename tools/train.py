@@ -78,7 +78,8 @@ def main() -> None:
 
     command = shlex.join(["python", "tools/train.py", *sys.argv[1:]])
     row = train(Job(**options), command)
-    print("  ".join(f"{k} {v:.4g}" for k, v in row.items()))
+    if row:
+        print("  ".join(f"{k} {v:.4g}" for k, v in row.items()))
 
 
 if __name__ == "__main__":

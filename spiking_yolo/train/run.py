@@ -84,7 +84,7 @@ DEFAULTS: dict[str, dict[str, Any]] = {
 
 
 def train(job: Job, command: str) -> dict[str, float]:
-    """Run the job; returns the last row of figures. The folder project/name gets the checkpoints and curves.
+    """Run the job; returns the last row of figures, on the first process only. The folder project/name gets the checkpoints and curves.
 
     command: how the user called, for the record. Raises UserError for everything that the user can mend.
     """
@@ -120,7 +120,9 @@ def train(job: Job, command: str) -> dict[str, float]:
     )
     bar = progress if rank == 0 else (lambda items, label, total: iter(items))
     _, rows = fit(model, task, settings, folder, device, job.resume, export, bar)
-    return rows[-1]
+    if dist.is_initialized():
+        dist.destroy_process_group()
+    return rows[-1] if rank == 0 else {}
 
 
 def detection(job: Job, rank: int, world: int) -> tuple[Spec, Task]:
