@@ -104,7 +104,9 @@ class OnOffPair(Layer):
 
     def _allocate(self, like: Tensor) -> None:
         self._negated = torch.empty_like(like)
-        self._weight = -self.slope * per_channel(self.params["theta_off"] / self.params["theta"], like)
+        self._weight = (
+            -self.slope * per_channel(self.params["theta_off"], like) / per_channel(self.params["theta"], like)
+        )
 
     def _start(self) -> None:
         self.on.reset()
