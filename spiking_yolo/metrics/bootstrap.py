@@ -28,8 +28,11 @@ class Interval:
 class Resampled(Protocol):
     """Matched detections that can be scored under image weights: see `resampled`."""
 
-    images: int
-    figures: tuple[str, ...]
+    @property
+    def images(self) -> int: ...
+
+    @property
+    def figures(self) -> tuple[str, ...]: ...
 
     def score(self, weights: np.ndarray) -> np.ndarray:
         """weights: int64 [m, images], how often each image was drawn. Returns [m, figures]."""

@@ -1,0 +1,45 @@
+"""One converted network on one dataset, from nothing to the rows of a table: for scripts that compare methods."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any
+
+from torch import Tensor
+
+from ..convert.converter import Converted
+from ..datasets.detection import DetectionSet
+from ..metrics.energy import Costs
+from .detection import DetectionTask
+from .distributed import Ranks
+from .engine import Engine, Settings
+from .rows import Method, Table, table
+from .run import dataset_call, network_call, run_records
+from .scorers import CocoScorer, Scorer
+
+
+def evaluate_detector(
+    converted: Converted,
+    dataset: DetectionSet,
+    settings: Settings,
+    scorer: Scorer | None = None,
+    *,
+    thresholds: Mapping[str, float] | None = None,
+    costs: Costs | None = None,
+    directory: Path | None = None,
+    ranks: Ranks | None = None,
+    quantised: Mapping[int, Callable[[Tensor], tuple[Tensor, ...]]] | None = None,
+) -> Table | None:
+    """Rows of the ANN and of the spiking network at every step of the settings.
+
+    scorer: COCO's by default. thresholds: as of DetectionTask. directory: keeps the records of finished images, and
+    goes on with those of an interrupted call with the same arguments. ranks: this process among those of torchrun; in
+    all but the first the answer is None.
+    """
+    thresholds = dict(thresholds or {})
+    task = DetectionTask(converted.spec, dataset, **thresholds)  # type: ignore[arg-type]
+    engine = Engine(converted, task, settings, (ranks or Ranks()).device, quantised)
+    call: dict[str, Any] = network_call(converted, engine, dataset_call(dataset), **thresholds)
+    records = run_records(engine, call, directory, ranks)
+    return table(records, scorer or CocoScorer(dataset), Method.of(converted), costs) if records else None

@@ -1,0 +1,94 @@
+"""The energy proxy: operations times what an operation costs, in pJ. Plain numbers in, plain numbers out.
+
+Costs are those of 32-bit floating point at 45 nm (Horowitz, ISSCC 2014): 3.7 pJ a multiplication, 0.9 pJ an addition.
+Memory traffic, which dominates real chips, is not in it, for either network.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from ..recipe import Recipe
+
+PJ_PER_MJ = 1e9
+GRADED = frozenset({"msat"})  # neuron kinds whose spikes carry a value of their own
+
+
+@dataclass(frozen=True)
+class Costs:
+    """pJ of a multiply-accumulate, of an accumulate, and of one exponential or logarithm."""
+
+    mac: float = 4.6
+    ac: float = 0.9
+    exp: float = 46.0
+
+    def quantised_mac(self, bits: int) -> float:
+        """pJ of a multiply-accumulate with an activation of so many bits.
+
+        An array multiplier grows with its operands' widths; without the multiplication an accumulate remains.
+        """
+        return self.ac + (self.mac - self.ac) * min(bits, 32) / 32
+
+    def ann(self, macs: float) -> float:
+        """mJ of one pass of the ANN."""
+        return macs * self.mac / PJ_PER_MJ
+
+    def quantised(self, macs: float, bits: int) -> float:
+        """mJ of one pass of the ANN with quantised activations."""
+        return macs * self.quantised_mac(bits) / PJ_PER_MJ
+
+
+@dataclass(frozen=True)
+class Work:
+    """What a spiking network did for one image.
+
+    operations: synaptic operations in t steps. analogue_macs: multiply-accumulates of layers that receive analogue
+    values, once if cached, else t times as many. neurons: a twin counts as two. exponentials: per neuron and step.
+    graded: a spike carries a value, so that each synaptic operation multiplies.
+    """
+
+    t: float
+    operations: float
+    analogue_macs: float
+    neurons: float
+    graded: bool = False
+    exponentials: int = 0
+
+    def optimistic(self, costs: Costs) -> float:
+        """mJ when every spike is an accumulate and keeping membrane potentials is free."""
+        return (self.analogue_macs * costs.mac + self.operations * costs.ac) / PJ_PER_MJ
+
+    def conservative(self, costs: Costs) -> float:
+        """mJ when graded spikes multiply and every neuron pays for its update in every step."""
+        return (self.operations * self.per_operation(costs) + self.fixed(costs)) / PJ_PER_MJ
+
+    def per_operation(self, costs: Costs) -> float:
+        """pJ of a synaptic operation in the conservative account."""
+        return costs.mac if self.graded else costs.ac
+
+    def fixed(self, costs: Costs) -> float:
+        """pJ that the conservative account has whatever the spikes do."""
+        update = costs.ac + self.exponentials * costs.exp
+        return self.analogue_macs * costs.mac + self.neurons * self.t * update
+
+    def break_even_operations(self, costs: Costs, budget: float, conservative: bool) -> float:
+        """Synaptic operations below which the energy lies under `budget` mJ; negative when it never does."""
+        if conservative:
+            return (budget * PJ_PER_MJ - self.fixed(costs)) / self.per_operation(costs)
+        return (budget * PJ_PER_MJ - self.analogue_macs * costs.mac) / costs.ac
+
+
+def is_graded(recipe: Recipe) -> bool:
+    """Whether the recipe's spikes carry values: MSAT's threshold differs per neuron and step."""
+    return recipe.neuron.kind in GRADED
+
+
+def assumptions(costs: Costs) -> list[str]:
+    """What the energy columns rest on, one line each."""
+    return [
+        f"MAC {costs.mac:g} pJ, AC {costs.ac:g} pJ (32-bit float, 45 nm); b-bit activations: AC + (MAC - AC) b/32; "
+        "memory traffic is not counted",
+        "optimistic: each synaptic operation is an AC, layers with analogue input are MACs, membranes are free",
+        f"conservative: graded spikes cost a MAC; one AC per neuron and step; an exp or log costs {costs.exp:g} pJ",
+        "operations: events times the outputs they reach, cut at borders; a burst of n counts n",
+    ]
