@@ -142,7 +142,7 @@ class SpikingNetwork:
             if node.op == "input":
                 values[name] = x
             elif node.op == "activation":
-                values[name] = self._fire(node, values[node.inputs[0]], t, probes)
+                values[name] = self._fire(node, self._plain(node.inputs[0]), t, probes)
                 active = active or values[name] is not None
             else:
                 values[name] = self._transmit(node, [values[i] for i in node.inputs], t)
@@ -187,9 +187,9 @@ class SpikingNetwork:
                 torch.zeros(self._shapes[name], dtype=self._dtype, device=self._device) if value is None else value
                 for name, value in zip(node.inputs, given, strict=True)
             ]
-            if self._units[node.name] is None:
-                given = [_times(v, self._units[i]) for v, i in zip(given, node.inputs, strict=True)]
         weight = self._weights.get(node.name)
+        if weight is None and self._units[node.name] is None:
+            given = [_times(v, self._units[i]) for v, i in zip(given, node.inputs, strict=True)]
         bias = self.graph.parameters(node)[1] if t == 1 or not self.differential else None
         return OPS[node.op](node.attrs, weight, bias, *given)
 

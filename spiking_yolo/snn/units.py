@@ -19,6 +19,7 @@ Unit = Tensor | None
 def propagate(graph: Graph, site_units: Mapping[str, Tensor]) -> dict[str, Unit]:
     """The unit of every node. site_units: [C] per activation node."""
     units: dict[str, Unit] = {}
+    users = graph.consumers()
     for node in graph.nodes:
         given = [units[name] for name in node.inputs]
         if node.op == "activation":
@@ -29,6 +30,10 @@ def propagate(graph: Graph, site_units: Mapping[str, Tensor]) -> dict[str, Unit]
             units[node.name] = _concat(graph, node, units)
         elif node.op == "add":
             units[node.name] = given[0] if same(given[0], given[1]) else None
+        elif node.op == "flatten" and (
+            node.name in graph.outputs or any(user.op != "linear" for user in users[node.name])
+        ):
+            units[node.name] = None  # one unit per channel no longer fits the features; a linear layer unfolds it
         elif node.op == "slice" and given[0] is not None:
             units[node.name] = given[0][slice(*node.attrs["slices"][0])]
         else:
