@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 import torch
+from PIL import Image
 from torch import Tensor
 
 from ..boxes import Detections
@@ -52,6 +53,9 @@ class DetectionTask:
     def load(self, index: int) -> tuple[Tensor, Placement]:
         sample = self.dataset.samples[index]
         image = read_image(sample.path)
+        if image.shape[:2] == (sample.width, sample.height):  # annotated as stored, not as its EXIF tag turns it
+            with Image.open(sample.path) as stored:
+                image = read_image(np.asarray(stored.convert("RGB")))
         height, width = image.shape[:2]
         if (width, height) != (sample.width, sample.height):
             raise UserError(

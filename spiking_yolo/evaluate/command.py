@@ -1,0 +1,162 @@
+"""What the evaluation tools do once the data is read: compute, score, print and save."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from .. import cli
+from ..convert.converter import Converted
+from ..convert.load import load_ann
+from ..datasets.coco import CocoSet
+from ..datasets.coco_json import as_coco
+from ..datasets.detection import DetectionSet
+from ..errors import UserError
+from ..metrics.energy import Costs, assumptions
+from . import text
+from .arguments import chosen_steps
+from .detection import DetectionTask
+from .distributed import Ranks, processes
+from .engine import Engine, Record, Settings
+from .intervals import row_intervals
+from .plots import plot_all
+from .quantised import bits_of, quantised_anns
+from .report import results, write_csv, write_json, write_predictions
+from .rows import Method, table
+from .run import RESULTS, choose_directory, dataset_call, network_call, run_records
+from .scorers import CocoScorer, VocScorer
+from .worth import break_even
+
+NOTES = 5  # printed; all are in results.json
+
+
+@dataclass(frozen=True)
+class Finished:
+    """A run whose records are complete."""
+
+    args: argparse.Namespace
+    converted: Converted
+    records: list[Record]
+    directory: Path
+    data: dict[str, Any]
+
+
+def check(args: argparse.Namespace) -> Costs:
+    """Raise UserError for arguments out of range; returns the energy constants."""
+    for name in ("limit", "batch"):
+        if getattr(args, name) is not None and getattr(args, name) < 1:
+            raise UserError(f"--{name} must be at least 1, not {getattr(args, name)}")
+    for name in ("bootstrap", "early_exit", "mac_energy", "ac_energy", "exp_energy"):
+        if getattr(args, name) < 0:
+            raise UserError(f"--{name.replace('_', '-')} must not be negative, not {getattr(args, name)}")
+    if args.seed is not None and args.limit is None:
+        raise UserError("--seed chooses the images of --limit: give --limit too, or leave --seed out")
+    return Costs(args.mac_energy, args.ac_energy, args.exp_energy)
+
+
+def evaluate_boxes(args: argparse.Namespace, dataset: DetectionSet, voc: bool) -> None:
+    """eval_coco and eval_voc: everything behind the reading of the dataset."""
+    costs, steps = check(args), chosen_steps(args)
+    cli.check_thresholds(args)
+    with processes(args.device) as ranks:
+        say = print if ranks.first else lambda *_: None
+        listed = len(dataset)
+        if args.limit is not None:
+            dataset = dataset.limit(args.limit) if args.seed is None else dataset.subset(args.limit, args.seed)
+        for note in notes(dataset, listed):
+            say(note)
+        converted = cli.load_network(args)
+        thresholds = {"conf": args.conf, "iou": args.iou, "max_det": args.max_det, "exit_conf": args.exit_conf}
+        task = DetectionTask(converted.spec, dataset, **thresholds)
+        for note in matched(task):
+            say(note)
+        data = dataset_call(dataset)
+        described = {"dataset": data["name"], "images": data["images"], "of_images": listed, "notes": dataset.notes}
+        finished = compute(args, converted, task, steps, ranks, data, thresholds, described)
+    if finished:
+        scorer = VocScorer(dataset) if voc else CocoScorer(dataset)
+        write_predictions(finished.directory, finished.records, scorer.rows)
+        if not isinstance(dataset, CocoSet):
+            write_json(finished.directory / "instances.json", as_coco(dataset))
+        report(finished, scorer, costs)
+
+
+def compute(
+    args: argparse.Namespace,
+    converted: Converted,
+    task: Any,
+    steps: Sequence[int],
+    ranks: Ranks,
+    data: dict[str, Any],
+    thresholds: dict[str, Any],
+    described: dict[str, Any],
+) -> Finished | None:
+    """The records of all images; None in processes other than the first. data, thresholds: identify the run."""
+    quantised = None
+    bits: tuple[int, ...] = ()
+    if args.baseline:
+        ann = load_ann(args.weights, args.cfg, args.names, args.imgsz)
+        gamma = converted.recipe.neuron.gamma
+        quantised = quantised_anns(ann.graph, ann.statistics(args.statistics), {8, *(bits_of(gamma, t) for t in steps)})
+        bits = tuple(quantised)
+    settings = Settings(args.T, tuple(steps), args.batch, bits, args.early_exit)
+    engine = Engine(converted, task, settings, ranks.device, quantised)
+    folder = choose_directory(args.project, args.name, args.resume, cli.run_directory) if ranks.first else ""
+    directory = Path(ranks.broadcast(str(folder)))
+    try:
+        records = run_records(engine, network_call(converted, engine, data, **thresholds), directory, ranks)
+    except KeyboardInterrupt:
+        print(f"\nfinished images are kept: go on with --resume {directory}", file=sys.stderr)
+        raise
+    return Finished(args, converted, records, directory, described) if ranks.first else None
+
+
+def report(run: Finished, scorer: Any, costs: Costs) -> None:
+    """Print the tables and write all files; results.json last, which marks the run as finished."""
+    args, converted, main = run.args, run.converted, scorer.main
+    rows = table(run.records, scorer, Method.of(converted), costs)
+    intervals = row_intervals(rows, args.bootstrap, args.seed or 0) if args.bootstrap else None
+    worth = break_even(rows, costs) if args.baseline else []
+    print(f"\n{run.data['dataset']}, {run.data['images']} images, method {converted.recipe.name}; figures in percent")
+    print(text.main_table(rows, main))
+    if rows.exit:
+        kept, saved = text.percent(rows.exit[f"{main[0]}_kept"]), text.percent(rows.exit["operations_saved"])
+        print(f"early exit keeps {kept} % of {main[0]} at T={args.T} and saves {saved} % of the operations")
+    for line in assumptions(costs):
+        print(f"  {line}")
+    if worth:
+        print("\nthe spiking network uses less energy than")
+    for one in worth:
+        print(f"  {one.text()}")
+    if intervals:
+        print(f"\n{text.interval_table(intervals, main[0])}")
+    if args.per_class:
+        print(f"\n{text.class_table(rows)}")
+    write_csv(run.directory / "results.csv", rows)
+    plot_all(rows, main[0], converted.recipe.name, run.directory, intervals)
+    content = results(converted, run.data, rows, run.records, costs, intervals, worth)
+    write_json(run.directory / RESULTS, content, indent=1)
+    print(f"\n{content['seconds_per_image']:.3g} s per image; results saved to {run.directory}")
+
+
+def notes(dataset: DetectionSet, listed: int) -> list[str]:
+    """What to know about the data before looking at figures."""
+    found = [f"note: {note}" for note in dataset.notes[:NOTES]]
+    if len(dataset.notes) > NOTES:
+        found.append(f"note: {len(dataset.notes) - NOTES} more notes are in results.json")
+    if len(dataset) < listed:
+        found.append(f"note: {len(dataset)} of {listed} images, by --limit; only these are scored")
+    return found
+
+
+def matched(task: DetectionTask) -> list[str]:
+    """How the network's classes become those of the dataset, where they differ."""
+    ours, theirs = len(task.spec.names), len(task.dataset.classes)
+    known = sum(index >= 0 for index in task.classes)
+    if known == ours == theirs:
+        return []
+    return [f"note: {known} of the network's {ours} classes are matched with the dataset's {theirs} by name"]
