@@ -7,9 +7,10 @@ from __future__ import annotations
 
 import argparse
 import sys
+import tempfile
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NoReturn
 
 from .convert.registry import DEFAULT, list_methods
 from .errors import UserError
@@ -27,7 +28,7 @@ def run(main: Callable[[], int | None]) -> None:
     try:
         sys.exit(main() or 0)
     except UserError as error:
-        print(f"error: {error}", file=sys.stderr)
+        print("error:", " ".join(str(error).splitlines()), file=sys.stderr)
         sys.exit(2)
     except KeyboardInterrupt:
         print("interrupted", file=sys.stderr)
@@ -35,8 +36,13 @@ def run(main: Callable[[], int | None]) -> None:
 
 
 def parser(description: str | None) -> argparse.ArgumentParser:
-    """A parser that shows the tool's docstring as it is written, and names itself once in mistakes."""
-    return argparse.ArgumentParser(description=description, formatter_class=argparse.RawDescriptionHelpFormatter)
+    """A parser that shows the tool's docstring as it is written, and raises UserError for mistakes."""
+    return _Parser(description=description, formatter_class=argparse.RawDescriptionHelpFormatter)
+
+
+class _Parser(argparse.ArgumentParser):
+    def error(self, message: str) -> NoReturn:
+        raise UserError(f"{message}; see {self.prog} --help")
 
 
 def add_network(p: argparse.ArgumentParser, weights: Path | None = WEIGHTS) -> None:
@@ -49,7 +55,7 @@ def add_network(p: argparse.ArgumentParser, weights: Path | None = WEIGHTS) -> N
     g.add_argument(
         "--set", action="append", default=[], metavar="K=V", help="change a setting of the method; see --list-settings"
     )
-    g.add_argument("--imgsz", type=int, help="network input in pixels, a multiple of 32")
+    g.add_argument("--imgsz", type=positive, help="network input in pixels, a multiple of 32")
     g.add_argument("--cfg", type=Path, help="darknet cfg, if it does not lie beside the weights")
     g.add_argument("--names", type=Path, help="class names, one per line, if they do not lie beside the weights")
     g.add_argument("--statistics", type=Path, help="activation statistics, if they do not lie beside the weights")
@@ -71,15 +77,20 @@ def add_thresholds(p: argparse.ArgumentParser, conf: float, max_det: int) -> Non
     """The arguments that decide which boxes count."""
     p.add_argument("--conf", type=float, default=conf, help="smallest confidence (default %(default)s)")
     p.add_argument("--iou", type=float, default=0.45, help="suppress boxes that overlap more (default %(default)s)")
-    p.add_argument("--max-det", type=int, default=max_det, help="boxes per image (default %(default)s)")
+    p.add_argument("--max-det", type=positive, default=max_det, help="boxes per image (default %(default)s)")
 
 
 def check_thresholds(args: argparse.Namespace) -> None:
     for name in ("conf", "iou"):
         if not 0 <= getattr(args, name) <= 1:
             raise UserError(f"--{name} must lie in 0..1, not {getattr(args, name)}")
-    if args.max_det < 1:
-        raise UserError(f"--max-det must be at least 1, not {args.max_det}")
+
+
+def positive(text: str) -> int:
+    """A whole number of at least 1, for argparse."""
+    if not text.isdecimal() or int(text) < 1:
+        raise argparse.ArgumentTypeError(f"must be a whole number of at least 1, not {text!r}")
+    return int(text)
 
 
 class _Listing(argparse.Action):
@@ -105,6 +116,23 @@ def parse_settings(pairs: Sequence[str]) -> dict[str, str]:
     return settings
 
 
+def parse_classes(text: str | None, names: Sequence[str]) -> list[int] | None:
+    """ "dog,2" -> [16, 2]: names or numbers of classes; None for all. Raises UserError for an unknown one."""
+    if text is None:
+        return None
+    ids = []
+    for part in map(str.strip, text.split(",")):
+        if part in names:
+            ids.append(list(names).index(part))
+        elif part.isdecimal() and int(part) < len(names):
+            ids.append(int(part))
+        else:
+            raise UserError(
+                f"--classes: no class {part!r}; give numbers in 0..{len(names) - 1} or names such as {names[0]}"
+            )
+    return ids
+
+
 def parse_steps(text: str | None, T: int) -> list[int]:
     """ "4,8,16" -> [4, 8, 16], sorted and distinct. Raises UserError unless 1 <= step <= T for all."""
     if T < 1:
@@ -119,10 +147,20 @@ def parse_steps(text: str | None, T: int) -> list[int]:
 
 
 def run_directory(project: Path, name: str, exist_ok: bool = False) -> Path:
-    """PROJECT/NAME, or PROJECT/NAME2, NAME3, ... when it exists already. Not created yet."""
+    """PROJECT/NAME, or PROJECT/NAME2, NAME3, ... when it exists already. Not created yet.
+
+    Raises UserError when nothing can be written there, before any work is done for it.
+    """
+    if not name:
+        raise UserError("--name must not be empty: give a name for the run directory, or leave it out")
     path, k = project / name, 2
     while path.exists() and not exist_ok:
         path, k = project / f"{name}{k}", k + 1
+    ground = next(p for p in (path, *path.absolute().parents) if p.exists())
+    try:
+        tempfile.TemporaryFile(dir=ground).close()
+    except OSError as error:
+        raise UserError(f"cannot write in {ground}: {error.strerror}; give another --project") from error
     return path
 
 

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -19,78 +19,31 @@ from .decode.yolo import detections
 from .errors import UserError
 from .graph import run as run_ann
 from .images import Placement, Source, fit, read_image
+from .result import Result
 
 
 @dataclass(frozen=True)
-class Result:
-    """What was found in one image, and what finding it cost.
+class Choice:
+    """Which boxes count.
 
-    image: uint8 [H, W, 3] RGB, upright; boxes are in its pixels. steps: t -> Detections, for the requested steps and T.
-    T is 0 for the ANN, which has no spikes and no steps. settled: steps simulated before nothing changed any more.
-    spikes_by_layer, neurons_by_layer: totals per layer. operations: synaptic operations; macs: multiply-accumulates
-    of one ANN pass. maps: t -> layer -> spikes so far per position of the network input, [h, w], if asked for.
+    conf: confidence above this. iou: suppress boxes that overlap a better one of their class by more. max_det: at most
+    so many. multi_label: every class above `conf`, for evaluation, instead of the best per box. classes: ids to keep.
     """
 
-    image: np.ndarray
-    path: str | None
-    names: tuple[str, ...]
-    method: str
-    T: int
-    detections: Detections
-    placement: Placement
-    seconds: float
-    steps: dict[int, Detections] = field(default_factory=dict)
-    settled: int = 0
-    spikes_by_layer: dict[str, float] = field(default_factory=dict)
-    neurons_by_layer: dict[str, int] = field(default_factory=dict)
-    operations: float = 0.0
-    macs: int = 0
-    maps: dict[int, dict[str, Tensor]] = field(default_factory=dict)
-
-    @property
-    def xyxy(self) -> Tensor:
-        """Corners in pixels of the image, float32 [n, 4], best first."""
-        return self.detections.xyxy
-
-    @property
-    def xywhn(self) -> Tensor:
-        """Centre, width and height as fractions of the image, float32 [n, 4]."""
-        height, width = self.image.shape[:2]
-        x1, y1, x2, y2 = (self.xyxy / self.xyxy.new_tensor([width, height, width, height])).unbind(1)
-        return torch.stack([(x1 + x2) / 2, (y1 + y2) / 2, x2 - x1, y2 - y1], 1)
-
-    @property
-    def confidence(self) -> Tensor:
-        return self.detections.confidence
-
-    @property
-    def class_id(self) -> Tensor:
-        return self.detections.class_id
-
-    @property
-    def spikes(self) -> float:
-        """Total number of spikes; a burst of n counts n."""
-        return sum(self.spikes_by_layer.values())
-
-    @property
-    def mean_rate(self) -> float:
-        """Spikes per neuron and timestep."""
-        return self.spikes / (sum(self.neurons_by_layer.values()) * self.T) if self.T else 0.0
-
-    def plot(self, title: str | None = None) -> np.ndarray:
-        """The image with its boxes drawn, uint8 RGB."""
-        from .draw.boxes import draw_detections
-
-        return draw_detections(self.image, self.detections, self.names, title)
+    conf: float = 0.25
+    iou: float = 0.45
+    max_det: int = 300
+    multi_label: bool = False
+    classes: Collection[int] | None = None
 
 
 class SpikingYOLO:
     """A detector converted to a spiking network.
 
     weights: a darknet .weights file, a trained .safetensors, or a converted one. method: a registered name or a
-    recipe.json; None is the default. settings: overrides of the recipe, e.g. {"neuron.gamma": 4}. cfg, names: files of a
-    darknet network that do not lie beside its weights. imgsz: square input size. statistics: activation statistics that
-    do not lie beside the weights. Raises UserError for everything that does not fit.
+    recipe.json; None is the default. settings: overrides of the recipe, e.g. {"neuron.gamma": 4}. cfg, names: files of
+    a darknet network that do not lie beside its weights. imgsz: square input size. statistics: activation statistics
+    that do not lie beside the weights. Raises UserError for everything that does not fit.
     """
 
     def __init__(
@@ -128,10 +81,12 @@ class SpikingYOLO:
             raise UserError("this network is a classifier, which finds no boxes: use tools/eval_classify.py")
         try:
             self.device = torch.device(device)
-            self._graph = converted.graph.to(self.device)
-            self._network = converted.network(self.device)
+            torch.zeros(1, device=self.device).cpu()
         except (RuntimeError, AssertionError) as error:
-            raise UserError(f"cannot use --device {device}: {str(error).splitlines()[0]}") from error
+            reason = str(error).splitlines()[0].rstrip(".")
+            raise UserError(f"cannot use the device {device} ({reason}): leave it out, or give cpu") from error
+        self._graph = converted.graph.to(self.device)
+        self._network = converted.network(self.device)
         self.converted = converted
         self.spec = converted.spec
 
@@ -142,7 +97,11 @@ class SpikingYOLO:
     @property
     def layers(self) -> list[str]:
         """Names of the layers of neurons that have a place in the image, in order."""
-        return list(self._network.layers)
+        flat: set[str] = set()
+        for node in self._network.graph.nodes:
+            if node.op in ("flatten", "linear") or not flat.isdisjoint(node.inputs):
+                flat.add(node.name)
+        return [name for name in self._network.layers if name not in flat]
 
     @property
     def method(self) -> str:
@@ -154,31 +113,23 @@ class SpikingYOLO:
         T: int = 64,
         steps: Iterable[int] = (),
         *,
-        conf: float = 0.25,
-        iou: float = 0.45,
-        max_det: int = 300,
-        multi_label: bool = False,
         maps: bool = False,
         progress: Callable[[int], Any] | None = None,
+        **choice: Any,
     ) -> Any:
         """Simulate T timesteps and read the boxes off the head's accumulated potential.
 
-        source: a path, PIL image or array (see images.read_image), or a list of them, which gives a list.
-        steps: read the boxes at these timesteps too. multi_label: every class above `conf`, for evaluation, instead of
-        the best per box. maps: keep spike maps. progress(t) is called after every timestep.
+        source: a path, PIL image or array (see images.read_image), or a list of them, which gives a list of Results.
+        steps: read the boxes at these timesteps too. maps: keep spike maps. progress(t) is called after every timestep.
+        choice: see Choice, e.g. conf=0.4.
         """
+        steps = tuple(steps)
         if isinstance(source, (list, tuple)):
-            options: dict[str, Any] = dict(conf=conf, iou=iou, max_det=max_det, multi_label=multi_label, maps=maps)
-            return [self.detect(one, T, steps, **options, progress=progress) for one in source]
+            return [self.detect(one, T, steps, maps=maps, progress=progress, **choice) for one in source]
         start = time.perf_counter()
         image, x, placement = self._prepare(source)  # type: ignore[arg-type]
         run = self._network.run(x, T, steps, maps=maps, progress=progress)
-        found = {
-            t: detections(
-                [o.cpu() for o in s.outputs], self.spec, [placement], conf, iou, max_det, multi_label=multi_label
-            )[0]
-            for t, s in run.snapshots.items()
-        }
+        found = {t: self._boxes(s.outputs, placement, Choice(**choice)) for t, s in run.snapshots.items()}
         last = run.snapshots[T]
         return Result(
             image,
@@ -195,26 +146,31 @@ class SpikingYOLO:
             neurons_by_layer=run.neurons,
             operations=last.operations.item(),
             macs=run.macs,
-            maps={t: {name: m[0].cpu() for name, m in s.maps.items()} for t, s in run.snapshots.items()}
-            if maps
-            else {},
+            maps={t: {name: m[0].cpu() for name, m in s.maps.items()} for t, s in run.snapshots.items() if s.maps},
         )
 
     @torch.no_grad()
-    def detect_ann(
-        self, source: Source, *, conf: float = 0.25, iou: float = 0.45, max_det: int = 300, multi_label: bool = False
-    ) -> Result:
+    def detect_ann(self, source: Source, **choice: Any) -> Result:
         """The same image through the original network: same preprocessing, decoding and suppression."""
         start = time.perf_counter()
         image, x, placement = self._prepare(source)
-        heads = [o.cpu() for o in run_ann(self._graph, x)]
-        found = detections(heads, self.spec, [placement], conf, iou, max_det, multi_label)[0]
+        found = self._boxes(run_ann(self._graph, x), placement, Choice(**choice))
         return Result(image, _path(source), self.names, "ann", 0, found, placement, time.perf_counter() - start)
 
     def _prepare(self, source: Source) -> tuple[np.ndarray, Tensor, Placement]:
         image = read_image(source)
         x, placement = fit(image, self.spec)
         return image, x[None].to(self.device), placement
+
+    def _boxes(self, outputs: Sequence[Tensor], placement: Placement, choice: Choice) -> Detections:
+        c = choice
+        limit = c.max_det if c.classes is None else 10**6  # boxes of other classes must not use up max_det
+        heads = [output.cpu() for output in outputs]
+        found = detections(heads, self.spec, [placement], c.conf, c.iou, limit, c.multi_label)[0]
+        if c.classes is None:
+            return found
+        kept = torch.isin(found.class_id, torch.tensor(sorted(c.classes))).nonzero().flatten()[: c.max_det]
+        return Detections(found.xyxy[kept], found.confidence[kept], found.class_id[kept])
 
 
 def _path(source: Any) -> str | None:

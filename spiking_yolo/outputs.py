@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import itertools
 import json
 from collections import Counter
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
@@ -12,10 +14,13 @@ from PIL import Image
 from torch import Tensor
 
 from .boxes import Detections
-from .detector import Result
 from .draw.boxes import draw_detections, side_by_side
 from .errors import UserError
 from .files import atomic_write
+from .result import Result
+
+_OVERLAY_SIDE = 1280  # pixels; a figure shows no more
+_GIF_SIDE = 640
 
 
 class Outputs:
@@ -23,31 +28,40 @@ class Outputs:
 
     def __init__(self, directory: Path):
         self.directory = directory
-        self._stems: Counter[str] = Counter()
+        self.used = False
+        self._stems: set[str] = set()
         self._entries: list[dict[str, Any]] = []
 
     def stem(self, path: str) -> str:
         """A file name for this image's results, distinct for equal names from different folders."""
-        name = Path(path).stem
-        self._stems[name] += 1
-        return name if self._stems[name] == 1 else f"{name}-{self._stems[name]}"
+        stem = name = Path(path).stem
+        numbers = itertools.count(2)
+        while name in self._stems:
+            name = f"{stem}-{next(numbers)}"
+        self._stems.add(name)
+        return name
+
+    def path(self, name: str) -> Path:
+        """Where a file goes that is about to be written."""
+        self.used = True
+        return self.directory / name
 
     def picture(self, name: str, pixels: np.ndarray) -> None:
-        with atomic_write(self.directory / f"{name}.jpg") as temporary:
+        with atomic_write(self.path(f"{name}.jpg")) as temporary:
             Image.fromarray(pixels).save(temporary, quality=95)
 
     def labels(self, name: str, result: Result, with_confidence: bool) -> None:
         """One line per box: class, centre x, centre y, width, height as fractions of the image [, confidence]."""
         lines = []
         for class_id, box, confidence in zip(
-            result.class_id.tolist(), result.xywhn.tolist(), result.confidence.tolist()
+            result.class_id.tolist(), result.xywhn.tolist(), result.confidence.tolist(), strict=True
         ):
             numbers = [*box, confidence] if with_confidence else box
             lines.append(" ".join([str(class_id), *(f"{v:.6f}" for v in numbers)]) + "\n")
-        with atomic_write(self.directory / "labels" / f"{name}.txt") as temporary:
+        with atomic_write(self.path(f"labels/{name}.txt")) as temporary:
             temporary.write_text("".join(lines))
 
-    def add_json(self, image: str, result: Result) -> None:
+    def add_json(self, image: str, result: Result, steps: Iterable[int]) -> None:
         height, width = result.image.shape[:2]
         self._entries.append(
             {
@@ -59,35 +73,39 @@ class Outputs:
                 "detections": _boxes(result.detections, result.names),
                 "spikes": result.spikes,
                 "mean_rate": result.mean_rate,
-                "steps": [{"T": t, "detections": _boxes(d, result.names)} for t, d in sorted(result.steps.items())],
+                "steps": [
+                    {"T": t, "detections": _boxes(result.steps[t], result.names)} for t in sorted({*steps, result.T})
+                ],
             }
         )
 
     def write_json(self) -> None:
         """detections.json: one entry per image."""
         if self._entries:
-            with atomic_write(self.directory / "detections.json") as temporary:
+            with atomic_write(self.path("detections.json")) as temporary:
                 temporary.write_text(json.dumps(self._entries, indent=1))
 
     def overlays(self, name: str, result: Result, layers: list[str]) -> None:
         """Heat maps of the spike rate over the photograph: one per layer of `layers`, and a summary of all layers."""
         from .draw.overlay import rate_overlay, summary_overlay
 
+        result = result.shrunk(_OVERLAY_SIDE)
         rates = {layer: _rate(result, result.T, layer) for layer in result.maps[result.T]}
-        folder = self.directory / f"{name}-rates"
         for layer in layers:
-            rate_overlay(result.image, rates[layer], f"{layer}, T = {result.T}", folder / f"{layer}.png")
-        summary_overlay(result.image, rates, folder / "summary.png")
+            title = f"{layer}, T = {result.T}"
+            rate_overlay(result.image, rates[layer], title, self.path(f"{name}-rates/{layer}.png"))
+        summary_overlay(result.image, rates, self.path(f"{name}-rates/summary.png"))
 
     def animation(self, name: str, result: Result) -> None:
         """Boxes, and the mean rate of all layers, as they appear over the timesteps."""
         from .draw.animate import save_gif, timeline_frames
 
+        result = result.shrunk(_GIF_SIDE)
         rates = {}
         for t, layers in result.maps.items():
             maps = [_rate(result, t, layer) for layer in layers]
             rates[t] = sum(maps[1:], maps[0]) / len(maps)
-        save_gif(timeline_frames(result.image, result.steps, result.names, rates), self.directory / f"{name}.gif", 2)
+        save_gif(timeline_frames(result.image, result.steps, result.names, rates), self.path(f"{name}.gif"), 2)
 
 
 def _rate(result: Result, t: int, layer: str) -> Tensor:
@@ -105,9 +123,9 @@ def _boxes(found: Detections, names: tuple[str, ...]) -> list[dict[str, Any]]:
 
 
 def found_text(found: Detections, names: tuple[str, ...]) -> str:
-    """ "1 dog, 2 cars", most confident class first."""
+    """ "dog, 2 x car", most confident class first."""
     counts = Counter(names[c] for c in found.class_id.tolist())
-    return ", ".join(f"{n} {name}{'s' if n > 1 else ''}" for name, n in counts.items()) or "nothing"
+    return ", ".join(f"{n} x {name}" if n > 1 else name for name, n in counts.items()) or "nothing"
 
 
 def compared(result: Result, ann: Result) -> np.ndarray:

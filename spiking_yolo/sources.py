@@ -3,8 +3,12 @@
 from __future__ import annotations
 
 import glob
+import os
 from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -14,9 +18,13 @@ IMAGES = {".bmp", ".gif", ".jpeg", ".jpg", ".png", ".ppm", ".pgm", ".tif", ".tif
 VIDEOS = {".avi", ".m4v", ".mkv", ".mov", ".mp4", ".mpeg", ".mpg", ".webm", ".wmv"}
 
 
+def is_webcam(source: str) -> bool:
+    return source.isdecimal()
+
+
 def is_stream(source: str) -> bool:
     """A video file or a webcam's number."""
-    return source.isdigit() or Path(source).suffix.lower() in VIDEOS
+    return is_webcam(source) or Path(source).suffix.lower() in VIDEOS
 
 
 def expand(sources: Sequence[str]) -> list[str]:
@@ -27,51 +35,65 @@ def expand(sources: Sequence[str]) -> list[str]:
     found: list[str] = []
     for source in sources:
         path = Path(source)
+        if not source:
+            raise UserError("a source is empty: give an image, a folder, a glob, a video or a webcam's number")
         if path.is_dir():
-            inside = [str(p) for p in sorted(path.iterdir()) if p.suffix.lower() in IMAGES | VIDEOS and p.is_file()]
-            if not inside:
-                raise UserError(f"{source} holds no images: give a folder with {', '.join(sorted(IMAGES))} files")
-            found += inside
+            found += _seen(map(str, path.iterdir())) or _nothing(f"{source} holds no images: give a folder with")
         elif not path.exists() and glob.has_magic(source):
-            matches = [m for m in sorted(glob.glob(source, recursive=True)) if Path(m).is_file()]
-            if not matches:
-                raise UserError(f"no file matches {source}: check the pattern")
-            found += matches
+            found += _seen(glob.iglob(source, recursive=True)) or _nothing(f"no image matches {source}: they end in")
         else:
             found.append(source)
-    if not found:
-        raise UserError("no source: give an image, a folder, a glob, a video or a webcam's number")
     return found
 
 
-def frames(source: str, every: int = 1) -> Iterator[np.ndarray]:
-    """RGB frames uint8 [H, W, 3] of a video file or webcam, every n-th. Raises UserError when it cannot be opened."""
-    import cv2
+def _seen(paths: Iterator[str]) -> list[str]:
+    return sorted(p for p in paths if Path(p).suffix.lower() in IMAGES | VIDEOS and Path(p).is_file())
 
-    capture = cv2.VideoCapture(int(source) if source.isdigit() else source)
-    try:
-        if not capture.isOpened():
-            what = f"webcam {source}" if source.isdigit() else source
-            raise UserError(f"cannot open {what} as a video: check that it exists and is not in use")
+
+def _nothing(problem: str) -> list[str]:
+    raise UserError(f"{problem} {', '.join(sorted(IMAGES))} or videos")
+
+
+@dataclass(frozen=True)
+class Video:
+    """An open video or webcam. count: frames, None where unknown. fps: frames per second, 25 where unknown."""
+
+    name: str
+    count: int | None
+    fps: float
+    capture: Any
+
+    def frames(self, every: int = 1) -> Iterator[np.ndarray]:
+        """Every n-th frame, RGB uint8 [H, W, 3]. Raises UserError when there is none."""
         index = 0
-        while True:
-            good, frame = capture.read()
-            if not good:
-                break
+        while self.capture.grab():
             if index % every == 0:
+                good, frame = self.capture.retrieve()
+                if not good:
+                    break
                 yield np.ascontiguousarray(frame[..., ::-1])
             index += 1
         if index == 0:
-            raise UserError(f"{source} has no frames: give a complete video file")
-    finally:
-        capture.release()
+            raise UserError(f"{self.name} has no frames: give a complete video file")
 
 
-def frame_count(source: str) -> tuple[int | None, float]:
-    """Number of frames, None where unknown, and frames per second, 25 where unknown."""
+@contextmanager
+def open_video(source: str) -> Iterator[Video]:
+    """The video file or webcam. Raises UserError when it cannot be opened."""
+    os.environ.setdefault("OPENCV_FFMPEG_LOGLEVEL", "-8")  # the message below says enough
     import cv2
 
-    capture = cv2.VideoCapture(int(source) if source.isdigit() else source)
-    count, fps = int(capture.get(cv2.CAP_PROP_FRAME_COUNT)), capture.get(cv2.CAP_PROP_FPS)
-    capture.release()
-    return (count if count > 0 else None), (fps if fps > 0 else 25.0)
+    level = cv2.utils.logging.setLogLevel(cv2.utils.logging.LOG_LEVEL_SILENT)
+    webcam = is_webcam(source)
+    capture = cv2.VideoCapture(int(source) if webcam else source)
+    cv2.utils.logging.setLogLevel(level)
+    try:
+        if not capture.isOpened():
+            if webcam:
+                raise UserError(f"cannot open webcam {source}: check that it is connected and not in use")
+            reason = "it is damaged or of an unknown format" if Path(source).exists() else "it does not exist"
+            raise UserError(f"cannot open the video {source}: {reason}; give a complete video file")
+        count, fps = int(capture.get(cv2.CAP_PROP_FRAME_COUNT)), capture.get(cv2.CAP_PROP_FPS)
+        yield Video(source, count if count > 0 else None, fps if fps > 0 else 25.0, capture)
+    finally:
+        capture.release()

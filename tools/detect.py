@@ -5,7 +5,7 @@
 
 Sources: image files, a folder, a glob, a video file, or the number of a webcam. The annotated pictures and whatever
 else is asked for are saved in PROJECT/NAME, PROJECT/NAME2, ... Exit status: 0; 1 when some of several inputs failed;
-2 when the call or the only input is wrong.
+2 when the call is wrong or every input failed.
 """
 
 from __future__ import annotations
@@ -25,18 +25,23 @@ def parser() -> argparse.ArgumentParser:
     p.add_argument("--T", type=int, default=64, help="timesteps (default %(default)s)")
     p.add_argument("--steps", help="also print and save what is found at these timesteps, e.g. 4,8,16")
     cli.add_thresholds(p, conf=0.25, max_det=300)
+    p.add_argument("--classes", help="keep these classes only: names or numbers with commas, e.g. dog,car")
     cli.add_network(p)
     g = p.add_argument_group("output")
     g.add_argument("--save-txt", action="store_true", help="labels/IMAGE.txt: class, centre x y, width, height")
     g.add_argument("--save-conf", action="store_true", help="with --save-txt: the confidence too")
     g.add_argument("--save-json", action="store_true", help="detections.json")
     g.add_argument(
-        "--overlay", nargs="?", const="auto", metavar="LAYERS", help="spike-rate heat maps: auto, all, or layer names"
+        "--overlay",
+        nargs="?",
+        const="auto",
+        metavar="LAYERS",
+        help="spike-rate heat maps over the image: auto (three layers), all, or names with commas; and their summary",
     )
-    g.add_argument("--gif", action="store_true", help="animation of boxes and rates over T")
+    g.add_argument("--gif", action="store_true", help="animation of boxes and rates over T, for images")
     g.add_argument("--ann", action="store_true", help="draw the ANN's and the SNN's boxes side by side")
-    g.add_argument("--every", type=int, default=1, metavar="N", help="of a video or webcam, every N-th frame")
-    g.add_argument("--max-frames", type=int, metavar="N", help="of a video or webcam, at most N frames")
+    g.add_argument("--every", type=cli.positive, default=1, metavar="N", help="of a video or webcam, every N-th frame")
+    g.add_argument("--max-frames", type=cli.positive, metavar="N", help="of a video or webcam, at most N frames")
     g.add_argument("--project", type=Path, default=Path("runs/detect"))
     g.add_argument("--name", default="exp")
     g.add_argument("--exist-ok", action="store_true", help="write into PROJECT/NAME even if it exists")
@@ -45,11 +50,11 @@ def parser() -> argparse.ArgumentParser:
 
 def main() -> int:
     args = parser().parse_intermixed_args()
-    steps = cli.parse_steps(args.steps, args.T)
+    args.steps = cli.parse_steps(args.steps, args.T)
     cli.check_thresholds(args)
     from spiking_yolo.detecting import detect_all
 
-    return detect_all(args, steps)
+    return detect_all(args)
 
 
 if __name__ == "__main__":

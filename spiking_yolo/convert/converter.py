@@ -8,16 +8,14 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 
 import torch
-from safetensors.torch import save_file
 from torch import Tensor
 
 from ..errors import UserError
-from ..files import atomic_write
 from ..graph import Graph, Node
 from ..models.spec import Spec
 from ..recipe import Recipe
 from ..snn.network import SpikingNetwork
-from ..tensors import read_safetensors
+from ..tensors import check_finite, read_safetensors, write_safetensors
 from .observe import Statistics
 from .thresholds import site_thresholds
 
@@ -47,9 +45,9 @@ class Converted:
 
     def save(self, path: str | Path) -> None:
         """Write one safetensors file, whole or not at all."""
-        tensors = {f"graph/{k}": v.contiguous() for k, v in self.graph.tensors.items()}
+        tensors = {f"graph/{k}": v for k, v in self.graph.tensors.items()}
         for site, parameters in self.sites.items():
-            tensors |= {f"site/{site}/{k}": v.contiguous() for k, v in parameters.items()}
+            tensors |= {f"site/{site}/{k}": v for k, v in parameters.items()}
         metadata = {
             "format": FORMAT,
             "nodes": json.dumps([asdict(node) for node in self.graph.nodes]),
@@ -58,8 +56,7 @@ class Converted:
             "recipe": self.recipe.to_json(),
             "provenance": json.dumps(dict(self.provenance)),
         }
-        with atomic_write(path) as temporary:
-            save_file(tensors, temporary, metadata)
+        write_safetensors(path, tensors, metadata)
 
     @classmethod
     def load(cls, path: str | Path) -> Converted:
@@ -67,6 +64,7 @@ class Converted:
         metadata, tensors = read_safetensors(path)
         if metadata.get("format") != FORMAT:
             raise UserError(f"{path} is not a converted network: make one with tools/convert.py")
+        check_finite(tensors, path)
         sites: dict[str, dict[str, Tensor]] = {}
         weights = {}
         for key, value in tensors.items():

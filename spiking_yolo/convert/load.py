@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -13,7 +14,7 @@ from ..errors import UserError
 from ..graph import Graph
 from ..models.load_darknet import load_darknet
 from ..models.spec import Spec
-from ..tensors import read_safetensors
+from ..tensors import check_finite, read_safetensors
 from . import converter
 from .converter import Converted
 from .observe import Statistics, statistics_path
@@ -56,11 +57,16 @@ def load_ann(
     if kind == "safetensors":
         from ..models.checkpoint import load_checkpoint
 
+        if _is_converted(path):
+            raise UserError(f"{path} is already converted: give the original weights")
+        if given := [f"--{name}" for name, value in {"cfg": cfg, "names": names}.items() if value is not None]:
+            raise UserError(f"{path} holds its own layers and class names: leave out {' and '.join(given)}")
         model, spec, digest = load_checkpoint(path)
     else:
         model, spec, digest = load_darknet(path, cfg, names)
     spec = _resized(spec, imgsz)
     graph = trace(model, torch.zeros(1, 3, spec.height, spec.width))
+    check_finite(graph.tensors, path)
     return Ann(graph, spec, path, digest)
 
 
@@ -76,10 +82,11 @@ def load(
 ) -> Converted:
     """The converted network of a weights file: converted by the method, or as saved by tools/convert.py."""
     path = Path(weights)
-    if file_kind(path) == "safetensors" and read_safetensors(path)[0].get("format") == converter.FORMAT:
+    if _is_converted(path):
         network = Converted.load(path)
-        given = [k for k, v in {"--method": method, "--set": settings, "--imgsz": imgsz}.items() if v]
-        if given:
+        options = {"method": method, "set": settings or None, "imgsz": imgsz}
+        options |= {"cfg": cfg, "names": names, "statistics": statistics}
+        if given := [f"--{name}" for name, value in options.items() if value is not None]:
             raise UserError(
                 f"{path} is already converted (method {network.recipe.name}, {network.spec.width} pixels): leave out "
                 f"{' and '.join(given)}, or convert the original weights again"
@@ -95,14 +102,21 @@ def file_kind(path: Path) -> str:
     try:
         with open(path, "rb") as file:
             head = file.read(9)
+            size = file.seek(0, os.SEEK_END)
     except OSError as error:
         raise UserError(f"cannot read the weights {path}: {error.strerror}; check the path") from error
-    if head.startswith(b"PK") or (head[:1] == b"\x80" and path.suffix != ".weights"):
+    if head[8:] == b"{" and int.from_bytes(head[:8], "little") < size:  # length of the JSON header, then the header
+        return "safetensors"
+    if head.startswith((b"PK", b"\x80")):
         raise UserError(
             f"{path} is a pickle (PyTorch checkpoint), which can run code when opened: give a darknet .weights or a "
             ".safetensors file"
         )
-    return "safetensors" if path.suffix == ".safetensors" or head[8:9] == b"{" else "darknet"
+    return "safetensors" if path.suffix == ".safetensors" else "darknet"
+
+
+def _is_converted(path: Path) -> bool:
+    return file_kind(path) == "safetensors" and read_safetensors(path)[0].get("format") == converter.FORMAT
 
 
 def _resized(spec: Spec, imgsz: int | None) -> Spec:

@@ -8,15 +8,13 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import torch
-from safetensors.torch import save_file
 from torch import Tensor
 
 from ..errors import UserError
-from ..files import atomic_write
 from ..graph import Graph, Node, run
 from ..images import fit, read_image
 from ..models.spec import Spec
-from ..tensors import read_safetensors
+from ..tensors import read_safetensors, write_safetensors
 from .histogram import BINS, Histogram
 
 FORMAT = "spiking_yolo-statistics-1"
@@ -61,8 +59,7 @@ class Statistics:
             "images": json.dumps(self.images),
             "totals": json.dumps({name: h.total for name, h in self.sites.items()}),
         }
-        with atomic_write(Path(path)) as temporary:
-            save_file(tensors, temporary, metadata)
+        write_safetensors(path, tensors, metadata)
 
     @classmethod
     def load(cls, path: str | Path) -> Statistics:
@@ -112,6 +109,8 @@ def take_statistics(
                 continue
             used.append(Path(path).name)
             yield x[None]
+        if not used:
+            raise UserError(f"no image to calibrate on: {skipped[0] if skipped else 'give at least one'}")
 
     sites = observe(graph, batches())
     return Statistics(sites, weights_sha256, (spec.height, spec.width), tuple(used)), skipped
