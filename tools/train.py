@@ -68,6 +68,7 @@ def parser() -> argparse.ArgumentParser:
     g.add_argument("--mosaic", type=float, default=0.5, help="probability of four photographs in one")
     g.add_argument("--giou", type=float, default=2.0, help="weight of 1 - GIoU in the loss")
     g.add_argument("--ignore", type=float, default=0.6, help="IoU above which a box need not be empty")
+    g.add_argument("--cutout", type=int, default=0, help="side of the square cut out of CIFAR images, pixels")
     g.add_argument("--no-cache", dest="cache", action="store_false", help="decode photographs every time")
     return p
 

@@ -31,8 +31,9 @@ def normalise(images: np.ndarray, spec: Spec) -> Tensor:
 
 
 class ClassifyTask:
-    """See loop.Task. Whole batches are shifted, mirrored and cut out; smoothing: of the labels.
+    """See loop.Task. Whole batches are shifted and mirrored.
 
+    hole: side of the square that is cut out of each image, pixels. smoothing: of the labels.
     A batch's randomness depends on (seed, epoch, first index), hence not on the number of processes that draw
     it.
     """
@@ -48,7 +49,7 @@ class ClassifyTask:
         rank: int = 0,
         world: int = 1,
         smoothing: float = 0.1,
-        hole: int = 8,
+        hole: int = 0,
     ) -> None:
         if not len(train[1]):
             raise UserError("there are no images to train on: check the data")

@@ -57,6 +57,7 @@ class Job:
     mosaic: float = 0.5
     giou: float = 2.0
     ignore: float = 0.6
+    cutout: int = 0
     workers: int = 1
     cache: bool = True
     device: str = "auto"
@@ -84,8 +85,9 @@ DEFAULTS: dict[str, dict[str, Any]] = {
 
 
 def train(job: Job, command: str) -> dict[str, float]:
-    """Run the job; returns the last row of figures, on the first process only. The folder project/name gets the checkpoints and curves.
+    """Run the job; returns the last row of figures, on the first process only.
 
+    The folder project/name gets the checkpoints and curves.
     command: how the user called, for the record. Raises UserError for everything that the user can mend.
     """
     if job.task not in DEFAULTS:
@@ -177,7 +179,9 @@ def classification(job: Job, rank: int, world: int) -> tuple[Spec, Task]:
         shuffled = torch.randperm(len(train_part[1]), generator=torch.Generator().manual_seed(job.seed)).numpy()
         images, labels = train_part
         train_part, val_part = ((images[i], labels[i]) for i in (shuffled[:kept], shuffled[kept:]))
-    task = ClassifyTask(train_part, val_part, spec, batch=job.batch or 1, seed=job.seed, rank=rank, world=world)
+    task = ClassifyTask(
+        train_part, val_part, spec, batch=job.batch or 1, seed=job.seed, rank=rank, world=world, hole=job.cutout
+    )
     return spec, task
 
 
