@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 from ..convert.converter import Converted
-from ..metrics.energy import Costs, Work, is_graded
+from ..metrics.energy import Costs, Work, exponentials, is_graded
 from ..snn.rewrite import constant_nodes
 from .engine import Record
 from .scorers import Scored, Scorer
@@ -40,8 +40,8 @@ class Method:
                 streams = streams or (node.name not in constant and node.inputs[0] not in spiking)
             elif node.op == "activation" or (node.inputs and spiking.issuperset(node.inputs)):
                 spiking.add(node.name)
-        graded = is_graded(converted.recipe)
-        return cls(graded, streams and converted.recipe.encoding.coding == "rate", 2 if graded else 0)
+        recipe = converted.recipe
+        return cls(is_graded(recipe), streams and recipe.encoding.coding == "rate", exponentials(recipe))
 
 
 @dataclass(frozen=True, eq=False)

@@ -11,7 +11,6 @@ from dataclasses import dataclass
 from ..recipe import Recipe
 
 PJ_PER_MJ = 1e9
-GRADED = frozenset({"msat"})  # neuron kinds whose spikes carry a value of their own
 
 
 @dataclass(frozen=True)
@@ -80,7 +79,15 @@ class Work:
 
 def is_graded(recipe: Recipe) -> bool:
     """Whether the recipe's spikes carry values: MSAT's threshold differs per neuron and step."""
-    return recipe.neuron.kind in GRADED
+    return recipe.msat.enabled
+
+
+def exponentials(recipe: Recipe) -> int:
+    """Exponentials and logarithms per neuron and step: ln(1 + exp) of Eq. 15, exp of Eq. 16, and the sigmoid."""
+    m = recipe.msat
+    if not m.enabled or m.variant != "eq17" or not (m.dtt or m.det):
+        return 0
+    return 2 * m.dtt + m.det * (1 + m.mu) + 1
 
 
 def assumptions(costs: Costs) -> list[str]:
