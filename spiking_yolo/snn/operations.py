@@ -48,16 +48,15 @@ def events(graph: Graph, name: str, counts: Mapping[str, Tensor]) -> Tensor | No
     node = graph[name]
     if node.op in ("input", "conv", "linear"):
         return None
-    given = [events(graph, i, counts) for i in node.inputs]
-    if any(g is None for g in given):
+    arrived = [given for i in node.inputs if (given := events(graph, i, counts)) is not None]
+    if len(arrived) < len(node.inputs):
         return None
-    result = OPS[node.op](node.attrs, None, None, *given)
     if node.op == "avg_pool":
-        kernel = node.attrs["kernel"]
-        return result * (kernel[0] * kernel[1])
-    if node.op == "global_avg_pool" and given[0] is not None:
-        return result * given[0].shape[2:].numel()
-    return result
+        a = node.attrs
+        return F.avg_pool2d(arrived[0], a["kernel"], a["stride"], a["padding"], a["ceil"], divisor_override=1)
+    if node.op == "global_avg_pool":
+        return arrived[0].sum((2, 3), keepdim=True)
+    return OPS[node.op](node.attrs, None, None, *arrived)
 
 
 def synaptic_operations(graph: Graph, node: Node, arrived: Tensor) -> Tensor:
