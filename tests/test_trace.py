@@ -109,6 +109,18 @@ class ConvCalledTwice(nn.Module):
         return torch.relu(self.norm(self.conv(x)))
 
 
+class ReluCalledTwice(nn.Module):
+    """Pre-activation: it is the norm behind the activation that cannot be folded, not the shared ReLU."""
+
+    def __init__(self):
+        super().__init__()
+        self.conv1, self.conv2, self.norm = nn.Conv2d(3, 4, 1), nn.Conv2d(4, 4, 1), nn.BatchNorm2d(4)
+        self.relu = nn.ReLU()
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.conv2(self.norm(self.relu(self.conv1(self.relu(x)))))
+
+
 class Branches(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         return x if x.sum() > 0 else -x
@@ -135,6 +147,7 @@ REFUSED = {
     "split in space": (Calls(lambda x: x.chunk(2, 2)[0]), "'chunk'", "dim 1"),
     "reshape": (Calls(lambda x: x.view(-1, 4, 2, 8)), "'view'", "flattening"),
     "conv and norm called twice": (ConvCalledTwice(), "'conv_1'", "copy the module"),
+    "norm behind a shared activation": (ReluCalledTwice(), "'norm'", "conv, norm, activation"),
     "untraceable": (Branches(), "Branches", "must not branch"),
 }
 

@@ -40,13 +40,14 @@ def trace(model: nn.Module, example: Tensor) -> Graph:
         ) from error
     _refuse_shared_batch_norm(traced)
     fused = fuse(traced, no_trace=True)
+    assert isinstance(fused, fx.GraphModule)
     with torch.no_grad():
         ShapeProp(fused).propagate(example)
     return _translate(fused)
 
 
 def _translate(fused: fx.GraphModule) -> Graph:
-    modules = dict(fused.named_modules())
+    modules: dict[Any, nn.Module] = dict(fused.named_modules())
     builder = Builder()
     names: dict[fx.Node, Any] = {}  # fx node -> graph node name, or (source, [(start, stop)...]) of a split
     outputs: tuple[str, ...] = ()
@@ -63,9 +64,7 @@ def _translate(fused: fx.GraphModule) -> Graph:
             names[node] = MODULES[type(module)](builder, node.name, args[0], module)
         elif node.target in _SPLITS:
             names[node] = _split(node, args[0])
-        elif node.op == "call_method" and node.target in _SHAPE_QUERIES:
-            names[node] = None
-        elif node.target is getattr and node.args[1] == "shape":
+        elif _asks_shape(node):
             names[node] = None
         elif node.target is operator.getitem:
             names[node] = _getitem(builder, node, args)
@@ -86,7 +85,13 @@ def _flat(value: Any) -> tuple[str, ...]:
     raise UserError("the network must return feature maps (a tensor, or a list of tensors)")
 
 
-def _shape(node: fx.Node) -> torch.Size:
+def _asks_shape(node: fx.Node) -> bool:
+    if node.op == "call_method":
+        return node.target in _SHAPE_QUERIES
+    return node.target is getattr and node.args[1] == "shape"
+
+
+def _shape(node: Any) -> torch.Size:
     return node.meta["tensor_meta"].shape
 
 
@@ -122,10 +127,10 @@ def _reshape(builder: Builder, node: fx.Node, source: str) -> str:
 
 def _refuse_shared_batch_norm(traced: fx.GraphModule) -> None:
     """A convolution called twice cannot absorb the batch norm behind each call."""
-    modules = dict(traced.named_modules())
+    modules: dict[Any, nn.Module] = dict(traced.named_modules())
     calls: dict[str, list[fx.Node]] = {}
     for node in traced.graph.nodes:
-        if node.op == "call_module":
+        if node.op == "call_module" and isinstance(modules[node.target], nn.Conv2d):
             calls.setdefault(node.target, []).append(node)
     for target, nodes in calls.items():
         followers = [u for n in nodes for u in n.users if u.op == "call_module"]
@@ -135,7 +140,7 @@ def _refuse_shared_batch_norm(traced: fx.GraphModule) -> None:
             )
 
 
-def _refusal(node: fx.Node, modules: dict[str, nn.Module]) -> UserError:
+def _refusal(node: fx.Node, modules: dict[Any, nn.Module]) -> UserError:
     if node.op == "call_module":
         kind: Any = type(modules[node.target])
         what = kind.__name__
