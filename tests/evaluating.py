@@ -1,0 +1,104 @@
+"""A small random detector on disk, and photographs whose objects are what its ANN finds."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import numpy as np
+import torch
+from PIL import Image
+
+from spiking_yolo.convert.load import load_ann
+from spiking_yolo.convert.observe import statistics_path, take_statistics
+from spiking_yolo.decode.yolo import detections
+from spiking_yolo.graph import run
+from spiking_yolo.images import fit, read_image
+from spiking_yolo.models.darknet import DarknetNet
+from spiking_yolo.models.darknet_cfg import read_cfg
+from spiking_yolo.models.darknet_weights import write_weights
+
+NAMES = ("cup", "spoon", "plate")
+CFG = """[net]
+width=32
+height=32
+channels=3
+[conv]
+filters=8
+size=3
+pad=1
+activation=leaky
+[max]
+size=2
+stride=2
+[conv]
+filters=12
+size=3
+stride=2
+pad=1
+activation=leaky
+[conv]
+filters=8
+activation=leaky
+[upsample]
+stride=2
+[route]
+layers=-1,1
+[conv]
+filters=16
+activation=linear
+[yolo]
+mask=0,1
+anchors=8,8, 16,12
+classes=3
+num=2
+"""
+
+
+def make_network(folder: Path, photos: list[Path]) -> Path:
+    """A .weights file with its cfg, names and statistics beside it."""
+    weights = folder / "net.weights"
+    weights.with_suffix(".cfg").write_text(CFG)
+    weights.with_suffix(".names").write_text("\n".join(NAMES))
+    torch.manual_seed(0)
+    net = DarknetNet(read_cfg(weights.with_suffix(".cfg"))).eval()
+    with torch.no_grad():
+        for parameter in net.parameters():
+            parameter.normal_(std=0.25)
+    write_weights(net, weights)
+    ann = load_ann(weights)
+    statistics, _ = take_statistics(ann.graph, ann.spec, ann.sha256, map(str, photos))
+    statistics.save(statistics_path(weights, (32, 32)))
+    return weights
+
+
+def make_photos(folder: Path, n: int) -> list[Path]:
+    """Coloured noise of several sizes, the same each time."""
+    rng = np.random.default_rng(0)
+    folder.mkdir(parents=True, exist_ok=True)
+    paths = [folder / f"{k:03d}.png" for k in range(n)]
+    for k, path in enumerate(paths):
+        coarse = rng.integers(0, 256, (5, 6, 3), dtype=np.uint8)
+        Image.fromarray(coarse).resize((40 + 3 * k, 36)).save(path)
+    return paths
+
+
+def make_scene(folder: Path, n: int = 6) -> tuple[Path, Path]:
+    """(weights, instances.json) in `folder`: the objects are some of the ANN's own boxes, so that its mAP is not 0."""
+    photos = make_photos(folder / "images", n)
+    weights = make_network(folder, photos)
+    ann = load_ann(weights)
+    images, annotations = [], []
+    for image_id, path in enumerate(photos, 1):
+        x, placement = fit(read_image(path), ann.spec)
+        (found,) = detections(run(ann.graph, x[None]), ann.spec, [placement], 0.05, 0.45, 9, multi_label=True)
+        width, height = placement.image
+        images.append({"id": image_id, "file_name": path.name, "width": width, "height": height})
+        for (x1, y1, x2, y2), label in zip(found.xyxy[::2].tolist(), found.class_id[::2].tolist(), strict=True):
+            box = [x1, y1, x2 - x1, y2 - y1]
+            row = {"id": len(annotations) + 1, "image_id": image_id, "category_id": 10 * (label + 1), "bbox": box}
+            annotations.append({**row, "area": box[2] * box[3], "iscrowd": 0})
+    categories = [{"id": 10 * (i + 1), "name": name} for i, name in enumerate(NAMES)]
+    path = folder / "instances.json"
+    path.write_text(json.dumps({"images": images, "annotations": annotations, "categories": categories}))
+    return weights, path
