@@ -30,15 +30,16 @@ KINDS = {
 
 
 class SpikesIntoNeurons(nn.Module):
-    """Activations that read pooled and concatenated spikes, and maps of different sizes that are flattened together."""
+    """Activations that read pooled spikes, and maps of different sizes that are flattened together. [N, 3, 8, 8]."""
 
     def __init__(self):
         super().__init__()
-        self.conv1, self.conv2, self.fc = nn.Conv2d(3, 4, 3), nn.Conv2d(3, 2, 5), nn.Linear(4 * 9 + 2 * 16, 5)
-        self.relu, self.average = nn.ReLU(), nn.AvgPool2d(2)
+        self.conv1, self.conv2, self.fc = nn.Conv2d(3, 4, 3), nn.Conv2d(3, 2, 5), nn.Linear(4 * 9 + 2 * 4, 5)
+        self.relu, self.average, self.pool = nn.ReLU(), nn.AvgPool2d(2), nn.MaxPool2d(2, 1)
 
     def forward(self, x: Tensor) -> tuple[Tensor, Tensor]:
-        y, z = self.relu(self.conv1(x)), self.relu(self.conv2(x))
+        y = self.relu(self.conv1(x))
+        z = self.pool(self.relu(self.pool(self.relu(self.conv2(x)))))
         features = torch.cat([self.relu(self.average(y)).flatten(1), z.flatten(1)], 1)
         return self.fc(features), features
 
