@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import warnings
+
 from ..metrics.bootstrap import Interval, bootstrap, paired_difference
 from ..metrics.coco import FIGURES
 from .rows import Table
@@ -14,11 +16,13 @@ def row_intervals(table: Table, n: int, seed: int) -> Intervals:
     """Row -> figure -> 95 % interval; "FIGURE_minus_ann" is the paired difference. Rows as in table.scored."""
     data = {name: scored.resampled() for name, scored in table.scored.items() if scored.resampled}
     found: Intervals = {}
-    for name, resampled in data.items():
-        found[name] = {_name(f): i for f, i in bootstrap(resampled, n, seed).items()}
-        if name != "ann":
-            difference = paired_difference(resampled, data["ann"], n, seed)
-            found[name] |= {f"{_name(f)}_minus_ann": i for f, i in difference.items()}
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", "All-NaN", RuntimeWarning)  # without objects every draw is nan
+        for name, resampled in data.items():
+            found[name] = {_name(f): i for f, i in bootstrap(resampled, n, seed).items()}
+            if name != "ann":
+                difference = paired_difference(resampled, data["ann"], n, seed)
+                found[name] |= {f"{_name(f)}_minus_ann": i for f, i in difference.items()}
     return found
 
 

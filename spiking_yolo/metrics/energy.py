@@ -93,9 +93,9 @@ def exponentials(recipe: Recipe) -> int:
 def assumptions(costs: Costs) -> list[str]:
     """What the energy columns rest on, one line each."""
     return [
-        f"MAC {costs.mac:g} pJ, AC {costs.ac:g} pJ (32-bit float, 45 nm); b-bit activations: AC + (MAC - AC) b/32; "
-        "memory traffic is not counted",
-        "optimistic: each synaptic operation is an AC, layers with analogue input are MACs, membranes are free",
-        f"conservative: graded spikes cost a MAC; one AC per neuron and step; an exp or log costs {costs.exp:g} pJ",
-        "operations: events times the outputs they reach, cut at borders; a burst of n counts n",
+        f"energy: MAC {costs.mac:g} pJ, AC {costs.ac:g} pJ (32-bit float at 45 nm), without memory traffic",
+        "b-bit activations: a MAC is AC + (MAC - AC) b/32; weights stay at 32 bits",
+        "optimistic: a synaptic operation is an AC, layers with analogue input are MACs, membranes free",
+        f"conservative: graded spikes cost a MAC, a neuron's step an AC, and {costs.exp:g} pJ per exp or log",
+        "operations (SOP): events times the outputs they reach, cut at borders; a burst of n counts n",
     ]
