@@ -35,11 +35,12 @@ class SpikesIntoNeurons(nn.Module):
     def __init__(self):
         super().__init__()
         self.conv1, self.conv2, self.fc = nn.Conv2d(3, 4, 3), nn.Conv2d(3, 2, 5), nn.Linear(4 * 9 + 2 * 4, 5)
-        self.relu, self.average, self.pool = nn.ReLU(), nn.AvgPool2d(2), nn.MaxPool2d(2, 1)
+        self.relu, self.leaky = nn.ReLU(), nn.LeakyReLU(0.5)
+        self.average, self.pool = nn.AvgPool2d(2), nn.MaxPool2d(2, 1)
 
     def forward(self, x: Tensor) -> tuple[Tensor, Tensor]:
         y = self.relu(self.conv1(x))
-        z = self.pool(self.relu(self.pool(self.relu(self.conv2(x)))))
+        z = self.pool(self.leaky(self.pool(self.leaky(self.conv2(x)))))
         features = torch.cat([self.relu(self.average(y)).flatten(1), z.flatten(1)], 1)
         return self.fc(features), features
 
@@ -68,7 +69,8 @@ def test_rates_converge_to_the_ann(cls: type[nn.Module], kind: str):
     for i, target in enumerate(expected):
         errors = [((run.snapshots[t].outputs[i] - target).norm() / target.norm()).item() for t in steps]
         assert errors[0] > errors[1] > errors[2], errors
-        assert errors[2] < 0.03, errors
+        # An IBT neuron that fires both signs keeps an error: for good, whatever T, it sends +1 and -1 at unequal cost.
+        assert errors[2] < (0.05 if kind == "ibt" else 0.03), errors
 
 
 @torch.no_grad()
