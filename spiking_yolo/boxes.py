@@ -24,9 +24,7 @@ class Detections:
         return len(self.confidence)
 
 
-def select(
-    boxes: Tensor, scores: Tensor, conf: float, iou: float, max_det: int, multi_label: bool
-) -> Detections:
+def select(boxes: Tensor, scores: Tensor, conf: float, iou: float, max_det: int, multi_label: bool) -> Detections:
     """Threshold and per-class greedy NMS of one image.
 
     boxes: [k, 4] xyxy in any unit. scores: [k, C], objectness times class probability.

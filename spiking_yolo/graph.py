@@ -61,6 +61,14 @@ class Graph:
                 users[name].append(node)
         return users
 
+    def up_to(self, name: str) -> Graph:
+        """The part of the graph that computes one node, as a graph with that node as its output."""
+        needed = {name}
+        for node in reversed(self.nodes):
+            if node.name in needed:
+                needed.update(node.inputs)
+        return Graph(tuple(node for node in self.nodes if node.name in needed), (name,), self.tensors)
+
     def parameters(self, node: Node) -> tuple[Tensor | None, Tensor | None]:
         return self.tensors.get(f"{node.name}.weight"), self.tensors.get(f"{node.name}.bias")
 

@@ -24,8 +24,10 @@ def _key(default: Any, doc: str, low: float | None = None, high: float | None = 
 class Threshold:
     """(a) How the threshold theta of each neuron follows from the activation statistics."""
 
-    rule: Literal["max", "percentile", "mmse"] = _key(
-        "percentile", "statistic of the activations that theta starts from"
+    rule: Literal["max", "percentile", "mmse", "balance"] = _key(
+        "percentile",
+        "what theta starts from: a statistic of the activations, or balance: the largest input current of the layer "
+        "while the layers before it spike",
     )
     scope: Literal["channel", "layer"] = _key("channel", "one statistic per channel, or one per layer")
     percentile: float = _key(99.9, "for rule=percentile: in percent, over the positive values", 0, 100)
@@ -47,14 +49,45 @@ class Neuron:
     initial: float = _key(
         0.0, "membrane potential at the start, in thresholds; 0.5 turns flooring into rounding", -10, 10
     )
+    shift: int = _key(0, "for kind=if: add theta / (2 * shift) to the potential in every step; 0: never", 0)
+    events: Literal["spikes", "switches"] = _key(
+        "spikes", "what travels along synapses: spikes, or the switching on and off of runs of spikes"
+    )
     pool_first: bool = _key(True, "for kind=memory: pool potentials, and put the neuron behind its max pooling")
+
+
+@dataclass(frozen=True)
+class Msat:
+    """(b) The multi-stage adaptive threshold of the draft paper, Eq. 14 to 17; see snn/msat.py."""
+
+    enabled: bool = _key(False, "the threshold of each neuron adapts in every step")
+    variant: Literal["eq17", "algorithm1"] = _key("eq17", "rule of the threshold: Eq. 17, or Algorithm 1 as we read it")
+    units: Literal["normalised", "raw"] = _key("normalised", "potentials as fractions of theta, or as they are")
+    dtt: bool = _key(True, "dynamic tracking threshold, Eq. 15")
+    det: bool = _key(True, "dynamic evoked threshold, Eq. 16")
+    mu: bool = _key(False, "the term exp(-|mean potential|) of Eq. 16")
+    alpha: float = _key(0.03, "slope of the tracking threshold", 0, 100)
+    k_a: float = _key(1.0, "weight of its logarithm", 0, 100)
+    k_i: float = _key(1.0, "scale of its logarithm", 1e-6, 1e6)
+    c: float = _key(5.0, "C, the scale of the evoked threshold", 1e-6, 1e6)
+    tau_mp: float = _key(1.0, "weight of the tracking threshold", 0, 100)
+    tau_rd: float = _key(1.0, "weight of the evoked threshold", 0, 100)
+    g: float = _key(0.1, "for variant=algorithm1: gain", 0, 100)
+    floor: float = _key(1e-3, "smallest threshold, in theta", 1e-6, 1)
+    confidence: Literal["off", "after", "before"] = _key(
+        "off", "drop spikes of the first 16 steps by the layer's spike confidence, after or before the reset"
+    )
 
 
 @dataclass(frozen=True)
 class Calibration:
     """(c) What is corrected by running the network on the calibration images."""
 
-    kind: Literal["none"] = _key("none", "none")
+    kind: Literal["none", "light", "advanced", "fraction"] = _key(
+        "none",
+        "light: bias; advanced: initial potential; fraction: theta, as the fraction of the statistic that serves best",
+    )
+    T: int = _key(32, "timesteps of the calibration, and of threshold.rule=balance; does not follow --T", 1, 65536)
 
 
 @dataclass(frozen=True)
@@ -64,8 +97,18 @@ class Encoding:
     coding: Literal["rate", "differential"] = _key(
         "rate", "rate: image and bias in every step; differential: once, and layers send changes"
     )
+    input: Literal["analogue", "poisson"] = _key("analogue", "the image itself, or random spikes at its intensities")
+    seed: int = _key(0, "of everything that is random: Poisson spikes, spike confidence", 0)
+    coarse: int = _key(
+        0,
+        "for coding=differential: a spike of the first step is worth 2^coarse thetas, halved in each step down to 1",
+        0,
+        16,
+    )
     refine: int = _key(
-        0, "for coding=differential: after this step, and again whenever t has doubled, spikes become finer; 0: never", 0
+        0,
+        "for coding=differential: after this step, and again whenever t has doubled, spikes become finer; 0: never",
+        0,
     )
     refine_by: float = _key(0.75, "for refine: what the value of a spike is multiplied by", 0.01, 1)
     refinements: int = _key(3, "for refine: how often at most", 0, 16)
@@ -75,8 +118,9 @@ class Encoding:
 class Readout:
     """(d) How the head's potential becomes the output tensor.
 
-    With skip > 0 the mean is taken over the steps after a warm-up: output(t) = (sum of z over skip < k <= t)/(t - skip).
-    The conservation identities (sum of z = what was emitted + potential) then no longer tie the output to the whole run.
+    With skip > 0 the mean is taken over the steps after a warm-up: output(t) = (sum of z over skip < k <= t) / (t -
+    skip). The conservation identities (sum of z = what was emitted + potential) then no longer tie the output to the
+    whole run.
     """
 
     skip: int = _key(0, "leave out the first steps of the head's mean; below T; rate coding only", 0)
@@ -85,6 +129,7 @@ class Readout:
 _SLOTS: dict[str, type] = {
     "threshold": Threshold,
     "neuron": Neuron,
+    "msat": Msat,
     "calibration": Calibration,
     "encoding": Encoding,
     "readout": Readout,
@@ -98,6 +143,7 @@ class Recipe:
     name: str
     threshold: Threshold = Threshold()
     neuron: Neuron = Neuron()
+    msat: Msat = Msat()
     calibration: Calibration = Calibration()
     encoding: Encoding = Encoding()
     readout: Readout = Readout()
@@ -106,13 +152,36 @@ class Recipe:
         for slot, cls in _SLOTS.items():
             for f in fields(cls):
                 _check(f"{slot}.{f.name}", f, cls, getattr(getattr(self, slot), f.name))
-        if self.encoding.coding == "differential":
-            if self.neuron.kind != "memory":
-                raise UserError("encoding.coding=differential needs signed neurons: --set neuron.kind=memory")
-            if self.readout.skip:
-                raise UserError("readout.skip needs encoding.coding=rate: differential coding has no mean to take")
-        elif self.encoding.refine:
-            raise UserError("encoding.refine needs encoding.coding=differential")
+        if reason := self._conflict():
+            raise UserError(reason)
+
+    def _conflict(self) -> str | None:
+        """Why the slots do not fit together, and what to set."""
+        n, e = self.neuron, self.encoding
+        if e.coding == "differential" and n.kind != "memory":
+            return "encoding.coding=differential needs signed neurons: --set neuron.kind=memory"
+        if e.coding == "differential" and self.readout.skip:
+            return "readout.skip needs encoding.coding=rate: differential coding has no mean to take"
+        if e.coding == "differential" and e.input == "poisson":
+            return "encoding.input=poisson needs encoding.coding=rate: differential coding sends the image once"
+        if e.coding == "rate" and (e.refine or e.coarse):
+            return "encoding.coarse and encoding.refine need encoding.coding=differential"
+        if n.shift and (n.initial or n.kind != "if"):
+            return "neuron.shift needs neuron.kind=if and neuron.initial=0: it takes the place of the initial potential"
+        if n.reset == "zero" and n.kind != "if":
+            return f"neuron.reset=zero needs neuron.kind=if, not {n.kind}"
+        if self.msat.enabled and n.kind == "ibt":
+            return "msat.enabled needs neuron.kind=if or memory: an imbalanced threshold cannot adapt"
+        if self.msat.confidence != "off" and not (self.msat.enabled and n.kind == "if"):
+            return "msat.confidence needs msat.enabled=true and neuron.kind=if"
+        if self.threshold.rule == "balance" and e.coding == "differential":
+            return "threshold.rule=balance needs encoding.coding=rate"
+        return None
+
+    @property
+    def runs_network(self) -> bool:
+        """Whether this recipe must run the network on calibration images; the result is kept in a file."""
+        return self.threshold.rule == "balance" or self.calibration.kind != "none" or self.msat.confidence != "off"
 
     def with_settings(self, settings: Mapping[str, Any]) -> Recipe:
         """A copy with some keys changed, e.g. {"neuron.gamma": "4"}; strings are parsed to the key's type."""

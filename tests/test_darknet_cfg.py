@@ -30,11 +30,7 @@ def test_first_of_a_repeated_key_counts_and_equals_signs_stay_in_the_value():
 names = st.text("abcdefghijk_", min_size=1, max_size=8)
 
 
-@given(
-    st.lists(
-        st.tuples(names, st.dictionaries(names, st.integers(-9, 999), max_size=4)), min_size=1, max_size=6
-    )
-)
+@given(st.lists(st.tuples(names, st.dictionaries(names, st.integers(-9, 999), max_size=4)), min_size=1, max_size=6))
 def test_what_is_written_is_read(layers):
     text = "[net]\n" + "".join(
         f"[ {kind} ]\n" + "".join(f"{k} = {v}\n" for k, v in options.items()) for kind, options in layers

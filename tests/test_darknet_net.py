@@ -141,9 +141,7 @@ def test_traceable_and_relu_override():
 
 
 def test_route_takes_relative_and_absolute_layers_in_listed_order():
-    layers = (
-        "[conv]\nfilters=1\nactivation=linear\n[conv]\nfilters=2\nactivation=linear\n[route]\nlayers=-1,0\n"
-    )
+    layers = "[conv]\nfilters=1\nactivation=linear\n[conv]\nfilters=2\nactivation=linear\n[route]\nlayers=-1,0\n"
     net = build(layers + HEAD.replace("[conv]", "[conv]\nbatch_normalize=0")).eval()
     x = torch.randn(2, 3, 8, 8)
     first = net.layers[0](x)
@@ -180,9 +178,7 @@ def test_odd_map_rounds_up():
 
 
 def test_kept_outputs_are_only_those_still_needed():
-    layers = (
-        "[conv]\nfilters=6\nactivation=linear\n[yolo]\nclasses=1\nnum=1\nanchors=1,1\n[route]\nlayers=0\n"
-    )
+    layers = "[conv]\nfilters=6\nactivation=linear\n[yolo]\nclasses=1\nnum=1\nanchors=1,1\n[route]\nlayers=0\n"
     heads = build(layers + HEAD)(torch.randn(1, 3, 8, 8))
     assert [h.shape for h in heads] == [(1, 6, 8, 8)] * 2
 

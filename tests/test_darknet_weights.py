@@ -69,9 +69,7 @@ def test_array_order(tmp_path):
     assert conv.bn.bias.tolist() == [0, 1] and conv.bn.weight.tolist() == [2, 3]
     assert conv.bn.running_mean.tolist() == [4, 5] and conv.bn.running_var.tolist() == [6, 7]
     assert conv.conv.weight.flatten().tolist() == list(range(8, 62))
-    assert plain.conv.bias.tolist() == [62, 63, 64] and plain.conv.weight.flatten().tolist() == list(
-        range(65, 71)
-    )
+    assert plain.conv.bias.tolist() == [62, 63, 64] and plain.conv.weight.flatten().tolist() == list(range(65, 71))
     assert full.bn.bias.tolist() == list(range(71, 82))
     assert full.linear.weight.flatten().tolist() == list(range(82, 82 + 528))
     assert full.bn.weight.tolist() == list(range(610, 621))

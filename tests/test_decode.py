@@ -113,9 +113,7 @@ def test_every_cell_of_two_heads_on_a_wide_input(kind):
                         expected = [(j + sigmoid(t[0])) / columns, (i + sigmoid(t[1])) / rows]
                         expected += [aw * math.exp(t[2]) / unit[0], ah * math.exp(t[3]) / unit[1]]
                         assert centre(boxes[n, k]) == pytest.approx(expected)
-                        assert scores[n, k].tolist() == pytest.approx(
-                            [sigmoid(t[4]) * sigmoid(v) for v in t[5:]]
-                        )
+                        assert scores[n, k].tolist() == pytest.approx([sigmoid(t[4]) * sigmoid(v) for v in t[5:]])
                         k += 1
         assert k == boxes.shape[1] == scores.shape[1]
 

@@ -9,11 +9,12 @@ import pytest
 
 from spiking_yolo.convert.registry import DEFAULT, get_recipe, list_methods
 from spiking_yolo.errors import UserError
-from spiking_yolo.recipe import Calibration, Encoding, Neuron, Readout, Recipe, Threshold, settings_table
+from spiking_yolo.recipe import Calibration, Encoding, Msat, Neuron, Readout, Recipe, Threshold, settings_table
 
 SLOTS = {
     "threshold": Threshold,
     "neuron": Neuron,
+    "msat": Msat,
     "calibration": Calibration,
     "encoding": Encoding,
     "readout": Readout,
@@ -73,7 +74,7 @@ def test_several_settings_are_applied_together():
     """Each alone would not fit the others."""
     settings = {"encoding.coding": "differential", "neuron.kind": "memory", "encoding.refine": "4"}
     recipe = Recipe("plain").with_settings(settings)
-    assert (recipe.encoding, recipe.neuron.kind) == (Encoding("differential", 4), "memory")
+    assert (recipe.encoding, recipe.neuron.kind) == (Encoding("differential", refine=4), "memory")
 
 
 @pytest.mark.parametrize(
@@ -99,7 +100,7 @@ def test_several_settings_are_applied_together():
         ({"threshold.scale": "inf"}, "threshold.scale must be in"),
         ({"readout.skip": "-1"}, "at least 0"),
         ({"encoding.coding": "differential"}, "--set neuron.kind=memory"),
-        ({"encoding.refine": "4"}, "needs encoding.coding=differential"),
+        ({"encoding.refine": "4"}, "need encoding.coding=differential"),
         (
             {"encoding.coding": "differential", "neuron.kind": "memory", "readout.skip": "1"},
             "needs encoding.coding=rate",

@@ -2,8 +2,12 @@
 
     python tools/calibrate.py --weights W --images DIR
 
-The file lies beside the weights and is found there by every tool. The shipped ones were made with
-    python tools/calibrate.py --images ../shared/data/coco/train2017
+The file lies beside the weights and is found there by every tool. Methods that run the network to calibrate (balanced
+thresholds, corrections, spike confidence) keep their result in a second file:
+
+    python tools/calibrate.py --weights W --images DIR --method calibration-light
+
+Statistics that were taken from the same images are not taken again. --method all makes every method's file.
 """
 
 from __future__ import annotations
@@ -25,26 +29,14 @@ def main() -> int:
     p.add_argument("--imgsz", type=cli.positive, help="network input in pixels, a multiple of 32")
     p.add_argument("--cfg", type=Path, help="darknet cfg, if it does not lie beside the weights")
     p.add_argument("--names", type=Path, help="class names, if they do not lie beside the weights")
+    p.add_argument("--method", help="also run the network as this method needs it, and keep the result")
+    p.add_argument("--set", action="append", default=[], metavar="K=V", help="change a setting of the method")
+    p.add_argument("--run-images", type=cli.positive, default=16, help="images that --method runs on (default 16)")
     args = p.parse_args()
 
-    from tqdm import tqdm
+    from spiking_yolo.calibrating import calibrate_all
 
-    from spiking_yolo.convert.load import load_ann
-    from spiking_yolo.convert.observe import statistics_path, take_statistics
-    from spiking_yolo.sources import expand, is_stream
-
-    paths = [path for path in expand(args.images) if not is_stream(path)]
-    paths = paths[: args.limit]
-    ann = load_ann(args.weights, args.cfg, args.names, args.imgsz)
-    statistics, skipped = take_statistics(
-        ann.graph, ann.spec, ann.sha256, tqdm(paths, "images", unit="image", disable=None)
-    )
-    for reason in skipped:
-        print(f"skipped: {reason}", file=sys.stderr)
-    output = args.output or statistics_path(ann.weights, (ann.spec.height, ann.spec.width))
-    statistics.save(output)
-    print(f"{len(statistics.images)} images, {len(statistics.sites)} layers: saved to {output}")
-    return 1 if skipped else 0
+    return calibrate_all(args)
 
 
 if __name__ == "__main__":

@@ -17,7 +17,8 @@ from ..recipe import Recipe
 from ..snn.network import SpikingNetwork
 from ..tensors import check_finite, read_safetensors, write_safetensors
 from .observe import Statistics
-from .thresholds import site_thresholds
+from .state import pack, unpack
+from .thresholds import Sites, base_sites
 
 FORMAT = "spiking_yolo-network-1"
 
@@ -46,8 +47,7 @@ class Converted:
     def save(self, path: str | Path) -> None:
         """Write one safetensors file, whole or not at all."""
         tensors = {f"graph/{k}": v for k, v in self.graph.tensors.items()}
-        for site, parameters in self.sites.items():
-            tensors |= {f"site/{site}/{k}": v for k, v in parameters.items()}
+        tensors |= {f"site/{k}": v for k, v in pack(self.sites).items()}
         metadata = {
             "format": FORMAT,
             "nodes": json.dumps([asdict(node) for node in self.graph.nodes]),
@@ -65,15 +65,8 @@ class Converted:
         if metadata.get("format") != FORMAT:
             raise UserError(f"{path} is not a converted network: make one with tools/convert.py")
         check_finite(tensors, path)
-        sites: dict[str, dict[str, Tensor]] = {}
-        weights = {}
-        for key, value in tensors.items():
-            kind, _, rest = key.partition("/")
-            if kind == "graph":
-                weights[rest] = value
-            else:
-                site, _, name = rest.rpartition("/")
-                sites.setdefault(site, {})[name] = value
+        weights = {k.removeprefix("graph/"): v for k, v in tensors.items() if k.startswith("graph/")}
+        sites = unpack({k.removeprefix("site/"): v for k, v in tensors.items() if k.startswith("site/")})
         try:
             nodes = tuple(
                 Node(n["name"], n["op"], tuple(n["inputs"]), n["attrs"]) for n in json.loads(metadata["nodes"])
@@ -91,16 +84,16 @@ def convert(
     statistics: Statistics,
     recipe: Recipe,
     provenance: Mapping[str, str] | None = None,
+    sites: Sites | None = None,
 ) -> Converted:
-    """Thresholds for every activation site of `graph`, by the recipe, from the statistics."""
+    """The network with neurons at every activation site of `graph`.
+
+    sites: what calibrate.calibrate found, for recipes that run the network; the others follow from the statistics.
+    """
     statistics.check(statistics.weights_sha256, (spec.height, spec.width), graph)
-    initial = torch.tensor(recipe.neuron.initial)
-    sites = {
-        node.name: {
-            **site_thresholds(statistics.sites[node.name], node.attrs["slope"], recipe),
-            "initial": initial,
-        }
-        for node in graph.sites
-    }
+    if sites is None:
+        if recipe.runs_network:
+            raise UserError(f"method {recipe.name} runs the network to calibrate: use tools/calibrate.py --method")
+        sites = base_sites(graph, statistics.sites, recipe)
     origin = {"weights_sha256": statistics.weights_sha256, "calibration_images": str(len(statistics.images))}
     return Converted(graph, spec, recipe, sites, {**origin, **(provenance or {})})

@@ -14,11 +14,13 @@ from ..errors import UserError
 from ..graph import Graph
 from ..models.load_darknet import load_darknet
 from ..models.spec import Spec
+from ..recipe import Recipe
 from ..tensors import check_finite, read_safetensors
 from . import converter
 from .converter import Converted
 from .observe import Statistics, statistics_path
 from .registry import DEFAULT, get_recipe
+from .state import State, state_path
 from .trace import trace
 
 
@@ -31,9 +33,31 @@ class Ann:
     weights: Path
     sha256: str
 
+    @property
+    def imgsz(self) -> tuple[int, int]:
+        return self.spec.height, self.spec.width
+
+    def convert(self, recipe: Recipe, statistics: str | Path | None = None) -> Converted:
+        """The spiking network by a recipe, from the files beside the weights (or the given statistics)."""
+        sites = self.state(recipe).sites if recipe.runs_network else None
+        origin = {"weights": self.weights.name}
+        return converter.convert(self.graph, self.spec, self.statistics(statistics), recipe, origin, sites)
+
+    def state(self, recipe: Recipe) -> State:
+        """What the recipe learned by running this network, from the file beside the weights."""
+        path = state_path(self.weights, self.imgsz, recipe)
+        if path.is_file() and (state := State.load(path)).fits(recipe, self.sha256, self.imgsz):
+            return state
+        what = "is of other settings, weights or size" if path.is_file() else "does not exist"
+        raise UserError(
+            f"method {recipe.name} runs the network to calibrate, and its result {path} {what}: make it with python "
+            f"tools/calibrate.py --weights {self.weights} --images DIR --imgsz {self.spec.height} --method "
+            f"{recipe.name} [--set ...]"
+        )
+
     def statistics(self, path: str | Path | None = None) -> Statistics:
         """The statistics that belong to this network: those beside its weights, or the given file."""
-        size = (self.spec.height, self.spec.width)
+        size = self.imgsz
         path = Path(path) if path else statistics_path(self.weights, size)
         if not path.is_file():
             raise UserError(
@@ -93,8 +117,7 @@ def load(
             )
         return network
     recipe = get_recipe(method or DEFAULT).with_settings(settings or {})
-    ann = load_ann(path, cfg, names, imgsz)
-    return converter.convert(ann.graph, ann.spec, ann.statistics(statistics), recipe, {"weights": path.name})
+    return load_ann(path, cfg, names, imgsz).convert(recipe, statistics)
 
 
 def file_kind(path: Path) -> str:

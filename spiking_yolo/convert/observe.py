@@ -118,6 +118,10 @@ def take_statistics(
 
 def statistics_path(weights: Path, imgsz: tuple[int, int]) -> Path:
     """Where the statistics of a weights file lie: beside it, named by the input size."""
+    return weights.with_name(f"{weights.stem}.{size_name(imgsz)}.statistics.safetensors")
+
+
+def size_name(imgsz: tuple[int, int]) -> str:
+    """(416, 416) -> "416"; (height, width) -> "416x608"."""
     height, width = imgsz
-    size = str(height) if height == width else f"{height}x{width}"
-    return weights.with_name(f"{weights.stem}.{size}.statistics.safetensors")
+    return str(height) if height == width else f"{height}x{width}"

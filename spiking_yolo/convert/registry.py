@@ -8,7 +8,7 @@ from pathlib import Path
 from ..errors import UserError
 from ..recipe import Recipe
 
-DEFAULT = "differential"
+DEFAULT = "coarse-to-fine"
 
 
 @dataclass(frozen=True)

@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
 import torch
 from torch import Tensor
 
+from ..graph import Graph
 from ..recipe import Recipe, Threshold
 from .histogram import Histogram, edges
 
+Sites = dict[str, dict[str, Tensor]]  # activation node -> parameters of its neurons, see snn.neurons.Layer
 _MMSE_GRID = torch.arange(100, 5, -1, dtype=torch.float64) / 100  # 95 steps of 1 % down from the maximum (Li 2021)
 
 
@@ -19,11 +23,11 @@ def threshold(histogram: Histogram, sign: int, recipe: Recipe) -> Tensor:
     settings = recipe.threshold
     if settings.scope == "layer":
         histogram = histogram.pooled()
-    if settings.rule == "max":
+    if settings.rule in ("max", "balance"):  # what balance measures takes the maximum's place later
         return extreme(histogram, sign)
     if settings.rule == "percentile":
         return percentile(histogram, sign, settings.percentile)
-    # Differential coding has no highest rate: a neuron catches up in later steps, so nothing is clipped beyond `levels`.
+    # Differential coding has no highest rate: a neuron catches up later, and nothing is clipped beyond `levels`.
     gamma = 1 if recipe.encoding.coding == "differential" else recipe.neuron.gamma
     rounds = recipe.neuron.initial == 0.5
     return mmse(histogram, sign, settings.levels, gamma, rounds)
@@ -101,6 +105,15 @@ class _Moments:
             (part + density * (x**p - edge**p) / p) * self.scale ** (p - 1)
             for p, part in zip((1, 2, 3), parts, strict=True)
         ]
+
+
+def base_sites(graph: Graph, histograms: Mapping[str, Histogram], recipe: Recipe) -> Sites:
+    """Parameters of every activation site as far as they follow from the statistics: thresholds, initial potential."""
+    initial = torch.tensor(recipe.neuron.initial)
+    return {
+        node.name: {**site_thresholds(histograms[node.name], node.attrs["slope"], recipe), "initial": initial}
+        for node in graph.sites
+    }
 
 
 def site_thresholds(histogram: Histogram, slope: float, recipe: Recipe) -> dict[str, Tensor]:

@@ -51,9 +51,7 @@ class DarknetNet(nn.Module):
                 raise section.error("cannot follow a [connected] layer")
             layer, shape = _build(section, inputs, activation)
             if min(shape) < 1:
-                raise section.error(
-                    f"the map shrinks to nothing; enlarge width and height of [net] ({self.width})"
-                )
+                raise section.error(f"the map shrinks to nothing; enlarge width and height of [net] ({self.width})")
             self.layers.append(layer)
             self.shapes.append(shape)
             self.sources.append(sources)
@@ -177,8 +175,6 @@ def _head(section: Section, shape: Shape) -> tuple[nn.Module, Shape]:
     head = head_spec(section)
     wanted = head_shape(head, shape)
     if math.prod(wanted) != math.prod(shape):
-        raise section.error(
-            f"classes={head.classes} and {head.num} boxes need an input of {wanted}, not {shape}"
-        )
+        raise section.error(f"classes={head.classes} and {head.num} boxes need an input of {wanted}, not {shape}")
     # A [detection] fed by a convolution reads the map as a flat vector, channel by channel.
     return nn.Flatten() if wanted != shape else nn.Identity(), wanted

@@ -76,13 +76,9 @@ def parse_cfg(text: str) -> list[Section]:
             continue
         key, equals, value = line.partition("=")
         if not (key and equals):
-            raise UserError(
-                f"cfg line {number}: {line[:40]!r} is neither [section] nor key=value; is it a .cfg file?"
-            )
+            raise UserError(f"cfg line {number}: {line[:40]!r} is neither [section] nor key=value; is it a .cfg file?")
         if not sections:
-            raise UserError(
-                f"cfg line {number}: {line[:40]!r} comes before the first section; start with [net]"
-            )
+            raise UserError(f"cfg line {number}: {line[:40]!r} comes before the first section; start with [net]")
         sections[-1].options.setdefault(key, value)
     if not sections or sections[0].kind != "net":
         raise UserError("cfg: the first section must be [net]; is it a darknet .cfg file?")

@@ -57,9 +57,7 @@ def layer_arrays(layer: nn.Module) -> list[tuple[str, Tensor]]:
     """Arrays of a layer in file order: BN before the weights of a convolution, after those of a connected."""
     parts: dict[str, Any] = dict(layer.named_children())
     bn = parts.get("bn")
-    scales = (
-        [] if bn is None else [("scales", bn.weight), ("mean", bn.running_mean), ("variance", bn.running_var)]
-    )
+    scales = [] if bn is None else [("scales", bn.weight), ("mean", bn.running_mean), ("variance", bn.running_var)]
     if "conv" in parts:
         conv = parts["conv"]
         return [("biases", conv.bias if bn is None else bn.bias), *scales, ("weights", conv.weight)]
@@ -133,13 +131,9 @@ def read_weights(net: DarknetNet, path: str | Path, partial: bool = False) -> He
             break
         array = values[offset : offset + tensor.numel()]
         if len(array) < tensor.numel():
-            raise UserError(
-                f"{path} ends inside {layer} ({len(content)} bytes); a partial file must end after a layer"
-            )
+            raise UserError(f"{path} ends inside {layer} ({len(content)} bytes); a partial file must end after a layer")
         if not torch.isfinite(array).all():
-            raise UserError(
-                f"{path}: {layer} {name} hold NaN or infinity; the file is damaged, download it again"
-            )
+            raise UserError(f"{path}: {layer} {name} hold NaN or infinity; the file is damaged, download it again")
         if name == "variance" and (array < 0).any():
             raise UserError(f"{path}: {layer} {name} is negative; the file or the cfg is wrong")
         if header.transposed and tensor.ndim == 2:

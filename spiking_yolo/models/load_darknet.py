@@ -37,9 +37,7 @@ def load_darknet(
     net = DarknetNet(sections)
     classes = {head_spec(net.sections[i]).classes for i in net.head_indices}
     if len(classes) > 1:
-        raise UserError(
-            f"cfg: the heads disagree on the number of classes {sorted(classes)}; make them equal"
-        )
+        raise UserError(f"cfg: the heads disagree on the number of classes {sorted(classes)}; make them equal")
     read_weights(net, weights)
     return net.eval(), net.spec(_class_names(weights, names, classes.pop())), digest
 
@@ -79,9 +77,7 @@ def _class_names(weights: Path, given: str | Path | None, classes: int) -> tuple
         if given or path.is_file():
             names = _read_names(path)
             if len(names) != classes:
-                raise UserError(
-                    f"{path} has {len(names)} names, but the cfg has {classes} classes; pass other names"
-                )
+                raise UserError(f"{path} has {len(names)} names, but the cfg has {classes} classes; pass other names")
             return names
     return tuple(f"class {i}" for i in range(classes))
 

@@ -11,15 +11,29 @@ import torch.nn.functional as F
 from torch import Tensor
 
 
+def leaky_(x: Tensor, slope: float) -> Tensor:
+    """(Leaky) ReLU in place."""
+    return F.leaky_relu_(x, slope) if slope else x.relu_()
+
+
 def integrate_and_fire(
-    potential: Tensor, current: Tensor, theta: Tensor, gamma: int, out: Tensor, reset_to_zero: bool = False
+    potential: Tensor,
+    current: Tensor,
+    theta: Tensor,
+    gamma: int,
+    out: Tensor,
+    reset_to_zero: bool = False,
+    keep: Tensor | None = None,
 ) -> Tensor:
     """IF: U += z; n = clip(floor(U / theta), 0, gamma); U -= n * theta, or U = 0 where it fired (Diehl 2015).
 
     With reset by subtraction (Rueckauer 2017) the sum of what was sent plus U is the sum of the input plus U(0).
+    keep: 0 where a neuron may not fire in this step, 1 elsewhere.
     """
     potential.add_(current)
     torch.div(potential, theta, out=out).floor_().clamp_(0, gamma)
+    if keep is not None:
+        out.mul_(keep)
     if reset_to_zero:
         potential.masked_fill_(out > 0, 0.0)
     else:
@@ -51,7 +65,7 @@ def signed_memory(
     initial: Tensor | float,
     gamma: int,
     out: Tensor,
-    quantum: float = 1.0,
+    quantum: Tensor | float = 1.0,
 ) -> Tensor:
     """Signed neuron with memory: n = clip(floor((phi(S) / theta - m) / q + u0), -gamma, gamma); m += n * q.
 
@@ -61,16 +75,12 @@ def signed_memory(
     """
     if current is not None:
         total.add_(current)
-    torch.div(total, theta, out=out)
-    if slope:
-        F.leaky_relu_(out, slope)
-    else:
-        out.relu_()
-    out.sub_(sent)
-    if quantum != 1:
+    leaky_(torch.div(total, theta, out=out), slope).sub_(sent)
+    scaled = isinstance(quantum, Tensor) or quantum != 1
+    if scaled:
         out.div_(quantum)
     out.add_(initial).floor_().clamp_(-gamma, gamma)
-    if quantum != 1:
+    if scaled:
         out.mul_(quantum)
     sent.add_(out)
     return out

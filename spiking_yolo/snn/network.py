@@ -14,6 +14,7 @@ from ..graph import OPS, Graph, Node, max_pool
 from ..recipe import Recipe
 from . import neurons, operations, units
 from .pooling import CumulativeMaxPool
+from .random import image_keys, uniform
 from .rewrite import constant_nodes, pool_before_neuron
 
 Probe = Callable[[str, int, neurons.Layer, Tensor | None], None]
@@ -23,7 +24,8 @@ Probe = Callable[[str, int, neurons.Layer, Tensor | None], None]
 class Snapshot:
     """The network after t steps. All tensors are per image, [N, ...].
 
-    outputs: head tensors in the units of the ANN. spikes: layer -> spikes so far, float64 [N].
+    outputs: head tensors in the units of the ANN. spikes: layer -> spikes so far, float64 [N]. events: the same, or the
+    switches that stand for them with neuron.events=switches.
     operations: synaptic operations so far, float64 [N]. maps: layer -> spikes so far per position, the mean over the
     channels, [N, h, w]; empty unless asked for.
     """
@@ -31,6 +33,7 @@ class Snapshot:
     t: int
     outputs: tuple[Tensor, ...]
     spikes: dict[str, Tensor]
+    events: dict[str, Tensor]
     operations: Tensor
     maps: dict[str, Tensor] = field(default_factory=dict)
 
@@ -67,8 +70,11 @@ class SpikingNetwork:
         self.graph = graph
         self._units = units.propagate(graph, {node.name: sites[node.name]["theta"] for node in graph.sites})
         self._weights = {n.name: self._fold(n) for n in graph.nodes if n.op in ("conv", "linear")}
-        self._constant = set() if self.differential else constant_nodes(graph)
-        self.layers = {n.name: neurons.build(sites[n.name], recipe.neuron, n.attrs["slope"]) for n in graph.sites}
+        poisson = recipe.encoding.input == "poisson"
+        self._constant = set() if self.differential or poisson else constant_nodes(graph)
+        self._input_events: dict[str, Tensor] = {}
+        self._corrections = {name: sites[name]["bias"] for name in graph.outputs if "bias" in sites.get(name, {})}
+        self.layers = {n.name: neurons.build(sites[n.name], recipe, n.attrs["slope"], n.name) for n in graph.sites}
         self._pools = {
             n.name: CumulativeMaxPool(n.attrs)
             for n in graph.nodes
@@ -106,8 +112,12 @@ class SpikingNetwork:
             raise UserError(f"steps must lie in 1..T={T}, not {', '.join(map(str, wanted))}")
         if self.recipe.readout.skip >= T:
             raise UserError(f"readout.skip={self.recipe.readout.skip} leaves no step to read: it must be below T={T}")
-        for part in (*self.layers.values(), *self._pools.values()):
-            part.reset()
+        self._keys = image_keys(x) if self._is_random else []
+        for layer in self.layers.values():
+            layer.reset(self._keys)
+        for pool in self._pools.values():
+            pool.reset()
+        self._input_events = {}
         self._shapes: dict[str, torch.Size] = {}
         self._values: dict[str, Tensor | None] = {}
         sums: list[Tensor] = []
@@ -140,7 +150,7 @@ class SpikingNetwork:
             if t > 1 and name in self._constant:
                 continue
             if node.op == "input":
-                values[name] = x
+                values[name] = self._encode(name, x, t)
             elif node.op == "activation":
                 values[name] = self._fire(node, self._plain(node.inputs[0]), t, probes)
                 active = active or values[name] is not None
@@ -167,11 +177,24 @@ class SpikingNetwork:
             probe(node.name, t, layer, current)
         return spikes
 
+    @property
+    def _is_random(self) -> bool:
+        return self.recipe.encoding.input == "poisson" or self.recipe.msat.confidence != "off"
+
+    def _encode(self, name: str, x: Tensor | None, t: int) -> Tensor | None:
+        """The image, or spikes of its largest magnitude (at least 1) with a chance proportional to each intensity."""
+        if x is None or self.recipe.encoding.input == "analogue":
+            return x
+        top = x.abs().amax((1, 2, 3), keepdim=True).clamp(min=1)
+        fired = (uniform(x, self.recipe.encoding.seed, self._keys, name, t) * top < x.abs()).to(x)
+        self._input_events[name] = fired if t == 1 else self._input_events[name].add_(fired)
+        return x.sign() * fired * top
+
     def _quantum(self, t: int) -> float:
-        """Value of a spike in step t, in units: finer after step `refine`, and again whenever t has doubled."""
+        """Value of a spike in step t, in units: coarse at first, and finer each time t doubles after `refine`."""
         e = self.recipe.encoding
         times = ((t - 1) // e.refine).bit_length() if e.refine else 0
-        return e.refine_by ** min(times, e.refinements)
+        return 2.0 ** max(e.coarse - t + 1, 0) * e.refine_by ** min(times, e.refinements)
 
     def _transmit(self, node: Node, given: list[Tensor | None], t: int) -> Tensor | None:
         """Everything but neurons is linear or pooling. None stands for silence, all zero."""
@@ -202,10 +225,21 @@ class SpikingNetwork:
         drawn = {}
         if maps:
             drawn = {name: layer.count.mean(1) for name, layer in self.layers.items() if layer.count.ndim == 4}
-        return Snapshot(t, tuple(total / read for total in sums), spikes, self._operations(), drawn)
+        outputs = tuple(
+            total / read + neurons.per_channel(self._corrections[name], total)
+            if name in self._corrections
+            else total / read
+            for name, total in zip(self.graph.outputs, sums, strict=True)
+        )
+        return Snapshot(t, outputs, spikes, self._events(), self._operations(), drawn)
 
     def _counts(self) -> dict[str, Tensor]:
-        return {name: part.count for name, part in (*self.layers.items(), *self._pools.items())}
+        """Events so far of everything that sends them."""
+        neurons_ = {name: layer.events for name, layer in self.layers.items()}
+        return {**neurons_, **{name: pool.count for name, pool in self._pools.items()}, **self._input_events}
+
+    def _events(self) -> dict[str, Tensor]:
+        return {name: layer.events.flatten(1).sum(1, dtype=torch.float64) for name, layer in self.layers.items()}
 
     def _operations(self) -> Tensor:
         counts = self._counts()

@@ -1,5 +1,39 @@
-"""One file per method: a recipe of the four slots, with the paper, the equation and what it needs."""
+"""One file per method: a recipe of the four slots, with the paper, the equation and what it needs.
 
-from . import channel_norm, differential, signed_memory
+The order of the imports is the order of every list of methods.
+"""
 
-__all__ = ["channel_norm", "differential", "signed_memory"]
+# ruff: noqa: I001
+from . import (
+    p_norm,
+    channel_norm,
+    spike_norm,
+    rmp,
+    tsc,
+    opt,
+    calibration_light,
+    calibration_advanced,
+    burst,
+    msat,
+    fixed_fraction,
+    signed_memory,
+    differential,
+    coarse_to_fine,
+)
+
+__all__ = [
+    "burst",
+    "calibration_advanced",
+    "calibration_light",
+    "channel_norm",
+    "coarse_to_fine",
+    "differential",
+    "fixed_fraction",
+    "msat",
+    "opt",
+    "p_norm",
+    "rmp",
+    "signed_memory",
+    "spike_norm",
+    "tsc",
+]

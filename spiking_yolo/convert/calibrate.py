@@ -1,0 +1,165 @@
+"""Recipes that run the network on calibration images: balanced thresholds, corrections, fractions, confidence.
+
+Every function takes and returns the parameters of the activation sites. Layers are treated in order, each with the
+layers before it spiking as they will, on the part of the graph that ends at the layer.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import replace
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from ..graph import Graph, Node, run
+from ..recipe import Recipe
+from ..snn import neurons
+from ..snn.network import SpikingNetwork
+from .observe import Statistics
+from .thresholds import Sites, base_sites
+
+FRACTIONS = tuple(c / 10 for c in range(1, 11))
+Progress = Callable[[str], Any]
+
+
+@torch.no_grad()
+def calibrate(
+    graph: Graph,
+    statistics: Statistics,
+    recipe: Recipe,
+    images: Sequence[Tensor],
+    progress: Progress = lambda text: None,
+) -> Sites:
+    """Site parameters of a recipe with `runs_network`.
+
+    images: calibration images, each [1, C, H, W]. progress(text) is called before each part of the work.
+    """
+    sites = base_sites(graph, statistics.sites, recipe)
+    if recipe.threshold.rule == "balance":
+        sites = balance(graph, recipe, sites, images, progress)
+    if recipe.calibration.kind == "fraction":
+        sites = best_fraction(graph, recipe, sites, images, progress)
+    if recipe.calibration.kind in ("light", "advanced"):
+        sites = correct(graph, recipe, sites, images, progress)
+    if recipe.msat.confidence != "off":
+        sites = spike_confidence(graph, recipe, sites, images, progress)
+    return sites
+
+
+def balance(graph: Graph, recipe: Recipe, sites: Sites, images: Sequence[Tensor], progress: Progress) -> Sites:
+    """Threshold balancing (Sengupta 2019, section 3.1): theta is the largest current that the layer receives."""
+    sites = dict(sites)
+    for node in graph.sites:
+        progress(f"balance {node.name}")
+        network = SpikingNetwork(graph.up_to(node.name), sites, recipe)
+        channels = len(sites[node.name]["theta"])
+        highest, lowest = torch.zeros(channels), torch.zeros(channels)
+
+        def watch(name: str, t: int, layer: neurons.Layer, current: Tensor | None, wanted=node.name) -> None:
+            if name == wanted and current is not None:
+                flat = current.transpose(0, 1).flatten(1)
+                torch.maximum(highest, flat.amax(1), out=highest)  # noqa: B023 (used within the iteration)
+                torch.maximum(lowest, -flat.amin(1), out=lowest)  # noqa: B023
+
+        for x in images:
+            network.run(x, recipe.calibration.T, probes=[watch])
+        sites[node.name] = {**sites[node.name], "theta": _balanced(highest, recipe)}
+        if "theta_off" in sites[node.name]:
+            sites[node.name]["theta_off"] = _balanced(lowest, recipe)
+    return sites
+
+
+def _balanced(largest: Tensor, recipe: Recipe) -> Tensor:
+    top = largest.max()
+    if recipe.threshold.scope == "layer":
+        largest = top.expand(len(largest))
+    return (torch.where(largest > 0, largest, top if top > 0 else 1.0) * recipe.threshold.scale).contiguous()
+
+
+def correct(graph: Graph, recipe: Recipe, sites: Sites, images: Sequence[Tensor], progress: Progress) -> Sites:
+    """Layer-wise correction (Li 2021, section 4), per channel, and of the head's bias.
+
+    light: bias -= mean(SNN rate - ANN activation). advanced: initial potential += T * mean(ANN - SNN), here the mean
+    over positions too: the paper keeps one value per neuron, which an image of other content cannot use.
+    """
+    sites = dict(sites)
+    heads = [graph[name] for name in graph.outputs if graph[name].op != "activation"]
+    for node in (*graph.sites, *heads):
+        progress(f"correct {node.name}")
+        part = graph.up_to(node.name)
+        network = SpikingNetwork(part, sites, recipe)
+        excess = torch.stack([_excess(network, part, x, recipe.calibration.T) for x in images]).mean(0)
+        own = dict(sites.get(node.name, {}))
+        if recipe.calibration.kind == "light" or node.op != "activation":
+            own["bias"] = -excess
+        else:
+            shift = -excess * recipe.calibration.T
+            own["initial"] = recipe.neuron.initial + shift / own["theta"]
+            if "theta_off" in own:
+                own["initial_off"] = recipe.neuron.initial - shift / own["theta_off"]
+        sites[node.name] = own
+    return sites
+
+
+def _excess(network: SpikingNetwork, part: Graph, x: Tensor, T: int) -> Tensor:
+    """mean(SNN - ANN) of the part's output per channel, [C]."""
+    difference = network.run(x, T).snapshots[T].outputs[0] - run(part, x)[0]
+    return difference.transpose(0, 1).flatten(1).mean(1)
+
+
+def best_fraction(graph: Graph, recipe: Recipe, sites: Sites, images: Sequence[Tensor], progress: Progress) -> Sites:
+    """theta = c * statistic, one c for all layers: the one with the smallest relative error of the output after T."""
+    expected = [run(graph, x) for x in images]
+
+    def scaled(c: float) -> Sites:
+        return {
+            name: {k: v * c if k.startswith("theta") else v for k, v in site.items()} for name, site in sites.items()
+        }
+
+    def error(c: float) -> float:
+        progress(f"fraction {c:g}")
+        network = SpikingNetwork(graph, scaled(c), recipe)
+        T = recipe.calibration.T
+        got = [network.run(x, T).snapshots[T].outputs for x in images]
+        return sum(relative_error(g, e) for g, e in zip(got, expected, strict=True))
+
+    return scaled(min(FRACTIONS, key=error))
+
+
+def relative_error(got: Sequence[Tensor], expected: Sequence[Tensor]) -> float:
+    """Norm of the difference over the norm of what was expected, over all outputs."""
+    difference = sum(float((g - e).double().square().sum()) for g, e in zip(got, expected, strict=True))
+    return (difference / max(sum(float(e.double().square().sum()) for e in expected), 1e-300)) ** 0.5
+
+
+def spike_confidence(graph: Graph, recipe: Recipe, sites: Sites, images: Sequence[Tensor], progress: Progress) -> Sites:
+    """MSAT's spike confidence per layer: of the neurons that fired in the first 16 steps, the share that should have.
+
+    With no dropping anywhere. An ON neuron should fire where the ANN's pre-activation is positive, an OFF neuron where
+    it is negative. 1 where nothing fired.
+    """
+    progress("spike confidence")
+    free = replace(recipe, msat=replace(recipe.msat, confidence="off"))
+    network = SpikingNetwork(graph, sites, free)
+    right, fired = dict.fromkeys(sites, 0), dict.fromkeys(sites, 0)
+    for x in images:
+        before: dict[str, Tensor] = {}
+
+        def tap(node: Node, pre: Tensor, post: Tensor, found=before) -> None:
+            found[node.name] = pre
+
+        run(graph, x, tap)
+        network.run(x, neurons.CONFIDENCE_STEPS)
+        for name, layer in network.layers.items():
+            sides = [(layer, before[name])]
+            if isinstance(layer, neurons.OnOffPair):
+                sides = [(layer.on, before[name]), (layer.off, -before[name])]
+            for side, drive in sides:
+                spoke = side.count > 0
+                fired[name] += int(spoke.sum())
+                right[name] += int((spoke & (drive > 0)).sum())
+    share = {name: right[name] / fired[name] if fired[name] else 1.0 for name in network.layers}
+    confidence = {name: {"confidence": torch.tensor(value)} for name, value in share.items()}
+    return {name: {**site, **confidence.get(name, {})} for name, site in sites.items()}

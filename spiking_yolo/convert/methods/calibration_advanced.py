@@ -1,0 +1,21 @@
+"""Calibration, advanced: MMSE thresholds and a correction of the initial potential.
+
+Li, Deng, Dong, Gong, Gu: A free lunch from ANN, ICML 2021, Eq. 17: initial potential += T * mean(ANN - SNN), layer
+after layer; here per channel, since a value per neuron belongs to images of one layout. Otherwise as calibration-light.
+Needs: the network run on calibration images.
+"""
+
+from ...recipe import Calibration, Neuron, Recipe, Threshold
+from ..registry import register
+
+RECIPE = register(
+    Recipe(
+        "calibration-advanced",
+        threshold=Threshold(rule="mmse", scope="layer", levels=32),
+        neuron=Neuron(kind="if", reset="subtract", gamma=1, initial=0.5),
+        calibration=Calibration(kind="advanced", T=32),
+    ),
+    year=2021,
+    reference="Li et al., A free lunch from ANN, ICML 2021",
+    limits="corrected for one T (--set calibration.T)",
+)

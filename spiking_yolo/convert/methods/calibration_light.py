@@ -1,0 +1,22 @@
+"""Calibration, light: MMSE thresholds and a bias correction per channel.
+
+Li, Deng, Dong, Gong, Gu: A free lunch from ANN, ICML 2021. Section 3: theta by grid search for the smallest mean
+squared error of the rate with T levels (here from the histogram of all calibration images, where the paper averages five
+batches); Eq. 15: bias -= mean(SNN rate - ANN activation) per channel, layer after layer. Half a threshold at the
+start. The head's bias is corrected too. Needs: the network run on calibration images.
+"""
+
+from ...recipe import Calibration, Neuron, Recipe, Threshold
+from ..registry import register
+
+RECIPE = register(
+    Recipe(
+        "calibration-light",
+        threshold=Threshold(rule="mmse", scope="layer", levels=32),
+        neuron=Neuron(kind="if", reset="subtract", gamma=1, initial=0.5),
+        calibration=Calibration(kind="light", T=32),
+    ),
+    year=2021,
+    reference="Li et al., A free lunch from ANN, ICML 2021",
+    limits="corrected for one T (--set calibration.T)",
+)

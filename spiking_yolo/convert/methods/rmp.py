@@ -1,0 +1,20 @@
+"""RMP: threshold balancing with the residual membrane potential kept.
+
+Han, Srinivasan, Roy: RMP-SNN, CVPR 2020. Thresholds as Spike-Norm's, times beta <= 1 (here 0.8, a setting:
+--set threshold.scale); Eq. 5: the threshold is subtracted at a spike, so the residual potential stays.
+Needs: the network run on calibration images.
+"""
+
+from ...recipe import Neuron, Recipe, Threshold
+from ..registry import register
+
+RECIPE = register(
+    Recipe(
+        "rmp",
+        threshold=Threshold(rule="balance", scope="layer", scale=0.8),
+        neuron=Neuron(kind="if", reset="subtract", gamma=1, initial=0.0),
+    ),
+    year=2020,
+    reference="Han et al., RMP-SNN, CVPR 2020",
+    limits="slow: the largest current is far above the usual one",
+)
