@@ -8,9 +8,11 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from spiking_yolo.convert.calibrate import calibrate
 from spiking_yolo.convert.converter import Converted, convert
 from spiking_yolo.convert.observe import Statistics, observe
 from spiking_yolo.convert.trace import trace
+from spiking_yolo.graph import Graph
 from spiking_yolo.models.layers import PaddedMaxPool2d
 from spiking_yolo.models.spec import Spec
 from spiking_yolo.recipe import Recipe
@@ -141,11 +143,16 @@ def images(n: int = 2, seed: int = 0, size: int = 8) -> Tensor:
     return torch.rand(n, 3, size, size, generator=torch.Generator().manual_seed(seed), dtype=torch.float64)
 
 
-def statistics(model: nn.Module, x: Tensor) -> Statistics:
-    return Statistics(observe(trace(model, x[:1]), [x]), "0" * 64, (x.shape[2], x.shape[3]), ("image",))
+def statistics(graph: Graph, x: Tensor) -> Statistics:
+    return Statistics(observe(graph, [x]), "0" * 64, (x.shape[2], x.shape[3]), ("image",))
 
 
-def spiking(model: nn.Module, x: Tensor, recipe: Recipe, settings: Mapping[str, Any] | None = None) -> Converted:
+def spiking(
+    model: nn.Module | Graph, x: Tensor, recipe: Recipe, settings: Mapping[str, Any] | None = None
+) -> Converted:
     """`model` converted by the recipe, calibrated on x."""
+    graph = model if isinstance(model, Graph) else trace(model, x[:1])
     spec = Spec("classify", tuple("abcde"), x.shape[2], x.shape[3])
-    return convert(trace(model, x[:1]), spec, statistics(model, x), recipe.with_settings(settings or {}))
+    recipe, observed = recipe.with_settings(settings or {}), statistics(graph, x)
+    sites = calibrate(graph, observed, recipe, list(x.split(1))) if recipe.runs_network else None
+    return convert(graph, spec, observed, recipe, sites=sites)

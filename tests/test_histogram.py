@@ -107,7 +107,7 @@ def test_observe_without_images():
 
 
 def test_file_round_trip(tmp_path: Path):
-    s = statistics(make(TinyLeaky), images(2))
+    s = statistics(trace(make(TinyLeaky), images(1)), images(2))
     s.save(tmp_path / "s.safetensors")
     back = Statistics.load(tmp_path / "s.safetensors")
     assert (back.weights_sha256, back.imgsz, back.images) == (s.weights_sha256, s.imgsz, s.images)
@@ -117,8 +117,8 @@ def test_file_round_trip(tmp_path: Path):
 
 
 def test_statistics_of_another_network_are_refused():
-    model = make(TinyLeaky)
-    s, graph = statistics(model, images(1)), trace(model, images(1))
+    graph = trace(make(TinyLeaky), images(1))
+    s = statistics(graph, images(1))
     s.check("0" * 64, (8, 8), graph)
     with pytest.raises(UserError, match=r"other weights.*calibrate\.py"):
         s.check("1" * 64, (8, 8), graph)
