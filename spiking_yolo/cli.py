@@ -45,13 +45,12 @@ class _Parser(argparse.ArgumentParser):
         raise UserError(f"{message}; see {self.prog} --help")
 
 
-def add_network(p: argparse.ArgumentParser, weights: Path | None = WEIGHTS) -> None:
-    """The arguments that choose and convert a network."""
+def add_network(p: argparse.ArgumentParser, choose_method: bool = True) -> None:
+    """The arguments that choose and convert a network; choose_method: --method is among them."""
     g = p.add_argument_group("network")
-    g.add_argument(
-        "--weights", type=Path, default=weights, required=weights is None, help="darknet .weights or .safetensors"
-    )
-    g.add_argument("--method", help=f"conversion method or recipe.json (default {DEFAULT}); see --list-methods")
+    g.add_argument("--weights", type=Path, default=WEIGHTS, help="darknet .weights or .safetensors")
+    if choose_method:
+        g.add_argument("--method", help=f"conversion method or recipe.json (default {DEFAULT}); see --list-methods")
     g.add_argument(
         "--set", action="append", default=[], metavar="K=V", help="change a setting of the method; see --list-settings"
     )

@@ -10,6 +10,7 @@ from typing import Any, Protocol
 import torch
 from torch import Tensor
 
+from ..convert.calibrate import relative_error
 from ..convert.converter import Converted
 from ..errors import UserError
 from ..graph import Graph
@@ -63,7 +64,8 @@ class Engine:
 
     quantised: bits -> the ANN with activations of so many bits, for each of settings.bits (see `quantised`).
     A record is {"index", "ann": prediction, "quantised": {bits: prediction}, "steps": {t: {"found", "spikes",
-    "operations"}}, "exit": the same with "t", "neurons", "macs", "analogue_macs", "seconds"}; numbers as keys are text.
+    "operations", "error"}}, "exit": the same with "t", "neurons", "macs", "analogue_macs", "seconds"}; numbers as keys
+    are text. error: of the output tensors, relative to the ANN's.
     """
 
     def __init__(
@@ -102,11 +104,12 @@ class Engine:
         found = self._read(run, contexts)
         seconds = (time.perf_counter() - start) / len(batch)
 
-        ann = task.predict(_cpu(run_ann(self.graph, x)), contexts)
+        expected = _cpu(run_ann(self.graph, x))
+        ann = task.predict(expected, contexts)
         quantised = {str(b): task.predict(_cpu(f(x)), contexts) for b, f in self.quantised.items()}
         records: list[Record] = []
         for k, index in enumerate(batch):
-            steps = {t: _step(run, t, k, found[t][k]) for t in found}
+            steps = {t: _step(run, t, k, found[t][k], expected) for t in found}
             record = {
                 "index": index,
                 "ann": ann[k],
@@ -133,10 +136,11 @@ class Engine:
         return found
 
 
-def _step(run: Run, t: int, k: int, found: Any) -> dict[str, Any]:
+def _step(run: Run, t: int, k: int, found: Any, expected: Sequence[Tensor]) -> dict[str, Any]:
     snapshot = run.snapshots[t]
     spikes = sum(total[k].item() for total in snapshot.spikes.values())
-    return {"found": found, "spikes": spikes, "operations": snapshot.operations[k].item()}
+    error = relative_error([output[k].cpu() for output in snapshot.outputs], [output[k] for output in expected])
+    return {"found": found, "spikes": spikes, "operations": snapshot.operations[k].item(), "error": error}
 
 
 def _cpu(outputs: Sequence[Tensor]) -> list[Tensor]:

@@ -116,6 +116,7 @@ def _row(scored: Scored, at: Sequence[dict[str, Any]], work: Work, costs: Costs)
         "spikes_per_image": spikes,
         "mean_rate": spikes / (work.neurons * work.t),
         "sops_per_image": work.operations,
+        "output_error": float(np.mean([one["error"] for one in at])),
         "energy_mJ_optimistic": work.optimistic(costs),
         "energy_mJ_conservative": work.conservative(costs),
     }

@@ -1,0 +1,118 @@
+"""Many methods on one network and dataset: one table and one plot, methods x timesteps."""
+
+from __future__ import annotations
+
+import csv
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from ..convert.load import Ann
+from ..datasets.detection import DetectionSet
+from ..draw.curves import line_plot
+from ..files import atomic_write
+from ..recipe import Recipe
+from .compare import evaluate_detector
+from .distributed import Ranks
+from .engine import Settings
+from .report import versions, write_json
+from .rows import Row, Table
+from .scorers import Scorer
+from .text import columns, percent
+
+
+@dataclass(frozen=True)
+class Comparison:
+    """Tables by method. figure: the one that the printed table and the plots show, e.g. mAP50."""
+
+    dataset: DetectionSet
+    recipes: Mapping[str, Recipe]
+    tables: Mapping[str, Table]
+    figure: str
+
+    @property
+    def ann(self) -> Row:
+        return next(iter(self.tables.values())).ann
+
+    def text(self) -> str:
+        """Accuracy in percent, and operations as multiples of the ANN's multiply-accumulates, per method and T."""
+        steps = [row["T"] for row in next(iter(self.tables.values())).steps]
+        macs = self.ann["macs"]
+        accuracy = [[f"{self.figure} (%)", *(f"T={t}" for t in steps), "best*"]]
+        work = [["operations / ANN MACs", *(f"T={t}" for t in steps)]]
+        for name, table in self.tables.items():
+            values = [row[self.figure] for row in table.steps]
+            accuracy.append([name, *map(percent, values), percent(max(values))])
+            work.append([name, *(f"{row['sops_per_image'] / macs:.3g}" for row in table.steps)])
+        note = (
+            f"ANN {percent(self.ann[self.figure])}, {macs / 1e9:.3g} G MACs per image. * selected over T on this split"
+        )
+        return f"{columns(accuracy)}\n{note}\n\n{columns(work)}"
+
+    def save(self, directory: Path) -> None:
+        """comparison.csv, comparison.json, accuracy-T.png and accuracy-operations.png."""
+        rows = [{"method": name, **row} for name, table in self.tables.items() for row in table.steps]
+        with atomic_write(directory / "comparison.csv") as temporary, open(temporary, "w", newline="") as file:
+            writer = csv.DictWriter(file, list(rows[0]))
+            writer.writeheader()
+            writer.writerows([{"method": "ann", **{k: v for k, v in self.ann.items() if k in rows[0]}}, *rows])
+        write_json(directory / "comparison.json", self._content(), indent=1)
+        label, reference = f"{self.figure} (%)", {"ANN": 100 * self.ann[self.figure]}
+        for name, key, scale, axis in (
+            ("accuracy-T", "T", 1, "timesteps T"),
+            (
+                "accuracy-operations",
+                "sops_per_image",
+                self.ann["macs"],
+                "synaptic operations / ANN multiply-accumulates",
+            ),
+        ):
+            series = {
+                method: ([row[key] / scale for row in table.steps], [100 * row[self.figure] for row in table.steps])
+                for method, table in self.tables.items()
+            }
+            line_plot(directory / f"{name}.png", series, axis, label, logx=True, hlines=reference)
+
+    def _content(self) -> dict[str, Any]:
+        methods = {
+            name: {"recipe": json.loads(self.recipes[name].to_json()), "steps": table.steps}
+            for name, table in self.tables.items()
+        }
+        images = len(self.dataset)
+        return {
+            "dataset": self.dataset.name, "images": images, "versions": versions(), "ann": self.ann, "methods": methods
+        }  # fmt: skip
+
+
+def compare(
+    ann: Ann,
+    recipes: Mapping[str, Recipe],
+    dataset: DetectionSet,
+    settings: Settings,
+    scorer: Scorer,
+    directory: Path,
+    thresholds: Mapping[str, float],
+    device: str = "cpu",
+) -> Comparison:
+    """Evaluate every recipe; records of finished images are kept in DIRECTORY/METHOD, so an interruption loses little.
+
+    All recipes are converted before the first run, so that a missing calibration is found at once.
+    """
+    converted = {name: ann.convert(recipe) for name, recipe in recipes.items()}
+    tables: dict[str, Table] = {}
+    for name, network in converted.items():
+        print(f"{name} ({len(tables) + 1} of {len(converted)})")
+        table = evaluate_detector(
+            network,
+            dataset,
+            settings,
+            scorer,
+            thresholds=thresholds,
+            directory=directory / name,
+            ranks=Ranks(device=device),
+        )
+        assert table is not None  # there is one process
+        tables[name] = table
+    return Comparison(dataset, recipes, tables, scorer.main[0])
