@@ -30,7 +30,7 @@ class Threshold:
         "while the layers before it spike",
     )
     scope: Literal["channel", "layer"] = _key("channel", "one statistic per channel, or one per layer")
-    percentile: float = _key(99.9, "for rule=percentile: in percent, over the positive values", 0, 100)
+    percentile: float = _key(99.9, "for rule=percentile: in percent, over the positive values", 0.001, 100)
     levels: int = _key(16, "for rule=mmse: quantisation levels below theta", 1, 65536)
     scale: float = _key(1.0, "theta = scale * statistic", 1e-6, 1e6)
 

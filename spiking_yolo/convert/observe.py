@@ -47,7 +47,7 @@ class Statistics:
         tensors: dict[str, Tensor] = {}
         for name, h in self.sites.items():
             tensors |= {
-                f"{name}.counts": h.counts.to(torch.int32),
+                f"{name}.counts": h.counts.to(torch.int32 if h.counts.max() < 2**31 else torch.int64),
                 f"{name}.exponent": h.exponent.to(torch.int32),
                 f"{name}.minimum": h.minimum.float(),
                 f"{name}.maximum": h.maximum.float(),

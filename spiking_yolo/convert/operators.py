@@ -121,7 +121,15 @@ def _mean(b: Builder, name: str, x: str, dim: Any, keepdim: bool = False) -> str
     return pooled if keepdim else b.emit(name, "flatten", [pooled])
 
 
-def _upsample(b: Builder, name: str, x: str, size: Any = None, scale_factor: Any = None, mode: str = "nearest") -> str:
+def _upsample(
+    b: Builder,
+    name: str,
+    x: str,
+    size: Any = None,
+    scale_factor: Any = None,
+    mode: str = "nearest",
+    **bilinear: Any,  # corners and filters say nothing where values are copied
+) -> str:
     scale = list(scale_factor) if isinstance(scale_factor, (tuple, list)) else [scale_factor] * 2
     if size is not None or mode != "nearest" or any(s is None or s != int(s) for s in scale):
         raise UserError(f"node {name!r}: only nearest upsampling by a whole scale_factor can be converted")

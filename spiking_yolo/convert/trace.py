@@ -115,7 +115,7 @@ def _getitem(builder: Builder, node: fx.Node, args: tuple[Any, ...]) -> str | No
         index = index if isinstance(index, tuple) else (index,)
         if any(not isinstance(i, slice) for i in index) or index[0] != slice(None):
             raise UserError(f"node {node.name!r}: only slices that keep the batch dimension can be converted")
-        slices = [[s.start, s.stop, s.step] for s in index[1:]]
+        slices = [[s.start, s.stop, s.step] for s in index[1:]] or [[None, None, None]]
     return builder.emit(node.name, "slice", [source], slices=slices)
 
 

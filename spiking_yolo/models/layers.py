@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import torch.fx
-import torch.nn.functional as F
 from torch import Tensor, nn
+
+from spiking_yolo.graph import max_pool
 
 Sides = tuple[int, int, int, int]
 
@@ -13,16 +14,9 @@ Sides = tuple[int, int, int, int]
 def padded_max_pool2d(x: Tensor, kernel: int, stride: int, padding: Sides) -> Tensor:
     """Max pool of x [N, C, H, W] after padding (left, right, top, bottom) with -inf.
 
-    The output side is floor((in + both pads - kernel) / stride) + 1. A pad on the right or bottom that no
-    window reaches is not made, which saves a copy in the common 2/2 pool of an even map.
+    The output side is floor((in + both pads - kernel) / stride) + 1.
     """
-    left, right, top, bottom = padding
-    spare_w = (x.shape[-1] + left + right - kernel) % stride
-    spare_h = (x.shape[-2] + top + bottom - kernel) % stride
-    pads = (left, max(right - spare_w, 0), top, max(bottom - spare_h, 0))
-    if any(pads):
-        x = F.pad(x, pads, value=float("-inf"))
-    return F.max_pool2d(x, kernel, stride)
+    return max_pool(x, [kernel] * 2, [stride] * 2, list(padding))
 
 
 class PaddedMaxPool2d(nn.Module):
