@@ -135,7 +135,7 @@ class SpikingNetwork:
                 snapshots[t] = self._snapshot(t, sums, maps)
             if progress is not None:
                 progress(t)
-            if not active and self._quantum(T) == self._quantum(t):
+            if not active and self.quantum(T) == self.quantum(t):
                 break
         if t < T:  # settled: nothing changes any more
             settled = self._snapshot(t, sums, maps)
@@ -165,8 +165,9 @@ class SpikingNetwork:
         return [self._plain(name) for name in self.graph.outputs], active or not self.differential
 
     def _fire(self, node: Node, current: Tensor | None, t: int, probes: tuple[Probe, ...]) -> Tensor | None:
-        layer, quantum = self.layers[node.name], self._quantum(t)
+        layer, quantum = self.layers[node.name], self.quantum(t)
         if current is None and layer.settled and layer.quantum == quantum:
+            layer.rest()
             return None
         spikes: Tensor | None = layer.step(current, quantum)
         if self.differential:
@@ -190,7 +191,7 @@ class SpikingNetwork:
         self._input_events[name] = fired if t == 1 else self._input_events[name].add_(fired)
         return x.sign() * fired * top
 
-    def _quantum(self, t: int) -> float:
+    def quantum(self, t: int) -> float:
         """Value of a spike in step t, in units: coarse at first, and finer each time t doubles after `refine`."""
         e = self.recipe.encoding
         times = ((t - 1) // e.refine).bit_length() if e.refine else 0
@@ -201,7 +202,7 @@ class SpikingNetwork:
         if all(value is None for value in given):
             return None
         if node.name in self._pools:
-            return self._pools[node.name].step(given[0], self._quantum(t))  # type: ignore[arg-type]
+            return self._pools[node.name].step(given[0], self.quantum(t))  # type: ignore[arg-type]
         if node.op == "max_pool":
             a = node.attrs
             return max_pool(given[0], a["kernel"], a["stride"], a["padding"], a["ceil"])  # type: ignore[arg-type]
