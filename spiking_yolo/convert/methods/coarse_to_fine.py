@@ -3,9 +3,9 @@
 A spike of the first step is worth 2^coarse thetas, of the next half of that, and so on down to one theta: a large
 activation arrives in a few spikes, and the settled value is as fine as theta (the weighted spikes of Kim et al., Deep
 neural networks with weighted spikes, Neurocomputing 2018, carried by differential coding). After step 8, and again
-whenever t has doubled, theta itself shrinks, so that the error keeps falling with T while the operations grow with
+whenever t has doubled, theta itself is halved, so that the error keeps falling with T while the operations grow with
 log T. All neurons follow one schedule: nothing is graded per neuron, and the weights are scaled by a constant.
-theta = 90th percentile of the positive activations times 0.11, per channel: a smaller share of the network's error, at equal
+theta = 90th percentile of the positive activations times 0.14, per channel: a smaller share of the network's error, at equal
 operations, than the MMSE threshold's, which heavy tails make too coarse for the usual value.
 Chosen on COCO train2017 photographs; docs/results.md has the comparison. Needs: activation statistics, of both signs.
 """
@@ -16,9 +16,9 @@ from ..registry import register
 RECIPE = register(
     Recipe(
         "coarse-to-fine",
-        threshold=Threshold(rule="percentile", scope="channel", percentile=90.0, scale=0.11),
+        threshold=Threshold(rule="percentile", scope="channel", percentile=90.0, scale=0.14),
         neuron=Neuron(kind="memory", gamma=8, initial=0.5),
-        encoding=Encoding(coding="differential", coarse=4, refine=8, refine_by=0.8),
+        encoding=Encoding(coding="differential", coarse=4, refine=8, refine_by=0.5),
     ),
     year=2026,
     reference="this project",
