@@ -20,6 +20,12 @@ def weights(tmp_path):
 
 
 @pytest.fixture
+def spaced(tmp_path):
+    (tmp_path / "my networks").mkdir()
+    return write_tiny(tmp_path / "my networks")
+
+
+@pytest.fixture
 def image(weights):
     return weights.parent / "photos" / "a.png"
 
@@ -72,14 +78,15 @@ def test_convert_refuses(weights, tmp_path, args, expected, capsys):
     assert sorted(tmp_path.rglob("*")) == before
 
 
-def test_the_command_in_the_message_makes_what_was_missing(weights, image, tmp_path, capsys):
+def test_the_command_in_the_message_makes_what_was_missing(spaced, tmp_path, capsys):
     """--imgsz without statistics says how to make them, and then it works."""
+    weights, image = spaced, spaced.parent / "photos" / "a.png"
     args = ["detect", image, "--weights", weights, "--imgsz", 96, "--T", 1, "--project", tmp_path / "runs"]
     assert run_tool(*args) == 2
     command = re.search(r"python tools/calibrate.py (.*)", capsys.readouterr().err)
     assert command
-    assert run_tool("calibrate", *shlex.split(command[1].replace("DIR", str(image.parent)))) == 0
-    statistics = Statistics.load(tmp_path / "tiny.96.statistics.safetensors")
+    assert run_tool("calibrate", *shlex.split(command[1].replace("DIR", shlex.quote(str(image.parent))))) == 0
+    statistics = Statistics.load(weights.parent / "tiny.96.statistics.safetensors")
     assert statistics.imgsz == (96, 96) and statistics.images == ("a.png", "b.png")
     assert run_tool(*args) == 0
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shlex
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -37,6 +38,11 @@ class Ann:
     def imgsz(self) -> tuple[int, int]:
         return self.spec.height, self.spec.width
 
+    @property
+    def _calibrate(self) -> str:
+        weights = shlex.quote(str(self.weights))
+        return f"python tools/calibrate.py --weights {weights} --images DIR --imgsz {self.spec.height}"
+
     def convert(self, recipe: Recipe, statistics: str | Path | None = None) -> Converted:
         """The spiking network by a recipe, from the files beside the weights (or the given statistics)."""
         sites = self.state(recipe).sites if recipe.runs_network else None
@@ -50,9 +56,8 @@ class Ann:
             return state
         what = "is of other settings, weights or size" if path.is_file() else "does not exist"
         raise UserError(
-            f"method {recipe.name} runs the network to calibrate, and its result {path} {what}: make it with python "
-            f"tools/calibrate.py --weights {self.weights} --images DIR --imgsz {self.spec.height} --method "
-            f"{recipe.name} [--set ...]"
+            f"method {recipe.name} runs the network to calibrate, and its result {path} {what}: make it with "
+            f"{self._calibrate} --method {recipe.name} [--set ...]"
         )
 
     def statistics(self, path: str | Path | None = None) -> Statistics:
@@ -60,10 +65,7 @@ class Ann:
         size = self.imgsz
         path = Path(path) if path else statistics_path(self.weights, size)
         if not path.is_file():
-            raise UserError(
-                f"no activation statistics at {path}: make them with "
-                f"python tools/calibrate.py --weights {self.weights} --images DIR --imgsz {self.spec.height}"
-            )
+            raise UserError(f"no activation statistics at {path}: make them with {self._calibrate}")
         statistics = Statistics.load(path)
         statistics.check(self.sha256, size, self.graph)
         return statistics
