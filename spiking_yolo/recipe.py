@@ -74,6 +74,7 @@ class Msat:
     tau_rd: float = _key(1.0, "weight of the evoked threshold", 0, 100)
     g: float = _key(0.1, "for variant=algorithm1: gain", 0, 100)
     floor: float = _key(1e-3, "smallest threshold, in theta", 1e-6, 1)
+    stages: int = _key(0, "for variant=eq17: thresholds are theta / 2^k, k = 0..stages; 0: any value", 0, 16)
     confidence: Literal["off", "after", "before"] = _key(
         "off", "drop spikes of the first 16 steps by the layer's spike confidence, after or before the reset"
     )

@@ -36,7 +36,8 @@ def threshold_ratio(deviation: Tensor, mean: Tensor, current: Tensor | None, top
         u += s.tau_rd * (torch.exp(-current / s.c) if current is not None else 1.0)
         if s.mu:
             u += s.tau_rd * torch.exp(-mean.abs())
-    return torch.sigmoid(u).clamp_(min=s.floor)
+    ratio = torch.sigmoid(u).clamp_(min=s.floor)
+    return torch.exp2(ratio.log2_().round_().clamp_(min=-s.stages)) if s.stages else ratio
 
 
 class AdaptiveThreshold:
@@ -60,16 +61,27 @@ class AdaptiveThreshold:
         first = 0.5 if self.settings.variant == "algorithm1" else 1.0
         self.ratio = torch.full_like(like, first)
 
-    def update(self, current: Tensor | None) -> Tensor:
-        """theta / Theta for the step that receives `current`."""
+    def update(self, current: Tensor | None, potential: Tensor | None = None) -> Tensor:
+        """theta / Theta for the step that receives `current`.
+
+        potential: what takes the place of U(t-1) in Eq. 15, for neurons whose threshold tracks the potential that the
+        spikes of this step will answer. In the units of the ANN.
+        """
         if self.steps and self.settings.variant == "eq17":
             mean = self.total / self.steps
             z = None if current is None else current / self.unit
-            self.ratio = threshold_ratio(self.last - mean, mean, z, self.top, self.settings)
+            tracked = self.last if potential is None else potential / self.unit
+            self.ratio = threshold_ratio(tracked - mean, mean, z, self.top, self.settings)
         elif self.steps:
             gain = self.settings.g * (self.sent / self.steps - self.last) / self.top
             self.ratio = (self.ratio + gain).clamp_(min=self.settings.floor)
         return self.ratio
+
+    def at_rest(self) -> Tensor:
+        """What the ratio tends to while the potential stays as it is and nothing is received."""
+        if self.settings.variant != "eq17" or not self.steps:
+            return self.ratio
+        return threshold_ratio(torch.zeros_like(self.last), self.last, None, self.top, self.settings)
 
     def observe(self, potential: Tensor, sent: Tensor) -> None:
         """potential: U after the reset. sent: what was sent in this step. Both in the units of the ANN."""
@@ -77,3 +89,8 @@ class AdaptiveThreshold:
         torch.div(potential, self.unit, out=self.last)
         self.total += self.last
         self.sent += sent / self.unit
+
+    def rest(self) -> None:
+        """A step without input or spikes: the potential stays what it was."""
+        self.steps += 1
+        self.total += self.last

@@ -153,7 +153,7 @@ class SpikingNetwork:
                 values[name] = self._encode(name, x, t)
             elif node.op == "activation":
                 values[name] = self._fire(node, self._plain(node.inputs[0]), t, probes)
-                active = active or values[name] is not None
+                active = active or values[name] is not None or not self.layers[name].settled
             else:
                 values[name] = self._transmit(node, [values[i] for i in node.inputs], t)
             if t == 1:
@@ -171,8 +171,8 @@ class SpikingNetwork:
             return None
         spikes: Tensor | None = layer.step(current, quantum)
         if self.differential:
-            layer.settled = not spikes.any()
-            if layer.settled and t > 1:
+            layer.settled = layer.quiet()
+            if t > 1 and not spikes.any():
                 spikes = None
         for probe in probes:
             probe(node.name, t, layer, current)

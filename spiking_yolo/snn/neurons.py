@@ -6,8 +6,7 @@ the next layer's weights absorb.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from typing import Any
+from collections.abc import Mapping
 
 import torch
 from torch import Tensor
@@ -15,98 +14,11 @@ from torch import Tensor
 from ..graph import activation
 from ..recipe import Recipe
 from . import functional as SF
+from .layer import Layer, per_channel
 from .msat import AdaptiveThreshold
 from .random import uniform
 
 CONFIDENCE_STEPS = 16
-
-
-def per_channel(values: Tensor, like: Tensor) -> Tensor:
-    """[C], [C, 1, 1] or [C, H, W] values in a shape that broadcasts against a state of `like`'s shape."""
-    values = values.to(like)
-    return values.reshape(values.shape + (1,) * (like.ndim - 1 - values.ndim))
-
-
-class Layer:
-    """State shared by all neuron kinds. Subclasses define `_start` and `_fire`.
-
-    params: theta [C], the value of a spike; initial, the potential at the start in thresholds (scalar, [C] or
-    [C, H, W]); and, where calibrated, bias [C], added to the current, and confidence, a scalar.
-    count: spikes so far per neuron. events: what its synapses received so far, the same unless events=switches.
-    """
-
-    neurons_per_site = 1
-
-    def __init__(self, params: Mapping[str, Tensor], recipe: Recipe, slope: float, name: str = ""):
-        self.params, self.recipe, self.settings, self.slope, self.name = params, recipe, recipe.neuron, slope, name
-        self.unit = params["theta"]
-        self._shape: torch.Size | None = None
-
-    def reset(self, keys: Sequence[int] = ()) -> None:
-        """Forget everything: the next step starts a new run, of any shape. keys: of the images, for randomness."""
-        self._fresh = True
-        self.settled = False
-        self.quantum = 1.0
-        self.keys = keys
-        self.t = 0
-
-    def step(self, current: Tensor | None, quantum: float = 1.0) -> Tensor:
-        """What is sent in this timestep in units, a tensor that the next step overwrites.
-
-        current: what was received, None for nothing. quantum: value of one spike in units, below 1 when the coding has
-        been refined.
-        """
-        self.quantum = quantum
-        if self._fresh:
-            if current is None:
-                raise ValueError("the first step needs a current")
-            if self._shape != current.shape or self.count.dtype != current.dtype:
-                self._allocate(current)
-            self.count.zero_()
-            if self._switches:
-                self.events.zero_()
-                self._last.zero_()
-            self._start()
-            self._fresh = False
-        if current is not None and self.bias is not None and (self.t == 0 or self._biased_always):
-            current = current + self.bias
-        self._fire(current)
-        self.t += 1
-        self._tally()
-        return self.out
-
-    @property
-    def _switches(self) -> bool:
-        return self.settings.events == "switches"
-
-    @property
-    def _biased_always(self) -> bool:
-        return self.recipe.encoding.coding == "rate"
-
-    def _allocate(self, like: Tensor) -> None:
-        self._shape = like.shape
-        self.out, self.count, self._scratch, self.potential = (torch.empty_like(like) for _ in range(4))
-        self.events = self.count
-        if self._switches:
-            self.events, self._last = torch.empty_like(like), torch.empty_like(like)
-        self.theta = per_channel(self.params["theta"], like)
-        self.initial = per_channel(self.params["initial"], like)
-        self.bias = per_channel(self.params["bias"], like) if "bias" in self.params else None
-
-    def _tally(self) -> None:
-        self._count(self.out, self.quantum)
-
-    def _count(self, spikes: Tensor, quantum: float = 1.0) -> None:
-        self.count.add_(torch.abs(spikes, out=self._scratch), alpha=1 / quantum)
-        if self._switches:
-            self.events.add_(torch.sub(spikes, self._last, out=self._scratch).abs_(), alpha=1 / quantum)
-            self._last.copy_(spikes)
-
-    def _start(self) -> None:
-        self.potential.copy_(self.initial * self.theta)
-
-    def _fire(self, current: Any) -> None:
-        raise TypeError(f"{type(self).__name__} does not fire")
 
 
 class IntegrateAndFire(Layer):
@@ -228,7 +140,13 @@ class SignedMemory(Layer):
 
 
 class AdaptiveSignedMemory(SignedMemory):
-    """Signed memory neuron whose threshold follows MSAT; its potential, for the rule, is phi(S) - what was sent."""
+    """Signed memory neuron whose threshold follows MSAT: coarse while the input moves, fine once it has settled.
+
+    The potential of the rule is U = |phi(S) - what was sent|, and z counts as |z|, since the neuron fires in both
+    directions. Theta tracks U as it is before the spikes of the step, the potential that they answer; the mean is of U
+    after them, as in the IF neuron. Without input U never grows and the ratio tends to its value at rest, so with
+    msat.stages each neuron falls silent for good; where the threshold may take any value it follows U down for ever.
+    """
 
     def _allocate(self, like: Tensor) -> None:
         super()._allocate(like)
@@ -238,16 +156,31 @@ class AdaptiveSignedMemory(SignedMemory):
         super()._start()
         self.rule.reset(self.potential)
 
+    def rest(self) -> None:
+        super().rest()
+        self.rule.rest()
+
     def _fire(self, current: Tensor | None) -> None:
-        ratio = self.rule.update(current)
+        if current is not None:
+            self.potential.add_(current)
+        ratio = self.rule.update(None if current is None else current.abs(), self._unsent())
         self.threshold = ratio * self.theta * self.quantum
         self._value = ratio * self.quantum
-        self._send(current, self._value)
-        residual = activation(self.potential, self.slope) - self.sent * self.theta
-        self.rule.observe(residual, self.out * self.theta)
+        self._send(None, self._value)
+        self.rule.observe(self._unsent(), self.out * self.theta)
+
+    def _unsent(self) -> Tensor:
+        return (activation(self.potential, self.slope) - self.sent * self.theta).abs_()
 
     def _tally(self) -> None:
         self._count((self.out / self._value).round_())
+
+    def quiet(self) -> bool:
+        """Nothing was sent, and nothing will be when the thresholds have come to rest: they tend there steadily."""
+        if self.out.any():
+            return False
+        half = (1 - self.initial).clamp(max=self.initial) * self.theta * self.quantum  # fires beyond this, either way
+        return not (self._unsent() >= half * self.rule.at_rest()).any()
 
 
 def build(params: Mapping[str, Tensor], recipe: Recipe, slope: float, name: str = "") -> Layer:

@@ -1,0 +1,27 @@
+"""MSAT-plus: MSAT's tracking threshold under differential coding, in stages that are powers of two.
+
+The draft's DTT (Eq. 15 with its constants, tau_mp = 4) raises the threshold of a neuron whose potential is above its
+mean. With differential coding that is what is wanted: while a neuron's input moves, its spikes are worth Theta or half
+of it; once it has settled, Theta / 4. The stages make the events stop (a threshold that may take any value crosses the
+potential again and again), and make a spike's value a shift of bits. The settled network is the one of a fixed threshold
+Theta / 4, for a quarter fewer operations; msat.enabled=false shows the difference in error.
+Theta and the schedule of all neurons follow coarse-to-fine. DET is off: it costs operations and gains nothing here.
+Chosen on COCO train2017 photographs, docs/msat.md has what helped and what did not.
+Needs: activation statistics, of both signs.
+"""
+
+from ...recipe import Encoding, Msat, Neuron, Recipe, Threshold
+from ..registry import register
+
+RECIPE = register(
+    Recipe(
+        "msat-plus",
+        threshold=Threshold(rule="percentile", scope="channel", percentile=90.0, scale=0.11),
+        neuron=Neuron(kind="memory", gamma=16, initial=0.5),
+        msat=Msat(enabled=True, det=False, tau_mp=4.0, stages=2),
+        encoding=Encoding(coding="differential", coarse=3, refine=8, refine_by=0.5),
+    ),
+    year=2026,
+    reference="this project, after the MSAT draft paper",
+    limits="spikes have a sign, and a value (a power of two); an exponential and a logarithm per neuron and step",
+)
