@@ -7,8 +7,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from methods import method, neuron, points, record, send
 from networks import TinyLeaky, images, spiking
+from torch import Tensor
 
 from spiking_yolo.convert.registry import get_recipe
+from spiking_yolo.snn.neurons import Layer
 
 SPIKE_NORM = get_recipe("spike-norm")
 
@@ -48,15 +50,16 @@ def test_balanced_thresholds_by_hand():
 
 def test_the_input_is_spikes_and_the_run_repeats():
     _, converted = method(TinyLeaky, "spike-norm")
-    x = images(2)
-    seen: list[torch.Tensor] = []
-    network = converted.network()
+    x, network, currents = images(2), converted.network(), []
+
+    def watch(name: str, t: int, layer: Layer, current: Tensor | None) -> None:
+        if name == "act1" and current is not None:
+            currents.append(current.clone())
+
     a, b = record(network, x, 10), record(network, x, 10)
     assert all(torch.equal(a[k], b[k]) and a[k].any() for k in a)
-    network.run(
-        x, 6, probes=[lambda name, t, layer, z: seen.append(z.clone()) if name == "act1" and z is not None else 0]
-    )
-    assert not torch.equal(seen[0], seen[1]), "the current of the first layer should be random"
+    network.run(x, 6, probes=[watch])
+    assert not torch.equal(currents[0], currents[1]), "the current of the first layer should be random"
     other = spiking(converted.graph, x, SPIKE_NORM, {"encoding.seed": 1})
     assert not torch.equal(record(other.network(), x, 10)["act1"], a["act1"])
 
