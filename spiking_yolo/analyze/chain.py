@@ -1,0 +1,158 @@
+"""The error of a layer of neurons as a signed chain, element by element (after section 3 of the draft paper).
+
+    ANN activation
+      -> clipped at the highest rate                                  clipping
+      -> put on the neuron's grid                                     quantisation
+      -> the neuron fed its ideal input, the ANN's, for T steps       spike-inherent
+      -> fed the input that it really got, evenly spread over T       inherited: wrong input
+      -> what the SNN's neuron sent                                   inherited: uneven arrival
+
+The first three are the layer's own, the last two come from the layers below and together are the inherited part.
+With rate coding values are what was sent divided by T; with differential coding they are what was sent, and the input
+comes once.
+
+A neuron's thresholds over its T ideal steps, theta(t), define both its highest value, gamma * mean(theta), and its
+grid, mean(theta) / T: with a fixed theta these are the usual ones, and a threshold that adapts is judged by what it
+became. The grid of a differential neuron is what rounding with each step's theta(t) in turn reaches.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from ..graph import activation
+from ..recipe import Recipe
+from ..snn import neurons
+from ..snn.neurons import Layer, per_channel
+
+OWN = ("clipping", "quantisation", "spike-inherent")
+INHERITED = ("wrong input", "uneven arrival")
+PARTS = (*OWN, *INHERITED)
+Quantum = Callable[[int], float]
+
+
+@dataclass(frozen=True)
+class Chain:
+    """The links of the chain for one layer, float64 [N, C, ...] each."""
+
+    ann: Tensor
+    clipped: Tensor
+    grid: Tensor
+    ideal: Tensor
+    even: Tensor
+    snn: Tensor
+
+    def parts(self) -> dict[str, Tensor]:
+        """PARTS -> signed error; they add up to snn - ann."""
+        links = (self.ann, self.clipped, self.grid, self.ideal, self.even, self.snn)
+        return {name: after - before for name, before, after in zip(PARTS, links[:-1], links[1:], strict=True)}
+
+
+def chain(
+    site: Mapping[str, Tensor],
+    recipe: Recipe,
+    slope: float,
+    name: str,
+    before: Tensor,
+    received: Tensor,
+    sent: Tensor,
+    T: int,
+    quantum: Quantum,
+    keys: Sequence[int] = (),
+) -> Chain:
+    """The chain of one layer.
+
+    site, recipe, slope, name: as for neurons.build. before: the ANN's pre-activation [N, C, ...]. received, sent: sums
+    over T steps of the current and of the values sent in the SNN. quantum(t): value of a spike in thetas. keys: of the
+    images, see snn.random. A calibrated bias counts as input: it corrects what comes from below.
+    """
+    rate = recipe.encoding.coding == "rate"
+    per = T if rate else 1
+    alone = neurons.build({k: v for k, v in site.items() if k != "bias"}, recipe, slope, name)
+    reach = Reach(before, slope)
+    ideal = feed(alone, before, T, quantum, keys, reach.watch)
+    ann = activation(before, slope).double()
+    limit = [alone.settings.gamma * total / per for total in reach.totals]
+    below = -limit[0] if len(limit) == 1 else -slope * limit[1]
+    clipped = ann.clamp(min=below).minimum(limit[0])
+    on_grid = _grid(alone, before.double(), reach, T) if rate else reach.rounded.double().clamp(below, limit[0])
+    even = feed(neurons.build(site, recipe, slope, name), received / per, T, quantum, keys)
+    return Chain(ann, clipped, on_grid, ideal / per, even / per, sent.double() / per)
+
+
+def feed(
+    layer: Layer,
+    current: Tensor,
+    T: int,
+    quantum: Quantum,
+    keys: Sequence[int] = (),
+    watch: Callable[[Layer], None] = lambda layer: None,
+) -> Tensor:
+    """The value that a layer on its own sends in T steps, float64, fed the same current in every step (rate coding) or
+    once (differential)."""
+    layer.reset(keys)
+    always = layer.recipe.encoding.coding == "rate"
+    total = torch.zeros_like(current)
+    for t in range(1, T + 1):
+        total += layer.step(current if always or t == 1 else None, quantum(t))
+        watch(layer)
+    return total.double() * per_channel(layer.unit.double(), total.double())
+
+
+def sides(layer: Layer) -> tuple[Layer, ...]:
+    """The neurons of a layer: (ON, OFF) of a pair, else the layer itself."""
+    return (layer.on, layer.off) if isinstance(layer, neurons.OnOffPair) else (layer,)
+
+
+def threshold(layer: Layer) -> Tensor:
+    """theta(t) of the last step, in a shape that broadcasts against the state; not of a pair, which has two."""
+    adaptive = isinstance(layer, (neurons.AdaptiveIntegrateAndFire, neurons.AdaptiveSignedMemory))
+    return layer.threshold if adaptive else layer.theta * layer.quantum
+
+
+class Reach:
+    """What thresholds allow a layer to send: their sums over time, and what rounding with each in turn reaches."""
+
+    def __init__(self, before: Tensor, slope: float):
+        self.target = activation(before, slope)
+        self.rounded = torch.zeros_like(before)
+        self._sums: list[Tensor] = []
+
+    @property
+    def totals(self) -> list[Tensor]:
+        """Sum of theta(t), float64, for each side."""
+        return [total.double() for total in self._sums]
+
+    def watch(self, layer: Layer) -> None:
+        now = [threshold(side) for side in sides(layer)]
+        self._sums = [a + b for a, b in zip(self._sums, now, strict=True)] if self._sums else now
+        if layer.recipe.encoding.coding == "differential":
+            steps = torch.floor((self.target - self.rounded) / now[0] + layer.initial)
+            self.rounded.addcmul_(steps, now[0].expand_as(steps))
+
+
+def _grid(layer: Layer, before: Tensor, reach: Reach, T: int) -> Tensor:
+    """The value that T steps of constant input come to when nothing else goes wrong; rate coding. float64."""
+    slope, most = layer.slope, layer.settings.gamma * T
+    steps = [total / T for total in reach.totals]
+    if isinstance(layer, neurons.OnOffPair):
+        on, off = _one_sided(layer.on, before, steps[0], T), _one_sided(layer.off, -before, steps[1], T)
+        return on - slope * off
+    if isinstance(layer, neurons.SignedMemory):
+        counts = torch.floor(activation(before, slope) * T / steps[0] + layer.initial)
+    elif isinstance(layer, neurons.ImbalancedThreshold):
+        counts = activation(before * T / steps[0] + layer.initial, slope).trunc()
+    else:
+        return _one_sided(layer, before, steps[0], T)
+    return counts.clamp(-most, most) * steps[0] / T
+
+
+def _one_sided(layer: Layer, drive: Tensor, step: Tensor, T: int) -> Tensor:
+    """n * theta / T with n = floor((T * z + U(0)) / theta), of an IF neuron."""
+    shift = getattr(layer, "shift", None)
+    charge = T * (drive if shift is None else drive + shift) + layer.initial * layer.theta
+    return (charge / step).floor().clamp(0, layer.settings.gamma * T) * step / T
