@@ -6,76 +6,72 @@ Slots: (a) thresholds, (b) neuron, (c) calibration, (d) input encoding and reado
 from __future__ import annotations
 
 import json
-import typing
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, field, fields, replace
+from dataclasses import asdict, dataclass, fields, replace
 from pathlib import Path
 from typing import Any, Literal
 
 from .errors import UserError
-
-
-def _key(default: Any, doc: str, low: float | None = None, high: float | None = None) -> Any:
-    """A setting with its documentation and the closed range of allowed values."""
-    return field(default=default, metadata={"doc": doc, "low": low, "high": high})
+from .settings import Factors, check, documentation, key, parse
 
 
 @dataclass(frozen=True)
 class Threshold:
     """(a) How the threshold theta of each neuron follows from the activation statistics."""
 
-    rule: Literal["max", "percentile", "mmse", "balance"] = _key(
+    rule: Literal["max", "percentile", "mmse", "balance"] = key(
         "percentile",
         "what theta starts from: a statistic of the activations, or balance: the largest input current of the layer "
         "while the layers before it spike",
     )
-    scope: Literal["channel", "layer"] = _key("channel", "one statistic per channel, or one per layer")
-    percentile: float = _key(99.9, "for rule=percentile: in percent, over the positive values", 0.001, 100)
-    levels: int = _key(16, "for rule=mmse: quantisation levels below theta", 1, 65536)
-    scale: float = _key(1.0, "theta = scale * statistic", 1e-6, 1e6)
+    scope: Literal["channel", "layer"] = key("channel", "one statistic per channel, or one per layer")
+    percentile: float = key(99.9, "for rule=percentile: in percent, over the positive values", 0.001, 100)
+    levels: int = key(16, "for rule=mmse: quantisation levels below theta", 1, 65536)
+    scale: float = key(1.0, "theta = scale * statistic", 1e-6, 1e6)
+    layers: Factors = key((), "factors on the theta of single layers, NAME:0.5,NAME2:2", 1e-6, 1e6)  # noqa: RUF009
 
 
 @dataclass(frozen=True)
 class Neuron:
     """(b) What a neuron does with its input current in a timestep."""
 
-    kind: Literal["if", "ibt", "memory"] = _key(
+    kind: Literal["if", "ibt", "memory"] = key(
         "if",
         "if: integrate and fire, an ON/OFF pair on leaky ReLU; ibt: signed, imbalanced threshold; memory: signed, "
         "remembers what it sent",
     )
-    reset: Literal["subtract", "zero"] = _key("subtract", "for kind=if: subtract the threshold, or reset to zero")
-    gamma: int = _key(1, "largest number of spikes per timestep", 1, 65536)
-    initial: float = _key(
+    reset: Literal["subtract", "zero"] = key("subtract", "for kind=if: subtract the threshold, or reset to zero")
+    gamma: int = key(1, "largest number of spikes per timestep", 1, 65536)
+    initial: float = key(
         0.0, "membrane potential at the start, in thresholds; 0.5 turns flooring into rounding", -10, 10
     )
-    shift: int = _key(0, "for kind=if: add theta / (2 * shift) to the potential in every step; 0: never", 0)
-    events: Literal["spikes", "switches"] = _key(
+    shift: int = key(0, "for kind=if: add theta / (2 * shift) to the potential in every step; 0: never", 0)
+    events: Literal["spikes", "switches"] = key(
         "spikes", "what travels along synapses: spikes, or the switching on and off of runs of spikes"
     )
-    pool_first: bool = _key(True, "for kind=memory: pool potentials, and put the neuron behind its max pooling")
+    pool_first: bool = key(True, "for kind=memory: pool potentials, and put the neuron behind its max pooling")
 
 
 @dataclass(frozen=True)
 class Msat:
     """(b) The multi-stage adaptive threshold of the draft paper, Eq. 14 to 17; see snn/msat.py."""
 
-    enabled: bool = _key(False, "the threshold of each neuron adapts in every step")
-    variant: Literal["eq17", "algorithm1"] = _key("eq17", "rule of the threshold: Eq. 17, or Algorithm 1 as we read it")
-    units: Literal["normalised", "raw"] = _key("normalised", "potentials as fractions of theta, or as they are")
-    dtt: bool = _key(True, "dynamic tracking threshold, Eq. 15")
-    det: bool = _key(True, "dynamic evoked threshold, Eq. 16")
-    mu: bool = _key(False, "the term exp(-|mean potential|) of Eq. 16")
-    alpha: float = _key(0.03, "slope of the tracking threshold", 0, 100)
-    k_a: float = _key(1.0, "weight of its logarithm", 0, 100)
-    k_i: float = _key(1.0, "scale of its logarithm", 1e-6, 1e6)
-    c: float = _key(5.0, "C, the scale of the evoked threshold", 1e-6, 1e6)
-    tau_mp: float = _key(1.0, "weight of the tracking threshold", 0, 100)
-    tau_rd: float = _key(1.0, "weight of the evoked threshold", 0, 100)
-    g: float = _key(0.1, "for variant=algorithm1: gain", 0, 100)
-    floor: float = _key(1e-3, "smallest threshold, in theta", 1e-6, 1)
-    stages: int = _key(0, "for variant=eq17: thresholds are theta / 2^k, k = 0..stages; 0: any value", 0, 16)
-    confidence: Literal["off", "after", "before"] = _key(
+    enabled: bool = key(False, "the threshold of each neuron adapts in every step")
+    variant: Literal["eq17", "algorithm1"] = key("eq17", "rule of the threshold: Eq. 17, or Algorithm 1 as we read it")
+    units: Literal["normalised", "raw"] = key("normalised", "potentials as fractions of theta, or as they are")
+    dtt: bool = key(True, "dynamic tracking threshold, Eq. 15")
+    det: bool = key(True, "dynamic evoked threshold, Eq. 16")
+    mu: bool = key(False, "the term exp(-|mean potential|) of Eq. 16")
+    alpha: float = key(0.03, "slope of the tracking threshold", 0, 100)
+    k_a: float = key(1.0, "weight of its logarithm", 0, 100)
+    k_i: float = key(1.0, "scale of its logarithm", 1e-6, 1e6)
+    c: float = key(5.0, "C, the scale of the evoked threshold", 1e-6, 1e6)
+    tau_mp: float = key(1.0, "weight of the tracking threshold", 0, 100)
+    tau_rd: float = key(1.0, "weight of the evoked threshold", 0, 100)
+    g: float = key(0.1, "for variant=algorithm1: gain", 0, 100)
+    floor: float = key(1e-3, "smallest threshold, in theta", 1e-6, 1)
+    stages: int = key(0, "for variant=eq17: thresholds are theta / 2^k, k = 0..stages; 0: any value", 0, 16)
+    confidence: Literal["off", "after", "before"] = key(
         "off", "drop spikes of the first 16 steps by the layer's spike confidence, after or before the reset"
     )
 
@@ -84,35 +80,35 @@ class Msat:
 class Calibration:
     """(c) What is corrected by running the network on the calibration images."""
 
-    kind: Literal["none", "light", "advanced", "fraction"] = _key(
+    kind: Literal["none", "light", "advanced", "fraction"] = key(
         "none",
         "light: bias; advanced: initial potential; fraction: theta, as the fraction of the statistic that serves best",
     )
-    T: int = _key(32, "timesteps of the calibration, and of threshold.rule=balance; does not follow --T", 1, 65536)
+    T: int = key(32, "timesteps of the calibration, and of threshold.rule=balance; does not follow --T", 1, 65536)
 
 
 @dataclass(frozen=True)
 class Encoding:
     """(d) What travels: the image into the network, and values between layers."""
 
-    coding: Literal["rate", "differential"] = _key(
+    coding: Literal["rate", "differential"] = key(
         "rate", "rate: image and bias in every step; differential: once, and layers send changes"
     )
-    input: Literal["analogue", "poisson"] = _key("analogue", "the image itself, or random spikes at its intensities")
-    seed: int = _key(0, "of everything that is random: Poisson spikes, spike confidence", 0)
-    coarse: int = _key(
+    input: Literal["analogue", "poisson"] = key("analogue", "the image itself, or random spikes at its intensities")
+    seed: int = key(0, "of everything that is random: Poisson spikes, spike confidence", 0)
+    coarse: int = key(
         0,
         "for coding=differential: a spike of the first step is worth 2^coarse thetas, halved in each step down to 1",
         0,
         16,
     )
-    refine: int = _key(
+    refine: int = key(
         0,
         "for coding=differential: after this step, and again whenever t has doubled, spikes become finer; 0: never",
         0,
     )
-    refine_by: float = _key(0.75, "for refine: what the value of a spike is multiplied by", 0.01, 1)
-    refinements: int = _key(3, "for refine: how often at most", 0, 16)
+    refine_by: float = key(0.75, "for refine: what the value of a spike is multiplied by", 0.01, 1)
+    refinements: int = key(3, "for refine: how often at most", 0, 16)
 
 
 @dataclass(frozen=True)
@@ -124,7 +120,7 @@ class Readout:
     whole run.
     """
 
-    skip: int = _key(0, "leave out the first steps of the head's mean; below T; rate coding only", 0)
+    skip: int = key(0, "leave out the first steps of the head's mean; below T; rate coding only", 0)
 
 
 _SLOTS: dict[str, type] = {
@@ -152,7 +148,7 @@ class Recipe:
     def __post_init__(self):
         for slot, cls in _SLOTS.items():
             for f in fields(cls):
-                _check(f"{slot}.{f.name}", f, cls, getattr(getattr(self, slot), f.name))
+                check(f"{slot}.{f.name}", f, cls, getattr(getattr(self, slot), f.name))
         if reason := self._conflict():
             raise UserError(reason)
 
@@ -187,12 +183,14 @@ class Recipe:
     def with_settings(self, settings: Mapping[str, Any]) -> Recipe:
         """A copy with some keys changed, e.g. {"neuron.gamma": "4"}; strings are parsed to the key's type."""
         slots: dict[str, dict[str, Any]] = {}
-        for key, value in settings.items():
-            slot, _, name = key.partition(".")
+        for path, value in settings.items():
+            slot, _, name = path.partition(".")
             known = {f.name for f in fields(_SLOTS[slot])} if slot in _SLOTS else set()
             if name not in known:
-                raise UserError(f"unknown setting {key!r}: the keys are {', '.join(k for k, _, _ in settings_table())}")
-            slots.setdefault(slot, {})[name] = _parse(key, _SLOTS[slot], name, value)
+                raise UserError(
+                    f"unknown setting {path!r}: the keys are {', '.join(k for k, _, _ in settings_table())}"
+                )
+            slots.setdefault(slot, {})[name] = parse(path, _SLOTS[slot], name, value)
         return replace(self, **{slot: replace(getattr(self, slot), **new) for slot, new in slots.items()})
 
     def to_json(self) -> str:
@@ -220,36 +218,4 @@ class Recipe:
 
 def settings_table() -> list[tuple[str, Any, str]]:
     """Every key of --set with its default and documentation: the one list of them."""
-    rows = []
-    for slot, cls in _SLOTS.items():
-        hints = typing.get_type_hints(cls)
-        for f in fields(cls):
-            choices = typing.get_args(hints[f.name])
-            doc = f.metadata["doc"] + (f" [{'|'.join(map(str, choices))}]" if choices else "")
-            rows.append((f"{slot}.{f.name}", f.default, doc))
-    return rows
-
-
-def _parse(key: str, cls: type, name: str, value: Any) -> Any:
-    hint = typing.get_type_hints(cls)[name]
-    if not isinstance(value, str) or hint is str or typing.get_args(hint):
-        return float(value) if hint is float and type(value) is int else value
-    try:
-        if hint is bool:
-            return {"true": True, "1": True, "false": False, "0": False}[value.lower()]
-        return hint(value)
-    except (ValueError, KeyError):
-        raise UserError(f"{key} must be {hint.__name__}, not {value!r}") from None
-
-
-def _check(key: str, f: Any, cls: type, value: Any) -> None:
-    hint = typing.get_type_hints(cls)[f.name]
-    if choices := typing.get_args(hint):
-        if value not in choices:
-            raise UserError(f"{key} must be one of {', '.join(map(str, choices))}, not {value!r}")
-        return
-    if type(value) is not hint:
-        raise UserError(f"{key} must be {hint.__name__}, not {value!r}")
-    low, high = f.metadata["low"], f.metadata["high"]
-    if (low is not None and not value >= low) or (high is not None and not value <= high):
-        raise UserError(f"{key} must be {'at least ' + str(low) if high is None else f'in {low}..{high}'}, not {value}")
+    return [(f"{slot}.{f.name}", f.default, documentation(f, cls)) for slot, cls in _SLOTS.items() for f in fields(cls)]

@@ -18,7 +18,7 @@ from ..recipe import Recipe
 from ..snn import neurons
 from ..snn.network import SpikingNetwork
 from .observe import Statistics
-from .thresholds import Sites, base_sites
+from .thresholds import Sites, base_sites, layer_factor
 
 FRACTIONS = tuple(c / 10 for c in range(1, 11))
 Progress = Callable[[str], Any]
@@ -65,17 +65,18 @@ def balance(graph: Graph, recipe: Recipe, sites: Sites, images: Sequence[Tensor]
 
         for x in images:
             network.run(x, recipe.calibration.T, probes=[watch])
-        sites[node.name] = {**sites[node.name], "theta": _balanced(highest, recipe)}
+        sites[node.name] = {**sites[node.name], "theta": _balanced(highest, recipe, node.name)}
         if "theta_off" in sites[node.name]:
-            sites[node.name]["theta_off"] = _balanced(lowest, recipe)
+            sites[node.name]["theta_off"] = _balanced(lowest, recipe, node.name)
     return sites
 
 
-def _balanced(largest: Tensor, recipe: Recipe) -> Tensor:
+def _balanced(largest: Tensor, recipe: Recipe, name: str) -> Tensor:
     top = largest.max()
     if recipe.threshold.scope == "layer":
         largest = top.expand(len(largest))
-    return (torch.where(largest > 0, largest, top if top > 0 else 1.0) * recipe.threshold.scale).contiguous()
+    scale = recipe.threshold.scale * layer_factor(recipe, name)
+    return (torch.where(largest > 0, largest, top if top > 0 else 1.0) * scale).contiguous()
 
 
 def correct(graph: Graph, recipe: Recipe, sites: Sites, images: Sequence[Tensor], progress: Progress) -> Sites:

@@ -7,6 +7,7 @@ from collections.abc import Mapping
 import torch
 from torch import Tensor
 
+from ..errors import UserError
 from ..graph import Graph
 from ..recipe import Recipe, Threshold
 from .histogram import Histogram, edges
@@ -108,12 +109,25 @@ class _Moments:
 
 
 def base_sites(graph: Graph, histograms: Mapping[str, Histogram], recipe: Recipe) -> Sites:
-    """Parameters of every activation site as far as they follow from the statistics: thresholds, initial potential."""
+    """Parameters of every activation site as far as they follow from the statistics: thresholds, initial potential.
+
+    Raises UserError when the recipe names a layer that the graph does not have.
+    """
+    names = [node.name for node in graph.sites]
+    if unknown := [name for name, _ in recipe.threshold.layers if name not in names]:
+        raise UserError(f"threshold.layers names {unknown[0]!r}: the layers of this network are {', '.join(names)}")
     initial = torch.tensor(recipe.neuron.initial)
-    return {
-        node.name: {**site_thresholds(histograms[node.name], node.attrs["slope"], recipe), "initial": initial}
-        for node in graph.sites
-    }
+    sites = {}
+    for node in graph.sites:
+        own = site_thresholds(histograms[node.name], node.attrs["slope"], recipe)
+        factor = layer_factor(recipe, node.name)
+        sites[node.name] = {**{k: theta * factor for k, theta in own.items()}, "initial": initial}
+    return sites
+
+
+def layer_factor(recipe: Recipe, name: str) -> float:
+    """The factor on the thresholds of one activation site."""
+    return dict(recipe.threshold.layers).get(name, 1.0)
 
 
 def site_thresholds(histogram: Histogram, slope: float, recipe: Recipe) -> dict[str, Tensor]:
