@@ -176,11 +176,12 @@ class AdaptiveSignedMemory(SignedMemory):
         self._count((self.out / self._value).round_())
 
     def quiet(self) -> bool:
-        """Nothing was sent, and nothing will be when the thresholds have come to rest: they tend there steadily."""
+        """Nothing was sent, and nothing will be while thresholds that are above their value at rest come down to it."""
         if self.out.any():
             return False
+        rest = self.rule.at_rest()
         half = (1 - self.initial).clamp(max=self.initial) * self.theta * self.quantum  # fires beyond this, either way
-        return not (self._unsent() >= half * self.rule.at_rest()).any()
+        return not ((self.rule.ratio > rest) & (self._unsent() >= half * rest)).any()
 
 
 def build(params: Mapping[str, Tensor], recipe: Recipe, slope: float, name: str = "") -> Layer:
