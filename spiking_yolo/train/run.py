@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import datetime
 import os
-from collections.abc import Iterable, Iterator
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -22,6 +21,7 @@ from spiking_yolo.models.spec import Spec
 from spiking_yolo.models.yolov1 import YOLOv1, yolov1_spec
 from spiking_yolo.train.classify import Arrays, ClassifyTask, classifier_spec
 from spiking_yolo.train.loop import Settings, Task, fit
+from spiking_yolo.train.report import plot, progress
 
 
 @dataclass(frozen=True)
@@ -232,23 +232,3 @@ def provenance(job: Job, command: str) -> dict[str, Any]:
         "torch": torch.__version__,
         "date": datetime.datetime.now(datetime.UTC).date().isoformat(),
     }
-
-
-def progress(items: Iterable, label: str, total: int) -> Iterator:
-    from tqdm import tqdm
-
-    return iter(tqdm(items, label, total, leave=False, mininterval=5))
-
-
-def plot(rows: list[dict[str, float]], folder: Path) -> None:
-    """curves.png: the loss, and the score on an axis of its own."""
-    from spiking_yolo.draw.curves import line_plot
-
-    def series(keys: list[str]) -> dict[str, Any]:
-        columns = {k: [(r["epoch"], r[k]) for r in rows if k in r] for k in keys}
-        return {k: tuple(map(list, zip(*points, strict=True))) for k, points in columns.items() if points}
-
-    terms = [k for k in rows[0] if k not in ("epoch", "lr", "mAP50", "mAP50_20", "top1")]
-    line_plot(folder / "loss.png", series(terms), "epoch", "loss")
-    if scores := series(["mAP50", "mAP50_20", "top1"]):
-        line_plot(folder / "score.png", scores, "epoch", "validation, %")

@@ -1,0 +1,27 @@
+"""What a person sees of a training: a progress bar and curves."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from pathlib import Path
+from typing import Any
+
+
+def progress(items: Iterable, label: str, total: int) -> Iterator:
+    from tqdm import tqdm
+
+    return iter(tqdm(items, label, total, leave=False, mininterval=5))
+
+
+def plot(rows: list[dict[str, float]], folder: Path) -> None:
+    """Draw folder/loss.png and, as soon as there is one, folder/score.png from one row per epoch."""
+    from spiking_yolo.draw.curves import line_plot
+
+    def series(keys: list[str]) -> dict[str, Any]:
+        columns = {k: [(r["epoch"], r[k]) for r in rows if k in r] for k in keys}
+        return {k: tuple(map(list, zip(*points, strict=True))) for k, points in columns.items() if points}
+
+    terms = [k for k in rows[0] if k not in ("epoch", "lr", "mAP50", "mAP50_20", "top1")]
+    line_plot(folder / "loss.png", series(terms), "epoch", "loss")
+    if scores := series(["mAP50", "mAP50_20", "top1"]):
+        line_plot(folder / "score.png", scores, "epoch", "validation, %")
