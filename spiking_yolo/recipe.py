@@ -169,6 +169,8 @@ class Recipe:
             return f"neuron.reset=zero needs neuron.kind=if, not {n.kind}"
         if self.msat.enabled and n.kind == "ibt":
             return "msat.enabled needs neuron.kind=if or memory: an imbalanced threshold cannot adapt"
+        if self.msat.enabled and self.msat.variant == "algorithm1" and e.coding == "differential":
+            return "msat.variant=algorithm1 needs encoding.coding=rate: its threshold never comes to rest"
         if self.msat.confidence != "off" and not (self.msat.enabled and n.kind == "if"):
             return "msat.confidence needs msat.enabled=true and neuron.kind=if"
         if self.threshold.rule == "balance" and e.coding == "differential":

@@ -1,0 +1,1 @@
+"""Tune the numbers of a recipe on calibration images: space -> score -> study."""
