@@ -14,7 +14,7 @@ import torch
 from torch import Tensor
 
 from ..graph import Graph, Node, run
-from ..recipe import Recipe
+from ..recipe import Readout, Recipe
 from ..snn import neurons
 from ..snn.network import SpikingNetwork
 from .observe import Statistics
@@ -37,14 +37,16 @@ def calibrate(
     images: calibration images, each [1, C, H, W]. progress(text) is called before each part of the work.
     """
     sites = base_sites(graph, statistics.sites, recipe)
+    # One state serves every readout, and no spike is dropped until the confidence is known.
+    plain = replace(recipe, readout=Readout(), msat=replace(recipe.msat, confidence="off"))
     if recipe.threshold.rule == "balance":
-        sites = balance(graph, recipe, sites, images, progress)
+        sites = balance(graph, plain, sites, images, progress)
     if recipe.calibration.kind == "fraction":
-        sites = best_fraction(graph, recipe, sites, images, progress)
+        sites = best_fraction(graph, plain, sites, images, progress)
     if recipe.calibration.kind in ("light", "advanced"):
-        sites = correct(graph, recipe, sites, images, progress)
+        sites = correct(graph, plain, sites, images, progress)
     if recipe.msat.confidence != "off":
-        sites = spike_confidence(graph, recipe, sites, images, progress)
+        sites = spike_confidence(graph, plain, sites, images, progress)
     return sites
 
 
@@ -86,6 +88,8 @@ def correct(graph: Graph, recipe: Recipe, sites: Sites, images: Sequence[Tensor]
     over positions too: the paper keeps one value per neuron, which an image of other content cannot use.
     """
     sites = dict(sites)
+    # Differential coding sends a value once, and not its T-th part in each of T steps.
+    steps = 1 if recipe.encoding.coding == "differential" else recipe.calibration.T
     heads = [graph[name] for name in graph.outputs if graph[name].op != "activation"]
     for node in (*graph.sites, *heads):
         progress(f"correct {node.name}")
@@ -96,7 +100,7 @@ def correct(graph: Graph, recipe: Recipe, sites: Sites, images: Sequence[Tensor]
         if recipe.calibration.kind == "light" or node.op != "activation":
             own["bias"] = -excess
         else:
-            shift = -excess * recipe.calibration.T
+            shift = -excess * steps
             own["initial"] = recipe.neuron.initial + shift / own["theta"]
             if "theta_off" in own:
                 own["initial_off"] = recipe.neuron.initial - shift / own["theta_off"]
@@ -138,12 +142,11 @@ def relative_error(got: Sequence[Tensor], expected: Sequence[Tensor]) -> float:
 def spike_confidence(graph: Graph, recipe: Recipe, sites: Sites, images: Sequence[Tensor], progress: Progress) -> Sites:
     """MSAT's spike confidence per layer: of the neurons that fired in the first 16 steps, the share that should have.
 
-    With no dropping anywhere. An ON neuron should fire where the ANN's pre-activation is positive, an OFF neuron where
-    it is negative. 1 where nothing fired.
+    recipe: with the confidence off, so that nothing is dropped anywhere. An ON neuron should fire where the ANN's
+    pre-activation is positive, an OFF neuron where it is negative. 1 where nothing fired.
     """
     progress("spike confidence")
-    free = replace(recipe, msat=replace(recipe.msat, confidence="off"))
-    network = SpikingNetwork(graph, sites, free)
+    network = SpikingNetwork(graph, sites, recipe)
     right, fired = dict.fromkeys(sites, 0), dict.fromkeys(sites, 0)
     for x in images:
         before: dict[str, Tensor] = {}

@@ -73,7 +73,8 @@ class SpikingNetwork:
         poisson = recipe.encoding.input == "poisson"
         self._constant = set() if self.differential or poisson else constant_nodes(graph)
         self._input_events: dict[str, Tensor] = {}
-        self._corrections = {name: sites[name]["bias"] for name in graph.outputs if "bias" in sites.get(name, {})}
+        heads = [name for name in graph.outputs if graph[name].op != "activation"]  # a neuron adds its bias itself
+        self._corrections = {name: sites[name]["bias"] for name in heads if "bias" in sites.get(name, {})}
         self.layers = {n.name: neurons.build(sites[n.name], recipe, n.attrs["slope"], n.name) for n in graph.sites}
         self._pools = {
             n.name: CumulativeMaxPool(n.attrs)
