@@ -5,8 +5,8 @@ activation arrives in a few spikes, and the settled value is as fine as theta (t
 neural networks with weighted spikes, Neurocomputing 2018, carried by differential coding). After step 8, and again
 whenever t has doubled, theta itself is halved, so that the error keeps falling with T while the operations grow with
 log T. All neurons follow one schedule: nothing is graded per neuron, and the weights are scaled by a constant.
-theta = 90th percentile of the positive activations times 0.14, per channel: a smaller share of the network's error, at equal
-operations, than the MMSE threshold's, which heavy tails make too coarse for the usual value.
+theta = 90th percentile of the positive activations times 0.14, per channel: a smaller share of the network's error, at
+equal operations, than the MMSE threshold's, which heavy tails make too coarse for the usual value.
 Chosen on COCO train2017 photographs; docs/results.md has the comparison. Needs: activation statistics, of both signs.
 """
 

@@ -3,8 +3,8 @@
 Han and Roy: Deep spiking neural network, energy efficiency through time based coding, ECCV 2020. A run of consecutive
 spikes is sent as two events, switch on (+) and switch off (-); the synapse integrates its weight while it is on. The
 dynamics, and so the accuracy, are RMP's; the events are switches. No released code was found, and the paper claims
-about two events per synapse and inference: this reading reaches that at high rates only. At low rates it costs *more* than
-spikes do (an isolated spike is two switches); both counts are reported.
+about two events per synapse and inference: this reading reaches that at high rates only. At low rates it costs *more*
+than spikes do (an isolated spike is two switches); both counts are reported.
 Needs: the network run on calibration images.
 """
 
