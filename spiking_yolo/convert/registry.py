@@ -8,7 +8,7 @@ from pathlib import Path
 from ..errors import UserError
 from ..recipe import Recipe
 
-DEFAULT = "coarse-to-fine"
+DEFAULT = "msat-plus"
 
 
 @dataclass(frozen=True)

@@ -1,4 +1,4 @@
-"""The default: differential coding whose spikes are coarse while the input moves and fine once it has settled.
+"""Coarse to fine: differential coding whose spikes are coarse while the input moves and fine once it has settled.
 
 A spike of the first step is worth 2^coarse thetas, of the next half of that, and so on down to one theta: a large
 activation arrives in a few spikes, and the settled value is as fine as theta (the weighted spikes of Kim et al., Deep

@@ -16,10 +16,10 @@ from ..registry import register
 RECIPE = register(
     Recipe(
         "msat-plus",
-        threshold=Threshold(rule="percentile", scope="channel", percentile=90.0, scale=0.11),
-        neuron=Neuron(kind="memory", gamma=16, initial=0.5),
+        threshold=Threshold(rule="percentile", scope="channel", percentile=90.0, scale=0.2),
+        neuron=Neuron(kind="memory", gamma=8, initial=0.5),
         msat=Msat(enabled=True, det=False, tau_mp=4.0, stages=2),
-        encoding=Encoding(coding="differential", coarse=3, refine=8, refine_by=0.5),
+        encoding=Encoding(coding="differential", coarse=4, refine=16, refine_by=0.5),
     ),
     year=2026,
     reference="this project, after the MSAT draft paper",
