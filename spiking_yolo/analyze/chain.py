@@ -28,6 +28,7 @@ from ..graph import activation
 from ..recipe import Recipe
 from ..snn import neurons
 from ..snn.neurons import Layer, per_channel
+from .layers import sides, threshold
 
 OWN = ("clipping", "quantisation", "spike-inherent")
 INHERITED = ("wrong input", "uneven arrival")
@@ -101,17 +102,6 @@ def feed(
         total += layer.step(current if always or t == 1 else None, quantum(t))
         watch(layer)
     return total.double() * per_channel(layer.unit.double(), total.double())
-
-
-def sides(layer: Layer) -> tuple[Layer, ...]:
-    """The neurons of a layer: (ON, OFF) of a pair, else the layer itself."""
-    return (layer.on, layer.off) if isinstance(layer, neurons.OnOffPair) else (layer,)
-
-
-def threshold(layer: Layer) -> Tensor:
-    """theta(t) of the last step, in a shape that broadcasts against the state; not of a pair, which has two."""
-    adaptive = isinstance(layer, (neurons.AdaptiveIntegrateAndFire, neurons.AdaptiveSignedMemory))
-    return layer.threshold if adaptive else layer.theta * layer.quantum
 
 
 class Reach:

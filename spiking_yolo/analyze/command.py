@@ -16,9 +16,10 @@ from ..convert.registry import get_recipe
 from ..datasets.open import open_detection
 from ..errors import UserError
 from ..sources import expand, is_stream
+from .cost import Cost, cost
 from .diagnosis import diagnose
 from .report import NOTE, cost_table, save, table, wrapped
-from .run import Cost, analyze, cost, work
+from .run import analyze, work
 
 
 def analyze_all(args: argparse.Namespace) -> None:
@@ -41,7 +42,7 @@ def analyze_all(args: argparse.Namespace) -> None:
             bar.set_postfix_str(name)
             costs[name] = cost(other, paths, args.T, device, bar.update)
     words = diagnose(analysis, args.limit)
-    print(f"{analysis.converted.recipe.name}, T = {args.T}, {len(paths)} of {len(found)} images\n")
+    print(f"{analysis.method}, T = {args.T}, {len(paths)} of {len(found)} images\n")
     print(f"{table(analysis)}\n\n{NOTE}\n")
     if costs:
         print(f"{cost_table(costs)}\n")

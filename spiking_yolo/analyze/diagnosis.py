@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from ..recipe import Recipe
 from .chain import INHERITED, OWN
 from .run import Analysis
-from .totals import LayerTotals
+from .totals import LayerTotals, short
 
 _REASON = {
     "clipping": "activations above the highest rate are cut off",
@@ -28,7 +28,10 @@ def diagnose(analysis: Analysis, limit: float) -> list[str]:
     first = next((i for i, layer in enumerate(layers) if layer.relative_error > limit), None)
     if first is None:
         worst = max(layers, key=lambda layer: _or_zero(layer.relative_error))
-        lines.append(f"No layer's error passes {limit:g}; the largest is {worst.relative_error:.3g}, in {worst.name}.")
+        lines.append(
+            f"No layer's error passes {limit:g}; the largest is {worst.relative_error:.3g}, "
+            f"in layer {short(worst.name)}."
+        )
     else:
         lines += _first_layer(layers[: first + 1], recipe, T, limit)
     return lines + _oddities(layers)
@@ -40,14 +43,14 @@ def _first_layer(layers: Sequence[LayerTotals], recipe: Recipe, T: int, limit: f
     part = layer.dominant()
     what = f"inherited, {part}" if part in INHERITED else part
     lines = [
-        f"{layer.name} is the first layer whose error passes {limit:g}: {layer.relative_error:.3g}, of which "
+        f"Layer {short(layer.name)} is the first whose error passes {limit:g}: {layer.relative_error:.3g}, of which "
         f"{layer.shares()[part]:.3g} is {what}: {_REASON[part]}."
     ]
     if part == "wrong input" and len(layers) > 1:
         source = max(layers[:-1], key=_own)
         part = source.dominant(OWN)
         lines.append(
-            f"Look above: of the layers before it {source.name} adds the largest error of its own, "
+            f"Look above: of the layers before it layer {short(source.name)} adds the largest error of its own, "
             f"{_own(source):.3g}, mostly {part}: {_REASON[part]}."
         )
         if layer.shares()["uneven arrival"] > _NOTABLE * layer.relative_error:
@@ -80,7 +83,10 @@ def advice(part: str, recipe: Recipe, T: int) -> str:
         start = ", or a start at half a threshold (--set neuron.initial=0.5)" if half else ""
         return f"more steps (--T {2 * T}), a lower threshold ({lower}){start}"
     if part == "wrong input":
-        return "the image itself instead of random spikes (--set encoding.input=analogue)"
+        # Only a first layer's: what comes into it is the image, and what a calibration added to it.
+        if e.input == "poisson":
+            return "the image itself instead of random spikes (--set encoding.input=analogue)"
+        return "the biases as they were trained (--set calibration.kind=none)"
     if n.reset == "zero":
         return "a reset that keeps the rest of the charge (--set neuron.reset=subtract)"
     if part == "spike-inherent" and recipe.msat.confidence != "off":
@@ -98,11 +104,12 @@ def _oddities(layers: Sequence[LayerTotals]) -> list[str]:
         counts = {one.name: (one.count(kind), len(one.channels["fired"])) for one in layers}
         name, (count, channels) = max(counts.items(), key=lambda item: item[1][0] / item[1][1])
         if count > _MANY * channels:
-            lines.append(f"{count} of {channels} channels of {name} {what} on these images.")
+            lines.append(f"{count} of {channels} channels of layer {short(name)} {what} on these images.")
     sin = max(layers, key=lambda one: _or_zero(one.sin(one.T)))
     if _or_zero(sin.sin(sin.T)) > _MANY:
         lines.append(
-            f"{sin.name} has the most spikes of inactivated neurons: {100 * sin.sin(sin.T):.0f} % of them fired."
+            f"Layer {short(sin.name)} has the most spikes of inactivated neurons: "
+            f"{100 * sin.sin(sin.T):.0f} % of them fired."
         )
     return lines
 

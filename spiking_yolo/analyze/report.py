@@ -14,7 +14,8 @@ from ..evaluate.report import versions, write_json
 from ..evaluate.text import WIDTH, columns
 from ..files import atomic_write
 from .chain import OWN
-from .run import Analysis, Cost
+from .cost import Cost
+from .run import Analysis
 from .totals import short
 
 _HEAD = (
@@ -36,7 +37,7 @@ _HEAD = (
 
 def table(analysis: Analysis) -> str:
     """One line per layer, of at most 100 columns; NOTE explains the columns."""
-    rows = [list(_HEAD)]
+    rows: list[list[str]] = [[*_HEAD]]
     for layer in analysis.layers:
         norms = layer.norms()
         errors = (layer.relative_error, *(norms[name] for name in (*OWN, "inherited", "uneven arrival")))
@@ -50,10 +51,11 @@ def table(analysis: Analysis) -> str:
 
 
 NOTE = """error: norm of the difference to the ANN, in % of the ANN activation's norm. Its parts, as norms:
-clipping, quantisation, spike-inherent, and what comes from below, of which uneven arrival. sat: % of
-neurons at their highest rate. silent: channels that the ANN uses and that never fired; dead: channels
-that the ANN does not use. SIN: % of inactivated neurons that fired, by t = 16 and in all. Here neurons
-stand in front of max pooling (neuron.pool_first=false): layers compare one to one with the ANN's."""
+clipping, quantisation, spike-inherent, and what comes from below, of which uneven arrival. sat: %
+of neurons at their highest rate. silent: channels that the ANN uses and that never fired; dead:
+channels that the ANN does not use. SIN: % of inactivated neurons that fired, by t = 16 and in
+all. Here neurons stand in front of max pooling (neuron.pool_first=false): layers compare one to
+one with the ANN's."""
 
 
 def cost_table(costs: Mapping[str, Cost]) -> str:
@@ -82,7 +84,7 @@ def content(analysis: Analysis, costs: Mapping[str, Cost], words: Sequence[str],
     """analysis.json: rows as in layers.csv, SIN ratios of every step, the sampled neurons, and where all comes from."""
     converted, sample = analysis.converted, analysis.sample
     return {
-        "method": converted.recipe.name,
+        "method": analysis.method,
         "recipe": json.loads(converted.recipe.to_json()),
         "weights_sha256": converted.provenance.get("weights_sha256"),
         "versions": versions(),

@@ -12,7 +12,7 @@ from torch import Tensor
 from ..graph import activation
 from ..snn import neurons
 from ..snn.neurons import Layer, per_channel
-from .chain import sides, threshold
+from .layers import sides, threshold
 
 ACTIVE, INACTIVE = 300, 60  # neurons of a sample
 
@@ -57,9 +57,9 @@ class LayerWatch:
             return sum(int(mask.sum()) for mask in fired)
         seen = self.sent if isinstance(layer, neurons.SignedMemory) else layer.out
         wrong = ((seen > 0) & ~self._positive) | ((seen < 0) & ~self._negative)
-        self._ever = wrong if self._ever is None else self._ever.logical_or_(wrong)
-        self.eligible = self._ever.numel()
-        return int(self._ever.sum())
+        ever = self._ever = wrong if self._ever is None else self._ever.logical_or_(wrong)
+        self.eligible = ever.numel()
+        return int(ever.sum())
 
     def finish(self) -> None:
         self._fill(self.T)
