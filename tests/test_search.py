@@ -26,7 +26,7 @@ from spiking_yolo.search import space
 from spiking_yolo.search.score import Problem, Score
 
 pytest.importorskip("optuna", reason='the search needs optuna: pip install "optuna>=4,<6"')
-from spiking_yolo.search.study import Search, Tried, best  # noqa: E402
+from spiking_yolo.search.study import Search, Tried, best
 
 ROUGH = get_recipe("coarse-to-fine").with_settings({"threshold.scale": 3.0})  # thresholds far too large
 
