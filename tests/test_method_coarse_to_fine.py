@@ -10,7 +10,7 @@ from methods import Rounded, method, neuron, quantised, relative_error
 from networks import Pooled, TinyLeaky, images
 from torch import Tensor
 
-from spiking_yolo.convert.registry import DEFAULT, get_recipe
+from spiking_yolo.convert.registry import get_recipe
 from spiking_yolo.snn.neurons import Layer
 
 COARSE = get_recipe("coarse-to-fine")
@@ -19,10 +19,6 @@ COARSE = get_recipe("coarse-to-fine")
 def value(t: int) -> float:
     """A second implementation: 16, 8, 4, 2, then 1 thetas; halved after steps 8, 16 and 32."""
     return max(16 / 2 ** (t - 1), 1) / 2 ** sum(t > edge for edge in (8, 16, 32))
-
-
-def test_it_is_the_default():
-    assert DEFAULT == "coarse-to-fine"
 
 
 @pytest.mark.parametrize("cls", [Pooled, TinyLeaky])
