@@ -99,10 +99,12 @@ def test_a_centre_on_the_far_border_stays_inside():
 
 
 fraction = st.floats(0.02, 0.98)
+# In float32 a centre on a cell's border may fall on either side.
+centre = fraction.filter(lambda x: abs(5 * x - round(5 * x)) > 1e-3)
 
 
 @settings(deadline=None, max_examples=60)
-@given(st.lists(st.tuples(fraction, fraction, fraction, fraction, st.integers(0, 4)), max_size=6), st.booleans())
+@given(st.lists(st.tuples(centre, centre, fraction, fraction, st.integers(0, 4)), max_size=6), st.booleans())
 def test_encoding_and_decoding_are_inverses(objects, logistic):
     """A map written from the targets decodes to the boxes that they came from, one per cell."""
     spec = yolov1_spec(tuple("abcde"), 160, num=1, logistic=logistic)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from dataclasses import asdict, dataclass
-from typing import Literal
+from typing import Any, Literal
 
 
 @dataclass(frozen=True)
@@ -48,4 +48,5 @@ class Spec:
     def from_json(cls, text: str) -> Spec:
         d = json.loads(text)
         heads = tuple(HeadSpec(**{**h, "anchors": tuple(map(tuple, h["anchors"]))}) for h in d.pop("heads"))
-        return cls(**{k: tuple(v) if isinstance(v, list) else v for k, v in d.items()}, heads=heads)
+        fields: dict[str, Any] = {k: tuple(v) if isinstance(v, list) else v for k, v in d.items()}
+        return cls(**fields, heads=heads)
