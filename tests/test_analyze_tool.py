@@ -8,16 +8,22 @@ import subprocess
 import sys
 
 import pytest
+import torch
 from PIL import Image
 from tiny import ROOT, photo, run_tool, write_tiny
 
 from spiking_yolo import cli
+from spiking_yolo.analyze.chain import Chain
 from spiking_yolo.analyze.cost import Cost
-from spiking_yolo.analyze.diagnosis import advice, diagnose
+from spiking_yolo.analyze.diagnosis import _first_layer, advice, diagnose
 from spiking_yolo.analyze.report import cost_table, table, wrapped
 from spiking_yolo.analyze.run import analyze, work
+from spiking_yolo.analyze.totals import LayerTotals
+from spiking_yolo.analyze.watch import LayerWatch
 from spiking_yolo.convert.load import load
 from spiking_yolo.convert.registry import get_recipe, list_methods
+from spiking_yolo.recipe import Recipe
+from spiking_yolo.snn.neurons import build
 
 FIGURES = {"error", "wrong-spikes", "threshold-time", "threshold-activation", "spikes"}
 
@@ -146,6 +152,26 @@ def test_reset_to_zero_is_blamed(weights):
     assert "is spike-inherent" in said and "--set neuron.reset=subtract" in said
 
 
+def test_random_input_is_blamed(weights):
+    said = diagnosis(weights, "p-norm", encoding__input="poisson", threshold__percentile="100", neuron__initial="0.5")
+    assert "the image arrives as random spikes" in said
+
+
+def test_a_bias_that_mends_the_mean_is_named():
+    x = torch.rand(1, 3, 8, 8, generator=torch.Generator().manual_seed(0), dtype=torch.float64)
+    links = [torch.zeros_like(x) + value for value in (1.0, 1.0, 0.9, 0.9, 0.5, 0.5)]
+    seen = LayerWatch(x, 0.0, 4)
+    layer = build({"theta": torch.ones(3), "initial": torch.tensor(0.0)}, Recipe("r"), 0.0, "x")
+    layer.reset()
+    for t in range(1, 5):
+        layer.step(x)
+        seen.see(t, layer, x)
+    totals = LayerTotals("layers_0_act", 4)
+    totals.add(Chain(*links), seen, {4: 1.0}, 192)
+    said = " ".join(_first_layer([totals], get_recipe("calibration-light"), 4, 0.1))
+    assert "a calibrated bias mends the channel's mean only" in said and "Try more steps (--T 8)" in said
+
+
 def test_inherited_errors_point_above(weights):
     settings = {"neuron__pool_first": "false", "threshold__scale": "0.5"}
     converted = load(weights, "signed-memory", {k.replace("__", "."): v for k, v in settings.items()})
@@ -174,8 +200,8 @@ def test_unused_and_silent_channels_are_named(weights):
 def test_advice_can_be_followed(name, part):
     """Every --set that is suggested is accepted and changes something, and every --method exists."""
     recipe = get_recipe(name)
-    if part == "wrong input" and recipe.encoding.input == "analogue" and recipe.calibration.kind != "light":
-        return  # never the first layer's
+    if part == "wrong input":
+        recipe = get_recipe("spike-norm")  # advice is asked for where the image itself is the wrong input
     words = advice(part, recipe, 16).replace(",", " ").replace(")", " ").replace("(", " ").split()
     suggested = [words[i + 1] for i, word in enumerate(words) if word == "--set"]
     assert all(recipe.with_settings(cli.parse_settings([setting])) != recipe for setting in suggested)

@@ -83,6 +83,19 @@ def test_a_settled_layer_is_not_forgotten():
     assert any(len(steps) < 40 for steps in record.values())
 
 
+def test_steps_without_a_layer_repeat_what_it_had():
+    z = torch.tensor([-1.0, -1.0])[None, :, None, None]
+    layer = neurons.build({"theta": torch.ones(2), "initial": torch.tensor(0.0)}, Recipe("r"), 0.0, "x")
+    seen = LayerWatch(z, 0.0, 6)
+    layer.reset()
+    for t, current in ((1, [1.0, 0.0]), (4, [0.0, 1.0])):
+        current = torch.tensor(current)[None, :, None, None]
+        layer.step(current)
+        seen.see(t, layer, current)
+    seen.finish()
+    assert seen.wrong == [1, 1, 1, 2, 2, 2] and seen.received.flatten().tolist() == [1.0, 1.0]
+
+
 def layer_watch(recipe, z, T, gamma=1, slope=0.0):
     z = torch.tensor(z)[None, :, None, None]
     site = {"theta": torch.ones(z.shape[1]), "theta_off": torch.ones(z.shape[1]), "initial": torch.tensor(0.0)}

@@ -42,9 +42,14 @@ def _first_layer(layers: Sequence[LayerTotals], recipe: Recipe, T: int, limit: f
     layer = layers[-1]
     part = layer.dominant()
     what = f"inherited, {part}" if part in INHERITED else part
+    reason = _REASON[part]
+    if part == "wrong input" and len(layers) == 1:
+        # What comes into a first layer is the image, and what a calibration added to it.
+        poisson = recipe.encoding.input == "poisson"
+        reason = "the image arrives as random spikes" if poisson else "a calibrated bias mends the channel's mean only"
     lines = [
         f"Layer {short(layer.name)} is the first whose error passes {limit:g}: {layer.relative_error:.3g}, of which "
-        f"{layer.shares()[part]:.3g} is {what}: {_REASON[part]}."
+        f"{layer.shares()[part]:.3g} is {what}: {reason}."
     ]
     if part == "wrong input" and len(layers) > 1:
         source = max(layers[:-1], key=_own)
@@ -55,6 +60,8 @@ def _first_layer(layers: Sequence[LayerTotals], recipe: Recipe, T: int, limit: f
         )
         if layer.shares()["uneven arrival"] > _NOTABLE * layer.relative_error:
             lines.append(f"Uneven arrival adds to it: try {advice('uneven arrival', recipe, T)}.")
+    elif part == "wrong input" and recipe.encoding.input == "analogue":
+        part = layer.dominant(OWN)
     return [*lines, f"Try {advice(part, recipe, T)}."]
 
 
@@ -83,10 +90,7 @@ def advice(part: str, recipe: Recipe, T: int) -> str:
         start = ", or a start at half a threshold (--set neuron.initial=0.5)" if half else ""
         return f"more steps (--T {2 * T}), a lower threshold ({lower}){start}"
     if part == "wrong input":
-        # Only a first layer's: what comes into it is the image, and what a calibration added to it.
-        if e.input == "poisson":
-            return "the image itself instead of random spikes (--set encoding.input=analogue)"
-        return "the biases as they were trained (--set calibration.kind=none)"
+        return "the image itself instead of random spikes (--set encoding.input=analogue)"
     if n.reset == "zero":
         return "a reset that keeps the rest of the charge (--set neuron.reset=subtract)"
     if part == "spike-inherent" and recipe.msat.confidence != "off":

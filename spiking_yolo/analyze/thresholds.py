@@ -32,7 +32,7 @@ def threshold_over_time(sample: Sample, path: Path, caption: str) -> None:
             label = f"ANN activation {activation:.2g} Θ" if activation > 0 else "inactive in the ANN"
             below.plot(sample.t, potential[:, k], color=COLOURS[i], linewidth=1.2, label=label)
             if not shared:
-                above.plot(sample.t, theta[:, k], color=COLOURS[i], linewidth=1.2)
+                above.plot(sample.t, theta[:, k], color=COLOURS[i], linewidth=1.2, drawstyle="steps-mid")
         above.set(ylabel="threshold θ(t) / Θ", title=caption)
         below.set(xlabel="timestep t", ylabel="potential U(t) / Θ")
         _threshold_scale(above, theta)
