@@ -35,13 +35,13 @@ def run_records(
     ranks = ranks or Ranks()
     batches = engine.batches()
     known = _known(directory, call, ranks)
-    todo = ranks.share([batch for batch in batches if not all(i in known for i in batch)])
+    missing = ranks.share([batch for batch in batches if not all(i in known for i in batch)])
     log = RecordLog(directory / f"records-{ranks.rank}.jsonl", call) if directory else None
     new: list[Record] = []
-    total, done = sum(map(len, todo)), len(known) if ranks.size == 1 else 0
+    total, done = sum(map(len, missing)), len(known) if ranks.size == 1 else 0
     try:
         with tqdm(total=total + done, initial=done, unit="image", bar_format=_BAR, disable=not ranks.first) as bar:
-            for records in engine.records(todo):
+            for records in engine.records(missing):
                 if log:
                     log.append(records)
                 new += records
