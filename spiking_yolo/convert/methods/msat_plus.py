@@ -6,7 +6,7 @@ of it; once it has settled, Theta / 4. The stages make the events stop (a thresh
 potential again and again), and a spike's value a shift of bits. The settled network is that of a fixed threshold
 Theta / 4, for 18 % fewer operations.
 Theta and the schedule of all neurons follow coarse-to-fine. DET is off: it costs operations and gains nothing here.
-Chosen on COCO train2017 photographs; docs/results.md has the control with a fixed threshold.
+Chosen on COCO train2017 photographs; docs/msat.md has what helped and what did not, docs/results.md the control.
 Needs: activation statistics, of both signs.
 """
 
