@@ -16,8 +16,9 @@ from spiking_yolo.convert.trace import trace
 from spiking_yolo.errors import UserError
 from spiking_yolo.graph import Graph
 from spiking_yolo.recipe import Recipe
-from spiking_yolo.snn.network import Run, Snapshot, SpikingNetwork
+from spiking_yolo.snn.network import SpikingNetwork
 from spiking_yolo.snn.neurons import Layer
+from spiking_yolo.snn.snapshot import Run, Snapshot
 
 MEMORY = {"neuron.kind": "memory", "neuron.gamma": 4, "neuron.initial": 0.5, "threshold.scale": 0.25}
 DIFFERENTIAL = {**MEMORY, "encoding.coding": "differential", "threshold.scale": 0.1}

@@ -39,19 +39,9 @@ def parser() -> argparse.ArgumentParser:
 
 
 def dataset(args: argparse.Namespace) -> DetectionSet:
-    from spiking_yolo.datasets.coco import load_coco, load_coco_json
-    from spiking_yolo.datasets.yolo_yaml import load_data_yaml
-    from spiking_yolo.errors import UserError
+    from spiking_yolo.datasets.open import open_detection
 
-    if args.data is None:
-        return load_coco(SAMPLES)
-    if args.data.suffix == ".json":
-        return load_coco_json(args.data, args.images or args.data.parent)
-    if args.images is not None:
-        raise UserError("--images belongs to an annotation file: give it as --data FILE.json")
-    if args.data.suffix in (".yaml", ".yml"):
-        return load_data_yaml(args.data, args.split or "val")
-    return load_coco(args.data, args.split or "val2017")
+    return open_detection(args.data or SAMPLES, args.split, args.images)
 
 
 def main() -> None:

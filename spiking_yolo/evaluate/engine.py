@@ -15,7 +15,7 @@ from ..convert.converter import Converted
 from ..errors import UserError
 from ..graph import Graph
 from ..graph import run as run_ann
-from ..snn.network import Run
+from ..snn.snapshot import Run
 from .early_exit import exit_step
 
 Record = dict[str, Any]

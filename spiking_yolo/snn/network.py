@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import replace
 from typing import Any
 
 import torch
@@ -16,41 +16,9 @@ from . import neurons, operations, units
 from .pooling import CumulativeMaxPool
 from .random import image_keys, uniform
 from .rewrite import constant_nodes, pool_before_neuron
+from .snapshot import Run, Snapshot
 
 Probe = Callable[[str, int, neurons.Layer, Tensor | None], None]
-
-
-@dataclass(frozen=True)
-class Snapshot:
-    """The network after t steps. All tensors are per image, [N, ...].
-
-    outputs: head tensors in the units of the ANN. spikes: layer -> spikes so far, float64 [N]. events: the same, or the
-    switches that stand for them with neuron.events=switches.
-    operations: synaptic operations so far, float64 [N]. maps: layer -> spikes so far per position, the mean over the
-    channels, [N, h, w]; empty unless asked for.
-    """
-
-    t: int
-    outputs: tuple[Tensor, ...]
-    spikes: dict[str, Tensor]
-    events: dict[str, Tensor]
-    operations: Tensor
-    maps: dict[str, Tensor] = field(default_factory=dict)
-
-
-@dataclass(frozen=True)
-class Run:
-    """Snapshots by t; neurons: layer -> neurons of one image; steps: steps simulated (fewer than T when all settled).
-
-    macs: multiply-accumulates of one ANN forward pass. analogue_macs: those of layers that receive analogue values, per
-    run where they are constant or differential, else per step.
-    """
-
-    snapshots: dict[int, Snapshot]
-    neurons: dict[str, int]
-    steps: int
-    macs: int
-    analogue_macs: int
 
 
 class SpikingNetwork:
@@ -142,7 +110,8 @@ class SpikingNetwork:
             settled = self._snapshot(t, sums, maps)
             snapshots |= {s: replace(settled, t=s) for s in wanted if s >= t}
         self._values.clear()
-        return Run(snapshots, self._neurons(), t, *self._macs())
+        sizes = {name: layer.count[0].numel() * layer.neurons_per_site for name, layer in self.layers.items()}
+        return Run(snapshots, sizes, t, *operations.total_macs(self.graph, self._shapes, self._counts()))
 
     def _step(self, x: Tensor | None, t: int, probes: tuple[Probe, ...]) -> tuple[list[Tensor | None], bool]:
         values, active = self._values, False
@@ -223,7 +192,8 @@ class SpikingNetwork:
 
     def _snapshot(self, t: int, sums: list[Tensor], maps: bool) -> Snapshot:
         read = 1 if self.differential else max(t - self.recipe.readout.skip, 1)
-        spikes = {name: layer.count.flatten(1).sum(1, dtype=torch.float64) for name, layer in self.layers.items()}
+        spikes = {name: _per_image(layer.count) for name, layer in self.layers.items()}
+        events = {name: _per_image(layer.events) for name, layer in self.layers.items()}
         drawn = {}
         if maps:
             drawn = {name: layer.count.mean(1) for name, layer in self.layers.items() if layer.count.ndim == 4}
@@ -233,40 +203,13 @@ class SpikingNetwork:
             else total / read
             for name, total in zip(self.graph.outputs, sums, strict=True)
         )
-        return Snapshot(t, outputs, spikes, self._events(), self._operations(), drawn)
+        work = operations.total_operations(self.graph, self._counts())
+        return Snapshot(t, outputs, spikes, events, work, drawn)
 
     def _counts(self) -> dict[str, Tensor]:
         """Events so far of everything that sends them."""
         neurons_ = {name: layer.events for name, layer in self.layers.items()}
         return {**neurons_, **{name: pool.count for name, pool in self._pools.items()}, **self._input_events}
-
-    def _events(self) -> dict[str, Tensor]:
-        return {name: layer.events.flatten(1).sum(1, dtype=torch.float64) for name, layer in self.layers.items()}
-
-    def _operations(self) -> Tensor:
-        counts = self._counts()
-        batch = next(iter(self._shapes.values()))[0]
-        total = torch.zeros(batch, dtype=torch.float64, device=self._device)
-        for node in self.graph.nodes:
-            if node.op in ("conv", "linear"):
-                arrived = operations.events(self.graph, node.inputs[0], counts)
-                if arrived is not None:
-                    total += operations.synaptic_operations(self.graph, node, arrived)
-        return total
-
-    def _neurons(self) -> dict[str, int]:
-        return {name: layer.count[0].numel() * layer.neurons_per_site for name, layer in self.layers.items()}
-
-    def _macs(self) -> tuple[int, int]:
-        total = analogue = 0
-        counts = self._counts()
-        for node in self.graph.nodes:
-            if node.op in ("conv", "linear"):
-                macs = operations.macs(self.graph, node, self._shapes[node.name])
-                total += macs
-                if operations.events(self.graph, node.inputs[0], counts) is None:
-                    analogue += macs
-        return total, analogue
 
     @property
     def _dtype(self) -> torch.dtype:
@@ -279,3 +222,7 @@ class SpikingNetwork:
 
 def _times(value: Tensor | None, unit: units.Unit) -> Tensor | None:
     return value if value is None or unit is None else value * neurons.per_channel(unit, value)
+
+
+def _per_image(count: Tensor) -> Tensor:
+    return count.flatten(1).sum(1, dtype=torch.float64)

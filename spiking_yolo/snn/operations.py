@@ -69,3 +69,32 @@ def synaptic_operations(graph: Graph, node: Node, arrived: Tensor) -> Tensor:
     if node.op == "linear":
         return arrived.sum(1) * weight.shape[0]
     return (arrived.sum(1) * fan_out(node, weight, *arrived.shape[2:])).sum((1, 2))
+
+
+def total_operations(graph: Graph, counts: Mapping[str, Tensor]) -> Tensor:
+    """Synaptic operations of all layers that receive events, float64 [N]; counts as in `events`."""
+    first = next(iter(counts.values()))
+    total = torch.zeros(len(first), dtype=torch.float64, device=first.device)
+    for node in _weighted(graph):
+        arrived = events(graph, node.inputs[0], counts)
+        if arrived is not None:
+            total += synaptic_operations(graph, node, arrived)
+    return total
+
+
+def total_macs(graph: Graph, shapes: Mapping[str, torch.Size], counts: Mapping[str, Tensor]) -> tuple[int, int]:
+    """Multiply-accumulates of one image: of all layers, and of those that receive analogue values.
+
+    shapes: of every node's output, [N, C, ...].
+    """
+    total = analogue = 0
+    for node in _weighted(graph):
+        work = macs(graph, node, shapes[node.name])
+        total += work
+        if events(graph, node.inputs[0], counts) is None:
+            analogue += work
+    return total, analogue
+
+
+def _weighted(graph: Graph) -> list[Node]:
+    return [node for node in graph.nodes if node.op in ("conv", "linear")]
