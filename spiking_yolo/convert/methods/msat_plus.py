@@ -4,7 +4,7 @@ The draft's DTT (Eq. 15 with its constants, tau_mp = 4) raises the threshold of 
 mean. With differential coding that is what is wanted: while a neuron's input moves, its spikes are worth Theta or half
 of it; once it has settled, Theta / 4. The stages make the events stop (a threshold that may take any value crosses the
 potential again and again), and a spike's value a shift of bits. The settled network is that of a fixed threshold
-Theta / 4, for 18 % fewer operations.
+Theta / 4, for a fifth fewer operations.
 Theta and the schedule of all neurons follow coarse-to-fine. DET is off: it costs operations and gains nothing here.
 Chosen on COCO train2017 photographs; docs/msat.md has what helped and what did not, docs/results.md the control.
 Needs: activation statistics, of both signs.
