@@ -8,12 +8,13 @@ from __future__ import annotations
 import argparse
 import sys
 import tempfile
+import warnings
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, NoReturn
 
 from .convert.registry import DEFAULT
-from .errors import UserError
+from .errors import Notice, UserError
 from .listing import methods_text, settings_text
 
 if TYPE_CHECKING:
@@ -24,7 +25,14 @@ WEIGHTS = ROOT / "weights" / "yolov3-tiny.weights"
 
 
 def run(main: Callable[[], int | None]) -> None:
-    """Call main and exit: with what it returns, 2 and one line on stderr for a UserError, 130 after Ctrl-C."""
+    """Call main and exit: with what it returns, 2 and one line on stderr for a UserError, 130 after Ctrl-C.
+
+    A Notice is one line on stderr.
+    """
+    other = warnings.formatwarning
+    warnings.formatwarning = lambda message, category, *where: (
+        f"note: {message}\n" if issubclass(category, Notice) else other(message, category, *where)
+    )
     try:
         sys.exit(main() or 0)
     except UserError as error:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import warnings
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -10,7 +11,7 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
-from ..errors import UserError
+from ..errors import Notice, UserError
 from ..graph import Graph, Node
 from ..models.spec import Spec
 from ..recipe import Recipe
@@ -91,9 +92,28 @@ def convert(
     sites: what calibrate.calibrate found, for recipes that run the network; the others follow from the statistics.
     """
     statistics.check(statistics.weights_sha256, (spec.height, spec.width), graph)
+    if note := _outside_its_paper(graph, recipe):
+        warnings.warn(note, Notice, stacklevel=2)
     if sites is None:
         if recipe.runs_network:
             raise UserError(f"method {recipe.name} runs the network to calibrate: use tools/calibrate.py --method")
         sites = base_sites(graph, statistics.sites, recipe)
     origin = {"weights_sha256": statistics.weights_sha256, "calibration_images": str(len(statistics.images))}
     return Converted(graph, spec, recipe, sites, {**origin, **(provenance or {})})
+
+
+def _outside_its_paper(graph: Graph, recipe: Recipe) -> str:
+    """What the paper of balanced thresholds (Spike-Norm) asks of a network and this one does not have, or nothing."""
+    if recipe.threshold.rule != "balance" or recipe.neuron.reset != "zero":
+        return ""
+    ops = [node.op for node in graph.nodes]
+    biases = sum(bias is not None and bool(bias.any()) for _, bias in map(graph.parameters, graph.nodes))
+    leaky = sum(bool(node.attrs["slope"]) for node in graph.sites)
+    counts = ((biases, "layers with a bias"), (ops.count("max_pool"), "max poolings"), (leaky, "leaky ReLUs"))
+    found = [f"{n} {what}" for n, what in counts if n]
+    return (
+        f"{recipe.name} was published for networks with none of these, and here are {', '.join(found)}: biases are "
+        "balanced as part of the current, the rest runs as in every method"
+        if found
+        else ""
+    )

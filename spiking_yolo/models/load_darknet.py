@@ -6,7 +6,7 @@ import dataclasses
 import warnings
 from pathlib import Path
 
-from spiking_yolo.errors import UserError
+from spiking_yolo.errors import Notice, UserError
 from spiking_yolo.files import sha256
 from spiking_yolo.models.darknet import DarknetNet
 from spiking_yolo.models.darknet_cfg import Section, read_cfg
@@ -63,7 +63,7 @@ def _published_masks(sections: list[Section], digest: str) -> list[Section]:
     if digest != PUBLIC_YOLOV3_TINY or last.kind != "yolo" or last.options.get("mask") != "0,1,2":
         return sections
     warnings.warn(
-        "the public yolov3-tiny.weights were trained with mask=1,2,3; not using the cfg's 0,1,2", stacklevel=3
+        "the public yolov3-tiny.weights were trained with mask=1,2,3; not using the cfg's 0,1,2", Notice, stacklevel=3
     )
     return [*sections[:-1], dataclasses.replace(last, options={**last.options, "mask": "1,2,3"})]
 
