@@ -26,6 +26,11 @@ class Node:
     inputs: tuple[str, ...] = ()
     attrs: Mapping[str, Any] = field(default_factory=dict)
 
+    @property
+    def phi(self) -> Activation:
+        """The function of an activation node."""
+        return Activation(**self.attrs)
+
 
 @dataclass(frozen=True)
 class Graph:
@@ -76,9 +81,35 @@ class Graph:
         return replace(self, tensors={k: v.to(*args) for k, v in self.tensors.items()})
 
 
-def activation(x: Tensor, slope: float) -> Tensor:
-    """Leaky ReLU with the given slope on the negative side; slope 0 is ReLU."""
-    return F.leaky_relu(x, slope) if slope else F.relu(x)
+@dataclass(frozen=True)
+class Activation:
+    """phi, the activation function of a site; its fields are the attributes of an activation node.
+
+    slope: of the negative side (leaky ReLU); 0 is ReLU. cap: the largest value, None for none (clipped ReLU, ReLU6).
+    levels: phi(x) is rounded to a multiple of cap / levels (QCFS), None for none.
+    """
+
+    slope: float = 0.0
+    cap: float | None = None
+    levels: int | None = None
+
+    def __call__(self, x: Tensor) -> Tensor:
+        if self.cap is not None and self.levels:
+            return quantised_relu(x, self.cap, self.levels)
+        y = F.leaky_relu(x, self.slope) if self.slope else F.relu(x)
+        return y if self.cap is None else y.clamp_(max=self.cap)
+
+    @property
+    def continuous(self) -> Activation:
+        """What a spiking neuron follows: its spikes make levels of their own."""
+        return replace(self, levels=None)
+
+
+def quantised_relu(
+    x: Tensor, theta: Tensor | float, levels: int, floor: Callable[[Tensor], Tensor] = torch.floor
+) -> Tensor:
+    """QCFS (Bu 2022): `clip(floor(x L / theta + 1/2) / L, 0, 1) * theta`; theta broadcasts against x."""
+    return (floor(x * (levels / theta) + 0.5) / levels).clamp(0, 1) * theta
 
 
 def max_pool(x: Tensor, kernel: list[int], stride: list[int], padding: list[int], ceil: bool = False) -> Tensor:
@@ -104,7 +135,7 @@ OPS: dict[str, Callable[..., Tensor]] = {
     "input": lambda a, w, b, x: x,
     "conv": lambda a, w, b, x: F.conv2d(x, w, b, a["stride"], a["padding"], a["dilation"], a["groups"]),
     "linear": lambda a, w, b, x: F.linear(x, w, b),
-    "activation": lambda a, w, b, x: activation(x, a["slope"]),
+    "activation": lambda a, w, b, x: Activation(**a)(x),
     "max_pool": lambda a, w, b, x: max_pool(x, a["kernel"], a["stride"], a["padding"], a["ceil"]),
     "avg_pool": lambda a, w, b, x: F.avg_pool2d(
         x, a["kernel"], a["stride"], a["padding"], a["ceil"], a["count_include_pad"]

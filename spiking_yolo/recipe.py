@@ -21,8 +21,8 @@ class Threshold:
 
     rule: Literal["max", "percentile", "mmse", "balance"] = key(
         "percentile",
-        "what theta starts from: a statistic of the activations, or balance: the largest input current of the layer "
-        "while the layers before it spike",
+        "what theta starts from: a statistic of the activations (max of one with a cap: the cap), or balance: the "
+        "largest input current of the layer while the layers before it spike",
     )
     scope: Literal["channel", "layer"] = key("channel", "one statistic per channel, or one per layer")
     percentile: float = key(99.9, "for rule=percentile: in percent, over the positive values", 0.001, 100)

@@ -12,7 +12,7 @@ from torch import Tensor, nn
 
 from spiking_yolo.convert.converter import Converted
 from spiking_yolo.convert.registry import get_recipe
-from spiking_yolo.graph import Graph, Node
+from spiking_yolo.graph import Activation, Graph, Node
 from spiking_yolo.recipe import Recipe
 from spiking_yolo.snn.network import SpikingNetwork
 from spiking_yolo.snn.neurons import Layer, build
@@ -66,10 +66,13 @@ def relative_error(got: Iterable[Tensor], expected: Any) -> float:
     return max(((a - b).norm() / b.norm()).item() for a, b in zip(got, expected, strict=True))
 
 
-def neuron(recipe: Recipe, theta: Any = 1, slope: Any = 0, theta_off: Any = 1, **params: Any) -> Layer:
+def neuron(
+    recipe: Recipe, theta: Any = 1, slope: Any = 0, theta_off: Any = 1, cap: float | None = None, **params: Any
+) -> Layer:
     """One neuron, or pair, of a recipe, ready for its first step; params: confidence, bias, initial_off."""
     values = {"theta": [theta], "theta_off": [theta_off], "initial": recipe.neuron.initial, **params}
-    built = build({k: torch.tensor(v, dtype=torch.float64) for k, v in values.items()}, recipe, float(slope), "neuron")
+    phi = Activation(float(slope), cap)
+    built = build({k: torch.tensor(v, dtype=torch.float64) for k, v in values.items()}, recipe, phi, "neuron")
     built.reset([0])
     return built
 

@@ -14,7 +14,7 @@ from networks import Pooled, TinyLeaky, images, make, spiking
 from spiking_yolo.analyze.chain import PARTS, Chain, chain
 from spiking_yolo.analyze.watch import Watch
 from spiking_yolo.convert.registry import get_recipe, list_methods
-from spiking_yolo.graph import run
+from spiking_yolo.graph import Activation, run
 from spiking_yolo.recipe import Recipe
 
 IF = Recipe("test")
@@ -34,7 +34,7 @@ def links(recipe, z, T, slope=0.0, received=None, sent=None, quantum=lambda t: 1
     ideal = column(z) * (1 if recipe.encoding.coding == "differential" else T)
     got = ideal if received is None else column(received)
     out = torch.zeros_like(ideal) if sent is None else column(sent)
-    return chain(site, recipe, slope, "layer", column(z), got, out, T, quantum)
+    return chain(site, recipe, Activation(slope), "layer", column(z), got, out, T, quantum)
 
 
 def values(tensor) -> list[float]:
@@ -160,13 +160,13 @@ def test_the_parts_add_up(name, model, T):
     converted = spiking(make(model), x, recipe)
     network = converted.network()
     before = {}
-    run(converted.graph, x, lambda node, pre, post: before.update({node.name: (pre, node.attrs["slope"])}))
+    run(converted.graph, x, lambda node, pre, post: before.update({node.name: (pre, node.phi)}))
     watch = Watch(before, T)
     network.run(x, T, probes=[watch])
     for i, (site, seen) in enumerate(watch.layers.items()):
-        z, slope = before[site]
+        z, phi = before[site]
         found = chain(
-            converted.sites[site], converted.recipe, slope, site, z, seen.received, seen.sent, T, network.quantum,
+            converted.sites[site], converted.recipe, phi, site, z, seen.received, seen.sent, T, network.quantum,
             network._keys,
         )  # fmt: skip
         parts = found.parts()
@@ -182,7 +182,7 @@ def test_what_was_sent_is_what_the_next_layer_received():
     recipe = replace(get_recipe("p-norm"), name="p")
     converted = spiking(make(Pooled), x, recipe)
     network, before = converted.network(), {}
-    run(converted.graph, x, lambda node, pre, post: before.update({node.name: (pre, 0.0)}))
+    run(converted.graph, x, lambda node, pre, post: before.update({node.name: (pre, Activation())}))
     watch = Watch(before, 9)
     network.run(x, 9, probes=[watch])
     for name, seen in watch.layers.items():

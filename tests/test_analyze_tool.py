@@ -22,6 +22,7 @@ from spiking_yolo.analyze.totals import LayerTotals
 from spiking_yolo.analyze.watch import LayerWatch
 from spiking_yolo.convert.load import load
 from spiking_yolo.convert.registry import get_recipe, list_methods
+from spiking_yolo.graph import Activation
 from spiking_yolo.recipe import Recipe
 from spiking_yolo.snn.neurons import build
 
@@ -160,8 +161,8 @@ def test_random_input_is_blamed(weights):
 def test_a_bias_that_mends_the_mean_is_named():
     x = torch.rand(1, 3, 8, 8, generator=torch.Generator().manual_seed(0), dtype=torch.float64)
     links = [torch.zeros_like(x) + value for value in (1.0, 1.0, 0.9, 0.9, 0.5, 0.5)]
-    seen = LayerWatch(x, 0.0, 4)
-    layer = build({"theta": torch.ones(3), "initial": torch.tensor(0.0)}, Recipe("r"), 0.0, "x")
+    seen = LayerWatch(x, Activation(), 4)
+    layer = build({"theta": torch.ones(3), "initial": torch.tensor(0.0)}, Recipe("r"), Activation(), "x")
     layer.reset()
     for t in range(1, 5):
         layer.step(x)

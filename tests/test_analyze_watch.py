@@ -14,7 +14,7 @@ from spiking_yolo.analyze.thresholds import full, typical
 from spiking_yolo.analyze.totals import LayerTotals
 from spiking_yolo.analyze.watch import LayerWatch, Sample, Watch, choose
 from spiking_yolo.convert.registry import get_recipe
-from spiking_yolo.graph import activation, run
+from spiking_yolo.graph import Activation, run
 from spiking_yolo.recipe import Neuron, Recipe
 from spiking_yolo.snn import neurons
 
@@ -25,7 +25,7 @@ def recorded(model, name, T, settings=None):
     recipe = get_recipe(name).with_settings({"neuron.pool_first": False, **(settings or {})})
     converted = spiking(make(model), x, recipe)
     before, record = {}, {}
-    run(converted.graph, x, lambda node, pre, post: before.update({node.name: (pre, node.attrs["slope"])}))
+    run(converted.graph, x, lambda node, pre, post: before.update({node.name: (pre, node.phi)}))
 
     def keep(name, t, layer, current):
         on = off = None
@@ -85,8 +85,8 @@ def test_a_settled_layer_is_not_forgotten():
 
 def test_steps_without_a_layer_repeat_what_it_had():
     z = torch.tensor([-1.0, -1.0])[None, :, None, None]
-    layer = neurons.build({"theta": torch.ones(2), "initial": torch.tensor(0.0)}, Recipe("r"), 0.0, "x")
-    seen = LayerWatch(z, 0.0, 6)
+    layer = neurons.build({"theta": torch.ones(2), "initial": torch.tensor(0.0)}, Recipe("r"), Activation(), "x")
+    seen = LayerWatch(z, Activation(), 6)
     layer.reset()
     for t, current in ((1, [1.0, 0.0]), (4, [0.0, 1.0])):
         current = torch.tensor(current)[None, :, None, None]
@@ -99,8 +99,8 @@ def test_steps_without_a_layer_repeat_what_it_had():
 def layer_watch(recipe, z, T, gamma=1, slope=0.0):
     z = torch.tensor(z)[None, :, None, None]
     site = {"theta": torch.ones(z.shape[1]), "theta_off": torch.ones(z.shape[1]), "initial": torch.tensor(0.0)}
-    layer = neurons.build(site, recipe, slope, "x")
-    seen = LayerWatch(z, slope, T)
+    layer = neurons.build(site, recipe, Activation(slope), "x")
+    seen = LayerWatch(z, Activation(slope), T)
     layer.reset()
     for t in range(1, T + 1):
         layer.step(z)
@@ -158,7 +158,7 @@ def test_channels_over_images():
     totals = LayerTotals("x", 8)
     for z in ([2.0, 0.05, -1.0], [-2.0, 0.02, -1.0]):
         seen, layer = layer_watch(Recipe("r"), z, 8)
-        ann = activation(seen.before, 0.0).double()
+        ann = Activation()(seen.before).double()
         totals.add(Chain(ann, ann, ann, ann, ann, seen.sent.double() / 8), seen, {8: float(layer.count.sum())}, 3)
     assert (totals.count("saturated"), totals.count("silent"), totals.count("dead")) == (1, 1, 1)
     assert totals.saturated == 1 and totals.sites == 6
@@ -180,9 +180,10 @@ def test_sample_follows_thresholds_and_potentials():
     recipe = get_recipe("msat").with_settings({"msat.confidence": "off"})
     converted = spiking(make(TinyLeaky), x, recipe)
     before = {}
-    run(converted.graph, x, lambda node, pre, post: before.update({node.name: (pre, node.attrs["slope"])}))
+    run(converted.graph, x, lambda node, pre, post: before.update({node.name: (pre, node.phi)}))
     name = converted.graph.sites[1].name
-    after = activation(*before[name])
+    z, phi = before[name]
+    after = phi(z)
     watch, kept = Watch(before, T), []
     sample = watch.sample = choose(name, after, converted.sites[name]["theta"])
 

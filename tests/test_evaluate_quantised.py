@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from spiking_yolo.convert.load import load_ann
 from spiking_yolo.errors import UserError
 from spiking_yolo.evaluate.quantised import activation_range, bits_of, quantise, quantised_ann
-from spiking_yolo.graph import run
+from spiking_yolo.graph import Activation, run
 from spiking_yolo.images import fit, read_image
 
 
@@ -70,7 +70,7 @@ def test_activations_take_few_values(network):
     ann, x = network
     graph, statistics = ann.graph, ann.statistics()
     site = graph.sites[0]
-    below, above = activation_range(statistics.sites[site.name], site.attrs["slope"], 3)
+    below, above = activation_range(statistics.sites[site.name], site.phi, 3)
     seen = []
     second = graph.sites[1].name
     forward = quantised_ann(type(graph)(graph.nodes, (site.name, second), graph.tensors), statistics, 3)
@@ -85,13 +85,13 @@ def test_activations_take_few_values(network):
 def test_range_is_whole_for_many_bits_and_clipped_for_few(network):
     ann, _ = network
     site = ann.graph.sites[0]
-    histogram, slope = ann.statistics().sites[site.name], site.attrs["slope"]
-    below, above = activation_range(histogram, slope, 12)
+    histogram, phi = ann.statistics().sites[site.name], site.phi
+    below, above = activation_range(histogram, phi, 12)
     assert torch.equal(above, histogram.maximum.clamp(min=0))
-    assert torch.allclose(below, slope * (-histogram.minimum).clamp(min=0))
-    few = activation_range(histogram, slope, 2)
+    assert torch.allclose(below, phi.slope * (-histogram.minimum).clamp(min=0))
+    few = activation_range(histogram, phi, 2)
     assert (few[1] <= above).all() and (few[1] < above).any()
-    assert math.isclose(activation_range(histogram, 0.0, 4)[0].sum().item(), 0)
+    assert math.isclose(activation_range(histogram, Activation(), 4)[0].sum().item(), 0)
 
 
 def test_zero_bits_are_refused(network):

@@ -16,6 +16,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from spiking_yolo.errors import UserError
+from spiking_yolo.graph import Activation
 from spiking_yolo.recipe import Neuron, Recipe
 from spiking_yolo.snn.neurons import (
     ImbalancedThreshold,
@@ -77,7 +78,7 @@ def scalar_memory(zs: list, theta: Any, gamma: int, initial: Any, slope: Any) ->
 def layer(settings: Neuron, theta: Any, slope: Any = 0, theta_off: Any = 1) -> Layer:
     params = {"theta": [theta], "theta_off": [theta_off], "initial": settings.initial}
     tensors = {k: torch.tensor(v, dtype=torch.float64) for k, v in params.items()}
-    built = build(tensors, Recipe("test", neuron=settings), float(slope))
+    built = build(tensors, Recipe("test", neuron=settings), Activation(float(slope)))
     built.reset()
     return built
 
@@ -194,7 +195,7 @@ def test_reset_forgets_everything(kind: Any, slope: float):
 
 def test_thresholds_are_per_channel():
     params = {"theta": torch.tensor([1.0, 2.0]), "initial": torch.tensor(0.0)}
-    tested = build(params, Recipe("test", neuron=Neuron(gamma=8)), 0.0)
+    tested = build(params, Recipe("test", neuron=Neuron(gamma=8)), Activation())
     tested.reset()
     spikes = tested.step(torch.full((1, 2, 1, 2), 4.0))
     assert spikes.tolist() == [[[[4.0, 4.0]], [[2.0, 2.0]]]]

@@ -8,6 +8,7 @@ from torch import Tensor
 from spiking_yolo.convert.histogram import DIVISIONS, OCTAVES, Histogram
 from spiking_yolo.convert.registry import get_recipe
 from spiking_yolo.convert.thresholds import extreme, mmse, percentile, site_thresholds, threshold
+from spiking_yolo.graph import Activation
 from spiking_yolo.recipe import Recipe
 
 PLAIN = Recipe("plain")
@@ -104,7 +105,7 @@ def test_mmse_takes_the_neuron_into_account(settings: dict, gamma: int, rounds: 
 def test_layer_scope_is_the_statistic_of_all_channels():
     x = samples()
     recipe = PLAIN.with_settings({"threshold.scope": "layer"})
-    theta = site_thresholds(histogram(x), 0.0, recipe)["theta"]
+    theta = site_thresholds(histogram(x), Activation(), recipe)["theta"]
     exact = np.percentile(side(x.flatten(), 0), 99.9, method="inverted_cdf")
     assert theta.shape == (3,) and theta.unique().numel() == 1
     assert theta[0].item() == pytest.approx(exact, rel=1 / DIVISIONS)
@@ -113,31 +114,31 @@ def test_layer_scope_is_the_statistic_of_all_channels():
 def test_a_dead_channel_takes_the_largest_threshold_of_the_layer():
     x = samples()
     x[:, 1] = -x[:, 1].abs()
-    theta = site_thresholds(histogram(x), 0.0, PLAIN)["theta"]
+    theta = site_thresholds(histogram(x), Activation(), PLAIN)["theta"]
     assert theta[1] == theta.max() > theta.min() > 0
 
 
 def test_a_dead_layer_takes_one():
     for x in (torch.zeros(10, 2), -torch.ones(10, 2)):
-        theta = site_thresholds(histogram(x), 0.0, PLAIN.with_settings({"threshold.scale": 0.5}))["theta"]
+        theta = site_thresholds(histogram(x), Activation(), PLAIN.with_settings({"threshold.scale": 0.5}))["theta"]
         assert theta.tolist() == [0.5, 0.5] and theta.dtype == torch.float32
 
 
 def test_each_side_of_a_pair_has_its_own_threshold():
     x = samples()
     maximum = PLAIN.with_settings({"threshold.rule": "max"})
-    site = site_thresholds(histogram(x), 0.1, maximum)
+    site = site_thresholds(histogram(x), Activation(0.1), maximum)
     assert torch.equal(site["theta"], x.amax(0)) and torch.equal(site["theta_off"], -x.amin(0))
 
 
 def test_signed_memory_covers_the_larger_of_both_sides():
     x = samples() * torch.tensor([1.0, 1.0, 0.5]) - torch.tensor([0.0, 0.0, 100.0])
     recipe = PLAIN.with_settings({"threshold.rule": "max", "neuron.kind": "memory", "threshold.scale": 0.25})
-    site = site_thresholds(histogram(x), 0.5, recipe)
+    site = site_thresholds(histogram(x), Activation(0.5), recipe)
     expected = torch.maximum(x.amax(0).double(), -0.5 * x.amin(0).double()) * 0.25
     assert set(site) == {"theta"} and torch.equal(site["theta"], expected.float())
     assert x[:, 2].amax() <= 0 < x[:, 0].amax()  # one channel needs its negative side
 
 
 def test_imbalanced_threshold_needs_the_positive_side_only():
-    assert set(site_thresholds(histogram(samples()), 0.1, get_recipe("channel-norm"))) == {"theta"}
+    assert set(site_thresholds(histogram(samples()), Activation(0.1), get_recipe("channel-norm"))) == {"theta"}

@@ -11,7 +11,8 @@ from torch import Tensor, nn
 
 from spiking_yolo.convert.trace import trace
 from spiking_yolo.errors import UserError
-from spiking_yolo.graph import Graph, Node, run
+from spiking_yolo.graph import Activation, Graph, Node, run
+from spiking_yolo.models.qcfs import QCFS, ClippedReLU
 
 
 def as_tuple(y: Any) -> tuple[Tensor, ...]:
@@ -99,6 +100,34 @@ class Calls(nn.Module):
         return self.last(self.f(self.first(x)))
 
 
+CAPPED = {
+    "clip": (ClippedReLU(0.3), Activation(cap=0.3)),
+    "qcfs": (QCFS(5, 0.6), Activation(cap=0.6, levels=5)),
+    "ReLU6": (nn.ReLU6(), Activation(cap=6.0)),
+    "F.relu6": (F.relu6, Activation(cap=6.0)),
+    "Hardtanh": (nn.Hardtanh(0, 0.25), Activation(cap=0.25)),
+    "F.hardtanh": (lambda x: F.hardtanh(x, 0.0, 0.25), Activation(cap=0.25)),
+}
+
+
+@torch.no_grad()
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
+@pytest.mark.parametrize("name", CAPPED)
+def test_a_cap_is_an_attribute_of_the_activation(name: str, dtype: torch.dtype):
+    """The same values as the module: below zero, on every level, and beyond the cap."""
+    f, phi = CAPPED[name]
+    torch.manual_seed(0)
+    model, x = Calls(f).to(dtype), 20 * torch.rand(2, 3, 4, 4, dtype=dtype)
+    graph = trace(model, x[:1])
+    (site,) = graph.sites
+    assert site.phi.levels == phi.levels and site.phi.cap == pytest.approx(phi.cap, rel=1e-7) and site.phi.slope == 0
+    assert all(type(value) in (int, float) for value in site.attrs.values()), "the graph is saved as JSON"
+    z: list[Tensor] = []
+    got = run(graph, x, lambda node, before, after: z.append(before))[0]
+    assert (z[0] < 0).any() and (z[0] > (site.phi.cap or 0)).any()
+    torch.testing.assert_close(got, model(x), rtol=0, atol=1e-5)
+
+
 class ConvCalledTwice(nn.Module):
     def __init__(self):
         super().__init__()
@@ -135,13 +164,17 @@ REFUSED = {
     "softmax": (Calls(nn.Softmax(1)), "'f'", "attention"),
     "F.softmax": (Calls(lambda x: F.softmax(x, 1)), "'softmax'", "attention"),
     "unknown function": (Calls(torch.erf), "'erf'", "use convolution"),
-    "unknown module": (Calls(nn.ReLU6()), "'f'", "use convolution"),
+    "unknown module": (Calls(nn.ELU()), "'f'", "use convolution"),
     "dilated pooling": (Calls(nn.MaxPool2d(2, dilation=2)), "'f'", "plain pooling"),
     "bilinear": (Calls(nn.Upsample(scale_factor=2, mode="bilinear")), "'f'", "nearest"),
     "reflection": (Calls(nn.Conv2d(4, 4, 3, padding=1, padding_mode="reflect")), "'f'", "zero padding"),
     "coarse adaptive pooling": (Calls(nn.AdaptiveAvgPool2d(2)), "'f'", "size 1"),
     "constant added": (Calls(lambda x: x + 1), "'add'", "two feature maps"),
     "product": (Calls(lambda x: x * x), "'mul'", "use convolution"),
+    "hardtanh": (Calls(nn.Hardtanh()), "'f'", "clip at 0 below"),
+    "F.hardtanh": (Calls(F.hardtanh), "'hardtanh'", "clip at 0 below"),
+    "cap below zero": (Calls(ClippedReLU(-0.5)), "'f'", "a cap above zero, not -0.5"),
+    "cap of zero": (Calls(QCFS(4, 0.0)), "'f'", "a cap above zero, not 0"),
     "steep leak": (Calls(nn.LeakyReLU(2.0)), "'f'", "slope in [0, 1)"),
     "concat in space": (Calls(lambda x: torch.cat([x, x], 2)), "'cat'", "dim 1"),
     "split in space": (Calls(lambda x: x.chunk(2, 2)[0]), "'chunk'", "dim 1"),

@@ -24,7 +24,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from ..graph import activation
+from ..graph import Activation
 from ..recipe import Recipe
 from ..snn import neurons
 from ..snn.neurons import Layer, per_channel
@@ -56,7 +56,7 @@ class Chain:
 def chain(
     site: Mapping[str, Tensor],
     recipe: Recipe,
-    slope: float,
+    phi: Activation,
     name: str,
     before: Tensor,
     received: Tensor,
@@ -67,21 +67,21 @@ def chain(
 ) -> Chain:
     """The chain of one layer.
 
-    site, recipe, slope, name: as for neurons.build. before: the ANN's pre-activation [N, C, ...]. received, sent: sums
+    site, recipe, phi, name: as for neurons.build. before: the ANN's pre-activation [N, C, ...]. received, sent: sums
     over T steps of the current and of the values sent in the SNN. quantum(t): value of a spike in thetas. keys: of the
     images, see snn.random. A calibrated bias counts as input: it corrects what comes from below.
     """
     rate = recipe.encoding.coding == "rate"
     per = T if rate else 1
-    alone = neurons.build({k: v for k, v in site.items() if k != "bias"}, recipe, slope, name)
-    reach = Reach(before, slope)
+    alone = neurons.build({k: v for k, v in site.items() if k != "bias"}, recipe, phi, name)
+    reach = Reach(before, phi)
     ideal = feed(alone, before, T, quantum, keys, reach.watch)
-    ann = activation(before, slope).double()
+    ann = phi(before).double()
     limit = [alone.settings.gamma * total / per for total in reach.totals]
-    below = -limit[0] if len(limit) == 1 else -slope * limit[1]
+    below = -limit[0] if len(limit) == 1 else -phi.slope * limit[1]
     clipped = ann.clamp(min=below).minimum(limit[0])
     on_grid = _grid(alone, before.double(), reach, T) if rate else reach.rounded.double().clamp(below, limit[0])
-    even = feed(neurons.build(site, recipe, slope, name), received / per, T, quantum, keys)
+    even = feed(neurons.build(site, recipe, phi, name), received / per, T, quantum, keys)
     return Chain(ann, clipped, on_grid, ideal / per, even / per, sent.double() / per)
 
 
@@ -107,8 +107,8 @@ def feed(
 class Reach:
     """What thresholds allow a layer to send: their sums over time, and what rounding with each in turn reaches."""
 
-    def __init__(self, before: Tensor, slope: float):
-        self.target = activation(before, slope)
+    def __init__(self, before: Tensor, phi: Activation):
+        self.target = phi.continuous(before)
         self.rounded = torch.zeros_like(before)
         self._sums: list[Tensor] = []
 
@@ -127,15 +127,15 @@ class Reach:
 
 def _grid(layer: Layer, before: Tensor, reach: Reach, T: int) -> Tensor:
     """The value that T steps of constant input come to when nothing else goes wrong; rate coding. float64."""
-    slope, most = layer.slope, layer.settings.gamma * T
+    most = layer.settings.gamma * T
     steps = [total / T for total in reach.totals]
     if isinstance(layer, neurons.OnOffPair):
         on, off = _one_sided(layer.on, before, steps[0], T), _one_sided(layer.off, -before, steps[1], T)
-        return on - slope * off
+        return on - layer.slope * off
     if isinstance(layer, neurons.SignedMemory):
-        counts = torch.floor(activation(before, slope) * T / steps[0] + layer.initial)
+        counts = torch.floor(layer.phi(before) * T / steps[0] + layer.initial)
     elif isinstance(layer, neurons.ImbalancedThreshold):
-        counts = activation(before * T / steps[0] + layer.initial, slope).trunc()
+        counts = layer.phi(before * T / steps[0] + layer.initial).trunc()
     else:
         return _one_sided(layer, before, steps[0], T)
     return counts.clamp(-most, most) * steps[0] / T
@@ -145,4 +145,7 @@ def _one_sided(layer: Layer, drive: Tensor, step: Tensor, T: int) -> Tensor:
     """n * theta / T with n = floor((T * z + U(0)) / theta), of an IF neuron."""
     shift = getattr(layer, "shift", None)
     charge = T * (drive if shift is None else drive + shift) + layer.initial * layer.theta
-    return (charge / step).floor().clamp(0, layer.settings.gamma * T) * step / T
+    counts = (charge / step).floor().clamp(0, layer.settings.gamma * T)
+    if layer.phi.cap is not None:
+        counts = counts.minimum((T * layer.phi.cap / step + 0.5).floor())
+    return counts * step / T

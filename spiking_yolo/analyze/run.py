@@ -11,7 +11,7 @@ from torch import Tensor
 
 from ..convert.converter import Converted
 from ..errors import UserError
-from ..graph import Node, activation
+from ..graph import Activation, Node
 from ..graph import run as run_ann
 from ..snn.random import image_keys
 from .chain import chain
@@ -64,26 +64,27 @@ def analyze(
     sample: Sample | None = None
     outputs = OutputError()
     for x in load(converted, paths, device):
-        before: dict[str, tuple[Tensor, float]] = {}
+        before: dict[str, tuple[Tensor, Activation]] = {}
 
         def tap(node: Node, pre: Tensor, post: Tensor, found=before) -> None:
-            found[node.name] = pre, node.attrs["slope"]
+            found[node.name] = pre, node.phi
 
         with torch.no_grad():
             expected = run_ann(graph, x, tap)
         watch = Watch(before, T)
         if sample is None:
-            sample = watch.sample = choose(layer, activation(*before[layer]), converted.sites[layer]["theta"])
+            z, phi = before[layer]
+            sample = watch.sample = choose(layer, phi(z), converted.sites[layer]["theta"])
         run = network.run(x, T, steps(T), probes=[watch], progress=lambda t: progress())
         for _ in range(T - run.steps):
             progress()
         for t, snapshot in run.snapshots.items():
             outputs.add(t, snapshot.outputs, expected)
-        for name, (z, slope) in before.items():
+        for name, (z, phi) in before.items():
             seen = watch.layers.pop(name)
             seen.finish()
             links = chain(
-                converted.sites[name], converted.recipe, slope, name, z, seen.received, seen.sent, T, network.quantum,
+                converted.sites[name], converted.recipe, phi, name, z, seen.received, seen.sent, T, network.quantum,
                 image_keys(x),
             )  # fmt: skip
             spikes = {t: float(s.spikes[name].sum()) for t, s in run.snapshots.items()}

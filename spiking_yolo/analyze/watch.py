@@ -9,7 +9,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from ..graph import activation
+from ..graph import Activation
 from ..snn import neurons
 from ..snn.neurons import Layer, per_channel
 from .layers import sides, threshold
@@ -25,8 +25,8 @@ class LayerWatch:
     that takes back a spike has not sent a wrong one: there the sign of the sum counts. eligible: neurons that could.
     """
 
-    def __init__(self, before: Tensor, slope: float, T: int):
-        self.before, self.slope, self.T = before, slope, T
+    def __init__(self, before: Tensor, phi: Activation, T: int):
+        self.before, self.slope, self.T = before, phi.slope, T
         self.received, self.sent = torch.zeros_like(before), torch.zeros_like(before)
         self.wrong: list[int] = []
         self.eligible = 0
@@ -94,10 +94,8 @@ class Sample:
 
     def see(self, t: int, layer: Layer) -> None:
         on = sides(layer)[0]
-        theta, potential = threshold(on).expand_as(on.count)[self.where], on.potential[self.where]
-        if isinstance(on, neurons.SignedMemory):
-            unit = on.theta.expand_as(on.count)[self.where]
-            potential = activation(potential, on.slope) - on.sent[self.where] * unit
+        potential = on.unsent() if isinstance(on, neurons.SignedMemory) else on.potential
+        theta, potential = threshold(on).expand_as(on.count)[self.where], potential[self.where]
         self.t.append(t)
         self.theta.append(theta.cpu().numpy())
         self.potential.append(potential.cpu().numpy())
@@ -121,9 +119,9 @@ def choose(name: str, after: Tensor, theta: Tensor, seed: int = 0) -> Sample:
 class Watch:
     """A probe for SpikingNetwork.run: one LayerWatch per layer, and the sample of one of them."""
 
-    def __init__(self, before: Mapping[str, tuple[Tensor, float]], T: int):
-        """before: layer -> the ANN's pre-activation and the slope of its activation."""
-        self.layers = {name: LayerWatch(z, slope, T) for name, (z, slope) in before.items()}
+    def __init__(self, before: Mapping[str, tuple[Tensor, Activation]], T: int):
+        """before: layer -> the ANN's pre-activation and its activation function."""
+        self.layers = {name: LayerWatch(z, phi, T) for name, (z, phi) in before.items()}
         self.sample: Sample | None = None
 
     def __call__(self, name: str, t: int, layer: Layer, current: Tensor | None) -> None:

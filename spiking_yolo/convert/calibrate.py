@@ -18,7 +18,7 @@ from ..recipe import Readout, Recipe
 from ..snn import neurons
 from ..snn.network import SpikingNetwork
 from .observe import Statistics
-from .thresholds import Sites, base_sites, layer_factor
+from .thresholds import Sites, at_most, base_sites, layer_factor
 
 FRACTIONS = tuple(c / 10 for c in range(1, 11))
 Progress = Callable[[str], Any]
@@ -67,18 +67,19 @@ def balance(graph: Graph, recipe: Recipe, sites: Sites, images: Sequence[Tensor]
 
         for x in images:
             network.run(x, recipe.calibration.T, probes=[watch])
-        sites[node.name] = {**sites[node.name], "theta": _balanced(highest, recipe, node.name)}
+        sites[node.name] = {**sites[node.name], "theta": _balanced(highest, recipe, node)}
         if "theta_off" in sites[node.name]:
-            sites[node.name]["theta_off"] = _balanced(lowest, recipe, node.name)
+            sites[node.name]["theta_off"] = _balanced(lowest, recipe, node)
     return sites
 
 
-def _balanced(largest: Tensor, recipe: Recipe, name: str) -> Tensor:
+def _balanced(largest: Tensor, recipe: Recipe, node: Node) -> Tensor:
+    largest = at_most(largest, node.phi.cap)
     top = largest.max()
     if recipe.threshold.scope == "layer":
         largest = top.expand(len(largest))
-    scale = recipe.threshold.scale * layer_factor(recipe, name)
-    return (torch.where(largest > 0, largest, top if top > 0 else 1.0) * scale).contiguous()
+    scale = recipe.threshold.scale * layer_factor(recipe, node.name)
+    return at_most(torch.where(largest > 0, largest, top if top > 0 else 1.0) * scale, node.phi.cap).contiguous()
 
 
 def correct(graph: Graph, recipe: Recipe, sites: Sites, images: Sequence[Tensor], progress: Progress) -> Sites:

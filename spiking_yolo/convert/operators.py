@@ -13,6 +13,7 @@ from torch import Tensor, nn
 from ..errors import UserError
 from ..graph import Node
 from ..models.layers import PaddedMaxPool2d
+from ..models.qcfs import QCFS, ClippedReLU
 
 
 class Builder:
@@ -57,6 +58,22 @@ def _leaky(b: Builder, name: str, x: str, negative_slope: float = 0.01, inplace:
     if not 0 <= negative_slope < 1:
         raise UserError(f"node {name!r}: leaky ReLU needs a slope in [0, 1), not {negative_slope}")
     return b.emit(name, "activation", [x], slope=float(negative_slope))
+
+
+def _capped(b: Builder, name: str, x: str, cap: float, **levels: int) -> str:
+    if not 0 < cap < float("inf"):
+        raise UserError(f"node {name!r}: a ReLU needs a cap above zero, not {cap:g}: train the network again")
+    return b.emit(name, "activation", [x], slope=0.0, cap=float(cap), **levels)
+
+
+def _hardtanh(b: Builder, name: str, x: str, min_val: float = -1.0, max_val: float = 1.0, inplace: bool = False) -> str:
+    if min_val != 0:
+        raise UserError(f"node {name!r}: clipping to [{min_val:g}, {max_val:g}] cannot be converted: clip at 0 below")
+    return _capped(b, name, x, max_val)
+
+
+def _relu6(b: Builder, name: str, x: str, inplace: bool = False) -> str:
+    return _capped(b, name, x, 6.0)
 
 
 def _max_pool(
@@ -177,6 +194,10 @@ MODULES: dict[type, Callable[..., str]] = {
     nn.Linear: _linear,
     nn.ReLU: _settings(_relu),
     nn.LeakyReLU: _settings(_leaky, "negative_slope"),
+    nn.ReLU6: _settings(_relu6),
+    nn.Hardtanh: _settings(_hardtanh, "min_val", "max_val"),
+    ClippedReLU: lambda b, name, x, m: _capped(b, name, x, m.theta.item()),
+    QCFS: lambda b, name, x, m: _capped(b, name, x, m.theta.item(), levels=m.levels),
     nn.MaxPool2d: _settings(_max_pool, *_POOL, "dilation", "return_indices"),
     PaddedMaxPool2d: _padded_max_pool,
     nn.AvgPool2d: _settings(_avg_pool, *_POOL, "count_include_pad", "divisor_override"),
@@ -193,6 +214,8 @@ MODULES: dict[type, Callable[..., str]] = {
 FUNCTIONS: dict[Any, Callable[..., str]] = {
     **dict.fromkeys([F.relu, F.relu_, torch.relu, "relu", "relu_"], _relu),
     F.leaky_relu: _leaky,
+    F.relu6: _relu6,
+    **dict.fromkeys([F.hardtanh, F.hardtanh_], _hardtanh),
     **dict.fromkeys([F.max_pool2d, torch.max_pool2d], _max_pool),
     F.avg_pool2d: _avg_pool,
     F.adaptive_avg_pool2d: _global_avg_pool,

@@ -1,4 +1,9 @@
-"""Thresholds from activation statistics: maximum, percentile, and minimum mean squared error."""
+"""Thresholds from activation statistics: maximum, percentile, and minimum mean squared error.
+
+Statistics are of pre-activations. Where the activation has a cap (clipped ReLU, ReLU6, QCFS) every rule sees what the
+activation makes of them, min(z, cap), and no threshold is above the cap: a spike would be worth more than the
+activation can be.
+"""
 
 from __future__ import annotations
 
@@ -8,7 +13,7 @@ import torch
 from torch import Tensor
 
 from ..errors import UserError
-from ..graph import Graph
+from ..graph import Activation, Graph
 from ..recipe import Recipe, Threshold
 from .histogram import Histogram, edges
 
@@ -16,22 +21,29 @@ Sites = dict[str, dict[str, Tensor]]  # activation node -> parameters of its neu
 _MMSE_GRID = torch.arange(100, 5, -1, dtype=torch.float64) / 100  # 95 steps of 1 % down from the maximum (Li 2021)
 
 
-def threshold(histogram: Histogram, sign: int, recipe: Recipe) -> Tensor:
+def threshold(histogram: Histogram, sign: int, recipe: Recipe, cap: float | None = None) -> Tensor:
     """The threshold statistic of one site before scaling: float64 [C], or [1] for scope=layer.
 
     sign: 0 for the positive side, 1 for the magnitude of the negative one. Channels without such values give 0.
+    cap: of the positive side. The maximum is then the cap itself (Deng 2021, Bu 2022), whatever was seen.
     """
     settings = recipe.threshold
     if settings.scope == "layer":
         histogram = histogram.pooled()
     if settings.rule in ("max", "balance"):  # what balance measures takes the maximum's place later
-        return extreme(histogram, sign)
+        top = extreme(histogram, sign)
+        return top if cap is None else torch.full_like(top, cap)
     if settings.rule == "percentile":
-        return percentile(histogram, sign, settings.percentile)
+        return at_most(percentile(histogram, sign, settings.percentile), cap)
     # Differential coding has no highest rate: a neuron catches up later, and nothing is clipped beyond `levels`.
     gamma = 1 if recipe.encoding.coding == "differential" else recipe.neuron.gamma
     rounds = recipe.neuron.initial == 0.5
-    return mmse(histogram, sign, settings.levels, gamma, rounds)
+    return mmse(histogram, sign, settings.levels, gamma, rounds, cap)
+
+
+def at_most(values: Tensor, cap: float | None) -> Tensor:
+    """Statistics or thresholds, none above the cap."""
+    return values if cap is None else values.clamp(max=cap)
 
 
 def extreme(histogram: Histogram, sign: int) -> Tensor:
@@ -54,14 +66,14 @@ def percentile(histogram: Histogram, sign: int, percent: float) -> Tensor:
     return torch.where(cumulative[:, -1] > 0, torch.minimum(value, extreme(histogram, sign)), 0.0)
 
 
-def mmse(histogram: Histogram, sign: int, levels: int, gamma: int, rounds: bool) -> Tensor:
+def mmse(histogram: Histogram, sign: int, levels: int, gamma: int, rounds: bool, cap: float | None = None) -> Tensor:
     """argmin over theta = c * maximum of mean((q(a) - a)^2), float64 [C] (Li 2021, section 3.1).
 
     q(a) = clip(floor(a * levels / theta), 0, gamma * levels) * theta / levels, or with round instead of floor: what a
-    neuron with at most gamma spikes of theta per step makes of a in `levels` steps.
+    neuron with at most gamma spikes of theta per step makes of a in `levels` steps. a: at most `cap`.
     """
-    top = extreme(histogram, sign)
-    moments = _Moments(histogram, sign)
+    moments = _Moments(histogram, sign, cap)
+    top = moments.top
     best, chosen = torch.full_like(top, float("inf")), top.clone()
     for c in _MMSE_GRID:
         error = _quantisation_error(moments, c * top, levels, gamma, rounds)
@@ -83,11 +95,15 @@ def _quantisation_error(moments: _Moments, theta: Tensor, levels: int, gamma: in
 
 
 class _Moments:
-    """Zeroth to second moment of one side's distribution below a point, taking each bin as uniform."""
+    """Zeroth to second moment of one side's distribution below a point, taking each bin as uniform.
 
-    def __init__(self, histogram: Histogram, sign: int):
+    cap: what lies above it counts as the cap itself.
+    """
+
+    def __init__(self, histogram: Histogram, sign: int, cap: float | None = None):
         self.scale = (2.0**histogram.exponent)[:, None]
-        self.top = extreme(histogram, sign)
+        self.cap = cap
+        self.top = at_most(extreme(histogram, sign), cap)
         self.edge = edges()
         self.density = histogram.counts[sign].double() / self.edge.diff()
         self.sums = [self._zero_first((self.density * (self.edge**p).diff() / p).cumsum(1)) for p in (1, 2, 3)]
@@ -98,6 +114,13 @@ class _Moments:
 
     def below(self, points: Tensor) -> list[Tensor]:
         """Moments 0, 1, 2 of the values below points [C, k]: three float64 [C, k]."""
+        if self.cap is None:
+            return self._below(points)
+        ends = torch.tensor([[self.cap, torch.inf]], dtype=torch.float64).expand(len(self.scale), 2)
+        beyond = self._below(ends)[0].diff(dim=1) * (points > self.cap)  # how many values were clipped
+        return [m + beyond * self.cap**p for p, m in enumerate(self._below(points.clamp(max=self.cap)))]
+
+    def _below(self, points: Tensor) -> list[Tensor]:
         x = (points / self.scale).clamp(0, 1)
         index = torch.searchsorted(self.edge, x, right=True).sub_(1).clamp_(0, len(self.edge) - 2)
         density, edge = self.density.gather(1, index), self.edge[index]
@@ -119,9 +142,10 @@ def base_sites(graph: Graph, histograms: Mapping[str, Histogram], recipe: Recipe
     initial = torch.tensor(recipe.neuron.initial)
     sites = {}
     for node in graph.sites:
-        own = site_thresholds(histograms[node.name], node.attrs["slope"], recipe)
+        own = site_thresholds(histograms[node.name], node.phi, recipe)
         factor = layer_factor(recipe, node.name)
-        sites[node.name] = {**{k: theta * factor for k, theta in own.items()}, "initial": initial}
+        scaled = {k: at_most(theta * factor, node.phi.cap) for k, theta in own.items()}
+        sites[node.name] = {**scaled, "initial": initial}
     return sites
 
 
@@ -130,19 +154,19 @@ def layer_factor(recipe: Recipe, name: str) -> float:
     return dict(recipe.threshold.layers).get(name, 1.0)
 
 
-def site_thresholds(histogram: Histogram, slope: float, recipe: Recipe) -> dict[str, Tensor]:
+def site_thresholds(histogram: Histogram, phi: Activation, recipe: Recipe) -> dict[str, Tensor]:
     """The thresholds of one activation site: {"theta": [C]}, and "theta_off" for an ON/OFF pair, float32.
 
     A pair has a threshold per side. A signed memory neuron sends the negative side scaled by the slope: its theta is
     the larger of both sides' needs. A channel that never fired takes the layer's largest threshold.
     """
     channels = len(histogram.exponent)
-    on = threshold(histogram, 0, recipe)
-    if slope == 0 or recipe.neuron.kind == "ibt":
+    on = threshold(histogram, 0, recipe, phi.cap)
+    if phi.slope == 0 or recipe.neuron.kind == "ibt":
         return {"theta": _usable(on, channels, recipe.threshold)}
     off = threshold(histogram, 1, recipe)
     if recipe.neuron.kind == "memory":
-        return {"theta": _usable(torch.maximum(on, slope * off), channels, recipe.threshold)}
+        return {"theta": _usable(torch.maximum(on, phi.slope * off), channels, recipe.threshold)}
     return {
         "theta": _usable(on, channels, recipe.threshold),
         "theta_off": _usable(off, channels, recipe.threshold),

@@ -14,9 +14,9 @@ from torch import Tensor
 
 from ..convert.histogram import Histogram
 from ..convert.observe import Statistics
-from ..convert.thresholds import extreme, mmse
+from ..convert.thresholds import at_most, extreme, mmse
 from ..errors import UserError
-from ..graph import Graph, Node, run
+from ..graph import Activation, Graph, Node, run
 
 Forward = Callable[[Tensor], tuple[Tensor, ...]]
 _SEARCHED = 8  # bits up to which clipping pays; beyond, the whole range is used
@@ -27,18 +27,20 @@ def bits_of(gamma: int, T: int) -> int:
     return math.ceil(math.log2(gamma * T + 1))
 
 
-def activation_range(histogram: Histogram, slope: float, bits: int) -> tuple[Tensor, Tensor]:
-    """What a leaky ReLU's activation is clipped to: magnitudes below and above zero, float64 [C] each.
+def activation_range(histogram: Histogram, phi: Activation, bits: int) -> tuple[Tensor, Tensor]:
+    """What an activation is clipped to: magnitudes below and above zero, float64 [C] each.
 
     Each side by minimum mean squared error at 2^bits - 1 levels (Li 2021), or whole where that changes nothing.
     """
 
-    def side(sign: int) -> Tensor:
+    def side(sign: int, cap: float | None = None) -> Tensor:
         levels = 2**bits - 1
-        return mmse(histogram, sign, levels, 1, rounds=True) if bits <= _SEARCHED else extreme(histogram, sign)
+        if bits <= _SEARCHED:
+            return mmse(histogram, sign, levels, 1, rounds=True, cap=cap)
+        return at_most(extreme(histogram, sign), cap)
 
-    above = side(0)
-    return (slope * side(1) if slope else torch.zeros_like(above)), above
+    above = side(0, phi.cap)
+    return (phi.slope * side(1) if phi.slope else torch.zeros_like(above)), above
 
 
 def quantise(x: Tensor, below: Tensor, above: Tensor, bits: int) -> Tensor:
@@ -58,9 +60,7 @@ def quantised_ann(graph: Graph, statistics: Statistics, bits: int) -> Forward:
     """The forward pass of the graph with every activation quantised. Raises UserError for less than 1 bit."""
     if bits < 1:
         raise UserError(f"activations need at least 1 bit, not {bits}")
-    ranges = {
-        node.name: activation_range(statistics.sites[node.name], node.attrs["slope"], bits) for node in graph.sites
-    }
+    ranges = {node.name: activation_range(statistics.sites[node.name], node.phi, bits) for node in graph.sites}
 
     def put_on_grid(node: Node, before: Tensor, after: Tensor) -> None:
         below, above = (side.to(after) for side in ranges[node.name])

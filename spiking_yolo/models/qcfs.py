@@ -10,6 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from spiking_yolo.errors import UserError
+from spiking_yolo.graph import quantised_relu
 
 
 def straight_through_floor(x: Tensor) -> Tensor:
@@ -18,8 +19,8 @@ def straight_through_floor(x: Tensor) -> Tensor:
 
 
 def qcfs(x: Tensor, theta: Tensor, levels: int) -> Tensor:
-    """`clip(floor(x L / theta + 1/2) / L, 0, 1) * theta`, any shape; theta broadcasts against x."""
-    return (straight_through_floor(x * (levels / theta) + 0.5) / levels).clamp(0, 1) * theta
+    """`clip(floor(x L / theta + 1/2) / L, 0, 1) * theta` with gradients; theta broadcasts against x."""
+    return quantised_relu(x, theta, levels, straight_through_floor)
 
 
 class QCFS(nn.Module):
@@ -51,8 +52,6 @@ class ClippedReLU(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         return torch.minimum(x.relu(), self.theta)
 
-
-LEAVES = (QCFS, ClippedReLU)  # a tracer that splits networks into neurons keeps these whole
 
 ACTIVATIONS = ("relu", "leaky", "clip", "qcfs")
 

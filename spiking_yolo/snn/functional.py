@@ -24,14 +24,17 @@ def integrate_and_fire(
     out: Tensor,
     reset_to_zero: bool = False,
     keep: Tensor | None = None,
+    room: Tensor | None = None,
 ) -> Tensor:
     """IF: U += z; n = clip(floor(U / theta), 0, gamma); U -= n * theta, or U = 0 where it fired (Diehl 2015).
 
     With reset by subtraction (Rueckauer 2017) the sum of what was sent plus U is the sum of the input plus U(0).
-    keep: 0 where a neuron may not fire in this step, 1 elsewhere.
+    keep: 0 where a neuron may not fire in this step, 1 elsewhere. room: how often it may fire at most.
     """
     potential.add_(current)
     torch.div(potential, theta, out=out).floor_().clamp_(0, gamma)
+    if room is not None:
+        torch.minimum(out, room, out=out)
     if keep is not None:
         out.mul_(keep)
     if reset_to_zero:
@@ -39,6 +42,16 @@ def integrate_and_fire(
     else:
         potential.addcmul_(out, theta, value=-1)
     return out
+
+
+def room(ceiling: Tensor, sent: Tensor, unit: Tensor | float = 1.0) -> Tensor:
+    """Spikes that an IF neuron may still fire below the cap of its activation: round((ceiling - sent) / unit).
+
+    An activation phi(z) = min(relu(z), cap) bounds what is sent in t steps to cap * t = `ceiling`, to the nearest
+    spike; the neuron keeps the excess in its potential. The bound is on the sum and not on the step: a neuron that was
+    late may catch up. `sent` is the sum so far, `unit` the value of a spike.
+    """
+    return ((ceiling - sent) / unit + 0.5).floor_().clamp_(min=0)
 
 
 def imbalanced_threshold(
@@ -66,16 +79,24 @@ def signed_memory(
     gamma: int,
     out: Tensor,
     quantum: Tensor | float = 1.0,
+    ceiling: Tensor | None = None,
 ) -> Tensor:
     """Signed neuron with memory: n = clip(floor((phi(S) / theta - m) / q + u0), -gamma, gamma); m += n * q.
 
     S (`total`) is the sum of all input, m (`sent`) the net value sent in thresholds, phi the (leaky) ReLU, u0 =
     `initial` (1/2 rounds), q = `quantum` the value of a spike in thresholds. What was sent follows phi of the input's
     sum, whatever order the input came in (after Wang 2022). Returns n * q. `current` None: nothing was received.
+
+    An activation with a cap is not homogeneous: what is due after t steps is t * phi(S / t) = min(relu(S), cap * t),
+    which `ceiling` bounds to cap * t, in thresholds. In differential coding S is the pre-activation itself and what is
+    due is phi(S): the ceiling stays at cap.
     """
     if current is not None:
         total.add_(current)
-    leaky_(torch.div(total, theta, out=out), slope).sub_(sent)
+    leaky_(torch.div(total, theta, out=out), slope)
+    if ceiling is not None:
+        torch.minimum(out, ceiling, out=out)
+    out.sub_(sent)
     scaled = isinstance(quantum, Tensor) or quantum != 1
     if scaled:
         out.div_(quantum)

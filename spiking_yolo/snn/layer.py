@@ -8,6 +8,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from ..graph import Activation
 from ..recipe import Recipe
 
 
@@ -22,13 +23,17 @@ class Layer:
 
     params: theta [C], the value of a spike; initial, the potential at the start in thresholds (scalar, [C] or
     [C, H, W]); and, where calibrated, bias [C], added to the current, and confidence, a scalar.
+    phi: the activation that the neurons follow. Its cap bounds the sum of what is sent by `ceiling`, in thresholds:
+    cap * t in rate coding, where a sum stands for t times an activation, and cap in differential coding.
     count: spikes so far per neuron. events: what its synapses received so far, the same unless events=switches.
     """
 
     neurons_per_site = 1
 
-    def __init__(self, params: Mapping[str, Tensor], recipe: Recipe, slope: float, name: str = ""):
-        self.params, self.recipe, self.settings, self.slope, self.name = params, recipe, recipe.neuron, slope, name
+    def __init__(self, params: Mapping[str, Tensor], recipe: Recipe, phi: Activation, name: str = ""):
+        self.params, self.recipe, self.settings, self.name = params, recipe, recipe.neuron, name
+        self.phi, self.slope = phi.continuous, phi.slope
+        self.ceiling: Tensor | None = None
         self.unit = params["theta"]
         self._shape: torch.Size | None = None
 
@@ -58,8 +63,10 @@ class Layer:
                 self._last.zero_()
             self._start()
             self._fresh = False
-        if current is not None and self.bias is not None and (self.t == 0 or self._biased_always):
+        if current is not None and self.bias is not None and (self.t == 0 or self._is_rate):
             current = current + self.bias
+        if self.phi.cap is not None:
+            self.ceiling = self.phi.cap / self.theta * (self.t + 1 if self._is_rate else 1)
         self._fire(current)
         self.t += 1
         self._tally()
@@ -78,7 +85,7 @@ class Layer:
         return self.settings.events == "switches"
 
     @property
-    def _biased_always(self) -> bool:
+    def _is_rate(self) -> bool:
         return self.recipe.encoding.coding == "rate"
 
     def _allocate(self, like: Tensor) -> None:

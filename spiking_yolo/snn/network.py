@@ -43,7 +43,7 @@ class SpikingNetwork:
         self._input_events: dict[str, Tensor] = {}
         heads = [name for name in graph.outputs if graph[name].op != "activation"]  # a neuron adds its bias itself
         self._corrections = {name: sites[name]["bias"] for name in heads if "bias" in sites.get(name, {})}
-        self.layers = {n.name: neurons.build(sites[n.name], recipe, n.attrs["slope"], n.name) for n in graph.sites}
+        self.layers = {n.name: neurons.build(sites[n.name], recipe, n.phi, n.name) for n in graph.sites}
         self._pools = {
             n.name: CumulativeMaxPool(n.attrs)
             for n in graph.nodes

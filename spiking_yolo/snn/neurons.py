@@ -11,7 +11,8 @@ from collections.abc import Mapping
 import torch
 from torch import Tensor
 
-from ..graph import activation
+from ..errors import UserError
+from ..graph import Activation
 from ..recipe import Recipe
 from . import functional as SF
 from .layer import Layer, per_channel
@@ -22,7 +23,7 @@ CONFIDENCE_STEPS = 16
 
 
 class IntegrateAndFire(Layer):
-    """IF neuron for ReLU, with a fixed threshold."""
+    """IF neuron for ReLU, with a fixed threshold. Where there is a ceiling, functional.room keeps it."""
 
     def _allocate(self, like: Tensor) -> None:
         super()._allocate(like)
@@ -33,7 +34,8 @@ class IntegrateAndFire(Layer):
         if self.shift is not None:
             self.potential.add_(self.shift)
         zero = self.settings.reset == "zero"
-        SF.integrate_and_fire(self.potential, current, self.theta, self.settings.gamma, self.out, zero)
+        room = None if self.ceiling is None else SF.room(self.ceiling, self.count)
+        SF.integrate_and_fire(self.potential, current, self.theta, self.settings.gamma, self.out, zero, room=room)
 
 
 class AdaptiveIntegrateAndFire(IntegrateAndFire):
@@ -61,7 +63,10 @@ class AdaptiveIntegrateAndFire(IntegrateAndFire):
         self.threshold = ratio * self.theta
         before = keep if mode == "before" else None
         zero = self.settings.reset == "zero"
-        SF.integrate_and_fire(self.potential, current, self.threshold, self.settings.gamma, self._spikes, zero, before)
+        room = None if self.ceiling is None else SF.room(self.ceiling, self.rule.sent / self.rule.top, ratio)
+        SF.integrate_and_fire(
+            self.potential, current, self.threshold, self.settings.gamma, self._spikes, zero, before, room
+        )
         if keep is not None and mode == "after":
             self._spikes.mul_(keep)
         torch.mul(self._spikes, ratio, out=self.out)
@@ -83,13 +88,13 @@ class OnOffPair(Layer):
 
     neurons_per_site = 2
 
-    def __init__(self, params: Mapping[str, Tensor], recipe: Recipe, slope: float, name: str = ""):
-        super().__init__(params, recipe, slope, name)
+    def __init__(self, params: Mapping[str, Tensor], recipe: Recipe, phi: Activation, name: str = ""):
+        super().__init__(params, recipe, phi, name)
         neuron = AdaptiveIntegrateAndFire if recipe.msat.enabled else IntegrateAndFire
         both = {k: v for k, v in params.items() if k != "bias"}  # the pair adds it before the sign is turned
-        self.on = neuron(both, recipe, 0.0, f"{name}/on")
+        self.on = neuron(both, recipe, Activation(), f"{name}/on")
         off = {"theta": params["theta_off"], "initial": params.get("initial_off", params["initial"])}
-        self.off = neuron({**both, **off}, recipe, 0.0, f"{name}/off")
+        self.off = neuron({**both, **off}, recipe, Activation(), f"{name}/off")
 
     def _allocate(self, like: Tensor) -> None:
         super()._allocate(like)
@@ -119,7 +124,7 @@ class ImbalancedThreshold(Layer):
 
 
 class SignedMemory(Layer):
-    """Signed neuron with memory, for ReLU and leaky ReLU, rate and differential coding."""
+    """Signed neuron with memory, for (leaky) ReLU and for a ReLU with a cap, rate and differential coding."""
 
     def _allocate(self, like: Tensor) -> None:
         super()._allocate(like)
@@ -133,10 +138,17 @@ class SignedMemory(Layer):
         self._send(current, self.quantum)
 
     def _send(self, current: Tensor | None, quantum: float | Tensor) -> None:
-        gamma = self.settings.gamma
         SF.signed_memory(
-            self.potential, current, self.sent, self.theta, self.slope, self.initial, gamma, self.out, quantum
-        )
+            self.potential, current, self.sent, self.theta, self.slope, self.initial, self.settings.gamma, self.out,
+            quantum, self.ceiling,
+        )  # fmt: skip
+
+    def unsent(self) -> Tensor:
+        """What is due and was not sent yet, in the units of the ANN; negative where too much was sent."""
+        due = Activation(self.slope)(self.potential)
+        if self.ceiling is not None:
+            due = torch.minimum(due, self.ceiling * self.theta)
+        return due - self.sent * self.theta
 
 
 class AdaptiveSignedMemory(SignedMemory):
@@ -163,14 +175,11 @@ class AdaptiveSignedMemory(SignedMemory):
     def _fire(self, current: Tensor | None) -> None:
         if current is not None:
             self.potential.add_(current)
-        ratio = self.rule.update(None if current is None else current.abs(), self._unsent())
+        ratio = self.rule.update(None if current is None else current.abs(), self.unsent().abs_())
         self.threshold = ratio * self.theta * self.quantum
         self._value = ratio * self.quantum
         self._send(None, self._value)
-        self.rule.observe(self._unsent(), self.out * self.theta)
-
-    def _unsent(self) -> Tensor:
-        return (activation(self.potential, self.slope) - self.sent * self.theta).abs_()
+        self.rule.observe(self.unsent().abs_(), self.out * self.theta)
 
     def _tally(self) -> None:
         self._count((self.out / self._value).round_())
@@ -181,14 +190,31 @@ class AdaptiveSignedMemory(SignedMemory):
             return False
         rest = self.rule.at_rest()
         half = (1 - self.initial).clamp(max=self.initial) * self.theta * self.quantum  # fires beyond this, either way
-        return not ((self.rule.ratio > rest) & (self._unsent() >= half * rest)).any()
+        return not ((self.rule.ratio > rest) & (self.unsent().abs_() >= half * rest)).any()
 
 
-def build(params: Mapping[str, Tensor], recipe: Recipe, slope: float, name: str = "") -> Layer:
-    """The layer for one activation site; see Layer for params, which has `theta_off` where a pair is needed."""
+def saturates(theta: Tensor, phi: Activation, recipe: Recipe) -> bool:
+    """Whether IF neurons cannot pass the cap anyway: gamma spikes per step are worth at most the cap (if there is one).
+
+    So it is with the threshold at the cap and one spike per step, the neuron of Deng 2021 and Bu 2022. MSAT's
+    thresholds stay below Theta, but for those of Algorithm 1.
+    """
+    grows = recipe.msat.enabled and recipe.msat.variant == "algorithm1"
+    return phi.cap is None or not (grows or bool((recipe.neuron.gamma * theta > phi.cap).any()))
+
+
+def build(params: Mapping[str, Tensor], recipe: Recipe, phi: Activation, name: str = "") -> Layer:
+    """The layer for one activation site; see Layer for params, which has `theta_off` where a pair is needed.
+
+    The levels of phi (QCFS) do not matter here: spikes make a grid of their own, which with theta = cap and T = levels
+    is the same one. Raises UserError for a leaky ReLU with a cap.
+    """
+    if phi.cap is not None and phi.slope:
+        raise UserError(f"node {name!r}: a leaky ReLU with a cap cannot be converted: train with a cap and slope 0")
     kind, adaptive = recipe.neuron.kind, recipe.msat.enabled
     if kind == "memory":
-        return (AdaptiveSignedMemory if adaptive else SignedMemory)(params, recipe, slope, name)
-    if slope == 0:
-        return (AdaptiveIntegrateAndFire if adaptive else IntegrateAndFire)(params, recipe, slope, name)
-    return (ImbalancedThreshold if kind == "ibt" else OnOffPair)(params, recipe, slope, name)
+        return (AdaptiveSignedMemory if adaptive else SignedMemory)(params, recipe, phi, name)
+    if phi.slope == 0:
+        bounded = Activation() if saturates(params["theta"], phi, recipe) else phi
+        return (AdaptiveIntegrateAndFire if adaptive else IntegrateAndFire)(params, recipe, bounded, name)
+    return (ImbalancedThreshold if kind == "ibt" else OnOffPair)(params, recipe, phi, name)
