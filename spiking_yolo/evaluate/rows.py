@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 from ..convert.converter import Converted
-from ..metrics.energy import Costs, Work, exponentials, is_graded
+from ..metrics.energy import Costs, Value, Work, exponentials, spike_value
 from ..snn.rewrite import constant_nodes
 from .engine import Record
 from .scorers import Scored, Scorer
@@ -21,11 +21,11 @@ Row = dict[str, Any]
 class Method:
     """What the records do not say about the network, for its energy.
 
-    graded: spikes carry values. streams: layers with analogue input compute in every step instead of once.
+    value: what spikes carry. streams: layers with analogue input compute in every step instead of once.
     exponentials: per neuron and step.
     """
 
-    graded: bool = False
+    value: Value = "none"
     streams: bool = False
     exponentials: int = 0
 
@@ -41,7 +41,7 @@ class Method:
             elif node.op == "activation" or (node.inputs and spiking.issuperset(node.inputs)):
                 spiking.add(node.name)
         recipe = converted.recipe
-        return cls(is_graded(recipe), streams and recipe.encoding.coding == "rate", exponentials(recipe))
+        return cls(spike_value(recipe), streams and recipe.encoding.coding == "rate", exponentials(recipe))
 
 
 @dataclass(frozen=True, eq=False)
@@ -106,7 +106,7 @@ def _exit(
 def _work(records: Sequence[Record], at: Sequence[dict[str, Any]], t: float, method: Method) -> Work:
     analogue = _mean(records, "analogue_macs") * (t if method.streams else 1)
     operations = float(np.mean([one["operations"] for one in at]))
-    return Work(t, operations, analogue, _mean(records, "neurons"), method.graded, method.exponentials)
+    return Work(t, operations, analogue, _mean(records, "neurons"), method.value, method.exponentials)
 
 
 def _row(scored: Scored, at: Sequence[dict[str, Any]], work: Work, costs: Costs) -> Row:

@@ -7,19 +7,25 @@ Memory traffic, which dominates real chips, is not in it, for either network.
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Literal
 
 from ..recipe import Recipe
 
 PJ_PER_MJ = 1e9
+Value = Literal["none", "power of two", "any"]
 
 
 @dataclass(frozen=True)
 class Costs:
-    """pJ of a multiply-accumulate, of an accumulate, and of one exponential or logarithm."""
+    """pJ of a multiply-accumulate, an accumulate, an exponential or logarithm, and a multiplication by a power of two.
+
+    The last is an 8-bit integer addition to the exponent.
+    """
 
     mac: float = 4.6
     ac: float = 0.9
     exp: float = 46.0
+    shift: float = 0.03
 
     def quantised_mac(self, bits: int) -> float:
         """pJ of a multiply-accumulate with an activation of so many bits.
@@ -43,14 +49,15 @@ class Work:
 
     operations: synaptic operations in t steps. analogue_macs: multiply-accumulates of layers that receive analogue
     values, once if cached, else t times as many. neurons: a twin counts as two. exponentials: per neuron and step.
-    graded: a spike carries a value, so that each synaptic operation multiplies.
+    value: what a spike carries besides its sign: nothing, a power of two that each synaptic operation shifts by, or any
+    value that it multiplies with.
     """
 
     t: float
     operations: float
     analogue_macs: float
     neurons: float
-    graded: bool = False
+    value: Value = "none"
     exponentials: int = 0
 
     def optimistic(self, costs: Costs) -> float:
@@ -63,7 +70,7 @@ class Work:
 
     def per_operation(self, costs: Costs) -> float:
         """pJ of a synaptic operation in the conservative account."""
-        return costs.mac if self.graded else costs.ac
+        return {"none": costs.ac, "power of two": costs.ac + costs.shift, "any": costs.mac}[self.value]
 
     def fixed(self, costs: Costs) -> float:
         """pJ that the conservative account has whatever the spikes do."""
@@ -77,15 +84,20 @@ class Work:
         return (budget * PJ_PER_MJ - self.analogue_macs * costs.mac) / costs.ac
 
 
-def is_graded(recipe: Recipe) -> bool:
-    """Whether the recipe's spikes carry values: MSAT's threshold differs per neuron and step."""
-    return recipe.msat.enabled
+def spike_value(recipe: Recipe) -> Value:
+    """What the recipe's spikes carry: MSAT's threshold differs per neuron and step, in stages it is Theta / 2^k."""
+    if not recipe.msat.enabled:
+        return "none"
+    return "power of two" if recipe.msat.stages else "any"
 
 
 def exponentials(recipe: Recipe) -> int:
-    """Exponentials and logarithms per neuron and step: ln(1 + exp) of Eq. 15, exp of Eq. 16, and the sigmoid."""
+    """Exponentials and logarithms per neuron and step: ln(1 + exp) of Eq. 15, exp of Eq. 16, and the sigmoid.
+
+    In stages DTT alone needs none: theta rises with U - mean(U), so comparing that with one constant per stage will do.
+    """
     m = recipe.msat
-    if not m.enabled or m.variant != "eq17" or not (m.dtt or m.det):
+    if not m.enabled or m.variant != "eq17" or not (m.dtt or m.det) or (m.stages and not m.det):
         return 0
     return 2 * m.dtt + m.det * (1 + m.mu) + 1
 
@@ -96,6 +108,7 @@ def assumptions(costs: Costs) -> list[str]:
         f"energy: MAC {costs.mac:g} pJ, AC {costs.ac:g} pJ (32-bit float at 45 nm), without memory traffic",
         "b-bit activations: a MAC is AC + (MAC - AC) b/32; weights stay at 32 bits",
         "optimistic: a synaptic operation is an AC, layers with analogue input are MACs, membranes free",
-        f"conservative: graded spikes cost a MAC, a neuron's step an AC, and {costs.exp:g} pJ per exp or log",
+        f"conservative: a graded spike costs a MAC (a value of 2^k: an AC and {costs.shift:g} pJ), a neuron's step "
+        f"an AC, an exp or log {costs.exp:g} pJ",
         "operations (SOP): events times the outputs they reach, cut at borders; a burst of n counts n",
     ]
