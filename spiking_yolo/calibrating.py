@@ -11,7 +11,7 @@ from tqdm import tqdm
 
 from . import cli
 from .convert.calibrate import calibrate
-from .convert.load import Ann, load_ann
+from .convert.load import Ann
 from .convert.observe import Statistics, statistics_path, take_statistics
 from .convert.registry import get_recipe, list_methods
 from .convert.state import State, state_path
@@ -25,7 +25,7 @@ def calibrate_all(args: argparse.Namespace) -> int:
     settings = cli.parse_settings(args.set)
     recipes = [recipe.with_settings(settings) for recipe in _recipes(args.method)]
     paths = [path for path in expand(args.images) if not is_stream(path)][: args.limit]
-    ann = load_ann(args.weights, args.cfg, args.names, args.imgsz)
+    ann = cli.load_ann(args)
     output = args.output or statistics_path(ann.weights, ann.imgsz)
     statistics, skipped = _statistics(ann, output, paths)
     good = [path for path in paths if Path(path).name in set(statistics.images)]

@@ -19,6 +19,7 @@ from .listing import methods_text, settings_text
 
 if TYPE_CHECKING:
     from .convert.converter import Converted
+    from .convert.load import Ann
 
 ROOT = Path(__file__).parents[1]
 WEIGHTS = ROOT / "weights" / "yolov3-tiny.weights"
@@ -56,19 +57,32 @@ class _Parser(argparse.ArgumentParser):
 def add_network(p: argparse.ArgumentParser, choose_method: bool = True) -> None:
     """The arguments that choose and convert a network; choose_method: --method is among them."""
     g = p.add_argument_group("network")
-    g.add_argument("--weights", type=Path, default=WEIGHTS, help="darknet .weights or .safetensors")
+    add_weights(g)
     if choose_method:
         g.add_argument("--method", help=f"conversion method or recipe.json (default {DEFAULT}); see --list-methods")
     g.add_argument(
         "--set", action="append", default=[], metavar="K=V", help="change a setting of the method; see --list-settings"
     )
-    g.add_argument("--imgsz", type=positive, help="network input in pixels, a multiple of 32")
-    g.add_argument("--cfg", type=Path, help="darknet cfg, if it does not lie beside the weights")
-    g.add_argument("--names", type=Path, help="class names, one per line, if they do not lie beside the weights")
     g.add_argument("--statistics", type=Path, help="activation statistics, if they do not lie beside the weights")
     g.add_argument("--device", default="cpu", help="cpu, cuda, cuda:1, ...")
     g.add_argument("--list-methods", action=_Listing, text=methods_text, help="print the conversion methods and stop")
     g.add_argument("--list-settings", action=_Listing, text=settings_text, help="print the keys of --set and stop")
+
+
+def add_weights(p: argparse._ActionsContainer) -> None:
+    """The arguments that choose a network to convert."""
+    p.add_argument("--weights", type=Path, default=WEIGHTS, help="darknet .weights, .safetensors, or Ultralytics' .pt")
+    p.add_argument("--trust-weights", action="store_true", help="open a .pt, which can run code hidden in it")
+    p.add_argument("--imgsz", type=positive, help="network input in pixels, a multiple of 32")
+    p.add_argument("--cfg", type=Path, help="darknet cfg, if it does not lie beside the weights")
+    p.add_argument("--names", type=Path, help="class names, one per line, if they do not lie beside the weights")
+
+
+def load_ann(args: argparse.Namespace) -> Ann:
+    """The original network that the arguments of `add_weights` name."""
+    from .convert.load import load_ann
+
+    return load_ann(args.weights, args.cfg, args.names, args.imgsz, args.trust_weights)
 
 
 def load_network(args: argparse.Namespace) -> Converted:
@@ -77,7 +91,7 @@ def load_network(args: argparse.Namespace) -> Converted:
 
     settings = parse_settings(args.set)
     files = {name: getattr(args, name) for name in ("cfg", "names", "statistics")}
-    return load(args.weights, args.method, settings, imgsz=args.imgsz, **files)
+    return load(args.weights, args.method, settings, imgsz=args.imgsz, trust=args.trust_weights, **files)
 
 
 def add_thresholds(p: argparse.ArgumentParser, conf: float, max_det: int) -> None:

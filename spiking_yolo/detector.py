@@ -40,10 +40,11 @@ class Choice:
 class SpikingYOLO:
     """A detector converted to a spiking network.
 
-    weights: a darknet .weights file, a trained .safetensors, or a converted one. method: a registered name or a
-    recipe.json; None is the default. settings: overrides of the recipe, e.g. {"neuron.gamma": 4}. cfg, names: files of
-    a darknet network that do not lie beside its weights. imgsz: square input size. statistics: activation statistics
-    that do not lie beside the weights. Raises UserError for everything that does not fit.
+    weights: a darknet .weights file, a trained .safetensors, a converted one, or a .pt of Ultralytics. method: a
+    registered name or a recipe.json; None is the default. settings: overrides of the recipe, e.g. {"neuron.gamma": 4}.
+    cfg, names: files of a darknet network that do not lie beside its weights. imgsz: square input size. statistics:
+    activation statistics that do not lie beside the weights. trust: open a .pt, which can run code hidden in it.
+    Raises UserError for everything that does not fit.
     """
 
     def __init__(
@@ -56,9 +57,11 @@ class SpikingYOLO:
         names: str | Path | None = None,
         imgsz: int | None = None,
         statistics: str | Path | None = None,
+        trust: bool = False,
         device: str = "cpu",
     ):
-        self._use(load(weights, method, settings, cfg=cfg, names=names, imgsz=imgsz, statistics=statistics), device)
+        files = {"cfg": cfg, "names": names, "statistics": statistics}
+        self._use(load(weights, method, settings, imgsz=imgsz, trust=trust, **files), device)
 
     @classmethod
     def of(cls, converted: Converted, device: str = "cpu") -> SpikingYOLO:

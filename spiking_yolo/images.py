@@ -101,11 +101,14 @@ class Placement:
 def place(width: int, height: int, spec: Spec) -> Placement:
     """Placement of a width x height image: stretched over the whole input, or centred with its ratio kept.
 
-    The letterbox rounds down as darknet does; no side becomes less than one pixel.
+    Sides are rounded down as in darknet, or to the nearest as in Ultralytics; none becomes less than one pixel.
     """
     network = (spec.width, spec.height)
     if spec.resize == "stretch":
         resized = network
+    elif spec.resize == "letterbox-114":
+        ratio = min(spec.height / height, spec.width / width)
+        resized = (max(1, round(width * ratio)), max(1, round(height * ratio)))
     elif spec.width / width < spec.height / height:
         resized = (spec.width, max(1, height * spec.width // width))
     else:
@@ -117,12 +120,15 @@ def place(width: int, height: int, spec: Spec) -> Placement:
 def fit(image: np.ndarray, spec: Spec) -> tuple[Tensor, Placement]:
     """uint8 [H, W, 3] RGB -> float32 [3, spec.height, spec.width], and where the image lies in it.
 
-    Bilinear; the letterbox is grey 0.5; values in [0, 1], then (x - mean) / std.
+    Bilinear; values in [0, 1], then (x - mean) / std. The letterbox is grey 0.5, or as in Ultralytics: 114 / 255, and
+    resized values are whole 255ths.
     """
     placement = place(image.shape[1], image.shape[0], spec)
     (width, height), (left, top) = placement.resized, placement.pad
-    canvas = np.full((spec.height, spec.width, 3), GREY, np.float32)
-    resized = cv2.resize(image.astype(np.float32), placement.resized, interpolation=cv2.INTER_LINEAR)
+    whole = spec.resize == "letterbox-114"
+    canvas = np.full((spec.height, spec.width, 3), 114 / 255 if whole else GREY, np.float32)
+    source = image if whole else image.astype(np.float32)
+    resized = cv2.resize(source, placement.resized, interpolation=cv2.INTER_LINEAR).astype(np.float32)
     # Rounding lets interpolation overshoot by one part in ten million.
     canvas[top : top + height, left : left + width] = (resized / 255).clip(0, 1)
     canvas = (canvas - np.array(spec.mean, np.float32)) / np.array(spec.std, np.float32)

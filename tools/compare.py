@@ -38,7 +38,6 @@ def main() -> None:
 
     steps = chosen_steps(args)
     cli.check_thresholds(args)
-    from spiking_yolo.convert.load import load_ann
     from spiking_yolo.convert.registry import get_recipe, list_methods
     from spiking_yolo.datasets.open import open_detection
     from spiking_yolo.evaluate.engine import Settings
@@ -51,7 +50,7 @@ def main() -> None:
     names = list(list_methods()) if args.methods == "all" else args.methods.split(",")
     settings = cli.parse_settings(args.set)
     recipes = {recipe.name: recipe for recipe in (get_recipe(name).with_settings(settings) for name in names)}
-    ann = load_ann(args.weights, args.cfg, args.names, args.imgsz)
+    ann = cli.load_ann(args)
     directory = args.resume or cli.run_directory(args.project, args.name)
     thresholds = {"conf": args.conf, "iou": args.iou, "max_det": args.max_det}
     settings_ = Settings(args.T, steps, args.batch)

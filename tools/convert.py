@@ -1,9 +1,10 @@
 """Convert a network to a spiking one and save it as one file that needs nothing else.
 
     python tools/convert.py --weights W --method M -o net.safetensors
+    python tools/convert.py best.pt --trust-weights -o net.safetensors      # a checkpoint of Ultralytics
 
 The file holds graph, weights, thresholds, recipe and provenance. Every tool takes it as --weights; loading it executes
-no code.
+no code, and needs neither --trust-weights nor Ultralytics.
 """
 
 from __future__ import annotations
@@ -18,6 +19,7 @@ from spiking_yolo import cli
 
 def main() -> None:
     p = cli.parser(__doc__)
+    p.add_argument("network", nargs="?", type=Path, metavar="WEIGHTS", help="the same as --weights")
     p.add_argument("-o", "--output", type=Path, required=True, help="file to write, ending in .safetensors")
     cli.add_network(p)
     args = p.parse_args()
@@ -26,6 +28,9 @@ def main() -> None:
 
     if args.output.suffix != ".safetensors":
         raise UserError(f"--output must end in .safetensors, not {args.output.name}")
+    if args.network and args.weights != cli.WEIGHTS:
+        raise UserError("give the weights once: as the first argument or with --weights")
+    args.weights = args.network or args.weights
     network = cli.load_network(args)
     network.save(args.output)
     print(f"{len(network.sites)} layers of neurons, method {network.recipe.name}: saved to {args.output}")

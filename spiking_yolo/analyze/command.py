@@ -11,7 +11,6 @@ from tqdm import tqdm
 
 from .. import cli
 from ..convert.converter import Converted
-from ..convert.load import load_ann
 from ..convert.registry import get_recipe
 from ..datasets.open import open_detection
 from ..errors import UserError
@@ -56,7 +55,7 @@ def methods(args: argparse.Namespace) -> Mapping[str, Converted]:
     if not args.methods:
         return {}
     recipes = [get_recipe(name) for name in args.methods.split(",")]
-    ann = load_ann(args.weights, args.cfg, args.names, args.imgsz)
+    ann = cli.load_ann(args)
     return {recipe.name: ann.convert(recipe, args.statistics) for recipe in recipes}
 
 

@@ -5,18 +5,19 @@ from __future__ import annotations
 import json
 import warnings
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from pathlib import Path
 
 import torch
 from torch import Tensor
 
 from ..errors import Notice, UserError
-from ..graph import Graph, Node
+from ..graph import Graph
 from ..models.spec import Spec
 from ..recipe import Recipe
 from ..snn.network import SpikingNetwork
 from ..tensors import check_finite, read_safetensors, write_safetensors
+from .graph_file import graph_from, graph_metadata
 from .observe import Statistics
 from .state import pack, unpack
 from .thresholds import Sites, base_sites
@@ -51,8 +52,7 @@ class Converted:
         tensors |= {f"site/{k}": v for k, v in pack(self.sites).items()}
         metadata = {
             "format": FORMAT,
-            "nodes": json.dumps([asdict(node) for node in self.graph.nodes]),
-            "outputs": json.dumps(self.graph.outputs),
+            **graph_metadata(self.graph),
             "spec": self.spec.to_json(),
             "recipe": self.recipe.to_json(),
             "provenance": json.dumps(dict(self.provenance)),
@@ -69,10 +69,7 @@ class Converted:
         weights = {k.removeprefix("graph/"): v for k, v in tensors.items() if k.startswith("graph/")}
         sites = unpack({k.removeprefix("site/"): v for k, v in tensors.items() if k.startswith("site/")})
         try:
-            nodes = tuple(
-                Node(n["name"], n["op"], tuple(n["inputs"]), n["attrs"]) for n in json.loads(metadata["nodes"])
-            )
-            graph = Graph(nodes, tuple(json.loads(metadata["outputs"])), weights)
+            graph = graph_from(metadata, weights)
             spec, recipe = Spec.from_json(metadata["spec"]), Recipe.from_json(metadata["recipe"])
             return cls(graph, spec, recipe, sites, json.loads(metadata["provenance"]))
         except (KeyError, TypeError, ValueError) as error:

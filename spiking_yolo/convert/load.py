@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from torch import nn
 
 from ..errors import UserError
 from ..graph import Graph
@@ -40,7 +41,7 @@ class Ann:
 
     @property
     def _calibrate(self) -> str:
-        weights = shlex.quote(str(self.weights))
+        weights = shlex.quote(str(self.weights)) + (" --trust-weights" if file_kind(self.weights) == "pickle" else "")
         return f"python tools/calibrate.py --weights {weights} --images DIR --imgsz {self.spec.height}"
 
     def convert(self, recipe: Recipe, statistics: str | Path | None = None) -> Converted:
@@ -76,24 +77,47 @@ def load_ann(
     cfg: str | Path | None = None,
     names: str | Path | None = None,
     imgsz: int | None = None,
+    trust: bool = False,
 ) -> Ann:
-    """Read a .weights file of darknet or a .safetensors of ours, and trace it. A pickle is never opened."""
+    """Read a .weights file of darknet, a .safetensors of ours or a .pt of Ultralytics, and trace it.
+
+    A .pt is a pickle, which can run code when it is opened: it is refused unless `trust` says that its source is
+    trusted.
+    """
     path = Path(weights)
     kind = file_kind(path)
-    if kind == "safetensors":
-        from ..models.checkpoint import load_checkpoint
-
-        if _is_converted(path):
-            raise UserError(f"{path} is already converted: give the original weights")
-        if given := [f"--{name}" for name, value in {"cfg": cfg, "names": names}.items() if value is not None]:
-            raise UserError(f"{path} holds its own layers and class names: leave out {' and '.join(given)}")
-        model, spec, digest = load_checkpoint(path)
+    given = [f"--{name}" for name, value in {"cfg": cfg, "names": names}.items() if value is not None]
+    if kind != "darknet" and given:
+        raise UserError(f"{path} holds its own layers and class names: leave out {' and '.join(given)}")
+    if kind == "pickle":
+        graph, spec, digest = _trusted(path, trust)
+        spec = _resized(spec, imgsz)
     else:
-        model, spec, digest = load_darknet(path, cfg, names)
-    spec = _resized(spec, imgsz)
-    graph = trace(model, torch.zeros(1, 3, spec.height, spec.width))
+        model, spec, digest = _load_checkpoint(path) if kind == "safetensors" else load_darknet(path, cfg, names)
+        spec = _resized(spec, imgsz)
+        graph = trace(model, torch.zeros(1, 3, spec.height, spec.width))
     check_finite(graph.tensors, path)
     return Ann(graph, spec, path, digest)
+
+
+def _load_checkpoint(path: Path) -> tuple[nn.Module, Spec, str]:
+    from ..models.checkpoint import load_checkpoint
+
+    if _is_converted(path):
+        raise UserError(f"{path} is already converted: give the original weights")
+    return load_checkpoint(path)
+
+
+def _trusted(path: Path, trust: bool) -> tuple[Graph, Spec, str]:
+    from .apart import open_apart
+
+    if not trust:
+        raise UserError(
+            f"{path} is a pickle (PyTorch checkpoint): opening it can run any code that someone hid in it. If you "
+            "trust its source, add --trust-weights (in Python trust=True), and Ultralytics opens it; else give a "
+            "darknet .weights or a .safetensors file"
+        )
+    return open_apart(path)
 
 
 def load(
@@ -105,8 +129,12 @@ def load(
     names: str | Path | None = None,
     imgsz: int | None = None,
     statistics: str | Path | None = None,
+    trust: bool = False,
 ) -> Converted:
-    """The converted network of a weights file: converted by the method, or as saved by tools/convert.py."""
+    """The converted network of a weights file: converted by the method, or as saved by tools/convert.py.
+
+    trust: open a .pt, see load_ann.
+    """
     path = Path(weights)
     if _is_converted(path):
         network = Converted.load(path)
@@ -119,11 +147,11 @@ def load(
             )
         return network
     recipe = get_recipe(method or DEFAULT).with_settings(settings or {})
-    return load_ann(path, cfg, names, imgsz).convert(recipe, statistics)
+    return load_ann(path, cfg, names, imgsz, trust).convert(recipe, statistics)
 
 
 def file_kind(path: Path) -> str:
-    """ "safetensors" or "darknet", by the first bytes. Raises UserError for a pickle and for what is not a file."""
+    """ "safetensors", "pickle" or "darknet", by the first bytes. Raises UserError for what is not a file."""
     try:
         with open(path, "rb") as file:
             head = file.read(9)
@@ -132,11 +160,8 @@ def file_kind(path: Path) -> str:
         raise UserError(f"cannot read the weights {path}: {error.strerror}; check the path") from error
     if head[8:] == b"{" and int.from_bytes(head[:8], "little") < size:  # length of the JSON header, then the header
         return "safetensors"
-    if head.startswith((b"PK", b"\x80")):
-        raise UserError(
-            f"{path} is a pickle (PyTorch checkpoint), which can run code when opened: give a darknet .weights or a "
-            ".safetensors file"
-        )
+    if head.startswith((b"PK", b"\x80")) or path.suffix in (".pt", ".pth"):
+        return "pickle"
     return "safetensors" if path.suffix == ".safetensors" else "darknet"
 
 

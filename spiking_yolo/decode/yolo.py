@@ -1,6 +1,6 @@
 """Raw head outputs -> boxes and scores -> detections. Pure functions; they never see a spike.
 
-Sources: Redmon et al. 2016 (YOLO), Redmon and Farhadi 2017 (YOLO9000) and 2018 (YOLOv3); as in darknet.
+Sources: Redmon et al. 2016 (YOLO), Redmon and Farhadi 2017 (YOLO9000) and 2018 (YOLOv3), as in darknet; yolov8.py.
 """
 
 from __future__ import annotations
@@ -12,6 +12,7 @@ import torch
 from torch import Tensor
 
 from spiking_yolo.boxes import Detections, select
+from spiking_yolo.decode.yolov8 import yolov8
 from spiking_yolo.errors import UserError
 from spiking_yolo.images import Placement
 from spiking_yolo.models.spec import HeadSpec, Spec
@@ -57,10 +58,11 @@ def detections(
 
 
 def _decode_head(x: Tensor, head: HeadSpec, spec: Spec) -> Decoded:
-    values = head.num * 5 + head.classes if head.kind == "yolov1" else head.num * (5 + head.classes)
-    expected = (values * head.side**2,) if head.side else (values, *x.shape[2:])
+    expected = (head.values * head.side**2,) if head.side else (head.values, *x.shape[2:])
     if tuple(x.shape[1:]) != expected or (not head.side and x.ndim != 4):
         raise UserError(f"a {head.kind} head of shape {tuple(x.shape)} does not fit its spec; use its own spec")
+    if head.kind == "yolov8":
+        return yolov8(x, head)
     if head.kind == "yolov1":
         return _yolov1(*(_split_vector(x, head) if head.side else _split_map(x, head)), head)
     return _anchored(x, head, spec)

@@ -11,7 +11,6 @@ from typing import Any
 
 from .. import cli
 from ..convert.converter import Converted
-from ..convert.load import load_ann
 from ..datasets.coco import CocoSet
 from ..datasets.coco_json import as_coco
 from ..datasets.detection import DetectionSet
@@ -99,7 +98,7 @@ def compute(
     quantised = None
     bits: tuple[int, ...] = ()
     if args.baseline:
-        ann = load_ann(args.weights, args.cfg, args.names, args.imgsz)
+        ann = cli.load_ann(args)
         gamma = converted.recipe.neuron.gamma
         quantised = quantised_anns(ann.graph, ann.statistics(args.statistics), {8, *(bits_of(gamma, t) for t in steps)})
         bits = tuple(quantised)

@@ -11,14 +11,16 @@ from typing import Any, Literal
 class HeadSpec:
     """How one output tensor becomes boxes.
 
-    kind: "yolov1" (connected or convolutional [detection]), "yolov2" ([region]) or "yolov3" ([yolo]).
+    kind: "yolov1" (connected or convolutional [detection]), "yolov2" ([region]), "yolov3" ([yolo]) or "yolov8"
+    (Ultralytics' head without anchors, also of its v3u and v5u).
     anchors: (w, h) pairs; grid cells for yolov2, pixels of the network input for yolov3, empty for yolov1.
     num: boxes per cell. side: grid cells per side of a connected yolov1 head, 0 when the output is a map.
     sqrt: yolov1 predicts square roots of w and h. softmax: class scores by softmax (v2) instead of sigmoid.
     logistic: yolov1's class values, confidences, x and y pass the logistic function (published: False, no function).
+    bins: yolov8's values per side of a box, a distribution over 0, 1, ..., bins - 1 grid cells.
     """
 
-    kind: Literal["yolov1", "yolov2", "yolov3"]
+    kind: Literal["yolov1", "yolov2", "yolov3", "yolov8"]
     classes: int
     num: int
     anchors: tuple[tuple[float, float], ...] = ()
@@ -26,17 +28,32 @@ class HeadSpec:
     sqrt: bool = True
     softmax: bool = False
     logistic: bool = False
+    bins: int = 16
+
+    @property
+    def values(self) -> int:
+        """Numbers that the head says per grid cell."""
+        match self.kind:
+            case "yolov1":
+                return 5 * self.num + self.classes
+            case "yolov8":
+                return 4 * self.bins + self.classes
+        return self.num * (5 + self.classes)
 
 
 @dataclass(frozen=True)
 class Spec:
-    """A network's contract with the outside. Images enter as RGB / 255, then (x - mean) / std per channel."""
+    """A network's contract with the outside. Images enter as RGB / 255, then (x - mean) / std per channel.
+
+    resize: "stretch"; or with the ratio kept, in a grey frame: "letterbox" as in darknet, "letterbox-114" as in
+    Ultralytics.
+    """
 
     task: Literal["detect", "classify"]
     names: tuple[str, ...]
     height: int
     width: int
-    resize: Literal["letterbox", "stretch"] = "letterbox"
+    resize: Literal["letterbox", "letterbox-114", "stretch"] = "letterbox"
     heads: tuple[HeadSpec, ...] = ()
     mean: tuple[float, ...] = (0.0, 0.0, 0.0)
     std: tuple[float, ...] = (1.0, 1.0, 1.0)

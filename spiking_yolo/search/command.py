@@ -15,7 +15,7 @@ from tqdm import tqdm
 
 from .. import cli
 from ..analyze.command import photographs, usable_device
-from ..convert.load import Ann, load_ann
+from ..convert.load import Ann
 from ..convert.registry import DEFAULT, get_recipe
 from ..convert.state import State, state_path
 from ..errors import UserError
@@ -36,7 +36,7 @@ def search_all(args: argparse.Namespace) -> None:
         raise UserError(f"--max-operations must be above 0, not {args.max_operations}")
     device = usable_device(args.device)
     used, other = _split(photographs([args.data], args.split or _training_split(Path(args.data))), args.images)
-    ann = load_ann(args.weights, args.cfg, args.names, args.imgsz)
+    ann = cli.load_ann(args)
     statistics = ann.statistics(args.statistics)
     problem = Problem(ann, statistics, _read(used, ann), args.T, device)
     call = _call(args, ann, start, used)

@@ -1,0 +1,100 @@
+"""Detectors of Ultralytics (v3u, v5u, v8) as a module that can be traced. The only place that imports the package.
+
+Importing it changes the whole process, and opening a checkpoint unpickles: see convert/apart.py, which calls this.
+"""
+
+from __future__ import annotations
+
+import copy
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from spiking_yolo.errors import UserError
+from spiking_yolo.models.spec import HeadSpec, Spec
+
+STRIDE = 32
+YAML = Path(__file__).with_name("yolov8n-relu.yaml")
+
+
+class RawHeads(nn.Module):
+    """A DetectionModel up to its head's last convolutions: [N, 4 bins + C, H, W] per stride, for decode/yolov8.py.
+
+    The model is left as it is: this is a copy, in which every call of an activation has a module, and with it a name,
+    of its own, and splits say their sizes.
+    """
+
+    def __init__(self, model: Any) -> None:
+        super().__init__()
+        self.model = copy.deepcopy(model.model)
+        for module in self.model.modules():  # of the copy
+            if isinstance(act := getattr(module, "act", None), nn.Module):
+                module.act = copy.deepcopy(act)
+            if hasattr(module, "forward_split"):  # C2f: iterating over chunks cannot be traced
+                module.forward = module.forward_split
+
+    def forward(self, x: Tensor) -> list[Tensor]:
+        *body, head = self.model
+        seen: list[Any] = []
+        for layer in body:
+            source = layer.f if isinstance(layer.f, list) else [layer.f]
+            given = [x if i == -1 else seen[i] for i in source]
+            x = layer(given if isinstance(layer.f, list) else given[0])
+            seen.append(x)
+        branches = zip(head.f, head.cv2, head.cv3, strict=True)
+        return [torch.cat([box(seen[i]), score(seen[i])], 1) for i, box, score in branches]
+
+
+def load_ultralytics(path: str | Path) -> tuple[RawHeads, Spec]:
+    """The network of a checkpoint in eval mode, and its Spec: class names and input size are the checkpoint's.
+
+    Unpickles the file. Raises UserError for what Ultralytics cannot open, and for what is not a plain detector.
+    """
+    try:
+        from ultralytics.nn.tasks import load_checkpoint
+    except ImportError as error:
+        raise UserError(
+            f"{path} needs the package ultralytics ({error}): pip install 'ultralytics>=8.4,<8.5'"
+        ) from error
+    try:
+        model: Any = load_checkpoint(str(path))[0]
+    except Exception as error:  # Ultralytics raises whatever the file leads to
+        reason = str(error).splitlines()[0] if str(error) else type(error).__name__
+        raise UserError(f"Ultralytics cannot open {path} ({reason}): give a checkpoint of its trainer") from error
+    return adapt(model, model.args.get("imgsz", 640))
+
+
+def adapt(model: Any, imgsz: int | list[int]) -> tuple[RawHeads, Spec]:
+    """Network and Spec of a DetectionModel. imgsz: pixels, or (height, width), rounded up to multiples of the stride.
+
+    Raises UserError naming the part that cannot be converted.
+    """
+    head = model.model[-1] if isinstance(getattr(model, "model", None), nn.Sequential) else model
+    if type(head).__name__ != "Detect" or getattr(head, "one2one_cv2", None) is not None:
+        raise UserError(
+            f"node 'model.{getattr(head, 'i', '')}' ({type(head).__name__}) is not the plain detection head of v3u, "
+            "v5u and v8: give a checkpoint of one of them, trained for the task detect"
+        )
+    if model.yaml.get("channels", 3) != 3 or head.stride.max() > STRIDE:
+        raise UserError(f"only RGB networks with strides up to {STRIDE} can be converted: give one without P6")
+    _refuse(model)
+    height, width = (-(-int(side) // STRIDE) * STRIDE for side in _pair(imgsz))
+    names = tuple(str(model.names[i]) for i in range(head.nc))
+    heads = (HeadSpec("yolov8", classes=head.nc, num=1, bins=head.reg_max),) * head.nl
+    return RawHeads(model).eval(), Spec("detect", names, height, width, "letterbox-114", heads)
+
+
+def _pair(value: int | list[int]) -> list[int]:
+    return list(value) if isinstance(value, (list, tuple)) else [value, value]
+
+
+def _refuse(model: nn.Module) -> None:
+    for name, module in model.named_modules():
+        kind = type(module).__name__
+        if "Attention" in kind or "Attn" in kind:
+            raise UserError(
+                f"node {name!r} ({kind}) cannot be converted to a spiking network: it is attention, a softmax over "
+                "products of feature maps; give a model of the v3u, v5u or v8 family"
+            )

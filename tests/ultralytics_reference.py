@@ -1,0 +1,90 @@
+"""What Ultralytics itself says, for the tests to compare with.
+
+Run in a process of its own, since importing that package changes the whole process.
+
+    python tests/ultralytics_reference.py FOLDER
+
+Writes per network NAME.pt; NAME.safetensors: the raw heads and decoded boxes of one tensor, and what their predictor
+finds on a photograph; NAME.network.safetensors: our graph; and refusals.json: what our adapter says to other networks.
+"""
+
+from __future__ import annotations
+
+import json
+import sys
+from pathlib import Path
+
+import torch
+from ultralytics import YOLO
+from ultralytics.nn.tasks import DetectionModel, SegmentationModel, yaml_model_load
+from ultralytics.utils.nms import non_max_suppression
+from ultralytics.utils.ops import xywh2xyxy
+
+from spiking_yolo.convert.apart import write_network
+from spiking_yolo.convert.trace import trace
+from spiking_yolo.errors import UserError
+from spiking_yolo.models.ultralytics import adapt
+from spiking_yolo.tensors import write_safetensors
+
+FOLDER = Path(sys.argv[1])
+RELU, LEAKY, SILU = (f"torch.nn.{name}" for name in ("ReLU()", "LeakyReLU(0.1)", "SiLU()"))
+NETWORKS = {"yolov8n": RELU, "yolov5n": LEAKY, "yolov3-tiny": RELU}
+NAMES = ("cat", "dog", "bird")
+SIZE = 192
+
+
+def smooth(n: int, size: int, seed: int) -> torch.Tensor:
+    """Images of blobs, [n, 3, size, size] in [0, 1]."""
+    coarse = torch.rand(n, 3, 6, 6, generator=torch.Generator().manual_seed(seed))
+    return torch.nn.functional.interpolate(coarse, size=size, mode="bicubic").clamp(0, 1)
+
+
+def build(name: str, activation: str, kind=DetectionModel):
+    """A random network whose batch norm knows its inputs, and whose heads find boxes of one to several cells."""
+    torch.manual_seed(0)
+    model = kind({**yaml_model_load(f"{name}.yaml"), "activation": activation}, nc=len(NAMES), verbose=False)
+    model.names = dict(enumerate(NAMES))
+    for module in model.modules():
+        if isinstance(module, torch.nn.BatchNorm2d):
+            module.momentum = None  # the mean over all batches
+            torch.nn.init.uniform_(module.bias, 0.5, 1.5)  # less chaotic than a zero: rounding stays rounding
+    with torch.no_grad():
+        for seed in range(3):
+            model(smooth(4, SIZE, seed))
+        for box, score in zip(model.model[-1].cv2, model.model[-1].cv3, strict=True):
+            box[-1].bias -= 0.7 * torch.arange(16).repeat(4)
+            score[-1].weight *= 2
+            score[-1].bias.fill_(-2)
+    return model.eval()
+
+
+@torch.no_grad()
+def reference(name: str) -> None:
+    model, path = build(name, NETWORKS[name]), FOLDER / f"{name}.pt"
+    torch.save({"model": model, "train_args": {"imgsz": SIZE - 5}}, path)
+    x = smooth(1, SIZE, 7)
+    decoded, raw = model(x)
+    found = non_max_suppression(decoded.clone(), 0.4, 0.45)[0]
+    photo = (smooth(1, 96, 8)[0, :, :64].permute(1, 2, 0) * 255).byte().numpy()  # 64 rows
+    predicted = YOLO(path).predict(photo[..., ::-1].copy(), imgsz=SIZE, rect=False, conf=0.4, iou=0.45)[0].boxes.data
+    tensors = {"x": x, "boxes": xywh2xyxy(decoded[0, :4].T), "classes": decoded[0, 4:].T, "found": found}
+    tensors |= {"raw boxes": raw["boxes"], "raw scores": raw["scores"]}
+    tensors |= {"photo": torch.from_numpy(photo), "predicted": predicted}
+    write_safetensors(FOLDER / f"{name}.safetensors", tensors, {})
+    write_network(path, FOLDER / f"{name}.network.safetensors")
+
+
+def refusal(name: str, activation: str = RELU, kind=DetectionModel) -> str:
+    try:
+        trace(adapt(build(name, activation, kind), 64)[0], torch.zeros(1, 3, 64, 64))
+    except UserError as error:
+        return str(error)
+    return ""
+
+
+if __name__ == "__main__":
+    for name in NETWORKS:
+        reference(name)
+    refusals = {name: refusal(name) for name in ("yolo11n", "yolo12n", "yolov10n", "yolov6n", "yolov8n-p6")}
+    refusals |= {"SiLU": refusal("yolov8n", SILU), "segment": refusal("yolov8n-seg", RELU, SegmentationModel)}
+    (FOLDER / "refusals.json").write_text(json.dumps(refusals))
