@@ -7,6 +7,7 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
+import torch
 from tqdm import tqdm
 
 from . import cli
@@ -15,26 +16,42 @@ from .convert.load import Ann
 from .convert.observe import Statistics, statistics_path, take_statistics
 from .convert.registry import get_recipe, list_methods
 from .convert.state import State, state_path
-from .images import fit, read_image
+from .datasets.open import open_classification
+from .errors import UserError
+from .images import Picture, fit, read_image
+from .models.spec import Spec
 from .recipe import Recipe
 from .sources import expand, is_stream
+
+DRAWN = 1000  # images of a dataset of classes, whose images are small
+RUN_IMAGES = 16
 
 
 def calibrate_all(args: argparse.Namespace) -> int:
     """Write the files beside the weights; returns the exit status, 1 when images were skipped."""
     settings = cli.parse_settings(args.set)
     recipes = [recipe.with_settings(settings) for recipe in _recipes(args.method)]
-    paths = [path for path in expand(args.images) if not is_stream(path)][: args.limit]
     ann = cli.load_ann(args)
+    pictures = _pictures(args, ann.spec)
     output = args.output or statistics_path(ann.weights, ann.imgsz)
-    statistics, skipped = _statistics(ann, output, paths)
-    good = [path for path in paths if Path(path).name in set(statistics.images)]
+    statistics, skipped = _statistics(ann, output, pictures)
+    good = [picture for picture in pictures if picture.name in set(statistics.images)]
+    wanted = args.run_images or max(RUN_IMAGES, ann.spec.images_at_once)
     for recipe in recipes:
         if recipe.runs_network:
-            _run(ann, statistics, recipe, good[:: max(1, len(good) // args.run_images)][: args.run_images])
+            _run(ann, statistics, recipe, good[:: max(1, len(good) // wanted)][:wanted])
         else:
             print(f"method {recipe.name} needs the statistics only")
     return 1 if skipped else 0
+
+
+def _pictures(args: argparse.Namespace, spec: Spec) -> list[Picture]:
+    """The calibration images: of --images the first, of the training split of --data some that are drawn."""
+    if args.images:
+        return [Picture.file(path) for path in expand(args.images) if not is_stream(path)][: args.limit]
+    if spec.task != "classify":
+        raise UserError("--data takes a dataset of classes, and this network is a detector: give --images DIR instead")
+    return open_classification(args.data, "train").subset(args.limit or DRAWN, args.seed).pictures
 
 
 def _recipes(method: str | None) -> list[Recipe]:
@@ -43,14 +60,14 @@ def _recipes(method: str | None) -> list[Recipe]:
     return [get_recipe(method)] if method else []
 
 
-def _statistics(ann: Ann, output: Path, paths: Sequence[str]) -> tuple[Statistics, list[str]]:
-    names = tuple(Path(path).name for path in paths)
+def _statistics(ann: Ann, output: Path, pictures: Sequence[Picture]) -> tuple[Statistics, list[str]]:
+    names = tuple(picture.name for picture in pictures)
     if output.is_file():
         old = Statistics.load(output)
         if (old.images, old.weights_sha256, old.imgsz) == (names, ann.sha256, ann.imgsz):
             print(f"{output} is of these {len(names)} images already")
             return old, []
-    bar = tqdm(paths, "images", unit="image", disable=None)
+    bar = tqdm(pictures, "images", unit="image", disable=None)
     statistics, skipped = take_statistics(ann.graph, ann.spec, ann.sha256, bar)
     for reason in skipped:
         print(f"skipped: {reason}", file=sys.stderr)
@@ -59,15 +76,16 @@ def _statistics(ann: Ann, output: Path, paths: Sequence[str]) -> tuple[Statistic
     return statistics, skipped
 
 
-def _run(ann: Ann, statistics: Statistics, recipe: Recipe, paths: Sequence[str]) -> None:
-    images = [fit(read_image(path), ann.spec)[0][None] for path in paths]
+def _run(ann: Ann, statistics: Statistics, recipe: Recipe, pictures: Sequence[Picture]) -> None:
+    images = torch.stack([fit(read_image(picture.source), ann.spec)[0] for picture in pictures])
+    batches = images.split(ann.spec.images_at_once)
     with tqdm(desc=recipe.name, unit="part", disable=None) as bar:
 
         def progress(text: str) -> None:
             bar.set_postfix_str(text)
             bar.update()
 
-        sites = calibrate(ann.graph, statistics, recipe, images, progress)
+        sites = calibrate(ann.graph, statistics, recipe, batches, progress)
     output = state_path(ann.weights, ann.imgsz, recipe)
-    State(sites, recipe, ann.sha256, ann.imgsz, tuple(Path(path).name for path in paths)).save(output)
+    State(sites, recipe, ann.sha256, ann.imgsz, tuple(picture.name for picture in pictures)).save(output)
     print(f"{recipe.name}, run on {len(images)} images: saved to {output}")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from dataclasses import dataclass
+from typing import NamedTuple
 
 import cv2
 import numpy as np
@@ -16,6 +17,17 @@ from spiking_yolo.models.spec import Spec
 
 Source = str | os.PathLike | np.ndarray | Image.Image
 GREY = 0.5
+
+
+class Picture(NamedTuple):
+    """An image that is read when it is used, and what it is called in records."""
+
+    name: str
+    source: Source
+
+    @classmethod
+    def file(cls, path: str) -> Picture:
+        return cls(os.path.basename(path), path)
 
 
 def read_image(source: Source) -> np.ndarray:
@@ -101,9 +113,16 @@ class Placement:
 def place(width: int, height: int, spec: Spec) -> Placement:
     """Placement of a width x height image: stretched over the whole input, or centred with its ratio kept.
 
-    Sides are rounded down as in darknet, or to the nearest as in Ultralytics; none becomes less than one pixel.
+    Sides are rounded down as in darknet, or to the nearest as in Ultralytics; none becomes less than one pixel. Where
+    the middle is cut out, the short side becomes 256 / 224 of the input's, and `pad` is negative; rounded as in
+    torchvision.
     """
     network = (spec.width, spec.height)
+    if spec.resize == "crop":
+        short, least = min(network) * 256 // 224, min(width, height)
+        resized = (int(short * width / least), int(short * height / least))
+        pad = (-round((resized[0] - network[0]) / 2), -round((resized[1] - network[1]) / 2))
+        return Placement((width, height), resized, pad, network)
     if spec.resize == "stretch":
         resized = network
     elif spec.resize == "letterbox-114":
@@ -124,6 +143,19 @@ def fit(image: np.ndarray, spec: Spec) -> tuple[Tensor, Placement]:
     resized values are whole 255ths.
     """
     placement = place(image.shape[1], image.shape[0], spec)
+    canvas = _middle(image, placement) if spec.resize == "crop" else _framed(image, placement, spec)
+    canvas = (canvas - np.array(spec.mean, np.float32)) / np.array(spec.std, np.float32)
+    return torch.from_numpy(np.ascontiguousarray(canvas.transpose(2, 0, 1))), placement
+
+
+def _middle(image: np.ndarray, placement: Placement) -> np.ndarray:
+    """What torchvision's evaluation cuts out: resized by Pillow, which averages where it shrinks."""
+    (width, height), (left, top) = placement.network, placement.pad
+    resized = np.asarray(Image.fromarray(image).resize(placement.resized, Image.Resampling.BILINEAR), np.float32)
+    return resized[-top : height - top, -left : width - left] / 255
+
+
+def _framed(image: np.ndarray, placement: Placement, spec: Spec) -> np.ndarray:
     (width, height), (left, top) = placement.resized, placement.pad
     whole = spec.resize == "letterbox-114"
     canvas = np.full((spec.height, spec.width, 3), 114 / 255 if whole else GREY, np.float32)
@@ -131,5 +163,4 @@ def fit(image: np.ndarray, spec: Spec) -> tuple[Tensor, Placement]:
     resized = cv2.resize(source, placement.resized, interpolation=cv2.INTER_LINEAR).astype(np.float32)
     # Rounding lets interpolation overshoot by one part in ten million.
     canvas[top : top + height, left : left + width] = (resized / 255).clip(0, 1)
-    canvas = (canvas - np.array(spec.mean, np.float32)) / np.array(spec.std, np.float32)
-    return torch.from_numpy(np.ascontiguousarray(canvas.transpose(2, 0, 1))), placement
+    return canvas

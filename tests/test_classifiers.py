@@ -5,7 +5,8 @@ import torch
 from torch import nn
 
 from spiking_yolo.errors import UserError
-from spiking_yolo.models.classifiers import CLASSIFIERS, build, load_state_dict
+from spiking_yolo.models.classifiers import CLASSIFIERS, build
+from spiking_yolo.models.load_torchvision import load_torchvision
 
 
 @pytest.mark.parametrize("name", CLASSIFIERS)
@@ -56,9 +57,13 @@ def test_pooling_option():
 def test_torchvision_network_with_a_state_dict(tmp_path):
     source = build("torchvision:resnet18", 5)
     torch.save(source.state_dict(), tmp_path / "w.pth")
-    loaded = build("torchvision:resnet18", 5, weights=str(tmp_path / "w.pth"))
+    loaded, spec, digest = load_torchvision(tmp_path / "w.pth", "torchvision:resnet18")
     x = torch.rand(1, 3, 64, 64)
-    assert torch.equal(source.eval()(x), loaded.eval()(x))
+    assert torch.equal(source.eval()(x), loaded(x))
+    assert spec.names == ("class 0", "class 1", "class 2", "class 3", "class 4") and len(digest) == 64
+    assert (spec.task, spec.height, spec.width, spec.resize) == ("classify", 224, 224, "crop")
+    (tmp_path / "w.names").write_text("a\nb\nc\nd\ne\n")
+    assert load_torchvision(tmp_path / "w.pth", "torchvision:resnet18")[1].names == tuple("abcde")
 
 
 class Payload:
@@ -71,9 +76,10 @@ def test_mistakes_are_user_errors(tmp_path, capsys):
         with pytest.raises(UserError):
             build(name, 10, **options)
     torch.save({"x": Payload()}, tmp_path / "evil.pth")
-    model = build("resnet20", 10)
-    for path in (tmp_path / "evil.pth", tmp_path / "absent.pth"):
+    torch.save([1, 2], tmp_path / "list.pth")
+    torch.save(build("torchvision:resnet18", 3).state_dict(), tmp_path / "other.pth")
+    for name in ("evil", "list", "other", "absent"):
         with pytest.raises(UserError) as error:
-            load_state_dict(model, str(path))
-        assert "\n" not in str(error.value)
+            load_torchvision(tmp_path / f"{name}.pth", "torchvision:vgg11")
+        assert "\n" not in str(error.value) and name in str(error.value)
     assert "executed" not in capsys.readouterr().out

@@ -16,6 +16,7 @@ from torchvision.datasets import CIFAR100
 
 from spiking_yolo.datasets.classification import load_classification, to_arrays
 from spiking_yolo.errors import UserError
+from spiking_yolo.images import read_image
 
 SHARED = Path(__file__).parents[1].parent / "shared"
 
@@ -42,7 +43,7 @@ def check(images: np.ndarray, labels: np.ndarray) -> None:
 
 def test_cifar10_from_a_folder(tmp_path: Path) -> None:
     data = load_classification("cifar10", folders(tmp_path, "test"), "test")
-    assert data.classes == ["airplane", "cat"]
+    assert data.classes == ("airplane", "cat")
     check(*to_arrays(data))
 
 
@@ -95,7 +96,8 @@ def test_a_damaged_archive_leaves_nothing_behind(tmp_path: Path, damage: Callabl
 
 def test_imagenet_layout(tmp_path: Path) -> None:
     data = load_classification("imagenet", folders(tmp_path, "val", "JPEG"), "val")
-    assert len(data) == 3 and data[2][1] == 1 and data[2][0].mode == "RGB"
+    assert data.labels.tolist() == [0, 0, 1] and data.pictures[2].name == "cat/0.JPEG"
+    assert read_image(data.pictures[2].source)[5, 7].tolist() == [31, 0, 224]
 
 
 def cifar100(root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -122,7 +124,7 @@ def test_cifar100(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     cifar100(tmp_path, monkeypatch)
     data = load_classification("cifar100", tmp_path, "train")
     images, labels = to_arrays(data)
-    assert data.classes == ["apple", "bee"] and labels.tolist() == [1, 0] and images.shape == (2, 32, 32, 3)
+    assert data.classes == ("apple", "bee") and labels.tolist() == [1, 0] and images.shape == (2, 32, 32, 3)
     # the file holds planes of 1024 bytes: red, green, blue
     assert images[0, 0, 1].tolist() == [1, 1025 % 251, 2049 % 251]
     assert len(load_classification("cifar100", tmp_path, "test")) == 1

@@ -168,7 +168,7 @@ REFUSED = {
     "dilated pooling": (Calls(nn.MaxPool2d(2, dilation=2)), "'f'", "plain pooling"),
     "bilinear": (Calls(nn.Upsample(scale_factor=2, mode="bilinear")), "'f'", "nearest"),
     "reflection": (Calls(nn.Conv2d(4, 4, 3, padding=1, padding_mode="reflect")), "'f'", "zero padding"),
-    "coarse adaptive pooling": (Calls(nn.AdaptiveAvgPool2d(2)), "'f'", "size 1"),
+    "uneven adaptive pooling": (Calls(nn.AdaptiveAvgPool2d(3)), "'f'", "divides evenly"),
     "constant added": (Calls(lambda x: x + 1), "'add'", "two feature maps"),
     "product": (Calls(lambda x: x * x), "'mul'", "use convolution"),
     "hardtanh": (Calls(nn.Hardtanh()), "'f'", "clip at 0 below"),

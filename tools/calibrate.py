@@ -1,6 +1,7 @@
 """Take the activation statistics of a network on calibration images; conversion derives its thresholds from them.
 
-    python tools/calibrate.py --weights W --images DIR
+    python tools/calibrate.py --weights W --images DIR                      # a detector: about 100 photographs
+    python tools/calibrate.py --weights W --data cifar10_jpeg.tar.xz        # a classifier: of the training split
 
 The file lies beside the weights and is found there by every tool. Methods that run the network to calibrate (balanced
 thresholds, corrections, spike confidence) keep their result in a second file:
@@ -22,13 +23,20 @@ from spiking_yolo import cli
 
 def main() -> int:
     p = cli.parser(__doc__)
-    p.add_argument("--images", nargs="+", required=True, help="image files, folders or globs; 100 images are enough")
-    p.add_argument("--limit", type=cli.positive, help="use the first N images only")
+    g = p.add_mutually_exclusive_group(required=True)
+    g.add_argument("--images", nargs="+", help="image files, folders or globs; 100 images are enough")
+    g.add_argument("--data", type=Path, help="classification dataset, whose training split is drawn from")
+    p.add_argument(
+        "--limit", type=cli.positive, metavar="N", help="use the first N of --images; draw N of --data (1000)"
+    )
+    p.add_argument("--seed", type=int, default=0, help="draws the images of --data (default 0)")
     p.add_argument("-o", "--output", type=Path, help="default: beside the weights, named by the input size")
     cli.add_weights(p)
     p.add_argument("--method", help="also run the network as this method needs it, and keep the result")
     p.add_argument("--set", action="append", default=[], metavar="K=V", help="change a setting of the method")
-    p.add_argument("--run-images", type=cli.positive, default=16, help="images that --method runs on (default 16)")
+    p.add_argument(
+        "--run-images", type=cli.positive, metavar="N", help="images that --method runs on (16; 100 of 32 x 32 pixels)"
+    )
     args = p.parse_args()
 
     from spiking_yolo.calibrating import calibrate_all

@@ -34,7 +34,7 @@ def calibrate(
 ) -> Sites:
     """Site parameters of a recipe with `runs_network`.
 
-    images: calibration images, each [1, C, H, W]. progress(text) is called before each part of the work.
+    images: batches of calibration images, [N, C, H, W] each. progress(text) is called before each part of the work.
     """
     sites = base_sites(graph, statistics.sites, recipe)
     # One state serves every readout, and no spike is dropped until the confidence is known.

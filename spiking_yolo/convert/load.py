@@ -15,6 +15,7 @@ from torch import nn
 from ..errors import UserError
 from ..graph import Graph
 from ..models.load_darknet import load_darknet
+from ..models.load_torchvision import TORCHVISION, load_torchvision
 from ..models.spec import Spec
 from ..recipe import Recipe
 from ..tensors import check_finite, read_safetensors
@@ -28,12 +29,16 @@ from .trace import trace
 
 @dataclass(frozen=True)
 class Ann:
-    """A network to convert: its graph, its contract, and the file that it came from."""
+    """A network to convert: its graph, its contract, and the file that it came from.
+
+    options: what a command line needs besides --weights to read that file again.
+    """
 
     graph: Graph
     spec: Spec
     weights: Path
     sha256: str
+    options: tuple[str, ...] = ()
 
     @property
     def imgsz(self) -> tuple[int, int]:
@@ -41,8 +46,9 @@ class Ann:
 
     @property
     def _calibrate(self) -> str:
-        weights = shlex.quote(str(self.weights)) + (" --trust-weights" if file_kind(self.weights) == "pickle" else "")
-        return f"python tools/calibrate.py --weights {weights} --images DIR --imgsz {self.spec.height}"
+        command = ["python", "tools/calibrate.py", "--weights", str(self.weights), *self.options]
+        images = ["--data", "DATA"] if self.spec.task == "classify" else ["--images", "DIR"]
+        return shlex.join([*command, *images, "--imgsz", str(self.spec.height)])
 
     def convert(self, recipe: Recipe, statistics: str | Path | None = None) -> Converted:
         """The spiking network by a recipe, from the files beside the weights (or the given statistics)."""
@@ -81,23 +87,29 @@ def load_ann(
 ) -> Ann:
     """Read a .weights file of darknet, a .safetensors of ours or a .pt of Ultralytics, and trace it.
 
+    cfg: of darknet, or torchvision:NAME for a state dict of that network, which is read without running any code.
     A .pt is a pickle, which can run code when it is opened: it is refused unless `trust` says that its source is
     trusted.
     """
     path = Path(weights)
-    kind = file_kind(path)
-    given = [f"--{name}" for name, value in {"cfg": cfg, "names": names}.items() if value is not None]
-    if kind != "darknet" and given:
+    kind = "torchvision" if str(cfg).startswith(TORCHVISION) else file_kind(path)
+    given = {f"--{name}": str(value) for name, value in {"cfg": cfg, "names": names}.items() if value is not None}
+    options = [part for pair in given.items() for part in pair]
+    if kind in ("safetensors", "pickle") and given:
         raise UserError(f"{path} holds its own layers and class names: leave out {' and '.join(given)}")
     if kind == "pickle":
         graph, spec, digest = _trusted(path, trust)
         spec = _resized(spec, imgsz)
+        options = ["--trust-weights"]
     else:
-        model, spec, digest = _load_checkpoint(path) if kind == "safetensors" else load_darknet(path, cfg, names)
+        if kind == "torchvision":
+            model, spec, digest = load_torchvision(path, str(cfg), names)
+        else:
+            model, spec, digest = _load_checkpoint(path) if kind == "safetensors" else load_darknet(path, cfg, names)
         spec = _resized(spec, imgsz)
         graph = trace(model, torch.zeros(1, 3, spec.height, spec.width))
     check_finite(graph.tensors, path)
-    return Ann(graph, spec, path, digest)
+    return Ann(graph, spec, path, digest, tuple(options))
 
 
 def _load_checkpoint(path: Path) -> tuple[nn.Module, Spec, str]:

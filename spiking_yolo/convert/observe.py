@@ -12,7 +12,7 @@ from torch import Tensor
 
 from ..errors import UserError
 from ..graph import Graph, Node, run
-from ..images import fit, read_image
+from ..images import Picture, fit, read_image
 from ..models.spec import Spec
 from ..tensors import read_safetensors, write_safetensors
 from .histogram import BINS, Histogram
@@ -94,21 +94,28 @@ def observe(graph: Graph, batches: Iterable[Tensor]) -> dict[str, Histogram]:
 
 
 def take_statistics(
-    graph: Graph, spec: Spec, weights_sha256: str, paths: Iterable[str]
+    graph: Graph, spec: Spec, weights_sha256: str, pictures: Iterable[str | Picture]
 ) -> tuple[Statistics, list[str]]:
-    """Statistics of a network over image files, and what is wrong with those that were skipped."""
+    """Statistics of a network over images, or files of them, and what is wrong with those that were skipped."""
     used: list[str] = []
     skipped: list[str] = []
 
     def batches() -> Iterator[Tensor]:
-        for path in paths:
+        waiting: list[Tensor] = []
+        for picture in pictures:
+            name, source = Picture.file(picture) if isinstance(picture, str) else picture
             try:
-                x, _ = fit(read_image(path), spec)
+                x, _ = fit(read_image(source), spec)
             except UserError as error:
                 skipped.append(str(error))
                 continue
-            used.append(Path(path).name)
-            yield x[None]
+            used.append(name)
+            waiting.append(x)
+            if len(waiting) == spec.images_at_once:
+                yield torch.stack(waiting)
+                waiting.clear()
+        if waiting:
+            yield torch.stack(waiting)
         if not used:
             raise UserError(f"no image to calibrate on: {skipped[0] if skipped else 'give at least one'}")
 

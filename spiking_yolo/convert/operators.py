@@ -17,11 +17,12 @@ from ..models.qcfs import QCFS, ClippedReLU
 
 
 class Builder:
-    """Collects nodes and tensors while the fx graph is walked."""
+    """Collects nodes and tensors while the fx graph is walked. shapes: of every node's output for the example."""
 
     def __init__(self) -> None:
         self.nodes: list[Node] = []
         self.tensors: dict[str, Tensor] = {}
+        self.shapes: dict[str, torch.Size] = {}
 
     def emit(self, name: str, op: str, inputs: list[str], **attrs: Any) -> str:
         self.nodes.append(Node(name, op, tuple(inputs), attrs))
@@ -125,10 +126,20 @@ def _avg_pool(
     )
 
 
-def _global_avg_pool(b: Builder, name: str, x: str, output_size: Any) -> str:
-    if _pair(output_size) != [1, 1]:
-        raise UserError(f"node {name!r}: adaptive pooling to {output_size} cannot be converted: use size 1")
-    return b.emit(name, "global_avg_pool", [x])
+def _adaptive_avg_pool(b: Builder, name: str, x: str, output_size: Any) -> str:
+    height, width = b.shapes[x][2:]
+    h, w = (output_size, output_size) if output_size is None or isinstance(output_size, int) else output_size
+    h, w = h or height, w or width
+    if (h, w) == (1, 1):
+        return b.emit(name, "global_avg_pool", [x])
+    if (h, w) == (height, width):
+        return x
+    if height % h or width % w:
+        raise UserError(
+            f"node {name!r}: adaptive pooling of {height}x{width} to {h}x{w} cannot be converted: use an input size "
+            "that it divides evenly, or output size 1"
+        )
+    return _avg_pool(b, name, x, (height // h, width // w))
 
 
 def _mean(b: Builder, name: str, x: str, dim: Any, keepdim: bool = False) -> str:
@@ -201,7 +212,7 @@ MODULES: dict[type, Callable[..., str]] = {
     nn.MaxPool2d: _settings(_max_pool, *_POOL, "dilation", "return_indices"),
     PaddedMaxPool2d: _padded_max_pool,
     nn.AvgPool2d: _settings(_avg_pool, *_POOL, "count_include_pad", "divisor_override"),
-    nn.AdaptiveAvgPool2d: _settings(_global_avg_pool, "output_size"),
+    nn.AdaptiveAvgPool2d: _settings(_adaptive_avg_pool, "output_size"),
     nn.Upsample: _settings(_upsample, "size", "scale_factor", "mode"),
     nn.Flatten: _settings(_flatten, "start_dim", "end_dim"),
     nn.ZeroPad2d: lambda b, name, x, m: _pad(b, name, x, m.padding),
@@ -218,7 +229,7 @@ FUNCTIONS: dict[Any, Callable[..., str]] = {
     **dict.fromkeys([F.hardtanh, F.hardtanh_], _hardtanh),
     **dict.fromkeys([F.max_pool2d, torch.max_pool2d], _max_pool),
     F.avg_pool2d: _avg_pool,
-    F.adaptive_avg_pool2d: _global_avg_pool,
+    F.adaptive_avg_pool2d: _adaptive_avg_pool,
     **dict.fromkeys([torch.mean, "mean"], _mean),
     F.interpolate: _upsample,
     **dict.fromkeys([torch.cat, torch.concat], _concat),

@@ -74,6 +74,8 @@ def _translate(fused: fx.GraphModule) -> Graph:
             names[node] = FUNCTIONS[node.target](builder, node.name, *args, **kwargs)
         else:
             raise _refusal(node, modules)
+        if isinstance(name := names.get(node), str):
+            builder.shapes[name] = _shape(node)
     return Graph(tuple(builder.nodes), outputs, builder.tensors)
 
 

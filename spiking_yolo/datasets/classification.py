@@ -9,27 +9,18 @@ import tarfile
 import tempfile
 import zlib
 from pathlib import Path
-from typing import Protocol
 
 import numpy as np
 from torchvision.datasets import CIFAR100, ImageFolder
 
+from spiking_yolo.datasets.labelled import LabelledSet
 from spiking_yolo.errors import UserError
+from spiking_yolo.images import Picture, read_image
 
 SPLITS = {"cifar10": ("train", "test"), "cifar100": ("train", "test"), "imagenet": ("train", "val")}
 
 
-class ImageFolderSet(Protocol):
-    """A torch Dataset of (PIL RGB image, class index) that knows its class names."""
-
-    classes: list[str]
-
-    def __len__(self) -> int: ...
-
-    def __getitem__(self, index: int) -> tuple: ...
-
-
-def load_classification(name: str, root: str | Path, split: str, cache: str | Path | None = None) -> ImageFolderSet:
+def load_classification(name: str, root: str | Path, split: str, cache: str | Path | None = None) -> LabelledSet:
     """The images of `name`, one of SPLITS.
 
     cifar10: root is a folder with {split}/CLASS/*.jpg, or a tar file of one, unpacked once into `cache`.
@@ -45,9 +36,10 @@ def load_classification(name: str, root: str | Path, split: str, cache: str | Pa
     root = Path(root)
     if not root.exists():
         raise UserError(f"{root} does not exist: pass the folder or archive that holds {name}")
+    title = f"{root.name.split('.')[0]} {split}"
     if name == "cifar100":
         try:
-            return CIFAR100(str(root), train=split == "train", download=False)
+            return _labelled(title, CIFAR100(str(root), train=split == "train", download=False))
         except RuntimeError:
             raise UserError(
                 f"{root / 'cifar-100-python'} is missing or its MD5 sums are not the published ones: "
@@ -59,9 +51,19 @@ def load_classification(name: str, root: str | Path, split: str, cache: str | Pa
         root = unpack(root, Path(cache))
     folder = root / split
     try:
-        return ImageFolder(str(folder))
+        return _labelled(title, ImageFolder(str(folder)))
     except FileNotFoundError:
         raise UserError(f"{folder} has no folders of images: {name} needs {split}/CLASS/ there") from None
+
+
+def _labelled(name: str, dataset: CIFAR100 | ImageFolder) -> LabelledSet:
+    if isinstance(dataset, CIFAR100):
+        pictures = [Picture(f"{i:05d}", image) for i, image in enumerate(dataset.data)]
+        labels = dataset.targets
+    else:
+        paths, labels = zip(*dataset.samples, strict=True)
+        pictures = [Picture(Path(path).relative_to(dataset.root).as_posix(), path) for path in paths]
+    return LabelledSet(name, tuple(dataset.classes), pictures, np.array(labels, np.int64))
 
 
 def unpack(archive: Path, cache: Path) -> Path:
@@ -91,10 +93,9 @@ def unpack(archive: Path, cache: Path) -> Path:
     return target
 
 
-def to_arrays(dataset: ImageFolderSet) -> tuple[np.ndarray, np.ndarray]:
+def to_arrays(dataset: LabelledSet) -> tuple[np.ndarray, np.ndarray]:
     """All images in memory: uint8 [n, H, W, 3] RGB and int64 [n]. UserError when sizes differ."""
-    pairs = [dataset[i] for i in range(len(dataset))]
-    images = [np.asarray(image.convert("RGB")) for image, _ in pairs]
+    images = [read_image(picture.source) for picture in dataset.pictures]
     if len({image.shape for image in images}) != 1:
         raise UserError("the images differ in size: only sets of one size, such as CIFAR, fit in one array")
-    return np.stack(images), np.array([label for _, label in pairs], dtype=np.int64)
+    return np.stack(images), dataset.labels

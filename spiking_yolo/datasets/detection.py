@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Self
@@ -92,6 +93,13 @@ class DetectionSet:
         n = min(n, len(self))
         chosen = np.sort(np.random.default_rng(seed).choice(len(self), n, replace=False))
         return replace(self, samples=[self.samples[i] for i in chosen])
+
+    def lines(self) -> Iterator[str]:
+        """What identifies each image and its objects."""
+        return (
+            f"{s.image_id}|{s.path.name}|{s.width}|{s.height}|{s.labels.tolist()}|{s.boxes.tolist()}"
+            for s in self.samples
+        )
 
     def indexed(self) -> Self:
         """The same set with labels that index `classes`, as training and the VOC scorer want them."""

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-import torch
 from torch import Tensor, nn
 
 from spiking_yolo.errors import UserError
 from spiking_yolo.models.qcfs import activation as make_activation
 
+TORCHVISION = "torchvision:"
 VGG16 = (64, 64, 0, 128, 128, 0, 256, 256, 256, 0, 512, 512, 512, 0, 512, 512, 512, 0)  # 0: pooling
 
 
@@ -86,36 +86,18 @@ CLASSIFIERS: dict[str, Callable[..., nn.Module]] = {
 }
 
 
-def build(name: str, classes: int, weights: str | None = None, **options: object) -> nn.Module:
+def build(name: str, classes: int, **options: object) -> nn.Module:
     """A classifier by name: a key of CLASSIFIERS, or "torchvision:NAME" such as torchvision:vgg16.
 
-    weights: a state dict saved by torch.save, read without running any code. options: the model's own.
+    options: the model's own. Raises UserError for an unknown name or option.
     """
     try:
-        if name.startswith("torchvision:"):
+        if name.startswith(TORCHVISION):
             from torchvision.models import get_model
 
-            model = get_model(name.removeprefix("torchvision:"), weights=None, num_classes=classes, **options)
-        elif name in CLASSIFIERS:
-            model = CLASSIFIERS[name](classes, **options)
-        else:
-            known = ", ".join(CLASSIFIERS)
-            raise UserError(f"unknown classifier {name!r}: choose one of {known} or torchvision:NAME")
-    except UserError:
-        raise
+            return get_model(name.removeprefix(TORCHVISION), weights=None, num_classes=classes, **options)
+        if name in CLASSIFIERS:
+            return CLASSIFIERS[name](classes, **options)
     except (TypeError, ValueError) as e:
         raise UserError(f"cannot build {name}: {e}; check the name and its options") from e
-    if weights is not None:
-        load_state_dict(model, weights)
-    return model
-
-
-def load_state_dict(model: nn.Module, path: str) -> None:
-    """Load a state dict file. Raises UserError when it is missing, is no plain state dict or does not fit."""
-    try:
-        model.load_state_dict(torch.load(path, map_location="cpu", weights_only=True))
-    except FileNotFoundError:
-        raise UserError(f"{path} does not exist: check the path") from None
-    except Exception as e:  # torch.load raises whatever the damage leads to
-        reason = " ".join(str(e).split())[:200]
-        raise UserError(f"{path} is no state dict of this network ({reason}): pass the one it was saved from") from e
+    raise UserError(f"unknown classifier {name!r}: choose one of {', '.join(CLASSIFIERS)} or torchvision:NAME")

@@ -12,7 +12,7 @@ from spiking_yolo.models.darknet import DarknetNet
 from spiking_yolo.models.darknet_cfg import Section, read_cfg
 from spiking_yolo.models.darknet_heads import head_spec
 from spiking_yolo.models.darknet_weights import read_weights
-from spiking_yolo.models.spec import Spec
+from spiking_yolo.models.spec import Spec, numbered
 
 CFG_FOLDER = Path(__file__).parent / "cfg"
 WEIGHTS_FOLDER = Path(__file__).parents[2] / "weights"
@@ -75,18 +75,19 @@ def _class_names(weights: Path, given: str | Path | None, classes: int) -> tuple
         candidates += [weights.parent / common, WEIGHTS_FOLDER / common]
     for path in candidates:
         if given or path.is_file():
-            names = _read_names(path)
-            if len(names) != classes:
-                raise UserError(f"{path} has {len(names)} names, but the cfg has {classes} classes; pass other names")
-            return names
-    return tuple(f"class {i}" for i in range(classes))
+            return read_names(path, classes)
+    return numbered(classes)
 
 
-def _read_names(path: Path) -> tuple[str, ...]:
+def read_names(path: Path, classes: int) -> tuple[str, ...]:
+    """The class names of a text file, one per line. Raises UserError unless there are so many."""
     try:
         lines = path.read_text(encoding="utf-8-sig").splitlines()
     except OSError as e:
         raise UserError(f"cannot read {path}: {e.strerror}; check the path") from e
     except UnicodeDecodeError:
         raise UserError(f"{path} is not a text file; give one class name per line") from None
-    return tuple(line.strip() for line in lines if line.strip())
+    names = tuple(line.strip() for line in lines if line.strip())
+    if len(names) != classes:
+        raise UserError(f"{path} has {len(names)} names, but the network has {classes} classes; pass other names")
+    return names

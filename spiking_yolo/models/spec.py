@@ -46,17 +46,22 @@ class Spec:
     """A network's contract with the outside. Images enter as RGB / 255, then (x - mean) / std per channel.
 
     resize: "stretch"; or with the ratio kept, in a grey frame: "letterbox" as in darknet, "letterbox-114" as in
-    Ultralytics.
+    Ultralytics; or "crop", the middle of the image as in torchvision's evaluation of ImageNet.
     """
 
     task: Literal["detect", "classify"]
     names: tuple[str, ...]
     height: int
     width: int
-    resize: Literal["letterbox", "letterbox-114", "stretch"] = "letterbox"
+    resize: Literal["letterbox", "letterbox-114", "stretch", "crop"] = "letterbox"
     heads: tuple[HeadSpec, ...] = ()
     mean: tuple[float, ...] = (0.0, 0.0, 0.0)
     std: tuple[float, ...] = (1.0, 1.0, 1.0)
+
+    @property
+    def images_at_once(self) -> int:
+        """Images of a batch that keeps a processor busy and its caches full: about 100,000 pixels."""
+        return max(1, 102_400 // (self.height * self.width))
 
     def to_json(self) -> str:
         return json.dumps(asdict(self))
@@ -67,3 +72,8 @@ class Spec:
         heads = tuple(HeadSpec(**{**h, "anchors": tuple(map(tuple, h["anchors"]))}) for h in d.pop("heads"))
         fields: dict[str, Any] = {k: tuple(v) if isinstance(v, list) else v for k, v in d.items()}
         return cls(**fields, heads=heads)
+
+
+def numbered(classes: int) -> tuple[str, ...]:
+    """Names of classes that have none."""
+    return tuple(f"class {i}" for i in range(classes))

@@ -12,14 +12,15 @@ import torch
 import torch.distributed as dist
 from torch import nn
 
-from spiking_yolo.datasets.classification import load_classification, to_arrays
+from spiking_yolo.datasets.classification import to_arrays
 from spiking_yolo.datasets.detection import DetectionSet
+from spiking_yolo.datasets.open import UNPACKED, open_classification
 from spiking_yolo.errors import UserError
 from spiking_yolo.files import sha256
 from spiking_yolo.models.checkpoint import build_model, load_checkpoint, save_checkpoint
 from spiking_yolo.models.spec import Spec
 from spiking_yolo.models.yolov1 import YOLOv1, yolov1_spec
-from spiking_yolo.train.classify import Arrays, ClassifyTask, classifier_spec
+from spiking_yolo.train.classify import ClassifyTask, classifier_spec
 from spiking_yolo.train.loop import Settings, Task, fit
 from spiking_yolo.train.report import plot, progress
 
@@ -79,7 +80,6 @@ DEFAULTS: dict[str, dict[str, Any]] = {
         "optimizer": "sgd",
         "weight_decay": 5e-4,
         "warmup": 0.2,
-        "val_split": "test",
     },
 }
 
@@ -165,14 +165,9 @@ def load_detection(data: Path, year: str, split: str) -> DetectionSet:
 
 
 def classification(job: Job, rank: int, world: int) -> tuple[Spec, Task]:
-    name = "cifar100" if (job.data / "cifar-100-python").is_dir() else "cifar10"
-    parts: list[Arrays] = []
-    classes: list[str] = []
-    for split in (job.split, job.val_split or "test"):
-        dataset = load_classification(name, job.data, split, cache=job.project / "data")
-        classes = dataset.classes
-        parts.append(to_arrays(dataset))
-    spec = classifier_spec(tuple(classes), *parts[0][0].shape[1:3])
+    sets = [open_classification(job.data, split, job.project.parent / UNPACKED) for split in (job.split, job.val_split)]
+    parts = [to_arrays(dataset) for dataset in sets]
+    spec = classifier_spec(sets[0].classes, *parts[0][0].shape[1:3])
     train_part, val_part = parts
     if job.holdout:
         kept = round(len(train_part[1]) * (1 - job.holdout))

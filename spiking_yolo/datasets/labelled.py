@@ -1,0 +1,39 @@
+"""The record that every classification dataset is read into: images with one label each."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass, field, replace
+from typing import Self
+
+import numpy as np
+
+from ..images import Picture
+
+
+@dataclass(frozen=True, eq=False)
+class LabelledSet:
+    """A split of a dataset.
+
+    classes: the names. pictures: in the dataset's order; files are read when they are used. labels: int64 [n], indices
+    of `classes`. notes: what was found odd while reading, one line each.
+    """
+
+    name: str
+    classes: tuple[str, ...]
+    pictures: list[Picture]
+    labels: np.ndarray
+    notes: list[str] = field(default_factory=list)
+
+    def __len__(self) -> int:
+        return len(self.pictures)
+
+    def subset(self, n: int, seed: int) -> Self:
+        """n images drawn without replacement, in the dataset's order; all when it has no more."""
+        n = min(n, len(self))
+        chosen = np.sort(np.random.default_rng(seed).choice(len(self), n, replace=False))
+        return replace(self, pictures=[self.pictures[i] for i in chosen], labels=self.labels[chosen])
+
+    def lines(self) -> Iterator[str]:
+        """What identifies each image."""
+        return (f"{picture.name}|{label}" for picture, label in zip(self.pictures, self.labels, strict=True))

@@ -1,0 +1,53 @@
+"""A classifier of torchvision from a state dict that the user has, with the preprocessing of its ImageNet weights."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import torch
+from torch import Tensor, nn
+
+from spiking_yolo.errors import UserError
+from spiking_yolo.files import sha256
+from spiking_yolo.models.classifiers import TORCHVISION, build
+from spiking_yolo.models.load_darknet import read_names
+from spiking_yolo.models.spec import Spec, numbered
+
+SIZE = 224
+MEAN, STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
+
+
+def load_torchvision(weights: str | Path, arch: str, names: str | Path | None = None) -> tuple[nn.Module, Spec, str]:
+    """The network in eval mode, its Spec and the SHA-256 of the weights.
+
+    arch: "torchvision:NAME". names: a file of class names, by default <stem>.names beside the weights; without one the
+    classes are numbered, in the order of the data's. Raises UserError for an unknown network, and for weights that are
+    not its state dict.
+    """
+    digest = sha256(weights)
+    state = read_state_dict(weights)
+    classes = len(next(value for value in reversed(state.values()) if value.ndim))  # bias of the last layer
+    model = build(arch, classes)
+    try:
+        model.load_state_dict(state)
+    except RuntimeError as e:
+        reason = " ".join(str(e).split())[:200]
+        raise UserError(f"{weights} is no state dict of {arch.removeprefix(TORCHVISION)}: {reason}") from e
+    listed = Path(names) if names else Path(weights).with_suffix(".names")
+    known = read_names(listed, classes) if names or listed.is_file() else numbered(classes)
+    return model.eval(), Spec("classify", known, SIZE, SIZE, "crop", mean=MEAN, std=STD), digest
+
+
+def read_state_dict(path: str | Path) -> dict[str, Tensor]:
+    """A state dict saved by torch.save, read without running any code that the file holds.
+
+    Raises UserError when it is something else.
+    """
+    try:
+        state = torch.load(path, map_location="cpu", weights_only=True)
+    except Exception as e:  # torch.load raises whatever the damage leads to
+        reason = " ".join(str(e).split())[:200]
+        raise UserError(f"{path} is no state dict ({reason}): pass what torch.save(model.state_dict()) wrote") from e
+    if not isinstance(state, dict) or not any(isinstance(v, Tensor) and v.ndim for v in state.values()):
+        raise UserError(f"{path} holds no tensors by name: pass what torch.save(model.state_dict()) wrote")
+    return {name: value for name, value in state.items() if isinstance(value, Tensor)}
