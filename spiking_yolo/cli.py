@@ -154,16 +154,16 @@ def parse_classes(text: str | None, names: Sequence[str]) -> list[int] | None:
     return ids
 
 
-def parse_steps(text: str | None, T: int) -> list[int]:
-    """ "4,8,16" -> [4, 8, 16], sorted and distinct. Raises UserError unless 1 <= step <= T for all."""
-    if T < 1:
+def parse_steps(text: str | None, T: int | None) -> list[int]:
+    """ "4,8,16" -> [4, 8, 16], sorted and distinct. Raises UserError unless 1 <= step <= T for all; T None: any T."""
+    if T is not None and T < 1:
         raise UserError(f"--T must be at least 1, not {T}")
     try:
         steps = sorted({int(part) for part in text.split(",")}) if text else []
     except ValueError:
         raise UserError(f"--steps takes timesteps with commas, e.g. 4,8,16, not {text!r}") from None
-    if steps and not 1 <= steps[0] <= steps[-1] <= T:
-        raise UserError(f"--steps must lie in 1..{T} (--T), not {text}")
+    if steps and not 1 <= steps[0] <= steps[-1] <= (T or steps[-1]):
+        raise UserError(f"--steps must lie in 1..{T} (--T), not {text}" if T else f"--steps start at 1, not {text}")
     return steps
 
 

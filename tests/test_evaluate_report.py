@@ -189,7 +189,7 @@ def test_files(run, rows, tmp_path):
     assert {row["category_id"] for row in saved} <= {10, 20, 30}
     assert len(saved) == sum(len(r["steps"]["4"]["found"]["confidence"]) for r in records)
     assert {row["image_id"] for row in saved} == {s.image_id for s in dataset.samples}
-    plot_all(rows, "mAP50", "m", tmp_path, row_intervals(rows, 9, 0))
+    plot_all(rows, scorer, "m", tmp_path, row_intervals(rows, 9, 0))
     assert {p.stem for p in tmp_path.glob("*.png")} == {"mAP-T", "mAP-operations", "precision-recall", "class-loss"}
 
 
@@ -200,7 +200,7 @@ def test_nothing_to_measure_draws_nothing(run, tmp_path):
     for scorer in (CocoScorer(bare), VocScorer(bare)):
         empty = table(records, scorer, Method.of(network))
         assert math.isnan(empty.ann["mAP50"])
-        plot_all(empty, scorer.main[0], "m", tmp_path)
+        plot_all(empty, scorer, "m", tmp_path)
         assert " - " in text.main_table(empty, scorer.main) and text.class_table(empty)
         row_intervals(empty, 5, 0)
         content = results(network, {}, empty, records, Costs(), worth=break_even(empty, Costs()))

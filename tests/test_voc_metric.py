@@ -13,7 +13,6 @@ from hypothesis import strategies as st
 
 from spiking_yolo.boxes import Detections
 from spiking_yolo.datasets.detection import DetectionSet, Sample
-from spiking_yolo.metrics.classification import topk_correct
 from spiking_yolo.metrics.precision import average_precision
 from spiking_yolo.metrics.voc import inclusive_iou, match, relabel, voc_map
 
@@ -220,12 +219,3 @@ def test_against_the_devkit_loop(seed: int) -> None:
     # Within an image the loop must see ties in the same order; sorting is stable in both.
     expected = {name: devkit_ap(predictions, samples, c) for c, name in enumerate("abc")}
     assert score.per_class == pytest.approx({k: v for k, v in expected.items() if v is not None}, abs=1e-12)
-
-
-def test_topk_by_hand() -> None:
-    logits = torch.tensor([[0.1, 0.9, 0.5], [0.2, 0.2, 0.1], [3.0, 2.0, 1.0], [float("nan"), 1.0, 2.0]])
-    labels = torch.tensor([2, 1, 2, 0])
-    assert topk_correct(logits, labels, 1).tolist() == [False, False, False, False]
-    assert topk_correct(logits, labels, 2).tolist() == [True, True, False, False]
-    assert topk_correct(logits, labels, 5).tolist() == [True, True, True, False]
-    assert topk_correct(logits[:3], torch.tensor([1, 0, 0])).tolist() == [True, True, True]

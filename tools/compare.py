@@ -15,6 +15,7 @@ from pathlib import Path
 sys.path.insert(0, str(Path(__file__).parents[1]))  # so that it runs without an installation
 
 from spiking_yolo import cli
+from spiking_yolo.evaluate.arguments import add_time, chosen_steps
 
 
 def main() -> None:
@@ -22,8 +23,7 @@ def main() -> None:
     p.add_argument("--data", type=Path, default=cli.ROOT / "data" / "samples", help="default: the sample photographs")
     p.add_argument("--split", help="default: val2017 of a COCO folder, val of the others")
     p.add_argument("--methods", default="all", help="names or recipe.json files with commas, or all (default)")
-    p.add_argument("--T", type=int, default=64, help="timesteps (default %(default)s)")
-    p.add_argument("--steps", help="timesteps that become columns (default: powers of two from 4)")
+    add_time(p)
     p.add_argument("--limit", type=cli.positive, metavar="N", help="evaluate N images only")
     p.add_argument("--seed", type=int, default=0, help="chooses the N images of --limit (default 0)")
     p.add_argument("--batch", type=cli.positive, default=1, help="images simulated together (default 1)")
@@ -34,26 +34,21 @@ def main() -> None:
     p.add_argument("--resume", type=Path, metavar="DIR", help="go on with an interrupted comparison")
     args = p.parse_args()
 
-    from spiking_yolo.evaluate.arguments import chosen_steps
-
     steps = chosen_steps(args)
     cli.check_thresholds(args)
-    from spiking_yolo.convert.registry import get_recipe, list_methods
     from spiking_yolo.datasets.open import open_detection
     from spiking_yolo.evaluate.engine import Settings
-    from spiking_yolo.evaluate.methods import compare
+    from spiking_yolo.evaluate.methods import chosen_recipes, compare
     from spiking_yolo.evaluate.scorers import CocoScorer
 
     dataset = open_detection(args.data, args.split)
     if args.limit:
         dataset = dataset.subset(args.limit, args.seed)
-    names = list(list_methods()) if args.methods == "all" else args.methods.split(",")
-    settings = cli.parse_settings(args.set)
-    recipes = {recipe.name: recipe for recipe in (get_recipe(name).with_settings(settings) for name in names)}
+    recipes = chosen_recipes(args.methods, cli.parse_settings(args.set))
     ann = cli.load_ann(args)
     directory = args.resume or cli.run_directory(args.project, args.name)
     thresholds = {"conf": args.conf, "iou": args.iou, "max_det": args.max_det}
-    settings_ = Settings(args.T, steps, args.batch)
+    settings_ = Settings(steps[-1], steps, args.batch)
     comparison = compare(ann, recipes, dataset, settings_, CocoScorer(dataset), directory, thresholds, args.device)
     print(f"\n{dataset.name}, {len(dataset)} images\n{comparison.text()}")
     comparison.save(directory)

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import argparse
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -14,10 +15,12 @@ from ..convert.converter import Converted
 from ..datasets.coco import CocoSet
 from ..datasets.coco_json import as_coco
 from ..datasets.detection import DetectionSet
+from ..datasets.labelled import LabelledSet
 from ..errors import UserError
 from ..metrics.energy import Costs, assumptions
 from . import text
 from .arguments import chosen_steps
+from .classification import ClassificationTask
 from .detection import DetectionTask
 from .distributed import Ranks, processes
 from .engine import Engine, Record, Settings
@@ -25,9 +28,9 @@ from .intervals import row_intervals
 from .plots import plot_all
 from .quantised import bits_of, quantised_anns
 from .report import results, write_csv, write_json, write_predictions
-from .rows import Method, table
+from .rows import Method, Table, table
 from .run import RESULTS, choose_directory, dataset_call, network_call, run_records
-from .scorers import CocoScorer, VocScorer
+from .scorers import CocoScorer, Scorer, VocScorer
 from .worth import break_even
 
 NOTES = 5  # printed; all are in results.json
@@ -46,20 +49,21 @@ class Finished:
 
 def check(args: argparse.Namespace) -> Costs:
     """Raise UserError for arguments out of range; returns the energy constants."""
+    chosen_steps(args)
     for name in ("limit", "batch"):
         if getattr(args, name) is not None and getattr(args, name) < 1:
             raise UserError(f"--{name} must be at least 1, not {getattr(args, name)}")
-    for name in ("bootstrap", "early_exit", "mac_energy", "ac_energy", "exp_energy"):
+    for name in ("bootstrap", "early_exit", "mac_energy", "ac_energy", "exp_energy", "shift_energy"):
         if getattr(args, name) < 0:
             raise UserError(f"--{name.replace('_', '-')} must not be negative, not {getattr(args, name)}")
     if args.seed is not None and args.limit is None:
         raise UserError("--seed chooses the images of --limit: give --limit too, or leave --seed out")
-    return Costs(args.mac_energy, args.ac_energy, args.exp_energy)
+    return Costs(args.mac_energy, args.ac_energy, args.exp_energy, args.shift_energy)
 
 
 def evaluate_boxes(args: argparse.Namespace, dataset: DetectionSet, voc: bool) -> None:
     """eval_coco and eval_voc: everything behind the reading of the dataset."""
-    costs, steps = check(args), chosen_steps(args)
+    costs = check(args)
     cli.check_thresholds(args)
     with processes(args.device) as ranks:
         say = print if ranks.first else lambda *_: None
@@ -73,76 +77,94 @@ def evaluate_boxes(args: argparse.Namespace, dataset: DetectionSet, voc: bool) -
         task = DetectionTask(converted.spec, dataset, **thresholds)
         for note in matched(task):
             say(note)
-        data = dataset_call(dataset)
-        described = {"dataset": data["name"], "images": data["images"], "of_images": listed, "notes": dataset.notes}
-        finished = compute(args, converted, task, steps, ranks, data, thresholds, described)
+        directory = run_folder(args, ranks)
+        with resumable(directory):
+            finished = compute(args, converted, task, thresholds, listed, ranks, directory)
     if finished:
         scorer = VocScorer(dataset) if voc else CocoScorer(dataset)
-        write_predictions(finished.directory, finished.records, scorer.rows)
         if not isinstance(dataset, CocoSet):
             write_json(finished.directory / "instances.json", as_coco(dataset))
         report(finished, scorer, costs)
 
 
+def run_folder(args: argparse.Namespace, ranks: Ranks, several: bool = False) -> Path:
+    """Where the run writes, the same in all processes. several: methods, each in a folder of its own inside."""
+    folder = ""
+    if ranks.first:
+        folder = str(choose_directory(args.project, args.name, args.resume, cli.run_directory, several))
+    return Path(ranks.broadcast(folder))
+
+
+@contextmanager
+def resumable(directory: Path) -> Iterator[None]:
+    """Say after Ctrl-C how to go on."""
+    try:
+        yield
+    except KeyboardInterrupt:
+        print(f"\nfinished images are kept: go on with --resume {directory}", file=sys.stderr)
+        raise
+
+
 def compute(
     args: argparse.Namespace,
     converted: Converted,
-    task: Any,
-    steps: Sequence[int],
-    ranks: Ranks,
-    data: dict[str, Any],
+    task: DetectionTask | ClassificationTask,
     thresholds: dict[str, Any],
-    described: dict[str, Any],
+    listed: int,
+    ranks: Ranks,
+    directory: Path,
 ) -> Finished | None:
-    """The records of all images; None in processes other than the first. data, thresholds: identify the run."""
-    quantised = None
+    """The records of all images; None in processes other than the first.
+
+    thresholds: what else decides the records. listed: images of the dataset, of which the task may have a part.
+    """
+    steps, quantised = chosen_steps(args), None
     bits: tuple[int, ...] = ()
     if args.baseline:
         ann = cli.load_ann(args)
         gamma = converted.recipe.neuron.gamma
         quantised = quantised_anns(ann.graph, ann.statistics(args.statistics), {8, *(bits_of(gamma, t) for t in steps)})
         bits = tuple(quantised)
-    settings = Settings(args.T, tuple(steps), args.batch, bits, args.early_exit)
+    settings = Settings(steps[-1], steps, args.batch, bits, args.early_exit)
     engine = Engine(converted, task, settings, ranks.device, quantised)
-    folder = choose_directory(args.project, args.name, args.resume, cli.run_directory) if ranks.first else ""
-    directory = Path(ranks.broadcast(str(folder)))
-    try:
-        records = run_records(engine, network_call(converted, engine, data, **thresholds), directory, ranks)
-    except KeyboardInterrupt:
-        print(f"\nfinished images are kept: go on with --resume {directory}", file=sys.stderr)
-        raise
+    data = dataset_call(task.dataset)
+    records = run_records(engine, network_call(converted, engine, data, **thresholds), directory, ranks)
+    described = {"dataset": data["name"], "images": data["images"], "of_images": listed, "notes": task.dataset.notes}
     return Finished(args, converted, records, directory, described) if ranks.first else None
 
 
-def report(run: Finished, scorer: Any, costs: Costs) -> None:
-    """Print the tables and write all files; results.json last, which marks the run as finished."""
+def report(run: Finished, scorer: Scorer, costs: Costs, say: Callable[..., Any] = print) -> Table:
+    """Print the tables with `say` and write all files; results.json last, which marks the run as finished."""
     args, converted, main = run.args, run.converted, scorer.main
     rows = table(run.records, scorer, Method.of(converted), costs)
     intervals = row_intervals(rows, args.bootstrap, args.seed or 0) if args.bootstrap else None
     worth = break_even(rows, costs) if args.baseline else []
-    print(f"\n{run.data['dataset']}, {run.data['images']} images, method {converted.recipe.name}; figures in percent")
-    print(text.main_table(rows, main))
+    say(f"\n{run.data['dataset']}, {run.data['images']} images, method {converted.recipe.name}; figures in percent")
+    say(text.main_table(rows, main))
     if rows.exit:
         kept, saved = text.percent(rows.exit[f"{main[0]}_kept"]), text.percent(rows.exit["operations_saved"])
-        print(f"early exit keeps {kept} % of {main[0]} at T={args.T} and saves {saved} % of the operations")
+        last = rows.steps[-1]["T"]
+        say(f"early exit keeps {kept} % of {main[0]} at T={last} and saves {saved} % of the operations")
     for line in assumptions(costs):
-        print(f"  {line}")
+        say(f"  {line}")
     if worth:
-        print("\nthe spiking network uses less energy than")
+        say("\nthe spiking network uses less energy than")
     for one in worth:
-        print(f"  {one.text()}")
+        say(f"  {one.text()}")
     if intervals:
-        print(f"\n{text.interval_table(intervals, main[0])}")
+        say(f"\n{text.interval_table(intervals, main[0])}")
     if args.per_class:
-        print(f"\n{text.class_table(rows)}")
+        say(f"\n{text.class_table(rows)}")
+    write_predictions(run.directory, run.records, scorer.rows)
     write_csv(run.directory / "results.csv", rows)
-    plot_all(rows, main[0], converted.recipe.name, run.directory, intervals)
+    plot_all(rows, scorer, converted.recipe.name, run.directory, intervals)
     content = results(converted, run.data, rows, run.records, costs, intervals, worth)
     write_json(run.directory / RESULTS, content, indent=1)
-    print(f"\n{content['seconds_per_image']:.3g} s per image; results saved to {run.directory}")
+    say(f"\n{content['seconds_per_image']:.3g} s per image; results saved to {run.directory}")
+    return rows
 
 
-def notes(dataset: DetectionSet, listed: int) -> list[str]:
+def notes(dataset: DetectionSet | LabelledSet, listed: int) -> list[str]:
     """What to know about the data before looking at figures."""
     found = [f"note: {note}" for note in dataset.notes[:NOTES]]
     if len(dataset.notes) > NOTES:

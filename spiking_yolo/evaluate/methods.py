@@ -10,8 +10,11 @@ from pathlib import Path
 from typing import Any
 
 from ..convert.load import Ann
+from ..convert.registry import get_recipe, list_methods
 from ..datasets.detection import DetectionSet
+from ..datasets.labelled import LabelledSet
 from ..draw.curves import line_plot
+from ..errors import UserError
 from ..files import atomic_write
 from ..recipe import Recipe
 from .compare import evaluate_detector
@@ -19,6 +22,7 @@ from .distributed import Ranks
 from .engine import Settings
 from .report import versions, write_json
 from .rows import Row, Table
+from .run import COMPARISON
 from .scorers import Scorer
 from .text import columns, percent
 
@@ -27,7 +31,7 @@ from .text import columns, percent
 class Comparison:
     """Tables by method. figure: the one that the printed table and the plots show, e.g. mAP50."""
 
-    dataset: DetectionSet
+    dataset: DetectionSet | LabelledSet
     recipes: Mapping[str, Recipe]
     tables: Mapping[str, Table]
     figure: str
@@ -37,28 +41,30 @@ class Comparison:
         return next(iter(self.tables.values())).ann
 
     def text(self) -> str:
-        """Accuracy in percent, and operations as multiples of the ANN's multiply-accumulates, per method and T."""
-        steps = [row["T"] for row in next(iter(self.tables.values())).steps]
-        macs = self.ann["macs"]
-        accuracy = [[f"{self.figure} (%)", *(f"T={t}" for t in steps), "best*"]]
-        work = [["operations / ANN MACs", *(f"T={t}" for t in steps)]]
+        """Per method and T: accuracy in percent, spikes, and operations as multiples of the ANN's MACs."""
+        steps = [f"T={row['T']}" for row in next(iter(self.tables.values())).steps]
+        ann, macs = self.ann[self.figure], self.ann["macs"]
+        accuracy = [[f"{self.figure} (%)", *steps, "best*"]]
+        gap = [["minus ANN (points)", *steps]]
+        spikes = [["M spikes per image", *steps]]
+        work = [["operations / ANN MACs", *steps]]
         for name, table in self.tables.items():
             values = [row[self.figure] for row in table.steps]
             accuracy.append([name, *map(percent, values), percent(max(values))])
+            gap.append([name, *(percent(value - ann, "+.1f") for value in values)])
+            spikes.append([name, *(f"{row['spikes_per_image'] / 1e6:.3g}" for row in table.steps)])
             work.append([name, *(f"{row['sops_per_image'] / macs:.3g}" for row in table.steps)])
-        note = (
-            f"ANN {percent(self.ann[self.figure])}, {macs / 1e9:.3g} G MACs per image. * selected over T on this split"
-        )
-        return f"{columns(accuracy)}\n{note}\n\n{columns(work)}"
+        accuracy.append(["ANN", *[percent(ann)] * len(steps), ""])
+        note = f"* selected over T on this split. ANN: {macs / 1e9:.3g} G MACs per image"
+        return "\n\n".join([f"{columns(accuracy)}\n{note}", *map(columns, (gap, spikes, work))])
 
     def save(self, directory: Path) -> None:
-        """comparison.csv, comparison.json, accuracy-T.png and accuracy-operations.png."""
+        """accuracy-T.png, accuracy-operations.png, comparison.csv and, last of all, comparison.json."""
         rows = [{"method": name, **row} for name, table in self.tables.items() for row in table.steps]
         with atomic_write(directory / "comparison.csv") as temporary, open(temporary, "w", newline="") as file:
             writer = csv.DictWriter(file, list(rows[0]))
             writer.writeheader()
             writer.writerows([{"method": "ann", **{k: v for k, v in self.ann.items() if k in rows[0]}}, *rows])
-        write_json(directory / "comparison.json", self._content(), indent=1)
         label, reference = f"{self.figure} (%)", {"ANN": 100 * self.ann[self.figure]}
         for name, key, scale, axis in (
             ("accuracy-T", "T", 1, "timesteps T"),
@@ -74,6 +80,7 @@ class Comparison:
                 for method, table in self.tables.items()
             }
             line_plot(directory / f"{name}.png", series, axis, label, logx=True, hlines=reference)
+        write_json(directory / COMPARISON, self._content(), indent=1)
 
     def _content(self) -> dict[str, Any]:
         methods = {
@@ -84,6 +91,19 @@ class Comparison:
         return {
             "dataset": self.dataset.name, "images": images, "versions": versions(), "ann": self.ann, "methods": methods
         }  # fmt: skip
+
+
+def chosen_recipes(methods: str, settings: Mapping[str, Any]) -> dict[str, Recipe]:
+    """The recipes that --methods names, by name. methods: names or recipe.json files with commas, or "all".
+
+    Raises UserError for an unknown one, for two of one name, and where the settings do not fit.
+    """
+    names = list(list_methods()) if methods == "all" else methods.split(",")
+    recipes = [get_recipe(name.strip()).with_settings(settings) for name in names]
+    found = {recipe.name: recipe for recipe in recipes}
+    if len(found) < len(recipes):
+        raise UserError(f"--methods {methods} holds two methods of one name: give each of them once")
+    return found
 
 
 def compare(

@@ -8,33 +8,35 @@ from pathlib import Path
 from ..draw.curves import bar_plot, line_plot
 from .intervals import Intervals
 from .rows import Table
+from .scorers import Scorer
 
 CURVES, CLASSES = 6, 20  # more do not fit
 
 
-def plot_all(table: Table, figure: str, method: str, folder: Path, intervals: Intervals | None = None) -> None:
+def plot_all(table: Table, scorer: Scorer, method: str, folder: Path, intervals: Intervals | None = None) -> None:
     """mAP-T.png, mAP-operations.png, precision-recall.png and class-loss.png; pictures without content are left out.
 
-    figure: the one that is plotted, e.g. mAP50. intervals: drawn as a band.
+    scorer: says which figure is plotted and how its pictures are called. intervals: drawn as a band.
     """
+    figure, (name, measure) = scorer.main[0], scorer.names
     ann = 100 * table.ann[figure]
     if not math.isnan(ann):
         label, reference = f"{figure} (%)", {"ANN": ann}
         y = [100 * row[figure] for row in table.steps]
         band = _band(table, figure, intervals)
         t = [row["T"] for row in table.steps]
-        line_plot(folder / "mAP-T.png", {method: (t, y, *band)}, "timesteps T", label, True, reference)
+        line_plot(folder / f"{name}-T.png", {method: (t, y, *band)}, "timesteps T", label, True, reference)
         operations = [row["sops_per_image"] / 1e9 for row in table.steps]
         macs = table.ann["macs"] / 1e9
         reference = {f"ANN, {macs:.3g} G multiply-accumulates": ann}
         x_label = "synaptic operations per image (10⁹)"
-        line_plot(folder / "mAP-operations.png", {method: (operations, y)}, x_label, label, hlines=reference)
+        line_plot(folder / f"{name}-operations.png", {method: (operations, y)}, x_label, label, hlines=reference)
     curves = {"ANN": table.scored["ann"].curve}
     curves |= {f"T = {row['T']}": table.scored[str(row["T"])].curve for row in table.steps[-CURVES:]}
-    known = {name: curve for name, curve in curves.items() if curve is not None}
+    known = {row: curve for row, curve in curves.items() if curve is not None}
     if known:
         line_plot(folder / "precision-recall.png", known, "recall", "precision, mean over classes")
-    _class_loss(table, folder / "class-loss.png")
+    _class_loss(table, folder / "class-loss.png", measure)
 
 
 def _band(table: Table, figure: str, intervals: Intervals | None) -> tuple[list[float], ...]:
@@ -45,12 +47,12 @@ def _band(table: Table, figure: str, intervals: Intervals | None) -> tuple[list[
     return [100 * i.low for i in known], [100 * i.high for i in known]
 
 
-def _class_loss(table: Table, path: Path) -> None:
-    """AP of the ANN minus that of the last step; of many classes those with the largest change."""
+def _class_loss(table: Table, path: Path, measure: str) -> None:
+    """`measure` of the ANN minus that of the last step; of many classes those with the largest change."""
     last = table.steps[-1]["T"]
     ann, snn = table.scored["ann"].per_class, table.scored[str(last)].per_class
     loss = {name: 100 * (ann[name] - snn[name]) for name in ann}
     chosen = sorted(loss, key=lambda name: -abs(loss[name]))[:CLASSES]
     if chosen:
         shown = {name: loss[name] for name in sorted(chosen, key=lambda name: -loss[name])}
-        bar_plot(path, {f"T = {last}": shown}, f"AP of ANN minus SNN at T = {last} (points)", number=".1f")
+        bar_plot(path, {f"T = {last}": shown}, f"{measure} of ANN minus SNN at T = {last} (points)", number=".1f")

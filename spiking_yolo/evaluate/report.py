@@ -98,9 +98,9 @@ def write_csv(path: Path, table: Table) -> None:
 
 
 def write_predictions(folder: Path, records: Sequence[Record], rows: Any) -> None:
-    """predictions_ann.json and predictions_T.json per step, in COCO's results format.
+    """predictions_ann.json and predictions_T.json per step; boxes in COCO's results format.
 
-    rows: from one prediction per image to those rows (`CocoScorer.rows`).
+    rows: from one prediction per image to the rows of the file (`Scorer.rows`).
     """
     write_json(folder / "predictions_ann.json", rows([r["ann"] for r in records]))
     for t in records[0]["steps"]:

@@ -15,12 +15,13 @@ from tqdm import tqdm
 from .. import __version__
 from ..convert.converter import Converted
 from ..datasets.detection import DetectionSet
+from ..datasets.labelled import LabelledSet
 from ..errors import UserError
 from .distributed import Ranks
 from .engine import Engine, Record
 from .log import RecordLog, check_call, read_log
 
-RESULTS = "results.json"
+RESULTS, COMPARISON = "results.json", "comparison.json"  # what a run of one method, of several, writes last
 _BAR = "{percentage:3.0f}%|{bar}| {n_fmt}/{total_fmt} images [{rate_noinv_fmt}, {remaining} left]"
 
 
@@ -89,13 +90,9 @@ def network_call(converted: Converted, engine: Engine, data: dict[str, Any], **m
     }
 
 
-def dataset_call(dataset: DetectionSet) -> dict[str, Any]:
-    """Identifies a dataset by its images and objects."""
-    parts = (
-        f"{s.image_id}|{s.path.name}|{s.width}|{s.height}|{s.labels.tolist()}|{s.boxes.tolist()}".encode()
-        for s in dataset.samples
-    )
-    return {"name": dataset.name, "images": len(dataset), "sha256": _digest(parts)}
+def dataset_call(dataset: DetectionSet | LabelledSet) -> dict[str, Any]:
+    """Identifies a dataset by its images and what they are to show."""
+    return {"name": dataset.name, "images": len(dataset), "sha256": _digest(map(str.encode, dataset.lines()))}
 
 
 def _network_bytes(converted: Converted) -> Iterable[bytes]:
@@ -115,23 +112,27 @@ def _digest(parts: Iterable[bytes]) -> str:
     return digest.hexdigest()
 
 
-def choose_directory(project: Path, name: str, resume: str | None, fresh: Callable[[Path, str], Path]) -> Path:
+def choose_directory(
+    project: Path, name: str, resume: str | None, fresh: Callable[[Path, str], Path], several: bool = False
+) -> Path:
     """Where a run writes: a new folder, or the one to resume.
 
     resume: None for a new run (`fresh(project, name)`), "latest" for the newest unfinished one of this name, or a
-    folder. Raises UserError when there is nothing to resume, or it is finished.
+    folder. several: the run is of several methods, each with a folder inside. Raises UserError when there is nothing to
+    resume, or it is finished.
     """
+    last, records = (COMPARISON, "*/records-*.jsonl") if several else (RESULTS, "records-*.jsonl")
     if resume is None:
         return fresh(project, name)
     if resume == "latest":
         runs = [p for p in project.glob(f"{name}*") if p.name[len(name) :].isdigit() or p.name == name]
-        unfinished = [p for p in runs if not (p / RESULTS).exists() and any(p.glob("records-*.jsonl"))]
+        unfinished = [p for p in runs if not (p / last).exists() and any(p.glob(records))]
         if not unfinished:
             raise UserError(f"no unfinished run {name} in {project}: leave --resume out, or name its folder")
         return max(unfinished, key=lambda p: int(p.name[len(name) :] or 1))
     folder = Path(resume)
-    if (folder / RESULTS).exists():
+    if (folder / last).exists():
         raise UserError(f"{folder} is finished: leave --resume out to start a new run")
-    if not any(folder.glob("records-*.jsonl")):
+    if not any(folder.glob(records)):
         raise UserError(f"{folder} holds no interrupted run: leave --resume out to start a new one")
     return folder

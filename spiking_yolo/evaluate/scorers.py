@@ -1,4 +1,4 @@
-"""From predictions of all images to figures: COCO's scorer and ours of VOC behind one face."""
+"""From predictions of all images to figures: COCO's scorer, ours of VOC, and accuracy behind one face."""
 
 from __future__ import annotations
 
@@ -12,10 +12,13 @@ import numpy as np
 from ..datasets.coco import CocoSet
 from ..datasets.coco_json import as_coco
 from ..datasets.detection import DetectionSet
+from ..datasets.labelled import LabelledSet
 from ..metrics.bootstrap import Resampled
+from ..metrics.classification import AccuracyResampled, correct
 from ..metrics.coco import FIGURES, coco_score, to_coco
 from ..metrics.resampled import CocoResampled, VocResampled
 from ..metrics.voc import VocScore, voc_map
+from .classification import Classes
 from .detection import Boxes, from_json
 
 COCO_NAMES = {"AP": "mAP50-95", "AP50": "mAP50"}  # the others keep pycocotools' names
@@ -36,10 +39,19 @@ class Scored:
 
 
 class Scorer(Protocol):
-    """main: the figures of a table, the first of them the one that plots show."""
+    """main: the figures of a table, the first of them the one that plots show. names: what that figure is in the names
+    of files, and what it is of a single class.
+    """
 
     @property
     def main(self) -> tuple[str, ...]: ...
+
+    @property
+    def names(self) -> tuple[str, str]: ...
+
+    def rows(self, predictions: Sequence[Any]) -> list[dict[str, Any]]:
+        """The predictions of all images as a file lists them."""
+        ...
 
     def score(self, predictions: Sequence[Any]) -> Scored:
         """predictions: of all images, in the dataset's order."""
@@ -50,6 +62,7 @@ class CocoScorer:
     """The twelve figures of COCO, for any dataset. A set that is not COCO is scored as one (`as_coco`)."""
 
     main = ("mAP50", "mAP50-95")
+    names = ("mAP", "AP")
 
     def __init__(self, dataset: DetectionSet):
         if isinstance(dataset, CocoSet):
@@ -81,6 +94,7 @@ class VocScorer:
     """mAP of VOC by both rules, beside COCO's two."""
 
     main = ("mAP_area", "mAP_07")
+    names = CocoScorer.names
 
     def __init__(self, dataset: DetectionSet):
         self.dataset, self.coco = dataset, CocoScorer(dataset)
@@ -94,6 +108,36 @@ class VocScorer:
         figures = {"mAP_area": score.mAP_area, "mAP_07": score.mAP_07}
         figures |= {name: by_coco[name] for name in COCO_NAMES.values()}
         return Scored(figures, score.per_class, _mean_curve(score), lambda: VocResampled(score.ranked))
+
+
+class ClassificationScorer:
+    """Top-1 and top-5 accuracy; per class the share of its images that top-1 finds."""
+
+    main = ("top1", "top5")
+    names = ("accuracy", "accuracy")
+
+    def __init__(self, dataset: LabelledSet):
+        self.dataset = dataset
+
+    def rows(self, predictions: Sequence[Classes]) -> list[dict[str, Any]]:
+        """One row per image: its name, its label, and the best classes."""
+        d = self.dataset
+        return [
+            {"image": picture.name, "label": label, **found}
+            for picture, label, found in zip(d.pictures, d.labels.tolist(), predictions, strict=True)
+        ]
+
+    def score(self, predictions: Sequence[Classes]) -> Scored:
+        labels = self.dataset.labels
+        classes = np.array([found["class_id"] for found in predictions])
+        hits = {f"top{k}": correct(classes, labels, k) for k in (1, 5)}
+        per_class = {
+            name: float(hits["top1"][labels == i].mean())
+            for i, name in enumerate(self.dataset.classes)
+            if (labels == i).any()
+        }
+        figures = {name: float(hit.mean()) for name, hit in hits.items()}
+        return Scored(figures, per_class, resampled=lambda: AccuracyResampled(hits))
 
 
 def _mean_curve(score: VocScore) -> tuple[np.ndarray, np.ndarray]:

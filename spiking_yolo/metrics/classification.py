@@ -1,18 +1,41 @@
-"""Accuracy of a classifier."""
+"""Accuracy of a classifier, from the classes with the largest logits."""
 
 from __future__ import annotations
 
+import numpy as np
 import torch
 from torch import Tensor
 
 
-def topk_correct(logits: Tensor, labels: Tensor, k: int = 1) -> Tensor:
-    """Whether the label is among the k largest logits: bool [n] from [n, classes] and [n].
+def top_classes(logits: Tensor, k: int) -> Tensor:
+    """The k classes with the largest logits, the best first: int64 [n, min(k, classes)] from [n, classes].
 
-    A label is found when fewer than k classes are ahead of it; of equal logits the lower index is ahead, so
-    that the answer does not depend on a sort. A row whose label has the logit nan is never correct.
+    Of equal logits the lower index comes first. The logit nan counts as minus infinity, and its class is given as -1.
     """
-    own = logits.gather(1, labels[:, None])
-    index = torch.arange(logits.shape[1], device=logits.device)
-    ahead = (logits > own) | ((logits == own) & (index < labels[:, None]))
-    return (ahead.sum(1) < k) & ~own[:, 0].isnan()
+    known = ~logits.isnan()
+    order = torch.where(known, logits, -torch.inf).sort(dim=1, descending=True, stable=True).indices[:, :k]
+    return torch.where(known.gather(1, order), order, -1)
+
+
+def correct(classes: np.ndarray, labels: np.ndarray, k: int) -> np.ndarray:
+    """Whether the label is among the first k of the classes that `top_classes` gave: bool [n] from [n, m] and [n]."""
+    return (classes[:, :k] == labels[:, None]).any(1)
+
+
+class AccuracyResampled:
+    """Accuracies as functions of image weights, for the bootstrap; see metrics/bootstrap.py.
+
+    hits: by figure, whether each image counts, bool [images].
+    """
+
+    def __init__(self, hits: dict[str, np.ndarray]) -> None:
+        self.figures = tuple(hits)
+        self._hits = np.stack(list(hits.values()), 1).astype(np.float64)  # [images, figures]
+
+    @property
+    def images(self) -> int:
+        return len(self._hits)
+
+    def score(self, weights: np.ndarray) -> np.ndarray:
+        """weights: int64 [m, images]. Returns [m, figures]."""
+        return weights @ self._hits / weights.sum(1, keepdims=True)
