@@ -196,22 +196,24 @@ class AdaptiveSignedMemory(SignedMemory):
 def saturates(theta: Tensor, phi: Activation, recipe: Recipe) -> bool:
     """Whether IF neurons cannot pass the cap anyway: gamma spikes per step are worth at most the cap (if there is one).
 
-    So it is with the threshold at the cap and one spike per step, the neuron of Deng 2021 and Bu 2022. MSAT's
-    thresholds stay below Theta, but for those of Algorithm 1.
+    So it is with the threshold at the cap and one spike per step, the neuron of Deng 2021 and Bu 2022. The thresholds
+    of MSAT's Eq. 17 stay below Theta.
     """
-    grows = recipe.msat.enabled and recipe.msat.variant == "algorithm1"
-    return phi.cap is None or not (grows or bool((recipe.neuron.gamma * theta > phi.cap).any()))
+    return phi.cap is None or not bool((recipe.neuron.gamma * theta > phi.cap).any())
 
 
 def build(params: Mapping[str, Tensor], recipe: Recipe, phi: Activation, name: str = "") -> Layer:
     """The layer for one activation site; see Layer for params, which has `theta_off` where a pair is needed.
 
     The levels of phi (QCFS) do not matter here: spikes make a grid of their own, which with theta = cap and T = levels
-    is the same one. Raises UserError for a leaky ReLU with a cap.
+    is the same one. Raises UserError for a leaky ReLU with a cap, and for Algorithm 1 of MSAT, whose threshold falls to
+    nothing while the potential of a saturated neuron grows.
     """
+    kind, adaptive = recipe.neuron.kind, recipe.msat.enabled
     if phi.cap is not None and phi.slope:
         raise UserError(f"node {name!r}: a leaky ReLU with a cap cannot be converted: train with a cap and slope 0")
-    kind, adaptive = recipe.neuron.kind, recipe.msat.enabled
+    if phi.cap is not None and adaptive and recipe.msat.variant == "algorithm1":
+        raise UserError(f"node {name!r} has a cap, which msat.variant=algorithm1 cannot keep: --set msat.variant=eq17")
     if kind == "memory":
         return (AdaptiveSignedMemory if adaptive else SignedMemory)(params, recipe, phi, name)
     if phi.slope == 0:
