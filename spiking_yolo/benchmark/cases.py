@@ -1,0 +1,76 @@
+"""What is timed: methods and settings by name, and the photographs that they see."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from ..convert.converter import Converted
+from ..convert.load import Ann, load_ann
+from ..convert.registry import DEFAULT, get_recipe
+from ..graph import run as run_ann
+from ..images import fit, read_image
+from ..models.spec import Spec
+from ..sources import expand, is_stream
+
+
+@dataclass(frozen=True)
+class Source:
+    """The network and the photographs of a benchmark, as what another process needs to open them."""
+
+    weights: Path
+    folder: Path
+    imgsz: int | None = None
+    device: str = "cpu"
+
+    def ann(self) -> Ann:
+        return load_ann(self.weights, imgsz=self.imgsz)
+
+    def photographs(self, spec: Spec, n: int, size: int | None = None) -> Tensor:
+        """[n, 3, H, W]: the photographs of the folder, over and over; size: side of the square to resize them to."""
+        paths = [path for path in expand([str(self.folder)]) if not is_stream(path)]
+        x = torch.stack([fit(read_image(paths[i % len(paths)]), spec)[0] for i in range(n)])
+        x = x if size is None else F.interpolate(x, (size, size), mode="bilinear")
+        return x.to(self.device)
+
+    @staticmethod
+    def forward(ann: Ann, x: Tensor) -> Callable[[], None]:
+        """One forward pass of the ANN in float32, as PyTorch runs it by default."""
+        graph = ann.graph.to(x.device)
+
+        @torch.no_grad()
+        def forward() -> None:
+            run_ann(graph, x)
+
+        return forward
+
+
+@dataclass(frozen=True)
+class Case:
+    """A method as it is timed. method: "default" is the registered default."""
+
+    method: str
+    settings: dict[str, Any] = field(default_factory=dict)
+
+    @property
+    def name(self) -> str:
+        """As limits call it, e.g. "default gamma=1"."""
+        return " ".join([self.method, *(f"{k.rpartition('.')[2]}={v}" for k, v in self.settings.items())])
+
+    def convert(self, ann: Ann) -> Converted:
+        name = DEFAULT if self.method == "default" else self.method
+        return ann.convert(get_recipe(name).with_settings(self.settings))
+
+    def run(self, ann: Ann, x: Tensor, T: int) -> Callable[[], int]:
+        """A run of T timesteps, which returns how many were simulated before everything had settled."""
+        network = self.convert(ann).network(x.device)
+        return lambda: network.run(x, T).steps
+
+
+ONE_SPIKE = Case("default", {"neuron.gamma": 1})
