@@ -129,7 +129,7 @@ def random_chain(seed, shape=(1, 3, 4, 4)) -> Chain:
 def totals_of(chains, seen):
     totals = LayerTotals("layers_3_act", 8)
     for links in chains:
-        totals.add(links, seen, {4: 5.0, 8: 12.0}, 48)
+        totals.add(links, torch.ones(3, 1, 1), seen, {4: 5.0, 8: 12.0}, 48)
     return totals
 
 
@@ -155,13 +155,16 @@ def test_norms_and_shares_over_images():
 
 def test_channels_over_images():
     """Channel 0 fires, 1 is active and never fires, 2 is dead; what one image shows counts for all."""
-    totals = LayerTotals("x", 8)
+    totals, theta = LayerTotals("x", 8), torch.tensor([2.0, 1.0, 1.0]).double().reshape(3, 1, 1)
     for z in ([2.0, 0.05, -1.0], [-2.0, 0.02, -1.0]):
         seen, layer = layer_watch(Recipe("r"), z, 8)
         ann = Activation()(seen.before).double()
-        totals.add(Chain(ann, ann, ann, ann, ann, seen.sent.double() / 8), seen, {8: float(layer.count.sum())}, 3)
+        totals.add(
+            Chain(ann, ann, ann, ann, ann, seen.sent.double() / 8), theta, seen, {8: float(layer.count.sum())}, 3
+        )
     assert (totals.count("saturated"), totals.count("silent"), totals.count("dead")) == (1, 1, 1)
     assert totals.saturated == 1 and totals.sites == 6
+    assert totals.mean_activation == pytest.approx((2.0 / 2 + 0.05 + 0.02) / 3)  # of the three that are positive, in thresholds
     assert totals.spikes[8] == 8 and totals.rate == pytest.approx(8 / (2 * 3 * 8))
 
 
@@ -169,7 +172,7 @@ def test_nothing_to_compare_with_is_none_not_infinity():
     seen, _ = layer_watch(Recipe("r"), [-1.0], 8)
     zero = torch.zeros(1, 1, 1, 1, dtype=torch.float64)
     totals = LayerTotals("x", 8)
-    totals.add(Chain(zero, zero, zero, zero, zero, zero + 1), seen, {8: 0.0}, 1)
+    totals.add(Chain(zero, zero, zero, zero, zero, zero + 1), zero[0] + 1, seen, {8: 0.0}, 1)
     row = totals.row()
     assert row["error"] is None and row["clipping"] is None
     assert all(not isinstance(v, float) or math.isfinite(v) for v in row.values())

@@ -13,6 +13,7 @@ from ..convert.converter import Converted
 from ..errors import UserError
 from ..graph import Activation, Node
 from ..graph import run as run_ann
+from ..snn.layer import per_channel
 from ..snn.random import image_keys
 from .chain import chain
 from .cost import OutputError, load, steps
@@ -88,7 +89,7 @@ def analyze(
                 image_keys(x),
             )  # fmt: skip
             spikes = {t: float(s.spikes[name].sum()) for t, s in run.snapshots.items()}
-            totals[name].add(links, seen, spikes, run.neurons[name])
+            totals[name].add(links, per_channel(converted.sites[name]["theta"], z), seen, spikes, run.neurons[name])
             progress()
     assert sample is not None
     names_ = tuple(str(path) for path in paths)

@@ -31,12 +31,14 @@ class LayerTotals:
     products: dict[str, float] = field(default_factory=lambda: dict.fromkeys(PARTS, 0.0))
     spikes: dict[int, float] = field(default_factory=dict)
     wrong: Tensor = field(default_factory=lambda: torch.zeros(0))
+    active: int = 0
+    level: float = 0.0
     eligible: int = 0
     saturated: int = 0
     channels: dict[str, Tensor] = field(default_factory=dict)
 
-    def add(self, chain: Chain, watch: LayerWatch, spikes: Mapping[int, float], neurons: int) -> None:
-        """One image. spikes: by timestep. neurons: of the layer, for one image."""
+    def add(self, chain: Chain, theta: Tensor, watch: LayerWatch, spikes: Mapping[int, float], neurons: int) -> None:
+        """One image. theta: [C, 1, ...]. spikes: by timestep. neurons: of the layer, for one image."""
         parts = chain.parts()
         total = chain.snn - chain.ann
         sums = {"own": chain.ideal - chain.ann, "inherited": chain.snn - chain.ideal}
@@ -45,6 +47,8 @@ class LayerTotals:
         for name, part in parts.items():
             self.products[name] += _dot(part, total)
         self.ann += _dot(chain.ann, chain.ann)
+        self.active += int((chain.ann > 0).sum())
+        self.level += float((chain.ann / theta).clamp(min=0).sum())
         self.error += _dot(total, total)
         self.neurons, self.images, self.sites = neurons, self.images + 1, self.sites + total.numel()
         self.spikes = {t: self.spikes.get(t, 0.0) + n for t, n in spikes.items()}
@@ -98,15 +102,23 @@ class LayerTotals:
         return int(chosen[kind].sum())
 
     @property
+    def mean_activation(self) -> float:
+        """Mean ANN activation of the neurons that have one, in thresholds: one over it is the time to a first spike."""
+        return self.level / self.active if self.active else math.nan
+
+    @property
     def rate(self) -> float:
         """Spikes per neuron and timestep."""
         return self.spikes[self.T] / (self.images * self.neurons * self.T)
 
     def row(self) -> Row:
-        """The line of layers.csv; None where there is nothing to measure. Spikes are per image."""
+        """The line of layers.csv; None where there is nothing to measure. Spikes are per image.
+
+        mean_activation: of the ANN's activations above zero, in thresholds.
+        """
         norms, shares = self.norms(), self.shares()
         figures: Row = {"layer": self.name, "channels": len(self.channels["fired"]), "neurons": self.neurons}
-        figures["error"] = self.relative_error
+        figures |= {"mean_activation": self.mean_activation, "error": self.relative_error}
         figures |= {_key(name): norms[name] for name in (*OWN, "own", "inherited", *INHERITED)}
         figures |= {f"share_{_key(name)}": shares[name] for name in PARTS}
         figures["saturated_neurons"] = self.saturated / self.sites
