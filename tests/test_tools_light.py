@@ -11,7 +11,7 @@ from tiny import ROOT
 from spiking_yolo.convert.registry import DEFAULT, list_methods
 from spiking_yolo.recipe import settings_table
 
-TOOLS = ("detect", "convert", "calibrate", "benchmark")
+TOOLS = ("detect", "convert", "calibrate", "benchmark", "export")
 HEAVY = {"torch", "torchvision", "cv2", "numpy", "matplotlib", "PIL"}
 
 
@@ -23,7 +23,7 @@ def run(*args: str) -> subprocess.CompletedProcess[str]:
 @pytest.mark.parametrize(
     ("tool", "option"),
     [(tool, option) for tool in TOOLS for option in ("--help", "--nonsense")]
-    + [(tool, option) for tool in ("detect", "convert") for option in ("--list-methods", "--list-settings")],
+    + [(tool, option) for tool in ("detect", "convert", "export") for option in ("--list-methods", "--list-settings")],
 )
 def test_light(tool, option):
     done = run(f"tools/{tool}.py", option)

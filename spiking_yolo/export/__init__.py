@@ -1,0 +1,1 @@
+"""A converted network for other tools: Neuromorphic Intermediate Representation, JSON, safetensors."""
