@@ -27,14 +27,14 @@ def column(values) -> torch.Tensor:
     return torch.tensor(values, dtype=torch.float64)[None, None, :, None]
 
 
-def links(recipe, z, T, slope=0.0, received=None, sent=None, quantum=lambda t: 1.0, **site) -> Chain:
+def links(recipe, z, T, slope=0.0, received=None, sent=None, quantum=lambda t: 1.0, phi=None, **site) -> Chain:
     """The chain of neurons with pre-activations z; the SNN's input and output are the ideal ones unless given."""
     site = {k: torch.tensor([v], dtype=torch.float64) for k, v in site.items()}
     site["initial"] = torch.tensor(recipe.neuron.initial)
     ideal = column(z) * (1 if recipe.encoding.coding == "differential" else T)
     got = ideal if received is None else column(received)
     out = torch.zeros_like(ideal) if sent is None else column(sent)
-    return chain(site, recipe, Activation(slope), "layer", column(z), got, out, T, quantum)
+    return chain(site, recipe, phi or Activation(slope), "layer", column(z), got, out, T, quantum)
 
 
 def values(tensor) -> list[float]:
@@ -89,6 +89,27 @@ def test_signed_memory_by_hand():
     assert values(found.clipped) == [0.3, -0.3, 1.0]
     assert values(found.grid) == [0.25, -0.25, 1.0]
     assert values(found.ideal) == [0.25, -0.25, 1.0]
+
+
+def test_what_lies_beyond_a_cap_is_no_error():
+    """The ANN clips as well; a burst neuron and a memory neuron stop there, 1.5 after 4 steps of at most 2."""
+    clip, double = Activation(cap=1.5), {"neuron.gamma": 2}
+    for recipe in (IF.with_settings(double), MEMORY.with_settings(double)):
+        found = links(recipe, [0.5, 1.25, 3.0], 4, phi=clip, theta=1.0)
+        assert values(found.ann) == [0.5, 1.25, 1.5] and values(found.clipped) == [0.5, 1.25, 1.5]
+        assert values(found.grid) == [0.5, 1.25, 1.5] and values(found.ideal) == [0.5, 1.25, 1.5]
+    assert values(links(IF, [3.0], 4, phi=clip, theta=1.0).parts()["clipping"]) == [-0.5]
+    found = links(DIFFERENTIAL, [3.0], 8, phi=clip, theta=0.25)
+    assert values(found.ann) == [1.5] and values(found.grid) == [1.5] and values(found.ideal) == [1.5]
+
+
+def test_the_levels_of_qcfs_are_the_anns():
+    """2 levels of 0.5. After 2 steps the neuron's grid is the same, after 4 it is finer: that is quantisation."""
+    half, phi = IF.with_settings({"neuron.initial": 0.5}), Activation(cap=1.0, levels=2)
+    assert values(links(half, [0.3, 0.7, 3.0], 2, phi=phi, theta=1.0).grid) == [0.5, 0.5, 1.0]
+    found = links(half, [0.3, 0.7, 3.0], 4, phi=phi, theta=1.0)
+    assert values(found.ann) == [0.5, 0.5, 1.0] and values(found.ideal) == [0.25, 0.75, 1.0]
+    assert values(found.parts()["quantisation"]) == [-0.25, 0.25, 0.0]
 
 
 def test_reset_to_zero_is_spike_inherent():

@@ -7,8 +7,8 @@ from torch import Tensor
 
 from spiking_yolo.convert.histogram import DIVISIONS, OCTAVES, Histogram
 from spiking_yolo.convert.registry import get_recipe
-from spiking_yolo.convert.thresholds import extreme, mmse, percentile, site_thresholds, threshold
-from spiking_yolo.graph import Activation
+from spiking_yolo.convert.thresholds import base_sites, extreme, mmse, percentile, site_thresholds, threshold
+from spiking_yolo.graph import Activation, Graph, Node
 from spiking_yolo.recipe import Recipe
 
 PLAIN = Recipe("plain")
@@ -84,6 +84,45 @@ def test_mmse_differs_between_floor_and_round():
     h = histogram(samples())
     floor, rounded = mmse(h, 0, 16, 1, False), mmse(h, 0, 16, 1, True)
     assert not torch.equal(floor, rounded)
+
+
+@pytest.mark.parametrize("rounds", [False, True])
+@pytest.mark.parametrize("gamma", [1, 4])
+@pytest.mark.parametrize("cap", [0.3, 1.1, 2.0, 1e3])
+def test_mmse_below_a_cap_against_brute_force(cap: float, gamma: int, rounds: bool):
+    """Of the activations min(z, cap), many of which are the cap itself; candidates reach up to their maximum."""
+    x = samples(10000).abs() * torch.tensor([1.0, 1.0, -1.0])
+    for c in (0, 1):
+        got = mmse(histogram(x), 0, 8, gamma, rounds, cap)[c].item()
+        a = np.minimum(side(x[:, c], 0), cap)
+        candidates = [a.max() * k / 100 for k in range(100, 5, -1)]
+        least = min(quantiser_error(a, theta, 8, gamma, rounds) for theta in candidates)
+        assert np.abs(np.array(candidates) / got - 1).min() < 1e-6
+        assert quantiser_error(a, got, 8, gamma, rounds) <= 1.03 * least + 1e-12
+    without = mmse(histogram(x), 0, 8, gamma, rounds)
+    assert torch.allclose(mmse(histogram(x), 0, 8, gamma, rounds, cap), without, rtol=1e-9) == (cap == 1e3)
+
+
+def test_every_statistic_is_of_what_the_cap_leaves():
+    """The maximum is the cap itself, reached or not; a percentile is at most the cap."""
+    h = histogram(samples())
+    for rule in ("max", "balance"):
+        recipe = PLAIN.with_settings({"threshold.rule": rule})
+        assert threshold(h, 0, recipe, 0.5).tolist() == [0.5] * 3 and threshold(h, 0, recipe, 1e4).tolist() == [1e4] * 3
+    median = PLAIN.with_settings({"threshold.percentile": 50})
+    plain = threshold(h, 0, median)
+    assert plain[0] < 0.7 < plain[2]
+    assert torch.equal(threshold(h, 0, median, 0.7), torch.minimum(plain, torch.tensor(0.7, dtype=torch.float64)))
+
+
+def test_thresholds_are_scaled_statistics_but_never_above_the_cap():
+    h, phi = {"a": histogram(samples()), "b": histogram(samples())}, {"slope": 0.0, "cap": 0.5}
+    nodes = (Node("x", "input"), Node("a", "activation", ("x",), phi), Node("b", "activation", ("a",), phi))
+    for scale, layers, a, b in ((0.2, "b:3", 0.1, 0.3), (1.0, "b:0.5", 0.5, 0.25), (4.0, "a:0.125", 0.25, 0.5)):
+        recipe = PLAIN.with_settings({"threshold.rule": "max", "threshold.scale": scale, "threshold.layers": layers})
+        sites = base_sites(Graph(nodes, ("b",), {}), h, recipe)
+        assert sites["a"]["theta"].tolist() == pytest.approx([a] * 3)
+        assert sites["b"]["theta"].tolist() == pytest.approx([b] * 3)
 
 
 @pytest.mark.parametrize(

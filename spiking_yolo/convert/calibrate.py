@@ -74,7 +74,7 @@ def balance(graph: Graph, recipe: Recipe, sites: Sites, images: Sequence[Tensor]
 
 
 def _balanced(largest: Tensor, recipe: Recipe, node: Node) -> Tensor:
-    largest = at_most(largest, node.phi.cap)
+    """Theta from the largest currents [C]: their statistic times the scale, bounded by the cap of the activation."""
     top = largest.max()
     if recipe.threshold.scope == "layer":
         largest = top.expand(len(largest))

@@ -2,8 +2,10 @@
 
 Deng and Gu: Optimal conversion of conventional artificial neural networks to spiking neural networks, ICLR 2021.
 Theorem 2: shifting the current by theta / (2 T) each step turns the flooring of the rate into rounding at t = T; T is
---set neuron.shift and does not follow --T. The paper trains with a clipped ReLU whose cap becomes the threshold; here
-it is applied to trained networks as they are, where the maximum of the activations takes the cap's place.
+--set neuron.shift and does not follow --T. The paper trains with a clipped ReLU whose cap becomes the threshold
+(tools/train.py --activation clip); in networks without one the maximum of the activations takes the cap's place.
+On a network trained with --activation qcfs, --set neuron.shift=0 --set neuron.initial=0.5 is the conversion of Bu et
+al., Optimal ANN-SNN conversion for high-accuracy and ultra-low-latency spiking neural networks, ICLR 2022.
 Needs: activation statistics.
 """
 
