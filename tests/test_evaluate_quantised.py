@@ -9,6 +9,7 @@ from hypothesis import assume, given
 from hypothesis import strategies as st
 
 from spiking_yolo.convert.load import load_ann
+from spiking_yolo.convert.thresholds import mmse
 from spiking_yolo.errors import UserError
 from spiking_yolo.evaluate.quantised import activation_range, bits_of, quantise, quantised_ann
 from spiking_yolo.graph import Activation, run
@@ -92,6 +93,19 @@ def test_range_is_whole_for_many_bits_and_clipped_for_few(network):
     few = activation_range(histogram, phi, 2)
     assert (few[1] <= above).all() and (few[1] < above).any()
     assert math.isclose(activation_range(histogram, Activation(), 4)[0].sum().item(), 0)
+
+
+@pytest.mark.parametrize("levels", [None, 4])
+def test_range_ends_at_the_cap(network, levels):
+    """By the smallest error of what the cap leaves for few bits; the largest activation for many."""
+    ann, _ = network
+    histogram = ann.statistics().sites[ann.graph.sites[0].name]
+    cap = histogram.maximum.max().item() / 2
+    phi = Activation(cap=cap, levels=levels)
+    below, above = activation_range(histogram, phi, 12)
+    assert torch.equal(above, histogram.maximum.clamp(0, cap)) and not below.any()
+    assert torch.equal(activation_range(histogram, phi, 3)[1], mmse(histogram, 0, 7, 1, True, cap))
+    assert (activation_range(histogram, phi, 3)[1] <= cap).all()
 
 
 def test_zero_bits_are_refused(network):

@@ -104,11 +104,13 @@ def test_mmse_below_a_cap_against_brute_force(cap: float, gamma: int, rounds: bo
 
 
 def test_every_statistic_is_of_what_the_cap_leaves():
-    """The maximum is the cap itself, reached or not; a percentile is at most the cap."""
+    """The maximum is the cap itself, reached or not; a percentile is at most the cap; MMSE is of the rest."""
     h = histogram(samples())
     for rule in ("max", "balance"):
         recipe = PLAIN.with_settings({"threshold.rule": rule})
         assert threshold(h, 0, recipe, 0.5).tolist() == [0.5] * 3 and threshold(h, 0, recipe, 1e4).tolist() == [1e4] * 3
+    smallest_error = PLAIN.with_settings({"threshold.rule": "mmse", "threshold.levels": 8})
+    assert torch.equal(threshold(h, 0, smallest_error, 0.5), mmse(h, 0, 8, 1, False, 0.5))
     median = PLAIN.with_settings({"threshold.percentile": 50})
     plain = threshold(h, 0, median)
     assert plain[0] < 0.7 < plain[2]
