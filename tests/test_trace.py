@@ -100,6 +100,13 @@ class Calls(nn.Module):
         return self.last(self.f(self.first(x)))
 
 
+@pytest.mark.parametrize("size", [1, 2, 4, (2, None), (4, 1)])
+def test_adaptive_pooling_that_divides_evenly(size):
+    model, x = Calls(nn.AdaptiveAvgPool2d(size)).eval(), torch.rand(2, 3, 4, 4)
+    with torch.no_grad():
+        torch.testing.assert_close(run(trace(model, x[:1]), x)[0], model(x), rtol=0, atol=1e-6)
+
+
 CAPPED = {
     "clip": (ClippedReLU(0.3), Activation(cap=0.3)),
     "qcfs": (QCFS(5, 0.6), Activation(cap=0.6, levels=5)),
@@ -158,8 +165,8 @@ class Branches(nn.Module):
 REFUSED = {
     "sigmoid": (Calls(nn.Sigmoid()), "'f'", "decoding"),
     "torch.sigmoid": (Calls(torch.sigmoid), "'sigmoid'", "decoding"),
-    "SiLU": (Calls(nn.SiLU()), "'f'", "fine-tune"),
-    "F.silu": (Calls(F.silu), "'silu'", "fine-tune"),
+    "GELU": (Calls(nn.GELU()), "'f'", "fine-tune"),
+    "F.gelu": (Calls(F.gelu), "'gelu'", "fine-tune"),
     "norm behind activation": (Calls(nn.Sequential(nn.ReLU(), nn.BatchNorm2d(4))), "'f_1'", "conv, norm, activation"),
     "softmax": (Calls(nn.Softmax(1)), "'f'", "attention"),
     "F.softmax": (Calls(lambda x: F.softmax(x, 1)), "'softmax'", "attention"),

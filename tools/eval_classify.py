@@ -7,7 +7,7 @@
     torchrun --nproc-per-node 4 tools/eval_classify.py ...
 
 --data takes a folder (or a tar file) with test/CLASS/ or val/CLASS/ inside, such as CIFAR-10 and ImageNet, or the
-folder that holds cifar-100-python/. W is a checkpoint of tools/train.py, a converted network, or a state dict of torchvision.
+folder that holds cifar-100-python/. W is a checkpoint of tools/train.py, a converted network, or torchvision weights.
 PROJECT/NAME gets results.json, results.csv, the predictions and plots; several methods get a folder each, beside one
 table and plots of methods x T. --resume goes on after an interruption and gives the same figures.
 """

@@ -48,7 +48,7 @@ class Ann:
     def _calibrate(self) -> str:
         command = ["python", "tools/calibrate.py", "--weights", str(self.weights), *self.options]
         images = ["--data", "DATA"] if self.spec.task == "classify" else ["--images", "DIR"]
-        return shlex.join([*command, *images, "--imgsz", str(self.spec.height)])
+        return shlex.join([*command, *images])
 
     def convert(self, recipe: Recipe, statistics: str | Path | None = None) -> Converted:
         """The spiking network by a recipe, from the files beside the weights (or the given statistics)."""
@@ -95,12 +95,14 @@ def load_ann(
     kind = "torchvision" if str(cfg).startswith(TORCHVISION) else file_kind(path)
     given = {f"--{name}": str(value) for name, value in {"cfg": cfg, "names": names}.items() if value is not None}
     options = [part for pair in given.items() for part in pair]
+    if imgsz is not None:
+        options += ["--imgsz", str(imgsz)]
     if kind in ("safetensors", "pickle") and given:
         raise UserError(f"{path} holds its own layers and class names: leave out {' and '.join(given)}")
     if kind == "pickle":
         graph, spec, digest = _trusted(path, trust)
         spec = _resized(spec, imgsz)
-        options = ["--trust-weights"]
+        options.append("--trust-weights")
     else:
         if kind == "torchvision":
             model, spec, digest = load_torchvision(path, str(cfg), names)
