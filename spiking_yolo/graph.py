@@ -81,23 +81,36 @@ class Graph:
         return replace(self, tensors={k: v.to(*args) for k, v in self.tensors.items()})
 
 
+_SILU_LEAST = 1.2784645  # SiLU is least at minus this
+
+
 @dataclass(frozen=True)
 class Activation:
     """phi, the activation function of a site; its fields are the attributes of an activation node.
 
     slope: of the negative side (leaky ReLU); 0 is ReLU. cap: the largest value, None for none (clipped ReLU, ReLU6).
-    levels: phi(x) is rounded to a multiple of cap / levels (QCFS), None for none.
+    levels: phi(x) is rounded to a multiple of cap / levels (QCFS), None for none. silu: x * sigmoid(x) instead of all
+    that; it is not monotone.
     """
 
     slope: float = 0.0
     cap: float | None = None
     levels: int | None = None
+    silu: bool = False
 
     def __call__(self, x: Tensor) -> Tensor:
+        if self.silu:
+            return F.silu(x)
         if self.cap is not None and self.levels:
             return quantised_relu(x, self.cap, self.levels)
         y = F.leaky_relu(x, self.slope) if self.slope else F.relu(x)
         return y if self.cap is None else y.clamp_(max=self.cap)
+
+    def reach(self, above: Tensor, below: Tensor) -> tuple[Tensor, Tensor]:
+        """Largest magnitudes above and below zero of phi(x) for -below <= x <= above."""
+        if self.silu:
+            return self(above), -self(-below.clamp(max=_SILU_LEAST))
+        return self.continuous(above), self.slope * below
 
     @property
     def continuous(self) -> Activation:

@@ -21,7 +21,8 @@ from spiking_yolo.graph import run
 from spiking_yolo.images import fit, place
 from spiking_yolo.tensors import read_safetensors
 
-NETWORKS = {"yolov8n": 57, "yolov5n": 69, "yolov3-tiny": 19}  # layers of neurons
+# layers of neurons
+NETWORKS = {"yolov8n": 57, "yolov5n": 69, "yolov3-tiny": 19, "yolov5n-relu6": 69, "yolov8n-silu": 57}
 SIZE = 192
 
 
@@ -45,7 +46,7 @@ def network(request, folder):
 def test_every_activation_is_a_layer_and_the_rest_comes_from_the_checkpoint(network):
     name, graph, spec, _ = network
     assert len(graph.sites) == NETWORKS[name]
-    assert {node.attrs["slope"] for node in graph.sites} == {0.1 if name == "yolov5n" else 0.0}
+    assert {(node.phi.cap, node.phi.silu) for node in graph.sites} == {(6 if "6" in name else None, "silu" in name)}
     assert spec.names == ("cat", "dog", "bird") and (spec.height, spec.width) == (SIZE, SIZE)  # 187 rounded up
 
 
@@ -100,7 +101,7 @@ def test_the_error_of_the_spiking_network_falls(network):
     converted = convert(graph, replace(spec, height=64, width=64), statistics(graph, x), get_recipe(DEFAULT))
     found = converted.network().run(x, 128, [8, 32])
     errors = [relative_error(snapshot.outputs, run(graph, x)) for snapshot in found.snapshots.values()]
-    assert errors[0] > 1.5 * errors[1] > 2 * errors[2] and errors[2] < 0.2
+    assert errors[0] > 2 * errors[1] > 3 * errors[2] and errors[2] < 0.02
 
 
 @pytest.mark.parametrize(
@@ -112,7 +113,6 @@ def test_the_error_of_the_spiking_network_falls(network):
         ("segment", "'model.22' (Segment)", "the task detect"),
         ("yolov6n", "'model_11' (ConvTranspose2d)", "upsample"),
         ("yolov8n-p6", "strides up to 32", "without P6"),
-        ("SiLU", "'model_0_act' (SiLU)", "ReLU"),
     ],
 )
 def test_what_cannot_be_converted_is_named(folder, name, node, advice):

@@ -1,4 +1,4 @@
-"""A checkpoint of Ultralytics through the tools: trusted or refused, opened in a process apart, converted to a safe file."""
+"""A checkpoint of Ultralytics through the tools: trusted or refused, opened in a process apart, made a safe file."""
 
 from __future__ import annotations
 

@@ -27,8 +27,13 @@ from spiking_yolo.models.ultralytics import adapt
 from spiking_yolo.tensors import write_safetensors
 
 FOLDER = Path(sys.argv[1])
-RELU, LEAKY, SILU = (f"torch.nn.{name}" for name in ("ReLU()", "LeakyReLU(0.1)", "SiLU()"))
-NETWORKS = {"yolov8n": RELU, "yolov5n": LEAKY, "yolov3-tiny": RELU}
+NETWORKS = {
+    "yolov8n": "ReLU()",
+    "yolov5n": "ReLU()",
+    "yolov3-tiny": "ReLU()",
+    "yolov5n-relu6": "ReLU6()",
+    "yolov8n-silu": "SiLU()",
+}
 NAMES = ("cat", "dog", "bird")
 SIZE = 192
 
@@ -39,28 +44,35 @@ def smooth(n: int, size: int, seed: int) -> torch.Tensor:
     return torch.nn.functional.interpolate(coarse, size=size, mode="bicubic").clamp(0, 1)
 
 
-def build(name: str, activation: str, kind=DetectionModel):
-    """A random network whose batch norm knows its inputs, and whose heads find boxes of one to several cells."""
+def build(name: str, activation: str = "ReLU()", kind=DetectionModel):
+    """A random network from Ultralytics' own yaml."""
     torch.manual_seed(0)
-    model = kind({**yaml_model_load(f"{name}.yaml"), "activation": activation}, nc=len(NAMES), verbose=False)
+    model = kind({**yaml_model_load(f"{name}.yaml"), "activation": f"torch.nn.{activation}"}, nc=3, verbose=False)
     model.names = dict(enumerate(NAMES))
+    return model.eval()
+
+
+@torch.no_grad()
+def calibrate(model):
+    """Let batch norm know its inputs, and the heads find boxes of one to several cells."""
     for module in model.modules():
         if isinstance(module, torch.nn.BatchNorm2d):
             module.momentum = None  # the mean over all batches
-            torch.nn.init.uniform_(module.bias, 0.5, 1.5)  # less chaotic than a zero: rounding stays rounding
-    with torch.no_grad():
-        for seed in range(3):
-            model(smooth(4, SIZE, seed))
-        for box, score in zip(model.model[-1].cv2, model.model[-1].cv3, strict=True):
-            box[-1].bias -= 0.7 * torch.arange(16).repeat(4)
-            score[-1].weight *= 2
-            score[-1].bias.fill_(-2)
+            torch.nn.init.uniform_(module.bias, 1, 2)  # less chaotic than a zero: rounding stays rounding
+    model.train()
+    for seed in range(2):
+        model(smooth(2, SIZE, seed))
+    for box, score in zip(model.model[-1].cv2, model.model[-1].cv3, strict=True):
+        box[-1].bias -= 0.7 * torch.arange(16).repeat(4)
+        score[-1].weight *= 2
+        score[-1].bias.fill_(-2)
     return model.eval()
 
 
 @torch.no_grad()
 def reference(name: str) -> None:
-    model, path = build(name, NETWORKS[name]), FOLDER / f"{name}.pt"
+    path = FOLDER / f"{name}.pt"
+    model = calibrate(build(name.removesuffix("-relu6").removesuffix("-silu"), NETWORKS[name]))
     torch.save({"model": model, "train_args": {"imgsz": SIZE - 5}}, path)
     x = smooth(1, SIZE, 7)
     decoded, raw = model(x)
@@ -74,9 +86,9 @@ def reference(name: str) -> None:
     write_network(path, FOLDER / f"{name}.network.safetensors")
 
 
-def refusal(name: str, activation: str = RELU, kind=DetectionModel) -> str:
+def refusal(name: str, kind=DetectionModel) -> str:
     try:
-        trace(adapt(build(name, activation, kind), 64)[0], torch.zeros(1, 3, 64, 64))
+        trace(adapt(build(name, kind=kind), 64)[0], torch.zeros(1, 3, 64, 64))
     except UserError as error:
         return str(error)
     return ""
@@ -86,5 +98,5 @@ if __name__ == "__main__":
     for name in NETWORKS:
         reference(name)
     refusals = {name: refusal(name) for name in ("yolo11n", "yolo12n", "yolov10n", "yolov6n", "yolov8n-p6")}
-    refusals |= {"SiLU": refusal("yolov8n", SILU), "segment": refusal("yolov8n-seg", RELU, SegmentationModel)}
+    refusals["segment"] = refusal("yolov8n-seg", SegmentationModel)
     (FOLDER / "refusals.json").write_text(json.dumps(refusals))

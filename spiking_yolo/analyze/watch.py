@@ -26,7 +26,7 @@ class LayerWatch:
     """
 
     def __init__(self, before: Tensor, phi: Activation, T: int):
-        self.before, self.slope, self.T = before, phi.slope, T
+        self.before, self.signed, self.T = before, bool(phi.slope) or phi.silu, T
         self.received, self.sent = torch.zeros_like(before), torch.zeros_like(before)
         self.wrong: list[int] = []
         self.eligible = 0
@@ -50,7 +50,7 @@ class LayerWatch:
 
     def _wrong(self, layer: Layer) -> int:
         pair = isinstance(layer, neurons.OnOffPair)
-        if pair or not self.slope:
+        if pair or not self.signed:
             inactive = [~self._positive, ~self._negative][: len(sides(layer))]
             self.eligible = sum(int(mask.sum()) for mask in inactive)
             fired = ((side.count > 0) & mask for side, mask in zip(sides(layer), inactive, strict=True))

@@ -61,6 +61,10 @@ def _leaky(b: Builder, name: str, x: str, negative_slope: float = 0.01, inplace:
     return b.emit(name, "activation", [x], slope=float(negative_slope))
 
 
+def _silu(b: Builder, name: str, x: str, inplace: bool = False) -> str:
+    return b.emit(name, "activation", [x], slope=0.0, silu=True)
+
+
 def _capped(b: Builder, name: str, x: str, cap: float, **levels: int) -> str:
     if not 0 < cap < float("inf"):
         raise UserError(f"node {name!r}: a ReLU needs a cap above zero, not {cap:g}: train the network again")
@@ -206,6 +210,7 @@ MODULES: dict[type, Callable[..., str]] = {
     nn.ReLU: _settings(_relu),
     nn.LeakyReLU: _settings(_leaky, "negative_slope"),
     nn.ReLU6: _settings(_relu6),
+    nn.SiLU: _settings(_silu),
     nn.Hardtanh: _settings(_hardtanh, "min_val", "max_val"),
     ClippedReLU: lambda b, name, x, m: _capped(b, name, x, m.theta.item()),
     QCFS: lambda b, name, x, m: _capped(b, name, x, m.theta.item(), levels=m.levels),
@@ -226,6 +231,7 @@ FUNCTIONS: dict[Any, Callable[..., str]] = {
     **dict.fromkeys([F.relu, F.relu_, torch.relu, "relu", "relu_"], _relu),
     F.leaky_relu: _leaky,
     F.relu6: _relu6,
+    F.silu: _silu,
     **dict.fromkeys([F.hardtanh, F.hardtanh_], _hardtanh),
     **dict.fromkeys([F.max_pool2d, torch.max_pool2d], _max_pool),
     F.avg_pool2d: _avg_pool,
@@ -241,7 +247,7 @@ FUNCTIONS: dict[Any, Callable[..., str]] = {
 
 ADVICE: dict[Any, str] = {
     nn.BatchNorm2d: "only a batch norm directly after a convolution can be folded: reorder to conv, norm, activation",
-    **dict.fromkeys([nn.SiLU, F.silu, nn.GELU, F.gelu, nn.Mish], "fine-tune the network with ReLU or LeakyReLU first"),
+    **dict.fromkeys([nn.GELU, F.gelu, nn.Mish], "fine-tune the network with ReLU or LeakyReLU first"),
     **dict.fromkeys([nn.Sigmoid, torch.sigmoid, "sigmoid"], "a sigmoid belongs into the decoding, behind the output"),
     **dict.fromkeys([nn.Softmax, F.softmax, torch.softmax, "softmax"], "attention cannot be converted to spikes"),
 }

@@ -16,6 +16,7 @@ from ..errors import UserError
 from ..graph import Activation, Graph
 from ..recipe import Recipe, Threshold
 from .histogram import Histogram, edges
+from .silu import check_silu
 
 Sites = dict[str, dict[str, Tensor]]  # activation node -> parameters of its neurons, see snn.neurons.Layer
 _MMSE_GRID = torch.arange(100, 5, -1, dtype=torch.float64) / 100  # 95 steps of 1 % down from the maximum (Li 2021)
@@ -134,8 +135,9 @@ class _Moments:
 def base_sites(graph: Graph, histograms: Mapping[str, Histogram], recipe: Recipe) -> Sites:
     """Parameters of every activation site as far as they follow from the statistics: thresholds, initial potential.
 
-    Raises UserError when the recipe names a layer that the graph does not have.
+    Raises UserError when the recipe names a layer that the graph does not have, or cannot take one that it has.
     """
+    check_silu(graph, recipe)
     names = [node.name for node in graph.sites]
     if unknown := [name for name, _ in recipe.threshold.layers if name not in names]:
         raise UserError(f"threshold.layers names {unknown[0]!r}: the layers of this network are {', '.join(names)}")
@@ -157,16 +159,16 @@ def layer_factor(recipe: Recipe, name: str) -> float:
 def site_thresholds(histogram: Histogram, phi: Activation, recipe: Recipe) -> dict[str, Tensor]:
     """The thresholds of one activation site: {"theta": [C]}, and "theta_off" for an ON/OFF pair, float32.
 
-    A pair has a threshold per side. A signed memory neuron sends the negative side scaled by the slope: its theta is
-    the larger of both sides' needs. A channel that never fired takes the layer's largest threshold.
+    A pair has a threshold per side. A signed memory neuron sends phi of either side: its theta is the larger of both
+    sides' needs. A channel that never fired takes the layer's largest threshold.
     """
     channels = len(histogram.exponent)
     on = threshold(histogram, 0, recipe, phi.cap)
-    if phi.slope == 0 or recipe.neuron.kind == "ibt":
+    if not (phi.slope or phi.silu) or recipe.neuron.kind == "ibt":
         return {"theta": _usable(on, channels, recipe.threshold)}
     off = threshold(histogram, 1, recipe)
     if recipe.neuron.kind == "memory":
-        return {"theta": _usable(torch.maximum(on, phi.slope * off), channels, recipe.threshold)}
+        return {"theta": _usable(torch.maximum(*phi.reach(on, off)), channels, recipe.threshold)}
     return {
         "theta": _usable(on, channels, recipe.threshold),
         "theta_off": _usable(off, channels, recipe.threshold),

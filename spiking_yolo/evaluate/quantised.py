@@ -40,7 +40,8 @@ def activation_range(histogram: Histogram, phi: Activation, bits: int) -> tuple[
         return at_most(extreme(histogram, sign), cap)
 
     above = side(0, phi.cap)
-    return (phi.slope * side(1) if phi.slope else torch.zeros_like(above)), above
+    above, below = phi.reach(above, side(1) if phi.slope or phi.silu else torch.zeros_like(above))
+    return below, above
 
 
 def quantise(x: Tensor, below: Tensor, above: Tensor, bits: int) -> Tensor:

@@ -41,7 +41,8 @@ class Method:
             elif node.op == "activation" or (node.inputs and spiking.issuperset(node.inputs)):
                 spiking.add(node.name)
         recipe = converted.recipe
-        return cls(spike_value(recipe), streams and recipe.encoding.coding == "rate", exponentials(recipe))
+        silu = any(node.phi.silu for node in graph.sites)
+        return cls(spike_value(recipe), streams and recipe.encoding.coding == "rate", exponentials(recipe, silu))
 
 
 @dataclass(frozen=True, eq=False)

@@ -91,15 +91,16 @@ def spike_value(recipe: Recipe) -> Value:
     return "power of two" if recipe.msat.stages else "any"
 
 
-def exponentials(recipe: Recipe) -> int:
+def exponentials(recipe: Recipe, silu: bool = False) -> int:
     """Exponentials and logarithms per neuron and step: ln(1 + exp) of Eq. 15, exp of Eq. 16, and the sigmoid.
 
     In stages DTT alone needs none: theta rises with U - mean(U), so comparing that with one constant per stage will do.
+    silu: neurons compute SiLU of their potential, one more.
     """
     m = recipe.msat
     if not m.enabled or m.variant != "eq17" or not (m.dtt or m.det) or (m.stages and not m.det):
-        return 0
-    return 2 * m.dtt + m.det * (1 + m.mu) + 1
+        return int(silu)
+    return 2 * m.dtt + m.det * (1 + m.mu) + 1 + silu
 
 
 def assumptions(costs: Costs) -> list[str]:

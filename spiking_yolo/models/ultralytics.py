@@ -16,7 +16,6 @@ from spiking_yolo.errors import UserError
 from spiking_yolo.models.spec import HeadSpec, Spec
 
 STRIDE = 32
-YAML = Path(__file__).with_name("yolov8n-relu.yaml")
 
 
 class RawHeads(nn.Module):

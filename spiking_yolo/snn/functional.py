@@ -80,6 +80,7 @@ def signed_memory(
     out: Tensor,
     quantum: Tensor | float = 1.0,
     ceiling: Tensor | None = None,
+    silu_time: float = 0,
 ) -> Tensor:
     """Signed neuron with memory: n = clip(floor((phi(S) / theta - m) / q + u0), -gamma, gamma); m += n * q.
 
@@ -90,10 +91,17 @@ def signed_memory(
     An activation with a cap is not homogeneous: what is due after t steps is t * phi(S / t) = min(relu(S), cap * t),
     which `ceiling` bounds to cap * t, in thresholds. In differential coding S is the pre-activation itself and what is
     due is phi(S): the ceiling stays at cap.
+
+    For SiLU, which is not homogeneous either, t * phi(S / t) = S * sigmoid(S / t); `silu_time` is t, or 1 in
+    differential coding.
     """
     if current is not None:
         total.add_(current)
-    leaky_(torch.div(total, theta, out=out), slope)
+    torch.div(total, theta, out=out)
+    if silu_time:
+        out.mul_(torch.sigmoid(total / silu_time))
+    else:
+        leaky_(out, slope)
     if ceiling is not None:
         torch.minimum(out, ceiling, out=out)
     out.sub_(sent)

@@ -25,6 +25,7 @@ class Layer:
     [C, H, W]); and, where calibrated, bias [C], added to the current, and confidence, a scalar.
     phi: the activation that the neurons follow. Its cap bounds the sum of what is sent by `ceiling`, in thresholds:
     cap * t in rate coding, where a sum stands for t times an activation, and cap in differential coding.
+    time: how many activations a sum stands for, t in rate coding and 1 in differential coding.
     count: spikes so far per neuron. events: what its synapses received so far, the same unless events=switches.
     """
 
@@ -65,8 +66,9 @@ class Layer:
             self._fresh = False
         if current is not None and self.bias is not None and (self.t == 0 or self._is_rate):
             current = current + self.bias
+        self.time = self.t + 1 if self._is_rate else 1
         if self.phi.cap is not None:
-            self.ceiling = self.phi.cap / self.theta * (self.t + 1 if self._is_rate else 1)
+            self.ceiling = self.phi.cap / self.theta * self.time
         self._fire(current)
         self.t += 1
         self._tally()

@@ -124,7 +124,7 @@ class ImbalancedThreshold(Layer):
 
 
 class SignedMemory(Layer):
-    """Signed neuron with memory, for (leaky) ReLU and for a ReLU with a cap, rate and differential coding."""
+    """Signed neuron with memory, for (leaky) ReLU, for a ReLU with a cap and for SiLU, rate and differential coding."""
 
     def _allocate(self, like: Tensor) -> None:
         super()._allocate(like)
@@ -140,12 +140,14 @@ class SignedMemory(Layer):
     def _send(self, current: Tensor | None, quantum: float | Tensor) -> None:
         SF.signed_memory(
             self.potential, current, self.sent, self.theta, self.slope, self.initial, self.settings.gamma, self.out,
-            quantum, self.ceiling,
+            quantum, self.ceiling, self.time if self.phi.silu else 0,
         )  # fmt: skip
 
     def unsent(self) -> Tensor:
         """What is due and was not sent yet, in the units of the ANN; negative where too much was sent."""
         due = Activation(self.slope)(self.potential)
+        if self.phi.silu:
+            due = self.time * self.phi(self.potential / self.time)
         if self.ceiling is not None:
             due = torch.minimum(due, self.ceiling * self.theta)
         return due - self.sent * self.theta
@@ -206,10 +208,13 @@ def build(params: Mapping[str, Tensor], recipe: Recipe, phi: Activation, name: s
     """The layer for one activation site; see Layer for params, which has `theta_off` where a pair is needed.
 
     The levels of phi (QCFS) do not matter here: spikes make a grid of their own, which with theta = cap and T = levels
-    is the same one. Raises UserError for a leaky ReLU with a cap, and for Algorithm 1 of MSAT, whose threshold falls to
-    nothing while the potential of a saturated neuron grows.
+    is the same one. Raises UserError for a leaky ReLU with a cap, for SiLU with neurons other than signed memory, and
+    where there is a cap for Algorithm 1 of MSAT, whose threshold falls to nothing while the potential of a saturated
+    neuron grows.
     """
     kind, adaptive = recipe.neuron.kind, recipe.msat.enabled
+    if phi.silu and kind != "memory":
+        raise UserError(f"node {name!r} (SiLU) needs neurons that follow the sum of their input: neuron.kind=memory")
     if phi.cap is not None and phi.slope:
         raise UserError(f"node {name!r}: a leaky ReLU with a cap cannot be converted: train with a cap and slope 0")
     if phi.cap is not None and adaptive and recipe.msat.variant == "algorithm1":

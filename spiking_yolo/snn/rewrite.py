@@ -10,15 +10,18 @@ from ..graph import Graph, Node
 def pool_before_neuron(graph: Graph) -> Graph:
     """Swap every activation with the max pooling behind it, where the pooling is its only consumer.
 
-    For neurons that round phi of the input's sum (signed memory): phi and rounding are monotone, so the settled value
-    is the same, and a quarter of the neurons remain behind a 2x2 pooling. The activation keeps its name, and with it
-    its threshold: it now reads the pooling, and the pooling reads what the activation read.
+    For neurons that round phi of the input's sum (signed memory): phi, unless it is SiLU, and rounding are monotone, so
+    the settled value is the same, and a quarter of the neurons remain behind a 2x2 pooling. The activation keeps its
+    name, and with it its threshold: it now reads the pooling, and the pooling reads what the activation read.
     """
     users = graph.consumers()
     pools = {
         node.name: users[node.name][0]
         for node in graph.sites
-        if len(users[node.name]) == 1 and users[node.name][0].op == "max_pool" and node.name not in graph.outputs
+        if len(users[node.name]) == 1
+        and users[node.name][0].op == "max_pool"
+        and node.name not in graph.outputs
+        and not node.phi.silu
     }
     swapped = {pool.name: site for site, pool in pools.items()}
     if not swapped:
