@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Mapping
+from dataclasses import replace
 from typing import Any
 
 import networks
@@ -196,6 +197,14 @@ def test_refuses_by_name(model, method, node, reason):
     with pytest.raises(UserError, match="cannot be exported") as refused:
         to_nir(converted(make(model), method, {"calibration.T": 2}))
     assert f"node '{node}' " in str(refused.value) and reason in str(refused.value)
+
+
+def test_a_threshold_above_the_cap_is_refused(tmp_path):
+    """With a cap the threshold is at most the cap, and then an IF neuron cannot pass it; above it, it could."""
+    net = converted(make(lambda: nn.Sequential(nn.Conv2d(3, 3, 1), nn.ReLU6(), nn.Conv2d(3, 2, 1))), "p-norm")
+    compare(net, tmp_path / "net.nir")
+    with pytest.raises(UserError, match=r"node '_1' .* above the cap 6"):
+        to_nir(replace(net, sites={"_1": {**net.sites["_1"], "theta": torch.full((3,), 7.0)}}))
 
 
 def test_average_pooling_that_fits_needs_no_ceil(tmp_path):
