@@ -38,7 +38,7 @@ def write_network(path: Path) -> Path:
     return path
 
 
-def write_data(folder: Path, weights: Path, train: int = 30, test: int = 24) -> Path:
+def write_data(folder: Path, weights: Path, train: int = 16, test: int = 12) -> Path:
     """folder/{train,test}/CLASS/*.png. Of four test images one has the next label but one of what the ANN says."""
     model, spec, _ = load_checkpoint(weights)
     for split, count, first in (("train", train, 1000), ("test", test, 0)):

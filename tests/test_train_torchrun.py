@@ -23,7 +23,7 @@ def test_two_processes_make_one_checkpoint(tmp_path):
     args += ["--project", tmp_path / "runs", "--lr", 0.01, "--device", "cpu", "--bf16", "off"]
     command = [*launcher, str(ROOT / "tools" / "train.py"), *map(str, args)]
     env = {**os.environ, "OMP_NUM_THREADS": "1"}
-    done = subprocess.run(command, env=env, capture_output=True, text=True, timeout=300)
+    done = subprocess.run(command, env=env, capture_output=True, text=True, timeout=600)
     assert done.returncode == 0, done.stderr
     assert done.stdout.count("top1") == 1
     (checkpoint,) = tmp_path.rglob("*.safetensors")
