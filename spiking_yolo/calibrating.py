@@ -23,8 +23,8 @@ from .models.spec import Spec
 from .recipe import Recipe
 from .sources import expand, is_stream
 
-DRAWN = 1000  # images of a dataset of classes, whose images are small
-RUN_IMAGES = 16
+RUN_IMAGES = 16  # of --images, that a method runs on
+DRAWN, RUN_DRAWN = 1000, 100  # of --data, whose images are small: for the statistics, and that a method runs on
 
 
 def calibrate_all(args: argparse.Namespace) -> int:
@@ -36,7 +36,7 @@ def calibrate_all(args: argparse.Namespace) -> int:
     output = args.output or statistics_path(ann.weights, ann.imgsz)
     statistics, skipped = _statistics(ann, output, pictures)
     good = [picture for picture in pictures if picture.name in set(statistics.images)]
-    wanted = args.run_images or max(RUN_IMAGES, ann.spec.images_at_once)
+    wanted = args.run_images or (RUN_IMAGES if args.images else RUN_DRAWN)
     for recipe in recipes:
         if recipe.runs_network:
             _run(ann, statistics, recipe, good[:: max(1, len(good) // wanted)][:wanted])

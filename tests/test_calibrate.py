@@ -167,6 +167,17 @@ def test_everything_together_and_progress_names_the_parts():
     assert said == [*parts, "spike confidence"]
 
 
+@pytest.mark.parametrize("method", ["rmp", "calibration-light", "calibration-advanced", "fixed-fraction", "msat"])
+def test_it_does_not_matter_how_the_images_are_batched(method: str):
+    """Three images one by one, and as two and one."""
+    x, recipe = images(3), get_recipe(method).with_settings({"calibration.T": 4})
+    graph = spiking(make(TinyLeaky), x, Recipe("tested")).graph
+    one, two = (calibrate(graph, statistics(graph, x), recipe, list(x.split(n))) for n in (1, 2))
+    for name, site in one.items():
+        for key, value in site.items():
+            torch.testing.assert_close(two[name][key], value, rtol=1e-12, atol=1e-12)
+
+
 @pytest.mark.parametrize("method", ["rmp", "calibration-light", "calibration-advanced", "msat"])
 def test_state_round_trip(method: str, tmp_path: Path):
     recipe = get_recipe(method)
@@ -198,8 +209,8 @@ def test_load_says_how_to_make_a_missing_state_and_finds_the_made_one(tmp_path: 
     with pytest.raises(
         UserError, match=r"rmp runs the network .*does not exist.*tools/calibrate\.py .*--method rmp"
     ) as e:
-        load(weights, "rmp")
-    assert "\n" not in str(e.value) and str(weights) in str(e.value) and f"--imgsz {SIZE}" in str(e.value)
+        load(weights, "rmp", imgsz=96)
+    assert "\n" not in str(e.value) and str(weights) in str(e.value) and "--imgsz 96" in str(e.value)
     ann, recipe = load_ann(weights), get_recipe("rmp").with_settings({"calibration.T": 2})
     x = torch.rand(1, 3, SIZE, SIZE, generator=torch.Generator().manual_seed(1))
     sites = calibrate(ann.graph, ann.statistics(), recipe, [x])

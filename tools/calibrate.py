@@ -35,7 +35,7 @@ def main() -> int:
     p.add_argument("--method", help="also run the network as this method needs it, and keep the result")
     p.add_argument("--set", action="append", default=[], metavar="K=V", help="change a setting of the method")
     p.add_argument(
-        "--run-images", type=cli.positive, metavar="N", help="images that --method runs on (16; 100 of 32 x 32 pixels)"
+        "--run-images", type=cli.positive, metavar="N", help="images that --method runs on (16; 100 of --data)"
     )
     args = p.parse_args()
 

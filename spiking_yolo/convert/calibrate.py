@@ -96,7 +96,7 @@ def correct(graph: Graph, recipe: Recipe, sites: Sites, images: Sequence[Tensor]
         progress(f"correct {node.name}")
         part = graph.up_to(node.name)
         network = SpikingNetwork(part, sites, recipe)
-        excess = torch.stack([_excess(network, part, x, recipe.calibration.T) for x in images]).mean(0)
+        excess = torch.cat([_excess(network, part, x, recipe.calibration.T) for x in images]).mean(0)
         own = dict(sites.get(node.name, {}))
         if recipe.calibration.kind == "light" or node.op != "activation":
             own["bias"] = -excess
@@ -110,9 +110,9 @@ def correct(graph: Graph, recipe: Recipe, sites: Sites, images: Sequence[Tensor]
 
 
 def _excess(network: SpikingNetwork, part: Graph, x: Tensor, T: int) -> Tensor:
-    """mean(SNN - ANN) of the part's output per channel, [C]."""
+    """mean(SNN - ANN) of the part's output per image and channel, [N, C]."""
     difference = network.run(x, T).snapshots[T].outputs[0] - run(part, x)[0]
-    return difference.transpose(0, 1).flatten(1).mean(1)
+    return difference.flatten(2).mean(2) if difference.ndim > 2 else difference
 
 
 def best_fraction(graph: Graph, recipe: Recipe, sites: Sites, images: Sequence[Tensor], progress: Progress) -> Sites:
@@ -129,7 +129,11 @@ def best_fraction(graph: Graph, recipe: Recipe, sites: Sites, images: Sequence[T
         network = SpikingNetwork(graph, scaled(c), recipe)
         T = recipe.calibration.T
         got = [network.run(x, T).snapshots[T].outputs for x in images]
-        return sum(relative_error(g, e) for g, e in zip(got, expected, strict=True))
+        return sum(
+            relative_error([o[k] for o in g], [o[k] for o in e])
+            for g, e in zip(got, expected, strict=True)
+            for k in range(len(e[0]))
+        )
 
     return scaled(min(FRACTIONS, key=error))
 

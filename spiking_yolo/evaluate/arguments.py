@@ -65,7 +65,7 @@ def add_classes(p: argparse.ArgumentParser) -> None:
     """What evaluations of classes take besides."""
     p.add_argument("--limit", type=int, metavar="N", help="evaluate N images only, drawn by --seed")
     p.add_argument("--seed", type=int, help="chooses the N images of --limit (default 0)")
-    p.add_argument("--batch", type=int, help="images simulated together (default: 100,000 pixels of them)")
+    p.add_argument("--batch", type=int, help="images simulated together (default: 25,000 pixels of them)")
     p.add_argument("--methods", help=f"names or recipe.json files with commas, or all (default {DEFAULT})")
     cli.add_network(p, choose_method=False)
     p.add_argument(

@@ -60,8 +60,8 @@ class Spec:
 
     @property
     def images_at_once(self) -> int:
-        """Images of a batch that keeps a processor busy and its caches full: about 100,000 pixels."""
-        return max(1, 102_400 // (self.height * self.width))
+        """Images of a batch beyond which a processor gains nothing: about 25,000 pixels."""
+        return max(1, 25_600 // (self.height * self.width))
 
     def to_json(self) -> str:
         return json.dumps(asdict(self))
