@@ -77,10 +77,6 @@ def _hardtanh(b: Builder, name: str, x: str, min_val: float = -1.0, max_val: flo
     return _capped(b, name, x, max_val)
 
 
-def _relu6(b: Builder, name: str, x: str, inplace: bool = False) -> str:
-    return _capped(b, name, x, 6.0)
-
-
 def _max_pool(
     b: Builder,
     name: str,
@@ -209,9 +205,8 @@ MODULES: dict[type, Callable[..., str]] = {
     nn.Linear: _linear,
     nn.ReLU: _settings(_relu),
     nn.LeakyReLU: _settings(_leaky, "negative_slope"),
-    nn.ReLU6: _settings(_relu6),
+    **dict.fromkeys([nn.Hardtanh, nn.ReLU6], _settings(_hardtanh, "min_val", "max_val")),
     nn.SiLU: _settings(_silu),
-    nn.Hardtanh: _settings(_hardtanh, "min_val", "max_val"),
     ClippedReLU: lambda b, name, x, m: _capped(b, name, x, m.theta.item()),
     QCFS: lambda b, name, x, m: _capped(b, name, x, m.theta.item(), levels=m.levels),
     nn.MaxPool2d: _settings(_max_pool, *_POOL, "dilation", "return_indices"),
@@ -230,7 +225,7 @@ MODULES: dict[type, Callable[..., str]] = {
 FUNCTIONS: dict[Any, Callable[..., str]] = {
     **dict.fromkeys([F.relu, F.relu_, torch.relu, "relu", "relu_"], _relu),
     F.leaky_relu: _leaky,
-    F.relu6: _relu6,
+    F.relu6: lambda b, name, x, inplace=False: _capped(b, name, x, 6.0),
     F.silu: _silu,
     **dict.fromkeys([F.hardtanh, F.hardtanh_], _hardtanh),
     **dict.fromkeys([F.max_pool2d, torch.max_pool2d], _max_pool),
