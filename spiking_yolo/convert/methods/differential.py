@@ -4,7 +4,9 @@ Known from sigma-delta networks (O'Connor and Welling 2017) and from differentia
 detectors. Image and bias enter once. Every layer keeps x, the sum of the currents received, and y, what it has sent:
 n = clip(round((phi(x) - y) / delta), -gamma, gamma); y += n * delta. The head's potential is the output, not divided by
 t. It settles on the network quantised with step delta, and the operations stop growing with T.
-delta = MMSE threshold / levels, per channel. Needs: activation statistics, of both signs.
+delta = MMSE threshold / levels, per channel. On a network trained with QCFS of L levels (tools/train.py --activation
+qcfs) delta = cap / L settles on the ANN itself: --set threshold.rule=max, threshold.scale=0.125 for L = 8.
+Needs: activation statistics, of both signs.
 """
 
 from ...recipe import Encoding, Neuron, Recipe, Threshold
