@@ -11,7 +11,7 @@ from tiny import ROOT
 from spiking_yolo.convert.registry import DEFAULT, list_methods
 from spiking_yolo.recipe import settings_table
 
-TOOLS = ("detect", "convert", "calibrate", "benchmark", "export")
+TOOLS = ("detect", "convert", "calibrate", "eval_classify", "benchmark", "export")
 HEAVY = {"torch", "torchvision", "cv2", "numpy", "matplotlib", "PIL"}
 
 
