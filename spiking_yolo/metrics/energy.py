@@ -109,7 +109,7 @@ def assumptions(costs: Costs) -> list[str]:
         f"energy: MAC {costs.mac:g} pJ, AC {costs.ac:g} pJ (32-bit float at 45 nm), without memory traffic",
         "b-bit activations: a MAC is AC + (MAC - AC) b/32; weights stay at 32 bits",
         "optimistic: a synaptic operation is an AC, layers with analogue input are MACs, membranes free",
-        f"conservative: a graded spike costs a MAC (a value of 2^k: an AC and {costs.shift:g} pJ), a neuron's step "
-        f"an AC, an exp or log {costs.exp:g} pJ",
+        f"conservative: a neuron's step is an AC, a graded spike a MAC (a value of 2^k: an AC + {costs.shift:g} pJ),",
+        f"an exponential or logarithm {costs.exp:g} pJ",
         "operations (SOP): events times the outputs they reach, cut at borders; a burst of n counts n",
     ]
