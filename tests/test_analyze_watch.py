@@ -164,7 +164,7 @@ def test_channels_over_images():
         )
     assert (totals.count("saturated"), totals.count("silent"), totals.count("dead")) == (1, 1, 1)
     assert totals.saturated == 1 and totals.sites == 6
-    assert totals.mean_activation == pytest.approx((2.0 / 2 + 0.05 + 0.02) / 3)  # of the three that are positive, in thresholds
+    assert totals.mean_activation == pytest.approx((2.0 / 2 + 0.05 + 0.02) / 3)  # of the three positive
     assert totals.spikes[8] == 8 and totals.rate == pytest.approx(8 / (2 * 3 * 8))
 
 
