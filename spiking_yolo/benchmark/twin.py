@@ -80,7 +80,7 @@ def _module(graph: Graph, node: Node) -> nn.Module:
 def spikingjelly_run(graph: Graph, x: Tensor, T: int) -> tuple[str, Callable[[], None]] | None:
     """What the twin is, and a run of T steps of it; None where spikingjelly 2 is not installed."""
     try:
-        from spikingjelly.activation_based import ann2snn, functional
+        from spikingjelly.activation_based import ann2snn, functional  # pyright: ignore[reportMissingImports]
 
         release = version("spikingjelly")
         recipe, convert = ann2snn.RateCodingRecipe, ann2snn.Converter
