@@ -154,7 +154,7 @@ OPS: dict[str, Callable[..., Tensor]] = {
         x, a["kernel"], a["stride"], a["padding"], a["ceil"], a["count_include_pad"]
     ),
     "global_avg_pool": lambda a, w, b, x: x.mean((2, 3), keepdim=True),
-    "upsample": lambda a, w, b, x: x.repeat_interleave(a["scale"][0], 2).repeat_interleave(a["scale"][1], 3),
+    "upsample": lambda a, w, b, x: F.interpolate(x, scale_factor=a["scale"]),
     "concat": lambda a, w, b, *xs: torch.cat(xs, 1),
     "add": lambda a, w, b, x, y: x + y,
     "flatten": lambda a, w, b, x: torch.flatten(x, 1),

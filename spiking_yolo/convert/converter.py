@@ -15,6 +15,7 @@ from ..errors import Notice, UserError
 from ..graph import Graph
 from ..models.spec import Spec
 from ..recipe import Recipe
+from ..snn.execution import Execution
 from ..snn.network import SpikingNetwork
 from ..tensors import check_finite, read_safetensors, write_safetensors
 from .graph_file import graph_from, graph_metadata
@@ -39,12 +40,16 @@ class Converted:
     sites: Mapping[str, Mapping[str, Tensor]]
     provenance: Mapping[str, str]
 
-    def network(self, *to: torch.dtype | torch.device | str) -> SpikingNetwork:
+    def network(
+        self,
+        *to: torch.dtype | torch.device | str,
+        execution: Execution = Execution(),  # noqa: B008
+    ) -> SpikingNetwork:
         """The network to simulate, optionally on another device or with another dtype."""
         graph = self.graph
         for where in to:
             graph = graph.to(where)
-        return SpikingNetwork(graph, self.sites, self.recipe)
+        return SpikingNetwork(graph, self.sites, self.recipe, execution)
 
     def save(self, path: str | Path) -> None:
         """Write one safetensors file, whole or not at all."""

@@ -25,14 +25,19 @@ def integrate_and_fire(
     reset_to_zero: bool = False,
     keep: Tensor | None = None,
     room: Tensor | None = None,
+    sign: int = 1,
 ) -> Tensor:
     """IF: U += z; n = clip(floor(U / theta), 0, gamma); U -= n * theta, or U = 0 where it fired (Diehl 2015).
 
     With reset by subtraction (Rueckauer 2017) the sum of what was sent plus U is the sum of the input plus U(0).
-    keep: 0 where a neuron may not fire in this step, 1 elsewhere. room: how often it may fire at most.
+    keep: 0 where a neuron may not fire in this step, 1 elsewhere. room: how often it may fire at most. sign: of the
+    current, -1 for a neuron that integrates -z.
     """
-    potential.add_(current)
-    torch.div(potential, theta, out=out).floor_().clamp_(0, gamma)
+    potential.add_(current, alpha=sign)
+    if gamma == 1:
+        torch.ge(potential, theta, out=out)
+    else:
+        torch.div(potential, theta, out=out).floor_().clamp_(0, gamma)
     if room is not None:
         torch.minimum(out, room, out=out)
     if keep is not None:
@@ -69,24 +74,19 @@ def imbalanced_threshold(
     return out
 
 
-def signed_memory(
+def unsent(
     total: Tensor,
-    current: Tensor | None,
     sent: Tensor,
     theta: Tensor,
     slope: float,
-    initial: Tensor | float,
-    gamma: int,
     out: Tensor,
-    quantum: Tensor | float = 1.0,
     ceiling: Tensor | None = None,
     silu_time: float = 0,
 ) -> Tensor:
-    """Signed neuron with memory: n = clip(floor((phi(S) / theta - m) / q + u0), -gamma, gamma); m += n * q.
+    """What a signed neuron with memory has not sent yet: phi(S) / theta - m, in thresholds.
 
-    S (`total`) is the sum of all input, m (`sent`) the net value sent in thresholds, phi the (leaky) ReLU, u0 =
-    `initial` (1/2 rounds), q = `quantum` the value of a spike in thresholds. What was sent follows phi of the input's
-    sum, whatever order the input came in (after Wang 2022). Returns n * q. `current` None: nothing was received.
+    S (`total`) is the sum of all input, m (`sent`) the net value sent in thresholds, phi the (leaky) ReLU. What was
+    sent follows phi of the input's sum, whatever order the input came in (after Wang 2022).
 
     An activation with a cap is not homogeneous: what is due after t steps is t * phi(S / t) = min(relu(S), cap * t),
     which `ceiling` bounds to cap * t, in thresholds. In differential coding S is the pre-activation itself and what is
@@ -95,8 +95,6 @@ def signed_memory(
     For SiLU, which is not homogeneous either, t * phi(S / t) = S * sigmoid(S / t); `silu_time` is t, or 1 in
     differential coding.
     """
-    if current is not None:
-        total.add_(current)
     torch.div(total, theta, out=out)
     if silu_time:
         out.mul_(torch.sigmoid(total / silu_time))
@@ -104,12 +102,27 @@ def signed_memory(
         leaky_(out, slope)
     if ceiling is not None:
         torch.minimum(out, ceiling, out=out)
-    out.sub_(sent)
+    return out.sub_(sent)
+
+
+def send(
+    due: Tensor,
+    sent: Tensor,
+    initial: Tensor | float,
+    gamma: int,
+    out: Tensor,
+    spikes: Tensor,
+    quantum: Tensor | float = 1.0,
+) -> Tensor:
+    """Send what is due as spikes: n = clip(floor(due / q + u0), -gamma, gamma); m += n * q.
+
+    due: in thresholds, see `unsent`; may be `out`. u0 = `initial` (1/2 rounds); q = `quantum`, the value of a spike in
+    thresholds. `out` becomes n * q and `spikes` |n|, which is returned.
+    """
     scaled = isinstance(quantum, Tensor) or quantum != 1
-    if scaled:
-        out.div_(quantum)
-    out.add_(initial).floor_().clamp_(-gamma, gamma)
+    whole = torch.div(due, quantum, out=out).add_(initial) if scaled else torch.add(due, initial, out=out)
+    torch.abs(whole.floor_().clamp_(-gamma, gamma), out=spikes)
     if scaled:
         out.mul_(quantum)
     sent.add_(out)
-    return out
+    return spikes

@@ -14,83 +14,126 @@ is identical to raw units at Theta = 1.
 
 from __future__ import annotations
 
+import math
+
 import torch
-import torch.nn.functional as F
 from torch import Tensor
 
 from ..recipe import Msat
 
+LOG2E = math.log2(math.e)
 
-def threshold_ratio(deviation: Tensor, mean: Tensor, current: Tensor | None, top: Tensor, s: Msat) -> Tensor:
+
+def threshold_ratio(
+    deviation: Tensor,
+    mean: Tensor | None,
+    current: Tensor | None,
+    top: Tensor,
+    s: Msat,
+    out: Tensor | None = None,
+    work: Tensor | None = None,
+    unit: float = 1.0,
+    sign: int = 1,
+) -> Tensor:
     """theta(t) / Theta of Eq. 17 for t >= 1.
 
-    deviation: U(t-1) - Ubar; mean: Ubar; current: z(t), None for no input; top: Theta; all in the units of the rule.
+    deviation: U(t-1) - Ubar; mean: Ubar, for s.mu; current: z(t), None for no input; top: Theta; all in the units of
+    the rule, when they are divided by `unit` (but for top). sign: what the current is multiplied with. The deviation
+    and `work` are overwritten.
+
+    sigmoid(u) is computed as 1 / (1 + B / A) with A = (1 + exp(d / k_i)) ^ (tau_mp k_a) and B = exp(-(tau_mp (alpha d -
+    Theta) + DET)): that needs no logarithm, and PyTorch's exp2 is several times faster on a CPU than its exp.
     """
+    u = torch.empty_like(deviation) if out is None else out
     if not (s.dtt or s.det):
-        return torch.ones_like(deviation)
-    u = torch.zeros_like(deviation)
+        return u.fill_(1)
+    rest = (s.tau_mp * LOG2E * top) if s.dtt else torch.zeros_like(top)  # log2 of B where neither d nor z matter
+    if s.det and current is not None:
+        evoked = torch.mul(current, -sign * LOG2E / s.c / unit, out=work).exp2_()
+        torch.add(rest, evoked, alpha=-s.tau_rd * LOG2E, out=u)
+    else:
+        u.copy_(rest - s.tau_rd * LOG2E if s.det else rest)
+    if s.det and s.mu and mean is not None:
+        u.sub_(torch.exp(-mean.abs() / unit), alpha=s.tau_rd * LOG2E)
     if s.dtt:
-        tracking = s.alpha * deviation - top + s.k_a * F.softplus(deviation / s.k_i)
-        u += s.tau_mp * tracking
-    if s.det:
-        u += s.tau_rd * (torch.exp(-current / s.c) if current is not None else 1.0)
-        if s.mu:
-            u += s.tau_rd * torch.exp(-mean.abs())
-    ratio = torch.sigmoid(u).clamp_(min=s.floor)
-    return torch.exp2(ratio.log2_().round_().clamp_(min=-s.stages)) if s.stages else ratio
+        u.add_(deviation, alpha=-s.tau_mp * s.alpha * LOG2E / unit).exp2_()
+        power, a = s.tau_mp * s.k_a, deviation.mul_(LOG2E / s.k_i / unit).exp2_().add_(1)
+        u.div_(a if power == 1 else a.pow_(power))
+    else:
+        u.exp2_()
+    ratio = u.add_(1).reciprocal_().clamp_(min=s.floor)
+    return ratio.log2_().round_().clamp_(min=-s.stages).exp2_() if s.stages else ratio
+
+
+def stage_cuts(top: Tensor, s: Msat) -> list[Tensor]:
+    """From which deviation on the ratio is at least 2^-k, for k = 0..s.stages - 1; for DTT alone.
+
+    Found by bisection of threshold_ratio itself, down to its rounding, in the dtype of `top`: so a comparison decides
+    what the exponential, the logarithms and the sigmoid would have given.
+    """
+    cuts = []
+    for k in range(s.stages):
+        low, high = torch.full_like(top, -(2.0**20)), torch.full_like(top, 2.0**20)
+        for _ in range(80):
+            middle = (low + high) / 2
+            reached = threshold_ratio(middle.clone(), None, None, top, s) >= 2.0**-k
+            low, high = torch.where(reached, low, middle), torch.where(reached, middle, high)
+        never = threshold_ratio(high.clone(), None, None, top, s) < 2.0**-k
+        cuts.append(high.masked_fill_(never, float("inf")))
+    return cuts
+
+
+def staged_ratio(deviation: Tensor, cuts: list[Tensor], out: Tensor, reached: Tensor) -> Tensor:
+    """The ratio by comparisons: 2^-k from the k-th cut on, half of the last one below all; see stage_cuts.
+
+    reached: a tensor to work in.
+    """
+    least = 2.0 ** -len(cuts)
+    torch.ge(deviation, cuts[-1], out=out).mul_(least).add_(least)
+    for k, cut in enumerate(cuts[:-1], 1):
+        out.add_(torch.ge(deviation, cut, out=reached), alpha=2.0**-k)
+    return out
 
 
 class AdaptiveThreshold:
-    """theta(t) / Theta of every neuron of a layer, from the history of its potential.
+    """theta(t) / Theta of the neurons of a layer, from the history of their potential."""
 
-    variant=algorithm1 is our reading of the draft's Algorithm 1: theta(0) = Theta / 2, theta(t+1) = max(theta(t) + g *
-    (R(t) - U(t)), floor * Theta), with R the mean of the values sent so far.
-    """
-
-    def __init__(self, settings: Msat, theta: Tensor):
-        """theta: Theta, in a shape that broadcasts against the state."""
-        self.settings = settings
-        raw = settings.units == "raw"
-        self.unit = torch.ones_like(theta) if raw else theta  # what potentials are divided by
-        self.top = theta / self.unit
-        self.steps = 0
-
-    def reset(self, like: Tensor) -> None:
-        self.steps = 0
-        self.total, self.last, self.sent = (torch.zeros_like(like) for _ in range(3))
-        first = 0.5 if self.settings.variant == "algorithm1" else 1.0
-        self.ratio = torch.full_like(like, first)
-
-    def update(self, current: Tensor | None, potential: Tensor | None = None) -> Tensor:
-        """theta / Theta for the step that receives `current`.
-
-        potential: what takes the place of U(t-1) in Eq. 15, for neurons whose threshold tracks the potential that the
-        spikes of this step will answer. In the units of the ANN.
+    def __init__(self, settings: Msat, theta: Tensor, in_thresholds: bool):
+        """theta: Theta, one value or [C]. in_thresholds: the unit of the potentials and currents that will be given;
+        otherwise they are in the units of the ANN.
         """
-        if self.steps and self.settings.variant == "eq17":
-            mean = self.total / self.steps
-            z = None if current is None else current / self.unit
-            tracked = self.last if potential is None else potential / self.unit
-            self.ratio = threshold_ratio(tracked - mean, mean, z, self.top, self.settings)
-        elif self.steps:
-            gain = self.settings.g * (self.sent / self.steps - self.last) / self.top
-            self.ratio = (self.ratio + gain).clamp_(min=self.settings.floor)
-        return self.ratio
+        raw = settings.units == "raw"
+        self.settings, self.top = settings, theta if raw else torch.ones_like(theta[:1])
+        unit = torch.ones_like(theta[:1]) if raw != in_thresholds else 1 / theta if raw else theta
+        self.unit = unit.item() if unit.numel() == 1 else unit  # what is given, divided by it, is in units of the rule
+        by_comparison = settings.stages and settings.dtt and not settings.det and self.top.numel() == 1
+        self._cuts = stage_cuts(self.top, settings) if by_comparison else []
 
-    def at_rest(self) -> Tensor:
+    @property
+    def first(self) -> float:
+        """The ratio in the first step."""
+        return 0.5 if self.settings.variant == "algorithm1" else 1.0
+
+    def eq17(
+        self, deviation: Tensor, mean: Tensor | None, current: Tensor | None, out: Tensor, work: Tensor, sign: int = 1
+    ) -> Tensor:
+        """Eq. 17; see threshold_ratio. The deviation and `work` are overwritten."""
+        if isinstance(self.unit, Tensor):
+            deviation.div_(self.unit)
+            mean = None if mean is None else mean / self.unit
+            current = None if current is None else current / self.unit
+        unit = 1.0 if isinstance(self.unit, Tensor) else self.unit
+        if self._cuts:
+            return staged_ratio(deviation if unit == 1 else deviation.div_(unit), self._cuts, out, work)
+        return threshold_ratio(deviation, mean, current, self.top, self.settings, out, work, unit, sign)
+
+    def algorithm1(self, ratio: Tensor, sent: Tensor, potential: Tensor) -> Tensor:
+        """Algorithm 1 in our reading, in place: theta(t+1) = max(theta(t) + g * (R(t) - U(t)), floor * Theta).
+
+        theta(0) = Theta / 2. sent: R, the mean of the values sent so far; it and the potential are in thresholds.
+        """
+        return ratio.add_(sent - potential, alpha=self.settings.g).clamp_(min=self.settings.floor)
+
+    def at_rest(self, potential: Tensor) -> Tensor:
         """What the ratio tends to while the potential stays as it is and nothing is received."""
-        if self.settings.variant != "eq17" or not self.steps:
-            return self.ratio
-        return threshold_ratio(torch.zeros_like(self.last), self.last, None, self.top, self.settings)
-
-    def observe(self, potential: Tensor, sent: Tensor) -> None:
-        """potential: U after the reset. sent: what was sent in this step. Both in the units of the ANN."""
-        self.steps += 1
-        torch.div(potential, self.unit, out=self.last)
-        self.total += self.last
-        self.sent += sent / self.unit
-
-    def rest(self) -> None:
-        """A step without input or spikes: the potential stays what it was."""
-        self.steps += 1
-        self.total += self.last
+        return threshold_ratio(torch.zeros_like(potential), potential / self.unit, None, self.top, self.settings)

@@ -7,12 +7,16 @@ from dataclasses import replace
 from typing import Any
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor
 
 from ..errors import UserError
 from ..graph import OPS, Graph, Node, max_pool
 from ..recipe import Recipe
 from . import neurons, operations, units
+from .blocks import Scratch, channels_last, empty
+from .convolution import Convolution
+from .execution import Execution
 from .pooling import CumulativeMaxPool
 from .random import image_keys, uniform
 from .rewrite import constant_nodes, pool_before_neuron
@@ -28,7 +32,13 @@ class SpikingNetwork:
     State is allocated at the first step for the shape of the batch and then reused, so memory does not grow with T.
     """
 
-    def __init__(self, graph: Graph, sites: Mapping[str, Mapping[str, Tensor]], recipe: Recipe):
+    def __init__(
+        self,
+        graph: Graph,
+        sites: Mapping[str, Mapping[str, Tensor]],
+        recipe: Recipe,
+        execution: Execution = Execution(),  # noqa: B008
+    ):
         if missing := [node.name for node in graph.sites if node.name not in sites]:
             raise UserError(f"no threshold for the activation {missing[0]!r}: convert the network again")
         self.recipe = recipe
@@ -37,13 +47,18 @@ class SpikingNetwork:
             graph = pool_before_neuron(graph)
         self.graph = graph
         self._units = units.propagate(graph, {node.name: sites[node.name]["theta"] for node in graph.sites})
-        self._weights = {n.name: self._fold(n) for n in graph.nodes if n.op in ("conv", "linear")}
+        self.execution = execution
+        self._weights = {n.name: self._fold(n) for n in graph.nodes if n.op == "linear"}
+        self._convolutions = {n.name: Convolution(self._fold(n), n.attrs) for n in graph.nodes if n.op == "conv"}
         poisson = recipe.encoding.input == "poisson"
         self._constant = set() if self.differential or poisson else constant_nodes(graph)
         self._input_events: dict[str, Tensor] = {}
         heads = [name for name in graph.outputs if graph[name].op != "activation"]  # a neuron adds its bias itself
         self._corrections = {name: sites[name]["bias"] for name in heads if "bias" in sites.get(name, {})}
         self.layers = {n.name: neurons.build(sites[n.name], recipe, n.phi, n.name) for n in graph.sites}
+        scratch = Scratch()
+        for layer in self.layers.values():
+            layer.scratch = scratch
         self._pools = {
             n.name: CumulativeMaxPool(n.attrs)
             for n in graph.nodes
@@ -58,7 +73,9 @@ class SpikingNetwork:
     def _fold(self, node: Node) -> Tensor:
         weight, _ = self.graph.parameters(node)
         assert weight is not None
-        return units.fold(weight, self._units[node.inputs[0]], node.attrs.get("groups", 1))
+        unit = self._units[node.inputs[0]]
+        folded = units.fold(weight, unit, node.attrs.get("groups", 1))
+        return folded if unit is None else folded.to(self.execution.synapses(weight.dtype))
 
     @torch.no_grad()
     def run(
@@ -82,8 +99,9 @@ class SpikingNetwork:
         if self.recipe.readout.skip >= T:
             raise UserError(f"readout.skip={self.recipe.readout.skip} leaves no step to read: it must be below T={T}")
         self._keys = image_keys(x) if self._is_random else []
+        x, probes = channels_last(x), tuple(probes)
         for layer in self.layers.values():
-            layer.reset(self._keys)
+            layer.reset(self._keys, watched=bool(probes))
         for pool in self._pools.values():
             pool.reset()
         self._input_events = {}
@@ -91,11 +109,11 @@ class SpikingNetwork:
         self._values: dict[str, Tensor | None] = {}
         sums: list[Tensor] = []
         snapshots: dict[int, Snapshot] = {}
-        probes, t = tuple(probes), 0
+        t = 0
         for t in range(1, T + 1):
             outputs, active = self._step(x if t == 1 or not self.differential else None, t, probes)
             if t == 1:
-                sums = [torch.zeros_like(o) for o in outputs if o is not None]
+                sums = [torch.zeros_like(o, dtype=self._dtype) for o in outputs if o is not None]
             if t > self.recipe.readout.skip:
                 for total, output in zip(sums, outputs, strict=True):
                     if output is not None:
@@ -141,8 +159,9 @@ class SpikingNetwork:
             return None
         spikes: Tensor | None = layer.step(current, quantum)
         if self.differential:
-            layer.settled = layer.quiet()
-            if t > 1 and not spikes.any():
+            silent = layer.silent()
+            layer.settled = silent and layer.quiet()
+            if silent and t > 1:
                 spikes = None
         for probe in probes:
             probe(node.name, t, layer, current)
@@ -178,14 +197,18 @@ class SpikingNetwork:
             return max_pool(given[0], a["kernel"], a["stride"], a["padding"], a["ceil"])  # type: ignore[arg-type]
         if node.op in ("add", "concat"):
             given = [
-                torch.zeros(self._shapes[name], dtype=self._dtype, device=self._device) if value is None else value
+                self._zeros(self._shapes[name]) if value is None else value
                 for name, value in zip(node.inputs, given, strict=True)
             ]
-        weight = self._weights.get(node.name)
-        if weight is None and self._units[node.name] is None:
-            given = [_times(v, self._units[i]) for v, i in zip(given, node.inputs, strict=True)]
         bias = self.graph.parameters(node)[1] if t == 1 or not self.differential else None
-        return OPS[node.op](node.attrs, weight, bias, *given)
+        if node.op == "conv":
+            return self._convolutions[node.name](given[0], bias)  # type: ignore[arg-type]
+        if node.op == "linear":
+            weight = self._weights[node.name]
+            return F.linear(given[0].to(weight.dtype), weight, None if bias is None else bias.to(weight.dtype))  # type: ignore[union-attr]
+        if self._units[node.name] is None:
+            given = [_times(v, self._units[i]) for v, i in zip(given, node.inputs, strict=True)]
+        return OPS[node.op](node.attrs, None, None, *given)
 
     def _plain(self, name: str) -> Tensor | None:
         return _times(self._values[name], self._units[name])
@@ -211,13 +234,17 @@ class SpikingNetwork:
         neurons_ = {name: layer.events for name, layer in self.layers.items()}
         return {**neurons_, **{name: pool.count for name, pool in self._pools.items()}, **self._input_events}
 
+    def _zeros(self, shape: torch.Size) -> Tensor:
+        return empty(shape, next(iter(self.graph.tensors.values())), self._dtype).zero_()
+
     @property
     def _dtype(self) -> torch.dtype:
-        return next(iter(self._weights.values())).dtype
+        """Of potentials and outputs."""
+        return next(iter(self.graph.tensors.values())).dtype
 
     @property
     def _device(self) -> torch.device:
-        return next(iter(self._weights.values())).device
+        return next(iter(self.graph.tensors.values())).device
 
 
 def _times(value: Tensor | None, unit: units.Unit) -> Tensor | None:
@@ -225,4 +252,4 @@ def _times(value: Tensor | None, unit: units.Unit) -> Tensor | None:
 
 
 def _per_image(count: Tensor) -> Tensor:
-    return count.flatten(1).sum(1, dtype=torch.float64)
+    return count.sum(tuple(range(1, count.ndim)), dtype=torch.float64)

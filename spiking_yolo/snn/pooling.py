@@ -31,8 +31,9 @@ class CumulativeMaxPool:
 
         quantum: value of one event, by which what is sent is counted.
         """
-        if self.total is None or self.total.shape != current.shape or self.total.dtype != current.dtype:
-            self.total, self._fresh = torch.empty_like(current), True
+        dtype = torch.promote_types(current.dtype, torch.float32)  # the sum is exact where the current is rounded
+        if self.total is None or self.total.shape != current.shape or self.total.dtype != dtype:
+            self.total, self._fresh = torch.empty_like(current, dtype=dtype), True
         if self._fresh:
             self.total.zero_()
         pooled = self._pool(self.total.add_(current))

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import hashlib
+import math
 import zlib
 from collections.abc import Sequence
 
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -16,10 +18,15 @@ def image_keys(x: Tensor) -> list[int]:
 
 
 def uniform(like: Tensor, seed: int, keys: Sequence[int], layer: str, t: int) -> Tensor:
-    """Uniform numbers in [0, 1) in the shape of `like`, [N, ...], one stream per image."""
-    rows = []
-    for key in keys:
+    """Uniform numbers in [0, 1), multiples of 2^-16, in the shape of `like`, [N, C, ...], one stream per image.
+
+    A stream runs through the image with its channels last, the order in which a spiking network keeps its tensors.
+    """
+    shape = (*like.shape[2:], like.shape[1])
+    numbers = np.empty((len(keys), math.prod(shape)), np.float32)
+    for row, key in zip(numbers, keys, strict=True):
         digest = hashlib.blake2b(f"{seed}/{key}/{layer}/{t}".encode(), digest_size=7).digest()
-        generator = torch.Generator().manual_seed(int.from_bytes(digest, "little"))
-        rows.append(torch.rand(like.shape[1:], generator=generator))
-    return torch.stack(rows).to(like)
+        raw = np.random.SFC64(int.from_bytes(digest, "little")).random_raw((len(row) + 3) // 4)
+        np.multiply(raw.view("<u2")[: len(row)], np.float32(2.0**-16), out=row)
+    found = torch.from_numpy(numbers).view(len(keys), *shape).movedim(-1, 1)
+    return found.to(like.device, like.dtype)

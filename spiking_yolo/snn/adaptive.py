@@ -1,0 +1,155 @@
+"""Neurons whose threshold follows MSAT."""
+
+from __future__ import annotations
+
+from types import SimpleNamespace
+
+import torch
+from torch import Tensor
+
+from . import functional as SF
+from .blocks import rows, spread
+from .fixed import IntegrateAndFire, SignedMemory
+from .layer import Layer
+from .msat import AdaptiveThreshold
+from .random import uniform
+
+CONFIDENCE_STEPS = 16
+
+
+class Adaptive(Layer):
+    """What both kinds share: the sum of the potentials over time, in `total`, and the threshold's ratio to Theta."""
+
+    total: Tensor
+    ratio: Tensor
+
+    def _allocate(self, current: Tensor, dtype: torch.dtype) -> None:
+        super()._allocate(current, dtype)
+        theta = spread(self.params["theta"].to(self.out), current.shape)
+        self.rule = AdaptiveThreshold(self.recipe.msat, theta, isinstance(self, SignedMemory))
+
+    def _names(self) -> tuple[str, ...]:
+        return (*super()._names(), "total", "ratio")
+
+    def _start(self) -> None:
+        super()._start()
+        self.ratio.fill_(self.rule.first)
+
+    @property
+    def threshold(self) -> Tensor:
+        """theta(t) of the last step."""
+        return self.ratio * self.theta * self.quantum
+
+    def _deviation(self, potential: Tensor, total: Tensor, out: Tensor) -> Tensor:
+        """U - Ubar."""
+        return torch.add(potential, total, alpha=-1 / self.t, out=out)
+
+
+class AdaptiveIntegrateAndFire(Adaptive, IntegrateAndFire):
+    """IF neuron whose threshold follows MSAT: sends n * theta(t), a graded spike.
+
+    With spike confidence, spikes of the first 16 steps are kept with the layer's probability, after the reset (as the
+    authors do) or before it.
+    """
+
+    def _names(self) -> tuple[str, ...]:
+        return (*super()._names(), *(("sent",) if self._needs_sent else ()))
+
+    @property
+    def _needs_sent(self) -> bool:
+        """Whether the sum of what was sent matters."""
+        return self.phi.cap is not None or self.recipe.msat.variant == "algorithm1"
+
+    def _fire(self, b: SimpleNamespace, z: Tensor) -> None:
+        if self.t:
+            self._adapt(b, z)
+        elif b.ratio is b.scratch[-1]:
+            b.ratio.fill_(self.rule.first)
+        self._charge(b)
+        mode, zero, ceiling = self.recipe.msat.confidence, self.settings.reset == "zero", self._ceiling(b)
+        theta, fired, keep = b.scratch[:3]
+        torch.mul(b.ratio, b.theta, out=theta)
+        room = None if ceiling is None else SF.room(ceiling, b.sent, b.ratio)
+        keep = None if b.chance is None else torch.lt(b.chance, self._confidence, out=keep)
+        before = keep if mode == "before" else None
+        SF.integrate_and_fire(b.potential, z, theta, self.settings.gamma, fired, zero, before, room, self.sign)
+        if keep is not None and mode == "after":
+            fired.mul_(keep)
+        torch.mul(fired, b.ratio, out=b.out)
+        b.count.add_(fired)
+        b.total.add_(b.potential)
+        if self._needs_sent:
+            b.sent.add_(b.out)
+
+    def _adapt(self, b: SimpleNamespace, z: Tensor) -> None:
+        s, work = self.recipe.msat, b.scratch
+        if s.variant == "algorithm1":
+            self.rule.algorithm1(b.ratio, b.sent / self.t, b.potential / b.theta)
+            return
+        mean = b.total / self.t if s.mu else None
+        deviation = self._deviation(b.potential, b.total, out=work[0])
+        self.rule.eq17(deviation, mean, z if s.det else None, b.ratio, work[1], self.sign)
+
+    def _start(self) -> None:
+        super()._start()
+        for block in self._blocks:  # where nobody asks for thresholds they need not go through memory
+            kept = self.watched or self.recipe.msat.variant == "algorithm1"
+            block.ratio = rows(self.ratio)[block.part] if kept else block.scratch[-1]
+        self._draw()
+
+    def _finish(self) -> None:
+        super()._finish()
+        self._draw()
+
+    def _draw(self) -> None:
+        """Numbers that decide which spikes of the next step are kept, in b.chance; None where all are."""
+        self._confidence = self.params["confidence"].item() if self.recipe.msat.confidence != "off" else 1.0
+        chance = None
+        if self.t < CONFIDENCE_STEPS and self._confidence < 1:
+            chance = rows(uniform(self.potential, self.recipe.encoding.seed, self.keys, self.name, self.t))
+        for block in self._blocks:
+            block.chance = None if chance is None else chance[block.part]
+
+
+class AdaptiveSignedMemory(Adaptive, SignedMemory):
+    """Signed memory neuron whose threshold follows MSAT: coarse while the input moves, fine once it has settled.
+
+    The potential of the rule is U = |phi(S) - what was sent|, and z counts as |z|, since the neuron fires in both
+    directions. Theta tracks U as it is before the spikes of the step, the potential that they answer; the mean is of U
+    after them, as in the IF neuron. Without input U never grows and the ratio tends to its value at rest, so with
+    msat.stages each neuron falls silent for good; where the threshold may take any value it follows U down for ever.
+    """
+
+    def _names(self) -> tuple[str, ...]:
+        return (*super()._names(), "last")
+
+    def _fire(self, b: SimpleNamespace, z: Tensor | None) -> None:
+        s, last = self.recipe.msat, b.last
+        if self.t and s.variant == "algorithm1":
+            self.rule.algorithm1(b.ratio, b.sent / self.t, last)
+        due = self._unsent(b, z, out=last)
+        if self.t and s.variant == "eq17":
+            tracked = torch.abs(due, out=b.scratch[0])
+            current = torch.div(z, b.theta, out=b.scratch[1]).abs_() if s.det and z is not None else None
+            mean = b.total / self.t if s.mu else None
+            self.rule.eq17(self._deviation(tracked, b.total, out=tracked), mean, current, b.ratio, b.scratch[2])
+        value = b.ratio if self.quantum == 1 else torch.mul(b.ratio, self.quantum, out=b.scratch[0])
+        b.count.add_(SF.send(due, b.sent, b.initial, self.settings.gamma, b.out, b.scratch[1], value))
+        b.total.add_(last.sub_(b.out).abs_())
+
+    def rest(self) -> None:
+        super().rest()
+        for b in self._blocks:
+            b.total.add_(b.last)
+
+    def quiet(self) -> bool:
+        """Nothing was sent, and nothing will be while thresholds that are above their value at rest come down to it."""
+        return self.silent() and not any(self._awaits(b) for b in self._blocks)
+
+    def _awaits(self, b: SimpleNamespace) -> bool:
+        """Whether a neuron of a block may still fire without input."""
+        if self.recipe.msat.variant != "eq17":
+            return False
+        rest = self.rule.at_rest(b.last)
+        half = (1 - b.initial).clamp(max=b.initial) * self.quantum  # fires beyond this, either way
+        return bool(((b.ratio > rest) & (b.last >= half * rest)).any())
