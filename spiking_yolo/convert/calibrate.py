@@ -159,16 +159,19 @@ def spike_confidence(graph: Graph, recipe: Recipe, sites: Sites, images: Sequenc
         def tap(node: Node, pre: Tensor, post: Tensor, found=before) -> None:
             found[node.name] = pre
 
-        run(graph, x, tap)
-        network.run(x, neurons.CONFIDENCE_STEPS)
-        for name, layer in network.layers.items():
-            sides = [(layer, before[name])]
+        def tally(name: str, t: int, layer: neurons.Layer, current: Tensor | None, drives=before) -> None:
+            if t < neurons.CONFIDENCE_STEPS:
+                return
+            sides = [(layer, drives[name])]
             if isinstance(layer, neurons.OnOffPair):
-                sides = [(layer.on, before[name]), (layer.off, -before[name])]
+                sides = [(layer.on, drives[name]), (layer.off, -drives[name])]
             for side, drive in sides:
                 spoke = side.count > 0
                 fired[name] += int(spoke.sum())
                 right[name] += int((spoke & (drive > 0)).sum())
+
+        run(graph, x, tap)
+        network.run(x, neurons.CONFIDENCE_STEPS, probes=[tally])
     share = {name: right[name] / fired[name] if fired[name] else 1.0 for name in network.layers}
     confidence = {name: {"confidence": torch.tensor(value)} for name, value in share.items()}
     return {name: {**site, **confidence.get(name, {})} for name, site in sites.items()}

@@ -60,7 +60,7 @@ class AdaptiveIntegrateAndFire(Adaptive, IntegrateAndFire):
         """Whether the sum of what was sent matters."""
         return self.phi.cap is not None or self.recipe.msat.variant == "algorithm1"
 
-    def _fire(self, b: SimpleNamespace, z: Tensor) -> None:
+    def _fire(self, b: SimpleNamespace, z: Tensor) -> Tensor:
         if self.t:
             self._adapt(b, z)
         elif b.ratio is b.scratch[-1]:
@@ -68,18 +68,19 @@ class AdaptiveIntegrateAndFire(Adaptive, IntegrateAndFire):
         self._charge(b)
         mode, zero, ceiling = self.recipe.msat.confidence, self.settings.reset == "zero", self._ceiling(b)
         theta, fired, keep = b.scratch[:3]
-        torch.mul(b.ratio, b.theta, out=theta)
+        theta = torch.mul(b.ratio, b.theta, out=theta)
         room = None if ceiling is None else SF.room(ceiling, b.sent, b.ratio)
-        keep = None if b.chance is None else torch.lt(b.chance, self._confidence, out=keep)
+        keep = None if b.chance is None else torch.lt(b.chance, self._confidence, out=keep).to(theta)
         before = keep if mode == "before" else None
-        SF.integrate_and_fire(b.potential, z, theta, self.settings.gamma, fired, zero, before, room, self.sign)
+        fired = SF.integrate_and_fire(b.potential, z, theta, self.settings.gamma, fired, zero, before, room, self.sign)
         if keep is not None and mode == "after":
             fired.mul_(keep)
-        torch.mul(fired, b.ratio, out=b.out)
         b.count.add_(fired)
         b.total.add_(b.potential)
+        out = torch.mul(fired, b.ratio, out=b.out)
         if self._needs_sent:
-            b.sent.add_(b.out)
+            b.sent.add_(out)
+        return out
 
     def _adapt(self, b: SimpleNamespace, z: Tensor) -> None:
         s, work = self.recipe.msat, b.scratch
@@ -93,7 +94,7 @@ class AdaptiveIntegrateAndFire(Adaptive, IntegrateAndFire):
     def _start(self) -> None:
         super()._start()
         for block in self._blocks:  # where nobody asks for thresholds they need not go through memory
-            kept = self.watched or self.recipe.msat.variant == "algorithm1"
+            kept = self.watched or self.scratch is None or self.recipe.msat.variant == "algorithm1"
             block.ratio = rows(self.ratio)[block.part] if kept else block.scratch[-1]
         self._draw()
 
@@ -123,7 +124,7 @@ class AdaptiveSignedMemory(Adaptive, SignedMemory):
     def _names(self) -> tuple[str, ...]:
         return (*super()._names(), "last")
 
-    def _fire(self, b: SimpleNamespace, z: Tensor | None) -> None:
+    def _fire(self, b: SimpleNamespace, z: Tensor | None) -> Tensor:
         s, last = self.recipe.msat, b.last
         if self.t and s.variant == "algorithm1":
             self.rule.algorithm1(b.ratio, b.sent / self.t, last)
@@ -136,6 +137,7 @@ class AdaptiveSignedMemory(Adaptive, SignedMemory):
         value = b.ratio if self.quantum == 1 else torch.mul(b.ratio, self.quantum, out=b.scratch[0])
         b.count.add_(SF.send(due, b.sent, b.initial, self.settings.gamma, b.out, b.scratch[1], value))
         b.total.add_(last.sub_(b.out).abs_())
+        return b.out
 
     def rest(self) -> None:
         super().rest()

@@ -59,21 +59,26 @@ class Scratch:
 
 
 def blocks(
-    state: Mapping[str, Tensor], parameters: Mapping[str, Tensor | None], scratch: Scratch
+    state: Mapping[str, Tensor], parameters: Mapping[str, Tensor | None], scratch: Scratch | None
 ) -> list[SimpleNamespace]:
     """One namespace per block, with the block's part of every tensor as an attribute, and `scratch`.
 
-    state: tensors of one shape [N, C, ...], channels last. parameters: as `spread` gives them.
+    state: tensors of one shape [N, C, ...], channels last. parameters: as `spread` gives them. scratch: None for
+    compiled code, which needs no room to work in and takes everything as one block; operations get out=None then.
     """
     lines = {name: rows(tensor) for name, tensor in state.items()}
     whole = next(iter(lines.values()))
     lines |= {k: v for k, v in parameters.items() if v is not None and v.shape == whole.shape}
     shared = {name: value for name, value in parameters.items() if name not in lines}
+    everything = [slice(0, len(whole))]
     return [
         SimpleNamespace(
-            **{name: line[part] for name, line in lines.items()}, **shared, part=part, scratch=scratch.like(whole[part])
+            **{name: line[part] for name, line in lines.items()},
+            **shared,
+            part=part,
+            scratch=[None] * Scratch.COUNT if scratch is None else scratch.like(whole[part]),
         )
-        for part in parts(len(whole), whole[0].numel())
+        for part in (everything if scratch is None else parts(len(whole), whole[0].numel()))
     ]
 
 

@@ -19,12 +19,14 @@ class IntegrateAndFire(Layer):
         """What is added to the potential in every step; None for nothing."""
         return self.theta / (2 * self.settings.shift) if self.settings.shift else None
 
-    def _fire(self, b: SimpleNamespace, z: Tensor) -> None:
+    def _fire(self, b: SimpleNamespace, z: Tensor) -> Tensor:
         self._charge(b)
         ceiling, zero = self._ceiling(b), self.settings.reset == "zero"
         room = None if ceiling is None else SF.room(ceiling, b.count)
         gamma = self.settings.gamma
-        b.count.add_(SF.integrate_and_fire(b.potential, z, b.theta, gamma, b.out, zero, None, room, self.sign))
+        out = SF.integrate_and_fire(b.potential, z, b.theta, gamma, b.out, zero, None, room, self.sign)
+        b.count.add_(out)
+        return out
 
     def _charge(self, b: SimpleNamespace) -> None:
         if self.settings.shift:
@@ -34,9 +36,10 @@ class IntegrateAndFire(Layer):
 class ImbalancedThreshold(Layer):
     """IBT neuron of Spiking-YOLO for leaky ReLU."""
 
-    def _fire(self, b: SimpleNamespace, z: Tensor) -> None:
+    def _fire(self, b: SimpleNamespace, z: Tensor) -> Tensor:
         spikes = SF.imbalanced_threshold(b.potential, z, b.theta, self.slope, self.settings.gamma, b.out)
         b.count.add_(torch.abs(spikes, out=b.scratch[0]))
+        return spikes
 
 
 class SignedMemory(Layer):
@@ -50,9 +53,10 @@ class SignedMemory(Layer):
     def _start(self) -> None:
         """The potential is the sum of the input, and starts at 0."""
 
-    def _fire(self, b: SimpleNamespace, z: Tensor | None) -> None:
+    def _fire(self, b: SimpleNamespace, z: Tensor | None) -> Tensor:
         self._unsent(b, z, b.out)
         b.count.add_(SF.send(b.out, b.sent, b.initial, self.settings.gamma, b.out, b.scratch[0], self.quantum))
+        return b.out
 
     def _unsent(self, b: SimpleNamespace, z: Tensor | None, out: Tensor) -> Tensor:
         """What is due with the current of this step, in thresholds."""

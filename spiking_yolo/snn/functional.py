@@ -1,6 +1,7 @@
 """One timestep of each neuron, as pure arithmetic on tensors.
 
 State tensors are updated in place and the spikes are written to `out`: fresh temporaries cost more than the arithmetic.
+Where `out` may be None it is for a compiler, which makes no temporaries.
 `theta` broadcasts against the state. Spikes are counted as integers n; the value sent is n * theta.
 """
 
@@ -21,7 +22,7 @@ def integrate_and_fire(
     current: Tensor,
     theta: Tensor,
     gamma: int,
-    out: Tensor,
+    out: Tensor | None,
     reset_to_zero: bool = False,
     keep: Tensor | None = None,
     room: Tensor | None = None,
@@ -35,9 +36,9 @@ def integrate_and_fire(
     """
     potential.add_(current, alpha=sign)
     if gamma == 1:
-        torch.ge(potential, theta, out=out)
+        out = torch.ge(potential, theta, out=out).to(potential)
     else:
-        torch.div(potential, theta, out=out).floor_().clamp_(0, gamma)
+        out = torch.div(potential, theta, out=out).floor_().clamp_(0, gamma)
     if room is not None:
         torch.minimum(out, room, out=out)
     if keep is not None:
@@ -60,7 +61,7 @@ def room(ceiling: Tensor, sent: Tensor, unit: Tensor | float = 1.0) -> Tensor:
 
 
 def imbalanced_threshold(
-    potential: Tensor, current: Tensor, theta: Tensor, slope: float, gamma: int, out: Tensor
+    potential: Tensor, current: Tensor, theta: Tensor, slope: float, gamma: int, out: Tensor | None
 ) -> Tensor:
     """Signed neuron of Spiking-YOLO (Kim 2020, section 4.2) for leaky ReLU with slope alpha.
 
@@ -68,8 +69,7 @@ def imbalanced_threshold(
     (n * theta or n * theta / alpha), and n * theta is sent.
     """
     potential.add_(current)
-    torch.div(potential, theta, out=out)
-    F.leaky_relu_(out, slope).trunc_().clamp_(-gamma, gamma)
+    out = F.leaky_relu_(torch.div(potential, theta, out=out), slope).trunc_().clamp_(-gamma, gamma)
     potential.addcmul_(F.leaky_relu(out, 1 / slope), theta, value=-1)
     return out
 
@@ -111,7 +111,7 @@ def send(
     initial: Tensor | float,
     gamma: int,
     out: Tensor,
-    spikes: Tensor,
+    spikes: Tensor | None,
     quantum: Tensor | float = 1.0,
 ) -> Tensor:
     """Send what is due as spikes: n = clip(floor(due / q + u0), -gamma, gamma); m += n * q.
@@ -121,7 +121,7 @@ def send(
     """
     scaled = isinstance(quantum, Tensor) or quantum != 1
     whole = torch.div(due, quantum, out=out).add_(initial) if scaled else torch.add(due, initial, out=out)
-    torch.abs(whole.floor_().clamp_(-gamma, gamma), out=spikes)
+    spikes = torch.abs(whole.floor_().clamp_(-gamma, gamma), out=spikes)
     if scaled:
         out.mul_(quantum)
     sent.add_(out)

@@ -30,7 +30,8 @@ class Layer:
     cap * t in rate coding, where a sum stands for t times an activation, and cap in differential coding.
     time: how many activations a sum stands for, t in rate coding and 1 in differential coding.
     count: spikes so far per neuron. events: what its synapses received so far, the same unless events=switches.
-    watched: a probe looks at the neurons, so everything that it may read is kept for all of them.
+    watched: a probe looks at the neurons, so everything that it may read is kept: thresholds, and what each neuron of
+    a pair has sent and how often. Without a probe only what the network needs is there.
     """
 
     neurons_per_site = 1
@@ -45,7 +46,7 @@ class Layer:
         self.unit = params["theta"]
         self._is_rate = recipe.encoding.coding == "rate"
         self._switches = recipe.neuron.events == "switches"
-        self.scratch = Scratch()  # a network gives all its layers the same one
+        self.scratch: Scratch | None = Scratch()  # a network gives all its layers the same one
         self._shape: torch.Size | None = None
 
     def reset(self, keys: Sequence[int] = (), watched: bool = True) -> None:
@@ -56,6 +57,12 @@ class Layer:
         self.keys = keys
         self.watched = watched
         self.t = 0
+
+    def compile(self) -> None:
+        """Fuse the arithmetic of a step with torch.compile, at the first steps. Results differ by rounding."""
+        torch._dynamo.config.recompile_limit = 128  # layers of all shapes and kinds share this method, and few variants
+        self.scratch = None
+        self._advance = torch.compile(self._advance, dynamic=True)
 
     def step(self, current: Tensor | None, quantum: float = 1.0) -> Tensor:
         """What is sent in this timestep in units, a tensor that the next step overwrites.
@@ -143,12 +150,13 @@ class Layer:
         """Of a block, in the step that is being computed."""
         return None if b.cap is None else b.cap * self.time
 
-    def _advance(self, b: SimpleNamespace, z: Tensor | None) -> None:
-        """One step of a block of neurons."""
-        self._fire(b, self._biased(b, z))
+    def _advance(self, b: SimpleNamespace, z: Tensor | None) -> Tensor:
+        """One step of a block of neurons; returns what it sends."""
+        out = self._fire(b, self._biased(b, z))
         if self._switches:
-            b._events.add_((b.out - b._previous).abs_(), alpha=1 / self.quantum)
-            b._previous.copy_(b.out)
+            b._events.add_((out - b._previous).abs_(), alpha=1 / self.quantum)
+            b._previous.copy_(out)
+        return out
 
     def _finish(self) -> None:
         self.t += 1
@@ -156,6 +164,6 @@ class Layer:
     def _start(self) -> None:
         self.potential.copy_(self.initial * self.theta)
 
-    def _fire(self, b: SimpleNamespace, z: Any) -> None:
-        """Write what a block sends, in units, to b.out, and add the spikes of its neurons to b.count."""
+    def _fire(self, b: SimpleNamespace, z: Any) -> Tensor:
+        """What a block sends, in units, written to b.out where there is one; its spikes are added to b.count."""
         raise TypeError(f"{type(self).__name__} does not fire")

@@ -58,7 +58,10 @@ class SpikingNetwork:
         self.layers = {n.name: neurons.build(sites[n.name], recipe, n.phi, n.name) for n in graph.sites}
         scratch = Scratch()
         for layer in self.layers.values():
-            layer.scratch = scratch
+            if execution.compiled:
+                layer.compile()
+            else:
+                layer.scratch = scratch
         self._pools = {
             n.name: CumulativeMaxPool(n.attrs)
             for n in graph.nodes

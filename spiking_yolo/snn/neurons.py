@@ -56,7 +56,7 @@ class OnOffPair(Layer):
 
     @property
     def count(self) -> Tensor:
-        return self.on.count + self.off.count
+        return self.on.count + self.off.count if self.watched else self.on.count
 
     @property
     def events(self) -> Tensor:
@@ -74,19 +74,19 @@ class OnOffPair(Layer):
         self.off._begin(current)
         for b, on, off in zip(self._blocks, self.on._blocks, self.off._blocks, strict=True):
             b.on, b.off = on, off
-            on.out, off.out = rows(self.on.out)[b.part], rows(self.off.out)[b.part]
-            if not self.watched:  # nobody asks what each of them sent, so it need not go through memory
-                on.out, off.out = b.scratch[3:5]
+            if self.watched:
+                on.out, off.out, off.count = (rows(x)[b.part] for x in (self.on.out, self.off.out, self.off.count))
+            else:  # nobody asks what each of them sent, so it need not go through memory
+                (on.out, off.out), off.count = b.scratch[3:5], on.count
 
     def _parameters(self) -> dict[str, Tensor]:
         theta, off = (self.params[name].to(self.out) for name in ("theta", "theta_off"))
         return {**super()._parameters(), "weight": -self.slope * off / theta}
 
-    def _advance(self, b: SimpleNamespace, z: Tensor) -> None:
+    def _advance(self, b: SimpleNamespace, z: Tensor) -> Tensor:
         z = self._biased(b, z)
-        self.on._advance(b.on, z)
-        self.off._advance(b.off, z)
-        torch.addcmul(b.on.out, b.off.out, b.weight, out=b.out)
+        on, off = self.on._advance(b.on, z), self.off._advance(b.off, z)
+        return torch.addcmul(on, off, b.weight, out=b.out)
 
     def _finish(self) -> None:
         super()._finish()
