@@ -20,9 +20,11 @@ from .listing import methods_text, settings_text
 if TYPE_CHECKING:
     from .convert.converter import Converted
     from .convert.load import Ann
+    from .snn.execution import Execution
 
 ROOT = Path(__file__).parents[1]
 WEIGHTS = ROOT / "weights" / "yolov3-tiny.weights"
+PRECISIONS = ("float32", "bf16")  # of snn.execution, which imports torch
 
 
 def run(main: Callable[[], int | None]) -> None:
@@ -54,8 +56,11 @@ class _Parser(argparse.ArgumentParser):
         raise UserError(f"{message}; see {self.prog} --help")
 
 
-def add_network(p: argparse.ArgumentParser, choose_method: bool = True) -> None:
-    """The arguments that choose and convert a network; choose_method: --method is among them."""
+def add_network(p: argparse.ArgumentParser, choose_method: bool = True, simulates: bool = True) -> None:
+    """The arguments that choose and convert a network.
+
+    choose_method: --method is among them. simulates: so are those that say how the network is computed.
+    """
     g = p.add_argument_group("network")
     add_weights(g)
     if choose_method:
@@ -65,6 +70,11 @@ def add_network(p: argparse.ArgumentParser, choose_method: bool = True) -> None:
     )
     g.add_argument("--statistics", type=Path, help="activation statistics, if they do not lie beside the weights")
     g.add_argument("--device", default="cpu", help="cpu, cuda, cuda:1, ...")
+    if simulates:
+        help = "bf16: multiply spikes and weights in bfloat16; potentials stay in float32"
+        g.add_argument("--precision", choices=PRECISIONS, default="float32", help=help)
+        help = "fuse the arithmetic of the neurons with torch.compile; needs a C++ compiler"
+        g.add_argument("--compile", action="store_true", help=help)
     g.add_argument("--list-methods", action=_Listing, text=methods_text, help="print the conversion methods and stop")
     g.add_argument("--list-settings", action=_Listing, text=settings_text, help="print the keys of --set and stop")
 
@@ -92,6 +102,13 @@ def load_network(args: argparse.Namespace) -> Converted:
     settings = parse_settings(args.set)
     files = {name: getattr(args, name) for name in ("cfg", "names", "statistics")}
     return load(args.weights, args.method, settings, imgsz=args.imgsz, trust=args.trust_weights, **files)
+
+
+def execution(args: argparse.Namespace) -> Execution:
+    """How the network is computed by the arguments of `add_network`; a Notice says what this machine cannot do."""
+    from .executing import chosen
+
+    return chosen(args.precision, args.compile, args.device)
 
 
 def add_thresholds(p: argparse.ArgumentParser, conf: float, max_det: int) -> None:

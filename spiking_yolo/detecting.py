@@ -26,7 +26,8 @@ def detect_all(args: argparse.Namespace) -> int:
     """Run all sources; returns the exit status. Raises UserError when the call or the only input is wrong."""
     sources = expand(args.source)
     outputs = Outputs(cli.run_directory(args.project, args.name, args.exist_ok))
-    job = _Job(args, SpikingYOLO.of(cli.load_network(args), args.device), outputs)
+    detector = SpikingYOLO.of(cli.load_network(args), args.device, args.precision, args.compile)
+    job = _Job(args, detector, outputs)
     failed = 0
     try:
         for source in tqdm(sources, "sources", unit="source", delay=_PATIENCE, disable=len(sources) == 1 or None):

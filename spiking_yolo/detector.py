@@ -17,9 +17,11 @@ from .convert.converter import Converted
 from .convert.load import load
 from .decode.yolo import detections
 from .errors import UserError
+from .executing import chosen
 from .graph import run as run_ann
 from .images import Placement, Source, fit, read_image
 from .result import Result
+from .snn.execution import Precision
 
 
 @dataclass(frozen=True)
@@ -44,6 +46,7 @@ class SpikingYOLO:
     registered name or a recipe.json; None is the default. settings: overrides of the recipe, e.g. {"neuron.gamma": 4}.
     cfg, names: files of a darknet network that do not lie beside its weights. imgsz: square input size. statistics:
     activation statistics that do not lie beside the weights. trust: open a .pt, which can run code hidden in it.
+    precision: "bf16" multiplies spikes and weights in bfloat16. compile: fuse the neurons' arithmetic, see Execution.
     Raises UserError for everything that does not fit.
     """
 
@@ -59,27 +62,33 @@ class SpikingYOLO:
         statistics: str | Path | None = None,
         trust: bool = False,
         device: str = "cpu",
+        precision: Precision = "float32",
+        compile: bool = False,
     ):
         files = {"cfg": cfg, "names": names, "statistics": statistics}
-        self._use(load(weights, method, settings, imgsz=imgsz, trust=trust, **files), device)
+        self._use(load(weights, method, settings, imgsz=imgsz, trust=trust, **files), device, precision, compile)
 
     @classmethod
-    def of(cls, converted: Converted, device: str = "cpu") -> SpikingYOLO:
+    def of(
+        cls, converted: Converted, device: str = "cpu", precision: Precision = "float32", compile: bool = False
+    ) -> SpikingYOLO:
         """The detector of a network that is converted already."""
         detector = cls.__new__(cls)
-        detector._use(converted, device)
+        detector._use(converted, device, precision, compile)
         return detector
 
     @classmethod
-    def load(cls, path: str | Path, device: str = "cpu") -> SpikingYOLO:
+    def load(
+        cls, path: str | Path, device: str = "cpu", precision: Precision = "float32", compile: bool = False
+    ) -> SpikingYOLO:
         """A network written by `save` or by tools/convert.py; it gives bit-identical output."""
-        return cls.of(Converted.load(path), device)
+        return cls.of(Converted.load(path), device, precision, compile)
 
     def save(self, path: str | Path) -> None:
         """Write the converted network to one .safetensors file."""
         self.converted.save(path)
 
-    def _use(self, converted: Converted, device: str) -> None:
+    def _use(self, converted: Converted, device: str, precision: Precision, compile: bool) -> None:
         if converted.spec.task != "detect":
             raise UserError("this network is a classifier, which finds no boxes: use tools/eval_classify.py")
         try:
@@ -89,7 +98,7 @@ class SpikingYOLO:
             reason = str(error).splitlines()[0].rstrip(".")
             raise UserError(f"cannot use the device {device} ({reason}): leave it out, or give cpu") from error
         self._graph = converted.graph.to(self.device)
-        self._network = converted.network(self.device)
+        self._network = converted.network(self.device, execution=chosen(precision, compile, self.device))
         self.converted = converted
         self.spec = converted.spec
 

@@ -111,6 +111,7 @@ def test_spikingjelly_runs_the_twin(tmp_path: Path):
 def test_the_tool(tmp_path: Path, capsys, monkeypatch):
     """Ratios of every method, shares, and a limit that nothing can meet: exit status 1 and one line."""
     monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("CXX", "no-compiler")  # compiling takes longer than all the rest
     weights = write_tiny(tmp_path)
     limits = [{"of": ["steps", "p-norm/float32/eager", "ratio"], "at_most": 1e-9}]
     limits.append({"of": ["growth", "nothing", "ratio"], "at_most": 1})

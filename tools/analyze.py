@@ -32,7 +32,7 @@ def main() -> None:
     )
     p.add_argument("--layer", help="layer whose neurons are sampled (default: the middle one)")
     p.add_argument("--methods", help="methods with commas whose spikes are compared, as registered")
-    cli.add_network(p)
+    cli.add_network(p, simulates=False)
     p.add_argument("--project", type=Path, default=Path("runs/analyze"))
     p.add_argument("--name", default="exp")
     args = p.parse_args()

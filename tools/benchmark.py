@@ -4,7 +4,9 @@
     python tools/benchmark.py --parts steps,shares --methods p-norm,msat
     python tools/benchmark.py --assert                         # exit status 1 when something became too slow
 
-Every run is timed beside forward passes of the ANN, in turn, several times; the median of the ratios counts.
+Every run is timed beside forward passes of the ANN, in turn, several times; the median of the ratios counts. The
+default method is also timed in bf16 where the processor has instructions for it, and compiled where there is a C++
+compiler.
 PROJECT/NAME gets benchmark.json.
 """
 
@@ -27,7 +29,8 @@ def parser() -> argparse.ArgumentParser:
     p.add_argument("--images", type=Path, default=cli.ROOT / "data" / "samples", help="folder of photographs")
     p.add_argument("--imgsz", type=cli.positive, help="network input in pixels, a multiple of 32")
     p.add_argument("--device", default="cpu", help="cpu, cuda, cuda:1, ...")
-    p.add_argument("--parts", default="all", help="steps, batch, shares, memory, spikingjelly, growth, with commas")
+    parts = "steps, batch, shares, memory, spikingjelly, growth, events, with commas"
+    p.add_argument("--parts", default="all", help=parts)
     p.add_argument("--methods", default="coarse-to-fine,signed-memory,p-norm,msat", help="besides the default; or all")
     p.add_argument("--T", type=cli.positive, default=64, help="timesteps of a run (default %(default)s)")
     p.add_argument("--repeats", type=cli.positive, default=5, help="runs of which the median counts (%(default)s)")

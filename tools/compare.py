@@ -49,8 +49,9 @@ def main() -> None:
     directory = args.resume or cli.run_directory(args.project, args.name)
     thresholds = {"conf": args.conf, "iou": args.iou, "max_det": args.max_det}
     settings_ = Settings(steps[-1], steps, args.batch)
-    comparison = compare(ann, recipes, dataset, settings_, CocoScorer(dataset), directory, thresholds, args.device)
-    print(f"\n{dataset.name}, {len(dataset)} images\n{comparison.text()}")
+    how = args.device, cli.execution(args)
+    comparison = compare(ann, recipes, dataset, settings_, CocoScorer(dataset), directory, thresholds, *how)
+    print(f"\n{comparison.text()}")
     comparison.save(directory)
     print(f"results saved to {directory}")
 

@@ -21,7 +21,7 @@ def main() -> None:
     p = cli.parser(__doc__)
     p.add_argument("network", nargs="?", type=Path, metavar="WEIGHTS", help="the same as --weights")
     p.add_argument("-o", "--output", type=Path, required=True, help="file to write, ending in .safetensors")
-    cli.add_network(p)
+    cli.add_network(p, simulates=False)
     args = p.parse_args()
 
     from spiking_yolo.errors import UserError

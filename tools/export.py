@@ -24,7 +24,7 @@ def main() -> None:
     p = cli.parser(__doc__)
     p.add_argument("--format", choices=("nir", "json", "safetensors"), required=True)
     p.add_argument("-o", "--output", type=Path, required=True, help="file to write, ending in the format's name")
-    cli.add_network(p)
+    cli.add_network(p, simulates=False)
     args = p.parse_args()
 
     from spiking_yolo.errors import UserError

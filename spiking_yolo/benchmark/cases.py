@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from dataclasses import dataclass, field
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -14,9 +14,11 @@ from torch import Tensor
 from ..convert.converter import Converted
 from ..convert.load import Ann, load_ann
 from ..convert.registry import DEFAULT, get_recipe
+from ..executing import bf16_pays, missing
 from ..graph import run as run_ann
 from ..images import fit, read_image
 from ..models.spec import Spec
+from ..snn.execution import Execution, Precision
 from ..sources import expand, is_stream
 
 
@@ -57,11 +59,17 @@ class Case:
 
     method: str
     settings: dict[str, Any] = field(default_factory=dict)
+    execution: Execution = field(default_factory=Execution)
 
     @property
     def name(self) -> str:
         """As limits call it, e.g. "default gamma=1"."""
         return " ".join([self.method, *(f"{k.rpartition('.')[2]}={v}" for k, v in self.settings.items())])
+
+    @property
+    def full_name(self) -> str:
+        """The name with the execution, e.g. "default gamma=1/bf16/eager"."""
+        return f"{self.name}/{self.execution.precision}/{'compiled' if self.execution.compiled else 'eager'}"
 
     def convert(self, ann: Ann) -> Converted:
         name = DEFAULT if self.method == "default" else self.method
@@ -69,8 +77,15 @@ class Case:
 
     def run(self, ann: Ann, x: Tensor, T: int) -> Callable[[], int]:
         """A run of T timesteps, which returns how many were simulated before everything had settled."""
-        network = self.convert(ann).network(x.device)
+        network = self.convert(ann).network(x.device, execution=self.execution)
         return lambda: network.run(x, T).steps
 
 
-ONE_SPIKE = Case("default", {"neuron.gamma": 1})
+DEFAULTS = (Case("default"), Case("default", {"neuron.gamma": 1}))
+
+
+def executed(cases: Iterable[Case], device: str, compiled: bool = True) -> tuple[Case, ...]:
+    """Each case in float32, and where this machine gains by it in bf16; `compiled`: each also compiled if it can be."""
+    precisions: list[Precision] = ["float32", "bf16"] if bf16_pays(device) else ["float32"]
+    kinds = [Execution(p, c) for p in precisions for c in ((False, True) if compiled and not missing() else (False,))]
+    return tuple(replace(case, execution=kind) for case in cases for kind in kinds)

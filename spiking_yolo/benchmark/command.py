@@ -19,14 +19,15 @@ from ..convert.registry import list_methods
 from ..errors import UserError
 from ..evaluate.report import versions, write_json
 from . import text
-from .cases import ONE_SPIKE, Case, Source
+from .cases import DEFAULTS, Case, Source, executed
+from .events import event_curves
 from .limits import Limit, read_limits
 from .memory import peak_memory
 from .shares import shares
 from .timing import Timing, interleaved
 from .twin import relu_twin, spikingjelly_run
 
-PARTS: tuple[str, ...] = ("steps", "batch", "shares", "memory", "spikingjelly", "growth")
+PARTS: tuple[str, ...] = ("steps", "batch", "shares", "memory", "spikingjelly", "growth", "events")
 BATCH = 8
 
 
@@ -111,17 +112,17 @@ class Bench:
         return self.source.photographs(self.ann.spec, n, size)
 
     def steps(self) -> dict[str, Any]:
-        """Every method, per timestep, one image."""
-        return self._against_ann((Case("default"), ONE_SPIKE, *self.methods), 1)
+        """Every method, per timestep, one image; the default also in bf16 and compiled, where this machine can."""
+        return self._against_ann((*executed(DEFAULTS, self.source.device), *self.methods), 1)
 
     def batch(self) -> dict[str, Any]:
         """The default with several images at once, per timestep; the ANN gets the same batch."""
-        return self._against_ann((Case("default"), ONE_SPIKE), BATCH)
+        return self._against_ann(executed(DEFAULTS, self.source.device, compiled=False), BATCH)
 
     def shares(self) -> dict[str, Any]:
         """Where the time of a step goes."""
         x, found = self.photographs(1), {}
-        for case in (Case("default"), ONE_SPIKE, *self.methods):
+        for case in (*DEFAULTS, *self.methods):
             self.progress(case.name)
             found[case.name] = shares(case.convert(self.ann), x, self.T, self.repeats)
         return found
@@ -143,30 +144,36 @@ class Bench:
         if theirs is None:
             return {}
         what, run = theirs
-        cases = {case.name: case.run(self.ann, x, self.T) for case in (Case("default"), ONE_SPIKE)}
+        ours = executed(DEFAULTS, self.source.device, compiled=False)
+        names = [case.full_name.removesuffix("/eager").removesuffix("/float32") for case in ours]
+        cases = {name: case.run(self.ann, x, self.T) for name, case in zip(names, ours, strict=True)}
         twin = Ann(relu_twin(self.ann.graph), self.ann.spec, self.ann.weights, self.ann.sha256)
         cases["p-norm on the twin"] = Case("p-norm").run(twin, x, self.T)
         timings = self._interleaved(cases, run, calls=1)
         return {"twin": what, "runs": {name: {**_row(t), "faster": t.faster} for name, t in timings.items()}}
+
+    def events(self) -> dict[str, Any]:
+        """Convolutions that visit single events, by spike rate, beside dense ones."""
+        return event_curves(torch.device(self.source.device), self.repeats)
 
     def growth(self) -> dict[str, Any]:
         """A run's time with T, and a step's with the image's size, as thresholds of the network's own size allow."""
         found = {}
         times = sorted({max(self.T // 8, 1), max(self.T // 4, 1), max(self.T // 2, 1), self.T})
         x = self.photographs(1)
-        for case in (Case("default"), ONE_SPIKE):
+        for case in DEFAULTS:
             runs = {f"{case.name}/T={T}": case.run(self.ann, x, T) for T in times}
             found |= {k: _row(t) for k, t in self._interleaved(runs, self.source.forward(self.ann, x)).items()}
         stride = 32
         for size in sorted({stride * round(self.ann.spec.height * f / stride) for f in (0.5, 0.75, 1, 1.5)}):
             x = self.photographs(1, size)
-            runs = {f"{case.name}/{size} px": case.run(self.ann, x, self.T) for case in (Case("default"), ONE_SPIKE)}
+            runs = {f"{case.name}/{size} px": case.run(self.ann, x, self.T) for case in DEFAULTS}
             found |= {k: _row(t) for k, t in self._interleaved(runs, self.source.forward(self.ann, x)).items()}
         return found
 
     def _against_ann(self, cases: tuple[Case, ...], batch: int) -> dict[str, Any]:
         x = self.photographs(batch)
-        runs = {f"{case.name}/float32/eager": case.run(self.ann, x, self.T) for case in cases}
+        runs = {case.full_name: case.run(self.ann, x, self.T) for case in cases}
         timings = self._interleaved(runs, self.source.forward(self.ann, x))
         return {name: _row(timing) for name, timing in timings.items()}
 

@@ -47,6 +47,14 @@ def _spikingjelly(found: Mapping[str, Any]) -> str:
     return f"against {found['twin']}\n{columns(table)}"
 
 
+def _events(found: Mapping[str, Any]) -> str:
+    rates = list(next(iter(found.values()))["event_ms"])
+    table = [["ms of a convolution", "dense", *(f"events, rate {rate}" for rate in rates)]]
+    for name, row in found.items():
+        table.append([name, f"{row['dense_ms']:.2f}", *(f"{ms:.2f}" for ms in row["event_ms"].values())])
+    return columns(table)
+
+
 PARTS = {
     "steps": lambda rows: _timed("one image", rows),
     "batch": lambda rows: _timed("eight images", rows),
@@ -54,4 +62,5 @@ PARTS = {
     "memory": _memory,
     "spikingjelly": _spikingjelly,
     "growth": lambda rows: _timed("growth", rows),
+    "events": _events,
 }

@@ -29,7 +29,7 @@ def evaluate_classes(args: argparse.Namespace) -> None:
         args.batch = args.batch or spec.images_at_once
         for note in notes(dataset, listed) if ranks.first else []:
             print(note)
-        several = len(networks) > 1
+        several, execution = len(networks) > 1, cli.execution(args)
         directory = run_folder(args, ranks, several)
         scorer = ClassificationScorer(dataset)
         tables: dict[str, Table] = {}
@@ -38,13 +38,14 @@ def evaluate_classes(args: argparse.Namespace) -> None:
                 print(f"{name} ({number} of {len(networks)})")
             folder = directory / name if several else directory
             with resumable(directory):
-                finished = compute(args, network, task, {"exit_conf": args.exit_conf}, listed, ranks, folder)
+                exits = {"exit_conf": args.exit_conf}
+                finished = compute(args, network, task, exits, listed, ranks, folder, execution)
             if finished:
                 tables[name] = report(finished, scorer, costs, _nothing if several else print)
     if several and tables:
         recipes = {name: network.recipe for name, network in networks.items()}
-        comparison = Comparison(dataset, recipes, tables, scorer.main[0])
-        print(f"\n{dataset.name}, {len(dataset)} images\n{comparison.text()}")
+        comparison = Comparison(dataset, recipes, tables, scorer.main[0], execution)
+        print(f"\n{comparison.text()}")
         comparison.save(directory)
         print(f"results saved to {directory}")
 

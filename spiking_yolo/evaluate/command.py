@@ -6,7 +6,7 @@ import argparse
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +18,7 @@ from ..datasets.detection import DetectionSet
 from ..datasets.labelled import LabelledSet
 from ..errors import UserError
 from ..metrics.energy import Costs, assumptions
+from ..snn.execution import Execution
 from . import text
 from .arguments import chosen_steps
 from .classification import ClassificationTask
@@ -77,9 +78,10 @@ def evaluate_boxes(args: argparse.Namespace, dataset: DetectionSet, voc: bool) -
         task = DetectionTask(converted.spec, dataset, **thresholds)
         for note in matched(task):
             say(note)
+        execution = cli.execution(args)
         directory = run_folder(args, ranks)
         with resumable(directory):
-            finished = compute(args, converted, task, thresholds, listed, ranks, directory)
+            finished = compute(args, converted, task, thresholds, listed, ranks, directory, execution)
     if finished:
         scorer = VocScorer(dataset) if voc else CocoScorer(dataset)
         if not isinstance(dataset, CocoSet):
@@ -113,6 +115,7 @@ def compute(
     listed: int,
     ranks: Ranks,
     directory: Path,
+    execution: Execution,
 ) -> Finished | None:
     """The records of all images; None in processes other than the first.
 
@@ -126,10 +129,11 @@ def compute(
         quantised = quantised_anns(ann.graph, ann.statistics(args.statistics), {8, *(bits_of(gamma, t) for t in steps)})
         bits = tuple(quantised)
     settings = Settings(steps[-1], steps, args.batch, bits, args.early_exit)
-    engine = Engine(converted, task, settings, ranks.device, quantised)
+    engine = Engine(converted, task, settings, ranks.device, quantised, execution)
     data = dataset_call(task.dataset)
     records = run_records(engine, network_call(converted, engine, data, **thresholds), directory, ranks)
     described = {"dataset": data["name"], "images": data["images"], "of_images": listed, "notes": task.dataset.notes}
+    described |= asdict(execution)
     return Finished(args, converted, records, directory, described) if ranks.first else None
 
 
@@ -139,7 +143,8 @@ def report(run: Finished, scorer: Scorer, costs: Costs, say: Callable[..., Any] 
     rows = table(run.records, scorer, Method.of(converted), costs)
     intervals = row_intervals(rows, args.bootstrap, args.seed or 0) if args.bootstrap else None
     worth = break_even(rows, costs) if args.baseline else []
-    say(f"\n{run.data['dataset']}, {run.data['images']} images, method {converted.recipe.name}; figures in percent")
+    method = converted.recipe.name + text.in_precision(run.data["precision"])
+    say(f"\n{run.data['dataset']}, {run.data['images']} images, method {method}; figures in percent")
     say(text.main_table(rows, main))
     if rows.exit:
         kept, saved = text.percent(rows.exit[f"{main[0]}_kept"]), text.percent(rows.exit["operations_saved"])

@@ -11,6 +11,7 @@ from torch import Tensor
 from ..convert.converter import Converted
 from ..datasets.detection import DetectionSet
 from ..metrics.energy import Costs
+from ..snn.execution import Execution
 from .detection import DetectionTask
 from .distributed import Ranks
 from .engine import Engine, Settings
@@ -30,6 +31,7 @@ def evaluate_detector(
     directory: Path | None = None,
     ranks: Ranks | None = None,
     quantised: Mapping[int, Callable[[Tensor], tuple[Tensor, ...]]] | None = None,
+    execution: Execution = Execution(),  # noqa: B008
 ) -> Table | None:
     """Rows of the ANN and of the spiking network at every step of the settings.
 
@@ -39,7 +41,7 @@ def evaluate_detector(
     """
     thresholds = dict(thresholds or {})
     task = DetectionTask(converted.spec, dataset, **thresholds)  # type: ignore[arg-type]
-    engine = Engine(converted, task, settings, (ranks or Ranks()).device, quantised)
+    engine = Engine(converted, task, settings, (ranks or Ranks()).device, quantised, execution)
     call: dict[str, Any] = network_call(converted, engine, dataset_call(dataset), **thresholds)
     records = run_records(engine, call, directory, ranks)
     return table(records, scorer or CocoScorer(dataset), Method.of(converted), costs) if records else None

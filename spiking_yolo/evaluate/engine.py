@@ -15,6 +15,7 @@ from ..convert.converter import Converted
 from ..errors import UserError
 from ..graph import Graph
 from ..graph import run as run_ann
+from ..snn.execution import Execution
 from ..snn.snapshot import Run
 from .early_exit import exit_step
 
@@ -63,6 +64,7 @@ class Engine:
     """A network on a device, ready to make records.
 
     quantised: bits -> the ANN with activations of so many bits, for each of settings.bits (see `quantised`).
+    execution: how the spiking network is computed; the ANN is always in float32.
     A record is {"index", "ann": prediction, "quantised": {bits: prediction}, "steps": {t: {"found", "spikes",
     "operations", "error"}}, "exit": the same with "t", "neurons", "macs", "analogue_macs", "seconds"}; numbers as keys
     are text. error: of the output tensors, relative to the ANN's.
@@ -75,14 +77,15 @@ class Engine:
         settings: Settings,
         device: str | torch.device = "cpu",
         quantised: Mapping[int, Callable[[Tensor], tuple[Tensor, ...]]] | None = None,
+        execution: Execution = Execution(),  # noqa: B008
     ):
-        self.task, self.settings, self.quantised = task, settings, quantised or {}
+        self.task, self.settings, self.quantised, self.execution = task, settings, quantised or {}, execution
         try:
             self.device = torch.device(device)
             self.graph: Graph = converted.graph.to(self.device)
         except (RuntimeError, AssertionError) as error:
             raise UserError(f"cannot use --device {device}: {str(error).splitlines()[0]}") from error
-        self.network = converted.network(self.device)
+        self.network = converted.network(self.device, execution=execution)
 
     def batches(self) -> list[range]:
         """The images in groups that are simulated together; always the same, so that rounding is too."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 import csv
 import json
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +17,7 @@ from ..draw.curves import line_plot
 from ..errors import UserError
 from ..files import atomic_write
 from ..recipe import Recipe
+from ..snn.execution import Execution
 from .compare import evaluate_detector
 from .distributed import Ranks
 from .engine import Settings
@@ -24,7 +25,7 @@ from .report import versions, write_json
 from .rows import Row, Table
 from .run import COMPARISON
 from .scorers import Scorer
-from .text import columns, percent
+from .text import columns, in_precision, percent
 
 
 @dataclass(frozen=True)
@@ -35,13 +36,14 @@ class Comparison:
     recipes: Mapping[str, Recipe]
     tables: Mapping[str, Table]
     figure: str
+    execution: Execution
 
     @property
     def ann(self) -> Row:
         return next(iter(self.tables.values())).ann
 
     def text(self) -> str:
-        """Per method and T: accuracy in percent, spikes, and operations as multiples of the ANN's MACs."""
+        """A title; per method and T: accuracy in percent, spikes, and operations as multiples of the ANN's MACs."""
         steps = [f"T={row['T']}" for row in next(iter(self.tables.values())).steps]
         ann, macs = self.ann[self.figure], self.ann["macs"]
         accuracy = [[f"{self.figure} (%)", *steps, "best*"]]
@@ -56,7 +58,8 @@ class Comparison:
             work.append([name, *(f"{row['sops_per_image'] / macs:.3g}" for row in table.steps)])
         accuracy.append(["ANN", *[percent(ann)] * len(steps), ""])
         note = f"* selected over T on this split. ANN: {macs / 1e9:.3g} G MACs per image"
-        return "\n\n".join([f"{columns(accuracy)}\n{note}", *map(columns, (gap, spikes, work))])
+        title = f"{self.dataset.name}, {len(self.dataset)} images{in_precision(self.execution.precision)}"
+        return "\n\n".join([f"{title}\n{columns(accuracy)}\n{note}", *map(columns, (gap, spikes, work))])
 
     def save(self, directory: Path) -> None:
         """accuracy-T.png, accuracy-operations.png, comparison.csv and, last of all, comparison.json."""
@@ -87,10 +90,8 @@ class Comparison:
             name: {"recipe": json.loads(self.recipes[name].to_json()), "steps": table.steps}
             for name, table in self.tables.items()
         }
-        images = len(self.dataset)
-        return {
-            "dataset": self.dataset.name, "images": images, "versions": versions(), "ann": self.ann, "methods": methods
-        }  # fmt: skip
+        described = {"dataset": self.dataset.name, "images": len(self.dataset), **asdict(self.execution)}
+        return {**described, "versions": versions(), "ann": self.ann, "methods": methods}
 
 
 def chosen_recipes(methods: str, settings: Mapping[str, Any]) -> dict[str, Recipe]:
@@ -115,6 +116,7 @@ def compare(
     directory: Path,
     thresholds: Mapping[str, float],
     device: str = "cpu",
+    execution: Execution = Execution(),  # noqa: B008
 ) -> Comparison:
     """Evaluate every recipe; records of finished images are kept in DIRECTORY/METHOD, so an interruption loses little.
 
@@ -132,7 +134,8 @@ def compare(
             thresholds=thresholds,
             directory=directory / name,
             ranks=Ranks(device=device),
+            execution=execution,
         )
         assert table is not None  # there is one process
         tables[name] = table
-    return Comparison(dataset, recipes, tables, scorer.main[0])
+    return Comparison(dataset, recipes, tables, scorer.main[0], execution)

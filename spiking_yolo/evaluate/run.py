@@ -83,6 +83,7 @@ def network_call(converted: Converted, engine: Engine, data: dict[str, Any], **m
         "imgsz": [converted.spec.height, converted.spec.width],
         "data": data,
         **asdict(engine.settings),
+        **asdict(engine.execution),
         **more,
         "device": engine.device.type,
         "torch": torch.__version__,

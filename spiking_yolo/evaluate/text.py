@@ -11,6 +11,11 @@ from .rows import Row, Table
 WIDTH = 100
 
 
+def in_precision(precision: str) -> str:
+    """What a title says behind a name: nothing where a network is computed as usual."""
+    return "" if precision == "float32" else f", {precision}"
+
+
 def columns(rows: Sequence[Sequence[str]]) -> str:
     """Aligned text: the first column to the left, the others to the right."""
     widths = [max(len(row[i]) for row in rows) for i in range(len(rows[0]))]

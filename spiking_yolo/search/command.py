@@ -6,7 +6,7 @@ import argparse
 import csv
 import json
 from collections.abc import Sequence
-from dataclasses import replace
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
@@ -38,8 +38,8 @@ def search_all(args: argparse.Namespace) -> None:
     used, other = _split(photographs([args.data], args.split or _training_split(Path(args.data))), args.images)
     ann = cli.load_ann(args)
     statistics = ann.statistics(args.statistics)
-    problem = Problem(ann, statistics, _read(used, ann), args.T, device)
-    call = _call(args, ann, start, used)
+    problem = Problem(ann, statistics, _read(used, ann), args.T, device, cli.execution(args))
+    call = _call(args, problem, start, used)
     directory = args.resume or cli.run_directory(args.project, args.name)
     if args.resume and not (args.resume / TRIALS).is_file():
         raise UserError(f"{args.resume} holds no search: leave --resume out to start a new one")
@@ -78,13 +78,14 @@ def _read(paths: Sequence[str], ann: Ann) -> list[Tensor]:
     return [fit(read_image(path), ann.spec)[0][None] for path in paths]
 
 
-def _call(args: argparse.Namespace, ann: Ann, start: Recipe, used: Sequence[str]) -> dict[str, Any]:
+def _call(args: argparse.Namespace, problem: Problem, start: Recipe, used: Sequence[str]) -> dict[str, Any]:
     return {
-        "weights_sha256": ann.sha256,
+        "weights_sha256": problem.ann.sha256,
         "recipe": json.loads(start.to_json()),
-        "imgsz": list(ann.imgsz),
+        "imgsz": list(problem.ann.imgsz),
         "images": [Path(path).name for path in used],
         "T": args.T,
+        **asdict(problem.execution),
         "max_operations": args.max_operations,
         "seed": args.seed,
     }

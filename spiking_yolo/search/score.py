@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import torch
 from torch import Tensor
@@ -14,6 +14,7 @@ from ..convert.load import Ann
 from ..convert.observe import Statistics
 from ..graph import run
 from ..recipe import Recipe
+from ..snn.execution import Execution
 
 
 @dataclass(frozen=True)
@@ -39,6 +40,7 @@ class Problem:
     images: Sequence[Tensor]
     T: int
     device: str = "cpu"
+    execution: Execution = field(default_factory=Execution)
 
     def converted(self, recipe: Recipe) -> Converted:
         """The network by a recipe; one that runs the network is calibrated on the images."""
@@ -50,7 +52,8 @@ class Problem:
     @torch.no_grad()
     def scores(self, recipe: Recipe) -> Iterator[Score]:
         """The score after each image, over the images so far."""
-        network, graph = self.converted(recipe).network(self.device), self.ann.graph.to(self.device)
+        network = self.converted(recipe).network(self.device, execution=self.execution)
+        graph = self.ann.graph.to(self.device)
         error = operations = 0.0
         for i, x in enumerate(self.images, 1):
             x = x.to(self.device)

@@ -26,7 +26,7 @@ class Adaptive(Layer):
     def _allocate(self, current: Tensor, dtype: torch.dtype) -> None:
         super()._allocate(current, dtype)
         theta = spread(self.params["theta"].to(self.out), current.shape)
-        self.rule = AdaptiveThreshold(self.recipe.msat, theta, isinstance(self, SignedMemory))
+        self.rule = AdaptiveThreshold(self.recipe.msat, theta, isinstance(self, SignedMemory), self.scratch is None)
 
     def _names(self) -> tuple[str, ...]:
         return (*super()._names(), "total", "ratio")
