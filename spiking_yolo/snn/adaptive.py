@@ -26,7 +26,7 @@ class Adaptive(Layer):
     def _allocate(self, current: Tensor, dtype: torch.dtype) -> None:
         super()._allocate(current, dtype)
         theta = spread(self.params["theta"].to(self.out), current.shape)
-        self.rule = AdaptiveThreshold(self.recipe.msat, theta, isinstance(self, SignedMemory), self.scratch is None)
+        self.rule = AdaptiveThreshold(self.recipe.msat, theta, isinstance(self, SignedMemory))
 
     def _names(self) -> tuple[str, ...]:
         return (*super()._names(), "total", "ratio")
@@ -70,7 +70,7 @@ class AdaptiveIntegrateAndFire(Adaptive, IntegrateAndFire):
         theta, fired, keep = b.scratch[:3]
         theta = torch.mul(b.ratio, b.theta, out=theta)
         room = None if ceiling is None else SF.room(ceiling, b.sent, b.ratio)
-        keep = None if b.chance is None else torch.lt(b.chance, self._confidence, out=keep).to(theta)
+        keep = None if b.chance is None else torch.lt(b.chance, self.params["confidence"], out=keep).to(theta)
         before = keep if mode == "before" else None
         fired = SF.integrate_and_fire(b.potential, z, theta, self.settings.gamma, fired, zero, before, room, self.sign)
         if keep is not None and mode == "after":
@@ -104,9 +104,8 @@ class AdaptiveIntegrateAndFire(Adaptive, IntegrateAndFire):
 
     def _draw(self) -> None:
         """Numbers that decide which spikes of the next step are kept, in b.chance; None where all are."""
-        self._confidence = self.params["confidence"].item() if self.recipe.msat.confidence != "off" else 1.0
         chance = None
-        if self.t < CONFIDENCE_STEPS and self._confidence < 1:
+        if self.recipe.msat.confidence != "off" and self.t < CONFIDENCE_STEPS and self.params["confidence"] < 1:
             chance = rows(uniform(self.potential, self.recipe.encoding.seed, self.keys, self.name, self.t))
         for block in self._blocks:
             block.chance = None if chance is None else chance[block.part]

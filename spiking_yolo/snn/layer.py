@@ -62,7 +62,8 @@ class Layer:
         """Fuse the arithmetic of a step with torch.compile, at the first steps. Results differ by rounding."""
         torch._dynamo.config.recompile_limit = 128  # layers of all shapes and kinds share this method, and few variants
         self.scratch = None
-        self._advance = torch.compile(self._advance, dynamic=True)
+        # Graphs from inductor's cache keep the numbers of the layer or process that made them (pytorch#194976).
+        self._advance = torch.compile(self._advance, dynamic=True, options={"fx_graph_cache": False})
 
     def step(self, current: Tensor | None, quantum: float = 1.0) -> Tensor:
         """What is sent in this timestep in units, a tensor that the next step overwrites.

@@ -98,16 +98,15 @@ def staged_ratio(deviation: Tensor, cuts: list[Tensor], out: Tensor, reached: Te
 class AdaptiveThreshold:
     """theta(t) / Theta of the neurons of a layer, from the history of their potential."""
 
-    def __init__(self, settings: Msat, theta: Tensor, in_thresholds: bool, compiled: bool = False):
+    def __init__(self, settings: Msat, theta: Tensor, in_thresholds: bool):
         """theta: Theta, one value or [C]. in_thresholds: the unit of the potentials and currents that will be given;
-        otherwise they are in the units of the ANN. compiled: for torch.compile, which takes the `alpha` of an addition
-        for a constant: a unit that differs from layer to layer must not become one.
+        otherwise they are in the units of the ANN.
         """
         raw = settings.units == "raw"
         self.settings, self.top = settings, theta if raw else torch.ones_like(theta[:1])
         unit = torch.ones_like(theta[:1]) if raw != in_thresholds else 1 / theta if raw else theta
         # what is given, divided by this, is in the units of the rule
-        self.unit = unit.item() if unit.numel() == 1 and not compiled else unit
+        self.unit = unit.item() if unit.numel() == 1 else unit
         by_comparison = settings.stages and settings.dtt and not settings.det and self.top.numel() == 1
         self._cuts = stage_cuts(self.top, settings) if by_comparison else []
 
