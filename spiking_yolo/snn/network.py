@@ -13,12 +13,12 @@ from torch import Tensor
 from ..errors import UserError
 from ..graph import OPS, Graph, Node, max_pool
 from ..recipe import Recipe
-from . import neurons, operations, units
+from . import encoding, neurons, operations, units
 from .blocks import Scratch, channels_last, empty
 from .convolution import Convolution
 from .execution import Execution
 from .pooling import CumulativeMaxPool
-from .random import image_keys, uniform
+from .random import image_keys
 from .rewrite import constant_nodes, pool_before_neuron
 from .snapshot import Run, Snapshot
 
@@ -175,19 +175,17 @@ class SpikingNetwork:
         return self.recipe.encoding.input == "poisson" or self.recipe.msat.confidence != "off"
 
     def _encode(self, name: str, x: Tensor | None, t: int) -> Tensor | None:
-        """The image, or spikes of its largest magnitude (at least 1) with a chance proportional to each intensity."""
-        if x is None or self.recipe.encoding.input == "analogue":
+        """What the image sends in step t."""
+        e = self.recipe.encoding
+        if x is None or e.input == "analogue":
             return x
-        top = x.abs().amax((1, 2, 3), keepdim=True).clamp(min=1)
-        fired = (uniform(x, self.recipe.encoding.seed, self._keys, name, t) * top < x.abs()).to(x)
+        sent, fired = encoding.poisson(x, e.seed, self._keys, name, t)
         self._input_events[name] = fired if t == 1 else self._input_events[name].add_(fired)
-        return x.sign() * fired * top
+        return sent
 
     def quantum(self, t: int) -> float:
-        """Value of a spike in step t, in units: coarse at first, and finer each time t doubles after `refine`."""
-        e = self.recipe.encoding
-        times = ((t - 1) // e.refine).bit_length() if e.refine else 0
-        return 2.0 ** max(e.coarse - t + 1, 0) * e.refine_by ** min(times, e.refinements)
+        """Value of a spike in step t, in units."""
+        return encoding.quantum(self.recipe.encoding, t)
 
     def _transmit(self, node: Node, given: list[Tensor | None], t: int) -> Tensor | None:
         """Everything but neurons is linear or pooling. None stands for silence, all zero."""

@@ -1,0 +1,26 @@
+"""What travels: how an image becomes spikes, and what a spike is worth."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from torch import Tensor
+
+from ..recipe import Encoding
+from .random import uniform
+
+
+def quantum(e: Encoding, t: int) -> float:
+    """Value of a spike in step t, in units: coarse at first, and finer each time t doubles after `refine`."""
+    times = ((t - 1) // e.refine).bit_length() if e.refine else 0
+    return 2.0 ** max(e.coarse - t + 1, 0) * e.refine_by ** min(times, e.refinements)
+
+
+def poisson(x: Tensor, seed: int, keys: Sequence[int], name: str, t: int) -> tuple[Tensor, Tensor]:
+    """Spikes of each image's largest magnitude (at least 1) with a chance proportional to each intensity.
+
+    x: [N, C, H, W]; keys: of the images. Returns the values sent and where a spike was, 0 or 1.
+    """
+    top = x.abs().amax((1, 2, 3), keepdim=True).clamp(min=1)
+    fired = (uniform(x, seed, keys, name, t) * top < x.abs()).to(x)
+    return x.sign() * fired * top, fired
