@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from ..snn.blocks import channels_last
-from ..snn.convolution import Convolution
+from ..snn.synapses import Convolution
 from .timing import interleaved
 
 LAYERS = {  # input and output channels, pixels, kernel: of Tiny-YOLOv3
@@ -48,11 +48,11 @@ def event_curves(device: torch.device, repeats: int, seed: int = 0) -> dict[str,
         weight = torch.randn(outputs, inputs, k, k, generator=generator).to(device)
         taps = weight.permute(2, 3, 1, 0).contiguous()
         sizes = {"stride": [1, 1], "padding": [k // 2] * 2, "dilation": [1, 1], "groups": 1}
-        dense = Convolution(weight, sizes)
+        dense = Convolution(weight, None, sizes)
         chance = torch.rand(1, inputs, size, size, generator=generator).to(device)
         spikes = {rate: channels_last((chance < rate).float()) for rate in RATES}
         cases = {str(rate): _once(event_convolution, x, taps) for rate, x in spikes.items()}
-        cases["dense"] = _once(dense, spikes[RATES[0]], None)
+        cases["dense"] = _once(dense, spikes[RATES[0]], False)
         times = interleaved(cases, lambda: None, repeats, device)
         found[name] = {
             "dense_ms": 1e3 * times.pop("dense").run,

@@ -30,7 +30,7 @@ class TimedNetwork(SpikingNetwork):
         return self._timed(KINDS.get(node.op, "other operations"), node, super()._transmit, *args)
 
     def _timed(self, kind: str, node: Node, f: Any, *args: Any) -> Tensor | None:
-        taken, value = seconds(lambda: f(node, *args), self._device)
+        taken, value = seconds(lambda: f(node, *args), self._wiring.like.device)
         self.spent[kind] += taken
         self.by_node[node.name] += taken
         return value

@@ -7,20 +7,18 @@ from dataclasses import replace
 from typing import Any
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor
 
 from ..errors import UserError
-from ..graph import OPS, Graph, Node, max_pool
+from ..graph import Graph, Node
 from ..recipe import Recipe
-from . import encoding, neurons, operations, units
-from .blocks import Scratch, channels_last, empty
-from .convolution import Convolution
+from . import encoding, neurons, operations
+from .blocks import Scratch, channels_last
 from .execution import Execution
-from .pooling import CumulativeMaxPool
 from .random import image_keys
 from .rewrite import constant_nodes, pool_before_neuron
 from .snapshot import Run, Snapshot
+from .wiring import Wiring
 
 Probe = Callable[[str, int, neurons.Layer, Tensor | None], None]
 
@@ -46,12 +44,11 @@ class SpikingNetwork:
         if recipe.neuron.kind == "memory" and recipe.neuron.pool_first:
             graph = pool_before_neuron(graph)
         self.graph = graph
-        self._units = units.propagate(graph, {node.name: sites[node.name]["theta"] for node in graph.sites})
         self.execution = execution
-        self._weights = {n.name: self._fold(n) for n in graph.nodes if n.op == "linear"}
-        self._convolutions = {n.name: Convolution(self._fold(n), n.attrs) for n in graph.nodes if n.op == "conv"}
         poisson = recipe.encoding.input == "poisson"
         self._constant = set() if self.differential or poisson else constant_nodes(graph)
+        values = {node.name: sites[node.name]["theta"] for node in graph.sites}
+        self._wiring = Wiring(graph, values, self._constant, execution)
         self._input_events: dict[str, Tensor] = {}
         heads = [name for name in graph.outputs if graph[name].op != "activation"]  # a neuron adds its bias itself
         self._corrections = {name: sites[name]["bias"] for name in heads if "bias" in sites.get(name, {})}
@@ -62,23 +59,11 @@ class SpikingNetwork:
                 layer.compile()
             else:
                 layer.scratch = scratch
-        self._pools = {
-            n.name: CumulativeMaxPool(n.attrs)
-            for n in graph.nodes
-            if n.op == "max_pool" and n.name not in self._constant
-        }
         last = {name: node.name for node in graph.nodes for name in node.inputs}
         keep = {*graph.outputs, *self._constant}
         self._release = {
             node.name: [i for i in set(node.inputs) if last[i] == node.name and i not in keep] for node in graph.nodes
         }
-
-    def _fold(self, node: Node) -> Tensor:
-        weight, _ = self.graph.parameters(node)
-        assert weight is not None
-        unit = self._units[node.inputs[0]]
-        folded = units.fold(weight, unit, node.attrs.get("groups", 1))
-        return folded if unit is None else folded.to(self.execution.synapses(weight.dtype))
 
     @torch.no_grad()
     def run(
@@ -105,8 +90,7 @@ class SpikingNetwork:
         x, probes = channels_last(x), tuple(probes)
         for layer in self.layers.values():
             layer.reset(self._keys, watched=bool(probes))
-        for pool in self._pools.values():
-            pool.reset()
+        self._wiring.reset()
         self._input_events = {}
         self._shapes: dict[str, torch.Size] = {}
         self._values: dict[str, Tensor | None] = {}
@@ -116,7 +100,7 @@ class SpikingNetwork:
         for t in range(1, T + 1):
             outputs, active = self._step(x if t == 1 or not self.differential else None, t, probes)
             if t == 1:
-                sums = [torch.zeros_like(o, dtype=self._dtype) for o in outputs if o is not None]
+                sums = [torch.zeros_like(o, dtype=self._wiring.like.dtype) for o in outputs if o is not None]
             if t > self.recipe.readout.skip:
                 for total, output in zip(sums, outputs, strict=True):
                     if output is not None:
@@ -188,31 +172,11 @@ class SpikingNetwork:
         return encoding.quantum(self.recipe.encoding, t)
 
     def _transmit(self, node: Node, given: list[Tensor | None], t: int) -> Tensor | None:
-        """Everything but neurons is linear or pooling. None stands for silence, all zero."""
-        if all(value is None for value in given):
-            return None
-        if node.name in self._pools:
-            return self._pools[node.name].step(given[0], self.quantum(t))  # type: ignore[arg-type]
-        if node.op == "max_pool":
-            a = node.attrs
-            return max_pool(given[0], a["kernel"], a["stride"], a["padding"], a["ceil"])  # type: ignore[arg-type]
-        if node.op in ("add", "concat"):
-            given = [
-                self._zeros(self._shapes[name]) if value is None else value
-                for name, value in zip(node.inputs, given, strict=True)
-            ]
-        bias = self.graph.parameters(node)[1] if t == 1 or not self.differential else None
-        if node.op == "conv":
-            return self._convolutions[node.name](given[0], bias)  # type: ignore[arg-type]
-        if node.op == "linear":
-            weight = self._weights[node.name]
-            return F.linear(given[0].to(weight.dtype), weight, None if bias is None else bias.to(weight.dtype))  # type: ignore[union-attr]
-        if self._units[node.name] is None:
-            given = [_times(v, self._units[i]) for v, i in zip(given, node.inputs, strict=True)]
-        return OPS[node.op](node.attrs, None, None, *given)
+        return self._wiring.transmit(node, given, self.quantum(t), biased=t == 1 or not self.differential)
 
     def _plain(self, name: str) -> Tensor | None:
-        return _times(self._values[name], self._units[name])
+        value = self._values[name]
+        return None if value is None else self._wiring.plain(name, value)
 
     def _snapshot(self, t: int, sums: list[Tensor], maps: bool) -> Snapshot:
         read = 1 if self.differential else max(t - self.recipe.readout.skip, 1)
@@ -233,23 +197,7 @@ class SpikingNetwork:
     def _counts(self) -> dict[str, Tensor]:
         """Events so far of everything that sends them."""
         neurons_ = {name: layer.events for name, layer in self.layers.items()}
-        return {**neurons_, **{name: pool.count for name, pool in self._pools.items()}, **self._input_events}
-
-    def _zeros(self, shape: torch.Size) -> Tensor:
-        return empty(shape, next(iter(self.graph.tensors.values())), self._dtype).zero_()
-
-    @property
-    def _dtype(self) -> torch.dtype:
-        """Of potentials and outputs."""
-        return next(iter(self.graph.tensors.values())).dtype
-
-    @property
-    def _device(self) -> torch.device:
-        return next(iter(self.graph.tensors.values())).device
-
-
-def _times(value: Tensor | None, unit: units.Unit) -> Tensor | None:
-    return value if value is None or unit is None else value * neurons.per_channel(unit, value)
+        return {**neurons_, **{name: pool.count for name, pool in self._wiring.pools.items()}, **self._input_events}
 
 
 def _per_image(count: Tensor) -> Tensor:

@@ -1,0 +1,74 @@
+"""What lies between the layers of neurons: linear maps, pooling, and operations that only move values."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+import torch
+from torch import Tensor
+
+from ..graph import OPS, Graph, Node
+from . import units
+from .blocks import empty
+from .execution import Execution
+from .layer import per_channel
+from .pooling import CumulativeMaxPool
+from .synapses import Convolution, Linear
+
+
+class Wiring:
+    """Every node of a graph but its neurons. Spikes travel as counts, whose value the weights absorb (units.py).
+
+    site_units: value of a spike, [C] per activation node. constant: nodes whose value is the same in every step, where
+    max pooling keeps no sum.
+    """
+
+    def __init__(self, graph: Graph, site_units: Mapping[str, Tensor], constant: set[str], execution: Execution):
+        self.graph = graph
+        self.like = next(iter(graph.tensors.values()))  # for dtype and device of potentials and outputs
+        self._units = units.propagate(graph, site_units)
+        self._synapses = {n.name: self._synapse(n, execution) for n in graph.nodes if n.op in ("conv", "linear")}
+        self.pools = {
+            n.name: CumulativeMaxPool(n.attrs) for n in graph.nodes if n.op == "max_pool" and n.name not in constant
+        }
+        self._shapes: dict[str, list[torch.Size]] = {}
+
+    def _synapse(self, node: Node, execution: Execution) -> Convolution | Linear:
+        weight, bias = self.graph.parameters(node)
+        assert weight is not None
+        unit = self._units[node.inputs[0]]
+        if unit is not None:
+            weight = units.fold(weight, unit, node.attrs.get("groups", 1)).to(execution.synapses(weight.dtype))
+        return Linear(weight, bias) if node.op == "linear" else Convolution(weight, bias, node.attrs)
+
+    def reset(self) -> None:
+        for pool in self.pools.values():
+            pool.reset()
+        self._shapes.clear()
+
+    def transmit(self, node: Node, given: list[Tensor | None], quantum: float, biased: bool) -> Tensor | None:
+        """What a node passes on in a timestep; None stands for silence, all zero, which the first step has not.
+
+        given: one per input, [N, ...]. quantum: value of an event. biased: whether biases are added.
+        """
+        received = [value for value in given if value is not None]
+        if not received:
+            return None
+        if node.name in self.pools:
+            return self.pools[node.name].step(received[0], quantum)
+        if node.name in self._synapses:
+            return self._synapses[node.name](received[0], biased)
+        if len(given) > 1:
+            shapes = self._shapes.setdefault(node.name, [value.shape for value in received])
+            received = [
+                empty(shape, self.like, self.like.dtype).zero_() if value is None else value
+                for value, shape in zip(given, shapes, strict=True)
+            ]
+        if self._units[node.name] is None:
+            received = [self.plain(name, value) for name, value in zip(node.inputs, received, strict=True)]
+        return OPS[node.op](node.attrs, None, None, *received)
+
+    def plain(self, name: str, value: Tensor) -> Tensor:
+        """What node `name` sends, in the units of the ANN."""
+        unit = self._units[name]
+        return value if unit is None else value * per_channel(unit, value)
