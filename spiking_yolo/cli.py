@@ -106,7 +106,7 @@ def load_network(args: argparse.Namespace) -> Converted:
 
 def execution(args: argparse.Namespace) -> Execution:
     """How the network is computed by the arguments of `add_network`; a Notice says what this machine cannot do."""
-    from .executing import chosen
+    from .snn.execution import chosen
 
     return chosen(args.precision, args.compile, args.device)
 

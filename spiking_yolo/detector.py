@@ -17,11 +17,10 @@ from .convert.converter import Converted
 from .convert.load import load
 from .decode.yolo import detections
 from .errors import UserError
-from .executing import chosen
 from .graph import run as run_ann
 from .images import Placement, Source, fit, read_image
 from .result import Result
-from .snn.execution import Precision
+from .snn.execution import Precision, chosen
 
 
 @dataclass(frozen=True)

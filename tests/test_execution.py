@@ -14,12 +14,14 @@ from networks import ALL, TinyLeaky, images, make, spiking
 from tiny import run_tool, write_tiny
 from torch import Tensor
 
-from spiking_yolo import SpikingYOLO, cli, executing
+from spiking_yolo import SpikingYOLO, cli
 from spiking_yolo.benchmark import cases as benchmark
 from spiking_yolo.convert.converter import Converted
 from spiking_yolo.convert.registry import get_recipe
 from spiking_yolo.errors import Notice, UserError
+from spiking_yolo.snn import execution as executing
 from spiking_yolo.snn.execution import Execution, Precision
+from spiking_yolo.snn.synapses import Convolution, Linear
 
 T = 32
 METHODS = ("p-norm", "msat-plus")
@@ -59,11 +61,15 @@ def test_bf16_does_not_depend_on_the_batch(method: str):
 
 
 def test_bursts_of_spikes_are_exact_in_bf16():
-    """Eight significant bits: whole numbers to 256, also times a power of two. The next one is rounded."""
-    n = torch.arange(257)
+    """Eight significant bits: whole numbers to 256 pass through weights of a power of two unchanged, 257 does not."""
+    n = torch.arange(258.0).reshape(1, 1, 1, 258)
+    sizes = {"stride": [1, 1], "padding": [0, 0], "dilation": [1, 1], "groups": 1}
     for value in (1.0, 0.25, 8.0):
-        assert torch.equal((n * value).bfloat16().float(), n * value)
-    assert torch.tensor(257.0).bfloat16() == 256
+        weight = torch.full((1, 1, 1, 1), value, dtype=torch.bfloat16)
+        for sent in (Convolution(weight, None, sizes)(n, False), Linear(weight[0, 0])(n[0, 0].T, False)):
+            assert sent.dtype == torch.bfloat16
+            got = sent.float().flatten()
+            assert torch.equal(got[:257], n.flatten()[:257] * value) and got[257] == 256 * value
 
 
 @no_compiler

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import random
 from collections.abc import Iterator
-from math import exp, floor, log, sqrt
+from math import exp, floor, log, log1p, sqrt
 from typing import Any
 
 import pytest
@@ -19,6 +19,7 @@ from networks import TinyLeaky, images
 
 from spiking_yolo.convert.registry import get_recipe
 from spiking_yolo.recipe import Msat
+from spiking_yolo.snn.msat import threshold_ratio
 from spiking_yolo.snn.neurons import AdaptiveIntegrateAndFire, Layer, OnOffPair
 
 MSAT = get_recipe("msat").with_settings({"msat.confidence": "off"})
@@ -96,6 +97,23 @@ def test_thresholds_and_spikes(source: str, setting: str, top: float, units: str
         assert [step[i] for step in got] == pytest.approx([step[i] for step in expected], rel=1e-9, abs=1e-12)
     assert sum(n for _, n, _ in got) > 3, "too few spikes to show anything"
     assert (len({theta for theta, _, _ in got}) > 1) == (setting != "neither")
+
+
+wide = st.floats(-1e4, 1e4, width=32)
+
+
+@given(
+    wide, wide, st.floats(0.125, 1000, width=32), st.sampled_from(sorted(SETTINGS)), st.sampled_from([0.5, 1.0, 3.0])
+)
+def test_the_ratio_in_float32_far_from_the_middle(d: float, z: float, top: float, setting: str, tau: float):
+    """Raw units with Theta in the hundreds: the exponentials of Eq. 17 overflow one by one, the ratio must not."""
+    s = MSAT.with_settings({**SETTINGS[setting], "msat.tau_mp": tau}).msat
+    x = d / s.k_i
+    u = tau * (s.alpha * d - top + s.k_a * (max(x, 0) + log1p(exp(-abs(x))))) if s.dtt else 0.0
+    u += s.tau_rd * exp(min(-z / s.c, 700)) if s.det else 0.0
+    expected = 1.0 if not (s.dtt or s.det) else max(1 / (1 + exp(min(-u, 700))), s.floor)
+    got = threshold_ratio(torch.tensor([d]), None, torch.tensor([z]), torch.tensor([top]), s)
+    assert got.item() == pytest.approx(expected, rel=2e-3, abs=1e-6)
 
 
 def test_first_steps_by_hand():

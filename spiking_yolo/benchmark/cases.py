@@ -14,11 +14,10 @@ from torch import Tensor
 from ..convert.converter import Converted
 from ..convert.load import Ann, load_ann
 from ..convert.registry import DEFAULT, get_recipe
-from ..executing import bf16_pays, missing
 from ..graph import run as run_ann
 from ..images import fit, read_image
 from ..models.spec import Spec
-from ..snn.execution import Execution, Precision
+from ..snn.execution import Execution, Precision, bf16_pays, missing
 from ..sources import expand, is_stream
 
 

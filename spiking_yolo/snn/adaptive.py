@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from . import functional as SF
-from .blocks import rows, spread
+from .blocks import rows
 from .fixed import IntegrateAndFire, SignedMemory
 from .layer import Layer
 from .msat import AdaptiveThreshold
@@ -20,13 +20,13 @@ CONFIDENCE_STEPS = 16
 class Adaptive(Layer):
     """What both kinds share: the sum of the potentials over time, in `total`, and the threshold's ratio to Theta."""
 
+    in_thresholds = False  # whether potentials are kept in thresholds, or in the units of the ANN
     total: Tensor
     ratio: Tensor
 
     def _allocate(self, current: Tensor, dtype: torch.dtype) -> None:
         super()._allocate(current, dtype)
-        theta = spread(self.params["theta"].to(self.out), current.shape)
-        self.rule = AdaptiveThreshold(self.recipe.msat, theta, isinstance(self, SignedMemory))
+        self.rule = AdaptiveThreshold(self.recipe.msat, self._blocks[0].theta, self.in_thresholds)
 
     def _names(self) -> tuple[str, ...]:
         return (*super()._names(), "total", "ratio")
@@ -119,6 +119,8 @@ class AdaptiveSignedMemory(Adaptive, SignedMemory):
     after them, as in the IF neuron. Without input U never grows and the ratio tends to its value at rest, so with
     msat.stages each neuron falls silent for good; where the threshold may take any value it follows U down for ever.
     """
+
+    in_thresholds = True
 
     def _names(self) -> tuple[str, ...]:
         return (*super()._names(), "last")

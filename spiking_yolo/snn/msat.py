@@ -41,8 +41,10 @@ def threshold_ratio(
     the rule, when they are divided by `unit` (but for top). sign: what the current is multiplied with. The deviation
     and `work` are overwritten.
 
-    sigmoid(u) is computed as 1 / (1 + B / A) with A = (1 + exp(d / k_i)) ^ (tau_mp k_a) and B = exp(-(tau_mp (alpha d -
-    Theta) + DET)): that needs no logarithm, and PyTorch's exp2 is several times faster on a CPU than its exp.
+    sigmoid(u) is computed as 1 / (1 + exp(-u)), and exp(-u) as B / A, without a logarithm and by exp2, which is several
+    times faster in PyTorch on a CPU than exp. With ln(1 + exp(x)) = max(x, 0) + ln(1 + exp(-|x|)) and p = tau_mp k_a:
+    A = (1 + exp(-|d| / k_i)) ^ p and B = exp(tau_mp (Theta - alpha d) - p max(d, 0) / k_i - DET). A lies in 1..2^p, so
+    nothing overflows but B, where the ratio is 0.
     """
     u = torch.empty_like(deviation) if out is None else out
     if not (s.dtt or s.det):
@@ -55,21 +57,28 @@ def threshold_ratio(
         u.copy_(rest - s.tau_rd * LOG2E if s.det else rest)
     if s.det and s.mu and mean is not None:
         u.sub_(torch.exp(-mean.abs() / unit), alpha=s.tau_rd * LOG2E)
-    if s.dtt:
-        u.add_(deviation, alpha=-s.tau_mp * s.alpha * LOG2E / unit).exp2_()
-        power, a = s.tau_mp * s.k_a, deviation.mul_(LOG2E / s.k_i / unit).exp2_().add_(1)
+    power = s.tau_mp * s.k_a if s.dtt else 0.0
+    below = s.tau_mp * s.alpha if s.dtt else 0.0  # slope of -ln B over d < 0, and above for d > 0
+    above = below + power / s.k_i
+    if above:
+        u.sub_(torch.ops.aten.leaky_relu(deviation, below / above, **_into(work)), alpha=above * LOG2E / unit)
+    u.exp2_()
+    if power:
+        a = deviation.abs_().mul_(-LOG2E / s.k_i / unit).exp2_().add_(1)
         u.div_(a if power == 1 else a.pow_(power))
-    else:
-        u.exp2_()
     ratio = u.add_(1).reciprocal_().clamp_(min=s.floor)
     return ratio.log2_().round_().clamp_(min=-s.stages).exp2_() if s.stages else ratio
+
+
+def _into(out: Tensor | None) -> dict[str, Tensor]:
+    return {} if out is None else {"out": out}
 
 
 def stage_cuts(top: Tensor, s: Msat) -> list[Tensor]:
     """From which deviation on the ratio is at least 2^-k, for k = 0..s.stages - 1; for DTT alone.
 
     Found by bisection of threshold_ratio itself, down to its rounding, in the dtype of `top`: so a comparison decides
-    what the exponential, the logarithms and the sigmoid would have given.
+    what the exponentials and the logarithm would have given.
     """
     cuts = []
     for k in range(s.stages):
