@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import multiprocessing
 import sys
+from concurrent.futures import ProcessPoolExecutor
 from pathlib import Path
 
 from .cases import Case, Source
@@ -16,8 +17,8 @@ def peak_memory(source: Source, case: Case | None, batch: int, T: int) -> float 
     """
     if sys.platform != "linux":
         return None
-    with multiprocessing.get_context("spawn").Pool(1) as pool:
-        return pool.apply(_peak, (source, case, batch, T))
+    with ProcessPoolExecutor(1, multiprocessing.get_context("spawn")) as pool:
+        return pool.submit(_peak, source, case, batch, T).result()
 
 
 def _peak(source: Source, case: Case | None, batch: int, T: int) -> float | None:
