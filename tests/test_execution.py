@@ -50,6 +50,17 @@ def test_bf16_is_close_to_float32_and_rounds(cls, method: str):
     assert 0 < relative_error(b, a) < 2e-2
 
 
+def test_in_bf16_neurons_send_bf16_and_keep_float32():
+    x = images(2).float()
+    for method in ("p-norm", "msat", "signed-memory", "msat-plus"):
+        network = spiking(make(TinyLeaky), images(2), get_recipe(method)).network(
+            torch.float32, execution=Execution("bf16")
+        )
+        network.run(x, 3)
+        for layer in network.layers.values():
+            assert (layer.out.dtype, layer.count.dtype) == (torch.bfloat16, torch.float32)
+
+
 @pytest.mark.parametrize("method", METHODS)
 def test_bf16_does_not_depend_on_the_batch(method: str):
     x = images(3).float()

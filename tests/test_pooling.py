@@ -9,9 +9,10 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from networks import Pooled, images, make, spiking
+from networks import Pooled, TinyLeaky, images, make, spiking
 from torch import Tensor
 
+from spiking_yolo.convert.registry import get_recipe
 from spiking_yolo.graph import max_pool
 from spiking_yolo.recipe import Recipe
 from spiking_yolo.snn.pooling import CumulativeMaxPool
@@ -84,6 +85,29 @@ def test_reset_and_another_shape():
     assert torch.equal(pool.step(x), first) and torch.equal(pool.count, first)
     pool.reset()
     assert pool.step(x[:1, :, :2]).shape == (1, 3, 1, 2)
+
+
+def test_a_sum_that_is_handed_on_leads_to_what_its_changes_lead_to():
+    """Without a probe memory neurons behind a pooling read its sum; with one they get the changes of it."""
+    x = images(3)
+    for method in ("signed-memory", "msat-plus"):
+        network = spiking(make(TinyLeaky), x, get_recipe(method)).network()
+        run = network.run(x, 24, [1, 8])
+        assert network._sums and all(network._wiring.pools[pool].summed for pool in network._sums.values())
+        watched = network.run(x, 24, [1, 8], probes=[lambda *_: None])
+        assert not any(pool.summed for pool in network._wiring.pools.values())
+        for t in (1, 8, 24):
+            a, b = run.snapshots[t], watched.snapshots[t]
+            torch.testing.assert_close(a.outputs, b.outputs, rtol=1e-9, atol=1e-12)
+            assert torch.equal(a.operations, b.operations)
+
+
+def test_a_pooling_that_hands_on_its_sum():
+    pool = CumulativeMaxPool({"kernel": [1, 2], "stride": [1, 2], "padding": [0, 1, 0, 0], "ceil": False})
+    pool.reset(summed=True)
+    steps = [[1.0, 0.0, -1.0], [0.0, 2.0, -1.0], [0.0, -2.0, 1.0]]
+    sums = [pool.step(torch.tensor(z).reshape(1, 1, 1, 3)).flatten().tolist() for z in steps]
+    assert sums == [[1.0, -1.0], [2.0, -2.0], [1.0, -1.0]]
 
 
 def step_of_direct_pooling(self: CumulativeMaxPool, current: Tensor, quantum: float = 1.0) -> Tensor:

@@ -18,7 +18,10 @@ CONFIDENCE_STEPS = 16
 
 
 class Adaptive(Layer):
-    """What both kinds share: the sum of the potentials over time, in `total`, and the threshold's ratio to Theta."""
+    """What both kinds share: the sum of the potentials over time, in `total`, and the threshold's ratio to Theta.
+
+    The ratio goes through memory only where it matters in the next step or a probe may ask for thresholds.
+    """
 
     in_thresholds = False  # whether potentials are kept in thresholds, or in the units of the ANN
     total: Tensor
@@ -29,11 +32,23 @@ class Adaptive(Layer):
         self.rule = AdaptiveThreshold(self.recipe.msat, self._blocks[0].theta, self.in_thresholds)
 
     def _names(self) -> tuple[str, ...]:
-        return (*super()._names(), "total", "ratio")
+        return (*super()._names(), "total", *(("ratio",) if self._keeps_ratio else ()))
+
+    @property
+    def _keeps_ratio(self) -> bool:
+        return self.watched or self.recipe.msat.variant == "algorithm1"
 
     def _start(self) -> None:
         super()._start()
-        self.ratio.fill_(self.rule.first)
+        if self._keeps_ratio:
+            self.ratio.fill_(self.rule.first)
+
+    def _ratio(self, b: SimpleNamespace) -> Tensor:
+        """Where a block's ratio is written; in the first step and for Algorithm 1 it is there already."""
+        if self._keeps_ratio:
+            return b.ratio
+        ratio = torch.empty_like(b.total) if b.scratch[-2] is None else b.scratch[-2]
+        return ratio if self.t else ratio.fill_(self.rule.first)
 
     @property
     def threshold(self) -> Tensor:
@@ -61,15 +76,14 @@ class AdaptiveIntegrateAndFire(Adaptive, IntegrateAndFire):
         return self.phi.cap is not None or self.recipe.msat.variant == "algorithm1"
 
     def _fire(self, b: SimpleNamespace, z: Tensor) -> Tensor:
+        ratio = self._ratio(b)
         if self.t:
-            self._adapt(b, z)
-        elif b.ratio is b.scratch[-1]:
-            b.ratio.fill_(self.rule.first)
+            self._adapt(b, z, ratio)
         self._charge(b)
         mode, zero, ceiling = self.recipe.msat.confidence, self.settings.reset == "zero", self._ceiling(b)
         theta, fired, keep = b.scratch[:3]
-        theta = torch.mul(b.ratio, b.theta, out=theta)
-        room = None if ceiling is None else SF.room(ceiling, b.sent, b.ratio)
+        theta = torch.mul(ratio, b.theta, out=theta)
+        room = None if ceiling is None else SF.room(ceiling, b.sent, ratio)
         keep = None if b.chance is None else torch.lt(b.chance, self.params["confidence"], out=keep).to(theta)
         before = keep if mode == "before" else None
         fired = SF.integrate_and_fire(b.potential, z, theta, self.settings.gamma, fired, zero, before, room, self.sign)
@@ -77,25 +91,22 @@ class AdaptiveIntegrateAndFire(Adaptive, IntegrateAndFire):
             fired.mul_(keep)
         b.count.add_(fired)
         b.total.add_(b.potential)
-        out = torch.mul(fired, b.ratio, out=b.out)
+        out = torch.mul(fired, ratio, out=b.out)
         if self._needs_sent:
             b.sent.add_(out)
         return out
 
-    def _adapt(self, b: SimpleNamespace, z: Tensor) -> None:
+    def _adapt(self, b: SimpleNamespace, z: Tensor, ratio: Tensor) -> None:
         s, work = self.recipe.msat, b.scratch
         if s.variant == "algorithm1":
-            self.rule.algorithm1(b.ratio, b.sent / self.t, b.potential / b.theta)
+            self.rule.algorithm1(ratio, b.sent / self.t, b.potential / b.theta)
             return
         mean = b.total / self.t if s.mu else None
         deviation = self._deviation(b.potential, b.total, out=work[0])
-        self.rule.eq17(deviation, mean, z if s.det else None, b.ratio, work[1], self.sign)
+        self.rule.eq17(deviation, mean, z if s.det else None, ratio, work[1], self.sign)
 
     def _start(self) -> None:
         super()._start()
-        for block in self._blocks:  # where nobody asks for thresholds they need not go through memory
-            kept = self.watched or self.scratch is None or self.recipe.msat.variant == "algorithm1"
-            block.ratio = rows(self.ratio)[block.part] if kept else block.scratch[-1]
         self._draw()
 
     def _finish(self) -> None:
@@ -122,37 +133,39 @@ class AdaptiveSignedMemory(Adaptive, SignedMemory):
 
     in_thresholds = True
 
-    def _names(self) -> tuple[str, ...]:
-        return (*super()._names(), "last")
-
     def _fire(self, b: SimpleNamespace, z: Tensor | None) -> Tensor:
-        s, last = self.recipe.msat, b.last
+        s, work, ratio = self.recipe.msat, b.scratch, self._ratio(b)
         if self.t and s.variant == "algorithm1":
-            self.rule.algorithm1(b.ratio, b.sent / self.t, last)
-        due = self._unsent(b, z, out=last)
+            self.rule.algorithm1(ratio, b.sent / self.t, self._last(b))
+        due = self._unsent(b, z, out=work[3])
         if self.t and s.variant == "eq17":
-            tracked = torch.abs(due, out=b.scratch[0])
-            current = torch.div(z, b.theta, out=b.scratch[1]).abs_() if s.det and z is not None else None
+            tracked = torch.abs(due, out=work[0])
+            current = torch.div(z, b.theta, out=work[1]).abs_() if s.det and z is not None else None
             mean = b.total / self.t if s.mu else None
-            self.rule.eq17(self._deviation(tracked, b.total, out=tracked), mean, current, b.ratio, b.scratch[2])
-        value = b.ratio if self.quantum == 1 else torch.mul(b.ratio, self.quantum, out=b.scratch[0])
-        b.count.add_(SF.send(due, b.sent, b.initial, self.settings.gamma, b.out, b.scratch[1], value))
-        b.total.add_(last.sub_(b.out).abs_())
-        return b.out
+            ratio = self.rule.eq17(self._deviation(tracked, b.total, out=tracked), mean, current, ratio, work[2])
+        value = ratio if self.quantum == 1 else torch.mul(ratio, self.quantum, out=work[0])
+        out, spikes = SF.send(due, b.sent, b.initial, self.settings.gamma, b.out, work[1], value)
+        b.count.add_(spikes)
+        b.total.add_(due.sub_(out).abs_())
+        return out
+
+    def _last(self, b: SimpleNamespace) -> Tensor:
+        """U after the last step."""
+        return self._unsent(b, None, b.scratch[3]).abs_()
 
     def rest(self) -> None:
         super().rest()
         for b in self._blocks:
-            b.total.add_(b.last)
+            b.total.add_(self._last(b))
 
     def quiet(self) -> bool:
         """Nothing was sent, and nothing will be while thresholds that are above their value at rest come down to it."""
         return self.silent() and not any(self._awaits(b) for b in self._blocks)
 
     def _awaits(self, b: SimpleNamespace) -> bool:
-        """Whether a neuron of a block may still fire without input."""
+        """Whether a neuron of a block, which did not fire in the last step, may still fire without input."""
         if self.recipe.msat.variant != "eq17":
             return False
-        rest = self.rule.at_rest(b.last)
-        half = (1 - b.initial).clamp(max=b.initial) * self.quantum  # fires beyond this, either way
-        return bool(((b.ratio > rest) & (b.last >= half * rest)).any())
+        due = self._unsent(b, None, b.scratch[3])
+        value = self.rule.at_rest(due.abs()) * self.quantum
+        return bool(((due >= (1 - b.initial) * value) | (due < -b.initial * value)).any())

@@ -44,27 +44,28 @@ def spread(values: Tensor, shape: torch.Size) -> Tensor:
 class Scratch:
     """Buffers for what a block computes on the way; all blocks of all layers of a network use the same in turn."""
 
-    COUNT = 6
+    COUNT = 7
 
     def __init__(self) -> None:
         self._flat: list[Tensor] = []
 
-    def like(self, block: Tensor) -> list[Tensor]:
+    def like(self, block: Tensor, dtype: torch.dtype) -> list[Tensor]:
         """COUNT tensors of the block's shape, which share their memory with those of other blocks."""
         n = block.numel()
-        fits = self._flat and len(self._flat[0]) >= n and self._flat[0].dtype == block.dtype
+        fits = self._flat and len(self._flat[0]) >= n and self._flat[0].dtype == dtype
         if not fits or self._flat[0].device != block.device:
-            self._flat = [torch.empty(max(n, SIZE), dtype=block.dtype, device=block.device) for _ in range(self.COUNT)]
+            self._flat = [torch.empty(max(n, SIZE), dtype=dtype, device=block.device) for _ in range(self.COUNT)]
         return [flat[:n].view(block.shape) for flat in self._flat]
 
 
 def blocks(
-    state: Mapping[str, Tensor], parameters: Mapping[str, Tensor | None], scratch: Scratch | None
+    state: Mapping[str, Tensor], parameters: Mapping[str, Tensor | None], scratch: Scratch | None, dtype: torch.dtype
 ) -> list[SimpleNamespace]:
     """One namespace per block, with the block's part of every tensor as an attribute, and `scratch`.
 
     state: tensors of one shape [N, C, ...], channels last. parameters: as `spread` gives them. scratch: None for
     compiled code, which needs no room to work in and takes everything as one block; operations get out=None then.
+    dtype: of the scratch.
     """
     lines = {name: rows(tensor) for name, tensor in state.items()}
     whole = next(iter(lines.values()))
@@ -76,10 +77,20 @@ def blocks(
             **{name: line[part] for name, line in lines.items()},
             **shared,
             part=part,
-            scratch=[None] * Scratch.COUNT if scratch is None else scratch.like(whole[part]),
+            scratch=[None] * Scratch.COUNT if scratch is None else scratch.like(whole[part], dtype),
         )
         for part in (everything if scratch is None else parts(len(whole), whole[0].numel()))
     ]
+
+
+def add_(total: Tensor, x: Tensor) -> Tensor:
+    """total += x, both [N, C, ...] with the channels last; what has another dtype is converted block by block."""
+    if x.dtype == total.dtype:
+        return total.add_(x)
+    lines, added = rows(total), rows(x)
+    for part in parts(len(lines), lines[0].numel()):
+        lines[part].add_(added[part].to(total.dtype))
+    return total
 
 
 def parts(n: int, width: int) -> Iterable[slice]:

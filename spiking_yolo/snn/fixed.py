@@ -54,11 +54,12 @@ class SignedMemory(Layer):
         """The potential is the sum of the input, and starts at 0."""
 
     def _fire(self, b: SimpleNamespace, z: Tensor | None) -> Tensor:
-        self._unsent(b, z, b.out)
-        b.count.add_(SF.send(b.out, b.sent, b.initial, self.settings.gamma, b.out, b.scratch[0], self.quantum))
-        return b.out
+        due = self._unsent(b, z, b.out)
+        out, spikes = SF.send(due, b.sent, b.initial, self.settings.gamma, due, b.scratch[0], self.quantum)
+        b.count.add_(spikes)
+        return out
 
-    def _unsent(self, b: SimpleNamespace, z: Tensor | None, out: Tensor) -> Tensor:
+    def _unsent(self, b: SimpleNamespace, z: Tensor | None, out: Tensor | None) -> Tensor:
         """What is due with the current of this step, in thresholds."""
         if z is not None:
             b.potential.add_(z)

@@ -79,7 +79,7 @@ def unsent(
     sent: Tensor,
     theta: Tensor,
     slope: float,
-    out: Tensor,
+    out: Tensor | None,
     ceiling: Tensor | None = None,
     silu_time: float = 0,
 ) -> Tensor:
@@ -95,13 +95,13 @@ def unsent(
     For SiLU, which is not homogeneous either, t * phi(S / t) = S * sigmoid(S / t); `silu_time` is t, or 1 in
     differential coding.
     """
-    torch.div(total, theta, out=out)
+    out = torch.div(total, theta, out=out)
     if silu_time:
         out.mul_(torch.sigmoid(total / silu_time))
     else:
         leaky_(out, slope)
     if ceiling is not None:
-        torch.minimum(out, ceiling, out=out)
+        out = torch.minimum(out, ceiling, out=out)
     return out.sub_(sent)
 
 
@@ -110,19 +110,19 @@ def send(
     sent: Tensor,
     initial: Tensor | float,
     gamma: int,
-    out: Tensor,
+    out: Tensor | None,
     spikes: Tensor | None,
     quantum: Tensor | float = 1.0,
-) -> Tensor:
+) -> tuple[Tensor, Tensor]:
     """Send what is due as spikes: n = clip(floor(due / q + u0), -gamma, gamma); m += n * q.
 
     due: in thresholds, see `unsent`; may be `out`. u0 = `initial` (1/2 rounds); q = `quantum`, the value of a spike in
-    thresholds. `out` becomes n * q and `spikes` |n|, which is returned.
+    thresholds. Returns n * q, in `out`, and |n|, in `spikes`.
     """
     scaled = isinstance(quantum, Tensor) or quantum != 1
-    whole = torch.div(due, quantum, out=out).add_(initial) if scaled else torch.add(due, initial, out=out)
-    spikes = torch.abs(whole.floor_().clamp_(-gamma, gamma), out=spikes)
+    out = torch.div(due, quantum, out=out).add_(initial) if scaled else torch.add(due, initial, out=out)
+    spikes = torch.abs(out.floor_().clamp_(-gamma, gamma), out=spikes)
     if scaled:
         out.mul_(quantum)
     sent.add_(out)
-    return spikes
+    return out, spikes

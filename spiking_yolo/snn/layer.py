@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from itertools import repeat
 from types import SimpleNamespace
 from typing import Any
@@ -32,10 +32,14 @@ class Layer:
     count: spikes so far per neuron. events: what its synapses received so far, the same unless events=switches.
     watched: a probe looks at the neurons, so everything that it may read is kept: thresholds, and what each neuron of
     a pair has sent and how often. Without a probe only what the network needs is there.
+    summed: what is received is the sum of the input so far, not the input of a step.
+    sends: dtype of what is sent; None for that of the potential.
     """
 
     neurons_per_site = 1
     sign = 1  # of the current, -1 for an OFF neuron
+    summed = False
+    sends: torch.dtype | None = None
     out: Tensor
     potential: Tensor
     _events: Tensor
@@ -47,7 +51,7 @@ class Layer:
         self._is_rate = recipe.encoding.coding == "rate"
         self._switches = recipe.neuron.events == "switches"
         self.scratch: Scratch | None = Scratch()  # a network gives all its layers the same one
-        self._shape: torch.Size | None = None
+        self._allocated: tuple | None = None
 
     def reset(self, keys: Sequence[int] = (), watched: bool = True) -> None:
         """Forget everything: the next step starts a new run, of any shape. keys: of the images, for randomness."""
@@ -63,13 +67,15 @@ class Layer:
         torch._dynamo.config.recompile_limit = 128  # layers of all shapes and kinds share this method, and few variants
         self.scratch = None
         # Graphs from inductor's cache keep the numbers of the layer or process that made them (pytorch#194976).
-        self._advance = torch.compile(self._advance, dynamic=True, options={"fx_graph_cache": False})
+        # Functions and modules do not change during a run; to look whether they did costs as much as all other guards.
+        options = {"fx_graph_cache": False, "guard_filter_fn": torch.compiler.skip_guard_on_globals_unsafe}
+        self._advance = torch.compile(self._advance, dynamic=True, options=options)
 
     def step(self, current: Tensor | None, quantum: float = 1.0) -> Tensor:
         """What is sent in this timestep in units, a tensor that the next step overwrites.
 
-        current: what was received, None for nothing. quantum: value of one spike in units, below 1 when the coding has
-        been refined.
+        current: what was received, None for nothing new; see `summed`. quantum: value of one spike in units, below 1
+        when the coding has been refined.
         """
         self.quantum = quantum
         if self._fresh:
@@ -78,15 +84,16 @@ class Layer:
             self._begin(current)
         self.time = self.t + 1 if self._is_rate else 1
         received = repeat(None) if current is None else self._split(rows(current))
-        for block, z in zip(self._blocks, received, strict=False):
-            self._advance(block, z)
+        if self.summed:
+            self._take(received)
+            received = repeat(None)
+        self._most = [self._advance(block, z) for block, z in zip(self._blocks, received, strict=False)]
         self._finish()
         return self.out
 
     def silent(self) -> bool:
-        """Whether nothing was sent in the last step."""
-        low, high = torch.aminmax(rows(self.out))  # in the order of memory
-        return not bool((low != 0) | (high != 0))
+        """Whether nothing was sent in the last step; for differential coding."""
+        return all(most is not None and not most for most in self._most)
 
     def quiet(self) -> bool:
         """Whether nothing was sent, and nothing will be until something is received."""
@@ -111,8 +118,9 @@ class Layer:
 
     def _begin(self, current: Tensor) -> None:
         dtype = torch.promote_types(current.dtype, torch.float32)
-        if self._shape != current.shape or self.out.dtype != dtype:
-            self._shape = current.shape
+        allocated = current.shape, dtype, self.watched, self.summed
+        if self._allocated != allocated:
+            self._allocated = allocated
             self._allocate(current, dtype)
         for name, tensor in self._state.items():
             if name != "out":
@@ -121,27 +129,32 @@ class Layer:
         self._fresh = False
 
     def _allocate(self, current: Tensor, dtype: torch.dtype) -> None:
+        self._dtype, sends = dtype, self.sends or dtype
         self._state = {name: empty(current.shape, current, dtype) for name in self._names()}
+        self._state["out"] = empty(current.shape, current, sends)
         for name in set(self._state) - {"count"}:
             setattr(self, name, self._state[name])
-        self.theta = per_channel(self.params["theta"], self.out)
-        self.initial = per_channel(self.params["initial"], self.out)
-        parameters = {name: spread(value.to(self.out), current.shape) for name, value in self._parameters().items()}
-        self._blocks = blocks(self._state, {"bias": None, "cap": None, **parameters}, self.scratch)
+        like = current.to(dtype)
+        self.theta, self.initial = (per_channel(self.params[name], like) for name in ("theta", "initial"))
+        parameters = {name: spread(value.to(like), current.shape) for name, value in self._parameters().items()}
+        self._blocks = blocks(self._state, {"bias": None, "cap": None, **parameters}, self.scratch, dtype)
+        for b in self._blocks:
+            b.sends, b.out = (None, b.out) if sends == dtype else (b.out, b.scratch[-1])
 
     def _names(self) -> tuple[str, ...]:
-        """The tensors with one value per neuron."""
-        return ("out", "count", "potential", *(("_events", "_previous") if self._switches else ()))
+        """The tensors with one value per neuron, besides `out`."""
+        potential = () if self.summed else ("potential",)
+        return ("count", *potential, *(("_events", "_previous") if self._switches else ()))
 
     def _parameters(self) -> dict[str, Tensor]:
         """Tensors that a block needs besides the state: [], [C] or [C, H, W]."""
         found = {name: self.params[name] for name in ("theta", "initial", "bias") if name in self.params}
         if self.phi.cap is not None:
-            found["cap"] = self.phi.cap / self.params["theta"].to(self.out)
+            found["cap"] = self.phi.cap / self.params["theta"].to(self._dtype)
         return found
 
     def _split(self, lines: Tensor) -> Any:
-        return (lines[block.part].to(self.out.dtype) for block in self._blocks)
+        return (lines[block.part] for block in self._blocks)
 
     def _biased(self, b: SimpleNamespace, z: Any) -> Any:
         """The current of a block with the calibrated bias, which differential coding adds once."""
@@ -151,9 +164,16 @@ class Layer:
         """Of a block, in the step that is being computed."""
         return None if b.cap is None else b.cap * self.time
 
-    def _advance(self, b: SimpleNamespace, z: Tensor | None) -> Tensor:
-        """One step of a block of neurons; returns what it sends."""
-        out = self._fire(b, self._biased(b, z))
+    def _advance(self, b: SimpleNamespace, z: Tensor | None) -> Tensor | None:
+        """One step of a block of neurons. In differential coding it returns the largest value that was sent."""
+        out = self._emit(b, z)
+        if b.sends is not None:
+            b.sends.copy_(out)
+        return None if self._is_rate else torch.abs(out, out=b.scratch[0]).amax()
+
+    def _emit(self, b: SimpleNamespace, z: Tensor | None) -> Tensor:
+        """What a block of neurons sends in one step, in the dtype of the potential."""
+        out = self._fire(b, self._biased(b, None if z is None else z.to(b.count.dtype)))
         if self._switches:
             b._events.add_((out - b._previous).abs_(), alpha=1 / self.quantum)
             b._previous.copy_(out)
@@ -161,6 +181,12 @@ class Layer:
 
     def _finish(self) -> None:
         self.t += 1
+
+    def _take(self, sums: Iterable[Tensor | None]) -> None:
+        """Let each block read the sum of its input where it lies."""
+        for block, total in zip(self._blocks, sums, strict=False):
+            if total is not None:
+                block.potential = total
 
     def _start(self) -> None:
         self.potential.copy_(self.initial * self.theta)

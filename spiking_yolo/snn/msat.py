@@ -92,7 +92,7 @@ def stage_cuts(top: Tensor, s: Msat) -> list[Tensor]:
     return cuts
 
 
-def staged_ratio(deviation: Tensor, cuts: list[Tensor], out: Tensor, reached: Tensor) -> Tensor:
+def staged_ratio(deviation: Tensor, cuts: list[Tensor], out: Tensor, reached: Tensor | None) -> Tensor:
     """The ratio by comparisons: 2^-k from the k-th cut on, half of the last one below all; see stage_cuts.
 
     reached: a tensor to work in.
@@ -125,7 +125,13 @@ class AdaptiveThreshold:
         return 0.5 if self.settings.variant == "algorithm1" else 1.0
 
     def eq17(
-        self, deviation: Tensor, mean: Tensor | None, current: Tensor | None, out: Tensor, work: Tensor, sign: int = 1
+        self,
+        deviation: Tensor,
+        mean: Tensor | None,
+        current: Tensor | None,
+        out: Tensor,
+        work: Tensor | None,
+        sign: int = 1,
     ) -> Tensor:
         """Eq. 17; see threshold_ratio. The deviation and `work` are overwritten."""
         if isinstance(self.unit, Tensor):

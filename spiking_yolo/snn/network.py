@@ -53,6 +53,10 @@ class SpikingNetwork:
         heads = [name for name in graph.outputs if graph[name].op != "activation"]  # a neuron adds its bias itself
         self._corrections = {name: sites[name]["bias"] for name in heads if "bias" in sites.get(name, {})}
         self.layers = {n.name: neurons.build(sites[n.name], recipe, n.phi, n.name) for n in graph.sites}
+        if execution.precision == "bf16":
+            for layer in self.layers.values():
+                layer.sends = execution.synapses(self._wiring.like.dtype)
+        self._sums = self._handed_on()
         scratch = Scratch()
         for layer in self.layers.values():
             if execution.compiled:
@@ -64,6 +68,14 @@ class SpikingNetwork:
         self._release = {
             node.name: [i for i in set(node.inputs) if last[i] == node.name and i not in keep] for node in graph.nodes
         }
+
+    def _handed_on(self) -> dict[str, str]:
+        """Layer -> max pooling before it, where the neurons follow the sum of their input, which the pooling keeps."""
+        users = self.graph.consumers()
+        memory = (layer for layer in self.layers.values() if isinstance(layer, neurons.SignedMemory))
+        behind = {layer.name: self.graph[layer.name].inputs[0] for layer in memory if "bias" not in layer.params}
+        alone = {name for name in self._wiring.pools if len(users[name]) == 1 and name not in self.graph.outputs}
+        return {name: pool for name, pool in behind.items() if pool in alone}
 
     @torch.no_grad()
     def run(
@@ -88,9 +100,11 @@ class SpikingNetwork:
             raise UserError(f"readout.skip={self.recipe.readout.skip} leaves no step to read: it must be below T={T}")
         self._keys = image_keys(x) if self._is_random else []
         x, probes = channels_last(x), tuple(probes)
-        for layer in self.layers.values():
+        handed = {} if probes else self._sums  # a probe wants to see what arrives in each step
+        for name, layer in self.layers.items():
+            layer.summed = name in handed
             layer.reset(self._keys, watched=bool(probes))
-        self._wiring.reset()
+        self._wiring.reset(handed.values())
         self._input_events = {}
         self._shapes: dict[str, torch.Size] = {}
         self._values: dict[str, Tensor | None] = {}
@@ -197,7 +211,8 @@ class SpikingNetwork:
     def _counts(self) -> dict[str, Tensor]:
         """Events so far of everything that sends them."""
         neurons_ = {name: layer.events for name, layer in self.layers.items()}
-        return {**neurons_, **{name: pool.count for name, pool in self._wiring.pools.items()}, **self._input_events}
+        pools = {name: pool.count for name, pool in self._wiring.pools.items() if not pool.summed}
+        return {**neurons_, **pools, **self._input_events}
 
 
 def _per_image(count: Tensor) -> Tensor:

@@ -52,7 +52,7 @@ class OnOffPair(Layer):
         self.off.sign = -1
 
     def _names(self) -> tuple[str, ...]:
-        return ("out",)
+        return ()
 
     @property
     def count(self) -> Tensor:
@@ -80,12 +80,12 @@ class OnOffPair(Layer):
                 (on.out, off.out), off.count = b.scratch[3:5], on.count
 
     def _parameters(self) -> dict[str, Tensor]:
-        theta, off = (self.params[name].to(self.out) for name in ("theta", "theta_off"))
+        theta, off = (self.params[name].to(self._dtype) for name in ("theta", "theta_off"))
         return {**super()._parameters(), "weight": -self.slope * off / theta}
 
-    def _advance(self, b: SimpleNamespace, z: Tensor) -> Tensor:
-        z = self._biased(b, z)
-        on, off = self.on._advance(b.on, z), self.off._advance(b.off, z)
+    def _emit(self, b: SimpleNamespace, z: Tensor) -> Tensor:
+        z = self._biased(b, z.to(self._dtype))
+        on, off = self.on._emit(b.on, z), self.off._emit(b.off, z)
         return torch.addcmul(on, off, b.weight, out=b.out)
 
     def _finish(self) -> None:

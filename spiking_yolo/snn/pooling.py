@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 
 from ..graph import max_pool
+from .blocks import add_, empty
 
 
 class CumulativeMaxPool:
@@ -16,6 +17,7 @@ class CumulativeMaxPool:
 
     Pooling the spikes of single steps instead counts every spike of a window and gets *worse* with T.
     What is sent can be negative or more than one unit. `count` accumulates |sent| per output.
+    summed: the pooled sum itself is handed on in every step, to neurons that work on sums; nothing is counted.
     """
 
     def __init__(self, attrs: Mapping[str, Any]):
@@ -23,8 +25,8 @@ class CumulativeMaxPool:
         self.total: Tensor | None = None
         self.reset()
 
-    def reset(self) -> None:
-        self._fresh = True
+    def reset(self, summed: bool = False) -> None:
+        self._fresh, self.summed = True, summed
 
     def step(self, current: Tensor, quantum: float = 1.0) -> Tensor:
         """current: [N, C, H, W], what arrives in this timestep. Returns what is sent, [N, C, H', W'].
@@ -33,10 +35,13 @@ class CumulativeMaxPool:
         """
         dtype = torch.promote_types(current.dtype, torch.float32)  # the sum is exact where the current is rounded
         if self.total is None or self.total.shape != current.shape or self.total.dtype != dtype:
-            self.total, self._fresh = torch.empty_like(current, dtype=dtype), True
+            self.total, self._fresh = empty(current.shape, current, dtype), True
         if self._fresh:
             self.total.zero_()
-        pooled = self._pool(self.total.add_(current))
+        pooled = self._pool(add_(self.total, current))
+        if self.summed:
+            self._fresh = False
+            return pooled
         if self._fresh:
             self.sent, self.count = torch.zeros_like(pooled), torch.zeros_like(pooled)
             self._fresh = False

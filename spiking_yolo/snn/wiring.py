@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 
 import torch
 from torch import Tensor
@@ -41,9 +41,10 @@ class Wiring:
             weight = units.fold(weight, unit, node.attrs.get("groups", 1)).to(execution.synapses(weight.dtype))
         return Linear(weight, bias) if node.op == "linear" else Convolution(weight, bias, node.attrs)
 
-    def reset(self) -> None:
-        for pool in self.pools.values():
-            pool.reset()
+    def reset(self, summed: Collection[str] = ()) -> None:
+        """summed: poolings that hand on sums."""
+        for name, pool in self.pools.items():
+            pool.reset(name in summed)
         self._shapes.clear()
 
     def transmit(self, node: Node, given: list[Tensor | None], quantum: float, biased: bool) -> Tensor | None:
