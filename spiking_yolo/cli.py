@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, NoReturn
 from .convert.registry import DEFAULT
 from .errors import Notice, UserError
 from .listing import methods_text, settings_text
+from .sizes import Size, input_size
 
 if TYPE_CHECKING:
     from .convert.converter import Converted
@@ -25,6 +26,7 @@ if TYPE_CHECKING:
 ROOT = Path(__file__).parents[1]
 WEIGHTS = ROOT / "weights" / "yolov3-tiny.weights"
 PRECISIONS = ("float32", "bf16")  # of snn.execution, which imports torch
+IMGSZ = "network input in pixels, 416 or HEIGHTxWIDTH (288x416): multiples of 32"
 
 
 def run(main: Callable[[], int | None]) -> None:
@@ -83,7 +85,7 @@ def add_weights(p: argparse._ActionsContainer) -> None:
     """The arguments that choose a network to convert."""
     p.add_argument("--weights", type=Path, default=WEIGHTS, help="darknet .weights, .safetensors, or Ultralytics' .pt")
     p.add_argument("--trust-weights", action="store_true", help="open a .pt, which can run code hidden in it")
-    p.add_argument("--imgsz", type=positive, help="network input in pixels, a multiple of 32")
+    p.add_argument("--imgsz", type=image_size, help=IMGSZ)
     p.add_argument("--cfg", type=Path, help="darknet cfg, if it does not lie beside the weights")
     p.add_argument("--names", type=Path, help="class names, one per line, if they do not lie beside the weights")
 
@@ -129,6 +131,14 @@ def positive(text: str) -> int:
     if not text.isdecimal() or int(text) < 1:
         raise argparse.ArgumentTypeError(f"must be a whole number of at least 1, not {text!r}")
     return int(text)
+
+
+def image_size(text: str) -> Size:
+    """ "416" -> (416, 416); "288x416" -> (288, 416), height and width; for argparse."""
+    try:
+        return input_size(text)
+    except UserError as error:
+        raise argparse.ArgumentTypeError(str(error)) from None
 
 
 class _Listing(argparse.Action):

@@ -20,6 +20,7 @@ from .errors import UserError
 from .graph import run as run_ann
 from .images import Placement, Source, fit, read_image
 from .result import Result
+from .sizes import Size
 from .snn.execution import Precision, chosen
 
 
@@ -43,9 +44,10 @@ class SpikingYOLO:
 
     weights: a darknet .weights file, a trained .safetensors, a converted one, or a .pt of Ultralytics. method: a
     registered name or a recipe.json; None is the default. settings: overrides of the recipe, e.g. {"neuron.gamma": 4}.
-    cfg, names: files of a darknet network that do not lie beside its weights. imgsz: square input size. statistics:
-    activation statistics that do not lie beside the weights. trust: open a .pt, which can run code hidden in it.
-    precision: "bf16" multiplies spikes and weights in bfloat16. compile: fuse the neurons' arithmetic, see Execution.
+    cfg, names: files of a darknet network that do not lie beside its weights. imgsz: input size in pixels, the side of
+    a square or (height, width). statistics: activation statistics that do not lie beside the weights. trust: open a
+    .pt, which can run code hidden in it. precision: "bf16" multiplies spikes and weights in bfloat16. compile: fuse the
+    neurons' arithmetic, see Execution.
     Raises UserError for everything that does not fit.
     """
 
@@ -57,7 +59,7 @@ class SpikingYOLO:
         *,
         cfg: str | Path | None = None,
         names: str | Path | None = None,
-        imgsz: int | None = None,
+        imgsz: int | Size | None = None,
         statistics: str | Path | None = None,
         trust: bool = False,
         device: str = "cpu",

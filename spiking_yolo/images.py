@@ -114,13 +114,14 @@ def place(width: int, height: int, spec: Spec) -> Placement:
     """Placement of a width x height image: stretched over the whole input, or centred with its ratio kept.
 
     Sides are rounded down as in darknet, or to the nearest as in Ultralytics; none becomes less than one pixel. Where
-    the middle is cut out, the short side becomes 256 / 224 of the input's, and `pad` is negative; rounded as in
-    torchvision.
+    the middle is cut out, the image covers the input and one of its sides is 256 / 224 of the input's, so that `pad` is
+    not positive; rounded as in torchvision, whose inputs are square.
     """
     network = (spec.width, spec.height)
     if spec.resize == "crop":
-        short, least = min(network) * 256 // 224, min(width, height)
-        resized = (int(short * width / least), int(short * height / least))
+        side, least = (spec.height, height) if width * spec.height > height * spec.width else (spec.width, width)
+        side = side * 256 // 224
+        resized = (int(side * width / least), int(side * height / least))
         pad = (-round((resized[0] - network[0]) / 2), -round((resized[1] - network[1]) / 2))
         return Placement((width, height), resized, pad, network)
     if spec.resize == "stretch":

@@ -11,6 +11,7 @@ from networks import TinyLeaky, images, make, spiking
 from tiny import run_tool, write_tiny
 
 from spiking_yolo.benchmark.cases import Case, Source
+from spiking_yolo.benchmark.command import scaled
 from spiking_yolo.benchmark.limits import Limit, read_limits
 from spiking_yolo.benchmark.memory import peak_memory
 from spiking_yolo.benchmark.shares import TimedNetwork, shares
@@ -142,6 +143,16 @@ def test_mistakes_of_the_tool(options: list[str], words: str, tmp_path: Path, ca
     assert run_tool("benchmark", *call) == 2
     error = capsys.readouterr().err
     assert error.startswith("error:") and error.count("\n") == 1 and words in error
+
+
+def test_sizes_grow_as_the_network_s_own(tmp_path: Path):
+    assert scaled((416, 416), 0.75) == (320, 320)
+    assert scaled((96, 160), 2) == (192, 320)
+    assert scaled((32, 416), 0.25) == (32, 96)  # not less than one cell
+    source = Source(write_tiny(tmp_path), tmp_path / "photos", (64, 96))
+    spec = source.ann().spec
+    assert source.photographs(spec, 3).shape == (3, 3, 64, 96)
+    assert source.photographs(spec, 1, (32, 64)).shape == (1, 3, 32, 64)
 
 
 def test_peak_memory_is_that_of_a_process_with_torch(tmp_path: Path):

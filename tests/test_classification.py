@@ -130,6 +130,18 @@ def test_crop_is_torchvisions(size):
     )
 
 
+@pytest.mark.parametrize("size", [(300, 200), (80, 100), (60, 90), (91, 60), (40, 700)])
+def test_crop_of_a_rectangle(size):
+    """The image covers the input, its ratio is kept, and one side is 8/7 of the input's."""
+    spec = Spec("classify", ("a",), 64, 96, "crop")
+    x, placement = fit(np.zeros((*size, 3), np.uint8), spec)
+    (width, height), (left, top) = placement.resized, placement.pad
+    assert x.shape == (3, 64, 96)
+    assert left <= 0 and top <= 0 and width + left >= 96 and height + top >= 64
+    assert width == 96 * 8 // 7 or height == 64 * 8 // 7
+    assert width / size[1] == pytest.approx(height / size[0], abs=1 / min(size))
+
+
 def test_imagenet_folders_and_weights_of_torchvision(tmp_path, capsys):
     """Photographs of several sizes under val/WNID, a state dict, and torchvision's own preprocessing beside it."""
     classes = ("n01440764", "n01443537", "n01484850")

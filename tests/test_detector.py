@@ -11,11 +11,13 @@ import numpy as np
 import pytest
 import torch
 from PIL import Image
-from tiny import CONNECTED, NAMES, SIZE, write_tiny
+from tiny import CONNECTED, NAMES, SIZE, YOLO, write_tiny
 
 from spiking_yolo import SpikingYOLO, UserError
-from spiking_yolo.convert.load import file_kind
+from spiking_yolo.convert.load import file_kind, load_ann
+from spiking_yolo.convert.observe import statistics_path, take_statistics
 from spiking_yolo.decode.yolo import detections
+from spiking_yolo.graph import run
 from spiking_yolo.images import fit, read_image
 from spiking_yolo.models.load_darknet import load_darknet
 from spiking_yolo.tensors import read_safetensors, write_safetensors
@@ -136,8 +138,8 @@ def test_saved_network_is_bit_identical(detector, converted, photo):
         assert (loaded.names, loaded.spec, loaded.method) == (detector.names, detector.spec, detector.method)
         assert loaded.converted.recipe == detector.converted.recipe
         assert_same(detector.detect(photo, T=4, **CONF), loaded.detect(photo, T=4, **CONF))
-        run = loaded.converted.network().run(x[None], 5)
-        assert all(map(torch.equal, run.snapshots[5].outputs, expected.snapshots[5].outputs))
+        again = loaded.converted.network().run(x[None], 5)
+        assert all(map(torch.equal, again.snapshots[5].outputs, expected.snapshots[5].outputs))
         ann, own = loaded.detect_ann(photo, **CONF), detector.detect_ann(photo, **CONF)
         assert torch.equal(ann.xyxy, own.xyxy)
 
@@ -148,6 +150,7 @@ def test_saved_network_is_bit_identical(detector, converted, photo):
         {"method": "differential"},
         {"settings": {"neuron.gamma": 2}},
         {"imgsz": SIZE},
+        {"imgsz": (SIZE, SIZE)},
         {"names": "x"},
         {"statistics": "x"},
     ],
@@ -192,6 +195,37 @@ def test_pytorch_checkpoint_is_refused_by_name(tmp_path):
     torch.save({"weight": torch.zeros(3)}, tmp_path / "net.weights")
     with pytest.raises(UserError, match="pickle"):
         SpikingYOLO(tmp_path / "net.weights")
+
+
+def test_a_rectangular_input(weights, detector, photo, tmp_path):
+    """imgsz=(64, 96) is the network whose cfg says height=64 and width=96, and follows its ANN."""
+    ann, size = load_ann(weights, imgsz=(64, 96)), (64, 96)
+    photos = [str(photo), str(photo.with_name("b.png"))]
+    take_statistics(ann.graph, ann.spec, ann.sha256, photos)[0].save(statistics_path(weights, size))
+    wide = SpikingYOLO(weights, imgsz=size)
+    assert (wide.spec.height, wide.spec.width) == wide.detect(photo, T=1).placement.network[::-1] == size
+    other = write_tiny(tmp_path, cfg=YOLO.replace(f"width={SIZE}", "width=96"))
+    assert_same(
+        wide.detect(photo, T=4, **CONF),
+        SpikingYOLO(other, statistics=statistics_path(other, (SIZE, SIZE))).detect(photo, T=4, **CONF),
+    )
+    x = fit(read_image(photo), wide.spec)[0][None]
+    found, expected = wide.converted.network().run(x, 256).snapshots[256].outputs[0], run(ann.graph, x)[0]
+    assert expected.shape[2:] == (16, 24) and (found - expected).norm() < 0.02 * expected.norm()
+    assert_same(detector.detect(photo, T=4, **CONF), SpikingYOLO(weights, imgsz=SIZE).detect(photo, T=4, **CONF))
+
+
+@pytest.mark.parametrize("imgsz", [100, (64, 100), (64, 64, 64), "wide"])
+def test_sizes_that_do_not_fit(weights, imgsz):
+    with pytest.raises(UserError, match="multiple of 32"):
+        SpikingYOLO(weights, imgsz=imgsz)
+
+
+def test_a_connected_head_takes_its_own_size_only(tmp_path):
+    weights = write_tiny(tmp_path, "v1", CONNECTED)
+    with pytest.raises(UserError, match=f"takes {SIZE} pixels only"):
+        SpikingYOLO(weights, imgsz=(SIZE, 96))
+    assert SpikingYOLO(weights, imgsz=(SIZE, SIZE)).spec.width == SIZE
 
 
 def test_layers_behind_connected_ones_have_no_place(tmp_path):

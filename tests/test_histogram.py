@@ -122,7 +122,7 @@ def test_statistics_of_another_network_are_refused():
     s.check("0" * 64, (8, 8), graph)
     with pytest.raises(UserError, match=r"other weights.*calibrate\.py"):
         s.check("1" * 64, (8, 8), graph)
-    with pytest.raises(UserError, match=r"8, 8.*--imgsz"):
+    with pytest.raises(UserError, match=r"at 8 pixels, not 8x16: .*--imgsz"):
         s.check("0" * 64, (8, 16), graph)
     missing = Statistics(dict(list(s.sites.items())[1:]), s.weights_sha256, s.imgsz, s.images)
     with pytest.raises(UserError, match="other activations"):

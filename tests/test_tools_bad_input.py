@@ -75,8 +75,11 @@ CASES = {
     "class out of range": (["A", "--classes", 3], "0..2"),
     "unknown layer": (["A", "--overlay", "layers_9"], "layers_0_act"),
     "size not a multiple": (["A", "--imgsz", 100], "multiple of 32"),
+    "one side not a multiple": (["A", "--imgsz", "64x100"], "multiple of 32"),
+    "size of three sides": (["A", "--imgsz", "64x64x3"], "multiple of 32"),
     "size without statistics": (["A", "--imgsz", 96], "tools/calibrate.py"),
     "statistics of another size": (["A", "--imgsz", 96, "--statistics", "F/tiny.64.statistics.safetensors"], "96"),
+    "statistics of a square": (["A", "--imgsz", "64x96", "--statistics", "F/tiny.64.statistics.safetensors"], "64x96"),
     "statistics of other weights": (
         ["A", "--weights", "F/other.weights", "--statistics", "F/tiny.64.statistics.safetensors"],
         "other weights",

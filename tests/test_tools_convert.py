@@ -78,17 +78,18 @@ def test_convert_refuses(weights, tmp_path, args, expected, capsys):
     assert sorted(tmp_path.rglob("*")) == before
 
 
-def test_the_command_in_the_message_makes_what_was_missing(spaced, tmp_path, capsys):
+@pytest.mark.parametrize(("imgsz", "size"), [("96", (96, 96)), ("64x96", (64, 96))])
+def test_the_command_in_the_message_makes_what_was_missing(spaced, tmp_path, capsys, imgsz, size):
     """--imgsz without statistics says how to make them, and then it works."""
     weights, image = spaced, spaced.parent / "photos" / "a.png"
-    args = ["detect", image, "--weights", weights, "--imgsz", 96, "--T", 1, "--project", tmp_path / "runs"]
+    args = ["detect", image, "--weights", weights, "--imgsz", imgsz, "--T", 1, "--project", tmp_path / "runs"]
     assert run_tool(*args) == 2
     command = re.search(r"python tools/calibrate.py (.*)", capsys.readouterr().err)
     assert command
     assert run_tool("calibrate", *shlex.split(command[1].replace("DIR", shlex.quote(str(image.parent))))) == 0
-    statistics = Statistics.load(weights.parent / "tiny.96.statistics.safetensors")
-    assert statistics.imgsz == (96, 96) and statistics.images == ("a.png", "b.png")
-    assert run_tool(*args) == 0
+    statistics = Statistics.load(weights.parent / f"tiny.{imgsz}.statistics.safetensors")
+    assert statistics.imgsz == size and statistics.images == ("a.png", "b.png")
+    assert run_tool(*args, "--overlay", "--ann") == 0
 
 
 def test_calibrate_skips_broken_images_and_says_so(weights, image, tmp_path, capsys):

@@ -62,29 +62,30 @@ def test_two_epochs_overfit(tmp_path):
 
 def test_items_depend_on_seed_epoch_and_index_only(tmp_path):
     data = draw(tmp_path, 8)
-    spec = yolov1_spec(data.classes, 64)
+    spec = yolov1_spec(data.classes, (64, 96))
     alone, helped = make_task(data, spec), make_task(data, spec, workers=2)
     for (a, (boxes_a, _)), (b, (boxes_b, _)) in zip(alone.batches(0), helped.batches(0), strict=True):
-        assert torch.equal(a, b)
+        assert a.shape == (4, 3, 64, 96) and torch.equal(a, b)
         assert all(torch.equal(x, y) for x, y in zip(boxes_a, boxes_b, strict=True))
-    photos = AugmentedPhotos(data, DetectionAugment(64), seed=0)
+    photos = AugmentedPhotos(data, DetectionAugment((64, 64)), seed=0)
     assert torch.equal(photos[0, 3][0], photos[0, 3][0])
     assert not torch.equal(photos[0, 3][0], photos[1, 3][0])
 
 
+@pytest.mark.parametrize("size", [(96, 96), (64, 128)])
 @pytest.mark.parametrize("mosaic", [0.0, 1.0])
-def test_boxes_follow_their_objects(tmp_path, mosaic):
+def test_boxes_follow_their_objects(tmp_path, mosaic, size):
     """After any augmentation the middle of a box still has the colour of its class, and boxes stay inside."""
     data = draw(tmp_path, 12)
-    photos = AugmentedPhotos(data, DetectionAugment(96, mosaic), seed=1)
-    total = 0
+    photos = AugmentedPhotos(data, DetectionAugment(size, mosaic), seed=1)
+    total, limits = 0, torch.tensor([size[1], size[0]])
     for i in range(60):
         image, boxes, labels = photos[i // 12, i % 12]
-        assert image.shape == (3, 96, 96) and image.dtype == torch.uint8
+        assert image.shape == (3, *size) and image.dtype == torch.uint8
         assert ((boxes >= 0) & (boxes <= 1)).all()
         total += len(boxes)
         for box, label in zip(boxes, labels, strict=True):
-            x, y = ((box[:2] + box[2:]) / 2 * 96).long().clamp(0, 95)
+            x, y = ((box[:2] + box[2:]) / 2 * limits).long().minimum(limits - 1)
             red, green, _ = image[:, y, x].int()
             if red != green:  # not a photo that became grey
                 assert (red > green) == (label == 0)
@@ -94,7 +95,7 @@ def test_boxes_follow_their_objects(tmp_path, mosaic):
 def test_difficult_boxes_are_not_trained_on(tmp_path):
     data = draw(tmp_path, 1)
     sample = dataclasses.replace(data.samples[0], difficult=np.array([True]))
-    photos = AugmentedPhotos(dataclasses.replace(data, samples=[sample]), DetectionAugment(64), 0)
+    photos = AugmentedPhotos(dataclasses.replace(data, samples=[sample]), DetectionAugment((64, 64)), 0)
     assert len(photos.read(0).labels) == 0
     assert photos[0, 0][1].shape == (0, 4)
 
@@ -131,8 +132,8 @@ def test_cutout_against_a_loop():
 def test_a_photo_without_objects_passes():
     empty = Photo(np.zeros((20, 30, 3), np.uint8), np.zeros((0, 4)), np.zeros(0, int))
     for mosaic in (0.0, 1.0):
-        out = DetectionAugment(32, mosaic)([empty] * 4, generator(0))
-        assert out.image.shape == (32, 32, 3) and out.boxes.shape == (0, 4)
+        out = DetectionAugment((32, 64), mosaic)([empty] * 4, generator(0))
+        assert out.image.shape == (32, 64, 3) and out.boxes.shape == (0, 4)
 
 
 def test_nothing_to_train_on():
@@ -142,7 +143,8 @@ def test_nothing_to_train_on():
 
 
 def test_own_classes_from_a_data_yaml(tmp_path):
-    """Any number of classes; a second training starts from the first one's checkpoint, with other classes still."""
+    """Any number of classes; a second training starts from the first one's checkpoint, with other classes still and
+    on a rectangle."""
     for split in ("train", "val"):
         images, labels = tmp_path / "images" / split, tmp_path / "labels" / split
         images.mkdir(parents=True)
@@ -153,16 +155,18 @@ def test_own_classes_from_a_data_yaml(tmp_path):
             (labels / f"{sample.path.stem}.txt").write_text(line)
     weights: list[torch.Tensor] = []
     init = None
-    for names in (["cup", "spoon"], ["cup", "spoon", "fork"]):
+    for names, imgsz in ((["cup", "spoon"], 64), (["cup", "spoon", "fork"], (64, 96))):
         data = tmp_path / "data.yaml"
         data.write_text(f"path: {tmp_path}\ntrain: images/train\nval: images/val\nnames: {names}\n")
         job = Job(
-            "detect", "yolov1", data, tmp_path / "runs", str(len(names)), 1, imgsz=64, batch=4, lr=1e-9, init=init
+            "detect", "yolov1", data, tmp_path / "runs", str(len(names)), 1, imgsz=imgsz, batch=4, lr=1e-9, init=init
         )
         row = train(job, "")
         init = tmp_path / "runs" / str(len(names)) / "last.safetensors"
         model, spec, _ = load_checkpoint(init)
         assert spec.names == tuple(names) and spec.heads[0].classes == len(names)
+        size = [spec.height, spec.width]
+        assert read_provenance(init)["job"]["imgsz"] == size == ([64, 64] if imgsz == 64 else [64, 96])
         assert np.isfinite(row["loss"]) and 0 <= row["mAP50"] <= 100
         weights.append(model.state_dict()["backbone.0.0.weight"])
     torch.testing.assert_close(weights[0], weights[1], atol=1e-3, rtol=0)

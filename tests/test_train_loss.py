@@ -88,51 +88,82 @@ def test_no_objects_at_all():
 def test_the_largest_object_of_a_cell_wins():
     small, large = [0.4, 0.4, 0.6, 0.6], [0.2, 0.2, 0.8, 0.8]
     for boxes, labels in [([small, large], [7, 8]), ([large, small], [8, 7])]:
-        targets = encode([torch.tensor(boxes)], [torch.tensor(labels)], 3)
+        targets = encode([torch.tensor(boxes)], [torch.tensor(labels)], (3, 3))
         assert targets.label.tolist() == [8]
         assert (targets.row.item(), targets.col.item()) == (1, 1)
 
 
 def test_a_centre_on_the_far_border_stays_inside():
-    targets = encode([torch.tensor([[0.9, 0.9, 1.1, 1.1]])], [torch.tensor([0])], 4)
-    assert (targets.row.item(), targets.col.item()) == (3, 3)
+    targets = encode([torch.tensor([[0.9, 0.9, 1.1, 1.1]])], [torch.tensor([0])], (3, 4))
+    assert (targets.row.item(), targets.col.item()) == (2, 3)
+
+
+def test_a_rectangular_target_by_hand():
+    """Two rows of four cells, two images. Centres (.65, .75) and (.55, .6) share the cell of row 1, column 2."""
+    first = torch.tensor([[0.525, 0.57, 0.775, 0.93], [0.5, 0.55, 0.6, 0.65], [0.5, 0.3, 0.6, 0.5]])
+    second = torch.tensor([[0.0, 0.5, 0.2, 1.0]])
+    targets = encode([first, second], [torch.tensor([1, 2, 3]), torch.tensor([4])], (2, 4))
+    found = {
+        (image, row, col, label): xywh
+        for image, row, col, label, xywh in zip(*(part.tolist() for part in targets), strict=True)
+    }
+    assert found == {
+        (0, 1, 2, 1): pytest.approx([0.6, 0.5, 0.5, 0.6], abs=1e-5),
+        (0, 0, 2, 3): pytest.approx([0.2, 0.8, 0.1**0.5, 0.2**0.5], abs=1e-5),
+        (1, 1, 0, 4): pytest.approx([0.4, 0.5, 0.2**0.5, 0.5**0.5], abs=1e-5),
+    }
+    expected = torch.stack([second[0], first[0], first[2]])  # largest first
+    torch.testing.assert_close(to_xyxy(targets.xywh, targets.row, targets.col, (2, 4)).sort(0)[0], expected.sort(0)[0])
 
 
 fraction = st.floats(0.02, 0.98)
-# In float32 a centre on a cell's border may fall on either side.
-centre = fraction.filter(lambda x: abs(5 * x - round(5 * x)) > 1e-3)
 
 
-@settings(deadline=None, max_examples=60)
-@given(st.lists(st.tuples(centre, centre, fraction, fraction, st.integers(0, 4)), max_size=6), st.booleans())
-def test_encoding_and_decoding_are_inverses(objects, logistic):
-    """A map written from the targets decodes to the boxes that they came from, one per cell."""
-    spec = yolov1_spec(tuple("abcde"), 160, num=1, logistic=logistic)
+@st.composite
+def scenes(draw: st.DrawFn) -> tuple[tuple[int, int], list[tuple[float, float, float, float, int]]]:
+    """Rows and columns of a grid, and objects (cx, cy, w, h, label)."""
+    rows, cols = draw(st.integers(1, 6)), draw(st.integers(1, 6))
+
+    def centre(cells: int) -> st.SearchStrategy[float]:
+        # In float32 a centre on a cell's border may fall on either side.
+        return fraction.filter(lambda x: abs(cells * x - round(cells * x)) > 1e-3)
+
+    labelled = st.tuples(centre(cols), centre(rows), fraction, fraction, st.integers(0, 4))
+    return (rows, cols), draw(st.lists(labelled, max_size=6))
+
+
+@settings(deadline=None, max_examples=100)
+@given(scenes(), st.booleans())
+def test_encoding_and_decoding_are_inverses(scene, logistic):
+    """A map written from the targets decodes to the boxes that they came from, one per cell, and costs nothing."""
+    (rows, cols), objects = scene
+    spec = yolov1_spec(tuple("abcde"), (32 * rows, 32 * cols), num=1, logistic=logistic)
     cells, kept = set(), []
     for cx, cy, w, h, label in sorted(objects, key=lambda o: -o[2] * o[3]):
-        if (int(cy * 5), int(cx * 5)) not in cells:
-            cells.add((int(cy * 5), int(cx * 5)))
+        if (int(cy * rows), int(cx * cols)) not in cells:
+            cells.add((int(cy * rows), int(cx * cols)))
             kept.append([cx - w / 2, cy - h / 2, cx + w / 2, cy + h / 2, label])
     kept = torch.tensor(kept).reshape(-1, 5)
     boxes, labels = kept[:, :4], kept[:, 4].long()
-    t = encode([boxes], [labels], 5)
+    t = encode([boxes], [labels], (rows, cols))
     low, high = (-50.0, 50.0) if logistic else (0.0, 1.0)
-    output = torch.full((1, 10, 5, 5), low)
+    output = torch.full((1, 10, rows, cols), low)
     output[0, 5 + 0, t.row, t.col] = high
     output[0, t.label, t.row, t.col] = high
     xy = t.xywh[:, :2].logit() if logistic else t.xywh[:, :2]
     output[0, 6:10, t.row, t.col] = torch.cat([xy, t.xywh[:, 2:]], 1).T
     decoded, scores = decode([output], spec)
     index, found = (scores[0] > 0.5).nonzero(as_tuple=True)
-    rows = torch.cat([decoded[0, index], found[:, None]], 1).tolist()
+    mine = torch.cat([decoded[0, index], found[:, None]], 1).tolist()
     expected = torch.cat([boxes, labels[:, None]], 1).tolist()
-    torch.testing.assert_close(torch.tensor(sorted(rows)), torch.tensor(sorted(expected)), atol=1e-3, rtol=0)
+    torch.testing.assert_close(torch.tensor(sorted(mine)), torch.tensor(sorted(expected)), atol=1e-3, rtol=0)
+    terms = yolov1_loss(output, [boxes], [labels], spec.heads[0], LossWeights(giou=2.0))
+    assert sum(terms.values()) < 1e-2
 
 
 @pytest.mark.parametrize("head", [LINEAR, LOGISTIC])
 def test_the_loss_sees_the_boxes_that_decoding_makes(head: HeadSpec):
-    spec = yolov1_spec(("a", "b"), 96, logistic=head.logistic)
-    output = torch.randn(2, 12, 3, 3)
-    steps = torch.arange(3)
-    mine = to_xyxy(split(output, head)[2], steps[:, None, None], steps[None, :, None], 3)
+    spec = yolov1_spec(("a", "b"), (96, 160), logistic=head.logistic)
+    output = torch.randn(2, 12, 3, 5)
+    mine = to_xyxy(split(output, head)[2], torch.arange(3)[:, None, None], torch.arange(5)[:, None], (3, 5))
     torch.testing.assert_close(mine.flatten(1, 3), decode([output], spec)[0])

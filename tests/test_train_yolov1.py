@@ -1,3 +1,4 @@
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -34,12 +35,15 @@ def test_has_under_ten_million_parameters_and_traces():
 def test_mistakes():
     with pytest.raises(UserError, match="multiple of 32"):
         yolov1_spec(("a",), 300)
+    with pytest.raises(UserError, match="multiple of 32"):
+        yolov1_spec(("a",), (320, 300))
     with pytest.raises(UserError, match="max or avg"):
         YOLOv1(pool="none")
 
 
-def test_reading_a_yolov3_output_to_first_order():
-    """With t = 0 the boxes are those of YOLOv3: the anchors 0 and 2 of three, and its class scores."""
+@pytest.mark.parametrize(("height", "width"), [(128, 128), (96, 160)])
+def test_reading_a_yolov3_output_to_first_order(height: int, width: int):
+    """With t = 0 the boxes are those of YOLOv3 at this size: the anchors 0 and 2 of three, and its class scores."""
     source = HeadSpec("yolov3", classes=2, num=3, anchors=((32, 64), (64, 64), (128, 96)))
     spec = Spec("detect", ("cat", "dog"), 128, 128, heads=(source,))
     bias = torch.zeros(3, 7)
@@ -47,13 +51,14 @@ def test_reading_a_yolov3_output_to_first_order():
     bias[:, 4] = torch.tensor([1.0, 2.0, 3.0])
     bias[:, 5:] = torch.tensor([1.5, -2.0])
     net = YOLOv1(classes=2)
-    net.read_output(torch.zeros(21, 512, 1, 1), bias.flatten(), spec, ("dog", "cat"))
-    output = net.head(torch.zeros(1, 512, 4, 4))
-    boxes, scores = decode([output], yolov1_spec(("dog", "cat"), 128))
-    theirs, their_scores = decode([bias.flatten()[None, :, None, None].expand(1, 21, 4, 4)], spec)
+    own, rows, cols = yolov1_spec(("dog", "cat"), (height, width)), height // 32, width // 32
+    net.read_output(torch.zeros(21, 512, 1, 1), bias.flatten(), spec, own)
+    boxes, scores = decode([net.head(torch.zeros(1, 512, rows, cols))], own)
+    there = bias.flatten()[None, :, None, None].expand(1, 21, rows, cols)
+    theirs, their_scores = decode([there], replace(spec, height=height, width=width))
     anchors = torch.tensor([0, 2])
-    theirs = theirs.view(3, 16, 4)[anchors].transpose(0, 1).reshape(-1, 4)
-    their_scores = their_scores.view(3, 16, 2)[anchors].transpose(0, 1).reshape(-1, 2).flip(1)
+    theirs = theirs.view(3, rows * cols, 4)[anchors].transpose(0, 1).reshape(-1, 4)
+    their_scores = their_scores.view(3, rows * cols, 2)[anchors].transpose(0, 1).reshape(-1, 2).flip(1)
     torch.testing.assert_close(boxes[0], theirs)
     torch.testing.assert_close(scores[0], their_scores)
 
@@ -62,7 +67,7 @@ def test_reading_a_yolov3_output_to_first_order():
 def test_starts_as_the_public_network():
     """With leaky ReLU the features before the output are those of Tiny-YOLOv3's coarse head."""
     net = YOLOv1(classes=1, activation="leaky")
-    net.init_from_darknet(WEIGHTS, ("dog",))
+    net.init_from_darknet(WEIGHTS, yolov1_spec(("dog",), 416))
     source, spec, _ = load_darknet(WEIGHTS)
     x = torch.rand(1, 3, 416, 416)
     with torch.no_grad():

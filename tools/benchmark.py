@@ -27,7 +27,7 @@ def parser() -> argparse.ArgumentParser:
     p = cli.parser(__doc__)
     p.add_argument("--weights", type=Path, default=cli.WEIGHTS, help="darknet .weights or .safetensors")
     p.add_argument("--images", type=Path, default=cli.ROOT / "data" / "samples", help="folder of photographs")
-    p.add_argument("--imgsz", type=cli.positive, help="network input in pixels, a multiple of 32")
+    p.add_argument("--imgsz", type=cli.image_size, help=cli.IMGSZ)
     p.add_argument("--device", default="cpu", help="cpu, cuda, cuda:1, ...")
     parts = "steps, batch, shares, memory, spikingjelly, growth, events, with commas"
     p.add_argument("--parts", default="all", help=parts)

@@ -13,6 +13,7 @@ labels/train/a.txt, one line `class cx cy w h` each, as fractions of the image.
     val: images/val
     names: [cup, spoon]
 
+Photographs are stretched to the detector's input: --imgsz 288x416 keeps the shapes of those that are wider than high.
 The folder PROJECT/NAME gets last.safetensors (float16), results.csv and curves; --resume goes on after an interruption.
 """
 
@@ -25,11 +26,11 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).parents[1]))  # so that it runs without an installation
 
-from spiking_yolo.cli import run
+from spiking_yolo import cli
 
 
 def parser() -> argparse.ArgumentParser:
-    p = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    p = cli.parser(__doc__)
     p.add_argument("--task", choices=("detect", "classify"), required=True)
     p.add_argument("--model", required=True, help="yolov1; resnet20, vgg16, vgg_thin, torchvision:NAME")
     p.add_argument("--data", type=Path, required=True, help="VOCdevkit or data.yaml; CIFAR folder or archive")
@@ -56,7 +57,7 @@ def parser() -> argparse.ArgumentParser:
     g.add_argument("--levels", type=int, default=8, help="of QCFS")
     g.add_argument("--pool", choices=("max", "avg"), help="default: max")
     g.add_argument("--anneal", type=float, default=0.0, help="share of training from leaky ReLU to ReLU")
-    g.add_argument("--imgsz", type=int, default=320, help="detector input, a multiple of 32")
+    g.add_argument("--imgsz", type=cli.image_size, default="320", help=f"{cli.IMGSZ} (default %(default)s)")
     g.add_argument("--linear", action="store_true", help="published linear head instead of the logistic one")
 
     g = p.add_argument_group("data and validation")
@@ -84,4 +85,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    run(main)
+    cli.run(main)

@@ -17,6 +17,7 @@ from ..convert.registry import DEFAULT, get_recipe
 from ..graph import run as run_ann
 from ..images import fit, read_image
 from ..models.spec import Spec
+from ..sizes import Size
 from ..snn.execution import Execution, Precision, bf16_pays, missing
 from ..sources import expand, is_stream
 
@@ -27,17 +28,17 @@ class Source:
 
     weights: Path
     folder: Path
-    imgsz: int | None = None
+    imgsz: Size | None = None
     device: str = "cpu"
 
     def ann(self) -> Ann:
         return load_ann(self.weights, imgsz=self.imgsz)
 
-    def photographs(self, spec: Spec, n: int, size: int | None = None) -> Tensor:
-        """[n, 3, H, W]: the photographs of the folder, over and over; size: side of the square to resize them to."""
+    def photographs(self, spec: Spec, n: int, size: Size | None = None) -> Tensor:
+        """[n, 3, H, W]: the photographs of the folder, over and over; size: resized to it."""
         paths = [path for path in expand([str(self.folder)]) if not is_stream(path)]
         x = torch.stack([fit(read_image(paths[i % len(paths)]), spec)[0] for i in range(n)])
-        x = x if size is None else F.interpolate(x, (size, size), mode="bilinear")
+        x = x if size is None else F.interpolate(x, size, mode="bilinear")
         return x.to(self.device)
 
     @staticmethod

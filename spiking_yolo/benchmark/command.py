@@ -18,6 +18,7 @@ from ..convert.load import Ann
 from ..convert.registry import list_methods
 from ..errors import UserError
 from ..evaluate.report import versions, write_json
+from ..sizes import STRIDE, Size, size_name
 from . import text
 from .cases import DEFAULTS, Case, Source, executed
 from .events import event_curves
@@ -105,10 +106,9 @@ class Bench:
         return cls(source, source.ann(), methods, args.T, args.repeats, progress())
 
     def call(self) -> dict[str, Any]:
-        size = [self.ann.spec.height, self.ann.spec.width]
-        return {"weights": self.ann.weights.name, "imgsz": size, "T": self.T, "repeats": self.repeats}
+        return {"weights": self.ann.weights.name, "imgsz": list(self.ann.imgsz), "T": self.T, "repeats": self.repeats}
 
-    def photographs(self, n: int, size: int | None = None) -> Tensor:
+    def photographs(self, n: int, size: Size | None = None) -> Tensor:
         return self.source.photographs(self.ann.spec, n, size)
 
     def steps(self) -> dict[str, Any]:
@@ -164,10 +164,9 @@ class Bench:
         for case in DEFAULTS:
             runs = {f"{case.name}/T={T}": case.run(self.ann, x, T) for T in times}
             found |= {k: _row(t) for k, t in self._interleaved(runs, self.source.forward(self.ann, x)).items()}
-        stride = 32
-        for size in sorted({stride * round(self.ann.spec.height * f / stride) for f in (0.5, 0.75, 1, 1.5)}):
+        for size in sorted({scaled(self.ann.imgsz, factor) for factor in (0.5, 0.75, 1, 1.5)}):
             x = self.photographs(1, size)
-            runs = {f"{case.name}/{size} px": case.run(self.ann, x, self.T) for case in DEFAULTS}
+            runs = {f"{case.name}/{size_name(size)} px": case.run(self.ann, x, self.T) for case in DEFAULTS}
             found |= {k: _row(t) for k, t in self._interleaved(runs, self.source.forward(self.ann, x)).items()}
         return found
 
@@ -180,6 +179,12 @@ class Bench:
     def _interleaved(self, runs: dict[str, Any], reference: Any, calls: int = 3) -> dict[str, Timing]:
         device = torch.device(self.source.device)
         return interleaved(runs, reference, self.repeats, device, calls, self.progress)
+
+
+def scaled(size: Size, factor: float) -> Size:
+    """The allowed size nearest to a multiple of another."""
+    height, width = (STRIDE * max(1, round(side * factor / STRIDE)) for side in size)
+    return height, width
 
 
 def _row(t: Timing) -> dict[str, Any]:

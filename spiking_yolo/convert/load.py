@@ -18,6 +18,7 @@ from ..models.load_darknet import load_darknet
 from ..models.load_torchvision import TORCHVISION, load_torchvision
 from ..models.spec import Spec
 from ..recipe import Recipe
+from ..sizes import Size, input_size, size_name
 from ..tensors import check_finite, read_safetensors
 from . import converter
 from .converter import Converted
@@ -41,7 +42,7 @@ class Ann:
     options: tuple[str, ...] = ()
 
     @property
-    def imgsz(self) -> tuple[int, int]:
+    def imgsz(self) -> Size:
         return self.spec.height, self.spec.width
 
     @property
@@ -82,33 +83,34 @@ def load_ann(
     weights: str | Path,
     cfg: str | Path | None = None,
     names: str | Path | None = None,
-    imgsz: int | None = None,
+    imgsz: int | Size | None = None,
     trust: bool = False,
 ) -> Ann:
     """Read a .weights file of darknet, a .safetensors of ours or a .pt of Ultralytics, and trace it.
 
     cfg: of darknet, or torchvision:NAME for a state dict of that network, which is read without running any code.
     A .pt is a pickle, which can run code when it is opened: it is refused unless `trust` says that its source is
-    trusted.
+    trusted. imgsz: side of a square input, or (height, width), in pixels.
     """
     path = Path(weights)
+    size = None if imgsz is None else input_size(imgsz)
     kind = "torchvision" if str(cfg).startswith(TORCHVISION) else file_kind(path)
     given = {f"--{name}": str(value) for name, value in {"cfg": cfg, "names": names}.items() if value is not None}
     options = [part for pair in given.items() for part in pair]
-    if imgsz is not None:
-        options += ["--imgsz", str(imgsz)]
+    if size is not None:
+        options += ["--imgsz", size_name(size)]
     if kind in ("safetensors", "pickle") and given:
         raise UserError(f"{path} holds its own layers and class names: leave out {' and '.join(given)}")
     if kind == "pickle":
         graph, spec, digest = _trusted(path, trust)
-        spec = _resized(spec, imgsz)
+        spec = _resized(spec, size)
         options.append("--trust-weights")
     else:
         if kind == "torchvision":
             model, spec, digest = load_torchvision(path, str(cfg), names)
         else:
             model, spec, digest = _load_checkpoint(path) if kind == "safetensors" else load_darknet(path, cfg, names)
-        spec = _resized(spec, imgsz)
+        spec = _resized(spec, size)
         graph = trace(model, torch.zeros(1, 3, spec.height, spec.width))
     check_finite(graph.tensors, path)
     return Ann(graph, spec, path, digest, tuple(options))
@@ -141,22 +143,23 @@ def load(
     *,
     cfg: str | Path | None = None,
     names: str | Path | None = None,
-    imgsz: int | None = None,
+    imgsz: int | Size | None = None,
     statistics: str | Path | None = None,
     trust: bool = False,
 ) -> Converted:
     """The converted network of a weights file: converted by the method, or as saved by tools/convert.py.
 
-    trust: open a .pt, see load_ann.
+    imgsz, trust: see load_ann.
     """
     path = Path(weights)
     if _is_converted(path):
         network = Converted.load(path)
+        size = size_name((network.spec.height, network.spec.width))
         options = {"method": method, "set": settings or None, "imgsz": imgsz}
         options |= {"cfg": cfg, "names": names, "statistics": statistics}
         if given := [f"--{name}" for name, value in options.items() if value is not None]:
             raise UserError(
-                f"{path} is already converted (method {network.recipe.name}, {network.spec.width} pixels): leave out "
+                f"{path} is already converted (method {network.recipe.name}, {size} pixels): leave out "
                 f"{' and '.join(given)}, or convert the original weights again"
             )
         return network
@@ -183,12 +186,11 @@ def _is_converted(path: Path) -> bool:
     return file_kind(path) == "safetensors" and read_safetensors(path)[0].get("format") == converter.FORMAT
 
 
-def _resized(spec: Spec, imgsz: int | None) -> Spec:
-    """The spec at another square input size, a multiple of 32."""
-    if imgsz is None:
+def _resized(spec: Spec, size: Size | None) -> Spec:
+    """The spec at another input size."""
+    own = spec.height, spec.width
+    if size is None:
         return spec
-    if imgsz < 32 or imgsz % 32:
-        raise UserError(f"--imgsz must be a multiple of 32, at least 32, not {imgsz}")
-    if any(head.side for head in spec.heads) and imgsz != spec.height:
-        raise UserError(f"this network has a connected head and takes {spec.height} pixels only: leave --imgsz out")
-    return replace(spec, height=imgsz, width=imgsz)
+    if any(head.side for head in spec.heads) and size != own:
+        raise UserError(f"this network has a connected head and takes {size_name(own)} pixels only: leave --imgsz out")
+    return replace(spec, height=size[0], width=size[1])

@@ -14,6 +14,7 @@ from ..errors import UserError
 from ..graph import Graph, Node, run
 from ..images import Picture, fit, read_image
 from ..models.spec import Spec
+from ..sizes import Size, size_name
 from ..tensors import read_safetensors, write_safetensors
 from .histogram import BINS, Histogram
 
@@ -26,10 +27,10 @@ class Statistics:
 
     sites: dict[str, Histogram]
     weights_sha256: str
-    imgsz: tuple[int, int]
+    imgsz: Size
     images: tuple[str, ...]
 
-    def check(self, weights_sha256: str, imgsz: tuple[int, int], graph: Graph) -> None:
+    def check(self, weights_sha256: str, imgsz: Size, graph: Graph) -> None:
         """Raise UserError unless these statistics belong to this network at this input size (height, width)."""
         mend = "run tools/calibrate.py for this network"
         if self.weights_sha256 != weights_sha256:
@@ -37,9 +38,8 @@ class Statistics:
                 f"the statistics are of other weights ({self.weights_sha256[:12]}, not {weights_sha256[:12]}): {mend}"
             )
         if self.imgsz != tuple(imgsz):
-            raise UserError(
-                f"the statistics were taken at {self.imgsz} pixels, not {tuple(imgsz)}: {mend} with --imgsz"
-            )
+            own, wanted = size_name(self.imgsz), size_name(imgsz)
+            raise UserError(f"the statistics were taken at {own} pixels, not {wanted}: {mend} with --imgsz")
         if set(self.sites) != {node.name for node in graph.sites}:
             raise UserError(f"the statistics name other activations than the network has: {mend}")
 
@@ -123,12 +123,6 @@ def take_statistics(
     return Statistics(sites, weights_sha256, (spec.height, spec.width), tuple(used)), skipped
 
 
-def statistics_path(weights: Path, imgsz: tuple[int, int]) -> Path:
+def statistics_path(weights: Path, imgsz: Size) -> Path:
     """Where the statistics of a weights file lie: beside it, named by the input size."""
     return weights.with_name(f"{weights.stem}.{size_name(imgsz)}.statistics.safetensors")
-
-
-def size_name(imgsz: tuple[int, int]) -> str:
-    """(416, 416) -> "416"; (height, width) -> "416x608"."""
-    height, width = imgsz
-    return str(height) if height == width else f"{height}x{width}"

@@ -11,8 +11,8 @@ from torch import Tensor
 
 from ..errors import UserError
 from ..recipe import Readout, Recipe
+from ..sizes import Size, size_name
 from ..tensors import read_safetensors, write_safetensors
-from .observe import size_name
 from .thresholds import Sites
 
 FORMAT = "spiking_yolo-calibration-1"
@@ -25,7 +25,7 @@ class State:
     sites: Sites
     recipe: Recipe
     weights_sha256: str
-    imgsz: tuple[int, int]
+    imgsz: Size
     images: tuple[str, ...]
 
     def save(self, path: str | Path) -> None:
@@ -48,7 +48,7 @@ class State:
         recipe = Recipe.from_json(metadata["recipe"])
         return cls(unpack(tensors), recipe, metadata["weights_sha256"], (height, width), images)
 
-    def fits(self, recipe: Recipe, weights_sha256: str, imgsz: tuple[int, int]) -> bool:
+    def fits(self, recipe: Recipe, weights_sha256: str, imgsz: Size) -> bool:
         """Whether this was taken for this network and recipe; the readout does not matter."""
         same = replace(self.recipe, readout=Readout()) == replace(recipe, readout=Readout())
         return same and self.weights_sha256 == weights_sha256 and self.imgsz == tuple(imgsz)
@@ -68,6 +68,6 @@ def unpack(tensors: Mapping[str, Tensor]) -> Sites:
     return sites
 
 
-def state_path(weights: Path, imgsz: tuple[int, int], recipe: Recipe) -> Path:
+def state_path(weights: Path, imgsz: Size, recipe: Recipe) -> Path:
     """Where the calibration of a recipe lies: beside the weights, named by input size and method."""
     return weights.with_name(f"{weights.stem}.{size_name(imgsz)}.{recipe.name}.safetensors")

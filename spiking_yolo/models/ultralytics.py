@@ -14,8 +14,7 @@ from torch import Tensor, nn
 
 from spiking_yolo.errors import UserError
 from spiking_yolo.models.spec import HeadSpec, Spec
-
-STRIDE = 32
+from spiking_yolo.sizes import STRIDE
 
 
 class RawHeads(nn.Module):

@@ -1,7 +1,7 @@
 """The YOLOv1 detector that is trained here: the Tiny-YOLO backbone, ReLU and a convolutional head.
 
 Redmon et al., "You Only Look Once", 2016, with the connected head replaced by 1x1 and 3x3 convolutions, so
-that the input size is free. Stride 32: an input of 320 x 320 has S = 10.
+that the input size is free. Stride 32: an input of 288 x 416 has 9 rows of 13 cells.
 """
 
 from __future__ import annotations
@@ -16,8 +16,8 @@ from spiking_yolo.errors import UserError
 from spiking_yolo.models.layers import PaddedMaxPool2d
 from spiking_yolo.models.qcfs import activation as make_activation
 from spiking_yolo.models.spec import HeadSpec, Spec
+from spiking_yolo.sizes import Size, input_size
 
-STRIDE = 32
 WIDTHS = (16, 32, 64, 128, 256, 512, 1024)
 
 
@@ -58,12 +58,12 @@ class YOLOv1(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         return self.head(self.neck(self.backbone(x)))
 
-    def init_from_darknet(self, path: str | Path, names: Sequence[str] = ()) -> None:
+    def init_from_darknet(self, path: str | Path, own: Spec) -> None:
         """Start from the public Tiny-YOLOv3 weights: every convolution before the output has the same shape
         there.
 
-        The output layer starts as a linear reading of the COCO one, for the class names that both know.
-        Raises UserError when the file cannot be read.
+        own: of this network. The output layer starts as a linear reading of the COCO one, for the class names that
+        both know. Raises UserError when the file cannot be read.
         """
         from spiking_yolo.models.load_darknet import load_darknet
 
@@ -76,22 +76,23 @@ class YOLOv1(nn.Module):
             a.load_state_dict(b.state_dict())
         output = theirs[len(ours) - 1]
         assert isinstance(output, nn.Conv2d) and output.bias is not None
-        self.read_output(output.weight.detach(), output.bias.detach(), spec, names)
+        self.read_output(output.weight.detach(), output.bias.detach(), spec, own)
 
     @torch.no_grad()
-    def read_output(self, weight: Tensor, bias: Tensor, spec: Spec, names: Sequence[str]) -> None:
+    def read_output(self, weight: Tensor, bias: Tensor, theirs: Spec, own: Spec) -> None:
         """Set the output layer to what a YOLOv3 layer says, to first order.
 
         weight: [A (5 + K), 512, 1, 1], bias: [A (5 + K)]. Box b follows the anchor that stands at an even
-        spacing from small to large; w = anchor exp(t) becomes sqrt(w) = sqrt(anchor) (1 + t / 2). Classes are
-        means over anchors.
+        spacing from small to large; w = anchor exp(t) becomes sqrt(w) = sqrt(anchor) (1 + t / 2), with anchors as
+        fractions of this network's own input: what the layers see spans as many pixels at any size. Classes are means
+        over anchors.
         """
-        head: HeadSpec = spec.heads[0]
+        head: HeadSpec = theirs.heads[0]
         full = torch.cat([weight.flatten(1), bias[:, None]], 1).view(head.num, 5 + head.classes, -1)
         out = torch.zeros(self.classes + 5 * self.num, full.shape[2])
-        for c, name in enumerate(names):
-            if name in spec.names:
-                out[c] = full[:, 5 + spec.names.index(name)].mean(0)
+        for c, name in enumerate(own.names):
+            if name in theirs.names:
+                out[c] = full[:, 5 + theirs.names.index(name)].mean(0)
             else:
                 out[c, -1] = full[:, 5:, -1].mean()
         for b in range(self.num):
@@ -100,7 +101,7 @@ class YOLOv1(nn.Module):
             out[self.classes + b] = rows[4]
             box = out[self.classes + self.num + 4 * b :][:4]
             box[:2] = rows[:2]
-            side = torch.tensor(head.anchors[a]) / torch.tensor([spec.width, spec.height])
+            side = torch.tensor(head.anchors[a]) / torch.tensor([own.width, own.height])
             box[2:] = side.sqrt()[:, None] * rows[2:4] / 2
             box[2:, -1] += side.sqrt()
         self.head.weight.copy_(out[:, :-1].view_as(self.head.weight))
@@ -108,9 +109,8 @@ class YOLOv1(nn.Module):
         self.head.bias.copy_(out[:, -1])
 
 
-def yolov1_spec(names: Sequence[str], size: int, num: int = 2, logistic: bool = True) -> Spec:
-    """How images enter YOLOv1 and how its map is read. size: pixels, a multiple of 32."""
-    if size < STRIDE or size % STRIDE:
-        raise UserError(f"the input size {size} is no multiple of {STRIDE}: pass --imgsz 320, for example")
+def yolov1_spec(names: Sequence[str], size: int | Size, num: int = 2, logistic: bool = True) -> Spec:
+    """How images enter YOLOv1 and how its map is read. size: see input_size, which raises UserError."""
+    height, width = input_size(size)
     head = HeadSpec("yolov1", classes=len(names), num=num, sqrt=True, logistic=logistic)
-    return Spec("detect", tuple(names), size, size, "stretch", (head,))
+    return Spec("detect", tuple(names), height, width, "stretch", (head,))

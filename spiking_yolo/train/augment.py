@@ -15,6 +15,8 @@ from torch import Tensor
 os.environ.setdefault("NO_ALBUMENTATIONS_UPDATE", "1")
 import albumentations as A
 
+from spiking_yolo.sizes import Size
+
 
 @dataclass(frozen=True)
 class Photo:
@@ -29,21 +31,22 @@ class Photo:
 
 
 class DetectionAugment:
-    """Photos to augmented photos of size x size pixels.
+    """Photos to augmented photos of one size.
 
-    size: pixels. mosaic: probability that four photos are tiled into one. scale: smallest share of the area
-    that a crop keeps. A box that loses more than 70 % of its area is dropped.
+    size: (height, width), pixels. mosaic: probability that four photos are tiled into one. scale: smallest share of
+    the area that a crop keeps. A crop has the shape of some photograph, and is stretched to `size` as whole photographs
+    are in an evaluation. A box that loses more than 70 % of its area is dropped.
     """
 
-    def __init__(self, size: int, mosaic: float = 0.0, scale: float = 0.3) -> None:
+    def __init__(self, size: Size, mosaic: float = 0.0, scale: float = 0.3) -> None:
         boxes = A.BboxParams(
             "pascal_voc", label_fields=["labels"], min_visibility=0.3, clip=True, filter_invalid_bboxes=True
         )
         self.mosaic = mosaic
-        tiles = A.Mosaic(grid_yx=(2, 2), target_size=(size, size), cell_shape=(size, size), p=1.0)
+        tiles = A.Mosaic(grid_yx=(2, 2), target_size=size, cell_shape=size, p=1.0)
         single: list[A.BasicTransform | A.BaseCompose] = [
             A.HorizontalFlip(p=0.5),
-            A.RandomResizedCrop((size, size), scale=(scale, 1.0), ratio=(0.7, 1.7)),
+            A.RandomResizedCrop(size, scale=(scale, 1.0), ratio=(0.7, 1.7)),
         ]
         colour = [A.ColorJitter(0.4, 0.4, 0.5, 0.02, p=0.8), A.ToGray(p=0.03)]
         self.tiles = A.Compose([tiles, *colour], bbox_params=boxes)

@@ -29,7 +29,7 @@ PAPER = LossWeights()
 
 
 class AugmentedPhotos(Dataset):
-    """Items (epoch, index) -> (uint8 [3, S, S], boxes [n, 4] xyxy as fractions, labels [n]).
+    """Items (epoch, index) -> (uint8 [3, H, W], boxes [n, 4] xyxy as fractions, labels [n]).
 
     Difficult and crowd boxes are left out. cache: keep the decoded photos in memory.
     """
@@ -88,7 +88,7 @@ class DetectTask:
     ) -> None:
         if not len(train):
             raise UserError(f"{train.name} has no images to train on: check the data")
-        self.photos = AugmentedPhotos(train, DetectionAugment(spec.width, mosaic), seed, cache)
+        self.photos = AugmentedPhotos(train, DetectionAugment((spec.height, spec.width), mosaic), seed, cache)
         self.val, self.spec, self.weights = val.indexed(), spec, weights
         self.batch, self.seed, self.workers, self.rank, self.world = batch, seed, workers, rank, world
         self.mosaic, self.tiled_epochs = mosaic, round(epochs * (1 - plain))

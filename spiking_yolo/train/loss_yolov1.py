@@ -18,6 +18,8 @@ from torchvision.ops import box_convert, box_iou, generalized_box_iou_loss
 
 from spiking_yolo.models.spec import HeadSpec
 
+Grid = tuple[int, int]  # rows R and columns S of cells
+
 
 @dataclass(frozen=True)
 class LossWeights:
@@ -44,8 +46,8 @@ class Targets(NamedTuple):
     xywh: Tensor
 
 
-def encode(boxes: Sequence[Tensor], labels: Sequence[Tensor], side: int) -> Targets:
-    """The inverse of decoding. boxes: per image [n, 4] xyxy as fractions. labels: per image [n]. side: S.
+def encode(boxes: Sequence[Tensor], labels: Sequence[Tensor], grid: Grid) -> Targets:
+    """The inverse of decoding. boxes: per image [n, 4] xyxy as fractions. labels: per image [n].
 
     A cell speaks for one object: the largest of those whose centres fall into it.
     """
@@ -53,9 +55,11 @@ def encode(boxes: Sequence[Tensor], labels: Sequence[Tensor], side: int) -> Targ
     cxcywh = box_convert(torch.cat(list(boxes)).float().reshape(-1, 4), "xyxy", "cxcywh")
     order = (cxcywh[:, 2] * cxcywh[:, 3]).argsort(descending=True, stable=True)
     image, cxcywh, label = image[order], cxcywh[order], torch.cat(list(labels))[order]
-    scaled = cxcywh[:, :2] * side
-    cell = scaled.long().clamp(0, side - 1)
-    key = (image * side + cell[:, 1]) * side + cell[:, 0]
+    rows, cols = grid
+    limits = image.new_tensor([cols, rows])
+    scaled = cxcywh[:, :2] * limits
+    cell = scaled.long().clamp(min=0).minimum(limits - 1)
+    key = (image * rows + cell[:, 1]) * cols + cell[:, 0]
     same = key[:, None] == key[None]
     first = same.long().argmax(1) == torch.arange(len(key), device=key.device) if len(key) else key.bool()
     xywh = torch.cat([scaled - cell, cxcywh[:, 2:].sqrt()], 1)
@@ -63,7 +67,7 @@ def encode(boxes: Sequence[Tensor], labels: Sequence[Tensor], side: int) -> Targ
 
 
 def split(output: Tensor, head: HeadSpec) -> tuple[Tensor, Tensor, Tensor]:
-    """Raw map [N, C + 5 B, S, S] to classes [N, S, S, C], confidences [N, S, S, B] and boxes [N, S, S, B, 4].
+    """Raw map [N, C + 5 B, R, S] to classes [N, R, S, C], confidences [N, R, S, B] and boxes [N, R, S, B, 4].
 
     x and y have passed the logistic function where the head says so; the rest is raw.
     """
@@ -74,15 +78,16 @@ def split(output: Tensor, head: HeadSpec) -> tuple[Tensor, Tensor, Tensor]:
     return classes, confidence, boxes
 
 
-def to_xyxy(xywh: Tensor, row: Tensor, col: Tensor, side: int) -> Tensor:
+def to_xyxy(xywh: Tensor, row: Tensor, col: Tensor, grid: Grid) -> Tensor:
     """Boxes in cells [..., 4] to corners as fractions of the image. row, col: [...]."""
-    cx, cy = (xywh[..., 0] + col) / side, (xywh[..., 1] + row) / side
+    rows, cols = grid
+    cx, cy = (xywh[..., 0] + col) / cols, (xywh[..., 1] + row) / rows
     w, h = xywh[..., 2] ** 2, xywh[..., 3] ** 2
     return torch.stack([cx - w / 2, cy - h / 2, cx + w / 2, cy + h / 2], -1)
 
 
 def overlaps(predicted: Tensor, boxes: Sequence[Tensor]) -> Tensor:
-    """Best IoU of every predicted box [N, S, S, B, 4] with the objects of its image: [N, S, S, B]."""
+    """Best IoU of every predicted box [N, R, S, B, 4] with the objects of its image: [N, R, S, B]."""
     best = [
         box_iou(p.flatten(0, -2), b.to(p)).amax(1) if len(b) else p.new_zeros(p[..., 0].numel())
         for p, b in zip(predicted, boxes, strict=True)
@@ -96,18 +101,18 @@ def yolov1_loss(
     """Weighted terms, scalars: "coord", "obj", "noobj", "class" and, when asked for, "giou". The loss is
     their sum.
 
-    output: raw map [N, C + 5 B, S, S]. boxes: per image [n, 4] xyxy as fractions. labels: per image [n]. Of a
+    output: raw map [N, C + 5 B, R, S]. boxes: per image [n, 4] xyxy as fractions. labels: per image [n]. Of a
     cell's B boxes the one with the best IoU is responsible.
     """
     output = output.float()
-    count, side = output.shape[0], output.shape[-1]
+    count, grid = output.shape[0], (output.shape[2], output.shape[3])
     distance = F.binary_cross_entropy_with_logits if head.logistic else F.mse_loss
     classes, confidence, xywh = split(output, head)
-    t = encode(boxes, labels, side)
-    steps = torch.arange(side, device=output.device)
-    corners = to_xyxy(xywh, steps[:, None, None], steps[None, :, None], side)  # [N, S, S, B, 4]
+    t = encode(boxes, labels, grid)
+    row, col = (torch.arange(n, device=output.device) for n in grid)
+    corners = to_xyxy(xywh, row[:, None, None], col[:, None], grid)  # [N, R, S, B, 4]
 
-    truth = to_xyxy(t.xywh, t.row, t.col, side)  # [G, 4]
+    truth = to_xyxy(t.xywh, t.row, t.col, grid)  # [G, 4]
     at = (t.image, t.row, t.col)
     candidates = corners.detach()[at]  # [G, B, 4]
     iou = (

@@ -20,6 +20,7 @@ from spiking_yolo.files import sha256
 from spiking_yolo.models.checkpoint import build_model, load_checkpoint, save_checkpoint
 from spiking_yolo.models.spec import Spec
 from spiking_yolo.models.yolov1 import YOLOv1, yolov1_spec
+from spiking_yolo.sizes import Size, input_size
 from spiking_yolo.train.classify import ClassifyTask, classifier_spec
 from spiking_yolo.train.loop import Settings, Task, fit
 from spiking_yolo.train.report import plot, progress
@@ -49,7 +50,7 @@ class Job:
     val_split: str | None = None
     year: str = "2012"
     holdout: float = 0.0
-    imgsz: int = 320
+    imgsz: int | Size = 320
     activation: str = "relu"
     levels: int = 8
     pool: str | None = None
@@ -93,6 +94,7 @@ def train(job: Job, command: str) -> dict[str, float]:
     if job.task not in DEFAULTS:
         raise UserError(f"unknown task {job.task!r}: choose one of {', '.join(DEFAULTS)}")
     job = replace(job, **{k: v for k, v in DEFAULTS[job.task].items() if getattr(job, k) is None})
+    job = replace(job, imgsz=input_size(job.imgsz))
     if job.epochs < 1 or job.batch is None or job.batch < 1:
         raise UserError("--epochs and --batch must be at least 1")
     folder = job.project / job.name
@@ -188,7 +190,7 @@ def initialise(model: nn.Module, path: Path, spec: Spec) -> None:
     if path.suffix == ".weights":
         if not isinstance(model, YOLOv1):
             raise UserError(f"{path} are darknet weights: only --model yolov1 can start from them")
-        return model.init_from_darknet(path, spec.names)
+        return model.init_from_darknet(path, spec)
     source = load_checkpoint(path)[0].state_dict()
     own = model.state_dict()
     output = list(own)[-2:]  # weight and bias of the last layer
