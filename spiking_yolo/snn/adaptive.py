@@ -113,11 +113,14 @@ class AdaptiveIntegrateAndFire(Adaptive, IntegrateAndFire):
         super()._finish()
         self._draw()
 
+    def _numbers(self, name: str = "") -> Tensor:
+        return rows(uniform(self.potential, self.recipe.encoding.seed, self.keys, name or self.name, self.t))
+
     def _draw(self) -> None:
         """Numbers that decide which spikes of the next step are kept, in b.chance; None where all are."""
         chance = None
         if self.recipe.msat.confidence != "off" and self.t < CONFIDENCE_STEPS and self.params["confidence"] < 1:
-            chance = rows(uniform(self.potential, self.recipe.encoding.seed, self.keys, self.name, self.t))
+            chance = self._numbers()
         for block in self._blocks:
             block.chance = None if chance is None else chance[block.part]
 

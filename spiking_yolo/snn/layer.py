@@ -33,12 +33,13 @@ class Layer:
     watched: a probe looks at the neurons, so everything that it may read is kept: thresholds, and what each neuron of
     a pair has sent and how often. Without a probe only what the network needs is there.
     summed: what is received is the sum of the input so far, not the input of a step.
+    constant: what is received is the same in every step.
     sends: dtype of what is sent; None for that of the potential.
     """
 
     neurons_per_site = 1
     sign = 1  # of the current, -1 for an OFF neuron
-    summed = False
+    summed = constant = False
     sends: torch.dtype | None = None
     out: Tensor
     potential: Tensor

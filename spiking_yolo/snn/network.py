@@ -53,8 +53,9 @@ class SpikingNetwork:
         heads = [name for name in graph.outputs if graph[name].op != "activation"]  # a neuron adds its bias itself
         self._corrections = {name: sites[name]["bias"] for name in heads if "bias" in sites.get(name, {})}
         self.layers = {n.name: neurons.build(sites[n.name], recipe, n.phi, n.name) for n in graph.sites}
-        if execution.precision == "bf16":
-            for layer in self.layers.values():
+        for name, layer in self.layers.items():
+            layer.constant = set(graph[name].inputs) <= self._constant
+            if execution.precision == "bf16":
                 layer.sends = execution.synapses(self._wiring.like.dtype)
         self._sums = self._handed_on()
         scratch = Scratch()
