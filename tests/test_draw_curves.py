@@ -35,6 +35,12 @@ def test_line_plot_draws_series_bands_and_references(tmp_path, saved):
     assert not legend.get_window_extent().overlaps(axes.get_window_extent())
 
 
+@pytest.mark.parametrize(("x", "whole"), [([3], True), ([1, 2, 3], True), ([0.1, 0.2], False)])
+def test_epochs_have_ticks_at_whole_numbers_only(x, whole, tmp_path, saved):
+    line_plot(tmp_path / "a.png", {"a": (x, x)}, "epoch", "loss")
+    assert all(tick == round(tick) for tick in saved[0].axes[0].get_xticks()) == whole
+
+
 def test_bar_plot_places_every_value(tmp_path, saved):
     bar_plot(tmp_path / "a.png", {"ANN": {"x": 1.0, "y": 2.0}, "SNN": {"y": 3.0}}, "energy")
     (axes,) = saved[0].axes

@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
-from matplotlib.ticker import FixedLocator, NullLocator, StrMethodFormatter
+from matplotlib.ticker import FixedLocator, MaxNLocator, NullLocator, StrMethodFormatter
 
 from spiking_yolo.draw.figure import paper_figure
 from spiking_yolo.draw.palette import PALETTE, hex_colour
@@ -45,8 +45,11 @@ def line_plot(
                 axes.fill_between(x, band[0], band[1], color=_colour(i), alpha=0.18, linewidth=0)
         for i, (name, y) in enumerate((hlines or {}).items()):
             axes.axhline(y, label=name, color="#444444", linestyle=DASHES[i % len(DASHES)], linewidth=1.1, zorder=1)
+        every_x = np.unique(np.concatenate([x for x, *_ in curves.values()]))
         if logx:
-            _power_axis(axes, np.unique(np.concatenate([x for x, *_ in curves.values()])))
+            _power_axis(axes, every_x)
+        elif not (every_x % 1).any():  # steps and epochs
+            axes.xaxis.set_major_locator(MaxNLocator("auto", integer=True, min_n_ticks=1))
         _legend(figure, axes)
 
 

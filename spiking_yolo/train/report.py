@@ -22,6 +22,7 @@ def plot(rows: list[dict[str, float]], folder: Path) -> None:
         return {k: tuple(map(list, zip(*points, strict=True))) for k, points in columns.items() if points}
 
     terms = [k for k in rows[0] if k not in ("epoch", "lr", "mAP50", "mAP50_20", "top1")]
+    terms = terms if len(terms) > 2 else ["loss"]  # which is the only term
     line_plot(folder / "loss.png", series(terms), "epoch", "loss")
     if scores := series(["mAP50", "mAP50_20", "top1"]):
         line_plot(folder / "score.png", scores, "epoch", "validation, %")
