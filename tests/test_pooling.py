@@ -87,19 +87,33 @@ def test_reset_and_another_shape():
     assert pool.step(x[:1, :, :2]).shape == (1, 3, 1, 2)
 
 
-def test_a_sum_that_is_handed_on_leads_to_what_its_changes_lead_to():
+SUMS: list[tuple[str, dict[str, Any], bool]] = [
+    ("signed-memory", {}, True),
+    ("signed-memory", {"neuron.gamma": 1}, True),
+    ("msat-plus", {}, True),
+    ("msat-plus", {"msat.mu": True, "msat.stages": 0}, True),
+    ("signed-memory", {"msat.enabled": True, "msat.det": False}, True),
+    ("signed-memory", {"msat.enabled": True}, False),  # looks at the input of each step
+    ("differential", {"msat.enabled": True}, False),
+    ("signed-memory", {"msat.enabled": True, "msat.variant": "algorithm1"}, False),  # at the step before
+    ("signed-memory", {"encoding.input": "poisson"}, True),
+]
+
+
+@pytest.mark.parametrize(("method", "changes", "summed"), SUMS)
+def test_a_sum_that_is_handed_on_leads_to_what_its_changes_lead_to(method: str, changes: dict[str, Any], summed: bool):
     """Without a probe memory neurons behind a pooling read its sum; with one they get the changes of it."""
     x = images(3)
-    for method in ("signed-memory", "msat-plus"):
-        network = spiking(make(TinyLeaky), x, get_recipe(method)).network()
-        run = network.run(x, 24, [1, 8])
-        assert network._sums and all(network._wiring.pools[pool].summed for pool in network._sums.values())
-        watched = network.run(x, 24, [1, 8], probes=[lambda *_: None])
-        assert not any(pool.summed for pool in network._wiring.pools.values())
-        for t in (1, 8, 24):
-            a, b = run.snapshots[t], watched.snapshots[t]
-            torch.testing.assert_close(a.outputs, b.outputs, rtol=1e-9, atol=1e-12)
-            assert torch.equal(a.operations, b.operations)
+    network = spiking(make(TinyLeaky), x, get_recipe(method), changes).network()
+    run = network.run(x, 24, [1, 8])
+    assert [name for name, layer in network.layers.items() if layer.summed] == (["act2"] if summed else [])
+    watched = network.run(x, 24, [1, 8], probes=[lambda *_: None])
+    assert not any(layer.summed for layer in network.layers.values())
+    for t in (1, 8, 24):
+        a, b = run.snapshots[t], watched.snapshots[t]
+        torch.testing.assert_close(a.outputs, b.outputs, rtol=1e-9, atol=1e-12)
+        torch.testing.assert_close(a.operations, b.operations, rtol=1e-12, atol=0)
+        assert all(torch.equal(a.spikes[name], b.spikes[name]) for name in a.spikes)
 
 
 def test_a_pooling_that_hands_on_its_sum():

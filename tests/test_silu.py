@@ -81,6 +81,23 @@ def test_against_a_second_implementation(currents, theta, gamma, coding):
         sent += n
 
 
+def test_algorithm_1_of_msat_against_a_second_implementation():
+    """Its threshold answers to what was left after the step before, of an activation that was another then."""
+    recipe = get_recipe("signed-memory").with_settings({"msat.enabled": True, "msat.variant": "algorithm1"})
+    s, theta, generator = recipe.msat, 0.5, torch.Generator().manual_seed(1)
+    layer, total, sent, left, ratio = neuron(recipe, theta), 0.0, 0.0, 0.0, 0.5
+    for t in range(1, 41):
+        current = 2 * torch.randn((), generator=generator, dtype=torch.float64).item()
+        if t > 1:
+            ratio = max(ratio + s.g * (sent / (t - 1) - left), s.floor)
+        total += current
+        due = t * silu(total / t) / theta
+        n = max(-recipe.neuron.gamma, min(recipe.neuron.gamma, floor((due - sent) / ratio + 0.5)))
+        sent += n * ratio
+        left = abs(due - sent)
+        assert step(layer, current) == pytest.approx(n * ratio, rel=1e-9, abs=1e-12)
+
+
 def test_what_was_sent_is_never_further_from_what_is_due_than_half_a_spike():
     layer = neuron(get_recipe("signed-memory").with_settings({"neuron.gamma": 1000}), 0.25)
     generator, total, sent, back = torch.Generator().manual_seed(0), 0.0, 0.0, 0

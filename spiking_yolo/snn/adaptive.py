@@ -44,7 +44,7 @@ class Adaptive(Layer):
             self.ratio.fill_(self.rule.first)
 
     def _ratio(self, b: SimpleNamespace) -> Tensor:
-        """Where a block's ratio is written; in the first step and for Algorithm 1 it is there already."""
+        """Where a block's ratio is kept, or room for it; in the first step it is filled in."""
         if self._keeps_ratio:
             return b.ratio
         ratio = torch.empty_like(b.total) if b.scratch[-2] is None else b.scratch[-2]
@@ -113,14 +113,14 @@ class AdaptiveIntegrateAndFire(Adaptive, IntegrateAndFire):
         super()._finish()
         self._draw()
 
-    def _numbers(self, name: str = "") -> Tensor:
-        return rows(uniform(self.potential, self.recipe.encoding.seed, self.keys, name or self.name, self.t))
+    def _numbers(self, name: str) -> Tensor:
+        return rows(uniform(self.potential, self.recipe.encoding.seed, self.keys, name, self.t))
 
     def _draw(self) -> None:
         """Numbers that decide which spikes of the next step are kept, in b.chance; None where all are."""
         chance = None
         if self.recipe.msat.confidence != "off" and self.t < CONFIDENCE_STEPS and self.params["confidence"] < 1:
-            chance = self._numbers()
+            chance = self._numbers(self.name)
         for block in self._blocks:
             block.chance = None if chance is None else chance[block.part]
 
@@ -135,12 +135,21 @@ class AdaptiveSignedMemory(Adaptive, SignedMemory):
     """
 
     in_thresholds = True
+    last: Tensor
+
+    def _names(self) -> tuple[str, ...]:
+        return (*super()._names(), *(("last",) if self.recipe.msat.variant == "algorithm1" else ()))
+
+    @property
+    def follows_sums(self) -> bool:
+        s = self.recipe.msat
+        return super().follows_sums and s.variant == "eq17" and not s.det  # which looks at the input of the step
 
     def _fire(self, b: SimpleNamespace, z: Tensor | None) -> Tensor:
         s, work, ratio = self.recipe.msat, b.scratch, self._ratio(b)
         if self.t and s.variant == "algorithm1":
-            self.rule.algorithm1(ratio, b.sent / self.t, self._last(b))
-        due = self._unsent(b, z, out=work[3])
+            self.rule.algorithm1(ratio, b.sent / self.t, b.last)
+        due = self._unsent(b, z, out=b.last if s.variant == "algorithm1" else work[3])
         if self.t and s.variant == "eq17":
             tracked = torch.abs(due, out=work[0])
             current = torch.div(z, b.theta, out=work[1]).abs_() if s.det and z is not None else None
@@ -152,21 +161,20 @@ class AdaptiveSignedMemory(Adaptive, SignedMemory):
         b.total.add_(due.sub_(out).abs_())
         return out
 
-    def _last(self, b: SimpleNamespace) -> Tensor:
-        """U after the last step."""
-        return self._unsent(b, None, b.scratch[3]).abs_()
-
     def rest(self) -> None:
         super().rest()
         for b in self._blocks:
-            b.total.add_(self._last(b))
+            b.total.add_(self._unsent(b, None, b.scratch[3]).abs_())
 
     def quiet(self) -> bool:
         """Nothing was sent, and nothing will be while thresholds that are above their value at rest come down to it."""
         return self.silent() and not any(self._awaits(b) for b in self._blocks)
 
     def _awaits(self, b: SimpleNamespace) -> bool:
-        """Whether a neuron of a block, which did not fire in the last step, may still fire without input."""
+        """Whether a neuron of a block may still fire without input, when its threshold has come down to its rest.
+
+        None fired in the last step: those whose threshold was below its rest will not when it has risen.
+        """
         if self.recipe.msat.variant != "eq17":
             return False
         due = self._unsent(b, None, b.scratch[3])

@@ -42,7 +42,11 @@ def spread(values: Tensor, shape: torch.Size) -> Tensor:
 
 
 class Scratch:
-    """Buffers for what a block computes on the way; all blocks of all layers of a network use the same in turn."""
+    """Buffers for what a block computes on the way; all blocks of all layers of a network use the same in turn.
+
+    The last is for what is sent, the one before for MSAT's ratio, 3 and 4 for what the members of a pair send; a step
+    may use the others as it likes.
+    """
 
     COUNT = 7
 

@@ -50,6 +50,10 @@ class SignedMemory(Layer):
     def _names(self) -> tuple[str, ...]:
         return (*super()._names(), "sent")
 
+    @property
+    def follows_sums(self) -> bool:
+        return "bias" not in self.params  # which is added to the input
+
     def _start(self) -> None:
         """The potential is the sum of the input, and starts at 0."""
 

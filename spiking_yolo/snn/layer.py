@@ -34,13 +34,14 @@ class Layer:
     a pair has sent and how often. Without a probe only what the network needs is there.
     summed: what is received is the sum of the input so far, not the input of a step.
     constant: what is received is the same in every step.
-    sends: dtype of what is sent; None for that of the potential.
+    out_dtype: of what is sent; None for that of the potential.
     """
 
     neurons_per_site = 1
     sign = 1  # of the current, -1 for an OFF neuron
     summed = constant = False
-    sends: torch.dtype | None = None
+    out_dtype: torch.dtype | None = None
+    follows_sums = False  # whether the sum of the input so far serves as well as the input of each step
     out: Tensor
     potential: Tensor
     _events: Tensor
@@ -51,6 +52,7 @@ class Layer:
         self.unit = params["theta"]
         self._is_rate = recipe.encoding.coding == "rate"
         self._switches = recipe.neuron.events == "switches"
+        self._state: dict[str, Tensor] = {}
         self.scratch: Scratch | None = Scratch()  # a network gives all its layers the same one
         self._allocated: tuple | None = None
 
@@ -86,15 +88,15 @@ class Layer:
         self.time = self.t + 1 if self._is_rate else 1
         received = repeat(None) if current is None else self._split(rows(current))
         if self.summed:
-            self._take(received)
+            self._read_sums(received)
             received = repeat(None)
-        self._most = [self._advance(block, z) for block, z in zip(self._blocks, received, strict=False)]
+        self._largest = [self._advance(block, z) for block, z in zip(self._blocks, received, strict=False)]
         self._finish()
         return self.out
 
     def silent(self) -> bool:
-        """Whether nothing was sent in the last step; for differential coding."""
-        return all(most is not None and not most for most in self._most)
+        """Whether nothing was sent in the last step. Only differential coding wants to know; in rate coding False."""
+        return all(value is not None and value == 0 for value in self._largest)
 
     def quiet(self) -> bool:
         """Whether nothing was sent, and nothing will be until something is received."""
@@ -130,17 +132,19 @@ class Layer:
         self._fresh = False
 
     def _allocate(self, current: Tensor, dtype: torch.dtype) -> None:
-        self._dtype, sends = dtype, self.sends or dtype
+        for name in self._state:  # what is not kept this time shall not be read by mistake
+            self.__dict__.pop(name, None)
+        self._dtype, out_dtype = dtype, self.out_dtype or dtype
         self._state = {name: empty(current.shape, current, dtype) for name in self._names()}
-        self._state["out"] = empty(current.shape, current, sends)
+        self._state["out"] = empty(current.shape, current, out_dtype)
         for name in set(self._state) - {"count"}:
             setattr(self, name, self._state[name])
-        like = current.to(dtype)
+        like = current.new_empty((0,) * current.ndim, dtype=dtype)
         self.theta, self.initial = (per_channel(self.params[name], like) for name in ("theta", "initial"))
         parameters = {name: spread(value.to(like), current.shape) for name, value in self._parameters().items()}
         self._blocks = blocks(self._state, {"bias": None, "cap": None, **parameters}, self.scratch, dtype)
-        for b in self._blocks:
-            b.sends, b.out = (None, b.out) if sends == dtype else (b.out, b.scratch[-1])
+        for b in self._blocks:  # what is sent is computed in `out`, and rounded at the end where it has another dtype
+            b.rounded, b.out = (None, b.out) if out_dtype == dtype else (b.out, b.scratch[-1])
 
     def _names(self) -> tuple[str, ...]:
         """The tensors with one value per neuron, besides `out`."""
@@ -168,12 +172,12 @@ class Layer:
     def _advance(self, b: SimpleNamespace, z: Tensor | None) -> Tensor | None:
         """One step of a block of neurons. In differential coding it returns the largest value that was sent."""
         out = self._emit(b, z)
-        if b.sends is not None:
-            b.sends.copy_(out)
+        if b.rounded is not None:
+            b.rounded.copy_(out)
         return None if self._is_rate else torch.abs(out, out=b.scratch[0]).amax()
 
     def _emit(self, b: SimpleNamespace, z: Tensor | None) -> Tensor:
-        """What a block of neurons sends in one step, in the dtype of the potential."""
+        """What a block of neurons sends in one step, in the dtype of the potential; a pair calls it of its members."""
         out = self._fire(b, self._biased(b, None if z is None else z.to(b.count.dtype)))
         if self._switches:
             b._events.add_((out - b._previous).abs_(), alpha=1 / self.quantum)
@@ -183,7 +187,7 @@ class Layer:
     def _finish(self) -> None:
         self.t += 1
 
-    def _take(self, sums: Iterable[Tensor | None]) -> None:
+    def _read_sums(self, sums: Iterable[Tensor | None]) -> None:
         """Let each block read the sum of its input where it lies."""
         for block, total in zip(self._blocks, sums, strict=False):
             if total is not None:

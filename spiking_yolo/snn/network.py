@@ -56,8 +56,8 @@ class SpikingNetwork:
         for name, layer in self.layers.items():
             layer.constant = set(graph[name].inputs) <= self._constant
             if execution.precision == "bf16":
-                layer.sends = execution.synapses(self._wiring.like.dtype)
-        self._sums = self._handed_on()
+                layer.out_dtype = execution.synapses(self._wiring.like.dtype)
+        self._pool_of = self._pools_of_sums()
         scratch = Scratch()
         for layer in self.layers.values():
             if execution.compiled:
@@ -70,11 +70,10 @@ class SpikingNetwork:
             node.name: [i for i in set(node.inputs) if last[i] == node.name and i not in keep] for node in graph.nodes
         }
 
-    def _handed_on(self) -> dict[str, str]:
+    def _pools_of_sums(self) -> dict[str, str]:
         """Layer -> max pooling before it, where the neurons follow the sum of their input, which the pooling keeps."""
         users = self.graph.consumers()
-        memory = (layer for layer in self.layers.values() if isinstance(layer, neurons.SignedMemory))
-        behind = {layer.name: self.graph[layer.name].inputs[0] for layer in memory if "bias" not in layer.params}
+        behind = {name: self.graph[name].inputs[0] for name, layer in self.layers.items() if layer.follows_sums}
         alone = {name for name in self._wiring.pools if len(users[name]) == 1 and name not in self.graph.outputs}
         return {name: pool for name, pool in behind.items() if pool in alone}
 
@@ -101,11 +100,11 @@ class SpikingNetwork:
             raise UserError(f"readout.skip={self.recipe.readout.skip} leaves no step to read: it must be below T={T}")
         self._keys = image_keys(x) if self._is_random else []
         x, probes = channels_last(x), tuple(probes)
-        handed = {} if probes else self._sums  # a probe wants to see what arrives in each step
+        pool_of = {} if probes else self._pool_of  # a probe wants to see what arrives in each step
         for name, layer in self.layers.items():
-            layer.summed = name in handed
+            layer.summed = name in pool_of
             layer.reset(self._keys, watched=bool(probes))
-        self._wiring.reset(handed.values())
+        self._wiring.reset(pool_of.values())
         self._input_events = {}
         self._shapes: dict[str, torch.Size] = {}
         self._values: dict[str, Tensor | None] = {}

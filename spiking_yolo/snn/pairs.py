@@ -21,8 +21,8 @@ class OneOfTwo(AdaptiveIntegrateAndFire):
 
     positive: Tensor  # bool, in rows: where that is the ON neuron
 
-    def _numbers(self, name: str = "") -> Tensor:
-        on, off = (super(OneOfTwo, self)._numbers(f"{self.name}/{side}") for side in ("on", "off"))
+    def _numbers(self, name: str) -> Tensor:
+        on, off = (super(OneOfTwo, self)._numbers(f"{name}/{side}") for side in ("on", "off"))
         return torch.where(self.positive, on, off)
 
 
@@ -48,8 +48,8 @@ class OnOffPair(Layer):
         alone = OneOfTwo if recipe.msat.enabled else IntegrateAndFire
         start = {"theta": torch.ones(1), "initial": torch.zeros(())}
         self.one = alone({**both, **start}, recipe, Activation(), name)
-        at_zero = not (self.on.params["initial"].any() or self.off.params["initial"].any() or recipe.neuron.shift)
-        self._scales = at_zero and not self._switches and recipe.msat.units == "normalised"
+        rises = self.on.params["initial"].any() or self.off.params["initial"].any() or recipe.neuron.shift
+        self._one_is_enough = not rises and not self._switches and recipe.msat.units == "normalised"
 
     def _names(self) -> tuple[str, ...]:
         return ()
@@ -66,7 +66,7 @@ class OnOffPair(Layer):
 
     @property
     def _one_fires(self) -> bool:
-        return self.constant and self._scales and not self.watched
+        return self.constant and self._one_is_enough and not self.watched
 
     @property
     def _neurons(self) -> tuple[Layer, ...]:

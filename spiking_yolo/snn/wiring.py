@@ -72,4 +72,7 @@ class Wiring:
     def plain(self, name: str, value: Tensor) -> Tensor:
         """What node `name` sends, in the units of the ANN."""
         unit = self._units[name]
-        return value if unit is None else value * per_channel(unit, value)
+        if unit is None:
+            return value
+        value = value.to(self.like.dtype)  # of spikes that are sent in bf16
+        return value * per_channel(unit, value)
