@@ -144,9 +144,7 @@ class Bench:
         if theirs is None:
             return {}
         what, run = theirs
-        ours = executed(DEFAULTS, self.source.device, compiled=False)
-        names = [case.full_name.removesuffix("/eager").removesuffix("/float32") for case in ours]
-        cases = {name: case.run(self.ann, x, self.T) for name, case in zip(names, ours, strict=True)}
+        cases = {case.full_name: case.run(self.ann, x, self.T) for case in executed(DEFAULTS, self.source.device)}
         twin = Ann(relu_twin(self.ann.graph), self.ann.spec, self.ann.weights, self.ann.sha256)
         cases["p-norm on the twin"] = Case("p-norm").run(twin, x, self.T)
         timings = self._interleaved(cases, run, calls=1)

@@ -30,6 +30,8 @@ class Adaptive(Layer):
     def _allocate(self, current: Tensor, dtype: torch.dtype) -> None:
         super()._allocate(current, dtype)
         self.rule = AdaptiveThreshold(self.recipe.msat, self._blocks[0].theta, self.in_thresholds)
+        for block in self._blocks:
+            block.constant = None
 
     def _names(self) -> tuple[str, ...]:
         return (*super()._names(), "total", *(("ratio",) if self._keeps_ratio else ()))
@@ -103,7 +105,7 @@ class AdaptiveIntegrateAndFire(Adaptive, IntegrateAndFire):
             return
         mean = b.total / self.t if s.mu else None
         deviation = self._deviation(b.potential, b.total, out=work[0])
-        self.rule.eq17(deviation, mean, z if s.det else None, ratio, work[1], self.sign)
+        self.rule.eq17(deviation, mean, z if s.det else None, ratio, work[1], self.sign, b.constant)
 
     def _start(self) -> None:
         super()._start()

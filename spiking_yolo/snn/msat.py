@@ -34,12 +34,14 @@ def threshold_ratio(
     work: Tensor | None = None,
     unit: float = 1.0,
     sign: int = 1,
+    constant: Tensor | None = None,
 ) -> Tensor:
     """theta(t) / Theta of Eq. 17 for t >= 1.
 
     deviation: U(t-1) - Ubar; mean: Ubar, for s.mu; current: z(t), None for no input; top: Theta; all in the units of
-    the rule, when they are divided by `unit` (but for top). sign: what the current is multiplied with. The deviation
-    and `work` are overwritten.
+    the rule, when they are divided by `unit` (but for top). sign: what the current is multiplied with. constant: what
+    `without_potential` gives, where it is known already and the current is not needed. The deviation and `work` are
+    overwritten.
 
     sigmoid(u) is computed as 1 / (1 + exp(-u)), and exp(-u) as B / A, without a logarithm and by exp2, which is several
     times faster in PyTorch on a CPU than exp. With ln(1 + exp(x)) = max(x, 0) + ln(1 + exp(-|x|)) and p = tau_mp k_a:
@@ -49,12 +51,10 @@ def threshold_ratio(
     u = torch.empty_like(deviation) if out is None else out
     if not (s.dtt or s.det):
         return u.fill_(1)
-    rest = (s.tau_mp * LOG2E * top) if s.dtt else torch.zeros_like(top)  # log2 of B where neither d nor z matter
-    if s.det and current is not None:
-        evoked = torch.mul(current, -sign * LOG2E / s.c / unit, out=work).exp2_()
-        torch.add(rest, evoked, alpha=-s.tau_rd * LOG2E, out=u)
+    if constant is None:
+        without_potential(current, top, s, u, work, unit, sign)
     else:
-        u.copy_(rest - s.tau_rd * LOG2E if s.det else rest)
+        u.copy_(constant)
     if s.det and s.mu and mean is not None:
         u.sub_(torch.exp(-mean.abs() / unit), alpha=s.tau_rd * LOG2E)
     power = s.tau_mp * s.k_a if s.dtt else 0.0
@@ -68,6 +68,17 @@ def threshold_ratio(
         u.div_(a if power == 1 else a.pow_(power))
     ratio = u.add_(1).reciprocal_().clamp_(min=s.floor)
     return ratio.log2_().round_().clamp_(min=-s.stages).exp2_() if s.stages else ratio
+
+
+def without_potential(
+    current: Tensor | None, top: Tensor, s: Msat, out: Tensor, work: Tensor | None, unit: float = 1.0, sign: int = 1
+) -> Tensor:
+    """log2 of B in threshold_ratio but for the terms of d and the mean, written to `out`; arguments as there."""
+    rest = (s.tau_mp * LOG2E * top) if s.dtt else torch.zeros_like(top)
+    if s.det and current is not None:
+        evoked = torch.mul(current, -sign * LOG2E / s.c / unit, out=work).exp2_()
+        return torch.add(rest, evoked, alpha=-s.tau_rd * LOG2E, out=out)
+    return out.copy_(rest - s.tau_rd * LOG2E if s.det else rest)
 
 
 def _into(out: Tensor | None) -> dict[str, Tensor]:
@@ -132,6 +143,7 @@ class AdaptiveThreshold:
         out: Tensor,
         work: Tensor | None,
         sign: int = 1,
+        constant: Tensor | None = None,
     ) -> Tensor:
         """Eq. 17; see threshold_ratio. The deviation and `work` are overwritten."""
         if isinstance(self.unit, Tensor):
@@ -141,7 +153,7 @@ class AdaptiveThreshold:
         unit = 1.0 if isinstance(self.unit, Tensor) else self.unit
         if self._cuts:
             return staged_ratio(deviation if unit == 1 else deviation.div_(unit), self._cuts, out, work)
-        return threshold_ratio(deviation, mean, current, self.top, self.settings, out, work, unit, sign)
+        return threshold_ratio(deviation, mean, current, self.top, self.settings, out, work, unit, sign, constant)
 
     def algorithm1(self, ratio: Tensor, sent: Tensor, potential: Tensor) -> Tensor:
         """Algorithm 1 in our reading, in place: theta(t+1) = max(theta(t) + g * (R(t) - U(t)), floor * Theta).

@@ -14,6 +14,7 @@ from .adaptive import AdaptiveIntegrateAndFire
 from .blocks import rows
 from .fixed import IntegrateAndFire
 from .layer import Layer
+from .msat import without_potential
 
 
 class OneOfTwo(AdaptiveIntegrateAndFire):
@@ -104,6 +105,9 @@ class OnOffPair(Layer):
             b.one, b.current = one, z.abs() / torch.where(positive, b.theta, b.theta_off)
             b.value = torch.where(positive, 1.0, b.weight)
             one.out = b.scratch[3]
+            if isinstance(self.one, OneOfTwo):
+                rule = self.one.rule
+                one.constant = without_potential(b.current, rule.top, rule.settings, torch.empty_like(b.current), None)
 
     def _parameters(self) -> dict[str, Tensor]:
         theta, off = (self.params[name].to(self._dtype) for name in ("theta", "theta_off"))
