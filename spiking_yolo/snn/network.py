@@ -60,10 +60,10 @@ class SpikingNetwork:
         self._pool_of = self._pools_of_sums()
         scratch = Scratch()
         for layer in self.layers.values():
-            if execution.compiled:
-                layer.compile()
-            else:
-                layer.scratch = scratch
+            layer.scratch = scratch
+        if execution.compiled:
+            for part in (*self.layers.values(), *self._wiring.pools.values()):
+                part.compile()
         last = {name: node.name for node in graph.nodes for name in node.inputs}
         keep = {*graph.outputs, *self._constant}
         self._release = {

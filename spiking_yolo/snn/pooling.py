@@ -12,6 +12,11 @@ from ..graph import max_pool
 from .blocks import add_, empty
 
 
+def whole_add_(total: Tensor, x: Tensor) -> Tensor:
+    """blocks.add_ for a compiler, which needs no blocks."""
+    return total.add_(x)
+
+
 class CumulativeMaxPool:
     """Sends the change of the maximum, over each window, of the input's running sum: the sum sent is the pooled sum.
 
@@ -21,9 +26,13 @@ class CumulativeMaxPool:
     """
 
     def __init__(self, attrs: Mapping[str, Any]):
-        self.attrs = attrs
+        self.attrs, self._add = attrs, add_
         self.total: Tensor | None = None
         self.reset()
+
+    def compile(self) -> None:
+        """Let a compiler fuse the addition with the conversion of what arrives in bf16."""
+        self._add = torch.compile(whole_add_, dynamic=True)
 
     def reset(self, summed: bool = False) -> None:
         self._fresh, self.summed = True, summed
@@ -38,7 +47,7 @@ class CumulativeMaxPool:
             self.total, self._fresh = empty(current.shape, current, dtype), True
         if self._fresh:
             self.total.zero_()
-        pooled = self._pool(add_(self.total, current))
+        pooled = self._pool(self._add(self.total, current))
         if self.summed:
             self._fresh = False
             return pooled
