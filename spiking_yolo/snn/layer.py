@@ -96,7 +96,7 @@ class Layer:
 
     def silent(self) -> bool:
         """Whether nothing was sent in the last step. Only differential coding wants to know; in rate coding False."""
-        return all(value is not None and value == 0 for value in self._largest)
+        return all(value is not None and value.item() == 0 for value in self._largest)
 
     def quiet(self) -> bool:
         """Whether nothing was sent, and nothing will be until something is received."""
