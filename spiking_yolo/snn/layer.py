@@ -71,7 +71,12 @@ class Layer:
         self.scratch = None
         # Graphs from inductor's cache keep the numbers of the layer or process that made them (pytorch#194976).
         # Functions and modules do not change during a run; to look whether they did costs as much as all other guards.
-        options = {"fx_graph_cache": False, "guard_filter_fn": torch.compiler.skip_guard_on_globals_unsafe}
+        # Sizes are among the guards, so that compiled code need not look at them again.
+        options = {
+            "fx_graph_cache": False,
+            "guard_filter_fn": torch.compiler.skip_guard_on_globals_unsafe,
+            "size_asserts": False,
+        }
         self._advance = torch.compile(self._advance, dynamic=True, options=options)
 
     def step(self, current: Tensor | None, quantum: float = 1.0) -> Tensor:

@@ -133,7 +133,7 @@ class SpikingNetwork:
         return Run(snapshots, sizes, t, *operations.total_macs(self.graph, self._shapes, self._counts()))
 
     def _step(self, x: Tensor | None, t: int, probes: tuple[Probe, ...]) -> tuple[list[Tensor | None], bool]:
-        values, active = self._values, False
+        values, active, quantum = self._values, False, self.quantum(t)
         for node in self.graph.nodes:
             name = node.name
             if t > 1 and name in self._constant:
@@ -141,10 +141,10 @@ class SpikingNetwork:
             if node.op == "input":
                 values[name] = self._encode(name, x, t)
             elif node.op == "activation":
-                values[name] = self._fire(node, self._plain(node.inputs[0]), t, probes)
+                values[name] = self._fire(node, self._plain(node.inputs[0]), t, quantum, probes)
                 active = active or values[name] is not None or not self.layers[name].settled
             else:
-                values[name] = self._transmit(node, [values[i] for i in node.inputs], t)
+                values[name] = self._transmit(node, [values[i] for i in node.inputs], t, quantum)
             if t == 1:
                 value = values[name]
                 assert value is not None
@@ -153,8 +153,10 @@ class SpikingNetwork:
                 del values[used]
         return [self._plain(name) for name in self.graph.outputs], active or not self.differential
 
-    def _fire(self, node: Node, current: Tensor | None, t: int, probes: tuple[Probe, ...]) -> Tensor | None:
-        layer, quantum = self.layers[node.name], self.quantum(t)
+    def _fire(
+        self, node: Node, current: Tensor | None, t: int, quantum: float, probes: tuple[Probe, ...]
+    ) -> Tensor | None:
+        layer = self.layers[node.name]
         if current is None and layer.settled and layer.quantum == quantum:
             layer.rest()
             return None
@@ -185,8 +187,8 @@ class SpikingNetwork:
         """Value of a spike in step t, in units."""
         return encoding.quantum(self.recipe.encoding, t)
 
-    def _transmit(self, node: Node, given: list[Tensor | None], t: int) -> Tensor | None:
-        return self._wiring.transmit(node, given, self.quantum(t), biased=t == 1 or not self.differential)
+    def _transmit(self, node: Node, given: list[Tensor | None], t: int, quantum: float) -> Tensor | None:
+        return self._wiring.transmit(node, given, quantum, biased=t == 1 or not self.differential)
 
     def _plain(self, name: str) -> Tensor | None:
         value = self._values[name]
