@@ -43,7 +43,7 @@ def nothing_installed(monkeypatch):
 @pytest.mark.parametrize("cls", ALL)
 @pytest.mark.parametrize("method", METHODS)
 def test_bf16_is_close_to_float32_and_rounds(cls, method: str):
-    x = images(2)
+    x = images(8)
     converted = spiking(make(cls), x, get_recipe(method))
     a, b = outputs(converted, x.float()), outputs(converted, x.float(), precision="bf16")
     assert {o.dtype for o in b} == {torch.float32}

@@ -5,11 +5,13 @@ from __future__ import annotations
 import pytest
 import torch
 from methods import points
-from networks import TinyLeaky, images, make, spiking
+from networks import ALL, TinyLeaky, images, make, spiking
 
 from spiking_yolo.errors import UserError
 from spiking_yolo.recipe import Recipe
+from spiking_yolo.snn.execution import Execution
 from spiking_yolo.snn.network import SpikingNetwork
+from spiking_yolo.snn.rewrite import readout_nodes
 
 
 def outputs(skip: int, T: int, steps: list[int]) -> dict[int, float]:
@@ -43,3 +45,43 @@ def test_spikes_and_operations_are_counted_during_the_warm_up_as_well():
     assert torch.equal(first.operations, second.operations)
     assert all(torch.equal(first.spikes[k], second.spikes[k]) for k in first.spikes)
     assert not torch.equal(first.outputs[0], second.outputs[0])
+
+
+ENDS = {
+    "TinyLeaky": "head1 up cat head2",
+    "Residual": "mean.mean mean fc",
+    "Pooled": "body_10",
+    "Split": "getitem_1 add getitem_2 getitem_3 getitem_4 cat getitem_5 conv3",
+    "Grouped": "body_6",
+}
+
+
+@pytest.mark.parametrize("cls", ALL)
+def test_the_linear_end_is_computed_only_where_it_is_read(cls, monkeypatch):
+    """All that no neuron and no max pooling depends on; what is read does not depend on how often."""
+    x = images(2)
+    network = spiking(make(cls), x, Recipe("tested")).network()
+    end = ENDS[cls.__name__].split()
+    assert [node.name for node in readout_nodes(network.graph)] == end
+    often, calls = network.run(x, 12, range(1, 13)), []
+    transmit = network._transmit
+    monkeypatch.setattr(network, "_transmit", lambda node, *rest: calls.append(node.name) or transmit(node, *rest))
+    seldom = network.run(x, 12, [5])
+    assert [name for name in calls if name in end] == 2 * end
+    for t in (5, 12):
+        assert all(map(torch.equal, seldom.snapshots[t].outputs, often.snapshots[t].outputs))
+
+
+def test_what_lies_before_a_neuron_or_a_pooling_is_not_the_end():
+    graph = spiking(make(TinyLeaky), images(2), Recipe("tested")).graph
+    for op in ("activation", "max_pool"):
+        last = next(node for node in reversed(graph.nodes) if node.op == op)
+        assert readout_nodes(graph.up_to(last.name)) == ()
+
+
+def test_in_bf16_means_are_read_in_float32():
+    """They have more digits than spikes. The image and what it becomes stay in float32 as well."""
+    network = spiking(make(TinyLeaky), images(2), Recipe("tested")).network(torch.float32, execution=Execution("bf16"))
+    dtypes = {name: synapse.weight.dtype for name, synapse in network._wiring._synapses.items()}
+    assert {name for name, dtype in dtypes.items() if dtype == torch.bfloat16} == {"conv2", "conv3"}
+    assert {dtypes[name] for name in ("conv1", "head1", "head2")} == {torch.float32}

@@ -1,7 +1,7 @@
-"""A layer's tensors as rows of the image, in blocks that fit the processor's cache.
+"""A layer's tensors as rows, one per position, in blocks that fit the processor's cache.
 
-In memory the channels come last: there a tensor [N, C, H, W] is [N * H, W, C], and what a layer of neurons computes,
-which is elementwise, goes through it block by block. Results do not depend on the blocks.
+In memory the channels come last: there a tensor [N, C, H, W] is [N * H * W, C], and what a layer of neurons
+computes, which is elementwise, goes through it block by block. Results do not depend on the blocks.
 """
 
 from __future__ import annotations
@@ -26,9 +26,9 @@ def empty(shape: torch.Size, like: Tensor, dtype: torch.dtype) -> Tensor:
 
 
 def rows(x: Tensor) -> Tensor:
-    """[N, C, H, W] as [N * H, W, C], and [N, C] as it is: a view where channels come last in memory, else a copy."""
+    """[N, C, H, W] as [N * H * W, C], and [N, C] as it is: a view where channels come last in memory, else a copy."""
     x = x.movedim(1, -1).contiguous()
-    return x.flatten(0, x.ndim - 3) if x.ndim > 3 else x
+    return x.flatten(0, -2) if x.ndim > 2 else x
 
 
 def spread(values: Tensor, shape: torch.Size) -> Tensor:
@@ -85,16 +85,6 @@ def blocks(
         )
         for part in (everything if scratch is None else parts(len(whole), whole[0].numel()))
     ]
-
-
-def add_(total: Tensor, x: Tensor) -> Tensor:
-    """total += x, both [N, C, ...] with the channels last; what has another dtype is converted block by block."""
-    if x.dtype == total.dtype:
-        return total.add_(x)
-    lines, added = rows(total), rows(x)
-    for part in parts(len(lines), lines[0].numel()):
-        lines[part].add_(added[part].to(total.dtype))
-    return total
 
 
 def parts(n: int, width: int) -> Iterable[slice]:

@@ -66,7 +66,10 @@ class Layer:
         self.t = 0
 
     def compile(self) -> None:
-        """Fuse the arithmetic of a step with torch.compile, at the first steps. Results differ by rounding."""
+        """Fuse the arithmetic of a step with torch.compile, at the first steps. Results differ by rounding.
+
+        Sizes and numbers are constants of the code until they are seen to vary, which saves their checks.
+        """
         torch._dynamo.config.recompile_limit = 128  # layers of all shapes and kinds share this method, and few variants
         self.scratch = None
         # Graphs from inductor's cache keep the numbers of the layer or process that made them (pytorch#194976).
@@ -77,7 +80,7 @@ class Layer:
             "guard_filter_fn": torch.compiler.skip_guard_on_globals_unsafe,
             "size_asserts": False,
         }
-        self._advance = torch.compile(self._advance, dynamic=True, options=options)
+        self._advance = torch.compile(self._advance, options=options)
 
     def step(self, current: Tensor | None, quantum: float = 1.0) -> Tensor:
         """What is sent in this timestep in units, a tensor that the next step overwrites.

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -16,6 +16,7 @@ from . import encoding, neurons, operations
 from .blocks import Scratch, channels_last
 from .execution import Execution
 from .random import image_keys
+from .readout import Readout
 from .rewrite import constant_nodes, pool_before_neuron
 from .snapshot import Run, Snapshot
 from .wiring import Wiring
@@ -51,7 +52,8 @@ class SpikingNetwork:
         self._wiring = Wiring(graph, values, self._constant, execution)
         self._input_events: dict[str, Tensor] = {}
         heads = [name for name in graph.outputs if graph[name].op != "activation"]  # a neuron adds its bias itself
-        self._corrections = {name: sites[name]["bias"] for name in heads if "bias" in sites.get(name, {})}
+        corrections = {name: sites[name]["bias"] for name in heads if "bias" in sites.get(name, {})}
+        self._readout = Readout(graph, self._wiring, recipe.readout.skip, self.differential, corrections)
         self.layers = {n.name: neurons.build(sites[n.name], recipe, n.phi, n.name) for n in graph.sites}
         for name, layer in self.layers.items():
             layer.constant = set(graph[name].inputs) <= self._constant
@@ -62,12 +64,13 @@ class SpikingNetwork:
         for layer in self.layers.values():
             layer.scratch = scratch
         if execution.compiled:
-            for part in (*self.layers.values(), *self._wiring.pools.values()):
-                part.compile()
-        last = {name: node.name for node in graph.nodes for name in node.inputs}
-        keep = {*graph.outputs, *self._constant}
+            for layer in self.layers.values():
+                layer.compile()
+        self._stepped = [node for node in graph.nodes if node not in self._wiring.readout]
+        last = {name: node.name for node in self._stepped for name in node.inputs}
+        keep = self._readout.sources | self._constant
         self._release = {
-            node.name: [i for i in set(node.inputs) if last[i] == node.name and i not in keep] for node in graph.nodes
+            node.name: [i for i in set(node.inputs) if last[i] == node.name and i not in keep] for node in self._stepped
         }
 
     def _pools_of_sums(self) -> dict[str, str]:
@@ -108,33 +111,30 @@ class SpikingNetwork:
         self._input_events = {}
         self._shapes: dict[str, torch.Size] = {}
         self._values: dict[str, Tensor | None] = {}
-        sums: list[Tensor] = []
+        self._readout.reset()
         snapshots: dict[int, Snapshot] = {}
         t = 0
         for t in range(1, T + 1):
-            outputs, active = self._step(x if t == 1 or not self.differential else None, t, probes)
-            if t == 1:
-                sums = [torch.zeros_like(o, dtype=self._wiring.like.dtype) for o in outputs if o is not None]
-            if t > self.recipe.readout.skip:
-                for total, output in zip(sums, outputs, strict=True):
-                    if output is not None:
-                        total.add_(output)
+            active = self._step(x if t == 1 or not self.differential else None, t, probes)
+            self._readout.add(self._values, t)
             if t in wanted:
-                snapshots[t] = self._snapshot(t, sums, maps)
+                snapshots[t] = self._snapshot(t, maps)
             if progress is not None:
                 progress(t)
             if not active and self.quantum(T) == self.quantum(t):
                 break
         if t < T:  # settled: nothing changes any more
-            settled = self._snapshot(t, sums, maps)
+            settled = self._snapshot(t, maps)
             snapshots |= {s: replace(settled, t=s) for s in wanted if s >= t}
         self._values.clear()
         sizes = {name: layer.count[0].numel() * layer.neurons_per_site for name, layer in self.layers.items()}
         return Run(snapshots, sizes, t, *operations.total_macs(self.graph, self._shapes, self._counts()))
 
-    def _step(self, x: Tensor | None, t: int, probes: tuple[Probe, ...]) -> tuple[list[Tensor | None], bool]:
+    def _step(self, x: Tensor | None, t: int, probes: tuple[Probe, ...]) -> bool:
+        """One timestep up to what is read. Returns whether anything may still happen."""
         values, active, quantum = self._values, False, self.quantum(t)
-        for node in self.graph.nodes:
+        biased = t == 1 or not self.differential
+        for node in self._stepped:
             name = node.name
             if t > 1 and name in self._constant:
                 continue
@@ -144,14 +144,14 @@ class SpikingNetwork:
                 values[name] = self._fire(node, self._plain(node.inputs[0]), t, quantum, probes)
                 active = active or values[name] is not None or not self.layers[name].settled
             else:
-                values[name] = self._transmit(node, [values[i] for i in node.inputs], t, quantum)
+                values[name] = self._transmit(node, [values[i] for i in node.inputs], quantum, biased)
             if t == 1:
                 value = values[name]
                 assert value is not None
                 self._shapes[name] = value.shape
             for used in self._release[name]:
                 del values[used]
-        return [self._plain(name) for name in self.graph.outputs], active or not self.differential
+        return active or not self.differential
 
     def _fire(
         self, node: Node, current: Tensor | None, t: int, quantum: float, probes: tuple[Probe, ...]
@@ -187,26 +187,20 @@ class SpikingNetwork:
         """Value of a spike in step t, in units."""
         return encoding.quantum(self.recipe.encoding, t)
 
-    def _transmit(self, node: Node, given: list[Tensor | None], t: int, quantum: float) -> Tensor | None:
-        return self._wiring.transmit(node, given, quantum, biased=t == 1 or not self.differential)
+    def _transmit(self, node: Node, given: Sequence[Tensor | None], quantum: float, biased: bool) -> Tensor | None:
+        return self._wiring.transmit(node, given, quantum, biased)
 
     def _plain(self, name: str) -> Tensor | None:
         value = self._values[name]
         return None if value is None else self._wiring.plain(name, value)
 
-    def _snapshot(self, t: int, sums: list[Tensor], maps: bool) -> Snapshot:
-        read = 1 if self.differential else max(t - self.recipe.readout.skip, 1)
+    def _snapshot(self, t: int, maps: bool) -> Snapshot:
         spikes = {name: _per_image(layer.count) for name, layer in self.layers.items()}
         events = {name: _per_image(layer.events) for name, layer in self.layers.items()}
         drawn = {}
         if maps:
             drawn = {name: layer.count.mean(1) for name, layer in self.layers.items() if layer.count.ndim == 4}
-        outputs = tuple(
-            total / read + neurons.per_channel(self._corrections[name], total)
-            if name in self._corrections
-            else total / read
-            for name, total in zip(self.graph.outputs, sums, strict=True)
-        )
+        outputs = self._readout.outputs(t, self._transmit, self._shapes)
         work = operations.total_operations(self.graph, self._counts())
         return Snapshot(t, outputs, spikes, events, work, drawn)
 

@@ -9,12 +9,7 @@ import torch
 from torch import Tensor
 
 from ..graph import max_pool
-from .blocks import add_, empty
-
-
-def whole_add_(total: Tensor, x: Tensor) -> Tensor:
-    """blocks.add_ for a compiler, which needs no blocks."""
-    return total.add_(x)
+from .blocks import empty
 
 
 class CumulativeMaxPool:
@@ -26,13 +21,9 @@ class CumulativeMaxPool:
     """
 
     def __init__(self, attrs: Mapping[str, Any]):
-        self.attrs, self._add = attrs, add_
+        self.attrs = attrs
         self.total: Tensor | None = None
         self.reset()
-
-    def compile(self) -> None:
-        """Let a compiler fuse the addition with the conversion of what arrives in bf16."""
-        self._add = torch.compile(whole_add_, dynamic=True)
 
     def reset(self, summed: bool = False) -> None:
         self._fresh, self.summed = True, summed
@@ -47,7 +38,7 @@ class CumulativeMaxPool:
             self.total, self._fresh = empty(current.shape, current, dtype), True
         if self._fresh:
             self.total.zero_()
-        pooled = self._pool(self._add(self.total, current))
+        pooled = self._pool(self.total.add_(current))
         if self.summed:
             self._fresh = False
             return pooled

@@ -1,4 +1,4 @@
-"""Rewrites of the graph that leave what the spiking network computes unchanged and make it cheaper."""
+"""What of a graph need not be computed as it stands, or not in every step: cheaper, and the same result."""
 
 from __future__ import annotations
 
@@ -54,3 +54,16 @@ def constant_nodes(graph: Graph) -> set[str]:
         if node.op != "activation" and all(name in constant for name in node.inputs):
             constant.add(node.name)
     return constant
+
+
+def readout_nodes(graph: Graph) -> tuple[Node, ...]:
+    """The linear nodes behind the last neurons and poolings: the mean of their outputs is their output of the mean.
+
+    They need to be computed only where the output of the network is read.
+    """
+    users = graph.consumers()
+    found: list[Node] = []
+    for node in reversed(graph.nodes):
+        if node.op not in ("input", "activation", "max_pool") and all(user in found for user in users[node.name]):
+            found.insert(0, node)
+    return tuple(found)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Mapping, Sequence
 
 import torch
 from torch import Tensor
@@ -13,6 +13,7 @@ from .blocks import empty
 from .execution import Execution
 from .layer import per_channel
 from .pooling import CumulativeMaxPool
+from .rewrite import readout_nodes
 from .synapses import Convolution, Linear
 
 
@@ -20,12 +21,13 @@ class Wiring:
     """Every node of a graph but its neurons. Spikes travel as counts, whose value the weights absorb (units.py).
 
     site_units: value of a spike, [C] per activation node. constant: nodes whose value is the same in every step, where
-    max pooling keeps no sum.
+    max pooling keeps no sum. readout: nodes that receive means over time, in the dtype of the graph.
     """
 
     def __init__(self, graph: Graph, site_units: Mapping[str, Tensor], constant: set[str], execution: Execution):
         self.graph = graph
         self.like = next(iter(graph.tensors.values()))  # for dtype and device of potentials and outputs
+        self.readout = readout_nodes(graph)
         self._units = units.propagate(graph, site_units)
         self._synapses = {n.name: self._synapse(n, execution) for n in graph.nodes if n.op in ("conv", "linear")}
         self.pools = {
@@ -38,7 +40,8 @@ class Wiring:
         assert weight is not None
         unit = self._units[node.inputs[0]]
         if unit is not None:
-            weight = units.fold(weight, unit, node.attrs.get("groups", 1)).to(execution.synapses(weight.dtype))
+            dtype = weight.dtype if node in self.readout else execution.synapses(weight.dtype)
+            weight = units.fold(weight, unit, node.attrs.get("groups", 1)).to(dtype)
         return Linear(weight, bias) if node.op == "linear" else Convolution(weight, bias, node.attrs)
 
     def reset(self, summed: Collection[str] = ()) -> None:
@@ -47,7 +50,7 @@ class Wiring:
             pool.reset(name in summed)
         self._shapes.clear()
 
-    def transmit(self, node: Node, given: list[Tensor | None], quantum: float, biased: bool) -> Tensor | None:
+    def transmit(self, node: Node, given: Sequence[Tensor | None], quantum: float, biased: bool) -> Tensor | None:
         """What a node passes on in a timestep; None stands for silence, all zero, which the first step has not.
 
         given: one per input, [N, ...]. quantum: value of an event. biased: whether biases are added.
