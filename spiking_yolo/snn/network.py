@@ -64,8 +64,8 @@ class SpikingNetwork:
         for layer in self.layers.values():
             layer.scratch = scratch
         if execution.compiled:
-            for layer in self.layers.values():
-                layer.compile()
+            for part in (*self.layers.values(), *self._wiring.pools.values()):
+                part.compile()
         self._stepped = [node for node in graph.nodes if node not in self._wiring.readout]
         last = {name: node.name for node in self._stepped for name in node.inputs}
         keep = self._readout.sources | self._constant

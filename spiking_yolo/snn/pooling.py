@@ -9,7 +9,12 @@ import torch
 from torch import Tensor
 
 from ..graph import max_pool
-from .blocks import empty
+from .blocks import empty, rows
+
+
+def add_(total: Tensor, x: Tensor) -> None:
+    """total += x."""
+    total.add_(x)
 
 
 class CumulativeMaxPool:
@@ -21,9 +26,13 @@ class CumulativeMaxPool:
     """
 
     def __init__(self, attrs: Mapping[str, Any]):
-        self.attrs = attrs
+        self.attrs, self._add = attrs, add_
         self.total: Tensor | None = None
         self.reset()
+
+    def compile(self) -> None:
+        """Let a compiler fuse the addition with the conversion of what arrives in bf16."""
+        self._add = torch.compile(add_)
 
     def reset(self, summed: bool = False) -> None:
         self._fresh, self.summed = True, summed
@@ -38,7 +47,8 @@ class CumulativeMaxPool:
             self.total, self._fresh = empty(current.shape, current, dtype), True
         if self._fresh:
             self.total.zero_()
-        pooled = self._pool(self.total.add_(current))
+        self._add(rows(self.total), rows(current))
+        pooled = self._pool(self.total)
         if self.summed:
             self._fresh = False
             return pooled
