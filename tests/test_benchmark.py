@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import json
 from pathlib import Path
 
@@ -33,19 +34,19 @@ def test_ratios_are_medians_of_pairs():
 
 
 def test_cases_take_turns_and_the_first_round_does_not_count(monkeypatch):
-    """A clock that a reference moves by 1, a by 10, b by 30; in the first round 100 more."""
-    clock, calls = [0.0], []
+    """A clock that a moves by 10, b by 30, and each reference by 1 more; the first four calls take 100 more."""
+    clock, calls, pace = [0.0], [], itertools.count(1)
     monkeypatch.setattr("time.perf_counter", lambda: clock[0])
 
     def spend(name: str, amount: float, steps: int = 1) -> int:
         calls.append(name)
-        clock[0] += amount + (100 if len(calls) <= 6 else 0)
+        clock[0] += amount + (100 if len(calls) <= 4 else 0)
         return steps
 
     cases = {"a": lambda: spend("a", 10, 5), "b": lambda: spend("b", 30)}
-    found = interleaved(cases, lambda: spend("r", 1), 3, torch.device("cpu"), calls=2)
-    assert calls == ["r", "r", "a", "r", "r", "b"] * 4
-    assert found == {"a": Timing((10,) * 3, (1,) * 3, 5), "b": Timing((30,) * 3, (1,) * 3, 1)}
+    found = interleaved(cases, lambda: spend("r", next(pace)), 3, torch.device("cpu"), calls=2)
+    assert calls == ["r", "r", *["a", "r", "r", "b", "r", "r"] * 4]
+    assert found == {"a": Timing((10,) * 3, (6.5, 10.5, 14.5), 5), "b": Timing((30,) * 3, (8.5, 12.5, 16.5), 1)}
 
 
 @pytest.mark.parametrize(

@@ -65,18 +65,21 @@ def interleaved(
 ) -> dict[str, Timing]:
     """Time the cases in turn, `repeats` rounds of them after one that does not count.
 
-    cases: name -> a run, which returns its timesteps. reference: called `calls` times before each run, of which the
-    median counts. progress(name) is called before every run.
+    cases: name -> a run, which returns its timesteps. reference: called `calls` times before and after each run; the
+    median of both counts, so that a machine that becomes faster or slower does not favour either side.
+    progress(name) is called before every run.
     """
     runs: dict[str, list[float]] = {name: [] for name in cases}
     beside: dict[str, list[float]] = {name: [] for name in cases}
     steps = dict.fromkeys(cases, 1)
+    before = [seconds(reference, device)[0] for _ in range(calls)]
     for turn in range(repeats + 1):
         for name, case in cases.items():
             progress(name)
-            expected = median(seconds(reference, device)[0] for _ in range(calls))
             taken, steps[name] = seconds(case, device)
+            after = [seconds(reference, device)[0] for _ in range(calls)]
             if turn:
                 runs[name].append(taken)
-                beside[name].append(expected)
+                beside[name].append(median(before + after))
+            before = after
     return {name: Timing(tuple(runs[name]), tuple(beside[name]), steps[name]) for name in cases}
