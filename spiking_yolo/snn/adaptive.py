@@ -84,7 +84,7 @@ class AdaptiveIntegrateAndFire(Adaptive, IntegrateAndFire):
         self._charge(b)
         mode, zero, ceiling = self.recipe.msat.confidence, self.settings.reset == "zero", self._ceiling(b)
         theta, fired, keep = b.scratch[:3]
-        theta = torch.mul(ratio, b.theta, out=theta)
+        theta = ratio if self.in_thresholds else torch.mul(ratio, b.theta, out=theta)
         room = None if ceiling is None else SF.room(ceiling, b.sent, ratio)
         keep = None if b.chance is None else torch.lt(b.chance, self.params["confidence"], out=keep).to(theta)
         before = keep if mode == "before" else None

@@ -43,8 +43,8 @@ def threshold_ratio(
     `without_potential` gives, where it is known already and the current is not needed. The deviation and `work` are
     overwritten.
 
-    sigmoid(u) is computed as 1 / (1 + exp(-u)), and exp(-u) as B / A, without a logarithm and by exp2, which is several
-    times faster in PyTorch on a CPU than exp. With ln(1 + exp(x)) = max(x, 0) + ln(1 + exp(-|x|)) and p = tau_mp k_a:
+    sigmoid(u) is computed as A / (A + B) with exp(-u) = B / A, without a logarithm and by exp2, which is several times
+    faster in PyTorch on a CPU than exp. With ln(1 + exp(x)) = max(x, 0) + ln(1 + exp(-|x|)) and p = tau_mp k_a:
     A = (1 + exp(-|d| / k_i)) ^ p and B = exp(tau_mp (Theta - alpha d) - p max(d, 0) / k_i - DET). A lies in 1..2^p, so
     nothing overflows but B, where the ratio is 0.
     """
@@ -52,21 +52,18 @@ def threshold_ratio(
     if not (s.dtt or s.det):
         return u.fill_(1)
     if constant is None:
-        without_potential(current, top, s, u, work, unit, sign)
-    else:
-        u.copy_(constant)
+        constant = without_potential(current, top, s, u, work, unit, sign)
     if s.det and s.mu and mean is not None:
-        u.sub_(torch.exp(-mean.abs() / unit), alpha=s.tau_rd * LOG2E)
+        constant = torch.sub(constant, torch.exp(-mean.abs() / unit), alpha=s.tau_rd * LOG2E)
     power = s.tau_mp * s.k_a if s.dtt else 0.0
     below = s.tau_mp * s.alpha if s.dtt else 0.0  # slope of -ln B over d < 0, and above for d > 0
     above = below + power / s.k_i
-    if above:
-        u.sub_(torch.ops.aten.leaky_relu(deviation, below / above, **_into(work)), alpha=above * LOG2E / unit)
-    u.exp2_()
-    if power:
-        a = deviation.abs_().mul_(-LOG2E / s.k_i / unit).exp2_().add_(1)
-        u.div_(a if power == 1 else a.pow_(power))
-    ratio = u.add_(1).reciprocal_().clamp_(min=s.floor)
+    bent = torch.ops.aten.leaky_relu(deviation, below / above if above else 0.0, **_into(work))
+    b = torch.sub(constant, bent, alpha=above * LOG2E / unit, out=u).exp2_()
+    a = deviation.abs_().mul_(-LOG2E / s.k_i / unit).exp2_().add_(1)
+    if power != 1:
+        a.pow_(power)
+    ratio = torch.div(a, b.add_(a), out=u).clamp_(min=s.floor)
     return ratio.log2_().round_().clamp_(min=-s.stages).exp2_() if s.stages else ratio
 
 

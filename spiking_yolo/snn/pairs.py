@@ -20,11 +20,12 @@ from .msat import without_potential
 class OneOfTwo(AdaptiveIntegrateAndFire):
     """Of each pair the one that fires at all, see OnOffPair; it draws the numbers of that one."""
 
-    positive: Tensor  # bool, in rows: where that is the ON neuron
+    in_thresholds = True
+    positive: Tensor  # in rows: 1 where that is the ON neuron, 0 where it is the OFF neuron
 
     def _numbers(self, name: str) -> Tensor:
         on, off = (super(OneOfTwo, self)._numbers(f"{name}/{side}") for side in ("on", "off"))
-        return torch.where(self.positive, on, off)
+        return off.lerp_(on, self.positive)
 
 
 class OnOffPair(Layer):
@@ -97,7 +98,7 @@ class OnOffPair(Layer):
             self._biased(b, z.to(self._dtype)) for b, z in zip(self._blocks, self._split(rows(current)), strict=True)
         ]
         if isinstance(self.one, OneOfTwo):
-            self.one.positive = torch.cat([z > 0 for z in received])
+            self.one.positive = torch.cat([z > 0 for z in received]).to(self._dtype)
         self.one.scratch = self.scratch
         self.one._begin(current)
         for b, one, z in zip(self._blocks, self.one._blocks, received, strict=True):
