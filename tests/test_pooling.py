@@ -15,7 +15,7 @@ from torch import Tensor
 from spiking_yolo.convert.registry import get_recipe
 from spiking_yolo.graph import max_pool
 from spiking_yolo.recipe import Recipe
-from spiking_yolo.snn.pooling import CumulativeMaxPool
+from spiking_yolo.snn.pooling import CumulativeMaxPool, tiles
 
 
 @st.composite
@@ -58,6 +58,29 @@ def test_what_is_sent_adds_up_to_the_maximum_of_what_arrived(a: dict[str, Any], 
         arrived, sent, moved = arrived + x, sent + out, moved + np.abs(out)
         np.testing.assert_array_equal(sent, looped_max_pool(arrived, a))
     np.testing.assert_array_equal(pool.count.numpy(), moved)
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
+@pytest.mark.parametrize(("shape", "tiled"), [((2, 3, 4, 6), True), ((2, 3, 5, 6), False), ((2, 3, 4, 7), False)])
+@pytest.mark.parametrize(
+    ("padding", "reached"),
+    [([0, 0, 0, 0], False), ([0, 1, 0, 1], False), ([1, 1, 1, 1], True), ([1, 0, 0, 0], True), ([0, 1, 1, 0], True)],
+)
+@pytest.mark.parametrize("ceil", [False, True])
+def test_the_form_that_is_compiled_for_2_x_2_gives_the_same(
+    dtype: torch.dtype, shape: tuple[int, ...], tiled: bool, padding: list[int], reached: bool, ceil: bool, monkeypatch
+):
+    """Where windows tile the map it keeps other sums. Compilation itself is tested in test_execution.py."""
+    a: dict[str, Any] = {"kernel": [2, 2], "stride": [2, 2], "padding": padding, "ceil": ceil and not any(padding)}
+    assert tiles(shape[2], shape[3], **a) == (tiled and not reached and not a["ceil"])
+    monkeypatch.setattr(torch, "compile", lambda f: f)
+    plain, compiled = CumulativeMaxPool(a), CumulativeMaxPool(a)
+    compiled.compile()
+    generator = torch.Generator().manual_seed(1)
+    for _ in range(3):
+        x = torch.randint(-16, 17, shape, generator=generator).div(8).to(dtype)
+        torch.testing.assert_close(compiled.step(x), plain.step(x), rtol=0, atol=0)
+    torch.testing.assert_close(compiled.count, plain.count, rtol=0, atol=0)
 
 
 def test_by_hand():

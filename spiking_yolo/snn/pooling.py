@@ -2,19 +2,36 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import torch
 from torch import Tensor
 
 from ..graph import max_pool
-from .blocks import empty, rows
+from .blocks import rows
 
 
 def add_(total: Tensor, x: Tensor) -> None:
     """total += x."""
     total.add_(x)
+
+
+def add_to_corners_(corners: Sequence[Tensor], windows: Tensor) -> Tensor:
+    """Add what arrives in windows of 2 x 2 to the sum at each corner, and take the maxima: one pass when compiled.
+
+    corners: four tensors [N * H', W', C]. windows: [N * H', 2, W', 2, C]. Returns [N * H', W', C].
+    """
+    for i, total in enumerate(corners):
+        total.add_(windows[:, i // 2, :, i % 2])
+    a, b, c, d = corners
+    return torch.maximum(torch.maximum(a, b), torch.maximum(c, d))
+
+
+def tiles(h: int, w: int, kernel: Sequence[int], stride: Sequence[int], padding: Sequence[int], ceil: bool) -> bool:
+    """Whether the windows are 2 x 2, side by side, and cover the map; padding on the right or bottom is not reached."""
+    whole = h % 2 == w % 2 == 0 and not ceil
+    return whole and [*kernel, *stride] == [2, 2, 2, 2] and list(padding) in ([0, 0, 0, 0], [0, 1, 0, 1])
 
 
 class CumulativeMaxPool:
@@ -26,13 +43,15 @@ class CumulativeMaxPool:
     """
 
     def __init__(self, attrs: Mapping[str, Any]):
-        self.attrs, self._add = attrs, add_
-        self.total: Tensor | None = None
+        self.attrs, self._add, self._add_to_corners = attrs, add_, add_to_corners_
+        self._compiled = False
+        self._sums: list[Tensor] = []
         self.reset()
 
     def compile(self) -> None:
-        """Let a compiler fuse the addition with the conversion of what arrives in bf16."""
-        self._add = torch.compile(add_)
+        """Let a compiler fuse the addition with the conversion of what arrives in bf16, and with pooling of 2 x 2."""
+        self._add, self._add_to_corners = torch.compile(add_), torch.compile(add_to_corners_)
+        self._compiled = True
 
     def reset(self, summed: bool = False) -> None:
         self._fresh, self.summed = True, summed
@@ -42,13 +61,7 @@ class CumulativeMaxPool:
 
         quantum: value of one event, by which what is sent is counted.
         """
-        dtype = torch.promote_types(current.dtype, torch.float32)  # the sum is exact where the current is rounded
-        if self.total is None or self.total.shape != current.shape or self.total.dtype != dtype:
-            self.total, self._fresh = empty(current.shape, current, dtype), True
-        if self._fresh:
-            self.total.zero_()
-        self._add(rows(self.total), rows(current))
-        pooled = self._pool(self.total)
+        pooled = self._pool(current)
         if self.summed:
             self._fresh = False
             return pooled
@@ -60,6 +73,21 @@ class CumulativeMaxPool:
         self.count.add_(out.abs(), alpha=1 / quantum)
         return out
 
-    def _pool(self, x: Tensor) -> Tensor:
-        a = self.attrs
-        return max_pool(x, a["kernel"], a["stride"], a["padding"], a["ceil"])
+    def _pool(self, current: Tensor) -> Tensor:
+        """The maxima of the sum over time, with what arrives now."""
+        n, c, h, w = current.shape
+        dtype = torch.promote_types(current.dtype, torch.float32)  # the sum is exact where the current is rounded
+        by_corners = self._compiled and tiles(h, w, **self.attrs)
+        shape = (n * h // 2, w // 2, c) if by_corners else (n * h * w, c)
+        if not self._sums or self._sums[0].shape != shape or self._sums[0].dtype != dtype:
+            self._sums = [current.new_empty(shape, dtype=dtype) for _ in range(4 if by_corners else 1)]
+            self._fresh = True
+        if self._fresh:
+            for total in self._sums:
+                total.zero_()
+        if by_corners:
+            windows = rows(current).view(n * h // 2, 2, w // 2, 2, c)
+            return self._add_to_corners(self._sums, windows).view(n, h // 2, w // 2, c).movedim(-1, 1)
+        (total,) = self._sums
+        self._add(total, rows(current))
+        return max_pool(total.view(n, h, w, c).movedim(-1, 1), **self.attrs)
