@@ -53,9 +53,9 @@ def test_cases_take_turns_and_the_first_round_does_not_count(monkeypatch):
     ("limit", "line"),
     [
         (Limit(("steps", "a", "ratio"), at_most=0.9), None),
-        (Limit(("steps", "a", "ratio"), at_most=0.8), "steps / a / ratio is 0.90, above its limit 0.8"),
+        (Limit(("steps", "a", "ratio"), at_most=0.8), "steps / a / ratio is 0.900, above its limit 0.8"),
         (Limit(("spikingjelly", "runs", "b", "faster"), at_least=1.5), None),
-        (Limit(("spikingjelly", "runs", "b", "faster"), at_least=3), "is 1.50, below its limit 3"),
+        (Limit(("spikingjelly", "runs", "b", "faster"), at_least=3), "is 1.500, below its limit 3"),
         (Limit(("steps", "unknown", "ratio"), at_most=0), None),
     ],
 )

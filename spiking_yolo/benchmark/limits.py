@@ -36,9 +36,9 @@ class Limit:
         """One line when the measured ratio breaks the limit, else None."""
         value, name = self.value(results), " / ".join(self.of)
         if value is not None and self.at_most is not None and value > self.at_most:
-            return f"{name} is {value:.2f}, above its limit {self.at_most:g}"
+            return f"{name} is {value:.3f}, above its limit {self.at_most:g}"
         if value is not None and self.at_least is not None and value < self.at_least:
-            return f"{name} is {value:.2f}, below its limit {self.at_least:g}"
+            return f"{name} is {value:.3f}, below its limit {self.at_least:g}"
         return None
 
 
