@@ -6,7 +6,7 @@ activation *call* is a node of its own.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
@@ -125,17 +125,25 @@ def quantised_relu(
     return (floor(x * (levels / theta) + 0.5) / levels).clamp(0, 1) * theta
 
 
+def reached_padding(
+    h: int, w: int, kernel: Sequence[int], stride: Sequence[int], padding: Sequence[int], ceil: bool = False
+) -> list[int]:
+    """Padding (left, right, top, bottom) of maps of h x w without what no window reaches on the right or bottom."""
+    left, right, top, bottom = padding
+    if not ceil:
+        right -= min(right, (w + left + right - kernel[1]) % stride[1])
+        bottom -= min(bottom, (h + top + bottom - kernel[0]) % stride[0])
+    return [left, right, top, bottom]
+
+
 def max_pool(x: Tensor, kernel: list[int], stride: list[int], padding: list[int], ceil: bool = False) -> Tensor:
     """Max pooling of [N, C, H, W] whose padding (left, right, top, bottom) counts as minus infinity.
 
-    Padding on the right or bottom that no window reaches is not made: that saves a copy in darknet's 2/2 pooling.
+    Padding that no window reaches is not made: that saves a copy in darknet's 2/2 pooling.
     """
-    left, right, top, bottom = padding
-    if not ceil:
-        right -= min(right, (x.shape[-1] + left + right - kernel[1]) % stride[1])
-        bottom -= min(bottom, (x.shape[-2] + top + bottom - kernel[0]) % stride[0])
-    if left or right or top or bottom:
-        x = F.pad(x, [left, right, top, bottom], value=float("-inf"))
+    sides = reached_padding(x.shape[-2], x.shape[-1], kernel, stride, padding, ceil)
+    if any(sides):
+        x = F.pad(x, sides, value=float("-inf"))
     return F.max_pool2d(x, kernel, stride, ceil_mode=ceil)
 
 

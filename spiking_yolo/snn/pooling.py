@@ -8,7 +8,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from ..graph import max_pool
+from ..graph import max_pool, reached_padding
 from .blocks import rows
 
 
@@ -29,9 +29,9 @@ def add_to_corners_(corners: Sequence[Tensor], windows: Tensor) -> Tensor:
 
 
 def tiles(h: int, w: int, kernel: Sequence[int], stride: Sequence[int], padding: Sequence[int], ceil: bool) -> bool:
-    """Whether the windows are 2 x 2, side by side, and cover the map; padding on the right or bottom is not reached."""
-    whole = h % 2 == w % 2 == 0 and not ceil
-    return whole and [*kernel, *stride] == [2, 2, 2, 2] and list(padding) in ([0, 0, 0, 0], [0, 1, 0, 1])
+    """Whether windows of 2 x 2 lie side by side and cover the map exactly."""
+    side_by_side = [*kernel, *stride] == [2, 2, 2, 2] and h % 2 == w % 2 == 0
+    return side_by_side and not any(reached_padding(h, w, kernel, stride, padding, ceil))
 
 
 class CumulativeMaxPool:
