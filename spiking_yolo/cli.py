@@ -75,7 +75,7 @@ def add_network(p: argparse.ArgumentParser, choose_method: bool = True, simulate
     if simulates:
         help = "bf16: multiply spikes and weights in bfloat16; potentials stay in float32"
         g.add_argument("--precision", choices=PRECISIONS, default="float32", help=help)
-        help = "fuse the arithmetic of the neurons with torch.compile; needs a C++ compiler"
+        help = "fuse the arithmetic of the neurons with PyTorch's compiler; needs a C++ compiler"
         g.add_argument("--compile", action="store_true", help=help)
     g.add_argument("--list-methods", action=_Listing, text=methods_text, help="print the conversion methods and stop")
     g.add_argument("--list-settings", action=_Listing, text=settings_text, help="print the keys of --set and stop")

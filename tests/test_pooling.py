@@ -68,19 +68,23 @@ def test_what_is_sent_adds_up_to_the_maximum_of_what_arrived(a: dict[str, Any], 
     [([0, 0, 0, 0], False), ([0, 1, 0, 1], False), ([1, 1, 1, 1], True), ([1, 0, 0, 0], True), ([0, 1, 1, 0], True)],
 )
 @pytest.mark.parametrize("ceil", [False, True])
-def test_the_form_that_is_compiled_for_2_x_2_gives_the_same(
+def test_the_forms_for_2_x_2_give_the_same(
     dtype: torch.dtype, shape: tuple[int, ...], tiled: bool, padding: list[int], reached: bool, ceil: bool, monkeypatch
 ):
-    """Where windows tile the map it keeps other sums. Compilation itself is tested in test_execution.py."""
+    """Where windows tile the map: maxima of pairs and, for a compiler, other sums. test_compiled.py compiles."""
     a: dict[str, Any] = {"kernel": [2, 2], "stride": [2, 2], "padding": padding, "ceil": ceil and not any(padding)}
     assert tiles(shape[2], shape[3], **a) == (tiled and not reached)
     monkeypatch.setattr(pooling, "Fused", lambda f: f)
     plain, compiled = CumulativeMaxPool(a), CumulativeMaxPool(a)
     compiled.compile()
     generator = torch.Generator().manual_seed(1)
+    arrived, sent = torch.zeros(shape), torch.zeros(())
     for _ in range(3):
         x = torch.randint(-16, 17, shape, generator=generator).div(8).to(dtype)
-        torch.testing.assert_close(compiled.step(x), plain.step(x), rtol=0, atol=0)
+        out = plain.step(x).clone()
+        torch.testing.assert_close(compiled.step(x), out, rtol=0, atol=0)
+        arrived, sent = arrived + x, sent + out
+        torch.testing.assert_close(sent, max_pool(arrived, **a), rtol=0, atol=0)
     torch.testing.assert_close(compiled.count, plain.count, rtol=0, atol=0)
 
 

@@ -25,7 +25,7 @@ class Execution:
     precision: bf16 multiplies spikes and weights in bfloat16, which GPUs and processors with avx512_bf16 or AMX do at
     twice the speed; potentials, and convolutions of the image, stay in float32. Spikes are small whole numbers times a
     power of two, which bfloat16 holds exactly; weights and currents are rounded to 8 bits.
-    compiled: fuse the arithmetic of the neurons with torch.compile, where a C++ compiler is installed.
+    compiled: fuse the arithmetic of the neurons with PyTorch's compiler, where there is one for C++.
     """
 
     precision: Precision = "float32"
@@ -41,7 +41,7 @@ class Execution:
 
 
 def chosen(precision: Precision = "float32", compiled: bool = False, device: str | torch.device = "cpu") -> Execution:
-    """The execution on this machine's device; not compiled, with a Notice, where torch.compile lacks something.
+    """The execution on this machine's device; not compiled, with a Notice, where PyTorch's compiler lacks something.
 
     Another Notice says where bf16 is no faster. Raises UserError for an unknown precision.
     """
@@ -60,8 +60,8 @@ def bf16_pays(device: str | torch.device) -> bool:
 
 
 def missing() -> str:
-    """What torch.compile lacks on this machine, and what to do about it; empty when nothing."""
-    default = {"darwin": "clang++", "win32": "cl"}.get(sys.platform, "g++")  # as torch.compile looks for it
+    """What PyTorch's compiler lacks on this machine, and what to do about it; empty when nothing."""
+    default = {"darwin": "clang++", "win32": "cl"}.get(sys.platform, "g++")  # as PyTorch looks for it
     compiler = os.environ.get("CXX", default)
     if shutil.which(compiler) is None:
         return f"there is no C++ compiler {compiler!r}; install one, or set CXX to yours"
