@@ -59,24 +59,21 @@ class FusedStep:
     """A step of a block of neurons as compiled code, the first step apart from the others.
 
     advance(block, received) computes it. layers: the layer and those that it consists of, whose numbers it reads.
-    block: may be replaced by another of the same shapes, whose tensors have the same names.
+    All blocks have the same shapes.
     """
 
     NUMBERS = ("t", "time", "quantum")  # attributes of a layer that change from step to step and are no tensors
 
     def __init__(self, advance: Callable[[SimpleNamespace, Any], Any], layers: Sequence[Any]):
         self._advance, self._layers = advance, layers
+        self._block: SimpleNamespace | None = None
         self._numbers = [torch.zeros((), dtype=torch.float64, device=layers[0].theta.device) for _ in self.NUMBERS]
         self._first, self._later = Fused(self._compute), Fused(self._compute)
 
-    def of(self, block: SimpleNamespace) -> FusedStep:
-        """The step for a block; the last one that this was asked for is the one that it works on."""
-        self._block, self._places = block, []
-        return self
-
-    def __call__(self, received: Tensor | None) -> Tensor | None:
-        layer, self._block.received = self._layers[0], received
-        self._places = self._places or _arguments(self._block)
+    def __call__(self, block: SimpleNamespace, received: Tensor | None) -> Tensor | None:
+        layer, block.received = self._layers[0], received
+        if block is not self._block:
+            self._block, self._places = block, _arguments(block)
         for number, name in zip(self._numbers, self.NUMBERS, strict=True):
             number.fill_(getattr(layer, name))
         code = self._first if layer.first else self._later
@@ -86,6 +83,7 @@ class FusedStep:
         """`advance`, which finds these values where it looks for them."""
         numbers: list[list[Place]] = [[(vars(layer), name) for layer in self._layers] for name in self.NUMBERS]
         with _assigned([*self._places, *numbers], values):
+            assert self._block is not None
             return self._advance(self._block, self._block.received)
 
 

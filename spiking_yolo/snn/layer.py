@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from functools import partial
 from itertools import repeat
 from types import SimpleNamespace
 from typing import Any
@@ -57,7 +56,7 @@ class Layer:
         self._state: dict[str, Tensor] = {}
         self.scratch: Scratch | None = Scratch()  # a network gives all its layers the same one
         self._compiled = False
-        self._steps: dict[tuple | None, FusedStep] = {}
+        self._fused: dict[tuple | None, FusedStep] = {}
         self._allocated: tuple | None = None
 
     def reset(self, keys: Sequence[int] = (), watched: bool = True) -> None:
@@ -91,7 +90,8 @@ class Layer:
         if self.summed:
             self._read_sums(received)
             received = repeat(None)
-        self._largest = [block.advance(z) for block, z in zip(self._blocks, received, strict=False)]
+        advance = self._fused[self._allocated] if self._compiled else self._advance
+        self._largest = [advance(block, z) for block, z in zip(self._blocks, received, strict=False)]
         self._finish()
         return self.out
 
@@ -151,13 +151,8 @@ class Layer:
         self._blocks = blocks(self._state, {"bias": None, "cap": None, **parameters}, self.scratch, dtype)
         for b in self._blocks:  # what is sent is computed in `out`, and rounded at the end where it has another dtype
             b.rounded, b.out = (None, b.out) if out_dtype == dtype else (b.out, b.scratch[-1])
-            b.advance = self._fused(b) if self._compiled else partial(self._advance, b)
-
-    def _fused(self, block: SimpleNamespace) -> FusedStep:
-        """The step of a block as compiled code, which is kept for when the same shape comes again."""
-        step = self._steps.get(self._allocated) or FusedStep(self._advance, self.members)
-        self._steps[self._allocated] = step
-        return step.of(block)
+        if self._compiled:
+            self._fused.setdefault(self._allocated, FusedStep(self._advance, self.members))
 
     def _names(self) -> tuple[str, ...]:
         """The tensors with one value per neuron, besides `out`."""
