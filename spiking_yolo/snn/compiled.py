@@ -67,6 +67,7 @@ class FusedStep:
     def __init__(self, advance: Callable[[SimpleNamespace, Any], Any], layers: Sequence[Any]):
         self._advance, self._layers = advance, layers
         self._block: SimpleNamespace | None = None
+        self._values = [0.0] * len(self.NUMBERS)
         self._numbers = [torch.zeros((), dtype=torch.float64, device=layers[0].theta.device) for _ in self.NUMBERS]
         self._first, self._later = Fused(self._compute), Fused(self._compute)
 
@@ -74,8 +75,11 @@ class FusedStep:
         layer, block.received = self._layers[0], received
         if block is not self._block:
             self._block, self._places = block, _arguments(block)
-        for number, name in zip(self._numbers, self.NUMBERS, strict=True):
-            number.fill_(getattr(layer, name))
+        values = [getattr(layer, name) for name in self.NUMBERS]
+        for number, value, before in zip(self._numbers, values, self._values, strict=True):
+            if value != before:
+                number.fill_(value)
+        self._values = values
         code = self._first if layer.first else self._later
         return code(*[space[name] for (space, name), *_ in self._places], *self._numbers)
 
