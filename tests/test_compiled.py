@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import weakref
 from collections.abc import Iterator
 
 import pytest
@@ -78,3 +79,18 @@ def test_code_is_made_once_for_each_shape(made: list):
             assert torch.allclose(p, q, rtol=1e-9)
         sizes.append(len(made))
     assert 0 < sizes[0] < sizes[1] == sizes[2] == sizes[3]
+
+
+def test_a_layer_keeps_the_state_of_one_shape_and_no_current():
+    params = {"theta": torch.ones(3), "initial": torch.tensor(0.5)}
+    layer = neurons.build(params, get_recipe("signed-memory"), Activation())
+    states = []
+    for n in (2, 3, 2):
+        layer.reset()
+        current = torch.ones(n, 3, 4, 4)
+        layer.step(current)
+        if not states:  # compiled after a run
+            layer.compile()
+        states += [weakref.ref(current), weakref.ref(layer.potential)]
+        del current
+    assert [state() is None for state in states] == [True] * 5 + [False]

@@ -22,20 +22,21 @@ Place = tuple[dict[str, Any], str]  # where a value is kept: the attributes of a
 class Fused:
     """A function of contiguous tensors, which may update them, compiled at the first call of each kind.
 
-    The kinds differ in which arguments are None, and in the dtypes of the others; shapes are those of the first call.
-    What is updated must not share memory with another argument.
+    The kinds differ in which arguments are None, in the dtypes of the others, and in PyTorch's number of threads, which
+    is part of the code; shapes are those of the first call. What is updated must not share memory with another
+    argument.
     """
 
     def __init__(self, function: Callable[..., Tensor | None]):
         self._function = function
-        self._codes: dict[tuple[torch.dtype | None, ...], Callable[..., Any]] = {}
+        self._codes: dict[tuple[int, tuple[torch.dtype | None, ...]], Callable[..., Any]] = {}
 
     def __call__(self, *values: Tensor | None) -> Any:
         kind = tuple([None if value is None else value.dtype for value in values])
         tensors = [value for value in values if value is not None]
-        code = self._codes.get(kind)
+        code = self._codes.get((torch.get_num_threads(), kind))
         if code is None:
-            code = self._codes[kind] = self._compile(kind, tensors)
+            code = self._codes[torch.get_num_threads(), kind] = self._compile(kind, tensors)
         found = code(*tensors)
         return found[0] if found else None
 
@@ -59,17 +60,22 @@ class FusedStep:
     """A step of a block of neurons as compiled code, the first step apart from the others.
 
     advance(block, received) computes it. layers: the layer and those that it consists of, whose numbers it reads.
-    All blocks have the same shapes.
+    The code stays when a layer is allocated anew, in the same shape, and the block is another.
     """
 
     NUMBERS = ("t", "time", "quantum")  # attributes of a layer that change from step to step and are no tensors
 
     def __init__(self, advance: Callable[[SimpleNamespace, Any], Any], layers: Sequence[Any]):
         self._advance, self._layers = advance, layers
-        self._block: SimpleNamespace | None = None
+        self.release()
         self._values = [0.0] * len(self.NUMBERS)
         self._numbers = [torch.zeros((), dtype=torch.float64, device=layers[0].theta.device) for _ in self.NUMBERS]
         self._first, self._later = Fused(self._compute), Fused(self._compute)
+
+    def release(self) -> None:
+        """Let go of the block."""
+        self._block: SimpleNamespace | None = None
+        self._places: list[list[Place]] = []
 
     def __call__(self, block: SimpleNamespace, received: Tensor | None) -> Tensor | None:
         layer, block.received = self._layers[0], received
@@ -81,7 +87,9 @@ class FusedStep:
                 number.fill_(value)
         self._values = values
         code = self._first if layer.first else self._later
-        return code(*[space[name] for (space, name), *_ in self._places], *self._numbers)
+        largest = code(*[space[name] for (space, name), *_ in self._places], *self._numbers)
+        block.received = None  # what was received need not stay in memory
+        return largest
 
     def _compute(self, *values: Tensor | None) -> Tensor | None:
         """`advance`, which finds these values where it looks for them."""

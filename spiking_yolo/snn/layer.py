@@ -29,6 +29,7 @@ class Layer:
     [C, H, W]); and, where calibrated, bias [C], added to the current, and confidence, a scalar.
     phi: the activation that the neurons follow. Its cap bounds the sum of what is sent by `ceiling`, in thresholds:
     cap * t in rate coding, where a sum stands for t times an activation, and cap in differential coding.
+    first: whether the step that is computed is the first.
     time: how many activations a sum stands for, t in rate coding and 1 in differential coding.
     count: spikes so far per neuron. events: what its synapses received so far, the same unless events=switches.
     watched: a probe looks at the neurons, so everything that it may read is kept: thresholds, and what each neuron of
@@ -70,7 +71,7 @@ class Layer:
 
     def compile(self) -> None:
         """Fuse the arithmetic of a step, at the first steps of each shape. Results differ by rounding."""
-        self.scratch = None
+        self.scratch, self._allocated = None, None
         self._compiled = True
 
     def step(self, current: Tensor | None, quantum: float = 1.0) -> Tensor:
@@ -151,8 +152,10 @@ class Layer:
         self._blocks = blocks(self._state, {"bias": None, "cap": None, **parameters}, self.scratch, dtype)
         for b in self._blocks:  # what is sent is computed in `out`, and rounded at the end where it has another dtype
             b.rounded, b.out = (None, b.out) if out_dtype == dtype else (b.out, b.scratch[-1])
-        if self._compiled:
-            self._fused.setdefault(self._allocated, FusedStep(self._advance, self.members))
+        for step in self._fused.values():
+            step.release()
+        if self._compiled and self._allocated not in self._fused:
+            self._fused[self._allocated] = FusedStep(self._advance, self.members)
 
     def _names(self) -> tuple[str, ...]:
         """The tensors with one value per neuron, besides `out`."""
