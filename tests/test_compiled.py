@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import weakref
-from collections.abc import Iterator
 
 import pytest
 import torch
@@ -20,7 +19,7 @@ pytestmark = pytest.mark.skipif(bool(missing()), reason=f"cannot compile: {missi
 
 
 @pytest.fixture
-def made(monkeypatch) -> Iterator[list[tuple]]:
+def made(monkeypatch) -> list[tuple]:
     """The kinds of arguments that code was made for, in order."""
     kinds: list[tuple] = []
     compile = Fused._compile

@@ -55,4 +55,4 @@ def _class_loss(table: Table, path: Path, measure: str) -> None:
     chosen = sorted(loss, key=lambda name: -abs(loss[name]))[:CLASSES]
     if chosen:
         shown = {name: loss[name] for name in sorted(chosen, key=lambda name: -loss[name])}
-        bar_plot(path, {f"T = {last}": shown}, f"{measure} of ANN minus SNN at T = {last} (points)", number=".1f")
+        bar_plot(path, {f"T = {last}": shown}, f"{measure} of ANN minus SNN at T = {last} (points)", number="z.1f")
