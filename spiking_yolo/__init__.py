@@ -7,10 +7,10 @@ result = SpikingYOLO("weights/yolov3-tiny.weights").detect("image.jpg", T=64)
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from .convert.registry import list_methods
-    from .detector import Result, SpikingYOLO
-    from .errors import UserError
-    from .recipe import Recipe
+    from spiking_yolo.convert.registry import list_methods
+    from spiking_yolo.detector import Result, SpikingYOLO
+    from spiking_yolo.errors import UserError
+    from spiking_yolo.recipe import Recipe
 
 __version__ = "0.1.0"
 __all__ = ["Recipe", "Result", "SpikingYOLO", "UserError", "list_methods"]

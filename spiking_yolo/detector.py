@@ -12,20 +12,20 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from .boxes import Detections
-from .convert.converter import Converted
-from .convert.load import load
-from .decode.yolo import detections
-from .errors import UserError
-from .graph import run as run_ann
-from .images import Placement, Source, fit, read_image
-from .result import Result
-from .sizes import Size
-from .snn.execution import Precision, chosen
+from spiking_yolo.convert.converted import Converted
+from spiking_yolo.convert.pipeline import load
+from spiking_yolo.decode.boxes import Detections
+from spiking_yolo.decode.yolo import detections
+from spiking_yolo.errors import UserError
+from spiking_yolo.graph import forward
+from spiking_yolo.io.images import ImageSource, Placement, preprocess, read_image
+from spiking_yolo.io.sizes import Size
+from spiking_yolo.result import Result
+from spiking_yolo.snn.options import Precision, chosen
 
 
 @dataclass(frozen=True)
-class Choice:
+class NMSOptions:
     """Which boxes count.
 
     conf: confidence above this. iou: suppress boxes that overlap a better one of their class by more. max_det: at most
@@ -47,7 +47,7 @@ class SpikingYOLO:
     cfg, names: files of a darknet network that do not lie beside its weights. imgsz: input size in pixels, the side of
     a square or (height, width). statistics: activation statistics that do not lie beside the weights. trust: open a
     .pt, which can run code hidden in it. precision: "bf16" multiplies spikes and weights in bfloat16. compile: fuse the
-    neurons' arithmetic, see Execution.
+    neurons' arithmetic, see SimulationOptions.
     Raises UserError for everything that does not fit.
     """
 
@@ -99,7 +99,7 @@ class SpikingYOLO:
             reason = str(error).splitlines()[0].rstrip(".")
             raise UserError(f"cannot use the device {device} ({reason}): leave it out, or give cpu") from error
         self._graph = converted.graph.to(self.device)
-        self._network = converted.network(self.device, execution=chosen(precision, compile, self.device))
+        self._network = converted.network(self.device, simulation=chosen(precision, compile, self.device))
         self.converted = converted
         self.spec = converted.spec
 
@@ -122,7 +122,7 @@ class SpikingYOLO:
 
     def detect(
         self,
-        source: Source | Sequence[Source],
+        source: ImageSource | Sequence[ImageSource],
         T: int = 64,
         steps: Iterable[int] = (),
         *,
@@ -134,7 +134,7 @@ class SpikingYOLO:
 
         source: a path, PIL image or array (see images.read_image), or a list of them, which gives a list of Results.
         steps: read the boxes at these timesteps too. maps: keep spike maps. progress(t) is called after every timestep.
-        choice: see Choice, e.g. conf=0.4.
+        choice: see NMSOptions, e.g. conf=0.4.
         """
         steps = tuple(steps)
         if isinstance(source, (list, tuple)):
@@ -142,7 +142,7 @@ class SpikingYOLO:
         start = time.perf_counter()
         image, x, placement = self._prepare(source)  # type: ignore[arg-type]
         run = self._network.run(x, T, steps, maps=maps, progress=progress)
-        found = {t: self._boxes(s.outputs, placement, Choice(**choice)) for t, s in run.snapshots.items()}
+        found = {t: self._boxes(s.outputs, placement, NMSOptions(**choice)) for t, s in run.snapshots.items()}
         last = run.snapshots[T]
         return Result(
             image,
@@ -163,19 +163,19 @@ class SpikingYOLO:
         )
 
     @torch.no_grad()
-    def detect_ann(self, source: Source, **choice: Any) -> Result:
+    def detect_ann(self, source: ImageSource, **choice: Any) -> Result:
         """The same image through the original network: same preprocessing, decoding and suppression."""
         start = time.perf_counter()
         image, x, placement = self._prepare(source)
-        found = self._boxes(run_ann(self._graph, x), placement, Choice(**choice))
+        found = self._boxes(forward(self._graph, x), placement, NMSOptions(**choice))
         return Result(image, _path(source), self.names, "ann", 0, found, placement, time.perf_counter() - start)
 
-    def _prepare(self, source: Source) -> tuple[np.ndarray, Tensor, Placement]:
+    def _prepare(self, source: ImageSource) -> tuple[np.ndarray, Tensor, Placement]:
         image = read_image(source)
-        x, placement = fit(image, self.spec)
+        x, placement = preprocess(image, self.spec)
         return image, x[None].to(self.device), placement
 
-    def _boxes(self, outputs: Sequence[Tensor], placement: Placement, choice: Choice) -> Detections:
+    def _boxes(self, outputs: Sequence[Tensor], placement: Placement, choice: NMSOptions) -> Detections:
         c = choice
         limit = c.max_det if c.classes is None else 10**6  # boxes of other classes must not use up max_det
         heads = [output.cpu() for output in outputs]

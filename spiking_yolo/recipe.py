@@ -11,8 +11,8 @@ from dataclasses import asdict, dataclass, fields, replace
 from pathlib import Path
 from typing import Any, Literal
 
-from .errors import UserError
-from .settings import Factors, check, documentation, key, parse
+from spiking_yolo.errors import UserError
+from spiking_yolo.settings import Factors, check, documentation, key, parse
 
 
 @dataclass(frozen=True)

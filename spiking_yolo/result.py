@@ -9,8 +9,8 @@ import torch
 from PIL import Image
 from torch import Tensor
 
-from .boxes import Detections
-from .images import Placement
+from spiking_yolo.decode.boxes import Detections
+from spiking_yolo.io.images import Placement
 
 
 @dataclass(frozen=True)
@@ -71,7 +71,7 @@ class Result:
 
     def plot(self, title: str | None = None) -> np.ndarray:
         """The image with its boxes drawn, uint8 RGB."""
-        from .draw.boxes import draw_detections
+        from spiking_yolo.draw.boxes import draw_detections
 
         return draw_detections(self.image, self.detections, self.names, title)
 

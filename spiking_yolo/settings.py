@@ -10,7 +10,7 @@ from collections.abc import Iterable
 from dataclasses import Field, field
 from typing import Any
 
-from .errors import UserError
+from spiking_yolo.errors import UserError
 
 Factors = tuple[tuple[str, float], ...]  # NAME -> factor, as text NAME:0.5,NAME2:2
 

@@ -9,7 +9,7 @@ import torch
 from PIL import Image
 from tiny import run_tool
 
-from spiking_yolo.images import fit, read_image
+from spiking_yolo.io.images import preprocess, read_image
 from spiking_yolo.models.checkpoint import load_checkpoint, save_checkpoint
 from spiking_yolo.models.classifiers import resnet20
 from spiking_yolo.models.spec import Spec
@@ -48,7 +48,7 @@ def write_data(folder: Path, weights: Path, train: int = 16, test: int = 12) -> 
             path = folder / f"{k}.png"
             write_image(path, first + k)
             with torch.no_grad():
-                label = int(model(fit(read_image(path), spec)[0][None]).argmax())
+                label = int(model(preprocess(read_image(path), spec)[0][None]).argmax())
             label = (label + 2 * (k % 4 == 0)) % len(NAMES)
             path.rename(folder / split / NAMES[label] / path.name)
         for name in NAMES:

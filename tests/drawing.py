@@ -7,7 +7,7 @@ import torch
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from spiking_yolo.boxes import Detections
+from spiking_yolo.decode.boxes import Detections
 
 NAMES = ("dog", "bicycle", "a class with a very long name")
 GREY = 128

@@ -9,14 +9,14 @@ import numpy as np
 import torch
 from PIL import Image
 
-from spiking_yolo.convert.load import load_ann
-from spiking_yolo.convert.observe import statistics_path, take_statistics
+from spiking_yolo.convert.statistics import statistics_path, take_statistics
 from spiking_yolo.decode.yolo import detections
-from spiking_yolo.graph import run
-from spiking_yolo.images import fit, read_image
+from spiking_yolo.graph import forward
+from spiking_yolo.io.images import preprocess, read_image
 from spiking_yolo.models.darknet import DarknetNet
 from spiking_yolo.models.darknet_cfg import read_cfg
 from spiking_yolo.models.darknet_weights import write_weights
+from spiking_yolo.models.load import load_ann
 
 NAMES = ("cup", "spoon", "plate")
 CFG = """[net]
@@ -90,8 +90,8 @@ def make_scene(folder: Path, n: int = 6) -> tuple[Path, Path]:
     ann = load_ann(weights)
     images, annotations = [], []
     for image_id, path in enumerate(photos, 1):
-        x, placement = fit(read_image(path), ann.spec)
-        (found,) = detections(run(ann.graph, x[None]), ann.spec, [placement], 0.05, 0.45, 9, multi_label=True)
+        x, placement = preprocess(read_image(path), ann.spec)
+        (found,) = detections(forward(ann.graph, x[None]), ann.spec, [placement], 0.05, 0.45, 9, multi_label=True)
         width, height = placement.image
         images.append({"id": image_id, "file_name": path.name, "width": width, "height": height})
         for (x1, y1, x2, y2), label in zip(found.xyxy[::2].tolist(), found.class_id[::2].tolist(), strict=True):

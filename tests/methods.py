@@ -10,7 +10,7 @@ import torch
 from networks import images, make, spiking
 from torch import Tensor, nn
 
-from spiking_yolo.convert.converter import Converted
+from spiking_yolo.convert.converted import Converted
 from spiking_yolo.convert.registry import get_recipe
 from spiking_yolo.graph import Activation, Graph, Node
 from spiking_yolo.recipe import Recipe

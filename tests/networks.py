@@ -9,11 +9,11 @@ import torch
 from torch import Tensor, nn
 
 from spiking_yolo.convert.calibrate import calibrate
-from spiking_yolo.convert.converter import Converted, convert
-from spiking_yolo.convert.observe import Statistics, observe
-from spiking_yolo.convert.trace import trace
+from spiking_yolo.convert.converted import Converted, convert
+from spiking_yolo.convert.statistics import Statistics, observe
 from spiking_yolo.graph import Graph
-from spiking_yolo.models.layers import PaddedMaxPool2d
+from spiking_yolo.graph.modules import PaddedMaxPool2d
+from spiking_yolo.graph.trace import trace
 from spiking_yolo.models.spec import Spec
 from spiking_yolo.recipe import Recipe
 

@@ -11,11 +11,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from networks import Pooled, TinyLeaky, images, make, spiking
 
-from spiking_yolo.analyze.chain import PARTS, Chain, chain
-from spiking_yolo.analyze.watch import Watch
 from spiking_yolo.convert.registry import get_recipe, list_methods
-from spiking_yolo.graph import Activation, run
+from spiking_yolo.graph import Activation, forward
 from spiking_yolo.recipe import Recipe
+from spiking_yolo.studies.analyze.chain import PARTS, Chain, chain
+from spiking_yolo.studies.analyze.watch import Watch
 
 IF = Recipe("test")
 MEMORY = IF.with_settings({"neuron.kind": "memory", "neuron.initial": 0.5})
@@ -27,14 +27,14 @@ def column(values) -> torch.Tensor:
     return torch.tensor(values, dtype=torch.float64)[None, None, :, None]
 
 
-def links(recipe, z, T, slope=0.0, received=None, sent=None, quantum=lambda t: 1.0, phi=None, **site) -> Chain:
+def links(recipe, z, T, slope=0.0, received=None, sent=None, spike_weight=lambda t: 1.0, phi=None, **site) -> Chain:
     """The chain of neurons with pre-activations z; the SNN's input and output are the ideal ones unless given."""
     site = {k: torch.tensor([v], dtype=torch.float64) for k, v in site.items()}
     site["initial"] = torch.tensor(recipe.neuron.initial)
     ideal = column(z) * (1 if recipe.encoding.coding == "differential" else T)
     got = ideal if received is None else column(received)
     out = torch.zeros_like(ideal) if sent is None else column(sent)
-    return chain(site, recipe, phi or Activation(slope), "layer", column(z), got, out, T, quantum)
+    return chain(site, recipe, phi or Activation(slope), "layer", column(z), got, out, T, spike_weight)
 
 
 def values(tensor) -> list[float]:
@@ -129,14 +129,14 @@ def test_differential_coding_is_clipped_by_time():
 @given(st.lists(st.floats(-2, 2), min_size=1, max_size=8), st.integers(1, 12))
 @settings(max_examples=40, deadline=None)
 def test_finer_spikes_against_a_loop(z, T):
-    quantum = lambda t: max(2.0 ** (3 - t), 1.0) * (0.7 if t > 6 else 1.0)  # noqa: E731
+    spike_weight = lambda t: max(2.0 ** (3 - t), 1.0) * (0.7 if t > 6 else 1.0)  # noqa: E731
     recipe = DIFFERENTIAL.with_settings({"neuron.gamma": 64})
-    found = links(recipe, z, T, slope=0.1, quantum=quantum, theta=0.125)
+    found = links(recipe, z, T, slope=0.1, spike_weight=spike_weight, theta=0.125)
     expected = []
     for value in z:
         target, sent = (value if value > 0 else 0.1 * value), 0.0
         for t in range(1, T + 1):
-            step = 0.125 * quantum(t)
+            step = 0.125 * spike_weight(t)
             sent += math.floor((target - sent) / step + 0.5) * step
         expected.append(sent)
     assert pytest.approx(expected, abs=1e-9) == found.grid.flatten().tolist()
@@ -181,13 +181,13 @@ def test_the_parts_add_up(name, model, T):
     converted = spiking(make(model), x, recipe)
     network = converted.network()
     before = {}
-    run(converted.graph, x, lambda node, pre, post: before.update({node.name: (pre, node.phi)}))
+    forward(converted.graph, x, lambda node, pre, post: before.update({node.name: (pre, node.phi)}))
     watch = Watch(before, T)
     network.run(x, T, probes=[watch])
     for i, (site, seen) in enumerate(watch.layers.items()):
         z, phi = before[site]
         found = chain(
-            converted.sites[site], converted.recipe, phi, site, z, seen.received, seen.sent, T, network.quantum,
+            converted.sites[site], converted.recipe, phi, site, z, seen.received, seen.sent, T, network.spike_weight,
             network._keys,
         )  # fmt: skip
         parts = found.parts()
@@ -203,7 +203,7 @@ def test_what_was_sent_is_what_the_next_layer_received():
     recipe = replace(get_recipe("p-norm"), name="p")
     converted = spiking(make(Pooled), x, recipe)
     network, before = converted.network(), {}
-    run(converted.graph, x, lambda node, pre, post: before.update({node.name: (pre, Activation())}))
+    forward(converted.graph, x, lambda node, pre, post: before.update({node.name: (pre, Activation())}))
     watch = Watch(before, 9)
     network.run(x, 9, probes=[watch])
     for name, seen in watch.layers.items():

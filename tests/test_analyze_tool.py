@@ -13,18 +13,18 @@ from PIL import Image
 from tiny import ROOT, photo, run_tool, write_tiny
 
 from spiking_yolo import cli
-from spiking_yolo.analyze.chain import Chain
-from spiking_yolo.analyze.cost import Cost
-from spiking_yolo.analyze.diagnosis import _first_layer, advice, diagnose
-from spiking_yolo.analyze.report import cost_table, table, wrapped
-from spiking_yolo.analyze.run import analyze, work
-from spiking_yolo.analyze.totals import LayerTotals
-from spiking_yolo.analyze.watch import LayerWatch
-from spiking_yolo.convert.load import load
+from spiking_yolo.convert.pipeline import load
 from spiking_yolo.convert.registry import get_recipe, list_methods
 from spiking_yolo.graph import Activation
 from spiking_yolo.recipe import Recipe
 from spiking_yolo.snn.neurons import build
+from spiking_yolo.studies.analyze.chain import Chain
+from spiking_yolo.studies.analyze.cost import Cost
+from spiking_yolo.studies.analyze.diagnosis import _first_layer, advice, diagnose
+from spiking_yolo.studies.analyze.report import cost_table, table, wrapped
+from spiking_yolo.studies.analyze.run import analyze, work
+from spiking_yolo.studies.analyze.totals import LayerTotals
+from spiking_yolo.studies.analyze.watch import LayerWatch
 
 FIGURES = {"error", "wrong-spikes", "threshold-time", "threshold-activation", "spikes"}
 
@@ -76,8 +76,8 @@ def test_runs_are_numbered_and_methods_compared(call, tmp_path, capsys):
 
 
 def test_output_error_is_that_of_the_tensors(weights):
-    from spiking_yolo.graph import run as run_ann
-    from spiking_yolo.images import fit, read_image
+    from spiking_yolo.graph import forward
+    from spiking_yolo.io.images import preprocess, read_image
 
     converted = load(weights, "signed-memory", {"neuron.pool_first": "false"})
     paths = [str(weights.parent / "photos" / f"{name}.png") for name in "ab"]
@@ -86,8 +86,8 @@ def test_output_error_is_that_of_the_tensors(weights):
     assert len(ticks) == 2 * work(converted, 6)
     difference = expected = 0.0
     for path in paths:
-        x = fit(read_image(path), converted.spec)[0][None]
-        snn, ann = converted.network().run(x, 6).snapshots[6].outputs[0], run_ann(converted.graph, x)[0]
+        x = preprocess(read_image(path), converted.spec)[0][None]
+        snn, ann = converted.network().run(x, 6).snapshots[6].outputs[0], forward(converted.graph, x)[0]
         difference += float((snn - ann).square().sum())
         expected += float(ann.square().sum())
     assert found.output_error[6] == pytest.approx((difference / expected) ** 0.5, rel=1e-5)

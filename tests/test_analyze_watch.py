@@ -9,14 +9,14 @@ import pytest
 import torch
 from networks import Pooled, TinyLeaky, images, make, spiking
 
-from spiking_yolo.analyze.chain import PARTS, Chain
-from spiking_yolo.analyze.thresholds import full, typical
-from spiking_yolo.analyze.totals import LayerTotals
-from spiking_yolo.analyze.watch import LayerWatch, Sample, Watch, choose
 from spiking_yolo.convert.registry import get_recipe
-from spiking_yolo.graph import Activation, run
+from spiking_yolo.graph import Activation, forward
 from spiking_yolo.recipe import Neuron, Recipe
 from spiking_yolo.snn import neurons
+from spiking_yolo.studies.analyze.chain import PARTS, Chain
+from spiking_yolo.studies.analyze.thresholds import full, typical
+from spiking_yolo.studies.analyze.totals import LayerTotals
+from spiking_yolo.studies.analyze.watch import LayerWatch, Sample, Watch, choose
 
 
 def recorded(model, name, T, settings=None):
@@ -25,7 +25,7 @@ def recorded(model, name, T, settings=None):
     recipe = get_recipe(name).with_settings({"neuron.pool_first": False, **(settings or {})})
     converted = spiking(make(model), x, recipe)
     before, record = {}, {}
-    run(converted.graph, x, lambda node, pre, post: before.update({node.name: (pre, node.phi)}))
+    forward(converted.graph, x, lambda node, pre, post: before.update({node.name: (pre, node.phi)}))
 
     def keep(name, t, layer, current):
         on = off = None
@@ -183,8 +183,8 @@ def test_sample_follows_thresholds_and_potentials():
     recipe = get_recipe("msat").with_settings({"msat.confidence": "off"})
     converted = spiking(make(TinyLeaky), x, recipe)
     before = {}
-    run(converted.graph, x, lambda node, pre, post: before.update({node.name: (pre, node.phi)}))
-    name = converted.graph.sites[1].name
+    forward(converted.graph, x, lambda node, pre, post: before.update({node.name: (pre, node.phi)}))
+    name = converted.graph.activations[1].name
     z, phi = before[name]
     after = phi(z)
     watch, kept = Watch(before, T), []

@@ -11,17 +11,17 @@ import torch
 from networks import TinyLeaky, images, make, spiking
 from tiny import run_tool, write_tiny
 
-from spiking_yolo.benchmark.cases import Case, Source
-from spiking_yolo.benchmark.command import scaled
-from spiking_yolo.benchmark.limits import Limit, read_limits
-from spiking_yolo.benchmark.memory import peak_memory
-from spiking_yolo.benchmark.shares import TimedNetwork, shares
-from spiking_yolo.benchmark.timing import Timing, interleaved
-from spiking_yolo.benchmark.twin import Twin, relu_twin, spikingjelly_run
-from spiking_yolo.convert.load import load_ann
 from spiking_yolo.convert.registry import get_recipe
 from spiking_yolo.errors import UserError
-from spiking_yolo.graph import run
+from spiking_yolo.graph import forward
+from spiking_yolo.models.load import load_ann
+from spiking_yolo.studies.benchmark.cases import Case, Source
+from spiking_yolo.studies.benchmark.command import scaled
+from spiking_yolo.studies.benchmark.limits import Limit, read_limits
+from spiking_yolo.studies.benchmark.memory import peak_memory
+from spiking_yolo.studies.benchmark.shares import TimedNetwork, shares
+from spiking_yolo.studies.benchmark.timing import Timing, interleaved
+from spiking_yolo.studies.benchmark.twin import Twin, relu_twin, spikingjelly_run
 
 RESULTS = {"steps": {"a": {"ratio": 0.9}}, "spikingjelly": {"runs": {"b": {"faster": 1.5}}}}
 
@@ -96,9 +96,9 @@ def test_a_timed_network_is_the_same_network_and_its_shares_add_up():
 @torch.no_grad()
 def test_the_twin_has_relu_and_is_else_the_same(tmp_path: Path):
     graph = relu_twin(load_ann(write_tiny(tmp_path)).graph)
-    assert {n.attrs["slope"] for n in graph.sites} == {0.0}
+    assert {n.attrs["slope"] for n in graph.activations} == {0.0}
     x = torch.rand(2, 3, 64, 64, generator=torch.Generator().manual_seed(0))
-    for a, b in zip(Twin(graph)(x), run(graph, x), strict=True):
+    for a, b in zip(Twin(graph)(x), forward(graph, x), strict=True):
         torch.testing.assert_close(a, b)
 
 

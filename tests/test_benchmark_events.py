@@ -6,7 +6,7 @@ import pytest
 import torch
 import torch.nn.functional as F
 
-from spiking_yolo.benchmark.events import RATES, event_convolution, event_curves
+from spiking_yolo.studies.benchmark.events import RATES, event_convolution, event_curves
 
 
 @pytest.mark.parametrize(("k", "rate"), [(1, 0.3), (3, 0.05), (3, 1.0), (3, 0.0), (5, 0.2)])

@@ -10,9 +10,9 @@ import numpy as np
 import pytest
 import torch
 
-from spiking_yolo.boxes import Detections
 from spiking_yolo.datasets.coco_json import as_coco
 from spiking_yolo.datasets.detection import DetectionSet, Sample
+from spiking_yolo.decode.boxes import Detections
 from spiking_yolo.metrics.bootstrap import bootstrap, draws, paired_difference
 from spiking_yolo.metrics.coco import coco_score, to_coco
 from spiking_yolo.metrics.resampled import CocoResampled, VocResampled

@@ -4,7 +4,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from spiking_yolo.boxes import select
+from spiking_yolo.decode.boxes import select
 
 
 def iou(a: list[float], b: list[float]) -> float:

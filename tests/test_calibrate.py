@@ -14,12 +14,13 @@ from tiny import SIZE, write_tiny
 from torch import Tensor
 
 from spiking_yolo.convert.calibrate import calibrate
-from spiking_yolo.convert.converter import Converted
-from spiking_yolo.convert.load import load, load_ann
+from spiking_yolo.convert.calibration_file import CalibrationResult, calibration_path
+from spiking_yolo.convert.converted import Converted
+from spiking_yolo.convert.pipeline import load, load_statistics
 from spiking_yolo.convert.registry import get_recipe
-from spiking_yolo.convert.state import State, state_path
 from spiking_yolo.errors import UserError
-from spiking_yolo.graph import Graph, run
+from spiking_yolo.graph import Graph, forward
+from spiking_yolo.models.load import load_ann
 from spiking_yolo.recipe import Recipe
 from spiking_yolo.snn.network import SpikingNetwork
 
@@ -132,7 +133,7 @@ def excess(graph: Graph, converted: Converted, name: str, plain: bool) -> float:
         sites = {k: {**{q: v[q] for q in kept if q in v}, "initial": initial} for k, v in sites.items()}
     network = SpikingNetwork(part, sites, converted.recipe)
     T = converted.recipe.calibration.T
-    got, expected = network.run(images(12), T).snapshots[T].outputs[0], run(part, images(12))[0]
+    got, expected = network.run(images(12), T).snapshots[T].outputs[0], forward(part, images(12))[0]
     return (got - expected).transpose(0, 1).flatten(1).mean(1).norm().item()
 
 
@@ -146,7 +147,7 @@ def test_corrections_reduce_the_mean_error(cls: Any, kind: str):
     graph = spiking(make(cls), images(2), Recipe("tested")).graph
     settings = {"calibration.T": 8, "neuron.initial": 0.0}
     converted = spiking(graph, images(12), get_recipe(f"calibration-{kind}"), settings)
-    sites = [node.name for node in graph.sites]
+    sites = [node.name for node in graph.activations]
     before, after = ({n: excess(graph, converted, n, p) for n in (*sites, *graph.outputs)} for p in (True, False))
     for name in graph.outputs:
         assert before[name] > 1e-3 and after[name] < 1e-6
@@ -161,8 +162,8 @@ def test_everything_together_and_progress_names_the_parts():
         {**BALANCE, "calibration.kind": "light", "calibration.T": 2, "readout.skip": 40}
     )
     sites = calibrate(graph, statistics(graph, images(2)), recipe, list(images(2).split(1)), said.append)
-    assert all(sites[node.name].keys() >= {"theta", "bias", "confidence"} for node in graph.sites)
-    names = [node.name for node in graph.sites]
+    assert all(sites[node.name].keys() >= {"theta", "bias", "confidence"} for node in graph.activations)
+    names = [node.name for node in graph.activations]
     parts = [f"balance {n}" for n in names] + [f"correct {n}" for n in (*names, *graph.outputs)]
     assert said == [*parts, "spike confidence"]
 
@@ -182,9 +183,9 @@ def test_it_does_not_matter_how_the_images_are_batched(method: str):
 def test_state_round_trip(method: str, tmp_path: Path):
     recipe = get_recipe(method)
     sites = spiking(make(TinyLeaky), images(1), recipe, {"calibration.T": 2}).sites
-    state = State({k: dict(v) for k, v in sites.items()}, recipe, "a" * 64, (416, 608), ("a.jpg", "b.jpg"))
+    state = CalibrationResult({k: dict(v) for k, v in sites.items()}, recipe, "a" * 64, (416, 608), ("a.jpg", "b.jpg"))
     state.save(tmp_path / "state.safetensors")
-    loaded = State.load(tmp_path / "state.safetensors")
+    loaded = CalibrationResult.load(tmp_path / "state.safetensors")
     assert replace(loaded, sites=state.sites) == state
     assert loaded.sites.keys() == state.sites.keys()
     for name, site in state.sites.items():
@@ -194,14 +195,14 @@ def test_state_round_trip(method: str, tmp_path: Path):
 
 def test_a_state_fits_its_own_network_and_recipe_only(tmp_path: Path):
     recipe = get_recipe("rmp")
-    state = State({}, recipe, "a" * 64, (64, 64), ())
+    state = CalibrationResult({}, recipe, "a" * 64, (64, 64), ())
     assert state.fits(recipe, "a" * 64, (64, 64))
     assert state.fits(recipe.with_settings({"readout.skip": 3}), "a" * 64, (64, 64))
     assert not state.fits(recipe.with_settings({"threshold.scale": 0.7}), "a" * 64, (64, 64))
     assert not state.fits(recipe, "b" * 64, (64, 64)) and not state.fits(recipe, "a" * 64, (64, 32))
     spiking(make(Pooled), images(1), Recipe("tested")).save(tmp_path / "net.safetensors")
     with pytest.raises(UserError, match="not a calibration"):
-        State.load(tmp_path / "net.safetensors")
+        CalibrationResult.load(tmp_path / "net.safetensors")
 
 
 def test_load_says_how_to_make_a_missing_state_and_finds_the_made_one(tmp_path: Path):
@@ -213,8 +214,8 @@ def test_load_says_how_to_make_a_missing_state_and_finds_the_made_one(tmp_path: 
     assert "\n" not in str(e.value) and str(weights) in str(e.value) and "--imgsz 96" in str(e.value)
     ann, recipe = load_ann(weights), get_recipe("rmp").with_settings({"calibration.T": 2})
     x = torch.rand(1, 3, SIZE, SIZE, generator=torch.Generator().manual_seed(1))
-    sites = calibrate(ann.graph, ann.statistics(), recipe, [x])
-    State(sites, recipe, ann.sha256, ann.imgsz, ("x",)).save(state_path(weights, ann.imgsz, recipe))
+    sites = calibrate(ann.graph, load_statistics(ann), recipe, [x])
+    CalibrationResult(sites, recipe, ann.sha256, ann.imgsz, ("x",)).save(calibration_path(weights, ann.imgsz, recipe))
     found = load(weights, "rmp", {"calibration.T": 2})
     assert all(torch.equal(found.sites[n]["theta"], s["theta"]) for n, s in sites.items())
     with pytest.raises(UserError, match="of other settings, weights or size"):

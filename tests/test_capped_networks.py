@@ -13,14 +13,14 @@ from methods import record, relative_error
 from networks import images, make, spiking
 from torch import Tensor, nn
 
-from spiking_yolo.convert.converter import Converted
-from spiking_yolo.convert.load import load_ann
+from spiking_yolo.convert.converted import Converted
 from spiking_yolo.convert.registry import get_recipe, list_methods
-from spiking_yolo.convert.trace import trace
-from spiking_yolo.graph import Activation, run
+from spiking_yolo.graph import Activation, forward
+from spiking_yolo.graph.modules import QCFS, ClippedReLU
+from spiking_yolo.graph.trace import trace
 from spiking_yolo.models.checkpoint import save_checkpoint
 from spiking_yolo.models.classifiers import build
-from spiking_yolo.models.qcfs import QCFS, ClippedReLU
+from spiking_yolo.models.load import load_ann
 from spiking_yolo.models.yolov1 import YOLOv1
 from spiking_yolo.train.classify import classifier_spec
 
@@ -62,7 +62,7 @@ def converted(method: str, activation: Any = CLIP, **settings: Any) -> Converted
 def test_graph_computes_what_the_module_computes(activation: Any):
     model, x = make(Capped, activation=activation), images(3)
     graph, clipped = trace(model, x[:1]), []
-    got = run(graph, x, lambda node, z, a: clipped.append(((z > (node.phi.cap or 0)).any() & (z < 0).any()).item()))
+    got = forward(graph, x, lambda node, z, a: clipped.append(((z > (node.phi.cap or 0)).any() & (z < 0).any()).item()))
     torch.testing.assert_close(got[0], model(x), rtol=0, atol=1e-10)
     assert clipped == [True] * 3
 
@@ -85,8 +85,8 @@ def test_what_is_trained_here_is_traced(name: str, activation: str):
             module.theta.fill_(0.7)
     graph = trace(model, x[:1])
     levels = 4 if activation == "qcfs" else None
-    assert {node.phi for node in graph.sites} == {Activation(cap=graph.sites[0].phi.cap, levels=levels)}
-    torch.testing.assert_close(run(graph, x)[0], model(x), rtol=0, atol=1e-5)
+    assert {node.phi for node in graph.activations} == {Activation(cap=graph.activations[0].phi.cap, levels=levels)}
+    torch.testing.assert_close(forward(graph, x)[0], model(x), rtol=0, atol=1e-5)
 
 
 @torch.no_grad()
@@ -100,7 +100,7 @@ def test_every_method_comes_close_and_no_threshold_is_above_the_cap(name: str):
     ]
     assert errors[1] < (0.4 if name == "spike-norm" else 0.1) and errors[1] < errors[0], errors
     for one in (network, converted(name, threshold__scale=100.0)):
-        thetas = [one.sites[node.name]["theta"] for node in one.graph.sites]
+        thetas = [one.sites[node.name]["theta"] for node in one.graph.activations]
         assert all((theta <= torch.tensor(cap)).all() for theta, cap in zip(thetas, CAPS, strict=True))
         assert one is network or all(
             (theta == torch.tensor(cap)).all() for theta, cap in zip(thetas, CAPS, strict=True)
@@ -175,5 +175,5 @@ def test_a_checkpoint_of_the_training_tool_loads_with_its_caps(tmp_path: Path):
     options = {"activation": "qcfs", "levels": 4}
     spec = classifier_spec(tuple("abcdefghij"), 32, 32)
     save_checkpoint(tmp_path / "net.safetensors", build("resnet20", 10, **options), "resnet20", options, spec, {})
-    sites = load_ann(tmp_path / "net.safetensors").graph.sites
+    sites = load_ann(tmp_path / "net.safetensors").graph.activations
     assert len(sites) == 19 and {node.phi for node in sites} == {Activation(cap=8.0, levels=4)}

@@ -16,19 +16,19 @@ from test_datasets_classification import cifar100
 from tiny import run_tool, write_tiny
 from torchvision import transforms
 
-from spiking_yolo.convert.observe import Statistics
+from spiking_yolo.convert.statistics import Statistics
 from spiking_yolo.datasets.labelled import LabelledSet
 from spiking_yolo.datasets.open import open_classification
 from spiking_yolo.errors import UserError
-from spiking_yolo.evaluate.classification import ClassificationTask, class_map
-from spiking_yolo.evaluate.scorers import ClassificationScorer
-from spiking_yolo.images import Picture, fit
+from spiking_yolo.io.images import Picture, preprocess
 from spiking_yolo.metrics.bootstrap import draws
 from spiking_yolo.metrics.classification import AccuracyResampled, correct, top_classes
 from spiking_yolo.models.checkpoint import save_checkpoint
 from spiking_yolo.models.classifiers import build
 from spiking_yolo.models.load_torchvision import load_torchvision
 from spiking_yolo.models.spec import Spec, numbered
+from spiking_yolo.studies.evaluate.classification import ClassificationTask, class_map
+from spiking_yolo.studies.evaluate.scorers import ClassificationScorer
 
 
 def test_top_classes_by_hand():
@@ -117,7 +117,7 @@ def test_crop_is_torchvisions(size):
     mean, std = [0.485, 0.456, 0.406], [0.229, 0.224, 0.225]
     steps = [transforms.Resize(256), transforms.CenterCrop(224), transforms.ToTensor(), transforms.Normalize(mean, std)]
     spec = Spec("classify", ("a",), 224, 224, "crop", mean=tuple(mean), std=tuple(std))
-    x, placement = fit(np.asarray(image), spec)
+    x, placement = preprocess(np.asarray(image), spec)
     torch.testing.assert_close(x, transforms.Compose(steps)(image), rtol=0, atol=1e-6)
     corners = placement.to_network(torch.tensor([0.0, 0.0, size[1], size[0]])) * 224
     assert corners.tolist() == pytest.approx(
@@ -134,7 +134,7 @@ def test_crop_is_torchvisions(size):
 def test_crop_of_a_rectangle(size):
     """The image covers the input, its ratio is kept, and one side is 8/7 of the input's."""
     spec = Spec("classify", ("a",), 64, 96, "crop")
-    x, placement = fit(np.zeros((*size, 3), np.uint8), spec)
+    x, placement = preprocess(np.zeros((*size, 3), np.uint8), spec)
     (width, height), (left, top) = placement.resized, placement.pad
     assert x.shape == (3, 64, 96)
     assert left <= 0 and top <= 0 and width + left >= 96 and height + top >= 64

@@ -12,10 +12,10 @@ import numpy as np
 import pytest
 import torch
 
-from spiking_yolo.boxes import Detections
 from spiking_yolo.datasets.coco import category_index
 from spiking_yolo.datasets.coco_json import as_coco
 from spiking_yolo.datasets.detection import DetectionSet, Sample
+from spiking_yolo.decode.boxes import Detections
 from spiking_yolo.metrics.coco import CocoScore, coco_score, to_coco
 
 FASTER = pytest.param(

@@ -13,7 +13,7 @@ from spiking_yolo.convert.registry import get_recipe
 from spiking_yolo.graph import Activation
 from spiking_yolo.snn import neurons
 from spiking_yolo.snn.compiled import Fused
-from spiking_yolo.snn.execution import Execution, missing
+from spiking_yolo.snn.options import SimulationOptions, missing
 
 pytestmark = pytest.mark.skipif(bool(missing()), reason=f"cannot compile: {missing()}")
 
@@ -70,7 +70,7 @@ def test_code_is_made_once_for_each_shape(made: list):
     """Shapes in turn, as when the last batch of an evaluation is smaller; results stay those of the plain network."""
     x = images(2)
     converted = spiking(make(TinyLeaky), x, get_recipe("coarse-to-fine"))
-    plain, compiled = (converted.network(execution=Execution(compiled=c)) for c in (False, True))
+    plain, compiled = (converted.network(simulation=SimulationOptions(compiled=c)) for c in (False, True))
     sizes = []
     for batch in (x, x[:1], x.flip(0), x[1:]):
         a, b = (network.run(batch, 12).snapshots[12].outputs for network in (plain, compiled))

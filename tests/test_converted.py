@@ -14,12 +14,12 @@ from networks import ALL, TinyLeaky, images, make, spiking
 from safetensors.torch import save_file
 from torch import nn
 
-from spiking_yolo.convert.converter import Converted
-from spiking_yolo.convert.load import load
+from spiking_yolo.convert.converted import Converted
+from spiking_yolo.convert.pipeline import load
 from spiking_yolo.convert.registry import get_recipe, list_methods
 from spiking_yolo.errors import UserError
+from spiking_yolo.io.tensors import read_safetensors
 from spiking_yolo.recipe import Recipe
-from spiking_yolo.tensors import read_safetensors
 
 
 def assert_same_run(a: Converted, b: Converted, x: torch.Tensor, *to: Any) -> None:

@@ -12,11 +12,11 @@ from hypothesis import strategies as st
 from torch.utils.flop_counter import FlopCounterMode
 
 from spiking_yolo.errors import UserError
-from spiking_yolo.images import fit, read_image
+from spiking_yolo.graph.modules import PaddedMaxPool2d, padded_max_pool2d
+from spiking_yolo.io.images import preprocess, read_image
 from spiking_yolo.models.darknet import DarknetNet
 from spiking_yolo.models.darknet_cfg import parse_cfg, read_cfg
 from spiking_yolo.models.darknet_weights import count_floats, layer_arrays
-from spiking_yolo.models.layers import PaddedMaxPool2d, padded_max_pool2d
 from spiking_yolo.models.load_darknet import load_darknet
 
 ROOT = Path(__file__).parents[1]
@@ -124,7 +124,7 @@ def reference_yolov3_tiny(image: np.ndarray) -> list[torch.Tensor]:
 
 def test_logits_of_the_public_yolov3_tiny():
     net, spec, _ = load_darknet(WEIGHTS)
-    image, _ = fit(read_image(ROOT / "data" / "samples" / "dog.jpg"), spec)
+    image, _ = preprocess(read_image(ROOT / "data" / "samples" / "dog.jpg"), spec)
     with torch.no_grad():
         heads = net(image[None])
     for found, expected in zip(heads, reference_yolov3_tiny(image.numpy()), strict=True):

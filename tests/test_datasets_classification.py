@@ -16,7 +16,7 @@ from torchvision.datasets import CIFAR100
 
 from spiking_yolo.datasets.classification import load_classification, to_arrays
 from spiking_yolo.errors import UserError
-from spiking_yolo.images import read_image
+from spiking_yolo.io.images import read_image
 
 SHARED = Path(__file__).parents[1].parent / "shared"
 

@@ -7,7 +7,7 @@ import torch
 
 from spiking_yolo.decode.yolo import decode, detections
 from spiking_yolo.errors import UserError
-from spiking_yolo.images import Placement, place
+from spiking_yolo.io.images import Placement, place
 from spiking_yolo.models.spec import HeadSpec, Spec
 
 

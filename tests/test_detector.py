@@ -14,13 +14,13 @@ from PIL import Image
 from tiny import CONNECTED, NAMES, SIZE, YOLO, write_tiny
 
 from spiking_yolo import SpikingYOLO, UserError
-from spiking_yolo.convert.load import file_kind, load_ann
-from spiking_yolo.convert.observe import statistics_path, take_statistics
+from spiking_yolo.convert.statistics import statistics_path, take_statistics
 from spiking_yolo.decode.yolo import detections
-from spiking_yolo.graph import run
-from spiking_yolo.images import fit, read_image
+from spiking_yolo.graph import forward
+from spiking_yolo.io.images import preprocess, read_image
+from spiking_yolo.io.tensors import read_safetensors, write_safetensors
+from spiking_yolo.models.load import file_kind, load_ann
 from spiking_yolo.models.load_darknet import load_darknet
-from spiking_yolo.tensors import read_safetensors, write_safetensors
 
 CONF: dict[str, Any] = {"conf": 0.3}
 
@@ -122,7 +122,7 @@ def test_exif_rotation_gives_boxes_of_the_displayed_image(detector, photo, tmp_p
 
 def test_ann_is_the_original_network(detector, weights, photo):
     net, spec, _ = load_darknet(weights)
-    x, placement = fit(read_image(photo), spec)
+    x, placement = preprocess(read_image(photo), spec)
     with torch.no_grad():
         expected = detections(net(x[None]), spec, [placement], 0.3, 0.45, 300, False)[0]
     ann = detector.detect_ann(photo, **CONF)
@@ -132,7 +132,7 @@ def test_ann_is_the_original_network(detector, weights, photo):
 
 
 def test_saved_network_is_bit_identical(detector, converted, photo):
-    x, _ = fit(read_image(photo), detector.spec)
+    x, _ = preprocess(read_image(photo), detector.spec)
     expected = detector.converted.network().run(x[None], 5)
     for loaded in (SpikingYOLO.load(converted), SpikingYOLO(converted)):
         assert (loaded.names, loaded.spec, loaded.method) == (detector.names, detector.spec, detector.method)
@@ -209,8 +209,8 @@ def test_a_rectangular_input(weights, detector, photo, tmp_path):
         wide.detect(photo, T=4, **CONF),
         SpikingYOLO(other, statistics=statistics_path(other, (SIZE, SIZE))).detect(photo, T=4, **CONF),
     )
-    x = fit(read_image(photo), wide.spec)[0][None]
-    found, expected = wide.converted.network().run(x, 256).snapshots[256].outputs[0], run(ann.graph, x)[0]
+    x = preprocess(read_image(photo), wide.spec)[0][None]
+    found, expected = wide.converted.network().run(x, 256).snapshots[256].outputs[0], forward(ann.graph, x)[0]
     assert expected.shape[2:] == (16, 24) and (found - expected).norm() < 0.02 * expected.norm()
     assert_same(detector.detect(photo, T=4, **CONF), SpikingYOLO(weights, imgsz=SIZE).detect(photo, T=4, **CONF))
 

@@ -14,7 +14,7 @@ from PIL import Image
 from spiking_yolo.draw.animate import save_gif, timeline_frames
 from spiking_yolo.draw.overlay import UNIT, blend, map_to_image, rate_overlay, rate_range, summary_overlay
 from spiking_yolo.errors import UserError
-from spiking_yolo.images import place
+from spiking_yolo.io.images import place
 from spiking_yolo.models.spec import Spec
 
 

@@ -19,7 +19,7 @@ from classifying import NAMES, write_all, write_image
 from PIL import Image
 from tiny import ROOT, run_tool, write_tiny
 
-from spiking_yolo.convert.load import load
+from spiking_yolo.convert.pipeline import load
 from spiking_yolo.datasets.open import open_classification
 from spiking_yolo.models.checkpoint import load_checkpoint
 

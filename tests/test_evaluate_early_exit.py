@@ -5,8 +5,8 @@ import operator
 import pytest
 import torch
 
-from spiking_yolo.boxes import Detections
-from spiking_yolo.evaluate.early_exit import exit_step, same_detections
+from spiking_yolo.decode.boxes import Detections
+from spiking_yolo.studies.evaluate.early_exit import exit_step, same_detections
 
 
 @pytest.mark.parametrize(

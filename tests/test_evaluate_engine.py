@@ -12,20 +12,20 @@ from pycocotools.coco import COCO
 from pycocotools.cocoeval import COCOeval
 from torchvision.ops import batched_nms
 
-from spiking_yolo.boxes import Detections
-from spiking_yolo.convert.load import load
+from spiking_yolo.convert.pipeline import load
 from spiking_yolo.datasets.coco import load_coco
 from spiking_yolo.datasets.detection import DetectionSet, Sample
 from spiking_yolo.datasets.names import VOC_NAMES
 from spiking_yolo.datasets.yolo_yaml import load_data_yaml
+from spiking_yolo.decode.boxes import Detections
 from spiking_yolo.errors import UserError
-from spiking_yolo.evaluate.compare import evaluate_detector
-from spiking_yolo.evaluate.detection import DetectionTask, class_map, from_json, to_json
-from spiking_yolo.evaluate.engine import Engine, Settings
-from spiking_yolo.evaluate.rows import Method
-from spiking_yolo.evaluate.run import run_records
-from spiking_yolo.images import fit, read_image
+from spiking_yolo.io.images import preprocess, read_image
 from spiking_yolo.models.load_darknet import load_darknet
+from spiking_yolo.studies.evaluate.compare import evaluate_detector
+from spiking_yolo.studies.evaluate.detection import DetectionTask, class_map, from_json, to_json
+from spiking_yolo.studies.evaluate.engine import Engine, Settings
+from spiking_yolo.studies.evaluate.records import run_records
+from spiking_yolo.studies.evaluate.rows import Method
 
 
 @pytest.fixture(scope="module")
@@ -78,7 +78,7 @@ def test_ann_row_equals_an_evaluation_of_its_own(converted, scene):
     net, spec, _ = load_darknet(weights)
     rows = []
     for sample in dataset.samples:
-        x, _ = fit(read_image(sample.path), spec)
+        x, _ = preprocess(read_image(sample.path), spec)
         with torch.no_grad():
             (head,) = net(x[None])
         found, longest = [], max(sample.width, sample.height)

@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from spiking_yolo.errors import UserError
-from spiking_yolo.evaluate.log import RecordLog, read_log
+from spiking_yolo.studies.evaluate.record_log import RecordLog, read_log
 
 CALL = {"T": 8, "steps": (4, 8), "recipe": {"name": "m", "neuron": {"gamma": 4}}}
 

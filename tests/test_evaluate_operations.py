@@ -6,8 +6,8 @@ import torch
 from networks import images, make, spiking
 from torch import Tensor, nn
 
-from spiking_yolo.evaluate.engine import Engine, Settings
 from spiking_yolo.recipe import Recipe
+from spiking_yolo.studies.evaluate.engine import Engine, Settings
 
 T = 5
 

@@ -8,12 +8,13 @@ from evaluating import make_network, make_photos
 from hypothesis import assume, given
 from hypothesis import strategies as st
 
-from spiking_yolo.convert.load import load_ann
+from spiking_yolo.convert.pipeline import load_statistics
 from spiking_yolo.convert.thresholds import mmse
 from spiking_yolo.errors import UserError
-from spiking_yolo.evaluate.quantised import activation_range, bits_of, quantise, quantised_ann
-from spiking_yolo.graph import Activation, run
-from spiking_yolo.images import fit, read_image
+from spiking_yolo.graph import Activation, forward
+from spiking_yolo.io.images import preprocess, read_image
+from spiking_yolo.models.load import load_ann
+from spiking_yolo.studies.evaluate.quantised import activation_range, bits_of, quantise, quantised_ann
 
 
 @pytest.mark.parametrize(
@@ -53,14 +54,14 @@ def network(tmp_path_factory):
     folder = tmp_path_factory.mktemp("quantised")
     photos = make_photos(folder, 3)
     ann = load_ann(make_network(folder, photos))
-    return ann, torch.stack([fit(read_image(p), ann.spec)[0] for p in photos])
+    return ann, torch.stack([preprocess(read_image(p), ann.spec)[0] for p in photos])
 
 
 def test_more_bits_come_closer(network):
     ann, x = network
-    (exact,) = run(ann.graph, x)
+    (exact,) = forward(ann.graph, x)
     errors = [
-        (quantised_ann(ann.graph, ann.statistics(), b)(x)[0] - exact).norm() / exact.norm() for b in (2, 4, 8, 16)
+        (quantised_ann(ann.graph, load_statistics(ann), b)(x)[0] - exact).norm() / exact.norm() for b in (2, 4, 8, 16)
     ]
     assert errors == sorted(errors, reverse=True)
     assert errors[0] > 0.05 and errors[-1] < 1e-4
@@ -69,11 +70,11 @@ def test_more_bits_come_closer(network):
 def test_activations_take_few_values(network):
     """The input of the layer behind the first activation has at most 2^3 values per channel, within its range."""
     ann, x = network
-    graph, statistics = ann.graph, ann.statistics()
-    site = graph.sites[0]
-    below, above = activation_range(statistics.sites[site.name], site.phi, 3)
+    graph, statistics = ann.graph, load_statistics(ann)
+    site = graph.activations[0]
+    below, above = activation_range(statistics.histograms[site.name], site.phi, 3)
     seen = []
-    second = graph.sites[1].name
+    second = graph.activations[1].name
     forward = quantised_ann(type(graph)(graph.nodes, (site.name, second), graph.tensors), statistics, 3)
     for channel, values in enumerate(forward(x)[0].transpose(0, 1)):
         levels = values.unique()
@@ -85,8 +86,8 @@ def test_activations_take_few_values(network):
 
 def test_range_is_whole_for_many_bits_and_clipped_for_few(network):
     ann, _ = network
-    site = ann.graph.sites[0]
-    histogram, phi = ann.statistics().sites[site.name], site.phi
+    site = ann.graph.activations[0]
+    histogram, phi = load_statistics(ann).histograms[site.name], site.phi
     below, above = activation_range(histogram, phi, 12)
     assert torch.equal(above, histogram.maximum.clamp(min=0))
     assert torch.allclose(below, phi.slope * (-histogram.minimum).clamp(min=0))
@@ -99,7 +100,7 @@ def test_range_is_whole_for_many_bits_and_clipped_for_few(network):
 def test_range_ends_at_the_cap(network, levels):
     """By the smallest error of what the cap leaves for few bits; the largest activation for many."""
     ann, _ = network
-    histogram = ann.statistics().sites[ann.graph.sites[0].name]
+    histogram = load_statistics(ann).histograms[ann.graph.activations[0].name]
     cap = histogram.maximum.max().item() / 2
     phi = Activation(cap=cap, levels=levels)
     below, above = activation_range(histogram, phi, 12)
@@ -110,4 +111,4 @@ def test_range_ends_at_the_cap(network, levels):
 
 def test_zero_bits_are_refused(network):
     with pytest.raises(UserError, match="at least 1 bit"):
-        quantised_ann(network[0].graph, network[0].statistics(), 0)
+        quantised_ann(network[0].graph, load_statistics(network[0]), 0)

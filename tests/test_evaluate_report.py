@@ -10,22 +10,23 @@ import torch
 from evaluating import NAMES, make_scene
 from test_coco_metric import CATEGORIES, EXPECTED, FOUND, ground_truth
 
-from spiking_yolo.boxes import Detections
-from spiking_yolo.convert.load import load, load_ann
+from spiking_yolo.convert.pipeline import load, load_statistics
 from spiking_yolo.datasets.coco import CocoSet, load_coco
 from spiking_yolo.datasets.detection import DetectionSet, Sample
-from spiking_yolo.evaluate import text
-from spiking_yolo.evaluate.detection import DetectionTask, to_json
-from spiking_yolo.evaluate.engine import Engine, Settings
-from spiking_yolo.evaluate.intervals import row_intervals
-from spiking_yolo.evaluate.plots import plot_all
-from spiking_yolo.evaluate.quantised import quantised_anns
-from spiking_yolo.evaluate.report import results, write_csv, write_predictions
-from spiking_yolo.evaluate.rows import Method, Table, table
-from spiking_yolo.evaluate.run import run_records
-from spiking_yolo.evaluate.scorers import CocoScorer, VocScorer
-from spiking_yolo.evaluate.worth import break_even, crossing
+from spiking_yolo.decode.boxes import Detections
 from spiking_yolo.metrics.energy import Costs, Work
+from spiking_yolo.models.load import load_ann
+from spiking_yolo.studies.evaluate import tables as text
+from spiking_yolo.studies.evaluate.detection import DetectionTask, to_json
+from spiking_yolo.studies.evaluate.engine import Engine, Settings
+from spiking_yolo.studies.evaluate.intervals import row_intervals
+from spiking_yolo.studies.evaluate.plots import plot_all
+from spiking_yolo.studies.evaluate.quantised import quantised_anns
+from spiking_yolo.studies.evaluate.records import run_records
+from spiking_yolo.studies.evaluate.report import results, write_csv, write_predictions
+from spiking_yolo.studies.evaluate.rows import Method, Table, table
+from spiking_yolo.studies.evaluate.scorers import CocoScorer, VocScorer
+from spiking_yolo.studies.evaluate.worth import break_even, crossing
 
 
 def sample(image_id, boxes, labels, **flags):
@@ -119,7 +120,7 @@ def run(tmp_path_factory):
     folder = tmp_path_factory.mktemp("scene")
     weights, _ = make_scene(folder)
     dataset, network, ann = load_coco(folder), load(weights, "coarse-to-fine", STEADY), load_ann(weights)
-    rivals = quantised_anns(ann.graph, ann.statistics(), (3, 8))
+    rivals = quantised_anns(ann.graph, load_statistics(ann), (3, 8))
     settings = Settings(8, (2, 4), bits=tuple(rivals), patience=1)
     records = run_records(Engine(network, DetectionTask(network.spec, dataset), settings, quantised=rivals), {})
     return dataset, network, records, CocoScorer(dataset)

@@ -15,21 +15,21 @@ from tiny import run_tool, write_tiny
 from torch import Tensor
 
 from spiking_yolo import SpikingYOLO, cli
-from spiking_yolo.benchmark import cases as benchmark
-from spiking_yolo.convert.converter import Converted
+from spiking_yolo.convert.converted import Converted
 from spiking_yolo.convert.registry import get_recipe
 from spiking_yolo.errors import Notice, UserError
-from spiking_yolo.snn import execution as executing
-from spiking_yolo.snn.execution import Execution, Precision
+from spiking_yolo.snn import options as executing
+from spiking_yolo.snn.options import Precision, SimulationOptions
 from spiking_yolo.snn.synapses import Convolution, Linear
+from spiking_yolo.studies.benchmark import cases as benchmark
 
 T = 32
 METHODS = ("p-norm", "msat-plus")
 no_compiler = pytest.mark.skipif(bool(executing.missing()), reason=f"cannot compile: {executing.missing()}")
 
 
-def outputs(converted: Converted, x: Tensor, **execution) -> tuple[Tensor, ...]:
-    return converted.network(torch.float32, execution=Execution(**execution)).run(x, T).snapshots[T].outputs
+def outputs(converted: Converted, x: Tensor, **simulation) -> tuple[Tensor, ...]:
+    return converted.network(torch.float32, simulation=SimulationOptions(**simulation)).run(x, T).snapshots[T].outputs
 
 
 @pytest.fixture
@@ -54,7 +54,7 @@ def test_in_bf16_neurons_send_bf16_and_keep_float32():
     x = images(2).float()
     for method in ("p-norm", "msat", "signed-memory", "msat-plus"):
         network = spiking(make(TinyLeaky), images(2), get_recipe(method)).network(
-            torch.float32, execution=Execution("bf16")
+            torch.float32, simulation=SimulationOptions("bf16")
         )
         network.run(x, 3)
         for layer in network.layers.values():
@@ -89,7 +89,7 @@ def test_compiled_is_eager_but_for_rounding():
     x = images(2)
     for method in ("p-norm", "channel-norm", "signed-memory", "msat-plus", "msat"):
         converted = spiking(make(TinyLeaky), x, get_recipe(method))
-        networks = (converted.network(execution=Execution(compiled=compiled)) for compiled in (False, True))
+        networks = (converted.network(simulation=SimulationOptions(compiled=compiled)) for compiled in (False, True))
         eager, compiled = (network.run(x, T).snapshots[T].outputs for network in networks)
         for a, b in zip(eager, compiled, strict=True):
             assert torch.allclose(a, b, rtol=1e-9), method
@@ -97,7 +97,7 @@ def test_compiled_is_eager_but_for_rounding():
 
 def test_without_a_compiler_nothing_is_compiled_and_a_note_says_so(nothing_installed):
     with pytest.warns(Notice, match=r"nothing is compiled: there is no C\+\+ compiler .* set CXX") as notes:
-        assert executing.chosen("float32", True) == Execution()
+        assert executing.chosen("float32", True) == SimulationOptions()
     assert len(notes) == 1
 
 
@@ -108,12 +108,12 @@ def test_a_compiler_of_another_name_is_looked_for(nothing_installed, monkeypatch
     monkeypatch.setattr("sysconfig.get_path", lambda name: str(tmp_path))
     assert "Python.h is not installed" in executing.missing()
     (tmp_path / "Python.h").touch()
-    assert executing.missing() == "" and executing.chosen("float32", True) == Execution(compiled=True)
+    assert executing.missing() == "" and executing.chosen("float32", True) == SimulationOptions(compiled=True)
 
 
 def test_bf16_that_is_no_faster_is_computed_with_a_note(nothing_installed):
     with pytest.warns(Notice, match="bf16 is no faster here"):
-        assert executing.chosen("bf16") == Execution("bf16")
+        assert executing.chosen("bf16") == SimulationOptions("bf16")
     assert executing.bf16_pays("cuda:1") and not executing.bf16_pays(torch.device("cpu"))
 
 
@@ -121,7 +121,7 @@ def test_a_detector_takes_both(tmp_path: Path, nothing_installed):
     weights = write_tiny(tmp_path)
     with pytest.warns(Notice, match="nothing is compiled"):
         detector = SpikingYOLO(weights, precision="bf16", compile=True)
-    assert detector._network.execution == Execution("bf16")
+    assert detector._network.simulation == SimulationOptions("bf16")
     again = SpikingYOLO.of(detector.converted, precision="bf16")
     photo = tmp_path / "photos" / "a.png"
     a, b = (d.detect(photo, T=4, conf=0.3) for d in (detector, again))

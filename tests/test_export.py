@@ -12,16 +12,16 @@ import torch
 from networks import images, make, spiking
 from tiny import ROOT, photo, run_tool, write_tiny
 
-from spiking_yolo.convert.converter import Converted
-from spiking_yolo.convert.load import load_ann
-from spiking_yolo.convert.observe import statistics_path, take_statistics
+from spiking_yolo.convert.converted import Converted
 from spiking_yolo.convert.registry import get_recipe
-from spiking_yolo.export.description import describe
+from spiking_yolo.convert.statistics import statistics_path, take_statistics
 from spiking_yolo.graph import shapes
+from spiking_yolo.io.tensors import read_safetensors
 from spiking_yolo.models.checkpoint import save_checkpoint
 from spiking_yolo.models.classifiers import vgg_thin
+from spiking_yolo.models.load import load_ann
 from spiking_yolo.models.spec import Spec
-from spiking_yolo.tensors import read_safetensors
+from spiking_yolo.studies.export.description import describe
 
 
 def p_norm(model):

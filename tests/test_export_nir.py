@@ -13,7 +13,7 @@ import torch
 from networks import images, make, spiking
 from torch import Tensor, nn
 
-from spiking_yolo.convert.converter import Converted
+from spiking_yolo.convert.converted import Converted
 from spiking_yolo.convert.registry import get_recipe, list_methods
 from spiking_yolo.errors import UserError
 from spiking_yolo.graph import Graph, Node
@@ -25,7 +25,7 @@ nir = pytest.importorskip("nir")
 
 from nir_interpreter import simulate  # noqa: E402  (needs nir)
 
-from spiking_yolo.export.nir_graph import to_nir  # noqa: E402
+from spiking_yolo.studies.export.nir_graph import to_nir  # noqa: E402
 
 T = 32
 METHODS = ("p-norm", "channel-norm", "rmp", "opt", "fixed-fraction")

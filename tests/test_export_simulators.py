@@ -77,7 +77,7 @@ def chain(pool: bool) -> nn.Module:
     ],
 )
 def test_same_spikes(simulator: Callable[[Any], Imported], model, reset, tmp_path):
-    from spiking_yolo.export.nir_graph import to_nir
+    from spiking_yolo.studies.export.nir_graph import to_nir
 
     settings = {"neuron.kind": "if", "neuron.reset": reset}
     converted = spiking(make(model), images(), get_recipe("channel-norm"), settings)

@@ -3,7 +3,7 @@
 import pytest
 
 from spiking_yolo.errors import UserError
-from spiking_yolo.files import atomic_write, sha256
+from spiking_yolo.io.files import atomic_write, sha256
 
 
 def test_sha256_of_a_known_text(tmp_path):

@@ -11,10 +11,10 @@ from networks import TinyLeaky, images, make, statistics
 from torch import Tensor
 
 from spiking_yolo.convert.histogram import BINS, DIVISIONS, OCTAVES, Histogram, edges
-from spiking_yolo.convert.observe import FORMAT, Statistics, observe
-from spiking_yolo.convert.trace import trace
+from spiking_yolo.convert.statistics import FORMAT, Statistics, observe
 from spiking_yolo.errors import UserError
-from spiking_yolo.graph import run
+from spiking_yolo.graph import forward
+from spiking_yolo.graph.trace import trace
 
 # Few significant digits, widely different magnitudes: the counts are then exact in float32.
 values = st.builds(lambda m, e: m * 2.0**e, st.integers(-64, 64), st.integers(-20, 20))
@@ -93,7 +93,7 @@ def test_observe_counts_every_pre_activation_of_every_site():
     model, x = make(TinyLeaky), images(4)
     graph = trace(model, x[:1])
     taps: dict[str, Tensor] = {}
-    run(graph, x, lambda node, before, after: taps.update({node.name: before}))
+    forward(graph, x, lambda node, before, after: taps.update({node.name: before}))
     split = observe(graph, [x[:1], x[1:]])
     assert list(split) == ["act1", "act2", "act3"]
     for name, before in taps.items():

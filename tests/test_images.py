@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from PIL import Image
 
 from spiking_yolo.errors import UserError
-from spiking_yolo.images import Placement, fit, place, read_image
+from spiking_yolo.io.images import Placement, place, preprocess, read_image
 from spiking_yolo.models.spec import Spec
 
 LETTERBOX = Spec("detect", (), 416, 416)
@@ -123,7 +123,7 @@ def test_files_that_are_not_images(tmp_path, monkeypatch):
 def test_extreme_shapes(width, height, tmp_path):
     Image.new("RGB", (width, height), (255, 0, 0)).save(tmp_path / "x.png")
     for spec in (LETTERBOX, STRETCH):
-        tensor, placement = fit(read_image(tmp_path / "x.png"), spec)
+        tensor, placement = preprocess(read_image(tmp_path / "x.png"), spec)
         assert tensor.shape == (3, spec.height, spec.width)
         assert min(placement.resized) >= 1 and tensor.min() >= 0
         assert 1 - 1e-6 < tensor[0].max() <= 1
@@ -138,7 +138,7 @@ def test_letterbox_vector():
 
 
 def test_letterbox_pixels():
-    tensor, placement = fit(np.full((375, 500, 3), 255, np.uint8), LETTERBOX)
+    tensor, placement = preprocess(np.full((375, 500, 3), 255, np.uint8), LETTERBOX)
     assert tensor.dtype == torch.float32 and placement.pad == (0, 52)
     assert (tensor[:, :52] == 0.5).all() and (tensor[:, 52 + 312 :] == 0.5).all()
     assert (tensor[:, 52 : 52 + 312] == 1).all()
@@ -146,13 +146,13 @@ def test_letterbox_pixels():
 
 def test_an_image_of_the_input_size_is_only_divided():
     image = np.random.default_rng(0).integers(0, 256, (416, 416, 3), np.uint8)
-    tensor, _ = fit(image, LETTERBOX)
+    tensor, _ = preprocess(image, LETTERBOX)
     assert torch.equal(tensor, torch.from_numpy(image).permute(2, 0, 1) / 255)
 
 
 def test_mean_and_std():
     spec = Spec("classify", (), 4, 4, "stretch", mean=(0.1, 0.2, 0.3), std=(0.5, 0.25, 2.0))
-    tensor, _ = fit(np.full((4, 4, 3), 255, np.uint8), spec)
+    tensor, _ = preprocess(np.full((4, 4, 3), 255, np.uint8), spec)
     assert tensor[:, 0, 0].tolist() == pytest.approx([1.8, 3.2, 0.35])
 
 
@@ -189,7 +189,7 @@ def test_boxes_are_clipped_to_the_image(width, height, corners):
 def test_a_bright_square_is_found_where_its_box_says():
     image = np.zeros((300, 500, 3), np.uint8)
     image[100:200, 250:400] = 255
-    tensor, placement = fit(image, LETTERBOX)
+    tensor, placement = preprocess(image, LETTERBOX)
     rows, columns = (tensor[0] > 0.75).nonzero(as_tuple=True)
     edges = torch.stack([columns.min(), rows.min(), columns.max() + 1, rows.max() + 1]) / 416
     assert (placement.to_image(edges) - torch.tensor([250, 100, 400, 200])).abs().max() < 1.5
@@ -198,5 +198,5 @@ def test_a_bright_square_is_found_where_its_box_says():
 def test_read_only_sources_stay_untouched(tmp_path: Path):
     array = photo()
     array.setflags(write=False)
-    fit(read_image(array), LETTERBOX)
+    preprocess(read_image(array), LETTERBOX)
     assert np.array_equal(array, photo())

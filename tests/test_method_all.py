@@ -14,9 +14,9 @@ from networks import Pooled, Residual, TinyLeaky, images, make, spiking
 from tiny import run_tool
 
 import spiking_yolo.convert.methods as package
-from spiking_yolo.convert.converter import Converted
+from spiking_yolo.cli.listing import methods_text
+from spiking_yolo.convert.converted import Converted
 from spiking_yolo.convert.registry import DEFAULT, get_recipe, list_methods
-from spiking_yolo.listing import methods_text
 
 METHODS = list(list_methods())
 TABLES = "p-norm channel-norm spike-norm rmp tsc opt calibration-light calibration-advanced burst msat fixed-fraction"

@@ -27,14 +27,14 @@ def test_the_value_of_a_spike_over_time(cls: Any):
     network, seen = converted.network(), {}
 
     def probe(name: str, t: int, layer: Layer, current: Tensor | None) -> None:
-        seen[t] = layer.quantum
-        whole = layer.out / layer.quantum
+        seen[t] = layer.spike_weight
+        whole = layer.out / layer.spike_weight
         assert torch.allclose(whole, whole.round()) and whole.abs().max() <= 8
 
     network.run(images(2), 40, probes=[probe])
     assert {1, 2, 3, 4, 5, 9, 17, 33} <= set(seen)
     assert seen == {t: value(t) for t in seen}
-    assert [network.quantum(t) for t in range(1, 200)] == [value(t) for t in range(1, 200)]
+    assert [network.spike_weight(t) for t in range(1, 200)] == [value(t) for t in range(1, 200)]
 
 
 def test_a_neuron_by_hand():

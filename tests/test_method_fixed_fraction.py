@@ -11,7 +11,7 @@ from networks import Pooled, TinyLeaky, images, make, spiking
 
 from spiking_yolo.convert.calibrate import FRACTIONS
 from spiking_yolo.convert.registry import get_recipe
-from spiking_yolo.graph import Graph, run
+from spiking_yolo.graph import Graph, forward
 
 FIXED = get_recipe("fixed-fraction")
 
@@ -21,7 +21,7 @@ def error(graph: Graph, c: float, T: int) -> float:
     network = spiking(graph, images(2), FIXED, {"calibration.kind": "none", "threshold.scale": c}).network()
     total = 0.0
     for image in images(2).split(1):
-        expected = torch.cat([o.flatten() for o in run(graph, image)])
+        expected = torch.cat([o.flatten() for o in forward(graph, image)])
         got = torch.cat([o.flatten() for o in network.run(image, T).snapshots[T].outputs])
         total += ((got - expected).norm() / expected.norm()).item()
     return total

@@ -11,7 +11,7 @@ from networks import Pooled, TinyLeaky, images, spiking
 from torch import Tensor
 
 from spiking_yolo.convert.registry import get_recipe
-from spiking_yolo.graph import run
+from spiking_yolo.graph import forward
 from spiking_yolo.snn.neurons import CONFIDENCE_STEPS, Layer
 from spiking_yolo.snn.random import uniform
 
@@ -110,7 +110,7 @@ def test_confidence_is_measured_without_dropping(cls: type):
 
     free.run(images(2), 16, probes=[probe])
     ann: dict[str, Tensor] = {}
-    run(converted.graph, images(2), lambda node, before, after: ann.update({node.name: before}))
+    forward(converted.graph, images(2), lambda node, before, after: ann.update({node.name: before}))
     for name, sides in spoke.items():
         drives = [ann[name], -ann[name]][: len(sides)]
         right = sum(int((s & (d > 0)).sum()) for s, d in zip(sides, drives, strict=True))

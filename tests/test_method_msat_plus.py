@@ -20,7 +20,7 @@ from spiking_yolo.recipe import Recipe
 from spiking_yolo.snn.neurons import AdaptiveSignedMemory
 
 PLUS = get_recipe("msat-plus")
-ONE_STEP: dict[str, Any] = {"encoding.coarse": 0, "encoding.refine": 0}  # the same quantum in every step
+ONE_STEP: dict[str, Any] = {"encoding.coarse": 0, "encoding.refine": 0}  # the same spike_weight in every step
 GENERATOR = random.Random(2)
 INPUTS = {
     "once": [2.3] + [0.0] * 15,

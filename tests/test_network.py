@@ -12,9 +12,9 @@ from networks import ALL, Pooled, Residual, TinyLeaky, images, make, spiking
 from torch import Tensor, nn
 
 from spiking_yolo.convert.registry import get_recipe, list_methods
-from spiking_yolo.convert.trace import trace
 from spiking_yolo.errors import UserError
 from spiking_yolo.graph import Graph
+from spiking_yolo.graph.trace import trace
 from spiking_yolo.recipe import Recipe
 from spiking_yolo.snn.network import SpikingNetwork
 from spiking_yolo.snn.neurons import Layer

@@ -175,9 +175,9 @@ def test_memory_with_a_smaller_spike_and_with_silence():
     """1.375 is rounded to 1, then to 1.5 by halves, which is its nearest quarter too; counted in spikes."""
     tested = layer(Neuron("memory", gamma=4, initial=0.5), 1)
     assert tested.step(torch.tensor([[1.375]], dtype=torch.float64)).item() == 1
-    assert tested.step(None, quantum=0.5).item() == 0.5
-    assert tested.step(None, quantum=0.25).item() == 0
-    assert tested.step(torch.tensor([[-1.0]], dtype=torch.float64), quantum=0.25).item() == -1
+    assert tested.step(None, spike_weight=0.5).item() == 0.5
+    assert tested.step(None, spike_weight=0.25).item() == 0
+    assert tested.step(torch.tensor([[-1.0]], dtype=torch.float64), spike_weight=0.25).item() == -1
     assert tested.count.item() == 1 + 1 + 4
 
 

@@ -100,7 +100,7 @@ def test_by_hand():
 def test_events_are_counted_in_spikes():
     pool = CumulativeMaxPool({"kernel": [1, 1], "stride": [1, 1], "padding": [0, 0, 0, 0], "ceil": False})
     pool.step(torch.full((1, 1, 1, 1), 3.0))
-    pool.step(torch.full((1, 1, 1, 1), -0.5), quantum=0.25)
+    pool.step(torch.full((1, 1, 1, 1), -0.5), spike_weight=0.25)
     assert pool.count.item() == 3 + 2
 
 
@@ -152,7 +152,7 @@ def test_a_pooling_that_hands_on_its_sum():
     assert sums == [[1.0, -1.0], [2.0, -2.0], [1.0, -1.0]]
 
 
-def step_of_direct_pooling(self: CumulativeMaxPool, current: Tensor, quantum: float = 1.0) -> Tensor:
+def step_of_direct_pooling(self: CumulativeMaxPool, current: Tensor, spike_weight: float = 1.0) -> Tensor:
     a = self.attrs
     self.count = max_pool(current, a["kernel"], a["stride"], a["padding"], a["ceil"])
     return self.count

@@ -5,7 +5,7 @@ from hypothesis import strategies as st
 from torch import nn
 
 from spiking_yolo.errors import UserError
-from spiking_yolo.models.qcfs import QCFS, ClippedReLU, activation, qcfs
+from spiking_yolo.graph.modules import QCFS, ClippedReLU, activation, qcfs
 
 
 def test_forward_by_hand():

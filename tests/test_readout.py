@@ -8,10 +8,10 @@ from methods import points
 from networks import ALL, TinyLeaky, images, make, spiking
 
 from spiking_yolo.errors import UserError
+from spiking_yolo.graph.rewrites import readout_nodes
 from spiking_yolo.recipe import Recipe
-from spiking_yolo.snn.execution import Execution
 from spiking_yolo.snn.network import SpikingNetwork
-from spiking_yolo.snn.rewrite import readout_nodes
+from spiking_yolo.snn.options import SimulationOptions
 
 
 def outputs(skip: int, T: int, steps: list[int]) -> dict[int, float]:
@@ -81,7 +81,9 @@ def test_what_lies_before_a_neuron_or_a_pooling_is_not_the_end():
 
 def test_in_bf16_means_are_read_in_float32():
     """They have more digits than spikes. The image and what it becomes stay in float32 as well."""
-    network = spiking(make(TinyLeaky), images(2), Recipe("tested")).network(torch.float32, execution=Execution("bf16"))
+    network = spiking(make(TinyLeaky), images(2), Recipe("tested")).network(
+        torch.float32, simulation=SimulationOptions("bf16")
+    )
     dtypes = {name: synapse.weight.dtype for name, synapse in network._wiring._synapses.items()}
     assert {name for name, dtype in dtypes.items() if dtype == torch.bfloat16} == {"conv2", "conv3"}
     assert {dtypes[name] for name in ("conv1", "head1", "head2")} == {torch.float32}

@@ -15,18 +15,18 @@ import torch
 from networks import TinyLeaky, images, make, statistics
 from tiny import run_tool, write_tiny
 
-from spiking_yolo.convert.load import Ann
 from spiking_yolo.convert.registry import get_recipe, list_methods
-from spiking_yolo.convert.trace import trace
 from spiking_yolo.errors import UserError
-from spiking_yolo.graph import run
+from spiking_yolo.graph import forward
+from spiking_yolo.graph.trace import trace
+from spiking_yolo.models.load import Ann
 from spiking_yolo.models.spec import Spec
 from spiking_yolo.recipe import Recipe
-from spiking_yolo.search import space
-from spiking_yolo.search.score import Problem, Score
+from spiking_yolo.studies.search import space
+from spiking_yolo.studies.search.score import Problem, Score
 
 pytest.importorskip("optuna", reason='the search needs optuna: pip install "optuna>=4,<6"')
-from spiking_yolo.search.study import Search, Tried, best
+from spiking_yolo.studies.search.study import Search, Tried, best
 
 ROUGH = get_recipe("coarse-to-fine").with_settings({"threshold.scale": 3.0})  # thresholds far too large
 
@@ -90,7 +90,7 @@ def test_score_is_the_mean_over_images(problem: Problem, method: str):
     graph = problem.ann.graph
     result = problem.converted(recipe).network().run(x, problem.T)
     last = result.snapshots[problem.T]
-    flat = [torch.cat([o.flatten(1) for o in outputs], 1) for outputs in (last.outputs, run(graph, x))]
+    flat = [torch.cat([o.flatten(1) for o in outputs], 1) for outputs in (last.outputs, forward(graph, x))]
     errors = (flat[0] - flat[1]).norm(dim=1) / flat[1].norm(dim=1)
     scores = list(problem.scores(recipe))
     for n, score in enumerate(scores, 1):

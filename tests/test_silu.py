@@ -18,13 +18,13 @@ from spiking_yolo.convert.histogram import Histogram
 from spiking_yolo.convert.registry import DEFAULT, get_recipe, list_methods
 from spiking_yolo.convert.silu import YAML
 from spiking_yolo.convert.thresholds import site_thresholds
-from spiking_yolo.convert.trace import trace
 from spiking_yolo.errors import UserError
-from spiking_yolo.evaluate.quantised import quantised_ann
-from spiking_yolo.evaluate.rows import Method
-from spiking_yolo.graph import Activation, run
+from spiking_yolo.graph import Activation, forward
+from spiking_yolo.graph.trace import trace
 from spiking_yolo.recipe import Recipe
 from spiking_yolo.snn.neurons import Layer, build
+from spiking_yolo.studies.evaluate.quantised import quantised_ann
+from spiking_yolo.studies.evaluate.rows import Method
 
 SILU = Activation(silu=True)
 FOLLOW = [name for name, method in list_methods().items() if method.recipe.neuron.kind == "memory"]
@@ -129,8 +129,8 @@ def network() -> tuple[nn.Module, Tensor]:
 def test_the_graph_is_the_network():
     model, x = network()
     graph = trace(model, x[:1])
-    assert [node.phi for node in graph.sites] == [SILU, SILU]
-    torch.testing.assert_close(run(graph, x)[0], model(x))
+    assert [node.phi for node in graph.activations] == [SILU, SILU]
+    torch.testing.assert_close(forward(graph, x)[0], model(x))
     assert F.silu(model.conv1(x)).min() < -0.27
 
 
@@ -172,7 +172,7 @@ def test_reach_is_that_of_a_dense_grid():
 def test_the_quantised_rival_knows_the_dip():
     model, x = network()
     graph = trace(model, x[:1])
-    (exact,), (found,) = run(graph, x), quantised_ann(graph, statistics(graph, x), 10)(x)
+    (exact,), (found,) = forward(graph, x), quantised_ann(graph, statistics(graph, x), 10)(x)
     assert relative_error([found], exact) < 0.01
 
 

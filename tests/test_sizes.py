@@ -11,7 +11,7 @@ from tiny import ROOT, run_tool
 
 from spiking_yolo import cli
 from spiking_yolo.errors import UserError
-from spiking_yolo.sizes import input_size, size_name
+from spiking_yolo.io.sizes import input_size, size_name
 
 side = st.integers(1, 100).map(lambda k: 32 * k)
 

@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 
 from spiking_yolo.errors import UserError
-from spiking_yolo.sources import expand, is_stream, open_video
+from spiking_yolo.io.sources import expand, is_stream, open_video
 
 ROOT = Path(__file__).parents[1]
 

@@ -10,8 +10,8 @@ import shutil
 import pytest
 from tiny import ANYTHING, photo, run_tool, write_tiny
 
-from spiking_yolo.convert.converter import Converted
-from spiking_yolo.convert.observe import Statistics
+from spiking_yolo.convert.converted import Converted
+from spiking_yolo.convert.statistics import Statistics
 
 
 @pytest.fixture
@@ -51,7 +51,7 @@ def test_converted_file_needs_nothing_else_and_finds_the_same(weights, image, tm
 
 
 def test_provenance_is_kept(weights, tmp_path):
-    from spiking_yolo.files import sha256
+    from spiking_yolo.io.files import sha256
 
     run_tool("convert", "--weights", weights, "-o", tmp_path / "net.safetensors")
     provenance = Converted.load(tmp_path / "net.safetensors").provenance

@@ -12,7 +12,7 @@ from PIL import Image
 from tiny import ANYTHING, NAMES, ROOT, photo, run_tool, write_tiny
 
 from spiking_yolo import SpikingYOLO
-from spiking_yolo.detecting import gif_steps
+from spiking_yolo.studies.detect.run import gif_steps
 
 
 @pytest.fixture(scope="module")

@@ -9,10 +9,10 @@ import torchvision.models as zoo
 from networks import ALL, Residual, TinyLeaky, images, make
 from torch import Tensor, nn
 
-from spiking_yolo.convert.trace import trace
 from spiking_yolo.errors import UserError
-from spiking_yolo.graph import Activation, Graph, Node, run
-from spiking_yolo.models.qcfs import QCFS, ClippedReLU
+from spiking_yolo.graph import Activation, Graph, Node, forward
+from spiking_yolo.graph.modules import QCFS, ClippedReLU
+from spiking_yolo.graph.trace import trace
 
 
 def as_tuple(y: Any) -> tuple[Tensor, ...]:
@@ -23,7 +23,7 @@ def as_tuple(y: Any) -> tuple[Tensor, ...]:
 def test_graph_computes_what_the_module_computes(cls: type[nn.Module]):
     model, x = make(cls), images(3)
     with torch.no_grad():
-        expected, got = as_tuple(model(x)), run(trace(model, x[:1]), x)
+        expected, got = as_tuple(model(x)), forward(trace(model, x[:1]), x)
     assert len(expected) == len(got)
     for a, b in zip(expected, got, strict=True):
         torch.testing.assert_close(a, b, rtol=0, atol=1e-10)
@@ -32,7 +32,7 @@ def test_graph_computes_what_the_module_computes(cls: type[nn.Module]):
 def test_graph_takes_other_sizes_than_the_example():
     model, x = make(TinyLeaky), images(2, size=12)
     with torch.no_grad():
-        for a, b in zip(model(x), run(trace(model, images(1)), x), strict=True):
+        for a, b in zip(model(x), forward(trace(model, images(1)), x), strict=True):
             torch.testing.assert_close(a, b, rtol=0, atol=1e-10)
 
 
@@ -48,28 +48,28 @@ def test_batch_norm_is_folded_by_its_equation():
 
 def test_every_call_of_a_shared_relu_is_a_site_of_its_own():
     graph = trace(make(Residual), images(1))
-    assert len(graph.sites) == 3
-    assert len({node.name for node in graph.sites}) == 3
+    assert len(graph.activations) == 3
+    assert len({node.name for node in graph.activations}) == 3
 
 
 def test_graph_keeps_nothing_of_the_module():
     """Tensors are copies, attributes are plain data: changing the module later changes nothing."""
     model, x = make(TinyLeaky), images(1)
     graph = trace(model, x)
-    before = run(graph, x)
+    before = forward(graph, x)
     with torch.no_grad():
         for p in model.parameters():
             p.zero_()
-    assert all(torch.equal(a, b) for a, b in zip(before, run(graph, x), strict=True))
+    assert all(torch.equal(a, b) for a, b in zip(before, forward(graph, x), strict=True))
 
 
 def test_resnet18_has_17_sites():
     torch.manual_seed(0)
     model, x = zoo.resnet18(weights=None, num_classes=10).eval(), torch.rand(2, 3, 64, 64)
     graph = trace(model, x[:1])
-    assert len(graph.sites) == 17
+    assert len(graph.activations) == 17
     with torch.no_grad():
-        torch.testing.assert_close(run(graph, x)[0], model(x), rtol=1e-4, atol=1e-4)
+        torch.testing.assert_close(forward(graph, x)[0], model(x), rtol=1e-4, atol=1e-4)
 
 
 def small_vgg() -> nn.Module:
@@ -83,9 +83,9 @@ def small_vgg() -> nn.Module:
 def test_vgg16_bn_has_15_sites():
     model, x = small_vgg(), torch.rand(1, 3, 32, 32)
     graph = trace(model, x)
-    assert len(graph.sites) == 15
+    assert len(graph.activations) == 15
     with torch.no_grad():
-        torch.testing.assert_close(run(graph, x)[0], model(x), rtol=1e-4, atol=1e-4)
+        torch.testing.assert_close(forward(graph, x)[0], model(x), rtol=1e-4, atol=1e-4)
 
 
 class Calls(nn.Module):
@@ -104,7 +104,7 @@ class Calls(nn.Module):
 def test_adaptive_pooling_that_divides_evenly(size):
     model, x = Calls(nn.AdaptiveAvgPool2d(size)).eval(), torch.rand(2, 3, 4, 4)
     with torch.no_grad():
-        torch.testing.assert_close(run(trace(model, x[:1]), x)[0], model(x), rtol=0, atol=1e-6)
+        torch.testing.assert_close(forward(trace(model, x[:1]), x)[0], model(x), rtol=0, atol=1e-6)
 
 
 CAPPED = {
@@ -126,11 +126,11 @@ def test_a_cap_is_an_attribute_of_the_activation(name: str, dtype: torch.dtype):
     torch.manual_seed(0)
     model, x = Calls(f).to(dtype), 20 * torch.rand(2, 3, 4, 4, dtype=dtype)
     graph = trace(model, x[:1])
-    (site,) = graph.sites
+    (site,) = graph.activations
     assert site.phi.levels == phi.levels and site.phi.cap == pytest.approx(phi.cap, rel=1e-7) and site.phi.slope == 0
     assert all(type(value) in (int, float) for value in site.attrs.values()), "the graph is saved as JSON"
     z: list[Tensor] = []
-    got = run(graph, x, lambda node, before, after: z.append(before))[0]
+    got = forward(graph, x, lambda node, before, after: z.append(before))[0]
     assert (z[0] < 0).any() and (z[0] > (site.phi.cap or 0)).any()
     torch.testing.assert_close(got, model(x), rtol=0, atol=1e-5)
 

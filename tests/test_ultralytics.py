@@ -13,13 +13,13 @@ import torch
 from methods import relative_error
 from networks import statistics
 
-from spiking_yolo.convert import apart
-from spiking_yolo.convert.converter import convert
+from spiking_yolo.convert.converted import convert
 from spiking_yolo.convert.registry import DEFAULT, get_recipe
 from spiking_yolo.decode.yolo import decode, detections
-from spiking_yolo.graph import run
-from spiking_yolo.images import fit, place
-from spiking_yolo.tensors import read_safetensors
+from spiking_yolo.graph import forward
+from spiking_yolo.io.images import place, preprocess
+from spiking_yolo.io.tensors import read_safetensors
+from spiking_yolo.models import isolated as isolated
 
 # layers of neurons
 NETWORKS = {"yolov8n": 57, "yolov5n": 69, "yolov3-tiny": 19, "yolov5n-relu6": 69, "yolov8n-silu": 57}
@@ -31,7 +31,7 @@ def folder(tmp_path_factory):
     """What tests/ultralytics_reference.py writes."""
     folder = tmp_path_factory.mktemp("ultralytics")
     script = Path(__file__).with_name("ultralytics_reference.py")
-    subprocess.run([sys.executable, str(script), str(folder)], env=apart.environment(folder), check=True)
+    subprocess.run([sys.executable, str(script), str(folder)], env=isolated.environment(folder), check=True)
     return folder
 
 
@@ -39,20 +39,22 @@ def folder(tmp_path_factory):
 def network(request, folder):
     """Name, graph, spec, and what Ultralytics says."""
     name = request.param
-    graph, spec = apart.read_network(folder / f"{name}.network.safetensors")
+    graph, spec = isolated.read_network(folder / f"{name}.network.safetensors")
     return name, graph, spec, read_safetensors(folder / f"{name}.safetensors")[1]
 
 
 def test_every_activation_is_a_layer_and_the_rest_comes_from_the_checkpoint(network):
     name, graph, spec, _ = network
-    assert len(graph.sites) == NETWORKS[name]
-    assert {(node.phi.cap, node.phi.silu) for node in graph.sites} == {(6 if "6" in name else None, "silu" in name)}
+    assert len(graph.activations) == NETWORKS[name]
+    assert {(node.phi.cap, node.phi.silu) for node in graph.activations} == {
+        (6 if "6" in name else None, "silu" in name)
+    }
     assert spec.names == ("cat", "dog", "bird") and (spec.height, spec.width) == (SIZE, SIZE)  # 187 rounded up
 
 
 def test_raw_heads_are_those_of_ultralytics(network):
     name, graph, _, theirs = network
-    heads = run(graph, theirs["x"])
+    heads = forward(graph, theirs["x"])
     assert [SIZE // head.shape[2] for head in heads] == ([16, 32] if name == "yolov3-tiny" else [8, 16, 32])
     raw = torch.cat([head.flatten(2) for head in heads], 2)
     expected = torch.cat([theirs["raw boxes"], theirs["raw scores"]], 1)
@@ -68,7 +70,7 @@ def inside(found: torch.Tensor, width: int, height: int) -> torch.Tensor:
 
 def test_boxes_and_confidences_are_those_of_ultralytics(network):
     _, graph, spec, theirs = network
-    heads = run(graph, theirs["x"])
+    heads = forward(graph, theirs["x"])
     boxes, scores = decode(heads, spec)
     sure = theirs["classes"].amax(1)
     assert ((sure > 0.25) & (sure < 0.999)).sum() >= 100
@@ -86,8 +88,8 @@ def test_boxes_and_confidences_are_those_of_ultralytics(network):
 
 def test_a_photograph_is_prepared_and_read_as_by_their_predictor(network):
     _, graph, spec, theirs = network
-    x, placement = fit(theirs["photo"].numpy(), spec)
-    found = detections(run(graph, x[None]), spec, [placement], 0.4, 0.45, 300, multi_label=False)[0]
+    x, placement = preprocess(theirs["photo"].numpy(), spec)
+    found = detections(forward(graph, x[None]), spec, [placement], 0.4, 0.45, 300, multi_label=False)[0]
     expected = inside(theirs["predicted"], 96, 64)
     assert len(found) == len(expected) >= 5
     torch.testing.assert_close(found.xyxy, expected[:, :4], rtol=0, atol=1e-2)
@@ -100,7 +102,7 @@ def test_the_error_of_the_spiking_network_falls(network):
     x = torch.nn.functional.interpolate(theirs["x"], size=64)
     converted = convert(graph, replace(spec, height=64, width=64), statistics(graph, x), get_recipe(DEFAULT))
     found = converted.network().run(x, 128, [8, 32])
-    errors = [relative_error(snapshot.outputs, run(graph, x)) for snapshot in found.snapshots.values()]
+    errors = [relative_error(snapshot.outputs, forward(graph, x)) for snapshot in found.snapshots.values()]
     assert errors[0] > 2 * errors[1] > 3 * errors[2] and errors[2] < 0.02
 
 

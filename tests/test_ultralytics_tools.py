@@ -1,4 +1,4 @@
-"""A checkpoint of Ultralytics through the tools: trusted or refused, opened in a process apart, made a safe file."""
+"""A checkpoint of Ultralytics through the tools: trusted or refused, opened in a process isolated, made a safe file."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ import torch
 from tiny import photo, run_tool
 
 from spiking_yolo import SpikingYOLO, UserError
-from spiking_yolo.convert import apart
+from spiking_yolo.models import isolated as isolated
 
 MAKE = """
 import sys, torch
@@ -58,7 +58,7 @@ def folder(tmp_path_factory):
     """best.pt, a detector of five layers with two heads, and photos/."""
     folder = tmp_path_factory.mktemp("tools")
     command = [sys.executable, "-c", MAKE, str(folder / "best.pt")]
-    subprocess.run(command, env=apart.environment(folder), check=True)
+    subprocess.run(command, env=isolated.environment(folder), check=True)
     (folder / "photos").mkdir()
     for seed in range(2):
         photo(folder / "photos" / f"{seed}.png", seed)

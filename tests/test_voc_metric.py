@@ -11,8 +11,8 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from spiking_yolo.boxes import Detections
 from spiking_yolo.datasets.detection import DetectionSet, Sample
+from spiking_yolo.decode.boxes import Detections
 from spiking_yolo.metrics.precision import average_precision
 from spiking_yolo.metrics.voc import inclusive_iou, match, relabel, voc_map
 

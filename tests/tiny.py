@@ -13,11 +13,11 @@ import torch
 from PIL import Image
 
 from spiking_yolo import cli
-from spiking_yolo.convert.load import load_ann
-from spiking_yolo.convert.observe import statistics_path, take_statistics
+from spiking_yolo.convert.statistics import statistics_path, take_statistics
 from spiking_yolo.models.darknet import DarknetNet
 from spiking_yolo.models.darknet_cfg import parse_cfg
 from spiking_yolo.models.darknet_weights import write_weights
+from spiking_yolo.models.load import load_ann
 
 ROOT = Path(__file__).parents[1]
 NAMES = ("cat", "dog", "bird")

@@ -20,11 +20,11 @@ from ultralytics.nn.tasks import DetectionModel, SegmentationModel, yaml_model_l
 from ultralytics.utils.nms import non_max_suppression
 from ultralytics.utils.ops import xywh2xyxy
 
-from spiking_yolo.convert.apart import write_network
-from spiking_yolo.convert.trace import trace
 from spiking_yolo.errors import UserError
+from spiking_yolo.graph.trace import trace
+from spiking_yolo.io.tensors import write_safetensors
+from spiking_yolo.models.isolated import write_network
 from spiking_yolo.models.ultralytics import adapt
-from spiking_yolo.tensors import write_safetensors
 
 FOLDER = Path(sys.argv[1])
 NETWORKS = {

@@ -37,7 +37,7 @@ def main() -> None:
     p.add_argument("--name", default="exp")
     args = p.parse_args()
 
-    from spiking_yolo.analyze.command import analyze_all
+    from spiking_yolo.studies.analyze.command import analyze_all
 
     analyze_all(args)
 

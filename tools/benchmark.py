@@ -51,7 +51,7 @@ def parser() -> argparse.ArgumentParser:
 
 def main() -> int:
     args = parser().parse_args()
-    from spiking_yolo.benchmark.command import benchmark
+    from spiking_yolo.studies.benchmark.command import benchmark
 
     return benchmark(args)
 

@@ -39,7 +39,7 @@ def main() -> int:
     )
     args = p.parse_args()
 
-    from spiking_yolo.calibrating import calibrate_all
+    from spiking_yolo.studies.calibrate import calibrate_all
 
     return calibrate_all(args)
 

@@ -15,7 +15,7 @@ from pathlib import Path
 sys.path.insert(0, str(Path(__file__).parents[1]))  # so that it runs without an installation
 
 from spiking_yolo import cli
-from spiking_yolo.evaluate.arguments import add_time, chosen_steps
+from spiking_yolo.studies.evaluate.arguments import add_time, chosen_steps
 
 
 def main() -> None:
@@ -37,9 +37,9 @@ def main() -> None:
     steps = chosen_steps(args)
     cli.check_thresholds(args)
     from spiking_yolo.datasets.open import open_detection
-    from spiking_yolo.evaluate.engine import Settings
-    from spiking_yolo.evaluate.methods import chosen_recipes, compare
-    from spiking_yolo.evaluate.scorers import CocoScorer
+    from spiking_yolo.studies.evaluate.comparison import chosen_recipes, compare
+    from spiking_yolo.studies.evaluate.engine import Settings
+    from spiking_yolo.studies.evaluate.scorers import CocoScorer
 
     dataset = open_detection(args.data, args.split)
     if args.limit:
@@ -49,7 +49,7 @@ def main() -> None:
     directory = args.resume or cli.run_directory(args.project, args.name)
     thresholds = {"conf": args.conf, "iou": args.iou, "max_det": args.max_det}
     settings_ = Settings(steps[-1], steps, args.batch)
-    how = args.device, cli.execution(args)
+    how = args.device, cli.simulation(args)
     comparison = compare(ann, recipes, dataset, settings_, CocoScorer(dataset), directory, thresholds, *how)
     print(f"\n{comparison.text()}")
     comparison.save(directory)

@@ -52,7 +52,7 @@ def main() -> int:
     args = parser().parse_intermixed_args()
     args.steps = cli.parse_steps(args.steps, args.T)
     cli.check_thresholds(args)
-    from spiking_yolo.detecting import detect_all
+    from spiking_yolo.studies.detect.run import detect_all
 
     return detect_all(args)
 

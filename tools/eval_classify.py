@@ -21,7 +21,7 @@ from pathlib import Path
 sys.path.insert(0, str(Path(__file__).parents[1]))  # so that it runs without an installation
 
 from spiking_yolo import cli
-from spiking_yolo.evaluate.arguments import add_classes, add_evaluation
+from spiking_yolo.studies.evaluate.arguments import add_classes, add_evaluation
 
 
 def parser() -> argparse.ArgumentParser:
@@ -35,7 +35,7 @@ def parser() -> argparse.ArgumentParser:
 
 def main() -> None:
     args = parser().parse_args()
-    from spiking_yolo.evaluate.classify import evaluate_classes
+    from spiking_yolo.studies.evaluate.classify import evaluate_classes
 
     evaluate_classes(args)
 

@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING
 sys.path.insert(0, str(Path(__file__).parents[1]))  # so that it runs without an installation
 
 from spiking_yolo import cli
-from spiking_yolo.evaluate.arguments import add_boxes, add_evaluation
+from spiking_yolo.studies.evaluate.arguments import add_boxes, add_evaluation
 
 if TYPE_CHECKING:
     from spiking_yolo.datasets.detection import DetectionSet
@@ -46,7 +46,7 @@ def dataset(args: argparse.Namespace) -> DetectionSet:
 
 def main() -> None:
     args = parser().parse_args()
-    from spiking_yolo.evaluate.command import evaluate_boxes
+    from spiking_yolo.studies.evaluate.command import evaluate_boxes
 
     evaluate_boxes(args, dataset(args), voc=True)
 

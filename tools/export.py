@@ -31,7 +31,7 @@ def main() -> None:
 
     if args.output.suffix != f".{args.format}":
         raise UserError(f"--output must end in .{args.format}, not {args.output.name}")
-    from spiking_yolo.export.write import write
+    from spiking_yolo.studies.export.write import write
 
     written = write(cli.load_network(args), args.format, args.output)
     print(f"{written}: saved to {args.output}")

@@ -35,7 +35,7 @@ def main() -> None:
     p.add_argument("--resume", type=Path, metavar="DIR", help="go on with an interrupted search")
     args = p.parse_args()
 
-    from spiking_yolo.search.command import search_all
+    from spiking_yolo.studies.search.command import search_all
 
     search_all(args)
 

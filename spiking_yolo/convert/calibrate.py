@@ -13,12 +13,12 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from ..graph import Graph, Node, run
-from ..recipe import Readout, Recipe
-from ..snn import neurons
-from ..snn.network import SpikingNetwork
-from .observe import Statistics
-from .thresholds import Sites, at_most, base_sites, layer_factor
+from spiking_yolo.convert.statistics import Statistics
+from spiking_yolo.convert.thresholds import Sites, at_most, base_sites, layer_factor
+from spiking_yolo.graph import Graph, Node, forward
+from spiking_yolo.recipe import Readout, Recipe
+from spiking_yolo.snn import neurons
+from spiking_yolo.snn.network import SpikingNetwork
 
 FRACTIONS = tuple(c / 10 for c in range(1, 11))
 Progress = Callable[[str], Any]
@@ -36,7 +36,7 @@ def calibrate(
 
     images: batches of calibration images, [N, C, H, W] each. progress(text) is called before each part of the work.
     """
-    sites = base_sites(graph, statistics.sites, recipe)
+    sites = base_sites(graph, statistics.histograms, recipe)
     # One state serves every readout, and no spike is dropped until the confidence is known.
     plain = replace(recipe, readout=Readout(), msat=replace(recipe.msat, confidence="off"))
     if recipe.threshold.rule == "balance":
@@ -53,7 +53,7 @@ def calibrate(
 def balance(graph: Graph, recipe: Recipe, sites: Sites, images: Sequence[Tensor], progress: Progress) -> Sites:
     """Threshold balancing (Sengupta 2019, section 3.1): theta is the largest current that the layer receives."""
     sites = dict(sites)
-    for node in graph.sites:
+    for node in graph.activations:
         progress(f"balance {node.name}")
         network = SpikingNetwork(graph.up_to(node.name), sites, recipe)
         channels = len(sites[node.name]["theta"])
@@ -92,7 +92,7 @@ def correct(graph: Graph, recipe: Recipe, sites: Sites, images: Sequence[Tensor]
     # Differential coding sends a value once, and not its T-th part in each of T steps.
     steps = 1 if recipe.encoding.coding == "differential" else recipe.calibration.T
     heads = [graph[name] for name in graph.outputs if graph[name].op != "activation"]
-    for node in (*graph.sites, *heads):
+    for node in (*graph.activations, *heads):
         progress(f"correct {node.name}")
         part = graph.up_to(node.name)
         network = SpikingNetwork(part, sites, recipe)
@@ -111,13 +111,13 @@ def correct(graph: Graph, recipe: Recipe, sites: Sites, images: Sequence[Tensor]
 
 def _excess(network: SpikingNetwork, part: Graph, x: Tensor, T: int) -> Tensor:
     """mean(SNN - ANN) of the part's output per image and channel, [N, C]."""
-    difference = network.run(x, T).snapshots[T].outputs[0] - run(part, x)[0]
+    difference = network.run(x, T).snapshots[T].outputs[0] - forward(part, x)[0]
     return difference.flatten(2).mean(2) if difference.ndim > 2 else difference
 
 
 def best_fraction(graph: Graph, recipe: Recipe, sites: Sites, images: Sequence[Tensor], progress: Progress) -> Sites:
     """theta = c * statistic, one c for all layers: the one with the smallest relative error of the output after T."""
-    expected = [run(graph, x) for x in images]
+    expected = [forward(graph, x) for x in images]
 
     def scaled(c: float) -> Sites:
         return {
@@ -170,7 +170,7 @@ def spike_confidence(graph: Graph, recipe: Recipe, sites: Sites, images: Sequenc
                 fired[name] += int(spoke.sum())
                 right[name] += int((spoke & (drive > 0)).sum())
 
-        run(graph, x, tap)
+        forward(graph, x, tap)
         network.run(x, neurons.CONFIDENCE_STEPS, probes=[tally])
     share = {name: right[name] / fired[name] if fired[name] else 1.0 for name in network.layers}
     confidence = {name: {"confidence": torch.tensor(value)} for name, value in share.items()}

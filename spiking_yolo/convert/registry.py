@@ -5,8 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from pathlib import Path
 
-from ..errors import UserError
-from ..recipe import Recipe
+from spiking_yolo.errors import UserError
+from spiking_yolo.recipe import Recipe
 
 DEFAULT = "msat-plus"
 
@@ -32,7 +32,7 @@ def register(recipe: Recipe, year: int, reference: str, limits: str) -> Recipe:
 
 def get_recipe(name: str | Path) -> Recipe:
     """The recipe of a registered method, or of a .json file. Raises UserError for anything else."""
-    from . import methods  # noqa: F401  (registers them)
+    from spiking_yolo.convert import methods  # noqa: F401  (registers them)
 
     if str(name).endswith(".json"):
         return Recipe.read(name)
@@ -43,6 +43,6 @@ def get_recipe(name: str | Path) -> Recipe:
 
 def list_methods() -> dict[str, Method]:
     """All registered methods."""
-    from . import methods  # noqa: F401
+    from spiking_yolo.convert import methods  # noqa: F401
 
     return dict(METHODS)

@@ -4,17 +4,17 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from ..errors import UserError
-from ..graph import Graph
-from ..recipe import Recipe
-from .registry import list_methods
+from spiking_yolo.convert.registry import list_methods
+from spiking_yolo.errors import UserError
+from spiking_yolo.graph import Graph
+from spiking_yolo.recipe import Recipe
 
 YAML = Path(__file__).parents[1] / "models" / "yolov8n-relu.yaml"
 
 
 def check_silu(graph: Graph, recipe: Recipe) -> None:
     """Raise UserError, with the ways out, when the recipe's neurons cannot follow a SiLU of the graph."""
-    found = [node.name for node in graph.sites if node.phi.silu]
+    found = [node.name for node in graph.activations if node.phi.silu]
     if not found or recipe.neuron.kind == "memory":
         return
     able = [name for name, method in list_methods().items() if method.recipe.neuron.kind == "memory"]

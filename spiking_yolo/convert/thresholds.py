@@ -12,11 +12,11 @@ from collections.abc import Mapping
 import torch
 from torch import Tensor
 
-from ..errors import UserError
-from ..graph import Activation, Graph
-from ..recipe import Recipe, Threshold
-from .histogram import Histogram, edges
-from .silu import check_silu
+from spiking_yolo.convert.histogram import Histogram, edges
+from spiking_yolo.convert.silu import check_silu
+from spiking_yolo.errors import UserError
+from spiking_yolo.graph import Activation, Graph
+from spiking_yolo.recipe import Recipe, Threshold
 
 Sites = dict[str, dict[str, Tensor]]  # activation node -> parameters of its neurons, see snn.neurons.Layer
 _MMSE_GRID = torch.arange(100, 5, -1, dtype=torch.float64) / 100  # 95 steps of 1 % down from the maximum (Li 2021)
@@ -138,12 +138,12 @@ def base_sites(graph: Graph, histograms: Mapping[str, Histogram], recipe: Recipe
     Raises UserError when the recipe names a layer that the graph does not have, or cannot take one that it has.
     """
     check_silu(graph, recipe)
-    names = [node.name for node in graph.sites]
+    names = [node.name for node in graph.activations]
     if unknown := [name for name, _ in recipe.threshold.layers if name not in names]:
         raise UserError(f"threshold.layers names {unknown[0]!r}: the layers of this network are {', '.join(names)}")
     initial = torch.tensor(recipe.neuron.initial)
     sites = {}
-    for node in graph.sites:
+    for node in graph.activations:
         own = site_thresholds(histograms[node.name], node.phi, recipe)
         factor = layer_factor(recipe, node.name)
         scaled = {k: at_most(theta * factor, node.phi.cap) for k, theta in own.items()}

@@ -15,7 +15,7 @@ from torchvision.datasets import CIFAR100, ImageFolder
 
 from spiking_yolo.datasets.labelled import LabelledSet
 from spiking_yolo.errors import UserError
-from spiking_yolo.images import Picture, read_image
+from spiking_yolo.io.images import Picture, read_image
 
 SPLITS = {"cifar10": ("train", "test"), "cifar100": ("train", "test"), "imagenet": ("train", "val")}
 

@@ -8,7 +8,7 @@ from typing import Self
 
 import numpy as np
 
-from ..images import Picture
+from spiking_yolo.io.images import Picture
 
 
 @dataclass(frozen=True, eq=False)

@@ -5,11 +5,11 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from ..errors import UserError
-from .detection import DetectionSet
+from spiking_yolo.datasets.detection import DetectionSet
+from spiking_yolo.errors import UserError
 
 if TYPE_CHECKING:
-    from .labelled import LabelledSet
+    from spiking_yolo.datasets.labelled import LabelledSet
 
 UNPACKED = "data"  # folder beside the runs in which archives are unpacked, by whichever tool needs one first
 
@@ -20,9 +20,9 @@ def open_detection(data: Path, split: str | None = None, images: Path | None = N
     split: by default val2017 of a COCO folder and val of the others.
     Raises UserError when it is none of them or its files do not fit.
     """
-    from .coco import load_coco, load_coco_json
-    from .voc import load_voc
-    from .yolo_yaml import load_data_yaml
+    from spiking_yolo.datasets.coco import load_coco, load_coco_json
+    from spiking_yolo.datasets.voc import load_voc
+    from spiking_yolo.datasets.yolo_yaml import load_data_yaml
 
     if data.suffix == ".json":
         return load_coco_json(data, images or data.parent)
@@ -41,7 +41,7 @@ def open_classification(data: Path, split: str | None = None, cache: Path = Path
     data: the folder, or a tar file of one, which is unpacked once into `cache`. split: by default the one to report on:
     test, or val where the folder has that instead. Raises UserError for anything else.
     """
-    from .classification import SPLITS, load_classification
+    from spiking_yolo.datasets.classification import SPLITS, load_classification
 
     if (data / "cifar-100-python").is_dir():
         name = "cifar100"

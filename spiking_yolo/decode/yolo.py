@@ -11,10 +11,10 @@ from dataclasses import replace
 import torch
 from torch import Tensor
 
-from spiking_yolo.boxes import Detections, select
+from spiking_yolo.decode.boxes import Detections, select
 from spiking_yolo.decode.yolov8 import yolov8
 from spiking_yolo.errors import UserError
-from spiking_yolo.images import Placement
+from spiking_yolo.io.images import Placement
 from spiking_yolo.models.spec import HeadSpec, Spec
 
 Decoded = tuple[Tensor, Tensor]

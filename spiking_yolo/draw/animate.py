@@ -9,12 +9,12 @@ import numpy as np
 from PIL import Image
 from torch import Tensor
 
-from spiking_yolo.boxes import Detections
+from spiking_yolo.decode.boxes import Detections
 from spiking_yolo.draw.boxes import draw_detections, side_by_side
 from spiking_yolo.draw.overlay import blend, rate_range
 from spiking_yolo.draw.text import check_image
 from spiking_yolo.errors import UserError
-from spiking_yolo.files import atomic_write
+from spiking_yolo.io.files import atomic_write
 
 
 def timeline_frames(

@@ -8,7 +8,7 @@ import numpy as np
 import torch
 from PIL import Image, ImageDraw
 
-from spiking_yolo.boxes import Detections
+from spiking_yolo.decode.boxes import Detections
 from spiking_yolo.draw.palette import class_colour, text_colour
 from spiking_yolo.draw.text import PAPER, caption, check_image, fit_text, measure, put_text, text_size
 from spiking_yolo.errors import UserError

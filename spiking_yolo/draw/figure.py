@@ -11,7 +11,7 @@ import matplotlib
 from matplotlib.figure import Figure
 
 from spiking_yolo.errors import UserError
-from spiking_yolo.files import atomic_write
+from spiking_yolo.io.files import atomic_write
 
 DPI = 200
 STYLE: dict[Any, Any] = {

@@ -24,7 +24,7 @@ from spiking_yolo.draw.figure import paper_figure
 from spiking_yolo.draw.palette import RATE_COLOURS
 from spiking_yolo.draw.text import check_image
 from spiking_yolo.errors import UserError
-from spiking_yolo.images import Placement
+from spiking_yolo.io.images import Placement
 
 UNIT = "spikes per neuron per timestep"
 OPACITY = 0.65

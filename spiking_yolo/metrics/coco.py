@@ -13,7 +13,7 @@ from typing import Any, Literal
 
 import numpy as np
 
-from spiking_yolo.boxes import Detections
+from spiking_yolo.decode.boxes import Detections
 
 Backend = Literal["auto", "pycocotools", "faster"]
 FIGURES = ("AP", "AP50", "AP75", "AP_small", "AP_medium", "AP_large")

@@ -9,7 +9,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Literal
 
-from ..recipe import Recipe
+from spiking_yolo.recipe import Recipe
 
 PJ_PER_MJ = 1e9
 Value = Literal["none", "power of two", "any"]

@@ -15,8 +15,8 @@ from dataclasses import dataclass
 import numpy as np
 import torch
 
-from spiking_yolo.boxes import Detections
 from spiking_yolo.datasets.detection import DetectionSet, Sample
+from spiking_yolo.decode.boxes import Detections
 from spiking_yolo.metrics.precision import average_precision, envelope
 
 TRUE, FALSE, IGNORED = 1, 0, -1

@@ -17,7 +17,7 @@ from safetensors.torch import save_file
 from torch import Tensor, nn
 
 from spiking_yolo.errors import UserError
-from spiking_yolo.files import atomic_write, sha256
+from spiking_yolo.io.files import atomic_write, sha256
 from spiking_yolo.models.classifiers import build
 from spiking_yolo.models.spec import Spec
 from spiking_yolo.models.yolov1 import YOLOv1

@@ -7,7 +7,7 @@ from collections.abc import Callable
 from torch import Tensor, nn
 
 from spiking_yolo.errors import UserError
-from spiking_yolo.models.qcfs import activation as make_activation
+from spiking_yolo.graph.modules import activation as make_activation
 
 TORCHVISION = "torchvision:"
 VGG16 = (64, 64, 0, 128, 128, 0, 256, 256, 256, 0, 512, 512, 512, 0, 512, 512, 512, 0)  # 0: pooling

@@ -11,9 +11,9 @@ import torch
 from torch import Tensor, nn
 
 from spiking_yolo.errors import UserError
+from spiking_yolo.graph.modules import PaddedMaxPool2d
 from spiking_yolo.models.darknet_cfg import Section
 from spiking_yolo.models.darknet_heads import HEADS, head_shape, head_spec
-from spiking_yolo.models.layers import PaddedMaxPool2d
 from spiking_yolo.models.spec import Spec
 
 Shape = tuple[int, ...]

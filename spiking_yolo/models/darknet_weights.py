@@ -13,7 +13,7 @@ import torch
 from torch import Tensor, nn
 
 from spiking_yolo.errors import UserError
-from spiking_yolo.files import atomic_write
+from spiking_yolo.io.files import atomic_write
 from spiking_yolo.models.darknet import DarknetNet
 
 # Beginnings of files that are often mistaken for .weights.

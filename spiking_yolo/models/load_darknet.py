@@ -7,7 +7,7 @@ import warnings
 from pathlib import Path
 
 from spiking_yolo.errors import Notice, UserError
-from spiking_yolo.files import sha256
+from spiking_yolo.io.files import sha256
 from spiking_yolo.models.darknet import DarknetNet
 from spiking_yolo.models.darknet_cfg import Section, read_cfg
 from spiking_yolo.models.darknet_heads import head_spec

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor, nn
 
 from spiking_yolo.errors import UserError
-from spiking_yolo.files import sha256
+from spiking_yolo.io.files import sha256
 from spiking_yolo.models.classifiers import TORCHVISION, build
 from spiking_yolo.models.load_darknet import read_names
 from spiking_yolo.models.spec import Spec, numbered

@@ -6,6 +6,8 @@ import json
 from dataclasses import asdict, dataclass
 from typing import Any, Literal
 
+from spiking_yolo.io.images import Resize
+
 
 @dataclass(frozen=True)
 class HeadSpec:
@@ -53,7 +55,7 @@ class Spec:
     names: tuple[str, ...]
     height: int
     width: int
-    resize: Literal["letterbox", "letterbox-114", "stretch", "crop"] = "letterbox"
+    resize: Resize = "letterbox"
     heads: tuple[HeadSpec, ...] = ()
     mean: tuple[float, ...] = (0.0, 0.0, 0.0)
     std: tuple[float, ...] = (1.0, 1.0, 1.0)

@@ -13,8 +13,8 @@ import torch
 from torch import Tensor, nn
 
 from spiking_yolo.errors import UserError
+from spiking_yolo.io.sizes import STRIDE
 from spiking_yolo.models.spec import HeadSpec, Spec
-from spiking_yolo.sizes import STRIDE
 
 
 class RawHeads(nn.Module):

@@ -13,10 +13,10 @@ import torch
 from torch import Tensor, nn
 
 from spiking_yolo.errors import UserError
-from spiking_yolo.models.layers import PaddedMaxPool2d
-from spiking_yolo.models.qcfs import activation as make_activation
+from spiking_yolo.graph.modules import PaddedMaxPool2d
+from spiking_yolo.graph.modules import activation as make_activation
+from spiking_yolo.io.sizes import Size, input_size
 from spiking_yolo.models.spec import HeadSpec, Spec
-from spiking_yolo.sizes import Size, input_size
 
 WIDTHS = (16, 32, 64, 128, 256, 512, 1024)
 

@@ -7,12 +7,12 @@ from types import SimpleNamespace
 import torch
 from torch import Tensor
 
-from . import functional as SF
-from .blocks import rows
-from .fixed import IntegrateAndFire, SignedMemory
-from .layer import Layer
-from .msat import AdaptiveThreshold
-from .random import below
+from spiking_yolo.snn import functional as SF
+from spiking_yolo.snn.blocks import rows
+from spiking_yolo.snn.fixed import IntegrateAndFire, SignedMemory
+from spiking_yolo.snn.layer import Layer
+from spiking_yolo.snn.msat import AdaptiveThreshold
+from spiking_yolo.snn.random import below
 
 CONFIDENCE_STEPS = 16
 
@@ -55,7 +55,7 @@ class Adaptive(Layer):
     @property
     def threshold(self) -> Tensor:
         """theta(t) of the last step."""
-        return self.ratio * self.theta * self.quantum
+        return self.ratio * self.theta * self.spike_weight
 
     def _deviation(self, potential: Tensor, total: Tensor, out: Tensor) -> Tensor:
         """U - Ubar."""
@@ -158,7 +158,7 @@ class AdaptiveSignedMemory(Adaptive, SignedMemory):
             current = torch.div(z, b.theta, out=work[1]).abs_() if s.det and z is not None else None
             mean = b.total / self.t if s.mu else None
             ratio = self.rule.eq17(self._deviation(tracked, b.total, out=tracked), mean, current, ratio, work[2])
-        value = torch.mul(ratio, self.quantum, out=work[0]) if SF.scales(self.quantum) else ratio
+        value = torch.mul(ratio, self.spike_weight, out=work[0]) if SF.scales(self.spike_weight) else ratio
         out, spikes = SF.send(due, b.sent, b.initial, self.settings.gamma, b.out, work[1], value)
         b.count.add_(spikes)
         b.total.add_(due.sub_(out).abs_())
@@ -181,5 +181,5 @@ class AdaptiveSignedMemory(Adaptive, SignedMemory):
         if self.recipe.msat.variant != "eq17":
             return False
         due = self._unsent(b, None, b.scratch[3])
-        value = self.rule.at_rest(due.abs()) * self.quantum
+        value = self.rule.at_rest(due.abs()) * self.spike_weight
         return bool(((due >= (1 - b.initial) * value) | (due < -b.initial * value)).any())

@@ -63,7 +63,7 @@ class FusedStep:
     The code stays when a layer is allocated anew, in the same shape, and the block is another.
     """
 
-    NUMBERS = ("t", "time", "quantum")  # attributes of a layer that change from step to step and are no tensors
+    NUMBERS = ("t", "time", "spike_weight")  # attributes of a layer that change from step to step and are no tensors
 
     def __init__(self, advance: Callable[[SimpleNamespace, Any], Any], layers: Sequence[Any]):
         self._advance, self._layers = advance, layers

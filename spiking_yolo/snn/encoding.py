@@ -6,11 +6,11 @@ from collections.abc import Sequence
 
 from torch import Tensor
 
-from ..recipe import Encoding
-from .random import uniform
+from spiking_yolo.recipe import Encoding
+from spiking_yolo.snn.random import uniform
 
 
-def quantum(e: Encoding, t: int) -> float:
+def spike_weight(e: Encoding, t: int) -> float:
     """Value of a spike in step t, in units: coarse at first, and finer each time t doubles after `refine`."""
     times = ((t - 1) // e.refine).bit_length() if e.refine else 0
     return 2.0 ** max(e.coarse - t + 1, 0) * e.refine_by ** min(times, e.refinements)

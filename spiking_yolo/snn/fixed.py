@@ -7,8 +7,8 @@ from types import SimpleNamespace
 import torch
 from torch import Tensor
 
-from . import functional as SF
-from .layer import Layer
+from spiking_yolo.snn import functional as SF
+from spiking_yolo.snn.layer import Layer
 
 
 class IntegrateAndFire(Layer):
@@ -59,7 +59,7 @@ class SignedMemory(Layer):
 
     def _fire(self, b: SimpleNamespace, z: Tensor | None) -> Tensor:
         due = self._unsent(b, z, b.out)
-        out, spikes = SF.send(due, b.sent, b.initial, self.settings.gamma, due, b.scratch[0], self.quantum)
+        out, spikes = SF.send(due, b.sent, b.initial, self.settings.gamma, due, b.scratch[0], self.spike_weight)
         b.count.add_(spikes)
         return out
 

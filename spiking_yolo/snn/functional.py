@@ -122,17 +122,17 @@ def send(
     gamma: int,
     out: Tensor | None,
     spikes: Tensor | None,
-    quantum: Tensor | float = 1.0,
+    spike_weight: Tensor | float = 1.0,
 ) -> tuple[Tensor, Tensor]:
     """Send what is due as spikes: n = clip(floor(due / q + u0), -gamma, gamma); m += n * q.
 
-    due: in thresholds, see `unsent`; may be `out`. u0 = `initial` (1/2 rounds); q = `quantum`, the value of a spike in
+    due: in thresholds, see `unsent`; may be `out`. u0 = `initial` (1/2 rounds); q = `spike_weight`, the value of a spike in
     thresholds. Returns n * q, in `out`, and |n|, in `spikes`.
     """
-    scaled = scales(quantum)
-    out = torch.div(due, quantum, out=out).add_(initial) if scaled else torch.add(due, initial, out=out)
+    scaled = scales(spike_weight)
+    out = torch.div(due, spike_weight, out=out).add_(initial) if scaled else torch.add(due, initial, out=out)
     spikes = torch.abs(out.floor_().clamp_(-gamma, gamma), out=spikes)
     if scaled:
-        out.mul_(quantum)
+        out.mul_(spike_weight)
     sent.add_(out)
     return out, spikes

@@ -10,10 +10,10 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from ..graph import Activation
-from ..recipe import Recipe
-from .blocks import Scratch, blocks, empty, rows, spread
-from .compiled import FusedStep
+from spiking_yolo.graph import Activation
+from spiking_yolo.recipe import Recipe
+from spiking_yolo.snn.blocks import Scratch, blocks, empty, rows, spread
+from spiking_yolo.snn.compiled import FusedStep
 
 
 def per_channel(values: Tensor, like: Tensor) -> Tensor:
@@ -65,7 +65,7 @@ class Layer:
         self._fresh = True
         self.settled = False
         self.first = True
-        self.t, self.time, self.quantum = 0, 1, 1.0
+        self.t, self.time, self.spike_weight = 0, 1, 1.0
         self.keys = keys
         self.watched = watched
 
@@ -74,13 +74,13 @@ class Layer:
         self.scratch, self._allocated = None, None
         self._compiled = True
 
-    def step(self, current: Tensor | None, quantum: float = 1.0) -> Tensor:
+    def step(self, current: Tensor | None, spike_weight: float = 1.0) -> Tensor:
         """What is sent in this timestep in units, a tensor that the next step overwrites.
 
-        current: what was received, None for nothing new; see `summed`. quantum: value of one spike in units, below 1
+        current: what was received, None for nothing new; see `summed`. spike_weight: value of one spike in units, below 1
         when the coding has been refined.
         """
-        self.quantum = quantum
+        self.spike_weight = spike_weight
         if self._fresh:
             if current is None:
                 raise ValueError("the first step needs a current")
@@ -191,7 +191,7 @@ class Layer:
         """What a block of neurons sends in one step, in the dtype of the potential; a pair calls it of its members."""
         out = self._fire(b, self._biased(b, None if z is None else z.to(b.count.dtype)))
         if self._switches:
-            b._events.add_((out - b._previous).abs_().div_(self.quantum))
+            b._events.add_((out - b._previous).abs_().div_(self.spike_weight))
             b._previous.copy_(out)
         return out
 

@@ -19,7 +19,7 @@ import math
 import torch
 from torch import Tensor
 
-from ..recipe import Msat
+from spiking_yolo.recipe import Msat
 
 LOG2E = math.log2(math.e)
 

@@ -9,17 +9,17 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from ..errors import UserError
-from ..graph import Graph, Node
-from ..recipe import Recipe
-from . import encoding, neurons, operations
-from .blocks import Scratch, channels_last
-from .execution import Execution
-from .random import image_keys
-from .readout import Readout
-from .rewrite import constant_nodes, pool_before_neuron
-from .snapshot import Run, Snapshot
-from .wiring import Wiring
+from spiking_yolo.errors import UserError
+from spiking_yolo.graph import Graph, Node
+from spiking_yolo.graph.rewrites import constant_nodes, pool_before_neuron
+from spiking_yolo.recipe import Recipe
+from spiking_yolo.snn import encoding, neurons, operations
+from spiking_yolo.snn.blocks import Scratch, channels_last
+from spiking_yolo.snn.options import SimulationOptions
+from spiking_yolo.snn.random import image_keys
+from spiking_yolo.snn.readout import Readout
+from spiking_yolo.snn.snapshot import Run, Snapshot
+from spiking_yolo.snn.wiring import Wiring
 
 Probe = Callable[[str, int, neurons.Layer, Tensor | None], None]
 
@@ -36,34 +36,34 @@ class SpikingNetwork:
         graph: Graph,
         sites: Mapping[str, Mapping[str, Tensor]],
         recipe: Recipe,
-        execution: Execution = Execution(),  # noqa: B008
+        simulation: SimulationOptions = SimulationOptions(),  # noqa: B008
     ):
-        if missing := [node.name for node in graph.sites if node.name not in sites]:
+        if missing := [node.name for node in graph.activations if node.name not in sites]:
             raise UserError(f"no threshold for the activation {missing[0]!r}: convert the network again")
         self.recipe = recipe
         self.differential = recipe.encoding.coding == "differential"
         if recipe.neuron.kind == "memory" and recipe.neuron.pool_first:
             graph = pool_before_neuron(graph)
         self.graph = graph
-        self.execution = execution
+        self.simulation = simulation
         poisson = recipe.encoding.input == "poisson"
         self._constant = set() if self.differential or poisson else constant_nodes(graph)
-        values = {node.name: sites[node.name]["theta"] for node in graph.sites}
-        self._wiring = Wiring(graph, values, self._constant, execution)
+        values = {node.name: sites[node.name]["theta"] for node in graph.activations}
+        self._wiring = Wiring(graph, values, self._constant, simulation)
         self._input_events: dict[str, Tensor] = {}
         heads = [name for name in graph.outputs if graph[name].op != "activation"]  # a neuron adds its bias itself
         corrections = {name: sites[name]["bias"] for name in heads if "bias" in sites.get(name, {})}
         self._readout = Readout(graph, self._wiring, recipe.readout.skip, self.differential, corrections)
-        self.layers = {n.name: neurons.build(sites[n.name], recipe, n.phi, n.name) for n in graph.sites}
+        self.layers = {n.name: neurons.build(sites[n.name], recipe, n.phi, n.name) for n in graph.activations}
         for name, layer in self.layers.items():
             layer.constant = set(graph[name].inputs) <= self._constant
-            if execution.precision == "bf16":
-                layer.out_dtype = execution.synapses(self._wiring.like.dtype)
+            if simulation.precision == "bf16":
+                layer.out_dtype = simulation.synapses(self._wiring.like.dtype)
         self._pool_of = self._pools_of_sums()
         scratch = Scratch()
         for layer in self.layers.values():
             layer.scratch = scratch
-        if execution.compiled:
+        if simulation.compiled:
             for part in (*self.layers.values(), *self._wiring.pools.values()):
                 part.compile()
         self._stepped = [node for node in graph.nodes if node not in self._wiring.readout]
@@ -121,7 +121,7 @@ class SpikingNetwork:
                 snapshots[t] = self._snapshot(t, maps)
             if progress is not None:
                 progress(t)
-            if not active and self.quantum(T) == self.quantum(t):
+            if not active and self.spike_weight(T) == self.spike_weight(t):
                 break
         if t < T:  # settled: nothing changes any more
             settled = self._snapshot(t, maps)
@@ -132,7 +132,7 @@ class SpikingNetwork:
 
     def _step(self, x: Tensor | None, t: int, probes: tuple[Probe, ...]) -> bool:
         """One timestep up to what is read. Returns whether anything may still happen."""
-        values, active, quantum = self._values, False, self.quantum(t)
+        values, active, spike_weight = self._values, False, self.spike_weight(t)
         biased = t == 1 or not self.differential
         for node in self._stepped:
             name = node.name
@@ -141,10 +141,10 @@ class SpikingNetwork:
             if node.op == "input":
                 values[name] = self._encode(name, x, t)
             elif node.op == "activation":
-                values[name] = self._fire(node, self._plain(node.inputs[0]), t, quantum, probes)
+                values[name] = self._fire(node, self._plain(node.inputs[0]), t, spike_weight, probes)
                 active = active or values[name] is not None or not self.layers[name].settled
             else:
-                values[name] = self._transmit(node, [values[i] for i in node.inputs], quantum, biased)
+                values[name] = self._transmit(node, [values[i] for i in node.inputs], spike_weight, biased)
             if t == 1:
                 value = values[name]
                 assert value is not None
@@ -154,13 +154,13 @@ class SpikingNetwork:
         return active or not self.differential
 
     def _fire(
-        self, node: Node, current: Tensor | None, t: int, quantum: float, probes: tuple[Probe, ...]
+        self, node: Node, current: Tensor | None, t: int, spike_weight: float, probes: tuple[Probe, ...]
     ) -> Tensor | None:
         layer = self.layers[node.name]
-        if current is None and layer.settled and layer.quantum == quantum:
+        if current is None and layer.settled and layer.spike_weight == spike_weight:
             layer.rest()
             return None
-        spikes: Tensor | None = layer.step(current, quantum)
+        spikes: Tensor | None = layer.step(current, spike_weight)
         if self.differential:
             silent = layer.silent()
             layer.settled = silent and layer.quiet()
@@ -183,12 +183,12 @@ class SpikingNetwork:
         self._input_events[name] = fired if t == 1 else self._input_events[name].add_(fired)
         return sent
 
-    def quantum(self, t: int) -> float:
+    def spike_weight(self, t: int) -> float:
         """Value of a spike in step t, in units."""
-        return encoding.quantum(self.recipe.encoding, t)
+        return encoding.spike_weight(self.recipe.encoding, t)
 
-    def _transmit(self, node: Node, given: Sequence[Tensor | None], quantum: float, biased: bool) -> Tensor | None:
-        return self._wiring.transmit(node, given, quantum, biased)
+    def _transmit(self, node: Node, given: Sequence[Tensor | None], spike_weight: float, biased: bool) -> Tensor | None:
+        return self._wiring.transmit(node, given, spike_weight, biased)
 
     def _plain(self, name: str) -> Tensor | None:
         value = self._values[name]

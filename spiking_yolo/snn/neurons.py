@@ -11,13 +11,13 @@ from collections.abc import Mapping
 
 from torch import Tensor
 
-from ..errors import UserError
-from ..graph import Activation
-from ..recipe import Recipe
-from .adaptive import CONFIDENCE_STEPS, AdaptiveIntegrateAndFire, AdaptiveSignedMemory
-from .fixed import ImbalancedThreshold, IntegrateAndFire, SignedMemory
-from .layer import Layer, per_channel
-from .pairs import OnOffPair
+from spiking_yolo.errors import UserError
+from spiking_yolo.graph import Activation
+from spiking_yolo.recipe import Recipe
+from spiking_yolo.snn.adaptive import CONFIDENCE_STEPS, AdaptiveIntegrateAndFire, AdaptiveSignedMemory
+from spiking_yolo.snn.fixed import ImbalancedThreshold, IntegrateAndFire, SignedMemory
+from spiking_yolo.snn.layer import Layer, per_channel
+from spiking_yolo.snn.pairs import OnOffPair
 
 __all__ = [
     "CONFIDENCE_STEPS",

@@ -8,7 +8,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from ..graph import OPS, Graph, Node
+from spiking_yolo.graph import OPS, Graph, Node
 
 
 def macs(graph: Graph, node: Node, shape: torch.Size) -> int:

@@ -8,13 +8,13 @@ from types import SimpleNamespace
 import torch
 from torch import Tensor
 
-from ..graph import Activation
-from ..recipe import Recipe
-from .adaptive import AdaptiveIntegrateAndFire
-from .blocks import rows
-from .fixed import IntegrateAndFire
-from .layer import Layer
-from .msat import without_potential
+from spiking_yolo.graph import Activation
+from spiking_yolo.recipe import Recipe
+from spiking_yolo.snn.adaptive import AdaptiveIntegrateAndFire
+from spiking_yolo.snn.blocks import rows
+from spiking_yolo.snn.fixed import IntegrateAndFire
+from spiking_yolo.snn.layer import Layer
+from spiking_yolo.snn.msat import without_potential
 
 
 class OneOfTwo(AdaptiveIntegrateAndFire):

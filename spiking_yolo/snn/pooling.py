@@ -8,9 +8,9 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from ..graph import max_pool, reached_padding
-from .blocks import rows
-from .compiled import Fused
+from spiking_yolo.graph import max_pool, reached_padding
+from spiking_yolo.snn.blocks import rows
+from spiking_yolo.snn.compiled import Fused
 
 
 def add_(total: Tensor, x: Tensor) -> None:
@@ -70,10 +70,10 @@ class CumulativeMaxPool:
     def reset(self, summed: bool = False) -> None:
         self._fresh, self.summed = True, summed
 
-    def step(self, current: Tensor, quantum: float = 1.0) -> Tensor:
+    def step(self, current: Tensor, spike_weight: float = 1.0) -> Tensor:
         """current: [N, C, H, W], what arrives in this timestep. Returns what is sent, [N, C, H', W'].
 
-        quantum: value of one event, by which what is sent is counted.
+        spike_weight: value of one event, by which what is sent is counted.
         """
         pooled = self._pool(current)
         if self.summed:
@@ -84,7 +84,7 @@ class CumulativeMaxPool:
             self._fresh = False
         out = torch.sub(pooled, self.sent, out=self.sent)  # the old `sent` is not needed any more
         self.sent = pooled
-        self.count.add_(out.abs(), alpha=1 / quantum)
+        self.count.add_(out.abs(), alpha=1 / spike_weight)
         return out
 
     def _pool(self, current: Tensor) -> Tensor:

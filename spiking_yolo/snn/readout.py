@@ -7,9 +7,9 @@ from collections.abc import Callable, Mapping, Sequence
 import torch
 from torch import Tensor
 
-from ..graph import Graph, Node
-from .layer import per_channel
-from .wiring import Wiring
+from spiking_yolo.graph import Graph, Node
+from spiking_yolo.snn.layer import per_channel
+from spiking_yolo.snn.wiring import Wiring
 
 Transmit = Callable[[Node, Sequence[Tensor | None], float, bool], Tensor | None]
 

@@ -9,7 +9,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from .blocks import channels_last
+from spiking_yolo.snn.blocks import channels_last
 
 
 class Linear:

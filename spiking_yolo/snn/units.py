@@ -11,7 +11,7 @@ from collections.abc import Mapping
 import torch
 from torch import Tensor
 
-from ..graph import Graph, Node
+from spiking_yolo.graph import Graph, Node
 
 Unit = Tensor | None
 

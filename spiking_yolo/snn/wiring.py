@@ -7,14 +7,14 @@ from collections.abc import Collection, Mapping, Sequence
 import torch
 from torch import Tensor
 
-from ..graph import OPS, Graph, Node
-from . import units
-from .blocks import empty
-from .execution import Execution
-from .layer import per_channel
-from .pooling import CumulativeMaxPool
-from .rewrite import readout_nodes
-from .synapses import Convolution, Linear
+from spiking_yolo.graph import OPS, Graph, Node
+from spiking_yolo.graph.rewrites import readout_nodes
+from spiking_yolo.snn import units
+from spiking_yolo.snn.blocks import empty
+from spiking_yolo.snn.layer import per_channel
+from spiking_yolo.snn.options import SimulationOptions
+from spiking_yolo.snn.pooling import CumulativeMaxPool
+from spiking_yolo.snn.synapses import Convolution, Linear
 
 
 class Wiring:
@@ -24,23 +24,25 @@ class Wiring:
     max pooling keeps no sum. readout: nodes that receive means over time, in the dtype of the graph.
     """
 
-    def __init__(self, graph: Graph, site_units: Mapping[str, Tensor], constant: set[str], execution: Execution):
+    def __init__(
+        self, graph: Graph, site_units: Mapping[str, Tensor], constant: set[str], simulation: SimulationOptions
+    ):
         self.graph = graph
         self.like = next(iter(graph.tensors.values()))  # for dtype and device of potentials and outputs
         self.readout = readout_nodes(graph)
         self._units = units.propagate(graph, site_units)
-        self._synapses = {n.name: self._synapse(n, execution) for n in graph.nodes if n.op in ("conv", "linear")}
+        self._synapses = {n.name: self._synapse(n, simulation) for n in graph.nodes if n.op in ("conv", "linear")}
         self.pools = {
             n.name: CumulativeMaxPool(n.attrs) for n in graph.nodes if n.op == "max_pool" and n.name not in constant
         }
         self._shapes: dict[str, list[torch.Size]] = {}
 
-    def _synapse(self, node: Node, execution: Execution) -> Convolution | Linear:
+    def _synapse(self, node: Node, simulation: SimulationOptions) -> Convolution | Linear:
         weight, bias = self.graph.parameters(node)
         assert weight is not None
         unit = self._units[node.inputs[0]]
         if unit is not None:
-            dtype = weight.dtype if node in self.readout else execution.synapses(weight.dtype)
+            dtype = weight.dtype if node in self.readout else simulation.synapses(weight.dtype)
             weight = units.fold(weight, unit, node.attrs.get("groups", 1)).to(dtype)
         return Linear(weight, bias) if node.op == "linear" else Convolution(weight, bias, node.attrs)
 
@@ -50,16 +52,16 @@ class Wiring:
             pool.reset(name in summed)
         self._shapes.clear()
 
-    def transmit(self, node: Node, given: Sequence[Tensor | None], quantum: float, biased: bool) -> Tensor | None:
+    def transmit(self, node: Node, given: Sequence[Tensor | None], spike_weight: float, biased: bool) -> Tensor | None:
         """What a node passes on in a timestep; None stands for silence, all zero, which the first step has not.
 
-        given: one per input, [N, ...]. quantum: value of an event. biased: whether biases are added.
+        given: one per input, [N, ...]. spike_weight: value of an event. biased: whether biases are added.
         """
         received = [value for value in given if value is not None]
         if not received:
             return None
         if node.name in self.pools:
-            return self.pools[node.name].step(received[0], quantum)
+            return self.pools[node.name].step(received[0], spike_weight)
         if node.name in self._synapses:
             return self._synapses[node.name](received[0], biased)
         if len(given) > 1:

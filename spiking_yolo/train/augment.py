@@ -15,7 +15,7 @@ from torch import Tensor
 os.environ.setdefault("NO_ALBUMENTATIONS_UPDATE", "1")
 import albumentations as A
 
-from spiking_yolo.sizes import Size
+from spiking_yolo.io.sizes import Size
 
 
 @dataclass(frozen=True)

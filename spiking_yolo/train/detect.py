@@ -11,11 +11,11 @@ import torch
 from torch import Tensor, nn
 from torch.utils.data import DataLoader, Dataset
 
-from spiking_yolo.boxes import Detections
 from spiking_yolo.datasets.detection import DetectionSet
+from spiking_yolo.decode.boxes import Detections
 from spiking_yolo.decode.yolo import detections
 from spiking_yolo.errors import UserError
-from spiking_yolo.images import fit, read_image
+from spiking_yolo.io.images import preprocess, read_image
 from spiking_yolo.metrics.voc import voc_map
 from spiking_yolo.models.spec import Spec
 from spiking_yolo.train.augment import DetectionAugment, Photo
@@ -126,7 +126,7 @@ def predict(model: nn.Module, data: DetectionSet, spec: Spec, batch: int = 16) -
     device = next(model.parameters()).device
     found: list[Detections] = []
     for start in range(0, len(data), batch):
-        pairs = [fit(read_image(s.path), spec) for s in data.samples[start : start + batch]]
+        pairs = [preprocess(read_image(s.path), spec) for s in data.samples[start : start + batch]]
         images = torch.stack([image for image, _ in pairs]).to(device, memory_format=torch.channels_last)
         output = model(images).float().cpu()
         found += detections([output], spec, [p for _, p in pairs], 0.005, 0.5, 100, True)

@@ -16,11 +16,11 @@ from spiking_yolo.datasets.classification import to_arrays
 from spiking_yolo.datasets.detection import DetectionSet
 from spiking_yolo.datasets.open import UNPACKED, open_classification
 from spiking_yolo.errors import UserError
-from spiking_yolo.files import sha256
+from spiking_yolo.io.files import sha256
+from spiking_yolo.io.sizes import Size, input_size
 from spiking_yolo.models.checkpoint import build_model, load_checkpoint, save_checkpoint
 from spiking_yolo.models.spec import Spec
 from spiking_yolo.models.yolov1 import YOLOv1, yolov1_spec
-from spiking_yolo.sizes import Size, input_size
 from spiking_yolo.train.classify import ClassifyTask, classifier_spec
 from spiking_yolo.train.loop import Settings, Task, fit
 from spiking_yolo.train.report import plot, progress

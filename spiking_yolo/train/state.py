@@ -10,7 +10,7 @@ import torch
 from torch import nn
 
 from spiking_yolo.errors import UserError
-from spiking_yolo.files import atomic_write
+from spiking_yolo.io.files import atomic_write
 
 Rows = list[dict[str, float]]
 

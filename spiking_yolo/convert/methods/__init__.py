@@ -3,8 +3,8 @@
 The order of the imports is the order of every list of methods.
 """
 
-# ruff: noqa: I001
-from . import (
+# ruff: noqa: I001, E501
+from spiking_yolo.convert.methods import (
     p_norm,
     channel_norm,
     spike_norm,

@@ -5,8 +5,8 @@ clip(floor(U / theta), 0, gamma), gamma = 5 here; threshold at the 99.9th percen
 lateral inhibition is the exact cumulative pooling of snn/pooling.py. Needs: activation statistics.
 """
 
-from ...recipe import Neuron, Recipe, Threshold
-from ..registry import register
+from spiking_yolo.convert.registry import register
+from spiking_yolo.recipe import Neuron, Recipe, Threshold
 
 RECIPE = register(
     Recipe(

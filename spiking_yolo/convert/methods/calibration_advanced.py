@@ -5,8 +5,8 @@ after layer; here per channel, since a value per neuron belongs to images of one
 Needs: the network run on calibration images.
 """
 
-from ...recipe import Calibration, Neuron, Recipe, Threshold
-from ..registry import register
+from spiking_yolo.convert.registry import register
+from spiking_yolo.recipe import Calibration, Neuron, Recipe, Threshold
 
 RECIPE = register(
     Recipe(

@@ -6,8 +6,8 @@ five batches); Eq. 15: bias -= mean(SNN rate - ANN activation) per channel, laye
 start. The head's bias is corrected too. Needs: the network run on calibration images.
 """
 
-from ...recipe import Calibration, Neuron, Recipe, Threshold
-from ..registry import register
+from spiking_yolo.convert.registry import register
+from spiking_yolo.recipe import Calibration, Neuron, Recipe, Threshold
 
 RECIPE = register(
     Recipe(

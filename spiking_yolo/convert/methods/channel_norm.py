@@ -7,8 +7,8 @@ Needs: activation statistics. The negative side needs a drive of theta / alpha b
 published detector runs for thousands of timesteps.
 """
 
-from ...recipe import Neuron, Recipe, Threshold
-from ..registry import register
+from spiking_yolo.convert.registry import register
+from spiking_yolo.recipe import Neuron, Recipe, Threshold
 
 RECIPE = register(
     Recipe(

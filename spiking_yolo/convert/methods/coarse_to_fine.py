@@ -11,8 +11,8 @@ many spikes on channels whose small values matter little to the next layer.
 Chosen on COCO train2017 photographs; docs/results.md has the comparison. Needs: activation statistics, of both signs.
 """
 
-from ...recipe import Encoding, Neuron, Recipe, Threshold
-from ..registry import register
+from spiking_yolo.convert.registry import register
+from spiking_yolo.recipe import Encoding, Neuron, Recipe, Threshold
 
 RECIPE = register(
     Recipe(

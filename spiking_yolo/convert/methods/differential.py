@@ -9,8 +9,8 @@ qcfs) delta = cap / L settles on the ANN itself: --set threshold.rule=max, thres
 Needs: activation statistics, of both signs.
 """
 
-from ...recipe import Encoding, Neuron, Recipe, Threshold
-from ..registry import register
+from spiking_yolo.convert.registry import register
+from spiking_yolo.recipe import Encoding, Neuron, Recipe, Threshold
 
 RECIPE = register(
     Recipe(

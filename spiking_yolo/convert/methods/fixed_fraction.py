@@ -5,8 +5,8 @@ calibration images. MSAT lowers thresholds that are far above the usual activati
 Needs: the network run on calibration images.
 """
 
-from ...recipe import Calibration, Neuron, Recipe, Threshold
-from ..registry import register
+from spiking_yolo.convert.registry import register
+from spiking_yolo.recipe import Calibration, Neuron, Recipe, Threshold
 
 RECIPE = register(
     Recipe(

@@ -9,8 +9,8 @@ Ablation: --set msat.dtt=false, msat.det=false, msat.confidence=off. Compare wit
 Needs: the network run on calibration images (for the confidence only).
 """
 
-from ...recipe import Msat, Neuron, Recipe, Threshold
-from ..registry import register
+from spiking_yolo.convert.registry import register
+from spiking_yolo.recipe import Msat, Neuron, Recipe, Threshold
 
 RECIPE = register(
     Recipe(

@@ -11,8 +11,8 @@ Chosen on COCO train2017 photographs; docs/msat.md has what helped and what did 
 Needs: activation statistics, of both signs.
 """
 
-from ...recipe import Encoding, Msat, Neuron, Recipe, Threshold
-from ..registry import register
+from spiking_yolo.convert.registry import register
+from spiking_yolo.recipe import Encoding, Msat, Neuron, Recipe, Threshold
 
 RECIPE = register(
     Recipe(

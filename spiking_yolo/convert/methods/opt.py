@@ -9,8 +9,8 @@ al., Optimal ANN-SNN conversion for high-accuracy and ultra-low-latency spiking 
 Needs: activation statistics.
 """
 
-from ...recipe import Neuron, Recipe, Threshold
-from ..registry import register
+from spiking_yolo.convert.registry import register
+from spiking_yolo.recipe import Neuron, Recipe, Threshold
 
 RECIPE = register(
     Recipe(

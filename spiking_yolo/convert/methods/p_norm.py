@@ -6,8 +6,8 @@ activations, p = 99.9, weights scaled by lambda_in / lambda_out; Eq. 4: reset by
 Needs: activation statistics.
 """
 
-from ...recipe import Neuron, Recipe, Threshold
-from ..registry import register
+from spiking_yolo.convert.registry import register
+from spiking_yolo.recipe import Neuron, Recipe, Threshold
 
 RECIPE = register(
     Recipe(

@@ -5,8 +5,8 @@ Han, Srinivasan, Roy: RMP-SNN, CVPR 2020. Thresholds as Spike-Norm's, times beta
 Needs: the network run on calibration images.
 """
 
-from ...recipe import Neuron, Recipe, Threshold
-from ..registry import register
+from spiking_yolo.convert.registry import register
+from spiking_yolo.recipe import Neuron, Recipe, Threshold
 
 RECIPE = register(
     Recipe(

@@ -7,8 +7,8 @@ arrival; quantisation, clipping and slew remain.
 Needs: activation statistics, of both signs.
 """
 
-from ...recipe import Neuron, Recipe, Threshold
-from ..registry import register
+from spiking_yolo.convert.registry import register
+from spiking_yolo.recipe import Neuron, Recipe, Threshold
 
 RECIPE = register(
     Recipe(

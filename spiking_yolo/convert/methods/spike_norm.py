@@ -7,8 +7,8 @@ Needs: the network run on calibration images. The paper restricts training to ne
 norm and with average pooling; biases are then part of the current that is balanced, and a rate can be off by them.
 """
 
-from ...recipe import Encoding, Neuron, Recipe, Threshold
-from ..registry import register
+from spiking_yolo.convert.registry import register
+from spiking_yolo.recipe import Encoding, Neuron, Recipe, Threshold
 
 RECIPE = register(
     Recipe(

@@ -8,8 +8,8 @@ than spikes do (an isolated spike is two switches); both counts are reported.
 Needs: the network run on calibration images.
 """
 
-from ...recipe import Neuron, Recipe, Threshold
-from ..registry import register
+from spiking_yolo.convert.registry import register
+from spiking_yolo.recipe import Neuron, Recipe, Threshold
 
 RECIPE = register(
     Recipe(

@@ -1,0 +1,73 @@
+"""The file that keeps what a recipe learned by running the network: a few kilobytes beside the weights."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+from torch import Tensor
+
+from spiking_yolo.convert.thresholds import Sites
+from spiking_yolo.errors import UserError
+from spiking_yolo.io.sizes import Size, size_name
+from spiking_yolo.io.tensors import read_safetensors, write_safetensors
+from spiking_yolo.recipe import Readout, Recipe
+
+FORMAT = "spiking_yolo-calibration-1"
+
+
+@dataclass(frozen=True)
+class CalibrationResult:
+    """Site parameters of one recipe, and what they were taken from."""
+
+    sites: Sites
+    recipe: Recipe
+    weights_sha256: str
+    imgsz: Size
+    images: tuple[str, ...]
+
+    def save(self, path: str | Path) -> None:
+        metadata = {
+            "format": FORMAT,
+            "recipe": self.recipe.to_json(),
+            "weights_sha256": self.weights_sha256,
+            "imgsz": json.dumps(self.imgsz),
+            "images": json.dumps(self.images),
+        }
+        write_safetensors(path, pack(self.sites), metadata)
+
+    @classmethod
+    def load(cls, path: str | Path) -> CalibrationResult:
+        metadata, tensors = read_safetensors(path)
+        if metadata.get("format") != FORMAT:
+            raise UserError(f"{path} is not a calibration: make one with tools/calibrate.py --method M")
+        height, width = json.loads(metadata["imgsz"])
+        images = tuple(json.loads(metadata["images"]))
+        recipe = Recipe.from_json(metadata["recipe"])
+        return cls(unpack(tensors), recipe, metadata["weights_sha256"], (height, width), images)
+
+    def fits(self, recipe: Recipe, weights_sha256: str, imgsz: Size) -> bool:
+        """Whether this was taken for this network and recipe; the readout does not matter."""
+        same = replace(self.recipe, readout=Readout()) == replace(recipe, readout=Readout())
+        return same and self.weights_sha256 == weights_sha256 and self.imgsz == tuple(imgsz)
+
+
+def pack(sites: Mapping[str, Mapping[str, Tensor]]) -> dict[str, Tensor]:
+    """{site: {name: tensor}} -> {"site/name": tensor}."""
+    return {f"{site}/{k}": v for site, own in sites.items() for k, v in own.items()}
+
+
+def unpack(tensors: Mapping[str, Tensor]) -> Sites:
+    """The inverse of `pack`."""
+    sites: Sites = {}
+    for key, value in tensors.items():
+        site, _, name = key.rpartition("/")
+        sites.setdefault(site, {})[name] = value
+    return sites
+
+
+def calibration_path(weights: Path, imgsz: Size, recipe: Recipe) -> Path:
+    """Where the calibration of a recipe lies: beside the weights, named by input size and method."""
+    return weights.with_name(f"{weights.stem}.{size_name(imgsz)}.{recipe.name}.safetensors")

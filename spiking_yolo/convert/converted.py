@@ -1,0 +1,121 @@
+"""From an ANN's graph to a spiking network: statistics -> thresholds -> neurons, as one frozen value."""
+
+from __future__ import annotations
+
+import json
+import warnings
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+from torch import Tensor
+
+from spiking_yolo.convert.calibration_file import pack, unpack
+from spiking_yolo.convert.statistics import Statistics
+from spiking_yolo.convert.thresholds import Sites, base_sites
+from spiking_yolo.errors import Notice, UserError
+from spiking_yolo.graph import Graph
+from spiking_yolo.graph.serialise import graph_from, graph_metadata
+from spiking_yolo.io.tensors import check_finite, read_safetensors, write_safetensors
+from spiking_yolo.models.spec import Spec
+from spiking_yolo.recipe import Recipe
+from spiking_yolo.snn.network import SpikingNetwork
+from spiking_yolo.snn.options import SimulationOptions
+
+FORMAT = "spiking_yolo-network-1"
+
+
+@dataclass(frozen=True)
+class Converted:
+    """A converted network: everything that a simulation needs, and where it came from.
+
+    sites: activation node -> {"theta": [C], "theta_off": [C] of an ON/OFF pair, "initial": scalar, in thresholds}.
+    provenance: weights_sha256 and whatever else identifies the source.
+    """
+
+    graph: Graph
+    spec: Spec
+    recipe: Recipe
+    sites: Mapping[str, Mapping[str, Tensor]]
+    provenance: Mapping[str, str]
+
+    def network(
+        self,
+        *to: torch.dtype | torch.device | str,
+        simulation: SimulationOptions = SimulationOptions(),  # noqa: B008
+    ) -> SpikingNetwork:
+        """The network to simulate, optionally on another device or with another dtype."""
+        graph = self.graph
+        for where in to:
+            graph = graph.to(where)
+        return SpikingNetwork(graph, self.sites, self.recipe, simulation)
+
+    def save(self, path: str | Path) -> None:
+        """Write one safetensors file, whole or not at all."""
+        tensors = {f"graph/{k}": v for k, v in self.graph.tensors.items()}
+        tensors |= {f"site/{k}": v for k, v in pack(self.sites).items()}
+        metadata = {
+            "format": FORMAT,
+            **graph_metadata(self.graph),
+            "spec": self.spec.to_json(),
+            "recipe": self.recipe.to_json(),
+            "provenance": json.dumps(dict(self.provenance)),
+        }
+        write_safetensors(path, tensors, metadata)
+
+    @classmethod
+    def load(cls, path: str | Path) -> Converted:
+        """Read a file written by `save`. Executes no code. Raises UserError for anything else."""
+        metadata, tensors = read_safetensors(path)
+        if metadata.get("format") != FORMAT:
+            raise UserError(f"{path} is not a converted network: make one with tools/convert.py")
+        check_finite(tensors, path)
+        weights = {k.removeprefix("graph/"): v for k, v in tensors.items() if k.startswith("graph/")}
+        sites = unpack({k.removeprefix("site/"): v for k, v in tensors.items() if k.startswith("site/")})
+        try:
+            graph = graph_from(metadata, weights)
+            spec, recipe = Spec.from_json(metadata["spec"]), Recipe.from_json(metadata["recipe"])
+            return cls(graph, spec, recipe, sites, json.loads(metadata["provenance"]))
+        except (KeyError, TypeError, ValueError) as error:
+            raise UserError(f"{path} is damaged or of another version ({error}): convert the network again") from error
+
+
+def convert(
+    graph: Graph,
+    spec: Spec,
+    statistics: Statistics,
+    recipe: Recipe,
+    provenance: Mapping[str, str] | None = None,
+    sites: Sites | None = None,
+) -> Converted:
+    """The network with neurons at every activation site of `graph`.
+
+    sites: what calibrate.calibrate found, for recipes that run the network; the others follow from the statistics.
+    """
+    statistics.check(statistics.weights_sha256, (spec.height, spec.width), graph)
+    if note := _outside_its_paper(graph, recipe):
+        warnings.warn(note, Notice, stacklevel=2)
+    if sites is None:
+        if recipe.runs_network:
+            raise UserError(f"method {recipe.name} runs the network to calibrate: use tools/calibrate.py --method")
+        sites = base_sites(graph, statistics.histograms, recipe)
+    origin = {"weights_sha256": statistics.weights_sha256, "calibration_images": str(len(statistics.images))}
+    return Converted(graph, spec, recipe, sites, {**origin, **(provenance or {})})
+
+
+def _outside_its_paper(graph: Graph, recipe: Recipe) -> str:
+    """What the paper of balanced thresholds (Spike-Norm) asks of a network and this one does not have, or nothing."""
+    if recipe.threshold.rule != "balance" or recipe.neuron.reset != "zero":
+        return ""
+    ops = [node.op for node in graph.nodes]
+    biases = sum(bias is not None and bool(bias.any()) for _, bias in map(graph.parameters, graph.nodes))
+    leaky = sum(bool(node.attrs["slope"]) for node in graph.activations)
+    counts = ((biases, "layers with a bias"), (ops.count("max_pool"), "max poolings"), (leaky, "leaky ReLUs"))
+    found = [f"{n} {what}" for n, what in counts if n]
+    return (
+        f"{recipe.name} was published for networks with none of these, and here are {', '.join(found)}: biases are "
+        "balanced as part of the current, the rest runs as in every method"
+        if found
+        else ""
+    )

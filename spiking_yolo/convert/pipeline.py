@@ -1,0 +1,83 @@
+"""From a weights file to a spiking network: the ANN, its statistics, a recipe, neurons."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from spiking_yolo.convert import converted as converted_file
+from spiking_yolo.convert.calibration_file import CalibrationResult, calibration_path
+from spiking_yolo.convert.converted import Converted, convert
+from spiking_yolo.convert.registry import DEFAULT, get_recipe
+from spiking_yolo.convert.statistics import Statistics, statistics_path
+from spiking_yolo.errors import UserError
+from spiking_yolo.io.sizes import Size, size_name
+from spiking_yolo.io.tensors import read_safetensors
+from spiking_yolo.models.load import Ann, file_kind, load_ann
+from spiking_yolo.recipe import Recipe
+
+
+def convert_ann(ann: Ann, recipe: Recipe, statistics: str | Path | None = None) -> Converted:
+    """The spiking network by a recipe, from the files beside the weights (or the given statistics)."""
+    sites = load_calibration(ann, recipe).sites if recipe.runs_network else None
+    origin = {"weights": ann.weights.name}
+    return convert(ann.graph, ann.spec, load_statistics(ann, statistics), recipe, origin, sites)
+
+
+def load_calibration(ann: Ann, recipe: Recipe) -> CalibrationResult:
+    """What the recipe learned by running this network, from the file beside the weights."""
+    path = calibration_path(ann.weights, ann.imgsz, recipe)
+    if path.is_file() and (state := CalibrationResult.load(path)).fits(recipe, ann.sha256, ann.imgsz):
+        return state
+    what = "is of other settings, weights or size" if path.is_file() else "does not exist"
+    raise UserError(
+        f"method {recipe.name} runs the network to calibrate, and its result {path} {what}: make it with "
+        f"{ann.calibrate_command} --method {recipe.name} [--set ...]"
+    )
+
+
+def load_statistics(ann: Ann, path: str | Path | None = None) -> Statistics:
+    """The statistics that belong to this network: those beside its weights, or the given file."""
+    size = ann.imgsz
+    path = Path(path) if path else statistics_path(ann.weights, size)
+    if not path.is_file():
+        raise UserError(f"no activation statistics at {path}: make them with {ann.calibrate_command}")
+    statistics = Statistics.load(path)
+    statistics.check(ann.sha256, size, ann.graph)
+    return statistics
+
+
+def load(
+    weights: str | Path,
+    method: str | Path | None = None,
+    settings: Mapping[str, Any] | None = None,
+    *,
+    cfg: str | Path | None = None,
+    names: str | Path | None = None,
+    imgsz: int | Size | None = None,
+    statistics: str | Path | None = None,
+    trust: bool = False,
+) -> Converted:
+    """The converted network of a weights file: converted by the method, or as saved by tools/convert.py.
+
+    imgsz, trust: see load_ann.
+    """
+    path = Path(weights)
+    if _is_converted(path):
+        network = Converted.load(path)
+        size = size_name((network.spec.height, network.spec.width))
+        options = {"method": method, "set": settings or None, "imgsz": imgsz}
+        options |= {"cfg": cfg, "names": names, "statistics": statistics}
+        if given := [f"--{name}" for name, value in options.items() if value is not None]:
+            raise UserError(
+                f"{path} is already converted (method {network.recipe.name}, {size} pixels): leave out "
+                f"{' and '.join(given)}, or convert the original weights again"
+            )
+        return network
+    recipe = get_recipe(method or DEFAULT).with_settings(settings or {})
+    return convert_ann(load_ann(path, cfg, names, imgsz, trust), recipe, statistics)
+
+
+def _is_converted(path: Path) -> bool:
+    return file_kind(path) == "safetensors" and read_safetensors(path)[0].get("format") == converted_file.FORMAT

@@ -1,0 +1,128 @@
+"""Activation statistics of a network on calibration images, and the file that keeps them."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+from torch import Tensor
+
+from spiking_yolo.convert.histogram import BINS, Histogram
+from spiking_yolo.errors import UserError
+from spiking_yolo.graph import Graph, Node, forward
+from spiking_yolo.io.images import Picture, preprocess, read_image
+from spiking_yolo.io.sizes import Size, size_name
+from spiking_yolo.io.tensors import read_safetensors, write_safetensors
+from spiking_yolo.models.spec import Spec
+
+FORMAT = "spiking_yolo-statistics-1"
+
+
+@dataclass(frozen=True)
+class Statistics:
+    """One histogram per activation site, and what they were taken from."""
+
+    histograms: dict[str, Histogram]
+    weights_sha256: str
+    imgsz: Size
+    images: tuple[str, ...]
+
+    def check(self, weights_sha256: str, imgsz: Size, graph: Graph) -> None:
+        """Raise UserError unless these statistics belong to this network at this input size (height, width)."""
+        mend = "run tools/calibrate.py for this network"
+        if self.weights_sha256 != weights_sha256:
+            raise UserError(
+                f"the statistics are of other weights ({self.weights_sha256[:12]}, not {weights_sha256[:12]}): {mend}"
+            )
+        if self.imgsz != tuple(imgsz):
+            own, wanted = size_name(self.imgsz), size_name(imgsz)
+            raise UserError(f"the statistics were taken at {own} pixels, not {wanted}: {mend} with --imgsz")
+        if set(self.histograms) != {node.name for node in graph.activations}:
+            raise UserError(f"the statistics name other activations than the network has: {mend}")
+
+    def save(self, path: str | Path) -> None:
+        tensors: dict[str, Tensor] = {}
+        for name, h in self.histograms.items():
+            tensors |= {
+                f"{name}.counts": h.counts.to(torch.int32 if h.counts.max() < 2**31 else torch.int64),
+                f"{name}.exponent": h.exponent.to(torch.int32),
+                f"{name}.minimum": h.minimum.float(),
+                f"{name}.maximum": h.maximum.float(),
+            }
+        metadata = {
+            "format": FORMAT,
+            "weights_sha256": self.weights_sha256,
+            "imgsz": json.dumps(self.imgsz),
+            "images": json.dumps(self.images),
+            "totals": json.dumps({name: h.total for name, h in self.histograms.items()}),
+        }
+        write_safetensors(path, tensors, metadata)
+
+    @classmethod
+    def load(cls, path: str | Path) -> Statistics:
+        metadata, tensors = read_safetensors(path)
+        if metadata.get("format") != FORMAT:
+            raise UserError(f"{path} is not a statistics file: make one with tools/calibrate.py")
+        sites = {}
+        for name, total in json.loads(metadata["totals"]).items():
+            counts, exponent, low, high = (tensors[f"{name}.{k}"] for k in ("counts", "exponent", "minimum", "maximum"))
+            if counts.shape != (2, len(exponent), BINS):
+                raise UserError(f"{path} was written by another version: make it again with tools/calibrate.py")
+            sites[name] = Histogram(counts.long(), exponent.long(), low.double(), high.double(), total)
+        height, width = json.loads(metadata["imgsz"])
+        return cls(sites, metadata["weights_sha256"], (height, width), tuple(json.loads(metadata["images"])))
+
+
+@torch.no_grad()
+def observe(graph: Graph, batches: Iterable[Tensor]) -> dict[str, Histogram]:
+    """Histograms of every activation site's pre-activations over batches of images [N, C, H, W]."""
+    histograms: dict[str, Histogram] = {}
+
+    def tap(node: Node, before: Tensor, after: Tensor) -> None:
+        if node.name not in histograms:
+            histograms[node.name] = Histogram.empty(before.shape[1])
+        histograms[node.name].update(before.cpu())
+
+    for batch in batches:
+        forward(graph, batch, tap)
+    if not histograms:
+        raise UserError("there is nothing to calibrate on: give at least one image")
+    return histograms
+
+
+def take_statistics(
+    graph: Graph, spec: Spec, weights_sha256: str, pictures: Iterable[str | Picture]
+) -> tuple[Statistics, list[str]]:
+    """Statistics of a network over images, or files of them, and what is wrong with those that were skipped."""
+    used: list[str] = []
+    skipped: list[str] = []
+
+    def batches() -> Iterator[Tensor]:
+        waiting: list[Tensor] = []
+        for picture in pictures:
+            name, source = Picture.file(picture) if isinstance(picture, str) else picture
+            try:
+                x, _ = preprocess(read_image(source), spec)
+            except UserError as error:
+                skipped.append(str(error))
+                continue
+            used.append(name)
+            waiting.append(x)
+            if len(waiting) == spec.images_at_once:
+                yield torch.stack(waiting)
+                waiting.clear()
+        if waiting:
+            yield torch.stack(waiting)
+        if not used:
+            raise UserError(f"no image to calibrate on: {skipped[0] if skipped else 'give at least one'}")
+
+    sites = observe(graph, batches())
+    return Statistics(sites, weights_sha256, (spec.height, spec.width), tuple(used)), skipped
+
+
+def statistics_path(weights: Path, imgsz: Size) -> Path:
+    """Where the statistics of a weights file lie: beside it, named by the input size."""
+    return weights.with_name(f"{weights.stem}.{size_name(imgsz)}.statistics.safetensors")

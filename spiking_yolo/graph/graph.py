@@ -1,0 +1,201 @@
+"""The network as plain data: nodes, attributes and tensors. ANN and SNN are two interpreters of one graph.
+
+A graph holds no code, so it can be saved and loaded without executing any. Batch norm is already folded, and every
+activation *call* is a node of its own.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from typing import Any
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from spiking_yolo.errors import UserError
+
+
+@dataclass(frozen=True)
+class Node:
+    """One operation. `op` is a key of OPS, `inputs` are names of earlier nodes, `attrs` is JSON-serialisable."""
+
+    name: str
+    op: str
+    inputs: tuple[str, ...] = ()
+    attrs: Mapping[str, Any] = field(default_factory=dict)
+
+    @property
+    def phi(self) -> Activation:
+        """The function of an activation node."""
+        return Activation(**self.attrs)
+
+
+@dataclass(frozen=True)
+class Graph:
+    """Nodes in simulation order, names of the output nodes, and tensors keyed `NODE.weight` and `NODE.bias`."""
+
+    nodes: tuple[Node, ...]
+    outputs: tuple[str, ...]
+    tensors: Mapping[str, Tensor]
+
+    def __post_init__(self):
+        seen: set[str] = set()
+        for node in self.nodes:
+            if node.op not in OPS:
+                raise UserError(f"node {node.name!r}: unknown operation {node.op!r}")
+            if missing := [i for i in node.inputs if i not in seen]:
+                raise UserError(f"node {node.name!r} reads {missing[0]!r}, which does not come before it")
+            seen.add(node.name)
+        if missing := [name for name in self.outputs if name not in seen]:
+            raise UserError(f"output {missing[0]!r} is not a node of the graph")
+
+    def __getitem__(self, name: str) -> Node:
+        return next(node for node in self.nodes if node.name == name)
+
+    @property
+    def activations(self) -> tuple[Node, ...]:
+        """The activation call sites: the places where a layer of spiking neurons goes."""
+        return tuple(node for node in self.nodes if node.op == "activation")
+
+    def consumers(self) -> dict[str, list[Node]]:
+        users: dict[str, list[Node]] = {node.name: [] for node in self.nodes}
+        for node in self.nodes:
+            for name in node.inputs:
+                users[name].append(node)
+        return users
+
+    def up_to(self, *names: str) -> Graph:
+        """The part of the graph that computes some nodes, as a graph with these as its outputs."""
+        needed = set(names)
+        for node in reversed(self.nodes):
+            if node.name in needed:
+                needed.update(node.inputs)
+        return Graph(tuple(node for node in self.nodes if node.name in needed), names, self.tensors)
+
+    def parameters(self, node: Node) -> tuple[Tensor | None, Tensor | None]:
+        return self.tensors.get(f"{node.name}.weight"), self.tensors.get(f"{node.name}.bias")
+
+    def to(self, *args: Any) -> Graph:
+        return replace(self, tensors={k: v.to(*args) for k, v in self.tensors.items()})
+
+
+_SILU_LEAST = 1.2784645  # SiLU is least at minus this
+
+
+@dataclass(frozen=True)
+class Activation:
+    """phi, the activation function of a site; its fields are the attributes of an activation node.
+
+    slope: of the negative side (leaky ReLU); 0 is ReLU. cap: the largest value, None for none (clipped ReLU, ReLU6).
+    levels: phi(x) is rounded to a multiple of cap / levels (QCFS), None for none. silu: x * sigmoid(x) instead of all
+    that; it is not monotone.
+    """
+
+    slope: float = 0.0
+    cap: float | None = None
+    levels: int | None = None
+    silu: bool = False
+
+    def __call__(self, x: Tensor) -> Tensor:
+        if self.silu:
+            return F.silu(x)
+        if self.cap is not None and self.levels:
+            return quantised_relu(x, self.cap, self.levels)
+        y = F.leaky_relu(x, self.slope) if self.slope else F.relu(x)
+        return y if self.cap is None else y.clamp_(max=self.cap)
+
+    def reach(self, above: Tensor, below: Tensor) -> tuple[Tensor, Tensor]:
+        """Largest magnitudes above and below zero of phi(x) for -below <= x <= above."""
+        if self.silu:
+            return self(above), -self(-below.clamp(max=_SILU_LEAST))
+        return self.continuous(above), self.slope * below
+
+    @property
+    def continuous(self) -> Activation:
+        """What a spiking neuron follows: its spikes make levels of their own."""
+        return replace(self, levels=None)
+
+
+def quantised_relu(
+    x: Tensor, theta: Tensor | float, levels: int, floor: Callable[[Tensor], Tensor] = torch.floor
+) -> Tensor:
+    """QCFS (Bu 2022): `clip(floor(x L / theta + 1/2) / L, 0, 1) * theta`; theta broadcasts against x."""
+    return (floor(x * (levels / theta) + 0.5) / levels).clamp(0, 1) * theta
+
+
+def reached_padding(
+    h: int, w: int, kernel: Sequence[int], stride: Sequence[int], padding: Sequence[int], ceil: bool = False
+) -> list[int]:
+    """Padding (left, right, top, bottom) of maps of h x w without what no window reaches on the right or bottom."""
+    left, right, top, bottom = padding
+    if not ceil:
+        right -= min(right, (w + left + right - kernel[1]) % stride[1])
+        bottom -= min(bottom, (h + top + bottom - kernel[0]) % stride[0])
+    return [left, right, top, bottom]
+
+
+def max_pool(x: Tensor, kernel: list[int], stride: list[int], padding: list[int], ceil: bool = False) -> Tensor:
+    """Max pooling of [N, C, H, W] whose padding (left, right, top, bottom) counts as minus infinity.
+
+    Padding that no window reaches is not made: that saves a copy in darknet's 2/2 pooling.
+    """
+    sides = reached_padding(x.shape[-2], x.shape[-1], kernel, stride, padding, ceil)
+    if any(sides):
+        x = F.pad(x, sides, value=float("-inf"))
+    return F.max_pool2d(x, kernel, stride, ceil_mode=ceil)
+
+
+def _slice(x: Tensor, a: Mapping[str, Any]) -> Tensor:
+    return x[(slice(None), *(slice(*s) for s in a["slices"]))]
+
+
+# name -> f(attrs, weight, bias, *inputs). Bias is separate so that the simulator can add it when the coding says so.
+OPS: dict[str, Callable[..., Tensor]] = {
+    "input": lambda a, w, b, x: x,
+    "conv": lambda a, w, b, x: F.conv2d(x, w, b, a["stride"], a["padding"], a["dilation"], a["groups"]),
+    "linear": lambda a, w, b, x: F.linear(x, w, b),
+    "activation": lambda a, w, b, x: Activation(**a)(x),
+    "max_pool": lambda a, w, b, x: max_pool(x, a["kernel"], a["stride"], a["padding"], a["ceil"]),
+    "avg_pool": lambda a, w, b, x: F.avg_pool2d(
+        x, a["kernel"], a["stride"], a["padding"], a["ceil"], a["count_include_pad"]
+    ),
+    "global_avg_pool": lambda a, w, b, x: x.mean((2, 3), keepdim=True),
+    "upsample": lambda a, w, b, x: F.interpolate(x, scale_factor=a["scale"]),
+    "concat": lambda a, w, b, *xs: torch.cat(xs, 1),
+    "add": lambda a, w, b, x, y: x + y,
+    "flatten": lambda a, w, b, x: torch.flatten(x, 1),
+    "slice": lambda a, w, b, x: _slice(x, a),
+    "pad": lambda a, w, b, x: F.pad(x, a["padding"]),
+}
+
+
+def forward(graph: Graph, x: Tensor, tap: Callable[[Node, Tensor, Tensor], None] | None = None) -> tuple[Tensor, ...]:
+    """The ANN's forward pass.
+
+    x: [N, C, H, W]. Returns one tensor per output. tap(node, pre-activation, activation) is called at every
+    activation. Intermediate tensors are released after their last use.
+    """
+    last = {name: node.name for node in graph.nodes for name in node.inputs}
+    values: dict[str, Tensor] = {}
+    for node in graph.nodes:
+        inputs = [values[name] for name in node.inputs] if node.op != "input" else [x]
+        values[node.name] = OPS[node.op](node.attrs, *graph.parameters(node), *inputs)
+        if tap is not None and node.op == "activation":
+            tap(node, inputs[0], values[node.name])
+        for name in set(node.inputs):
+            if last[name] == node.name and name not in graph.outputs:
+                del values[name]
+    return tuple(values[name] for name in graph.outputs)
+
+
+@torch.no_grad()
+def shapes(graph: Graph, height: int, width: int) -> dict[str, torch.Size]:
+    """The shape of every node's output, [1, C, ...], for one image of this size: the graph runs on zeros.
+
+    That is faster than a first run on the meta device, which imports much.
+    """
+    x = next(iter(graph.tensors.values())).new_zeros(1, 3, height, width)
+    names = tuple(node.name for node in graph.nodes)
+    return {name: y.shape for name, y in zip(names, forward(replace(graph, outputs=names), x), strict=True)}

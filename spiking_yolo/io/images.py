@@ -1,0 +1,184 @@
+"""Reading images, fitting them into a network's input, and the way back for boxes."""
+
+from __future__ import annotations
+
+import os
+from dataclasses import dataclass
+from typing import Literal, NamedTuple, Protocol
+
+import cv2
+import numpy as np
+import torch
+from PIL import Image, ImageOps
+from torch import Tensor
+
+from spiking_yolo.errors import UserError
+
+ImageSource = str | os.PathLike | np.ndarray | Image.Image
+Resize = Literal["letterbox", "letterbox-114", "stretch", "crop"]
+GREY = 0.5
+
+
+class InputFormat(Protocol):
+    """How images enter a network (models.spec.Spec): its input size in pixels, how images are resized to it, and the
+    mean and standard deviation by which values in [0, 1] are normalised, per channel.
+    """
+
+    @property
+    def height(self) -> int: ...
+    @property
+    def width(self) -> int: ...
+    @property
+    def resize(self) -> Resize: ...
+    @property
+    def mean(self) -> tuple[float, ...]: ...
+    @property
+    def std(self) -> tuple[float, ...]: ...
+
+
+class Picture(NamedTuple):
+    """An image that is read when it is used, and what it is called in records."""
+
+    name: str
+    source: ImageSource
+
+    @classmethod
+    def file(cls, path: str) -> Picture:
+        return cls(os.path.basename(path), path)
+
+
+def read_image(source: ImageSource) -> np.ndarray:
+    """uint8 [H, W, 3] RGB, upright as a viewer shows it (EXIF rotation applied).
+
+    source: a file; a PIL image; or an RGB array [H, W], [H, W, 1], [H, W, 3] or [H, W, 4] of uint8, uint16 or
+    floats in [0, 1]. Transparency is dropped; 16 bits become 8; of an animation the first frame counts.
+    Raises UserError naming the file when it is missing, empty, truncated, enormous or not an image.
+    """
+    if isinstance(source, np.ndarray):
+        return _from_array(source)
+    if isinstance(source, Image.Image):
+        return _from_pil(source)
+    path = os.fspath(source)
+    try:
+        if os.path.getsize(path) == 0:
+            raise UserError(f"{path} is empty; give an image")
+        with Image.open(path) as image:
+            return _from_pil(image)
+    except UserError:
+        raise
+    except FileNotFoundError:
+        raise UserError(f"{path} does not exist; check the path") from None
+    except Exception as e:  # Pillow's decoders raise whatever the damage leads to
+        reason = " ".join(str(e).split())
+        raise UserError(f"cannot read {path} as an image: {reason}; give a complete image file") from e
+
+
+def _from_pil(image: Image.Image) -> np.ndarray:
+    image = ImageOps.exif_transpose(image)
+    if image.mode.startswith("I"):  # 16-bit greyscale, which convert("RGB") would clip to white
+        return _from_array(np.asarray(image).clip(0, 65535).astype(np.uint16))
+    if image.mode == "F":
+        return _from_array(np.asarray(image))
+    return np.array(image.convert("RGB"))
+
+
+def _from_array(array: np.ndarray) -> np.ndarray:
+    if array.ndim == 2:
+        array = array[..., None]
+    if array.ndim != 3 or array.shape[2] not in (1, 3, 4) or array.size == 0:
+        raise UserError(f"an image array of shape {array.shape} is not supported; give [H, W] or [H, W, 3]")
+    if np.issubdtype(array.dtype, np.floating):
+        if not (array.min() >= 0 and array.max() <= 1):
+            raise UserError("a float image must have all values in [0, 1]; divide by 255 or give uint8")
+        array = np.rint(array.astype(np.float32) * 255).astype(np.uint8)
+    elif array.dtype == np.uint16:
+        array = (array >> 8).astype(np.uint8)
+    elif array.dtype != np.uint8:
+        raise UserError(f"an image array of {array.dtype} is not supported; give uint8, uint16 or float")
+    colours = array[..., :3] if array.shape[2] > 1 else array.repeat(3, 2)
+    return np.ascontiguousarray(colours)
+
+
+@dataclass(frozen=True)
+class Placement:
+    """Where an image lies in the network's input: all pairs are (width, height) in pixels.
+
+    image: original size. resized: its size in the input. pad: free space left of and above it. network: size
+    of the input.
+    """
+
+    image: tuple[int, int]
+    resized: tuple[int, int]
+    pad: tuple[int, int]
+    network: tuple[int, int]
+
+    def to_image(self, boxes: Tensor) -> Tensor:
+        """xyxy [..., 4] as fractions of the input -> pixels of the original image, clipped to it."""
+        image, resized, pad, network = self._vectors(boxes)
+        pixels = (boxes * network - pad) * (image / resized)
+        return pixels.clamp(min=0).minimum(image)
+
+    def to_network(self, boxes: Tensor) -> Tensor:
+        """The inverse: xyxy [..., 4] pixels of the original image -> fractions of the input."""
+        image, resized, pad, network = self._vectors(boxes)
+        return (boxes * (resized / image) + pad) / network
+
+    def _vectors(self, like: Tensor) -> list[Tensor]:
+        return [like.new_tensor(pair * 2) for pair in (self.image, self.resized, self.pad, self.network)]
+
+
+def place(width: int, height: int, spec: InputFormat) -> Placement:
+    """Placement of a width x height image: stretched over the whole input, or centred with its ratio kept.
+
+    Sides are rounded down as in darknet, or to the nearest as in Ultralytics; none becomes less than one pixel. Where
+    the middle is cut out, the image covers the input and one of its sides is 256 / 224 of the input's, so that `pad` is
+    not positive; rounded as in torchvision, whose inputs are square.
+    """
+    network = (spec.width, spec.height)
+    if spec.resize == "crop":
+        side, least = (spec.height, height) if width * spec.height > height * spec.width else (spec.width, width)
+        side = side * 256 // 224
+        resized = (int(side * width / least), int(side * height / least))
+        pad = (-round((resized[0] - network[0]) / 2), -round((resized[1] - network[1]) / 2))
+        return Placement((width, height), resized, pad, network)
+    if spec.resize == "stretch":
+        resized = network
+    elif spec.resize == "letterbox-114":
+        ratio = min(spec.height / height, spec.width / width)
+        resized = (max(1, round(width * ratio)), max(1, round(height * ratio)))
+    elif spec.width / width < spec.height / height:
+        resized = (spec.width, max(1, height * spec.width // width))
+    else:
+        resized = (max(1, width * spec.height // height), spec.height)
+    pad = ((network[0] - resized[0]) // 2, (network[1] - resized[1]) // 2)
+    return Placement((width, height), resized, pad, network)
+
+
+def preprocess(image: np.ndarray, spec: InputFormat) -> tuple[Tensor, Placement]:
+    """uint8 [H, W, 3] RGB -> float32 [3, spec.height, spec.width], and where the image lies in it.
+
+    Bilinear; values in [0, 1], then (x - mean) / std. The letterbox is grey 0.5, or as in Ultralytics: 114 / 255, and
+    resized values are whole 255ths.
+    """
+    placement = place(image.shape[1], image.shape[0], spec)
+    canvas = _middle(image, placement) if spec.resize == "crop" else _framed(image, placement, spec)
+    canvas = (canvas - np.array(spec.mean, np.float32)) / np.array(spec.std, np.float32)
+    return torch.from_numpy(np.ascontiguousarray(canvas.transpose(2, 0, 1))), placement
+
+
+def _middle(image: np.ndarray, placement: Placement) -> np.ndarray:
+    """What torchvision's evaluation cuts out: resized by Pillow, which averages where it shrinks."""
+    (width, height), (left, top) = placement.network, placement.pad
+    resized = np.asarray(Image.fromarray(image).resize(placement.resized, Image.Resampling.BILINEAR), np.float32)
+    return resized[-top : height - top, -left : width - left] / 255
+
+
+def _framed(image: np.ndarray, placement: Placement, spec: InputFormat) -> np.ndarray:
+    (width, height), (left, top) = placement.resized, placement.pad
+    whole = spec.resize == "letterbox-114"
+    canvas = np.full((spec.height, spec.width, 3), 114 / 255 if whole else GREY, np.float32)
+    source = image if whole else image.astype(np.float32)
+    resized = cv2.resize(source, placement.resized, interpolation=cv2.INTER_LINEAR).astype(np.float32)
+    # Rounding lets interpolation overshoot by one part in ten million.
+    canvas[top : top + height, left : left + width] = (resized / 255).clip(0, 1)
+    return canvas

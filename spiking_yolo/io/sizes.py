@@ -1,0 +1,37 @@
+"""Sizes of a network's input: how they are written and which are allowed.
+
+Imports nothing heavy, so that --help answers at once.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from numbers import Integral
+
+from spiking_yolo.errors import UserError
+
+STRIDE = 32  # pixels of the input per cell of the coarsest map, in all detectors here
+Size = tuple[int, int]  # height, width in pixels
+
+
+def input_size(given: int | str | Sequence[int]) -> Size:
+    """(height, width) of a square's side, of a pair, or of either as text: 416, (288, 416), "416" or "288x416".
+
+    Raises UserError unless both are multiples of STRIDE.
+    """
+    if isinstance(given, str):
+        sides: list[int] = [int(part) if part.isdecimal() else 0 for part in given.split("x")]
+    else:
+        sides = list(given) if isinstance(given, Sequence) else [given]
+    if len(sides) not in (1, 2) or not all(isinstance(s, Integral) and s > 0 and s % STRIDE == 0 for s in sides):
+        raise UserError(
+            f"each side of the input must be a multiple of {STRIDE} pixels: give 416 for a square, or height x width "
+            f"as in 288x416, not {given!r}"
+        )
+    return int(sides[0]), int(sides[-1])
+
+
+def size_name(size: Size) -> str:
+    """(416, 416) -> "416"; (288, 416) -> "288x416"; `input_size` reads it back."""
+    height, width = size
+    return str(height) if height == width else f"{height}x{width}"

@@ -1,0 +1,99 @@
+"""What a person may name on a command line: image files, folders, globs, videos and webcams."""
+
+from __future__ import annotations
+
+import glob
+import os
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from spiking_yolo.errors import UserError
+
+IMAGES = {".bmp", ".gif", ".jpeg", ".jpg", ".png", ".ppm", ".pgm", ".tif", ".tiff", ".webp"}
+VIDEOS = {".avi", ".m4v", ".mkv", ".mov", ".mp4", ".mpeg", ".mpg", ".webm", ".wmv"}
+
+
+def is_webcam(source: str) -> bool:
+    return source.isdecimal()
+
+
+def is_stream(source: str) -> bool:
+    """A video file or a webcam's number."""
+    return is_webcam(source) or Path(source).suffix.lower() in VIDEOS
+
+
+def expand(sources: Sequence[str]) -> list[str]:
+    """Files and webcams named by `sources`, folders and globs replaced by their images and videos, sorted.
+
+    Raises UserError for a folder or a glob with nothing in it. Whether a file can be read is found out later.
+    """
+    found: list[str] = []
+    for source in sources:
+        path = Path(source)
+        if not source:
+            raise UserError("a source is empty: give an image, a folder, a glob, a video or a webcam's number")
+        if path.is_dir():
+            found += _seen(map(str, path.iterdir())) or _nothing(f"{source} holds no images: give a folder with")
+        elif not path.exists() and glob.has_magic(source):
+            found += _seen(glob.iglob(source, recursive=True)) or _nothing(f"no image matches {source}: they end in")
+        else:
+            found.append(source)
+    return found
+
+
+def _seen(paths: Iterator[str]) -> list[str]:
+    return sorted(p for p in paths if Path(p).suffix.lower() in IMAGES | VIDEOS and Path(p).is_file())
+
+
+def _nothing(problem: str) -> list[str]:
+    raise UserError(f"{problem} {', '.join(sorted(IMAGES))} or videos")
+
+
+@dataclass(frozen=True)
+class Video:
+    """An open video or webcam. count: frames, None where unknown. fps: frames per second, 25 where unknown."""
+
+    name: str
+    count: int | None
+    fps: float
+    capture: Any
+
+    def frames(self, every: int = 1) -> Iterator[np.ndarray]:
+        """Every n-th frame, RGB uint8 [H, W, 3]. Raises UserError when there is none."""
+        index = 0
+        while self.capture.grab():
+            if index % every == 0:
+                good, frame = self.capture.retrieve()
+                if not good:
+                    break
+                yield np.ascontiguousarray(frame[..., ::-1])
+            index += 1
+        if index == 0:
+            raise UserError(f"{self.name} has no frames: give a complete video file")
+
+
+@contextmanager
+def open_video(source: str) -> Iterator[Video]:
+    """The video file or webcam. Raises UserError when it cannot be opened."""
+    os.environ.setdefault("OPENCV_FFMPEG_LOGLEVEL", "-8")  # the message below says enough
+    import cv2
+
+    level = cv2.utils.logging.setLogLevel(cv2.utils.logging.LOG_LEVEL_SILENT)
+    webcam = is_webcam(source)
+    capture = cv2.VideoCapture(int(source) if webcam else source)
+    cv2.utils.logging.setLogLevel(level)
+    try:
+        if not capture.isOpened():
+            if webcam:
+                raise UserError(f"cannot open webcam {source}: check that it is connected and not in use")
+            reason = "it is damaged or of an unknown format" if Path(source).exists() else "it does not exist"
+            raise UserError(f"cannot open the video {source}: {reason}; give a complete video file")
+        count, fps = int(capture.get(cv2.CAP_PROP_FRAME_COUNT)), capture.get(cv2.CAP_PROP_FPS)
+        yield Video(source, count if count > 0 else None, fps if fps > 0 else 25.0, capture)
+    finally:
+        capture.release()

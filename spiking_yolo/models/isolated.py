@@ -1,0 +1,73 @@
+"""A checkpoint that only Ultralytics can open, opened in a process of its own.
+
+Importing ultralytics sets OpenCV's and torch's threads and print options, replaces functions of Pillow and torch,
+writes a settings file and looks up the network; and a pickle can do anything. Here all of that ends with the process,
+which is told to keep off the network and hands back tensors and JSON in a temporary folder.
+"""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+import tempfile
+from pathlib import Path
+
+import torch
+
+from spiking_yolo.errors import UserError
+from spiking_yolo.graph import Graph
+from spiking_yolo.graph.serialise import graph_from, graph_metadata
+from spiking_yolo.graph.trace import trace
+from spiking_yolo.io.files import sha256
+from spiking_yolo.io.tensors import read_safetensors, write_safetensors
+from spiking_yolo.models.spec import Spec
+from spiking_yolo.models.ultralytics import load_ultralytics
+
+
+def open_isolated(path: Path) -> tuple[Graph, Spec, str]:
+    """The graph of an Ultralytics checkpoint, its Spec and the SHA-256 of the file. Call only for a trusted file."""
+    digest = sha256(path)
+    with tempfile.TemporaryDirectory() as folder:
+        output = Path(folder) / "network.safetensors"
+        command = [sys.executable, "-P", "-m", __name__, str(path.absolute()), str(output)]
+        done = subprocess.run(command, env=environment(folder), capture_output=True, text=True)
+        if done.returncode:
+            said = (done.stderr.splitlines() or [f"exit status {done.returncode}"])[-1]
+            raise UserError(said.removeprefix("error: ") if done.returncode == 2 else f"cannot open {path}: {said}")
+        return *read_network(output), digest
+
+
+def environment(folder: str | Path) -> dict[str, str]:
+    """Of a process that imports ultralytics: off the network, quiet, and with its settings file in `folder`."""
+    search = [str(Path(__file__).parents[2]), os.environ.get("PYTHONPATH", "")]
+    return {
+        "ULTRALYTICS_SAFE_LOAD": "1",  # where Ultralytics knows it, only its own and torch's classes are unpickled
+        **os.environ,
+        "PYTHONPATH": os.pathsep.join(filter(None, search)),
+        "YOLO_AUTOINSTALL": "0",
+        "YOLO_CONFIG_DIR": str(folder),
+        "YOLO_OFFLINE": "1",
+        "YOLO_VERBOSE": "false",
+    }
+
+
+def write_network(path: Path, output: Path) -> None:
+    """What the other process does: unpickle, trace, and write what `read_network` reads."""
+    model, spec = load_ultralytics(path)
+    graph = trace(model, torch.zeros(1, 3, spec.height, spec.width))
+    write_safetensors(output, graph.tensors, {**graph_metadata(graph), "spec": spec.to_json()})
+
+
+def read_network(path: Path) -> tuple[Graph, Spec]:
+    metadata, tensors = read_safetensors(path)
+    copies = {key: value.clone() for key, value in tensors.items()}  # they outlive the file
+    return graph_from(metadata, copies), Spec.from_json(metadata["spec"])
+
+
+if __name__ == "__main__":
+    try:
+        write_network(*map(Path, sys.argv[1:]))
+    except UserError as error:
+        print("error:", " ".join(str(error).splitlines()), file=sys.stderr)
+        sys.exit(2)

@@ -1,0 +1,127 @@
+"""Any weights file -> an ANN: its graph, its Spec, and where it came from."""
+
+from __future__ import annotations
+
+import os
+import shlex
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import torch
+from torch import nn
+
+from spiking_yolo.errors import UserError
+from spiking_yolo.graph import Graph
+from spiking_yolo.graph.trace import trace
+from spiking_yolo.io.sizes import Size, input_size, size_name
+from spiking_yolo.io.tensors import check_finite, read_safetensors
+from spiking_yolo.models.load_darknet import load_darknet
+from spiking_yolo.models.load_torchvision import TORCHVISION, load_torchvision
+from spiking_yolo.models.spec import Spec
+
+
+@dataclass(frozen=True)
+class Ann:
+    """A network to convert: its graph, its contract, and the file that it came from.
+
+    options: what a command line needs besides --weights to read that file again.
+    """
+
+    graph: Graph
+    spec: Spec
+    weights: Path
+    sha256: str
+    options: tuple[str, ...] = ()
+
+    @property
+    def imgsz(self) -> Size:
+        return self.spec.height, self.spec.width
+
+    @property
+    def calibrate_command(self) -> str:
+        """The command that takes the activation statistics of this network."""
+        command = ["python", "tools/calibrate.py", "--weights", str(self.weights), *self.options]
+        images = ["--data", "DATA"] if self.spec.task == "classify" else ["--images", "DIR"]
+        return shlex.join([*command, *images])
+
+
+def load_ann(
+    weights: str | Path,
+    cfg: str | Path | None = None,
+    names: str | Path | None = None,
+    imgsz: int | Size | None = None,
+    trust: bool = False,
+) -> Ann:
+    """Read a .weights file of darknet, a .safetensors of ours or a .pt of Ultralytics, and trace it.
+
+    cfg: of darknet, or torchvision:NAME for a state dict of that network, which is read without running any code.
+    A .pt is a pickle, which can run code when it is opened: it is refused unless `trust` says that its source is
+    trusted. imgsz: side of a square input, or (height, width), in pixels.
+    """
+    path = Path(weights)
+    size = None if imgsz is None else input_size(imgsz)
+    kind = "torchvision" if str(cfg).startswith(TORCHVISION) else file_kind(path)
+    given = {f"--{name}": str(value) for name, value in {"cfg": cfg, "names": names}.items() if value is not None}
+    options = [part for pair in given.items() for part in pair]
+    if size is not None:
+        options += ["--imgsz", size_name(size)]
+    if kind in ("safetensors", "pickle") and given:
+        raise UserError(f"{path} holds its own layers and class names: leave out {' and '.join(given)}")
+    if kind == "pickle":
+        graph, spec, digest = _trusted(path, trust)
+        spec = _resized(spec, size)
+        options.append("--trust-weights")
+    else:
+        if kind == "torchvision":
+            model, spec, digest = load_torchvision(path, str(cfg), names)
+        else:
+            model, spec, digest = _load_checkpoint(path) if kind == "safetensors" else load_darknet(path, cfg, names)
+        spec = _resized(spec, size)
+        graph = trace(model, torch.zeros(1, 3, spec.height, spec.width))
+    check_finite(graph.tensors, path)
+    return Ann(graph, spec, path, digest, tuple(options))
+
+
+def _load_checkpoint(path: Path) -> tuple[nn.Module, Spec, str]:
+    from spiking_yolo.models.checkpoint import load_checkpoint
+
+    if read_safetensors(path)[0].get("format", "").startswith("spiking_yolo-network"):
+        raise UserError(f"{path} is already converted: give the original weights")
+    return load_checkpoint(path)
+
+
+def _trusted(path: Path, trust: bool) -> tuple[Graph, Spec, str]:
+    from spiking_yolo.models.isolated import open_isolated
+
+    if not trust:
+        raise UserError(
+            f"{path} is a pickle (PyTorch checkpoint): opening it can run any code that someone hid in it. If you "
+            "trust its source, add --trust-weights (in Python trust=True), and Ultralytics opens it; else give a "
+            "darknet .weights or a .safetensors file"
+        )
+    return open_isolated(path)
+
+
+def file_kind(path: Path) -> str:
+    """ "safetensors", "pickle" or "darknet", by the first bytes. Raises UserError for what is not a file."""
+    try:
+        with open(path, "rb") as file:
+            head = file.read(9)
+            size = file.seek(0, os.SEEK_END)
+    except OSError as error:
+        raise UserError(f"cannot read the weights {path}: {error.strerror}; check the path") from error
+    if head[8:] == b"{" and int.from_bytes(head[:8], "little") < size:  # length of the JSON header, then the header
+        return "safetensors"
+    if head.startswith((b"PK", b"\x80")) or path.suffix in (".pt", ".pth"):
+        return "pickle"
+    return "safetensors" if path.suffix == ".safetensors" else "darknet"
+
+
+def _resized(spec: Spec, size: Size | None) -> Spec:
+    """The spec at another input size."""
+    own = spec.height, spec.width
+    if size is None:
+        return spec
+    if any(head.side for head in spec.heads) and size != own:
+        raise UserError(f"this network has a connected head and takes {size_name(own)} pixels only: leave --imgsz out")
+    return replace(spec, height=size[0], width=size[1])

@@ -1,0 +1,71 @@
+"""What a method spends and how far its output is off, as the tools run it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from spiking_yolo.convert.converted import Converted
+from spiking_yolo.graph import forward
+from spiking_yolo.io.images import preprocess, read_image
+
+
+def steps(T: int) -> list[int]:
+    """The timesteps at which spikes are reported: a quarter, half and all of the run."""
+    return sorted({max(1, T // 4), max(1, T // 2), T})
+
+
+def load(converted: Converted, paths: Iterable[str], device: str) -> Iterable[Tensor]:
+    """The network's input for each image file, [1, 3, H, W]."""
+    for path in paths:
+        yield preprocess(read_image(path), converted.spec)[0][None].to(device)
+
+
+class OutputError:
+    """Relative error of output tensors by timestep, over images."""
+
+    def __init__(self):
+        self._difference: dict[int, float] = {}
+        self._expected: dict[int, float] = {}
+
+    def add(self, t: int, got: Sequence[Tensor], expected: Sequence[Tensor]) -> None:
+        for g, e in zip(got, expected, strict=True):
+            self._difference[t] = self._difference.get(t, 0.0) + float((g - e).double().square().sum())
+            self._expected[t] = self._expected.get(t, 0.0) + float(e.double().square().sum())
+
+    def relative(self) -> dict[int, float]:
+        return {t: (d / max(self._expected[t], 1e-300)) ** 0.5 for t, d in self._difference.items()}
+
+
+@dataclass(frozen=True)
+class Cost:
+    """What a method spends as the tools run it. spikes: per image, by timestep; error: of the output tensors."""
+
+    spikes: Mapping[int, float]
+    error: Mapping[int, float]
+
+
+def cost(
+    converted: Converted,
+    paths: Sequence[str],
+    T: int,
+    device: str = "cpu",
+    progress: Callable[[], Any] = lambda: None,
+) -> Cost:
+    """Spikes and error of a method at `steps(T)`. progress() is called T times per image."""
+    graph, network = converted.graph.to(device), converted.network(device)
+    spikes, outputs = dict.fromkeys(steps(T), 0.0), OutputError()
+    for x in load(converted, paths, device):
+        with torch.no_grad():
+            expected = forward(graph, x)
+        run = network.run(x, T, steps(T), progress=lambda t: progress())
+        for _ in range(T - run.steps):
+            progress()
+        for t, snapshot in run.snapshots.items():
+            spikes[t] += float(sum(n.sum() for n in snapshot.spikes.values())) / len(paths)
+            outputs.add(t, snapshot.outputs, expected)
+    return Cost(spikes, outputs.relative())

@@ -1,0 +1,122 @@
+"""What is wrong with a conversion, in words, and what to try."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+
+from spiking_yolo.recipe import Recipe
+from spiking_yolo.studies.analyze.chain import INHERITED, OWN
+from spiking_yolo.studies.analyze.run import Analysis
+from spiking_yolo.studies.analyze.totals import LayerTotals, short
+
+_REASON = {
+    "clipping": "activations above the highest rate are cut off",
+    "quantisation": "few spikes make a coarse grid",
+    "spike-inherent": "the neuron does not reach its value even with ideal input",
+    "wrong input": "the layers below send wrong values",
+    "uneven arrival": "input arrives unevenly, so neurons fire that should not",
+}
+_MANY = 0.1  # share of channels or neurons that is worth a sentence
+_NOTABLE = 0.2  # share of an error
+
+
+def diagnose(analysis: Analysis, limit: float) -> list[str]:
+    """Sentences: the output's error, the first layer whose relative error passes `limit`, what to try, oddities."""
+    recipe, T, layers = analysis.converted.recipe, analysis.T, analysis.layers
+    lines = [f"The output's relative error is {analysis.output_error[T]:.3g} after {T} steps."]
+    first = next((i for i, layer in enumerate(layers) if layer.relative_error > limit), None)
+    if first is None:
+        worst = max(layers, key=lambda layer: _or_zero(layer.relative_error))
+        lines.append(
+            f"No layer's error passes {limit:g}; the largest is {worst.relative_error:.3g}, "
+            f"in layer {short(worst.name)}."
+        )
+    else:
+        lines += _first_layer(layers[: first + 1], recipe, T, limit)
+    return lines + _oddities(layers)
+
+
+def _first_layer(layers: Sequence[LayerTotals], recipe: Recipe, T: int, limit: float) -> list[str]:
+    """layers: up to the one that passes the limit."""
+    layer = layers[-1]
+    part = layer.dominant()
+    what = f"inherited, {part}" if part in INHERITED else part
+    reason = _REASON[part]
+    if part == "wrong input" and len(layers) == 1:
+        # What comes into a first layer is the image, and what a calibration added to it.
+        poisson = recipe.encoding.input == "poisson"
+        reason = "the image arrives as random spikes" if poisson else "a calibrated bias mends the channel's mean only"
+    lines = [
+        f"Layer {short(layer.name)} is the first whose error passes {limit:g}: {layer.relative_error:.3g}, of which "
+        f"{layer.shares()[part]:.3g} is {what}: {reason}."
+    ]
+    if part == "wrong input" and len(layers) > 1:
+        source = max(layers[:-1], key=_own)
+        part = source.dominant(OWN)
+        lines.append(
+            f"Look above: of the layers before it layer {short(source.name)} adds the largest error of its own, "
+            f"{_own(source):.3g}, mostly {part}: {_REASON[part]}."
+        )
+        if layer.shares()["uneven arrival"] > _NOTABLE * layer.relative_error:
+            lines.append(f"Uneven arrival adds to it: try {advice('uneven arrival', recipe, T)}.")
+    elif part == "wrong input" and recipe.encoding.input == "analogue":
+        part = layer.dominant(OWN)
+    return [*lines, f"Try {advice(part, recipe, T)}."]
+
+
+def _own(layer: LayerTotals) -> float:
+    return _or_zero(layer.relative(layer.squares["own"]))
+
+
+def advice(part: str, recipe: Recipe, T: int) -> str:
+    """What makes one part of the error smaller, for this recipe."""
+    t, n, e = recipe.threshold, recipe.neuron, recipe.encoding
+    lower, higher = f"--set threshold.scale={t.scale / 2:.3g}", f"--set threshold.scale={2 * t.scale:.3g}"
+    more = f"--set neuron.gamma={2 * n.gamma}"
+    differential = e.coding == "differential"
+    if part == "clipping":
+        if differential:
+            return f"more spikes per step ({more}) or more steps (--T {2 * T})"
+        percentile = t.rule == "percentile" and t.percentile < 100
+        highest = (
+            "a higher percentile (--set threshold.percentile=100)" if percentile else f"a higher threshold ({higher})"
+        )
+        return f"{highest}, or more spikes per step ({more})"
+    if part == "quantisation":
+        if differential:
+            return f"a lower threshold ({lower}), or let spikes become finer (encoding.refine in --list-settings)"
+        half = n.kind != "ibt" and not n.initial and not n.shift and recipe.calibration.kind != "advanced"
+        start = ", or a start at half a threshold (--set neuron.initial=0.5)" if half else ""
+        return f"more steps (--T {2 * T}), a lower threshold ({lower}){start}"
+    if part == "wrong input":
+        return "the image itself instead of random spikes (--set encoding.input=analogue)"
+    if n.reset == "zero":
+        return "a reset that keeps the rest of the charge (--set neuron.reset=subtract)"
+    if part == "spike-inherent" and recipe.msat.confidence != "off":
+        return "MSAT that drops no spikes (--set msat.confidence=off), and beside it --method fixed-fraction"
+    if n.kind != "memory":
+        return "neurons that take back wrong spikes: --method signed-memory, or a differential one (coarse-to-fine)"
+    if recipe.msat.enabled and part == "spike-inherent":
+        return "a constant threshold (--set msat.enabled=false)"
+    return f"more steps (--T {2 * T}) or more spikes per step ({more}), so that neurons catch up sooner"
+
+
+def _oddities(layers: Sequence[LayerTotals]) -> list[str]:
+    lines = []
+    for kind, what in (("silent", "are active in the ANN and never fired"), ("dead", "are never active in the ANN")):
+        counts = {one.name: (one.count(kind), len(one.channels["fired"])) for one in layers}
+        name, (count, channels) = max(counts.items(), key=lambda item: item[1][0] / item[1][1])
+        if count > _MANY * channels:
+            lines.append(f"{count} of {channels} channels of layer {short(name)} {what} on these images.")
+    sin = max(layers, key=lambda one: _or_zero(one.sin(one.T)))
+    if _or_zero(sin.sin(sin.T)) > _MANY:
+        lines.append(
+            f"Layer {short(sin.name)} has the most spikes of inactivated neurons: "
+            f"{100 * sin.sin(sin.T):.0f} % of them fired."
+        )
+    return lines
+
+
+def _or_zero(value: float) -> float:
+    return value if math.isfinite(value) else 0.0

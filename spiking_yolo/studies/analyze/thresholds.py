@@ -1,0 +1,98 @@
+"""Thresholds of sampled neurons: over time, and against the ANN's activation (Fig. 4 and 6 of the draft)."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from matplotlib.ticker import MaxNLocator
+
+from spiking_yolo.draw.curves import MARKERS
+from spiking_yolo.draw.figure import paper_figure
+from spiking_yolo.draw.palette import PALETTE, hex_colour
+from spiking_yolo.studies.analyze.watch import Sample
+
+COLOURS = [hex_colour(colour) for colour in PALETTE]
+
+
+def threshold_over_time(sample: Sample, path: Path, caption: str) -> None:
+    """Fig. 4: the threshold of some neurons over time, beside their membrane potential."""
+    theta, potential = (np.stack(values) / sample.top for values in (sample.theta, sample.potential))
+    with paper_figure(path, 4.6, 4.2) as figure:
+        above, below = figure.subplots(2, 1, sharex=True)
+        shared = bool(np.allclose(theta, theta[:, :1]))
+        if shared:
+            caption += ", one threshold for all neurons"
+            above.plot(sample.t, theta[:, 0], color="black", drawstyle="steps-mid")
+        for i, k in enumerate(typical(sample)):
+            activation = sample.activation[k] / sample.top[k]
+            label = f"ANN activation {activation:.2g} Θ" if activation > 0 else "inactive in the ANN"
+            below.plot(sample.t, potential[:, k], color=COLOURS[i], linewidth=1.2, label=label)
+            if not shared:
+                above.plot(sample.t, theta[:, k], color=COLOURS[i], linewidth=1.2, drawstyle="steps-mid")
+        above.set(ylabel="threshold θ(t) / Θ", title=caption)
+        below.set(xlabel="timestep t", ylabel="potential U(t) / Θ")
+        _threshold_scale(above, theta)
+        for axes in (above, below):
+            axes.xaxis.set_major_locator(MaxNLocator(integer=True))
+            axes.grid(True)
+        legend((above, below), 2)
+
+
+def typical(sample: Sample) -> list[int]:
+    """A neuron with the largest activation, some with fractions of it, and an inactive one."""
+    relative = sample.activation / sample.top
+    targets = relative.max() * np.array([1.0, 0.3, 0.1])
+    chosen = [int(np.abs(relative - target).argmin()) for target in targets if target > 0]
+    inactive = np.flatnonzero(relative <= 0)[:1].tolist()
+    return list(dict.fromkeys([*chosen, *inactive]))
+
+
+def threshold_and_activation(sample: Sample, path: Path, caption: str) -> None:
+    """Fig. 6: the threshold of every sampled neuron against its ANN activation, after different numbers of steps."""
+    T = sample.t[-1]
+    theta = np.stack(sample.theta) / sample.top
+    steps = sorted({1, *(max(1, round(T ** (k / 3))) for k in (1, 2)), T})
+    labels = {t: f"t = {t}" for t in steps}
+    if np.allclose(theta, theta[:1]):
+        labels = {T: "at every t"}
+    with paper_figure(path, 4.6, 3.2) as figure:
+        axes = figure.subplots()
+        for i, (t, label) in enumerate(labels.items()):
+            x, y = sample.activation / sample.top, theta[t - 1]
+            axes.scatter(
+                x, y, s=11, color=COLOURS[i], marker=MARKERS[i], alpha=0.7, linewidths=0, rasterized=True, label=label
+            )
+        axes.set(xlabel="ANN activation / Θ", ylabel="threshold θ(t) / Θ", title=caption)
+        _threshold_scale(axes, theta)
+        axes.grid(True)
+        legend((axes,), 4)
+
+
+def _threshold_scale(axes: Axes, theta: np.ndarray) -> None:
+    """From zero where thresholds are alike, else powers of two."""
+    if theta.max() > 8 * theta.min() > 0:
+        axes.set_yscale("log", base=2)
+        axes.yaxis.set_major_formatter("{x:g}")
+    else:
+        axes.set_ylim(min(0.0, theta.min()), 1.08 * theta.max())
+
+
+def full(sample: Sample, T: int) -> Sample:
+    """The sample at every timestep: a settled layer stays as it was when it was last seen."""
+    index = np.searchsorted(sample.t, np.arange(1, T + 1), side="right") - 1
+    theta, potential = ([values[i] for i in index] for values in (sample.theta, sample.potential))
+    return Sample(sample.name, sample.activation, sample.top, sample.where, list(range(1, T + 1)), theta, potential)
+
+
+def legend(panels: Sequence[Axes], columns: int) -> None:
+    """One legend for all panels of a figure, above them."""
+    entries = [entry for axes in panels for entry in zip(*axes.get_legend_handles_labels(), strict=True)]
+    figure = panels[0].get_figure()
+    assert isinstance(figure, Figure)
+    handles, names = zip(*entries, strict=True)
+    loc = "outside upper center"
+    figure.legend(handles, names, loc=loc, ncols=columns, handlelength=1.6, columnspacing=1.4)

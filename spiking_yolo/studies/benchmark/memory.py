@@ -1,0 +1,34 @@
+"""Peak memory of a process that does one run and nothing else. Linux only."""
+
+from __future__ import annotations
+
+import multiprocessing
+import sys
+from concurrent.futures import ProcessPoolExecutor
+from pathlib import Path
+
+from spiking_yolo.studies.benchmark.cases import Case, Source
+
+
+def peak_memory(source: Source, case: Case | None, batch: int, T: int) -> float | None:
+    """MB of the process, PyTorch and weights included, during a run of T steps; case None: an ANN's forward pass.
+
+    None where the system does not tell.
+    """
+    if sys.platform != "linux":
+        return None
+    with ProcessPoolExecutor(1, multiprocessing.get_context("spawn")) as pool:
+        return pool.submit(_peak, source, case, batch, T).result()
+
+
+def _peak(source: Source, case: Case | None, batch: int, T: int) -> float | None:
+    ann = source.ann()
+    x = source.photographs(ann.spec, batch)
+    run = source.ann_pass(ann, x) if case is None else case.run(ann, x, T)
+    try:
+        Path("/proc/self/clear_refs").write_text("5")  # the peak starts again from here
+        run()
+        lines = Path("/proc/self/status").read_text().splitlines()
+    except OSError:
+        return None
+    return next(int(line.split()[1]) * 1024 / 1e6 for line in lines if line.startswith("VmHWM:"))

@@ -1,0 +1,149 @@
+"""Images -> predictions at every timestep, as records that JSON keeps exactly. Knows no boxes and no scores."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, Protocol
+
+import torch
+from torch import Tensor
+
+from spiking_yolo.convert.calibrate import relative_error
+from spiking_yolo.convert.converted import Converted
+from spiking_yolo.errors import UserError
+from spiking_yolo.graph import Graph, forward
+from spiking_yolo.snn.options import SimulationOptions
+from spiking_yolo.snn.snapshot import Run
+from spiking_yolo.studies.evaluate.early_exit import exit_step
+
+Record = dict[str, Any]
+
+
+class Task(Protocol):
+    """What the engine has to know about a kind of network and its data."""
+
+    def __len__(self) -> int: ...
+
+    def load(self, index: int) -> tuple[Tensor, Any]:
+        """The network's input [3, H, W] of one image, and whatever `predict` needs to know about it."""
+        ...
+
+    def predict(self, outputs: Sequence[Tensor], contexts: Sequence[Any]) -> list[Any]:
+        """One prediction per image of the batch, of JSON's types; outputs are on the CPU."""
+        ...
+
+    def same(self, a: Any, b: Any) -> bool:
+        """Whether two predictions of an image count as unchanged, for early exit."""
+        ...
+
+
+@dataclass(frozen=True)
+class Settings:
+    """What decides the records of an image, besides the network and the data.
+
+    T: timesteps simulated. steps: where predictions are read, T always. bits: also the ANN with its activations
+    quantised to so many bits. patience: for early exit, steps without change after which an image stops; 0: none.
+    """
+
+    T: int
+    steps: tuple[int, ...] = ()
+    batch: int = 1
+    bits: tuple[int, ...] = ()
+    patience: int = 0
+
+    def __post_init__(self) -> None:
+        if self.T < 1 or self.batch < 1 or self.patience < 0:
+            raise UserError("T and batch must be at least 1, and patience must not be negative")
+        object.__setattr__(self, "steps", tuple(sorted({*self.steps, self.T})))
+
+
+class Engine:
+    """A network on a device, ready to make records.
+
+    quantised: bits -> the ANN with activations of so many bits, for each of settings.bits (see `quantised`).
+    simulation: how the spiking network is computed; the ANN is always in float32.
+    A record is {"index", "ann": prediction, "quantised": {bits: prediction}, "steps": {t: {"found", "spikes",
+    "operations", "error"}}, "exit": the same with "t", "neurons", "macs", "analogue_macs", "seconds"}; numbers as keys
+    are text. error: of the output tensors, relative to the ANN's.
+    """
+
+    def __init__(
+        self,
+        converted: Converted,
+        task: Task,
+        settings: Settings,
+        device: str | torch.device = "cpu",
+        quantised: Mapping[int, Callable[[Tensor], tuple[Tensor, ...]]] | None = None,
+        simulation: SimulationOptions = SimulationOptions(),  # noqa: B008
+    ):
+        self.task, self.settings, self.quantised, self.simulation = task, settings, quantised or {}, simulation
+        try:
+            self.device = torch.device(device)
+            self.graph: Graph = converted.graph.to(self.device)
+        except (RuntimeError, AssertionError) as error:
+            raise UserError(f"cannot use --device {device}: {str(error).splitlines()[0]}") from error
+        self.network = converted.network(self.device, simulation=simulation)
+
+    def batches(self) -> list[range]:
+        """The images in groups that are simulated together; always the same, so that rounding is too."""
+        n, size = len(self.task), self.settings.batch
+        return [range(i, min(i + size, n)) for i in range(0, n, size)]
+
+    def records(self, batches: Sequence[range]) -> Iterator[list[Record]]:
+        """The records of each batch, in order."""
+        for batch in batches:
+            yield self._records(batch)
+
+    @torch.no_grad()
+    def _records(self, batch: range) -> list[Record]:
+        task, s = self.task, self.settings
+        images, contexts = zip(*(task.load(i) for i in batch), strict=True)
+        x = torch.stack(images).to(self.device)
+        start = time.perf_counter()
+        run = self.network.run(x, s.T, range(1, s.T + 1) if s.patience else s.steps)
+        found = self._read(run, contexts)
+        seconds = (time.perf_counter() - start) / len(batch)
+
+        expected = _cpu(forward(self.graph, x))
+        ann = task.predict(expected, contexts)
+        quantised = {str(b): task.predict(_cpu(f(x)), contexts) for b, f in self.quantised.items()}
+        records: list[Record] = []
+        for k, index in enumerate(batch):
+            steps = {t: _step(run, t, k, found[t][k], expected) for t in found}
+            record = {
+                "index": index,
+                "ann": ann[k],
+                "quantised": {bits: predictions[k] for bits, predictions in quantised.items()},
+                "steps": {str(t): steps[t] for t in s.steps},
+                "neurons": sum(run.neurons.values()),
+                "macs": run.macs,
+                "analogue_macs": run.analogue_macs,
+                "seconds": seconds,
+            }
+            if s.patience:
+                t = exit_step([steps[t]["found"] for t in sorted(steps)], task.same, s.patience)
+                record["exit"] = {"t": t, **steps[t]}
+            records.append(record)
+        return records
+
+    def _read(self, run: Run, contexts: Sequence[Any]) -> dict[int, list[Any]]:
+        found: dict[int, list[Any]] = {}
+        last, settled = None, []
+        for t, snapshot in run.snapshots.items():
+            if snapshot.outputs is not last:  # a network that has settled repeats them
+                last, settled = snapshot.outputs, self.task.predict(_cpu(snapshot.outputs), contexts)
+            found[t] = settled
+        return found
+
+
+def _step(run: Run, t: int, k: int, found: Any, expected: Sequence[Tensor]) -> dict[str, Any]:
+    snapshot = run.snapshots[t]
+    spikes = sum(total[k].item() for total in snapshot.spikes.values())
+    error = relative_error([output[k].cpu() for output in snapshot.outputs], [output[k] for output in expected])
+    return {"found": found, "spikes": spikes, "operations": snapshot.operations[k].item(), "error": error}
+
+
+def _cpu(outputs: Sequence[Tensor]) -> list[Tensor]:
+    return [output.cpu() for output in outputs]

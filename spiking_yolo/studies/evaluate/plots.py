@@ -1,0 +1,58 @@
+"""The pictures of an evaluation: accuracy against time and operations, precision and recall, loss per class."""
+
+from __future__ import annotations
+
+import math
+from pathlib import Path
+
+from spiking_yolo.draw.curves import bar_plot, line_plot
+from spiking_yolo.studies.evaluate.intervals import Intervals
+from spiking_yolo.studies.evaluate.rows import Table
+from spiking_yolo.studies.evaluate.scorers import Scorer
+
+CURVES, CLASSES = 6, 20  # more do not fit
+
+
+def plot_all(table: Table, scorer: Scorer, method: str, folder: Path, intervals: Intervals | None = None) -> None:
+    """mAP-T.png, mAP-operations.png, precision-recall.png and class-loss.png; pictures without content are left out.
+
+    scorer: says which figure is plotted and how its pictures are called. intervals: drawn as a band.
+    """
+    figure, (name, measure) = scorer.main[0], scorer.names
+    ann = 100 * table.ann[figure]
+    if not math.isnan(ann):
+        label, reference = f"{figure} (%)", {"ANN": ann}
+        y = [100 * row[figure] for row in table.steps]
+        band = _band(table, figure, intervals)
+        t = [row["T"] for row in table.steps]
+        line_plot(folder / f"{name}-T.png", {method: (t, y, *band)}, "timesteps T", label, True, reference)
+        operations = [row["sops_per_image"] / 1e9 for row in table.steps]
+        macs = table.ann["macs"] / 1e9
+        reference = {f"ANN, {macs:.3g} G multiply-accumulates": ann}
+        x_label = "synaptic operations per image (10⁹)"
+        line_plot(folder / f"{name}-operations.png", {method: (operations, y)}, x_label, label, hlines=reference)
+    curves = {"ANN": table.scored["ann"].curve}
+    curves |= {f"T = {row['T']}": table.scored[str(row["T"])].curve for row in table.steps[-CURVES:]}
+    known = {row: curve for row, curve in curves.items() if curve is not None}
+    if known:
+        line_plot(folder / "precision-recall.png", known, "recall", "precision, mean over classes")
+    _class_loss(table, folder / "class-loss.png", measure)
+
+
+def _band(table: Table, figure: str, intervals: Intervals | None) -> tuple[list[float], ...]:
+    rows = [(intervals or {}).get(str(row["T"]), {}).get(figure) for row in table.steps]
+    known = [i for i in rows if i is not None]
+    if len(known) < len(rows):
+        return ()
+    return [100 * i.low for i in known], [100 * i.high for i in known]
+
+
+def _class_loss(table: Table, path: Path, measure: str) -> None:
+    """`measure` of the ANN minus that of the last step; of many classes those with the largest change."""
+    last = table.steps[-1]["T"]
+    ann, snn = table.scored["ann"].per_class, table.scored[str(last)].per_class
+    loss = {name: 100 * (ann[name] - snn[name]) for name in ann}
+    chosen = sorted(loss, key=lambda name: -abs(loss[name]))[:CLASSES]
+    if chosen:
+        shown = {name: loss[name] for name in sorted(chosen, key=lambda name: -loss[name])}
+        bar_plot(path, {f"T = {last}": shown}, f"{measure} of ANN minus SNN at T = {last} (points)", number="z.1f")

@@ -1,0 +1,108 @@
+"""The records of a run on disk, one line of JSON per image, so that an interrupted run loses at most one batch."""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Iterable, Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+from spiking_yolo.errors import UserError
+
+Record = dict[str, Any]
+
+
+class RecordLog:
+    """An append-only file. Its first line is the call that made it, every other line one record.
+
+    Each batch is on the disk before `append` returns. JSON keeps floats exactly (shortest decimal that reads back).
+    """
+
+    def __init__(self, path: Path, call: Mapping[str, Any]):
+        """Open the file, or start it. Raises UserError when it was made by another call, naming what differs."""
+        self.path = path
+        known, _, good = read_log(path)
+        if known:
+            check_call(known, call, path)
+        try:
+            path.parent.mkdir(parents=True, exist_ok=True)
+            self._file = open(path, "ab", buffering=0)  # noqa: SIM115
+        except OSError as error:
+            raise UserError(f"cannot write {path}: {error.strerror}; check the folder") from error
+        self._file.truncate(good)  # a line that a kill cut off
+        self._end = good
+        if not known:
+            self._write([{"call": call}])
+
+    def append(self, records: Iterable[Record]) -> None:
+        """Add records, all or none. Raises UserError when the disk is full; what was there before stays."""
+        self._write(records)
+
+    def close(self) -> None:
+        self._file.close()
+
+    def _write(self, lines: Iterable[Mapping[str, Any]]) -> None:
+        data = memoryview(b"".join(json.dumps(line, separators=(",", ":")).encode() + b"\n" for line in lines))
+        start = self._end
+        try:
+            while self._end < start + len(data):
+                self._end += self._file.write(data[self._end - start :]) or 0
+            os.fsync(self._file.fileno())
+        except OSError as error:
+            self._file.truncate(start)
+            self._end = start
+            raise UserError(
+                f"cannot write {self.path}: {error.strerror}; make room and go on with --resume {self.path.parent}"
+            ) from error
+
+
+def read_log(path: Path) -> tuple[dict[str, Any], list[Record], int]:
+    """The call, the records, and how many bytes of the file are whole lines; nothing of a file that is not there.
+
+    Raises UserError for a damaged line that is not the last.
+    """
+    try:
+        data = path.read_bytes()
+    except FileNotFoundError:
+        return {}, [], 0
+    except OSError as error:
+        raise UserError(f"cannot read {path}: {error.strerror}; check the path") from error
+    whole = data.rfind(b"\n") + 1
+    lines = list(_parsed(data[:whole], path))
+    if not lines:
+        return {}, [], 0
+    if "call" not in lines[0]:
+        raise UserError(f"{path} does not begin with the call that made it: start the run anew")
+    return lines[0]["call"], lines[1:], whole
+
+
+def _parsed(data: bytes, path: Path) -> Iterator[dict[str, Any]]:
+    for n, line in enumerate(data.splitlines(), 1):
+        try:
+            yield json.loads(line)
+        except ValueError:
+            raise UserError(f"{path} line {n} is damaged: start the run anew") from None
+
+
+def check_call(known: Mapping[str, Any], call: Mapping[str, Any], path: Path) -> None:
+    """Raise UserError naming the first setting in which two calls differ."""
+    old, new = _flat(json.loads(json.dumps(known))), _flat(json.loads(json.dumps(call)))
+    for key in [*new, *old]:
+        if old.get(key) != new.get(key):
+            raise UserError(
+                f"{path.parent} was made with {key}={_short(old.get(key))}, not {_short(new.get(key))}: "
+                "resume with the same settings, or start a new run"
+            )
+
+
+def _flat(call: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
+    flat: dict[str, Any] = {}
+    for key, value in call.items():
+        flat |= _flat(value, f"{prefix}{key}.") if isinstance(value, Mapping) else {prefix + key: value}
+    return flat
+
+
+def _short(value: Any) -> str:
+    text = ",".join(map(str, value)) if isinstance(value, list) else str(value)
+    return text if len(text) <= 60 else text[:57] + "..."

@@ -1,0 +1,91 @@
+"""What an evaluation prints: tables that fit 100 columns."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+
+from spiking_yolo.studies.evaluate.intervals import Intervals
+from spiking_yolo.studies.evaluate.rows import Row, Table
+
+WIDTH = 100
+
+
+def in_precision(precision: str) -> str:
+    """What a title says behind a name: nothing where a network is computed as usual."""
+    return "" if precision == "float32" else f", {precision}"
+
+
+def columns(rows: Sequence[Sequence[str]]) -> str:
+    """Aligned text: the first column to the left, the others to the right."""
+    widths = [max(len(row[i]) for row in rows) for i in range(len(rows[0]))]
+    lines = (
+        "  ".join([row[0].ljust(widths[0]), *(cell.rjust(w) for cell, w in zip(row[1:], widths[1:], strict=True))])
+        for row in rows
+    )
+    return "\n".join(line.rstrip() for line in lines)
+
+
+def main_table(table: Table, figures: Sequence[str]) -> str:
+    """One line per row: figures in percent, difference to the ANN, spikes, operations, energy in mJ."""
+    head = ["", *figures, "vs ANN", "M spikes", "rate", "G SOP", "mJ optim.", "mJ conserv."]
+    rows = [head, ["ANN", *_figures(table.ann, figures), "", "", "", *_ann_cost(table.ann)]]
+    for row in table.baseline:
+        rows.append([f"ANN {row['bits']} bit", *_figures(row, figures), _loss(row, table, figures), "", ""])
+        rows[-1] += _ann_cost(row)
+    for row in table.steps:
+        rows.append([f"T={row['T']}", *_spiking(row, table, figures)])
+    if table.exit:
+        rows.append([f"exit, mean T={table.exit['mean_T']:.1f}", *_spiking(table.exit, table, figures)])
+    return columns(rows)
+
+
+def _figures(row: Row, names: Sequence[str]) -> list[str]:
+    return [percent(row[name]) for name in names]
+
+
+def _loss(row: Row, table: Table, figures: Sequence[str]) -> str:
+    return percent(row[figures[0]] - table.ann[figures[0]], "+.1f")
+
+
+def _ann_cost(row: Row) -> list[str]:
+    return [f"{row['macs'] / 1e9:.3g} MAC", f"{row['energy_mJ']:.3g}", f"{row['energy_mJ']:.3g}"]
+
+
+def _spiking(row: Row, table: Table, figures: Sequence[str]) -> list[str]:
+    costs = [f"{row[f'energy_mJ_{account}']:.3g}" for account in ("optimistic", "conservative")]
+    work = [f"{row['spikes_per_image'] / 1e6:.3g}", f"{row['mean_rate']:.4f}", f"{row['sops_per_image'] / 1e9:.3g}"]
+    return [*_figures(row, figures), _loss(row, table, figures), *work, *costs]
+
+
+def percent(value: float, number: str = ".1f") -> str:
+    return "-" if math.isnan(value) else format(100 * value, number)
+
+
+def interval_table(intervals: Intervals, figure: str) -> str:
+    """95 % intervals of one figure and of its difference to the ANN, in percent."""
+    rows = [["", figure, "95 % interval", "minus ANN", "95 % interval"]]
+    for name, row in intervals.items():
+        cells = [row_name(name)]
+        for key in (figure, f"{figure}_minus_ann"):
+            i = row.get(key)
+            cells += [percent(i.value, ".1f"), f"[{percent(i.low)}, {percent(i.high)}]"] if i else ["", ""]
+        rows.append(cells)
+    return columns(rows)
+
+
+def class_table(table: Table) -> str:
+    """AP of every class that has objects, in percent; the last steps where not all fit the width."""
+    names = ["ann", *[str(row["T"]) for row in table.steps][-8:]]
+    rows = [["class", *map(row_name, names), "loss"]]
+    for label in table.scored["ann"].per_class:
+        values = [table.scored[name].per_class[label] for name in names]
+        rows.append([label, *map(percent, values), percent(values[0] - values[-1], "+.1f")])
+    return columns(rows)
+
+
+def row_name(name: str) -> str:
+    """The name of a row of table.scored as a table shows it."""
+    if name.isdecimal():
+        return f"T={name}"
+    return {"ann": "ANN", "exit": "early exit"}.get(name, f"ANN {name}")
