@@ -10,8 +10,8 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from helpers.tiny import CONNECTED, NAMES, SIZE, YOLO, write_tiny
 from PIL import Image
-from tiny import CONNECTED, NAMES, SIZE, YOLO, write_tiny
 
 from spiking_yolo import SpikingYOLO, UserError
 from spiking_yolo.convert.statistics import statistics_path, take_statistics

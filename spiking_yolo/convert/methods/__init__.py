@@ -3,7 +3,7 @@
 The order of the imports is the order of every list of methods.
 """
 
-# ruff: noqa: I001, E501
+# ruff: noqa: I001
 from spiking_yolo.convert.methods import (
     p_norm,
     channel_norm,

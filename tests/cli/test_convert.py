@@ -1,0 +1,135 @@
+"""tools/convert.py and tools/calibrate.py: files that the other tools take."""
+
+from __future__ import annotations
+
+import json
+import re
+import shlex
+import shutil
+
+import pytest
+from helpers.tiny import ANYTHING, photo, run_tool, write_tiny
+
+from spiking_yolo.convert.converted import Converted
+from spiking_yolo.convert.statistics import Statistics
+
+
+@pytest.fixture
+def weights(tmp_path):
+    return write_tiny(tmp_path)
+
+
+@pytest.fixture
+def spaced(tmp_path):
+    (tmp_path / "my networks").mkdir()
+    return write_tiny(tmp_path / "my networks")
+
+
+@pytest.fixture
+def image(weights):
+    return weights.parent / "photos" / "a.png"
+
+
+def found(folder, *args):
+    assert run_tool("detect", *args, *ANYTHING, "--save-json", "--project", folder) == 0
+    return json.loads((folder / "exp/detections.json").read_text())
+
+
+@pytest.mark.parametrize("options", [[], ["--method", "signed-memory"], ["--set", "neuron.gamma=2"]])
+def test_converted_file_needs_nothing_else_and_finds_the_same(weights, image, tmp_path, options, capsys):
+    net = tmp_path / "net.safetensors"
+    assert run_tool("convert", "--weights", weights, *options, "-o", net) == 0
+    assert str(net) in capsys.readouterr().out
+    expected = found(tmp_path / "one", image, "--weights", weights, *options)
+    alone = tmp_path / "alone"
+    alone.mkdir()
+    shutil.move(net, alone / "renamed.safetensors")
+    for path in tmp_path.glob("tiny.*"):
+        path.unlink()
+    assert found(tmp_path / "two", image, "--weights", alone / "renamed.safetensors") == expected
+    assert expected[0]["detections"]
+
+
+def test_provenance_is_kept(weights, tmp_path):
+    from spiking_yolo.io.files import sha256
+
+    run_tool("convert", "--weights", weights, "-o", tmp_path / "net.safetensors")
+    provenance = Converted.load(tmp_path / "net.safetensors").provenance
+    assert provenance["weights_sha256"] == sha256(weights) and provenance["weights"] == "tiny.weights"
+    assert provenance["calibration_images"] == "2"
+
+
+@pytest.mark.parametrize(
+    ("args", "expected"),
+    [
+        (["-o", "D/net.pt"], "must end in .safetensors"),
+        ([], "--output"),
+        (["-o", "/dev/null/net.safetensors"], "cannot write"),
+        (["-o", "D/net.safetensors", "--method", "magic"], "choose from"),
+        (["-o", "D/net.safetensors", "--weights", "D/nowhere.weights"], "nowhere.weights"),
+    ],
+)
+def test_convert_refuses(weights, tmp_path, args, expected, capsys):
+    before = sorted(tmp_path.rglob("*"))
+    args = [a.replace("D/", f"{tmp_path}/") for a in args]
+    assert run_tool("convert", *([] if "--weights" in args else ["--weights", weights]), *args) == 2
+    err = capsys.readouterr().err
+    assert expected in err and len(err.splitlines()) == 1
+    assert sorted(tmp_path.rglob("*")) == before
+
+
+@pytest.mark.parametrize(("imgsz", "size"), [("96", (96, 96)), ("64x96", (64, 96))])
+def test_the_command_in_the_message_makes_what_was_missing(spaced, tmp_path, capsys, imgsz, size):
+    """--imgsz without statistics says how to make them, and then it works."""
+    weights, image = spaced, spaced.parent / "photos" / "a.png"
+    args = ["detect", image, "--weights", weights, "--imgsz", imgsz, "--T", 1, "--project", tmp_path / "runs"]
+    assert run_tool(*args) == 2
+    command = re.search(r"python tools/calibrate.py (.*)", capsys.readouterr().err)
+    assert command
+    assert run_tool("calibrate", *shlex.split(command[1].replace("DIR", shlex.quote(str(image.parent))))) == 0
+    statistics = Statistics.load(weights.parent / f"tiny.{imgsz}.statistics.safetensors")
+    assert statistics.imgsz == size and statistics.images == ("a.png", "b.png")
+    assert run_tool(*args, "--overlay", "--ann") == 0
+
+
+def test_calibrate_skips_broken_images_and_says_so(weights, image, tmp_path, capsys):
+    (image.parent / "broken.png").write_bytes(b"no image")
+    output = tmp_path / "s.safetensors"
+    assert run_tool("calibrate", "--weights", weights, "--images", image.parent, "-o", output) == 1
+    out, err = capsys.readouterr()
+    assert "2 images" in out and "broken.png" in err
+    assert Statistics.load(output).images == ("a.png", "b.png")
+
+
+def test_calibrate_repeats_exactly_and_limits(weights, image, tmp_path):
+    one, two, first = (tmp_path / f"{name}.safetensors" for name in ("one", "two", "first"))
+    photo(image.parent / "c.png", 5)
+    for output, options in ((one, []), (two, []), (first, ["--limit", 2])):
+        assert run_tool("calibrate", "--weights", weights, "--images", image.parent, "-o", output, *options) == 0
+    assert Statistics.load(first).images == ("a.png", "b.png") != Statistics.load(one).images
+    saved, again = Statistics.load(one).sites, Statistics.load(two).sites
+    assert all((saved[name].counts == again[name].counts).all() for name in saved)
+
+
+@pytest.mark.parametrize(
+    ("args", "expected"),
+    [
+        (["--images", "D/nowhere.png"], "does not exist"),
+        (["--images", "D/void"], "holds no images"),
+        (["--images", "0"], "no image to calibrate on"),
+        ([], "--images"),
+        (["--images", "D/photos", "--limit", "0"], "--limit"),
+        (["--images", "D/photos", "-o", "/dev/null/s.safetensors"], "cannot write"),
+        (["--images", "D/photos", "--weights", "D/net.safetensors"], "already converted"),
+    ],
+)
+def test_calibrate_refuses(weights, tmp_path, args, expected, capsys):
+    (tmp_path / "void").mkdir()
+    run_tool("convert", "--weights", weights, "-o", tmp_path / "net.safetensors")
+    before = sorted(tmp_path.rglob("*"))
+    capsys.readouterr()
+    args = [a.replace("D/", f"{tmp_path}/") for a in args]
+    assert run_tool("calibrate", *([] if "--weights" in args else ["--weights", weights]), *args) == 2
+    err = capsys.readouterr().err
+    assert expected in err and len(err.splitlines()) == 1
+    assert sorted(tmp_path.rglob("*")) == before

@@ -1,0 +1,225 @@
+"""tools/detect.py: what it prints and saves, and its exit status."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import cv2
+import numpy as np
+import pytest
+from helpers.tiny import ANYTHING, NAMES, ROOT, photo, run_tool, write_tiny
+from PIL import Image
+
+from spiking_yolo import SpikingYOLO
+from spiking_yolo.studies.detect.run import gif_steps
+
+
+@pytest.fixture(scope="module")
+def weights(tmp_path_factory):
+    return write_tiny(tmp_path_factory.mktemp("tiny"))
+
+
+@pytest.fixture
+def detect(weights, tmp_path):
+    def call(*args: object) -> int:
+        return run_tool("detect", *args, "--weights", weights, "--project", tmp_path / "runs")
+
+    return call
+
+
+@pytest.fixture
+def image(weights):
+    return weights.parent / "photos" / "a.png"
+
+
+def files(folder: Path) -> set[str]:
+    return {str(p.relative_to(folder)) for p in folder.rglob("*") if p.is_file()}
+
+
+def test_an_image_gives_one_line_and_one_picture(detect, image, tmp_path, capsys):
+    assert detect(image, *ANYTHING) == 0
+    out, err = capsys.readouterr()
+    assert err == ""
+    line, last = out.splitlines()
+    assert line.startswith(f"{image}: 80x48, ") and " T=4, " in line
+    for word in ("spikes", "mean rate", "ms", *NAMES[:1]):
+        assert word in line
+    assert last == f"results saved to {tmp_path / 'runs' / 'exp'}"
+    assert files(tmp_path / "runs") == {"exp/a.jpg"}
+    assert Image.open(tmp_path / "runs/exp/a.jpg").size == (80, 48)
+
+
+def test_json_has_the_published_schema(detect, weights, image, tmp_path):
+    assert detect(image, image.with_name("b.png"), *ANYTHING, "--steps", "3,1", "--gif", "--save-json") == 0
+    entries = json.loads((tmp_path / "runs/exp/detections.json").read_text())
+    assert [e["image"] for e in entries] == [str(image), str(image.with_name("b.png"))]
+    result = SpikingYOLO(weights).detect(image, T=4, steps=[1, 3], conf=0.3)
+    for t, found in (("T", result.detections), (3, result.steps[3])):
+        boxes = entries[0]["detections"] if t == "T" else entries[0]["steps"][1]["detections"]
+        assert boxes == [
+            {"class_id": c, "class": NAMES[c], "confidence": p, "box_xyxy": box}
+            for c, p, box in zip(found.class_id.tolist(), found.confidence.tolist(), found.xyxy.tolist(), strict=True)
+        ]
+    assert [s["T"] for s in entries[0]["steps"]] == [1, 3, 4]
+    assert all(set(s) == {"T", "detections"} for s in entries[0]["steps"])
+    keys = {"image", "width", "height", "T", "method", "detections", "spikes", "mean_rate", "steps"}
+    assert set(entries[0]) == keys
+    assert (entries[0]["width"], entries[0]["height"], entries[0]["T"]) == (80, 48, 4)
+    assert entries[0]["method"] == result.method
+    assert entries[0]["spikes"] == pytest.approx(result.spikes)
+    assert entries[0]["mean_rate"] == pytest.approx(result.mean_rate)
+
+
+@pytest.mark.parametrize("with_confidence", [False, True])
+def test_labels_are_fractions_of_the_image(detect, weights, image, tmp_path, with_confidence):
+    assert detect(image, *ANYTHING, "--save-txt", *(["--save-conf"] if with_confidence else [])) == 0
+    rows = [line.split() for line in (tmp_path / "runs/exp/labels/a.txt").read_text().splitlines()]
+    result = SpikingYOLO(weights).detect(image, T=4, conf=0.3)
+    assert [int(row[0]) for row in rows] == result.class_id.tolist()
+    expected = [[*box, p] for box, p in zip(result.xywhn.tolist(), result.confidence.tolist(), strict=True)]
+    np.testing.assert_allclose(
+        np.array(rows, float)[:, 1:], np.array(expected)[:, : 5 if with_confidence else 4], atol=1e-6
+    )
+
+
+def test_every_picture(detect, image, tmp_path, capsys):
+    assert detect(image, *ANYTHING, "--steps", "1,2", "--overlay", "--gif", "--ann") == 0
+    layers = {f"exp/a-rates/{name}.png" for name in ("layers_0_act", "layers_2_act", "summary")}
+    assert files(tmp_path / "runs") == {"exp/a.jpg", "exp/a-steps/T1.jpg", "exp/a-steps/T2.jpg", "exp/a.gif", *layers}
+    assert Image.open(tmp_path / "runs/exp/a.jpg").width > 160  # two pictures side by side
+    assert getattr(Image.open(tmp_path / "runs/exp/a.gif"), "n_frames", 0) == 4
+    out = capsys.readouterr().out
+    assert "\n  T=1: " in out and "\n  T=2: " in out and "\n  ANN: " in out
+
+
+def test_overlay_of_chosen_layers(detect, image, tmp_path):
+    assert detect(image, "--T", 2, "--overlay", "layers_2_act") == 0
+    assert files(tmp_path / "runs/exp/a-rates") == {"layers_2_act.png", "summary.png"}
+
+
+def test_classes_by_name_and_number(detect, image, tmp_path):
+    assert detect(image, *ANYTHING, "--save-json", "--classes", "bird,0") == 0
+    found = json.loads((tmp_path / "runs/exp/detections.json").read_text())[0]["detections"]
+    assert {d["class_id"] for d in found} <= {0, 2} and found
+
+
+def test_run_directories_count_up_unless_reused(detect, image, tmp_path):
+    for _ in range(3):
+        assert detect(image, "--T", 1) == 0
+    assert files(tmp_path / "runs") == {"exp/a.jpg", "exp2/a.jpg", "exp3/a.jpg"}
+    assert detect(image, "--T", 1, "--name", "exp", "--exist-ok", "--save-txt") == 0
+    assert "exp/labels/a.txt" in files(tmp_path / "runs") and not (tmp_path / "runs/exp4").exists()
+
+
+def test_equal_names_do_not_overwrite_each_other(detect, image, tmp_path):
+    other = tmp_path / "other"
+    other.mkdir()
+    names = ["a.png", "a-2.png", "b.png"]
+    paths = [photo(other / name) for name in names]
+    assert detect(paths[1], image, paths[0], image, "--T", 1) == 0
+    assert files(tmp_path / "runs") == {"exp/a-2.jpg", "exp/a.jpg", "exp/a-3.jpg", "exp/a-4.jpg"}
+
+
+def test_a_broken_file_among_others_is_reported_and_skipped(detect, image, tmp_path, capsys):
+    folder = tmp_path / "mixed"
+    folder.mkdir()
+    (folder / "a.png").write_bytes(image.read_bytes())
+    (folder / "broken.png").write_bytes(image.read_bytes()[:200])
+    photo(folder / "z.png")
+    assert detect(folder, "--T", 1, "--save-json") == 1
+    assert files(tmp_path / "runs") == {"exp/a.jpg", "exp/z.jpg", "exp/detections.json"}
+    err = capsys.readouterr().err
+    assert len(err.splitlines()) == 1 and "broken.png" in err
+    assert len(json.loads((tmp_path / "runs/exp/detections.json").read_text())) == 2
+
+
+def test_all_broken_is_status_2_and_no_directory(detect, tmp_path, capsys):
+    for name in ("x.png", "y.png"):
+        (tmp_path / name).write_text("no image")
+    assert detect(tmp_path / "x.png", tmp_path / "y.png", "--T", 1, "--save-json") == 2
+    assert not (tmp_path / "runs").exists()
+    out, err = capsys.readouterr()
+    assert out == "" and len(err.splitlines()) == 2
+
+
+def test_interrupted_keeps_what_was_done(detect, image, tmp_path, monkeypatch, capsys):
+    original, calls = SpikingYOLO.detect, []
+
+    def once(self, *args, **kwargs):
+        calls.append(1)
+        if len(calls) > 1:
+            raise KeyboardInterrupt
+        return original(self, *args, **kwargs)
+
+    monkeypatch.setattr(SpikingYOLO, "detect", once)
+    assert detect(image, image, "--T", 1, "--save-json") == 130
+    assert files(tmp_path / "runs") == {"exp/a.jpg", "exp/detections.json"}
+    out, err = capsys.readouterr()
+    assert "results saved" in out and err == "interrupted\n"
+
+
+def write_clip(path: Path, count: int = 5) -> Path:
+    writer = cv2.VideoWriter(str(path), cv2.VideoWriter.fourcc(*"mp4v"), 10, (80, 48))
+    for seed in range(count):
+        writer.write(np.array(Image.open(photo(path.with_suffix(".png"), seed)))[..., ::-1].copy())
+    writer.release()
+    return path
+
+
+def test_video(detect, tmp_path, capsys):
+    clip = write_clip(tmp_path / "clip.mp4")
+    assert detect(clip, *ANYTHING, "--save-json", "--save-txt", "--every", 2, "--max-frames", 2, "--ann") == 0
+    labels = {"exp/labels/clip-000000.txt", "exp/labels/clip-000002.txt"}
+    assert files(tmp_path / "runs") == {"exp/clip.mp4", "exp/detections.json", *labels}
+    entries = json.loads((tmp_path / "runs/exp/detections.json").read_text())
+    assert [e["image"] for e in entries] == [f"{clip}#0", f"{clip}#2"]
+    saved = cv2.VideoCapture(str(tmp_path / "runs/exp/clip.mp4"))
+    assert (saved.get(cv2.CAP_PROP_FRAME_COUNT), saved.get(cv2.CAP_PROP_FPS)) == (2, 5)
+    assert saved.get(cv2.CAP_PROP_FRAME_WIDTH) > 160
+    saved.release()
+
+
+def test_interrupted_video_keeps_its_frames(detect, tmp_path, monkeypatch):
+    clip, original, calls = write_clip(tmp_path / "clip.mp4"), SpikingYOLO.detect, []
+
+    def thrice(self, *args, **kwargs):
+        calls.append(1)
+        if len(calls) > 3:
+            raise KeyboardInterrupt
+        return original(self, *args, **kwargs)
+
+    monkeypatch.setattr(SpikingYOLO, "detect", thrice)
+    assert detect(clip, "--T", 1) == 130
+    assert files(tmp_path / "runs") == {"exp/clip.mp4"}
+    assert cv2.VideoCapture(str(tmp_path / "runs/exp/clip.mp4")).get(cv2.CAP_PROP_FRAME_COUNT) == 3
+
+
+@pytest.mark.parametrize("T", [1, 2, 16, 17, 64, 1000])
+def test_animation_steps(T):
+    steps = gif_steps(T)
+    assert steps[0] == 1 and steps[-1] == T and steps == sorted(set(steps)) and len(steps) <= 16
+    assert len(steps) == T or T > 16
+
+
+@pytest.mark.parametrize(
+    ("name", "expected"),
+    [("dog", [{"dog"}, {"bicycle"}, {"car", "truck"}]), ("person", [{"person"}, {"dog"}, {"horse"}])],
+)
+def test_shipped_network_finds_what_the_ann_finds(tmp_path, name, expected):
+    from torchvision.ops import box_iou
+
+    image = ROOT / "data" / "samples" / f"{name}.jpg"
+    assert run_tool("detect", image, "--save-json", "--project", tmp_path) == 0
+    import torch
+
+    entry = json.loads((tmp_path / "exp/detections.json").read_text())[0]
+    assert entry["T"] == 64
+    ann = SpikingYOLO(ROOT / "weights" / "yolov3-tiny.weights").detect_ann(image)
+    for wanted in expected:
+        assert any(
+            d["class"] in wanted
+            and box_iou(torch.tensor([d["box_xyxy"]]), ann.xyxy[ann.class_id == d["class_id"]]).max() >= 0.8
+            for d in entry["detections"]
+            if d["class_id"] in ann.class_id
+        ), wanted

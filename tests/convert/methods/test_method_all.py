@@ -1,0 +1,97 @@
+"""What holds for every method of the registry."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from helpers.methods import record, relative_error
+from helpers.networks import Pooled, Residual, TinyLeaky, images, make, spiking
+from helpers.tiny import run_tool
+
+import spiking_yolo.convert.methods as package
+from spiking_yolo.cli.listing import methods_text
+from spiking_yolo.convert.converted import Converted
+from spiking_yolo.convert.registry import DEFAULT, get_recipe, list_methods
+
+METHODS = list(list_methods())
+TABLES = "p-norm channel-norm spike-norm rmp tsc opt calibration-light calibration-advanced burst msat fixed-fraction"
+POISSON = {name for name in METHODS if get_recipe(name).encoding.input == "poisson"}
+
+
+@cache
+def converted(cls: type, name: str) -> Converted:
+    """Calibrated on images(2)."""
+    return spiking(make(cls), images(2), get_recipe(name))
+
+
+@torch.no_grad()
+@pytest.mark.parametrize("cls", [TinyLeaky, Residual, Pooled])
+@pytest.mark.parametrize("name", METHODS)
+def test_it_runs_on_leaky_and_on_relu_networks(name: str, cls: Any):
+    """With images that it was not calibrated on. Reset to zero never comes close; all others do, and keep doing so."""
+    x, steps = images(2, seed=7), [1, 8, 64]
+    run = converted(cls, name).network().run(x, 64, steps)
+    errors = [relative_error(run.snapshots[t].outputs, make(cls)(x)) for t in steps]
+    assert all(o.isfinite().all() for s in run.snapshots.values() for o in s.outputs)
+    assert errors[2] < (0.4 if name == "spike-norm" else 0.15) and errors[2] < errors[0], errors
+    assert all((count > 0).all() for count in run.snapshots[64].spikes.values())
+    assert (run.snapshots[64].operations > 0).all() and run.neurons.keys() == run.snapshots[64].spikes.keys()
+
+
+@pytest.mark.parametrize("cls", [TinyLeaky, Pooled])
+@pytest.mark.parametrize("name", METHODS)
+def test_runs_repeat_and_do_not_depend_on_the_batch(name: str, cls: Any):
+    """Repeated, bit by bit. In another batch, up to how a linear layer rounds its sums."""
+    x = images(3, seed=7)
+    network = converted(cls, name).network()
+    together = record(network, x, 18)
+    network.run(images(2, seed=8), 3)
+    again = record(network, x, 18)
+    assert all(torch.equal(again[k], v) for k, v in together.items())
+    alone = record(network, x[1:2], 18)
+    assert all(torch.allclose(alone[k][:, 0], v[:, 1], rtol=0, atol=1e-12) for k, v in together.items())
+
+
+@pytest.mark.parametrize("j", [-3, 5])
+@pytest.mark.parametrize("cls", [TinyLeaky, Pooled])
+@pytest.mark.parametrize("name", [name for name in METHODS if name not in POISSON])
+def test_scaled_input_and_biases_give_identical_spikes(name: str, cls: Any, j: int):
+    """Times 2^j, calibrated again. Without the confidence, whose random numbers are keyed by the image.
+
+    A Poisson image is not scaled: its spikes come with a chance that is the intensity itself.
+    """
+    settings = {"msat.confidence": "off"}
+    plain = spiking(make(cls), images(2), get_recipe(name), settings)
+    tensors = {k: v * 2.0**j if k.endswith(".bias") else v for k, v in plain.graph.tensors.items()}
+    scaled = spiking(replace(plain.graph, tensors=tensors), images(2) * 2.0**j, get_recipe(name), settings)
+    x = images(2, seed=7)
+    before, after = record(plain.network(), x, 20), record(scaled.network(), x * 2.0**j, 20)
+    assert all(torch.equal(before[k], after[k]) and before[k].any() for k in before)
+
+
+def test_there_is_a_file_for_every_method_and_every_file_is_imported():
+    files = {p.stem for p in Path(str(package.__file__)).parent.glob("*.py")} - {"__init__"}
+    assert files == set(package.__all__) == {name.replace("-", "_") for name in METHODS}
+    assert set(TABLES.split()) <= set(METHODS)
+
+
+def test_methods_are_told_apart():
+    recipes = [replace(get_recipe(name), name="") for name in METHODS]
+    assert len(set(recipes)) == len(recipes)
+
+
+def test_list_methods_lists_all(capsys: pytest.CaptureFixture[str]):
+    """A line each: name, year, thresholds, neuron, calibration and limits, with the default marked."""
+    assert run_tool("detect", "--list-methods") == 0
+    header, *lines = capsys.readouterr().out.strip().splitlines()
+    assert header.split() == ["method", "year", "thresholds", "neuron", "calibration", "limits"]
+    assert [line.split()[0] for line in lines] == METHODS and methods_text() in "\n".join([header, *lines])
+    for name, line in zip(METHODS, lines, strict=True):
+        method = list_methods()[name]
+        assert str(method.year) in line and line.endswith(method.limits)
+        assert ("(default)" in line) == (name == DEFAULT)

@@ -1,0 +1,72 @@
+"""Burst spikes: up to gamma spikes per step carry the residual away at once."""
+
+from __future__ import annotations
+
+from fractions import Fraction
+from typing import Any
+
+import pytest
+import torch
+from helpers.methods import method, neuron, record, send
+from helpers.networks import Pooled, TinyLeaky, images
+from helpers.scalar_neurons import currents, scalar_if, thetas
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from spiking_yolo.convert.registry import get_recipe
+
+BURST = get_recipe("burst")
+
+
+def test_bursts_by_hand():
+    """theta = 2: 25 leaves in bursts of 5, 5 and 2, and one remains; debts are paid first."""
+    layer = neuron(BURST, 2)
+    assert send(layer, [25, 0, 0, 0]) == [5, 5, 2, 0]
+    assert (layer.potential.item(), layer.count.item()) == (1, 12)
+    assert send(neuron(BURST, 2), [7.75, -9, 9, 4.25]) == [3, 0, 0, 3]
+    assert send(neuron(BURST.with_settings({"neuron.gamma": 1}), 2), [25, 0, 0, 0]) == [1, 1, 1, 1]
+
+
+@settings(deadline=None, max_examples=50)
+@given(currents, thetas)
+def test_counts_against_a_second_implementation(zs: list[Fraction], theta: Fraction):
+    layer = neuron(BURST, theta)
+    expected = list(scalar_if(zs, theta, 5, Fraction(0)))
+    assert send(layer, zs) == [n for n, _ in expected]
+    assert layer.count.item() == sum(n for n, _ in expected)
+    assert layer.potential.item() == sum(zs) - theta * sum(n for n, _ in expected)
+
+
+@settings(deadline=None, max_examples=50)
+@given(st.lists(st.integers(0, 64).map(lambda n: Fraction(n, 64)), min_size=1, max_size=30))
+def test_positive_input_up_to_gamma_thresholds_leaves_less_than_one(fractions: list[Fraction]):
+    """In whatever order it comes: nothing waits for a later step but a fraction of a threshold."""
+    layer = neuron(BURST, 2)
+    for f in fractions:
+        send(layer, [f * 5 * 2])
+        assert 0 <= layer.potential.item() < 2
+
+
+@pytest.mark.parametrize("cls", [Pooled, TinyLeaky])
+def test_a_network_counts_every_spike_of_a_burst(cls: Any):
+    """Thresholds are p-norm's; at a tenth of them neurons burst, and the counts are sums of the numbers sent."""
+    _, converted = method(cls, "burst", {"threshold.scale": 0.1})
+    _, plain = method(cls, "p-norm", {"threshold.scale": 0.1})
+    assert all(torch.equal(s["theta"], plain.sites[k]["theta"]) for k, s in converted.sites.items())
+    sent = record(converted.network(), images(2), 16)
+    spikes = converted.network().run(images(2), 16).snapshots[16].spikes
+    for name, n in sent.items():
+        if "theta_off" not in converted.sites[name]:
+            assert n.max() == 5 and torch.equal(n, n.round())
+            assert torch.equal(n.abs().transpose(0, 1).flatten(1).sum(1), spikes[name])
+        assert n.max() > 1
+
+
+def test_bursts_clip_later_than_single_spikes():
+    """At a tenth of the thresholds one spike per step saturates, five do less."""
+    model, errors = None, []
+    for gamma in (1, 5, 10):
+        model, converted = method(Pooled, "burst", {"threshold.scale": 0.1, "neuron.gamma": gamma})
+        expected, (got,) = model(images(2)), converted.network().run(images(2), 64).snapshots[64].outputs
+        errors.append(((got - expected).norm() / expected.norm()).item())
+    assert errors[0] > 2 * errors[1] > 4 * errors[2]

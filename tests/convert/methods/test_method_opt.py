@@ -1,0 +1,75 @@
+"""Opt.: half a threshold, spread over the run, turns flooring into rounding at t = T_shift."""
+
+from __future__ import annotations
+
+from fractions import Fraction
+from math import floor
+from typing import Any
+
+import pytest
+import torch
+from helpers.methods import method, neuron, points, send
+from helpers.networks import Pooled, TinyLeaky, images, spiking
+from helpers.scalar_neurons import thetas
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from spiking_yolo.convert.registry import get_recipe
+from spiking_yolo.errors import UserError
+
+OPT = get_recipe("opt")
+
+
+def test_shift_by_hand():
+    """theta = 1, T_shift = 4: each step adds 1/8. z = 3/8: U = 4/8, 8/8 - 1, 4/8, 8/8 - 1."""
+    shifted = OPT.with_settings({"neuron.shift": 4})
+    layer = neuron(shifted)
+    assert send(layer, [3 / 8] * 4) == [0, 1, 0, 1] and layer.potential.item() == 0
+    assert sum(send(neuron(shifted.with_settings({"neuron.shift": 0})), [3 / 8] * 4)) == 1
+
+
+@settings(deadline=None, max_examples=50)
+@given(st.integers(0, 6), st.integers(0, 64), thetas)
+def test_at_its_step_the_shift_equals_a_start_at_half_a_threshold(log2: int, n: int, theta: Fraction):
+    """Both round T * z / theta; before that step the shift has added less, and after it more."""
+    T, z = 2**log2, Fraction(n, 64) * theta
+    shifted, half = (
+        send(neuron(OPT.with_settings({"neuron.shift": shift, "neuron.initial": initial}), theta), [z] * T)
+        for shift, initial in ((T, 0.0), (0, 0.5))
+    )
+    assert sum(shifted) == sum(half) == min(floor(T * z / theta + Fraction(1, 2)), T)
+
+
+@settings(deadline=None, max_examples=50)
+@given(st.lists(st.integers(-128, 64), min_size=1, max_size=30))
+def test_conservation_with_the_shift(ns: list[int]):
+    """Sum of z + t * theta / (2 T_shift) = what was sent + U."""
+    layer = neuron(OPT.with_settings({"neuron.shift": 8}), 2)
+    sent = send(layer, [n / 32 for n in ns])
+    assert sum(ns) / 32 + len(ns) * 2 / 16 == 2 * sum(sent) + layer.potential.item()
+
+
+def test_a_network_reads_the_same_at_the_step_of_the_shift_whatever_the_run():
+    """One layer, T_shift = 8: at t = 8 of a run of 20 the output is that of a half-threshold start."""
+    graph = points([([[0.25], [-0.5], [1.0]], [0.1, 0.3, 0.0]), ([[1.0, -2.0, 0.5]], [0.0])])
+    x = torch.linspace(0, 1, 24, dtype=torch.float64).reshape(1, 1, 4, 6)
+    shifted = spiking(graph, x, OPT, {"neuron.shift": 8}).network().run(x, 20, [4, 8])
+    half = spiking(graph, x, OPT, {"neuron.shift": 0, "neuron.initial": 0.5}).network().run(x, 20, [4, 8])
+    for t, same in ((4, False), (8, True), (20, False)):
+        a, b = (run.snapshots[t].outputs[0] for run in (shifted, half))
+        assert torch.allclose(a, b, rtol=0, atol=1e-12) == same
+
+
+@pytest.mark.parametrize("cls", [Pooled, TinyLeaky])
+@torch.no_grad()
+def test_theta_is_the_maximum_of_the_layer(cls: Any):
+    model, converted = method(cls, "opt")
+    z = model.bn1(model.conv1(images(2))) if cls is TinyLeaky else model.body[0](images(2))  # type: ignore[index, operator]
+    site = next(iter(converted.sites.values()))
+    assert site["theta"].unique().tolist() == [z.max().float()]
+    assert "theta_off" not in site or site["theta_off"].unique().tolist() == [-z.min().float()]
+
+
+def test_the_shift_takes_the_place_of_the_initial_potential():
+    with pytest.raises(UserError, match=r"neuron\.shift needs .*neuron\.initial=0"):
+        OPT.with_settings({"neuron.initial": 0.5})

@@ -1,0 +1,89 @@
+"""Spike-Norm: Poisson input, reset to zero, thresholds balanced while the layers before spike."""
+
+from __future__ import annotations
+
+import warnings
+
+import pytest
+import torch
+from helpers.methods import method, neuron, points, record, send
+from helpers.networks import TinyLeaky, images, spiking
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from torch import Tensor
+
+from spiking_yolo.convert.registry import get_recipe
+from spiking_yolo.errors import Notice
+from spiking_yolo.snn.neurons import Layer
+
+SPIKE_NORM = get_recipe("spike-norm")
+
+
+def test_reset_to_zero_loses_charge_by_hand():
+    """z = 3/4, theta = 1: U = 3/4, 6/4 -> 0, so half of the steps fire where 3/4 should."""
+    layer = neuron(SPIKE_NORM)
+    assert send(layer, [0.75] * 8) == [0, 1, 0, 1, 0, 1, 0, 1]
+    assert layer.potential.item() == 0
+    assert send(neuron(SPIKE_NORM), [7, 0, 0, 0.5]) == [1, 0, 0, 0]
+
+
+@settings(deadline=None, max_examples=50)
+@given(st.integers(1, 64), st.integers(1, 40))
+def test_the_rate_of_a_constant_input_is_one_over_a_whole_number(n: int, T: int):
+    """It fires every ceil(theta / z) steps."""
+    z = n / 64
+    assert sum(send(neuron(SPIKE_NORM), [z] * T)) == T // -(-64 // n)
+
+
+def test_balanced_thresholds_by_hand():
+    """An image of ones is a spike in every step, whatever the seed: the currents, and so the thresholds, are known.
+
+    Layer 1: currents 1/2 and 3/4, theta = 3/4: the first neuron fires at t = 2, 4, ..., the second in every step.
+    Layer 2, weights (3, 2), bias 1/4: its largest current is (3 + 2) * 3/4 + 1/4 = 4; the ANN's activation is 3 1/4.
+    """
+    graph = points([([[0.5], [0.75]], [0.0, 0.0]), ([[3.0, 2.0]], [0.25]), ([[1.0]], [0.0])])
+    x = torch.ones(1, 1, 1, 1, dtype=torch.float64)
+    converted = spiking(graph, x, SPIKE_NORM)
+    assert converted.sites["act1"]["theta"].tolist() == [0.75, 0.75]
+    assert converted.sites["act2"]["theta"].tolist() == [4.0]
+    sent = record(converted.network(), x, 6)
+    assert sent["act1"][:, 0, :, 0, 0].tolist() == [[0, 1], [1, 1]] * 3
+    # Currents 7/4, 4 in turn: U = 7/4, 23/4 -> 0, and so on.
+    assert sent["act2"].flatten().tolist() == [0, 1, 0, 1, 0, 1]
+
+
+def test_the_input_is_spikes_and_the_run_repeats():
+    _, converted = method(TinyLeaky, "spike-norm")
+    x, network, currents = images(2), converted.network(), []
+
+    def watch(name: str, t: int, layer: Layer, current: Tensor | None) -> None:
+        if name == "act1" and current is not None:
+            currents.append(current.clone())
+
+    a, b = record(network, x, 10), record(network, x, 10)
+    assert all(torch.equal(a[k], b[k]) and a[k].any() for k in a)
+    network.run(x, 6, probes=[watch])
+    assert not torch.equal(currents[0], currents[1]), "the current of the first layer should be random"
+    other = spiking(converted.graph, x, SPIKE_NORM, {"encoding.seed": 1})
+    assert not torch.equal(record(other.network(), x, 10)["act1"], a["act1"])
+
+
+def test_biases_are_part_of_the_balanced_current():
+    """The paper has none. A layer driven by its bias alone is balanced to it, and fires in every step."""
+    graph = points([([[0.0]], [2.0]), ([[1.0]], [0.0])])
+    x = torch.zeros(1, 1, 1, 1, dtype=torch.float64)
+    converted = spiking(graph, x, SPIKE_NORM)
+    assert converted.sites["act1"]["theta"].tolist() == [2.0]
+    assert converted.network().run(x, 8).snapshots[8].outputs[0].item() == 2.0
+
+
+def test_it_says_what_its_paper_does_not_have():
+    """The paper has no bias, no max pooling and no leaky ReLU. A network of its kind is converted in silence."""
+    x = torch.ones(1, 1, 1, 1, dtype=torch.float64)
+    with pytest.warns(Notice, match=r"spike-norm .* here are 1 layers with a bias: biases are balanced"):
+        spiking(points([([[1.0]], [0.5]), ([[1.0]], [0.0])]), x, SPIKE_NORM)
+    with pytest.warns(Notice, match="leaky ReLUs"):
+        method(TinyLeaky, "spike-norm")
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        spiking(points([([[1.0]], [0.0]), ([[1.0]], [0.0])]), x, SPIKE_NORM)

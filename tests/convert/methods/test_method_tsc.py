@@ -1,0 +1,95 @@
+"""TSC: RMP's dynamics, sent as the switching on and off of runs of spikes."""
+
+from __future__ import annotations
+
+from fractions import Fraction
+from itertools import pairwise
+from typing import Any
+
+import pytest
+import torch
+from helpers.methods import method, neuron, send
+from helpers.networks import Pooled, TinyLeaky, images
+from helpers.scalar_neurons import currents, thetas
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from torch import Tensor
+
+from spiking_yolo.convert.registry import get_recipe
+from spiking_yolo.snn.neurons import Layer, OnOffPair
+
+TSC, RMP = get_recipe("tsc"), get_recipe("rmp")
+
+
+def test_switches_by_hand():
+    """Spikes 0 1 1 1 0 1 0 0: on, off, on, off. The last run counts its off only once it has ended."""
+    layer = neuron(TSC)
+    assert send(layer, [0, 1, 1, 1, 0, 1, 0, 0]) == [0, 1, 1, 1, 0, 1, 0, 0]
+    assert (layer.events.item(), layer.count.item()) == (4, 4)
+    open_end = neuron(TSC)
+    send(open_end, [0, 1, 1, 1])
+    assert (open_end.events.item(), open_end.count.item()) == (1, 3)
+
+
+@pytest.mark.parametrize(("z", "spikes", "switches"), [(0.9, 230, 51), (0.1, 25, 50), (1.0, 256, 1), (0.5, 128, 255)])
+def test_it_pays_at_high_rates_only(z: float, spikes: int, switches: int):
+    """T = 256; above one half the silent steps are alone and cost two switches each, below it the spikes are."""
+    layer = neuron(TSC)
+    send(layer, [z] * 256)
+    assert (layer.count.item(), layer.events.item()) == (spikes, switches)
+
+
+@settings(deadline=None, max_examples=50)
+@given(currents, thetas, st.sampled_from([1, 3]))
+def test_switches_are_changes_of_the_spike_train(zs: list[Fraction], theta: Fraction, gamma: int):
+    """With bursts, a switch for every unit of the change. The spikes are RMP's."""
+    settings = {"neuron.gamma": gamma}
+    layer = neuron(TSC.with_settings(settings), theta)
+    sent = send(layer, zs)
+    assert sent == send(neuron(RMP.with_settings(settings), theta), zs)
+    assert layer.events.item() == sum(abs(b - a) for a, b in pairwise([0, *sent]))
+
+
+class Synapses:
+    """Toggles at every switch that arrives and integrates what is on. A pair has a line per neuron."""
+
+    def __init__(self):
+        self.on: dict[str, Tensor] = {}
+        self.seen: dict[str, Tensor] = {}
+        self.decoded: dict[str, Tensor] = {}
+
+    def __call__(self, name: str, t: int, layer: Layer, current: Tensor | None) -> None:
+        lines = {f"{name}/on": layer.on, f"{name}/off": layer.off} if isinstance(layer, OnOffPair) else {name: layer}
+        for line, source in lines.items():
+            zero = torch.zeros_like(source.events)
+            switched = source.events - self.seen.get(line, zero)
+            assert ((switched == 0) | (switched == 1)).all()
+            self.seen[line] = source.events.clone()
+            self.on[line] = (self.on.get(line, zero) - switched).abs()
+            self.decoded[line] = self.decoded.get(line, zero) + self.on[line]
+
+
+@pytest.mark.parametrize("cls", [Pooled, TinyLeaky])
+def test_integrating_the_switches_gives_the_spikes_of_rmp(cls: Any):
+    x, T = images(2), 40
+    _, tsc = method(cls, "tsc")
+    _, rmp = method(cls, "rmp")
+    synapses, counts = Synapses(), {}
+
+    def spikes(name: str, t: int, layer: Layer, current: Tensor | None) -> None:
+        pair = isinstance(layer, OnOffPair)
+        counts.update(
+            {f"{name}/on": layer.on.count.clone(), f"{name}/off": layer.off.count.clone()}
+            if pair
+            else {name: layer.count.clone()}
+        )
+
+    a = tsc.network().run(x, T, probes=[synapses]).snapshots[T]
+    b = rmp.network().run(x, T, probes=[spikes]).snapshots[T]
+    assert counts and all(torch.equal(synapses.decoded[k], v) and v.any() for k, v in counts.items())
+    assert all(torch.equal(p, q) for p, q in zip(a.outputs, b.outputs, strict=True))
+    for name in a.spikes:
+        assert torch.equal(a.spikes[name], b.spikes[name]) and torch.equal(b.events[name], b.spikes[name])
+        switched = sum(v.flatten(1).sum(1) for k, v in synapses.seen.items() if k.partition("/")[0] == name)
+        assert isinstance(switched, Tensor) and torch.equal(a.events[name], switched)
+    assert not torch.equal(a.operations, b.operations), "operations should be counted by switches"

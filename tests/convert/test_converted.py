@@ -1,0 +1,140 @@
+"""Converted networks on disk: the same bits back, and nothing executed."""
+
+from __future__ import annotations
+
+import os
+import pickle
+import zipfile
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from helpers.networks import ALL, TinyLeaky, images, make, spiking
+from safetensors.torch import save_file
+from torch import nn
+
+from spiking_yolo.convert.converted import Converted
+from spiking_yolo.convert.pipeline import load
+from spiking_yolo.convert.registry import get_recipe, list_methods
+from spiking_yolo.errors import UserError
+from spiking_yolo.io.tensors import read_safetensors
+from spiking_yolo.recipe import Recipe
+
+
+def assert_same_run(a: Converted, b: Converted, x: torch.Tensor, *to: Any) -> None:
+    first, second = (c.network(*to).run(x.to(*to), 8).snapshots[8] for c in (a, b))
+    assert all(torch.equal(p, q) for p, q in zip(first.outputs, second.outputs, strict=True))
+    assert all(torch.equal(first.spikes[k], second.spikes[k]) for k in first.spikes)
+    assert torch.equal(first.operations, second.operations)
+
+
+@pytest.mark.parametrize(
+    ("cls", "method"), [*((TinyLeaky, name) for name in list_methods()), *((cls, "differential") for cls in ALL[1:])]
+)
+def test_round_trip_is_bit_identical(cls: type[nn.Module], method: str, tmp_path: Path):
+    x = images(2)
+    converted = spiking(make(cls), x, get_recipe(method), {"calibration.T": 8})
+    converted.save(tmp_path / "net.safetensors")
+    loaded = Converted.load(tmp_path / "net.safetensors")
+    assert (loaded.recipe, loaded.spec, loaded.provenance) == (converted.recipe, converted.spec, converted.provenance)
+    assert (loaded.graph.nodes, loaded.graph.outputs) == (converted.graph.nodes, converted.graph.outputs)
+    assert_same_run(converted, loaded, x, torch.float64)
+    assert_same_run(converted, loaded, x, torch.float32)
+
+
+def test_the_same_network_is_loaded_by_its_contents(tmp_path: Path):
+    x = images(1)
+    converted = spiking(make(TinyLeaky), x, Recipe("tested"))
+    converted.save(tmp_path / "net.safetensors")
+    assert_same_run(load(tmp_path / "net.safetensors"), converted, x, torch.float64)
+    with pytest.raises(UserError, match=r"already converted .*--method and --set"):
+        load(tmp_path / "net.safetensors", "differential", {"neuron.gamma": "2"})
+
+
+def test_provenance_names_the_weights(tmp_path: Path):
+    converted = spiking(make(TinyLeaky), images(3), Recipe("tested"))
+    assert converted.provenance["weights_sha256"] == "0" * 64
+    assert converted.provenance["calibration_images"] == "1"
+
+
+def test_a_failed_save_leaves_nothing(tmp_path: Path):
+    converted = spiking(make(TinyLeaky), images(1), Recipe("tested"))
+    (tmp_path / "folder.safetensors").mkdir()
+    with pytest.raises(UserError, match="cannot write"):
+        converted.save(tmp_path / "folder.safetensors")
+    assert os.listdir(tmp_path) == ["folder.safetensors"]
+
+
+class Bomb:
+    """Unpickling it makes a folder."""
+
+    def __init__(self, path: Path):
+        self.path = path
+
+    def __reduce__(self):
+        return os.mkdir, (str(self.path),)
+
+
+def pickles(folder: Path) -> list[Path]:
+    """A plain pickle and a PyTorch checkpoint, under names that hide what they are."""
+    content = pickle.dumps(Bomb(folder / "executed"))
+    paths = [folder / name for name in ("net.safetensors", "net.pt", "checkpoint.pt", "zipped.safetensors")]
+    for path in paths[:2]:
+        path.write_bytes(content)
+    for path in paths[2:]:
+        with zipfile.ZipFile(path, "w") as archive:
+            archive.writestr("archive/data.pkl", content)
+    return paths
+
+
+def test_a_pickle_is_refused_and_not_executed(tmp_path: Path):
+    for path in pickles(tmp_path):
+        for read in (load, Converted.load):
+            with pytest.raises(UserError) as error:
+                read(path)
+            assert path.name in str(error.value) and "\n" not in str(error.value)
+        with pytest.raises(UserError, match="pickle"):
+            load(path)
+    assert not (tmp_path / "executed").exists()
+    pickle.loads(pickles(tmp_path)[0].read_bytes())
+    assert (tmp_path / "executed").exists(), "the bomb is a dud: the test shows nothing"
+
+
+def test_other_and_damaged_files_are_refused(tmp_path: Path):
+    path = tmp_path / "net.safetensors"
+    converted = spiking(make(TinyLeaky), images(1), Recipe("tested"))
+    converted.save(path)
+    whole = path.read_bytes()
+    for content in (b"", whole[:100], whole[:-1]):
+        path.write_bytes(content)
+        with pytest.raises(UserError, match=r"net\.safetensors"):
+            Converted.load(path)
+    save_file({"x": torch.zeros(1)}, path)
+    with pytest.raises(UserError, match="not a converted network"):
+        Converted.load(path)
+    with pytest.raises(UserError, match="cannot read"):
+        Converted.load(tmp_path / "missing.safetensors")
+
+
+@pytest.mark.parametrize(
+    ("key", "value"),
+    [
+        ("nodes", "[1]"),
+        ("nodes", '[{"name": "x", "op": "eval", "inputs": [], "attrs": {}}]'),
+        ("nodes", None),
+        ("outputs", '["nowhere"]'),
+        ("spec", "{}"),
+        ("recipe", "{}"),
+        ("provenance", "{"),
+    ],
+)
+def test_metadata_that_makes_no_sense_is_refused(key: str, value: str | None, tmp_path: Path):
+    path = tmp_path / "net.safetensors"
+    spiking(make(TinyLeaky), images(1), Recipe("tested")).save(path)
+    metadata, tensors = read_safetensors(path)
+    changed = {**metadata, key: value} if value is not None else {k: v for k, v in metadata.items() if k != key}
+    save_file(tensors, path, changed)
+    with pytest.raises(UserError) as error:
+        Converted.load(path)
+    assert "\n" not in str(error.value)

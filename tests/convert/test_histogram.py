@@ -1,0 +1,138 @@
+"""The histogram against plain counting of the raw values."""
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from helpers.networks import TinyLeaky, images, make, statistics
+from hypothesis import example, given, settings
+from hypothesis import strategies as st
+from torch import Tensor
+
+from spiking_yolo.convert.histogram import BINS, DIVISIONS, OCTAVES, Histogram, edges
+from spiking_yolo.convert.statistics import FORMAT, Statistics, observe
+from spiking_yolo.errors import UserError
+from spiking_yolo.graph import forward
+from spiking_yolo.graph.trace import trace
+
+# Few significant digits, widely different magnitudes: the counts are then exact in float32.
+values = st.builds(lambda m, e: m * 2.0**e, st.integers(-64, 64), st.integers(-20, 20))
+batches = st.lists(st.lists(values, min_size=4, max_size=4), min_size=1, max_size=5)
+
+
+def counted(*batches: Tensor) -> Histogram:
+    histogram = Histogram.empty(batches[0].shape[1])
+    for x in batches:
+        histogram.update(x)
+    return histogram
+
+
+def assert_equal(a: Histogram, b: Histogram) -> None:
+    for name in ("counts", "exponent", "minimum", "maximum"):
+        assert torch.equal(getattr(a, name), getattr(b, name)), name
+    assert a.total == b.total
+
+
+def test_edges_are_log_linear():
+    edge = edges()
+    assert len(edge) == BINS + 1 and edge[0] == 0 and edge[-1] == 1
+    assert edge[1] == 2.0**-OCTAVES
+    widths = edge[1:].diff().reshape(OCTAVES, DIVISIONS)
+    assert torch.allclose(widths / edge[1:-1].reshape(OCTAVES, DIVISIONS)[:, :1], torch.tensor(1 / DIVISIONS).double())
+
+
+def test_counts_by_hand():
+    """Top 2^2 for a maximum of 3: 3 = 1.5 * 2^1 lies in the middle of the last octave, 1.5 in the one before."""
+    h = counted(torch.tensor([3.0, 1.5, 0.0, -0.75, 1e-6]).reshape(5, 1))
+    assert h.exponent.tolist() == [2] and h.total == 5
+    last = 1 + (OCTAVES - 1) * DIVISIONS
+    positive = {last + DIVISIONS // 2: 1, last - DIVISIONS + DIVISIONS // 2: 1, 0: 1}
+    assert {i: int(n) for i, n in enumerate(h.counts[0, 0]) if n} == positive
+    assert {i: int(n) for i, n in enumerate(h.counts[1, 0]) if n} == {last - 2 * DIVISIONS + DIVISIONS // 2: 1}
+    assert h.positives.tolist() == [3]
+    assert (h.minimum.item(), h.maximum.item()) == (-0.75, 3.0)
+
+
+def test_counts_against_numpy():
+    x = torch.randn(4000, 3, generator=torch.Generator().manual_seed(0)) * torch.tensor([0.1, 1.0, 30.0])
+    h = counted(x)
+    for c in range(3):
+        for sign, side in enumerate((x[:, c][x[:, c] > 0], -x[:, c][x[:, c] < 0])):
+            expected, _ = np.histogram(side.double().numpy(), edges().numpy() * 2.0 ** h.exponent[c].item())
+            assert np.abs(np.cumsum(expected) - h.counts[sign, c].cumsum(0).numpy()).max() <= 1  # an edge's rounding
+
+
+@settings(deadline=None, max_examples=60)
+@example([[0, 0, 0, 0], [2.0**-18, 0, 2.0**-16, 0]])
+@given(batches)
+def test_growing_ranges_in_one_pass_equal_one_update_with_everything(rows: list[list[float]]):
+    """Batches of two channels, in any order of magnitude, zeros included."""
+    parts = [torch.tensor(row).reshape(2, 2) for row in rows]
+    assert_equal(counted(*parts), counted(torch.cat(parts)))
+
+
+@settings(deadline=None, max_examples=60)
+@given(batches, st.integers(-8, 8))
+def test_scaling_by_a_power_of_two_moves_the_exponent_only(rows: list[list[float]], j: int):
+    x = torch.tensor(rows)
+    a, b = counted(x), counted(x * 2.0**j)
+    assert torch.equal(a.counts, b.counts)
+    seen = a.counts.sum((0, 2)) > 0
+    assert torch.equal(a.exponent[seen] + j, b.exponent[seen])
+
+
+@settings(deadline=None, max_examples=60)
+@given(batches)
+def test_pooled_is_the_histogram_of_all_channels_as_one(rows: list[list[float]]):
+    x = torch.tensor(rows)
+    assert_equal(counted(x).pooled(), counted(x.reshape(-1, 1)))
+
+
+def test_observe_counts_every_pre_activation_of_every_site():
+    model, x = make(TinyLeaky), images(4)
+    graph = trace(model, x[:1])
+    taps: dict[str, Tensor] = {}
+    forward(graph, x, lambda node, before, after: taps.update({node.name: before}))
+    split = observe(graph, [x[:1], x[1:]])
+    assert list(split) == ["act1", "act2", "act3"]
+    for name, before in taps.items():
+        assert_equal(split[name], counted(before))
+        assert split[name].total == before[:, 0].numel()
+
+
+def test_observe_without_images():
+    with pytest.raises(UserError, match="at least one image"):
+        observe(trace(make(TinyLeaky), images(1)), [])
+
+
+def test_file_round_trip(tmp_path: Path):
+    s = statistics(trace(make(TinyLeaky), images(1)), images(2))
+    s.save(tmp_path / "s.safetensors")
+    back = Statistics.load(tmp_path / "s.safetensors")
+    assert (back.weights_sha256, back.imgsz, back.images) == (s.weights_sha256, s.imgsz, s.images)
+    assert list(back.sites) and set(back.sites) == set(s.sites)
+    for name in s.sites:
+        assert_equal(back.sites[name], s.sites[name])
+
+
+def test_statistics_of_another_network_are_refused():
+    graph = trace(make(TinyLeaky), images(1))
+    s = statistics(graph, images(1))
+    s.check("0" * 64, (8, 8), graph)
+    with pytest.raises(UserError, match=r"other weights.*calibrate\.py"):
+        s.check("1" * 64, (8, 8), graph)
+    with pytest.raises(UserError, match=r"at 8 pixels, not 8x16: .*--imgsz"):
+        s.check("0" * 64, (8, 16), graph)
+    missing = Statistics(dict(list(s.sites.items())[1:]), s.weights_sha256, s.imgsz, s.images)
+    with pytest.raises(UserError, match="other activations"):
+        missing.check("0" * 64, (8, 8), graph)
+
+
+@pytest.mark.parametrize("content", [b"", b"\x80\x04.", b"\x08\0\0\0\0\0\0\0{}      "])
+def test_what_is_not_a_statistics_file_is_refused(tmp_path: Path, content: bytes):
+    path = tmp_path / "s.safetensors"
+    path.write_bytes(content)
+    with pytest.raises(UserError, match=r"s\.safetensors") as error:
+        Statistics.load(path)
+    assert FORMAT not in str(error.value) and "\n" not in str(error.value)

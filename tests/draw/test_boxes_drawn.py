@@ -1,0 +1,133 @@
+"""Boxes and labels stay where they belong, whatever the size of the picture."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from helpers.drawing import GREY, NAMES, changed, detections, picture
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from spiking_yolo.draw.boxes import draw_detections, side_by_side
+from spiking_yolo.draw.palette import PALETTE, class_colour
+from spiking_yolo.draw.text import caption, font, measure
+from spiking_yolo.errors import UserError
+
+
+def test_a_frame_covers_its_box_and_nothing_outside():
+    drawn = draw_detections(picture(200, 300), detections((50.2, 60.7, 250, 180, 0.9, 1)), NAMES)
+    mask = changed(drawn)
+    assert mask[60:180, 50].all() and mask[60:180, 249].all()
+    assert mask[60, 50:250].all() and mask[179, 50:250].all()
+    assert (drawn[120, 50] == class_colour(1)).all()
+    assert not mask[:, :50].any() and not mask[:, 250:].any() and not mask[180:].any()
+    assert not mask[100:170, 60:240].any(), "the object itself must stay visible"
+    assert not mask[:30].any(), "only the label may stand above the box"
+
+
+def test_the_input_is_left_alone_and_no_detection_changes_nothing():
+    image = picture(40, 60)
+    assert (draw_detections(image, detections(), NAMES) == image).all()
+    draw_detections(image, detections((1, 1, 30, 30, 0.5, 0)), NAMES)
+    assert (image == GREY).all()
+
+
+def test_a_title_adds_a_strip_above_the_same_picture():
+    found = detections((10, 10, 90, 60, 0.8, 0))
+    plain, titled = (draw_detections(picture(80, 120), found, NAMES, t) for t in (None, "T = 64"))
+    strip = titled[: len(titled) - 80]
+    assert (titled[-80:] == plain).all()
+    assert len(strip) > 8 and (strip < 100).any() and (strip == 255).any()
+
+
+def test_best_detection_is_on_top():
+    same = (20, 20, 180, 150)
+    drawn = draw_detections(picture(200, 200), detections((*same, 0.9, 1), (*same, 0.4, 0)), NAMES)
+    assert (drawn[149, 100] == class_colour(1)).all()
+
+
+def test_labels_of_crowded_boxes_do_not_hide_each_other():
+    boxes = [(100, 100, 300, 300, 0.9 - 0.1 * c, c) for c in range(3)]
+    names = ("ant", "bee", "cow")
+    drawn = draw_detections(picture(400, 400), detections(*boxes), names)
+    size = 11
+    cell = measure("ant 0.90", size)[0] * measure("ant 0.90", size)[1]
+    for c in range(3):
+        pixels = (drawn == class_colour(c)).all(2).sum()
+        assert pixels > 0.5 * cell
+
+
+@pytest.mark.parametrize("box", [(-50, -50, 20, 20), (250, 150, 400, 300), (0, 0, 300, 200)])
+def test_boxes_over_the_edge_are_clipped_with_their_labels_inside(box):
+    drawn = draw_detections(picture(200, 300), detections((*box, 0.5, 2)), NAMES)
+    colours = (drawn == class_colour(2)).all(2)
+    assert drawn.shape == (200, 300, 3) and colours.sum() > 200
+
+
+@pytest.mark.parametrize("box", [(float("nan"), 0, 9, 9), (0, 0, float("inf"), 9), (30, 30, 30, 40), (-9, -9, -1, -1)])
+def test_boxes_that_cannot_be_seen_are_skipped(box):
+    image = picture(50, 50)
+    assert (draw_detections(image, detections((*box, 0.5, 0)), NAMES) == image).all()
+
+
+@settings(max_examples=40, deadline=None)
+@given(
+    height=st.integers(1, 120),
+    width=st.integers(1, 120),
+    boxes=st.lists(st.tuples(*[st.floats(-200, 200, width=32)] * 4), max_size=6),
+)
+def test_any_size_and_any_box(height, width, boxes):
+    found = detections(*[(*box, 0.5, i % 3) for i, box in enumerate(boxes)])
+    drawn = draw_detections(picture(height, width), found, NAMES, "a title")
+    assert drawn.shape[1:] == (width, 3) and drawn.shape[0] > height and drawn.dtype == np.uint8
+
+
+@pytest.mark.parametrize(("height", "width"), [(1, 1), (10, 20000), (20000, 10), (64, 64), (3000, 4000)])
+def test_extreme_sizes(height, width):
+    found = detections((0, 0, width, height, 0.99, 0), (0, 0, width / 2, height / 2, 0.5, 2))
+    assert draw_detections(picture(height, width), found, NAMES).shape == (height, width, 3)
+
+
+def test_label_height_grows_with_the_picture():
+    def label_rows(scale: int) -> int:
+        box = (20 * scale, 50 * scale, 90 * scale, 90 * scale, 0.9, 0)
+        drawn = draw_detections(picture(100 * scale, 100 * scale), detections(box), NAMES)
+        return changed(drawn)[: 50 * scale].any(1).sum()
+
+    assert label_rows(1) >= 8
+    assert 60 <= label_rows(40) <= 200
+
+
+def test_measured_text_is_as_wide_as_the_ink():
+    for size in (8, 11, 30):
+        w, h, margin = measure("bicycle 0.97", size)
+        left, _, right, _ = font(size).getbbox("bicycle 0.97")
+        assert right - left <= w - 2 * margin + 1 and h == size + 2 * margin
+
+
+def test_a_long_caption_is_cut_not_overrun():
+    assert caption(picture(100, 100), "x" * 500).shape[1] == 100
+    assert (caption(picture(5, 1), "x")[-5:] == GREY).all()
+
+
+def test_bad_input_is_named():
+    with pytest.raises(UserError, match="not among the 3 names"):
+        draw_detections(picture(9, 9), detections((0, 0, 5, 5, 0.5, 3)), NAMES)
+    for image in (np.zeros((4, 4)), np.zeros((4, 4, 3)), np.zeros((0, 4, 3), np.uint8)):
+        with pytest.raises(UserError, match="uint8 RGB"):
+            draw_detections(image, detections(), NAMES)
+
+
+def test_class_colours_are_distinct_and_repeat():
+    assert len(set(PALETTE)) == len(PALETTE) >= 7
+    assert class_colour(3) == class_colour(3 + len(PALETTE)) != class_colour(4)
+
+
+def test_side_by_side_keeps_pictures_and_order():
+    first, second = picture(60, 80), np.full((60, 40, 3), 200, np.uint8)
+    row = side_by_side([first, second], ["ANN", "SNN"])
+    assert (row[-60:, :80] == first).all() and (row[-60:, -40:] == second).all()
+    tall = side_by_side([first, np.full((120, 40, 3), 200, np.uint8)], ["a", "b"])
+    assert (tall[-120:, :160] == GREY).all(), "the smaller picture is scaled to the taller one"
+    with pytest.raises(UserError, match="one title per picture"):
+        side_by_side([first], [])

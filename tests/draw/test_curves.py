@@ -1,0 +1,81 @@
+"""Figures of a paper hold all their data and leave the global style alone."""
+
+from __future__ import annotations
+
+import matplotlib
+import numpy as np
+import pytest
+from helpers.drawing import saved_figures
+
+from spiking_yolo.draw.curves import bar_plot, line_plot, scatter_plot
+from spiking_yolo.draw.figure import STYLE
+from spiking_yolo.errors import UserError
+
+
+@pytest.fixture
+def saved(monkeypatch):
+    return saved_figures(monkeypatch)
+
+
+def test_line_plot_draws_series_bands_and_references(tmp_path, saved):
+    t = [8, 16, 32]
+    y = [1, 2, 3]
+    series = {"a": (t, y, [0, 1, 2], [2, 3, 4]), "b": (t, np.array(y) + 1.0)}
+    line_plot(tmp_path / "a.png", series, "T", "mAP", logx=True, hlines={"ANN": 5.0})
+    (axes,) = saved[0].axes
+    curves = {line.get_label(): line for line in axes.lines}
+    assert list(curves["b"].get_ydata()) == [2, 3, 4] and set(curves["ANN"].get_ydata()) == {5.0}
+    assert curves["a"].get_color() != curves["b"].get_color()
+    assert curves["a"].get_marker() != curves["b"].get_marker()
+    assert len(axes.collections) == 1
+    assert [tick.get_text() for tick in axes.get_xticklabels()] == ["8", "16", "32"]
+    legend = saved[0].legends[0]
+    assert [text.get_text() for text in legend.get_texts()] == ["a", "b", "ANN"]
+    saved[0].draw_without_rendering()
+    assert not legend.get_window_extent().overlaps(axes.get_window_extent())
+
+
+@pytest.mark.parametrize(("x", "whole"), [([3], True), ([1, 2, 3], True), ([0.1, 0.2], False)])
+def test_epochs_have_ticks_at_whole_numbers_only(x, whole, tmp_path, saved):
+    line_plot(tmp_path / "a.png", {"a": (x, x)}, "epoch", "loss")
+    assert all(tick == round(tick) for tick in saved[0].axes[0].get_xticks()) == whole
+
+
+def test_bar_plot_places_every_value(tmp_path, saved):
+    bar_plot(tmp_path / "a.png", {"ANN": {"x": 1.0, "y": 2.0}, "SNN": {"y": 3.0}}, "energy")
+    (axes,) = saved[0].axes
+    bars = sorted((bar.get_x() + bar.get_width() / 2, bar.get_height()) for bar in axes.patches)
+    assert np.allclose(bars, [(-0.2, 1), (0.8, 2), (1.2, 3)]), "side by side around their category"
+    assert [tick.get_text() for tick in axes.get_xticklabels()] == ["x", "y"]
+    assert {text.get_text() for text in axes.texts} == {"1", "2", "3"}
+
+
+def test_scatter_plot_draws_all_points(tmp_path, saved):
+    scatter_plot(tmp_path / "a.png", {"a": ([1, 2], [3, 4]), "b": ([5], [6])}, "x", "y", logx=True)
+    offsets = [c.get_offsets().tolist() for c in saved[0].axes[0].collections]
+    assert offsets == [[[1, 3], [2, 4]], [[5, 6]]]
+
+
+def test_pdf_is_a_pdf_and_the_same_every_time(tmp_path):
+    for name in ("a.pdf", "b.pdf"):
+        line_plot(tmp_path / "new" / name, {"a": ([1, 2], [3, 4])}, "x", "y")
+    a, b = ((tmp_path / "new" / name).read_bytes() for name in ("a.pdf", "b.pdf"))
+    assert a.startswith(b"%PDF") and b"CreationDate" not in a and a == b
+
+
+def test_figures_leave_the_global_style_alone(tmp_path):
+    bar_plot(tmp_path / "a.png", {"a": {"x": 1.0}}, "y")
+    assert all(matplotlib.rcParams[key] == matplotlib.rcParamsDefault[key] for key in STYLE)
+
+
+def test_bad_series_are_named(tmp_path):
+    path = tmp_path / "a.png"
+    with pytest.raises(UserError, match="'a' needs"):
+        line_plot(path, {"a": ([1, 2], [1])}, "x", "y")
+    with pytest.raises(UserError, match="nothing to plot"):
+        scatter_plot(path, {}, "x", "y")
+    with pytest.raises(UserError, match="above 0"):
+        line_plot(path, {"a": ([0, 1], [1, 2])}, "x", "y", logx=True)
+    with pytest.raises(UserError, match="no bar"):
+        bar_plot(path, {}, "y")
+    assert not path.exists()

@@ -1,0 +1,154 @@
+"""Heat maps tell the truth about rates, and animations are complete."""
+
+from __future__ import annotations
+
+import matplotlib
+import numpy as np
+import pytest
+import torch
+from helpers.drawing import NAMES, changed, colour_bars, detections, picture, saved_figures
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from PIL import Image
+
+from spiking_yolo.draw.animate import save_gif, timeline_frames
+from spiking_yolo.draw.overlay import UNIT, blend, map_to_image, rate_overlay, rate_range, summary_overlay
+from spiking_yolo.errors import UserError
+from spiking_yolo.io.images import place
+from spiking_yolo.models.spec import Spec
+
+
+@pytest.fixture
+def saved(monkeypatch):
+    return saved_figures(monkeypatch)
+
+
+def test_map_to_image_removes_the_letterbox():
+    placement = place(500, 375, Spec("detect", ("a",), 416, 416))  # content 416x312 below 52 rows of grey
+    rate = torch.zeros(8, 8)
+    rate[0] = rate[-1] = 9.0  # rows 0-51 and 364-415 of the input: exactly the bars
+    rate[1:7] = torch.arange(6.0)[:, None]
+    out = map_to_image(rate, placement)
+    assert out.shape == (375, 500) and out.max() == 5.0
+    centres = (torch.arange(6) + 0.5) * 375 / 6
+    assert out[centres.long(), 250].tolist() == [0, 1, 2, 3, 4, 5]
+
+
+@settings(max_examples=25, deadline=None)
+@given(width=st.integers(1, 900), height=st.integers(1, 900), x=st.floats(0.1, 0.9), y=st.floats(0.1, 0.9))
+def test_map_to_image_agrees_with_the_way_of_boxes(width, height, x, y):
+    """A hot pixel of a full-resolution map lands where Placement.to_image sends it."""
+    placement = place(width, height, Spec("detect", ("a",), 96, 128))
+    column = placement.pad[0] + int(x * placement.resized[0])
+    row = placement.pad[1] + int(y * placement.resized[1])
+    rate = torch.zeros(96, 128)
+    rate[row, column] = 1
+    cell = torch.tensor([column / 128, row / 96, (column + 1) / 128, (row + 1) / 96])
+    x1, y1, x2, y2 = placement.to_image(cell).tolist()
+    rows, columns = map_to_image(rate, placement).nonzero(as_tuple=True)
+    if len(rows):  # a shrinking nearest neighbour may skip the cell
+        assert x1 - 0.51 <= columns.min() + 0.5 and columns.max() + 0.5 <= x2 + 0.51
+        assert y1 - 0.51 <= rows.min() + 0.5 and rows.max() + 0.5 <= y2 + 0.51
+    else:
+        assert x2 - x1 < 1 or y2 - y1 < 1
+
+
+def test_bilinear_maps_stay_within_the_data():
+    placement = place(60, 40, Spec("detect", ("a",), 64, 64))
+    out = map_to_image(torch.rand(4, 4), placement, "bilinear")
+    assert out.shape == (40, 60) and 0 <= out.min() <= out.max() <= 1
+
+
+def test_blend_is_the_stated_mixture():
+    image = np.array([[[255, 255, 255], [0, 0, 0]]], np.uint8)
+    out = blend(image, torch.tensor([[0.0, 0.5]]), 0.0, 0.5)
+    low, high = (np.array(matplotlib.colormaps["magma"](v)[:3]) for v in (0.0, 1.0))
+    assert np.abs(out[0, 0] - 255 * (0.65 * low + 0.35)).max() <= 1
+    assert np.abs(out[0, 1] - 255 * 0.65 * high).max() <= 1
+
+
+def test_maps_that_cannot_be_drawn_are_refused(tmp_path):
+    for rate in (torch.tensor([[float("nan")]]), torch.zeros(3), torch.zeros(0, 2)):
+        with pytest.raises(UserError, match="rate map"):
+            blend(picture(4, 4), rate, 0, 1)
+    with pytest.raises(UserError, match="at least one layer"):
+        summary_overlay(picture(4, 4), {}, tmp_path / "a.png")
+    with pytest.raises(UserError, match=r"\.png or \.pdf"):
+        rate_overlay(picture(4, 4), torch.rand(2, 2), "a", tmp_path / "a.jpg")
+    assert not list(tmp_path.iterdir())
+
+
+def test_colour_bar_spans_the_data_and_the_title_gives_the_numbers(tmp_path, saved):
+    rate_overlay(picture(30, 40), torch.tensor([[0.125, 0.25], [0.25, 0.375]]), "conv1", tmp_path / "a.png")
+    assert colour_bars(saved[0]) == [(0.125, 0.375)]
+    (panel,) = saved[0].axes
+    assert panel.get_title() == "conv1\n0.12 to 0.38, mean 0.25"
+    assert panel.child_axes[0].get_ylabel() == UNIT
+    with Image.open(tmp_path / "a.png") as png:
+        assert png.format == "PNG" and png.width > 900
+
+
+@pytest.mark.parametrize("value", [0.0, 0.3])
+def test_constant_maps_have_a_colour_bar_too(tmp_path, saved, value):
+    rate_overlay(picture(30, 40), torch.full((2, 2), value), "constant", tmp_path / "a.png")
+    low, high = colour_bars(saved[0])[0]
+    assert low == pytest.approx(value) and high > low
+    assert rate_range(torch.zeros(1)) == (0.0, 1e-3)
+
+
+def test_summary_shows_every_layer_and_their_mean(tmp_path, saved):
+    maps = {"a": torch.full((2, 2), 0.1), "b": torch.tensor([[0.2, 0.4]])}
+    summary_overlay(picture(30, 40), maps, tmp_path / "shared.png")
+    titles = [a.get_title() for a in saved[0].axes if a.get_title()]
+    assert titles == [
+        "a\n0.1 to 0.1, mean 0.1",
+        "b\n0.2 to 0.4, mean 0.3",
+        "mean of all layers\n0.15 to 0.25, mean 0.2",
+    ]
+    assert np.allclose(colour_bars(saved[0]), [(0.1, 0.4)])
+
+
+def test_quiet_layers_get_colour_bars_of_their_own(tmp_path, saved):
+    maps = {"loud": torch.tensor([[0.0, 0.9]]), "quiet": torch.tensor([[0.0, 0.01]])}
+    summary_overlay(picture(30, 40), maps, tmp_path / "own.png")
+    assert np.allclose(colour_bars(saved[0]), [(0, 0.9), (0, 0.01), (0, 0.455)])
+    summary_overlay(picture(30, 40), maps, tmp_path / "one.png", shared=True)
+    assert np.allclose(colour_bars(saved[1]), [(0, 0.9)])
+
+
+@pytest.mark.parametrize(("height", "width"), [(1, 1), (10, 20000), (20000, 10)])
+def test_overlays_of_extreme_pictures(tmp_path, height, width):
+    rate_overlay(picture(height, width), torch.rand(3, 3), "a", tmp_path / "a.png")
+    with Image.open(tmp_path / "a.png") as png:
+        assert max(png.size) < 3000
+
+
+def test_timeline_has_one_frame_per_timestep_in_order():
+    found = detections((5, 30, 60, 70, 0.9, 0))
+    frames = timeline_frames(picture(80, 100), {16: found, 4: detections()}, NAMES)
+    assert [changed(f[-80:]).any() for f in frames] == [False, True]
+    assert frames[0].shape == frames[1].shape
+    rates = {4: torch.zeros(2, 2), 16: torch.full((2, 2), 0.5)}
+    both = timeline_frames(picture(80, 100), {16: found, 4: detections()}, NAMES, rates)
+    assert (both[1][-80:, :100] == frames[1][-80:]).all()
+    right = [f[-80:, -100:].mean() for f in both]
+    assert right[1] > right[0] + 50, "the rate panels share one scale"
+    with pytest.raises(UserError, match="different timesteps"):
+        timeline_frames(picture(80, 100), {4: found}, NAMES, rates)
+
+
+def test_gif_keeps_frames_size_duration_and_colours(tmp_path):
+    colours = [(255, 0, 0), (0, 255, 0), (0, 0, 255)]
+    save_gif([np.full((20, 30, 3), c, np.uint8) for c in colours], tmp_path / "a.gif", fps=5)
+    with Image.open(tmp_path / "a.gif") as gif:
+        assert (gif.n_frames, gif.size, gif.info["loop"]) == (3, (30, 20), 0)
+        for i, colour in enumerate(colours):
+            gif.seek(i)
+            assert gif.info["duration"] == 200
+            assert gif.convert("RGB").getpixel((15, 10)) == colour
+
+
+def test_gif_of_nothing_of_two_sizes_or_too_fast_is_refused(tmp_path):
+    for frames, fps in (([], 4), ([picture(2, 2), picture(3, 2)], 4), ([picture(2, 2)], 0), ([picture(2, 2)], 51)):
+        with pytest.raises(UserError):
+            save_gif(frames, tmp_path / "a.gif", fps)

@@ -1,0 +1,214 @@
+"""The traced graph computes what the module computes, or the module is refused by the name of the node."""
+
+from typing import Any
+
+import pytest
+import torch
+import torch.nn.functional as F
+import torchvision.models as zoo
+from helpers.networks import ALL, Residual, TinyLeaky, images, make
+from torch import Tensor, nn
+
+from spiking_yolo.errors import UserError
+from spiking_yolo.graph import Activation, Graph, Node, forward
+from spiking_yolo.graph.modules import QCFS, ClippedReLU
+from spiking_yolo.graph.trace import trace
+
+
+def as_tuple(y: Any) -> tuple[Tensor, ...]:
+    return y if isinstance(y, tuple) else (y,)
+
+
+@pytest.mark.parametrize("cls", ALL)
+def test_graph_computes_what_the_module_computes(cls: type[nn.Module]):
+    model, x = make(cls), images(3)
+    with torch.no_grad():
+        expected, got = as_tuple(model(x)), forward(trace(model, x[:1]), x)
+    assert len(expected) == len(got)
+    for a, b in zip(expected, got, strict=True):
+        torch.testing.assert_close(a, b, rtol=0, atol=1e-10)
+
+
+def test_graph_takes_other_sizes_than_the_example():
+    model, x = make(TinyLeaky), images(2, size=12)
+    with torch.no_grad():
+        for a, b in zip(model(x), forward(trace(model, images(1)), x), strict=True):
+            torch.testing.assert_close(a, b, rtol=0, atol=1e-10)
+
+
+def test_batch_norm_is_folded_by_its_equation():
+    """w' = w * g / sqrt(var + eps), b' = (b - mean) * g / sqrt(var + eps) + beta."""
+    model = make(TinyLeaky)
+    graph, bn, conv = trace(model, images(1)), model.bn1, model.conv1
+    factor = bn.weight / (bn.running_var + bn.eps).sqrt()
+    torch.testing.assert_close(graph.tensors["conv1.weight"], conv.weight * factor[:, None, None, None])
+    torch.testing.assert_close(graph.tensors["conv1.bias"], bn.bias - bn.running_mean * factor)
+    assert not any("bn" in node.name for node in graph.nodes)
+
+
+def test_every_call_of_a_shared_relu_is_a_site_of_its_own():
+    graph = trace(make(Residual), images(1))
+    assert len(graph.activations) == 3
+    assert len({node.name for node in graph.activations}) == 3
+
+
+def test_graph_keeps_nothing_of_the_module():
+    """Tensors are copies, attributes are plain data: changing the module later changes nothing."""
+    model, x = make(TinyLeaky), images(1)
+    graph = trace(model, x)
+    before = forward(graph, x)
+    with torch.no_grad():
+        for p in model.parameters():
+            p.zero_()
+    assert all(torch.equal(a, b) for a, b in zip(before, forward(graph, x), strict=True))
+
+
+def test_resnet18_has_17_sites():
+    torch.manual_seed(0)
+    model, x = zoo.resnet18(weights=None, num_classes=10).eval(), torch.rand(2, 3, 64, 64)
+    graph = trace(model, x[:1])
+    assert len(graph.activations) == 17
+    with torch.no_grad():
+        torch.testing.assert_close(forward(graph, x)[0], model(x), rtol=1e-4, atol=1e-4)
+
+
+def small_vgg() -> nn.Module:
+    """vgg16_bn for 32 pixels, where the pooling to 7 x 7 has nothing left to pool."""
+    torch.manual_seed(0)
+    model = zoo.vgg16_bn(weights=None, num_classes=10)
+    model.avgpool, model.classifier[0] = nn.Identity(), nn.Linear(512, 4096)
+    return model.eval()
+
+
+def test_vgg16_bn_has_15_sites():
+    model, x = small_vgg(), torch.rand(1, 3, 32, 32)
+    graph = trace(model, x)
+    assert len(graph.activations) == 15
+    with torch.no_grad():
+        torch.testing.assert_close(forward(graph, x)[0], model(x), rtol=1e-4, atol=1e-4)
+
+
+class Calls(nn.Module):
+    """conv -> f -> conv, for one questionable f."""
+
+    def __init__(self, f: Any):
+        super().__init__()
+        self.first, self.last = nn.Conv2d(3, 4, 1), nn.Conv2d(4, 4, 1)
+        self.f = f
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.last(self.f(self.first(x)))
+
+
+@pytest.mark.parametrize("size", [1, 2, 4, (2, None), (4, 1)])
+def test_adaptive_pooling_that_divides_evenly(size):
+    model, x = Calls(nn.AdaptiveAvgPool2d(size)).eval(), torch.rand(2, 3, 4, 4)
+    with torch.no_grad():
+        torch.testing.assert_close(forward(trace(model, x[:1]), x)[0], model(x), rtol=0, atol=1e-6)
+
+
+CAPPED = {
+    "clip": (ClippedReLU(0.3), Activation(cap=0.3)),
+    "qcfs": (QCFS(5, 0.6), Activation(cap=0.6, levels=5)),
+    "ReLU6": (nn.ReLU6(), Activation(cap=6.0)),
+    "F.relu6": (F.relu6, Activation(cap=6.0)),
+    "Hardtanh": (nn.Hardtanh(0, 0.25), Activation(cap=0.25)),
+    "F.hardtanh": (lambda x: F.hardtanh(x, 0.0, 0.25), Activation(cap=0.25)),
+}
+
+
+@torch.no_grad()
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
+@pytest.mark.parametrize("name", CAPPED)
+def test_a_cap_is_an_attribute_of_the_activation(name: str, dtype: torch.dtype):
+    """The same values as the module: below zero, on every level, and beyond the cap."""
+    f, phi = CAPPED[name]
+    torch.manual_seed(0)
+    model, x = Calls(f).to(dtype), 20 * torch.rand(2, 3, 4, 4, dtype=dtype)
+    graph = trace(model, x[:1])
+    (site,) = graph.activations
+    assert site.phi.levels == phi.levels and site.phi.cap == pytest.approx(phi.cap, rel=1e-7) and site.phi.slope == 0
+    assert all(type(value) in (int, float) for value in site.attrs.values()), "the graph is saved as JSON"
+    z: list[Tensor] = []
+    got = forward(graph, x, lambda node, before, after: z.append(before))[0]
+    assert (z[0] < 0).any() and (z[0] > (site.phi.cap or 0)).any()
+    torch.testing.assert_close(got, model(x), rtol=0, atol=1e-5)
+
+
+class ConvCalledTwice(nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.stem, self.conv, self.norm = nn.Conv2d(3, 4, 1), nn.Conv2d(4, 4, 1), nn.BatchNorm2d(4)
+
+    def forward(self, x: Tensor) -> Tensor:
+        x = torch.relu(self.norm(self.conv(self.stem(x))))
+        return torch.relu(self.norm(self.conv(x)))
+
+
+class ReluCalledTwice(nn.Module):
+    """Pre-activation: it is the norm behind the activation that cannot be folded, not the shared ReLU."""
+
+    def __init__(self):
+        super().__init__()
+        self.conv1, self.conv2, self.norm = nn.Conv2d(3, 4, 1), nn.Conv2d(4, 4, 1), nn.BatchNorm2d(4)
+        self.relu = nn.ReLU()
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.conv2(self.norm(self.relu(self.conv1(self.relu(x)))))
+
+
+class Branches(nn.Module):
+    def forward(self, x: Tensor) -> Tensor:
+        return x if x.sum() > 0 else -x
+
+
+REFUSED = {
+    "sigmoid": (Calls(nn.Sigmoid()), "'f'", "decoding"),
+    "torch.sigmoid": (Calls(torch.sigmoid), "'sigmoid'", "decoding"),
+    "GELU": (Calls(nn.GELU()), "'f'", "fine-tune"),
+    "F.gelu": (Calls(F.gelu), "'gelu'", "fine-tune"),
+    "norm behind activation": (Calls(nn.Sequential(nn.ReLU(), nn.BatchNorm2d(4))), "'f_1'", "conv, norm, activation"),
+    "softmax": (Calls(nn.Softmax(1)), "'f'", "attention"),
+    "F.softmax": (Calls(lambda x: F.softmax(x, 1)), "'softmax'", "attention"),
+    "unknown function": (Calls(torch.erf), "'erf'", "use convolution"),
+    "unknown module": (Calls(nn.ELU()), "'f'", "use convolution"),
+    "dilated pooling": (Calls(nn.MaxPool2d(2, dilation=2)), "'f'", "plain pooling"),
+    "bilinear": (Calls(nn.Upsample(scale_factor=2, mode="bilinear")), "'f'", "nearest"),
+    "reflection": (Calls(nn.Conv2d(4, 4, 3, padding=1, padding_mode="reflect")), "'f'", "zero padding"),
+    "uneven adaptive pooling": (Calls(nn.AdaptiveAvgPool2d(3)), "'f'", "divides evenly"),
+    "constant added": (Calls(lambda x: x + 1), "'add'", "two feature maps"),
+    "product": (Calls(lambda x: x * x), "'mul'", "use convolution"),
+    "hardtanh": (Calls(nn.Hardtanh()), "'f'", "clip at 0 below"),
+    "F.hardtanh": (Calls(F.hardtanh), "'hardtanh'", "clip at 0 below"),
+    "cap below zero": (Calls(ClippedReLU(-0.5)), "'f'", "a cap above zero, not -0.5"),
+    "cap of zero": (Calls(QCFS(4, 0.0)), "'f'", "a cap above zero, not 0"),
+    "steep leak": (Calls(nn.LeakyReLU(2.0)), "'f'", "slope in [0, 1)"),
+    "concat in space": (Calls(lambda x: torch.cat([x, x], 2)), "'cat'", "dim 1"),
+    "split in space": (Calls(lambda x: x.chunk(2, 2)[0]), "'chunk'", "dim 1"),
+    "reshape": (Calls(lambda x: x.view(-1, 4, 2, 8)), "'view'", "flattening"),
+    "conv and norm called twice": (ConvCalledTwice(), "'conv_1'", "copy the module"),
+    "norm behind a shared activation": (ReluCalledTwice(), "'norm'", "conv, norm, activation"),
+    "untraceable": (Branches(), "Branches", "must not branch"),
+}
+
+
+@pytest.mark.parametrize("name", REFUSED)
+def test_refusals_name_the_node_and_a_way_out(name: str):
+    model, node, way_out = REFUSED[name]
+    with pytest.raises(UserError) as error:
+        trace(model, torch.rand(1, 3, 4, 4))
+    message = str(error.value)
+    assert node in message and way_out in message and "\n" not in message
+
+
+@pytest.mark.parametrize(
+    ("nodes", "outputs", "message"),
+    [
+        ((Node("x", "input"), Node("y", "launch", ("x",))), ("y",), "unknown operation"),
+        ((Node("x", "input"), Node("y", "flatten", ("z",))), ("y",), "'z'"),
+        ((Node("x", "input"),), ("y",), "'y'"),
+    ],
+)
+def test_a_graph_that_makes_no_sense_is_refused(nodes: tuple[Node, ...], outputs: tuple[str, ...], message: str):
+    with pytest.raises(UserError, match=message):
+        Graph(nodes, outputs, {})

@@ -1,0 +1,112 @@
+"""What the tests of the methods share: one neuron, one layer, a plain chain of layers, and what every layer sent."""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Iterable, Mapping
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from helpers.networks import images, make, spiking
+from spiking_yolo.convert.converted import Converted
+from spiking_yolo.convert.registry import get_recipe
+from spiking_yolo.graph import Activation, Graph, Node
+from spiking_yolo.recipe import Recipe
+from spiking_yolo.snn.network import SpikingNetwork
+from spiking_yolo.snn.neurons import Layer, build
+
+
+class Chain(nn.Module):
+    """ReLU and average pooling only, so that any converter takes it. [N, 3, 8, 8]."""
+
+    def __init__(self):
+        super().__init__()
+        self.conv1, self.relu1, self.pool = nn.Conv2d(3, 6, 3, padding=1), nn.ReLU(), nn.AvgPool2d(2)
+        self.conv2, self.relu2 = nn.Conv2d(6, 6, 3, padding=1), nn.ReLU()
+        self.flatten, self.fc = nn.Flatten(), nn.Linear(96, 5)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.fc(self.flatten(self.relu2(self.conv2(self.pool(self.relu1(self.conv1(x)))))))
+
+
+class Rounded(nn.Module):
+    """An activation put on the grid of multiples of `step` [C]: floor(phi(z) / step + 1/2) * step."""
+
+    def __init__(self, step: Tensor, slope: float):
+        super().__init__()
+        self.step, self.slope = step.double(), slope
+
+    def forward(self, z: Tensor) -> Tensor:
+        step = self.step.reshape(-1, *[1] * (z.ndim - 2))
+        return torch.floor(torch.where(z > 0, z, self.slope * z) / step + 0.5) * step
+
+
+def quantised(model: nn.Module, converted: Converted, factor: float = 1.0) -> nn.Module:
+    """The module with every activation on the grid theta * factor. Activation modules are called once each."""
+    rounded = copy.deepcopy(model)
+    for name, module in model.named_modules():
+        if isinstance(module, nn.ReLU | nn.LeakyReLU):
+            step = converted.sites[name.replace(".", "_")]["theta"] * factor
+            slope = module.negative_slope if isinstance(module, nn.LeakyReLU) else 0.0
+            rounded.set_submodule(name, Rounded(step, slope))
+    return rounded
+
+
+def method(cls: type[nn.Module], name: str, settings: Mapping[str, Any] | None = None) -> tuple[nn.Module, Converted]:
+    """A network of the tests and its conversion by a registered method, calibrated on images(2)."""
+    model = make(cls)
+    return model, spiking(model, images(2), get_recipe(name), settings)
+
+
+def relative_error(got: Iterable[Tensor], expected: Any) -> float:
+    """The largest relative error of the outputs."""
+    expected = expected if isinstance(expected, tuple) else (expected,)
+    return max(((a - b).norm() / b.norm()).item() for a, b in zip(got, expected, strict=True))
+
+
+def neuron(
+    recipe: Recipe, theta: Any = 1, slope: Any = 0, theta_off: Any = 1, cap: float | None = None, **params: Any
+) -> Layer:
+    """One neuron, or pair, of a recipe, ready for its first step; params: confidence, bias, initial_off."""
+    values = {"theta": [theta], "theta_off": [theta_off], "initial": recipe.neuron.initial, **params}
+    phi = Activation(float(slope), cap)
+    built = build({k: torch.tensor(v, dtype=torch.float64) for k, v in values.items()}, recipe, phi, "neuron")
+    built.reset([0])
+    return built
+
+
+def send(layer: Layer, zs: Iterable[Any]) -> list[float]:
+    """What one neuron sends in every step, in thresholds."""
+    return [layer.step(torch.tensor([[float(z)]], dtype=torch.float64)).item() for z in zs]
+
+
+def conv(name: str, source: str) -> Node:
+    plain = {"stride": [1, 1], "padding": [0, 0], "dilation": [1, 1], "groups": 1}
+    return Node(name, "conv", (source,), plain)
+
+
+def points(layers: list[tuple[list[list[float]], list[float]]], slope: float = 0.0) -> Graph:
+    """1x1 convolutions (weight, bias) with an activation between each two: sites act1, act2, ..., output `head`."""
+    nodes, tensors = [Node("x", "input")], {}
+    for i, (weight, bias) in enumerate(layers, 1):
+        name = "head" if i == len(layers) else f"conv{i}"
+        nodes.append(conv(name, nodes[-1].name))
+        tensors[f"{name}.weight"] = torch.tensor(weight, dtype=torch.float64)[:, :, None, None]
+        tensors[f"{name}.bias"] = torch.tensor(bias, dtype=torch.float64)
+        if name != "head":
+            nodes.append(Node(f"act{i}", "activation", (name,), {"slope": slope}))
+    return Graph(tuple(nodes), ("head",), tensors)
+
+
+def record(network: SpikingNetwork, x: Tensor, T: int) -> dict[str, Tensor]:
+    """What every layer sent in every step, in units: [T, N, ...]. Steps in which a layer rests are zeros."""
+    sent: dict[str, dict[int, Tensor]] = {}
+
+    def probe(name: str, t: int, layer: Layer, current: Tensor | None) -> None:
+        sent.setdefault(name, {})[t] = layer.out.clone()
+
+    network.run(x, T, probes=[probe])
+    silence = {name: torch.zeros_like(steps[1]) for name, steps in sent.items()}
+    return {name: torch.stack([s.get(t, silence[name]) for t in range(1, T + 1)]) for name, s in sent.items()}

@@ -1,0 +1,78 @@
+"""A detector small enough to run every tool on it in milliseconds, and the tools called in this process."""
+
+from __future__ import annotations
+
+import importlib.util
+import sys
+from pathlib import Path
+from unittest.mock import patch
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+
+from spiking_yolo import cli
+from spiking_yolo.convert.statistics import statistics_path, take_statistics
+from spiking_yolo.models.darknet import DarknetNet
+from spiking_yolo.models.darknet_cfg import parse_cfg
+from spiking_yolo.models.darknet_weights import write_weights
+from spiking_yolo.models.load import load_ann
+
+ROOT = Path(__file__).parents[2]
+NAMES = ("cat", "dog", "bird")
+SIZE = 64
+ANYTHING = ("--conf", "0.3", "--T", "4")  # a random network is sure of little
+
+_CONV = "[convolutional]\nbatch_normalize=1\nfilters={}\nsize=3\nstride=1\npad=1\nactivation=leaky\n"
+_POOL = "[maxpool]\nsize=2\nstride=2\n"
+YOLO = (
+    f"[net]\nwidth={SIZE}\nheight={SIZE}\nchannels=3\n{_CONV.format(4)}{_POOL}{_CONV.format(8)}{_POOL}"
+    "[convolutional]\nfilters=16\nsize=1\nstride=1\nactivation=linear\n"
+    "[yolo]\nmask=0,1\nclasses=3\nnum=2\nanchors=10,14,37,30\n"
+)
+CONNECTED = (
+    f"[net]\nwidth={SIZE}\nheight={SIZE}\nchannels=3\n{_CONV.format(4)}[maxpool]\nsize=8\nstride=8\n"
+    "[connected]\noutput=8\nactivation=leaky\n[connected]\noutput=32\nactivation=linear\n"
+    "[detection]\nclasses=3\ncoords=4\nside=2\nnum=1\n"
+)
+
+
+def photo(path: Path, seed: int = 0, width: int = 80, height: int = 48) -> Path:
+    """Save a photograph of smooth random blobs."""
+    coarse = np.random.default_rng(seed).integers(0, 256, (5, 8, 3), np.uint8)
+    Image.fromarray(coarse).resize((width, height), Image.Resampling.BICUBIC).save(path)
+    return path
+
+
+def write_tiny(folder: Path, name: str = "tiny", cfg: str = YOLO) -> Path:
+    """folder/NAME.weights with its cfg, names and activation statistics, and folder/photos/{a,b}.png."""
+    weights = folder / f"{name}.weights"
+    weights.with_suffix(".cfg").write_text(cfg)
+    weights.with_suffix(".names").write_text("\n".join(NAMES))
+    generator = torch.Generator().manual_seed(3)
+    net = DarknetNet(parse_cfg(cfg))
+    with torch.no_grad():
+        for key, tensor in net.state_dict().items():
+            if tensor.is_floating_point():
+                tensor.normal_(0, 0.5, generator=generator)
+                if key.endswith("running_var"):
+                    tensor.abs_().add_(0.1)
+    write_weights(net, weights)
+    (folder / "photos").mkdir(exist_ok=True)
+    photos = [str(photo(folder / "photos" / f"{stem}.png", seed)) for seed, stem in enumerate("ab")]
+    ann = load_ann(weights)
+    take_statistics(ann.graph, ann.spec, ann.sha256, photos)[0].save(statistics_path(weights, (SIZE, SIZE)))
+    return weights
+
+
+def run_tool(tool: str, *args: object) -> int:
+    """Run tools/TOOL.py with these arguments; returns its exit status."""
+    spec = importlib.util.spec_from_file_location(f"tool_{tool}", ROOT / "tools" / f"{tool}.py")
+    assert spec and spec.loader
+    module = importlib.util.module_from_spec(spec)
+    with patch.object(sys, "path", list(sys.path)), patch.object(sys, "argv", [f"{tool}.py", *map(str, args)]):
+        spec.loader.exec_module(module)
+        with pytest.raises(SystemExit) as exit:
+            cli.run(module.main)
+    return exit.value.code  # type: ignore[return-value]

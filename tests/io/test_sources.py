@@ -1,0 +1,92 @@
+"""What may be named on a command line, and reading videos."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import cv2
+import numpy as np
+import pytest
+
+from spiking_yolo.errors import UserError
+from spiking_yolo.io.sources import expand, is_stream, open_video
+
+ROOT = Path(__file__).parents[2]
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    for name in ("b.JPG", "a.png", "clip.mp4", "notes.txt"):
+        (tmp_path / name).write_text("x")
+    (tmp_path / "inner.jpg").mkdir()
+    return tmp_path
+
+
+def write_video(path: Path, brightness: list[int], fps: float = 10) -> Path:
+    writer = cv2.VideoWriter(str(path), cv2.VideoWriter.fourcc(*"mp4v"), fps, (64, 48))
+    for value in brightness:
+        frame = np.full((48, 64, 3), value, np.uint8)
+        frame[..., 0] = 0  # blue in OpenCV's order
+        writer.write(frame)
+    writer.release()
+    return path
+
+
+def test_folder_gives_its_images_and_videos_sorted(folder):
+    assert [os.path.basename(p) for p in expand([str(folder)])] == ["a.png", "b.JPG", "clip.mp4"]
+
+
+def test_glob_gives_images_only(folder):
+    assert expand([f"{folder}/*"]) == expand([str(folder)])
+    assert expand([f"{folder}/a*"]) == [f"{folder}/a.png"]
+
+
+def test_file_with_brackets_in_its_name_is_no_glob(tmp_path):
+    path = tmp_path / "a[1].png"
+    path.write_text("x")
+    assert expand([str(path)]) == [str(path)]
+
+
+def test_files_and_webcams_stay_as_given_and_in_order(folder):
+    assert expand(["nowhere.jpg", "0", str(folder / "notes.txt")]) == ["nowhere.jpg", "0", str(folder / "notes.txt")]
+
+
+@pytest.mark.parametrize("source", ["", "{}/inner.jpg", "{}/*.bmp", "{}/*.txt"])
+def test_nothing_to_see_is_refused(folder, source):
+    with pytest.raises(UserError, match="image"):
+        expand([source.format(folder)])
+
+
+@pytest.mark.parametrize(
+    ("source", "stream"), [("0", True), ("12", True), ("a.MP4", True), ("a.jpg", False), ("-1", False), ("²", False)]
+)
+def test_streams(source, stream):
+    assert is_stream(source) is stream
+
+
+@pytest.mark.parametrize("every", [1, 2, 4, 9])
+def test_every_nth_frame_in_rgb(tmp_path, every):
+    brightness = [40, 80, 120, 160, 200]
+    with open_video(str(write_video(tmp_path / "v.mp4", brightness))) as video:
+        assert (video.count, video.fps) == (5, 10)
+        frames = list(video.frames(every))
+    assert all(frame.shape == (48, 64, 3) and frame.dtype == np.uint8 for frame in frames)
+    np.testing.assert_allclose([f[..., 0].mean() for f in frames], brightness[::every], atol=8)
+    assert all(frame[..., 2].mean() < 30 for frame in frames)
+
+
+def test_bad_videos_give_one_error_and_no_noise(tmp_path):
+    """In a process of its own, since OpenCV's FFmpeg reads its log level once."""
+    whole = write_video(tmp_path / "v.mp4", [9, 9, 9]).read_bytes()
+    (tmp_path / "cut.mp4").write_bytes(whole[: len(whole) // 2])
+    code = "import sys; from spiking_yolo.sources import open_video; open_video(sys.argv[1]).__enter__()"
+    for source, reason in (("no.mp4", "does not exist"), ("cut.mp4", "damaged"), ("97", "webcam 97")):
+        argument = source if source == "97" else str(tmp_path / source)
+        command = [sys.executable, "-c", code, argument]
+        done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=60)
+        noise, _, traceback = done.stderr.partition("Traceback")
+        assert noise == done.stdout == ""
+        assert reason in traceback.splitlines()[-1]

@@ -1,0 +1,207 @@
+"""Accuracy, matching of classes, preprocessing and calibration of classifiers, each beside a computation of its own."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from helpers.cifar import cifar100
+from helpers.classifying import NAMES, SPEC, write_image
+from helpers.tiny import run_tool, write_tiny
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from PIL import Image
+from torchvision import transforms
+
+from spiking_yolo.convert.statistics import Statistics
+from spiking_yolo.datasets.labelled import LabelledSet
+from spiking_yolo.datasets.open import open_classification
+from spiking_yolo.errors import UserError
+from spiking_yolo.io.images import Picture, preprocess
+from spiking_yolo.metrics.bootstrap import draws
+from spiking_yolo.metrics.classification import AccuracyResampled, correct, top_classes
+from spiking_yolo.models.checkpoint import save_checkpoint
+from spiking_yolo.models.classifiers import build
+from spiking_yolo.models.load_torchvision import load_torchvision
+from spiking_yolo.models.spec import Spec, numbered
+from spiking_yolo.studies.evaluate.classification import ClassificationTask, class_map
+from spiking_yolo.studies.evaluate.scorers import ClassificationScorer
+
+
+def test_top_classes_by_hand():
+    nan = float("nan")
+    logits = torch.tensor([[0.1, 0.9, 0.5], [0.2, 0.2, 0.1], [3.0, 2.0, 1.0], [nan, 1.0, 2.0]])
+    best = top_classes(logits, 5)
+    assert best.tolist() == [[1, 2, 0], [0, 1, 2], [0, 1, 2], [2, 1, -1]]
+    assert top_classes(logits, 1).tolist() == [[1], [0], [0], [2]]
+    labels = np.array([2, 1, 2, 0])
+    assert [correct(best.numpy(), labels, k).tolist() for k in (1, 2, 5)] == [
+        [False, False, False, False],
+        [True, True, False, False],
+        [True, True, True, False],
+    ]
+
+
+@settings(deadline=None)
+@given(st.integers(0, 10**6), st.integers(1, 12))
+def test_a_label_is_found_when_fewer_than_k_are_ahead_of_it(seed, k):
+    rng = np.random.default_rng(seed)
+    logits, labels = rng.integers(0, 4, (6, 8)).astype(np.float32), rng.integers(0, 8, 6)
+    expected = [
+        sum((v, -i) > (row[label], -label) for i, v in enumerate(row)) < k
+        for row, label in zip(logits.tolist(), labels.tolist(), strict=True)
+    ]
+    assert correct(top_classes(torch.from_numpy(logits), k).numpy(), labels, k).tolist() == expected
+
+
+def test_resampled_accuracy_is_that_of_the_images_drawn():
+    rng = np.random.default_rng(0)
+    hits = {"top1": rng.random(9) < 0.5, "top5": rng.random(9) < 0.8}
+    weights = draws(9, 20, 1)
+    expected = [[np.repeat(hit, w).mean() for hit in hits.values()] for w in weights]
+    resampled = AccuracyResampled(hits)
+    assert resampled.images == 9 and np.allclose(resampled.score(weights), expected)
+
+
+def labelled(classes, labels) -> LabelledSet:
+    pictures = [Picture(f"{i}.png", np.full((16, 16, 3), 10 * i, np.uint8)) for i in range(len(labels))]
+    return LabelledSet("data", tuple(classes), pictures, np.array(labels))
+
+
+def test_scorer_by_hand():
+    found = [{"class_id": ids, "confidence": []} for ids in ([2, 0, 1], [1, 0, 2], [-1, 0, 2], [0, -1, 1])]
+    scored = ClassificationScorer(labelled("abcd", [2, 0, 0, 2])).score(found)
+    assert scored.figures == {"top1": 0.25, "top5": 0.75}
+    assert scored.per_class == {"a": 0.0, "c": 0.5}
+
+
+def test_predictions_are_classes_of_the_dataset():
+    data = labelled(("fox", "ant", "bee"), [0, 1])
+    task = ClassificationTask(SPEC, data)
+    logits = torch.tensor([[0.0, 1, 5, 2, 0, 4, 0], [9.0, 0, 0, 0, 0, 0, 0]])  # ant, bee, cow, dog, elk, fox, gnu
+    first, second = task.predict([logits], [None, None])
+    assert first["class_id"] == [-1, 0, -1, 2, 1] and second["class_id"] == [1, 2, -1, -1, -1]
+    assert first["confidence"] == pytest.approx(logits[0].softmax(0)[[2, 5, 3, 1, 0]].tolist())
+    assert json.loads(json.dumps(first)) == first
+
+
+def test_classes_are_matched_by_name_or_by_number():
+    data = labelled(("b", "a"), [0])
+    assert class_map(data, ("a", "b", "c")) == (1, 0, -1)
+    assert class_map(data, numbered(2)) == (0, 1)
+    for names in (("a", "c"), numbered(3)):
+        with pytest.raises(UserError, match=r"no class 'b'.*--names"):
+            class_map(data, names)
+    with pytest.raises(UserError, match="no images"):
+        ClassificationTask(SPEC, labelled(NAMES, []))
+
+
+def test_an_image_stops_when_its_class_is_sure_and_stays():
+    same = ClassificationTask(SPEC, labelled(NAMES, [0]), exit_conf=0.5).same
+
+    def guess(label, confidence):
+        return {"class_id": [label, 9], "confidence": [confidence, 0.1]}
+
+    assert same(guess(1, 0.80), guess(1, 0.81))
+    assert not same(guess(1, 0.80), guess(2, 0.80))
+    assert not same(guess(1, 0.80), guess(1, 0.83))
+    assert not same(guess(1, 0.50), guess(1, 0.50))
+
+
+@pytest.mark.parametrize("size", [(300, 200), (225, 401), (224, 224), (60, 90)])
+def test_crop_is_torchvisions(size):
+    image = Image.fromarray(np.random.default_rng(1).integers(0, 256, (*size, 3), np.uint8))
+    mean, std = [0.485, 0.456, 0.406], [0.229, 0.224, 0.225]
+    steps = [transforms.Resize(256), transforms.CenterCrop(224), transforms.ToTensor(), transforms.Normalize(mean, std)]
+    spec = Spec("classify", ("a",), 224, 224, "crop", mean=tuple(mean), std=tuple(std))
+    x, placement = preprocess(np.asarray(image), spec)
+    torch.testing.assert_close(x, transforms.Compose(steps)(image), rtol=0, atol=1e-6)
+    corners = placement.to_network(torch.tensor([0.0, 0.0, size[1], size[0]])) * 224
+    assert corners.tolist() == pytest.approx(
+        [
+            placement.pad[0],
+            placement.pad[1],
+            placement.pad[0] + placement.resized[0],
+            placement.pad[1] + placement.resized[1],
+        ]
+    )
+
+
+@pytest.mark.parametrize("size", [(300, 200), (80, 100), (60, 90), (91, 60), (40, 700)])
+def test_crop_of_a_rectangle(size):
+    """The image covers the input, its ratio is kept, and one side is 8/7 of the input's."""
+    spec = Spec("classify", ("a",), 64, 96, "crop")
+    x, placement = preprocess(np.zeros((*size, 3), np.uint8), spec)
+    (width, height), (left, top) = placement.resized, placement.pad
+    assert x.shape == (3, 64, 96)
+    assert left <= 0 and top <= 0 and width + left >= 96 and height + top >= 64
+    assert width == 96 * 8 // 7 or height == 64 * 8 // 7
+    assert width / size[1] == pytest.approx(height / size[0], abs=1 / min(size))
+
+
+def test_imagenet_folders_and_weights_of_torchvision(tmp_path, capsys):
+    """Photographs of several sizes under val/WNID, a state dict, and torchvision's own preprocessing beside it."""
+    classes = ("n01440764", "n01443537", "n01484850")
+    for k, name in enumerate(classes):
+        for split, count in (("train", 4), ("val", 2)):
+            for i in range(count):
+                write_image(tmp_path / split / name / f"{i}.JPEG", 10 * k + i, (70 + 9 * k + i, 80 - i))
+    torch.manual_seed(2)
+    model = build("torchvision:resnet18", 3).eval()
+    weights = tmp_path / "resnet18.pth"
+    torch.save(model.state_dict(), weights)
+    network = ("--weights", weights, "--cfg", "torchvision:resnet18", "--imgsz", 64)
+    call = ("--data", tmp_path, *network, "--T", 2, "--project", tmp_path / "runs")
+    assert run_tool("eval_classify", *call) == 2
+    assert "--cfg torchvision:resnet18 --imgsz 64 --data DATA" in capsys.readouterr().err
+    assert run_tool("calibrate", "--data", tmp_path, *network) == 0
+    assert run_tool("eval_classify", *call) == 0
+    spec = load_torchvision(weights, "torchvision:resnet18")[1]
+    steps = [transforms.Resize(73), transforms.CenterCrop(64), transforms.ToTensor()]
+    prepare = transforms.Compose([*steps, transforms.Normalize(spec.mean, spec.std)])
+    rows = json.loads((tmp_path / "runs" / "exp" / "predictions_ann.json").read_text())
+    for row in rows:
+        with torch.no_grad():
+            expected = model(prepare(Image.open(tmp_path / "val" / row["image"]))[None])[0].softmax(0)
+        assert row["confidence"] == pytest.approx(expected[row["class_id"]].tolist(), abs=1e-5)
+    assert [row["label"] for row in rows] == [0, 0, 1, 1, 2, 2]
+
+
+def test_cifar100_as_torchvision_keeps_it(tmp_path, monkeypatch):
+    cifar100(tmp_path, monkeypatch)
+    torch.manual_seed(0)
+    weights = tmp_path / "net.safetensors"
+    spec = Spec("classify", ("apple", "bee"), 32, 32, "stretch")
+    save_checkpoint(weights, build("vgg_thin", 2, width=0.0625), "vgg_thin", {"width": 0.0625}, spec, {})
+    assert run_tool("calibrate", "--data", tmp_path, "--weights", weights) == 0
+    assert Statistics.load(tmp_path / "net.32.statistics.safetensors").images == ("00000", "00001")
+    assert (
+        run_tool("eval_classify", "--data", tmp_path, "--weights", weights, "--T", 2, "--project", tmp_path / "r") == 0
+    )
+    (row,) = json.loads((tmp_path / "r" / "exp" / "predictions_ann.json").read_text())
+    assert (row["image"], row["label"]) == ("00000", 1)
+
+
+def test_calibration_draws_from_the_training_split_only(tmp_path, capsys):
+    for split, first in (("train", 0), ("test", 50)):
+        for k in range(8):
+            write_image(tmp_path / split / NAMES[k % 2] / f"{first + k}.png", first + k)
+    weights = tmp_path / "net.safetensors"
+    save_checkpoint(weights, build("resnet20", 2), "resnet20", {}, Spec("classify", NAMES[:2], 16, 16, "stretch"), {})
+
+    def drawn(seed: int) -> tuple[str, ...]:
+        output = tmp_path / "s.safetensors"
+        args = ("--data", tmp_path, "--weights", weights, "-o", output, "--limit", 5, "--seed", seed)
+        assert run_tool("calibrate", *args) == 0
+        return Statistics.load(output).images
+
+    names = drawn(0)
+    assert len(names) == 5 and names == drawn(0) != drawn(1)
+    assert names == tuple(p.name for p in open_classification(tmp_path, "train").subset(5, 0).pictures)
+    assert all(int(Path(name).stem) < 50 for name in names)
+    capsys.readouterr()
+    assert run_tool("calibrate", "--data", tmp_path, "--weights", write_tiny(tmp_path)) == 2
+    assert "--images DIR instead" in capsys.readouterr().err

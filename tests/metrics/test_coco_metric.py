@@ -1,0 +1,151 @@
+"""The COCO scorer: twelve known figures, by both libraries, through our own rows and id mapping."""
+
+from __future__ import annotations
+
+import copy
+import importlib.util
+import json
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from helpers.coco import CATEGORIES, EXPECTED, FOUND, OBJECTS, ground_truth
+
+from spiking_yolo.datasets.coco import category_index
+from spiking_yolo.datasets.coco_json import as_coco
+from spiking_yolo.datasets.detection import DetectionSet, Sample
+from spiking_yolo.decode.boxes import Detections
+from spiking_yolo.metrics.coco import CocoScore, coco_score, to_coco
+
+FASTER = pytest.param(
+    "faster",
+    marks=pytest.mark.skipif(
+        importlib.util.find_spec("faster_coco_eval") is None, reason="faster-coco-eval is not installed"
+    ),
+)
+BACKENDS = ["pycocotools", FASTER]
+
+
+def predictions() -> list[dict[str, Any]]:
+    """The rows as the evaluation makes them: network classes 0, 1, 2 named dog, toothbrush, person."""
+    names = ("dog", "toothbrush", "person")
+    ids = category_index(CATEGORIES, names)
+    rows = []
+    for image in (1, 2, 3):
+        mine = [row for row in FOUND if row[0] == image]
+        xywh = torch.tensor([row[2:6] for row in mine], dtype=torch.float32)
+        found = Detections(
+            torch.cat([xywh[:, :2], xywh[:, :2] + xywh[:, 2:]], 1),
+            torch.tensor([row[6] for row in mine], dtype=torch.float32),
+            torch.tensor([ids.index(row[1]) for row in mine]),
+        )
+        rows += to_coco(found, image, ids)
+    return rows
+
+
+def figures(score: CocoScore) -> list[float]:
+    return list(score.stats.values())
+
+
+@pytest.mark.parametrize("backend", BACKENDS)
+def test_the_twelve_figures(backend: Any) -> None:
+    score = coco_score(ground_truth(), predictions(), per_class=True, backend=backend)
+    assert [round(value, 6) for value in figures(score)] == EXPECTED
+    assert list(score.stats)[:3] == ["AP", "AP50", "AP75"]
+    ap = {"person": 0.629538, "dog": 0.564604, "toothbrush": 0.9}
+    assert score.per_class == pytest.approx(ap, abs=1e-6)
+    assert score.per_class_50 == pytest.approx({"person": 0.915842, "dog": 0.752475, "toothbrush": 1.0}, abs=1e-6)
+    assert score.category_ids == (1, 18, 90)
+
+
+@pytest.mark.parametrize("backend", BACKENDS)
+def test_nothing_is_printed_and_no_argument_changes(backend: Any, capfd: pytest.CaptureFixture[str]) -> None:
+    gt, rows = ground_truth(), predictions()
+    before = copy.deepcopy((gt, rows))
+    coco_score(gt, rows, backend=backend)
+    assert (gt, rows) == before
+    assert capfd.readouterr() == ("", "")
+
+
+@pytest.mark.parametrize("backend", BACKENDS)
+def test_only_the_chosen_images_count(backend: Any, tmp_path: Path) -> None:
+    """As if the file held no other image, which the second scoring shows."""
+    gt = ground_truth()
+    file = tmp_path / "gt.json"
+    file.write_text(json.dumps(gt))
+    some = {**gt, "images": gt["images"][::2], "annotations": [a for a in gt["annotations"] if a["image_id"] != 2]}
+    chosen = coco_score(file, predictions(), [3, 1], backend=backend)
+    alone = coco_score(some, [r for r in predictions() if r["image_id"] != 2], backend=backend)
+    assert figures(chosen) == figures(alone)
+    assert figures(chosen) != pytest.approx(EXPECTED, abs=1e-3)
+
+
+@pytest.mark.parametrize("backend", BACKENDS)
+def test_no_detections_and_no_objects(backend: Any) -> None:
+    assert figures(coco_score(ground_truth(), [], backend=backend)) == [0.0] * 12
+    empty = {**ground_truth(), "annotations": []}
+    assert figures(coco_score(empty, predictions(), backend=backend)) == [-1.0] * 12
+
+
+@pytest.mark.parametrize("backend", BACKENDS)
+def test_categories_without_objects_have_no_score(backend: Any) -> None:
+    """Image 3 alone: no person, whose false detection therefore costs nothing."""
+    score = coco_score(ground_truth(), predictions(), [3], per_class=True, backend=backend)
+    assert set(score.per_class) == set(score.per_class_50) == {"dog", "toothbrush"}
+    assert score.stats["AP"] == pytest.approx(np.mean(list(score.per_class.values())))
+    assert score.curve()[1].mean() == pytest.approx(score.stats["AP50"])
+
+
+@pytest.mark.parametrize("backend", BACKENDS)
+def test_an_object_with_the_id_zero_can_be_found(backend: Any) -> None:
+    gt = ground_truth()
+    for annotation in gt["annotations"]:
+        annotation["id"] -= 1
+        del annotation["area"]
+    assert [round(value, 6) for value in figures(coco_score(gt, predictions(), backend=backend))] == EXPECTED
+
+
+def test_the_curve_is_the_mean_over_categories() -> None:
+    score = coco_score(ground_truth(), predictions(), backend="pycocotools")
+    recall, precision = score.curve(0.5)
+    assert recall[[0, 50, 100]].tolist() == [0.0, 0.5, 1.0]
+    assert precision.mean() == pytest.approx(score.stats["AP50"])
+    # person: 2 and 3 of the first 2 and 4 ranks; dog: 1 of 1 and 2 of 4; toothbrush: always 1
+    assert precision[0] == pytest.approx(1.0)
+    assert precision[100] == pytest.approx((3 / 4 + 2 / 4 + 1) / 3)
+    assert score.curve(0.75)[1].mean() == pytest.approx(score.stats["AP75"])
+
+
+def test_unknown_images_are_refused() -> None:
+    with pytest.raises(ValueError, match="image 9 is not among the 3"):
+        coco_score(ground_truth(), [], [1, 9])
+
+
+def test_rows_are_not_rounded_and_foreign_classes_are_dropped() -> None:
+    found = Detections(
+        torch.tensor([[0.1, 0.2, 10.35, 20.45], [1, 1, 2, 2]]), torch.tensor([0.123456, 0.1]), torch.tensor([1, 0])
+    )
+    (row,) = to_coco(found, 7, (-1, 44))
+    assert (row["image_id"], row["category_id"]) == (7, 44)
+    np.testing.assert_allclose(row["bbox"], [0.1, 0.2, 10.25, 20.25], rtol=1e-6)
+    assert row["score"] == pytest.approx(0.123456, rel=1e-6)
+    assert json.loads(json.dumps(row)) == row
+    assert to_coco(Detections(torch.zeros(0, 4), torch.zeros(0), torch.zeros(0, dtype=torch.int64)), 1, (1,)) == []
+
+
+def test_any_set_scores_as_coco() -> None:
+    """The mini set through our own record has the same figures: areas, crowds and sparse ids survive."""
+    samples = []
+    for image in (1, 2, 3):
+        mine = [row for row in OBJECTS if row[0] == image]
+        boxes = [(x, y, x + w, y + h) for _, _, x, y, w, h, _ in mine]
+        size, labels = (640, 480), [row[1] for row in mine]
+        flags = [bool(row[6]) for row in mine]
+        samples.append(Sample.of(f"name{image}", Path("x.jpg"), size, boxes, labels, difficult=flags))
+    data = DetectionSet("mini", ("toothbrush", "person", "dog"), samples, [], (90, 1, 18))
+    ours = {90: 1, 1: 2, 18: 3}
+    rows = [{**row, "category_id": ours[row["category_id"]]} for row in predictions()]
+    score = coco_score(as_coco(data), rows, backend="pycocotools")
+    assert [round(value, 6) for value in figures(score)] == EXPECTED

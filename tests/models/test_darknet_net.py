@@ -1,0 +1,213 @@
+"""The network built from a cfg: shapes, cost, pooling, and the logits of the public yolov3-tiny."""
+
+from itertools import accumulate
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+import torch.nn.functional as F
+from hypothesis import given
+from hypothesis import strategies as st
+from torch.utils.flop_counter import FlopCounterMode
+
+from spiking_yolo.errors import UserError
+from spiking_yolo.graph.modules import PaddedMaxPool2d, padded_max_pool2d
+from spiking_yolo.io.images import preprocess, read_image
+from spiking_yolo.models.darknet import DarknetNet
+from spiking_yolo.models.darknet_cfg import parse_cfg, read_cfg
+from spiking_yolo.models.darknet_weights import count_floats, layer_arrays
+from spiking_yolo.models.load_darknet import load_darknet
+
+ROOT = Path(__file__).parents[2]
+CFG = ROOT / "spiking_yolo" / "models" / "cfg"
+WEIGHTS = ROOT / "weights" / "yolov3-tiny.weights"
+# cfg file, floats, GFLOP (2 * MAC)
+PUBLISHED = [
+    (CFG / "yolov1-tiny.cfg", 27_099_950, 3.216),
+    (CFG / "yolov2-tiny-voc.cfg", 15_867_885, 6.971),
+    (CFG / "yolov2-tiny.cfg", 11_237_145, 5.406),
+    (CFG / "tiny-yolo.cfg", 16_175_385, None),
+    (ROOT / "weights" / "yolov3-tiny.cfg", 8_858_734, 5.565),
+]
+
+
+def build(layers: str, size: int = 8, **kwargs) -> DarknetNet:
+    head = "[yolo]\nclasses=1\nnum=1\nanchors=1,1\n"
+    return DarknetNet(parse_cfg(f"[net]\nwidth={size}\nheight={size}\n{layers}\n{head}"), **kwargs)
+
+
+HEAD = "[conv]\nfilters=6\nactivation=linear"
+
+
+@pytest.mark.parametrize(("cfg", "floats", "gflop"), PUBLISHED, ids=lambda v: getattr(v, "stem", ""))
+def test_published_networks(cfg, floats, gflop):
+    with torch.device("meta"):
+        net = DarknetNet(read_cfg(cfg)).eval()
+        image = torch.rand(1, 3, net.height, net.width)
+    assert count_floats(net) == floats
+    with FlopCounterMode(display=False) as counter:
+        heads = net(image)
+    assert [tuple(h.shape[1:]) for h in heads] == [net.shapes[i] for i in net.head_indices]
+    if gflop:
+        assert round(counter.get_total_flops() / 1e9, 3) == gflop
+
+
+def test_yolov3_tiny_shapes_floats_and_spec():
+    with torch.device("meta"):
+        net = DarknetNet(read_cfg(PUBLISHED[-1][0]))
+    cumulative = list(accumulate(sum(t.numel() for _, t in layer_arrays(layer)) for layer in net.layers))
+    expected = {0: 496, 2: 5232, 4: 23920, 6: 98160, 8: 394096, 10: 1575792, 12: 6298480, 13: 6561648}
+    expected |= {14: 7743344, 15: 7874159, 18: 7907439, 21: 8793199, 22: 8858734}
+    assert {i: cumulative[i] for i in expected} == expected
+    shapes = {11: (512, 13, 13), 17: (256, 13, 13), 19: (128, 26, 26), 20: (384, 26, 26), 23: (255, 26, 26)}
+    assert {i: net.shapes[i] for i in shapes} == shapes
+    spec = net.spec(["thing"] * 80)
+    assert spec.resize == "letterbox" and (spec.width, spec.height) == (416, 416)
+    assert spec.heads[0].anchors == ((81, 82), (135, 169), (344, 319))
+    assert spec.heads[1].anchors == ((23, 27), (37, 58), (81, 82))
+
+
+def test_yolov1_stretches_and_reads_a_vector():
+    with torch.device("meta"):
+        spec = DarknetNet(read_cfg(PUBLISHED[0][0])).spec(["thing"] * 20)
+    assert spec.resize == "stretch"
+    head = spec.heads[0]
+    assert (head.kind, head.side, head.num, head.classes, head.sqrt, head.softmax) == (
+        "yolov1",
+        7,
+        2,
+        20,
+        True,
+        False,
+    )
+
+
+def reference_yolov3_tiny(image: np.ndarray) -> list[torch.Tensor]:
+    """Straight from the layer list, in float64, with its own reading of the file."""
+    floats = torch.from_numpy(np.fromfile(WEIGHTS, "<f4", offset=20).astype(np.float64))
+    at = 0
+
+    def take(*shape: int) -> torch.Tensor:
+        nonlocal at
+        n = int(np.prod(shape))
+        at += n
+        return floats[at - n : at].view(shape)
+
+    def conv(x: torch.Tensor, filters: int, size: int, bn: bool = True) -> torch.Tensor:
+        bias = take(filters)
+        if bn:
+            gamma, mean, var = take(filters), take(filters), take(filters)
+        y = F.conv2d(x, take(filters, x.shape[1], size, size), padding=size // 2)
+        if bn:
+            y = gamma.view(-1, 1, 1) * (y - mean.view(-1, 1, 1)) / (var.view(-1, 1, 1) + 1e-5).sqrt()
+        y = y + bias.view(-1, 1, 1)
+        return torch.where(y > 0, y, 0.1 * y) if bn else y
+
+    def halve(x: torch.Tensor) -> torch.Tensor:
+        return x.unflatten(3, (-1, 2)).amax(4).unflatten(2, (-1, 2)).amax(3)
+
+    x = torch.from_numpy(image.astype(np.float64))[None]
+    for filters in (16, 32, 64, 128):
+        x = halve(conv(x, filters, 3))
+    early = conv(x, 256, 3)
+    x = conv(halve(early), 512, 3)
+    x = torch.maximum(x, torch.cat([x[:, :, 1:], x[:, :, -1:]], 2))
+    x = torch.maximum(x, torch.cat([x[..., 1:], x[..., -1:]], 3))
+    branch = conv(conv(x, 1024, 3), 256, 1)
+    coarse = conv(conv(branch, 512, 3), 255, 1, bn=False)
+    up = conv(branch, 128, 1).repeat_interleave(2, 2).repeat_interleave(2, 3)
+    fine = conv(conv(torch.cat([up, early], 1), 256, 3), 255, 1, bn=False)
+    assert at == len(floats)
+    return [coarse, fine]
+
+
+def test_logits_of_the_public_yolov3_tiny():
+    net, spec, _ = load_darknet(WEIGHTS)
+    image, _ = preprocess(read_image(ROOT / "data" / "samples" / "dog.jpg"), spec)
+    with torch.no_grad():
+        heads = net(image[None])
+    for found, expected in zip(heads, reference_yolov3_tiny(image.numpy()), strict=True):
+        assert (found.double() - expected).abs().max() < 1e-4
+
+
+def test_traceable_and_relu_override():
+    net = build("[conv]\nfilters=4\nsize=3\npad=1\nactivation=leaky\n[max]\nsize=2\nstride=1\n" + HEAD).eval()
+    image = torch.randn(1, 3, 8, 8)
+    traced = torch.fx.symbolic_trace(net)
+    assert torch.equal(traced(image)[0], net(image)[0])
+    relu = build("[conv]\nfilters=4\nactivation=leaky\n" + HEAD, activation="relu")
+    assert [type(m).__name__ for m in relu.layers[0].children()] == ["Conv2d", "ReLU"]
+
+
+def test_route_takes_relative_and_absolute_layers_in_listed_order():
+    layers = "[conv]\nfilters=1\nactivation=linear\n[conv]\nfilters=2\nactivation=linear\n[route]\nlayers=-1,0\n"
+    net = build(layers + HEAD.replace("[conv]", "[conv]\nbatch_normalize=0")).eval()
+    x = torch.randn(2, 3, 8, 8)
+    first = net.layers[0](x)
+    joined = torch.cat([net.layers[1](first), first], 1)
+    assert torch.equal(net(x)[0], net.layers[3](joined))
+
+
+def test_pool_of_size_2_and_stride_1_keeps_the_size():
+    pool = PaddedMaxPool2d(2, 1, (0, 1, 0, 1))
+    x = torch.arange(9.0).view(1, 1, 3, 3)
+    assert pool(x).tolist() == [[[[4, 5, 5], [7, 8, 8], [7, 8, 8]]]]
+    assert (pool(-torch.ones(1, 1, 3, 3)) == -1).all()
+
+
+@given(st.integers(1, 4), st.integers(1, 3), st.integers(1, 9), st.integers(1, 9), st.data())
+def test_pool_follows_the_formula(size, stride, height, width, data):
+    total = data.draw(st.integers(0, size - 1))
+    if min(height, width) + total < size:
+        return
+    x = -torch.rand(1, 2, height, width)
+    pads = (total // 2, total - total // 2) * 2
+    out = padded_max_pool2d(x, size, stride, pads)
+    side_h, side_w = ((n + total - size) // stride + 1 for n in (height, width))
+    assert out.shape == (1, 2, side_h, side_w)
+    for i in range(side_h):
+        for j in range(side_w):
+            top, left = i * stride - total // 2, j * stride - total // 2
+            window = x[:, :, max(top, 0) : top + size, max(left, 0) : left + size]
+            assert torch.equal(out[:, :, i, j], window.amax((2, 3)))
+
+
+def test_odd_map_rounds_up():
+    assert build("[max]\nsize=2\nstride=2\n" + HEAD, 13).shapes[0] == (3, 7, 7)
+
+
+def test_kept_outputs_are_only_those_still_needed():
+    layers = "[conv]\nfilters=6\nactivation=linear\n[yolo]\nclasses=1\nnum=1\nanchors=1,1\n[route]\nlayers=0\n"
+    heads = build(layers + HEAD)(torch.randn(1, 3, 8, 8))
+    assert [h.shape for h in heads] == [(1, 6, 8, 8)] * 2
+
+
+@pytest.mark.parametrize(
+    ("layers", "message"),
+    [
+        ("[conv]\nfilters=6", r"layer 0 \[convolutional\]: activation=logistic is not supported"),
+        ("[conv]\nfilters=7\nactivation=linear", "need an input of"),
+        ("[conv]\nfilters=6\nactivation=linear\ngroups=2", "groups=2 must divide"),
+        ("[route]\nlayers=0", "must name earlier layers"),
+        ("[route]\n", "must name earlier layers"),
+        ("[lstm]\n", r"layer 0 \[lstm\]: this kind of layer"),
+        ("[max]\nsize=20\nstride=20\npadding=0\n" + HEAD, "shrinks to nothing"),
+        ("[connected]\noutput=4\nactivation=linear\n[max]\nstride=2", "cannot follow"),
+        ("[max]\nstride=2\nsize=2\n[route]\nlayers=0\n[upsample]\n[route]\nlayers=-1,0", "differ in height"),
+        (HEAD + "\n[yolo]\nclasses=1\nnum=2\nanchors=1,1", "needs 4 positive anchors"),
+        (HEAD + "\n[yolo]\nclasses=1\nnum=1\nanchors=1,1\nmask=1", "points outside"),
+        (HEAD + "\n[yolo]\nclasses=1\nnum=1\nanchors=1,1\nscale_x_y=1.05", "scale_x_y is not supported"),
+        ("[conv]\nfilters=6\nactivation=linear\ndilation=2", "dilation=2 is not supported"),
+    ],
+)
+def test_mistakes_name_the_layer(layers, message):
+    with pytest.raises(UserError, match=message):
+        build(layers)
+
+
+def test_a_cfg_without_head_or_with_grey_input():
+    with pytest.raises(UserError, match="needs one"):
+        DarknetNet(parse_cfg("[net]\nwidth=8\nheight=8\n[max]\n"))
+    with pytest.raises(UserError, match="channels=3"):
+        DarknetNet(parse_cfg("[net]\nwidth=8\nheight=8\nchannels=1\n[max]\n"))

@@ -1,0 +1,122 @@
+"""Networks of Ultralytics: heads, boxes and photographs against the package itself, the spiking network, refusals."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+import torch
+from helpers.methods import relative_error
+from helpers.networks import statistics
+
+from spiking_yolo.convert.converted import convert
+from spiking_yolo.convert.registry import DEFAULT, get_recipe
+from spiking_yolo.decode.yolo import decode, detections
+from spiking_yolo.graph import forward
+from spiking_yolo.io.images import place, preprocess
+from spiking_yolo.io.tensors import read_safetensors
+from spiking_yolo.models import isolated as isolated
+
+# layers of neurons
+NETWORKS = {"yolov8n": 57, "yolov5n": 69, "yolov3-tiny": 19, "yolov5n-relu6": 69, "yolov8n-silu": 57}
+SIZE = 192
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory):
+    """What tests/ultralytics_reference.py writes."""
+    folder = tmp_path_factory.mktemp("ultralytics")
+    script = Path(__file__).parents[1] / "helpers" / "ultralytics_reference.py"
+    subprocess.run([sys.executable, str(script), str(folder)], env=isolated.environment(folder), check=True)
+    return folder
+
+
+@pytest.fixture(scope="module", params=NETWORKS)
+def network(request, folder):
+    """Name, graph, spec, and what Ultralytics says."""
+    name = request.param
+    graph, spec = isolated.read_network(folder / f"{name}.network.safetensors")
+    return name, graph, spec, read_safetensors(folder / f"{name}.safetensors")[1]
+
+
+def test_every_activation_is_a_layer_and_the_rest_comes_from_the_checkpoint(network):
+    name, graph, spec, _ = network
+    assert len(graph.activations) == NETWORKS[name]
+    assert {(node.phi.cap, node.phi.silu) for node in graph.activations} == {
+        (6 if "6" in name else None, "silu" in name)
+    }
+    assert spec.names == ("cat", "dog", "bird") and (spec.height, spec.width) == (SIZE, SIZE)  # 187 rounded up
+
+
+def test_raw_heads_are_those_of_ultralytics(network):
+    name, graph, _, theirs = network
+    heads = forward(graph, theirs["x"])
+    assert [SIZE // head.shape[2] for head in heads] == ([16, 32] if name == "yolov3-tiny" else [8, 16, 32])
+    raw = torch.cat([head.flatten(2) for head in heads], 2)
+    expected = torch.cat([theirs["raw boxes"], theirs["raw scores"]], 1)
+    assert expected.abs().max() > 5
+    torch.testing.assert_close(raw, expected, rtol=0, atol=1e-4)
+
+
+def inside(found: torch.Tensor, width: int, height: int) -> torch.Tensor:
+    """Their detections clipped to the image, without those that lie beside it, which ours leaves out."""
+    x1, y1, x2, y2 = found[:, :4].clamp(min=0).minimum(torch.tensor([width, height] * 2)).unbind(1)
+    return torch.cat([torch.stack([x1, y1, x2, y2], 1), found[:, 4:]], 1)[(x2 > x1) & (y2 > y1)]
+
+
+def test_boxes_and_confidences_are_those_of_ultralytics(network):
+    _, graph, spec, theirs = network
+    heads = forward(graph, theirs["x"])
+    boxes, scores = decode(heads, spec)
+    sure = theirs["classes"].amax(1)
+    assert ((sure > 0.25) & (sure < 0.999)).sum() >= 100
+    assert (theirs["boxes"][:, 2:] - theirs["boxes"][:, :2]).std() > 5  # pixels: boxes of many sizes
+    torch.testing.assert_close(boxes[0] * SIZE, theirs["boxes"], rtol=0, atol=1e-2)
+    torch.testing.assert_close(scores[0], theirs["classes"], rtol=0, atol=1e-3)
+
+    found = detections(heads, spec, [place(SIZE, SIZE, spec)], 0.4, 0.45, 300, multi_label=False)[0]
+    expected = inside(theirs["found"], SIZE, SIZE)
+    assert len(found) == len(expected) >= 5
+    torch.testing.assert_close(found.xyxy, expected[:, :4], rtol=0, atol=1e-2)
+    torch.testing.assert_close(found.confidence, expected[:, 4], rtol=0, atol=1e-3)
+    assert found.class_id.tolist() == expected[:, 5].tolist()
+
+
+def test_a_photograph_is_prepared_and_read_as_by_their_predictor(network):
+    _, graph, spec, theirs = network
+    x, placement = preprocess(theirs["photo"].numpy(), spec)
+    found = detections(forward(graph, x[None]), spec, [placement], 0.4, 0.45, 300, multi_label=False)[0]
+    expected = inside(theirs["predicted"], 96, 64)
+    assert len(found) == len(expected) >= 5
+    torch.testing.assert_close(found.xyxy, expected[:, :4], rtol=0, atol=1e-2)
+    torch.testing.assert_close(found.confidence, expected[:, 4], rtol=0, atol=1e-3)
+    assert found.class_id.tolist() == expected[:, 5].tolist()
+
+
+def test_the_error_of_the_spiking_network_falls(network):
+    _, graph, spec, theirs = network
+    x = torch.nn.functional.interpolate(theirs["x"], size=64)
+    converted = convert(graph, replace(spec, height=64, width=64), statistics(graph, x), get_recipe(DEFAULT))
+    found = converted.network().run(x, 128, [8, 32])
+    errors = [relative_error(snapshot.outputs, forward(graph, x)) for snapshot in found.snapshots.values()]
+    assert errors[0] > 2 * errors[1] > 3 * errors[2] and errors[2] < 0.02
+
+
+@pytest.mark.parametrize(
+    ("name", "node", "advice"),
+    [
+        ("yolo11n", "'model.10.m.0.attn' (Attention)", "v8"),
+        ("yolo12n", "'model.6.m.0.0.attn' (AAttn)", "v8"),
+        ("yolov10n", "'model.23' (v10Detect)", "v8"),
+        ("segment", "'model.22' (Segment)", "the task detect"),
+        ("yolov6n", "'model_11' (ConvTranspose2d)", "upsample"),
+        ("yolov8n-p6", "strides up to 32", "without P6"),
+    ],
+)
+def test_what_cannot_be_converted_is_named(folder, name, node, advice):
+    said = json.loads((folder / "refusals.json").read_text())[name]
+    assert node in said and advice in said and "\n" not in said

@@ -1,0 +1,151 @@
+"""A checkpoint of Ultralytics through the tools: trusted or refused, opened in a process isolated, made a safe file."""
+
+from __future__ import annotations
+
+import os
+import re
+import shlex
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from helpers.tiny import photo, run_tool
+
+from spiking_yolo import SpikingYOLO, UserError
+from spiking_yolo.models import isolated as isolated
+
+MAKE = """
+import sys, torch
+from ultralytics.nn.tasks import DetectionModel
+conv, detect = [-1, 1, "Conv", [8, 3, 2]], [[3, 4], 1, "Detect", ["nc"]]
+layers = {"backbone": [conv] * 3 + [[-1, 1, "C2f", [16, True]], [-1, 1, "Conv", [16, 3, 2]]], "head": [detect]}
+torch.manual_seed(0)
+model = DetectionModel({"nc": 3, "activation": "torch.nn.ReLU()", **layers}, verbose=False).eval()
+model.names = {0: "cat", 1: "dog", 2: "bird"}
+for score in model.model[-1].cv3:
+    score[-1].bias.data.fill_(-1)
+torch.save({"model": model, "train_args": {"imgsz": 64}}, sys.argv[1])
+"""
+
+WATCH = """
+import os, sys
+allowed = (os.environ["YOLO_CONFIG_DIR"], "/dev/null")
+def watch(event, args):
+    written = event == "open" and args[2] & 3 and not str(args[0]).startswith(allowed) and "pycache" not in str(args[0])
+    if written or event in ("socket.connect", "socket.getaddrinfo"):
+        os.write(log, f"{event} {args[0]}\\n".encode())
+log = os.open(os.environ["WATCH_LOG"], os.O_WRONLY | os.O_APPEND | os.O_CREAT)
+os.write(log, b"watching\\n")
+sys.addaudithook(watch)
+"""
+
+
+class Hostile:
+    """Unpickling it makes a folder."""
+
+    def __init__(self, path: Path):
+        self.path = path
+
+    def __reduce__(self):
+        return os.mkdir, (str(self.path),)
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory):
+    """best.pt, a detector of five layers with two heads, and photos/."""
+    folder = tmp_path_factory.mktemp("tools")
+    command = [sys.executable, "-c", MAKE, str(folder / "best.pt")]
+    subprocess.run(command, env=isolated.environment(folder), check=True)
+    (folder / "photos").mkdir()
+    for seed in range(2):
+        photo(folder / "photos" / f"{seed}.png", seed)
+    return folder
+
+
+@pytest.fixture
+def hostile(tmp_path):
+    path = tmp_path / "hostile.pt"
+    torch.save({"model": Hostile(tmp_path / "executed")}, path)
+    yield path
+    assert not (tmp_path / "executed").exists()
+    torch.load(path, weights_only=False)
+    assert (tmp_path / "executed").exists(), "the trap is a dud: the test shows nothing"
+
+
+@pytest.mark.parametrize(
+    ("tool", "args"),
+    [
+        ("detect", ["D/0.png", "--weights"]),
+        ("convert", ["-o", "net.safetensors", "--weights"]),
+        ("convert", ["-o", "net.safetensors"]),
+        ("calibrate", ["--images", "D", "--weights"]),
+        ("compare", ["--weights"]),
+        ("eval_coco", ["--weights"]),
+        ("analyze", ["--weights"]),
+        ("search", ["--data", "D", "--weights"]),
+    ],
+)
+def test_a_hostile_checkpoint_is_not_opened_unless_trusted(folder, hostile, tool, args, capsys, monkeypatch):
+    monkeypatch.chdir(hostile.parent)
+    args = [str(a).replace("D", str(folder / "photos"), 1) if a[0] == "D" else a for a in args]
+    assert run_tool(tool, *args, hostile) == 2
+    err = capsys.readouterr().err
+    assert "pickle" in err and "run any code" in err and "--trust-weights" in err and len(err.splitlines()) == 1
+
+
+def test_python_asks_for_trust_too(hostile):
+    with pytest.raises(UserError, match="trust=True"):
+        SpikingYOLO(hostile)
+
+
+def test_even_a_trusted_checkpoint_may_hold_only_what_ultralytics_knows(hostile):
+    with pytest.raises(UserError, match=r"cannot open .*hostile\.pt"):
+        SpikingYOLO(hostile, trust=True)
+
+
+def test_from_a_checkpoint_to_a_safe_file(folder, tmp_path, capsys, monkeypatch):
+    """The command in the message makes the statistics; the converted file needs neither trust nor checkpoint."""
+    (tmp_path / "sitecustomize.py").write_text(WATCH)
+    monkeypatch.setenv("PYTHONPATH", str(tmp_path))
+    monkeypatch.setenv("WATCH_LOG", str(tmp_path / "log"))
+    threads, net = torch.get_num_threads(), tmp_path / "net.safetensors"
+    convert = ("convert", folder / "best.pt", "--trust-weights", "-o", net)
+    assert run_tool(*convert) == 2
+    command = re.search(r"python tools/calibrate.py (.*)", capsys.readouterr().err)
+    assert command and "--trust-weights" in command[1]
+    assert run_tool("calibrate", *shlex.split(command[1].replace("DIR", str(folder / "photos")))) == 0
+    assert run_tool(*convert) == 0
+    assert (tmp_path / "log").read_text() == "watching\n" * 3  # no network, nothing written elsewhere
+    assert "ultralytics" not in sys.modules and torch.get_num_threads() == threads
+
+    image = folder / "photos" / "0.png"
+    expected = SpikingYOLO(folder / "best.pt", trust=True).detect(image, T=8, conf=0.01)
+    (folder / "best.pt").rename(folder / "gone.pt")
+    detector = SpikingYOLO(net)
+    found = detector.detect(image, T=8, conf=0.01)
+    assert len(found.xyxy) and np.array_equal(found.xyxy, expected.xyxy)
+    assert detector.names == ("cat", "dog", "bird")
+    assert run_tool("detect", image, "--weights", net, "--T", 2, "--project", tmp_path / "runs") == 0
+
+
+def test_weights_are_given_once_and_names_are_in_the_checkpoint(folder, tmp_path, capsys):
+    for args, expected in (
+        (["a.pt", "--weights", "b.pt"], "once"),
+        (["a.pt", "--trust-weights", "--names", "n"], "leave out --names"),
+    ):
+        (tmp_path / "a.pt").write_bytes(b"PK")
+        args = [str(tmp_path / a) if a == "a.pt" else a for a in args]
+        assert run_tool("convert", *args, "-o", tmp_path / "n.safetensors") == 2
+        assert expected in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("content", [b"", b"PK\x03\x04 zip", b"no checkpoint"])
+def test_a_damaged_checkpoint_is_one_line(tmp_path, content):
+    path = tmp_path / "best.pt"
+    path.write_bytes(content)
+    with pytest.raises(UserError, match=r"cannot open .*best\.pt") as caught:
+        SpikingYOLO(path, trust=True)
+    assert "\n" not in str(caught.value)

@@ -1,0 +1,179 @@
+"""Networks with clipped ReLU, ReLU6 and QCFS: traced as they compute, and converted by every method."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from helpers.methods import record, relative_error
+from helpers.networks import images, make, spiking
+from torch import Tensor, nn
+
+from spiking_yolo.convert.converted import Converted
+from spiking_yolo.convert.registry import get_recipe, list_methods
+from spiking_yolo.graph import Activation, forward
+from spiking_yolo.graph.modules import QCFS, ClippedReLU
+from spiking_yolo.graph.trace import trace
+from spiking_yolo.models.checkpoint import save_checkpoint
+from spiking_yolo.models.classifiers import build
+from spiking_yolo.models.load import load_ann
+from spiking_yolo.models.yolov1 import YOLOv1
+from spiking_yolo.train.classify import classifier_spec
+
+METHODS = list(list_methods())
+CAPS = (0.4, 0.3, 0.25)
+
+
+class Capped(nn.Module):
+    """Three caps that are reached, max pooling, average pooling, a shortcut. [N, 3, 8, 8]."""
+
+    def __init__(self, activation: Callable[[float], nn.Module]):
+        super().__init__()
+        self.conv1, self.act1 = nn.Conv2d(3, 6, 3, padding=1), activation(CAPS[0])
+        self.pool = nn.MaxPool2d(2)
+        self.conv2, self.act2 = nn.Conv2d(6, 6, 3, padding=1), activation(CAPS[1])
+        self.conv3, self.act3 = nn.Conv2d(6, 6, 3, padding=1), activation(CAPS[2])
+        self.mean, self.fc = nn.AvgPool2d(2), nn.Linear(24, 5)
+        for conv in (self.conv2, self.conv3):
+            conv.weight.data *= 4
+
+    def forward(self, x: Tensor) -> Tensor:
+        y = self.pool(self.act1(self.conv1(x)))
+        y = self.act3(self.conv3(self.act2(self.conv2(y))) + y)
+        return self.fc(self.mean(y).flatten(1))
+
+
+CLIP, QUANTISED = ClippedReLU, lambda cap: QCFS(4, cap)
+
+
+@cache
+def converted(method: str, activation: Any = CLIP, **settings: Any) -> Converted:
+    """Calibrated on images(2)."""
+    model = make(Capped, activation=activation)
+    return spiking(model, images(2), get_recipe(method), {k.replace("__", "."): v for k, v in settings.items()})
+
+
+@torch.no_grad()
+@pytest.mark.parametrize("activation", [CLIP, QUANTISED, lambda cap: nn.Hardtanh(0, cap)])
+def test_graph_computes_what_the_module_computes(activation: Any):
+    model, x = make(Capped, activation=activation), images(3)
+    graph, clipped = trace(model, x[:1]), []
+    got = forward(graph, x, lambda node, z, a: clipped.append(((z > (node.phi.cap or 0)).any() & (z < 0).any()).item()))
+    torch.testing.assert_close(got[0], model(x), rtol=0, atol=1e-10)
+    assert clipped == [True] * 3
+
+
+@torch.no_grad()
+@pytest.mark.parametrize("activation", ["clip", "qcfs"])
+@pytest.mark.parametrize("name", ["resnet20", "vgg16", "yolov1"])
+def test_what_is_trained_here_is_traced(name: str, activation: str):
+    """With batch norm that was seen by data, and caps that are reached."""
+    options = {"activation": activation, "levels": 4}
+
+    def network() -> nn.Module:
+        if name == "yolov1":
+            return YOLOv1(classes=3, pool="max", **options)
+        return build(name, 10, **options, **({"width": 0.1, "pool": "avg"} if name == "vgg16" else {}))
+
+    model, x = make(network), torch.rand(2, 3, 32, 32, dtype=torch.float64)  # type: ignore[arg-type]
+    for module in model.modules():
+        if isinstance(module, QCFS | ClippedReLU):
+            module.theta.fill_(0.7)
+    graph = trace(model, x[:1])
+    levels = 4 if activation == "qcfs" else None
+    assert {node.phi for node in graph.activations} == {Activation(cap=graph.activations[0].phi.cap, levels=levels)}
+    torch.testing.assert_close(forward(graph, x)[0], model(x), rtol=0, atol=1e-5)
+
+
+@torch.no_grad()
+@pytest.mark.parametrize("name", METHODS)
+def test_every_method_comes_close_and_no_threshold_is_above_the_cap(name: str):
+    """As in test_method_all, on images that it was not calibrated on; the second time with thresholds that want to."""
+    x, network = images(2, seed=7), converted(name)
+    errors = [
+        relative_error(s.outputs, make(Capped, activation=CLIP)(x))
+        for s in network.network().run(x, 64, [1]).snapshots.values()
+    ]
+    assert errors[1] < (0.4 if name == "spike-norm" else 0.1) and errors[1] < errors[0], errors
+    for one in (network, converted(name, threshold__scale=100.0)):
+        thetas = [one.sites[node.name]["theta"] for node in one.graph.activations]
+        assert all((theta <= torch.tensor(cap)).all() for theta, cap in zip(thetas, CAPS, strict=True))
+        assert one is network or all(
+            (theta == torch.tensor(cap)).all() for theta, cap in zip(thetas, CAPS, strict=True)
+        )
+
+
+@pytest.mark.parametrize("name", METHODS)
+def test_no_layer_sends_more_than_its_cap(name: str):
+    """Rate coding: cap * t and half a spike at most, in every step; differential: once it has settled."""
+    one, T = converted(name), 48
+    for site, sent in record(one.network(), images(2, seed=7), T).items():
+        cap, theta = one.graph[site].phi.cap, one.sites[site]["theta"].double()[:, None, None]
+        assert cap is not None
+        total = sent.cumsum(0) * theta
+        if one.recipe.encoding.coding == "rate":
+            ceiling = cap * torch.arange(1, T + 1, dtype=torch.float64)
+            assert (total <= ceiling[:, None, None, None, None] + theta / 2 + 1e-6).all()
+            assert (total[-1] > 0.8 * T * cap).any() or one.recipe.neuron.reset == "zero"
+        else:
+            assert (total[-1] <= cap + theta / 2 + 1e-6).all() and (total[-1] > 0.8 * cap).any()
+
+
+@torch.no_grad()
+@pytest.mark.parametrize("pool_first", [True, False])
+def test_signed_memory_is_qcfs_after_as_many_steps_as_levels(pool_first: bool):
+    """Every layer: theta = cap, T = L, and spikes enough to catch up within a step. No error is left at all."""
+    settings = {
+        "threshold__rule": "max",
+        "threshold__scale": 1.0,
+        "neuron__gamma": 64,
+        "neuron__pool_first": pool_first,
+    }
+    x = images(2, seed=7)
+    output = converted("signed-memory", QUANTISED, **settings).network().run(x, 4).snapshots[4].outputs
+    assert relative_error(output, make(Capped, activation=QUANTISED)(x)) < 1e-6
+
+
+@torch.no_grad()
+def test_differential_coding_settles_on_qcfs():
+    """delta = cap / L: the grid of the neurons is that of the activation."""
+    x, settings = images(2, seed=7), {"threshold__rule": "max", "threshold__scale": 0.25}
+    output = converted("differential", QUANTISED, **settings).network().run(x, 64).snapshots[64].outputs
+    assert relative_error(output, make(Capped, activation=QUANTISED)(x)) < 1e-6
+
+
+@torch.no_grad()
+def test_one_layer_of_if_neurons_is_qcfs_after_as_many_steps_as_levels():
+    """Bu 2022, by the settings that make `opt` it: the threshold is the cap, the potential starts at half of it."""
+    torch.manual_seed(0)
+    model = nn.Sequential(nn.Conv2d(3, 6, 3), QCFS(8, 0.4), nn.Conv2d(6, 5, 1)).double()
+    network, x = spiking(model, images(2), get_recipe("opt"), {"neuron.shift": 0, "neuron.initial": 0.5}), images(2)
+    assert (network.sites["_1"]["theta"] == torch.tensor(0.4)).all()
+    run = network.network().run(x, 8, [7])
+    assert (
+        relative_error(run.snapshots[8].outputs, model(x))
+        < 1e-6
+        < 1e-3
+        < relative_error(run.snapshots[7].outputs, model(x))
+    )
+
+
+def test_a_converted_network_keeps_caps_and_levels_in_its_file(tmp_path: Path):
+    one, x = converted("signed-memory", QUANTISED), images(2)
+    one.save(tmp_path / "net.safetensors")
+    again = Converted.load(tmp_path / "net.safetensors")
+    assert again.graph.nodes == one.graph.nodes
+    a, b = (n.network().run(x, 5).snapshots[5].outputs[0] for n in (one, again))
+    assert torch.equal(a, b)
+
+
+def test_a_checkpoint_of_the_training_tool_loads_with_its_caps(tmp_path: Path):
+    options = {"activation": "qcfs", "levels": 4}
+    spec = classifier_spec(tuple("abcdefghij"), 32, 32)
+    save_checkpoint(tmp_path / "net.safetensors", build("resnet20", 10, **options), "resnet20", options, spec, {})
+    sites = load_ann(tmp_path / "net.safetensors").graph.activations
+    assert len(sites) == 19 and {node.phi for node in sites} == {Activation(cap=8.0, levels=4)}

@@ -1,0 +1,136 @@
+"""The input: analogue, or Poisson spikes that depend on the seed, the image and the step, and on nothing else."""
+
+from __future__ import annotations
+
+import hashlib
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from helpers.methods import points
+from helpers.networks import Residual, TinyLeaky, images, make, spiking
+from hypothesis import given
+from hypothesis import strategies as st
+from torch import Tensor
+
+from spiking_yolo.recipe import Recipe
+from spiking_yolo.snn.network import SpikingNetwork
+from spiking_yolo.snn.neurons import Layer
+from spiking_yolo.snn.random import below, image_keys, uniform
+
+POISSON = {"encoding.input": "poisson", "neuron.initial": 0.5}
+
+
+def watch(settings: dict[str, Any], x: Tensor, T: int) -> Tensor:
+    """What enters a network whose first layer is the identity: [T, N, 1, H, W]."""
+    graph = points([([[1.0]], [0.0]), ([[1.0]], [0.0])])
+    entered: list[Tensor] = []
+
+    def probe(name: str, t: int, layer: Layer, current: Tensor | None) -> None:
+        assert current is not None
+        entered.append(current.clone())
+
+    spiking(graph, x, Recipe("tested"), settings).network().run(x, T, probes=[probe])
+    return torch.stack(entered)
+
+
+def grey(n: int = 2, seed: int = 0) -> Tensor:
+    return images(n, seed)[:, :1]
+
+
+def test_analogue_input_is_the_image_in_every_step():
+    assert torch.equal(watch({}, grey(), 5), grey().expand(5, -1, -1, -1, -1))
+
+
+def test_poisson_input_is_spikes_of_the_right_mean():
+    """Within five standard deviations for every pixel, and half a percent over all of them."""
+    x, T = grey(), 400
+    entered = watch(POISSON, x, T)
+    assert entered.unique().tolist() == [0, 1]
+    deviation = (entered.mean(0) - x).abs() / (x * (1 - x) / T).sqrt()
+    assert deviation.max() < 5 and deviation.mean() > 0.5
+    assert entered.mean().item() == pytest.approx(x.mean().item(), rel=0.02)
+
+
+def test_steps_and_pixels_are_independent():
+    x = torch.full((1, 1, 8, 8), 0.5, dtype=torch.float64)
+    spikes = watch(POISSON, x, 200)[:, 0].flatten(1) - 0.5
+    assert (spikes[1:] * spikes[:-1]).mean().abs() < 0.01 and (spikes[:, 1:] * spikes[:, :-1]).mean().abs() < 0.01
+
+
+def test_signs_and_large_values_are_kept():
+    """Spikes have the sign of the pixel; an image beyond 1 sends spikes of its largest magnitude."""
+    x = torch.tensor([4.0, 2.0, -2.0, 0.0], dtype=torch.float64).reshape(1, 1, 2, 2)
+    entered = watch(POISSON, x, 1000).flatten(1)
+    assert entered[:, 0].unique().tolist() == [4] and entered[:, 1].unique().tolist() == [0, 4]
+    assert entered[:, 2].unique().tolist() == [-4, 0] and not entered[:, 3].any()
+    assert entered.mean(0).tolist() == pytest.approx([4, 2, -2, 0], abs=5 * 2 / 1000**0.5)
+
+
+def test_the_seed_decides():
+    x = grey()
+    first = watch(POISSON, x, 10)
+    assert torch.equal(watch(POISSON, x, 10), first)
+    assert not torch.equal(watch({**POISSON, "encoding.seed": 1}, x, 10), first)
+
+
+def test_an_image_sends_the_same_spikes_in_any_batch():
+    x = grey(3)
+    together = watch(POISSON, x, 10)
+    for i in range(3):
+        assert torch.equal(watch(POISSON, x[i : i + 1], 10)[:, 0], together[:, i])
+    assert torch.equal(watch(POISSON, x.flip(0), 10), together.flip(1))
+    assert not torch.equal(together[:, 0], together[:, 1])
+
+
+@pytest.mark.parametrize("cls", [Residual, TinyLeaky])
+def test_a_poisson_run_converges_on_the_ann_and_repeats(cls: Any):
+    model, x = make(cls), images(2)
+    network = spiking(model, x, Recipe("tested"), {**POISSON, "threshold.percentile": 100}).network()
+    run = network.run(x, 1024, [16])
+    with torch.no_grad():
+        expected = model(x)
+    for i, target in enumerate(expected if isinstance(expected, tuple) else (expected,)):
+        early, late = (((run.snapshots[t].outputs[i] - target).norm() / target.norm()).item() for t in (16, 1024))
+        assert late < 0.1 and late < early / 3
+    again = network.run(x, 16).snapshots[16]
+    assert all(torch.equal(a, b) for a, b in zip(again.outputs, run.snapshots[16].outputs, strict=True))
+
+
+def test_input_spikes_cost_operations():
+    """Each one reaches every weight of a 1x1 convolution with 3 outputs; an analogue image costs none, but MACs."""
+    graph = points([([[1.0], [2.0], [-1.0]], [0.0] * 3), ([[0.0] * 3], [0.0])])
+    x = torch.tensor([1.0, 1.0, 0.0, 0.0], dtype=torch.float64).reshape(1, 1, 2, 2)
+    sites = {"act1": {"theta": torch.full((3,), 1e9), "initial": torch.tensor(0.0)}}
+    for settings, operations, analogue in (({}, 0, 12), ({"encoding.input": "poisson"}, 7 * 2 * 3, 0)):
+        run = SpikingNetwork(graph, sites, Recipe("tested").with_settings(settings)).run(x, 7)
+        assert (run.snapshots[7].operations.item(), run.analogue_macs) == (operations, analogue)
+
+
+def test_random_numbers_depend_on_each_of_their_keys():
+    like = torch.zeros(2, 5)
+    base = uniform(like, 0, [1, 2], "a", 0)
+    assert torch.equal(uniform(like, 0, [1, 2], "a", 0), base) and (base >= 0).all() and (base < 1).all()
+    for changed in ((1, [1, 2], "a", 0), (0, [3, 4], "a", 0), (0, [1, 2], "b", 0), (0, [1, 2], "a", 1)):
+        assert not (uniform(like, *changed) == base).any()
+    x = images(3)
+    assert len(set(image_keys(x))) == 3 and image_keys(x[1:]) == image_keys(x)[1:]
+
+
+def test_a_stream_is_drawn_in_one_piece_or_in_many():
+    """Beside NumPy's generator, which draws it at once: more numbers than a piece has, and no multiple of 4."""
+    like = torch.zeros(2, 3, 150, 151)
+    drawn = uniform(like, 5, [7, 8], "conv", 3)
+    for image, key in zip(drawn, (7, 8), strict=True):
+        state = int.from_bytes(hashlib.blake2b(f"5/{key}/conv/3".encode(), digest_size=7).digest(), "little")
+        whole = np.random.SFC64(state).random_raw(16988).view("<u2")[: image.numel()]
+        np.testing.assert_array_equal(image.movedim(0, -1).flatten().numpy() * 2**16, whole)
+
+
+@given(chance=st.floats(0, 1, width=32), seed=st.integers(0, 9))
+def test_below_a_chance(chance: float, seed: int):
+    like = torch.zeros(2, 3, 4, 5)
+    found = below(chance, like, seed, [1, 2], "a", 0)
+    assert found.dtype == torch.uint8
+    assert torch.equal(found.bool(), uniform(like, seed, [1, 2], "a", 0) < chance)

@@ -1,0 +1,160 @@
+"""Neurons against scalar second implementations in exact fractions, and their invariants.
+
+Inputs are multiples of 1/64, thresholds of 1/8 and slopes are powers of two, so that float64 makes no error.
+"""
+
+from __future__ import annotations
+
+from fractions import Fraction
+from typing import Any
+
+import pytest
+import torch
+from helpers.scalar_neurons import currents, gammas, initials, phi, scalar_ibt, scalar_if, scalar_memory, slopes, thetas
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from spiking_yolo.errors import UserError
+from spiking_yolo.graph import Activation
+from spiking_yolo.recipe import Neuron, Recipe
+from spiking_yolo.snn.neurons import (
+    ImbalancedThreshold,
+    IntegrateAndFire,
+    Layer,
+    OnOffPair,
+    SignedMemory,
+    build,
+    per_channel,
+)
+
+
+def layer(settings: Neuron, theta: Any, slope: Any = 0, theta_off: Any = 1) -> Layer:
+    params = {"theta": [theta], "theta_off": [theta_off], "initial": settings.initial}
+    tensors = {k: torch.tensor(v, dtype=torch.float64) for k, v in params.items()}
+    built = build(tensors, Recipe("test", neuron=settings), Activation(float(slope)))
+    built.reset()
+    return built
+
+
+def drive(layer: Layer, zs: list) -> list[tuple[float, float]]:
+    """Spikes and potential after every step of a single neuron."""
+    steps = []
+    for z in zs:
+        n = layer.step(torch.tensor([[float(z)]], dtype=torch.float64)).item()
+        steps.append((n, layer.potential.item() if hasattr(layer, "potential") else 0.0))
+    return steps
+
+
+@settings(deadline=None)
+@given(currents, thetas, gammas, initials, st.booleans())
+def test_integrate_and_fire(zs: list, theta: Fraction, gamma: int, initial: Fraction, zero: bool):
+    neuron = Neuron(gamma=gamma, initial=float(initial), reset="zero" if zero else "subtract")
+    tested = layer(neuron, theta)
+    assert isinstance(tested, IntegrateAndFire)
+    steps = drive(tested, zs)
+    assert steps == list(scalar_if(zs, theta, gamma, initial, zero))
+    assert tested.count.item() == sum(n for n, _ in steps)
+    if not zero:  # conservation
+        assert sum(zs) + initial * theta - Fraction(steps[-1][1]) == theta * sum(int(n) for n, _ in steps)
+
+
+@settings(deadline=None)
+@given(currents, thetas, gammas, initials, slopes)
+def test_imbalanced_threshold(zs: list, theta: Fraction, gamma: int, initial: Fraction, slope: Fraction):
+    tested = layer(Neuron("ibt", gamma=gamma, initial=float(initial)), theta, slope)
+    assert isinstance(tested, ImbalancedThreshold)
+    steps = drive(tested, zs)
+    assert steps == list(scalar_ibt(zs, theta, gamma, initial, slope))
+    assert tested.count.item() == sum(abs(n) for n, _ in steps)
+    subtracted = sum(int(n) * theta / (1 if n > 0 else slope) for n, _ in steps)
+    assert sum(zs) + initial * theta - Fraction(steps[-1][1]) == subtracted
+
+
+@settings(deadline=None)
+@given(currents, thetas, gammas, initials, slopes | st.just(Fraction(0)))
+def test_signed_memory(zs: list, theta: Fraction, gamma: int, initial: Fraction, slope: Fraction):
+    tested = layer(Neuron("memory", gamma=gamma, initial=float(initial)), theta, slope)
+    assert isinstance(tested, SignedMemory)
+    steps = drive(tested, zs)
+    assert steps == list(scalar_memory(zs, theta, gamma, initial, slope))
+    assert tested.count.item() == sum(abs(n) for n, _ in steps)
+
+
+@settings(deadline=None)
+@given(currents, thetas, gammas, initials, slopes, st.sampled_from([Fraction(1, 2), Fraction(1), Fraction(4)]))
+def test_on_off_pair(zs: list, theta: Fraction, gamma: int, initial: Fraction, slope: Fraction, ratio: Fraction):
+    """Two IF neurons, one fed -z. The value sent is n_on * theta_on - slope * n_off * theta_off; both count."""
+    tested = layer(Neuron(gamma=gamma, initial=float(initial)), theta, slope, theta * ratio)
+    assert isinstance(tested, OnOffPair) and tested.neurons_per_site == 2
+    sent = [n for n, _ in drive(tested, zs)]
+    on = [n for n, _ in scalar_if(zs, theta, gamma, initial)]
+    off = [n for n, _ in scalar_if([-z for z in zs], theta * ratio, gamma, initial)]
+    assert sent == [a - slope * b * ratio for a, b in zip(on, off, strict=True)]
+    assert tested.count.item() == sum(on) + sum(off)
+
+
+@settings(deadline=None)
+@given(st.data(), thetas, gammas, slopes | st.just(Fraction(0)))
+def test_signed_memory_follows_phi_within_half_a_threshold(data: Any, theta: Fraction, gamma: int, slope: Fraction):
+    limit = int(gamma * theta * 64)
+    zs = [Fraction(n, 64) for n in data.draw(st.lists(st.integers(-limit, limit), min_size=1, max_size=30))]
+    sent = [n for n, _ in drive(layer(Neuron("memory", gamma=gamma, initial=0.5), theta, slope), zs)]
+    for t in range(1, len(zs) + 1):
+        assert abs(sum(map(int, sent[:t])) * theta - phi(sum(zs[:t], Fraction(0)), slope)) <= theta / 2
+
+
+@settings(deadline=None)
+@given(st.data(), thetas, gammas)
+def test_constant_input_is_sent_within_a_threshold(data: Any, theta: Fraction, gamma: int):
+    z = Fraction(data.draw(st.integers(0, int(gamma * theta * 64))), 64)
+    sent = [n for n, _ in drive(layer(Neuron(gamma=gamma), theta), [z] * 20)]
+    for t in range(1, 21):
+        assert 0 <= t * z - sum(map(int, sent[:t])) * theta < theta
+
+
+def test_by_hand():
+    """theta 1. IF: U = 5/8, 10/8 - 1, 7/8, 12/8 - 1. IBT with alpha 1/2 fires -1 at U <= -2. Memory takes back."""
+    z = [0.625] * 4
+    assert [n for n, _ in drive(layer(Neuron(), 1), z)] == [0, 1, 0, 1]
+    assert [n for n, _ in drive(layer(Neuron(reset="zero"), 1), z)] == [0, 1, 0, 1]
+    assert drive(layer(Neuron(reset="zero"), 1), z)[1] == (1, 0.0)
+    assert [n for n, _ in drive(layer(Neuron(initial=0.5), 1), z)] == [1, 0, 1, 1]
+    assert [n for n, _ in drive(layer(Neuron("ibt"), 1, 0.5), [-0.75] * 4)] == [0, 0, -1, 0]
+    assert [n for n, _ in drive(layer(Neuron("memory", gamma=4, initial=0.5), 1), [3, -2, -4, 4])] == [3, -2, -1, 1]
+    assert [n for n, _ in drive(layer(Neuron("memory", gamma=2, initial=0.5), 1), [5, 0, 0, 0])] == [2, 2, 1, 0]
+
+
+def test_memory_with_a_smaller_spike_and_with_silence():
+    """1.375 is rounded to 1, then to 1.5 by halves, which is its nearest quarter too; counted in spikes."""
+    tested = layer(Neuron("memory", gamma=4, initial=0.5), 1)
+    assert tested.step(torch.tensor([[1.375]], dtype=torch.float64)).item() == 1
+    assert tested.step(None, spike_weight=0.5).item() == 0.5
+    assert tested.step(None, spike_weight=0.25).item() == 0
+    assert tested.step(torch.tensor([[-1.0]], dtype=torch.float64), spike_weight=0.25).item() == -1
+    assert tested.count.item() == 1 + 1 + 4
+
+
+@pytest.mark.parametrize("kind", ["if", "ibt", "memory"])
+@pytest.mark.parametrize("slope", [0.0, 0.25])
+def test_reset_forgets_everything(kind: Any, slope: float):
+    tested = layer(Neuron(kind, initial=0.5), 1, slope)
+    zs = [0.75, -2, 3, 0.25, -5, 1]
+    first, count = drive(tested, zs), tested.count.clone()
+    tested.reset()
+    assert drive(tested, zs) == first and torch.equal(tested.count, count)
+    tested.reset()
+    assert tested.step(torch.zeros(2, 1, 3, 3)).shape == (2, 1, 3, 3)  # another shape and dtype
+
+
+def test_thresholds_are_per_channel():
+    params = {"theta": torch.tensor([1.0, 2.0]), "initial": torch.tensor(0.0)}
+    tested = build(params, Recipe("test", neuron=Neuron(gamma=8)), Activation())
+    tested.reset()
+    spikes = tested.step(torch.full((1, 2, 1, 2), 4.0))
+    assert spikes.tolist() == [[[[4.0, 4.0]], [[2.0, 2.0]]]]
+    assert per_channel(torch.tensor([1.0, 2.0]), torch.zeros(3, 2, 4, 4)).shape == (2, 1, 1)
+
+
+def test_unknown_kind():
+    with pytest.raises(UserError, match="lif"):
+        layer(Neuron("lif"), 1, 0.1)  # type: ignore[arg-type]

@@ -1,0 +1,161 @@
+"""Synaptic operations against loops over every event and every output that it reaches."""
+
+from __future__ import annotations
+
+from itertools import product
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from helpers.networks import Grouped, Pooled, images, make, spiking
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from torch import Tensor, nn
+
+from spiking_yolo.graph import Node
+from spiking_yolo.recipe import Recipe
+from spiking_yolo.snn.neurons import Layer
+from spiking_yolo.snn.operations import fan_out
+
+
+class Everything(nn.Module):
+    """Padding, stride, groups, all kinds of pooling, upsampling, concatenation, addition and linear layers."""
+
+    def __init__(self):
+        super().__init__()
+        self.conv1, self.act1, self.pool = nn.Conv2d(3, 4, 3, padding=1), nn.ReLU(), nn.MaxPool2d(3, 2, 1)
+        self.conv2, self.act2 = nn.Conv2d(4, 4, 3, stride=2, padding=1), nn.ReLU()
+        self.up = nn.Upsample(scale_factor=2)
+        self.conv3, self.act3 = nn.Conv2d(8, 4, 3, padding=1, groups=2), nn.ReLU()
+        self.sliding, self.conv4 = nn.AvgPool2d(3, 1, 1, count_include_pad=False), nn.Conv2d(4, 3, 3)
+        self.average, self.linear1 = nn.AvgPool2d(2), nn.Linear(16, 3)
+        self.conv5, self.linear2 = nn.Conv2d(4, 5, 2, padding=1), nn.Linear(4, 2)
+
+    def forward(self, x: Tensor) -> tuple[Tensor, ...]:
+        pooled = self.pool(self.act1(self.conv1(x)))
+        x = self.act3(self.conv3(torch.cat([self.up(self.act2(self.conv2(pooled))), pooled], 1)))
+        return (
+            self.conv4(self.sliding(x)),
+            self.linear1(self.average(x).flatten(1)),
+            self.conv5(x + pooled),
+            self.linear2(x.mean((2, 3))),
+        )
+
+
+def covers(start: int, kernel: int, i: int) -> bool:
+    return start <= i < start + kernel
+
+
+def conv_operations(events: np.ndarray, conv: nn.Conv2d) -> float:
+    """events [C, H, W]. For every event, all outputs: one operation where the kernel covers the event."""
+    (kh, kw), (sh, sw), (ph, pw) = conv.kernel_size, conv.stride, conv.padding
+    _, height, width = events.shape
+    rows, columns = (height + 2 * ph - kh) // sh + 1, (width + 2 * pw - kw) // sw + 1
+    total = 0.0
+    for c, y, x in product(*map(range, events.shape)):
+        for oy, ox in product(range(rows), range(columns)):
+            if covers(oy * sh - ph, kh, y) and covers(ox * sw - pw, kw, x):
+                total += events[c, y, x] * conv.out_channels / conv.groups
+    return total
+
+
+def window_sums(events: np.ndarray, kernel: int, stride: int, padding: int) -> np.ndarray:
+    """Events inside every window, [C, H', W']."""
+    size = (events.shape[1] + 2 * padding - kernel) // stride + 1
+    out = np.zeros((len(events), size, size))
+    for c, i, j in product(range(len(events)), range(size), range(size)):
+        y, x = i * stride - padding, j * stride - padding
+        out[c, i, j] = events[c, max(y, 0) : y + kernel, max(x, 0) : x + kernel].sum()
+    return out
+
+
+def pooled_events(spikes: list[np.ndarray]) -> np.ndarray:
+    """Pooling 3/2/1 of spikes [T][4, 8, 8]: sum over time of |change of the largest running sum|, in spikes."""
+    starts = range(-1, 7, 2)
+    total, before, events = np.zeros((4, 8, 8)), np.zeros((4, 4, 4)), np.zeros((4, 4, 4))
+    for s in spikes:
+        total += s
+        windows = [[total[:, max(y, 0) : y + 3, max(x, 0) : x + 3].max((1, 2)) for x in starts] for y in starts]
+        after = np.array(windows).transpose(2, 0, 1)
+        events, before = events + np.abs(after - before), after
+    return events
+
+
+MEMORY = {"neuron.kind": "memory", "neuron.gamma": 4, "neuron.initial": 0.5, "threshold.scale": 0.2}
+
+
+@pytest.mark.parametrize(
+    "settings",
+    [
+        {"threshold.percentile": 90},
+        {**MEMORY, "neuron.pool_first": False},
+        {**MEMORY, "neuron.pool_first": False, "encoding.coding": "differential"},
+    ],
+)
+def test_against_every_event_and_every_output(settings: dict[str, Any]):
+    model: Any = make(Everything)
+    x, T = images(2), 6
+    spikes: dict[str, list[np.ndarray]] = {"act1": [], "act2": [], "act3": []}
+
+    def probe(name: str, t: int, layer: Layer, current: Tensor | None) -> None:
+        spikes[name].append(layer.out.numpy().copy())
+
+    run = spiking(model, x, Recipe("tested"), settings).network().run(x, T, probes=[probe])
+    for i in range(2):
+        act2, act3 = (np.abs([s[i] for s in spikes[name]]).sum(0) for name in ("act2", "act3"))
+        pooled = pooled_events([s[i] for s in spikes["act1"]])
+        upsampled = act2.repeat(2, 1).repeat(2, 2)
+        expected = (
+            conv_operations(pooled, model.conv2)
+            + conv_operations(np.concatenate([upsampled, pooled]), model.conv3)
+            + conv_operations(window_sums(act3, 3, 1, 1), model.conv4)
+            + window_sums(act3, 2, 2, 0).sum() * 3
+            + conv_operations(act3 + pooled, model.conv5)
+            + act3.sum() * 2
+        )
+        assert expected > 0
+        assert run.snapshots[T].operations[i].item() == pytest.approx(expected, rel=1e-12)
+
+
+def test_both_neurons_of_a_pair_are_counted():
+    """A 1 x 1 convolution to 5 channels behind the pair: 5 operations for every spike of either neuron."""
+    torch.manual_seed(0)
+    model = nn.Sequential(nn.Conv2d(3, 4, 1), nn.LeakyReLU(0.1), nn.Conv2d(4, 5, 1)).double()
+    x = images(2)
+    snapshot = spiking(model, x, Recipe("tested"), {"threshold.percentile": 50}).network().run(x, 8).snapshots[8]
+    assert torch.equal(snapshot.operations, snapshot.spikes["_1"] * 5)
+    assert (snapshot.operations > 0).all()
+
+
+@settings(deadline=None, max_examples=40)
+@given(st.tuples(*[st.integers(1, 3)] * 2), st.tuples(*[st.integers(1, 3)] * 2), st.tuples(*[st.integers(0, 2)] * 2))
+def test_fan_out_of_any_geometry(kernel: tuple, stride: tuple, padding: tuple):
+    conv = nn.Conv2d(4, 6, kernel, stride, padding, groups=2)
+    attrs = {"stride": list(stride), "padding": list(padding), "dilation": [1, 1], "groups": 2}
+    fan = fan_out(Node("conv", "conv", ("x",), attrs), conv.weight, 5, 4).numpy()
+    for y, x in product(range(5), range(4)):
+        event = np.zeros((4, 5, 4))
+        event[0, y, x] = 1
+        assert fan[y, x] == conv_operations(event, conv)
+
+
+def test_fan_out_with_dilation_by_hand():
+    """Kernel 3, dilation 2, padding 2 on a row of 3: the middle is reached by one output, the ends by two."""
+    attrs = {"stride": [1, 1], "padding": [0, 2], "dilation": [1, 2], "groups": 1}
+    fan = fan_out(Node("conv", "conv", ("x",), attrs), torch.zeros(1, 1, 1, 3), 1, 3)
+    assert fan.tolist() == [[2.0, 1.0, 2.0]]
+
+
+@pytest.mark.parametrize(
+    ("cls", "macs", "analogue"),
+    [
+        (Pooled, 6 * 3 * 9 * 64 + 6 * 6 * 9 * 16 + 24 * 8 + 8 * 5, 6 * 3 * 9 * 64),
+        (Grouped, (6 * 3 * 9 + 4 * 3 * 9 + 4 * 3 + 5 * 4) * 16, 6 * 3 * 9 * 16),
+    ],
+)
+def test_multiply_accumulates_by_hand(cls: type[nn.Module], macs: int, analogue: int):
+    """Weights times output positions for one image; only the first layer sees analogue values."""
+    x = images(2)
+    run = spiking(make(cls), x, Recipe("tested")).network().run(x, 1)
+    assert (run.macs, run.analogue_macs) == (macs, analogue)

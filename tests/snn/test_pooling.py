@@ -1,0 +1,176 @@
+"""Cumulative max pooling against loops, and against what goes wrong without it."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from helpers.networks import Pooled, TinyLeaky, images, make, spiking
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from torch import Tensor
+
+from spiking_yolo.convert.registry import get_recipe
+from spiking_yolo.graph import max_pool
+from spiking_yolo.recipe import Recipe
+from spiking_yolo.snn import pooling
+from spiking_yolo.snn.pooling import CumulativeMaxPool, tiles
+
+
+@st.composite
+def geometries(draw: Any) -> dict[str, Any]:
+    """Any kernel and stride, each side's padding below the kernel; rounding the size up only without padding."""
+    kernel = [draw(st.integers(1, 3)), draw(st.integers(1, 3))]
+    stride = [draw(st.integers(1, 3)), draw(st.integers(1, 3))]
+    ceil = draw(st.booleans())
+    sides = [0] * 4 if ceil else [draw(st.integers(0, kernel[axis] - 1)) for axis in (1, 1, 0, 0)]
+    return {"kernel": kernel, "stride": stride, "padding": sides, "ceil": ceil}
+
+
+def starts(size: int, before: int, after: int, kernel: int, stride: int, ceil: bool) -> list[int]:
+    """Where windows start. Rounding up adds one for the rest that no whole window reaches, if it starts inside."""
+    size += before + after
+    whole = list(range(0, size - kernel + 1, stride))
+    extra = [whole[-1] + stride] if ceil and whole[-1] + kernel < size and whole[-1] + stride < size else []
+    return [start - before for start in whole + extra]
+
+
+def looped_max_pool(x: np.ndarray, a: dict[str, Any]) -> np.ndarray:
+    """The maximum over the part of every window that lies inside x [N, C, H, W]."""
+    left, right, top, bottom = a["padding"]
+    (kh, kw), (sh, sw) = a["kernel"], a["stride"]
+    rows = starts(x.shape[2], top, bottom, kh, sh, a["ceil"])
+    columns = starts(x.shape[3], left, right, kw, sw, a["ceil"])
+    pooled = [[x[:, :, max(i, 0) : i + kh, max(j, 0) : j + kw].max((2, 3)) for j in columns] for i in rows]
+    return np.array(pooled).transpose(2, 3, 0, 1)
+
+
+@settings(deadline=None)
+@given(geometries(), st.integers(0, 2**31))
+def test_what_is_sent_adds_up_to_the_maximum_of_what_arrived(a: dict[str, Any], seed: int):
+    """After every step, for input of either sign; inputs are multiples of 1/8, so that sums are exact."""
+    generator = np.random.default_rng(seed)
+    pool, arrived, sent, moved = CumulativeMaxPool(a), 0.0, 0.0, 0.0
+    for _ in range(5):
+        x = generator.integers(-16, 17, (2, 2, 5, 6)) / 8
+        out = pool.step(torch.from_numpy(x)).numpy()
+        arrived, sent, moved = arrived + x, sent + out, moved + np.abs(out)
+        np.testing.assert_array_equal(sent, looped_max_pool(arrived, a))
+    np.testing.assert_array_equal(pool.count.numpy(), moved)
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
+@pytest.mark.parametrize(("shape", "tiled"), [((2, 3, 4, 6), True), ((2, 3, 5, 6), False), ((2, 3, 4, 7), False)])
+@pytest.mark.parametrize(
+    ("padding", "reached"),
+    [([0, 0, 0, 0], False), ([0, 1, 0, 1], False), ([1, 1, 1, 1], True), ([1, 0, 0, 0], True), ([0, 1, 1, 0], True)],
+)
+@pytest.mark.parametrize("ceil", [False, True])
+def test_the_forms_for_2_x_2_give_the_same(
+    dtype: torch.dtype, shape: tuple[int, ...], tiled: bool, padding: list[int], reached: bool, ceil: bool, monkeypatch
+):
+    """Where windows tile the map: maxima of pairs and, for a compiler, other sums. test_compiled.py compiles."""
+    a: dict[str, Any] = {"kernel": [2, 2], "stride": [2, 2], "padding": padding, "ceil": ceil and not any(padding)}
+    assert tiles(shape[2], shape[3], **a) == (tiled and not reached)
+    monkeypatch.setattr(pooling, "Fused", lambda f: f)
+    plain, compiled = CumulativeMaxPool(a), CumulativeMaxPool(a)
+    compiled.compile()
+    generator = torch.Generator().manual_seed(1)
+    arrived, sent = torch.zeros(shape), torch.zeros(())
+    for _ in range(3):
+        x = torch.randint(-16, 17, shape, generator=generator).div(8).to(dtype)
+        out = plain.step(x).clone()
+        torch.testing.assert_close(compiled.step(x), out, rtol=0, atol=0)
+        arrived, sent = arrived + x, sent + out
+        torch.testing.assert_close(sent, max_pool(arrived, **a), rtol=0, atol=0)
+    torch.testing.assert_close(compiled.count, plain.count, rtol=0, atol=0)
+
+
+def test_by_hand():
+    """2 x 1 windows: the neuron that leads changes, and the pooled sum with it; padding never wins."""
+    pool = CumulativeMaxPool({"kernel": [1, 2], "stride": [1, 2], "padding": [0, 1, 0, 0], "ceil": False})
+    steps = [[1.0, 0.0, -1.0], [0.0, 2.0, -1.0], [0.0, -2.0, 1.0]]
+    sent = [pool.step(torch.tensor(z).reshape(1, 1, 1, 3)).flatten().tolist() for z in steps]
+    assert sent == [[1.0, -1.0], [1.0, -1.0], [-1.0, 1.0]]
+    assert pool.count.flatten().tolist() == [3.0, 3.0]
+
+
+def test_events_are_counted_in_spikes():
+    pool = CumulativeMaxPool({"kernel": [1, 1], "stride": [1, 1], "padding": [0, 0, 0, 0], "ceil": False})
+    pool.step(torch.full((1, 1, 1, 1), 3.0))
+    pool.step(torch.full((1, 1, 1, 1), -0.5), spike_weight=0.25)
+    assert pool.count.item() == 3 + 2
+
+
+def test_reset_and_another_shape():
+    pool = CumulativeMaxPool({"kernel": [2, 2], "stride": [2, 2], "padding": [0, 0, 0, 0], "ceil": False})
+    x = torch.rand(2, 3, 4, 4)
+    first = pool.step(x).clone()
+    pool.step(x)
+    pool.reset()
+    assert torch.equal(pool.step(x), first) and torch.equal(pool.count, first)
+    pool.reset()
+    assert pool.step(x[:1, :, :2]).shape == (1, 3, 1, 2)
+
+
+SUMS: list[tuple[str, dict[str, Any], bool]] = [
+    ("signed-memory", {}, True),
+    ("signed-memory", {"neuron.gamma": 1}, True),
+    ("msat-plus", {}, True),
+    ("msat-plus", {"msat.mu": True, "msat.stages": 0}, True),
+    ("signed-memory", {"msat.enabled": True, "msat.det": False}, True),
+    ("signed-memory", {"msat.enabled": True}, False),  # looks at the input of each step
+    ("differential", {"msat.enabled": True}, False),
+    ("signed-memory", {"msat.enabled": True, "msat.variant": "algorithm1"}, False),  # at the step before
+    ("signed-memory", {"encoding.input": "poisson"}, True),
+]
+
+
+@pytest.mark.parametrize(("method", "changes", "summed"), SUMS)
+def test_a_sum_that_is_handed_on_leads_to_what_its_changes_lead_to(method: str, changes: dict[str, Any], summed: bool):
+    """Without a probe memory neurons behind a pooling read its sum; with one they get the changes of it."""
+    x = images(3)
+    network = spiking(make(TinyLeaky), x, get_recipe(method), changes).network()
+    run = network.run(x, 24, [1, 8])
+    assert [name for name, layer in network.layers.items() if layer.summed] == (["act2"] if summed else [])
+    watched = network.run(x, 24, [1, 8], probes=[lambda *_: None])
+    assert not any(layer.summed for layer in network.layers.values())
+    for t in (1, 8, 24):
+        a, b = run.snapshots[t], watched.snapshots[t]
+        torch.testing.assert_close(a.outputs, b.outputs, rtol=1e-9, atol=1e-12)
+        torch.testing.assert_close(a.operations, b.operations, rtol=1e-12, atol=0)
+        assert all(torch.equal(a.spikes[name], b.spikes[name]) for name in a.spikes)
+
+
+def test_a_pooling_that_hands_on_its_sum():
+    pool = CumulativeMaxPool({"kernel": [1, 2], "stride": [1, 2], "padding": [0, 1, 0, 0], "ceil": False})
+    pool.reset(summed=True)
+    steps = [[1.0, 0.0, -1.0], [0.0, 2.0, -1.0], [0.0, -2.0, 1.0]]
+    sums = [pool.step(torch.tensor(z).reshape(1, 1, 1, 3)).flatten().tolist() for z in steps]
+    assert sums == [[1.0, -1.0], [2.0, -2.0], [1.0, -1.0]]
+
+
+def step_of_direct_pooling(self: CumulativeMaxPool, current: Tensor, spike_weight: float = 1.0) -> Tensor:
+    a = self.attrs
+    self.count = max_pool(current, a["kernel"], a["stride"], a["padding"], a["ceil"])
+    return self.count
+
+
+def test_direct_pooling_of_spikes_does_not_converge_and_ours_does(monkeypatch: pytest.MonkeyPatch):
+    """A window fires whenever any of its neurons does: its rate exceeds the largest, however long the run."""
+    model, x = make(Pooled), images(4)
+    converted = spiking(model, x, Recipe("if"), {"threshold.percentile": 100, "neuron.initial": 0.5})
+    with torch.no_grad():
+        expected = model(x)
+
+    def errors() -> list[float]:
+        run = converted.network().run(x, 512, [32])
+        return [((run.snapshots[t].outputs[0] - expected).norm() / expected.norm()).item() for t in (32, 512)]
+
+    ours = errors()
+    monkeypatch.setattr(CumulativeMaxPool, "step", step_of_direct_pooling)
+    direct = errors()
+    assert ours[1] < 0.2 * ours[0] and ours[1] < 0.01
+    assert direct[1] > 0.5 * direct[0] and direct[1] > 10 * ours[1]

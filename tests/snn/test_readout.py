@@ -1,0 +1,89 @@
+"""The readout: the mean of the head's current over all steps, or over those after a warm-up."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+from helpers.methods import points
+from helpers.networks import ALL, TinyLeaky, images, make, spiking
+
+from spiking_yolo.errors import UserError
+from spiking_yolo.graph.rewrites import readout_nodes
+from spiking_yolo.recipe import Recipe
+from spiking_yolo.snn.network import SpikingNetwork
+from spiking_yolo.snn.options import SimulationOptions
+
+
+def outputs(skip: int, T: int, steps: list[int]) -> dict[int, float]:
+    """z = 3/8, theta = 1: spikes at t = 3, 6 and 8. The head is 8 s + 1."""
+    graph = points([([[1.0]], [0.0]), ([[8.0]], [1.0])])
+    sites = {"act1": {"theta": torch.ones(1), "initial": torch.tensor(0.0)}}
+    x = torch.full((1, 1, 1, 1), 3 / 8, dtype=torch.float64)
+    run = SpikingNetwork(graph, sites, Recipe("tested").with_settings({"readout.skip": skip})).run(x, T, steps)
+    return {t: snapshot.outputs[0].item() for t, snapshot in run.snapshots.items()}
+
+
+def test_mean_over_all_steps_by_hand():
+    assert outputs(0, 8, [1, 3, 4, 6]) == pytest.approx({1: 1, 3: 1 + 8 / 3, 4: 3, 6: 1 + 16 / 6, 8: 4})
+
+
+def test_mean_after_a_warm_up_by_hand():
+    """skip = 3 leaves the first spike out: of steps 4 to 8 two fire. Before there is anything to read it is zero."""
+    assert outputs(3, 8, [2, 3, 4, 6]) == pytest.approx({2: 0, 3: 0, 4: 1, 6: 1 + 8 / 3, 8: 1 + 16 / 5})
+
+
+def test_a_warm_up_must_leave_a_step():
+    assert outputs(7, 8, [])[8] == 9
+    with pytest.raises(UserError, match=r"readout\.skip=8 .* below T=8"):
+        outputs(8, 8, [])
+
+
+def test_spikes_and_operations_are_counted_during_the_warm_up_as_well():
+    x = images(2)
+    runs = [spiking(make(TinyLeaky), x, Recipe("tested"), {"readout.skip": s}).network().run(x, 12) for s in (0, 6)]
+    first, second = (run.snapshots[12] for run in runs)
+    assert torch.equal(first.operations, second.operations)
+    assert all(torch.equal(first.spikes[k], second.spikes[k]) for k in first.spikes)
+    assert not torch.equal(first.outputs[0], second.outputs[0])
+
+
+ENDS = {
+    "TinyLeaky": "head1 up cat head2",
+    "Residual": "mean.mean mean fc",
+    "Pooled": "body_10",
+    "Split": "getitem_1 add getitem_2 getitem_3 getitem_4 cat getitem_5 conv3",
+    "Grouped": "body_6",
+}
+
+
+@pytest.mark.parametrize("cls", ALL)
+def test_the_linear_end_is_computed_only_where_it_is_read(cls, monkeypatch):
+    """All that no neuron and no max pooling depends on; what is read does not depend on how often."""
+    x = images(2)
+    network = spiking(make(cls), x, Recipe("tested")).network()
+    end = ENDS[cls.__name__].split()
+    assert [node.name for node in readout_nodes(network.graph)] == end
+    often, calls = network.run(x, 12, range(1, 13)), []
+    transmit = network._transmit
+    monkeypatch.setattr(network, "_transmit", lambda node, *rest: calls.append(node.name) or transmit(node, *rest))
+    seldom = network.run(x, 12, [5])
+    assert [name for name in calls if name in end] == 2 * end
+    for t in (5, 12):
+        assert all(map(torch.equal, seldom.snapshots[t].outputs, often.snapshots[t].outputs))
+
+
+def test_what_lies_before_a_neuron_or_a_pooling_is_not_the_end():
+    graph = spiking(make(TinyLeaky), images(2), Recipe("tested")).graph
+    for op in ("activation", "max_pool"):
+        last = next(node for node in reversed(graph.nodes) if node.op == op)
+        assert readout_nodes(graph.up_to(last.name)) == ()
+
+
+def test_in_bf16_means_are_read_in_float32():
+    """They have more digits than spikes. The image and what it becomes stay in float32 as well."""
+    network = spiking(make(TinyLeaky), images(2), Recipe("tested")).network(
+        torch.float32, simulation=SimulationOptions("bf16")
+    )
+    dtypes = {name: synapse.weight.dtype for name, synapse in network._wiring._synapses.items()}
+    assert {name for name, dtype in dtypes.items() if dtype == torch.bfloat16} == {"conv2", "conv3"}
+    assert {dtypes[name] for name in ("conv1", "head1", "head2")} == {torch.float32}

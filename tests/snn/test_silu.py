@@ -1,0 +1,189 @@
+"""SiLU by signed neurons with memory: a second implementation, what settles, pooling, thresholds, and refusals."""
+
+from __future__ import annotations
+
+import math
+from math import floor
+
+import pytest
+import torch
+import torch.nn.functional as F
+from helpers.methods import record, relative_error
+from helpers.networks import images, make, spiking, statistics
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from torch import Tensor, nn
+
+from spiking_yolo.convert.histogram import Histogram
+from spiking_yolo.convert.registry import DEFAULT, get_recipe, list_methods
+from spiking_yolo.convert.silu import YAML
+from spiking_yolo.convert.thresholds import site_thresholds
+from spiking_yolo.errors import UserError
+from spiking_yolo.graph import Activation, forward
+from spiking_yolo.graph.trace import trace
+from spiking_yolo.recipe import Recipe
+from spiking_yolo.snn.neurons import Layer, build
+from spiking_yolo.studies.evaluate.quantised import quantised_ann
+from spiking_yolo.studies.evaluate.rows import Method
+
+SILU = Activation(silu=True)
+FOLLOW = [name for name, method in list_methods().items() if method.recipe.neuron.kind == "memory"]
+LEAST = 0.27846454  # of SiLU, at -1.2784645
+
+
+class Smooth(nn.Module):
+    """SiLU with max pooling behind it, which must not change places, a shortcut, and both ways to call it."""
+
+    def __init__(self):
+        super().__init__()
+        self.conv1, self.act, self.pool = nn.Conv2d(3, 8, 3, padding=1), nn.SiLU(), nn.MaxPool2d(2)
+        self.conv2, self.head = nn.Conv2d(8, 8, 3, padding=1), nn.Conv2d(8, 5, 1)
+
+    def forward(self, x: Tensor) -> Tensor:
+        x = self.pool(self.act(self.conv1(x)))
+        return self.head(x + F.silu(self.conv2(x)))
+
+
+def silu(x: float) -> float:
+    return x / (1 + math.exp(-x))
+
+
+def neuron(recipe: Recipe, theta: float) -> Layer:
+    params = {"theta": torch.tensor([theta], dtype=torch.float64), "initial": torch.tensor(0.5, dtype=torch.float64)}
+    layer = build(params, recipe, SILU)
+    layer.reset()
+    return layer
+
+
+def step(layer: Layer, current: float | None) -> float:
+    return layer.step(None if current is None else torch.tensor([[current]], dtype=torch.float64)).item()
+
+
+@settings(deadline=None, max_examples=100)
+@given(
+    st.lists(st.floats(-8, 8), min_size=1, max_size=30),
+    st.floats(0.01, 2),
+    st.integers(1, 6),
+    st.sampled_from(["rate", "differential"]),
+)
+def test_against_a_second_implementation(currents, theta, gamma, coding):
+    """Due after t steps: t * silu(S / t) in rate coding, silu(S) in differential coding; gamma spikes at most."""
+    recipe = get_recipe("signed-memory").with_settings({"neuron.gamma": gamma, "encoding.coding": coding})
+    layer, total, sent = neuron(recipe, theta), 0.0, 0
+    for t, current in enumerate(currents, 1):
+        total += current
+        due = t * silu(total / t) if coding == "rate" else silu(total)
+        exact = due / theta - sent + 0.5
+        n = max(-gamma, min(gamma, floor(exact)))
+        if abs(exact - round(exact)) < 1e-6:  # rounding may go either way
+            return
+        assert step(layer, current) == n
+        sent += n
+
+
+def test_algorithm_1_of_msat_against_a_second_implementation():
+    """Its threshold answers to what was left after the step before, of an activation that was another then."""
+    recipe = get_recipe("signed-memory").with_settings({"msat.enabled": True, "msat.variant": "algorithm1"})
+    s, theta, generator = recipe.msat, 0.5, torch.Generator().manual_seed(1)
+    layer, total, sent, left, ratio = neuron(recipe, theta), 0.0, 0.0, 0.0, 0.5
+    for t in range(1, 41):
+        current = 2 * torch.randn((), generator=generator, dtype=torch.float64).item()
+        if t > 1:
+            ratio = max(ratio + s.g * (sent / (t - 1) - left), s.floor)
+        total += current
+        due = t * silu(total / t) / theta
+        n = max(-recipe.neuron.gamma, min(recipe.neuron.gamma, floor((due - sent) / ratio + 0.5)))
+        sent += n * ratio
+        left = abs(due - sent)
+        assert step(layer, current) == pytest.approx(n * ratio, rel=1e-9, abs=1e-12)
+
+
+def test_what_was_sent_is_never_further_from_what_is_due_than_half_a_spike():
+    layer = neuron(get_recipe("signed-memory").with_settings({"neuron.gamma": 1000}), 0.25)
+    generator, total, sent, back = torch.Generator().manual_seed(0), 0.0, 0.0, 0
+    for t in range(1, 201):
+        current = 3 * torch.randn((), generator=generator).item()
+        total += current
+        n = step(layer, current)
+        sent, back = sent + 0.25 * n, back + (n < 0)
+        assert abs(sent - t * silu(total / t)) <= 0.125 + 1e-9
+    assert back > 20  # many spikes were taken back
+
+
+def test_differential_coding_settles_on_the_nearest_multiple_and_falls_silent():
+    for x in (-9.0, -1.2784645, -0.4, 0.0, 0.7, 3.0):
+        layer = neuron(get_recipe("differential"), 0.01)
+        sent = step(layer, x) + sum(step(layer, None) for _ in range(200))
+        assert sent == floor(silu(x) / 0.01 + 0.5)
+        assert step(layer, None) == 0 and layer.quiet()
+
+
+def network() -> tuple[nn.Module, Tensor]:
+    model = make(Smooth)
+    with torch.no_grad():
+        for conv in (model.conv1, model.conv2):
+            conv.weight *= 6  # pre-activations on both sides of the dip
+    return model, images(2)
+
+
+def test_the_graph_is_the_network():
+    model, x = network()
+    graph = trace(model, x[:1])
+    assert [node.phi for node in graph.activations] == [SILU, SILU]
+    torch.testing.assert_close(forward(graph, x)[0], model(x))
+    assert F.silu(model.conv1(x)).min() < -0.27
+
+
+@pytest.mark.parametrize("name", FOLLOW)
+def test_the_error_falls_with_every_method_that_follows_the_sum(name):
+    model, x = network()
+    converted = spiking(model, x, get_recipe(name))
+    found = converted.network().run(x, 256, [2, 32])
+    errors = [relative_error(s.outputs, model(x)) for s in found.snapshots.values()]
+    assert errors[0] > 4 * errors[2] and errors[2] < 0.1
+    assert Method.of(converted).exponentials == 1
+
+
+def test_the_pool_stays_behind_the_neurons():
+    """SiLU turns the order round: of -1.2 and -5 the second has the larger one."""
+    model, x = network()
+    converted = spiking(model, x, get_recipe(DEFAULT))
+    sent = record(converted.network(), x, 4)["act"]
+    assert sent.shape[-2:] == x.shape[-2:]  # not a quarter of them
+
+
+def test_theta_covers_what_phi_makes_of_both_sides():
+    """By hand: theta is 0.1 of the largest |silu|; channels that are positive, small, and only negative."""
+    histogram = Histogram.empty(4)
+    histogram.update(torch.tensor([[[5.0, 4.0], [0.3, -0.1], [0.1, -0.5], [-1.0, -3.0]]]))
+    recipe = get_recipe("signed-memory").with_settings({"threshold.rule": "max", "threshold.scale": 0.1})
+    theta = site_thresholds(histogram, SILU, recipe)["theta"]
+    expected = [0.1 * silu(5), 0.1 * silu(0.3), -0.1 * silu(-0.5), 0.1 * LEAST]
+    assert theta.tolist() == pytest.approx(expected, rel=1e-5)
+
+
+def test_reach_is_that_of_a_dense_grid():
+    for above, below in ((0.0, 0.5), (3.0, 1.0), (0.1, 9.0)):
+        grid = F.silu(torch.linspace(-below, above, 100001, dtype=torch.float64))
+        found = SILU.reach(*torch.tensor([[above], [below]], dtype=torch.float64))
+        assert [side.item() for side in found] == pytest.approx([grid.max().item(), -grid.min().item()], abs=1e-8)
+
+
+def test_the_quantised_rival_knows_the_dip():
+    model, x = network()
+    graph = trace(model, x[:1])
+    (exact,), (found,) = forward(graph, x), quantised_ann(graph, statistics(graph, x), 10)(x)
+    assert relative_error([found], exact) < 0.01
+
+
+@pytest.mark.parametrize("name", sorted(set(list_methods()) - set(FOLLOW)))
+def test_other_methods_refuse_with_the_ways_out(name):
+    model, x = network()
+    with pytest.raises(UserError) as caught:
+        spiking(model, x, get_recipe(name))
+    said = str(caught.value)
+    assert "'act' (SiLU)" in said and all(method in said for method in FOLLOW)
+    assert f"yolo detect train model={YAML} " in said and "tools/calibrate.py --weights" in said
+    assert YAML.is_file() and "torch.nn.ReLU()" in YAML.read_text()
+    with pytest.raises(UserError, match=r"'act' \(SiLU\)"):
+        build({"theta": torch.ones(1), "initial": torch.tensor(0.0)}, get_recipe(name), SILU, "act")

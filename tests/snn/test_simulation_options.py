@@ -1,0 +1,186 @@
+"""How a network is computed, in bf16 and compiled: what it may change, what a person is told, and the tools."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import get_args
+
+import pytest
+import torch
+from helpers.evaluating import make_scene
+from helpers.methods import relative_error
+from helpers.networks import ALL, TinyLeaky, images, make, spiking
+from helpers.tiny import run_tool, write_tiny
+from torch import Tensor
+
+from spiking_yolo import SpikingYOLO, cli
+from spiking_yolo.convert.converted import Converted
+from spiking_yolo.convert.registry import get_recipe
+from spiking_yolo.errors import Notice, UserError
+from spiking_yolo.snn import options as executing
+from spiking_yolo.snn.options import Precision, SimulationOptions
+from spiking_yolo.snn.synapses import Convolution, Linear
+from spiking_yolo.studies.benchmark import cases as benchmark
+
+T = 32
+METHODS = ("p-norm", "msat-plus")
+no_compiler = pytest.mark.skipif(bool(executing.missing()), reason=f"cannot compile: {executing.missing()}")
+
+
+def outputs(converted: Converted, x: Tensor, **simulation) -> tuple[Tensor, ...]:
+    return converted.network(torch.float32, simulation=SimulationOptions(**simulation)).run(x, T).snapshots[T].outputs
+
+
+@pytest.fixture
+def nothing_installed(monkeypatch):
+    """A machine without a compiler and without instructions for bfloat16."""
+    monkeypatch.delenv("CXX", raising=False)
+    monkeypatch.setattr("shutil.which", lambda name: None)
+    monkeypatch.setattr(executing, "fast_bf16", lambda: False)
+
+
+@pytest.mark.parametrize("cls", ALL)
+@pytest.mark.parametrize("method", METHODS)
+def test_bf16_is_close_to_float32_and_rounds(cls, method: str):
+    x = images(8)
+    converted = spiking(make(cls), x, get_recipe(method))
+    a, b = outputs(converted, x.float()), outputs(converted, x.float(), precision="bf16")
+    assert {o.dtype for o in b} == {torch.float32}
+    assert 0 < relative_error(b, a) < 2e-2
+
+
+def test_in_bf16_neurons_send_bf16_and_keep_float32():
+    x = images(2).float()
+    for method in ("p-norm", "msat", "signed-memory", "msat-plus"):
+        network = spiking(make(TinyLeaky), images(2), get_recipe(method)).network(
+            torch.float32, simulation=SimulationOptions("bf16")
+        )
+        network.run(x, 3)
+        for layer in network.layers.values():
+            assert (layer.out.dtype, layer.count.dtype) == (torch.bfloat16, torch.float32)
+
+
+@pytest.mark.parametrize("method", METHODS)
+def test_bf16_does_not_depend_on_the_batch(method: str):
+    x = images(3).float()
+    converted = spiking(make(TinyLeaky), images(3), get_recipe(method))
+    together = outputs(converted, x, precision="bf16")
+    for i in range(3):
+        for a, b in zip(outputs(converted, x[i : i + 1], precision="bf16"), together, strict=True):
+            torch.testing.assert_close(a, b[i : i + 1], rtol=0, atol=0)
+
+
+def test_bursts_of_spikes_are_exact_in_bf16():
+    """Eight significant bits: whole numbers to 256 pass through weights of a power of two unchanged, 257 does not."""
+    n = torch.arange(258.0).reshape(1, 1, 1, 258)
+    sizes = {"stride": [1, 1], "padding": [0, 0], "dilation": [1, 1], "groups": 1}
+    for value in (1.0, 0.25, 8.0):
+        weight = torch.full((1, 1, 1, 1), value, dtype=torch.bfloat16)
+        for sent in (Convolution(weight, None, sizes)(n, False), Linear(weight[0, 0])(n[0, 0].T, False)):
+            assert sent.dtype == torch.bfloat16
+            got = sent.float().flatten()
+            assert torch.equal(got[:257], n.flatten()[:257] * value) and got[257] == 256 * value
+
+
+@no_compiler
+def test_compiled_is_eager_but_for_rounding():
+    """In float64, where rounding moves no spike. Takes seconds per method, twenty for MSAT."""
+    x = images(2)
+    for method in ("p-norm", "channel-norm", "signed-memory", "msat-plus", "msat"):
+        converted = spiking(make(TinyLeaky), x, get_recipe(method))
+        networks = (converted.network(simulation=SimulationOptions(compiled=compiled)) for compiled in (False, True))
+        eager, compiled = (network.run(x, T).snapshots[T].outputs for network in networks)
+        for a, b in zip(eager, compiled, strict=True):
+            assert torch.allclose(a, b, rtol=1e-9), method
+
+
+def test_without_a_compiler_nothing_is_compiled_and_a_note_says_so(nothing_installed):
+    with pytest.warns(Notice, match=r"nothing is compiled: there is no C\+\+ compiler .* set CXX") as notes:
+        assert executing.chosen("float32", True) == SimulationOptions()
+    assert len(notes) == 1
+
+
+def test_a_compiler_of_another_name_is_looked_for(nothing_installed, monkeypatch, tmp_path: Path):
+    monkeypatch.setenv("CXX", "my++")
+    assert "'my++'" in executing.missing()
+    monkeypatch.setattr("shutil.which", {"my++": "/bin/my++"}.get)
+    monkeypatch.setattr("sysconfig.get_path", lambda name: str(tmp_path))
+    assert "Python.h is not installed" in executing.missing()
+    (tmp_path / "Python.h").touch()
+    assert executing.missing() == "" and executing.chosen("float32", True) == SimulationOptions(compiled=True)
+
+
+def test_bf16_that_is_no_faster_is_computed_with_a_note(nothing_installed):
+    with pytest.warns(Notice, match="bf16 is no faster here"):
+        assert executing.chosen("bf16") == SimulationOptions("bf16")
+    assert executing.bf16_pays("cuda:1") and not executing.bf16_pays(torch.device("cpu"))
+
+
+def test_a_detector_takes_both(tmp_path: Path, nothing_installed):
+    weights = write_tiny(tmp_path)
+    with pytest.warns(Notice, match="nothing is compiled"):
+        detector = SpikingYOLO(weights, precision="bf16", compile=True)
+    assert detector._network.simulation == SimulationOptions("bf16")
+    again = SpikingYOLO.of(detector.converted, precision="bf16")
+    photo = tmp_path / "photos" / "a.png"
+    a, b = (d.detect(photo, T=4, conf=0.3) for d in (detector, again))
+    assert len(a.xyxy) and torch.equal(a.xyxy, b.xyxy)
+    with pytest.raises(UserError, match="precision must be one of float32, bf16, not 'half'"):
+        SpikingYOLO.of(detector.converted, precision="half")  # pyright: ignore[reportArgumentType]
+
+
+def test_the_choices_of_the_command_line_are_all_there_are():
+    assert get_args(Precision) == cli.PRECISIONS
+
+
+@pytest.mark.parametrize(("tool", "options"), [("detect", ["x.png"]), ("eval_coco", []), ("eval_classify", [])])
+def test_an_unknown_precision_is_one_line(tool: str, options: list[str], capsys):
+    assert run_tool(tool, *options, "--precision", "fp16") == 2
+    error = capsys.readouterr().err
+    assert error.startswith("error:") and error.count("\n") == 1 and "bf16" in error
+
+
+def test_tools_that_do_not_simulate_do_not_offer_it(capsys):
+    assert run_tool("convert", "-o", "net.safetensors", "--precision", "bf16") == 2
+    assert "--precision" in capsys.readouterr().err
+
+
+@pytest.mark.filterwarnings("always::spiking_yolo.errors.Notice")
+def test_an_evaluation_says_its_precision_and_is_resumed_with_no_other(tmp_path: Path, capsys, nothing_installed):
+    weights, _ = make_scene(tmp_path, 2)
+    call = ["--data", tmp_path, "--weights", weights, "--T", 4, "--project", tmp_path / "runs"]
+    assert run_tool("eval_coco", *call, "--precision", "bf16", "--compile") == 0
+    assert ", bf16; figures in percent" in capsys.readouterr().out
+    folder = tmp_path / "runs" / "exp"
+    content = json.loads((folder / "results.json").read_text())
+    assert (content["precision"], content["compiled"]) == ("bf16", False)
+    (folder / "results.json").unlink()
+    assert run_tool("eval_coco", *call, "--resume") == 2
+    assert "precision=bf16, not float32" in capsys.readouterr().err
+    assert run_tool("eval_coco", *call, "--resume", "--precision", "bf16") == 0
+
+
+def test_a_comparison_says_its_precision(tmp_path: Path, capsys):
+    weights, _ = make_scene(tmp_path, 2)
+    call = ["--data", tmp_path, "--weights", weights, "--methods", "p-norm,msat-plus", "--T", 4]
+    assert run_tool("compare", *call, "--project", tmp_path / "runs", "--precision", "bf16") == 0
+    assert "2 images, bf16\n" in capsys.readouterr().out
+    assert json.loads((tmp_path / "runs" / "exp" / "comparison.json").read_text())["precision"] == "bf16"
+
+
+@pytest.mark.parametrize(
+    ("fast", "compiler", "kinds"),
+    [
+        (False, False, ["float32/eager"]),
+        (True, False, ["float32/eager", "bf16/eager"]),
+        (True, True, ["float32/eager", "float32/compiled", "bf16/eager", "bf16/compiled"]),
+    ],
+)
+def test_the_benchmark_times_what_the_machine_can(fast: bool, compiler: bool, kinds: list[str], monkeypatch):
+    monkeypatch.setattr(benchmark, "bf16_pays", lambda device: fast)
+    monkeypatch.setattr(benchmark, "missing", lambda: "" if compiler else "all")
+    names = [case.full_name for case in benchmark.executed(benchmark.DEFAULTS, "cpu")]
+    assert names == [f"{name}/{kind}" for name in ("default", "default gamma=1") for kind in kinds]
+    eager = [case.full_name for case in benchmark.executed(benchmark.DEFAULTS, "cpu", compiled=False)]
+    assert eager == [name for name in names if name.endswith("eager")]

@@ -1,0 +1,166 @@
+"""The simulator against a second implementation of the whole time loop, spike by spike.
+
+The second one carries values n * theta between the module's own layers, with the original weights and batch norms.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from typing import Any
+
+import pytest
+import torch
+import torch.nn.functional as F
+from helpers.networks import TinyLeaky, images, make, spiking
+from torch import Tensor, nn
+
+from spiking_yolo.recipe import Recipe
+from spiking_yolo.snn.neurons import Layer, OnOffPair
+
+SLOPE = 0.25
+Record = dict[tuple[str, int], Tensor]
+
+
+def phi(x: Tensor) -> Tensor:
+    return torch.where(x > 0, x, SLOPE * x)
+
+
+class Plain:
+    """One site: z -> n * theta, remembering n of every step. Values in ANN units throughout."""
+
+    def __init__(self, name: str, site: Mapping[str, Tensor], recipe: Recipe, record: Record):
+        self.theta, self.off = (site[k].double()[:, None, None] if k in site else None for k in ("theta", "theta_off"))
+        self.settings, self.name, self.record = recipe.neuron, name, record
+        self.u = self.v = self.m = torch.zeros(())
+
+    def __call__(self, z: Tensor, t: int) -> Tensor:
+        theta, gamma, start = self.theta, self.settings.gamma, self.settings.initial
+        assert theta is not None
+        if self.settings.kind == "memory":
+            self.u = self.u + z
+            n = torch.floor(phi(self.u) / theta - self.m + start).clamp(-gamma, gamma)
+            self.m = self.m + n
+            self.record[self.name, t] = n
+            return n * theta
+        if t == 1:
+            self.u = start * theta
+            self.v = start * self.off if self.off is not None else self.v
+        self.u = self.u + z
+        if self.settings.kind == "ibt":
+            up, down = torch.floor(self.u / theta), torch.floor(-self.u * SLOPE / theta)
+            n = torch.where(self.u >= 0, up, -down).clamp(-gamma, gamma)
+            self.u = self.u - torch.where(n > 0, n, n / SLOPE) * theta
+            self.record[self.name, t] = n
+            return n * theta
+        assert self.off is not None
+        self.v = self.v - z
+        on = torch.floor(self.u / theta).clamp(0, gamma)
+        off = torch.floor(self.v / self.off).clamp(0, gamma)
+        self.u, self.v = self.u - on * theta, self.v - off * self.off
+        self.record[self.name, t] = torch.stack([on, off])
+        return on * theta - SLOPE * off * self.off
+
+
+def pooling(pool: nn.Module) -> Callable[[Tensor], Tensor]:
+    """The change of the maximum of the running sum."""
+    total, sent = torch.zeros(()), torch.zeros(())
+
+    def step(x: Tensor) -> Tensor:
+        nonlocal total, sent
+        total = total + x
+        before, sent = sent, pool(total)
+        return sent - before
+
+    return step
+
+
+def simulate(model: Any, sites: Mapping[str, Any], recipe: Recipe, x: Tensor, T: int) -> tuple[list[Tensor], Record]:
+    """TinyLeaky's forward pass, T times. Returns the heads (mean, or sum in differential coding) and all spikes."""
+    differential, record = recipe.encoding.coding == "differential", Record()
+    n1, n2, n3 = (Plain(name, sites[name], recipe, record) for name in ("act1", "act2", "act3"))
+    pool1, pool2 = pooling(model.pool1), pooling(model.pool2)
+    before = recipe.neuron.kind == "memory" and recipe.neuron.pool_first
+    heads = [torch.zeros(()), torch.zeros(())]
+    for t in range(1, T + 1):
+        silent = differential and t > 1
+
+        def layer(f: Callable[[Tensor], Tensor], s: Tensor, silent: bool = silent) -> Tensor:
+            return f(s) - f(torch.zeros_like(s)) if silent else f(s)  # without the bias, which came at t = 1
+
+        early = n1(layer(lambda s: model.bn1(model.conv1(s)), torch.zeros_like(x) if silent else x), t)
+        z = layer(lambda s: model.bn2(model.conv2(s)), pool1(early))
+        deep = n2(pool2(z), t) if before else pool2(n2(z, t))
+        up = F.interpolate(n3(layer(model.conv3, deep), t), scale_factor=2)
+        outputs = layer(model.head1, deep), layer(model.head2, torch.cat([up, early], 1))
+        heads = [total + out for total, out in zip(heads, outputs, strict=True)]
+    return [h if differential else h / T for h in heads], record
+
+
+CASES = {
+    "pair": {"neuron.initial": 0.5},
+    "pair, bursts": {"neuron.gamma": 3},
+    "imbalanced": {"neuron.kind": "ibt", "neuron.gamma": 2},
+    "memory": {"neuron.kind": "memory", "neuron.gamma": 4, "neuron.initial": 0.5, "threshold.scale": 0.25},
+    "differential": {"encoding.coding": "differential", "neuron.kind": "memory", "neuron.gamma": 2}
+    | {"neuron.initial": 0.5, "threshold.scale": 0.1},
+}
+CASES |= {f"{name}, pool last": {**CASES[name], "neuron.pool_first": False} for name in ("memory", "differential")}
+
+
+@torch.no_grad()
+@pytest.mark.parametrize("case", CASES)
+def test_every_spike_of_every_step(case: str):
+    model, x, T = make(TinyLeaky, slope=SLOPE), images(2), 24
+    converted = spiking(model, x, Recipe("tested"), CASES[case])
+    heads, expected = simulate(model, converted.sites, converted.recipe, x, T)
+    got: Record = {}
+
+    def probe(name: str, t: int, layer: Layer, current: Tensor | None) -> None:
+        pair = isinstance(layer, OnOffPair)
+        got[name, t] = torch.stack([layer.on.out, layer.off.out]) if pair else layer.out.clone()
+
+    run = converted.network().run(x, T, probes=[probe])
+    for key, spikes in expected.items():
+        assert torch.equal(got.get(key, torch.zeros_like(spikes)), spikes), key
+    assert all(spikes.any() for (name, t), spikes in expected.items() if t == 2), "a test without spikes"
+    for a, b in zip(run.snapshots[T].outputs, heads, strict=True):
+        torch.testing.assert_close(a, b, rtol=0, atol=1e-12)
+    for name, count in run.snapshots[T].spikes.items():
+        total = sum(s.abs() for (site, _), s in expected.items() if site == name)
+        assert isinstance(total, Tensor)
+        batch_first = total.transpose(0, 1) if total.ndim == 5 else total
+        assert torch.equal(count, batch_first.flatten(1).sum(1))
+
+
+def quantised(model: Any, sites: Mapping[str, Any], x: Tensor, parts: int = 1) -> list[Tensor]:
+    """The ANN with every activation rounded to the grid theta / parts."""
+
+    def q(name: str, z: Tensor) -> Tensor:
+        step = sites[name]["theta"].double()[:, None, None] / parts
+        return torch.floor(phi(z) / step + 0.5) * step
+
+    early = q("act1", model.bn1(model.conv1(x)))
+    deep = model.pool2(q("act2", model.bn2(model.conv2(model.pool1(early)))))
+    up = F.interpolate(q("act3", model.conv3(deep)), scale_factor=2)
+    return [model.head1(deep), model.head2(torch.cat([up, early], 1))]
+
+
+@torch.no_grad()
+@pytest.mark.parametrize("pool_first", [True, False])
+@pytest.mark.parametrize("refinements", [0, 2])
+def test_differential_coding_settles_on_the_quantised_network(pool_first: bool, refinements: int):
+    """Then it stops before T, and every later snapshot is the same. Refined: on the grid of the last refinement."""
+    model, x = make(TinyLeaky, slope=SLOPE), images(3)
+    refined = {"encoding.refine": 4, "encoding.refine_by": 0.5, "encoding.refinements": refinements}
+    settings = {**CASES["differential"], "neuron.pool_first": pool_first, **(refined if refinements else {})}
+    converted = spiking(model, x, Recipe("tested"), settings)
+    T = 2000
+    run = converted.network().run(x, T, [1, 100, 1000])
+    assert run.steps < 100
+    settled = run.snapshots[T]
+    for a, b in zip(settled.outputs, quantised(model, converted.sites, x, 2**refinements), strict=True):
+        torch.testing.assert_close(a, b, rtol=0, atol=1e-10)
+    for t in (100, 1000):
+        assert all(torch.equal(a, b) for a, b in zip(run.snapshots[t].outputs, settled.outputs, strict=True))
+        assert torch.equal(run.snapshots[t].operations, settled.operations)
+    assert not torch.equal(run.snapshots[1].outputs[0], settled.outputs[0])

@@ -1,0 +1,162 @@
+"""What a benchmark computes from its clock, limits, the shares of a run, the twin, and the tool on a tiny network."""
+
+from __future__ import annotations
+
+import itertools
+import json
+from pathlib import Path
+
+import pytest
+import torch
+from helpers.networks import TinyLeaky, images, make, spiking
+from helpers.tiny import run_tool, write_tiny
+
+from spiking_yolo.convert.registry import get_recipe
+from spiking_yolo.errors import UserError
+from spiking_yolo.graph import forward
+from spiking_yolo.models.load import load_ann
+from spiking_yolo.studies.benchmark.cases import Case, Source
+from spiking_yolo.studies.benchmark.command import scaled
+from spiking_yolo.studies.benchmark.limits import Limit, read_limits
+from spiking_yolo.studies.benchmark.memory import peak_memory
+from spiking_yolo.studies.benchmark.shares import TimedNetwork, shares
+from spiking_yolo.studies.benchmark.timing import Timing, interleaved
+from spiking_yolo.studies.benchmark.twin import Twin, relu_twin, spikingjelly_run
+
+RESULTS = {"steps": {"a": {"ratio": 0.9}}, "spikingjelly": {"runs": {"b": {"faster": 1.5}}}}
+
+
+def test_ratios_are_medians_of_pairs():
+    """Two of three pairs took twice as long in both: the machine was slow, the ratio is not."""
+    timing = Timing(seconds=(6.0, 12.0, 20.0), reference=(1.0, 2.0, 2.0), steps=4)
+    assert timing.ratios == [1.5, 1.5, 2.5]
+    assert (timing.ratio, timing.run, timing.faster) == (1.5, 12.0, pytest.approx(1 / 6))
+
+
+def test_cases_take_turns_and_the_first_round_does_not_count(monkeypatch):
+    """A clock that a moves by 10, b by 30, and each reference by 1 more; the first four calls take 100 more."""
+    clock, calls, pace = [0.0], [], itertools.count(1)
+    monkeypatch.setattr("time.perf_counter", lambda: clock[0])
+
+    def spend(name: str, amount: float, steps: int = 1) -> int:
+        calls.append(name)
+        clock[0] += amount + (100 if len(calls) <= 4 else 0)
+        return steps
+
+    cases = {"a": lambda: spend("a", 10, 5), "b": lambda: spend("b", 30)}
+    found = interleaved(cases, lambda: spend("r", next(pace)), 3, torch.device("cpu"), calls=2)
+    assert calls == ["r", "r", *["a", "r", "r", "b", "r", "r"] * 4]
+    assert found == {"a": Timing((10,) * 3, (6.5, 10.5, 14.5), 5), "b": Timing((30,) * 3, (8.5, 12.5, 16.5), 1)}
+
+
+@pytest.mark.parametrize(
+    ("limit", "line"),
+    [
+        (Limit(("steps", "a", "ratio"), at_most=0.9), None),
+        (Limit(("steps", "a", "ratio"), at_most=0.8), "steps / a / ratio is 0.900, above its limit 0.8"),
+        (Limit(("spikingjelly", "runs", "b", "faster"), at_least=1.5), None),
+        (Limit(("spikingjelly", "runs", "b", "faster"), at_least=3), "is 1.500, below its limit 3"),
+        (Limit(("steps", "unknown", "ratio"), at_most=0), None),
+    ],
+)
+def test_limits(limit: Limit, line: str | None):
+    violation = limit.violation(RESULTS)
+    assert violation is None if line is None else violation is not None and line in violation
+    assert (limit.value(RESULTS) is None) == ("unknown" in limit.of)
+
+
+@pytest.mark.parametrize(
+    "text", ["", "{", '[{"at_most": 1}]', '[{"of": ["a"]}]', '[{"of": ["a"], "at_mots": 1}]', "[1]"]
+)
+def test_a_file_that_holds_no_limits(text: str, tmp_path: Path):
+    path = tmp_path / "limits.json"
+    path.write_text(text)
+    with pytest.raises(UserError, match="limit"):
+        read_limits(path)
+
+
+def test_the_shipped_limits_can_be_read():
+    assert len(read_limits(Path(__file__).parents[3] / "tools" / "benchmark_limits.json")) >= 3
+
+
+def test_a_timed_network_is_the_same_network_and_its_shares_add_up():
+    x = images(1)
+    converted = spiking(make(TinyLeaky), x, get_recipe("p-norm"))
+    found = shares(converted, x, 6, 1)
+    kinds = found["ms_per_step"]
+    assert found["steps"] == 6 and all(ms > 0 for ms in kinds.values())
+    assert sum(found["by_node"].values()) == pytest.approx(sum(kinds.values()) - kinds["bookkeeping"])
+    assert {"conv2", "act2", "pool2", "head1"} <= set(found["by_node"])
+    timed = TimedNetwork(converted.graph, converted.sites, converted.recipe)
+    timed.clear()
+    snapshots = timed.run(x, 6).snapshots[6], converted.network().run(x, 6).snapshots[6]
+    assert all(torch.equal(a, b) for a, b in zip(*(s.outputs for s in snapshots), strict=True))
+
+
+@torch.no_grad()
+def test_the_twin_has_relu_and_is_else_the_same(tmp_path: Path):
+    graph = relu_twin(load_ann(write_tiny(tmp_path)).graph)
+    assert {n.attrs["slope"] for n in graph.activations} == {0.0}
+    x = torch.rand(2, 3, 64, 64, generator=torch.Generator().manual_seed(0))
+    for a, b in zip(Twin(graph)(x), forward(graph, x), strict=True):
+        torch.testing.assert_close(a, b)
+
+
+def test_spikingjelly_runs_the_twin(tmp_path: Path):
+    pytest.importorskip("spikingjelly", reason="spikingjelly is not installed: pip install spikingjelly")
+    ann = load_ann(write_tiny(tmp_path))
+    found = spikingjelly_run(ann.graph, torch.rand(1, 3, 64, 64), 2)
+    assert found is not None and "ReLU for leaky ReLU" in found[0]
+    found[1]()
+
+
+def test_the_tool(tmp_path: Path, capsys, monkeypatch):
+    """Ratios of every method, shares, and a limit that nothing can meet: exit status 1 and one line."""
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("CXX", "no-compiler")  # compiling takes longer than all the rest
+    weights = write_tiny(tmp_path)
+    limits = [{"of": ["steps", "p-norm/float32/eager", "ratio"], "at_most": 1e-9}]
+    limits.append({"of": ["growth", "nothing", "ratio"], "at_most": 1})
+    (tmp_path / "limits.json").write_text(json.dumps(limits))
+    call = ["--weights", weights, "--images", tmp_path / "photos", "--T", 2, "--repeats", 1, "--methods", "p-norm"]
+    status = run_tool("benchmark", *call, "--parts", "steps,batch,shares", "--assert", tmp_path / "limits.json")
+    out, err = capsys.readouterr()
+    assert status == 1 and err.count("\n") == 1 and "p-norm/float32/eager / ratio is" in err
+    assert "not measured here: growth / nothing / ratio" in out
+    results = json.loads((tmp_path / "runs/benchmark/exp/benchmark.json").read_text())
+    assert {"default/float32/eager", "default gamma=1/float32/eager", "p-norm/float32/eager"} <= set(results["steps"])
+    assert results["shares"]["p-norm"]["steps"] == 2 and results["machine"]["threads"] >= 1
+    assert results["call"] == {"weights": "tiny.weights", "imgsz": [64, 64], "T": 2, "repeats": 1}
+
+
+@pytest.mark.parametrize(
+    ("options", "words"),
+    [
+        (["--parts", "steps,speed"], "no part 'speed'"),
+        (["--assert", "nowhere.json"], "cannot read the limits"),
+        (["--T", "0"], "--T"),
+        (["--methods", "p-nrom"], "p-nrom"),
+    ],
+)
+def test_mistakes_of_the_tool(options: list[str], words: str, tmp_path: Path, capsys, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    call = ["--weights", write_tiny(tmp_path), "--images", tmp_path / "photos", *options]
+    assert run_tool("benchmark", *call) == 2
+    error = capsys.readouterr().err
+    assert error.startswith("error:") and error.count("\n") == 1 and words in error
+
+
+def test_sizes_grow_as_the_network_s_own(tmp_path: Path):
+    assert scaled((416, 416), 0.75) == (320, 320)
+    assert scaled((96, 160), 2) == (192, 320)
+    assert scaled((32, 416), 0.25) == (32, 96)  # not less than one cell
+    source = Source(write_tiny(tmp_path), tmp_path / "photos", (64, 96))
+    spec = source.ann().spec
+    assert source.photographs(spec, 3).shape == (3, 3, 64, 96)
+    assert source.photographs(spec, 1, (32, 64)).shape == (1, 3, 32, 64)
+
+
+def test_peak_memory_is_that_of_a_process_with_torch(tmp_path: Path):
+    weights = write_tiny(tmp_path)
+    mb = peak_memory(Source(weights, tmp_path / "photos"), Case("p-norm"), 1, 2)
+    assert mb is None or 50 < mb < 4000

@@ -1,0 +1,197 @@
+"""Training a detector on photographs that the test draws."""
+
+import dataclasses
+import subprocess
+import sys
+from pathlib import Path
+
+import cv2
+import numpy as np
+import pytest
+import torch
+
+from spiking_yolo.datasets.detection import DetectionSet, Sample
+from spiking_yolo.errors import UserError
+from spiking_yolo.models.checkpoint import load_checkpoint, read_provenance
+from spiking_yolo.models.spec import Spec
+from spiking_yolo.models.yolov1 import YOLOv1, yolov1_spec
+from spiking_yolo.train.augment import DetectionAugment, Photo, crop_and_flip, cutout
+from spiking_yolo.train.detect import AugmentedPhotos, DetectTask, LossWeights, hold_out
+from spiking_yolo.train.loop import Settings, fit
+from spiking_yolo.train.run import Job, train
+from spiking_yolo.train.seeds import generator
+
+ROOT = Path(__file__).parents[2]
+COLOURS = {0: (255, 0, 0), 1: (0, 255, 0)}
+
+
+def draw(folder: Path, count: int, side: int = 64) -> DetectionSet:
+    """Photos with one red or green rectangle on grey."""
+    rng = np.random.default_rng(0)
+    samples = []
+    for i in range(count):
+        image = np.full((side, side, 3), 120, np.uint8)
+        w, h = rng.integers(side // 3, side // 2, 2)
+        x, y = rng.integers(0, side - w), rng.integers(0, side - h)
+        label = i % 2
+        image[y : y + h, x : x + w] = COLOURS[label]
+        path = folder / f"{i:03}.png"
+        cv2.imwrite(str(path), image[..., ::-1])
+        samples.append(Sample.of(i, path, (side, side), [[x, y, x + w, y + h]], [label]))
+    return DetectionSet("drawn", ("red", "green"), samples, [])
+
+
+def make_task(data: DetectionSet, spec: Spec, batch: int = 4, **options) -> DetectTask:
+    return DetectTask(data, data, spec, epochs=2, weights=LossWeights(giou=2, ignore=0.6), batch=batch, **options)
+
+
+def test_two_epochs_overfit(tmp_path):
+    torch.manual_seed(0)
+    data = draw(tmp_path, 32)
+    spec = yolov1_spec(data.classes, 64)
+    rows = fit(
+        YOLOv1(classes=2),
+        make_task(data, spec, mosaic=0.0, batch=2),
+        Settings(epochs=2, lr=1e-3, warmup=0, ema=0.5, val_every=2),
+        tmp_path,
+        torch.device("cpu"),
+    )[1]
+    assert rows[1]["loss"] < 0.7 * rows[0]["loss"]
+    assert rows[1]["mAP50"] >= 0
+
+
+def test_items_depend_on_seed_epoch_and_index_only(tmp_path):
+    data = draw(tmp_path, 8)
+    spec = yolov1_spec(data.classes, (64, 96))
+    alone, helped = make_task(data, spec), make_task(data, spec, workers=2)
+    for (a, (boxes_a, _)), (b, (boxes_b, _)) in zip(alone.batches(0), helped.batches(0), strict=True):
+        assert a.shape == (4, 3, 64, 96) and torch.equal(a, b)
+        assert all(torch.equal(x, y) for x, y in zip(boxes_a, boxes_b, strict=True))
+    photos = AugmentedPhotos(data, DetectionAugment((64, 64)), seed=0)
+    assert torch.equal(photos[0, 3][0], photos[0, 3][0])
+    assert not torch.equal(photos[0, 3][0], photos[1, 3][0])
+
+
+@pytest.mark.parametrize("size", [(96, 96), (64, 128)])
+@pytest.mark.parametrize("mosaic", [0.0, 1.0])
+def test_boxes_follow_their_objects(tmp_path, mosaic, size):
+    """After any augmentation the middle of a box still has the colour of its class, and boxes stay inside."""
+    data = draw(tmp_path, 12)
+    photos = AugmentedPhotos(data, DetectionAugment(size, mosaic), seed=1)
+    total, limits = 0, torch.tensor([size[1], size[0]])
+    for i in range(60):
+        image, boxes, labels = photos[i // 12, i % 12]
+        assert image.shape == (3, *size) and image.dtype == torch.uint8
+        assert ((boxes >= 0) & (boxes <= 1)).all()
+        total += len(boxes)
+        for box, label in zip(boxes, labels, strict=True):
+            x, y = ((box[:2] + box[2:]) / 2 * limits).long().minimum(limits - 1)
+            red, green, _ = image[:, y, x].int()
+            if red != green:  # not a photo that became grey
+                assert (red > green) == (label == 0)
+    assert total > (100 if mosaic else 40)
+
+
+def test_difficult_boxes_are_not_trained_on(tmp_path):
+    data = draw(tmp_path, 1)
+    sample = dataclasses.replace(data.samples[0], difficult=np.array([True]))
+    photos = AugmentedPhotos(dataclasses.replace(data, samples=[sample]), DetectionAugment((64, 64)), 0)
+    assert len(photos.read(0).labels) == 0
+    assert photos[0, 0][1].shape == (0, 4)
+
+
+def test_hold_out_splits(tmp_path):
+    data = draw(tmp_path, 20)
+    rest, held = hold_out(data, 0.1, 0)
+    assert (len(rest), len(held)) == (18, 2)
+    assert {s.image_id for s in rest.samples} | {s.image_id for s in held.samples} == set(range(20))
+
+
+def test_crop_and_flip_against_a_loop():
+    images = torch.rand(20, 3, 6, 6)
+    out = crop_and_flip(images, generator(0), pad=2)
+    rng = generator(0)
+    dy, dx = rng.integers(0, 5, 20), rng.integers(0, 5, 20)
+    mirrored = rng.random(20) < 0.5
+    for i in range(20):
+        padded = np.pad(images[i].numpy(), ((0, 0), (2, 2), (2, 2)), mode="reflect")
+        expected = padded[:, dy[i] : dy[i] + 6, dx[i] : dx[i] + 6]
+        assert np.array_equal(out[i].numpy(), expected[..., ::-1] if mirrored[i] else expected)
+
+
+def test_cutout_against_a_loop():
+    out = cutout(torch.ones(30, 1, 7, 7), generator(3), side=4)
+    rng = generator(3)
+    y, x = rng.integers(0, 7, 30), rng.integers(0, 7, 30)
+    for i in range(30):
+        expected = np.ones((7, 7))
+        expected[max(0, y[i] - 2) : y[i] + 2, max(0, x[i] - 2) : x[i] + 2] = 0
+        assert np.array_equal(out[i, 0].numpy(), expected)
+
+
+def test_a_photo_without_objects_passes():
+    empty = Photo(np.zeros((20, 30, 3), np.uint8), np.zeros((0, 4)), np.zeros(0, int))
+    for mosaic in (0.0, 1.0):
+        out = DetectionAugment((32, 64), mosaic)([empty] * 4, generator(0))
+        assert out.image.shape == (32, 64, 3) and out.boxes.shape == (0, 4)
+
+
+def test_nothing_to_train_on():
+    empty = DetectionSet("void", ("a",), [], [])
+    with pytest.raises(UserError, match="void"):
+        make_task(empty, yolov1_spec(("a",), 64))
+
+
+def test_own_classes_from_a_data_yaml(tmp_path):
+    """Any number of classes; a second training starts from the first one's checkpoint, with other classes still and
+    on a rectangle."""
+    for split in ("train", "val"):
+        images, labels = tmp_path / "images" / split, tmp_path / "labels" / split
+        images.mkdir(parents=True)
+        labels.mkdir(parents=True)
+        for sample in draw(images, 4).samples:
+            x1, y1, x2, y2 = sample.boxes[0] / 64
+            line = f"{sample.labels[0]} {(x1 + x2) / 2} {(y1 + y2) / 2} {x2 - x1} {y2 - y1}"
+            (labels / f"{sample.path.stem}.txt").write_text(line)
+    weights: list[torch.Tensor] = []
+    init = None
+    for names, imgsz in ((["cup", "spoon"], 64), (["cup", "spoon", "fork"], (64, 96))):
+        data = tmp_path / "data.yaml"
+        data.write_text(f"path: {tmp_path}\ntrain: images/train\nval: images/val\nnames: {names}\n")
+        job = Job(
+            "detect", "yolov1", data, tmp_path / "runs", str(len(names)), 1, imgsz=imgsz, batch=4, lr=1e-9, init=init
+        )
+        row = train(job, "")
+        init = tmp_path / "runs" / str(len(names)) / "last.safetensors"
+        model, spec, _ = load_checkpoint(init)
+        assert spec.names == tuple(names) and spec.heads[0].classes == len(names)
+        size = [spec.height, spec.width]
+        assert read_provenance(init)["job"]["imgsz"] == size == ([64, 64] if imgsz == 64 else [64, 96])
+        assert np.isfinite(row["loss"]) and 0 <= row["mAP50"] <= 100
+        weights.append(model.state_dict()["backbone.0.0.weight"])
+    torch.testing.assert_close(weights[0], weights[1], atol=1e-3, rtol=0)
+
+
+def tool(*arguments: str | Path) -> subprocess.CompletedProcess:
+    command = [sys.executable, str(ROOT / "tools" / "train.py"), *map(str, arguments)]
+    return subprocess.run(command, capture_output=True, text=True)
+
+
+def test_the_tool_end_to_end(tmp_path):
+    """One epoch on an image folder of 32 x 32 squares; then a loadable checkpoint, and no silent overwriting."""
+    for split in ("train", "test"):
+        for label, colour in COLOURS.items():
+            folder = tmp_path / "data" / split / f"class{label}"
+            folder.mkdir(parents=True)
+            for i in range(4):
+                cv2.imwrite(str(folder / f"{i}.png"), np.full((32, 32, 3), colour, np.uint8))
+    job = Job("classify", "resnet20", tmp_path / "data", tmp_path / "runs", epochs=1, batch=4, device="cpu")
+    train(job, "python tools/train.py")
+    folder = tmp_path / "runs" / "exp"
+    assert {"last.safetensors", "state.pt", "results.csv", "loss.png"} <= {p.name for p in folder.iterdir()}
+    model, spec, _ = load_checkpoint(folder / "last.safetensors")
+    assert spec.names == ("class0", "class1") and model(torch.rand(1, 3, 32, 32)).shape == (1, 2)
+    assert read_provenance(folder / "last.safetensors")["job"]["data"] == "data"
+    again = tool("--task", "classify", "--model", "resnet20", "--data", "x", "--project", tmp_path / "runs")
+    assert again.returncode == 2
+    assert again.stderr.startswith("error: ") and again.stderr.count("\n") == 1 and "--resume" in again.stderr

@@ -1,0 +1,39 @@
+"""tools/train.py under torchrun: two processes on the CPU make one checkpoint."""
+
+from __future__ import annotations
+
+import csv
+import os
+import subprocess
+import sys
+
+import torch
+from helpers.classifying import write_image
+from helpers.tiny import ROOT
+
+from spiking_yolo.models.checkpoint import load_checkpoint, read_provenance
+
+
+def test_two_processes_make_one_checkpoint(tmp_path):
+    for split in ("train", "test"):
+        for k in range(16):
+            write_image(tmp_path / "data" / split / ("cat", "dog")[k % 2] / f"{k}.png", k)
+    launcher = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2"]
+    args = ["--task", "classify", "--model", "resnet20", "--data", tmp_path / "data", "--epochs", 2, "--batch", 4]
+    args += ["--project", tmp_path / "runs", "--lr", 0.01, "--device", "cpu", "--bf16", "off"]
+    command = [*launcher, str(ROOT / "tools" / "train.py"), *map(str, args)]
+    env = {**os.environ, "OMP_NUM_THREADS": "1"}
+    done = subprocess.run(command, env=env, capture_output=True, text=True, timeout=600)
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.count("top1") == 1
+    (checkpoint,) = tmp_path.rglob("*.safetensors")
+    assert checkpoint == tmp_path / "runs" / "exp" / "last.safetensors"
+    model, spec, _ = load_checkpoint(checkpoint)
+    assert spec.names == ("cat", "dog") and all(p.isfinite().all() for p in model.parameters())
+    # 16 images in batches of 4 in each of 2 processes are 2 steps an epoch: each process saw half of the images.
+    state = torch.load(tmp_path / "runs" / "exp" / "state.pt", weights_only=True)
+    assert int(state["ema"]["n_averaged"]) == 2 * 2
+    assert read_provenance(checkpoint)["epochs_done"] == 2
+    with open(tmp_path / "runs" / "exp" / "results.csv") as file:
+        rows = list(csv.DictReader(file))
+    assert [row["epoch"] for row in rows] == ["1", "2"] and rows[1]["top1"]
