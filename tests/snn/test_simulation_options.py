@@ -19,8 +19,9 @@ from spiking_yolo.convert.converted import Converted
 from spiking_yolo.convert.registry import get_recipe
 from spiking_yolo.errors import Notice, UserError
 from spiking_yolo.snn import options as executing
+from spiking_yolo.snn.backend import Backend
 from spiking_yolo.snn.options import Precision, SimulationOptions
-from spiking_yolo.snn.synapses import Convolution, Linear
+from spiking_yolo.snn.synapses import LinearMap
 from spiking_yolo.studies.benchmark import cases as benchmark
 
 T = 32
@@ -57,7 +58,7 @@ def test_in_bf16_neurons_send_bf16_and_keep_float32():
             torch.float32, simulation=SimulationOptions("bf16")
         )
         network.run(x, 3)
-        for layer in network.layers.values():
+        for layer in network.neurons.values():
             assert (layer.out.dtype, layer.count.dtype) == (torch.bfloat16, torch.float32)
 
 
@@ -76,8 +77,11 @@ def test_bursts_of_spikes_are_exact_in_bf16():
     n = torch.arange(258.0).reshape(1, 1, 1, 258)
     sizes = {"stride": [1, 1], "padding": [0, 0], "dilation": [1, 1], "groups": 1}
     for value in (1.0, 0.25, 8.0):
-        weight = torch.full((1, 1, 1, 1), value, dtype=torch.bfloat16)
-        for sent in (Convolution(weight, None, sizes)(n, False), Linear(weight[0, 0])(n[0, 0].T, False)):
+        weight, one = torch.full((1, 1, 1, 1), value), torch.ones(1)
+        conv, linear = LinearMap(weight, None, sizes, Backend()), LinearMap(weight[0, 0], None, {}, Backend())
+        for synapse in (conv, linear):
+            synapse.absorb(one, torch.bfloat16)
+        for sent in (conv(n, False), linear(n[0, 0].T, False)):
             assert sent.dtype == torch.bfloat16
             got = sent.float().flatten()
             assert torch.equal(got[:257], n.flatten()[:257] * value) and got[257] == 256 * value

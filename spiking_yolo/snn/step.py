@@ -126,8 +126,8 @@ def send(
 ) -> tuple[Tensor, Tensor]:
     """Send what is due as spikes: n = clip(floor(due / q + u0), -gamma, gamma); m += n * q.
 
-    due: in thresholds, see `unsent`; may be `out`. u0 = `initial` (1/2 rounds); q = `spike_weight`, the value of a spike in
-    thresholds. Returns n * q, in `out`, and |n|, in `spikes`.
+    due: in thresholds, see `unsent`; may be `out`. u0 = `initial` (1/2 rounds); q = `spike_weight`, the value of a
+    spike in thresholds. Returns n * q, in `out`, and |n|, in `spikes`.
     """
     scaled = scales(spike_weight)
     out = torch.div(due, spike_weight, out=out).add_(initial) if scaled else torch.add(due, initial, out=out)
