@@ -74,7 +74,7 @@ def assert_same_detections(ours: Detections, theirs: torch.Tensor) -> None:
     """Compare ours with their rows (x1, y1, x2, y2, confidence, class) as sets, each row with the nearest of its class.
 
     The order says nothing: confidences of different boxes come as close as 3e-6, and how a processor rounds decides
-    which is first. Nothing else here is that close: scores to the limit of 0.4, IoUs to 0.45, overlapping boxes in score.
+    which is first. Nothing else is that close: scores to the limit of 0.4, IoUs to 0.45, scores of overlapping boxes.
     """
     assert len(ours) == len(theirs) >= 5
     assert (ours.confidence.diff() <= 0).all()
