@@ -123,7 +123,7 @@ def test_every_neuron_sends_the_capped_mean(kind: str, z: float, fraction: float
     theta = cap * max(fraction, (4 if msat else 1) / chosen.gamma)
     tested, T = capped(chosen, theta, cap, **msat), 64
     sent = sum(send(tested, [z] * T)) * theta
-    assert abs(sent - T * min(max(z, 0.0), cap)) <= theta
+    assert abs(sent - T * min(max(z, 0.0), cap)) <= theta + 1e-9
 
 
 @settings(deadline=None, max_examples=40)
@@ -169,7 +169,7 @@ def test_an_adaptive_memory_neuron_counts_as_unsent_what_the_cap_leaves(z: float
     tested = capped(memory, cap / 4, cap, coding, stages=2, det=False)
     sent = sum(send(tested, [z] + [z if rate else 0] * 63)) * cap / 4
     due = (64 if rate else 1) * min(max(z, 0.0), cap)
-    assert tested.unsent().item() == pytest.approx(due - sent) and abs(due - sent) <= cap / 8
+    assert tested.unsent().item() == pytest.approx(due - sent) and abs(due - sent) <= cap / 8 + 1e-9
     assert rate or tested.quiet()
 
 
