@@ -276,12 +276,12 @@ def _check_image(image: object) -> None:
             Tensor: "give an array: tensor.permute(1, 2, 0).cpu().numpy() of one [3, H, W]",
             bytes: "open them: PIL.Image.open(io.BytesIO(data))",
         }
-        way = next((w for kind, w in ways.items() if isinstance(image, kind)), "give one of these, or a list of them")
+        way = next((w for kind, w in ways.items() if isinstance(image, kind)), "give one of these")
         raise UserError(f"image must be a path, a PIL image or an RGB array [H, W, 3], not {_kind(image)}; {way}")
 
 
 def _kind(value: object) -> str:
-    return "None" if value is None else f"a {type(value).__name__}"
+    return "None" if value is None else type(value).__name__
 
 
 def _path(image: object) -> str | None:
