@@ -130,12 +130,12 @@ def test_a_detector_takes_both(tmp_path: Path, nothing_installed):
     with pytest.warns(Notice, match="nothing is compiled"):
         detector = SpikingYOLO(weights, precision="bf16", compile=True)
     assert detector._network.simulation == SimulationOptions("bf16")
-    again = SpikingYOLO.of(detector.converted, precision="bf16")
+    again = SpikingYOLO(detector.converted, precision="bf16")
     photo = tmp_path / "photos" / "a.png"
     a, b = (d.detect(photo, T=4, conf=0.3) for d in (detector, again))
     assert len(a.xyxy) and torch.equal(a.xyxy, b.xyxy)
     with pytest.raises(UserError, match="precision must be one of float32, bf16, not 'half'"):
-        SpikingYOLO.of(detector.converted, precision="half")  # pyright: ignore[reportArgumentType]
+        SpikingYOLO(detector.converted, precision="half")  # pyright: ignore[reportArgumentType]
 
 
 def test_the_choices_of_the_command_line_are_all_there_are():
