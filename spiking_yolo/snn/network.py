@@ -119,7 +119,7 @@ class SpikingNetwork(nn.Module):
         if not self._absorbed:
             self.synapses.absorb({name: layer.theta for name, layer in self.layers()})
             self._absorbed = True
-        random = self.recipe.encoding.input == "poisson" or self.recipe.msat.confidence != "off"
+        random = self.recipe.encoding.input != "analogue" or self.recipe.msat.confidence != "off"
         self._keys = image_keys(x) if random else []
         self._image: Tensor = channels_last(x)
         self._new: Tensor | None = self._image
@@ -138,7 +138,7 @@ class SpikingNetwork(nn.Module):
 
         For differential coding only. The value of spikes starts again as for a new image. Raises UserError otherwise.
         """
-        if not self.plan.differential:
+        if not self.plan.coding.once:
             raise UserError(
                 "feeding another image needs encoding.coding=differential: start anew, or change the method"
             )
@@ -162,9 +162,9 @@ class SpikingNetwork(nn.Module):
                 values[name] = self._encode(name)
             elif node.op == "activation":
                 values[name] = self._fire(name, node.inputs[0], given[0], weight, probes)
-                active = active or values[name] is not None or not self.neurons[name].settled
+                active = active or values[name] is not None or not self.layer(name).settled
             else:
-                values[name] = self.synapses(node, given, weight, self.t == 1 or not self.plan.differential)
+                values[name] = self.synapses(node, given, weight, self.t == 1 or not self.plan.coding.once)
             if self.t == 1:
                 value = values[name]
                 assert value is not None
@@ -172,7 +172,7 @@ class SpikingNetwork(nn.Module):
             for used in self.plan.releases[name]:
                 del values[used]
         self._output.add(values, self.t)
-        return active or not self.plan.differential
+        return active or not self.plan.coding.once
 
     def snapshot(self, maps: bool = False) -> Snapshot:
         """The output and the costs so far. maps: with spike maps."""
@@ -190,19 +190,25 @@ class SpikingNetwork(nn.Module):
 
     def layers(self) -> Iterable[tuple[str, NeuronLayer]]:
         """The layers of neurons by name, in order."""
-        return self.neurons.items()  # type: ignore[return-value]
+        return ((name, self.layer(name)) for name in self.neurons)
+
+    def layer(self, name: str) -> NeuronLayer:
+        """The layer of neurons at an activation."""
+        layer = self.neurons[name]
+        assert isinstance(layer, NeuronLayer)
+        return layer
 
     def _fire(
         self, name: str, source: str, value: Tensor | None, weight: float, probes: tuple[Probe, ...]
     ) -> Tensor | None:
         """What a layer of neurons sends; None for silence in differential coding."""
-        layer = self.neurons[name]
+        layer = self.layer(name)
         current = None if value is None else self.synapses.analogue(source, value)
         if current is None and layer.settled and layer.spike_weight == weight:
             layer.rest()
             return None
         spikes: Tensor | None = layer(current, weight)
-        if self.plan.differential and self.t > 1 and layer.silent():
+        if self.plan.coding.once and self.t > 1 and layer.silent():
             spikes = None
         for probe in probes:
             probe(name, self.t, layer, current)
@@ -211,19 +217,19 @@ class SpikingNetwork(nn.Module):
     def _encode(self, name: str) -> Tensor | None:
         """What the image sends in this step: itself, random spikes, or in differential coding what is new."""
         e, x = self.recipe.encoding, self._image
-        if self.plan.differential:
+        if self.plan.coding.once:
             x, self._new = self._new, None
-        if x is None or e.input == "analogue":
+        if x is None:
             return x
-        sent, fired = encoding.poisson(x, e.seed, self._keys, name, self.t)
-        self._input_events[name] = fired if self.t == 1 else self._input_events[name].add_(fired)
+        sent, fired = encoding.INPUTS[e.input](x, e.seed, self._keys, name, self.t)
+        if fired is not None:
+            self._input_events[name] = fired if self.t == 1 else self._input_events[name].add_(fired)
         return sent
 
     def _counts(self) -> dict[str, Tensor]:
         """Events so far of everything that sends them."""
         layers = {name: layer.events for name, layer in self.layers()}
-        pools = {name: pool.count for name, pool in self.synapses.pools.items() if not pool.sends_sums}
-        return {**layers, **pools, **self._input_events}
+        return {**layers, **self.synapses.pooled_events(), **self._input_events}
 
     def _apply(self, fn: Any, recurse: bool = True) -> Self:
         self._absorbed = False

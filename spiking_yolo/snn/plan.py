@@ -12,6 +12,7 @@ from torch import Tensor
 from spiking_yolo.graph import Graph, Node
 from spiking_yolo.graph.rewrites import constant_nodes, pool_before_neuron, readout_nodes
 from spiking_yolo.recipe import Recipe
+from spiking_yolo.snn.encoding import CODINGS, Coding
 from spiking_yolo.snn.options import SimulationOptions
 
 
@@ -42,7 +43,7 @@ class NetworkPlan:
     """
 
     graph: Graph
-    differential: bool
+    coding: Coding
     observed: bool
     constant: frozenset[str]
     readout: tuple[Node, ...]
@@ -57,15 +58,15 @@ class NetworkPlan:
         """neurons: activation node -> parameters of its neurons."""
         if recipe.neuron.kind == "memory" and recipe.neuron.pool_first:
             graph = pool_before_neuron(graph)
-        differential = recipe.encoding.coding == "differential"
-        changing = differential or recipe.encoding.input == "poisson"
+        coding = CODINGS[recipe.encoding.coding]
+        changing = coding.once or recipe.encoding.input != "analogue"
         constant = frozenset[str]() if changing else frozenset(constant_nodes(graph))
         readout = readout_nodes(graph)
         stepped = tuple(node for node in graph.nodes if node not in readout)
         summing = {node.name for node in graph.activations if follows_sums(recipe, neurons[node.name])}
         return cls(
             graph,
-            differential,
+            coding,
             observed,
             constant,
             readout,

@@ -15,8 +15,7 @@ from spiking_yolo.snn.synapses import Synapses
 class OutputSum:
     """Sums what arrives at the nodes that need not be computed in every step, and computes them where a run is read.
 
-    skip: steps at the start that are not read. corrections: output -> bias [C], added to it. In differential coding the
-    sum is the output, else the mean.
+    skip: steps at the start that are not read. corrections: output -> bias [C], added to it.
     """
 
     def __init__(self, plan: NetworkPlan, synapses: Synapses, skip: int, corrections: Mapping[str, Tensor]):
@@ -39,7 +38,7 @@ class OutputSum:
     def read(self, t: int, shapes: dict[str, torch.Size]) -> tuple[Tensor, ...]:
         """After t steps, in the units of the ANN; 0 while no step has been read. Shapes of the nodes go to `shapes`."""
         steps = t - self._skip
-        divisor = 1 if self._plan.differential else max(steps, 1)
+        divisor = max(self._plan.coding.activations(steps), 1)
         values: dict[str, Tensor] = {name: total / divisor for name, total in self._sums.items()}
         for node in self._plan.readout:
             value = self._synapses(node, [values[name] for name in node.inputs], 1.0, steps > 0)

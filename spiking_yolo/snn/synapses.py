@@ -90,13 +90,21 @@ class Synapses(nn.Module):
         for node in self.plan.graph.nodes:
             if node.name in self.maps:
                 dtype = self.like.dtype if node in self.plan.readout else self.simulation.synapses(self.like.dtype)
-                self.maps[node.name].absorb(self._units[node.inputs[0]], dtype)
+                linear = self.maps[node.name]
+                assert isinstance(linear, LinearMap)
+                linear.absorb(self._units[node.inputs[0]], dtype)
 
     def reset(self) -> None:
         """Before a run."""
         for pool in self.pools.values():
+            assert isinstance(pool, CumulativeMaxPool)
             pool.reset()
         self._shapes.clear()
+
+    def pooled_events(self) -> dict[str, Tensor]:
+        """Events so far of the max poolings that send any, [N, C, H, W]."""
+        pools = {name: pool for name, pool in self.pools.items() if isinstance(pool, CumulativeMaxPool)}
+        return {name: pool.count for name, pool in pools.items() if not pool.sends_sums}
 
     def forward(self, node: Node, given: Sequence[Tensor | None], spike_weight: float, biased: bool) -> Tensor | None:
         """What a node passes on in a timestep; None stands for silence, all zero, which the first step has not.

@@ -100,8 +100,9 @@ class CompiledStep(BlockedStep):
         state, parameters = (map_tree(lambda tensor: positions[id(tensor)], tree) for tree in _trees(block))
 
         def compute(z: Tensor | None, t: Tensor, time: Tensor, weight: Tensor, *tensors: Tensor) -> Tensor | None:
-            own = (map_tree(lambda i: tensors[i], tree) for tree in (state, parameters))
-            sent, largest = advance(*own, z, Clock(t, time, weight, clock.first, clock.drops), Buffers())
+            now = Clock(t, time, weight, clock.first, clock.drops)
+            s, p = (map_tree(lambda i: tensors[i], tree) for tree in (state, parameters))
+            sent, largest = advance(s, p, z, now, Buffers())
             tensors[-1].copy_(sent)
             return largest
 

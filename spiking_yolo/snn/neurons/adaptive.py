@@ -109,6 +109,7 @@ class AdaptiveIntegrateAndFire(Adaptive, IntegrateAndFire):
     def step(
         self, s: AdaptivePotentialState, p: Parameters, z: Tensor | None, clock: Clock, buffers: Buffers
     ) -> Tensor:
+        assert z is not None  # rate coding: there is a current in every step
         ratio = self.ratio(s, clock, buffers)
         if not clock.first:
             self.adapt(s, p, z, clock, ratio, buffers)
@@ -118,9 +119,7 @@ class AdaptiveIntegrateAndFire(Adaptive, IntegrateAndFire):
         keep = self.kept(s, clock, theta, buffers.c)
         before = keep if self.recipe.msat.confidence == "before" else None
         gamma = self.settings.gamma
-        fired = F.integrate_and_fire(
-            s.potential, z, theta, gamma, buffers.b, self.resets_to_zero, before, room, self.sign
-        )
+        fired = F.integrate_and_fire(s.potential, z, theta, gamma, buffers.b, self.reset_rule, before, room, self.sign)
         if keep is not None and before is None:
             fired.mul_(keep)
         s.count.add_(fired)
@@ -218,7 +217,7 @@ class AdaptiveSignedMemory(Adaptive, SignedMemory):
     def _still_due(self, s: AdaptiveMemoryState, p: Parameters, z: Tensor | None, buffers: Buffers) -> Tensor:
         total = s.potential if s.potential is not None else z
         assert total is not None
-        return self.due(s, p, total, self.t if self.is_rate else 1, buffers.d)
+        return self.due(s, p, total, self.coding.activations(self.t), buffers.d)
 
     def _received(self) -> Tensor | None:
         return self._sum if self.plan.reads_sums else None

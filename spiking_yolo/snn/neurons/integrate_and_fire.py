@@ -14,17 +14,18 @@ class IntegrateAndFire(NeuronLayer):
     """IF neuron for ReLU (Diehl 2015, Rueckauer 2017), reset by subtraction or to zero."""
 
     def step(self, s: PotentialState, p: Parameters, z: Tensor | None, clock: Clock, buffers: Buffers) -> Tensor:
+        assert z is not None  # rate coding: there is a current in every step
         self.charge(s, p)
         room = None if p.cap is None else F.room(p.cap * clock.time, s.count)
         out = F.integrate_and_fire(
-            s.potential, z, p.theta, self.settings.gamma, buffers.out, self.resets_to_zero, None, room, self.sign
+            s.potential, z, p.theta, self.settings.gamma, buffers.out, self.reset_rule, None, room, self.sign
         )
         s.count.add_(out)
         return out
 
     @property
-    def resets_to_zero(self) -> bool:
-        return self.settings.reset == "zero"
+    def reset_rule(self) -> F.Reset:
+        return F.RESETS[self.settings.reset]
 
     def charge(self, s: PotentialState, p: Parameters) -> None:
         """neuron.shift: theta / (2 shift) is added to the potential in every step (Deng and Gu 2021)."""

@@ -17,6 +17,7 @@ from spiking_yolo.recipe import Recipe
 from spiking_yolo.snn.backend import Backend
 from spiking_yolo.snn.backend.layout import empty, per_channel
 from spiking_yolo.snn.backend.tree import leaves
+from spiking_yolo.snn.encoding import CODINGS
 from spiking_yolo.snn.plan import LayerPlan
 from spiking_yolo.snn.state import Buffers, Clock, Parameters, PotentialState
 
@@ -67,7 +68,7 @@ class NeuronLayer(nn.Module):
             self.register_buffer(name, value)
         self.recipe, self.settings, self.plan = recipe, recipe.neuron, plan
         self.phi, self.slope, self.sign = phi.continuous, phi.slope, sign
-        self.is_rate = recipe.encoding.coding == "rate"
+        self.coding = CODINGS[recipe.encoding.coding]
         self.backend = backend or Backend()
         self._run = self.backend.step()
         self._allocated: tuple[Any, ...] | None = None
@@ -127,18 +128,17 @@ class NeuronLayer(nn.Module):
             self._begin(current)
         if self.plan.reads_sums:
             current = self._sum = self._sum if current is None else current
-        time = self.t + 1 if self.is_rate else 1
-        clock = Clock(self.t, time, spike_weight, self.t == 0, self.drops(self.t))
+        clock = Clock(self.t, self.coding.activations(self.t + 1), spike_weight, self.t == 0, self.drops(self.t))
         self.prepare(self.state, clock)
         self._largest = self._run(self.advance, current, clock)
         self.t, self.spike_weight = self.t + 1, spike_weight
-        self.settled = not self.is_rate and self.quiet()
+        self.settled = self.coding.once and self.quiet()
         return self.out
 
     def advance(self, s: Any, p: Any, z: Tensor | None, clock: Clock, buffers: Buffers) -> tuple[Tensor, Tensor | None]:
         """What some of the neurons send in one step, and in differential coding the largest magnitude of it."""
         out = self.emit(s, p, None if z is None else z.to(p.theta.dtype), clock, buffers)
-        return out, None if self.is_rate else torch.abs(out, out=buffers.a).amax()
+        return out, torch.abs(out, out=buffers.a).amax() if self.coding.once else None
 
     def emit(self, s: Any, p: Any, z: Tensor | None, clock: Clock, buffers: Buffers) -> Tensor:
         """`step` with the calibrated bias, and with the count of switches if these are what travels."""
@@ -150,7 +150,7 @@ class NeuronLayer(nn.Module):
 
     def biased(self, p: Any, z: Tensor | None, first: bool) -> Tensor | None:
         """The current with the calibrated bias, which differential coding adds once."""
-        return z if z is None or p.bias is None or not (first or self.is_rate) else z + p.bias
+        return z if z is None or p.bias is None or (self.coding.once and not first) else z + p.bias
 
     def drops(self, t: int) -> bool:
         """Whether spike confidence may drop spikes in the step after t others."""

@@ -62,8 +62,8 @@ class OnOffState:
 
     on: Any
     off: Any
-    on_out: Tensor | None = None
-    off_out: Tensor | None = None
+    on_out: Any = None
+    off_out: Any = None
 
 
 class OnOff(Pair):

@@ -60,5 +60,5 @@ class SignedMemory(NeuronLayer):
         theta = per_channel(p.theta, self.count)
         cap = None if p.cap is None else per_channel(p.cap, self.count)
         broadcast = Parameters(theta=theta, initial=p.initial, cap=cap)
-        time = self.t if self.is_rate else 1
+        time = self.coding.activations(self.t)
         return self.due(self.state, broadcast, self.potential, time, torch.empty_like(self.count)).mul_(theta)

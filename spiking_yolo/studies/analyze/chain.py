@@ -96,7 +96,7 @@ def feed(
     """The value that a layer on its own sends in T steps, float64, fed the same current in every step (rate coding) or
     once (differential)."""
     layer.reset(keys)
-    always = layer.recipe.encoding.coding == "rate"
+    always = not layer.coding.once
     total = torch.zeros_like(current)
     for t in range(1, T + 1):
         total += layer(current if always or t == 1 else None, spike_weight(t))
@@ -120,7 +120,7 @@ class Reach:
     def watch(self, layer: NeuronLayer) -> None:
         now = [side.threshold for side in layer.sides]
         self._sums = [a + b for a, b in zip(self._sums, now, strict=True)] if self._sums else now
-        if not layer.is_rate:
+        if layer.coding.once:
             steps = torch.floor((self.target - self.rounded) / now[0] + per_channel(layer.initial, self.target))
             self.rounded.addcmul_(steps, now[0].expand_as(steps))
 
