@@ -15,7 +15,7 @@ from spiking_yolo.convert.converted import Converted
 from spiking_yolo.errors import UserError
 from spiking_yolo.graph import Graph, forward
 from spiking_yolo.snn.options import SimulationOptions
-from spiking_yolo.snn.snapshot import Run
+from spiking_yolo.snn.record import Run
 from spiking_yolo.studies.evaluate.early_exit import exit_step
 
 Record = dict[str, Any]
