@@ -20,7 +20,6 @@ from spiking_yolo.io.sizes import STRIDE, Size, size_name
 from spiking_yolo.models.load import Ann
 from spiking_yolo.studies.benchmark import text
 from spiking_yolo.studies.benchmark.cases import DEFAULTS, Case, Source, executed
-from spiking_yolo.studies.benchmark.events import event_curves
 from spiking_yolo.studies.benchmark.limits import Limit, read_limits
 from spiking_yolo.studies.benchmark.memory import peak_memory
 from spiking_yolo.studies.benchmark.shares import shares
@@ -28,7 +27,7 @@ from spiking_yolo.studies.benchmark.timing import Timing, interleaved
 from spiking_yolo.studies.benchmark.twin import relu_twin, spikingjelly_run
 from spiking_yolo.studies.evaluate.report import versions, write_json
 
-PARTS: tuple[str, ...] = ("steps", "batch", "shares", "memory", "spikingjelly", "growth", "events")
+PARTS: tuple[str, ...] = ("steps", "batch", "shares", "memory", "spikingjelly", "growth")
 BATCH = 8
 
 

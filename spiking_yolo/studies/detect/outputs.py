@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import itertools
 import json
-from collections import Counter
 from collections.abc import Iterable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +13,6 @@ import numpy as np
 from PIL import Image
 from torch import Tensor
 
-from spiking_yolo.decode.boxes import Detections
 from spiking_yolo.draw.boxes import draw_detections, side_by_side
 from spiking_yolo.errors import UserError
 from spiking_yolo.io.files import atomic_write
@@ -62,22 +61,7 @@ class Outputs:
             temporary.write_text("".join(lines))
 
     def add_json(self, image: str, result: Result, steps: Iterable[int]) -> None:
-        height, width = result.image.shape[:2]
-        self._entries.append(
-            {
-                "image": image,
-                "width": width,
-                "height": height,
-                "T": result.T,
-                "method": result.method,
-                "detections": _boxes(result.detections, result.names),
-                "spikes": result.spikes,
-                "mean_rate": result.mean_rate,
-                "steps": [
-                    {"T": t, "detections": _boxes(result.steps[t], result.names)} for t in sorted({*steps, result.T})
-                ],
-            }
-        )
+        self._entries.append(replace(result, path=image).to_dict(steps))
 
     def write_json(self) -> None:
         """detections.json: one entry per image."""
@@ -115,22 +99,9 @@ def _rate(result: Result, t: int, layer: str) -> Tensor:
     return map_to_image(result.maps[t][layer] / t, result.placement)
 
 
-def _boxes(found: Detections, names: tuple[str, ...]) -> list[dict[str, Any]]:
-    return [
-        {"class_id": c, "class": names[c], "confidence": p, "box_xyxy": box}
-        for c, p, box in zip(found.class_id.tolist(), found.confidence.tolist(), found.xyxy.tolist(), strict=True)
-    ]
-
-
-def found_text(found: Detections, names: tuple[str, ...]) -> str:
-    """ "dog, 2 x car", most confident class first."""
-    counts = Counter(names[c] for c in found.class_id.tolist())
-    return ", ".join(f"{n} x {name}" if n > 1 else name for name, n in counts.items()) or "nothing"
-
-
 def compared(result: Result, ann: Result) -> np.ndarray:
     """ANN and SNN side by side."""
-    titles = (f"ANN: {found_text(ann.detections, ann.names)}", f"SNN, T = {result.T}, {result.method}")
+    titles = (f"ANN: {ann.counts()}", f"SNN, T = {result.T}, {result.method}")
     return side_by_side((ann.plot(), result.plot()), titles)
 
 

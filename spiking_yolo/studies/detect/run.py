@@ -6,6 +6,7 @@ import argparse
 import sys
 from collections.abc import Iterable
 from contextlib import ExitStack
+from dataclasses import replace
 
 import numpy as np
 from tqdm import tqdm
@@ -16,7 +17,7 @@ from spiking_yolo.errors import UserError
 from spiking_yolo.io.files import atomic_write
 from spiking_yolo.io.sources import expand, is_stream, is_webcam, open_video
 from spiking_yolo.result import Result
-from spiking_yolo.studies.detect.outputs import Outputs, at_step, choose_layers, compared, found_text
+from spiking_yolo.studies.detect.outputs import Outputs, at_step, choose_layers, compared
 
 _FRAMES_OF_GIF = 16
 _PATIENCE = 2.0  # seconds before a progress bar appears; disable=None keeps bars out of logs
@@ -26,7 +27,7 @@ def detect_all(args: argparse.Namespace) -> int:
     """Run all sources; returns the exit status. Raises UserError when the call or the only input is wrong."""
     sources = expand(args.source)
     outputs = Outputs(cli.run_directory(args.project, args.name, args.exist_ok))
-    detector = SpikingYOLO.of(cli.load_network(args), args.device, args.precision, args.compile)
+    detector = SpikingYOLO(cli.load_network(args), device=args.device, precision=args.precision, compile=args.compile)
     job = _Job(args, detector, outputs)
     failed = 0
     try:
@@ -94,7 +95,7 @@ class _Job:
     def _report(self, source: str, name: str, result: Result) -> np.ndarray:
         """Print and record what was found; returns the annotated picture."""
         args = self.args
-        tqdm.write("\n".join(report(source, result, args.steps)))
+        tqdm.write(replace(result, path=source).summary(args.steps))
         if args.save_txt:
             self.outputs.labels(name, result, args.save_conf)
         if args.save_json:
@@ -102,7 +103,7 @@ class _Job:
         if not args.ann:
             return result.plot()
         ann = self.detector.detect_ann(result.image, **self.choice)
-        tqdm.write(f"  ANN: {found_text(ann.detections, ann.names)}; {1e3 * ann.seconds:.0f} ms")
+        tqdm.write(f"  ANN: {ann.counts()}; {1e3 * ann.seconds:.0f} ms")
         return compared(result, ann)
 
 
@@ -111,18 +112,6 @@ def gif_steps(T: int) -> list[int]:
     if T <= _FRAMES_OF_GIF:
         return list(range(1, T + 1))
     return sorted({round(float(t)) for t in np.geomspace(1, T, _FRAMES_OF_GIF)})
-
-
-def report(source: str, result: Result, steps: list[int]) -> list[str]:
-    """One line for the image, and one per requested timestep."""
-    height, width = result.image.shape[:2]
-    settled = f" (settled after {result.settled})" if result.settled < result.T else ""
-    first = (
-        f"{source}: {width}x{height}, {found_text(result.detections, result.names)}; T={result.T}{settled}, "
-        f"{result.spikes / 1e6:.3g} M spikes, mean rate {result.mean_rate:.3g}; {1e3 * result.seconds:.0f} ms, "
-        f"{1e3 * result.seconds / result.settled:.1f} ms per step"
-    )
-    return [first, *(f"  T={t}: {found_text(result.steps[t], result.names)}" for t in steps)]
 
 
 class _VideoWriter:

@@ -31,7 +31,7 @@ def evaluate_detector(
     directory: Path | None = None,
     ranks: Ranks | None = None,
     quantised: Mapping[int, Callable[[Tensor], tuple[Tensor, ...]]] | None = None,
-    simulation: SimulationOptions = SimulationOptions(),  # noqa: B008
+    simulation: SimulationOptions = SimulationOptions(),
 ) -> Table | None:
     """Rows of the ANN and of the spiking network at every step of the settings.
 

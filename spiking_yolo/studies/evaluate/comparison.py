@@ -117,7 +117,7 @@ def compare(
     directory: Path,
     thresholds: Mapping[str, float],
     device: str = "cpu",
-    simulation: SimulationOptions = SimulationOptions(),  # noqa: B008
+    simulation: SimulationOptions = SimulationOptions(),
 ) -> Comparison:
     """Evaluate every recipe; records of finished images are kept in DIRECTORY/METHOD, so an interruption loses little.
 

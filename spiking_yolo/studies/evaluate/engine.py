@@ -76,7 +76,7 @@ class Engine:
         settings: Settings,
         device: str | torch.device = "cpu",
         quantised: Mapping[int, Callable[[Tensor], tuple[Tensor, ...]]] | None = None,
-        simulation: SimulationOptions = SimulationOptions(),  # noqa: B008
+        simulation: SimulationOptions = SimulationOptions(),
     ):
         self.task, self.settings, self.quantised, self.simulation = task, settings, quantised or {}, simulation
         try:
