@@ -12,7 +12,7 @@ from typing import TypeVar
 import torch
 import torch.distributed as dist
 
-from spiking_yolo.errors import UserError
+from spiking_yolo.io.device import usable_device
 
 T = TypeVar("T")
 _PATIENCE = timedelta(days=7)  # the fastest process waits for the slowest
@@ -68,18 +68,18 @@ def _text(data: torch.Tensor, size: int) -> str:
 
 @contextmanager
 def processes(device: str) -> Iterator[Ranks]:
-    """Join the other processes that torchrun started, if there are any: gloo on CPU, nccl on GPU."""
+    """Join the other processes that torchrun started, if there are any: gloo on CPU, nccl on GPU. Raises UserError for a
+    device that is not there.
+    """
     size, rank = int(os.environ.get("WORLD_SIZE", 1)), int(os.environ.get("RANK", 0))
-    cuda = device.startswith("cuda")
-    if cuda and not torch.cuda.is_available():
-        raise UserError(f"there is no GPU for --device {device}: pass --device cpu")
+    own = usable_device(device)
     if size == 1:
-        yield Ranks(device=device)
+        yield Ranks(device=own)
         return
-    local = int(os.environ.get("LOCAL_RANK", 0))
-    own: str | torch.device = torch.device("cuda", local) if cuda else device
+    cuda = own.type == "cuda"
     if cuda:
-        torch.cuda.set_device(local)
+        own = torch.device("cuda", int(os.environ.get("LOCAL_RANK", 0)))
+        torch.cuda.set_device(own)
     dist.init_process_group("nccl" if cuda else "gloo", timeout=_PATIENCE)
     try:
         yield Ranks(rank, size, own)
