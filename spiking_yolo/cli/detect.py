@@ -1,0 +1,20 @@
+"""Detect objects with a spiking network, and see what it sees at every timestep.
+
+    spiking-yolo detect image.jpg --T 64
+    spiking-yolo detect photos/ video.mp4 0 --T 32 --steps 4,8,16,32 --save-json --overlay
+
+Sources: image files, a folder, a glob, a video file, or the number of a webcam. The annotated pictures and whatever
+else is asked for are saved in PROJECT/NAME, PROJECT/NAME2, ... Exit status: 0; 1 when some of several inputs failed;
+2 when the call is wrong or every input failed.
+"""
+
+from collections.abc import Sequence
+
+from spiking_yolo.cli.program import read
+from spiking_yolo.studies.detect.options import DetectOptions
+
+
+def main(argv: Sequence[str], prog: str) -> int:
+    options = read(DetectOptions, __doc__, argv, prog)
+    print(options)
+    return 0
