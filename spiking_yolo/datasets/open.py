@@ -36,7 +36,13 @@ def open_detection(
         return load_data_yaml(data, split or "val")
     if year is not None or is_voc(data):
         return load_voc(data, year or voc_years(data)[-1], split or "val")
-    return load_coco(data, split or ("" if (data / "instances.json").is_file() else "val2017"))
+    if (data / "instances.json").is_file():
+        return load_coco(data, split or "")
+    split = split or "val2017"
+    if not (data / "annotations").is_dir():
+        listing = data / "annotations" / f"instances_{split}.json"
+        raise UserError(f"{listing} is missing, and so is VOC2012: give a COCO folder, a VOCdevkit or a data.yaml")
+    return load_coco(data, split)
 
 
 def is_voc(data: Path) -> bool:

@@ -75,7 +75,7 @@ def compare(
 
     networks: by method; all converted before the first run, so that a missing calibration is found at once.
     statistics: of the activations; with them there are rows of the quantised ANN, the rival of a spiking network.
-    scorer: by default as the dataset and `options.rule` say. folder: keeps the records of finished images, and goes on
+    scorer: by default as the dataset and `options.metric` say. folder: keeps the records of finished images, and goes on
     with those of an interrupted call; of several networks each has a folder of its own inside, by its name. ranks: this
     process among those of torchrun, and its device; in all but the first the tables stay empty.
     progress(method, done, total) is called after each batch. finished(method, evaluation) is called after each method:
@@ -128,7 +128,7 @@ def task_of(
 def scorer_of(dataset: DetectionSet | LabelledSet, options: EvaluationOptions) -> Scorer:
     if isinstance(dataset, LabelledSet):
         return ClassificationScorer(dataset)
-    return VocScorer(dataset) if options.rule == "voc" else CocoScorer(dataset)
+    return VocScorer(dataset) if options.metric == "voc" else CocoScorer(dataset)
 
 
 def notes(spec: Spec, dataset: DetectionSet | LabelledSet, options: EvaluationOptions) -> list[str]:

@@ -68,9 +68,7 @@ def _text(data: torch.Tensor, size: int) -> str:
 
 @contextmanager
 def processes(device: str) -> Iterator[Ranks]:
-    """Join the other processes that torchrun started, if there are any: gloo on CPU, nccl on GPU. Raises UserError for a
-    device that is not there.
-    """
+    """Join the other processes that torchrun started, if there are any: gloo on CPU, nccl on GPU."""
     size, rank = int(os.environ.get("WORLD_SIZE", 1)), int(os.environ.get("RANK", 0))
     own = usable_device(device)
     if size == 1:
