@@ -22,14 +22,12 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from spiking_yolo.cli.bars import bar_per_text
 from spiking_yolo.cli.program import read
 from spiking_yolo.studies.evaluate.options import EvalOptions
 
 if TYPE_CHECKING:
-    from spiking_yolo.studies.evaluate.evaluate import Progress
     from spiking_yolo.studies.evaluate.evaluation import Evaluation
-
-BAR = "{desc}{percentage:3.0f}%|{bar}| {n_fmt}/{total_fmt} images [{rate_noinv_fmt}, {remaining} left]"
 
 
 def main(argv: Sequence[str], prog: str) -> None:
@@ -64,17 +62,18 @@ def score(options: EvalOptions) -> None:
                 print(f"\n{evaluation.text(options.per_class)}; results saved to {folder}")
 
         try:
-            comparison = compare(
-                inputs.networks,
-                inputs.dataset,
-                inputs.options,
-                statistics=inputs.statistics,
-                simulation=simulation(options, options.device),
-                folder=folder,
-                ranks=ranks,
-                progress=_bars(several, ranks.first),
-                finished=finished,
-            )
+            with bar_per_text(several, ranks.first) as progress:
+                comparison = compare(
+                    inputs.networks,
+                    inputs.dataset,
+                    inputs.options,
+                    statistics=inputs.statistics,
+                    simulation=simulation(options, options.device),
+                    folder=folder,
+                    ranks=ranks,
+                    progress=progress,
+                    finished=finished,
+                )
         except KeyboardInterrupt:
             print(f"\nfinished images are kept: go on with --resume {folder}", file=sys.stderr)
             raise
@@ -82,21 +81,3 @@ def score(options: EvalOptions) -> None:
             print(f"\n{comparison.text()}")
             comparison.save(folder)
             print(f"results saved to {folder}")
-
-
-def _bars(several: bool, shown: bool) -> Progress:
-    """A progress bar for each method."""
-    from tqdm import tqdm
-
-    bars: dict[str, tqdm] = {}
-
-    def progress(name: str, done: int, total: int) -> None:
-        if name not in bars:
-            for old in bars.values():
-                old.close()
-            bars[name] = tqdm(desc=name if several else None, total=total, bar_format=BAR, disable=not shown)
-        bars[name].update(done - bars[name].n)
-        if done == total:
-            bars[name].close()
-
-    return progress

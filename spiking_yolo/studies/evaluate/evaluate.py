@@ -75,9 +75,9 @@ def compare(
 
     networks: by method; all converted before the first run, so that a missing calibration is found at once.
     statistics: of the activations; with them there are rows of the quantised ANN, the rival of a spiking network.
-    scorer: by default as the dataset and `options.metric` say. folder: keeps the records of finished images, and goes on
-    with those of an interrupted call; of several networks each has a folder of its own inside, by its name. ranks: this
-    process among those of torchrun, and its device; in all but the first the tables stay empty.
+    scorer: by default as the dataset and `options.metric` say. folder: keeps the records of finished images, and goes
+    on with those of an interrupted call; of several networks each has a folder inside, by its name. ranks: this process
+    among those of torchrun, and its device; in all but the first the tables stay empty.
     progress(method, done, total) is called after each batch. finished(method, evaluation) is called after each method:
     an evaluation, which holds all predictions, is not kept. Raises UserError when network, data and options do not fit.
     """

@@ -30,7 +30,7 @@ def run_records(
     """The records of all images, in order; in processes other than the first an empty list.
 
     directory: keeps the records, and has them from an interrupted run; None keeps nothing. progress(done, total) is
-    called after each batch with the images of this process. Raises UserError when the directory is of another call.
+    called first and after each batch, with images of this process. Raises UserError for a directory of another call.
     """
     batches, call = engine.batches(), engine_call(engine) if directory else {}
     known = _known(directory, call, ranks)
@@ -40,6 +40,7 @@ def run_records(
     done = len(known) if ranks.size == 1 else 0
     total = done + sum(map(len, missing))
     try:
+        progress(done, total)
         for records in engine.records(missing):
             if log:
                 log.append(records)

@@ -24,7 +24,7 @@ try:
     import optuna
     from optuna.trial import FrozenTrial, Trial, TrialState, create_trial
 except ImportError as error:
-    raise UserError(f'the search needs optuna ({error}): pip install "optuna>=4,<6"') from error
+    raise UserError(f"the search needs optuna ({error}): pip install 'spiking_yolo[search]'") from error
 
 TRIALS = "trials.log"
 
