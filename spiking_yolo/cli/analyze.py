@@ -15,7 +15,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from spiking_yolo.cli.bars import one_bar
+from spiking_yolo.cli.bars import bar
 from spiking_yolo.cli.program import read
 from spiking_yolo.io.assets import samples_folder
 from spiking_yolo.studies.analyze.options import AnalyzeOptions
@@ -33,7 +33,7 @@ def main(argv: Sequence[str], prog: str) -> None:
     listed = open_photographs([str(path) for path in options.data or [samples_folder()]], options.split)
     photographs, networks = drawn(listed, options), load_all(options)
     folder = run_directory(options.project, options.name)
-    with one_bar("analyze", "step") as progress:
+    with bar("step") as progress:
         explanation = explain(networks, photographs, options, progress)
     print(f"{next(iter(networks))}, T = {options.T}, {len(photographs)} of {len(listed)} images\n")
     print(explanation.text())

@@ -22,7 +22,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from spiking_yolo.cli.bars import bar_per_text
+from spiking_yolo.cli.bars import bar
 from spiking_yolo.cli.program import read
 from spiking_yolo.studies.evaluate.options import EvalOptions
 
@@ -62,7 +62,7 @@ def score(options: EvalOptions) -> None:
                 print(f"\n{evaluation.text(options.per_class)}; results saved to {folder}")
 
         try:
-            with bar_per_text(several, ranks.first) as progress:
+            with bar("image", ranks.first) as progress:
                 comparison = compare(
                     inputs.networks,
                     inputs.dataset,

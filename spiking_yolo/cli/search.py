@@ -13,7 +13,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from spiking_yolo.cli.bars import one_bar
+from spiking_yolo.cli.bars import bar
 from spiking_yolo.cli.program import read
 from spiking_yolo.io.assets import samples_folder
 from spiking_yolo.studies.search.options import SearchOptions
@@ -37,7 +37,7 @@ def main(argv: Sequence[str], prog: str) -> None:
     statistics = load_statistics(ann, options.statistics)
     folder = study_folder(options, TRIALS)
     how = simulation(options, options.device)
-    with one_bar("search", "recipe") as progress:
+    with bar("recipe") as progress:
         result = search(ann, statistics, start, photographs, folder, options, how, progress)
     result.save(folder)
     print(result.text())

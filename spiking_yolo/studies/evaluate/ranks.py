@@ -7,7 +7,7 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import timedelta
-from typing import TypeVar
+from typing import Any, TypeVar
 
 import torch
 import torch.distributed as dist
@@ -34,36 +34,20 @@ class Ranks:
         """The items of this process."""
         return list(items[self.rank :: self.size])
 
-    def gather(self, text: str) -> list[str]:
-        """The text of every process, in the first one; elsewhere an empty list. Nothing is unpickled."""
+    def gather(self, value: T) -> list[T]:
+        """The value of every process, in the first one; elsewhere an empty list."""
         if self.size == 1:
-            return [text]
-        data, sizes = self._exchange_sizes(text)
-        parts = [torch.empty_like(data) for _ in sizes] if self.first else None
-        dist.gather(data, parts)
-        return [_text(part, n) for part, n in zip(parts or [], sizes, strict=False)]
+            return [value]
+        values: list[Any] = [None] * self.size
+        dist.gather_object(value, values if self.first else None)
+        return values if self.first else []
 
-    def broadcast(self, text: str) -> str:
-        """The first process's text, in all of them."""
-        if self.size == 1:
-            return text
-        data, sizes = self._exchange_sizes(text)
-        dist.broadcast(data, 0)
-        return _text(data, sizes[0])
-
-    def _exchange_sizes(self, text: str) -> tuple[torch.Tensor, list[int]]:
-        """This process's text as bytes, padded to the longest, and the length of every process's."""
-        data = torch.frombuffer(bytearray(text.encode() or b"\0"), dtype=torch.uint8)
-        own = torch.tensor([len(text.encode())], device=self.device)
-        sizes = [torch.empty_like(own) for _ in range(self.size)]
-        dist.all_gather(sizes, own)
-        longest = max(1, *(int(n) for n in sizes))
-        padded = torch.nn.functional.pad(data, (0, longest - len(data)))
-        return padded.to(self.device), [int(n) for n in sizes]
-
-
-def _text(data: torch.Tensor, size: int) -> str:
-    return data[:size].cpu().numpy().tobytes().decode()
+    def broadcast(self, value: T) -> T:
+        """The first process's value, in all of them."""
+        values = [value]
+        if self.size > 1:
+            dist.broadcast_object_list(values, 0)
+        return values[0]
 
 
 @contextmanager

@@ -49,8 +49,7 @@ def run_records(
     finally:
         if log:
             log.close()
-    for text in ranks.gather("\n".join(map(json.dumps, new))):
-        known |= {record["index"]: record for record in map(json.loads, text.splitlines())}
+    known |= {record["index"]: record for records in ranks.gather(new) for record in records}
     return [known[i] for batch in batches for i in batch] if ranks.first else []
 
 
@@ -67,7 +66,7 @@ def _known(directory: Path | None, call: dict[str, Any], ranks: Ranks) -> dict[i
     except UserError as error:
         problem = str(error)
     # All processes start together from what the first one has seen, before any of them writes.
-    problem, indices = json.loads(ranks.broadcast(json.dumps([problem, list(known)])))
+    problem, indices = ranks.broadcast((problem, list(known)))
     if problem:
         raise UserError(problem)
     return known if ranks.first else {index: {} for index in indices}
