@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import sys
 
-from tqdm import tqdm
-
+from spiking_yolo.cli.bars import Bars, write
 from spiking_yolo.errors import UserError
 from spiking_yolo.io.files import run_directory
 from spiking_yolo.io.sources import is_stream
@@ -13,8 +12,6 @@ from spiking_yolo.result import Result
 from spiking_yolo.studies.detect.options import DetectOptions
 from spiking_yolo.studies.detect.outputs import Outputs, found_text
 from spiking_yolo.studies.detect.run import Sighting, Watcher
-
-_PATIENCE = 2.0  # seconds before a progress bar appears; disable=None keeps bars out of logs
 
 
 class Report(Watcher):
@@ -24,53 +21,41 @@ class Report(Watcher):
         self.options = options
         self.outputs = Outputs(run_directory(options.project, options.name, options.exist_ok), options)
         self.count = 0
-        self._bars: dict[str, tqdm] = {}
+        self.bars = Bars()
 
     def __enter__(self) -> Report:
         return self
 
     def __exit__(self, *error: object) -> None:
-        self._close("timesteps", "frames", "sources")
+        self.bars.close()
         self.outputs.close()
         if self.outputs.used:
             print(f"results saved to {self.outputs.directory}")
 
     def source(self, source: str, number: int, count: int) -> None:
         self.count = count
-        self._close("timesteps", "frames")
+        self.bars.close("timesteps", "frames")
         if count > 1:
-            self._advance("sources", number, count)
+            self.bars("sources", number, count)
         self.outputs.start()
         if is_stream(source) and (self.options.overlay or self.options.gif):
-            tqdm.write(f"{source}: --overlay and --gif are for images, a video gets neither", file=sys.stderr)
+            write(f"{source}: --overlay and --gif are for images, a video gets neither", file=sys.stderr)
 
     def step(self, t: int) -> None:
-        self._advance("timesteps", t, self.options.T)
+        self.bars("timesteps", t, self.options.T)
 
     def result(self, sighting: Sighting) -> None:
-        self._close("timesteps")
-        tqdm.write("\n".join(lines(sighting, self.options.steps)))
+        self.bars.close("timesteps")
+        write("\n".join(lines(sighting, self.options.steps)))
         self.outputs.save(sighting)
         if sighting.video and sighting.frame is not None:
             every = self.options.every
             limits = (self.options.max_frames, sighting.video.count and -(-sighting.video.count // every))
             total = min((n for n in limits if n), default=None)
-            self._advance("frames", sighting.frame // every + 1, total)
+            self.bars("frames", sighting.frame // every + 1, total)
 
     def failure(self, source: str, error: UserError) -> None:
-        tqdm.write(f"error: {error}", file=sys.stderr)
-
-    def _advance(self, unit: str, done: int, total: int | None) -> None:
-        if unit not in self._bars:
-            self._bars[unit] = tqdm(
-                total=total, desc=unit, unit=unit[:-1], delay=_PATIENCE, leave=unit != "timesteps", disable=None
-            )
-        self._bars[unit].update(done - self._bars[unit].n)
-
-    def _close(self, *units: str) -> None:
-        for unit in units:
-            if (bar := self._bars.pop(unit, None)) is not None:
-                bar.close()
+        write(f"error: {error}", file=sys.stderr)
 
 
 def lines(sighting: Sighting, steps: tuple[int, ...]) -> list[str]:
