@@ -15,12 +15,14 @@ class Bars:
         self._bars: dict[str, tqdm] = {}
 
     def __call__(self, what: str, done: int, total: int | None, remark: str = "") -> None:
-        """`done` of `total` (None: unknown) of this work."""
+        """`done` of `total` (None: unknown) of this work, whose bar goes once all is done."""
         if what not in self._bars:
             self._bars[what] = tqdm(total=total, desc=what, delay=_PATIENCE, leave=False, disable=None)
         bar = self._bars[what]
         bar.set_postfix_str(remark, refresh=False)
         bar.update(done - bar.n)
+        if done == total:
+            self.close(what)
 
     def close(self, *what: str) -> None:
         """Remove these bars, or all."""
