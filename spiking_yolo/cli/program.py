@@ -137,6 +137,7 @@ def _app(prog: str, doc: str | None, positional: Sequence[str]) -> App:
         version_flags=(),
         help_flags=("--help", "-h"),
         help_formatter=_Help(doc),
+        help_format="plaintext",
         help="-",
         group_parameters=group,
         group_commands=group,
