@@ -8,6 +8,8 @@ else is asked for are saved in PROJECT/NAME, PROJECT/NAME2, ... Exit status: 0; 
 2 when the call is wrong or every input failed.
 """
 
+from __future__ import annotations
+
 from collections.abc import Sequence
 
 from spiking_yolo.cli.program import read
@@ -16,5 +18,11 @@ from spiking_yolo.studies.detect.options import DetectOptions
 
 def main(argv: Sequence[str], prog: str) -> int:
     options = read(DetectOptions, __doc__, argv, prog)
-    print(options)
-    return 0
+    from spiking_yolo.cli.detect_report import Report
+    from spiking_yolo.studies.detect.run import detect
+
+    with Report(options) as report:
+        failed = detect(options, report)
+    if not failed:
+        return 0
+    return 2 if len(failed) == report.count else 1

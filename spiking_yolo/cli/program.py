@@ -80,9 +80,9 @@ def _leave(text: str) -> None:
 
 
 def _spellings(entry: Setting, flags: Flags) -> tuple[str, ...]:
-    if entry.positional:
-        return (entry.name.upper().removesuffix("S"),)
-    return flags.get(entry.name, (f"--{entry.name.replace('_', '-')}",))
+    if entry.name in flags:
+        return flags[entry.name]
+    return (entry.name.upper().removesuffix("S") if entry.positional else f"--{entry.name.replace('_', '-')}",)
 
 
 def _texts(cls: type[Options], doc: str | None, argv: Sequence[str], prog: str, spelled: Flags) -> dict[str, Any]:
@@ -137,6 +137,7 @@ def _app(prog: str, doc: str | None, positional: Sequence[str]) -> App:
         version_flags=(),
         help_flags=("--help", "-h"),
         help_formatter=_Help(doc),
+        help_format="plaintext",
         help="-",
         group_parameters=group,
         group_commands=group,

@@ -5,7 +5,7 @@ A study's own options are a frozen dataclass that inherits the groups it needs.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, TypeVar
@@ -24,6 +24,11 @@ if TYPE_CHECKING:
 
 IMGSZ = "network input in pixels, 416 or HEIGHTxWIDTH (288x416): multiples of 32"
 Item = TypeVar("Item")
+Progress = Callable[[str, int, int | None, str], Any]  # what, how much is done, of how much, a remark
+
+
+def silent(*_: object) -> None:
+    """For callbacks that are not wanted."""
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -1,0 +1,39 @@
+"""Show the networks that come with the package: where they lie, and the SHA-256 of each file.
+
+    spiking-yolo weights
+
+The default network is compared with the public one. Exit status: 0; 1 when it differs.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from spiking_yolo.cli.program import read
+from spiking_yolo.io.assets import default_weights, weights_folder
+from spiking_yolo.io.files import sha256
+from spiking_yolo.settings import Options
+
+PUBLIC = "dccea06f59b781ec1234ddf8d1e94b9519a97f4245748a7d4db75d5b7080a42c"  # yolov3-tiny.weights of darknet
+
+
+@dataclass(frozen=True)
+class WeightsOptions(Options):
+    """None."""
+
+
+def main(argv: Sequence[str], prog: str) -> int:
+    read(WeightsOptions, __doc__, argv, prog)
+    default, folder = default_weights(), weights_folder()
+    networks = [p for p in sorted(folder.iterdir()) if p.suffix in (".weights", ".safetensors") and "." not in p.stem]
+    status = 0
+    for path in networks:
+        digest, note = sha256(path), ""
+        if path == default:
+            note = (
+                "  the default, as published" if digest == PUBLIC else "  the default, NOT as published: install again"
+            )
+            status = int(digest != PUBLIC)
+        print(f"{digest}  {path}{note}")
+    return status
