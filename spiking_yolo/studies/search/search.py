@@ -99,8 +99,8 @@ def search(
 
     photographs: image files, of which some are drawn to search on, and as many others to look at afterwards. folder:
     keeps every trial; a search that is interrupted, or whose budget grows, goes on there.
-    progress("recipes", done, total, remark) is called after each recipe. Raises UserError when the folder is of another search, and
-    when no recipe keeps to `options.max_operations`.
+    progress("recipes", done, total, remark) is called after each recipe. Raises UserError when the folder is
+    of another search, and when no recipe keeps to `options.max_operations`.
     """
     used = draw(photographs, options.limit, options.seed)
     other = draw([path for path in photographs if path not in set(used)], options.limit, options.seed)
