@@ -90,7 +90,7 @@ class Engine:
     ):
         self.task, self.options, self.quantised, self.simulation = task, options, quantised or {}, simulation
         self.converted = converted
-        self.device = usable_device(str(device))
+        self.device = usable_device(device)
         self.graph: Graph = converted.graph.to(self.device)
         self.network = converted.network(self.device, simulation=simulation)
 
