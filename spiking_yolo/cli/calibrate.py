@@ -17,6 +17,7 @@ import sys
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
+from spiking_yolo.cli.bars import bar
 from spiking_yolo.cli.program import read
 from spiking_yolo.studies.calibrate.options import CalibrateOptions
 
@@ -27,18 +28,16 @@ if TYPE_CHECKING:
 def main(argv: Sequence[str], prog: str) -> int:
     """Exit status 1 when images were skipped."""
     options = read(CalibrateOptions, __doc__, argv, prog)
-    from spiking_yolo.cli.bars import Bars
     from spiking_yolo.studies.calibrate.run import calibrate
 
-    bars = Bars()
-
     def on_file(file: Calibrated) -> None:
-        bars.close()
         for reason in file.skipped:
             print(f"skipped: {reason}", file=sys.stderr)
         print(line(file))
 
-    return int(any(file.skipped for file in calibrate(options, on_file, bars)))
+    with bar("part", patience=1.0) as progress:
+        files = calibrate(options, on_file, progress)
+    return int(any(file.skipped for file in files))
 
 
 def line(file: Calibrated) -> str:

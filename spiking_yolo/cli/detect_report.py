@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import sys
 
-from spiking_yolo.cli.bars import Bars, write
+from tqdm import tqdm
+
 from spiking_yolo.errors import UserError
 from spiking_yolo.io.files import run_directory
 from spiking_yolo.io.sources import is_stream
@@ -12,50 +13,44 @@ from spiking_yolo.result import Result
 from spiking_yolo.studies.detect.options import DetectOptions
 from spiking_yolo.studies.detect.outputs import Outputs, found_text
 from spiking_yolo.studies.detect.run import Sighting, Watcher
+from spiking_yolo.studies.options import Progress
 
 
 class Report(Watcher):
-    """Lines and files of every image; bars of sources, frames and timesteps on a terminal. count: of sources."""
+    """Lines and files of every image. progress(text, done, total): of the timesteps. count: of sources."""
 
-    def __init__(self, options: DetectOptions):
-        self.options = options
+    def __init__(self, options: DetectOptions, progress: Progress):
+        self.options, self.progress = options, progress
         self.outputs = Outputs(run_directory(options.project, options.name, options.exist_ok), options)
         self.count = 0
-        self.bars = Bars()
+        self.place = ""  # where we are, beside the bar
 
     def __enter__(self) -> Report:
         return self
 
     def __exit__(self, *error: object) -> None:
-        self.bars.close()
         self.outputs.close()
         if self.outputs.used:
             print(f"results saved to {self.outputs.directory}")
 
     def source(self, source: str, number: int, count: int) -> None:
         self.count = count
-        self.bars.close("timesteps", "frames")
-        if count > 1:
-            self.bars("sources", number, count)
+        self.place = f"source {number + 1}/{count}" if count > 1 else source
         self.outputs.start()
         if is_stream(source) and (self.options.overlay or self.options.gif):
-            write(f"{source}: --overlay and --gif are for images, a video gets neither", file=sys.stderr)
+            tqdm.write(f"{source}: --overlay and --gif are for images, a video gets neither", file=sys.stderr)
 
     def step(self, t: int) -> None:
-        self.bars("timesteps", t, self.options.T)
+        self.progress(self.place, t, self.options.T)
 
     def result(self, sighting: Sighting) -> None:
-        self.bars.close("timesteps")
-        write("\n".join(lines(sighting, self.options.steps)))
+        tqdm.write("\n".join(lines(sighting, self.options.steps)))
         self.outputs.save(sighting)
-        if sighting.video and sighting.frame is not None:
-            every = self.options.every
-            limits = (self.options.max_frames, sighting.video.count and -(-sighting.video.count // every))
-            total = min((n for n in limits if n), default=None)
-            self.bars("frames", sighting.frame // every + 1, total)
+        if sighting.video:
+            self.place = f"{sighting.source}, after frame {sighting.frame} of {sighting.video.count or 'a webcam'}"
 
     def failure(self, source: str, error: UserError) -> None:
-        write(f"error: {error}", file=sys.stderr)
+        tqdm.write(f"error: {error}", file=sys.stderr)
 
 
 def lines(sighting: Sighting, steps: tuple[int, ...]) -> list[str]:

@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import hashlib
+import json
+import math
 import os
 import secrets
 import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 from spiking_yolo.errors import UserError
 
@@ -59,3 +62,18 @@ def run_directory(project: Path, name: str, exist_ok: bool = False) -> Path:
     except OSError as error:
         raise UserError(f"cannot write in {ground}: {error.strerror}; give another --project") from error
     return path
+
+
+def write_json(path: str | Path, content: Any, indent: int | None = None) -> None:
+    """Write a JSON file, whole or not at all. Raises UserError when the system refuses to write."""
+    with atomic_write(path) as temporary:
+        temporary.write_text(json.dumps(content, indent=indent) + "\n")
+
+
+def finite(value: Any) -> Any:
+    """The same value, dicts and lists included, with None for nan and infinity, which JSON does not have."""
+    if isinstance(value, dict):
+        return {key: finite(item) for key, item in value.items()}
+    if isinstance(value, list | tuple):
+        return [finite(item) for item in value]
+    return None if isinstance(value, float) and not math.isfinite(value) else value

@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 
 IMGSZ = "network input in pixels, 416 or HEIGHTxWIDTH (288x416): multiples of 32"
 Item = TypeVar("Item")
-Progress = Callable[[str, int, int | None, str], Any]  # what, how much is done, of how much, a remark
+Progress = Callable[[str, int, int | None], Any]  # what, how much of it is done, of how much
 
 
 def silent(*_: object) -> None:
@@ -151,6 +151,17 @@ def load_as(options: ConversionOptions, method: str | None) -> Converted:
     )
 
 
+def load_all(options: MethodsOptions) -> dict[str, Converted]:
+    """The network converted by every method, by its name; a missing calibration is found at once."""
+    from spiking_yolo.convert.pipeline import convert_ann
+
+    if len(options.methods) <= 1 and options.methods != ("all",):
+        network = load_as(options, next(iter(options.methods), None))
+        return {network.recipe.name: network}
+    chosen, ann = recipes(options), load_ann(options)
+    return {name: convert_ann(ann, recipe, options.statistics) for name, recipe in chosen.items()}
+
+
 def recipes(options: MethodsOptions) -> dict[str, Recipe]:
     """The recipes of `methods` by name, with the settings applied; ("all",) is every registered one.
 
@@ -173,12 +184,9 @@ def simulation(options: SimulationOptions, device: str) -> Simulation:
 
 def drawn(items: Sequence[Item], options: LimitOptions) -> list[Item]:
     """`limit` items drawn without replacement by `seed`, in their order; all of them without a limit."""
-    import numpy as np
+    from spiking_yolo.datasets.draw import draw
 
-    if options.limit is None or options.limit >= len(items):
-        return list(items)
-    chosen = np.random.default_rng(options.seed).choice(len(items), options.limit, replace=False)
-    return [items[i] for i in np.sort(chosen)]
+    return list(items) if options.limit is None else draw(items, options.limit, options.seed)
 
 
 def ordered_steps(steps: Sequence[int], T: int | None) -> tuple[int, ...]:

@@ -48,7 +48,7 @@ def train(options: TrainOptions, command: str = "", progress: Progress = silent)
     """Train the network and write its checkpoints and curves into options.folder.
 
     Returns the last row of figures, on the first process only. command: how the user called, for the record.
-    progress(what, done, total, remark) is called after every step. Raises UserError for what the
+    progress(epoch, done, total) is called after every step. Raises UserError for what the
     user can mend.
     """
     defaults = {k: v for k, v in DEFAULTS[options.task].items() if getattr(options, k) is None}

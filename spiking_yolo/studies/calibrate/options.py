@@ -20,9 +20,7 @@ class CalibrateOptions(WeightsOptions, LimitOptions):
 
     images: tuple[Path, ...] = setting((), "image files, folders or globs; 100 images are enough")
     data: Path | None = setting(None, "classification dataset, whose training split is drawn from")
-    limit: int | None = setting(
-        None, "N images, drawn by --seed (default: all of --images, 1000 of --data)", 1
-    )
+    limit: int | None = setting(None, "N images, drawn by --seed (default: all of --images, 1000 of --data)", 1)
     output: Path | None = setting(None, "default: beside the weights, named by the input size")
     methods: tuple[str, ...] = setting((), "also run the network as these methods need it, and keep the result; or all")
     settings: Mapping[str, Any] = setting({}, "change a setting of the methods")

@@ -93,7 +93,7 @@ def _statistics(ann: Ann, path: Path, pictures: Sequence[Picture], progress: Pro
     def counted() -> Iterator[Picture]:
         for k, picture in enumerate(pictures):
             yield picture
-            progress("images", k + 1, len(pictures), "")
+            progress("images", k + 1, len(pictures))
 
     statistics, skipped = take_statistics(ann.graph, ann.spec, ann.sha256, counted())
     statistics.save(path)
@@ -108,7 +108,7 @@ def _run(
     parts = itertools.count(1)
     batches = images.split(ann.spec.images_at_once)
     sites = run_network(
-        ann.graph, statistics, recipe, batches, lambda text: progress(recipe.name, next(parts), None, text)
+        ann.graph, statistics, recipe, batches, lambda text: progress(f"{recipe.name}, {text}", next(parts), None)
     )
     path = calibration_path(ann.weights, ann.imgsz, recipe)
     names = tuple(picture.name for picture in pictures)

@@ -7,7 +7,7 @@ from helpers.networks import images, make, spiking
 from torch import Tensor, nn
 
 from spiking_yolo.recipe import Recipe
-from spiking_yolo.studies.evaluate.engine import Engine, Settings
+from spiking_yolo.studies.evaluate.engine import Engine, EngineOptions
 
 T = 5
 
@@ -70,7 +70,7 @@ def test_operations_of_a_record():
     pooled = torch.stack([torch.max_pool2d(s, 2) for s in first.cumsum(0)])
     pooled = torch.cat([pooled[:1], pooled.diff(dim=0)]).abs().sum(0)
     deep = second.sum(0)
-    engine = Engine(converted, Nothing(x), Settings(T, batch=2))
+    engine = Engine(converted, Nothing(x), EngineOptions(T, batch=2))
     records = [record for batch in engine.records(engine.batches()) for record in batch]
     for k, record in enumerate(records):
         up = deep[k].repeat_interleave(2, 1).repeat_interleave(2, 2)
