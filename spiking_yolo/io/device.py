@@ -1,4 +1,4 @@
-"""Where tensors live: the name that a person gives, checked by using it."""
+"""The device that a network runs on."""
 
 from __future__ import annotations
 
@@ -7,12 +7,12 @@ import torch
 from spiking_yolo.errors import UserError
 
 
-def usable_device(name: str) -> torch.device:
-    """The device of that name (cpu, cuda, cuda:1, ...). Raises UserError when nothing can be computed there."""
+def usable_device(name: str | torch.device) -> torch.device:
+    """The device of this name, once a tensor has been there and back. Raises UserError when that fails."""
     try:
         device = torch.device(name)
         torch.zeros(1, device=device).cpu()
-    except (RuntimeError, AssertionError) as error:
+    except (RuntimeError, AssertionError, TypeError) as error:
         reason = str(error).splitlines()[0].rstrip(".")
         raise UserError(f"cannot use the device {name} ({reason}): leave it out, or give cpu") from error
     return device
