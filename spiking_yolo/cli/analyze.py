@@ -15,7 +15,6 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from spiking_yolo.cli.bars import bar
 from spiking_yolo.cli.program import read
 from spiking_yolo.io.assets import samples_folder
 from spiking_yolo.studies.analyze.options import AnalyzeOptions
@@ -23,6 +22,7 @@ from spiking_yolo.studies.analyze.options import AnalyzeOptions
 
 def main(argv: Sequence[str], prog: str) -> None:
     options = read(AnalyzeOptions, __doc__, argv, prog)
+    from spiking_yolo.cli.bars import Bars
     from spiking_yolo.datasets.open import open_photographs
     from spiking_yolo.io.device import usable_device
     from spiking_yolo.io.files import run_directory
@@ -33,8 +33,7 @@ def main(argv: Sequence[str], prog: str) -> None:
     listed = open_photographs([str(path) for path in options.data or [samples_folder()]], options.split)
     photographs, networks = drawn(listed, options), load_all(options)
     folder = run_directory(options.project, options.name)
-    with bar("step") as progress:
-        explanation = explain(networks, photographs, options, progress)
+    explanation = explain(networks, photographs, options, Bars())
     print(f"{next(iter(networks))}, T = {options.T}, {len(photographs)} of {len(listed)} images\n")
     print(explanation.text())
     explanation.save(folder)

@@ -1,26 +1,31 @@
-"""The progress of a study as a bar on a terminal."""
+"""Progress bars on a terminal, and lines that are printed above them."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from tqdm import tqdm
+
+write = tqdm.write
+_PATIENCE = 2.0  # seconds before a bar appears
 
 
-@contextmanager
-def bar(unit: str, shown: bool = True, patience: float = 0.0) -> Iterator[Callable[[str, int, int | None], None]]:
-    """A study's progress(text, done, total). A second part, such as the next method, starts from its own beginning.
+class Bars:
+    """One bar per kind of work, for the `progress` callbacks of the studies; nothing where stderr is a file."""
 
-    patience: seconds that a part must take to be shown; then nothing of it is left on the screen.
-    """
-    from tqdm import tqdm
+    def __init__(self) -> None:
+        self._bars: dict[str, tqdm] = {}
 
-    with tqdm(unit=unit, delay=patience, leave=not patience, disable=None if shown else True) as bar:
+    def __call__(self, what: str, done: int, total: int | None, remark: str = "") -> None:
+        """`done` of `total` (None: unknown) of this work, whose bar goes once all is done."""
+        if what not in self._bars:
+            self._bars[what] = tqdm(total=total, desc=what, delay=_PATIENCE, leave=False, disable=None)
+        bar = self._bars[what]
+        bar.set_postfix_str(remark, refresh=False)
+        bar.update(done - bar.n)
+        if done == total:
+            self.close(what)
 
-        def progress(text: str, done: int, total: int | None) -> None:
-            if bar.total != total or done < bar.n:
-                bar.reset(total)
-                bar.initial = bar.n = done
-            bar.set_description_str(text, refresh=False)
-            bar.update(done - bar.n)
-
-        yield progress
+    def close(self, *what: str) -> None:
+        """Remove these bars, or all."""
+        for name in what or tuple(self._bars):
+            if (bar := self._bars.pop(name, None)) is not None:
+                bar.close()

@@ -17,7 +17,6 @@ import sys
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
-from spiking_yolo.cli.bars import bar
 from spiking_yolo.cli.program import read
 from spiking_yolo.studies.calibrate.options import CalibrateOptions
 
@@ -28,15 +27,18 @@ if TYPE_CHECKING:
 def main(argv: Sequence[str], prog: str) -> int:
     """Exit status 1 when images were skipped."""
     options = read(CalibrateOptions, __doc__, argv, prog)
+    from spiking_yolo.cli.bars import Bars
     from spiking_yolo.studies.calibrate.run import calibrate
 
+    bars = Bars()
+
     def on_file(file: Calibrated) -> None:
+        bars.close()
         for reason in file.skipped:
             print(f"skipped: {reason}", file=sys.stderr)
         print(line(file))
 
-    with bar("part", patience=1.0) as progress:
-        files = calibrate(options, on_file, progress)
+    files = calibrate(options, on_file, bars)
     return int(any(file.skipped for file in files))
 
 

@@ -18,11 +18,10 @@ from spiking_yolo.studies.detect.options import DetectOptions
 
 def main(argv: Sequence[str], prog: str) -> int:
     options = read(DetectOptions, __doc__, argv, prog)
-    from spiking_yolo.cli.bars import bar
     from spiking_yolo.cli.detect_report import Report
     from spiking_yolo.studies.detect.run import detect
 
-    with bar("step", patience=2.0) as progress, Report(options, progress) as report:
+    with Report(options) as report:
         failed = detect(options, report)
     if not failed:
         return 0

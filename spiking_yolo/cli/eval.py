@@ -22,7 +22,6 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from spiking_yolo.cli.bars import bar
 from spiking_yolo.cli.program import read
 from spiking_yolo.studies.evaluate.options import EvalOptions
 
@@ -36,6 +35,7 @@ def main(argv: Sequence[str], prog: str) -> None:
 
 def score(options: EvalOptions) -> None:
     """Evaluate, print and save; under torchrun the first process prints."""
+    from spiking_yolo.cli.bars import Bars
     from spiking_yolo.studies.evaluate.comparison import COMPARISON
     from spiking_yolo.studies.evaluate.evaluate import compare, notes
     from spiking_yolo.studies.evaluate.evaluation import RESULTS
@@ -62,18 +62,17 @@ def score(options: EvalOptions) -> None:
                 print(f"\n{evaluation.text(options.per_class)}; results saved to {folder}")
 
         try:
-            with bar("image", ranks.first) as progress:
-                comparison = compare(
-                    inputs.networks,
-                    inputs.dataset,
-                    inputs.options,
-                    statistics=inputs.statistics,
-                    simulation=simulation(options, options.device),
-                    folder=folder,
-                    ranks=ranks,
-                    progress=progress,
-                    finished=finished,
-                )
+            comparison = compare(
+                inputs.networks,
+                inputs.dataset,
+                inputs.options,
+                statistics=inputs.statistics,
+                simulation=simulation(options, options.device),
+                folder=folder,
+                ranks=ranks,
+                progress=Bars() if ranks.first else lambda *_: None,
+                finished=finished,
+            )
         except KeyboardInterrupt:
             print(f"\nfinished images are kept: go on with --resume {folder}", file=sys.stderr)
             raise

@@ -13,7 +13,6 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from spiking_yolo.cli.bars import bar
 from spiking_yolo.cli.program import read
 from spiking_yolo.io.assets import samples_folder
 from spiking_yolo.studies.search.options import SearchOptions
@@ -21,6 +20,7 @@ from spiking_yolo.studies.search.options import SearchOptions
 
 def main(argv: Sequence[str], prog: str) -> None:
     options = read(SearchOptions, __doc__, argv, prog)
+    from spiking_yolo.cli.bars import Bars
     from spiking_yolo.convert.pipeline import load_statistics
     from spiking_yolo.datasets.open import open_photographs
     from spiking_yolo.io.device import usable_device
@@ -37,8 +37,7 @@ def main(argv: Sequence[str], prog: str) -> None:
     statistics = load_statistics(ann, options.statistics)
     folder = study_folder(options, TRIALS)
     how = simulation(options, options.device)
-    with bar("recipe") as progress:
-        result = search(ann, statistics, start, photographs, folder, options, how, progress)
+    result = search(ann, statistics, start, photographs, folder, options, how, Bars())
     result.save(folder)
     print(result.text())
     print(f"the recipe is saved; use it with --method {folder / 'recipe.json'}")

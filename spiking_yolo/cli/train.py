@@ -23,16 +23,15 @@ from __future__ import annotations
 import shlex
 from collections.abc import Sequence
 
-from spiking_yolo.cli.bars import bar
 from spiking_yolo.cli.program import read
 from spiking_yolo.train.options import TrainOptions
 
 
 def main(argv: Sequence[str], prog: str) -> None:
     options = read(TrainOptions, __doc__, argv, prog)
+    from spiking_yolo.cli.bars import Bars
     from spiking_yolo.train.run import train
 
-    with bar("step") as progress:
-        row = train(options, shlex.join([*prog.split(), *argv]), progress)
+    row = train(options, shlex.join([*prog.split(), *argv]), Bars())
     if row:
         print("  ".join(f"{k} {v:.4g}" for k, v in row.items()))

@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 
 IMGSZ = "network input in pixels, 416 or HEIGHTxWIDTH (288x416): multiples of 32"
 Item = TypeVar("Item")
-Progress = Callable[[str, int, int | None], Any]  # what, how much of it is done, of how much
+Progress = Callable[..., Any]  # (what, how much of it is done, of how much or None, remark="")
 
 
 def silent(*_: object) -> None:

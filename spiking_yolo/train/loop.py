@@ -18,7 +18,7 @@ from torch.optim.swa_utils import AveragedModel
 from spiking_yolo.errors import UserError
 from spiking_yolo.train.state import State, load_state, record, save_state
 
-Progress = Callable[[str, int, int | None], Any]  # what, how much of it is done, of how much
+Progress = Callable[..., Any]  # (what, how much of it is done, of how much)
 
 
 def silent(*_: object) -> None:

@@ -13,8 +13,7 @@ import torch.distributed as dist
 from torch import nn
 
 from spiking_yolo.datasets.classification import to_arrays
-from spiking_yolo.datasets.detection import DetectionSet
-from spiking_yolo.datasets.open import UNPACKED, open_classification
+from spiking_yolo.datasets.open import UNPACKED, open_classification, open_detection
 from spiking_yolo.errors import UserError
 from spiking_yolo.io.files import sha256
 from spiking_yolo.models.checkpoint import build_model, load_checkpoint, save_checkpoint
@@ -92,11 +91,11 @@ def train(options: TrainOptions, command: str = "", progress: Progress = silent)
 def detection(options: TrainOptions, rank: int, world: int) -> tuple[Spec, Task]:
     from spiking_yolo.train.detect import DetectTask, LossWeights, hold_out
 
-    train_set = load_detection(options.data, options.year, options.split)
+    train_set = open_detection(options.data, options.split, year=options.year)
     if options.holdout:
         train_set, val_set = hold_out(train_set, options.holdout, options.seed)
     else:
-        val_set = load_detection(options.data, options.year, options.val_split or "val")
+        val_set = open_detection(options.data, options.val_split or "val", year=options.year)
     spec = yolov1_spec(train_set.classes, options.imgsz, logistic=not options.linear)
     task = DetectTask(
         train_set,
@@ -113,17 +112,6 @@ def detection(options: TrainOptions, rank: int, world: int) -> tuple[Spec, Task]
         cache=options.cache,
     )
     return spec, task
-
-
-def load_detection(data: Path, year: str, split: str) -> DetectionSet:
-    """A data.yaml of Ultralytics, or a VOCdevkit folder."""
-    if data.suffix in (".yaml", ".yml"):
-        from spiking_yolo.datasets.yolo_yaml import load_data_yaml
-
-        return load_data_yaml(data, split)
-    from spiking_yolo.datasets.voc import load_voc
-
-    return load_voc(data, year, split)
 
 
 def classification(options: TrainOptions, rank: int, world: int) -> tuple[Spec, Task]:

@@ -76,21 +76,21 @@ def explain(
     networks: Mapping[str, Converted],
     photographs: Sequence[str],
     options: AnalyzeOptions = AnalyzeOptions(),  # noqa: B008
-    progress: Callable[[str, int, int], Any] = lambda method, done, total: None,
+    progress: Callable[[str, int, int], Any] = lambda what, done, total: None,
 ) -> Explanation:
     """Analyse the first network on image files; of several, compare also what each spends and how far it is off.
 
-    networks: by method. progress(method, done, total) is called after each timestep.
+    networks: by method. progress(what, done, total) is called after each timestep.
     Raises UserError for an unknown layer, a device that is not there, and files that are not images.
     """
     T, device = options.T, options.device
     first = next(iter(networks.values()))
     compared = networks if len(networks) > 1 else {}
-    total, done = len(photographs) * (work(first, T) + len(compared) * T), count(1)
 
-    def tick(name: str) -> Callable[[], Any]:
-        return lambda: progress(name, next(done), total)
+    def ticks(what: str, per_image: int) -> Callable[[], Any]:
+        done = count(1)
+        return lambda: progress(what, next(done), len(photographs) * per_image)
 
-    analysis = analyze(first, photographs, T, options.layer, device, tick(first.recipe.name))
-    costs = {name: method_cost(network, photographs, T, device, tick(name)) for name, network in compared.items()}
+    analysis = analyze(first, photographs, T, options.layer, device, ticks("layers", work(first, T)))
+    costs = {name: method_cost(network, photographs, T, device, ticks(name, T)) for name, network in compared.items()}
     return Explanation(analysis, costs, diagnose(analysis, options.tolerance), options.tolerance)

@@ -108,7 +108,7 @@ def _run(
     parts = itertools.count(1)
     batches = images.split(ann.spec.images_at_once)
     sites = run_network(
-        ann.graph, statistics, recipe, batches, lambda text: progress(f"{recipe.name}, {text}", next(parts), None)
+        ann.graph, statistics, recipe, batches, lambda text: progress(recipe.name, next(parts), None, text)
     )
     path = calibration_path(ann.weights, ann.imgsz, recipe)
     names = tuple(picture.name for picture in pictures)

@@ -93,14 +93,14 @@ def search(
     folder: Path,
     options: SearchOptions = SearchOptions(),  # noqa: B008
     simulation: SimulationOptions = SimulationOptions(),
-    progress: Callable[[str, int, int], Any] = lambda text, done, total: None,
+    progress: Callable[[str, int, int, str], Any] = lambda what, done, total, remark: None,
 ) -> SearchResult:
     """Try recipes around `start` until the budget is spent; the best has the smallest error within the limit.
 
     photographs: image files, of which some are drawn to search on, and as many others to look at afterwards. folder:
     keeps every trial; a search that is interrupted, or whose budget grows, goes on there.
-    progress(text, done, total) is called after each recipe. Raises UserError when the folder is of another search, and
-    when no recipe keeps to `options.max_operations`.
+    progress("recipes", done, total, remark) is called after each recipe. Raises UserError when the folder is
+    of another search, and when no recipe keeps to `options.max_operations`.
     """
     used = draw(photographs, options.limit, options.seed)
     other = draw([path for path in photographs if path not in set(used)], options.limit, options.seed)
@@ -124,7 +124,7 @@ def search(
         done += 1
         if tried.complete:
             losses.append(tried.score.loss(study.limit))
-        progress(f"best {min(losses):.4f}", done, total)
+        progress("recipes", done, total, f"best {min(losses):.4f}")
 
     study.run(count)
     best = study.best
