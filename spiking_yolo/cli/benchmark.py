@@ -24,7 +24,7 @@ def main(argv: Sequence[str], prog: str) -> int:
     options = read(BenchmarkOptions, __doc__, argv, prog, {"check": ("--assert",)})
     from tqdm import tqdm
 
-    from spiking_yolo.io.files import run_directory
+    from spiking_yolo.io.files import run_directory, write_json
     from spiking_yolo.studies.benchmark.benchmark import benchmark
     from spiking_yolo.studies.benchmark.limits import read_limits
     from spiking_yolo.studies.benchmark.part_tables import TABLES
@@ -36,12 +36,13 @@ def main(argv: Sequence[str], prog: str) -> int:
         print(f"{TABLES[part](figures)}\n")
 
     with tqdm(bar_format="{desc} [{elapsed}]", leave=False, disable=None) as bar:
-        result = benchmark(options, bar.set_description_str, measured)
-    result.save(folder)
+        results = benchmark(options, bar.set_description_str, measured)
+    write_json(folder / "benchmark.json", results, indent=1)
     print(f"results saved to {folder}")
-    for name in result.not_measured(limits):
-        print(f"not measured here: {name}")
-    broken = result.broken(limits)
+    for limit in limits:
+        if limit.value(results) is None:
+            print(f"not measured here: {' / '.join(limit.of)}")
+    broken = [line for limit in limits if (line := limit.violation(results))]
     for line in broken:
         print(f"too slow: {line}", file=sys.stderr)
     return 1 if broken else 0

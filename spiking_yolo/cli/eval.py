@@ -45,10 +45,9 @@ def score(options: EvalOptions) -> None:
     from spiking_yolo.studies.resume import study_folder
 
     with processes(options.device) as ranks:
-        inputs = open_inputs(options)
-        several = len(inputs.networks) > 1
-        spec = next(iter(inputs.networks.values())).spec
-        lines = notes(spec, inputs.dataset, inputs.options)
+        networks, dataset, statistics, options = open_inputs(options)
+        several = len(networks) > 1
+        lines = notes(next(iter(networks.values())).spec, dataset, options)
         if options.data is None:
             lines.insert(0, "no --data: the five sample photographs, which show that it runs and measure nothing")
         if ranks.first:
@@ -63,10 +62,10 @@ def score(options: EvalOptions) -> None:
 
         try:
             comparison = compare(
-                inputs.networks,
-                inputs.dataset,
-                inputs.options,
-                statistics=inputs.statistics,
+                networks,
+                dataset,
+                options,
+                statistics=statistics,
                 simulation=simulation(options, options.device),
                 folder=folder,
                 ranks=ranks,

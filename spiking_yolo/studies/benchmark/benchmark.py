@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import platform
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -13,11 +13,9 @@ from torch import Tensor
 
 from spiking_yolo.convert.registry import get_recipe, list_methods
 from spiking_yolo.io.device import usable_device
-from spiking_yolo.io.files import write_json
 from spiking_yolo.io.sizes import STRIDE, Size, size_name
 from spiking_yolo.models.load import Ann
 from spiking_yolo.studies.benchmark.cases import DEFAULTS, Case, ann_pass, executed, photographs
-from spiking_yolo.studies.benchmark.limits import Limit
 from spiking_yolo.studies.benchmark.memory import peak_memory
 from spiking_yolo.studies.benchmark.options import BenchmarkOptions
 from spiking_yolo.studies.benchmark.shares import shares
@@ -29,32 +27,15 @@ from spiking_yolo.studies.versions import versions
 BATCH = 8
 
 
-@dataclass(frozen=True)
-class BenchmarkResult:
-    """results: "machine", "call", and the figures of each part: milliseconds, MB, or multiples of an ANN's forward."""
-
-    results: Mapping[str, Any]
-
-    def save(self, folder: Path) -> None:
-        """Write benchmark.json."""
-        write_json(folder / "benchmark.json", self.results, indent=1)
-
-    def broken(self, limits: Sequence[Limit]) -> list[str]:
-        """One line for each limit that is broken."""
-        return [line for limit in limits if (line := limit.violation(self.results))]
-
-    def not_measured(self, limits: Sequence[Limit]) -> list[str]:
-        """The ratios that have a limit and were not measured."""
-        return [" / ".join(limit.of) for limit in limits if limit.value(self.results) is None]
-
-
 def benchmark(
     options: BenchmarkOptions = BenchmarkOptions(),  # noqa: B008
     progress: Callable[[str], Any] = lambda name: None,
     measured: Callable[[str, Any], Any] = lambda part, figures: None,
-) -> BenchmarkResult:
+) -> dict[str, Any]:
     """Measure the parts of the options.
 
+    Returns the content of benchmark.json: "machine", "call", and by part milliseconds, MB, or multiples of one forward
+    pass of the ANN.
     progress(name) is called before each run, measured(part, figures) after each part, first with "machine".
     Raises UserError for an unknown method, missing files, and a device that is not there.
     """
@@ -68,14 +49,14 @@ def benchmark(
         ann = load_ann(options)
         bench = _Bench(options, ann, tuple(map(Case, names)), progress)
         call = {"weights": ann.weights.name, "imgsz": list(ann.imgsz), "T": options.T, "repeats": options.repeats}
-        results = {"machine": machine(), "call": call}
+        results: dict[str, Any] = {"machine": machine(), "call": call}
         measured("machine", results["machine"])
         for part in options.parts:
             results[part] = getattr(bench, part)()
             measured(part, results[part])
     finally:
         torch.set_num_threads(threads)
-    return BenchmarkResult(results)
+    return results
 
 
 def machine() -> dict[str, Any]:

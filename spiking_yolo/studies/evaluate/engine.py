@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol
 
@@ -100,13 +100,9 @@ class Engine:
         n, size = len(self.task), self.options.batch
         return [range(i, min(i + size, n)) for i in range(0, n, size)]
 
-    def records(self, batches: Sequence[range]) -> Iterator[list[Record]]:
-        """The records of each batch, in order."""
-        for batch in batches:
-            yield self._records(batch)
-
     @torch.no_grad()
-    def _records(self, batch: range) -> list[Record]:
+    def records(self, batch: range) -> list[Record]:
+        """The records of a batch, in order."""
         task, options = self.task, self.options
         images, contexts = zip(*(task.load(i) for i in batch), strict=True)
         x = torch.stack(images).to(self.device)
@@ -118,26 +114,37 @@ class Engine:
         expected = _cpu(forward(self.graph, x))
         ann = task.predict(expected, contexts)
         quantised = {str(b): task.predict(_cpu(f(x)), contexts) for b, f in self.quantised.items()}
+
+        def step(t: int, k: int) -> dict[str, Any]:
+            snapshot = run.snapshots[t]
+            outputs = [output[k].cpu() for output in snapshot.outputs]
+            return {
+                "found": predictions[t][k],
+                "spikes": sum(total[k].item() for total in snapshot.spikes.values()),
+                "operations": snapshot.operations[k].item(),
+                "error": relative_error(outputs, [output[k] for output in expected]),
+            }
+
         records: list[Record] = []
         for k, index in enumerate(batch):
-            steps = {t: _step(run, t, k, predictions[t][k], expected) for t in predictions}
             record = {
                 "index": index,
                 "ann": ann[k],
                 "quantised": {bits: of_bits[k] for bits, of_bits in quantised.items()},
-                "steps": {str(t): steps[t] for t in options.steps},
+                "steps": {str(t): step(t, k) for t in options.steps},
                 "neurons": sum(run.neurons.values()),
                 "macs": run.macs,
                 "analogue_macs": run.analogue_macs,
                 "seconds": seconds,
             }
             if options.patience:
-                t = exit_step([steps[t]["found"] for t in sorted(steps)], task.same, options.patience)
-                record["exit"] = {"t": t, **steps[t]}
+                t = exit_step([predictions[t][k] for t in sorted(predictions)], task.same, options.patience)
+                record["exit"] = {"t": t, **step(t, k)}
             records.append(record)
         return records
 
     def _read(self, run: Run, contexts: Sequence[Any]) -> dict[int, list[Any]]:
+        """Predictions by timestep."""
         predictions: dict[int, list[Any]] = {}
         last, settled = None, []
         for t, snapshot in run.snapshots.items():
@@ -145,13 +152,6 @@ class Engine:
                 last, settled = snapshot.outputs, self.task.predict(_cpu(snapshot.outputs), contexts)
             predictions[t] = settled
         return predictions
-
-
-def _step(run: Run, t: int, k: int, prediction: Any, expected: Sequence[Tensor]) -> dict[str, Any]:
-    snapshot = run.snapshots[t]
-    spikes = sum(total[k].item() for total in snapshot.spikes.values())
-    error = relative_error([output[k].cpu() for output in snapshot.outputs], [output[k] for output in expected])
-    return {"found": prediction, "spikes": spikes, "operations": snapshot.operations[k].item(), "error": error}
 
 
 def _cpu(outputs: Sequence[Tensor]) -> list[Tensor]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import replace
 
 from spiking_yolo.convert.converted import Converted
 from spiking_yolo.convert.pipeline import load_statistics
@@ -14,19 +14,14 @@ from spiking_yolo.io.assets import samples_folder
 from spiking_yolo.studies.evaluate.options import EvalOptions
 from spiking_yolo.studies.options import load_all, load_ann
 
-
-@dataclass(frozen=True)
-class Inputs:
-    """The parameters of `compare`. options: with the metric that "auto" stands for."""
-
-    networks: dict[str, Converted]
-    dataset: DetectionSet | LabelledSet
-    statistics: Statistics | None
-    options: EvalOptions
+Inputs = tuple[dict[str, Converted], DetectionSet | LabelledSet, Statistics | None, EvalOptions]
 
 
 def open_inputs(options: EvalOptions) -> Inputs:
-    """Read everything before the first run. Raises UserError for files that are missing, damaged or do not fit."""
+    """What `compare` takes: networks, dataset, statistics, and options with the metric that "auto" stands for.
+
+    Everything is read before the first run. Raises UserError for files that are missing, damaged or do not fit.
+    """
     data, metric = options.data or samples_folder(), options.metric
     networks = load_all(options)
     if metric == "auto" and next(iter(networks.values())).spec.task == "classify":
@@ -38,4 +33,4 @@ def open_inputs(options: EvalOptions) -> Inputs:
     if metric == "auto":
         metric = "voc" if is_voc(data) else "coco"
     statistics = load_statistics(load_ann(options), options.statistics) if options.baseline else None
-    return Inputs(networks, dataset, statistics, replace(options, metric=metric))
+    return networks, dataset, statistics, replace(options, metric=metric)

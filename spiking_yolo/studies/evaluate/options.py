@@ -49,7 +49,7 @@ class EvaluationOptions(DetectionOptions, LimitOptions, EnergyOptions):
         None, "images simulated together (default: 1 of a detector, 25,000 pixels of a classifier)", 1
     )
     metric: Literal["auto", "coco", "voc", "accuracy"] = setting(
-        "auto", "mAP as COCO or VOC defines it, or accuracy of classes (default: by the network and the data)"
+        "auto", "mAP as COCO or VOC defines it, or accuracy of classes; auto: by the network and the data"
     )
     early_exit: int = setting(
         0, "a row in which an image stops when its predictions have not changed for N steps, e.g. 3", 0

@@ -41,7 +41,8 @@ def run_records(
     total = done + sum(map(len, missing))
     try:
         progress(done, total)
-        for records in engine.records(missing):
+        for batch in missing:
+            records = engine.records(batch)
             if log:
                 log.append(records)
             new += records

@@ -31,6 +31,9 @@ class Mixed(nn.Module):
 class Nothing:
     """A task without predictions."""
 
+    dataset: None = None
+    thresholds: dict[str, float] = {}  # noqa: RUF012
+
     def __init__(self, x: Tensor):
         self.x = x
 
@@ -71,7 +74,7 @@ def test_operations_of_a_record():
     pooled = torch.cat([pooled[:1], pooled.diff(dim=0)]).abs().sum(0)
     deep = second.sum(0)
     engine = Engine(converted, Nothing(x), EngineOptions(T, batch=2))
-    records = [record for batch in engine.records(engine.batches()) for record in batch]
+    records = [record for batch in engine.batches() for record in engine.records(batch)]
     for k, record in enumerate(records):
         up = deep[k].repeat_interleave(2, 1).repeat_interleave(2, 2)
         expected = reached(pooled[k], 6, 2, stride=2) + reached(torch.cat([up, pooled[k]]), 5, 4, stride=1)
