@@ -45,7 +45,7 @@ class Report(Watcher):
     def result(self, sighting: Sighting) -> None:
         self.bars.close()
         write(replace(sighting.result, path=sighting.label).summary(self.options.steps))
-        if sighting.ann:
+        if sighting.ann is not None:
             write(f"  ANN: {sighting.ann.counts()}; {1e3 * sighting.ann.seconds:.0f} ms")
         self.outputs.save(sighting)
         if sighting.video:
