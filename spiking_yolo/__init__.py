@@ -1,33 +1,40 @@
 """YOLO-style detectors as spiking neural networks, without retraining.
 
 from spiking_yolo import SpikingYOLO
-result = SpikingYOLO("weights/yolov3-tiny.weights").detect("image.jpg", T=64)
+
+detector = SpikingYOLO()
+print(detector("image.jpg", T=8))
 """
 
+from importlib import import_module
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from spiking_yolo.convert.registry import list_methods
-    from spiking_yolo.detector import Result, SpikingYOLO
+    from spiking_yolo.detector import SpikingYOLO
     from spiking_yolo.errors import UserError
     from spiking_yolo.recipe import Recipe
+    from spiking_yolo.result import Box, Result
 
 __version__ = "0.1.0"
-__all__ = ["Recipe", "Result", "SpikingYOLO", "UserError", "list_methods"]
+__all__ = ["Box", "Recipe", "Result", "SpikingYOLO", "UserError", "__version__", "list_methods"]
 
-_WHERE = {
-    "SpikingYOLO": "detector",
-    "Result": "detector",
+_MODULES = {
+    "Box": "result",
     "Recipe": "recipe",
+    "Result": "result",
+    "SpikingYOLO": "detector",
     "UserError": "errors",
     "list_methods": "convert.registry",
 }
 
 
-def __getattr__(name: str):
+def __getattr__(name: str) -> object:
     """Import on first use: the package itself is light."""
-    if name not in _WHERE:
+    if name not in _MODULES:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    from importlib import import_module
+    return getattr(import_module(f".{_MODULES[name]}", __name__), name)
 
-    return getattr(import_module(f".{_WHERE[name]}", __name__), name)
+
+def __dir__() -> list[str]:
+    return sorted(__all__)

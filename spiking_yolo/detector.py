@@ -2,59 +2,48 @@
 
 from __future__ import annotations
 
+import os
 import time
-from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, overload
 
 import numpy as np
 import torch
+from PIL import Image
 from torch import Tensor
 
 from spiking_yolo.convert.converted import Converted
 from spiking_yolo.convert.pipeline import load
-from spiking_yolo.decode.boxes import Detections
-from spiking_yolo.decode.yolo import detections
+from spiking_yolo.decode.selection import Classes, Selection, check_count, class_ids, is_whole
 from spiking_yolo.errors import UserError
 from spiking_yolo.graph import forward
+from spiking_yolo.io.assets import default_weights
+from spiking_yolo.io.device import usable_device
 from spiking_yolo.io.images import ImageSource, Placement, preprocess, read_image
 from spiking_yolo.io.sizes import Size
+from spiking_yolo.recipe import Recipe
 from spiking_yolo.result import Result
 from spiking_yolo.snn.options import Precision, chosen
 
 
-@dataclass(frozen=True)
-class NMSOptions:
-    """Which boxes count.
-
-    conf: confidence above this. iou: suppress boxes that overlap a better one of their class by more. max_det: at most
-    so many. multi_label: every class above `conf`, for evaluation, instead of the best per box. classes: ids to keep.
-    """
-
-    conf: float = 0.25
-    iou: float = 0.45
-    max_det: int = 300
-    multi_label: bool = False
-    classes: Collection[int] | None = None
-
-
 class SpikingYOLO:
-    """A detector converted to a spiking network.
+    """A detector converted to a spiking network: SpikingYOLO()("image.jpg", T=8).
 
-    weights: a darknet .weights file, a trained .safetensors, a converted one, or a .pt of Ultralytics. method: a
-    registered name or a recipe.json; None is the default. settings: overrides of the recipe, e.g. {"neuron.gamma": 4}.
+    weights: a darknet .weights file, a trained .safetensors, a converted one, a .pt of Ultralytics, or a Converted; by
+    default the public Tiny-YOLOv3 that comes with the package. method: a registered name (see list_methods), a
+    recipe.json or a Recipe; None is the default. settings: overrides of the recipe, e.g. {"neuron.gamma": 4}.
     cfg, names: files of a darknet network that do not lie beside its weights. imgsz: input size in pixels, the side of
     a square or (height, width). statistics: activation statistics that do not lie beside the weights. trust: open a
-    .pt, which can run code hidden in it. precision: "bf16" multiplies spikes and weights in bfloat16. compile: fuse the
-    neurons' arithmetic, see SimulationOptions.
+    .pt, which can run code hidden in it. device: "cpu", "cuda", "cuda:1", ... precision: "bf16" multiplies spikes and
+    weights in bfloat16. compile: fuse the neurons' arithmetic, see SimulationOptions.
     Raises UserError for everything that does not fit.
     """
 
     def __init__(
         self,
-        weights: str | Path,
-        method: str | Path | None = None,
+        weights: str | Path | Converted | None = None,
+        method: str | Path | Recipe | None = None,
         settings: Mapping[str, Any] | None = None,
         *,
         cfg: str | Path | None = None,
@@ -62,50 +51,60 @@ class SpikingYOLO:
         imgsz: int | Size | None = None,
         statistics: str | Path | None = None,
         trust: bool = False,
-        device: str = "cpu",
+        device: str | torch.device = "cpu",
         precision: Precision = "float32",
         compile: bool = False,
     ):
-        files = {"cfg": cfg, "names": names, "statistics": statistics}
-        self._use(load(weights, method, settings, imgsz=imgsz, trust=trust, **files), device, precision, compile)
-
-    @classmethod
-    def of(
-        cls, converted: Converted, device: str = "cpu", precision: Precision = "float32", compile: bool = False
-    ) -> SpikingYOLO:
-        """The detector of a network that is converted already."""
-        detector = cls.__new__(cls)
-        detector._use(converted, device, precision, compile)
-        return detector
+        self.device = usable_device(device)
+        if not isinstance(weights, str | Path | Converted | None):
+            raise UserError(f"weights must be a path or a Converted network, not {_kind(weights)}")
+        if not isinstance(settings, Mapping | None):
+            raise UserError(f'settings must be a dict such as {{"neuron.gamma": 4}}, not {settings!r}')
+        files: dict[str, Any] = {"cfg": cfg, "names": names, "imgsz": imgsz, "statistics": statistics}
+        if isinstance(weights, Converted):
+            given = {"method": method, "settings": settings or None, **files}
+            if unused := [name for name, value in given.items() if value is not None]:
+                raise UserError(f"the network is already converted: leave out {' and '.join(unused)}")
+            self.converted = weights
+        else:
+            weights = default_weights() if weights is None else weights
+            self.converted = load(weights, method, settings, trust=trust, **files)
+        self.spec = self.converted.spec
+        if self.spec.task != "detect":
+            raise UserError("this network is a classifier, which finds no boxes: use tools/eval_classify.py")
+        self._graph = self.converted.graph.to(self.device)
+        self._network = self.converted.network(self.device, simulation=chosen(precision, compile, self.device))
 
     @classmethod
     def load(
-        cls, path: str | Path, device: str = "cpu", precision: Precision = "float32", compile: bool = False
+        cls,
+        path: str | Path,
+        *,
+        device: str | torch.device = "cpu",
+        precision: Precision = "float32",
+        compile: bool = False,
     ) -> SpikingYOLO:
         """A network written by `save` or by tools/convert.py; it gives bit-identical output."""
-        return cls.of(Converted.load(path), device, precision, compile)
+        return cls(Converted.load(path), device=device, precision=precision, compile=compile)
 
     def save(self, path: str | Path) -> None:
         """Write the converted network to one .safetensors file."""
         self.converted.save(path)
 
-    def _use(self, converted: Converted, device: str, precision: Precision, compile: bool) -> None:
-        if converted.spec.task != "detect":
-            raise UserError("this network is a classifier, which finds no boxes: use tools/eval_classify.py")
-        try:
-            self.device = torch.device(device)
-            torch.zeros(1, device=self.device).cpu()
-        except (RuntimeError, AssertionError) as error:
-            reason = str(error).splitlines()[0].rstrip(".")
-            raise UserError(f"cannot use the device {device} ({reason}): leave it out, or give cpu") from error
-        self._graph = converted.graph.to(self.device)
-        self._network = converted.network(self.device, simulation=chosen(precision, compile, self.device))
-        self.converted = converted
-        self.spec = converted.spec
+    def __repr__(self) -> str:
+        weights = self.converted.provenance.get("weights", "a network")
+        size = f"{self.spec.height} x {self.spec.width} px"
+        return f"SpikingYOLO of {weights}: {self.method}, {size}, {len(self.names)} classes, {self.device}"
 
     @property
     def names(self) -> tuple[str, ...]:
+        """Class names by id."""
         return self.spec.names
+
+    @property
+    def method(self) -> str:
+        """Name of the conversion method."""
+        return self.converted.recipe.name
 
     @property
     def layers(self) -> list[str]:
@@ -114,46 +113,126 @@ class SpikingYOLO:
         for node in self._network.graph.nodes:
             if node.op in ("flatten", "linear") or not flat.isdisjoint(node.inputs):
                 flat.add(node.name)
-        return [name for name in self._network.layers if name not in flat]
+        return [name for name, _ in self._network.layers() if name not in flat]
 
-    @property
-    def method(self) -> str:
-        return self.converted.recipe.name
-
+    @overload
     def detect(
         self,
-        source: ImageSource | Sequence[ImageSource],
-        T: int = 64,
-        steps: Iterable[int] = (),
+        image: ImageSource,
+        T: int = ...,
+        steps: int | Iterable[int] = ...,
         *,
+        conf: float = ...,
+        iou: float = ...,
+        classes: Classes | None = ...,
+        max_det: int = ...,
+        bgr: bool = ...,
+        maps: bool = ...,
+        progress: Callable[[int], Any] | None = ...,
+    ) -> Result: ...
+    @overload
+    def detect(
+        self,
+        image: Sequence[ImageSource],
+        T: int = ...,
+        steps: int | Iterable[int] = ...,
+        *,
+        conf: float = ...,
+        iou: float = ...,
+        classes: Classes | None = ...,
+        max_det: int = ...,
+        bgr: bool = ...,
+        maps: bool = ...,
+        progress: Callable[[int], Any] | None = ...,
+    ) -> list[Result]: ...
+    def detect(
+        self,
+        image: ImageSource | Sequence[ImageSource],
+        T: int = 64,
+        steps: int | Iterable[int] = (),
+        *,
+        conf: float = 0.25,
+        iou: float = 0.45,
+        classes: Classes | None = None,
+        max_det: int = 300,
+        bgr: bool = False,
         maps: bool = False,
         progress: Callable[[int], Any] | None = None,
-        **choice: Any,
-    ) -> Any:
+    ) -> Result | list[Result]:
         """Simulate T timesteps and read the boxes off the head's accumulated potential.
 
-        source: a path, PIL image or array (see images.read_image), or a list of them, which gives a list of Results.
-        steps: read the boxes at these timesteps too. maps: keep spike maps. progress(t) is called after every timestep.
-        choice: see NMSOptions, e.g. conf=0.4.
+        Arrays are RGB. For an array of OpenCV, which is BGR, say bgr=True.
+
+        image: a path, a PIL image, or an RGB array [H, W, 3] or [H, W] of uint8, uint16 or floats in [0, 1]; a list of
+        them gives a list of Results. T: timesteps to simulate. steps: read the boxes after these timesteps too, one or
+        several in 1..T; see Result.steps. conf: keep boxes with a confidence above it. iou: suppress boxes that
+        overlap a better one of their class by more. classes: names or ids of the classes to keep, one or several; None
+        keeps all. max_det: boxes per image. bgr: arrays are BGR. maps: keep spike maps, see Result.maps.
+        progress(t) is called after every timestep.
+        Raises UserError, before anything is simulated, when an argument is of a wrong type or out of its range.
         """
-        steps = tuple(steps)
-        if isinstance(source, (list, tuple)):
-            return [self.detect(one, T, steps, maps=maps, progress=progress, **choice) for one in source]
+        selection = Selection(conf, iou, max_det, class_ids(classes, self.names))
+        T = check_count("T", T)
+        times = _checked_steps(steps, T)
+        _check_flags(bgr=bgr, maps=maps)
+        if not (progress is None or callable(progress)):
+            raise UserError(f"progress must be a function of the timestep, not {progress!r}")
+        images: Any = image if isinstance(image, (list, tuple)) else [image]
+        for one in images:
+            _check_image(one)
+        results = [self._simulate(one, T, times, selection, bgr, maps, progress) for one in images]
+        return results if isinstance(image, (list, tuple)) else results[0]
+
+    __call__ = detect
+
+    @torch.no_grad()
+    def detect_ann(
+        self,
+        image: ImageSource,
+        *,
+        conf: float = 0.25,
+        iou: float = 0.45,
+        classes: Classes | None = None,
+        max_det: int = 300,
+        bgr: bool = False,
+    ) -> Result:
+        """The same image through the original network: same preprocessing, decoding and suppression; see `detect`.
+
+        The Result has T = 0 and no spikes.
+        """
+        selection = Selection(conf, iou, max_det, class_ids(classes, self.names))
+        _check_flags(bgr=bgr)
+        _check_image(image)
         start = time.perf_counter()
-        image, x, placement = self._prepare(source)  # type: ignore[arg-type]
+        pixels, x, placement = self._prepare(image, bgr)
+        boxes = selection.boxes(forward(self._graph, x), self.spec, placement)
+        return Result(pixels, _path(image), self.names, "ann", 0, boxes, placement, time.perf_counter() - start)
+
+    def _simulate(
+        self,
+        image: ImageSource,
+        T: int,
+        steps: Iterable[int],
+        selection: Selection,
+        bgr: bool,
+        maps: bool,
+        progress: Callable[[int], Any] | None,
+    ) -> Result:
+        start = time.perf_counter()
+        pixels, x, placement = self._prepare(image, bgr)
         run = self._network.run(x, T, steps, maps=maps, progress=progress)
-        found = {t: self._boxes(s.outputs, placement, NMSOptions(**choice)) for t, s in run.snapshots.items()}
+        boxes = {t: selection.boxes(s.outputs, self.spec, placement) for t, s in run.snapshots.items()}
         last = run.snapshots[T]
         return Result(
-            image,
-            _path(source),
+            pixels,
+            _path(image),
             self.names,
             self.method,
             T,
-            found[T],
+            boxes[T],
             placement,
             time.perf_counter() - start,
-            steps=found,
+            steps=boxes,
             settled=run.steps,
             spikes_by_layer={name: total.item() for name, total in last.spikes.items()},
             neurons_by_layer=run.neurons,
@@ -162,29 +241,48 @@ class SpikingYOLO:
             maps={t: {name: m[0].cpu() for name, m in s.maps.items()} for t, s in run.snapshots.items() if s.maps},
         )
 
-    @torch.no_grad()
-    def detect_ann(self, source: ImageSource, **choice: Any) -> Result:
-        """The same image through the original network: same preprocessing, decoding and suppression."""
-        start = time.perf_counter()
-        image, x, placement = self._prepare(source)
-        found = self._boxes(forward(self._graph, x), placement, NMSOptions(**choice))
-        return Result(image, _path(source), self.names, "ann", 0, found, placement, time.perf_counter() - start)
-
-    def _prepare(self, source: ImageSource) -> tuple[np.ndarray, Tensor, Placement]:
-        image = read_image(source)
-        x, placement = preprocess(image, self.spec)
-        return image, x[None].to(self.device), placement
-
-    def _boxes(self, outputs: Sequence[Tensor], placement: Placement, choice: NMSOptions) -> Detections:
-        c = choice
-        limit = c.max_det if c.classes is None else 10**6  # boxes of other classes must not use up max_det
-        heads = [output.cpu() for output in outputs]
-        found = detections(heads, self.spec, [placement], c.conf, c.iou, limit, c.multi_label)[0]
-        if c.classes is None:
-            return found
-        kept = torch.isin(found.class_id, torch.tensor(sorted(c.classes))).nonzero().flatten()[: c.max_det]
-        return Detections(found.xyxy[kept], found.confidence[kept], found.class_id[kept])
+    def _prepare(self, image: ImageSource, bgr: bool) -> tuple[np.ndarray, Tensor, Placement]:
+        """The image as uint8 [H, W, 3] RGB, as input [1, 3, h, w] of the network, and where it lies in that."""
+        pixels = read_image(image)
+        if bgr and isinstance(image, np.ndarray):
+            pixels = np.ascontiguousarray(pixels[..., ::-1])
+        x, placement = preprocess(pixels, self.spec)
+        return pixels, x[None].to(self.device), placement
 
 
-def _path(source: Any) -> str | None:
-    return str(source) if isinstance(source, (str, Path)) else None
+def _checked_steps(steps: Any, T: int) -> list[int]:
+    several = isinstance(steps, Iterable) and not isinstance(steps, (str, bytes))
+    values: list[Any] = list(steps) if several else [steps]
+    if not all(is_whole(t) and 1 <= t <= T for t in values):
+        raise UserError(f"steps must be whole numbers in 1..T={T}, such as [{T}], not {steps!r}")
+    return [int(t) for t in values]
+
+
+def _check_flags(**flags: object) -> None:
+    for name, value in flags.items():
+        if not isinstance(value, bool):
+            raise UserError(f"{name} must be True or False, not {value!r}")
+
+
+def _check_image(image: object) -> None:
+    """Raise UserError unless this may be an image, so far as that can be told without reading a file."""
+    if isinstance(image, (str, os.PathLike)):
+        if not os.path.exists(image):
+            raise UserError(f"{os.fspath(image)} does not exist; check the path")
+    elif isinstance(image, np.ndarray):
+        read_image(image)
+    elif not isinstance(image, Image.Image):
+        ways = {
+            Tensor: "give an array: tensor.permute(1, 2, 0).cpu().numpy() of one [3, H, W]",
+            bytes: "open them: PIL.Image.open(io.BytesIO(data))",
+        }
+        way = next((w for kind, w in ways.items() if isinstance(image, kind)), "give one of these")
+        raise UserError(f"image must be a path, a PIL image or an RGB array [H, W, 3], not {_kind(image)}; {way}")
+
+
+def _kind(value: object) -> str:
+    return "None" if value is None else type(value).__name__
+
+
+def _path(image: object) -> str | None:
+    return os.fspath(image) if isinstance(image, (str, os.PathLike)) else None

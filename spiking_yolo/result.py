@@ -2,7 +2,15 @@
 
 from __future__ import annotations
 
+import csv
+import importlib
+import io
+import json
+from collections import Counter
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Any, NamedTuple
 
 import numpy as np
 import torch
@@ -10,17 +18,33 @@ from PIL import Image
 from torch import Tensor
 
 from spiking_yolo.decode.boxes import Detections
+from spiking_yolo.errors import UserError
+from spiking_yolo.io.files import atomic_write
 from spiking_yolo.io.images import Placement
 
+_COLUMNS: tuple[str, ...] = ("image", "T", "class_id", "class", "confidence", "x1", "y1", "x2", "y2")
+_IN_REPR = 5  # boxes
+_NOTEBOOK_SIDE = 1280  # pixels
 
-@dataclass(frozen=True)
+
+class Box(NamedTuple):
+    """One box. xyxy: corners x1, y1, x2, y2 in pixels of the image. confidence: in 0..1."""
+
+    xyxy: tuple[float, float, float, float]
+    confidence: float
+    class_id: int
+    name: str
+
+
+@dataclass(frozen=True, eq=False, repr=False)
 class Result:
-    """What was found in one image, and what finding it cost.
+    """The boxes of one image, and what finding them cost. `len` counts the boxes, iteration gives each as a Box.
 
-    image: uint8 [H, W, 3] RGB, upright; boxes are in its pixels. steps: t -> Detections, for the requested steps and T.
-    T is 0 for the ANN, which has no spikes and no steps. settled: steps simulated before nothing changed any more.
-    spikes_by_layer, neurons_by_layer: totals per layer. operations: synaptic operations; macs: multiply-accumulates
-    of one ANN pass. maps: t -> layer -> spikes so far per position of the network input, [h, w], if asked for.
+    image: uint8 [H, W, 3] RGB, upright; boxes are in its pixels. path: of its file, None for an image given as pixels.
+    steps: t -> Detections, for the requested steps and T. T is 0 for the ANN, which has no spikes and no steps.
+    settled: steps simulated before nothing changed any more. spikes_by_layer, neurons_by_layer: totals per layer.
+    operations: synaptic operations; macs: multiply-accumulates of one ANN pass. maps: t -> layer -> spikes so far per
+    position of the network input, [h, w], if asked for.
     """
 
     image: np.ndarray
@@ -39,6 +63,20 @@ class Result:
     macs: int = 0
     maps: dict[int, dict[str, Tensor]] = field(default_factory=dict)
 
+    def __len__(self) -> int:
+        return len(self.detections)
+
+    def __iter__(self) -> Iterator[Box]:
+        return iter(_boxes(self.detections, self.names))
+
+    def __repr__(self) -> str:
+        boxes = list(self)
+        labels = [f"{box.name} {box.confidence:.2f}" for box in boxes[:_IN_REPR]] + ["..."] * (len(boxes) > _IN_REPR)
+        count = "1 box" if len(boxes) == 1 else f"{len(boxes) or 'no'} boxes"
+        spikes = f"{self.spikes / 1e6:.1f} M" if self.spikes >= 1e6 else f"{self.spikes:,.0f}"
+        cost = f"T={self.T}, {spikes} spikes" if self.T else "ANN"
+        return f"{count}{': ' * bool(boxes)}{', '.join(labels)}; {cost}"
+
     @property
     def xyxy(self) -> Tensor:
         """Corners in pixels of the image, float32 [n, 4], best first."""
@@ -53,10 +91,12 @@ class Result:
 
     @property
     def confidence(self) -> Tensor:
+        """Float32 [n]."""
         return self.detections.confidence
 
     @property
     def class_id(self) -> Tensor:
+        """Indices into `names`, int64 [n]."""
         return self.detections.class_id
 
     @property
@@ -70,10 +110,109 @@ class Result:
         return self.spikes / (sum(self.neurons_by_layer.values()) * self.T) if self.T else 0.0
 
     def plot(self, title: str | None = None) -> np.ndarray:
-        """The image with its boxes drawn, uint8 RGB."""
+        """The image with its boxes drawn, uint8 [H, W, 3] RGB; a title makes it higher."""
         from spiking_yolo.draw.boxes import draw_detections
 
         return draw_detections(self.image, self.detections, self.names, title)
+
+    def save(self, path: str | Path) -> None:
+        """Write the image with its boxes drawn. Raises UserError where that cannot be written."""
+        Image.init()
+        if Image.EXTENSION.get(Path(path).suffix.lower()) not in Image.SAVE:
+            raise UserError(f"cannot save a picture as {path}: give a name that ends in .png or .jpg")
+        with atomic_write(path) as temporary:
+            Image.fromarray(self.plot()).save(temporary, quality=95)
+
+    def show(self) -> None:
+        """Open the image with its boxes drawn in the system's viewer."""
+        Image.fromarray(self.plot()).show()
+
+    def _repr_png_(self) -> bytes:
+        """What a notebook shows."""
+        png = io.BytesIO()
+        Image.fromarray(self.shrunk(_NOTEBOOK_SIDE).plot()).save(png, "png")
+        return png.getvalue()
+
+    def summary(self, steps: Iterable[int] | None = None) -> str:
+        """One line for the image and one for each of `steps`; by default for all that were read before T."""
+        height, width = self.image.shape[:2]
+        first = f"{self.path or 'image'}: {width}x{height}, {self.counts()}; "
+        if self.T:
+            settled = f" (settled after {self.settled})" if self.settled < self.T else ""
+            first += f"T={self.T}{settled}, {self.spikes / 1e6:.3g} M spikes, mean rate {self.mean_rate:.3g}; "
+            duration = f"{1e3 * self.seconds:.0f} ms, {1e3 * self.seconds / self.settled:.1f} ms per step"
+        else:
+            duration = f"ANN; {1e3 * self.seconds:.0f} ms"
+        steps = sorted(self.steps.keys() - {self.T}) if steps is None else steps
+        return "\n".join([first + duration, *(f"  T={t}: {self.counts(t)}" for t in steps)])
+
+    def counts(self, t: int | None = None) -> str:
+        """ "dog, 2 x car", most confident class first: the boxes of the last timestep, or of timestep t."""
+        detections = self.detections if t is None else self.steps[t]
+        counts = Counter(self.names[c] for c in detections.class_id.tolist())
+        return ", ".join(f"{n} x {name}" if n > 1 else name for name, n in counts.items()) or "nothing"
+
+    def to_dict(self, steps: Iterable[int] | None = None) -> dict[str, Any]:
+        """What `to_json` writes. steps: the timesteps to list besides T; by default all that were read."""
+        height, width = self.image.shape[:2]
+        steps = self.steps if steps is None else {*steps, self.T}
+        return {
+            "image": self.path,
+            "width": width,
+            "height": height,
+            "T": self.T,
+            "method": self.method,
+            "detections": _entries(self.detections, self.names),
+            "spikes": self.spikes,
+            "mean_rate": self.mean_rate,
+            "steps": [{"T": t, "detections": _entries(self.steps[t], self.names)} for t in sorted(steps)],
+        }
+
+    def to_json(self) -> str:
+        """The boxes at every timestep that was read, and the spikes; boxes in pixels, unrounded."""
+        return json.dumps(self.to_dict(), indent=1)
+
+    def to_csv(self) -> str:
+        """One line per box under a header: image, T, class_id, class, confidence, x1, y1, x2, y2."""
+        text = io.StringIO()
+        writer = csv.DictWriter(text, _COLUMNS, lineterminator="\n")
+        writer.writeheader()
+        writer.writerows(self._rows())
+        return text.getvalue()
+
+    def to_df(self) -> Any:
+        """A pandas DataFrame of the rows of `to_csv`. Raises UserError where pandas is not installed."""
+        return _optional("pandas", "to_df").DataFrame(self._rows(), columns=list(_COLUMNS))
+
+    def to_coco(self, image_id: int, category_ids: Sequence[int] | None = None) -> list[dict[str, Any]]:
+        """Rows of a COCO results file: image_id, category_id, bbox (x, y, width, height in pixels), score.
+
+        category_ids: the category of each class; -1 drops a class. By default COCO's own, where the network has COCO's
+        80 classes, else the ids of the classes.
+        Raises UserError unless there is one category per class.
+        """
+        from spiking_yolo.datasets.names import COCO_IDS
+        from spiking_yolo.metrics.coco import to_coco
+
+        if category_ids is None:
+            coco = len(self.names) == len(COCO_IDS) and (self.names[0], self.names[-1]) == ("person", "toothbrush")
+            category_ids = COCO_IDS if coco else range(len(self.names))
+        if len(category_ids) != len(self.names):
+            raise UserError(f"category_ids: {len(category_ids)} for {len(self.names)} classes; give one per class")
+        return to_coco(self.detections, image_id, category_ids)
+
+    def to_supervision(self) -> Any:
+        """supervision.Detections, with class_name as data, and method, T, spikes and mean_rate as metadata.
+
+        Raises UserError where supervision is not installed.
+        """
+        return _optional("supervision", "to_supervision").Detections(
+            xyxy=self.xyxy.numpy(),
+            confidence=self.confidence.numpy(),
+            class_id=self.class_id.numpy(),
+            data={"class_name": np.array([box.name for box in self], dtype=str)},
+            metadata={"method": self.method, "T": self.T, "spikes": self.spikes, "mean_rate": self.mean_rate},
+        )
 
     def shrunk(self, side: int) -> Result:
         """The same on a copy of the image whose longer side has at most `side` pixels."""
@@ -91,3 +230,30 @@ class Result:
             detections=replace(self.detections, xyxy=self.xyxy * ratio),
             steps={t: replace(d, xyxy=d.xyxy * ratio) for t, d in self.steps.items()},
         )
+
+    def _rows(self) -> list[dict[str, Any]]:
+        return [
+            dict(zip(_COLUMNS, (self.path, self.T, box.class_id, box.name, box.confidence, *box.xyxy), strict=True))
+            for box in self
+        ]
+
+
+def _boxes(detections: Detections, names: Sequence[str]) -> list[Box]:
+    columns: Iterable[tuple[Any, ...]] = zip(
+        detections.xyxy.tolist(), detections.confidence.tolist(), detections.class_id.tolist(), strict=True
+    )
+    return [Box(tuple(xyxy), confidence, c, names[int(c)]) for xyxy, confidence, c in columns]
+
+
+def _entries(detections: Detections, names: Sequence[str]) -> list[dict[str, Any]]:
+    return [
+        {"class_id": box.class_id, "class": box.name, "confidence": box.confidence, "box_xyxy": list(box.xyxy)}
+        for box in _boxes(detections, names)
+    ]
+
+
+def _optional(package: str, method: str) -> Any:
+    try:
+        return importlib.import_module(package)
+    except ImportError:
+        raise UserError(f"{method}() needs {package}: pip install {package}") from None

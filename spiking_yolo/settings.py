@@ -20,6 +20,7 @@ from typing import Any, ClassVar, Literal
 from spiking_yolo.errors import UserError
 from spiking_yolo.io.sizes import Size, input_size
 
+_UNIONS = (types.UnionType, typing.Union)
 Factors = tuple[tuple[str, float], ...]  # NAME -> factor, as text NAME:0.5,NAME2:2
 
 
@@ -65,6 +66,25 @@ class Setting:
         return typing.get_args(self.type) if typing.get_origin(self.type) is Literal else ()
 
     @property
+    def is_mapping(self) -> bool:
+        return typing.get_origin(self.type) is Mapping
+
+    @property
+    def many(self) -> bool:
+        """Whether it is a tuple of any length."""
+        return typing.get_origin(self.type) is tuple and self.type not in (Size, Factors)
+
+    @property
+    def words(self) -> bool:
+        """Whether each value is a word of its own on a command line, as files are; others have commas between them."""
+        return self.type == tuple[Path, ...]
+
+    @property
+    def element(self) -> Any:
+        """The type of one value."""
+        return typing.get_args(self.type)[0] if self.many else self.type
+
+    @property
     def documentation(self) -> str:
         """What it means, with the choices where it has some."""
         return self.doc + (f" [{'|'.join(map(str, self.choices))}]" if self.choices else "")
@@ -87,9 +107,6 @@ def settings_of(cls: type) -> dict[str, Setting]:
             f.name, kind, bool(parts), default, **described, group=origins[-1], positional=not f.kw_only
         )
     return found
-
-
-_UNIONS = (types.UnionType, typing.Union)
 
 
 class Options:
@@ -126,30 +143,27 @@ def checked(name: str, entry: Setting, value: Any) -> Any:
     """
     if value is None and (entry.optional or entry.default is None):
         return value
-    kind: Any = entry.type
     given: Any = value
-    if kind == Factors:
+    if entry.type == Factors:
         return _checked_factors(name, entry, given)
-    if kind == Size:
-        try:
-            return input_size(given)
-        except UserError as error:
-            raise UserError(f"{name}: {error}") from None
-    if typing.get_origin(kind) is tuple:
-        if isinstance(value, str) or not isinstance(value, Iterable):
-            raise UserError(f"{name} must be a sequence of values, not {value!r}")
-        element = typing.get_args(kind)[0]
-        return tuple(_element(name, entry, element, part) for part in value)
-    if isinstance(kind, type) and issubclass(kind, Path) and isinstance(value, str) and value:
-        return Path(value)
-    if typing.get_origin(kind) is not None and not entry.choices:
+    if entry.is_mapping:
         if not isinstance(value, Mapping):
             raise UserError(f"{name} must be a mapping of keys to values, not {value!r}")
         return value
-    return _element(name, entry, kind, value)
+    if not entry.many:
+        return _checked_element(name, entry, value)
+    if isinstance(value, str) or not isinstance(value, Iterable):
+        raise UserError(f"{name} must be a sequence of values, not {value!r}")
+    return tuple(_checked_element(name, entry, one) for one in value)
 
 
-def _element(name: str, entry: Setting, kind: Any, value: Any) -> Any:
+def _checked_element(name: str, entry: Setting, value: Any) -> Any:
+    kind = entry.element
+    if kind == Size:
+        try:
+            return input_size(value)
+        except UserError as error:
+            raise UserError(f"{name}: {error}") from None
     if entry.choices:
         if value not in entry.choices:
             raise UserError(f"{name} must be one of {', '.join(map(str, entry.choices))}, not {value!r}")

@@ -1,5 +1,12 @@
-"""One thread per test process: the networks are tiny, and two processes share the machine."""
+"""One thread per test process, as the networks are tiny and two processes share the machine; SPIKING_YOLO_TEST_THREADS
+asks for another number, to show that no result depends on it. No deadline for an example of Hypothesis: a busy machine
+is no failure."""
 
+import os
+
+import hypothesis
 import torch
 
-torch.set_num_threads(1)
+torch.set_num_threads(int(os.environ.get("SPIKING_YOLO_TEST_THREADS", "1")))
+hypothesis.settings.register_profile("patient", deadline=None)
+hypothesis.settings.load_profile("patient")

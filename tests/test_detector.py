@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import inspect
 import json
 import pickle
 import struct
+import typing
 from typing import Any
 
 import numpy as np
@@ -13,14 +15,17 @@ import torch
 from helpers.tiny import CONNECTED, NAMES, SIZE, YOLO, write_tiny
 from PIL import Image
 
-from spiking_yolo import SpikingYOLO, UserError
+from spiking_yolo import SpikingYOLO, UserError, list_methods
 from spiking_yolo.convert.statistics import statistics_path, take_statistics
+from spiking_yolo.decode.selection import class_ids
 from spiking_yolo.decode.yolo import detections
 from spiking_yolo.graph import forward
+from spiking_yolo.io.assets import samples_folder
 from spiking_yolo.io.images import preprocess, read_image
 from spiking_yolo.io.tensors import read_safetensors, write_safetensors
 from spiking_yolo.models.load import file_kind, load_ann
 from spiking_yolo.models.load_darknet import load_darknet
+from spiking_yolo.snn.network import SpikingNetwork
 
 CONF: dict[str, Any] = {"conf": 0.3}
 
@@ -244,7 +249,183 @@ def test_shrunk_scales_everything(detector, photo):
     assert r.shrunk(80) is r
 
 
-@pytest.mark.parametrize(("T", "steps"), [(0, ()), (4, (5,)), (4, (0,))])
-def test_timesteps_out_of_range(detector, photo, T, steps):
-    with pytest.raises(UserError, match="T"):
-        detector.detect(photo, T=T, steps=steps)
+BOXES = {
+    "conf": ({"conf": 2}, {"conf": -0.1}, {"conf": float("nan")}, {"conf": "x"}, {"conf": None}, {"conf": True}),
+    "iou": ({"iou": 1.5}, {"iou": -1}, {"iou": float("nan")}, {"iou": "0.5"}, {"iou": [0.5]}),
+    "max_det": ({"max_det": 0}, {"max_det": 2.0}, {"max_det": "all"}, {"max_det": None}, {"max_det": True}),
+    "classes": ({"classes": ["dgo"]}, {"classes": 3}, {"classes": [-1]}, {"classes": 1.0}, {"classes": {"dog": 1}},
+                {"classes": True}, {"classes": [None]}, {"classes": ""}, {"classes": b"dog"}),
+    "bgr": ({"bgr": "yes"}, {"bgr": None}),
+}  # fmt: skip
+SIMULATED = {
+    "T": ({"T": 0}, {"T": -1}, {"T": "8"}, {"T": 4.0}, {"T": True}, {"T": None}, {"T": float("nan")}),
+    "steps": ({"steps": 5}, {"steps": 0}, {"steps": (5,)}, {"steps": (0,)}, {"steps": "12"}, {"steps": [1.0]},
+              {"steps": [True]}, {"steps": True}, {"steps": None}, {"steps": 2.0}, {"steps": ["2"]}),
+    "maps": ({"maps": 1},),
+    "progress": ({"progress": True},),
+}  # fmt: skip
+IMAGES = {
+    "not Tensor;.*permute": torch.zeros(3, 8, 8),
+    "not None": None,
+    "not int": 4,
+    "not dict": {"image": "a.png"},
+    "not bytes;.*BytesIO": b"a.png",
+    "not set": {"a.png"},
+    "does not exist": "nowhere.png",
+    r"shape \(8,\)": np.zeros(8, np.uint8),
+    "int32": np.zeros((8, 8, 3), np.int32),
+    "divide by 255": np.full((8, 8, 3), 200.0),
+}
+
+
+def cases(table: dict[str, tuple[dict[str, Any], ...]]) -> list[Any]:
+    return [pytest.param(name, option, id=str(option)) for name, options in table.items() for option in options]
+
+
+@pytest.fixture
+def nothing_computed(monkeypatch):
+    def computed(*args, **kwargs):
+        raise AssertionError("the network was computed")
+
+    monkeypatch.setattr(SpikingNetwork, "run", computed)
+    monkeypatch.setattr("spiking_yolo.detector.forward", computed)
+
+
+@pytest.mark.parametrize(("name", "option"), cases(BOXES | SIMULATED))
+def test_wrong_arguments_are_refused_before_anything_is_simulated(detector, photo, nothing_computed, name, option):
+    with pytest.raises(UserError, match=f"^{name}\\b") as refused:
+        detector(photo, **{"T": 4} | option)
+    assert "\n" not in str(refused.value)
+
+
+@pytest.mark.parametrize(("name", "option"), cases(BOXES))
+def test_the_original_network_refuses_the_same(detector, photo, nothing_computed, name, option):
+    with pytest.raises(UserError, match=f"^{name}\\b"):
+        detector.detect_ann(photo, **option)
+
+
+@pytest.mark.parametrize("message", IMAGES)
+def test_what_is_no_image_is_refused_before_anything_is_simulated(detector, photo, nothing_computed, message):
+    image: Any = IMAGES[message]
+    for call in (detector, detector.detect_ann):
+        with pytest.raises(UserError, match=message):
+            call(image)
+    with pytest.raises(UserError, match=message):
+        detector([photo, image])
+
+
+def test_one_image_for_the_original_network(detector, photo, nothing_computed):
+    with pytest.raises(UserError, match="not list"):
+        detector.detect_ann([photo])
+
+
+def test_a_misspelt_keyword_is_a_type_error(detector, photo, nothing_computed):
+    for call in (detector, detector.detect, detector.detect_ann):
+        with pytest.raises(TypeError, match="confidence"):
+            call(photo, confidence=0.3)
+
+
+def test_types_say_one_result_or_a_list():
+    one, several = typing.get_overloads(SpikingYOLO.detect)
+    assert (one.__annotations__["return"], several.__annotations__["return"]) == ("Result", "list[Result]")
+    names = list(inspect.signature(SpikingYOLO.detect).parameters)
+    assert [list(inspect.signature(f).parameters) for f in (one, several, SpikingYOLO.__call__)] == [names] * 3
+
+
+def test_the_detector_is_callable(detector, photo):
+    assert_same(detector(photo, 4, 2, **CONF), detector.detect(photo, T=4, **CONF))
+
+
+def test_steps_may_be_one_number_and_numbers_of_numpy(detector, photo):
+    expected = detector(photo, T=4, steps=[2], **CONF)
+    for steps in (2, np.int64(2), np.array([2]), {2, 4}, iter([2])):
+        result = detector(photo, T=np.int64(4), steps=steps, **CONF)
+        assert sorted(result.steps) == [2, 4] and type(result.T) is int
+        assert torch.equal(result.steps[2].xyxy, expected.steps[2].xyxy)
+
+
+def test_classes_go_by_name_and_by_id(detector, photo):
+    every = detector(photo, T=4, **CONF)
+    assert {box.name for box in every} == {"cat", "bird"}
+    for classes in ("bird", 2, "2", ["bird"], (np.int64(2),), {" bird "}, ["bird", 2, "dog"]):
+        chosen = detector(photo, T=4, classes=classes, **CONF)
+        assert torch.equal(chosen.xyxy, every.xyxy[every.class_id == 2])
+        ann = detector.detect_ann(photo, classes=classes, **CONF)
+        assert {box.name for box in ann} == {"bird"}
+    with pytest.raises(UserError, match="no class 'birds'; did you mean 'bird'"):
+        detector(photo, classes="birds")
+
+
+def test_a_name_that_is_a_number_is_a_name_first():
+    assert class_ids(["1", "0", 1], ("1", "2")) == (0, 0, 1)
+    assert class_ids(None, NAMES) is None and class_ids([], NAMES) == ()
+
+
+def test_arrays_of_opencv(detector, photo):
+    rgb = np.asarray(Image.open(photo).convert("RGB"))
+    bgr = rgb[..., ::-1]
+    expected = detector(rgb, T=4, **CONF)
+    alpha = np.dstack([bgr, np.full(bgr.shape[:2], 7, np.uint8)])
+    for image in (bgr, alpha):
+        result = detector(image, T=4, bgr=True, **CONF)
+        assert_same(expected, result)
+        assert (result.image == rgb).all()
+        assert torch.equal(detector.detect_ann(image, bgr=True, **CONF).xyxy, detector.detect_ann(rgb, **CONF).xyxy)
+    assert_same(expected, detector(photo, T=4, bgr=True, **CONF))  # a file knows its own order
+    assert detector(bgr, T=4, **CONF).spikes != expected.spikes
+
+
+def test_progress_counts_timesteps(detector, photo):
+    seen: list[int] = []
+    detector(photo, T=3, progress=seen.append)
+    assert seen == list(range(1, 1 + len(seen))) and seen
+
+
+def test_a_converted_network_is_taken_as_it_is(detector, photo):
+    again = SpikingYOLO(detector.converted)
+    assert again.converted is detector.converted
+    assert_same(detector(photo, T=4, **CONF), again(photo, T=4, **CONF))
+    options: list[dict[str, Any]] = [
+        {"method": "burst"},
+        {"settings": {"neuron.gamma": 2}},
+        {"imgsz": SIZE},
+        {"names": "x"},
+    ]
+    for option in options:
+        with pytest.raises(UserError, match=f"already converted: leave out {next(iter(option))}$"):
+            SpikingYOLO(detector.converted, **option)
+
+
+def test_a_recipe_is_a_method(weights):
+    recipe = list_methods()["channel-norm"].recipe
+    assert (
+        SpikingYOLO(weights, recipe).converted.recipe == recipe == SpikingYOLO(weights, "channel-norm").converted.recipe
+    )
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"weights": 5}, "weights must be a path or a Converted network, not int"),
+        ({"weights": b"net.weights"}, "weights must be"),
+        ({"settings": ["neuron.gamma=4"]}, "settings must be a dict"),
+        ({"method": "magic"}, "unknown method 'magic'"),
+        ({"device": "abacus"}, "cannot use the device abacus .*: leave it out, or give cpu"),
+        ({"device": "meta"}, "cannot use the device meta"),
+        ({"device": None}, "cannot use the device None"),
+        ({"precision": "half"}, "precision must be one of float32, bf16"),
+    ],
+)
+def test_a_detector_that_cannot_be_made(weights, options, message):
+    with pytest.raises(UserError, match=message) as refused:
+        SpikingYOLO(**{"weights": weights} | options)
+    assert "\n" not in str(refused.value)
+
+
+def test_a_detector_says_what_it_is(detector):
+    assert repr(detector) == "SpikingYOLO of tiny.weights: msat-plus, 64 x 64 px, 3 classes, cpu"
+
+
+def test_the_default_network_finds_the_dog():
+    result = SpikingYOLO()(samples_folder() / "dog.jpg", T=4)
+    assert {"dog", "bicycle"} <= {box.name for box in result} and len(result.names) == 80

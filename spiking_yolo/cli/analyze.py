@@ -13,15 +13,13 @@ spikes.png (by layer, or by method).
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-
-from spiking_yolo.cli.program import read
 from spiking_yolo.io.assets import samples_folder
 from spiking_yolo.studies.analyze.options import AnalyzeOptions
 
+OPTIONS = AnalyzeOptions
 
-def main(argv: Sequence[str], prog: str) -> None:
-    options = read(AnalyzeOptions, __doc__, argv, prog)
+
+def main(options: AnalyzeOptions) -> None:
     from spiking_yolo.cli.bars import Bars
     from spiking_yolo.datasets.open import open_photographs
     from spiking_yolo.io.device import usable_device

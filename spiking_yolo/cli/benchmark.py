@@ -13,15 +13,15 @@ PROJECT/NAME gets benchmark.json.
 from __future__ import annotations
 
 import sys
-from collections.abc import Sequence
 from typing import Any
 
-from spiking_yolo.cli.program import read
 from spiking_yolo.studies.benchmark.options import BenchmarkOptions
 
+OPTIONS = BenchmarkOptions
+FLAGS = {"check": ("--assert",)}
 
-def main(argv: Sequence[str], prog: str) -> int:
-    options = read(BenchmarkOptions, __doc__, argv, prog, {"check": ("--assert",)})
+
+def main(options: BenchmarkOptions) -> int:
     from tqdm import tqdm
 
     from spiking_yolo.io.files import run_directory, write_json

@@ -14,19 +14,18 @@ Statistics that were taken from the same images are not taken again. --method al
 from __future__ import annotations
 
 import sys
-from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
-from spiking_yolo.cli.program import read
 from spiking_yolo.studies.calibrate.options import CalibrateOptions
 
 if TYPE_CHECKING:
     from spiking_yolo.studies.calibrate.run import Calibrated
 
+OPTIONS = CalibrateOptions
 
-def main(argv: Sequence[str], prog: str) -> int:
+
+def main(options: CalibrateOptions) -> int:
     """Exit status 1 when images were skipped."""
-    options = read(CalibrateOptions, __doc__, argv, prog)
     from spiking_yolo.cli.bars import Bars
     from spiking_yolo.studies.calibrate.run import calibrate
 
@@ -38,7 +37,8 @@ def main(argv: Sequence[str], prog: str) -> int:
             print(f"skipped: {reason}", file=sys.stderr)
         print(line(file))
 
-    return int(any(file.skipped for file in calibrate(options, on_file, bars)))
+    files = calibrate(options, on_file, bars)
+    return int(any(file.skipped for file in files))
 
 
 def line(file: Calibrated) -> str:

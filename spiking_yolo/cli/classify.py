@@ -9,12 +9,11 @@ folder that holds cifar-100-python/. W is a checkpoint of `train`, a converted n
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-
 from spiking_yolo.cli.eval import score
-from spiking_yolo.cli.program import read
 from spiking_yolo.studies.evaluate.options import ClassifyOptions
 
+OPTIONS = ClassifyOptions
 
-def main(argv: Sequence[str], prog: str) -> None:
-    score(read(ClassifyOptions, __doc__, argv, prog))
+
+def main(options: ClassifyOptions) -> None:
+    score(options)

@@ -10,12 +10,11 @@ interruption.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-
 from spiking_yolo.cli.eval import score
-from spiking_yolo.cli.program import read
 from spiking_yolo.studies.evaluate.options import CompareOptions
 
+OPTIONS = CompareOptions
 
-def main(argv: Sequence[str], prog: str) -> None:
-    score(read(CompareOptions, __doc__, argv, prog))
+
+def main(options: CompareOptions) -> None:
+    score(options)

@@ -9,14 +9,13 @@ no code, and needs neither --trust-weights nor Ultralytics.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-
-from spiking_yolo.cli.program import read
 from spiking_yolo.studies.export.options import ConvertOptions
 
+OPTIONS = ConvertOptions
+FLAGS = {"network": ("WEIGHTS",)}
 
-def main(argv: Sequence[str], prog: str) -> None:
-    options = read(ConvertOptions, __doc__, argv, prog, {"network": ("WEIGHTS",)})
+
+def main(options: ConvertOptions) -> None:
     from spiking_yolo.studies.export.write import convert
 
     print(f"{convert(options).text()}: saved to {options.output}")

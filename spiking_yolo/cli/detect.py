@@ -10,14 +10,12 @@ else is asked for are saved in PROJECT/NAME, PROJECT/NAME2, ... Exit status: 0; 
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-
-from spiking_yolo.cli.program import read
 from spiking_yolo.studies.detect.options import DetectOptions
 
+OPTIONS = DetectOptions
 
-def main(argv: Sequence[str], prog: str) -> int:
-    options = read(DetectOptions, __doc__, argv, prog)
+
+def main(options: DetectOptions) -> int:
     from spiking_yolo.cli.detect_report import Report
     from spiking_yolo.studies.detect.run import detect
 

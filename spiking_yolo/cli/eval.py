@@ -18,19 +18,19 @@ and plots of methods x T. --resume goes on after an interruption and gives the s
 from __future__ import annotations
 
 import sys
-from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from spiking_yolo.cli.program import read
 from spiking_yolo.studies.evaluate.options import EvalOptions
 
 if TYPE_CHECKING:
     from spiking_yolo.studies.evaluate.evaluation import Evaluation
 
+OPTIONS = EvalOptions
 
-def main(argv: Sequence[str], prog: str) -> None:
-    score(read(EvalOptions, __doc__, argv, prog))
+
+def main(options: EvalOptions) -> None:
+    score(options)
 
 
 def score(options: EvalOptions) -> None:

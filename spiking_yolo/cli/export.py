@@ -12,14 +12,12 @@ json: graph, shapes, thresholds and provenance, to read. safetensors: the file o
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-
-from spiking_yolo.cli.program import read
 from spiking_yolo.studies.export.options import ExportOptions
 
+OPTIONS = ExportOptions
 
-def main(argv: Sequence[str], prog: str) -> None:
-    options = read(ExportOptions, __doc__, argv, prog)
+
+def main(options: ExportOptions) -> None:
     from spiking_yolo.studies.export.write import export
 
     print(f"{export(options).text()}: saved to {options.output}")

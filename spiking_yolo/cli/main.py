@@ -5,11 +5,13 @@ from __future__ import annotations
 import sys
 from collections.abc import Sequence
 from importlib import import_module
+from pathlib import Path
 from typing import NoReturn
 
 from spiking_yolo import __version__
-from spiking_yolo.cli.program import status
+from spiking_yolo.cli.program import read, status
 from spiking_yolo.errors import UserError
+from spiking_yolo.settings import Options
 
 VERBS = {
     "detect": "find objects in images, videos and webcams, and see what the network sees at every timestep",
@@ -29,30 +31,38 @@ VERBS = {
 PROG = "spiking-yolo"
 
 
-def call(verb: str, argv: Sequence[str], prog: str | None = None) -> int:
-    """Run a verb; returns its exit status."""
+def parse(argv: Sequence[str], prog: str | None = None) -> Options:
+    """The options of `spiking-yolo VERB ...`. Raises UserError for a call that is not good; nothing is run."""
+    verb = argv[0] if argv else ""
+    if verb not in VERBS:
+        raise UserError(f"{verb!r} is not one of {', '.join(VERBS)}; see {PROG} --help")
     module = import_module(f"spiking_yolo.cli.{verb}")
-    return status(lambda: module.main(argv, prog or f"{PROG} {verb}"))
+    return read(module.OPTIONS, module.__doc__, argv[1:], prog or f"{PROG} {verb}", getattr(module, "FLAGS", {}))
+
+
+def call(argv: Sequence[str], prog: str | None = None) -> int:
+    """Run a verb; returns its exit status."""
+
+    def run() -> int | None:
+        options = parse(argv, prog)
+        return import_module(f"spiking_yolo.cli.{argv[0]}").main(options)
+
+    return status(run)
 
 
 def main() -> NoReturn:
     """`spiking-yolo VERB ...`."""
-    verb, argv = sys.argv[1] if len(sys.argv) > 1 else "--help", sys.argv[2:]
-    if verb in VERBS:
-        sys.exit(call(verb, argv))
-    sys.exit(status(lambda: _about(verb)))
+    argv = sys.argv[1:]
+    if not argv or argv[0] in ("--help", "-h"):
+        lines = [f"  {verb:<11}{text}" for verb, text in VERBS.items()]
+        print("\n".join([f"Usage: {PROG} VERB [OPTIONS], or {PROG} VERB --help", "", *lines]))
+        sys.exit(0)
+    if argv[0] == "--version":
+        print(f"{PROG} {__version__}")
+        sys.exit(0)
+    sys.exit(call(argv))
 
 
 def tool(verb: str, *preset: str) -> NoReturn:
     """A file of tools/: the verb, with `preset` before what is typed."""
-    sys.exit(call(verb, [*preset, *sys.argv[1:]], f"python tools/{sys.argv[0].rpartition('/')[2]}"))
-
-
-def _about(flag: str) -> None:
-    if flag == "--version":
-        print(f"{PROG} {__version__}")
-    elif flag in ("--help", "-h"):
-        lines = [f"  {verb:<11}{text}" for verb, text in VERBS.items()]
-        print("\n".join([f"Usage: {PROG} VERB [OPTIONS], or {PROG} VERB --help", "", *lines]))
-    else:
-        raise UserError(f"{flag!r} is not one of {', '.join(VERBS)}; see {PROG} --help")
+    sys.exit(call([verb, *preset, *sys.argv[1:]], f"python tools/{Path(sys.argv[0]).name}"))

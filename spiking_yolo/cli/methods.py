@@ -9,12 +9,11 @@ A method is also a recipe.json. Its settings are changed with --set KEY=VALUE in
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import KW_ONLY, dataclass
 from typing import Any
 
 from spiking_yolo.cli.listing import methods_text, settings_text
-from spiking_yolo.cli.program import read
 from spiking_yolo.settings import Options, setting
 
 
@@ -27,6 +26,8 @@ class MethodsOptions(Options):
     settings: Mapping[str, Any] = setting({}, "change a setting")
 
 
-def main(argv: Sequence[str], prog: str) -> None:
-    options = read(MethodsOptions, __doc__, argv, prog)
+OPTIONS = MethodsOptions
+
+
+def main(options: MethodsOptions) -> None:
     print(settings_text(options.method, options.settings) if options.method or options.settings else methods_text())

@@ -11,15 +11,13 @@ trials.csv; --resume, with the same arguments, goes on after an interruption, or
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-
-from spiking_yolo.cli.program import read
 from spiking_yolo.io.assets import samples_folder
 from spiking_yolo.studies.search.options import SearchOptions
 
+OPTIONS = SearchOptions
 
-def main(argv: Sequence[str], prog: str) -> None:
-    options = read(SearchOptions, __doc__, argv, prog)
+
+def main(options: SearchOptions) -> None:
     from spiking_yolo.cli.bars import Bars
     from spiking_yolo.convert.pipeline import load_statistics
     from spiking_yolo.datasets.open import open_photographs

@@ -21,17 +21,20 @@ interruption.
 from __future__ import annotations
 
 import shlex
-from collections.abc import Sequence
+import sys
+from pathlib import Path
 
-from spiking_yolo.cli.program import read
 from spiking_yolo.train.options import TrainOptions
 
+OPTIONS = TrainOptions
 
-def main(argv: Sequence[str], prog: str) -> None:
-    options = read(TrainOptions, __doc__, argv, prog)
+
+def main(options: TrainOptions) -> None:
     from spiking_yolo.cli.bars import Bars
     from spiking_yolo.train.run import train
 
-    row = train(options, shlex.join([*prog.split(), *argv]), Bars())
+    program = Path(sys.argv[0])
+    command = shlex.join([*(["python", "tools/" + program.name] if program.suffix else [program.name]), *sys.argv[1:]])
+    row = train(options, command, Bars())
     if row:
         print("  ".join(f"{k} {v:.4g}" for k, v in row.items()))

@@ -7,10 +7,8 @@ The default network is compared with the public one. Exit status: 0; 1 when it d
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 
-from spiking_yolo.cli.program import read
 from spiking_yolo.io.assets import default_weights, weights_folder
 from spiking_yolo.io.files import sha256
 from spiking_yolo.settings import Options
@@ -20,20 +18,20 @@ PUBLIC = "dccea06f59b781ec1234ddf8d1e94b9519a97f4245748a7d4db75d5b7080a42c"  # y
 
 @dataclass(frozen=True)
 class WeightsOptions(Options):
-    """None."""
+    """There are none."""
 
 
-def main(argv: Sequence[str], prog: str) -> int:
-    read(WeightsOptions, __doc__, argv, prog)
+OPTIONS = WeightsOptions
+
+
+def main(options: WeightsOptions) -> int:
     default, folder = default_weights(), weights_folder()
     networks = [p for p in sorted(folder.iterdir()) if p.suffix in (".weights", ".safetensors") and "." not in p.stem]
     status = 0
     for path in networks:
         digest, note = sha256(path), ""
         if path == default:
-            note = (
-                "  the default, as published" if digest == PUBLIC else "  the default, NOT as published: install again"
-            )
             status = int(digest != PUBLIC)
+            note = "  the default, damaged: install it again" if status else "  the default, as published"
         print(f"{digest}  {path}{note}")
     return status

@@ -17,8 +17,8 @@ from spiking_yolo.convert.statistics import Statistics
 from spiking_yolo.convert.thresholds import Sites, at_most, base_sites, layer_factor
 from spiking_yolo.graph import Graph, Node, forward
 from spiking_yolo.recipe import Readout, Recipe
-from spiking_yolo.snn import neurons
 from spiking_yolo.snn.network import SpikingNetwork
+from spiking_yolo.snn.neurons import CONFIDENCE_STEPS, NeuronLayer
 
 FRACTIONS = tuple(c / 10 for c in range(1, 11))
 Progress = Callable[[str], Any]
@@ -55,11 +55,11 @@ def balance(graph: Graph, recipe: Recipe, sites: Sites, images: Sequence[Tensor]
     sites = dict(sites)
     for node in graph.activations:
         progress(f"balance {node.name}")
-        network = SpikingNetwork(graph.up_to(node.name), sites, recipe)
+        network = SpikingNetwork(graph.up_to(node.name), sites, recipe, observed=True)
         channels = len(sites[node.name]["theta"])
         highest, lowest = torch.zeros(channels), torch.zeros(channels)
 
-        def watch(name: str, t: int, layer: neurons.Layer, current: Tensor | None, wanted=node.name) -> None:
+        def watch(name: str, t: int, layer: NeuronLayer, current: Tensor | None, wanted=node.name) -> None:
             if name == wanted and current is not None:
                 flat = current.transpose(0, 1).flatten(1)
                 torch.maximum(highest, flat.amax(1), out=highest)  # noqa: B023 (used within the iteration)
@@ -151,7 +151,7 @@ def spike_confidence(graph: Graph, recipe: Recipe, sites: Sites, images: Sequenc
     pre-activation is positive, an OFF neuron where it is negative. 1 where nothing fired.
     """
     progress("spike confidence")
-    network = SpikingNetwork(graph, sites, recipe)
+    network = SpikingNetwork(graph, sites, recipe, observed=True)
     right, fired = dict.fromkeys(sites, 0), dict.fromkeys(sites, 0)
     for x in images:
         before: dict[str, Tensor] = {}
@@ -159,19 +159,16 @@ def spike_confidence(graph: Graph, recipe: Recipe, sites: Sites, images: Sequenc
         def tap(node: Node, pre: Tensor, post: Tensor, found=before) -> None:
             found[node.name] = pre
 
-        def tally(name: str, t: int, layer: neurons.Layer, current: Tensor | None, drives=before) -> None:
-            if t < neurons.CONFIDENCE_STEPS:
+        def tally(name: str, t: int, layer: NeuronLayer, current: Tensor | None, drives=before) -> None:
+            if t < CONFIDENCE_STEPS:
                 return
-            sides = [(layer, drives[name])]
-            if isinstance(layer, neurons.OnOffPair):
-                sides = [(layer.on, drives[name]), (layer.off, -drives[name])]
-            for side, drive in sides:
-                spoke = side.count > 0
+            for side in layer.sides:
+                spoke, drive = side.count > 0, side.sign * drives[name]
                 fired[name] += int(spoke.sum())
                 right[name] += int((spoke & (drive > 0)).sum())
 
         forward(graph, x, tap)
-        network.run(x, neurons.CONFIDENCE_STEPS, probes=[tally])
-    share = {name: right[name] / fired[name] if fired[name] else 1.0 for name in network.layers}
+        network.run(x, CONFIDENCE_STEPS, probes=[tally])
+    share = {name: right[name] / fired[name] if fired[name] else 1.0 for name in network.neurons}
     confidence = {name: {"confidence": torch.tensor(value)} for name, value in share.items()}
     return {name: {**site, **confidence.get(name, {})} for name, site in sites.items()}

@@ -43,13 +43,14 @@ class Converted:
     def network(
         self,
         *to: torch.dtype | torch.device | str,
-        simulation: SimulationOptions = SimulationOptions(),  # noqa: B008
+        simulation: SimulationOptions = SimulationOptions(),
+        observed: bool = False,
     ) -> SpikingNetwork:
-        """The network to simulate, optionally on another device or with another dtype."""
+        """The network to simulate, on another device or with another dtype if given. observed: for probes."""
         graph = self.graph
         for where in to:
             graph = graph.to(where)
-        return SpikingNetwork(graph, self.sites, self.recipe, simulation)
+        return SpikingNetwork(graph, self.sites, self.recipe, simulation, observed)
 
     def save(self, path: str | Path) -> None:
         """Write one safetensors file, whole or not at all."""

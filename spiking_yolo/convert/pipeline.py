@@ -50,7 +50,7 @@ def load_statistics(ann: Ann, path: str | Path | None = None) -> Statistics:
 
 def load(
     weights: str | Path,
-    method: str | Path | None = None,
+    method: str | Path | Recipe | None = None,
     settings: Mapping[str, Any] | None = None,
     *,
     cfg: str | Path | None = None,

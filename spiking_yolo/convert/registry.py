@@ -30,8 +30,10 @@ def register(recipe: Recipe, year: int, reference: str, limits: str) -> Recipe:
     return recipe
 
 
-def get_recipe(name: str | Path) -> Recipe:
-    """The recipe of a registered method, or of a .json file. Raises UserError for anything else."""
+def get_recipe(name: str | Path | Recipe) -> Recipe:
+    """The recipe of a registered method, or of a .json file; a Recipe is itself. Raises UserError for anything else."""
+    if isinstance(name, Recipe):
+        return name
     from spiking_yolo.convert import methods  # noqa: F401  (registers them)
 
     if str(name).endswith(".json"):

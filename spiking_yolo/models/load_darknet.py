@@ -7,6 +7,7 @@ import warnings
 from pathlib import Path
 
 from spiking_yolo.errors import Notice, UserError
+from spiking_yolo.io.assets import shipped
 from spiking_yolo.io.files import sha256
 from spiking_yolo.models.darknet import DarknetNet
 from spiking_yolo.models.darknet_cfg import Section, read_cfg
@@ -15,7 +16,7 @@ from spiking_yolo.models.darknet_weights import read_weights
 from spiking_yolo.models.spec import Spec, numbered
 
 CFG_FOLDER = Path(__file__).parent / "cfg"
-WEIGHTS_FOLDER = Path(__file__).parents[2] / "weights"
+WEIGHTS_FOLDER = shipped("weights")
 # The same files under other public names.
 SAME_CFG = {"tiny-yolov1": "yolov1-tiny", "tiny-yolo-voc": "yolov2-tiny-voc"}
 NAMES_FILES = {80: "coco.names", 20: "voc.names"}
@@ -27,9 +28,9 @@ def load_darknet(
 ) -> tuple[DarknetNet, Spec, str]:
     """The network in eval mode, its Spec and the SHA-256 of the weights.
 
-    cfg: by default <stem>.cfg beside the weights, in the package or in the repository's weights folder.
+    cfg: by default <stem>.cfg beside the weights, in the package or among the weights that come with it.
     names: by default <stem>.names beside the weights, then coco.names or voc.names (80, 20 classes) there or
-    in the repository's weights folder, then "class 0", "class 1", ... Raises UserError for what does not fit.
+    among the weights that come with the package, then "class 0", "class 1", ... Raises UserError for what does not fit.
     """
     weights = Path(weights)
     digest = sha256(weights)

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 
 from torch import Tensor
 
@@ -10,10 +11,34 @@ from spiking_yolo.recipe import Encoding
 from spiking_yolo.snn.random import uniform
 
 
+@dataclass(frozen=True)
+class Coding:
+    """How activations travel: all that the simulator knows of encoding.coding.
+
+    once: image and biases enter in the first step, layers send the changes of their activation and fall silent when it
+    has settled, and the sum of what was sent is the output. Otherwise image and biases enter in every step, and the
+    mean over time is the output.
+    """
+
+    once: bool
+
+    def activations(self, t: int) -> int:
+        """How many activations the sum of what was sent in t steps stands for."""
+        return 1 if self.once else t
+
+
+CODINGS = {"rate": Coding(once=False), "differential": Coding(once=True)}
+
+
 def spike_weight(e: Encoding, t: int) -> float:
     """Value of a spike in step t, in units: coarse at first, and finer each time t doubles after `refine`."""
     times = ((t - 1) // e.refine).bit_length() if e.refine else 0
     return 2.0 ** max(e.coarse - t + 1, 0) * e.refine_by ** min(times, e.refinements)
+
+
+def analogue(x: Tensor, seed: int, keys: Sequence[int], name: str, t: int) -> tuple[Tensor, None]:
+    """The image itself, which is no event."""
+    return x, None
 
 
 def poisson(x: Tensor, seed: int, keys: Sequence[int], name: str, t: int) -> tuple[Tensor, Tensor]:
@@ -24,3 +49,7 @@ def poisson(x: Tensor, seed: int, keys: Sequence[int], name: str, t: int) -> tup
     top = x.abs().amax((1, 2, 3), keepdim=True).clamp(min=1)
     fired = (uniform(x, seed, keys, name, t) * top < x.abs()).to(x)
     return x.sign() * fired * top, fired
+
+
+# encoding.input -> what the image sends in step t, and where a spike was (0 or 1), None if it sends no spikes
+INPUTS: dict[str, Callable[..., tuple[Tensor, Tensor | None]]] = {"analogue": analogue, "poisson": poisson}

@@ -22,14 +22,14 @@ def macs(graph: Graph, node: Node, shape: torch.Size) -> int:
     return weight.numel() * positions
 
 
-def fan_out(node: Node, weight: Tensor, height: int, width: int) -> Tensor:
+def fan_out(node: Node, weight: Tensor, height: int, width: int, device: torch.device | str = "cpu") -> Tensor:
     """How many outputs an event at each input position of a convolution reaches: float64 [height, width].
 
     Padding cuts the fan-out at the border, stride thins it.
     """
     a = node.attrs
-    probe = torch.zeros(1, 1, height, width, dtype=torch.float64, device=weight.device, requires_grad=True)
-    kernel = torch.ones(1, 1, *weight.shape[2:], dtype=torch.float64, device=weight.device)
+    probe = torch.zeros(1, 1, height, width, dtype=torch.float64, device=device, requires_grad=True)
+    kernel = torch.ones(1, 1, *weight.shape[2:], dtype=torch.float64, device=device)
     with torch.enable_grad():
         reached = F.conv2d(probe, kernel, None, a["stride"], a["padding"], a["dilation"])
         (paths,) = torch.autograd.grad(reached.sum(), probe)
@@ -68,7 +68,7 @@ def synaptic_operations(graph: Graph, node: Node, arrived: Tensor) -> Tensor:
     assert weight is not None
     if node.op == "linear":
         return arrived.sum(1) * weight.shape[0]
-    return (arrived.sum(1) * fan_out(node, weight, *arrived.shape[2:])).sum((1, 2))
+    return (arrived.sum(1) * fan_out(node, weight, *arrived.shape[2:], device=arrived.device)).sum((1, 2))
 
 
 def total_operations(graph: Graph, counts: Mapping[str, Tensor]) -> Tensor:

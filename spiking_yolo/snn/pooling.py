@@ -2,82 +2,45 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
-from typing import Any
+from collections.abc import Mapping
+from typing import Any, Self
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
-from spiking_yolo.graph import max_pool, reached_padding
-from spiking_yolo.snn.blocks import rows
-from spiking_yolo.snn.compiled import Fused
+from spiking_yolo.snn.backend import Backend
 
 
-def add_(total: Tensor, x: Tensor) -> None:
-    """total += x."""
-    total.add_(x)
-
-
-def add_to_corners_(*given: Tensor) -> Tensor:
-    """Add what arrives in windows of 2 x 2 to the sum at each corner, and take the maxima: one pass when compiled.
-
-    given: four tensors [N * H', W', C], the sums, and the windows, [N * H', 2, W', 2, C]. Returns [N * H', W', C].
-    """
-    *corners, windows = given
-    for i, total in enumerate(corners):
-        total.add_(windows[:, i // 2, :, i % 2])
-    a, b, c, d = corners
-    return torch.maximum(torch.maximum(a, b), torch.maximum(c, d))
-
-
-def pool_in_pairs(x: Tensor) -> Tensor:
-    """Max pooling of [N, H, W, C] by 2 x 2: returns [N, H', W', C].
-
-    It takes a third of the time of PyTorch's, which also finds where each maximum is.
-    """
-    n, h, w, c = x.shape
-    a, b = x.view(n * h // 2, 2, w * c).unbind(1)
-    a, b = torch.maximum(a, b).view(-1, 2, c).unbind(1)
-    return torch.maximum(a, b).view(n, h // 2, w // 2, c)
-
-
-def tiles(h: int, w: int, kernel: Sequence[int], stride: Sequence[int], padding: Sequence[int], ceil: bool) -> bool:
-    """Whether windows of 2 x 2 lie side by side and cover the map exactly."""
-    side_by_side = [*kernel, *stride] == [2, 2, 2, 2] and h % 2 == w % 2 == 0
-    return side_by_side and not any(reached_padding(h, w, kernel, stride, padding, ceil))
-
-
-class CumulativeMaxPool:
+class CumulativeMaxPool(nn.Module):
     """Sends the change of the maximum, over each window, of the input's running sum: the sum sent is the pooled sum.
 
-    Pooling the spikes of single steps instead counts every spike of a window and gets *worse* with T.
-    What is sent can be negative or more than one unit. `count` accumulates |sent| per output.
-    summed: the pooled sum itself is handed on in every step, to neurons that work on sums; nothing is counted.
+    Pooling the spikes of single steps instead counts every spike of a window and gets *worse* with T. What is sent can
+    be negative or more than one spike. `count` accumulates |sent| per output, in spikes.
+    attrs: geometry, see graph.max_pool. sends_sums: the pooled sum itself is handed on in every step, to neurons that
+    work on sums; nothing is counted.
     """
 
-    def __init__(self, attrs: Mapping[str, Any]):
-        self.attrs = attrs
-        self._compiled = False
-        self._add: Callable[..., Any]
-        self._fused: dict[tuple[int, ...], Fused] = {}
-        self._sums: list[Tensor] = []
+    sent: Tensor
+    count: Tensor
+
+    def __init__(self, attrs: Mapping[str, Any], sends_sums: bool = False, backend: Backend | None = None):
+        super().__init__()
+        self.attrs, self.sends_sums = attrs, sends_sums
+        self._pooled_sum = (backend or Backend()).pooled_sum(attrs)
         self.reset()
 
-    def compile(self) -> None:
-        """Let a compiler fuse the addition with the conversion of what arrives in bf16, and with pooling of 2 x 2."""
-        self._compiled = True
+    def reset(self) -> None:
+        """Forget everything: the next step starts a new run, of any shape."""
+        self._pooled_sum.reset()
+        self._fresh = True
 
-    def reset(self, summed: bool = False) -> None:
-        self._fresh, self.summed = True, summed
+    def forward(self, current: Tensor, spike_weight: float = 1.0) -> Tensor:
+        """One timestep. current: [N, C, H, W], what arrives. Returns what is sent, [N, C, H', W'].
 
-    def step(self, current: Tensor, spike_weight: float = 1.0) -> Tensor:
-        """current: [N, C, H, W], what arrives in this timestep. Returns what is sent, [N, C, H', W'].
-
-        spike_weight: value of one event, by which what is sent is counted.
+        spike_weight: value of one spike, by which what is sent is counted.
         """
-        pooled = self._pool(current)
-        if self.summed:
-            self._fresh = False
+        pooled = self._pooled_sum(current)
+        if self.sends_sums:
             return pooled
         if self._fresh:
             self.sent, self.count = torch.zeros_like(pooled), torch.zeros_like(pooled)
@@ -87,25 +50,10 @@ class CumulativeMaxPool:
         self.count.add_(out.abs(), alpha=1 / spike_weight)
         return out
 
-    def _pool(self, current: Tensor) -> Tensor:
-        """The maxima of the sum over time, with what arrives now."""
-        n, c, h, w = current.shape
-        dtype = torch.promote_types(current.dtype, torch.float32)  # the sum is exact where the current is rounded
-        in_tiles = tiles(h, w, **self.attrs)
-        by_corners = self._compiled and in_tiles
-        shape = (n * h // 2, w // 2, c) if by_corners else (n * h * w, c)
-        if not self._sums or self._sums[0].shape != shape or self._sums[0].dtype != dtype:
-            self._sums = [current.new_empty(shape, dtype=dtype) for _ in range(4 if by_corners else 1)]
-            add = add_to_corners_ if by_corners else add_
-            self._add = self._fused.setdefault(shape, Fused(add)) if self._compiled else add
-            self._fresh = True
-        if self._fresh:
-            for total in self._sums:
-                total.zero_()
-        if by_corners:
-            windows = rows(current).view(n * h // 2, 2, w // 2, 2, c)
-            return self._add(*self._sums, windows).view(n, h // 2, w // 2, c).movedim(-1, 1)
-        (total,) = self._sums
-        self._add(total, rows(current))
-        total = total.view(n, h, w, c)
-        return pool_in_pairs(total).movedim(-1, 1) if in_tiles else max_pool(total.movedim(-1, 1), **self.attrs)
+    def _apply(self, fn: Any, recurse: bool = True) -> Self:
+        """Moved to another device or dtype: the run is over."""
+        self.reset()
+        return super()._apply(fn, recurse)
+
+    def extra_repr(self) -> str:
+        return ", ".join(f"{name}={value}" for name, value in self.attrs.items())

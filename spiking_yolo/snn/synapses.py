@@ -1,65 +1,155 @@
-"""The linear maps of a network: the same weights in every timestep, for spikes that arrive channels last."""
+"""What lies between the layers of neurons: linear maps, pooling, and operations that only move values."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from typing import Any
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, Self
 
 import torch
 import torch.nn.functional as F
-from torch import Tensor
+from torch import Tensor, nn
 
-from spiking_yolo.snn.blocks import channels_last
-
-
-class Linear:
-    """A linear layer. weight: [out, in]; its dtype and device are those of the computation. bias: [out]."""
-
-    def __init__(self, weight: Tensor, bias: Tensor | None = None):
-        self.weight, self.bias = weight, None if bias is None else bias.to(weight)
-
-    def __call__(self, x: Tensor, biased: bool) -> Tensor:
-        """x: [N, in]. biased: whether the bias is added. Returns the dtype of the weights."""
-        return F.linear(x.to(self.weight.dtype), self.weight, self.bias if biased else None)
+from spiking_yolo.errors import UserError
+from spiking_yolo.graph import OPS, Graph, Node
+from spiking_yolo.snn import units
+from spiking_yolo.snn.backend import Backend
+from spiking_yolo.snn.backend.layout import empty, per_channel
+from spiking_yolo.snn.options import SimulationOptions
+from spiking_yolo.snn.plan import NetworkPlan
+from spiking_yolo.snn.pooling import CumulativeMaxPool
 
 
-class Convolution:
-    """A convolution, channels last.
+class LinearMap(nn.Module):
+    """A linear layer or a convolution with the weights of the ANN, which takes spikes as counts.
 
-    On a CPU oneDNN wants the weights in an order of its own; PyTorch makes it in every call, which for the deep layers
-    of Tiny-YOLO takes a fifth of the time. Here it is made in the first call. The result is the same to the bit. The
-    two operators that this needs are those of PyTorch's compiler; where they are missing the plain ones serve.
+    weight: [out, in] or [out, in / groups, kh, kw]. bias: [out] or None. `absorb` must be called before the first step.
     """
 
-    def __init__(self, weight: Tensor, bias: Tensor | None, attrs: Mapping[str, Any]):
-        """weight: [out, in / groups, kh, kw]; its dtype and device are those of the computation. bias: [out]."""
-        self.weight, self.bias = channels_last(weight), None if bias is None else bias.to(weight)
-        self.stride, self.padding, self.dilation = attrs["stride"], attrs["padding"], attrs["dilation"]
-        self.groups = attrs["groups"]
-        self.packed: Tensor | None = None
-        self._pack_next = weight.device.type == "cpu" and weight.dtype in (torch.float32, torch.bfloat16)
+    weight: Tensor
+    bias: Tensor | None
 
-    def __call__(self, x: Tensor, biased: bool) -> Tensor:
-        """x: [N, C, H, W]. biased: whether the bias is added. Returns the dtype of the weights."""
-        x, bias = channels_last(x.to(self.weight.dtype)), self.bias if biased else None
-        if self._pack_next:
-            self._pack(x)
-        if self.packed is None:
-            return F.conv2d(x, self.weight, bias, self.stride, self.padding, self.dilation, self.groups)
-        return self._packed(x, self.packed, bias)
+    def __init__(self, weight: Tensor, bias: Tensor | None, attrs: Mapping[str, Any], backend: Backend):
+        super().__init__()
+        self.register_buffer("weight", weight)
+        self.register_buffer("bias", bias)
+        self.attrs, self._backend = attrs, backend
+        self._convolution: Callable[[Tensor, bool], Tensor] | None = None
 
-    def _packed(self, x: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
-        sizes = self.padding, self.stride, self.dilation, self.groups
-        return torch.ops.mkldnn._convolution_pointwise(x, weight, bias, *sizes, "none", [], "")
+    def absorb(self, unit: units.Unit, dtype: torch.dtype) -> None:
+        """Fold the value of an incoming spike, [C], into the weights; None for analogue input, which stays as it is.
 
-    def _pack(self, x: Tensor) -> None:
-        self._pack_next = False
-        if not (torch.backends.mkldnn.is_available() and torch.backends.mkldnn.enabled):
-            return
-        sizes = self.padding, self.stride, self.dilation, self.groups
-        try:
-            packed = torch.ops.mkldnn._reorder_convolution_weight(self.weight, *sizes, list(x.shape))
-            self._packed(x, packed, None)
-        except (AttributeError, RuntimeError, TypeError):
-            return
-        self.packed = packed
+        dtype: of the weights that receive spikes.
+        """
+        weight = self.weight
+        if unit is not None:
+            weight = units.fold(weight, unit, self.attrs.get("groups", 1)).to(dtype)
+        self.folded = weight
+        if weight.ndim == 4:
+            self._convolution = self._backend.convolution(weight, self.bias, self.attrs)
+
+    def forward(self, x: Tensor, biased: bool) -> Tensor:
+        """x: [N, in] or [N, C, H, W]. biased: whether the bias is added. Returns the dtype of the folded weights."""
+        if self._convolution is not None:
+            return self._convolution(x, biased)
+        bias = self.bias.to(self.folded) if biased and self.bias is not None else None
+        return F.linear(x.to(self.folded.dtype), self.folded, bias)
+
+    def extra_repr(self) -> str:
+        shape = " x ".join(map(str, self.weight.shape))
+        return f"{shape}, stride={self.attrs['stride']}" if self.weight.ndim == 4 else shape
+
+
+class Synapses(nn.Module):
+    """Every node of a graph but its neurons. Spikes travel as counts, whose value the weights absorb (units.py)."""
+
+    def __init__(self, plan: NetworkPlan, simulation: SimulationOptions, backend: Backend):
+        super().__init__()
+        self.plan, self.simulation = plan, simulation
+        graph, summed = plan.graph, set(plan.sums.values())
+        self.maps = modules(
+            {
+                n.name: LinearMap(*_parameters(graph, n), n.attrs, backend)
+                for n in graph.nodes
+                if n.op in ("conv", "linear")
+            }
+        )
+        self.pools = modules(
+            {
+                n.name: CumulativeMaxPool(n.attrs, n.name in summed, backend)
+                for n in graph.nodes
+                if n.op == "max_pool" and n.name not in plan.constant
+            }
+        )
+        self.like = next(iter(graph.tensors.values()))[:0]  # for dtype and device of potentials and outputs
+        self._units: dict[str, units.Unit] = {}
+        self._shapes: dict[str, list[torch.Size]] = {}
+
+    def absorb(self, thetas: Mapping[str, Tensor]) -> None:
+        """Fold the values of spikes, [C] per layer of neurons, into the weights that receive them."""
+        self._units = units.propagate(self.plan.graph, thetas)
+        for node in self.plan.graph.nodes:
+            if node.name in self.maps:
+                dtype = self.like.dtype if node in self.plan.readout else self.simulation.synapses(self.like.dtype)
+                linear = self.maps[node.name]
+                assert isinstance(linear, LinearMap)
+                linear.absorb(self._units[node.inputs[0]], dtype)
+
+    def reset(self) -> None:
+        """Before a run."""
+        for pool in self.pools.values():
+            assert isinstance(pool, CumulativeMaxPool)
+            pool.reset()
+        self._shapes.clear()
+
+    def pooled_events(self) -> dict[str, Tensor]:
+        """Events so far of the max poolings that send any, [N, C, H, W]."""
+        pools = {name: pool for name, pool in self.pools.items() if isinstance(pool, CumulativeMaxPool)}
+        return {name: pool.count for name, pool in pools.items() if not pool.sends_sums}
+
+    def forward(self, node: Node, given: Sequence[Tensor | None], spike_weight: float, biased: bool) -> Tensor | None:
+        """What a node passes on in a timestep; None stands for silence, all zero, which the first step has not.
+
+        given: one per input, [N, ...]. spike_weight: value of an event. biased: whether biases are added.
+        """
+        received = [value for value in given if value is not None]
+        if not received:
+            return None
+        if node.name in self.pools:
+            return self.pools[node.name](received[0], spike_weight)
+        if node.name in self.maps:
+            return self.maps[node.name](received[0], biased)
+        if len(given) > 1:
+            shapes = self._shapes.setdefault(node.name, [value.shape for value in received])
+            received = [
+                empty(shape, self.like, self.like.dtype).zero_() if value is None else value
+                for value, shape in zip(given, shapes, strict=True)
+            ]
+        if self._units[node.name] is None:
+            received = [self.analogue(name, value) for name, value in zip(node.inputs, received, strict=True)]
+        return OPS[node.op](node.attrs, None, None, *received)
+
+    def analogue(self, name: str, value: Tensor) -> Tensor:
+        """What node `name` sends, in the units of the ANN."""
+        unit = self._units[name]
+        if unit is None:
+            return value
+        value = value.to(self.like.dtype)  # of spikes that are sent in bf16
+        return value * per_channel(unit, value)
+
+    def _apply(self, fn: Any, recurse: bool = True) -> Self:
+        self.like = fn(self.like)
+        return super()._apply(fn, recurse)
+
+
+def _parameters(graph: Graph, node: Node) -> tuple[Tensor, Tensor | None]:
+    weight, bias = graph.parameters(node)
+    assert weight is not None
+    return weight, bias
+
+
+def modules(named: Mapping[str, nn.Module]) -> nn.ModuleDict:
+    """Modules by node name. Raises UserError for a name that a module cannot have."""
+    try:
+        return nn.ModuleDict(dict(named))
+    except KeyError as error:
+        raise UserError(f"a layer has a name that PyTorch needs itself ({error}): rename it in the network") from error

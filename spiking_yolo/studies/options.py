@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 
 IMGSZ = "network input in pixels, 416 or HEIGHTxWIDTH (288x416): multiples of 32"
 Item = TypeVar("Item")
-Progress = Callable[[str, int, int | None, str], Any]  # what, how much is done, of how much, a remark
+Progress = Callable[..., Any]  # (what, how much of it is done, of how much or None, remark="")
 
 
 def silent(*_: object) -> None:
@@ -195,18 +195,3 @@ def ordered_steps(steps: Sequence[int], T: int | None) -> tuple[int, ...]:
     if chosen and T is not None and chosen[-1] > T:
         raise UserError(f"--steps must lie in 1..{T} (--T), not {','.join(map(str, steps))}")
     return chosen
-
-
-def class_ids(classes: Sequence[str], names: Sequence[str]) -> list[int] | None:
-    """("dog", "2") -> [16, 2]: names or numbers of classes; None for all. Raises UserError for an unknown one."""
-    ids = []
-    for wanted in classes:
-        if wanted in names:
-            ids.append(list(names).index(wanted))
-        elif wanted.isdecimal() and int(wanted) < len(names):
-            ids.append(int(wanted))
-        else:
-            raise UserError(
-                f"--classes: no class {wanted!r}; give numbers in 0..{len(names) - 1} or names such as {names[0]}"
-            )
-    return ids or None

@@ -18,7 +18,7 @@ from torch.optim.swa_utils import AveragedModel
 from spiking_yolo.errors import UserError
 from spiking_yolo.train.state import State, load_state, record, save_state
 
-Progress = Callable[[str, int, int | None, str], Any]  # what, how much is done, of how much, a remark
+Progress = Callable[..., Any]  # (what, how much of it is done, of how much)
 
 
 def silent(*_: object) -> None:
@@ -111,8 +111,8 @@ def fit(
     """Train; returns the averaged model and one row of figures per epoch.
 
     folder: gets state.pt and results.csv after every epoch; resume=True goes on from there with the same
-    losses as an uninterrupted run. export(model, rows) is called after every epoch, progress(what, done, total,
-    remark) after every step. Raises UserError when the loss is not finite.
+    losses as an uninterrupted run. export(model, rows) is called after every epoch, progress(epoch, done,
+    total) after every step. Raises UserError when the loss is not finite.
     """
     model = model.to(device, memory_format=torch.channels_last)  # pyright: ignore[reportCallIssue]
     ema = AveragedModel(model, avg_fn=moving_average(settings.ema), use_buffers=True)
@@ -151,7 +151,7 @@ def train_epoch(
     settings: Settings,
     epoch: int,
     device: torch.device,
-    progress: Callable[[int, int, str], Any],
+    progress: Callable[[int, int], Any],
 ) -> dict[str, float]:
     """One pass over the data. Returns the mean of the loss and of its terms, and the learning rate."""
     source = model.module if isinstance(model, DistributedDataParallel) else model
@@ -181,5 +181,5 @@ def train_epoch(
         steps += 1
         for name, term in {"loss": loss, **terms}.items():
             sums[name] = sums.get(name, 0.0) + term.item()
-        progress(steps, task.steps, "")
+        progress(steps, task.steps)
     return {name: total / steps for name, total in sums.items()} | {"lr": lr}

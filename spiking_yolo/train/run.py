@@ -13,7 +13,6 @@ import torch.distributed as dist
 from torch import nn
 
 from spiking_yolo.datasets.classification import to_arrays
-from spiking_yolo.datasets.detection import DetectionSet
 from spiking_yolo.datasets.open import UNPACKED, open_classification, open_detection
 from spiking_yolo.errors import UserError
 from spiking_yolo.io.files import sha256
@@ -48,7 +47,7 @@ def train(options: TrainOptions, command: str = "", progress: Progress = silent)
     """Train the network and write its checkpoints and curves into options.folder.
 
     Returns the last row of figures, on the first process only. command: how the user called, for the record.
-    progress(what, done, total, remark) is called after every step. Raises UserError for what the
+    progress(epoch, done, total) is called after every step. Raises UserError for what the
     user can mend.
     """
     defaults = {k: v for k, v in DEFAULTS[options.task].items() if getattr(options, k) is None}

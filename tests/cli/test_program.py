@@ -145,7 +145,7 @@ def test_a_notice_is_one_line():
 
 
 def test_the_weights_that_come_along(capsys):
-    assert call("weights", []) == 0
+    assert call(["weights"]) == 0
     (line,) = [line for line in capsys.readouterr().out.splitlines() if "the default" in line]
     assert str(ROOT / "weights" / "yolov3-tiny.weights") in line and "as published" in line
 

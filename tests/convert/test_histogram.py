@@ -111,9 +111,9 @@ def test_file_round_trip(tmp_path: Path):
     s.save(tmp_path / "s.safetensors")
     back = Statistics.load(tmp_path / "s.safetensors")
     assert (back.weights_sha256, back.imgsz, back.images) == (s.weights_sha256, s.imgsz, s.images)
-    assert list(back.sites) and set(back.sites) == set(s.sites)
-    for name in s.sites:
-        assert_equal(back.sites[name], s.sites[name])
+    assert list(back.histograms) and set(back.histograms) == set(s.histograms)
+    for name in s.histograms:
+        assert_equal(back.histograms[name], s.histograms[name])
 
 
 def test_statistics_of_another_network_are_refused():
@@ -124,7 +124,7 @@ def test_statistics_of_another_network_are_refused():
         s.check("1" * 64, (8, 8), graph)
     with pytest.raises(UserError, match=r"at 8 pixels, not 8x16: .*--imgsz"):
         s.check("0" * 64, (8, 16), graph)
-    missing = Statistics(dict(list(s.sites.items())[1:]), s.weights_sha256, s.imgsz, s.images)
+    missing = Statistics(dict(list(s.histograms.items())[1:]), s.weights_sha256, s.imgsz, s.images)
     with pytest.raises(UserError, match="other activations"):
         missing.check("0" * 64, (8, 8), graph)
 

@@ -29,10 +29,11 @@ def brute_force(boxes, scores, conf, threshold, max_det, multi_label):
 @settings(deadline=None, max_examples=60)
 @given(st.integers(0, 2**31), st.integers(1, 40), st.integers(1, 4), st.booleans(), st.sampled_from([3, 100]))
 def test_same_as_brute_force(seed, count, classes, multi_label, max_det):
+    """Whole numbers of pixels and scores that all differ: no IoU and no order is decided by rounding."""
     generator = torch.Generator().manual_seed(seed)
-    corner = torch.rand(count, 2, generator=generator) * 60
-    boxes = torch.cat([corner, corner + 5 + torch.rand(count, 2, generator=generator) * 60], 1)
-    scores = torch.rand(count, classes, generator=generator)
+    corner, size = torch.randint(60, (2, count, 2), generator=generator).float()
+    boxes = torch.cat([corner, corner + 5 + size], 1)
+    scores = torch.randperm(1024, generator=generator)[: count * classes].reshape(count, classes) / 1024
     found = select(boxes, scores, 0.3, 0.45, max_det, multi_label)
     expected = brute_force(boxes.tolist(), scores.tolist(), 0.3, 0.45, max_det, multi_label)
     assert found.confidence.tolist() == [s for s, _, _ in expected]

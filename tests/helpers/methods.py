@@ -15,7 +15,8 @@ from spiking_yolo.convert.registry import get_recipe
 from spiking_yolo.graph import Activation, Graph, Node
 from spiking_yolo.recipe import Recipe
 from spiking_yolo.snn.network import SpikingNetwork
-from spiking_yolo.snn.neurons import Layer, build
+from spiking_yolo.snn.neurons import NeuronLayer, build_neurons
+from spiking_yolo.snn.plan import LayerPlan
 
 
 class Chain(nn.Module):
@@ -68,18 +69,20 @@ def relative_error(got: Iterable[Tensor], expected: Any) -> float:
 
 def neuron(
     recipe: Recipe, theta: Any = 1, slope: Any = 0, theta_off: Any = 1, cap: float | None = None, **params: Any
-) -> Layer:
+) -> NeuronLayer:
     """One neuron, or pair, of a recipe, ready for its first step; params: confidence, bias, initial_off."""
     values = {"theta": [theta], "theta_off": [theta_off], "initial": recipe.neuron.initial, **params}
     phi = Activation(float(slope), cap)
-    built = build({k: torch.tensor(v, dtype=torch.float64) for k, v in values.items()}, recipe, phi, "neuron")
+    built = build_neurons(
+        {k: torch.tensor(v, dtype=torch.float64) for k, v in values.items()}, recipe, phi, LayerPlan("neuron")
+    )
     built.reset([0])
     return built
 
 
-def send(layer: Layer, zs: Iterable[Any]) -> list[float]:
+def send(layer: NeuronLayer, zs: Iterable[Any]) -> list[float]:
     """What one neuron sends in every step, in thresholds."""
-    return [layer.step(torch.tensor([[float(z)]], dtype=torch.float64)).item() for z in zs]
+    return [layer(torch.tensor([[float(z)]], dtype=torch.float64)).item() for z in zs]
 
 
 def conv(name: str, source: str) -> Node:
@@ -104,7 +107,7 @@ def record(network: SpikingNetwork, x: Tensor, T: int) -> dict[str, Tensor]:
     """What every layer sent in every step, in units: [T, N, ...]. Steps in which a layer rests are zeros."""
     sent: dict[str, dict[int, Tensor]] = {}
 
-    def probe(name: str, t: int, layer: Layer, current: Tensor | None) -> None:
+    def probe(name: str, t: int, layer: NeuronLayer, current: Tensor | None) -> None:
         sent.setdefault(name, {})[t] = layer.out.clone()
 
     network.run(x, T, probes=[probe])

@@ -70,7 +70,7 @@ def run_tool(tool: str, *args: object) -> int:
     """Run tools/TOOL.py, or the verb TOOL that has no such file, with these arguments; returns its exit status."""
     path = ROOT / "tools" / f"{tool}.py"
     if not path.exists():
-        return call(tool, [*map(str, args)])
+        return call([tool, *map(str, args)])
     with (
         patch.object(sys, "path", [str(path.parent), *sys.path]),
         patch.object(sys, "argv", [str(path), *map(str, args)]),

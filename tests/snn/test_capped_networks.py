@@ -111,7 +111,7 @@ def test_every_method_comes_close_and_no_threshold_is_above_the_cap(name: str):
 def test_no_layer_sends_more_than_its_cap(name: str):
     """Rate coding: cap * t and half a spike at most, in every step; differential: once it has settled."""
     one, T = converted(name), 48
-    for site, sent in record(one.network(), images(2, seed=7), T).items():
+    for site, sent in record(one.network(observed=True), images(2, seed=7), T).items():
         cap, theta = one.graph[site].phi.cap, one.sites[site]["theta"].double()[:, None, None]
         assert cap is not None
         total = sent.cumsum(0) * theta

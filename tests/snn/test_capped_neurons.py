@@ -20,7 +20,8 @@ from spiking_yolo.convert.registry import get_recipe
 from spiking_yolo.errors import UserError
 from spiking_yolo.graph import Activation
 from spiking_yolo.recipe import Encoding, Msat, Neuron, Recipe
-from spiking_yolo.snn.neurons import build, saturates
+from spiking_yolo.snn.neurons import build_neurons, saturates
+from spiking_yolo.snn.plan import LayerPlan
 
 currents = st.lists(st.integers(-640, 640).map(lambda n: Fraction(n, 64)), min_size=1, max_size=30)
 thetas = st.sampled_from([Fraction(1, 4), Fraction(1), Fraction(2)])
@@ -122,7 +123,7 @@ def test_every_neuron_sends_the_capped_mean(kind: str, z: float, fraction: float
     theta = cap * max(fraction, (4 if msat else 1) / chosen.gamma)
     tested, T = capped(chosen, theta, cap, **msat), 64
     sent = sum(send(tested, [z] * T)) * theta
-    assert abs(sent - T * min(max(z, 0.0), cap)) <= theta
+    assert abs(sent - T * min(max(z, 0.0), cap)) <= theta + 1e-9
 
 
 @settings(deadline=None, max_examples=40)
@@ -168,7 +169,7 @@ def test_an_adaptive_memory_neuron_counts_as_unsent_what_the_cap_leaves(z: float
     tested = capped(memory, cap / 4, cap, coding, stages=2, det=False)
     sent = sum(send(tested, [z] + [z if rate else 0] * 63)) * cap / 4
     due = (64 if rate else 1) * min(max(z, 0.0), cap)
-    assert tested.unsent().item() == pytest.approx(due - sent) and abs(due - sent) <= cap / 8
+    assert tested.unsent().item() == pytest.approx(due - sent) and abs(due - sent) <= cap / 8 + 1e-9
     assert rate or tested.quiet()
 
 
@@ -180,7 +181,7 @@ def test_qcfs_error_has_no_mean_for_any_number_of_steps(levels: int, T: int):
     expected = Activation(cap=theta, levels=levels)(z).mean()
     for initial, bias in ((0.5, 0.0), (0.0, -theta / 2 / T)):
         tested = capped(Neuron(initial=initial), theta, theta)
-        rate = torch.stack([tested.step(z).clone() for _ in range(T)]).mean(0) * theta
+        rate = torch.stack([tested(z).clone() for _ in range(T)]).mean(0) * theta
         assert (rate.mean() - expected).item() == pytest.approx(bias, abs=1e-9)
 
 
@@ -193,8 +194,8 @@ def test_saturation_is_inherent_where_the_spikes_of_a_step_are_worth_the_cap():
 def test_what_no_neuron_can_do_is_refused():
     params = {k: torch.ones(1) for k in ("theta", "theta_off", "initial")}
     with pytest.raises(UserError, match=r"node 'act3'.* slope 0"):
-        build(params, Recipe("r"), Activation(0.1, 6.0), "act3")
+        build_neurons(params, Recipe("r"), Activation(0.1, 6.0), LayerPlan("act3"))
     recipe = Recipe("r", msat=Msat(enabled=True, variant="algorithm1"))
     with pytest.raises(UserError, match=r"node 'act3' has a cap.* --set msat.variant=eq17"):
-        build(params, recipe, Activation(cap=6.0), "act3")
-    build(params, recipe, Activation(), "act3")
+        build_neurons(params, recipe, Activation(cap=6.0), LayerPlan("act3"))
+    build_neurons(params, recipe, Activation(), LayerPlan("act3"))

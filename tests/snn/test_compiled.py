@@ -11,8 +11,9 @@ from torch import Tensor
 
 from spiking_yolo.convert.registry import get_recipe
 from spiking_yolo.graph import Activation
-from spiking_yolo.snn import neurons
-from spiking_yolo.snn.compiled import Fused
+from spiking_yolo.snn.backend import Backend
+from spiking_yolo.snn.backend.compiled import Fused
+from spiking_yolo.snn.neurons import build_neurons
 from spiking_yolo.snn.options import SimulationOptions, missing
 
 pytestmark = pytest.mark.skipif(bool(missing()), reason=f"cannot compile: {missing()}")
@@ -55,14 +56,15 @@ def test_a_function_may_return_nothing():
 def test_what_is_due_follows_the_time(phi: Activation):
     """In rate coding a cap and SiLU look at t, which compiled code is given."""
     params = {"theta": torch.tensor([0.5, 1.0, 0.25], dtype=torch.float64), "initial": torch.tensor(0.5)}
-    plain, compiled = (neurons.build(params, get_recipe("signed-memory"), phi) for _ in range(2))
-    compiled.compile()
+    plain, compiled = (
+        build_neurons(params, get_recipe("signed-memory"), phi, backend=Backend(compiled)) for compiled in (False, True)
+    )
     generator = torch.Generator().manual_seed(0)
     for layer in (plain, compiled):
         layer.reset()
     for _ in range(6):
         z = torch.randn(2, 3, 4, 4, dtype=torch.float64, generator=generator).add_(1)
-        assert torch.equal(plain.step(z), compiled.step(z))
+        assert torch.equal(plain(z), compiled(z))
     assert torch.equal(plain.count, compiled.count) and plain.count.any()
 
 
@@ -82,14 +84,12 @@ def test_code_is_made_once_for_each_shape(made: list):
 
 def test_a_layer_keeps_the_state_of_one_shape_and_no_current():
     params = {"theta": torch.ones(3), "initial": torch.tensor(0.5)}
-    layer = neurons.build(params, get_recipe("signed-memory"), Activation())
+    layer = build_neurons(params, get_recipe("signed-memory"), Activation(), backend=Backend(compiled=True))
     states = []
     for n in (2, 3, 2):
         layer.reset()
         current = torch.ones(n, 3, 4, 4)
-        layer.step(current)
-        if not states:  # compiled after a run
-            layer.compile()
+        layer(current)
         states += [weakref.ref(current), weakref.ref(layer.potential)]
         del current
     assert [state() is None for state in states] == [True] * 5 + [False]

@@ -16,7 +16,7 @@ from torch import Tensor
 
 from spiking_yolo.recipe import Recipe
 from spiking_yolo.snn.network import SpikingNetwork
-from spiking_yolo.snn.neurons import Layer
+from spiking_yolo.snn.neurons import NeuronLayer
 from spiking_yolo.snn.random import below, image_keys, uniform
 
 POISSON = {"encoding.input": "poisson", "neuron.initial": 0.5}
@@ -27,11 +27,11 @@ def watch(settings: dict[str, Any], x: Tensor, T: int) -> Tensor:
     graph = points([([[1.0]], [0.0]), ([[1.0]], [0.0])])
     entered: list[Tensor] = []
 
-    def probe(name: str, t: int, layer: Layer, current: Tensor | None) -> None:
+    def probe(name: str, t: int, layer: NeuronLayer, current: Tensor | None) -> None:
         assert current is not None
         entered.append(current.clone())
 
-    spiking(graph, x, Recipe("tested"), settings).network().run(x, T, probes=[probe])
+    spiking(graph, x, Recipe("tested"), settings).network(observed=True).run(x, T, probes=[probe])
     return torch.stack(entered)
 
 

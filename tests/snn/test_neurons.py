@@ -17,30 +17,30 @@ from hypothesis import strategies as st
 from spiking_yolo.errors import UserError
 from spiking_yolo.graph import Activation
 from spiking_yolo.recipe import Neuron, Recipe
+from spiking_yolo.snn.backend.layout import per_channel
 from spiking_yolo.snn.neurons import (
     ImbalancedThreshold,
     IntegrateAndFire,
-    Layer,
-    OnOffPair,
+    NeuronLayer,
+    OnOff,
     SignedMemory,
-    build,
-    per_channel,
+    build_neurons,
 )
 
 
-def layer(settings: Neuron, theta: Any, slope: Any = 0, theta_off: Any = 1) -> Layer:
+def layer(settings: Neuron, theta: Any, slope: Any = 0, theta_off: Any = 1) -> NeuronLayer:
     params = {"theta": [theta], "theta_off": [theta_off], "initial": settings.initial}
     tensors = {k: torch.tensor(v, dtype=torch.float64) for k, v in params.items()}
-    built = build(tensors, Recipe("test", neuron=settings), Activation(float(slope)))
+    built = build_neurons(tensors, Recipe("test", neuron=settings), Activation(float(slope)))
     built.reset()
     return built
 
 
-def drive(layer: Layer, zs: list) -> list[tuple[float, float]]:
+def drive(layer: NeuronLayer, zs: list) -> list[tuple[float, float]]:
     """Spikes and potential after every step of a single neuron."""
     steps = []
     for z in zs:
-        n = layer.step(torch.tensor([[float(z)]], dtype=torch.float64)).item()
+        n = layer(torch.tensor([[float(z)]], dtype=torch.float64)).item()
         steps.append((n, layer.potential.item() if hasattr(layer, "potential") else 0.0))
     return steps
 
@@ -85,7 +85,7 @@ def test_signed_memory(zs: list, theta: Fraction, gamma: int, initial: Fraction,
 def test_on_off_pair(zs: list, theta: Fraction, gamma: int, initial: Fraction, slope: Fraction, ratio: Fraction):
     """Two IF neurons, one fed -z. The value sent is n_on * theta_on - slope * n_off * theta_off; both count."""
     tested = layer(Neuron(gamma=gamma, initial=float(initial)), theta, slope, theta * ratio)
-    assert isinstance(tested, OnOffPair) and tested.neurons_per_site == 2
+    assert isinstance(tested, OnOff) and tested.neurons_per_site == 2
     sent = [n for n, _ in drive(tested, zs)]
     on = [n for n, _ in scalar_if(zs, theta, gamma, initial)]
     off = [n for n, _ in scalar_if([-z for z in zs], theta * ratio, gamma, initial)]
@@ -127,10 +127,10 @@ def test_by_hand():
 def test_memory_with_a_smaller_spike_and_with_silence():
     """1.375 is rounded to 1, then to 1.5 by halves, which is its nearest quarter too; counted in spikes."""
     tested = layer(Neuron("memory", gamma=4, initial=0.5), 1)
-    assert tested.step(torch.tensor([[1.375]], dtype=torch.float64)).item() == 1
-    assert tested.step(None, spike_weight=0.5).item() == 0.5
-    assert tested.step(None, spike_weight=0.25).item() == 0
-    assert tested.step(torch.tensor([[-1.0]], dtype=torch.float64), spike_weight=0.25).item() == -1
+    assert tested(torch.tensor([[1.375]], dtype=torch.float64)).item() == 1
+    assert tested(None, spike_weight=0.5).item() == 0.5
+    assert tested(None, spike_weight=0.25).item() == 0
+    assert tested(torch.tensor([[-1.0]], dtype=torch.float64), spike_weight=0.25).item() == -1
     assert tested.count.item() == 1 + 1 + 4
 
 
@@ -143,14 +143,14 @@ def test_reset_forgets_everything(kind: Any, slope: float):
     tested.reset()
     assert drive(tested, zs) == first and torch.equal(tested.count, count)
     tested.reset()
-    assert tested.step(torch.zeros(2, 1, 3, 3)).shape == (2, 1, 3, 3)  # another shape and dtype
+    assert tested(torch.zeros(2, 1, 3, 3)).shape == (2, 1, 3, 3)  # another shape and dtype
 
 
 def test_thresholds_are_per_channel():
     params = {"theta": torch.tensor([1.0, 2.0]), "initial": torch.tensor(0.0)}
-    tested = build(params, Recipe("test", neuron=Neuron(gamma=8)), Activation())
+    tested = build_neurons(params, Recipe("test", neuron=Neuron(gamma=8)), Activation())
     tested.reset()
-    spikes = tested.step(torch.full((1, 2, 1, 2), 4.0))
+    spikes = tested(torch.full((1, 2, 1, 2), 4.0))
     assert spikes.tolist() == [[[[4.0, 4.0]], [[2.0, 2.0]]]]
     assert per_channel(torch.tensor([1.0, 2.0]), torch.zeros(3, 2, 4, 4)).shape == (2, 1, 1)
 

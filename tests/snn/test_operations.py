@@ -15,7 +15,7 @@ from torch import Tensor, nn
 
 from spiking_yolo.graph import Node
 from spiking_yolo.recipe import Recipe
-from spiking_yolo.snn.neurons import Layer
+from spiking_yolo.snn.neurons import NeuronLayer
 from spiking_yolo.snn.operations import fan_out
 
 
@@ -98,10 +98,10 @@ def test_against_every_event_and_every_output(settings: dict[str, Any]):
     x, T = images(2), 6
     spikes: dict[str, list[np.ndarray]] = {"act1": [], "act2": [], "act3": []}
 
-    def probe(name: str, t: int, layer: Layer, current: Tensor | None) -> None:
+    def probe(name: str, t: int, layer: NeuronLayer, current: Tensor | None) -> None:
         spikes[name].append(layer.out.numpy().copy())
 
-    run = spiking(model, x, Recipe("tested"), settings).network().run(x, T, probes=[probe])
+    run = spiking(model, x, Recipe("tested"), settings).network(observed=True).run(x, T, probes=[probe])
     for i in range(2):
         act2, act3 = (np.abs([s[i] for s in spikes[name]]).sum(0) for name in ("act2", "act3"))
         pooled = pooled_events([s[i] for s in spikes["act1"]])

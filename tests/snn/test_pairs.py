@@ -9,8 +9,8 @@ import torch
 from helpers.networks import TinyLeaky, images, make, spiking
 
 from spiking_yolo.convert.registry import get_recipe
-from spiking_yolo.snn.neurons import OnOffPair
-from spiking_yolo.snn.snapshot import Run
+from spiking_yolo.snn.neurons import ConstantOnOff, OnOff
+from spiking_yolo.snn.record import Run
 
 T, STEPS = 40, (1, 7, 20)
 SETTINGS: dict[str, tuple[str, dict[str, Any]]] = {
@@ -25,28 +25,28 @@ SETTINGS: dict[str, tuple[str, dict[str, Any]]] = {
 }
 
 
-def runs(method: str, settings: dict[str, Any]) -> tuple[OnOffPair, Run, Run]:
-    """The pair that reads the image, a run without and one with a probe, in float64."""
+def runs(method: str, settings: dict[str, Any]) -> tuple[Any, Any, Run, Run]:
+    """The pairs behind the image in a network as it is and in an observed one, and a run of each, in float64."""
     x = images(3)
-    network = spiking(make(TinyLeaky), x, get_recipe(method), settings).network()
-    first = network.layers["act1"]
-    assert isinstance(first, OnOffPair)
-    alone = network.run(x, T, STEPS)
-    return first, alone, network.run(x, T, STEPS, probes=[lambda *_: None])
+    converted = spiking(make(TinyLeaky), x, get_recipe(method), settings)
+    one, two = converted.network(), converted.network(observed=True)
+    runs = one.run(x, T, STEPS), two.run(x, T, STEPS)
+    return one.neurons["act1"], two.neurons["act1"], *runs
 
 
 @pytest.mark.parametrize("name", SETTINGS)
 def test_one_neuron_of_a_pair_does_what_the_two_do(name: str):
-    first, alone, both = runs(*SETTINGS[name])
+    one, two, alone, both = runs(*SETTINGS[name])
+    assert isinstance(one, ConstantOnOff) and isinstance(two, OnOff)
     for t in (*STEPS, T):
         a, b = alone.snapshots[t], both.snapshots[t]
         for site in a.spikes:
             assert torch.equal(a.spikes[site], b.spikes[site])
         torch.testing.assert_close(a.operations, b.operations, rtol=1e-12, atol=0)
         torch.testing.assert_close(a.outputs, b.outputs, rtol=1e-9, atol=1e-12)
-    assert first.on.count.any() and first.off.count.any()  # of the second run: both kinds fire somewhere
-    assert not (first.on.count * first.off.count).any()  # and nowhere both
-    assert first.one.count.equal(first.on.count + first.off.count)
+    assert two.on.count.any() and two.off.count.any()  # both kinds fire somewhere
+    assert not (two.on.count * two.off.count).any()  # and nowhere both
+    assert one.count.equal(two.on.count + two.off.count)
 
 
 @pytest.mark.parametrize(
@@ -56,12 +56,12 @@ def test_both_are_computed_where_both_may_fire_or_theta_matters(settings: dict[s
     x = images(2)
     network = spiking(make(TinyLeaky), x, get_recipe("p-norm"), settings).network()
     network.run(x, 3)
-    assert not any(layer._one_fires for layer in network.layers.values() if isinstance(layer, OnOffPair))
+    assert {type(layer) for layer in network.neurons.values()} == {OnOff}
 
 
 def test_only_behind_the_image():
     x = images(2)
     network = spiking(make(TinyLeaky), x, get_recipe("p-norm")).network()
     network.run(x, 3)
-    pairs = {name: layer._one_fires for name, layer in network.layers.items() if isinstance(layer, OnOffPair)}
-    assert pairs == {"act1": True, "act2": False, "act3": False}
+    pairs = {name: type(layer) for name, layer in network.neurons.items()}
+    assert pairs == {"act1": ConstantOnOff, "act2": OnOff, "act3": OnOff}

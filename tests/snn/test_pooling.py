@@ -15,8 +15,9 @@ from torch import Tensor
 from spiking_yolo.convert.registry import get_recipe
 from spiking_yolo.graph import max_pool
 from spiking_yolo.recipe import Recipe
-from spiking_yolo.snn import pooling
-from spiking_yolo.snn.pooling import CumulativeMaxPool, tiles
+from spiking_yolo.snn.backend import Backend, pooling
+from spiking_yolo.snn.backend.pooling import tiles
+from spiking_yolo.snn.pooling import CumulativeMaxPool
 
 
 @st.composite
@@ -55,7 +56,7 @@ def test_what_is_sent_adds_up_to_the_maximum_of_what_arrived(a: dict[str, Any], 
     pool, arrived, sent, moved = CumulativeMaxPool(a), 0.0, 0.0, 0.0
     for _ in range(5):
         x = generator.integers(-16, 17, (2, 2, 5, 6)) / 8
-        out = pool.step(torch.from_numpy(x)).numpy()
+        out = pool(torch.from_numpy(x)).numpy()
         arrived, sent, moved = arrived + x, sent + out, moved + np.abs(out)
         np.testing.assert_array_equal(sent, looped_max_pool(arrived, a))
     np.testing.assert_array_equal(pool.count.numpy(), moved)
@@ -75,14 +76,13 @@ def test_the_forms_for_2_x_2_give_the_same(
     a: dict[str, Any] = {"kernel": [2, 2], "stride": [2, 2], "padding": padding, "ceil": ceil and not any(padding)}
     assert tiles(shape[2], shape[3], **a) == (tiled and not reached)
     monkeypatch.setattr(pooling, "Fused", lambda f: f)
-    plain, compiled = CumulativeMaxPool(a), CumulativeMaxPool(a)
-    compiled.compile()
+    plain, compiled = CumulativeMaxPool(a), CumulativeMaxPool(a, backend=Backend(compiled=True))
     generator = torch.Generator().manual_seed(1)
     arrived, sent = torch.zeros(shape), torch.zeros(())
     for _ in range(3):
         x = torch.randint(-16, 17, shape, generator=generator).div(8).to(dtype)
-        out = plain.step(x).clone()
-        torch.testing.assert_close(compiled.step(x), out, rtol=0, atol=0)
+        out = plain(x).clone()
+        torch.testing.assert_close(compiled(x), out, rtol=0, atol=0)
         arrived, sent = arrived + x, sent + out
         torch.testing.assert_close(sent, max_pool(arrived, **a), rtol=0, atol=0)
     torch.testing.assert_close(compiled.count, plain.count, rtol=0, atol=0)
@@ -92,27 +92,27 @@ def test_by_hand():
     """2 x 1 windows: the neuron that leads changes, and the pooled sum with it; padding never wins."""
     pool = CumulativeMaxPool({"kernel": [1, 2], "stride": [1, 2], "padding": [0, 1, 0, 0], "ceil": False})
     steps = [[1.0, 0.0, -1.0], [0.0, 2.0, -1.0], [0.0, -2.0, 1.0]]
-    sent = [pool.step(torch.tensor(z).reshape(1, 1, 1, 3)).flatten().tolist() for z in steps]
+    sent = [pool(torch.tensor(z).reshape(1, 1, 1, 3)).flatten().tolist() for z in steps]
     assert sent == [[1.0, -1.0], [1.0, -1.0], [-1.0, 1.0]]
     assert pool.count.flatten().tolist() == [3.0, 3.0]
 
 
 def test_events_are_counted_in_spikes():
     pool = CumulativeMaxPool({"kernel": [1, 1], "stride": [1, 1], "padding": [0, 0, 0, 0], "ceil": False})
-    pool.step(torch.full((1, 1, 1, 1), 3.0))
-    pool.step(torch.full((1, 1, 1, 1), -0.5), spike_weight=0.25)
+    pool(torch.full((1, 1, 1, 1), 3.0))
+    pool(torch.full((1, 1, 1, 1), -0.5), spike_weight=0.25)
     assert pool.count.item() == 3 + 2
 
 
 def test_reset_and_another_shape():
     pool = CumulativeMaxPool({"kernel": [2, 2], "stride": [2, 2], "padding": [0, 0, 0, 0], "ceil": False})
     x = torch.rand(2, 3, 4, 4)
-    first = pool.step(x).clone()
-    pool.step(x)
+    first = pool(x).clone()
+    pool(x)
     pool.reset()
-    assert torch.equal(pool.step(x), first) and torch.equal(pool.count, first)
+    assert torch.equal(pool(x), first) and torch.equal(pool.count, first)
     pool.reset()
-    assert pool.step(x[:1, :, :2]).shape == (1, 3, 1, 2)
+    assert pool(x[:1, :, :2]).shape == (1, 3, 1, 2)
 
 
 SUMS: list[tuple[str, dict[str, Any], bool]] = [
@@ -132,11 +132,10 @@ SUMS: list[tuple[str, dict[str, Any], bool]] = [
 def test_a_sum_that_is_handed_on_leads_to_what_its_changes_lead_to(method: str, changes: dict[str, Any], summed: bool):
     """Without a probe memory neurons behind a pooling read its sum; with one they get the changes of it."""
     x = images(3)
-    network = spiking(make(TinyLeaky), x, get_recipe(method), changes).network()
-    run = network.run(x, 24, [1, 8])
-    assert [name for name, layer in network.layers.items() if layer.summed] == (["act2"] if summed else [])
-    watched = network.run(x, 24, [1, 8], probes=[lambda *_: None])
-    assert not any(layer.summed for layer in network.layers.values())
+    converted = spiking(make(TinyLeaky), x, get_recipe(method), changes)
+    network, observed = converted.network(), converted.network(observed=True)
+    run, watched = (net.run(x, 24, [1, 8]) for net in (network, observed))
+    assert list(network.plan.sums) == (["act2"] if summed else []) and not observed.plan.sums
     for t in (1, 8, 24):
         a, b = run.snapshots[t], watched.snapshots[t]
         torch.testing.assert_close(a.outputs, b.outputs, rtol=1e-9, atol=1e-12)
@@ -145,10 +144,11 @@ def test_a_sum_that_is_handed_on_leads_to_what_its_changes_lead_to(method: str, 
 
 
 def test_a_pooling_that_hands_on_its_sum():
-    pool = CumulativeMaxPool({"kernel": [1, 2], "stride": [1, 2], "padding": [0, 1, 0, 0], "ceil": False})
-    pool.reset(summed=True)
+    pool = CumulativeMaxPool(
+        {"kernel": [1, 2], "stride": [1, 2], "padding": [0, 1, 0, 0], "ceil": False}, sends_sums=True
+    )
     steps = [[1.0, 0.0, -1.0], [0.0, 2.0, -1.0], [0.0, -2.0, 1.0]]
-    sums = [pool.step(torch.tensor(z).reshape(1, 1, 1, 3)).flatten().tolist() for z in steps]
+    sums = [pool(torch.tensor(z).reshape(1, 1, 1, 3)).flatten().tolist() for z in steps]
     assert sums == [[1.0, -1.0], [2.0, -2.0], [1.0, -1.0]]
 
 
@@ -170,7 +170,7 @@ def test_direct_pooling_of_spikes_does_not_converge_and_ours_does(monkeypatch: p
         return [((run.snapshots[t].outputs[0] - expected).norm() / expected.norm()).item() for t in (32, 512)]
 
     ours = errors()
-    monkeypatch.setattr(CumulativeMaxPool, "step", step_of_direct_pooling)
+    monkeypatch.setattr(CumulativeMaxPool, "forward", step_of_direct_pooling)
     direct = errors()
     assert ours[1] < 0.2 * ours[0] and ours[1] < 0.01
     assert direct[1] > 0.5 * direct[0] and direct[1] > 10 * ours[1]

@@ -57,15 +57,14 @@ ENDS = {
 
 
 @pytest.mark.parametrize("cls", ALL)
-def test_the_linear_end_is_computed_only_where_it_is_read(cls, monkeypatch):
+def test_the_linear_end_is_computed_only_where_it_is_read(cls):
     """All that no neuron and no max pooling depends on; what is read does not depend on how often."""
     x = images(2)
     network = spiking(make(cls), x, Recipe("tested")).network()
     end = ENDS[cls.__name__].split()
     assert [node.name for node in readout_nodes(network.graph)] == end
     often, calls = network.run(x, 12, range(1, 13)), []
-    transmit = network._transmit
-    monkeypatch.setattr(network, "_transmit", lambda node, *rest: calls.append(node.name) or transmit(node, *rest))
+    network.synapses.register_forward_pre_hook(lambda module, args: calls.append(args[0].name))
     seldom = network.run(x, 12, [5])
     assert [name for name in calls if name in end] == 2 * end
     for t in (5, 12):
@@ -84,6 +83,7 @@ def test_in_bf16_means_are_read_in_float32():
     network = spiking(make(TinyLeaky), images(2), Recipe("tested")).network(
         torch.float32, simulation=SimulationOptions("bf16")
     )
-    dtypes = {name: synapse.weight.dtype for name, synapse in network._wiring._synapses.items()}
+    network.start(images(2).float())
+    dtypes = {name: synapse.folded.dtype for name, synapse in network.synapses.maps.items()}
     assert {name for name, dtype in dtypes.items() if dtype == torch.bfloat16} == {"conv2", "conv3"}
     assert {dtypes[name] for name in ("conv1", "head1", "head2")} == {torch.float32}

@@ -22,7 +22,8 @@ from spiking_yolo.errors import UserError
 from spiking_yolo.graph import Activation, forward
 from spiking_yolo.graph.trace import trace
 from spiking_yolo.recipe import Recipe
-from spiking_yolo.snn.neurons import Layer, build
+from spiking_yolo.snn.neurons import NeuronLayer, build_neurons
+from spiking_yolo.snn.plan import LayerPlan
 from spiking_yolo.studies.evaluate.quantised import quantised_ann
 from spiking_yolo.studies.evaluate.rows import CostModel
 
@@ -48,15 +49,15 @@ def silu(x: float) -> float:
     return x / (1 + math.exp(-x))
 
 
-def neuron(recipe: Recipe, theta: float) -> Layer:
+def neuron(recipe: Recipe, theta: float) -> NeuronLayer:
     params = {"theta": torch.tensor([theta], dtype=torch.float64), "initial": torch.tensor(0.5, dtype=torch.float64)}
-    layer = build(params, recipe, SILU)
+    layer = build_neurons(params, recipe, SILU)
     layer.reset()
     return layer
 
 
-def step(layer: Layer, current: float | None) -> float:
-    return layer.step(None if current is None else torch.tensor([[current]], dtype=torch.float64)).item()
+def step(layer: NeuronLayer, current: float | None) -> float:
+    return layer(None if current is None else torch.tensor([[current]], dtype=torch.float64)).item()
 
 
 @settings(deadline=None, max_examples=100)
@@ -148,7 +149,7 @@ def test_the_pool_stays_behind_the_neurons():
     """SiLU turns the order round: of -1.2 and -5 the second has the larger one."""
     model, x = network()
     converted = spiking(model, x, get_recipe(DEFAULT))
-    sent = record(converted.network(), x, 4)["act"]
+    sent = record(converted.network(observed=True), x, 4)["act"]
     assert sent.shape[-2:] == x.shape[-2:]  # not a quarter of them
 
 
@@ -186,4 +187,4 @@ def test_other_methods_refuse_with_the_ways_out(name):
     assert f"yolo detect train model={YAML} " in said and "tools/calibrate.py --weights" in said
     assert YAML.is_file() and "torch.nn.ReLU()" in YAML.read_text()
     with pytest.raises(UserError, match=r"'act' \(SiLU\)"):
-        build({"theta": torch.ones(1), "initial": torch.tensor(0.0)}, get_recipe(name), SILU, "act")
+        build_neurons({"theta": torch.ones(1), "initial": torch.tensor(0.0)}, get_recipe(name), SILU, LayerPlan("act"))

@@ -20,8 +20,9 @@ from spiking_yolo.convert.registry import get_recipe
 from spiking_yolo.errors import Notice, UserError
 from spiking_yolo.settings import settings_of
 from spiking_yolo.snn import options as executing
+from spiking_yolo.snn.backend import Backend
 from spiking_yolo.snn.options import Precision, SimulationOptions
-from spiking_yolo.snn.synapses import Convolution, Linear
+from spiking_yolo.snn.synapses import LinearMap
 from spiking_yolo.studies.benchmark import cases as benchmark
 from spiking_yolo.studies.evaluate.options import EvalOptions
 
@@ -59,18 +60,22 @@ def test_in_bf16_neurons_send_bf16_and_keep_float32():
             torch.float32, simulation=SimulationOptions("bf16")
         )
         network.run(x, 3)
-        for layer in network.layers.values():
+        for layer in network.neurons.values():
             assert (layer.out.dtype, layer.count.dtype) == (torch.bfloat16, torch.float32)
 
 
 @pytest.mark.parametrize("method", METHODS)
 def test_bf16_does_not_depend_on_the_batch(method: str):
-    x = images(3).float()
+    """Up to the order of a library's sums: in a step of 32 a current may round to the next bf16 number.
+
+    On images that it was not calibrated on: there the neuron that set a threshold would come just up to it.
+    """
+    x = images(3, seed=7).float()
     converted = spiking(make(TinyLeaky), images(3), get_recipe(method))
     together = outputs(converted, x, precision="bf16")
     for i in range(3):
-        for a, b in zip(outputs(converted, x[i : i + 1], precision="bf16"), together, strict=True):
-            torch.testing.assert_close(a, b[i : i + 1], rtol=0, atol=0)
+        alone = outputs(converted, x[i : i + 1], precision="bf16")
+        assert relative_error(alone, tuple(output[i : i + 1] for output in together)) < 1e-3
 
 
 def test_bursts_of_spikes_are_exact_in_bf16():
@@ -78,8 +83,11 @@ def test_bursts_of_spikes_are_exact_in_bf16():
     n = torch.arange(258.0).reshape(1, 1, 1, 258)
     sizes = {"stride": [1, 1], "padding": [0, 0], "dilation": [1, 1], "groups": 1}
     for value in (1.0, 0.25, 8.0):
-        weight = torch.full((1, 1, 1, 1), value, dtype=torch.bfloat16)
-        for sent in (Convolution(weight, None, sizes)(n, False), Linear(weight[0, 0])(n[0, 0].T, False)):
+        weight, one = torch.full((1, 1, 1, 1), value), torch.ones(1)
+        conv, linear = LinearMap(weight, None, sizes, Backend()), LinearMap(weight[0, 0], None, {}, Backend())
+        for synapse in (conv, linear):
+            synapse.absorb(one, torch.bfloat16)
+        for sent in (conv(n, False), linear(n[0, 0].T, False)):
             assert sent.dtype == torch.bfloat16
             got = sent.float().flatten()
             assert torch.equal(got[:257], n.flatten()[:257] * value) and got[257] == 256 * value
@@ -124,12 +132,12 @@ def test_a_detector_takes_both(tmp_path: Path, nothing_installed):
     with pytest.warns(Notice, match="nothing is compiled"):
         detector = SpikingYOLO(weights, precision="bf16", compile=True)
     assert detector._network.simulation == SimulationOptions("bf16")
-    again = SpikingYOLO.of(detector.converted, precision="bf16")
+    again = SpikingYOLO(detector.converted, precision="bf16")
     photo = tmp_path / "photos" / "a.png"
     a, b = (d.detect(photo, T=4, conf=0.3) for d in (detector, again))
     assert len(a.xyxy) and torch.equal(a.xyxy, b.xyxy)
     with pytest.raises(UserError, match="precision must be one of float32, bf16, not 'half'"):
-        SpikingYOLO.of(detector.converted, precision="half")  # pyright: ignore[reportArgumentType]
+        SpikingYOLO(detector.converted, precision="half")  # pyright: ignore[reportArgumentType]
 
 
 def test_the_choices_of_the_command_line_are_all_there_are():

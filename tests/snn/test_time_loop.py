@@ -15,7 +15,7 @@ from helpers.networks import TinyLeaky, images, make, spiking
 from torch import Tensor, nn
 
 from spiking_yolo.recipe import Recipe
-from spiking_yolo.snn.neurons import Layer, OnOffPair
+from spiking_yolo.snn.neurons import NeuronLayer, OnOff
 
 SLOPE = 0.25
 Record = dict[tuple[str, int], Tensor]
@@ -115,11 +115,11 @@ def test_every_spike_of_every_step(case: str):
     heads, expected = simulate(model, converted.sites, converted.recipe, x, T)
     got: Record = {}
 
-    def probe(name: str, t: int, layer: Layer, current: Tensor | None) -> None:
-        pair = isinstance(layer, OnOffPair)
+    def probe(name: str, t: int, layer: NeuronLayer, current: Tensor | None) -> None:
+        pair = isinstance(layer, OnOff)
         got[name, t] = torch.stack([layer.on.out, layer.off.out]) if pair else layer.out.clone()
 
-    run = converted.network().run(x, T, probes=[probe])
+    run = converted.network(observed=True).run(x, T, probes=[probe])
     for key, spikes in expected.items():
         assert torch.equal(got.get(key, torch.zeros_like(spikes)), spikes), key
     assert all(spikes.any() for (name, t), spikes in expected.items() if t == 2), "a test without spikes"

@@ -26,9 +26,9 @@ from torch import Tensor
 
 from spiking_yolo.graph import Activation
 from spiking_yolo.recipe import Recipe
-from spiking_yolo.snn import neurons
-from spiking_yolo.snn.neurons import Layer, per_channel
-from spiking_yolo.studies.analyze.layers import sides, threshold
+from spiking_yolo.snn.backend.layout import per_channel
+from spiking_yolo.snn.neurons import ImbalancedThreshold, NeuronLayer, OnOff, SignedMemory, build_neurons
+from spiking_yolo.snn.plan import LayerPlan
 
 OWN = ("clipping", "quantisation", "spike-inherent")
 INHERITED = ("wrong input", "uneven arrival")
@@ -67,13 +67,13 @@ def chain(
 ) -> Chain:
     """The chain of one layer.
 
-    site, recipe, phi, name: as for neurons.build. before: the ANN's pre-activation [N, C, ...]. received, sent: sums
-    over T steps of the current and of the values sent in the SNN. spike_weight(t): value of a spike in thetas. keys: of the
-    images, see snn.random. A calibrated bias counts as input: it corrects what comes from below.
+    site, recipe, phi, name: as for build_neurons. before: the ANN's pre-activation [N, C, ...]. received, sent: sums
+    over T steps of the current and of the values sent in the SNN. spike_weight(t): value of a spike in thetas. keys: of
+    the images, see snn.random. A calibrated bias counts as input: it corrects what comes from below.
     """
     rate = recipe.encoding.coding == "rate"
     per = T if rate else 1
-    alone = neurons.build({k: v for k, v in site.items() if k != "bias"}, recipe, phi, name)
+    alone = build_neurons({k: v for k, v in site.items() if k != "bias"}, recipe, phi, LayerPlan(name))
     reach = Reach(before, phi)
     ideal = feed(alone, before, T, spike_weight, keys, reach.watch)
     ann = phi(before).double()
@@ -81,27 +81,27 @@ def chain(
     below = -limit[0] if len(limit) == 1 else -phi.slope * limit[1]
     clipped = ann.clamp(min=below).minimum(limit[0])
     on_grid = _grid(alone, before.double(), reach, T) if rate else reach.rounded.double().clamp(below, limit[0])
-    even = feed(neurons.build(site, recipe, phi, name), received / per, T, spike_weight, keys)
+    even = feed(build_neurons(site, recipe, phi, LayerPlan(name)), received / per, T, spike_weight, keys)
     return Chain(ann, clipped, on_grid, ideal / per, even / per, sent.double() / per)
 
 
 def feed(
-    layer: Layer,
+    layer: NeuronLayer,
     current: Tensor,
     T: int,
     spike_weight: SpikeWeight,
     keys: Sequence[int] = (),
-    watch: Callable[[Layer], None] = lambda layer: None,
+    watch: Callable[[NeuronLayer], None] = lambda layer: None,
 ) -> Tensor:
     """The value that a layer on its own sends in T steps, float64, fed the same current in every step (rate coding) or
     once (differential)."""
     layer.reset(keys)
-    always = layer.recipe.encoding.coding == "rate"
+    always = not layer.coding.once
     total = torch.zeros_like(current)
     for t in range(1, T + 1):
-        total += layer.step(current if always or t == 1 else None, spike_weight(t))
+        total += layer(current if always or t == 1 else None, spike_weight(t))
         watch(layer)
-    return total.double() * per_channel(layer.unit.double(), total.double())
+    return total.double() * per_channel(layer.theta.double(), total.double())
 
 
 class Reach:
@@ -117,34 +117,35 @@ class Reach:
         """Sum of theta(t), float64, for each side."""
         return [total.double() for total in self._sums]
 
-    def watch(self, layer: Layer) -> None:
-        now = [threshold(side) for side in sides(layer)]
+    def watch(self, layer: NeuronLayer) -> None:
+        now = [side.threshold for side in layer.sides]
         self._sums = [a + b for a, b in zip(self._sums, now, strict=True)] if self._sums else now
-        if layer.recipe.encoding.coding == "differential":
-            steps = torch.floor((self.target - self.rounded) / now[0] + layer.initial)
+        if layer.coding.once:
+            steps = torch.floor((self.target - self.rounded) / now[0] + per_channel(layer.initial, self.target))
             self.rounded.addcmul_(steps, now[0].expand_as(steps))
 
 
-def _grid(layer: Layer, before: Tensor, reach: Reach, T: int) -> Tensor:
+def _grid(layer: NeuronLayer, before: Tensor, reach: Reach, T: int) -> Tensor:
     """The value that T steps of constant input come to when nothing else goes wrong; rate coding. float64."""
     most = layer.settings.gamma * T
     steps = [total / T for total in reach.totals]
-    if isinstance(layer, neurons.OnOffPair):
+    if isinstance(layer, OnOff):
         on, off = _one_sided(layer.on, before, steps[0], T), _one_sided(layer.off, -before, steps[1], T)
         return on - layer.slope * off
-    if isinstance(layer, neurons.SignedMemory):
-        counts = torch.floor(layer.phi(before) * T / steps[0] + layer.initial)
-    elif isinstance(layer, neurons.ImbalancedThreshold):
-        counts = layer.phi(before * T / steps[0] + layer.initial).trunc()
+    if isinstance(layer, SignedMemory):
+        counts = torch.floor(layer.phi(before) * T / steps[0] + per_channel(layer.initial, before))
+    elif isinstance(layer, ImbalancedThreshold):
+        counts = layer.phi(before * T / steps[0] + per_channel(layer.initial, before)).trunc()
     else:
         return _one_sided(layer, before, steps[0], T)
     return counts.clamp(-most, most) * steps[0] / T
 
 
-def _one_sided(layer: Layer, drive: Tensor, step: Tensor, T: int) -> Tensor:
+def _one_sided(layer: NeuronLayer, drive: Tensor, step: Tensor, T: int) -> Tensor:
     """n * theta / T with n = floor((T * z + U(0)) / theta), of an IF neuron."""
     shift = getattr(layer, "shift", None)
-    charge = T * (drive if shift is None else drive + shift) + layer.initial * layer.theta
+    start = per_channel(layer.initial, drive) * per_channel(layer.theta, drive)
+    charge = T * (drive if shift is None else drive + shift) + start
     counts = (charge / step).floor().clamp(0, layer.settings.gamma * T)
     if layer.phi.cap is not None:
         counts = counts.minimum((T * layer.phi.cap / step + 0.5).floor())

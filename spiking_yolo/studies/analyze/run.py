@@ -12,7 +12,7 @@ from torch import Tensor
 from spiking_yolo.convert.converted import Converted
 from spiking_yolo.errors import UserError
 from spiking_yolo.graph import Activation, Node, forward
-from spiking_yolo.snn.layer import per_channel
+from spiking_yolo.snn.backend.layout import per_channel
 from spiking_yolo.snn.random import image_keys
 from spiking_yolo.studies.analyze.chain import chain
 from spiking_yolo.studies.analyze.cost import OutputError, load, steps
@@ -55,7 +55,7 @@ def analyze(
     """
     neuron = replace(converted.recipe.neuron, pool_first=False)
     converted = replace(converted, recipe=replace(converted.recipe, neuron=neuron))
-    graph, network = converted.graph.to(device), converted.network(device)
+    graph, network = converted.graph.to(device), converted.network(device, observed=True)
     names = [node.name for node in graph.activations]
     layer = names[len(names) // 2] if layer is None else {short(name): name for name in names}.get(layer, layer)
     if layer not in names:
@@ -83,10 +83,8 @@ def analyze(
         for name, (z, phi) in before.items():
             seen = watch.layers.pop(name)
             seen.finish()
-            links = chain(
-                converted.sites[name], converted.recipe, phi, name, z, seen.received, seen.sent, T, network.spike_weight,
-                image_keys(x),
-            )  # fmt: skip
+            site, sums, keys = converted.sites[name], (seen.received, seen.sent), image_keys(x)
+            links = chain(site, converted.recipe, phi, name, z, *sums, T, network.spike_weight, keys)
             spikes = {t: float(s.spikes[name].sum()) for t, s in run.snapshots.items()}
             totals[name].add(links, per_channel(converted.sites[name]["theta"], z), seen, spikes, run.neurons[name])
             progress()

@@ -10,9 +10,8 @@ import torch
 from torch import Tensor
 
 from spiking_yolo.graph import Activation
-from spiking_yolo.snn import neurons
-from spiking_yolo.snn.neurons import Layer, per_channel
-from spiking_yolo.studies.analyze.layers import sides, threshold
+from spiking_yolo.snn.backend.layout import per_channel
+from spiking_yolo.snn.neurons import NeuronLayer, OnOff, SignedMemory
 
 ACTIVE, INACTIVE = 300, 60  # neurons of a sample
 
@@ -34,28 +33,28 @@ class LayerWatch:
         self._ever: Tensor | None = None
         self._half = (0, [0.0, 0.0])
 
-    def see(self, t: int, layer: Layer, current: Tensor | None) -> None:
+    def see(self, t: int, layer: NeuronLayer, current: Tensor | None) -> None:
         self._fill(t - 1)
         self.layer = layer
         if current is not None:
             self.received += current
-        self.sent.addcmul_(layer.out, per_channel(layer.unit, layer.out))
+        self.sent.addcmul_(layer.out, per_channel(layer.theta, layer.out))
         self.wrong.append(self._wrong(layer))
         if t == self.T // 2:
-            self._half = (t, [side.count.clone() for side in sides(layer)])
+            self._half = (t, [side.count.clone() for side in layer.sides])
 
     def _fill(self, t: int) -> None:
         """A settled layer is not seen: nothing changes in it."""
         self.wrong += self.wrong[-1:] * (t - len(self.wrong))
 
-    def _wrong(self, layer: Layer) -> int:
-        pair = isinstance(layer, neurons.OnOffPair)
+    def _wrong(self, layer: NeuronLayer) -> int:
+        pair = isinstance(layer, OnOff)
         if pair or not self.signed:
-            inactive = [~self._positive, ~self._negative][: len(sides(layer))]
+            inactive = [~self._positive, ~self._negative][: len(layer.sides)]
             self.eligible = sum(int(mask.sum()) for mask in inactive)
-            fired = ((side.count > 0) & mask for side, mask in zip(sides(layer), inactive, strict=True))
+            fired = ((side.count > 0) & mask for side, mask in zip(layer.sides, inactive, strict=True))
             return sum(int(mask.sum()) for mask in fired)
-        seen = self.sent if isinstance(layer, neurons.SignedMemory) else layer.out
+        seen = self.sent if isinstance(layer, SignedMemory) else layer.out
         wrong = ((seen > 0) & ~self._positive) | ((seen < 0) & ~self._negative)
         ever = self._ever = wrong if self._ever is None else self._ever.logical_or_(wrong)
         self.eligible = ever.numel()
@@ -68,12 +67,12 @@ class LayerWatch:
         """Where a neuron sent gamma spikes in every step of the run's second half, bool [N, C, ...]."""
         since, counts = self._half
         most = self.layer.settings.gamma * (self.T - since)
-        full = [side.count - old >= most for side, old in zip(sides(self.layer), counts, strict=False)]
+        full = [side.count - old >= most for side, old in zip(self.layer.sides, counts, strict=False)]
         return full[0] if len(full) == 1 else full[0] | full[1]
 
     def fired(self) -> Tensor:
         """Where a neuron sent a spike; of a pair, the ON neuron."""
-        return sides(self.layer)[0].count > 0
+        return self.layer.sides[0].count > 0
 
 
 @dataclass
@@ -92,10 +91,10 @@ class Sample:
     theta: list[np.ndarray] = field(default_factory=list)
     potential: list[np.ndarray] = field(default_factory=list)
 
-    def see(self, t: int, layer: Layer) -> None:
-        on = sides(layer)[0]
-        potential = on.unsent() if isinstance(on, neurons.SignedMemory) else on.potential
-        theta, potential = threshold(on).expand_as(on.count)[self.where], potential[self.where]
+    def see(self, t: int, layer: NeuronLayer) -> None:
+        on = layer.sides[0]
+        potential = on.unsent() if isinstance(on, SignedMemory) else on.potential
+        theta, potential = on.threshold.expand_as(on.count)[self.where], potential[self.where]
         self.t.append(t)
         self.theta.append(theta.cpu().numpy())
         self.potential.append(potential.cpu().numpy())
@@ -124,7 +123,7 @@ class Watch:
         self.layers = {name: LayerWatch(z, phi, T) for name, (z, phi) in before.items()}
         self.sample: Sample | None = None
 
-    def __call__(self, name: str, t: int, layer: Layer, current: Tensor | None) -> None:
+    def __call__(self, name: str, t: int, layer: NeuronLayer, current: Tensor | None) -> None:
         self.layers[name].see(t, layer, current)
         if self.sample is not None and self.sample.name == name:
             self.sample.see(t, layer)

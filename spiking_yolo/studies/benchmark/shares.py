@@ -1,55 +1,65 @@
-"""Where the time of a run goes: convolutions, neurons, pooling, other operations of the graph, and bookkeeping."""
+"""Where the time of a run goes: convolutions, neurons, pooling, and everything else."""
 
 from __future__ import annotations
 
+import time
 from collections import defaultdict
 from typing import Any
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from spiking_yolo.convert.converted import Converted
-from spiking_yolo.graph import Node
-from spiking_yolo.snn.network import SpikingNetwork
-from spiking_yolo.studies.benchmark.timing import seconds
+from spiking_yolo.snn.neurons import NeuronLayer
+from spiking_yolo.snn.pooling import CumulativeMaxPool
+from spiking_yolo.snn.synapses import LinearMap
+from spiking_yolo.studies.benchmark.timing import seconds, synchronize
 
-KINDS = {"conv": "convolutions", "linear": "convolutions", "max_pool": "pooling", "avg_pool": "pooling"}
+KINDS: dict[type[nn.Module], str] = {LinearMap: "convolutions", NeuronLayer: "neurons", CumulativeMaxPool: "pooling"}
 
 
-class TimedNetwork(SpikingNetwork):
-    """A spiking network that adds up the seconds of its parts in `spent`, by kind and by node."""
+class Stopwatch:
+    """Adds up the seconds of a network's modules, by kind and by node, with forward hooks."""
+
+    def __init__(self, network: nn.Module, device: torch.device):
+        self._device, self._started = device, 0.0
+        self.clear()
+        for path, module in network.named_modules():
+            kind = next((name for type_, name in KINDS.items() if isinstance(module, type_)), None)
+            if kind is not None and path.count(".") <= 2:  # not the members of a pair
+                module.register_forward_pre_hook(self._start)
+                module.register_forward_hook(self._stop(kind, path.rpartition(".")[2]))
 
     def clear(self) -> None:
-        self.spent: dict[str, float] = defaultdict(float)
+        self.by_kind: dict[str, float] = defaultdict(float)
         self.by_node: dict[str, float] = defaultdict(float)
 
-    def _fire(self, node: Node, *args: Any) -> Tensor | None:
-        return self._timed("neurons", node, super()._fire, *args)
+    def _start(self, module: nn.Module, args: Any) -> None:
+        synchronize(self._device)
+        self._started = time.perf_counter()
 
-    def _transmit(self, node: Node, *args: Any) -> Tensor | None:
-        return self._timed(KINDS.get(node.op, "other operations"), node, super()._transmit, *args)
+    def _stop(self, kind: str, node: str) -> Any:
+        def stop(module: nn.Module, args: Any, output: Any) -> None:
+            synchronize(self._device)
+            taken = time.perf_counter() - self._started
+            self.by_kind[kind] += taken
+            self.by_node[node] += taken
 
-    def _timed(self, kind: str, node: Node, f: Any, *args: Any) -> Tensor | None:
-        taken, value = seconds(lambda: f(node, *args), self._wiring.like.device)
-        self.spent[kind] += taken
-        self.by_node[node.name] += taken
-        return value
+        return stop
 
 
 def shares(converted: Converted, x: Tensor, T: int, repeats: int) -> dict[str, Any]:
-    """Milliseconds per timestep by kind, the means over `repeats` runs after a first one, and the same by node.
-
-    What is left of a run, such as snapshots and the loop itself, is "bookkeeping".
-    """
-    network = TimedNetwork(converted.graph.to(x.device), converted.sites, converted.recipe)
+    """Milliseconds per timestep by kind, the means over `repeats` runs after a first one, and the same by node."""
+    network = converted.network(x.device)
+    stopwatch, device = Stopwatch(network, x.device), torch.device(x.device)
     whole, steps = 0.0, 1
     for turn in range(repeats + 1):
         if turn < 2:
             whole = 0.0
-            network.clear()
-        taken, run = seconds(lambda: network.run(x, T), torch.device(x.device))
+            stopwatch.clear()
+        taken, run = seconds(lambda: network.run(x, T), device)
         whole, steps = whole + taken, run.steps
     per = 1e3 / (max(repeats, 1) * steps)
-    kinds = {kind: per * network.spent[kind] for kind in ("convolutions", "neurons", "pooling", "other operations")}
-    kinds["bookkeeping"] = per * whole - sum(kinds.values())
-    return {"steps": steps, "ms_per_step": kinds, "by_node": {k: per * v for k, v in network.by_node.items()}}
+    kinds = {kind: per * stopwatch.by_kind[kind] for kind in KINDS.values()}
+    kinds["everything else"] = per * whole - sum(kinds.values())
+    return {"steps": steps, "ms_per_step": kinds, "by_node": {k: per * v for k, v in stopwatch.by_node.items()}}

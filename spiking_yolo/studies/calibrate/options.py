@@ -29,4 +29,5 @@ class CalibrateOptions(WeightsOptions, LimitOptions):
     def __post_init__(self) -> None:
         super().__post_init__()
         if bool(self.images) == bool(self.data):
-            raise UserError("give the images to calibrate on: either --images or --data")
+            wrong = "--images and --data are two: give one" if self.images else "--images is missing, or --data"
+            raise UserError(f"{wrong}: the images to calibrate on")

@@ -93,7 +93,7 @@ def _statistics(ann: Ann, path: Path, pictures: Sequence[Picture], progress: Pro
     def counted() -> Iterator[Picture]:
         for k, picture in enumerate(pictures):
             yield picture
-            progress("images", k + 1, len(pictures), "")
+            progress("images", k + 1, len(pictures))
 
     statistics, skipped = take_statistics(ann.graph, ann.spec, ann.sha256, counted())
     statistics.save(path)

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import itertools
 import json
-from collections import Counter
 from collections.abc import Iterable
 from contextlib import ExitStack
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +14,6 @@ import numpy as np
 from PIL import Image
 from torch import Tensor
 
-from spiking_yolo.decode.boxes import Detections
 from spiking_yolo.draw.boxes import draw_detections, side_by_side
 from spiking_yolo.io.files import atomic_write
 from spiking_yolo.io.sources import is_webcam
@@ -52,7 +51,7 @@ class Outputs:
         if options.save_txt:
             self.labels(name, result)
         if options.save_json:
-            self.add_json(sighting.label, result)
+            self._entries.append(replace(result, path=sighting.label).to_dict(options.steps))
         picture = result.plot() if sighting.ann is None else compared(result, sighting.ann)
         if sighting.video:
             self._video = self._video or _VideoWriter(
@@ -109,25 +108,6 @@ class Outputs:
         with atomic_write(self.path(f"labels/{name}.txt")) as temporary:
             temporary.write_text("".join(lines))
 
-    def add_json(self, image: str, result: Result) -> None:
-        height, width = result.image.shape[:2]
-        self._entries.append(
-            {
-                "image": image,
-                "width": width,
-                "height": height,
-                "T": result.T,
-                "method": result.method,
-                "detections": _boxes(result.detections, result.names),
-                "spikes": result.spikes,
-                "mean_rate": result.mean_rate,
-                "steps": [
-                    {"T": t, "detections": _boxes(result.steps[t], result.names)}
-                    for t in sorted({*self.options.steps, result.T})
-                ],
-            }
-        )
-
     def overlays(self, name: str, result: Result, layers: Iterable[str]) -> None:
         """Heat maps of the spike rate over the photograph: one per layer of `layers`, and a summary of all layers."""
         from spiking_yolo.draw.overlay import rate_overlay, summary_overlay
@@ -158,22 +138,9 @@ def _rate(result: Result, t: int, layer: str) -> Tensor:
     return map_to_image(result.maps[t][layer] / t, result.placement)
 
 
-def _boxes(found: Detections, names: tuple[str, ...]) -> list[dict[str, Any]]:
-    return [
-        {"class_id": c, "class": names[c], "confidence": p, "box_xyxy": box}
-        for c, p, box in zip(found.class_id.tolist(), found.confidence.tolist(), found.xyxy.tolist(), strict=True)
-    ]
-
-
-def found_text(found: Detections, names: tuple[str, ...]) -> str:
-    """ "dog, 2 x car", most confident class first."""
-    counts = Counter(names[c] for c in found.class_id.tolist())
-    return ", ".join(f"{n} x {name}" if n > 1 else name for name, n in counts.items()) or "nothing"
-
-
 def compared(result: Result, ann: Result) -> np.ndarray:
     """ANN and SNN side by side."""
-    titles = (f"ANN: {found_text(ann.detections, ann.names)}", f"SNN, T = {result.T}, {result.method}")
+    titles = (f"ANN: {ann.counts()}", f"SNN, T = {result.T}, {result.method}")
     return side_by_side((ann.plot(), result.plot()), titles)
 
 

@@ -8,12 +8,13 @@ from typing import Any
 
 import numpy as np
 
+from spiking_yolo.decode.selection import class_ids
 from spiking_yolo.detector import SpikingYOLO
 from spiking_yolo.errors import UserError
 from spiking_yolo.io.sources import Video, expand, is_stream, open_video
 from spiking_yolo.result import Result
 from spiking_yolo.studies.detect.options import DetectOptions
-from spiking_yolo.studies.options import class_ids, load
+from spiking_yolo.studies.options import load
 
 _FRAMES_OF_GIF = 16
 
@@ -57,7 +58,7 @@ class Watcher:
 def detect(options: DetectOptions, watcher: Watcher) -> list[str]:
     """Run all sources; returns those that failed. Raises UserError when the call or the only source is wrong."""
     sources = expand(options.sources)
-    detector = SpikingYOLO.of(load(options), options.device, options.precision, options.compile)
+    detector = SpikingYOLO(load(options), device=options.device, precision=options.precision, compile=options.compile)
     run = _Run(options, detector, watcher)
     failed = []
     for number, source in enumerate(sources):
@@ -79,13 +80,9 @@ class _Run:
     def __init__(self, options: DetectOptions, detector: SpikingYOLO, watcher: Watcher):
         self.options, self.detector, self.watcher = options, detector, watcher
         self.layers = choose_layers(options.layers, detector.layers) if options.overlay else ()
-        classes = class_ids(options.classes, detector.names)
-        self.choice: dict[str, Any] = {
-            "conf": options.conf,
-            "iou": options.iou,
-            "max_det": options.max_det,
-            "classes": classes,
-        }
+        classes = class_ids(options.classes or None, detector.names)
+        thresholds = {name: getattr(options, name) for name in ("conf", "iou", "max_det")}
+        self.choice: dict[str, Any] = {**thresholds, "classes": classes}
 
     def image(self, source: str) -> Iterator[Sighting]:
         options = self.options

@@ -16,7 +16,7 @@ from spiking_yolo.errors import UserError
 from spiking_yolo.graph import Graph, forward
 from spiking_yolo.io.device import usable_device
 from spiking_yolo.snn.options import SimulationOptions
-from spiking_yolo.snn.snapshot import Run
+from spiking_yolo.snn.record import Run
 from spiking_yolo.studies.evaluate.early_exit import exit_step
 from spiking_yolo.studies.evaluate.record_log import Record
 
@@ -86,7 +86,7 @@ class Engine:
         options: EngineOptions,
         device: str | torch.device = "cpu",
         quantised: Mapping[int, Callable[[Tensor], tuple[Tensor, ...]]] | None = None,
-        simulation: SimulationOptions = SimulationOptions(),  # noqa: B008
+        simulation: SimulationOptions = SimulationOptions(),
     ):
         self.task, self.options, self.quantised, self.simulation = task, options, quantised or {}, simulation
         self.converted = converted

@@ -36,7 +36,7 @@ def evaluate(
     *,
     statistics: Statistics | None = None,
     scorer: Scorer | None = None,
-    simulation: SimulationOptions = SimulationOptions(),  # noqa: B008
+    simulation: SimulationOptions = SimulationOptions(),
     device: str | torch.device = "cpu",
     folder: Path | None = None,
     progress: Progress = lambda method, done, total: None,
@@ -65,7 +65,7 @@ def compare(
     *,
     statistics: Statistics | None = None,
     scorer: Scorer | None = None,
-    simulation: SimulationOptions = SimulationOptions(),  # noqa: B008
+    simulation: SimulationOptions = SimulationOptions(),
     folder: Path | None = None,
     ranks: Ranks = Ranks(),  # noqa: B008
     progress: Progress = lambda method, done, total: None,

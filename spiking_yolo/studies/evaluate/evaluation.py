@@ -58,7 +58,7 @@ class Evaluation:
         dataset: DetectionSet | LabelledSet,
         scorer: Scorer,
         options: EvaluationOptions = EvaluationOptions(),  # noqa: B008
-        simulation: SimulationOptions = SimulationOptions(),  # noqa: B008
+        simulation: SimulationOptions = SimulationOptions(),
         of_images: int | None = None,
     ) -> Evaluation:
         """Score the records of all images of the dataset."""

@@ -15,7 +15,7 @@ import torch
 from spiking_yolo.convert.converted import Converted
 from spiking_yolo.errors import UserError
 from spiking_yolo.graph import Activation, Node
-from spiking_yolo.snn import neurons
+from spiking_yolo.snn.neurons import IntegrateAndFire, NeuronLayer
 
 _MISSING = {
     "max_pool": "no max pooling of spikes; train the network with average pooling (tools/train.py --pool avg)",
@@ -32,7 +32,7 @@ def check(converted: Converted, shapes: Mapping[str, torch.Size]) -> None:
 
     shapes: of every node's output, [N, C, ...].
     """
-    layers = converted.network().layers
+    layers = dict(converted.network().layers())
     for node in converted.graph.nodes:
         if node.op in _MISSING:
             reason: str | None = f"NIR has {_MISSING[node.op]}"
@@ -49,9 +49,9 @@ def check(converted: Converted, shapes: Mapping[str, torch.Size]) -> None:
             raise UserError(f"node {node.name!r} ({node.op}) cannot be exported: {reason}; {_ELSE}")
 
 
-def _neuron(layer: neurons.Layer, converted: Converted) -> str | None:
+def _neuron(layer: NeuronLayer, converted: Converted) -> str | None:
     recipe = converted.recipe
-    if type(layer) is not neurons.IntegrateAndFire:
+    if type(layer) is not IntegrateAndFire:
         relu = replace(layer.phi, cap=None) == Activation()
         advice = "use --method p-norm" if relu else "fine-tune the network with ReLU"
         return f"NIR has no signed, paired or adaptive neurons such as {type(layer).__name__}; {advice}"
@@ -59,7 +59,7 @@ def _neuron(layer: neurons.Layer, converted: Converted) -> str | None:
         return f"an IF neuron of NIR sends one spike per step, not {recipe.neuron.gamma}; use --set neuron.gamma=1"
     if recipe.neuron.events != "spikes":
         return f"NIR sends spikes, not {recipe.neuron.events}; use --set neuron.events=spikes"
-    if layer.params["initial"].any():
+    if layer.initial.any():
         return (
             "an IF neuron of NIR starts at zero; use --set neuron.initial=0, with neuron.shift=T for the same "
             "potential at step T"

@@ -15,7 +15,7 @@ from spiking_yolo.convert.converted import Converted
 from spiking_yolo.errors import require
 from spiking_yolo.graph import Node, shapes
 from spiking_yolo.recipe import Recipe
-from spiking_yolo.snn.layer import per_channel
+from spiking_yolo.snn.backend.layout import per_channel
 from spiking_yolo.snn.units import Unit, same
 from spiking_yolo.studies.export import expressible, folding
 

@@ -92,7 +92,7 @@ def search(
     photographs: Sequence[str],
     folder: Path,
     options: SearchOptions = SearchOptions(),  # noqa: B008
-    simulation: SimulationOptions = SimulationOptions(),  # noqa: B008
+    simulation: SimulationOptions = SimulationOptions(),
     progress: Callable[[str, int, int, str], Any] = lambda what, done, total, remark: None,
 ) -> SearchResult:
     """Try recipes around `start` until the budget is spent; the best has the smallest error within the limit.

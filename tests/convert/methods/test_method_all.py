@@ -70,7 +70,7 @@ def test_scaled_input_and_biases_give_identical_spikes(name: str, cls: Any, j: i
     tensors = {k: v * 2.0**j if k.endswith(".bias") else v for k, v in plain.graph.tensors.items()}
     scaled = spiking(replace(plain.graph, tensors=tensors), images(2) * 2.0**j, get_recipe(name), settings)
     x = images(2, seed=7)
-    before, after = record(plain.network(), x, 20), record(scaled.network(), x * 2.0**j, 20)
+    before, after = record(plain.network(observed=True), x, 20), record(scaled.network(observed=True), x * 2.0**j, 20)
     assert all(torch.equal(before[k], after[k]) and before[k].any() for k in before)
 
 

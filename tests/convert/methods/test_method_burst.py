@@ -53,7 +53,7 @@ def test_a_network_counts_every_spike_of_a_burst(cls: Any):
     _, converted = method(cls, "burst", {"threshold.scale": 0.1})
     _, plain = method(cls, "p-norm", {"threshold.scale": 0.1})
     assert all(torch.equal(s["theta"], plain.sites[k]["theta"]) for k, s in converted.sites.items())
-    sent = record(converted.network(), images(2), 16)
+    sent = record(converted.network(observed=True), images(2), 16)
     spikes = converted.network().run(images(2), 16).snapshots[16].spikes
     for name, n in sent.items():
         if "theta_off" not in converted.sites[name]:

@@ -11,7 +11,7 @@ from helpers.networks import Pooled, TinyLeaky, images
 from torch import Tensor
 
 from spiking_yolo.convert.registry import get_recipe
-from spiking_yolo.snn.neurons import Layer
+from spiking_yolo.snn.neurons import NeuronLayer
 
 COARSE = get_recipe("coarse-to-fine")
 
@@ -24,9 +24,9 @@ def value(t: int) -> float:
 @pytest.mark.parametrize("cls", [Pooled, TinyLeaky])
 def test_the_value_of_a_spike_over_time(cls: Any):
     _, converted = method(cls, "coarse-to-fine")
-    network, seen = converted.network(), {}
+    network, seen = converted.network(observed=True), {}
 
-    def probe(name: str, t: int, layer: Layer, current: Tensor | None) -> None:
+    def probe(name: str, t: int, layer: NeuronLayer, current: Tensor | None) -> None:
         seen[t] = layer.spike_weight
         whole = layer.out / layer.spike_weight
         assert torch.allclose(whole, whole.round()) and whole.abs().max() <= 8
@@ -46,7 +46,7 @@ def test_a_neuron_by_hand():
     layer, sent = neuron(COARSE), {}
     for t in range(1, 41):
         current = torch.tensor([[37.3]], dtype=torch.float64) if t == 1 else None
-        if spikes := layer.step(current, value(t)).item():
+        if spikes := layer(current, value(t)).item():
             sent[t] = spikes
     assert sent == {1: 32, 2: 8, 3: -4, 4: 2, 5: -1, 9: 0.5, 17: -0.25}
     assert layer.count.item() == 8

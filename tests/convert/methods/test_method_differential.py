@@ -16,7 +16,7 @@ from hypothesis import strategies as st
 from torch import Tensor
 
 from spiking_yolo.convert.registry import get_recipe
-from spiking_yolo.snn.neurons import Layer
+from spiking_yolo.snn.neurons import NeuronLayer
 
 DIFFERENTIAL = get_recipe("differential")
 
@@ -43,10 +43,10 @@ def test_it_settles_on_the_quantised_network_and_then_sends_nothing(cls: Any):
     x, T = images(2, seed=3), 500
     probed: list[tuple[int, bool, bool]] = []
 
-    def probe(name: str, t: int, layer: Layer, current: Tensor | None) -> None:
+    def probe(name: str, t: int, layer: NeuronLayer, current: Tensor | None) -> None:
         probed.append((t, current is None, bool(layer.out.any())))
 
-    network = converted.network()
+    network = converted.network(observed=True)
     run = network.run(x, T, [1, 2, 40, 80], probes=[probe])
     assert 2 < run.steps < 40
     expected = quantised(model, converted)(x)
@@ -80,7 +80,7 @@ def test_delta_is_the_mmse_threshold_over_its_levels(cls: Any):
 def test_the_sum_sent_is_the_quantised_activation_of_every_layer():
     """Of the first site: known from the image alone; and no spike is larger than gamma."""
     model, converted = method(Pooled, "differential", {"neuron.pool_first": False})
-    sent = record(converted.network(), images(2), 40)["body_1"]
+    sent = record(converted.network(observed=True), images(2), 40)["body_1"]
     assert sent.abs().max() == 4 and (sent.abs() == 4).sum() > 10
     with torch.no_grad():
         grid = quantised(model, converted).body[:2](images(2))  # type: ignore[index, operator]

@@ -20,7 +20,7 @@ from hypothesis import strategies as st
 from spiking_yolo.convert.registry import get_recipe
 from spiking_yolo.recipe import Msat
 from spiking_yolo.snn.msat import threshold_ratio
-from spiking_yolo.snn.neurons import AdaptiveIntegrateAndFire, Layer, OnOffPair
+from spiking_yolo.snn.neurons import AdaptiveIntegrateAndFire, NeuronLayer, OnOff
 
 MSAT = get_recipe("msat").with_settings({"msat.confidence": "off"})
 GENERATOR = random.Random(1)
@@ -70,13 +70,13 @@ def scalar_msat(zs: list[float], top: float, s: Msat, gamma: int = 1) -> Iterato
         yield theta, n, u
 
 
-def drive(layer: Layer, zs: list[float]) -> list[tuple[float, float, float]]:
+def drive(layer: NeuronLayer, zs: list[float]) -> list[tuple[float, float, float]]:
     """theta(t), n(t), U(t) of one neuron; what it sends is n * theta(t)."""
     assert isinstance(layer, AdaptiveIntegrateAndFire)
     steps = []
     for z in zs:
         before = layer.count.item() if steps else 0
-        out = layer.step(torch.tensor([[z]], dtype=torch.float64)).item() * layer.theta.item()
+        out = layer(torch.tensor([[z]], dtype=torch.float64)).item() * layer.theta.item()
         theta, n = layer.threshold.item(), layer.count.item() - before
         assert out == pytest.approx(n * theta, rel=1e-12)
         steps.append((theta, n, layer.potential.item()))
@@ -199,7 +199,7 @@ def test_the_threshold_never_falls_below_its_floor():
 def test_without_both_terms_it_is_the_plain_neuron():
     zs = INPUTS["random"]
     plain = neuron(get_recipe("p-norm"))
-    expected = [plain.step(torch.tensor([[z]], dtype=torch.float64)).item() for z in zs]
+    expected = [plain(torch.tensor([[z]], dtype=torch.float64)).item() for z in zs]
     assert [n for _, n, _ in drive(neuron(MSAT.with_settings(SETTINGS["neither"])), zs)] == expected
 
 
@@ -210,12 +210,12 @@ def test_a_probe_records_the_threshold_of_every_neuron():
     z = model.bn1(model.conv1(images(2)))  # type: ignore[operator]
     history: list[torch.Tensor] = []
 
-    def probe(name: str, t: int, layer: Layer, current: torch.Tensor | None) -> None:
-        if name == "act1" and isinstance(layer, OnOffPair):
+    def probe(name: str, t: int, layer: NeuronLayer, current: torch.Tensor | None) -> None:
+        if name == "act1" and isinstance(layer, OnOff):
             assert isinstance(layer.on, AdaptiveIntegrateAndFire) and isinstance(layer.off, AdaptiveIntegrateAndFire)
             history.append(torch.stack([layer.on.threshold, layer.off.threshold]).clone())
 
-    converted.network().run(images(2), 12, probes=[probe])
+    converted.network(observed=True).run(images(2), 12, probes=[probe])
     recorded = torch.stack(history)
     assert recorded.shape == (12, 2, 2, 4, 8, 8)
     assert torch.equal(recorded[0, 0], z.amax().float().double().expand_as(z))

@@ -142,7 +142,7 @@ def test_spikes_are_worth_powers_of_two():
     def probe(name: str, t: int, layer: Any, current: Any) -> None:
         worth.setdefault(name, set()).update(layer.threshold.div(layer.theta).unique().tolist())
 
-    converted.network().run(images(2), 24, probes=[probe])
+    converted.network(observed=True).run(images(2), 24, probes=[probe])
     assert all(values <= {1.0, 0.5, 0.25} for values in worth.values())
     assert {1.0, 0.25} <= set.union(*worth.values())
 
@@ -152,9 +152,9 @@ def test_an_image_does_not_depend_on_its_batch():
     _, converted = method(TinyLeaky, "msat-plus", {"msat.stages": 0})
     x = images(3)
     x[1] *= 0.01
-    together = record(converted.network(), x, 30)
+    together = record(converted.network(observed=True), x, 30)
     for i in range(3):
-        alone = record(converted.network(), x[i : i + 1], 30)
+        alone = record(converted.network(observed=True), x[i : i + 1], 30)
         for name, sent in alone.items():
             torch.testing.assert_close(sent[:, 0], together[name][:, i], rtol=1e-9, atol=1e-12)
 

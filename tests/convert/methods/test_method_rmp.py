@@ -64,6 +64,9 @@ def test_the_residual_makes_up_for_what_a_reset_loses():
         model, converted = method(Pooled, "rmp", {"threshold.scale": 1.0, "neuron.reset": reset})
         expected = torch.relu(model.body[0](x))  # type: ignore[index, operator]
         name = next(iter(converted.sites))
-        rate = record(converted.network(), x, 256)[name].mean(0) * converted.sites[name]["theta"][:, None, None]
+        rate = (
+            record(converted.network(observed=True), x, 256)[name].mean(0)
+            * converted.sites[name]["theta"][:, None, None]
+        )
         errors[reset] = ((rate - expected).norm() / expected.norm()).item()
     assert errors["subtract"] < 0.01 and errors["zero"] > 0.05

@@ -16,7 +16,7 @@ from hypothesis import strategies as st
 from torch import Tensor
 
 from spiking_yolo.convert.registry import get_recipe
-from spiking_yolo.snn.neurons import Layer, OnOffPair
+from spiking_yolo.snn.neurons import NeuronLayer, OnOff
 
 TSC, RMP = get_recipe("tsc"), get_recipe("rmp")
 
@@ -58,8 +58,8 @@ class Synapses:
         self.seen: dict[str, Tensor] = {}
         self.decoded: dict[str, Tensor] = {}
 
-    def __call__(self, name: str, t: int, layer: Layer, current: Tensor | None) -> None:
-        lines = {f"{name}/on": layer.on, f"{name}/off": layer.off} if isinstance(layer, OnOffPair) else {name: layer}
+    def __call__(self, name: str, t: int, layer: NeuronLayer, current: Tensor | None) -> None:
+        lines = {f"{name}/on": layer.on, f"{name}/off": layer.off} if isinstance(layer, OnOff) else {name: layer}
         for line, source in lines.items():
             zero = torch.zeros_like(source.events)
             switched = source.events - self.seen.get(line, zero)
@@ -76,16 +76,16 @@ def test_integrating_the_switches_gives_the_spikes_of_rmp(cls: Any):
     _, rmp = method(cls, "rmp")
     synapses, counts = Synapses(), {}
 
-    def spikes(name: str, t: int, layer: Layer, current: Tensor | None) -> None:
-        pair = isinstance(layer, OnOffPair)
+    def spikes(name: str, t: int, layer: NeuronLayer, current: Tensor | None) -> None:
+        pair = isinstance(layer, OnOff)
         counts.update(
             {f"{name}/on": layer.on.count.clone(), f"{name}/off": layer.off.count.clone()}
             if pair
             else {name: layer.count.clone()}
         )
 
-    a = tsc.network().run(x, T, probes=[synapses]).snapshots[T]
-    b = rmp.network().run(x, T, probes=[spikes]).snapshots[T]
+    a = tsc.network(observed=True).run(x, T, probes=[synapses]).snapshots[T]
+    b = rmp.network(observed=True).run(x, T, probes=[spikes]).snapshots[T]
     assert counts and all(torch.equal(synapses.decoded[k], v) and v.any() for k, v in counts.items())
     assert all(torch.equal(p, q) for p, q in zip(a.outputs, b.outputs, strict=True))
     for name in a.spikes:

@@ -14,7 +14,8 @@ from spiking_yolo.convert.pipeline import load
 from spiking_yolo.convert.registry import get_recipe, list_methods
 from spiking_yolo.graph import Activation
 from spiking_yolo.recipe import Recipe
-from spiking_yolo.snn.neurons import build
+from spiking_yolo.snn.neurons import build_neurons
+from spiking_yolo.snn.plan import LayerPlan
 from spiking_yolo.studies.analyze.chain import Chain
 from spiking_yolo.studies.analyze.cost import MethodCost
 from spiking_yolo.studies.analyze.diagnosis import _first_layer, advice, diagnose
@@ -162,10 +163,12 @@ def test_a_bias_that_mends_the_mean_is_named():
     x = torch.rand(1, 3, 8, 8, generator=torch.Generator().manual_seed(0), dtype=torch.float64)
     links = [torch.zeros_like(x) + value for value in (1.0, 1.0, 0.9, 0.9, 0.5, 0.5)]
     seen = LayerWatch(x, Activation(), 4)
-    layer = build({"theta": torch.ones(3), "initial": torch.tensor(0.0)}, Recipe("r"), Activation(), "x")
+    layer = build_neurons(
+        {"theta": torch.ones(3), "initial": torch.tensor(0.0)}, Recipe("r"), Activation(), LayerPlan("x")
+    )
     layer.reset()
     for t in range(1, 5):
-        layer.step(x)
+        layer(x)
         seen.see(t, layer, x)
     totals = LayerTotals("layers_0_act", 4)
     totals.add(Chain(*links), torch.ones(3, 1, 1), seen, {4: 1.0}, 192)

@@ -179,7 +179,7 @@ def test_the_parts_add_up(name, model, T):
     x = images(2)
     recipe = get_recipe(name).with_settings({"neuron.pool_first": False, "calibration.T": 4})
     converted = spiking(make(model), x, recipe)
-    network = converted.network()
+    network = converted.network(observed=True)
     before = {}
     forward(converted.graph, x, lambda node, pre, post: before.update({node.name: (pre, node.phi)}))
     watch = Watch(before, T)
@@ -202,10 +202,10 @@ def test_what_was_sent_is_what_the_next_layer_received():
     x = images(1)
     recipe = replace(get_recipe("p-norm"), name="p")
     converted = spiking(make(Pooled), x, recipe)
-    network, before = converted.network(), {}
+    network, before = converted.network(observed=True), {}
     forward(converted.graph, x, lambda node, pre, post: before.update({node.name: (pre, Activation())}))
     watch = Watch(before, 9)
     network.run(x, 9, probes=[watch])
     for name, seen in watch.layers.items():
-        assert torch.allclose(seen.received - network.layers[name].potential, seen.sent, atol=1e-9)
+        assert torch.allclose(seen.received - network.neurons[name].potential, seen.sent, atol=1e-9)
         assert seen.sent.max() > 0

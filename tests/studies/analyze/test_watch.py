@@ -12,7 +12,8 @@ from helpers.networks import Pooled, TinyLeaky, images, make, spiking
 from spiking_yolo.convert.registry import get_recipe
 from spiking_yolo.graph import Activation, forward
 from spiking_yolo.recipe import Neuron, Recipe
-from spiking_yolo.snn import neurons
+from spiking_yolo.snn.neurons import OnOff, build_neurons
+from spiking_yolo.snn.plan import LayerPlan
 from spiking_yolo.studies.analyze.chain import PARTS, Chain
 from spiking_yolo.studies.analyze.thresholds import full, typical
 from spiking_yolo.studies.analyze.totals import LayerTotals
@@ -29,11 +30,11 @@ def recorded(model, name, T, settings=None):
 
     def keep(name, t, layer, current):
         on = off = None
-        if isinstance(layer, neurons.OnOffPair):
+        if isinstance(layer, OnOff):
             on, off = layer.on.out.clone(), layer.off.out.clone()
         record.setdefault(name, {})[t] = (layer.out.clone(), on, off)
 
-    network, watch = converted.network(), Watch(before, T)
+    network, watch = converted.network(observed=True), Watch(before, T)
     network.run(x, T, probes=[watch, keep])
     for seen in watch.layers.values():
         seen.finish()
@@ -85,12 +86,14 @@ def test_a_settled_layer_is_not_forgotten():
 
 def test_steps_without_a_layer_repeat_what_it_had():
     z = torch.tensor([-1.0, -1.0])[None, :, None, None]
-    layer = neurons.build({"theta": torch.ones(2), "initial": torch.tensor(0.0)}, Recipe("r"), Activation(), "x")
+    layer = build_neurons(
+        {"theta": torch.ones(2), "initial": torch.tensor(0.0)}, Recipe("r"), Activation(), LayerPlan("x")
+    )
     seen = LayerWatch(z, Activation(), 6)
     layer.reset()
     for t, current in ((1, [1.0, 0.0]), (4, [0.0, 1.0])):
         current = torch.tensor(current)[None, :, None, None]
-        layer.step(current)
+        layer(current)
         seen.see(t, layer, current)
     seen.finish()
     assert seen.wrong == [1, 1, 1, 2, 2, 2] and seen.received.flatten().tolist() == [1.0, 1.0]
@@ -99,11 +102,11 @@ def test_steps_without_a_layer_repeat_what_it_had():
 def layer_watch(recipe, z, T, gamma=1, slope=0.0):
     z = torch.tensor(z)[None, :, None, None]
     site = {"theta": torch.ones(z.shape[1]), "theta_off": torch.ones(z.shape[1]), "initial": torch.tensor(0.0)}
-    layer = neurons.build(site, recipe, Activation(slope), "x")
+    layer = build_neurons(site, recipe, Activation(slope), LayerPlan("x"))
     seen = LayerWatch(z, Activation(slope), T)
     layer.reset()
     for t in range(1, T + 1):
-        layer.step(z)
+        layer(z)
         seen.see(t, layer, z)
     seen.finish()
     return seen, layer
@@ -194,7 +197,7 @@ def test_sample_follows_thresholds_and_potentials():
         if layer_name == name:
             kept.append((layer.on.threshold.flatten().clone(), layer.on.potential.flatten().clone()))
 
-    converted.network().run(x, T, probes=[watch, keep])
+    converted.network(observed=True).run(x, T, probes=[watch, keep])
     flat = torch.from_numpy(np.ravel_multi_index([w.numpy() for w in sample.where], tuple(after.shape)))
     assert np.array_equal(after.flatten()[flat].numpy(), sample.activation)
     assert len(set(flat.tolist())) == len(flat) and sample.activation.max() == float(after.max())

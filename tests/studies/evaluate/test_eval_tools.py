@@ -102,7 +102,7 @@ def test_killed_and_resumed_run_has_the_same_figures(scene, reference, tmp_path)
 def test_two_processes_give_the_figures_of_one(scene, reference, tmp_path):
     launcher = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2"]
     command = [*launcher, str(COCO), *map(str, call(scene, tmp_path))]
-    done = subprocess.run(command, env=ENV, capture_output=True, text=True, timeout=120)
+    done = subprocess.run(command, env=ENV, capture_output=True, text=True, timeout=600)
     assert done.returncode == 0, done.stderr
     assert figures(tmp_path / "exp") == reference[0]
     for one in (p.name for p in tmp_path.glob("exp/predictions_*.json")):

@@ -68,7 +68,7 @@ def test_operations_of_a_record():
     def probe(name, t, layer, current):
         spikes.setdefault(name, []).append(layer.out.clone())
 
-    converted.network().run(x, T, probes=[probe])
+    converted.network(observed=True).run(x, T, probes=[probe])
     first, second = (torch.stack(steps) for steps in spikes.values())
     pooled = torch.stack([torch.max_pool2d(s, 2) for s in first.cumsum(0)])
     pooled = torch.cat([pooled[:1], pooled.diff(dim=0)]).abs().sum(0)

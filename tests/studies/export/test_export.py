@@ -106,7 +106,7 @@ def test_json_takes_values_per_neuron_as_a_range():
         (["--format", "nir", "-o", "D/net.json"], "must end in .nir"),
         (["--format", "json", "-o", "/dev/null/net.json"], "cannot write"),
         (["--format", "nir", "-o", "D/net.nir"], "cannot be exported"),
-        (["--format", "nir", "-o", "D/new/net.nir", "--method", "p-norm"], "OnOffPair"),
+        (["--format", "nir", "-o", "D/new/net.nir", "--method", "p-norm"], "OnOff"),
         (["--format", "json", "-o", "D/net.json", "--weights", "D/nowhere.weights"], "nowhere.weights"),
     ],
 )

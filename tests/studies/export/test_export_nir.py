@@ -80,7 +80,9 @@ def compare(net: Converted, path, steps: Callable[[Tensor, int], Tensor] = lambd
     nir.write(path, to_nir(net))
     x = images(1, 7, net.spec.height)
     ours: dict[str, Tensor] = {}
-    end = net.network().run(x, T, probes=[lambda name, t, layer, current: ours.update({name: layer.count})])
+    end = net.network(observed=True).run(
+        x, T, probes=[lambda name, t, layer, current: ours.update({name: layer.count})]
+    )
     theirs, outputs, graph = simulate(path, (steps(x, t) for t in range(T)))
     assert theirs.keys() == ours.keys()
     for name, count in theirs.items():
@@ -164,7 +166,7 @@ def test_folding_by_hand():
 @pytest.mark.parametrize(
     ("model", "method", "node", "reason"),
     [
-        (networks.TinyLeaky, "p-norm", "act1", "OnOffPair; fine-tune the network with ReLU"),
+        (networks.TinyLeaky, "p-norm", "act1", "OnOff; fine-tune the network with ReLU"),
         (networks.TinyLeaky, "channel-norm", "act1", "ImbalancedThreshold"),
         (networks.Pooled, "p-norm", "body_2", "--pool avg"),
         (networks.Split, "p-norm", "getitem", "no slices"),

@@ -86,7 +86,9 @@ def test_same_spikes(simulator: Callable[[Any], Imported], model, reset, tmp_pat
         net, layers, dtype = simulator(str(tmp_path / "net.nir"))
     x, state = images(2, 7), None
     ours: dict[str, Tensor] = {}
-    converted.network().run(x, T, probes=[lambda name, t, layer, current: ours.update({name: layer.count})])
+    converted.network(observed=True).run(
+        x, T, probes=[lambda name, t, layer, current: ours.update({name: layer.count})]
+    )
     theirs = {name: torch.zeros_like(count) for name, count in ours.items()}
     assert layers.keys() == ours.keys()
 

@@ -7,6 +7,9 @@ Where `out` may be None it is for a compiler, which makes no temporaries.
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from typing import Any
+
 import torch
 import torch.nn.functional as F
 from torch import Tensor
@@ -33,16 +36,15 @@ def integrate_and_fire(
     theta: Tensor,
     gamma: int,
     out: Tensor | None,
-    reset_to_zero: bool = False,
+    reset: Reset | None = None,
     keep: Tensor | None = None,
     room: Tensor | None = None,
     sign: int = 1,
 ) -> Tensor:
-    """IF: U += z; n = clip(floor(U / theta), 0, gamma); U -= n * theta, or U = 0 where it fired (Diehl 2015).
+    """IF: U += z; n = clip(floor(U / theta), 0, gamma); U is reset where it fired (Diehl 2015).
 
-    With reset by subtraction (Rueckauer 2017) the sum of what was sent plus U is the sum of the input plus U(0).
-    keep: 0 where a neuron may not fire in this step, 1 elsewhere. room: how often it may fire at most. sign: of the
-    current, -1 for a neuron that integrates -z.
+    reset: see RESETS; by subtraction if None. keep: 0 where a neuron may not fire in this step, 1 elsewhere. room: how
+    often it may fire at most. sign: of the current, -1 for a neuron that integrates -z.
     """
     potential.add_(current, alpha=sign)
     if gamma == 1:
@@ -53,11 +55,24 @@ def integrate_and_fire(
         torch.minimum(out, room, out=out)
     if keep is not None:
         out.mul_(keep)
-    if reset_to_zero:
-        potential.masked_fill_(out > 0, 0.0)
-    else:
-        potential.addcmul_(out, theta, value=-1)
+    (reset or subtract)(potential, out, theta)
     return out
+
+
+Reset = Callable[[Tensor, Tensor, Tensor], Any]
+
+
+def subtract(potential: Tensor, spikes: Tensor, theta: Tensor) -> None:
+    """U -= n * theta (Rueckauer 2017): the sum of what was sent plus U is the sum of the input plus U(0)."""
+    potential.addcmul_(spikes, theta, value=-1)
+
+
+def zero(potential: Tensor, spikes: Tensor, theta: Tensor) -> None:
+    """U = 0 where the neuron fired (Diehl 2015): what exceeds the threshold is lost."""
+    potential.masked_fill_(spikes > 0, 0.0)
+
+
+RESETS: dict[str, Reset] = {"subtract": subtract, "zero": zero}  # neuron.reset -> what it does to U after n spikes
 
 
 def room(ceiling: Tensor, sent: Tensor, unit: Tensor | float = 1.0) -> Tensor:
@@ -126,8 +141,8 @@ def send(
 ) -> tuple[Tensor, Tensor]:
     """Send what is due as spikes: n = clip(floor(due / q + u0), -gamma, gamma); m += n * q.
 
-    due: in thresholds, see `unsent`; may be `out`. u0 = `initial` (1/2 rounds); q = `spike_weight`, the value of a spike in
-    thresholds. Returns n * q, in `out`, and |n|, in `spikes`.
+    due: in thresholds, see `unsent`; may be `out`. u0 = `initial` (1/2 rounds); q = `spike_weight`, the value of a
+    spike in thresholds. Returns n * q, in `out`, and |n|, in `spikes`.
     """
     scaled = scales(spike_weight)
     out = torch.div(due, spike_weight, out=out).add_(initial) if scaled else torch.add(due, initial, out=out)

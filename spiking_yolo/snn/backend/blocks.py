@@ -1,0 +1,105 @@
+"""A layer's step over its rows, block by block: a dozen tensors of a block stay in the processor's cache.
+
+Results do not depend on the blocks.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Hashable, Iterable
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from spiking_yolo.snn.backend.layout import rows, spread
+from spiking_yolo.snn.backend.tree import leaves, map_tree
+from spiking_yolo.snn.state import Buffers, Clock
+
+SIZE = 2**18  # elements of a block: a dozen float32 tensors of this size stay in a cache of 16 MB
+
+Advance = Callable[[Any, Any, Tensor | None, Clock, Buffers], tuple[Tensor, Tensor | None]]
+
+
+class Scratch:
+    """Buffers for what a block computes on the way; all blocks of all layers of a network use the same in turn."""
+
+    def __init__(self) -> None:
+        self._flat: list[Tensor] = []
+
+    def like(self, block: Tensor) -> Buffers:
+        """Buffers of the block's shape and dtype, which share their memory with those of other blocks."""
+        n = block.numel()
+        fits = self._flat and len(self._flat[0]) >= n and self._flat[0].dtype == block.dtype
+        if not fits or self._flat[0].device != block.device:
+            size, count = max(n, SIZE), len(Buffers._fields)
+            self._flat = [torch.empty(size, dtype=block.dtype, device=block.device) for _ in range(count)]
+        return Buffers(*(flat[:n].view(block.shape) for flat in self._flat))
+
+
+@dataclass(frozen=True)
+class Block:
+    """Some rows of a layer: its state, its parameters, and where what it sends goes in the end."""
+
+    part: slice
+    state: Any
+    parameters: Any
+    out: Tensor
+    buffers: Buffers
+
+
+class BlockedStep:
+    """Runs a layer's pure step over its rows.
+
+    The step, advance(state, parameters, current, clock, buffers), returns what the rows send and, where silence
+    matters, the largest magnitude of it.
+    """
+
+    def __init__(self, scratch: Scratch):
+        self._scratch = scratch
+
+    def bind(self, state: Any, parameters: Any, out: Tensor, key: Hashable) -> Any:
+        """Run on these tensors from now on, [N, C, ...] each; returns the parameters as the steps will see them.
+
+        parameters: [], [C] or [C, H, W]. out: for what is sent, possibly of another dtype than the state. key: equal
+        for equal shapes and dtypes.
+        """
+        whole = map_tree(rows, state)
+        like = leaves(whole)[0]
+        shared = map_tree(lambda value: spread(value, out.shape), parameters)
+        self._blocks = [self._block(part, whole, shared, rows(out), like) for part in self._parts(like)]
+        return shared
+
+    def _parts(self, like: Tensor) -> Iterable[slice]:
+        return parts(len(like), like[0].numel())
+
+    def _block(self, part: slice, state: Any, parameters: Any, out: Tensor, like: Tensor) -> Block:
+        own = map_tree(lambda value: value[part] if value.shape == like.shape else value, parameters)
+        buffers, target = self._scratch.like(like[part]), out[part]
+        if out.dtype == like.dtype:
+            buffers = buffers._replace(out=target)
+        return Block(part, map_tree(lambda tensor: tensor[part], state), own, target, buffers)
+
+    def __call__(self, advance: Advance, current: Tensor | None, clock: Clock) -> list[Tensor | None]:
+        """One step; returns the largest magnitude that each block sent, if advance tells."""
+        return [self._run(advance, block, z, clock) for block, z in self._with(current)]
+
+    def _run(self, advance: Advance, block: Block, z: Tensor | None, clock: Clock) -> Tensor | None:
+        sent, largest = advance(block.state, block.parameters, z, clock, block.buffers)
+        if sent is not block.out:  # of another dtype, to which it is rounded
+            block.out.copy_(sent)
+        return largest
+
+    def each(self, f: Callable[[Any, Any, Tensor | None, Buffers], Any], current: Tensor | None = None) -> list[Any]:
+        """f(state, parameters, current, buffers) of every block."""
+        return [f(block.state, block.parameters, z, block.buffers) for block, z in self._with(current)]
+
+    def _with(self, current: Tensor | None) -> Iterable[tuple[Block, Tensor | None]]:
+        lines = None if current is None else rows(current)
+        return ((block, None if lines is None else lines[block.part]) for block in self._blocks)
+
+
+def parts(n: int, width: int) -> list[slice]:
+    """n rows of `width` elements in slices of at most SIZE elements, or of one row."""
+    step = max(1, SIZE // max(width, 1))
+    return [slice(start, start + step) for start in range(0, n, step)]

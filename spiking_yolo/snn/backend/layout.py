@@ -1,0 +1,42 @@
+"""How a layer's tensors lie in memory: channels last, as rows of channels.
+
+In memory a tensor [N, C, H, W] is [N * H * W, C]: one row per position. What neurons compute is elementwise, so that a
+layer's rows can be taken in any portions.
+"""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+
+def channels_last(x: Tensor) -> Tensor:
+    """The same tensor with its channels last in memory; only maps, [N, C, H, W], are touched."""
+    return x.contiguous(memory_format=torch.channels_last) if x.ndim == 4 else x
+
+
+def empty(shape: torch.Size, like: Tensor, dtype: torch.dtype) -> Tensor:
+    """Uninitialised [N, C, ...] with the channels last in memory, on the device of `like`."""
+    return torch.empty((shape[0], *shape[2:], shape[1]), dtype=dtype, device=like.device).movedim(-1, 1)
+
+
+def rows(x: Tensor) -> Tensor:
+    """[N, C, H, W] as [N * H * W, C], and [N, C] as it is: a view where channels come last in memory, else a copy."""
+    x = x.movedim(1, -1).contiguous()
+    return x.flatten(0, -2) if x.ndim > 2 else x
+
+
+def per_channel(values: Tensor, like: Tensor) -> Tensor:
+    """[C], [C, 1, 1] or [C, H, W] values in a shape that broadcasts against a tensor of `like`'s shape [N, C, ...]."""
+    values = values.to(like)
+    return values.reshape(values.shape + (1,) * (like.ndim - 1 - values.ndim))
+
+
+def spread(values: Tensor, shape: torch.Size) -> Tensor:
+    """A parameter, [] or [C] or [C, H, W], in a shape that broadcasts against the rows of a tensor [N, C, H, W].
+
+    One value for all channels is kept as one.
+    """
+    if values.ndim > 1:
+        return rows(values.expand(shape[0], *values.shape))
+    return values[:1] if values.ndim and bool((values == values[0]).all()) else values

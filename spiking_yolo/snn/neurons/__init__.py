@@ -1,0 +1,30 @@
+"""Spiking neurons: one file per kind. Every file here is imported, so that a new kind is a new file."""
+
+from importlib import import_module
+from pkgutil import iter_modules
+
+from spiking_yolo.snn.neurons.adaptive import CONFIDENCE_STEPS, AdaptiveIntegrateAndFire, AdaptiveSignedMemory
+from spiking_yolo.snn.neurons.build import build_neurons, saturates
+from spiking_yolo.snn.neurons.imbalanced_threshold import ImbalancedThreshold
+from spiking_yolo.snn.neurons.integrate_and_fire import IntegrateAndFire
+from spiking_yolo.snn.neurons.layer import NeuronLayer, register
+from spiking_yolo.snn.neurons.on_off import ConstantOnOff, OnOff
+from spiking_yolo.snn.neurons.signed_memory import SignedMemory
+
+__all__ = [
+    "CONFIDENCE_STEPS",
+    "AdaptiveIntegrateAndFire",
+    "AdaptiveSignedMemory",
+    "ConstantOnOff",
+    "ImbalancedThreshold",
+    "IntegrateAndFire",
+    "NeuronLayer",
+    "OnOff",
+    "SignedMemory",
+    "build_neurons",
+    "register",
+    "saturates",
+]
+
+for _module in iter_modules(__path__, f"{__name__}."):
+    import_module(_module.name)

@@ -1,0 +1,223 @@
+"""Neurons whose threshold follows MSAT (msat.py)."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any, ClassVar
+
+import torch
+from torch import Tensor
+
+from spiking_yolo.snn import step as F
+from spiking_yolo.snn.backend.layout import per_channel
+from spiking_yolo.snn.msat import AdaptiveThreshold
+from spiking_yolo.snn.neurons.integrate_and_fire import IntegrateAndFire
+from spiking_yolo.snn.neurons.layer import NeuronLayer
+from spiking_yolo.snn.neurons.signed_memory import MemoryState, SignedMemory
+from spiking_yolo.snn.random import below
+from spiking_yolo.snn.state import Buffers, Clock, Parameters, PotentialState, tensor
+
+CONFIDENCE_STEPS = 16
+
+
+class Adaptive(NeuronLayer):
+    """What both kinds share: the sum of the potentials over time, and the threshold's ratio to Theta.
+
+    The ratio is kept only where it matters in the next step or somebody may ask for thresholds.
+    """
+
+    in_thresholds: ClassVar[bool] = False  # whether potentials are kept in thresholds, or in the units of the ANN
+    rule: AdaptiveThreshold
+
+    @property
+    def keeps_ratio(self) -> bool:
+        return self.plan.observed or self.is_algorithm1
+
+    @property
+    def is_algorithm1(self) -> bool:
+        return self.recipe.msat.variant == "algorithm1"
+
+    def unneeded(self) -> tuple[str, ...]:
+        return (*super().unneeded(), *(() if self.keeps_ratio else ("ratio",)))
+
+    def bind(self, p: Parameters) -> None:
+        self.rule = AdaptiveThreshold(self.recipe.msat, p.theta, self.in_thresholds)
+
+    def start(self, s: Any, p: Parameters, z: Tensor | None, buffers: Buffers) -> None:
+        super().start(s, p, z, buffers)
+        if s.ratio is not None:
+            s.ratio.fill_(self.rule.first)
+
+    def ratio(self, s: Any, clock: Clock, buffers: Buffers) -> Tensor:
+        """The ratio of the step before, or room for this step's; in the first step it is filled in."""
+        if s.ratio is not None:
+            return s.ratio
+        ratio = torch.empty_like(s.total) if buffers.ratio is None else buffers.ratio
+        return ratio.fill_(self.rule.first) if clock.first else ratio
+
+    @property
+    def threshold(self) -> Tensor:
+        """theta(t) of the last step, [N, C, ...]."""
+        return self.state.ratio * per_channel(self.theta, self.count) * self.spike_weight
+
+
+@dataclass(kw_only=True)
+class AdaptivePotentialState(PotentialState):
+    """total: the sum of the potentials over time. ratio: theta(t) / Theta. sent: net value, in thetas.
+
+    keep: 1 where a spike of this step is kept, 0 where it is dropped. evoked: what DET contributes, if it is constant.
+    """
+
+    total: Tensor = tensor()
+    ratio: Tensor | None = tensor(optional=True)
+    sent: Tensor | None = tensor(optional=True)
+    keep: Tensor | None = tensor(torch.uint8, optional=True)
+    evoked: Tensor | None = tensor(optional=True)
+
+
+class AdaptiveIntegrateAndFire(Adaptive, IntegrateAndFire):
+    """IF neuron whose threshold follows MSAT: it sends n * theta(t), a graded spike.
+
+    With spike confidence, spikes of the first 16 steps are kept with the layer's probability, after the reset (as the
+    authors do) or before it.
+    """
+
+    state_type: ClassVar[type[Any]] = AdaptivePotentialState
+    confidence: Tensor
+
+    def unneeded(self) -> tuple[str, ...]:
+        needs_sent = self.phi.cap is not None or self.is_algorithm1
+        without = (*(() if needs_sent else ("sent",)), *(() if self.is_unsure else ("keep",)), "evoked")
+        return (*super().unneeded(), *without)
+
+    @property
+    def is_unsure(self) -> bool:
+        """Whether spikes may be dropped at all."""
+        return self.recipe.msat.confidence != "off" and bool(self.confidence < 1)
+
+    def drops(self, t: int) -> bool:
+        return t < CONFIDENCE_STEPS and self.is_unsure
+
+    def prepare(self, s: AdaptivePotentialState, clock: Clock) -> None:
+        if clock.drops and s.keep is not None:
+            s.keep.copy_(self.drawn(self.plan.name, clock.t, s.potential))
+
+    def drawn(self, name: str, t: int, like: Tensor) -> Tensor:
+        """Which spikes of a step are kept, uint8 [N, C, ...]: drawn by seed, image, layer and step."""
+        return below(self.confidence.item(), like, self.recipe.encoding.seed, self.keys, name, t)
+
+    def step(
+        self, s: AdaptivePotentialState, p: Parameters, z: Tensor | None, clock: Clock, buffers: Buffers
+    ) -> Tensor:
+        assert z is not None  # rate coding: there is a current in every step
+        ratio = self.ratio(s, clock, buffers)
+        if not clock.first:
+            self.adapt(s, p, z, clock, ratio, buffers)
+        self.charge(s, p)
+        theta = ratio if self.in_thresholds else torch.mul(ratio, p.theta, out=buffers.a)
+        room = None if p.cap is None or s.sent is None else F.room(p.cap * clock.time, s.sent, ratio)
+        keep = self.kept(s, clock, theta, buffers.c)
+        before = keep if self.recipe.msat.confidence == "before" else None
+        gamma = self.settings.gamma
+        fired = F.integrate_and_fire(s.potential, z, theta, gamma, buffers.b, self.reset_rule, before, room, self.sign)
+        if keep is not None and before is None:
+            fired.mul_(keep)
+        s.count.add_(fired)
+        s.total.add_(s.potential)
+        out = torch.mul(fired, ratio, out=buffers.out)
+        if s.sent is not None:
+            s.sent.add_(out)
+        return out
+
+    @staticmethod
+    def kept(s: AdaptivePotentialState, clock: Clock, like: Tensor, out: Tensor | None) -> Tensor | None:
+        """1 or 0 for each neuron, in the dtype of `like`; None where no spike is dropped."""
+        if s.keep is None or not clock.drops:
+            return None
+        return s.keep.to(like) if out is None else out.copy_(s.keep)
+
+    def adapt(
+        self, s: AdaptivePotentialState, p: Parameters, z: Tensor | None, clock: Clock, ratio: Tensor, buffers: Buffers
+    ) -> None:
+        """theta(t) / Theta for this step, in `ratio`."""
+        m = self.recipe.msat
+        if self.is_algorithm1:
+            assert s.sent is not None
+            self.rule.algorithm1(ratio, s.sent / clock.t, s.potential / p.theta)
+            return
+        mean = s.total / clock.t if m.mu else None
+        deviation = F.add(s.potential, s.total, -1 / clock.t, buffers.a)  # U - Ubar
+        self.rule.eq17(deviation, mean, z if m.det else None, ratio, buffers.b, self.sign, s.evoked)
+
+
+@dataclass(kw_only=True)
+class AdaptiveMemoryState(MemoryState):
+    """total: the sum of what was unsent over time. ratio: theta(t) / Theta. last: what was unsent, for Algorithm 1."""
+
+    total: Tensor = tensor()
+    ratio: Tensor | None = tensor(optional=True)
+    last: Tensor | None = tensor(optional=True)
+
+
+class AdaptiveSignedMemory(Adaptive, SignedMemory):
+    """Signed memory neuron whose threshold follows MSAT: coarse while the input moves, fine once it has settled.
+
+    The potential of the rule is U = |phi(S) - what was sent|, and z counts as |z|, since the neuron fires in both
+    directions. Theta tracks U as it is before the spikes of the step, the potential that they answer; the mean is of U
+    after them, as in the IF neuron. Without input U never grows and the ratio tends to its value at rest, so with
+    msat.stages each neuron falls silent for good; where the threshold may take any value it follows U down for ever.
+    """
+
+    in_thresholds: ClassVar[bool] = True
+    state_type: ClassVar[type[Any]] = AdaptiveMemoryState
+
+    def unneeded(self) -> tuple[str, ...]:
+        return (*super().unneeded(), *(() if self.is_algorithm1 else ("last",)))
+
+    def step(self, s: AdaptiveMemoryState, p: Parameters, z: Tensor | None, clock: Clock, buffers: Buffers) -> Tensor:
+        m, ratio = self.recipe.msat, self.ratio(s, clock, buffers)
+        if not clock.first and s.last is not None:
+            self.rule.algorithm1(ratio, s.sent / clock.t, s.last)
+        due = self.due(s, p, self.total(s, z), clock.time, buffers.d if s.last is None else s.last)
+        if not clock.first and s.last is None:
+            tracked = torch.abs(due, out=buffers.a)
+            current = torch.div(z, p.theta, out=buffers.b).abs_() if m.det and z is not None else None
+            mean = s.total / clock.t if m.mu else None
+            deviation = F.add(tracked, s.total, -1 / clock.t, tracked)  # U - Ubar
+            ratio = self.rule.eq17(deviation, mean, current, ratio, buffers.c)
+        weight = clock.spike_weight
+        value = torch.mul(ratio, weight, out=buffers.a) if F.scales(weight) else ratio
+        out, spikes = F.send(due, s.sent, p.initial, self.settings.gamma, buffers.out, buffers.b, value)
+        s.count.add_(spikes)
+        s.total.add_(due.sub_(out).abs_())
+        return out
+
+    def rest(self) -> None:
+        super().rest()
+        self._run.each(self._count_unsent, self._received())
+
+    def _count_unsent(self, s: AdaptiveMemoryState, p: Parameters, z: Tensor | None, buffers: Buffers) -> None:
+        s.total.add_(self._still_due(s, p, z, buffers).abs_())
+
+    def quiet(self) -> bool:
+        """Nothing was sent, and nothing will be while thresholds that are above their value at rest come down to it."""
+        return self.silent() and not any(self._run.each(self._awaits, self._received()))
+
+    def _awaits(self, s: AdaptiveMemoryState, p: Parameters, z: Tensor | None, buffers: Buffers) -> bool:
+        """Whether a neuron may still fire without input, when its threshold has come down to its rest.
+
+        None fired in the last step: those whose threshold was below its rest will not when it has risen.
+        """
+        if self.is_algorithm1:
+            return False
+        due = self._still_due(s, p, z, buffers)
+        value = self.rule.at_rest(due.abs()) * self.spike_weight
+        return bool(((due >= (1 - p.initial) * value) | (due < -p.initial * value)).any())
+
+    def _still_due(self, s: AdaptiveMemoryState, p: Parameters, z: Tensor | None, buffers: Buffers) -> Tensor:
+        total = s.potential if s.potential is not None else z
+        assert total is not None
+        return self.due(s, p, total, self.coding.activations(self.t), buffers.d)
+
+    def _received(self) -> Tensor | None:
+        return self._sum if self.plan.reads_sums else None

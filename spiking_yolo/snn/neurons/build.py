@@ -1,0 +1,82 @@
+"""Which layer of spiking neurons a recipe asks for."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+from torch import Tensor
+
+from spiking_yolo.errors import UserError
+from spiking_yolo.graph import Activation
+from spiking_yolo.recipe import Recipe
+from spiking_yolo.snn.backend import Backend
+from spiking_yolo.snn.neurons.adaptive import AdaptiveIntegrateAndFire, AdaptiveSignedMemory
+from spiking_yolo.snn.neurons.imbalanced_threshold import ImbalancedThreshold
+from spiking_yolo.snn.neurons.integrate_and_fire import IntegrateAndFire
+from spiking_yolo.snn.neurons.layer import KINDS, NeuronLayer, register
+from spiking_yolo.snn.neurons.on_off import ConstantOnOff, OnOff
+from spiking_yolo.snn.neurons.signed_memory import SignedMemory
+from spiking_yolo.snn.plan import LayerPlan
+
+
+def build_neurons(
+    parameters: Mapping[str, Tensor],
+    recipe: Recipe,
+    phi: Activation,
+    plan: LayerPlan = LayerPlan(),
+    backend: Backend | None = None,
+) -> NeuronLayer:
+    """The layer of neurons for one activation site; see NeuronLayer for the parameters.
+
+    The levels of phi (QCFS) do not matter here: spikes make a grid of their own, which with theta = cap and T = levels
+    is the same one. Raises UserError for a leaky ReLU with a cap, for SiLU with neurons other than signed memory, and
+    where there is a cap for Algorithm 1 of MSAT, whose threshold falls to nothing while the potential of a saturated
+    neuron grows.
+    """
+    kind, adaptive, name = recipe.neuron.kind, recipe.msat.enabled, plan.name
+    if phi.silu and kind != "memory":
+        raise UserError(f"node {name!r} (SiLU) needs neurons that follow the sum of their input: neuron.kind=memory")
+    if phi.cap is not None and phi.slope:
+        raise UserError(f"node {name!r}: a leaky ReLU with a cap cannot be converted: train with a cap and slope 0")
+    if phi.cap is not None and adaptive and recipe.msat.variant == "algorithm1":
+        raise UserError(f"node {name!r} has a cap, which msat.variant=algorithm1 cannot keep: --set msat.variant=eq17")
+    return KINDS[kind](parameters, recipe, phi, plan, backend)
+
+
+@register("if")
+def _integrate_and_fire(
+    parameters: Mapping[str, Tensor], recipe: Recipe, phi: Activation, plan: LayerPlan, backend: Backend | None
+) -> NeuronLayer:
+    """IF neurons for ReLU, an ON/OFF pair of them for leaky ReLU."""
+    if phi.slope == 0:
+        bounded = Activation() if saturates(parameters["theta"], phi, recipe) else phi
+        kind = AdaptiveIntegrateAndFire if recipe.msat.enabled else IntegrateAndFire
+        return kind(parameters, recipe, bounded, plan, backend)
+    alone = plan.constant and not plan.observed and ConstantOnOff.is_enough(parameters, recipe)
+    return (ConstantOnOff if alone else OnOff)(parameters, recipe, phi, plan, backend)
+
+
+@register("ibt")
+def _imbalanced_threshold(
+    parameters: Mapping[str, Tensor], recipe: Recipe, phi: Activation, plan: LayerPlan, backend: Backend | None
+) -> NeuronLayer:
+    """Signed neurons with an imbalanced threshold for leaky ReLU; for ReLU they are IF neurons."""
+    if phi.slope == 0:
+        return _integrate_and_fire(parameters, recipe, phi, plan, backend)
+    return ImbalancedThreshold(parameters, recipe, phi, plan, backend)
+
+
+@register("memory")
+def _memory(
+    parameters: Mapping[str, Tensor], recipe: Recipe, phi: Activation, plan: LayerPlan, backend: Backend | None
+) -> NeuronLayer:
+    return (AdaptiveSignedMemory if recipe.msat.enabled else SignedMemory)(parameters, recipe, phi, plan, backend)
+
+
+def saturates(theta: Tensor, phi: Activation, recipe: Recipe) -> bool:
+    """Whether IF neurons cannot pass the cap anyway: gamma spikes per step are worth at most the cap (if there is one).
+
+    So it is with the threshold at the cap and one spike per step, the neuron of Deng 2021 and Bu 2022. The thresholds
+    of MSAT's Eq. 17 stay below Theta.
+    """
+    return phi.cap is None or not bool((recipe.neuron.gamma * theta > phi.cap).any())

@@ -1,0 +1,233 @@
+"""What all layers of spiking neurons have in common.
+
+A layer receives a current in the units of the ANN and sends spikes, counted: a spike is worth theta, which the weights
+of the next layer absorb (units.py).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, ClassVar, Self
+
+import torch
+from torch import Tensor, nn
+
+from spiking_yolo.graph import Activation
+from spiking_yolo.recipe import Recipe
+from spiking_yolo.snn.backend import Backend
+from spiking_yolo.snn.backend.layout import empty, per_channel
+from spiking_yolo.snn.backend.tree import leaves
+from spiking_yolo.snn.encoding import CODINGS
+from spiking_yolo.snn.plan import LayerPlan
+from spiking_yolo.snn.state import Buffers, Clock, Parameters, PotentialState
+
+Builder = Callable[..., "NeuronLayer"]
+KINDS: dict[str, Builder] = {}  # neuron.kind -> what makes a layer of it
+
+
+def register(kind: str) -> Callable[[Builder], Builder]:
+    """Decorator: neuron.kind=KIND asks for this class, or function, of a NeuronLayer's arguments."""
+
+    def add(builder: Builder) -> Builder:
+        KINDS[kind] = builder
+        return builder
+
+    return add
+
+
+class NeuronLayer(nn.Module):
+    """A layer of neurons at an activation site: parameters, a state, and the pure function `step`.
+
+    A kind of neuron is a subclass that says which State it keeps, how it starts and what a step does. Calling the layer
+    is one timestep of all its neurons.
+
+    parameters: theta [C], the threshold; initial, the potential at the start in thresholds (scalar, [C] or [C, H, W]);
+    where calibrated, bias [C], added to the current, and confidence, a scalar. phi: the activation that is followed.
+    Its cap bounds the sum of what is sent: to cap * t in rate coding, and to cap in differential coding. sign: of the
+    current, -1 for an OFF neuron, which integrates -z.
+    """
+
+    neurons_per_site: ClassVar[int] = 1
+    state_type: ClassVar[type[Any]] = PotentialState
+    theta: Tensor
+    initial: Tensor
+    out: Tensor
+    state: Any
+
+    def __init__(
+        self,
+        parameters: Mapping[str, Tensor],
+        recipe: Recipe,
+        phi: Activation,
+        plan: LayerPlan = LayerPlan(),
+        backend: Backend | None = None,
+        sign: int = 1,
+    ):
+        super().__init__()
+        for name, value in parameters.items():
+            self.register_buffer(name, value)
+        self.recipe, self.settings, self.plan = recipe, recipe.neuron, plan
+        self.phi, self.slope, self.sign = phi.continuous, phi.slope, sign
+        self.coding = CODINGS[recipe.encoding.coding]
+        self.backend = backend or Backend()
+        self._run = self.backend.step()
+        self._allocated: tuple[Any, ...] | None = None
+        NeuronLayer.reset(self)
+
+    # What a kind of neuron defines
+
+    def step(self, s: Any, p: Any, z: Tensor | None, clock: Clock, buffers: Buffers) -> Tensor:
+        """One timestep of some of the neurons: a pure function of its arguments, but that it updates the state.
+
+        s: their state. p: their parameters. z: what they received, [n, C]; None for nothing. Adds the spikes to s.count
+        and returns what is sent, in thetas, in buffers.out if there is one.
+        """
+        raise NotImplementedError(f"{type(self).__name__} has no step")
+
+    def start(self, s: Any, p: Any, z: Tensor | None, buffers: Buffers) -> None:
+        """Before the first step, in which z arrives. The state holds zeros."""
+        s.potential.copy_(p.initial * p.theta)
+
+    def unneeded(self) -> tuple[str, ...]:
+        """Fields of the state that this layer can do without."""
+        return () if self.settings.events == "switches" else ("events", "previous")
+
+    def new_state(self, shape: torch.Size, like: Tensor, dtype: torch.dtype) -> Any:
+        return self.state_type.allocate(shape, like, dtype, self.unneeded())
+
+    def step_parameters(self, like: Tensor) -> Any:
+        """What `step` gets as p, as [], [C] or [C, H, W], in the dtype and on the device of `like`."""
+        theta = self.theta.to(like)
+        cap = None if self.phi.cap is None else self.phi.cap / theta
+        return Parameters(theta=theta, initial=self.initial.to(like), bias=self._optional("bias", like), cap=cap)
+
+    def bind(self, p: Any) -> None:
+        """Derive what depends on the parameters alone, before the first step of each shape and dtype."""
+
+    def prepare(self, s: Any, clock: Clock) -> None:
+        """Before each step, on the whole state: what cannot be part of a pure function, such as random numbers."""
+
+    # Time
+
+    def reset(self, keys: Sequence[int] = ()) -> None:
+        """Forget everything: the next step starts a new run, of any shape. keys: of the images, for randomness."""
+        self.t, self.spike_weight = 0, 1.0
+        self.settled = False  # whether nothing was sent, and nothing will be until something is received
+        self.keys = keys
+        self._largest: list[Tensor | None] = []
+
+    def forward(self, current: Tensor | None, spike_weight: float = 1.0) -> Tensor:
+        """One timestep: what is sent, in thetas, [N, C, ...], a tensor that the next step overwrites.
+
+        current: what was received, [N, C, ...], in the units of the ANN; None for nothing new. With plan.reads_sums it
+        is the sum of all input so far. spike_weight: what a spike is worth, in thetas.
+        """
+        if self.t == 0:
+            if current is None:
+                raise ValueError("the first step needs a current")
+            self._begin(current)
+        if self.plan.reads_sums:
+            current = self._sum = self._sum if current is None else current
+        clock = Clock(self.t, self.coding.activations(self.t + 1), spike_weight, self.t == 0, self.drops(self.t))
+        self.prepare(self.state, clock)
+        self._largest = self._run(self.advance, current, clock)
+        self.t, self.spike_weight = self.t + 1, spike_weight
+        self.settled = self.coding.once and self.quiet()
+        return self.out
+
+    def advance(self, s: Any, p: Any, z: Tensor | None, clock: Clock, buffers: Buffers) -> tuple[Tensor, Tensor | None]:
+        """What some of the neurons send in one step, and in differential coding the largest magnitude of it."""
+        out = self.emit(s, p, None if z is None else z.to(p.theta.dtype), clock, buffers)
+        return out, torch.abs(out, out=buffers.a).amax() if self.coding.once else None
+
+    def emit(self, s: Any, p: Any, z: Tensor | None, clock: Clock, buffers: Buffers) -> Tensor:
+        """`step` with the calibrated bias, and with the count of switches if these are what travels."""
+        out = self.step(s, p, self.biased(p, z, clock.first), clock, buffers)
+        if s.events is not None:
+            s.events.add_((out - s.previous).abs_().div_(clock.spike_weight))
+            s.previous.copy_(out)
+        return out
+
+    def biased(self, p: Any, z: Tensor | None, first: bool) -> Tensor | None:
+        """The current with the calibrated bias, which differential coding adds once."""
+        return z if z is None or p.bias is None or (self.coding.once and not first) else z + p.bias
+
+    def drops(self, t: int) -> bool:
+        """Whether spike confidence may drop spikes in the step after t others."""
+        return False
+
+    def silent(self) -> bool:
+        """Whether nothing was sent in the last step. Only differential coding wants to know; in rate coding False."""
+        return all(value is not None and value.item() == 0 for value in self._largest)
+
+    def quiet(self) -> bool:
+        """Whether nothing was sent, and nothing will be until something is received."""
+        return self.silent()
+
+    def rest(self) -> None:
+        """A timestep of a settled layer that receives nothing: it sends nothing."""
+        self.t += 1
+
+    # What a run left behind
+
+    @property
+    def count(self) -> Tensor:
+        """Spikes so far per neuron, [N, C, ...]."""
+        return self.state.count
+
+    @property
+    def events(self) -> Tensor:
+        """What the synapses received so far: spikes, or the switches that stand for them."""
+        return self.count if self.state.events is None else self.state.events
+
+    @property
+    def potential(self) -> Tensor:
+        """Membrane potential, or the sum of the input for neurons that remember it; [N, C, ...]."""
+        return self._sum if self.plan.reads_sums else self.state.potential
+
+    @property
+    def threshold(self) -> Tensor:
+        """theta(t) of the last step, in a shape that broadcasts against the state."""
+        return per_channel(self.theta, self.count) * self.spike_weight
+
+    @property
+    def sides(self) -> tuple[NeuronLayer, ...]:
+        """The neurons of the layer: (ON, OFF) of a pair, else the layer itself."""
+        return (self,)
+
+    # Memory
+
+    def show(self, state: Any, out: Tensor) -> None:
+        """Let what this neuron does be read here too, where another layer holds its state and runs its step."""
+        self.state, self.out = state, out
+
+    def _begin(self, current: Tensor) -> None:
+        dtype = torch.promote_types(current.dtype, torch.float32)
+        key = current.shape, dtype, current.device
+        if self._allocated != key:
+            self._allocate(current, dtype, key)
+        else:
+            for value in leaves(self.state):
+                value.zero_()
+        self._run.each(self.start, current)
+
+    def _allocate(self, current: Tensor, dtype: torch.dtype, key: tuple[Any, ...]) -> None:
+        self.state = self.new_state(current.shape, current, dtype)
+        self.out = empty(current.shape, current, self.plan.sent_dtype or dtype)
+        like = current.new_empty((0,), dtype=dtype)
+        self.bind(self._run.bind(self.state, self.step_parameters(like), self.out, key))
+        self._allocated = key
+
+    def _apply(self, fn: Any, recurse: bool = True) -> Self:
+        """Moved to another device or dtype: the run is over."""
+        self._allocated = None
+        self.reset()
+        return super()._apply(fn, recurse)
+
+    def _optional(self, name: str, like: Tensor) -> Tensor | None:
+        value = getattr(self, name, None)
+        return None if value is None else value.to(like)
+
+    def extra_repr(self) -> str:
+        theta = f"{self.theta.min():.3g}..{self.theta.max():.3g}" if len(self.theta) > 1 else f"{self.theta.item():.3g}"
+        return f"channels={len(self.theta)}, theta={theta}, gamma={self.settings.gamma}"

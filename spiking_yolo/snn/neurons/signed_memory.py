@@ -1,0 +1,64 @@
+"""Signed neurons that remember what they have sent."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any, ClassVar
+
+import torch
+from torch import Tensor
+
+from spiking_yolo.snn import step as F
+from spiking_yolo.snn.backend.layout import per_channel
+from spiking_yolo.snn.neurons.layer import NeuronLayer
+from spiking_yolo.snn.state import Buffers, Clock, Parameters, State, tensor
+
+
+@dataclass(kw_only=True)
+class MemoryState(State):
+    """potential: the sum of the input; None if the pooling before the layer keeps it. sent: net value, in thetas."""
+
+    potential: Tensor | None = tensor(optional=True)
+    sent: Tensor = tensor()
+
+
+class SignedMemory(NeuronLayer):
+    """Signed neuron with memory (after Wang 2022): what it has sent follows phi of the sum of its input.
+
+    For (leaky) ReLU, with a cap or without, and SiLU; in rate and in differential coding.
+    """
+
+    state_type: ClassVar[type[Any]] = MemoryState
+
+    def unneeded(self) -> tuple[str, ...]:
+        return (*super().unneeded(), *(("potential",) if self.plan.reads_sums else ()))
+
+    def start(self, s: MemoryState, p: Parameters, z: Tensor | None, buffers: Buffers) -> None:
+        """The sum of the input starts at zero; `initial` is what is added before rounding down."""
+
+    def step(self, s: MemoryState, p: Parameters, z: Tensor | None, clock: Clock, buffers: Buffers) -> Tensor:
+        due = self.due(s, p, self.total(s, z), clock.time, buffers.out)
+        out, spikes = F.send(due, s.sent, p.initial, self.settings.gamma, due, buffers.a, clock.spike_weight)
+        s.count.add_(spikes)
+        return out
+
+    def total(self, s: MemoryState, z: Tensor | None) -> Tensor:
+        """The sum of all input, with what arrives now: z itself for a layer that reads sums."""
+        if s.potential is None:
+            assert z is not None
+            return z
+        return s.potential if z is None else s.potential.add_(z)
+
+    def due(self, s: MemoryState, p: Parameters, total: Tensor, time: Any, out: Tensor | None) -> Tensor:
+        """What has not been sent yet, in thetas."""
+        ceiling = None if p.cap is None else p.cap * time
+        return F.unsent(total, s.sent, p.theta, self.slope, out, ceiling, time if self.phi.silu else None)
+
+    def unsent(self) -> Tensor:
+        """What has not been sent yet, in the units of the ANN; negative where too much was sent."""
+        p = self.step_parameters(self.count)
+        theta = per_channel(p.theta, self.count)
+        cap = None if p.cap is None else per_channel(p.cap, self.count)
+        broadcast = Parameters(theta=theta, initial=p.initial, cap=cap)
+        time = self.coding.activations(self.t)
+        return self.due(self.state, broadcast, self.potential, time, torch.empty_like(self.count)).mul_(theta)

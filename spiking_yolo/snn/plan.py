@@ -1,0 +1,121 @@
+"""What is known of a network before it runs: which nodes are computed when, and what each layer may rely on."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Self
+
+import torch
+from torch import Tensor
+
+from spiking_yolo.graph import Graph, Node
+from spiking_yolo.graph.rewrites import constant_nodes, pool_before_neuron, readout_nodes
+from spiking_yolo.recipe import Recipe
+from spiking_yolo.snn.encoding import CODINGS, Coding
+from spiking_yolo.snn.options import SimulationOptions
+
+
+@dataclass(frozen=True)
+class LayerPlan:
+    """What one layer of neurons may rely on.
+
+    reads_sums: what it receives is the sum of its input so far, which the max pooling before it keeps, and not the
+    input of a step. constant: it receives the same current in every step. observed: somebody will look at its neurons,
+    so that all thresholds, and both neurons of a pair, are kept. sent_dtype: of what it sends; None: the potential's.
+    """
+
+    name: str = ""
+    reads_sums: bool = False
+    constant: bool = False
+    observed: bool = True
+    sent_dtype: torch.dtype | None = None
+
+
+@dataclass(frozen=True)
+class NetworkPlan:
+    """Which nodes of a graph are computed when.
+
+    graph: as it is simulated, with max pooling before the neurons where the recipe says so. observed: see
+    SpikingNetwork. constant: nodes whose value is the same in every step, computed in the first. readout: the linear
+    end of the graph, computed only where the output is read; stepped: all other nodes, in order. releases: node ->
+    values that nobody needs after it. sums: layer of neurons -> max pooling whose sum it reads.
+    """
+
+    graph: Graph
+    coding: Coding
+    observed: bool
+    constant: frozenset[str]
+    readout: tuple[Node, ...]
+    stepped: tuple[Node, ...]
+    releases: Mapping[str, tuple[str, ...]]
+    sums: Mapping[str, str]
+
+    @classmethod
+    def of(
+        cls, graph: Graph, neurons: Mapping[str, Mapping[str, Tensor]], recipe: Recipe, observed: bool = False
+    ) -> Self:
+        """neurons: activation node -> parameters of its neurons."""
+        if recipe.neuron.kind == "memory" and recipe.neuron.pool_first:
+            graph = pool_before_neuron(graph)
+        coding = CODINGS[recipe.encoding.coding]
+        changing = coding.once or recipe.encoding.input != "analogue"
+        constant = frozenset[str]() if changing else frozenset(constant_nodes(graph))
+        readout = readout_nodes(graph)
+        stepped = tuple(node for node in graph.nodes if node not in readout)
+        summing = {node.name for node in graph.activations if follows_sums(recipe, neurons[node.name])}
+        return cls(
+            graph,
+            coding,
+            observed,
+            constant,
+            readout,
+            stepped,
+            _releases(graph, stepped, constant),
+            {} if observed else _sums(graph, summing, constant),
+        )
+
+    def layer(self, name: str, simulation: SimulationOptions, dtype: torch.dtype) -> LayerPlan:
+        """The plan of a layer in a network of this dtype."""
+        constant = set(self.graph[name].inputs) <= self.constant
+        sent = simulation.synapses(dtype) if simulation.precision == "bf16" else None
+        return LayerPlan(name, name in self.sums, constant, self.observed, sent)
+
+
+def follows_sums(recipe: Recipe, parameters: Mapping[str, Tensor]) -> bool:
+    """Whether neurons of these parameters need only the sum of their input so far, not the input of each step.
+
+    A calibrated bias is added to each input; MSAT's DET looks at the input, and its Algorithm 1 at the step before.
+    """
+    m = recipe.msat
+    return (
+        recipe.neuron.kind == "memory"
+        and "bias" not in parameters
+        and not (m.enabled and (m.det or m.variant == "algorithm1"))
+    )
+
+
+def _sums(graph: Graph, layers: set[str], constant: frozenset[str]) -> dict[str, str]:
+    """Those of the layers that read a max pooling alone -> that pooling."""
+    users = graph.consumers()
+    alone = {
+        node.name
+        for node in graph.nodes
+        if node.op == "max_pool"
+        and node.name not in constant
+        and len(users[node.name]) == 1
+        and node.name not in graph.outputs
+    }
+    return {name: pool for name in layers if (pool := graph[name].inputs[0]) in alone}
+
+
+def _releases(graph: Graph, stepped: tuple[Node, ...], constant: frozenset[str]) -> dict[str, tuple[str, ...]]:
+    last = {name: node.name for node in stepped for name in node.inputs}
+    keep = readout_sources(graph, tuple(node for node in graph.nodes if node not in stepped)) | constant
+    return {node.name: tuple(i for i in set(node.inputs) if last[i] == node.name and i not in keep) for node in stepped}
+
+
+def readout_sources(graph: Graph, readout: tuple[Node, ...]) -> set[str]:
+    """The nodes whose values the output is read from: those before the readout, and outputs outside of it."""
+    inputs = {name for node in readout for name in node.inputs}
+    return {*graph.outputs, *inputs} - {node.name for node in readout}

@@ -1,0 +1,88 @@
+"""What a layer of neurons remembers from step to step, and what a step is told."""
+
+from __future__ import annotations
+
+from collections.abc import Collection
+from dataclasses import MISSING, dataclass, field, fields
+from typing import Any, NamedTuple, Self
+
+import torch
+from torch import Tensor
+
+from spiking_yolo.snn.backend.layout import empty
+
+
+def tensor(dtype: torch.dtype | None = None, optional: bool = False) -> Any:
+    """A field of a state: one value per neuron. dtype: that of the potentials if None. optional: may be left out."""
+    return field(default=None if optional else MISSING, metadata={"dtype": dtype})  # type: ignore[call-overload]
+
+
+@dataclass(kw_only=True)
+class State:
+    """The tensors of one layer, one value per neuron: [N, C, ...], or rows of them (see backend/layout.py).
+
+    count: spikes so far. With neuron.events=switches also `events`, the switches so far, and `previous`, what was sent
+    in the step before.
+    """
+
+    count: Tensor = tensor()
+    events: Tensor | None = tensor(optional=True)
+    previous: Tensor | None = tensor(optional=True)
+
+    @classmethod
+    def allocate(cls, shape: torch.Size, like: Tensor, dtype: torch.dtype, without: Collection[str] = ()) -> Self:
+        """Zeros in every field but those of `without`. shape: [N, C, ...]; on the device of `like`."""
+        names = [(f.name, f.metadata["dtype"] or dtype) for f in fields(cls) if f.name not in without]
+        return cls(**{name: empty(shape, like, kind).zero_() for name, kind in names})
+
+
+@dataclass(kw_only=True)
+class PotentialState(State):
+    """Of neurons with a membrane potential, in the units of the ANN (in thresholds where the neuron says so)."""
+
+    potential: Tensor = tensor()
+
+
+@dataclass(kw_only=True)
+class Parameters:
+    """What a step needs besides the state, in shapes that broadcast against it.
+
+    theta: the threshold. initial: the potential at the start, in thresholds. bias: added to the current. cap: the
+    largest activation, in thresholds.
+    """
+
+    theta: Tensor
+    initial: Tensor
+    bias: Tensor | None = None
+    cap: Tensor | None = None
+
+
+class Clock(NamedTuple):
+    """When a step happens.
+
+    t: steps before it. time: how many activations the sum of the input stands for: t + 1 in rate coding, 1 in
+    differential coding. spike_weight: what a spike of this step is worth, in thetas. These three are numbers, or
+    tensors in compiled code. first: whether t is 0. drops: whether spike confidence may drop spikes in this step.
+    """
+
+    t: Any
+    time: Any
+    spike_weight: Any
+    first: bool
+    drops: bool = False
+
+
+class Buffers(NamedTuple):
+    """Tensors that a step may write its results to instead of allocating them; None means allocate.
+
+    They exist for speed alone, and a reader may think them away. out: for what is sent. ratio: for MSAT's threshold.
+    a to e: for anything.
+    """
+
+    a: Tensor | None = None
+    b: Tensor | None = None
+    c: Tensor | None = None
+    d: Tensor | None = None
+    e: Tensor | None = None
+    ratio: Tensor | None = None
+    out: Tensor | None = None

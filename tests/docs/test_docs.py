@@ -1,0 +1,225 @@
+"""The documentation says what is true: its Python runs, its commands parse, the outputs that it shows are printed.
+
+The rule. A fenced `python` block is executed, all blocks of a page in one namespace. A command in a fenced `bash`
+block, or in backticks, has its options parsed. Where a `text` block follows, a command is run for real, and what a
+`python` or `bash` block prints must be that text, in which "..." stands for anything within a line, and a number with
+decimals may differ by one in its last place: processors round differently. Blocks that are run read shipped files only.
+"""
+
+from __future__ import annotations
+
+import re
+import shlex
+import string
+import subprocess
+import sys
+from collections.abc import Iterator
+from contextlib import redirect_stdout
+from dataclasses import dataclass
+from io import StringIO
+from itertools import zip_longest
+from pathlib import Path
+
+import pytest
+
+from spiking_yolo.cli.main import parse
+from spiking_yolo.errors import UserError
+
+ROOT = Path(__file__).parents[2]
+PAGES = sorted([*ROOT.glob("*.md"), *ROOT.glob("docs/*.md"), *ROOT.glob("weights/*.md"), ROOT / "data" / "README.md"])
+OTHER_PROGRAMS = {
+    "cd",
+    "git",
+    "pip",
+    "pre-commit",
+    "pyright",
+    "pytest",
+    "python3.11",
+    "ruff",
+    "yolo",
+}  # not ours to parse
+VERBS = {
+    "eval_coco": ["eval", "--metric", "coco"],
+    "eval_voc": ["eval", "--metric", "voc"],
+    "eval_classify": ["classify"],
+}
+PLACEHOLDERS = {"METHOD": "msat", "KEY=VALUE": "neuron.gamma=4"}
+NUMBER = r"\d+(?:\.\d+)?"
+
+
+@dataclass(frozen=True)
+class Block:
+    """A fenced block; line: of its first line, from 1. output: the text block behind it, None without one."""
+
+    page: Path
+    line: int
+    language: str
+    text: str
+    output: str | None
+
+    def __str__(self) -> str:
+        return f"{self.page.relative_to(ROOT)}:{self.line}"
+
+
+def blocks(page: Path) -> list[Block]:
+    text = page.read_text()
+    fences = list(re.finditer(r"^```(\w*)\n(.*?)^```$", text, re.M | re.S))
+    result = []
+    for fence, behind in zip_longest(fences, fences[1:]):
+        shown = behind and behind[1] == "text" and not text[fence.end() : behind.start()].strip()
+        line = text.count("\n", 0, fence.start(2)) + 1
+        result.append(Block(page, line, fence[1], fence[2], behind[2] if shown else None))
+    return result
+
+
+def matches(shown: str, printed: str) -> bool:
+    """Whether `printed` is what the documentation shows, as the rule above has it."""
+    pattern, numbers = "", []
+    for piece in re.split(rf"(\.\.\.|{NUMBER})", shown.strip()):
+        if re.fullmatch(NUMBER, piece):
+            numbers.append(piece)
+            pattern += f"({NUMBER})"
+        else:
+            pattern += ".*" if piece == "..." else re.escape(piece)
+    match = re.fullmatch(pattern, printed.strip())
+    if match is None:
+        return False
+    places = [len(number.partition(".")[2]) for number in numbers]
+    return all(
+        abs(float(a) - float(b)) <= (1.001 * 10**-n if n else 0)
+        for a, b, n in zip(numbers, match.groups(), places, strict=True)
+    )
+
+
+def commands(text: str) -> Iterator[list[str]]:
+    """The simple commands of a shell text, as words: variables of the text itself put in, comments left out."""
+    variables: dict[str, str] = {}
+    for line in text.replace("\\\n", " ").splitlines():
+        if assignment := re.fullmatch(r'\s*(\w+)="(.*)"\s*', line):
+            variables[assignment[1]] = string.Template(assignment[2]).safe_substitute(variables)
+            continue
+        words = shlex.split(string.Template(line).safe_substitute(variables), comments=True)
+        while words:
+            end = words.index("&&") if "&&" in words else len(words)
+            yield words[:end]
+            words = words[end + 1 :]
+
+
+def own(command: list[str]) -> list[str] | None:
+    """["detect", "image.jpg", ...] for a command of this project, however it is started; None for another program."""
+    words = [PLACEHOLDERS.get(word, word) for word in command if word != "..."]
+    if words[0] == "spiking-yolo":
+        return words[1:]
+    program = words[0].removeprefix(".venv/bin/")
+    if program in ("python", "torchrun"):
+        tool = next((i for i, word in enumerate(words) if word.startswith("tools/")), None)
+        if tool is not None:
+            assert (ROOT / words[tool]).is_file(), f"{words[tool]} does not exist"
+            name = Path(words[tool]).stem
+            return [*VERBS.get(name, [name]), *words[tool + 1 :]]
+        assert words[1:3] == ["-m", "pytest"], f"unknown command: {shlex.join(words)}"
+        return None
+    assert program in OTHER_PROGRAMS, f"unknown program: {shlex.join(words)}"
+    return None
+
+
+def parse_only(argv: list[str]) -> None:
+    """Parse the options of the verb argv[0] without running it; raises for what it does not know."""
+    parse(argv)
+
+
+@pytest.fixture(scope="module")
+def checkout(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder in which the relative paths of the documentation exist, and whose `runs/` may be written to."""
+    folder = tmp_path_factory.mktemp("checkout")
+    for name in ("data", "weights"):
+        (folder / name).symlink_to(ROOT / name)
+    return folder
+
+
+ALL = [block for page in PAGES for block in blocks(page)]
+INLINE = [
+    (page, code)
+    for page in PAGES
+    for code in re.findall(r"`((?:python tools/|spiking-yolo |torchrun )[^`]+)`", re.sub(r"\s+", " ", page.read_text()))
+]
+PYTHON_PAGES = sorted({block.page for block in ALL if block.language == "python"})
+
+
+def test_every_block_says_its_language():
+    unknown = [str(block) for block in ALL if block.language not in ("python", "bash", "text")]
+    assert not unknown, f"blocks of no known language are not tested: {unknown}"
+
+
+@pytest.mark.parametrize("page", PYTHON_PAGES, ids=lambda page: page.name)
+def test_python_runs_and_prints_what_the_page_shows(page, checkout, monkeypatch):
+    monkeypatch.chdir(checkout)
+    names = {"__name__": "__main__"}
+    for block in blocks(page):
+        if block.language != "python":
+            continue
+        with redirect_stdout(StringIO()) as out:
+            exec(compile("\n" * (block.line - 1) + block.text, str(page), "exec"), names)
+        if block.output is not None:
+            assert matches(block.output, out.getvalue()), f"{block} prints\n{out.getvalue()}"
+
+
+@pytest.mark.parametrize("block", [b for b in ALL if b.language == "bash"], ids=str)
+def test_commands_parse(block):
+    ours = [argv for command in commands(block.text) if (argv := own(command)) is not None]
+    for argv in ours:
+        parse_only(argv)
+
+
+@pytest.mark.parametrize(
+    ("page", "code"), INLINE, ids=lambda value: value.name if isinstance(value, Path) else value[:60]
+)
+def test_commands_in_a_sentence_parse(page, code):
+    for command in commands(code):
+        if argv := own(command):
+            try:
+                parse_only(argv)
+            except UserError as error:  # a sentence names a command without all that it needs
+                assert "is missing" in str(error)
+
+
+@pytest.mark.parametrize("block", [b for b in ALL if b.language == "bash" and b.output is not None], ids=str)
+def test_commands_print_what_the_page_shows(block, checkout):
+    printed = ""
+    for command in commands(block.text):
+        if argv := own(command):
+            call = [sys.executable, str(ROOT / "tools" / f"{argv[0]}.py"), *argv[1:]]
+            run = subprocess.run(call, cwd=checkout, capture_output=True, text=True)
+            assert run.returncode == 0, run.stderr
+            printed += run.stdout
+    assert matches(block.output, printed), f"{block} prints\n{printed}"
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
+def test_links_and_names_of_files_lead_somewhere(page):
+    text = page.read_text()
+    links = [link.partition("#")[0] for link in re.findall(r"\]\(([^)\s]+)\)", text) if "://" not in link]
+    missing = [link for link in links if link and not (page.parent / link).exists()]
+    for name in re.findall(r"`((?:\w+/)*\w+\.py)`", text):
+        if not any((ROOT / folder / name).exists() for folder in ("", "spiking_yolo", "tests")):
+            missing.append(name)
+    assert not missing, f"{page.name} names files that do not exist: {missing}"
+
+
+def test_the_two_lines_of_a_fresh_machine():
+    lines = [line for line in (ROOT / "README.md").read_text().splitlines() if line.startswith("python3.11 -m venv ")]
+    assert len(lines) == 2, "the first sets up and detects, the second runs the tests; .ci/run runs both"
+
+
+@pytest.mark.parametrize(
+    ("shown", "printed", "same"),
+    [
+        ("car 0.66, ...; T=16", "car 0.66, dog 0.57; T=16", True),
+        ("car 0.66", "car 0.67", True),
+        ("car 0.66", "car 0.68", False),
+        ("4 boxes", "5 boxes", False),
+        ("a ... b", "a\nb", False),
+    ],
+)
+def test_what_counts_as_the_same_output(shown, printed, same):
+    assert matches(shown, printed) is same

@@ -1,0 +1,61 @@
+"""What an installation brings: the same dependencies everywhere, and a wheel with the default network and samples."""
+
+from __future__ import annotations
+
+import shutil
+import subprocess
+import sys
+import tomllib
+from pathlib import Path
+
+import pytest
+import yaml
+
+import spiking_yolo
+
+ROOT = Path(__file__).parents[2]
+PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
+
+
+def test_requirements_are_the_dependencies_and_the_extras_of_the_design():
+    extras = PROJECT["optional-dependencies"]
+    wanted = {*PROJECT["dependencies"], *extras["ultralytics"], *extras["train"]}
+    assert set((ROOT / "requirements.txt").read_text().split()) == wanted
+
+
+def test_the_extra_all_holds_every_extra_for_users():
+    extras = PROJECT["optional-dependencies"]
+    named = extras["all"][0].removeprefix("spiking_yolo[").removesuffix("]").split(",")
+    assert {*named, "all", "dev"} == set(extras)
+
+
+def test_the_wheel_holds_the_package_the_default_network_and_the_samples(tmp_path):
+    pytest.importorskip("setuptools", minversion="77")
+    tree = tmp_path / "tree"
+    tree.mkdir()
+    for name in ("pyproject.toml", "setup.py", "README.md", "LICENSE"):
+        shutil.copy(ROOT / name, tree)
+    for name in ("spiking_yolo", "weights", "data"):
+        (tree / name).symlink_to(ROOT / name)
+    subprocess.run([sys.executable, "setup.py", "-q", "build"], cwd=tree, check=True, capture_output=True)
+    built = tree / "build" / "lib"
+    package = built / "spiking_yolo"
+
+    def files(folder: Path, pattern: str) -> set[Path]:
+        return {path.relative_to(folder) for path in folder.rglob(pattern)}
+
+    for pattern in ("*.py", "py.typed", "*.cfg", "*.yaml"):
+        assert files(ROOT / "spiking_yolo", pattern) <= files(package, pattern)
+    samples = package / "assets" / "samples"
+    assert files(samples, "*") == files(ROOT / "data" / "samples", "*")
+    weights = package / "assets" / "weights"
+    assert files(weights, "*") == files(ROOT / "weights", "yolov3-tiny.*") | files(ROOT / "weights", "*.names")
+    assert sum(path.stat().st_size for path in built.rglob("*")) < 60e6
+    shutil.rmtree(built)
+
+
+def test_the_version_is_one():
+    cited = yaml.safe_load((ROOT / "CITATION.cff").read_text())
+    assert cited["cff-version"] == "1.2.0" and {"message", "title", "authors"} <= set(cited)
+    assert str(cited["version"]) == PROJECT["version"] == spiking_yolo.__version__
+    assert f"## [{PROJECT['version']}]" in (ROOT / "CHANGELOG.md").read_text()

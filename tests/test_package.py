@@ -1,0 +1,101 @@
+"""The package as its users meet it: what it names, how light it is, and where it finds the files that come with it."""
+
+from __future__ import annotations
+
+import importlib.util
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from helpers.tiny import ROOT, write_tiny
+
+import spiking_yolo
+from spiking_yolo.errors import UserError
+from spiking_yolo.io import assets
+from spiking_yolo.io.files import sha256
+from spiking_yolo.models.load_darknet import PUBLIC_YOLOV3_TINY
+
+PUBLIC = ["Box", "Recipe", "Result", "SpikingYOLO", "UserError", "__version__", "list_methods"]
+
+
+def python(code: str, folder: Path, path: Path = ROOT) -> str:
+    """What this code prints, run in `folder` with the package of `path`."""
+    command = [sys.executable, "-W", "ignore", "-c", f"import sys; sys.path[0] = {str(path)!r}\n{code}"]
+    done = subprocess.run(command, cwd=folder, capture_output=True, text=True, timeout=120)
+    assert done.returncode == 0, done.stderr
+    return done.stdout.strip()
+
+
+def test_dir_lists_the_public_names():
+    assert dir(spiking_yolo) == PUBLIC == spiking_yolo.__all__
+    assert all(getattr(spiking_yolo, name) for name in PUBLIC)
+    with pytest.raises(AttributeError, match="has no attribute 'SpikingYolo'"):
+        _ = spiking_yolo.SpikingYolo  # type: ignore[attr-defined]
+
+
+def test_importing_the_package_imports_nothing_heavy(tmp_path):
+    heavy = {"torch", "torchvision", "numpy", "cv2", "PIL", "matplotlib", "safetensors", "tqdm"}
+    code = "import spiking_yolo; dir(spiking_yolo); spiking_yolo.UserError; print(*sys.modules)"
+    imported = set(python(code, tmp_path).split())
+    assert "spiking_yolo.errors" in imported and not imported & heavy
+    assert "spiking_yolo.detector" not in imported
+
+
+def test_the_package_says_that_it_is_typed():
+    assert (Path(spiking_yolo.__file__).parent / "py.typed").is_file()
+
+
+def test_the_files_of_the_checkout():
+    assert assets.weights_folder() == ROOT / "weights" and assets.samples_folder() == ROOT / "data" / "samples"
+    assert sha256(assets.default_weights()) == PUBLIC_YOLOV3_TINY
+    assert (assets.samples_folder() / "dog.jpg").is_file()
+
+
+@pytest.fixture
+def installed(tmp_path):
+    """io/assets.py of a package in tmp_path/site, beside which nothing lies."""
+    path = tmp_path / "site" / "spiking_yolo" / "io" / "assets.py"
+    path.parent.mkdir(parents=True)
+    shutil.copy(assets.__file__, path)
+    spec = importlib.util.spec_from_file_location("installed_assets", path)
+    assert spec and spec.loader
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+def test_the_files_of_an_installed_package(installed):
+    site, inside = installed.PACKAGE.parent, installed.PACKAGE / "assets"
+    for folder in (site / "weights", site / "data" / "samples", inside / "weights", inside / "samples"):
+        folder.mkdir(parents=True)  # the first two belong to another package
+    (inside / "weights" / "yolov3-tiny.weights").touch()
+    assert installed.weights_folder() == inside / "weights" and installed.samples_folder() == inside / "samples"
+    assert installed.default_weights() == inside / "weights" / "yolov3-tiny.weights"
+    (site / "pyproject.toml").touch()  # now it is a checkout
+    assert installed.weights_folder() == site / "weights" and installed.samples_folder() == site / "data" / "samples"
+
+
+def test_missing_files_say_what_to_do(installed):
+    with pytest.raises(UserError, match="weights does not exist: install spiking_yolo again, or give the weights"):
+        installed.weights_folder()
+    with pytest.raises(UserError, match=r"samples does not exist: .* or give photographs"):
+        installed.samples_folder()
+    (installed.PACKAGE / "assets" / "weights").mkdir(parents=True)
+    with pytest.raises(UserError, match=r"yolov3-tiny\.weights does not exist"):
+        installed.default_weights()
+
+
+def test_an_installed_package_finds_its_weights_from_any_folder(tmp_path):
+    site = tmp_path / "site"
+    shutil.copytree(
+        ROOT / "spiking_yolo", site / "spiking_yolo", ignore=shutil.ignore_patterns("__pycache__", "assets")
+    )
+    weights = site / "spiking_yolo" / "assets" / "weights"
+    weights.mkdir(parents=True)
+    write_tiny(weights, "yolov3-tiny")
+    photo = str(weights / "photos" / "a.png")
+    code = f"from spiking_yolo import SpikingYOLO; d = SpikingYOLO(); print(d); print(d({photo!r}, T=2).T)"
+    said = python(code, tmp_path, site).splitlines()
+    assert said == ["SpikingYOLO of yolov3-tiny.weights: msat-plus, 64 x 64 px, 3 classes, cpu", "2"]

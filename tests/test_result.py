@@ -1,0 +1,193 @@
+"""What a Result says of itself, and the forms in which it leaves: text, pictures, tables and other libraries' types."""
+
+from __future__ import annotations
+
+import csv
+import io
+import json
+import sys
+from types import ModuleType
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+
+from spiking_yolo import Box, Result, UserError
+from spiking_yolo.datasets.names import COCO_IDS
+from spiking_yolo.decode.boxes import Detections
+from spiking_yolo.io.images import Placement
+
+NAMES = ("cat", "dog", "bird")
+FIRST = (8.0, 4.0, 40.5, 36.25)
+
+
+def detections(count: int, class_ids: tuple[int, ...] = (1, 2, 1, 0)) -> Detections:
+    """`count` boxes of falling confidence, the first one at FIRST, the others shifted."""
+    boxes = torch.tensor(FIRST) + torch.arange(count)[:, None]
+    confidence = torch.tensor([0.75 - i / 16 for i in range(count)])
+    return Detections(boxes, confidence, torch.tensor([class_ids[i % len(class_ids)] for i in range(count)]).long())
+
+
+def result(count: int = 3, **changes: Any) -> Result:
+    image = np.random.default_rng(0).integers(0, 256, (48, 80, 3), np.uint8)
+    boxes = detections(count)
+    values = {
+        "image": image, "path": "a.png", "names": NAMES, "method": "msat-plus", "T": 8, "detections": boxes,
+        "placement": Placement((80, 48), (64, 38), (0, 13), (64, 64)), "seconds": 0.5,
+        "steps": {2: detections(0), 4: detections(1), 8: boxes}, "settled": 5,
+        "spikes_by_layer": {"a": 5_000_000.0, "b": 100_000.0}, "neurons_by_layer": {"a": 1_000_000, "b": 500_000},
+    }  # fmt: skip
+    return Result(**{**values, **changes})
+
+
+def ann() -> Result:
+    empty: dict[str, Any] = {"steps": {}, "spikes_by_layer": {}, "neurons_by_layer": {}, "settled": 0}
+    return result(1, method="ann", T=0, **empty)
+
+
+def test_length_and_iteration():
+    r = result()
+    assert len(r) == 3 and len(list(r)) == 3 and not result(0)
+    first = next(iter(r))
+    assert first == Box(FIRST, 0.75, 1, "dog") and isinstance(first.class_id, int)
+    assert [box.name for box in r] == ["dog", "bird", "dog"]
+    xyxy, confidence, class_id, name = first
+    assert (xyxy, confidence, class_id, name) == (first.xyxy, first.confidence, first.class_id, first.name)
+
+
+@pytest.mark.parametrize(
+    ("r", "text"),
+    [
+        (result(), "3 boxes: dog 0.75, bird 0.69, dog 0.62; T=8, 5.1 M spikes"),
+        (result(1, spikes_by_layer={"a": 5130.0}), "1 box: dog 0.75; T=8, 5,130 spikes"),
+        (result(0), "no boxes; T=8, 5.1 M spikes"),
+        (result(7), "7 boxes: dog 0.75, bird 0.69, dog 0.62, cat 0.56, dog 0.50, ...; T=8, 5.1 M spikes"),
+        (ann(), "1 box: dog 0.75; ANN"),
+    ],
+    ids=str,
+)
+def test_repr_is_one_line(r, text):
+    assert repr(r) == text
+
+
+def test_summary():
+    lines = result().summary().splitlines()
+    assert lines[0] == (
+        "a.png: 80x48, 2 x dog, bird; T=8 (settled after 5), 5.1 M spikes, mean rate 0.425; 500 ms, 100.0 ms per step"
+    )
+    assert lines[1:] == ["  T=2: nothing", "  T=4: dog"]
+    assert result().summary([4, 8]).splitlines()[1:] == ["  T=4: dog", "  T=8: 2 x dog, bird"]
+    assert "settled" not in result(settled=8).summary()
+    assert result(path=None).summary().startswith("image: 80x48")
+    assert ann().summary() == "a.png: 80x48, dog; ANN; 500 ms"
+
+
+def test_json_has_all_steps():
+    entry = json.loads(result().to_json())
+    box = {"class_id": 1, "class": "dog", "confidence": 0.75, "box_xyxy": list(FIRST)}
+    assert list(entry) == ["image", "width", "height", "T", "method", "detections", "spikes", "mean_rate", "steps"]
+    assert (entry["image"], entry["width"], entry["height"], entry["T"]) == ("a.png", 80, 48, 8)
+    assert (entry["method"], entry["spikes"], entry["mean_rate"]) == ("msat-plus", 5_100_000, 5_100_000 / 1_500_000 / 8)
+    assert len(entry["detections"]) == 3 and entry["detections"][0] == box
+    assert [(s["T"], s["detections"]) for s in entry["steps"]] == [(2, []), (4, [box]), (8, entry["detections"])]
+    assert [s["T"] for s in result().to_dict([4])["steps"]] == [4, 8]
+    assert json.loads(result(path=None).to_json())["image"] is None and json.loads(ann().to_json())["steps"] == []
+
+
+def test_csv_reads_back():
+    text = result(names=("cat", 'big, "bad" dog', "bird")).to_csv()
+    rows = list(csv.DictReader(io.StringIO(text)))
+    assert text.splitlines()[0] == "image,T,class_id,class,confidence,x1,y1,x2,y2" and len(rows) == 3
+    first = dict(zip(("x1", "y1", "x2", "y2"), map(str, FIRST), strict=True))
+    assert (
+        rows[0]
+        == {"image": "a.png", "T": "8", "class_id": "1", "class": 'big, "bad" dog', "confidence": "0.75"} | first
+    )
+    assert result(0).to_csv().count("\n") == 1
+
+
+def test_a_picture_is_saved_in_the_format_of_its_name(tmp_path):
+    r = result()
+    r.save(tmp_path / "new" / "a.png")
+    r.save(str(tmp_path / "a.JPG"))
+    assert (np.asarray(Image.open(tmp_path / "new" / "a.png")) == r.plot()).all()
+    assert Image.open(tmp_path / "a.JPG").format == "JPEG"
+    for name in ("a.txt", "a", "a.mp4"):
+        with pytest.raises(UserError, match=r"ends in \.png or \.jpg"):
+            r.save(tmp_path / name)
+    with pytest.raises(UserError, match="cannot write"):
+        r.save(tmp_path / "a.JPG" / "a.png")
+    assert sorted(p.name for p in tmp_path.iterdir()) == ["a.JPG", "new"]
+
+
+def test_show_opens_the_drawn_picture(monkeypatch):
+    shown: list[np.ndarray] = []
+    monkeypatch.setattr(Image.Image, "show", lambda picture: shown.append(np.asarray(picture)))
+    result().show()
+    assert len(shown) == 1 and (shown[0] == result().plot()).all() and (shown[0] != result().image).any()
+
+
+def test_a_notebook_shows_a_picture_of_moderate_size():
+    small = Image.open(io.BytesIO(result()._repr_png_()))
+    assert small.format == "PNG" and (np.asarray(small) == result().plot()).all()
+    image = np.zeros((1000, 2560, 3), np.uint8)
+    large = result(image=image, placement=Placement((2560, 1000), (64, 25), (0, 19), (64, 64)))
+    assert Image.open(io.BytesIO(large._repr_png_())).size == (1280, 500)
+
+
+def test_coco_rows():
+    rows = result().to_coco(17)
+    assert rows[0] == {"image_id": 17, "category_id": 1, "bbox": [8.0, 4.0, 32.5, 32.25], "score": 0.75}
+    assert [row["category_id"] for row in rows] == [1, 2, 1]
+    assert [row["category_id"] for row in result().to_coco(17, (7, 8, -1))] == [8, 8]
+    with pytest.raises(UserError, match="category_ids: 2 for 3 classes"):
+        result().to_coco(17, [1, 2])
+    eighty = ("person", *map(str, range(78)), "toothbrush")
+    assert [row["category_id"] for row in result(names=eighty, detections=detections(1, (12,))).to_coco(1)] == [
+        COCO_IDS[12]
+    ]
+    other = result(names=tuple(map(str, range(80))), detections=detections(1, (12,)))
+    assert other.to_coco(1)[0]["category_id"] == 12
+
+
+@pytest.mark.parametrize(("method", "package"), [("to_df", "pandas"), ("to_supervision", "supervision")])
+def test_a_missing_package_is_named(monkeypatch, method, package):
+    monkeypatch.setitem(sys.modules, package, None)
+    with pytest.raises(UserError, match=rf"{method}\(\) needs {package}: pip install {package}"):
+        getattr(result(), method)()
+
+
+def test_supervision_gets_boxes_names_and_spikes(monkeypatch):
+    stub: Any = ModuleType("supervision")
+    stub.Detections = lambda **given: given
+    monkeypatch.setitem(sys.modules, "supervision", stub)
+    given = result().to_supervision()
+    assert given["xyxy"].shape == (3, 4) and given["xyxy"].dtype == np.float32
+    assert given["confidence"][0] == 0.75 and given["class_id"].tolist() == [1, 2, 1]
+    assert given["data"]["class_name"].tolist() == ["dog", "bird", "dog"]
+    assert given["metadata"] == {"method": "msat-plus", "T": 8, "spikes": 5_100_000, "mean_rate": result().mean_rate}
+
+
+@pytest.mark.parametrize("count", [0, 3])
+def test_supervision_itself_takes_them(count):
+    pytest.importorskip("supervision")
+    taken = result(count).to_supervision()
+    assert len(taken) == count and taken.metadata["T"] == 8 and len(taken["class_name"]) == count
+
+
+@pytest.mark.parametrize("count", [0, 3])
+def test_pandas_holds_the_rows_of_the_csv(count):
+    pandas = pytest.importorskip("pandas")
+    frame = result(count).to_df()
+    assert isinstance(frame, pandas.DataFrame) and frame.to_csv(index=False) == result(count).to_csv()
+
+
+def test_a_data_frame_is_made_of_the_rows(monkeypatch):
+    stub: Any = ModuleType("pandas")
+    stub.DataFrame = lambda rows, columns: (rows, columns)
+    monkeypatch.setitem(sys.modules, "pandas", stub)
+    rows, columns = result().to_df()
+    assert columns == result().to_csv().splitlines()[0].split(",")
+    assert [list(row) for row in rows] == [columns] * 3 and rows[0]["class"] == "dog"
