@@ -7,71 +7,73 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, fields, replace
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any, Literal
 
 from spiking_yolo.errors import UserError
-from spiking_yolo.settings import Factors, check, documentation, key, parse
+from spiking_yolo.settings import Factors, checked, parse, setting, settings_of
 
 
 @dataclass(frozen=True)
 class Threshold:
     """(a) How the threshold theta of each neuron follows from the activation statistics."""
 
-    rule: Literal["max", "percentile", "mmse", "balance"] = key(
+    rule: Literal["max", "percentile", "mmse", "balance"] = setting(
         "percentile",
         "what theta starts from: a statistic of the activations (max of one with a cap: the cap), or balance: the "
         "largest input current of the layer while the layers before it spike",
     )
-    scope: Literal["channel", "layer"] = key("channel", "one statistic per channel, or one per layer")
-    percentile: float = key(99.9, "for rule=percentile: in percent, over the positive values", 0.001, 100)
-    levels: int = key(16, "for rule=mmse: quantisation levels below theta", 1, 65536)
-    scale: float = key(1.0, "theta = scale * statistic", 1e-6, 1e6)
-    layers: Factors = key((), "factors on the theta of single layers, NAME:0.5,NAME2:2", 1e-6, 1e6)  # noqa: RUF009
+    scope: Literal["channel", "layer"] = setting("channel", "one statistic per channel, or one per layer")
+    percentile: float = setting(99.9, "for rule=percentile: in percent, over the positive values", 0.001, 100)
+    levels: int = setting(16, "for rule=mmse: quantisation levels below theta", 1, 65536)
+    scale: float = setting(1.0, "theta = scale * statistic", 1e-6, 1e6)
+    layers: Factors = setting((), "factors on the theta of single layers, NAME:0.5,NAME2:2", 1e-6, 1e6)
 
 
 @dataclass(frozen=True)
 class Neuron:
     """(b) What a neuron does with its input current in a timestep."""
 
-    kind: Literal["if", "ibt", "memory"] = key(
+    kind: Literal["if", "ibt", "memory"] = setting(
         "if",
         "if: integrate and fire, an ON/OFF pair on leaky ReLU; ibt: signed, imbalanced threshold; memory: signed, "
         "remembers what it sent",
     )
-    reset: Literal["subtract", "zero"] = key("subtract", "for kind=if: subtract the threshold, or reset to zero")
-    gamma: int = key(1, "largest number of spikes per timestep", 1, 65536)
-    initial: float = key(
+    reset: Literal["subtract", "zero"] = setting("subtract", "for kind=if: subtract the threshold, or reset to zero")
+    gamma: int = setting(1, "largest number of spikes per timestep", 1, 65536)
+    initial: float = setting(
         0.0, "membrane potential at the start, in thresholds; 0.5 turns flooring into rounding", -10, 10
     )
-    shift: int = key(0, "for kind=if: add theta / (2 * shift) to the potential in every step; 0: never", 0)
-    events: Literal["spikes", "switches"] = key(
+    shift: int = setting(0, "for kind=if: add theta / (2 * shift) to the potential in every step; 0: never", 0)
+    events: Literal["spikes", "switches"] = setting(
         "spikes", "what travels along synapses: spikes, or the switching on and off of runs of spikes"
     )
-    pool_first: bool = key(True, "for kind=memory: pool potentials, and put the neuron behind its max pooling")
+    pool_first: bool = setting(True, "for kind=memory: pool potentials, and put the neuron behind its max pooling")
 
 
 @dataclass(frozen=True)
 class Msat:
     """(b) The multi-stage adaptive threshold of the draft paper, Eq. 14 to 17; see snn/msat.py."""
 
-    enabled: bool = key(False, "the threshold of each neuron adapts in every step")
-    variant: Literal["eq17", "algorithm1"] = key("eq17", "rule of the threshold: Eq. 17, or Algorithm 1 as we read it")
-    units: Literal["normalised", "raw"] = key("normalised", "potentials as fractions of theta, or as they are")
-    dtt: bool = key(True, "dynamic tracking threshold, Eq. 15")
-    det: bool = key(True, "dynamic evoked threshold, Eq. 16")
-    mu: bool = key(False, "the term exp(-|mean potential|) of Eq. 16")
-    alpha: float = key(0.03, "slope of the tracking threshold", 0, 100)
-    k_a: float = key(1.0, "weight of its logarithm", 0, 100)
-    k_i: float = key(1.0, "scale of its logarithm", 1e-6, 1e6)
-    c: float = key(5.0, "C, the scale of the evoked threshold", 1e-6, 1e6)
-    tau_mp: float = key(1.0, "weight of the tracking threshold", 0, 100)
-    tau_rd: float = key(1.0, "weight of the evoked threshold", 0, 100)
-    g: float = key(0.1, "for variant=algorithm1: gain", 0, 100)
-    floor: float = key(1e-3, "smallest threshold, in theta", 1e-6, 1)
-    stages: int = key(0, "for variant=eq17: thresholds are theta / 2^k, k = 0..stages; 0: any value", 0, 16)
-    confidence: Literal["off", "after", "before"] = key(
+    enabled: bool = setting(False, "the threshold of each neuron adapts in every step")
+    variant: Literal["eq17", "algorithm1"] = setting(
+        "eq17", "rule of the threshold: Eq. 17, or Algorithm 1 as we read it"
+    )
+    units: Literal["normalised", "raw"] = setting("normalised", "potentials as fractions of theta, or as they are")
+    dtt: bool = setting(True, "dynamic tracking threshold, Eq. 15")
+    det: bool = setting(True, "dynamic evoked threshold, Eq. 16")
+    mu: bool = setting(False, "the term exp(-|mean potential|) of Eq. 16")
+    alpha: float = setting(0.03, "slope of the tracking threshold", 0, 100)
+    k_a: float = setting(1.0, "weight of its logarithm", 0, 100)
+    k_i: float = setting(1.0, "scale of its logarithm", 1e-6, 1e6)
+    c: float = setting(5.0, "C, the scale of the evoked threshold", 1e-6, 1e6)
+    tau_mp: float = setting(1.0, "weight of the tracking threshold", 0, 100)
+    tau_rd: float = setting(1.0, "weight of the evoked threshold", 0, 100)
+    g: float = setting(0.1, "for variant=algorithm1: gain", 0, 100)
+    floor: float = setting(1e-3, "smallest threshold, in theta", 1e-6, 1)
+    stages: int = setting(0, "for variant=eq17: thresholds are theta / 2^k, k = 0..stages; 0: any value", 0, 16)
+    confidence: Literal["off", "after", "before"] = setting(
         "off", "drop spikes of the first 16 steps by the layer's spike confidence, after or before the reset"
     )
 
@@ -80,35 +82,35 @@ class Msat:
 class Calibration:
     """(c) What is corrected by running the network on the calibration images."""
 
-    kind: Literal["none", "light", "advanced", "fraction"] = key(
+    kind: Literal["none", "light", "advanced", "fraction"] = setting(
         "none",
         "light: bias; advanced: initial potential; fraction: theta, as the fraction of the statistic that serves best",
     )
-    T: int = key(32, "timesteps of the calibration, and of threshold.rule=balance; does not follow --T", 1, 65536)
+    T: int = setting(32, "timesteps of the calibration, and of threshold.rule=balance; does not follow --T", 1, 65536)
 
 
 @dataclass(frozen=True)
 class Encoding:
     """(d) What travels: the image into the network, and values between layers."""
 
-    coding: Literal["rate", "differential"] = key(
+    coding: Literal["rate", "differential"] = setting(
         "rate", "rate: image and bias in every step; differential: once, and layers send changes"
     )
-    input: Literal["analogue", "poisson"] = key("analogue", "the image itself, or random spikes at its intensities")
-    seed: int = key(0, "of everything that is random: Poisson spikes, spike confidence", 0)
-    coarse: int = key(
+    input: Literal["analogue", "poisson"] = setting("analogue", "the image itself, or random spikes at its intensities")
+    seed: int = setting(0, "of everything that is random: Poisson spikes, spike confidence", 0)
+    coarse: int = setting(
         0,
         "for coding=differential: a spike of the first step is worth 2^coarse thetas, halved in each step down to 1",
         0,
         16,
     )
-    refine: int = key(
+    refine: int = setting(
         0,
         "for coding=differential: after this step, and again whenever t has doubled, spikes become finer; 0: never",
         0,
     )
-    refine_by: float = key(0.75, "for refine: what the value of a spike is multiplied by", 0.01, 1)
-    refinements: int = key(3, "for refine: how often at most", 0, 16)
+    refine_by: float = setting(0.75, "for refine: what the value of a spike is multiplied by", 0.01, 1)
+    refinements: int = setting(3, "for refine: how often at most", 0, 16)
 
 
 @dataclass(frozen=True)
@@ -120,7 +122,7 @@ class Readout:
     whole run.
     """
 
-    skip: int = key(0, "leave out the first steps of the head's mean; below T; rate coding only", 0)
+    skip: int = setting(0, "leave out the first steps of the head's mean; below T; rate coding only", 0)
 
 
 _SLOTS: dict[str, type] = {
@@ -147,8 +149,8 @@ class Recipe:
 
     def __post_init__(self):
         for slot, cls in _SLOTS.items():
-            for f in fields(cls):
-                check(f"{slot}.{f.name}", f, cls, getattr(getattr(self, slot), f.name))
+            for name, entry in settings_of(cls).items():
+                checked(f"{slot}.{name}", entry, getattr(getattr(self, slot), name))
         if reason := self._conflict():
             raise UserError(reason)
 
@@ -187,12 +189,12 @@ class Recipe:
         slots: dict[str, dict[str, Any]] = {}
         for path, value in settings.items():
             slot, _, name = path.partition(".")
-            known = {f.name for f in fields(_SLOTS[slot])} if slot in _SLOTS else set()
+            known = settings_of(_SLOTS[slot]) if slot in _SLOTS else {}
             if name not in known:
                 raise UserError(
                     f"unknown setting {path!r}: the keys are {', '.join(k for k, _, _ in settings_table())}"
                 )
-            slots.setdefault(slot, {})[name] = parse(path, _SLOTS[slot], name, value)
+            slots.setdefault(slot, {})[name] = parse(path, known[name].type, value)
         return replace(self, **{slot: replace(getattr(self, slot), **new) for slot, new in slots.items()})
 
     def to_json(self) -> str:
@@ -220,4 +222,5 @@ class Recipe:
 
 def settings_table() -> list[tuple[str, Any, str]]:
     """Every key of --set with its default and documentation: the one list of them."""
-    return [(f"{slot}.{f.name}", f.default, documentation(f, cls)) for slot, cls in _SLOTS.items() for f in fields(cls)]
+    entries = [(slot, entry) for slot, cls in _SLOTS.items() for entry in settings_of(cls).values()]
+    return [(f"{slot}.{entry.name}", entry.default, entry.documentation) for slot, entry in entries]

@@ -1,70 +1,200 @@
-"""Settings that check themselves: fields of frozen dataclasses with a documentation and a range, parsed from text.
+"""Options as fields of frozen dataclasses: type, default, documentation and range in one place.
 
-A field's type is bool, int, float, str, a Literal, or Factors.
+A recipe's slots and the options of every study are such dataclasses. `Options` checks its fields when it is made, so
+that a Python caller and the command line get the same UserError. A field's type is bool, int, float, str, Path, a
+Literal, Size, a tuple of these, a Mapping, Factors, or one of them `| None`.
 """
 
 from __future__ import annotations
 
+import inspect
+import math
+import types
 import typing
-from collections.abc import Iterable
-from dataclasses import Field, field
-from typing import Any
+from collections.abc import Iterable, Mapping
+from dataclasses import MISSING, dataclass, field, fields
+from functools import cache
+from pathlib import Path
+from typing import Any, ClassVar, Literal
 
 from spiking_yolo.errors import UserError
+from spiking_yolo.io.sizes import Size, input_size
 
+_UNIONS = (types.UnionType, typing.Union)
 Factors = tuple[tuple[str, float], ...]  # NAME -> factor, as text NAME:0.5,NAME2:2
 
 
-def key(default: Any, doc: str, low: float | None = None, high: float | None = None) -> Any:
-    """A setting with its documentation and the closed range of allowed values (of each factor, for Factors)."""
-    return field(default=default, metadata={"doc": doc, "low": low, "high": high})
+def setting(
+    default: Any = MISSING,
+    doc: str | None = None,
+    low: float | None = None,
+    high: float | None = None,
+    above: float | None = None,
+) -> Any:
+    """A field with its documentation and its closed range; above: a bound that is itself excluded.
+
+    The range is that of each element of a tuple and of each factor. None as a default is allowed whatever the range.
+    doc None: that of the field of this name in a base class, range included, whose default is changed.
+    """
+    metadata = {"doc": doc, "low": low, "high": high, "above": above}
+    if isinstance(default, dict):
+        return field(default_factory=lambda: dict(default), metadata=metadata)
+    return field(default=default, metadata=metadata)
 
 
-def documentation(f: Field, cls: type) -> str:
-    """What a setting means, with the choices where it has some."""
-    choices = _choices(_hint(cls, f.name))
-    return f.metadata["doc"] + (f" [{'|'.join(map(str, choices))}]" if choices else "")
+@dataclass(frozen=True)
+class Setting:
+    """One field as `setting` describes it. type: without `| None`. group: the class that introduced it."""
+
+    name: str
+    type: Any
+    optional: bool
+    default: Any
+    doc: str
+    low: float | None
+    high: float | None
+    above: float | None
+    group: type
+    positional: bool
+
+    @property
+    def required(self) -> bool:
+        return self.default is MISSING
+
+    @property
+    def choices(self) -> tuple[Any, ...]:
+        return typing.get_args(self.type) if typing.get_origin(self.type) is Literal else ()
+
+    @property
+    def is_mapping(self) -> bool:
+        return typing.get_origin(self.type) is Mapping
+
+    @property
+    def many(self) -> bool:
+        """Whether it is a tuple of any length."""
+        return typing.get_origin(self.type) is tuple and self.type not in (Size, Factors)
+
+    @property
+    def words(self) -> bool:
+        """Whether each value is a word of its own on a command line, as files are; others have commas between them."""
+        return self.type == tuple[Path, ...]
+
+    @property
+    def element(self) -> Any:
+        """The type of one value."""
+        return typing.get_args(self.type)[0] if self.many else self.type
+
+    @property
+    def documentation(self) -> str:
+        """What it means, with the choices where it has some."""
+        return self.doc + (f" [{'|'.join(map(str, self.choices))}]" if self.choices else "")
 
 
-def parse(name: str, cls: type, attribute: str, value: Any) -> Any:
-    """A value as --set or JSON gives it, in the type of its field. name: what messages call the setting."""
-    hint = _hint(cls, attribute)
-    if hint == Factors:
-        return _factors(name, value)
-    if not isinstance(value, str) or hint is str or _choices(hint):
-        return float(value) if hint is float and type(value) is int else value
-    try:
-        if hint is bool:
-            return {"true": True, "1": True, "false": False, "0": False}[value.lower()]
-        return hint(value)
-    except (ValueError, KeyError):
-        raise UserError(f"{name} must be {hint.__name__}, not {value!r}") from None
-
-
-def check(name: str, f: Field, cls: type, value: Any) -> None:
-    """Raise UserError unless the value has the type of its field and lies in its range."""
-    hint = _hint(cls, f.name)
-    if hint == Factors:
-        if len({site for site, _ in value}) < len(value):
-            raise UserError(f"{name} names a layer twice: give one factor for each")
-        for site, factor in value:
-            _in_range(f"{name} of {site}", f, factor)
-        return
-    if choices := _choices(hint):
-        if value not in choices:
-            raise UserError(f"{name} must be one of {', '.join(map(str, choices))}, not {value!r}")
-        return
-    if type(value) is not hint:
-        raise UserError(f"{name} must be {hint.__name__}, not {value!r}")
-    _in_range(name, f, value)
-
-
-def _in_range(name: str, f: Field, value: Any) -> None:
-    low, high = f.metadata["low"], f.metadata["high"]
-    if (low is not None and not value >= low) or (high is not None and not value <= high):
-        raise UserError(
-            f"{name} must be {'at least ' + str(low) if high is None else f'in {low}..{high}'}, not {value}"
+@cache
+def settings_of(cls: type) -> dict[str, Setting]:
+    """The described fields of a dataclass by name, in the order of its `__init__`."""
+    hints = typing.get_type_hints(cls)
+    found = {}
+    for f in fields(cls):
+        if "doc" not in f.metadata:
+            continue
+        origins = [c for c in cls.__mro__ if f.name in inspect.get_annotations(c)]
+        described = next(m for c in origins if (m := c.__dataclass_fields__[f.name].metadata)["doc"] is not None)
+        parts = typing.get_args(hints[f.name]) if typing.get_origin(hints[f.name]) in _UNIONS else ()
+        kind = next((part for part in parts if part is not types.NoneType), hints[f.name])
+        default = f.default if f.default_factory is MISSING else f.default_factory()
+        found[f.name] = Setting(
+            f.name, kind, bool(parts), default, **described, group=origins[-1], positional=not f.kw_only
         )
+    return found
+
+
+class Options:
+    """Base of frozen dataclasses whose fields are settings: made only from values of the right type and range.
+
+    title: of the group of these options in --help.
+    """
+
+    title: ClassVar[str] = "options"
+
+    def __post_init__(self) -> None:
+        for name, entry in settings_of(type(self)).items():
+            object.__setattr__(self, name, checked(name, entry, getattr(self, name)))
+
+
+def parse(name: str, kind: Any, value: Any) -> Any:
+    """A value as a command line or JSON gives it, in the type of its field. name: what messages call it."""
+    if kind == Factors:
+        return _factors(name, value)
+    if not isinstance(value, str) or kind not in (bool, int, float):
+        return float(value) if kind is float and type(value) is int else value
+    try:
+        if kind is bool:
+            return {"true": True, "1": True, "false": False, "0": False}[value.lower()]
+        return kind(value)
+    except (ValueError, KeyError):
+        raise UserError(f"{name} must be {kind.__name__}, not {value!r}") from None
+
+
+def checked(name: str, entry: Setting, value: Any) -> Any:
+    """The value, once it is known to have the type and the range of its field; text becomes a Path, a list a tuple.
+
+    Raises UserError, which calls it `name`, where it does not fit.
+    """
+    if value is None and (entry.optional or entry.default is None):
+        return value
+    given: Any = value
+    if entry.type == Factors:
+        return _checked_factors(name, entry, given)
+    if entry.is_mapping:
+        if not isinstance(value, Mapping):
+            raise UserError(f"{name} must be a mapping of keys to values, not {value!r}")
+        return value
+    if not entry.many:
+        return _checked_element(name, entry, value)
+    if isinstance(value, str) or not isinstance(value, Iterable):
+        raise UserError(f"{name} must be a sequence of values, not {value!r}")
+    return tuple(_checked_element(name, entry, one) for one in value)
+
+
+def _checked_element(name: str, entry: Setting, value: Any) -> Any:
+    kind = entry.element
+    if kind == Size:
+        try:
+            return input_size(value)
+        except UserError as error:
+            raise UserError(f"{name}: {error}") from None
+    if entry.choices:
+        if value not in entry.choices:
+            raise UserError(f"{name} must be one of {', '.join(map(str, entry.choices))}, not {value!r}")
+        return value
+    if kind is float and type(value) is int:
+        value = float(value)
+    if kind is Path and isinstance(value, str) and value:
+        value = Path(value)
+    if not isinstance(value, kind) or (isinstance(value, bool) and kind is not bool):
+        raise UserError(f"{name} must be {kind.__name__}, not {value!r}")
+    _in_range(name, entry, value)
+    return value
+
+
+def _in_range(name: str, entry: Setting, value: Any) -> None:
+    low, high, above = entry.low, entry.high, entry.above
+    if above is not None and not value > above:
+        raise UserError(f"{name} must be above {above}, not {value}")
+    if (low is not None and not value >= low) or (high is not None and not value <= high):
+        bounds = f"at least {low}" if high is None else f"in {low}..{high}"
+        raise UserError(f"{name} must be {bounds}, not {value}")
+    if isinstance(value, float) and not math.isfinite(value):
+        raise UserError(f"{name} must be a finite number, not {value}")
+
+
+def _checked_factors(name: str, entry: Setting, value: Factors) -> Factors:
+    if len({site for site, _ in value}) < len(value):
+        raise UserError(f"{name} names a layer twice: give one factor for each")
+    for site, factor in value:
+        _in_range(f"{name} of {site}", entry, factor)
+    return value
 
 
 def _factors(name: str, value: Any) -> Factors:
@@ -78,11 +208,3 @@ def _factors(name: str, value: Any) -> Factors:
     if not all(isinstance(site, str) and site for site, _ in factors):
         raise UserError(f"{name} takes LAYER:FACTOR with commas, e.g. conv1:0.5,conv2:2, not {value!r}")
     return factors
-
-
-def _hint(cls: type, name: str) -> Any:
-    return typing.get_type_hints(cls)[name]
-
-
-def _choices(hint: Any) -> tuple[Any, ...]:
-    return () if hint == Factors else typing.get_args(hint)

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
-from spiking_yolo.convert.registry import DEFAULT, list_methods
+from collections.abc import Mapping
+from typing import Any
+
+from spiking_yolo.convert.registry import DEFAULT, get_recipe, list_methods
 from spiking_yolo.recipe import Recipe, settings_table
 
 
@@ -26,7 +29,17 @@ def describe(recipe: Recipe) -> tuple[str, str, str]:
     return f"{t.scope} {rule}{scale}", f"{n.kind}{reset}, gamma {n.gamma}{coding}", recipe.calibration.kind
 
 
-def settings_text() -> str:
+def settings_text(method: str | None = None, settings: Mapping[str, Any] | None = None) -> str:
+    """Every key of --set with its meaning and default; of a method also its own value, with a * where that differs."""
     rows = settings_table()
     width = max(len(key) for key, _, _ in rows)
-    return "\n".join(f"{key.ljust(width)}  {doc} (default {default})" for key, default, doc in rows)
+    if method is None and not settings:
+        return "\n".join(f"{key.ljust(width)}  {doc} (default {default})" for key, default, doc in rows)
+    recipe = get_recipe(method or DEFAULT).with_settings(settings or {})
+    values = {key: getattr(getattr(recipe, key.partition(".")[0]), key.partition(".")[2]) for key, _, _ in rows}
+    column = max(len(str(value)) for value in values.values())
+    lines = [f"  {'setting'.ljust(width)}  {recipe.name}"]
+    for key, default, doc in rows:
+        mark = "*" if values[key] != default else " "
+        lines.append(f"{mark} {key.ljust(width)}  {str(values[key]).ljust(column)}  {doc} (default {default})")
+    return "\n".join([*lines, "* differs from the default"])

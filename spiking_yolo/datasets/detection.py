@@ -9,6 +9,8 @@ from typing import Self
 
 import numpy as np
 
+from spiking_yolo.datasets.draw import draw
+
 
 @dataclass(frozen=True, eq=False)
 class Sample:
@@ -84,15 +86,9 @@ class DetectionSet:
     def __len__(self) -> int:
         return len(self.samples)
 
-    def limit(self, n: int) -> Self:
-        """The first n images."""
-        return replace(self, samples=self.samples[:n])
-
-    def subset(self, n: int, seed: int) -> Self:
+    def subset(self, n: int, seed: int = 0) -> Self:
         """n images drawn without replacement, in the dataset's order; all when it has no more."""
-        n = min(n, len(self))
-        chosen = np.sort(np.random.default_rng(seed).choice(len(self), n, replace=False))
-        return replace(self, samples=[self.samples[i] for i in chosen])
+        return replace(self, samples=draw(self.samples, n, seed))
 
     def lines(self) -> Iterator[str]:
         """What identifies each image and its objects."""

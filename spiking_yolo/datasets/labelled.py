@@ -8,6 +8,7 @@ from typing import Self
 
 import numpy as np
 
+from spiking_yolo.datasets.draw import draw
 from spiking_yolo.io.images import Picture
 
 
@@ -28,10 +29,9 @@ class LabelledSet:
     def __len__(self) -> int:
         return len(self.pictures)
 
-    def subset(self, n: int, seed: int) -> Self:
+    def subset(self, n: int, seed: int = 0) -> Self:
         """n images drawn without replacement, in the dataset's order; all when it has no more."""
-        n = min(n, len(self))
-        chosen = np.sort(np.random.default_rng(seed).choice(len(self), n, replace=False))
+        chosen = draw(range(len(self)), n, seed)
         return replace(self, pictures=[self.pictures[i] for i in chosen], labels=self.labels[chosen])
 
     def lines(self) -> Iterator[str]:

@@ -1,23 +1,27 @@
-"""A dataset from whatever a person names: COCO, VOC, Ultralytics; CIFAR, ImageNet and the like."""
+"""A dataset from whatever a person names: COCO, VOC, Ultralytics; CIFAR, ImageNet; or photographs alone."""
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from spiking_yolo.datasets.detection import DetectionSet
 from spiking_yolo.errors import UserError
+from spiking_yolo.io.sources import expand, is_stream
 
 if TYPE_CHECKING:
+    from spiking_yolo.datasets.detection import DetectionSet
     from spiking_yolo.datasets.labelled import LabelledSet
 
 UNPACKED = "data"  # folder beside the runs in which archives are unpacked, by whichever tool needs one first
 
 
-def open_detection(data: Path, split: str | None = None, images: Path | None = None) -> DetectionSet:
-    """COCO folder, annotation .json (with its folder of images), VOCdevkit, or data.yaml.
+def open_detection(
+    data: Path, split: str | None = None, images: Path | None = None, year: int | str | None = None
+) -> DetectionSet:
+    """COCO folder, annotation .json (with its folder of images), data.yaml, or VOCdevkit.
 
-    split: by default val2017 of a COCO folder and val of the others.
+    split: by default val2017 of a COCO folder and val of the others. year: of a VOCdevkit, by default its latest.
     Raises UserError when it is none of them or its files do not fit.
     """
     from spiking_yolo.datasets.coco import load_coco, load_coco_json
@@ -30,9 +34,26 @@ def open_detection(data: Path, split: str | None = None, images: Path | None = N
         raise UserError("--images belongs to an annotation file: give it as --data FILE.json")
     if data.suffix in (".yaml", ".yml"):
         return load_data_yaml(data, split or "val")
-    if years := sorted(data.glob("VOC[0-9]*")):
-        return load_voc(data, int(years[-1].name[3:]), split or "val")
-    return load_coco(data, split or ("" if (data / "instances.json").is_file() else "val2017"))
+    if year is not None or is_voc(data):
+        return load_voc(data, year or voc_years(data)[-1], split or "val")
+    if (data / "instances.json").is_file():
+        return load_coco(data, split or "")
+    split = split or "val2017"
+    if not (data / "annotations").is_dir():
+        listing = data / "annotations" / f"instances_{split}.json"
+        raise UserError(f"{listing} is missing, and so is VOC2012: give a COCO folder, a VOCdevkit or a data.yaml")
+    return load_coco(data, split)
+
+
+def is_voc(data: Path) -> bool:
+    """Whether the folder is a VOCdevkit, or holds one."""
+    return bool(voc_years(data))
+
+
+def voc_years(data: Path) -> list[int]:
+    """The years of a VOCdevkit, or of the one in the folder, ascending."""
+    folders = [*data.glob("VOC[0-9]*"), *data.glob("VOCdevkit/VOC[0-9]*")]
+    return sorted(int(folder.name[3:]) for folder in folders if folder.name[3:].isdecimal())
 
 
 def open_classification(data: Path, split: str | None = None, cache: Path = Path("runs") / UNPACKED) -> LabelledSet:
@@ -48,3 +69,23 @@ def open_classification(data: Path, split: str | None = None, cache: Path = Path
     else:
         name = "imagenet" if (data / "val").is_dir() and not (data / "test").is_dir() else "cifar10"
     return load_classification(name, data, split or SPLITS[name][1], cache)
+
+
+def open_photographs(data: Sequence[str], split: str | None = None, training: bool = False) -> list[str]:
+    """Image files: of a detection dataset those of a split, else what the sources name.
+
+    split: by default the one to validate on; training: the one to train on. Raises UserError when there are no images,
+    and for a split of something that has none.
+    """
+    folder = Path(data[0])
+    official = (folder / "annotations").is_dir()
+    if len(data) == 1 and (official or is_voc(folder) or folder.suffix in (".json", ".yaml", ".yml")):
+        if training and split is None and folder.suffix != ".json":
+            split = "train2017" if official else "train"
+        return [str(sample.path) for sample in open_detection(folder, split).samples]
+    if split is not None:
+        raise UserError("--split belongs to a COCO folder, a VOCdevkit or a data.yaml: leave it out")
+    images = [path for path in expand(data) if not is_stream(path)]
+    if not images:
+        raise UserError("there is no image to analyse: give photographs or a folder of them, not videos")
+    return images

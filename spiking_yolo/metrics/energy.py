@@ -16,7 +16,7 @@ Value = Literal["none", "power of two", "any"]
 
 
 @dataclass(frozen=True)
-class Costs:
+class EnergyCosts:
     """pJ of a multiply-accumulate, an accumulate, an exponential or logarithm, and a multiplication by a power of two.
 
     The last is an 8-bit integer addition to the exponent.
@@ -60,24 +60,24 @@ class Work:
     value: Value = "none"
     exponentials: int = 0
 
-    def optimistic(self, costs: Costs) -> float:
+    def optimistic(self, costs: EnergyCosts) -> float:
         """mJ when every spike is an accumulate and keeping membrane potentials is free."""
         return (self.analogue_macs * costs.mac + self.operations * costs.ac) / PJ_PER_MJ
 
-    def conservative(self, costs: Costs) -> float:
+    def conservative(self, costs: EnergyCosts) -> float:
         """mJ when graded spikes multiply and every neuron pays for its update in every step."""
         return (self.operations * self.per_operation(costs) + self.fixed(costs)) / PJ_PER_MJ
 
-    def per_operation(self, costs: Costs) -> float:
+    def per_operation(self, costs: EnergyCosts) -> float:
         """pJ of a synaptic operation in the conservative account."""
         return {"none": costs.ac, "power of two": costs.ac + costs.shift, "any": costs.mac}[self.value]
 
-    def fixed(self, costs: Costs) -> float:
+    def fixed(self, costs: EnergyCosts) -> float:
         """pJ that the conservative account has whatever the spikes do."""
         update = costs.ac + self.exponentials * costs.exp
         return self.analogue_macs * costs.mac + self.neurons * self.t * update
 
-    def break_even_operations(self, costs: Costs, budget: float, conservative: bool) -> float:
+    def break_even_operations(self, costs: EnergyCosts, budget: float, conservative: bool) -> float:
         """Synaptic operations below which the energy lies under `budget` mJ; negative when it never does."""
         if conservative:
             return (budget * PJ_PER_MJ - self.fixed(costs)) / self.per_operation(costs)
@@ -103,7 +103,7 @@ def exponentials(recipe: Recipe, silu: bool = False) -> int:
     return 2 * m.dtt + m.det * (1 + m.mu) + 1 + silu
 
 
-def assumptions(costs: Costs) -> list[str]:
+def assumptions(costs: EnergyCosts) -> list[str]:
     """What the energy columns rest on, one line each."""
     return [
         f"energy: MAC {costs.mac:g} pJ, AC {costs.ac:g} pJ (32-bit float at 45 nm), without memory traffic",

@@ -12,9 +12,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-os.environ.setdefault("NO_ALBUMENTATIONS_UPDATE", "1")
-import albumentations as A
-
+from spiking_yolo.errors import require
 from spiking_yolo.io.sizes import Size
 
 
@@ -39,12 +37,14 @@ class DetectionAugment:
     """
 
     def __init__(self, size: Size, mosaic: float = 0.0, scale: float = 0.3) -> None:
+        os.environ.setdefault("NO_ALBUMENTATIONS_UPDATE", "1")
+        A = require("albumentations", "train")
         boxes = A.BboxParams(
             "pascal_voc", label_fields=["labels"], min_visibility=0.3, clip=True, filter_invalid_bboxes=True
         )
         self.mosaic = mosaic
         tiles = A.Mosaic(grid_yx=(2, 2), target_size=size, cell_shape=size, p=1.0)
-        single: list[A.BasicTransform | A.BaseCompose] = [
+        single = [
             A.HorizontalFlip(p=0.5),
             A.RandomResizedCrop(size, scale=(scale, 1.0), ratio=(0.7, 1.7)),
         ]

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -16,6 +17,12 @@ from torch.optim.swa_utils import AveragedModel
 
 from spiking_yolo.errors import UserError
 from spiking_yolo.train.state import State, load_state, record, save_state
+
+Progress = Callable[..., Any]  # (what, how much of it is done, of how much)
+
+
+def silent(*_: object) -> None:
+    """For callbacks that are not wanted."""
 
 
 class Task(Protocol):
@@ -99,13 +106,13 @@ def fit(
     device: torch.device,
     resume: bool = False,
     export: Callable[[nn.Module, list[dict[str, float]]], None] | None = None,
-    progress: Callable[[Iterable, str, int], Iterator] = lambda items, label, total: iter(items),
+    progress: Progress = silent,
 ) -> tuple[nn.Module, list[dict[str, float]]]:
     """Train; returns the averaged model and one row of figures per epoch.
 
     folder: gets state.pt and results.csv after every epoch; resume=True goes on from there with the same
-    losses as an uninterrupted run. export(model, rows) is called after every epoch. Raises UserError when the
-    loss is not finite.
+    losses as an uninterrupted run. export(model, rows) is called after every epoch, progress(epoch, done,
+    total) after every step. Raises UserError when the loss is not finite.
     """
     model = model.to(device, memory_format=torch.channels_last)  # pyright: ignore[reportCallIssue]
     ema = AveragedModel(model, avg_fn=moving_average(settings.ema), use_buffers=True)
@@ -117,10 +124,10 @@ def fit(
     for epoch in range(len(rows), settings.epochs):
         torch.manual_seed(settings.seed * 100003 + epoch)
         model.train()
-        batches = progress(task.batches(epoch), f"epoch {epoch + 1}/{settings.epochs}", task.steps)
+        what = f"epoch {epoch + 1}/{settings.epochs}"
         row = {
             "epoch": epoch + 1.0,
-            **train_epoch(trained, ema, optimizer, task, settings, epoch, batches, device),
+            **train_epoch(trained, ema, optimizer, task, settings, epoch, device, partial(progress, what)),
         }
         last = epoch + 1 == settings.epochs
         if leader and (last or (settings.val_every and (epoch + 1) % settings.val_every == 0)):
@@ -143,14 +150,14 @@ def train_epoch(
     task: Task,
     settings: Settings,
     epoch: int,
-    batches: Iterable[tuple[Tensor, Any]],
     device: torch.device,
+    progress: Callable[[int, int], Any],
 ) -> dict[str, float]:
     """One pass over the data. Returns the mean of the loss and of its terms, and the learning rate."""
     source = model.module if isinstance(model, DistributedDataParallel) else model
     sums: dict[str, float] = {}
     steps = 0
-    for images, targets in batches:
+    for images, targets in task.batches(epoch):
         done = (epoch + steps / task.steps) / settings.epochs
         if settings.anneal:
             slope = 0.1 * max(0.0, 1 - done / settings.anneal)
@@ -174,4 +181,5 @@ def train_epoch(
         steps += 1
         for name, term in {"loss": loss, **terms}.items():
             sums[name] = sums.get(name, 0.0) + term.item()
+        progress(steps, task.steps)
     return {name: total / steps for name, total in sums.items()} | {"lr": lr}

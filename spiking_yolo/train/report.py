@@ -1,16 +1,9 @@
-"""What a person sees of a training: a progress bar and curves."""
+"""The curves of a training."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any
-
-
-def progress(items: Iterable, label: str, total: int) -> Iterator:
-    from tqdm import tqdm
-
-    return iter(tqdm(items, label, total, leave=False, mininterval=5))
 
 
 def plot(rows: list[dict[str, float]], folder: Path) -> None:

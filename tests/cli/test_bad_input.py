@@ -8,10 +8,8 @@ import cv2
 import numpy as np
 import pytest
 import torch
-from helpers.tiny import run_tool, write_tiny
+from helpers.tiny import ROOT, run_tool, write_tiny
 from PIL import Image
-
-from spiking_yolo.cli import ROOT
 
 
 @pytest.fixture(scope="module")
@@ -48,7 +46,7 @@ def folder(tmp_path_factory):
 
 
 CASES = {
-    "no source": ([], "source"),
+    "no source": ([], "SOURCE is missing"),
     "missing image": (["F/nowhere.png"], "does not exist"),
     "empty image": (["F/zero.png"], "is empty"),
     "truncated image": (["F/cut.png"], "cut.png"),
@@ -59,7 +57,7 @@ CASES = {
     "T of 0": (["A", "--T", 0], "--T must be at least 1"),
     "T in words": (["A", "--T", "many"], "--T"),
     "step beyond T": (["A", "--T", 8, "--steps", "4,9"], "1..8"),
-    "step 0": (["A", "--steps", "0,4"], "1..64"),
+    "step 0": (["A", "--steps", "0,4"], "--steps must be at least 1"),
     "steps in words": (["A", "--steps", "few"], "--steps"),
     "unknown option": (["A", "--fast"], "--fast"),
     "unknown method": (["A", "--method", "magic"], "choose from"),
@@ -73,7 +71,7 @@ CASES = {
     "max-det 0": (["A", "--max-det", 0], "--max-det"),
     "unknown class": (["A", "--classes", "cow"], "'cow'"),
     "class out of range": (["A", "--classes", 3], "0..2"),
-    "unknown layer": (["A", "--overlay", "layers_9"], "layers_0_act"),
+    "unknown layer": (["A", "--overlay", "--layers", "layers_9"], "layers_0_act"),
     "size not a multiple": (["A", "--imgsz", 100], "multiple of 32"),
     "one side not a multiple": (["A", "--imgsz", "64x100"], "multiple of 32"),
     "size of three sides": (["A", "--imgsz", "64x64x3"], "multiple of 32"),
@@ -156,7 +154,7 @@ def test_odd_images_work(folder, tmp_path, capsys):
 def test_every_picture_of_extreme_images(folder, tmp_path, size):
     Image.new("RGB", size, "red").save(tmp_path / "odd.png")
     args = [tmp_path / "odd.png", "--weights", folder / "tiny.weights", "--project", tmp_path / "runs"]
-    assert run_tool("detect", *args, "--T", 1, "--ann", "--overlay", "layers_0_act", "--gif") == 0
+    assert run_tool("detect", *args, "--T", 1, "--ann", "--overlay", "--layers", "layers_0_act", "--gif") == 0
     assert (tmp_path / "runs/exp/odd-rates/summary.png").exists() and (tmp_path / "runs/exp/odd.gif").exists()
 
 

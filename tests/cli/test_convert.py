@@ -102,13 +102,19 @@ def test_calibrate_skips_broken_images_and_says_so(weights, image, tmp_path, cap
 
 
 def test_calibrate_repeats_exactly_and_limits(weights, image, tmp_path):
-    one, two, first = (tmp_path / f"{name}.safetensors" for name in ("one", "two", "first"))
-    photo(image.parent / "c.png", 5)
-    for output, options in ((one, []), (two, []), (first, ["--limit", 2])):
+    names = ("one", "two", "some", "again", "others")
+    one, two, some, again, others = (tmp_path / f"{name}.safetensors" for name in names)
+    for seed, name in enumerate("cdefgh"):
+        photo(image.parent / f"{name}.png", seed)
+    limit = ["--limit", 3]
+    calls = ((one, []), (two, []), (some, limit), (again, [*limit, "--seed", 0]), (others, [*limit, "--seed", 1]))
+    for output, options in calls:
         assert run_tool("calibrate", "--weights", weights, "--images", image.parent, "-o", output, *options) == 0
-    assert Statistics.load(first).images == ("a.png", "b.png") != Statistics.load(one).images
-    saved, again = Statistics.load(one).sites, Statistics.load(two).sites
-    assert all((saved[name].counts == again[name].counts).all() for name in saved)
+    drawn, redrawn, other = (Statistics.load(path).images for path in (some, again, others))
+    assert drawn == redrawn != other and len(drawn) == len(other) == 3 and list(drawn) == sorted(drawn)
+    assert len(Statistics.load(one).images) == 8
+    saved, repeated = Statistics.load(one).histograms, Statistics.load(two).histograms
+    assert all((saved[name].counts == repeated[name].counts).all() for name in saved)
 
 
 @pytest.mark.parametrize(

@@ -94,7 +94,7 @@ def test_every_picture(detect, image, tmp_path, capsys):
 
 
 def test_overlay_of_chosen_layers(detect, image, tmp_path):
-    assert detect(image, "--T", 2, "--overlay", "layers_2_act") == 0
+    assert detect(image, "--T", 2, "--overlay", "--layers", "layers_2_act") == 0
     assert files(tmp_path / "runs/exp/a-rates") == {"layers_2_act.png", "summary.png"}
 
 

@@ -1,45 +1,63 @@
-"""--help and the listings answer at once: they import neither torch nor cv2."""
+"""--help, the listings and mistakes answer at once: they import neither torch nor cv2."""
 
 from __future__ import annotations
 
+import resource
 import subprocess
 import sys
 
 import pytest
 from helpers.tiny import ROOT
 
+from spiking_yolo.cli.main import VERBS
 from spiking_yolo.convert.registry import DEFAULT, list_methods
 from spiking_yolo.recipe import settings_table
 
-TOOLS = ("detect", "convert", "calibrate", "eval_classify", "benchmark", "export")
-HEAVY = {"torch", "torchvision", "cv2", "numpy", "matplotlib", "PIL"}
+HEAVY = {"torch", "torchvision", "cv2", "numpy", "matplotlib", "PIL", "pandas", "ultralytics"}
+TOOLS = sorted(path.stem for path in (ROOT / "tools").glob("[!_]*.py"))
+CASES = [(name, option) for name in (*TOOLS, *VERBS) for option in ("--help", "--nonsense")]
+LISTING = ("detect", "convert", "export")
 
 
-def run(*args: str) -> subprocess.CompletedProcess[str]:
-    command = [sys.executable, "-X", "importtime", *args]
+def run(name: str, *args: str, watched: bool = False) -> subprocess.CompletedProcess[str]:
+    """tools/NAME.py, or the verb NAME without one."""
+    code = f"import sys; sys.argv[1:] = {[name, *args]!r}; from spiking_yolo.cli.main import main; main()"
+    what = [f"tools/{name}.py", *args] if name in TOOLS else ["-c", code]
+    command = [sys.executable, *(["-X", "importtime"] if watched else []), *what]
     return subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=60)
 
 
 @pytest.mark.parametrize(
-    ("tool", "option"),
-    [(tool, option) for tool in TOOLS for option in ("--help", "--nonsense")]
-    + [(tool, option) for tool in ("detect", "convert", "export") for option in ("--list-methods", "--list-settings")],
+    ("name", "option"),
+    [*CASES, *((name, option) for name in LISTING for option in ("--list-methods", "--list-settings"))],
 )
-def test_light(tool, option):
-    done = run(f"tools/{tool}.py", option)
+def test_light(name, option):
+    done = run(name, option, watched=True)
     lines = done.stderr.splitlines()
     imported = {line.split("|")[-1].strip().split(".")[0] for line in lines if line.startswith("import time:")}
-    assert {"argparse", "spiking_yolo"} <= imported  # so the list is read as it is meant
+    assert {"cyclopts", "spiking_yolo"} <= imported  # so the list is read as it is meant
     assert not imported & HEAVY
     said = [line for line in lines if not line.startswith("import time:")]
     if option == "--nonsense":
-        assert done.returncode == 2 and len(said) == 1
+        assert done.returncode == 2 and len(said) == 1 and "--nonsense" in said[0]
     else:
         assert done.returncode == 0 and not said and done.stdout
 
 
+def test_help_is_quick():
+    """Seconds of processor time, which other programs on the machine change less than those of the clock."""
+
+    def seconds() -> float:
+        before = resource.getrusage(resource.RUSAGE_CHILDREN)
+        run("detect", "--help")
+        after = resource.getrusage(resource.RUSAGE_CHILDREN)
+        return after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime
+
+    assert min(seconds() for _ in range(5)) < 0.3
+
+
 def test_listings_are_complete():
-    methods, settings = (run("tools/detect.py", f"--list-{what}").stdout for what in ("methods", "settings"))
+    methods, settings = (run("detect", f"--list-{what}").stdout for what in ("methods", "settings"))
     assert f"{DEFAULT} (default)" in methods
     assert {line.split()[0] for line in methods.splitlines()[1:]} == set(list_methods())
     assert [line.split()[0] for line in settings.splitlines()] == [key for key, _, _ in settings_table()]
@@ -50,3 +68,10 @@ def test_the_package_is_light():
     assert (
         "'torch'" not in subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True).stdout
     )
+
+
+def test_only_the_command_line_parses():
+    for path in (ROOT / "spiking_yolo").rglob("*.py"):
+        text = path.read_text()
+        assert "argparse" not in text, path
+        assert "cyclopts" not in text or path.parent.name == "cli", path

@@ -8,10 +8,12 @@ import numpy as np
 import torch
 from PIL import Image
 
-from helpers.tiny import run_tool
+from spiking_yolo.convert.statistics import statistics_path, take_statistics
+from spiking_yolo.datasets.open import open_classification
 from spiking_yolo.io.images import preprocess, read_image
 from spiking_yolo.models.checkpoint import load_checkpoint, save_checkpoint
 from spiking_yolo.models.classifiers import resnet20
+from spiking_yolo.models.load import load_ann
 from spiking_yolo.models.spec import Spec
 
 SIZE = 16
@@ -61,5 +63,7 @@ def write_all(folder: Path) -> tuple[Path, Path]:
     """(weights, data), with activation statistics beside the weights."""
     weights = write_network(folder / "net.safetensors")
     data = write_data(folder / "data", weights)
-    assert run_tool("calibrate", "--weights", weights, "--data", data) == 0
+    ann, pictures = load_ann(weights), open_classification(data, "train").pictures
+    statistics, _ = take_statistics(ann.graph, ann.spec, ann.sha256, pictures)
+    statistics.save(statistics_path(weights, ann.imgsz))
     return weights, data

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import importlib.util
+import runpy
 import sys
 from pathlib import Path
 from unittest.mock import patch
@@ -12,7 +12,7 @@ import pytest
 import torch
 from PIL import Image
 
-from spiking_yolo import cli
+from spiking_yolo.cli.main import call
 from spiking_yolo.convert.statistics import statistics_path, take_statistics
 from spiking_yolo.models.darknet import DarknetNet
 from spiking_yolo.models.darknet_cfg import parse_cfg
@@ -67,12 +67,14 @@ def write_tiny(folder: Path, name: str = "tiny", cfg: str = YOLO) -> Path:
 
 
 def run_tool(tool: str, *args: object) -> int:
-    """Run tools/TOOL.py with these arguments; returns its exit status."""
-    spec = importlib.util.spec_from_file_location(f"tool_{tool}", ROOT / "tools" / f"{tool}.py")
-    assert spec and spec.loader
-    module = importlib.util.module_from_spec(spec)
-    with patch.object(sys, "path", list(sys.path)), patch.object(sys, "argv", [f"{tool}.py", *map(str, args)]):
-        spec.loader.exec_module(module)
-        with pytest.raises(SystemExit) as exit:
-            cli.run(module.main)
+    """Run tools/TOOL.py, or the verb TOOL that has no such file, with these arguments; returns its exit status."""
+    path = ROOT / "tools" / f"{tool}.py"
+    if not path.exists():
+        return call([tool, *map(str, args)])
+    with (
+        patch.object(sys, "path", [str(path.parent), *sys.path]),
+        patch.object(sys, "argv", [str(path), *map(str, args)]),
+        pytest.raises(SystemExit) as exit,
+    ):
+        runpy.run_path(str(path), run_name="__main__")
     return exit.value.code  # type: ignore[return-value]

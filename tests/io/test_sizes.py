@@ -9,7 +9,6 @@ from helpers.tiny import ROOT, run_tool
 from hypothesis import given
 from hypothesis import strategies as st
 
-from spiking_yolo import cli
 from spiking_yolo.errors import UserError
 from spiking_yolo.io.sizes import input_size, size_name
 
@@ -21,7 +20,6 @@ def test_every_spelling_is_height_before_width(height: int, width: int):
     for given_size in ((height, width), [height, width], f"{height}x{width}", size_name((height, width))):
         assert input_size(given_size) == (height, width)
     assert input_size(height) == input_size(str(height)) == input_size(f"{height}x{height}") == (height, height)
-    assert cli.image_size(f"{height}x{width}") == (height, width)
     assert size_name((height, height)) == str(height)
 
 
@@ -36,10 +34,10 @@ def test_bad_sizes_are_refused(size: Any):
     assert repr(size) in str(error.value) and "\n" not in str(error.value)
 
 
-@pytest.mark.parametrize("tool", sorted(path.stem for path in (ROOT / "tools").glob("*.py")))
+@pytest.mark.parametrize("tool", sorted(path.stem for path in (ROOT / "tools").glob("[!_]*.py")))
 @pytest.mark.parametrize("size", ["288x100", "tall"])
 def test_every_tool_says_so_in_one_line(tool: str, size: str, capsys):
     assert run_tool(tool, "--imgsz", size) == 2
     out, err = capsys.readouterr()
     assert out == "" and err.count("\n") == 1
-    assert err.startswith("error: argument --imgsz: ") and "multiple of 32" in err and repr(size) in err
+    assert err.startswith("error: --imgsz: ") and "multiple of 32" in err and repr(size) in err

@@ -142,7 +142,7 @@ def test_unlike_measurements_are_not_paired() -> None:
     data, found = scene(noise=12)
     voc = VocResampled(voc_map(found, data).ranked)
     with pytest.raises(ValueError, match="12 and 11 images"):
-        paired_difference(voc, VocResampled(voc_map(found[:11], data.limit(11)).ranked))
+        paired_difference(voc, VocResampled(voc_map(found[:11], replace(data, samples=data.samples[:11])).ranked))
     with pytest.raises(ValueError, match="cannot be paired"):
         paired_difference(voc, CocoResampled.of(as_coco(data), coco_rows(found)))
 

@@ -3,15 +3,15 @@
 import pytest
 
 from spiking_yolo.convert.registry import get_recipe
-from spiking_yolo.metrics.energy import Costs, Work, exponentials, spike_value
+from spiking_yolo.metrics.energy import EnergyCosts, Work, exponentials, spike_value
 from spiking_yolo.recipe import Recipe
 
-COSTS = Costs(mac=5, ac=1, exp=50, shift=0.25)
+COSTS = EnergyCosts(mac=5, ac=1, exp=50, shift=0.25)
 
 
 def test_ann_by_hand():
     assert COSTS.ann(2e9) == 10
-    assert Costs().ann(2_782_480_896) == pytest.approx(12.7994, abs=1e-4)  # 2.78 G times 4.6 pJ
+    assert EnergyCosts().ann(2_782_480_896) == pytest.approx(12.7994, abs=1e-4)  # 2.78 G times 4.6 pJ
 
 
 def test_quantised_mac_lies_between_an_accumulate_and_a_full_one():

@@ -25,7 +25,7 @@ from spiking_yolo.recipe import Recipe
 from spiking_yolo.snn.neurons import NeuronLayer, build_neurons
 from spiking_yolo.snn.plan import LayerPlan
 from spiking_yolo.studies.evaluate.quantised import quantised_ann
-from spiking_yolo.studies.evaluate.rows import Method
+from spiking_yolo.studies.evaluate.rows import CostModel
 
 SILU = Activation(silu=True)
 FOLLOW = [name for name, method in list_methods().items() if method.recipe.neuron.kind == "memory"]
@@ -142,7 +142,7 @@ def test_the_error_falls_with_every_method_that_follows_the_sum(name):
     found = converted.network().run(x, 256, [2, 32])
     errors = [relative_error(s.outputs, model(x)) for s in found.snapshots.values()]
     assert errors[0] > 4 * errors[2] and errors[2] < 0.1
-    assert Method.of(converted).exponentials == 1
+    assert CostModel.of(converted).exponentials == 1
 
 
 def test_the_pool_stays_behind_the_neurons():

@@ -14,15 +14,17 @@ from helpers.networks import ALL, TinyLeaky, images, make, spiking
 from helpers.tiny import run_tool, write_tiny
 from torch import Tensor
 
-from spiking_yolo import SpikingYOLO, cli
+from spiking_yolo import SpikingYOLO
 from spiking_yolo.convert.converted import Converted
 from spiking_yolo.convert.registry import get_recipe
 from spiking_yolo.errors import Notice, UserError
+from spiking_yolo.settings import settings_of
 from spiking_yolo.snn import options as executing
 from spiking_yolo.snn.backend import Backend
 from spiking_yolo.snn.options import Precision, SimulationOptions
 from spiking_yolo.snn.synapses import LinearMap
 from spiking_yolo.studies.benchmark import cases as benchmark
+from spiking_yolo.studies.evaluate.options import EvalOptions
 
 T = 32
 METHODS = ("p-norm", "msat-plus")
@@ -139,7 +141,7 @@ def test_a_detector_takes_both(tmp_path: Path, nothing_installed):
 
 
 def test_the_choices_of_the_command_line_are_all_there_are():
-    assert get_args(Precision) == cli.PRECISIONS
+    assert get_args(Precision) == settings_of(EvalOptions)["precision"].choices
 
 
 @pytest.mark.parametrize(("tool", "options"), [("detect", ["x.png"]), ("eval_coco", []), ("eval_classify", [])])
@@ -164,9 +166,9 @@ def test_an_evaluation_says_its_precision_and_is_resumed_with_no_other(tmp_path:
     content = json.loads((folder / "results.json").read_text())
     assert (content["precision"], content["compiled"]) == ("bf16", False)
     (folder / "results.json").unlink()
-    assert run_tool("eval_coco", *call, "--resume") == 2
+    assert run_tool("eval_coco", *call, "--resume", "latest") == 2
     assert "precision=bf16, not float32" in capsys.readouterr().err
-    assert run_tool("eval_coco", *call, "--resume", "--precision", "bf16") == 0
+    assert run_tool("eval_coco", *call, "--resume", "latest", "--precision", "bf16") == 0
 
 
 def test_a_comparison_says_its_precision(tmp_path: Path, capsys):

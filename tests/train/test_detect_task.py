@@ -18,7 +18,8 @@ from spiking_yolo.models.yolov1 import YOLOv1, yolov1_spec
 from spiking_yolo.train.augment import DetectionAugment, Photo, crop_and_flip, cutout
 from spiking_yolo.train.detect import AugmentedPhotos, DetectTask, LossWeights, hold_out
 from spiking_yolo.train.loop import Settings, fit
-from spiking_yolo.train.run import Job, train
+from spiking_yolo.train.options import TrainOptions
+from spiking_yolo.train.run import train
 from spiking_yolo.train.seeds import generator
 
 ROOT = Path(__file__).parents[2]
@@ -155,18 +156,27 @@ def test_own_classes_from_a_data_yaml(tmp_path):
             (labels / f"{sample.path.stem}.txt").write_text(line)
     weights: list[torch.Tensor] = []
     init = None
-    for names, imgsz in ((["cup", "spoon"], 64), (["cup", "spoon", "fork"], (64, 96))):
+    for names, imgsz in ((["cup", "spoon"], (64, 64)), (["cup", "spoon", "fork"], (64, 96))):
         data = tmp_path / "data.yaml"
         data.write_text(f"path: {tmp_path}\ntrain: images/train\nval: images/val\nnames: {names}\n")
-        job = Job(
-            "detect", "yolov1", data, tmp_path / "runs", str(len(names)), 1, imgsz=imgsz, batch=4, lr=1e-9, init=init
+        options = TrainOptions(
+            task="detect",
+            model="yolov1",
+            data=data,
+            project=tmp_path / "runs",
+            name=str(len(names)),
+            epochs=1,
+            imgsz=imgsz,
+            batch=4,
+            lr=1e-9,
+            init=init,
         )
-        row = train(job, "")
+        row = train(options)
         init = tmp_path / "runs" / str(len(names)) / "last.safetensors"
         model, spec, _ = load_checkpoint(init)
         assert spec.names == tuple(names) and spec.heads[0].classes == len(names)
         size = [spec.height, spec.width]
-        assert read_provenance(init)["job"]["imgsz"] == size == ([64, 64] if imgsz == 64 else [64, 96])
+        assert read_provenance(init)["job"]["imgsz"] == size == list(imgsz)
         assert np.isfinite(row["loss"]) and 0 <= row["mAP50"] <= 100
         weights.append(model.state_dict()["backbone.0.0.weight"])
     torch.testing.assert_close(weights[0], weights[1], atol=1e-3, rtol=0)
@@ -185,8 +195,9 @@ def test_the_tool_end_to_end(tmp_path):
             folder.mkdir(parents=True)
             for i in range(4):
                 cv2.imwrite(str(folder / f"{i}.png"), np.full((32, 32, 3), colour, np.uint8))
-    job = Job("classify", "resnet20", tmp_path / "data", tmp_path / "runs", epochs=1, batch=4, device="cpu")
-    train(job, "python tools/train.py")
+    call = {"task": "classify", "model": "resnet20", "data": tmp_path / "data", "project": tmp_path / "runs"}
+    options = TrainOptions(**call, epochs=1, batch=4, device="cpu")
+    train(options, "python tools/train.py")
     folder = tmp_path / "runs" / "exp"
     assert {"last.safetensors", "state.pt", "results.csv", "loss.png"} <= {p.name for p in folder.iterdir()}
     model, spec, _ = load_checkpoint(folder / "last.safetensors")

@@ -42,20 +42,20 @@ class OutputError:
 
 
 @dataclass(frozen=True)
-class Cost:
+class MethodCost:
     """What a method spends as the tools run it. spikes: per image, by timestep; error: of the output tensors."""
 
     spikes: Mapping[int, float]
     error: Mapping[int, float]
 
 
-def cost(
+def method_cost(
     converted: Converted,
     paths: Sequence[str],
     T: int,
     device: str = "cpu",
     progress: Callable[[], Any] = lambda: None,
-) -> Cost:
+) -> MethodCost:
     """Spikes and error of a method at `steps(T)`. progress() is called T times per image."""
     graph, network = converted.graph.to(device), converted.network(device)
     spikes, outputs = dict.fromkeys(steps(T), 0.0), OutputError()
@@ -68,4 +68,4 @@ def cost(
         for t, snapshot in run.snapshots.items():
             spikes[t] += float(sum(n.sum() for n in snapshot.spikes.values())) / len(paths)
             outputs.add(t, snapshot.outputs, expected)
-    return Cost(spikes, outputs.relative())
+    return MethodCost(spikes, outputs.relative())

@@ -21,24 +21,24 @@ _MANY = 0.1  # share of channels or neurons that is worth a sentence
 _NOTABLE = 0.2  # share of an error
 
 
-def diagnose(analysis: Analysis, limit: float) -> list[str]:
-    """Sentences: the output's error, the first layer whose relative error passes `limit`, what to try, oddities."""
+def diagnose(analysis: Analysis, tolerance: float) -> list[str]:
+    """Sentences: the output's error, the first layer whose relative error passes `tolerance`, what to try, oddities."""
     recipe, T, layers = analysis.converted.recipe, analysis.T, analysis.layers
     lines = [f"The output's relative error is {analysis.output_error[T]:.3g} after {T} steps."]
-    first = next((i for i, layer in enumerate(layers) if layer.relative_error > limit), None)
+    first = next((i for i, layer in enumerate(layers) if layer.relative_error > tolerance), None)
     if first is None:
         worst = max(layers, key=lambda layer: _or_zero(layer.relative_error))
         lines.append(
-            f"No layer's error passes {limit:g}; the largest is {worst.relative_error:.3g}, "
+            f"No layer's error passes {tolerance:g}; the largest is {worst.relative_error:.3g}, "
             f"in layer {short(worst.name)}."
         )
     else:
-        lines += _first_layer(layers[: first + 1], recipe, T, limit)
+        lines += _first_layer(layers[: first + 1], recipe, T, tolerance)
     return lines + _oddities(layers)
 
 
-def _first_layer(layers: Sequence[LayerTotals], recipe: Recipe, T: int, limit: float) -> list[str]:
-    """layers: up to the one that passes the limit."""
+def _first_layer(layers: Sequence[LayerTotals], recipe: Recipe, T: int, tolerance: float) -> list[str]:
+    """layers: up to the one that passes the tolerance."""
     layer = layers[-1]
     part = layer.dominant()
     what = f"inherited, {part}" if part in INHERITED else part
@@ -48,8 +48,8 @@ def _first_layer(layers: Sequence[LayerTotals], recipe: Recipe, T: int, limit: f
         poisson = recipe.encoding.input == "poisson"
         reason = "the image arrives as random spikes" if poisson else "a calibrated bias mends the channel's mean only"
     lines = [
-        f"Layer {short(layer.name)} is the first whose error passes {limit:g}: {layer.relative_error:.3g}, of which "
-        f"{layer.shares()[part]:.3g} is {what}: {reason}."
+        f"Layer {short(layer.name)} is the first whose error passes {tolerance:g}: {layer.relative_error:.3g}, "
+        f"of which {layer.shares()[part]:.3g} is {what}: {reason}."
     ]
     if part == "wrong input" and len(layers) > 1:
         source = max(layers[:-1], key=_own)

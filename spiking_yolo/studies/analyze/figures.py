@@ -12,7 +12,7 @@ from matplotlib.ticker import MaxNLocator
 from spiking_yolo.draw.curves import MARKERS, bar_plot
 from spiking_yolo.draw.figure import paper_figure
 from spiking_yolo.studies.analyze.chain import INHERITED, PARTS
-from spiking_yolo.studies.analyze.cost import Cost
+from spiking_yolo.studies.analyze.cost import MethodCost
 from spiking_yolo.studies.analyze.run import Analysis
 from spiking_yolo.studies.analyze.thresholds import COLOURS, full, legend, threshold_and_activation, threshold_over_time
 from spiking_yolo.studies.analyze.totals import LayerTotals, short
@@ -20,7 +20,7 @@ from spiking_yolo.studies.analyze.totals import LayerTotals, short
 CURVES = 6  # more cannot be told apart
 
 
-def draw_all(analysis: Analysis, costs: Mapping[str, Cost], folder: Path) -> None:
+def draw_all(analysis: Analysis, costs: Mapping[str, MethodCost], folder: Path) -> None:
     """error.png, wrong-spikes.png, threshold-time.png, spikes.png and threshold-activation.png.
 
     costs: by method; without any, spikes.png shows the layers of the analysed network.
@@ -34,7 +34,7 @@ def draw_all(analysis: Analysis, costs: Mapping[str, Cost], folder: Path) -> Non
     spike_count(analysis, costs, folder / "spikes.png")
 
 
-def spike_count(analysis: Analysis, costs: Mapping[str, Cost], path: Path) -> None:
+def spike_count(analysis: Analysis, costs: Mapping[str, MethodCost], path: Path) -> None:
     """Fig. 5: spikes by method after several numbers of steps; without methods, by layer of the analysed network."""
     T = analysis.T
     if costs:

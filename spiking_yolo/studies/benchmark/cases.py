@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field, replace
-from pathlib import Path
 from typing import Any
 
 import torch
@@ -15,43 +14,34 @@ from spiking_yolo.convert.converted import Converted
 from spiking_yolo.convert.pipeline import convert_ann
 from spiking_yolo.convert.registry import DEFAULT, get_recipe
 from spiking_yolo.graph import forward
+from spiking_yolo.io.assets import samples_folder
 from spiking_yolo.io.images import preprocess, read_image
 from spiking_yolo.io.sizes import Size
 from spiking_yolo.io.sources import expand, is_stream
-from spiking_yolo.models.load import Ann, load_ann
+from spiking_yolo.models.load import Ann
 from spiking_yolo.models.spec import Spec
 from spiking_yolo.snn.options import Precision, SimulationOptions, bf16_pays, missing
+from spiking_yolo.studies.benchmark.options import BenchmarkOptions
 
 
-@dataclass(frozen=True)
-class Source:
-    """The network and the photographs of a benchmark, as what another process needs to open them."""
+def photographs(options: BenchmarkOptions, spec: Spec, n: int, size: Size | None = None) -> Tensor:
+    """[n, 3, H, W]: the photographs of the folder, over and over; size: resized to it."""
+    folder = options.images or samples_folder()
+    paths = [path for path in expand([str(folder)]) if not is_stream(path)]
+    x = torch.stack([preprocess(read_image(paths[i % len(paths)]), spec)[0] for i in range(n)])
+    x = x if size is None else F.interpolate(x, size, mode="bilinear")
+    return x.to(options.device)
 
-    weights: Path
-    folder: Path
-    imgsz: Size | None = None
-    device: str = "cpu"
 
-    def ann(self) -> Ann:
-        return load_ann(self.weights, imgsz=self.imgsz)
+def ann_pass(ann: Ann, x: Tensor) -> Callable[[], None]:
+    """One forward pass of the ANN in float32, as PyTorch runs it by default."""
+    graph = ann.graph.to(x.device)
 
-    def photographs(self, spec: Spec, n: int, size: Size | None = None) -> Tensor:
-        """[n, 3, H, W]: the photographs of the folder, over and over; size: resized to it."""
-        paths = [path for path in expand([str(self.folder)]) if not is_stream(path)]
-        x = torch.stack([preprocess(read_image(paths[i % len(paths)]), spec)[0] for i in range(n)])
-        x = x if size is None else F.interpolate(x, size, mode="bilinear")
-        return x.to(self.device)
+    @torch.no_grad()
+    def once() -> None:
+        forward(graph, x)
 
-    @staticmethod
-    def ann_pass(ann: Ann, x: Tensor) -> Callable[[], None]:
-        """One forward pass of the ANN in float32, as PyTorch runs it by default."""
-        graph = ann.graph.to(x.device)
-
-        @torch.no_grad()
-        def once() -> None:
-            forward(graph, x)
-
-        return once
+    return once
 
 
 @dataclass(frozen=True)

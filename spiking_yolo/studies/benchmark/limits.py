@@ -25,12 +25,12 @@ class Limit:
 
     def value(self, results: Mapping[str, Any]) -> float | None:
         """The measured ratio; None where this machine did not measure it."""
-        found: Any = results
+        value: Any = results
         for part in self.of:
-            if not isinstance(found, Mapping) or part not in found:
+            if not isinstance(value, Mapping) or part not in value:
                 return None
-            found = found[part]
-        return float(found)
+            value = value[part]
+        return float(value)
 
     def violation(self, results: Mapping[str, Any]) -> str | None:
         """One line when the measured ratio breaks the limit, else None."""

@@ -7,10 +7,12 @@ import sys
 from concurrent.futures import ProcessPoolExecutor
 from pathlib import Path
 
-from spiking_yolo.studies.benchmark.cases import Case, Source
+from spiking_yolo.studies.benchmark.cases import Case, ann_pass, photographs
+from spiking_yolo.studies.benchmark.options import BenchmarkOptions
+from spiking_yolo.studies.options import load_ann
 
 
-def peak_memory(source: Source, case: Case | None, batch: int, T: int) -> float | None:
+def peak_memory(options: BenchmarkOptions, case: Case | None, batch: int, T: int) -> float | None:
     """MB of the process, PyTorch and weights included, during a run of T steps; case None: an ANN's forward pass.
 
     None where the system does not tell.
@@ -18,13 +20,13 @@ def peak_memory(source: Source, case: Case | None, batch: int, T: int) -> float 
     if sys.platform != "linux":
         return None
     with ProcessPoolExecutor(1, multiprocessing.get_context("spawn")) as pool:
-        return pool.submit(_peak, source, case, batch, T).result()
+        return pool.submit(_peak, options, case, batch, T).result()
 
 
-def _peak(source: Source, case: Case | None, batch: int, T: int) -> float | None:
-    ann = source.ann()
-    x = source.photographs(ann.spec, batch)
-    run = source.ann_pass(ann, x) if case is None else case.run(ann, x, T)
+def _peak(options: BenchmarkOptions, case: Case | None, batch: int, T: int) -> float | None:
+    ann = load_ann(options)
+    x = photographs(options, ann.spec, batch)
+    run = ann_pass(ann, x) if case is None else case.run(ann, x, T)
     try:
         Path("/proc/self/clear_refs").write_text("5")  # the peak starts again from here
         run()

@@ -44,9 +44,9 @@ def seconds(f: Callable[[], Any], device: torch.device) -> tuple[float, Any]:
     """Seconds that f takes, with the work that it leaves on a GPU, and what it returns."""
     synchronize(device)
     start = time.perf_counter()
-    found = f()
+    value = f()
     synchronize(device)
-    return time.perf_counter() - start, found
+    return time.perf_counter() - start, value
 
 
 def synchronize(device: torch.device) -> None:

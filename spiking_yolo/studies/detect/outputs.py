@@ -1,10 +1,11 @@
-"""What detect.py leaves in its run directory: pictures, labels, json, heat maps and animations."""
+"""The files of a detection: pictures, labels, json, heat maps and animations."""
 
 from __future__ import annotations
 
 import itertools
 import json
 from collections.abc import Iterable
+from contextlib import ExitStack
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -14,9 +15,11 @@ from PIL import Image
 from torch import Tensor
 
 from spiking_yolo.draw.boxes import draw_detections, side_by_side
-from spiking_yolo.errors import UserError
 from spiking_yolo.io.files import atomic_write
+from spiking_yolo.io.sources import is_webcam
 from spiking_yolo.result import Result
+from spiking_yolo.studies.detect.options import DetectOptions
+from spiking_yolo.studies.detect.run import Sighting
 
 _OVERLAY_SIDE = 1280  # pixels; a figure shows no more
 _GIF_SIDE = 640
@@ -25,13 +28,58 @@ _GIF_SIDE = 640
 class Outputs:
     """Files of one run. The directory appears with the first file, so a failed call leaves nothing behind."""
 
-    def __init__(self, directory: Path):
-        self.directory = directory
+    def __init__(self, directory: Path, options: DetectOptions):
+        self.directory, self.options = directory, options
         self.used = False
         self._stems: set[str] = set()
         self._entries: list[dict[str, Any]] = []
+        self._name = ""  # of the source at hand
+        self._video: _VideoWriter | None = None
 
-    def stem(self, path: str) -> str:
+    def start(self) -> None:
+        """What follows belongs to another source."""
+        self._close_video()
+        self._name = ""
+
+    def save(self, sighting: Sighting) -> None:
+        """Everything that the options ask for, of one image or frame."""
+        options, result = self.options, sighting.result
+        self._name = self._name or self._stem(
+            f"webcam{sighting.source}" if is_webcam(sighting.source) else sighting.source
+        )
+        name = self._name if sighting.frame is None else f"{self._name}-{sighting.frame:06d}"
+        if options.save_txt:
+            self.labels(name, result)
+        if options.save_json:
+            self._entries.append(replace(result, path=sighting.label).to_dict(options.steps))
+        picture = result.plot() if sighting.ann is None else compared(result, sighting.ann)
+        if sighting.video:
+            self._video = self._video or _VideoWriter(
+                self.path(f"{self._name}.mp4"), sighting.video.fps / options.every
+            )
+            self._video.write(picture)
+            return
+        self.picture(name, picture)
+        for t in options.steps:
+            self.picture(f"{name}-steps/T{t}", draw_detections(result.image, result.steps[t], result.names, f"T = {t}"))
+        if options.overlay:
+            self.overlays(name, result, sighting.layers)
+        if options.gif:
+            self.animation(name, result)
+
+    def close(self) -> None:
+        """Finish the video, and write detections.json with one entry per image."""
+        self._close_video()
+        if self._entries:
+            with atomic_write(self.path("detections.json")) as temporary:
+                temporary.write_text(json.dumps(self._entries, indent=1))
+
+    def _close_video(self) -> None:
+        if self._video:
+            self._video.close()
+        self._video = None
+
+    def _stem(self, path: str) -> str:
         """A file name for this image's results, distinct for equal names from different folders."""
         stem = name = Path(path).stem
         numbers = itertools.count(2)
@@ -49,27 +97,18 @@ class Outputs:
         with atomic_write(self.path(f"{name}.jpg")) as temporary:
             Image.fromarray(pixels).save(temporary, quality=95)
 
-    def labels(self, name: str, result: Result, with_confidence: bool) -> None:
+    def labels(self, name: str, result: Result) -> None:
         """One line per box: class, centre x, centre y, width, height as fractions of the image [, confidence]."""
         lines = []
         for class_id, box, confidence in zip(
             result.class_id.tolist(), result.xywhn.tolist(), result.confidence.tolist(), strict=True
         ):
-            numbers = [*box, confidence] if with_confidence else box
+            numbers = [*box, confidence] if self.options.save_conf else box
             lines.append(" ".join([str(class_id), *(f"{v:.6f}" for v in numbers)]) + "\n")
         with atomic_write(self.path(f"labels/{name}.txt")) as temporary:
             temporary.write_text("".join(lines))
 
-    def add_json(self, image: str, result: Result, steps: Iterable[int]) -> None:
-        self._entries.append(replace(result, path=image).to_dict(steps))
-
-    def write_json(self) -> None:
-        """detections.json: one entry per image."""
-        if self._entries:
-            with atomic_write(self.path("detections.json")) as temporary:
-                temporary.write_text(json.dumps(self._entries, indent=1))
-
-    def overlays(self, name: str, result: Result, layers: list[str]) -> None:
+    def overlays(self, name: str, result: Result, layers: Iterable[str]) -> None:
         """Heat maps of the spike rate over the photograph: one per layer of `layers`, and a summary of all layers."""
         from spiking_yolo.draw.overlay import rate_overlay, summary_overlay
 
@@ -105,16 +144,23 @@ def compared(result: Result, ann: Result) -> np.ndarray:
     return side_by_side((ann.plot(), result.plot()), titles)
 
 
-def at_step(result: Result, t: int) -> np.ndarray:
-    """The picture with what was found after t timesteps."""
-    return draw_detections(result.image, result.steps[t], result.names, f"T = {t}")
+class _VideoWriter:
+    """An .mp4 that appears once it is closed; interrupted, it holds the frames so far."""
 
+    def __init__(self, path: Path, fps: float):
+        self.fps = fps
+        self._stack = ExitStack()
+        self._path = self._stack.enter_context(atomic_write(path))
+        self._writer: Any = None
 
-def choose_layers(wanted: str, layers: list[str]) -> list[str]:
-    """Layers for the heat maps: "auto" is the first, the middle and the last; "all"; or names with commas."""
-    if wanted == "auto":
-        return [layers[0], layers[len(layers) // 2], layers[-1]]
-    chosen = layers if wanted == "all" else wanted.split(",")
-    if unknown := [name for name in chosen if name not in layers]:
-        raise UserError(f"--overlay: no layer {unknown[0]!r}; the layers are {', '.join(layers)}")
-    return chosen
+    def write(self, pixels: np.ndarray) -> None:
+        import cv2
+
+        if self._writer is None:
+            codec = cv2.VideoWriter.fourcc(*"mp4v")
+            self._writer = cv2.VideoWriter(str(self._path), codec, self.fps, pixels.shape[1::-1])
+            self._stack.callback(self._writer.release)
+        self._writer.write(np.ascontiguousarray(pixels[..., ::-1]))
+
+    def close(self) -> None:
+        self._stack.close()

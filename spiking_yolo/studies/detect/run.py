@@ -1,110 +1,109 @@
-"""The loop behind tools/detect.py: every source through the network, one line and some files per image."""
+"""Every source through the network: images, and the frames of videos and webcams."""
 
 from __future__ import annotations
 
-import argparse
-import sys
-from collections.abc import Iterable
-from contextlib import ExitStack
-from dataclasses import replace
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
-from tqdm import tqdm
 
-from spiking_yolo import cli
+from spiking_yolo.decode.selection import class_ids
 from spiking_yolo.detector import SpikingYOLO
 from spiking_yolo.errors import UserError
-from spiking_yolo.io.files import atomic_write
-from spiking_yolo.io.sources import expand, is_stream, is_webcam, open_video
+from spiking_yolo.io.sources import Video, expand, is_stream, open_video
 from spiking_yolo.result import Result
-from spiking_yolo.studies.detect.outputs import Outputs, at_step, choose_layers, compared
+from spiking_yolo.studies.detect.options import DetectOptions
+from spiking_yolo.studies.options import load
 
 _FRAMES_OF_GIF = 16
-_PATIENCE = 2.0  # seconds before a progress bar appears; disable=None keeps bars out of logs
 
 
-def detect_all(args: argparse.Namespace) -> int:
-    """Run all sources; returns the exit status. Raises UserError when the call or the only input is wrong."""
-    sources = expand(args.source)
-    outputs = Outputs(cli.run_directory(args.project, args.name, args.exist_ok))
-    detector = SpikingYOLO(cli.load_network(args), device=args.device, precision=args.precision, compile=args.compile)
-    job = _Job(args, detector, outputs)
-    failed = 0
-    try:
-        for source in tqdm(sources, "sources", unit="source", delay=_PATIENCE, disable=len(sources) == 1 or None):
-            try:
-                (job.stream if is_stream(source) else job.image)(source)
-            except UserError as error:
-                if len(sources) == 1:
-                    raise
-                failed += 1
-                tqdm.write(f"error: {error}", file=sys.stderr)
-    finally:
-        outputs.write_json()
-        if outputs.used:
-            print(f"results saved to {outputs.directory}")
-    if failed == len(sources):
-        return 2
-    return 1 if failed else 0
+@dataclass(frozen=True)
+class Sighting:
+    """One image, or one frame of a video, with its detections.
+
+    ann: those of the original network, if asked for. layers: whose heat maps are wanted. frame: number in the video.
+    """
+
+    source: str
+    result: Result
+    ann: Result | None
+    layers: tuple[str, ...] = ()
+    frame: int | None = None
+    video: Video | None = None
+
+    @property
+    def label(self) -> str:
+        """photo.jpg, or clip.mp4#12 for a frame."""
+        return self.source if self.frame is None else f"{self.source}#{self.frame}"
 
 
-class _Job:
-    """One call of detect.py: the detector, the options and the files."""
+class Watcher:
+    """What a caller of `detect` may do on the way; nothing by default."""
 
-    def __init__(self, args: argparse.Namespace, detector: SpikingYOLO, outputs: Outputs):
-        self.args, self.detector, self.outputs = args, detector, outputs
-        self.layers = choose_layers(args.overlay, detector.layers) if args.overlay else []
-        classes = cli.parse_classes(args.classes, detector.names)
-        self.choice = {"conf": args.conf, "iou": args.iou, "max_det": args.max_det, "classes": classes}
+    def source(self, source: str, number: int, count: int) -> None:
+        """Before source `number` (0, 1, ...) of `count`."""
 
-    def image(self, source: str) -> None:
-        args, outputs = self.args, self.outputs
-        steps = {*args.steps, *(gif_steps(args.T) if args.gif else ())}
-        result = self._detect(source, steps, maps=bool(args.overlay or args.gif))
-        name = outputs.stem(source)
-        outputs.picture(name, self._report(source, name, result))
-        for t in args.steps:
-            outputs.picture(f"{name}-steps/T{t}", at_step(result, t))
-        if args.overlay:
-            outputs.overlays(name, result, self.layers)
-        if args.gif:
-            outputs.animation(name, result)
+    def step(self, t: int) -> None:
+        """After every timestep of every image."""
 
-    def stream(self, source: str) -> None:
-        """A video: one annotated .mp4, and a line, labels and json per frame."""
-        args = self.args
-        if args.overlay or args.gif:
-            tqdm.write(f"{source}: --overlay and --gif are for images, a video gets neither", file=sys.stderr)
-        name = self.outputs.stem(f"webcam{source}" if is_webcam(source) else source)
-        with open_video(source) as opened, _VideoWriter(self.outputs, f"{name}.mp4", opened.fps / args.every) as video:
-            limits = (args.max_frames, opened.count and -(-opened.count // args.every))
-            total = min((n for n in limits if n), default=None)
-            for index, frame in enumerate(tqdm(opened.frames(args.every), name, total, unit="frame", disable=None)):
-                number = index * args.every
-                result = self._detect(frame, args.steps)
-                video.write(self._report(f"{source}#{number}", f"{name}-{number:06d}", result))
-                if index + 1 == args.max_frames:
+    def result(self, sighting: Sighting) -> None:
+        """After every image and frame. A UserError from here counts as the source's failure."""
+
+    def failure(self, source: str, error: UserError) -> None:
+        """After a source that could not be read, when there are others."""
+
+
+def detect(options: DetectOptions, watcher: Watcher) -> list[str]:
+    """Run all sources; returns those that failed. Raises UserError when the call or the only source is wrong."""
+    sources = expand(options.sources)
+    detector = SpikingYOLO(load(options), device=options.device, precision=options.precision, compile=options.compile)
+    run = _Run(options, detector, watcher)
+    failed = []
+    for number, source in enumerate(sources):
+        watcher.source(source, number, len(sources))
+        try:
+            for sighting in run.frames(source) if is_stream(source) else run.image(source):
+                watcher.result(sighting)
+        except UserError as error:
+            if len(sources) == 1:
+                raise
+            failed.append(source)
+            watcher.failure(source, error)
+    return failed
+
+
+class _Run:
+    """The detector, and how it is asked."""
+
+    def __init__(self, options: DetectOptions, detector: SpikingYOLO, watcher: Watcher):
+        self.options, self.detector, self.watcher = options, detector, watcher
+        self.layers = choose_layers(options.layers, detector.layers) if options.overlay else ()
+        classes = class_ids(options.classes or None, detector.names)
+        thresholds = {name: getattr(options, name) for name in ("conf", "iou", "max_det")}
+        self.choice: dict[str, Any] = {**thresholds, "classes": classes}
+
+    def image(self, source: str) -> Iterator[Sighting]:
+        options = self.options
+        steps = {*options.steps, *(gif_steps(options.T) if options.gif else ())}
+        result = self._detect(source, steps, maps=options.overlay or options.gif)
+        yield Sighting(source, result, self._ann(result), self.layers)
+
+    def frames(self, source: str) -> Iterator[Sighting]:
+        every = self.options.every
+        with open_video(source) as video:
+            for index, frame in enumerate(video.frames(every)):
+                result = self._detect(frame, self.options.steps)
+                yield Sighting(source, result, self._ann(result), frame=index * every, video=video)
+                if index + 1 == self.options.max_frames:
                     break
 
-    def _detect(self, source: str | np.ndarray, steps: Iterable[int], maps: bool = False) -> Result:
-        with tqdm(total=self.args.T, desc="timesteps", unit="step", delay=_PATIENCE, leave=False, disable=None) as bar:
-            return self.detector.detect(
-                source, self.args.T, steps, maps=maps, progress=lambda t: bar.update(), **self.choice
-            )
+    def _detect(self, source: str | np.ndarray, steps: Any, maps: bool = False) -> Result:
+        return self.detector.detect(source, self.options.T, steps, maps=maps, progress=self.watcher.step, **self.choice)
 
-    def _report(self, source: str, name: str, result: Result) -> np.ndarray:
-        """Print and record what was found; returns the annotated picture."""
-        args = self.args
-        tqdm.write(replace(result, path=source).summary(args.steps))
-        if args.save_txt:
-            self.outputs.labels(name, result, args.save_conf)
-        if args.save_json:
-            self.outputs.add_json(source, result, args.steps)
-        if not args.ann:
-            return result.plot()
-        ann = self.detector.detect_ann(result.image, **self.choice)
-        tqdm.write(f"  ANN: {ann.counts()}; {1e3 * ann.seconds:.0f} ms")
-        return compared(result, ann)
+    def _ann(self, result: Result) -> Result | None:
+        return self.detector.detect_ann(result.image, **self.choice) if self.options.ann else None
 
 
 def gif_steps(T: int) -> list[int]:
@@ -114,25 +113,11 @@ def gif_steps(T: int) -> list[int]:
     return sorted({round(float(t)) for t in np.geomspace(1, T, _FRAMES_OF_GIF)})
 
 
-class _VideoWriter:
-    """An .mp4 that appears once it is closed; interrupted, it holds the frames so far."""
-
-    def __init__(self, outputs: Outputs, name: str, fps: float):
-        self.outputs, self.name, self.fps = outputs, name, fps
-        self._stack, self._writer = ExitStack(), None
-
-    def __enter__(self) -> _VideoWriter:
-        return self
-
-    def write(self, pixels: np.ndarray) -> None:
-        import cv2
-
-        if self._writer is None:
-            temporary = self._stack.enter_context(atomic_write(self.outputs.path(self.name)))
-            codec = cv2.VideoWriter.fourcc(*"mp4v")
-            self._writer = cv2.VideoWriter(str(temporary), codec, self.fps, pixels.shape[1::-1])
-            self._stack.callback(self._writer.release)
-        self._writer.write(np.ascontiguousarray(pixels[..., ::-1]))
-
-    def __exit__(self, *error: object) -> None:
-        self._stack.close()
+def choose_layers(wanted: tuple[str, ...], layers: list[str]) -> tuple[str, ...]:
+    """Layers for the heat maps: ("auto",) is the first, the middle and the last; ("all",); or names."""
+    if wanted == ("auto",):
+        return layers[0], layers[len(layers) // 2], layers[-1]
+    chosen = tuple(layers) if wanted == ("all",) else wanted
+    if unknown := [name for name in chosen if name not in layers]:
+        raise UserError(f"--layers: no layer {unknown[0]!r}; the layers are {', '.join(layers)}")
+    return chosen

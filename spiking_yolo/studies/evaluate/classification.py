@@ -14,7 +14,7 @@ from spiking_yolo.io.images import preprocess, read_image
 from spiking_yolo.metrics.classification import top_classes
 from spiking_yolo.models.spec import Spec, numbered
 
-Classes = dict[str, list[Any]]  # {"class_id": [...], "confidence": [...]}, the best first
+ClassRecord = dict[str, list[Any]]  # {"class_id": [...], "confidence": [...]}, the best first
 
 KEPT = 5  # classes per image
 
@@ -28,10 +28,10 @@ class ClassificationTask:
 
     def __init__(self, spec: Spec, dataset: LabelledSet, exit_conf: float = 0.5):
         if spec.task != "classify":
-            raise UserError("this network is a detector, which gives images no class: use tools/eval_coco.py")
+            raise UserError("this network is a detector, which gives images no class: score it by --metric coco or voc")
         if not len(dataset):
             raise UserError(f"{dataset.name} has no images: pass a split with images")
-        self.spec, self.dataset, self.exit_conf = spec, dataset, exit_conf
+        self.spec, self.dataset, self.thresholds = spec, dataset, {"exit_conf": exit_conf}
         self.classes = torch.tensor(class_map(dataset, spec.names))
 
     def __len__(self) -> int:
@@ -40,7 +40,7 @@ class ClassificationTask:
     def load(self, index: int) -> tuple[Tensor, None]:
         return preprocess(read_image(self.dataset.pictures[index].source), self.spec)[0], None
 
-    def predict(self, outputs: Sequence[Tensor], contexts: Sequence[None]) -> list[Classes]:
+    def predict(self, outputs: Sequence[Tensor], contexts: Sequence[None]) -> list[ClassRecord]:
         (logits,) = outputs
         best = top_classes(logits, KEPT)
         confidence = logits.double().softmax(1).gather(1, best.clamp(min=0)).float()
@@ -50,10 +50,10 @@ class ClassificationTask:
             for ids, values in zip(ours.tolist(), confidence.numpy(), strict=True)
         ]
 
-    def same(self, a: Classes, b: Classes, confidence: float = 0.02) -> bool:
+    def same(self, a: ClassRecord, b: ClassRecord, confidence: float = 0.02) -> bool:
         """Whether both are as sure of one class. A guess never counts as unchanged: no spike may have arrived yet."""
         before, after = a["confidence"][0], b["confidence"][0]
-        sure = min(before, after) > self.exit_conf and abs(before - after) <= confidence
+        sure = min(before, after) > self.thresholds["exit_conf"] and abs(before - after) <= confidence
         return sure and a["class_id"][0] == b["class_id"][0]
 
 

@@ -20,11 +20,11 @@ from spiking_yolo.metrics.voc import relabel
 from spiking_yolo.models.spec import Spec
 from spiking_yolo.studies.evaluate.early_exit import same_detections
 
-Boxes = dict[str, list[Any]]  # {"xyxy": [[x1, y1, x2, y2]], "confidence": [...], "class_id": [...]}
+BoxRecord = dict[str, list[Any]]  # {"xyxy": [[x1, y1, x2, y2]], "confidence": [...], "class_id": [...]}
 
 
 class DetectionTask:
-    """Boxes at evaluation thresholds, every class above `conf`, classes as indices of `dataset.classes`.
+    """Boxes at the thresholds of an evaluation, every class above `conf`, classes as indices of `dataset.classes`.
 
     exit_conf: the boxes that decide about early exit are those above this confidence.
     Raises UserError when the network is no detector or does not know a class of the dataset.
@@ -40,11 +40,11 @@ class DetectionTask:
         exit_conf: float = 0.25,
     ):
         if spec.task != "detect":
-            raise UserError("this network is a classifier, which finds no boxes: use tools/eval_classify.py")
+            raise UserError("this network is a classifier, which finds no boxes: score it by --metric accuracy")
         if not len(dataset):
             raise UserError(f"{dataset.name} has no images: pass a split with images")
         self.spec, self.dataset = spec, dataset
-        self.conf, self.iou, self.max_det, self.exit_conf = conf, iou, max_det, exit_conf
+        self.thresholds = {"conf": conf, "iou": iou, "max_det": max_det, "exit_conf": exit_conf}
         self.classes = class_map(dataset, spec.names)
 
     def __len__(self) -> int:
@@ -64,17 +64,18 @@ class DetectionTask:
             )
         return preprocess(image, self.spec)
 
-    def predict(self, outputs: Sequence[Tensor], contexts: Sequence[Placement]) -> list[Boxes]:
+    def predict(self, outputs: Sequence[Tensor], contexts: Sequence[Placement]) -> list[BoxRecord]:
         # Classes that the dataset lacks must not take the places of others.
         unlimited = len(self.spec.names) * sum(o[0].numel() for o in outputs)
-        found = detections(outputs, self.spec, contexts, self.conf, self.iou, unlimited, multi_label=True)
-        return [to_json(_first(relabel(one, self.classes), self.max_det)) for one in found]
+        conf, iou, max_det, _ = self.thresholds.values()
+        by_image = detections(outputs, self.spec, contexts, conf, iou, unlimited, multi_label=True)
+        return [to_json(_first(relabel(boxes, self.classes), max_det)) for boxes in by_image]
 
-    def same(self, a: Boxes, b: Boxes) -> bool:
+    def same(self, a: BoxRecord, b: BoxRecord) -> bool:
         return same_detections(self._visible(from_json(a)), self._visible(from_json(b)))
 
-    def _visible(self, found: Detections) -> Detections:
-        return _first(found, int((found.confidence > self.exit_conf).sum()))
+    def _visible(self, boxes: Detections) -> Detections:
+        return _first(boxes, int((boxes.confidence > self.thresholds["exit_conf"]).sum()))
 
 
 def class_map(dataset: DetectionSet, names: Sequence[str]) -> tuple[int, ...]:
@@ -87,19 +88,19 @@ def class_map(dataset: DetectionSet, names: Sequence[str]) -> tuple[int, ...]:
     return tuple(position.get(c, -1) for c in category_index(categories, names))
 
 
-def to_json(found: Detections) -> Boxes:
+def to_json(boxes: Detections) -> BoxRecord:
     """float32 as the shortest decimal that reads back as the same float32."""
     return {
-        "xyxy": [[float(str(v)) for v in box] for box in found.xyxy.numpy()],
-        "confidence": [float(str(v)) for v in found.confidence.numpy()],
-        "class_id": found.class_id.tolist(),
+        "xyxy": [[float(str(v)) for v in box] for box in boxes.xyxy.numpy()],
+        "confidence": [float(str(v)) for v in boxes.confidence.numpy()],
+        "class_id": boxes.class_id.tolist(),
     }
 
 
-def from_json(boxes: Boxes) -> Detections:
+def from_json(boxes: BoxRecord) -> Detections:
     xyxy = torch.from_numpy(np.array(boxes["xyxy"], np.float32).reshape(-1, 4))
     return Detections(xyxy, torch.tensor(boxes["confidence"]), torch.tensor(boxes["class_id"], dtype=torch.int64))
 
 
-def _first(found: Detections, n: int) -> Detections:
-    return Detections(found.xyxy[:n], found.confidence[:n], found.class_id[:n])
+def _first(boxes: Detections, n: int) -> Detections:
+    return Detections(boxes.xyxy[:n], boxes.confidence[:n], boxes.class_id[:n])

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol
 
@@ -14,15 +14,25 @@ from spiking_yolo.convert.calibrate import relative_error
 from spiking_yolo.convert.converted import Converted
 from spiking_yolo.errors import UserError
 from spiking_yolo.graph import Graph, forward
+from spiking_yolo.io.device import usable_device
 from spiking_yolo.snn.options import SimulationOptions
 from spiking_yolo.snn.record import Run
 from spiking_yolo.studies.evaluate.early_exit import exit_step
+from spiking_yolo.studies.evaluate.record_log import Record
 
-Record = dict[str, Any]
 
-
-class Task(Protocol):
+class EvaluationTask(Protocol):
     """What the engine has to know about a kind of network and its data."""
+
+    @property
+    def dataset(self) -> Any:
+        """What identifies the images: has `name` and `lines()`."""
+        ...
+
+    @property
+    def thresholds(self) -> dict[str, Any]:
+        """What decides the predictions besides the network's outputs, of JSON's types."""
+        ...
 
     def __len__(self) -> int: ...
 
@@ -40,7 +50,7 @@ class Task(Protocol):
 
 
 @dataclass(frozen=True)
-class Settings:
+class EngineOptions:
     """What decides the records of an image, besides the network and the data.
 
     T: timesteps simulated. steps: where predictions are read, T always. bits: also the ANN with its activations
@@ -62,7 +72,7 @@ class Settings:
 class Engine:
     """A network on a device, ready to make records.
 
-    quantised: bits -> the ANN with activations of so many bits, for each of settings.bits (see `quantised`).
+    quantised: bits -> the ANN with activations of so many bits, for each of options.bits (see `quantised`).
     simulation: how the spiking network is computed; the ANN is always in float32.
     A record is {"index", "ann": prediction, "quantised": {bits: prediction}, "steps": {t: {"found", "spikes",
     "operations", "error"}}, "exit": the same with "t", "neurons", "macs", "analogue_macs", "seconds"}; numbers as keys
@@ -72,77 +82,75 @@ class Engine:
     def __init__(
         self,
         converted: Converted,
-        task: Task,
-        settings: Settings,
+        task: EvaluationTask,
+        options: EngineOptions,
         device: str | torch.device = "cpu",
         quantised: Mapping[int, Callable[[Tensor], tuple[Tensor, ...]]] | None = None,
         simulation: SimulationOptions = SimulationOptions(),
     ):
-        self.task, self.settings, self.quantised, self.simulation = task, settings, quantised or {}, simulation
-        try:
-            self.device = torch.device(device)
-            self.graph: Graph = converted.graph.to(self.device)
-        except (RuntimeError, AssertionError) as error:
-            raise UserError(f"cannot use --device {device}: {str(error).splitlines()[0]}") from error
+        self.task, self.options, self.quantised, self.simulation = task, options, quantised or {}, simulation
+        self.converted = converted
+        self.device = usable_device(device)
+        self.graph: Graph = converted.graph.to(self.device)
         self.network = converted.network(self.device, simulation=simulation)
 
     def batches(self) -> list[range]:
         """The images in groups that are simulated together; always the same, so that rounding is too."""
-        n, size = len(self.task), self.settings.batch
+        n, size = len(self.task), self.options.batch
         return [range(i, min(i + size, n)) for i in range(0, n, size)]
 
-    def records(self, batches: Sequence[range]) -> Iterator[list[Record]]:
-        """The records of each batch, in order."""
-        for batch in batches:
-            yield self._records(batch)
-
     @torch.no_grad()
-    def _records(self, batch: range) -> list[Record]:
-        task, s = self.task, self.settings
+    def records(self, batch: range) -> list[Record]:
+        """The records of a batch, in order."""
+        task, options = self.task, self.options
         images, contexts = zip(*(task.load(i) for i in batch), strict=True)
         x = torch.stack(images).to(self.device)
         start = time.perf_counter()
-        run = self.network.run(x, s.T, range(1, s.T + 1) if s.patience else s.steps)
-        found = self._read(run, contexts)
+        run = self.network.run(x, options.T, range(1, options.T + 1) if options.patience else options.steps)
+        predictions = self._read(run, contexts)
         seconds = (time.perf_counter() - start) / len(batch)
 
         expected = _cpu(forward(self.graph, x))
         ann = task.predict(expected, contexts)
         quantised = {str(b): task.predict(_cpu(f(x)), contexts) for b, f in self.quantised.items()}
+
+        def step(t: int, k: int) -> dict[str, Any]:
+            snapshot = run.snapshots[t]
+            outputs = [output[k].cpu() for output in snapshot.outputs]
+            return {
+                "found": predictions[t][k],
+                "spikes": sum(total[k].item() for total in snapshot.spikes.values()),
+                "operations": snapshot.operations[k].item(),
+                "error": relative_error(outputs, [output[k] for output in expected]),
+            }
+
         records: list[Record] = []
         for k, index in enumerate(batch):
-            steps = {t: _step(run, t, k, found[t][k], expected) for t in found}
             record = {
                 "index": index,
                 "ann": ann[k],
-                "quantised": {bits: predictions[k] for bits, predictions in quantised.items()},
-                "steps": {str(t): steps[t] for t in s.steps},
+                "quantised": {bits: of_bits[k] for bits, of_bits in quantised.items()},
+                "steps": {str(t): step(t, k) for t in options.steps},
                 "neurons": sum(run.neurons.values()),
                 "macs": run.macs,
                 "analogue_macs": run.analogue_macs,
                 "seconds": seconds,
             }
-            if s.patience:
-                t = exit_step([steps[t]["found"] for t in sorted(steps)], task.same, s.patience)
-                record["exit"] = {"t": t, **steps[t]}
+            if options.patience:
+                t = exit_step([predictions[t][k] for t in sorted(predictions)], task.same, options.patience)
+                record["exit"] = {"t": t, **step(t, k)}
             records.append(record)
         return records
 
     def _read(self, run: Run, contexts: Sequence[Any]) -> dict[int, list[Any]]:
-        found: dict[int, list[Any]] = {}
+        """Predictions by timestep."""
+        predictions: dict[int, list[Any]] = {}
         last, settled = None, []
         for t, snapshot in run.snapshots.items():
             if snapshot.outputs is not last:  # a network that has settled repeats them
                 last, settled = snapshot.outputs, self.task.predict(_cpu(snapshot.outputs), contexts)
-            found[t] = settled
-        return found
-
-
-def _step(run: Run, t: int, k: int, found: Any, expected: Sequence[Tensor]) -> dict[str, Any]:
-    snapshot = run.snapshots[t]
-    spikes = sum(total[k].item() for total in snapshot.spikes.values())
-    error = relative_error([output[k].cpu() for output in snapshot.outputs], [output[k] for output in expected])
-    return {"found": found, "spikes": spikes, "operations": snapshot.operations[k].item(), "error": error}
+            predictions[t] = settled
+        return predictions
 
 
 def _cpu(outputs: Sequence[Tensor]) -> list[Tensor]:

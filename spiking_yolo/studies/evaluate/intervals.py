@@ -15,15 +15,15 @@ Intervals = dict[str, dict[str, Interval]]
 def row_intervals(table: Table, n: int, seed: int) -> Intervals:
     """Row -> figure -> 95 % interval; "FIGURE_minus_ann" is the paired difference. Rows as in table.scored."""
     data = {name: scored.resampled() for name, scored in table.scored.items() if scored.resampled}
-    found: Intervals = {}
+    intervals: Intervals = {}
     with warnings.catch_warnings():
         warnings.filterwarnings("ignore", "All-NaN", RuntimeWarning)  # without objects every draw is nan
         for name, resampled in data.items():
-            found[name] = {_name(f): i for f, i in bootstrap(resampled, n, seed).items()}
+            intervals[name] = {_name(f): i for f, i in bootstrap(resampled, n, seed).items()}
             if name != "ann":
                 difference = paired_difference(resampled, data["ann"], n, seed)
-                found[name] |= {f"{_name(f)}_minus_ann": i for f, i in difference.items()}
-    return found
+                intervals[name] |= {f"{_name(f)}_minus_ann": i for f, i in difference.items()}
+    return intervals
 
 
 def _name(figure: str) -> str:

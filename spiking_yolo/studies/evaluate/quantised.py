@@ -7,7 +7,7 @@ layer's weights just as a spike's value does. Ranges come from the calibration s
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable
 
 import torch
 from torch import Tensor
@@ -74,8 +74,3 @@ def quantised_ann(graph: Graph, statistics: Statistics, bits: int) -> Forward:
         return forward(nearby, x, put_on_grid)
 
     return quantised
-
-
-def quantised_anns(graph: Graph, statistics: Statistics, bits: Iterable[int]) -> Mapping[int, Forward]:
-    """One forward pass per number of bits."""
-    return {b: quantised_ann(graph, statistics, b) for b in sorted(set(bits))}

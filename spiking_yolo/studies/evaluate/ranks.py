@@ -7,12 +7,12 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import timedelta
-from typing import TypeVar
+from typing import Any, TypeVar
 
 import torch
 import torch.distributed as dist
 
-from spiking_yolo.errors import UserError
+from spiking_yolo.io.device import usable_device
 
 T = TypeVar("T")
 _PATIENCE = timedelta(days=7)  # the fastest process waits for the slowest
@@ -34,52 +34,34 @@ class Ranks:
         """The items of this process."""
         return list(items[self.rank :: self.size])
 
-    def gather(self, text: str) -> list[str]:
-        """The text of every process, in the first one; elsewhere an empty list. Nothing is unpickled."""
+    def gather(self, value: T) -> list[T]:
+        """The value of every process, in the first one; elsewhere an empty list."""
         if self.size == 1:
-            return [text]
-        data, sizes = self._exchange_sizes(text)
-        parts = [torch.empty_like(data) for _ in sizes] if self.first else None
-        dist.gather(data, parts)
-        return [_text(part, n) for part, n in zip(parts or [], sizes, strict=False)]
+            return [value]
+        values: list[Any] = [None] * self.size
+        dist.gather_object(value, values if self.first else None)
+        return values if self.first else []
 
-    def broadcast(self, text: str) -> str:
-        """The first process's text, in all of them."""
-        if self.size == 1:
-            return text
-        data, sizes = self._exchange_sizes(text)
-        dist.broadcast(data, 0)
-        return _text(data, sizes[0])
-
-    def _exchange_sizes(self, text: str) -> tuple[torch.Tensor, list[int]]:
-        """This process's text as bytes, padded to the longest, and the length of every process's."""
-        data = torch.frombuffer(bytearray(text.encode() or b"\0"), dtype=torch.uint8)
-        own = torch.tensor([len(text.encode())], device=self.device)
-        sizes = [torch.empty_like(own) for _ in range(self.size)]
-        dist.all_gather(sizes, own)
-        longest = max(1, *(int(n) for n in sizes))
-        padded = torch.nn.functional.pad(data, (0, longest - len(data)))
-        return padded.to(self.device), [int(n) for n in sizes]
-
-
-def _text(data: torch.Tensor, size: int) -> str:
-    return data[:size].cpu().numpy().tobytes().decode()
+    def broadcast(self, value: T) -> T:
+        """The first process's value, in all of them."""
+        values = [value]
+        if self.size > 1:
+            dist.broadcast_object_list(values, 0)
+        return values[0]
 
 
 @contextmanager
 def processes(device: str) -> Iterator[Ranks]:
     """Join the other processes that torchrun started, if there are any: gloo on CPU, nccl on GPU."""
     size, rank = int(os.environ.get("WORLD_SIZE", 1)), int(os.environ.get("RANK", 0))
-    cuda = device.startswith("cuda")
-    if cuda and not torch.cuda.is_available():
-        raise UserError(f"there is no GPU for --device {device}: pass --device cpu")
+    own = usable_device(device)
     if size == 1:
-        yield Ranks(device=device)
+        yield Ranks(device=own)
         return
-    local = int(os.environ.get("LOCAL_RANK", 0))
-    own: str | torch.device = torch.device("cuda", local) if cuda else device
+    cuda = own.type == "cuda"
     if cuda:
-        torch.cuda.set_device(local)
+        own = torch.device("cuda", int(os.environ.get("LOCAL_RANK", 0)))
+        torch.cuda.set_device(own)
     dist.init_process_group("nccl" if cuda else "gloo", timeout=_PATIENCE)
     try:
         yield Ranks(rank, size, own)

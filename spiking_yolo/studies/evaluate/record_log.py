@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -22,7 +22,7 @@ class RecordLog:
     def __init__(self, path: Path, call: Mapping[str, Any]):
         """Open the file, or start it. Raises UserError when it was made by another call, naming what differs."""
         self.path = path
-        known, _, good = read_log(path)
+        known, _, self._end = read_log(path)
         if known:
             check_call(known, call, path)
         try:
@@ -30,31 +30,27 @@ class RecordLog:
             self._file = open(path, "ab", buffering=0)  # noqa: SIM115
         except OSError as error:
             raise UserError(f"cannot write {path}: {error.strerror}; check the folder") from error
-        self._file.truncate(good)  # a line that a kill cut off
-        self._end = good
+        self._file.truncate(self._end)  # a line that a kill cut off
         if not known:
-            self._write([{"call": call}])
+            self.append([{"call": call}])
 
-    def append(self, records: Iterable[Record]) -> None:
+    def append(self, records: Iterable[Mapping[str, Any]]) -> None:
         """Add records, all or none. Raises UserError when the disk is full; what was there before stays."""
-        self._write(records)
-
-    def close(self) -> None:
-        self._file.close()
-
-    def _write(self, lines: Iterable[Mapping[str, Any]]) -> None:
-        data = memoryview(b"".join(json.dumps(line, separators=(",", ":")).encode() + b"\n" for line in lines))
-        start = self._end
+        data = b"".join(json.dumps(record, separators=(",", ":")).encode() + b"\n" for record in records)
+        written = 0
         try:
-            while self._end < start + len(data):
-                self._end += self._file.write(data[self._end - start :]) or 0
+            while written < len(data):
+                written += self._file.write(data[written:]) or 0
             os.fsync(self._file.fileno())
         except OSError as error:
-            self._file.truncate(start)
-            self._end = start
+            self._file.truncate(self._end)
             raise UserError(
                 f"cannot write {self.path}: {error.strerror}; make room and go on with --resume {self.path.parent}"
             ) from error
+        self._end += written
+
+    def close(self) -> None:
+        self._file.close()
 
 
 def read_log(path: Path) -> tuple[dict[str, Any], list[Record], int]:
@@ -69,20 +65,17 @@ def read_log(path: Path) -> tuple[dict[str, Any], list[Record], int]:
     except OSError as error:
         raise UserError(f"cannot read {path}: {error.strerror}; check the path") from error
     whole = data.rfind(b"\n") + 1
-    lines = list(_parsed(data[:whole], path))
+    lines = []
+    for n, line in enumerate(data[:whole].splitlines(), 1):
+        try:
+            lines.append(json.loads(line))
+        except ValueError:
+            raise UserError(f"{path} line {n} is damaged: start the run anew") from None
     if not lines:
         return {}, [], 0
     if "call" not in lines[0]:
         raise UserError(f"{path} does not begin with the call that made it: start the run anew")
     return lines[0]["call"], lines[1:], whole
-
-
-def _parsed(data: bytes, path: Path) -> Iterator[dict[str, Any]]:
-    for n, line in enumerate(data.splitlines(), 1):
-        try:
-            yield json.loads(line)
-        except ValueError:
-            raise UserError(f"{path} line {n} is damaged: start the run anew") from None
 
 
 def check_call(known: Mapping[str, Any], call: Mapping[str, Any], path: Path) -> None:

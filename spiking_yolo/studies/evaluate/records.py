@@ -10,48 +10,47 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from tqdm import tqdm
 
 from spiking_yolo import __version__
 from spiking_yolo.convert.converted import Converted
 from spiking_yolo.datasets.detection import DetectionSet
 from spiking_yolo.datasets.labelled import LabelledSet
 from spiking_yolo.errors import UserError
-from spiking_yolo.studies.evaluate.engine import Engine, Record
+from spiking_yolo.studies.evaluate.engine import Engine
 from spiking_yolo.studies.evaluate.ranks import Ranks
-from spiking_yolo.studies.evaluate.record_log import RecordLog, check_call, read_log
-
-RESULTS, COMPARISON = "results.json", "comparison.json"  # what a run of one method, of several, writes last
-_BAR = "{percentage:3.0f}%|{bar}| {n_fmt}/{total_fmt} images [{rate_noinv_fmt}, {remaining} left]"
+from spiking_yolo.studies.evaluate.record_log import Record, RecordLog, check_call, read_log
 
 
 def run_records(
-    engine: Engine, call: dict[str, Any], directory: Path | None = None, ranks: Ranks | None = None
+    engine: Engine,
+    directory: Path | None = None,
+    ranks: Ranks = Ranks(),  # noqa: B008
+    progress: Callable[[int, int], Any] = lambda done, total: None,
 ) -> list[Record]:
     """The records of all images, in order; in processes other than the first an empty list.
 
-    call: what identifies the run (see `network_call`). directory: keeps the records, and has them from an interrupted
-    run; None keeps nothing. Raises UserError when the directory belongs to another call.
+    directory: keeps the records, and has them from an interrupted run; None keeps nothing. progress(done, total) is
+    called first and after each batch, with images of this process. Raises UserError for a directory of another call.
     """
-    ranks = ranks or Ranks()
-    batches = engine.batches()
+    batches, call = engine.batches(), engine_call(engine) if directory else {}
     known = _known(directory, call, ranks)
     missing = ranks.share([batch for batch in batches if not all(i in known for i in batch)])
     log = RecordLog(directory / f"records-{ranks.rank}.jsonl", call) if directory else None
     new: list[Record] = []
-    total, done = sum(map(len, missing)), len(known) if ranks.size == 1 else 0
+    done = len(known) if ranks.size == 1 else 0
+    total = done + sum(map(len, missing))
     try:
-        with tqdm(total=total + done, initial=done, unit="image", bar_format=_BAR, disable=not ranks.first) as bar:
-            for records in engine.records(missing):
-                if log:
-                    log.append(records)
-                new += records
-                bar.update(len(records))
+        progress(done, total)
+        for batch in missing:
+            records = engine.records(batch)
+            if log:
+                log.append(records)
+            new += records
+            progress(done + len(new), total)
     finally:
         if log:
             log.close()
-    for text in ranks.gather("\n".join(map(json.dumps, new))):
-        known |= {record["index"]: record for record in map(json.loads, text.splitlines())}
+    known |= {record["index"]: record for records in ranks.gather(new) for record in records}
     return [known[i] for batch in batches for i in batch] if ranks.first else []
 
 
@@ -68,23 +67,24 @@ def _known(directory: Path | None, call: dict[str, Any], ranks: Ranks) -> dict[i
     except UserError as error:
         problem = str(error)
     # All processes start together from what the first one has seen, before any of them writes.
-    problem, indices = json.loads(ranks.broadcast(json.dumps([problem, list(known)])))
+    problem, indices = ranks.broadcast((problem, list(known)))
     if problem:
         raise UserError(problem)
     return known if ranks.first else {index: {} for index in indices}
 
 
-def network_call(converted: Converted, engine: Engine, data: dict[str, Any], **more: Any) -> dict[str, Any]:
+def engine_call(engine: Engine) -> dict[str, Any]:
     """What decides the records. A run may be resumed only with an equal one."""
+    converted, spec = engine.converted, engine.converted.spec
     return {
         "weights_sha256": converted.provenance.get("weights_sha256", ""),
         "network_sha256": _digest(_network_bytes(converted)),
         "recipe": json.loads(converted.recipe.to_json()),
-        "imgsz": [converted.spec.height, converted.spec.width],
-        "data": data,
-        **asdict(engine.settings),
+        "imgsz": [spec.height, spec.width],
+        "data": dataset_call(engine.task.dataset),
+        **asdict(engine.options),
         **asdict(engine.simulation),
-        **more,
+        **engine.task.thresholds,
         "device": engine.device.type,
         "torch": torch.__version__,
         "spiking_yolo": __version__,
@@ -111,29 +111,3 @@ def _digest(parts: Iterable[bytes]) -> str:
     for part in parts:
         digest.update(part)
     return digest.hexdigest()
-
-
-def choose_directory(
-    project: Path, name: str, resume: str | None, fresh: Callable[[Path, str], Path], several: bool = False
-) -> Path:
-    """Where a run writes: a new folder, or the one to resume.
-
-    resume: None for a new run (`fresh(project, name)`), "latest" for the newest unfinished one of this name, or a
-    folder. several: the run is of several methods, each with a folder inside. Raises UserError when there is nothing to
-    resume, or it is finished.
-    """
-    last, records = (COMPARISON, "*/records-*.jsonl") if several else (RESULTS, "records-*.jsonl")
-    if resume is None:
-        return fresh(project, name)
-    if resume == "latest":
-        runs = [p for p in project.glob(f"{name}*") if p.name[len(name) :].isdigit() or p.name == name]
-        unfinished = [p for p in runs if not (p / last).exists() and any(p.glob(records))]
-        if not unfinished:
-            raise UserError(f"no unfinished run {name} in {project}: leave --resume out, or name its folder")
-        return max(unfinished, key=lambda p: int(p.name[len(name) :] or 1))
-    folder = Path(resume)
-    if (folder / last).exists():
-        raise UserError(f"{folder} is finished: leave --resume out to start a new run")
-    if not any(folder.glob(records)):
-        raise UserError(f"{folder} holds no interrupted run: leave --resume out to start a new one")
-    return folder

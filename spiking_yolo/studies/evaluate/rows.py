@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -10,16 +10,16 @@ import numpy as np
 
 from spiking_yolo.convert.converted import Converted
 from spiking_yolo.graph.rewrites import constant_nodes
-from spiking_yolo.metrics.energy import Costs, Value, Work, exponentials, spike_value
-from spiking_yolo.studies.evaluate.engine import Record
+from spiking_yolo.metrics.energy import EnergyCosts, Value, Work, exponentials, spike_value
+from spiking_yolo.studies.evaluate.record_log import Record
 from spiking_yolo.studies.evaluate.scorers import Scored, Scorer
 
 Row = dict[str, Any]
 
 
 @dataclass(frozen=True)
-class Method:
-    """What the records do not say about the network, for its energy.
+class CostModel:
+    """What the records do not say about a network, for its energy.
 
     value: what spikes carry. streams: layers with analogue input compute in every step instead of once.
     exponentials: per neuron and step.
@@ -30,7 +30,7 @@ class Method:
     exponentials: int = 0
 
     @classmethod
-    def of(cls, converted: Converted) -> Method:
+    def of(cls, converted: Converted) -> CostModel:
         graph = converted.graph
         constant = constant_nodes(graph)
         spiking: set[str] = set()
@@ -61,69 +61,58 @@ class Table:
     works: dict[str, Work] = field(default_factory=dict)
 
 
-def table(records: Sequence[Record], scorer: Scorer, method: Method, costs: Costs | None = None) -> Table:
-    """Score every column of the records, and average what they cost per image."""
-    costs = costs or Costs()
-    first, macs = records[0], _mean(records, "macs")
-    scored = {"ann": scorer.score([r["ann"] for r in records])}
-    ann: Row = {**scored["ann"].figures, "macs": macs, "energy_mJ": costs.ann(macs)}
-    works: dict[str, Work] = {}
-    steps = []
-    for t in first["steps"]:
-        at = [r["steps"][t] for r in records]
-        scored[t] = scorer.score([one["found"] for one in at])
-        works[t] = _work(records, at, float(t), method)
-        steps.append({"T": int(t), **_row(scored[t], at, works[t], costs)})
-    baseline = []
-    for bits in first["quantised"]:
-        name = f"{bits} bit"
-        scored[name] = scorer.score([r["quantised"][bits] for r in records])
-        baseline.append(
-            {"bits": int(bits), **scored[name].figures, "macs": macs, "energy_mJ": costs.quantised(macs, int(bits))}
-        )
-    early = _exit(records, scorer, method, costs, scored, works) if "exit" in first else None
-    return Table(ann, steps, baseline, early, scored, works)
-
-
-def _exit(
+def table(
     records: Sequence[Record],
     scorer: Scorer,
-    method: Method,
-    costs: Costs,
-    scored: dict[str, Scored],
-    works: dict[str, Work],
-) -> Row:
-    at = [r["exit"] for r in records]
-    t, last = float(np.mean([one["t"] for one in at])), str(max(map(int, records[0]["steps"])))
-    scored["exit"] = scorer.score([one["found"] for one in at])
-    works["exit"] = _work(records, at, t, method)
-    row = {"mean_T": t, **_row(scored["exit"], at, works["exit"], costs)}
-    full = works[last].operations
-    main = scorer.main[0]
-    kept = scored["exit"].figures[main] / scored[last].figures[main] if scored[last].figures[main] else float("nan")
-    return {**row, f"{main}_kept": kept, "operations_saved": 1 - works["exit"].operations / full if full else 0.0}
+    model: CostModel,
+    energy: EnergyCosts = EnergyCosts(),  # noqa: B008
+) -> Table:
+    """Score every column of the records, and average what they cost per image."""
+    macs, neurons = _mean(records, "macs"), _mean(records, "neurons")
+    scored: dict[str, Scored] = {}
+    works: dict[str, Work] = {}
+
+    def ann_row(name: str, predictions: list[Any], mj: float) -> Row:
+        scored[name] = scorer.score(predictions)
+        return {**scored[name].figures, "macs": macs, "energy_mJ": mj}
+
+    def spiking_row(name: str, at: Sequence[dict[str, Any]], t: float) -> Row:
+        scored[name] = scorer.score([one["found"] for one in at])
+        analogue = _mean(records, "analogue_macs") * (t if model.streams else 1)
+        work = works[name] = Work(t, _mean(at, "operations"), analogue, neurons, model.value, model.exponentials)
+        spikes = _mean(at, "spikes")
+        return {
+            **scored[name].figures,
+            "spikes_per_image": spikes,
+            "mean_rate": spikes / (neurons * t),
+            "sops_per_image": work.operations,
+            "output_error": _mean(at, "error"),
+            "energy_mJ_optimistic": work.optimistic(energy),
+            "energy_mJ_conservative": work.conservative(energy),
+        }
+
+    def exit_row(last: str) -> Row:
+        at = [r["exit"] for r in records]
+        row = {"mean_T": _mean(at, "t"), **spiking_row("exit", at, _mean(at, "t"))}
+        figure, full = scorer.main[0], works[last].operations
+        whole = scored[last].figures[figure]
+        row[f"{figure}_kept"] = scored["exit"].figures[figure] / whole if whole else float("nan")
+        row["operations_saved"] = 1 - works["exit"].operations / full if full else 0.0
+        return row
+
+    first = records[0]
+    ann = ann_row("ann", [r["ann"] for r in records], energy.ann(macs))
+    steps = [{"T": int(t), **spiking_row(t, [r["steps"][t] for r in records], float(t))} for t in first["steps"]]
+    baseline = [
+        {"bits": int(b), **ann_row(f"{b} bit", [r["quantised"][b] for r in records], energy.quantised(macs, int(b)))}
+        for b in first["quantised"]
+    ]
+    return Table(
+        ann, steps, baseline, exit_row(max(first["steps"], key=int)) if "exit" in first else None, scored, works
+    )
 
 
-def _work(records: Sequence[Record], at: Sequence[dict[str, Any]], t: float, method: Method) -> Work:
-    analogue = _mean(records, "analogue_macs") * (t if method.streams else 1)
-    operations = float(np.mean([one["operations"] for one in at]))
-    return Work(t, operations, analogue, _mean(records, "neurons"), method.value, method.exponentials)
-
-
-def _row(scored: Scored, at: Sequence[dict[str, Any]], work: Work, costs: Costs) -> Row:
-    spikes = float(np.mean([one["spikes"] for one in at]))
-    return {
-        **scored.figures,
-        "spikes_per_image": spikes,
-        "mean_rate": spikes / (work.neurons * work.t),
-        "sops_per_image": work.operations,
-        "output_error": float(np.mean([one["error"] for one in at])),
-        "energy_mJ_optimistic": work.optimistic(costs),
-        "energy_mJ_conservative": work.conservative(costs),
-    }
-
-
-def _mean(records: Sequence[Record], key: str) -> float:
+def _mean(records: Sequence[Mapping[str, Any]], key: str) -> float:
     return float(np.mean([r[key] for r in records]))
 
 

@@ -18,8 +18,8 @@ from spiking_yolo.metrics.classification import AccuracyResampled, correct
 from spiking_yolo.metrics.coco import FIGURES, coco_score, to_coco
 from spiking_yolo.metrics.resampled import CocoResampled, VocResampled
 from spiking_yolo.metrics.voc import VocScore, voc_map
-from spiking_yolo.studies.evaluate.classification import Classes
-from spiking_yolo.studies.evaluate.detection import Boxes, from_json
+from spiking_yolo.studies.evaluate.classification import ClassRecord
+from spiking_yolo.studies.evaluate.detection import BoxRecord, from_json
 
 COCO_NAMES = {"AP": "mAP50-95", "AP50": "mAP50"}  # the others keep pycocotools' names
 
@@ -74,12 +74,12 @@ class CocoScorer:
             self.category_ids = tuple(range(1, len(dataset.classes) + 1))
             self.image_ids = list(range(1, len(dataset) + 1))
 
-    def rows(self, predictions: Sequence[Boxes]) -> list[dict[str, Any]]:
+    def rows(self, predictions: Sequence[BoxRecord]) -> list[dict[str, Any]]:
         """Predictions in COCO's results format."""
         pairs = zip(self.image_ids, predictions, strict=True)
         return [row for i, boxes in pairs for row in to_coco(from_json(boxes), i, self.category_ids)]
 
-    def score(self, predictions: Sequence[Boxes]) -> Scored:
+    def score(self, predictions: Sequence[BoxRecord]) -> Scored:
         rows = self.rows(predictions)
         score = coco_score(self.truth, rows, self.image_ids, per_class=True)
         figures = {COCO_NAMES.get(k, k): score.stats[k] if score.stats[k] >= 0 else math.nan for k in FIGURES}
@@ -99,10 +99,10 @@ class VocScorer:
     def __init__(self, dataset: DetectionSet):
         self.dataset, self.coco = dataset, CocoScorer(dataset)
 
-    def rows(self, predictions: Sequence[Boxes]) -> list[dict[str, Any]]:
+    def rows(self, predictions: Sequence[BoxRecord]) -> list[dict[str, Any]]:
         return self.coco.rows(predictions)
 
-    def score(self, predictions: Sequence[Boxes]) -> Scored:
+    def score(self, predictions: Sequence[BoxRecord]) -> Scored:
         score = voc_map([from_json(boxes) for boxes in predictions], self.dataset)
         by_coco = self.coco.score(predictions).figures
         figures = {"mAP_area": score.mAP_area, "mAP_07": score.mAP_07}
@@ -119,17 +119,17 @@ class ClassificationScorer:
     def __init__(self, dataset: LabelledSet):
         self.dataset = dataset
 
-    def rows(self, predictions: Sequence[Classes]) -> list[dict[str, Any]]:
+    def rows(self, predictions: Sequence[ClassRecord]) -> list[dict[str, Any]]:
         """One row per image: its name, its label, and the best classes."""
         d = self.dataset
         return [
-            {"image": picture.name, "label": label, **found}
-            for picture, label, found in zip(d.pictures, d.labels.tolist(), predictions, strict=True)
+            {"image": picture.name, "label": label, **classes}
+            for picture, label, classes in zip(d.pictures, d.labels.tolist(), predictions, strict=True)
         ]
 
-    def score(self, predictions: Sequence[Classes]) -> Scored:
+    def score(self, predictions: Sequence[ClassRecord]) -> Scored:
         labels = self.dataset.labels
-        classes = np.array([found["class_id"] for found in predictions])
+        classes = np.array([record["class_id"] for record in predictions])
         hits = {f"top{k}": correct(classes, labels, k) for k in (1, 5)}
         per_class = {
             name: float(hits["top1"][labels == i].mean())

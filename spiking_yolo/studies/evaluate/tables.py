@@ -2,28 +2,16 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Sequence
 
+from spiking_yolo.io.tables import columns, percent
 from spiking_yolo.studies.evaluate.intervals import Intervals
 from spiking_yolo.studies.evaluate.rows import Row, Table
-
-WIDTH = 100
 
 
 def in_precision(precision: str) -> str:
     """What a title says behind a name: nothing where a network is computed as usual."""
     return "" if precision == "float32" else f", {precision}"
-
-
-def columns(rows: Sequence[Sequence[str]]) -> str:
-    """Aligned text: the first column to the left, the others to the right."""
-    widths = [max(len(row[i]) for row in rows) for i in range(len(rows[0]))]
-    lines = (
-        "  ".join([row[0].ljust(widths[0]), *(cell.rjust(w) for cell, w in zip(row[1:], widths[1:], strict=True))])
-        for row in rows
-    )
-    return "\n".join(line.rstrip() for line in lines)
 
 
 def main_table(table: Table, figures: Sequence[str]) -> str:
@@ -56,10 +44,6 @@ def _spiking(row: Row, table: Table, figures: Sequence[str]) -> list[str]:
     costs = [f"{row[f'energy_mJ_{account}']:.3g}" for account in ("optimistic", "conservative")]
     work = [f"{row['spikes_per_image'] / 1e6:.3g}", f"{row['mean_rate']:.4f}", f"{row['sops_per_image'] / 1e9:.3g}"]
     return [*_figures(row, figures), _loss(row, table, figures), *work, *costs]
-
-
-def percent(value: float, number: str = ".1f") -> str:
-    return "-" if math.isnan(value) else format(100 * value, number)
 
 
 def interval_table(intervals: Intervals, figure: str) -> str:

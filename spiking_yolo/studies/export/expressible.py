@@ -32,7 +32,7 @@ def check(converted: Converted, shapes: Mapping[str, torch.Size]) -> None:
 
     shapes: of every node's output, [N, C, ...].
     """
-    layers = converted.network().neurons
+    layers = dict(converted.network().layers())
     for node in converted.graph.nodes:
         if node.op in _MISSING:
             reason: str | None = f"NIR has {_MISSING[node.op]}"

@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 
 from spiking_yolo.convert.converted import Converted
-from spiking_yolo.errors import UserError
+from spiking_yolo.errors import require
 from spiking_yolo.graph import Node, shapes
 from spiking_yolo.recipe import Recipe
 from spiking_yolo.snn.backend.layout import per_channel
@@ -42,7 +42,7 @@ def to_nir(converted: Converted) -> nir.NIRGraph:
     The graph's metadata say how the input is presented (input), what a step is (step), how the output is read
     (readout), and hold recipe, spec and provenance as JSON. Raises UserError naming the node that NIR cannot express.
     """
-    package = _package()
+    package = require("nir", "export")
     converted = replace(converted, graph=converted.graph.up_to(*converted.graph.outputs))
     sizes = shapes(converted.graph, converted.spec.height, converted.spec.width)
     expressible.check(converted, sizes)
@@ -155,14 +155,6 @@ class _Writer:
         """Counted from the end, so that it says the same with and without a batch dimension."""
         given = np.array(self.sizes[node.inputs[0]][1:])
         return self.nir.Flatten({"input": given}, start_dim=-len(given), end_dim=-1)
-
-
-def _package() -> Any:
-    try:
-        import nir
-    except ImportError as error:
-        raise UserError(f'--format nir needs the package nir ({error}): pip install "nir>=1.0.6,<2"') from error
-    return nir
 
 
 def _array(tensor: Tensor) -> np.ndarray:

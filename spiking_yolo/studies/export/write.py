@@ -2,31 +2,52 @@
 
 from __future__ import annotations
 
-from pathlib import Path
+from dataclasses import dataclass
 
 from spiking_yolo.convert.converted import Converted
+from spiking_yolo.errors import require
 from spiking_yolo.io.files import atomic_write
 from spiking_yolo.studies.export.description import describe
 from spiking_yolo.studies.export.nir_graph import to_nir
+from spiking_yolo.studies.export.options import ConvertOptions, ExportOptions
+from spiking_yolo.studies.options import load
 
 
-def write(converted: Converted, format: str, path: Path) -> str:
-    """Write the network as "nir", "json" or "safetensors", whole or not at all. Returns what was written, in words.
+@dataclass(frozen=True)
+class Exported:
+    """What was written. nodes: of the NIR graph, None in another format."""
+
+    converted: Converted
+    nodes: int | None = None
+
+    def text(self) -> str:
+        layers = f"{len(self.converted.sites)} layers of neurons, method {self.converted.recipe.name}"
+        return layers if self.nodes is None else f"{layers}, {self.nodes} NIR nodes"
+
+
+def convert(options: ConvertOptions) -> Exported:
+    """Convert, and save one file that needs nothing else."""
+    converted = load(options)
+    converted.save(options.output)
+    return Exported(converted)
+
+
+def export(options: ExportOptions) -> Exported:
+    """Write the network in the format, whole or not at all.
 
     Raises UserError when NIR cannot express it, or when the system refuses to write.
     """
-    layers = f"{len(converted.graph.activations)} layers of neurons, method {converted.recipe.name}"
-    if format == "safetensors":
-        converted.save(path)
-    elif format == "json":
+    converted = load(options)
+    if options.format == "safetensors":
+        converted.save(options.output)
+    elif options.format == "json":
         text = describe(converted)
-        with atomic_write(path) as temporary:
+        with atomic_write(options.output) as temporary:
             temporary.write_text(text)
     else:
+        nir = require("nir", "export")
         graph = to_nir(converted)
-        import nir
-
-        with atomic_write(path) as temporary:
+        with atomic_write(options.output) as temporary:
             nir.write(temporary, graph)
-        layers += f", {len(graph.nodes)} NIR nodes"
-    return layers
+        return Exported(converted, len(graph.nodes))
+    return Exported(converted)

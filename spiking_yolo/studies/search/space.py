@@ -42,43 +42,27 @@ class Number:
 def numbers(recipe: Recipe) -> list[Number]:
     """What applies to a recipe besides the factors of layers. Never what makes it another method."""
     t, n, m, e = recipe.threshold, recipe.neuron, recipe.msat, recipe.encoding
-    found: list[Number] = []
-    if t.rule == "percentile":
-        found.append(Number("threshold.percentile", 1e-3, 50.0, t.percentile, mirror=100.0))
-    if t.rule == "mmse":
-        found.append(Number("threshold.levels", 4, 128, t.levels))
-    if recipe.calibration.kind != "fraction":  # which finds it itself
-        found.append(Number("threshold.scale", t.scale / 8, t.scale * 8, t.scale))
-    if n.gamma > 1:
-        found.append(Number("neuron.gamma", 2, 32, n.gamma))
-    if e.coding == "rate" and not n.shift:  # differential coding settles with rounding only, initial = 0.5
-        found.append(Number("neuron.initial", 0.0, 1.0, n.initial, log=False))
-    if e.coarse:
-        found.append(Number("encoding.coarse", 1, 6, e.coarse, log=False))
-    if e.refine:
-        found.append(Number("encoding.refine_by", 0.3, 0.95, e.refine_by, log=False))
-    if m.enabled and m.variant == "algorithm1":
-        found.append(Number("msat.g", 0.01, 1.0, m.g, log=False))
-    elif m.enabled:
-        found += [*_tracking(recipe), *_evoked(recipe)]
-    return found
-
-
-def _tracking(recipe: Recipe) -> list[Number]:
-    m = recipe.msat
-    if not m.dtt:
-        return []
-    return [
-        Number("msat.alpha", 0.0, 2.0, m.alpha, log=False),
-        Number("msat.k_a", 0.0, 2.0, m.k_a, log=False),
-        Number("msat.k_i", 0.1, 10.0, m.k_i),
-        Number("msat.tau_mp", 0.0, 8.0, m.tau_mp, log=False),
+    tracking = m.enabled and m.variant != "algorithm1" and m.dtt
+    evoked = m.enabled and m.variant != "algorithm1" and m.det
+    found_by_method = recipe.calibration.kind == "fraction"
+    settles_by_rounding = e.coding != "rate" or bool(n.shift)  # then initial is 0.5
+    table = [
+        (t.rule == "percentile", Number("threshold.percentile", 1e-3, 50.0, t.percentile, mirror=100.0)),
+        (t.rule == "mmse", Number("threshold.levels", 4, 128, t.levels)),
+        (not found_by_method, Number("threshold.scale", t.scale / 8, t.scale * 8, t.scale)),
+        (n.gamma > 1, Number("neuron.gamma", 2, 32, n.gamma)),
+        (not settles_by_rounding, Number("neuron.initial", 0.0, 1.0, n.initial, log=False)),
+        (bool(e.coarse), Number("encoding.coarse", 1, 6, e.coarse, log=False)),
+        (bool(e.refine), Number("encoding.refine_by", 0.3, 0.95, e.refine_by, log=False)),
+        (m.enabled and m.variant == "algorithm1", Number("msat.g", 0.01, 1.0, m.g, log=False)),
+        (tracking, Number("msat.alpha", 0.0, 2.0, m.alpha, log=False)),
+        (tracking, Number("msat.k_a", 0.0, 2.0, m.k_a, log=False)),
+        (tracking, Number("msat.k_i", 0.1, 10.0, m.k_i)),
+        (tracking, Number("msat.tau_mp", 0.0, 8.0, m.tau_mp, log=False)),
+        (evoked, Number("msat.c", 0.2, 20.0, m.c)),
+        (evoked, Number("msat.tau_rd", 0.0, 4.0, m.tau_rd, log=False)),
     ]
-
-
-def _evoked(recipe: Recipe) -> list[Number]:
-    m = recipe.msat
-    return [Number("msat.c", 0.2, 20.0, m.c), Number("msat.tau_rd", 0.0, 4.0, m.tau_rd, log=False)] if m.det else []
+    return [number for applies, number in table if applies]
 
 
 def layer_numbers(recipe: Recipe, sites: Sequence[str]) -> list[Number]:
@@ -96,11 +80,11 @@ def settings(recipe: Recipe, values: Mapping[str, float]) -> dict[str, Any]:
     return plain
 
 
-def changes(start: Recipe, found: Recipe) -> list[str]:
+def changes(start: Recipe, other: Recipe) -> list[str]:
     """What --set would have to say to get from one recipe to the other, with four digits."""
     lines = []
     for slot in ("threshold", "neuron", "msat", "encoding"):
-        before, after = vars(getattr(start, slot)), vars(getattr(found, slot))
+        before, after = vars(getattr(start, slot)), vars(getattr(other, slot))
         for name, value in after.items():
             if value != before[name]:
                 lines.append(f"{slot}.{name}={_text(value)}")

@@ -24,7 +24,7 @@ try:
     import optuna
     from optuna.trial import FrozenTrial, Trial, TrialState, create_trial
 except ImportError as error:
-    raise UserError(f'the search needs optuna ({error}): pip install "optuna>=4,<6"') from error
+    raise UserError(f"the search needs optuna ({error}): pip install 'spiking_yolo[search]'") from error
 
 TRIALS = "trials.log"
 
@@ -95,12 +95,10 @@ class Search:
             wanted = space.layer_numbers(base, [node.name for node in self.problem.ann.graph.activations])
             if len(done) == shared:
                 self._note(wanted, centre.score.loss(self.limit), {})
-        sampler = optuna.samplers.TPESampler(
-            seed=self.seed + 10007 * len(done), n_startup_trials=startup, constant_liar=False
-        )
-        self.study.sampler = sampler
-        trial = self.study.ask()
-        values = {n.key: n.searched(_suggest(trial, n)) for n in wanted}
+        seed = self.seed + 10007 * len(done)
+        self.study.sampler = optuna.samplers.TPESampler(seed=seed, n_startup_trials=startup, constant_liar=False)
+        trial = self.study.ask({n.key: _distribution(n) for n in wanted})
+        values = {n.key: n.searched(trial.params[n.key]) for n in wanted}
         return self._judge(trial, base.with_settings(space.settings(base, values)))
 
     def _note(self, numbers: Sequence[space.Number], loss: float, attributes: dict[str, Any]) -> None:
@@ -156,12 +154,6 @@ def _distribution(n: space.Number) -> optuna.distributions.BaseDistribution:
     if n.whole:
         return optuna.distributions.IntDistribution(int(n.low), int(n.high), log=n.log)
     return optuna.distributions.FloatDistribution(n.low, n.high, log=n.log)
-
-
-def _suggest(trial: Trial, n: space.Number) -> float:
-    if n.whole:
-        return trial.suggest_int(n.key, int(n.low), int(n.high), log=n.log)
-    return trial.suggest_float(n.key, n.low, n.high, log=n.log)
 
 
 def _finite(loss: float) -> float:

@@ -14,14 +14,15 @@ from helpers.tiny import run_tool, write_tiny
 from spiking_yolo.convert.registry import get_recipe
 from spiking_yolo.errors import UserError
 from spiking_yolo.graph import forward
-from spiking_yolo.models.load import load_ann
-from spiking_yolo.studies.benchmark.cases import Case, Source
-from spiking_yolo.studies.benchmark.command import scaled
+from spiking_yolo.studies.benchmark.benchmark import scaled
+from spiking_yolo.studies.benchmark.cases import Case, photographs
 from spiking_yolo.studies.benchmark.limits import Limit, read_limits
 from spiking_yolo.studies.benchmark.memory import peak_memory
+from spiking_yolo.studies.benchmark.options import LIMITS, BenchmarkOptions
 from spiking_yolo.studies.benchmark.shares import TimedNetwork, shares
 from spiking_yolo.studies.benchmark.timing import Timing, interleaved
 from spiking_yolo.studies.benchmark.twin import Twin, relu_twin, spikingjelly_run
+from spiking_yolo.studies.options import load_ann
 
 RESULTS = {"steps": {"a": {"ratio": 0.9}}, "spikingjelly": {"runs": {"b": {"faster": 1.5}}}}
 
@@ -76,7 +77,7 @@ def test_a_file_that_holds_no_limits(text: str, tmp_path: Path):
 
 
 def test_the_shipped_limits_can_be_read():
-    assert len(read_limits(Path(__file__).parents[3] / "tools" / "benchmark_limits.json")) >= 3
+    assert len(read_limits(LIMITS)) >= 3
 
 
 def test_a_timed_network_is_the_same_network_and_its_shares_add_up():
@@ -95,7 +96,7 @@ def test_a_timed_network_is_the_same_network_and_its_shares_add_up():
 
 @torch.no_grad()
 def test_the_twin_has_relu_and_is_else_the_same(tmp_path: Path):
-    graph = relu_twin(load_ann(write_tiny(tmp_path)).graph)
+    graph = relu_twin(load_ann(BenchmarkOptions(weights=write_tiny(tmp_path))).graph)
     assert {n.attrs["slope"] for n in graph.activations} == {0.0}
     x = torch.rand(2, 3, 64, 64, generator=torch.Generator().manual_seed(0))
     for a, b in zip(Twin(graph)(x), forward(graph, x), strict=True):
@@ -104,7 +105,7 @@ def test_the_twin_has_relu_and_is_else_the_same(tmp_path: Path):
 
 def test_spikingjelly_runs_the_twin(tmp_path: Path):
     pytest.importorskip("spikingjelly", reason="spikingjelly is not installed: pip install spikingjelly")
-    ann = load_ann(write_tiny(tmp_path))
+    ann = load_ann(BenchmarkOptions(weights=write_tiny(tmp_path)))
     found = spikingjelly_run(ann.graph, torch.rand(1, 3, 64, 64), 2)
     assert found is not None and "ReLU for leaky ReLU" in found[0]
     found[1]()
@@ -115,11 +116,12 @@ def test_the_tool(tmp_path: Path, capsys, monkeypatch):
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("CXX", "no-compiler")  # compiling takes longer than all the rest
     weights = write_tiny(tmp_path)
-    limits = [{"of": ["steps", "p-norm/float32/eager", "ratio"], "at_most": 1e-9}]
-    limits.append({"of": ["growth", "nothing", "ratio"], "at_most": 1})
-    (tmp_path / "limits.json").write_text(json.dumps(limits))
+    entries = [{"of": ["steps", "p-norm/float32/eager", "ratio"], "at_most": 1e-9}]
+    entries.append({"of": ["growth", "nothing", "ratio"], "at_most": 1})
+    limits = tmp_path / "limits.json"
+    limits.write_text(json.dumps(entries))
     call = ["--weights", weights, "--images", tmp_path / "photos", "--T", 2, "--repeats", 1, "--methods", "p-norm"]
-    status = run_tool("benchmark", *call, "--parts", "steps,batch,shares", "--assert", tmp_path / "limits.json")
+    status = run_tool("benchmark", *call, "--parts", "steps,batch,shares", "--assert", "--limits", limits)
     out, err = capsys.readouterr()
     assert status == 1 and err.count("\n") == 1 and "p-norm/float32/eager / ratio is" in err
     assert "not measured here: growth / nothing / ratio" in out
@@ -133,7 +135,7 @@ def test_the_tool(tmp_path: Path, capsys, monkeypatch):
     ("options", "words"),
     [
         (["--parts", "steps,speed"], "no part 'speed'"),
-        (["--assert", "nowhere.json"], "cannot read the limits"),
+        (["--assert", "--limits", "nowhere.json"], "cannot read the limits"),
         (["--T", "0"], "--T"),
         (["--methods", "p-nrom"], "p-nrom"),
     ],
@@ -150,13 +152,13 @@ def test_sizes_grow_as_the_network_s_own(tmp_path: Path):
     assert scaled((416, 416), 0.75) == (320, 320)
     assert scaled((96, 160), 2) == (192, 320)
     assert scaled((32, 416), 0.25) == (32, 96)  # not less than one cell
-    source = Source(write_tiny(tmp_path), tmp_path / "photos", (64, 96))
-    spec = source.ann().spec
-    assert source.photographs(spec, 3).shape == (3, 3, 64, 96)
-    assert source.photographs(spec, 1, (32, 64)).shape == (1, 3, 32, 64)
+    options = BenchmarkOptions(weights=write_tiny(tmp_path), images=tmp_path / "photos", imgsz=(64, 96))
+    spec = load_ann(options).spec
+    assert photographs(options, spec, 3).shape == (3, 3, 64, 96)
+    assert photographs(options, spec, 1, (32, 64)).shape == (1, 3, 32, 64)
 
 
 def test_peak_memory_is_that_of_a_process_with_torch(tmp_path: Path):
-    weights = write_tiny(tmp_path)
-    mb = peak_memory(Source(weights, tmp_path / "photos"), Case("p-norm"), 1, 2)
+    options = BenchmarkOptions(weights=write_tiny(tmp_path), images=tmp_path / "photos")
+    mb = peak_memory(options, Case("p-norm"), 1, 2)
     assert mb is None or 50 < mb < 4000

@@ -21,11 +21,12 @@ from spiking_yolo.decode.boxes import Detections
 from spiking_yolo.errors import UserError
 from spiking_yolo.io.images import preprocess, read_image
 from spiking_yolo.models.load_darknet import load_darknet
-from spiking_yolo.studies.evaluate.compare import evaluate_detector
 from spiking_yolo.studies.evaluate.detection import DetectionTask, class_map, from_json, to_json
-from spiking_yolo.studies.evaluate.engine import Engine, Settings
+from spiking_yolo.studies.evaluate.engine import Engine, EngineOptions
+from spiking_yolo.studies.evaluate.evaluate import evaluate
+from spiking_yolo.studies.evaluate.options import EvaluationOptions
 from spiking_yolo.studies.evaluate.records import run_records
-from spiking_yolo.studies.evaluate.rows import Method
+from spiking_yolo.studies.evaluate.rows import CostModel
 
 
 @pytest.fixture(scope="module")
@@ -41,16 +42,16 @@ def converted(scene):
 
 
 def records(converted, dataset, **settings):
-    return run_records(Engine(converted, DetectionTask(converted.spec, dataset), Settings(**settings)), {})
+    return run_records(Engine(converted, DetectionTask(converted.spec, dataset), EngineOptions(**settings)))
 
 
 def test_one_run_gives_what_three_give(converted, scene):
-    together = evaluate_detector(converted, scene[1], Settings(16, (4, 8)))
-    assert together is not None and [row["T"] for row in together.steps] == [4, 8, 16]
+    together = evaluate(converted, scene[1], EvaluationOptions(T=16, steps=(4, 8))).table
+    assert [row["T"] for row in together.steps] == [4, 8, 16]
     assert together.steps[0]["mAP50"] != together.steps[2]["mAP50"] and together.steps[2]["mAP50"] > 0.1
     for row in together.steps:
-        alone = evaluate_detector(converted, scene[1], Settings(row["T"]))
-        assert alone is not None and alone.steps == [row] and alone.ann == together.ann
+        alone = evaluate(converted, scene[1], EvaluationOptions(T=row["T"], steps=(row["T"],))).table
+        assert alone.steps == [row] and alone.ann == together.ann
 
 
 def test_settled_network_is_read_after_its_last_change(scene):
@@ -102,8 +103,8 @@ def test_ann_row_equals_an_evaluation_of_its_own(converted, scene):
     truth = COCO(str(weights.parent / "instances.json"))
     own = COCOeval(truth, truth.loadRes(rows), "bbox")
     own.evaluate(), own.accumulate(), own.summarize()
-    table = evaluate_detector(converted, dataset, Settings(1))
-    assert table is not None and table.ann["mAP50"] > 0.3
+    table = evaluate(converted, dataset, EvaluationOptions(T=1)).table
+    assert table.ann["mAP50"] > 0.3
     assert [table.ann["mAP50-95"], table.ann["mAP50"], table.ann["AR100"]] == pytest.approx(
         [own.stats[0], own.stats[1], own.stats[8]], abs=1e-6
     )
@@ -152,8 +153,8 @@ def test_classes_that_the_dataset_lacks_take_nobodys_place(converted, scene):
     few = DetectionSet("one class", (NAMES[2],), [bare], [])
     task = DetectionTask(converted.spec, few, max_det=3)
     everything = DetectionTask(converted.spec, scene[1], max_det=10_000)
-    (own,) = run_records(Engine(converted, task, Settings(1)), {})
-    found = run_records(Engine(converted, everything, Settings(1)), {})[0]["ann"]
+    (own,) = run_records(Engine(converted, task, EngineOptions(1)))
+    found = run_records(Engine(converted, everything, EngineOptions(1)))[0]["ann"]
     best = [p for p, c in zip(found["confidence"], found["class_id"], strict=True) if c == 2][:3]
     assert own["ann"]["confidence"] == best and own["ann"]["class_id"] == [0, 0, 0]
 
@@ -181,11 +182,10 @@ def test_data_yaml_gives_the_figures_of_the_same_coco(converted, scene, tmp_path
         ]
         (tmp_path / "labels" / f"{s.path.stem}.txt").write_text("\n".join(lines))
     (tmp_path / "data.yaml").write_text(f"val: images\nnames: {list(NAMES)}\n")
-    a = evaluate_detector(converted, dataset, Settings(4))
-    b = evaluate_detector(converted, load_data_yaml(tmp_path / "data.yaml"), Settings(4))
-    assert a is not None and b is not None
+    sets = (dataset, load_data_yaml(tmp_path / "data.yaml"))
+    a, b = (evaluate(converted, one, EvaluationOptions(T=4)).table for one in sets)
     assert a.ann["mAP50"] == pytest.approx(b.ann["mAP50"]) and a.steps[0]["mAP50"] == pytest.approx(b.steps[0]["mAP50"])
 
 
 def test_rate_coding_streams_only_what_is_not_cached(converted):
-    assert Method.of(converted) == Method()
+    assert CostModel.of(converted) == CostModel()

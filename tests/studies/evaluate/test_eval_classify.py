@@ -41,8 +41,9 @@ def scene(tmp_path_factory):
 
 
 def evaluate(scene, project, *more) -> int:
-    weights, data = scene
-    return run_tool("eval_classify", "--data", data, "--weights", weights, "--project", project, *STEPS, *more)
+    options = {"--weights": scene[0], "--data": scene[1], "--project": project, STEPS[0]: STEPS[1]}
+    given = [part for pair in options.items() if pair[0] not in more for part in pair]
+    return run_tool("eval_classify", *given, *more)
 
 
 def results(folder: Path) -> dict:
@@ -118,15 +119,15 @@ def test_resumed_run_has_the_same_figures(scene, reference, tmp_path, capsys):
     shutil.copytree(reference, tmp_path / "exp")
     (tmp_path / "exp" / "results.json").unlink()
     cut(tmp_path / "exp" / "records-0.jsonl", 9)
-    assert evaluate(scene, tmp_path, "--batch", 3, "--resume") == 2
+    assert evaluate(scene, tmp_path, "--batch", 3, "--resume", "latest") == 2
     assert "batch=4, not 3" in capsys.readouterr().err
-    assert evaluate(scene, tmp_path, "--batch", 4, "--resume") == 0
+    assert evaluate(scene, tmp_path, "--batch", 4, "--resume", "latest") == 0
     assert results(tmp_path / "exp") == results(reference)
     assert evaluate(scene, tmp_path, "--batch", 4, "--resume", tmp_path / "exp") == 2
 
 
 def test_several_methods_in_one_run(scene, reference, tmp_path, capsys):
-    methods = ("--methods", "p-norm,msat-plus", "--early-exit", "--batch", 4)
+    methods = ("--methods", "p-norm,msat-plus", "--early-exit", 3, "--batch", 4)
     assert evaluate(scene, tmp_path, *methods) == 0
     printed = capsys.readouterr().out
     run = tmp_path / "exp"
@@ -146,8 +147,8 @@ def test_several_methods_in_one_run(scene, reference, tmp_path, capsys):
 
     (run / "comparison.json").unlink()
     cut(run / "msat-plus" / "records-0.jsonl", 1)
-    assert evaluate(scene, tmp_path, "--resume") == 2  # a run of one method is not there
-    assert evaluate(scene, tmp_path, *methods, "--resume") == 0
+    assert evaluate(scene, tmp_path, "--resume", "latest") == 2  # a run of one method is not there
+    assert evaluate(scene, tmp_path, *methods, "--resume", "latest") == 0
     assert json.loads((run / "comparison.json").read_text()) == content
 
 
@@ -205,7 +206,10 @@ def test_what_is_missing_is_made_by_the_command_of_the_message(scene, tmp_path, 
 
 
 MISTAKES = {
-    "detector": (["--weights", "{folder}/tiny.weights"], "eval_coco.py"),
+    "detector": (
+        ["--weights", "{folder}/tiny.weights"],
+        "a detector, which gives images no class: score it by --metric coco",
+    ),
     "other classes": (["--data", "{folder}/other"], "no class 'zebra'"),
     "no data": (["--data", "{folder}/nowhere"], "nowhere does not exist"),
     "no split": (["--split", "val"], "has no split 'val'"),
@@ -213,9 +217,9 @@ MISTAKES = {
     "seed alone": (["--seed", "1"], "--limit"),
     "method twice": (["--methods", "p-norm,p-norm"], "once"),
     "unknown method": (["--methods", "p-norm,magic"], "'magic'"),
-    "step": (["--steps", "0,8"], "start at 1"),
+    "step": (["--steps", "0,8"], "--steps must be at least 1"),
     "batch": (["--batch", "0"], "--batch"),
-    "nothing to resume": (["--methods", "p-norm,opt", "--resume"], "no unfinished run"),
+    "nothing to resume": (["--methods", "p-norm,opt", "--resume", "latest"], "no unfinished run"),
 }
 
 

@@ -7,7 +7,7 @@ from helpers.networks import images, make, spiking
 from torch import Tensor, nn
 
 from spiking_yolo.recipe import Recipe
-from spiking_yolo.studies.evaluate.engine import Engine, Settings
+from spiking_yolo.studies.evaluate.engine import Engine, EngineOptions
 
 T = 5
 
@@ -30,6 +30,9 @@ class Mixed(nn.Module):
 
 class Nothing:
     """A task without predictions."""
+
+    dataset: None = None
+    thresholds: dict[str, float] = {}  # noqa: RUF012
 
     def __init__(self, x: Tensor):
         self.x = x
@@ -70,8 +73,8 @@ def test_operations_of_a_record():
     pooled = torch.stack([torch.max_pool2d(s, 2) for s in first.cumsum(0)])
     pooled = torch.cat([pooled[:1], pooled.diff(dim=0)]).abs().sum(0)
     deep = second.sum(0)
-    engine = Engine(converted, Nothing(x), Settings(T, batch=2))
-    records = [record for batch in engine.records(engine.batches()) for record in batch]
+    engine = Engine(converted, Nothing(x), EngineOptions(T, batch=2))
+    records = [record for batch in engine.batches() for record in engine.records(batch)]
     for k, record in enumerate(records):
         up = deep[k].repeat_interleave(2, 1).repeat_interleave(2, 2)
         expected = reached(pooled[k], 6, 2, stride=2) + reached(torch.cat([up, pooled[k]]), 5, 4, stride=1)

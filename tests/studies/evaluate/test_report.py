@@ -14,19 +14,20 @@ from spiking_yolo.convert.pipeline import load, load_statistics
 from spiking_yolo.datasets.coco import CocoSet, load_coco
 from spiking_yolo.datasets.detection import DetectionSet, Sample
 from spiking_yolo.decode.boxes import Detections
-from spiking_yolo.metrics.energy import Costs, Work
+from spiking_yolo.io.tables import WIDTH, percent
+from spiking_yolo.metrics.energy import EnergyCosts, Work
 from spiking_yolo.models.load import load_ann
-from spiking_yolo.studies.evaluate import tables as text
+from spiking_yolo.studies.evaluate.break_even import break_even, crossing
 from spiking_yolo.studies.evaluate.detection import DetectionTask, to_json
-from spiking_yolo.studies.evaluate.engine import Engine, Settings
+from spiking_yolo.studies.evaluate.engine import Engine, EngineOptions
+from spiking_yolo.studies.evaluate.evaluation import Evaluation
 from spiking_yolo.studies.evaluate.intervals import row_intervals
-from spiking_yolo.studies.evaluate.plots import plot_all
-from spiking_yolo.studies.evaluate.quantised import quantised_anns
+from spiking_yolo.studies.evaluate.options import EvaluationOptions
+from spiking_yolo.studies.evaluate.quantised import quantised_ann
 from spiking_yolo.studies.evaluate.records import run_records
-from spiking_yolo.studies.evaluate.report import results, write_csv, write_predictions
-from spiking_yolo.studies.evaluate.rows import Method, Table, table
+from spiking_yolo.studies.evaluate.rows import CostModel, Table, table
 from spiking_yolo.studies.evaluate.scorers import CocoScorer, VocScorer
-from spiking_yolo.studies.evaluate.worth import break_even, crossing
+from spiking_yolo.studies.evaluate.tables import class_table, interval_table, main_table
 
 
 def sample(image_id, boxes, labels, **flags):
@@ -98,7 +99,7 @@ def test_crossing_by_hand():
 
 def test_break_even_rate_spends_the_budget():
     """At the reported rate, with as many operations per spike, both accounts cost what the ANN costs."""
-    costs = Costs(mac=5, ac=1)
+    costs = EnergyCosts(mac=5, ac=1)
     work = Work(8, 6e9, 1e8, 1e6)
     row = {"T": 8, "spikes_per_image": 2e6, "mean_rate": 0.25, "sops_per_image": 6e9}
     row |= {"energy_mJ_optimistic": work.optimistic(costs), "energy_mJ_conservative": work.conservative(costs)}
@@ -120,15 +121,15 @@ def run(tmp_path_factory):
     folder = tmp_path_factory.mktemp("scene")
     weights, _ = make_scene(folder)
     dataset, network, ann = load_coco(folder), load(weights, "coarse-to-fine", STEADY), load_ann(weights)
-    rivals = quantised_anns(ann.graph, load_statistics(ann), (3, 8))
-    settings = Settings(8, (2, 4), bits=tuple(rivals), patience=1)
-    records = run_records(Engine(network, DetectionTask(network.spec, dataset), settings, quantised=rivals), {})
+    rivals = {bits: quantised_ann(ann.graph, load_statistics(ann), bits) for bits in (3, 8)}
+    options = EngineOptions(8, (2, 4), bits=tuple(rivals), patience=1)
+    records = run_records(Engine(network, DetectionTask(network.spec, dataset), options, quantised=rivals))
     return dataset, network, records, CocoScorer(dataset)
 
 
 @pytest.fixture(scope="module")
 def rows(run):
-    return table(run[2], run[3], Method.of(run[1]))
+    return table(run[2], run[3], CostModel.of(run[1]))
 
 
 def test_rows_are_means_over_images(run, rows):
@@ -156,14 +157,14 @@ def test_early_exit_row(run, rows):
 
 def test_texts_fit_the_terminal(rows):
     intervals = row_intervals(rows, 20, 0)
-    texts = [text.main_table(rows, ("mAP50", "mAP50-95")), text.class_table(rows)]
-    texts.append(text.interval_table(intervals, "mAP50"))
+    texts = [main_table(rows, ("mAP50", "mAP50-95")), class_table(rows)]
+    texts.append(interval_table(intervals, "mAP50"))
     for lines in (t.splitlines() for t in texts):
-        assert max(map(len, lines)) <= text.WIDTH
+        assert max(map(len, lines)) <= WIDTH
     main = texts[0].splitlines()
     assert [line.split("  ")[0] for line in main[1:6]] == ["ANN", "ANN 3 bit", "ANN 8 bit", "T=2", "T=4"]
     assert f"{100 * rows.steps[0]['mAP50']:.1f}" in main[4]
-    assert text.percent(math.nan) == "-"
+    assert percent(math.nan) == "-"
 
 
 def test_intervals_hold_the_figures(rows):
@@ -178,22 +179,22 @@ def test_intervals_hold_the_figures(rows):
 
 def test_files(run, rows, tmp_path):
     dataset, network, records, scorer = run
-    content = results(network, {"dataset": "x", "images": 6}, rows, records, Costs(), row_intervals(rows, 9, 0))
+    evaluation = Evaluation.of(records, network, dataset, scorer, EvaluationOptions(bootstrap=9))
+    evaluation.save(tmp_path)
+    content = evaluation.results()
+    assert json.loads((tmp_path / "results.json").read_text()) == content
     assert list(content)[:2] == ["dataset", "images"] and list(content)[-1] == "seconds_per_image"
     assert set(content) >= {"weights_sha256", "method", "recipe", "versions", "ann", "steps", "baseline", "early_exit"}
     assert content["ann"]["AP_large"] is None and json.dumps(content, allow_nan=False)
     assert content["steps"][1]["T"] == 4 and len(content["steps"][1]["interval_95"]["mAP50"]) == 2
-    write_csv(tmp_path / "results.csv", rows)
     with open(tmp_path / "results.csv") as file:
         lines = list(csv.DictReader(file))
     assert [line["row"] for line in lines] == ["ann", "ann 3 bit", "ann 8 bit", "T=2", "T=4", "T=8", "early exit"]
     assert float(lines[3]["mAP50"]) == rows.steps[0]["mAP50"] and lines[0]["AP_large"] == ""
-    write_predictions(tmp_path, records, scorer.rows)
     saved = json.loads((tmp_path / "predictions_4.json").read_text())
     assert {row["category_id"] for row in saved} <= {10, 20, 30}
     assert len(saved) == sum(len(r["steps"]["4"]["found"]["confidence"]) for r in records)
     assert {row["image_id"] for row in saved} == {s.image_id for s in dataset.samples}
-    plot_all(rows, scorer, "m", tmp_path, row_intervals(rows, 9, 0))
     assert {p.stem for p in tmp_path.glob("*.png")} == {"mAP-T", "mAP-operations", "precision-recall", "class-loss"}
 
 
@@ -202,10 +203,9 @@ def test_nothing_to_measure_draws_nothing(run, tmp_path):
     _, network, records, _ = run
     bare = DetectionSet("bare", NAMES, [sample(i, [], []) for i in range(6)], [])
     for scorer in (CocoScorer(bare), VocScorer(bare)):
-        empty = table(records, scorer, Method.of(network))
-        assert math.isnan(empty.ann["mAP50"])
-        plot_all(empty, scorer, "m", tmp_path)
-        assert " - " in text.main_table(empty, scorer.main) and text.class_table(empty)
-        row_intervals(empty, 5, 0)
-        content = results(network, {}, empty, records, Costs(), worth=break_even(empty, Costs()))
-        assert content["ann"]["mAP50"] is None and json.dumps(content, allow_nan=False)
+        empty = Evaluation.of(records, network, bare, scorer, EvaluationOptions(bootstrap=5))
+        assert math.isnan(empty.table.ann["mAP50"])
+        empty.save(tmp_path)
+        assert not list(tmp_path.glob("mAP*.png")) and " - " in empty.text(per_class=True)
+        assert empty.worth and empty.results()["ann"]["mAP50"] is None
+        assert json.dumps(empty.results(), allow_nan=False)

@@ -182,7 +182,7 @@ def test_losses_that_are_no_numbers_do_not_stop_the_search(problem: Problem, tmp
 def test_tool_writes_a_recipe_that_the_tools_take(tmp_path: Path, capsys: Any):
     weights = write_tiny(tmp_path)
     arguments = ("--weights", weights, "--data", tmp_path / "photos", "--project", tmp_path / "runs")
-    arguments += ("--images", 1, "--T", 4, "--method", "calibration-light", "--set", "calibration.T=4")
+    arguments += ("--limit", 1, "--T", 4, "--method", "calibration-light", "--set", "calibration.T=4")
     assert run_tool("search", *arguments, "--budget", 3) == 0
     said = capsys.readouterr().out
     assert "3 recipes tried on 1 images" in said and "on 1 other images" in said
@@ -204,7 +204,7 @@ def test_tool_writes_a_recipe_that_the_tools_take(tmp_path: Path, capsys: Any):
         (("--max-operations", 0), "--max-operations must be above 0"),
         (("--method", "nonsense"), "unknown method"),
         (("--T", 4, "--set", "readout.skip=4", "--method", "p-norm"), "--T must be at least 5"),
-        (("--resume", "nowhere"), "holds no search"),
+        (("--resume", "nowhere"), "holds no interrupted run"),
         (("--device", "abacus"), "cannot use the device abacus"),
         (("--split", "train2017"), "--split belongs to"),
     ],
@@ -220,7 +220,7 @@ def test_mistakes_are_one_line(tmp_path: Path, capsys: Any, options: tuple, mess
 
 def test_without_optuna_the_tool_says_what_to_install(tmp_path: Path, capsys: Any, monkeypatch: Any):
     monkeypatch.setitem(sys.modules, "optuna", None)
-    for name in [name for name in sys.modules if name.startswith("spiking_yolo.search.")]:
+    for name in [name for name in sys.modules if name.startswith("spiking_yolo.studies.search.s")]:
         monkeypatch.delitem(sys.modules, name)
     assert run_tool("search", "--weights", write_tiny(tmp_path)) == 2
-    assert 'pip install "optuna' in capsys.readouterr().err
+    assert "pip install 'spiking_yolo[search]'" in capsys.readouterr().err

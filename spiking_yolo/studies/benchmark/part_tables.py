@@ -1,16 +1,16 @@
-"""The tables that a benchmark prints."""
+"""The tables that are printed of a benchmark, one for each part."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
 from typing import Any
 
-from spiking_yolo.studies.evaluate.tables import columns
+from spiking_yolo.io.tables import columns
 
 
-def machine(found: Mapping[str, Any]) -> str:
+def machine_text(machine: Mapping[str, Any]) -> str:
     return (
-        f"{found['processor']}, {found['threads']} threads, {found['capability']}, torch {found['torch']}. "
+        f"{machine['processor']}, {machine['threads']} threads, {machine['capability']}, torch {machine['torch']}. "
         "Ratios are to one forward pass of the ANN beside each run"
     )
 
@@ -24,43 +24,35 @@ def _timed(title: str, rows: Mapping[str, Any]) -> str:
     return columns(table)
 
 
-def _shares(found: Mapping[str, Any]) -> str:
-    kinds = list(next(iter(found.values()))["ms_per_step"])
+def _shares(rows: Mapping[str, Any]) -> str:
+    kinds = list(next(iter(rows.values()))["ms_per_step"])
     table = [["ms per step", *kinds, "sum"]]
-    for name, row in found.items():
+    for name, row in rows.items():
         times = row["ms_per_step"]
         table.append([name, *(f"{times[kind]:.1f}" for kind in kinds), f"{sum(times.values()):.1f}"])
     return columns(table)
 
 
-def _memory(found: Mapping[str, float | None]) -> str:
-    rows = ([name, "unknown" if mb is None else f"{mb:.0f}"] for name, mb in found.items())
+def _memory(peaks: Mapping[str, float | None]) -> str:
+    rows = ([name, "unknown" if mb is None else f"{mb:.0f}"] for name, mb in peaks.items())
     return columns([["peak memory of the process", "MB"], *rows])
 
 
-def _spikingjelly(found: Mapping[str, Any]) -> str:
-    if not found:
+def _spikingjelly(part: Mapping[str, Any]) -> str:
+    if not part:
         return "spikingjelly 2 is not installed: no comparison with it"
     table = [["the same T steps", "times faster", "s per run", "steps"]]
-    for name, row in found["runs"].items():
+    for name, row in part["runs"].items():
         table.append([name, f"{row['faster']:.2f}", f"{row['ms_of_run'] / 1e3:.3g}", str(row["steps"])])
-    return f"against {found['twin']}\n{columns(table)}"
+    return f"against {part['twin']}\n{columns(table)}"
 
 
-def _events(found: Mapping[str, Any]) -> str:
-    rates = list(next(iter(found.values()))["event_ms"])
-    table = [["ms of a convolution", "dense", *(f"events, rate {rate}" for rate in rates)]]
-    for name, row in found.items():
-        table.append([name, f"{row['dense_ms']:.2f}", *(f"{ms:.2f}" for ms in row["event_ms"].values())])
-    return columns(table)
-
-
-PARTS = {
+TABLES = {
+    "machine": machine_text,
     "steps": lambda rows: _timed("one image", rows),
     "batch": lambda rows: _timed("eight images", rows),
     "shares": _shares,
     "memory": _memory,
     "spikingjelly": _spikingjelly,
     "growth": lambda rows: _timed("growth", rows),
-    "events": _events,
 }

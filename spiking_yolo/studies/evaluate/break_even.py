@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from spiking_yolo.metrics.energy import Costs, Work
+from spiking_yolo.metrics.energy import EnergyCosts, Work
 from spiking_yolo.studies.evaluate.rows import Row, Table
 
 ACCOUNTS = ("optimistic", "conservative")
@@ -37,24 +37,24 @@ class BreakEven:
         return f"{self.rival} ({self.budget:.2f} mJ), {self.account}: {verdict}"
 
 
-def break_even(table: Table, costs: Costs) -> list[BreakEven]:
+def break_even(table: Table, costs: EnergyCosts) -> list[BreakEven]:
     """For the float ANN, and the 8-bit one where it was evaluated, under both accounts."""
     rivals = {"ANN": table.ann["energy_mJ"]}
     rivals |= {f"ANN {row['bits']} bit": row["energy_mJ"] for row in table.baseline if row["bits"] == 8}
     last = table.steps[-1]
     work = table.works[str(last["T"])]
-    found = []
+    results = []
     for rival, budget in rivals.items():
         for account in ACCOUNTS:
             operations = work.break_even_operations(costs, budget, account == "conservative")
             per_spike = last["sops_per_image"] / last["spikes_per_image"] if last["spikes_per_image"] else 0.0
             rate = operations / per_spike / (work.neurons * work.t) if per_spike else float("inf")
             until = crossing(table.steps, f"energy_mJ_{account}", start(work, costs), budget)
-            found.append(BreakEven(rival, account, budget, last["T"], last["mean_rate"], rate, until))
-    return found
+            results.append(BreakEven(rival, account, budget, last["T"], last["mean_rate"], rate, until))
+    return results
 
 
-def start(work: Work, costs: Costs) -> float:
+def start(work: Work, costs: EnergyCosts) -> float:
     """mJ before the first spike: what analogue layers cost."""
     return Work(0, 0, work.analogue_macs, 0).optimistic(costs)
 

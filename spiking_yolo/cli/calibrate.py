@@ -1,0 +1,51 @@
+"""Take the activation statistics of a network on calibration images; conversion derives its thresholds from them.
+
+    spiking-yolo calibrate --weights W --images DIR                      # a detector: about 100 photographs
+    spiking-yolo calibrate --weights W --data cifar10_jpeg.tar.xz        # a classifier: of the training split
+
+The file lies beside the weights and is found there by every verb. Methods that run the network to calibrate (balanced
+thresholds, corrections, spike confidence) keep their result in a second file:
+
+    spiking-yolo calibrate --weights W --images DIR --method calibration-light
+
+Statistics that were taken from the same images are not taken again. --method all makes every method's file.
+"""
+
+from __future__ import annotations
+
+import sys
+from typing import TYPE_CHECKING
+
+from spiking_yolo.studies.calibrate.options import CalibrateOptions
+
+if TYPE_CHECKING:
+    from spiking_yolo.studies.calibrate.run import Calibrated
+
+OPTIONS = CalibrateOptions
+
+
+def main(options: CalibrateOptions) -> int:
+    """Exit status 1 when images were skipped."""
+    from spiking_yolo.cli.bars import Bars
+    from spiking_yolo.studies.calibrate.run import calibrate
+
+    bars = Bars()
+
+    def on_file(file: Calibrated) -> None:
+        bars.close()
+        for reason in file.skipped:
+            print(f"skipped: {reason}", file=sys.stderr)
+        print(line(file))
+
+    files = calibrate(options, on_file, bars)
+    return int(any(file.skipped for file in files))
+
+
+def line(file: Calibrated) -> str:
+    if file.path is None:
+        return f"method {file.method} needs the statistics only"
+    if file.kept:
+        return f"{file.path} is of these {file.images} images already"
+    if file.method is None:
+        return f"{file.images} images, {file.layers} layers: saved to {file.path}"
+    return f"{file.method}, run on {file.images} images: saved to {file.path}"

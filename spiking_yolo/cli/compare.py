@@ -1,0 +1,17 @@
+"""Compare conversion methods on one network: one table and plots, methods x timesteps.
+
+    spiking-yolo compare --data coco --method p-norm,channel-norm,msat --steps 8,16,32,64
+    spiking-yolo compare --data coco --T 256 --limit 16
+
+The same as `spiking-yolo eval` with several methods, by default all of them. PROJECT/NAME gets comparison.csv,
+comparison.json, accuracy-T.png and accuracy-operations.png, and a folder for each method; --resume goes on after an
+interruption.
+"""
+
+from __future__ import annotations
+
+from spiking_yolo.cli.eval import main
+from spiking_yolo.studies.evaluate.options import CompareOptions
+
+__all__ = ["OPTIONS", "main"]
+OPTIONS = CompareOptions

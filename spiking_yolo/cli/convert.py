@@ -1,0 +1,21 @@
+"""Convert a network to a spiking one and save it as one file that needs nothing else.
+
+    spiking-yolo convert --weights W --method M -o net.safetensors
+    spiking-yolo convert best.pt --trust-weights -o net.safetensors      # a checkpoint of Ultralytics
+
+The file holds graph, weights, thresholds, recipe and provenance. Every verb takes it as --weights; loading it executes
+no code, and needs neither --trust-weights nor Ultralytics.
+"""
+
+from __future__ import annotations
+
+from spiking_yolo.studies.export.options import ConvertOptions
+
+OPTIONS = ConvertOptions
+FLAGS = {"network": ("WEIGHTS",)}
+
+
+def main(options: ConvertOptions) -> None:
+    from spiking_yolo.studies.export.write import convert
+
+    print(f"{convert(options).text()}: saved to {options.output}")

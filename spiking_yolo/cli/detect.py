@@ -1,0 +1,26 @@
+"""Detect objects with a spiking network, and see what it sees at every timestep.
+
+    spiking-yolo detect image.jpg --T 64
+    spiking-yolo detect photos/ video.mp4 0 --T 32 --steps 4,8,16,32 --save-json --overlay
+
+Sources: image files, a folder, a glob, a video file, or the number of a webcam. The annotated pictures and whatever
+else is asked for are saved in PROJECT/NAME, PROJECT/NAME2, ... Exit status: 0; 1 when some of several inputs failed;
+2 when the call is wrong or every input failed.
+"""
+
+from __future__ import annotations
+
+from spiking_yolo.studies.detect.options import DetectOptions
+
+OPTIONS = DetectOptions
+
+
+def main(options: DetectOptions) -> int:
+    from spiking_yolo.cli.detect_report import Report
+    from spiking_yolo.studies.detect.run import detect
+
+    with Report(options) as report:
+        failed = detect(options, report)
+    if not failed:
+        return 0
+    return 2 if len(failed) == report.count else 1

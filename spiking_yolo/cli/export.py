@@ -1,0 +1,23 @@
+"""Write a converted network for other tools: NIR, the Neuromorphic Intermediate Representation, JSON or safetensors.
+
+    spiking-yolo export --weights W --method p-norm --format nir -o net.nir
+    spiking-yolo export --weights W --format json -o net.json
+    spiking-yolo export --weights W --format safetensors -o net.safetensors
+
+nir: for simulators and neuromorphic chips, of networks with ReLU, average pooling, additions and no other branches, by
+methods with IF neurons of one spike per step (p-norm, channel-norm, rmp, opt, fixed-fraction, spike-norm). Spikes are
+ones; the file's metadata say how the input is presented and what a timestep is. Needs the extra "export".
+json: graph, shapes, thresholds and provenance, to read. safetensors: the file of `spiking-yolo convert`.
+"""
+
+from __future__ import annotations
+
+from spiking_yolo.studies.export.options import ExportOptions
+
+OPTIONS = ExportOptions
+
+
+def main(options: ExportOptions) -> None:
+    from spiking_yolo.studies.export.write import export
+
+    print(f"{export(options).text()}: saved to {options.output}")

@@ -1,0 +1,68 @@
+"""The entry point of `spiking-yolo VERB ...`, and of tools/*.py, which are the verbs in a checkout."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Sequence
+from importlib import import_module
+from pathlib import Path
+from typing import NoReturn
+
+from spiking_yolo import __version__
+from spiking_yolo.cli.program import read, status
+from spiking_yolo.errors import UserError
+from spiking_yolo.settings import Options
+
+VERBS = {
+    "detect": "find objects in images, videos and webcams, and see what the network sees at every timestep",
+    "eval": "score a detector on COCO, VOC or your own data: mAP, spikes and energy at every timestep",
+    "classify": "score a classifier: top-1, top-5, spikes and energy at every timestep",
+    "compare": "conversion methods on one network: one table, methods x timesteps",
+    "analyze": "explain a conversion: where the error of every layer comes from, and what to try",
+    "search": "tune the numbers of a method for one network",
+    "convert": "convert a network and save it as one file that needs nothing else",
+    "export": "write a converted network for other tools: NIR, JSON or safetensors",
+    "calibrate": "take the activation statistics that conversion needs",
+    "train": "train a detector or a classifier that converts well",
+    "benchmark": "time a spiking network against its ANN",
+    "methods": "list the conversion methods, or the settings of one",
+    "weights": "show the weights that come with the package, or fetch them",
+}
+PROG = "spiking-yolo"
+
+
+def parse(argv: Sequence[str], prog: str | None = None) -> Options:
+    """The options of `spiking-yolo VERB ...`. Raises UserError for a call that is not good; nothing is run."""
+    verb = argv[0] if argv else ""
+    if verb not in VERBS:
+        raise UserError(f"{verb!r} is not one of {', '.join(VERBS)}; see {PROG} --help")
+    module = import_module(f"spiking_yolo.cli.{verb}")
+    return read(module.OPTIONS, module.__doc__, argv[1:], prog or f"{PROG} {verb}", getattr(module, "FLAGS", {}))
+
+
+def call(argv: Sequence[str], prog: str | None = None) -> int:
+    """Run a verb; returns its exit status."""
+
+    def run() -> int | None:
+        options = parse(argv, prog)
+        return import_module(f"spiking_yolo.cli.{argv[0]}").main(options)
+
+    return status(run)
+
+
+def main() -> NoReturn:
+    """`spiking-yolo VERB ...`."""
+    argv = sys.argv[1:]
+    if not argv or argv[0] in ("--help", "-h"):
+        lines = [f"  {verb:<11}{text}" for verb, text in VERBS.items()]
+        print("\n".join([f"Usage: {PROG} VERB [OPTIONS], or {PROG} VERB --help", "", *lines]))
+        sys.exit(0)
+    if argv[0] == "--version":
+        print(f"{PROG} {__version__}")
+        sys.exit(0)
+    sys.exit(call(argv))
+
+
+def tool(verb: str, *preset: str) -> NoReturn:
+    """A file of tools/: the verb, with `preset` before what is typed."""
+    sys.exit(call([verb, *preset, *sys.argv[1:]], f"python tools/{Path(sys.argv[0]).name}"))

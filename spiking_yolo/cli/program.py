@@ -1,0 +1,148 @@
+"""A dataclass of options in, its command line out: parsing, and what happens with mistakes and Ctrl-C."""
+
+from __future__ import annotations
+
+import inspect
+import sys
+import warnings
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from typing import Annotated, Any, NoReturn, TypeVar
+
+from cyclopts import App, CycloptsError, Parameter
+
+from spiking_yolo.cli.help import help_text
+from spiking_yolo.cli.listing import methods_text, settings_text
+from spiking_yolo.errors import Notice, UserError
+from spiking_yolo.settings import Options, Setting, checked, parse, settings_of
+from spiking_yolo.studies.options import ConversionOptions
+
+O = TypeVar("O", bound=Options)
+Flags = Mapping[str, tuple[str, ...]]  # field -> its spellings; help shows the first, and those of one letter
+
+FLAGS: Flags = {
+    "settings": ("--set",),
+    "methods": ("--method", "--methods"),  # the second one is the name of before
+    "output": ("--output", "-o"),
+}
+LISTINGS = {
+    "--list-methods": "print the conversion methods",
+    "--list-settings": "print the keys of --set, as --method has them",
+}
+HELP = {"-h, --help": "print this text"}
+
+
+def status(call: Callable[[], int | None]) -> int:
+    """The exit status of a call: what it returns or 0; 2 and one line on stderr for a UserError; 130 after Ctrl-C.
+
+    A Notice is one line on stderr.
+    """
+    other = warnings.formatwarning
+    warnings.formatwarning = lambda message, category, *where: (
+        f"note: {message}\n" if issubclass(category, Notice) else other(message, category, *where)
+    )
+    try:
+        return call() or 0
+    except UserError as error:
+        print("error:", " ".join(str(error).splitlines()), file=sys.stderr)
+        return 2
+    except KeyboardInterrupt:
+        print("interrupted", file=sys.stderr)
+        return 130
+    finally:
+        warnings.formatwarning = other
+
+
+def read(cls: type[O], doc: str | None, argv: Sequence[str], prog: str, flags: Flags | None = None) -> O:
+    """The options that a command line gives. doc: the text of --help. flags: spellings besides FLAGS.
+
+    Prints and exits for --help, --list-methods and --list-settings. Raises UserError for everything else that is not
+    a good call; a value out of range is called by its flag.
+    """
+    entries = settings_of(cls)
+    spelled = {name: _spellings(entry, {**FLAGS, **(flags or {})}) for name, entry in entries.items()}
+    extra = {**(LISTINGS if issubclass(cls, ConversionOptions) else {}), **HELP}
+    typed = _typed(entries, spelled, extra, argv, prog)
+    if HELP.keys() & typed.keys():
+        _leave(help_text(cls, doc, prog, spelled, extra))
+    given = {name: _value(spelled[name][0], entries[name], typed[name]) for name in typed if name in entries}
+    if "--list-methods" in typed:
+        _leave(methods_text())
+    if "--list-settings" in typed:
+        method = given.get("method") or next(iter(given.get("methods", ())), None)
+        _leave(settings_text(method, given.get("settings", {})))
+    for name, entry in entries.items():
+        if entry.required and name not in given:
+            raise UserError(f"{spelled[name][0]} is missing; see {prog} --help")
+    return cls(**given)
+
+
+def _leave(text: str) -> NoReturn:
+    print(text)
+    raise SystemExit(0)
+
+
+def _spellings(entry: Setting, flags: Flags) -> tuple[str, ...]:
+    name = entry.name.upper().removesuffix("S") if entry.positional else f"--{entry.name.replace('_', '-')}"
+    return flags.get(entry.name, (name,))
+
+
+def _typed(
+    entries: Mapping[str, Setting], spelled: Flags, extra: Iterable[str], argv: Sequence[str], prog: str
+) -> dict[str, Any]:
+    """What a command line says, by field or extra flag: True or False, or a sequence of texts."""
+
+    def command(**_: Any) -> None: ...
+
+    parameters = [_parameter(entry, spelled[name]) for name, entry in entries.items()]
+    names = {f"extra_{k}": flag for k, flag in enumerate(extra)}
+    parameters += [_keyword(name, bool, name=flag.split(", ")) for name, flag in names.items()]
+    command.__signature__ = inspect.Signature(sorted(parameters, key=lambda p: p.kind))  # type: ignore[attr-defined]
+    command.__annotations__ = {p.name: p.annotation for p in parameters}
+    plain = Parameter(negative=(), json_dict=False, json_list=False, required=False)
+    app = App(
+        name=prog, help_flags=(), version_flags=(), default_parameter=plain, print_error=False, exit_on_error=False
+    )
+    app.default(command)
+    try:
+        _, bound, _ = app.parse_args(list(argv))
+    except CycloptsError as error:
+        raise UserError(f"{' '.join(str(error).split()).rstrip('.')}; see {prog} --help") from error
+    return {names.get(name, name): value for name, value in bound.arguments.items()}
+
+
+def _parameter(entry: Setting, flags: tuple[str, ...]) -> inspect.Parameter:
+    if entry.positional:
+        annotation = Annotated[str, Parameter(name=flags)]
+        return inspect.Parameter(entry.name, inspect.Parameter.VAR_POSITIONAL, annotation=annotation)
+    if entry.type is bool:
+        return _keyword(entry.name, bool, name=flags, negative=f"--no-{flags[0][2:]}" if entry.default is True else ())
+    if entry.words:
+        return _keyword(entry.name, tuple[str, ...], name=flags, consume_multiple=True)
+    one = {"n_tokens": 1, "converter": lambda _, tokens: [token.value for token in tokens]}
+    return _keyword(entry.name, list[str], name=flags, allow_repeating=entry.is_mapping, **one)
+
+
+def _keyword(field: str, kind: Any, /, **details: Any) -> inspect.Parameter:
+    annotation = Annotated[kind, Parameter(**details)]
+    return inspect.Parameter(field, inspect.Parameter.KEYWORD_ONLY, annotation=annotation, default=None)
+
+
+def _value(flag: str, entry: Setting, typed: Any) -> Any:
+    """The value of a field, in its type and range."""
+    if entry.type is bool:
+        return typed
+    if entry.is_mapping:
+        return dict(_key_value(flag, text) for text in typed)
+    if not entry.many:
+        if len(typed) > 1:
+            raise UserError(f"{flag} is one, not {len(typed)}: leave out {typed[1]!r}")
+        return checked(flag, entry, parse(flag, entry.type, typed[0]))
+    texts = typed if entry.positional or entry.words else [text.strip() for text in typed[0].split(",")]
+    return checked(flag, entry, tuple(parse(flag, entry.element, text) for text in texts))
+
+
+def _key_value(flag: str, text: str) -> tuple[str, str]:
+    key, equals, value = text.partition("=")
+    if not (key and equals and value):
+        raise UserError(f"{flag} takes KEY=VALUE, e.g. {flag} neuron.gamma=4, not {text!r}")
+    return key, value

@@ -1,0 +1,41 @@
+"""Tune the numbers of a conversion method for one network: thresholds, also per layer, bursts, MSAT's constants.
+
+    spiking-yolo search --data coco --T 16 --budget 40
+    spiking-yolo search --data photographs --method msat-plus --T 16 --budget 80 --max-operations 3
+
+Every recipe that is tried runs on --limit calibration images; the error of the network's output against the ANN after
+T steps is made small, within an optional limit on synaptic operations. Needs pip install 'spiking_yolo[search]', and
+the statistics that `calibrate` takes. PROJECT/NAME gets recipe.json, which every verb takes as --method, and
+trials.csv; --resume, with the same arguments, goes on after an interruption, or with a larger budget.
+"""
+
+from __future__ import annotations
+
+from spiking_yolo.io.assets import samples_folder
+from spiking_yolo.studies.search.options import SearchOptions
+
+OPTIONS = SearchOptions
+
+
+def main(options: SearchOptions) -> None:
+    from spiking_yolo.cli.bars import Bars
+    from spiking_yolo.convert.pipeline import load_statistics
+    from spiking_yolo.datasets.open import open_photographs
+    from spiking_yolo.io.device import usable_device
+    from spiking_yolo.studies.options import load_ann, simulation
+    from spiking_yolo.studies.resume import study_folder
+    from spiking_yolo.studies.search.search import first_recipe, search
+    from spiking_yolo.studies.search.study import TRIALS
+
+    start = first_recipe(options)
+    usable_device(options.device)
+    data = [str(path) for path in options.data or [samples_folder()]]
+    photographs = open_photographs(data, options.split, training=True)
+    ann = load_ann(options)
+    statistics = load_statistics(ann, options.statistics)
+    folder = study_folder(options, TRIALS)
+    how = simulation(options, options.device)
+    result = search(ann, statistics, start, photographs, folder, options, how, Bars())
+    result.save(folder)
+    print(result.text())
+    print(f"the recipe is saved; use it with --method {folder / 'recipe.json'}")

@@ -1,0 +1,37 @@
+"""Show the networks that come with the package: where they lie, and the SHA-256 of each file.
+
+    spiking-yolo weights
+
+The default network is compared with the public one. Exit status: 0; 1 when it differs.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from spiking_yolo.io.assets import default_weights, weights_folder
+from spiking_yolo.io.files import sha256
+from spiking_yolo.settings import Options
+
+PUBLIC = "dccea06f59b781ec1234ddf8d1e94b9519a97f4245748a7d4db75d5b7080a42c"  # yolov3-tiny.weights of darknet
+
+
+@dataclass(frozen=True)
+class WeightsOptions(Options):
+    """There are none."""
+
+
+OPTIONS = WeightsOptions
+
+
+def main(options: WeightsOptions) -> int:
+    default, folder = default_weights(), weights_folder()
+    networks = [p for p in sorted(folder.iterdir()) if p.suffix in (".weights", ".safetensors") and "." not in p.stem]
+    status = 0
+    for path in networks:
+        digest, note = sha256(path), ""
+        if path == default:
+            status = int(digest != PUBLIC)
+            note = "  the default, damaged: install it again" if status else "  the default, as published"
+        print(f"{digest}  {path}{note}")
+    return status

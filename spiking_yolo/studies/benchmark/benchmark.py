@@ -1,0 +1,164 @@
+"""Time a spiking network against its ANN, side by side in one process: ratios that hold on a busy machine."""
+
+from __future__ import annotations
+
+import platform
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from spiking_yolo.convert.registry import get_recipe, list_methods
+from spiking_yolo.io.device import usable_device
+from spiking_yolo.io.sizes import STRIDE, Size, size_name
+from spiking_yolo.models.load import Ann
+from spiking_yolo.studies.benchmark.cases import DEFAULTS, Case, ann_pass, executed, photographs
+from spiking_yolo.studies.benchmark.memory import peak_memory
+from spiking_yolo.studies.benchmark.options import BenchmarkOptions
+from spiking_yolo.studies.benchmark.shares import shares
+from spiking_yolo.studies.benchmark.timing import Timing, interleaved
+from spiking_yolo.studies.benchmark.twin import relu_twin, spikingjelly_run
+from spiking_yolo.studies.options import load_ann
+from spiking_yolo.studies.versions import versions
+
+BATCH = 8
+
+
+def benchmark(
+    options: BenchmarkOptions = BenchmarkOptions(),  # noqa: B008
+    progress: Callable[[str], Any] = lambda name: None,
+    measured: Callable[[str, Any], Any] = lambda part, figures: None,
+) -> dict[str, Any]:
+    """Measure the parts of the options.
+
+    Returns the content of benchmark.json: "machine", "call", and by part milliseconds, MB, or multiples of one forward
+    pass of the ANN.
+    progress(name) is called before each run, measured(part, figures) after each part, first with "machine".
+    Raises UserError for an unknown method, missing files, and a device that is not there.
+    """
+    usable_device(options.device)
+    names = list(list_methods()) if options.methods == ("all",) else options.methods
+    for name in names:
+        get_recipe(name)
+    threads = torch.get_num_threads()
+    torch.set_num_threads(options.threads or threads)
+    try:
+        ann = load_ann(options)
+        bench = _Bench(options, ann, tuple(map(Case, names)), progress)
+        call = {"weights": ann.weights.name, "imgsz": list(ann.imgsz), "T": options.T, "repeats": options.repeats}
+        results: dict[str, Any] = {"machine": machine(), "call": call}
+        measured("machine", results["machine"])
+        for part in options.parts:
+            results[part] = getattr(bench, part)()
+            measured(part, results[part])
+    finally:
+        torch.set_num_threads(threads)
+    return results
+
+
+def machine() -> dict[str, Any]:
+    """What the figures depend on."""
+    return {
+        "processor": _processor(),
+        "capability": torch.backends.cpu.get_cpu_capability(),
+        "threads": torch.get_num_threads(),
+        **versions(),
+    }
+
+
+def _processor() -> str:
+    try:
+        lines = Path("/proc/cpuinfo").read_text().splitlines()
+        return next(line.partition(":")[2].strip() for line in lines if line.startswith("model name"))
+    except (OSError, StopIteration):
+        return platform.processor() or platform.machine()
+
+
+@dataclass(frozen=True)
+class _Bench:
+    """The parts of a benchmark, one method each."""
+
+    options: BenchmarkOptions
+    ann: Ann
+    methods: tuple[Case, ...]
+    progress: Callable[[str], Any]
+
+    def steps(self) -> dict[str, Any]:
+        """Every method, per timestep, one image; the default also in bf16 and compiled, where this machine can."""
+        return self._against_ann((*executed(DEFAULTS, self.options.device), *self.methods), 1)
+
+    def batch(self) -> dict[str, Any]:
+        """The default with several images at once, per timestep; the ANN gets the same batch."""
+        return self._against_ann(executed(DEFAULTS, self.options.device, compiled=False), BATCH)
+
+    def shares(self) -> dict[str, Any]:
+        """Where the time of a step goes."""
+        x, rows = self._photographs(1), {}
+        for case in (*DEFAULTS, *self.methods):
+            self.progress(case.name)
+            rows[case.name] = shares(case.convert(self.ann), x, self.options.T, self.options.repeats)
+        return rows
+
+    def memory(self) -> dict[str, Any]:
+        """Peak memory, which does not depend on T."""
+        peaks = {}
+        for batch in (1, BATCH):
+            for case in (None, Case("default"), *self.methods):
+                name = case.name if case else "ANN"
+                self.progress(name)
+                peaks[f"{name}/batch {batch}"] = peak_memory(self.options, case, batch, min(self.options.T, 4))
+        return peaks
+
+    def spikingjelly(self) -> dict[str, Any]:
+        """T steps of ours as a multiple of T steps of its twin; empty where it is not installed."""
+        x, T = self._photographs(1), self.options.T
+        theirs = spikingjelly_run(self.ann.graph, x, T)
+        if theirs is None:
+            return {}
+        what, run = theirs
+        cases = {case.full_name: case.run(self.ann, x, T) for case in executed(DEFAULTS, self.options.device)}
+        twin = Ann(relu_twin(self.ann.graph), self.ann.spec, self.ann.weights, self.ann.sha256)
+        cases["p-norm on the twin"] = Case("p-norm").run(twin, x, T)
+        timings = self._interleaved(cases, run, calls=1)
+        return {"twin": what, "runs": {name: {**_figures(t), "faster": t.faster} for name, t in timings.items()}}
+
+    def growth(self) -> dict[str, Any]:
+        """A run's time with T, and a step's with the image's size, as thresholds of the network's own size allow."""
+        rows, T = {}, self.options.T
+        x = self._photographs(1)
+        for case in DEFAULTS:
+            times = sorted({max(T // 8, 1), max(T // 4, 1), max(T // 2, 1), T})
+            rows |= self._beside_ann({f"{case.name}/T={t}": case.run(self.ann, x, t) for t in times}, x)
+        for size in sorted({scaled(self.ann.imgsz, factor) for factor in (0.5, 0.75, 1, 1.5)}):
+            x = self._photographs(1, size)
+            runs = {f"{case.name}/{size_name(size)} px": case.run(self.ann, x, T) for case in DEFAULTS}
+            rows |= self._beside_ann(runs, x)
+        return rows
+
+    def _photographs(self, n: int, size: Size | None = None) -> Tensor:
+        return photographs(self.options, self.ann.spec, n, size)
+
+    def _against_ann(self, cases: tuple[Case, ...], batch: int) -> dict[str, Any]:
+        x = self._photographs(batch)
+        return self._beside_ann({case.full_name: case.run(self.ann, x, self.options.T) for case in cases}, x)
+
+    def _beside_ann(self, runs: dict[str, Callable[[], int]], x: Tensor) -> dict[str, Any]:
+        return {name: _figures(t) for name, t in self._interleaved(runs, ann_pass(self.ann, x)).items()}
+
+    def _interleaved(self, runs: Mapping[str, Callable[[], int]], reference: Any, calls: int = 3) -> dict[str, Timing]:
+        device = torch.device(self.options.device)
+        return interleaved(runs, reference, self.options.repeats, device, calls, self.progress)
+
+
+def scaled(size: Size, factor: float) -> Size:
+    """The allowed size nearest to a multiple of another."""
+    height, width = (STRIDE * max(1, round(side * factor / STRIDE)) for side in size)
+    return height, width
+
+
+def _figures(t: Timing) -> dict[str, Any]:
+    ms = 1e3 * t.run
+    return {"ratio": t.ratio, "ratios": t.ratios, "ms_per_step": ms / t.steps, "ms_of_run": ms, "steps": t.steps}

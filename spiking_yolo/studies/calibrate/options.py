@@ -1,0 +1,33 @@
+"""The options of a calibration."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from spiking_yolo.errors import UserError
+from spiking_yolo.settings import setting
+from spiking_yolo.studies.options import LimitOptions, WeightsOptions
+
+
+@dataclass(frozen=True, kw_only=True)
+class CalibrateOptions(WeightsOptions, LimitOptions):
+    """On which images, and for which methods."""
+
+    title = "options"
+
+    images: tuple[Path, ...] = setting((), "image files, folders or globs; 100 images are enough")
+    data: Path | None = setting(None, "classification dataset, whose training split is drawn from")
+    limit: int | None = setting(None, "N images, drawn by --seed (default: all of --images, 1000 of --data)", 1)
+    output: Path | None = setting(None, "default: beside the weights, named by the input size")
+    methods: tuple[str, ...] = setting((), "also run the network as these methods need it, and keep the result; or all")
+    settings: Mapping[str, Any] = setting({}, "change a setting of the methods")
+    run_images: int | None = setting(None, "images that --method runs on (default: 16; 100 of --data)", 1)
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if bool(self.images) == bool(self.data):
+            wrong = "--images and --data are two: give one" if self.images else "--images is missing, or --data"
+            raise UserError(f"{wrong}: the images to calibrate on")

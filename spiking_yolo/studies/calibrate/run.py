@@ -1,0 +1,116 @@
+"""The files that conversion needs beside the weights: statistics, and what methods learn by running the network."""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from spiking_yolo.convert.calibrate import calibrate as run_network
+from spiking_yolo.convert.calibration_file import CalibrationResult, calibration_path
+from spiking_yolo.convert.registry import get_recipe, list_methods
+from spiking_yolo.convert.statistics import Statistics, statistics_path, take_statistics
+from spiking_yolo.datasets.open import open_classification
+from spiking_yolo.errors import UserError
+from spiking_yolo.io.images import Picture, preprocess, read_image
+from spiking_yolo.io.sources import expand, is_stream
+from spiking_yolo.models.load import Ann
+from spiking_yolo.recipe import Recipe
+from spiking_yolo.studies.calibrate.options import CalibrateOptions
+from spiking_yolo.studies.options import Progress, drawn, load_ann, silent
+
+RUN_IMAGES = 16  # of --images, that a method runs on
+DRAWN, RUN_DRAWN = 1000, 100  # of --data, whose images are small: for the statistics, and that a method runs on
+
+
+@dataclass(frozen=True)
+class Calibrated:
+    """One file. method: None for the statistics. path: None where the method needs the statistics only.
+
+    images, layers: how many were used. skipped: what is wrong with images that could not be read. kept: the file was
+    of these images already.
+    """
+
+    path: Path | None
+    method: str | None = None
+    images: int = 0
+    layers: int = 0
+    skipped: tuple[str, ...] = ()
+    kept: bool = False
+
+
+def calibrate(
+    options: CalibrateOptions, on_file: Callable[[Calibrated], Any] = silent, progress: Progress = silent
+) -> list[Calibrated]:
+    """Write the statistics, then a file per method; on_file is called with each as soon as it is written."""
+    recipes = [recipe.with_settings(options.settings) for recipe in _recipes(options.methods)]
+    ann = load_ann(options)
+    pictures = _pictures(options, ann)
+    files = []
+
+    def done(file: Calibrated) -> None:
+        files.append(file)
+        on_file(file)
+
+    statistics, file = _statistics(ann, options.output or statistics_path(ann.weights, ann.imgsz), pictures, progress)
+    done(file)
+    good = [picture for picture in pictures if picture.name in set(statistics.images)]
+    wanted = options.run_images or (RUN_IMAGES if options.images else RUN_DRAWN)
+    used = good[:: max(1, len(good) // wanted)][:wanted]
+    for recipe in recipes:
+        done(_run(ann, statistics, recipe, used, progress) if recipe.runs_network else Calibrated(None, recipe.name))
+    return files
+
+
+def _recipes(methods: Sequence[str]) -> list[Recipe]:
+    if methods == ("all",):
+        return [m.recipe for m in list_methods().values() if m.recipe.runs_network]
+    return [get_recipe(method) for method in methods]
+
+
+def _pictures(options: CalibrateOptions, ann: Ann) -> Sequence[Picture]:
+    if options.images:
+        files = [path for path in expand([str(path) for path in options.images]) if not is_stream(path)]
+        return [Picture.file(path) for path in drawn(files, options)]
+    if ann.spec.task != "classify":
+        raise UserError("--data takes a dataset of classes, and this network is a detector: give --images DIR instead")
+    assert options.data is not None
+    pictures = open_classification(options.data, "train").pictures
+    return drawn(pictures, options if options.limit else replace(options, limit=DRAWN))
+
+
+def _statistics(ann: Ann, path: Path, pictures: Sequence[Picture], progress: Progress) -> tuple[Statistics, Calibrated]:
+    names = tuple(picture.name for picture in pictures)
+    if path.is_file():
+        old = Statistics.load(path)
+        if (old.images, old.weights_sha256, old.imgsz) == (names, ann.sha256, ann.imgsz):
+            return old, Calibrated(path, images=len(names), layers=len(old.histograms), kept=True)
+
+    def counted() -> Iterator[Picture]:
+        for k, picture in enumerate(pictures):
+            yield picture
+            progress("images", k + 1, len(pictures))
+
+    statistics, skipped = take_statistics(ann.graph, ann.spec, ann.sha256, counted())
+    statistics.save(path)
+    used, layers = len(statistics.images), len(statistics.histograms)
+    return statistics, Calibrated(path, images=used, layers=layers, skipped=tuple(skipped))
+
+
+def _run(
+    ann: Ann, statistics: Statistics, recipe: Recipe, pictures: Sequence[Picture], progress: Progress
+) -> Calibrated:
+    images = torch.stack([preprocess(read_image(picture.source), ann.spec)[0] for picture in pictures])
+    parts = itertools.count(1)
+    batches = images.split(ann.spec.images_at_once)
+    sites = run_network(
+        ann.graph, statistics, recipe, batches, lambda text: progress(recipe.name, next(parts), None, text)
+    )
+    path = calibration_path(ann.weights, ann.imgsz, recipe)
+    names = tuple(picture.name for picture in pictures)
+    CalibrationResult(sites, recipe, ann.sha256, ann.imgsz, names).save(path)
+    return Calibrated(path, recipe.name, len(images), len(sites))

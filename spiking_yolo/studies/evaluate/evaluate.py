@@ -1,0 +1,146 @@
+"""Evaluate converted networks: accuracy, spikes, operations and energy at every timestep, from one pass per method."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from spiking_yolo.convert.converted import Converted
+from spiking_yolo.convert.statistics import Statistics
+from spiking_yolo.datasets.detection import DetectionSet
+from spiking_yolo.datasets.labelled import LabelledSet
+from spiking_yolo.models.spec import Spec
+from spiking_yolo.snn.options import SimulationOptions
+from spiking_yolo.studies.evaluate.classification import ClassificationTask
+from spiking_yolo.studies.evaluate.comparison import Comparison
+from spiking_yolo.studies.evaluate.detection import DetectionTask
+from spiking_yolo.studies.evaluate.engine import Engine, EngineOptions
+from spiking_yolo.studies.evaluate.evaluation import Evaluation
+from spiking_yolo.studies.evaluate.options import EvaluationOptions
+from spiking_yolo.studies.evaluate.quantised import bits_of, quantised_ann
+from spiking_yolo.studies.evaluate.ranks import Ranks
+from spiking_yolo.studies.evaluate.records import run_records
+from spiking_yolo.studies.evaluate.scorers import ClassificationScorer, CocoScorer, Scorer, VocScorer
+
+Progress = Callable[[str, int, int], Any]  # method, images that are done, images in all
+NOTES = 5  # of a dataset are shown; all are in results.json
+
+
+def evaluate(
+    network: Converted,
+    dataset: DetectionSet | LabelledSet,
+    options: EvaluationOptions = EvaluationOptions(),  # noqa: B008
+    *,
+    statistics: Statistics | None = None,
+    scorer: Scorer | None = None,
+    simulation: SimulationOptions = SimulationOptions(),
+    device: str | torch.device = "cpu",
+    folder: Path | None = None,
+    progress: Progress = lambda method, done, total: None,
+) -> Evaluation:
+    """The ANN and the spiking network at every timestep of the options; for the parameters see `compare`."""
+    results: list[Evaluation] = []
+    compare(
+        {network.recipe.name: network},
+        dataset,
+        options,
+        statistics=statistics,
+        scorer=scorer,
+        simulation=simulation,
+        folder=folder,
+        ranks=Ranks(device=device),
+        progress=progress,
+        finished=lambda name, evaluation: results.append(evaluation),
+    )
+    return results[0]
+
+
+def compare(
+    networks: Mapping[str, Converted],
+    dataset: DetectionSet | LabelledSet,
+    options: EvaluationOptions = EvaluationOptions(),  # noqa: B008
+    *,
+    statistics: Statistics | None = None,
+    scorer: Scorer | None = None,
+    simulation: SimulationOptions = SimulationOptions(),
+    folder: Path | None = None,
+    ranks: Ranks = Ranks(),  # noqa: B008
+    progress: Progress = lambda method, done, total: None,
+    finished: Callable[[str, Evaluation], Any] = lambda method, evaluation: None,
+) -> Comparison:
+    """Evaluate conversions of one network, one after the other.
+
+    networks: by method; all converted before the first run, so that a missing calibration is found at once.
+    statistics: of the activations; with them there are rows of the quantised ANN, the rival of a spiking network.
+    scorer: by default as the dataset and `options.metric` say. folder: keeps the records of finished images, and goes
+    on with those of an interrupted call; of several networks each has a folder inside, by its name. ranks: this process
+    among those of torchrun, and its device; in all but the first the tables stay empty.
+    progress(method, done, total) is called after each batch. finished(method, evaluation) is called after each method:
+    an evaluation, which holds all predictions, is not kept. Raises UserError when network, data and options do not fit.
+    """
+    listed = len(dataset)
+    if options.limit is not None:
+        dataset = dataset.subset(options.limit, options.seed)
+    scorer = scorer or scorer_of(dataset, options)
+    tables = {}
+    for name, network in networks.items():
+        engine = _engine(network, dataset, options, statistics, simulation, ranks.device)
+        own = folder / name if folder and len(networks) > 1 else folder
+        records = run_records(engine, own, ranks, lambda done, total, name=name: progress(name, done, total))
+        if ranks.first:
+            evaluation = Evaluation.of(records, network, dataset, scorer, options, simulation, listed)
+            finished(name, evaluation)
+            tables[name] = evaluation.table
+    recipes = {name: network.recipe for name, network in networks.items()}
+    return Comparison(dataset, recipes, tables, scorer.main[0], simulation)
+
+
+def _engine(
+    network: Converted,
+    dataset: DetectionSet | LabelledSet,
+    options: EvaluationOptions,
+    statistics: Statistics | None,
+    simulation: SimulationOptions,
+    device: str | torch.device,
+) -> Engine:
+    steps, gamma = options.timesteps, network.recipe.neuron.gamma
+    bits = sorted({8, *(bits_of(gamma, t) for t in steps)}) if statistics else []
+    quantised = {b: quantised_ann(network.graph, statistics, b) for b in bits} if statistics else {}
+    task = task_of(network.spec, dataset, options)
+    batch = options.batch or (1 if isinstance(task, DetectionTask) else network.spec.images_at_once)
+    engine_options = EngineOptions(steps[-1], steps, batch, tuple(bits), options.early_exit)
+    return Engine(network, task, engine_options, device, quantised, simulation)
+
+
+def task_of(
+    spec: Spec, dataset: DetectionSet | LabelledSet, options: EvaluationOptions
+) -> DetectionTask | ClassificationTask:
+    """What is predicted for the images of a dataset. Raises UserError when the network does not fit the data."""
+    if isinstance(dataset, LabelledSet):
+        return ClassificationTask(spec, dataset, 0.5 if options.exit_conf is None else options.exit_conf)
+    exit_conf = 0.25 if options.exit_conf is None else options.exit_conf
+    return DetectionTask(spec, dataset, options.conf, options.iou, options.max_det, exit_conf)
+
+
+def scorer_of(dataset: DetectionSet | LabelledSet, options: EvaluationOptions) -> Scorer:
+    if isinstance(dataset, LabelledSet):
+        return ClassificationScorer(dataset)
+    return VocScorer(dataset) if options.metric == "voc" else CocoScorer(dataset)
+
+
+def notes(spec: Spec, dataset: DetectionSet | LabelledSet, options: EvaluationOptions) -> list[str]:
+    """What to know about the data before looking at figures, one line each."""
+    lines = dataset.notes[:NOTES]
+    if len(dataset.notes) > NOTES:
+        lines = [*lines, f"{len(dataset.notes) - NOTES} more notes are in results.json"]
+    if options.limit is not None and options.limit < len(dataset):
+        lines = [*lines, f"{options.limit} of {len(dataset)} images, by --limit; only these are scored"]
+    task = task_of(spec, dataset, options)
+    if isinstance(task, DetectionTask):
+        ours, theirs, known = len(spec.names), len(dataset.classes), sum(index >= 0 for index in task.classes)
+        if not known == ours == theirs:
+            lines = [*lines, f"{known} of the network's {ours} classes are matched with the dataset's {theirs} by name"]
+    return [f"note: {line}" for line in lines]

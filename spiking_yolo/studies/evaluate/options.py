@@ -1,0 +1,107 @@
+"""The options of an evaluation. Imports nothing heavy."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal
+
+from spiking_yolo.errors import UserError
+from spiking_yolo.metrics.energy import EnergyCosts
+from spiking_yolo.settings import Options, setting
+from spiking_yolo.studies.options import (
+    DetectionOptions,
+    LimitOptions,
+    MethodsOptions,
+    ResumableOptions,
+    SimulationOptions,
+    ordered_steps,
+)
+
+LONGEST = 64  # timesteps where nothing is said
+
+
+@dataclass(frozen=True, kw_only=True)
+class EnergyOptions(Options):
+    """What an operation costs; see EnergyCosts."""
+
+    title = "energy"
+
+    mac_energy: float = setting(4.6, "pJ of a multiply-accumulate", 0)
+    ac_energy: float = setting(0.9, "pJ of an accumulate", 0)
+    exp_energy: float = setting(46.0, "pJ of an exponential or a logarithm", 0)
+    shift_energy: float = setting(0.03, "pJ of a factor of 2^k", 0)
+
+    @property
+    def energy(self) -> EnergyCosts:
+        return EnergyCosts(self.mac_energy, self.ac_energy, self.exp_energy, self.shift_energy)
+
+
+@dataclass(frozen=True, kw_only=True)
+class EvaluationOptions(DetectionOptions, LimitOptions, EnergyOptions):
+    """Which images, timesteps, rows and columns an evaluation has, of a detector or of a classifier."""
+
+    title = "options"
+
+    T: int | None = setting(None, f"timesteps (default: the last of --steps, or {LONGEST})", 1)
+    steps: tuple[int, ...] = setting((), "timesteps that are reported (default: powers of two from 4)", 1)
+    batch: int | None = setting(
+        None, "images simulated together (default: 1 of a detector, 25,000 pixels of a classifier)", 1
+    )
+    metric: Literal["auto", "coco", "voc", "accuracy"] = setting(
+        "auto", "mAP as COCO or VOC defines it, or accuracy of classes; auto: by the network and the data"
+    )
+    early_exit: int = setting(
+        0, "a row in which an image stops when its predictions have not changed for N steps, e.g. 3", 0
+    )
+    exit_conf: float | None = setting(
+        None, "what early exit looks at: boxes above this (default 0.25), images above this (0.5)", 0, 1
+    )
+    bootstrap: int = setting(0, "95 % intervals by N resamplings, e.g. 1000", 0)
+    conf: float = setting(0.001)
+    max_det: int = setting(100)
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        object.__setattr__(self, "steps", ordered_steps(self.steps, self.T))
+        if self.seed and self.limit is None and not self.bootstrap:
+            raise UserError("--seed draws the images of --limit and the bootstrap: give one of them, or leave it out")
+
+    @property
+    def timesteps(self) -> tuple[int, ...]:
+        """The timesteps that are reported, ascending; the last one is T."""
+        T = self.T or max(self.steps, default=LONGEST)
+        return tuple(sorted({*(self.steps or [2**k for k in range(2, 31) if 2**k < T]), T}))
+
+
+@dataclass(frozen=True, kw_only=True)
+class EvalOptions(EvaluationOptions, MethodsOptions, SimulationOptions, ResumableOptions):
+    """An evaluation of files: weights, a dataset, and the folder of the results."""
+
+    title = "options"
+
+    data: Path | None = setting(
+        None, "COCO folder, annotation .json, VOCdevkit, data.yaml, or classes (default: the sample photographs)"
+    )
+    split: str | None = setting(None, "of the data (default: val2017 or val; of classes test, or val)")
+    images: Path | None = setting(None, "folder of images of an annotation .json (default: beside it)")
+    year: int | None = setting(None, "of a VOCdevkit (default: its latest)")
+    baseline: bool = setting(False, "rows of the quantised ANN, and is it worth it?")
+    per_class: bool = setting(False, "print the accuracy of every class")
+    project: Path = setting(Path("runs/eval"))
+
+
+@dataclass(frozen=True, kw_only=True)
+class CompareOptions(EvalOptions):
+    """An evaluation of all methods."""
+
+    methods: tuple[str, ...] = setting(("all",))
+    project: Path = setting(Path("runs/compare"))
+
+
+@dataclass(frozen=True, kw_only=True)
+class ClassifyOptions(EvalOptions):
+    """An evaluation of a classifier."""
+
+    data: Path = setting(doc="folder or tar file of a classification dataset")
+    metric: Literal["auto", "coco", "voc", "accuracy"] = setting("accuracy")

@@ -1,0 +1,48 @@
+"""The options of a conversion to a file of ours, and to other formats."""
+
+from __future__ import annotations
+
+from dataclasses import KW_ONLY, dataclass
+from pathlib import Path
+from typing import Literal
+
+from spiking_yolo.errors import UserError
+from spiking_yolo.settings import setting
+from spiking_yolo.studies.options import MethodOptions
+
+
+@dataclass(frozen=True)
+class ConvertOptions(MethodOptions):
+    """Which network, and where its file goes."""
+
+    title = "options"
+
+    network: Path | None = setting(None, "the same as --weights")
+    _: KW_ONLY
+    output: Path = setting(doc="file to write, ending in .safetensors")
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        check_suffix(self.output, "safetensors")
+        if self.network and self.weights:
+            raise UserError("give the weights once: as the first argument or with --weights")
+        object.__setattr__(self, "weights", self.network or self.weights)
+
+
+@dataclass(frozen=True, kw_only=True)
+class ExportOptions(MethodOptions):
+    """Which network, in which format, and where its file goes."""
+
+    title = "options"
+
+    format: Literal["nir", "json", "safetensors"] = setting(doc="of the file")
+    output: Path = setting(doc="file to write, ending in the format's name")
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        check_suffix(self.output, self.format)
+
+
+def check_suffix(path: Path, suffix: str) -> None:
+    if path.suffix != f".{suffix}":
+        raise UserError(f"--output must end in .{suffix}, not {path.name}")

@@ -1,0 +1,166 @@
+"""Command lines made from options: what is taken, what is refused, and in which words."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from helpers.tiny import ROOT, run_tool
+
+from spiking_yolo.cli import detect as detect_verb
+from spiking_yolo.cli.main import VERBS, call
+from spiking_yolo.cli.program import read, status
+from spiking_yolo.convert.registry import list_methods
+from spiking_yolo.errors import UserError
+from spiking_yolo.recipe import settings_table
+from spiking_yolo.studies.calibrate.options import CalibrateOptions
+from spiking_yolo.studies.detect.options import DetectOptions
+from spiking_yolo.studies.export.options import ConvertOptions
+from spiking_yolo.train.options import TrainOptions
+
+
+def detect(line: str) -> DetectOptions:
+    return read(DetectOptions, "doc", line.split(), "prog")
+
+
+def test_sources_and_options_in_any_order():
+    options = detect(
+        "a.jpg --T 8 b.jpg --steps 4,2,4 --set neuron.gamma=2 --set msat.det=false c.jpg --compile --conf .5"
+    )
+    assert options == DetectOptions(
+        ("a.jpg", "b.jpg", "c.jpg"),
+        T=8,
+        steps=(2, 4),
+        settings={"neuron.gamma": "2", "msat.det": "false"},
+        compile=True,
+        conf=0.5,
+    )
+    assert detect("-- --odd.jpg -x").sources == ("--odd.jpg", "-x")
+    assert detect("a.jpg --imgsz 288x416 --weights=w --classes dog,2").imgsz == (288, 416)
+
+
+def test_a_flag_does_not_eat_the_image():
+    options = detect("--overlay image.jpg")
+    assert options.overlay and options.sources == ("image.jpg",) and options.layers == ("auto",)
+    assert detect("image.jpg --overlay --layers a,b").layers == ("a", "b")
+
+
+@pytest.mark.parametrize(
+    "line", ["dog.jpg --t 4", "dog.jpg --tru", "dog.jpg --over", "dog.jpg --Conf 1", "dog.jpg --SET a=1"]
+)
+def test_abbreviations_are_refused(line):
+    with pytest.raises(UserError, match="Unknown option"):
+        detect(line)
+
+
+@pytest.mark.parametrize(
+    ("line", "message"),
+    [
+        ("", "SOURCE is missing; see prog --help"),
+        ("a --T", "--T requires an argument"),
+        ("a --T 4 --T 5", "--T specified multiple times"),
+        ("a --method msat --method tsc", "--method specified multiple times"),
+        ("a --T 4.5", "--T must be int, not '4.5'"),
+        ("a --T 0", "--T must be at least 1, not 0"),
+        ("a --conf -1", "--conf must be in 0..1, not -1.0"),
+        ("a --conf inf", "--conf must be in 0..1, not inf"),
+        ("a --precision f16", "--precision must be one of float32, bf16, not 'f16'"),
+        ("a --steps 4,,8", "--steps must be int, not ''"),
+        ("a --steps 4,65", "--steps must lie in 1..64"),
+        ("a --set gamma", "--set takes KEY=VALUE"),
+        ("a --weights=", "--weights must be Path, not ''"),
+        ("a --no-overlay", "Unknown option: --no-overlay"),
+        ("a -x", "Unknown option: -x"),
+        ("--SOURCE a", "Unknown option: --SOURCE"),
+    ],
+)
+def test_mistakes_in_one_line(line, message):
+    with pytest.raises(UserError) as error:
+        detect(line)
+    assert message in str(error.value) and "\n" not in str(error.value)
+
+
+def test_one_positional_argument_files_of_their_own_and_flags_to_switch_off():
+    convert = read(ConvertOptions, "", ["best.pt", "-o", "n.safetensors"], "prog", {"network": ("WEIGHTS",)})
+    assert convert.weights == Path("best.pt") and convert.output == Path("n.safetensors")
+    with pytest.raises(UserError, match="WEIGHTS is one, not 2"):
+        read(ConvertOptions, "", ["a", "b", "-o", "n.safetensors"], "prog", {"network": ("WEIGHTS",)})
+    with pytest.raises(UserError, match="once"):
+        read(ConvertOptions, "", ["a", "--weights", "b", "-o", "n.safetensors"], "prog", {"network": ("WEIGHTS",)})
+    calibrate = read(CalibrateOptions, "", ["--images", "a", "b,c", "--methods", "msat,tsc", "--limit", "3"], "prog")
+    assert calibrate.images == (Path("a"), Path("b,c")) and calibrate.methods == ("msat", "tsc")
+    needed = ["--task", "detect", "--model", "yolov1", "--data", "d"]
+    assert read(TrainOptions, "", needed, "prog").cache
+    assert not read(TrainOptions, "", [*needed, "--no-cache"], "prog").cache
+    assert read(TrainOptions, "", [*needed, "--resume", "latest"], "prog").folder == Path("runs/train/exp")
+    assert read(TrainOptions, "", [*needed, "--resume", "a/b"], "prog").folder == Path("a/b")
+
+
+def test_help_shows_the_docstring_every_flag_and_its_default(capsys):
+    with pytest.raises(SystemExit) as exit:
+        read(DetectOptions, detect_verb.__doc__, ["--help"], "spiking-yolo detect")
+    out = capsys.readouterr().out
+    assert exit.value.code == 0 and out.startswith("Usage: spiking-yolo detect SOURCE ... [OPTIONS]\n")
+    assert (detect_verb.__doc__ or "").strip() in out and max(map(len, out.splitlines())) <= 120
+    for line in (
+        "  --T N                   timesteps (default: 64)",
+        "  --compile  ",
+        "--precision float32|bf16",
+        "(required)",
+    ):
+        assert line in out
+    assert "--methods" not in out and "default: None" not in out and "default: False" not in out
+
+
+def test_the_settings_of_a_method_and_what_differs(capsys):
+    assert run_tool("methods") == 0
+    assert [line.split()[0] for line in capsys.readouterr().out.splitlines()[1:]] == list(list_methods())
+    assert run_tool("detect", "--list-settings", "--method", "msat", "--set", "neuron.gamma=3") == 0
+    out = capsys.readouterr().out
+    assert run_tool("methods", "msat", "--set", "neuron.gamma=3") == 0 and capsys.readouterr().out == out
+    rows = {line[2:].split()[0]: (line[0], *line[2:].split()[1:2]) for line in out.splitlines()[1:-1]}
+    assert list(rows) == [key for key, _, _ in settings_table()]
+    assert rows["threshold.rule"] == ("*", "max") and rows["neuron.gamma"] == ("*", "3")
+    assert rows["msat.enabled"] == ("*", "True") and rows["threshold.percentile"] == (" ", "99.9")
+    assert run_tool("methods", "magic") == 2
+
+
+def test_exit_statuses(capsys):
+    def raises(error: BaseException):
+        raise error
+
+    assert status(lambda: None) == 0 and status(lambda: 1) == 1
+    assert status(lambda: raises(UserError("two\nlines"))) == 2
+    assert status(lambda: raises(KeyboardInterrupt())) == 130
+    assert capsys.readouterr().err == "error: two lines\ninterrupted\n"
+
+
+def test_a_notice_is_one_line():
+    code = "import warnings; from spiking_yolo.cli import program; from spiking_yolo.errors import Notice; "
+    code += "print(program.status(lambda: warnings.warn('mind', Notice)))"
+    done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, timeout=60)
+    assert (done.stdout, done.stderr) == ("0\n", "note: mind\n")
+
+
+def test_the_weights_that_come_along(capsys):
+    assert call(["weights"]) == 0
+    (line,) = [line for line in capsys.readouterr().out.splitlines() if "the default" in line]
+    assert str(ROOT / "weights" / "yolov3-tiny.weights") in line and "as published" in line
+
+
+def spiking_yolo(*args: str) -> subprocess.CompletedProcess[str]:
+    code = f"import sys; sys.path.insert(0, {str(ROOT)!r}); from spiking_yolo.cli.main import main; main()"
+    return subprocess.run([sys.executable, "-c", code, *args], capture_output=True, text=True, timeout=60)
+
+
+def test_the_command_lists_its_verbs():
+    shown = spiking_yolo("--help")
+    assert (
+        shown.returncode == 0 and shown.stdout == spiking_yolo().stdout and all(verb in shown.stdout for verb in VERBS)
+    )
+    assert spiking_yolo("--version").stdout.startswith("spiking-yolo 0")
+    unknown = spiking_yolo("det", "a.jpg")
+    assert unknown.returncode == 2 and unknown.stderr.startswith("error: 'det' is not one of detect, ")
+    assert unknown.stderr.count("\n") == 1

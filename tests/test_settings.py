@@ -1,0 +1,81 @@
+"""Options that check themselves: types, ranges, inheritance, and what each message says."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from dataclasses import KW_ONLY, FrozenInstanceError, dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+import pytest
+
+from spiking_yolo.errors import UserError, require
+from spiking_yolo.io.sizes import Size
+from spiking_yolo.settings import Options, setting, settings_of
+
+
+@dataclass(frozen=True, kw_only=True)
+class Shared(Options):
+    title = "shared"
+
+    rate: float = setting(0.5, "how much", 0, 1)
+    folder: Path = setting(Path("runs"), "where")
+
+
+@dataclass(frozen=True)
+class Study(Shared):
+    title = "options"
+
+    sources: tuple[str, ...] = setting(doc="what to read")
+    _: KW_ONLY
+    T: int = setting(64, "timesteps", 1)
+    steps: tuple[int, ...] = setting((), "some timesteps", 1)
+    mode: Literal["a", "b"] | None = setting(None, "which")
+    size: Size | None = setting(None, "of the input")
+    limit: float | None = setting(None, "of operations", above=0)
+    keys: Mapping[str, Any] = setting({}, "more")
+    rate: float = setting(0.25)
+
+
+def test_values_of_the_right_kind_become_those_of_the_fields():
+    study = Study(("a", "b"), T=1, steps=[2, 1], rate=1, folder="out", size="288x416", limit=3)  # type: ignore[arg-type]
+    assert study.steps == (2, 1) and study.folder == Path("out") and study.size == (288, 416)
+    assert type(study.rate) is float and type(study.limit) is float
+    assert Study(("a",)).rate == 0.25 and Study(("a",)).mode is None and Study(("a",)).keys == {}
+    with pytest.raises(FrozenInstanceError):
+        study.T = 2  # type: ignore[misc]
+
+
+WRONG = {
+    "T": (0, -1, 1.0, "8", True, None, math.nan),
+    "rate": (-0.1, 1.1, math.nan, math.inf, "x", None),
+    "limit": (0, -1, math.inf, math.nan, "x"),
+    "steps": ((0,), (1.5,), "4,8", 4, ("4",)),
+    "mode": ("c", 1),
+    "size": (100, (64, 65), "wide", 1.5),
+    "folder": ("", 3, None),
+    "keys": ((), "a=b"),
+    "sources": ("a", (1,), None),
+}
+
+
+@pytest.mark.parametrize(("name", "value"), [(name, value) for name, values in WRONG.items() for value in values])
+def test_anything_else_is_a_user_error_that_names_the_field(name: str, value: Any):
+    with pytest.raises(UserError, match=name) as error:
+        Study(**{"sources": ("a",), name: value})
+    assert "\n" not in str(error.value)
+
+
+def test_fields_say_where_they_come_from_and_what_they_mean():
+    entries = settings_of(Study)
+    assert entries["rate"].doc == "how much" and (entries["rate"].low, entries["rate"].high) == (0, 1)
+    assert entries["rate"].default == 0.25 and entries["rate"].group is Shared and entries["T"].group is Study
+    assert entries["sources"].positional and entries["sources"].required and not entries["T"].required
+    assert entries["mode"].choices == ("a", "b") and entries["mode"].documentation == "which [a|b]"
+
+
+def test_a_missing_extra_is_one_line_with_the_command():
+    assert require("math", "search") is math
+    with pytest.raises(UserError, match=r"pip install 'spiking_yolo\[search\]'"):
+        require("there_is_no_such_module", "search")
