@@ -1,4 +1,4 @@
-"""The file that keeps what a recipe learned by running the network: a few kilobytes beside the weights."""
+"""Files of calibration results: what a recipe learned by running the network, a few kilobytes beside the weights."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ FORMAT = "spiking_yolo-calibration-1"
 
 @dataclass(frozen=True)
 class CalibrationResult:
-    """Site parameters of one recipe, and what they were taken from."""
+    """Layer parameters that one recipe learned, and from which network, recipe and images."""
 
     sites: Sites
     recipe: Recipe
@@ -49,13 +49,13 @@ class CalibrationResult:
         return cls(unpack(tensors), recipe, metadata["weights_sha256"], (height, width), images)
 
     def fits(self, recipe: Recipe, weights_sha256: str, imgsz: Size) -> bool:
-        """Whether this was taken for this network and recipe; the readout does not matter."""
+        """Whether this belongs to this network and recipe; the readout slot may differ."""
         same = replace(self.recipe, readout=Readout()) == replace(recipe, readout=Readout())
         return same and self.weights_sha256 == weights_sha256 and self.imgsz == tuple(imgsz)
 
 
 def pack(sites: Mapping[str, Mapping[str, Tensor]]) -> dict[str, Tensor]:
-    """{site: {name: tensor}} -> {"site/name": tensor}."""
+    """{site: {name: tensor}} to {"site/name": tensor}."""
     return {f"{site}/{k}": v for site, own in sites.items() for k, v in own.items()}
 
 
@@ -69,5 +69,5 @@ def unpack(tensors: Mapping[str, Tensor]) -> Sites:
 
 
 def calibration_path(weights: Path, imgsz: Size, recipe: Recipe) -> Path:
-    """Where the calibration of a recipe lies: beside the weights, named by input size and method."""
+    """Path of a recipe's calibration file: beside the weights, named by input size and method."""
     return weights.with_name(f"{weights.stem}.{size_name(imgsz)}.{recipe.name}.safetensors")

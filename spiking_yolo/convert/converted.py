@@ -1,4 +1,4 @@
-"""From an ANN's graph to a spiking network: statistics -> thresholds -> neurons, as one frozen value."""
+"""A converted network as one frozen value: statistics -> thresholds -> neurons."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ FORMAT = "spiking_yolo-network-1"
 
 @dataclass(frozen=True)
 class Converted:
-    """A converted network: everything that a simulation needs, and where it came from.
+    """A converted network: everything a simulation needs, and its origin.
 
     sites: activation node -> {"theta": [C], "theta_off": [C] of an ON/OFF pair, "initial": scalar, in thresholds}.
     provenance: weights_sha256 and whatever else identifies the source.
@@ -46,7 +46,7 @@ class Converted:
         simulation: SimulationOptions = SimulationOptions(),
         observed: bool = False,
     ) -> SpikingNetwork:
-        """The network to simulate, on another device or with another dtype if given. observed: for probes."""
+        """The network to simulate. to: device or dtype, as of Tensor.to. observed: for probes."""
         graph = self.graph
         for where in to:
             graph = graph.to(where)
@@ -90,9 +90,10 @@ def convert(
     provenance: Mapping[str, str] | None = None,
     sites: Sites | None = None,
 ) -> Converted:
-    """The network with neurons at every activation site of `graph`.
+    """Convert an ANN: put spiking neurons in place of every activation node of `graph`.
 
-    sites: what calibrate.calibrate found, for recipes that run the network; the others follow from the statistics.
+    sites: the result of calibrate.calibrate, for recipes that run the network; other recipes need the statistics only.
+    Raises UserError when statistics, recipe and network do not fit together.
     """
     statistics.check(statistics.weights_sha256, (spec.height, spec.width), graph)
     if note := _outside_its_paper(graph, recipe):
@@ -106,17 +107,17 @@ def convert(
 
 
 def _outside_its_paper(graph: Graph, recipe: Recipe) -> str:
-    """What the paper of balanced thresholds (Spike-Norm) asks of a network and this one does not have, or nothing."""
+    """A note on what this network has and those of the Spike-Norm paper lack; empty when there is nothing."""
     if recipe.threshold.rule != "balance" or recipe.neuron.reset != "zero":
         return ""
     ops = [node.op for node in graph.nodes]
     biases = sum(bias is not None and bool(bias.any()) for _, bias in map(graph.parameters, graph.nodes))
     leaky = sum(bool(node.attrs["slope"]) for node in graph.activations)
     counts = ((biases, "layers with a bias"), (ops.count("max_pool"), "max poolings"), (leaky, "leaky ReLUs"))
-    found = [f"{n} {what}" for n, what in counts if n]
+    extras = [f"{n} {what}" for n, what in counts if n]
     return (
-        f"{recipe.name} was published for networks with none of these, and here are {', '.join(found)}: biases are "
+        f"{recipe.name} was published for networks with none of these, and here are {', '.join(extras)}: biases are "
         "balanced as part of the current, the rest runs as in every method"
-        if found
+        if extras
         else ""
     )

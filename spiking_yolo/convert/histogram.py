@@ -1,8 +1,8 @@
-"""Histograms of one activation site, fine enough for any percentile and any MMSE threshold, in one pass.
+"""One-pass histograms of an activation node, fine enough for any percentile and MMSE threshold.
 
-Bins are log-linear, as floating-point numbers are: below the channel's top 2^exponent lie OCTAVES octaves of DIVISIONS
-equal bins each, and one last bin reaches down to zero. When a larger value arrives, the top rises by whole octaves and
-the counts move down with it, so nothing is ever counted twice and no second pass is needed.
+Bins are log-linear, like floating-point numbers: below the channel's top, 2^exponent, lie OCTAVES octaves of DIVISIONS
+equal bins each, and a last bin that reaches down to zero. A larger value raises the top by whole octaves and moves the
+counts down, so no second pass is needed.
 """
 
 from __future__ import annotations
@@ -27,10 +27,10 @@ def edges() -> Tensor:
 
 @dataclass
 class Histogram:
-    """Both signs of one site's pre-activations, per channel.
+    """Both signs of one node's pre-activations, per channel.
 
-    counts: int64 [2, C, BINS], positive values and magnitudes of negative ones; exact zeros are in neither.
-    exponent: int64 [C]: all magnitudes are at most 2^exponent. minimum, maximum: float64 [C]. total: values seen per
+    counts: int64 [2, C, BINS], of positive values and of magnitudes of negative ones; exact zeros are in neither.
+    exponent: int64 [C]; all magnitudes are at most 2^exponent. minimum, maximum: float64 [C]. total: values per
     channel.
     """
 
@@ -77,7 +77,7 @@ class Histogram:
         self.exponent = exponent
 
     def pooled(self) -> Histogram:
-        """The same values as one channel: the histogram of the whole layer."""
+        """The histogram of the whole layer, as one channel."""
         top = self.exponent.max()
         shifted = torch.stack([_shift(self.counts[:, c], int(top - e)) for c, e in enumerate(self.exponent.tolist())])
         total = self.total * len(self.exponent)
@@ -86,7 +86,7 @@ class Histogram:
 
 
 def _shift(counts: Tensor, octaves: int) -> Tensor:
-    """Counts [..., BINS] re-binned for a top that is `octaves` higher; what falls below the last octave is merged."""
+    """Counts [..., BINS] for a top that is `octaves` higher; what falls below the last octave is merged."""
     if octaves == 0:
         return counts
     moved = min(octaves * DIVISIONS, BINS - 1)

@@ -1,4 +1,4 @@
-"""Networks with SiLU: which methods take them, and how to train one without."""
+"""Networks with SiLU: which methods can convert them."""
 
 from __future__ import annotations
 
@@ -14,12 +14,12 @@ YAML = Path(__file__).parents[1] / "models" / "yolov8n-relu.yaml"
 
 def check_silu(graph: Graph, recipe: Recipe) -> None:
     """Raise UserError, with the ways out, when the recipe's neurons cannot follow a SiLU of the graph."""
-    found = [node.name for node in graph.activations if node.phi.silu]
-    if not found or recipe.neuron.kind == "memory":
+    silus = [node.name for node in graph.activations if node.phi.silu]
+    if not silus or recipe.neuron.kind == "memory":
         return
     able = [name for name, method in list_methods().items() if method.recipe.neuron.kind == "memory"]
     raise UserError(
-        f"node {found[0]!r} (SiLU) needs neurons that follow the sum of their input, which those of {recipe.name} do "
+        f"node {silus[0]!r} (SiLU) needs neurons that follow the sum of their input, which those of {recipe.name} do "
         f"not: use --method {', '.join(able)}; or fine-tune the network with ReLU, as Ultralytics does by `yolo detect "
         f"train model={YAML} pretrained=WEIGHTS.pt data=DATA.yaml imgsz=640`, and take its statistics by `python "
         "tools/calibrate.py --weights runs/detect/train/weights/best.pt --trust-weights --images DIR`"

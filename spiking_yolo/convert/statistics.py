@@ -1,4 +1,4 @@
-"""Activation statistics of a network on calibration images, and the file that keeps them."""
+"""Activation statistics of a network on calibration images, and their file."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ FORMAT = "spiking_yolo-statistics-1"
 
 @dataclass(frozen=True)
 class Statistics:
-    """One histogram per activation site, and what they were taken from."""
+    """One histogram per activation node, and the network and images they were taken from."""
 
     histograms: dict[str, Histogram]
     weights_sha256: str
@@ -78,7 +78,7 @@ class Statistics:
 
 @torch.no_grad()
 def observe(graph: Graph, batches: Iterable[Tensor]) -> dict[str, Histogram]:
-    """Histograms of every activation site's pre-activations over batches of images [N, C, H, W]."""
+    """Histograms of the pre-activations of every activation node over batches of images [N, C, H, W]."""
     histograms: dict[str, Histogram] = {}
 
     def tap(node: Node, before: Tensor, after: Tensor) -> None:
@@ -96,7 +96,7 @@ def observe(graph: Graph, batches: Iterable[Tensor]) -> dict[str, Histogram]:
 def take_statistics(
     graph: Graph, spec: Spec, weights_sha256: str, pictures: Iterable[str | Picture]
 ) -> tuple[Statistics, list[str]]:
-    """Statistics of a network over images, or files of them, and what is wrong with those that were skipped."""
+    """Statistics of a network over images or image files, and one line per image that was skipped."""
     used: list[str] = []
     skipped: list[str] = []
 
@@ -124,5 +124,5 @@ def take_statistics(
 
 
 def statistics_path(weights: Path, imgsz: Size) -> Path:
-    """Where the statistics of a weights file lie: beside it, named by the input size."""
+    """Path of the statistics of a weights file: beside it, named by the input size."""
     return weights.with_name(f"{weights.stem}.{size_name(imgsz)}.statistics.safetensors")

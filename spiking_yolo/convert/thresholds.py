@@ -1,8 +1,7 @@
 """Thresholds from activation statistics: maximum, percentile, and minimum mean squared error.
 
-Statistics are of pre-activations. Where the activation has a cap (clipped ReLU, ReLU6, QCFS) every rule sees what the
-activation makes of them, min(z, cap), and no threshold is above the cap: a spike would be worth more than the
-activation can be.
+Statistics are of pre-activations z. Where the activation has a cap (clipped ReLU, ReLU6, QCFS), every rule sees
+min(z, cap), and no threshold exceeds the cap: a spike would be worth more than the activation can be.
 """
 
 from __future__ import annotations
@@ -23,10 +22,10 @@ _MMSE_GRID = torch.arange(100, 5, -1, dtype=torch.float64) / 100  # 95 steps of 
 
 
 def threshold(histogram: Histogram, sign: int, recipe: Recipe, cap: float | None = None) -> Tensor:
-    """The threshold statistic of one site before scaling: float64 [C], or [1] for scope=layer.
+    """The threshold of one node before scaling: float64 [C], or [1] for scope=layer.
 
-    sign: 0 for the positive side, 1 for the magnitude of the negative one. Channels without such values give 0.
-    cap: of the positive side. The maximum is then the cap itself (Deng 2021, Bu 2022), whatever was seen.
+    sign: 0 for the positive side, 1 for magnitudes of the negative side. Channels without such values give 0.
+    cap: of the positive side; rule=max then gives the cap itself (Deng 2021, Bu 2022).
     """
     settings = recipe.threshold
     if settings.scope == "layer":
@@ -43,17 +42,17 @@ def threshold(histogram: Histogram, sign: int, recipe: Recipe, cap: float | None
 
 
 def at_most(values: Tensor, cap: float | None) -> Tensor:
-    """Statistics or thresholds, none above the cap."""
+    """Values, clipped at the cap if there is one."""
     return values if cap is None else values.clamp(max=cap)
 
 
 def extreme(histogram: Histogram, sign: int) -> Tensor:
-    """Largest magnitude on one side, float64 [C]."""
+    """Largest magnitude of one sign, float64 [C]."""
     return (-histogram.minimum if sign else histogram.maximum).clamp(min=0)
 
 
 def percentile(histogram: Histogram, sign: int, percent: float) -> Tensor:
-    """The value below which `percent` of one side's values lie, float64 [C]; linear within a bin."""
+    """The percentile of one sign's magnitudes, float64 [C]; linear within a bin."""
     counts = histogram.counts[sign].double()
     cumulative = counts.cumsum(1)
     target = cumulative[:, -1:] * percent / 100
@@ -68,10 +67,10 @@ def percentile(histogram: Histogram, sign: int, percent: float) -> Tensor:
 
 
 def mmse(histogram: Histogram, sign: int, levels: int, gamma: int, rounds: bool, cap: float | None = None) -> Tensor:
-    """argmin over theta = c * maximum of mean((q(a) - a)^2), float64 [C] (Li 2021, section 3.1).
+    """The theta = c * maximum that minimises mean((q(a) - a)^2), float64 [C] (Li 2021, section 3.1).
 
     q(a) = clip(floor(a * levels / theta), 0, gamma * levels) * theta / levels, or with round instead of floor: what a
-    neuron with at most gamma spikes of theta per step makes of a in `levels` steps. a: at most `cap`.
+    neuron with at most gamma spikes of theta per step makes of a in `levels` steps. a is clipped at `cap`.
     """
     moments = _Moments(histogram, sign, cap)
     top = moments.top
@@ -84,7 +83,7 @@ def mmse(histogram: Histogram, sign: int, levels: int, gamma: int, rounds: bool,
 
 
 def _quantisation_error(moments: _Moments, theta: Tensor, levels: int, gamma: int, rounds: bool) -> Tensor:
-    """Sum of squared errors of the quantiser, float64 [C]: one integral per level between its decision points."""
+    """Sum of squared quantisation errors, float64 [C]: one integral per level, between its decision points."""
     step = (theta / levels)[:, None]
     levels_used = min(gamma * levels, int((moments.top / step[:, 0].clamp(min=1e-300)).max().ceil().item()) + 1)
     level = torch.arange(levels_used + 1, dtype=torch.float64)
@@ -96,9 +95,9 @@ def _quantisation_error(moments: _Moments, theta: Tensor, levels: int, gamma: in
 
 
 class _Moments:
-    """Zeroth to second moment of one side's distribution below a point, taking each bin as uniform.
+    """Zeroth to second moments of one sign's distribution below a point; each bin is taken as uniform.
 
-    cap: what lies above it counts as the cap itself.
+    cap: values above it count as the cap.
     """
 
     def __init__(self, histogram: Histogram, sign: int, cap: float | None = None):
@@ -133,9 +132,9 @@ class _Moments:
 
 
 def base_sites(graph: Graph, histograms: Mapping[str, Histogram], recipe: Recipe) -> Sites:
-    """Parameters of every activation site as far as they follow from the statistics: thresholds, initial potential.
+    """Parameters of every activation node that follow from the statistics: thresholds and initial potential.
 
-    Raises UserError when the recipe names a layer that the graph does not have, or cannot take one that it has.
+    Raises UserError when the recipe names a layer that the graph lacks, or cannot convert one that it has.
     """
     check_silu(graph, recipe)
     names = [node.name for node in graph.activations]
@@ -152,15 +151,15 @@ def base_sites(graph: Graph, histograms: Mapping[str, Histogram], recipe: Recipe
 
 
 def layer_factor(recipe: Recipe, name: str) -> float:
-    """The factor on the thresholds of one activation site."""
+    """The recipe's factor on the thresholds of one layer."""
     return dict(recipe.threshold.layers).get(name, 1.0)
 
 
 def site_thresholds(histogram: Histogram, phi: Activation, recipe: Recipe) -> dict[str, Tensor]:
-    """The thresholds of one activation site: {"theta": [C]}, and "theta_off" for an ON/OFF pair, float32.
+    """The thresholds of one activation node: {"theta": [C]}, and "theta_off" for an ON/OFF pair, float32.
 
-    A pair has a threshold per side. A signed memory neuron sends phi of either side: its theta is the larger of both
-    sides' needs. A channel that never fired takes the layer's largest threshold.
+    A pair has a threshold per side. A signed memory neuron serves both sides, with the larger of their thresholds.
+    A channel without activations takes the layer's largest threshold.
     """
     channels = len(histogram.exponent)
     on = threshold(histogram, 0, recipe, phi.cap)

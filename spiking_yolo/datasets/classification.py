@@ -21,11 +21,11 @@ SPLITS = {"cifar10": ("train", "test"), "cifar100": ("train", "test"), "imagenet
 
 
 def load_classification(name: str, root: str | Path, split: str, cache: str | Path | None = None) -> LabelledSet:
-    """The images of `name`, one of SPLITS.
+    """A split of a classification dataset; name: a key of SPLITS.
 
     cifar10: root is a folder with {split}/CLASS/*.jpg, or a tar file of one, unpacked once into `cache`.
-    cifar100: root holds cifar-100-python/. Those files are pickles; torchvision compares them with the
-    published MD5 sums before it opens them, and files that differ are refused unread.
+    cifar100: root holds cifar-100-python/. Its files are pickles: torchvision checks their published MD5 sums first,
+    and files that differ are refused unread.
     imagenet: root/{split}/WNID/*.JPEG; the sorted WNIDs are the usual class order.
     Raises UserError for an unknown name or split, and for data that is missing, empty or damaged.
     """
@@ -67,10 +67,10 @@ def _labelled(name: str, dataset: CIFAR100 | ImageFolder) -> LabelledSet:
 
 
 def unpack(archive: Path, cache: Path) -> Path:
-    """The folder in `cache` that holds the tar file's members; unpacked by the first call only.
+    """The folder in `cache` with the tar file's members, unpacked by the first call.
 
-    The folder's name has the archive's size and time, so that a changed archive is unpacked anew.
-    Members that would land outside the folder, links out of it and devices are refused.
+    Its name holds the archive's size and time, so a changed archive is unpacked again. Members that would land outside
+    the folder, links out of it and devices are refused.
     """
     stat = archive.stat()
     target = cache / f"{archive.name.split('.')[0]}-{stat.st_size}-{stat.st_mtime_ns}"
@@ -94,7 +94,7 @@ def unpack(archive: Path, cache: Path) -> Path:
 
 
 def to_arrays(dataset: LabelledSet) -> tuple[np.ndarray, np.ndarray]:
-    """All images in memory: uint8 [n, H, W, 3] RGB and int64 [n]. UserError when sizes differ."""
+    """All images and labels: uint8 [n, H, W, 3] RGB and int64 [n]. Raises UserError when sizes differ."""
     images = [read_image(picture.source) for picture in dataset.pictures]
     if len({image.shape for image in images}) != 1:
         raise UserError("the images differ in size: only sets of one size, such as CIFAR, fit in one array")

@@ -1,4 +1,4 @@
-"""COCO: the official layout, or any json of its format with a folder of images."""
+"""COCO: the official layout, or any JSON file of its format with a folder of images."""
 
 from __future__ import annotations
 
@@ -17,10 +17,10 @@ from spiking_yolo.errors import UserError
 
 @dataclass(frozen=True)
 class CocoSet(DetectionSet):
-    """A DetectionSet whose labels are the file's own category ids.
+    """A DetectionSet whose labels are the file's category ids.
 
-    annotations: the file as it stands, for pycocotools: absent images are in it, so score only the image
-    ids of `samples`. category_ids: the ids of `classes`, in the order of the file's list.
+    annotations: the whole file, for pycocotools; it may list images that are absent, so score the image ids of
+    `samples` only. category_ids: the ids of `classes`, in the file's order.
     """
 
     annotations: dict[str, Any] = field(default_factory=dict)
@@ -29,10 +29,9 @@ class CocoSet(DetectionSet):
 def load_coco(root: str | Path, split: str = "") -> CocoSet:
     """A split of a COCO folder.
 
-    Official layout: annotations/instances_{split}.json with images in {split}/ or images/{split}/. Without
-    it, the flat layout: instances.json with images beside it or in images/; `split` then says nothing.
-    Raises UserError, naming the file, for the reasons of `load_coco_json` and when there is no annotation
-    file.
+    Official layout: annotations/instances_{split}.json, with images in {split}/ or images/{split}/. Otherwise the flat
+    layout, which ignores `split`: instances.json, with images beside it or in images/.
+    Raises UserError as `load_coco_json` does, and when there is no annotation file.
     """
     root = Path(root)
     official, flat = root / "annotations" / f"instances_{split}.json", root / "instances.json"
@@ -42,15 +41,16 @@ def load_coco(root: str | Path, split: str = "") -> CocoSet:
     if flat.is_file():
         return load_coco_json(flat, root / "images" if (root / "images").is_dir() else root)
     have = sorted(p.stem.removeprefix("instances_") for p in root.glob("annotations/instances_*.json"))
-    found = ", ".join(have) or "none"
-    raise UserError(f"{official} is missing: pass a COCO folder and one of its splits (found: {found})")
+    raise UserError(
+        f"{official} is missing: pass a COCO folder and one of its splits (found: {', '.join(have) or 'none'})"
+    )
 
 
 def load_coco_json(path: str | Path, images_dir: str | Path) -> CocoSet:
-    """The images and objects of one annotation file; images that are absent are noted and left out.
+    """The images and objects of one annotation file.
 
-    Raises UserError naming the file when it is missing, is not json, is not COCO, contradicts itself, lists
-    no image, or when none of its images is there. Boxes that leave their image are noted and kept.
+    Absent images are left out and boxes beyond their image are kept; both are noted. Raises UserError, naming the
+    file, when it is missing, not JSON, not COCO, inconsistent, lists no image, or when none of its images exists.
     """
     path, images_dir = Path(path), Path(images_dir)
     data = read_annotations(path)
@@ -96,11 +96,11 @@ def _sample(image: dict, items: list[dict], folder: Path) -> Sample:
 
 
 def category_index(categories: Sequence[dict[str, Any]], spec_names: Sequence[str]) -> tuple[int, ...]:
-    """The category id of each class of a network; -1 where the dataset has no such category.
+    """The category id of each class of a network, -1 where the dataset has no such category.
 
-    categories: the list of the annotation file. The 80 official ids belong to 80 outputs by position,
-    whatever the spelling; any other list is matched by name, with VOC's and COCO's words for the same class
-    taken as equal. Raises UserError for a category that the network does not know.
+    categories: the annotation file's list. COCO's 80 ids match 80 outputs by position, whatever the spelling; any
+    other list is matched by name, where VOC's and COCO's names of a class are equal.
+    Raises UserError for a category that the network does not know.
     """
     ids = tuple(c["id"] for c in categories)
     if len(spec_names) == len(COCO_IDS) and set(ids) == set(COCO_IDS):

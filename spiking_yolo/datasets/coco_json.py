@@ -1,4 +1,4 @@
-"""COCO's json: reading it with checks, and writing any detection set as one."""
+"""COCO's JSON format: reading it with checks, and converting any detection set to it."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from spiking_yolo.errors import UserError
 
 
 def read_annotations(path: Path) -> dict[str, Any]:
-    """The annotation file, checked. Raises UserError naming it and the first thing in it that is not COCO."""
+    """Read and check an annotation file. Raises UserError naming it and the first entry that is not COCO."""
     try:
         data = json.loads(path.read_bytes())
     except FileNotFoundError:
@@ -53,9 +53,9 @@ def _is_box(box: list) -> bool:
 
 
 def as_coco(dataset: DetectionSet) -> dict[str, Any]:
-    """Any set as a COCO dict. Image ids are positions in `samples` counted from 1, category ids likewise.
+    """Any set as a COCO dict. Image ids are positions in `samples`, counted from 1; so are category ids in `classes`.
 
-    Difficult objects become crowds, the nearest that COCO has: detections of them count neither way.
+    Difficult objects become crowds, which COCO ignores in the same way: a detection of one counts neither way.
     """
     annotations = []
     data = dataset.indexed()

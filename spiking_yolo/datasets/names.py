@@ -1,4 +1,4 @@
-"""Class names and category ids of PASCAL VOC and COCO, and how the two name the same thing."""
+"""Class names and category ids of PASCAL VOC and COCO, and which names mean the same class."""
 
 from __future__ import annotations
 
@@ -29,12 +29,12 @@ VOC_TO_COCO = dict(zip(VOC_NAMES, _COCO_INDEX, strict=True))
 
 
 def canonical(name: str) -> str:
-    """One spelling per class: lower case, and VOC's word where COCO has another."""
+    """One spelling per class: lower case, and VOC's name where COCO has another."""
     name = name.strip().lower()
     return COCO_TO_VOC_SPELLING.get(name, name)
 
 
 def match_names(names: Sequence[str], classes: Sequence[str]) -> tuple[int, ...]:
-    """For each of `names`, its index among `classes`, -1 where absent; spelling as `canonical`."""
+    """The index in `classes` of each of `names`, -1 where absent; names are compared by `canonical`."""
     index = {canonical(name): i for i, name in reversed(list(enumerate(classes)))}
     return tuple(index.get(canonical(name), -1) for name in names)

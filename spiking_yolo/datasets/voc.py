@@ -1,7 +1,6 @@
 """PASCAL VOC in the layout of its devkit.
 
-torchvision's VOCDetection admits no split of one's own and checks neither sizes nor files, so the XML is
-read here.
+The XML is read here because torchvision's VOCDetection takes no custom split and checks neither sizes nor files.
 """
 
 from __future__ import annotations
@@ -20,9 +19,9 @@ _CORNERS = ("xmin", "ymin", "xmax", "ymax")
 def load_voc(devkit: str | Path, year: int | str, split: str) -> DetectionSet:
     """A split of VOCdevkit/VOC{year}: ImageSets/Main/{split}.txt, Annotations/*.xml, JPEGImages/*.jpg.
 
-    devkit: the folder VOCdevkit or its parent. image_id is the file's stem, labels index VOC_NAMES.
-    VOC counts pixels from 1; boxes here count from 0 (both corners less one, as darknet trains on them).
-    Raises UserError, naming the file, for a missing split, a missing or odd XML file, a split without images.
+    devkit: the folder VOCdevkit or its parent. image_id is the file's stem; labels index VOC_NAMES. VOC counts pixels
+    from 1, boxes here from 0 (one less in all four coordinates, as darknet trains on them).
+    Raises UserError, naming the file, for a missing split, a missing or malformed XML file, a split without images.
     """
     devkit = Path(devkit)
     if (devkit / "VOCdevkit").is_dir():
@@ -48,7 +47,7 @@ def load_voc(devkit: str | Path, year: int | str, split: str) -> DetectionSet:
 
 
 def read_xml(xml: Path, image: Path) -> Sample:
-    """One annotation file. Raises UserError naming it when it is missing or not what VOC writes."""
+    """Read one annotation file. Raises UserError naming it when it is missing or not in VOC's format."""
     try:
         root = ElementTree.parse(xml).getroot()
     except FileNotFoundError:

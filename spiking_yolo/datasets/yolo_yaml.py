@@ -1,4 +1,4 @@
-"""Data described by an Ultralytics data.yaml, with labels in YOLO text files."""
+"""Datasets described by an Ultralytics data.yaml, with labels in YOLO text files."""
 
 from __future__ import annotations
 
@@ -18,11 +18,10 @@ _EXIF_ORIENTATION, _QUARTER_TURNS = 0x0112, {5, 6, 7, 8}
 def load_data_yaml(path: str | Path, split: str = "val") -> DetectionSet:
     """A split of a data.yaml: keys path (default: the file's folder), the split, names (list or dict), nc.
 
-    A split is a folder of images, a text file that lists images, or a list of such. The labels of
-    images/a.jpg are in labels/a.txt, one line `class cx cy w h` per object, as fractions of the image as it
-    is displayed; an image without label file has no objects, which is noted. image_id counts the images
-    from 1. Raises UserError, naming the file and the line, for keys that are missing, images that are not
-    there or cannot be opened, and lines that are not labels.
+    A split is a folder of images, a text file that lists images, or a list of these. The labels of images/a.jpg are
+    in labels/a.txt, one line `class cx cy w h` per object, in fractions of the displayed image; an image without label
+    file has no objects, which is noted. image_id counts from 1.
+    Raises UserError, naming file and line, for missing keys, images that cannot be opened, and malformed labels.
     """
     path = Path(path)
     config = _read(path)
@@ -71,13 +70,13 @@ def _names(config: dict[str, Any], path: Path) -> tuple[str, ...]:
 
 
 def _root(path: Path, key: str) -> Path:
-    """The dataset's folder: relative to the file, or to the working directory as Ultralytics has it."""
+    """The dataset's folder: relative to the file, or to the working directory as in Ultralytics."""
     beside = path.parent / key
     return beside if beside.is_dir() or not Path(key).is_dir() else Path(key)
 
 
 def _entry(root: Path, key: str) -> Path:
-    """An entry below `root`. Exported sets often say ../train/images for train/images."""
+    """An entry below `root`. Exported datasets often write ../train/images for train/images."""
     entry = root / key
     return entry if entry.exists() or not key.startswith("../") else root / key[3:]
 
@@ -94,7 +93,7 @@ def _images(entry: Path, root: Path, path: Path) -> list[Path]:
 
 
 def label_path(image: Path) -> Path:
-    """The label file of an image: the last folder `images` of its path becomes `labels`, the suffix .txt."""
+    """The label file of an image: the last `images` folder in its path becomes `labels`, and the suffix .txt."""
     parts = list(image.parts)
     folders = [i for i, part in enumerate(parts[:-1]) if part == "images"]
     if folders:
@@ -103,7 +102,7 @@ def label_path(image: Path) -> Path:
 
 
 def read_sample(image_id: int, image: Path, classes: int) -> Sample:
-    """One image and its labels. Raises UserError naming the image, or the label file and its line."""
+    """Read one image's size and labels. Raises UserError naming the image, or the label file and line."""
     width, height = displayed_size(image)
     file = label_path(image)
     lines = file.read_text().splitlines() if file.is_file() else []
@@ -129,7 +128,7 @@ def _label(line: str, where: str, classes: int) -> list[float]:
 
 
 def displayed_size(image: Path) -> tuple[int, int]:
-    """(width, height) in pixels as displayed, from the header only."""
+    """(width, height) in pixels as displayed (EXIF rotation applied), from the header only."""
     try:
         with Image.open(image) as photo:
             width, height = photo.size

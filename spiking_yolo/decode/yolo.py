@@ -48,13 +48,13 @@ def detections(
     boxes, scores = decode(heads, spec)
     # Within one input size around the image; an enormous box would cost NMS the precision of all others.
     boxes = boxes.clamp(-1, 2)
-    found = []
+    results = []
     for image_boxes, image_scores, placement in zip(boxes, scores, placements, strict=True):
         kept = select(image_boxes, image_scores, conf, iou, max_det, multi_label)
         kept = replace(kept, xyxy=placement.to_image(kept.xyxy))
         visible = (kept.xyxy[:, 2:] > kept.xyxy[:, :2]).all(1)
-        found.append(Detections(kept.xyxy[visible], kept.confidence[visible], kept.class_id[visible]))
-    return found
+        results.append(Detections(kept.xyxy[visible], kept.confidence[visible], kept.class_id[visible]))
+    return results
 
 
 def _decode_head(x: Tensor, head: HeadSpec, spec: Spec) -> Decoded:

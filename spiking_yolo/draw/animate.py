@@ -1,4 +1,4 @@
-"""Detections and firing rates as they appear over the timesteps."""
+"""Animations: detections and firing rates over the timesteps."""
 
 from __future__ import annotations
 
@@ -23,11 +23,10 @@ def timeline_frames(
     names: Sequence[str],
     rates: Mapping[int, Tensor] | None = None,
 ) -> list[np.ndarray]:
-    """One uint8 RGB frame per timestep of `steps`, in order, all of one size, with T in the caption.
+    """One uint8 [H, W, 3] RGB frame per timestep of `steps`, in order and of one size, with T in the caption.
 
-    steps: detections after T timesteps, for each T. rates: the map [h, w] in the photograph's frame at the
-    same timesteps; it appears beside the boxes, its colours the same in all frames.
-    Raises UserError when the timesteps of `rates` differ from those of `steps`.
+    steps: T -> detections after T timesteps. rates: T -> rate map [h, w] over the photograph, shown beside the boxes on
+    one colour scale for all frames. Raises UserError when the timesteps of `rates` differ from those of `steps`.
     """
     if rates is None:
         return [draw_detections(image, d, names, _count(t, len(d))) for t, d in sorted(steps.items())]
@@ -45,9 +44,8 @@ def timeline_frames(
 def save_gif(frames: Sequence[np.ndarray], path: str | Path, fps: float = 4) -> None:
     """Save frames, uint8 RGB [H, W, 3] of one size, as an endless GIF.
 
-    fps: above 0 and at most 50, since the format counts in hundredths of a second and viewers slow down
-    shorter delays; rounded accordingly.
-    Raises UserError for no frames, frames of several sizes, or a bad fps.
+    fps: above 0 and at most 50, rounded to whole hundredths of a second per frame, the format's unit; viewers slow
+    shorter delays down. Raises UserError for no frames, frames of different sizes, or an fps out of range.
     """
     if not frames or len({check_image(frame).shape for frame in frames}) > 1:
         raise UserError("an animation needs at least one frame and all of one size; resize the frames")
@@ -66,7 +64,7 @@ def save_gif(frames: Sequence[np.ndarray], path: str | Path, fps: float = 4) -> 
 
 
 def _indexed(frame: Image.Image) -> Image.Image:
-    """The frame in 256 colours of its own, found by k-means on a small copy: median cut alone turns red to pink."""
+    """The frame in its own 256 colours, chosen by k-means on a small copy: median cut alone turns red to pink."""
     colours = frame.reduce(max(1, min(frame.size) // 200)).quantize(256, kmeans=2)
     return frame.quantize(palette=colours, dither=Image.Dither.NONE)
 

@@ -1,4 +1,4 @@
-"""Detections drawn over a photograph, and photographs side by side."""
+"""Detections drawn on a photograph, and photographs side by side."""
 
 from __future__ import annotations
 
@@ -19,10 +19,10 @@ Rectangle = tuple[int, int, int, int]  # left, top, right, bottom; right and bot
 def draw_detections(
     image: np.ndarray, detections: Detections, names: Sequence[str], title: str | None = None
 ) -> np.ndarray:
-    """uint8 [H, W, 3] RGB -> a copy with boxes, and labels "class confidence" that stay inside the picture.
+    """A copy of a uint8 [H, W, 3] RGB image with boxes, and labels "class confidence" inside the picture.
 
-    Frames lie within their boxes, the best detection on top. A label goes where it overlaps better ones the
-    least. title: adds a caption strip on top, so that H grows.
+    Frames are drawn inside their boxes, the best detection on top; a label goes where it overlaps better ones least.
+    title: adds a caption strip on top, which increases H.
     Raises UserError when the image is not uint8 RGB or a class has no name.
     """
     height, width = check_image(image).shape[:2]
@@ -50,9 +50,9 @@ def draw_detections(
 
 
 def side_by_side(images: Sequence[np.ndarray], titles: Sequence[str]) -> np.ndarray:
-    """Pictures uint8 [H_i, W_i, 3] in one row, each under its title, scaled to the height of the tallest.
+    """Images uint8 [H_i, W_i, 3] in one row, each under its title, scaled to the height of the tallest.
 
-    Raises UserError when there is nothing to show or the titles do not match.
+    Raises UserError when there is no image or the number of titles differs.
     """
     if not images or len(images) != len(titles):
         raise UserError(f"{len(images)} pictures and {len(titles)} titles; give one title per picture, at least one")
@@ -69,7 +69,7 @@ def side_by_side(images: Sequence[np.ndarray], titles: Sequence[str]) -> np.ndar
 
 
 def _visible(detections: Detections, width: int, height: int) -> list[tuple[Rectangle, int, float]]:
-    """Boxes as whole pixels inside the picture, with class and confidence; those outside are dropped."""
+    """Boxes in whole pixels clipped to the picture, with class and confidence; boxes outside it are dropped."""
     boxes = detections.xyxy.detach().cpu().double()
     finite = torch.isfinite(boxes).all(1)
     limits = boxes.new_tensor([width, height, width, height])
@@ -92,7 +92,7 @@ def _frame(draw: ImageDraw.ImageDraw, box: Rectangle, class_id: int, thickness: 
 
 
 def _place(box: Rectangle, w: int, h: int, width: int, height: int, placed: Sequence[Rectangle]) -> Rectangle:
-    """Where a w x h label of `box` goes: the first place, by preference, that overlaps `placed` the least."""
+    """Where the w x h label of `box` goes: the first place, in order of preference, that overlaps `placed` least."""
     left, top, right, bottom = box
     places = [(x, y) for y in (top - h, top, bottom - h, bottom) for x in (left, right - w)]
     cells = []

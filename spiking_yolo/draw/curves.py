@@ -1,4 +1,4 @@
-"""Curves, bars and scatter plots of a paper, in one style."""
+"""Line, bar and scatter plots in one style."""
 
 from __future__ import annotations
 
@@ -32,8 +32,8 @@ def line_plot(
     """Save curves as .png or .pdf.
 
     series: name -> (x, y) or (x, y, lower, upper), the last two drawn as a band. hlines: name -> y, horizontal
-    references such as the ANN's accuracy. logx: powers of two; each x is a tick when few.
-    Raises UserError when lengths differ, there is nothing to draw, or logx meets an x that is not positive.
+    references such as the ANN's accuracy. logx: logarithmic x axis, base 2; few x values become the ticks.
+    Raises UserError when lengths differ, there is nothing to draw, or an x of logx is not positive.
     """
     curves = _checked(series, (2, 4), logx)
     with paper_figure(path, *SIZE) as figure:
@@ -60,10 +60,10 @@ def bar_plot(
     xlabel: str = "",
     number: str = ".3g",
 ) -> None:
-    """Save groups of bars as .png or .pdf, with the value above each bar where there is room.
+    """Save grouped bars as .png or .pdf, with the value above each bar where there is room.
 
-    values: series name -> {category: value}; a category that a series lacks leaves a gap. number: format spec
-    of the values. Raises UserError when there is nothing to draw.
+    values: series name -> {category: value}; a missing category leaves a gap. number: format spec of the values.
+    Raises UserError when there is nothing to draw.
     """
     categories = list(dict.fromkeys(c for group in values.values() for c in group))
     if not categories:
@@ -101,8 +101,8 @@ def scatter_plot(
 ) -> None:
     """Save points as .png or .pdf.
 
-    points: name -> (x, y). diagonal: draw y = x, the line where SNN and ANN agree.
-    Raises UserError when lengths differ, there is nothing to draw, or logx meets an x that is not positive.
+    points: name -> (x, y). diagonal: draw y = x, where SNN and ANN agree. logx: as of `line_plot`.
+    Raises UserError when lengths differ, there is nothing to draw, or an x of logx is not positive.
     """
     clouds = _checked(points, (2,), logx)
     with paper_figure(path, *SIZE) as figure:

@@ -1,4 +1,4 @@
-"""One look for every figure of a paper: fonts, lines, file format. matplotlib's globals stay as they were."""
+"""One style for all figures: fonts, lines, file format. matplotlib's global settings are left alone."""
 
 from __future__ import annotations
 
@@ -39,10 +39,9 @@ STYLE: dict[Any, Any] = {
 def paper_figure(
     path: str | Path, width: float, height: float, layout: Literal["constrained", "compressed"] = "constrained"
 ) -> Iterator[Figure]:
-    """Yield an empty figure of width x height inches; on success it is saved, .png at 200 dpi or .pdf.
+    """Yield an empty figure of width x height inches and save it on success, as .png at 200 dpi or .pdf.
 
-    layout: "compressed" suits axes of a fixed aspect, such as pictures; empty margins are cut off.
-
+    layout: "compressed" suits axes of fixed aspect, such as pictures; empty margins are cut off.
     Raises UserError for another suffix or when the file cannot be written.
     """
     path = Path(path)

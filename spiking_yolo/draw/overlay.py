@@ -1,6 +1,6 @@
-"""Firing rates as heat maps over the photograph that caused them.
+"""Firing rates as heat maps over the photograph.
 
-A rate map is float [h, w]: spikes per neuron and timestep, mean over the channels of a layer.
+A rate map is float [h, w]: spikes per neuron and timestep, averaged over the channels of a layer.
 """
 
 from __future__ import annotations
@@ -32,28 +32,28 @@ Mode = Literal["nearest-exact", "bilinear"]
 
 
 def resize_map(rate: Tensor, height: int, width: int, mode: Mode = "nearest-exact") -> Tensor:
-    """[h, w] -> float32 [height, width]. Raises UserError unless the map is two-dimensional and finite."""
+    """Resize [h, w] to float32 [height, width]. Raises UserError unless the map is two-dimensional and finite."""
     if rate.ndim != 2 or rate.numel() == 0 or not torch.isfinite(rate).all():
         raise UserError(f"a rate map of shape {tuple(rate.shape)} cannot be drawn; give finite values [h, w]")
     return interpolate(rate.detach().cpu().float()[None, None], (height, width), mode=mode)[0, 0]
 
 
 def map_to_image(rate: Tensor, placement: Placement, mode: Mode = "nearest-exact") -> Tensor:
-    """[h, w] over the network's input -> float32 [H, W] over the original image, without the letterbox."""
+    """A map [h, w] of the network's input as float32 [H, W] of the original image, without the letterbox."""
     (width, height), (left, top) = placement.resized, placement.pad
     whole = resize_map(rate, placement.network[1], placement.network[0], mode)
     return resize_map(whole[top : top + height, left : left + width], placement.image[1], placement.image[0], mode)
 
 
 def rate_range(*maps: Tensor) -> tuple[float, float]:
-    """Smallest and largest value; widened upwards where they are equal, so that a colour bar has a length."""
+    """Smallest and largest value; if they are equal, the upper one is raised so that a colour bar has a length."""
     low = min(float(rate.min()) for rate in maps)
     high = max(float(rate.max()) for rate in maps)
     return low, high if high > low else low + max(abs(low), 1e-3)
 
 
 def blend(image: np.ndarray, rate: Tensor, low: float, high: float) -> np.ndarray:
-    """uint8 [H, W, 3]: the photograph in grey under the coloured map [h, w], coloured from low to high.
+    """The photograph in grey under the map [h, w], whose colours run from `low` to `high`: uint8 [H, W, 3].
 
     Raises UserError for an image that is not uint8 RGB or a map that is not finite.
     """
@@ -65,9 +65,9 @@ def blend(image: np.ndarray, rate: Tensor, low: float, high: float) -> np.ndarra
 
 
 def rate_overlay(image: np.ndarray, rate: Tensor, title: str, path: str | Path) -> None:
-    """Save one heat map over the photograph, with a colour bar and its range and mean in numbers, .png or .pdf.
+    """Save one heat map over the photograph as .png or .pdf, with a colour bar, range and mean.
 
-    rate: [h, w] in the photograph's frame, see `map_to_image`. Raises UserError for bad input or a bad path.
+    rate: [h, w] over the photograph, see `map_to_image`. Raises UserError for bad input or a bad path.
     """
     height = 4.6 * check_image(image).shape[0] / image.shape[1]
     with paper_figure(path, 5.6, min(max(height, 1.8), 8.0) + 0.5, "compressed") as figure:
@@ -79,11 +79,10 @@ def rate_overlay(image: np.ndarray, rate: Tensor, title: str, path: str | Path) 
 def summary_overlay(
     image: np.ndarray, maps: Mapping[str, Tensor], path: str | Path, shared: bool | None = None
 ) -> None:
-    """Save a grid with a heat map per layer and, last, the mean of all maps, as .png or .pdf.
+    """Save a grid of one heat map per layer and, last, the mean of all maps, as .png or .pdf.
 
-    shared: one colour bar for all panels, or one each. By default one, unless the largest rates of the layers
-    differ so much (over four times) that the quiet ones would show nothing.
-    Raises UserError for bad input or a bad path.
+    shared: one colour bar for all panels instead of one each. By default shared, unless the largest rates of the layers
+    differ more than fourfold and quiet layers would show nothing. Raises UserError for bad input or a bad path.
     """
     if not maps:
         raise UserError("there is no rate map to draw; record the spikes of at least one layer")
@@ -125,7 +124,7 @@ def _number(rate: float) -> str:
 
 
 def _bar(axes: Axes, ends: tuple[float, float]) -> Colorbar:
-    """A colour bar exactly as tall as the picture beside it."""
+    """A colour bar as tall as the picture beside it."""
     place = axes.inset_axes((1.02, 0.0, 0.035, 1.0))
     bar = axes.figure.colorbar(ScalarMappable(Normalize(*ends), RATE_COLOURS), cax=place)
     bar.locator = MaxNLocator(5)

@@ -1,6 +1,6 @@
-"""Colours that people with any colour vision can tell apart.
+"""A palette that people with any colour vision can tell apart.
 
-Source: M. Okabe and K. Ito, "Color Universal Design" (2008); black is left to text and axes.
+Source: M. Okabe and K. Ito, "Color Universal Design" (2008); black is kept for text and axes.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ def class_colour(class_id: int) -> Colour:
 
 
 def text_colour(background: Colour) -> Colour:
-    """Black or white, whichever contrasts more (luma weights of Rec. 601)."""
+    """Black or white, whichever contrasts more with the background (Rec. 601 luma)."""
     r, g, b = background
     return (0, 0, 0) if 0.299 * r + 0.587 * g + 0.114 * b > 127 else (255, 255, 255)
 

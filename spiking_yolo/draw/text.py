@@ -1,4 +1,4 @@
-"""Text of a readable size that fits in a picture, and captions."""
+"""Readable text that fits into a picture, and captions."""
 
 from __future__ import annotations
 
@@ -20,27 +20,27 @@ def font(size: int) -> ImageFont.FreeTypeFont | ImageFont.ImageFont:
 
 
 def check_image(image: np.ndarray) -> np.ndarray:
-    """The image itself; UserError unless it is uint8 [H, W, 3] with at least one pixel."""
+    """Return the image. Raises UserError unless it is uint8 [H, W, 3] with at least one pixel."""
     if image.ndim != 3 or image.shape[2] != 3 or image.dtype != np.uint8 or image.size == 0:
         raise UserError(f"cannot draw on {image.dtype} {image.shape}; give a uint8 RGB image [H, W, 3]")
     return image
 
 
 def text_size(height: int, width: int) -> int:
-    """Font size in pixels that suits a height x width picture seen as a whole."""
+    """Font size in pixels for a height x width picture that is viewed as a whole."""
     return max(11, round(0.024 * (height * width) ** 0.5))
 
 
 def measure(text: str, size: int) -> tuple[int, int, int]:
-    """(width, height, margin) in pixels of `text` with a margin all round; one height for any text."""
+    """(width, height, margin) in pixels of `text` with a margin all round; the height is the same for any text."""
     margin = max(1, size // 5)
     return int(font(size).getlength(text)) + 1 + 2 * margin, size + 2 * margin, margin
 
 
 def fit_text(texts: Sequence[str], size: int, width: int, height: int) -> tuple[str, int] | None:
-    """The first of `texts` that fits in width x height pixels, at the largest size not above `size`.
+    """The first of `texts` that fits into width x height pixels, and its font size, at most `size`.
 
-    A text shrinks to half of `size` before the next is tried. None when nothing fits at a readable size.
+    A text shrinks to half of `size` before the next is tried. None when none fits at a readable size.
     """
     for text in texts:
         for s in range(size, max(SMALLEST, size // 2) - 1, -1):
@@ -51,16 +51,16 @@ def fit_text(texts: Sequence[str], size: int, width: int, height: int) -> tuple[
 
 
 def put_text(draw: ImageDraw.ImageDraw, left: int, top: int, text: str, size: int, colour) -> None:
-    """Write in the cell whose size `measure` gives, upper left corner at (left, top)."""
+    """Write `text` into a cell of the size that `measure` gives, with its upper left corner at (left, top)."""
     _, height, margin = measure(text, size)
     draw.text((left + margin, top + height / 2), text, colour, font(size), anchor="lm")
 
 
 def caption(image: np.ndarray, text: str, size: int | None = None) -> np.ndarray:
-    """uint8 [H, W, 3] -> [H + strip, W, 3]: `text` on a white strip on top; the picture itself is unchanged.
+    """uint8 [H, W, 3] to [H + strip, W, 3]: adds `text` on a white strip on top.
 
-    size: font size in pixels; without it, one that suits the picture. The strip's height depends on it only.
-    A text too long to be read is cut with an ellipsis.
+    size: font size in pixels, by default one that suits the picture; it alone sets the strip's height. Text that would
+    be too small to read is cut with an ellipsis.
     """
     height, width = check_image(image).shape[:2]
     size = size or round(1.1 * text_size(height, width))

@@ -1,4 +1,4 @@
-"""The network as plain data, and what is computed with it: trace, forward pass, rewrites, counts."""
+"""The network as plain data, and what works on it: tracing, the forward pass, rewrites, (de)serialisation."""
 
 from spiking_yolo.graph.graph import (
     OPS,

@@ -1,7 +1,7 @@
-"""The network as plain data: nodes, attributes and tensors. ANN and SNN are two interpreters of one graph.
+"""The network as plain data: nodes, attributes and tensors. The ANN and the SNN are two interpreters of one graph.
 
-A graph holds no code, so it can be saved and loaded without executing any. Batch norm is already folded, and every
-activation *call* is a node of its own.
+A graph holds no code, so loading one executes none. Batch norm is already folded, and every activation *call* is a
+node of its own.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from spiking_yolo.errors import UserError
 
 @dataclass(frozen=True)
 class Node:
-    """One operation. `op` is a key of OPS, `inputs` are names of earlier nodes, `attrs` is JSON-serialisable."""
+    """One operation: `op` is a key of OPS, `inputs` name earlier nodes, `attrs` can be written as JSON."""
 
     name: str
     op: str
@@ -28,13 +28,16 @@ class Node:
 
     @property
     def phi(self) -> Activation:
-        """The function of an activation node."""
+        """The activation function of an activation node."""
         return Activation(**self.attrs)
 
 
 @dataclass(frozen=True)
 class Graph:
-    """Nodes in simulation order, names of the output nodes, and tensors keyed `NODE.weight` and `NODE.bias`."""
+    """Nodes in topological order, names of the output nodes, and tensors keyed `NODE.weight` and `NODE.bias`.
+
+    Raises UserError for an unknown operation, or a name that is read before it is defined.
+    """
 
     nodes: tuple[Node, ...]
     outputs: tuple[str, ...]
@@ -56,10 +59,11 @@ class Graph:
 
     @property
     def activations(self) -> tuple[Node, ...]:
-        """The activation call sites: the places where a layer of spiking neurons goes."""
+        """The activation nodes: each becomes a layer of spiking neurons."""
         return tuple(node for node in self.nodes if node.op == "activation")
 
     def consumers(self) -> dict[str, list[Node]]:
+        """For every node, the nodes that read it."""
         users: dict[str, list[Node]] = {node.name: [] for node in self.nodes}
         for node in self.nodes:
             for name in node.inputs:
@@ -67,7 +71,7 @@ class Graph:
         return users
 
     def up_to(self, *names: str) -> Graph:
-        """The part of the graph that computes some nodes, as a graph with these as its outputs."""
+        """The subgraph that computes `names`, which become its outputs."""
         needed = set(names)
         for node in reversed(self.nodes):
             if node.name in needed:
@@ -75,22 +79,24 @@ class Graph:
         return Graph(tuple(node for node in self.nodes if node.name in needed), names, self.tensors)
 
     def parameters(self, node: Node) -> tuple[Tensor | None, Tensor | None]:
+        """Weight and bias of a node, None where it has none."""
         return self.tensors.get(f"{node.name}.weight"), self.tensors.get(f"{node.name}.bias")
 
     def to(self, *args: Any) -> Graph:
+        """A copy with every tensor on another device or in another dtype; arguments as of Tensor.to."""
         return replace(self, tensors={k: v.to(*args) for k, v in self.tensors.items()})
 
 
-_SILU_LEAST = 1.2784645  # SiLU is least at minus this
+_SILU_LEAST = 1.2784645  # SiLU has its minimum at minus this
 
 
 @dataclass(frozen=True)
 class Activation:
-    """phi, the activation function of a site; its fields are the attributes of an activation node.
+    """An activation function phi, element-wise; its fields are the attributes of an activation node.
 
-    slope: of the negative side (leaky ReLU); 0 is ReLU. cap: the largest value, None for none (clipped ReLU, ReLU6).
-    levels: phi(x) is rounded to a multiple of cap / levels (QCFS), None for none. silu: x * sigmoid(x) instead of all
-    that; it is not monotone.
+    slope: of the negative side (leaky ReLU); 0 is ReLU. cap: upper bound (clipped ReLU, ReLU6), None for none.
+    levels: round phi(x) to a multiple of cap / levels (QCFS), None for no rounding. silu: x * sigmoid(x), whatever the
+    other fields say; it is not monotone.
     """
 
     slope: float = 0.0
@@ -107,14 +113,14 @@ class Activation:
         return y if self.cap is None else y.clamp_(max=self.cap)
 
     def reach(self, above: Tensor, below: Tensor) -> tuple[Tensor, Tensor]:
-        """Largest magnitudes above and below zero of phi(x) for -below <= x <= above."""
+        """Largest magnitudes of phi(x) above and below zero, for -below <= x <= above."""
         if self.silu:
             return self(above), -self(-below.clamp(max=_SILU_LEAST))
         return self.continuous(above), self.slope * below
 
     @property
     def continuous(self) -> Activation:
-        """What a spiking neuron follows: its spikes make levels of their own."""
+        """phi without rounding, which is what a spiking neuron approximates: its spikes quantise anyway."""
         return replace(self, levels=None)
 
 
@@ -128,7 +134,7 @@ def quantised_relu(
 def reached_padding(
     h: int, w: int, kernel: Sequence[int], stride: Sequence[int], padding: Sequence[int], ceil: bool = False
 ) -> list[int]:
-    """Padding (left, right, top, bottom) of maps of h x w without what no window reaches on the right or bottom."""
+    """Padding (left, right, top, bottom) of an h x w map, less what no window reaches on the right and bottom."""
     left, right, top, bottom = padding
     if not ceil:
         right -= min(right, (w + left + right - kernel[1]) % stride[1])
@@ -137,9 +143,9 @@ def reached_padding(
 
 
 def max_pool(x: Tensor, kernel: list[int], stride: list[int], padding: list[int], ceil: bool = False) -> Tensor:
-    """Max pooling of [N, C, H, W] whose padding (left, right, top, bottom) counts as minus infinity.
+    """Max pooling of [N, C, H, W]; padding (left, right, top, bottom) counts as minus infinity.
 
-    Padding that no window reaches is not made: that saves a copy in darknet's 2/2 pooling.
+    Padding that no window reaches is skipped, which saves a copy in darknet's 2 x 2 pooling at stride 2.
     """
     sides = reached_padding(x.shape[-2], x.shape[-1], kernel, stride, padding, ceil)
     if any(sides):
@@ -151,7 +157,7 @@ def _slice(x: Tensor, a: Mapping[str, Any]) -> Tensor:
     return x[(slice(None), *(slice(*s) for s in a["slices"]))]
 
 
-# name -> f(attrs, weight, bias, *inputs). Bias is separate so that the simulator can add it when the coding says so.
+# name -> f(attrs, weight, bias, *inputs). The bias is separate because some codings add it in the first step only.
 OPS: dict[str, Callable[..., Tensor]] = {
     "input": lambda a, w, b, x: x,
     "conv": lambda a, w, b, x: F.conv2d(x, w, b, a["stride"], a["padding"], a["dilation"], a["groups"]),
@@ -172,10 +178,10 @@ OPS: dict[str, Callable[..., Tensor]] = {
 
 
 def forward(graph: Graph, x: Tensor, tap: Callable[[Node, Tensor, Tensor], None] | None = None) -> tuple[Tensor, ...]:
-    """The ANN's forward pass.
+    """Run the graph as an ANN.
 
-    x: [N, C, H, W]. Returns one tensor per output. tap(node, pre-activation, activation) is called at every
-    activation. Intermediate tensors are released after their last use.
+    x: [N, C, H, W]. Returns one tensor per output of the graph. tap(node, pre-activation, activation) is called at
+    every activation. Intermediate tensors are freed after their last use.
     """
     last = {name: node.name for node in graph.nodes for name in node.inputs}
     values: dict[str, Tensor] = {}
@@ -192,9 +198,9 @@ def forward(graph: Graph, x: Tensor, tap: Callable[[Node, Tensor, Tensor], None]
 
 @torch.no_grad()
 def shapes(graph: Graph, height: int, width: int) -> dict[str, torch.Size]:
-    """The shape of every node's output, [1, C, ...], for one image of this size: the graph runs on zeros.
+    """Output shape of every node, [1, C, ...], for one image of height x width pixels.
 
-    That is faster than a first run on the meta device, which imports much.
+    Runs the graph on zeros: faster than a first run on the meta device, whose imports are slow.
     """
     x = next(iter(graph.tensors.values())).new_zeros(1, 3, height, width)
     names = tuple(node.name for node in graph.nodes)

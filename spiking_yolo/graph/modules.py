@@ -1,7 +1,7 @@
-"""Layers and activations that torch.nn lacks, which the tracer knows as operations of their own.
+"""Layers and activations that torch.nn lacks; the tracer turns each into one node.
 
-QCFS: Bu et al., "Optimal ANN-SNN conversion for high-accuracy and ultra-low-latency spiking neural networks", 2022. The
-clipped ReLU is of Deng and Gu, 2021. Both learn their cap `theta`, which becomes the firing threshold.
+QCFS: Bu et al., "Optimal ANN-SNN conversion for high-accuracy and ultra-low-latency spiking neural networks", 2022.
+Clipped ReLU: Deng and Gu, 2021. Both learn their cap `theta`, which becomes the firing threshold.
 """
 
 from __future__ import annotations
@@ -18,17 +18,17 @@ Sides = tuple[int, int, int, int]
 
 @torch.fx.wrap
 def padded_max_pool2d(x: Tensor, kernel: int, stride: int, padding: Sides) -> Tensor:
-    """Max pool of x [N, C, H, W] after padding (left, right, top, bottom) with -inf.
+    """Max pooling of x [N, C, H, W] after padding (left, right, top, bottom) with -inf.
 
-    The output side is floor((in + both pads - kernel) / stride) + 1.
+    Output side: floor((input + both pads - kernel) / stride) + 1.
     """
     return max_pool(x, [kernel] * 2, [stride] * 2, list(padding))
 
 
 class PaddedMaxPool2d(nn.Module):
-    """Max pooling with its own pad on each side; see padded_max_pool2d.
+    """Max pooling with a separate pad on each side; see padded_max_pool2d.
 
-    Padding is -inf and not 0: a window of negative values at the border keeps its own maximum.
+    It pads with -inf, not 0, so that a border window of negative values keeps its maximum.
     """
 
     def __init__(self, kernel: int, stride: int, padding: Sides) -> None:
@@ -43,18 +43,19 @@ class PaddedMaxPool2d(nn.Module):
 
 
 def straight_through_floor(x: Tensor) -> Tensor:
-    """floor(x) with the gradient of the identity."""
+    """floor(x), with the gradient of the identity (straight-through estimator)."""
     return x + (x.floor() - x).detach()
 
 
 def qcfs(x: Tensor, theta: Tensor, levels: int) -> Tensor:
-    """`clip(floor(x L / theta + 1/2) / L, 0, 1) * theta` with gradients; theta broadcasts against x."""
+    """QCFS with gradients: `clip(floor(x L / theta + 1/2) / L, 0, 1) * theta`; theta broadcasts against x."""
     return quantised_relu(x, theta, levels, straight_through_floor)
 
 
 class QCFS(nn.Module):
-    """Quantised clipped ReLU with a trained cap. theta: scalar, units of the activation. levels: steps up to
-    it.
+    """Quantised clipped ReLU with a trained cap. theta: the cap, a scalar. levels: steps from 0 to the cap.
+
+    Raises UserError for fewer than one level.
     """
 
     def __init__(self, levels: int = 8, theta: float = 8.0) -> None:
@@ -72,7 +73,7 @@ class QCFS(nn.Module):
 
 
 class ClippedReLU(nn.Module):
-    """`clip(x, 0, theta)` with a trained cap. theta: scalar, units of the activation."""
+    """`clip(x, 0, theta)` with a trained cap theta, a scalar."""
 
     def __init__(self, theta: float = 8.0) -> None:
         super().__init__()
@@ -86,7 +87,7 @@ ACTIVATIONS = ("relu", "leaky", "clip", "qcfs")
 
 
 def activation(name: str, levels: int = 8) -> nn.Module:
-    """A fresh activation module. name: one of ACTIVATIONS. levels: of QCFS."""
+    """A new activation module. name: one of ACTIVATIONS. levels: for "qcfs". Raises UserError for other names."""
     match name:
         case "relu":
             return nn.ReLU()

@@ -1,4 +1,4 @@
-"""What of a graph need not be computed as it stands, or not in every step: cheaper, and the same result."""
+"""Graph rewrites that save work and keep results."""
 
 from __future__ import annotations
 
@@ -8,11 +8,11 @@ from spiking_yolo.graph import Graph, Node
 
 
 def pool_before_neuron(graph: Graph) -> Graph:
-    """Swap every activation with the max pooling behind it, where the pooling is its only consumer.
+    """Move every activation behind the max pooling that is its only consumer.
 
-    For neurons that round phi of the input's sum (signed memory): phi, unless it is SiLU, and rounding are monotone, so
-    the settled value is the same, and a quarter of the neurons remain behind a 2x2 pooling. The activation keeps its
-    name, and with it its threshold: it now reads the pooling, and the pooling reads what the activation read.
+    For signed memory neurons, which round phi of the summed input. Rounding and phi (except SiLU) are monotone, so the
+    settled value is the same, and behind a 2 x 2 pooling a quarter of the neurons remain. The activation keeps its
+    name and with it its threshold.
     """
     users = graph.consumers()
     pools = {
@@ -45,9 +45,9 @@ def pool_before_neuron(graph: Graph) -> Graph:
 
 
 def constant_nodes(graph: Graph) -> set[str]:
-    """Nodes whose value is the same in every step of rate coding with an analogue image: computed once.
+    """Nodes whose value is the same in every step of rate coding with an analogue image; computed once.
 
-    Max pooling of a constant current is constant as well: the maximum of t * z is t * max(z).
+    Max pooling of a constant current is one of them: the maximum of t * z is t * max(z).
     """
     constant: set[str] = set()
     for node in graph.nodes:
@@ -57,13 +57,13 @@ def constant_nodes(graph: Graph) -> set[str]:
 
 
 def readout_nodes(graph: Graph) -> tuple[Node, ...]:
-    """The linear nodes behind the last neurons and poolings: the mean of their outputs is their output of the mean.
+    """The linear nodes behind the last neurons and poolings, in graph order.
 
-    They need to be computed only where the output of the network is read.
+    A linear map of a mean over time is the mean of the map, so they run only where the network's output is read.
     """
     users = graph.consumers()
-    found: list[Node] = []
+    readout: list[Node] = []
     for node in reversed(graph.nodes):
-        if node.op not in ("input", "activation", "max_pool") and all(user in found for user in users[node.name]):
-            found.insert(0, node)
-    return tuple(found)
+        if node.op not in ("input", "activation", "max_pool") and all(user in readout for user in users[node.name]):
+            readout.insert(0, node)
+    return tuple(readout)

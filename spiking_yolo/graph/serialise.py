@@ -1,4 +1,4 @@
-"""A graph in a safetensors file: tensors, and JSON in the metadata. Reading it executes no code."""
+"""A graph in a safetensors file: its tensors, and its nodes as JSON in the metadata. Reading executes no code."""
 
 from __future__ import annotations
 
@@ -12,11 +12,11 @@ from spiking_yolo.graph import Graph, Node
 
 
 def graph_metadata(graph: Graph) -> dict[str, str]:
-    """Nodes and outputs; the tensors are kept beside them."""
+    """Nodes and outputs as metadata; the tensors are stored separately."""
     return {"nodes": json.dumps([asdict(node) for node in graph.nodes]), "outputs": json.dumps(graph.outputs)}
 
 
 def graph_from(metadata: Mapping[str, str], tensors: Mapping[str, Tensor]) -> Graph:
-    """The inverse. Raises KeyError, TypeError or ValueError (and so UserError) for what does not describe a graph."""
+    """The graph of `graph_metadata`. Raises KeyError, TypeError or ValueError (so UserError too) for anything else."""
     nodes = tuple(Node(n["name"], n["op"], tuple(n["inputs"]), n["attrs"]) for n in json.loads(metadata["nodes"]))
     return Graph(nodes, tuple(json.loads(metadata["outputs"])), tensors)

@@ -1,4 +1,4 @@
-"""From a torch module to a Graph: trace with torch.fx, fold batch norm, translate node by node or refuse by name."""
+"""Torch module to Graph: trace with torch.fx, fold batch norm, translate each node or refuse it by name."""
 
 from __future__ import annotations
 
@@ -27,8 +27,8 @@ class _Tracer(fx.Tracer):
 def trace(model: nn.Module, example: Tensor) -> Graph:
     """The graph of `model`, with batch norm folded and one node per call.
 
-    example: [1, C, H, W], run once to learn the shapes; the graph itself takes any size that the model takes.
-    Raises UserError naming the node and the way out for everything that cannot become a spiking network.
+    example: [1, C, H, W], run once to learn the shapes; the graph takes any size that the model takes.
+    Raises UserError, naming the node and what to do, for whatever cannot become a spiking network.
     """
     model = model.eval()
     try:
@@ -128,7 +128,7 @@ def _reshape(builder: Builder, node: fx.Node, source: str) -> str:
 
 
 def _refuse_shared_batch_norm(traced: fx.GraphModule) -> None:
-    """A convolution called twice cannot absorb the batch norm behind each call."""
+    """Raise UserError for a convolution that is called twice: it cannot absorb a batch norm behind each call."""
     modules: dict[Any, nn.Module] = dict(traced.named_modules())
     calls: dict[str, list[fx.Node]] = {}
     for node in traced.graph.nodes:

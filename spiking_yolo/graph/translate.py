@@ -1,4 +1,4 @@
-"""How each supported torch operation becomes a graph node. What is not in MODULES or FUNCTIONS is refused."""
+"""How each torch operation becomes a graph node. Whatever is not in MODULES or FUNCTIONS is refused."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from spiking_yolo.graph.modules import QCFS, ClippedReLU, PaddedMaxPool2d
 
 
 class Builder:
-    """Collects nodes and tensors while the fx graph is walked. shapes: of every node's output for the example."""
+    """Collects nodes and tensors while the fx graph is walked. shapes: output shape of every node for the example."""
 
     def __init__(self) -> None:
         self.nodes: list[Node] = []
@@ -24,10 +24,12 @@ class Builder:
         self.shapes: dict[str, torch.Size] = {}
 
     def emit(self, name: str, op: str, inputs: list[str], **attrs: Any) -> str:
+        """Add a node; returns its name."""
         self.nodes.append(Node(name, op, tuple(inputs), attrs))
         return name
 
     def weights(self, name: str, module: nn.Conv2d | nn.Linear) -> None:
+        """Copy a layer's weight and bias; a layer without bias gets zeros."""
         self.tensors[f"{name}.weight"] = module.weight.detach().clone()
         bias = module.bias if module.bias is not None else module.weight.new_zeros(module.weight.shape[0])
         self.tensors[f"{name}.bias"] = bias.detach().clone()
@@ -155,7 +157,7 @@ def _upsample(
     size: Any = None,
     scale_factor: Any = None,
     mode: str = "nearest",
-    **bilinear: Any,  # corners and filters say nothing where values are copied
+    **bilinear: Any,  # options that do nothing in nearest mode
 ) -> str:
     scale = list(scale_factor) if isinstance(scale_factor, (tuple, list)) else [scale_factor] * 2
     if size is not None or mode != "nearest" or any(s is None or s != int(s) for s in scale):
@@ -192,7 +194,7 @@ def _identity(b: Builder, name: str, x: str, *args: Any, **kwargs: Any) -> str:
 
 
 def _settings(translate: Callable[..., str], *fields: str) -> Callable[..., str]:
-    """A translator for a module whose settings are the attributes `fields`."""
+    """A translator for a module that passes the attributes `fields` on."""
     return lambda b, name, x, m: translate(b, name, x, **{f: getattr(m, f) for f in fields})
 
 

@@ -1,4 +1,4 @@
-"""Reading images, fitting them into a network's input, and the way back for boxes."""
+"""Reading images, fitting them into a network's input, and mapping boxes back."""
 
 from __future__ import annotations
 
@@ -20,8 +20,8 @@ GREY = 0.5
 
 
 class InputFormat(Protocol):
-    """How images enter a network (models.spec.Spec): its input size in pixels, how images are resized to it, and the
-    mean and standard deviation by which values in [0, 1] are normalised, per channel.
+    """How images enter a network (see models.spec.Spec): input size in pixels, how images are resized to it, and the
+    per-channel mean and standard deviation that normalise values in [0, 1].
     """
 
     @property
@@ -37,7 +37,7 @@ class InputFormat(Protocol):
 
 
 class Picture(NamedTuple):
-    """An image that is read when it is used, and what it is called in records."""
+    """An image that is read on use, and its name in records."""
 
     name: str
     source: ImageSource
@@ -48,11 +48,11 @@ class Picture(NamedTuple):
 
 
 def read_image(source: ImageSource) -> np.ndarray:
-    """uint8 [H, W, 3] RGB, upright as a viewer shows it (EXIF rotation applied).
+    """The image as uint8 [H, W, 3] RGB, upright (EXIF rotation applied).
 
     source: a file; a PIL image; or an RGB array [H, W], [H, W, 1], [H, W, 3] or [H, W, 4] of uint8, uint16 or
-    floats in [0, 1]. Transparency is dropped; 16 bits become 8; of an animation the first frame counts.
-    Raises UserError naming the file when it is missing, empty, truncated, enormous or not an image.
+    floats in [0, 1]. Transparency is dropped, 16 bits become 8, and an animation gives its first frame.
+    Raises UserError, naming the file, when it is missing, empty, truncated, enormous or not an image.
     """
     if isinstance(source, np.ndarray):
         return _from_array(source)
@@ -101,10 +101,9 @@ def _from_array(array: np.ndarray) -> np.ndarray:
 
 @dataclass(frozen=True)
 class Placement:
-    """Where an image lies in the network's input: all pairs are (width, height) in pixels.
+    """Where an image lies in the network's input. All pairs are (width, height) in pixels.
 
-    image: original size. resized: its size in the input. pad: free space left of and above it. network: size
-    of the input.
+    image: original size. resized: size within the input. pad: space to its left and above it. network: input size.
     """
 
     image: tuple[int, int]
@@ -113,13 +112,13 @@ class Placement:
     network: tuple[int, int]
 
     def to_image(self, boxes: Tensor) -> Tensor:
-        """xyxy [..., 4] as fractions of the input -> pixels of the original image, clipped to it."""
+        """Boxes xyxy [..., 4], from fractions of the input to pixels of the original image, clipped to it."""
         image, resized, pad, network = self._vectors(boxes)
         pixels = (boxes * network - pad) * (image / resized)
         return pixels.clamp(min=0).minimum(image)
 
     def to_network(self, boxes: Tensor) -> Tensor:
-        """The inverse: xyxy [..., 4] pixels of the original image -> fractions of the input."""
+        """Boxes xyxy [..., 4], from pixels of the original image to fractions of the input."""
         image, resized, pad, network = self._vectors(boxes)
         return (boxes * (resized / image) + pad) / network
 
@@ -128,11 +127,11 @@ class Placement:
 
 
 def place(width: int, height: int, spec: InputFormat) -> Placement:
-    """Placement of a width x height image: stretched over the whole input, or centred with its ratio kept.
+    """Placement of a width x height image: stretched over the input, or centred with its aspect ratio kept.
 
-    Sides are rounded down as in darknet, or to the nearest as in Ultralytics; none becomes less than one pixel. Where
-    the middle is cut out, the image covers the input and one of its sides is 256 / 224 of the input's, so that `pad` is
-    not positive; rounded as in torchvision, whose inputs are square.
+    Sides are rounded down as in darknet, or to the nearest pixel as in Ultralytics, and are at least 1. For "crop" the
+    image covers the input with a margin, one of its sides being 256 / 224 of the input's (so `pad` is 0 or negative);
+    rounded as in torchvision, whose inputs are square.
     """
     network = (spec.width, spec.height)
     if spec.resize == "crop":
@@ -155,10 +154,10 @@ def place(width: int, height: int, spec: InputFormat) -> Placement:
 
 
 def preprocess(image: np.ndarray, spec: InputFormat) -> tuple[Tensor, Placement]:
-    """uint8 [H, W, 3] RGB -> float32 [3, spec.height, spec.width], and where the image lies in it.
+    """uint8 [H, W, 3] RGB to float32 [3, spec.height, spec.width], and where the image lies in it.
 
-    Bilinear; values in [0, 1], then (x - mean) / std. The letterbox is grey 0.5, or as in Ultralytics: 114 / 255, and
-    resized values are whole 255ths.
+    Bilinear resizing; values in [0, 1], then (x - mean) / std. The letterbox is grey, 0.5 as in darknet or 114 / 255
+    as in Ultralytics, which also rounds resized values to whole 255ths.
     """
     placement = place(image.shape[1], image.shape[0], spec)
     canvas = _middle(image, placement) if spec.resize == "crop" else _framed(image, placement, spec)
@@ -167,7 +166,7 @@ def preprocess(image: np.ndarray, spec: InputFormat) -> tuple[Tensor, Placement]
 
 
 def _middle(image: np.ndarray, placement: Placement) -> np.ndarray:
-    """What torchvision's evaluation cuts out: resized by Pillow, which averages where it shrinks."""
+    """The centre crop of torchvision's evaluation, resized by Pillow, which antialiases."""
     (width, height), (left, top) = placement.network, placement.pad
     resized = np.asarray(Image.fromarray(image).resize(placement.resized, Image.Resampling.BILINEAR), np.float32)
     return resized[-top : height - top, -left : width - left] / 255

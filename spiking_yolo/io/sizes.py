@@ -1,4 +1,4 @@
-"""Sizes of a network's input: how they are written and which are allowed.
+"""Input sizes: how they are written and which are allowed.
 
 Imports nothing heavy, so that --help answers at once.
 """
@@ -15,7 +15,7 @@ Size = tuple[int, int]  # height, width in pixels
 
 
 def input_size(given: int | str | Sequence[int]) -> Size:
-    """(height, width) of a square's side, of a pair, or of either as text: 416, (288, 416), "416" or "288x416".
+    """(height, width) in pixels from the side of a square, a pair, or text: 416, (288, 416), "416" or "288x416".
 
     Raises UserError unless both are multiples of STRIDE.
     """
@@ -32,6 +32,6 @@ def input_size(given: int | str | Sequence[int]) -> Size:
 
 
 def size_name(size: Size) -> str:
-    """(416, 416) -> "416"; (288, 416) -> "288x416"; `input_size` reads it back."""
+    """(416, 416) to "416", (288, 416) to "288x416"; `input_size` reads it back."""
     height, width = size
     return str(height) if height == width else f"{height}x{width}"

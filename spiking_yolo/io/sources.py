@@ -1,4 +1,4 @@
-"""What a person may name on a command line: image files, folders, globs, videos and webcams."""
+"""Sources named on a command line: image files, folders, globs, videos and webcams."""
 
 from __future__ import annotations
 
@@ -23,27 +23,27 @@ def is_webcam(source: str) -> bool:
 
 
 def is_stream(source: str) -> bool:
-    """A video file or a webcam's number."""
+    """Whether this names a video file or a webcam."""
     return is_webcam(source) or Path(source).suffix.lower() in VIDEOS
 
 
 def expand(sources: Sequence[str]) -> list[str]:
-    """Files and webcams named by `sources`, folders and globs replaced by their images and videos, sorted.
+    """Files and webcams named by `sources`; a folder or glob gives its images and videos, sorted.
 
-    Raises UserError for a folder or a glob with nothing in it. Whether a file can be read is found out later.
+    Raises UserError for a folder or glob with none. Whether a file can be read shows later.
     """
-    found: list[str] = []
+    names: list[str] = []
     for source in sources:
         path = Path(source)
         if not source:
             raise UserError("a source is empty: give an image, a folder, a glob, a video or a webcam's number")
         if path.is_dir():
-            found += _seen(map(str, path.iterdir())) or _nothing(f"{source} holds no images: give a folder with")
+            names += _seen(map(str, path.iterdir())) or _nothing(f"{source} holds no images: give a folder with")
         elif not path.exists() and glob.has_magic(source):
-            found += _seen(glob.iglob(source, recursive=True)) or _nothing(f"no image matches {source}: they end in")
+            names += _seen(glob.iglob(source, recursive=True)) or _nothing(f"no image matches {source}: they end in")
         else:
-            found.append(source)
-    return found
+            names.append(source)
+    return names
 
 
 def _seen(paths: Iterator[str]) -> list[str]:
@@ -56,7 +56,7 @@ def _nothing(problem: str) -> list[str]:
 
 @dataclass(frozen=True)
 class Video:
-    """An open video or webcam. count: frames, None where unknown. fps: frames per second, 25 where unknown."""
+    """An open video or webcam. count: number of frames, None if unknown. fps: frames per second, 25 if unknown."""
 
     name: str
     count: int | None
@@ -64,7 +64,7 @@ class Video:
     capture: Any
 
     def frames(self, every: int = 1) -> Iterator[np.ndarray]:
-        """Every n-th frame, RGB uint8 [H, W, 3]. Raises UserError when there is none."""
+        """Every `every`-th frame, uint8 [H, W, 3] RGB. Raises UserError when there is none."""
         index = 0
         while self.capture.grab():
             if index % every == 0:
@@ -79,7 +79,7 @@ class Video:
 
 @contextmanager
 def open_video(source: str) -> Iterator[Video]:
-    """The video file or webcam. Raises UserError when it cannot be opened."""
+    """Open a video file or webcam. Raises UserError when that fails."""
     os.environ.setdefault("OPENCV_FFMPEG_LOGLEVEL", "-8")  # the message below says enough
     import cv2
 

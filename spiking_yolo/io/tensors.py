@@ -1,4 +1,4 @@
-"""Files of tensors that execute no code when they are read."""
+"""Safetensors files, which execute no code when they are read."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from spiking_yolo.io.files import atomic_write
 
 
 def read_safetensors(path: str | Path) -> tuple[dict[str, str], dict[str, Tensor]]:
-    """Metadata and tensors of a safetensors file. Raises UserError when it is not one."""
+    """Metadata and tensors of a safetensors file. Raises UserError for any other file."""
     try:
         with safe_open(path, "pt") as file:
             return file.metadata() or {}, {key: file.get_tensor(key) for key in file.keys()}  # noqa: SIM118
@@ -23,7 +23,7 @@ def read_safetensors(path: str | Path) -> tuple[dict[str, str], dict[str, Tensor
 
 
 def write_safetensors(path: str | Path, tensors: Mapping[str, Tensor], metadata: dict[str, str]) -> None:
-    """Write a safetensors file, whole or not at all. Raises UserError when the system refuses."""
+    """Write a safetensors file, whole or not at all. Raises UserError when it cannot be written."""
     with atomic_write(path) as temporary:
         try:
             # Copies, because the format refuses tensors that share memory.

@@ -1,9 +1,9 @@
-"""How far mAP might lie from its value for other photographs of the same kind: the bootstrap over images.
+"""Bootstrap confidence intervals over images: how much a score varies with the choice of photographs.
 
-Images are drawn with replacement as often as there are images (Efron 1979); the interval holds the middle 95 % of
-the resampled figures. Drawing an image m times gives its detections and objects the weight m, and matching
-happens within an image, so nothing is matched or sorted again. A class that a draw leaves without objects is
-left out of that draw's mean: with few images of rare classes the interval therefore lies off-centre.
+n images are drawn with replacement from n (Efron 1979); the interval holds the middle 95 % of the resampled scores.
+Drawing an image m times gives its detections and objects the weight m. Matching happens within an image, so nothing
+is matched or sorted again. A draw leaves classes without objects out of its mean, so with few images of rare classes
+the interval is off-centre.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ _LEVEL = 95.0
 
 @dataclass(frozen=True)
 class Interval:
-    """A figure of all images, and the 2.5th and 97.5th percentile of its resamplings."""
+    """A score over all images, and the 2.5th and 97.5th percentiles of its resamplings."""
 
     value: float
     low: float
@@ -26,7 +26,7 @@ class Interval:
 
 
 class Resampled(Protocol):
-    """Matched detections that can be scored under image weights: see `resampled`."""
+    """Matched detections that can be scored under image weights; see metrics/resampled.py."""
 
     @property
     def images(self) -> int: ...
@@ -40,7 +40,7 @@ class Resampled(Protocol):
 
 
 def draws(images: int, n: int, seed: int) -> np.ndarray:
-    """n resamplings as weights: int64 [n, images], each row sums to `images`."""
+    """n resamplings as image weights: int64 [n, images]; each row sums to `images`."""
     return np.random.default_rng(seed).multinomial(images, np.full(images, 1 / images), size=n)
 
 
@@ -53,7 +53,7 @@ def bootstrap(data: Resampled, n: int = 1000, seed: int = 0) -> dict[str, Interv
 def paired_difference(a: Resampled, b: Resampled, n: int = 1000, seed: int = 0) -> dict[str, Interval]:
     """The 95 % interval of each figure of `a` minus that of `b`, both scored on the same draws of images.
 
-    Raises ValueError when the two were not measured on equally many images and with the same figures.
+    Raises ValueError unless both have the same number of images and the same figures.
     """
     if (a.images, a.figures) != (b.images, b.figures):
         raise ValueError(f"{a.images} and {b.images} images cannot be paired: score both on the same ones")

@@ -1,4 +1,4 @@
-"""Accuracy of a classifier, from the classes with the largest logits."""
+"""Top-k accuracy of a classifier."""
 
 from __future__ import annotations
 
@@ -8,9 +8,9 @@ from torch import Tensor
 
 
 def top_classes(logits: Tensor, k: int) -> Tensor:
-    """The k classes with the largest logits, the best first: int64 [n, min(k, classes)] from [n, classes].
+    """The k classes with the largest logits, best first: int64 [n, min(k, classes)] from [n, classes].
 
-    Of equal logits the lower index comes first. The logit nan counts as minus infinity, and its class is given as -1.
+    Ties go to the lower index. A nan logit counts as minus infinity, and its class is given as -1.
     """
     known = ~logits.isnan()
     order = torch.where(known, logits, -torch.inf).sort(dim=1, descending=True, stable=True).indices[:, :k]
@@ -18,14 +18,14 @@ def top_classes(logits: Tensor, k: int) -> Tensor:
 
 
 def correct(classes: np.ndarray, labels: np.ndarray, k: int) -> np.ndarray:
-    """Whether the label is among the first k of the classes that `top_classes` gave: bool [n] from [n, m] and [n]."""
+    """Whether each label [n] is among the first k columns of `classes` [n, m], as of `top_classes`: bool [n]."""
     return (classes[:, :k] == labels[:, None]).any(1)
 
 
 class AccuracyResampled:
     """Accuracies as functions of image weights, for the bootstrap; see metrics/bootstrap.py.
 
-    hits: by figure, whether each image counts, bool [images].
+    hits: figure -> whether each image counts as correct, bool [images].
     """
 
     def __init__(self, hits: dict[str, np.ndarray]) -> None:

@@ -1,4 +1,4 @@
-"""COCO's figures by pycocotools, or by faster-coco-eval, which gives the same ones sooner."""
+"""COCO's metrics by pycocotools, or by faster-coco-eval, which gives the same numbers faster."""
 
 from __future__ import annotations
 
@@ -22,11 +22,11 @@ FIGURES += ("AR1", "AR10", "AR100", "AR_small", "AR_medium", "AR_large")
 
 @dataclass(frozen=True, eq=False)
 class CocoScore:
-    """The twelve figures as fractions, -1 where there is nothing to measure, as COCO has it.
+    """COCO's twelve numbers as fractions, -1 where there is nothing to measure.
 
-    stats: by the names of FIGURES. per_class, per_class_50: AP and AP50 by category name, for categories with
-    objects; empty unless asked for. precision: [10 IoU thresholds, 101 recalls, categories] and recall: [10,
-    categories] at all areas and 100 detections, -1 for categories without objects. category_ids: their order.
+    stats: by the names of FIGURES. per_class, per_class_50: AP and AP50 by category name, for categories with objects;
+    empty unless asked for. precision: [10 IoU thresholds, 101 recalls, categories] and recall: [10, categories], at all
+    areas and 100 detections, -1 for categories without objects. category_ids: the order of those categories.
     """
 
     stats: dict[str, float]
@@ -37,21 +37,21 @@ class CocoScore:
     category_ids: tuple[int, ...]
 
     def curve(self, iou: float = 0.5) -> tuple[np.ndarray, np.ndarray]:
-        """(recall [101], precision [101]) at one IoU threshold, the mean over categories with objects."""
+        """(recall [101], precision [101]) at one IoU threshold: the mean over categories with objects."""
         at = self.precision[round((iou - 0.5) / 0.05)]
         known = at[:, (at > -1).all(0)]
         return np.linspace(0, 1, 101), known.mean(1) if known.shape[1] else np.zeros(101)
 
 
-def to_coco(found: Detections, image_id: int, category_ids: Sequence[int]) -> list[dict[str, Any]]:
+def to_coco(detections: Detections, image_id: int, category_ids: Sequence[int]) -> list[dict[str, Any]]:
     """Detections of one image as rows of a COCO results file, unrounded.
 
-    category_ids: the category of each class of the network (`category_index`); -1 drops the class, since a
-    category that the dataset lacks cannot be scored.
+    category_ids: the category of each class of the network (`category_index`); -1, a category that the dataset lacks,
+    drops the class.
     """
-    x1, y1, x2, y2 = found.xyxy.double().cpu().numpy().reshape(-1, 4).T
+    x1, y1, x2, y2 = detections.xyxy.double().cpu().numpy().reshape(-1, 4).T
     boxes = np.stack([x1, y1, x2 - x1, y2 - y1], 1).tolist()
-    rows = zip(boxes, found.confidence.tolist(), found.class_id.tolist(), strict=True)
+    rows = zip(boxes, detections.confidence.tolist(), detections.class_id.tolist(), strict=True)
     return [
         {"image_id": image_id, "category_id": category_ids[c], "bbox": box, "score": score}
         for box, score, c in rows
@@ -66,11 +66,11 @@ def coco_score(
     per_class: bool = False,
     backend: Backend = "auto",
 ) -> CocoScore:
-    """Score boxes.
+    """Score boxes by COCO's rules.
 
-    gt: an annotation file or its content. predictions: rows as of `to_coco`, of any images of `gt`.
-    image_ids: the images that count, all of `gt` by default; predictions for others are left aside.
-    backend: "auto" takes faster-coco-eval where it is installed. No argument is changed, nothing is printed.
+    gt: an annotation file or its content. predictions: rows of `to_coco` for images of `gt`. image_ids: the images
+    that count, by default all of `gt`; predictions for others are ignored. backend: "auto" takes faster-coco-eval
+    where it is installed. Changes no argument and prints nothing.
     Raises ValueError for an image that is not in `gt`.
     """
     if backend == "auto":
@@ -128,9 +128,9 @@ def evaluator(
 
 
 def complete(gt: dict[str, Any]) -> dict[str, Any]:
-    """A copy with what the libraries take for granted: info, iscrowd, area and ids from 1.
+    """A copy with what the libraries expect: info, iscrowd, area, and ids from 1.
 
-    They mark a match by the id of its object, so an object with the id 0 could never be found.
+    They mark a match by the object's id, so an object with id 0 would never count as detected.
     """
     annotations = [{"iscrowd": 0, "area": a["bbox"][2] * a["bbox"][3], **a} for a in gt["annotations"]]
     ids = {a.get("id", 0) for a in annotations}

@@ -1,4 +1,4 @@
-"""Average precision of a ranked list, with whole weights so that resampled images need no new ranking."""
+"""Average precision of a ranked list; integer weights let resampled images reuse one ranking."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ Mode = Literal["area", "11point"]
 
 
 def envelope(hits: np.ndarray, shown: np.ndarray) -> np.ndarray:
-    """Interpolated precision [..., n]: at each rank the best precision there or at any later rank.
+    """Interpolated precision [..., n]: at each rank, the best precision at that or any later rank.
 
     hits, shown: cumulative counts [..., n] of true positives and of all detections.
     """
@@ -23,13 +23,11 @@ def average_precision(
 ) -> np.ndarray:
     """AP of a list ranked best first; nan where npos is 0.
 
-    tp_ranked: bool [n], True for a true positive, False for a false one. npos: objects to be found.
-    mode: "area" under the interpolated curve (VOC 2010 on), or "11point", the mean of the interpolated
-    precision at recall 0, 0.1, ..., 1 (VOC 2007). Recall is compared with k/10 in whole numbers, hence
-    exactly: three of ten objects reach 0.3, which they miss where the threshold is the float
-    0.30000000000000004.
-    weights: how often each detection counts, [n], or [m, n] for m resamplings at once;
-    npos is then [m].
+    tp_ranked: bool [n], True for a true positive, False for a false one. npos: number of objects.
+    mode: "area" under the interpolated curve (VOC 2010 on), or "11point", the mean interpolated precision at recall
+    0, 0.1, ..., 1 (VOC 2007). Recall is compared with k/10 in integers, hence exactly: three of ten objects reach 0.3,
+    but not the float 0.30000000000000004.
+    weights: how often each detection counts, [n], or [m, n] for m resamplings at once; npos is then [m].
     """
     tp = np.asarray(tp_ranked, dtype=bool)
     count = np.ones(len(tp), dtype=np.int64) if weights is None else np.asarray(weights)

@@ -24,14 +24,14 @@ def _parts(weights: np.ndarray, width: int) -> Iterator[np.ndarray]:
 
 
 def _mean_of_known(per_class: np.ndarray) -> np.ndarray:
-    """Mean over the first axis without nan; nan where all are."""
+    """Mean over the first axis, ignoring nan; nan where all are."""
     known = ~np.isnan(per_class)
     count = known.sum(0)
     return np.where(count > 0, np.where(known, per_class, 0).sum(0) / np.maximum(count, 1), np.nan)
 
 
 class VocResampled:
-    """mAP_area and mAP_07 of `VocScore.ranked`. As there, classes without objects in a draw are left out."""
+    """mAP_area and mAP_07 of `VocScore.ranked`. Classes without objects in a draw are left out of its mean."""
 
     figures = ("mAP_area", "mAP_07")
 
@@ -53,7 +53,7 @@ class VocResampled:
 
 @dataclass(frozen=True, eq=False)
 class CocoRanked:
-    """Detections of one category over all images, best first: at all areas, at most 100 per image.
+    """Detections of one category over all images, best first; all areas, at most 100 per image.
 
     tp, fp: bool [10 IoU thresholds, n]; both False for a detection of a crowd. image: int64 [n].
     positives: int64 [images].
@@ -66,7 +66,7 @@ class CocoRanked:
 
 
 class CocoResampled:
-    """AP (50-95) and AP50 from pycocotools' own matches. Categories without objects in a draw are left out."""
+    """AP (50-95) and AP50 from pycocotools' matches. Categories without objects in a draw are left out of its mean."""
 
     figures = ("AP", "AP50")
 
@@ -98,7 +98,7 @@ class CocoResampled:
         return np.concatenate([self._ap_of(ranked, w) for w in _parts(weights, ranked.tp.size)])
 
     def _ap_of(self, ranked: CocoRanked, weights: np.ndarray) -> np.ndarray:
-        """101-point AP [m, 10]: each rank counts the recall thresholds that are first reached there."""
+        """101-point AP [m, 10]: each rank is weighted by the number of recall thresholds first reached there."""
         count = weights[:, None, ranked.image]  # [m, 1, n]
         hits, misses = np.cumsum(count * ranked.tp, -1), np.cumsum(count * ranked.fp, -1)
         npos = (weights @ ranked.positives)[:, None]
@@ -109,9 +109,9 @@ class CocoResampled:
 
 
 def _coco_ranked(rows: list[dict[str, Any] | None]) -> CocoRanked:
-    """The matches of one category; rows: pycocotools' evalImgs, None for images without box of it.
+    """The matches of one category. rows: pycocotools' evalImgs, None for images without a box of it.
 
-    They hold an image's 100 best detections, the largest of its maxDets.
+    Each row holds an image's 100 best detections, the largest of maxDets.
     """
     positives = np.array([0 if row is None else np.count_nonzero(row["gtIgnore"] == 0) for row in rows])
     there = [(i, row) for i, row in enumerate(rows) if row is not None]

@@ -1,10 +1,9 @@
 """Mean average precision by the rules of the PASCAL VOC development kit (VOCevaldet.m).
 
-Where it differs from COCO: IoU counts pixels inclusively (width = x2 - x1 + 1); a detection is compared
-with the object it overlaps most and with no other, so a second detection of an object is false even when it
-also overlaps a free one; IoU >= 0.5 matches (py-faster-rcnn's copy asks for more than 0.5); detections of
-difficult objects are neither true nor false. Equal confidences rank in input order. A class without objects
-is left out of the mean.
+Differences from COCO: IoU counts pixels inclusively (width = x2 - x1 + 1). A detection is compared only with the object
+that it overlaps most, so a second detection of an object is false even when it also overlaps an unmatched one. IoU >=
+0.5 matches (py-faster-rcnn's copy needs more than 0.5). Detections of difficult objects are neither true nor false.
+Equal confidences rank in input order. Classes without objects are left out of the mean.
 """
 
 from __future__ import annotations
@@ -24,10 +23,10 @@ TRUE, FALSE, IGNORED = 1, 0, -1
 
 @dataclass(frozen=True, eq=False)
 class Ranked:
-    """The detections of one class over all images, best first, without the ignored ones.
+    """The detections of one class over all images, best first; ignored ones are left out.
 
     tp: bool [n]. image: int64 [n], position of the detection's image in the dataset. confidence: float [n].
-    positives: int64 [images], objects of the class in each image that are not difficult.
+    positives: int64 [images], objects of the class per image, difficult ones not counted.
     """
 
     tp: np.ndarray
@@ -38,10 +37,10 @@ class Ranked:
 
 @dataclass(frozen=True, eq=False)
 class VocScore:
-    """All as fractions. mAP_area: VOC 2010 on. mAP_07: 11-point, VOC 2007. nan when no class has objects.
+    """mAP as a fraction: mAP_area (VOC 2010 on) and mAP_07 (11-point, VOC 2007); nan when no class has objects.
 
-    per_class, per_class_07: AP of each class that has objects. npos: objects of every class without the
-    difficult ones. curves: (recall [n], interpolated precision [n]). ranked: what `bootstrap` resamples.
+    per_class, per_class_07: AP of each class that has objects. npos: objects per class, difficult ones not counted.
+    curves: class -> (recall [n], interpolated precision [n]). ranked: what `bootstrap` resamples.
     """
 
     mAP_area: float
@@ -54,7 +53,7 @@ class VocScore:
 
 
 def inclusive_iou(a: np.ndarray, b: np.ndarray) -> np.ndarray:
-    """IoU [n, m] of xyxy boxes [n, 4] and [m, 4] whose corners are the first and the last pixel."""
+    """IoU [n, m] of xyxy boxes [n, 4] and [m, 4] whose corners are their first and last pixels."""
     low = np.maximum(a[:, None, :2], b[None, :, :2])
     high = np.minimum(a[:, None, 2:], b[None, :, 2:])
     inter = np.clip(high - low + 1, 0, None).prod(-1)
@@ -90,11 +89,11 @@ def rank(predictions: Sequence[Detections], dataset: DetectionSet, min_iou: floa
     dataset = dataset.indexed()
     outcome, label, confidence, image = [], [], [], []
     positives = np.zeros((len(dataset.classes), len(dataset)), np.int64)
-    for i, (found, truth) in enumerate(zip(predictions, dataset.samples, strict=True)):
-        scores = found.confidence.double().cpu().numpy()
+    for i, (detections, truth) in enumerate(zip(predictions, dataset.samples, strict=True)):
+        scores = detections.confidence.double().cpu().numpy()
         best_first = np.argsort(-scores, kind="stable")
-        boxes = found.xyxy.double().cpu().numpy().reshape(-1, 4)[best_first]
-        labels = found.class_id.cpu().numpy()[best_first]
+        boxes = detections.xyxy.double().cpu().numpy().reshape(-1, 4)[best_first]
+        labels = detections.class_id.cpu().numpy()[best_first]
         outcome.append(match(boxes, labels, truth, min_iou))
         label.append(labels)
         confidence.append(scores[best_first])
@@ -136,8 +135,9 @@ def _curve(tp: np.ndarray, npos: int) -> tuple[np.ndarray, np.ndarray]:
     return hits / npos, envelope(hits, np.arange(1, len(tp) + 1))
 
 
-def relabel(found: Detections, index: Sequence[int]) -> Detections:
+def relabel(detections: Detections, index: Sequence[int]) -> Detections:
     """Detections with class_id replaced by index[class_id]; those whose new class is -1 are dropped."""
-    class_id = torch.as_tensor(index, dtype=torch.int64)[found.class_id.cpu()].to(found.class_id.device)
+    class_id = torch.as_tensor(index, dtype=torch.int64)[detections.class_id.cpu()]
+    class_id = class_id.to(detections.class_id.device)
     keep = class_id >= 0
-    return Detections(found.xyxy[keep], found.confidence[keep], class_id[keep])
+    return Detections(detections.xyxy[keep], detections.confidence[keep], class_id[keep])

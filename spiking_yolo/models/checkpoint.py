@@ -1,7 +1,7 @@
-"""Checkpoints of the networks trained here: safetensors with everything needed to rebuild them, and no code.
+"""Checkpoints of networks trained here: safetensors files that hold all that is needed to rebuild them, but no code.
 
-Kernels are stored as float16; vectors (biases, batch norm, thresholds) stay float32, since running variances
-can exceed what float16 holds. Metadata: format, arch, options, spec and provenance, the last three as JSON.
+Kernels are stored as float16; vectors (biases, batch norm, thresholds) stay float32, since running variances can
+overflow float16. Metadata: format, arch, options, spec and provenance, the last three as JSON.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ FORMAT = "spiking_yolo-ann"
 
 
 def build_model(arch: str, spec: Spec, options: Mapping[str, Any]) -> nn.Module:
-    """The network that `arch` names, with fresh weights. Raises UserError for an unknown name or option."""
+    """The network that `arch` names, newly initialised. Raises UserError for an unknown name or option."""
     if arch != "yolov1":
         return build(arch, len(spec.names), **options)
     try:
@@ -45,7 +45,7 @@ def save_checkpoint(
 ) -> None:
     """Write the weights of `model`, which build_model(arch, spec, options) must be able to rebuild.
 
-    provenance: JSON-serialisable facts about the training. The file appears whole or not at all.
+    provenance: facts about the training that can be written as JSON. The file is written whole or not at all.
     """
     metadata = {
         "format": FORMAT,
@@ -76,7 +76,7 @@ def load_checkpoint(path: str | Path) -> tuple[nn.Module, Spec, str]:
 
 
 def read_provenance(path: str | Path) -> dict[str, Any]:
-    """What save_checkpoint was told about the training."""
+    """The `provenance` given to save_checkpoint. Raises UserError as load_checkpoint does."""
     return json.loads(_read(path)[0].get("provenance", "{}"))
 
 

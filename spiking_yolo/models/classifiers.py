@@ -1,4 +1,4 @@
-"""Classifiers for 32 x 32 images, torchvision's for larger ones, and the registry that builds them."""
+"""Classifiers for 32 x 32 images, torchvision's for larger ones, and building them by name."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ def conv_bn(cin: int, cout: int, kernel: int = 3, stride: int = 1) -> nn.Sequent
 
 
 class BasicBlock(nn.Module):
-    """Two 3x3 convolutions and a shortcut, which is a 1x1 convolution where the shape changes."""
+    """Two 3 x 3 convolutions and a shortcut, which is a 1 x 1 convolution where the shape changes."""
 
     def __init__(self, cin: int, cout: int, stride: int, activation: str, levels: int) -> None:
         super().__init__()
@@ -38,8 +38,7 @@ def resnet20(classes: int = 10, activation: str = "relu", levels: int = 8) -> nn
     """He et al., "Deep residual learning for image recognition", 2016, section 4.2, with convolutional
     shortcuts.
 
-    [N, 3, 32, 32] to logits [N, classes]; 16, 32 and 64 channels, three blocks each. Its only pooling is
-    global.
+    [N, 3, 32, 32] to logits [N, classes]. 16, 32 and 64 channels, three blocks each; global average pooling only.
     """
     layers: list[nn.Module] = [conv_bn(3, 16), make_activation(activation, levels)]
     cin = 16
@@ -53,10 +52,10 @@ def resnet20(classes: int = 10, activation: str = "relu", levels: int = 8) -> nn
 def vgg16(
     classes: int = 10, activation: str = "relu", levels: int = 8, pool: str = "max", width: float = 1.0
 ) -> nn.Module:
-    """Simonyan and Zisserman, "Very deep convolutional networks", 2015, for 32 x 32: batch norm, one
-    connected layer.
+    """Simonyan and Zisserman, "Very deep convolutional networks", 2015, for 32 x 32 images: batch norm and one linear
+    layer.
 
-    [N, 3, 32, 32] to logits [N, classes]. pool: "max" or "avg". width: factor on every number of channels.
+    [N, 3, 32, 32] to logits [N, classes]. pool: "max" or "avg". width: factor on the number of channels.
     """
     if pool not in ("max", "avg"):
         raise UserError(f"unknown pooling {pool!r}: choose max or avg")
@@ -75,7 +74,7 @@ def vgg16(
 def vgg_thin(
     classes: int = 10, activation: str = "relu", levels: int = 8, pool: str = "max", width: float = 0.5
 ) -> nn.Module:
-    """VGG16 with half of the channels: 3.7 million parameters instead of 14.7."""
+    """VGG16 with half the channels: 3.7 million parameters instead of 14.7."""
     return vgg16(classes, activation, levels, pool, width)
 
 

@@ -1,4 +1,4 @@
-"""A torch module built from the sections of a darknet cfg."""
+"""A darknet cfg as a torch module."""
 
 from __future__ import annotations
 
@@ -28,10 +28,10 @@ NEUTRAL = {
 
 
 class DarknetNet(nn.Module):
-    """forward: [N, 3, H, W] -> the raw input of every head, in cfg order, before any sigmoid or softmax.
+    """The network of a cfg: [N, 3, H, W] to the input of every head, in cfg order, before any sigmoid or softmax.
 
-    layers[i] is cfg layer i; shapes[i] is its output shape without the batch axis. activation: "relu" puts
-    a ReLU wherever the cfg says leaky. Raises UserError naming the layer that is unknown or does not fit.
+    layers[i] is cfg layer i; shapes[i] is its output shape without the batch axis. activation: "relu" puts a ReLU
+    wherever the cfg says leaky. Raises UserError, naming the layer, for one that is unknown or does not fit.
     """
 
     def __init__(self, sections: Sequence[Section], activation: Literal["relu"] | None = None) -> None:
@@ -71,7 +71,7 @@ class DarknetNet(nn.Module):
         return tuple(outputs[i] for i in self.head_indices)
 
     def spec(self, names: Sequence[str]) -> Spec:
-        """The contract with the outside; v1 stretches the image, v2 and v3 letterbox it."""
+        """Input size, class names and heads. YOLOv1 stretches the image; v2 and v3 letterbox it."""
         heads = tuple(head_spec(self.sections[i]) for i in self.head_indices)
         resize = "stretch" if any(h.kind == "yolov1" for h in heads) else "letterbox"
         return Spec("detect", tuple(names), self.height, self.width, resize, heads)
@@ -160,7 +160,7 @@ def _connected(section: Section, shape: Shape, override: str | None) -> tuple[nn
 
 
 def _maxpool(section: Section, shape: Shape) -> tuple[nn.Module, Shape]:
-    """`padding` is the total of both sides; the window starts half of it, rounded down, outside the map."""
+    """`padding` is the total of both sides; half of it, rounded down, goes to the left and top."""
     stride = section.integer("stride", 1, minimum=1)
     size = section.integer("size", stride, minimum=1)
     total = section.integer("padding", size - 1)

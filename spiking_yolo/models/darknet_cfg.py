@@ -31,7 +31,7 @@ class Section:
         return UserError(f"cfg line {self.line}: {where}[{self.kind}]: {problem}")
 
     def integer(self, key: str, default: int | None = None, minimum: int = 0) -> int:
-        """The whole number under `key`. Raises UserError when it is malformed, too small or missing."""
+        """The integer under `key`. Raises UserError when it is malformed, too small, or missing without a default."""
         if key not in self.options and default is None:
             raise self.error(f"{key} is missing; add {key}=...")
         text = self.options.get(key, str(default))
@@ -51,7 +51,7 @@ class Section:
             raise self.error(f"{key}={self.options[key]} is not a list of numbers") from None
 
     def integers(self, key: str) -> list[int]:
-        """The comma-separated whole numbers under `key`; empty when absent."""
+        """The comma-separated integers under `key`; empty when absent."""
         values = self.numbers(key)
         if any(v != int(v) for v in values):
             raise self.error(f"{key}={self.options[key]} is not a list of whole numbers")
@@ -59,9 +59,9 @@ class Section:
 
 
 def parse_cfg(text: str) -> list[Section]:
-    """Sections in file order: first [net], then layer 0, 1, ... Of a repeated key the first value counts.
+    """Sections in file order: [net], then layers 0, 1, ... The first value of a repeated key counts.
 
-    Raises UserError with the line number.
+    Raises UserError, with the line number, for anything else.
     """
     sections: list[Section] = []
     for number, raw in enumerate(text.split("\n"), 1):

@@ -9,7 +9,7 @@ HEADS = ("detection", "region", "yolo")
 
 
 def head_spec(section: Section) -> HeadSpec:
-    """How the head's input tensor is to be read. Raises UserError for options that change the decoding."""
+    """The HeadSpec of a section. Raises UserError for options whose decoding is not supported."""
     if section.integer("coords", 4 if section.kind != "detection" else None) != 4:
         raise section.error("only coords=4 is supported")
     if section.kind == "detection":
@@ -49,7 +49,7 @@ def _anchored(section: Section) -> HeadSpec:
 
 
 def head_shape(head: HeadSpec, shape: tuple[int, ...]) -> tuple[int, ...]:
-    """The shape that this head demands of an input of `shape`, without the batch axis."""
+    """The shape that this head needs its input of `shape` to have, without the batch axis."""
     channels = head.num * (5 + head.classes)
     if head.kind == "yolov1":
         return (head.side**2 * (5 * head.num + head.classes),)

@@ -30,7 +30,7 @@ LARGEST_VERSION = 100_000
 
 @dataclass(frozen=True)
 class Header:
-    """Version of the format and the number of training images seen."""
+    """Format version and number of training images seen."""
 
     major: int = 0
     minor: int = 2
@@ -39,7 +39,7 @@ class Header:
 
     @property
     def layout(self) -> str:
-        """struct format: `seen` has 8 bytes from version 0.2 on, 4 before and for versions beyond 1000."""
+        """Format for struct: `seen` has 8 bytes from version 0.2 on, 4 before and for versions above 1000."""
         modern = self.major * 10 + self.minor >= 2 and self.major < 1000 and self.minor < 1000
         return "<3iQ" if modern else "<4i"
 
@@ -49,12 +49,12 @@ class Header:
 
     @property
     def transposed(self) -> bool:
-        """Connected matrices are stored inputs x outputs."""
+        """Whether weights of connected layers are stored as inputs x outputs."""
         return self.major > 1000 or self.minor > 1000
 
 
 def layer_arrays(layer: nn.Module) -> list[tuple[str, Tensor]]:
-    """Arrays of a layer in file order: BN before the weights of a convolution, after those of a connected."""
+    """A layer's arrays in file order: batch norm precedes a convolution's weights and follows a connected layer's."""
     parts: dict[str, Any] = dict(layer.named_children())
     bn = parts.get("bn")
     scales = [] if bn is None else [("scales", bn.weight), ("mean", bn.running_mean), ("variance", bn.running_var)]
@@ -74,7 +74,7 @@ def _arrays(net: DarknetNet) -> Iterator[tuple[str, str, Tensor]]:
 
 
 def count_floats(net: DarknetNet) -> int:
-    """How many float32 numbers the file of this network holds."""
+    """Number of float32 values in this network's file."""
     return sum(tensor.numel() for _, _, tensor in _arrays(net))
 
 
@@ -108,9 +108,9 @@ def _size_error(path: Path, size: int, header: Header, floats: int) -> UserError
 def read_weights(net: DarknetNet, path: str | Path, partial: bool = False) -> Header:
     """Fill the network's parameters and BN statistics from a file and return its header.
 
-    partial: the file may end after any layer (a backbone such as yolov3-tiny.conv.15); later layers keep
-    their values. Raises UserError when the file is not darknet's, is shorter or longer than the cfg needs, or
-    holds NaN, infinity or a negative variance. The network is changed only when the whole file is good.
+    partial: the file may end after any layer (a backbone such as yolov3-tiny.conv.15); later layers keep their values.
+    Raises UserError when the file is not darknet's, is shorter or longer than the cfg needs, or holds NaN, infinity or
+    a negative variance; the network is then unchanged.
     """
     path = Path(path)
     try:
@@ -124,7 +124,7 @@ def read_weights(net: DarknetNet, path: str | Path, partial: bool = False) -> He
     if body > 4 * floats or body % 4 or (body < 4 * floats and not partial):
         raise _size_error(path, len(content), header, floats)
     values = torch.from_numpy(np.frombuffer(content, "<f4", offset=header.size).astype(np.float32))
-    found: list[tuple[Tensor, Tensor]] = []
+    pairs: list[tuple[Tensor, Tensor]] = []
     offset, last = 0, ""
     for layer, name, tensor in _arrays(net):
         if offset == len(values) and layer != last:
@@ -137,17 +137,17 @@ def read_weights(net: DarknetNet, path: str | Path, partial: bool = False) -> He
         if name == "variance" and (array < 0).any():
             raise UserError(f"{path}: {layer} {name} is negative; the file or the cfg is wrong")
         if header.transposed and tensor.ndim == 2:
-            found.append((tensor, array.view(tensor.shape[::-1]).T))
+            pairs.append((tensor, array.view(tensor.shape[::-1]).T))
         else:
-            found.append((tensor, array.view(tensor.shape)))
+            pairs.append((tensor, array.view(tensor.shape)))
         offset, last = offset + tensor.numel(), layer
-    for tensor, array in found:
+    for tensor, array in pairs:
         tensor.copy_(array)
     return header
 
 
 def write_weights(net: DarknetNet, path: str | Path, header: Header | None = None) -> None:
-    """Write the file that read_weights reads; version 0.2.0 without a header."""
+    """Write a file for read_weights; without a header, version 0.2.0."""
     header = header or Header()
     with atomic_write(path) as temporary, open(temporary, "wb") as f:
         f.write(struct.pack(header.layout, header.major, header.minor, header.revision, header.seen))

@@ -1,8 +1,8 @@
-"""A checkpoint that only Ultralytics can open, opened in a process of its own.
+"""Open an Ultralytics checkpoint in a separate process.
 
-Importing ultralytics sets OpenCV's and torch's threads and print options, replaces functions of Pillow and torch,
-writes a settings file and looks up the network; and a pickle can do anything. Here all of that ends with the process,
-which is told to keep off the network and hands back tensors and JSON in a temporary folder.
+Importing ultralytics sets OpenCV's and torch's threads and print options, patches Pillow and torch, writes a settings
+file and looks for the network; and a pickle can do anything. All of that ends with the process, which is kept offline
+and hands back tensors and JSON in a temporary folder.
 """
 
 from __future__ import annotations
@@ -26,7 +26,10 @@ from spiking_yolo.models.ultralytics import load_ultralytics
 
 
 def open_isolated(path: Path) -> tuple[Graph, Spec, str]:
-    """The graph of an Ultralytics checkpoint, its Spec and the SHA-256 of the file. Call only for a trusted file."""
+    """Graph, Spec and SHA-256 of an Ultralytics checkpoint. Call for trusted files only: it unpickles.
+
+    Raises UserError for what cannot be opened or converted.
+    """
     digest = sha256(path)
     with tempfile.TemporaryDirectory() as folder:
         output = Path(folder) / "network.safetensors"
@@ -39,7 +42,7 @@ def open_isolated(path: Path) -> tuple[Graph, Spec, str]:
 
 
 def environment(folder: str | Path) -> dict[str, str]:
-    """Of a process that imports ultralytics: off the network, quiet, and with its settings file in `folder`."""
+    """Environment of a process that imports ultralytics: offline, quiet, its settings file in `folder`."""
     search = [str(Path(__file__).parents[2]), os.environ.get("PYTHONPATH", "")]
     return {
         "ULTRALYTICS_SAFE_LOAD": "1",  # where Ultralytics knows it, only its own and torch's classes are unpickled
@@ -53,13 +56,14 @@ def environment(folder: str | Path) -> dict[str, str]:
 
 
 def write_network(path: Path, output: Path) -> None:
-    """What the other process does: unpickle, trace, and write what `read_network` reads."""
+    """Run in the separate process: unpickle, trace, and write a file for `read_network`."""
     model, spec = load_ultralytics(path)
     graph = trace(model, torch.zeros(1, 3, spec.height, spec.width))
     write_safetensors(output, graph.tensors, {**graph_metadata(graph), "spec": spec.to_json()})
 
 
 def read_network(path: Path) -> tuple[Graph, Spec]:
+    """Graph and Spec from a file of `write_network`. Raises UserError when it is not a safetensors file."""
     metadata, tensors = read_safetensors(path)
     copies = {key: value.clone() for key, value in tensors.items()}  # they outlive the file
     return graph_from(metadata, copies), Spec.from_json(metadata["spec"])

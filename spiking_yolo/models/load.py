@@ -1,4 +1,4 @@
-"""Any weights file -> an ANN: its graph, its Spec, and where it came from."""
+"""Load any weights file as an ANN: its graph, its Spec and its origin."""
 
 from __future__ import annotations
 
@@ -22,9 +22,9 @@ from spiking_yolo.models.spec import Spec
 
 @dataclass(frozen=True)
 class Ann:
-    """A network to convert: its graph, its contract, and the file that it came from.
+    """A network to convert: its graph, its interface and the file it came from.
 
-    options: what a command line needs besides --weights to read that file again.
+    sha256: of the file. options: what a command line needs besides --weights to load that file again.
     """
 
     graph: Graph
@@ -39,7 +39,7 @@ class Ann:
 
     @property
     def calibrate_command(self) -> str:
-        """The command that takes the activation statistics of this network."""
+        """The command line that takes this network's activation statistics."""
         command = ["python", "tools/calibrate.py", "--weights", str(self.weights), *self.options]
         images = ["--data", "DATA"] if self.spec.task == "classify" else ["--images", "DIR"]
         return shlex.join([*command, *images])
@@ -52,11 +52,11 @@ def load_ann(
     imgsz: int | Size | None = None,
     trust: bool = False,
 ) -> Ann:
-    """Read a .weights file of darknet, a .safetensors of ours or a .pt of Ultralytics, and trace it.
+    """Load and trace a darknet .weights file, a .safetensors checkpoint of ours, or an Ultralytics .pt.
 
-    cfg: of darknet, or torchvision:NAME for a state dict of that network, which is read without running any code.
-    A .pt is a pickle, which can run code when it is opened: it is refused unless `trust` says that its source is
-    trusted. imgsz: side of a square input, or (height, width), in pixels.
+    cfg: of darknet, or torchvision:NAME for a state dict of that network, which is read without executing code.
+    imgsz: side of a square input, or (height, width), in pixels. trust: open a .pt, a pickle that can run code.
+    Raises UserError for files that cannot be read, do not fit or are not trusted.
     """
     path = Path(weights)
     size = None if imgsz is None else input_size(imgsz)
@@ -118,7 +118,7 @@ def file_kind(path: Path) -> str:
 
 
 def _resized(spec: Spec, size: Size | None) -> Spec:
-    """The spec at another input size."""
+    """The Spec at another input size. Raises UserError for a network of fixed size."""
     own = spec.height, spec.width
     if size is None:
         return spec

@@ -1,4 +1,4 @@
-"""A classifier of torchvision from a state dict that the user has, with the preprocessing of its ImageNet weights."""
+"""A torchvision classifier from the user's state dict, with the preprocessing of its ImageNet weights."""
 
 from __future__ import annotations
 
@@ -20,9 +20,8 @@ MEAN, STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
 def load_torchvision(weights: str | Path, arch: str, names: str | Path | None = None) -> tuple[nn.Module, Spec, str]:
     """The network in eval mode, its Spec and the SHA-256 of the weights.
 
-    arch: "torchvision:NAME". names: a file of class names, by default <stem>.names beside the weights; without one the
-    classes are numbered, in the order of the data's. Raises UserError for an unknown network, and for weights that are
-    not its state dict.
+    arch: "torchvision:NAME". names: a file of class names, by default <stem>.names beside the weights; without one,
+    classes are numbered. Raises UserError for an unknown network and for weights that are not its state dict.
     """
     digest = sha256(weights)
     state = read_state_dict(weights)
@@ -39,10 +38,7 @@ def load_torchvision(weights: str | Path, arch: str, names: str | Path | None = 
 
 
 def read_state_dict(path: str | Path) -> dict[str, Tensor]:
-    """A state dict saved by torch.save, read without running any code that the file holds.
-
-    Raises UserError when it is something else.
-    """
+    """Read a state dict saved by torch.save without executing code. Raises UserError for anything else."""
     try:
         state = torch.load(path, map_location="cpu", weights_only=True)
     except Exception as e:  # torch.load raises whatever the damage leads to

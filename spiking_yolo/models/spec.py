@@ -1,4 +1,4 @@
-"""What a network is besides its weights: input size, resizing, class names and how its outputs are read."""
+"""A network's interface: input size, resizing, class names and how its outputs are decoded."""
 
 from __future__ import annotations
 
@@ -13,12 +13,12 @@ from spiking_yolo.io.images import Resize
 class HeadSpec:
     """How one output tensor becomes boxes.
 
-    kind: "yolov1" (connected or convolutional [detection]), "yolov2" ([region]), "yolov3" ([yolo]) or "yolov8"
-    (Ultralytics' head without anchors, also of its v3u and v5u).
+    kind: "yolov1" (darknet's [detection], connected or convolutional), "yolov2" ([region]), "yolov3" ([yolo]) or
+    "yolov8" (the anchor-free head of Ultralytics' v8, v3u and v5u).
     anchors: (w, h) pairs; grid cells for yolov2, pixels of the network input for yolov3, empty for yolov1.
     num: boxes per cell. side: grid cells per side of a connected yolov1 head, 0 when the output is a map.
     sqrt: yolov1 predicts square roots of w and h. softmax: class scores by softmax (v2) instead of sigmoid.
-    logistic: yolov1's class values, confidences, x and y pass the logistic function (published: False, no function).
+    logistic: apply the logistic function to yolov1's class values, confidences, x and y (the published one has none).
     bins: yolov8's values per side of a box, a distribution over 0, 1, ..., bins - 1 grid cells.
     """
 
@@ -34,7 +34,7 @@ class HeadSpec:
 
     @property
     def values(self) -> int:
-        """Numbers that the head says per grid cell."""
+        """Output values per grid cell."""
         match self.kind:
             case "yolov1":
                 return 5 * self.num + self.classes
@@ -45,10 +45,10 @@ class HeadSpec:
 
 @dataclass(frozen=True)
 class Spec:
-    """A network's contract with the outside. Images enter as RGB / 255, then (x - mean) / std per channel.
+    """A network's interface. Images enter as RGB / 255, then (x - mean) / std per channel.
 
-    resize: "stretch"; or with the ratio kept, in a grey frame: "letterbox" as in darknet, "letterbox-114" as in
-    Ultralytics; or "crop", the middle of the image as in torchvision's evaluation of ImageNet.
+    height, width: input size in pixels. resize: "stretch"; "letterbox" (darknet) or "letterbox-114" (Ultralytics),
+    which keep the aspect ratio in a grey frame; or "crop", the centre as in torchvision's evaluation of ImageNet.
     """
 
     task: Literal["detect", "classify"]
@@ -62,7 +62,7 @@ class Spec:
 
     @property
     def images_at_once(self) -> int:
-        """Images of a batch beyond which a processor gains nothing: about 25,000 pixels."""
+        """A good batch size: about 25,000 pixels, beyond which a CPU gains nothing."""
         return max(1, 25_600 // (self.height * self.width))
 
     def to_json(self) -> str:
@@ -77,5 +77,5 @@ class Spec:
 
 
 def numbered(classes: int) -> tuple[str, ...]:
-    """Names of classes that have none."""
+    """Class names "class 0", "class 1", ... for a network that has none."""
     return tuple(f"class {i}" for i in range(classes))

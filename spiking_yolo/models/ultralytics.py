@@ -1,6 +1,6 @@
-"""Detectors of Ultralytics (v3u, v5u, v8) as a module that can be traced. The only place that imports the package.
+"""Ultralytics' detectors (v3u, v5u, v8) as traceable modules. The only place that imports the package.
 
-Importing it changes the whole process, and opening a checkpoint unpickles: see convert/apart.py, which calls this.
+The import changes the whole process and opening a checkpoint unpickles, so models/isolated.py calls this elsewhere.
 """
 
 from __future__ import annotations
@@ -20,8 +20,8 @@ from spiking_yolo.models.spec import HeadSpec, Spec
 class RawHeads(nn.Module):
     """A DetectionModel up to its head's last convolutions: [N, 4 bins + C, H, W] per stride, for decode/yolov8.py.
 
-    The model is left as it is: this is a copy, in which every call of an activation has a module, and with it a name,
-    of its own, and splits say their sizes.
+    A copy of the model in which every activation call has its own module, and so its own name, and splits give their
+    sizes.
     """
 
     def __init__(self, model: Any) -> None:
@@ -46,9 +46,9 @@ class RawHeads(nn.Module):
 
 
 def load_ultralytics(path: str | Path) -> tuple[RawHeads, Spec]:
-    """The network of a checkpoint in eval mode, and its Spec: class names and input size are the checkpoint's.
+    """The network in eval mode and its Spec, with the checkpoint's class names and input size. Unpickles the file.
 
-    Unpickles the file. Raises UserError for what Ultralytics cannot open, and for what is not a plain detector.
+    Raises UserError for what Ultralytics cannot open, and for what is not a plain detector.
     """
     tasks = require("ultralytics.nn.tasks", "ultralytics")
     try:
@@ -60,7 +60,7 @@ def load_ultralytics(path: str | Path) -> tuple[RawHeads, Spec]:
 
 
 def adapt(model: Any, imgsz: int | list[int]) -> tuple[RawHeads, Spec]:
-    """Network and Spec of a DetectionModel. imgsz: pixels, or (height, width), rounded up to multiples of the stride.
+    """Network and Spec of a DetectionModel. imgsz: side or (height, width) in pixels, rounded up to whole strides.
 
     Raises UserError naming the part that cannot be converted.
     """

@@ -1,7 +1,7 @@
-"""The YOLOv1 detector that is trained here: the Tiny-YOLO backbone, ReLU and a convolutional head.
+"""The YOLOv1 detector trained here: Tiny-YOLO backbone, ReLU and a convolutional head.
 
-Redmon et al., "You Only Look Once", 2016, with the connected head replaced by 1x1 and 3x3 convolutions, so
-that the input size is free. Stride 32: an input of 288 x 416 has 9 rows of 13 cells.
+Redmon et al., "You Only Look Once", 2016, with the connected head replaced by 1 x 1 and 3 x 3 convolutions, so that any
+input size works. Stride 32: a 288 x 416 input has 9 rows of 13 cells.
 """
 
 from __future__ import annotations
@@ -30,9 +30,9 @@ def conv_block(cin: int, cout: int, kernel: int, activation: str, levels: int) -
 class YOLOv1(nn.Module):
     """Images [N, 3, H, W] in [0, 1] to one raw map [N, C + 5 B, H / 32, W / 32].
 
-    Channels: C class values, B confidences, then x, y, w, h of each of the B boxes. activation: "relu",
-    "leaky", "clip" or "qcfs" (with `levels`). pool: "max", or "avg", which is linear and needs no spiking
-    rule; the stride-1 max pool before the last backbone convolution is then left out.
+    Channels: C class values, B confidences, then x, y, w, h of each of the B boxes. activation: "relu", "leaky", "clip"
+    or "qcfs" (with `levels`). pool: "max", or "avg", which is linear and needs no spiking rule; "avg" leaves out the
+    stride-1 max pooling before the last backbone convolution.
     """
 
     def __init__(
@@ -59,11 +59,10 @@ class YOLOv1(nn.Module):
         return self.head(self.neck(self.backbone(x)))
 
     def init_from_darknet(self, path: str | Path, own: Spec) -> None:
-        """Start from the public Tiny-YOLOv3 weights: every convolution before the output has the same shape
-        there.
+        """Start from the public Tiny-YOLOv3 weights, whose convolutions before the output have the same shapes.
 
-        own: of this network. The output layer starts as a linear reading of the COCO one, for the class names that
-        both know. Raises UserError when the file cannot be read.
+        own: this network's Spec. The output layer starts as a linear approximation of COCO's for the class names that
+        both have. Raises UserError when the file cannot be read.
         """
         from spiking_yolo.models.load_darknet import load_darknet
 
@@ -80,12 +79,11 @@ class YOLOv1(nn.Module):
 
     @torch.no_grad()
     def read_output(self, weight: Tensor, bias: Tensor, theirs: Spec, own: Spec) -> None:
-        """Set the output layer to what a YOLOv3 layer says, to first order.
+        """Set the output layer to a first-order approximation of a YOLOv3 output layer.
 
-        weight: [A (5 + K), 512, 1, 1], bias: [A (5 + K)]. Box b follows the anchor that stands at an even
-        spacing from small to large; w = anchor exp(t) becomes sqrt(w) = sqrt(anchor) (1 + t / 2), with anchors as
-        fractions of this network's own input: what the layers see spans as many pixels at any size. Classes are means
-        over anchors.
+        weight: [A (5 + K), 512, 1, 1], bias: [A (5 + K)]. The boxes take anchors evenly spaced from small to large.
+        w = anchor exp(t) becomes sqrt(w) = sqrt(anchor) (1 + t / 2), with anchors as fractions of this network's input,
+        since receptive fields span as many pixels at any input size. Classes are means over the anchors.
         """
         head: HeadSpec = theirs.heads[0]
         full = torch.cat([weight.flatten(1), bias[:, None]], 1).view(head.num, 5 + head.classes, -1)
@@ -110,7 +108,7 @@ class YOLOv1(nn.Module):
 
 
 def yolov1_spec(names: Sequence[str], size: int | Size, num: int = 2, logistic: bool = True) -> Spec:
-    """How images enter YOLOv1 and how its map is read. size: see input_size, which raises UserError."""
+    """The Spec of a YOLOv1. size: as of input_size, which raises UserError. num: boxes per cell."""
     height, width = input_size(size)
     head = HeadSpec("yolov1", classes=len(names), num=num, sqrt=True, logistic=logistic)
     return Spec("detect", tuple(names), height, width, "stretch", (head,))
