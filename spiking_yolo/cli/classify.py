@@ -9,11 +9,8 @@ folder that holds cifar-100-python/. W is a checkpoint of `train`, a converted n
 
 from __future__ import annotations
 
-from spiking_yolo.cli.eval import score
+from spiking_yolo.cli.eval import main
 from spiking_yolo.studies.evaluate.options import ClassifyOptions
 
+__all__ = ["OPTIONS", "main"]
 OPTIONS = ClassifyOptions
-
-
-def main(options: ClassifyOptions) -> None:
-    score(options)

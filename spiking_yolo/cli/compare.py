@@ -10,11 +10,8 @@ interruption.
 
 from __future__ import annotations
 
-from spiking_yolo.cli.eval import score
+from spiking_yolo.cli.eval import main
 from spiking_yolo.studies.evaluate.options import CompareOptions
 
+__all__ = ["OPTIONS", "main"]
 OPTIONS = CompareOptions
-
-
-def main(options: CompareOptions) -> None:
-    score(options)

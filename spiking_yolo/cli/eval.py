@@ -30,10 +30,6 @@ OPTIONS = EvalOptions
 
 
 def main(options: EvalOptions) -> None:
-    score(options)
-
-
-def score(options: EvalOptions) -> None:
     """Evaluate, print and save; under torchrun the first process prints."""
     from spiking_yolo.cli.bars import Bars
     from spiking_yolo.studies.evaluate.comparison import COMPARISON

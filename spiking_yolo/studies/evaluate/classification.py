@@ -28,7 +28,7 @@ class ClassificationTask:
 
     def __init__(self, spec: Spec, dataset: LabelledSet, exit_conf: float = 0.5):
         if spec.task != "classify":
-            raise UserError("this network is a detector, which gives images no class: use tools/eval_coco.py")
+            raise UserError("this network is a detector, which gives images no class: score it by --metric coco or voc")
         if not len(dataset):
             raise UserError(f"{dataset.name} has no images: pass a split with images")
         self.spec, self.dataset, self.thresholds = spec, dataset, {"exit_conf": exit_conf}

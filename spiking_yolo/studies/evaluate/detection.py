@@ -40,7 +40,7 @@ class DetectionTask:
         exit_conf: float = 0.25,
     ):
         if spec.task != "detect":
-            raise UserError("this network is a classifier, which finds no boxes: use tools/eval_classify.py")
+            raise UserError("this network is a classifier, which finds no boxes: score it by --metric accuracy")
         if not len(dataset):
             raise UserError(f"{dataset.name} has no images: pass a split with images")
         self.spec, self.dataset = spec, dataset

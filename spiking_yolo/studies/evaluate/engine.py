@@ -18,11 +18,10 @@ from spiking_yolo.io.device import usable_device
 from spiking_yolo.snn.options import SimulationOptions
 from spiking_yolo.snn.record import Run
 from spiking_yolo.studies.evaluate.early_exit import exit_step
+from spiking_yolo.studies.evaluate.record_log import Record
 
-Record = dict[str, Any]
 
-
-class Task(Protocol):
+class EvaluationTask(Protocol):
     """What the engine has to know about a kind of network and its data."""
 
     @property
@@ -83,7 +82,7 @@ class Engine:
     def __init__(
         self,
         converted: Converted,
-        task: Task,
+        task: EvaluationTask,
         options: EngineOptions,
         device: str | torch.device = "cpu",
         quantised: Mapping[int, Callable[[Tensor], tuple[Tensor, ...]]] | None = None,
@@ -91,7 +90,7 @@ class Engine:
     ):
         self.task, self.options, self.quantised, self.simulation = task, options, quantised or {}, simulation
         self.converted = converted
-        self.device = usable_device(str(device))
+        self.device = usable_device(device)
         self.graph: Graph = converted.graph.to(self.device)
         self.network = converted.network(self.device, simulation=simulation)
 

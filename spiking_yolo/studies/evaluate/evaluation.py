@@ -18,10 +18,10 @@ from spiking_yolo.io.tables import percent, write_csv
 from spiking_yolo.metrics.energy import EnergyCosts, assumptions
 from spiking_yolo.snn.options import SimulationOptions
 from spiking_yolo.studies.evaluate.break_even import BreakEven, break_even
-from spiking_yolo.studies.evaluate.engine import Record
 from spiking_yolo.studies.evaluate.intervals import Intervals, row_intervals
 from spiking_yolo.studies.evaluate.options import EvaluationOptions
 from spiking_yolo.studies.evaluate.plots import plot_all
+from spiking_yolo.studies.evaluate.record_log import Record
 from spiking_yolo.studies.evaluate.rows import CostModel, Row, Table, seconds_per_image, table
 from spiking_yolo.studies.evaluate.scorers import Scorer
 from spiking_yolo.studies.evaluate.tables import class_table, in_precision, interval_table, main_table

@@ -11,7 +11,7 @@ import numpy as np
 from spiking_yolo.convert.converted import Converted
 from spiking_yolo.graph.rewrites import constant_nodes
 from spiking_yolo.metrics.energy import EnergyCosts, Value, Work, exponentials, spike_value
-from spiking_yolo.studies.evaluate.engine import Record
+from spiking_yolo.studies.evaluate.record_log import Record
 from spiking_yolo.studies.evaluate.scorers import Scored, Scorer
 
 Row = dict[str, Any]
