@@ -12,7 +12,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from spiking_yolo.errors import UserError
+from spiking_yolo.errors import UserError, require
 from spiking_yolo.io.sizes import STRIDE
 from spiking_yolo.models.spec import HeadSpec, Spec
 
@@ -50,14 +50,9 @@ def load_ultralytics(path: str | Path) -> tuple[RawHeads, Spec]:
 
     Raises UserError for what Ultralytics cannot open, and for what is not a plain detector.
     """
+    tasks = require("ultralytics.nn.tasks", "ultralytics")
     try:
-        from ultralytics.nn.tasks import load_checkpoint
-    except ImportError as error:
-        raise UserError(
-            f"{path} needs the package ultralytics ({error}): pip install 'ultralytics>=8.4,<8.5'"
-        ) from error
-    try:
-        model: Any = load_checkpoint(str(path))[0]
+        model: Any = tasks.load_checkpoint(str(path))[0]
     except Exception as error:  # Ultralytics raises whatever the file leads to
         reason = str(error).splitlines()[0] if str(error) else type(error).__name__
         raise UserError(f"Ultralytics cannot open {path} ({reason}): give a checkpoint of its trainer") from error
