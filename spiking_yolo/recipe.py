@@ -6,13 +6,13 @@ Slots: (a) thresholds, (b) neuron, (c) calibration, (d) input encoding and reado
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any, Literal
 
 from spiking_yolo.errors import UserError
-from spiking_yolo.settings import Factors, checked, parse, setting, settings_of
+from spiking_yolo.settings import Factors, allow, checked, parse, setting, settings_of
 
 
 @dataclass(frozen=True)
@@ -133,6 +133,13 @@ _SLOTS: dict[str, type] = {
     "encoding": Encoding,
     "readout": Readout,
 }
+
+
+def allow_choices(key: str, choices: Iterable[str]) -> None:
+    """Let a setting such as "neuron.kind" take these values too; for code that brings a new neuron, reset or coding."""
+    slot, _, name = key.partition(".")
+    for choice in choices:
+        allow(_SLOTS[slot], name, choice)
 
 
 @dataclass(frozen=True)

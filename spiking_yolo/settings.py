@@ -63,7 +63,10 @@ class Setting:
 
     @property
     def choices(self) -> tuple[Any, ...]:
-        return typing.get_args(self.type) if typing.get_origin(self.type) is Literal else ()
+        """The allowed values: those of the Literal, and those that `allow` has added."""
+        if typing.get_origin(self.type) is not Literal:
+            return ()
+        return (*typing.get_args(self.type), *_ADDED.get((self.group, self.name), ()))
 
     @property
     def is_mapping(self) -> bool:
@@ -107,6 +110,15 @@ def settings_of(cls: type) -> dict[str, Setting]:
             f.name, kind, bool(parts), default, **described, group=origins[-1], positional=not f.kw_only
         )
     return found
+
+
+_ADDED: dict[tuple[type, str], list[str]] = {}
+
+
+def allow(cls: type, name: str, choice: str) -> None:
+    """Add a choice to a field of `cls` that is a Literal: for what registers itself when it is imported."""
+    if choice not in settings_of(cls)[name].choices:
+        _ADDED.setdefault((cls, name), []).append(choice)
 
 
 class Options:

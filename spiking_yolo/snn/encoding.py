@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 from torch import Tensor
 
-from spiking_yolo.recipe import Encoding
+from spiking_yolo.recipe import Encoding, allow_choices
 from spiking_yolo.snn.random import uniform
 
 
@@ -28,6 +28,7 @@ class Coding:
 
 
 CODINGS = {"rate": Coding(once=False), "differential": Coding(once=True)}
+allow_choices("encoding.coding", CODINGS)
 
 
 def spike_weight(e: Encoding, t: int) -> float:
@@ -53,3 +54,4 @@ def poisson(x: Tensor, seed: int, keys: Sequence[int], name: str, t: int) -> tup
 
 # encoding.input -> what the image sends in step t, and where a spike was (0 or 1), None if it sends no spikes
 INPUTS: dict[str, Callable[..., tuple[Tensor, Tensor | None]]] = {"analogue": analogue, "poisson": poisson}
+allow_choices("encoding.input", INPUTS)

@@ -14,6 +14,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from spiking_yolo.recipe import allow_choices
+
 
 def scales(factor: Tensor | float) -> bool:
     """Whether to multiply by a factor changes anything; what is known only in compiled code may."""
@@ -73,6 +75,7 @@ def zero(potential: Tensor, spikes: Tensor, theta: Tensor) -> None:
 
 
 RESETS: dict[str, Reset] = {"subtract": subtract, "zero": zero}  # neuron.reset -> what it does to U after n spikes
+allow_choices("neuron.reset", RESETS)
 
 
 def room(ceiling: Tensor, sent: Tensor, unit: Tensor | float = 1.0) -> Tensor:

@@ -13,7 +13,7 @@ import torch
 from torch import Tensor, nn
 
 from spiking_yolo.graph import Activation
-from spiking_yolo.recipe import Recipe
+from spiking_yolo.recipe import Recipe, allow_choices
 from spiking_yolo.snn.backend import Backend
 from spiking_yolo.snn.backend.layout import empty, per_channel
 from spiking_yolo.snn.backend.tree import leaves
@@ -30,6 +30,7 @@ def register(kind: str) -> Callable[[Builder], Builder]:
 
     def add(builder: Builder) -> Builder:
         KINDS[kind] = builder
+        allow_choices("neuron.kind", [kind])
         return builder
 
     return add
