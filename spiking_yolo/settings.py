@@ -20,6 +20,7 @@ from typing import Any, ClassVar, Literal
 from spiking_yolo.errors import UserError
 from spiking_yolo.io.sizes import Size, input_size
 
+_IN_WORDS = {int: "a whole number", float: "a number", bool: "true or false", str: "text", Path: "a path"}
 _UNIONS = (types.UnionType, typing.Union)
 Factors = tuple[tuple[str, float], ...]  # NAME -> factor, as text NAME:0.5,NAME2:2
 
@@ -145,7 +146,7 @@ def parse(name: str, kind: Any, value: Any) -> Any:
             return {"true": True, "1": True, "false": False, "0": False}[value.lower()]
         return kind(value)
     except (ValueError, KeyError):
-        raise UserError(f"{name} must be {kind.__name__}, not {value!r}") from None
+        raise UserError(f"{name} must be {_IN_WORDS[kind]}, not {value!r}") from None
 
 
 def checked(name: str, entry: Setting, value: Any) -> Any:
@@ -185,7 +186,7 @@ def _checked_element(name: str, entry: Setting, value: Any) -> Any:
     if kind is Path and isinstance(value, str) and value:
         value = Path(value)
     if not isinstance(value, kind) or (isinstance(value, bool) and kind is not bool):
-        raise UserError(f"{name} must be {kind.__name__}, not {value!r}")
+        raise UserError(f"{name} must be {_IN_WORDS[kind]}, not {value!r}")
     _in_range(name, entry, value)
     return value
 

@@ -26,7 +26,7 @@ VERBS = {
     "train": "train a detector or a classifier that converts well",
     "benchmark": "time a spiking network against its ANN",
     "methods": "list the conversion methods, or the settings of one",
-    "weights": "show the weights that come with the package, or fetch them",
+    "weights": "show the networks that come with the package, and check the default one",
 }
 PROG = "spiking-yolo"
 

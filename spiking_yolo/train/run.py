@@ -25,21 +25,8 @@ from spiking_yolo.train.options import TrainOptions
 from spiking_yolo.train.report import plot
 
 DEFAULTS: dict[str, dict[str, Any]] = {
-    "detect": {
-        "batch": 16,
-        "lr": 1e-3,
-        "optimizer": "adamw",
-        "weight_decay": 0.05,
-        "warmup": 0.05,
-        "val_split": "val",
-    },
-    "classify": {
-        "batch": 128,
-        "lr": 0.1,
-        "optimizer": "sgd",
-        "weight_decay": 5e-4,
-        "warmup": 0.2,
-    },
+    "detect": {"batch": 16, "lr": 1e-3, "optimizer": "adamw", "weight_decay": 0.05, "warmup": 0.05, "val_split": "val"},
+    "classify": {"batch": 128, "lr": 0.1, "optimizer": "sgd", "weight_decay": 5e-4, "warmup": 0.2},
 }
 
 
@@ -47,18 +34,16 @@ def train(options: TrainOptions, command: str = "", progress: Progress = silent)
     """Train the network and write its checkpoints and curves into options.folder.
 
     Returns the last row of figures, on the first process only. command: how the user called, for the record.
-    progress(epoch, done, total) is called after every step. Raises UserError for what the
-    user can mend.
+    progress(epoch, done, total) is called after every step. Raises UserError for what the user can mend.
     """
     defaults = {k: v for k, v in DEFAULTS[options.task].items() if getattr(options, k) is None}
     options = replace(options, **defaults)
     folder = options.folder
-    if (folder / "state.pt").exists() != (options.resume is not None):
-        raise UserError(
-            f"{folder} holds no training: leave --resume out to start one"
-            if options.resume
-            else f"{folder} holds a training already: go on with --resume {folder}, or give another --name"
-        )
+    started = (folder / "state.pt").exists()
+    if options.resume and not started:
+        raise UserError(f"{folder} holds no training: leave --resume out to start one")
+    if started and not options.resume:
+        raise UserError(f"{folder} holds a training already: go on with --resume {folder}, or give another --name")
     device, rank, world = start_processes(options.device)
     torch.manual_seed(options.seed)
     spec, task = (detection if options.task == "detect" else classification)(options, rank, world)

@@ -206,3 +206,8 @@ def test_the_tool_end_to_end(tmp_path):
     again = tool("--task", "classify", "--model", "resnet20", "--data", "x", "--project", tmp_path / "runs")
     assert again.returncode == 2
     assert again.stderr.startswith("error: ") and again.stderr.count("\n") == 1 and "--resume" in again.stderr
+    for resume in (folder, "latest"):  # the second one has nothing left to do
+        row = train(TrainOptions(**call, epochs=2, batch=4, device="cpu", resume=resume))
+        assert row["epoch"] == 2 and read_provenance(folder / "last.safetensors")["epochs_done"] == 2
+    with pytest.raises(UserError, match="holds no training"):
+        train(TrainOptions(**call, resume=tmp_path))

@@ -90,7 +90,7 @@ def test_timesteps(options, timesteps):
         ({"limit": 0}, "limit must be at least 1"),
         ({"conf": float("nan")}, "conf must be in 0..1"),
         ({"mac_energy": -1.0}, "mac_energy must be at least 0"),
-        ({"T": "8"}, "T must be int"),
+        ({"T": "8"}, "T must be a whole number"),
         ({"seed": 1}, "--limit"),
         ({"metric": "map"}, "metric must be one of"),
     ],
