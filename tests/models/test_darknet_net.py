@@ -56,7 +56,7 @@ def test_published_networks(cfg, floats, gflop):
 def test_yolov3_tiny_shapes_floats_and_spec():
     with torch.device("meta"):
         net = DarknetNet(read_cfg(PUBLISHED[-1][0]))
-    cumulative = list(accumulate(sum(t.numel() for _, t in layer_arrays(layer)) for layer in net.neurons))
+    cumulative = list(accumulate(sum(t.numel() for _, t in layer_arrays(layer)) for layer in net.layers))
     expected = {0: 496, 2: 5232, 4: 23920, 6: 98160, 8: 394096, 10: 1575792, 12: 6298480, 13: 6561648}
     expected |= {14: 7743344, 15: 7874159, 18: 7907439, 21: 8793199, 22: 8858734}
     assert {i: cumulative[i] for i in expected} == expected
@@ -144,9 +144,9 @@ def test_route_takes_relative_and_absolute_layers_in_listed_order():
     layers = "[conv]\nfilters=1\nactivation=linear\n[conv]\nfilters=2\nactivation=linear\n[route]\nlayers=-1,0\n"
     net = build(layers + HEAD.replace("[conv]", "[conv]\nbatch_normalize=0")).eval()
     x = torch.randn(2, 3, 8, 8)
-    first = net.neurons[0](x)
-    joined = torch.cat([net.neurons[1](first), first], 1)
-    assert torch.equal(net(x)[0], net.neurons[3](joined))
+    first = net.layers[0](x)
+    joined = torch.cat([net.layers[1](first), first], 1)
+    assert torch.equal(net(x)[0], net.layers[3](joined))
 
 
 def test_pool_of_size_2_and_stride_1_keeps_the_size():
