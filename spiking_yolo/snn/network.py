@@ -150,7 +150,10 @@ class SpikingNetwork(nn.Module):
 
     @torch.no_grad()
     def step(self, probes: tuple[Probe, ...] = ()) -> bool:
-        """One timestep, up to what is read. Returns whether anything may still happen; in rate coding always True."""
+        """One timestep, up to what is read. Returns whether anything may happen while spikes keep their value.
+
+        In rate coding that is always so.
+        """
         self.t, self._since = self.t + 1, self._since + 1
         values, active, weight = self._values, False, self.spike_weight(self._since)
         for node in self.plan.stepped:

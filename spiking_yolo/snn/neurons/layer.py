@@ -225,6 +225,12 @@ class NeuronLayer(nn.Module):
         self.reset()
         return super()._apply(fn, recurse)
 
+    def _load_from_state_dict(self, *args: Any) -> None:
+        """Other parameters: the run is over."""
+        self._allocated = None
+        self.reset()
+        super()._load_from_state_dict(*args)
+
     def _optional(self, name: str, like: Tensor) -> Tensor | None:
         value = getattr(self, name, None)
         return None if value is None else value.to(like)

@@ -1,4 +1,7 @@
-"""Pairs of neurons for leaky ReLU: one integrates the current, the other its negative."""
+"""Pairs of neurons for leaky ReLU: ON integrates the current, OFF its negative.
+
+Sent: n_on * theta_on - slope * n_off * theta_off, in units of theta_on. Both neurons' spikes are counted.
+"""
 
 from __future__ import annotations
 
@@ -12,6 +15,7 @@ from torch import Tensor
 from spiking_yolo.graph import Activation
 from spiking_yolo.recipe import Recipe
 from spiking_yolo.snn.backend import Backend
+from spiking_yolo.snn.backend.layout import empty
 from spiking_yolo.snn.msat import without_potential
 from spiking_yolo.snn.neurons.adaptive import AdaptiveIntegrateAndFire
 from spiking_yolo.snn.neurons.integrate_and_fire import IntegrateAndFire
@@ -22,35 +26,45 @@ from spiking_yolo.snn.state import Buffers, Clock, Parameters, State, tensor
 
 @dataclass(kw_only=True)
 class PairParameters(Parameters):
-    """theta, initial and bias are the ON neuron's; weight: what an OFF spike is worth, in thetas of the ON neuron."""
+    """theta, initial, bias: of the ON neuron. weight: what an OFF spike is worth, in thetas of the ON neuron.
+
+    on, off: what the members get, which run as neurons of their own.
+    """
 
     theta_off: Tensor
     weight: Tensor
     on: Any = None
     off: Any = None
-    one: Any = None
 
 
 class Pair(NeuronLayer):
-    """What both forms share: the parameters of two neurons. The pair adds the calibrated bias, before the sign turns.
+    """What both forms share. The pair adds the calibrated bias, before the sign turns.
 
-    parameters: also theta_off [C], and initial_off where calibrated.
+    parameters: as of NeuronLayer, theta_off [C], and initial_off where calibrated.
     """
 
     neurons_per_site: ClassVar[int] = 2
     theta_off: Tensor
 
-    def side_parameters(self, parameters: Mapping[str, Tensor]) -> tuple[dict[str, Tensor], dict[str, Tensor]]:
-        """The parameters of the ON and of the OFF neuron."""
-        on = {name: parameters[name] for name in ("theta", "initial", "confidence") if name in parameters}
-        off = {"theta": parameters["theta_off"], "initial": parameters.get("initial_off", parameters["initial"])}
-        return on, {**on, **off}
+    def __init__(
+        self,
+        parameters: Mapping[str, Tensor],
+        recipe: Recipe,
+        phi: Activation,
+        plan: LayerPlan = LayerPlan(),
+        backend: Backend | None = None,
+    ):
+        super().__init__(parameters, recipe, phi, plan, backend)
+        own = {name: parameters[name] for name in ("theta", "initial", "confidence") if name in parameters}
+        self.make_members(own, {"theta": self.theta_off, "initial": parameters.get("initial_off", self.initial)})
+
+    def make_members(self, on: Mapping[str, Tensor], off: Mapping[str, Tensor]) -> None:
+        """on: parameters of the ON neuron. off: those in which the OFF neuron differs."""
+        raise NotImplementedError
 
     def step_parameters(self, like: Tensor) -> PairParameters:
-        theta, off = self.theta.to(like), self.theta_off.to(like)
-        bias = self._optional("bias", like)
-        weight = -self.slope * off / theta
-        return PairParameters(theta=theta, initial=self.initial.to(like), bias=bias, theta_off=off, weight=weight)
+        p, off = super().step_parameters(like), self.theta_off.to(like)
+        return PairParameters(**vars(p), theta_off=off, weight=-self.slope * off / p.theta)
 
 
 @dataclass(kw_only=True)
@@ -67,40 +81,30 @@ class OnOffState:
 
 
 class OnOff(Pair):
-    """Two neurons for leaky ReLU: ON integrates z, OFF integrates -z.
+    """Both neurons of each pair."""
 
-    Sent: n_on * theta_on - slope * n_off * theta_off, in units of theta_on. Both neurons' spikes are counted.
-    """
+    def make_members(self, on: Mapping[str, Tensor], off: Mapping[str, Tensor]) -> None:
+        kind = AdaptiveIntegrateAndFire if self.recipe.msat.enabled else IntegrateAndFire
 
-    def __init__(
-        self,
-        parameters: Mapping[str, Tensor],
-        recipe: Recipe,
-        phi: Activation,
-        plan: LayerPlan = LayerPlan(),
-        backend: Backend | None = None,
-    ):
-        super().__init__(parameters, recipe, phi, plan, backend)
-        kind = AdaptiveIntegrateAndFire if recipe.msat.enabled else IntegrateAndFire
-        on, off = self.side_parameters(parameters)
-        plans = (LayerPlan(f"{plan.name}/{side}", observed=plan.observed) for side in ("on", "off"))
-        self.on = kind(on, recipe, Activation(), next(plans))
-        self.off = kind(off, recipe, Activation(), next(plans), sign=-1)
+        def member(side: str, parameters: Mapping[str, Tensor], sign: int) -> NeuronLayer:
+            plan = LayerPlan(f"{self.plan.name}/{side}", observed=self.plan.observed)
+            return kind(parameters, self.recipe, Activation(), plan, sign=sign)
+
+        self.on, self.off = member("on", on, 1), member("off", {**on, **off}, -1)
 
     def new_state(self, shape: torch.Size, like: Tensor, dtype: torch.dtype) -> OnOffState:
         on, off = (side.new_state(shape, like, dtype) for side in self.sides)
         if not self.plan.observed:
             off.count = on.count
             return OnOffState(on=on, off=off)
-        sent = State.allocate(shape, like, dtype, ("events",))
-        state = OnOffState(on=on, off=off, on_out=sent.count, off_out=sent.previous)
-        self.on.show(on, state.on_out)
-        self.off.show(off, state.off_out)
-        return state
+        on_out, off_out = (empty(shape, like, dtype) for _ in range(2))
+        self.on.show(on, on_out)
+        self.off.show(off, off_out)
+        return OnOffState(on=on, off=off, on_out=on_out, off_out=off_out)
 
     def step_parameters(self, like: Tensor) -> PairParameters:
         p = super().step_parameters(like)
-        p.on, p.off = self.on.step_parameters(like), self.off.step_parameters(like)
+        p.on, p.off = (side.step_parameters(like) for side in self.sides)
         return p
 
     def bind(self, p: PairParameters) -> None:
@@ -125,14 +129,14 @@ class OnOff(Pair):
 
     def emit(self, s: OnOffState, p: PairParameters, z: Tensor | None, clock: Clock, buffers: Buffers) -> Tensor:
         z = self.biased(p, z, clock.first)
-        on = self.on.emit(s.on, p.on, z, clock, buffers._replace(out=buffers.d if s.on_out is None else s.on_out))
-        off = self.off.emit(s.off, p.off, z, clock, buffers._replace(out=buffers.e if s.off_out is None else s.off_out))
+        on_out, off_out = (s.on_out, s.off_out) if self.plan.observed else (buffers.d, buffers.e)
+        on = self.on.emit(s.on, p.on, z, clock, buffers._replace(out=on_out))
+        off = self.off.emit(s.off, p.off, z, clock, buffers._replace(out=off_out))
         return torch.addcmul(on, off, p.weight, out=buffers.out)
 
     @property
     def count(self) -> Tensor:
-        s = self.state
-        return s.on.count if s.off.count is s.on.count else s.on.count + s.off.count
+        return self.on.count + self.off.count if self.plan.observed else self.state.on.count
 
     @property
     def events(self) -> Tensor:
@@ -145,22 +149,16 @@ class OnOff(Pair):
 
 
 @dataclass(kw_only=True)
-class ConstantOnOffState:
-    """one: of the neuron that fires at all. What follows from the constant current: `current` as that neuron receives
-    it, `value` of its spikes in thetas of the ON neuron, and `positive`, 1 where it is the ON neuron, 0 where OFF.
+class ConstantOnOffState(State):
+    """What follows from the constant current. current: as the neuron that fires receives it. value: of its spikes, in
+    thetas of the ON neuron. positive: 1 where it is the ON neuron, 0 where OFF. one: its state.
     """
 
-    one: Any
-    current: Tensor
-    value: Tensor
-    positive: Tensor
-
-
-@dataclass(kw_only=True)
-class _Constants(State):
     current: Tensor = tensor()
     value: Tensor = tensor()
     positive: Tensor = tensor(torch.uint8)
+    count: Any = tensor(optional=True)  # the neuron that fires counts
+    one: Any = None
 
 
 class OneSide(AdaptiveIntegrateAndFire):
@@ -177,19 +175,10 @@ class ConstantOnOff(Pair):
     not rise. Only the other is computed, as a neuron that receives |z| / theta and has the threshold 1.
     """
 
-    def __init__(
-        self,
-        parameters: Mapping[str, Tensor],
-        recipe: Recipe,
-        phi: Activation,
-        plan: LayerPlan = LayerPlan(),
-        backend: Backend | None = None,
-    ):
-        super().__init__(parameters, recipe, phi, plan, backend)
-        on, _ = self.side_parameters(parameters)
-        start = {"theta": torch.ones(1), "initial": torch.zeros(())}
-        kind = OneSide if recipe.msat.enabled else IntegrateAndFire
-        self.one = kind({**on, **start}, recipe, Activation(), LayerPlan(plan.name, observed=False))
+    def make_members(self, on: Mapping[str, Tensor], off: Mapping[str, Tensor]) -> None:
+        one = {**on, "theta": torch.ones(1), "initial": torch.zeros(())}
+        kind = OneSide if self.recipe.msat.enabled else IntegrateAndFire
+        self.one = kind(one, self.recipe, Activation(), LayerPlan(self.plan.name, observed=False))
 
     @staticmethod
     def is_enough(parameters: Mapping[str, Tensor], recipe: Recipe) -> bool:
@@ -199,17 +188,17 @@ class ConstantOnOff(Pair):
         return not rises and recipe.neuron.events != "switches" and recipe.msat.units == "normalised"
 
     def new_state(self, shape: torch.Size, like: Tensor, dtype: torch.dtype) -> ConstantOnOffState:
-        c = _Constants.allocate(shape, like, dtype, ("events", "previous"))
-        one = self.one.new_state(shape, like, dtype)
-        return ConstantOnOffState(one=one, current=c.current, value=c.value, positive=c.positive)
+        state = ConstantOnOffState.allocate(shape, like, dtype, ("count", "events", "previous", "one"))
+        state.one = self.one.new_state(shape, like, dtype)
+        return state
 
     def step_parameters(self, like: Tensor) -> PairParameters:
         p = super().step_parameters(like)
-        p.one = self.one.step_parameters(like)
+        p.on = self.one.step_parameters(like)
         return p
 
     def bind(self, p: PairParameters) -> None:
-        self.one.bind(p.one)
+        self.one.bind(p.on)
 
     def reset(self, keys: Any = ()) -> None:
         super().reset(keys)
@@ -219,14 +208,13 @@ class ConstantOnOff(Pair):
         return self.one.drops(t)
 
     def start(self, s: ConstantOnOffState, p: PairParameters, z: Tensor | None, buffers: Buffers) -> None:
-        assert z is not None
-        z = self.biased(p, z.to(p.theta.dtype), first=True)
+        z = self.biased(p, z.to(p.theta.dtype) if z is not None else None, first=True)
         assert z is not None
         positive = z > 0
         s.positive.copy_(positive)
         s.current.copy_(z.abs() / torch.where(positive, p.theta, p.theta_off))
         s.value.copy_(torch.where(positive, 1.0, p.weight))
-        self.one.start(s.one, p.one, z, buffers)
+        self.one.start(s.one, p.on, z, buffers)
         if isinstance(self.one, OneSide):
             rule = self.one.rule
             without_potential(s.current, rule.top, rule.settings, s.one.evoked, None)
@@ -241,13 +229,9 @@ class ConstantOnOff(Pair):
     def emit(
         self, s: ConstantOnOffState, p: PairParameters, z: Tensor | None, clock: Clock, buffers: Buffers
     ) -> Tensor:
-        sent = self.one.emit(s.one, p.one, s.current, clock, buffers._replace(out=buffers.d))
+        sent = self.one.emit(s.one, p.on, s.current, clock, buffers._replace(out=buffers.d))
         return torch.mul(sent, s.value, out=buffers.out)
 
     @property
     def count(self) -> Tensor:
         return self.state.one.count
-
-    @property
-    def events(self) -> Tensor:
-        return self.count

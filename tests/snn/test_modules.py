@@ -1,0 +1,143 @@
+"""A spiking network as an nn.Module: its parameters, hooks, devices and dtypes, and runs step by step."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+import torch
+from helpers.networks import TinyLeaky, images, make, spiking
+from torch import nn
+
+from spiking_yolo.convert.registry import get_recipe
+from spiking_yolo.errors import UserError
+from spiking_yolo.snn.network import SpikingNetwork
+from spiking_yolo.snn.neurons import NeuronLayer
+from spiking_yolo.snn.record import Run
+
+T = 12
+METHODS = ("p-norm", "channel-norm", "signed-memory", "msat", "msat-plus")
+
+
+def network(method: str = "p-norm", **options: Any) -> SpikingNetwork:
+    return spiking(make(TinyLeaky), images(2), get_recipe(method)).network(**options)
+
+
+def same(a: Run, b: Run) -> bool:
+    x, y = a.snapshots[T], b.snapshots[T]
+    return all(map(torch.equal, x.outputs, y.outputs)) and all(map(torch.equal, x.spikes.values(), y.spikes.values()))
+
+
+def test_parameters_have_names_and_can_be_loaded():
+    """The weights are the ANN's; a network of other weights and thresholds becomes this one."""
+    ours, x = network(), images(2)
+    state = ours.state_dict()
+    assert {"synapses.maps.conv1.weight", "synapses.maps.head2.bias", "neurons.act1.theta"} <= set(state)
+    assert torch.equal(state["synapses.maps.conv2.weight"], ours.graph.tensors["conv2.weight"])
+    other = spiking(make(TinyLeaky, seed=1), images(2, seed=1), get_recipe("p-norm")).network()
+    before = other.run(x, T)
+    assert other.load_state_dict({k: v.clone() for k, v in state.items()})
+    after = other.run(x, T)
+    assert same(after, ours.run(x, T)) and not same(after, before)
+
+
+@pytest.mark.parametrize("method", METHODS)
+def test_to_another_dtype(method: str):
+    """As if it had been made in it, also in the middle of a run."""
+    moved, x = network(method), images(2).float()
+    moved.run(images(2), 3)
+    assert moved.to(torch.float32) is moved
+    run = moved.run(x, T)
+    assert {output.dtype for output in run.snapshots[T].outputs} == {torch.float32}
+    assert same(run, network(method).float().run(x, T))
+
+
+def test_forward_hooks_see_currents_and_spikes():
+    ours, seen = network(), []
+    hook = ours.neurons["act2"].register_forward_hook(lambda module, args, out: seen.append((module.t, out.clone())))
+    run = ours.run(images(2), T)
+    hook.remove()
+    ours.run(images(2), T)
+    assert [t for t, _ in seen] == list(range(1, T + 1))
+    layer = ours.neurons["act2"]
+    assert isinstance(layer, NeuronLayer)
+    expected = [spiking_out for _, spiking_out in seen]
+    assert run.snapshots[T].spikes["act2"].sum() >= sum((out != 0).sum() for out in expected) > 0
+
+
+def test_repr_shows_the_network():
+    text = repr(network())
+    for part in (
+        "SpikingNetwork",
+        "(conv2): LinearMap(6 x 4 x 3 x 3",
+        "CumulativeMaxPool(kernel=[2, 2]",
+        "ConstantOnOff(",
+    ):
+        assert part in text
+
+
+def test_layers_are_modules_in_order():
+    ours = network()
+    assert [name for name, _ in ours.layers()] == ["act1", "act2", "act3"]
+    assert all(isinstance(layer, nn.Module) for _, layer in ours.layers())
+
+
+@pytest.mark.parametrize("method", METHODS)
+def test_a_run_is_its_steps(method: str):
+    x, ours = images(2), network(method)
+    run = ours.run(x, T, [5])
+    ours.start(x)
+    for t in range(1, T + 1):
+        ours.step()
+        if t == 5:
+            early = ours.snapshot()
+            assert all(map(torch.equal, early.outputs, run.snapshots[5].outputs))
+    late = ours.snapshot()
+    assert all(map(torch.equal, late.outputs, run.snapshots[T].outputs))
+    assert torch.equal(late.operations, run.snapshots[T].operations)
+
+
+def settle(ours: SpikingNetwork) -> None:
+    assert not [ours.step() for _ in range(200)][-1]
+
+
+@pytest.mark.parametrize("method", ["differential", "coarse-to-fine", "msat-plus"])
+def test_the_next_image_needs_only_what_has_changed(method: str):
+    """Settled, it is as right as a network that has seen the second image alone; the same image costs nothing."""
+    x, ours = images(2), network(method)
+    y = x.clone()
+    y[:, :, 2:4, 2:4] += 0.2
+    ours.start(x)
+    settle(ours)
+    first = ours.snapshot().operations
+    ours.feed(x)
+    settle(ours)
+    assert torch.equal(ours.snapshot().operations, first)
+    ours.feed(y)
+    settle(ours)
+    second = ours.snapshot()
+    fresh = network(method)
+    fresh.start(y)
+    settle(fresh)
+    alone = fresh.snapshot()
+    assert ((second.operations - first) < 0.7 * alone.operations).all()
+    for a, b, old in zip(
+        second.outputs, alone.outputs, network(method).run(x, 300).snapshots[300].outputs, strict=True
+    ):
+        assert (a - b).norm() < 0.3 * (old - b).norm()
+
+
+def test_only_differential_coding_can_be_fed():
+    ours, x = network(), images(2)
+    ours.start(x)
+    with pytest.raises(UserError, match=r"needs encoding\.coding=differential"):
+        ours.feed(x)
+    other = network("msat-plus")
+    other.start(x)
+    with pytest.raises(UserError, match="shape"):
+        other.feed(x[:1])
+
+
+def test_probes_need_an_observed_network():
+    with pytest.raises(ValueError, match="observed=True"):
+        network().run(images(2), 2, probes=[lambda *_: None])
