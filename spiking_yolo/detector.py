@@ -113,7 +113,7 @@ class SpikingYOLO:
         for node in self._network.graph.nodes:
             if node.op in ("flatten", "linear") or not flat.isdisjoint(node.inputs):
                 flat.add(node.name)
-        return [name for name, _ in self._network.layers() if name not in flat]
+        return [name for name in self._network.neurons if name not in flat]
 
     @overload
     def detect(

@@ -48,7 +48,7 @@ def test_it_runs_on_leaky_and_on_relu_networks(name: str, cls: Any):
 def test_runs_repeat_and_do_not_depend_on_the_batch(name: str, cls: Any):
     """Repeated, bit by bit. In another batch, up to how a linear layer rounds its sums."""
     x = images(3, seed=7)
-    network = converted(cls, name).network()
+    network = converted(cls, name).network(observed=True)
     together = record(network, x, 18)
     network.run(images(2, seed=8), 3)
     again = record(network, x, 18)

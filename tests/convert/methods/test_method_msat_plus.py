@@ -140,7 +140,7 @@ def test_spikes_are_worth_powers_of_two():
     worth: dict[str, set[float]] = {}
 
     def probe(name: str, t: int, layer: Any, current: Any) -> None:
-        worth.setdefault(name, set()).update(layer.threshold.div(layer.theta).unique().tolist())
+        worth.setdefault(name, set()).update((layer.threshold / layer.theta[:, None, None]).unique().tolist())
 
     converted.network(observed=True).run(images(2), 24, probes=[probe])
     assert all(values <= {1.0, 0.5, 0.25} for values in worth.values())
