@@ -206,7 +206,7 @@ def test_what_is_missing_is_made_by_the_command_of_the_message(scene, tmp_path, 
 
 
 MISTAKES = {
-    "detector": (["--weights", "{folder}/tiny.weights"], "which gives images no class: score it by --metric coco"),
+    "detector": (["--weights", "{folder}/tiny.weights"], "a detector, which gives images no class"),
     "other classes": (["--data", "{folder}/other"], "no class 'zebra'"),
     "no data": (["--data", "{folder}/nowhere"], "nowhere does not exist"),
     "no split": (["--split", "val"], "has no split 'val'"),
