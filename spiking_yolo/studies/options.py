@@ -20,7 +20,7 @@ from spiking_yolo.settings import Options, setting
 if TYPE_CHECKING:
     from spiking_yolo.convert.converted import Converted
     from spiking_yolo.models.load import Ann
-    from spiking_yolo.snn.options import SimulationOptions as Simulation
+    from spiking_yolo.snn.options import SimulationOptions
 
 IMGSZ = "network input in pixels, 416 or HEIGHTxWIDTH (288x416): multiples of 32"
 Item = TypeVar("Item")
@@ -73,7 +73,7 @@ class MethodsOptions(ConversionOptions):
 
 
 @dataclass(frozen=True, kw_only=True)
-class SimulationOptions(Options):
+class ComputeOptions(Options):
     """How the network is computed."""
 
     title = "network"
@@ -175,7 +175,7 @@ def recipes(options: MethodsOptions) -> dict[str, Recipe]:
     return by_name
 
 
-def simulation(options: SimulationOptions, device: str) -> Simulation:
+def simulation(options: ComputeOptions, device: str) -> SimulationOptions:
     """How the network is computed on this device; a Notice says what this machine cannot do."""
     from spiking_yolo.snn.options import chosen
 

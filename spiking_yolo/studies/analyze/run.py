@@ -17,7 +17,7 @@ from spiking_yolo.snn.random import image_keys
 from spiking_yolo.studies.analyze.chain import chain
 from spiking_yolo.studies.analyze.cost import OutputError, load, steps
 from spiking_yolo.studies.analyze.totals import LayerTotals, short
-from spiking_yolo.studies.analyze.watch import Sample, Watch, choose
+from spiking_yolo.studies.analyze.watch import NeuronSample, Watch, choose
 
 
 @dataclass(frozen=True)
@@ -32,7 +32,7 @@ class Analysis:
     T: int
     images: tuple[str, ...]
     layers: tuple[LayerTotals, ...]
-    sample: Sample
+    sample: NeuronSample
     output_error: Mapping[int, float]
 
     @property
@@ -61,7 +61,7 @@ def analyze(
     if layer not in names:
         raise UserError(f"no layer {layer!r}: choose from {', '.join(map(short, names))}")
     totals = {name: LayerTotals(name, T) for name in names}
-    sample: Sample | None = None
+    sample: NeuronSample | None = None
     outputs = OutputError()
     for x in load(converted, paths, device):
         before: dict[str, tuple[Tensor, Activation]] = {}

@@ -13,12 +13,12 @@ from matplotlib.ticker import MaxNLocator
 from spiking_yolo.draw.curves import MARKERS
 from spiking_yolo.draw.figure import paper_figure
 from spiking_yolo.draw.palette import PALETTE, hex_colour
-from spiking_yolo.studies.analyze.watch import Sample
+from spiking_yolo.studies.analyze.watch import NeuronSample
 
 COLOURS = [hex_colour(colour) for colour in PALETTE]
 
 
-def threshold_over_time(sample: Sample, path: Path, caption: str) -> None:
+def threshold_over_time(sample: NeuronSample, path: Path, caption: str) -> None:
     """Fig. 4: the threshold of some neurons over time, beside their membrane potential."""
     theta, potential = (np.stack(values) / sample.top for values in (sample.theta, sample.potential))
     with paper_figure(path, 4.6, 4.2) as figure:
@@ -42,7 +42,7 @@ def threshold_over_time(sample: Sample, path: Path, caption: str) -> None:
         legend((above, below), 2)
 
 
-def typical(sample: Sample) -> list[int]:
+def typical(sample: NeuronSample) -> list[int]:
     """A neuron with the largest activation, some with fractions of it, and an inactive one."""
     relative = sample.activation / sample.top
     targets = relative.max() * np.array([1.0, 0.3, 0.1])
@@ -51,7 +51,7 @@ def typical(sample: Sample) -> list[int]:
     return list(dict.fromkeys([*chosen, *inactive]))
 
 
-def threshold_and_activation(sample: Sample, path: Path, caption: str) -> None:
+def threshold_and_activation(sample: NeuronSample, path: Path, caption: str) -> None:
     """Fig. 6: the threshold of every sampled neuron against its ANN activation, after different numbers of steps."""
     T = sample.t[-1]
     theta = np.stack(sample.theta) / sample.top
@@ -81,11 +81,13 @@ def _threshold_scale(axes: Axes, theta: np.ndarray) -> None:
         axes.set_ylim(min(0.0, theta.min()), 1.08 * theta.max())
 
 
-def full(sample: Sample, T: int) -> Sample:
+def full(sample: NeuronSample, T: int) -> NeuronSample:
     """The sample at every timestep: a settled layer stays as it was when it was last seen."""
     index = np.searchsorted(sample.t, np.arange(1, T + 1), side="right") - 1
     theta, potential = ([values[i] for i in index] for values in (sample.theta, sample.potential))
-    return Sample(sample.name, sample.activation, sample.top, sample.where, list(range(1, T + 1)), theta, potential)
+    return NeuronSample(
+        sample.name, sample.activation, sample.top, sample.where, list(range(1, T + 1)), theta, potential
+    )
 
 
 def legend(panels: Sequence[Axes], columns: int) -> None:

@@ -76,7 +76,7 @@ class LayerWatch:
 
 
 @dataclass
-class Sample:
+class NeuronSample:
     """Some neurons of one layer, followed in every step. theta[k], potential[k]: of step t[k], float [neurons].
 
     activation: the ANN's, float [neurons]. top: Theta, the threshold that the statistics gave. The potential is the one
@@ -100,7 +100,7 @@ class Sample:
         self.potential.append(potential.cpu().numpy())
 
 
-def choose(name: str, after: Tensor, theta: Tensor, seed: int = 0) -> Sample:
+def choose(name: str, after: Tensor, theta: Tensor, seed: int = 0) -> NeuronSample:
     """A sample of a layer's neurons for one image: active ones at all magnitudes, and some inactive ones.
 
     after: the ANN's activation [1, C, ...]. theta: [C].
@@ -112,7 +112,7 @@ def choose(name: str, after: Tensor, theta: Tensor, seed: int = 0) -> Sample:
     rest = np.random.default_rng(seed).permutation(np.arange(positive, len(flat)))[:INACTIVE]
     index = order[torch.from_numpy(np.concatenate([ranks, rest]))].to(after.device)
     where = torch.unravel_index(index, after.shape)
-    return Sample(name, flat[index].cpu().numpy(), theta.to(after.device)[where[1]].cpu().numpy(), where)
+    return NeuronSample(name, flat[index].cpu().numpy(), theta.to(after.device)[where[1]].cpu().numpy(), where)
 
 
 class Watch:
@@ -121,7 +121,7 @@ class Watch:
     def __init__(self, before: Mapping[str, tuple[Tensor, Activation]], T: int):
         """before: layer -> the ANN's pre-activation and its activation function."""
         self.layers = {name: LayerWatch(z, phi, T) for name, (z, phi) in before.items()}
-        self.sample: Sample | None = None
+        self.sample: NeuronSample | None = None
 
     def __call__(self, name: str, t: int, layer: NeuronLayer, current: Tensor | None) -> None:
         self.layers[name].see(t, layer, current)

@@ -7,16 +7,16 @@ from pathlib import Path
 
 from spiking_yolo.settings import setting
 from spiking_yolo.studies.options import (
+    ComputeOptions,
     DetectionOptions,
     MethodOptions,
     OutputOptions,
-    SimulationOptions,
     ordered_steps,
 )
 
 
 @dataclass(frozen=True)
-class DetectOptions(MethodOptions, SimulationOptions, DetectionOptions, OutputOptions):
+class DetectOptions(MethodOptions, ComputeOptions, DetectionOptions, OutputOptions):
     """What to look at, for how long, and what to save."""
 
     title = "options"

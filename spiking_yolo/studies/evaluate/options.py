@@ -10,11 +10,11 @@ from spiking_yolo.errors import UserError
 from spiking_yolo.metrics.energy import EnergyCosts
 from spiking_yolo.settings import Options, setting
 from spiking_yolo.studies.options import (
+    ComputeOptions,
     DetectionOptions,
     LimitOptions,
     MethodsOptions,
     ResumableOptions,
-    SimulationOptions,
     ordered_steps,
 )
 
@@ -75,7 +75,7 @@ class EvaluationOptions(DetectionOptions, LimitOptions, EnergyOptions):
 
 
 @dataclass(frozen=True, kw_only=True)
-class EvalOptions(EvaluationOptions, MethodsOptions, SimulationOptions, ResumableOptions):
+class EvalOptions(EvaluationOptions, MethodsOptions, ComputeOptions, ResumableOptions):
     """An evaluation of files: weights, a dataset, and the folder of the results."""
 
     title = "options"

@@ -6,11 +6,11 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from spiking_yolo.settings import setting
-from spiking_yolo.studies.options import LimitOptions, MethodOptions, ResumableOptions, SimulationOptions
+from spiking_yolo.studies.options import ComputeOptions, LimitOptions, MethodOptions, ResumableOptions
 
 
 @dataclass(frozen=True, kw_only=True)
-class SearchOptions(LimitOptions, MethodOptions, SimulationOptions, ResumableOptions):
+class SearchOptions(LimitOptions, MethodOptions, ComputeOptions, ResumableOptions):
     """On what a search judges recipes, and how many it tries."""
 
     title = "options"

@@ -17,7 +17,7 @@ from spiking_yolo.snn.plan import LayerPlan
 from spiking_yolo.studies.analyze.chain import PARTS, Chain
 from spiking_yolo.studies.analyze.thresholds import full, typical
 from spiking_yolo.studies.analyze.totals import LayerTotals
-from spiking_yolo.studies.analyze.watch import LayerWatch, Sample, Watch, choose
+from spiking_yolo.studies.analyze.watch import LayerWatch, NeuronSample, Watch, choose
 
 
 def recorded(model, name, T, settings=None):
@@ -212,7 +212,7 @@ def test_a_sample_of_a_dead_layer_and_the_gaps_of_a_settled_one():
     dead = choose("x", torch.zeros(1, 2, 3, 3), torch.ones(2))
     assert len(dead.activation) == 18 and len(typical(dead)) == 1
     one, two = np.ones(2), np.full(2, 2.0)
-    sample = Sample("x", np.array([1.0, 0.2]), one, (), [1, 2, 5], [one, two, one], [two, one, two])
+    sample = NeuronSample("x", np.array([1.0, 0.2]), one, (), [1, 2, 5], [one, two, one], [two, one, two])
     whole = full(sample, 7)
     assert whole.t == list(range(1, 8))
     assert [values[0] for values in whole.theta] == [1, 2, 2, 2, 1, 1, 1]
