@@ -127,7 +127,7 @@ def _parameter(entry: Setting, flags: tuple[str, ...]) -> inspect.Parameter:
 
 
 def _keyword(field: str, kind: Any, /, **details: Any) -> inspect.Parameter:
-    annotation = Annotated[kind, Parameter(**details)]
+    annotation = Annotated[kind | None, Parameter(**details)]  # where pydantic is loaded, defaults are validated
     return inspect.Parameter(field, inspect.Parameter.KEYWORD_ONLY, annotation=annotation, default=None)
 
 

@@ -13,7 +13,7 @@ from spiking_yolo.errors import UserError
 from spiking_yolo.graph import Graph
 from spiking_yolo.recipe import Recipe
 from spiking_yolo.snn import encoding, operations
-from spiking_yolo.snn.backend import Backend
+from spiking_yolo.snn.backend.backend import Backend
 from spiking_yolo.snn.backend.layout import channels_last
 from spiking_yolo.snn.neurons import NeuronLayer, build_neurons
 from spiking_yolo.snn.options import SimulationOptions
@@ -64,7 +64,7 @@ class SpikingNetwork(nn.Module):
         heads = [name for name in plan.graph.outputs if plan.graph[name].op != "activation"]  # neurons add their own
         corrections = {name: neurons[name]["bias"] for name in heads if "bias" in neurons.get(name, {})}
         self._output = OutputSum(plan, self.synapses, recipe.readout.skip, corrections)
-        self._absorbed = False
+        self._values: dict[str, Tensor | None] | None = None  # of the run; None before the first
         self.t = 0
 
     @property
@@ -110,26 +110,25 @@ class SpikingNetwork(nn.Module):
         if self.t < T:  # settled: nothing changes any more
             settled = self.snapshot(maps)
             snapshots |= {s: replace(settled, t=s) for s in wanted if s >= self.t}
-        self._values.clear()
+        kept = self._values or {}  # what later steps do not compute again
+        self._values = {name: value for name, value in kept.items() if name in self.plan.constant}
         sizes = {name: layer.count[0].numel() * layer.neurons_per_site for name, layer in self.layers()}
         return Run(snapshots, sizes, self.t, *operations.total_macs(self.graph, self._shapes, self._counts()))
 
     def start(self, x: Tensor) -> None:
         """Forget everything and look at a batch of images, [N, C, H, W]."""
-        if not self._absorbed:
-            self.synapses.absorb({name: layer.theta for name, layer in self.layers()})
-            self._absorbed = True
+        self.synapses.absorb({name: layer.theta for name, layer in self.layers()})
         random = self.recipe.encoding.input != "analogue" or self.recipe.msat.confidence != "off"
         self._keys = image_keys(x) if random else []
-        self._image: Tensor = channels_last(x)
-        self._new: Tensor | None = self._image
+        self._image: Tensor = channels_last(x).clone() if self.plan.coding.once else channels_last(x)
+        self._unsent: Tensor | None = self._image  # of the image, in a coding that sends it once
         for _, layer in self.layers():
             layer.reset(self._keys)
         self.synapses.reset()
         self._output.reset()
         self._input_events: dict[str, Tensor] = {}
         self._shapes: dict[str, torch.Size] = {}
-        self._values: dict[str, Tensor | None] = {}
+        self._values = {}
         self.t = self._since = 0  # steps in all, and with this image
 
     @torch.no_grad()
@@ -144,9 +143,10 @@ class SpikingNetwork(nn.Module):
             )
         if x.shape != self._image.shape:
             raise UserError(f"the next image must have the shape {tuple(self._image.shape)}, not {tuple(x.shape)}")
-        x = channels_last(x)
-        self._new = x if self.t == 0 else x - self._image
-        self._image, self._since = x, 0
+        x, unsent = channels_last(x), self._unsent
+        change = x - self._image
+        self._unsent = change if unsent is None else unsent + change
+        self._image, self._since = x.clone(), 0  # the caller may use the same memory for the next one
 
     @torch.no_grad()
     def step(self, probes: tuple[Probe, ...] = ()) -> bool:
@@ -154,6 +154,8 @@ class SpikingNetwork(nn.Module):
 
         In rate coding that is always so.
         """
+        if self._values is None:
+            raise ValueError("there is no run to go on with: call start(x) first")
         self.t, self._since = self.t + 1, self._since + 1
         values, active, weight = self._values, False, self.spike_weight(self._since)
         for node in self.plan.stepped:
@@ -221,7 +223,7 @@ class SpikingNetwork(nn.Module):
         """What the image sends in this step: itself, random spikes, or in differential coding what is new."""
         e, x = self.recipe.encoding, self._image
         if self.plan.coding.once:
-            x, self._new = self._new, None
+            x, self._unsent = self._unsent, None
         if x is None:
             return x
         sent, fired = encoding.INPUTS[e.input](x, e.seed, self._keys, name, self.t)
@@ -235,13 +237,9 @@ class SpikingNetwork(nn.Module):
         return {**layers, **self.synapses.pooled_events(), **self._input_events}
 
     def _apply(self, fn: Any, recurse: bool = True) -> Self:
-        self._absorbed = False
+        """Moved to another device or dtype: the run is over."""
+        self._values = None
         return super()._apply(fn, recurse)
-
-    def load_state_dict(self, state_dict: Mapping[str, Any], strict: bool = True, assign: bool = False) -> Any:
-        """As of nn.Module; the value of spikes is folded into the weights anew."""
-        self._absorbed = False
-        return super().load_state_dict(state_dict, strict, assign)
 
 
 def _per_image(count: Tensor) -> Tensor:

@@ -8,7 +8,7 @@ from typing import Any, Self
 import torch
 from torch import Tensor, nn
 
-from spiking_yolo.snn.backend import Backend
+from spiking_yolo.snn.backend.backend import Backend
 
 
 class CumulativeMaxPool(nn.Module):

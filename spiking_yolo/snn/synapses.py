@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from spiking_yolo.errors import UserError
 from spiking_yolo.graph import OPS, Graph, Node
 from spiking_yolo.snn import units
-from spiking_yolo.snn.backend import Backend
+from spiking_yolo.snn.backend.backend import Backend
 from spiking_yolo.snn.backend.layout import empty, per_channel
 from spiking_yolo.snn.options import SimulationOptions
 from spiking_yolo.snn.plan import NetworkPlan
@@ -30,9 +30,10 @@ class LinearMap(nn.Module):
 
     def __init__(self, weight: Tensor, bias: Tensor | None, attrs: Mapping[str, Any], backend: Backend):
         super().__init__()
-        self.register_buffer("weight", weight)
-        self.register_buffer("bias", bias)
+        self.register_buffer("weight", weight.clone())  # loading others must not change the converted network
+        self.register_buffer("bias", None if bias is None else bias.clone())
         self.attrs, self._backend = attrs, backend
+        self.folded = None  # the weights with the value of spikes, once it is known
         self._convolution: Callable[[Tensor, bool], Tensor] | None = None
 
     def absorb(self, unit: units.Unit, dtype: torch.dtype) -> None:
@@ -43,14 +44,23 @@ class LinearMap(nn.Module):
         weight = self.weight
         if unit is not None:
             weight = units.fold(weight, unit, self.attrs.get("groups", 1)).to(dtype)
-        self.folded = weight
+        self.folded: Tensor | None = weight
         if weight.ndim == 4:
             self._convolution = self._backend.convolution(weight, self.bias, self.attrs)
+
+    def _apply(self, fn: Any, recurse: bool = True) -> Self:
+        self.folded = None
+        return super()._apply(fn, recurse)
+
+    def _load_from_state_dict(self, *args: Any) -> None:
+        self.folded = None
+        super()._load_from_state_dict(*args)
 
     def forward(self, x: Tensor, biased: bool) -> Tensor:
         """x: [N, in] or [N, C, H, W]. biased: whether the bias is added. Returns the dtype of the folded weights."""
         if self._convolution is not None:
             return self._convolution(x, biased)
+        assert self.folded is not None
         bias = self.bias.to(self.folded) if biased and self.bias is not None else None
         return F.linear(x.to(self.folded.dtype), self.folded, bias)
 
@@ -81,18 +91,22 @@ class Synapses(nn.Module):
             }
         )
         self.like = next(iter(graph.tensors.values()))[:0]  # for dtype and device of potentials and outputs
+        self._thetas: dict[str, Tensor] = {}
         self._units: dict[str, units.Unit] = {}
         self._shapes: dict[str, list[torch.Size]] = {}
 
     def absorb(self, thetas: Mapping[str, Tensor]) -> None:
-        """Fold the values of spikes, [C] per layer of neurons, into the weights that receive them."""
-        self._units = units.propagate(self.plan.graph, thetas)
-        for node in self.plan.graph.nodes:
-            if node.name in self.maps:
-                dtype = self.like.dtype if node in self.plan.readout else self.simulation.synapses(self.like.dtype)
-                linear = self.maps[node.name]
-                assert isinstance(linear, LinearMap)
-                linear.absorb(self._units[node.inputs[0]], dtype)
+        """Fold the values of spikes, [C] per layer of neurons, into the weights that receive them, if they are new."""
+        maps = {name: linear for name, linear in self.maps.items() if isinstance(linear, LinearMap)}
+        known = all(name in self._thetas and torch.equal(theta, self._thetas[name]) for name, theta in thetas.items())
+        if known and all(linear.folded is not None for linear in maps.values()):
+            return
+        self._thetas = {name: theta.clone() for name, theta in thetas.items()}
+        self._units = units.propagate(self.plan.graph, self._thetas)
+        for name, linear in maps.items():
+            node = self.plan.graph[name]
+            dtype = self.like.dtype if node in self.plan.readout else self.simulation.synapses(self.like.dtype)
+            linear.absorb(self._units[node.inputs[0]], dtype)
 
     def reset(self) -> None:
         """Before a run."""
@@ -137,7 +151,7 @@ class Synapses(nn.Module):
         return value * per_channel(unit, value)
 
     def _apply(self, fn: Any, recurse: bool = True) -> Self:
-        self.like = fn(self.like)
+        self.like, self._thetas = fn(self.like), {}
         return super()._apply(fn, recurse)
 
 

@@ -10,7 +10,7 @@ import pytest
 from helpers.tiny import ROOT, run_tool
 
 from spiking_yolo.cli import detect as detect_verb
-from spiking_yolo.cli.main import VERBS, call
+from spiking_yolo.cli.main import VERBS, call, parse
 from spiking_yolo.cli.program import read, status
 from spiking_yolo.convert.registry import list_methods
 from spiking_yolo.errors import UserError
@@ -164,3 +164,9 @@ def test_the_command_lists_its_verbs():
     unknown = spiking_yolo("det", "a.jpg")
     assert unknown.returncode == 2 and unknown.stderr.startswith("error: 'det' is not one of detect, ")
     assert unknown.stderr.count("\n") == 1
+
+
+def test_options_are_read_where_pydantic_is_loaded():
+    """Then cyclopts validates with it, defaults included: albumentations loads it for a training."""
+    pytest.importorskip("pydantic")
+    assert parse(["detect", "a.jpg", "--T", "4", "--save-json"]).T == 4

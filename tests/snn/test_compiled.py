@@ -11,7 +11,7 @@ from torch import Tensor
 
 from spiking_yolo.convert.registry import get_recipe
 from spiking_yolo.graph import Activation
-from spiking_yolo.snn.backend import Backend
+from spiking_yolo.snn.backend.backend import Backend
 from spiking_yolo.snn.backend.compiled import Fused
 from spiking_yolo.snn.neurons import build_neurons
 from spiking_yolo.snn.options import SimulationOptions, missing

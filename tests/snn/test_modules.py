@@ -141,3 +141,59 @@ def test_only_differential_coding_can_be_fed():
 def test_probes_need_an_observed_network():
     with pytest.raises(ValueError, match="observed=True"):
         network().run(images(2), 2, probes=[lambda *_: None])
+
+
+@pytest.mark.parametrize("method", ["p-norm", "msat-plus"])
+def test_a_run_can_go_on(method: str):
+    x, ours = images(2), network(method)
+    ours.run(x, 5)
+    for _ in range(5, T):
+        ours.step()
+    assert all(map(torch.equal, ours.snapshot().outputs, network(method).run(x, T).snapshots[T].outputs))
+
+
+def test_without_a_run_there_is_no_step():
+    ours = network()
+    with pytest.raises(ValueError, match="start"):
+        ours.step()
+    ours.run(images(2), 3)
+    ours.float()
+    with pytest.raises(ValueError, match="start"):
+        ours.step()
+
+
+def test_images_that_are_fed_without_a_step_add_up_and_their_memory_may_be_used_again():
+    x, ours, other = images(2), network("differential"), network("differential")
+    frame = x.clone(memory_format=torch.channels_last)
+    ours.start(frame)
+    settle(ours)
+    for change in (0.1, -0.2):
+        frame += change
+        ours.feed(frame)
+    settle(ours)
+    other.start(x)
+    settle(other)
+    other.feed(x + 0.1 - 0.2)
+    settle(other)
+    for a, b in zip(ours.snapshot().outputs, other.snapshot().outputs, strict=True):
+        torch.testing.assert_close(a, b, rtol=0, atol=1e-12)
+
+
+def test_loading_changes_this_network_alone():
+    """Not the converted network that it was made of, nor others of it; a part may be loaded by itself."""
+    converted, x = spiking(make(TinyLeaky), images(2), get_recipe("p-norm")), images(2)
+    ours, other = converted.network(), converted.network()
+    before = ours.run(x, T)
+    state = ours.neurons.state_dict()
+    doubled = {name: value if ".one." in name else 2 * value for name, value in state.items()}
+    ours.neurons.load_state_dict(doubled)
+    assert same(other.run(x, T), before) and same(converted.network().run(x, T), before)
+    thetas = {
+        name: {**site, "theta": 2 * site["theta"], "theta_off": 2 * site["theta_off"]}
+        for name, site in neurons(converted)
+    }
+    assert same(ours.run(x, T), SpikingNetwork(converted.graph, thetas, converted.recipe).run(x, T))
+
+
+def neurons(converted: Any) -> Any:
+    return (converted.neurons if hasattr(converted, "neurons") else converted.sites).items()

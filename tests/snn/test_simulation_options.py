@@ -20,7 +20,7 @@ from spiking_yolo.convert.registry import get_recipe
 from spiking_yolo.errors import Notice, UserError
 from spiking_yolo.settings import settings_of
 from spiking_yolo.snn import options as executing
-from spiking_yolo.snn.backend import Backend
+from spiking_yolo.snn.backend.backend import Backend
 from spiking_yolo.snn.options import Precision, SimulationOptions
 from spiking_yolo.snn.synapses import LinearMap
 from spiking_yolo.studies.benchmark import cases as benchmark

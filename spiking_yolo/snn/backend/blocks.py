@@ -18,7 +18,7 @@ from spiking_yolo.snn.state import Buffers, Clock
 
 SIZE = 2**18  # elements of a block: a dozen float32 tensors of this size stay in a cache of 16 MB
 
-Advance = Callable[[Any, Any, Tensor | None, Clock, Buffers], tuple[Tensor, Tensor | None]]
+Emit = Callable[[Any, Any, Tensor | None, Clock, Buffers], Tensor]
 
 
 class Scratch:
@@ -49,14 +49,14 @@ class Block:
 
 
 class BlockedStep:
-    """Runs a layer's pure step over its rows.
+    """Applies a layer's pure step to its rows.
 
-    The step, advance(state, parameters, current, clock, buffers), returns what the rows send and, where silence
-    matters, the largest magnitude of it.
+    The step, emit(state, parameters, current, clock, buffers), returns what the rows send. reports: whether the largest
+    magnitude of that is wanted.
     """
 
-    def __init__(self, scratch: Scratch):
-        self._scratch = scratch
+    def __init__(self, scratch: Scratch, reports: bool):
+        self._scratch, self._reports = scratch, reports
 
     def bind(self, state: Any, parameters: Any, out: Tensor, key: Hashable) -> Any:
         """Run on these tensors from now on, [N, C, ...] each; returns the parameters as the steps will see them.
@@ -80,14 +80,15 @@ class BlockedStep:
             buffers = buffers._replace(out=target)
         return Block(part, map_tree(lambda tensor: tensor[part], state), own, target, buffers)
 
-    def __call__(self, advance: Advance, current: Tensor | None, clock: Clock) -> list[Tensor | None]:
-        """One step; returns the largest magnitude that each block sent, if advance tells."""
-        return [self._run(advance, block, z, clock) for block, z in self._with(current)]
-
-    def _run(self, advance: Advance, block: Block, z: Tensor | None, clock: Clock) -> Tensor | None:
-        sent, largest = advance(block.state, block.parameters, z, clock, block.buffers)
-        if sent is not block.out:  # of another dtype, to which it is rounded
-            block.out.copy_(sent)
+    def __call__(self, emit: Emit, current: Tensor | None, clock: Clock) -> list[Tensor]:
+        """One step; returns the largest magnitude that each block sent, if it is wanted."""
+        largest = []
+        for block, z in self._with(current):
+            sent = emit(block.state, block.parameters, z, clock, block.buffers)
+            if sent is not block.out:  # of another dtype, to which it is rounded
+                block.out.copy_(sent)
+            if self._reports:
+                largest.append(torch.abs(sent, out=block.buffers.a).amax())
         return largest
 
     def each(self, f: Callable[[Any, Any, Tensor | None, Buffers], Any], current: Tensor | None = None) -> list[Any]:

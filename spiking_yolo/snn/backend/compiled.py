@@ -15,7 +15,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from spiking_yolo.snn.backend.blocks import Advance, Block, BlockedStep, Scratch
+from spiking_yolo.snn.backend.blocks import Block, BlockedStep, Emit, Scratch
+from spiking_yolo.snn.backend.layout import rows
 from spiking_yolo.snn.backend.tree import leaves, map_tree
 from spiking_yolo.snn.state import Buffers, Clock
 
@@ -63,8 +64,8 @@ class CompiledStep(BlockedStep):
     The first step, and steps in which spikes may be dropped, have code of their own.
     """
 
-    def __init__(self, scratch: Scratch):
-        super().__init__(scratch)
+    def __init__(self, scratch: Scratch, reports: bool):
+        super().__init__(scratch, reports)
         self._codes: dict[Hashable, Fused] = {}
         self._values: tuple[float, ...] = (0.0, 0.0, 0.0)
 
@@ -83,7 +84,7 @@ class CompiledStep(BlockedStep):
     def _block(self, part: slice, state: Any, parameters: Any, out: Tensor, like: Tensor) -> Block:
         return Block(part, state, parameters, out, Buffers())
 
-    def _run(self, advance: Advance, block: Block, z: Tensor | None, clock: Clock) -> Tensor | None:
+    def __call__(self, emit: Emit, current: Tensor | None, clock: Clock) -> list[Tensor]:
         values = (float(clock.t), float(clock.time), float(clock.spike_weight))
         for number, value, before in zip(self._numbers, values, self._values, strict=True):
             if value != before:
@@ -91,20 +92,22 @@ class CompiledStep(BlockedStep):
         self._values = values
         key = self._key, clock.first, clock.drops
         if key not in self._codes:
-            self._codes[key] = Fused(self._function(advance, block, clock))
-        return self._codes[key](z, *self._numbers, *self._tensors)
+            self._codes[key] = Fused(self._function(emit, clock))
+        largest = self._codes[key](None if current is None else rows(current), *self._numbers, *self._tensors)
+        return [largest] if self._reports else []
 
-    def _function(self, advance: Advance, block: Block, clock: Clock) -> Callable[..., Tensor | None]:
+    def _function(self, emit: Emit, clock: Clock) -> Callable[..., Tensor | None]:
         """One step as a function of nothing but tensors: the current, the clock's numbers, and those of the block."""
+        (block,) = self._blocks
         positions = {id(tensor): i for i, tensor in enumerate(self._tensors)}
         state, parameters = (map_tree(lambda tensor: positions[id(tensor)], tree) for tree in _trees(block))
 
         def compute(z: Tensor | None, t: Tensor, time: Tensor, weight: Tensor, *tensors: Tensor) -> Tensor | None:
             now = Clock(t, time, weight, clock.first, clock.drops)
             s, p = (map_tree(lambda i: tensors[i], tree) for tree in (state, parameters))
-            sent, largest = advance(s, p, z, now, Buffers())
+            sent = emit(s, p, z, now, Buffers())
             tensors[-1].copy_(sent)
-            return largest
+            return sent.abs().amax() if self._reports else None
 
         return compute
 

@@ -9,7 +9,7 @@ from torch import Tensor
 from spiking_yolo.errors import UserError
 from spiking_yolo.graph import Activation
 from spiking_yolo.recipe import Recipe
-from spiking_yolo.snn.backend import Backend
+from spiking_yolo.snn.backend.backend import Backend
 from spiking_yolo.snn.neurons.adaptive import AdaptiveIntegrateAndFire, AdaptiveSignedMemory
 from spiking_yolo.snn.neurons.imbalanced_threshold import ImbalancedThreshold
 from spiking_yolo.snn.neurons.integrate_and_fire import IntegrateAndFire

@@ -14,7 +14,7 @@ from torch import Tensor, nn
 
 from spiking_yolo.graph import Activation
 from spiking_yolo.recipe import Recipe, allow_choices
-from spiking_yolo.snn.backend import Backend
+from spiking_yolo.snn.backend.backend import Backend
 from spiking_yolo.snn.backend.layout import empty, per_channel
 from spiking_yolo.snn.backend.tree import leaves
 from spiking_yolo.snn.encoding import CODINGS
@@ -66,13 +66,12 @@ class NeuronLayer(nn.Module):
     ):
         super().__init__()
         for name, value in parameters.items():
-            self.register_buffer(name, value)
+            self.register_buffer(name, value.clone())  # loading others must not change the converted network
         self.recipe, self.settings, self.plan = recipe, recipe.neuron, plan
         self.phi, self.slope, self.sign = phi.continuous, phi.slope, sign
         self.coding = CODINGS[recipe.encoding.coding]
         self.backend = backend or Backend()
-        self._run = self.backend.step()
-        self._allocated: tuple[Any, ...] | None = None
+        self._forget()
         NeuronLayer.reset(self)
 
     # What a kind of neuron defines
@@ -115,7 +114,7 @@ class NeuronLayer(nn.Module):
         self.t, self.spike_weight = 0, 1.0
         self.settled = False  # whether nothing was sent, and nothing will be until something is received
         self.keys = keys
-        self._largest: list[Tensor | None] = []
+        self._largest: list[Tensor] = []
 
     def forward(self, current: Tensor | None, spike_weight: float = 1.0) -> Tensor:
         """One timestep: what is sent, in thetas, [N, C, ...], a tensor that the next step overwrites.
@@ -131,18 +130,17 @@ class NeuronLayer(nn.Module):
             current = self._sum = self._sum if current is None else current
         clock = Clock(self.t, self.coding.activations(self.t + 1), spike_weight, self.t == 0, self.drops(self.t))
         self.prepare(self.state, clock)
-        self._largest = self._run(self.advance, current, clock)
+        self._largest = self._run(self.emit, current, clock)
         self.t, self.spike_weight = self.t + 1, spike_weight
         self.settled = self.coding.once and self.quiet()
         return self.out
 
-    def advance(self, s: Any, p: Any, z: Tensor | None, clock: Clock, buffers: Buffers) -> tuple[Tensor, Tensor | None]:
-        """What some of the neurons send in one step, and in differential coding the largest magnitude of it."""
-        out = self.emit(s, p, None if z is None else z.to(p.theta.dtype), clock, buffers)
-        return out, torch.abs(out, out=buffers.a).amax() if self.coding.once else None
-
     def emit(self, s: Any, p: Any, z: Tensor | None, clock: Clock, buffers: Buffers) -> Tensor:
-        """`step` with the calibrated bias, and with the count of switches if these are what travels."""
+        """What some of the neurons send in one step: `step` with the calibrated bias, in the dtype of the state.
+
+        If switches are what travels, they are counted.
+        """
+        z = None if z is None else z.to(p.theta.dtype)
         out = self.step(s, p, self.biased(p, z, clock.first), clock, buffers)
         if s.events is not None:
             s.events.add_((out - s.previous).abs_().div_(clock.spike_weight))
@@ -159,7 +157,7 @@ class NeuronLayer(nn.Module):
 
     def silent(self) -> bool:
         """Whether nothing was sent in the last step. Only differential coding wants to know; in rate coding False."""
-        return all(value is not None and value.item() == 0 for value in self._largest)
+        return self.coding.once and all(value.item() == 0 for value in self._largest)
 
     def quiet(self) -> bool:
         """Whether nothing was sent, and nothing will be until something is received."""
@@ -219,15 +217,20 @@ class NeuronLayer(nn.Module):
         self.bind(self._run.bind(self.state, self.step_parameters(like), self.out, key))
         self._allocated = key
 
+    def _forget(self) -> None:
+        """Let go of the state, and of code that was compiled for it: parameters, dtype or device are others now."""
+        self._run = self.backend.step(reports=self.coding.once)
+        self._allocated: tuple[Any, ...] | None = None
+
     def _apply(self, fn: Any, recurse: bool = True) -> Self:
         """Moved to another device or dtype: the run is over."""
-        self._allocated = None
+        self._forget()
         self.reset()
         return super()._apply(fn, recurse)
 
     def _load_from_state_dict(self, *args: Any) -> None:
         """Other parameters: the run is over."""
-        self._allocated = None
+        self._forget()
         self.reset()
         super()._load_from_state_dict(*args)
 

@@ -14,7 +14,7 @@ from torch import Tensor
 
 from spiking_yolo.graph import Activation
 from spiking_yolo.recipe import Recipe
-from spiking_yolo.snn.backend import Backend
+from spiking_yolo.snn.backend.backend import Backend
 from spiking_yolo.snn.backend.layout import empty
 from spiking_yolo.snn.msat import without_potential
 from spiking_yolo.snn.neurons.adaptive import AdaptiveIntegrateAndFire
@@ -128,7 +128,7 @@ class OnOff(Pair):
         self.off.start(s.off, p.off, z, buffers)
 
     def emit(self, s: OnOffState, p: PairParameters, z: Tensor | None, clock: Clock, buffers: Buffers) -> Tensor:
-        z = self.biased(p, z, clock.first)
+        z = self.biased(p, None if z is None else z.to(p.theta.dtype), clock.first)
         on_out, off_out = (s.on_out, s.off_out) if self.plan.observed else (buffers.d, buffers.e)
         on = self.on.emit(s.on, p.on, z, clock, buffers._replace(out=on_out))
         off = self.off.emit(s.off, p.off, z, clock, buffers._replace(out=off_out))
