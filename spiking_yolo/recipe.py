@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 from spiking_yolo.errors import UserError
-from spiking_yolo.settings import Factors, allow, checked, parse, setting, settings_of
+from spiking_yolo.settings import Factors, allow, checked, parse, provided_by, setting, settings_of
 
 
 @dataclass(frozen=True)
@@ -135,6 +135,12 @@ _SLOTS: dict[str, type] = {
 }
 
 
+for _name, _module in (("kind", "neurons"), ("reset", "step")):
+    provided_by(Neuron, _name, f"spiking_yolo.snn.{_module}")
+for _name in ("coding", "input"):
+    provided_by(Encoding, _name, "spiking_yolo.snn.encoding")
+
+
 def allow_choices(key: str, choices: Iterable[str]) -> None:
     """Let a setting such as "neuron.kind" take these values too; for code that brings a new neuron, reset or coding."""
     slot, _, name = key.partition(".")
@@ -165,7 +171,9 @@ class Recipe:
         """Why the slots do not fit together, and what to set."""
         n, e = self.neuron, self.encoding
         if e.coding == "differential" and n.kind != "memory":
-            return "encoding.coding=differential needs signed neurons: --set neuron.kind=memory"
+            return (
+                "encoding.coding=differential needs signed neurons: --set neuron.kind=memory, or a rate-coded --method"
+            )
         if e.coding == "differential" and self.readout.skip:
             return "readout.skip needs encoding.coding=rate: differential coding has no mean to take"
         if e.coding == "differential" and e.input == "poisson":
@@ -174,10 +182,12 @@ class Recipe:
             return "encoding.coarse and encoding.refine need encoding.coding=differential"
         if n.shift and (n.initial or n.kind != "if"):
             return "neuron.shift needs neuron.kind=if and neuron.initial=0: it takes the place of the initial potential"
+        if n.events == "switches" and (self.msat.enabled or e.coding == "differential"):
+            return "neuron.events=switches needs spikes of one value: --set msat.enabled=false, encoding.coding=rate"
         if n.reset == "zero" and n.kind != "if":
             return f"neuron.reset=zero needs neuron.kind=if, not {n.kind}"
-        if self.msat.enabled and n.kind == "ibt":
-            return "msat.enabled needs neuron.kind=if or memory: an imbalanced threshold cannot adapt"
+        if self.msat.enabled and n.kind not in ("if", "memory"):
+            return f"msat.enabled needs neuron.kind=if or memory: the threshold of {n.kind} cannot adapt"
         if self.msat.enabled and self.msat.variant == "algorithm1" and e.coding == "differential":
             return "msat.variant=algorithm1 needs encoding.coding=rate: its threshold never comes to rest"
         if self.msat.confidence != "off" and not (self.msat.enabled and n.kind == "if"):

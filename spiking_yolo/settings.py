@@ -14,6 +14,7 @@ import typing
 from collections.abc import Iterable, Mapping
 from dataclasses import MISSING, dataclass, field, fields
 from functools import cache
+from importlib import import_module
 from pathlib import Path
 from typing import Any, ClassVar, Literal
 
@@ -114,6 +115,12 @@ def settings_of(cls: type) -> dict[str, Setting]:
 
 
 _ADDED: dict[tuple[type, str], list[str]] = {}
+_PROVIDERS: dict[tuple[type, str], str] = {}
+
+
+def provided_by(cls: type, name: str, module: str) -> None:
+    """Say which module allows more choices for a field of `cls` when it is imported, as soon as one is asked for."""
+    _PROVIDERS[cls, name] = module
 
 
 def allow(cls: type, name: str, choice: str) -> None:
@@ -178,6 +185,8 @@ def _checked_element(name: str, entry: Setting, value: Any) -> Any:
         except UserError as error:
             raise UserError(f"{name}: {error}") from None
     if entry.choices:
+        if value not in entry.choices and (entry.group, entry.name) in _PROVIDERS:
+            import_module(_PROVIDERS[entry.group, entry.name])
         if value not in entry.choices:
             raise UserError(f"{name} must be one of {', '.join(map(str, entry.choices))}, not {value!r}")
         return value

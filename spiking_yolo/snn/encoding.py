@@ -32,7 +32,7 @@ allow_choices("encoding.coding", CODINGS)
 
 
 def spike_weight(e: Encoding, t: int) -> float:
-    """Value of a spike in step t, in units: coarse at first, and finer each time t doubles after `refine`."""
+    """What a spike of step t is worth, in thetas: coarse at first, and finer each time t doubles after `refine`."""
     times = ((t - 1) // e.refine).bit_length() if e.refine else 0
     return 2.0 ** max(e.coarse - t + 1, 0) * e.refine_by ** min(times, e.refinements)
 

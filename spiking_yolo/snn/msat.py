@@ -112,7 +112,7 @@ def staged_ratio(deviation: Tensor, cuts: list[Tensor], out: Tensor, reached: Te
     return out
 
 
-class AdaptiveThreshold:
+class MsatThreshold:
     """theta(t) / Theta of the neurons of a layer, from the history of their potential."""
 
     def __init__(self, settings: Msat, theta: Tensor, in_thresholds: bool):

@@ -32,7 +32,7 @@ class SpikingNetwork(nn.Module):
     graph: its tensors decide dtype and device, which `.to` changes. neurons: activation node -> parameters of its
     neurons, {"theta": [C], "initial": ..., "theta_off"}; output node -> {"bias": [C]}, a correction of it.
     State is allocated at the first step for the shape of the batch and then reused, so memory does not grow with T. It
-    outlives a run: `start(x)`, then `step()` as often as wanted, `feed(x)` for the next image of the same place, and
+    outlives a run: `start(x)`, then `step()` as often as wanted, `feed(x)` for the next image of the same scene, and
     `snapshot()` wherever the output is wanted. `run` is made of these.
     observed: everything that a probe may look at is kept, and each layer gets the input of each step; slower.
     """
@@ -116,7 +116,7 @@ class SpikingNetwork(nn.Module):
         return Run(snapshots, sizes, self.t, *operations.total_macs(self.graph, self._shapes, self._counts()))
 
     def start(self, x: Tensor) -> None:
-        """Forget everything and look at a batch of images, [N, C, H, W]."""
+        """Forget everything and present a batch of images, [N, C, H, W]."""
         self.synapses.absorb({name: layer.theta for name, layer in self.layers()})
         random = self.recipe.encoding.input != "analogue" or self.recipe.msat.confidence != "off"
         self._keys = image_keys(x) if random else []
@@ -133,7 +133,7 @@ class SpikingNetwork(nn.Module):
 
     @torch.no_grad()
     def feed(self, x: Tensor) -> None:
-        """Look at the next batch of images, of the same shape, and keep the state: what has changed is sent.
+        """Present the next batch of images, of the same shape, and keep the state: what has changed is sent.
 
         For differential coding only. The value of spikes starts again as for a new image. Raises UserError otherwise.
         """

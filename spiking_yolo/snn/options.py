@@ -20,11 +20,11 @@ Precision = Literal["float32", "bf16"]
 
 @dataclass(frozen=True)
 class SimulationOptions:
-    """Choices that do not change what a network computes.
+    """How a network is computed, which changes its results by rounding and its speed by a lot.
 
     precision: bf16 multiplies spikes and weights in bfloat16, which GPUs and processors with avx512_bf16 or AMX do at
-    twice the speed; potentials, and convolutions of the image, stay in float32. Spikes are small whole numbers times a
-    power of two, which bfloat16 holds exactly; weights and currents are rounded to 8 bits.
+    twice the speed; potentials, and convolutions of the image, stay in float32. Bursts of up to
+    256 spikes are exact in bfloat16; weights, currents and graded spikes are rounded to 8 bits.
     compiled: fuse the arithmetic of the neurons with PyTorch's compiler, where there is one for C++.
     """
 
@@ -36,7 +36,7 @@ class SimulationOptions:
             raise UserError(f"precision must be one of {', '.join(get_args(Precision))}, not {self.precision!r}")
 
     def synapses(self, dtype: torch.dtype) -> torch.dtype:
-        """Of the weights that receive spikes, in a network of this dtype."""
+        """The dtype of the weights that receive spikes, in a network of this dtype."""
         return torch.bfloat16 if self.precision == "bf16" else dtype
 
 

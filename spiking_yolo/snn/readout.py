@@ -27,7 +27,7 @@ class OutputSum:
         self._sums: dict[str, Tensor] = {}
 
     def add(self, values: Mapping[str, Tensor | None], t: int) -> None:
-        """values: of all nodes in step t; None for silence, which the first step has not."""
+        """values: of all nodes in step t; None for silence, but never in the first step."""
         for name in self._sources:
             value = values[name]
             if t == 1 and value is not None:

@@ -38,7 +38,7 @@ class State:
 
 @dataclass(kw_only=True)
 class PotentialState(State):
-    """Of neurons with a membrane potential, in the units of the ANN (in thresholds where the neuron says so)."""
+    """State of neurons with a membrane potential, in the units of the ANN (in thresholds where the neuron says so)."""
 
     potential: Tensor = tensor()
 

@@ -2,7 +2,7 @@
 
 State tensors are updated in place and the spikes are written to `out`: fresh temporaries cost more than the arithmetic.
 Where `out` may be None it is for a compiler, which makes no temporaries.
-`theta` broadcasts against the state. Spikes are counted as integers n; the value sent is n * theta.
+`theta` broadcasts against the state. Functions return what is sent in thetas: n spikes, or n * q with spikes worth q.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from spiking_yolo.recipe import allow_choices
 
 
 def scales(factor: Tensor | float) -> bool:
-    """Whether to multiply by a factor changes anything; what is known only in compiled code may."""
+    """Whether multiplying by `factor` has an effect; a tensor, as in compiled code, is assumed to have one."""
     return isinstance(factor, Tensor) or factor != 1
 
 

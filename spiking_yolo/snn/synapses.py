@@ -70,7 +70,7 @@ class LinearMap(nn.Module):
 
 
 class Synapses(nn.Module):
-    """Every node of a graph but its neurons. Spikes travel as counts, whose value the weights absorb (units.py)."""
+    """Every node of a graph but its neurons. The weights absorb theta (units.py)."""
 
     def __init__(self, plan: NetworkPlan, simulation: SimulationOptions, backend: Backend):
         super().__init__()
@@ -121,9 +121,9 @@ class Synapses(nn.Module):
         return {name: pool.count for name, pool in pools.items() if not pool.sends_sums}
 
     def forward(self, node: Node, given: Sequence[Tensor | None], spike_weight: float, biased: bool) -> Tensor | None:
-        """What a node passes on in a timestep; None stands for silence, all zero, which the first step has not.
+        """What a node passes on in a timestep; None stands for silence, all zero, but never in the first step.
 
-        given: one per input, [N, ...]. spike_weight: value of an event. biased: whether biases are added.
+        given: one per input, [N, ...]. spike_weight: what a spike is worth, in thetas. biased: whether to add biases.
         """
         received = [value for value in given if value is not None]
         if not received:

@@ -1,4 +1,4 @@
-"""Spikes travel as counts: the value of a spike is folded into the weights that receive it.
+"""What travels is in thetas: the constant threshold of a spike is folded into the weights that receive it.
 
 This is weight normalisation on the input side only. Every node gets a `unit`, the value per channel of one spike in
 what it sends; None means plain values. Units pass through pooling, upsampling, concatenation and slicing unchanged.

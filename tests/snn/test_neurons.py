@@ -25,7 +25,9 @@ from spiking_yolo.snn.neurons import (
     OnOff,
     SignedMemory,
     build_neurons,
+    register,
 )
+from spiking_yolo.snn.plan import LayerPlan
 
 
 def layer(settings: Neuron, theta: Any, slope: Any = 0, theta_off: Any = 1) -> NeuronLayer:
@@ -158,3 +160,24 @@ def test_thresholds_are_per_channel():
 def test_unknown_kind():
     with pytest.raises(UserError, match="lif"):
         layer(Neuron("lif"), 1, 0.1)  # type: ignore[arg-type]
+
+
+def test_a_kind_follows_what_it_says_and_networks_with_more_are_refused():
+    """A file of one's own: importing it makes neuron.kind=plain possible."""
+
+    @register("plain")
+    class Plain(IntegrateAndFire):
+        pass
+
+    recipe = Recipe("test").with_settings({"neuron.kind": "plain"})
+    params = {"theta": torch.ones(1), "initial": torch.tensor(0.0)}
+    assert isinstance(build_neurons(params, recipe, Activation()), Plain)
+    for phi, what in (
+        (Activation(0.1), "slope of 0.1"),
+        (Activation(cap=6.0), "cap of 6"),
+        (Activation(silu=True), "SiLU"),
+    ):
+        with pytest.raises(UserError, match=what):
+            build_neurons(params, recipe, phi, LayerPlan("act"))
+    with pytest.raises(UserError, match=r"msat\.enabled needs"):
+        recipe.with_settings({"msat.enabled": "true"})

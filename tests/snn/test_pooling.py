@@ -15,7 +15,8 @@ from torch import Tensor
 from spiking_yolo.convert.registry import get_recipe
 from spiking_yolo.graph import max_pool
 from spiking_yolo.recipe import Recipe
-from spiking_yolo.snn.backend.backend import Backend, pooling
+from spiking_yolo.snn.backend import pooling
+from spiking_yolo.snn.backend.backend import Backend
 from spiking_yolo.snn.backend.pooling import tiles
 from spiking_yolo.snn.pooling import CumulativeMaxPool
 

@@ -3,21 +3,21 @@
 from importlib import import_module
 from pkgutil import iter_modules
 
-from spiking_yolo.snn.neurons.adaptive import CONFIDENCE_STEPS, AdaptiveIntegrateAndFire, AdaptiveSignedMemory
 from spiking_yolo.snn.neurons.build import build_neurons, saturates
 from spiking_yolo.snn.neurons.imbalanced_threshold import ImbalancedThreshold
 from spiking_yolo.snn.neurons.integrate_and_fire import IntegrateAndFire
 from spiking_yolo.snn.neurons.layer import NeuronLayer, register
+from spiking_yolo.snn.neurons.msat import CONFIDENCE_STEPS, MsatIntegrateAndFire, MsatSignedMemory
 from spiking_yolo.snn.neurons.on_off import ConstantOnOff, OnOff
 from spiking_yolo.snn.neurons.signed_memory import SignedMemory
 
 __all__ = [
     "CONFIDENCE_STEPS",
-    "AdaptiveIntegrateAndFire",
-    "AdaptiveSignedMemory",
     "ConstantOnOff",
     "ImbalancedThreshold",
     "IntegrateAndFire",
+    "MsatIntegrateAndFire",
+    "MsatSignedMemory",
     "NeuronLayer",
     "OnOff",
     "SignedMemory",

@@ -10,10 +10,10 @@ from spiking_yolo.errors import UserError
 from spiking_yolo.graph import Activation
 from spiking_yolo.recipe import Recipe
 from spiking_yolo.snn.backend.backend import Backend
-from spiking_yolo.snn.neurons.adaptive import AdaptiveIntegrateAndFire, AdaptiveSignedMemory
 from spiking_yolo.snn.neurons.imbalanced_threshold import ImbalancedThreshold
 from spiking_yolo.snn.neurons.integrate_and_fire import IntegrateAndFire
 from spiking_yolo.snn.neurons.layer import KINDS, NeuronLayer, register
+from spiking_yolo.snn.neurons.msat import MsatIntegrateAndFire, MsatSignedMemory
 from spiking_yolo.snn.neurons.on_off import ConstantOnOff, OnOff
 from spiking_yolo.snn.neurons.signed_memory import SignedMemory
 from spiking_yolo.snn.plan import LayerPlan
@@ -29,34 +29,39 @@ def build_neurons(
     """The layer of neurons for one activation site; see NeuronLayer for the parameters.
 
     The levels of phi (QCFS) do not matter here: spikes make a grid of their own, which with theta = cap and T = levels
-    is the same one. Raises UserError for a leaky ReLU with a cap, for SiLU with neurons other than signed memory, and
+    is the same one. Raises UserError for what the kind of neuron cannot follow, for a leaky ReLU with a cap, and
     where there is a cap for Algorithm 1 of MSAT, whose threshold falls to nothing while the potential of a saturated
     neuron grows.
     """
-    kind, adaptive, name = recipe.neuron.kind, recipe.msat.enabled, plan.name
-    if phi.silu and kind != "memory":
+    kind, name = KINDS[recipe.neuron.kind], plan.name
+    if phi.silu and "silu" not in kind.follows:
         raise UserError(f"node {name!r} (SiLU) needs neurons that follow the sum of their input: neuron.kind=memory")
     if phi.cap is not None and phi.slope:
         raise UserError(f"node {name!r}: a leaky ReLU with a cap cannot be converted: train with a cap and slope 0")
-    if phi.cap is not None and adaptive and recipe.msat.variant == "algorithm1":
+    if phi.cap is not None and recipe.msat.enabled and recipe.msat.variant == "algorithm1":
         raise UserError(f"node {name!r} has a cap, which msat.variant=algorithm1 cannot keep: --set msat.variant=eq17")
-    return KINDS[kind](parameters, recipe, phi, plan, backend)
+    for what, asked in (("slope", phi.slope), ("cap", phi.cap)):
+        if asked and what not in kind.follows:
+            raise UserError(
+                f"node {name!r} has a {what} of {asked:g}, which neuron.kind={recipe.neuron.kind} cannot follow"
+            )
+    return kind.build(parameters, recipe, phi, plan, backend)
 
 
-@register("if")
+@register("if", follows=("slope", "cap"))
 def _integrate_and_fire(
     parameters: Mapping[str, Tensor], recipe: Recipe, phi: Activation, plan: LayerPlan, backend: Backend | None
 ) -> NeuronLayer:
     """IF neurons for ReLU, an ON/OFF pair of them for leaky ReLU."""
     if phi.slope == 0:
         bounded = Activation() if saturates(parameters["theta"], phi, recipe) else phi
-        kind = AdaptiveIntegrateAndFire if recipe.msat.enabled else IntegrateAndFire
+        kind = MsatIntegrateAndFire if recipe.msat.enabled else IntegrateAndFire
         return kind(parameters, recipe, bounded, plan, backend)
     alone = plan.constant and not plan.observed and ConstantOnOff.is_enough(parameters, recipe)
     return (ConstantOnOff if alone else OnOff)(parameters, recipe, phi, plan, backend)
 
 
-@register("ibt")
+@register("ibt", follows=("slope", "cap"))
 def _imbalanced_threshold(
     parameters: Mapping[str, Tensor], recipe: Recipe, phi: Activation, plan: LayerPlan, backend: Backend | None
 ) -> NeuronLayer:
@@ -66,11 +71,11 @@ def _imbalanced_threshold(
     return ImbalancedThreshold(parameters, recipe, phi, plan, backend)
 
 
-@register("memory")
+@register("memory", follows=("slope", "cap", "silu"))
 def _memory(
     parameters: Mapping[str, Tensor], recipe: Recipe, phi: Activation, plan: LayerPlan, backend: Backend | None
 ) -> NeuronLayer:
-    return (AdaptiveSignedMemory if recipe.msat.enabled else SignedMemory)(parameters, recipe, phi, plan, backend)
+    return (MsatSignedMemory if recipe.msat.enabled else SignedMemory)(parameters, recipe, phi, plan, backend)
 
 
 def saturates(theta: Tensor, phi: Activation, recipe: Recipe) -> bool:

@@ -1,12 +1,12 @@
 """What all layers of spiking neurons have in common.
 
-A layer receives a current in the units of the ANN and sends spikes, counted: a spike is worth theta, which the weights
-of the next layer absorb (units.py).
+A layer receives a current in the units of the ANN and sends spikes in thetas: snn/__init__.py says what one is worth.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any, ClassVar, Self
 
 import torch
@@ -22,14 +22,26 @@ from spiking_yolo.snn.plan import LayerPlan
 from spiking_yolo.snn.state import Buffers, Clock, Parameters, PotentialState
 
 Builder = Callable[..., "NeuronLayer"]
-KINDS: dict[str, Builder] = {}  # neuron.kind -> what makes a layer of it
 
 
-def register(kind: str) -> Callable[[Builder], Builder]:
-    """Decorator: neuron.kind=KIND asks for this class, or function, of a NeuronLayer's arguments."""
+@dataclass(frozen=True)
+class Kind:
+    """build: makes a layer from the arguments of NeuronLayer. follows: what it can follow besides ReLU, of "slope"
+    (leaky ReLU), "cap" and "silu".
+    """
+
+    build: Builder
+    follows: frozenset[str]
+
+
+KINDS: dict[str, Kind] = {}  # neuron.kind -> what makes a layer of it
+
+
+def register(kind: str, follows: Collection[str] = ()) -> Callable[[Builder], Builder]:
+    """Decorator: neuron.kind=KIND asks for this class, or function; see Kind. Networks with more are refused."""
 
     def add(builder: Builder) -> Builder:
-        KINDS[kind] = builder
+        KINDS[kind] = Kind(builder, frozenset(follows))
         allow_choices("neuron.kind", [kind])
         return builder
 

@@ -17,9 +17,9 @@ from spiking_yolo.recipe import Recipe
 from spiking_yolo.snn.backend.backend import Backend
 from spiking_yolo.snn.backend.layout import empty
 from spiking_yolo.snn.msat import without_potential
-from spiking_yolo.snn.neurons.adaptive import AdaptiveIntegrateAndFire
 from spiking_yolo.snn.neurons.integrate_and_fire import IntegrateAndFire
 from spiking_yolo.snn.neurons.layer import NeuronLayer
+from spiking_yolo.snn.neurons.msat import MsatIntegrateAndFire
 from spiking_yolo.snn.plan import LayerPlan
 from spiking_yolo.snn.state import Buffers, Clock, Parameters, State, tensor
 
@@ -84,7 +84,7 @@ class OnOff(Pair):
     """Both neurons of each pair."""
 
     def make_members(self, on: Mapping[str, Tensor], off: Mapping[str, Tensor]) -> None:
-        kind = AdaptiveIntegrateAndFire if self.recipe.msat.enabled else IntegrateAndFire
+        kind = MsatIntegrateAndFire if self.recipe.msat.enabled else IntegrateAndFire
 
         def member(side: str, parameters: Mapping[str, Tensor], sign: int) -> NeuronLayer:
             plan = LayerPlan(f"{self.plan.name}/{side}", observed=self.plan.observed)
@@ -161,7 +161,7 @@ class ConstantOnOffState(State):
     one: Any = None
 
 
-class OneSide(AdaptiveIntegrateAndFire):
+class OneSide(MsatIntegrateAndFire):
     """The adaptive neuron of a ConstantOnOff, whose threshold is 1."""
 
     in_thresholds: ClassVar[bool] = True

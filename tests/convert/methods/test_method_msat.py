@@ -20,7 +20,7 @@ from hypothesis import strategies as st
 from spiking_yolo.convert.registry import get_recipe
 from spiking_yolo.recipe import Msat
 from spiking_yolo.snn.msat import threshold_ratio
-from spiking_yolo.snn.neurons import AdaptiveIntegrateAndFire, NeuronLayer, OnOff
+from spiking_yolo.snn.neurons import MsatIntegrateAndFire, NeuronLayer, OnOff
 
 MSAT = get_recipe("msat").with_settings({"msat.confidence": "off"})
 GENERATOR = random.Random(1)
@@ -72,7 +72,7 @@ def scalar_msat(zs: list[float], top: float, s: Msat, gamma: int = 1) -> Iterato
 
 def drive(layer: NeuronLayer, zs: list[float]) -> list[tuple[float, float, float]]:
     """theta(t), n(t), U(t) of one neuron; what it sends is n * theta(t)."""
-    assert isinstance(layer, AdaptiveIntegrateAndFire)
+    assert isinstance(layer, MsatIntegrateAndFire)
     steps = []
     for z in zs:
         before = layer.count.item() if steps else 0
@@ -212,7 +212,7 @@ def test_a_probe_records_the_threshold_of_every_neuron():
 
     def probe(name: str, t: int, layer: NeuronLayer, current: torch.Tensor | None) -> None:
         if name == "act1" and isinstance(layer, OnOff):
-            assert isinstance(layer.on, AdaptiveIntegrateAndFire) and isinstance(layer.off, AdaptiveIntegrateAndFire)
+            assert isinstance(layer.on, MsatIntegrateAndFire) and isinstance(layer.off, MsatIntegrateAndFire)
             history.append(torch.stack([layer.on.threshold, layer.off.threshold]).clone())
 
     converted.network(observed=True).run(images(2), 12, probes=[probe])

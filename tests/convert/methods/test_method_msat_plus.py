@@ -17,7 +17,7 @@ from hypothesis import strategies as st
 from spiking_yolo.convert.registry import get_recipe
 from spiking_yolo.errors import UserError
 from spiking_yolo.recipe import Recipe
-from spiking_yolo.snn.neurons import AdaptiveSignedMemory
+from spiking_yolo.snn.neurons import MsatSignedMemory
 
 PLUS = get_recipe("msat-plus")
 ONE_STEP: dict[str, Any] = {"encoding.coarse": 0, "encoding.refine": 0}  # the same spike_weight in every step
@@ -69,7 +69,7 @@ def test_the_neuron_against_a_scalar_one(drive: str, name: str, theta: float):
     recipe = PLUS.with_settings({**ONE_STEP, **SETTINGS[name]})
     zs = [z * theta for z in INPUTS[drive]]
     layer = neuron(recipe, theta, 0.1)
-    assert isinstance(layer, AdaptiveSignedMemory)
+    assert isinstance(layer, MsatSignedMemory)
     spikes = 0.0
     for z, (ratio, n, left) in zip(zs, scalar(zs, recipe, theta, 0.1), strict=True):
         (got,) = send(layer, [z])

@@ -172,7 +172,7 @@ def test_folding_by_hand():
         (networks.Split, "p-norm", "getitem", "no slices"),
         (networks.Residual, "signed-memory", "relu", "SignedMemory; use --method p-norm"),
         (networks.Residual, "differential", "relu", "SignedMemory"),
-        (networks.Residual, "msat", "relu", "AdaptiveIntegrateAndFire"),
+        (networks.Residual, "msat", "relu", "MsatIntegrateAndFire"),
         (networks.Residual, "burst", "relu", "--set neuron.gamma=1"),
         (networks.Residual, "tsc", "relu", "--set neuron.events=spikes"),
         (networks.Residual, "calibration-light", "relu", "--set neuron.initial=0"),

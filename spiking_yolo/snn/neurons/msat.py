@@ -10,7 +10,7 @@ from torch import Tensor
 
 from spiking_yolo.snn import step as F
 from spiking_yolo.snn.backend.layout import per_channel
-from spiking_yolo.snn.msat import AdaptiveThreshold
+from spiking_yolo.snn.msat import MsatThreshold
 from spiking_yolo.snn.neurons.integrate_and_fire import IntegrateAndFire
 from spiking_yolo.snn.neurons.layer import NeuronLayer
 from spiking_yolo.snn.neurons.signed_memory import MemoryState, SignedMemory
@@ -20,14 +20,14 @@ from spiking_yolo.snn.state import Buffers, Clock, Parameters, PotentialState, t
 CONFIDENCE_STEPS = 16
 
 
-class Adaptive(NeuronLayer):
+class MsatNeurons(NeuronLayer):
     """What both kinds share: the sum of the potentials over time, and the threshold's ratio to Theta.
 
     The ratio is kept only where it matters in the next step or somebody may ask for thresholds.
     """
 
     in_thresholds: ClassVar[bool] = False  # whether potentials are kept in thresholds, or in the units of the ANN
-    rule: AdaptiveThreshold
+    rule: MsatThreshold
 
     @property
     def keeps_ratio(self) -> bool:
@@ -41,7 +41,7 @@ class Adaptive(NeuronLayer):
         return (*super().unneeded(), *(() if self.keeps_ratio else ("ratio",)))
 
     def bind(self, p: Parameters) -> None:
-        self.rule = AdaptiveThreshold(self.recipe.msat, p.theta, self.in_thresholds)
+        self.rule = MsatThreshold(self.recipe.msat, p.theta, self.in_thresholds)
 
     def start(self, s: Any, p: Parameters, z: Tensor | None, buffers: Buffers) -> None:
         super().start(s, p, z, buffers)
@@ -62,7 +62,7 @@ class Adaptive(NeuronLayer):
 
 
 @dataclass(kw_only=True)
-class AdaptivePotentialState(PotentialState):
+class MsatPotentialState(PotentialState):
     """total: the sum of the potentials over time. ratio: theta(t) / Theta. sent: net value, in thetas.
 
     keep: 1 where a spike of this step is kept, 0 where it is dropped. evoked: what DET contributes, if it is constant.
@@ -75,14 +75,14 @@ class AdaptivePotentialState(PotentialState):
     evoked: Tensor | None = tensor(optional=True)
 
 
-class AdaptiveIntegrateAndFire(Adaptive, IntegrateAndFire):
+class MsatIntegrateAndFire(MsatNeurons, IntegrateAndFire):
     """IF neuron whose threshold follows MSAT: it sends n * theta(t), a graded spike.
 
     With spike confidence, spikes of the first 16 steps are kept with the layer's probability, after the reset (as the
     authors do) or before it.
     """
 
-    state_type: ClassVar[type[Any]] = AdaptivePotentialState
+    state_type: ClassVar[type[Any]] = MsatPotentialState
     confidence: Tensor
 
     def unneeded(self) -> tuple[str, ...]:
@@ -98,7 +98,7 @@ class AdaptiveIntegrateAndFire(Adaptive, IntegrateAndFire):
     def drops(self, t: int) -> bool:
         return t < CONFIDENCE_STEPS and self.is_unsure
 
-    def prepare(self, s: AdaptivePotentialState, clock: Clock) -> None:
+    def prepare(self, s: MsatPotentialState, clock: Clock) -> None:
         if clock.drops and s.keep is not None:
             s.keep.copy_(self.drawn(self.plan.name, clock.t, s.potential))
 
@@ -106,9 +106,7 @@ class AdaptiveIntegrateAndFire(Adaptive, IntegrateAndFire):
         """Which spikes of a step are kept, uint8 [N, C, ...]: drawn by seed, image, layer and step."""
         return below(self.confidence.item(), like, self.recipe.encoding.seed, self.keys, name, t)
 
-    def step(
-        self, s: AdaptivePotentialState, p: Parameters, z: Tensor | None, clock: Clock, buffers: Buffers
-    ) -> Tensor:
+    def step(self, s: MsatPotentialState, p: Parameters, z: Tensor | None, clock: Clock, buffers: Buffers) -> Tensor:
         assert z is not None  # rate coding: there is a current in every step
         ratio = self.ratio(s, clock, buffers)
         if not clock.first:
@@ -130,14 +128,14 @@ class AdaptiveIntegrateAndFire(Adaptive, IntegrateAndFire):
         return out
 
     @staticmethod
-    def kept(s: AdaptivePotentialState, clock: Clock, like: Tensor, out: Tensor | None) -> Tensor | None:
+    def kept(s: MsatPotentialState, clock: Clock, like: Tensor, out: Tensor | None) -> Tensor | None:
         """1 or 0 for each neuron, in the dtype of `like`; None where no spike is dropped."""
         if s.keep is None or not clock.drops:
             return None
         return s.keep.to(like) if out is None else out.copy_(s.keep)
 
     def adapt(
-        self, s: AdaptivePotentialState, p: Parameters, z: Tensor | None, clock: Clock, ratio: Tensor, buffers: Buffers
+        self, s: MsatPotentialState, p: Parameters, z: Tensor | None, clock: Clock, ratio: Tensor, buffers: Buffers
     ) -> None:
         """theta(t) / Theta for this step, in `ratio`."""
         m = self.recipe.msat
@@ -151,7 +149,7 @@ class AdaptiveIntegrateAndFire(Adaptive, IntegrateAndFire):
 
 
 @dataclass(kw_only=True)
-class AdaptiveMemoryState(MemoryState):
+class MsatMemoryState(MemoryState):
     """total: the sum of what was unsent over time. ratio: theta(t) / Theta. last: what was unsent, for Algorithm 1."""
 
     total: Tensor = tensor()
@@ -159,7 +157,7 @@ class AdaptiveMemoryState(MemoryState):
     last: Tensor | None = tensor(optional=True)
 
 
-class AdaptiveSignedMemory(Adaptive, SignedMemory):
+class MsatSignedMemory(MsatNeurons, SignedMemory):
     """Signed memory neuron whose threshold follows MSAT: coarse while the input moves, fine once it has settled.
 
     The potential of the rule is U = |phi(S) - what was sent|, and z counts as |z|, since the neuron fires in both
@@ -169,12 +167,12 @@ class AdaptiveSignedMemory(Adaptive, SignedMemory):
     """
 
     in_thresholds: ClassVar[bool] = True
-    state_type: ClassVar[type[Any]] = AdaptiveMemoryState
+    state_type: ClassVar[type[Any]] = MsatMemoryState
 
     def unneeded(self) -> tuple[str, ...]:
         return (*super().unneeded(), *(() if self.is_algorithm1 else ("last",)))
 
-    def step(self, s: AdaptiveMemoryState, p: Parameters, z: Tensor | None, clock: Clock, buffers: Buffers) -> Tensor:
+    def step(self, s: MsatMemoryState, p: Parameters, z: Tensor | None, clock: Clock, buffers: Buffers) -> Tensor:
         m, ratio = self.recipe.msat, self.ratio(s, clock, buffers)
         if not clock.first and s.last is not None:
             self.rule.algorithm1(ratio, s.sent / clock.t, s.last)
@@ -196,14 +194,14 @@ class AdaptiveSignedMemory(Adaptive, SignedMemory):
         super().rest()
         self._run.each(self._count_unsent, self._received())
 
-    def _count_unsent(self, s: AdaptiveMemoryState, p: Parameters, z: Tensor | None, buffers: Buffers) -> None:
+    def _count_unsent(self, s: MsatMemoryState, p: Parameters, z: Tensor | None, buffers: Buffers) -> None:
         s.total.add_(self._still_due(s, p, z, buffers).abs_())
 
     def quiet(self) -> bool:
         """Nothing was sent, and nothing will be while thresholds that are above their value at rest come down to it."""
         return self.silent() and not any(self._run.each(self._awaits, self._received()))
 
-    def _awaits(self, s: AdaptiveMemoryState, p: Parameters, z: Tensor | None, buffers: Buffers) -> bool:
+    def _awaits(self, s: MsatMemoryState, p: Parameters, z: Tensor | None, buffers: Buffers) -> bool:
         """Whether a neuron may still fire without input, when its threshold has come down to its rest.
 
         None fired in the last step: those whose threshold was below its rest will not when it has risen.
@@ -214,7 +212,7 @@ class AdaptiveSignedMemory(Adaptive, SignedMemory):
         value = self.rule.at_rest(due.abs()) * self.spike_weight
         return bool(((due >= (1 - p.initial) * value) | (due < -p.initial * value)).any())
 
-    def _still_due(self, s: AdaptiveMemoryState, p: Parameters, z: Tensor | None, buffers: Buffers) -> Tensor:
+    def _still_due(self, s: MsatMemoryState, p: Parameters, z: Tensor | None, buffers: Buffers) -> Tensor:
         total = s.potential if s.potential is not None else z
         assert total is not None
         return self.due(s, p, total, self.coding.activations(self.t), buffers.d)
