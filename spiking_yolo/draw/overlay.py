@@ -30,7 +30,7 @@ OPACITY = 0.65
 
 
 def resize_map(rate: Tensor, height: int, width: int) -> Tensor:
-    """[h, w] to float32 [height, width], nearest value. Raises UserError unless the map is two-dimensional and finite."""
+    """[h, w] to float32 [height, width], nearest value. Raises UserError unless it has two dimensions and is finite."""
     if rate.ndim != 2 or rate.numel() == 0 or not torch.isfinite(rate).all():
         raise UserError(f"a rate map of shape {tuple(rate.shape)} cannot be drawn; give finite values [h, w]")
     return interpolate(rate.detach().cpu().float()[None, None], (height, width), mode="nearest-exact")[0, 0]
