@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 import numpy as np
+from torchvision.ops import box_convert
 
 from spiking_yolo.decode.boxes import Detections
 
@@ -49,8 +50,7 @@ def to_coco(detections: Detections, image_id: int, category_ids: Sequence[int]) 
     category_ids: the category of each class of the network (`category_index`); -1, a category that the dataset lacks,
     drops the class.
     """
-    x1, y1, x2, y2 = detections.xyxy.double().cpu().numpy().reshape(-1, 4).T
-    boxes = np.stack([x1, y1, x2 - x1, y2 - y1], 1).tolist()
+    boxes = box_convert(detections.xyxy.double(), "xyxy", "xywh").tolist()
     rows = zip(boxes, detections.confidence.tolist(), detections.class_id.tolist(), strict=True)
     return [
         {"image_id": image_id, "category_id": category_ids[c], "bbox": box, "score": score}

@@ -9,10 +9,9 @@ Equal confidences rank in input order. Classes without objects are left out of t
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
-import torch
 
 from spiking_yolo.datasets.detection import DetectionSet, Sample
 from spiking_yolo.decode.boxes import Detections
@@ -137,7 +136,5 @@ def _curve(tp: np.ndarray, npos: int) -> tuple[np.ndarray, np.ndarray]:
 
 def relabel(detections: Detections, index: Sequence[int]) -> Detections:
     """Detections with class_id replaced by index[class_id]; those whose new class is -1 are dropped."""
-    class_id = torch.as_tensor(index, dtype=torch.int64)[detections.class_id.cpu()]
-    class_id = class_id.to(detections.class_id.device)
-    keep = class_id >= 0
-    return Detections(detections.xyxy[keep], detections.confidence[keep], class_id[keep])
+    class_id = detections.class_id.new_tensor(index)[detections.class_id]
+    return replace(detections, class_id=class_id).take(class_id >= 0)
