@@ -7,7 +7,6 @@ import io
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from functools import partial
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -77,10 +76,7 @@ class CocoResampled:
 
     @classmethod
     def of(
-        cls,
-        gt: dict[str, Any] | str | Path,
-        predictions: list[dict[str, Any]],
-        image_ids: Iterable[int] | None = None,
+        cls, gt: dict[str, Any], predictions: list[dict[str, Any]], image_ids: Iterable[int] | None = None
     ) -> CocoResampled:
         """Match once; the arguments are those of `coco_score`."""
         run = evaluator(gt, predictions, image_ids, "pycocotools")

@@ -86,20 +86,17 @@ def rank(predictions: Sequence[Detections], dataset: DetectionSet, min_iou: floa
     if len(predictions) != len(dataset):
         raise ValueError(f"{len(predictions)} predictions for the {len(dataset)} images of {dataset.name}")
     dataset = dataset.indexed()
-    outcome, label, confidence, image = [], [], [], []
+    matched = [(np.zeros(0, np.int64),) * 4]
     positives = np.zeros((len(dataset.classes), len(dataset)), np.int64)
     for i, (detections, truth) in enumerate(zip(predictions, dataset.samples, strict=True)):
         scores = detections.confidence.double().cpu().numpy()
         best_first = np.argsort(-scores, kind="stable")
         boxes = detections.xyxy.double().cpu().numpy().reshape(-1, 4)[best_first]
         labels = detections.class_id.cpu().numpy()[best_first]
-        outcome.append(match(boxes, labels, truth, min_iou))
-        label.append(labels)
-        confidence.append(scores[best_first])
-        image.append(np.full(len(labels), i))
+        outcome = match(boxes, labels, truth, min_iou)
+        matched.append((outcome, labels, scores[best_first], np.full(len(labels), i)))
         np.add.at(positives[:, i], truth.labels[~_difficult(truth)], 1)
-    columns = (np.concatenate([np.zeros(0, np.int64), *parts]) for parts in (outcome, label, confidence, image))
-    outcome, label, confidence, image = columns
+    outcome, label, confidence, image = map(np.concatenate, zip(*matched, strict=True))
     ranked = {}
     for c, name in enumerate(dataset.classes):
         chosen = np.flatnonzero((label == c) & (outcome != IGNORED))
