@@ -41,7 +41,8 @@ def load_coco(root: str | Path, split: str = "") -> CocoSet:
         return load_coco_json(flat, root / "images" if (root / "images").is_dir() else root)
     have = sorted(p.stem.removeprefix("instances_") for p in root.glob("annotations/instances_*.json"))
     raise UserError(
-        f"{official} is missing: pass a COCO folder and one of its splits (found: {', '.join(have) or 'none'})"
+        f"{official} is missing: pass a COCO folder and one of its splits (found: {', '.join(have) or 'none'}), "
+        "a VOCdevkit (with VOC2012 or another year) or a data.yaml"
     )
 
 
@@ -75,7 +76,7 @@ def _sample(image: dict, items: list[dict], folder: Path) -> Sample:
         (image["width"], image["height"]),
         boxes,
         [item["category_id"] for item in items],
-        crowd=[item.get("iscrowd", 0) for item in items],
+        ignored=[item.get("iscrowd", 0) for item in items],
         area=[item.get("area", item["bbox"][2] * item["bbox"][3]) for item in items],
     )
 

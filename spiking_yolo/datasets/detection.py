@@ -21,7 +21,8 @@ class Sample:
     path: the image file. width, height: its size in pixels as annotated.
     boxes: float64 [n, 4], corners x1, y1, x2, y2 in pixels of the image, zero-based.
     labels: int64 [n], category ids: values of `DetectionSet.category_ids`.
-    difficult, crowd: bool [n], the flags of VOC and COCO. area: float64 [n], square pixels.
+    ignored: bool [n], VOC's difficult objects and COCO's crowds, which are neither trained on nor scored.
+    area: float64 [n], square pixels.
     """
 
     image_id: int | str
@@ -30,8 +31,7 @@ class Sample:
     height: int
     boxes: np.ndarray
     labels: np.ndarray
-    difficult: np.ndarray
-    crowd: np.ndarray
+    ignored: np.ndarray
     area: np.ndarray
 
     @classmethod
@@ -42,16 +42,15 @@ class Sample:
         size: tuple[int, int],
         boxes: object,
         labels: object,
-        difficult: object = False,
-        crowd: object = False,
+        ignored: object = False,
         area: object = None,
     ) -> Self:
-        """A sample from lists. size: (width, height). Flags default to False, the area to that of the box."""
+        """A sample from lists. size: (width, height). The area is by default that of the box."""
         corners = np.asarray(boxes, dtype=np.float64).reshape(-1, 4)
         n = len(corners)
         sizes = (corners[:, 2:] - corners[:, :2]).prod(1) if area is None else np.asarray(area, dtype=np.float64)
-        flags = np.full(n, difficult, bool), np.full(n, crowd, bool)
-        return cls(image_id, path, *size, corners, np.asarray(labels, dtype=np.int64).reshape(n), *flags, sizes)
+        ids = np.asarray(labels, dtype=np.int64).reshape(n)
+        return cls(image_id, path, *size, corners, ids, np.full(n, ignored, bool), sizes)
 
 
 @dataclass(frozen=True)

@@ -36,13 +36,7 @@ def open_detection(
         return load_data_yaml(data, split or "val")
     if year is not None or voc_years(data):
         return load_voc(data, year or voc_years(data)[-1], split or "val")
-    if (data / "instances.json").is_file():
-        return load_coco(data, split or "")
-    split = split or "val2017"
-    if not (data / "annotations").is_dir():
-        listing = data / "annotations" / f"instances_{split}.json"
-        raise UserError(f"{listing} is missing, and so is VOC2012: give a COCO folder, a VOCdevkit or a data.yaml")
-    return load_coco(data, split)
+    return load_coco(data, split or ("" if (data / "instances.json").is_file() else "val2017"))
 
 
 def voc_years(data: Path) -> list[int]:

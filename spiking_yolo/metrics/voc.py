@@ -63,7 +63,7 @@ def inclusive_iou(a: np.ndarray, b: np.ndarray) -> np.ndarray:
 def match(boxes: np.ndarray, labels: np.ndarray, truth: Sample, min_iou: float = 0.5) -> np.ndarray:
     """TRUE, FALSE or IGNORED for each detection of one image: int [n].
 
-    boxes: float [n, 4] and labels: int [n], best first. truth: its objects; crowds count as difficult.
+    boxes: float [n, 4] and labels: int [n], best first. truth: its objects.
     """
     outcome = np.full(len(boxes), FALSE)
     if not len(boxes) or not len(truth.boxes):
@@ -73,12 +73,8 @@ def match(boxes: np.ndarray, labels: np.ndarray, truth: Sample, min_iou: float =
     over = np.flatnonzero(iou.max(1) >= min_iou)
     _, first = np.unique(best[over], return_index=True)  # later ones are duplicates
     outcome[over[first]] = TRUE
-    outcome[over[_difficult(truth)[best[over]]]] = IGNORED
+    outcome[over[truth.ignored[best[over]]]] = IGNORED
     return outcome
-
-
-def _difficult(truth: Sample) -> np.ndarray:
-    return truth.difficult | truth.crowd
 
 
 def rank(predictions: Sequence[Detections], dataset: DetectionSet, min_iou: float = 0.5) -> dict[str, Ranked]:
@@ -95,7 +91,7 @@ def rank(predictions: Sequence[Detections], dataset: DetectionSet, min_iou: floa
         labels = detections.class_id.cpu().numpy()[best_first]
         outcome = match(boxes, labels, truth, min_iou)
         matched.append((outcome, labels, scores[best_first], np.full(len(labels), i)))
-        np.add.at(positives[:, i], truth.labels[~_difficult(truth)], 1)
+        np.add.at(positives[:, i], truth.labels[~truth.ignored], 1)
     outcome, label, confidence, image = map(np.concatenate, zip(*matched, strict=True))
     ranked = {}
     for c, name in enumerate(dataset.classes):

@@ -59,7 +59,7 @@ def test_official_layout(tmp_path: Path) -> None:
     a, b = data.samples
     assert (a.image_id, a.width, a.height, a.path) == (7, 100, 80, tmp_path / "val2017" / "a.jpg")
     assert a.boxes.tolist() == [[10, 20, 40, 60], [0, 0, 5, 5]] and a.labels.tolist() == [18, 1]
-    assert a.area.tolist() == [900.5, 25] and a.crowd.tolist() == [False, True] and not a.difficult.any()
+    assert a.area.tolist() == [900.5, 25] and a.ignored.tolist() == [False, True]
     assert b.boxes.shape == (0, 4) and b.labels.dtype == np.int64
     assert data.indexed().samples[0].labels.tolist() == [0, 1]
 
@@ -173,14 +173,14 @@ def test_subset_of_coco_keeps_the_annotations(tmp_path: Path) -> None:
 
 def test_as_coco_is_coco(tmp_path: Path) -> None:
     """Written and read again, a set has the same boxes, names and flags."""
-    sample = Sample.of("x", Path("a.jpg"), (50, 40), [(1, 2, 11, 22), (0, 0, 4, 4)], [1, 0], difficult=[False, True])
+    sample = Sample.of("x", Path("a.jpg"), (50, 40), [(1, 2, 11, 22), (0, 0, 4, 4)], [1, 0], ignored=[False, True])
     (tmp_path / "a.jpg").touch()
     (tmp_path / "instances.json").write_text(json.dumps(as_coco(DetectionSet("one", ("cat", "dog"), [sample], []))))
     again = load_coco(tmp_path)
     assert again.classes == ("cat", "dog") and again.category_ids == (1, 2)
     (back,) = again.samples
     assert back.boxes.tolist() == sample.boxes.tolist() and back.labels.tolist() == [2, 1]
-    assert back.crowd.tolist() == [False, True] and back.area.tolist() == [200, 16]
+    assert back.ignored.tolist() == [False, True] and back.area.tolist() == [200, 16]
 
 
 def test_real_files() -> None:

@@ -140,7 +140,7 @@ def test_any_set_scores_as_coco() -> None:
         boxes = [(x, y, x + w, y + h) for _, _, x, y, w, h, _ in mine]
         size, labels = (640, 480), [row[1] for row in mine]
         flags = [bool(row[6]) for row in mine]
-        samples.append(Sample.of(f"name{image}", Path("x.jpg"), size, boxes, labels, difficult=flags))
+        samples.append(Sample.of(f"name{image}", Path("x.jpg"), size, boxes, labels, ignored=flags))
     data = DetectionSet("mini", ("toothbrush", "person", "dog"), samples, [], (90, 1, 18))
     ours = {90: 1, 1: 2, 18: 3}
     rows = [{**row, "category_id": ours[row["category_id"]]} for row in predictions()]
