@@ -18,10 +18,7 @@ from spiking_yolo.io.files import atomic_write
 
 
 def timeline_frames(
-    image: np.ndarray,
-    steps: Mapping[int, Detections],
-    names: Sequence[str],
-    rates: Mapping[int, Tensor] | None = None,
+    image: np.ndarray, steps: Mapping[int, Detections], names: Sequence[str], rates: Mapping[int, Tensor] | None = None
 ) -> list[np.ndarray]:
     """One uint8 [H, W, 3] RGB frame per timestep of `steps`, in order and of one size, with T in the caption.
 

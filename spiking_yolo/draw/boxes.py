@@ -34,17 +34,16 @@ def draw_detections(
     thickness = max(1, round(text_size(height, width) / 6))
     for (left, top, right, bottom), class_id, _ in reversed(items):
         draw.rectangle((left, top, right - 1, bottom - 1), outline=class_colour(class_id), width=thickness)
-    cells: list[Rectangle] = []
     labels: list[tuple[Rectangle, tuple[str, int], int]] = []
     for box, class_id, confidence in items:
         texts = (f"{names[class_id]} {confidence:.2f}", names[class_id])
         if fitting := fit_text(texts, text_size(height, width), width, height):
-            cells.append(_place(box, *measure(*fitting)[:2], width, height, cells))
-            labels.append((cells[-1], fitting, class_id))
-    for cell, fitting, class_id in reversed(labels):
+            cell = _place(box, *measure(*fitting)[:2], width, height, [placed for placed, *_ in labels])
+            labels.append((cell, fitting, class_id))
+    for (left, top, right, bottom), fitting, class_id in reversed(labels):
         colour = class_colour(class_id)
-        draw.rectangle((cell[0], cell[1], cell[2] - 1, cell[3] - 1), fill=colour)
-        put_text(draw, cell[0], cell[1], *fitting, text_colour(colour))
+        draw.rectangle((left, top, right - 1, bottom - 1), fill=colour)
+        put_text(draw, left, top, *fitting, text_colour(colour))
     drawn = np.array(picture)
     return drawn if title is None else caption(drawn, title)
 

@@ -60,11 +60,7 @@ def line_plot(
 
 
 def bar_plot(
-    path: str | Path,
-    values: Mapping[str, Mapping[str, float]],
-    ylabel: str,
-    xlabel: str = "",
-    number: str = ".3g",
+    path: str | Path, values: Mapping[str, Mapping[str, float]], ylabel: str, xlabel: str = "", number: str = ".3g"
 ) -> None:
     """Save grouped bars as .png or .pdf, with the value above each bar where there is room.
 
