@@ -38,14 +38,13 @@ class Ranked:
 class VocScore:
     """mAP as a fraction: mAP_area (VOC 2010 on) and mAP_07 (11-point, VOC 2007); nan when no class has objects.
 
-    per_class, per_class_07: AP of each class that has objects. npos: objects per class, difficult ones not counted.
+    per_class: AP (area) of each class that has objects. npos: objects per class, difficult ones not counted.
     curves: class -> (recall [n], interpolated precision [n]). ranked: what `bootstrap` resamples.
     """
 
     mAP_area: float
     mAP_07: float
     per_class: dict[str, float]
-    per_class_07: dict[str, float]
     npos: dict[str, int]
     curves: dict[str, tuple[np.ndarray, np.ndarray]]
     ranked: dict[str, Ranked]
@@ -115,7 +114,7 @@ def voc_map(predictions: Sequence[Detections], dataset: DetectionSet, min_iou: f
         for mode in ("area", "11point")
     )
     curves = {name: _curve(ranked[name].tp, npos[name]) for name in known}
-    return VocScore(_mean(area), _mean(eleven), area, eleven, npos, curves, ranked)
+    return VocScore(_mean(area), _mean(eleven), area, npos, curves, ranked)
 
 
 def _mean(per_class: dict[str, float]) -> float:
