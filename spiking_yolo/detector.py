@@ -180,7 +180,7 @@ class SpikingYOLO:
         images: Any = image if isinstance(image, (list, tuple)) else [image]
         for one in images:
             _check_image(one)
-        results = [self._simulate(one, T, times, selection, bgr, maps, progress) for one in images]
+        results = [self._simulate(one, bgr, selection, T, steps=times, maps=maps, progress=progress) for one in images]
         return results if isinstance(image, (list, tuple)) else results[0]
 
     __call__ = detect
@@ -208,19 +208,11 @@ class SpikingYOLO:
         boxes = selection.boxes(forward(self._graph, x), self.spec, placement)
         return Result(pixels, _path(image), self.names, "ann", 0, boxes, placement, time.perf_counter() - start)
 
-    def _simulate(
-        self,
-        image: ImageSource,
-        T: int,
-        steps: Iterable[int],
-        selection: Selection,
-        bgr: bool,
-        maps: bool,
-        progress: Callable[[int], Any] | None,
-    ) -> Result:
+    def _simulate(self, image: ImageSource, bgr: bool, selection: Selection, T: int, **options: Any) -> Result:
+        """options: of SpikingNetwork.run."""
         start = time.perf_counter()
         pixels, x, placement = self._prepare(image, bgr)
-        run = self._network.run(x, T, steps, maps=maps, progress=progress)
+        run = self._network.run(x, T, **options)
         boxes = {t: selection.boxes(s.outputs, self.spec, placement) for t, s in run.snapshots.items()}
         last = run.snapshots[T]
         return Result(
@@ -272,11 +264,11 @@ def _check_image(image: object) -> None:
     elif isinstance(image, np.ndarray):
         read_image(image)
     elif not isinstance(image, Image.Image):
-        ways = {
-            Tensor: "give an array: tensor.permute(1, 2, 0).cpu().numpy() of one [3, H, W]",
-            bytes: "open them: PIL.Image.open(io.BytesIO(data))",
-        }
-        way = next((w for kind, w in ways.items() if isinstance(image, kind)), "give one of these")
+        way = "give one of these"
+        if isinstance(image, Tensor):
+            way = "give an array: tensor.permute(1, 2, 0).cpu().numpy() of one [3, H, W]"
+        elif isinstance(image, bytes):
+            way = "open them: PIL.Image.open(io.BytesIO(data))"
         raise UserError(f"image must be a path, a PIL image or an RGB array [H, W, 3], not {_kind(image)}; {way}")
 
 

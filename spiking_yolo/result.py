@@ -13,9 +13,9 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
-import torch
 from PIL import Image
 from torch import Tensor
+from torchvision.ops import box_convert
 
 from spiking_yolo.decode.boxes import Detections
 from spiking_yolo.errors import UserError
@@ -86,8 +86,7 @@ class Result:
     def xywhn(self) -> Tensor:
         """Centre, width and height as fractions of the image, float32 [n, 4]."""
         height, width = self.image.shape[:2]
-        x1, y1, x2, y2 = (self.xyxy / self.xyxy.new_tensor([width, height, width, height])).unbind(1)
-        return torch.stack([(x1 + x2) / 2, (y1 + y2) / 2, x2 - x1, y2 - y1], 1)
+        return box_convert(self.xyxy / self.xyxy.new_tensor([width, height] * 2), "xyxy", "cxcywh")
 
     @property
     def confidence(self) -> Tensor:
@@ -239,10 +238,8 @@ class Result:
 
 
 def _boxes(detections: Detections, names: Sequence[str]) -> list[Box]:
-    columns: Iterable[tuple[Any, ...]] = zip(
-        detections.xyxy.tolist(), detections.confidence.tolist(), detections.class_id.tolist(), strict=True
-    )
-    return [Box(tuple(xyxy), confidence, c, names[int(c)]) for xyxy, confidence, c in columns]
+    columns: list[Any] = [c.tolist() for c in (detections.xyxy, detections.confidence, detections.class_id)]
+    return [Box(tuple(xyxy), confidence, c, names[int(c)]) for xyxy, confidence, c in zip(*columns, strict=True)]
 
 
 def _entries(detections: Detections, names: Sequence[str]) -> list[dict[str, Any]]:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from collections import defaultdict
 from collections.abc import Sequence
 from dataclasses import dataclass, field
@@ -10,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from spiking_yolo.datasets.coco_json import read_annotations
-from spiking_yolo.datasets.detection import DetectionSet, Sample, absent_note, outside_notes
+from spiking_yolo.datasets.detection import DetectionSet, Sample, outside_notes, present
 from spiking_yolo.datasets.names import COCO_IDS, match_names
 from spiking_yolo.errors import UserError
 
@@ -42,7 +41,8 @@ def load_coco(root: str | Path, split: str = "") -> CocoSet:
         return load_coco_json(flat, root / "images" if (root / "images").is_dir() else root)
     have = sorted(p.stem.removeprefix("instances_") for p in root.glob("annotations/instances_*.json"))
     raise UserError(
-        f"{official} is missing: pass a COCO folder and one of its splits (found: {', '.join(have) or 'none'})"
+        f"{official} is missing: pass a COCO folder and one of its splits (found: {', '.join(have) or 'none'}), "
+        "a VOCdevkit (with VOC2012 or another year) or a data.yaml"
     )
 
 
@@ -59,27 +59,13 @@ def load_coco_json(path: str | Path, images_dir: str | Path) -> CocoSet:
     objects = defaultdict(list)
     for item in data["annotations"]:
         objects[item["image_id"]].append(item)
-    there = _files(images_dir)
-    listed = [image["file_name"] for image in data["images"]]
-    absent = [name for name in listed if not (name in there or _nested(images_dir, name))]
-    if len(absent) == len(listed):
-        raise UserError(f"{images_dir} has none of the images that {path} lists: put them there")
-    gone = set(absent)
+    there, notes = present([image["file_name"] for image in data["images"]], images_dir, path)
     samples = [
-        _sample(image, objects[image["id"]], images_dir) for image in data["images"] if image["file_name"] not in gone
+        _sample(image, objects[image["id"]], images_dir) for image in data["images"] if image["file_name"] in there
     ]
-    notes = absent_note(absent, len(listed), images_dir) + outside_notes(samples)
-    names = tuple(c["name"] for c in data["categories"])
-    ids = tuple(c["id"] for c in data["categories"])
-    return CocoSet(path.stem.removeprefix("instances_"), names, samples, notes, ids, data)
-
-
-def _files(folder: Path) -> set[str]:
-    return set(os.listdir(folder)) if folder.is_dir() else set()
-
-
-def _nested(folder: Path, name: str) -> bool:
-    return "/" in name and (folder / name).is_file()
+    names, ids = (tuple(category[key] for category in data["categories"]) for key in ("name", "id"))
+    name = path.stem.removeprefix("instances_")
+    return CocoSet(name, names, samples, notes + outside_notes(samples), ids, data)
 
 
 def _sample(image: dict, items: list[dict], folder: Path) -> Sample:
@@ -90,7 +76,7 @@ def _sample(image: dict, items: list[dict], folder: Path) -> Sample:
         (image["width"], image["height"]),
         boxes,
         [item["category_id"] for item in items],
-        crowd=[item.get("iscrowd", 0) for item in items],
+        ignored=[item.get("iscrowd", 0) for item in items],
         area=[item.get("area", item["bbox"][2] * item["bbox"][3]) for item in items],
     )
 

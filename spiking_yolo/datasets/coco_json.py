@@ -55,13 +55,12 @@ def _is_box(box: list) -> bool:
 def as_coco(dataset: DetectionSet) -> dict[str, Any]:
     """Any set as a COCO dict. Image ids are positions in `samples`, counted from 1; so are category ids in `classes`.
 
-    Difficult objects become crowds, which COCO ignores in the same way: a detection of one counts neither way.
+    Ignored objects become crowds: a detection of one counts neither way.
     """
     annotations = []
     data = dataset.indexed()
     for image_id, s in enumerate(data.samples, 1):
-        crowd = s.difficult | s.crowd
-        for (x1, y1, x2, y2), label, area, ignored in zip(s.boxes.tolist(), s.labels, s.area, crowd, strict=True):
+        for (x1, y1, x2, y2), label, area, ignored in zip(s.boxes.tolist(), s.labels, s.area, s.ignored, strict=True):
             row = {"id": len(annotations) + 1, "image_id": image_id, "category_id": int(label) + 1}
             row |= {"bbox": [x1, y1, x2 - x1, y2 - y1], "area": float(area), "iscrowd": int(ignored)}
             annotations.append(row)

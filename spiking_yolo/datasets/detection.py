@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+import os
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Self
@@ -10,6 +11,7 @@ from typing import Self
 import numpy as np
 
 from spiking_yolo.datasets.draw import draw
+from spiking_yolo.errors import UserError
 
 
 @dataclass(frozen=True, eq=False)
@@ -19,7 +21,8 @@ class Sample:
     path: the image file. width, height: its size in pixels as annotated.
     boxes: float64 [n, 4], corners x1, y1, x2, y2 in pixels of the image, zero-based.
     labels: int64 [n], category ids: values of `DetectionSet.category_ids`.
-    difficult, crowd: bool [n], the flags of VOC and COCO. area: float64 [n], square pixels.
+    ignored: bool [n], VOC's difficult objects and COCO's crowds, which are neither trained on nor scored.
+    area: float64 [n], square pixels.
     """
 
     image_id: int | str
@@ -28,8 +31,7 @@ class Sample:
     height: int
     boxes: np.ndarray
     labels: np.ndarray
-    difficult: np.ndarray
-    crowd: np.ndarray
+    ignored: np.ndarray
     area: np.ndarray
 
     @classmethod
@@ -40,29 +42,15 @@ class Sample:
         size: tuple[int, int],
         boxes: object,
         labels: object,
-        difficult: object = None,
-        crowd: object = None,
+        ignored: object = False,
         area: object = None,
     ) -> Self:
-        """A sample from lists. size: (width, height). Flags default to False, the area to that of the box."""
+        """A sample from lists. size: (width, height). The area is by default that of the box."""
         corners = np.asarray(boxes, dtype=np.float64).reshape(-1, 4)
         n = len(corners)
-        sides = corners[:, 2:] - corners[:, :2]
-        return cls(
-            image_id,
-            path,
-            *size,
-            corners,
-            np.asarray(labels, dtype=np.int64).reshape(n),
-            np.zeros(n, bool) if difficult is None else np.asarray(difficult, dtype=bool).reshape(n),
-            np.zeros(n, bool) if crowd is None else np.asarray(crowd, dtype=bool).reshape(n),
-            sides.prod(1) if area is None else np.asarray(area, dtype=np.float64).reshape(n),
-        )
-
-    def outside(self) -> bool:
-        """Whether a box reaches beyond the image by more than a pixel."""
-        limit = np.array([self.width, self.height])
-        return bool(((self.boxes[:, :2] < -1) | (self.boxes[:, 2:] > limit + 1)).any())
+        sizes = (corners[:, 2:] - corners[:, :2]).prod(1) if area is None else np.asarray(area, dtype=np.float64)
+        ids = np.asarray(labels, dtype=np.int64).reshape(n)
+        return cls(image_id, path, *size, corners, ids, np.full(n, ignored, bool), sizes)
 
 
 @dataclass(frozen=True)
@@ -105,6 +93,18 @@ class DetectionSet:
         return replace(self, samples=samples, category_ids=tuple(range(len(self.classes))))
 
 
+def present(names: Sequence[str], folder: Path, listing: Path) -> tuple[set[str], list[str]]:
+    """Which of the files that `listing` names are in the folder, and a note about the others.
+
+    Raises UserError when none is there.
+    """
+    there = set(os.listdir(folder)) if folder.is_dir() else set()
+    absent = [name for name in names if name not in there and not ("/" in name and (folder / name).is_file())]
+    if len(absent) == len(names):
+        raise UserError(f"{folder} has none of the {len(names)} images of {listing.name}: put them there")
+    return set(names).difference(absent), absent_note(absent, len(names), folder)
+
+
 def absent_note(absent: list[str], listed: int, where: Path) -> list[str]:
     """The note about images that are listed and not there; no note when there are none."""
     if not absent:
@@ -113,5 +113,6 @@ def absent_note(absent: list[str], listed: int, where: Path) -> list[str]:
 
 
 def outside_notes(samples: list[Sample]) -> list[str]:
-    """A note for each image with a box beyond its edge; the boxes stay as annotated."""
-    return [f"{s.path.name}: a box leaves the image; kept as annotated" for s in samples if s.outside()]
+    """A note for each image with a box more than a pixel beyond its edge; the boxes stay as annotated."""
+    beyond = [s for s in samples if (s.boxes[:, :2] < -1).any() or (s.boxes[:, 2:] > (s.width + 1, s.height + 1)).any()]
+    return [f"{s.path.name}: a box leaves the image; kept as annotated" for s in beyond]

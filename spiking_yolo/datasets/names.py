@@ -23,10 +23,6 @@ COCO_TO_VOC_SPELLING = {
     "tv": "tvmonitor",
 }
 
-# Index of each VOC class among the 80 COCO outputs.
-_COCO_INDEX = (4, 1, 14, 8, 39, 5, 2, 15, 56, 19, 60, 16, 17, 3, 0, 58, 18, 57, 6, 62)
-VOC_TO_COCO = dict(zip(VOC_NAMES, _COCO_INDEX, strict=True))
-
 
 def canonical(name: str) -> str:
     """One spelling per class: lower case, and VOC's name where COCO has another."""

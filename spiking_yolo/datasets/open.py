@@ -34,24 +34,13 @@ def open_detection(
         raise UserError("--images belongs to an annotation file: give it as --data FILE.json")
     if data.suffix in (".yaml", ".yml"):
         return load_data_yaml(data, split or "val")
-    if year is not None or is_voc(data):
+    if year is not None or voc_years(data):
         return load_voc(data, year or voc_years(data)[-1], split or "val")
-    if (data / "instances.json").is_file():
-        return load_coco(data, split or "")
-    split = split or "val2017"
-    if not (data / "annotations").is_dir():
-        listing = data / "annotations" / f"instances_{split}.json"
-        raise UserError(f"{listing} is missing, and so is VOC2012: give a COCO folder, a VOCdevkit or a data.yaml")
-    return load_coco(data, split)
-
-
-def is_voc(data: Path) -> bool:
-    """Whether the folder is a VOCdevkit, or holds one."""
-    return bool(voc_years(data))
+    return load_coco(data, split or ("" if (data / "instances.json").is_file() else "val2017"))
 
 
 def voc_years(data: Path) -> list[int]:
-    """The years of a VOCdevkit, or of the one in the folder, ascending."""
+    """The years of a VOCdevkit, or of the one in the folder, ascending; none where it is something else."""
     folders = [*data.glob("VOC[0-9]*"), *data.glob("VOCdevkit/VOC[0-9]*")]
     return sorted(int(folder.name[3:]) for folder in folders if folder.name[3:].isdecimal())
 
@@ -79,7 +68,7 @@ def open_photographs(data: Sequence[str], split: str | None = None, training: bo
     """
     folder = Path(data[0])
     official = (folder / "annotations").is_dir()
-    if len(data) == 1 and (official or is_voc(folder) or folder.suffix in (".json", ".yaml", ".yml")):
+    if len(data) == 1 and (official or voc_years(folder) or folder.suffix in (".json", ".yaml", ".yml")):
         if training and split is None and folder.suffix != ".json":
             split = "train2017" if official else "train"
         return [str(sample.path) for sample in open_detection(folder, split).samples]

@@ -5,11 +5,10 @@ The XML is read here because torchvision's VOCDetection takes no custom split an
 
 from __future__ import annotations
 
-import os
 from pathlib import Path
 from xml.etree import ElementTree
 
-from spiking_yolo.datasets.detection import DetectionSet, Sample, absent_note, outside_notes
+from spiking_yolo.datasets.detection import DetectionSet, Sample, outside_notes, present
 from spiking_yolo.datasets.names import VOC_NAMES
 from spiking_yolo.errors import UserError
 
@@ -36,14 +35,13 @@ def load_voc(devkit: str | Path, year: int | str, split: str) -> DetectionSet:
     if not stems:
         raise UserError(f"{listing} lists no images: pass a split with images")
     images = base / "JPEGImages"
-    there = set(os.listdir(images)) if images.is_dir() else set()
-    absent = [f"{stem}.jpg" for stem in stems if f"{stem}.jpg" not in there]
-    if len(absent) == len(stems):
-        raise UserError(f"{images} has none of the {len(stems)} images of {listing.name}: complete it")
-    kept = [stem for stem in stems if f"{stem}.jpg" in there]
-    samples = [read_xml(base / "Annotations" / f"{stem}.xml", images / f"{stem}.jpg") for stem in kept]
-    notes = absent_note(absent, len(stems), images) + outside_notes(samples)
-    return DetectionSet(f"VOC{year} {split}", VOC_NAMES, samples, notes)
+    there, notes = present([f"{stem}.jpg" for stem in stems], images, listing)
+    samples = [
+        read_xml(base / "Annotations" / f"{stem}.xml", images / f"{stem}.jpg")
+        for stem in stems
+        if f"{stem}.jpg" in there
+    ]
+    return DetectionSet(f"VOC{year} {split}", VOC_NAMES, samples, notes + outside_notes(samples))
 
 
 def read_xml(xml: Path, image: Path) -> Sample:

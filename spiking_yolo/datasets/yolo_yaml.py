@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import yaml
 from PIL import Image, UnidentifiedImageError
 
@@ -31,7 +32,7 @@ def load_data_yaml(path: str | Path, split: str = "val") -> DetectionSet:
         have = ", ".join(k for k in ("train", "val", "test") if config.get(k)) or "none"
         raise UserError(f"{path} has no split '{split}': choose another (found: {have})")
     entries = config[split] if isinstance(config[split], list) else [config[split]]
-    listed = [image for entry in entries for image in _images(_entry(root, str(entry)), root, path)]
+    listed = [image for entry in entries for image in _images(str(entry), root, path)]
     images = [image for image in listed if image.is_file()]
     if not images:
         raise UserError(f"{path}: the split '{split}' has no images at {root / str(entries[0])}: correct the path")
@@ -75,14 +76,11 @@ def _root(path: Path, key: str) -> Path:
     return beside if beside.is_dir() or not Path(key).is_dir() else Path(key)
 
 
-def _entry(root: Path, key: str) -> Path:
-    """An entry below `root`. Exported datasets often write ../train/images for train/images."""
+def _images(key: str, root: Path, path: Path) -> list[Path]:
+    """The image files of one entry of a split. Exported datasets often write ../train/images for train/images."""
     entry = root / key
-    return entry if entry.exists() or not key.startswith("../") else root / key[3:]
-
-
-def _images(entry: Path, root: Path, path: Path) -> list[Path]:
-    """The image files of one entry of a split."""
+    if not entry.exists():
+        entry = root / key.removeprefix("../")
     if entry.is_dir():
         return sorted(p for p in entry.rglob("*") if p.suffix.lower() in SUFFIXES)
     if not entry.is_file():
@@ -107,10 +105,9 @@ def read_sample(image_id: int, image: Path, classes: int) -> Sample:
     file = label_path(image)
     lines = file.read_text().splitlines() if file.is_file() else []
     rows = [_label(line, f"{file} line {n}", classes) for n, line in enumerate(lines, 1) if line.strip()]
-    boxes = [
-        ((x - w / 2) * width, (y - h / 2) * height, (x + w / 2) * width, (y + h / 2) * height) for _, x, y, w, h in rows
-    ]
-    return Sample.of(image_id, image, (width, height), boxes, [int(row[0]) for row in rows])
+    label, centre, size = np.split(np.array(rows).reshape(-1, 5), [1, 3], 1)
+    boxes = np.hstack([centre - size / 2, centre + size / 2]) * (width, height, width, height)
+    return Sample.of(image_id, image, (width, height), boxes, label)
 
 
 def _label(line: str, where: str, classes: int) -> list[float]:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-import torch
 from torch import Tensor
 from torchvision.ops import batched_nms
 
@@ -23,6 +22,10 @@ class Detections:
     def __len__(self) -> int:
         return len(self.confidence)
 
+    def take(self, index: Tensor | slice) -> Detections:
+        """Some of the boxes, by mask, positions or slice."""
+        return Detections(self.xyxy[index], self.confidence[index], self.class_id[index])
+
 
 def select(boxes: Tensor, scores: Tensor, conf: float, iou: float, max_det: int, multi_label: bool) -> Detections:
     """Threshold and per-class greedy NMS of one image.
@@ -33,13 +36,9 @@ def select(boxes: Tensor, scores: Tensor, conf: float, iou: float, max_det: int,
     """
     if multi_label:
         index, class_id = (scores > conf).nonzero(as_tuple=True)
-        confidence = scores[index, class_id]
+        every = Detections(boxes[index].float(), scores[index, class_id].float(), class_id)
     else:
         confidence, class_id = scores.max(1)
-        index = (confidence > conf).nonzero().flatten()
-        confidence, class_id = confidence[index], class_id[index]
-    candidates = boxes[index]
-    finite = torch.isfinite(candidates).all(1)
-    candidates, confidence, class_id = candidates[finite], confidence[finite], class_id[finite]
-    keep = batched_nms(candidates.float(), confidence.float(), class_id, iou)[:max_det]
-    return Detections(candidates[keep].float(), confidence[keep].float(), class_id[keep])
+        every = Detections(boxes.float(), confidence.float(), class_id).take(confidence > conf)
+    every = every.take(every.xyxy.isfinite().all(1))
+    return every.take(batched_nms(every.xyxy, every.confidence, every.class_id, iou)[:max_det])

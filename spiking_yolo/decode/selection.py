@@ -49,9 +49,8 @@ class Selection:
         every = detections(heads, spec, [placement], self.conf, self.iou, limit, multi_label=False)[0]
         if self.classes is None:
             return every
-        kept = torch.isin(every.class_id, torch.tensor(self.classes, dtype=torch.int64)).nonzero().flatten()
-        kept = kept[: self.max_det]
-        return Detections(every.xyxy[kept], every.confidence[kept], every.class_id[kept])
+        kept = torch.isin(every.class_id, torch.tensor(self.classes, dtype=torch.int64))
+        return every.take(kept).take(slice(self.max_det))
 
 
 def class_ids(classes: Classes | None, names: Sequence[str]) -> tuple[int, ...] | None:

@@ -1,6 +1,8 @@
 """Raw head outputs -> boxes and scores -> detections. Pure functions; they never see a spike.
 
-Sources: Redmon et al. 2016 (YOLO), Redmon and Farhadi 2017 (YOLO9000) and 2018 (YOLOv3), as in darknet; yolov8.py.
+Sources: Redmon et al. 2016 (YOLO), Redmon and Farhadi 2017 (YOLO9000) and 2018 (YOLOv3), as in darknet. Ultralytics'
+heads without anchors (v8, and v3u, v5u): Ultralytics YOLOv8, 2023, and Li et al., Generalized Focal Loss, NeurIPS 2020,
+Eq. 4 (a side of a box is the mean of a distribution over whole numbers of grid cells).
 """
 
 from __future__ import annotations
@@ -12,7 +14,6 @@ import torch
 from torch import Tensor
 
 from spiking_yolo.decode.boxes import Detections, select
-from spiking_yolo.decode.yolov8 import yolov8
 from spiking_yolo.errors import UserError
 from spiking_yolo.io.images import Placement
 from spiking_yolo.models.spec import HeadSpec, Spec
@@ -52,8 +53,7 @@ def detections(
     for image_boxes, image_scores, placement in zip(boxes, scores, placements, strict=True):
         kept = select(image_boxes, image_scores, conf, iou, max_det, multi_label)
         kept = replace(kept, xyxy=placement.to_image(kept.xyxy))
-        visible = (kept.xyxy[:, 2:] > kept.xyxy[:, :2]).all(1)
-        results.append(Detections(kept.xyxy[visible], kept.confidence[visible], kept.class_id[visible]))
+        results.append(kept.take((kept.xyxy[:, 2:] > kept.xyxy[:, :2]).all(1)))
     return results
 
 
@@ -62,28 +62,25 @@ def _decode_head(x: Tensor, head: HeadSpec, spec: Spec) -> Decoded:
     if tuple(x.shape[1:]) != expected or (not head.side and x.ndim != 4):
         raise UserError(f"a {head.kind} head of shape {tuple(x.shape)} does not fit its spec; use its own spec")
     if head.kind == "yolov8":
-        return yolov8(x, head)
+        return _yolov8(x, head)
     if head.kind == "yolov1":
-        return _yolov1(*(_split_vector(x, head) if head.side else _split_map(x, head)), head)
+        return _yolov1(x, head)
     return _anchored(x, head, spec)
 
 
-def _split_vector(x: Tensor, head: HeadSpec) -> tuple[Tensor, Tensor, Tensor]:
-    """[N, S*S*(C + 5B)] -> classes [N, S, S, 1, C], confidences [N, S, S, B], boxes [N, S, S, B, 4]."""
-    n, s, b, c = len(x), head.side, head.num, head.classes
-    classes, confidence, boxes = x.split([s * s * c, s * s * b, s * s * b * 4], 1)
-    return classes.reshape(n, s, s, 1, c), confidence.reshape(n, s, s, b), boxes.reshape(n, s, s, b, 4)
+def _yolov1(x: Tensor, head: HeadSpec) -> Decoded:
+    """Map [N, C + B + 4B, H, W], or vector of the classes, then the confidences, then the boxes of all S x S cells.
 
-
-def _split_map(x: Tensor, head: HeadSpec) -> tuple[Tensor, Tensor, Tensor]:
-    """[N, C + B + 4B, H, W] -> the same three as _split_vector."""
-    b, c = head.num, head.classes
-    classes, confidence, boxes = x.permute(0, 2, 3, 1).split([c, b, 4 * b], 3)
-    return classes.unsqueeze(3), confidence, boxes.unflatten(3, (b, 4))
-
-
-def _yolov1(classes: Tensor, confidence: Tensor, boxes: Tensor, head: HeadSpec) -> Decoded:
-    """x, y: offsets in the cell; w, h: fractions of the input or their roots. K runs row, column, box."""
+    x, y: offsets in the cell; w, h: fractions of the input or their roots. K runs row, column, box.
+    """
+    per_cell = [head.classes, head.num, 4 * head.num]
+    if head.side:
+        parts = x.split([head.side**2 * values for values in per_cell], 1)
+        cells = torch.cat([part.reshape(len(x), head.side, head.side, -1) for part in parts], 3)
+    else:
+        cells = x.permute(0, 2, 3, 1)
+    classes, confidence, boxes = cells.split(per_cell, 3)
+    classes, boxes = classes.unsqueeze(3), boxes.unflatten(3, (head.num, 4))
     if head.softmax:
         classes = classes.softmax(-1)
     if head.logistic:
@@ -110,6 +107,20 @@ def _anchored(x: Tensor, head: HeadSpec, spec: Spec) -> Decoded:
     classes = x[:, :, 5:].softmax(2) if head.softmax else x[:, :, 5:].sigmoid()
     scores = objectness.sigmoid().unsqueeze(2) * classes
     return _corners(cx, cy, w, h).flatten(1, 3), scores.movedim(2, -1).flatten(1, 3)
+
+
+def _yolov8(x: Tensor, head: HeadSpec) -> Decoded:
+    """[N, 4 bins + C, H, W]: logits of the distances from the cell's centre to left, top, right and bottom, then of the
+    classes; K runs row, column.
+    """
+    height, width = x.shape[-2:]
+    distances, classes = x.permute(0, 2, 3, 1).split([4 * head.bins, head.classes], 3)
+    numbers = torch.arange(head.bins, dtype=x.dtype, device=x.device)
+    left, top, right, bottom = (distances.unflatten(3, (4, head.bins)).softmax(4) @ numbers).unbind(3)
+    col, row = _grid(x, height, width)
+    cx, cy = col + 0.5, row + 0.5
+    corners = (cx - left) / width, (cy - top) / height, (cx + right) / width, (cy + bottom) / height
+    return torch.stack(corners, 3).flatten(1, 2), classes.sigmoid().flatten(1, 2)
 
 
 def _grid(like: Tensor, height: int, width: int) -> tuple[Tensor, Tensor]:

@@ -18,26 +18,25 @@ from spiking_yolo.io.files import atomic_write
 
 
 def timeline_frames(
-    image: np.ndarray,
-    steps: Mapping[int, Detections],
-    names: Sequence[str],
-    rates: Mapping[int, Tensor] | None = None,
+    image: np.ndarray, steps: Mapping[int, Detections], names: Sequence[str], rates: Mapping[int, Tensor] | None = None
 ) -> list[np.ndarray]:
     """One uint8 [H, W, 3] RGB frame per timestep of `steps`, in order and of one size, with T in the caption.
 
     steps: T -> detections after T timesteps. rates: T -> rate map [h, w] over the photograph, shown beside the boxes on
     one colour scale for all frames. Raises UserError when the timesteps of `rates` differ from those of `steps`.
     """
-    if rates is None:
-        return [draw_detections(image, d, names, _count(t, len(d))) for t, d in sorted(steps.items())]
-    if rates.keys() != steps.keys():
+    if rates is not None and rates.keys() != steps.keys():
         raise UserError("the rate maps and the detections are of different timesteps; record both together")
     frames: list[np.ndarray] = []
-    for t in sorted(steps):
+    for t, detections in sorted(steps.items()):
+        title = f"T = {t}: {len(detections)} detection{'' if len(detections) == 1 else 's'}"
+        if rates is None:
+            frames.append(draw_detections(image, detections, names, title))
+            continue
         low, high = rate_range(*rates.values())
-        panels = draw_detections(image, steps[t], names), blend(image, rates[t], low, high)
+        panels = draw_detections(image, detections, names), blend(image, rates[t], low, high)
         rate_title = f"spike rate, mean {rates[t].mean():.3f} (colours {low:.2f} to {high:.2f})"
-        frames.append(side_by_side(panels, (_count(t, len(steps[t])), rate_title)))
+        frames.append(side_by_side(panels, (title, rate_title)))
     return frames
 
 
@@ -53,21 +52,11 @@ def save_gif(frames: Sequence[np.ndarray], path: str | Path, fps: float = 4) -> 
         raise UserError(f"{fps} frames per second is not possible in a GIF; give a number above 0, at most 50")
     first, *others = [_indexed(Image.fromarray(frame)) for frame in frames]
     with atomic_write(path) as temporary:
-        first.save(
-            temporary,
-            format="GIF",
-            save_all=True,
-            append_images=others,
-            duration=10 * round(100 / fps),
-            loop=0,
-        )
+        duration = 10 * round(100 / fps)  # ms
+        first.save(temporary, format="GIF", save_all=True, append_images=others, duration=duration, loop=0)
 
 
 def _indexed(frame: Image.Image) -> Image.Image:
     """The frame in its own 256 colours, chosen by k-means on a small copy: median cut alone turns red to pink."""
     colours = frame.reduce(max(1, min(frame.size) // 200)).quantize(256, kmeans=2)
     return frame.quantize(palette=colours, dither=Image.Dither.NONE)
-
-
-def _count(t: int, n: int) -> str:
-    return f"T = {t}: {n} detection{'' if n == 1 else 's'}"

@@ -32,19 +32,18 @@ def draw_detections(
     draw = ImageDraw.Draw(picture)
     items = _visible(detections, width, height)
     thickness = max(1, round(text_size(height, width) / 6))
-    for box, class_id, _ in reversed(items):
-        _frame(draw, box, class_id, thickness)
-    cells: list[Rectangle] = []
+    for (left, top, right, bottom), class_id, _ in reversed(items):
+        draw.rectangle((left, top, right - 1, bottom - 1), outline=class_colour(class_id), width=thickness)
     labels: list[tuple[Rectangle, tuple[str, int], int]] = []
     for box, class_id, confidence in items:
         texts = (f"{names[class_id]} {confidence:.2f}", names[class_id])
         if fitting := fit_text(texts, text_size(height, width), width, height):
-            cells.append(_place(box, *measure(*fitting)[:2], width, height, cells))
-            labels.append((cells[-1], fitting, class_id))
-    for cell, fitting, class_id in reversed(labels):
+            cell = _place(box, *measure(*fitting)[:2], width, height, [placed for placed, *_ in labels])
+            labels.append((cell, fitting, class_id))
+    for (left, top, right, bottom), fitting, class_id in reversed(labels):
         colour = class_colour(class_id)
-        draw.rectangle((cell[0], cell[1], cell[2] - 1, cell[3] - 1), fill=colour)
-        put_text(draw, cell[0], cell[1], *fitting, text_colour(colour))
+        draw.rectangle((left, top, right - 1, bottom - 1), fill=colour)
+        put_text(draw, left, top, *fitting, text_colour(colour))
     drawn = np.array(picture)
     return drawn if title is None else caption(drawn, title)
 
@@ -70,35 +69,20 @@ def side_by_side(images: Sequence[np.ndarray], titles: Sequence[str]) -> np.ndar
 
 def _visible(detections: Detections, width: int, height: int) -> list[tuple[Rectangle, int, float]]:
     """Boxes in whole pixels clipped to the picture, with class and confidence; boxes outside it are dropped."""
-    boxes = detections.xyxy.detach().cpu().double()
-    finite = torch.isfinite(boxes).all(1)
+    boxes = detections.xyxy.double()
     limits = boxes.new_tensor([width, height, width, height])
     pixels = torch.cat([boxes[:, :2].floor(), boxes[:, 2:].ceil()], 1).clamp(min=0).minimum(limits)
-    inside = finite & (pixels[:, 2:] > pixels[:, :2]).all(1)
-    return [
-        ((int(x1), int(y1), int(x2), int(y2)), int(class_id), float(confidence))
-        for (x1, y1, x2, y2), class_id, confidence in zip(
-            pixels[inside].tolist(),
-            detections.class_id.cpu()[inside].tolist(),
-            detections.confidence.detach().cpu()[inside].tolist(),
-            strict=True,
-        )
-    ]
-
-
-def _frame(draw: ImageDraw.ImageDraw, box: Rectangle, class_id: int, thickness: int) -> None:
-    left, top, right, bottom = box
-    draw.rectangle((left, top, right - 1, bottom - 1), outline=class_colour(class_id), width=thickness)
+    inside = boxes.isfinite().all(1) & (pixels[:, 2:] > pixels[:, :2]).all(1)
+    columns = pixels[inside].long(), detections.class_id[inside], detections.confidence[inside]
+    return [((x1, y1, x2, y2), *rest) for (x1, y1, x2, y2), *rest in zip(*(c.tolist() for c in columns), strict=True)]
 
 
 def _place(box: Rectangle, w: int, h: int, width: int, height: int, placed: Sequence[Rectangle]) -> Rectangle:
     """Where the w x h label of `box` goes: the first place, in order of preference, that overlaps `placed` least."""
     left, top, right, bottom = box
-    places = [(x, y) for y in (top - h, top, bottom - h, bottom) for x in (left, right - w)]
-    cells = []
-    for x, y in places:
-        x, y = max(0, min(x, width - w)), max(0, min(y, height - h))
-        cells.append((x, y, x + w, y + h))
+    rows = [max(0, min(y, height - h)) for y in (top - h, top, bottom - h, bottom)]
+    columns = [max(0, min(x, width - w)) for x in (left, right - w)]
+    cells = [(x, y, x + w, y + h) for y in rows for x in columns]
     return min(cells, key=lambda cell: sum(_overlap(cell, other) for other in placed))
 
 

@@ -7,7 +7,6 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Literal
 
 import matplotlib
 import numpy as np
@@ -28,21 +27,20 @@ from spiking_yolo.io.images import Placement
 
 UNIT = "spikes per neuron per timestep"
 OPACITY = 0.65
-Mode = Literal["nearest-exact", "bilinear"]
 
 
-def resize_map(rate: Tensor, height: int, width: int, mode: Mode = "nearest-exact") -> Tensor:
-    """Resize [h, w] to float32 [height, width]. Raises UserError unless the map is two-dimensional and finite."""
+def resize_map(rate: Tensor, height: int, width: int) -> Tensor:
+    """[h, w] to float32 [height, width], nearest value. Raises UserError unless it has two dimensions and is finite."""
     if rate.ndim != 2 or rate.numel() == 0 or not torch.isfinite(rate).all():
         raise UserError(f"a rate map of shape {tuple(rate.shape)} cannot be drawn; give finite values [h, w]")
-    return interpolate(rate.detach().cpu().float()[None, None], (height, width), mode=mode)[0, 0]
+    return interpolate(rate.detach().cpu().float()[None, None], (height, width), mode="nearest-exact")[0, 0]
 
 
-def map_to_image(rate: Tensor, placement: Placement, mode: Mode = "nearest-exact") -> Tensor:
+def map_to_image(rate: Tensor, placement: Placement) -> Tensor:
     """A map [h, w] of the network's input as float32 [H, W] of the original image, without the letterbox."""
     (width, height), (left, top) = placement.resized, placement.pad
-    whole = resize_map(rate, placement.network[1], placement.network[0], mode)
-    return resize_map(whole[top : top + height, left : left + width], placement.image[1], placement.image[0], mode)
+    whole = resize_map(rate, placement.network[1], placement.network[0])
+    return resize_map(whole[top : top + height, left : left + width], placement.image[1], placement.image[0])
 
 
 def rate_range(*maps: Tensor) -> tuple[float, float]:
@@ -76,13 +74,11 @@ def rate_overlay(image: np.ndarray, rate: Tensor, title: str, path: str | Path) 
         _bar(axes, rate_range(rate)).set_label(UNIT)
 
 
-def summary_overlay(
-    image: np.ndarray, maps: Mapping[str, Tensor], path: str | Path, shared: bool | None = None
-) -> None:
+def summary_overlay(image: np.ndarray, maps: Mapping[str, Tensor], path: str | Path) -> None:
     """Save a grid of one heat map per layer and, last, the mean of all maps, as .png or .pdf.
 
-    shared: one colour bar for all panels instead of one each. By default shared, unless the largest rates of the layers
-    differ more than fourfold and quiet layers would show nothing. Raises UserError for bad input or a bad path.
+    All panels share one colour bar unless the largest rates of the layers differ more than fourfold, so that quiet
+    layers would show nothing. Raises UserError for bad input or a bad path.
     """
     if not maps:
         raise UserError("there is no rate map to draw; record the spikes of at least one layer")
@@ -90,7 +86,7 @@ def summary_overlay(
     full = {name: resize_map(rate, height, width) for name, rate in maps.items()}
     panels = {**full, "mean of all layers": torch.stack(list(full.values())).mean(0)}
     peaks = [float(rate.max()) for rate in maps.values()]
-    shared = max(peaks) <= 4 * min(peaks) if shared is None else shared
+    shared = max(peaks) <= 4 * min(peaks)
     columns = min(len(panels), 4 if len(panels) > 6 else 3)
     rows = -(-len(panels) // columns)
     panel_width = 1.75 if columns == 4 else 2.3

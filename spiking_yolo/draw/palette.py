@@ -15,6 +15,7 @@ PALETTE: tuple[Colour, ...] = (
     (86, 180, 233),
     (240, 228, 66),
 )
+COLOURS = ["#{:02x}{:02x}{:02x}".format(*colour) for colour in PALETTE]  # the same, for matplotlib
 RATE_COLOURS = "magma"  # perceptually uniform, and monotonic in grey print
 
 
@@ -27,7 +28,3 @@ def text_colour(background: Colour) -> Colour:
     """Black or white, whichever contrasts more with the background (Rec. 601 luma)."""
     r, g, b = background
     return (0, 0, 0) if 0.299 * r + 0.587 * g + 0.114 * b > 127 else (255, 255, 255)
-
-
-def hex_colour(colour: Colour) -> str:
-    return "#{:02x}{:02x}{:02x}".format(*colour)

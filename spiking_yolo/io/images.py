@@ -113,17 +113,10 @@ class Placement:
 
     def to_image(self, boxes: Tensor) -> Tensor:
         """Boxes xyxy [..., 4], from fractions of the input to pixels of the original image, clipped to it."""
-        image, resized, pad, network = self._vectors(boxes)
+        pairs = (self.image, self.resized, self.pad, self.network)
+        image, resized, pad, network = (boxes.new_tensor(pair * 2) for pair in pairs)
         pixels = (boxes * network - pad) * (image / resized)
         return pixels.clamp(min=0).minimum(image)
-
-    def to_network(self, boxes: Tensor) -> Tensor:
-        """Boxes xyxy [..., 4], from pixels of the original image to fractions of the input."""
-        image, resized, pad, network = self._vectors(boxes)
-        return (boxes * (resized / image) + pad) / network
-
-    def _vectors(self, like: Tensor) -> list[Tensor]:
-        return [like.new_tensor(pair * 2) for pair in (self.image, self.resized, self.pad, self.network)]
 
 
 def place(width: int, height: int, spec: InputFormat) -> Placement:

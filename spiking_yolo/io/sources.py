@@ -38,20 +38,19 @@ def expand(sources: Sequence[str]) -> list[str]:
         if not source:
             raise UserError("a source is empty: give an image, a folder, a glob, a video or a webcam's number")
         if path.is_dir():
-            names += _seen(map(str, path.iterdir())) or _nothing(f"{source} holds no images: give a folder with")
+            seen, problem = _seen(map(str, path.iterdir())), f"{source} holds no images: give a folder with"
         elif not path.exists() and glob.has_magic(source):
-            names += _seen(glob.iglob(source, recursive=True)) or _nothing(f"no image matches {source}: they end in")
+            seen, problem = _seen(glob.iglob(source, recursive=True)), f"no image matches {source}: they end in"
         else:
-            names.append(source)
+            seen, problem = [source], ""
+        if not seen:
+            raise UserError(f"{problem} {', '.join(sorted(IMAGES))} or videos")
+        names += seen
     return names
 
 
 def _seen(paths: Iterator[str]) -> list[str]:
     return sorted(p for p in paths if Path(p).suffix.lower() in IMAGES | VIDEOS and Path(p).is_file())
-
-
-def _nothing(problem: str) -> list[str]:
-    raise UserError(f"{problem} {', '.join(sorted(IMAGES))} or videos")
 
 
 @dataclass(frozen=True)

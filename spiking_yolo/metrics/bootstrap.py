@@ -8,12 +8,11 @@ the interval is off-centre.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Protocol
 
 import numpy as np
-
-_LEVEL = 95.0
 
 
 @dataclass(frozen=True)
@@ -28,11 +27,8 @@ class Interval:
 class Resampled(Protocol):
     """Matched detections that can be scored under image weights; see metrics/resampled.py."""
 
-    @property
-    def images(self) -> int: ...
-
-    @property
-    def figures(self) -> tuple[str, ...]: ...
+    images: int
+    figures: tuple[str, ...]
 
     def score(self, weights: np.ndarray) -> np.ndarray:
         """weights: int64 [m, images], how often each image was drawn. Returns [m, figures]."""
@@ -46,8 +42,7 @@ def draws(images: int, n: int, seed: int) -> np.ndarray:
 
 def bootstrap(data: Resampled, n: int = 1000, seed: int = 0) -> dict[str, Interval]:
     """The 95 % interval of each figure of `data`."""
-    weights = draws(data.images, n, seed)
-    return _intervals(data.figures, data.score(_once(data)), data.score(weights))
+    return _intervals(data, data.score, n, seed)
 
 
 def paired_difference(a: Resampled, b: Resampled, n: int = 1000, seed: int = 0) -> dict[str, Interval]:
@@ -57,15 +52,10 @@ def paired_difference(a: Resampled, b: Resampled, n: int = 1000, seed: int = 0) 
     """
     if (a.images, a.figures) != (b.images, b.figures):
         raise ValueError(f"{a.images} and {b.images} images cannot be paired: score both on the same ones")
-    weights = draws(a.images, n, seed)
-    return _intervals(a.figures, a.score(_once(a)) - b.score(_once(b)), a.score(weights) - b.score(weights))
+    return _intervals(a, lambda weights: a.score(weights) - b.score(weights), n, seed)
 
 
-def _once(data: Resampled) -> np.ndarray:
-    return np.ones((1, data.images), np.int64)
-
-
-def _intervals(names: tuple[str, ...], value: np.ndarray, resampled: np.ndarray) -> dict[str, Interval]:
-    tail = (100 - _LEVEL) / 2
-    low, high = np.nanpercentile(resampled, [tail, 100 - tail], axis=0)
-    return {name: Interval(float(value[0, i]), float(low[i]), float(high[i])) for i, name in enumerate(names)}
+def _intervals(data: Resampled, score: Callable[[np.ndarray], np.ndarray], n: int, seed: int) -> dict[str, Interval]:
+    value = score(np.ones((1, data.images), np.int64))[0]
+    low, high = np.nanpercentile(score(draws(data.images, n, seed)), [2.5, 97.5], axis=0)
+    return {name: Interval(*map(float, row)) for name, *row in zip(data.figures, value, low, high, strict=True)}

@@ -31,10 +31,7 @@ class AccuracyResampled:
     def __init__(self, hits: dict[str, np.ndarray]) -> None:
         self.figures = tuple(hits)
         self._hits = np.stack(list(hits.values()), 1).astype(np.float64)  # [images, figures]
-
-    @property
-    def images(self) -> int:
-        return len(self._hits)
+        self.images = len(self._hits)
 
     def score(self, weights: np.ndarray) -> np.ndarray:
         """weights: int64 [m, images]. Returns [m, figures]."""

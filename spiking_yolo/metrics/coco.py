@@ -5,13 +5,12 @@ from __future__ import annotations
 import contextlib
 import importlib.util
 import io
-import json
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any, Literal
 
 import numpy as np
+from torchvision.ops import box_convert
 
 from spiking_yolo.decode.boxes import Detections
 
@@ -24,17 +23,15 @@ FIGURES += ("AR1", "AR10", "AR100", "AR_small", "AR_medium", "AR_large")
 class CocoScore:
     """COCO's twelve numbers as fractions, -1 where there is nothing to measure.
 
-    stats: by the names of FIGURES. per_class, per_class_50: AP and AP50 by category name, for categories with objects;
-    empty unless asked for. precision: [10 IoU thresholds, 101 recalls, categories] and recall: [10, categories], at all
-    areas and 100 detections, -1 for categories without objects. category_ids: the order of those categories.
+    stats: by the names of FIGURES. per_class, per_class_50: AP and AP50 by category name, for categories with objects.
+    precision: [10 IoU thresholds, 101 recalls, categories] at all areas and 100 detections, -1 for categories without
+    objects.
     """
 
     stats: dict[str, float]
     per_class: dict[str, float]
     per_class_50: dict[str, float]
     precision: np.ndarray
-    recall: np.ndarray
-    category_ids: tuple[int, ...]
 
     def curve(self, iou: float = 0.5) -> tuple[np.ndarray, np.ndarray]:
         """(recall [101], precision [101]) at one IoU threshold: the mean over categories with objects."""
@@ -49,8 +46,7 @@ def to_coco(detections: Detections, image_id: int, category_ids: Sequence[int]) 
     category_ids: the category of each class of the network (`category_index`); -1, a category that the dataset lacks,
     drops the class.
     """
-    x1, y1, x2, y2 = detections.xyxy.double().cpu().numpy().reshape(-1, 4).T
-    boxes = np.stack([x1, y1, x2 - x1, y2 - y1], 1).tolist()
+    boxes = box_convert(detections.xyxy.double(), "xyxy", "xywh").tolist()
     rows = zip(boxes, detections.confidence.tolist(), detections.class_id.tolist(), strict=True)
     return [
         {"image_id": image_id, "category_id": category_ids[c], "bbox": box, "score": score}
@@ -60,15 +56,14 @@ def to_coco(detections: Detections, image_id: int, category_ids: Sequence[int]) 
 
 
 def coco_score(
-    gt: dict[str, Any] | str | Path,
+    gt: dict[str, Any],
     predictions: list[dict[str, Any]],
     image_ids: Iterable[int] | None = None,
-    per_class: bool = False,
     backend: Backend = "auto",
 ) -> CocoScore:
     """Score boxes by COCO's rules.
 
-    gt: an annotation file or its content. predictions: rows of `to_coco` for images of `gt`. image_ids: the images
+    gt: the content of an annotation file. predictions: rows of `to_coco` for images of `gt`. image_ids: the images
     that count, by default all of `gt`; predictions for others are ignored. backend: "auto" takes faster-coco-eval
     where it is installed. Changes no argument and prints nothing.
     Raises ValueError for an image that is not in `gt`.
@@ -80,20 +75,16 @@ def coco_score(
         run.evaluate()
         run.accumulate()
         run.summarize()
-    precision, recall = (np.asarray(run.eval[key])[..., 0, -1] for key in ("precision", "recall"))
-    ids = tuple(int(i) for i in run.params.catIds)
-    of_class: tuple[dict[str, float], dict[str, float]] = ({}, {})
-    if per_class:
-        for k, category in enumerate(run.cocoGt.loadCats(list(ids))):
-            if (precision[:, :, k] > -1).all():
-                of_class[0][category["name"]] = float(precision[:, :, k].mean())
-                of_class[1][category["name"]] = float(precision[0, :, k].mean())
     stats = {name: float(value) for name, value in zip(FIGURES, run.stats[:12], strict=True)}
-    return CocoScore(stats, *of_class, precision, recall, ids)
+    precision = np.asarray(run.eval["precision"])[..., 0, -1]
+    names = [category["name"] for category in run.cocoGt.loadCats(run.params.catIds)]
+    known = {name: p for name, p in zip(names, np.moveaxis(precision, 2, 0), strict=True) if (p > -1).all()}
+    per_class = {name: float(p.mean()) for name, p in known.items()}
+    return CocoScore(stats, per_class, {name: float(p[0].mean()) for name, p in known.items()}, precision)
 
 
 def evaluator(
-    gt: dict[str, Any] | str | Path,
+    gt: dict[str, Any],
     predictions: list[dict[str, Any]],
     image_ids: Iterable[int] | None,
     backend: Literal["pycocotools", "faster"],
@@ -112,7 +103,7 @@ def evaluator(
         coco.createIndex()
         return coco
 
-    content = complete(gt if isinstance(gt, dict) else json.loads(Path(gt).read_bytes()))
+    content = complete(gt)
     known = {image["id"] for image in content["images"]}
     chosen = known if image_ids is None else set(image_ids)
     if strange := (chosen | {row["image_id"] for row in predictions}) - known:

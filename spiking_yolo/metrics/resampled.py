@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import contextlib
 import io
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
-from pathlib import Path
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -18,9 +18,10 @@ from spiking_yolo.metrics.voc import Ranked
 _AT_ONCE = 4_000_000  # numbers per array: resamplings are taken in parts to bound the memory
 
 
-def _parts(weights: np.ndarray, width: int) -> Iterator[np.ndarray]:
+def _in_parts(score: Callable[[np.ndarray], np.ndarray], weights: np.ndarray, width: int) -> np.ndarray:
+    """score(weights); width: how many numbers it holds per resampling."""
     rows = max(1, _AT_ONCE // max(width, 1))
-    return (weights[i : i + rows] for i in range(0, len(weights), rows))
+    return np.concatenate([score(weights[i : i + rows]) for i in range(0, len(weights), rows)])
 
 
 def _mean_of_known(per_class: np.ndarray) -> np.ndarray:
@@ -33,7 +34,7 @@ def _mean_of_known(per_class: np.ndarray) -> np.ndarray:
 class VocResampled:
     """mAP_area and mAP_07 of `VocScore.ranked`. Classes without objects in a draw are left out of its mean."""
 
-    figures = ("mAP_area", "mAP_07")
+    figures: tuple[str, ...] = ("mAP_area", "mAP_07")
 
     def __init__(self, ranked: Mapping[str, Ranked]) -> None:
         self.ranked = list(ranked.values())
@@ -45,10 +46,10 @@ class VocResampled:
         return np.stack([_mean_of_known(ap) for ap in per_class], 1)
 
     def _ap(self, ranked: Ranked, mode: Mode, weights: np.ndarray) -> np.ndarray:
-        parts = _parts(weights, len(ranked.tp))
-        return np.concatenate(
-            [average_precision(ranked.tp, w @ ranked.positives, mode, w[:, ranked.image]) for w in parts]
-        )
+        def ap(part: np.ndarray) -> np.ndarray:
+            return average_precision(ranked.tp, part @ ranked.positives, mode, part[:, ranked.image])
+
+        return _in_parts(ap, weights, len(ranked.tp))
 
 
 @dataclass(frozen=True, eq=False)
@@ -68,17 +69,14 @@ class CocoRanked:
 class CocoResampled:
     """AP (50-95) and AP50 from pycocotools' matches. Categories without objects in a draw are left out of its mean."""
 
-    figures = ("AP", "AP50")
+    figures: tuple[str, ...] = ("AP", "AP50")
 
     def __init__(self, ranked: list[CocoRanked], recalls: np.ndarray, images: int) -> None:
         self.ranked, self.recalls, self.images = ranked, recalls, images
 
     @classmethod
     def of(
-        cls,
-        gt: dict[str, Any] | str | Path,
-        predictions: list[dict[str, Any]],
-        image_ids: Iterable[int] | None = None,
+        cls, gt: dict[str, Any], predictions: list[dict[str, Any]], image_ids: Iterable[int] | None = None
     ) -> CocoResampled:
         """Match once; the arguments are those of `coco_score`."""
         run = evaluator(gt, predictions, image_ids, "pycocotools")
@@ -90,14 +88,11 @@ class CocoResampled:
         return cls([_coco_ranked(row) for row in rows], run.params.recThrs, images)
 
     def score(self, weights: np.ndarray) -> np.ndarray:
-        ap = np.stack([self._ap(r, weights) for r in self.ranked])  # [categories, m, 10]
+        ap = np.stack([_in_parts(partial(self._ap, r), weights, r.tp.size) for r in self.ranked])  # [categories, m, 10]
         all_thresholds = ap.transpose(0, 2, 1).reshape(-1, len(weights))
         return np.stack([_mean_of_known(all_thresholds), _mean_of_known(ap[..., 0])], 1)
 
     def _ap(self, ranked: CocoRanked, weights: np.ndarray) -> np.ndarray:
-        return np.concatenate([self._ap_of(ranked, w) for w in _parts(weights, ranked.tp.size)])
-
-    def _ap_of(self, ranked: CocoRanked, weights: np.ndarray) -> np.ndarray:
         """101-point AP [m, 10]: each rank is weighted by the number of recall thresholds first reached there."""
         count = weights[:, None, ranked.image]  # [m, 1, n]
         hits, misses = np.cumsum(count * ranked.tp, -1), np.cumsum(count * ranked.fp, -1)

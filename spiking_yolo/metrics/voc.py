@@ -9,10 +9,9 @@ Equal confidences rank in input order. Classes without objects are left out of t
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
-import torch
 
 from spiking_yolo.datasets.detection import DetectionSet, Sample
 from spiking_yolo.decode.boxes import Detections
@@ -39,14 +38,13 @@ class Ranked:
 class VocScore:
     """mAP as a fraction: mAP_area (VOC 2010 on) and mAP_07 (11-point, VOC 2007); nan when no class has objects.
 
-    per_class, per_class_07: AP of each class that has objects. npos: objects per class, difficult ones not counted.
+    per_class: AP (area) of each class that has objects. npos: objects per class, difficult ones not counted.
     curves: class -> (recall [n], interpolated precision [n]). ranked: what `bootstrap` resamples.
     """
 
     mAP_area: float
     mAP_07: float
     per_class: dict[str, float]
-    per_class_07: dict[str, float]
     npos: dict[str, int]
     curves: dict[str, tuple[np.ndarray, np.ndarray]]
     ranked: dict[str, Ranked]
@@ -64,7 +62,7 @@ def inclusive_iou(a: np.ndarray, b: np.ndarray) -> np.ndarray:
 def match(boxes: np.ndarray, labels: np.ndarray, truth: Sample, min_iou: float = 0.5) -> np.ndarray:
     """TRUE, FALSE or IGNORED for each detection of one image: int [n].
 
-    boxes: float [n, 4] and labels: int [n], best first. truth: its objects; crowds count as difficult.
+    boxes: float [n, 4] and labels: int [n], best first. truth: its objects.
     """
     outcome = np.full(len(boxes), FALSE)
     if not len(boxes) or not len(truth.boxes):
@@ -74,12 +72,8 @@ def match(boxes: np.ndarray, labels: np.ndarray, truth: Sample, min_iou: float =
     over = np.flatnonzero(iou.max(1) >= min_iou)
     _, first = np.unique(best[over], return_index=True)  # later ones are duplicates
     outcome[over[first]] = TRUE
-    outcome[over[_difficult(truth)[best[over]]]] = IGNORED
+    outcome[over[truth.ignored[best[over]]]] = IGNORED
     return outcome
-
-
-def _difficult(truth: Sample) -> np.ndarray:
-    return truth.difficult | truth.crowd
 
 
 def rank(predictions: Sequence[Detections], dataset: DetectionSet, min_iou: float = 0.5) -> dict[str, Ranked]:
@@ -87,20 +81,17 @@ def rank(predictions: Sequence[Detections], dataset: DetectionSet, min_iou: floa
     if len(predictions) != len(dataset):
         raise ValueError(f"{len(predictions)} predictions for the {len(dataset)} images of {dataset.name}")
     dataset = dataset.indexed()
-    outcome, label, confidence, image = [], [], [], []
+    matched = [(np.zeros(0, np.int64),) * 4]
     positives = np.zeros((len(dataset.classes), len(dataset)), np.int64)
     for i, (detections, truth) in enumerate(zip(predictions, dataset.samples, strict=True)):
         scores = detections.confidence.double().cpu().numpy()
         best_first = np.argsort(-scores, kind="stable")
         boxes = detections.xyxy.double().cpu().numpy().reshape(-1, 4)[best_first]
         labels = detections.class_id.cpu().numpy()[best_first]
-        outcome.append(match(boxes, labels, truth, min_iou))
-        label.append(labels)
-        confidence.append(scores[best_first])
-        image.append(np.full(len(labels), i))
-        np.add.at(positives[:, i], truth.labels[~_difficult(truth)], 1)
-    columns = (np.concatenate([np.zeros(0, np.int64), *parts]) for parts in (outcome, label, confidence, image))
-    outcome, label, confidence, image = columns
+        outcome = match(boxes, labels, truth, min_iou)
+        matched.append((outcome, labels, scores[best_first], np.full(len(labels), i)))
+        np.add.at(positives[:, i], truth.labels[~truth.ignored], 1)
+    outcome, label, confidence, image = map(np.concatenate, zip(*matched, strict=True))
     ranked = {}
     for c, name in enumerate(dataset.classes):
         chosen = np.flatnonzero((label == c) & (outcome != IGNORED))
@@ -123,7 +114,7 @@ def voc_map(predictions: Sequence[Detections], dataset: DetectionSet, min_iou: f
         for mode in ("area", "11point")
     )
     curves = {name: _curve(ranked[name].tp, npos[name]) for name in known}
-    return VocScore(_mean(area), _mean(eleven), area, eleven, npos, curves, ranked)
+    return VocScore(_mean(area), _mean(eleven), area, npos, curves, ranked)
 
 
 def _mean(per_class: dict[str, float]) -> float:
@@ -137,7 +128,5 @@ def _curve(tp: np.ndarray, npos: int) -> tuple[np.ndarray, np.ndarray]:
 
 def relabel(detections: Detections, index: Sequence[int]) -> Detections:
     """Detections with class_id replaced by index[class_id]; those whose new class is -1 are dropped."""
-    class_id = torch.as_tensor(index, dtype=torch.int64)[detections.class_id.cpu()]
-    class_id = class_id.to(detections.class_id.device)
-    keep = class_id >= 0
-    return Detections(detections.xyxy[keep], detections.confidence[keep], class_id[keep])
+    class_id = detections.class_id.new_tensor(index)[detections.class_id]
+    return replace(detections, class_id=class_id).take(class_id >= 0)

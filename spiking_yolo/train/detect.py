@@ -43,7 +43,7 @@ class AugmentedPhotos(Dataset):
 
     def read(self, index: int) -> Photo:
         sample = self.samples[index]
-        wanted = ~(sample.difficult | sample.crowd)
+        wanted = ~sample.ignored
         return Photo(read_image(sample.path), sample.boxes[wanted], sample.labels[wanted])
 
     def __getitem__(self, key: tuple[int, int]) -> tuple[Tensor, Tensor, Tensor]:

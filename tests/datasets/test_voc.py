@@ -40,7 +40,7 @@ def test_boxes_count_from_zero_and_flags_are_kept(tmp_path: Path) -> None:
     assert (sample.image_id, sample.width, sample.height, sample.path.name) == ("000001", 100, 80, "000001.jpg")
     assert sample.boxes.tolist() == [[0, 0, 99, 79], [4.5, 5, 19, 29], [8, 8, 8, 8]]
     assert [VOC_NAMES[i] for i in sample.labels] == ["dog", "cat", "tvmonitor"]
-    assert sample.difficult.tolist() == [False, True, False] and not sample.crowd.any()
+    assert sample.ignored.tolist() == [False, True, False]
 
 
 def test_the_parent_folder_and_class_listings_do(tmp_path: Path) -> None:
@@ -96,5 +96,5 @@ def test_real_files() -> None:
     if not (SHARED / "data" / "VOCdevkit").is_dir():
         pytest.skip("needs ../shared/data/VOCdevkit")
     val = load_voc(SHARED / "data" / "VOCdevkit", 2012, "val")
-    counts = (len(val), sum(len(s.labels) for s in val.samples), sum(int(s.difficult.sum()) for s in val.samples))
+    counts = (len(val), sum(len(s.labels) for s in val.samples), sum(int(s.ignored.sum()) for s in val.samples))
     assert counts == (865, 1784, 169) and val.notes == []

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 from helpers.drawing import saved_figures
 
-from spiking_yolo.draw.curves import bar_plot, line_plot, scatter_plot
+from spiking_yolo.draw.curves import bar_plot, line_plot
 from spiking_yolo.draw.figure import STYLE
 from spiking_yolo.errors import UserError
 
@@ -50,12 +50,6 @@ def test_bar_plot_places_every_value(tmp_path, saved):
     assert {text.get_text() for text in axes.texts} == {"1", "2", "3"}
 
 
-def test_scatter_plot_draws_all_points(tmp_path, saved):
-    scatter_plot(tmp_path / "a.png", {"a": ([1, 2], [3, 4]), "b": ([5], [6])}, "x", "y", logx=True)
-    offsets = [c.get_offsets().tolist() for c in saved[0].axes[0].collections]
-    assert offsets == [[[1, 3], [2, 4]], [[5, 6]]]
-
-
 def test_pdf_is_a_pdf_and_the_same_every_time(tmp_path):
     for name in ("a.pdf", "b.pdf"):
         line_plot(tmp_path / "new" / name, {"a": ([1, 2], [3, 4])}, "x", "y")
@@ -73,7 +67,7 @@ def test_bad_series_are_named(tmp_path):
     with pytest.raises(UserError, match="'a' needs"):
         line_plot(path, {"a": ([1, 2], [1])}, "x", "y")
     with pytest.raises(UserError, match="nothing to plot"):
-        scatter_plot(path, {}, "x", "y")
+        line_plot(path, {}, "x", "y")
     with pytest.raises(UserError, match="above 0"):
         line_plot(path, {"a": ([0, 1], [1, 2])}, "x", "y", logx=True)
     with pytest.raises(UserError, match="no bar"):

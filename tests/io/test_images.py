@@ -175,7 +175,9 @@ def test_boxes_return_exactly(width, height, spec, corners):
     size = torch.tensor([width, height] * 2, dtype=torch.float64)
     box = torch.tensor(corners, dtype=torch.float64) * size
     placement = place(width, height, spec)
-    inside = placement.to_network(box)
+    pairs = (placement.image, placement.resized, placement.pad, placement.network)
+    image, resized, pad, network = (box.new_tensor(pair * 2) for pair in pairs)
+    inside = (box * (resized / image) + pad) / network
     assert (inside >= 0).all() and (inside <= 1 + 1e-12).all()  # width * (network / width) may round up
     assert torch.allclose(placement.to_image(inside), box, rtol=0, atol=1e-8)
 

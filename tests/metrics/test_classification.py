@@ -119,15 +119,9 @@ def test_crop_is_torchvisions(size):
     spec = Spec("classify", ("a",), 224, 224, "crop", mean=tuple(mean), std=tuple(std))
     x, placement = preprocess(np.asarray(image), spec)
     torch.testing.assert_close(x, transforms.Compose(steps)(image), rtol=0, atol=1e-6)
-    corners = placement.to_network(torch.tensor([0.0, 0.0, size[1], size[0]])) * 224
-    assert corners.tolist() == pytest.approx(
-        [
-            placement.pad[0],
-            placement.pad[1],
-            placement.pad[0] + placement.resized[0],
-            placement.pad[1] + placement.resized[1],
-        ]
-    )
+    pad, resized = np.array(placement.pad), np.array(placement.resized)
+    whole = placement.to_image(torch.tensor([*pad, *(pad + resized)]) / 224)
+    assert whole.tolist() == pytest.approx([0, 0, size[1], size[0]], abs=1e-3)
 
 
 @pytest.mark.parametrize("size", [(300, 200), (80, 100), (60, 90), (91, 60), (40, 700)])

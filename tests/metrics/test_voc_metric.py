@@ -179,7 +179,7 @@ def devkit_ap(predictions: list[Detections], samples: list[Sample], label: int) 
         if d.class_id[j] == label
     ]
     rows.sort(key=lambda row: -row[0])
-    npos = sum(int(((s.labels == label) & ~s.difficult).sum()) for s in samples)
+    npos = sum(int(((s.labels == label) & ~s.ignored).sum()) for s in samples)
     taken: set[tuple[int, int]] = set()
     tp = []
     for _, i, (x1, y1, x2, y2) in rows:
@@ -194,7 +194,7 @@ def devkit_ap(predictions: list[Detections], samples: list[Sample], label: int) 
             if w * h / union > best:
                 best, which = w * h / union, j
         if best >= 0.5:
-            if not sample.difficult[which]:
+            if not sample.ignored[which]:
                 tp.append((i, which) not in taken)
                 taken.add((i, which))
         else:

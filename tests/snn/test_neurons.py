@@ -172,12 +172,12 @@ def test_a_kind_follows_what_it_says_and_networks_with_more_are_refused():
     recipe = Recipe("test").with_settings({"neuron.kind": "plain"})
     params = {"theta": torch.ones(1), "initial": torch.tensor(0.0)}
     assert isinstance(build_neurons(params, recipe, Activation()), Plain)
-    for phi, what in (
+    for activation, what in (
         (Activation(0.1), "slope of 0.1"),
         (Activation(cap=6.0), "cap of 6"),
         (Activation(silu=True), "SiLU"),
     ):
         with pytest.raises(UserError, match=what):
-            build_neurons(params, recipe, phi, LayerPlan("act"))
+            build_neurons(params, recipe, activation, LayerPlan("act"))
     with pytest.raises(UserError, match=r"msat\.enabled needs"):
         recipe.with_settings({"msat.enabled": "true"})

@@ -95,7 +95,7 @@ def test_boxes_follow_their_objects(tmp_path, mosaic, size):
 
 def test_difficult_boxes_are_not_trained_on(tmp_path):
     data = draw(tmp_path, 1)
-    sample = dataclasses.replace(data.samples[0], difficult=np.array([True]))
+    sample = dataclasses.replace(data.samples[0], ignored=np.array([True]))
     photos = AugmentedPhotos(dataclasses.replace(data, samples=[sample]), DetectionAugment((64, 64)), 0)
     assert len(photos.read(0).labels) == 0
     assert photos[0, 0][1].shape == (0, 4)

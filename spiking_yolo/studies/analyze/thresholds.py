@@ -12,10 +12,8 @@ from matplotlib.ticker import MaxNLocator
 
 from spiking_yolo.draw.curves import MARKERS
 from spiking_yolo.draw.figure import paper_figure
-from spiking_yolo.draw.palette import PALETTE, hex_colour
+from spiking_yolo.draw.palette import COLOURS
 from spiking_yolo.studies.analyze.watch import NeuronSample
-
-COLOURS = [hex_colour(colour) for colour in PALETTE]
 
 
 def threshold_over_time(sample: NeuronSample, path: Path, caption: str) -> None:

@@ -9,7 +9,7 @@ from spiking_yolo.convert.pipeline import load_statistics
 from spiking_yolo.convert.statistics import Statistics
 from spiking_yolo.datasets.detection import DetectionSet
 from spiking_yolo.datasets.labelled import LabelledSet
-from spiking_yolo.datasets.open import UNPACKED, is_voc, open_classification, open_detection
+from spiking_yolo.datasets.open import UNPACKED, open_classification, open_detection, voc_years
 from spiking_yolo.io.assets import samples_folder
 from spiking_yolo.studies.evaluate.options import EvalOptions
 from spiking_yolo.studies.options import load_all, load_ann
@@ -31,6 +31,6 @@ def open_inputs(options: EvalOptions) -> Inputs:
     else:
         dataset = open_detection(data, options.split, options.images, options.year)
     if metric == "auto":
-        metric = "voc" if is_voc(data) else "coco"
+        metric = "voc" if voc_years(data) else "coco"
     statistics = load_statistics(load_ann(options), options.statistics) if options.baseline else None
     return networks, dataset, statistics, replace(options, metric=metric)

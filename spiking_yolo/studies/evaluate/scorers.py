@@ -81,7 +81,7 @@ class CocoScorer:
 
     def score(self, predictions: Sequence[BoxRecord]) -> Scored:
         rows = self.rows(predictions)
-        score = coco_score(self.truth, rows, self.image_ids, per_class=True)
+        score = coco_score(self.truth, rows, self.image_ids)
         figures = {COCO_NAMES.get(k, k): score.stats[k] if score.stats[k] >= 0 else math.nan for k in FIGURES}
 
         def resampled() -> Resampled:

@@ -66,7 +66,7 @@ def test_twelve_figures_through_scorer_and_json():
 
 def test_voc_figures_of_the_facts_document():
     """Difficult object, duplicate and miss, ranked: npos 2 gives 0.7727 by 11 points and 0.75 by area."""
-    a = sample("A", [(10, 10, 50, 50), (60, 60, 100, 100)], [0, 0], difficult=[0, 1])
+    a = sample("A", [(10, 10, 50, 50), (60, 60, 100, 100)], [0, 0], ignored=[0, 1])
     b = sample("B", [(20, 20, 80, 80)], [0])
     rows = [
         [((60, 60, 100, 100), 0.9), ((10, 10, 50, 50), 0.8), ((11, 11, 50, 50), 0.7)],
