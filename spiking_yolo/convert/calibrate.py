@@ -4,8 +4,6 @@ Every function takes and returns the parameters of the activation sites. Layers 
 layers before it spiking as they will, on the part of the graph that ends at the layer.
 """
 
-from __future__ import annotations
-
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 from typing import Any

@@ -1,11 +1,10 @@
 """Files of calibration results: what a recipe learned by running the network, a few kilobytes beside the weights."""
 
-from __future__ import annotations
-
 import json
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Self
 
 from torch import Tensor
 
@@ -39,7 +38,7 @@ class CalibrationResult:
         write_safetensors(path, pack(self.sites), metadata)
 
     @classmethod
-    def load(cls, path: str | Path) -> CalibrationResult:
+    def load(cls, path: str | Path) -> Self:
         metadata, tensors = read_safetensors(path)
         if metadata.get("format") != FORMAT:
             raise UserError(f"{path} is not a calibration: make one with tools/calibrate.py --method M")

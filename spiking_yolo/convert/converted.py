@@ -1,12 +1,11 @@
 """A converted network as one frozen value: statistics -> thresholds -> neurons."""
 
-from __future__ import annotations
-
 import json
 import warnings
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Self
 
 import torch
 from torch import Tensor
@@ -66,7 +65,7 @@ class Converted:
         write_safetensors(path, tensors, metadata)
 
     @classmethod
-    def load(cls, path: str | Path) -> Converted:
+    def load(cls, path: str | Path) -> Self:
         """Read a file written by `save`. Executes no code. Raises UserError for anything else."""
         metadata, tensors = read_safetensors(path)
         if metadata.get("format") != FORMAT:

@@ -1,7 +1,5 @@
 """From a weights file to a spiking network: the ANN, its statistics, a recipe, neurons."""
 
-from __future__ import annotations
-
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any

@@ -1,7 +1,5 @@
 """The methods by name: a dict, filled by the files of `methods/`."""
 
-from __future__ import annotations
-
 from dataclasses import dataclass
 from pathlib import Path
 

@@ -1,11 +1,10 @@
 """Activation statistics of a network on calibration images, and their file."""
 
-from __future__ import annotations
-
 import json
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Self
 
 import torch
 from torch import Tensor
@@ -62,7 +61,7 @@ class Statistics:
         write_safetensors(path, tensors, metadata)
 
     @classmethod
-    def load(cls, path: str | Path) -> Statistics:
+    def load(cls, path: str | Path) -> Self:
         metadata, tensors = read_safetensors(path)
         if metadata.get("format") != FORMAT:
             raise UserError(f"{path} is not a statistics file: make one with tools/calibrate.py")

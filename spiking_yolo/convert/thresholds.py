@@ -4,8 +4,6 @@ Statistics are of pre-activations z. Where the activation has a cap (clipped ReL
 min(z, cap), and no threshold exceeds the cap: a spike would be worth more than the activation can be.
 """
 
-from __future__ import annotations
-
 from collections.abc import Mapping
 
 import torch
@@ -66,34 +64,6 @@ def percentile(histogram: Histogram, sign: int, percent: float) -> Tensor:
     return torch.where(cumulative[:, -1] > 0, torch.minimum(value, extreme(histogram, sign)), 0.0)
 
 
-def mmse(histogram: Histogram, sign: int, levels: int, gamma: int, rounds: bool, cap: float | None = None) -> Tensor:
-    """The theta = c * maximum that minimises mean((q(a) - a)^2), float64 [C] (Li 2021, section 3.1).
-
-    q(a) = clip(floor(a * levels / theta), 0, gamma * levels) * theta / levels, or with round instead of floor: what a
-    neuron with at most gamma spikes of theta per step makes of a in `levels` steps. a is clipped at `cap`.
-    """
-    moments = _Moments(histogram, sign, cap)
-    top = moments.top
-    best, chosen = torch.full_like(top, float("inf")), top.clone()
-    for c in _MMSE_GRID:
-        error = _quantisation_error(moments, c * top, levels, gamma, rounds)
-        better = error < best
-        best, chosen = torch.where(better, error, best), torch.where(better, c * top, chosen)
-    return chosen
-
-
-def _quantisation_error(moments: _Moments, theta: Tensor, levels: int, gamma: int, rounds: bool) -> Tensor:
-    """Sum of squared quantisation errors, float64 [C]: one integral per level, between its decision points."""
-    step = (theta / levels)[:, None]
-    levels_used = min(gamma * levels, int((moments.top / step[:, 0].clamp(min=1e-300)).max().ceil().item()) + 1)
-    level = torch.arange(levels_used + 1, dtype=torch.float64)
-    points = (level[1:] - (0.5 if rounds else 0.0)) * step
-    zero, infinity = torch.zeros_like(step), torch.full_like(step, float("inf"))
-    m0, m1, m2 = (m.diff(dim=1) for m in moments.below(torch.cat([zero, points, infinity], 1)))
-    value = level * step
-    return (m2 - 2 * value * m1 + value**2 * m0).sum(1)
-
-
 class _Moments:
     """Zeroth to second moments of one sign's distribution below a point; each bin is taken as uniform.
 
@@ -129,6 +99,34 @@ class _Moments:
             (part + density * (x**p - edge**p) / p) * self.scale ** (p - 1)
             for p, part in zip((1, 2, 3), parts, strict=True)
         ]
+
+
+def mmse(histogram: Histogram, sign: int, levels: int, gamma: int, rounds: bool, cap: float | None = None) -> Tensor:
+    """The theta = c * maximum that minimises mean((q(a) - a)^2), float64 [C] (Li 2021, section 3.1).
+
+    q(a) = clip(floor(a * levels / theta), 0, gamma * levels) * theta / levels, or with round instead of floor: what a
+    neuron with at most gamma spikes of theta per step makes of a in `levels` steps. a is clipped at `cap`.
+    """
+    moments = _Moments(histogram, sign, cap)
+    top = moments.top
+    best, chosen = torch.full_like(top, float("inf")), top.clone()
+    for c in _MMSE_GRID:
+        error = _quantisation_error(moments, c * top, levels, gamma, rounds)
+        better = error < best
+        best, chosen = torch.where(better, error, best), torch.where(better, c * top, chosen)
+    return chosen
+
+
+def _quantisation_error(moments: _Moments, theta: Tensor, levels: int, gamma: int, rounds: bool) -> Tensor:
+    """Sum of squared quantisation errors, float64 [C]: one integral per level, between its decision points."""
+    step = (theta / levels)[:, None]
+    levels_used = min(gamma * levels, int((moments.top / step[:, 0].clamp(min=1e-300)).max().ceil().item()) + 1)
+    level = torch.arange(levels_used + 1, dtype=torch.float64)
+    points = (level[1:] - (0.5 if rounds else 0.0)) * step
+    zero, infinity = torch.zeros_like(step), torch.full_like(step, float("inf"))
+    m0, m1, m2 = (m.diff(dim=1) for m in moments.below(torch.cat([zero, points, infinity], 1)))
+    value = level * step
+    return (m2 - 2 * value * m1 + value**2 * m0).sum(1)
 
 
 def base_sites(graph: Graph, histograms: Mapping[str, Histogram], recipe: Recipe) -> Sites:

@@ -4,8 +4,6 @@ Kernels are stored as float16; vectors (biases, batch norm, thresholds) stay flo
 overflow float16. Metadata: format, arch, options, spec and provenance, the last three as JSON.
 """
 
-from __future__ import annotations
-
 import json
 from collections.abc import Mapping
 from pathlib import Path

@@ -1,7 +1,5 @@
 """Classifiers for 32 x 32 images, torchvision's for larger ones, and building them by name."""
 
-from __future__ import annotations
-
 from collections.abc import Callable
 
 from torch import Tensor, nn

@@ -1,7 +1,5 @@
 """A darknet cfg as a torch module."""
 
-from __future__ import annotations
-
 import math
 from collections import OrderedDict
 from collections.abc import Sequence

@@ -1,7 +1,5 @@
 """The head sections of a darknet cfg: [detection] (v1), [region] (v2), [yolo] (v3)."""
 
-from __future__ import annotations
-
 from spiking_yolo.models.darknet_cfg import Section
 from spiking_yolo.models.spec import HeadSpec
 

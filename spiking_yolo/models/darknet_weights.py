@@ -1,7 +1,5 @@
 """The darknet .weights binary format: a header, then little-endian float32 arrays in cfg order."""
 
-from __future__ import annotations
-
 import struct
 from collections.abc import Iterator
 from dataclasses import dataclass

@@ -1,7 +1,5 @@
 """Load any weights file as an ANN: its graph, its Spec and its origin."""
 
-from __future__ import annotations
-
 import os
 import shlex
 from dataclasses import dataclass, replace

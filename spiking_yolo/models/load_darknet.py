@@ -1,7 +1,5 @@
 """A ready network from a darknet .weights file, its cfg and its class names."""
 
-from __future__ import annotations
-
 import dataclasses
 import warnings
 from pathlib import Path

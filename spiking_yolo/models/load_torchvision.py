@@ -1,7 +1,5 @@
 """A torchvision classifier from the user's state dict, with the preprocessing of its ImageNet weights."""
 
-from __future__ import annotations
-
 from pathlib import Path
 
 import torch

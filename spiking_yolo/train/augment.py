@@ -1,7 +1,5 @@
 """Augmentation: photographs with boxes through albumentations, batches of small images as tensors."""
 
-from __future__ import annotations
-
 import os
 from collections.abc import Sequence
 from dataclasses import dataclass

@@ -1,7 +1,5 @@
 """The classification task: small images held in memory, cross-entropy, top-1 accuracy."""
 
-from __future__ import annotations
-
 from collections.abc import Iterator
 
 import numpy as np

@@ -1,7 +1,5 @@
 """The detection task: photographs with boxes, the YOLOv1 loss, mAP on a validation split."""
 
-from __future__ import annotations
-
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
 

@@ -1,7 +1,5 @@
 """One training loop for detectors and classifiers, on CPU, GPU, and under torchrun on several."""
 
-from __future__ import annotations
-
 import math
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass

@@ -5,8 +5,6 @@ sums are per image, averaged over the batch. A logistic head (HeadSpec.logistic)
 confidences and classes by binary cross-entropy instead of squared error.
 """
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import NamedTuple

@@ -1,7 +1,5 @@
 """From options to a trained network on disk."""
 
-from __future__ import annotations
-
 import datetime
 import os
 from dataclasses import asdict, replace

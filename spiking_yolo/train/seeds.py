@@ -2,8 +2,6 @@
 change it.
 """
 
-from __future__ import annotations
-
 import numpy as np
 
 

@@ -12,7 +12,9 @@ from hypothesis import strategies as st
 from torch.utils.flop_counter import FlopCounterMode
 
 from spiking_yolo.errors import UserError
-from spiking_yolo.graph.modules import PaddedMaxPool2d, padded_max_pool2d
+from spiking_yolo.graph import forward
+from spiking_yolo.graph.modules import PaddedMaxPool2d
+from spiking_yolo.graph.trace import trace
 from spiking_yolo.io.images import preprocess, read_image
 from spiking_yolo.models.darknet import DarknetNet
 from spiking_yolo.models.darknet_cfg import parse_cfg, read_cfg
@@ -56,7 +58,7 @@ def test_published_networks(cfg, floats, gflop):
 def test_yolov3_tiny_shapes_floats_and_spec():
     with torch.device("meta"):
         net = DarknetNet(read_cfg(PUBLISHED[-1][0]))
-    cumulative = list(accumulate(sum(t.numel() for _, t in layer_arrays(layer)) for layer in net.neurons))
+    cumulative = list(accumulate(sum(t.numel() for _, t in layer_arrays(layer)) for layer in net.layers))
     expected = {0: 496, 2: 5232, 4: 23920, 6: 98160, 8: 394096, 10: 1575792, 12: 6298480, 13: 6561648}
     expected |= {14: 7743344, 15: 7874159, 18: 7907439, 21: 8793199, 22: 8858734}
     assert {i: cumulative[i] for i in expected} == expected
@@ -134,8 +136,7 @@ def test_logits_of_the_public_yolov3_tiny():
 def test_traceable_and_relu_override():
     net = build("[conv]\nfilters=4\nsize=3\npad=1\nactivation=leaky\n[max]\nsize=2\nstride=1\n" + HEAD).eval()
     image = torch.randn(1, 3, 8, 8)
-    traced = torch.fx.symbolic_trace(net)
-    assert torch.equal(traced(image)[0], net(image)[0])
+    assert torch.equal(forward(trace(net, image), image)[0], net(image)[0])
     relu = build("[conv]\nfilters=4\nactivation=leaky\n" + HEAD, activation="relu")
     assert [type(m).__name__ for m in relu.layers[0].children()] == ["Conv2d", "ReLU"]
 
@@ -144,9 +145,9 @@ def test_route_takes_relative_and_absolute_layers_in_listed_order():
     layers = "[conv]\nfilters=1\nactivation=linear\n[conv]\nfilters=2\nactivation=linear\n[route]\nlayers=-1,0\n"
     net = build(layers + HEAD.replace("[conv]", "[conv]\nbatch_normalize=0")).eval()
     x = torch.randn(2, 3, 8, 8)
-    first = net.neurons[0](x)
-    joined = torch.cat([net.neurons[1](first), first], 1)
-    assert torch.equal(net(x)[0], net.neurons[3](joined))
+    first = net.layers[0](x)
+    joined = torch.cat([net.layers[1](first), first], 1)
+    assert torch.equal(net(x)[0], net.layers[3](joined))
 
 
 def test_pool_of_size_2_and_stride_1_keeps_the_size():
@@ -163,7 +164,7 @@ def test_pool_follows_the_formula(size, stride, height, width, data):
         return
     x = -torch.rand(1, 2, height, width)
     pads = (total // 2, total - total // 2) * 2
-    out = padded_max_pool2d(x, size, stride, pads)
+    out = PaddedMaxPool2d(size, stride, pads)(x)
     side_h, side_w = ((n + total - size) // stride + 1 for n in (height, width))
     assert out.shape == (1, 2, side_h, side_w)
     for i in range(side_h):

@@ -65,7 +65,7 @@ def test_array_order(tmp_path):
     v = np.arange(SMALL_FLOATS)
     net = small()
     assert read_weights(net, save(tmp_path / "x.weights", v)) == Header(0, 2, 0, 5)
-    conv, plain, full = net.neurons[0], net.neurons[1], net.neurons[2]
+    conv, plain, full = net.layers[0], net.layers[1], net.layers[2]
     assert conv.bn.bias.tolist() == [0, 1] and conv.bn.weight.tolist() == [2, 3]
     assert conv.bn.running_mean.tolist() == [4, 5] and conv.bn.running_var.tolist() == [6, 7]
     assert conv.conv.weight.flatten().tolist() == list(range(8, 62))
@@ -81,8 +81,8 @@ def test_connected_matrices_are_transposed_beyond_version_1000(major, minor, tmp
     path = save(tmp_path / "x.weights", np.arange(SMALL_FLOATS), struct.pack("<4i", major, minor, 0, 5))
     net = small()
     header = read_weights(net, path)
-    assert net.neurons[2].linear.weight[0, :3].tolist() == [82, 93, 104]
-    assert net.neurons[0].conv.weight.flatten().tolist() == list(range(8, 62))
+    assert net.layers[2].linear.weight[0, :3].tolist() == [82, 93, 104]
+    assert net.layers[0].conv.weight.flatten().tolist() == list(range(8, 62))
     write_weights(net, tmp_path / "y.weights", header)
     assert filecmp.cmp(path, tmp_path / "y.weights", shallow=False)
 
@@ -120,13 +120,13 @@ def test_size_that_suits_the_other_header_is_reported(tmp_path):
 
 def test_partial_files_end_after_a_layer(tmp_path):
     net = small()
-    before = net.neurons[2].linear.weight.clone()
+    before = net.layers[2].linear.weight.clone()
     path = save(tmp_path / "x.weights", np.arange(71))
     with pytest.raises(UserError, match="but the cfg needs"):
         read_weights(net, path)
     read_weights(net, path, partial=True)
-    assert net.neurons[1].conv.weight.flatten().tolist() == list(range(65, 71))
-    assert torch.equal(net.neurons[2].linear.weight, before)
+    assert net.layers[1].conv.weight.flatten().tolist() == list(range(65, 71))
+    assert torch.equal(net.layers[2].linear.weight, before)
     for count in (2, 70, 72):
         with pytest.raises(UserError, match="ends inside layer"):
             read_weights(net, save(path, np.arange(count)), partial=True)
@@ -139,10 +139,10 @@ def test_values_that_are_no_numbers_name_the_layer_and_leave_the_network(bad, tm
     values = np.arange(SMALL_FLOATS, dtype=np.float32)
     values[63] = bad
     net = small()
-    before = net.neurons[0].conv.weight.clone()
+    before = net.layers[0].conv.weight.clone()
     with pytest.raises(UserError, match=r"layer 1 \[convolutional\] biases hold NaN or infinity"):
         read_weights(net, save(tmp_path / "x.weights", values))
-    assert torch.equal(net.neurons[0].conv.weight, before)
+    assert torch.equal(net.layers[0].conv.weight, before)
 
 
 def test_negative_variance(tmp_path):
