@@ -18,9 +18,9 @@ from spiking_yolo.recipe import Recipe
 
 def convert_ann(ann: Ann, recipe: Recipe, statistics: str | Path | None = None) -> Converted:
     """The spiking network by a recipe, from the files beside the weights (or the given statistics)."""
-    sites = load_calibration(ann, recipe).sites if recipe.runs_network else None
+    neurons = load_calibration(ann, recipe).neurons if recipe.runs_network else None
     origin = {"weights": ann.weights.name}
-    return convert(ann.graph, ann.spec, load_statistics(ann, statistics), recipe, origin, sites)
+    return convert(ann.graph, ann.spec, load_statistics(ann, statistics), recipe, origin, neurons)
 
 
 def load_calibration(ann: Ann, recipe: Recipe) -> CalibrationResult:

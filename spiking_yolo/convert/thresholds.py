@@ -13,9 +13,9 @@ from spiking_yolo.convert.histogram import Histogram, edges
 from spiking_yolo.convert.silu import check_silu
 from spiking_yolo.errors import UserError
 from spiking_yolo.graph import Activation, Graph
-from spiking_yolo.recipe import Recipe, Threshold
+from spiking_yolo.recipe import Recipe
 
-Sites = dict[str, dict[str, Tensor]]  # activation node -> parameters of its neurons, see snn.neurons.Layer
+NeuronParameters = Mapping[str, Mapping[str, Tensor]]  # node -> parameters of its neurons, see SpikingNetwork
 _MMSE_GRID = torch.arange(100, 5, -1, dtype=torch.float64) / 100  # 95 steps of 1 % down from the maximum (Li 2021)
 
 
@@ -129,7 +129,7 @@ def _quantisation_error(moments: _Moments, theta: Tensor, levels: int, gamma: in
     return (m2 - 2 * value * m1 + value**2 * m0).sum(1)
 
 
-def base_sites(graph: Graph, histograms: Mapping[str, Histogram], recipe: Recipe) -> Sites:
+def base_parameters(graph: Graph, histograms: Mapping[str, Histogram], recipe: Recipe) -> NeuronParameters:
     """Parameters of every activation node that follow from the statistics: thresholds and initial potential.
 
     Raises UserError when the recipe names a layer that the graph lacks, or cannot convert one that it has.
@@ -138,14 +138,13 @@ def base_sites(graph: Graph, histograms: Mapping[str, Histogram], recipe: Recipe
     names = [node.name for node in graph.activations]
     if unknown := [name for name, _ in recipe.threshold.layers if name not in names]:
         raise UserError(f"threshold.layers names {unknown[0]!r}: the layers of this network are {', '.join(names)}")
-    initial = torch.tensor(recipe.neuron.initial)
-    sites = {}
+    neurons = {}
     for node in graph.activations:
-        own = site_thresholds(histograms[node.name], node.phi, recipe)
         factor = layer_factor(recipe, node.name)
-        scaled = {k: at_most(theta * factor, node.phi.cap) for k, theta in own.items()}
-        sites[node.name] = {**scaled, "initial": initial}
-    return sites
+        thresholds = layer_thresholds(histograms[node.name], node.phi, recipe)
+        scaled = {k: at_most(theta * factor, node.phi.cap) for k, theta in thresholds.items()}
+        neurons[node.name] = {**scaled, "initial": torch.tensor(recipe.neuron.initial)}
+    return neurons
 
 
 def layer_factor(recipe: Recipe, name: str) -> float:
@@ -153,26 +152,23 @@ def layer_factor(recipe: Recipe, name: str) -> float:
     return dict(recipe.threshold.layers).get(name, 1.0)
 
 
-def site_thresholds(histogram: Histogram, phi: Activation, recipe: Recipe) -> dict[str, Tensor]:
+def layer_thresholds(histogram: Histogram, phi: Activation, recipe: Recipe) -> dict[str, Tensor]:
     """The thresholds of one activation node: {"theta": [C]}, and "theta_off" for an ON/OFF pair, float32.
 
     A pair has a threshold per side. A signed memory neuron serves both sides, with the larger of their thresholds.
     A channel without activations takes the layer's largest threshold.
     """
-    channels = len(histogram.exponent)
-    on = threshold(histogram, 0, recipe, phi.cap)
-    if not (phi.slope or phi.silu) or recipe.neuron.kind == "ibt":
-        return {"theta": _usable(on, channels, recipe.threshold)}
-    off = threshold(histogram, 1, recipe)
-    if recipe.neuron.kind == "memory":
-        return {"theta": _usable(torch.maximum(*phi.reach(on, off)), channels, recipe.threshold)}
-    return {
-        "theta": _usable(on, channels, recipe.threshold),
-        "theta_off": _usable(off, channels, recipe.threshold),
-    }
+    thresholds = {"theta": threshold(histogram, 0, recipe, phi.cap)}
+    if (phi.slope or phi.silu) and recipe.neuron.kind != "ibt":
+        off = threshold(histogram, 1, recipe)
+        if recipe.neuron.kind == "memory":
+            thresholds["theta"] = torch.maximum(*phi.reach(thresholds["theta"], off))
+        else:
+            thresholds["theta_off"] = off
+    channels, scale = len(histogram.exponent), recipe.threshold.scale
+    return {k: (_filled(theta) * scale).float().expand(channels).contiguous() for k, theta in thresholds.items()}
 
 
-def _usable(statistic: Tensor, channels: int, settings: Threshold) -> Tensor:
+def _filled(statistic: Tensor) -> Tensor:
     largest = statistic.max()
-    statistic = torch.where(statistic > 0, statistic, largest if largest > 0 else torch.ones_like(largest))
-    return (statistic * settings.scale).float().expand(channels).contiguous()
+    return torch.where(statistic > 0, statistic, largest if largest > 0 else torch.ones_like(largest))

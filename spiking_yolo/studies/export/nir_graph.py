@@ -46,7 +46,7 @@ def to_nir(converted: Converted) -> nir.NIRGraph:
     converted = replace(converted, graph=converted.graph.up_to(*converted.graph.outputs))
     sizes = shapes(converted.graph, converted.spec.height, converted.spec.width)
     expressible.check(converted, sizes)
-    source = folding.with_offsets(converted.graph, converted.sites, converted.recipe)
+    source = folding.with_offsets(converted.graph, converted.neurons, converted.recipe)
     return _Writer(package, replace(converted, graph=source), sizes).graph()
 
 
@@ -55,7 +55,7 @@ class _Writer:
 
     def __init__(self, package: Any, converted: Converted, sizes: Mapping[str, torch.Size]):
         self.nir, self.converted, self.source, self.sizes = package, converted, converted.graph, sizes
-        self.thetas = {node.name: converted.sites[node.name]["theta"] for node in self.source.activations}
+        self.thetas = {node.name: converted.neurons[node.name]["theta"] for node in self.source.activations}
         self.asked = folding.asked_units(self.source, self.thetas)
         self.like = next(iter(self.source.tensors.values()))
         self.nodes: dict[str, Any] = {}
