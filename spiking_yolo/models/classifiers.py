@@ -1,6 +1,7 @@
 """Classifiers for 32 x 32 images, torchvision's for larger ones, and building them by name."""
 
 from collections.abc import Callable
+from functools import partial
 
 from torch import Tensor, nn
 
@@ -69,18 +70,8 @@ def vgg16(
     return nn.Sequential(*layers, nn.Flatten(), nn.Linear(cin, classes))
 
 
-def vgg_thin(
-    classes: int = 10, activation: str = "relu", levels: int = 8, pool: str = "max", width: float = 0.5
-) -> nn.Module:
-    """VGG16 with half the channels: 3.7 million parameters instead of 14.7."""
-    return vgg16(classes, activation, levels, pool, width)
-
-
-CLASSIFIERS: dict[str, Callable[..., nn.Module]] = {
-    "resnet20": resnet20,
-    "vgg16": vgg16,
-    "vgg_thin": vgg_thin,
-}
+vgg_thin = partial(vgg16, width=0.5)  # half the channels: 3.7 million parameters instead of 14.7
+CLASSIFIERS: dict[str, Callable[..., nn.Module]] = {"resnet20": resnet20, "vgg16": vgg16, "vgg_thin": vgg_thin}
 
 
 def build(name: str, classes: int, **options: object) -> nn.Module:

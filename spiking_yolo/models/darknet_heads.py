@@ -44,11 +44,3 @@ def _anchored(section: Section) -> HeadSpec:
         anchors=tuple(anchors),
         softmax=region and bool(section.integer("softmax", 0)),
     )
-
-
-def head_shape(head: HeadSpec, shape: tuple[int, ...]) -> tuple[int, ...]:
-    """The shape that this head needs its input of `shape` to have, without the batch axis."""
-    channels = head.num * (5 + head.classes)
-    if head.kind == "yolov1":
-        return (head.side**2 * (5 * head.num + head.classes),)
-    return (channels, *shape[1:])

@@ -24,12 +24,10 @@ def silent(*_: object) -> None:
 
 
 class Task(Protocol):
-    """What the loop needs to know of the data. A batch is (images [N, 3, H, W] float in [0, 1] or normalised,
-    targets).
-    """
+    """The data. A batch is (images [N, 3, H, W] float in [0, 1] or normalised, targets)."""
 
-    steps: int
-
+    @property
+    def steps(self) -> int: ...
     def batches(self, epoch: int) -> Iterable[tuple[Tensor, Any]]: ...
     def loss(self, output: Tensor, targets: Any) -> dict[str, Tensor]: ...
     def evaluate(self, model: nn.Module) -> dict[str, float]: ...
