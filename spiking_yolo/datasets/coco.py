@@ -82,7 +82,7 @@ def _nested(folder: Path, name: str) -> bool:
     return "/" in name and (folder / name).is_file()
 
 
-def _sample(image: dict, items: list[dict], folder: Path) -> Sample:
+def _sample(image: dict[str, Any], items: list[dict[str, Any]], folder: Path) -> Sample:
     boxes = [(x, y, x + w, y + h) for x, y, w, h in (item["bbox"] for item in items)]
     return Sample.of(
         image["id"],

@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
+from typing import Any
 
 import cv2
 import numpy as np
@@ -23,7 +24,7 @@ from spiking_yolo.train.seeds import Batches, generator
 Boxes = tuple[list[Tensor], list[Tensor]]
 
 
-class AugmentedPhotos(Dataset):
+class AugmentedPhotos(Dataset[Any]):
     """Items (epoch, index) -> (uint8 [3, H, W], boxes [n, 4] xyxy as fractions, labels [n]).
 
     Difficult and crowd boxes are left out. cache: keep the decoded photos in memory.

@@ -152,7 +152,7 @@ def train_epoch(
     """One pass over the data. Returns the mean of the loss and of its terms, and the learning rate."""
     source = model.module if isinstance(model, DistributedDataParallel) else model
     sums: dict[str, float] = {}
-    steps = 0
+    steps, lr = 0, 0.0
     for images, targets in task.batches(epoch):
         done = (epoch + steps / task.steps) / settings.epochs
         if settings.anneal:

@@ -66,8 +66,8 @@ def analyze(
     for x in load(converted, paths, device):
         before: dict[str, tuple[Tensor, Activation]] = {}
 
-        def tap(node: Node, pre: Tensor, post: Tensor, found=before) -> None:
-            found[node.name] = pre, node.phi
+        def tap(node: Node, pre: Tensor, post: Tensor, before: dict[str, tuple[Tensor, Activation]] = before) -> None:
+            before[node.name] = pre, node.phi
 
         with torch.no_grad():
             expected = forward(graph, x, tap)

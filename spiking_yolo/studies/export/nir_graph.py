@@ -135,8 +135,9 @@ class _Writer:
     def _affine(self, weight: Tensor, bias: Tensor) -> Any:
         return self.nir.Affine(_array(weight), _array(bias))
 
-    def _conv(self, weight: Tensor, bias: Tensor, given: torch.Size, stride=(1, 1), padding=(0, 0), dilation=(1, 1)):
-        return self.nir.Conv2d(tuple(given[1:]), _array(weight), stride, padding, dilation, 1, _array(bias))
+    def _conv(self, weight: Tensor, bias: Tensor, given: torch.Size, **geometry: Any) -> Any:
+        g = {"stride": (1, 1), "padding": (0, 0), "dilation": (1, 1)} | geometry
+        return self.nir.Conv2d(tuple(given[1:]), _array(weight), **g, groups=1, bias=_array(bias))
 
     def _neurons(self, node: Node, unit: Unit) -> Any:
         shape, theta = self.sizes[node.name], self.thetas[node.name]
