@@ -5,11 +5,13 @@ Clipped ReLU: Deng and Gu, 2021. Both learn their cap `theta`, which becomes the
 """
 
 import torch
+import torch.fx
 from torch import Tensor, nn
 
 from spiking_yolo.errors import UserError
 from spiking_yolo.graph.graph import max_pool, quantised_relu
 
+torch.fx.wrap("max_pool")  # its padding depends on the size of the map
 Sides = tuple[int, int, int, int]
 
 

@@ -50,7 +50,7 @@ class Header:
         return self.major > 1000 or self.minor > 1000
 
 
-def layerarrays(layer: nn.Module) -> list[tuple[str, Tensor]]:
+def layer_arrays(layer: nn.Module) -> list[tuple[str, Tensor]]:
     """A layer's arrays in file order: batch norm precedes a convolution's weights and follows a connected layer's."""
     parts: dict[str, Any] = dict(layer.named_children())
     bn = parts.get("bn")
@@ -67,7 +67,7 @@ def layerarrays(layer: nn.Module) -> list[tuple[str, Tensor]]:
 def arrays(net: DarknetNet) -> Iterator[tuple[str, str, Tensor]]:
     """Layer, name and values of every array of the network's file, in file order."""
     for section, layer in zip(net.sections, net.layers, strict=True):
-        for name, tensor in layerarrays(layer):
+        for name, tensor in layer_arrays(layer):
             yield f"layer {section.index} [{section.kind}]", name, tensor.detach()
 
 
