@@ -4,9 +4,8 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from spiking_yolo.convert import converted as converted_file
 from spiking_yolo.convert.calibration_file import CalibrationResult, calibration_path
-from spiking_yolo.convert.converted import Converted, convert
+from spiking_yolo.convert.converted import FORMAT, Converted, convert
 from spiking_yolo.convert.registry import DEFAULT, get_recipe
 from spiking_yolo.convert.statistics import Statistics, statistics_path
 from spiking_yolo.errors import UserError
@@ -62,7 +61,7 @@ def load(
     imgsz, trust: see load_ann.
     """
     path = Path(weights)
-    if _is_converted(path):
+    if file_kind(path) == "safetensors" and read_safetensors(path)[0].get("format") == FORMAT:
         network = Converted.load(path)
         size = size_name((network.spec.height, network.spec.width))
         options = {"method": method, "set": settings or None, "imgsz": imgsz}
@@ -75,7 +74,3 @@ def load(
         return network
     recipe = get_recipe(method or DEFAULT).with_settings(settings or {})
     return convert_ann(load_ann(path, cfg, names, imgsz, trust), recipe, statistics)
-
-
-def _is_converted(path: Path) -> bool:
-    return file_kind(path) == "safetensors" and read_safetensors(path)[0].get("format") == converted_file.FORMAT

@@ -34,8 +34,7 @@ class BasicBlock(nn.Module):
 
 
 def resnet20(classes: int = 10, activation: str = "relu", levels: int = 8) -> nn.Module:
-    """He et al., "Deep residual learning for image recognition", 2016, section 4.2, with convolutional
-    shortcuts.
+    """He et al., "Deep residual learning for image recognition", 2016, section 4.2, with convolutional shortcuts.
 
     [N, 3, 32, 32] to logits [N, classes]. 16, 32 and 64 channels, three blocks each; global average pooling only.
     """

@@ -35,12 +35,11 @@ class Task(Protocol):
 
 @dataclass(frozen=True)
 class Settings:
-    """optimizer: "adamw" or "sgd" (momentum 0.9, Nesterov). lr: peak learning rate. warmup: share of the
-    training in which it rises linearly; then it falls as a cosine (0.3: one-cycle). ema: decay of the
-    averaged weights per step. clip: largest gradient norm. bf16: autocast. val_every: epochs between
-    validations, 0 for the last only. anneal: share of the training in which the slope of leaky ReLUs falls
-    linearly to 0, so that weights of a leaky network become those of a ReLU network without a jump; 0 leaves
-    slopes alone.
+    """optimizer: "adamw" or "sgd" (momentum 0.9, Nesterov). lr: peak learning rate. warmup: share of the training in
+    which it rises linearly; then it falls as a cosine (0.3: one-cycle). ema: decay of the averaged weights per step.
+    clip: largest gradient norm. bf16: autocast. val_every: epochs between validations, 0 for the last only. anneal:
+    share of the training in which the slope of leaky ReLUs falls linearly to 0, so that weights of a leaky network
+    become those of a ReLU network without a jump; 0 leaves slopes alone.
     """
 
     epochs: int
