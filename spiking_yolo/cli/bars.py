@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 from tqdm import tqdm
 
 write = tqdm.write
@@ -12,7 +14,7 @@ class Bars:
     """One bar per kind of work, for the `progress` callbacks of the studies; nothing where stderr is a file."""
 
     def __init__(self) -> None:
-        self._bars: dict[str, tqdm] = {}
+        self._bars: dict[str, tqdm[Any]] = {}
 
     def __call__(self, what: str, done: int, total: int | None, remark: str = "") -> None:
         """`done` of `total` (None: unknown) of this work, whose bar goes once all is done."""

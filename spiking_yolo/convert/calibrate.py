@@ -1,27 +1,34 @@
 """Recipes that run the network on calibration images: balanced thresholds, corrections, fractions, confidence.
 
-Every function takes and returns the parameters of the activation sites. Layers are treated in order, each with the
-layers before it spiking as they will, on the part of the graph that ends at the layer.
+Every step takes and returns the parameters of the neurons. Layers are treated in order, each with the layers before it
+spiking as they will, on the part of the graph that ends at the layer.
 """
 
-from __future__ import annotations
-
 from collections.abc import Callable, Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from typing import Any
 
 import torch
 from torch import Tensor
 
 from spiking_yolo.convert.statistics import Statistics
-from spiking_yolo.convert.thresholds import Sites, at_most, base_sites, layer_factor
+from spiking_yolo.convert.thresholds import NeuronParameters, at_most, base_parameters, layer_factor
 from spiking_yolo.graph import Graph, Node, forward
 from spiking_yolo.recipe import Readout, Recipe
 from spiking_yolo.snn.network import SpikingNetwork
 from spiking_yolo.snn.neurons import CONFIDENCE_STEPS, NeuronLayer
 
 FRACTIONS = tuple(c / 10 for c in range(1, 11))
-Progress = Callable[[str], Any]
+
+
+@dataclass(frozen=True)
+class Job:
+    """A network to calibrate. images: batches, [N, C, H, W]. progress(text): called before each part of the work."""
+
+    graph: Graph
+    recipe: Recipe
+    images: Sequence[Tensor]
+    progress: Callable[[str], Any]
 
 
 @torch.no_grad()
@@ -30,47 +37,51 @@ def calibrate(
     statistics: Statistics,
     recipe: Recipe,
     images: Sequence[Tensor],
-    progress: Progress = lambda text: None,
-) -> Sites:
-    """Site parameters of a recipe with `runs_network`.
-
-    images: batches of calibration images, [N, C, H, W] each. progress(text) is called before each part of the work.
-    """
-    sites = base_sites(graph, statistics.histograms, recipe)
+    progress: Callable[[str], Any] = lambda text: None,
+) -> NeuronParameters:
+    """Parameters of the neurons by a recipe with `runs_network`; images, progress: see Job."""
+    neurons = base_parameters(graph, statistics.histograms, recipe)
     # One state serves every readout, and no spike is dropped until the confidence is known.
     plain = replace(recipe, readout=Readout(), msat=replace(recipe.msat, confidence="off"))
+    job = Job(graph, plain, images, progress)
     if recipe.threshold.rule == "balance":
-        sites = balance(graph, plain, sites, images, progress)
+        neurons = balance(job, neurons)
     if recipe.calibration.kind == "fraction":
-        sites = best_fraction(graph, plain, sites, images, progress)
+        neurons = best_fraction(job, neurons)
     if recipe.calibration.kind in ("light", "advanced"):
-        sites = correct(graph, plain, sites, images, progress)
+        neurons = correct(job, neurons)
     if recipe.msat.confidence != "off":
-        sites = spike_confidence(graph, plain, sites, images, progress)
-    return sites
+        neurons = spike_confidence(job, neurons)
+    return neurons
 
 
-def balance(graph: Graph, recipe: Recipe, sites: Sites, images: Sequence[Tensor], progress: Progress) -> Sites:
+def balance(job: Job, neurons: NeuronParameters) -> NeuronParameters:
     """Threshold balancing (Sengupta 2019, section 3.1): theta is the largest current that the layer receives."""
-    sites = dict(sites)
-    for node in graph.activations:
-        progress(f"balance {node.name}")
-        network = SpikingNetwork(graph.up_to(node.name), sites, recipe, observed=True)
-        channels = len(sites[node.name]["theta"])
-        highest, lowest = torch.zeros(channels), torch.zeros(channels)
+    balanced = dict(neurons)
+    for node in job.graph.activations:
+        job.progress(f"balance {node.name}")
+        network = SpikingNetwork(job.graph.up_to(node.name), balanced, job.recipe, observed=True)
+        highest, lowest = _extreme_currents(network, node.name, job)
+        own = {**balanced[node.name], "theta": _balanced(highest, job.recipe, node)}
+        if "theta_off" in own:
+            own["theta_off"] = _balanced(-lowest, job.recipe, node)
+        balanced[node.name] = own
+    return balanced
 
-        def watch(name: str, t: int, layer: NeuronLayer, current: Tensor | None, wanted=node.name) -> None:
-            if name == wanted and current is not None:
-                flat = current.transpose(0, 1).flatten(1)
-                torch.maximum(highest, flat.amax(1), out=highest)  # noqa: B023 (used within the iteration)
-                torch.maximum(lowest, -flat.amin(1), out=lowest)  # noqa: B023
 
-        for x in images:
-            network.run(x, recipe.calibration.T, probes=[watch])
-        sites[node.name] = {**sites[node.name], "theta": _balanced(highest, recipe, node)}
-        if "theta_off" in sites[node.name]:
-            sites[node.name]["theta_off"] = _balanced(lowest, recipe, node)
-    return sites
+def _extreme_currents(network: SpikingNetwork, wanted: str, job: Job) -> tuple[Tensor, Tensor]:
+    """The largest current above and below zero that a layer receives, [C] each."""
+    highest = lowest = torch.zeros(())
+
+    def watch(name: str, t: int, layer: NeuronLayer, current: Tensor | None) -> None:
+        nonlocal highest, lowest
+        if name == wanted and current is not None:
+            flat = current.transpose(0, 1).flatten(1).float()
+            highest, lowest = torch.maximum(highest, flat.amax(1)), torch.minimum(lowest, flat.amin(1))
+
+    for x in job.images:
+        network.run(x, job.recipe.calibration.T, probes=[watch])
+    return highest, lowest
 
 
 def _balanced(largest: Tensor, recipe: Recipe, node: Node) -> Tensor:
@@ -82,22 +93,22 @@ def _balanced(largest: Tensor, recipe: Recipe, node: Node) -> Tensor:
     return at_most(torch.where(largest > 0, largest, top if top > 0 else 1.0) * scale, node.phi.cap).contiguous()
 
 
-def correct(graph: Graph, recipe: Recipe, sites: Sites, images: Sequence[Tensor], progress: Progress) -> Sites:
+def correct(job: Job, neurons: NeuronParameters) -> NeuronParameters:
     """Layer-wise correction (Li 2021, section 4), per channel, and of the head's bias.
 
     light: bias -= mean(SNN rate - ANN activation). advanced: initial potential += T * mean(ANN - SNN), here the mean
     over positions too: the paper keeps one value per neuron, which an image of other content cannot use.
     """
-    sites = dict(sites)
+    graph, recipe, corrected = job.graph, job.recipe, dict(neurons)
     # Differential coding sends a value once, and not its T-th part in each of T steps.
     steps = 1 if recipe.encoding.coding == "differential" else recipe.calibration.T
     heads = [graph[name] for name in graph.outputs if graph[name].op != "activation"]
     for node in (*graph.activations, *heads):
-        progress(f"correct {node.name}")
+        job.progress(f"correct {node.name}")
         part = graph.up_to(node.name)
-        network = SpikingNetwork(part, sites, recipe)
-        excess = torch.cat([_excess(network, part, x, recipe.calibration.T) for x in images]).mean(0)
-        own = dict(sites.get(node.name, {}))
+        network = SpikingNetwork(part, corrected, recipe)
+        excess = torch.cat([_excess(network, part, x, recipe.calibration.T) for x in job.images]).mean(0)
+        own = dict(corrected.get(node.name, {}))
         if recipe.calibration.kind == "light" or node.op != "activation":
             own["bias"] = -excess
         else:
@@ -105,8 +116,8 @@ def correct(graph: Graph, recipe: Recipe, sites: Sites, images: Sequence[Tensor]
             own["initial"] = recipe.neuron.initial + shift / own["theta"]
             if "theta_off" in own:
                 own["initial_off"] = recipe.neuron.initial - shift / own["theta_off"]
-        sites[node.name] = own
-    return sites
+        corrected[node.name] = own
+    return corrected
 
 
 def _excess(network: SpikingNetwork, part: Graph, x: Tensor, T: int) -> Tensor:
@@ -115,24 +126,24 @@ def _excess(network: SpikingNetwork, part: Graph, x: Tensor, T: int) -> Tensor:
     return difference.flatten(2).mean(2) if difference.ndim > 2 else difference
 
 
-def best_fraction(graph: Graph, recipe: Recipe, sites: Sites, images: Sequence[Tensor], progress: Progress) -> Sites:
+def best_fraction(job: Job, neurons: NeuronParameters) -> NeuronParameters:
     """theta = c * statistic, one c for all layers: the one with the smallest relative error of the output after T."""
-    expected = [forward(graph, x) for x in images]
+    T = job.recipe.calibration.T
+    expected = [forward(job.graph, x) for x in job.images]
 
-    def scaled(c: float) -> Sites:
+    def scaled(c: float) -> NeuronParameters:
         return {
-            name: {k: v * c if k.startswith("theta") else v for k, v in site.items()} for name, site in sites.items()
+            name: {k: v * c if k.startswith("theta") else v for k, v in own.items()} for name, own in neurons.items()
         }
 
     def error(c: float) -> float:
-        progress(f"fraction {c:g}")
-        network = SpikingNetwork(graph, scaled(c), recipe)
-        T = recipe.calibration.T
-        got = [network.run(x, T).snapshots[T].outputs for x in images]
+        job.progress(f"fraction {c:g}")
+        network = SpikingNetwork(job.graph, scaled(c), job.recipe)
+        results = [network.run(x, T).snapshots[T].outputs for x in job.images]
         return sum(
-            relative_error([o[k] for o in g], [o[k] for o in e])
-            for g, e in zip(got, expected, strict=True)
-            for k in range(len(e[0]))
+            relative_error([output[k] for output in got], [output[k] for output in wanted])
+            for got, wanted in zip(results, expected, strict=True)
+            for k in range(len(wanted[0]))
         )
 
     return scaled(min(FRACTIONS, key=error))
@@ -144,31 +155,25 @@ def relative_error(got: Sequence[Tensor], expected: Sequence[Tensor]) -> float:
     return (difference / max(sum(float(e.double().square().sum()) for e in expected), 1e-300)) ** 0.5
 
 
-def spike_confidence(graph: Graph, recipe: Recipe, sites: Sites, images: Sequence[Tensor], progress: Progress) -> Sites:
+def spike_confidence(job: Job, neurons: NeuronParameters) -> NeuronParameters:
     """MSAT's spike confidence per layer: of the neurons that fired in the first 16 steps, the share that should have.
 
-    recipe: with the confidence off, so that nothing is dropped anywhere. An ON neuron should fire where the ANN's
+    job.recipe: with the confidence off, so that nothing is dropped anywhere. An ON neuron should fire where the ANN's
     pre-activation is positive, an OFF neuron where it is negative. 1 where nothing fired.
     """
-    progress("spike confidence")
-    network = SpikingNetwork(graph, sites, recipe, observed=True)
-    right, fired = dict.fromkeys(sites, 0), dict.fromkeys(sites, 0)
-    for x in images:
-        before: dict[str, Tensor] = {}
-
-        def tap(node: Node, pre: Tensor, post: Tensor, found=before) -> None:
-            found[node.name] = pre
-
-        def tally(name: str, t: int, layer: NeuronLayer, current: Tensor | None, drives=before) -> None:
-            if t < CONFIDENCE_STEPS:
-                return
+    job.progress("spike confidence")
+    network = SpikingNetwork(job.graph, neurons, job.recipe, observed=True)
+    right, fired = dict.fromkeys(network.neurons, 0), dict.fromkeys(network.neurons, 0)
+    drives: dict[str, Tensor] = {}
+    for x in job.images:
+        forward(job.graph, x, lambda node, pre, post: drives.update({node.name: pre}))
+        network.run(x, CONFIDENCE_STEPS)
+        for name, layer in network.layers():
             for side in layer.sides:
                 spoke, drive = side.count > 0, side.sign * drives[name]
                 fired[name] += int(spoke.sum())
                 right[name] += int((spoke & (drive > 0)).sum())
-
-        forward(graph, x, tap)
-        network.run(x, CONFIDENCE_STEPS, probes=[tally])
-    share = {name: right[name] / fired[name] if fired[name] else 1.0 for name in network.neurons}
-    confidence = {name: {"confidence": torch.tensor(value)} for name, value in share.items()}
-    return {name: {**site, **confidence.get(name, {})} for name, site in sites.items()}
+    confidence = {name: torch.tensor(right[name] / n if n else 1.0) for name, n in fired.items()}
+    return {
+        name: {**own, "confidence": confidence[name]} if name in confidence else own for name, own in neurons.items()
+    }

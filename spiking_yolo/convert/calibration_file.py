@@ -1,15 +1,14 @@
 """Files of calibration results: what a recipe learned by running the network, a few kilobytes beside the weights."""
 
-from __future__ import annotations
-
 import json
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Self
 
 from torch import Tensor
 
-from spiking_yolo.convert.thresholds import Sites
+from spiking_yolo.convert.thresholds import NeuronParameters
 from spiking_yolo.errors import UserError
 from spiking_yolo.io.sizes import Size, size_name
 from spiking_yolo.io.tensors import read_safetensors, write_safetensors
@@ -22,7 +21,7 @@ FORMAT = "spiking_yolo-calibration-1"
 class CalibrationResult:
     """Layer parameters that one recipe learned, and from which network, recipe and images."""
 
-    sites: Sites
+    neurons: NeuronParameters
     recipe: Recipe
     weights_sha256: str
     imgsz: Size
@@ -36,10 +35,10 @@ class CalibrationResult:
             "imgsz": json.dumps(self.imgsz),
             "images": json.dumps(self.images),
         }
-        write_safetensors(path, pack(self.sites), metadata)
+        write_safetensors(path, pack(self.neurons), metadata)
 
     @classmethod
-    def load(cls, path: str | Path) -> CalibrationResult:
+    def load(cls, path: str | Path) -> Self:
         metadata, tensors = read_safetensors(path)
         if metadata.get("format") != FORMAT:
             raise UserError(f"{path} is not a calibration: make one with tools/calibrate.py --method M")
@@ -54,18 +53,18 @@ class CalibrationResult:
         return same and self.weights_sha256 == weights_sha256 and self.imgsz == tuple(imgsz)
 
 
-def pack(sites: Mapping[str, Mapping[str, Tensor]]) -> dict[str, Tensor]:
-    """{site: {name: tensor}} to {"site/name": tensor}."""
-    return {f"{site}/{k}": v for site, own in sites.items() for k, v in own.items()}
+def pack(neurons: NeuronParameters) -> dict[str, Tensor]:
+    """{node: {name: tensor}} to {"node/name": tensor}."""
+    return {f"{node}/{k}": v for node, own in neurons.items() for k, v in own.items()}
 
 
-def unpack(tensors: Mapping[str, Tensor]) -> Sites:
+def unpack(tensors: Mapping[str, Tensor]) -> NeuronParameters:
     """The inverse of `pack`."""
-    sites: Sites = {}
+    neurons: dict[str, dict[str, Tensor]] = {}
     for key, value in tensors.items():
-        site, _, name = key.rpartition("/")
-        sites.setdefault(site, {})[name] = value
-    return sites
+        node, _, name = key.rpartition("/")
+        neurons.setdefault(node, {})[name] = value
+    return neurons
 
 
 def calibration_path(weights: Path, imgsz: Size, recipe: Recipe) -> Path:

@@ -1,19 +1,17 @@
 """A converted network as one frozen value: statistics -> thresholds -> neurons."""
 
-from __future__ import annotations
-
 import json
 import warnings
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Self
 
 import torch
-from torch import Tensor
 
 from spiking_yolo.convert.calibration_file import pack, unpack
 from spiking_yolo.convert.statistics import Statistics
-from spiking_yolo.convert.thresholds import Sites, base_sites
+from spiking_yolo.convert.thresholds import NeuronParameters, base_parameters
 from spiking_yolo.errors import Notice, UserError
 from spiking_yolo.graph import Graph
 from spiking_yolo.graph.serialise import graph_from, graph_metadata
@@ -30,14 +28,14 @@ FORMAT = "spiking_yolo-network-1"
 class Converted:
     """A converted network: everything a simulation needs, and its origin.
 
-    sites: activation node -> {"theta": [C], "theta_off": [C] of an ON/OFF pair, "initial": scalar, in thresholds}.
+    neurons: node -> {"theta": [C], "theta_off": [C] of an ON/OFF pair, "initial": scalar, in thresholds}.
     provenance: weights_sha256 and whatever else identifies the source.
     """
 
     graph: Graph
     spec: Spec
     recipe: Recipe
-    sites: Mapping[str, Mapping[str, Tensor]]
+    neurons: NeuronParameters
     provenance: Mapping[str, str]
 
     def network(
@@ -50,12 +48,12 @@ class Converted:
         graph = self.graph
         for where in to:
             graph = graph.to(where)
-        return SpikingNetwork(graph, self.sites, self.recipe, simulation, observed)
+        return SpikingNetwork(graph, self.neurons, self.recipe, simulation, observed)
 
     def save(self, path: str | Path) -> None:
         """Write one safetensors file, whole or not at all."""
         tensors = {f"graph/{k}": v for k, v in self.graph.tensors.items()}
-        tensors |= {f"site/{k}": v for k, v in pack(self.sites).items()}
+        tensors |= {f"site/{k}": v for k, v in pack(self.neurons).items()}
         metadata = {
             "format": FORMAT,
             **graph_metadata(self.graph),
@@ -66,18 +64,18 @@ class Converted:
         write_safetensors(path, tensors, metadata)
 
     @classmethod
-    def load(cls, path: str | Path) -> Converted:
+    def load(cls, path: str | Path) -> Self:
         """Read a file written by `save`. Executes no code. Raises UserError for anything else."""
         metadata, tensors = read_safetensors(path)
         if metadata.get("format") != FORMAT:
             raise UserError(f"{path} is not a converted network: make one with tools/convert.py")
         check_finite(tensors, path)
         weights = {k.removeprefix("graph/"): v for k, v in tensors.items() if k.startswith("graph/")}
-        sites = unpack({k.removeprefix("site/"): v for k, v in tensors.items() if k.startswith("site/")})
+        neurons = unpack({k.removeprefix("site/"): v for k, v in tensors.items() if k.startswith("site/")})
         try:
             graph = graph_from(metadata, weights)
             spec, recipe = Spec.from_json(metadata["spec"]), Recipe.from_json(metadata["recipe"])
-            return cls(graph, spec, recipe, sites, json.loads(metadata["provenance"]))
+            return cls(graph, spec, recipe, neurons, json.loads(metadata["provenance"]))
         except (KeyError, TypeError, ValueError) as error:
             raise UserError(f"{path} is damaged or of another version ({error}): convert the network again") from error
 
@@ -88,22 +86,22 @@ def convert(
     statistics: Statistics,
     recipe: Recipe,
     provenance: Mapping[str, str] | None = None,
-    sites: Sites | None = None,
+    neurons: NeuronParameters | None = None,
 ) -> Converted:
     """Convert an ANN: put spiking neurons in place of every activation node of `graph`.
 
-    sites: the result of calibrate.calibrate, for recipes that run the network; other recipes need the statistics only.
+    neurons: the result of calibrate, for recipes that run the network; other recipes need the statistics only.
     Raises UserError when statistics, recipe and network do not fit together.
     """
     statistics.check(statistics.weights_sha256, (spec.height, spec.width), graph)
     if note := _outside_its_paper(graph, recipe):
         warnings.warn(note, Notice, stacklevel=2)
-    if sites is None:
+    if neurons is None:
         if recipe.runs_network:
             raise UserError(f"method {recipe.name} runs the network to calibrate: use tools/calibrate.py --method")
-        sites = base_sites(graph, statistics.histograms, recipe)
+        neurons = base_parameters(graph, statistics.histograms, recipe)
     origin = {"weights_sha256": statistics.weights_sha256, "calibration_images": str(len(statistics.images))}
-    return Converted(graph, spec, recipe, sites, {**origin, **(provenance or {})})
+    return Converted(graph, spec, recipe, neurons, {**origin, **(provenance or {})})
 
 
 def _outside_its_paper(graph: Graph, recipe: Recipe) -> str:

@@ -5,9 +5,8 @@ equal bins each, and a last bin that reaches down to zero. A larger value raises
 counts down, so no second pass is needed.
 """
 
-from __future__ import annotations
-
 from dataclasses import dataclass
+from typing import Self
 
 import torch
 from torch import Tensor
@@ -41,7 +40,7 @@ class Histogram:
     total: int = 0
 
     @classmethod
-    def empty(cls, channels: int) -> Histogram:
+    def empty(cls, channels: int) -> Self:
         inf = torch.full((channels,), float("inf"), dtype=torch.float64)
         exponent = torch.full((channels,), _NONE)
         return cls(torch.zeros(2, channels, BINS, dtype=torch.int64), exponent, inf, -inf)
@@ -76,13 +75,13 @@ class Histogram:
                 self.counts[:, c] = _shift(self.counts[:, c], int(exponent[c] - self.exponent[c]))
         self.exponent = exponent
 
-    def pooled(self) -> Histogram:
+    def pooled(self) -> Self:
         """The histogram of the whole layer, as one channel."""
         top = self.exponent.max()
         shifted = torch.stack([_shift(self.counts[:, c], int(top - e)) for c, e in enumerate(self.exponent.tolist())])
         total = self.total * len(self.exponent)
         counts = shifted.sum(0)[:, None]
-        return Histogram(counts, top[None], self.minimum.min()[None], self.maximum.max()[None], total)
+        return type(self)(counts, top[None], self.minimum.min()[None], self.maximum.max()[None], total)
 
 
 def _shift(counts: Tensor, octaves: int) -> Tensor:

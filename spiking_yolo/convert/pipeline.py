@@ -1,14 +1,11 @@
 """From a weights file to a spiking network: the ANN, its statistics, a recipe, neurons."""
 
-from __future__ import annotations
-
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from spiking_yolo.convert import converted as converted_file
 from spiking_yolo.convert.calibration_file import CalibrationResult, calibration_path
-from spiking_yolo.convert.converted import Converted, convert
+from spiking_yolo.convert.converted import FORMAT, Converted, convert
 from spiking_yolo.convert.registry import DEFAULT, get_recipe
 from spiking_yolo.convert.statistics import Statistics, statistics_path
 from spiking_yolo.errors import UserError
@@ -20,9 +17,9 @@ from spiking_yolo.recipe import Recipe
 
 def convert_ann(ann: Ann, recipe: Recipe, statistics: str | Path | None = None) -> Converted:
     """The spiking network by a recipe, from the files beside the weights (or the given statistics)."""
-    sites = load_calibration(ann, recipe).sites if recipe.runs_network else None
+    neurons = load_calibration(ann, recipe).neurons if recipe.runs_network else None
     origin = {"weights": ann.weights.name}
-    return convert(ann.graph, ann.spec, load_statistics(ann, statistics), recipe, origin, sites)
+    return convert(ann.graph, ann.spec, load_statistics(ann, statistics), recipe, origin, neurons)
 
 
 def load_calibration(ann: Ann, recipe: Recipe) -> CalibrationResult:
@@ -64,7 +61,7 @@ def load(
     imgsz, trust: see load_ann.
     """
     path = Path(weights)
-    if _is_converted(path):
+    if file_kind(path) == "safetensors" and read_safetensors(path)[0].get("format") == FORMAT:
         network = Converted.load(path)
         size = size_name((network.spec.height, network.spec.width))
         options = {"method": method, "set": settings or None, "imgsz": imgsz}
@@ -77,7 +74,3 @@ def load(
         return network
     recipe = get_recipe(method or DEFAULT).with_settings(settings or {})
     return convert_ann(load_ann(path, cfg, names, imgsz, trust), recipe, statistics)
-
-
-def _is_converted(path: Path) -> bool:
-    return file_kind(path) == "safetensors" and read_safetensors(path)[0].get("format") == converted_file.FORMAT

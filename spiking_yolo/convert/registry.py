@@ -1,9 +1,8 @@
 """The methods by name: a dict, filled by the files of `methods/`."""
 
-from __future__ import annotations
-
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from spiking_yolo.errors import UserError
 from spiking_yolo.recipe import Recipe
@@ -24,10 +23,9 @@ class Method:
 METHODS: dict[str, Method] = {}
 
 
-def register(recipe: Recipe, year: int, reference: str, limits: str) -> Recipe:
-    """Add a method under its recipe's name."""
-    METHODS[recipe.name] = Method(recipe, year, reference, limits)
-    return recipe
+def register(name: str, *, year: int, reference: str, limits: str, **slots: Any) -> None:
+    """Add a method. slots: of its Recipe; the others: see Method."""
+    METHODS[name] = Method(Recipe(name, **slots), year, reference, limits)
 
 
 def get_recipe(name: str | Path | Recipe) -> Recipe:

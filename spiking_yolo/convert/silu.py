@@ -1,7 +1,5 @@
 """Networks with SiLU: which methods can convert them."""
 
-from __future__ import annotations
-
 from pathlib import Path
 
 from spiking_yolo.convert.registry import list_methods

@@ -1,11 +1,10 @@
 """Activation statistics of a network on calibration images, and their file."""
 
-from __future__ import annotations
-
 import json
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Self
 
 import torch
 from torch import Tensor
@@ -62,18 +61,18 @@ class Statistics:
         write_safetensors(path, tensors, metadata)
 
     @classmethod
-    def load(cls, path: str | Path) -> Statistics:
+    def load(cls, path: str | Path) -> Self:
         metadata, tensors = read_safetensors(path)
         if metadata.get("format") != FORMAT:
             raise UserError(f"{path} is not a statistics file: make one with tools/calibrate.py")
-        sites = {}
+        histograms = {}
         for name, total in json.loads(metadata["totals"]).items():
             counts, exponent, low, high = (tensors[f"{name}.{k}"] for k in ("counts", "exponent", "minimum", "maximum"))
             if counts.shape != (2, len(exponent), BINS):
                 raise UserError(f"{path} was written by another version: make it again with tools/calibrate.py")
-            sites[name] = Histogram(counts.long(), exponent.long(), low.double(), high.double(), total)
+            histograms[name] = Histogram(counts.long(), exponent.long(), low.double(), high.double(), total)
         height, width = json.loads(metadata["imgsz"])
-        return cls(sites, metadata["weights_sha256"], (height, width), tuple(json.loads(metadata["images"])))
+        return cls(histograms, metadata["weights_sha256"], (height, width), tuple(json.loads(metadata["images"])))
 
 
 @torch.no_grad()
@@ -119,8 +118,8 @@ def take_statistics(
         if not used:
             raise UserError(f"no image to calibrate on: {skipped[0] if skipped else 'give at least one'}")
 
-    sites = observe(graph, batches())
-    return Statistics(sites, weights_sha256, (spec.height, spec.width), tuple(used)), skipped
+    histograms = observe(graph, batches())
+    return Statistics(histograms, weights_sha256, (spec.height, spec.width), tuple(used)), skipped
 
 
 def statistics_path(weights: Path, imgsz: Size) -> Path:

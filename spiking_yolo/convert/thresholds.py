@@ -4,8 +4,6 @@ Statistics are of pre-activations z. Where the activation has a cap (clipped ReL
 min(z, cap), and no threshold exceeds the cap: a spike would be worth more than the activation can be.
 """
 
-from __future__ import annotations
-
 from collections.abc import Mapping
 
 import torch
@@ -15,9 +13,9 @@ from spiking_yolo.convert.histogram import Histogram, edges
 from spiking_yolo.convert.silu import check_silu
 from spiking_yolo.errors import UserError
 from spiking_yolo.graph import Activation, Graph
-from spiking_yolo.recipe import Recipe, Threshold
+from spiking_yolo.recipe import Recipe
 
-Sites = dict[str, dict[str, Tensor]]  # activation node -> parameters of its neurons, see snn.neurons.Layer
+NeuronParameters = Mapping[str, Mapping[str, Tensor]]  # node -> parameters of its neurons, see SpikingNetwork
 _MMSE_GRID = torch.arange(100, 5, -1, dtype=torch.float64) / 100  # 95 steps of 1 % down from the maximum (Li 2021)
 
 
@@ -66,34 +64,6 @@ def percentile(histogram: Histogram, sign: int, percent: float) -> Tensor:
     return torch.where(cumulative[:, -1] > 0, torch.minimum(value, extreme(histogram, sign)), 0.0)
 
 
-def mmse(histogram: Histogram, sign: int, levels: int, gamma: int, rounds: bool, cap: float | None = None) -> Tensor:
-    """The theta = c * maximum that minimises mean((q(a) - a)^2), float64 [C] (Li 2021, section 3.1).
-
-    q(a) = clip(floor(a * levels / theta), 0, gamma * levels) * theta / levels, or with round instead of floor: what a
-    neuron with at most gamma spikes of theta per step makes of a in `levels` steps. a is clipped at `cap`.
-    """
-    moments = _Moments(histogram, sign, cap)
-    top = moments.top
-    best, chosen = torch.full_like(top, float("inf")), top.clone()
-    for c in _MMSE_GRID:
-        error = _quantisation_error(moments, c * top, levels, gamma, rounds)
-        better = error < best
-        best, chosen = torch.where(better, error, best), torch.where(better, c * top, chosen)
-    return chosen
-
-
-def _quantisation_error(moments: _Moments, theta: Tensor, levels: int, gamma: int, rounds: bool) -> Tensor:
-    """Sum of squared quantisation errors, float64 [C]: one integral per level, between its decision points."""
-    step = (theta / levels)[:, None]
-    levels_used = min(gamma * levels, int((moments.top / step[:, 0].clamp(min=1e-300)).max().ceil().item()) + 1)
-    level = torch.arange(levels_used + 1, dtype=torch.float64)
-    points = (level[1:] - (0.5 if rounds else 0.0)) * step
-    zero, infinity = torch.zeros_like(step), torch.full_like(step, float("inf"))
-    m0, m1, m2 = (m.diff(dim=1) for m in moments.below(torch.cat([zero, points, infinity], 1)))
-    value = level * step
-    return (m2 - 2 * value * m1 + value**2 * m0).sum(1)
-
-
 class _Moments:
     """Zeroth to second moments of one sign's distribution below a point; each bin is taken as uniform.
 
@@ -131,7 +101,35 @@ class _Moments:
         ]
 
 
-def base_sites(graph: Graph, histograms: Mapping[str, Histogram], recipe: Recipe) -> Sites:
+def mmse(histogram: Histogram, sign: int, levels: int, gamma: int, rounds: bool, cap: float | None = None) -> Tensor:
+    """The theta = c * maximum that minimises mean((q(a) - a)^2), float64 [C] (Li 2021, section 3.1).
+
+    q(a) = clip(floor(a * levels / theta), 0, gamma * levels) * theta / levels, or with round instead of floor: what a
+    neuron with at most gamma spikes of theta per step makes of a in `levels` steps. a is clipped at `cap`.
+    """
+    moments = _Moments(histogram, sign, cap)
+    top = moments.top
+    best, chosen = torch.full_like(top, float("inf")), top.clone()
+    for c in _MMSE_GRID:
+        error = _quantisation_error(moments, c * top, levels, gamma, rounds)
+        better = error < best
+        best, chosen = torch.where(better, error, best), torch.where(better, c * top, chosen)
+    return chosen
+
+
+def _quantisation_error(moments: _Moments, theta: Tensor, levels: int, gamma: int, rounds: bool) -> Tensor:
+    """Sum of squared quantisation errors, float64 [C]: one integral per level, between its decision points."""
+    step = (theta / levels)[:, None]
+    levels_used = min(gamma * levels, int((moments.top / step[:, 0].clamp(min=1e-300)).max().ceil().item()) + 1)
+    level = torch.arange(levels_used + 1, dtype=torch.float64)
+    points = (level[1:] - (0.5 if rounds else 0.0)) * step
+    zero, infinity = torch.zeros_like(step), torch.full_like(step, float("inf"))
+    m0, m1, m2 = (m.diff(dim=1) for m in moments.below(torch.cat([zero, points, infinity], 1)))
+    value = level * step
+    return (m2 - 2 * value * m1 + value**2 * m0).sum(1)
+
+
+def base_parameters(graph: Graph, histograms: Mapping[str, Histogram], recipe: Recipe) -> NeuronParameters:
     """Parameters of every activation node that follow from the statistics: thresholds and initial potential.
 
     Raises UserError when the recipe names a layer that the graph lacks, or cannot convert one that it has.
@@ -140,14 +138,13 @@ def base_sites(graph: Graph, histograms: Mapping[str, Histogram], recipe: Recipe
     names = [node.name for node in graph.activations]
     if unknown := [name for name, _ in recipe.threshold.layers if name not in names]:
         raise UserError(f"threshold.layers names {unknown[0]!r}: the layers of this network are {', '.join(names)}")
-    initial = torch.tensor(recipe.neuron.initial)
-    sites = {}
+    neurons = {}
     for node in graph.activations:
-        own = site_thresholds(histograms[node.name], node.phi, recipe)
         factor = layer_factor(recipe, node.name)
-        scaled = {k: at_most(theta * factor, node.phi.cap) for k, theta in own.items()}
-        sites[node.name] = {**scaled, "initial": initial}
-    return sites
+        thresholds = layer_thresholds(histograms[node.name], node.phi, recipe)
+        scaled = {k: at_most(theta * factor, node.phi.cap) for k, theta in thresholds.items()}
+        neurons[node.name] = {**scaled, "initial": torch.tensor(recipe.neuron.initial)}
+    return neurons
 
 
 def layer_factor(recipe: Recipe, name: str) -> float:
@@ -155,26 +152,23 @@ def layer_factor(recipe: Recipe, name: str) -> float:
     return dict(recipe.threshold.layers).get(name, 1.0)
 
 
-def site_thresholds(histogram: Histogram, phi: Activation, recipe: Recipe) -> dict[str, Tensor]:
+def layer_thresholds(histogram: Histogram, phi: Activation, recipe: Recipe) -> dict[str, Tensor]:
     """The thresholds of one activation node: {"theta": [C]}, and "theta_off" for an ON/OFF pair, float32.
 
     A pair has a threshold per side. A signed memory neuron serves both sides, with the larger of their thresholds.
     A channel without activations takes the layer's largest threshold.
     """
-    channels = len(histogram.exponent)
-    on = threshold(histogram, 0, recipe, phi.cap)
-    if not (phi.slope or phi.silu) or recipe.neuron.kind == "ibt":
-        return {"theta": _usable(on, channels, recipe.threshold)}
-    off = threshold(histogram, 1, recipe)
-    if recipe.neuron.kind == "memory":
-        return {"theta": _usable(torch.maximum(*phi.reach(on, off)), channels, recipe.threshold)}
-    return {
-        "theta": _usable(on, channels, recipe.threshold),
-        "theta_off": _usable(off, channels, recipe.threshold),
-    }
+    thresholds = {"theta": threshold(histogram, 0, recipe, phi.cap)}
+    if (phi.slope or phi.silu) and recipe.neuron.kind != "ibt":
+        off = threshold(histogram, 1, recipe)
+        if recipe.neuron.kind == "memory":
+            thresholds["theta"] = torch.maximum(*phi.reach(thresholds["theta"], off))
+        else:
+            thresholds["theta_off"] = off
+    channels, scale = len(histogram.exponent), recipe.threshold.scale
+    return {k: (_filled(theta) * scale).float().expand(channels).contiguous() for k, theta in thresholds.items()}
 
 
-def _usable(statistic: Tensor, channels: int, settings: Threshold) -> Tensor:
+def _filled(statistic: Tensor) -> Tensor:
     largest = statistic.max()
-    statistic = torch.where(statistic > 0, statistic, largest if largest > 0 else torch.ones_like(largest))
-    return (statistic * settings.scale).float().expand(channels).contiguous()
+    return torch.where(statistic > 0, statistic, largest if largest > 0 else torch.ones_like(largest))

@@ -68,7 +68,7 @@ def load_coco_json(path: str | Path, images_dir: str | Path) -> CocoSet:
     return CocoSet(name, names, samples, notes + outside_notes(samples), ids, data)
 
 
-def _sample(image: dict, items: list[dict], folder: Path) -> Sample:
+def _sample(image: dict[str, Any], items: list[dict[str, Any]], folder: Path) -> Sample:
     boxes = [(x, y, x + w, y + h) for x, y, w, h in (item["bbox"] for item in items)]
     return Sample.of(
         image["id"],

@@ -47,7 +47,7 @@ def read_annotations(path: Path) -> dict[str, Any]:
     return data
 
 
-def _is_box(box: list) -> bool:
+def _is_box(box: list[Any]) -> bool:
     numbers = len(box) == 4 and all(isinstance(v, int | float) and math.isfinite(v) for v in box)
     return numbers and box[2] >= 0 and box[3] >= 0
 

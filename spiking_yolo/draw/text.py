@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from functools import lru_cache
+from typing import Any
 
 import numpy as np
 from PIL import Image, ImageDraw, ImageFont
@@ -50,7 +51,7 @@ def fit_text(texts: Sequence[str], size: int, width: int, height: int) -> tuple[
     return None
 
 
-def put_text(draw: ImageDraw.ImageDraw, left: int, top: int, text: str, size: int, colour) -> None:
+def put_text(draw: ImageDraw.ImageDraw, left: int, top: int, text: str, size: int, colour: Any) -> None:
     """Write `text` into a cell of the size that `measure` gives, with its upper left corner at (left, top)."""
     _, height, margin = measure(text, size)
     draw.text((left + margin, top + height / 2), text, colour, font(size), anchor="lm")

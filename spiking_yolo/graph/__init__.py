@@ -1,25 +1,5 @@
 """The network as plain data, and what works on it: tracing, the forward pass, rewrites, (de)serialisation."""
 
-from spiking_yolo.graph.graph import (
-    OPS,
-    Activation,
-    Graph,
-    Node,
-    forward,
-    max_pool,
-    quantised_relu,
-    reached_padding,
-    shapes,
-)
+from spiking_yolo.graph.graph import OPS, Activation, Graph, Node, forward, max_pool, reached_padding, shapes
 
-__all__ = [
-    "OPS",
-    "Activation",
-    "Graph",
-    "Node",
-    "forward",
-    "max_pool",
-    "quantised_relu",
-    "reached_padding",
-    "shapes",
-]
+__all__ = ["OPS", "Activation", "Graph", "Node", "forward", "max_pool", "reached_padding", "shapes"]

@@ -4,17 +4,51 @@ A graph holds no code, so loading one executes none. Batch norm is already folde
 node of its own.
 """
 
-from __future__ import annotations
-
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from typing import Any
+from typing import Any, Self
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 
 from spiking_yolo.errors import UserError
+
+_SILU_LEAST = 1.2784645  # SiLU has its minimum at minus this
+
+
+@dataclass(frozen=True)
+class Activation:
+    """An activation function phi, element-wise; its fields are the attributes of an activation node.
+
+    slope: of the negative side (leaky ReLU); 0 is ReLU. cap: upper bound (clipped ReLU, ReLU6), None for none.
+    levels: round phi(x) to a multiple of cap / levels (QCFS), None for no rounding. silu: x * sigmoid(x), whatever the
+    other fields say; it is not monotone.
+    """
+
+    slope: float = 0.0
+    cap: float | None = None
+    levels: int | None = None
+    silu: bool = False
+
+    def __call__(self, x: Tensor) -> Tensor:
+        if self.silu:
+            return F.silu(x)
+        if self.cap is not None and self.levels:
+            return quantised_relu(x, self.cap, self.levels)
+        y = F.leaky_relu(x, self.slope) if self.slope else F.relu(x)
+        return y if self.cap is None else y.clamp_(max=self.cap)
+
+    def reach(self, above: Tensor, below: Tensor) -> tuple[Tensor, Tensor]:
+        """Largest magnitudes of phi(x) above and below zero, for -below <= x <= above."""
+        if self.silu:
+            return self(above), -self(-below.clamp(max=_SILU_LEAST))
+        return self.continuous(above), self.slope * below
+
+    @property
+    def continuous(self) -> Self:
+        """phi without rounding, which is what a spiking neuron approximates: its spikes quantise anyway."""
+        return replace(self, levels=None)
 
 
 @dataclass(frozen=True)
@@ -70,58 +104,21 @@ class Graph:
                 users[name].append(node)
         return users
 
-    def up_to(self, *names: str) -> Graph:
+    def up_to(self, *names: str) -> Self:
         """The subgraph that computes `names`, which become its outputs."""
         needed = set(names)
         for node in reversed(self.nodes):
             if node.name in needed:
                 needed.update(node.inputs)
-        return Graph(tuple(node for node in self.nodes if node.name in needed), names, self.tensors)
+        return replace(self, nodes=tuple(node for node in self.nodes if node.name in needed), outputs=names)
 
     def parameters(self, node: Node) -> tuple[Tensor | None, Tensor | None]:
         """Weight and bias of a node, None where it has none."""
         return self.tensors.get(f"{node.name}.weight"), self.tensors.get(f"{node.name}.bias")
 
-    def to(self, *args: Any) -> Graph:
+    def to(self, *args: Any) -> Self:
         """A copy with every tensor on another device or in another dtype; arguments as of Tensor.to."""
         return replace(self, tensors={k: v.to(*args) for k, v in self.tensors.items()})
-
-
-_SILU_LEAST = 1.2784645  # SiLU has its minimum at minus this
-
-
-@dataclass(frozen=True)
-class Activation:
-    """An activation function phi, element-wise; its fields are the attributes of an activation node.
-
-    slope: of the negative side (leaky ReLU); 0 is ReLU. cap: upper bound (clipped ReLU, ReLU6), None for none.
-    levels: round phi(x) to a multiple of cap / levels (QCFS), None for no rounding. silu: x * sigmoid(x), whatever the
-    other fields say; it is not monotone.
-    """
-
-    slope: float = 0.0
-    cap: float | None = None
-    levels: int | None = None
-    silu: bool = False
-
-    def __call__(self, x: Tensor) -> Tensor:
-        if self.silu:
-            return F.silu(x)
-        if self.cap is not None and self.levels:
-            return quantised_relu(x, self.cap, self.levels)
-        y = F.leaky_relu(x, self.slope) if self.slope else F.relu(x)
-        return y if self.cap is None else y.clamp_(max=self.cap)
-
-    def reach(self, above: Tensor, below: Tensor) -> tuple[Tensor, Tensor]:
-        """Largest magnitudes of phi(x) above and below zero, for -below <= x <= above."""
-        if self.silu:
-            return self(above), -self(-below.clamp(max=_SILU_LEAST))
-        return self.continuous(above), self.slope * below
-
-    @property
-    def continuous(self) -> Activation:
-        """phi without rounding, which is what a spiking neuron approximates: its spikes quantise anyway."""
-        return replace(self, levels=None)
 
 
 def quantised_relu(
@@ -153,10 +150,6 @@ def max_pool(x: Tensor, kernel: list[int], stride: list[int], padding: list[int]
     return F.max_pool2d(x, kernel, stride, ceil_mode=ceil)
 
 
-def _slice(x: Tensor, a: Mapping[str, Any]) -> Tensor:
-    return x[(slice(None), *(slice(*s) for s in a["slices"]))]
-
-
 # name -> f(attrs, weight, bias, *inputs). The bias is separate because some codings add it in the first step only.
 OPS: dict[str, Callable[..., Tensor]] = {
     "input": lambda a, w, b, x: x,
@@ -172,7 +165,7 @@ OPS: dict[str, Callable[..., Tensor]] = {
     "concat": lambda a, w, b, *xs: torch.cat(xs, 1),
     "add": lambda a, w, b, x, y: x + y,
     "flatten": lambda a, w, b, x: torch.flatten(x, 1),
-    "slice": lambda a, w, b, x: _slice(x, a),
+    "slice": lambda a, w, b, x: x[(slice(None), *(slice(*s) for s in a["slices"]))],
     "pad": lambda a, w, b, x: F.pad(x, a["padding"]),
 }
 

@@ -4,8 +4,6 @@ QCFS: Bu et al., "Optimal ANN-SNN conversion for high-accuracy and ultra-low-lat
 Clipped ReLU: Deng and Gu, 2021. Both learn their cap `theta`, which becomes the firing threshold.
 """
 
-from __future__ import annotations
-
 import torch
 import torch.fx
 from torch import Tensor, nn
@@ -13,22 +11,15 @@ from torch import Tensor, nn
 from spiking_yolo.errors import UserError
 from spiking_yolo.graph.graph import max_pool, quantised_relu
 
+torch.fx.wrap("max_pool")  # its padding depends on the size of the map
 Sides = tuple[int, int, int, int]
 
 
-@torch.fx.wrap
-def padded_max_pool2d(x: Tensor, kernel: int, stride: int, padding: Sides) -> Tensor:
-    """Max pooling of x [N, C, H, W] after padding (left, right, top, bottom) with -inf.
-
-    Output side: floor((input + both pads - kernel) / stride) + 1.
-    """
-    return max_pool(x, [kernel] * 2, [stride] * 2, list(padding))
-
-
 class PaddedMaxPool2d(nn.Module):
-    """Max pooling with a separate pad on each side; see padded_max_pool2d.
+    """Max pooling of [N, C, H, W] after padding (left, right, top, bottom) with -inf.
 
-    It pads with -inf, not 0, so that a border window of negative values keeps its maximum.
+    Not with 0, so that a border window of negative values keeps its maximum. Output side: floor((input + both pads -
+    kernel) / stride) + 1.
     """
 
     def __init__(self, kernel: int, stride: int, padding: Sides) -> None:
@@ -36,7 +27,7 @@ class PaddedMaxPool2d(nn.Module):
         self.kernel, self.stride, self.padding = kernel, stride, padding
 
     def forward(self, x: Tensor) -> Tensor:
-        return padded_max_pool2d(x, self.kernel, self.stride, self.padding)
+        return max_pool(x, [self.kernel] * 2, [self.stride] * 2, list(self.padding))
 
     def extra_repr(self) -> str:
         return f"kernel={self.kernel}, stride={self.stride}, padding={self.padding}"
@@ -47,15 +38,10 @@ def straight_through_floor(x: Tensor) -> Tensor:
     return x + (x.floor() - x).detach()
 
 
-def qcfs(x: Tensor, theta: Tensor, levels: int) -> Tensor:
-    """QCFS with gradients: `clip(floor(x L / theta + 1/2) / L, 0, 1) * theta`; theta broadcasts against x."""
-    return quantised_relu(x, theta, levels, straight_through_floor)
-
-
 class QCFS(nn.Module):
-    """Quantised clipped ReLU with a trained cap. theta: the cap, a scalar. levels: steps from 0 to the cap.
+    """Quantised clipped ReLU with a trained cap: `clip(floor(x L / theta + 1/2) / L, 0, 1) * theta`.
 
-    Raises UserError for fewer than one level.
+    theta: the cap, a scalar. levels: L, the steps from 0 to the cap; UserError for fewer than one.
     """
 
     def __init__(self, levels: int = 8, theta: float = 8.0) -> None:
@@ -66,7 +52,7 @@ class QCFS(nn.Module):
         self.theta = nn.Parameter(torch.tensor(float(theta)))
 
     def forward(self, x: Tensor) -> Tensor:
-        return qcfs(x, self.theta, self.levels)
+        return quantised_relu(x, self.theta, self.levels, straight_through_floor)
 
     def extra_repr(self) -> str:
         return f"levels={self.levels}"

@@ -1,7 +1,5 @@
 """Graph rewrites that save work and keep results."""
 
-from __future__ import annotations
-
 from dataclasses import replace
 
 from spiking_yolo.graph import Graph, Node
@@ -15,33 +13,22 @@ def pool_before_neuron(graph: Graph) -> Graph:
     name and with it its threshold.
     """
     users = graph.consumers()
-    pools = {
-        node.name: users[node.name][0]
-        for node in graph.activations
-        if len(users[node.name]) == 1
-        and users[node.name][0].op == "max_pool"
-        and node.name not in graph.outputs
-        and not node.phi.silu
-    }
-    swapped = {pool.name: site for site, pool in pools.items()}
-    if not swapped:
-        return graph
-
-    def rewired(node: Node) -> Node:
-        return replace(node, inputs=tuple(swapped.get(name, name) for name in node.inputs))
-
+    behind: dict[str, Node] = {}  # pooling -> the activation that moves behind it
+    for node in graph.activations:
+        ops = [user.op for user in users[node.name]]
+        if ops == ["max_pool"] and node.name not in graph.outputs and not node.phi.silu:
+            behind[users[node.name][0].name] = node
+    renamed = {pool: node.name for pool, node in behind.items()}
     nodes: list[Node] = []
     for node in graph.nodes:
-        if node.name in pools:
+        moved = behind.get(node.name)
+        if moved is None and node.name in renamed.values():
             continue
-        if node.name in swapped:
-            site = graph[swapped[node.name]]
-            nodes.append(replace(node, inputs=rewired(site).inputs))
-            nodes.append(replace(site, inputs=(node.name,)))
-        else:
-            nodes.append(rewired(node))
-    outputs = tuple(swapped.get(name, name) for name in graph.outputs)
-    return Graph(tuple(nodes), outputs, graph.tensors)
+        source = moved or node
+        rewired = replace(node, inputs=tuple(renamed.get(name, name) for name in source.inputs))
+        nodes += [rewired, replace(moved, inputs=(node.name,))] if moved else [rewired]
+    outputs = tuple(renamed.get(name, name) for name in graph.outputs)
+    return replace(graph, nodes=tuple(nodes), outputs=outputs)
 
 
 def constant_nodes(graph: Graph) -> set[str]:
@@ -51,7 +38,7 @@ def constant_nodes(graph: Graph) -> set[str]:
     """
     constant: set[str] = set()
     for node in graph.nodes:
-        if node.op != "activation" and all(name in constant for name in node.inputs):
+        if node.op != "activation" and constant.issuperset(node.inputs):
             constant.add(node.name)
     return constant
 

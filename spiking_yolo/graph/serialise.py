@@ -1,7 +1,5 @@
 """A graph in a safetensors file: its tensors, and its nodes as JSON in the metadata. Reading executes no code."""
 
-from __future__ import annotations
-
 import json
 from collections.abc import Mapping
 from dataclasses import asdict

@@ -1,22 +1,15 @@
 """Torch module to Graph: trace with torch.fx, fold batch norm, translate each node or refuse it by name."""
 
-from __future__ import annotations
-
-import operator
 from typing import Any
 
 import torch
-import torch.fx as fx
-from torch import Tensor, nn
+from torch import Tensor, fx, nn
 from torch.fx.experimental.optimization import fuse
 from torch.fx.passes.shape_prop import ShapeProp
 
 from spiking_yolo.errors import UserError
-from spiking_yolo.graph import Graph
-from spiking_yolo.graph.translate import ADVICE, FUNCTIONS, MODULES, Builder
-
-_SHAPE_QUERIES = ("size", "dim")  # their values are numbers known from the example, not feature maps
-_SPLITS = {torch.chunk, torch.split, "chunk", "split"}
+from spiking_yolo.graph import Graph, Node
+from spiking_yolo.graph.translate import ADVICE, FUNCTIONS, MODULES, Call
 
 
 class _Tracer(fx.Tracer):
@@ -48,35 +41,29 @@ def trace(model: nn.Module, example: Tensor) -> Graph:
 
 def _translate(fused: fx.GraphModule) -> Graph:
     modules: dict[Any, nn.Module] = dict(fused.named_modules())
-    builder = Builder()
-    names: dict[fx.Node, Any] = {}  # fx node -> graph node name, or (source, [(start, stop)...]) of a split
+    nodes: list[Node] = []
+    tensors: dict[str, Tensor] = {}
+    names: dict[fx.Node, Any] = {}  # fx node -> node of the graph, Split, or None for a number
     outputs: tuple[str, ...] = ()
     for node in fused.graph.nodes:
+        call = Call(node, nodes, tensors)
         args, kwargs = fx.map_arg((node.args, node.kwargs), lambda n: names[n])
         if node.op == "placeholder":
-            if any(n.op == "input" for n in builder.nodes):
-                raise UserError(f"node {node.name!r}: a network with more than one input cannot be converted")
-            names[node] = builder.emit(node.name, "input", [])
+            if any(n.op == "input" for n in nodes):
+                raise call.error("a network with more than one input cannot be converted")
+            names[node] = call.emit("input")
         elif node.op == "output":
             outputs = _flat(args[0])
         elif node.op == "call_module" and type(modules[node.target]) in MODULES:
             module = modules[node.target]
-            names[node] = MODULES[type(module)](builder, node.name, args[0], module)
-        elif node.target in _SPLITS:
-            names[node] = _split(node, args[0])
-        elif _asks_shape(node):
+            names[node] = MODULES[type(module)](call, args[0], module)
+        elif node.target is getattr and node.args[1] == "shape":
             names[node] = None
-        elif node.target is operator.getitem:
-            names[node] = _getitem(builder, node, args)
-        elif node.target in ("view", "reshape") or node.target is torch.reshape:
-            names[node] = _reshape(builder, node, args[0])
         elif node.op in ("call_function", "call_method") and node.target in FUNCTIONS:
-            names[node] = FUNCTIONS[node.target](builder, node.name, *args, **kwargs)
+            names[node] = FUNCTIONS[node.target](call, *args, **kwargs)
         else:
             raise _refusal(node, modules)
-        if isinstance(name := names.get(node), str):
-            builder.shapes[name] = _shape(node)
-    return Graph(tuple(builder.nodes), outputs, builder.tensors)
+    return Graph(tuple(nodes), outputs, tensors)
 
 
 def _flat(value: Any) -> tuple[str, ...]:
@@ -85,46 +72,6 @@ def _flat(value: Any) -> tuple[str, ...]:
     if isinstance(value, (tuple, list)):
         return tuple(name for item in value for name in _flat(item))
     raise UserError("the network must return feature maps (a tensor, or a list of tensors)")
-
-
-def _asks_shape(node: fx.Node) -> bool:
-    if node.op == "call_method":
-        return node.target in _SHAPE_QUERIES
-    return node.target is getattr and node.args[1] == "shape"
-
-
-def _shape(node: Any) -> torch.Size:
-    return node.meta["tensor_meta"].shape
-
-
-def _split(node: fx.Node, source: str) -> tuple[str, list[tuple[int, int]]]:
-    dim = node.kwargs.get("dim", node.args[2] if len(node.args) > 2 else 0)
-    if dim not in (1, -3):
-        raise UserError(f"node {node.name!r}: only channels (dim 1) can be split, not dim {dim}")
-    sizes = [part.shape[1] for part in node.meta["tensor_meta"]]
-    ends = [sum(sizes[: i + 1]) for i in range(len(sizes))]
-    return source, [(end - size, end) for end, size in zip(ends, sizes, strict=True)]
-
-
-def _getitem(builder: Builder, node: fx.Node, args: tuple[Any, ...]) -> str | None:
-    source, index = args
-    if source is None:  # an element of a shape
-        return None
-    if isinstance(source, tuple):  # a part of a split
-        source, parts = source
-        slices = [[*parts[index], 1]]
-    else:
-        index = index if isinstance(index, tuple) else (index,)
-        if any(not isinstance(i, slice) for i in index) or index[0] != slice(None):
-            raise UserError(f"node {node.name!r}: only slices that keep the batch dimension can be converted")
-        slices = [[s.start, s.stop, s.step] for s in index[1:]] or [[None, None, None]]
-    return builder.emit(node.name, "slice", [source], slices=slices)
-
-
-def _reshape(builder: Builder, node: fx.Node, source: str) -> str:
-    if len(_shape(node)) != 2 or _shape(node)[0] != _shape(node.args[0])[0]:
-        raise UserError(f"node {node.name!r}: only flattening to [N, features] can be converted, not another reshape")
-    return builder.emit(node.name, "flatten", [source])
 
 
 def _refuse_shared_batch_norm(traced: fx.GraphModule) -> None:

@@ -1,86 +1,98 @@
 """How each torch operation becomes a graph node. Whatever is not in MODULES or FUNCTIONS is refused."""
 
-from __future__ import annotations
-
 import operator
 from collections.abc import Callable
+from dataclasses import dataclass
 from typing import Any
 
 import torch
 import torch.nn.functional as F
-from torch import Tensor, nn
+from torch import Tensor, fx, nn
 
 from spiking_yolo.errors import UserError
 from spiking_yolo.graph import Node
 from spiking_yolo.graph.modules import QCFS, ClippedReLU, PaddedMaxPool2d
 
+Split = tuple[str, list[tuple[int, int]]]  # a split node: its source, and start and stop of each part
 
-class Builder:
-    """Collects nodes and tensors while the fx graph is walked. shapes: output shape of every node for the example."""
 
-    def __init__(self) -> None:
-        self.nodes: list[Node] = []
-        self.tensors: dict[str, Tensor] = {}
-        self.shapes: dict[str, torch.Size] = {}
+@dataclass(frozen=True)
+class Call:
+    """One traced call. Its translator appends to the `nodes` and `tensors` of the graph that is being built."""
 
-    def emit(self, name: str, op: str, inputs: list[str], **attrs: Any) -> str:
-        """Add a node; returns its name."""
-        self.nodes.append(Node(name, op, tuple(inputs), attrs))
-        return name
+    node: fx.Node
+    nodes: list[Node]
+    tensors: dict[str, Tensor]
 
-    def weights(self, name: str, module: nn.Conv2d | nn.Linear) -> None:
+    def emit(self, op: str, *inputs: str, **attrs: Any) -> str:
+        """Add a node of this call's name; returns the name."""
+        self.nodes.append(Node(self.node.name, op, inputs, attrs))
+        return self.node.name
+
+    def weights(self, module: nn.Conv2d | nn.Linear) -> None:
         """Copy a layer's weight and bias; a layer without bias gets zeros."""
-        self.tensors[f"{name}.weight"] = module.weight.detach().clone()
         bias = module.bias if module.bias is not None else module.weight.new_zeros(module.weight.shape[0])
-        self.tensors[f"{name}.bias"] = bias.detach().clone()
+        self.tensors[f"{self.node.name}.weight"] = module.weight.detach().clone()
+        self.tensors[f"{self.node.name}.bias"] = bias.detach().clone()
+
+    @property
+    def shapes(self) -> tuple[torch.Size, torch.Size]:
+        """Shapes of the first input and of the output for the example."""
+        return self.node.all_input_nodes[0].meta["tensor_meta"].shape, self.node.meta["tensor_meta"].shape
+
+    def error(self, problem: str) -> UserError:
+        return UserError(f"node {self.node.name!r}: {problem}")
 
 
 def _pair(value: Any) -> list[int]:
     return [int(v) for v in value] if isinstance(value, (tuple, list)) else [int(value)] * 2
 
 
-def _conv(b: Builder, name: str, x: str, m: nn.Conv2d) -> str:
+def _conv(call: Call, x: str, m: nn.Conv2d) -> str:
     if m.padding_mode != "zeros" or isinstance(m.padding, str):
-        raise UserError(f"node {name!r}: use numeric zero padding; {m.padding_mode} {m.padding} cannot be converted")
-    b.weights(name, m)
+        raise call.error(f"use numeric zero padding; {m.padding_mode} {m.padding} cannot be converted")
+    call.weights(m)
     geometry = {k: _pair(getattr(m, k)) for k in ("stride", "padding", "dilation")}
-    return b.emit(name, "conv", [x], **geometry, groups=m.groups)
+    return call.emit("conv", x, **geometry, groups=m.groups)
 
 
-def _linear(b: Builder, name: str, x: str, m: nn.Linear) -> str:
-    b.weights(name, m)
-    return b.emit(name, "linear", [x])
+def _linear(call: Call, x: str, m: nn.Linear) -> str:
+    call.weights(m)
+    return call.emit("linear", x)
 
 
-def _relu(b: Builder, name: str, x: str, inplace: bool = False) -> str:
-    return b.emit(name, "activation", [x], slope=0.0)
+def _relu(call: Call, x: str, inplace: bool = False) -> str:
+    return call.emit("activation", x, slope=0.0)
 
 
-def _leaky(b: Builder, name: str, x: str, negative_slope: float = 0.01, inplace: bool = False) -> str:
+def _leaky(call: Call, x: str, negative_slope: float = 0.01, inplace: bool = False) -> str:
     if not 0 <= negative_slope < 1:
-        raise UserError(f"node {name!r}: leaky ReLU needs a slope in [0, 1), not {negative_slope}")
-    return b.emit(name, "activation", [x], slope=float(negative_slope))
+        raise call.error(f"leaky ReLU needs a slope in [0, 1), not {negative_slope}")
+    return call.emit("activation", x, slope=float(negative_slope))
 
 
-def _silu(b: Builder, name: str, x: str, inplace: bool = False) -> str:
-    return b.emit(name, "activation", [x], slope=0.0, silu=True)
+def _silu(call: Call, x: str, inplace: bool = False) -> str:
+    return call.emit("activation", x, slope=0.0, silu=True)
 
 
-def _capped(b: Builder, name: str, x: str, cap: float, **levels: int) -> str:
+def _capped(call: Call, x: str, cap: float, **levels: int) -> str:
     if not 0 < cap < float("inf"):
-        raise UserError(f"node {name!r}: a ReLU needs a cap above zero, not {cap:g}: train the network again")
-    return b.emit(name, "activation", [x], slope=0.0, cap=float(cap), **levels)
+        raise call.error(f"a ReLU needs a cap above zero, not {cap:g}: train the network again")
+    return call.emit("activation", x, slope=0.0, cap=float(cap), **levels)
 
 
-def _hardtanh(b: Builder, name: str, x: str, min_val: float = -1.0, max_val: float = 1.0, inplace: bool = False) -> str:
+def _hardtanh(call: Call, x: str, min_val: float = -1.0, max_val: float = 1.0, inplace: bool = False) -> str:
     if min_val != 0:
-        raise UserError(f"node {name!r}: clipping to [{min_val:g}, {max_val:g}] cannot be converted: clip at 0 below")
-    return _capped(b, name, x, max_val)
+        raise call.error(f"clipping to [{min_val:g}, {max_val:g}] cannot be converted: clip at 0 below")
+    return _capped(call, x, max_val)
+
+
+def _window(kernel_size: Any, stride: Any) -> dict[str, list[int]]:
+    return {"kernel": _pair(kernel_size), "stride": _pair(stride or kernel_size)}
 
 
 def _max_pool(
-    b: Builder,
-    name: str,
+    call: Call,
     x: str,
     kernel_size: Any,
     stride: Any = None,
@@ -90,20 +102,17 @@ def _max_pool(
     return_indices: bool = False,
 ) -> str:
     if _pair(dilation) != [1, 1] or return_indices:
-        raise UserError(f"node {name!r}: max pooling with dilation or indices cannot be converted: use plain pooling")
+        raise call.error("max pooling with dilation or indices cannot be converted: use plain pooling")
     ph, pw = _pair(padding)
-    kernel, stride = _pair(kernel_size), _pair(stride or kernel_size)
-    return b.emit(name, "max_pool", [x], kernel=kernel, stride=stride, padding=[pw, pw, ph, ph], ceil=ceil_mode)
+    return call.emit("max_pool", x, **_window(kernel_size, stride), padding=[pw, pw, ph, ph], ceil=ceil_mode)
 
 
-def _padded_max_pool(b: Builder, name: str, x: str, m: PaddedMaxPool2d) -> str:
-    padding = [int(p) for p in m.padding]
-    return b.emit(name, "max_pool", [x], kernel=_pair(m.kernel), stride=_pair(m.stride), padding=padding, ceil=False)
+def _padded_max_pool(call: Call, x: str, m: PaddedMaxPool2d) -> str:
+    return call.emit("max_pool", x, **_window(m.kernel, m.stride), padding=[int(p) for p in m.padding], ceil=False)
 
 
 def _avg_pool(
-    b: Builder,
-    name: str,
+    call: Call,
     x: str,
     kernel_size: Any,
     stride: Any = None,
@@ -113,120 +122,135 @@ def _avg_pool(
     divisor_override: int | None = None,
 ) -> str:
     if divisor_override:
-        raise UserError(f"node {name!r}: average pooling with divisor_override cannot be converted: leave it out")
-    kernel, stride = _pair(kernel_size), _pair(stride or kernel_size)
-    return b.emit(
-        name,
-        "avg_pool",
-        [x],
-        kernel=kernel,
-        stride=stride,
-        padding=_pair(padding),
-        ceil=ceil_mode,
-        count_include_pad=count_include_pad,
-    )
+        raise call.error("average pooling with divisor_override cannot be converted: leave it out")
+    border = {"padding": _pair(padding), "ceil": ceil_mode, "count_include_pad": count_include_pad}
+    return call.emit("avg_pool", x, **_window(kernel_size, stride), **border)
 
 
-def _adaptive_avg_pool(b: Builder, name: str, x: str, output_size: Any) -> str:
-    height, width = b.shapes[x][2:]
-    h, w = (output_size, output_size) if output_size is None or isinstance(output_size, int) else output_size
-    h, w = h or height, w or width
+def _adaptive_avg_pool(call: Call, x: str, output_size: Any) -> str:
+    (_, _, height, width), (_, _, h, w) = call.shapes
     if (h, w) == (1, 1):
-        return b.emit(name, "global_avg_pool", [x])
+        return call.emit("global_avg_pool", x)
     if (h, w) == (height, width):
         return x
     if height % h or width % w:
-        raise UserError(
-            f"node {name!r}: adaptive pooling of {height}x{width} to {h}x{w} cannot be converted: use an input size "
-            "that it divides evenly, or output size 1"
+        raise call.error(
+            f"adaptive pooling of {height}x{width} to {h}x{w} cannot be converted: use an input size that it divides "
+            "evenly, or output size 1"
         )
-    return _avg_pool(b, name, x, (height // h, width // w))
+    return _avg_pool(call, x, (height // h, width // w))
 
 
-def _mean(b: Builder, name: str, x: str, dim: Any, keepdim: bool = False) -> str:
+def _mean(call: Call, x: str, dim: Any, keepdim: bool = False) -> str:
     if sorted(d % 4 for d in _pair(dim)) != [2, 3]:
-        raise UserError(f"node {name!r}: only the mean over height and width can be converted, not over {dim}")
-    pooled = b.emit(name if keepdim else f"{name}.mean", "global_avg_pool", [x])
-    return pooled if keepdim else b.emit(name, "flatten", [pooled])
+        raise call.error(f"only the mean over height and width can be converted, not over {dim}")
+    if keepdim:
+        return call.emit("global_avg_pool", x)
+    mean = Node(f"{call.node.name}.mean", "global_avg_pool", (x,))
+    call.nodes.append(mean)
+    return call.emit("flatten", mean.name)
 
 
 def _upsample(
-    b: Builder,
-    name: str,
-    x: str,
-    size: Any = None,
-    scale_factor: Any = None,
-    mode: str = "nearest",
-    **bilinear: Any,  # options that do nothing in nearest mode
+    call: Call, x: str, size: Any = None, scale_factor: Any = None, mode: str = "nearest", **bilinear: Any
 ) -> str:
     scale = list(scale_factor) if isinstance(scale_factor, (tuple, list)) else [scale_factor] * 2
     if size is not None or mode != "nearest" or any(s is None or s != int(s) for s in scale):
-        raise UserError(f"node {name!r}: only nearest upsampling by a whole scale_factor can be converted")
-    return b.emit(name, "upsample", [x], scale=[int(s) for s in scale])
+        raise call.error("only nearest upsampling by a whole scale_factor can be converted")
+    return call.emit("upsample", x, scale=[int(s) for s in scale])
 
 
-def _concat(b: Builder, name: str, xs: list[str], dim: int = 0) -> str:
+def _concat(call: Call, xs: list[str], dim: int = 0) -> str:
     if dim not in (1, -3):
-        raise UserError(f"node {name!r}: only concatenation of channels (dim 1) can be converted, not dim {dim}")
-    return b.emit(name, "concat", list(xs))
+        raise call.error(f"only concatenation of channels (dim 1) can be converted, not dim {dim}")
+    return call.emit("concat", *xs)
 
 
-def _add(b: Builder, name: str, x: Any, y: Any, alpha: float = 1) -> str:
+def _split(call: Call, x: str, *args: Any, **kwargs: Any) -> Split:
+    dim = kwargs.get("dim", args[1] if len(args) > 1 else 0)
+    if dim not in (1, -3):
+        raise call.error(f"only channels (dim 1) can be split, not dim {dim}")
+    widths = [part.shape[1] for part in call.node.meta["tensor_meta"]]
+    ends = [sum(widths[: i + 1]) for i in range(len(widths))]
+    return x, [(end - width, end) for end, width in zip(ends, widths, strict=True)]
+
+
+def _getitem(call: Call, source: str | Split | None, index: Any) -> str | None:
+    if source is None:  # an element of a shape
+        return None
+    if isinstance(source, tuple):  # a part of a split
+        return call.emit("slice", source[0], slices=[[*source[1][index], 1]])
+    index = index if isinstance(index, tuple) else (index,)
+    if any(not isinstance(i, slice) for i in index) or index[0] != slice(None):
+        raise call.error("only slices that keep the batch dimension can be converted")
+    return call.emit("slice", source, slices=[[s.start, s.stop, s.step] for s in index[1:]] or [[None] * 3])
+
+
+def _add(call: Call, x: Any, y: Any, alpha: float = 1) -> str:
     if not (isinstance(x, str) and isinstance(y, str)) or alpha != 1:
-        raise UserError(f"node {name!r}: only the plain sum of two feature maps can be converted")
-    return b.emit(name, "add", [x, y])
+        raise call.error("only the plain sum of two feature maps can be converted")
+    return call.emit("add", x, y)
 
 
-def _flatten(b: Builder, name: str, x: str, start_dim: int = 0, end_dim: int = -1) -> str:
+def _flatten(call: Call, x: str, start_dim: int = 0, end_dim: int = -1) -> str:
     if start_dim != 1 or end_dim != -1:
-        raise UserError(f"node {name!r}: flatten must keep the batch dimension and nothing else (start_dim=1)")
-    return b.emit(name, "flatten", [x])
+        raise call.error("flatten must keep the batch dimension and nothing else (start_dim=1)")
+    return call.emit("flatten", x)
 
 
-def _pad(b: Builder, name: str, x: str, pad: Any, mode: str = "constant", value: float | None = None) -> str:
+def _reshape(call: Call, x: str, *shape: Any, **named: Any) -> str:
+    before, after = call.shapes
+    if len(after) != 2 or after[0] != before[0]:
+        raise call.error("only flattening to [N, features] can be converted, not another reshape")
+    return call.emit("flatten", x)
+
+
+def _pad(call: Call, x: str, pad: Any, mode: str = "constant", value: float | None = None) -> str:
     if mode != "constant" or value not in (0, None):
-        raise UserError(f"node {name!r}: only zero padding can be converted, not {mode} {value}")
-    return b.emit(name, "pad", [x], padding=[int(p) for p in pad])
+        raise call.error(f"only zero padding can be converted, not {mode} {value}")
+    return call.emit("pad", x, padding=[int(p) for p in pad])
 
 
-def _identity(b: Builder, name: str, x: str, *args: Any, **kwargs: Any) -> str:
+def _identity(call: Call, x: str, *args: Any, **kwargs: Any) -> str:
     return x
 
 
-def _settings(translate: Callable[..., str], *fields: str) -> Callable[..., str]:
+def _shape(call: Call, *args: Any, **kwargs: Any) -> None:
+    """A number that is known from the example, and no feature map."""
+
+
+def _fields(translate: Callable[..., str], *fields: str) -> Callable[..., str]:
     """A translator for a module that passes the attributes `fields` on."""
-    return lambda b, name, x, m: translate(b, name, x, **{f: getattr(m, f) for f in fields})
+    return lambda call, x, m: translate(call, x, **{f: getattr(m, f) for f in fields})
 
 
 _POOL = ("kernel_size", "stride", "padding", "ceil_mode")
 
-# type of the leaf module -> f(builder, node name, input name, module)
+# type of the leaf module -> f(call, input name, module)
 MODULES: dict[type, Callable[..., str]] = {
     nn.Conv2d: _conv,
     nn.Linear: _linear,
-    nn.ReLU: _settings(_relu),
-    nn.LeakyReLU: _settings(_leaky, "negative_slope"),
-    **dict.fromkeys([nn.Hardtanh, nn.ReLU6], _settings(_hardtanh, "min_val", "max_val")),
-    nn.SiLU: _settings(_silu),
-    ClippedReLU: lambda b, name, x, m: _capped(b, name, x, m.theta.item()),
-    QCFS: lambda b, name, x, m: _capped(b, name, x, m.theta.item(), levels=m.levels),
-    nn.MaxPool2d: _settings(_max_pool, *_POOL, "dilation", "return_indices"),
+    nn.ReLU: _fields(_relu),
+    nn.LeakyReLU: _fields(_leaky, "negative_slope"),
+    **dict.fromkeys([nn.Hardtanh, nn.ReLU6], _fields(_hardtanh, "min_val", "max_val")),
+    nn.SiLU: _fields(_silu),
+    ClippedReLU: lambda call, x, m: _capped(call, x, m.theta.item()),
+    QCFS: lambda call, x, m: _capped(call, x, m.theta.item(), levels=m.levels),
+    nn.MaxPool2d: _fields(_max_pool, *_POOL, "dilation", "return_indices"),
     PaddedMaxPool2d: _padded_max_pool,
-    nn.AvgPool2d: _settings(_avg_pool, *_POOL, "count_include_pad", "divisor_override"),
-    nn.AdaptiveAvgPool2d: _settings(_adaptive_avg_pool, "output_size"),
-    nn.Upsample: _settings(_upsample, "size", "scale_factor", "mode"),
-    nn.Flatten: _settings(_flatten, "start_dim", "end_dim"),
-    nn.ZeroPad2d: lambda b, name, x, m: _pad(b, name, x, m.padding),
-    nn.Identity: _identity,
-    nn.Dropout: _identity,
-    nn.Dropout2d: _identity,
+    nn.AvgPool2d: _fields(_avg_pool, *_POOL, "count_include_pad", "divisor_override"),
+    nn.AdaptiveAvgPool2d: _fields(_adaptive_avg_pool, "output_size"),
+    nn.Upsample: _fields(_upsample, "size", "scale_factor", "mode"),
+    nn.Flatten: _fields(_flatten, "start_dim", "end_dim"),
+    nn.ZeroPad2d: lambda call, x, m: _pad(call, x, m.padding),
+    **dict.fromkeys([nn.Identity, nn.Dropout, nn.Dropout2d], _identity),
 }
 
-# function, or name of the tensor method -> f(builder, node name, *translated arguments)
-FUNCTIONS: dict[Any, Callable[..., str]] = {
+# function, or name of the tensor method -> f(call, *translated arguments)
+FUNCTIONS: dict[Any, Callable[..., str | Split | None]] = {
     **dict.fromkeys([F.relu, F.relu_, torch.relu, "relu", "relu_"], _relu),
     F.leaky_relu: _leaky,
-    F.relu6: lambda b, name, x, inplace=False: _capped(b, name, x, 6.0),
+    F.relu6: lambda call, x, inplace=False: _capped(call, x, 6.0),
     F.silu: _silu,
     **dict.fromkeys([F.hardtanh, F.hardtanh_], _hardtanh),
     **dict.fromkeys([F.max_pool2d, torch.max_pool2d], _max_pool),
@@ -235,10 +259,14 @@ FUNCTIONS: dict[Any, Callable[..., str]] = {
     **dict.fromkeys([torch.mean, "mean"], _mean),
     F.interpolate: _upsample,
     **dict.fromkeys([torch.cat, torch.concat], _concat),
+    **dict.fromkeys([torch.chunk, torch.split, "chunk", "split"], _split),
+    operator.getitem: _getitem,
     **dict.fromkeys([operator.add, operator.iadd, torch.add, "add", "add_"], _add),
     **dict.fromkeys([torch.flatten, "flatten"], _flatten),
+    **dict.fromkeys([torch.reshape, "reshape", "view"], _reshape),
     F.pad: _pad,
     **dict.fromkeys([F.dropout, "contiguous"], _identity),
+    **dict.fromkeys(["size", "dim"], _shape),
 }
 
 ADVICE: dict[Any, str] = {

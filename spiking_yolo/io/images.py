@@ -14,7 +14,7 @@ from torch import Tensor
 
 from spiking_yolo.errors import UserError
 
-ImageSource = str | os.PathLike | np.ndarray | Image.Image
+ImageSource = str | os.PathLike[str] | np.ndarray | Image.Image
 Resize = Literal["letterbox", "letterbox-114", "stretch", "crop"]
 GREY = 0.5
 

@@ -4,20 +4,17 @@ Kernels are stored as float16; vectors (biases, batch norm, thresholds) stay flo
 overflow float16. Metadata: format, arch, options, spec and provenance, the last three as JSON.
 """
 
-from __future__ import annotations
-
 import json
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 import torch
-from safetensors import SafetensorError, safe_open
-from safetensors.torch import save_file
 from torch import Tensor, nn
 
 from spiking_yolo.errors import UserError
-from spiking_yolo.io.files import atomic_write, sha256
+from spiking_yolo.io.files import sha256
+from spiking_yolo.io.tensors import read_safetensors, write_safetensors
 from spiking_yolo.models.classifiers import build
 from spiking_yolo.models.spec import Spec
 from spiking_yolo.models.yolov1 import YOLOv1
@@ -54,8 +51,7 @@ def save_checkpoint(
         "spec": spec.to_json(),
         "provenance": json.dumps(dict(provenance)),
     }
-    with atomic_write(path) as temporary:
-        save_file({k: _compact(v) for k, v in model.state_dict().items()}, temporary, metadata)
+    write_safetensors(path, {k: _compact(v) for k, v in model.state_dict().items()}, metadata)
 
 
 def load_checkpoint(path: str | Path) -> tuple[nn.Module, Spec, str]:
@@ -64,7 +60,11 @@ def load_checkpoint(path: str | Path) -> tuple[nn.Module, Spec, str]:
     Raises UserError when the file is missing, damaged or not written by save_checkpoint.
     """
     digest = sha256(path)
-    metadata, tensors = _read(path)
+    metadata, tensors = read_safetensors(path)
+    if metadata.get("format", "").startswith("spiking_yolo-network"):
+        raise UserError(f"{path} is already converted: give the original weights")
+    if metadata.get("format") != FORMAT:
+        raise UserError(f"{path} is no network of tools/train.py: pass a file that it wrote")
     try:
         spec = Spec.from_json(metadata["spec"])
         model = build_model(metadata["arch"], spec, json.loads(metadata["options"]))
@@ -75,23 +75,6 @@ def load_checkpoint(path: str | Path) -> tuple[nn.Module, Spec, str]:
     return model.float().eval(), spec, digest
 
 
-def read_provenance(path: str | Path) -> dict[str, Any]:
-    """The `provenance` given to save_checkpoint. Raises UserError as load_checkpoint does."""
-    return json.loads(_read(path)[0].get("provenance", "{}"))
-
-
 def _compact(tensor: Tensor) -> Tensor:
     wanted = torch.float16 if tensor.is_floating_point() and tensor.ndim > 1 else tensor.dtype
-    return tensor.detach().to("cpu", wanted).contiguous()
-
-
-def _read(path: str | Path) -> tuple[dict[str, str], dict[str, Tensor]]:
-    try:
-        with safe_open(path, framework="pt") as f:
-            metadata = f.metadata() or {}
-            tensors = {name: f.get_tensor(name) for name in f.keys()}  # noqa: SIM118
-    except (SafetensorError, OSError) as e:
-        raise UserError(f"{path} is no readable safetensors file ({e}): check the path") from e
-    if metadata.get("format") != FORMAT:
-        raise UserError(f"{path} is no network of tools/train.py: pass a file that it wrote")
-    return metadata, tensors
+    return tensor.to("cpu", wanted)

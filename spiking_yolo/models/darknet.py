@@ -1,7 +1,5 @@
 """A darknet cfg as a torch module."""
 
-from __future__ import annotations
-
 import math
 from collections import OrderedDict
 from collections.abc import Sequence
@@ -13,7 +11,7 @@ from torch import Tensor, nn
 from spiking_yolo.errors import UserError
 from spiking_yolo.graph.modules import PaddedMaxPool2d
 from spiking_yolo.models.darknet_cfg import Section
-from spiking_yolo.models.darknet_heads import HEADS, head_shape, head_spec
+from spiking_yolo.models.darknet_heads import HEADS, head_spec
 from spiking_yolo.models.spec import Spec
 
 Shape = tuple[int, ...]
@@ -114,18 +112,21 @@ def _build(section: Section, inputs: list[Shape], override: str | None) -> tuple
     raise section.error("this kind of layer is not supported")
 
 
-def _activation(section: Section, override: str | None) -> list[tuple[str, nn.Module]]:
+def _block(section: Section, parts: dict[str, nn.Module], norm: nn.Module | None, override: str | None) -> nn.Module:
+    """The parts, then batch norm, then the activation of the section."""
+    if norm is not None:
+        parts["bn"] = norm
     name = section.options.get("activation", "logistic")
-    if name == "leaky":
-        name = override or name
-    match name:
+    match override if name == "leaky" and override else name:
         case "leaky":
-            return [("act", nn.LeakyReLU(0.1))]
+            parts["act"] = nn.LeakyReLU(0.1)
         case "relu":
-            return [("act", nn.ReLU())]
+            parts["act"] = nn.ReLU()
         case "linear":
-            return []
-    raise section.error(f"activation={name} is not supported; use leaky, relu or linear")
+            pass
+        case _:
+            raise section.error(f"activation={name} is not supported; use leaky, relu or linear")
+    return nn.Sequential(OrderedDict(parts))
 
 
 def _convolutional(section: Section, shape: Shape, override: str | None) -> tuple[nn.Module, Shape]:
@@ -136,27 +137,17 @@ def _convolutional(section: Section, shape: Shape, override: str | None) -> tupl
     if shape[0] % groups or filters % groups:
         raise section.error(f"groups={groups} must divide {shape[0]} inputs and filters={filters}")
     bn = bool(section.integer("batch_normalize", 0))
-    parts: list[tuple[str, nn.Module]] = [
-        ("conv", nn.Conv2d(shape[0], filters, size, stride, padding, groups=groups, bias=not bn))
-    ]
-    if bn:
-        parts.append(("bn", nn.BatchNorm2d(filters, eps=1e-5)))
-    parts += _activation(section, override)
+    conv = nn.Conv2d(shape[0], filters, size, stride, padding, groups=groups, bias=not bn)
+    block = _block(section, {"conv": conv}, nn.BatchNorm2d(filters, eps=1e-5) if bn else None, override)
     height, width = ((side + 2 * padding - size) // stride + 1 for side in shape[1:])
-    return nn.Sequential(OrderedDict(parts)), (filters, height, width)
+    return block, (filters, height, width)
 
 
 def _connected(section: Section, shape: Shape, override: str | None) -> tuple[nn.Module, Shape]:
     output = section.integer("output", 1, minimum=1)
     bn = bool(section.integer("batch_normalize", 0))
-    parts: list[tuple[str, nn.Module]] = [
-        ("flatten", nn.Flatten()),
-        ("linear", nn.Linear(math.prod(shape), output, bias=not bn)),
-    ]
-    if bn:
-        parts.append(("bn", nn.BatchNorm1d(output, eps=1e-5)))
-    parts += _activation(section, override)
-    return nn.Sequential(OrderedDict(parts)), (output,)
+    parts = {"flatten": nn.Flatten(), "linear": nn.Linear(math.prod(shape), output, bias=not bn)}
+    return _block(section, parts, nn.BatchNorm1d(output, eps=1e-5) if bn else None, override), (output,)
 
 
 def _maxpool(section: Section, shape: Shape) -> tuple[nn.Module, Shape]:
@@ -173,7 +164,7 @@ def _maxpool(section: Section, shape: Shape) -> tuple[nn.Module, Shape]:
 
 def _head(section: Section, shape: Shape) -> tuple[nn.Module, Shape]:
     head = head_spec(section)
-    wanted = head_shape(head, shape)
+    wanted = (head.side**2 * head.values,) if head.kind == "yolov1" else (head.values, *shape[1:])
     if math.prod(wanted) != math.prod(shape):
         raise section.error(f"classes={head.classes} and {head.num} boxes need an input of {wanted}, not {shape}")
     # A [detection] fed by a convolution reads the map as a flat vector, channel by channel.

@@ -1,7 +1,5 @@
 """The darknet .cfg text format: an ordered list of sections whose names repeat."""
 
-from __future__ import annotations
-
 from dataclasses import dataclass, field
 from pathlib import Path
 

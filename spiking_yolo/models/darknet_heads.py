@@ -1,7 +1,5 @@
 """The head sections of a darknet cfg: [detection] (v1), [region] (v2), [yolo] (v3)."""
 
-from __future__ import annotations
-
 from spiking_yolo.models.darknet_cfg import Section
 from spiking_yolo.models.spec import HeadSpec
 
@@ -46,11 +44,3 @@ def _anchored(section: Section) -> HeadSpec:
         anchors=tuple(anchors),
         softmax=region and bool(section.integer("softmax", 0)),
     )
-
-
-def head_shape(head: HeadSpec, shape: tuple[int, ...]) -> tuple[int, ...]:
-    """The shape that this head needs its input of `shape` to have, without the batch axis."""
-    channels = head.num * (5 + head.classes)
-    if head.kind == "yolov1":
-        return (head.side**2 * (5 * head.num + head.classes),)
-    return (channels, *shape[1:])

@@ -1,19 +1,16 @@
 """The darknet .weights binary format: a header, then little-endian float32 arrays in cfg order."""
 
-from __future__ import annotations
-
 import struct
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, BinaryIO
+from typing import Any
 
 import numpy as np
 import torch
 from torch import Tensor, nn
 
 from spiking_yolo.errors import UserError
-from spiking_yolo.io.files import atomic_write
 from spiking_yolo.models.darknet import DarknetNet
 
 # Beginnings of files that are often mistaken for .weights.
@@ -67,7 +64,8 @@ def layer_arrays(layer: nn.Module) -> list[tuple[str, Tensor]]:
     return []
 
 
-def _arrays(net: DarknetNet) -> Iterator[tuple[str, str, Tensor]]:
+def arrays(net: DarknetNet) -> Iterator[tuple[str, str, Tensor]]:
+    """Layer, name and values of every array of the network's file, in file order."""
     for section, layer in zip(net.sections, net.layers, strict=True):
         for name, tensor in layer_arrays(layer):
             yield f"layer {section.index} [{section.kind}]", name, tensor.detach()
@@ -75,21 +73,20 @@ def _arrays(net: DarknetNet) -> Iterator[tuple[str, str, Tensor]]:
 
 def count_floats(net: DarknetNet) -> int:
     """Number of float32 values in this network's file."""
-    return sum(tensor.numel() for _, _, tensor in _arrays(net))
+    return sum(tensor.numel() for _, _, tensor in arrays(net))
 
 
-def _read_header(f: BinaryIO, path: Path) -> Header:
-    start = f.read(20)
-    if not start:
+def _read_header(content: bytes, path: Path) -> Header:
+    if not content:
         raise UserError(f"{path} is empty; download it again")
     for magic, what in FOREIGN.items():
-        if start.startswith(magic):
+        if content.startswith(magic):
             raise UserError(f"{path} is {what}, not a darknet .weights file; give the original .weights file")
-    if len(start) >= 16:
-        header = Header(*struct.unpack("<3i", start[:12]))
+    if len(content) >= 16:
+        header = Header(*struct.unpack_from("<3i", content))
         plausible = all(0 <= v <= LARGEST_VERSION for v in (header.major, header.minor, header.revision))
-        if plausible and len(start) >= header.size:
-            return Header(*struct.unpack(header.layout, start[: header.size]))
+        if plausible and len(content) >= header.size:
+            return Header(*struct.unpack_from(header.layout, content))
     raise UserError(f"{path} has no darknet header; give a darknet .weights file")
 
 
@@ -114,19 +111,17 @@ def read_weights(net: DarknetNet, path: str | Path, partial: bool = False) -> He
     """
     path = Path(path)
     try:
-        with open(path, "rb") as f:
-            header = _read_header(f, path)
-            f.seek(0)
-            content = f.read()
+        content = path.read_bytes()
     except OSError as e:
         raise UserError(f"cannot read {path}: {e.strerror}; check the path") from e
+    header = _read_header(content, path)
     floats, body = count_floats(net), len(content) - header.size
     if body > 4 * floats or body % 4 or (body < 4 * floats and not partial):
         raise _size_error(path, len(content), header, floats)
     values = torch.from_numpy(np.frombuffer(content, "<f4", offset=header.size).astype(np.float32))
     pairs: list[tuple[Tensor, Tensor]] = []
     offset, last = 0, ""
-    for layer, name, tensor in _arrays(net):
+    for layer, name, tensor in arrays(net):
         if offset == len(values) and layer != last:
             break
         array = values[offset : offset + tensor.numel()]
@@ -136,23 +131,9 @@ def read_weights(net: DarknetNet, path: str | Path, partial: bool = False) -> He
             raise UserError(f"{path}: {layer} {name} hold NaN or infinity; the file is damaged, download it again")
         if name == "variance" and (array < 0).any():
             raise UserError(f"{path}: {layer} {name} is negative; the file or the cfg is wrong")
-        if header.transposed and tensor.ndim == 2:
-            pairs.append((tensor, array.view(tensor.shape[::-1]).T))
-        else:
-            pairs.append((tensor, array.view(tensor.shape)))
+        turned = header.transposed and tensor.ndim == 2
+        pairs.append((tensor, array.view(tensor.shape[::-1]).T if turned else array.view(tensor.shape)))
         offset, last = offset + tensor.numel(), layer
     for tensor, array in pairs:
         tensor.copy_(array)
     return header
-
-
-def write_weights(net: DarknetNet, path: str | Path, header: Header | None = None) -> None:
-    """Write a file for read_weights; without a header, version 0.2.0."""
-    header = header or Header()
-    with atomic_write(path) as temporary, open(temporary, "wb") as f:
-        f.write(struct.pack(header.layout, header.major, header.minor, header.revision, header.seen))
-        for _, _, tensor in _arrays(net):
-            array = tensor.cpu().float().numpy()
-            if header.transposed and array.ndim == 2:
-                array = array.T
-            f.write(np.ascontiguousarray(array, "<f4").tobytes())

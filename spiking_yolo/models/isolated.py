@@ -5,8 +5,6 @@ file and looks for the network; and a pickle can do anything. All of that ends w
 and hands back tensors and JSON in a temporary folder.
 """
 
-from __future__ import annotations
-
 import os
 import subprocess
 import sys

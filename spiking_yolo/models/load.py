@@ -1,20 +1,19 @@
 """Load any weights file as an ANN: its graph, its Spec and its origin."""
 
-from __future__ import annotations
-
 import os
 import shlex
 from dataclasses import dataclass, replace
 from pathlib import Path
 
 import torch
-from torch import nn
 
 from spiking_yolo.errors import UserError
 from spiking_yolo.graph import Graph
 from spiking_yolo.graph.trace import trace
 from spiking_yolo.io.sizes import Size, input_size, size_name
-from spiking_yolo.io.tensors import check_finite, read_safetensors
+from spiking_yolo.io.tensors import check_finite
+from spiking_yolo.models.checkpoint import load_checkpoint
+from spiking_yolo.models.isolated import open_isolated
 from spiking_yolo.models.load_darknet import load_darknet
 from spiking_yolo.models.load_torchvision import TORCHVISION, load_torchvision
 from spiking_yolo.models.spec import Spec
@@ -75,24 +74,14 @@ def load_ann(
         if kind == "torchvision":
             model, spec, digest = load_torchvision(path, str(cfg), names)
         else:
-            model, spec, digest = _load_checkpoint(path) if kind == "safetensors" else load_darknet(path, cfg, names)
+            model, spec, digest = load_checkpoint(path) if kind == "safetensors" else load_darknet(path, cfg, names)
         spec = _resized(spec, size)
         graph = trace(model, torch.zeros(1, 3, spec.height, spec.width))
     check_finite(graph.tensors, path)
     return Ann(graph, spec, path, digest, tuple(options))
 
 
-def _load_checkpoint(path: Path) -> tuple[nn.Module, Spec, str]:
-    from spiking_yolo.models.checkpoint import load_checkpoint
-
-    if read_safetensors(path)[0].get("format", "").startswith("spiking_yolo-network"):
-        raise UserError(f"{path} is already converted: give the original weights")
-    return load_checkpoint(path)
-
-
 def _trusted(path: Path, trust: bool) -> tuple[Graph, Spec, str]:
-    from spiking_yolo.models.isolated import open_isolated
-
     if not trust:
         raise UserError(
             f"{path} is a pickle (PyTorch checkpoint): opening it can run any code that someone hid in it. If you "

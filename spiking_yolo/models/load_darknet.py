@@ -1,7 +1,5 @@
 """A ready network from a darknet .weights file, its cfg and its class names."""
 
-from __future__ import annotations
-
 import dataclasses
 import warnings
 from pathlib import Path
@@ -40,16 +38,14 @@ def load_darknet(
     if len(classes) > 1:
         raise UserError(f"cfg: the heads disagree on the number of classes {sorted(classes)}; make them equal")
     read_weights(net, weights)
-    return net.eval(), net.spec(_class_names(weights, names, classes.pop())), digest
+    count = classes.pop()
+    common = [folder / NAMES_FILES[count] for folder in (weights.parent, WEIGHTS_FOLDER) if count in NAMES_FILES]
+    return net.eval(), net.spec(class_names(weights, names, count, *common)), digest
 
 
 def _find_cfg(weights: Path) -> Path:
     packaged = SAME_CFG.get(weights.stem, weights.stem)
-    for path in (
-        weights.with_suffix(".cfg"),
-        CFG_FOLDER / f"{packaged}.cfg",
-        WEIGHTS_FOLDER / f"{packaged}.cfg",
-    ):
+    for path in (weights.with_suffix(".cfg"), *(folder / f"{packaged}.cfg" for folder in (CFG_FOLDER, WEIGHTS_FOLDER))):
         if path.is_file():
             return path
     raise UserError(f"no cfg is known for {weights}; put {weights.stem}.cfg beside it or pass --cfg")
@@ -69,15 +65,14 @@ def _published_masks(sections: list[Section], digest: str) -> list[Section]:
     return [*sections[:-1], dataclasses.replace(last, options={**last.options, "mask": "1,2,3"})]
 
 
-def _class_names(weights: Path, given: str | Path | None, classes: int) -> tuple[str, ...]:
-    own = Path(given) if given else weights.with_suffix(".names")
-    candidates = [own]
-    if not given and (common := NAMES_FILES.get(classes)):
-        candidates += [weights.parent / common, WEIGHTS_FOLDER / common]
-    for path in candidates:
-        if given or path.is_file():
-            return read_names(path, classes)
-    return numbered(classes)
+def class_names(weights: Path, given: str | Path | None, classes: int, *others: Path) -> tuple[str, ...]:
+    """Class names from the file `given`; without it from <stem>.names beside the weights or the first of the others
+    that exists; else "class 0", "class 1", ... Raises UserError for a file that does not fit.
+    """
+    if given:
+        return read_names(Path(given), classes)
+    path = next((path for path in (weights.with_suffix(".names"), *others) if path.is_file()), None)
+    return read_names(path, classes) if path else numbered(classes)
 
 
 def read_names(path: Path, classes: int) -> tuple[str, ...]:

@@ -1,7 +1,5 @@
 """A torchvision classifier from the user's state dict, with the preprocessing of its ImageNet weights."""
 
-from __future__ import annotations
-
 from pathlib import Path
 
 import torch
@@ -10,8 +8,8 @@ from torch import Tensor, nn
 from spiking_yolo.errors import UserError
 from spiking_yolo.io.files import sha256
 from spiking_yolo.models.classifiers import TORCHVISION, build
-from spiking_yolo.models.load_darknet import read_names
-from spiking_yolo.models.spec import Spec, numbered
+from spiking_yolo.models.load_darknet import class_names
+from spiking_yolo.models.spec import Spec
 
 SIZE = 224
 MEAN, STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
@@ -32,8 +30,7 @@ def load_torchvision(weights: str | Path, arch: str, names: str | Path | None = 
     except RuntimeError as e:
         reason = " ".join(str(e).split())[:200]
         raise UserError(f"{weights} is no state dict of {arch.removeprefix(TORCHVISION)}: {reason}") from e
-    listed = Path(names) if names else Path(weights).with_suffix(".names")
-    known = read_names(listed, classes) if names or listed.is_file() else numbered(classes)
+    known = class_names(Path(weights), names, classes)
     return model.eval(), Spec("classify", known, SIZE, SIZE, "crop", mean=MEAN, std=STD), digest
 
 

@@ -1,10 +1,8 @@
 """A network's interface: input size, resizing, class names and how its outputs are decoded."""
 
-from __future__ import annotations
-
 import json
 from dataclasses import asdict, dataclass
-from typing import Any, Literal
+from typing import Any, Literal, Self
 
 from spiking_yolo.io.images import Resize
 
@@ -69,7 +67,7 @@ class Spec:
         return json.dumps(asdict(self))
 
     @classmethod
-    def from_json(cls, text: str) -> Spec:
+    def from_json(cls, text: str) -> Self:
         d = json.loads(text)
         heads = tuple(HeadSpec(**{**h, "anchors": tuple(map(tuple, h["anchors"]))}) for h in d.pop("heads"))
         fields: dict[str, Any] = {k: tuple(v) if isinstance(v, list) else v for k, v in d.items()}

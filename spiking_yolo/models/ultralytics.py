@@ -3,8 +3,6 @@
 The import changes the whole process and opening a checkpoint unpickles, so models/isolated.py calls this elsewhere.
 """
 
-from __future__ import annotations
-
 import copy
 from pathlib import Path
 from typing import Any

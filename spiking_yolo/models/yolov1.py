@@ -4,8 +4,6 @@ Redmon et al., "You Only Look Once", 2016, with the connected head replaced by 1
 input size works. Stride 32: a 288 x 416 input has 9 rows of 13 cells.
 """
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 from pathlib import Path
 

@@ -52,9 +52,9 @@ class LinearMap(nn.Module):
         self.folded = None
         return super()._apply(fn, recurse)
 
-    def _load_from_state_dict(self, *args: Any) -> None:
+    def _load_from_state_dict(self, *args: Any, **kwargs: Any) -> None:
         self.folded = None
-        super()._load_from_state_dict(*args)
+        super()._load_from_state_dict(*args, **kwargs)
 
     def forward(self, x: Tensor, biased: bool) -> Tensor:
         """x: [N, in] or [N, C, H, W]. biased: whether the bias is added. Returns the dtype of the folded weights."""

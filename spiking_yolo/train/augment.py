@@ -1,7 +1,5 @@
 """Augmentation: photographs with boxes through albumentations, batches of small images as tensors."""
 
-from __future__ import annotations
-
 import os
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -68,9 +66,7 @@ class DetectionAugment:
 
 
 def crop_and_flip(images: Tensor, rng: np.random.Generator, pad: int = 4) -> Tensor:
-    """Each image [N, C, H, W] shifted by up to `pad` pixels over a reflected border and mirrored half of the
-    time.
-    """
+    """Each image [N, C, H, W] shifted by up to `pad` pixels over a reflected border and mirrored half of the time."""
     n, _, h, w = images.shape
     padded = F.pad(images, (pad,) * 4, mode="reflect")
     dy, dx = (torch.from_numpy(rng.integers(0, 2 * pad + 1, n)) for _ in range(2))

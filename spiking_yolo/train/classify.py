@@ -1,8 +1,7 @@
 """The classification task: small images held in memory, cross-entropy, top-1 accuracy."""
 
-from __future__ import annotations
-
 from collections.abc import Iterator
+from dataclasses import dataclass
 
 import numpy as np
 import torch
@@ -12,7 +11,7 @@ from torch import Tensor, nn
 from spiking_yolo.errors import UserError
 from spiking_yolo.models.spec import Spec
 from spiking_yolo.train.augment import crop_and_flip, cutout
-from spiking_yolo.train.seeds import batches, generator, order
+from spiking_yolo.train.seeds import Batches, generator
 
 Arrays = tuple[np.ndarray, np.ndarray]  # uint8 [n, H, W, 3], int64 [n]
 
@@ -30,44 +29,31 @@ def normalise(images: np.ndarray, spec: Spec) -> Tensor:
     return (scaled - mean) / std
 
 
-class ClassifyTask:
+@dataclass(kw_only=True)
+class ClassifyTask(Batches):
     """See loop.Task. Whole batches are shifted and mirrored.
 
-    hole: side of the square that is cut out of each image, pixels. smoothing: of the labels.
-    A batch's randomness depends on (seed, epoch, first index), hence not on the number of processes that draw
-    it.
+    hole: side of the square that is cut out of each image, pixels. smoothing: of the labels. A batch's randomness
+    depends on (seed, epoch, first index), hence not on the number of processes that draw it.
     """
 
-    def __init__(
-        self,
-        train: Arrays,
-        val: Arrays,
-        spec: Spec,
-        *,
-        batch: int,
-        seed: int = 0,
-        rank: int = 0,
-        world: int = 1,
-        smoothing: float = 0.1,
-        hole: int = 0,
-    ) -> None:
-        if not len(train[1]):
-            raise UserError("there are no images to train on: check the data")
-        self.images, self.labels = train
-        self.val, self.spec, self.batch, self.seed = val, spec, batch, seed
-        self.rank, self.world, self.smoothing, self.hole = rank, world, smoothing, hole
-        self.steps = len(self.epoch(0))
+    train: Arrays
+    val: Arrays
+    spec: Spec
+    smoothing: float = 0.1
+    hole: int = 0
 
-    def epoch(self, epoch: int) -> list[list[int]]:
-        return batches(order(len(self.labels), self.seed, epoch, self.rank, self.world), self.batch)
+    def __post_init__(self) -> None:
+        self.count = len(self.train[1])
+        if not self.count:
+            raise UserError("there are no images to train on: check the data")
 
     def batches(self, epoch: int) -> Iterator[tuple[Tensor, Tensor]]:
+        images, labels = self.train
         for indices in self.epoch(epoch):
             rng = generator(self.seed, epoch, indices[0])
-            images = crop_and_flip(normalise(self.images[indices], self.spec), rng)
-            if self.hole:
-                images = cutout(images, rng, self.hole)
-            yield images, torch.from_numpy(self.labels[indices])
+            batch = crop_and_flip(normalise(images[indices], self.spec), rng)
+            yield cutout(batch, rng, self.hole) if self.hole else batch, torch.from_numpy(labels[indices])
 
     def loss(self, output: Tensor, targets: Tensor) -> dict[str, Tensor]:
         targets = targets.to(output.device)

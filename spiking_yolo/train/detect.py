@@ -1,9 +1,8 @@
 """The detection task: photographs with boxes, the YOLOv1 loss, mAP on a validation split."""
 
-from __future__ import annotations
-
 from collections.abc import Iterator, Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
+from typing import Any
 
 import cv2
 import numpy as np
@@ -20,15 +19,12 @@ from spiking_yolo.metrics.voc import voc_map
 from spiking_yolo.models.spec import Spec
 from spiking_yolo.train.augment import DetectionAugment, Photo
 from spiking_yolo.train.loss_yolov1 import LossWeights, yolov1_loss
-from spiking_yolo.train.seeds import batches, generator, order
+from spiking_yolo.train.seeds import Batches, generator
 
 Boxes = tuple[list[Tensor], list[Tensor]]
 
 
-PAPER = LossWeights()
-
-
-class AugmentedPhotos(Dataset):
+class AugmentedPhotos(Dataset[Any]):
     """Items (epoch, index) -> (uint8 [3, H, W], boxes [n, 4] xyxy as fractions, labels [n]).
 
     Difficult and crowd boxes are left out. cache: keep the decoded photos in memory.
@@ -64,45 +60,33 @@ def collate(items: Sequence[tuple[Tensor, Tensor, Tensor]]) -> tuple[Tensor, Box
     return torch.stack(images), (list(boxes), list(labels))
 
 
-class DetectTask:
-    """See loop.Task. mosaic is off in the last `plain` share of the epochs, so that training ends on whole
-    photos.
-    """
+@dataclass(kw_only=True)
+class DetectTask(Batches):
+    """See loop.Task. mosaic is off in the last `plain` share of the epochs, so that training ends on whole photos."""
 
-    def __init__(
-        self,
-        train: DetectionSet,
-        val: DetectionSet,
-        spec: Spec,
-        *,
-        epochs: int,
-        batch: int,
-        seed: int = 0,
-        workers: int = 0,
-        rank: int = 0,
-        world: int = 1,
-        mosaic: float = 0.5,
-        plain: float = 0.3,
-        weights: LossWeights = PAPER,
-        cache: bool = True,
-    ) -> None:
-        if not len(train):
-            raise UserError(f"{train.name} has no images to train on: check the data")
-        self.photos = AugmentedPhotos(train, DetectionAugment((spec.height, spec.width), mosaic), seed, cache)
-        self.val, self.spec, self.weights = val.indexed(), spec, weights
-        self.batch, self.seed, self.workers, self.rank, self.world = batch, seed, workers, rank, world
-        self.mosaic, self.tiled_epochs = mosaic, round(epochs * (1 - plain))
-        self.steps = len(self.epoch(0))
+    train: DetectionSet
+    val: DetectionSet
+    spec: Spec
+    epochs: int
+    weights: LossWeights
+    workers: int = 0
+    mosaic: float = 0.5
+    plain: float = 0.3
+    cache: bool = True
 
-    def epoch(self, epoch: int) -> list[list[int]]:
-        return batches(order(len(self.photos), self.seed, epoch, self.rank, self.world), self.batch)
+    def __post_init__(self) -> None:
+        self.count = len(self.train)
+        if not self.count:
+            raise UserError(f"{self.train.name} has no images to train on: check the data")
+        augment = DetectionAugment((self.spec.height, self.spec.width), self.mosaic)
+        self.photos = AugmentedPhotos(self.train, augment, self.seed, self.cache)
+        self.val = self.val.indexed()
 
     def batches(self, epoch: int) -> Iterator[tuple[Tensor, Boxes]]:
-        self.photos.augment.mosaic = self.mosaic if epoch < self.tiled_epochs else 0.0
+        self.photos.augment.mosaic = self.mosaic if epoch < round(self.epochs * (1 - self.plain)) else 0.0
         keys = [[(epoch, i) for i in indices] for indices in self.epoch(epoch)]
-        loader = DataLoader(
-            self.photos, batch_sampler=keys, collate_fn=collate, num_workers=self.workers
-        )  # a new one each epoch: its workers see this epoch's augmentation
+        # A new loader each epoch: its workers see this epoch's augmentation.
+        loader = DataLoader(self.photos, batch_sampler=keys, collate_fn=collate, num_workers=self.workers)
         mean, std = (torch.tensor(v)[:, None, None] for v in (self.spec.mean, self.spec.std))
         for images, targets in loader:
             yield (images.float() / 255 - mean) / std, targets
@@ -112,9 +96,7 @@ class DetectTask:
         return yolov1_loss(output, boxes, labels, self.spec.heads[0], self.weights)
 
     def evaluate(self, model: nn.Module) -> dict[str, float]:
-        """In percent, area under the curve: mAP50, and mAP50_20 over the classes with 20 or more objects
-        only.
-        """
+        """In percent, area under the curve: mAP50, and mAP50_20 over the classes with 20 or more objects."""
         score = voc_map(predict(model, self.val, self.spec, self.batch), self.val)
         common = [ap for name, ap in score.per_class.items() if score.npos[name] >= 20]
         return {"mAP50": 100 * score.mAP_area} | ({"mAP50_20": 100 * float(np.mean(common))} if common else {})
@@ -124,13 +106,13 @@ class DetectTask:
 def predict(model: nn.Module, data: DetectionSet, spec: Spec, batch: int = 16) -> list[Detections]:
     """Detections of every photo of `data`, in its order, with the settings of an evaluation."""
     device = next(model.parameters()).device
-    found: list[Detections] = []
+    results: list[Detections] = []
     for start in range(0, len(data), batch):
         pairs = [preprocess(read_image(s.path), spec) for s in data.samples[start : start + batch]]
         images = torch.stack([image for image, _ in pairs]).to(device, memory_format=torch.channels_last)
         output = model(images).float().cpu()
-        found += detections([output], spec, [p for _, p in pairs], 0.005, 0.5, 100, True)
-    return found
+        results += detections([output], spec, [p for _, p in pairs], 0.005, 0.5, 100, True)
+    return results
 
 
 def hold_out(data: DetectionSet, share: float, seed: int) -> tuple[DetectionSet, DetectionSet]:

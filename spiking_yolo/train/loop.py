@@ -1,7 +1,5 @@
 """One training loop for detectors and classifiers, on CPU, GPU, and under torchrun on several."""
 
-from __future__ import annotations
-
 import math
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
@@ -26,12 +24,10 @@ def silent(*_: object) -> None:
 
 
 class Task(Protocol):
-    """What the loop needs to know of the data. A batch is (images [N, 3, H, W] float in [0, 1] or normalised,
-    targets).
-    """
+    """The data. A batch is (images [N, 3, H, W] float in [0, 1] or normalised, targets)."""
 
-    steps: int
-
+    @property
+    def steps(self) -> int: ...
     def batches(self, epoch: int) -> Iterable[tuple[Tensor, Any]]: ...
     def loss(self, output: Tensor, targets: Any) -> dict[str, Tensor]: ...
     def evaluate(self, model: nn.Module) -> dict[str, float]: ...
@@ -39,12 +35,11 @@ class Task(Protocol):
 
 @dataclass(frozen=True)
 class Settings:
-    """optimizer: "adamw" or "sgd" (momentum 0.9, Nesterov). lr: peak learning rate. warmup: share of the
-    training in which it rises linearly; then it falls as a cosine (0.3: one-cycle). ema: decay of the
-    averaged weights per step. clip: largest gradient norm. bf16: autocast. val_every: epochs between
-    validations, 0 for the last only. anneal: share of the training in which the slope of leaky ReLUs falls
-    linearly to 0, so that weights of a leaky network become those of a ReLU network without a jump; 0 leaves
-    slopes alone.
+    """optimizer: "adamw" or "sgd" (momentum 0.9, Nesterov). lr: peak learning rate. warmup: share of the training in
+    which it rises linearly; then it falls as a cosine (0.3: one-cycle). ema: decay of the averaged weights per step.
+    clip: largest gradient norm. bf16: autocast. val_every: epochs between validations, 0 for the last only. anneal:
+    share of the training in which the slope of leaky ReLUs falls linearly to 0, so that weights of a leaky network
+    become those of a ReLU network without a jump; 0 leaves slopes alone.
     """
 
     epochs: int
@@ -156,7 +151,7 @@ def train_epoch(
     """One pass over the data. Returns the mean of the loss and of its terms, and the learning rate."""
     source = model.module if isinstance(model, DistributedDataParallel) else model
     sums: dict[str, float] = {}
-    steps = 0
+    steps, lr = 0, 0.0
     for images, targets in task.batches(epoch):
         done = (epoch + steps / task.steps) / settings.epochs
         if settings.anneal:

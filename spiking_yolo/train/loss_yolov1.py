@@ -5,8 +5,6 @@ sums are per image, averaged over the batch. A logistic head (HeadSpec.logistic)
 confidences and classes by binary cross-entropy instead of squared error.
 """
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import NamedTuple
@@ -23,9 +21,8 @@ Grid = tuple[int, int]  # rows R and columns S of cells
 
 @dataclass(frozen=True)
 class LossWeights:
-    """coord, noobj: of the paper. giou: of 1 - GIoU of the responsible boxes (the paper has none). ignore: a
-    box that overlaps some object by more than this IoU is not told that it is empty (1: always told, as in
-    the paper).
+    """coord, noobj: of the paper. giou: of 1 - GIoU of the responsible boxes (the paper has none). ignore: a box that
+    overlaps some object by more than this IoU is not told that it is empty (1: always told, as in the paper).
     """
 
     coord: float = 5.0
@@ -98,8 +95,7 @@ def overlaps(predicted: Tensor, boxes: Sequence[Tensor]) -> Tensor:
 def yolov1_loss(
     output: Tensor, boxes: Sequence[Tensor], labels: Sequence[Tensor], head: HeadSpec, weights: LossWeights
 ) -> dict[str, Tensor]:
-    """Weighted terms, scalars: "coord", "obj", "noobj", "class" and, when asked for, "giou". The loss is
-    their sum.
+    """Weighted terms, scalars: "coord", "obj", "noobj", "class" and, when asked for, "giou". The loss is their sum.
 
     output: raw map [N, C + 5 B, R, S]. boxes: per image [n, 4] xyxy as fractions. labels: per image [n]. Of a
     cell's B boxes the one with the best IoU is responsible.

@@ -1,10 +1,8 @@
 """From options to a trained network on disk."""
 
-from __future__ import annotations
-
 import datetime
 import os
-from dataclasses import asdict, replace
+from dataclasses import asdict, fields, replace
 from pathlib import Path
 from typing import Any
 
@@ -46,7 +44,8 @@ def train(options: TrainOptions, command: str = "", progress: Progress = silent)
         raise UserError(f"{folder} holds a training already: go on with --resume {folder}, or give another --name")
     device, rank, world = start_processes(options.device)
     torch.manual_seed(options.seed)
-    spec, task = (detection if options.task == "detect" else classification)(options, rank, world)
+    common = {"batch": options.batch, "seed": options.seed, "rank": rank, "world": world}
+    spec, task = (detection if options.task == "detect" else classification)(options, common)
     shape = {"activation": options.activation, **({"levels": options.levels} if options.activation == "qcfs" else {})}
     shape |= {"pool": options.pool} if options.pool else {}
     model = build_model(options.model, spec, shape | ({"activation": "leaky"} if options.anneal else {}))
@@ -60,12 +59,8 @@ def train(options: TrainOptions, command: str = "", progress: Progress = silent)
             record = facts | {"epochs_done": len(rows), "last": rows[-1]}
             save_checkpoint(folder / "last.safetensors", average, options.model, shape, spec, record)
 
-    settings = Settings(
-        **{k: getattr(options, k) for k in ("epochs", "lr", "optimizer", "weight_decay", "warmup", "ema", "seed")},
-        val_every=options.val_every,
-        anneal=options.anneal,
-        bf16=has_bf16(device) if options.bf16 == "auto" else options.bf16 == "on",
-    )
+    chosen = {f.name: getattr(options, f.name) for f in fields(Settings) if f.name not in ("clip", "bf16")}
+    settings = Settings(**chosen, bf16=has_bf16(device) if options.bf16 == "auto" else options.bf16 == "on")
     watch = progress if rank == 0 else silent
     _, rows = fit(model, task, settings, folder, device, options.resume is not None, export, watch)
     if dist.is_initialized():
@@ -73,7 +68,7 @@ def train(options: TrainOptions, command: str = "", progress: Progress = silent)
     return rows[-1] if rank == 0 else {}
 
 
-def detection(options: TrainOptions, rank: int, world: int) -> tuple[Spec, Task]:
+def detection(options: TrainOptions, common: dict[str, Any]) -> tuple[Spec, Task]:
     from spiking_yolo.train.detect import DetectTask, LossWeights, hold_out
 
     train_set = open_detection(options.data, options.split, year=options.year)
@@ -82,47 +77,22 @@ def detection(options: TrainOptions, rank: int, world: int) -> tuple[Spec, Task]
     else:
         val_set = open_detection(options.data, options.val_split or "val", year=options.year)
     spec = yolov1_spec(train_set.classes, options.imgsz, logistic=not options.linear)
-    task = DetectTask(
-        train_set,
-        val_set,
-        spec,
-        epochs=options.epochs,
-        batch=options.batch or 1,
-        seed=options.seed,
-        workers=options.workers,
-        rank=rank,
-        world=world,
-        mosaic=options.mosaic,
-        weights=LossWeights(giou=options.giou, ignore=options.ignore),
-        cache=options.cache,
-    )
-    return spec, task
+    weights = LossWeights(giou=options.giou, ignore=options.ignore)
+    common |= {k: getattr(options, k) for k in ("epochs", "workers", "mosaic", "cache")}
+    return spec, DetectTask(train=train_set, val=val_set, spec=spec, weights=weights, **common)
 
 
-def classification(options: TrainOptions, rank: int, world: int) -> tuple[Spec, Task]:
-    sets = [
-        open_classification(options.data, split, options.project.parent / UNPACKED)
-        for split in (options.split, options.val_split)
-    ]
-    parts = [to_arrays(dataset) for dataset in sets]
-    spec = classifier_spec(sets[0].classes, *parts[0][0].shape[1:3])
-    train_part, val_part = parts
+def classification(options: TrainOptions, common: dict[str, Any]) -> tuple[Spec, Task]:
+    unpacked = options.project.parent / UNPACKED
+    sets = [open_classification(options.data, split, unpacked) for split in (options.split, options.val_split)]
+    train_part, val_part = (to_arrays(dataset) for dataset in sets)
+    images, labels = train_part
+    spec = classifier_spec(sets[0].classes, *images.shape[1:3])
     if options.holdout:
-        kept = round(len(train_part[1]) * (1 - options.holdout))
-        shuffled = torch.randperm(len(train_part[1]), generator=torch.Generator().manual_seed(options.seed)).numpy()
-        images, labels = train_part
+        kept = round(len(labels) * (1 - options.holdout))
+        shuffled = torch.randperm(len(labels), generator=torch.Generator().manual_seed(options.seed)).numpy()
         train_part, val_part = ((images[i], labels[i]) for i in (shuffled[:kept], shuffled[kept:]))
-    task = ClassifyTask(
-        train_part,
-        val_part,
-        spec,
-        batch=options.batch or 1,
-        seed=options.seed,
-        rank=rank,
-        world=world,
-        hole=options.cutout,
-    )
-    return spec, task
+    return spec, ClassifyTask(train=train_part, val=val_part, spec=spec, hole=options.cutout, **common)
 
 
 def initialise(model: nn.Module, path: Path, spec: Spec) -> None:

@@ -1,8 +1,6 @@
-"""Where randomness comes from: pure functions of (seed, epoch, index), so that neither workers nor restarts
-change it.
-"""
+"""Where randomness comes from: functions of (seed, epoch, index), so that neither workers nor restarts change it."""
 
-from __future__ import annotations
+from dataclasses import dataclass, field
 
 import numpy as np
 
@@ -22,3 +20,23 @@ def batches(indices: list[int], size: int) -> list[list[int]]:
     """Full batches; what is left over is dropped, unless it is all there is."""
     full = [indices[i : i + size] for i in range(0, len(indices) - size + 1, size)]
     return full or [indices]
+
+
+@dataclass(kw_only=True)
+class Batches:
+    """Which images make the batches of an epoch. count: of all images. rank, world: this process, and how many."""
+
+    count: int = field(init=False)
+    batch: int
+    seed: int = 0
+    rank: int = 0
+    world: int = 1
+
+    def epoch(self, epoch: int) -> list[list[int]]:
+        """Indices of the images of each batch."""
+        return batches(order(self.count, self.seed, epoch, self.rank, self.world), self.batch)
+
+    @property
+    def steps(self) -> int:
+        """Batches per epoch."""
+        return max(1, self.count // self.world // self.batch)

@@ -1,7 +1,5 @@
 """The state of a training on disk: enough to go on after a kill as if nothing had happened."""
 
-from __future__ import annotations
-
 import csv
 from dataclasses import dataclass
 from pathlib import Path

@@ -54,11 +54,11 @@ def balanced(model: Any, beta: float, T: int, scope: str) -> list[Tensor]:
 def test_balance_against_a_second_implementation(beta: float, T: int, scope: str):
     model = make(Chain)
     settings = {**BALANCE, "threshold.scope": scope, "threshold.scale": beta, "calibration.T": T}
-    sites = spiking(model, images(2), Recipe("tested"), settings).sites
+    neurons = spiking(model, images(2), Recipe("tested"), settings).neurons
     for name, theta in zip(("relu1", "relu2"), balanced(model, beta, T, scope), strict=True):
-        torch.testing.assert_close(sites[name]["theta"].double(), theta, rtol=1e-6, atol=0)
+        torch.testing.assert_close(neurons[name]["theta"].double(), theta, rtol=1e-6, atol=0)
     z = model.conv2(model.pool(torch.relu(model.conv1(images(2)))))  # type: ignore[operator]
-    assert (sites["relu2"]["theta"].max() / beta - z.max()).abs() > 0.01, "the ANN's maximum would do"
+    assert (neurons["relu2"]["theta"].max() / beta - z.max()).abs() > 0.01, "the ANN's maximum would do"
 
 
 def test_both_sides_of_a_pair_are_balanced_by_hand():
@@ -67,17 +67,17 @@ def test_both_sides_of_a_pair_are_balanced_by_hand():
     Layer 2, weights 1, 4, 0: its currents are 1 and 1 - 2 = -1. The ANN's pre-activation is 1 - 4 * 0.3 = -0.2.
     """
     graph = points([([[1.0], [-0.6], [-1.0]], [0.0] * 3), ([[1.0, 4.0, 0.0]], [0.0]), ([[1.0]], [0.0])], slope=0.5)
-    sites = spiking(graph, torch.ones(1, 1, 1, 1, dtype=torch.float64), Recipe("tested"), BALANCE).sites
-    assert sites["act1"]["theta"].tolist() == sites["act1"]["theta_off"].tolist() == [1.0] * 3
-    assert (sites["act2"]["theta"].item(), sites["act2"]["theta_off"].item()) == (1.0, 1.0)
+    neurons = spiking(graph, torch.ones(1, 1, 1, 1, dtype=torch.float64), Recipe("tested"), BALANCE).neurons
+    assert neurons["act1"]["theta"].tolist() == neurons["act1"]["theta_off"].tolist() == [1.0] * 3
+    assert (neurons["act2"]["theta"].item(), neurons["act2"]["theta_off"].item()) == (1.0, 1.0)
 
 
 def test_channels_that_never_receive_a_positive_current():
     graph = points([([[2.0], [-1.0]], [0.0, 0.0]), ([[-1.0, 0.0]], [-1.0]), ([[1.0]], [0.0])])
     settings = {**BALANCE, "threshold.scope": "channel", "threshold.scale": 0.5}
-    sites = spiking(graph, torch.ones(1, 1, 1, 1, dtype=torch.float64), Recipe("tested"), settings).sites
-    assert sites["act1"]["theta"].tolist() == [1.0, 1.0]  # the layer's largest
-    assert sites["act2"]["theta"].tolist() == [0.5]  # a silent layer takes one
+    neurons = spiking(graph, torch.ones(1, 1, 1, 1, dtype=torch.float64), Recipe("tested"), settings).neurons
+    assert neurons["act1"]["theta"].tolist() == [1.0, 1.0]  # the layer's largest
+    assert neurons["act2"]["theta"].tolist() == [0.5]  # a silent layer takes one
 
 
 def one_layer(kind: str, **settings: Any) -> Converted:
@@ -96,7 +96,7 @@ def test_corrections_by_hand(kind: str):
     its bias falls by 0.15.
     """
     converted = one_layer(kind)
-    site, head = converted.sites["act1"], converted.sites["head"]
+    site, head = converted.neurons["act1"], converted.neurons["head"]
     if kind == "light":
         assert site["bias"].tolist() == pytest.approx([0.05]) and site["initial"].item() == 0.5
     else:
@@ -111,7 +111,7 @@ def test_corrections_by_hand(kind: str):
 def test_corrections_of_differential_coding(kind: str, key: str, value: float):
     """It sends 1 and 0 of 1 and 0.35, once and for all: 0.175 too little, whatever T."""
     memory = {"neuron.kind": "memory", "encoding.coding": "differential"}
-    assert one_layer(kind, **memory).sites["act1"][key].tolist() == pytest.approx([value])
+    assert one_layer(kind, **memory).neurons["act1"][key].tolist() == pytest.approx([value])
 
 
 def test_an_activation_that_is_an_output_is_corrected_once():
@@ -119,19 +119,19 @@ def test_an_activation_that_is_an_output_is_corrected_once():
     graph = replace(points([([[1.0]], [0.0]), ([[2.0]], [1.0])]), outputs=("act1", "head"))
     x = torch.tensor([1.0, 0.35], dtype=torch.float64).reshape(1, 1, 1, 2)
     converted = one_layer("light")
-    network = SpikingNetwork(graph, converted.sites, converted.recipe)
+    network = SpikingNetwork(graph, converted.neurons, converted.recipe)
     assert network.run(x, 4).snapshots[4].outputs[0].flatten().tolist() == [1.0, 0.5]
 
 
 def excess(graph: Graph, converted: Converted, name: str, plain: bool) -> float:
     """Norm of the mean difference between SNN and ANN, per channel, at node `name`; plain: without corrections."""
     part = graph.up_to(name)
-    sites = converted.sites
+    neurons = converted.neurons
     if plain:
         initial = torch.tensor(converted.recipe.neuron.initial)
         kept = ("theta", "theta_off")
-        sites = {k: {**{q: v[q] for q in kept if q in v}, "initial": initial} for k, v in sites.items()}
-    network = SpikingNetwork(part, sites, converted.recipe)
+        neurons = {k: {**{q: v[q] for q in kept if q in v}, "initial": initial} for k, v in neurons.items()}
+    network = SpikingNetwork(part, neurons, converted.recipe)
     T = converted.recipe.calibration.T
     got, expected = network.run(images(12), T).snapshots[T].outputs[0], forward(part, images(12))[0]
     return (got - expected).transpose(0, 1).flatten(1).mean(1).norm().item()
@@ -147,11 +147,11 @@ def test_corrections_reduce_the_mean_error(cls: Any, kind: str):
     graph = spiking(make(cls), images(2), Recipe("tested")).graph
     settings = {"calibration.T": 8, "neuron.initial": 0.0}
     converted = spiking(graph, images(12), get_recipe(f"calibration-{kind}"), settings)
-    sites = [node.name for node in graph.activations]
-    before, after = ({n: excess(graph, converted, n, p) for n in (*sites, *graph.outputs)} for p in (True, False))
+    layers = [node.name for node in graph.activations]
+    before, after = ({n: excess(graph, converted, n, p) for n in (*layers, *graph.outputs)} for p in (True, False))
     for name in graph.outputs:
         assert before[name] > 1e-3 and after[name] < 1e-6
-    assert sum(after[n] for n in sites) < 0.8 * sum(before[n] for n in sites)
+    assert sum(after[n] for n in layers) < 0.8 * sum(before[n] for n in layers)
 
 
 def test_everything_together_and_progress_names_the_parts():
@@ -161,8 +161,8 @@ def test_everything_together_and_progress_names_the_parts():
     recipe = get_recipe("msat").with_settings(
         {**BALANCE, "calibration.kind": "light", "calibration.T": 2, "readout.skip": 40}
     )
-    sites = calibrate(graph, statistics(graph, images(2)), recipe, list(images(2).split(1)), said.append)
-    assert all(sites[node.name].keys() >= {"theta", "bias", "confidence"} for node in graph.activations)
+    neurons = calibrate(graph, statistics(graph, images(2)), recipe, list(images(2).split(1)), said.append)
+    assert all(neurons[node.name].keys() >= {"theta", "bias", "confidence"} for node in graph.activations)
     names = [node.name for node in graph.activations]
     parts = [f"balance {n}" for n in names] + [f"correct {n}" for n in (*names, *graph.outputs)]
     assert said == [*parts, "spike confidence"]
@@ -182,15 +182,17 @@ def test_it_does_not_matter_how_the_images_are_batched(method: str):
 @pytest.mark.parametrize("method", ["rmp", "calibration-light", "calibration-advanced", "msat"])
 def test_state_round_trip(method: str, tmp_path: Path):
     recipe = get_recipe(method)
-    sites = spiking(make(TinyLeaky), images(1), recipe, {"calibration.T": 2}).sites
-    state = CalibrationResult({k: dict(v) for k, v in sites.items()}, recipe, "a" * 64, (416, 608), ("a.jpg", "b.jpg"))
+    neurons = spiking(make(TinyLeaky), images(1), recipe, {"calibration.T": 2}).neurons
+    state = CalibrationResult(
+        {k: dict(v) for k, v in neurons.items()}, recipe, "a" * 64, (416, 608), ("a.jpg", "b.jpg")
+    )
     state.save(tmp_path / "state.safetensors")
     loaded = CalibrationResult.load(tmp_path / "state.safetensors")
-    assert replace(loaded, sites=state.sites) == state
-    assert loaded.sites.keys() == state.sites.keys()
-    for name, site in state.sites.items():
-        assert loaded.sites[name].keys() == site.keys()
-        assert all(torch.equal(loaded.sites[name][k], v) for k, v in site.items())
+    assert replace(loaded, neurons=state.neurons) == state
+    assert loaded.neurons.keys() == state.neurons.keys()
+    for name, site in state.neurons.items():
+        assert loaded.neurons[name].keys() == site.keys()
+        assert all(torch.equal(loaded.neurons[name][k], v) for k, v in site.items())
 
 
 def test_a_state_fits_its_own_network_and_recipe_only(tmp_path: Path):
@@ -214,9 +216,9 @@ def test_load_says_how_to_make_a_missing_state_and_finds_the_made_one(tmp_path: 
     assert "\n" not in str(e.value) and str(weights) in str(e.value) and "--imgsz 96" in str(e.value)
     ann, recipe = load_ann(weights), get_recipe("rmp").with_settings({"calibration.T": 2})
     x = torch.rand(1, 3, SIZE, SIZE, generator=torch.Generator().manual_seed(1))
-    sites = calibrate(ann.graph, load_statistics(ann), recipe, [x])
-    CalibrationResult(sites, recipe, ann.sha256, ann.imgsz, ("x",)).save(calibration_path(weights, ann.imgsz, recipe))
+    neurons = calibrate(ann.graph, load_statistics(ann), recipe, [x])
+    CalibrationResult(neurons, recipe, ann.sha256, ann.imgsz, ("x",)).save(calibration_path(weights, ann.imgsz, recipe))
     found = load(weights, "rmp", {"calibration.T": 2})
-    assert all(torch.equal(found.sites[n]["theta"], s["theta"]) for n, s in sites.items())
+    assert all(torch.equal(found.neurons[n]["theta"], s["theta"]) for n, s in neurons.items())
     with pytest.raises(UserError, match="of other settings, weights or size"):
         load(weights, "rmp")

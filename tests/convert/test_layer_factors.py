@@ -17,9 +17,9 @@ from spiking_yolo.recipe import Recipe
 def test_layer_factors_scale_the_thresholds_of_one_layer(method: str):
     model, x, recipe = make(TinyLeaky), images(1), get_recipe(method)
     settings = {"calibration.T": 4}
-    plain = spiking(model, x, recipe, settings).sites
+    plain = spiking(model, x, recipe, settings).neurons
     # The first layer is left alone: with balanced thresholds, what it sends decides those of the others.
-    scaled = spiking(model, x, recipe, settings | {"threshold.layers": "act3:0.5"}).sites
+    scaled = spiking(model, x, recipe, settings | {"threshold.layers": "act3:0.5"}).neurons
     for name, own in plain.items():
         for key in own.keys() & {"theta", "theta_off"}:
             assert torch.equal(scaled[name][key], own[key] * (0.5 if name == "act3" else 1.0))

@@ -7,7 +7,7 @@ from torch import Tensor
 
 from spiking_yolo.convert.histogram import DIVISIONS, OCTAVES, Histogram
 from spiking_yolo.convert.registry import get_recipe
-from spiking_yolo.convert.thresholds import base_sites, extreme, mmse, percentile, site_thresholds, threshold
+from spiking_yolo.convert.thresholds import base_parameters, extreme, layer_thresholds, mmse, percentile, threshold
 from spiking_yolo.graph import Activation, Graph, Node
 from spiking_yolo.recipe import Recipe
 
@@ -122,9 +122,9 @@ def test_thresholds_are_scaled_statistics_but_never_above_the_cap():
     nodes = (Node("x", "input"), Node("a", "activation", ("x",), phi), Node("b", "activation", ("a",), phi))
     for scale, layers, a, b in ((0.2, "b:3", 0.1, 0.3), (1.0, "b:0.5", 0.5, 0.25), (4.0, "a:0.125", 0.25, 0.5)):
         recipe = PLAIN.with_settings({"threshold.rule": "max", "threshold.scale": scale, "threshold.layers": layers})
-        sites = base_sites(Graph(nodes, ("b",), {}), h, recipe)
-        assert sites["a"]["theta"].tolist() == pytest.approx([a] * 3)
-        assert sites["b"]["theta"].tolist() == pytest.approx([b] * 3)
+        neurons = base_parameters(Graph(nodes, ("b",), {}), h, recipe)
+        assert neurons["a"]["theta"].tolist() == pytest.approx([a] * 3)
+        assert neurons["b"]["theta"].tolist() == pytest.approx([b] * 3)
 
 
 @pytest.mark.parametrize(
@@ -146,7 +146,7 @@ def test_mmse_takes_the_neuron_into_account(settings: dict, gamma: int, rounds: 
 def test_layer_scope_is_the_statistic_of_all_channels():
     x = samples()
     recipe = PLAIN.with_settings({"threshold.scope": "layer"})
-    theta = site_thresholds(histogram(x), Activation(), recipe)["theta"]
+    theta = layer_thresholds(histogram(x), Activation(), recipe)["theta"]
     exact = np.percentile(side(x.flatten(), 0), 99.9, method="inverted_cdf")
     assert theta.shape == (3,) and theta.unique().numel() == 1
     assert theta[0].item() == pytest.approx(exact, rel=1 / DIVISIONS)
@@ -155,31 +155,31 @@ def test_layer_scope_is_the_statistic_of_all_channels():
 def test_a_dead_channel_takes_the_largest_threshold_of_the_layer():
     x = samples()
     x[:, 1] = -x[:, 1].abs()
-    theta = site_thresholds(histogram(x), Activation(), PLAIN)["theta"]
+    theta = layer_thresholds(histogram(x), Activation(), PLAIN)["theta"]
     assert theta[1] == theta.max() > theta.min() > 0
 
 
 def test_a_dead_layer_takes_one():
     for x in (torch.zeros(10, 2), -torch.ones(10, 2)):
-        theta = site_thresholds(histogram(x), Activation(), PLAIN.with_settings({"threshold.scale": 0.5}))["theta"]
+        theta = layer_thresholds(histogram(x), Activation(), PLAIN.with_settings({"threshold.scale": 0.5}))["theta"]
         assert theta.tolist() == [0.5, 0.5] and theta.dtype == torch.float32
 
 
 def test_each_side_of_a_pair_has_its_own_threshold():
     x = samples()
     maximum = PLAIN.with_settings({"threshold.rule": "max"})
-    site = site_thresholds(histogram(x), Activation(0.1), maximum)
+    site = layer_thresholds(histogram(x), Activation(0.1), maximum)
     assert torch.equal(site["theta"], x.amax(0)) and torch.equal(site["theta_off"], -x.amin(0))
 
 
 def test_signed_memory_covers_the_larger_of_both_sides():
     x = samples() * torch.tensor([1.0, 1.0, 0.5]) - torch.tensor([0.0, 0.0, 100.0])
     recipe = PLAIN.with_settings({"threshold.rule": "max", "neuron.kind": "memory", "threshold.scale": 0.25})
-    site = site_thresholds(histogram(x), Activation(0.5), recipe)
+    site = layer_thresholds(histogram(x), Activation(0.5), recipe)
     expected = torch.maximum(x.amax(0).double(), -0.5 * x.amin(0).double()) * 0.25
     assert set(site) == {"theta"} and torch.equal(site["theta"], expected.float())
     assert x[:, 2].amax() <= 0 < x[:, 0].amax()  # one channel needs its negative side
 
 
 def test_imbalanced_threshold_needs_the_positive_side_only():
-    assert set(site_thresholds(histogram(samples()), Activation(0.1), get_recipe("channel-norm"))) == {"theta"}
+    assert set(layer_thresholds(histogram(samples()), Activation(0.1), get_recipe("channel-norm"))) == {"theta"}

@@ -5,14 +5,14 @@ from hypothesis import strategies as st
 from torch import nn
 
 from spiking_yolo.errors import UserError
-from spiking_yolo.graph.modules import QCFS, ClippedReLU, activation, qcfs
+from spiking_yolo.graph.modules import QCFS, ClippedReLU, activation
 
 
 def test_forward_by_hand():
     """theta 2, 4 levels: steps of 0.5, rounded to the nearest, clipped to [0, 2]."""
     x = torch.tensor([-1.0, 0.2, 0.3, 0.74, 0.76, 1.9, 5.0])
     expected = torch.tensor([0.0, 0.0, 0.5, 0.5, 1.0, 2.0, 2.0])
-    assert torch.equal(qcfs(x, torch.tensor(2.0), 4), expected)
+    assert torch.equal(QCFS(levels=4, theta=2.0)(x), expected)
 
 
 def test_backward_by_hand():

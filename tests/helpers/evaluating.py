@@ -15,8 +15,8 @@ from spiking_yolo.graph import forward
 from spiking_yolo.io.images import preprocess, read_image
 from spiking_yolo.models.darknet import DarknetNet
 from spiking_yolo.models.darknet_cfg import read_cfg
-from spiking_yolo.models.darknet_weights import write_weights
 from spiking_yolo.models.load import load_ann
+from tests.helpers.darknet import write_weights
 
 NAMES = ("cup", "spoon", "plate")
 CFG = """[net]

@@ -49,7 +49,7 @@ def quantised(model: nn.Module, converted: Converted, factor: float = 1.0) -> nn
     rounded = copy.deepcopy(model)
     for name, module in model.named_modules():
         if isinstance(module, nn.ReLU | nn.LeakyReLU):
-            step = converted.sites[name.replace(".", "_")]["theta"] * factor
+            step = converted.neurons[name.replace(".", "_")]["theta"] * factor
             slope = module.negative_slope if isinstance(module, nn.LeakyReLU) else 0.0
             rounded.set_submodule(name, Rounded(step, slope))
     return rounded

@@ -6,9 +6,10 @@ from safetensors.torch import save_file
 
 from spiking_yolo.errors import UserError
 from spiking_yolo.io.files import sha256
-from spiking_yolo.models.checkpoint import build_model, load_checkpoint, read_provenance, save_checkpoint
+from spiking_yolo.models.checkpoint import build_model, load_checkpoint, save_checkpoint
 from spiking_yolo.models.yolov1 import yolov1_spec
 from spiking_yolo.train.classify import classifier_spec
+from tests.helpers.checkpoints import read_provenance
 
 NAMES = ("cat", "dog", "cow")
 DETECT, CLASSIFY = yolov1_spec(NAMES, 64), classifier_spec(NAMES, 32, 32)

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from torch.utils.flop_counter import FlopCounterMode
 
 from spiking_yolo.errors import UserError
-from spiking_yolo.graph.modules import PaddedMaxPool2d, padded_max_pool2d
+from spiking_yolo.graph.modules import PaddedMaxPool2d
 from spiking_yolo.io.images import preprocess, read_image
 from spiking_yolo.models.darknet import DarknetNet
 from spiking_yolo.models.darknet_cfg import parse_cfg, read_cfg
@@ -163,7 +163,7 @@ def test_pool_follows_the_formula(size, stride, height, width, data):
         return
     x = -torch.rand(1, 2, height, width)
     pads = (total // 2, total - total // 2) * 2
-    out = padded_max_pool2d(x, size, stride, pads)
+    out = PaddedMaxPool2d(size, stride, pads)(x)
     side_h, side_w = ((n + total - size) // stride + 1 for n in (height, width))
     assert out.shape == (1, 2, side_h, side_w)
     for i in range(side_h):

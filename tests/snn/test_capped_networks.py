@@ -100,7 +100,7 @@ def test_every_method_comes_close_and_no_threshold_is_above_the_cap(name: str):
     ]
     assert errors[1] < (0.4 if name == "spike-norm" else 0.1) and errors[1] < errors[0], errors
     for one in (network, converted(name, threshold__scale=100.0)):
-        thetas = [one.sites[node.name]["theta"] for node in one.graph.activations]
+        thetas = [one.neurons[node.name]["theta"] for node in one.graph.activations]
         assert all((theta <= torch.tensor(cap)).all() for theta, cap in zip(thetas, CAPS, strict=True))
         assert one is network or all(
             (theta == torch.tensor(cap)).all() for theta, cap in zip(thetas, CAPS, strict=True)
@@ -112,7 +112,7 @@ def test_no_layer_sends_more_than_its_cap(name: str):
     """Rate coding: cap * t and half a spike at most, in every step; differential: once it has settled."""
     one, T = converted(name), 48
     for site, sent in record(one.network(observed=True), images(2, seed=7), T).items():
-        cap, theta = one.graph[site].phi.cap, one.sites[site]["theta"].double()[:, None, None]
+        cap, theta = one.graph[site].phi.cap, one.neurons[site]["theta"].double()[:, None, None]
         assert cap is not None
         total = sent.cumsum(0) * theta
         if one.recipe.encoding.coding == "rate":
@@ -152,7 +152,7 @@ def test_one_layer_of_if_neurons_is_qcfs_after_as_many_steps_as_levels():
     torch.manual_seed(0)
     model = nn.Sequential(nn.Conv2d(3, 6, 3), QCFS(8, 0.4), nn.Conv2d(6, 5, 1)).double()
     network, x = spiking(model, images(2), get_recipe("opt"), {"neuron.shift": 0, "neuron.initial": 0.5}), images(2)
-    assert (network.sites["_1"]["theta"] == torch.tensor(0.4)).all()
+    assert (network.neurons["_1"]["theta"] == torch.tensor(0.4)).all()
     run = network.network().run(x, 8, [7])
     assert (
         relative_error(run.snapshots[8].outputs, model(x))

@@ -102,9 +102,9 @@ def test_input_spikes_cost_operations():
     """Each one reaches every weight of a 1x1 convolution with 3 outputs; an analogue image costs none, but MACs."""
     graph = points([([[1.0], [2.0], [-1.0]], [0.0] * 3), ([[0.0] * 3], [0.0])])
     x = torch.tensor([1.0, 1.0, 0.0, 0.0], dtype=torch.float64).reshape(1, 1, 2, 2)
-    sites = {"act1": {"theta": torch.full((3,), 1e9), "initial": torch.tensor(0.0)}}
+    neurons = {"act1": {"theta": torch.full((3,), 1e9), "initial": torch.tensor(0.0)}}
     for settings, operations, analogue in (({}, 0, 12), ({"encoding.input": "poisson"}, 7 * 2 * 3, 0)):
-        run = SpikingNetwork(graph, sites, Recipe("tested").with_settings(settings)).run(x, 7)
+        run = SpikingNetwork(graph, neurons, Recipe("tested").with_settings(settings)).run(x, 7)
         assert (run.snapshots[7].operations.item(), run.analogue_macs) == (operations, analogue)
 
 

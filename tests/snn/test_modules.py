@@ -196,4 +196,4 @@ def test_loading_changes_this_network_alone():
 
 
 def neurons(converted: Any) -> Any:
-    return (converted.neurons if hasattr(converted, "neurons") else converted.sites).items()
+    return converted.neurons.items()

@@ -173,9 +173,9 @@ def test_steps_outside_the_run_are_refused(T: int, steps: list[int]):
 def test_a_site_without_threshold_is_refused():
     x = images(1)
     converted = spiking(make(TinyLeaky), x, Recipe("tested"))
-    sites = {k: v for k, v in converted.sites.items() if k != "act2"}
+    neurons = {k: v for k, v in converted.neurons.items() if k != "act2"}
     with pytest.raises(UserError, match="act2"):
-        SpikingNetwork(converted.graph, sites, converted.recipe)
+        SpikingNetwork(converted.graph, neurons, converted.recipe)
 
 
 def test_progress_and_probes_see_every_step():

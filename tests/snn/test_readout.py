@@ -17,9 +17,9 @@ from spiking_yolo.snn.options import SimulationOptions
 def outputs(skip: int, T: int, steps: list[int]) -> dict[int, float]:
     """z = 3/8, theta = 1: spikes at t = 3, 6 and 8. The head is 8 s + 1."""
     graph = points([([[1.0]], [0.0]), ([[8.0]], [1.0])])
-    sites = {"act1": {"theta": torch.ones(1), "initial": torch.tensor(0.0)}}
+    neurons = {"act1": {"theta": torch.ones(1), "initial": torch.tensor(0.0)}}
     x = torch.full((1, 1, 1, 1), 3 / 8, dtype=torch.float64)
-    run = SpikingNetwork(graph, sites, Recipe("tested").with_settings({"readout.skip": skip})).run(x, T, steps)
+    run = SpikingNetwork(graph, neurons, Recipe("tested").with_settings({"readout.skip": skip})).run(x, T, steps)
     return {t: snapshot.outputs[0].item() for t, snapshot in run.snapshots.items()}
 
 

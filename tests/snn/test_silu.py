@@ -17,7 +17,7 @@ from torch import Tensor, nn
 from spiking_yolo.convert.histogram import Histogram
 from spiking_yolo.convert.registry import DEFAULT, get_recipe, list_methods
 from spiking_yolo.convert.silu import YAML
-from spiking_yolo.convert.thresholds import site_thresholds
+from spiking_yolo.convert.thresholds import layer_thresholds
 from spiking_yolo.errors import UserError
 from spiking_yolo.graph import Activation, forward
 from spiking_yolo.graph.trace import trace
@@ -158,7 +158,7 @@ def test_theta_covers_what_phi_makes_of_both_sides():
     histogram = Histogram.empty(4)
     histogram.update(torch.tensor([[[5.0, 4.0], [0.3, -0.1], [0.1, -0.5], [-1.0, -3.0]]]))
     recipe = get_recipe("signed-memory").with_settings({"threshold.rule": "max", "threshold.scale": 0.1})
-    theta = site_thresholds(histogram, SILU, recipe)["theta"]
+    theta = layer_thresholds(histogram, SILU, recipe)["theta"]
     expected = [0.1 * silu(5), 0.1 * silu(0.3), -0.1 * silu(-0.5), 0.1 * LEAST]
     assert theta.tolist() == pytest.approx(expected, rel=1e-5)
 

@@ -74,10 +74,10 @@ def pooling(pool: nn.Module) -> Callable[[Tensor], Tensor]:
     return step
 
 
-def simulate(model: Any, sites: Mapping[str, Any], recipe: Recipe, x: Tensor, T: int) -> tuple[list[Tensor], Record]:
+def simulate(model: Any, neurons: Mapping[str, Any], recipe: Recipe, x: Tensor, T: int) -> tuple[list[Tensor], Record]:
     """TinyLeaky's forward pass, T times. Returns the heads (mean, or sum in differential coding) and all spikes."""
     differential, record = recipe.encoding.coding == "differential", Record()
-    n1, n2, n3 = (Plain(name, sites[name], recipe, record) for name in ("act1", "act2", "act3"))
+    n1, n2, n3 = (Plain(name, neurons[name], recipe, record) for name in ("act1", "act2", "act3"))
     pool1, pool2 = pooling(model.pool1), pooling(model.pool2)
     before = recipe.neuron.kind == "memory" and recipe.neuron.pool_first
     heads = [torch.zeros(()), torch.zeros(())]
@@ -112,7 +112,7 @@ CASES |= {f"{name}, pool last": {**CASES[name], "neuron.pool_first": False} for 
 def test_every_spike_of_every_step(case: str):
     model, x, T = make(TinyLeaky, slope=SLOPE), images(2), 24
     converted = spiking(model, x, Recipe("tested"), CASES[case])
-    heads, expected = simulate(model, converted.sites, converted.recipe, x, T)
+    heads, expected = simulate(model, converted.neurons, converted.recipe, x, T)
     got: Record = {}
 
     def probe(name: str, t: int, layer: NeuronLayer, current: Tensor | None) -> None:
@@ -132,11 +132,11 @@ def test_every_spike_of_every_step(case: str):
         assert torch.equal(count, batch_first.flatten(1).sum(1))
 
 
-def quantised(model: Any, sites: Mapping[str, Any], x: Tensor, parts: int = 1) -> list[Tensor]:
+def quantised(model: Any, neurons: Mapping[str, Any], x: Tensor, parts: int = 1) -> list[Tensor]:
     """The ANN with every activation rounded to the grid theta / parts."""
 
     def q(name: str, z: Tensor) -> Tensor:
-        step = sites[name]["theta"].double()[:, None, None] / parts
+        step = neurons[name]["theta"].double()[:, None, None] / parts
         return torch.floor(phi(z) / step + 0.5) * step
 
     early = q("act1", model.bn1(model.conv1(x)))
@@ -158,7 +158,7 @@ def test_differential_coding_settles_on_the_quantised_network(pool_first: bool, 
     run = converted.network().run(x, T, [1, 100, 1000])
     assert run.steps < 100
     settled = run.snapshots[T]
-    for a, b in zip(settled.outputs, quantised(model, converted.sites, x, 2**refinements), strict=True):
+    for a, b in zip(settled.outputs, quantised(model, converted.neurons, x, 2**refinements), strict=True):
         torch.testing.assert_close(a, b, rtol=0, atol=1e-10)
     for t in (100, 1000):
         assert all(torch.equal(a, b) for a, b in zip(run.snapshots[t].outputs, settled.outputs, strict=True))

@@ -12,7 +12,7 @@ import torch
 
 from spiking_yolo.datasets.detection import DetectionSet, Sample
 from spiking_yolo.errors import UserError
-from spiking_yolo.models.checkpoint import load_checkpoint, read_provenance
+from spiking_yolo.models.checkpoint import load_checkpoint
 from spiking_yolo.models.spec import Spec
 from spiking_yolo.models.yolov1 import YOLOv1, yolov1_spec
 from spiking_yolo.train.augment import DetectionAugment, Photo, crop_and_flip, cutout
@@ -21,6 +21,7 @@ from spiking_yolo.train.loop import Settings, fit
 from spiking_yolo.train.options import TrainOptions
 from spiking_yolo.train.run import train
 from spiking_yolo.train.seeds import generator
+from tests.helpers.checkpoints import read_provenance
 
 ROOT = Path(__file__).parents[2]
 COLOURS = {0: (255, 0, 0), 1: (0, 255, 0)}
@@ -43,7 +44,8 @@ def draw(folder: Path, count: int, side: int = 64) -> DetectionSet:
 
 
 def make_task(data: DetectionSet, spec: Spec, batch: int = 4, **options) -> DetectTask:
-    return DetectTask(data, data, spec, epochs=2, weights=LossWeights(giou=2, ignore=0.6), batch=batch, **options)
+    weights = LossWeights(giou=2, ignore=0.6)
+    return DetectTask(train=data, val=data, spec=spec, epochs=2, weights=weights, batch=batch, **options)
 
 
 def test_two_epochs_overfit(tmp_path):

@@ -34,7 +34,9 @@ def task(seed: int = 0) -> ClassifyTask:
     labels = np.arange(32) % 2
     images = np.random.default_rng(0).integers(0, 100, (32, 8, 8, 3)) + labels[:, None, None, None] * 150
     data = (images.astype(np.uint8), labels)
-    return ClassifyTask(data, data, classifier_spec(("dark", "bright"), 8, 8), batch=8, seed=seed, hole=2)
+    return ClassifyTask(
+        train=data, val=data, spec=classifier_spec(("dark", "bright"), 8, 8), batch=8, seed=seed, hole=2
+    )
 
 
 def run(folder: Path, epochs: int = 4, resume: bool = False, **options) -> list[dict[str, float]]:

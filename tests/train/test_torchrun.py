@@ -11,7 +11,8 @@ import torch
 from helpers.classifying import write_image
 from helpers.tiny import ROOT
 
-from spiking_yolo.models.checkpoint import load_checkpoint, read_provenance
+from spiking_yolo.models.checkpoint import load_checkpoint
+from tests.helpers.checkpoints import read_provenance
 
 
 def test_two_processes_make_one_checkpoint(tmp_path):

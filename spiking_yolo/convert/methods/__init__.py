@@ -3,39 +3,8 @@
 The order of the imports is the order of every list of methods.
 """
 
-# ruff: noqa: I001
-from spiking_yolo.convert.methods import (
-    p_norm,
-    channel_norm,
-    spike_norm,
-    rmp,
-    tsc,
-    opt,
-    calibration_light,
-    calibration_advanced,
-    burst,
-    msat,
-    msat_plus,
-    fixed_fraction,
-    signed_memory,
-    differential,
-    coarse_to_fine,
-)
-
-__all__ = [
-    "burst",
-    "calibration_advanced",
-    "calibration_light",
-    "channel_norm",
-    "coarse_to_fine",
-    "differential",
-    "fixed_fraction",
-    "msat",
-    "msat_plus",
-    "opt",
-    "p_norm",
-    "rmp",
-    "signed_memory",
-    "spike_norm",
-    "tsc",
-]
+# ruff: noqa: F401, I001
+from spiking_yolo.convert.methods import p_norm, channel_norm, spike_norm, rmp, tsc, opt
+from spiking_yolo.convert.methods import calibration_light, calibration_advanced, burst
+from spiking_yolo.convert.methods import msat, msat_plus, fixed_fraction
+from spiking_yolo.convert.methods import signed_memory, differential, coarse_to_fine

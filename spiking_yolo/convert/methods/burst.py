@@ -6,14 +6,12 @@ lateral inhibition is the exact cumulative pooling of snn/pooling.py. Needs: act
 """
 
 from spiking_yolo.convert.registry import register
-from spiking_yolo.recipe import Neuron, Recipe, Threshold
+from spiking_yolo.recipe import Neuron, Threshold
 
-RECIPE = register(
-    Recipe(
-        "burst",
-        threshold=Threshold(rule="percentile", scope="layer", percentile=99.9),
-        neuron=Neuron(kind="if", reset="subtract", gamma=5, initial=0.0),
-    ),
+register(
+    "burst",
+    threshold=Threshold(rule="percentile", scope="layer", percentile=99.9),
+    neuron=Neuron(kind="if", reset="subtract", gamma=5, initial=0.0),
     year=2022,
     reference="Li and Zeng, burst spikes, IJCAI 2022",
     limits="a burst of n costs n spikes",

@@ -6,15 +6,13 @@ Needs: the network run on calibration images.
 """
 
 from spiking_yolo.convert.registry import register
-from spiking_yolo.recipe import Calibration, Neuron, Recipe, Threshold
+from spiking_yolo.recipe import Calibration, Neuron, Threshold
 
-RECIPE = register(
-    Recipe(
-        "calibration-advanced",
-        threshold=Threshold(rule="mmse", scope="layer", levels=32),
-        neuron=Neuron(kind="if", reset="subtract", gamma=1, initial=0.5),
-        calibration=Calibration(kind="advanced", T=32),
-    ),
+register(
+    "calibration-advanced",
+    threshold=Threshold(rule="mmse", scope="layer", levels=32),
+    neuron=Neuron(kind="if", reset="subtract", gamma=1, initial=0.5),
+    calibration=Calibration(kind="advanced", T=32),
     year=2021,
     reference="Li et al., A free lunch from ANN, ICML 2021",
     limits="corrected for one T (--set calibration.T)",

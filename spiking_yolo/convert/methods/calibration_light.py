@@ -7,15 +7,13 @@ start. The head's bias is corrected too. Needs: the network run on calibration i
 """
 
 from spiking_yolo.convert.registry import register
-from spiking_yolo.recipe import Calibration, Neuron, Recipe, Threshold
+from spiking_yolo.recipe import Calibration, Neuron, Threshold
 
-RECIPE = register(
-    Recipe(
-        "calibration-light",
-        threshold=Threshold(rule="mmse", scope="layer", levels=32),
-        neuron=Neuron(kind="if", reset="subtract", gamma=1, initial=0.5),
-        calibration=Calibration(kind="light", T=32),
-    ),
+register(
+    "calibration-light",
+    threshold=Threshold(rule="mmse", scope="layer", levels=32),
+    neuron=Neuron(kind="if", reset="subtract", gamma=1, initial=0.5),
+    calibration=Calibration(kind="light", T=32),
     year=2021,
     reference="Li et al., A free lunch from ANN, ICML 2021",
     limits="corrected for one T (--set calibration.T)",

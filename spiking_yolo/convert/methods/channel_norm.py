@@ -8,14 +8,12 @@ published detector runs for thousands of timesteps.
 """
 
 from spiking_yolo.convert.registry import register
-from spiking_yolo.recipe import Neuron, Recipe, Threshold
+from spiking_yolo.recipe import Neuron, Threshold
 
-RECIPE = register(
-    Recipe(
-        "channel-norm",
-        threshold=Threshold(rule="percentile", scope="channel", percentile=99.9),
-        neuron=Neuron(kind="ibt", gamma=1, initial=0.0),
-    ),
+register(
+    "channel-norm",
+    threshold=Threshold(rule="percentile", scope="channel", percentile=99.9),
+    neuron=Neuron(kind="ibt", gamma=1, initial=0.0),
     year=2020,
     reference="Kim et al., Spiking-YOLO, AAAI 2020",
     limits="needs thousands of timesteps on leaky ReLU",

@@ -12,15 +12,13 @@ Chosen on COCO train2017 photographs; docs/results.md has the comparison. Needs:
 """
 
 from spiking_yolo.convert.registry import register
-from spiking_yolo.recipe import Encoding, Neuron, Recipe, Threshold
+from spiking_yolo.recipe import Encoding, Neuron, Threshold
 
-RECIPE = register(
-    Recipe(
-        "coarse-to-fine",
-        threshold=Threshold(rule="percentile", scope="layer", percentile=90.0, scale=0.1),
-        neuron=Neuron(kind="memory", gamma=8, initial=0.5),
-        encoding=Encoding(coding="differential", coarse=4, refine=8, refine_by=0.5),
-    ),
+register(
+    "coarse-to-fine",
+    threshold=Threshold(rule="percentile", scope="layer", percentile=90.0, scale=0.1),
+    neuron=Neuron(kind="memory", gamma=8, initial=0.5),
+    encoding=Encoding(coding="differential", coarse=4, refine=8, refine_by=0.5),
     year=2026,
     reference="this project",
     limits="spikes have a sign, and a value that depends on the timestep; a static image",

@@ -10,15 +10,13 @@ Needs: activation statistics, of both signs.
 """
 
 from spiking_yolo.convert.registry import register
-from spiking_yolo.recipe import Encoding, Neuron, Recipe, Threshold
+from spiking_yolo.recipe import Encoding, Neuron, Threshold
 
-RECIPE = register(
-    Recipe(
-        "differential",
-        threshold=Threshold(rule="mmse", scope="channel", levels=16, scale=1 / 16),
-        neuron=Neuron(kind="memory", gamma=4, initial=0.5),
-        encoding=Encoding(coding="differential"),
-    ),
+register(
+    "differential",
+    threshold=Threshold(rule="mmse", scope="channel", levels=16, scale=1 / 16),
+    neuron=Neuron(kind="memory", gamma=4, initial=0.5),
+    encoding=Encoding(coding="differential"),
     year=2017,
     reference="after O'Connor and Welling, Sigma-Delta Quantized Networks, ICLR 2017",
     limits="spikes have a sign; a static image (its output is the settled network)",

@@ -6,15 +6,13 @@ Needs: the network run on calibration images.
 """
 
 from spiking_yolo.convert.registry import register
-from spiking_yolo.recipe import Calibration, Neuron, Recipe, Threshold
+from spiking_yolo.recipe import Calibration, Neuron, Threshold
 
-RECIPE = register(
-    Recipe(
-        "fixed-fraction",
-        threshold=Threshold(rule="max", scope="layer"),
-        neuron=Neuron(kind="if", reset="subtract", gamma=1, initial=0.0),
-        calibration=Calibration(kind="fraction", T=32),
-    ),
+register(
+    "fixed-fraction",
+    threshold=Threshold(rule="max", scope="layer"),
+    neuron=Neuron(kind="if", reset="subtract", gamma=1, initial=0.0),
+    calibration=Calibration(kind="fraction", T=32),
     year=2026,
     reference="this project, the control of MSAT",
     limits="c is chosen for one T (--set calibration.T)",

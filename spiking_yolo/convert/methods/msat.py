@@ -10,15 +10,13 @@ Needs: the network run on calibration images (for the confidence only).
 """
 
 from spiking_yolo.convert.registry import register
-from spiking_yolo.recipe import Msat, Neuron, Recipe, Threshold
+from spiking_yolo.recipe import Msat, Neuron, Threshold
 
-RECIPE = register(
-    Recipe(
-        "msat",
-        threshold=Threshold(rule="max", scope="layer"),
-        neuron=Neuron(kind="if", reset="subtract", gamma=1, initial=0.0),
-        msat=Msat(enabled=True, confidence="after"),
-    ),
+register(
+    "msat",
+    threshold=Threshold(rule="max", scope="layer"),
+    neuron=Neuron(kind="if", reset="subtract", gamma=1, initial=0.0),
+    msat=Msat(enabled=True, confidence="after"),
     year=2022,
     reference="MSAT draft paper, Eq. 14-17",
     limits="graded spikes; an exponential and a logarithm per neuron and step",

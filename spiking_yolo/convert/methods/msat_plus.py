@@ -12,16 +12,14 @@ Needs: activation statistics, of both signs.
 """
 
 from spiking_yolo.convert.registry import register
-from spiking_yolo.recipe import Encoding, Msat, Neuron, Recipe, Threshold
+from spiking_yolo.recipe import Encoding, Msat, Neuron, Threshold
 
-RECIPE = register(
-    Recipe(
-        "msat-plus",
-        threshold=Threshold(rule="percentile", scope="layer", percentile=90.0, scale=0.26),
-        neuron=Neuron(kind="memory", gamma=8, initial=0.5),
-        msat=Msat(enabled=True, det=False, tau_mp=4.0, stages=2),
-        encoding=Encoding(coding="differential", coarse=3, refine=8, refine_by=0.5),
-    ),
+register(
+    "msat-plus",
+    threshold=Threshold(rule="percentile", scope="layer", percentile=90.0, scale=0.26),
+    neuron=Neuron(kind="memory", gamma=8, initial=0.5),
+    msat=Msat(enabled=True, det=False, tau_mp=4.0, stages=2),
+    encoding=Encoding(coding="differential", coarse=3, refine=8, refine_by=0.5),
     year=2026,
     reference="this project, after the MSAT draft paper",
     limits="spikes have a sign, and a value (a power of two); a static image",

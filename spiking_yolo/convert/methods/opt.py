@@ -10,14 +10,12 @@ Needs: activation statistics.
 """
 
 from spiking_yolo.convert.registry import register
-from spiking_yolo.recipe import Neuron, Recipe, Threshold
+from spiking_yolo.recipe import Neuron, Threshold
 
-RECIPE = register(
-    Recipe(
-        "opt",
-        threshold=Threshold(rule="max", scope="layer"),
-        neuron=Neuron(kind="if", reset="subtract", gamma=1, initial=0.0, shift=32),
-    ),
+register(
+    "opt",
+    threshold=Threshold(rule="max", scope="layer"),
+    neuron=Neuron(kind="if", reset="subtract", gamma=1, initial=0.0, shift=32),
     year=2021,
     reference="Deng and Gu, ICLR 2021",
     limits="better with clipped-ReLU training and average pooling",

@@ -7,14 +7,12 @@ Needs: activation statistics.
 """
 
 from spiking_yolo.convert.registry import register
-from spiking_yolo.recipe import Neuron, Recipe, Threshold
+from spiking_yolo.recipe import Neuron, Threshold
 
-RECIPE = register(
-    Recipe(
-        "p-norm",
-        threshold=Threshold(rule="percentile", scope="layer", percentile=99.9),
-        neuron=Neuron(kind="if", reset="subtract", gamma=1, initial=0.0),
-    ),
+register(
+    "p-norm",
+    threshold=Threshold(rule="percentile", scope="layer", percentile=99.9),
+    neuron=Neuron(kind="if", reset="subtract", gamma=1, initial=0.0),
     year=2017,
     reference="Rueckauer et al., Frontiers in Neuroscience 2017",
     limits="slow where a layer's activations differ much in size",

@@ -6,14 +6,12 @@ Needs: the network run on calibration images.
 """
 
 from spiking_yolo.convert.registry import register
-from spiking_yolo.recipe import Neuron, Recipe, Threshold
+from spiking_yolo.recipe import Neuron, Threshold
 
-RECIPE = register(
-    Recipe(
-        "rmp",
-        threshold=Threshold(rule="balance", scope="layer", scale=0.8),
-        neuron=Neuron(kind="if", reset="subtract", gamma=1, initial=0.0),
-    ),
+register(
+    "rmp",
+    threshold=Threshold(rule="balance", scope="layer", scale=0.8),
+    neuron=Neuron(kind="if", reset="subtract", gamma=1, initial=0.0),
     year=2020,
     reference="Han et al., RMP-SNN, CVPR 2020",
     limits="slow: the largest current is far above the usual one",

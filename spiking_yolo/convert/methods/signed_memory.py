@@ -8,14 +8,12 @@ Needs: activation statistics, of both signs.
 """
 
 from spiking_yolo.convert.registry import register
-from spiking_yolo.recipe import Neuron, Recipe, Threshold
+from spiking_yolo.recipe import Neuron, Threshold
 
-RECIPE = register(
-    Recipe(
-        "signed-memory",
-        threshold=Threshold(rule="percentile", scope="channel", percentile=99.9, scale=0.25),
-        neuron=Neuron(kind="memory", gamma=4, initial=0.5),
-    ),
+register(
+    "signed-memory",
+    threshold=Threshold(rule="percentile", scope="channel", percentile=99.9, scale=0.25),
+    neuron=Neuron(kind="memory", gamma=4, initial=0.5),
     year=2022,
     reference="after Wang et al., signed neuron with memory, IJCAI 2022",
     limits="spikes have a sign; operations grow with T",

@@ -8,15 +8,13 @@ norm and with average pooling; biases are then part of the current that is balan
 """
 
 from spiking_yolo.convert.registry import register
-from spiking_yolo.recipe import Encoding, Neuron, Recipe, Threshold
+from spiking_yolo.recipe import Encoding, Neuron, Threshold
 
-RECIPE = register(
-    Recipe(
-        "spike-norm",
-        threshold=Threshold(rule="balance", scope="layer"),
-        neuron=Neuron(kind="if", reset="zero", gamma=1, initial=0.0),
-        encoding=Encoding(input="poisson"),
-    ),
+register(
+    "spike-norm",
+    threshold=Threshold(rule="balance", scope="layer"),
+    neuron=Neuron(kind="if", reset="zero", gamma=1, initial=0.0),
+    encoding=Encoding(input="poisson"),
     year=2019,
     reference="Sengupta et al., Frontiers in Neuroscience 2019",
     limits="made for networks without bias; reset to zero loses charge",

@@ -9,14 +9,12 @@ Needs: the network run on calibration images.
 """
 
 from spiking_yolo.convert.registry import register
-from spiking_yolo.recipe import Neuron, Recipe, Threshold
+from spiking_yolo.recipe import Neuron, Threshold
 
-RECIPE = register(
-    Recipe(
-        "tsc",
-        threshold=Threshold(rule="balance", scope="layer", scale=0.8),
-        neuron=Neuron(kind="if", reset="subtract", gamma=1, initial=0.0, events="switches"),
-    ),
+register(
+    "tsc",
+    threshold=Threshold(rule="balance", scope="layer", scale=0.8),
+    neuron=Neuron(kind="if", reset="subtract", gamma=1, initial=0.0, events="switches"),
     year=2020,
     reference="Han and Roy, ECCV 2020 (our reading)",
     limits="at low rates more events than spikes",

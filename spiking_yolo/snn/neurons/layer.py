@@ -240,11 +240,11 @@ class NeuronLayer(nn.Module):
         self.reset()
         return super()._apply(fn, recurse)
 
-    def _load_from_state_dict(self, *args: Any) -> None:
+    def _load_from_state_dict(self, *args: Any, **kwargs: Any) -> None:
         """Other parameters: the run is over."""
         self._forget()
         self.reset()
-        super()._load_from_state_dict(*args)
+        super()._load_from_state_dict(*args, **kwargs)
 
     def _optional(self, name: str, like: Tensor) -> Tensor | None:
         value = getattr(self, name, None)

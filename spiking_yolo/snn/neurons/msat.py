@@ -106,7 +106,9 @@ class MsatIntegrateAndFire(MsatNeurons, IntegrateAndFire):
         """Which spikes of a step are kept, uint8 [N, C, ...]: drawn by seed, image, layer and step."""
         return below(self.confidence.item(), like, self.recipe.encoding.seed, self.keys, name, t)
 
-    def step(self, s: MsatPotentialState, p: Parameters, z: Tensor | None, clock: Clock, buffers: Buffers) -> Tensor:
+    def step(  # pyright: ignore[reportIncompatibleMethodOverride]  (each class steps the state that it makes)
+        self, s: MsatPotentialState, p: Parameters, z: Tensor | None, clock: Clock, buffers: Buffers
+    ) -> Tensor:
         assert z is not None  # rate coding: there is a current in every step
         ratio = self.ratio(s, clock, buffers)
         if not clock.first:
@@ -172,7 +174,9 @@ class MsatSignedMemory(MsatNeurons, SignedMemory):
     def unneeded(self) -> tuple[str, ...]:
         return (*super().unneeded(), *(() if self.is_algorithm1 else ("last",)))
 
-    def step(self, s: MsatMemoryState, p: Parameters, z: Tensor | None, clock: Clock, buffers: Buffers) -> Tensor:
+    def step(  # pyright: ignore[reportIncompatibleMethodOverride]
+        self, s: MsatMemoryState, p: Parameters, z: Tensor | None, clock: Clock, buffers: Buffers
+    ) -> Tensor:
         m, ratio = self.recipe.msat, self.ratio(s, clock, buffers)
         if not clock.first and s.last is not None:
             self.rule.algorithm1(ratio, s.sent / clock.t, s.last)

@@ -66,15 +66,15 @@ def analyze(
     for x in load(converted, paths, device):
         before: dict[str, tuple[Tensor, Activation]] = {}
 
-        def tap(node: Node, pre: Tensor, post: Tensor, found=before) -> None:
-            found[node.name] = pre, node.phi
+        def tap(node: Node, pre: Tensor, post: Tensor, before: dict[str, tuple[Tensor, Activation]] = before) -> None:
+            before[node.name] = pre, node.phi
 
         with torch.no_grad():
             expected = forward(graph, x, tap)
         watch = Watch(before, T)
         if sample is None:
             z, phi = before[layer]
-            sample = watch.sample = choose(layer, phi(z), converted.sites[layer]["theta"])
+            sample = watch.sample = choose(layer, phi(z), converted.neurons[layer]["theta"])
         run = network.run(x, T, steps(T), probes=[watch], progress=lambda t: progress())
         for _ in range(T - run.steps):
             progress()
@@ -83,10 +83,10 @@ def analyze(
         for name, (z, phi) in before.items():
             seen = watch.layers.pop(name)
             seen.finish()
-            site, sums, keys = converted.sites[name], (seen.received, seen.sent), image_keys(x)
+            site, sums, keys = converted.neurons[name], (seen.received, seen.sent), image_keys(x)
             links = chain(site, converted.recipe, phi, name, z, *sums, T, network.spike_weight, keys)
             spikes = {t: float(s.spikes[name].sum()) for t, s in run.snapshots.items()}
-            totals[name].add(links, per_channel(converted.sites[name]["theta"], z), seen, spikes, run.neurons[name])
+            totals[name].add(links, per_channel(converted.neurons[name]["theta"], z), seen, spikes, run.neurons[name])
             progress()
     assert sample is not None
     names_ = tuple(str(path) for path in paths)

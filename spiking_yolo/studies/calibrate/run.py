@@ -107,10 +107,10 @@ def _run(
     images = torch.stack([preprocess(read_image(picture.source), ann.spec)[0] for picture in pictures])
     parts = itertools.count(1)
     batches = images.split(ann.spec.images_at_once)
-    sites = run_network(
+    neurons = run_network(
         ann.graph, statistics, recipe, batches, lambda text: progress(recipe.name, next(parts), None, text)
     )
     path = calibration_path(ann.weights, ann.imgsz, recipe)
     names = tuple(picture.name for picture in pictures)
-    CalibrationResult(sites, recipe, ann.sha256, ann.imgsz, names).save(path)
-    return Calibrated(path, recipe.name, len(images), len(sites))
+    CalibrationResult(neurons, recipe, ann.sha256, ann.imgsz, names).save(path)
+    return Calibrated(path, recipe.name, len(images), len(neurons))

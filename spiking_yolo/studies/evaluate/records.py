@@ -97,7 +97,7 @@ def dataset_call(dataset: DetectionSet | LabelledSet) -> dict[str, Any]:
 
 
 def _network_bytes(converted: Converted) -> Iterable[bytes]:
-    for name, values in sorted(converted.sites.items()):
+    for name, values in sorted(converted.neurons.items()):
         for key, value in sorted(values.items()):
             yield f"{name}.{key}".encode()
             yield value.cpu().contiguous().numpy().tobytes()

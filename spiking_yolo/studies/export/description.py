@@ -38,7 +38,7 @@ def _node(converted: Converted, node: Node, shape: list[int]) -> dict[str, Any]:
     entry = {"name": node.name, "op": node.op, "inputs": list(node.inputs), "attrs": dict(node.attrs), "shape": shape}
     weight, bias = converted.graph.parameters(node)
     entry |= {key: list(value.shape) for key, value in (("weight", weight), ("bias", bias)) if value is not None}
-    if own := converted.sites.get(node.name):
+    if own := converted.neurons.get(node.name):
         entry["neurons"] = {key: _values(value) for key, value in own.items()}
     return entry
 

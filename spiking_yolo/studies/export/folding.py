@@ -17,15 +17,15 @@ from spiking_yolo.recipe import Recipe
 from spiking_yolo.snn.units import Unit, fold, same
 
 
-def with_offsets(graph: Graph, sites: Mapping[str, Mapping[str, Tensor]], recipe: Recipe) -> Graph:
+def with_offsets(graph: Graph, neurons: Mapping[str, Mapping[str, Tensor]], recipe: Recipe) -> Graph:
     """The graph with what neurons add to their current in every step in the bias of the layer before them.
 
-    That is a calibrated bias, and theta / (2 shift). sites: node -> parameters, as in Converted. Raises UserError where
+    That is a calibrated bias, and theta / (2 shift). neurons: as in Converted. Raises UserError where
     no layer before the neurons feeds them alone.
     """
     tensors = dict(graph.tensors)
     for node in graph.nodes:
-        offset = _offset(node, sites.get(node.name, {}), recipe)
+        offset = _offset(node, neurons.get(node.name, {}), recipe)
         if offset is None:
             continue
         carrier = _carrier(graph, node.inputs if node.op == "activation" else (node.name,))

@@ -46,7 +46,7 @@ def to_nir(converted: Converted) -> nir.NIRGraph:
     converted = replace(converted, graph=converted.graph.up_to(*converted.graph.outputs))
     sizes = shapes(converted.graph, converted.spec.height, converted.spec.width)
     expressible.check(converted, sizes)
-    source = folding.with_offsets(converted.graph, converted.sites, converted.recipe)
+    source = folding.with_offsets(converted.graph, converted.neurons, converted.recipe)
     return _Writer(package, replace(converted, graph=source), sizes).graph()
 
 
@@ -55,7 +55,7 @@ class _Writer:
 
     def __init__(self, package: Any, converted: Converted, sizes: Mapping[str, torch.Size]):
         self.nir, self.converted, self.source, self.sizes = package, converted, converted.graph, sizes
-        self.thetas = {node.name: converted.sites[node.name]["theta"] for node in self.source.activations}
+        self.thetas = {node.name: converted.neurons[node.name]["theta"] for node in self.source.activations}
         self.asked = folding.asked_units(self.source, self.thetas)
         self.like = next(iter(self.source.tensors.values()))
         self.nodes: dict[str, Any] = {}
@@ -135,8 +135,9 @@ class _Writer:
     def _affine(self, weight: Tensor, bias: Tensor) -> Any:
         return self.nir.Affine(_array(weight), _array(bias))
 
-    def _conv(self, weight: Tensor, bias: Tensor, given: torch.Size, stride=(1, 1), padding=(0, 0), dilation=(1, 1)):
-        return self.nir.Conv2d(tuple(given[1:]), _array(weight), stride, padding, dilation, 1, _array(bias))
+    def _conv(self, weight: Tensor, bias: Tensor, given: torch.Size, **geometry: Any) -> Any:
+        g = {"stride": (1, 1), "padding": (0, 0), "dilation": (1, 1)} | geometry
+        return self.nir.Conv2d(tuple(given[1:]), _array(weight), **g, groups=1, bias=_array(bias))
 
     def _neurons(self, node: Node, unit: Unit) -> Any:
         shape, theta = self.sizes[node.name], self.thetas[node.name]

@@ -21,7 +21,7 @@ class Exported:
     nodes: int | None = None
 
     def text(self) -> str:
-        layers = f"{len(self.converted.sites)} layers of neurons, method {self.converted.recipe.name}"
+        layers = f"{len(self.converted.neurons)} layers of neurons, method {self.converted.recipe.name}"
         return layers if self.nodes is None else f"{layers}, {self.nodes} NIR nodes"
 
 

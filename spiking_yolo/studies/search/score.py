@@ -44,10 +44,10 @@ class Problem:
 
     def converted(self, recipe: Recipe) -> Converted:
         """The network by a recipe; one that runs the network is calibrated on the images."""
-        graph, sites = self.ann.graph, None
+        graph, neurons = self.ann.graph, None
         if recipe.runs_network:
-            sites = calibrate(graph, self.statistics, recipe, self.images)
-        return convert(graph, self.ann.spec, self.statistics, recipe, {"weights": self.ann.weights.name}, sites)
+            neurons = calibrate(graph, self.statistics, recipe, self.images)
+        return convert(graph, self.ann.spec, self.statistics, recipe, {"weights": self.ann.weights.name}, neurons)
 
     @torch.no_grad()
     def scores(self, recipe: Recipe) -> Iterator[Score]:

@@ -67,8 +67,8 @@ class SearchResult:
         ]
         write_csv(folder / "trials.csv", rows)
         if recipe.runs_network:
-            sites = {name: dict(own) for name, own in problem.converted(recipe).sites.items()}
-            result = CalibrationResult(sites, recipe, ann.sha256, ann.imgsz, _names(self.photographs))
+            neurons = problem.converted(recipe).neurons
+            result = CalibrationResult(neurons, recipe, ann.sha256, ann.imgsz, _names(self.photographs))
             result.save(calibration_path(ann.weights, ann.imgsz, recipe))
         with atomic_write(folder / "recipe.json") as temporary:
             temporary.write_text(recipe.to_json() + "\n")

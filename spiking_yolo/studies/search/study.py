@@ -111,7 +111,7 @@ class Search:
 
     def _judge(self, trial: Trial, recipe: Recipe) -> Tried:
         """Score a recipe; given up once it is worse than the median of the others after as many images."""
-        score = Score(math.inf, math.inf)
+        score, i = Score(math.inf, math.inf), 0
         for i, score in enumerate(self.problem.scores(recipe), 1):
             trial.report(_finite(score.loss(self.limit)), i)
             if i < len(self.problem.images) and trial.should_prune():

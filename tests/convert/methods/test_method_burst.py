@@ -52,11 +52,11 @@ def test_a_network_counts_every_spike_of_a_burst(cls: Any):
     """Thresholds are p-norm's; at a tenth of them neurons burst, and the counts are sums of the numbers sent."""
     _, converted = method(cls, "burst", {"threshold.scale": 0.1})
     _, plain = method(cls, "p-norm", {"threshold.scale": 0.1})
-    assert all(torch.equal(s["theta"], plain.sites[k]["theta"]) for k, s in converted.sites.items())
+    assert all(torch.equal(s["theta"], plain.neurons[k]["theta"]) for k, s in converted.neurons.items())
     sent = record(converted.network(observed=True), images(2), 16)
     spikes = converted.network().run(images(2), 16).snapshots[16].spikes
     for name, n in sent.items():
-        if "theta_off" not in converted.sites[name]:
+        if "theta_off" not in converted.neurons[name]:
             assert n.max() == 5 and torch.equal(n, n.round())
             assert torch.equal(n.abs().transpose(0, 1).flatten(1).sum(1), spikes[name])
         assert n.max() > 1

@@ -38,7 +38,7 @@ def test_it_makes_up_for_clipping_over_the_calibrated_time(T: int):
     x = torch.tensor([0.75, 0.25], dtype=torch.float64).reshape(1, 1, 1, 2)
     settings = {"threshold.rule": "max", "threshold.scale": 2 / 3, "calibration.T": T}
     converted = spiking(graph, x, ADVANCED, settings)
-    site = converted.sites["act1"]
+    site = converted.neurons["act1"]
     assert site["theta"].item() == pytest.approx(0.5)
     assert site["initial"].tolist() == pytest.approx([0.5 + T / 4], rel=1e-6)
     output = converted.network().run(x, T).snapshots[T].outputs[0]
@@ -51,13 +51,13 @@ def test_every_layer_and_the_head_are_corrected(cls: Any):
     """The start of every layer per channel, the head by its bias; closer at the calibrated T than without."""
     model, converted = method(cls, "calibration-advanced", {"calibration.T": 8})
     plain = method(cls, "calibration-advanced", {"calibration.kind": "none"})[1]
-    for name, site in converted.sites.items():
+    for name, site in converted.neurons.items():
         if name in converted.graph.outputs:
             assert set(site) == {"bias"} and site["bias"].any()
         else:
             assert "bias" not in site and site["initial"].shape == site["theta"].shape
             assert (site["initial"] - 0.5).abs().max() > 1e-3
-            assert torch.equal(site["theta"], plain.sites[name]["theta"])
+            assert torch.equal(site["theta"], plain.neurons[name]["theta"])
             if "theta_off" in site:  # the shift is the same in the units of the ANN, with the opposite sign
                 on, off = ((site[k] - 0.5) * site[t] for k, t in (("initial", "theta"), ("initial_off", "theta_off")))
                 torch.testing.assert_close(on, -off)

@@ -24,7 +24,7 @@ def test_theta_has_the_least_squared_error_of_the_rounded_rate():
     """Over the positive activations of the layer, with 32 levels; up to the bins of the histogram."""
     model, converted = method(Pooled, "calibration-light")
     z = model.body[0](images(2))  # type: ignore[index, operator]
-    a, theta = z[z > 0].numpy(), converted.sites["body_1"]["theta"]
+    a, theta = z[z > 0].numpy(), converted.neurons["body_1"]["theta"]
     least = min(rounded_error(a, a.max() * k / 100, 32) for k in range(100, 5, -1))
     assert theta.unique().numel() == 1 and rounded_error(a, theta[0].item(), 32) <= 1.05 * least
     assert theta[0] < 0.999 * a.max(), "the maximum would do"
@@ -47,8 +47,8 @@ def test_every_layer_and_the_head_are_corrected(cls: Any):
     model, converted = method(cls, "calibration-light", {"calibration.T": 8})
     plain = method(cls, "calibration-light", {"calibration.kind": "none"})[1]
     heads = set(converted.graph.outputs)
-    assert converted.sites.keys() == plain.sites.keys() | heads
-    for name, site in converted.sites.items():
+    assert converted.neurons.keys() == plain.neurons.keys() | heads
+    for name, site in converted.neurons.items():
         assert site["bias"].any() and (name in heads or site["initial"] == 0.5)
     corrected, before = (
         relative_error(c.network().run(images(2), 8).snapshots[8].outputs, model(images(2))) for c in (converted, plain)

@@ -46,7 +46,7 @@ def test_what_was_sent_wrongly_is_not_taken_back():
 def test_theta_is_the_percentile_of_each_channel():
     model, converted = method(TinyLeaky, "channel-norm")
     z = model.bn1(model.conv1(images(2)))  # type: ignore[operator]
-    site = converted.sites["act1"]
+    site = converted.neurons["act1"]
     assert set(site) == {"theta", "initial"} and site["theta"].unique().numel() == 4
     for c in range(4):
         values = z[:, c][z[:, c] > 0].numpy()

@@ -72,8 +72,8 @@ def test_image_and_bias_enter_once():
 def test_delta_is_the_mmse_threshold_over_its_levels(cls: Any):
     _, converted = method(cls, "differential")
     whole = spiking(converted.graph, images(2), DIFFERENTIAL, {"threshold.scale": 1.0})
-    for name, site in converted.sites.items():
-        torch.testing.assert_close(site["theta"], whole.sites[name]["theta"] / 16)
+    for name, site in converted.neurons.items():
+        torch.testing.assert_close(site["theta"], whole.neurons[name]["theta"] / 16)
         assert site["initial"] == 0.5
 
 
@@ -84,4 +84,4 @@ def test_the_sum_sent_is_the_quantised_activation_of_every_layer():
     assert sent.abs().max() == 4 and (sent.abs() == 4).sum() > 10
     with torch.no_grad():
         grid = quantised(model, converted).body[:2](images(2))  # type: ignore[index, operator]
-    torch.testing.assert_close(sent.sum(0) * converted.sites["body_1"]["theta"][:, None, None], grid)
+    torch.testing.assert_close(sent.sum(0) * converted.neurons["body_1"]["theta"][:, None, None], grid)

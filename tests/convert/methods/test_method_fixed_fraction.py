@@ -33,9 +33,9 @@ def test_c_is_the_best_of_all(cls: Any, T: int):
     errors = {k / 10: error(whole.graph, k / 10, T) for k in range(1, 11)}
     assert len({round(e, 6) for e in errors.values()}) > 3, "c does not matter here"
     chosen = spiking(whole.graph, images(2), FIXED, {"calibration.T": T})
-    for name, site in chosen.sites.items():
+    for name, site in chosen.neurons.items():
         for key in {"theta", "theta_off"} & set(site):
-            torch.testing.assert_close(site[key], min(errors, key=errors.__getitem__) * whole.sites[name][key])
+            torch.testing.assert_close(site[key], min(errors, key=errors.__getitem__) * whole.neurons[name][key])
         assert site["initial"] == 0
 
 
@@ -47,7 +47,7 @@ def test_a_short_run_wants_a_smaller_fraction():
     graph = points([([[1.0]], [0.0]), ([[1.0]], [0.0])])
     x = torch.full((1, 1, 8, 16), 0.125, dtype=torch.float64)
     x[0, 0, 0, 0] = 1.0
-    short, long = (spiking(graph, x, FIXED, {"calibration.T": T}).sites["act1"]["theta"].item() for T in (4, 256))
+    short, long = (spiking(graph, x, FIXED, {"calibration.T": T}).neurons["act1"]["theta"].item() for T in (4, 256))
     assert short == pytest.approx(0.5) and long == 1.0
 
 
@@ -55,5 +55,5 @@ def test_the_fraction_multiplies_the_maximum_of_the_layer():
     model, converted = method(Pooled, "fixed-fraction")
     with torch.no_grad():
         top = model.body[0](images(2)).max().float()  # type: ignore[index, operator]
-    fraction = (converted.sites["body_1"]["theta"] / top).unique()
+    fraction = (converted.neurons["body_1"]["theta"] / top).unique()
     assert fraction.numel() == 1 and min(abs(fraction.item() - c) for c in FRACTIONS) < 1e-6

@@ -75,25 +75,25 @@ def test_confidence_is_counted_by_hand():
     """
     graph = points([([[1.0, 0.0], [0.0, 1.0]], [0.0, 0.0]), ([[1.0, -2.5]], [0.0]), ([[1.0]], [0.0])])
     x = torch.tensor([[1.0, 0.9], [0.0, 0.4]], dtype=torch.float64).reshape(1, 2, 1, 2)
-    sites = spiking(graph, x, MSAT, FIXED).sites
-    assert sites["act1"]["theta"].tolist() == [1.0, 1.0] and sites["act2"]["theta"].tolist() == [1.0]
-    assert sites["act1"]["confidence"].item() == 1.0
-    assert sites["act2"]["confidence"].item() == 0.5
+    neurons = spiking(graph, x, MSAT, FIXED).neurons
+    assert neurons["act1"]["theta"].tolist() == [1.0, 1.0] and neurons["act2"]["theta"].tolist() == [1.0]
+    assert neurons["act1"]["confidence"].item() == 1.0
+    assert neurons["act2"]["confidence"].item() == 0.5
 
 
 def test_both_neurons_of_a_pair_are_counted():
     """Same network with slope 1/2. Layer 1 sends 0.9 - 5/2 * 0.4 as before: ON fires wrongly, OFF rightly. 2 of 3."""
     graph = points([([[1.0, 0.0], [0.0, 1.0]], [0.0, 0.0]), ([[1.0, -2.5]], [0.0]), ([[1.0]], [0.0])], slope=0.5)
     x = torch.tensor([[1.0, 0.9], [0.0, 0.4]], dtype=torch.float64).reshape(1, 2, 1, 2)
-    sites = spiking(graph, x, MSAT, FIXED).sites
-    assert sites["act2"]["theta_off"].item() == pytest.approx(0.1)
-    assert sites["act2"]["confidence"].item() == pytest.approx(2 / 3)
+    neurons = spiking(graph, x, MSAT, FIXED).neurons
+    assert neurons["act2"]["theta_off"].item() == pytest.approx(0.1)
+    assert neurons["act2"]["confidence"].item() == pytest.approx(2 / 3)
 
 
 def test_a_silent_layer_is_trusted():
     graph = points([([[1.0]], [-5.0]), ([[1.0]], [1.0])])
     x = torch.ones(1, 1, 1, 1, dtype=torch.float64)
-    assert spiking(graph, x, MSAT).sites["act1"]["confidence"].item() == 1.0
+    assert spiking(graph, x, MSAT).neurons["act1"]["confidence"].item() == 1.0
 
 
 @pytest.mark.parametrize("cls", [Pooled, TinyLeaky])
@@ -115,16 +115,16 @@ def test_confidence_is_measured_without_dropping(cls: type):
         drives = [ann[name], -ann[name]][: len(sides)]
         right = sum(int((s & (d > 0)).sum()) for s, d in zip(sides, drives, strict=True))
         fired = sum(int(s.sum()) for s in sides)
-        assert converted.sites[name]["confidence"].item() == pytest.approx(right / fired)
-    assert any(converted.sites[name]["confidence"] < 1 for name in spoke), "nothing fired wrongly"
+        assert converted.neurons[name]["confidence"].item() == pytest.approx(right / fired)
+    assert any(converted.neurons[name]["confidence"] < 1 for name in spoke), "nothing fired wrongly"
 
 
 def test_dropping_does_not_depend_on_the_batch_and_follows_the_seed():
     """In another batch up to rounding: MSAT's thresholds, which follow the sums of a layer, are real numbers."""
     _, converted = method(TinyLeaky, "msat")
-    sites = {k: {**v, "confidence": torch.tensor(0.5)} for k, v in converted.sites.items()}
+    neurons = {k: {**v, "confidence": torch.tensor(0.5)} for k, v in converted.neurons.items()}
     x = images(3)
-    halved = replace(converted, sites=sites)
+    halved = replace(converted, neurons=neurons)
     together = record(halved.network(observed=True), x, 20)
     for i in range(3):
         alone = record(halved.network(observed=True), x[i : i + 1], 20)

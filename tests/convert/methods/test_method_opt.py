@@ -65,7 +65,7 @@ def test_a_network_reads_the_same_at_the_step_of_the_shift_whatever_the_run():
 def test_theta_is_the_maximum_of_the_layer(cls: Any):
     model, converted = method(cls, "opt")
     z = model.bn1(model.conv1(images(2))) if cls is TinyLeaky else model.body[0](images(2))  # type: ignore[index, operator]
-    site = next(iter(converted.sites.values()))
+    site = next(iter(converted.neurons.values()))
     assert site["theta"].unique().tolist() == [z.max().float()]
     assert "theta_off" not in site or site["theta_off"].unique().tolist() == [-z.min().float()]
 

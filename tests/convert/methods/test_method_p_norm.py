@@ -30,9 +30,9 @@ def test_theta_is_the_percentile_of_the_positive_activations_of_the_layer():
     model, converted = method(Chain, "p-norm")
     first = torch.relu(model.conv1(images(2)))  # type: ignore[operator]
     exact = np.percentile(first[first > 0].numpy(), 99.9, method="inverted_cdf")
-    theta = converted.sites["relu1"]["theta"]
+    theta = converted.neurons["relu1"]["theta"]
     assert theta.unique().numel() == 1 and theta[0].item() == pytest.approx(exact, rel=1 / DIVISIONS)
-    assert theta[0] <= first.max().float() and converted.sites["relu1"]["initial"] == 0
+    assert theta[0] <= first.max().float() and converted.neurons["relu1"]["initial"] == 0
 
 
 def normalised(model: Any, thetas: list[float], x: Tensor, T: int) -> list[list[Tensor]]:
@@ -57,7 +57,7 @@ def normalised(model: Any, thetas: list[float], x: Tensor, T: int) -> list[list[
 @torch.no_grad()
 def test_it_is_weight_normalisation():
     model, converted = method(Chain, "p-norm")
-    thetas = [converted.sites[name]["theta"][0].item() for name in ("relu1", "relu2")]
+    thetas = [converted.neurons[name]["theta"][0].item() for name in ("relu1", "relu2")]
     expected = normalised(model, thetas, images(2), 40)
     got = record(converted.network(observed=True), images(2), 40)
     for i, name in enumerate(("relu1", "relu2")):
@@ -71,7 +71,7 @@ def test_a_pair_on_a_leaky_network_has_both_percentiles():
     z = model.bn1(model.conv1(images(2)))  # type: ignore[operator]
     for key, side in (("theta", z[z > 0]), ("theta_off", -z[z < 0])):
         exact = np.percentile(side.numpy(), 99.9, method="inverted_cdf")
-        assert converted.sites["act1"][key][0].item() == pytest.approx(exact, rel=1 / DIVISIONS)
+        assert converted.neurons["act1"][key][0].item() == pytest.approx(exact, rel=1 / DIVISIONS)
 
 
 @torch.no_grad()

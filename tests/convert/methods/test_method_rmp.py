@@ -41,8 +41,8 @@ def test_thresholds_by_hand():
     graph = points([([[0.5], [1.0]], [0.0, 0.0]), ([[3.0, 2.0]], [0.0]), ([[1.0]], [0.0])])
     x = torch.ones(1, 1, 1, 1, dtype=torch.float64)
     converted = spiking(graph, x, RMP, {"threshold.scale": 0.5})
-    assert converted.sites["act1"]["theta"].tolist() == [0.5, 0.5]
-    assert converted.sites["act2"]["theta"].tolist() == [1.25]
+    assert converted.neurons["act1"]["theta"].tolist() == [0.5, 0.5]
+    assert converted.neurons["act2"]["theta"].tolist() == [1.25]
 
 
 @pytest.mark.parametrize("cls", [Pooled, TinyLeaky])
@@ -50,11 +50,11 @@ def test_beta_lowers_the_balanced_threshold(cls: Any):
     """The first layer's exactly; later layers receive other spikes then, but of about the same size."""
     _, ours = method(cls, "rmp")
     _, whole = method(cls, "rmp", {"threshold.scale": 1.0})
-    first, *later = ours.sites
-    for key in {"theta", "theta_off"} & set(ours.sites[first]):
-        torch.testing.assert_close(ours.sites[first][key], 0.8 * whole.sites[first][key])
+    first, *later = ours.neurons
+    for key in {"theta", "theta_off"} & set(ours.neurons[first]):
+        torch.testing.assert_close(ours.neurons[first][key], 0.8 * whole.neurons[first][key])
         for name in later:
-            assert (ours.sites[name][key] < whole.sites[name][key]).all()
+            assert (ours.neurons[name][key] < whole.neurons[name][key]).all()
 
 
 def test_the_residual_makes_up_for_what_a_reset_loses():
@@ -63,10 +63,10 @@ def test_the_residual_makes_up_for_what_a_reset_loses():
     for reset in ("subtract", "zero"):
         model, converted = method(Pooled, "rmp", {"threshold.scale": 1.0, "neuron.reset": reset})
         expected = torch.relu(model.body[0](x))  # type: ignore[index, operator]
-        name = next(iter(converted.sites))
+        name = next(iter(converted.neurons))
         rate = (
             record(converted.network(observed=True), x, 256)[name].mean(0)
-            * converted.sites[name]["theta"][:, None, None]
+            * converted.neurons[name]["theta"][:, None, None]
         )
         errors[reset] = ((rate - expected).norm() / expected.norm()).item()
     assert errors["subtract"] < 0.01 and errors["zero"] > 0.05

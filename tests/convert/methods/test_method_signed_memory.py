@@ -57,7 +57,7 @@ def test_theta_covers_the_negative_side_too():
     model, _ = method(TinyLeaky, "signed-memory")
     z = model.bn1(model.conv1(images(2))).transpose(0, 1).flatten(1)  # type: ignore[operator]
     expected = torch.maximum(z.amax(1), -0.1 * z.amin(1)).clamp(min=0) / 4
-    torch.testing.assert_close(steep.sites["act1"]["theta"], expected.float())
+    torch.testing.assert_close(steep.neurons["act1"]["theta"], expected.float())
 
 
 @torch.no_grad()

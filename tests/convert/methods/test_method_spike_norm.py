@@ -44,8 +44,8 @@ def test_balanced_thresholds_by_hand():
     graph = points([([[0.5], [0.75]], [0.0, 0.0]), ([[3.0, 2.0]], [0.25]), ([[1.0]], [0.0])])
     x = torch.ones(1, 1, 1, 1, dtype=torch.float64)
     converted = spiking(graph, x, SPIKE_NORM)
-    assert converted.sites["act1"]["theta"].tolist() == [0.75, 0.75]
-    assert converted.sites["act2"]["theta"].tolist() == [4.0]
+    assert converted.neurons["act1"]["theta"].tolist() == [0.75, 0.75]
+    assert converted.neurons["act2"]["theta"].tolist() == [4.0]
     sent = record(converted.network(observed=True), x, 6)
     assert sent["act1"][:, 0, :, 0, 0].tolist() == [[0, 1], [1, 1]] * 3
     # Currents 7/4, 4 in turn: U = 7/4, 23/4 -> 0, and so on.
@@ -73,7 +73,7 @@ def test_biases_are_part_of_the_balanced_current():
     graph = points([([[0.0]], [2.0]), ([[1.0]], [0.0])])
     x = torch.zeros(1, 1, 1, 1, dtype=torch.float64)
     converted = spiking(graph, x, SPIKE_NORM)
-    assert converted.sites["act1"]["theta"].tolist() == [2.0]
+    assert converted.neurons["act1"]["theta"].tolist() == [2.0]
     assert converted.network().run(x, 8).snapshots[8].outputs[0].item() == 2.0
 
 

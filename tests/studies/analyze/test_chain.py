@@ -187,13 +187,13 @@ def test_the_parts_add_up(name, model, T):
     for i, (site, seen) in enumerate(watch.layers.items()):
         z, phi = before[site]
         found = chain(
-            converted.sites[site], converted.recipe, phi, site, z, seen.received, seen.sent, T, network.spike_weight,
+            converted.neurons[site], converted.recipe, phi, site, z, seen.received, seen.sent, T, network.spike_weight,
             network._keys,
         )  # fmt: skip
         parts = found.parts()
         assert tuple(parts) == PARTS
         assert (sum(parts.values()) - (found.snn - found.ann)).abs().max() < 1e-13
-        if i == 0 and "bias" not in converted.sites[site] and recipe.encoding.input == "analogue":
+        if i == 0 and "bias" not in converted.neurons[site] and recipe.encoding.input == "analogue":
             assert parts["wrong input"].abs().max() < 1e-9 and parts["uneven arrival"].abs().max() < 1e-9
 
 

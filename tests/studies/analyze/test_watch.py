@@ -191,7 +191,7 @@ def test_sample_follows_thresholds_and_potentials():
     z, phi = before[name]
     after = phi(z)
     watch, kept = Watch(before, T), []
-    sample = watch.sample = choose(name, after, converted.sites[name]["theta"])
+    sample = watch.sample = choose(name, after, converted.neurons[name]["theta"])
 
     def keep(layer_name, t, layer, current):
         if layer_name == name:

@@ -84,17 +84,17 @@ def test_the_tool_writes_json(tmp_path):
     conv, act = (next(n for n in data["nodes"] if n["op"] == op) for op in ("conv", "activation"))
     assert conv["weight"] == [4, 3, 3, 3] and conv["bias"] == [4] and conv["shape"] == [4, 64, 64]
     assert act["inputs"] == [conv["name"]] and act["attrs"]["slope"] == 0.1
-    assert act["neurons"]["theta"] == pytest.approx(net.sites[act["name"]]["theta"].tolist(), rel=1e-6)
+    assert act["neurons"]["theta"] == pytest.approx(net.neurons[act["name"]]["theta"].tolist(), rel=1e-6)
     assert act["neurons"]["initial"] == 0
     assert len(text.splitlines()) == len(data["nodes"]) + 9  # a line per node, for people
 
 
 def test_json_takes_values_per_neuron_as_a_range():
     net = p_norm(networks.Residual)
-    sites = {**net.sites, "relu": {**net.sites["relu"], "initial": torch.arange(256).reshape(4, 8, 8) / 256}}
-    first = next(n for n in json.loads(describe(replace(net, sites=sites)))["nodes"] if n["op"] == "activation")
+    neurons = {**net.neurons, "relu": {**net.neurons["relu"], "initial": torch.arange(256).reshape(4, 8, 8) / 256}}
+    first = next(n for n in json.loads(describe(replace(net, neurons=neurons)))["nodes"] if n["op"] == "activation")
     assert first["neurons"]["initial"] == {"shape": [4, 8, 8], "min": 0, "max": pytest.approx(255 / 256)}
-    assert first["neurons"]["theta"] == pytest.approx(net.sites["relu"]["theta"][0].item(), rel=1e-6)
+    assert first["neurons"]["theta"] == pytest.approx(net.neurons["relu"]["theta"][0].item(), rel=1e-6)
 
 
 @pytest.mark.parametrize(

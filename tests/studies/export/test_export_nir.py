@@ -154,9 +154,9 @@ def test_folding_by_hand():
         tensors |= {f"conv{k}.weight": torch.full((1, 3 if k == 0 else 1, 1, 1), 3.0), f"conv{k}.bias": torch.ones(1)}
         last = f"act{k}"
         nodes += [conv, Node(last, "activation", (conv.name,), {"slope": 0.0})][: 2 if k < 2 else 1]
-    sites = {f"act{k}": {"theta": torch.tensor([2.0 * (k + 1)]), "initial": torch.tensor(0.0)} for k in range(2)}
+    neurons = {f"act{k}": {"theta": torch.tensor([2.0 * (k + 1)]), "initial": torch.tensor(0.0)} for k in range(2)}
     spec = Spec("classify", ("a",), 2, 2)
-    net = Converted(Graph(tuple(nodes), ("conv2",), tensors), spec, get_recipe("p-norm"), sites, {})
+    net = Converted(Graph(tuple(nodes), ("conv2",), tensors), spec, get_recipe("p-norm"), neurons, {})
     made = to_nir(net).nodes
     assert [made[f"conv{k}"].weight.flat[0] for k in range(3)] == [1.5, 1.5, 12.0]
     assert [made[f"conv{k}"].bias.item() for k in range(3)] == [0.5, 0.25, 1.0]
@@ -206,7 +206,7 @@ def test_a_threshold_above_the_cap_is_refused(tmp_path):
     net = converted(make(lambda: nn.Sequential(nn.Conv2d(3, 3, 1), nn.ReLU6(), nn.Conv2d(3, 2, 1))), "p-norm")
     compare(net, tmp_path / "net.nir")
     with pytest.raises(UserError, match=r"node '_1' .* above the cap 6"):
-        to_nir(replace(net, sites={"_1": {**net.sites["_1"], "theta": torch.full((3,), 7.0)}}))
+        to_nir(replace(net, neurons={"_1": {**net.neurons["_1"], "theta": torch.full((3,), 7.0)}}))
 
 
 def test_average_pooling_that_fits_needs_no_ceil(tmp_path):
