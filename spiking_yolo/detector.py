@@ -71,7 +71,7 @@ class SpikingYOLO:
             self.converted = load(weights, method, settings, trust=trust, **files)
         self.spec = self.converted.spec
         if self.spec.task != "detect":
-            raise UserError("this network is a classifier, which finds no boxes: use tools/eval_classify.py")
+            raise UserError("this network is a classifier, which finds no boxes: use `{command('classify')}`")
         self._graph = self.converted.graph.to(self.device)
         self._network = self.converted.network(self.device, simulation=chosen(precision, compile, self.device))
 

@@ -15,6 +15,7 @@ from spiking_yolo.convert.thresholds import NeuronParameters, base_parameters
 from spiking_yolo.errors import Notice, UserError
 from spiking_yolo.graph import Graph
 from spiking_yolo.graph.serialise import graph_from, graph_metadata
+from spiking_yolo.io.assets import command
 from spiking_yolo.io.tensors import check_finite, read_safetensors, write_safetensors
 from spiking_yolo.models.spec import Spec
 from spiking_yolo.recipe import Recipe
@@ -68,7 +69,7 @@ class Converted:
         """Read a file written by `save`. Executes no code. Raises UserError for anything else."""
         metadata, tensors = read_safetensors(path)
         if metadata.get("format") != FORMAT:
-            raise UserError(f"{path} is not a converted network: make one with tools/convert.py")
+            raise UserError(f"{path} is not a converted network: make one with `{command('convert')}`")
         check_finite(tensors, path)
         weights = {k.removeprefix("graph/"): v for k, v in tensors.items() if k.startswith("graph/")}
         neurons = unpack({k.removeprefix("site/"): v for k, v in tensors.items() if k.startswith("site/")})
@@ -98,7 +99,10 @@ def convert(
         warnings.warn(note, Notice, stacklevel=2)
     if neurons is None:
         if recipe.runs_network:
-            raise UserError(f"method {recipe.name} runs the network to calibrate: use tools/calibrate.py --method")
+            raise UserError(
+                f"method {recipe.name} runs the network to calibrate: use `{command('calibrate')} "
+                f"--method {recipe.name}`"
+            )
         neurons = base_parameters(graph, statistics.histograms, recipe)
     origin = {"weights_sha256": statistics.weights_sha256, "calibration_images": str(len(statistics.images))}
     return Converted(graph, spec, recipe, neurons, {**origin, **(provenance or {})})

@@ -5,6 +5,7 @@ from pathlib import Path
 from spiking_yolo.convert.registry import list_methods
 from spiking_yolo.errors import UserError
 from spiking_yolo.graph import Graph
+from spiking_yolo.io.assets import command
 from spiking_yolo.recipe import Recipe
 
 YAML = Path(__file__).parents[1] / "models" / "yolov8n-relu.yaml"
@@ -19,6 +20,6 @@ def check_silu(graph: Graph, recipe: Recipe) -> None:
     raise UserError(
         f"node {silus[0]!r} (SiLU) needs neurons that follow the sum of their input, which those of {recipe.name} do "
         f"not: use --method {', '.join(able)}; or fine-tune the network with ReLU, as Ultralytics does by `yolo detect "
-        f"train model={YAML} pretrained=WEIGHTS.pt data=DATA.yaml imgsz=640`, and take its statistics by `python "
-        "tools/calibrate.py --weights runs/detect/train/weights/best.pt --trust-weights --images DIR`"
+        f"train model={YAML} pretrained=WEIGHTS.pt data=DATA.yaml imgsz=640`, and take its statistics by "
+        f"`{command('calibrate')} --weights runs/detect/train/weights/best.pt --trust-weights --images DIR`"
     )

@@ -12,6 +12,7 @@ from torch import Tensor
 from spiking_yolo.convert.histogram import BINS, Histogram
 from spiking_yolo.errors import UserError
 from spiking_yolo.graph import Graph, Node, forward
+from spiking_yolo.io.assets import command
 from spiking_yolo.io.images import Picture, preprocess, read_image
 from spiking_yolo.io.sizes import Size, size_name
 from spiking_yolo.io.tensors import read_safetensors, write_safetensors
@@ -31,7 +32,7 @@ class Statistics:
 
     def check(self, weights_sha256: str, imgsz: Size, graph: Graph) -> None:
         """Raise UserError unless these statistics belong to this network at this input size (height, width)."""
-        mend = "run tools/calibrate.py for this network"
+        mend = f"run `{command('calibrate')}` for this network"
         if self.weights_sha256 != weights_sha256:
             raise UserError(
                 f"the statistics are of other weights ({self.weights_sha256[:12]}, not {weights_sha256[:12]}): {mend}"
@@ -64,12 +65,12 @@ class Statistics:
     def load(cls, path: str | Path) -> Self:
         metadata, tensors = read_safetensors(path)
         if metadata.get("format") != FORMAT:
-            raise UserError(f"{path} is not a statistics file: make one with tools/calibrate.py")
+            raise UserError(f"{path} is not a statistics file: make one with `{command('calibrate')}`")
         histograms = {}
         for name, total in json.loads(metadata["totals"]).items():
             counts, exponent, low, high = (tensors[f"{name}.{k}"] for k in ("counts", "exponent", "minimum", "maximum"))
             if counts.shape != (2, len(exponent), BINS):
-                raise UserError(f"{path} was written by another version: make it again with tools/calibrate.py")
+                raise UserError(f"{path} was written by another version: make it again with `{command('calibrate')}`")
             histograms[name] = Histogram(counts.long(), exponent.long(), low.double(), high.double(), total)
         height, width = json.loads(metadata["imgsz"])
         return cls(histograms, metadata["weights_sha256"], (height, width), tuple(json.loads(metadata["images"])))

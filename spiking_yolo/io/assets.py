@@ -1,4 +1,4 @@
-"""Where the files that come with the project lie: in a checkout, or inside the installed package."""
+"""Where the project runs: in a checkout, or installed. Its files and the names of its commands differ."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ from spiking_yolo.errors import UserError
 
 PACKAGE = Path(__file__).parents[1]
 IN_CHECKOUT = {"weights": "weights", "samples": "data/samples"}
+TOOLS = {"classify": "eval_classify", "eval": "eval_coco"}  # where the file is not called like its verb
 
 
 def weights_folder() -> Path:
@@ -27,12 +28,18 @@ def default_weights() -> Path:
 
 def shipped(kind: str) -> Path:
     """The folder of "weights" or "samples", whether or not it is there."""
-    checkout = PACKAGE.parent
-    folder = checkout / IN_CHECKOUT[kind]
+    folder = PACKAGE.parent / IN_CHECKOUT[kind]
     # site-packages may hold a folder of the same name, which belongs to another package.
-    if (checkout / "pyproject.toml").is_file() and folder.is_dir():
-        return folder
-    return PACKAGE / "assets" / kind
+    return folder if in_checkout() and folder.is_dir() else PACKAGE / "assets" / kind
+
+
+def command(verb: str) -> str:
+    """What a user types for a verb: "python tools/train.py" in a checkout, "spiking-yolo train" elsewhere."""
+    return f"python tools/{TOOLS.get(verb, verb)}.py" if in_checkout() else f"spiking-yolo {verb}"
+
+
+def in_checkout() -> bool:
+    return (PACKAGE.parent / "pyproject.toml").is_file()
 
 
 def _present(path: Path, otherwise: str) -> Path:

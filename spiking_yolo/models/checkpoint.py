@@ -13,6 +13,7 @@ import torch
 from torch import Tensor, nn
 
 from spiking_yolo.errors import UserError
+from spiking_yolo.io.assets import command
 from spiking_yolo.io.files import sha256
 from spiking_yolo.io.tensors import read_safetensors, write_safetensors
 from spiking_yolo.models.classifiers import build
@@ -64,7 +65,7 @@ def load_checkpoint(path: str | Path) -> tuple[nn.Module, Spec, str]:
     if metadata.get("format", "").startswith("spiking_yolo-network"):
         raise UserError(f"{path} is already converted: give the original weights")
     if metadata.get("format") != FORMAT:
-        raise UserError(f"{path} is no network of tools/train.py: pass a file that it wrote")
+        raise UserError(f"{path} is no network of `{command('train')}`: pass a file that it wrote")
     try:
         spec = Spec.from_json(metadata["spec"])
         model = build_model(metadata["arch"], spec, json.loads(metadata["options"]))

@@ -10,6 +10,7 @@ import torch
 from spiking_yolo.errors import UserError
 from spiking_yolo.graph import Graph
 from spiking_yolo.graph.trace import trace
+from spiking_yolo.io.assets import command
 from spiking_yolo.io.sizes import Size, input_size, size_name
 from spiking_yolo.io.tensors import check_finite
 from spiking_yolo.models.checkpoint import load_checkpoint
@@ -39,9 +40,8 @@ class Ann:
     @property
     def calibrate_command(self) -> str:
         """The command line that takes this network's activation statistics."""
-        command = ["python", "tools/calibrate.py", "--weights", str(self.weights), *self.options]
         images = ["--data", "DATA"] if self.spec.task == "classify" else ["--images", "DIR"]
-        return shlex.join([*command, *images])
+        return f"{command('calibrate')} {shlex.join(['--weights', str(self.weights), *self.options, *images])}"
 
 
 def load_ann(
