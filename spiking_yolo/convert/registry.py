@@ -32,17 +32,16 @@ def get_recipe(name: str | Path | Recipe) -> Recipe:
     """The recipe of a registered method, or of a .json file; a Recipe is itself. Raises UserError for anything else."""
     if isinstance(name, Recipe):
         return name
-    from spiking_yolo.convert import methods  # noqa: F401  (registers them)
-
     if str(name).endswith(".json"):
         return Recipe.read(name)
-    if str(name) not in METHODS:
-        raise UserError(f"unknown method {str(name)!r}: choose from {', '.join(METHODS)}, or give a recipe.json")
-    return METHODS[str(name)].recipe
+    methods = list_methods()
+    if str(name) not in methods:
+        raise UserError(f"unknown method {str(name)!r}: choose from {', '.join(methods)}, or give a recipe.json")
+    return methods[str(name)].recipe
 
 
 def list_methods() -> dict[str, Method]:
     """All registered methods."""
-    from spiking_yolo.convert import methods  # noqa: F401
+    from spiking_yolo.convert import methods  # noqa: F401  (registers them)
 
     return dict(METHODS)

@@ -7,6 +7,7 @@ min(z, cap), and no threshold exceeds the cap: a spike would be worth more than 
 from collections.abc import Mapping
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor
 
 from spiking_yolo.convert.histogram import Histogram, edges
@@ -76,11 +77,7 @@ class _Moments:
         self.top = at_most(extreme(histogram, sign), cap)
         self.edge = edges()
         self.density = histogram.counts[sign].double() / self.edge.diff()
-        self.sums = [self._zero_first((self.density * (self.edge**p).diff() / p).cumsum(1)) for p in (1, 2, 3)]
-
-    @staticmethod
-    def _zero_first(x: Tensor) -> Tensor:
-        return torch.cat([torch.zeros_like(x[:, :1]), x], 1)
+        self.sums = [F.pad((self.density * (self.edge**p).diff() / p).cumsum(1), (1, 0)) for p in (1, 2, 3)]
 
     def below(self, points: Tensor) -> list[Tensor]:
         """Moments 0, 1, 2 of the values below points [C, k]: three float64 [C, k]."""

@@ -9,6 +9,7 @@ import numpy as np
 import torch
 from PIL import Image
 
+from helpers.darknet import write_weights
 from spiking_yolo.convert.statistics import statistics_path, take_statistics
 from spiking_yolo.decode.yolo import detections
 from spiking_yolo.graph import forward
@@ -16,7 +17,6 @@ from spiking_yolo.io.images import preprocess, read_image
 from spiking_yolo.models.darknet import DarknetNet
 from spiking_yolo.models.darknet_cfg import read_cfg
 from spiking_yolo.models.load import load_ann
-from tests.helpers.darknet import write_weights
 
 NAMES = ("cup", "spoon", "plate")
 CFG = """[net]

@@ -12,12 +12,12 @@ import pytest
 import torch
 from PIL import Image
 
+from helpers.darknet import write_weights
 from spiking_yolo.cli.main import call
 from spiking_yolo.convert.statistics import statistics_path, take_statistics
 from spiking_yolo.models.darknet import DarknetNet
 from spiking_yolo.models.darknet_cfg import parse_cfg
 from spiking_yolo.models.load import load_ann
-from tests.helpers.darknet import write_weights
 
 ROOT = Path(__file__).parents[2]
 NAMES = ("cat", "dog", "bird")

@@ -2,6 +2,7 @@ import json
 
 import pytest
 import torch
+from helpers.checkpoints import read_provenance
 from safetensors.torch import save_file
 
 from spiking_yolo.errors import UserError
@@ -9,7 +10,6 @@ from spiking_yolo.io.files import sha256
 from spiking_yolo.models.checkpoint import build_model, load_checkpoint, save_checkpoint
 from spiking_yolo.models.yolov1 import yolov1_spec
 from spiking_yolo.train.classify import classifier_spec
-from tests.helpers.checkpoints import read_provenance
 
 NAMES = ("cat", "dog", "cow")
 DETECT, CLASSIFY = yolov1_spec(NAMES, 64), classifier_spec(NAMES, 32, 32)

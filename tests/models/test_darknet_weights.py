@@ -9,13 +9,13 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from helpers.darknet import write_weights
 
 from spiking_yolo.errors import UserError
 from spiking_yolo.models.darknet import DarknetNet
 from spiking_yolo.models.darknet_cfg import parse_cfg, read_cfg
 from spiking_yolo.models.darknet_weights import Header, count_floats, read_weights
 from spiking_yolo.models.load_darknet import PUBLIC_YOLOV3_TINY, load_darknet
-from tests.helpers.darknet import write_weights
 
 ROOT = Path(__file__).parents[2]
 CFG = ROOT / "spiking_yolo" / "models" / "cfg"

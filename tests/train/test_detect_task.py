@@ -9,6 +9,7 @@ import cv2
 import numpy as np
 import pytest
 import torch
+from helpers.checkpoints import read_provenance
 
 from spiking_yolo.datasets.detection import DetectionSet, Sample
 from spiking_yolo.errors import UserError
@@ -21,7 +22,6 @@ from spiking_yolo.train.loop import Settings, fit
 from spiking_yolo.train.options import TrainOptions
 from spiking_yolo.train.run import train
 from spiking_yolo.train.seeds import generator
-from tests.helpers.checkpoints import read_provenance
 
 ROOT = Path(__file__).parents[2]
 COLOURS = {0: (255, 0, 0), 1: (0, 255, 0)}

@@ -8,11 +8,11 @@ import subprocess
 import sys
 
 import torch
+from helpers.checkpoints import read_provenance
 from helpers.classifying import write_image
 from helpers.tiny import ROOT
 
 from spiking_yolo.models.checkpoint import load_checkpoint
-from tests.helpers.checkpoints import read_provenance
 
 
 def test_two_processes_make_one_checkpoint(tmp_path):
