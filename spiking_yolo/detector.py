@@ -1,7 +1,5 @@
 """The detector that a person calls: images in, boxes at every timestep out."""
 
-from __future__ import annotations
-
 import os
 import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
@@ -83,7 +81,7 @@ class SpikingYOLO:
         device: str | torch.device = "cpu",
         precision: Precision = "float32",
         compile: bool = False,
-    ) -> SpikingYOLO:
+    ) -> "SpikingYOLO":
         """A network written by `save` or by tools/convert.py; it gives bit-identical output."""
         return cls(Converted.load(path), device=device, precision=precision, compile=compile)
 

@@ -3,8 +3,6 @@
 Slots: (a) thresholds, (b) neuron, (c) calibration, (d) input encoding and readout.
 """
 
-from __future__ import annotations
-
 import json
 from collections.abc import Iterable, Mapping
 from dataclasses import asdict, dataclass, replace
@@ -201,7 +199,7 @@ class Recipe:
         """Whether this recipe must run the network on calibration images; the result is kept in a file."""
         return self.threshold.rule == "balance" or self.calibration.kind != "none" or self.msat.confidence != "off"
 
-    def with_settings(self, settings: Mapping[str, Any]) -> Recipe:
+    def with_settings(self, settings: Mapping[str, Any]) -> "Recipe":
         """A copy with some keys changed, e.g. {"neuron.gamma": "4"}; strings are parsed to the key's type."""
         slots: dict[str, dict[str, Any]] = {}
         for path, value in settings.items():
@@ -218,7 +216,7 @@ class Recipe:
         return json.dumps(asdict(self))
 
     @classmethod
-    def from_json(cls, text: str) -> Recipe:
+    def from_json(cls, text: str) -> "Recipe":
         try:
             data = json.loads(text)
             flat = {f"{s}.{k}": v for s in _SLOTS for k, v in data.get(s, {}).items()}
@@ -230,7 +228,7 @@ class Recipe:
         return cls(data["name"]).with_settings(flat)
 
     @classmethod
-    def read(cls, path: str | Path) -> Recipe:
+    def read(cls, path: str | Path) -> "Recipe":
         try:
             return cls.from_json(Path(path).read_text())
         except (OSError, UnicodeDecodeError) as error:

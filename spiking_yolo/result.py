@@ -1,7 +1,5 @@
 """What the detector hands back for one image."""
 
-from __future__ import annotations
-
 import csv
 import importlib
 import io
@@ -213,7 +211,7 @@ class Result:
             metadata={"method": self.method, "T": self.T, "spikes": self.spikes, "mean_rate": self.mean_rate},
         )
 
-    def shrunk(self, side: int) -> Result:
+    def shrunk(self, side: int) -> "Result":
         """The same on a copy of the image whose longer side has at most `side` pixels."""
         height, width = self.image.shape[:2]
         scale = side / max(height, width)

@@ -5,7 +5,7 @@ that a Python caller and the command line get the same UserError. A field's type
 Literal, Size, a tuple of these, a Mapping, Factors, or one of them `| None`.
 """
 
-from __future__ import annotations
+from __future__ import annotations  # a field below is called `type`
 
 import inspect
 import math

@@ -1,7 +1,5 @@
 """SpikingYOLO in Python: kinds of input, what a Result holds, saving and loading, and what is refused."""
 
-from __future__ import annotations
-
 import inspect
 import json
 import pickle

@@ -1,7 +1,5 @@
 """The package as its users meet it: what it names, how light it is, and where it finds the files that come with it."""
 
-from __future__ import annotations
-
 import importlib.util
 import shutil
 import subprocess

@@ -1,7 +1,5 @@
 """What a Result says of itself, and the forms in which it leaves: text, pictures, tables and other libraries' types."""
 
-from __future__ import annotations
-
 import csv
 import io
 import json

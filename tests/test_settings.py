@@ -1,7 +1,5 @@
 """Options that check themselves: types, ranges, inheritance, and what each message says."""
 
-from __future__ import annotations
-
 import math
 from collections.abc import Mapping
 from dataclasses import KW_ONLY, FrozenInstanceError, dataclass

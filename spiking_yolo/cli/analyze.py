@@ -11,8 +11,6 @@ inactivated neurons over time), threshold-time.png and threshold-activation.png 
 spikes.png (by layer, or by method).
 """
 
-from __future__ import annotations
-
 from spiking_yolo.io.assets import samples_folder
 from spiking_yolo.studies.analyze.options import AnalyzeOptions
 

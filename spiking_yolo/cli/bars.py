@@ -1,7 +1,5 @@
 """Progress bars on a terminal, and lines that are printed above them."""
 
-from __future__ import annotations
-
 from typing import Any
 
 from tqdm import tqdm

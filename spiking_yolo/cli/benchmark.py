@@ -10,8 +10,6 @@ compiler.
 PROJECT/NAME gets benchmark.json.
 """
 
-from __future__ import annotations
-
 import sys
 from typing import Any
 

@@ -7,8 +7,6 @@
 folder that holds cifar-100-python/. W is a checkpoint of `train`, a converted network, or torchvision weights.
 """
 
-from __future__ import annotations
-
 from spiking_yolo.cli.eval import main
 from spiking_yolo.studies.evaluate.options import ClassifyOptions
 

@@ -8,8 +8,6 @@ comparison.json, accuracy-T.png and accuracy-operations.png, and a folder for ea
 interruption.
 """
 
-from __future__ import annotations
-
 from spiking_yolo.cli.eval import main
 from spiking_yolo.studies.evaluate.options import CompareOptions
 

@@ -7,8 +7,6 @@ The file holds graph, weights, thresholds, recipe and provenance. Every verb tak
 no code, and needs neither --trust-weights nor Ultralytics.
 """
 
-from __future__ import annotations
-
 from spiking_yolo.studies.export.options import ConvertOptions
 
 OPTIONS = ConvertOptions

@@ -8,8 +8,6 @@ else is asked for are saved in PROJECT/NAME, PROJECT/NAME2, ... Exit status: 0; 
 2 when the call is wrong or every input failed.
 """
 
-from __future__ import annotations
-
 from spiking_yolo.studies.detect.options import DetectOptions
 
 OPTIONS = DetectOptions

@@ -1,7 +1,5 @@
 """What `spiking-yolo detect` prints and saves on its way."""
 
-from __future__ import annotations
-
 import sys
 from dataclasses import replace
 
@@ -23,7 +21,7 @@ class Report(Watcher):
         self.count = 0
         self.place = ""  # where we are, beside the bar
 
-    def __enter__(self) -> Report:
+    def __enter__(self) -> "Report":
         return self
 
     def __exit__(self, *error: object) -> None:

@@ -10,8 +10,6 @@ ones; the file's metadata say how the input is presented and what a timestep is.
 json: graph, shapes, thresholds and provenance, to read. safetensors: the file of `spiking-yolo convert`.
 """
 
-from __future__ import annotations
-
 from spiking_yolo.studies.export.options import ExportOptions
 
 OPTIONS = ExportOptions

@@ -1,7 +1,5 @@
 """The text of --help, from the options of a verb."""
 
-from __future__ import annotations
-
 import textwrap
 from collections.abc import Mapping
 from pathlib import Path

@@ -1,7 +1,5 @@
 """The tables that --list-methods and --list-settings print."""
 
-from __future__ import annotations
-
 from collections.abc import Mapping
 from typing import Any
 

@@ -1,7 +1,5 @@
 """The entry point of `spiking-yolo VERB ...`, and of tools/*.py, which are the verbs in a checkout."""
 
-from __future__ import annotations
-
 import sys
 from collections.abc import Sequence
 from importlib import import_module

@@ -7,8 +7,6 @@
 A method is also a recipe.json. Its settings are changed with --set KEY=VALUE in every verb that converts.
 """
 
-from __future__ import annotations
-
 from collections.abc import Mapping
 from dataclasses import KW_ONLY, dataclass
 from typing import Any

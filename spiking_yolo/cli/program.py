@@ -1,7 +1,5 @@
 """A dataclass of options in, its command line out: parsing, and what happens with mistakes and Ctrl-C."""
 
-from __future__ import annotations
-
 import inspect
 import os
 import sys

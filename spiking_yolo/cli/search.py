@@ -9,8 +9,6 @@ the statistics that `calibrate` takes. PROJECT/NAME gets recipe.json, which ever
 trials.csv; --resume, with the same arguments, goes on after an interruption, or with a larger budget.
 """
 
-from __future__ import annotations
-
 from spiking_yolo.io.assets import samples_folder
 from spiking_yolo.studies.search.options import SearchOptions
 

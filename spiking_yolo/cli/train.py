@@ -18,8 +18,6 @@ The folder PROJECT/NAME gets last.safetensors (float16), results.csv and curves;
 interruption.
 """
 
-from __future__ import annotations
-
 import shlex
 import sys
 from pathlib import Path

@@ -5,8 +5,6 @@
 The default network is compared with the public one. Exit status: 0; 1 when it differs.
 """
 
-from __future__ import annotations
-
 from dataclasses import dataclass
 
 from spiking_yolo.io.assets import default_weights, weights_folder

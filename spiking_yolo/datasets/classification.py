@@ -1,7 +1,5 @@
 """CIFAR-10, CIFAR-100 and ImageNet for classifiers, all through torchvision."""
 
-from __future__ import annotations
-
 import lzma
 import os
 import shutil

@@ -1,7 +1,5 @@
 """COCO: the official layout, or any JSON file of its format with a folder of images."""
 
-from __future__ import annotations
-
 from collections import defaultdict
 from collections.abc import Sequence
 from dataclasses import dataclass, field

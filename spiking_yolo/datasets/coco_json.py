@@ -1,7 +1,5 @@
 """COCO's JSON format: reading it with checks, and converting any detection set to it."""
 
-from __future__ import annotations
-
 import json
 import math
 from pathlib import Path

@@ -1,7 +1,5 @@
 """The record that every detection dataset is read into."""
 
-from __future__ import annotations
-
 import os
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace

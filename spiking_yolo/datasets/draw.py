@@ -1,7 +1,5 @@
 """The images of --limit: a seeded choice, made in the same way wherever images are limited."""
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 from typing import TypeVar
 

@@ -1,7 +1,5 @@
 """The record that every classification dataset is read into: images with one label each."""
 
-from __future__ import annotations
-
 from collections.abc import Iterator
 from dataclasses import dataclass, field, replace
 from typing import Self

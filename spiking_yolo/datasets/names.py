@@ -1,7 +1,5 @@
 """Class names and category ids of PASCAL VOC and COCO, and which names mean the same class."""
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 
 VOC_NAMES = (

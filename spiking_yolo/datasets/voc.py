@@ -3,8 +3,6 @@
 The XML is read here because torchvision's VOCDetection takes no custom split and checks neither sizes nor files.
 """
 
-from __future__ import annotations
-
 from pathlib import Path
 from xml.etree import ElementTree
 

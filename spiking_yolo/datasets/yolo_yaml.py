@@ -1,7 +1,5 @@
 """Datasets described by an Ultralytics data.yaml, with labels in YOLO text files."""
 
-from __future__ import annotations
-
 from pathlib import Path
 from typing import Any
 

@@ -1,7 +1,5 @@
 """Detections of one image, and the suppression that leaves one box per object."""
 
-from __future__ import annotations
-
 from dataclasses import dataclass
 
 from torch import Tensor
@@ -22,7 +20,7 @@ class Detections:
     def __len__(self) -> int:
         return len(self.confidence)
 
-    def take(self, index: Tensor | slice) -> Detections:
+    def take(self, index: Tensor | slice) -> "Detections":
         """Some of the boxes, by mask, positions or slice."""
         return Detections(self.xyxy[index], self.confidence[index], self.class_id[index])
 

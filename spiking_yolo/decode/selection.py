@@ -1,7 +1,5 @@
 """Which boxes of a network's output count, as its user says it: checked, then applied."""
 
-from __future__ import annotations
-
 import difflib
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass

@@ -5,8 +5,6 @@ heads without anchors (v8, and v3u, v5u): Ultralytics YOLOv8, 2023, and Li et al
 Eq. 4 (a side of a box is the mean of a distribution over whole numbers of grid cells).
 """
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 from dataclasses import replace
 

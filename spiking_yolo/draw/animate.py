@@ -1,7 +1,5 @@
 """Animations: detections and firing rates over the timesteps."""
 
-from __future__ import annotations
-
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 

@@ -1,7 +1,5 @@
 """Detections drawn on a photograph, and photographs side by side."""
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 
 import numpy as np

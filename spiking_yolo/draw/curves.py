@@ -1,7 +1,5 @@
 """Line and bar plots in one style."""
 
-from __future__ import annotations
-
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 

@@ -1,7 +1,5 @@
 """One style for all figures: fonts, lines, file format. matplotlib's global settings are left alone."""
 
-from __future__ import annotations
-
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path

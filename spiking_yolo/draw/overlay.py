@@ -3,8 +3,6 @@
 A rate map is float [h, w]: spikes per neuron and timestep, averaged over the channels of a layer.
 """
 
-from __future__ import annotations
-
 from collections.abc import Mapping
 from pathlib import Path
 

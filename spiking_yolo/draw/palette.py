@@ -3,8 +3,6 @@
 Source: M. Okabe and K. Ito, "Color Universal Design" (2008); black is kept for text and axes.
 """
 
-from __future__ import annotations
-
 Colour = tuple[int, int, int]
 PALETTE: tuple[Colour, ...] = (
     (0, 114, 178),

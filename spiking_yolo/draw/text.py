@@ -1,7 +1,5 @@
 """Readable text that fits into a picture, and captions."""
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 from functools import lru_cache
 from typing import Any

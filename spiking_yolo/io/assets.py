@@ -1,7 +1,5 @@
 """Where the project runs: in a checkout, or installed. Its files and the names of its commands differ."""
 
-from __future__ import annotations
-
 from pathlib import Path
 
 from spiking_yolo.errors import UserError

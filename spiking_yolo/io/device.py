@@ -1,7 +1,5 @@
 """The device that a network runs on."""
 
-from __future__ import annotations
-
 import torch
 
 from spiking_yolo.errors import UserError

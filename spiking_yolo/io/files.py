@@ -1,7 +1,5 @@
 """Files: fingerprints, folders of runs, and writes that leave either the old file or the whole new one."""
 
-from __future__ import annotations
-
 import hashlib
 import json
 import math

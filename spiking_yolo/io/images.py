@@ -1,7 +1,5 @@
 """Reading images, fitting them into a network's input, and mapping boxes back."""
 
-from __future__ import annotations
-
 import os
 from dataclasses import dataclass
 from typing import Literal, NamedTuple, Protocol
@@ -43,7 +41,7 @@ class Picture(NamedTuple):
     source: ImageSource
 
     @classmethod
-    def file(cls, path: str) -> Picture:
+    def file(cls, path: str) -> "Picture":
         return cls(os.path.basename(path), path)
 
 

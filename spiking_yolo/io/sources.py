@@ -1,7 +1,5 @@
 """Sources named on a command line: image files, folders, globs, videos and webcams."""
 
-from __future__ import annotations
-
 import glob
 import os
 from collections.abc import Iterator, Sequence

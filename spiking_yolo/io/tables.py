@@ -1,7 +1,5 @@
 """Tables of figures: as aligned text for a terminal, and as csv files."""
 
-from __future__ import annotations
-
 import csv
 import math
 from collections.abc import Mapping, Sequence

@@ -1,7 +1,5 @@
 """Safetensors files, which execute no code when they are read."""
 
-from __future__ import annotations
-
 from collections.abc import Mapping
 from pathlib import Path
 

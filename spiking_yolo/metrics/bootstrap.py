@@ -6,8 +6,6 @@ is matched or sorted again. A draw leaves classes without objects out of its mea
 the interval is off-centre.
 """
 
-from __future__ import annotations
-
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Protocol

@@ -1,7 +1,5 @@
 """Top-k accuracy of a classifier."""
 
-from __future__ import annotations
-
 import numpy as np
 import torch
 from torch import Tensor

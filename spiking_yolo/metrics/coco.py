@@ -1,7 +1,5 @@
 """COCO's metrics by pycocotools, or by faster-coco-eval, which gives the same numbers faster."""
 
-from __future__ import annotations
-
 import contextlib
 import importlib.util
 import io

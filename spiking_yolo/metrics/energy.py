@@ -4,8 +4,6 @@ Costs are those of 32-bit floating point at 45 nm (Horowitz, ISSCC 2014): 3.7 pJ
 Memory traffic, which dominates real chips, is not in it, for either network.
 """
 
-from __future__ import annotations
-
 from dataclasses import dataclass
 from typing import Literal
 

@@ -1,7 +1,5 @@
 """Average precision of a ranked list; integer weights let resampled images reuse one ranking."""
 
-from __future__ import annotations
-
 from typing import Literal
 
 import numpy as np

@@ -1,7 +1,5 @@
 """VOC's and COCO's mAP as functions of image weights, for the bootstrap."""
 
-from __future__ import annotations
-
 import contextlib
 import io
 from collections.abc import Callable, Iterable, Mapping
@@ -77,7 +75,7 @@ class CocoResampled:
     @classmethod
     def of(
         cls, gt: dict[str, Any], predictions: list[dict[str, Any]], image_ids: Iterable[int] | None = None
-    ) -> CocoResampled:
+    ) -> "CocoResampled":
         """Match once; the arguments are those of `coco_score`."""
         run = evaluator(gt, predictions, image_ids, "pycocotools")
         run.params.areaRng, run.params.areaRngLbl = run.params.areaRng[:1], run.params.areaRngLbl[:1]

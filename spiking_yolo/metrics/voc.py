@@ -6,8 +6,6 @@ that it overlaps most, so a second detection of an object is false even when it 
 Equal confidences rank in input order. Classes without objects are left out of the mean.
 """
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 

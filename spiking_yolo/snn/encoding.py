@@ -1,7 +1,5 @@
 """What travels: how an image becomes spikes, and what a spike is worth."""
 
-from __future__ import annotations
-
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 

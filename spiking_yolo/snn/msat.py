@@ -12,8 +12,6 @@ what Eq. 17 leaves unbounded. The rule is not scale invariant; units=normalised 
 is identical to raw units at Theta = 1.
 """
 
-from __future__ import annotations
-
 import math
 
 import torch

@@ -1,7 +1,5 @@
 """A spiking network and its time loop: one run to T gives the output at every t <= T."""
 
-from __future__ import annotations
-
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import replace
 from typing import Any, Self

@@ -1,7 +1,5 @@
 """What a run costs: multiply-accumulates of the ANN, synaptic operations of the SNN."""
 
-from __future__ import annotations
-
 from collections.abc import Mapping
 
 import torch

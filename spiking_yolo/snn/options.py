@@ -1,7 +1,5 @@
 """How a spiking network is computed: what may change its results by rounding, and its speed by a lot."""
 
-from __future__ import annotations
-
 import os
 import shutil
 import sys

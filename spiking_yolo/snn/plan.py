@@ -1,7 +1,5 @@
 """What is known of a network before it runs: which nodes are computed when, and what each layer may rely on."""
 
-from __future__ import annotations
-
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Self

@@ -1,7 +1,5 @@
 """Max pooling of spikes, exact for any size, stride and padding, signed input too."""
 
-from __future__ import annotations
-
 from collections.abc import Mapping
 from typing import Any, Self
 

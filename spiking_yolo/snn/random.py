@@ -1,7 +1,5 @@
 """Randomness that depends on (seed, image, layer, step) and on nothing else, such as the batch."""
 
-from __future__ import annotations
-
 import hashlib
 import math
 import zlib

@@ -1,7 +1,5 @@
 """Where the output of a network is read: the mean over time of what arrives at the linear end of the graph."""
 
-from __future__ import annotations
-
 from collections.abc import Mapping
 
 import torch

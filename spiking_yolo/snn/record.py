@@ -1,7 +1,5 @@
 """What a run of the network gives: its state at chosen timesteps, and what it cost."""
 
-from __future__ import annotations
-
 from dataclasses import dataclass, field
 
 from torch import Tensor

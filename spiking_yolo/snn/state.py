@@ -1,7 +1,5 @@
 """What a layer of neurons remembers from step to step, and what a step is told."""
 
-from __future__ import annotations
-
 from collections.abc import Collection
 from dataclasses import MISSING, dataclass, field, fields
 from typing import Any, NamedTuple, Self

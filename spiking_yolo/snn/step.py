@@ -5,8 +5,6 @@ Where `out` may be None it is for a compiler, which makes no temporaries.
 `theta` broadcasts against the state. Functions return what is sent in thetas: n spikes, or n * q with spikes worth q.
 """
 
-from __future__ import annotations
-
 from collections.abc import Callable
 from typing import Any
 
@@ -38,7 +36,7 @@ def integrate_and_fire(
     theta: Tensor,
     gamma: int,
     out: Tensor | None,
-    reset: Reset | None = None,
+    reset: "Reset | None" = None,
     keep: Tensor | None = None,
     room: Tensor | None = None,
     sign: int = 1,

@@ -1,7 +1,5 @@
 """What lies between the layers of neurons: linear maps, pooling, and operations that only move values."""
 
-from __future__ import annotations
-
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Self
 

@@ -4,8 +4,6 @@ This is weight normalisation on the input side only. Every node gets a `unit`, t
 what it sends; None means plain values. Units pass through pooling, upsampling, concatenation and slicing unchanged.
 """
 
-from __future__ import annotations
-
 from collections.abc import Mapping
 
 import torch

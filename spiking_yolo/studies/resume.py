@@ -1,7 +1,5 @@
 """The folder of a study: a new one, or that of an interrupted run."""
 
-from __future__ import annotations
-
 from pathlib import Path
 
 from spiking_yolo.errors import UserError

@@ -1,7 +1,5 @@
 """What made a result: this package and the libraries that its figures depend on."""
 
-from __future__ import annotations
-
 import platform
 from importlib import metadata
 

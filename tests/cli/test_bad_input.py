@@ -1,7 +1,5 @@
 """Bad input to tools/detect.py: one line on stderr, status 2, nothing written. And odd images, which must work."""
 
-from __future__ import annotations
-
 import pickle
 
 import cv2

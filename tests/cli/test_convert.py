@@ -1,7 +1,5 @@
 """tools/convert.py and tools/calibrate.py: files that the other tools take."""
 
-from __future__ import annotations
-
 import json
 import re
 import shlex

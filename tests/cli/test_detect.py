@@ -1,7 +1,5 @@
 """tools/detect.py: what it prints and saves, and its exit status."""
 
-from __future__ import annotations
-
 import json
 from pathlib import Path
 

@@ -1,7 +1,5 @@
 """--help, the listings and mistakes answer at once: they import neither torch nor cv2."""
 
-from __future__ import annotations
-
 import resource
 import subprocess
 import sys

@@ -1,7 +1,5 @@
 """Command lines made from options: what is taken, what is refused, and in which words."""
 
-from __future__ import annotations
-
 import subprocess
 import sys
 from pathlib import Path

@@ -1,7 +1,5 @@
 """What methods learn by running the network: balanced thresholds and corrections, and the file that keeps them."""
 
-from __future__ import annotations
-
 from dataclasses import replace
 from pathlib import Path
 from typing import Any

@@ -1,7 +1,5 @@
 """Converted networks on disk: the same bits back, and nothing executed."""
 
-from __future__ import annotations
-
 import os
 import pickle
 import zipfile

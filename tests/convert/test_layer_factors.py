@@ -1,7 +1,5 @@
 """threshold.layers: a factor on theta per layer, as text, as JSON, and in the converted network."""
 
-from __future__ import annotations
-
 from typing import Any
 
 import pytest

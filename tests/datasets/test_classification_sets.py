@@ -1,7 +1,5 @@
 """The classification sets on small files of the right format."""
 
-from __future__ import annotations
-
 import io
 import pickle
 import tarfile

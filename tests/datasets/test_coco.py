@@ -1,7 +1,5 @@
 """The COCO reader, the id mapping and the common record, on small files."""
 
-from __future__ import annotations
-
 import json
 from pathlib import Path
 from typing import Any

@@ -1,7 +1,5 @@
 """The images of --limit are the same choice for every kind of list, and what may be named as photographs."""
 
-from __future__ import annotations
-
 from dataclasses import replace
 from pathlib import Path
 

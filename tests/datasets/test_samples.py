@@ -1,7 +1,5 @@
 """The sample photographs and their annotations: a valid COCO set, official ids, boxes inside the pictures."""
 
-from __future__ import annotations
-
 from collections import Counter
 from pathlib import Path
 

@@ -1,7 +1,5 @@
 """The VOC reader on a small devkit."""
 
-from __future__ import annotations
-
 from pathlib import Path
 
 import pytest

@@ -1,7 +1,5 @@
 """The reader of data.yaml on small datasets."""
 
-from __future__ import annotations
-
 from pathlib import Path
 
 import numpy as np

@@ -6,8 +6,6 @@ block, or in backticks, has its options parsed. Where a `text` block follows, a 
 decimals may differ by one in its last place: processors round differently. Blocks that are run read shipped files only.
 """
 
-from __future__ import annotations
-
 import re
 import shlex
 import string

@@ -1,7 +1,5 @@
 """What an installation brings: the same dependencies everywhere, and a wheel with the default network and samples."""
 
-from __future__ import annotations
-
 import shutil
 import subprocess
 import sys

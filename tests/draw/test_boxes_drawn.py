@@ -1,7 +1,5 @@
 """Boxes and labels stay where they belong, whatever the size of the picture."""
 
-from __future__ import annotations
-
 import numpy as np
 import pytest
 from helpers.drawing import GREY, NAMES, changed, detections, picture

@@ -1,7 +1,5 @@
 """Figures of a paper hold all their data and leave the global style alone."""
 
-from __future__ import annotations
-
 import matplotlib
 import numpy as np
 import pytest

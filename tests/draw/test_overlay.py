@@ -1,7 +1,5 @@
 """Heat maps tell the truth about rates, and animations are complete."""
 
-from __future__ import annotations
-
 import matplotlib
 import numpy as np
 import pytest

@@ -1,7 +1,5 @@
 """Files in the format of CIFAR-100."""
 
-from __future__ import annotations
-
 import hashlib
 import pickle
 from pathlib import Path

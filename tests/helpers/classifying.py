@@ -1,7 +1,5 @@
 """A small random classifier on disk, calibrated, and images most of which have the label that its ANN gives them."""
 
-from __future__ import annotations
-
 from pathlib import Path
 
 import numpy as np

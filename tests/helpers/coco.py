@@ -1,7 +1,5 @@
 """A COCO set of three images whose twelve figures are known."""
 
-from __future__ import annotations
-
 from typing import Any
 
 # image, category, x, y, width, height, crowd

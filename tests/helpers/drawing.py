@@ -1,7 +1,5 @@
 """What the tests of drawing share."""
 
-from __future__ import annotations
-
 import numpy as np
 import torch
 from matplotlib.axes import Axes

@@ -1,7 +1,5 @@
 """A small random detector on disk, and photographs whose objects are what its ANN finds."""
 
-from __future__ import annotations
-
 import json
 from pathlib import Path
 

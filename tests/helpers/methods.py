@@ -1,7 +1,5 @@
 """What the tests of the methods share: one neuron, one layer, a plain chain of layers, and what every layer sent."""
 
-from __future__ import annotations
-
 import copy
 from collections.abc import Iterable, Mapping
 from typing import Any

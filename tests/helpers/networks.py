@@ -1,7 +1,5 @@
 """Small networks that the tests convert, and the way from one of them to a spiking network."""
 
-from __future__ import annotations
-
 from collections.abc import Mapping
 from typing import Any
 

@@ -1,7 +1,5 @@
 """An interpreter of NIR files that knows nothing of this project: what a file says is what it runs."""
 
-from __future__ import annotations
-
 from collections.abc import Iterable
 from graphlib import TopologicalSorter
 from pathlib import Path

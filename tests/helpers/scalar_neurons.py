@@ -3,8 +3,6 @@
 Inputs are multiples of 1/64, thresholds of 1/8 and slopes are powers of two, so that float64 makes no error.
 """
 
-from __future__ import annotations
-
 from collections.abc import Iterator
 from fractions import Fraction
 from math import floor, trunc

@@ -1,7 +1,5 @@
 """A detector small enough to run every tool on it in milliseconds, and the tools called in this process."""
 
-from __future__ import annotations
-
 import runpy
 import sys
 from pathlib import Path

@@ -8,8 +8,6 @@ Writes per network NAME.pt; NAME.safetensors: the raw heads and decoded boxes of
 finds on a photograph; NAME.network.safetensors: our graph; and refusals.json: what our adapter says to other networks.
 """
 
-from __future__ import annotations
-
 import json
 import sys
 from pathlib import Path

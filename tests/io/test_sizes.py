@@ -1,7 +1,5 @@
 """Input sizes: every way to write one, and what every tool says to a bad one."""
 
-from __future__ import annotations
-
 from typing import Any
 
 import pytest

@@ -1,7 +1,5 @@
 """What may be named on a command line, and reading videos."""
 
-from __future__ import annotations
-
 import os
 import subprocess
 import sys

@@ -1,7 +1,5 @@
 """Bootstrap by image weights against the slow way: copying the images that were drawn more than once."""
 
-from __future__ import annotations
-
 from dataclasses import replace
 from pathlib import Path
 from typing import Any

@@ -1,7 +1,5 @@
 """Accuracy, matching of classes, preprocessing and calibration of classifiers, each beside a computation of its own."""
 
-from __future__ import annotations
-
 import json
 from pathlib import Path
 

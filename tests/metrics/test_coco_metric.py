@@ -1,7 +1,5 @@
 """The COCO scorer: twelve known figures, by both libraries, through our own rows and id mapping."""
 
-from __future__ import annotations
-
 import copy
 import importlib.util
 import json

@@ -1,7 +1,5 @@
 """The VOC scorer against worked numbers and a second, loop-by-loop implementation of the devkit's rule."""
 
-from __future__ import annotations
-
 from fractions import Fraction
 from pathlib import Path
 

@@ -1,7 +1,5 @@
 """Networks of Ultralytics: heads, boxes and photographs against the package itself, the spiking network, refusals."""
 
-from __future__ import annotations
-
 import json
 import subprocess
 import sys

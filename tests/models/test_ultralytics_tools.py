@@ -1,7 +1,5 @@
 """A checkpoint of Ultralytics through the tools: trusted or refused, opened in a process isolated, made a safe file."""
 
-from __future__ import annotations
-
 import os
 import re
 import shlex

@@ -1,7 +1,5 @@
 """Networks with clipped ReLU, ReLU6 and QCFS: traced as they compute, and converted by every method."""
 
-from __future__ import annotations
-
 from collections.abc import Callable
 from functools import cache
 from pathlib import Path

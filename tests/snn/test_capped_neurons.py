@@ -3,8 +3,6 @@
 Numbers are multiples of 1/64 and thresholds powers of two, so that float64 makes no error.
 """
 
-from __future__ import annotations
-
 from collections.abc import Iterator
 from fractions import Fraction
 from math import floor

@@ -1,7 +1,5 @@
 """Compiled steps: what is an argument, when code is made, and that it computes what the plain step does."""
 
-from __future__ import annotations
-
 import weakref
 
 import pytest

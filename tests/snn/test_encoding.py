@@ -1,7 +1,5 @@
 """The input: analogue, or Poisson spikes that depend on the seed, the image and the step, and on nothing else."""
 
-from __future__ import annotations
-
 import hashlib
 from typing import Any
 

@@ -1,7 +1,5 @@
 """A spiking network as an nn.Module: its parameters, hooks, devices and dtypes, and runs step by step."""
 
-from __future__ import annotations
-
 from typing import Any
 
 import pytest

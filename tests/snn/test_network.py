@@ -1,7 +1,5 @@
 """What a run promises: convergence to the ANN, snapshots, batches, resets, units, memory."""
 
-from __future__ import annotations
-
 import gc
 from dataclasses import replace
 from typing import Any

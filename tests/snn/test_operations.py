@@ -1,7 +1,5 @@
 """Synaptic operations against loops over every event and every output that it reaches."""
 
-from __future__ import annotations
-
 from itertools import product
 from typing import Any
 

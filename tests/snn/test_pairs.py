@@ -1,7 +1,5 @@
 """Where a pair's current never changes one of the two neurons is enough: the same spikes, half of the work."""
 
-from __future__ import annotations
-
 from typing import Any
 
 import pytest

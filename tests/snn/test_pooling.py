@@ -1,7 +1,5 @@
 """Cumulative max pooling against loops, and against what goes wrong without it."""
 
-from __future__ import annotations
-
 from typing import Any
 
 import numpy as np

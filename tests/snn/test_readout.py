@@ -1,7 +1,5 @@
 """The readout: the mean of the head's current over all steps, or over those after a warm-up."""
 
-from __future__ import annotations
-
 import pytest
 import torch
 from helpers.methods import points

@@ -1,7 +1,5 @@
 """SiLU by signed neurons with memory: a second implementation, what settles, pooling, thresholds, and refusals."""
 
-from __future__ import annotations
-
 import math
 from math import floor
 

@@ -1,7 +1,5 @@
 """How a network is computed, in bf16 and compiled: what it may change, what a person is told, and the tools."""
 
-from __future__ import annotations
-
 import json
 from pathlib import Path
 from typing import get_args

@@ -3,8 +3,6 @@
 The second one carries values n * theta between the module's own layers, with the original weights and batch norms.
 """
 
-from __future__ import annotations
-
 from collections.abc import Callable, Mapping
 from typing import Any
 

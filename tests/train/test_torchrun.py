@@ -1,7 +1,5 @@
 """tools/train.py under torchrun: two processes on the CPU make one checkpoint."""
 
-from __future__ import annotations
-
 import csv
 import os
 import subprocess

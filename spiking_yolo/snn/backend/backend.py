@@ -1,7 +1,5 @@
 """What the simulator uses of this folder."""
 
-from __future__ import annotations
-
 from collections.abc import Mapping
 from typing import Any
 

@@ -3,8 +3,6 @@
 Results do not depend on the blocks.
 """
 
-from __future__ import annotations
-
 from collections.abc import Callable, Hashable, Iterable
 from dataclasses import dataclass
 from typing import Any

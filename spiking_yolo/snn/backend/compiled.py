@@ -5,8 +5,6 @@ arithmetic in each, that takes longer than the arithmetic of the smaller layers.
 call to the next is an argument.
 """
 
-from __future__ import annotations
-
 import logging
 from collections.abc import Callable, Hashable, Iterable, Iterator, Sequence
 from contextlib import contextmanager

@@ -1,7 +1,5 @@
 """Convolutions with their weights in the order that oneDNN wants, made once instead of in every step."""
 
-from __future__ import annotations
-
 from collections.abc import Mapping
 from typing import Any
 

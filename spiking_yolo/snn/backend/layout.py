@@ -4,8 +4,6 @@ In memory a tensor [N, C, H, W] is [N * H * W, C]: one row per position. What ne
 layer's rows can be taken in any portions.
 """
 
-from __future__ import annotations
-
 import torch
 from torch import Tensor
 

@@ -1,7 +1,5 @@
 """The running sum over time that max pooling takes the maximum of, and the fast forms for windows of 2 x 2."""
 
-from __future__ import annotations
-
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 

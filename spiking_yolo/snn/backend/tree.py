@@ -1,7 +1,5 @@
 """States and parameters are dataclasses of tensors, some of which hold others: what treats all their tensors alike."""
 
-from __future__ import annotations
-
 from collections.abc import Callable
 from dataclasses import fields, is_dataclass
 from typing import Any, TypeVar

@@ -1,7 +1,5 @@
 """Which layer of spiking neurons a recipe asks for."""
 
-from __future__ import annotations
-
 from collections.abc import Mapping
 
 from torch import Tensor

@@ -1,7 +1,5 @@
 """The neuron of Spiking-YOLO, for leaky ReLU."""
 
-from __future__ import annotations
-
 import torch
 from torch import Tensor
 

@@ -1,7 +1,5 @@
 """Integrate-and-fire neurons with a fixed threshold, for ReLU."""
 
-from __future__ import annotations
-
 from torch import Tensor
 
 from spiking_yolo.snn import step as F

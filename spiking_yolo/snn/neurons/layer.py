@@ -3,8 +3,6 @@
 A layer receives a current in the units of the ANN and sends spikes in thetas: snn/__init__.py says what one is worth.
 """
 
-from __future__ import annotations
-
 from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, ClassVar, Self
@@ -202,7 +200,7 @@ class NeuronLayer(nn.Module):
         return per_channel(self.theta, self.count) * self.spike_weight
 
     @property
-    def sides(self) -> tuple[NeuronLayer, ...]:
+    def sides(self) -> "tuple[NeuronLayer, ...]":
         """The neurons of the layer: (ON, OFF) of a pair, else the layer itself."""
         return (self,)
 

@@ -1,7 +1,5 @@
 """Neurons whose threshold follows MSAT (msat.py)."""
 
-from __future__ import annotations
-
 from dataclasses import dataclass
 from typing import Any, ClassVar
 

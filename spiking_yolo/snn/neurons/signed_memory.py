@@ -1,7 +1,5 @@
 """Signed neurons that remember what they have sent."""
 
-from __future__ import annotations
-
 from dataclasses import dataclass
 from typing import Any, ClassVar
 

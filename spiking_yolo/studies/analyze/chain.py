@@ -16,8 +16,6 @@ grid, mean(theta) / T: with a fixed theta these are the usual ones, and a thresh
 became. The grid of a differential neuron is what rounding with each step's theta(t) in turn reaches.
 """
 
-from __future__ import annotations
-
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 

@@ -1,7 +1,5 @@
 """What a method spends and how far its output is off, as the tools run it."""
 
-from __future__ import annotations
-
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any

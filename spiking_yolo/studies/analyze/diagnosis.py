@@ -1,7 +1,5 @@
 """What is wrong with a conversion, in words, and what to try."""
 
-from __future__ import annotations
-
 import math
 from collections.abc import Sequence
 

@@ -1,7 +1,5 @@
 """Explain a conversion: where the error of every layer comes from, what the method spends, and what to try."""
 
-from __future__ import annotations
-
 import json
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass

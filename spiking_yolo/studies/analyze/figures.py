@@ -1,7 +1,5 @@
 """The figures of the draft paper, from data: Fig. 2 to 6."""
 
-from __future__ import annotations
-
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 

@@ -1,7 +1,5 @@
 """What is printed of an analysis: one line per layer, one per method, and sentences."""
 
-from __future__ import annotations
-
 import math
 import textwrap
 from collections.abc import Mapping, Sequence

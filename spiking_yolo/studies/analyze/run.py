@@ -1,7 +1,5 @@
 """A converted network over some images, image by image: the chain of errors of every layer, and a sample of neurons."""
 
-from __future__ import annotations
-
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any

@@ -1,7 +1,5 @@
 """Thresholds of sampled neurons: over time, and against the ANN's activation (Fig. 4 and 6 of the draft)."""
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 from pathlib import Path
 

@@ -1,7 +1,5 @@
 """What the layers of one image do during a run, kept by a probe: sums, wrong spikes, and a sample of neurons."""
 
-from __future__ import annotations
-
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 

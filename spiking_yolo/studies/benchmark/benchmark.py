@@ -1,7 +1,5 @@
 """Time a spiking network against its ANN, side by side in one process: ratios that hold on a busy machine."""
 
-from __future__ import annotations
-
 import platform
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass

@@ -1,7 +1,5 @@
 """What is timed: methods and settings by name, and the photographs that they see."""
 
-from __future__ import annotations
-
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field, replace
 from typing import Any

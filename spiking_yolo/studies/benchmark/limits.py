@@ -1,7 +1,5 @@
 """A file of limits for the ratios of a benchmark, so that a later change cannot slow anything down unseen."""
 
-from __future__ import annotations
-
 import json
 from collections.abc import Mapping
 from dataclasses import dataclass

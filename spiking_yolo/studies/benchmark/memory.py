@@ -1,7 +1,5 @@
 """Peak memory of a process that does one run and nothing else. Linux only."""
 
-from __future__ import annotations
-
 import multiprocessing
 import sys
 from concurrent.futures import ProcessPoolExecutor

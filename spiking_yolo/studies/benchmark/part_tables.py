@@ -1,7 +1,5 @@
 """The tables that are printed of a benchmark, one for each part."""
 
-from __future__ import annotations
-
 from collections.abc import Mapping
 from typing import Any
 

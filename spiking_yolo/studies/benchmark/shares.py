@@ -1,7 +1,5 @@
 """Where the time of a run goes: convolutions, neurons, pooling, and everything else."""
 
-from __future__ import annotations
-
 import time
 from collections import defaultdict
 from typing import Any

@@ -1,7 +1,5 @@
 """Ratios that can be trusted on a machine that others use too: each run is timed beside a reference of its own."""
 
-from __future__ import annotations
-
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass

@@ -1,7 +1,5 @@
 """The same network in spikingjelly, as far as it goes there: a twin with ReLU, converted by its own converter."""
 
-from __future__ import annotations
-
 from collections.abc import Callable
 from contextlib import redirect_stderr
 from dataclasses import replace

@@ -1,7 +1,5 @@
 """The files that conversion needs beside the weights: statistics, and what methods learn by running the network."""
 
-from __future__ import annotations
-
 import itertools
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace

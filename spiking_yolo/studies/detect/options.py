@@ -1,7 +1,5 @@
 """The options of a detection."""
 
-from __future__ import annotations
-
 from dataclasses import KW_ONLY, dataclass
 from pathlib import Path
 

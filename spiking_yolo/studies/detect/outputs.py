@@ -1,7 +1,5 @@
 """The files of a detection: pictures, labels, json, heat maps and animations."""
 
-from __future__ import annotations
-
 import itertools
 import json
 from collections.abc import Iterable

@@ -1,7 +1,5 @@
 """Every source through the network: images, and the frames of videos and webcams."""
 
-from __future__ import annotations
-
 from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any

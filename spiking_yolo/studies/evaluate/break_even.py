@@ -1,7 +1,5 @@
 """Is it worth it? Where a spiking network's energy meets that of the ANN."""
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 from dataclasses import dataclass
 

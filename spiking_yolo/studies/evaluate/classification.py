@@ -1,7 +1,5 @@
 """Classification as a task of the engine: the classes of largest logit, for the images of a LabelledSet."""
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 from typing import Any
 

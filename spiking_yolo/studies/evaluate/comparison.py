@@ -1,7 +1,5 @@
 """Many methods on one network and dataset: one table and one plot, methods x timesteps."""
 
-from __future__ import annotations
-
 import json
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass

@@ -1,7 +1,5 @@
 """Detection as a task of the engine: images and boxes of a DetectionSet."""
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 from typing import Any
 

@@ -1,7 +1,5 @@
 """When an image may stop: its predictions have not changed for some steps."""
 
-from __future__ import annotations
-
 from collections.abc import Callable, Sequence
 from typing import Any
 

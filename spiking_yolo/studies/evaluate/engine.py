@@ -1,7 +1,5 @@
 """Images -> predictions at every timestep, as records that JSON keeps exactly. Knows no boxes and no scores."""
 
-from __future__ import annotations
-
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass

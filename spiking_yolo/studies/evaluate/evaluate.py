@@ -1,7 +1,5 @@
 """Evaluate converted networks: accuracy, spikes, operations and energy at every timestep, from one pass per method."""
 
-from __future__ import annotations
-
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any

@@ -1,7 +1,5 @@
 """The result of an evaluation: its table, what is printed of it, and its files."""
 
-from __future__ import annotations
-
 import json
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
@@ -60,7 +58,7 @@ class Evaluation:
         options: EvaluationOptions = EvaluationOptions(),  # noqa: B008
         simulation: SimulationOptions = SimulationOptions(),
         of_images: int | None = None,
-    ) -> Evaluation:
+    ) -> "Evaluation":
         """Score the records of all images of the dataset."""
         rows = table(records, scorer, CostModel.of(network), options.energy)
         intervals = row_intervals(rows, options.bootstrap, options.seed) if options.bootstrap else None

@@ -1,7 +1,5 @@
 """What an evaluation needs from the disk: converted networks, a dataset, and statistics for the quantised ANN."""
 
-from __future__ import annotations
-
 from dataclasses import replace
 
 from spiking_yolo.convert.converted import Converted

@@ -1,7 +1,5 @@
 """Bootstrap intervals of a table's rows, and of their differences to the ANN."""
 
-from __future__ import annotations
-
 import warnings
 
 from spiking_yolo.metrics.bootstrap import Interval, bootstrap, paired_difference

@@ -1,7 +1,5 @@
 """The pictures of an evaluation: accuracy against time and operations, precision and recall, loss per class."""
 
-from __future__ import annotations
-
 import math
 from pathlib import Path
 

@@ -4,8 +4,6 @@ Uniform affine quantisation with one scale and zero point per channel (Jacob et 
 layer's weights just as a spike's value does. Ranges come from the calibration statistics; weights stay as they are.
 """
 
-from __future__ import annotations
-
 import math
 from collections.abc import Callable
 

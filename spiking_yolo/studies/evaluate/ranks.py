@@ -1,7 +1,5 @@
 """Many processes under torchrun: each takes every n-th batch, the first one collects the records."""
 
-from __future__ import annotations
-
 import os
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager

@@ -1,7 +1,5 @@
 """The records of a run on disk, one line of JSON per image, so that an interrupted run loses at most one batch."""
 
-from __future__ import annotations
-
 import json
 import os
 from collections.abc import Iterable, Mapping

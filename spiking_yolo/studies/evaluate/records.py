@@ -1,7 +1,5 @@
 """One evaluation run: what is done already is read back, the rest is computed, everything ends up in one list."""
 
-from __future__ import annotations
-
 import hashlib
 import json
 from collections.abc import Callable, Iterable

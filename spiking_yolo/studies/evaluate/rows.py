@@ -1,7 +1,5 @@
 """Records of all images -> the rows of a table: figures, spikes, operations and energy at every step."""
 
-from __future__ import annotations
-
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
@@ -30,7 +28,7 @@ class CostModel:
     exponentials: int = 0
 
     @classmethod
-    def of(cls, converted: Converted) -> CostModel:
+    def of(cls, converted: Converted) -> "CostModel":
         graph = converted.graph
         constant = constant_nodes(graph)
         spiking: set[str] = set()

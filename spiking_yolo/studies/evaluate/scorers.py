@@ -1,7 +1,5 @@
 """From predictions of all images to figures: COCO's scorer, ours of VOC, and accuracy behind one face."""
 
-from __future__ import annotations
-
 import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field

@@ -1,7 +1,5 @@
 """What an evaluation prints: tables that fit 100 columns."""
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 
 from spiking_yolo.io.tables import columns, percent

@@ -1,7 +1,5 @@
 """A converted network as JSON that a person can read: graph, shapes, thresholds and where it came from; no weights."""
 
-from __future__ import annotations
-
 import json
 from typing import Any
 

@@ -5,8 +5,6 @@ computing", Nature Communications 2024. Its spiking neurons send one positive sp
 and have a fixed threshold; its pooling is linear.
 """
 
-from __future__ import annotations
-
 from collections.abc import Mapping
 from dataclasses import replace
 

@@ -3,8 +3,6 @@
 Rueckauer et al. 2017, section 2.2.2: W theta_in / theta_out and b / theta_out, with threshold 1.
 """
 
-from __future__ import annotations
-
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 

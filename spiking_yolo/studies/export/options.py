@@ -1,7 +1,5 @@
 """The options of a conversion to a file of ours, and to other formats."""
 
-from __future__ import annotations
-
 from dataclasses import KW_ONLY, dataclass
 from pathlib import Path
 from typing import Literal

@@ -1,7 +1,5 @@
 """One converted network, three formats."""
 
-from __future__ import annotations
-
 from dataclasses import dataclass
 
 from spiking_yolo.convert.converted import Converted

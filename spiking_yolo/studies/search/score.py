@@ -1,7 +1,5 @@
 """How well a recipe serves: the error of the network's output, and what it costs."""
 
-from __future__ import annotations
-
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 

@@ -1,7 +1,5 @@
 """Tune the numbers of a recipe for one network, on calibration images."""
 
-from __future__ import annotations
-
 import json
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass, replace

@@ -1,7 +1,5 @@
 """The numbers of a recipe that a search may change, and the range of each."""
 
-from __future__ import annotations
-
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any

@@ -5,8 +5,6 @@ of the first half. Layer-wise search for converted networks is after Kim et al.,
 detection in bio-inspired spiking neural networks through Bayesian optimization, IEEE Access 2021.
 """
 
-from __future__ import annotations
-
 import json
 import math
 from collections.abc import Callable, Mapping, Sequence

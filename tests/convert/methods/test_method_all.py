@@ -1,7 +1,5 @@
 """What holds for every method of the registry."""
 
-from __future__ import annotations
-
 from dataclasses import replace
 from functools import cache
 from pathlib import Path

@@ -1,7 +1,5 @@
 """Burst spikes: up to gamma spikes per step carry the residual away at once."""
 
-from __future__ import annotations
-
 from fractions import Fraction
 from typing import Any
 

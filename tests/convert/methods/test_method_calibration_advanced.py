@@ -1,7 +1,5 @@
 """Calibration, advanced: MMSE thresholds, and a start that makes up for what T steps will miss."""
 
-from __future__ import annotations
-
 from typing import Any
 
 import pytest

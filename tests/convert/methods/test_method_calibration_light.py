@@ -1,7 +1,5 @@
 """Calibration, light: MMSE thresholds, a rounding start, and a bias per channel that is used in every step."""
 
-from __future__ import annotations
-
 from typing import Any
 
 import numpy as np

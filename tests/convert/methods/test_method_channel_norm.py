@@ -1,7 +1,5 @@
 """Channel-Norm: a threshold per channel, and the imbalanced-threshold neuron with its slow negative side."""
 
-from __future__ import annotations
-
 from fractions import Fraction
 
 import numpy as np

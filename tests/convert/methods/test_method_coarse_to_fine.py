@@ -1,7 +1,5 @@
 """Coarse-to-fine: the value of a spike over time, and the grid that the network settles on."""
 
-from __future__ import annotations
-
 from typing import Any
 
 import pytest

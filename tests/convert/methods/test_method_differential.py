@@ -1,7 +1,5 @@
 """Differential coding: it settles on the network quantised with the same step, and then sends nothing."""
 
-from __future__ import annotations
-
 from fractions import Fraction
 from math import floor
 from typing import Any

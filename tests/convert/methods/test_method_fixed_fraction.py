@@ -1,7 +1,5 @@
 """Fixed fraction: the one c for all layers with the smallest error of the output, against trying all of them."""
 
-from __future__ import annotations
-
 from typing import Any
 
 import pytest

@@ -3,8 +3,6 @@
 Also its ablations, its units, Algorithm 1, and what it conserves. The spike confidence has its own file.
 """
 
-from __future__ import annotations
-
 import random
 from collections.abc import Iterator
 from math import exp, floor, log, log1p, sqrt

@@ -1,7 +1,5 @@
 """MSAT's spike confidence: what is dropped, when, before or after the reset, and how it is measured."""
 
-from __future__ import annotations
-
 from dataclasses import replace
 
 import pytest

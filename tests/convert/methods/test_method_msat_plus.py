@@ -1,7 +1,5 @@
 """MSAT-plus, and the signed memory neuron under MSAT: against a scalar second implementation, and that it settles."""
 
-from __future__ import annotations
-
 import random
 from collections.abc import Iterator
 from math import exp, floor, log, log2

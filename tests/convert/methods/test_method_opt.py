@@ -1,7 +1,5 @@
 """Opt.: half a threshold, spread over the run, turns flooring into rounding at t = T_shift."""
 
-from __future__ import annotations
-
 from fractions import Fraction
 from math import floor
 from typing import Any

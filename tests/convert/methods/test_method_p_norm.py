@@ -1,7 +1,5 @@
 """p-Norm: the threshold, the spike train by hand, Rueckauer's own form, and another library."""
 
-from __future__ import annotations
-
 import copy
 from typing import Any
 

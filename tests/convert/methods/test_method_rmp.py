@@ -1,7 +1,5 @@
 """RMP: balanced thresholds times beta, and a residual potential that stays."""
 
-from __future__ import annotations
-
 from fractions import Fraction
 from typing import Any
 

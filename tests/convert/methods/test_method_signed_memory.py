@@ -1,7 +1,5 @@
 """Signed neuron with memory: what was sent follows phi of the summed input, whatever its order."""
 
-from __future__ import annotations
-
 from fractions import Fraction
 from math import floor
 from typing import Any

@@ -1,7 +1,5 @@
 """Spike-Norm: Poisson input, reset to zero, thresholds balanced while the layers before spike."""
 
-from __future__ import annotations
-
 import warnings
 
 import pytest

@@ -1,7 +1,5 @@
 """TSC: RMP's dynamics, sent as the switching on and off of runs of spikes."""
 
-from __future__ import annotations
-
 from fractions import Fraction
 from itertools import pairwise
 from typing import Any

@@ -1,7 +1,5 @@
 """analyze.py as a person calls it, and what it says about conversions that are wrong on purpose."""
 
-from __future__ import annotations
-
 import csv
 import json
 

@@ -1,7 +1,5 @@
 """The chain of errors of one layer, against numbers computed by hand and against loops over single neurons."""
 
-from __future__ import annotations
-
 import math
 from dataclasses import replace
 

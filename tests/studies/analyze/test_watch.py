@@ -1,7 +1,5 @@
 """What the probes keep, and the figures of a layer, against loops over a record of every spike."""
 
-from __future__ import annotations
-
 import math
 
 import numpy as np

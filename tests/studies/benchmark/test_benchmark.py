@@ -1,7 +1,5 @@
 """What a benchmark computes from its clock, limits, the shares of a run, the twin, and the tool on a tiny network."""
 
-from __future__ import annotations
-
 import itertools
 import json
 from pathlib import Path

@@ -1,7 +1,5 @@
 """Evaluations as functions: one network or several, with and without a folder, an image at a time."""
 
-from __future__ import annotations
-
 import json
 
 import pytest

@@ -1,7 +1,5 @@
 """eval_classify.py called by a person, against computations of its own: one method, several, resumed, in processes."""
 
-from __future__ import annotations
-
 import csv
 import json
 import os

@@ -1,7 +1,5 @@
 """tools/export.py: three formats, what JSON says, and refusals that leave nothing behind."""
 
-from __future__ import annotations
-
 import json
 import sys
 from dataclasses import replace

@@ -1,7 +1,5 @@
 """NIR files, run by an interpreter of their own: every neuron spikes as in our simulator. What NIR cannot say."""
 
-from __future__ import annotations
-
 import json
 from collections.abc import Callable, Mapping
 from dataclasses import replace

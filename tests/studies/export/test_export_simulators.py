@@ -3,8 +3,6 @@
 pip install nir nirtorch spikingjelly snntorch norse
 """
 
-from __future__ import annotations
-
 import warnings
 from collections.abc import Callable
 from typing import Any

@@ -1,7 +1,5 @@
 """The search: its space, its score, that it finds what is better, and that an interruption changes nothing."""
 
-from __future__ import annotations
-
 import json
 import math
 import sys
