@@ -13,7 +13,7 @@ import torch
 from helpers.tiny import CONNECTED, NAMES, SIZE, YOLO, write_tiny
 from PIL import Image
 
-from spiking_yolo import SpikingYOLO, UserError, list_methods
+from spiking_yolo import Result, SpikingYOLO, UserError, list_methods
 from spiking_yolo.convert.statistics import statistics_path, take_statistics
 from spiking_yolo.decode.selection import class_ids
 from spiking_yolo.decode.yolo import detections
@@ -325,7 +325,7 @@ def test_a_misspelt_keyword_is_a_type_error(detector, photo, nothing_computed):
 
 def test_types_say_one_result_or_a_list():
     one, several = typing.get_overloads(SpikingYOLO.detect)
-    assert (one.__annotations__["return"], several.__annotations__["return"]) == ("Result", "list[Result]")
+    assert (one.__annotations__["return"], several.__annotations__["return"]) == (Result, list[Result])
     names = list(inspect.signature(SpikingYOLO.detect).parameters)
     assert [list(inspect.signature(f).parameters) for f in (one, several, SpikingYOLO.__call__)] == [names] * 3
 
