@@ -16,7 +16,7 @@ from spiking_yolo.convert.pipeline import load
 from spiking_yolo.decode.selection import Classes, Selection, check_count, class_ids, is_whole
 from spiking_yolo.errors import UserError
 from spiking_yolo.graph import forward
-from spiking_yolo.io.assets import default_weights
+from spiking_yolo.io.assets import command, default_weights
 from spiking_yolo.io.device import usable_device
 from spiking_yolo.io.images import ImageSource, Placement, preprocess, read_image
 from spiking_yolo.io.sizes import Size
@@ -53,6 +53,7 @@ class SpikingYOLO:
         precision: Precision = "float32",
         compile: bool = False,
     ):
+        _check_flags(trust=trust, compile=compile)
         self.device = usable_device(device)
         if not isinstance(weights, str | Path | Converted | None):
             raise UserError(f"weights must be a path or a Converted network, not {_kind(weights)}")
@@ -69,7 +70,7 @@ class SpikingYOLO:
             self.converted = load(weights, method, settings, trust=trust, **files)
         self.spec = self.converted.spec
         if self.spec.task != "detect":
-            raise UserError("this network is a classifier, which finds no boxes: use `{command('classify')}`")
+            raise UserError(f"this network is a classifier, which finds no boxes: use `{command('classify')}`")
         self._graph = self.converted.graph.to(self.device)
         self._network = self.converted.network(self.device, simulation=chosen(precision, compile, self.device))
 
@@ -258,7 +259,7 @@ def _check_image(image: object) -> None:
     """Raise UserError unless this may be an image, so far as that can be told without reading a file."""
     if isinstance(image, (str, os.PathLike)):
         if not os.path.exists(image):
-            raise UserError(f"{os.fspath(image)} does not exist; check the path")
+            raise UserError(f"{os.fspath(image) or repr(image)} does not exist; check the path")
     elif isinstance(image, np.ndarray):
         read_image(image)
     elif not isinstance(image, Image.Image):

@@ -4,11 +4,12 @@ import csv
 import importlib
 import io
 import json
+import os
 from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, overload
 
 import numpy as np
 from PIL import Image
@@ -36,7 +37,7 @@ class Box(NamedTuple):
 
 @dataclass(frozen=True, eq=False, repr=False)
 class Result:
-    """The boxes of one image, and what finding them cost. `len` counts the boxes, iteration gives each as a Box.
+    """The boxes of one image, and what finding them cost. A sequence of Box: len, result[0], iteration.
 
     image: uint8 [H, W, 3] RGB, upright; boxes are in its pixels. path: of its file, None for an image given as pixels.
     steps: t -> Detections, for the requested steps and T. T is 0 for the ANN, which has no spikes and no steps.
@@ -66,6 +67,13 @@ class Result:
 
     def __iter__(self) -> Iterator[Box]:
         return iter(_boxes(self.detections, self.names))
+
+    @overload
+    def __getitem__(self, index: int) -> Box: ...
+    @overload
+    def __getitem__(self, index: slice) -> list[Box]: ...
+    def __getitem__(self, index: int | slice) -> Box | list[Box]:
+        return _boxes(self.detections, self.names)[index]
 
     def __repr__(self) -> str:
         boxes = list(self)
@@ -114,6 +122,8 @@ class Result:
 
     def save(self, path: str | Path) -> None:
         """Write the image with its boxes drawn. Raises UserError where that cannot be written."""
+        if not isinstance(path, (str, os.PathLike)):
+            raise UserError(f"the picture needs a path such as dog.png, not {path!r}")
         Image.init()
         if Image.EXTENSION.get(Path(path).suffix.lower()) not in Image.SAVE:
             raise UserError(f"cannot save a picture as {path}: give a name that ends in .png or .jpg")
@@ -181,7 +191,7 @@ class Result:
         """A pandas DataFrame of the rows of `to_csv`. Raises UserError where pandas is not installed."""
         return _optional("pandas", "to_df").DataFrame(self._rows(), columns=list(_COLUMNS))
 
-    def to_coco(self, image_id: int, category_ids: Sequence[int] | None = None) -> list[dict[str, Any]]:
+    def to_coco(self, image_id: int = 0, category_ids: Sequence[int] | None = None) -> list[dict[str, Any]]:
         """Rows of a COCO results file: image_id, category_id, bbox (x, y, width, height in pixels), score.
 
         category_ids: the category of each class; -1 drops a class. By default COCO's own, where the network has COCO's

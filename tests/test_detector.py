@@ -18,7 +18,7 @@ from spiking_yolo.convert.statistics import statistics_path, take_statistics
 from spiking_yolo.decode.selection import class_ids
 from spiking_yolo.decode.yolo import detections
 from spiking_yolo.graph import forward
-from spiking_yolo.io.assets import samples_folder
+from spiking_yolo.io.assets import samples_folder, weights_folder
 from spiking_yolo.io.images import preprocess, read_image
 from spiking_yolo.io.tensors import read_safetensors, write_safetensors
 from spiking_yolo.models.load import file_kind, load_ann
@@ -412,6 +412,9 @@ def test_a_recipe_is_a_method(weights):
         ({"device": "meta"}, "cannot use the device meta"),
         ({"device": None}, "cannot use the device None"),
         ({"precision": "half"}, "precision must be one of float32, bf16"),
+        ({"compile": "yes"}, "compile must be True or False"),
+        ({"trust": 1}, "trust must be True or False"),
+        ({"weights": weights_folder() / "resnet20-cifar10.safetensors"}, "use `python tools/eval_classify.py`"),
     ],
 )
 def test_a_detector_that_cannot_be_made(weights, options, message):

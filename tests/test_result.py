@@ -106,12 +106,22 @@ def test_csv_reads_back():
     assert result(0).to_csv().count("\n") == 1
 
 
+def test_it_is_indexed_like_a_list():
+    r = result(3)
+    boxes = list(r)
+    assert r[0] == boxes[0] and r[-1] == boxes[2] and r[1:] == boxes[1:]
+    with pytest.raises(IndexError):
+        r[3]
+
+
 def test_a_picture_is_saved_in_the_format_of_its_name(tmp_path):
     r = result()
     r.save(tmp_path / "new" / "a.png")
     r.save(str(tmp_path / "a.JPG"))
     assert (np.asarray(Image.open(tmp_path / "new" / "a.png")) == r.plot()).all()
     assert Image.open(tmp_path / "a.JPG").format == "JPEG"
+    with pytest.raises(UserError, match="needs a path"):
+        r.save(None)
     for name in ("a.txt", "a", "a.mp4"):
         with pytest.raises(UserError, match=r"ends in \.png or \.jpg"):
             r.save(tmp_path / name)
@@ -139,6 +149,7 @@ def test_coco_rows():
     rows = result().to_coco(17)
     assert rows[0] == {"image_id": 17, "category_id": 1, "bbox": [8.0, 4.0, 32.5, 32.25], "score": 0.75}
     assert [row["category_id"] for row in rows] == [1, 2, 1]
+    assert {row["image_id"] for row in result().to_coco()} == {0}
     assert [row["category_id"] for row in result().to_coco(17, (7, 8, -1))] == [8, 8]
     with pytest.raises(UserError, match="category_ids: 2 for 3 classes"):
         result().to_coco(17, [1, 2])

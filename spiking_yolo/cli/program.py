@@ -70,7 +70,10 @@ def read(cls: type[O], doc: str | None, argv: Sequence[str], prog: str, flags: F
     if "--list-methods" in typed:
         _leave(methods_text())
     if "--list-settings" in typed:
-        method = given.get("method") or next(iter(given.get("methods", ())), None)
+        methods = given.get("methods") or [given.get("method")]
+        if len(methods) > 1:
+            raise UserError("--list-settings shows one method: give one by --method")
+        method = methods[0]
         _leave(settings_text(method, given.get("settings", {})))
     for name, entry in entries.items():
         if entry.required and name not in given:

@@ -9,22 +9,24 @@ from numbers import Integral
 from spiking_yolo.errors import UserError
 
 STRIDE = 32  # pixels of the input per cell of the coarsest map, in all detectors here
+LARGEST = 4096  # pixels; a typing error should not ask for terabytes
 Size = tuple[int, int]  # height, width in pixels
 
 
 def input_size(given: int | str | Sequence[int]) -> Size:
     """(height, width) in pixels from the side of a square, a pair, or text: 416, (288, 416), "416" or "288x416".
 
-    Raises UserError unless both are multiples of STRIDE.
+    Raises UserError unless both are multiples of STRIDE, up to LARGEST.
     """
     if isinstance(given, str):
         sides: list[int] = [int(part) if part.isdecimal() else 0 for part in given.split("x")]
     else:
-        sides = list(given) if isinstance(given, Sequence) else [given]
-    if len(sides) not in (1, 2) or not all(isinstance(s, Integral) and s > 0 and s % STRIDE == 0 for s in sides):
+        sides = list(given) if isinstance(given, Sequence) else [given, given]
+    fit = all(isinstance(s, Integral) and 0 < s <= LARGEST and s % STRIDE == 0 for s in sides)
+    if not fit or (len(sides) != 2 and not (isinstance(given, str) and len(sides) == 1)):
         raise UserError(
-            f"each side of the input must be a multiple of {STRIDE} pixels: give 416 for a square, or height x width "
-            f"as in 288x416, not {given!r}"
+            f"each side of the input must be a multiple of {STRIDE} pixels, at most {LARGEST}: give 416 for a square, "
+            f"or height x width as in 288x416, not {given!r}"
         )
     return int(sides[0]), int(sides[-1])
 

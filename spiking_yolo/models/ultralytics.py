@@ -16,7 +16,7 @@ from spiking_yolo.models.spec import HeadSpec, Spec
 
 
 class RawHeads(nn.Module):
-    """A DetectionModel up to its head's last convolutions: [N, 4 bins + C, H, W] per stride, for decode/yolov8.py.
+    """A DetectionModel up to its head's last convolutions: [N, 4 bins + C, H, W] per stride, for decode/yolo.py.
 
     A copy of the model in which every activation call has its own module, and so its own name, and splits give their
     sizes.

@@ -70,7 +70,6 @@ class SpikingNetwork(nn.Module):
         """The graph as it is simulated, with max pooling before the neurons where the recipe says so."""
         return self.plan.graph
 
-    @torch.no_grad()
     def run(
         self,
         x: Tensor,
@@ -86,7 +85,22 @@ class SpikingNetwork(nn.Module):
         x: [N, C, H, W]. steps: where to take snapshots, besides T. maps: snapshots carry spike maps. progress(t) is
         called after every step; probes(layer name, t, layer, current) after every layer's step, for which the network
         must be made with observed=True. Raises UserError for steps outside of 1..T.
+        The same as calling the network, by which PyTorch's forward hooks see it.
         """
+        return self(x, T, steps, maps=maps, probes=probes, progress=progress)
+
+    @torch.no_grad()
+    def forward(
+        self,
+        x: Tensor,
+        T: int,
+        steps: Iterable[int] = (),
+        *,
+        maps: bool = False,
+        probes: Iterable[Probe] = (),
+        progress: Callable[[int], Any] | None = None,
+    ) -> Run:
+        """See `run`."""
         wanted = sorted({*steps, T})
         if T < 1 or wanted[0] < 1 or wanted[-1] > T:
             raise UserError(f"steps must lie in 1..T={T}, not {', '.join(map(str, wanted))}")
@@ -135,6 +149,7 @@ class SpikingNetwork(nn.Module):
 
         For differential coding only. The value of spikes starts again as for a new image. Raises UserError otherwise.
         """
+        self._check_started()
         if not self.plan.coding.once:
             raise UserError(
                 "feeding another image needs encoding.coding=differential: start anew, or change the method"
@@ -152,8 +167,8 @@ class SpikingNetwork(nn.Module):
 
         In rate coding that is always so.
         """
-        if self._values is None:
-            raise ValueError("there is no run to go on with: call start(x) first")
+        self._check_started()
+        assert self._values is not None
         self.t, self._since = self.t + 1, self._since + 1
         values, active, weight = self._values, False, self.spike_weight(self._since)
         for node in self.plan.stepped:
@@ -178,7 +193,10 @@ class SpikingNetwork(nn.Module):
         return active or not self.plan.coding.once
 
     def snapshot(self, maps: bool = False) -> Snapshot:
-        """The output and the costs so far. maps: with spike maps."""
+        """The output and the costs so far. maps: with spike maps. Raises ValueError before the first step."""
+        self._check_started()
+        if self.t == 0:
+            raise ValueError("nothing has happened yet: call step() first")
         spikes = {name: _per_image(layer.count) for name, layer in self.layers()}
         events = {name: _per_image(layer.events) for name, layer in self.layers()}
         drawn = {}
@@ -186,6 +204,10 @@ class SpikingNetwork(nn.Module):
             drawn = {name: layer.count.mean(1) for name, layer in self.layers() if layer.count.ndim == 4}
         outputs = self._output.read(self.t, self._shapes)
         return Snapshot(self.t, outputs, spikes, events, operations.total_operations(self.graph, self._counts()), drawn)
+
+    def _check_started(self) -> None:
+        if self._values is None:
+            raise ValueError("there is no run to go on with: call start(x) first")
 
     def spike_weight(self, t: int) -> float:
         """What a spike is worth in step t of an image, in thetas."""
@@ -233,6 +255,10 @@ class SpikingNetwork(nn.Module):
         """Events so far of everything that sends them."""
         layers = {name: layer.events for name, layer in self.layers()}
         return {**layers, **self.synapses.pooled_events(), **self._input_events}
+
+    def __getstate__(self) -> dict[str, Any]:
+        """A copy, or what is pickled, has no run."""
+        return {**self.__dict__, "_values": None}
 
     def _apply(self, fn: Any, recurse: bool = True) -> Self:
         """Moved to another device or dtype: the run is over."""

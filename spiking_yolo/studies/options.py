@@ -112,6 +112,11 @@ class OutputOptions(Options):
     project: Path = setting(Path("runs"), "folder of all runs")
     name: str = setting("exp", "folder inside the project; exp2, exp3, ... when it exists")
 
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if Path(self.name).is_absolute() or ".." in Path(self.name).parts:
+            raise UserError(f"--name {self.name} must lie inside --project: give the folder by --project")
+
 
 @dataclass(frozen=True, kw_only=True)
 class ResumableOptions(OutputOptions):

@@ -123,6 +123,7 @@ def test_the_settings_of_a_method_and_what_differs(capsys):
     assert rows["threshold.rule"] == ("*", "max") and rows["neuron.gamma"] == ("*", "3")
     assert rows["msat.enabled"] == ("*", "True") and rows["threshold.percentile"] == (" ", "99.9")
     assert run_tool("methods", "magic") == 2
+    assert run_tool("eval", "--list-settings", "--method", "p-norm,msat") == 2
 
 
 def test_exit_statuses(capsys):

@@ -2,7 +2,7 @@
 
 Run in a process of its own, since importing that package changes the whole process.
 
-    python tests/ultralytics_reference.py FOLDER
+    python tests/helpers/ultralytics_reference.py FOLDER
 
 Writes per network NAME.pt; NAME.safetensors: the raw heads and decoded boxes of one tensor, and what their predictor
 finds on a photograph; NAME.network.safetensors: our graph; and refusals.json: what our adapter says to other networks.

@@ -21,8 +21,23 @@ def test_every_spelling_is_height_before_width(height: int, width: int):
     assert size_name((height, height)) == str(height)
 
 
-WORDS = ("", "100", "288x100", "100x288", "0", "0x32", "-32", "x416", "288x", "288x416x32", "32 64", "32.0", "wide")
-NUMBERS = (100, 0, -32, 64.0, True, None, (), (288, 100), (64, 64.0), (32, 32, 32), ("32", "32"))
+WORDS = (
+    "",
+    "100",
+    "288x100",
+    "100x288",
+    "0",
+    "0x32",
+    "-32",
+    "x416",
+    "288x",
+    "288x416x32",
+    "32 64",
+    "32.0",
+    "wide",
+    "4128",
+)
+NUMBERS = (100, 0, -32, 64.0, True, None, (), (288, 100), (64, 64.0), (32, 32, 32), ("32", "32"), (288,), 4128)
 
 
 @pytest.mark.parametrize("size", [*WORDS, *NUMBERS])

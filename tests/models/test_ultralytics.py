@@ -28,7 +28,7 @@ SIZE = 192
 
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory):
-    """What tests/ultralytics_reference.py writes."""
+    """What tests/helpers/ultralytics_reference.py writes."""
     folder = tmp_path_factory.mktemp("ultralytics")
     script = Path(__file__).parents[1] / "helpers" / "ultralytics_reference.py"
     subprocess.run([sys.executable, str(script), str(folder)], env=isolated.environment(folder), check=True)

@@ -1,5 +1,7 @@
 """A spiking network as an nn.Module: its parameters, hooks, devices and dtypes, and runs step by step."""
 
+import copy
+import pickle
 from typing import Any
 
 import pytest
@@ -61,6 +63,24 @@ def test_forward_hooks_see_currents_and_spikes():
     assert isinstance(layer, NeuronLayer)
     expected = [spiking_out for _, spiking_out in seen]
     assert run.snapshots[T].spikes["act2"].sum() >= sum((out != 0).sum() for out in expected) > 0
+
+
+def test_forward_hooks_of_the_network_see_the_run():
+    ours, seen = network(), []
+    ours.register_forward_hook(lambda module, args, run: seen.append(run))
+    assert seen == [] and ours.run(images(2), T) is seen[0] and len(seen) == 1
+
+
+@pytest.mark.parametrize("method", METHODS)
+@pytest.mark.parametrize("again", [copy.deepcopy, lambda network: pickle.loads(pickle.dumps(network))])
+def test_a_copy_after_a_run_gives_the_same_and_has_no_run_to_go_on_with(method: str, again: Any):
+    """Also of float32, where weights are packed."""
+    ours, x = network(method).float(), images(2).float()
+    run = ours.run(x, T)
+    copied = again(ours)
+    with pytest.raises(ValueError, match="start"):
+        copied.step()
+    assert same(copied.run(x, T), run) and same(ours.run(x, T), run)
 
 
 def test_repr_shows_the_network():
@@ -152,8 +172,12 @@ def test_a_run_can_go_on(method: str):
 
 def test_without_a_run_there_is_no_step():
     ours = network()
-    with pytest.raises(ValueError, match="start"):
-        ours.step()
+    for call in (ours.step, ours.snapshot, lambda: ours.feed(images(2))):
+        with pytest.raises(ValueError, match="start"):
+            call()
+    ours.start(images(2))
+    with pytest.raises(ValueError, match="step"):
+        ours.snapshot()
     ours.run(images(2), 3)
     ours.float()
     with pytest.raises(ValueError, match="start"):
@@ -188,10 +212,6 @@ def test_loading_changes_this_network_alone():
     assert same(other.run(x, T), before) and same(converted.network().run(x, T), before)
     thetas = {
         name: {**site, "theta": 2 * site["theta"], "theta_off": 2 * site["theta_off"]}
-        for name, site in neurons(converted)
+        for name, site in converted.neurons.items()
     }
     assert same(ours.run(x, T), SpikingNetwork(converted.graph, thetas, converted.recipe).run(x, T))
-
-
-def neurons(converted: Any) -> Any:
-    return converted.neurons.items()

@@ -244,6 +244,11 @@ class NeuronLayer(nn.Module):
         self.reset()
         super()._load_from_state_dict(*args, **kwargs)
 
+    def __getstate__(self) -> dict[str, Any]:
+        """A copy, or what is pickled, has no run: its step works on views of the state, which pickling would part."""
+        kept = {name: value for name, value in self.__dict__.items() if name not in ("state", "out")}
+        return {**kept, "_run": self.backend.step(reports=self.coding.once), "_allocated": None, "t": 0}
+
     def _optional(self, name: str, like: Tensor) -> Tensor | None:
         value = getattr(self, name, None)
         return None if value is None else value.to(like)

@@ -24,8 +24,12 @@ class MsatNeurons(NeuronLayer):
     The ratio is kept only where it matters in the next step or somebody may ask for thresholds.
     """
 
-    in_thresholds: ClassVar[bool] = False  # whether potentials are kept in thresholds, or in the units of the ANN
     rule: MsatThreshold
+
+    @property
+    def in_thresholds(self) -> bool:
+        """Whether potentials are kept in thresholds, or in the units of the ANN."""
+        return False
 
     @property
     def keeps_ratio(self) -> bool:
@@ -166,8 +170,11 @@ class MsatSignedMemory(MsatNeurons, SignedMemory):
     msat.stages each neuron falls silent for good; where the threshold may take any value it follows U down for ever.
     """
 
-    in_thresholds: ClassVar[bool] = True
     state_type: ClassVar[type[Any]] = MsatMemoryState
+
+    @property
+    def in_thresholds(self) -> bool:
+        return True
 
     def unneeded(self) -> tuple[str, ...]:
         return (*super().unneeded(), *(() if self.is_algorithm1 else ("last",)))

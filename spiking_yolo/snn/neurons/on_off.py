@@ -62,7 +62,8 @@ class Pair(NeuronLayer):
 
     def step_parameters(self, like: Tensor) -> PairParameters:
         p, off = super().step_parameters(like), self.theta_off.to(like)
-        return PairParameters(**vars(p), theta_off=off, weight=-self.slope * off / p.theta)
+        weight = -self.slope * off / p.theta
+        return PairParameters(theta=p.theta, initial=p.initial, bias=p.bias, cap=p.cap, theta_off=off, weight=weight)
 
 
 @dataclass(kw_only=True)
@@ -162,7 +163,9 @@ class ConstantOnOffState(State):
 class OneSide(MsatIntegrateAndFire):
     """The adaptive neuron of a ConstantOnOff, whose threshold is 1."""
 
-    in_thresholds: ClassVar[bool] = True
+    @property
+    def in_thresholds(self) -> bool:
+        return True
 
     def unneeded(self) -> tuple[str, ...]:
         return tuple(name for name in super().unneeded() if name != "evoked")

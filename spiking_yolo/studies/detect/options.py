@@ -3,6 +3,7 @@
 from dataclasses import KW_ONLY, dataclass
 from pathlib import Path
 
+from spiking_yolo.errors import UserError
 from spiking_yolo.settings import setting
 from spiking_yolo.studies.options import (
     ComputeOptions,
@@ -39,3 +40,5 @@ class DetectOptions(MethodOptions, ComputeOptions, DetectionOptions, OutputOptio
     def __post_init__(self) -> None:
         super().__post_init__()
         object.__setattr__(self, "steps", ordered_steps(self.steps, self.T))
+        if self.layers != ("auto",) and not self.overlay:
+            raise UserError("--layers are those of --overlay: give that too, or leave it out")

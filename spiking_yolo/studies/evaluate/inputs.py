@@ -8,6 +8,7 @@ from spiking_yolo.convert.statistics import Statistics
 from spiking_yolo.datasets.detection import DetectionSet
 from spiking_yolo.datasets.labelled import LabelledSet
 from spiking_yolo.datasets.open import UNPACKED, open_classification, open_detection, voc_years
+from spiking_yolo.errors import UserError
 from spiking_yolo.io.assets import samples_folder
 from spiking_yolo.studies.evaluate.options import EvalOptions
 from spiking_yolo.studies.options import load_all, load_ann
@@ -21,6 +22,8 @@ def open_inputs(options: EvalOptions) -> Inputs:
     Everything is read before the first run. Raises UserError for files that are missing, damaged or do not fit.
     """
     data, metric = options.data or samples_folder(), options.metric
+    if not data.exists():  # said before the networks are converted, which takes its time
+        raise UserError(f"{data} does not exist; check --data")
     networks = load_all(options)
     if metric == "auto" and next(iter(networks.values())).spec.task == "classify":
         metric = "accuracy"

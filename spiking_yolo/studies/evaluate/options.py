@@ -93,7 +93,7 @@ class EvalOptions(EvaluationOptions, MethodsOptions, ComputeOptions, ResumableOp
 class CompareOptions(EvalOptions):
     """An evaluation of all methods."""
 
-    methods: tuple[str, ...] = setting(("all",))
+    methods: tuple[str, ...] = setting(("all",), "methods or recipe.json files with commas; see --list-methods")
     project: Path = setting(Path("runs/compare"))
 
 
