@@ -7,7 +7,7 @@ import warnings
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Annotated, Any, NoReturn, TypeVar
 
-from cyclopts import App, CycloptsError, Parameter
+from cyclopts import App, CycloptsError, Parameter, UnusedCliTokensError
 
 from spiking_yolo.cli.help import help_text
 from spiking_yolo.cli.listing import methods_text, settings_text
@@ -110,6 +110,8 @@ def _typed(
     app.default(command)
     try:
         _, bound, _ = app.parse_args(list(argv))
+    except UnusedCliTokensError as error:
+        raise UserError(f"{' '.join(error.unused_tokens or ())} is not expected; see {prog} --help") from error
     except CycloptsError as error:
         raise UserError(f"{' '.join(str(error).split()).rstrip('.')}; see {prog} --help") from error
     return {names.get(name, name): value for name, value in bound.arguments.items()}

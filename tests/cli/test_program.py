@@ -13,6 +13,7 @@ from spiking_yolo.cli.program import read, status
 from spiking_yolo.convert.registry import list_methods
 from spiking_yolo.errors import UserError
 from spiking_yolo.recipe import settings_table
+from spiking_yolo.studies.analyze.options import AnalyzeOptions
 from spiking_yolo.studies.calibrate.options import CalibrateOptions
 from spiking_yolo.studies.detect.options import DetectOptions
 from spiking_yolo.studies.export.options import ConvertOptions
@@ -87,8 +88,9 @@ def test_one_positional_argument_files_of_their_own_and_flags_to_switch_off():
         read(ConvertOptions, "", ["a", "b", "-o", "n.safetensors"], "prog", {"network": ("WEIGHTS",)})
     with pytest.raises(UserError, match="once"):
         read(ConvertOptions, "", ["a", "--weights", "b", "-o", "n.safetensors"], "prog", {"network": ("WEIGHTS",)})
-    calibrate = read(CalibrateOptions, "", ["--images", "a", "b,c", "--methods", "msat,tsc", "--limit", "3"], "prog")
-    assert calibrate.images == (Path("a"), Path("b,c")) and calibrate.methods == ("msat", "tsc")
+    calibrate = read(CalibrateOptions, "", ["--images", "a,b", "--methods", "msat,tsc", "--limit", "3"], "prog")
+    assert calibrate.images == Path("a,b") and calibrate.methods == ("msat", "tsc")
+    assert read(AnalyzeOptions, "", ["--data", "a", "b,c"], "prog").data == (Path("a"), Path("b,c"))
     needed = ["--task", "detect", "--model", "yolov1", "--data", "d"]
     assert read(TrainOptions, "", needed, "prog").cache
     assert not read(TrainOptions, "", [*needed, "--no-cache"], "prog").cache
@@ -123,6 +125,9 @@ def test_the_settings_of_a_method_and_what_differs(capsys):
     assert rows["threshold.rule"] == ("*", "max") and rows["neuron.gamma"] == ("*", "3")
     assert rows["msat.enabled"] == ("*", "True") and rows["threshold.percentile"] == (" ", "99.9")
     assert run_tool("methods", "magic") == 2
+    capsys.readouterr()
+    assert run_tool("weights", "magic") == 2
+    assert capsys.readouterr().err == "error: magic is not expected; see spiking-yolo weights --help\n"
     assert run_tool("eval", "--list-settings", "--method", "p-norm,msat") == 2
 
 

@@ -16,7 +16,7 @@ class CalibrateOptions(WeightsOptions, LimitOptions):
 
     title = "options"
 
-    images: tuple[Path, ...] = setting((), "image files, folders or globs; 100 images are enough")
+    images: Path | None = setting(None, "folder of photographs; 100 are enough")
     data: Path | None = setting(None, "classification dataset, whose training split is drawn from")
     limit: int | None = setting(None, "N images, drawn by --seed (default: all of --images, 1000 of --data)", 1)
     output: Path | None = setting(None, "default: beside the weights, named by the input size")

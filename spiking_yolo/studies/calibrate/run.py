@@ -72,7 +72,7 @@ def _recipes(methods: Sequence[str]) -> list[Recipe]:
 
 def _pictures(options: CalibrateOptions, ann: Ann) -> Sequence[Picture]:
     if options.images:
-        files = [path for path in expand([str(path) for path in options.images]) if not is_stream(path)]
+        files = [path for path in expand([str(options.images)]) if not is_stream(path)]
         return [Picture.file(path) for path in drawn(files, options)]
     if ann.spec.task != "classify":
         raise UserError("--data takes a dataset of classes, and this network is a detector: give --images DIR instead")
