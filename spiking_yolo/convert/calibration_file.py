@@ -9,10 +9,9 @@ from typing import Self
 from torch import Tensor
 
 from spiking_yolo.convert.thresholds import NeuronParameters
-from spiking_yolo.errors import UserError
 from spiking_yolo.io.assets import command
 from spiking_yolo.io.sizes import Size, size_name
-from spiking_yolo.io.tensors import read_safetensors, write_safetensors
+from spiking_yolo.io.tensors import read_format, write_safetensors
 from spiking_yolo.recipe import Readout, Recipe
 
 FORMAT = "spiking_yolo-calibration-1"
@@ -40,9 +39,9 @@ class CalibrationResult:
 
     @classmethod
     def load(cls, path: str | Path) -> Self:
-        metadata, tensors = read_safetensors(path)
-        if metadata.get("format") != FORMAT:
-            raise UserError(f"{path} is not a calibration: make one with `{command('calibrate')} --method M`")
+        metadata, tensors = read_format(
+            path, FORMAT, f"a calibration: make one with `{command('calibrate')} --method M`"
+        )
         height, width = json.loads(metadata["imgsz"])
         images = tuple(json.loads(metadata["images"]))
         recipe = Recipe.from_json(metadata["recipe"])

@@ -16,7 +16,7 @@ from spiking_yolo.errors import Notice, UserError
 from spiking_yolo.graph import Graph
 from spiking_yolo.graph.serialise import graph_from, graph_metadata
 from spiking_yolo.io.assets import command
-from spiking_yolo.io.tensors import check_finite, read_safetensors, write_safetensors
+from spiking_yolo.io.tensors import check_finite, read_format, write_safetensors
 from spiking_yolo.models.spec import Spec
 from spiking_yolo.recipe import Recipe
 from spiking_yolo.snn.network import SpikingNetwork
@@ -67,9 +67,7 @@ class Converted:
     @classmethod
     def load(cls, path: str | Path) -> Self:
         """Read a file written by `save`. Executes no code. Raises UserError for anything else."""
-        metadata, tensors = read_safetensors(path)
-        if metadata.get("format") != FORMAT:
-            raise UserError(f"{path} is not a converted network: make one with `{command('convert')}`")
+        metadata, tensors = read_format(path, FORMAT, f"a converted network: make one with `{command('convert')}`")
         check_finite(tensors, path)
         weights = {k.removeprefix("graph/"): v for k, v in tensors.items() if k.startswith("graph/")}
         neurons = unpack({k.removeprefix("site/"): v for k, v in tensors.items() if k.startswith("site/")})

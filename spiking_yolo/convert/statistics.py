@@ -15,7 +15,7 @@ from spiking_yolo.graph import Graph, Node, forward
 from spiking_yolo.io.assets import command
 from spiking_yolo.io.images import Picture, preprocess, read_image
 from spiking_yolo.io.sizes import Size, size_name
-from spiking_yolo.io.tensors import read_safetensors, write_safetensors
+from spiking_yolo.io.tensors import read_format, write_safetensors
 from spiking_yolo.models.spec import Spec
 
 FORMAT = "spiking_yolo-statistics-1"
@@ -63,9 +63,7 @@ class Statistics:
 
     @classmethod
     def load(cls, path: str | Path) -> Self:
-        metadata, tensors = read_safetensors(path)
-        if metadata.get("format") != FORMAT:
-            raise UserError(f"{path} is not a statistics file: make one with `{command('calibrate')}`")
+        metadata, tensors = read_format(path, FORMAT, f"a statistics file: make one with `{command('calibrate')}`")
         histograms = {}
         for name, total in json.loads(metadata["totals"]).items():
             counts, exponent, low, high = (tensors[f"{name}.{k}"] for k in ("counts", "exponent", "minimum", "maximum"))

@@ -20,6 +20,14 @@ def read_safetensors(path: str | Path) -> tuple[dict[str, str], dict[str, Tensor
         raise UserError(f"cannot read {path} as safetensors: {error}") from error
 
 
+def read_format(path: str | Path, name: str, what: str) -> tuple[dict[str, str], dict[str, Tensor]]:
+    """The same of a file whose metadata has this format. Raises UserError "is not <what>" for another."""
+    metadata, tensors = read_safetensors(path)
+    if metadata.get("format") != name:
+        raise UserError(f"{path} is not {what}")
+    return metadata, tensors
+
+
 def write_safetensors(path: str | Path, tensors: Mapping[str, Tensor], metadata: dict[str, str]) -> None:
     """Write a safetensors file, whole or not at all. Raises UserError when it cannot be written."""
     with atomic_write(path) as temporary:
