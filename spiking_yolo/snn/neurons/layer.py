@@ -3,6 +3,7 @@
 A layer receives a current in the units of the ANN and sends spikes in thetas: snn/__init__.py says what one is worth.
 """
 
+from abc import ABC, abstractmethod
 from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, ClassVar, Self
@@ -46,7 +47,7 @@ def register(kind: str, follows: Collection[str] = ()) -> Callable[[Builder], Bu
     return add
 
 
-class NeuronLayer(nn.Module):
+class NeuronLayer(nn.Module, ABC):
     """A layer of neurons at an activation site: parameters, a state, and the pure function `step`.
 
     A kind of neuron is a subclass that says which State it keeps, how it starts and what a step does. Calling the layer
@@ -86,13 +87,13 @@ class NeuronLayer(nn.Module):
 
     # What a kind of neuron defines
 
+    @abstractmethod
     def step(self, s: Any, p: Any, z: Tensor | None, clock: Clock, buffers: Buffers) -> Tensor:
         """One timestep of some of the neurons: a pure function of its arguments, but that it updates the state.
 
         s: their state. p: their parameters. z: what they received, [n, C]; None for nothing. Adds the spikes to s.count
         and returns what is sent, in thetas, in buffers.out if there is one.
         """
-        raise NotImplementedError(f"{type(self).__name__} has no step")
 
     def start(self, s: Any, p: Any, z: Tensor | None, buffers: Buffers) -> None:
         """Before the first step, in which z arrives. The state holds zeros."""

@@ -3,6 +3,7 @@
 Sent: n_on * theta_on - slope * n_off * theta_off, in units of theta_on. Both neurons' spikes are counted.
 """
 
+from abc import abstractmethod
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, ClassVar
@@ -56,9 +57,9 @@ class Pair(NeuronLayer):
         own = {name: parameters[name] for name in ("theta", "initial", "confidence") if name in parameters}
         self.make_members(own, {"theta": self.theta_off, "initial": parameters.get("initial_off", self.initial)})
 
+    @abstractmethod
     def make_members(self, on: Mapping[str, Tensor], off: Mapping[str, Tensor]) -> None:
         """on: parameters of the ON neuron. off: those in which the OFF neuron differs."""
-        raise NotImplementedError
 
     def step_parameters(self, like: Tensor) -> PairParameters:
         p, off = super().step_parameters(like), self.theta_off.to(like)
@@ -70,13 +71,14 @@ class Pair(NeuronLayer):
 class OnOffState:
     """The states of the two neurons. Unless somebody observes them they count into one tensor.
 
-    on_out, off_out: what each of them sent, for observers.
+    on_out, off_out: what each of them sent, for observers. events: the two count their own.
     """
 
     on: Any
     off: Any
     on_out: Any = None
     off_out: Any = None
+    events: None = None
 
 
 class OnOff(Pair):
@@ -126,8 +128,7 @@ class OnOff(Pair):
         self.on.start(s.on, p.on, z, buffers)
         self.off.start(s.off, p.off, z, buffers)
 
-    def emit(self, s: OnOffState, p: PairParameters, z: Tensor | None, clock: Clock, buffers: Buffers) -> Tensor:
-        z = self.biased(p, None if z is None else z.to(p.theta.dtype), clock.first)
+    def step(self, s: OnOffState, p: PairParameters, z: Tensor | None, clock: Clock, buffers: Buffers) -> Tensor:
         on_out, off_out = (s.on_out, s.off_out) if self.plan.observed else (buffers.d, buffers.e)
         on = self.on.emit(s.on, p.on, z, clock, buffers._replace(out=on_out))
         off = self.off.emit(s.off, p.off, z, clock, buffers._replace(out=off_out))
@@ -227,7 +228,7 @@ class ConstantOnOff(Pair):
             # where positive on, else off; torch.where takes fifty times as long
             s.one.keep.copy_(on.bitwise_xor_(off).bitwise_and_(s.positive).bitwise_xor_(off))
 
-    def emit(
+    def step(
         self, s: ConstantOnOffState, p: PairParameters, z: Tensor | None, clock: Clock, buffers: Buffers
     ) -> Tensor:
         sent = self.one.emit(s.one, p.on, s.current, clock, buffers._replace(out=buffers.d))
