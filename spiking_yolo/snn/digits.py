@@ -1,0 +1,46 @@
+"""Signed digits: a whole number as few events as can be, each worth +-2^k (Reitwiesner 1960, the non-adjacent form).
+
+n = sum of d_k 2^k with d_k in {-1, 0, 1} and no two neighbours that are not zero: 7 = 8 - 1. The form is unique, and no
+other sum of signed powers of two has fewer terms. With b bits it has b / 3 digits on average, (b + 1) / 2 at most.
+Functions take whole numbers in floating point, |n| < 2^22, and work on all of a tensor at once.
+"""
+
+import torch
+from torch import Tensor
+
+WHOLE = {torch.float32: (torch.int32, -(1 << 23)), torch.float64: (torch.int64, -(1 << 52))}  # sign and exponent bits
+
+
+def count_digits(n: Tensor) -> Tensor:
+    """How many digits of n are not zero: the ones of n xor 3n (Prodinger 2000), which are never neighbours."""
+    x = n.abs().to(torch.int32)
+    x ^= x * 3
+    x |= x >> 1
+    x &= 0x55555555  # how many in each pair of bits,
+    y = x >> 2
+    y &= 0x33333333
+    x &= 0x33333333
+    x += y  # in four,
+    x += x >> 4
+    x &= 0x0F0F0F0F  # in eight,
+    x += x >> 8
+    x += x >> 16
+    x &= 31  # and in all
+    return x.to(n.dtype)
+
+
+def leading_digit(n: Tensor) -> Tensor:
+    """The most significant digit of n, +-2^k, and 0 of 0: the power of two below 3|n| / 2, with the sign of n.
+
+    |n| has it at k when 2^(k+1) / 3 < |n| < 2^(k+2) / 3, for the digits below it add up to less than 2^(k+1) / 3.
+    """
+    kind, mask = WHOLE[n.dtype]
+    return ((n * 1.5).view(kind) & mask).view(n.dtype)  # a float's sign and exponent, without its fraction
+
+
+def most_significant(n: Tensor, k: int) -> Tensor:
+    """n without all but its k most significant digits."""
+    rest = n
+    for _ in range(k):
+        rest = rest - leading_digit(rest)
+    return n - rest

@@ -1,0 +1,60 @@
+"""Signed digits against a search over all sums of signed powers of two, and against the definition digit by digit."""
+
+from functools import cache
+
+import pytest
+import torch
+from hypothesis import given
+from hypothesis import strategies as st
+
+from spiking_yolo.snn.backend.compiled import Fused
+from spiking_yolo.snn.digits import count_digits, leading_digit, most_significant
+from spiking_yolo.snn.options import missing
+
+numbers = st.integers(-(2**22) + 1, 2**22 - 1)
+
+
+@cache
+def fewest() -> dict[int, int]:
+    """n -> how few terms +-2^k, k <= 10, add up to it, by breadth first, for what at most four of them reach."""
+    terms = [sign << k for k in range(11) for sign in (1, -1)]
+    found, last = {0: 0}, {0}
+    for many in range(1, 5):
+        last = {n + term for n in last for term in terms} - set(found)
+        found |= dict.fromkeys(last, many)
+    return found
+
+
+def digits(n: int) -> list[int]:
+    """The non-adjacent form by its definition, as the values of the digits, the least significant first."""
+    found, weight = [], 1
+    while n:
+        d = 2 - n % 4 if n % 2 else 0
+        found += [d * weight] if d else []
+        n, weight = (n - d) // 2, weight * 2
+    return found
+
+
+def test_no_sum_of_signed_powers_of_two_has_fewer_terms():
+    known = {n: many for n, many in fewest().items() if abs(n) <= 2**9}
+    assert len(known) > 900
+    counted = count_digits(torch.tensor(list(known), dtype=torch.float32))
+    assert counted.tolist() == list(known.values())
+
+
+@given(st.lists(numbers, min_size=1), st.sampled_from([torch.float32, torch.float64]))
+def test_digits_are_those_of_the_definition(values: list[int], dtype: torch.dtype):
+    n = torch.tensor(values, dtype=dtype)
+    expected = [digits(value) for value in values]
+    assert count_digits(n).tolist() == [len(d) for d in expected]
+    assert leading_digit(n).tolist() == [d[-1] if d else 0 for d in expected]
+    for k in range(4):
+        assert most_significant(n, k).tolist() == [sum(d[max(len(d) - k, 0) :]) for d in expected]
+    assert torch.equal(most_significant(n, 12), n)
+
+
+@pytest.mark.skipif(bool(missing()), reason=f"cannot compile: {missing()}")
+def test_digits_in_compiled_code():
+    n = torch.arange(-999.0, 1000.0)
+    for function in (count_digits, lambda n: most_significant(n, 2)):
+        assert torch.equal(Fused(function)(n), function(n))
