@@ -227,7 +227,10 @@ class SpikingYOLO:
             settled=run.steps,
             spikes_by_layer={name: total.item() for name, total in last.spikes.items()},
             neurons_by_layer=run.neurons,
-            operations=last.operations.item(),
+            activations=run.activations,
+            sent=last.sent.of_image(0),
+            operations=last.operations.of_image(0),
+            counting=self.converted.recipe.counting,
             macs=run.macs,
             maps={t: {name: m[0].cpu() for name, m in s.maps.items()} for t, s in run.snapshots.items() if s.maps},
         )

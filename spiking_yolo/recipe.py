@@ -44,7 +44,7 @@ class Neuron:
         0.0, "membrane potential at the start, in thresholds; 0.5 turns flooring into rounding", -10, 10
     )
     shift: int = setting(0, "for kind=if: add theta / (2 * shift) to the potential in every step; 0: never", 0)
-    events: Literal["spikes", "switches"] = setting(
+    events: Literal["spikes", "switches", "digits"] = setting(
         "spikes", "what travels along synapses: spikes, or the switching on and off of runs of spikes"
     )
     pool_first: bool = setting(True, "for kind=memory: pool potentials, and put the neuron behind its max pooling")
@@ -198,6 +198,11 @@ class Recipe:
     def runs_network(self) -> bool:
         """Whether this recipe must run the network on calibration images; the result is kept in a file."""
         return self.threshold.rule == "balance" or self.calibration.kind != "none" or self.msat.confidence != "off"
+
+    @property
+    def counting(self) -> Literal["spikes", "digits"]:
+        """In which of the countings (see snn/counting.py) the events of this method are what they say they are."""
+        return "digits" if self.neuron.events == "digits" else "spikes"
 
     def with_settings(self, settings: Mapping[str, Any]) -> "Recipe":
         """A copy with some keys changed, e.g. {"neuron.gamma": "4"}; strings are parsed to the key's type."""

@@ -42,8 +42,9 @@ class Result:
     image: uint8 [H, W, 3] RGB, upright; boxes are in its pixels. path: of its file, None for an image given as pixels.
     steps: t -> Detections, for the requested steps and T. T is 0 for the ANN, which has no spikes and no steps.
     settled: steps simulated before nothing changed any more. spikes_by_layer, neurons_by_layer: totals per layer.
-    operations: synaptic operations; macs: multiply-accumulates of one ANN pass. maps: t -> layer -> spikes so far per
-    position of the network input, [h, w], if asked for.
+    activations: of the ANN. sent, operations: events that were sent, and synaptic operations, by counting ("spikes",
+    "digits", "messages"); counting: the one of this method. macs: multiply-accumulates of one ANN pass. maps: t ->
+    layer -> spikes so far per position of the network input, [h, w], if asked for.
     """
 
     image: np.ndarray
@@ -58,7 +59,10 @@ class Result:
     settled: int = 0
     spikes_by_layer: dict[str, float] = field(default_factory=dict)
     neurons_by_layer: dict[str, int] = field(default_factory=dict)
-    operations: float = 0.0
+    activations: int = 0
+    sent: dict[str, float] = field(default_factory=dict)
+    operations: dict[str, float] = field(default_factory=dict)
+    counting: str = "spikes"
     macs: int = 0
     maps: dict[int, dict[str, Tensor]] = field(default_factory=dict)
 
@@ -79,8 +83,7 @@ class Result:
         boxes = list(self)
         labels = [f"{box.name} {box.confidence:.2f}" for box in boxes[:_IN_REPR]] + ["..."] * (len(boxes) > _IN_REPR)
         count = "1 box" if len(boxes) == 1 else f"{len(boxes) or 'no'} boxes"
-        spikes = f"{self.spikes / 1e6:.1f} M" if self.spikes >= 1e6 else f"{self.spikes:,.0f}"
-        cost = f"T={self.T}, {spikes} spikes" if self.T else "ANN"
+        cost = f"T={self.T}, {self._events()}" if self.T else "ANN"
         return f"{count}{': ' * bool(boxes)}{', '.join(labels)}; {cost}"
 
     @property
@@ -111,8 +114,17 @@ class Result:
 
     @property
     def mean_rate(self) -> float:
-        """Spikes per neuron and timestep."""
-        return self.spikes / (sum(self.neurons_by_layer.values()) * self.T) if self.T else 0.0
+        """Spikes per activation of the ANN and timestep, whatever neurons stand for it."""
+        return self.spikes / (self.activations * self.T) if self.T else 0.0
+
+    @property
+    def operations_per_mac(self) -> float:
+        """Synaptic operations, in the counting of this method, per multiply-accumulate of the ANN."""
+        return self.operations[self.counting] / self.macs if self.T else 0.0
+
+    def _events(self) -> str:
+        count = self.spikes if self.counting == "spikes" else self.sent[self.counting]
+        return f"{count / 1e6:.1f} M {self.counting}" if count >= 1e6 else f"{count:,.0f} {self.counting}"
 
     def plot(self, title: str | None = None) -> np.ndarray:
         """The image with its boxes drawn, uint8 [H, W, 3] RGB; a title makes it higher."""
@@ -146,7 +158,7 @@ class Result:
         first = f"{self.path or 'image'}: {width}x{height}, {self.counts()}; "
         if self.T:
             settled = f" (settled after {self.settled})" if self.settled < self.T else ""
-            first += f"T={self.T}{settled}, {self.spikes / 1e6:.3g} M spikes, mean rate {self.mean_rate:.3g}; "
+            first += f"T={self.T}{settled}, {self._events()}, {self.operations_per_mac:.2f} operations per MAC; "
             duration = f"{1e3 * self.seconds:.0f} ms, {1e3 * self.seconds / self.settled:.1f} ms per step"
         else:
             duration = f"ANN; {1e3 * self.seconds:.0f} ms"
@@ -172,6 +184,9 @@ class Result:
             "detections": _entries(self.detections, self.names),
             "spikes": self.spikes,
             "mean_rate": self.mean_rate,
+            "sent": self.sent,
+            "operations": self.operations,
+            "macs": self.macs,
             "steps": [{"T": t, "detections": _entries(self.steps[t], self.names)} for t in sorted(steps)],
         }
 

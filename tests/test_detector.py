@@ -88,8 +88,10 @@ def test_result_counts_spikes(detector, photo):
     r = detector.detect(photo, T=4, maps=True, **CONF)
     assert list(r.spikes_by_layer) == detector.layers
     assert r.spikes == sum(r.spikes_by_layer.values()) > 0
-    # 4 channels and 8 channels at half the size, behind their max pooling or before it.
-    assert r.mean_rate == pytest.approx(r.spikes / (sum(r.neurons_by_layer.values()) * 4))
+    activations = r.activations  # of the ANN, whose neurons stand in front of the pooling
+    assert activations > sum(r.neurons_by_layer.values()) and r.mean_rate == pytest.approx(r.spikes / activations / 4)
+    assert r.sent["spikes"] >= r.sent["digits"] >= r.sent["messages"] > 0
+    assert r.operations_per_mac == r.operations["spikes"] / r.macs > 0
     for name, neurons in r.neurons_by_layer.items():
         heat = r.maps[4][name]
         assert heat.sum().item() * neurons / heat.numel() == pytest.approx(r.spikes_by_layer[name], rel=1e-5)

@@ -36,6 +36,8 @@ def result(count: int = 3, **changes: Any) -> Result:
         "placement": Placement((80, 48), (64, 38), (0, 13), (64, 64)), "seconds": 0.5,
         "steps": {2: detections(0), 4: detections(1), 8: boxes}, "settled": 5,
         "spikes_by_layer": {"a": 5_000_000.0, "b": 100_000.0}, "neurons_by_layer": {"a": 1_000_000, "b": 500_000},
+        "activations": 2_000_000, "sent": {"spikes": 5_100_000.0, "digits": 3_200_000.0, "messages": 2e6},
+        "operations": {"spikes": 6e9, "digits": 4e9, "messages": 3e9}, "macs": 5_000_000_000,
     }  # fmt: skip
     return Result(**{**values, **changes})
 
@@ -61,6 +63,7 @@ def test_length_and_iteration():
         (result(), "3 boxes: dog 0.75, bird 0.69, dog 0.62; T=8, 5.1 M spikes"),
         (result(1, spikes_by_layer={"a": 5130.0}), "1 box: dog 0.75; T=8, 5,130 spikes"),
         (result(0), "no boxes; T=8, 5.1 M spikes"),
+        (result(0, counting="digits"), "no boxes; T=8, 3.2 M digits"),
         (result(7), "7 boxes: dog 0.75, bird 0.69, dog 0.62, cat 0.56, dog 0.50, ...; T=8, 5.1 M spikes"),
         (ann(), "1 box: dog 0.75; ANN"),
     ],
@@ -73,7 +76,8 @@ def test_repr_is_one_line(r, text):
 def test_summary():
     lines = result().summary().splitlines()
     assert lines[0] == (
-        "a.png: 80x48, 2 x dog, bird; T=8 (settled after 5), 5.1 M spikes, mean rate 0.425; 500 ms, 100.0 ms per step"
+        "a.png: 80x48, 2 x dog, bird; T=8 (settled after 5), 5.1 M spikes, 1.20 operations per MAC; "
+        "500 ms, 100.0 ms per step"
     )
     assert lines[1:] == ["  T=2: nothing", "  T=4: dog"]
     assert result().summary([4, 8]).splitlines()[1:] == ["  T=4: dog", "  T=8: 2 x dog, bird"]
@@ -85,9 +89,23 @@ def test_summary():
 def test_json_has_all_steps():
     entry = json.loads(result().to_json())
     box = {"class_id": 1, "class": "dog", "confidence": 0.75, "box_xyxy": list(FIRST)}
-    assert list(entry) == ["image", "width", "height", "T", "method", "detections", "spikes", "mean_rate", "steps"]
+    keys = [
+        "image",
+        "width",
+        "height",
+        "T",
+        "method",
+        "detections",
+        "spikes",
+        "mean_rate",
+        "sent",
+        "operations",
+        "macs",
+    ]
+    assert list(entry) == [*keys, "steps"]
+    assert entry["operations"] == {"spikes": 6e9, "digits": 4e9, "messages": 3e9} and entry["sent"]["messages"] == 2e6
     assert (entry["image"], entry["width"], entry["height"], entry["T"]) == ("a.png", 80, 48, 8)
-    assert (entry["method"], entry["spikes"], entry["mean_rate"]) == ("msat-plus", 5_100_000, 5_100_000 / 1_500_000 / 8)
+    assert (entry["method"], entry["spikes"], entry["mean_rate"]) == ("msat-plus", 5_100_000, 5_100_000 / 2_000_000 / 8)
     assert len(entry["detections"]) == 3 and entry["detections"][0] == box
     assert [(s["T"], s["detections"]) for s in entry["steps"]] == [(2, []), (4, [box]), (8, entry["detections"])]
     assert [s["T"] for s in result().to_dict([4])["steps"]] == [4, 8]

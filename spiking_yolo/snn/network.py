@@ -13,6 +13,7 @@ from spiking_yolo.recipe import Recipe
 from spiking_yolo.snn import encoding, operations
 from spiking_yolo.snn.backend.backend import Backend
 from spiking_yolo.snn.backend.layout import channels_last
+from spiking_yolo.snn.counting import Counts, by_counting
 from spiking_yolo.snn.neurons import NeuronLayer, build_neurons
 from spiking_yolo.snn.options import SimulationOptions
 from spiking_yolo.snn.plan import NetworkPlan
@@ -124,8 +125,10 @@ class SpikingNetwork(nn.Module):
             snapshots |= {s: replace(settled, t=s) for s in wanted if s >= self.t}
         kept = self._values or {}  # what later steps do not compute again
         self._values = {name: value for name, value in kept.items() if name in self.plan.constant}
-        sizes = {name: layer.count[0].numel() * layer.neurons_per_site for name, layer in self.layers()}
-        return Run(snapshots, sizes, self.t, *operations.total_macs(self.graph, self._shapes, self._counts()))
+        sizes = {name: self._neurons(layer) for name, layer in self.layers()}
+        activations = sum(self._shapes[source][1:].numel() for source in self.plan.sources.values())
+        macs = operations.total_macs(self.graph, self._shapes, self._counts())
+        return Run(snapshots, sizes, activations, self.t, *macs)
 
     def start(self, x: Tensor) -> None:
         """Forget everything and present a batch of images, [N, C, H, W]."""
@@ -136,9 +139,10 @@ class SpikingNetwork(nn.Module):
         self._unsent: Tensor | None = self._image  # of the image, in a coding that sends it once
         for _, layer in self.layers():
             layer.reset(self._keys)
-        self.synapses.reset()
+        self.synapses.reset({name for name, layer in self.layers() if layer.sends_at_most_one})
         self._output.reset()
         self._input_events: dict[str, Tensor] = {}
+        self._updates = torch.zeros(len(x), dtype=torch.float64, device=x.device)
         self._shapes: dict[str, torch.Size] = {}
         self._values = {}
         self.t = self._since = 0  # steps in all, and with this image
@@ -198,12 +202,13 @@ class SpikingNetwork(nn.Module):
         if self.t == 0:
             raise ValueError("nothing has happened yet: call step() first")
         spikes = {name: _per_image(layer.count) for name, layer in self.layers()}
-        events = {name: _per_image(layer.events) for name, layer in self.layers()}
-        drawn = {}
+        counts, drawn = self._counts(), {}
         if maps:
             drawn = {name: layer.count.mean(1) for name, layer in self.layers() if layer.count.ndim == 4}
         outputs = self._output.read(self.t, self._shapes)
-        return Snapshot(self.t, outputs, spikes, events, operations.total_operations(self.graph, self._counts()), drawn)
+        sent = by_counting(lambda given: sum(map(_per_image, given.values())), counts)
+        done = operations.total_operations(self.graph, counts)
+        return Snapshot(self.t, outputs, spikes, sent, done, self._updates.clone(), drawn)
 
     def _check_started(self) -> None:
         if self._values is None:
@@ -233,6 +238,7 @@ class SpikingNetwork(nn.Module):
             layer.rest()
             return None
         spikes: Tensor | None = layer(current, weight)
+        self._updates += self._neurons(layer) * self._received(current)
         if self.plan.coding.once and self.t > 1 and layer.silent():
             spikes = None
         for probe in probes:
@@ -251,10 +257,21 @@ class SpikingNetwork(nn.Module):
             self._input_events[name] = fired if self.t == 1 else self._input_events[name].add_(fired)
         return sent
 
-    def _counts(self) -> dict[str, Tensor]:
+    def _received(self, current: Tensor | None) -> Tensor | int:
+        """1 for each image of which a layer received something in this step, else 0."""
+        if self.t == 1 or not self.plan.coding.once:
+            return 1
+        return 0 if current is None else current.flatten(1).any(1)
+
+    @staticmethod
+    def _neurons(layer: NeuronLayer) -> int:
+        return layer.count[0].numel() * layer.neurons_per_site
+
+    def _counts(self) -> dict[str, Counts]:
         """Events so far of everything that sends them."""
-        layers = {name: layer.events for name, layer in self.layers()}
-        return {**layers, **self.synapses.pooled_events(), **self._input_events}
+        layers = {name: layer.counts for name, layer in self.layers()}
+        image = {name: Counts.alike(fired) for name, fired in self._input_events.items()}
+        return {**layers, **self.synapses.pooled_counts(), **image}
 
     def __getstate__(self) -> dict[str, Any]:
         """A copy, or what is pickled, has no run."""

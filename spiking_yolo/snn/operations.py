@@ -1,37 +1,37 @@
-"""What a run costs: multiply-accumulates of the ANN, synaptic operations of the SNN."""
+"""What a run costs: multiply-accumulates of the ANN, synaptic operations of the SNN.
+
+Both are cut at the borders: neither what a kernel multiplies with padding nor what a spike sends beyond the map counts.
+"""
 
 from collections.abc import Mapping
+from functools import lru_cache
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 
 from spiking_yolo.graph import OPS, Graph, Node
+from spiking_yolo.snn.counting import Counts, by_counting
 
 
-def macs(graph: Graph, node: Node, shape: torch.Size) -> int:
-    """Multiply-accumulates of one convolution or linear layer for one image; shape: of its output, [N, C, ...].
+@lru_cache(maxsize=1024)
+def paths(size: int, kernel: int, stride: int, padding: int, dilation: int) -> Tensor:
+    """How many outputs each input position of a convolution reaches along one axis: float64 [size].
 
-    The convention of published figures: padding is counted as if it were input.
+    Padding cuts them at the border, stride thins them.
     """
-    weight, _ = graph.parameters(node)
-    assert weight is not None
-    positions = shape[1:].numel() // shape[1]
-    return weight.numel() * positions
+    outputs = (size + 2 * padding - dilation * (kernel - 1) - 1) // stride + 1
+    reached = torch.arange(outputs)[:, None] * stride - padding + torch.arange(kernel) * dilation
+    inside = reached[(reached >= 0) & (reached < size)]
+    return torch.bincount(inside, minlength=size).double()
 
 
-def fan_out(node: Node, weight: Tensor, height: int, width: int, device: torch.device | str = "cpu") -> Tensor:
-    """How many outputs an event at each input position of a convolution reaches: float64 [height, width].
-
-    Padding cuts the fan-out at the border, stride thins it.
-    """
-    a = node.attrs
-    probe = torch.zeros(1, 1, height, width, dtype=torch.float64, device=device, requires_grad=True)
-    kernel = torch.ones(1, 1, *weight.shape[2:], dtype=torch.float64, device=device)
-    with torch.enable_grad():
-        reached = F.conv2d(probe, kernel, None, a["stride"], a["padding"], a["dilation"])
-        (paths,) = torch.autograd.grad(reached.sum(), probe)
-    return paths[0, 0] * (weight.shape[0] // a["groups"])
+def fan_out(node: Node, weight: Tensor, height: int, width: int) -> Tensor:
+    """How many outputs an event at each input position of a convolution reaches: float64 [height, width]."""
+    a, (kh, kw) = node.attrs, weight.shape[2:]
+    axes = zip((height, width), (kh, kw), a["stride"], a["padding"], a["dilation"], strict=True)
+    rows, columns = (paths(*axis) for axis in axes)
+    return torch.outer(rows, columns) * (weight.shape[0] // a["groups"])
 
 
 def events(graph: Graph, name: str, counts: Mapping[str, Tensor]) -> Tensor | None:
@@ -42,7 +42,7 @@ def events(graph: Graph, name: str, counts: Mapping[str, Tensor]) -> Tensor | No
     None: the connection carries no events but analogue values (the image, or a convolution's output).
     """
     if name in counts:
-        return counts[name].double()
+        return counts[name]
     node = graph[name]
     if node.op in ("input", "conv", "linear"):
         return None
@@ -64,32 +64,47 @@ def synaptic_operations(graph: Graph, node: Node, arrived: Tensor) -> Tensor:
     """
     weight, _ = graph.parameters(node)
     assert weight is not None
+    reaching = arrived.sum(1, dtype=torch.float64)
     if node.op == "linear":
-        return arrived.sum(1) * weight.shape[0]
-    return (arrived.sum(1) * fan_out(node, weight, *arrived.shape[2:], device=arrived.device)).sum((1, 2))
+        return reaching * weight.shape[0]
+    return (reaching * fan_out(node, weight, *arrived.shape[2:]).to(reaching.device)).sum((1, 2))
 
 
-def total_operations(graph: Graph, counts: Mapping[str, Tensor]) -> Tensor:
-    """Synaptic operations of all layers that receive events, float64 [N]; counts as in `events`."""
-    first = next(iter(counts.values()))
-    total = torch.zeros(len(first), dtype=torch.float64, device=first.device)
-    for node in _weighted(graph):
-        arrived = events(graph, node.inputs[0], counts)
-        if arrived is not None:
-            total += synaptic_operations(graph, node, arrived)
-    return total
+def total_operations(graph: Graph, counts: Mapping[str, Counts]) -> Counts:
+    """Synaptic operations of all layers that receive events, float64 [N] in each counting; counts as in `events`."""
+
+    def total(given: Mapping[str, Tensor]) -> Tensor:
+        first = next(iter(given.values()))
+        operations = first.new_zeros(len(first), dtype=torch.float64)
+        for node in _weighted(graph):
+            arrived = events(graph, node.inputs[0], given)
+            if arrived is not None:
+                operations += synaptic_operations(graph, node, arrived)
+        return operations
+
+    return by_counting(total, counts)
 
 
-def total_macs(graph: Graph, shapes: Mapping[str, torch.Size], counts: Mapping[str, Tensor]) -> tuple[int, int]:
+def macs(graph: Graph, node: Node, shape: torch.Size) -> int:
+    """Multiply-accumulates of one convolution or linear layer for one image; shape: of its input, [N, C, ...]."""
+    weight, _ = graph.parameters(node)
+    assert weight is not None
+    if node.op == "linear":
+        return weight.numel()
+    return int(shape[1] * fan_out(node, weight, *shape[2:]).sum())
+
+
+def total_macs(graph: Graph, shapes: Mapping[str, torch.Size], counts: Mapping[str, Counts]) -> tuple[int, int]:
     """Multiply-accumulates of one image: of all layers, and of those that receive analogue values.
 
     shapes: of every node's output, [N, C, ...].
     """
     total = analogue = 0
+    spikes = {name: count.spikes for name, count in counts.items()}
     for node in _weighted(graph):
-        work = macs(graph, node, shapes[node.name])
+        work = macs(graph, node, shapes[node.inputs[0]])
         total += work
-        if events(graph, node.inputs[0], counts) is None:
+        if events(graph, node.inputs[0], spikes) is None:
             analogue += work
     return total, analogue
 

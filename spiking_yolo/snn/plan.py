@@ -37,7 +37,8 @@ class NetworkPlan:
     graph: as it is simulated, with max pooling before the neurons where the recipe says so. observed: see
     SpikingNetwork. constant: nodes whose value is the same in every step, computed in the first. readout: the linear
     end of the graph, computed only where the output is read; stepped: all other nodes, in order. releases: node ->
-    values that nobody needs after it. sums: layer of neurons -> max pooling whose sum it reads.
+    values that nobody needs after it. sums: layer of neurons -> max pooling whose sum it reads. sources: activation ->
+    the node that it reads in the ANN.
     """
 
     graph: Graph
@@ -48,12 +49,14 @@ class NetworkPlan:
     stepped: tuple[Node, ...]
     releases: Mapping[str, tuple[str, ...]]
     sums: Mapping[str, str]
+    sources: Mapping[str, str]
 
     @classmethod
     def of(
         cls, graph: Graph, neurons: Mapping[str, Mapping[str, Tensor]], recipe: Recipe, observed: bool = False
     ) -> Self:
         """neurons: activation node -> parameters of its neurons."""
+        sources = {node.name: node.inputs[0] for node in graph.activations}
         if recipe.neuron.kind == "memory" and recipe.neuron.pool_first:
             graph = pool_before_neuron(graph)
         coding = CODINGS[recipe.encoding.coding]
@@ -71,6 +74,7 @@ class NetworkPlan:
             stepped,
             _releases(graph, stepped, constant),
             {} if observed else _sums(graph, summing, constant),
+            sources,
         )
 
     def layer(self, name: str, simulation: SimulationOptions, dtype: torch.dtype) -> LayerPlan:

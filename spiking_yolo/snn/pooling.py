@@ -7,19 +7,24 @@ import torch
 from torch import Tensor, nn
 
 from spiking_yolo.snn.backend.backend import Backend
+from spiking_yolo.snn.counting import Counts
+from spiking_yolo.snn.state import State
+
+_ROUNDING = 1e-3  # of a spike, in the difference of two sums
 
 
 class CumulativeMaxPool(nn.Module):
     """Sends the change of the maximum, over each window, of the input's running sum: the sum sent is the pooled sum.
 
     Pooling the spikes of single steps instead counts every spike of a window and gets *worse* with T. What is sent can
-    be negative or more than one spike. `count` accumulates |sent| per output, in spikes.
+    be negative, more than one spike or, behind graded spikes, a part of one. It counts as the spikes that its value
+    takes: a change of a part of a spike is one event all the same.
     attrs: geometry, see graph.max_pool. sends_sums: the pooled sum itself is handed on in every step, to neurons that
     work on sums; nothing is counted.
     """
 
     sent: Tensor
-    count: Tensor
+    state: State
 
     def __init__(self, attrs: Mapping[str, Any], sends_sums: bool = False, backend: Backend | None = None):
         super().__init__()
@@ -27,10 +32,13 @@ class CumulativeMaxPool(nn.Module):
         self._pooled_sum = (backend or Backend()).pooled_sum(attrs)
         self.reset()
 
-    def reset(self) -> None:
-        """Forget everything: the next step starts a new run, of any shape."""
+    def reset(self, bursts: bool = True) -> None:
+        """Forget everything: the next step starts a new run, of any shape.
+
+        bursts: whether a step of the input can be worth more than one spike.
+        """
         self._pooled_sum.reset()
-        self._fresh = True
+        self._fresh, self._bursts = True, bursts
 
     def forward(self, current: Tensor, spike_weight: float = 1.0) -> Tensor:
         """One timestep. current: [N, C, H, W], what arrives. Returns what is sent, [N, C, H', W'].
@@ -41,12 +49,21 @@ class CumulativeMaxPool(nn.Module):
         if self.sends_sums:
             return pooled
         if self._fresh:
-            self.sent, self.count = torch.zeros_like(pooled), torch.zeros_like(pooled)
-            self._fresh = False
+            self._fresh, self.sent = False, torch.zeros_like(pooled)
+            without = ("switches", "previous", *(() if self._bursts else ("digits", "messages")))
+            self.state = State.allocate(pooled.shape, pooled, pooled.dtype, without)
         out = torch.sub(pooled, self.sent, out=self.sent)  # the old `sent` is not needed any more
         self.sent = pooled
-        self.count.add_(out.abs(), alpha=1 / spike_weight)
+        events = (out != 0).to(out.dtype)
+        if self._bursts:
+            events = torch.maximum(events, (out.abs() / spike_weight).sub_(_ROUNDING).ceil_())
+        self.state.tally(events)
         return out
+
+    @property
+    def counts(self) -> Counts:
+        """Events sent so far per output."""
+        return self.state.counts
 
     def _apply(self, fn: Any, recurse: bool = True) -> Self:
         """Moved to another device or dtype: the run is over."""

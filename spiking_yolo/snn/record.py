@@ -4,22 +4,27 @@ from dataclasses import dataclass, field
 
 from torch import Tensor
 
+from spiking_yolo.snn.counting import Counts
+
 
 @dataclass(frozen=True)
 class Snapshot:
     """The network after t steps. All tensors are per image, [N, ...].
 
-    outputs: head tensors in the units of the ANN. spikes: layer -> spikes so far, float64 [N]. events: the same, or the
-    switches that stand for them with neuron.events=switches.
-    operations: synaptic operations so far, float64 [N]. maps: layer -> spikes so far per position, the mean over the
-    channels, [N, h, w]; empty unless asked for.
+    outputs: head tensors in the units of the ANN. spikes: layer -> spikes so far, float64 [N].
+    sent: events that neurons, poolings and the image have sent so far; operations: synaptic operations so far, each
+    event times the outputs that it reaches; both float64 [N] in each counting. With neuron.events=switches the events
+    are switches. updates: neurons that were updated, summed over the steps, float64 [N]: all of a layer in each step in
+    which it received something.
+    maps: layer -> spikes so far per position, the mean over the channels, [N, h, w]; empty unless asked for.
     """
 
     t: int
     outputs: tuple[Tensor, ...]
     spikes: dict[str, Tensor]
-    events: dict[str, Tensor]
-    operations: Tensor
+    sent: Counts
+    operations: Counts
+    updates: Tensor
     maps: dict[str, Tensor] = field(default_factory=dict)
 
 
@@ -27,12 +32,14 @@ class Snapshot:
 class Run:
     """Snapshots by t; neurons: layer -> neurons of one image; steps: steps simulated (fewer than T when all settled).
 
+    activations: of the ANN, of one image; neurons behind their pooling are fewer, ON/OFF pairs more.
     macs: multiply-accumulates of one ANN forward pass. analogue_macs: those of layers that receive analogue values, per
     run where they are constant or differential, else per step.
     """
 
     snapshots: dict[int, Snapshot]
     neurons: dict[str, int]
+    activations: int
     steps: int
     macs: int
     analogue_macs: int

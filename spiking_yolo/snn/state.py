@@ -8,6 +8,8 @@ import torch
 from torch import Tensor
 
 from spiking_yolo.snn.backend.layout import empty
+from spiking_yolo.snn.counting import Counts
+from spiking_yolo.snn.digits import count_digits
 
 
 def tensor(dtype: torch.dtype | None = None, optional: bool = False) -> Any:
@@ -19,13 +21,31 @@ def tensor(dtype: torch.dtype | None = None, optional: bool = False) -> Any:
 class State:
     """The tensors of one layer, one value per neuron: [N, C, ...], or rows of them (see backend/layout.py).
 
-    count: spikes so far. With neuron.events=switches also `events`, the switches so far, and `previous`, what was sent
-    in the step before.
+    count, digits, messages: events so far, see Counts; without bursts the count alone, for all three are the same. With
+    neuron.events=switches also `switches`, the switches so far, and `previous`, what was sent in the step before.
     """
 
     count: Tensor = tensor()
-    events: Tensor | None = tensor(optional=True)
+    digits: Tensor | None = tensor(optional=True)
+    messages: Tensor | None = tensor(optional=True)
+    switches: Tensor | None = tensor(optional=True)
     previous: Tensor | None = tensor(optional=True)
+
+    def tally(self, spikes: Tensor) -> None:
+        """Count what the neurons send in a step: a burst of n = `spikes` each, n >= 0."""
+        self.count.add_(spikes)
+        if self.digits is not None and self.messages is not None:
+            self.digits.add_(count_digits(spikes))
+            self.messages.add_(spikes != 0)
+
+    @property
+    def counts(self) -> Counts:
+        """Events so far, as the synapses receive them."""
+        if self.switches is not None:
+            return Counts.alike(self.switches)
+        if self.digits is None or self.messages is None:
+            return Counts.alike(self.count)
+        return Counts(self.count, self.digits, self.messages)
 
     @classmethod
     def allocate(cls, shape: torch.Size, like: Tensor, dtype: torch.dtype, without: Collection[str] = ()) -> Self:

@@ -1,6 +1,6 @@
 """What lies between the layers of neurons: linear maps, pooling, and operations that only move values."""
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from typing import Any, Self
 
 import torch
@@ -12,6 +12,7 @@ from spiking_yolo.graph import OPS, Graph, Node
 from spiking_yolo.snn import units
 from spiking_yolo.snn.backend.backend import Backend
 from spiking_yolo.snn.backend.layout import empty, per_channel
+from spiking_yolo.snn.counting import Counts
 from spiking_yolo.snn.options import SimulationOptions
 from spiking_yolo.snn.plan import NetworkPlan
 from spiking_yolo.snn.pooling import CumulativeMaxPool
@@ -106,17 +107,18 @@ class Synapses(nn.Module):
             dtype = self.like.dtype if node in self.plan.readout else self.simulation.synapses(self.like.dtype)
             linear.absorb(self._units[node.inputs[0]], dtype)
 
-    def reset(self) -> None:
-        """Before a run."""
-        for pool in self.pools.values():
-            assert isinstance(pool, CumulativeMaxPool)
-            pool.reset()
+    def reset(self, at_most_one: Collection[str] = ()) -> None:
+        """Before a run. at_most_one: layers of neurons that send at most one spike in a step."""
+        for name, pool in self._pools():
+            pool.reset(bursts=self.plan.graph[name].inputs[0] not in at_most_one)
         self._shapes.clear()
 
-    def pooled_events(self) -> dict[str, Tensor]:
+    def pooled_counts(self) -> dict[str, Counts]:
         """Events so far of the max poolings that send any, [N, C, H, W]."""
-        pools = {name: pool for name, pool in self.pools.items() if isinstance(pool, CumulativeMaxPool)}
-        return {name: pool.count for name, pool in pools.items() if not pool.sends_sums}
+        return {name: pool.counts for name, pool in self._pools() if not pool.sends_sums}
+
+    def _pools(self) -> Iterator[tuple[str, CumulativeMaxPool]]:
+        return ((name, pool) for name, pool in self.pools.items() if isinstance(pool, CumulativeMaxPool))
 
     def forward(self, node: Node, given: Sequence[Tensor | None], spike_weight: float, biased: bool) -> Tensor | None:
         """What a node passes on in a timestep; None stands for silence, all zero, but never in the first step.

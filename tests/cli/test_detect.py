@@ -41,7 +41,7 @@ def test_an_image_gives_one_line_and_one_picture(detect, image, tmp_path, capsys
     assert err == ""
     line, last = out.splitlines()
     assert line.startswith(f"{image}: 80x48, ") and " T=4, " in line
-    for word in ("spikes", "mean rate", "ms", *NAMES[:1]):
+    for word in ("spikes", "operations per MAC", "ms", *NAMES[:1]):
         assert word in line
     assert last == f"results saved to {tmp_path / 'runs' / 'exp'}"
     assert files(tmp_path / "runs") == {"exp/a.jpg"}
@@ -61,7 +61,11 @@ def test_json_has_the_published_schema(detect, weights, image, tmp_path):
         ]
     assert [s["T"] for s in entries[0]["steps"]] == [1, 3, 4]
     assert all(set(s) == {"T", "detections"} for s in entries[0]["steps"])
-    keys = {"image", "width", "height", "T", "method", "detections", "spikes", "mean_rate", "steps"}
+    keys = {"image", "width", "height", "T", "method", "detections", "spikes", "mean_rate", "steps"} | {
+        "sent",
+        "operations",
+        "macs",
+    }
     assert set(entries[0]) == keys
     assert (entries[0]["width"], entries[0]["height"], entries[0]["T"]) == (80, 48, 4)
     assert entries[0]["method"] == result.method

@@ -103,7 +103,7 @@ def test_input_spikes_cost_operations():
     neurons = {"act1": {"theta": torch.full((3,), 1e9), "initial": torch.tensor(0.0)}}
     for settings, operations, analogue in (({}, 0, 12), ({"encoding.input": "poisson"}, 7 * 2 * 3, 0)):
         run = SpikingNetwork(graph, neurons, Recipe("tested").with_settings(settings)).run(x, 7)
-        assert (run.snapshots[7].operations.item(), run.analogue_macs) == (operations, analogue)
+        assert (run.snapshots[7].operations.spikes.item(), run.analogue_macs) == (operations, analogue)
 
 
 def test_random_numbers_depend_on_each_of_their_keys():

@@ -1,5 +1,6 @@
 """Synaptic operations against loops over every event and every output that it reaches."""
 
+from collections.abc import Callable
 from itertools import product
 from typing import Any
 
@@ -68,16 +69,36 @@ def window_sums(events: np.ndarray, kernel: int, stride: int, padding: int) -> n
     return out
 
 
-def pooled_events(spikes: list[np.ndarray]) -> np.ndarray:
-    """Pooling 3/2/1 of spikes [T][4, 8, 8]: sum over time of |change of the largest running sum|, in spikes."""
+def pooled_changes(spikes: list[np.ndarray]) -> list[np.ndarray]:
+    """Pooling 3/2/1 of spikes [T][4, 8, 8]: the change of the largest running sum in each step."""
     starts = range(-1, 7, 2)
-    total, before, events = np.zeros((4, 8, 8)), np.zeros((4, 4, 4)), np.zeros((4, 4, 4))
+    total, before, changes = np.zeros((4, 8, 8)), np.zeros((4, 4, 4)), []
     for s in spikes:
         total += s
         windows = [[total[:, max(y, 0) : y + 3, max(x, 0) : x + 3].max((1, 2)) for x in starts] for y in starts]
         after = np.array(windows).transpose(2, 0, 1)
-        events, before = events + np.abs(after - before), after
-    return events
+        changes.append(after - before)
+        before = after
+    return changes
+
+
+def fewest_digits(n: int) -> int:
+    """Signed powers of two that add up to n, by trying both neighbours of an odd number."""
+    if n < 2:
+        return n
+    return fewest_digits(n // 2) if n % 2 == 0 else 1 + min(fewest_digits(n // 2), fewest_digits(n // 2 + 1))
+
+
+EVENTS: dict[str, Callable[[int], int]] = {
+    "spikes": lambda n: n,
+    "digits": fewest_digits,
+    "messages": lambda n: int(n > 0),
+}
+
+
+def counted(sent: list[np.ndarray], counting: str) -> np.ndarray:
+    """Events of what was sent in thetas: that of a part of a spike is one, and a thousandth is rounding."""
+    return sum(np.vectorize(EVENTS[counting])(np.ceil(np.abs(s) - 1e-3).astype(int)) for s in sent)  # type: ignore
 
 
 MEMORY = {"neuron.kind": "memory", "neuron.gamma": 4, "neuron.initial": 0.5, "threshold.scale": 0.2}
@@ -89,20 +110,26 @@ MEMORY = {"neuron.kind": "memory", "neuron.gamma": 4, "neuron.initial": 0.5, "th
         {"threshold.percentile": 90},
         {**MEMORY, "neuron.pool_first": False},
         {**MEMORY, "neuron.pool_first": False, "encoding.coding": "differential"},
+        {**MEMORY, "neuron.pool_first": False, "neuron.gamma": 64, "encoding.coding": "differential"},
+        {"msat.enabled": True},
+        {"msat.enabled": True, "threshold.scale": 0.2, "neuron.gamma": 5},
     ],
 )
 def test_against_every_event_and_every_output(settings: dict[str, Any]):
     model: Any = make(Everything)
     x, T = images(2), 6
+    graded: list[np.ndarray] = []  # what act1 sends, in thetas
     spikes: dict[str, list[np.ndarray]] = {"act1": [], "act2": [], "act3": []}
 
     def probe(name: str, t: int, layer: NeuronLayer, current: Tensor | None) -> None:
-        spikes[name].append(layer.out.numpy().copy())
+        spikes[name].append(layer.count.numpy() - sum(spikes[name]))
+        if name == "act1":
+            graded.append(layer.out.numpy().copy())
 
     run = spiking(model, x, Recipe("tested"), settings).network(observed=True).run(x, T, probes=[probe])
-    for i in range(2):
-        act2, act3 = (np.abs([s[i] for s in spikes[name]]).sum(0) for name in ("act2", "act3"))
-        pooled = pooled_events([s[i] for s in spikes["act1"]])
+    for i, counting in product(range(2), EVENTS):
+        act1, act2, act3 = (counted([s[i] for s in steps], counting) for steps in spikes.values())
+        pooled = counted(pooled_changes([s[i] for s in graded]), counting)
         upsampled = act2.repeat(2, 1).repeat(2, 2)
         expected = (
             conv_operations(pooled, model.conv2)
@@ -113,7 +140,10 @@ def test_against_every_event_and_every_output(settings: dict[str, Any]):
             + act3.sum() * 2
         )
         assert expected > 0
-        assert run.snapshots[T].operations[i].item() == pytest.approx(expected, rel=1e-12)
+        last = run.snapshots[T]
+        assert getattr(last.operations, counting)[i].item() == pytest.approx(expected, rel=1e-12)
+        total = act1.sum() + pooled.sum() + act2.sum() + act3.sum()
+        assert getattr(last.sent, counting)[i].item() == total
 
 
 def test_both_neurons_of_a_pair_are_counted():
@@ -122,8 +152,8 @@ def test_both_neurons_of_a_pair_are_counted():
     model = nn.Sequential(nn.Conv2d(3, 4, 1), nn.LeakyReLU(0.1), nn.Conv2d(4, 5, 1)).double()
     x = images(2)
     snapshot = spiking(model, x, Recipe("tested"), {"threshold.percentile": 50}).network().run(x, 8).snapshots[8]
-    assert torch.equal(snapshot.operations, snapshot.spikes["_1"] * 5)
-    assert (snapshot.operations > 0).all()
+    assert torch.equal(snapshot.operations.spikes, snapshot.spikes["_1"] * 5)
+    assert (snapshot.operations.spikes > 0).all()
 
 
 @settings(deadline=None, max_examples=40)
@@ -148,12 +178,16 @@ def test_fan_out_with_dilation_by_hand():
 @pytest.mark.parametrize(
     ("cls", "macs", "analogue"),
     [
-        (Pooled, 6 * 3 * 9 * 64 + 6 * 6 * 9 * 16 + 24 * 8 + 8 * 5, 6 * 3 * 9 * 64),
-        (Grouped, (6 * 3 * 9 + 4 * 3 * 9 + 4 * 3 + 5 * 4) * 16, 6 * 3 * 9 * 16),
+        (Pooled, 6 * 3 * 22**2 + 6 * 6 * 10**2 + 24 * 8 + 8 * 5, 6 * 3 * 22**2),
+        (Grouped, 6 * 3 * 11**2 + 4 * 3 * 8**2 + 4 * 10 * 4 + 5 * 4 * 16, 6 * 3 * 11**2),
     ],
 )
 def test_multiply_accumulates_by_hand(cls: type[nn.Module], macs: int, analogue: int):
-    """Weights times output positions for one image; only the first layer sees analogue values."""
+    """Weights times output positions for one image, less those on padding; only the first layer sees analogue values.
+
+    A kernel of 3 with padding 1 on a row of n: of 3 n places 3 n - 2 lie on it; with stride 2 11 of 12, with dilation 2
+    and padding 2 8 of 12 of the row of 4.
+    """
     x = images(2)
     run = spiking(make(cls), x, Recipe("tested")).network().run(x, 1)
     assert (run.macs, run.analogue_macs) == (macs, analogue)

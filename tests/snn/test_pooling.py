@@ -17,6 +17,7 @@ from spiking_yolo.snn.backend import pooling
 from spiking_yolo.snn.backend.backend import Backend
 from spiking_yolo.snn.backend.pooling import tiles
 from spiking_yolo.snn.pooling import CumulativeMaxPool
+from spiking_yolo.snn.state import State
 
 
 @st.composite
@@ -50,15 +51,18 @@ def looped_max_pool(x: np.ndarray, a: dict[str, Any]) -> np.ndarray:
 @settings(deadline=None)
 @given(geometries(), st.integers(0, 2**31))
 def test_what_is_sent_adds_up_to_the_maximum_of_what_arrived(a: dict[str, Any], seed: int):
-    """After every step, for input of either sign; inputs are multiples of 1/8, so that sums are exact."""
+    """After every step, for input of either sign; inputs are multiples of 1/8, so that sums are exact.
+
+    A part of a spike counts as one.
+    """
     generator = np.random.default_rng(seed)
     pool, arrived, sent, moved = CumulativeMaxPool(a), 0.0, 0.0, 0.0
     for _ in range(5):
         x = generator.integers(-16, 17, (2, 2, 5, 6)) / 8
         out = pool(torch.from_numpy(x)).numpy()
-        arrived, sent, moved = arrived + x, sent + out, moved + np.abs(out)
+        arrived, sent, moved = arrived + x, sent + out, moved + np.ceil(np.abs(out))
         np.testing.assert_array_equal(sent, looped_max_pool(arrived, a))
-    np.testing.assert_array_equal(pool.count.numpy(), moved)
+    np.testing.assert_array_equal(pool.counts.spikes.numpy(), moved)
 
 
 @pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
@@ -84,7 +88,7 @@ def test_the_forms_for_2_x_2_give_the_same(
         torch.testing.assert_close(compiled(x), out, rtol=0, atol=0)
         arrived, sent = arrived + x, sent + out
         torch.testing.assert_close(sent, max_pool(arrived, **a), rtol=0, atol=0)
-    torch.testing.assert_close(compiled.count, plain.count, rtol=0, atol=0)
+    torch.testing.assert_close(compiled.counts.spikes, plain.counts.spikes, rtol=0, atol=0)
 
 
 def test_by_hand():
@@ -93,14 +97,16 @@ def test_by_hand():
     steps = [[1.0, 0.0, -1.0], [0.0, 2.0, -1.0], [0.0, -2.0, 1.0]]
     sent = [pool(torch.tensor(z).reshape(1, 1, 1, 3)).flatten().tolist() for z in steps]
     assert sent == [[1.0, -1.0], [1.0, -1.0], [-1.0, 1.0]]
-    assert pool.count.flatten().tolist() == [3.0, 3.0]
+    assert pool.counts.spikes.flatten().tolist() == [3.0, 3.0]
 
 
 def test_events_are_counted_in_spikes():
     pool = CumulativeMaxPool({"kernel": [1, 1], "stride": [1, 1], "padding": [0, 0, 0, 0], "ceil": False})
     pool(torch.full((1, 1, 1, 1), 3.0))
     pool(torch.full((1, 1, 1, 1), -0.5), spike_weight=0.25)
-    assert pool.count.item() == 3 + 2
+    assert [n.item() for n in pool.counts] == [3 + 2, 2 + 1, 1 + 1]
+    pool(torch.full((1, 1, 1, 1), 0.01))
+    assert [n.item() for n in pool.counts] == [6, 4, 3]
 
 
 def test_reset_and_another_shape():
@@ -109,7 +115,7 @@ def test_reset_and_another_shape():
     first = pool(x).clone()
     pool(x)
     pool.reset()
-    assert torch.equal(pool(x), first) and torch.equal(pool.count, first)
+    assert torch.equal(pool(x), first) and torch.equal(pool.counts.spikes, (first > 0).to(first))
     pool.reset()
     assert pool(x[:1, :, :2]).shape == (1, 3, 1, 2)
 
@@ -138,7 +144,7 @@ def test_a_sum_that_is_handed_on_leads_to_what_its_changes_lead_to(method: str, 
     for t in (1, 8, 24):
         a, b = run.snapshots[t], watched.snapshots[t]
         torch.testing.assert_close(a.outputs, b.outputs, rtol=1e-9, atol=1e-12)
-        torch.testing.assert_close(a.operations, b.operations, rtol=1e-12, atol=0)
+        torch.testing.assert_close(a.operations.spikes, b.operations.spikes, rtol=1e-12, atol=0)
         assert all(torch.equal(a.spikes[name], b.spikes[name]) for name in a.spikes)
 
 
@@ -153,8 +159,9 @@ def test_a_pooling_that_hands_on_its_sum():
 
 def step_of_direct_pooling(self: CumulativeMaxPool, current: Tensor, spike_weight: float = 1.0) -> Tensor:
     a = self.attrs
-    self.count = max_pool(current, a["kernel"], a["stride"], a["padding"], a["ceil"])
-    return self.count
+    out = max_pool(current, a["kernel"], a["stride"], a["padding"], a["ceil"])
+    self.state = State(count=out)
+    return out
 
 
 def test_direct_pooling_of_spikes_does_not_converge_and_ours_does(monkeypatch: pytest.MonkeyPatch):

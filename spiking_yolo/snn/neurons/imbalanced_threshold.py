@@ -14,5 +14,5 @@ class ImbalancedThreshold(NeuronLayer):
     def step(self, s: PotentialState, p: Parameters, z: Tensor | None, clock: Clock, buffers: Buffers) -> Tensor:
         assert z is not None  # rate coding: there is a current in every step
         out = F.imbalanced_threshold(s.potential, z, p.theta, self.slope, self.settings.gamma, buffers.out)
-        s.count.add_(torch.abs(out, out=buffers.a))
+        s.tally(torch.abs(out, out=buffers.a))
         return out

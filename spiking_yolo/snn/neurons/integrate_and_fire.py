@@ -18,7 +18,7 @@ class IntegrateAndFire(NeuronLayer):
         out = F.integrate_and_fire(
             s.potential, z, p.theta, self.settings.gamma, buffers.out, self.reset_rule, None, room, self.sign
         )
-        s.count.add_(out)
+        s.tally(out)
         return out
 
     @property

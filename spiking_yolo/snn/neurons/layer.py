@@ -16,6 +16,7 @@ from spiking_yolo.recipe import Recipe, allow_choices
 from spiking_yolo.snn.backend.backend import Backend
 from spiking_yolo.snn.backend.layout import empty, per_channel
 from spiking_yolo.snn.backend.tree import leaves
+from spiking_yolo.snn.counting import Counts
 from spiking_yolo.snn.encoding import CODINGS
 from spiking_yolo.snn.plan import LayerPlan
 from spiking_yolo.snn.state import Buffers, Clock, Parameters, PotentialState
@@ -91,7 +92,7 @@ class NeuronLayer(nn.Module, ABC):
     def step(self, s: Any, p: Any, z: Tensor | None, clock: Clock, buffers: Buffers) -> Tensor:
         """One timestep of some of the neurons: a pure function of its arguments, but that it updates the state.
 
-        s: their state. p: their parameters. z: what they received, [n, C]; None for nothing. Adds the spikes to s.count
+        s: their state. p: their parameters. z: what they received, [n, C]; None for nothing. Tallies the spikes in s
         and returns what is sent, in thetas, in buffers.out if there is one.
         """
 
@@ -101,7 +102,8 @@ class NeuronLayer(nn.Module, ABC):
 
     def unneeded(self) -> tuple[str, ...]:
         """Fields of the state that this layer can do without."""
-        return () if self.settings.events == "switches" else ("events", "previous")
+        bursts = () if self.settings.gamma > 1 else ("digits", "messages")
+        return bursts if self.settings.events == "switches" else (*bursts, "switches", "previous")
 
     def new_state(self, shape: torch.Size, like: Tensor, dtype: torch.dtype) -> Any:
         return self.state_type.allocate(shape, like, dtype, self.unneeded())
@@ -153,8 +155,8 @@ class NeuronLayer(nn.Module, ABC):
         """
         z = None if z is None else z.to(p.theta.dtype)
         out = self.step(s, p, self.biased(p, z, clock.first), clock, buffers)
-        if s.events is not None:
-            s.events.add_((out - s.previous).abs_().div_(clock.spike_weight))
+        if s.switches is not None:
+            s.switches.add_((out - s.previous).abs_().div_(clock.spike_weight))
             s.previous.copy_(out)
         return out
 
@@ -186,9 +188,15 @@ class NeuronLayer(nn.Module, ABC):
         return self.state.count
 
     @property
-    def events(self) -> Tensor:
-        """What the synapses received so far: spikes, or the switches that stand for them."""
-        return self.count if self.state.events is None else self.state.events
+    def counts(self) -> Counts:
+        """What the synapses received so far, per neuron: spikes, or the switches that stand for them."""
+        counts: Counts = self.state.counts
+        return counts
+
+    @property
+    def sends_at_most_one(self) -> bool:
+        """Whether what is sent in a step is never worth more than one spike."""
+        return self.settings.gamma == 1
 
     @property
     def potential(self) -> Tensor:

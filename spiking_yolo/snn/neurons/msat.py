@@ -124,7 +124,7 @@ class MsatIntegrateAndFire(MsatNeurons, IntegrateAndFire):
         fired = F.integrate_and_fire(s.potential, z, theta, gamma, buffers.b, self.reset_rule, before, room, self.sign)
         if keep is not None and before is None:
             fired.mul_(keep)
-        s.count.add_(fired)
+        s.tally(fired)
         s.total.add_(s.potential)
         out = torch.mul(fired, ratio, out=buffers.out)
         if s.sent is not None:
@@ -195,7 +195,7 @@ class MsatSignedMemory(MsatNeurons, SignedMemory):
         weight = clock.spike_weight
         value = torch.mul(ratio, weight, out=buffers.a) if F.scales(weight) else ratio
         out, spikes = F.send(due, s.sent, p.initial, self.settings.gamma, buffers.out, buffers.b, value)
-        s.count.add_(spikes)
+        s.tally(spikes)
         s.total.add_(due.sub_(out).abs_())
         return out
 

@@ -15,6 +15,7 @@ from spiking_yolo.graph import Activation
 from spiking_yolo.recipe import Recipe
 from spiking_yolo.snn.backend.backend import Backend
 from spiking_yolo.snn.backend.layout import empty
+from spiking_yolo.snn.counting import Counts
 from spiking_yolo.snn.msat import without_potential
 from spiking_yolo.snn.neurons.integrate_and_fire import IntegrateAndFire
 from spiking_yolo.snn.neurons.layer import NeuronLayer
@@ -61,6 +62,10 @@ class Pair(NeuronLayer):
     def make_members(self, on: Mapping[str, Tensor], off: Mapping[str, Tensor]) -> None:
         """on: parameters of the ON neuron. off: those in which the OFF neuron differs."""
 
+    @property
+    def sends_at_most_one(self) -> bool:
+        return super().sends_at_most_one and bool((self.slope * self.theta_off <= self.theta).all())
+
     def step_parameters(self, like: Tensor) -> PairParameters:
         p, off = super().step_parameters(like), self.theta_off.to(like)
         weight = -self.slope * off / p.theta
@@ -69,16 +74,16 @@ class Pair(NeuronLayer):
 
 @dataclass(kw_only=True)
 class OnOffState:
-    """The states of the two neurons. Unless somebody observes them they count into one tensor.
+    """The states of the two neurons. Unless somebody observes them they count into the same tensors.
 
-    on_out, off_out: what each of them sent, for observers. events: the two count their own.
+    on_out, off_out: what each of them sent, for observers. switches: the two count their own.
     """
 
     on: Any
     off: Any
     on_out: Any = None
     off_out: Any = None
-    events: None = None
+    switches: None = None
 
 
 class OnOff(Pair):
@@ -96,7 +101,7 @@ class OnOff(Pair):
     def new_state(self, shape: torch.Size, like: Tensor, dtype: torch.dtype) -> OnOffState:
         on, off = (side.new_state(shape, like, dtype) for side in self.sides)
         if not self.plan.observed:
-            off.count = on.count
+            off.count, off.digits, off.messages = on.count, on.digits, on.messages
             return OnOffState(on=on, off=off)
         on_out, off_out = (empty(shape, like, dtype) for _ in range(2))
         self.on.show(on, on_out)
@@ -139,9 +144,9 @@ class OnOff(Pair):
         return self.on.count + self.off.count if self.plan.observed else self.state.on.count
 
     @property
-    def events(self) -> Tensor:
-        s = self.state
-        return self.count if s.on.events is None else s.on.events + s.off.events
+    def counts(self) -> Counts:
+        on, off = self.state.on.counts, self.state.off.counts
+        return on if on.spikes is off.spikes else Counts.of(torch.add, on, off)
 
     @property
     def sides(self) -> tuple[NeuronLayer, ...]:
@@ -157,7 +162,7 @@ class ConstantOnOffState(State):
     current: Tensor = tensor()
     value: Tensor = tensor()
     positive: Tensor = tensor(torch.uint8)
-    count: Any = tensor(optional=True)  # the neuron that fires counts
+    count: Any = tensor(optional=True)
     one: Any = None
 
 
@@ -190,7 +195,7 @@ class ConstantOnOff(Pair):
         return not rises and recipe.neuron.events != "switches" and recipe.msat.units == "normalised"
 
     def new_state(self, shape: torch.Size, like: Tensor, dtype: torch.dtype) -> ConstantOnOffState:
-        state = ConstantOnOffState.allocate(shape, like, dtype, ("count", "events", "previous", "one"))
+        state = ConstantOnOffState.allocate(shape, like, dtype, self.unneeded())
         state.one = self.one.new_state(shape, like, dtype)
         return state
 
@@ -234,6 +239,14 @@ class ConstantOnOff(Pair):
         sent = self.one.emit(s.one, p.on, s.current, clock, buffers._replace(out=buffers.d))
         return torch.mul(sent, s.value, out=buffers.out)
 
+    def unneeded(self) -> tuple[str, ...]:
+        return "count", "digits", "messages", "switches", "previous", "one"  # the neuron that fires counts
+
     @property
     def count(self) -> Tensor:
         return self.state.one.count
+
+    @property
+    def counts(self) -> Counts:
+        counts: Counts = self.state.one.counts
+        return counts

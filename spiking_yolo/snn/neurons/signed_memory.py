@@ -37,7 +37,7 @@ class SignedMemory(NeuronLayer):
     def step(self, s: MemoryState, p: Parameters, z: Tensor | None, clock: Clock, buffers: Buffers) -> Tensor:
         due = self.due(s, p, self.total(s, z), clock.time, buffers.out)
         out, spikes = F.send(due, s.sent, p.initial, self.settings.gamma, due, buffers.a, clock.spike_weight)
-        s.count.add_(spikes)
+        s.tally(spikes)
         return out
 
     def total(self, s: MemoryState, z: Tensor | None) -> Tensor:

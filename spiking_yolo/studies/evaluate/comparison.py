@@ -11,6 +11,7 @@ from spiking_yolo.draw.curves import line_plot
 from spiking_yolo.io.files import write_json
 from spiking_yolo.io.tables import columns, percent, write_csv
 from spiking_yolo.recipe import Recipe
+from spiking_yolo.snn.counting import Counts
 from spiking_yolo.snn.options import SimulationOptions
 from spiking_yolo.studies.evaluate.rows import Row, Table
 from spiking_yolo.studies.evaluate.tables import in_precision
@@ -40,17 +41,18 @@ class Comparison:
         accuracy = [[f"{self.figure} (%)", *steps, "best*"]]
         gap = [["minus ANN (points)", *steps]]
         spikes = [["M spikes per image", *steps]]
-        work = [["operations / ANN MACs", *steps]]
+        work = {counting: [[f"operations per MAC, {counting}", *steps]] for counting in Counts._fields}
         for name, table in self.tables.items():
             values = [row[self.figure] for row in table.steps]
             accuracy.append([name, *map(percent, values), percent(max(values))])
             gap.append([name, *(percent(value - ann, "+.1f") for value in values)])
             spikes.append([name, *(f"{row['spikes_per_image'] / 1e6:.3g}" for row in table.steps)])
-            work.append([name, *(f"{row['sops_per_image'] / macs:.3g}" for row in table.steps)])
+            for counting, lines in work.items():
+                lines.append([name, *(f"{row[f'sops_per_mac_{counting}']:.3g}" for row in table.steps)])
         accuracy.append(["ANN", *[percent(ann)] * len(steps), ""])
         note = f"* selected over T on this split. ANN: {macs / 1e9:.3g} G MACs per image"
         title = f"{self.dataset.name}, {len(self.dataset)} images{in_precision(self.simulation.precision)}"
-        return "\n\n".join([f"{title}\n{columns(accuracy)}\n{note}", *map(columns, (gap, spikes, work))])
+        return "\n\n".join([f"{title}\n{columns(accuracy)}\n{note}", *map(columns, (gap, spikes, *work.values()))])
 
     def save(self, folder: Path) -> None:
         """Write comparison.csv, accuracy-T.png, accuracy-operations.png and, last, comparison.json."""

@@ -72,9 +72,10 @@ class Engine:
 
     quantised: bits -> the ANN with activations of so many bits, for each of options.bits (see `quantised`).
     simulation: how the spiking network is computed; the ANN is always in float32.
-    A record is {"index", "ann": prediction, "quantised": {bits: prediction}, "steps": {t: {"found", "spikes",
-    "operations", "error"}}, "exit": the same with "t", "neurons", "macs", "analogue_macs", "seconds"}; numbers as keys
-    are text. error: of the output tensors, relative to the ANN's.
+    A record is {"index", "ann": prediction, "quantised": {bits: prediction}, "steps": {t: {"found", "spikes", "sent",
+    "operations", "updates", "error"}}, "exit": the same with "t", "neurons", "activations", "macs", "analogue_macs",
+    "seconds"}; numbers as keys are text. sent, operations: by counting, see Snapshot. error: of the output tensors,
+    relative to the ANN's.
     """
 
     def __init__(
@@ -118,7 +119,9 @@ class Engine:
             return {
                 "found": predictions[t][k],
                 "spikes": sum(total[k].item() for total in snapshot.spikes.values()),
-                "operations": snapshot.operations[k].item(),
+                "sent": snapshot.sent.of_image(k),
+                "operations": snapshot.operations.of_image(k),
+                "updates": snapshot.updates[k].item(),
                 "error": relative_error(outputs, [output[k] for output in expected]),
             }
 
@@ -130,6 +133,7 @@ class Engine:
                 "quantised": {bits: of_bits[k] for bits, of_bits in quantised.items()},
                 "steps": {str(t): step(t, k) for t in options.steps},
                 "neurons": sum(run.neurons.values()),
+                "activations": run.activations,
                 "macs": run.macs,
                 "analogue_macs": run.analogue_macs,
                 "seconds": seconds,

@@ -9,6 +9,7 @@ import numpy as np
 from spiking_yolo.convert.converted import Converted
 from spiking_yolo.graph.rewrites import constant_nodes
 from spiking_yolo.metrics.energy import EnergyCosts, Value, Work, exponentials, spike_value
+from spiking_yolo.snn.counting import Counting, Counts
 from spiking_yolo.studies.evaluate.record_log import Record
 from spiking_yolo.studies.evaluate.scorers import Scored, Scorer
 
@@ -20,9 +21,10 @@ class CostModel:
     """What the records do not say about a network, for its energy.
 
     value: what spikes carry. streams: layers with analogue input compute in every step instead of once.
-    exponentials: per neuron and step.
+    exponentials: per neuron and step. counting: in which the recipe's operations are counted.
     """
 
+    counting: Counting = "spikes"
     value: Value = "none"
     streams: bool = False
     exponentials: int = 0
@@ -40,7 +42,8 @@ class CostModel:
                 spiking.add(node.name)
         recipe = converted.recipe
         silu = any(node.phi.silu for node in graph.activations)
-        return cls(spike_value(recipe), streams and recipe.encoding.coding == "rate", exponentials(recipe, silu))
+        streams = streams and recipe.encoding.coding == "rate"
+        return cls(recipe.counting, spike_value(recipe), streams, exponentials(recipe, silu))
 
 
 @dataclass(frozen=True, eq=False)
@@ -66,7 +69,7 @@ def table(
     energy: EnergyCosts = EnergyCosts(),  # noqa: B008
 ) -> Table:
     """Score every column of the records, and average what they cost per image."""
-    macs, neurons = _mean(records, "macs"), _mean(records, "neurons")
+    macs, neurons, activations = (_mean(records, key) for key in ("macs", "neurons", "activations"))
     scored: dict[str, Scored] = {}
     works: dict[str, Work] = {}
 
@@ -77,13 +80,16 @@ def table(
     def spiking_row(name: str, at: Sequence[dict[str, Any]], t: float) -> Row:
         scored[name] = scorer.score([one["found"] for one in at])
         analogue = _mean(records, "analogue_macs") * (t if model.streams else 1)
-        work = works[name] = Work(t, _mean(at, "operations"), analogue, neurons, model.value, model.exponentials)
+        operations = {counting: _mean([one["operations"] for one in at], counting) for counting in Counts._fields}
+        done = operations[model.counting]
+        work = works[name] = Work(t, done, analogue, neurons, model.value, model.exponentials)
         spikes = _mean(at, "spikes")
         return {
             **scored[name].figures,
             "spikes_per_image": spikes,
-            "mean_rate": spikes / (neurons * t),
-            "sops_per_image": work.operations,
+            "mean_rate": spikes / (activations * t),
+            "sops_per_image": done,
+            **{f"sops_per_mac_{counting}": value / macs for counting, value in operations.items()},
             "output_error": _mean(at, "error"),
             "energy_mJ_optimistic": work.optimistic(energy),
             "energy_mJ_conservative": work.conservative(energy),

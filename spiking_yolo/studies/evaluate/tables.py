@@ -3,6 +3,7 @@
 from collections.abc import Sequence
 
 from spiking_yolo.io.tables import columns, percent
+from spiking_yolo.snn.counting import Counts
 from spiking_yolo.studies.evaluate.intervals import Intervals
 from spiking_yolo.studies.evaluate.rows import Row, Table
 
@@ -13,12 +14,11 @@ def in_precision(precision: str) -> str:
 
 
 def main_table(table: Table, figures: Sequence[str]) -> str:
-    """One line per row: figures in percent, difference to the ANN, spikes, operations, energy in mJ."""
-    head = ["", *figures, "vs ANN", "M spikes", "rate", "G SOP", "mJ optim.", "mJ conserv."]
-    rows = [head, ["ANN", *_figures(table.ann, figures), "", "", "", *_ann_cost(table.ann)]]
+    """One line per row: figures in percent, spikes, operations per MAC in three countings, output error."""
+    head = ["", *figures, "vs ANN", "M spikes", "rate", "SOP/MAC", "digits", "messages", "error"]
+    rows = [head, ["ANN", *_figures(table.ann, figures), *[""] * 7]]
     for row in table.baseline:
-        rows.append([f"ANN {row['bits']} bit", *_figures(row, figures), _loss(row, table, figures), "", ""])
-        rows[-1] += _ann_cost(row)
+        rows.append([f"ANN {row['bits']} bit", *_figures(row, figures), _loss(row, table, figures), *[""] * 6])
     for row in table.steps:
         rows.append([f"T={row['T']}", *_spiking(row, table, figures)])
     if table.exit:
@@ -34,14 +34,10 @@ def _loss(row: Row, table: Table, figures: Sequence[str]) -> str:
     return percent(row[figures[0]] - table.ann[figures[0]], "+.1f")
 
 
-def _ann_cost(row: Row) -> list[str]:
-    return [f"{row['macs'] / 1e9:.3g} MAC", f"{row['energy_mJ']:.3g}", f"{row['energy_mJ']:.3g}"]
-
-
 def _spiking(row: Row, table: Table, figures: Sequence[str]) -> list[str]:
-    costs = [f"{row[f'energy_mJ_{account}']:.3g}" for account in ("optimistic", "conservative")]
-    work = [f"{row['spikes_per_image'] / 1e6:.3g}", f"{row['mean_rate']:.4f}", f"{row['sops_per_image'] / 1e9:.3g}"]
-    return [*_figures(row, figures), _loss(row, table, figures), *work, *costs]
+    work = [f"{row['spikes_per_image'] / 1e6:.3g}", f"{row['mean_rate']:.4f}"]
+    work += [f"{row[f'sops_per_mac_{counting}']:.3g}" for counting in Counts._fields]
+    return [*_figures(row, figures), _loss(row, table, figures), *work, f"{row['output_error']:.3f}"]
 
 
 def interval_table(intervals: Intervals, figure: str) -> str:

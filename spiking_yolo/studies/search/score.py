@@ -58,7 +58,7 @@ class Problem:
             result = network.run(x, self.T)
             last = result.snapshots[self.T]
             error += relative_error(last.outputs, forward(graph, x))
-            operations += last.operations.item() / result.macs
+            operations += getattr(last.operations, recipe.counting).item() / result.macs
             yield Score(error / i, operations / i)
 
     def score(self, recipe: Recipe) -> Score:

@@ -38,7 +38,7 @@ def test_it_runs_on_leaky_and_on_relu_networks(name: str, cls: Any):
     assert all(o.isfinite().all() for s in run.snapshots.values() for o in s.outputs)
     assert errors[2] < (0.4 if name == "spike-norm" else 0.15) and errors[2] < errors[0], errors
     assert all((count > 0).all() for count in run.snapshots[64].spikes.values())
-    assert (run.snapshots[64].operations > 0).all() and run.neurons.keys() == run.snapshots[64].spikes.keys()
+    assert (run.snapshots[64].operations.spikes > 0).all() and run.neurons.keys() == run.snapshots[64].spikes.keys()
 
 
 @pytest.mark.parametrize("cls", [TinyLeaky, Pooled])

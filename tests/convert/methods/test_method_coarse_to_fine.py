@@ -60,7 +60,7 @@ def test_it_settles_on_the_network_quantised_with_the_final_step(cls: Any):
     assert 33 < run.steps < 100
     for t, parts in ((8, 1), (16, 2), (32, 4), (T, 8)):
         assert relative_error(run.snapshots[t].outputs, quantised(model, converted, 1 / parts)(x)) < 1e-12
-    assert torch.equal(run.snapshots[100].operations, run.snapshots[T].operations)
+    assert torch.equal(run.snapshots[100].operations.spikes, run.snapshots[T].operations.spikes)
 
 
 class Refined(Rounded):

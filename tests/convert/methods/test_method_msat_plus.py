@@ -129,7 +129,7 @@ def test_network_settles_on_the_network_quantised_with_a_quarter_of_theta(cls: t
     expected = quantised(model, converted, 0.25 * 0.5**PLUS.encoding.refinements)(x)
     assert relative_error(result.snapshots[200].outputs, expected) < 1e-9
     assert 32 < result.steps < 60
-    assert torch.equal(result.snapshots[60].operations, result.snapshots[200].operations)
+    assert torch.equal(result.snapshots[60].operations.spikes, result.snapshots[200].operations.spikes)
     assert relative_error(result.snapshots[30].outputs, expected) > 1e-4
 
 
@@ -164,7 +164,7 @@ def test_the_threshold_matters():
     def run(settings: dict[str, Any]) -> tuple[float, float]:
         model, converted = method(TinyLeaky, "msat-plus", settings)
         last = converted.network().run(x, 16).snapshots[16]
-        return relative_error(last.outputs, model(x)), last.operations.mean().item()
+        return relative_error(last.outputs, model(x)), last.operations.spikes.mean().item()
 
     error, operations = run({})
     without, _ = run({"msat.enabled": False})

@@ -79,8 +79,8 @@ def test_operations_of_a_record():
         up = deep[k].repeat_interleave(2, 1).repeat_interleave(2, 2)
         expected = reached(pooled[k], 6, 2, stride=2) + reached(torch.cat([up, pooled[k]]), 5, 4, stride=1)
         assert expected > 1000
-        assert record["steps"][str(T)]["operations"] == expected
+        assert record["steps"][str(T)]["operations"]["spikes"] == expected
         assert record["steps"][str(T)]["spikes"] == (first[:, k].sum() + deep[k].sum()).item()
-        assert record["neurons"] == 4 * 64 + 6 * 4
-        assert record["macs"] == 27 * 4 * 64 + 36 * 6 * 4 + 90 * 5 * 16
-        assert record["analogue_macs"] == 27 * 4 * 64
+        assert record["neurons"] == record["activations"] == 4 * 64 + 6 * 4
+        assert record["macs"] == 3 * 4 * 22**2 + 4 * 6 * 5**2 + 10 * 5 * 10**2
+        assert record["analogue_macs"] == 3 * 4 * 22**2

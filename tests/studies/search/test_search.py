@@ -93,7 +93,7 @@ def test_score_is_the_mean_over_images(problem: Problem, method: str):
     scores = list(problem.scores(recipe))
     for n, score in enumerate(scores, 1):
         assert score.error == pytest.approx(errors[:n].mean().item(), rel=1e-9)
-        assert score.operations == pytest.approx(last.operations[:n].mean().item() / result.macs, rel=1e-9)
+        assert score.operations == pytest.approx(last.operations.spikes[:n].mean().item() / result.macs, rel=1e-9)
     assert problem.score(recipe) == scores[-1]
 
 
