@@ -33,8 +33,9 @@ class SpikingYOLO:
     recipe.json or a Recipe; None is the default. settings: overrides of the recipe, e.g. {"neuron.gamma": 4}.
     cfg, names: files of a darknet network that do not lie beside its weights. imgsz: input size in pixels, the side of
     a square or (height, width). statistics: activation statistics that do not lie beside the weights. trust: open a
-    .pt, which can run code hidden in it. device: "cpu", "cuda", "cuda:1", ... precision: "bf16" multiplies spikes and
-    weights in bfloat16. compile: fuse the neurons' arithmetic, see SimulationOptions.
+    .pt, which can run code hidden in it. weight_bits: of the weights, of the ANN too; 8 as a chip holds them. device:
+    "cpu", "cuda", "cuda:1", ... precision: "bf16" multiplies spikes and weights in bfloat16. compile: fuse the neurons'
+    arithmetic, see SimulationOptions.
     Raises UserError for everything that does not fit.
     """
 
@@ -49,6 +50,7 @@ class SpikingYOLO:
         imgsz: int | Size | None = None,
         statistics: str | Path | None = None,
         trust: bool = False,
+        weight_bits: int | None = None,
         device: str | torch.device = "cpu",
         precision: Precision = "float32",
         compile: bool = False,
@@ -60,6 +62,7 @@ class SpikingYOLO:
         if not isinstance(settings, Mapping | None):
             raise UserError(f'settings must be a dict such as {{"neuron.gamma": 4}}, not {settings!r}')
         files: dict[str, Any] = {"cfg": cfg, "names": names, "imgsz": imgsz, "statistics": statistics}
+        files["weight_bits"] = weight_bits
         if isinstance(weights, Converted):
             given = {"method": method, "settings": settings or None, **files}
             if unused := [name for name, value in given.items() if value is not None]:

@@ -12,6 +12,8 @@ from typing import Any, Literal
 from spiking_yolo.errors import UserError
 from spiking_yolo.settings import Factors, allow, checked, parse, provided_by, setting, settings_of
 
+SIGNED = ("memory", "dcgs", "few-spikes")  # kinds of neurons that follow the sum of their input, of either sign
+
 
 @dataclass(frozen=True)
 class Threshold:
@@ -33,10 +35,10 @@ class Threshold:
 class Neuron:
     """(b) What a neuron does with its input current in a timestep."""
 
-    kind: Literal["if", "ibt", "memory"] = setting(
+    kind: Literal["if", "ibt", "memory", "dcgs", "few-spikes"] = setting(
         "if",
         "if: integrate and fire, an ON/OFF pair on leaky ReLU; ibt: signed, imbalanced threshold; memory: signed, "
-        "remembers what it sent",
+        "remembers what it sent; dcgs: signed, one of 8 powers of two per step; few-spikes: binary digits of a value",
     )
     reset: Literal["subtract", "zero"] = setting("subtract", "for kind=if: subtract the threshold, or reset to zero")
     gamma: int = setting(1, "largest number of spikes per timestep", 1, 65536)
@@ -47,7 +49,9 @@ class Neuron:
     events: Literal["spikes", "switches", "digits"] = setting(
         "spikes", "what travels along synapses: spikes, or the switching on and off of runs of spikes"
     )
-    pool_first: bool = setting(True, "for kind=memory: pool potentials, and put the neuron behind its max pooling")
+    pool_first: bool = setting(
+        True, "for memory, dcgs, few-spikes: pool potentials, and put the neuron behind its max pooling"
+    )
 
 
 @dataclass(frozen=True)
@@ -168,16 +172,22 @@ class Recipe:
     def _conflict(self) -> str | None:
         """Why the slots do not fit together, and what to set."""
         n, e = self.neuron, self.encoding
-        if e.coding == "differential" and n.kind != "memory":
+        if e.coding == "differential" and n.kind not in SIGNED:
             return (
                 "encoding.coding=differential needs signed neurons: --set neuron.kind=memory, or a rate-coded --method"
             )
+        if e.coding == "rate" and n.kind in SIGNED[1:]:
+            return f"neuron.kind={n.kind} needs encoding.coding=differential: it sends a value, and then its changes"
         if e.coding == "differential" and self.readout.skip:
             return "readout.skip needs encoding.coding=rate: differential coding has no mean to take"
         if e.coding == "differential" and e.input == "poisson":
             return "encoding.input=poisson needs encoding.coding=rate: differential coding sends the image once"
         if e.coding == "rate" and (e.refine or e.coarse):
             return "encoding.coarse and encoding.refine need encoding.coding=differential"
+        if n.kind != "memory" and (e.refine or e.coarse):
+            return f"encoding.coarse and encoding.refine need neuron.kind=memory: the spikes of {n.kind} have values"
+        if n.kind == "dcgs" and (n.gamma > 1 or n.initial):
+            return "neuron.kind=dcgs has thresholds of its own: leave out neuron.gamma and neuron.initial"
         if n.shift and (n.initial or n.kind != "if"):
             return "neuron.shift needs neuron.kind=if and neuron.initial=0: it takes the place of the initial potential"
         if n.events == "switches" and (self.msat.enabled or e.coding == "differential"):
@@ -202,7 +212,7 @@ class Recipe:
     @property
     def counting(self) -> Literal["spikes", "digits"]:
         """In which of the countings (see snn/counting.py) the events of this method are what they say they are."""
-        return "digits" if self.neuron.events == "digits" else "spikes"
+        return "digits" if self.neuron.events == "digits" or self.neuron.kind == "few-spikes" else "spikes"
 
     def with_settings(self, settings: Mapping[str, Any]) -> "Recipe":
         """A copy with some keys changed, e.g. {"neuron.gamma": "4"}; strings are parsed to the key's type."""

@@ -390,10 +390,24 @@ def test_a_converted_network_is_taken_as_it_is(detector, photo):
         {"settings": {"neuron.gamma": 2}},
         {"imgsz": SIZE},
         {"names": "x"},
+        {"weight_bits": 8},
     ]
     for option in options:
         with pytest.raises(UserError, match=f"already converted: leave out {next(iter(option))}$"):
             SpikingYOLO(detector.converted, **option)
+
+
+def test_weights_of_8_bits_are_those_of_both_networks(weights, detector, photo):
+    small = SpikingYOLO(weights, weight_bits=8)
+    a, b = (one.detect_ann(photo, **CONF) for one in (detector, small))
+    assert abs(len(a) - len(b)) < 5 and not torch.equal(a.confidence[:50], b.confidence[:50])
+    assert (a.confidence[:50] - b.confidence[:50]).abs().mean() < 0.02
+    small = SpikingYOLO(weights, weight_bits=3).converted.graph.tensors
+    names = [name for name in small if name.endswith("weight")]
+    assert names and all(len(row.unique()) <= 7 for name in names for row in small[name].flatten(1))
+    for wrong in (1, 17, "8", 8.0, True):
+        with pytest.raises(UserError, match=f"weights need 2 to 16 bits, not {wrong}"):
+            SpikingYOLO(weights, weight_bits=wrong)
 
 
 def test_a_recipe_is_a_method(weights):

@@ -12,6 +12,7 @@ import torch
 from spiking_yolo.convert.calibration_file import pack, unpack
 from spiking_yolo.convert.statistics import Statistics
 from spiking_yolo.convert.thresholds import NeuronParameters, base_parameters
+from spiking_yolo.convert.weight_bits import with_weight_bits
 from spiking_yolo.errors import Notice, UserError
 from spiking_yolo.graph import Graph
 from spiking_yolo.graph.serialise import graph_from, graph_metadata
@@ -86,10 +87,12 @@ def convert(
     recipe: Recipe,
     provenance: Mapping[str, str] | None = None,
     neurons: NeuronParameters | None = None,
+    weight_bits: int | None = None,
 ) -> Converted:
     """Convert an ANN: put spiking neurons in place of every activation node of `graph`.
 
     neurons: the result of calibrate, for recipes that run the network; other recipes need the statistics only.
+    weight_bits: of the weights with theta in them; the thresholds stay those of the original weights.
     Raises UserError when statistics, recipe and network do not fit together.
     """
     statistics.check(statistics.weights_sha256, (spec.height, spec.width), graph)
@@ -103,6 +106,11 @@ def convert(
             )
         neurons = base_parameters(graph, statistics.histograms, recipe)
     origin = {"weights_sha256": statistics.weights_sha256, "calibration_images": str(len(statistics.images))}
+    if weight_bits is not None:
+        graph = with_weight_bits(
+            graph, weight_bits, {node.name: neurons[node.name]["theta"] for node in graph.activations}
+        )
+        origin["weight_bits"] = str(weight_bits)
     return Converted(graph, spec, recipe, neurons, {**origin, **(provenance or {})})
 
 

@@ -15,11 +15,13 @@ from spiking_yolo.models.load import Ann, file_kind, load_ann
 from spiking_yolo.recipe import Recipe
 
 
-def convert_ann(ann: Ann, recipe: Recipe, statistics: str | Path | None = None) -> Converted:
+def convert_ann(
+    ann: Ann, recipe: Recipe, statistics: str | Path | None = None, weight_bits: int | None = None
+) -> Converted:
     """The spiking network by a recipe, from the files beside the weights (or the given statistics)."""
     neurons = load_calibration(ann, recipe).neurons if recipe.runs_network else None
     origin = {"weights": ann.weights.name}
-    return convert(ann.graph, ann.spec, load_statistics(ann, statistics), recipe, origin, neurons)
+    return convert(ann.graph, ann.spec, load_statistics(ann, statistics), recipe, origin, neurons, weight_bits)
 
 
 def load_calibration(ann: Ann, recipe: Recipe) -> CalibrationResult:
@@ -55,17 +57,18 @@ def load(
     imgsz: int | Size | None = None,
     statistics: str | Path | None = None,
     trust: bool = False,
+    weight_bits: int | None = None,
 ) -> Converted:
     """The converted network of a weights file: converted by the method, or as saved by tools/convert.py.
 
-    imgsz, trust: see load_ann.
+    imgsz, trust: see load_ann; weight_bits: see convert.
     """
     path = Path(weights)
     if file_kind(path) == "safetensors" and read_safetensors(path)[0].get("format") == FORMAT:
         network = Converted.load(path)
         size = size_name((network.spec.height, network.spec.width))
         options = {"method": method, "set": settings or None, "imgsz": imgsz}
-        options |= {"cfg": cfg, "names": names, "statistics": statistics}
+        options |= {"cfg": cfg, "names": names, "statistics": statistics, "weight-bits": weight_bits}
         if given := [f"--{name}" for name, value in options.items() if value is not None]:
             raise UserError(
                 f"{path} is already converted (method {network.recipe.name}, {size} pixels): leave out "
@@ -73,4 +76,4 @@ def load(
             )
         return network
     recipe = get_recipe(method or DEFAULT).with_settings(settings or {})
-    return convert_ann(load_ann(path, cfg, names, imgsz, trust), recipe, statistics)
+    return convert_ann(load_ann(path, cfg, names, imgsz, trust), recipe, statistics, weight_bits)

@@ -1,8 +1,8 @@
 """Activation statistics of a network on calibration images, and their file."""
 
 import json
-from collections.abc import Iterable, Iterator
-from dataclasses import dataclass
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Self
 
@@ -23,12 +23,16 @@ FORMAT = "spiking_yolo-statistics-1"
 
 @dataclass(frozen=True)
 class Statistics:
-    """One histogram per activation node, and the network and images they were taken from."""
+    """One histogram per activation node, and the network and images they were taken from.
+
+    quantisers: bits -> what served the ANN best on such images; see studies/evaluate/quantised.py.
+    """
 
     histograms: dict[str, Histogram]
     weights_sha256: str
     imgsz: Size
     images: tuple[str, ...]
+    quantisers: Mapping[int, str] = field(default_factory=dict)
 
     def check(self, weights_sha256: str, imgsz: Size, graph: Graph) -> None:
         """Raise UserError unless these statistics belong to this network at this input size (height, width)."""
@@ -58,6 +62,7 @@ class Statistics:
             "imgsz": json.dumps(self.imgsz),
             "images": json.dumps(self.images),
             "totals": json.dumps({name: h.total for name, h in self.histograms.items()}),
+            "quantisers": json.dumps(self.quantisers),
         }
         write_safetensors(path, tensors, metadata)
 
@@ -71,7 +76,9 @@ class Statistics:
                 raise UserError(f"{path} was written by another version: make it again with `{command('calibrate')}`")
             histograms[name] = Histogram(counts.long(), exponent.long(), low.double(), high.double(), total)
         height, width = json.loads(metadata["imgsz"])
-        return cls(histograms, metadata["weights_sha256"], (height, width), tuple(json.loads(metadata["images"])))
+        quantisers = {int(bits): name for bits, name in json.loads(metadata.get("quantisers", "{}")).items()}
+        images = tuple(json.loads(metadata["images"]))
+        return cls(histograms, metadata["weights_sha256"], (height, width), images, quantisers)
 
 
 @torch.no_grad()

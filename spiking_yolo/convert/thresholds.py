@@ -14,7 +14,7 @@ from spiking_yolo.convert.histogram import Histogram, edges
 from spiking_yolo.convert.silu import check_silu
 from spiking_yolo.errors import UserError
 from spiking_yolo.graph import Activation, Graph
-from spiking_yolo.recipe import Recipe
+from spiking_yolo.recipe import SIGNED, Recipe
 
 NeuronParameters = Mapping[str, Mapping[str, Tensor]]  # node -> parameters of its neurons, see SpikingNetwork
 _MMSE_GRID = torch.arange(100, 5, -1, dtype=torch.float64) / 100  # 95 steps of 1 % down from the maximum (Li 2021)
@@ -158,7 +158,7 @@ def layer_thresholds(histogram: Histogram, phi: Activation, recipe: Recipe) -> d
     thresholds = {"theta": threshold(histogram, 0, recipe, phi.cap)}
     if (phi.slope or phi.silu) and recipe.neuron.kind != "ibt":
         off = threshold(histogram, 1, recipe)
-        if recipe.neuron.kind == "memory":
+        if recipe.neuron.kind in SIGNED:
             thresholds["theta"] = torch.maximum(*phi.reach(thresholds["theta"], off))
         else:
             thresholds["theta_off"] = off

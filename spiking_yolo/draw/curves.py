@@ -26,11 +26,14 @@ def line_plot(
     ylabel: str,
     logx: bool = False,
     hlines: Mapping[str, float] | None = None,
+    logy: bool = False,
+    marks: Mapping[str, tuple[float, float]] | None = None,
 ) -> None:
     """Save curves as .png or .pdf.
 
     series: name -> (x, y) or (x, y, lower, upper), the last two drawn as a band. hlines: name -> y, horizontal
-    references such as the ANN's accuracy. logx: logarithmic x axis, base 2; few x values become the ticks.
+    references such as the ANN's accuracy. logx, logy: logarithmic axes, base 2; few x values become the ticks. marks: a
+    point of a series that stands out, name -> (x, y).
     Raises UserError when lengths differ, there is nothing to draw, or an x of logx is not positive.
     """
     curves = _checked(series, logx)
@@ -43,17 +46,22 @@ def line_plot(
             axes.plot(x, y, label=name, markeredgecolor="white", mew=0.5, **style)
             if band:
                 axes.fill_between(x, band[0], band[1], color=colour, alpha=0.18, linewidth=0)
+            if marks and name in marks:
+                axes.plot(*marks[name], "*", ms=11, color=colour, markeredgecolor="black", mew=0.7, zorder=3)
         for i, (name, y) in enumerate((hlines or {}).items()):
             axes.axhline(y, label=name, color="#444444", linestyle=DASHES[i % len(DASHES)], linewidth=1.1, zorder=1)
         every_x = np.unique(np.concatenate([x for x, *_ in curves.values()]))
         if logx:
             axes.set_xscale("log", base=2)
             axes.xaxis.set_major_formatter("{x:g}")
-            if len(every_x) <= 10:
+            if len(every_x) <= 10 and not marks:
                 axes.set_xticks(every_x)
                 axes.minorticks_off()
         elif not (every_x % 1).any():  # steps and epochs
             axes.xaxis.set_major_locator(MaxNLocator("auto", integer=True, min_n_ticks=1))
+        if logy:
+            axes.set_yscale("log", base=2)
+            axes.yaxis.set_major_formatter("{x:g}")
         _legend(figure, axes)
 
 

@@ -1,113 +1,113 @@
-"""The energy proxy: operations times what an operation costs, in pJ. Plain numbers in, plain numbers out.
+"""Energy as a referee accepts it: several accounts side by side, each with its formula. Plain numbers in and out.
 
-Costs are those of 32-bit floating point at 45 nm (Horowitz, ISSCC 2014): 3.7 pJ a multiplication, 0.9 pJ an addition.
-Memory traffic, which dominates real chips, is not in it, for either network.
+An account charges what a network computes, and some of what it moves, at costs of 45 nm (Horowitz, ISSCC 2014, figure
+1.1.9). No account is the energy of a chip, and the answer to "is it worth it?" differs between them.
 """
 
 from dataclasses import dataclass
-from typing import Literal
 
-from spiking_yolo.recipe import Recipe
+from spiking_yolo.metrics.work import Size, Value, Work
 
 PJ_PER_MJ = 1e9
-Value = Literal["none", "power of two", "any"]
+ADD = {"int16": 0.05, "int32": 0.1, "fp32": 0.9}
+MULTIPLY = {"int8": 0.2, "int32": 3.1, "fp32": 3.7}
+SHIFT = 0.03  # by k: an 8-bit addition to an exponent, or moving the weight
+SRAM = 1.25  # per byte: 10 pJ for 64 bits of 8 KB; larger memories cost more, so that this is a lower bound
+EVENT_BYTES = 4  # address, sign, exponent
+EXPONENTIAL = 10  # multiply-accumulates that an exponential or logarithm takes
+
+# Published pJ per synaptic event of whole chips (PMC10326429, table 3), of other process nodes than 45 nm.
+CHIPS = {"TrueNorth": 2.5, "SENECA": 2.8, "SpiNNaker2": 10.0, "NeuronFlow": 20.0, "Loihi": 23.6}
 
 
 @dataclass(frozen=True)
-class EnergyCosts:
-    """pJ of a multiply-accumulate, an accumulate, an exponential or logarithm, and a multiplication by a power of two.
+class Account:
+    """What is charged, in pJ; bytes cost `sram` each.
 
-    The last is an 8-bit integer addition to the exponent.
+    ANN = macs * mac + once, with mac = multiply + add + (value_bytes + weight_bytes) * sram: a value and a weight read.
+    SNN = operations * operation + analogue_macs * mac + updates * update + events * event + exponentials * exponential
+    + once, with
+        operation = weight_bytes * sram + 2 * potential_bytes * sram + accumulate, and a shift or a multiplication where
+        events carry a value: a weight is read, a potential is read, added to and written;
+        update = 2 * potential_bytes * sram + accumulate: each neuron that was touched is compared with its threshold;
+        event = 2 * EVENT_BYTES * sram + 2 MACs of 32 bits: a queue is written and read, and two coordinates become an
+        address (Lemaire 2022, Eq. 16), where memory is charged; counters that walk along outputs are free for both.
+    once, with ideal reuse: ANN (weights + inputs + outputs) * sram; SNN (t * weights + 2 * 4 * updates) * sram, and
+    the queue: every weight, value and 32-bit potential moves once per pass, and registers do the rest.
     """
 
-    mac: float = 4.6
-    ac: float = 0.9
-    exp: float = 46.0
-    shift: float = 0.03
+    key: str
+    name: str
+    multiply: float
+    add: float
+    accumulate: float
+    sram: float = 0
+    value_bytes: int = 0
+    weight_bytes: int = 0
+    potential_bytes: int = 0
+    reuse: bool = False
 
-    def quantised_mac(self, bits: int) -> float:
-        """pJ of a multiply-accumulate with an activation of so many bits.
+    @property
+    def energy(self) -> str:
+        """Its column in a table of rows, in mJ."""
+        return f"energy_mJ_{self.key}"
 
-        An array multiplier grows with its operands' widths; without the multiplication an accumulate remains.
-        """
-        return self.ac + (self.mac - self.ac) * min(bits, 32) / 32
+    @property
+    def mac(self) -> float:
+        """pJ of a multiply-accumulate of the ANN."""
+        return self.multiply + self.add + (self.value_bytes + self.weight_bytes) * self.sram
 
-    def ann(self, macs: float) -> float:
+    def operation(self, value: Value = "none") -> float:
+        """pJ of a synaptic operation."""
+        carried = {"none": 0.0, "power of two": SHIFT, "any": self.multiply}[value]
+        return self.weight_bytes * self.sram + self.update + carried
+
+    @property
+    def update(self) -> float:
+        return 2 * self.potential_bytes * self.sram + self.accumulate
+
+    @property
+    def event(self) -> float:
+        return 2 * (EVENT_BYTES * self.sram + MULTIPLY["int32"] + ADD["int32"]) if self.sram else 0.0
+
+    @property
+    def exponential(self) -> float:
+        fp32 = self.multiply == MULTIPLY["fp32"]
+        return EXPONENTIAL * (self.mac if fp32 else MULTIPLY["int32"] + ADD["int32"])
+
+    def ann(self, size: Size) -> float:
         """mJ of one pass of the ANN."""
-        return macs * self.mac / PJ_PER_MJ
+        once = (size.weights + size.inputs + size.outputs) * self.sram if self.reuse else 0.0
+        return (size.macs * self.mac + once) / PJ_PER_MJ
 
-    def quantised(self, macs: float, bits: int) -> float:
-        """mJ of one pass of the ANN with quantised activations."""
-        return macs * self.quantised_mac(bits) / PJ_PER_MJ
+    def snn(self, work: Work, size: Size) -> float:
+        """mJ of the spiking network."""
+        events = work.events * self.event
+        return (self.fixed(work, size) + work.operations * self.operation(work.value) + events) / PJ_PER_MJ
 
+    def fixed(self, work: Work, size: Size) -> float:
+        """pJ that do not depend on how many events there are."""
+        once = (work.t * size.weights + 2 * 4 * work.updates) * self.sram if self.reuse else 0.0
+        updates = work.updates * self.update + work.exponentials * self.exponential
+        return once + updates + work.analogue_macs * self.mac
 
-@dataclass(frozen=True)
-class Work:
-    """What a spiking network did for one image.
-
-    operations: synaptic operations in t steps. analogue_macs: multiply-accumulates of layers that receive analogue
-    values, once if cached, else t times as many. neurons: a twin counts as two. exponentials: per neuron and step.
-    value: what a spike carries besides its sign: nothing, a power of two that each synaptic operation shifts by, or any
-    value that it multiplies with.
-    """
-
-    t: float
-    operations: float
-    analogue_macs: float
-    neurons: float
-    value: Value = "none"
-    exponentials: int = 0
-
-    def optimistic(self, costs: EnergyCosts) -> float:
-        """mJ when every spike is an accumulate and keeping membrane potentials is free."""
-        return (self.analogue_macs * costs.mac + self.operations * costs.ac) / PJ_PER_MJ
-
-    def conservative(self, costs: EnergyCosts) -> float:
-        """mJ when graded spikes multiply and every neuron pays for its update in every step."""
-        return (self.operations * self.per_operation(costs) + self.fixed(costs)) / PJ_PER_MJ
-
-    def per_operation(self, costs: EnergyCosts) -> float:
-        """pJ of a synaptic operation in the conservative account."""
-        return {"none": costs.ac, "power of two": costs.ac + costs.shift, "any": costs.mac}[self.value]
-
-    def fixed(self, costs: EnergyCosts) -> float:
-        """pJ that the conservative account has whatever the spikes do."""
-        update = costs.ac + self.exponentials * costs.exp
-        return self.analogue_macs * costs.mac + self.neurons * self.t * update
-
-    def break_even_operations(self, costs: EnergyCosts, budget: float, conservative: bool) -> float:
-        """Synaptic operations below which the energy lies under `budget` mJ; negative when it never does."""
-        if conservative:
-            return (budget * PJ_PER_MJ - self.fixed(costs)) / self.per_operation(costs)
-        return (budget * PJ_PER_MJ - self.analogue_macs * costs.mac) / costs.ac
+    def break_even(self, work: Work, size: Size) -> float:
+        """Operations per MAC of the ANN at which both take the same energy, all else as in `work`, with as many
+        events per operation; negative when it never does.
+        """
+        per_operation = self.operation(work.value)
+        if work.operations:
+            per_operation += work.events / work.operations * self.event
+        return (self.ann(size) * PJ_PER_MJ - self.fixed(work, size)) / per_operation / size.macs
 
 
-def spike_value(recipe: Recipe) -> Value:
-    """What the recipe's spikes carry: MSAT's threshold differs per neuron and step, in stages it is Theta / 2^k."""
-    if not recipe.msat.enabled:
-        return "none"
-    return "power of two" if recipe.msat.stages else "any"
-
-
-def exponentials(recipe: Recipe, silu: bool = False) -> int:
-    """Exponentials and logarithms per neuron and step: ln(1 + exp) of Eq. 15, exp of Eq. 16, and the sigmoid.
-
-    In stages DTT alone needs none: theta rises with U - mean(U), so comparing that with one constant per stage will do.
-    silu: neurons compute SiLU of their potential, one more.
-    """
-    m = recipe.msat
-    if not m.enabled or m.variant != "eq17" or not (m.dtt or m.det) or (m.stages and not m.det):
-        return int(silu)
-    return 2 * m.dtt + m.det * (1 + m.mu) + 1 + silu
-
-
-def assumptions(costs: EnergyCosts) -> list[str]:
-    """What the energy columns rest on, one line each."""
-    return [
-        f"energy: MAC {costs.mac:g} pJ, AC {costs.ac:g} pJ (32-bit float at 45 nm), without memory traffic",
-        "b-bit activations: a MAC is AC + (MAC - AC) b/32; weights stay at 32 bits",
-        "optimistic: a synaptic operation is an AC, layers with analogue input are MACs, membranes free",
-        f"conservative: a neuron's step is an AC, a graded spike a MAC (a value of 2^k: an AC + {costs.shift:g} pJ),",
-        f"an exponential or logarithm {costs.exp:g} pJ",
-        "operations (SOP): events times the outputs they reach, cut at borders; a burst of n counts n",
-    ]
+def accounts(sram: float = SRAM) -> tuple[Account, ...]:
+    """All accounts. sram: pJ per byte. In the first the ANN is in 32-bit float, in the others of 8 bits throughout."""
+    mac, int16, int32 = (MULTIPLY["int8"], ADD["int32"]), ADD["int16"], ADD["int32"]
+    return (
+        Account("fp32", "fp32", MULTIPLY["fp32"], ADD["fp32"], ADD["fp32"]),
+        Account("int8", "8 bit", *mac, int32),
+        Account("sram16", "SRAM, 16", *mac, int16, sram, 1, 1, 2),
+        Account("sram32", "SRAM, 32", *mac, int32, sram, 1, 1, 4),
+        Account("reuse", "reuse", *mac, int32, sram, reuse=True),
+    )

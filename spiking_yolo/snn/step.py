@@ -102,7 +102,7 @@ def imbalanced_threshold(
 
 def unsent(
     total: Tensor,
-    sent: Tensor,
+    sent: Tensor | float,
     theta: Tensor,
     slope: float,
     out: Tensor | None,

@@ -54,6 +54,7 @@ class ConversionOptions(WeightsOptions):
     settings: Mapping[str, Any] = setting({}, "change a setting of the method; see --list-settings")
     statistics: Path | None = setting(None, "activation statistics, if they do not lie beside the weights")
     device: str = setting("cpu", "cpu, cuda, cuda:1, ...")
+    weight_bits: int | None = setting(None, "bits of the weights, of the ANN too: 8, as a chip holds them", 2, 16)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -153,6 +154,7 @@ def load_as(options: ConversionOptions, method: str | None) -> Converted:
         imgsz=options.imgsz,
         statistics=options.statistics,
         trust=options.trust_weights,
+        weight_bits=options.weight_bits,
     )
 
 
@@ -164,7 +166,7 @@ def load_all(options: MethodsOptions) -> dict[str, Converted]:
         network = load_as(options, next(iter(options.methods), None))
         return {network.recipe.name: network}
     chosen, ann = recipes(options), load_ann(options)
-    return {name: convert_ann(ann, recipe, options.statistics) for name, recipe in chosen.items()}
+    return {name: convert_ann(ann, recipe, options.statistics, options.weight_bits) for name, recipe in chosen.items()}
 
 
 def recipes(options: MethodsOptions) -> dict[str, Recipe]:

@@ -101,9 +101,15 @@ def test_overlay_of_chosen_layers(detect, image, tmp_path):
 
 
 def test_classes_by_name_and_number(detect, image, tmp_path):
-    assert detect(image, *ANYTHING, "--save-json", "--classes", "bird,0") == 0
-    found = json.loads((tmp_path / "runs/exp/detections.json").read_text())[0]["detections"]
-    assert {d["class_id"] for d in found} <= {0, 2} and found
+    def found(run, *options):
+        assert detect(image, *ANYTHING, "--save-json", *options) == 0
+        return json.loads((tmp_path / "runs" / run / "detections.json").read_text())[0]["detections"]
+
+    everything = found("exp")
+    assert {d["class_id"] for d in everything} == {0, 2}
+    assert found("exp2", "--classes", "bird") == [d for d in everything if d["class_id"] == 2]
+    assert found("exp3", "--classes", "0") == [d for d in everything if d["class_id"] == 0]
+    assert found("exp4", "--classes", "bird,0") == everything and found("exp5", "--classes", "dog") == []
 
 
 def test_run_directories_count_up_unless_reused(detect, image, tmp_path):

@@ -33,6 +33,15 @@ def test_line_plot_draws_series_bands_and_references(tmp_path, saved):
     assert not legend.get_window_extent().overlaps(axes.get_window_extent())
 
 
+def test_line_plot_marks_a_point_of_a_series(tmp_path, saved):
+    series = {"a": ([0.5, 4], [0.25, 8]), "b": ([1, 2], [1, 2])}
+    line_plot(tmp_path / "a.png", series, "x", "y", logx=True, logy=True, marks={"a": (1.5, 1.0)})
+    (axes,) = saved[0].axes
+    star = next(line for line in axes.lines if line.get_marker() == "*")
+    assert (list(star.get_xdata()), list(star.get_ydata())) == ([1.5], [1.0])
+    assert star.get_color() == axes.lines[0].get_color() and axes.get_yscale() == "log"
+
+
 @pytest.mark.parametrize(("x", "whole"), [([3], True), ([1, 2, 3], True), ([0.1, 0.2], False)])
 def test_epochs_have_ticks_at_whole_numbers_only(x, whole, tmp_path, saved):
     line_plot(tmp_path / "a.png", {"a": (x, x)}, "epoch", "loss")

@@ -1,56 +1,149 @@
-"""The energy proxy against sums done by hand."""
+"""The accounts against the published table, and against every access of a three-layer network, one by one."""
+
+import dataclasses
 
 import pytest
+import torch
+import torch.nn.functional as F
 
-from spiking_yolo.convert.registry import get_recipe
-from spiking_yolo.metrics.energy import EnergyCosts, Work, exponentials, spike_value
-from spiking_yolo.recipe import Recipe
+from spiking_yolo.metrics.energy import CHIPS, accounts
+from spiking_yolo.metrics.work import Size, Work, charged, neurobench
 
-COSTS = EnergyCosts(mac=5, ac=1, exp=50, shift=0.25)
-
-
-def test_ann_by_hand():
-    assert COSTS.ann(2e9) == 10
-    assert EnergyCosts().ann(2_782_480_896) == pytest.approx(12.7994, abs=1e-4)  # 2.78 G times 4.6 pJ
+FP32, INT8, SRAM16, SRAM32, REUSE = accounts()
+BUS = 10 / 8  # pJ of a byte of 8 KB SRAM, of Horowitz's 10 pJ for 64 bits
 
 
-def test_quantised_mac_lies_between_an_accumulate_and_a_full_one():
-    assert COSTS.quantised_mac(0) == 1
-    assert COSTS.quantised_mac(8) == 1 + 4 / 4
-    assert COSTS.quantised_mac(32) == COSTS.quantised_mac(40) == 5
-    assert COSTS.quantised(3e9, 8) == 6
+def test_costs_of_an_operation_are_the_published_ones():
+    """pJ per MAC and per synaptic operation, and break-even where nothing else is paid."""
+    table = {"fp32": (4.6, 0.9, 5.1), "int8": (0.3, 0.1, 3.0), "sram16": (2.8, 6.3, 0.44), "sram32": (2.8, 11.35, 0.25)}
+    for account in (FP32, INT8, SRAM16, SRAM32):
+        mac, operation, even = table[account.key]
+        assert account.mac == pytest.approx(mac) and account.operation() == pytest.approx(operation)
+        assert account.break_even(Work(1, 0), Size(1e9)) == pytest.approx(even, rel=0.02)
+    assert list(CHIPS.values()) == [2.5, 2.8, 10, 20, 23.6]
 
 
-def test_both_accounts_by_hand():
-    work = Work(t=10, operations=4e9, analogue_macs=1e9, neurons=2e7)
-    assert work.optimistic(COSTS) == 5 * 1 + 4 * 1
-    assert work.conservative(COSTS) == pytest.approx(9 + 10 * 2e7 / 1e9)
-    graded = Work(10, 4e9, 1e9, 2e7, value="any", exponentials=3)
-    assert graded.optimistic(COSTS) == work.optimistic(COSTS)
-    assert graded.conservative(COSTS) == pytest.approx(5 + 4 * 5 + 10 * 0.02 * (1 + 3 * 50))
-    shifted = Work(10, 4e9, 1e9, 2e7, value="power of two")
-    assert shifted.conservative(COSTS) == pytest.approx(5 + 4 * 1.25 + 10 * 0.02)
+def test_ann_of_tiny_yolo():
+    assert FP32.ann(Size(2_782_480_896)) == pytest.approx(12.7994, abs=1e-4)  # mJ: 2.78 G times 4.6 pJ
+    assert SRAM16.ann(Size(2e9)) == pytest.approx(5.6)
+    assert REUSE.ann(Size(2e9, 8e6, 3e6, 1e6)) == pytest.approx(0.6 + 12e6 * BUS / 1e9)
+
+
+def test_graded_events_multiply_powers_shift_and_exponentials_are_paid():
+    plain = Work(10, 4e9)
+    for account, shift, multiply in ((FP32, 0.03, 3.7), (INT8, 0.03, 0.2), (SRAM32, 0.03, 0.2)):
+        for value, more in (("power of two", shift), ("any", multiply)):
+            work = dataclasses.replace(plain, value=value)
+            assert account.snn(work, Size(1)) - account.snn(plain, Size(1)) == pytest.approx(4 * more)
+    dear = dataclasses.replace(plain, exponentials=1e7)
+    assert FP32.snn(dear, Size(1)) - FP32.snn(plain, Size(1)) == pytest.approx(0.46)
+    assert INT8.snn(dear, Size(1)) - INT8.snn(plain, Size(1)) == pytest.approx(0.32)
+    assert charged("none") == charged("power of two") == "digits" and charged("any") == "messages"
 
 
 @pytest.mark.parametrize("value", ["none", "power of two", "any"])
-@pytest.mark.parametrize("conservative", [False, True])
-def test_break_even_operations_spend_exactly_the_budget(value, conservative):
-    work = Work(8, 0, 1e8, 1e6, value, exponentials=2)
-    even = Work(8, work.break_even_operations(COSTS, 12.5, conservative), 1e8, 1e6, value, 2)
-    spent = even.conservative(COSTS) if conservative else even.optimistic(COSTS)
-    assert spent == pytest.approx(12.5)
-    assert work.break_even_operations(COSTS, 0.1, conservative) < 0
+@pytest.mark.parametrize("account", accounts(2.0), ids=lambda a: a.key)
+def test_break_even_operations_spend_exactly_the_budget(account, value):
+    size = Size(macs=3e9, weights=8e6, inputs=3e6, outputs=3e6)
+    work = Work(2, 1e9, 2e6, 3e6, 1e7, value=value, exponentials=1e5)
+    operations = account.break_even(work, size) * size.macs
+    even = dataclasses.replace(work, operations=operations, events=operations * 2e-3)
+    assert account.snn(even, size) == pytest.approx(account.ann(size))
+    assert account.break_even(dataclasses.replace(work, analogue_macs=9e9), size) < 0
 
 
-def test_only_msat_sends_values_and_computes_exponentials():
-    plain = get_recipe("channel-norm")
-    assert spike_value(plain) == "none" and exponentials(plain) == 0
-    msat = Recipe("m").with_settings({"msat.enabled": True})
-    assert (
-        spike_value(msat) == "any" and exponentials(msat) == 4
-    )  # exp and ln of Eq. 15, exp of Eq. 16, the sigmoid's exp
-    assert exponentials(msat.with_settings({"msat.dtt": False, "msat.mu": True})) == 3
-    assert exponentials(msat.with_settings({"msat.variant": "algorithm1"})) == 0
-    staged = msat.with_settings({"msat.stages": 2})
-    assert spike_value(staged) == "power of two" and exponentials(staged) == 4
-    assert exponentials(staged.with_settings({"msat.det": False})) == 0  # DTT in stages is a comparison per stage
+def test_names_of_neurobench():
+    counts = neurobench(Work(4, 5e6, 9, 2e3, 1e6), Size(1e7, weights=5000, neurons=100), 300)
+    assert counts == {
+        "effective_ACs": 5e6,
+        "effective_MACs": 1e6,
+        "activation_sparsity": 0.25,
+        "membrane_updates": 2e3,
+        "footprint_bytes": 5200,
+    }
+
+
+class Meter:
+    """Adds up pJ access by access, from Horowitz's table and nothing of the package."""
+
+    def __init__(self, potential: int = 0, memory: bool = False, fp: bool = False):
+        self.pj, self.potential, self.memory = 0.0, potential, memory
+        self.multiply, self.add = (3.7, 0.9) if fp else (0.2, 0.1)
+        self.accumulate = {2: 0.05, 4: 0.1, 0: self.add}[potential]
+
+    def move(self, size: int) -> None:
+        self.pj += size * BUS if self.memory else 0
+
+    def mac(self) -> None:
+        self.move(1)  # the activation
+        self.move(1)  # the weight
+        self.pj += self.multiply + self.add
+
+    def update(self) -> None:
+        self.move(self.potential)
+        self.pj += self.accumulate
+        self.move(self.potential)
+
+    def synapse(self, shifted: bool) -> None:
+        self.move(1)
+        self.pj += 0.03 if shifted else 0
+        self.update()
+
+    def event(self) -> None:
+        self.move(4)
+        self.move(4)
+        self.pj += 2 * (3.1 + 0.1) if self.memory else 0
+
+
+METERS = {
+    "fp32": {"fp": True},
+    "int8": {},
+    "sram16": {"potential": 2, "memory": True},
+    "sram32": {"potential": 4, "memory": True},
+    "reuse": {},
+}
+
+
+@pytest.mark.parametrize("shifted", [False, True])
+@pytest.mark.parametrize("account", [FP32, INT8, SRAM16, SRAM32, REUSE], ids=lambda a: a.key)
+def test_three_layers_access_by_access(account, shifted):
+    """conv 3x3 of the image, conv 3x3 with stride 2, linear: two steps of random events, all loops written out."""
+    random = torch.Generator().manual_seed(0)
+    first, second, classes = (4, 7, 7), (5, 3, 3), 6  # of an image of 3 x 9 x 9
+    fired = [[torch.randint(-1, 2, shape, generator=random) for shape in (first, second)] for _ in range(2)]
+    analogue = 4 * 49 * 3 * 9
+    size = Size(analogue + 5 * 9 * 4 * 9 + 45 * classes, 4 * 27 + 5 * 36 + 45 * classes, 243 + 196 + 45, 196 + 45 + 6)
+    operations = events = 0.0
+    for one, two in fired:
+        reached = F.conv2d(one.abs()[None].double(), torch.ones(5, 4, 3, 3, dtype=torch.float64), stride=2)
+        operations += reached.sum().item() + int(two.abs().sum()) * classes
+        events += int(one.abs().sum() + two.abs().sum())
+    value = "power of two" if shifted else "none"
+    work = Work(2, operations, events, 2 * (196 + 45), analogue, value=value)
+
+    reuse = account.key == "reuse"
+    ann, snn = Meter(**METERS[account.key]), Meter(**METERS[account.key])
+    queue = Meter(memory=snn.memory or reuse)
+    for _ in range(size.macs):
+        ann.mac()
+    for _ in range(analogue):
+        snn.mac()
+    for one, two in fired:
+        for _, y, x in one.nonzero().tolist():
+            queue.event()
+            for oy in range(3):
+                for ox in range(3):
+                    if 0 <= y - 2 * oy < 3 and 0 <= x - 2 * ox < 3:
+                        for _out in range(5):
+                            snn.synapse(shifted)
+        for _ in two.nonzero().tolist():
+            queue.event()
+            for _ in range(classes):
+                snn.synapse(shifted)
+        for _ in range(196 + 45):
+            snn.update()
+    if reuse:
+        ann.pj += (size.weights + size.inputs + size.outputs) * BUS
+        snn.pj += 2 * (size.weights + (196 + 45) * 4 * 2) * BUS
+    assert account.ann(size) == pytest.approx(ann.pj / 1e9, rel=0.01)
+    assert account.snn(work, size) == pytest.approx((snn.pj + queue.pj) / 1e9, rel=0.01)

@@ -66,6 +66,23 @@ def test_what_is_due_follows_the_time(phi: Activation):
     assert torch.equal(plain.count, compiled.count) and plain.count.any()
 
 
+@pytest.mark.parametrize("slope", [0.0, 0.25])
+@pytest.mark.parametrize("name", ["dcgs", "few-spikes"])
+def test_events_of_other_sizes(name: str, slope: float):
+    params = {"theta": torch.tensor([0.5, 1.0, 0.25], dtype=torch.float64), "initial": torch.tensor(0.0)}
+    plain, compiled = (
+        build_neurons(params, get_recipe(name), Activation(slope), backend=Backend(c)) for c in (False, True)
+    )
+    generator = torch.Generator().manual_seed(0)
+    for layer in (plain, compiled):
+        layer.reset()
+    for _ in range(4):
+        z = torch.randn(2, 3, 4, 4, dtype=torch.float64, generator=generator)
+        assert torch.allclose(plain(z), compiled(z), rtol=1e-12)
+    for a, b in zip(plain.counts, compiled.counts, strict=True):
+        assert torch.equal(a, b) and a.any()
+
+
 def test_code_is_made_once_for_each_shape(made: list):
     """Shapes in turn, as when the last batch of an evaluation is smaller; results stay those of the plain network."""
     x = images(2)

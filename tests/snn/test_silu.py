@@ -171,7 +171,7 @@ def test_reach_is_that_of_a_dense_grid():
 def test_the_quantised_rival_knows_the_dip():
     model, x = network()
     graph = trace(model, x[:1])
-    (exact,), (found,) = forward(graph, x), quantised_ann(graph, statistics(graph, x), 10)(x)
+    (exact,), (found,) = forward(graph, x), quantised_ann(graph, statistics(graph, x), 10, None)(x)
     assert relative_error([found], exact) < 0.01
 
 

@@ -3,7 +3,7 @@
 import math
 from collections.abc import Sequence
 
-from spiking_yolo.recipe import Recipe
+from spiking_yolo.recipe import SIGNED, Recipe
 from spiking_yolo.studies.analyze.chain import INHERITED, OWN
 from spiking_yolo.studies.analyze.run import Analysis
 from spiking_yolo.studies.analyze.totals import LayerTotals, short
@@ -71,19 +71,20 @@ def advice(part: str, recipe: Recipe, T: int) -> str:
     """What makes one part of the error smaller, for this recipe."""
     t, n, e = recipe.threshold, recipe.neuron, recipe.encoding
     lower, higher = f"--set threshold.scale={t.scale / 2:.3g}", f"--set threshold.scale={2 * t.scale:.3g}"
-    more = f"--set neuron.gamma={2 * n.gamma}"
+    spikes = f" or more spikes per step (--set neuron.gamma={2 * n.gamma})" if n.kind != "dcgs" else ""
     differential = e.coding == "differential"
     if part == "clipping":
         if differential:
-            return f"more spikes per step ({more}) or more steps (--T {2 * T})"
+            return f"more steps (--T {2 * T}){spikes}"
         percentile = t.rule == "percentile" and t.percentile < 100
         highest = (
             "a higher percentile (--set threshold.percentile=100)" if percentile else f"a higher threshold ({higher})"
         )
-        return f"{highest}, or more spikes per step ({more})"
+        return f"{highest},{spikes}"
     if part == "quantisation":
         if differential:
-            return f"a lower threshold ({lower}), or let spikes become finer (encoding.refine in --list-settings)"
+            finer = ", or let spikes become finer (encoding.refine in --list-settings)" if n.kind == "memory" else ""
+            return f"a lower threshold ({lower}){finer}"
         half = n.kind != "ibt" and not n.initial and not n.shift and recipe.calibration.kind != "advanced"
         start = ", or a start at half a threshold (--set neuron.initial=0.5)" if half else ""
         return f"more steps (--T {2 * T}), a lower threshold ({lower}){start}"
@@ -93,11 +94,11 @@ def advice(part: str, recipe: Recipe, T: int) -> str:
         return "a reset that keeps the rest of the charge (--set neuron.reset=subtract)"
     if part == "spike-inherent" and recipe.msat.confidence != "off":
         return "MSAT that drops no spikes (--set msat.confidence=off), and beside it --method fixed-fraction"
-    if n.kind != "memory":
+    if n.kind not in SIGNED:
         return "neurons that take back wrong spikes: --method signed-memory, or a differential one (coarse-to-fine)"
     if recipe.msat.enabled and part == "spike-inherent":
         return "a constant threshold (--set msat.enabled=false)"
-    return f"more steps (--T {2 * T}) or more spikes per step ({more}), so that neurons catch up sooner"
+    return f"more steps (--T {2 * T}){spikes}, so that neurons catch up sooner"
 
 
 def _oddities(layers: Sequence[LayerTotals]) -> list[str]:

@@ -19,8 +19,10 @@ from spiking_yolo.io.sources import expand, is_stream
 from spiking_yolo.models.load import Ann
 from spiking_yolo.recipe import Recipe
 from spiking_yolo.studies.calibrate.options import CalibrateOptions
+from spiking_yolo.studies.evaluate.quantised import choose
 from spiking_yolo.studies.options import Progress, drawn, load_ann, silent
 
+CHOSEN_ON = 16  # images on which the quantiser of the rival ANN is chosen
 RUN_IMAGES = 16  # of --images, that a method runs on
 DRAWN, RUN_DRAWN = 1000, 100  # of --data, whose images are small: for the statistics, and that a method runs on
 
@@ -58,9 +60,12 @@ def calibrate(
     done(file)
     good = [picture for picture in pictures if picture.name in set(statistics.images)]
     wanted = options.run_images or (RUN_IMAGES if options.images else RUN_DRAWN)
-    used = good[:: max(1, len(good) // wanted)][:wanted]
     for recipe in recipes:
-        done(_run(ann, statistics, recipe, used, progress) if recipe.runs_network else Calibrated(None, recipe.name))
+        done(
+            _run(ann, statistics, recipe, spread(good, wanted), progress)
+            if recipe.runs_network
+            else Calibrated(None, recipe.name)
+        )
     return files
 
 
@@ -85,7 +90,7 @@ def _statistics(ann: Ann, path: Path, pictures: Sequence[Picture], progress: Pro
     names = tuple(picture.name for picture in pictures)
     if path.is_file():
         old = Statistics.load(path)
-        if (old.images, old.weights_sha256, old.imgsz) == (names, ann.sha256, ann.imgsz):
+        if old.quantisers and (old.images, old.weights_sha256, old.imgsz) == (names, ann.sha256, ann.imgsz):
             return old, Calibrated(path, images=len(names), layers=len(old.histograms), kept=True)
 
     def counted() -> Iterator[Picture]:
@@ -94,6 +99,11 @@ def _statistics(ann: Ann, path: Path, pictures: Sequence[Picture], progress: Pro
             progress("images", k + 1, len(pictures))
 
     statistics, skipped = take_statistics(ann.graph, ann.spec, ann.sha256, counted())
+    known = set(statistics.images)
+    good = [picture for picture in pictures if picture.name in known]
+    batches = _batches(ann, spread(good, CHOSEN_ON))
+    progress("quantisers", 1, None)
+    statistics = replace(statistics, quantisers=choose(ann.graph, statistics, batches))
     statistics.save(path)
     used, layers = len(statistics.images), len(statistics.histograms)
     return statistics, Calibrated(path, images=used, layers=layers, skipped=tuple(skipped))
@@ -102,13 +112,22 @@ def _statistics(ann: Ann, path: Path, pictures: Sequence[Picture], progress: Pro
 def _run(
     ann: Ann, statistics: Statistics, recipe: Recipe, pictures: Sequence[Picture], progress: Progress
 ) -> Calibrated:
-    images = torch.stack([preprocess(read_image(picture.source), ann.spec)[0] for picture in pictures])
     parts = itertools.count(1)
-    batches = images.split(ann.spec.images_at_once)
+    batches = _batches(ann, pictures)
     neurons = run_network(
         ann.graph, statistics, recipe, batches, lambda text: progress(recipe.name, next(parts), None, text)
     )
     path = calibration_path(ann.weights, ann.imgsz, recipe)
     names = tuple(picture.name for picture in pictures)
     CalibrationResult(neurons, recipe, ann.sha256, ann.imgsz, names).save(path)
-    return Calibrated(path, recipe.name, len(images), len(neurons))
+    return Calibrated(path, recipe.name, len(pictures), len(neurons))
+
+
+def spread(pictures: Sequence[Picture], wanted: int) -> Sequence[Picture]:
+    """So many of the pictures, at equal distances."""
+    return pictures[:: max(1, len(pictures) // wanted)][:wanted]
+
+
+def _batches(ann: Ann, pictures: Sequence[Picture]) -> Sequence[torch.Tensor]:
+    images = torch.stack([preprocess(read_image(picture.source), ann.spec)[0] for picture in pictures])
+    return images.split(ann.spec.images_at_once)

@@ -13,16 +13,25 @@ from spiking_yolo.datasets.detection import DetectionSet
 from spiking_yolo.datasets.labelled import LabelledSet
 from spiking_yolo.io.files import finite, write_json
 from spiking_yolo.io.tables import percent, write_csv
-from spiking_yolo.metrics.energy import EnergyCosts, assumptions
+from spiking_yolo.metrics.energy import Account
 from spiking_yolo.snn.options import SimulationOptions
 from spiking_yolo.studies.evaluate.break_even import BreakEven, break_even
+from spiking_yolo.studies.evaluate.cost_model import CostModel
 from spiking_yolo.studies.evaluate.intervals import Intervals, row_intervals
 from spiking_yolo.studies.evaluate.options import EvaluationOptions
-from spiking_yolo.studies.evaluate.plots import plot_all
+from spiking_yolo.studies.evaluate.plots import plot_all, plot_energy
 from spiking_yolo.studies.evaluate.record_log import Record
-from spiking_yolo.studies.evaluate.rows import CostModel, Row, Table, seconds_per_image, table
+from spiking_yolo.studies.evaluate.rows import Row, Table, seconds_per_image, table
 from spiking_yolo.studies.evaluate.scorers import Scorer
-from spiking_yolo.studies.evaluate.tables import class_table, in_precision, interval_table, main_table
+from spiking_yolo.studies.evaluate.tables import (
+    NOTE,
+    class_table,
+    energy_table,
+    in_precision,
+    interval_table,
+    main_table,
+    neurobench_table,
+)
 from spiking_yolo.studies.versions import versions
 
 RESULTS = "results.json"  # what `save` writes last
@@ -41,7 +50,7 @@ class Evaluation:
     dataset: DetectionSet | LabelledSet
     of_images: int
     scorer: Scorer
-    energy: EnergyCosts
+    accounts: Sequence[Account]
     simulation: SimulationOptions
     records: Sequence[Record]
     table: Table
@@ -60,11 +69,11 @@ class Evaluation:
         of_images: int | None = None,
     ) -> "Evaluation":
         """Score the records of all images of the dataset."""
-        rows = table(records, scorer, CostModel.of(network), options.energy)
+        rows = table(records, scorer, CostModel.of(network), options.accounts)
         intervals = row_intervals(rows, options.bootstrap, options.seed) if options.bootstrap else None
-        worth = break_even(rows, options.energy) if rows.baseline else []
+        worth = break_even(rows, options.accounts) if rows.baseline else []
         images = len(dataset) if of_images is None else of_images
-        return cls(network, dataset, images, scorer, options.energy, simulation, records, rows, intervals, worth)
+        return cls(network, dataset, images, scorer, options.accounts, simulation, records, rows, intervals, worth)
 
     def text(self, per_class: bool = False) -> str:
         """Tables that fit 100 columns, and what they rest on. per_class: the accuracy of every class too."""
@@ -76,9 +85,7 @@ class Evaluation:
             kept, saved = percent(rows.exit[f"{figures[0]}_kept"]), percent(rows.exit["operations_saved"])
             last = rows.steps[-1]["T"]
             lines.append(f"early exit keeps {kept} % of {figures[0]} at T={last} and saves {saved} % of the operations")
-        lines += [f"  {line}" for line in assumptions(self.energy)]
-        if self.worth:
-            lines += ["\nthe spiking network uses less energy than", *(f"  {one.text()}" for one in self.worth)]
+        lines += [f"\n{energy_table(rows, self.accounts, self.worth)}", NOTE, f"\n{neurobench_table(rows)}"]
         if self.intervals:
             lines.append(f"\n{interval_table(self.intervals, figures[0])}")
         if per_class:
@@ -98,6 +105,8 @@ class Evaluation:
         rows = [{"row": title, **finite(row)} for title, _, row in self._rows()]
         write_csv(folder / "results.csv", rows, list(dict.fromkeys(name for row in rows[::-1] for name in row)))
         plot_all(self.table, self.scorer, self.network.recipe.name, folder, self.intervals)
+        if self.worth:
+            plot_energy(self.table, self.accounts, self.worth, folder / "energy-operations.png")
         write_json(folder / RESULTS, self.results(), indent=1)
 
     def results(self) -> dict[str, Any]:
@@ -114,7 +123,7 @@ class Evaluation:
             "method": self.network.recipe.name,
             "recipe": json.loads(self.network.recipe.to_json()),
             "versions": versions(),
-            "energy_pJ": asdict(self.energy),
+            "accounts": [asdict(account) for account in self.accounts],
             "ann": rows["ann"],
             "steps": [rows[str(row["T"])] for row in table.steps],
         }

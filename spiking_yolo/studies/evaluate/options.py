@@ -5,7 +5,7 @@ from pathlib import Path
 from typing import Literal
 
 from spiking_yolo.errors import UserError
-from spiking_yolo.metrics.energy import EnergyCosts
+from spiking_yolo.metrics.energy import SRAM, Account, accounts
 from spiking_yolo.settings import Options, setting
 from spiking_yolo.studies.options import (
     ComputeOptions,
@@ -21,18 +21,15 @@ LONGEST = 64  # timesteps where nothing is said
 
 @dataclass(frozen=True, kw_only=True)
 class EnergyOptions(Options):
-    """What an operation costs; see EnergyCosts."""
+    """What is not the same on all chips; see `accounts`."""
 
     title = "energy"
 
-    mac_energy: float = setting(4.6, "pJ of a multiply-accumulate", 0)
-    ac_energy: float = setting(0.9, "pJ of an accumulate", 0)
-    exp_energy: float = setting(46.0, "pJ of an exponential or a logarithm", 0)
-    shift_energy: float = setting(0.03, "pJ of a factor of 2^k", 0)
+    sram_energy: float = setting(SRAM, "pJ per byte that is read or written; larger memories cost more", 0.01, 1e4)
 
     @property
-    def energy(self) -> EnergyCosts:
-        return EnergyCosts(self.mac_energy, self.ac_energy, self.exp_energy, self.shift_energy)
+    def accounts(self) -> tuple[Account, ...]:
+        return accounts(self.sram_energy)
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -1,9 +1,12 @@
 """The pictures of an evaluation: accuracy against time and operations, precision and recall, loss per class."""
 
 import math
+from collections.abc import Sequence
 from pathlib import Path
 
 from spiking_yolo.draw.curves import bar_plot, line_plot
+from spiking_yolo.metrics.energy import Account
+from spiking_yolo.studies.evaluate.break_even import BreakEven
 from spiking_yolo.studies.evaluate.intervals import Intervals
 from spiking_yolo.studies.evaluate.rows import Table
 from spiking_yolo.studies.evaluate.scorers import Scorer
@@ -35,6 +38,22 @@ def plot_all(table: Table, scorer: Scorer, method: str, folder: Path, intervals:
     if known:
         line_plot(folder / "precision-recall.png", known, "recall", "precision, mean over classes")
     _class_loss(table, folder / "class-loss.png", measure)
+
+
+def plot_energy(table: Table, accounts: Sequence[Account], worth: Sequence[BreakEven], path: Path) -> None:
+    """Energy as a multiple of the ANN's against operations per MAC, a curve per account; stars: break-even."""
+    stars = {one.account: (one.operations, 1.0) for one in worth if one.operations > 0}
+    series, marks = {}, {}
+    for account in accounts:
+        ann = table.ann[account.energy]
+        points = [(row["effective_ACs"] / table.size.macs, row[account.energy] / ann) for row in table.steps]
+        if account.key in stars:
+            marks[account.name] = stars[account.key]
+            points.append(stars[account.key])
+        series[account.name] = tuple(zip(*sorted(p for p in points if p[0] > 0), strict=True))
+    drawn = {name: curve for name, curve in series.items() if curve}
+    label = "synaptic operations / ANN multiply-accumulates"
+    line_plot(path, drawn, label, "energy / energy of the ANN", True, {"ANN": 1.0}, logy=True, marks=marks)
 
 
 def _band(table: Table, figure: str, intervals: Intervals | None) -> tuple[list[float], ...]:

@@ -1,22 +1,35 @@
-"""The rival of a spiking network: the same ANN with activations of a few bits.
+"""The rival of a spiking network: the same ANN with activations of a few bits, and weights of 8.
 
-Uniform affine quantisation with one scale and zero point per channel (Jacob et al. 2018), which folds into the next
-layer's weights just as a spike's value does. Ranges come from the calibration statistics; weights stay as they are.
+Uniform affine quantisation of activations (Jacob et al. 2018) with one range per layer or per channel, which folds into
+the next layer's weights just as a spike's value does. Which of several simple quantisers is best depends on the
+network, so calibration tries them all on some of its images, by the error of the output.
 """
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
 
 import torch
 from torch import Tensor
 
+from spiking_yolo.convert.calibrate import relative_error
 from spiking_yolo.convert.histogram import Histogram
 from spiking_yolo.convert.statistics import Statistics
-from spiking_yolo.convert.thresholds import at_most, extreme, mmse
+from spiking_yolo.convert.thresholds import at_most, extreme, mmse, percentile
+from spiking_yolo.convert.weight_bits import with_weight_bits
 from spiking_yolo.errors import UserError
 from spiking_yolo.graph import Activation, Graph, Node, forward
 
 Forward = Callable[[Tensor], tuple[Tensor, ...]]
+Side = Callable[[Histogram, int, float | None, int], Tensor]
+
+# rule -> magnitude of one side of an activation (sign 0 or 1, cap) that `levels` steps reach
+RULES: dict[str, Side] = {
+    "max": lambda h, sign, cap, levels: at_most(extreme(h, sign), cap),
+    "99.99": lambda h, sign, cap, levels: at_most(percentile(h, sign, 99.99), cap),
+    "mmse": lambda h, sign, cap, levels: mmse(h, sign, levels, 1, rounds=True, cap=cap),  # Li 2021
+}
+QUANTISERS = tuple(f"{scope} {rule}" for scope in ("layer", "channel") for rule in RULES)
+CHOSEN = (4, 8)  # bits that calibration chooses a quantiser for; others take that of the nearest
 _SEARCHED = 8  # bits up to which clipping pays; beyond, the whole range is used
 
 
@@ -25,17 +38,14 @@ def bits_of(gamma: int, T: int) -> int:
     return math.ceil(math.log2(gamma * T + 1))
 
 
-def activation_range(histogram: Histogram, phi: Activation, bits: int) -> tuple[Tensor, Tensor]:
-    """What an activation is clipped to: magnitudes below and above zero, float64 [C] each.
-
-    Each side by minimum mean squared error at 2^bits - 1 levels (Li 2021), or whole where that changes nothing.
-    """
+def activation_range(histogram: Histogram, phi: Activation, bits: int, quantiser: str) -> tuple[Tensor, Tensor]:
+    """What an activation is clipped to: magnitudes below and above zero, float64 [C] each, by one of QUANTISERS."""
+    scope, _, rule = quantiser.partition(" ")
+    seen = histogram.pooled() if scope == "layer" else histogram
+    chosen = RULES[rule if bits <= _SEARCHED else "max"]
 
     def side(sign: int, cap: float | None = None) -> Tensor:
-        levels = 2**bits - 1
-        if bits <= _SEARCHED:
-            return mmse(histogram, sign, levels, 1, rounds=True, cap=cap)
-        return at_most(extreme(histogram, sign), cap)
+        return chosen(seen, sign, cap, 2**bits - 1).expand(len(histogram.exponent))
 
     above = side(0, phi.cap)
     above, below = phi.reach(above, side(1) if phi.slope or phi.silu else torch.zeros_like(above))
@@ -55,13 +65,25 @@ def quantise(x: Tensor, below: Tensor, above: Tensor, bits: int) -> Tensor:
     return (x / step).round().clamp(-zero, levels - zero) * torch.where(step.isinf(), 0.0, step)
 
 
-def quantised_ann(graph: Graph, statistics: Statistics, bits: int) -> Forward:
-    """The forward pass of the graph with every activation quantised. Raises UserError for less than 1 bit."""
+def quantised_ann(
+    graph: Graph, statistics: Statistics, bits: int, weight_bits: int | None = 8, quantiser: str | None = None
+) -> Forward:
+    """The forward pass of the graph with every activation quantised, and the weights as a chip holds them.
+
+    quantiser: one of QUANTISERS, by default what calibration chose. weight_bits: None leaves weights as they are.
+    Raises UserError for less than 1 bit.
+    """
     if bits < 1:
         raise UserError(f"activations need at least 1 bit, not {bits}")
+    nearest = min(CHOSEN, key=lambda b: abs(b - bits))
+    quantiser = quantiser or statistics.quantisers.get(nearest, "layer mmse")
     ranges = {
-        node.name: activation_range(statistics.histograms[node.name], node.phi, bits) for node in graph.activations
+        node.name: activation_range(statistics.histograms[node.name], node.phi, bits, quantiser)
+        for node in graph.activations
     }
+    if weight_bits is not None:
+        steps = {name: torch.where(below + above > 0, below + above, 1.0) for name, (below, above) in ranges.items()}
+        graph = with_weight_bits(graph, weight_bits, steps)
 
     def put_on_grid(node: Node, before: Tensor, after: Tensor) -> None:
         below, above = (side.to(after) for side in ranges[node.name])
@@ -72,3 +94,18 @@ def quantised_ann(graph: Graph, statistics: Statistics, bits: int) -> Forward:
         return forward(nearby, x, put_on_grid)
 
     return quantised
+
+
+@torch.no_grad()
+def choose(graph: Graph, statistics: Statistics, batches: Sequence[Tensor]) -> Mapping[int, str]:
+    """The quantiser with the smallest error of the output over batches of images [N, C, H, W], for the bits of CHOSEN.
+
+    Of two that are equally good, the earlier in QUANTISERS.
+    """
+    exact = [forward(graph, x) for x in batches]
+
+    def error(bits: int, quantiser: str) -> float:
+        rival = quantised_ann(graph, statistics, bits, quantiser=quantiser)
+        return sum(relative_error(rival(x), outputs) for x, outputs in zip(batches, exact, strict=True))
+
+    return {bits: min(QUANTISERS, key=lambda quantiser: error(bits, quantiser)) for bits in CHOSEN}

@@ -39,13 +39,15 @@ class Problem:
     T: int
     device: str = "cpu"
     simulation: SimulationOptions = field(default_factory=SimulationOptions)
+    weight_bits: int | None = None
 
     def converted(self, recipe: Recipe) -> Converted:
         """The network by a recipe; one that runs the network is calibrated on the images."""
         graph, neurons = self.ann.graph, None
         if recipe.runs_network:
             neurons = calibrate(graph, self.statistics, recipe, self.images)
-        return convert(graph, self.ann.spec, self.statistics, recipe, {"weights": self.ann.weights.name}, neurons)
+        origin = {"weights": self.ann.weights.name}
+        return convert(graph, self.ann.spec, self.statistics, recipe, origin, neurons, self.weight_bits)
 
     @torch.no_grad()
     def scores(self, recipe: Recipe) -> Iterator[Score]:

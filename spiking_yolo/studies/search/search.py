@@ -102,13 +102,15 @@ def search(
     """
     used = draw(photographs, options.limit, options.seed)
     other = draw([path for path in photographs if path not in set(used)], options.limit, options.seed)
-    problem = Problem(ann, statistics, _read(used, ann), options.T, options.device, simulation)
+    images, bits = _read(used, ann), options.weight_bits
+    problem = Problem(ann, statistics, images, options.T, options.device, simulation, bits)
     call = {
         "weights_sha256": ann.sha256,
         "recipe": json.loads(start.to_json()),
         "imgsz": list(ann.imgsz),
         "images": list(_names(used)),
         "T": options.T,
+        "weight_bits": bits,
         **asdict(simulation),
         "max_operations": options.max_operations,
         "seed": options.seed,

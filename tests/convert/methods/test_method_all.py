@@ -36,7 +36,8 @@ def test_it_runs_on_leaky_and_on_relu_networks(name: str, cls: Any):
     run = converted(cls, name).network().run(x, 64, steps)
     errors = [relative_error(run.snapshots[t].outputs, make(cls)(x)) for t in steps]
     assert all(o.isfinite().all() for s in run.snapshots.values() for o in s.outputs)
-    assert errors[2] < (0.4 if name == "spike-norm" else 0.15) and errors[2] < errors[0], errors
+    assert errors[2] < (0.4 if name == "spike-norm" else 0.15), errors
+    assert errors[2] < errors[0] or (name == "few-spikes" and errors[2] == errors[0]), errors  # complete in one step
     assert all((count > 0).all() for count in run.snapshots[64].spikes.values())
     assert (run.snapshots[64].operations.spikes > 0).all() and run.neurons.keys() == run.snapshots[64].spikes.keys()
 

@@ -58,7 +58,7 @@ def test_statistics_add_the_quantised_ann(scene, networks):
     statistics = load_statistics(load_ann(scene[0]))
     evaluation = evaluate(networks["p-norm"], scene[1], OPTIONS, statistics=statistics)
     assert [row["bits"] for row in evaluation.table.baseline] == [3, 4, 8]  # 5 and 9 values, and 8 bits always
-    assert len(evaluation.worth) == 4 and "the spiking network uses less energy" in evaluation.text()
+    assert len(evaluation.worth) == 5 and "less than the ANN" in evaluation.text()
 
 
 def test_notes_say_what_is_scored(scene, networks):
@@ -87,7 +87,7 @@ def test_timesteps(options, timesteps):
         ({"T": 8, "steps": (9,)}, "1..8"),
         ({"limit": 0}, "limit must be at least 1"),
         ({"conf": float("nan")}, "conf must be in 0..1"),
-        ({"mac_energy": -1.0}, "mac_energy must be at least 0"),
+        ({"sram_energy": -1.0}, "sram_energy must be in 0.01..10000"),
         ({"T": "8"}, "T must be a whole number"),
         ({"seed": 1}, "--limit"),
         ({"metric": "map"}, "metric must be one of"),

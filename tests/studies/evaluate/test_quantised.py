@@ -1,6 +1,7 @@
 """The quantised ANN: its grid by brute force, and that it approaches the ANN."""
 
 import math
+from dataclasses import replace
 
 import pytest
 import torch
@@ -9,12 +10,21 @@ from hypothesis import assume, given
 from hypothesis import strategies as st
 
 from spiking_yolo.convert.pipeline import load_statistics
+from spiking_yolo.convert.statistics import Statistics
 from spiking_yolo.convert.thresholds import mmse
 from spiking_yolo.errors import UserError
 from spiking_yolo.graph import Activation, forward
 from spiking_yolo.io.images import preprocess, read_image
 from spiking_yolo.models.load import load_ann
-from spiking_yolo.studies.evaluate.quantised import activation_range, bits_of, quantise, quantised_ann
+from spiking_yolo.studies.evaluate.quantised import (
+    QUANTISERS,
+    RULES,
+    activation_range,
+    bits_of,
+    choose,
+    quantise,
+    quantised_ann,
+)
 
 
 @pytest.mark.parametrize(
@@ -61,7 +71,8 @@ def test_more_bits_come_closer(network):
     ann, x = network
     (exact,) = forward(ann.graph, x)
     errors = [
-        (quantised_ann(ann.graph, load_statistics(ann), b)(x)[0] - exact).norm() / exact.norm() for b in (2, 4, 8, 16)
+        (quantised_ann(ann.graph, load_statistics(ann), b, None)(x)[0] - exact).norm() / exact.norm()
+        for b in (2, 4, 8, 16)
     ]
     assert errors == sorted(errors, reverse=True)
     assert errors[0] > 0.05 and errors[-1] < 1e-4
@@ -72,10 +83,12 @@ def test_activations_take_few_values(network):
     ann, x = network
     graph, statistics = ann.graph, load_statistics(ann)
     site = graph.activations[0]
-    below, above = activation_range(statistics.histograms[site.name], site.phi, 3)
+    below, above = activation_range(statistics.histograms[site.name], site.phi, 3, "channel mmse")
     seen = []
     second = graph.activations[1].name
-    forward = quantised_ann(type(graph)(graph.nodes, (site.name, second), graph.tensors), statistics, 3)
+    forward = quantised_ann(
+        type(graph)(graph.nodes, (site.name, second), graph.tensors), statistics, 3, None, "channel mmse"
+    )
     for channel, values in enumerate(forward(x)[0].transpose(0, 1)):
         levels = values.unique()
         seen.append(len(levels))
@@ -88,12 +101,12 @@ def test_range_is_whole_for_many_bits_and_clipped_for_few(network):
     ann, _ = network
     site = ann.graph.activations[0]
     histogram, phi = load_statistics(ann).histograms[site.name], site.phi
-    below, above = activation_range(histogram, phi, 12)
+    below, above = activation_range(histogram, phi, 12, "channel mmse")
     assert torch.equal(above, histogram.maximum.clamp(min=0))
     assert torch.allclose(below, phi.slope * (-histogram.minimum).clamp(min=0))
-    few = activation_range(histogram, phi, 2)
+    few = activation_range(histogram, phi, 2, "channel mmse")
     assert (few[1] <= above).all() and (few[1] < above).any()
-    assert math.isclose(activation_range(histogram, Activation(), 4)[0].sum().item(), 0)
+    assert math.isclose(activation_range(histogram, Activation(), 4, "channel mmse")[0].sum().item(), 0)
 
 
 @pytest.mark.parametrize("levels", [None, 4])
@@ -103,12 +116,57 @@ def test_range_ends_at_the_cap(network, levels):
     histogram = load_statistics(ann).histograms[ann.graph.activations[0].name]
     cap = histogram.maximum.max().item() / 2
     phi = Activation(cap=cap, levels=levels)
-    below, above = activation_range(histogram, phi, 12)
+    below, above = activation_range(histogram, phi, 12, "channel mmse")
     assert torch.equal(above, histogram.maximum.clamp(0, cap)) and not below.any()
-    assert torch.equal(activation_range(histogram, phi, 3)[1], mmse(histogram, 0, 7, 1, True, cap))
-    assert (activation_range(histogram, phi, 3)[1] <= cap).all()
+    assert torch.equal(activation_range(histogram, phi, 3, "channel mmse")[1], mmse(histogram, 0, 7, 1, True, cap))
+    assert (activation_range(histogram, phi, 3, "channel mmse")[1] <= cap).all()
 
 
 def test_zero_bits_are_refused(network):
     with pytest.raises(UserError, match="at least 1 bit"):
         quantised_ann(network[0].graph, load_statistics(network[0]), 0)
+
+
+def test_the_quantiser_with_the_smallest_error_is_chosen_and_kept(network, tmp_path):
+    ann, x = network
+    statistics = load_statistics(ann)
+    chosen = choose(ann.graph, statistics, x.split(1))
+    assert list(chosen) == [4, 8] and set(chosen.values()) <= set(QUANTISERS)
+    exact = [forward(ann.graph, one) for one in x.split(1)]
+    for bits, name in chosen.items():
+        errors = {}
+        for quantiser in QUANTISERS:
+            rival = quantised_ann(ann.graph, statistics, bits, quantiser=quantiser)
+            errors[quantiser] = sum(
+                ((rival(one)[0] - out).norm() / out.norm()).item()
+                for one, (out,) in zip(x.split(1), exact, strict=True)
+            )
+        assert errors[name] == pytest.approx(min(errors.values())) and max(errors.values()) > errors[name]
+    replace(statistics, quantisers=chosen).save(tmp_path / "s.safetensors")
+    kept = Statistics.load(tmp_path / "s.safetensors")
+    assert kept.quantisers == chosen and kept.images == statistics.images
+    worst = max(errors, key=errors.__getitem__)
+    for quantiser in (chosen[8], worst):  # the one that is kept is the one that is used, 7 bits take that of 8
+        kept = replace(statistics, quantisers={4: "layer max", 8: quantiser})
+        for bits in (7, 8):
+            named = quantised_ann(ann.graph, statistics, bits, quantiser=quantiser)(x)[0]
+            assert torch.equal(quantised_ann(ann.graph, kept, bits)(x)[0], named)
+
+
+def test_one_range_for_the_layer_holds_that_of_every_channel(network):
+    ann, _ = network
+    site = ann.graph.activations[0]
+    histogram = load_statistics(ann).histograms[site.name]
+    for rule in RULES:
+        layer, channel = (activation_range(histogram, site.phi, 8, f"{scope} {rule}") for scope in ("layer", "channel"))
+        for whole, own in zip(layer, channel, strict=True):
+            assert whole.shape == own.shape and whole.unique().numel() == 1 < own.unique().numel()
+            if rule == "max":
+                assert whole[0] == own.max()
+
+
+def test_weights_of_8_bits_by_default(network):
+    ann, x = network
+    statistics, (exact,) = load_statistics(ann), forward(ann.graph, x)
+    plain, rival = (quantised_ann(ann.graph, statistics, 16, *bits)(x)[0] for bits in ((None,), ()))
+    assert 1e-3 < (plain - rival).norm() / exact.norm() < 0.1

@@ -1,6 +1,7 @@
 """Figures, rows, break-even, texts and files of an evaluation."""
 
 import csv
+import dataclasses
 import json
 import math
 from pathlib import Path
@@ -11,13 +12,17 @@ from helpers.coco import CATEGORIES, EXPECTED, FOUND, ground_truth
 from helpers.evaluating import NAMES, make_scene
 
 from spiking_yolo.convert.pipeline import load, load_statistics
+from spiking_yolo.convert.registry import get_recipe
 from spiking_yolo.datasets.coco import CocoSet, load_coco
 from spiking_yolo.datasets.detection import DetectionSet, Sample
 from spiking_yolo.decode.boxes import Detections
 from spiking_yolo.io.tables import WIDTH, percent
-from spiking_yolo.metrics.energy import EnergyCosts, Work
+from spiking_yolo.metrics.energy import accounts
+from spiking_yolo.metrics.work import Size, Work
 from spiking_yolo.models.load import load_ann
+from spiking_yolo.recipe import Recipe
 from spiking_yolo.studies.evaluate.break_even import break_even, crossing
+from spiking_yolo.studies.evaluate.cost_model import CostModel, exponentials, spike_value
 from spiking_yolo.studies.evaluate.detection import DetectionTask, to_json
 from spiking_yolo.studies.evaluate.engine import Engine, EngineOptions
 from spiking_yolo.studies.evaluate.evaluation import Evaluation
@@ -25,9 +30,11 @@ from spiking_yolo.studies.evaluate.intervals import row_intervals
 from spiking_yolo.studies.evaluate.options import EvaluationOptions
 from spiking_yolo.studies.evaluate.quantised import quantised_ann
 from spiking_yolo.studies.evaluate.records import run_records
-from spiking_yolo.studies.evaluate.rows import CostModel, Table, table
+from spiking_yolo.studies.evaluate.rows import Table, table
 from spiking_yolo.studies.evaluate.scorers import CocoScorer, VocScorer
-from spiking_yolo.studies.evaluate.tables import class_table, interval_table, main_table
+from spiking_yolo.studies.evaluate.tables import class_table, energy_table, interval_table, main_table, neurobench_table
+
+ACCOUNTS = accounts()
 
 
 def sample(image_id, boxes, labels, **flags):
@@ -97,20 +104,45 @@ def test_crossing_by_hand():
     assert crossing(rows, "energy", 1.0, 9.0) is None
 
 
-def test_break_even_rate_spends_the_budget():
-    """At the reported rate, with as many operations per spike, both accounts cost what the ANN costs."""
-    costs = EnergyCosts(mac=5, ac=1)
-    work = Work(8, 6e9, 1e8, 1e6)
-    row = {"T": 8, "spikes_per_image": 2e6, "mean_rate": 0.25, "sops_per_image": 6e9}
-    row |= {"energy_mJ_optimistic": work.optimistic(costs), "energy_mJ_conservative": work.conservative(costs)}
-    measured = Table({"energy_mJ": 5.0}, [row], works={"8": work})
-    for one in break_even(measured, costs):
-        spent = Work(8, one.rate * 8 * 1e6 * 3000, 1e8, 1e6)
-        cost = spent.optimistic(costs) if one.account == "optimistic" else spent.conservative(costs)
-        assert cost == pytest.approx(5.0) and one.until is not None and one.until < 8
-        assert "T <= " in one.text()
-    (hopeless, _) = break_even(Table({"energy_mJ": 0.4}, [row], works={"8": work}), costs)
-    assert hopeless.until == 0 and "never" in hopeless.text()
+def test_break_even_in_every_account():
+    """T = 8 costs more than the ANN and T = 4 less, in the account without memory; with memory it is never less."""
+    _, _, sram16, *_ = ACCOUNTS
+    size = Size(macs=1e9, neurons=1e6)
+    works = {"4": Work(4, 3e9, analogue_macs=1e8), "8": Work(8, 6e9, analogue_macs=1e8)}
+    rows = [{"T": int(t), **{a.energy: a.snn(work, size) for a in ACCOUNTS}} for t, work in works.items()]
+    worth = {one.account: one for one in break_even(Table({}, rows, size, works=works), ACCOUNTS)}
+    assert list(worth) == [account.key for account in ACCOUNTS]
+    one = worth["fp32"]
+    assert one.ann == pytest.approx(4.6) and one.T == 8 and one.measured == 6
+    assert one.operations == pytest.approx((4.6 - 0.46) / 0.9)
+    assert one.until == pytest.approx(4 + 4 * (4.6 - 3.16) / (5.86 - 3.16)) and one.text() == "T <= 6.1"
+    assert worth["sram16"].until == pytest.approx(4 * (2.8 - 0.28) / 18.9) and sram16.ann(size) == 2.8
+    hopeless = dataclasses.replace(works["8"], analogue_macs=2e9)
+    (never, *_) = break_even(Table({}, rows, size, works={"8": hopeless}), ACCOUNTS)
+    assert never.until == 0 and never.operations < 0 and never.text() == "never"
+    (always, *_) = break_even(Table({}, rows[:1], size, works=works), ACCOUNTS)
+    assert always.until is None and always.text() == "all T"
+
+
+def test_what_events_carry_and_what_a_network_moves(run):
+    plain = get_recipe("channel-norm")
+    assert spike_value(plain) == "none" and exponentials(plain) == 0
+    assert spike_value(plain.with_settings({"neuron.gamma": 4})) == "power of two"
+    msat = Recipe("m").with_settings({"msat.enabled": True})
+    assert (
+        spike_value(msat) == "any" and exponentials(msat) == 4
+    )  # exp and ln of Eq. 15, exp of Eq. 16, the sigmoid's exp
+    assert exponentials(msat.with_settings({"msat.dtt": False, "msat.mu": True})) == 3
+    assert exponentials(msat.with_settings({"msat.variant": "algorithm1"})) == 0
+    staged = msat.with_settings({"msat.stages": 2})
+    assert spike_value(staged) == "power of two" and exponentials(staged) == 4
+    assert exponentials(staged.with_settings({"msat.det": False})) == 0  # DTT in stages is a comparison per stage
+    model = CostModel.of(run[1])
+    weights = 27 * 8 + 72 * 12 + 12 * 8 + (8 + 8) * 16  # of CFG
+    reads, writes = 3 * 1024 + 8 * 256 + 12 * 64 + 16 * 256, 8 * 1024 + 12 * 64 + 8 * 64 + 16 * 256
+    assert (model.weights, model.inputs, model.outputs, model.streams) == (weights, reads, writes, False)
+    size, silu = model.size(5, 7), CostModel("spikes", "any", True, 2)
+    assert silu.work(3, size, 1, 2, 3, 4) == Work(3, 1, 2, 3, 12, "any", 2 * 7 * 3)
 
 
 STEADY = {"threshold.scope": "channel", "threshold.scale": 0.14}  # boxes that last before the network has settled
@@ -141,11 +173,16 @@ def test_rows_are_means_over_images(run, rows):
         for counting in ("spikes", "digits", "messages"):
             total = sum(a["operations"][counting] for a in at) / 6
             assert row[f"sops_per_mac_{counting}"] == pytest.approx(total / records[0]["macs"])
-        cost = row["sops_per_image"] * 0.9 + records[0]["analogue_macs"] * 4.6
-        assert row["energy_mJ_optimistic"] == pytest.approx(cost / 1e9)
-        cost += records[0]["neurons"] * row["T"] * 0.9
-        assert row["energy_mJ_conservative"] == pytest.approx(cost / 1e9)
-    assert rows.ann["energy_mJ"] == pytest.approx(records[0]["macs"] * 4.6e-9)
+        cost = row["effective_ACs"] * 0.93 + records[0]["analogue_macs"] * 4.6
+        cost += row["membrane_updates"] * 0.9
+        assert row["energy_mJ_fp32"] == pytest.approx(cost / 1e9)
+        assert row["effective_ACs"] / records[0]["macs"] == pytest.approx(row["sops_per_mac_digits"])
+        assert row["sops_per_mac_spikes"] == pytest.approx(row["sops_per_image"] / records[0]["macs"])
+        sent = sum(a["sent"]["messages"] for a in at) / 6 / row["T"]
+        assert row["activation_sparsity"] == pytest.approx(1 - sent / records[0]["neurons"])
+        assert row["membrane_updates"] == pytest.approx(sum(a["updates"] for a in at) / 6)
+        assert row["effective_MACs"] == records[0]["analogue_macs"]
+    assert rows.ann["energy_mJ_fp32"] == pytest.approx(records[0]["macs"] * 4.6e-9)
     assert [row["bits"] for row in rows.baseline] == [3, 8]
     assert rows.baseline[0]["mAP50"] < rows.baseline[1]["mAP50"] <= rows.ann["mAP50"] + 0.1
 
@@ -164,7 +201,10 @@ def test_early_exit_row(run, rows):
 def test_texts_fit_the_terminal(rows):
     intervals = row_intervals(rows, 20, 0)
     texts = [main_table(rows, ("mAP50", "mAP50-95")), class_table(rows)]
-    texts.append(interval_table(intervals, "mAP50"))
+    texts += [interval_table(intervals, "mAP50"), neurobench_table(rows)]
+    texts.append(energy_table(rows, ACCOUNTS, break_even(rows, ACCOUNTS)))
+    assert [line.split("  ")[0] for line in texts[-1].splitlines()[1:6]] == ["ANN", "T=2", "T=4", "T=8", "early exit"]
+    assert [f"{rows.ann[a.energy]:.3g}" for a in ACCOUNTS] == texts[-1].splitlines()[1].split()[1:]
     for lines in (t.splitlines() for t in texts):
         assert max(map(len, lines)) <= WIDTH
     main = texts[0].splitlines()
@@ -201,7 +241,13 @@ def test_files(run, rows, tmp_path):
     assert {row["category_id"] for row in saved} <= {10, 20, 30}
     assert len(saved) == sum(len(r["steps"]["4"]["found"]["confidence"]) for r in records)
     assert {row["image_id"] for row in saved} == {s.image_id for s in dataset.samples}
-    assert {p.stem for p in tmp_path.glob("*.png")} == {"mAP-T", "mAP-operations", "precision-recall", "class-loss"}
+    assert {p.stem for p in tmp_path.glob("*.png")} == {
+        "mAP-T",
+        "mAP-operations",
+        "precision-recall",
+        "class-loss",
+        "energy-operations",
+    }
 
 
 def test_nothing_to_measure_draws_nothing(run, tmp_path):

@@ -1,0 +1,92 @@
+"""DCGS: its spikes worked out by hand, and the authors' rule with all of its variables beside ours."""
+
+import pytest
+import torch
+from helpers.methods import method, neuron, send
+from helpers.networks import Pooled, TinyLeaky, images
+from hypothesis import given
+from hypothesis import strategies as st
+
+from spiking_yolo.convert.registry import get_recipe
+from spiking_yolo.errors import UserError
+
+RECIPE = get_recipe("dcgs")
+
+
+@pytest.mark.parametrize(
+    ("zs", "sent"),
+    [
+        # due 1.3: theta; 2 * 0.3: theta / 2; 3 * 0.05: theta / 8; 4 * 0.008333: theta / 32; then too little for / 128
+        ([1.3, 0, 0, 0, 0], [1, 0.5 / 2, 0.125 / 3, 0.03125 / 4, 0]),
+        ([0.74], [0.5]),
+        ([0.76], [1]),  # fires at three quarters of a threshold
+        ([0.5, -0.1, 0], [0.5, -0.25 / 2, 0.0625 / 3]),
+        ([0.5, -3, 0], [0.5, -1 / 2, 0]),  # takes back what was sent, and no more
+        ([-2, 0], [0, 0]),
+    ],
+)
+def test_spikes_by_hand(zs, sent):
+    layer = neuron(RECIPE)
+    assert send(layer, zs) == pytest.approx(sent)
+    assert layer.count.item() == sum(value != 0 for value in sent)
+
+
+def test_leaky_relu_is_followed_below_zero_too():
+    layer = neuron(RECIPE, theta=2, slope=0.5)
+    assert send(layer, [-4, 0]) == [-1, 0]  # phi = -2, which is -theta
+    layer = neuron(RECIPE, slope=0.5)
+    assert send(layer, [1, -3]) == pytest.approx([1, -1 / 2])  # phi = -1: due -2 * 2, but theta at most
+
+
+@given(st.lists(st.floats(-2, 2), min_size=1, max_size=8), st.floats(0.3, 3))
+def test_the_authors_variables_give_the_same_spikes(zs, theta):
+    """mem, exp_in and exp_out as released, for ReLU; x(t) is t times what arrives, bias aside."""
+    expected, mem, exp_in, exp_out, net = [], 0.0, 0.0, 0.0, 0.0
+    for t, z in enumerate(zs, 1):
+        x = t * z
+        mem += x + exp_in - exp_out
+        net += exp_out  # what the rate says without a spike
+        spike = 0.0
+        for k in range(8):
+            size = theta / 2**k
+            if mem >= 0.75 * size:
+                spike = size
+            elif -mem >= 0.75 * size and net >= size:
+                spike = -size
+            if spike:
+                break
+            if min(abs(abs(mem) - 0.75 * size), abs(net - size)) < 1e-9:
+                return  # either answer is right
+        mem, net = mem - spike, net + spike
+        exp_in, exp_out = exp_in + x / t, exp_out + spike / t
+        expected.append(spike / t / theta)
+    assert send(neuron(RECIPE, theta=theta), zs) == pytest.approx(expected, abs=1e-9)
+
+
+@pytest.mark.parametrize("cls", [TinyLeaky, Pooled])
+def test_the_error_falls_with_time_and_no_more_than_one_spike_is_sent(cls):
+    model, converted = method(cls, "dcgs")
+    x = images(2, seed=7)
+    run = converted.network(observed=True).run(x, 16, range(1, 17))
+    expected = model(x) if cls is TinyLeaky else (model(x),)
+    errors = [
+        max(((a - b).norm() / b.norm()).item() for a, b in zip(run.snapshots[t].outputs, expected, strict=True))
+        for t in (1, 4, 16)
+    ]
+    assert errors[0] > 4 * errors[1] > 4 * errors[2] and errors[2] < 0.01, errors
+    for t in (1, 7, 16):
+        assert all((run.snapshots[t].spikes[name] <= t * n).all() for name, n in run.neurons.items())
+
+
+@pytest.mark.parametrize(
+    "settings", [{"neuron.gamma": 2}, {"neuron.initial": 0.5}, {"encoding.coding": "rate"}, {"encoding.coarse": 2}]
+)
+def test_settings_that_it_cannot_keep_are_refused(settings):
+    with pytest.raises(UserError, match=r"dcgs"):
+        RECIPE.with_settings(settings)
+
+
+def test_what_it_sends_is_in_thresholds_of_the_channel():
+    _, converted = method(TinyLeaky, "dcgs")
+    theta = next(iter(converted.neurons.values()))["theta"]
+    assert len(theta.unique()) == len(theta) and torch.is_tensor(theta)
