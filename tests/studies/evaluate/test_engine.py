@@ -6,13 +6,16 @@ import numpy as np
 import pytest
 import torch
 from helpers.evaluating import NAMES, make_scene
+from helpers.networks import images, spiking
 from hypothesis import given
 from hypothesis import strategies as st
 from pycocotools.coco import COCO
 from pycocotools.cocoeval import COCOeval
+from torch import nn
 from torchvision.ops import batched_nms
 
 from spiking_yolo.convert.pipeline import load
+from spiking_yolo.convert.registry import get_recipe
 from spiking_yolo.datasets.coco import load_coco
 from spiking_yolo.datasets.detection import DetectionSet, Sample
 from spiking_yolo.datasets.names import VOC_NAMES
@@ -21,12 +24,12 @@ from spiking_yolo.decode.boxes import Detections
 from spiking_yolo.errors import UserError
 from spiking_yolo.io.images import preprocess, read_image
 from spiking_yolo.models.load_darknet import load_darknet
+from spiking_yolo.studies.evaluate.cost_model import CostModel
 from spiking_yolo.studies.evaluate.detection import DetectionTask, class_map, from_json, to_json
 from spiking_yolo.studies.evaluate.engine import Engine, EngineOptions
 from spiking_yolo.studies.evaluate.evaluate import evaluate
 from spiking_yolo.studies.evaluate.options import EvaluationOptions
 from spiking_yolo.studies.evaluate.records import run_records
-from spiking_yolo.studies.evaluate.rows import CostModel
 
 
 @pytest.fixture(scope="module")
@@ -188,4 +191,8 @@ def test_data_yaml_gives_the_figures_of_the_same_coco(converted, scene, tmp_path
 
 
 def test_rate_coding_streams_only_what_is_not_cached(converted):
-    assert CostModel.of(converted) == CostModel()
+    assert not CostModel.of(converted).streams
+    torch.manual_seed(0)
+    model = nn.Sequential(nn.Conv2d(3, 2, 1), nn.ReLU(), nn.Conv2d(2, 2, 1), nn.Conv2d(2, 2, 1)).double()
+    for method, streams in (("signed-memory", True), ("differential", False)):
+        assert CostModel.of(spiking(model, images(1), get_recipe(method))).streams == streams
