@@ -1,8 +1,9 @@
 """The rival of a spiking network: the same ANN with activations of a few bits, and weights of 8.
 
-Uniform affine quantisation of activations (Jacob et al. 2018) with one range per layer or per channel, which folds into
-the next layer's weights just as a spike's value does. Which of several simple quantisers is best depends on the
-network, so calibration tries them all on some of its images, by the error of the output.
+Uniform affine quantisation of activations (Jacob et al. 2018) with one range per channel, which folds into the next
+layer's weights just as a spike's value does. Which of several simple quantisers is best depends on the network, so
+calibration tries them all on some of its images, by the error of the output. With one range per layer the rival is
+weaker: of Tiny-YOLOv3, mAP50 on 126 COCO train2017 photographs, 40.4 to 40.6 for 42.1 to 42.4 (ANN 42.6).
 """
 
 import math
@@ -23,12 +24,11 @@ Forward = Callable[[Tensor], tuple[Tensor, ...]]
 Side = Callable[[Histogram, int, float | None, int], Tensor]
 
 # rule -> magnitude of one side of an activation (sign 0 or 1, cap) that `levels` steps reach
-RULES: dict[str, Side] = {
+QUANTISERS: dict[str, Side] = {
     "max": lambda h, sign, cap, levels: at_most(extreme(h, sign), cap),
     "99.99": lambda h, sign, cap, levels: at_most(percentile(h, sign, 99.99), cap),
     "mmse": lambda h, sign, cap, levels: mmse(h, sign, levels, 1, rounds=True, cap=cap),  # Li 2021
 }
-QUANTISERS = tuple(f"{scope} {rule}" for scope in ("layer", "channel") for rule in RULES)
 CHOSEN = (4, 8)  # bits that calibration chooses a quantiser for; others take that of the nearest
 _SEARCHED = 8  # bits up to which clipping pays; beyond, the whole range is used
 
@@ -40,12 +40,10 @@ def bits_of(gamma: int, T: int) -> int:
 
 def activation_range(histogram: Histogram, phi: Activation, bits: int, quantiser: str) -> tuple[Tensor, Tensor]:
     """What an activation is clipped to: magnitudes below and above zero, float64 [C] each, by one of QUANTISERS."""
-    scope, _, rule = quantiser.partition(" ")
-    seen = histogram.pooled() if scope == "layer" else histogram
-    chosen = RULES[rule if bits <= _SEARCHED else "max"]
+    chosen = QUANTISERS[quantiser if bits <= _SEARCHED else "max"]
 
     def side(sign: int, cap: float | None = None) -> Tensor:
-        return chosen(seen, sign, cap, 2**bits - 1).expand(len(histogram.exponent))
+        return chosen(histogram, sign, cap, 2**bits - 1)
 
     above = side(0, phi.cap)
     above, below = phi.reach(above, side(1) if phi.slope or phi.silu else torch.zeros_like(above))
@@ -76,7 +74,7 @@ def quantised_ann(
     if bits < 1:
         raise UserError(f"activations need at least 1 bit, not {bits}")
     nearest = min(CHOSEN, key=lambda b: abs(b - bits))
-    quantiser = quantiser or statistics.quantisers.get(nearest, "layer mmse")
+    quantiser = quantiser or statistics.quantisers.get(nearest, "mmse")
     ranges = {
         node.name: activation_range(statistics.histograms[node.name], node.phi, bits, quantiser)
         for node in graph.activations

@@ -18,7 +18,6 @@ from spiking_yolo.io.images import preprocess, read_image
 from spiking_yolo.models.load import load_ann
 from spiking_yolo.studies.evaluate.quantised import (
     QUANTISERS,
-    RULES,
     activation_range,
     bits_of,
     choose,
@@ -83,12 +82,10 @@ def test_activations_take_few_values(network):
     ann, x = network
     graph, statistics = ann.graph, load_statistics(ann)
     site = graph.activations[0]
-    below, above = activation_range(statistics.histograms[site.name], site.phi, 3, "channel mmse")
+    below, above = activation_range(statistics.histograms[site.name], site.phi, 3, "mmse")
     seen = []
     second = graph.activations[1].name
-    forward = quantised_ann(
-        type(graph)(graph.nodes, (site.name, second), graph.tensors), statistics, 3, None, "channel mmse"
-    )
+    forward = quantised_ann(type(graph)(graph.nodes, (site.name, second), graph.tensors), statistics, 3, None, "mmse")
     for channel, values in enumerate(forward(x)[0].transpose(0, 1)):
         levels = values.unique()
         seen.append(len(levels))
@@ -101,12 +98,12 @@ def test_range_is_whole_for_many_bits_and_clipped_for_few(network):
     ann, _ = network
     site = ann.graph.activations[0]
     histogram, phi = load_statistics(ann).histograms[site.name], site.phi
-    below, above = activation_range(histogram, phi, 12, "channel mmse")
+    below, above = activation_range(histogram, phi, 12, "mmse")
     assert torch.equal(above, histogram.maximum.clamp(min=0))
     assert torch.allclose(below, phi.slope * (-histogram.minimum).clamp(min=0))
-    few = activation_range(histogram, phi, 2, "channel mmse")
+    few = activation_range(histogram, phi, 2, "mmse")
     assert (few[1] <= above).all() and (few[1] < above).any()
-    assert math.isclose(activation_range(histogram, Activation(), 4, "channel mmse")[0].sum().item(), 0)
+    assert math.isclose(activation_range(histogram, Activation(), 4, "mmse")[0].sum().item(), 0)
 
 
 @pytest.mark.parametrize("levels", [None, 4])
@@ -116,10 +113,10 @@ def test_range_ends_at_the_cap(network, levels):
     histogram = load_statistics(ann).histograms[ann.graph.activations[0].name]
     cap = histogram.maximum.max().item() / 2
     phi = Activation(cap=cap, levels=levels)
-    below, above = activation_range(histogram, phi, 12, "channel mmse")
+    below, above = activation_range(histogram, phi, 12, "mmse")
     assert torch.equal(above, histogram.maximum.clamp(0, cap)) and not below.any()
-    assert torch.equal(activation_range(histogram, phi, 3, "channel mmse")[1], mmse(histogram, 0, 7, 1, True, cap))
-    assert (activation_range(histogram, phi, 3, "channel mmse")[1] <= cap).all()
+    assert torch.equal(activation_range(histogram, phi, 3, "mmse")[1], mmse(histogram, 0, 7, 1, True, cap))
+    assert (activation_range(histogram, phi, 3, "mmse")[1] <= cap).all()
 
 
 def test_zero_bits_are_refused(network):
@@ -147,22 +144,10 @@ def test_the_quantiser_with_the_smallest_error_is_chosen_and_kept(network, tmp_p
     assert kept.quantisers == chosen and kept.images == statistics.images
     worst = max(errors, key=errors.__getitem__)
     for quantiser in (chosen[8], worst):  # the one that is kept is the one that is used, 7 bits take that of 8
-        kept = replace(statistics, quantisers={4: "layer max", 8: quantiser})
+        kept = replace(statistics, quantisers={4: "max", 8: quantiser})
         for bits in (7, 8):
             named = quantised_ann(ann.graph, statistics, bits, quantiser=quantiser)(x)[0]
             assert torch.equal(quantised_ann(ann.graph, kept, bits)(x)[0], named)
-
-
-def test_one_range_for_the_layer_holds_that_of_every_channel(network):
-    ann, _ = network
-    site = ann.graph.activations[0]
-    histogram = load_statistics(ann).histograms[site.name]
-    for rule in RULES:
-        layer, channel = (activation_range(histogram, site.phi, 8, f"{scope} {rule}") for scope in ("layer", "channel"))
-        for whole, own in zip(layer, channel, strict=True):
-            assert whole.shape == own.shape and whole.unique().numel() == 1 < own.unique().numel()
-            if rule == "max":
-                assert whole[0] == own.max()
 
 
 def test_weights_of_8_bits_by_default(network):
