@@ -5,8 +5,8 @@
     spiking-yolo benchmark --assert                            # exit status 1 when something became too slow
 
 Every run is timed beside forward passes of the ANN, in turn, several times; the median of the ratios counts. The
-default method is also timed in bf16 where the processor has instructions for it, and compiled where there is a C++
-compiler.
+default method and msat-plus are also timed in bf16 where the processor has instructions for it, and compiled where
+there is a C++ compiler.
 PROJECT/NAME gets benchmark.json.
 """
 

@@ -13,7 +13,7 @@ from spiking_yolo.convert.registry import get_recipe, list_methods
 from spiking_yolo.io.device import usable_device
 from spiking_yolo.io.sizes import STRIDE, Size, size_name
 from spiking_yolo.models.load import Ann
-from spiking_yolo.studies.benchmark.cases import DEFAULTS, Case, ann_pass, executed, photographs
+from spiking_yolo.studies.benchmark.cases import ALWAYS, Case, ann_pass, executed, photographs
 from spiking_yolo.studies.benchmark.memory import peak_memory
 from spiking_yolo.studies.benchmark.options import BenchmarkOptions
 from spiking_yolo.studies.benchmark.shares import shares
@@ -84,18 +84,23 @@ class _Bench:
     methods: tuple[Case, ...]
     progress: Callable[[str], Any]
 
+    def one_step(self) -> dict[str, Any]:
+        """All that the default does for an image at T = 1, from its pixels to the output and the counts."""
+        x, first = self._photographs(1), executed(ALWAYS[:1], self.options.device)
+        return self._beside_ann({case.full_name: case.run(self.ann, x, 1) for case in first}, x)
+
     def steps(self) -> dict[str, Any]:
-        """Every method, per timestep, one image; the default also in bf16 and compiled, where this machine can."""
-        return self._against_ann((*executed(DEFAULTS, self.options.device), *self.methods), 1)
+        """Every method, per timestep, one image; some also in bf16 and compiled, where this machine can."""
+        return self._against_ann((*executed(ALWAYS, self.options.device), *self.methods), 1)
 
     def batch(self) -> dict[str, Any]:
-        """The default with several images at once, per timestep; the ANN gets the same batch."""
-        return self._against_ann(executed(DEFAULTS, self.options.device, compiled=False), BATCH)
+        """Those of ALWAYS with several images at once, per timestep; the ANN gets the same batch."""
+        return self._against_ann(executed(ALWAYS, self.options.device, compiled=False), BATCH)
 
     def shares(self) -> dict[str, Any]:
         """Where the time of a step goes."""
         x, rows = self._photographs(1), {}
-        for case in (*DEFAULTS, *self.methods):
+        for case in (*ALWAYS, *self.methods):
             self.progress(case.name)
             rows[case.name] = shares(case.convert(self.ann), x, self.options.T, self.options.repeats)
         return rows
@@ -117,7 +122,7 @@ class _Bench:
         if theirs is None:
             return {}
         what, run = theirs
-        cases = {case.full_name: case.run(self.ann, x, T) for case in executed(DEFAULTS, self.options.device)}
+        cases = {case.full_name: case.run(self.ann, x, T) for case in executed(ALWAYS, self.options.device)}
         twin = Ann(relu_twin(self.ann.graph), self.ann.spec, self.ann.weights, self.ann.sha256)
         cases["p-norm on the twin"] = Case("p-norm").run(twin, x, T)
         timings = self._interleaved(cases, run, calls=1)
@@ -127,12 +132,12 @@ class _Bench:
         """A run's time with T, and a step's with the image's size, as thresholds of the network's own size allow."""
         rows, T = {}, self.options.T
         x = self._photographs(1)
-        for case in DEFAULTS:
+        for case in ALWAYS:
             times = sorted({max(T // 8, 1), max(T // 4, 1), max(T // 2, 1), T})
             rows |= self._beside_ann({f"{case.name}/T={t}": case.run(self.ann, x, t) for t in times}, x)
         for size in sorted({scaled(self.ann.imgsz, factor) for factor in (0.5, 0.75, 1, 1.5)}):
             x = self._photographs(1, size)
-            runs = {f"{case.name}/{size_name(size)} px": case.run(self.ann, x, T) for case in DEFAULTS}
+            runs = {f"{case.name}/{size_name(size)} px": case.run(self.ann, x, T) for case in ALWAYS}
             rows |= self._beside_ann(runs, x)
         return rows
 

@@ -52,12 +52,12 @@ class Case:
 
     @property
     def name(self) -> str:
-        """As limits call it, e.g. "default gamma=1"."""
+        """As limits call it, e.g. "msat-plus gamma=1"."""
         return " ".join([self.method, *(f"{k.rpartition('.')[2]}={v}" for k, v in self.settings.items())])
 
     @property
     def full_name(self) -> str:
-        """The name with the simulation, e.g. "default gamma=1/bf16/eager"."""
+        """The name with the simulation, e.g. "msat-plus gamma=1/bf16/eager"."""
         return f"{self.name}/{self.simulation.precision}/{'compiled' if self.simulation.compiled else 'eager'}"
 
     def convert(self, ann: Ann) -> Converted:
@@ -70,7 +70,7 @@ class Case:
         return lambda: network.run(x, T).steps
 
 
-DEFAULTS = (Case("default"), Case("default", {"neuron.gamma": 1}))
+ALWAYS = (Case("default"), Case("msat-plus"), Case("msat-plus", {"neuron.gamma": 1}))  # whatever --method names
 
 
 def executed(cases: Iterable[Case], device: str, compiled: bool = True) -> tuple[Case, ...]:

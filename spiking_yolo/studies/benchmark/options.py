@@ -7,7 +7,7 @@ from spiking_yolo.errors import UserError
 from spiking_yolo.settings import setting
 from spiking_yolo.studies.options import OutputOptions, WeightsOptions
 
-PARTS = ("steps", "batch", "shares", "memory", "spikingjelly", "growth")
+PARTS = ("one_step", "steps", "batch", "shares", "memory", "spikingjelly", "growth")
 LIMITS = Path(__file__).with_name("limits.json")
 
 
@@ -19,7 +19,7 @@ class BenchmarkOptions(WeightsOptions, OutputOptions):
 
     parts: tuple[str, ...] = setting(("all",), f"of {', '.join(PARTS)}")
     methods: tuple[str, ...] = setting(
-        ("coarse-to-fine", "signed-memory", "p-norm", "msat"), "besides msat-plus; or all"
+        ("coarse-to-fine", "signed-memory", "p-norm", "msat"), "besides the default and msat-plus; or all"
     )
     images: Path | None = setting(None, "folder of photographs (default: the samples)")
     T: int = setting(64, "timesteps of a run", 1)

@@ -47,6 +47,7 @@ def _spikingjelly(part: Mapping[str, Any]) -> str:
 
 TABLES = {
     "machine": machine_text,
+    "one_step": lambda rows: _timed("one image, T=1", rows),
     "steps": lambda rows: _timed("one image", rows),
     "batch": lambda rows: _timed("eight images", rows),
     "shares": _shares,

@@ -119,12 +119,13 @@ def test_the_tool(tmp_path: Path, capsys, monkeypatch):
     limits = tmp_path / "limits.json"
     limits.write_text(json.dumps(entries))
     call = ["--weights", weights, "--images", tmp_path / "photos", "--T", 2, "--repeats", 1, "--methods", "p-norm"]
-    status = run_tool("benchmark", *call, "--parts", "steps,batch,shares", "--assert", "--limits", limits)
+    status = run_tool("benchmark", *call, "--parts", "one_step,steps,batch,shares", "--assert", "--limits", limits)
     out, err = capsys.readouterr()
     assert status == 1 and err.count("\n") == 1 and "p-norm/float32/eager / ratio is" in err
     assert "not measured here: growth / nothing / ratio" in out
     results = json.loads((tmp_path / "runs/benchmark/exp/benchmark.json").read_text())
-    assert {"default/float32/eager", "default gamma=1/float32/eager", "p-norm/float32/eager"} <= set(results["steps"])
+    assert {"default/float32/eager", "msat-plus gamma=1/float32/eager", "p-norm/float32/eager"} <= set(results["steps"])
+    assert results["one_step"]["default/float32/eager"]["steps"] == 1
     assert results["shares"]["p-norm"]["steps"] == 2 and results["machine"]["threads"] >= 1
     assert results["call"] == {"weights": "tiny.weights", "imgsz": [64, 64], "T": 2, "repeats": 1}
 
