@@ -19,13 +19,14 @@ SIGNED = ("memory", "dcgs", "few-spikes")  # kinds of neurons that follow the su
 class Threshold:
     """(a) How the threshold theta of each neuron follows from the activation statistics."""
 
-    rule: Literal["max", "percentile", "mmse", "balance"] = setting(
+    rule: Literal["max", "percentile", "shared", "divided", "clamped", "mmse", "balance"] = setting(
         "percentile",
-        "what theta starts from: a statistic of the activations (max of one with a cap: the cap), or balance: the "
-        "largest input current of the layer while the layers before it spike",
+        "what theta starts from: a statistic of the activations (max of one with a cap: the cap; shared: the "
+        "percentile / gamma; divided, clamped: the percentile with activations above 1 divided by gamma, or with all "
+        "clamped at gamma), or balance: the largest input current of the layer while the layers before it spike",
     )
     scope: Literal["channel", "layer"] = setting("channel", "one statistic per channel, or one per layer")
-    percentile: float = setting(99.9, "for rule=percentile: in percent, over the positive values", 0.001, 100)
+    percentile: float = setting(99.9, "in percent, over the positive values; divided, clamped: over all", 0.001, 100)
     levels: int = setting(16, "for rule=mmse: quantisation levels below theta", 1, 65536)
     scale: float = setting(1.0, "theta = scale * statistic", 1e-6, 1e6)
     layers: Factors = setting((), "factors on the theta of single layers, NAME:0.5,NAME2:2", 1e-6, 1e6)
@@ -66,6 +67,12 @@ class Msat:
     dtt: bool = setting(True, "dynamic tracking threshold, Eq. 15")
     det: bool = setting(True, "dynamic evoked threshold, Eq. 16")
     mu: bool = setting(False, "the term exp(-|mean potential|) of Eq. 16")
+    gain: float = setting(
+        1.0,
+        "k: the rule takes Theta as k, and a potential U as k U / Theta; 0: chosen on the calibration images",
+        0,
+        100,
+    )
     alpha: float = setting(0.03, "slope of the tracking threshold", 0, 100)
     k_a: float = setting(1.0, "weight of its logarithm", 0, 100)
     k_i: float = setting(1.0, "scale of its logarithm", 1e-6, 1e6)
@@ -73,10 +80,13 @@ class Msat:
     tau_mp: float = setting(1.0, "weight of the tracking threshold", 0, 100)
     tau_rd: float = setting(1.0, "weight of the evoked threshold", 0, 100)
     g: float = setting(0.1, "for variant=algorithm1: gain", 0, 100)
-    floor: float = setting(1e-3, "smallest threshold, in theta", 1e-6, 1)
+    floor: float = setting(1e-3, "smallest threshold, in theta; the authors have none", 0, 1)
     stages: int = setting(0, "for variant=eq17: thresholds are theta / 2^k, k = 0..stages; 0: any value", 0, 16)
     confidence: Literal["off", "after", "before"] = setting(
         "off", "drop spikes of the first 16 steps by the layer's spike confidence, after or before the reset"
+    )
+    unsure: Literal["all", "last"] = setting(
+        "all", "for confidence: layers that may drop spikes, all of them or only those that the outputs read"
     )
 
 
@@ -198,6 +208,8 @@ class Recipe:
             return f"msat.enabled needs neuron.kind=if or memory: the threshold of {n.kind} cannot adapt"
         if self.msat.enabled and self.msat.variant == "algorithm1" and e.coding == "differential":
             return "msat.variant=algorithm1 needs encoding.coding=rate: its threshold never comes to rest"
+        if self.msat.enabled and not self.msat.floor and (n.kind != "if" or n.gamma > 1):
+            return "msat.floor=0 needs neuron.kind=if and neuron.gamma=1: the others divide by the threshold"
         if self.msat.confidence != "off" and not (self.msat.enabled and n.kind == "if"):
             return "msat.confidence needs msat.enabled=true and neuron.kind=if"
         if self.threshold.rule == "balance" and e.coding == "differential":
@@ -207,7 +219,8 @@ class Recipe:
     @property
     def runs_network(self) -> bool:
         """Whether this recipe must run the network on calibration images; the result is kept in a file."""
-        return self.threshold.rule == "balance" or self.calibration.kind != "none" or self.msat.confidence != "off"
+        adapts = (self.msat.enabled and not self.msat.gain) or self.msat.confidence != "off"
+        return self.threshold.rule == "balance" or self.calibration.kind != "none" or adapts
 
     @property
     def counting(self) -> Literal["spikes", "digits"]:
@@ -226,6 +239,11 @@ class Recipe:
                 )
             slots.setdefault(slot, {})[name] = parse(path, known[name].type, value)
         return replace(self, **{slot: replace(getattr(self, slot), **new) for slot, new in slots.items()})
+
+    def changes(self, start: "Recipe") -> dict[str, Any]:
+        """Key -> value of what differs from another recipe, but for the readout: it needs no calibration of its own."""
+        pairs = {slot: (vars(getattr(self, slot)), vars(getattr(start, slot))) for slot in _SLOTS if slot != "readout"}
+        return {f"{slot}.{k}": v for slot, (own, old) in pairs.items() for k, v in own.items() if v != old[k]}
 
     def to_json(self) -> str:
         return json.dumps(asdict(self))

@@ -20,7 +20,8 @@ def methods_text() -> str:
 def describe(recipe: Recipe) -> tuple[str, str, str]:
     """Thresholds, neuron and calibration of a recipe in a few words."""
     t, n = recipe.threshold, recipe.neuron
-    rule = {"percentile": f"{t.percentile:g} %", "mmse": f"mmse({t.levels})"}.get(t.rule, t.rule)
+    shown = {"percentile": f"{t.percentile:g} %", "shared": f"{t.percentile:g} % / gamma", "mmse": f"mmse({t.levels})"}
+    rule = shown.get(t.rule, t.rule)
     scale = "" if t.scale == 1 else f" x {t.scale:.3g}"
     coding = "" if recipe.encoding.coding == "rate" else f", {recipe.encoding.coding}"
     reset = " to zero" if n.kind == "if" and n.reset == "zero" else ""

@@ -1,34 +1,23 @@
-"""Recipes that run the network on calibration images: balanced thresholds, corrections, fractions, confidence.
+"""Recipes that run the network on calibration images: balanced thresholds, corrections, fractions, gains, confidence.
 
 Every step takes and returns the parameters of the neurons. Layers are treated in order, each with the layers before it
 spiking as they will, on the part of the graph that ends at the layer.
 """
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from typing import Any
 
 import torch
 from torch import Tensor
 
+from spiking_yolo.convert.calibrate_value import Job, best_fraction, best_gain, with_gain
 from spiking_yolo.convert.statistics import Statistics
 from spiking_yolo.convert.thresholds import NeuronParameters, at_most, base_parameters, layer_factor
 from spiking_yolo.graph import Graph, Node, forward
 from spiking_yolo.recipe import Readout, Recipe
 from spiking_yolo.snn.network import SpikingNetwork
 from spiking_yolo.snn.neurons import CONFIDENCE_STEPS, NeuronLayer
-
-FRACTIONS = tuple(c / 10 for c in range(1, 11))
-
-
-@dataclass(frozen=True)
-class Job:
-    """A network to calibrate. images: batches, [N, C, H, W]. progress(text): called before each part of the work."""
-
-    graph: Graph
-    recipe: Recipe
-    images: Sequence[Tensor]
-    progress: Callable[[str], Any]
 
 
 @torch.no_grad()
@@ -44,10 +33,15 @@ def calibrate(
     # One state serves every readout, and no spike is dropped until the confidence is known.
     plain = replace(recipe, readout=Readout(), msat=replace(recipe.msat, confidence="off"))
     job = Job(graph, plain, images, progress)
+    chooses_gain = recipe.msat.enabled and not recipe.msat.gain
+    if chooses_gain:
+        neurons = with_gain(neurons, 1.0)  # until thresholds are known
     if recipe.threshold.rule == "balance":
         neurons = balance(job, neurons)
     if recipe.calibration.kind == "fraction":
         neurons = best_fraction(job, neurons)
+    if chooses_gain:
+        neurons = best_gain(job, neurons)
     if recipe.calibration.kind in ("light", "advanced"):
         neurons = correct(job, neurons)
     if recipe.msat.confidence != "off":
@@ -126,40 +120,12 @@ def _excess(network: SpikingNetwork, part: Graph, x: Tensor, T: int) -> Tensor:
     return difference.flatten(2).mean(2) if difference.ndim > 2 else difference
 
 
-def best_fraction(job: Job, neurons: NeuronParameters) -> NeuronParameters:
-    """theta = c * statistic, one c for all layers: the one with the smallest relative error of the output after T."""
-    T = job.recipe.calibration.T
-    expected = [forward(job.graph, x) for x in job.images]
-
-    def scaled(c: float) -> NeuronParameters:
-        return {
-            name: {k: v * c if k.startswith("theta") else v for k, v in own.items()} for name, own in neurons.items()
-        }
-
-    def error(c: float) -> float:
-        job.progress(f"fraction {c:g}")
-        network = SpikingNetwork(job.graph, scaled(c), job.recipe)
-        results = [network.run(x, T).snapshots[T].outputs for x in job.images]
-        return sum(
-            relative_error([output[k] for output in got], [output[k] for output in wanted])
-            for got, wanted in zip(results, expected, strict=True)
-            for k in range(len(wanted[0]))
-        )
-
-    return scaled(min(FRACTIONS, key=error))
-
-
-def relative_error(got: Sequence[Tensor], expected: Sequence[Tensor]) -> float:
-    """Norm of the difference over the norm of what was expected, over all outputs."""
-    difference = sum(float((g - e).double().square().sum()) for g, e in zip(got, expected, strict=True))
-    return (difference / max(sum(float(e.double().square().sum()) for e in expected), 1e-300)) ** 0.5
-
-
 def spike_confidence(job: Job, neurons: NeuronParameters) -> NeuronParameters:
     """MSAT's spike confidence per layer: of the neurons that fired in the first 16 steps, the share that should have.
 
     job.recipe: with the confidence off, so that nothing is dropped anywhere. An ON neuron should fire where the ANN's
-    pre-activation is positive, an OFF neuron where it is negative. 1 where nothing fired.
+    pre-activation is positive, an OFF neuron where it is negative. 1 where nothing fired, and with msat.unsure=last
+    in all layers but the last.
     """
     job.progress("spike confidence")
     network = SpikingNetwork(job.graph, neurons, job.recipe, observed=True)
@@ -173,7 +139,8 @@ def spike_confidence(job: Job, neurons: NeuronParameters) -> NeuronParameters:
                 spoke, drive = side.count > 0, side.sign * drives[name]
                 fired[name] += int(spoke.sum())
                 right[name] += int((spoke & (drive > 0)).sum())
-    confidence = {name: torch.tensor(right[name] / n if n else 1.0) for name, n in fired.items()}
+    unsure = fired if job.recipe.msat.unsure == "all" else job.graph.last_activations()
+    confidence = {n: torch.tensor(right[n] / fired[n] if n in unsure and fired[n] else 1.0) for n in fired}
     return {
         name: {**own, "confidence": confidence[name]} if name in confidence else own for name, own in neurons.items()
     }

@@ -1,6 +1,7 @@
 """Files of calibration results: what a recipe learned by running the network, a few kilobytes beside the weights."""
 
 import json
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -8,6 +9,7 @@ from typing import Self
 
 from torch import Tensor
 
+from spiking_yolo.convert.registry import list_methods
 from spiking_yolo.convert.thresholds import NeuronParameters
 from spiking_yolo.io.assets import command
 from spiking_yolo.io.sizes import Size, size_name
@@ -15,6 +17,7 @@ from spiking_yolo.io.tensors import read_format, write_safetensors
 from spiking_yolo.recipe import Readout, Recipe
 
 FORMAT = "spiking_yolo-calibration-1"
+LONGEST = 120  # characters of a file's name that tell which settings were changed
 
 
 @dataclass(frozen=True)
@@ -68,5 +71,9 @@ def unpack(tensors: Mapping[str, Tensor]) -> NeuronParameters:
 
 
 def calibration_path(weights: Path, imgsz: Size, recipe: Recipe) -> Path:
-    """Path of a recipe's calibration file: beside the weights, named by input size and method."""
-    return weights.with_name(f"{weights.stem}.{size_name(imgsz)}.{recipe.name}.safetensors")
+    """Path of a recipe's calibration file: beside the weights, named by input size, method and the settings changed."""
+    method = list_methods().get(recipe.name)
+    changes = recipe.changes(method.recipe if method else recipe)
+    values = (f".{key}={value:g}" if isinstance(value, float) else f".{key}={value}" for key, value in changes.items())
+    changed = re.sub(r"[^\w.=-]", "_", "".join(values))[:LONGEST]
+    return weights.with_name(f"{weights.stem}.{size_name(imgsz)}.{recipe.name}{changed}.safetensors")

@@ -32,8 +32,11 @@ def threshold(histogram: Histogram, sign: int, recipe: Recipe, cap: float | None
     if settings.rule in ("max", "balance"):  # what balance measures takes the maximum's place later
         top = extreme(histogram, sign)
         return top if cap is None else torch.full_like(top, cap)
-    if settings.rule == "percentile":
-        return at_most(percentile(histogram, sign, settings.percentile), cap)
+    if settings.rule in ("percentile", "shared"):
+        share = recipe.neuron.gamma if settings.rule == "shared" else 1
+        return at_most(percentile(histogram, sign, settings.percentile) / share, cap)
+    if settings.rule in ("divided", "clamped"):
+        return at_most(released(histogram, sign, settings.percentile, recipe.neuron.gamma, settings.rule), cap)
     # Differential coding has no highest rate: a neuron catches up later, and nothing is clipped beyond `levels`.
     gamma = 1 if recipe.encoding.coding == "differential" else recipe.neuron.gamma
     rounds = recipe.neuron.initial == 0.5
@@ -63,6 +66,32 @@ def percentile(histogram: Histogram, sign: int, percent: float) -> Tensor:
     value = edge[index] + fraction * (edge[index + 1] - edge[index])
     value = value[:, 0] * 2.0**histogram.exponent
     return torch.where(cumulative[:, -1] > 0, torch.minimum(value, extreme(histogram, sign)), 0.0)
+
+
+def released(histogram: Histogram, sign: int, percent: float, gamma: int, rule: str) -> Tensor:
+    """The percentile of all activations, zeros too, by a release of Li and Zeng 2022; float64 [C].
+
+    rule: what becomes of activations before. divided: those above 1 by gamma (Conversion_Burst); clamped: at gamma
+    (BrainCog).
+    """
+    positive = histogram.counts[sign].sum(1).double()
+    wanted = positive - histogram.total * (1 - percent / 100)
+    moments = _Moments(histogram, sign)
+
+    def below(points: Tensor) -> Tensor:
+        return moments.below(points[:, None])[0][:, 0]
+
+    low, high = torch.zeros_like(positive), moments.top.clone()
+    one = torch.ones_like(high)
+    for _ in range(60):
+        middle = (low + high) / 2
+        count = below(middle)
+        if rule == "divided":
+            count = below(middle.minimum(one)) + (below(gamma * middle) - below(one)).clamp(min=0)
+        enough = count >= wanted
+        low, high = torch.where(enough, low, middle), torch.where(enough, middle, high)
+    chosen = torch.where(wanted > 0, high, 0.0)
+    return chosen.clamp(max=gamma) if rule == "clamped" else chosen
 
 
 class _Moments:

@@ -104,6 +104,15 @@ class Graph:
                 users[name].append(node)
         return users
 
+    def last_activations(self) -> set[str]:
+        """The activation nodes that outputs are computed from with no other in between."""
+        needed, found = set(self.outputs), set()
+        for node in reversed(self.nodes):
+            if node.name in needed:
+                found.update([node.name] if node.op == "activation" else [])
+                needed.update([] if node.op == "activation" else node.inputs)
+        return found
+
     def up_to(self, *names: str) -> Self:
         """The subgraph that computes `names`, which become its outputs."""
         needed = set(names)

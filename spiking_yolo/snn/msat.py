@@ -8,8 +8,16 @@ With Theta the layer's threshold, U the potential after the reset, Ubar its mean
              theta(t) = Theta * sigmoid(u)
 
 Where this differs from the draft: tau_rd is applied once, the current stands for V(t+1) - V(t), and the sigmoid bounds
-what Eq. 17 leaves unbounded. The rule is not scale invariant; units=normalised divides U, Ubar, z and V_T by Theta, and
-is identical to raw units at Theta = 1.
+what Eq. 17 leaves unbounded.
+
+The rule is not scale invariant: where U stays at its mean, theta settles at the fraction of Theta that
+`fraction_at_rest` gives, and Theta alone decides which. So units=normalised, with the gain k, works on k U / Theta,
+k z / Theta and V_T = -k (k = 1 is identical to raw units at Theta = 1), and k is chosen for the network. units=raw
+multiplies U, z and Theta by k.
+
+The authors' released neuron is units=raw, gain=1, floor=0, stages=0, mu=false and confidence=off, with neuron.gamma=1,
+neuron.initial=0, reset by subtraction and threshold.rule=max, scope=layer: the spikes are then the same ones, and the
+thresholds the same up to rounding. Its files of spike confidence are 1 everywhere but in the last layer.
 """
 
 import math
@@ -66,7 +74,13 @@ def threshold_ratio(
 
 
 def without_potential(
-    current: Tensor | None, top: Tensor, s: Msat, out: Tensor, work: Tensor | None, unit: float = 1.0, sign: int = 1
+    current: Tensor | None,
+    top: Tensor,
+    s: Msat,
+    out: Tensor,
+    work: Tensor | None,
+    unit: Tensor | float = 1.0,
+    sign: int = 1,
 ) -> Tensor:
     """log2 of B in threshold_ratio but for the terms of d and the mean, written to `out`; arguments as there."""
     rest = (s.tau_mp * LOG2E * top) if s.dtt else torch.zeros_like(top)
@@ -110,16 +124,34 @@ def staged_ratio(deviation: Tensor, cuts: list[Tensor], out: Tensor, reached: Te
     return out
 
 
+def scale_of(theta: Tensor, s: Msat, gain: float) -> Tensor:
+    """Theta in the units of the rule, V_T = -that: [C], or one value where it does not depend on theta [C]."""
+    return gain * (theta if s.units == "raw" else torch.ones_like(theta[:1]))
+
+
+def fraction_at_rest(top: Tensor, s: Msat) -> Tensor:
+    """theta(1) / Theta of a neuron that receives little: U = Ubar, z = 0. top: Theta in the units of the rule.
+
+    It is sigmoid(ln 2 - Theta) with the paper's DTT, and sigmoid(ln 2 + 1 - Theta) with DET too.
+    """
+    return threshold_ratio(torch.zeros_like(top), torch.zeros_like(top), None, top, s)
+
+
+def gain_for(fraction: float, s: Msat) -> float:
+    """The k of normalised units at which DTT gives this fraction at rest, in 0..1."""
+    return (s.tau_mp * s.k_a * math.log(2) + s.tau_rd * s.det + math.log(1 / fraction - 1)) / s.tau_mp
+
+
 class MsatThreshold:
     """theta(t) / Theta of the neurons of a layer, from the history of their potential."""
 
-    def __init__(self, settings: Msat, theta: Tensor, in_thresholds: bool):
+    def __init__(self, settings: Msat, theta: Tensor, in_thresholds: bool, gain: float = 1.0):
         """theta: Theta, one value or [C]. in_thresholds: the unit of the potentials and currents that will be given;
         otherwise they are in the units of the ANN.
         """
         raw = settings.units == "raw"
-        self.settings, self.top = settings, theta if raw else torch.ones_like(theta[:1])
-        unit = torch.ones_like(theta[:1]) if raw != in_thresholds else 1 / theta if raw else theta
+        self.settings, self.top = settings, scale_of(theta, settings, gain)
+        unit = (torch.ones_like(theta[:1]) if raw != in_thresholds else 1 / theta if raw else theta) / gain
         # what is given, divided by this, is in the units of the rule
         self.unit = unit.item() if unit.numel() == 1 else unit
         by_comparison = settings.stages and settings.dtt and not settings.det and self.top.numel() == 1

@@ -1,5 +1,6 @@
 """What methods learn by running the network: balanced thresholds and corrections, and the file that keeps them."""
 
+import re
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -19,7 +20,7 @@ from spiking_yolo.convert.registry import get_recipe
 from spiking_yolo.errors import UserError
 from spiking_yolo.graph import Graph, forward
 from spiking_yolo.models.load import load_ann
-from spiking_yolo.recipe import Recipe
+from spiking_yolo.recipe import Recipe, Threshold
 from spiking_yolo.snn.network import SpikingNetwork
 
 BALANCE = {"threshold.rule": "balance", "threshold.scope": "layer"}
@@ -157,7 +158,14 @@ def test_everything_together_and_progress_names_the_parts():
     graph = spiking(make(Pooled), images(2), Recipe("tested")).graph
     said: list[str] = []
     recipe = get_recipe("msat").with_settings(
-        {**BALANCE, "calibration.kind": "light", "calibration.T": 2, "readout.skip": 40}
+        {
+            **BALANCE,
+            "msat.gain": 1,
+            "msat.confidence": "after",
+            "calibration.kind": "light",
+            "calibration.T": 2,
+            "readout.skip": 40,
+        }
     )
     neurons = calibrate(graph, statistics(graph, images(2)), recipe, list(images(2).split(1)), said.append)
     assert all(neurons[node.name].keys() >= {"theta", "bias", "confidence"} for node in graph.activations)
@@ -218,5 +226,19 @@ def test_load_says_how_to_make_a_missing_state_and_finds_the_made_one(tmp_path: 
     CalibrationResult(neurons, recipe, ann.sha256, ann.imgsz, ("x",)).save(calibration_path(weights, ann.imgsz, recipe))
     found = load(weights, "rmp", {"calibration.T": 2})
     assert all(torch.equal(found.neurons[n]["theta"], s["theta"]) for n, s in neurons.items())
+    with pytest.raises(UserError, match="does not exist"):
+        load(weights, "rmp")
+    calibration_path(weights, ann.imgsz, recipe).rename(calibration_path(weights, ann.imgsz, get_recipe("rmp")))
     with pytest.raises(UserError, match="of other settings, weights or size"):
         load(weights, "rmp")
+
+
+def test_the_file_of_changed_settings_has_its_own_name():
+    """And so it does not take the place of the method's own; the readout needs no other file."""
+    msat, weights, size = get_recipe("msat"), Path("net.weights"), (416, 608)
+    assert calibration_path(weights, size, msat).name == "net.416x608.msat.safetensors"
+    changed = {"msat.gain": 1, "threshold.layers": "conv1:0.5", "readout.skip": 3}
+    name = calibration_path(weights, size, msat.with_settings(changed)).name
+    assert name.startswith("net.416x608.msat.threshold.layers=") and name.endswith(".msat.gain=1.safetensors")
+    assert re.fullmatch(r"[\w.=-]+", name) and "skip" not in name
+    assert calibration_path(weights, size, Recipe("own", Threshold(scale=2.0))).name == "net.416x608.own.safetensors"

@@ -68,8 +68,8 @@ def relative_error(got: Iterable[Tensor], expected: Any) -> float:
 def neuron(
     recipe: Recipe, theta: Any = 1, slope: Any = 0, theta_off: Any = 1, cap: float | None = None, **params: Any
 ) -> NeuronLayer:
-    """One neuron, or pair, of a recipe, ready for its first step; params: confidence, bias, initial_off."""
-    values = {"theta": [theta], "theta_off": [theta_off], "initial": recipe.neuron.initial, **params}
+    """One neuron, or pair, of a recipe, ready for its first step; params: confidence, gain, bias, initial_off."""
+    values = {"theta": [theta], "theta_off": [theta_off], "initial": recipe.neuron.initial, "gain": 1, **params}
     phi = Activation(float(slope), cap)
     built = build_neurons(
         {k: torch.tensor(v, dtype=torch.float64) for k, v in values.items()}, recipe, phi, LayerPlan("neuron")

@@ -1,7 +1,8 @@
 """Calibration, advanced: MMSE thresholds and a correction of the initial potential.
 
 Li, Deng, Dong, Gong, Gu: A free lunch from ANN, ICML 2021, Eq. 17: initial potential += T * mean(ANN - SNN), layer
-after layer; here per channel, since a value per neuron belongs to images of one layout. Otherwise as calibration-light.
+after layer; in the release per neuron, here per channel, since a value per neuron belongs to images of one layout.
+Otherwise as calibration-light.
 Needs: the network run on calibration images.
 """
 

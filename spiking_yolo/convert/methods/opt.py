@@ -6,6 +6,7 @@ Theorem 2: shifting the current by theta / (2 T) each step turns the flooring of
 (tools/train.py --activation clip); in networks without one the maximum of the activations takes the cap's place.
 On a network trained with --activation qcfs, --set neuron.shift=0 --set neuron.initial=0.5 is the conversion of Bu et
 al., Optimal ANN-SNN conversion for high-accuracy and ultra-low-latency spiking neural networks, ICLR 2022.
+In the released code the last layer fires too; here, as in every method, the head only integrates.
 Needs: activation statistics.
 """
 

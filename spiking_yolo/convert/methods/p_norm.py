@@ -2,7 +2,8 @@
 
 Rueckauer, Lungu, Hu, Pfeiffer, Liu: Conversion of continuous-valued deep networks to efficient event-driven networks
 for image classification, Frontiers in Neuroscience 2017. Section 2.2.2: lambda = the p-th percentile of the non-zero
-activations, p = 99.9, weights scaled by lambda_in / lambda_out; Eq. 4: reset by subtraction; U(0) = 0.
+activations, p = 99.9, weights scaled by lambda_in / lambda_out; Eq. 4: reset by subtraction; U(0) = 0. (SpikingJelly's
+converter counts zeros too, so that its 99.9 % lies lower in a layer with few active neurons.)
 Needs: activation statistics.
 """
 

@@ -25,6 +25,7 @@ class MsatNeurons(NeuronLayer):
     """
 
     rule: MsatThreshold
+    gain: Tensor
 
     @property
     def in_thresholds(self) -> bool:
@@ -43,7 +44,12 @@ class MsatNeurons(NeuronLayer):
         return (*super().unneeded(), *(() if self.keeps_ratio else ("ratio",)))
 
     def bind(self, p: Parameters) -> None:
-        self.rule = MsatThreshold(self.recipe.msat, p.theta, self.in_thresholds)
+        self.rule = MsatThreshold(self.recipe.msat, p.theta, self.in_thresholds, self.own_gain)
+
+    @property
+    def own_gain(self) -> float:
+        """msat.gain, or where that is 0 what the calibration has found for this layer."""
+        return self.recipe.msat.gain or self.gain.item()
 
     def start(self, s: Any, p: Parameters, z: Tensor | None, buffers: Buffers) -> None:
         super().start(s, p, z, buffers)

@@ -55,7 +55,7 @@ class Pair(NeuronLayer):
         backend: Backend | None = None,
     ):
         super().__init__(parameters, recipe, phi, plan, backend)
-        own = {name: parameters[name] for name in ("theta", "initial", "confidence") if name in parameters}
+        own = {name: parameters[name] for name in ("theta", "initial", "confidence", "gain") if name in parameters}
         self.make_members(own, {"theta": self.theta_off, "initial": parameters.get("initial_off", self.initial)})
 
     @abstractmethod
@@ -224,7 +224,7 @@ class ConstantOnOff(Pair):
         self.one.start(s.one, p.on, z, buffers)
         if isinstance(self.one, OneSide):
             rule = self.one.rule
-            without_potential(s.current, rule.top, rule.settings, s.one.evoked, None)
+            without_potential(s.current, rule.top, rule.settings, s.one.evoked, None, rule.unit)
 
     def prepare(self, s: ConstantOnOffState, clock: Clock) -> None:
         """Of the spikes that either neuron would keep, those of the neuron that fires."""

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from spiking_yolo.recipe import SIGNED, Recipe
 from spiking_yolo.studies.analyze.chain import INHERITED, OWN
 from spiking_yolo.studies.analyze.run import Analysis
+from spiking_yolo.studies.analyze.start import starts
 from spiking_yolo.studies.analyze.totals import LayerTotals, short
 
 _REASON = {
@@ -20,7 +21,9 @@ _NOTABLE = 0.2  # share of an error
 
 
 def diagnose(analysis: Analysis, tolerance: float) -> list[str]:
-    """Sentences: the output's error, the first layer whose relative error passes `tolerance`, what to try, oddities."""
+    """Sentences: the output's error, the first layer whose relative error passes `tolerance`, what to try, where MSAT
+    starts, oddities.
+    """
     recipe, T, layers = analysis.converted.recipe, analysis.T, analysis.layers
     lines = [f"The output's relative error is {analysis.output_error[T]:.3g} after {T} steps."]
     first = next((i for i, layer in enumerate(layers) if layer.relative_error > tolerance), None)
@@ -32,7 +35,7 @@ def diagnose(analysis: Analysis, tolerance: float) -> list[str]:
         )
     else:
         lines += _first_layer(layers[: first + 1], recipe, T, tolerance)
-    return lines + _oddities(layers)
+    return lines + starts(analysis.converted) + _oddities(layers)
 
 
 def _first_layer(layers: Sequence[LayerTotals], recipe: Recipe, T: int, tolerance: float) -> list[str]:
@@ -86,7 +89,8 @@ def advice(part: str, recipe: Recipe, T: int) -> str:
             finer = ", or let spikes become finer (encoding.refine in --list-settings)" if n.kind == "memory" else ""
             return f"a lower threshold ({lower}){finer}"
         half = n.kind != "ibt" and not n.initial and not n.shift and recipe.calibration.kind != "advanced"
-        start = ", or a start at half a threshold (--set neuron.initial=0.5)" if half else ""
+        u0 = 0.1 if recipe.msat.enabled else 0.5  # of Theta, and MSAT's second threshold is a fifth of it
+        start = f", or a start at half a threshold (--set neuron.initial={u0:g})" if half else ""
         return f"more steps (--T {2 * T}), a lower threshold ({lower}){start}"
     if part == "wrong input":
         return "the image itself instead of random spikes (--set encoding.input=analogue)"

@@ -8,7 +8,7 @@ from typing import Any, Protocol
 import torch
 from torch import Tensor
 
-from spiking_yolo.convert.calibrate import relative_error
+from spiking_yolo.convert.calibrate_value import relative_error
 from spiking_yolo.convert.converted import Converted
 from spiking_yolo.errors import UserError
 from spiking_yolo.graph import Graph, forward

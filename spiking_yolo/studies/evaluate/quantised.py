@@ -12,7 +12,7 @@ from collections.abc import Callable, Mapping, Sequence
 import torch
 from torch import Tensor
 
-from spiking_yolo.convert.calibrate import relative_error
+from spiking_yolo.convert.calibrate_value import relative_error
 from spiking_yolo.convert.histogram import Histogram
 from spiking_yolo.convert.statistics import Statistics
 from spiking_yolo.convert.thresholds import at_most, extreme, mmse, percentile

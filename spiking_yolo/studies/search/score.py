@@ -6,7 +6,8 @@ from dataclasses import dataclass, field
 import torch
 from torch import Tensor
 
-from spiking_yolo.convert.calibrate import calibrate, relative_error
+from spiking_yolo.convert.calibrate import calibrate
+from spiking_yolo.convert.calibrate_value import relative_error
 from spiking_yolo.convert.converted import Converted, convert
 from spiking_yolo.convert.statistics import Statistics
 from spiking_yolo.graph import forward

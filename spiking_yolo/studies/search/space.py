@@ -80,13 +80,7 @@ def settings(recipe: Recipe, values: Mapping[str, float]) -> dict[str, Any]:
 
 def changes(start: Recipe, other: Recipe) -> list[str]:
     """What --set would have to say to get from one recipe to the other, with four digits."""
-    lines = []
-    for slot in ("threshold", "neuron", "msat", "encoding"):
-        before, after = vars(getattr(start, slot)), vars(getattr(other, slot))
-        for name, value in after.items():
-            if value != before[name]:
-                lines.append(f"{slot}.{name}={_text(value)}")
-    return lines
+    return [f"{key}={_text(value)}" for key, value in other.changes(start).items()]
 
 
 def _text(value: Any) -> str:

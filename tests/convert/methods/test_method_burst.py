@@ -11,7 +11,9 @@ from helpers.scalar_neurons import currents, scalar_if, thetas
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from spiking_yolo.convert.histogram import Histogram
 from spiking_yolo.convert.registry import get_recipe
+from spiking_yolo.convert.thresholds import threshold
 
 BURST = get_recipe("burst")
 
@@ -35,6 +37,32 @@ def test_counts_against_a_second_implementation(zs: list[Fraction], theta: Fract
     assert layer.potential.item() == sum(zs) - theta * sum(n for n, _ in expected)
 
 
+@pytest.mark.parametrize("gamma", [1, 2, 5])
+@pytest.mark.parametrize(("rule", "percent"), [("divided", 99.9), ("divided", 70), ("clamped", 99), ("clamped", 30)])
+@pytest.mark.parametrize("spread", [0.2, 1.0, 8.0])
+def test_the_thresholds_of_the_releases(rule: str, percent: float, spread: float, gamma: int):
+    """Against the sorted activations of a layer, zeros among them: within the bins of the histogram."""
+    z = spread * torch.randn(1, 2, 60, 60, generator=torch.Generator().manual_seed(1))
+    histogram = Histogram.empty(2)
+    histogram.update(z)
+    recipe = BURST.with_settings({"threshold.rule": rule, "threshold.percentile": percent, "neuron.gamma": gamma})
+    a = z.clamp(min=0)
+    a = torch.where(a > 1, a / gamma, a) if rule == "divided" else a.clamp(max=gamma)
+    exact = a.flatten().sort().values[int(a.numel() * percent / 100) - 1].item()
+    got = threshold(histogram, 0, recipe).item()
+    assert got == pytest.approx(exact, rel=0.06, abs=0.01 * spread)
+
+
+def test_the_default_shares_the_percentile_among_the_spikes():
+    z = torch.rand(1, 1, 40, 40, generator=torch.Generator().manual_seed(1))
+    histogram = Histogram.empty(1)
+    histogram.update(z)
+    whole, third = (
+        threshold(histogram, 0, BURST.with_settings(s)) for s in ({"threshold.rule": "percentile"}, {"neuron.gamma": 3})
+    )
+    assert third.item() == pytest.approx(whole.item() / 3)
+
+
 @settings(deadline=None, max_examples=50)
 @given(st.lists(st.integers(0, 64).map(lambda n: Fraction(n, 64)), min_size=1, max_size=30))
 def test_positive_input_up_to_gamma_thresholds_leaves_less_than_one(fractions: list[Fraction]):
@@ -47,8 +75,8 @@ def test_positive_input_up_to_gamma_thresholds_leaves_less_than_one(fractions: l
 
 @pytest.mark.parametrize("cls", [Pooled, TinyLeaky])
 def test_a_network_counts_every_spike_of_a_burst(cls: Any):
-    """Thresholds are p-norm's; at a tenth of them neurons burst, and the counts are sums of the numbers sent."""
-    _, converted = method(cls, "burst", {"threshold.scale": 0.1})
+    """Thresholds are a fifth of p-norm's; at half of that neurons burst, and counts are sums of the numbers sent."""
+    _, converted = method(cls, "burst", {"threshold.scale": 0.5})
     _, plain = method(cls, "p-norm", {"threshold.scale": 0.1})
     assert all(torch.equal(s["theta"], plain.neurons[k]["theta"]) for k, s in converted.neurons.items())
     sent = record(converted.network(observed=True), images(2), 16)
@@ -64,7 +92,8 @@ def test_bursts_clip_later_than_single_spikes():
     """At a tenth of the thresholds one spike per step saturates, five do less."""
     model, errors = None, []
     for gamma in (1, 5, 10):
-        model, converted = method(Pooled, "burst", {"threshold.scale": 0.1, "neuron.gamma": gamma})
+        settings = {"threshold.rule": "percentile", "threshold.scale": 0.1, "neuron.gamma": gamma}
+        model, converted = method(Pooled, "burst", settings)
         expected, (got,) = model(images(2)), converted.network().run(images(2), 64).snapshots[64].outputs
         errors.append(((got - expected).norm() / expected.norm()).item())
     assert errors[0] > 2 * errors[1] > 4 * errors[2]

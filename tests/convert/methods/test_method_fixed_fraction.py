@@ -7,7 +7,7 @@ import torch
 from helpers.methods import method, points
 from helpers.networks import Pooled, TinyLeaky, images, make, spiking
 
-from spiking_yolo.convert.calibrate import FRACTIONS
+from spiking_yolo.convert.calibrate_value import FRACTIONS
 from spiking_yolo.convert.registry import get_recipe
 from spiking_yolo.graph import Graph, forward
 

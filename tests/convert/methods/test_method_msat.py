@@ -16,11 +16,12 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from spiking_yolo.convert.registry import get_recipe
+from spiking_yolo.errors import UserError
 from spiking_yolo.recipe import Msat
-from spiking_yolo.snn.msat import threshold_ratio
+from spiking_yolo.snn.msat import fraction_at_rest, gain_for, threshold_ratio
 from spiking_yolo.snn.neurons import MsatIntegrateAndFire, NeuronLayer, OnOff
 
-MSAT = get_recipe("msat").with_settings({"msat.confidence": "off"})
+MSAT = get_recipe("msat").with_settings({"msat.gain": 1})
 GENERATOR = random.Random(1)
 INPUTS = {
     "constant": [0.3] * 40,
@@ -39,6 +40,7 @@ SETTINGS: dict[str, dict[str, Any]] = {
     "constants": {"msat.alpha": 1.5, "msat.k_a": 0.4, "msat.k_i": 0.2, "msat.c": 0.5, "msat.tau_rd": 2.0},
     "algorithm1": {"msat.variant": "algorithm1", "msat.g": 0.4},
     "bursts": {"neuron.gamma": 3},
+    "gain": {"msat.gain": 3.0},
 }
 
 
@@ -46,10 +48,12 @@ def sigmoid(u: float) -> float:
     return 1 / (1 + exp(-u))
 
 
-def scalar_msat(zs: list[float], top: float, s: Msat, gamma: int = 1) -> Iterator[tuple[float, float, float]]:
+def scalar_msat(
+    zs: list[float], top: float, s: Msat, gamma: int = 1, initial: float = 0.0
+) -> Iterator[tuple[float, float, float]]:
     """theta(t), n(t) and the post-reset U(t); top: Theta."""
-    unit = top if s.units == "normalised" else 1.0
-    u, after, sent, theta = 0.0, [], [], top
+    unit = (top if s.units == "normalised" else 1.0) / s.gain
+    u, after, sent, theta = initial * top, [], [], top
     for t, z in enumerate(zs):
         if s.variant == "algorithm1":
             theta = top / 2 if t == 0 else max(theta + s.g * (sum(sent) / t - after[-1]), s.floor * top)
@@ -127,6 +131,20 @@ def test_first_steps_by_hand():
     assert third == pytest.approx(sigmoid(0.03 * moved - 1 + log(1 + exp(moved)) + exp(-0.1)))
 
 
+def test_msat_tuned_starts_half_way_to_its_first_threshold():
+    """Of small inputs msat has sent half a spike too little in the mean, and this a fifth of one."""
+    zs = [k / 100 for k in range(1, 101, 3)]
+    missing = {}
+    for name, initial in (("msat", 0.0), ("msat-tuned", 0.1)):
+        recipe = get_recipe(name).with_settings({"msat.gain": 3})
+        runs = [drive(neuron(recipe, 2.0), [2 * z] * 8) for z in zs]
+        expected = [list(scalar_msat([2 * z] * 8, 2.0, recipe.msat, 1, initial)) for z in zs]
+        assert [[n for _, n, _ in run] for run in runs] == [[n for _, n, _ in run] for run in expected]
+        small = [(run, z) for run, z in zip(runs, zs, strict=True) if z < 0.2]
+        missing[name] = sum(8 * 2 * z - sum(theta * n for theta, n, _ in run) for run, z in small) / len(small)
+    assert missing["msat"] > 0.2 > 2 * missing["msat-tuned"] > 0
+
+
 def test_a_rising_input_lowers_the_threshold_and_a_charged_neuron_raises_it():
     """DET and DTT alone, each against the same history."""
     det, dtt = MSAT.with_settings({"msat.dtt": False}), MSAT.with_settings({"msat.det": False})
@@ -194,11 +212,64 @@ def test_the_threshold_never_falls_below_its_floor():
     assert min(theta for theta, _, _ in drive(neuron(MSAT.with_settings(falling), 2), [0.9, 0.0] * 9)) == 0.02 * 2
 
 
+def test_without_a_floor_a_threshold_may_vanish():
+    """As in the authors' code: sigmoid(1.7 - 800) is 0 in float64, and the neuron fires without sending anything."""
+    steps = drive(neuron(MSAT.with_settings({"msat.units": "raw", "msat.floor": 0}), 800), [1.0] * 4)
+    assert [(theta, n) for theta, n, _ in steps] == [(800, 0), (0, 1), (0, 1), (0, 1)] and steps[-1][2] == 4
+    for more in ({"neuron.gamma": 2}, {"neuron.kind": "memory"}):
+        with pytest.raises(UserError, match="floor=0 needs"):
+            MSAT.with_settings({"msat.floor": 0, **more})
+
+
 def test_without_both_terms_it_is_the_plain_neuron():
     zs = INPUTS["random"]
     plain = neuron(get_recipe("p-norm"))
     expected = [plain(torch.tensor([[z]], dtype=torch.float64)).item() for z in zs]
     assert [n for _, n, _ in drive(neuron(MSAT.with_settings(SETTINGS["neither"])), zs)] == expected
+
+
+terms = st.sampled_from([(True, True), (True, False), (False, True)])
+
+
+@settings(deadline=None)
+@given(terms, st.floats(0.1, 20), st.floats(0.1, 8), st.floats(0, 4), st.floats(0, 2), st.booleans(), st.booleans())
+def test_the_starting_fraction(
+    terms: tuple[bool, bool], gain: float, tau_mp: float, tau_rd: float, k_a: float, mu: bool, paired: bool
+):
+    """Of a neuron that receives next to nothing, in the second step: U is its own mean. In float64, but not below."""
+    dtt, det = terms
+    values = {"dtt": dtt, "det": det, "tau_mp": tau_mp, "tau_rd": tau_rd, "k_a": k_a, "mu": mu, "gain": gain}
+    s = (recipe := MSAT.with_settings({f"msat.{k}": v for k, v in values.items()} | {"msat.floor": 0})).msat
+    u = (tau_mp * (k_a * log(2) - gain) if dtt else 0) + (tau_rd * (1 + mu) if det else 0)
+    expected = pytest.approx(1 / (1 + exp(-u)), rel=1e-9)
+    assert fraction_at_rest(torch.tensor([gain], dtype=torch.float64), s).item() == expected
+    layer = neuron(recipe, 5.0, slope=0.1 if paired else 0)
+    for _ in range(2):
+        layer(torch.full((1, 1), 1e-12, dtype=torch.float64))
+    assert all(side.threshold.item() / side.theta.item() == expected for side in layer.sides[:1])
+    if dtt and not mu:
+        assert gain_for(1 / (1 + exp(-u)), s) == pytest.approx(gain, rel=1e-6, abs=1e-6)
+
+
+def test_the_papers_starting_fractions():
+    """sigmoid(ln 2 - Theta) with DTT, sigmoid(ln 2 + 1 - Theta) with both: .42 and .67 at 1, .09 and .21 at 3."""
+    dtt = MSAT.with_settings({"msat.det": False}).msat
+    got = [fraction_at_rest(torch.tensor([k]), s).item() for k in (1.0, 3.0) for s in (dtt, MSAT.msat)]
+    assert got == pytest.approx([0.424, 0.667, 0.091, 0.213], abs=1e-3)
+
+
+@settings(deadline=None, max_examples=40)
+@given(values, st.floats(0.3, 4), st.sampled_from([0.5, 1.0, 3.0]), st.sampled_from(["vgg16", "resnet20", "mu"]))
+def test_a_gain_is_raw_units_at_theta_k(zs: list[float], gain: float, top: float, setting: str):
+    """Whatever Theta is; and with raw units a gain is a network whose activations are that much larger."""
+    raw = MSAT.with_settings({**SETTINGS[setting], "msat.units": "raw"})
+    expected = [theta / gain for theta, _, _ in drive(neuron(raw, gain), [z * gain for z in zs])]
+    for recipe in (MSAT.with_settings(SETTINGS[setting]), raw):
+        known = recipe.with_settings({"msat.gain": gain if recipe.msat.units == "normalised" else gain / top})
+        found = recipe.with_settings({"msat.gain": 0})  # then it is a parameter of the layer
+        runs = [drive(neuron(r, top, gain=known.msat.gain), [z * top for z in zs]) for r in (known, found)]
+        assert runs[0] == runs[1]
+        assert [theta / top for theta, _, _ in runs[0]] == pytest.approx(expected, rel=1e-6)
 
 
 @torch.no_grad()

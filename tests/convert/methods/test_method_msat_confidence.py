@@ -13,7 +13,7 @@ from spiking_yolo.graph import forward
 from spiking_yolo.snn.neurons import CONFIDENCE_STEPS, NeuronLayer
 from spiking_yolo.snn.random import uniform
 
-MSAT = get_recipe("msat")
+MSAT = get_recipe("msat").with_settings({"msat.gain": 1, "msat.confidence": "after"})
 FIXED = {"msat.dtt": False, "msat.det": False}  # theta stays at Theta: easy to follow by hand
 
 
@@ -97,8 +97,9 @@ def test_a_silent_layer_is_trusted():
 @pytest.mark.parametrize("cls", [Pooled, TinyLeaky])
 def test_confidence_is_measured_without_dropping(cls: type):
     """By its definition, from the first spikes of every neuron over both calibration images."""
-    _, converted = method(cls, "msat")
-    free = method(cls, "msat", {"msat.confidence": "off"})[1].network(observed=True)
+    measured = {"msat.gain": 3, "msat.confidence": "after"}
+    _, converted = method(cls, "msat", measured)
+    free = method(cls, "msat", {"msat.gain": 3})[1].network(observed=True)
     spoke: dict[str, list[Tensor]] = {}
 
     def probe(name: str, t: int, layer: NeuronLayer, current: Tensor | None) -> None:
@@ -115,11 +116,15 @@ def test_confidence_is_measured_without_dropping(cls: type):
         fired = sum(int(s.sum()) for s in sides)
         assert converted.neurons[name]["confidence"].item() == pytest.approx(right / fired)
     assert any(converted.neurons[name]["confidence"] < 1 for name in spoke), "nothing fired wrongly"
+    last = method(cls, "msat", {**measured, "msat.unsure": "last"})[1].neurons
+    read = {"body_8"} if cls is Pooled else {"act1", "act2", "act3"}  # act3 and act1 are concatenated for a head
+    for name, own in converted.neurons.items():
+        assert last[name]["confidence"] == (own["confidence"] if name in read else 1)
 
 
 def test_dropping_does_not_depend_on_the_batch_and_follows_the_seed():
     """In another batch up to rounding: MSAT's thresholds, which follow the sums of a layer, are real numbers."""
-    _, converted = method(TinyLeaky, "msat")
+    _, converted = method(TinyLeaky, "msat", {"msat.gain": 1, "msat.confidence": "after"})
     neurons = {k: {**v, "confidence": torch.tensor(0.5)} for k, v in converted.neurons.items()}
     x = images(3)
     halved = replace(converted, neurons=neurons)

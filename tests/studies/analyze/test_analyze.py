@@ -2,6 +2,7 @@
 
 import csv
 import json
+from dataclasses import replace
 
 import pytest
 import torch
@@ -19,6 +20,7 @@ from spiking_yolo.studies.analyze.cost import MethodCost
 from spiking_yolo.studies.analyze.diagnosis import _first_layer, advice, diagnose
 from spiking_yolo.studies.analyze.layer_table import cost_table, layer_table, wrapped
 from spiking_yolo.studies.analyze.run import analyze, work
+from spiking_yolo.studies.analyze.start import starts
 from spiking_yolo.studies.analyze.totals import LayerTotals
 from spiking_yolo.studies.analyze.watch import LayerWatch
 
@@ -183,6 +185,40 @@ def test_inherited_errors_point_above(weights):
     assert first.relative_error < limit < second.relative_error and second.dominant() == "wrong input"
     said = "\n".join(diagnose(found, limit))
     assert "Layer 2 is the first" in said and "Look above: of the layers before it layer 0" in said
+
+
+ALL = "MSAT's thresholds start at {} of Theta in every layer."
+
+
+@pytest.mark.parametrize(
+    ("settings", "says"),
+    [
+        (
+            {"msat__gain": "1"},
+            f"{ALL.format(0.67)} That is outside 0.1 to 0.35, where MSAT is of use: try --set msat.gain=3.1",
+        ),
+        ({"msat__gain": "3"}, ALL.format(0.21)),
+        ({"msat__gain": "3", "msat__det": "false"}, f"{ALL.format(0.091)} That is outside"),
+        ({"msat__gain": "2", "msat__det": "false"}, ALL.format(0.21)),
+        ({"msat__dtt": "false", "msat__gain": "1"}, "which alone knows Theta (--set msat.dtt=true"),
+        ({"msat__units": "raw", "msat__gain": "1"}, "try --set msat.units=normalised --set msat.gain=3.1"),
+    ],
+)
+def test_where_msat_starts(weights, settings, says):
+    """sigmoid(ln 2 + 1 - 3) = .21, which a gain of ln 2 + 1 + ln(.8 / .2) = 3.1 makes .2."""
+    said = diagnosis(weights, "msat", T=2, msat__confidence="off", **settings).replace("\n", " ")
+    assert says in said and ("outside" in said) == ("outside" in says or "try" in says or "alone" in says)
+
+
+def test_a_start_that_differs_between_layers(weights):
+    converted = load(weights, "msat", {"msat.gain": 1, "msat.confidence": "off"})
+    names = [node.name for node in converted.graph.activations]
+    neurons = {n: {**converted.neurons[n], "gain": torch.tensor(k)} for n, k in zip(names, (3.0, 1.0), strict=True)}
+    open_gain = replace(converted, neurons=neurons, recipe=converted.recipe.with_settings({"msat.gain": 0}))
+    first, second = starts(open_gain)
+    assert first == "MSAT's thresholds start at these fractions of Theta: 0.21 in layer 0, 0.67 in layer 2."
+    assert second.startswith("In layer 2 that is outside") and second.endswith("try --set msat.gain=3.1.")
+    assert starts(load(weights, "msat-plus")) == starts(load(weights, "p-norm")) == []
 
 
 def test_nothing_to_complain_about(weights):

@@ -142,7 +142,7 @@ def test_finer_spikes_against_a_loop(z, T):
 
 
 def test_an_adaptive_threshold_is_judged_by_what_it_became():
-    msat = get_recipe("msat").with_settings({"msat.confidence": "off"})
+    msat = get_recipe("msat").with_settings({"msat.gain": 1})
     T, theta, z = 16, 2.0, 5.0
     found = links(msat, [z], T, theta=theta)
     s, potential, history, total = msat.msat, 0.0, [], 0.0

@@ -181,7 +181,7 @@ def test_nothing_to_compare_with_is_none_not_infinity():
 
 def test_sample_follows_thresholds_and_potentials():
     T, x = 12, images(1)
-    recipe = get_recipe("msat").with_settings({"msat.confidence": "off"})
+    recipe = get_recipe("msat").with_settings({"msat.gain": 1})
     converted = spiking(make(TinyLeaky), x, recipe)
     before = {}
     forward(converted.graph, x, lambda node, pre, post: before.update({node.name: (pre, node.phi)}))

@@ -1,0 +1,63 @@
+"""MSAT's gain: the one for all layers with the smallest error of the output, against trying all of them."""
+
+from collections.abc import Mapping
+from dataclasses import replace
+from typing import Any
+
+import pytest
+import torch
+from helpers.networks import Pooled, TinyLeaky, images, make, spiking
+
+from spiking_yolo.convert.calibrate_value import GAINS
+from spiking_yolo.convert.registry import get_recipe
+from spiking_yolo.graph import forward
+from spiking_yolo.snn.network import SpikingNetwork
+
+MSAT = get_recipe("msat")
+
+
+def error(cls: Any, gains: Mapping[str, float], T: int) -> float:
+    """Sum over the images of |SNN - ANN| / |ANN|, over all outputs of an image together."""
+    converted = spiking(make(cls), images(2), MSAT, {"msat.gain": 1})
+    neurons = {name: {**own, "gain": torch.tensor(gains[name])} for name, own in converted.neurons.items()}
+    network = SpikingNetwork(converted.graph, neurons, MSAT)
+    total = 0.0
+    for image in images(2).split(1):
+        expected = torch.cat([o.flatten() for o in forward(converted.graph, image)])
+        got = torch.cat([o.flatten() for o in network.run(image, T).snapshots[T].outputs])
+        total += ((got - expected).norm() / expected.norm()).item()
+    return total
+
+
+@torch.no_grad()
+@pytest.mark.parametrize(("cls", "T"), [(Pooled, 4), (TinyLeaky, 4), (TinyLeaky, 16)])
+def test_k_is_the_best_of_all_and_then_layers_move(cls: Any, T: int):
+    chosen = spiking(make(cls), images(2), MSAT, {"calibration.T": T, "msat.confidence": "after"})
+    errors = {k: error(cls, dict.fromkeys(chosen.neurons, k), T) for k in GAINS}
+    assert len({round(e, 6) for e in errors.values()}) > 3, "k does not matter here"
+    k = min(k for k in GAINS if errors[k] <= 1.03 * min(errors.values()))
+    gains, best = dict.fromkeys(chosen.neurons, k), errors[k]
+    for node in chosen.graph.activations:
+        for factor in (0.8, 1.25):
+            trial = {**gains, node.name: k * factor}
+            if error(cls, trial, T) < 0.995 * best:
+                gains, best = trial, error(cls, trial, T)
+                break
+    assert {name: own["gain"].item() for name, own in chosen.neurons.items()} == pytest.approx(gains)
+    assert 0 < min(own["confidence"].item() for own in chosen.neurons.values()) <= 1  # at these gains
+
+
+def test_it_is_a_parameter_of_each_layer():
+    """The layers of a network with an open gain do what msat.gain says where it is the same for all."""
+    x = images(1, seed=3)
+    open_gain, known = (
+        spiking(make(TinyLeaky), images(2), MSAT, {"msat.gain": k, "calibration.T": 2}) for k in (0, 2.5)
+    )
+    neurons = {name: {**own, "gain": torch.tensor(2.5)} for name, own in known.neurons.items()}
+    a, b = (c.network().run(x, 20).snapshots[20].outputs for c in (replace(open_gain, neurons=neurons), known))
+    assert all(map(torch.equal, a, b))
+
+
+def test_only_an_open_gain_needs_the_network_to_be_run():
+    assert MSAT.runs_network and not MSAT.with_settings({"msat.gain": 3}).runs_network
+    assert not MSAT.with_settings({"msat.enabled": False}).runs_network
