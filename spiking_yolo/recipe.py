@@ -12,6 +12,7 @@ from typing import Any, Literal
 from spiking_yolo.errors import UserError
 from spiking_yolo.settings import Factors, allow, checked, parse, provided_by, setting, settings_of
 
+MOST = 65536  # spikes per timestep: as many as needed
 SIGNED = ("memory", "dcgs", "few-spikes")  # kinds of neurons that follow the sum of their input, of either sign
 
 
@@ -19,11 +20,12 @@ SIGNED = ("memory", "dcgs", "few-spikes")  # kinds of neurons that follow the su
 class Threshold:
     """(a) How the threshold theta of each neuron follows from the activation statistics."""
 
-    rule: Literal["max", "percentile", "shared", "divided", "clamped", "mmse", "balance"] = setting(
+    rule: Literal["max", "percentile", "shared", "divided", "clamped", "mmse", "balance", "sensitivity"] = setting(
         "percentile",
         "what theta starts from: a statistic of the activations (max of one with a cap: the cap; shared: the "
         "percentile / gamma; divided, clamped: the percentile with activations above 1 divided by gamma, or with all "
-        "clamped at gamma), or balance: the largest input current of the layer while the layers before it spike",
+        "clamped at gamma), balance: the largest input current of the layer while the layers before it spike, or "
+        "sensitivity: how much an error matters to the output, and what an event costs, for calibration.operations",
     )
     scope: Literal["channel", "layer"] = setting("channel", "one statistic per channel, or one per layer")
     percentile: float = setting(99.9, "in percent, over the positive values; divided, clamped: over all", 0.001, 100)
@@ -42,13 +44,23 @@ class Neuron:
         "remembers what it sent; dcgs: signed, one of 8 powers of two per step; few-spikes: binary digits of a value",
     )
     reset: Literal["subtract", "zero"] = setting("subtract", "for kind=if: subtract the threshold, or reset to zero")
-    gamma: int = setting(1, "largest number of spikes per timestep", 1, 65536)
+    gamma: int = setting(1, "largest number of spikes per timestep", 1, MOST)
     initial: float = setting(
         0.0, "membrane potential at the start, in thresholds; 0.5 turns flooring into rounding", -10, 10
     )
     shift: int = setting(0, "for kind=if: add theta / (2 * shift) to the potential in every step; 0: never", 0)
     events: Literal["spikes", "switches", "digits"] = setting(
-        "spikes", "what travels along synapses: spikes, or the switching on and off of runs of spikes"
+        "spikes",
+        "what travels along synapses: spikes, the switching on and off of runs of spikes, or for kind=memory the "
+        "signed digits +-2^k of what is due",
+    )
+    digits: int = setting(0, "for events=digits: how many a neuron may send in a step; 0: as many as needed", 0, 16)
+    slack: float = setting(
+        0.0,
+        "for events=digits: how much farther than half a threshold a value is rounded, in thresholds, where that saves "
+        "a digit",
+        0,
+        0.5,
     )
     pool_first: bool = setting(
         True, "for memory, dcgs, few-spikes: pool potentials, and put the neuron behind its max pooling"
@@ -94,11 +106,16 @@ class Msat:
 class Calibration:
     """(c) What is corrected by running the network on the calibration images."""
 
-    kind: Literal["none", "light", "advanced", "fraction"] = setting(
+    kind: Literal["none", "light", "advanced", "fraction", "trained"] = setting(
         "none",
-        "light: bias; advanced: initial potential; fraction: theta, as the fraction of the statistic that serves best",
+        "light: bias; advanced: initial potential; fraction: theta, as the fraction of the statistic that serves best; "
+        "trained: all three by gradient descent, without labels, for events=digits",
     )
     T: int = setting(32, "timesteps of the calibration, and of threshold.rule=balance; does not follow --T", 1, 65536)
+    operations: float = setting(
+        0.8, "for rule=sensitivity and kind=trained: the digits to aim at, as operations per MAC of the ANN", 0.01, 100
+    )
+    steps: int = setting(400, "for kind=trained: steps of the descent", 1, 65536)
 
 
 @dataclass(frozen=True)
@@ -202,6 +219,17 @@ class Recipe:
             return "neuron.shift needs neuron.kind=if and neuron.initial=0: it takes the place of the initial potential"
         if n.events == "switches" and (self.msat.enabled or e.coding == "differential"):
             return "neuron.events=switches needs spikes of one value: --set msat.enabled=false, encoding.coding=rate"
+        if n.events == "digits" and n.kind != "memory":
+            return f"neuron.events=digits needs neuron.kind=memory, not {n.kind}: only its neurons send signed values"
+        if n.events == "digits" and self.msat.enabled:
+            return "neuron.events=digits has stages of its own: --set msat.enabled=false"
+        if n.events != "digits" and (n.digits or n.slack):
+            return "neuron.digits and neuron.slack need neuron.events=digits"
+        if self.by_gradient and not (n.events == "digits" and e.coding == "differential"):
+            return (
+                "threshold.rule=sensitivity and calibration.kind=trained need complete values: "
+                "--set neuron.events=digits, encoding.coding=differential"
+            )
         if n.reset == "zero" and n.kind != "if":
             return f"neuron.reset=zero needs neuron.kind=if, not {n.kind}"
         if self.msat.enabled and n.kind not in ("if", "memory"):
@@ -219,8 +247,13 @@ class Recipe:
     @property
     def runs_network(self) -> bool:
         """Whether this recipe must run the network on calibration images; the result is kept in a file."""
-        adapts = (self.msat.enabled and not self.msat.gain) or self.msat.confidence != "off"
+        adapts = (self.msat.enabled and not self.msat.gain) or self.msat.confidence != "off" or self.by_gradient
         return self.threshold.rule == "balance" or self.calibration.kind != "none" or adapts
+
+    @property
+    def by_gradient(self) -> bool:
+        """Whether what is learned holds for every setting but those of its calibration."""
+        return self.threshold.rule == "sensitivity" or self.calibration.kind == "trained"
 
     @property
     def counting(self) -> Literal["spikes", "digits"]:

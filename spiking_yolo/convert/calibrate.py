@@ -12,9 +12,11 @@ import torch
 from torch import Tensor
 
 from spiking_yolo.convert.calibrate_value import Job, best_fraction, best_gain, with_gain
+from spiking_yolo.convert.descent import by_gradient
 from spiking_yolo.convert.statistics import Statistics
 from spiking_yolo.convert.thresholds import NeuronParameters, at_most, base_parameters, layer_factor
 from spiking_yolo.graph import Graph, Node, forward
+from spiking_yolo.models.spec import Spec
 from spiking_yolo.recipe import Readout, Recipe
 from spiking_yolo.snn.network import SpikingNetwork
 from spiking_yolo.snn.neurons import CONFIDENCE_STEPS, NeuronLayer
@@ -23,6 +25,7 @@ from spiking_yolo.snn.neurons import CONFIDENCE_STEPS, NeuronLayer
 @torch.no_grad()
 def calibrate(
     graph: Graph,
+    spec: Spec,
     statistics: Statistics,
     recipe: Recipe,
     images: Sequence[Tensor],
@@ -32,12 +35,14 @@ def calibrate(
     neurons = base_parameters(graph, statistics.histograms, recipe)
     # One state serves every readout, and no spike is dropped until the confidence is known.
     plain = replace(recipe, readout=Readout(), msat=replace(recipe.msat, confidence="off"))
-    job = Job(graph, plain, images, progress)
+    job = Job(graph, spec, plain, images, progress)
     chooses_gain = recipe.msat.enabled and not recipe.msat.gain
     if chooses_gain:
         neurons = with_gain(neurons, 1.0)  # until thresholds are known
     if recipe.threshold.rule == "balance":
         neurons = balance(job, neurons)
+    if recipe.by_gradient:
+        neurons = by_gradient(job, neurons)
     if recipe.calibration.kind == "fraction":
         neurons = best_fraction(job, neurons)
     if chooses_gain:

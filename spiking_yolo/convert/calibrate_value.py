@@ -9,6 +9,7 @@ from torch import Tensor
 
 from spiking_yolo.convert.thresholds import NeuronParameters
 from spiking_yolo.graph import Graph, forward
+from spiking_yolo.models.spec import Spec
 from spiking_yolo.recipe import Recipe
 from spiking_yolo.snn.network import SpikingNetwork
 
@@ -23,6 +24,7 @@ class Job:
     """A network to calibrate. images: batches, [N, C, H, W]. progress(text): called before each part of the work."""
 
     graph: Graph
+    spec: Spec
     recipe: Recipe
     images: Sequence[Tensor]
     progress: Callable[[str], Any]

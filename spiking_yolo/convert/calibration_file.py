@@ -5,7 +5,7 @@ import re
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Self
+from typing import Any, Self
 
 from torch import Tensor
 
@@ -51,9 +51,19 @@ class CalibrationResult:
         return cls(unpack(tensors), recipe, metadata["weights_sha256"], (height, width), images)
 
     def fits(self, recipe: Recipe, weights_sha256: str, imgsz: Size) -> bool:
-        """Whether this belongs to this network and recipe; the readout slot may differ."""
-        same = replace(self.recipe, readout=Readout()) == replace(recipe, readout=Readout())
-        return same and self.weights_sha256 == weights_sha256 and self.imgsz == tuple(imgsz)
+        """Whether this belongs to this network, and the recipe learns the same."""
+        return (
+            _learns(self.recipe) == _learns(recipe)
+            and self.weights_sha256 == weights_sha256
+            and self.imgsz == tuple(imgsz)
+        )
+
+
+def _learns(recipe: Recipe) -> Any:
+    """What decides what a recipe learns: not its readout, and of thresholds by gradient what they were made for."""
+    if recipe.by_gradient:
+        return recipe.threshold.rule, recipe.calibration
+    return replace(recipe, readout=Readout())
 
 
 def pack(neurons: NeuronParameters) -> dict[str, Tensor]:
@@ -73,7 +83,8 @@ def unpack(tensors: Mapping[str, Tensor]) -> NeuronParameters:
 def calibration_path(weights: Path, imgsz: Size, recipe: Recipe) -> Path:
     """Path of a recipe's calibration file: beside the weights, named by input size, method and the settings changed."""
     method = list_methods().get(recipe.name)
-    changes = recipe.changes(method.recipe if method else recipe)
-    values = (f".{key}={value:g}" if isinstance(value, float) else f".{key}={value}" for key, value in changes.items())
+    changes = recipe.changes(method.recipe if method else recipe).items()
+    changes = [(k, v) for k, v in changes if not recipe.by_gradient or k.startswith(("calibration.", "threshold.rule"))]
+    values = (f".{key}={value:g}" if isinstance(value, float) else f".{key}={value}" for key, value in changes)
     changed = re.sub(r"[^\w.=-]", "_", "".join(values))[:LONGEST]
     return weights.with_name(f"{weights.stem}.{size_name(imgsz)}.{recipe.name}{changed}.safetensors")

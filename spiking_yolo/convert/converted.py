@@ -11,7 +11,7 @@ import torch
 
 from spiking_yolo.convert.calibration_file import pack, unpack
 from spiking_yolo.convert.statistics import Statistics
-from spiking_yolo.convert.thresholds import NeuronParameters, base_parameters
+from spiking_yolo.convert.thresholds import NeuronParameters, base_parameters, rescaled
 from spiking_yolo.convert.weight_bits import with_weight_bits
 from spiking_yolo.errors import Notice, UserError
 from spiking_yolo.graph import Graph
@@ -105,6 +105,8 @@ def convert(
                 f"--method {recipe.name}`"
             )
         neurons = base_parameters(graph, statistics.histograms, recipe)
+    elif recipe.by_gradient:
+        neurons = rescaled(graph, neurons, recipe)
     origin = {"weights_sha256": statistics.weights_sha256, "calibration_images": str(len(statistics.images))}
     if weight_bits is not None:
         graph = with_weight_bits(

@@ -173,6 +173,15 @@ def base_parameters(graph: Graph, histograms: Mapping[str, Histogram], recipe: R
     return neurons
 
 
+def rescaled(graph: Graph, neurons: NeuronParameters, recipe: Recipe) -> NeuronParameters:
+    """Parameters whose thetas do not know the scale of the recipe and its factors of layers yet, with both."""
+    scaled = {name: dict(own) for name, own in neurons.items()}
+    for node in graph.activations:
+        factor = recipe.threshold.scale * layer_factor(recipe, node.name)
+        scaled[node.name]["theta"] = at_most(scaled[node.name]["theta"] * factor, node.phi.cap)
+    return scaled
+
+
 def layer_factor(recipe: Recipe, name: str) -> float:
     """The recipe's factor on the thresholds of one layer."""
     return dict(recipe.threshold.layers).get(name, 1.0)

@@ -36,6 +36,8 @@ class Activation:
             return F.silu(x)
         if self.cap is not None and self.levels:
             return quantised_relu(x, self.cap, self.levels)
+        if self.cap is not None and not self.slope:
+            return x.clamp(0, self.cap)
         y = F.leaky_relu(x, self.slope) if self.slope else F.relu(x)
         return y if self.cap is None else y.clamp_(max=self.cap)
 

@@ -87,12 +87,13 @@ class NetworkPlan:
 def follows_sums(recipe: Recipe, parameters: Mapping[str, Tensor]) -> bool:
     """Whether neurons of these parameters need only the sum of their input so far, not the input of each step.
 
-    A calibrated bias is added to each input; MSAT's DET looks at the input, and its Algorithm 1 at the step before.
+    A calibrated bias is added to each input, but in differential coding it is a part of the sum (not for MSAT's
+    neurons, which look at it elsewhere too); MSAT's DET looks at the input, and its Algorithm 1 at the step before.
     """
     m = recipe.msat
     return (
         recipe.neuron.kind in SIGNED
-        and "bias" not in parameters
+        and ("bias" not in parameters or (CODINGS[recipe.encoding.coding].once and not m.enabled))
         and not (m.enabled and (m.det or m.variant == "algorithm1"))
     )
 

@@ -12,7 +12,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from spiking_yolo.recipe import allow_choices
+from spiking_yolo.recipe import Neuron, allow_choices
+from spiking_yolo.snn.digits import most_significant, thrifty_round
 
 
 def scales(factor: Tensor | float) -> bool:
@@ -135,7 +136,7 @@ def send(
     due: Tensor,
     sent: Tensor,
     initial: Tensor | float,
-    gamma: int,
+    settings: Neuron,
     out: Tensor | None,
     spikes: Tensor | None,
     spike_weight: Tensor | float = 1.0,
@@ -143,12 +144,16 @@ def send(
     """Send what is due as spikes: n = clip(floor(due / q + u0), -gamma, gamma); m += n * q.
 
     due: in thresholds, see `unsent`; may be `out`. u0 = `initial` (1/2 rounds); q = `spike_weight`, the value of a
-    spike in thresholds. Returns n * q, in `out`, and |n|, in `spikes`.
+    spike in thresholds. With a slack n is rounded so as to save digits (`thrifty_round`), and where `digits` bounds
+    them, n keeps its most significant ones. Returns n * q, in `out`, and |n|, in `spikes`.
     """
     scaled = scales(spike_weight)
     out = torch.div(due, spike_weight, out=out).add_(initial) if scaled else torch.add(due, initial, out=out)
-    spikes = torch.abs(out.floor_().clamp_(-gamma, gamma), out=spikes)
-    if scaled:
-        out.mul_(spike_weight)
+    n = thrifty_round(out.sub_(0.5), settings.slack) if settings.slack else out.floor_()
+    n = n.clamp_(-settings.gamma, settings.gamma)
+    if settings.digits:
+        n = most_significant(n, settings.digits)
+    spikes = torch.abs(n, out=spikes)
+    out = torch.mul(n, spike_weight, out=out) if scaled else n if n is out else out.copy_(n)
     sent.add_(out)
     return out, spikes

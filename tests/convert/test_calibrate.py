@@ -20,9 +20,11 @@ from spiking_yolo.convert.registry import get_recipe
 from spiking_yolo.errors import UserError
 from spiking_yolo.graph import Graph, forward
 from spiking_yolo.models.load import load_ann
+from spiking_yolo.models.spec import Spec
 from spiking_yolo.recipe import Recipe, Threshold
 from spiking_yolo.snn.network import SpikingNetwork
 
+SPEC = Spec("classify", tuple("abcde"), 8, 8)
 BALANCE = {"threshold.rule": "balance", "threshold.scope": "layer"}
 
 
@@ -167,7 +169,7 @@ def test_everything_together_and_progress_names_the_parts():
             "readout.skip": 40,
         }
     )
-    neurons = calibrate(graph, statistics(graph, images(2)), recipe, list(images(2).split(1)), said.append)
+    neurons = calibrate(graph, SPEC, statistics(graph, images(2)), recipe, list(images(2).split(1)), said.append)
     assert all(neurons[node.name].keys() >= {"theta", "bias", "confidence"} for node in graph.activations)
     names = [node.name for node in graph.activations]
     parts = [f"balance {n}" for n in names] + [f"correct {n}" for n in (*names, *graph.outputs)]
@@ -179,7 +181,7 @@ def test_it_does_not_matter_how_the_images_are_batched(method: str):
     """Three images one by one, and as two and one."""
     x, recipe = images(3), get_recipe(method).with_settings({"calibration.T": 4})
     graph = spiking(make(TinyLeaky), x, Recipe("tested")).graph
-    one, two = (calibrate(graph, statistics(graph, x), recipe, list(x.split(n))) for n in (1, 2))
+    one, two = (calibrate(graph, SPEC, statistics(graph, x), recipe, list(x.split(n))) for n in (1, 2))
     for name, site in one.items():
         for key, value in site.items():
             torch.testing.assert_close(two[name][key], value, rtol=1e-12, atol=1e-12)
@@ -222,7 +224,7 @@ def test_load_says_how_to_make_a_missing_state_and_finds_the_made_one(tmp_path: 
     assert "\n" not in str(e.value) and str(weights) in str(e.value) and "--imgsz 96" in str(e.value)
     ann, recipe = load_ann(weights), get_recipe("rmp").with_settings({"calibration.T": 2})
     x = torch.rand(1, 3, SIZE, SIZE, generator=torch.Generator().manual_seed(1))
-    neurons = calibrate(ann.graph, load_statistics(ann), recipe, [x])
+    neurons = calibrate(ann.graph, ann.spec, load_statistics(ann), recipe, [x])
     CalibrationResult(neurons, recipe, ann.sha256, ann.imgsz, ("x",)).save(calibration_path(weights, ann.imgsz, recipe))
     found = load(weights, "rmp", {"calibration.T": 2})
     assert all(torch.equal(found.neurons[n]["theta"], s["theta"]) for n, s in neurons.items())

@@ -152,5 +152,5 @@ def spiking(
     graph = model if isinstance(model, Graph) else trace(model, x[:1])
     spec = Spec("classify", tuple("abcde"), x.shape[2], x.shape[3])
     recipe, observed = recipe.with_settings(settings or {}), statistics(graph, x)
-    neurons = calibrate(graph, observed, recipe, list(x.split(1))) if recipe.runs_network else None
+    neurons = calibrate(graph, spec, observed, recipe, list(x.split(1))) if recipe.runs_network else None
     return convert(graph, spec, observed, recipe, neurons=neurons)

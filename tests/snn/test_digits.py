@@ -1,6 +1,7 @@
 """Signed digits against a search over all sums of signed powers of two, and against the definition digit by digit."""
 
 from functools import cache
+from math import floor
 
 import pytest
 import torch
@@ -8,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from spiking_yolo.snn.backend.compiled import Fused
-from spiking_yolo.snn.digits import count_digits, leading_digit, most_significant
+from spiking_yolo.snn.digits import count_digits, leading_digit, most_significant, thrifty_round
 from spiking_yolo.snn.options import missing
 
 numbers = st.integers(-(2**22) + 1, 2**22 - 1)
@@ -56,5 +57,16 @@ def test_digits_are_those_of_the_definition(values: list[int], dtype: torch.dtyp
 @pytest.mark.skipif(bool(missing()), reason=f"cannot compile: {missing()}")
 def test_digits_in_compiled_code():
     n = torch.arange(-999.0, 1000.0)
-    for function in (count_digits, lambda n: most_significant(n, 2)):
+    for function in (count_digits, lambda n: most_significant(n, 2), lambda n: thrifty_round(n / 7, 0.2)):
         assert torch.equal(Fused(function)(n), function(n))
+
+
+@given(st.floats(-2000, 2000), st.floats(0, 0.5))
+def test_thrifty_rounding_is_the_cheaper_neighbour(value: float, slack: float):
+    """Of least error^2 + 2 slack digits; in 2 of 16 intervals, where digits differ by higher bits, the nearer."""
+    low = floor(value)
+    count = {n: 0 if low % 16 in (5, 10) else len(digits(n)) for n in (low, low + 1)}
+    price = {n: (value - n) ** 2 + 2 * slack * count[n] for n in count}
+    chosen = thrifty_round(torch.tensor([value], dtype=torch.float64), slack).item()
+    assert price[int(chosen)] <= min(price.values()) + 1e-9
+    assert thrifty_round(torch.tensor([value], dtype=torch.float64), 0.0).item() == floor(value + 0.5)

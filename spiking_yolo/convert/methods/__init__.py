@@ -7,4 +7,4 @@ The order of the imports is the order of every list of methods.
 from spiking_yolo.convert.methods import p_norm, channel_norm, spike_norm, rmp, tsc, opt
 from spiking_yolo.convert.methods import calibration_light, calibration_advanced, burst
 from spiking_yolo.convert.methods import msat, msat_tuned, msat_plus, fixed_fraction
-from spiking_yolo.convert.methods import signed_memory, differential, coarse_to_fine, few_spikes, dcgs
+from spiking_yolo.convert.methods import signed_memory, differential, coarse_to_fine, signed_digits, few_spikes, dcgs

@@ -161,8 +161,10 @@ class NeuronLayer(nn.Module, ABC):
         return out
 
     def biased(self, p: Any, z: Tensor | None, first: bool) -> Tensor | None:
-        """The current with the calibrated bias, which differential coding adds once."""
-        return z if z is None or p.bias is None or (self.coding.once and not first) else z + p.bias
+        """The current with the calibrated bias, which differential coding adds once: to the first, or to the sum."""
+        if z is None or p.bias is None or (self.coding.once and not first and not self.plan.reads_sums):
+            return z
+        return z + p.bias
 
     def drops(self, t: int) -> bool:
         """Whether spike confidence may drop spikes in the step after t others."""
@@ -201,7 +203,10 @@ class NeuronLayer(nn.Module, ABC):
     @property
     def potential(self) -> Tensor:
         """Membrane potential, or the sum of the input for neurons that remember it; [N, C, ...]."""
-        return self._sum if self.plan.reads_sums else self.state.potential
+        if not self.plan.reads_sums:
+            return self.state.potential
+        bias = self._optional("bias", self._sum)
+        return self._sum if bias is None else self._sum + per_channel(bias, self._sum)
 
     @property
     def threshold(self) -> Tensor:

@@ -200,7 +200,7 @@ class MsatSignedMemory(MsatNeurons, SignedMemory):
             ratio = self.rule.eq17(deviation, mean, current, ratio, buffers.c)
         weight = clock.spike_weight
         value = torch.mul(ratio, weight, out=buffers.a) if F.scales(weight) else ratio
-        out, spikes = F.send(due, s.sent, p.initial, self.settings.gamma, buffers.out, buffers.b, value)
+        out, spikes = F.send(due, s.sent, p.initial, self.settings, buffers.out, buffers.b, value)
         s.tally(spikes)
         s.total.add_(due.sub_(out).abs_())
         return out

@@ -6,6 +6,7 @@ from typing import Any, ClassVar
 import torch
 from torch import Tensor
 
+from spiking_yolo.recipe import MOST
 from spiking_yolo.snn import step as F
 from spiking_yolo.snn.backend.layout import per_channel
 from spiking_yolo.snn.neurons.layer import NeuronLayer
@@ -36,7 +37,7 @@ class SignedMemory(NeuronLayer):
 
     def step(self, s: MemoryState, p: Parameters, z: Tensor | None, clock: Clock, buffers: Buffers) -> Tensor:
         due = self.due(s, p, self.total(s, z), clock.time, buffers.out)
-        out, spikes = F.send(due, s.sent, p.initial, self.settings.gamma, due, buffers.a, clock.spike_weight)
+        out, spikes = F.send(due, s.sent, p.initial, self.settings, due, buffers.a, clock.spike_weight)
         s.tally(spikes)
         return out
 
@@ -46,6 +47,16 @@ class SignedMemory(NeuronLayer):
             assert z is not None
             return z
         return s.potential if z is None else s.potential.add_(z)
+
+    def quiet(self) -> bool:
+        """Nothing was sent, or values are sent complete: then nothing is left, but what rounding leaves of a sum."""
+        return self.coding.once and (self.complete or self.silent())
+
+    @property
+    def complete(self) -> bool:
+        """Whether all that is due is sent in every step."""
+        n = self.settings
+        return n.events == "digits" and not n.digits and n.gamma == MOST
 
     def due(self, s: MemoryState, p: Parameters, total: Tensor, time: Any, out: Tensor | None) -> Tensor:
         """What has not been sent yet, in thetas."""

@@ -22,7 +22,9 @@ class CalibrateOptions(WeightsOptions, LimitOptions):
     output: Path | None = setting(None, "default: beside the weights, named by the input size")
     methods: tuple[str, ...] = setting((), "also run the network as these methods need it, and keep the result; or all")
     settings: Mapping[str, Any] = setting({}, "change a setting of the methods")
-    run_images: int | None = setting(None, "images that --method runs on (default: 16; 100 of --data)", 1)
+    run_images: int | None = setting(
+        None, "images that --method runs on (default: 16, 100 of --data; for signed-digits 128, 1000)", 1
+    )
 
     def __post_init__(self) -> None:
         super().__post_init__()

@@ -24,6 +24,7 @@ from spiking_yolo.studies.options import Progress, drawn, load_ann, silent
 
 CHOSEN_ON = 16  # images on which the quantiser of the rival ANN is chosen
 RUN_IMAGES = 16  # of --images, that a method runs on
+TRAINED, TRAINED_DRAWN = 128, 1000  # the same, for a method that trains its neurons
 DRAWN, RUN_DRAWN = 1000, 100  # of --data, whose images are small: for the statistics, and that a method runs on
 
 
@@ -59,14 +60,16 @@ def calibrate(
     statistics, file = _statistics(ann, options.output or statistics_path(ann.weights, ann.imgsz), pictures, progress)
     done(file)
     good = [picture for picture in pictures if picture.name in set(statistics.images)]
-    wanted = options.run_images or (RUN_IMAGES if options.images else RUN_DRAWN)
     for recipe in recipes:
-        done(
-            _run(ann, statistics, recipe, spread(good, wanted), progress)
-            if recipe.runs_network
-            else Calibrated(None, recipe.name)
-        )
+        used = spread(good, options.run_images or _run_images(recipe, options))
+        done(_run(ann, statistics, recipe, used, progress) if recipe.runs_network else Calibrated(None, recipe.name))
     return files
+
+
+def _run_images(recipe: Recipe, options: CalibrateOptions) -> int:
+    if recipe.by_gradient:
+        return TRAINED if options.images else TRAINED_DRAWN
+    return RUN_IMAGES if options.images else RUN_DRAWN
 
 
 def _recipes(methods: Sequence[str]) -> list[Recipe]:
@@ -115,7 +118,7 @@ def _run(
     parts = itertools.count(1)
     batches = _batches(ann, pictures)
     neurons = run_network(
-        ann.graph, statistics, recipe, batches, lambda text: progress(recipe.name, next(parts), None, text)
+        ann.graph, ann.spec, statistics, recipe, batches, lambda text: progress(recipe.name, next(parts), None, text)
     )
     path = calibration_path(ann.weights, ann.imgsz, recipe)
     names = tuple(picture.name for picture in pictures)

@@ -46,7 +46,7 @@ class Problem:
         """The network by a recipe; one that runs the network is calibrated on the images."""
         graph, neurons = self.ann.graph, None
         if recipe.runs_network:
-            neurons = calibrate(graph, self.statistics, recipe, self.images)
+            neurons = calibrate(graph, self.ann.spec, self.statistics, recipe, self.images)
         origin = {"weights": self.ann.weights.name}
         return convert(graph, self.ann.spec, self.statistics, recipe, origin, neurons, self.weight_bits)
 

@@ -1,0 +1,151 @@
+"""Neurons trained on photographs without labels: gradient descent on theta, initial potential and bias per channel.
+
+No weight changes. What is made small is log(error) + multiplier * log(operations), where the error is the geometric
+mean of two: the relative error of the outputs, and the root of how far the scores that they stand for diverge from
+the ANN's. The multiplier rises while operations are above what was asked for, and falls while they are below.
+"""
+
+import math
+from collections.abc import Callable, Iterator, Sequence
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from spiking_yolo.convert.calibrate_value import Job
+from spiking_yolo.convert.complete import CompleteNetwork, Values
+from spiking_yolo.convert.sensitivity import balanced, scaled_to, sensitivity
+from spiking_yolo.convert.thresholds import NeuronParameters
+from spiking_yolo.decode.yolo import decode
+from spiking_yolo.graph import Graph, forward
+from spiking_yolo.models.spec import Spec
+from spiking_yolo.recipe import Calibration
+
+RATE = 0.03  # of log theta; two thirds of it for what is counted in thetas
+FEWEST = 4  # images per step, at least
+LEAST = 1e-6  # probability
+SENSITIVITY_IMAGES = 32
+START, GAIN = 1.5, 0.1  # of the multiplier
+REPORTS = 10
+
+
+def by_gradient(job: Job, neurons: NeuronParameters) -> NeuronParameters:
+    """Thresholds by sensitivity, and training; see `rescaled` for the recipe's own factors."""
+    recipe, (height, width) = job.recipe, job.images[0].shape[2:]
+    settings = recipe.calibration
+    network = CompleteNetwork(job.graph, (height, width), recipe.neuron.slack, recipe.neuron.pool_first)
+    if recipe.threshold.rule == "sensitivity":
+        job.progress("sensitivity")
+        few = job.images[: max(1, SENSITIVITY_IMAGES // len(job.images[0]))]
+        thetas = balanced(network, sensitivity(network.graph, few, recipe.encoding.seed))
+        # A first guess of their factor: a tenth of the usual statistic.
+        usual = sum(own["theta"].mean() for own in neurons.values())
+        factor = usual / sum(theta.mean() for theta in thetas.values()) / 10
+        neurons = {name: {**own, "theta": thetas[name] * factor} for name, own in neurons.items()}
+        neurons = scaled_to(settings.operations, network, neurons, few)
+    if settings.kind == "trained":
+        neurons = train(network, job.graph, job.spec, neurons, job.images, settings, job.progress)
+    return neurons
+
+
+@torch.enable_grad()
+def train(
+    network: CompleteNetwork,
+    ann: Graph,
+    spec: Spec,
+    start: Values,
+    images: Sequence[Tensor],
+    settings: Calibration,
+    progress: Callable[[str], Any] = lambda text: None,
+) -> dict[str, dict[str, Tensor]]:
+    """Parameters of the neurons: theta, initial and bias, [C] each, and the bias of each output.
+
+    Those of the start, at the same operations, if the descent has not made them better: for a few neurons with coarse
+    thetas the gradient may mislead.
+
+    start: thetas, and initial potentials. images: batches. settings: how many operations to
+    aim at, and steps to take.
+    """
+    operations, steps = settings.operations, settings.steps
+    few = images[:: max(1, len(images) * len(images[0]) // 32)]
+    start = scaled_to(operations, network, start, few)
+    x = torch.cat(list(images))
+    with torch.no_grad():
+        expected = [torch.cat(parts) for parts in zip(*(forward(ann, part) for part in images), strict=True)]
+    names = [name for name in network.graph.outputs if name not in network.sites]
+    scales = {n: y.square().mean().sqrt() for n, y in zip(network.graph.outputs, expected, strict=True) if n in names}
+    logs = {name: start[name]["theta"].log() for name in network.sites}
+    initial = {n: start[n]["initial"].expand(c).clone() for n, c in network.sites.items()}
+    bias = {name: torch.zeros(c) for name, c in network.sites.items()}
+    output = {name: torch.zeros(expected[network.graph.outputs.index(name)].shape[1]) for name in names}
+    tuned = [*logs.values(), *initial.values(), *bias.values(), *output.values()]
+    groups = [{"params": list(logs.values()), "lr": RATE}, {"params": tuned[len(logs) :], "lr": RATE * 2 / 3}]
+    for tensor in tuned:
+        tensor.requires_grad_()
+    adam = torch.optim.Adam(groups, betas=(0.9, 0.95))
+    schedule = torch.optim.lr_scheduler.LambdaLR(adam, lambda k: 0.05 + 0.475 * (1 + math.cos(math.pi * k / steps)))
+
+    def values() -> dict[str, dict[str, Tensor]]:
+        thetas = {name: log.exp() for name, log in logs.items()}
+        own = {
+            name: {"theta": theta, "initial": initial[name], "bias": bias[name] * theta.detach()}
+            for name, theta in thetas.items()
+        }
+        return own | {name: {"bias": value * scales[name] / 20} for name, value in output.items()}
+
+    multiplier = START
+    for k, drawn in enumerate(_batches(len(x), max(FEWEST, spec.images_at_once), steps)):
+        outputs, spent = network(x[drawn], values())
+        loss = error(outputs, [y[drawn] for y in expected], spec) + multiplier * spent.mean().clamp(min=LEAST).log()
+        adam.zero_grad()
+        loss.backward()
+        adam.step()
+        schedule.step()
+        multiplier *= max(spent.mean().item() / operations, 0.5) ** GAIN
+        if k % max(1, steps // REPORTS) == 0:
+            progress(f"trained {k} of {steps}: operations {spent.mean().item():.2f}")
+    with torch.no_grad():
+        end = scaled_to(
+            operations, network, {n: {k: v.detach() for k, v in o.items()} for n, o in values().items()}, few
+        )
+
+        def error_of(values: Values) -> float:
+            return sum(error(network(x, values)[0], forward(ann, x), spec).item() for x in few)
+
+        return min(start, end, key=error_of)
+
+
+def error(outputs: Sequence[Tensor], expected: Sequence[Tensor], spec: Spec) -> Tensor:
+    """log of the geometric mean of the two errors that are made small."""
+    diverging = divergence(outputs, expected, spec).clamp(min=LEAST**2)
+    return relative_error(outputs, expected).log() / 2 + diverging.log() / 4
+
+
+def relative_error(outputs: Sequence[Tensor], expected: Sequence[Tensor]) -> Tensor:
+    """Norm of the difference over the norm of what was expected, over all outputs; mean over images."""
+    pairs = list(zip(outputs, expected, strict=True))
+    wrong = torch.stack([(y - e).square().flatten(1).sum(1) for y, e in pairs]).sum(0)
+    return torch.sqrt(wrong / torch.stack([e.square().flatten(1).sum(1) for _, e in pairs]).sum(0)).mean()
+
+
+def divergence(outputs: Sequence[Tensor], expected: Sequence[Tensor], spec: Spec) -> Tensor:
+    """Kullback-Leibler divergence of the scores from the ANN's, summed over boxes and classes; mean over images.
+
+    Each score of a box is a probability of its own; the classes of a classifier share one.
+    """
+    if spec.task == "classify":
+        p, q = (ys[0].log_softmax(1) for ys in (expected, outputs))
+        return (p.exp() * (p - q)).sum(1).mean()
+    p, q = (decode(ys, spec)[1].clamp(LEAST, 1 - LEAST) for ys in (expected, outputs))
+    return (p * (p / q).log() + (1 - p) * ((1 - p) / (1 - q)).log()).flatten(1).sum(1).mean()
+
+
+def _batches(n: int, size: int, steps: int) -> Iterator[Tensor]:
+    """Positions of images, in a new order each time all have been seen. Equal for equal arguments."""
+    generator = torch.Generator().manual_seed(0)
+    waiting = torch.zeros(0, dtype=torch.long)
+    for _ in range(steps):
+        while len(waiting) < min(size, n):
+            waiting = torch.cat([waiting, torch.randperm(n, generator=generator)])
+        yield waiting[:size]
+        waiting = waiting[size:]

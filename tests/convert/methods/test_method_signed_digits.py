@@ -1,0 +1,105 @@
+"""Signed digits: complete values in one step, counted by digits, silent afterwards; bounded digits wait."""
+
+from typing import Any
+
+import pytest
+import torch
+from helpers.methods import neuron, send
+from helpers.networks import Pooled, Residual, TinyLeaky, images, make, spiking
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from spiking_yolo.convert.complete import CompleteNetwork
+from spiking_yolo.convert.converted import Converted
+from spiking_yolo.convert.registry import get_recipe
+from spiking_yolo.convert.thresholds import rescaled
+from spiking_yolo.errors import UserError
+from spiking_yolo.recipe import Recipe
+
+DIGITS = get_recipe("signed-digits")
+PLAIN = DIGITS.with_settings({"neuron.slack": 0})
+
+
+def converted(cls: type) -> Converted:
+    return spiking(make(cls), images(4), DIGITS, {"calibration.steps": 8, "calibration.operations": 0.25})
+
+
+def test_events_by_hand():
+    """7.2 is 7 = 8 - 1, two digits at once. With one digit per step: 8, then -1; -7 undoes it the same way."""
+    layer = neuron(PLAIN)
+    assert send(layer, [7.2, 0, -7.2, 0]) == [7, 0, -7, 0]
+    assert (layer.counts.spikes.item(), layer.counts.digits.item(), layer.counts.messages.item()) == (14, 4, 2)
+    layer = neuron(PLAIN.with_settings({"neuron.digits": 1}))
+    assert send(layer, [7.2, 0, -7.2, 0, 0]) == [8, -1, -8, 1, 0] and layer.counts.digits.item() == 4
+    assert send(neuron(PLAIN.with_settings({"neuron.digits": 2})), [22.9, 0, 0]) == [24, -1, 0]  # 23 = 32 - 8 - 1
+
+
+def test_events_in_rate_coding():
+    """2.6 in every step, one digit per step: of 3 = 4 - 1 the digit 4 is sent, and what is too much is due later."""
+    settings = {"kind": "memory", "events": "digits", "digits": 1, "gamma": 16, "initial": 0.5}
+    layer = neuron(Recipe("tested").with_settings({f"neuron.{k}": v for k, v in settings.items()}))
+    assert send(layer, [2.6] * 5) == [4, 1, 4, 1, 4]  # due: 2.6, 1.2, 2.8, 1.4, 3
+
+
+def test_slack_by_hand():
+    """0 and other multiples of 4 reach .65 far, and 3 only .35."""
+    for value, sent in {0.6: 0, 0.7: 1, 2.6: 2, 2.7: 3, 3.3: 3, 3.4: 4, 4.6: 4, -0.6: 0, -3.4: -4, -2.6: -2}.items():
+        assert send(neuron(DIGITS, slope=1), [value, 0]) == [sent, 0], value
+
+
+@settings(deadline=None, max_examples=50)
+@given(st.floats(-3000, 3000), st.integers(1, 4))
+def test_bounded_digits_add_up_to_the_rounded_value(value: float, k: int):
+    sent = send(neuron(PLAIN.with_settings({"neuron.digits": k}), slope=1), [value, *[0] * 9])
+    assert sum(sent) == send(neuron(PLAIN, slope=1), [value])[0] and sent[-1] == 0
+
+
+@pytest.mark.parametrize("cls", [TinyLeaky, Residual, Pooled])
+def test_a_network_is_silent_after_the_first_step_and_equals_its_function(cls: Any):
+    """The simulator and CompleteNetwork, which is written without it, agree to the last event."""
+    network, x = converted(cls), images(3, seed=5)
+    run = network.network().run(x, 6, [1, 6])
+    first, last = run.snapshots[1], run.snapshots[6]
+    function = CompleteNetwork(network.graph, (8, 8), DIGITS.neuron.slack)
+    outputs, spent = function(x, network.neurons)
+    for got, settled, expected in zip(first.outputs, last.outputs, outputs, strict=True):
+        torch.testing.assert_close(got, expected, rtol=1e-9, atol=1e-9)
+        assert torch.equal(got, settled)
+    torch.testing.assert_close(first.operations.digits / run.macs, spent, rtol=1e-6, atol=1e-9)
+    assert run.macs == function.macs and (first.operations.digits > 0).all()
+    assert all(torch.equal(a, b) for a, b in zip(first.sent, last.sent, strict=True))
+    assert (first.sent.messages <= first.sent.digits).all() and (first.sent.digits < first.sent.spikes).all()
+
+
+def test_scale_and_factors_need_no_new_calibration():
+    """They act on what was trained; a coarser theta sends fewer digits."""
+    network, x = converted(TinyLeaky), images(2)
+    recipe = DIGITS.with_settings(
+        {"calibration.steps": 8, "calibration.operations": 0.25, "threshold.scale": 2, "threshold.layers": "act3:3"}
+    )
+    plain = network.neurons
+    coarse = rescaled(network.graph, plain, recipe)
+    assert torch.equal(coarse["act1"]["theta"], 2 * plain["act1"]["theta"])
+    assert torch.equal(coarse["act3"]["theta"], 6 * plain["act3"]["theta"])
+    few, many = (
+        Converted(network.graph, network.spec, recipe, neurons, {}).network().run(x, 1).snapshots[1].operations.digits
+        for neurons in (coarse, plain)
+    )
+    assert (few < many).all()
+
+
+@pytest.mark.parametrize(
+    ("changes", "wrong"),
+    [
+        ({"neuron.events": "digits"}, "needs neuron.kind=memory"),
+        ({"neuron.events": "digits", "neuron.digits": -1}, "neuron.digits"),
+        ({"neuron.kind": "memory", "neuron.digits": 2}, "need neuron.events=digits"),
+        ({"neuron.events": "digits", "neuron.kind": "memory", "msat.enabled": True}, "stages of its own"),
+        ({"threshold.rule": "sensitivity"}, "need complete values"),
+        ({"calibration.kind": "trained"}, "need complete values"),
+    ],
+)
+def test_what_does_not_fit_is_refused_in_one_line(changes: dict[str, Any], wrong: str):
+    with pytest.raises(UserError, match=wrong) as error:
+        Recipe("tested").with_settings(changes)
+    assert "\n" not in str(error.value)

@@ -1,0 +1,44 @@
+"""Sensitivity against derivatives written out, and thresholds that meet the operations asked for."""
+
+from typing import Any
+
+import pytest
+import torch
+from helpers.methods import points
+from helpers.networks import Pooled, TinyLeaky, images, make, spiking
+
+from spiking_yolo.convert.complete import CompleteNetwork
+from spiking_yolo.convert.sensitivity import balanced, scaled_to, sensitivity
+from spiking_yolo.recipe import Recipe
+
+
+def test_sensitivity_of_a_linear_chain_by_hand():
+    """Two channels that reach one output by weights 3 and -4: S is in the ratio 9 to 16, and |output|^2 divides it."""
+    graph = points([([[1.0, 0.0], [0.0, 1.0]], [0.0, 0.0]), ([[3.0, -4.0]], [0.0])])
+    x = torch.tensor([[2.0, 1.0]], dtype=torch.float64).reshape(1, 2, 1, 1)  # the output is 2
+    (own,) = sensitivity(graph, [x] * 500).values()
+    assert own[1] / own[0] == pytest.approx(16 / 9)
+    assert own[0].item() == pytest.approx(9 / 4, rel=0.1)  # E[v^2] = 1
+
+
+@pytest.mark.parametrize("cls", [TinyLeaky, Pooled])
+def test_it_is_the_squared_gradient(cls: Any):
+    """Noise on one activation moves the output as S says, to first order; equal for equal seeds."""
+    graph = spiking(make(cls), images(2), Recipe("tested")).graph
+    batches = list(images(3).split(1))
+    one, two = sensitivity(graph, batches), sensitivity(graph, [images(3)])
+    assert all(torch.equal(one[k], sensitivity(graph, batches)[k]) for k in one)
+    assert one.keys() == two.keys() == {node.name for node in graph.activations}
+    assert all((s > 0).any() and (s >= 0).all() for s in one.values())
+
+
+@pytest.mark.parametrize("cls", [TinyLeaky, Pooled])
+def test_thresholds_meet_the_operations(cls: Any):
+    graph = spiking(make(cls), images(2), Recipe("tested")).graph
+    network, batches = CompleteNetwork(graph, (8, 8)), list(images(3).split(1))
+    thetas = balanced(network, sensitivity(network.graph, batches))
+    start = {name: {"theta": theta, "initial": torch.tensor(0.5)} for name, theta in thetas.items()}
+    for wanted in (0.12, 0.2):
+        values = scaled_to(wanted, network, start, batches)
+        spent = torch.cat([network(x, values)[1] for x in batches]).mean().item()
+        assert spent == pytest.approx(wanted, rel=0.05)
