@@ -6,8 +6,8 @@ is matched or sorted again. A draw leaves classes without objects out of its mea
 the interval is off-centre.
 """
 
-from collections.abc import Callable
-from dataclasses import dataclass
+import warnings
+from dataclasses import dataclass, replace
 from typing import Protocol
 
 import numpy as np
@@ -38,22 +38,36 @@ def draws(images: int, n: int, seed: int) -> np.ndarray:
     return np.random.default_rng(seed).multinomial(images, np.full(images, 1 / images), size=n)
 
 
-def bootstrap(data: Resampled, n: int = 1000, seed: int = 0) -> dict[str, Interval]:
-    """The 95 % interval of each figure of `data`."""
-    return _intervals(data, data.score, n, seed)
+@dataclass(frozen=True, eq=False)
+class Resampling:
+    """What is kept of a measurement: its figures over all images, float [figures], and over n draws, [n, figures].
 
-
-def paired_difference(a: Resampled, b: Resampled, n: int = 1000, seed: int = 0) -> dict[str, Interval]:
-    """The 95 % interval of each figure of `a` minus that of `b`, both scored on the same draws of images.
-
-    Raises ValueError unless both have the same number of images and the same figures.
+    images, seed: of the draws; only measurements that were scored on the same draws are subtracted.
     """
-    if (a.images, a.figures) != (b.images, b.figures):
-        raise ValueError(f"{a.images} and {b.images} images cannot be paired: score both on the same ones")
-    return _intervals(a, lambda weights: a.score(weights) - b.score(weights), n, seed)
 
+    figures: tuple[str, ...]
+    images: int
+    seed: int
+    value: np.ndarray
+    scores: np.ndarray
 
-def _intervals(data: Resampled, score: Callable[[np.ndarray], np.ndarray], n: int, seed: int) -> dict[str, Interval]:
-    value = score(np.ones((1, data.images), np.int64))[0]
-    low, high = np.nanpercentile(score(draws(data.images, n, seed)), [2.5, 97.5], axis=0)
-    return {name: Interval(*map(float, row)) for name, *row in zip(data.figures, value, low, high, strict=True)}
+    @classmethod
+    def of(cls, data: Resampled, n: int = 1000, seed: int = 0) -> "Resampling":
+        value = data.score(np.ones((1, data.images), np.int64))[0]
+        return cls(data.figures, data.images, seed, value, data.score(draws(data.images, n, seed)))
+
+    def __sub__(self, other: "Resampling") -> "Resampling":
+        """The paired difference. Raises ValueError unless figures, images and draws are the same."""
+        if (self.images, self.figures) != (other.images, other.figures):
+            raise ValueError(f"{self.images} and {other.images} images cannot be paired: score both on the same ones")
+        if (self.seed, len(self.scores)) != (other.seed, len(other.scores)):
+            raise ValueError("other draws cannot be paired: resample both as often, with the same seed")
+        return replace(self, value=self.value - other.value, scores=self.scores - other.scores)
+
+    def intervals(self) -> dict[str, Interval]:
+        """The 95 % interval of each figure."""
+        with warnings.catch_warnings():
+            warnings.filterwarnings("ignore", "All-NaN", RuntimeWarning)  # without objects every draw is nan
+            low, high = np.nanpercentile(self.scores, [2.5, 97.5], axis=0)
+        rows = zip(self.figures, self.value, low, high, strict=True)
+        return {name: Interval(*map(float, row)) for name, *row in rows}

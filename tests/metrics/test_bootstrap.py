@@ -11,7 +11,7 @@ import torch
 from spiking_yolo.datasets.coco_json import as_coco
 from spiking_yolo.datasets.detection import DetectionSet, Sample
 from spiking_yolo.decode.boxes import Detections
-from spiking_yolo.metrics.bootstrap import bootstrap, draws, paired_difference
+from spiking_yolo.metrics.bootstrap import Resampling, draws
 from spiking_yolo.metrics.coco import coco_score, to_coco
 from spiking_yolo.metrics.resampled import CocoResampled, VocResampled
 from spiking_yolo.metrics.voc import voc_map
@@ -110,15 +110,15 @@ def test_coco_counts_only_the_chosen_images() -> None:
 def test_parts_do_not_change_the_result(monkeypatch: pytest.MonkeyPatch) -> None:
     data, found = scene(noise=12)
     voc, coco = VocResampled(voc_map(found, data).ranked), CocoResampled.of(as_coco(data), coco_rows(found))
-    whole = bootstrap(voc, 30), bootstrap(coco, 30)
+    whole = [Resampling.of(data, 30).intervals() for data in (voc, coco)]
     monkeypatch.setattr("spiking_yolo.metrics.resampled._AT_ONCE", 1)
-    assert (bootstrap(voc, 30), bootstrap(coco, 30)) == whole
+    assert [Resampling.of(data, 30).intervals() for data in (voc, coco)] == whole
 
 
 def test_the_interval_is_that_of_the_resampled_scores() -> None:
     data, found = scene(noise=12)
     voc = VocResampled(voc_map(found, data).ranked)
-    got = bootstrap(voc, 200, seed=5)["mAP_area"]
+    got = Resampling.of(voc, 200, seed=5).intervals()["mAP_area"]
     scores = np.sort(voc.score(draws(IMAGES, 200, 5))[:, 0])
     assert scores[4] <= got.low <= scores[5] and scores[194] <= got.high <= scores[195]
     assert got.value == voc_map(found, data).mAP_area
@@ -128,8 +128,9 @@ def test_paired_difference_uses_the_same_draws() -> None:
     data, good = scene(noise=3)
     _, bad = scene(noise=25)
     a, b = (VocResampled(voc_map(found, data).ranked) for found in (good, bad))
-    assert all(i.value == i.low == i.high == 0 for i in paired_difference(a, a, 50).values())
-    got, weights = paired_difference(a, b, 200, seed=2)["mAP_area"], draws(IMAGES, 200, 2)
+    first, second = (Resampling.of(one, 200, seed=2) for one in (a, b))
+    assert all(i.value == i.low == i.high == 0 for i in (first - first).intervals().values())
+    got, weights = (first - second).intervals()["mAP_area"], draws(IMAGES, 200, 2)
     gaps = np.sort(a.score(weights)[:, 0] - b.score(weights)[:, 0])
     assert gaps[4] <= got.low <= gaps[5] and gaps[194] <= got.high <= gaps[195]
     assert got.value == pytest.approx(voc_map(good, data).mAP_area - voc_map(bad, data).mAP_area)
@@ -138,11 +139,15 @@ def test_paired_difference_uses_the_same_draws() -> None:
 
 def test_unlike_measurements_are_not_paired() -> None:
     data, found = scene(noise=12)
-    voc = VocResampled(voc_map(found, data).ranked)
+    voc = Resampling.of(VocResampled(voc_map(found, data).ranked), 5)
+    fewer = VocResampled(voc_map(found[:11], replace(data, samples=data.samples[:11])).ranked)
     with pytest.raises(ValueError, match="12 and 11 images"):
-        paired_difference(voc, VocResampled(voc_map(found[:11], replace(data, samples=data.samples[:11])).ranked))
+        voc - Resampling.of(fewer, 5)
     with pytest.raises(ValueError, match="cannot be paired"):
-        paired_difference(voc, CocoResampled.of(as_coco(data), coco_rows(found)))
+        voc - Resampling.of(CocoResampled.of(as_coco(data), coco_rows(found)), 5)
+    for other in ({"n": 6}, {"n": 5, "seed": 1}):
+        with pytest.raises(ValueError, match="other draws"):
+            voc - Resampling.of(VocResampled(voc_map(found, data).ranked), **other)
 
 
 def test_a_draw_without_objects_is_left_out() -> None:
@@ -153,4 +158,4 @@ def test_a_draw_without_objects_is_left_out() -> None:
     none = Detections(torch.zeros(0, 4), torch.zeros(0), torch.zeros(0, dtype=torch.int64))
     voc = VocResampled(voc_map([hit, none], DetectionSet("two", ("a",), [sample, bare], [])).ranked)
     assert np.isnan(voc.score(np.array([[0, 2]]))).all() and (voc.score(np.array([[1, 1]])) == 1).all()
-    assert bootstrap(voc, 40)["mAP_07"].low == 1.0
+    assert Resampling.of(voc, 40).intervals()["mAP_07"].low == 1.0

@@ -26,7 +26,10 @@ def starting_fractions(converted: Converted) -> dict[str, tuple[float, float]]:
 
 
 def starts(converted: Converted) -> list[str]:
-    """The fractions by layer, and how to bring those outside LOWEST..HIGHEST between them."""
+    """The fractions by layer, and how to bring those outside LOWEST..HIGHEST between them.
+
+    Of gains that the calibration chose nothing is to be mended: it has measured what the range is a rule of thumb for.
+    """
     fractions = starting_fractions(converted)
     if not fractions:
         return []
@@ -39,14 +42,16 @@ def starts(converted: Converted) -> list[str]:
     outside = [short(n) for n, (low, high) in fractions.items() if low < LOWEST or high > HIGHEST]
     if outside:
         where = "That" if len(outside) == len(fractions) else f"In layer {', '.join(outside)} that"
-        lines.append(f"{where} is outside {LOWEST:g} to {HIGHEST:g}, where MSAT is of use: try {_mend(converted)}.")
+        lines.append(f"{where} is outside {LOWEST:g} to {HIGHEST:g}, where MSAT is mostly of use: {_mend(converted)}.")
     return lines
 
 
 def _mend(converted: Converted) -> str:
     s = converted.recipe.msat
     if not (s.dtt and s.tau_mp):
-        return "the tracking threshold, which alone knows Theta (--set msat.dtt=true --set msat.tau_mp=1)"
+        return "try the tracking threshold, which alone knows Theta (--set msat.dtt=true --set msat.tau_mp=1)"
+    if not s.gain:
+        return "the calibration found it best there"
     units = "" if s.units == "normalised" else "--set msat.units=normalised "
-    calibrated = "" if not s.gain else f", or let the calibration choose ({units}--set msat.gain=0)"
-    return f"{units}--set msat.gain={max(gain_for(AIM, s), 0.1):.2g}{calibrated}"
+    gain = f"{units}--set msat.gain={max(gain_for(AIM, s), 0.1):.2g}"
+    return f"try {gain}, or let the calibration choose ({units}--set msat.gain=0)"

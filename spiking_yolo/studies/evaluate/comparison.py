@@ -2,17 +2,18 @@
 
 import json
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 
 from spiking_yolo.datasets.detection import DetectionSet
 from spiking_yolo.datasets.labelled import LabelledSet
 from spiking_yolo.draw.curves import line_plot
-from spiking_yolo.io.files import write_json
+from spiking_yolo.io.files import finite, write_json
 from spiking_yolo.io.tables import columns, percent, write_csv
 from spiking_yolo.recipe import Recipe
 from spiking_yolo.snn.counting import Counts
 from spiking_yolo.snn.options import SimulationOptions
+from spiking_yolo.studies.evaluate.intervals import Intervals
 from spiking_yolo.studies.evaluate.rows import Row, Table
 from spiking_yolo.studies.evaluate.tables import in_precision
 from spiking_yolo.studies.versions import versions
@@ -22,13 +23,17 @@ COMPARISON = "comparison.json"  # what `save` writes last
 
 @dataclass(frozen=True)
 class Comparison:
-    """Tables by method. figure: the one that the printed table and the plots show, e.g. mAP50."""
+    """Tables by method. figure: the one that the printed table and the plots show, e.g. mAP50.
+
+    differences: of every method but the first to the first, if there was a bootstrap; see `differences`.
+    """
 
     dataset: DetectionSet | LabelledSet
     recipes: Mapping[str, Recipe]
     tables: Mapping[str, Table]
     figure: str
     simulation: SimulationOptions
+    differences: Mapping[str, Intervals] = field(default_factory=dict)
 
     @property
     def ann(self) -> Row:
@@ -52,10 +57,25 @@ class Comparison:
         accuracy.append(["ANN", *[percent(ann)] * len(steps), ""])
         note = f"* selected over T on this split. ANN: {macs / 1e9:.3g} G MACs per image"
         title = f"{self.dataset.name}, {len(self.dataset)} images{in_precision(self.simulation.precision)}"
-        return "\n\n".join([f"{title}\n{columns(accuracy)}\n{note}", *map(columns, (gap, spikes, *work.values()))])
+        more = (gap, *self._paired(), spikes, *work.values())
+        return "\n\n".join([f"{title}\n{columns(accuracy)}\n{note}", *map(columns, more)])
+
+    def _paired(self) -> list[list[list[str]]]:
+        """The table of the differences to the first method in points, with their 95 % intervals."""
+        if not self.differences:
+            return []
+        steps = [f"T={row['T']}" for row in next(iter(self.tables.values())).steps]
+        lines = [[f"minus {next(iter(self.tables))}, 95 %", *steps]]
+        for name, rows in self.differences.items():
+            cells = (row[self.figure] for row in rows.values())
+            lines.append([name, *(f"{percent(i.value, '+.1f')} [{percent(i.low)}, {percent(i.high)}]" for i in cells)])
+        return [lines]
 
     def save(self, folder: Path) -> None:
-        """Write comparison.csv, accuracy-T.png, accuracy-operations.png and, last, comparison.json."""
+        """Write comparison.csv, accuracy-T.png, accuracy-operations.png and, last, comparison.json.
+
+        In the last, minus_first of a method is T -> figure -> [difference, low, high].
+        """
         rows = [{"method": name, **row} for name, table in self.tables.items() for row in table.steps]
         write_csv(folder / "comparison.csv", [{"method": "ann", **self.ann}, *rows], list(rows[0]))
         operations = "synaptic operations / ANN multiply-accumulates"
@@ -65,14 +85,19 @@ class Comparison:
             name: {"recipe": json.loads(self.recipes[name].to_json()), "steps": table.steps}
             for name, table in self.tables.items()
         }
+        for name, by_step in self.differences.items():
+            methods[name]["minus_first"] = {
+                t: {figure: [i.value, i.low, i.high] for figure, i in row.items()} for t, row in by_step.items()
+            }
         described = {"dataset": self.dataset.name, "images": len(self.dataset), **asdict(self.simulation)}
         content = {**described, "versions": versions(), "ann": self.ann, "methods": methods}
-        write_json(folder / COMPARISON, content, indent=1)
+        write_json(folder / COMPARISON, finite(content), indent=1)
 
     def _plot(self, path: Path, key: str, scale: float, label: str) -> None:
-        series = {
-            method: ([row[key] / scale for row in table.steps], [100 * row[self.figure] for row in table.steps])
-            for method, table in self.tables.items()
-        }
+        series = {}
+        for method, table in self.tables.items():
+            rows = [row for row in table.steps if row[key] > 0]  # a slow method may not have sent anything yet
+            if rows:
+                series[method] = [row[key] / scale for row in rows], [100 * row[self.figure] for row in rows]
         reference = {"ANN": 100 * self.ann[self.figure]}
         line_plot(path, series, label, f"{self.figure} (%)", logx=True, hlines=reference)

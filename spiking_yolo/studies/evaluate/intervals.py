@@ -1,8 +1,8 @@
-"""Bootstrap intervals of a table's rows, and of their differences to the ANN."""
+"""Bootstrap intervals of a table's rows, of their differences to the ANN, and of those between methods."""
 
-import warnings
+from collections.abc import Mapping
 
-from spiking_yolo.metrics.bootstrap import Interval, bootstrap, paired_difference
+from spiking_yolo.metrics.bootstrap import Interval, Resampling
 from spiking_yolo.metrics.coco import FIGURES
 from spiking_yolo.studies.evaluate.rows import Table
 from spiking_yolo.studies.evaluate.scorers import COCO_NAMES
@@ -10,19 +10,30 @@ from spiking_yolo.studies.evaluate.scorers import COCO_NAMES
 Intervals = dict[str, dict[str, Interval]]
 
 
-def row_intervals(table: Table, n: int, seed: int) -> Intervals:
-    """Row -> figure -> 95 % interval; "FIGURE_minus_ann" is the paired difference. Rows as in table.scored."""
+def resamplings(table: Table, n: int, seed: int) -> dict[str, Resampling]:
+    """By row, as in table.scored."""
     data = {name: scored.resampled() for name, scored in table.scored.items() if scored.resampled}
-    intervals: Intervals = {}
-    with warnings.catch_warnings():
-        warnings.filterwarnings("ignore", "All-NaN", RuntimeWarning)  # without objects every draw is nan
-        for name, resampled in data.items():
-            intervals[name] = {_name(f): i for f, i in bootstrap(resampled, n, seed).items()}
-            if name != "ann":
-                difference = paired_difference(resampled, data["ann"], n, seed)
-                intervals[name] |= {f"{_name(f)}_minus_ann": i for f, i in difference.items()}
-    return intervals
+    return {name: Resampling.of(one, n, seed) for name, one in data.items()}
 
 
-def _name(figure: str) -> str:
-    return COCO_NAMES.get(figure, figure) if figure in FIGURES else figure
+def row_intervals(rows: Mapping[str, Resampling]) -> Intervals:
+    """Row -> figure -> 95 % interval; "FIGURE_minus_ann" is the paired difference. rows: with one named "ann"."""
+    found = {name: _intervals(one) for name, one in rows.items()}
+    for name in found.keys() - {"ann"}:
+        found[name] |= {f"{f}_minus_ann": i for f, i in _intervals(rows[name] - rows["ann"]).items()}
+    return found
+
+
+def differences(methods: Mapping[str, Mapping[str, Resampling]]) -> dict[str, Intervals]:
+    """Method -> T -> figure -> 95 % interval of the method minus the first method, on the same draws of images.
+
+    methods: rows by method. Of the first there is nothing.
+    """
+    if not methods:
+        return {}
+    (_, reference), *others = methods.items()
+    return {name: {t: _intervals(rows[t] - reference[t]) for t in rows if t.isdecimal()} for name, rows in others}
+
+
+def _intervals(one: Resampling) -> dict[str, Interval]:
+    return {COCO_NAMES.get(f, f) if f in FIGURES else f: i for f, i in one.intervals().items()}

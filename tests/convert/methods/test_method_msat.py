@@ -131,15 +131,17 @@ def test_first_steps_by_hand():
     assert third == pytest.approx(sigmoid(0.03 * moved - 1 + log(1 + exp(moved)) + exp(-0.1)))
 
 
-def test_msat_tuned_starts_half_way_to_its_first_threshold():
+def test_msat_tuned_starts_half_way_to_its_first_threshold_and_bursts():
     """Of small inputs msat has sent half a spike too little in the mean, and this a fifth of one."""
     zs = [k / 100 for k in range(1, 101, 3)]
     missing = {}
-    for name, initial in (("msat", 0.0), ("msat-tuned", 0.1)):
+    for name, initial, gamma in (("msat", 0.0, 1), ("msat-tuned", 0.1, 5)):
         recipe = get_recipe(name).with_settings({"msat.gain": 3})
         runs = [drive(neuron(recipe, 2.0), [2 * z] * 8) for z in zs]
-        expected = [list(scalar_msat([2 * z] * 8, 2.0, recipe.msat, 1, initial)) for z in zs]
+        expected = [list(scalar_msat([2 * z] * 8, 2.0, recipe.msat, gamma, initial)) for z in zs]
         assert [[n for _, n, _ in run] for run in runs] == [[n for _, n, _ in run] for run in expected]
+        most = max(n for run in runs for _, n, _ in run)
+        assert most == 1 if gamma == 1 else 1 < most <= gamma
         small = [(run, z) for run, z in zip(runs, zs, strict=True) if z < 0.2]
         missing[name] = sum(8 * 2 * z - sum(theta * n for theta, n, _ in run) for run, z in small) / len(small)
     assert missing["msat"] > 0.2 > 2 * missing["msat-tuned"] > 0

@@ -116,7 +116,7 @@ def test_quiet_means_silent_for_good(zs: list[float], stages: int):
         return
     assert send(layer, [0.0] * 30) == [0.0] * 30
     for _ in range(30):
-        resting.rest()
+        resting.idle()
     assert send(layer, [1.3]) == pytest.approx(send(resting, [1.3]), rel=1e-9)
 
 
