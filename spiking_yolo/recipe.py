@@ -109,7 +109,7 @@ class Calibration:
     kind: Literal["none", "light", "advanced", "fraction", "trained"] = setting(
         "none",
         "light: bias; advanced: initial potential; fraction: theta, as the fraction of the statistic that serves best; "
-        "trained: all three by gradient descent, without labels, for events=digits",
+        "trained: all three and a value at rest, by gradient descent without labels, for events=digits",
     )
     T: int = setting(32, "timesteps of the calibration, and of threshold.rule=balance; does not follow --T", 1, 65536)
     operations: float = setting(
@@ -249,6 +249,21 @@ class Recipe:
         """Whether this recipe must run the network on calibration images; the result is kept in a file."""
         adapts = (self.msat.enabled and not self.msat.gain) or self.msat.confidence != "off" or self.by_gradient
         return self.threshold.rule == "balance" or self.calibration.kind != "none" or adapts
+
+    @property
+    def events_per_step(self) -> int:
+        """How many events a neuron may send in a step: the spikes of a burst, signed digits, or binary ones."""
+        n, bits = self.neuron, self.neuron.gamma.bit_length()
+        if n.events == "digits":
+            return min(n.digits or bits, (bits + 2) // 2)
+        return bits if n.kind == "few-spikes" else n.gamma
+
+    def latency(self, T: int, layers: int) -> tuple[int, int]:
+        """Sub-steps of one event per neuron that T steps take: all layers in each step, and pipelined.
+
+        In a pipeline a layer takes a value only when it is complete, and works on the next while others go on.
+        """
+        return T * self.events_per_step, (T + layers - 1) * self.events_per_step
 
     @property
     def by_gradient(self) -> bool:

@@ -10,11 +10,11 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from helpers.calibrating import calibrate_on
 from helpers.tiny import CONNECTED, NAMES, SIZE, YOLO, write_tiny
 from PIL import Image
 
 from spiking_yolo import Result, SpikingYOLO, UserError, list_methods
-from spiking_yolo.convert.statistics import statistics_path, take_statistics
 from spiking_yolo.decode.selection import class_ids
 from spiking_yolo.decode.yolo import detections
 from spiking_yolo.graph import forward
@@ -91,7 +91,7 @@ def test_result_counts_spikes(detector, photo):
     activations = r.activations  # of the ANN, whose neurons stand in front of the pooling
     assert activations > sum(r.neurons_by_layer.values()) and r.mean_rate == pytest.approx(r.spikes / activations / 4)
     assert r.sent["spikes"] >= r.sent["digits"] >= r.sent["messages"] > 0
-    assert r.operations_per_mac == r.operations["spikes"] / r.macs > 0
+    assert r.operations_per_mac == r.operations["digits"] / r.macs > 0
     for name, neurons in r.neurons_by_layer.items():
         heat = r.maps[4][name]
         assert heat.sum().item() * neurons / heat.numel() == pytest.approx(r.spikes_by_layer[name], rel=1e-5)
@@ -206,17 +206,17 @@ def test_a_rectangular_input(weights, detector, photo, tmp_path):
     """imgsz=(64, 96) is the network whose cfg says height=64 and width=96, and follows its ANN."""
     ann, size = load_ann(weights, imgsz=(64, 96)), (64, 96)
     photos = [str(photo), str(photo.with_name("b.png"))]
-    take_statistics(ann.graph, ann.spec, ann.sha256, photos)[0].save(statistics_path(weights, size))
+    calibrate_on(weights, photos, size)
     wide = SpikingYOLO(weights, imgsz=size)
     assert (wide.spec.height, wide.spec.width) == wide.detect(photo, T=1).placement.network[::-1] == size
     other = write_tiny(tmp_path, cfg=YOLO.replace(f"width={SIZE}", "width=96"))
     assert_same(
         wide.detect(photo, T=4, **CONF),
-        SpikingYOLO(other, statistics=statistics_path(other, (SIZE, SIZE))).detect(photo, T=4, **CONF),
+        SpikingYOLO(other).detect(photo, T=4, **CONF),
     )
     x = preprocess(read_image(photo), wide.spec)[0][None]
     found, expected = wide.converted.network().run(x, 256).snapshots[256].outputs[0], forward(ann.graph, x)[0]
-    assert expected.shape[2:] == (16, 24) and (found - expected).norm() < 0.02 * expected.norm()
+    assert expected.shape[2:] == (16, 24) and (found - expected).norm() < 0.05 * expected.norm()
     assert_same(detector.detect(photo, T=4, **CONF), SpikingYOLO(weights, imgsz=SIZE).detect(photo, T=4, **CONF))
 
 
@@ -402,9 +402,9 @@ def test_weights_of_8_bits_are_those_of_both_networks(weights, detector, photo):
     a, b = (one.detect_ann(photo, **CONF) for one in (detector, small))
     assert abs(len(a) - len(b)) < 5 and not torch.equal(a.confidence[:50], b.confidence[:50])
     assert (a.confidence[:50] - b.confidence[:50]).abs().mean() < 0.02
-    small = SpikingYOLO(weights, weight_bits=3).converted.graph.tensors
-    names = [name for name in small if name.endswith("weight")]
-    assert names and all(len(row.unique()) <= 7 for name in names for row in small[name].flatten(1))
+    few = SpikingYOLO(weights, "coarse-to-fine", weight_bits=3).converted.graph.tensors  # one theta per layer
+    names = [name for name in few if name.endswith("weight")]
+    assert names and all(len(row.unique()) <= 7 for name in names for row in few[name].flatten(1))
     for wrong in (1, 17, "8", 8.0, True):
         with pytest.raises(UserError, match=f"weights need 2 to 16 bits, not {wrong}"):
             SpikingYOLO(weights, weight_bits=wrong)
@@ -440,7 +440,7 @@ def test_a_detector_that_cannot_be_made(weights, options, message):
 
 
 def test_a_detector_says_what_it_is(detector):
-    assert repr(detector) == "SpikingYOLO of tiny.weights: msat-plus, 64 x 64 px, 3 classes, cpu"
+    assert repr(detector) == "SpikingYOLO of tiny.weights: signed-digits, 64 x 64 px, 3 classes, cpu"
 
 
 def test_the_default_network_finds_the_dog():

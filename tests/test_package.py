@@ -96,4 +96,4 @@ def test_an_installed_package_finds_its_weights_from_any_folder(tmp_path):
     photo = str(weights / "photos" / "a.png")
     code = f"from spiking_yolo import SpikingYOLO; d = SpikingYOLO(); print(d); print(d({photo!r}, T=2).T)"
     said = python(code, tmp_path, site).splitlines()
-    assert said == ["SpikingYOLO of yolov3-tiny.weights: msat-plus, 64 x 64 px, 3 classes, cpu", "2"]
+    assert said == ["SpikingYOLO of yolov3-tiny.weights: signed-digits, 64 x 64 px, 3 classes, cpu", "2"]

@@ -148,3 +148,20 @@ def test_unknown_methods_and_files_are_refused(tmp_path: Path):
     (tmp_path / "binary.json").write_bytes(b"\xff\xfe\x00")
     with pytest.raises(UserError, match=r"binary\.json"):
         get_recipe(tmp_path / "binary.json")
+
+
+@pytest.mark.parametrize(
+    ("method", "settings", "events", "latency"),
+    [
+        ("p-norm", {}, 1, (4, 13)),
+        ("msat-plus", {}, 8, (32, 104)),
+        ("signed-digits", {}, 9, (36, 117)),  # 17 bits
+        ("signed-digits", {"neuron.digits": 2}, 2, (8, 26)),
+        ("signed-digits", {"neuron.gamma": 7}, 2, (8, 26)),  # 7 = 8 - 1, 5 = 4 + 1
+        ("few-spikes", {}, 8, (32, 104)),
+    ],
+)
+def test_events_per_step_and_latency(method: str, settings: dict[str, int], events: int, latency: tuple[int, int]):
+    """T = 4, ten layers."""
+    recipe = get_recipe(method).with_settings(settings)
+    assert recipe.events_per_step == events and recipe.latency(4, 10) == latency

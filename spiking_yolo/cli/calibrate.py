@@ -1,14 +1,16 @@
-"""Take the activation statistics of a network on calibration images; conversion derives its thresholds from them.
+"""Take the activation statistics of a network on calibration images, and let the default method learn from them.
 
     spiking-yolo calibrate --weights W --images DIR                      # a detector: about 100 photographs
     spiking-yolo calibrate --weights W --data cifar10_jpeg.tar.xz        # a classifier: of the training split
 
-The file lies beside the weights and is found there by every verb. Methods that run the network to calibrate (balanced
-thresholds, corrections, spike confidence) keep their result in a second file:
+The files lie beside the weights and are found there by every verb: the statistics, from which conversion derives its
+thresholds, and of each method that runs the network to calibrate what it has learned. The default trains its
+thresholds, without labels, which takes minutes. For another method:
 
     spiking-yolo calibrate --weights W --images DIR --method calibration-light
 
-Statistics that were taken from the same images are not taken again. --method all makes every method's file.
+A method that needs the statistics only, such as p-norm, gets those alone. Statistics that were taken from the same
+images are not taken again. --method all makes every method's file.
 """
 
 from __future__ import annotations

@@ -5,7 +5,7 @@
 
 The same as `spiking-yolo eval` with several methods, by default all of them. PROJECT/NAME gets comparison.csv,
 comparison.json, accuracy-T.png and accuracy-operations.png, and a folder for each method; --resume goes on after an
-interruption.
+interruption. --bootstrap adds the difference of each method to the first, with its 95 % interval on the same draws.
 """
 
 from spiking_yolo.cli.eval import main

@@ -8,11 +8,13 @@ from spiking_yolo.recipe import Recipe, settings_table
 
 
 def methods_text() -> str:
-    rows = [("method", "year", "thresholds", "neuron", "calibration", "limits")]
+    rows = [("method", "year", "thresholds", "neuron", "events/step", "calibration", "limits")]
     for name, method in list_methods().items():
         mark = f"{name} (default)" if name == DEFAULT else name
-        rows.append((mark, str(method.year), *describe(method.recipe), method.limits))
-    widths = [max(len(row[i]) for row in rows) for i in range(5)]
+        thresholds, neuron, calibration = describe(method.recipe)
+        events = str(method.recipe.events_per_step)
+        rows.append((mark, str(method.year), thresholds, neuron, events, calibration, method.limits))
+    widths = [max(len(row[i]) for row in rows) for i in range(6)]
     lines = ["  ".join(cell.ljust(w) for cell, w in zip(row, [*widths, 0], strict=True)).rstrip() for row in rows]
     return "\n".join(lines)
 

@@ -20,7 +20,7 @@ from spiking_yolo.snn.backend.layout import channels_last, per_channel
 from spiking_yolo.snn.counting import Counts
 from spiking_yolo.snn.digits import count_digits, thrifty_round
 
-Values = Mapping[str, Mapping[str, Tensor]]  # node -> theta, initial, bias of its neurons
+Values = Mapping[str, Mapping[str, Tensor]]  # node -> theta, initial, bias, rest of its neurons
 
 
 class CompleteNetwork:
@@ -60,7 +60,9 @@ class CompleteNetwork:
             given = [done[name] for name in node.inputs] if node.op != "input" else [channels_last(x)]
             if node.op == "activation":
                 n, due = self._sent(node, given[0], values[node.name])
-                done[node.name] = n * per_channel(values[node.name]["theta"], n)
+                own = values[node.name]
+                value = n + per_channel(own["rest"], n) if "rest" in own else n
+                done[node.name] = value * per_channel(own["theta"], n)
                 spent = spent + self._spent(node.name, n, due)
                 for name, attrs in self._pools.get(node.name, ()):
                     spent = spent + self._spent(name, *(OPS["max_pool"](attrs, None, None, v) for v in (n, due)))
@@ -69,10 +71,12 @@ class CompleteNetwork:
         return [self._corrected(name, done[name], values) for name in self.graph.outputs], spent
 
     def _sent(self, node: Node, z: Tensor, own: Mapping[str, Tensor]) -> tuple[Tensor, Tensor]:
-        """How many thetas each neuron sends, and what is rounded to that."""
+        """How many thetas each neuron sends besides its value at rest, and what is rounded to that."""
         if "bias" in own:
             z = z + per_channel(own["bias"], z)
         due = node.phi.continuous(z) / per_channel(own["theta"], z) + (per_channel(own["initial"], z) - 0.5)
+        if "rest" in own:
+            due = due - per_channel(own["rest"], z)
         n = thrifty_round(due.detach(), self.slack)
         return straight_through(n, due), due
 
@@ -97,8 +101,8 @@ class _StraightThrough(torch.autograd.Function):
         return value.view_as(value)
 
     @staticmethod
-    def backward(ctx: Any, gradient: Tensor) -> tuple[None, Tensor]:
-        return None, gradient
+    def backward(ctx: Any, *gradients: Tensor) -> tuple[None, Tensor]:
+        return None, gradients[0]
 
 
 def straight_through(value: Tensor, smooth: Tensor) -> Tensor:

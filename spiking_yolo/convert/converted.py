@@ -30,7 +30,8 @@ FORMAT = "spiking_yolo-network-1"
 class Converted:
     """A converted network: everything a simulation needs, and its origin.
 
-    neurons: node -> {"theta": [C], "theta_off": [C] of an ON/OFF pair, "initial": scalar, in thresholds}.
+    neurons: node -> {"theta": [C], "theta_off": [C] of an ON/OFF pair, "initial": scalar, in thresholds, ...}; see
+    NeuronLayer.
     provenance: weights_sha256 and whatever else identifies the source.
     """
 

@@ -1,8 +1,9 @@
-"""Neurons trained on photographs without labels: gradient descent on theta, initial potential and bias per channel.
+"""Neurons trained on photographs without labels: gradient descent on theta, initial potential, bias and rest.
 
-No weight changes. What is made small is log(error) + multiplier * log(operations), where the error is the geometric
-mean of two: the relative error of the outputs, and the root of how far the scores that they stand for diverge from
-the ANN's. The multiplier rises while operations are above what was asked for, and falls while they are below.
+One of each per channel; no weight changes. What is made small is log(error) + multiplier / 4 * (operations / wanted)^4.
+The error is a geometric mean of two: the relative error of the outputs, and with three times its weight the root of how
+far the scores that they stand for, which decide what is found, diverge from the ANN's. The multiplier rises while
+operations are above what was asked for, and falls while they are below.
 """
 
 import math
@@ -25,7 +26,7 @@ RATE = 0.03  # of log theta; two thirds of it for what is counted in thetas
 FEWEST = 4  # images per step, at least
 LEAST = 1e-6  # probability
 SENSITIVITY_IMAGES = 32
-START, GAIN = 1.5, 0.1  # of the multiplier
+START, GAIN = 1.5, 0.03  # of the multiplier
 REPORTS = 10
 
 
@@ -58,7 +59,7 @@ def train(
     settings: Calibration,
     progress: Callable[[str], Any] = lambda text: None,
 ) -> dict[str, dict[str, Tensor]]:
-    """Parameters of the neurons: theta, initial and bias, [C] each, and the bias of each output.
+    """Parameters of the neurons: theta, initial, bias and rest, [C] each, and the bias of each output.
 
     Those of the start, at the same operations, if the descent has not made them better: for a few neurons with coarse
     thetas the gradient may mislead.
@@ -78,7 +79,8 @@ def train(
     initial = {n: start[n]["initial"].expand(c).clone() for n, c in network.sites.items()}
     bias = {name: torch.zeros(c) for name, c in network.sites.items()}
     output = {name: torch.zeros(expected[network.graph.outputs.index(name)].shape[1]) for name in names}
-    tuned = [*logs.values(), *initial.values(), *bias.values(), *output.values()]
+    rest = {name: torch.zeros(c) for name, c in network.sites.items()}
+    tuned = [*logs.values(), *initial.values(), *bias.values(), *output.values(), *rest.values()]
     groups = [{"params": list(logs.values()), "lr": RATE}, {"params": tuned[len(logs) :], "lr": RATE * 2 / 3}]
     for tensor in tuned:
         tensor.requires_grad_()
@@ -88,7 +90,12 @@ def train(
     def values() -> dict[str, dict[str, Tensor]]:
         thetas = {name: log.exp() for name, log in logs.items()}
         own = {
-            name: {"theta": theta, "initial": initial[name], "bias": bias[name] * theta.detach()}
+            name: {
+                "theta": theta,
+                "initial": initial[name],
+                "bias": bias[name] * theta.detach(),
+                "rest": rest[name],
+            }
             for name, theta in thetas.items()
         }
         return own | {name: {"bias": value * scales[name] / 20} for name, value in output.items()}
@@ -96,18 +103,18 @@ def train(
     multiplier = START
     for k, drawn in enumerate(_batches(len(x), max(FEWEST, spec.images_at_once), steps)):
         outputs, spent = network(x[drawn], values())
-        loss = error(outputs, [y[drawn] for y in expected], spec) + multiplier * spent.mean().clamp(min=LEAST).log()
+        ratio = spent.mean() / operations
+        loss = error(outputs, [y[drawn] for y in expected], spec) + multiplier * ratio**4 / 4
         adam.zero_grad()
         loss.backward()
         adam.step()
         schedule.step()
-        multiplier *= max(spent.mean().item() / operations, 0.5) ** GAIN
+        multiplier *= max(ratio.item(), 0.5) ** GAIN
         if k % max(1, steps // REPORTS) == 0:
             progress(f"trained {k} of {steps}: operations {spent.mean().item():.2f}")
     with torch.no_grad():
-        end = scaled_to(
-            operations, network, {n: {k: v.detach() for k, v in o.items()} for n, o in values().items()}, few
-        )
+        trained = {n: {k: v.detach() for k, v in own.items()} for n, own in values().items()}
+        end = scaled_to(operations, network, trained, few)
 
         def error_of(values: Values) -> float:
             return sum(error(network(x, values)[0], forward(ann, x), spec).item() for x in few)
@@ -116,9 +123,9 @@ def train(
 
 
 def error(outputs: Sequence[Tensor], expected: Sequence[Tensor], spec: Spec) -> Tensor:
-    """log of the geometric mean of the two errors that are made small."""
+    """log of the weighted mean of the two errors that are made small."""
     diverging = divergence(outputs, expected, spec).clamp(min=LEAST**2)
-    return relative_error(outputs, expected).log() / 2 + diverging.log() / 4
+    return relative_error(outputs, expected).log() / 4 + diverging.log() * 3 / 8
 
 
 def relative_error(outputs: Sequence[Tensor], expected: Sequence[Tensor]) -> Tensor:

@@ -6,7 +6,7 @@ from typing import Any
 
 from spiking_yolo.convert.calibration_file import CalibrationResult, calibration_path
 from spiking_yolo.convert.converted import FORMAT, Converted, convert
-from spiking_yolo.convert.registry import DEFAULT, get_recipe
+from spiking_yolo.convert.registry import DEFAULT, get_recipe, list_methods
 from spiking_yolo.convert.statistics import Statistics, statistics_path
 from spiking_yolo.errors import UserError
 from spiking_yolo.io.sizes import Size, size_name
@@ -19,9 +19,9 @@ def convert_ann(
     ann: Ann, recipe: Recipe, statistics: str | Path | None = None, weight_bits: int | None = None
 ) -> Converted:
     """The spiking network by a recipe, from the files beside the weights (or the given statistics)."""
+    known = load_statistics(ann, statistics, recipe.name)
     neurons = load_calibration(ann, recipe).neurons if recipe.runs_network else None
-    origin = {"weights": ann.weights.name}
-    return convert(ann.graph, ann.spec, load_statistics(ann, statistics), recipe, origin, neurons, weight_bits)
+    return convert(ann.graph, ann.spec, known, recipe, {"weights": ann.weights.name}, neurons, weight_bits)
 
 
 def load_calibration(ann: Ann, recipe: Recipe) -> CalibrationResult:
@@ -30,18 +30,25 @@ def load_calibration(ann: Ann, recipe: Recipe) -> CalibrationResult:
     if path.is_file() and (state := CalibrationResult.load(path)).fits(recipe, ann.sha256, ann.imgsz):
         return state
     what = "is of other settings, weights or size" if path.is_file() else "does not exist"
+    method = list_methods().get(recipe.name)
+    changes = recipe.changes(method.recipe).items() if method else ()
+    options = "".join((f" --method {recipe.name}", *(f" --set {key}={value}" for key, value in changes)))
     raise UserError(
         f"method {recipe.name} runs the network to calibrate, and its result {path} {what}: make it with "
-        f"{ann.calibrate_command} --method {recipe.name} [--set ...]"
+        f"{ann.calibrate_command}{options}"
     )
 
 
-def load_statistics(ann: Ann, path: str | Path | None = None) -> Statistics:
-    """The statistics that belong to this network: those beside its weights, or the given file."""
+def load_statistics(ann: Ann, path: str | Path | None = None, method: str = DEFAULT) -> Statistics:
+    """The statistics that belong to this network: those beside its weights, or the given file.
+
+    method: that wants them, for the command that makes them.
+    """
     size = ann.imgsz
     path = Path(path) if path else statistics_path(ann.weights, size)
     if not path.is_file():
-        raise UserError(f"no activation statistics at {path}: make them with {ann.calibrate_command}")
+        also = f" --method {method}" if method != DEFAULT and method in list_methods() else ""
+        raise UserError(f"no activation statistics at {path}: make them with {ann.calibrate_command}{also}")
     statistics = Statistics.load(path)
     statistics.check(ann.sha256, size, ann.graph)
     return statistics

@@ -7,7 +7,7 @@ from typing import Any
 from spiking_yolo.errors import UserError
 from spiking_yolo.recipe import Recipe
 
-DEFAULT = "msat-plus"
+DEFAULT = "signed-digits"
 
 
 @dataclass(frozen=True)

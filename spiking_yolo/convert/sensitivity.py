@@ -7,7 +7,7 @@ import torch
 from torch import Tensor
 
 from spiking_yolo.convert.complete import CompleteNetwork, Values
-from spiking_yolo.convert.thresholds import at_most
+from spiking_yolo.convert.thresholds import scaled
 from spiking_yolo.graph import OPS, Graph
 from spiking_yolo.snn.backend.layout import channels_last
 
@@ -77,8 +77,8 @@ def scaled_to(
     """
     factor, low, high = 1.0, 1 / MOST, MOST
     for _ in range(TRIES):
-        scaled = times(factor, network, values)
-        spent = torch.cat([network(x, scaled)[1] for x in images]).mean().item()
+        tried = times(factor, network, values)
+        spent = torch.cat([network(x, tried)[1] for x in images]).mean().item()
         if abs(spent / operations - 1) < TOLERANCE:
             break
         low, high = (factor, high) if spent > operations else (low, factor)
@@ -88,8 +88,6 @@ def scaled_to(
 
 
 def times(factor: float, network: CompleteNetwork, values: Values) -> dict[str, dict[str, Tensor]]:
-    """The values with all thetas times a factor; none exceeds the cap of its activation."""
-    scaled = {name: dict(own) for name, own in values.items()}
-    for name in network.sites:
-        scaled[name]["theta"] = at_most(scaled[name]["theta"] * factor, network.graph[name].phi.cap)
-    return scaled
+    """The values with all thetas times a factor."""
+    sites = network.sites
+    return {n: scaled(own, factor, network.graph[n].phi.cap) if n in sites else dict(own) for n, own in values.items()}

@@ -17,6 +17,7 @@ from spiking_yolo.graph import Activation, Graph
 from spiking_yolo.recipe import SIGNED, Recipe
 
 NeuronParameters = Mapping[str, Mapping[str, Tensor]]  # node -> parameters of its neurons, see SpikingNetwork
+PARTS = 256  # of a theta: values at rest are multiples, so that sums of them and of events are exact
 _MMSE_GRID = torch.arange(100, 5, -1, dtype=torch.float64) / 100  # 95 steps of 1 % down from the maximum (Li 2021)
 
 
@@ -175,11 +176,15 @@ def base_parameters(graph: Graph, histograms: Mapping[str, Histogram], recipe: R
 
 def rescaled(graph: Graph, neurons: NeuronParameters, recipe: Recipe) -> NeuronParameters:
     """Parameters whose thetas do not know the scale of the recipe and its factors of layers yet, with both."""
-    scaled = {name: dict(own) for name, own in neurons.items()}
-    for node in graph.activations:
-        factor = recipe.threshold.scale * layer_factor(recipe, node.name)
-        scaled[node.name]["theta"] = at_most(scaled[node.name]["theta"] * factor, node.phi.cap)
-    return scaled
+    factors = {node.name: recipe.threshold.scale * layer_factor(recipe, node.name) for node in graph.activations}
+    return {n: scaled(own, factors[n], graph[n].phi.cap) if n in factors else own for n, own in neurons.items()}
+
+
+def scaled(own: Mapping[str, Tensor], factor: float, cap: float | None) -> dict[str, Tensor]:
+    """Parameters of a layer with theta times a factor, at most the cap, and the same value at rest in other thetas."""
+    theta = at_most(own["theta"] * factor, cap)
+    rest = {"rest": (own["rest"] * (own["theta"] / theta) * PARTS).round() / PARTS} if "rest" in own else {}
+    return {**own, "theta": theta, **rest}
 
 
 def layer_factor(recipe: Recipe, name: str) -> float:

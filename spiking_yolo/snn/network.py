@@ -139,7 +139,8 @@ class SpikingNetwork(nn.Module):
         self._unsent: Tensor | None = self._image  # of the image, in a coding that sends it once
         for _, layer in self.layers():
             layer.reset(self._keys)
-        self.synapses.reset({name for name, layer in self.layers() if layer.sends_at_most_one})
+        rests = {name: rest for name, layer in self.layers() if (rest := getattr(layer, "rest", None)) is not None}
+        self.synapses.reset({name for name, layer in self.layers() if layer.sends_at_most_one}, rests)
         self._output.reset()
         self._input_events: dict[str, Tensor] = {}
         self._updates = torch.zeros(len(x), dtype=torch.float64, device=x.device)
@@ -235,7 +236,7 @@ class SpikingNetwork(nn.Module):
         layer = self.layer(name)
         current = None if value is None else self.synapses.analogue(source, value)
         if current is None and layer.settled and layer.spike_weight == weight:
-            layer.rest()
+            layer.idle()
             return None
         spikes: Tensor | None = layer(current, weight)
         self._updates += self._neurons(layer) * self._received(current)

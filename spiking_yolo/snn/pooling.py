@@ -7,6 +7,7 @@ import torch
 from torch import Tensor, nn
 
 from spiking_yolo.snn.backend.backend import Backend
+from spiking_yolo.snn.backend.layout import per_channel
 from spiking_yolo.snn.counting import Counts
 from spiking_yolo.snn.state import State
 
@@ -32,13 +33,14 @@ class CumulativeMaxPool(nn.Module):
         self._pooled_sum = (backend or Backend()).pooled_sum(attrs)
         self.reset()
 
-    def reset(self, bursts: bool = True) -> None:
+    def reset(self, bursts: bool = True, rest: Tensor | None = None) -> None:
         """Forget everything: the next step starts a new run, of any shape.
 
-        bursts: whether a step of the input can be worth more than one spike.
+        bursts: whether a step of the input can be worth more than one spike. rest: of the input, [C]; what its first
+        step brings without an event, and this one hands on without any, since it shifts a maximum as it shifts all.
         """
         self._pooled_sum.reset()
-        self._fresh, self._bursts = True, bursts
+        self._fresh, self._bursts, self._rest = True, bursts, rest
 
     def forward(self, current: Tensor, spike_weight: float = 1.0) -> Tensor:
         """One timestep. current: [N, C, H, W], what arrives. Returns what is sent, [N, C, H', W'].
@@ -48,8 +50,11 @@ class CumulativeMaxPool(nn.Module):
         pooled = self._pooled_sum(current)
         if self.sends_sums:
             return pooled
-        if self._fresh:
+        first = self._fresh
+        if first:
             self._fresh, self.sent = False, torch.zeros_like(pooled)
+            if self._rest is not None:
+                self.sent += per_channel(self._rest, pooled)
             without = ("switches", "previous", *(() if self._bursts else ("digits", "messages")))
             self.state = State.allocate(pooled.shape, pooled, pooled.dtype, without)
         out = torch.sub(pooled, self.sent, out=self.sent)  # the old `sent` is not needed any more
@@ -58,7 +63,7 @@ class CumulativeMaxPool(nn.Module):
         if self._bursts:
             events = torch.maximum(events, (out.abs() / spike_weight).sub_(_ROUNDING).ceil_())
         self.state.tally(events)
-        return out
+        return pooled if first and self._rest is not None else out
 
     @property
     def counts(self) -> Counts:

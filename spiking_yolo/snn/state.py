@@ -66,13 +66,14 @@ class Parameters:
     """What a step needs besides the state, in shapes that broadcast against it.
 
     theta: the threshold. initial: the potential at the start, in thresholds. bias: added to the current. cap: the
-    largest activation, in thresholds.
+    largest activation, in thresholds. rest: what a neuron hands on without an event, in thresholds.
     """
 
     theta: Tensor
     initial: Tensor
     bias: Tensor | None = None
     cap: Tensor | None = None
+    rest: Tensor | None = None
 
 
 class Clock(NamedTuple):

@@ -107,10 +107,15 @@ class Synapses(nn.Module):
             dtype = self.like.dtype if node in self.plan.readout else self.simulation.synapses(self.like.dtype)
             linear.absorb(self._units[node.inputs[0]], dtype)
 
-    def reset(self, at_most_one: Collection[str] = ()) -> None:
-        """Before a run. at_most_one: layers of neurons that send at most one spike in a step."""
+    def reset(self, at_most_one: Collection[str] = (), rests: Mapping[str, Tensor] = {}) -> None:
+        """Before a run, after `absorb`.
+
+        at_most_one: layers of neurons that send at most one spike in a step. rests: of layers that have any, [C].
+        """
+        known = units.at_rest(self.plan.graph, rests, self._units) if rests else {}
         for name, pool in self._pools():
-            pool.reset(bursts=self.plan.graph[name].inputs[0] not in at_most_one)
+            source = self.plan.graph[name].inputs[0]
+            pool.reset(source not in at_most_one, known.get(source))
         self._shapes.clear()
 
     def pooled_counts(self) -> dict[str, Counts]:

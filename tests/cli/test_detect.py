@@ -40,8 +40,8 @@ def test_an_image_gives_one_line_and_one_picture(detect, image, tmp_path, capsys
     out, err = capsys.readouterr()
     assert err == ""
     line, last = out.splitlines()
-    assert line.startswith(f"{image}: 80x48, ") and " T=4, " in line
-    for word in ("spikes", "operations per MAC", "ms", *NAMES[:1]):
+    assert line.startswith(f"{image}: 80x48, ") and " T=4 " in line
+    for word in ("digits", "operations per MAC", "ms", "cat"):
         assert word in line
     assert last == f"results saved to {tmp_path / 'runs' / 'exp'}"
     assert files(tmp_path / "runs") == {"exp/a.jpg"}

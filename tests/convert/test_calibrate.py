@@ -217,9 +217,9 @@ def test_a_state_fits_its_own_network_and_recipe_only(tmp_path: Path):
 
 def test_load_says_how_to_make_a_missing_state_and_finds_the_made_one(tmp_path: Path):
     weights = write_tiny(tmp_path)
-    with pytest.raises(
-        UserError, match=r"rmp runs the network .*does not exist.*tools/calibrate\.py .*--method rmp"
-    ) as e:
+    with pytest.raises(UserError, match=r"rmp runs the network .*does not exist.*tools/calibrate\.py .*--method rmp"):
+        load(weights, "rmp")
+    with pytest.raises(UserError, match=r"no activation statistics .*tools/calibrate\.py .*--method rmp") as e:
         load(weights, "rmp", imgsz=96)
     assert "\n" not in str(e.value) and str(weights) in str(e.value) and "--imgsz 96" in str(e.value)
     ann, recipe = load_ann(weights), get_recipe("rmp").with_settings({"calibration.T": 2})

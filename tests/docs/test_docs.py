@@ -115,6 +115,9 @@ def own(command: list[str]) -> list[str] | None:
             assert (ROOT / words[tool]).is_file(), f"{words[tool]} does not exist"
             name = Path(words[tool]).stem
             return [*VERBS.get(name, [name]), *words[tool + 1 :]]
+        if words[1].startswith("docs/"):
+            assert (ROOT / words[1]).is_file(), f"{words[1]} does not exist"
+            return None
         assert words[1:3] == ["-m", "pytest"], f"unknown command: {shlex.join(words)}"
         return None
     assert program in OTHER_PROGRAMS, f"unknown program: {shlex.join(words)}"

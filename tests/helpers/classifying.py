@@ -6,12 +6,11 @@ import numpy as np
 import torch
 from PIL import Image
 
-from spiking_yolo.convert.statistics import statistics_path, take_statistics
+from helpers.calibrating import calibrate_on
 from spiking_yolo.datasets.open import open_classification
 from spiking_yolo.io.images import preprocess, read_image
 from spiking_yolo.models.checkpoint import load_checkpoint, save_checkpoint
 from spiking_yolo.models.classifiers import resnet20
-from spiking_yolo.models.load import load_ann
 from spiking_yolo.models.spec import Spec
 
 SIZE = 16
@@ -61,7 +60,5 @@ def write_all(folder: Path) -> tuple[Path, Path]:
     """(weights, data), with activation statistics beside the weights."""
     weights = write_network(folder / "net.safetensors")
     data = write_data(folder / "data", weights)
-    ann, pictures = load_ann(weights), open_classification(data, "train").pictures
-    statistics, _ = take_statistics(ann.graph, ann.spec, ann.sha256, pictures)
-    statistics.save(statistics_path(weights, ann.imgsz))
+    calibrate_on(weights, open_classification(data, "train").pictures)
     return weights, data

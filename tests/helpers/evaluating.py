@@ -7,8 +7,8 @@ import numpy as np
 import torch
 from PIL import Image
 
+from helpers.calibrating import calibrate_on
 from helpers.darknet import write_weights
-from spiking_yolo.convert.statistics import statistics_path, take_statistics
 from spiking_yolo.decode.yolo import detections
 from spiking_yolo.graph import forward
 from spiking_yolo.io.images import preprocess, read_image
@@ -64,9 +64,7 @@ def make_network(folder: Path, photos: list[Path]) -> Path:
         for parameter in net.parameters():
             parameter.normal_(std=0.25)
     write_weights(net, weights)
-    ann = load_ann(weights)
-    statistics, _ = take_statistics(ann.graph, ann.spec, ann.sha256, map(str, photos))
-    statistics.save(statistics_path(weights, (32, 32)))
+    calibrate_on(weights, map(str, photos))
     return weights
 
 

@@ -10,12 +10,11 @@ import pytest
 import torch
 from PIL import Image
 
+from helpers.calibrating import calibrate_on
 from helpers.darknet import write_weights
 from spiking_yolo.cli.main import call
-from spiking_yolo.convert.statistics import statistics_path, take_statistics
 from spiking_yolo.models.darknet import DarknetNet
 from spiking_yolo.models.darknet_cfg import parse_cfg
-from spiking_yolo.models.load import load_ann
 
 ROOT = Path(__file__).parents[2]
 NAMES = ("cat", "dog", "bird")
@@ -59,8 +58,7 @@ def write_tiny(folder: Path, name: str = "tiny", cfg: str = YOLO) -> Path:
     write_weights(net, weights)
     (folder / "photos").mkdir(exist_ok=True)
     photos = [str(photo(folder / "photos" / f"{stem}.png", seed)) for seed, stem in enumerate("ab")]
-    ann = load_ann(weights)
-    take_statistics(ann.graph, ann.spec, ann.sha256, photos)[0].save(statistics_path(weights, (SIZE, SIZE)))
+    calibrate_on(weights, photos)
     return weights
 
 

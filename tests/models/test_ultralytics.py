@@ -13,7 +13,7 @@ from helpers.networks import statistics
 from torchvision.ops import box_iou
 
 from spiking_yolo.convert.converted import convert
-from spiking_yolo.convert.registry import DEFAULT, get_recipe
+from spiking_yolo.convert.registry import get_recipe
 from spiking_yolo.decode.boxes import Detections
 from spiking_yolo.decode.yolo import decode, detections
 from spiking_yolo.graph import forward
@@ -108,7 +108,7 @@ def test_a_photograph_is_prepared_and_read_as_by_their_predictor(network):
 def test_the_error_of_the_spiking_network_falls(network):
     _, graph, spec, theirs = network
     x = torch.nn.functional.interpolate(theirs["x"], size=64)
-    converted = convert(graph, replace(spec, height=64, width=64), statistics(graph, x), get_recipe(DEFAULT))
+    converted = convert(graph, replace(spec, height=64, width=64), statistics(graph, x), get_recipe("msat-plus"))
     found = converted.network().run(x, 128, [8, 32])
     errors = [relative_error(snapshot.outputs, forward(graph, x)) for snapshot in found.snapshots.values()]
     assert errors[0] > 2 * errors[1] > 3 * errors[2] and errors[2] < 0.02

@@ -110,17 +110,17 @@ def test_from_a_checkpoint_to_a_safe_file(folder, tmp_path, capsys, monkeypatch)
     monkeypatch.setenv("PYTHONPATH", str(tmp_path))
     monkeypatch.setenv("WATCH_LOG", str(tmp_path / "log"))
     threads, net = torch.get_num_threads(), tmp_path / "net.safetensors"
-    convert = ("convert", folder / "best.pt", "--trust-weights", "-o", net)
+    convert = ("convert", folder / "best.pt", "--trust-weights", "--method", "msat-plus", "-o", net)
     assert run_tool(*convert) == 2
     command = re.search(r"python tools/calibrate.py (.*)", capsys.readouterr().err)
-    assert command and "--trust-weights" in command[1]
+    assert command and "--trust-weights" in command[1] and command[1].endswith("--method msat-plus")
     assert run_tool("calibrate", *shlex.split(command[1].replace("DIR", str(folder / "photos")))) == 0
     assert run_tool(*convert) == 0
     assert (tmp_path / "log").read_text() == "watching\n" * 3  # no network, nothing written elsewhere
     assert "ultralytics" not in sys.modules and torch.get_num_threads() == threads
 
     image = folder / "photos" / "0.png"
-    expected = SpikingYOLO(folder / "best.pt", trust=True).detect(image, T=8, conf=0.01)
+    expected = SpikingYOLO(folder / "best.pt", "msat-plus", trust=True).detect(image, T=8, conf=0.01)
     (folder / "best.pt").rename(folder / "gone.pt")
     detector = SpikingYOLO(net)
     found = detector.detect(image, T=8, conf=0.01)

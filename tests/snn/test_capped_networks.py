@@ -96,8 +96,9 @@ def test_every_method_comes_close_and_no_threshold_is_above_the_cap(name: str):
         relative_error(s.outputs, make(Capped, activation=CLIP)(x))
         for s in network.network().run(x, 64, [1]).snapshots.values()
     ]
-    assert errors[1] < (0.4 if name == "spike-norm" else 0.1) and errors[1] < errors[0], errors
-    for one in (network, converted(name, threshold__scale=100.0)):
+    assert errors[1] < (0.4 if name == "spike-norm" else 0.1), errors
+    assert errors[1] < errors[0] or network.recipe.counting == "digits", errors  # complete after one step
+    for one in (network, converted(name, threshold__scale=10_000.0)):
         thetas = [one.neurons[node.name]["theta"] for node in one.graph.activations]
         assert all((theta <= torch.tensor(cap)).all() for theta, cap in zip(thetas, CAPS, strict=True))
         assert one is network or all(
@@ -118,7 +119,8 @@ def test_no_layer_sends_more_than_its_cap(name: str):
             assert (total <= ceiling[:, None, None, None, None] + theta / 2 + 1e-6).all()
             assert (total[-1] > 0.8 * T * cap).any() or one.recipe.neuron.reset == "zero"
         else:
-            assert (total[-1] <= cap + theta / 2 + 1e-6).all() and (total[-1] > 0.8 * cap).any()
+            rounding = 0.5 + one.recipe.neuron.slack + (one.neurons[site]["initial"].double() - 0.5).clamp(min=0).max()
+            assert (total[-1] <= cap + theta * rounding + 1e-6).all() and (total[-1] > 0.8 * cap).any()
 
 
 @torch.no_grad()

@@ -1,5 +1,6 @@
 """Signed digits against a search over all sums of signed powers of two, and against the definition digit by digit."""
 
+from fractions import Fraction
 from functools import cache
 from math import floor
 
@@ -69,4 +70,6 @@ def test_thrifty_rounding_is_the_cheaper_neighbour(value: float, slack: float):
     price = {n: (value - n) ** 2 + 2 * slack * count[n] for n in count}
     chosen = thrifty_round(torch.tensor([value], dtype=torch.float64), slack).item()
     assert price[int(chosen)] <= min(price.values()) + 1e-9
-    assert thrifty_round(torch.tensor([value], dtype=torch.float64), 0.0).item() == floor(value + 0.5)
+    assert thrifty_round(torch.tensor([value], dtype=torch.float64), 0.0).item() == floor(
+        Fraction(value) + Fraction(1, 2)
+    )

@@ -25,7 +25,7 @@ THETAS = [0.5, 2.0, 1.25]
 )
 def test_channels_adapt_each_for_itself(method, settings):
     """A layer with three thetas sends what three neurons with one theta each send, of the same inputs."""
-    recipe = method.with_settings(settings)
+    recipe = method.with_settings({"msat.gain": 1, **settings})
     theta = torch.tensor(THETAS, dtype=torch.float64)
     layer = build_neurons({"theta": theta, "initial": torch.tensor(recipe.neuron.initial)}, recipe, Activation())
     layer.reset([0])

@@ -139,7 +139,8 @@ def test_the_error_falls_with_every_method_that_follows_the_sum(name):
     converted = spiking(model, x, get_recipe(name))
     found = converted.network().run(x, 256, [2, 32])
     errors = [relative_error(s.outputs, model(x)) for s in found.snapshots.values()]
-    assert errors[0] > 4 * errors[2] and errors[2] < 0.1
+    complete = converted.recipe.counting == "digits"  # in the first step
+    assert (errors[0] > 4 * errors[2] or complete) and errors[2] < 0.1
     assert CostModel.of(converted).exponentials == 1
 
 

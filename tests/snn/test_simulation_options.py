@@ -188,7 +188,7 @@ def test_a_comparison_says_its_precision(tmp_path: Path, capsys):
 def test_the_benchmark_times_what_the_machine_can(fast: bool, compiler: bool, kinds: list[str], monkeypatch):
     monkeypatch.setattr(benchmark, "bf16_pays", lambda device: fast)
     monkeypatch.setattr(benchmark, "missing", lambda: "" if compiler else "all")
-    names = [case.full_name for case in benchmark.executed(benchmark.DEFAULTS, "cpu")]
-    assert names == [f"{name}/{kind}" for name in ("default", "default gamma=1") for kind in kinds]
-    eager = [case.full_name for case in benchmark.executed(benchmark.DEFAULTS, "cpu", compiled=False)]
+    names = [case.full_name for case in benchmark.executed(benchmark.ALWAYS, "cpu")]
+    assert names == [f"{name}/{kind}" for name in ("default", "msat-plus", "msat-plus gamma=1") for kind in kinds]
+    eager = [case.full_name for case in benchmark.executed(benchmark.ALWAYS, "cpu", compiled=False)]
     assert eager == [name for name in names if name.endswith("eager")]

@@ -8,6 +8,7 @@ from spiking_yolo.errors import UserError
 from spiking_yolo.graph import Activation
 from spiking_yolo.recipe import Recipe
 from spiking_yolo.snn.backend.backend import Backend
+from spiking_yolo.snn.encoding import CODINGS
 from spiking_yolo.snn.neurons.imbalanced_threshold import ImbalancedThreshold
 from spiking_yolo.snn.neurons.integrate_and_fire import IntegrateAndFire
 from spiking_yolo.snn.neurons.layer import KINDS, NeuronLayer, register
@@ -27,7 +28,8 @@ def build_neurons(
     """The layer of neurons for one activation site; see NeuronLayer for the parameters.
 
     The levels of phi (QCFS) do not matter here: spikes make a grid of their own, which with theta = cap and T = levels
-    is the same one. Raises UserError for what the kind of neuron cannot follow, for a leaky ReLU with a cap, and
+    is the same one. Raises UserError for what the kind of neuron cannot follow, for a leaky ReLU with a cap, for a
+    value at rest where it does not stay or its events are not counted apart, and
     where there is a cap for Algorithm 1 of MSAT, whose threshold falls to nothing while the potential of a saturated
     neuron grows.
     """
@@ -38,6 +40,11 @@ def build_neurons(
         raise UserError(f"node {name!r}: a leaky ReLU with a cap cannot be converted: train with a cap and slope 0")
     if phi.cap is not None and recipe.msat.enabled and recipe.msat.variant == "algorithm1":
         raise UserError(f"node {name!r} has a cap, which msat.variant=algorithm1 cannot keep: --set msat.variant=eq17")
+    if "rest" in parameters and not (recipe.neuron.events == "digits" and CODINGS[recipe.encoding.coding].once):
+        raise UserError(
+            f"node {name!r} has neurons with a value at rest, which need neuron.events=digits and "
+            "encoding.coding=differential: choose the method that they were calibrated for"
+        )
     for what, asked in (("slope", phi.slope), ("cap", phi.cap)):
         if asked and what not in kind.follows:
             raise UserError(

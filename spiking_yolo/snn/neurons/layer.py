@@ -55,9 +55,9 @@ class NeuronLayer(nn.Module, ABC):
     is one timestep of all its neurons.
 
     parameters: theta [C], the threshold; initial, the potential at the start in thresholds (scalar, [C] or [C, H, W]);
-    where calibrated, bias [C], added to the current, and confidence, a scalar. phi: the activation that is followed.
-    Its cap bounds the sum of what is sent: to cap * t in rate coding, and to cap in differential coding. sign: of the
-    current, -1 for an OFF neuron, which integrates -z.
+    where calibrated, bias [C], added to the current, confidence, a scalar, and rest [C], see SignedMemory. phi: the
+    activation that is followed. Its cap bounds the sum of what is sent: to cap * t in rate coding, and to cap in
+    differential coding. sign: of the current, -1 for an OFF neuron, which integrates -z.
     """
 
     neurons_per_site: ClassVar[int] = 1
@@ -112,7 +112,8 @@ class NeuronLayer(nn.Module, ABC):
         """What `step` gets as p, as [], [C] or [C, H, W], in the dtype and on the device of `like`."""
         theta = self.theta.to(like)
         cap = None if self.phi.cap is None else self.phi.cap / theta
-        return Parameters(theta=theta, initial=self.initial.to(like), bias=self._optional("bias", like), cap=cap)
+        bias, rest = (self._optional(name, like) for name in ("bias", "rest"))
+        return Parameters(theta=theta, initial=self.initial.to(like), bias=bias, cap=cap, rest=rest)
 
     def bind(self, p: Any) -> None:
         """Derive what depends on the parameters alone, before the first step of each shape and dtype."""
@@ -178,7 +179,7 @@ class NeuronLayer(nn.Module, ABC):
         """Whether nothing was sent, and nothing will be until something is received."""
         return self.silent()
 
-    def rest(self) -> None:
+    def idle(self) -> None:
         """A timestep of a settled layer that receives nothing: it sends nothing."""
         self.t += 1
 
@@ -236,7 +237,8 @@ class NeuronLayer(nn.Module, ABC):
 
     def _allocate(self, current: Tensor, dtype: torch.dtype, key: tuple[Any, ...]) -> None:
         self.state = self.new_state(current.shape, current, dtype)
-        self.out = empty(current.shape, current, self.plan.sent_dtype or dtype)
+        exact = self._optional("rest", current) is not None  # a coarse dtype holds whole numbers alone
+        self.out = empty(current.shape, current, dtype if exact else self.plan.sent_dtype or dtype)
         like = current.new_empty((0,), dtype=dtype)
         self.bind(self._run.bind(self.state, self.step_parameters(like), self.out, key))
         self._allocated = key

@@ -205,8 +205,8 @@ class MsatSignedMemory(MsatNeurons, SignedMemory):
         s.total.add_(due.sub_(out).abs_())
         return out
 
-    def rest(self) -> None:
-        super().rest()
+    def idle(self) -> None:
+        super().idle()
         self._run.each(self._count_unsent, self._received())
 
     def _count_unsent(self, s: MsatMemoryState, p: Parameters, z: Tensor | None, buffers: Buffers) -> None:

@@ -25,6 +25,11 @@ class SignedMemory(NeuronLayer):
     """Signed neuron with memory (after Wang 2022): what it has sent follows phi of the sum of its input.
 
     For (leaky) ReLU, with a cap or without, and SiLU; in rate and in differential coding.
+
+    In differential coding it may have a value at rest, [C]: what is due is counted from there, and the next layers know
+    it as they know their biases. It depends on no image, so that it costs no event and no operation: what it sends them
+    is one constant per neuron of theirs, computed beforehand (a map, since a kernel meets no rest beyond the border).
+    Here the first step of a run hands on n + rest, of which n is tallied.
     """
 
     state_type: ClassVar[type[Any]] = MemoryState
@@ -33,13 +38,15 @@ class SignedMemory(NeuronLayer):
         return (*super().unneeded(), *(("potential",) if self.plan.reads_sums else ()))
 
     def start(self, s: MemoryState, p: Parameters, z: Tensor | None, buffers: Buffers) -> None:
-        """The sum of the input starts at zero; `initial` is what is added before rounding down."""
+        """The sum of the input starts at zero; `initial` is what is added before rounding down. The rest is known."""
+        if p.rest is not None:
+            s.sent.copy_(p.rest)
 
     def step(self, s: MemoryState, p: Parameters, z: Tensor | None, clock: Clock, buffers: Buffers) -> Tensor:
         due = self.due(s, p, self.total(s, z), clock.time, buffers.out)
         out, spikes = F.send(due, s.sent, p.initial, self.settings, due, buffers.a, clock.spike_weight)
         s.tally(spikes)
-        return out
+        return out.add_(p.rest) if clock.first and p.rest is not None else out
 
     def total(self, s: MemoryState, z: Tensor | None) -> Tensor:
         """The sum of all input, with what arrives now: z itself for a layer that reads sums."""
@@ -50,7 +57,8 @@ class SignedMemory(NeuronLayer):
 
     def quiet(self) -> bool:
         """Nothing was sent, or values are sent complete: then nothing is left, but what rounding leaves of a sum."""
-        return self.coding.once and (self.complete or self.silent())
+        handed_on_rest = self.t == 1 and hasattr(self, "rest")  # then zero may be a spike that cancels it
+        return self.coding.once and (self.complete or (self.silent() and not handed_on_rest))
 
     @property
     def complete(self) -> bool:

@@ -119,6 +119,8 @@ class Reach:
         now = [side.threshold for side in layer.sides]
         self._sums = [a + b for a, b in zip(self._sums, now, strict=True)] if self._sums else now
         if layer.coding.once:
+            if self._sums is now and (rest := getattr(layer, "rest", None)) is not None:
+                self.rounded += per_channel(rest * layer.theta, self.target)  # the first step: known without an event
             steps = torch.floor((self.target - self.rounded) / now[0] + per_channel(layer.initial, self.target))
             self.rounded.addcmul_(steps, now[0].expand_as(steps))
 

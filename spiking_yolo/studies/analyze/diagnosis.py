@@ -76,6 +76,8 @@ def advice(part: str, recipe: Recipe, T: int) -> str:
     lower, higher = f"--set threshold.scale={t.scale / 2:.3g}", f"--set threshold.scale={2 * t.scale:.3g}"
     spikes = f" or more spikes per step (--set neuron.gamma={2 * n.gamma})" if n.kind != "dcgs" else ""
     differential = e.coding == "differential"
+    if n.events == "digits" and not n.digits and part != "wrong input":
+        return f"a lower threshold ({lower}): neurons send complete values, all that they lose is by rounding"
     if part == "clipping":
         if differential:
             return f"more steps (--T {2 * T}){spikes}"

@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from spiking_yolo.convert.registry import DEFAULT
 from spiking_yolo.errors import UserError
 from spiking_yolo.settings import setting
 from spiking_yolo.studies.options import LimitOptions, WeightsOptions
@@ -20,7 +21,9 @@ class CalibrateOptions(WeightsOptions, LimitOptions):
     data: Path | None = setting(None, "classification dataset, whose training split is drawn from")
     limit: int | None = setting(None, "N images, drawn by --seed (default: all of --images, 1000 of --data)", 1)
     output: Path | None = setting(None, "default: beside the weights, named by the input size")
-    methods: tuple[str, ...] = setting((), "also run the network as these methods need it, and keep the result; or all")
+    methods: tuple[str, ...] = setting(
+        (DEFAULT,), "also run the network as these methods need it, and keep the result; or all"
+    )
     settings: Mapping[str, Any] = setting({}, "change a setting of the methods")
     run_images: int | None = setting(
         None, "images that --method runs on (default: 16, 100 of --data; for signed-digits 128, 1000)", 1

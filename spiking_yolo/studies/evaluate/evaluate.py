@@ -1,6 +1,7 @@
 """Evaluate converted networks: accuracy, spikes, operations and energy at every timestep, from one pass per method."""
 
 from collections.abc import Callable, Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +18,7 @@ from spiking_yolo.studies.evaluate.comparison import Comparison
 from spiking_yolo.studies.evaluate.detection import DetectionTask
 from spiking_yolo.studies.evaluate.engine import Engine, EngineOptions
 from spiking_yolo.studies.evaluate.evaluation import Evaluation
+from spiking_yolo.studies.evaluate.intervals import differences
 from spiking_yolo.studies.evaluate.options import EvaluationOptions
 from spiking_yolo.studies.evaluate.quantised import bits_of, quantised_ann
 from spiking_yolo.studies.evaluate.ranks import Ranks
@@ -24,6 +26,7 @@ from spiking_yolo.studies.evaluate.records import run_records
 from spiking_yolo.studies.evaluate.scorers import ClassificationScorer, CocoScorer, Scorer, VocScorer
 
 Progress = Callable[[str, int, int], Any]  # method, images that are done, images in all
+MOST_BITS = 12  # of a quantised ANN that is worth a row
 NOTES = 5  # of a dataset are shown; all are in results.json
 
 
@@ -77,13 +80,14 @@ def compare(
     on with those of an interrupted call; of several networks each has a folder inside, by its name. ranks: this process
     among those of torchrun, and its device; in all but the first the tables stay empty.
     progress(method, done, total) is called after each batch. finished(method, evaluation) is called after each method:
-    an evaluation, which holds all predictions, is not kept. Raises UserError when network, data and options do not fit.
+    an evaluation, which holds all predictions, is not kept, nor is what its table scored. Raises UserError when
+    network, data and options do not fit.
     """
     listed = len(dataset)
     if options.limit is not None:
         dataset = dataset.subset(options.limit, options.seed)
     scorer = scorer or scorer_of(dataset, options)
-    tables = {}
+    tables, drawn = {}, {}
     for name, network in networks.items():
         engine = _engine(network, dataset, options, statistics, simulation, ranks.device)
         own = folder / name if folder and len(networks) > 1 else folder
@@ -91,9 +95,11 @@ def compare(
         if ranks.first:
             evaluation = Evaluation.of(records, network, dataset, scorer, options, simulation, listed)
             finished(name, evaluation)
-            tables[name] = evaluation.table
+            tables[name] = replace(evaluation.table, scored={})
+            drawn[name] = evaluation.resamplings
     recipes = {name: network.recipe for name, network in networks.items()}
-    return Comparison(dataset, recipes, tables, scorer.main[0], simulation)
+    minus = differences(drawn) if options.bootstrap else {}
+    return Comparison(dataset, recipes, tables, scorer.main[0], simulation, minus)
 
 
 def _engine(
@@ -105,7 +111,7 @@ def _engine(
     device: str | torch.device,
 ) -> Engine:
     steps, gamma = options.timesteps, network.recipe.neuron.gamma
-    bits = sorted({8, *(bits_of(gamma, t) for t in steps)}) if statistics else []
+    bits = sorted({8, *(b for t in steps if (b := bits_of(gamma, t)) < MOST_BITS)}) if statistics else []
     quantised = {b: quantised_ann(network.graph, statistics, b) for b in bits} if statistics else {}
     task = task_of(network.spec, dataset, options)
     batch = options.batch or (1 if isinstance(task, DetectionTask) else network.spec.images_at_once)

@@ -1,7 +1,7 @@
 """The result of an evaluation: its table, what is printed of it, and its files."""
 
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -13,11 +13,12 @@ from spiking_yolo.datasets.detection import DetectionSet
 from spiking_yolo.datasets.labelled import LabelledSet
 from spiking_yolo.io.files import finite, write_json
 from spiking_yolo.io.tables import percent, write_csv
+from spiking_yolo.metrics.bootstrap import Resampling
 from spiking_yolo.metrics.energy import Account
 from spiking_yolo.snn.options import SimulationOptions
 from spiking_yolo.studies.evaluate.break_even import BreakEven, break_even
 from spiking_yolo.studies.evaluate.cost_model import CostModel
-from spiking_yolo.studies.evaluate.intervals import Intervals, row_intervals
+from spiking_yolo.studies.evaluate.intervals import Intervals, resamplings, row_intervals
 from spiking_yolo.studies.evaluate.options import EvaluationOptions
 from spiking_yolo.studies.evaluate.plots import plot_all, plot_energy
 from spiking_yolo.studies.evaluate.record_log import Record
@@ -42,8 +43,8 @@ class Evaluation:
     """A converted network on a dataset. Figures are fractions, nan where there is nothing to measure.
 
     of_images: of the dataset, of which `dataset` may be a part. records: one per image, see Engine. table: one row per
-    timestep, and of the ANN. intervals: 95 %, if the options ask for a bootstrap. worth: where the spiking network
-    uses less energy than the ANN, if there is a quantised ANN to compare with.
+    timestep, and of the ANN. resamplings: by row, if the options ask for a bootstrap, and intervals: the 95 % of them.
+    worth: where the spiking network uses less energy than the ANN, if there is a quantised ANN to compare with.
     """
 
     network: Converted
@@ -54,7 +55,8 @@ class Evaluation:
     simulation: SimulationOptions
     records: Sequence[Record]
     table: Table
-    intervals: Intervals | None
+    resamplings: Mapping[str, Resampling]
+    intervals: Intervals
     worth: Sequence[BreakEven]
 
     @classmethod
@@ -70,10 +72,11 @@ class Evaluation:
     ) -> "Evaluation":
         """Score the records of all images of the dataset."""
         rows = table(records, scorer, CostModel.of(network), options.accounts)
-        intervals = row_intervals(rows, options.bootstrap, options.seed) if options.bootstrap else None
+        drawn = resamplings(rows, options.bootstrap, options.seed) if options.bootstrap else {}
+        ranges = row_intervals(drawn)
         worth = break_even(rows, options.accounts) if rows.baseline else []
         images = len(dataset) if of_images is None else of_images
-        return cls(network, dataset, images, scorer, options.accounts, simulation, records, rows, intervals, worth)
+        return cls(network, dataset, images, scorer, options.accounts, simulation, records, rows, drawn, ranges, worth)
 
     def text(self, per_class: bool = False) -> str:
         """Tables that fit 100 columns, and what they rest on. per_class: the accuracy of every class too."""
@@ -81,6 +84,7 @@ class Evaluation:
         method = self.network.recipe.name + in_precision(self.simulation.precision)
         lines = [f"{self.dataset.name}, {len(self.dataset)} images, method {method}; figures in percent"]
         lines.append(main_table(rows, figures))
+        lines.append(self._latency())
         if rows.exit:
             kept, saved = percent(rows.exit[f"{figures[0]}_kept"]), percent(rows.exit["operations_saved"])
             last = rows.steps[-1]["T"]
@@ -91,6 +95,15 @@ class Evaluation:
         if per_class:
             lines.append(f"\n{class_table(rows)}")
         return "\n".join([*lines, f"\n{seconds_per_image(self.records):.3g} s per image"])
+
+    def _latency(self) -> str:
+        recipe, layers = self.network.recipe, len(self.network.graph.activations)
+        T = self.table.steps[-1]["T"]
+        together, pipelined = recipe.latency(T, layers)
+        return (
+            f"a neuron sends at most {recipe.events_per_step} events per step; one after the other T={T} takes "
+            f"{together} sub-steps\nof all {layers} layers, or {pipelined} where layers are a pipeline"
+        )
 
     def save(self, folder: Path) -> None:
         """Write instances.json (what was scored, unless it is COCO's own file), predictions_ann.json and
@@ -123,6 +136,7 @@ class Evaluation:
             "method": self.network.recipe.name,
             "recipe": json.loads(self.network.recipe.to_json()),
             "versions": versions(),
+            "events_per_step": self.network.recipe.events_per_step,
             "accounts": [asdict(account) for account in self.accounts],
             "ann": rows["ann"],
             "steps": [rows[str(row["T"])] for row in table.steps],
@@ -135,7 +149,7 @@ class Evaluation:
         return finite({**content, "seconds_per_image": seconds_per_image(self.records)})
 
     def _interval(self, name: str) -> Row:
-        intervals = (self.intervals or {}).get(name)
+        intervals = self.intervals.get(name)
         return {"interval_95": {figure: [i.low, i.high] for figure, i in intervals.items()}} if intervals else {}
 
     def _rows(self) -> list[tuple[str, str, Row]]:

@@ -39,7 +39,7 @@ class EvaluationOptions(DetectionOptions, LimitOptions, EnergyOptions):
     title = "options"
 
     T: int | None = setting(None, f"timesteps (default: the last of --steps, or {LONGEST})", 1)
-    steps: tuple[int, ...] = setting((), "timesteps that are reported (default: powers of two from 4)", 1)
+    steps: tuple[int, ...] = setting((), "timesteps that are reported (default: powers of two)", 1)
     batch: int | None = setting(
         None, "images simulated together (default: 1 of a detector, 25,000 pixels of a classifier)", 1
     )
@@ -52,7 +52,9 @@ class EvaluationOptions(DetectionOptions, LimitOptions, EnergyOptions):
     exit_conf: float | None = setting(
         None, "what early exit looks at: boxes above this (default 0.25), images above this (0.5)", 0, 1
     )
-    bootstrap: int = setting(0, "95 % intervals by N resamplings, e.g. 1000", 0)
+    bootstrap: int = setting(
+        0, "95 % intervals by N resamplings, e.g. 1000; of several methods also of the differences to the first", 0
+    )
     conf: float = setting(0.001)
     max_det: int = setting(100)
 
@@ -66,7 +68,7 @@ class EvaluationOptions(DetectionOptions, LimitOptions, EnergyOptions):
     def timesteps(self) -> tuple[int, ...]:
         """The timesteps that are reported, ascending; the last one is T."""
         T = self.T or max(self.steps, default=LONGEST)
-        return tuple(sorted({*(self.steps or [2**k for k in range(2, 31) if 2**k < T]), T}))
+        return tuple(sorted({*(self.steps or [2**k for k in range(31) if 2**k < T]), T}))
 
 
 @dataclass(frozen=True, kw_only=True)

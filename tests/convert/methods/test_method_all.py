@@ -89,10 +89,10 @@ def test_methods_are_told_apart():
 
 
 def test_list_methods_lists_all(capsys: pytest.CaptureFixture[str]):
-    """A line each: name, year, thresholds, neuron, calibration and limits, with the default marked."""
+    """A line each: name, year, thresholds, neuron, events per step, calibration and limits, with the default marked."""
     assert run_tool("detect", "--list-methods") == 0
     header, *lines = capsys.readouterr().out.strip().splitlines()
-    assert header.split() == ["method", "year", "thresholds", "neuron", "calibration", "limits"]
+    assert header.split() == ["method", "year", "thresholds", "neuron", "events/step", "calibration", "limits"]
     assert [line.split()[0] for line in lines] == METHODS and methods_text() in "\n".join([header, *lines])
     for name, line in zip(METHODS, lines, strict=True):
         method = list_methods()[name]

@@ -1,5 +1,6 @@
 """Signed digits: complete values in one step, counted by digits, silent afterwards; bounded digits wait."""
 
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -8,20 +9,33 @@ from helpers.methods import neuron, send
 from helpers.networks import Pooled, Residual, TinyLeaky, images, make, spiking
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from torch import Tensor
 
 from spiking_yolo.convert.complete import CompleteNetwork
 from spiking_yolo.convert.converted import Converted
 from spiking_yolo.convert.registry import get_recipe
 from spiking_yolo.convert.thresholds import rescaled
 from spiking_yolo.errors import UserError
+from spiking_yolo.graph import max_pool
 from spiking_yolo.recipe import Recipe
+from spiking_yolo.snn.digits import count_digits
+from spiking_yolo.snn.neurons import SignedMemory
+from spiking_yolo.snn.options import SimulationOptions
 
 DIGITS = get_recipe("signed-digits")
 PLAIN = DIGITS.with_settings({"neuron.slack": 0})
 
 
 def converted(cls: type) -> Converted:
-    return spiking(make(cls), images(4), DIGITS, {"calibration.steps": 8, "calibration.operations": 0.25})
+    """With values at rest that are far from zero, and of both signs."""
+    network = spiking(make(cls), images(4), DIGITS, {"calibration.steps": 8, "calibration.operations": 0.25})
+    generator = torch.Generator().manual_seed(0)
+
+    def rest(theta: Tensor) -> Tensor:
+        return torch.randint(-512, 513, theta.shape, generator=generator) / 256
+
+    neurons = {n: {**own, "rest": rest(own["theta"])} if "theta" in own else own for n, own in network.neurons.items()}
+    return replace(network, neurons=neurons)
 
 
 def test_events_by_hand():
@@ -39,6 +53,19 @@ def test_events_in_rate_coding():
     settings = {"kind": "memory", "events": "digits", "digits": 1, "gamma": 16, "initial": 0.5}
     layer = neuron(Recipe("tested").with_settings({f"neuron.{k}": v for k, v in settings.items()}))
     assert send(layer, [2.6] * 5) == [4, 1, 4, 1, 4]  # due: 2.6, 1.2, 2.8, 1.4, 3
+
+
+def test_rest_by_hand():
+    """2.9 with a rest of -.75 is 3.65 above it: 4 are sent, and 3.25 handed on. Then 3 are taken back.
+
+    With one digit a step, -1 is 3 above -4: 4 are sent, which leave nothing to hand on, and yet -1 is still due.
+    """
+    layer = neuron(PLAIN, rest=[-0.75])
+    assert send(layer, [2.9, 0, -2.9]) == [3.25, 0, -3]
+    assert (layer.counts.spikes.item(), layer.counts.digits.item(), layer.counts.messages.item()) == (7, 3, 2)
+    assert isinstance(layer, SignedMemory) and layer.unsent().item() == -0.25
+    layer = neuron(PLAIN.with_settings({"neuron.digits": 1}), slope=1, rest=[-4.0])
+    assert send(layer, [-1]) == [0] and not layer.settled and send(layer, [0]) == [-1]
 
 
 def test_slack_by_hand():
@@ -71,6 +98,37 @@ def test_a_network_is_silent_after_the_first_step_and_equals_its_function(cls: A
     assert (first.sent.messages <= first.sent.digits).all() and (first.sent.digits < first.sent.spikes).all()
 
 
+@pytest.mark.parametrize("cls", [TinyLeaky, Residual, Pooled])
+@pytest.mark.parametrize(("observed", "compiled"), [(False, False), (True, False), (False, True)])
+def test_a_rest_stays_with_the_next_image(cls: Any, observed: bool, compiled: bool):
+    """Another image's output is its own, whatever was shown before, and so is a second run of the same network."""
+    network, x = converted(cls), images(2, seed=5)
+    net = network.network(simulation=SimulationOptions(compiled=compiled), observed=observed)
+    function = CompleteNetwork(network.graph, (8, 8), DIGITS.neuron.slack)
+    net.run(x.flip(0), 2)
+    first = net.run(x, 1).snapshots[1]
+    torch.testing.assert_close(first.outputs, tuple(function(x, network.neurons)[0]), rtol=1e-9, atol=1e-9)
+    net.feed(x)
+    assert not net.step() and torch.equal(net.snapshot().outputs[0], first.outputs[0])
+
+
+def test_what_pools_send_does_not_count_the_rest():
+    """Of 4 x 4 neurons behind a pool: the digits of the pooled whole numbers, as without a rest."""
+    network, x = converted(TinyLeaky), images(2, seed=5)
+    settings = {"calibration.steps": 8, "calibration.operations": 0.25, "neuron.pool_first": False}
+    recipe = DIGITS.with_settings(settings)
+    for simulation in (SimulationOptions(), SimulationOptions(precision="bf16")):
+        net = replace(network, recipe=recipe).network(torch.float32, simulation=simulation)
+        net.run(x.float(), 1)
+        counts = net._counts()
+        for pool, layer in (("pool1", "act1"), ("pool2", "act2")):
+            own = net.layer(layer)
+            n = own.out - network.neurons[layer]["rest"][:, None, None]
+            pooled = max_pool(n, **net.graph[pool].attrs)
+            assert torch.equal(count_digits(n), counts[layer].digits)
+            torch.testing.assert_close(count_digits(pooled.round()), counts[pool].digits)
+
+
 def test_scale_and_factors_need_no_new_calibration():
     """They act on what was trained; a coarser theta sends fewer digits."""
     network, x = converted(TinyLeaky), images(2)
@@ -81,6 +139,8 @@ def test_scale_and_factors_need_no_new_calibration():
     coarse = rescaled(network.graph, plain, recipe)
     assert torch.equal(coarse["act1"]["theta"], 2 * plain["act1"]["theta"])
     assert torch.equal(coarse["act3"]["theta"], 6 * plain["act3"]["theta"])
+    rests = [own["act3"]["rest"] * own["act3"]["theta"] for own in (coarse, plain)]  # the same value in other thetas
+    assert ((rests[0] - rests[1]).abs() <= coarse["act3"]["theta"] / 512).all() and rests[0].any()
     few, many = (
         Converted(network.graph, network.spec, recipe, neurons, {}).network().run(x, 1).snapshots[1].operations.digits
         for neurons in (coarse, plain)
@@ -103,3 +163,8 @@ def test_what_does_not_fit_is_refused_in_one_line(changes: dict[str, Any], wrong
     with pytest.raises(UserError, match=wrong) as error:
         Recipe("tested").with_settings(changes)
     assert "\n" not in str(error.value)
+
+
+def test_a_rest_needs_differential_coding():
+    with pytest.raises(UserError, match="value at rest"):
+        neuron(Recipe("tested").with_settings({"neuron.kind": "memory"}), rest=[0.5])

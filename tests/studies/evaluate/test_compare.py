@@ -70,11 +70,11 @@ def test_notes_say_what_is_scored(scene, networks):
 @pytest.mark.parametrize(
     ("options", "timesteps"),
     [
-        ({}, (4, 8, 16, 32, 64)),
-        ({"T": 10}, (4, 8, 10)),
+        ({}, (1, 2, 4, 8, 16, 32, 64)),
+        ({"T": 10}, (1, 2, 4, 8, 10)),
         ({"steps": (9, 3, 9)}, (3, 9)),
         ({"T": 10, "steps": (3,)}, (3, 10)),
-        ({"T": 2}, (2,)),
+        ({"T": 2}, (1, 2)),
     ],
 )
 def test_timesteps(options, timesteps):

@@ -83,7 +83,7 @@ def test_rows_equal_computations_of_their_own(scene, reference):
         assert (row["top1"], row["top5"]) == pytest.approx(accuracies(snapshot.outputs[0], labels))
         spikes = sum(total.mean().item() for total in snapshot.spikes.values())
         assert row["spikes_per_image"] == pytest.approx(spikes)
-        assert row["sops_per_image"] == pytest.approx(snapshot.operations.spikes.mean().item())
+        assert row["sops_per_image"] == pytest.approx(snapshot.operations.digits.mean().item())
 
 
 def test_files(reference):
@@ -124,27 +124,51 @@ def test_resumed_run_has_the_same_figures(scene, reference, tmp_path, capsys):
     assert evaluate(scene, tmp_path, "--batch", 4, "--resume", tmp_path / "exp") == 2
 
 
+def test_methods_are_paired_with_the_first(scene, tmp_path, capsys):
+    """Against drawing images, with all their predictions, again and again."""
+    methods = ("p-norm", "signed-memory", "burst")
+    assert evaluate(scene, tmp_path, "--methods", ",".join(methods), "--bootstrap", 80, "--seed", 3) == 0
+    folder, printed = tmp_path / "exp", capsys.readouterr().out
+    compared = json.loads((folder / "comparison.json").read_text())["methods"]
+    assert "minus_first" not in compared["p-norm"] and "minus p-norm, 95 %  " in printed
+    for t in ("2", "8"):
+        hits = {}
+        for name in methods:
+            rows = json.loads((folder / name / f"predictions_{t}.json").read_text())
+            hits[name] = [row["label"] == row["class_id"][0] for row in rows]
+        n = len(hits["p-norm"])
+        for name in methods[1:]:
+            gained = np.subtract(hits[name], hits["p-norm"], dtype=float)
+            copies = np.random.default_rng(3).multinomial(n, np.full(n, 1 / n), size=80)
+            drawn = [np.repeat(gained, times).mean() for times in copies]
+            expected = [gained.mean(), *np.percentile(drawn, [2.5, 97.5])]
+            assert compared[name]["minus_first"][t]["top1"] == pytest.approx(expected)
+            shown = "{:+.1f} [{:.1f}, {:.1f}]".format(*(100 * np.array(expected)))
+            assert shown in next(line for line in printed.split("minus p-norm")[1].splitlines() if name in line)
+    assert any(row["top1"][1] < row["top1"][2] for row in compared["signed-memory"]["minus_first"].values())
+
+
 def test_several_methods_in_one_run(scene, reference, tmp_path, capsys):
-    methods = ("--methods", "p-norm,msat-plus", "--early-exit", 3, "--batch", 4)
+    methods = ("--methods", "p-norm,signed-digits", "--early-exit", 3, "--batch", 4)
     assert evaluate(scene, tmp_path, *methods) == 0
     printed = capsys.readouterr().out
     run = tmp_path / "exp"
     content = json.loads((run / "comparison.json").read_text())
-    assert list(content["methods"]) == ["p-norm", "msat-plus"]
-    assert content["methods"]["msat-plus"]["steps"] == results(reference)["steps"]
+    assert list(content["methods"]) == ["p-norm", "signed-digits"]
+    assert content["methods"]["signed-digits"]["steps"] == results(reference)["steps"]
     one = results(run / "p-norm")
     assert one["method"] == "p-norm" and one["steps"] == content["methods"]["p-norm"]["steps"]
     assert "early_exit" in one and one["steps"][0]["top1"] < one["ann"]["top1"]
     with open(run / "comparison.csv") as file:
         rows = list(csv.DictReader(file))
-    assert [row["method"] for row in rows] == ["ann", *["p-norm"] * 2, *["msat-plus"] * 2]
+    assert [row["method"] for row in rows] == ["ann", *["p-norm"] * 2, *["signed-digits"] * 2]
     assert {p.name for p in run.glob("*.png")} == {"accuracy-T.png", "accuracy-operations.png"}
     gap = 100 * (one["steps"][1]["top1"] - one["ann"]["top1"])
     assert re.search(rf"minus ANN .*\np-norm +\S+ +{re.escape(f'{gap:+.1f}')}\n", printed)
     assert max(len(line) for line in printed.splitlines() if not line.startswith("results saved")) <= 100
 
     (run / "comparison.json").unlink()
-    cut(run / "msat-plus" / "records-0.jsonl", 1)
+    cut(run / "signed-digits" / "records-0.jsonl", 1)
     assert evaluate(scene, tmp_path, "--resume", "latest") == 2  # a run of one method is not there
     assert evaluate(scene, tmp_path, *methods, "--resume", "latest") == 0
     assert json.loads((run / "comparison.json").read_text()) == content

@@ -26,7 +26,7 @@ from spiking_yolo.studies.evaluate.cost_model import CostModel, exponentials, sp
 from spiking_yolo.studies.evaluate.detection import DetectionTask, to_json
 from spiking_yolo.studies.evaluate.engine import Engine, EngineOptions
 from spiking_yolo.studies.evaluate.evaluation import Evaluation
-from spiking_yolo.studies.evaluate.intervals import row_intervals
+from spiking_yolo.studies.evaluate.intervals import resamplings, row_intervals
 from spiking_yolo.studies.evaluate.options import EvaluationOptions
 from spiking_yolo.studies.evaluate.quantised import quantised_ann
 from spiking_yolo.studies.evaluate.records import run_records
@@ -199,7 +199,7 @@ def test_early_exit_row(run, rows):
 
 
 def test_texts_fit_the_terminal(rows):
-    intervals = row_intervals(rows, 20, 0)
+    intervals = row_intervals(resamplings(rows, 20, 0))
     texts = [main_table(rows, ("mAP50", "mAP50-95")), class_table(rows)]
     texts += [interval_table(intervals, "mAP50"), neurobench_table(rows)]
     texts.append(energy_table(rows, ACCOUNTS, break_even(rows, ACCOUNTS)))
@@ -214,7 +214,7 @@ def test_texts_fit_the_terminal(rows):
 
 
 def test_intervals_hold_the_figures(rows):
-    intervals = row_intervals(rows, 50, 0)
+    intervals = row_intervals(resamplings(rows, 50, 0))
     assert set(intervals) == set(rows.scored) == {"ann", "2", "4", "8", "3 bit", "8 bit", "exit"}
     one = intervals["2"]
     assert one["mAP50"].value == pytest.approx(rows.steps[0]["mAP50"])

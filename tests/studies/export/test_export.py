@@ -7,17 +7,16 @@ from dataclasses import replace
 import pytest
 import torch
 from helpers import networks
+from helpers.calibrating import calibrate_on
 from helpers.networks import images, make, spiking
 from helpers.tiny import ROOT, photo, run_tool, write_tiny
 
 from spiking_yolo.convert.converted import Converted
 from spiking_yolo.convert.registry import get_recipe
-from spiking_yolo.convert.statistics import statistics_path, take_statistics
 from spiking_yolo.graph import shapes
 from spiking_yolo.io.tensors import read_safetensors
 from spiking_yolo.models.checkpoint import save_checkpoint
 from spiking_yolo.models.classifiers import vgg_thin
-from spiking_yolo.models.load import load_ann
 from spiking_yolo.models.spec import Spec
 from spiking_yolo.studies.export.description import describe
 
@@ -41,8 +40,7 @@ def classifier(tmp_path):
     model = make(vgg_thin, classes=3, **options).float()
     weights = tmp_path / "vgg.safetensors"
     save_checkpoint(weights, model, "vgg_thin", options, spec, {})
-    ann, shown = load_ann(weights), str(photo(tmp_path / "a.png"))
-    take_statistics(ann.graph, ann.spec, ann.sha256, [shown])[0].save(statistics_path(weights, (32, 32)))
+    calibrate_on(weights, [str(photo(tmp_path / "a.png"))])
     return weights
 
 
