@@ -19,6 +19,7 @@ from spiking_yolo.studies.evaluate.tables import in_precision
 from spiking_yolo.studies.versions import versions
 
 COMPARISON = "comparison.json"  # what `save` writes last
+LEAST = 0.01  # operations per MAC that are plotted: slow methods have hardly sent anything at T = 1
 
 
 @dataclass(frozen=True)
@@ -96,7 +97,7 @@ class Comparison:
     def _plot(self, path: Path, key: str, scale: float, label: str) -> None:
         series = {}
         for method, table in self.tables.items():
-            rows = [row for row in table.steps if row[key] > 0]  # a slow method may not have sent anything yet
+            rows = [row for row in table.steps if row[key] / scale >= LEAST]
             if rows:
                 series[method] = [row[key] / scale for row in rows], [100 * row[self.figure] for row in rows]
         reference = {"ANN": 100 * self.ann[self.figure]}

@@ -10,9 +10,13 @@ from helpers.tiny import run_tool
 from spiking_yolo.convert.pipeline import load, load_statistics
 from spiking_yolo.datasets.coco import load_coco
 from spiking_yolo.errors import UserError
+from spiking_yolo.metrics.work import Size
 from spiking_yolo.models.load import load_ann
+from spiking_yolo.snn.options import SimulationOptions
+from spiking_yolo.studies.evaluate import comparison
 from spiking_yolo.studies.evaluate.evaluate import compare, evaluate, notes
 from spiking_yolo.studies.evaluate.options import EvaluationOptions
+from spiking_yolo.studies.evaluate.rows import Table
 
 OPTIONS = EvaluationOptions(T=8, steps=(4,), limit=4, seed=1, batch=3)
 
@@ -110,3 +114,17 @@ def test_eval_takes_detectors_and_classifiers_by_what_the_network_is(scene, tmp_
     call = ("--data", data, "--weights", weights, "--T", 4, "--project", tmp_path, "--name", "accuracy")
     assert run_tool("eval", *call) == 0
     assert "top1" in json.loads((tmp_path / "accuracy" / "results.json").read_text())["ann"]
+
+
+def test_a_method_that_has_sent_nothing_yet_does_not_stretch_the_plot(tmp_path, monkeypatch):
+    drawn = {}
+    monkeypatch.setattr(comparison, "line_plot", lambda path, series, *rest, **more: drawn.update({path.name: series}))
+    ann = {"mAP50": 0.5, "macs": 100.0}
+    slow = [{"T": t, "mAP50": 0.1 * t, "sops_per_image": n} for t, n in ((1, 0.0), (2, 1e-6), (3, 40.0))]
+    idle = [{"T": 1, "mAP50": 0.0, "sops_per_image": 0.0}]
+    tables = {name: Table(ann, rows, Size(100.0)) for name, rows in (("slow", slow), ("idle", idle))}
+    compared = comparison.Comparison(None, {}, tables, "mAP50", SimulationOptions())  # type: ignore[arg-type]
+    compared._plot(tmp_path / "operations.png", "sops_per_image", 100.0, "x")
+    compared._plot(tmp_path / "T.png", "T", 1, "x")
+    assert drawn["operations.png"] == {"slow": ([0.4], [pytest.approx(30)])}
+    assert drawn["T.png"]["slow"][0] == [1, 2, 3] and drawn["T.png"]["idle"] == ([1], [0.0])
