@@ -45,7 +45,7 @@ class CompleteNetwork:
         with torch.enable_grad():
             total = operations.total_operations(self.graph, counts).digits.sum()
             costs = torch.autograd.grad(total, list(sources.values()), materialize_grads=True)
-        self.macs = operations.total_macs(self.graph, known, counts)[0]
+        self.macs = operations.total_macs(self.graph, known, sending)[0]
         self.costs = {name: cost / self.macs for name, cost in zip(sources, costs, strict=True)}
 
     def senders(self, site: str) -> list[str]:

@@ -14,21 +14,26 @@ WHOLE = {torch.float32: (torch.int32, -(1 << 23)), torch.float64: (torch.int64, 
 
 
 def count_digits(n: Tensor) -> Tensor:
-    """How many digits of n are not zero: the ones of n xor 3n (Prodinger 2000), which are never neighbours."""
+    """How many digits of n are not zero: the ones of n xor 3n (Prodinger 2000)."""
     x = n.abs().to(torch.int32)
-    x ^= x * 3
-    x |= x >> 1
-    x &= 0x55555555  # how many in each pair of bits,
-    y = x >> 2
-    y &= 0x33333333
+    return _ones_(x.bitwise_xor_(x * 3)).to(n.dtype)
+
+
+def count_binary_digits(n: Tensor) -> Tensor:
+    """How many ones whole numbers n >= 0 have in base two."""
+    return _ones_(n.to(torch.int32)).to(n.dtype)
+
+
+def _ones_(x: Tensor) -> Tensor:
+    """How many bits of int32 x >= 0 are 1; x is used up."""
+    x -= (x >> 1).bitwise_and_(0x55555555)  # how many in each pair of bits,
+    y = (x >> 2).bitwise_and_(0x33333333)
     x &= 0x33333333
     x += y  # in four,
     x += x >> 4
     x &= 0x0F0F0F0F  # in eight,
-    x += x >> 8
-    x += x >> 16
-    x &= 31  # and in all
-    return x.to(n.dtype)
+    x *= 0x01010101
+    return x.bitwise_right_shift_(24)  # and in all
 
 
 def leading_digit(n: Tensor) -> Tensor:

@@ -127,7 +127,7 @@ class SpikingNetwork(nn.Module):
         self._values = {name: value for name, value in kept.items() if name in self.plan.constant}
         sizes = {name: self._neurons(layer) for name, layer in self.layers()}
         activations = sum(self._shapes[source][1:].numel() for source in self.plan.sources.values())
-        macs = operations.total_macs(self.graph, self._shapes, self._counts())
+        macs = operations.total_macs(self.graph, self._shapes, self._senders())
         return Run(snapshots, sizes, activations, self.t, *macs)
 
     def start(self, x: Tensor) -> None:
@@ -202,8 +202,9 @@ class SpikingNetwork(nn.Module):
         self._check_started()
         if self.t == 0:
             raise ValueError("nothing has happened yet: call step() first")
-        spikes = {name: _per_image(layer.count) for name, layer in self.layers()}
         counts, drawn = self._counts(), {}
+        switching = self.recipe.neuron.events == "switches"
+        spikes = {name: _per_image(layer.count if switching else counts[name].spikes) for name, layer in self.layers()}
         if maps:
             drawn = {name: layer.count.mean(1) for name, layer in self.layers() if layer.count.ndim == 4}
         outputs = self._output.read(self.t, self._shapes)
@@ -269,10 +270,13 @@ class SpikingNetwork(nn.Module):
         return layer.count[0].numel() * layer.neurons_per_site
 
     def _counts(self) -> dict[str, Counts]:
-        """Events so far of everything that sends them."""
+        """Events so far of everything that sends them, at each position."""
         layers = {name: layer.counts for name, layer in self.layers()}
-        image = {name: Counts.alike(fired) for name, fired in self._input_events.items()}
+        image = {name: Counts.alike(fired.sum(1, keepdim=True)) for name, fired in self._input_events.items()}
         return {**layers, **self.synapses.pooled_counts(), **image}
+
+    def _senders(self) -> set[str]:
+        return {*self.neurons, *self.synapses.pooled_counts(), *self._input_events}
 
     def __getstate__(self) -> dict[str, Any]:
         """A copy, or what is pickled, has no run."""

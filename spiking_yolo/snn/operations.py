@@ -3,7 +3,7 @@
 Both are cut at the borders: neither what a kernel multiplies with padding nor what a spike sends beyond the map counts.
 """
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from functools import lru_cache
 
 import torch
@@ -34,21 +34,26 @@ def fan_out(node: Node, weight: Tensor, height: int, width: int) -> Tensor:
     return torch.outer(rows, columns) * (weight.shape[0] // a["groups"])
 
 
-def events(graph: Graph, name: str, counts: Mapping[str, Tensor]) -> Tensor | None:
-    """Events per neuron that arrived along a connection, in the shape of node `name`'s output.
+def spiking(graph: Graph, name: str, senders: Collection[str]) -> bool:
+    """Whether a connection carries events and no analogue values (of the image, or a convolution's output).
 
-    counts: cumulative events of the sources, neurons and max pooling. Upsampling copies events. A convolution behind
-    average pooling sees each event of the pooled window: what arrives is their sum. Adding delivers both operands'.
-    None: the connection carries no events but analogue values (the image, or a convolution's output).
+    senders: of events, neurons and max pooling.
+    """
+    node = graph[name]
+    moved = node.op not in ("input", "conv", "linear") and all(spiking(graph, i, senders) for i in node.inputs)
+    return name in senders or moved
+
+
+def events(graph: Graph, name: str, counts: Mapping[str, Tensor]) -> Tensor:
+    """Events that arrived along a spiking connection, at each position of node `name`'s output.
+
+    counts: cumulative events of the senders, of all channels together or of each. Upsampling copies events. A convolution behind average
+    pooling sees each event of the pooled window: what arrives is their sum. Adding delivers both operands'.
     """
     if name in counts:
         return counts[name]
     node = graph[name]
-    if node.op in ("input", "conv", "linear"):
-        return None
-    arrived = [given for i in node.inputs if (given := events(graph, i, counts)) is not None]
-    if len(arrived) < len(node.inputs):
-        return None
+    arrived = [events(graph, i, counts) for i in node.inputs]
     if node.op == "avg_pool":
         a = node.attrs
         return F.avg_pool2d(arrived[0], a["kernel"], a["stride"], a["padding"], a["ceil"], divisor_override=1)
@@ -60,7 +65,7 @@ def events(graph: Graph, name: str, counts: Mapping[str, Tensor]) -> Tensor | No
 def synaptic_operations(graph: Graph, node: Node, arrived: Tensor) -> Tensor:
     """Synaptic operations of one convolution or linear layer: every event times the outputs it reaches.
 
-    arrived: events at its input, [N, C, H, W] or [N, features]. Returns float64 [N].
+    arrived: events at its input, [N, C or 1, H, W], or [N, any]. Returns float64 [N].
     """
     weight, _ = graph.parameters(node)
     assert weight is not None
@@ -77,9 +82,8 @@ def total_operations(graph: Graph, counts: Mapping[str, Counts]) -> Counts:
         first = next(iter(given.values()))
         operations = first.new_zeros(len(first), dtype=torch.float64)
         for node in _weighted(graph):
-            arrived = events(graph, node.inputs[0], given)
-            if arrived is not None:
-                operations += synaptic_operations(graph, node, arrived)
+            if spiking(graph, node.inputs[0], given):
+                operations += synaptic_operations(graph, node, events(graph, node.inputs[0], given))
         return operations
 
     return by_counting(total, counts)
@@ -94,19 +98,15 @@ def macs(graph: Graph, node: Node, shape: torch.Size) -> int:
     return int(shape[1] * fan_out(node, weight, *shape[2:]).sum())
 
 
-def total_macs(graph: Graph, shapes: Mapping[str, torch.Size], counts: Mapping[str, Counts]) -> tuple[int, int]:
+def total_macs(graph: Graph, shapes: Mapping[str, torch.Size], senders: Collection[str]) -> tuple[int, int]:
     """Multiply-accumulates of one image: of all layers, and of those that receive analogue values.
 
-    shapes: of every node's output, [N, C, ...].
+    shapes: of every node's output, [N, C, ...]. senders: of events.
     """
-    total = analogue = 0
-    spikes = {name: count.spikes for name, count in counts.items()}
+    work = {node.inputs[0]: 0 for node in _weighted(graph)}
     for node in _weighted(graph):
-        work = macs(graph, node, shapes[node.inputs[0]])
-        total += work
-        if events(graph, node.inputs[0], spikes) is None:
-            analogue += work
-    return total, analogue
+        work[node.inputs[0]] += macs(graph, node, shapes[node.inputs[0]])
+    return sum(work.values()), sum(done for source, done in work.items() if not spiking(graph, source, senders))
 
 
 def _weighted(graph: Graph) -> list[Node]:

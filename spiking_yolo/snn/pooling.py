@@ -67,7 +67,7 @@ class CumulativeMaxPool(nn.Module):
 
     @property
     def counts(self) -> Counts:
-        """Events sent so far per output."""
+        """Events sent so far: see State.counts."""
         return self.state.counts
 
     def _apply(self, fn: Any, recurse: bool = True) -> Self:

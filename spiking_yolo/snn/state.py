@@ -1,6 +1,6 @@
 """What a layer of neurons remembers from step to step, and what a step is told."""
 
-from collections.abc import Collection
+from collections.abc import Callable, Collection
 from dataclasses import MISSING, dataclass, field, fields
 from typing import Any, NamedTuple, Self
 
@@ -12,46 +12,53 @@ from spiking_yolo.snn.counting import Counts
 from spiking_yolo.snn.digits import count_digits
 
 
-def tensor(dtype: torch.dtype | None = None, optional: bool = False) -> Any:
-    """A field of a state: one value per neuron. dtype: that of the potentials if None. optional: may be left out."""
-    return field(default=None if optional else MISSING, metadata={"dtype": dtype})  # type: ignore[call-overload]
+def tensor(dtype: torch.dtype | None = None, optional: bool = False, per_position: bool = False) -> Any:
+    """A field of a state: one value per neuron, or per position, [N, 1, ...].
+
+    dtype: that of the potentials if None. optional: may be left out.
+    """
+    kind = {"dtype": dtype, "per_position": per_position}
+    return field(default=None if optional else MISSING, metadata=kind)  # type: ignore[call-overload]
 
 
 @dataclass(kw_only=True)
 class State:
     """The tensors of one layer, one value per neuron: [N, C, ...], or rows of them (see backend/layout.py).
 
-    count, digits, messages: events so far, see Counts; without bursts the count alone, for all three are the same. With
-    neuron.events=switches also `switches`, the switches so far, and `previous`, what was sent in the step before.
+    count: spikes so far. digits, messages: see Counts, those of all channels together; without bursts they are left
+    out, for all three are the same. With neuron.events=switches also `switches`, the switches so far, and `previous`,
+    what was sent in the step before.
     """
 
     count: Tensor = tensor()
-    digits: Tensor | None = tensor(optional=True)
-    messages: Tensor | None = tensor(optional=True)
+    digits: Tensor | None = tensor(torch.float64, optional=True, per_position=True)
+    messages: Tensor | None = tensor(torch.float64, optional=True, per_position=True)
     switches: Tensor | None = tensor(optional=True)
     previous: Tensor | None = tensor(optional=True)
 
-    def tally(self, spikes: Tensor) -> None:
-        """Count what the neurons send in a step: a burst of n = `spikes` each, n >= 0."""
+    def tally(self, spikes: Tensor, digits: Callable[[Tensor], Tensor] = count_digits) -> None:
+        """Count what the neurons send in a step: a burst of n = `spikes` each, n >= 0, or as digits(n) digits."""
         self.count.add_(spikes)
         if self.digits is not None and self.messages is not None:
-            self.digits.add_(count_digits(spikes))
-            self.messages.add_(spikes != 0)
+            self.digits.add_(digits(spikes).sum(1, keepdim=True))
+            self.messages.add_(spikes.clamp(max=1).sum(1, keepdim=True))
 
     @property
     def counts(self) -> Counts:
-        """Events so far, as the synapses receive them."""
-        if self.switches is not None:
-            return Counts.alike(self.switches)
-        if self.digits is None or self.messages is None:
-            return Counts.alike(self.count)
-        return Counts(self.count, self.digits, self.messages)
+        """Events so far at each position, of all channels, as the synapses receive them: float64 [N, 1, ...]."""
+        events = self.count if self.switches is None else self.switches
+        spikes = events.sum(1, keepdim=True, dtype=torch.float64)
+        if self.switches is not None or self.digits is None or self.messages is None:
+            return Counts.alike(spikes)
+        return Counts(spikes, self.digits, self.messages)
 
     @classmethod
     def allocate(cls, shape: torch.Size, like: Tensor, dtype: torch.dtype, without: Collection[str] = ()) -> Self:
         """Zeros in every field but those of `without`. shape: [N, C, ...]; on the device of `like`."""
-        names = [(f.name, f.metadata["dtype"] or dtype) for f in fields(cls) if f.name not in without]
-        return cls(**{name: empty(shape, like, kind).zero_() for name, kind in names})
+        position = torch.Size((shape[0], 1, *shape[2:]))
+        kept = [f for f in fields(cls) if f.name not in without]
+        shapes = {f.name: position if f.metadata["per_position"] else shape for f in kept}
+        return cls(**{f.name: empty(shapes[f.name], like, f.metadata["dtype"] or dtype).zero_() for f in kept})
 
 
 @dataclass(kw_only=True)

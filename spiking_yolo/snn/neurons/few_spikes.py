@@ -4,18 +4,10 @@ import torch
 from torch import Tensor
 
 from spiking_yolo.snn import step as F
+from spiking_yolo.snn.digits import count_binary_digits
 from spiking_yolo.snn.neurons.layer import register
 from spiking_yolo.snn.neurons.signed_memory import MemoryState, SignedMemory
 from spiking_yolo.snn.state import Buffers, Clock, Parameters
-
-
-def binary_digits(n: Tensor) -> Tensor:
-    """How many ones whole numbers 0 <= n < 2^18 have in base two, in their dtype."""
-    whole = n.to(torch.int32)
-    ones = torch.zeros_like(whole)
-    for k in range(18):
-        ones += (whole >> k) & 1
-    return ones.to(n)
 
 
 @register("few-spikes", follows=("slope", "cap"))
@@ -28,18 +20,10 @@ class FewSpikes(SignedMemory):
     work, of which one is silent, the input being complete: so it is one neuron here, whose spikes have a sign.
     """
 
-    @staticmethod
-    def tally(s: MemoryState, n: Tensor) -> None:
-        """Count what is sent, n >= 0 thetas: the digits are those of base two, without signs of their own."""
-        s.count.add_(n)
-        if s.digits is not None and s.messages is not None:
-            s.digits.add_(binary_digits(n))
-            s.messages.add_(n != 0)
-
     def step(self, s: MemoryState, p: Parameters, z: Tensor | None, clock: Clock, buffers: Buffers) -> Tensor:
         phi = F.unsent(self.total(s, z), 0.0, p.theta, self.slope, buffers.a, p.cap)
         value = torch.abs(phi).add_(p.initial).floor_().clamp_(max=self.settings.gamma).mul_(phi.sign())
         out = torch.sub(value, s.sent, out=buffers.out)
-        self.tally(s, out.abs())
+        s.tally(out.abs(), count_binary_digits)  # base two has no signs of its own
         s.sent.copy_(value)
         return out

@@ -192,7 +192,7 @@ class NeuronLayer(nn.Module, ABC):
 
     @property
     def counts(self) -> Counts:
-        """What the synapses received so far, per neuron: spikes, or the switches that stand for them."""
+        """What the synapses received so far, spikes or the switches that stand for them: see State.counts."""
         counts: Counts = self.state.counts
         return counts
 

@@ -145,8 +145,9 @@ class OnOff(Pair):
 
     @property
     def counts(self) -> Counts:
-        on, off = self.state.on.counts, self.state.off.counts
-        return on if on.spikes is off.spikes else Counts.of(torch.add, on, off)
+        on, off = self.state.on, self.state.off
+        counts: Counts = on.counts
+        return counts if on.count is off.count else Counts.of(torch.add, counts, off.counts)
 
     @property
     def sides(self) -> tuple[NeuronLayer, ...]:

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from spiking_yolo.convert.registry import get_recipe
 from spiking_yolo.errors import UserError
 from spiking_yolo.graph import forward
-from spiking_yolo.snn.neurons.few_spikes import binary_digits
+from spiking_yolo.snn.digits import count_binary_digits
 
 RECIPE = get_recipe("few-spikes")
 DOWN = RECIPE.with_settings({"neuron.initial": 0.0})  # as published
@@ -51,7 +51,7 @@ def test_the_sub_steps_of_the_paper(x, K, alpha):
 
 def test_binary_digits_are_those_of_python():
     n = torch.arange(300.0)
-    assert binary_digits(n).tolist() == [bin(k).count("1") for k in range(300)]
+    assert count_binary_digits(n).tolist() == [bin(k).count("1") for k in range(300)]
 
 
 @pytest.mark.parametrize("cls", [TinyLeaky, Pooled])

@@ -59,10 +59,10 @@ class Synapses:
     def __call__(self, name: str, t: int, layer: NeuronLayer, current: Tensor | None) -> None:
         lines = {f"{name}/on": layer.on, f"{name}/off": layer.off} if isinstance(layer, OnOff) else {name: layer}
         for line, source in lines.items():
-            zero = torch.zeros_like(source.counts.spikes)
-            switched = source.counts.spikes - self.seen.get(line, zero)
+            zero = torch.zeros_like(source.count)
+            switched = source.state.switches - self.seen.get(line, zero)
             assert ((switched == 0) | (switched == 1)).all()
-            self.seen[line] = source.counts.spikes.clone()
+            self.seen[line] = source.state.switches.clone()
             self.on[line] = (self.on.get(line, zero) - switched).abs()
             self.decoded[line] = self.decoded.get(line, zero) + self.on[line]
 
