@@ -47,8 +47,9 @@ def spiking(graph: Graph, name: str, senders: Collection[str]) -> bool:
 def events(graph: Graph, name: str, counts: Mapping[str, Tensor]) -> Tensor:
     """Events that arrived along a spiking connection, at each position of node `name`'s output.
 
-    counts: cumulative events of the senders, of all channels together or of each. Upsampling copies events. A convolution behind average
-    pooling sees each event of the pooled window: what arrives is their sum. Adding delivers both operands'.
+    counts: cumulative events of the senders, of all channels together or of each. Upsampling copies events. A
+    convolution behind average pooling sees each event of the pooled window: what arrives is their sum. Adding delivers
+    both operands'.
     """
     if name in counts:
         return counts[name]

@@ -125,8 +125,8 @@ def test_what_pools_send_does_not_count_the_rest():
             own = net.layer(layer)
             n = own.out - network.neurons[layer]["rest"][:, None, None]
             pooled = max_pool(n, **net.graph[pool].attrs)
-            for value, given in ((n, counts[layer]), (pooled.round(), counts[pool])):
-                assert torch.equal(count_digits(value).double().sum(1, keepdim=True), given.digits)
+            for value, counted in ((n, counts[layer]), (pooled.round(), counts[pool])):
+                assert torch.equal(count_digits(value).double().sum(1, keepdim=True), counted.digits)
 
 
 def test_scale_and_factors_need_no_new_calibration():
