@@ -62,6 +62,13 @@ class Neuron:
         0,
         0.5,
     )
+    hysteresis: float = setting(
+        0.0,
+        "for kind=memory: how much more than half a threshold must be due before a neuron fires in a later frame of a "
+        "video, in thresholds; then it sends all that is due",
+        0,
+        16,
+    )
     pool_first: bool = setting(
         True, "for memory, dcgs, few-spikes: pool potentials, and put the neuron behind its max pooling"
     )
@@ -126,6 +133,18 @@ class Encoding:
         "rate", "rate: image and bias in every step; differential: once, and layers send changes"
     )
     input: Literal["analogue", "poisson"] = setting("analogue", "the image itself, or random spikes at its intensities")
+    frames: Literal["keep", "reset"] = setting(
+        "keep",
+        "in a video, keep: the state stays from frame to frame, and what changes is sent, with coding=differential; "
+        "reset: each frame is a new image",
+    )
+    tau: float = setting(
+        0.0,
+        "for frames=keep: a pixel of a later frame is sent if a channel differs by more than this from what was sent "
+        "for it, of 1",
+        0,
+        1,
+    )
     seed: int = setting(0, "of everything that is random: Poisson spikes, spike confidence", 0)
     coarse: int = setting(
         0,
@@ -223,6 +242,10 @@ class Recipe:
             return f"neuron.events=digits needs neuron.kind=memory, not {n.kind}: only its neurons send signed values"
         if n.events == "digits" and self.msat.enabled:
             return "neuron.events=digits has stages of its own: --set msat.enabled=false"
+        if n.hysteresis and not (n.kind == "memory" and e.coding == "differential"):
+            return "neuron.hysteresis needs neuron.kind=memory and encoding.coding=differential, which keep the state"
+        if e.tau and e.coding == "rate":
+            return "encoding.tau needs encoding.coding=differential, in which an image is sent once"
         if n.events != "digits" and (n.digits or n.slack):
             return "neuron.digits and neuron.slack need neuron.events=digits"
         if self.by_gradient and not (n.events == "digits" and e.coding == "differential"):
@@ -249,6 +272,11 @@ class Recipe:
         """Whether this recipe must run the network on calibration images; the result is kept in a file."""
         adapts = (self.msat.enabled and not self.msat.gain) or self.msat.confidence != "off" or self.by_gradient
         return self.threshold.rule == "balance" or self.calibration.kind != "none" or adapts
+
+    @property
+    def keeps_frames(self) -> bool:
+        """Whether the state stays from frame to frame of a video."""
+        return self.encoding.coding == "differential" and self.encoding.frames == "keep"
 
     @property
     def events_per_step(self) -> int:

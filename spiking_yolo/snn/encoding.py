@@ -3,9 +3,11 @@
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
+import torch
 from torch import Tensor
 
 from spiking_yolo.recipe import Encoding, allow_choices
+from spiking_yolo.snn.backend.layout import channels_last
 from spiking_yolo.snn.random import uniform
 
 
@@ -33,6 +35,15 @@ def spike_weight(e: Encoding, t: int) -> float:
     """What a spike of step t is worth, in thetas: coarse at first, and finer each time t doubles after `refine`."""
     times = ((t - 1) // e.refine).bit_length() if e.refine else 0
     return 2.0 ** max(e.coarse - t + 1, 0) * e.refine_by ** min(times, e.refinements)
+
+
+def noticed(x: Tensor, sent: Tensor, tau: float) -> Tensor:
+    """Of the pixels of a frame [N, C, H, W] those that differ by more than tau from what was sent, elsewhere that.
+
+    A tensor of its own, channels last.
+    """
+    changed = ((x - sent).abs() > tau).any(1, keepdim=True)
+    return channels_last(torch.where(changed, x, sent))
 
 
 def analogue(x: Tensor, seed: int, keys: Sequence[int], name: str, t: int) -> tuple[Tensor, None]:

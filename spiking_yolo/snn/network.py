@@ -152,7 +152,8 @@ class SpikingNetwork(nn.Module):
     def feed(self, x: Tensor) -> None:
         """Present the next batch of images, of the same shape, and keep the state: what has changed is sent.
 
-        For differential coding only. The value of spikes starts again as for a new image. Raises UserError otherwise.
+        For differential coding only. The value of spikes starts again as for a new image. From now on neurons have
+        their hysteresis. Raises UserError otherwise.
         """
         self._check_started()
         if not self.plan.coding.once:
@@ -161,10 +162,12 @@ class SpikingNetwork(nn.Module):
             )
         if x.shape != self._image.shape:
             raise UserError(f"the next image must have the shape {tuple(self._image.shape)}, not {tuple(x.shape)}")
-        x, unsent = channels_last(x), self._unsent
-        change = x - self._image
+        x = encoding.noticed(x, self._image, self.recipe.encoding.tau)
+        change, unsent = x - self._image, self._unsent
         self._unsent = change if unsent is None else unsent + change
-        self._image, self._since = x.clone(), 0  # the caller may use the same memory for the next one
+        self._image, self._since = x, 0
+        for _, layer in self.layers():
+            layer.later = True
 
     @torch.no_grad()
     def step(self, probes: tuple[Probe, ...] = ()) -> bool:

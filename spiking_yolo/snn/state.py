@@ -89,6 +89,7 @@ class Clock(NamedTuple):
     t: steps before it. time: how many activations the sum of the input stands for: t + 1 in rate coding, 1 in
     differential coding. spike_weight: what a spike of this step is worth, in thetas. These three are numbers, or
     tensors in compiled code. first: whether t is 0. drops: whether spike confidence may drop spikes in this step.
+    reluctant: whether only a neuron to which more than its hysteresis is due may fire.
     """
 
     t: Any
@@ -96,6 +97,7 @@ class Clock(NamedTuple):
     spike_weight: Any
     first: bool
     drops: bool = False
+    reluctant: bool = False
 
 
 class Buffers(NamedTuple):

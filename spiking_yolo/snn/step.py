@@ -140,17 +140,23 @@ def send(
     out: Tensor | None,
     spikes: Tensor | None,
     spike_weight: Tensor | float = 1.0,
+    hysteresis: float = 0.0,
 ) -> tuple[Tensor, Tensor]:
     """Send what is due as spikes: n = clip(floor(due / q + u0), -gamma, gamma); m += n * q.
 
     due: in thresholds, see `unsent`; may be `out`. u0 = `initial` (1/2 rounds); q = `spike_weight`, the value of a
     spike in thresholds. With a slack n is rounded so as to save digits (`thrifty_round`), and where `digits` bounds
-    them, n keeps its most significant ones. Returns n * q, in `out`, and |n|, in `spikes`.
+    them, n keeps its most significant ones. With a hysteresis h a neuron sends nothing unless at least q / 2 + h * q is
+    due, or what `initial` makes of it; then it sends n, so that what it has sent is not biased. Returns n * q, in
+    `out`, and |n|, in `spikes`.
     """
     scaled = scales(spike_weight)
     out = torch.div(due, spike_weight, out=out).add_(initial) if scaled else torch.add(due, initial, out=out)
+    fires = (out - 0.5).abs_() >= 0.5 + hysteresis if hysteresis else None
     n = thrifty_round(out.sub_(0.5), settings.slack) if settings.slack else out.floor_()
     n = n.clamp_(-settings.gamma, settings.gamma)
+    if fires is not None:
+        n = n.mul_(fires)
     if settings.digits:
         n = most_significant(n, settings.digits)
     spikes = torch.abs(n, out=spikes)

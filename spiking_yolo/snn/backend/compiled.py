@@ -59,7 +59,7 @@ class Fused:
 class CompiledStep(BlockedStep):
     """A layer's step as compiled code over all rows at once; the code stays when tensors of the same shapes are bound.
 
-    The first step, and steps in which spikes may be dropped, have code of their own.
+    The first step, steps in which spikes may be dropped, and those of later frames have code of their own.
     """
 
     def __init__(self, scratch: Scratch, reports: bool):
@@ -88,7 +88,7 @@ class CompiledStep(BlockedStep):
             if value != before:
                 number.fill_(value)
         self._values = values
-        key = self._key, clock.first, clock.drops
+        key = self._key, clock.first, clock.drops, clock.reluctant
         if key not in self._codes:
             self._codes[key] = Fused(self._function(emit, clock))
         largest = self._codes[key](None if current is None else rows(current), *self._numbers, *self._tensors)
@@ -101,7 +101,7 @@ class CompiledStep(BlockedStep):
         state, parameters = (map_tree(lambda tensor: positions[id(tensor)], tree) for tree in _trees(block))
 
         def compute(z: Tensor | None, t: Tensor, time: Tensor, weight: Tensor, *tensors: Tensor) -> Tensor | None:
-            now = Clock(t, time, weight, clock.first, clock.drops)
+            now = Clock(t, time, weight, clock.first, clock.drops, clock.reluctant)
             s, p = (map_tree(lambda i: tensors[i], tree) for tree in (state, parameters))
             sent = emit(s, p, z, now, Buffers())
             tensors[-1].copy_(sent)

@@ -126,6 +126,7 @@ class NeuronLayer(nn.Module, ABC):
     def reset(self, keys: Sequence[int] = ()) -> None:
         """Forget everything: the next step starts a new run, of any shape. keys: of the images, for randomness."""
         self.t, self.spike_weight = 0, 1.0
+        self.later = False  # whether this is a later frame of a video
         self.settled = False  # whether nothing was sent, and nothing will be until something is received
         self.keys = keys
         self._largest: list[Tensor] = []
@@ -142,7 +143,8 @@ class NeuronLayer(nn.Module, ABC):
             self._begin(current)
         if self.plan.reads_sums:
             current = self._sum = self._sum if current is None else current
-        clock = Clock(self.t, self.coding.activations(self.t + 1), spike_weight, self.t == 0, self.drops(self.t))
+        time, reluctant = self.coding.activations(self.t + 1), self.later and self.settings.hysteresis > 0
+        clock = Clock(self.t, time, spike_weight, self.t == 0, self.drops(self.t), reluctant)
         self.prepare(self.state, clock)
         self._largest = self._run(self.emit, current, clock)
         self.t, self.spike_weight = self.t + 1, spike_weight

@@ -200,7 +200,8 @@ class MsatSignedMemory(MsatNeurons, SignedMemory):
             ratio = self.rule.eq17(deviation, mean, current, ratio, buffers.c)
         weight = clock.spike_weight
         value = torch.mul(ratio, weight, out=buffers.a) if F.scales(weight) else ratio
-        out, spikes = F.send(due, s.sent, p.initial, self.settings, buffers.out, buffers.b, value)
+        hysteresis = clock.reluctant * self.settings.hysteresis
+        out, spikes = F.send(due, s.sent, p.initial, self.settings, buffers.out, buffers.b, value, hysteresis)
         s.tally(spikes)
         s.total.add_(due.sub_(out).abs_())
         return out

@@ -44,7 +44,8 @@ class SignedMemory(NeuronLayer):
 
     def step(self, s: MemoryState, p: Parameters, z: Tensor | None, clock: Clock, buffers: Buffers) -> Tensor:
         due = self.due(s, p, self.total(s, z), clock.time, buffers.out)
-        out, spikes = F.send(due, s.sent, p.initial, self.settings, due, buffers.a, clock.spike_weight)
+        weight, hysteresis = clock.spike_weight, clock.reluctant * self.settings.hysteresis
+        out, spikes = F.send(due, s.sent, p.initial, self.settings, due, buffers.a, weight, hysteresis)
         s.tally(spikes)
         return out.add_(p.rest) if clock.first and p.rest is not None else out
 
