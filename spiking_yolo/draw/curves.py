@@ -29,7 +29,7 @@ def line_plot(
     logy: bool = False,
     marks: Mapping[str, tuple[float, float]] | None = None,
 ) -> None:
-    """Save curves as .png or .pdf.
+    """Save curves as .png, .pdf or .svg.
 
     series: name -> (x, y) or (x, y, lower, upper), the last two drawn as a band. hlines: name -> y, horizontal
     references such as the ANN's accuracy. logx, logy: logarithmic axes, base 2; few x values become the ticks. marks: a
@@ -68,7 +68,7 @@ def line_plot(
 def bar_plot(
     path: str | Path, values: Mapping[str, Mapping[str, float]], ylabel: str, xlabel: str = "", number: str = ".3g"
 ) -> None:
-    """Save grouped bars as .png or .pdf, with the value above each bar where there is room.
+    """Save grouped bars as .png, .pdf or .svg, with the value above each bar where there is room.
 
     values: series name -> {category: value}; a missing category leaves a gap. number: format spec of the values.
     Raises UserError when there is nothing to draw.

@@ -30,26 +30,30 @@ STYLE: dict[Any, Any] = {
     "lines.linewidth": 1.6,
     "lines.markersize": 5,
     "pdf.fonttype": 42,  # publishers reject Type 3 fonts
+    "svg.hashsalt": "spiking_yolo",  # names of parts are otherwise drawn at random
 }
+
+# No date keeps the same figure the same file.
+_UNDATED: dict[str, Any] = {".png": None, ".pdf": {"CreationDate": None}, ".svg": {"Date": None}}
 
 
 @contextmanager
 def paper_figure(
     path: str | Path, width: float, height: float, layout: Literal["constrained", "compressed"] = "constrained"
 ) -> Iterator[Figure]:
-    """Yield an empty figure of width x height inches and save it on success, as .png at 200 dpi or .pdf.
+    """Yield an empty figure of width x height inches and save it on success, as .png at 200 dpi, .pdf or .svg.
 
     layout: "compressed" suits axes of fixed aspect, such as pictures; empty margins are cut off.
     Raises UserError for another suffix or when the file cannot be written.
     """
     path = Path(path)
-    if path.suffix.lower() not in (".png", ".pdf"):
-        raise UserError(f"cannot save a figure as {path.name!r}; end the path in .png or .pdf")
+    if path.suffix.lower() not in _UNDATED:
+        raise UserError(f"cannot save a figure as {path.name!r}; end the path in .png, .pdf or .svg")
     with matplotlib.rc_context(STYLE):
         figure = Figure(figsize=(width, height), layout=layout)
         yield figure
-        # A fixed creation date keeps the same figure the same file.
-        metadata = {"CreationDate": None} if path.suffix.lower() == ".pdf" else None
         margins = "tight" if layout == "compressed" else None
         with atomic_write(path) as temporary:
-            figure.savefig(temporary, dpi=DPI, metadata=metadata, bbox_inches=margins, pad_inches=0.04)
+            figure.savefig(
+                temporary, dpi=DPI, metadata=_UNDATED[path.suffix.lower()], bbox_inches=margins, pad_inches=0.04
+            )

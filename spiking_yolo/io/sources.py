@@ -2,6 +2,7 @@
 
 import glob
 import os
+import warnings
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -10,10 +11,12 @@ from typing import Any
 
 import numpy as np
 
-from spiking_yolo.errors import UserError
+from spiking_yolo.errors import Notice, UserError
 
 IMAGES = {".bmp", ".gif", ".jpeg", ".jpg", ".png", ".ppm", ".pgm", ".tif", ".tiff", ".webp"}
 VIDEOS = {".avi", ".m4v", ".mkv", ".mov", ".mp4", ".mpeg", ".mpg", ".webm", ".wmv"}
+MAX_PIXELS = 178_956_970  # in a frame; Pillow refuses photographs above this
+UNKNOWN_FPS = 25.0
 
 
 def is_webcam(source: str) -> bool:
@@ -51,46 +54,83 @@ def _seen(paths: Iterator[str]) -> list[str]:
     return sorted(p for p in paths if Path(p).suffix.lower() in IMAGES | VIDEOS and Path(p).is_file())
 
 
-@dataclass(frozen=True)
+@dataclass(eq=False)
 class Video:
-    """An open video or webcam. count: number of frames, None if unknown. fps: frames per second, 25 if unknown."""
+    """An open video or webcam.
+
+    count: frames that the file promises, None if unknown. fps: frames per second, 25 if unknown. came: frames read so
+    far, those that `every` skips included.
+    """
 
     name: str
     count: int | None
     fps: float
     capture: Any
+    came: int = 0
 
     def frames(self, every: int = 1) -> Iterator[np.ndarray]:
-        """Every `every`-th frame, uint8 [H, W, 3] RGB. Raises UserError when there is none."""
-        index = 0
+        """Every `every`-th frame, uint8 [H, W, 3] RGB.
+
+        A video that ends before its time gives a Notice, and what was read counts. Raises UserError when there is no
+        frame at all.
+        """
         while self.capture.grab():
-            if index % every == 0:
+            self.came += 1
+            if (self.came - 1) % every == 0:
                 good, frame = self.capture.retrieve()
                 if not good:
+                    self.came -= 1
                     break
                 yield np.ascontiguousarray(frame[..., ::-1])
-            index += 1
-        if index == 0:
+        if self.came == 0:
             raise UserError(f"{self.name} has no frames: give a complete video file")
+        if self.shortfall:
+            warnings.warn(Notice(self.shortfall), stacklevel=2)
+
+    @property
+    def shortfall(self) -> str:
+        """What to say when fewer frames came than were promised; empty when all did. Asked when the video has ended.
+
+        Some containers only estimate their length, so up to 1 % is not missed.
+        """
+        if self.count is None or self.count - self.came <= self.count // 100:
+            return ""
+        return f"{self.name} breaks off: {self.came} of {self.count} frames could be read, and only these count"
+
+
+@contextmanager
+def quiet_opencv() -> Iterator[None]:
+    """OpenCV and its FFmpeg keep their messages to themselves: what goes wrong is said by a UserError."""
+    os.environ.setdefault("OPENCV_FFMPEG_LOGLEVEL", "-8")  # read once, when FFmpeg is first used
+    import cv2
+
+    level = cv2.utils.logging.setLogLevel(cv2.utils.logging.LOG_LEVEL_SILENT)
+    try:
+        yield
+    finally:
+        cv2.utils.logging.setLogLevel(level)
 
 
 @contextmanager
 def open_video(source: str) -> Iterator[Video]:
-    """Open a video file or webcam. Raises UserError when that fails."""
-    os.environ.setdefault("OPENCV_FFMPEG_LOGLEVEL", "-8")  # the message below says enough
-    import cv2
+    """Open a video file or webcam. Raises UserError when that fails, and for frames of more than MAX_PIXELS."""
+    with quiet_opencv():
+        import cv2
 
-    level = cv2.utils.logging.setLogLevel(cv2.utils.logging.LOG_LEVEL_SILENT)
-    webcam = is_webcam(source)
-    capture = cv2.VideoCapture(int(source) if webcam else source)
-    cv2.utils.logging.setLogLevel(level)
+        webcam = is_webcam(source)
+        capture = cv2.VideoCapture(int(source) if webcam else source)
     try:
         if not capture.isOpened():
             if webcam:
                 raise UserError(f"cannot open webcam {source}: check that it is connected and not in use")
             reason = "it is damaged or of an unknown format" if Path(source).exists() else "it does not exist"
             raise UserError(f"cannot open the video {source}: {reason}; give a complete video file")
+        width, height = (int(capture.get(key)) for key in (cv2.CAP_PROP_FRAME_WIDTH, cv2.CAP_PROP_FRAME_HEIGHT))
+        if width * height > MAX_PIXELS:
+            raise UserError(
+                f"{source} has frames of {width} x {height}, above {MAX_PIXELS} pixels: give a smaller video"
+            )
         count, fps = int(capture.get(cv2.CAP_PROP_FRAME_COUNT)), capture.get(cv2.CAP_PROP_FPS)
-        yield Video(source, count if count > 0 else None, fps if fps > 0 else 25.0, capture)
+        yield Video(source, count if count > 0 else None, fps if fps > 0 else UNKNOWN_FPS, capture)
     finally:
         capture.release()

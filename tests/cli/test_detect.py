@@ -1,15 +1,18 @@
 """tools/detect.py: what it prints and saves, and its exit status."""
 
 import json
+import re
 from pathlib import Path
 
 import cv2
 import numpy as np
 import pytest
 from helpers.tiny import ANYTHING, NAMES, ROOT, photo, run_tool, write_tiny
+from helpers.video import break_tail, noise, read_frames, write_frames
 from PIL import Image
 
 from spiking_yolo import SpikingYOLO
+from spiking_yolo.errors import Notice
 from spiking_yolo.studies.detect.run import gif_steps
 
 
@@ -201,6 +204,14 @@ def test_interrupted_video_keeps_its_frames(detect, tmp_path, monkeypatch):
     assert detect(clip, "--T", 1) == 130
     assert files(tmp_path / "runs") == {"exp/clip.mp4"}
     assert cv2.VideoCapture(str(tmp_path / "runs/exp/clip.mp4")).get(cv2.CAP_PROP_FRAME_COUNT) == 3
+
+
+def test_a_video_that_breaks_off_counts_as_far_as_it_goes(detect, tmp_path):
+    clip = break_tail(write_frames(tmp_path / "clip.mp4", noise(40, 48, 80)))
+    with pytest.warns(Notice, match="clip.mp4 breaks off") as notes:
+        assert detect(clip, "--T", 1, "--every", 4) == 0
+    came = int(re.search(r"(\d+) of 40 frames", str(notes[0].message))[1])
+    assert len(read_frames(tmp_path / "runs/exp/clip.mp4")) == -(-came // 4) < 10
 
 
 @pytest.mark.parametrize("T", [1, 2, 16, 17, 64, 1000])

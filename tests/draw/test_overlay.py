@@ -65,7 +65,7 @@ def test_maps_that_cannot_be_drawn_are_refused(tmp_path):
             blend(picture(4, 4), rate, 0, 1)
     with pytest.raises(UserError, match="at least one layer"):
         summary_overlay(picture(4, 4), {}, tmp_path / "a.png")
-    with pytest.raises(UserError, match=r"\.png or \.pdf"):
+    with pytest.raises(UserError, match=r"\.png, \.pdf or \.svg"):
         rate_overlay(picture(4, 4), torch.rand(2, 2), "a", tmp_path / "a.jpg")
     assert not list(tmp_path.iterdir())
 

@@ -3,7 +3,6 @@
 import itertools
 import json
 from collections.abc import Iterable
-from contextlib import ExitStack
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -15,6 +14,7 @@ from torch import Tensor
 from spiking_yolo.draw.boxes import draw_detections, side_by_side
 from spiking_yolo.io.files import atomic_write
 from spiking_yolo.io.sources import is_webcam
+from spiking_yolo.io.video import VideoWriter
 from spiking_yolo.result import Result
 from spiking_yolo.studies.detect.options import DetectOptions
 from spiking_yolo.studies.detect.run import Sighting
@@ -32,7 +32,7 @@ class Outputs:
         self._stems: set[str] = set()
         self._entries: list[dict[str, Any]] = []
         self._name = ""  # of the source at hand
-        self._video: _VideoWriter | None = None
+        self._video: VideoWriter | None = None
 
     def start(self) -> None:
         """What follows belongs to another source."""
@@ -52,9 +52,7 @@ class Outputs:
             self._entries.append(replace(result, path=sighting.label).to_dict(options.steps))
         picture = result.plot() if sighting.ann is None else compared(result, sighting.ann)
         if sighting.video:
-            self._video = self._video or _VideoWriter(
-                self.path(f"{self._name}.mp4"), sighting.video.fps / options.every
-            )
+            self._video = self._video or VideoWriter(self.path(f"{self._name}.mp4"), sighting.video.fps / options.every)
             self._video.write(picture)
             return
         self.picture(name, picture)
@@ -140,25 +138,3 @@ def compared(result: Result, ann: Result) -> np.ndarray:
     """ANN and SNN side by side."""
     titles = (f"ANN: {ann.counts()}", f"SNN, T = {result.T}, {result.method}")
     return side_by_side((ann.plot(), result.plot()), titles)
-
-
-class _VideoWriter:
-    """An .mp4 that appears once it is closed; interrupted, it holds the frames so far."""
-
-    def __init__(self, path: Path, fps: float):
-        self.fps = fps
-        self._stack = ExitStack()
-        self._path = self._stack.enter_context(atomic_write(path))
-        self._writer: Any = None
-
-    def write(self, pixels: np.ndarray) -> None:
-        import cv2
-
-        if self._writer is None:
-            codec = cv2.VideoWriter.fourcc(*"mp4v")
-            self._writer = cv2.VideoWriter(str(self._path), codec, self.fps, pixels.shape[1::-1])
-            self._stack.callback(self._writer.release)
-        self._writer.write(np.ascontiguousarray(pixels[..., ::-1]))
-
-    def close(self) -> None:
-        self._stack.close()

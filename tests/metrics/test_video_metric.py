@@ -1,0 +1,223 @@
+"""Scores of videos against pycocotools itself, and blocks of frames against copied frames."""
+
+import contextlib
+import io
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import given
+from hypothesis import strategies as st
+from pycocotools.coco import COCO
+from pycocotools.cocoeval import COCOeval
+
+from spiking_yolo.datasets.mot import open_sequences
+from spiking_yolo.datasets.mot_file import MotBoxes
+from spiking_yolo.decode.boxes import Detections
+from spiking_yolo.errors import UserError
+from spiking_yolo.metrics.bootstrap import Blocks, Resampling
+from spiking_yolo.metrics.video import agreement, person_ap
+
+NAMES = ("dog", "person", "car")
+VIDEO = Path(__file__).parents[3] / "shared/video"
+Frame = list[tuple[float, ...]]  # x1, y1, x2, y2, confidence, class
+
+
+def detections(rows: Frame) -> Detections:
+    table = torch.tensor(rows, dtype=torch.float64).reshape(-1, 6)
+    return Detections(table[:, :4].float(), table[:, 4].float(), table[:, 5].long())
+
+
+def scene(frames: int, noise: float, seed: int) -> tuple[list[Detections], dict[int, MotBoxes]]:
+    """People, a third of them ignored; noisy detections of them, doubled, with false ones and other classes."""
+    rng, found, truth = np.random.default_rng(seed), [], {}
+    for number in range(1, frames + 1):
+        n = rng.integers(0, 5)
+        corner, side = rng.uniform(0, 300, (n, 2)), rng.uniform(20, 150, (n, 2))
+        boxes = np.hstack([corner, corner + side])
+        if n:
+            truth[number] = MotBoxes.of(boxes, ignored=rng.random(n) < 0.33)
+        guess = np.vstack([np.repeat(boxes, 2, 0), rng.uniform(0, 200, (2, 4)) + np.array([0, 0, 200, 200])])
+        guess += np.random.default_rng(seed + number).normal(0, 1, guess.shape) * noise
+        scores, classes = rng.random((len(guess), 1)), rng.choice([1, 1, 1, 0, 2], (len(guess), 1))
+        found.append(detections(np.hstack([guess, scores, classes]).tolist()))
+    return found, truth
+
+
+def coco_ap(
+    objects: list[tuple[int, int, list[float], int]], rows: list[tuple[int, int, list[float], float]]
+) -> list[float]:
+    """[AP, AP50] by pycocotools alone. objects: (frame, class, xyxy, crowd). rows: (frame, class, xyxy, score)."""
+
+    def xywh(box: list[float]) -> dict[str, object]:
+        x1, y1, x2, y2 = box
+        return {"bbox": [x1, y1, x2 - x1, y2 - y1], "area": (x2 - x1) * (y2 - y1)}
+
+    frames, classes = {o[0] for o in objects} | {r[0] for r in rows}, {o[1] for o in objects}
+    gt = COCO()
+    gt.dataset = {
+        "info": {},
+        "images": [{"id": i} for i in frames],
+        "categories": [{"id": c, "name": str(c)} for c in classes],
+        "annotations": [
+            {"id": k, "image_id": i, "category_id": c, "iscrowd": crowd, **xywh(box)}
+            for k, (i, c, box, crowd) in enumerate(objects, 1)
+        ],
+    }
+    with contextlib.redirect_stdout(io.StringIO()):
+        gt.createIndex()
+        results = [{"image_id": i, "category_id": c, "score": s, **xywh(box)} for i, c, box, s in rows if c in classes]
+        run = COCOeval(gt, gt.loadRes(results), "bbox")
+        run.evaluate()
+        run.accumulate()
+        run.summarize()
+    return run.stats[:2].tolist()
+
+
+def rows_of(found: list[Detections]) -> list[tuple[int, int, list[float], float]]:
+    return [
+        (i, int(c), box, float(s))
+        for i, d in enumerate(found)
+        for box, s, c in zip(d.xyxy.double().tolist(), d.confidence, d.class_id, strict=True)
+    ]
+
+
+@pytest.mark.parametrize("seed", range(4))
+def test_person_ap_of_pooled_videos_is_that_of_pycocotools(seed: int) -> None:
+    videos = [scene(frames, 12, 10 * seed + k) for k, frames in enumerate((9, 30, 1))]
+    got = person_ap([found for found, _ in videos], [truth for _, truth in videos], NAMES, n=2).value
+    objects, shift = [], 0
+    for found, truth in videos:
+        for number, people in truth.items():
+            objects += [
+                (shift + number - 1, 1, b, int(i)) for b, i in zip(people.xyxy.tolist(), people.ignored, strict=True)
+            ]
+        shift += len(found)
+    expected = coco_ap(objects, rows_of([frame for found, _ in videos for frame in found]))
+    np.testing.assert_allclose(got, expected, rtol=1e-12)
+    assert 0.05 < expected[1] < 0.95
+
+
+@pytest.mark.parametrize("seed", range(4))
+def test_agreement_is_pycocotools_with_the_sure_boxes_as_truth(seed: int) -> None:
+    found, reference = scene(25, 14, seed)[0], scene(25, 0, seed)[0]
+    got = agreement([found[:10], found[10:]], [reference[:10], reference[10:]], n=2).value
+    objects = [(i, c, box, 0) for i, c, box, s in rows_of(reference) if s > 0.25]
+    np.testing.assert_allclose(got, coco_ap(objects, rows_of(found)), rtol=1e-12)
+    assert 0.05 < got[1] < 0.95
+
+
+def test_ignored_people_count_neither_way() -> None:
+    """By hand: one person found; a box on an ignored one, and a part of it, cost nothing; one elsewhere does."""
+    truth = {1: MotBoxes.of([[0, 0, 10, 20], [50, 0, 90, 80]], ignored=[False, True])}
+    true, on, part, false = (
+        (0, 0, 10, 20, 0.5, 1),
+        (50, 0, 90, 80, 0.9, 1),
+        (55, 10, 70, 40, 0.8, 1),
+        (200, 0, 210, 20, 0.7, 1),
+    )
+
+    def ap50(*rows: tuple[float, ...]) -> float:
+        return float(person_ap([[detections(list(rows))]], [truth], NAMES, n=1).value[1])
+
+    assert ap50(true, on, part) == ap50(true) == pytest.approx(1)
+    assert ap50(true, on, part, false) == pytest.approx(0.5)
+    assert ap50(on) == 0
+    assert ap50(true, (200, 0, 210, 20, 0.7, 0)) == pytest.approx(1), "a dog is no false person"
+
+
+def test_frames_without_people_and_videos_without_any() -> None:
+    false = detections([(0, 0, 9, 9, 0.9, 1)])
+    truth = {2: MotBoxes.of([[0, 0, 9, 9]])}
+    assert person_ap([[detections([]), false]], [truth], NAMES, n=1).value[1] == pytest.approx(1)
+    assert person_ap([[false, false]], [truth], NAMES, n=1).value[1] == pytest.approx(0.5)
+    assert np.isnan(person_ap([[false]], [{}], NAMES, n=1).value).all()
+    assert np.isnan(agreement([[false]], [[detections([(0, 0, 9, 9, 0.25, 1)])]], n=1).value).all()
+    with pytest.raises(UserError, match="no class 'person'"):
+        person_ap([[false]], [truth], ("dog",))
+    with pytest.raises(ValueError, match="same frames"):
+        agreement([[false]], [[false, false]])
+
+
+def test_a_network_agrees_with_itself() -> None:
+    apart = [detections([(40 * k, 0, 40 * k + 20, 30, 0.2 + 0.1 * k, k % 3) for k in range(n)]) for n in range(6)]
+    result = agreement([apart], [apart], n=20)
+    assert result.value == pytest.approx(1) and np.nanmin(result.scores) == pytest.approx(1)
+
+
+def test_block_draws_equal_copied_frames() -> None:
+    """Weights by blocks give what pycocotools gives for the frames that were drawn, each copied as often."""
+    found, truth = scene(40, 12, 5)
+    result = person_ap([found], [truth], NAMES, n=6, seed=3, block=8)
+    for scores, weights in zip(result.scores, Blocks((40,), 8).draws(6, 3), strict=True):
+        chosen = np.repeat(np.arange(40), weights).tolist()
+        objects = [
+            (k, 1, box, int(ignored))
+            for k, i in enumerate(chosen)
+            for box, ignored in zip(
+                *((truth[i + 1].xyxy.tolist(), truth[i + 1].ignored) if i + 1 in truth else ([], [])), strict=True
+            )
+        ]
+        np.testing.assert_allclose(scores, coco_ap(objects, rows_of([found[i] for i in chosen])), rtol=1e-12)
+
+
+@given(st.lists(st.integers(0, 70), min_size=1, max_size=3), st.integers(1, 40), st.integers(0, 99))
+def test_draws_are_whole_and_seeded(frames: list[int], length: int, seed: int) -> None:
+    blocks = Blocks(tuple(frames), length)
+    weights = blocks.draws(5, seed)
+    assert weights.shape == (5, sum(frames)) and (weights == blocks.draws(5, seed)).all()
+    for part, count in zip(np.split(weights, np.cumsum(frames)[:-1], 1), frames, strict=True):
+        assert (part >= 0).all() and (part.sum(1) == count).all()
+
+
+def test_blocks_are_runs_of_frames_and_every_frame_is_drawn_as_often() -> None:
+    weights = Blocks((60,), 15).draws(4000, 0)
+    np.testing.assert_allclose(weights.mean(0), 1, atol=0.08)
+    changes = (weights != np.roll(weights, 1, 1)).sum(1)
+    assert changes.max() <= 8, "four blocks have at most eight ends"
+    # Covariance of the weights of frames d apart: four blocks, each with both in (15 - d) / 60, with either in 1 / 4.
+    centred = weights - 1.0
+    near, far = ((centred * np.roll(centred, d, 1)).mean() for d in (1, 20))
+    assert near == pytest.approx(14 / 15 - 15 / 60, abs=0.05) and far == pytest.approx(-15 / 60, abs=0.05)
+
+
+def test_blocks_of_resembling_frames_have_the_wider_interval() -> None:
+    """Ten scenes that stand still for twelve frames each: drawn one by one they would feign 120 independent frames."""
+    stills = [scene(1, 25, 50 + k) for k in range(10)]
+    found = [still for (still,), _ in stills for _ in range(12)]
+    truth = {12 * k + i: people[1] for k, (_, people) in enumerate(stills) for i in range(1, 13) if people}
+
+    def width(block: int) -> float:
+        interval = person_ap([found], [truth], NAMES, n=400, block=block).intervals()["AP50"]
+        return interval.high - interval.low
+
+    assert width(12) > 2 * width(1)
+
+
+def test_modes_are_paired_on_the_same_blocks() -> None:
+    (good, truth), (bad, _) = scene(40, 3, 1), scene(40, 25, 1)
+    first, second = (person_ap([found], [truth], NAMES, n=200, seed=2) for found in (good, bad))
+    gap = (first - second).intervals()["AP50"]
+    assert gap.value == pytest.approx(first.value[1] - second.value[1]) and 0 < gap.low < gap.value < gap.high
+    with pytest.raises(ValueError, match="other draws"):
+        first - person_ap([bad], [truth], NAMES, n=200, seed=2, block=5)
+    with pytest.raises(ValueError, match="blocks of 3 frames do not fit"):
+        Resampling.of(_Scored(), 5, blocks=Blocks((1, 2)))
+
+
+class _Scored:
+    images, figures = 4, ("x",)
+
+    def score(self, weights: np.ndarray) -> np.ndarray:
+        return weights[:, :1].astype(float)
+
+
+@pytest.mark.skipif(not VIDEO.is_dir(), reason="the recorded sequences are not here")
+def test_the_truth_of_a_real_sequence_scores_one_against_itself() -> None:
+    sequence = next(s for s in open_sequences(VIDEO) if s.name == "TUD-Stadtmitte")
+    truth = sequence.ground_truth()
+    found = [detections([(*box, 0.9, 1) for box in truth[n].xyxy.tolist()]) for n in range(1, 61)]
+    assert person_ap([found], [truth], NAMES, n=5).value == pytest.approx([1, 1])
+    shifted = [detections([(*(np.array(b) + 1000), 0.9, 1) for b in truth[n].xyxy.tolist()]) for n in range(1, 61)]
+    assert person_ap([shifted], [truth], NAMES, n=5).value.tolist() == [0, 0]
