@@ -2,7 +2,8 @@
 
 import os
 import time
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, overload
 
@@ -18,11 +19,15 @@ from spiking_yolo.errors import UserError
 from spiking_yolo.graph import forward
 from spiking_yolo.io.assets import command, default_weights
 from spiking_yolo.io.device import usable_device
+from spiking_yolo.io.frames import FrameSource, frames_of
 from spiking_yolo.io.images import ImageSource, Placement, preprocess, read_image
 from spiking_yolo.io.sizes import Size
 from spiking_yolo.recipe import Recipe
 from spiking_yolo.result import Result
+from spiking_yolo.snn.network import SpikingNetwork
 from spiking_yolo.snn.options import Precision, chosen
+from spiking_yolo.snn.record import Run
+from spiking_yolo.snn.stream import Stream
 
 
 class SpikingYOLO:
@@ -75,7 +80,8 @@ class SpikingYOLO:
         if self.spec.task != "detect":
             raise UserError(f"this network is a classifier, which finds no boxes: use `{command('classify')}`")
         self._graph = self.converted.graph.to(self.device)
-        self._network = self.converted.network(self.device, simulation=chosen(precision, compile, self.device))
+        self._simulation = chosen(precision, compile, self.device)
+        self._network = self._new_network()
 
     @classmethod
     def load(
@@ -210,16 +216,85 @@ class SpikingYOLO:
         boxes = selection.boxes(forward(self._graph, x), self.spec, placement)
         return Result(pixels, _path(image), self.names, "ann", 0, boxes, placement, time.perf_counter() - start)
 
+    def stream(
+        self,
+        frames: FrameSource,
+        T: int = 1,
+        steps: int | Iterable[int] = (),
+        *,
+        refresh: int = 0,
+        every: int = 1,
+        conf: float = 0.25,
+        iou: float = 0.45,
+        classes: Classes | None = None,
+        max_det: int = 300,
+        bgr: bool = False,
+        maps: bool = False,
+    ) -> Iterator[Result]:
+        """A video, frame by frame: for result in detector.stream("video.mp4"): ...
+
+        The network keeps its state, so that only what changes is sent, and each Result has the costs of its frame alone
+        (see Result.frame). Methods in rate coding, whose state cannot stay, and encoding.frames=reset treat each frame
+        as a new image. Streams do not share their state: several may be read in turn.
+        frames: a video file, a webcam's number, a folder of images, or any iterable of images. T: timesteps per frame.
+        refresh: start anew after so many frames; 0: only at the first, at a cut, and when the size changes. every: take
+        every n-th frame. The others as in `detect`.
+        Raises UserError at once when an argument is wrong or the source cannot be opened, and on the way for a source
+        without frames.
+        """
+        selection = Selection(conf, iou, max_det, class_ids(classes, self.names))
+        T, times = check_count("T", T), _checked_steps(steps, check_count("T", T))
+        if not (is_whole(refresh) and refresh >= 0):
+            raise UserError(f"refresh must be a whole number of frames, or 0 for never, not {refresh!r}")
+        _check_flags(bgr=bgr, maps=maps)
+        every, (images, fps, _) = check_count("every", every), frames_of(frames)
+        return self._stream(images, fps, every, Stream(self._new_network(), T, refresh), bgr, selection, times, maps)
+
+    def _stream(
+        self,
+        images: Iterator[np.ndarray],
+        fps: float,
+        every: int,
+        stream: Stream,
+        bgr: bool,
+        selection: Selection,
+        steps: list[int],
+        maps: bool,
+    ) -> Iterator[Result]:
+        for number, image in enumerate(images):
+            if number % every:
+                continue
+            start = time.perf_counter()
+            pixels, x, placement = self._prepare(image, bgr)
+            of = stream(x, steps=steps, maps=maps)
+            result = self._result(pixels, None, placement, selection, stream.T, of.run, start)
+            yield replace(result, frame=number, time=number / fps, fresh=of.fresh, cut=of.cut)
+
+    def _new_network(self) -> SpikingNetwork:
+        return self.converted.network(self.device, simulation=self._simulation)
+
     def _simulate(self, image: ImageSource, bgr: bool, selection: Selection, T: int, **options: Any) -> Result:
         """options: of SpikingNetwork.run."""
         start = time.perf_counter()
         pixels, x, placement = self._prepare(image, bgr)
-        run = self._network.run(x, T, **options)
+        return self._result(pixels, _path(image), placement, selection, T, self._network.run(x, T, **options), start)
+
+    def _result(
+        self,
+        pixels: np.ndarray,
+        path: str | None,
+        placement: Placement,
+        selection: Selection,
+        T: int,
+        run: Run,
+        start: float,
+    ) -> Result:
+        """start: by the clock, when the work on this image began."""
         boxes = {t: selection.boxes(s.outputs, self.spec, placement) for t, s in run.snapshots.items()}
         last = run.snapshots[T]
         return Result(
             pixels,
-            _path(image),
+            path,
             self.names,
             self.method,
             T,
@@ -235,6 +310,7 @@ class SpikingYOLO:
             operations=last.operations.of_image(0),
             counting=self.converted.recipe.counting,
             macs=run.macs,
+            analogue_macs=run.analogue_macs,
             maps={t: {name: m[0].cpu() for name, m in s.maps.items()} for t, s in run.snapshots.items() if s.maps},
         )
 

@@ -43,8 +43,10 @@ class Result:
     steps: t -> Detections, for the requested steps and T. T is 0 for the ANN, which has no spikes and no steps.
     settled: steps simulated before nothing changed any more. spikes_by_layer, neurons_by_layer: totals per layer.
     activations: of the ANN. sent, operations: events that were sent, and synaptic operations, by counting ("spikes",
-    "digits", "messages"); counting: the one of this method. macs: multiply-accumulates of one ANN pass. maps: t ->
-    layer -> spikes so far per position of the network input, [h, w], if asked for.
+    "digits", "messages"); counting: the one of this method. macs: multiply-accumulates of one ANN pass; analogue_macs:
+    those of layers that receive analogue values. maps: t -> layer -> spikes so far per position of the network input,
+    [h, w], if asked for. Of a video, frame: its number, from 0; time: in seconds from the start; fresh: whether the
+    state started anew for it; cut: whether that was, or should have been, because the scene is another one.
     """
 
     image: np.ndarray
@@ -64,6 +66,11 @@ class Result:
     operations: dict[str, float] = field(default_factory=dict)
     counting: str = "spikes"
     macs: int = 0
+    analogue_macs: int = 0
+    frame: int | None = None
+    time: float = 0.0
+    fresh: bool = True
+    cut: bool = False
     maps: dict[int, dict[str, Tensor]] = field(default_factory=dict)
 
     def __len__(self) -> int:

@@ -77,18 +77,20 @@ class SpikingNetwork(nn.Module):
         T: int,
         steps: Iterable[int] = (),
         *,
+        keep: bool = False,
         maps: bool = False,
         probes: Iterable[Probe] = (),
         progress: Callable[[int], Any] | None = None,
     ) -> Run:
         """Simulate a batch of images for T steps.
 
-        x: [N, C, H, W]. steps: where to take snapshots, besides T. maps: snapshots carry spike maps. progress(t) is
-        called after every step; probes(layer name, t, layer, current) after every layer's step, for which the network
-        must be made with observed=True. Raises UserError for steps outside of 1..T.
+        x: [N, C, H, W]. steps: where to take snapshots, besides T. keep: x is the next image of the same scene (see
+        `feed`), and costs go on from those of the one before. maps: snapshots carry spike maps. progress(t) is called
+        after every step; probes(layer name, t, layer, current) after every layer's step, for which the network must be
+        made with observed=True. Raises UserError for steps outside of 1..T.
         The same as calling the network, by which PyTorch's forward hooks see it.
         """
-        return self(x, T, steps, maps=maps, probes=probes, progress=progress)
+        return self(x, T, steps, keep=keep, maps=maps, probes=probes, progress=progress)
 
     @torch.no_grad()
     def forward(
@@ -97,6 +99,7 @@ class SpikingNetwork(nn.Module):
         T: int,
         steps: Iterable[int] = (),
         *,
+        keep: bool = False,
         maps: bool = False,
         probes: Iterable[Probe] = (),
         progress: Callable[[int], Any] | None = None,
@@ -110,7 +113,7 @@ class SpikingNetwork(nn.Module):
         probes = tuple(probes)
         if probes and not self.plan.observed:
             raise ValueError("probes need a network made with observed=True")
-        self.start(x)
+        (self.feed if keep else self.start)(x)
         snapshots: dict[int, Snapshot] = {}
         for t in range(1, T + 1):
             active = self.step(probes)
@@ -120,15 +123,21 @@ class SpikingNetwork(nn.Module):
                 progress(t)
             if not active and self.spike_weight(T) == self.spike_weight(t):
                 break
-        if self.t < T:  # settled: nothing changes any more
+        if self._since < T:  # settled: nothing changes any more
             settled = self.snapshot(maps)
-            snapshots |= {s: replace(settled, t=s) for s in wanted if s >= self.t}
+            snapshots |= {s: replace(settled, t=s) for s in wanted if s >= self._since}
         kept = self._values or {}  # what later steps do not compute again
         self._values = {name: value for name, value in kept.items() if name in self.plan.constant}
         sizes = {name: self._neurons(layer) for name, layer in self.layers()}
         activations = sum(self._shapes[source][1:].numel() for source in self.plan.sources.values())
-        macs = operations.total_macs(self.graph, self._shapes, self._senders())
-        return Run(snapshots, sizes, activations, self.t, *macs)
+        macs = operations.total_macs(self.graph, self._shapes, self._senders(), self._shown)
+        return Run(snapshots, sizes, activations, self._since, *macs)
+
+    @property
+    def image(self) -> Tensor:
+        """What has been sent of the images so far, [N, C, H, W]: the last one, but for pixels that hardly changed."""
+        self._check_started()
+        return self._image
 
     def start(self, x: Tensor) -> None:
         """Forget everything and present a batch of images, [N, C, H, W]."""
@@ -137,6 +146,7 @@ class SpikingNetwork(nn.Module):
         self._keys = image_keys(x) if random else []
         self._image: Tensor = channels_last(x).clone() if self.plan.coding.once else channels_last(x)
         self._unsent: Tensor | None = self._image  # of the image, in a coding that sends it once
+        self._shown: Tensor | None = None  # how many values of each pixel that are, where not all
         for _, layer in self.layers():
             layer.reset(self._keys)
         rests = {name: rest for name, layer in self.layers() if (rest := getattr(layer, "rest", None)) is not None}
@@ -163,8 +173,9 @@ class SpikingNetwork(nn.Module):
         if x.shape != self._image.shape:
             raise UserError(f"the next image must have the shape {tuple(self._image.shape)}, not {tuple(x.shape)}")
         x = encoding.noticed(x, self._image, self.recipe.encoding.tau)
-        change, unsent = x - self._image, self._unsent
-        self._unsent = change if unsent is None else unsent + change
+        change = x - self._image if self._unsent is None else self._unsent + (x - self._image)
+        self._shown = (change != 0).sum(1, keepdim=True)
+        self._unsent = change if self._shown.any() else None
         self._image, self._since = x, 0
         for _, layer in self.layers():
             layer.later = True
@@ -213,7 +224,7 @@ class SpikingNetwork(nn.Module):
         outputs = self._output.read(self.t, self._shapes)
         sent = by_counting(lambda given: sum(map(_per_image, given.values())), counts)
         done = operations.total_operations(self.graph, counts)
-        return Snapshot(self.t, outputs, spikes, sent, done, self._updates.clone(), drawn)
+        return Snapshot(self._since, outputs, spikes, sent, done, self._updates.clone(), drawn)
 
     def _check_started(self) -> None:
         if self._values is None:

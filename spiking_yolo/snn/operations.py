@@ -99,15 +99,26 @@ def macs(graph: Graph, node: Node, shape: torch.Size) -> int:
     return int(shape[1] * fan_out(node, weight, *shape[2:]).sum())
 
 
-def total_macs(graph: Graph, shapes: Mapping[str, torch.Size], senders: Collection[str]) -> tuple[int, int]:
+def total_macs(
+    graph: Graph, shapes: Mapping[str, torch.Size], senders: Collection[str], shown: Tensor | None = None
+) -> tuple[int, int]:
     """Multiply-accumulates of one image: of all layers, and of those that receive analogue values.
 
-    shapes: of every node's output, [N, C, ...]. senders: of events.
+    shapes: of every node's output, [N, C, ...]. senders: of events. shown: values of each pixel of the input that are
+    sent, [N, 1, H, W], the mean over the images counts; None: all. A layer that reads what was computed from the input
+    counts in full unless none is.
     """
-    work = {node.inputs[0]: 0 for node in _weighted(graph)}
+    total = analogue = 0
     for node in _weighted(graph):
-        work[node.inputs[0]] += macs(graph, node, shapes[node.inputs[0]])
-    return sum(work.values()), sum(done for source, done in work.items() if not spiking(graph, source, senders))
+        source = node.inputs[0]
+        work = macs(graph, node, shapes[source])
+        total += work
+        if spiking(graph, source, senders):
+            continue
+        if shown is not None and graph[source].op == "input":
+            work = round(synaptic_operations(graph, node, shown).mean().item())
+        analogue += work if shown is None or shown.any() else 0
+    return total, analogue
 
 
 def _weighted(graph: Graph) -> list[Node]:

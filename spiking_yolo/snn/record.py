@@ -1,7 +1,8 @@
 """What a run of the network gives: its state at chosen timesteps, and what it cost."""
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
+import torch
 from torch import Tensor
 
 from spiking_yolo.snn.counting import Counts
@@ -9,7 +10,7 @@ from spiking_yolo.snn.counting import Counts
 
 @dataclass(frozen=True)
 class Snapshot:
-    """The network after t steps. All tensors are per image, [N, ...].
+    """The network after t steps with an image. All tensors are per image, [N, ...].
 
     outputs: head tensors in the units of the ANN. spikes: layer -> spikes so far, float64 [N].
     sent: events that neurons, poolings and the image have sent so far; operations: synaptic operations so far, each
@@ -26,6 +27,17 @@ class Snapshot:
     operations: Counts
     updates: Tensor
     maps: dict[str, Tensor] = field(default_factory=dict)
+
+    def since(self, before: "Snapshot") -> "Snapshot":
+        """The same with the costs since a snapshot of the same run."""
+        return replace(
+            self,
+            spikes={name: spikes - before.spikes[name] for name, spikes in self.spikes.items()},
+            sent=Counts.of(torch.sub, self.sent, before.sent),
+            operations=Counts.of(torch.sub, self.operations, before.operations),
+            updates=self.updates - before.updates,
+            maps={name: m - before.maps[name] if name in before.maps else m for name, m in self.maps.items()},
+        )
 
 
 @dataclass(frozen=True)
