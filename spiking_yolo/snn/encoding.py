@@ -7,7 +7,7 @@ import torch
 from torch import Tensor
 
 from spiking_yolo.recipe import Encoding, allow_choices
-from spiking_yolo.snn.backend.layout import channels_last
+from spiking_yolo.snn.backend.active import Active
 from spiking_yolo.snn.random import uniform
 
 
@@ -37,13 +37,18 @@ def spike_weight(e: Encoding, t: int) -> float:
     return 2.0 ** max(e.coarse - t + 1, 0) * e.refine_by ** min(times, e.refinements)
 
 
-def noticed(x: Tensor, sent: Tensor, tau: float) -> Tensor:
-    """Of the pixels of a frame [N, C, H, W] those that differ by more than tau from what was sent, elsewhere that.
+def change(x: Tensor, sent: Tensor, tau: float) -> tuple[Active, Tensor]:
+    """The next frame, [N, C, H, W], after what was sent of those before.
 
-    A tensor of its own, channels last.
+    A pixel counts that differs by more than tau in a channel. Returns its difference, and what has now been sent: x at
+    these pixels, elsewhere what it was.
     """
-    changed = ((x - sent).abs() > tau).any(1, keepdim=True)
-    return channels_last(torch.where(changed, x, sent))
+    changed = (x - sent).abs_().amax(1) > tau
+    where = changed.flatten().nonzero().flatten()
+    area = x.shape[2:].numel()
+    image, pixel = where.div(area, rounding_mode="floor"), where % area
+    new, old = (frames.flatten(2)[image, :, pixel] for frames in (x, sent))
+    return Active(new - old, where, x.shape), torch.where(changed[:, None], x, sent)
 
 
 def analogue(x: Tensor, seed: int, keys: Sequence[int], name: str, t: int) -> tuple[Tensor, None]:

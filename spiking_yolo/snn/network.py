@@ -11,6 +11,7 @@ from spiking_yolo.errors import UserError
 from spiking_yolo.graph import Graph
 from spiking_yolo.recipe import Recipe
 from spiking_yolo.snn import encoding, operations
+from spiking_yolo.snn.backend.active import Active, dense
 from spiking_yolo.snn.backend.backend import Backend
 from spiking_yolo.snn.backend.layout import channels_last
 from spiking_yolo.snn.counting import Counts, by_counting
@@ -49,9 +50,11 @@ class SpikingNetwork(nn.Module):
         super().__init__()
         if missing := [node.name for node in graph.activations if node.name not in neurons]:
             raise UserError(f"no threshold for the activation {missing[0]!r}: convert the network again")
+        if observed:
+            simulation = replace(simulation, event_driven=False)
         self.recipe, self.simulation = recipe, simulation
         self.plan = plan = NetworkPlan.of(graph, neurons, recipe, observed)
-        backend = Backend(simulation.compiled)
+        backend = Backend(simulation.compiled, simulation.event_driven)
         self.synapses = Synapses(plan, simulation, backend)
         dtype = self.synapses.like.dtype
         self.neurons = modules(
@@ -63,7 +66,7 @@ class SpikingNetwork(nn.Module):
         heads = [name for name in plan.graph.outputs if plan.graph[name].op != "activation"]  # neurons add their own
         corrections = {name: neurons[name]["bias"] for name in heads if "bias" in neurons.get(name, {})}
         self._output = OutputSum(plan, self.synapses, recipe.readout.skip, corrections)
-        self._values: dict[str, Tensor | None] | None = None  # of the run; None before the first
+        self._values: dict[str, Tensor | Active | None] | None = None  # of the run; None before the first
         self.t = 0
 
     @property
@@ -144,8 +147,8 @@ class SpikingNetwork(nn.Module):
         self.synapses.absorb({name: layer.theta for name, layer in self.layers()})
         random = self.recipe.encoding.input != "analogue" or self.recipe.msat.confidence != "off"
         self._keys = image_keys(x) if random else []
-        self._image: Tensor = channels_last(x).clone() if self.plan.coding.once else channels_last(x)
-        self._unsent: Tensor | None = self._image  # of the image, in a coding that sends it once
+        self._image: Tensor = x.clone() if self.plan.coding.once else channels_last(x)  # x may be written to
+        self._unsent: Tensor | Active | None = self._image  # of the image, in a coding that sends it once
         self._shown: Tensor | None = None  # how many values of each pixel that are, where not all
         for _, layer in self.layers():
             layer.reset(self._keys)
@@ -172,11 +175,13 @@ class SpikingNetwork(nn.Module):
             )
         if x.shape != self._image.shape:
             raise UserError(f"the next image must have the shape {tuple(self._image.shape)}, not {tuple(x.shape)}")
-        x = encoding.noticed(x, self._image, self.recipe.encoding.tau)
-        change = x - self._image if self._unsent is None else self._unsent + (x - self._image)
-        self._shown = (change != 0).sum(1, keepdim=True)
-        self._unsent = change if self._shown.any() else None
-        self._image, self._since = x, 0
+        change, self._image = encoding.change(x, self._image, self.recipe.encoding.tau)
+        self._shown = change.counted()
+        if self._unsent is not None:
+            self._unsent = dense(self._unsent) + change.dense()
+        elif len(change.where):
+            self._unsent = change if self.simulation.event_driven else change.dense()
+        self._since = 0
         for _, layer in self.layers():
             layer.later = True
 
@@ -204,7 +209,7 @@ class SpikingNetwork(nn.Module):
                 values[name] = self.synapses(node, given, weight, self.t == 1 or not self.plan.coding.once)
             if self.t == 1:
                 value = values[name]
-                assert value is not None
+                assert isinstance(value, Tensor)
                 self._shapes[name] = value.shape
             for used in self.plan.releases[name]:
                 del values[used]
@@ -245,38 +250,40 @@ class SpikingNetwork(nn.Module):
         return layer
 
     def _fire(
-        self, name: str, source: str, value: Tensor | None, weight: float, probes: tuple[Probe, ...]
-    ) -> Tensor | None:
+        self, name: str, source: str, value: Tensor | Active | None, weight: float, probes: tuple[Probe, ...]
+    ) -> Tensor | Active | None:
         """What a layer of neurons sends; None for silence in differential coding."""
         layer = self.layer(name)
         current = None if value is None else self.synapses.analogue(source, value)
         if current is None and layer.settled and layer.spike_weight == weight:
             layer.idle()
             return None
-        spikes: Tensor | None = layer(current, weight)
+        spikes: Tensor | Active | None = layer(current, weight)
         self._updates += self._neurons(layer) * self._received(current)
         if self.plan.coding.once and self.t > 1 and layer.silent():
             spikes = None
-        for probe in probes:
+        for probe in probes:  # of a network that is observed, in which nothing is left out
+            assert not isinstance(current, Active)
             probe(name, self.t, layer, current)
         return spikes
 
-    def _encode(self, name: str) -> Tensor | None:
+    def _encode(self, name: str) -> Tensor | Active | None:
         """What the image sends in this step: itself, random spikes, or in differential coding what is new."""
         e, x = self.recipe.encoding, self._image
         if self.plan.coding.once:
-            x, self._unsent = self._unsent, None
-        if x is None:
-            return x
+            new, self._unsent = self._unsent, None
+            return new
         sent, fired = encoding.INPUTS[e.input](x, e.seed, self._keys, name, self.t)
         if fired is not None:
             self._input_events[name] = fired if self.t == 1 else self._input_events[name].add_(fired)
         return sent
 
-    def _received(self, current: Tensor | None) -> Tensor | int:
+    def _received(self, current: Tensor | Active | None) -> Tensor | int:
         """1 for each image of which a layer received something in this step, else 0."""
         if self.t == 1 or not self.plan.coding.once:
             return 1
+        if isinstance(current, Active):
+            return current.images()
         return 0 if current is None else current.flatten(1).any(1)
 
     @staticmethod

@@ -6,8 +6,10 @@ from typing import Any, Self
 import torch
 from torch import Tensor, nn
 
+from spiking_yolo.snn.backend.active import Active, put, take
 from spiking_yolo.snn.backend.backend import Backend
-from spiking_yolo.snn.backend.layout import per_channel
+from spiking_yolo.snn.backend.layout import per_channel, rows
+from spiking_yolo.snn.backend.tree import map_tree
 from spiking_yolo.snn.counting import Counts
 from spiking_yolo.snn.state import State
 
@@ -42,13 +44,18 @@ class CumulativeMaxPool(nn.Module):
         self._pooled_sum.reset()
         self._fresh, self._bursts, self._rest = True, bursts, rest
 
-    def forward(self, current: Tensor, spike_weight: float = 1.0) -> Tensor:
-        """One timestep. current: [N, C, H, W], what arrives. Returns what is sent, [N, C, H', W'].
+    def forward(self, current: Tensor | Active, spike_weight: float = 1.0) -> Tensor | Active | None:
+        """One timestep. current: [N, C, H, W], what arrives. Returns what is sent, [N, C, H', W']; None for nothing.
 
         spike_weight: value of one spike, by which what is sent is counted.
         """
+        if isinstance(current, Active):
+            if not self._fresh and (changed := self._pooled_sum.at(current)) is not None:
+                return self._at(*changed, spike_weight)
+            current = current.dense()
         pooled = self._pooled_sum(current)
         if self.sends_sums:
+            self._fresh = False
             return pooled
         first = self._fresh
         if first:
@@ -59,11 +66,26 @@ class CumulativeMaxPool(nn.Module):
             self.state = State.allocate(pooled.shape, pooled, pooled.dtype, without)
         out = torch.sub(pooled, self.sent, out=self.sent)  # the old `sent` is not needed any more
         self.sent = pooled
+        self._tally(self.state, out, spike_weight)
+        return pooled if first and self._rest is not None else out
+
+    def _at(self, pooled: Active, before: Tensor, spike_weight: float) -> Active | None:
+        """The same where the maximum may have changed: `pooled`, which was `before`. self.sent has changed with it."""
+        if self.sends_sums:
+            return pooled
+        out = pooled.values - before
+        whole = map_tree(rows, self.state)
+        part = take(whole, pooled.where)
+        self._tally(part, out, spike_weight)
+        put(whole, pooled.where, part)
+        sent = Active(out, pooled.where, pooled.shape).nonzero()
+        return sent if len(sent.where) else None
+
+    def _tally(self, state: State, out: Tensor, spike_weight: float) -> None:
         events = (out != 0).to(out.dtype)
         if self._bursts:
             events = torch.maximum(events, (out.abs() / spike_weight).sub_(_ROUNDING).ceil_())
-        self.state.tally(events)
-        return pooled if first and self._rest is not None else out
+        state.tally(events)
 
     @property
     def counts(self) -> Counts:

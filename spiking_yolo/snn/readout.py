@@ -5,6 +5,7 @@ from collections.abc import Mapping
 import torch
 from torch import Tensor
 
+from spiking_yolo.snn.backend.active import Active, dense
 from spiking_yolo.snn.backend.layout import per_channel
 from spiking_yolo.snn.plan import NetworkPlan, readout_sources
 from spiking_yolo.snn.synapses import Synapses
@@ -24,14 +25,14 @@ class OutputSum:
     def reset(self) -> None:
         self._sums: dict[str, Tensor] = {}
 
-    def add(self, values: Mapping[str, Tensor | None], t: int) -> None:
+    def add(self, values: Mapping[str, Tensor | Active | None], t: int) -> None:
         """values: of all nodes in step t; None for silence, but never in the first step."""
         for name in self._sources:
             value = values[name]
-            if t == 1 and value is not None:
+            if t == 1 and isinstance(value, Tensor):
                 self._sums[name] = torch.zeros_like(value, dtype=self._synapses.like.dtype)
             if t > self._skip and value is not None:
-                self._sums[name].add_(value)
+                self._sums[name].add_(dense(value))
 
     def read(self, t: int, shapes: dict[str, torch.Size]) -> tuple[Tensor, ...]:
         """After t steps, in the units of the ANN; 0 while no step has been read. Shapes of the nodes go to `shapes`."""
@@ -40,7 +41,7 @@ class OutputSum:
         values: dict[str, Tensor] = {name: total / divisor for name, total in self._sums.items()}
         for node in self._plan.readout:
             value = self._synapses(node, [values[name] for name in node.inputs], 1.0, steps > 0)
-            assert value is not None
+            assert isinstance(value, Tensor)
             values[node.name], shapes[node.name] = value, value.shape
         return tuple(self._output(name, values[name]) for name in self._plan.graph.outputs)
 

@@ -1,7 +1,7 @@
 """What lies between the layers of neurons: linear maps, pooling, and operations that only move values."""
 
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
-from typing import Any, Self
+from typing import Any, Self, overload
 
 import torch
 import torch.nn.functional as F
@@ -10,6 +10,7 @@ from torch import Tensor, nn
 from spiking_yolo.errors import UserError
 from spiking_yolo.graph import OPS, Graph, Node
 from spiking_yolo.snn import units
+from spiking_yolo.snn.backend.active import Active, ActiveConvolution, dense
 from spiking_yolo.snn.backend.backend import Backend
 from spiking_yolo.snn.backend.layout import empty, per_channel
 from spiking_yolo.snn.counting import Counts
@@ -34,6 +35,7 @@ class LinearMap(nn.Module):
         self.attrs, self._backend = attrs, backend
         self.folded = None  # the weights with the value of spikes, once it is known
         self._convolution: Callable[[Tensor, bool], Tensor] | None = None
+        self._active: ActiveConvolution | None = None
 
     def absorb(self, unit: units.Unit, dtype: torch.dtype) -> None:
         """Fold the value of an incoming spike, [C], into the weights; None for analogue input, which stays as it is.
@@ -46,6 +48,7 @@ class LinearMap(nn.Module):
         self.folded: Tensor | None = weight
         if weight.ndim == 4:
             self._convolution = self._backend.convolution(weight, self.bias, self.attrs)
+            self._active = self._backend.active_convolution(weight, self.attrs)
 
     def _apply(self, fn: Any, recurse: bool = True) -> Self:
         self.folded = None
@@ -55,8 +58,13 @@ class LinearMap(nn.Module):
         self.folded = None
         super()._load_from_state_dict(*args, **kwargs)
 
-    def forward(self, x: Tensor, biased: bool) -> Tensor:
+    def forward(self, x: Tensor | Active, biased: bool) -> Tensor | Active:
         """x: [N, in] or [N, C, H, W]. biased: whether the bias is added. Returns the dtype of the folded weights."""
+        if self._active is not None and not biased:
+            reached = self._active(x if isinstance(x, Active) else Active.of(x))
+            if reached is not None:
+                return reached
+        x = dense(x)
         if self._convolution is not None:
             return self._convolution(x, biased)
         assert self.folded is not None
@@ -125,7 +133,9 @@ class Synapses(nn.Module):
     def _pools(self) -> Iterator[tuple[str, CumulativeMaxPool]]:
         return ((name, pool) for name, pool in self.pools.items() if isinstance(pool, CumulativeMaxPool))
 
-    def forward(self, node: Node, given: Sequence[Tensor | None], spike_weight: float, biased: bool) -> Tensor | None:
+    def forward(
+        self, node: Node, given: Sequence[Tensor | Active | None], spike_weight: float, biased: bool
+    ) -> Tensor | Active | None:
         """What a node passes on in a timestep; None stands for silence, all zero, but never in the first step.
 
         given: one per input, [N, ...]. spike_weight: what a spike is worth, in thetas. biased: whether to add biases.
@@ -137,22 +147,27 @@ class Synapses(nn.Module):
             return self.pools[node.name](received[0], spike_weight)
         if node.name in self.maps:
             return self.maps[node.name](received[0], biased)
+        whole = list(map(dense, received))
         if len(given) > 1:
             shapes = self._shapes.setdefault(node.name, [value.shape for value in received])
-            received = [
-                empty(shape, self.like, self.like.dtype).zero_() if value is None else value
+            whole = [
+                empty(shape, self.like, self.like.dtype).zero_() if value is None else dense(value)
                 for value, shape in zip(given, shapes, strict=True)
             ]
         if self._units[node.name] is None:
-            received = [self.analogue(name, value) for name, value in zip(node.inputs, received, strict=True)]
-        return OPS[node.op](node.attrs, None, None, *received)
+            whole = [self.analogue(name, value) for name, value in zip(node.inputs, whole, strict=True)]
+        return OPS[node.op](node.attrs, None, None, *whole)
 
-    def analogue(self, name: str, value: Tensor) -> Tensor:
+    @overload
+    def analogue(self, name: str, value: Tensor) -> Tensor: ...
+    @overload
+    def analogue(self, name: str, value: Tensor | Active) -> Tensor | Active: ...
+    def analogue(self, name: str, value: Tensor | Active) -> Tensor | Active:
         """What node `name` sends, in the units of the ANN."""
         unit = self._units[name]
         if unit is None:
             return value
-        value = value.to(self.like.dtype)  # of spikes that are sent in bf16
+        value = dense(value).to(self.like.dtype)  # of spikes that are sent in bf16
         return value * per_channel(unit, value)
 
     def _apply(self, fn: Any, recurse: bool = True) -> Self:

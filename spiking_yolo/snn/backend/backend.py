@@ -5,6 +5,7 @@ from typing import Any
 
 from torch import Tensor
 
+from spiking_yolo.snn.backend.active import ActiveConvolution
 from spiking_yolo.snn.backend.blocks import BlockedStep, Scratch
 from spiking_yolo.snn.backend.compiled import CompiledStep
 from spiking_yolo.snn.backend.convolution import PackedConvolution
@@ -12,10 +13,13 @@ from spiking_yolo.snn.backend.pooling import PooledSum
 
 
 class Backend:
-    """Makes the parts of one network. compiled: with PyTorch's compiler; results then differ by rounding."""
+    """Makes the parts of one network.
 
-    def __init__(self, compiled: bool = False):
-        self.compiled = compiled
+    compiled: with PyTorch's compiler. event_driven: what few events reach is computed alone. Both differ by rounding.
+    """
+
+    def __init__(self, compiled: bool = False, event_driven: bool = False):
+        self.compiled, self.event_driven = compiled, event_driven and not compiled
         self._scratch = Scratch()
 
     def step(self, reports: bool) -> BlockedStep:
@@ -29,3 +33,7 @@ class Backend:
     def convolution(self, weight: Tensor, bias: Tensor | None, attrs: Mapping[str, Any]) -> PackedConvolution:
         """A convolution that is called many times with the same weights."""
         return PackedConvolution(weight, bias, attrs)
+
+    def active_convolution(self, weight: Tensor, attrs: Mapping[str, Any]) -> ActiveConvolution | None:
+        """The same for a few rows of its input and without bias; None where that is not to be."""
+        return ActiveConvolution(weight, attrs) if self.event_driven and ActiveConvolution.serves(attrs) else None

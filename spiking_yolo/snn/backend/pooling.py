@@ -1,12 +1,14 @@
 """The running sum over time that max pooling takes the maximum of, and the fast forms for windows of 2 x 2."""
 
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any
+from functools import lru_cache
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor
 
 from spiking_yolo.graph import max_pool, reached_padding
+from spiking_yolo.snn.backend.active import Active
 from spiking_yolo.snn.backend.compiled import Fused
 from spiking_yolo.snn.backend.layout import rows
 
@@ -22,6 +24,8 @@ class PooledSum:
         self._add: Callable[..., Any]
         self._fused: dict[tuple[int, ...], Fused] = {}
         self._sums: list[Tensor] = []
+        self._pooled: Tensor
+        self._corners: Corners | None = None
         self._fresh = True
 
     def reset(self) -> None:
@@ -44,13 +48,51 @@ class PooledSum:
             for total in self._sums:
                 total.zero_()
             self._fresh = False
+        self._corners = None if by_corners or not in_tiles else corners(n, h, w, current.device)
         if by_corners:
             windows = rows(current).view(n * h // 2, 2, w // 2, 2, c)
             return self._add(*self._sums, windows).view(n, h // 2, w // 2, c).movedim(-1, 1)
         (total,) = self._sums
         self._add(total, rows(current))
         total = total.view(n, h, w, c)
-        return pool_in_pairs(total).movedim(-1, 1) if in_tiles else max_pool(total.movedim(-1, 1), **self.attrs)
+        pooled = pool_in_pairs(total).movedim(-1, 1) if in_tiles else max_pool(total.movedim(-1, 1), **self.attrs)
+        self._pooled = pooled
+        return pooled
+
+    def at(self, current: Active) -> tuple[Active, Tensor] | None:
+        """The same for a few rows, after a first call: the maxima that they may change, and what these were before.
+
+        What that call returned is changed too. None for what is not computed so.
+        """
+        if self._corners is None:
+            return None
+        (total,) = self._sums
+        total.index_copy_(0, current.where, total.index_select(0, current.where).add_(current.values))
+        window = self._corners.of.index_select(0, current.where)
+        where = torch.zeros(len(self._corners.members), dtype=torch.bool, device=window.device)
+        where = where.index_fill_(0, window, True).nonzero().flatten()
+        members = self._corners.members.index_select(0, where)
+        maxima = total.index_select(0, members.flatten()).view(len(where), 4, -1).amax(1)
+        whole = rows(self._pooled)
+        before = whole.index_select(0, where)
+        whole.index_copy_(0, where, maxima)
+        return Active(maxima, where, self._pooled.shape, self._pooled), before
+
+
+class Corners(NamedTuple):
+    """Of windows of 2 x 2. of: [N * H * W], the window of each position; members: [N * H' * W', 4], its positions."""
+
+    of: Tensor
+    members: Tensor
+
+
+@lru_cache(maxsize=64)
+def corners(n: int, h: int, w: int, device: torch.device) -> Corners:
+    """For maps of this size."""
+    windows = torch.arange(n * h * w // 4, device=device).view(n, h // 2, w // 2)
+    of = windows.repeat_interleave(2, 1).repeat_interleave(2, 2).flatten()
+    positions = torch.arange(n * h * w, device=device).view(n, h // 2, 2, w // 2, 2)
+    return Corners(of, positions.movedim(2, 3).reshape(-1, 4))
 
 
 def add_(total: Tensor, x: Tensor) -> None:

@@ -13,6 +13,7 @@ from torch import Tensor, nn
 
 from spiking_yolo.graph import Activation
 from spiking_yolo.recipe import Recipe, allow_choices
+from spiking_yolo.snn.backend.active import Active, dense
 from spiking_yolo.snn.backend.backend import Backend
 from spiking_yolo.snn.backend.layout import empty, per_channel
 from spiking_yolo.snn.backend.tree import leaves
@@ -121,6 +122,11 @@ class NeuronLayer(nn.Module, ABC):
     def prepare(self, s: Any, clock: Clock) -> None:
         """Before each step, on the whole state: what cannot be part of a pure function, such as random numbers."""
 
+    @property
+    def complete(self) -> bool:
+        """Whether all that is due is sent in every step, so that without input nothing happens."""
+        return False
+
     # Time
 
     def reset(self, keys: Sequence[int] = ()) -> None:
@@ -131,25 +137,30 @@ class NeuronLayer(nn.Module, ABC):
         self.keys = keys
         self._largest: list[Tensor] = []
 
-    def forward(self, current: Tensor | None, spike_weight: float = 1.0) -> Tensor:
+    def forward(self, current: Tensor | Active | None, spike_weight: float = 1.0) -> Tensor | Active:
         """One timestep: what is sent, in thetas, [N, C, ...], a tensor that the next step overwrites.
 
-        current: what was received, [N, C, ...], in the units of the ANN; None for nothing new. With plan.reads_sums it
+        current: what was received, [N, C, ...], in the units of the ANN; None for nothing new; Active for some rows, if
+        nothing can happen elsewhere what is sent is Active too. With plan.reads_sums it
         is the sum of all input so far. spike_weight: what a spike is worth, in thetas.
         """
         if self.t == 0:
-            if current is None:
+            if not isinstance(current, Tensor):
                 raise ValueError("the first step needs a current")
             self._begin(current)
+        some = current if isinstance(current, Active) and self.complete else None
+        current = None if current is None or some else dense(current)
         if self.plan.reads_sums:
-            current = self._sum = self._sum if current is None else current
+            self._sum = some.dense() if some else self._sum if current is None else current
+            current = self._sum
         time, reluctant = self.coding.activations(self.t + 1), self.later and self.settings.hysteresis > 0
         clock = Clock(self.t, time, spike_weight, self.t == 0, self.drops(self.t), reluctant)
         self.prepare(self.state, clock)
-        self._largest = self._run(self.emit, current, clock)
+        sent = self._run.at(self.emit, some, clock) if some else self.out
+        self._largest = [sent.values] if isinstance(sent, Active) else self._run(self.emit, current, clock)
         self.t, self.spike_weight = self.t + 1, spike_weight
         self.settled = self.coding.once and self.quiet()
-        return self.out
+        return sent
 
     def emit(self, s: Any, p: Any, z: Tensor | None, clock: Clock, buffers: Buffers) -> Tensor:
         """What some of the neurons send in one step: `step` with the calibrated bias, in the dtype of the state.
@@ -175,7 +186,7 @@ class NeuronLayer(nn.Module, ABC):
 
     def silent(self) -> bool:
         """Whether nothing was sent in the last step. Only differential coding wants to know; in rate coding False."""
-        return self.coding.once and all(value.item() == 0 for value in self._largest)
+        return self.coding.once and not any(value.any() for value in self._largest)
 
     def quiet(self) -> bool:
         """Whether nothing was sent, and nothing will be until something is received."""
