@@ -4,8 +4,11 @@ A burst of n unit spikes counts n. As signed digits (see digits.py) it is the su
 address, a sign and a small exponent. As one message with n as its payload it is a single event, as on Loihi 2.
 """
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable
 from typing import Any, Literal, NamedTuple, Self
+
+import torch
+from torch import Tensor
 
 Counting = Literal["spikes", "digits", "messages"]
 
@@ -27,20 +30,15 @@ class Counts(NamedTuple):
         """f of the same counting of each."""
         return cls(*(f(*values) for values in zip(*counts, strict=True)))
 
+    def stacked(self) -> Tensor:
+        """All three in one tensor, [3 * N, ...]; of [N, ...] each."""
+        return torch.cat(self)
+
+    @classmethod
+    def unstacked(cls, values: Tensor) -> Self:
+        """What `stacked` made, or what was computed of it for each of its rows."""
+        return cls(*values.chunk(3))
+
     def of_image(self, k: int) -> dict[str, float]:
         """Those of one image of a batch, by counting: plain numbers."""
         return {name: float(value[k]) for name, value in self._asdict().items()}
-
-
-def by_counting(f: Callable[[dict[str, Any]], Any], counts: Mapping[str, Counts]) -> Counts:
-    """f({name: events}) in each counting, computed once for those that have the same tensors."""
-    results: dict[tuple[int, ...], Any] = {}
-
-    def column(values: Iterable[Any]) -> Any:
-        named = dict(zip(counts, values, strict=True))
-        key = tuple(map(id, named.values()))
-        if key not in results:
-            results[key] = f(named)
-        return results[key]
-
-    return Counts(*(column(one[k] for one in counts.values()) for k in range(3)))

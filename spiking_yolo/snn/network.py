@@ -14,7 +14,7 @@ from spiking_yolo.snn import encoding, operations
 from spiking_yolo.snn.backend.active import Active, dense
 from spiking_yolo.snn.backend.backend import Backend
 from spiking_yolo.snn.backend.layout import channels_last
-from spiking_yolo.snn.counting import Counts, by_counting
+from spiking_yolo.snn.counting import Counts
 from spiking_yolo.snn.neurons import NeuronLayer, build_neurons
 from spiking_yolo.snn.options import SimulationOptions
 from spiking_yolo.snn.plan import NetworkPlan
@@ -222,12 +222,13 @@ class SpikingNetwork(nn.Module):
         if self.t == 0:
             raise ValueError("nothing has happened yet: call step() first")
         counts, drawn = self._counts(), {}
+        totals = {name: Counts.unstacked(_per_image(count.stacked())) for name, count in counts.items()}
         switching = self.recipe.neuron.events == "switches"
-        spikes = {name: _per_image(layer.count if switching else counts[name].spikes) for name, layer in self.layers()}
+        spikes = {name: _per_image(layer.count) if switching else totals[name].spikes for name, layer in self.layers()}
         if maps:
             drawn = {name: layer.count.mean(1) for name, layer in self.layers() if layer.count.ndim == 4}
         outputs = self._output.read(self.t, self._shapes)
-        sent = by_counting(lambda given: sum(map(_per_image, given.values())), counts)
+        sent = Counts.of(lambda *each: sum(each), *totals.values())
         done = operations.total_operations(self.graph, counts)
         return Snapshot(self._since, outputs, spikes, sent, done, self._updates.clone(), drawn)
 

@@ -11,7 +11,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from spiking_yolo.graph import OPS, Graph, Node
-from spiking_yolo.snn.counting import Counts, by_counting
+from spiking_yolo.snn.counting import Counts
 
 
 @lru_cache(maxsize=1024)
@@ -28,10 +28,15 @@ def paths(size: int, kernel: int, stride: int, padding: int, dilation: int) -> T
 
 def fan_out(node: Node, weight: Tensor, height: int, width: int) -> Tensor:
     """How many outputs an event at each input position of a convolution reaches: float64 [height, width]."""
-    a, (kh, kw) = node.attrs, weight.shape[2:]
-    axes = zip((height, width), (kh, kw), a["stride"], a["padding"], a["dilation"], strict=True)
+    a = node.attrs
+    axes = zip((height, width), weight.shape[2:], a["stride"], a["padding"], a["dilation"], strict=True)
+    return _fan_out(tuple(axes), weight.shape[0] // a["groups"])
+
+
+@lru_cache(maxsize=1024)
+def _fan_out(axes: tuple[tuple[int, ...], ...], outputs: int) -> Tensor:
     rows, columns = (paths(*axis) for axis in axes)
-    return torch.outer(rows, columns) * (weight.shape[0] // a["groups"])
+    return torch.outer(rows, columns) * outputs
 
 
 def spiking(graph: Graph, name: str, senders: Collection[str]) -> bool:
@@ -78,16 +83,12 @@ def synaptic_operations(graph: Graph, node: Node, arrived: Tensor) -> Tensor:
 
 def total_operations(graph: Graph, counts: Mapping[str, Counts]) -> Counts:
     """Synaptic operations of all layers that receive events, float64 [N] in each counting; counts as in `events`."""
-
-    def total(given: Mapping[str, Tensor]) -> Tensor:
-        first = next(iter(given.values()))
-        operations = first.new_zeros(len(first), dtype=torch.float64)
-        for node in _weighted(graph):
-            if spiking(graph, node.inputs[0], given):
-                operations += synaptic_operations(graph, node, events(graph, node.inputs[0], given))
-        return operations
-
-    return by_counting(total, counts)
+    stacked = {name: count.stacked() for name, count in counts.items()}
+    operations = next(iter(stacked.values())).new_zeros(len(next(iter(stacked.values()))), dtype=torch.float64)
+    for node in _weighted(graph):
+        if spiking(graph, node.inputs[0], counts):
+            operations += synaptic_operations(graph, node, events(graph, node.inputs[0], stacked))
+    return Counts.unstacked(operations)
 
 
 def macs(graph: Graph, node: Node, shape: torch.Size) -> int:

@@ -62,7 +62,7 @@ class CumulativeMaxPool(nn.Module):
             self._fresh, self.sent = False, torch.zeros_like(pooled)
             if self._rest is not None:
                 self.sent += per_channel(self._rest, pooled)
-            without = ("switches", "previous", *(() if self._bursts else ("digits", "messages")))
+            without = ("switches", "previous", *(() if self._bursts else ("events",)))
             self.state = State.allocate(pooled.shape, pooled, pooled.dtype, without)
         out = torch.sub(pooled, self.sent, out=self.sent)  # the old `sent` is not needed any more
         self.sent = pooled

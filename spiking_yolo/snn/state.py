@@ -12,8 +12,8 @@ from spiking_yolo.snn.counting import Counts
 from spiking_yolo.snn.digits import count_digits
 
 
-def tensor(dtype: torch.dtype | None = None, optional: bool = False, per_position: bool = False) -> Any:
-    """A field of a state: one value per neuron, or per position, [N, 1, ...].
+def tensor(dtype: torch.dtype | None = None, optional: bool = False, per_position: int = 0) -> Any:
+    """A field of a state: one value per neuron, or so many per position, [N, per_position, ...].
 
     dtype: that of the potentials if None. optional: may be left out.
     """
@@ -25,40 +25,39 @@ def tensor(dtype: torch.dtype | None = None, optional: bool = False, per_positio
 class State:
     """The tensors of one layer, one value per neuron: [N, C, ...], or rows of them (see backend/layout.py).
 
-    count: spikes so far. digits, messages: see Counts, those of all channels together; without bursts they are left
-    out, for all three are the same. With neuron.events=switches also `switches`, the switches so far, and `previous`,
-    what was sent in the step before.
+    count: spikes so far. events: those of all channels together in each of the Counts; without bursts it is left out,
+    for all three are the same. With neuron.events=switches also `switches`, the switches so far, and `previous`, what
+    was sent in the step before.
     """
 
     count: Tensor = tensor()
-    digits: Tensor | None = tensor(torch.float64, optional=True, per_position=True)
-    messages: Tensor | None = tensor(torch.float64, optional=True, per_position=True)
+    events: Tensor | None = tensor(torch.float64, optional=True, per_position=3)
     switches: Tensor | None = tensor(optional=True)
     previous: Tensor | None = tensor(optional=True)
 
     def tally(self, spikes: Tensor, digits: Callable[[Tensor], Tensor] = count_digits) -> None:
         """Count what the neurons send in a step: a burst of n = `spikes` each, n >= 0, or as digits(n) digits."""
         self.count.add_(spikes)
-        if self.digits is not None and self.messages is not None:
-            self.digits.add_(digits(spikes).sum(1, keepdim=True))
-            self.messages.add_(spikes.clamp(max=1).sum(1, keepdim=True))
+        if self.events is not None:
+            counted = Counts(spikes, digits(spikes), spikes.clamp(max=1))
+            self.events.add_(torch.stack([events.sum(1) for events in counted], 1))
 
     @property
     def counts(self) -> Counts:
         """Events so far at each position, of all channels, as the synapses receive them: float64 [N, 1, ...]."""
-        events = self.count if self.switches is None else self.switches
-        spikes = events.sum(1, keepdim=True, dtype=torch.float64)
-        if self.switches is not None or self.digits is None or self.messages is None:
-            return Counts.alike(spikes)
-        return Counts(spikes, self.digits, self.messages)
+        if self.events is not None:
+            return Counts(*self.events.split(1, 1))
+        alike = self.count if self.switches is None else self.switches
+        return Counts.alike(alike.sum(1, keepdim=True, dtype=torch.float64))
 
     @classmethod
     def allocate(cls, shape: torch.Size, like: Tensor, dtype: torch.dtype, without: Collection[str] = ()) -> Self:
         """Zeros in every field but those of `without`. shape: [N, C, ...]; on the device of `like`."""
-        position = torch.Size((shape[0], 1, *shape[2:]))
-        kept = [f for f in fields(cls) if f.name not in without]
-        shapes = {f.name: position if f.metadata["per_position"] else shape for f in kept}
-        return cls(**{f.name: empty(shapes[f.name], like, f.metadata["dtype"] or dtype).zero_() for f in kept})
+        kept = {f.name: f.metadata for f in fields(cls) if f.name not in without}
+        shapes = {
+            name: torch.Size((shape[0], kind["per_position"] or shape[1], *shape[2:])) for name, kind in kept.items()
+        }
+        return cls(**{name: empty(shapes[name], like, kind["dtype"] or dtype).zero_() for name, kind in kept.items()})
 
 
 @dataclass(kw_only=True)

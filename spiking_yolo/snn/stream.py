@@ -66,5 +66,6 @@ def unlike(x: Tensor, sent: Tensor) -> bool:
 
     That is so if they differ by more than the frame differs from its own mean colour.
     """
+    x, sent = x[:, :, ::4, ::4], sent[:, :, ::4, ::4]  # enough of them
     own = (x - x.mean((2, 3), keepdim=True)).square_().sum((1, 2, 3))
     return bool(((x - sent).square_().sum((1, 2, 3)) > UNLIKE * own).any())

@@ -103,8 +103,9 @@ class NeuronLayer(nn.Module, ABC):
 
     def unneeded(self) -> tuple[str, ...]:
         """Fields of the state that this layer can do without."""
-        bursts = () if self.settings.gamma > 1 else ("digits", "messages")
-        return bursts if self.settings.events == "switches" else (*bursts, "switches", "previous")
+        bursts = () if self.settings.gamma > 1 else ("events",)
+        switching = self.settings.events == "switches"
+        return ("events",) if switching else (*bursts, "switches", "previous")
 
     def new_state(self, shape: torch.Size, like: Tensor, dtype: torch.dtype) -> Any:
         return self.state_type.allocate(shape, like, dtype, self.unneeded())

@@ -241,7 +241,7 @@ class ConstantOnOff(Pair):
         return torch.mul(sent, s.value, out=buffers.out)
 
     def unneeded(self) -> tuple[str, ...]:
-        return "count", "digits", "messages", "switches", "previous", "one"  # the neuron that fires counts
+        return "count", "events", "switches", "previous", "one"  # the neuron that fires counts
 
     @property
     def count(self) -> Tensor:
