@@ -27,7 +27,7 @@ from spiking_yolo.result import Result
 from spiking_yolo.snn.network import SpikingNetwork
 from spiking_yolo.snn.options import Precision, chosen
 from spiking_yolo.snn.record import Run
-from spiking_yolo.snn.stream import Stream
+from spiking_yolo.snn.stream import REFRESH, Stream
 
 
 class SpikingYOLO:
@@ -222,7 +222,7 @@ class SpikingYOLO:
         T: int = 1,
         steps: int | Iterable[int] = (),
         *,
-        refresh: int = 0,
+        refresh: int = REFRESH,
         every: int = 1,
         conf: float = 0.25,
         iou: float = 0.45,
@@ -237,8 +237,8 @@ class SpikingYOLO:
         (see Result.frame). Methods in rate coding, whose state cannot stay, and encoding.frames=reset treat each frame
         as a new image. Streams do not share their state: several may be read in turn.
         frames: a video file, a webcam's number, a folder of images, or any iterable of images. T: timesteps per frame.
-        refresh: start anew after so many frames; 0: only at the first, at a cut, and when the size changes. every: take
-        every n-th frame. The others as in `detect`.
+        refresh: start anew after so many frames, so that rounding does not add up; 0: never but at a cut, and when the
+        size changes. every: take every n-th frame. The others as in `detect`.
         Raises UserError at once when an argument is wrong or the source cannot be opened, and on the way for a source
         without frames.
         """

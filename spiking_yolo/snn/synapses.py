@@ -58,12 +58,15 @@ class LinearMap(nn.Module):
         self.folded = None
         super()._load_from_state_dict(*args, **kwargs)
 
-    def forward(self, x: Tensor | Active, biased: bool) -> Tensor | Active:
-        """x: [N, in] or [N, C, H, W]. biased: whether the bias is added. Returns the dtype of the folded weights."""
+    def forward(self, x: Tensor | Active, biased: bool) -> Tensor | Active | None:
+        """x: [N, in] or [N, C, H, W]. biased: whether the bias is added. Returns the dtype of the folded weights.
+
+        None where no output is reached.
+        """
         if self._active is not None and not biased:
             reached = self._active(x if isinstance(x, Active) else Active.of(x))
             if reached is not None:
-                return reached
+                return reached if len(reached.where) else None
         x = dense(x)
         if self._convolution is not None:
             return self._convolution(x, biased)

@@ -137,7 +137,7 @@ class ActiveConvolution:
 
     def _windows(self, x: Active, grid: "_Grid", where: Tensor) -> Tensor:
         """What each kernel lies on, [n, kh * kw * in]: kh runs of kw * in neighbours in memory."""
-        c, kw, values = x.shape[1], self._kernel[1], x.values
+        c, (kh, kw), values = x.shape[1], self._kernel, x.values
         if grid.pointwise:
             return values
         if self._padded is None or self._padded.shape != (grid.padded, c):
@@ -146,7 +146,7 @@ class ActiveConvolution:
         self._padded.index_copy_(0, places, values)
         runs = self._padded.as_strided((grid.padded - kw + 1, kw * c), (c, 1))
         starts = grid.windows.index_select(0, where)[:, None] + grid.lines
-        windows = runs.index_select(0, starts.flatten()).view(len(where), -1)
+        windows = runs.index_select(0, starts.flatten()).view(len(where), kh * kw * c)
         self._padded.index_fill_(0, places, 0)
         return windows
 

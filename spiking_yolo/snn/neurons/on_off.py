@@ -101,7 +101,7 @@ class OnOff(Pair):
     def new_state(self, shape: torch.Size, like: Tensor, dtype: torch.dtype) -> OnOffState:
         on, off = (side.new_state(shape, like, dtype) for side in self.sides)
         if not self.plan.observed:
-            off.count, off.digits, off.messages = on.count, on.digits, on.messages
+            off.count, off.events = on.count, on.events
             return OnOffState(on=on, off=off)
         on_out, off_out = (empty(shape, like, dtype) for _ in range(2))
         self.on.show(on, on_out)
