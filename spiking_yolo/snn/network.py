@@ -285,7 +285,9 @@ class SpikingNetwork(nn.Module):
             return 1
         if isinstance(current, Active):
             return current.images()
-        return 0 if current is None else current.flatten(1).any(1)
+        if current is None or len(current) == 1:  # silence is None
+            return int(current is not None)
+        return current.flatten(1).any(1)
 
     @staticmethod
     def _neurons(layer: NeuronLayer) -> int:

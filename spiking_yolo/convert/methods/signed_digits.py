@@ -18,10 +18,10 @@ from spiking_yolo.recipe import MOST, Calibration, Encoding, Neuron, Threshold
 register(
     "signed-digits",
     threshold=Threshold(rule="sensitivity"),
-    neuron=Neuron(kind="memory", events="digits", gamma=MOST, initial=0.5, slack=0.15),
+    neuron=Neuron(kind="memory", events="digits", gamma=MOST, initial=0.5, slack=0.15, hysteresis=0.35),
     calibration=Calibration(kind="trained", operations=0.7, steps=320),
     encoding=Encoding(coding="differential"),
     year=2026,
     reference="this project, after the MSAT draft paper",
-    limits="spikes have a sign, and a value (a power of two); a static image",
+    limits="spikes have a sign, and a value (a power of two)",
 )

@@ -31,8 +31,8 @@ class Active:
     @classmethod
     def of(cls, x: Tensor) -> "Active":
         """The rows of a map [N, C, H, W] that are not all zero."""
-        lines = rows(x)
-        return cls(lines, torch.arange(len(lines), device=x.device), x.shape).nonzero()
+        where = _nonzero(rows(x))
+        return cls(rows(x).index_select(0, where), where, x.shape, x)
 
     def images(self) -> Tensor:
         """1 for each image of which there is a row, else 0: [N]."""
@@ -46,7 +46,7 @@ class Active:
 
     def nonzero(self) -> "Active":
         """Without the rows that are zero."""
-        kept = self.values.count_nonzero(1).nonzero().flatten()
+        kept = _nonzero(self.values)
         return Active(self.values.index_select(0, kept), self.where.index_select(0, kept), self.shape)
 
     def dense(self) -> Tensor:
@@ -56,6 +56,11 @@ class Active:
         result = empty(self.shape, self.values, self.values.dtype).zero_()
         rows(result).index_copy_(0, self.where, self.values)
         return result
+
+
+def _nonzero(lines: Tensor) -> Tensor:
+    """Which rows of [n, C] are not all zero."""
+    return lines.abs().sum(1).nonzero().view(-1)  # any() takes three times as long
 
 
 def dense(value: Tensor | Active) -> Tensor:
