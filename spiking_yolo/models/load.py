@@ -9,6 +9,7 @@ import torch
 
 from spiking_yolo.errors import UserError
 from spiking_yolo.graph import Graph
+from spiking_yolo.graph.rewrites import with_identities
 from spiking_yolo.graph.trace import trace
 from spiking_yolo.io.assets import command
 from spiking_yolo.io.sizes import Size, input_size, size_name
@@ -78,7 +79,7 @@ def load_ann(
         spec = _resized(spec, size)
         graph = trace(model, torch.zeros(1, 3, spec.height, spec.width))
     check_finite(graph.tensors, path)
-    return Ann(graph, spec, path, digest, tuple(options))
+    return Ann(with_identities(graph), spec, path, digest, tuple(options))
 
 
 def _trusted(path: Path, trust: bool) -> tuple[Graph, Spec, str]:
