@@ -1,0 +1,222 @@
+"""The blocks of YOLOv5 and Ultralytics' detectors, built from what a checkpoint records of them.
+
+Children keep the names that they have there, so that the layers of neurons are called the same whoever opens the file.
+"""
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from spiking_yolo.errors import UserError
+from spiking_yolo.models.pickled import Record
+from spiking_yolo.models.torch_file import TorchFile
+
+MODULES, DEPTH, SIDE, POOLS = 5000, 12, 64, 8  # at most: modules in all, in one another; of their geometry; of SPPF
+FAMILIES = "give a detector of YOLOv5, or of Ultralytics' v3u, v5u and v8"
+OTHERS = "if you trust its source, --trust-weights (trust=True) lets Ultralytics open it"
+
+
+class Block(nn.Module):
+    """A module of these children. numbers: of the record, by name."""
+
+    cv1: nn.Module
+    cv2: nn.Module
+    cv3: nn.Module
+    m: nn.Module
+
+    def __init__(self, children: Mapping[str, nn.Module], numbers: Mapping[str, Any]) -> None:
+        super().__init__()
+        self.numbers = numbers
+        for name, child in children.items():
+            self.add_module(name, child)
+
+
+class Conv(Block):
+    """Convolution, batch norm unless it is folded already, activation."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        for child in self.children():
+            x = child(x)
+        return x
+
+
+class Bottleneck(Block):
+    def forward(self, x: Tensor) -> Tensor:
+        y = self.cv2(self.cv1(x))
+        return x + y if self.numbers.get("add") else y
+
+
+class C3(Block):
+    def forward(self, x: Tensor) -> Tensor:
+        return self.cv3(torch.cat((self.m(self.cv1(x)), self.cv2(x)), 1))
+
+
+class C2f(Block):
+    def forward(self, x: Tensor) -> Tensor:
+        halves = self.cv1(x).split((self.numbers["c"],) * 2, 1)
+        y = [halves[0], halves[1]]  # to iterate over them cannot be traced
+        for layer in self.m.children():
+            y.append(layer(y[-1]))
+        return self.cv2(torch.cat(y, 1))
+
+
+class SPPF(Block):
+    def forward(self, x: Tensor) -> Tensor:
+        y = [self.cv1(x)]
+        for _ in range(self.numbers.get("n", 3)):
+            y.append(self.m(y[-1]))
+        return self.cv2(torch.cat(y, 1)) + x if self.numbers.get("add") else self.cv2(torch.cat(y, 1))
+
+
+class Concat(Block):
+    def forward(self, x: Sequence[Tensor]) -> Tensor:
+        return torch.cat(list(x), self.numbers.get("d", 1))
+
+
+class Detect(Block):
+    """The last convolutions of a head, for the k-th map: YOLOv5's has one, the one without anchors two branches."""
+
+    def raw(self, x: Tensor, k: int) -> Tensor:
+        children = dict(self.named_children())
+        if "m" in children:
+            return children["m"].get_submodule(str(k))(x)
+        return torch.cat([children[branch].get_submodule(str(k))(x) for branch in ("cv2", "cv3")], 1)
+
+
+# last part of a module's name -> the children that it must have
+BLOCKS: dict[str, tuple[type[Block], tuple[str, ...]]] = {
+    **dict.fromkeys(["Conv", "DWConv"], (Conv, ("conv", "act"))),
+    "Bottleneck": (Bottleneck, ("cv1", "cv2")),
+    "C3": (C3, ("cv1", "cv2", "cv3", "m")),
+    "C2f": (C2f, ("cv1", "cv2", "m")),
+    "SPPF": (SPPF, ("cv1", "cv2", "m")),
+    "Concat": (Concat, ()),
+    "Detect": (Detect, ()),
+}
+SOURCES = ("models.common.", "models.yolo.", "ultralytics.nn.modules.", "ultralytics.nn.tasks.")
+
+
+@dataclass
+class Builder:
+    """Makes modules of records, with the numbers of an open file. count: made so far."""
+
+    file: TorchFile
+    count: int = 0
+
+    def build(self, record: Any, name: str, depth: int = 0) -> nn.Module:
+        """The module of a record. Raises UserError, with the record's `name` in the network, for an unknown one."""
+        self.count += 1
+        if self.count > MODULES or depth > DEPTH:
+            raise UserError(f"node {name!r}: more modules than any detector has; {FAMILIES}")
+        kind, state = described(record, name)
+        origin = "torch.nn.modules." if kind in LAYERS else SOURCES
+        if kind not in (*LAYERS, *BLOCKS) or not record.name.startswith(origin):
+            raise UserError(f"node {name!r} ({kind}) is not known here: {FAMILIES}; {OTHERS}")
+        inner = state["_modules"]
+        if kind == "Detect":
+            inner = {key: inner[key] for key in ("m", "cv2", "cv3") if key in inner}  # the rest is decoding
+        children = {key: self.build(child, f"{name}.{key}", depth + 1) for key, child in inner.items()}
+        try:
+            if kind in LAYERS:
+                return LAYERS[kind](self, name, state, children)
+            block, needed = BLOCKS[kind]
+            if missing := set(needed) - children.keys():
+                raise UserError(f"node {name!r} ({kind}) lacks {sorted(missing)[0]}: give a checkpoint of its trainer")
+            return block(children, _numbers(state))
+        except (KeyError, TypeError, ValueError, RuntimeError, AttributeError) as error:
+            if isinstance(error, UserError):
+                raise
+            raise UserError(f"node {name!r} ({kind}) is damaged or of another version: {OTHERS}") from error
+
+    def tensor(self, state: Mapping[str, Any], key: str, name: str) -> Tensor | None:
+        """A parameter or buffer in float32, None where there is none."""
+        record = {**state["_buffers"], **state["_parameters"]}.get(key)
+        return None if record is None else self.file.tensor(record, f"{name}.{key}").float()
+
+
+def described(record: Any, name: str) -> tuple[str, dict[str, Any]]:
+    """The last part of the name of a module's class, and its attributes. Raises UserError for what is no module."""
+    state = record.state if isinstance(record, Record) else None
+    parts = ("_modules", "_parameters", "_buffers")
+    if not isinstance(state, dict) or not all(isinstance(state.get(part), dict) for part in parts):
+        raise UserError(f"node {name!r} is no module: give a checkpoint of YOLOv5's or Ultralytics' trainer")
+    return record.name.rsplit(".", 1)[-1], state
+
+
+def _numbers(state: Mapping[str, Any]) -> dict[str, int]:
+    """What a block's forward pass asks for. Raises ValueError for unreasonable values."""
+    found = {key: state[key] for key in ("add", "c", "d", "n") if key in state}
+    if not all(isinstance(value, int) for value in found.values()) or not 0 < found.get("n", 3) <= POOLS:
+        raise ValueError
+    return found
+
+
+def _geometry(state: Mapping[str, Any], *keys: str) -> dict[str, Any]:
+    """Attributes that are whole numbers, or pairs of them. Raises ValueError for unreasonable ones."""
+    found = {key: state[key] for key in keys}
+    for value in found.values():
+        sides = value if isinstance(value, tuple) else (value,)
+        if not all(isinstance(side, int) and 0 <= side <= SIDE for side in sides):
+            raise ValueError
+    return found
+
+
+def _conv(b: Builder, name: str, state: Mapping[str, Any], children: Any) -> nn.Module:
+    weight, bias = (b.tensor(state, key, name) for key in ("weight", "bias"))
+    if weight is None or weight.ndim != 4 or state["padding_mode"] != "zeros":
+        raise ValueError
+    groups, geometry = int(state["groups"]), _geometry(state, "stride", "padding", "dilation")
+    out, kernel = len(weight), (weight.shape[2], weight.shape[3])
+    inputs = weight.shape[1] * groups
+    conv = nn.Conv2d(inputs, out, kernel, groups=groups, bias=bias is not None, device="meta", **geometry)
+    conv.load_state_dict({"weight": weight, **({} if bias is None else {"bias": bias})}, assign=True)
+    return conv
+
+
+def _batch_norm(b: Builder, name: str, state: Mapping[str, Any], children: Any) -> nn.Module:
+    keys = ("weight", "bias", "running_mean", "running_var")
+    values = {key: value for key in keys if (value := b.tensor(state, key, name)) is not None}
+    norm = nn.BatchNorm2d(len(values["weight"]), eps=float(state["eps"]), device="meta")
+    norm.load_state_dict({**values, "num_batches_tracked": torch.tensor(0)}, assign=True)
+    return norm
+
+
+def _max_pool(b: Builder, name: str, state: Mapping[str, Any], children: Any) -> nn.Module:
+    return nn.MaxPool2d(
+        **_geometry(state, "kernel_size", "stride", "padding", "dilation"), ceil_mode=bool(state["ceil_mode"])
+    )
+
+
+def _upsample(b: Builder, name: str, state: Mapping[str, Any], children: Any) -> nn.Module:
+    scale = float(state["scale_factor"])
+    if state["mode"] != "nearest" or not 1 <= scale <= 8:
+        raise UserError(f"node {name!r}: only nearest upsampling by up to 8 can be converted; {FAMILIES}")
+    return nn.Upsample(scale_factor=scale)
+
+
+def _leaky(b: Builder, name: str, state: Mapping[str, Any], children: Any) -> nn.Module:
+    return nn.LeakyReLU(float(state["negative_slope"]))
+
+
+def _pad(b: Builder, name: str, state: Mapping[str, Any], children: Any) -> nn.Module:
+    return nn.ZeroPad2d(_geometry(state, "padding")["padding"])
+
+
+# class of torch.nn -> f(builder, name, attributes, children)
+LAYERS: dict[str, Callable[..., nn.Module]] = {
+    "Conv2d": _conv,
+    "BatchNorm2d": _batch_norm,
+    "MaxPool2d": _max_pool,
+    "Upsample": _upsample,
+    "LeakyReLU": _leaky,
+    "ZeroPad2d": _pad,
+    "ReLU": lambda *_: nn.ReLU(),
+    "ReLU6": lambda *_: nn.ReLU6(),
+    "SiLU": lambda *_: nn.SiLU(),
+    "Identity": lambda *_: nn.Identity(),
+    "Sequential": lambda b, name, state, children: nn.Sequential(*children.values()),
+    "ModuleList": lambda b, name, state, children: nn.ModuleList(children.values()),
+}
