@@ -21,6 +21,7 @@ from spiking_yolo.models.load_darknet import load_darknet
 from spiking_yolo.models.load_torchvision import TORCHVISION, load_torchvision
 from spiking_yolo.models.spec import Spec
 from spiking_yolo.models.yolo_checkpoint import read_checkpoint
+from spiking_yolo.models.zoo import located
 
 
 @dataclass(frozen=True)
@@ -56,12 +57,13 @@ def load_ann(
 ) -> Ann:
     """Load and trace a darknet .weights file, a .safetensors checkpoint of ours, or a .pt of YOLOv5 or Ultralytics.
 
-    cfg: of darknet, or torchvision:NAME for a state dict of that network, which is read without executing code.
+    weights: a path, or a name of `spiking-yolo zoo`. cfg: of darknet, or torchvision:NAME for a state dict of that
+    network, which is read without executing code.
     imgsz: side of a square input, or (height, width), in pixels. trust: let Ultralytics
     open a .pt that is not known here, whose pickle can run code. Raises UserError for files that cannot be read, do not
     fit or are not trusted.
     """
-    path = Path(weights)
+    path = located(weights)
     size = None if imgsz is None else input_size(imgsz)
     kind = "torchvision" if str(cfg).startswith(TORCHVISION) else file_kind(path)
     given = {f"--{name}": str(value) for name, value in {"cfg": cfg, "names": names}.items() if value is not None}

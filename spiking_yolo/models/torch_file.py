@@ -70,7 +70,11 @@ class TorchFile:
             self._zip = zipfile.ZipFile(path)
         except (zipfile.BadZipFile, OSError, ValueError, NotImplementedError, UnicodeDecodeError) as error:
             legacy = _starts_with(path, b"\x80")
-            what = "it is in PyTorch's format of before 2020" if legacy else "it is no zip archive of torch.save"
+            what = (
+                "it is a bare pickle, PyTorch's format of before 2020"
+                if legacy
+                else "it is no zip archive of torch.save"
+            )
             mend = "save it again with torch.save" if legacy else "fetch it again"
             raise UserError(f"{what}: {mend}") from error
         self._budget = 4 * path.stat().st_size  # bytes that may be read, so that no number is used a thousand times

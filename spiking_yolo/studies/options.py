@@ -39,7 +39,8 @@ class WeightsOptions(Options):
 
     weights: Path | None = setting(
         None,
-        "darknet .weights, .safetensors, or a .pt of YOLOv5, v8 (default: the Tiny-YOLOv3 that comes with the package)",
+        "darknet .weights, .safetensors, a .pt of YOLOv5 or v8, or a name of the verb zoo (default: the Tiny-YOLOv3 "
+        "that comes with the package)",
     )
     trust_weights: bool = setting(False, "open a .pt that is not known here, which can run code hidden in it")
     imgsz: Size | None = setting(None, IMGSZ)

@@ -91,7 +91,7 @@ CASES = {
     "oversized weights": (["A", "--weights", "F/oversized.weights"], "bytes"),
     "empty weights": (["A", "--weights", "F/empty.weights"], "empty"),
     "NaN in weights": (["A", "--weights", "F/nan.weights"], "NaN"),
-    "pickle .weights": (["A", "--weights", "F/pickle.weights"], "no network"),
+    "pickle .weights": (["A", "--weights", "F/pickle.weights"], "pickle"),
     "pickle .pt": (["A", "--weights", "F/net.pt"], "no network"),
     "pickle .safetensors": (["A", "--weights", "F/net.safetensors"], "no network"),
     "garbage .safetensors": (["A", "--weights", "F/garbage.safetensors"], "garbage"),
