@@ -114,7 +114,8 @@ class Builder:
         kind, state = described(record, name)
         origin = "torch.nn.modules." if kind in LAYERS else SOURCES
         if kind not in (*LAYERS, *BLOCKS) or not record.name.startswith(origin):
-            raise UserError(f"node {name!r} ({kind}) is not known here: {FAMILIES}; {OTHERS}")
+            way_out = f"{FAMILIES}; {OTHERS}" if record.name.startswith("ultralytics.") else FAMILIES
+            raise UserError(f"node {name!r} ({kind}) is not known here: {way_out}")
         inner = state["_modules"]
         if kind == "Detect":
             inner = {key: inner[key] for key in ("m", "cv2", "cv3") if key in inner}  # the rest is decoding

@@ -128,3 +128,16 @@ def test_tensors_are_those_that_were_saved(dtype: torch.dtype, tmp_path: Path):
         for name, tensor in saved.items():
             read = file.tensor(file.content[name], name)
             assert read.dtype == tensor.dtype and torch.equal(read, tensor.detach())
+
+
+@settings(max_examples=300, deadline=None)
+@given(data=st.data())
+def test_a_damaged_archive_is_refused(data: st.DataObject, tmp_path_factory: pytest.TempPathFactory):
+    path = tmp_path_factory.mktemp("damaged") / "a.pt"
+    torch.save({"model": [torch.arange(9.0), "b"]}, path)
+    content = bytearray(path.read_bytes())
+    for _ in range(data.draw(st.integers(1, 5))):
+        content[data.draw(st.integers(0, len(content) - 1))] = data.draw(st.sampled_from([0, 1, 8, 255]))
+    path.write_bytes(content[: data.draw(st.integers(0, len(content)))] if data.draw(st.booleans()) else content)
+    with pytest.raises(UserError):
+        read_checkpoint(path)
