@@ -3,7 +3,7 @@
 Children keep the names that they have there, so that the layers of neurons are called the same whoever opens the file.
 """
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -13,8 +13,9 @@ from torch import Tensor, nn
 from spiking_yolo.errors import UserError
 from spiking_yolo.models.pickled import Record
 from spiking_yolo.models.torch_file import TorchFile
+from spiking_yolo.models.torch_layers import LAYERS
 
-MODULES, DEPTH, SIDE, POOLS = 5000, 12, 64, 8  # at most: modules in all, in one another; of their geometry; of SPPF
+MODULES, DEPTH, POOLS = 5000, 12, 8  # at most: modules in all, in one another; poolings of SPPF
 FAMILIES = "give a detector of YOLOv5, or of Ultralytics' v3u, v5u and v8"
 OTHERS = "if you trust its source, --trust-weights (trust=True) lets Ultralytics open it"
 
@@ -38,8 +39,9 @@ class Conv(Block):
     """Convolution, batch norm unless it is folded already, activation."""
 
     def forward(self, x: Tensor) -> Tensor:
-        for child in self.children():
-            x = child(x)
+        children = dict(self.named_children())
+        for name in ("conv", "bn", "act"):
+            x = children[name](x) if name in children else x
         return x
 
 
@@ -122,15 +124,15 @@ class Builder:
         children = {key: self.build(child, f"{name}.{key}", depth + 1) for key, child in inner.items()}
         try:
             if kind in LAYERS:
-                return LAYERS[kind](self, name, state, children)
+                return LAYERS[kind](state, lambda key: self.tensor(state, key, name), children)
             block, needed = BLOCKS[kind]
-            if missing := set(needed) - children.keys():
-                raise UserError(f"node {name!r} ({kind}) lacks {sorted(missing)[0]}: give a checkpoint of its trainer")
+            if needed and children.keys() - {"bn"} != set(needed):  # a fork's, which may compute something else
+                raise UserError(f"node {name!r} ({kind}) has not the children {', '.join(needed)}: {FAMILIES}")
             return block(children, _numbers(state))
         except (KeyError, TypeError, ValueError, RuntimeError, AttributeError) as error:
             if isinstance(error, UserError):
                 raise
-            raise UserError(f"node {name!r} ({kind}) is damaged or of another version: {OTHERS}") from error
+            raise UserError(f"node {name!r} ({kind}) is damaged or unusual: {FAMILIES}") from error
 
     def tensor(self, state: Mapping[str, Any], key: str, name: str) -> Tensor | None:
         """A parameter or buffer in float32, None where there is none."""
@@ -153,71 +155,3 @@ def _numbers(state: Mapping[str, Any]) -> dict[str, int]:
     if not all(isinstance(value, int) for value in found.values()) or not 0 < found.get("n", 3) <= POOLS:
         raise ValueError
     return found
-
-
-def _geometry(state: Mapping[str, Any], *keys: str) -> dict[str, Any]:
-    """Attributes that are whole numbers, or pairs of them. Raises ValueError for unreasonable ones."""
-    found = {key: state[key] for key in keys}
-    for value in found.values():
-        sides = value if isinstance(value, tuple) else (value,)
-        if not all(isinstance(side, int) and 0 <= side <= SIDE for side in sides):
-            raise ValueError
-    return found
-
-
-def _conv(b: Builder, name: str, state: Mapping[str, Any], children: Any) -> nn.Module:
-    weight, bias = (b.tensor(state, key, name) for key in ("weight", "bias"))
-    if weight is None or weight.ndim != 4 or state["padding_mode"] != "zeros":
-        raise ValueError
-    groups, geometry = int(state["groups"]), _geometry(state, "stride", "padding", "dilation")
-    out, kernel = len(weight), (weight.shape[2], weight.shape[3])
-    inputs = weight.shape[1] * groups
-    conv = nn.Conv2d(inputs, out, kernel, groups=groups, bias=bias is not None, device="meta", **geometry)
-    conv.load_state_dict({"weight": weight, **({} if bias is None else {"bias": bias})}, assign=True)
-    return conv
-
-
-def _batch_norm(b: Builder, name: str, state: Mapping[str, Any], children: Any) -> nn.Module:
-    keys = ("weight", "bias", "running_mean", "running_var")
-    values = {key: value for key in keys if (value := b.tensor(state, key, name)) is not None}
-    norm = nn.BatchNorm2d(len(values["weight"]), eps=float(state["eps"]), device="meta")
-    norm.load_state_dict({**values, "num_batches_tracked": torch.tensor(0)}, assign=True)
-    return norm
-
-
-def _max_pool(b: Builder, name: str, state: Mapping[str, Any], children: Any) -> nn.Module:
-    return nn.MaxPool2d(
-        **_geometry(state, "kernel_size", "stride", "padding", "dilation"), ceil_mode=bool(state["ceil_mode"])
-    )
-
-
-def _upsample(b: Builder, name: str, state: Mapping[str, Any], children: Any) -> nn.Module:
-    scale = float(state["scale_factor"])
-    if state["mode"] != "nearest" or not 1 <= scale <= 8:
-        raise UserError(f"node {name!r}: only nearest upsampling by up to 8 can be converted; {FAMILIES}")
-    return nn.Upsample(scale_factor=scale)
-
-
-def _leaky(b: Builder, name: str, state: Mapping[str, Any], children: Any) -> nn.Module:
-    return nn.LeakyReLU(float(state["negative_slope"]))
-
-
-def _pad(b: Builder, name: str, state: Mapping[str, Any], children: Any) -> nn.Module:
-    return nn.ZeroPad2d(_geometry(state, "padding")["padding"])
-
-
-# class of torch.nn -> f(builder, name, attributes, children)
-LAYERS: dict[str, Callable[..., nn.Module]] = {
-    "Conv2d": _conv,
-    "BatchNorm2d": _batch_norm,
-    "MaxPool2d": _max_pool,
-    "Upsample": _upsample,
-    "LeakyReLU": _leaky,
-    "ZeroPad2d": _pad,
-    "ReLU": lambda *_: nn.ReLU(),
-    "ReLU6": lambda *_: nn.ReLU6(),
-    "SiLU": lambda *_: nn.SiLU(),
-    "Identity": lambda *_: nn.Identity(),
-    "Sequential": lambda b, name, state, children: nn.Sequential(*children.values()),
-    "ModuleList": lambda b, name, state, children: nn.ModuleList(children.values()),
-}
