@@ -33,14 +33,14 @@ from spiking_yolo.snn.stream import REFRESH, Stream
 class SpikingYOLO:
     """A detector converted to a spiking network: SpikingYOLO()("image.jpg", T=8).
 
-    weights: a darknet .weights file, a trained .safetensors, a converted one, a .pt of Ultralytics, or a Converted; by
+    weights: a darknet .weights file, a trained .safetensors, a converted one, a .pt of YOLOv5 or v8, or a Converted; by
     default the public Tiny-YOLOv3 that comes with the package. method: a registered name (see list_methods), a
     recipe.json or a Recipe; None is the default. settings: overrides of the recipe, e.g. {"neuron.gamma": 4}.
     cfg, names: files of a darknet network that do not lie beside its weights. imgsz: input size in pixels, the side of
-    a square or (height, width). statistics: activation statistics that do not lie beside the weights. trust: open a
-    .pt, which can run code hidden in it. weight_bits: of the weights, of the ANN too; 8 as a chip holds them. device:
-    "cpu", "cuda", "cuda:1", ... precision: "bf16" multiplies spikes and weights in bfloat16. compile: fuse the neurons'
-    arithmetic, see SimulationOptions.
+    a square or (height, width). statistics: activation statistics that do not lie beside the weights. trust: let
+    Ultralytics open a .pt that is not known here, which can run code hidden in it. weight_bits: of the weights, of the
+    ANN too; 8 as a chip holds them. device: "cpu", "cuda", "cuda:1", ... precision: "bf16" multiplies spikes and
+    weights in bfloat16. compile: fuse the neurons' arithmetic, see SimulationOptions.
     Raises UserError for everything that does not fit.
     """
 

@@ -120,7 +120,11 @@ class Calibration:
     )
     T: int = setting(32, "timesteps of the calibration, and of threshold.rule=balance; does not follow --T", 1, 65536)
     operations: float = setting(
-        0.8, "for rule=sensitivity and kind=trained: the digits to aim at, as operations per MAC of the ANN", 0.01, 100
+        0.8,
+        "for rule=sensitivity and kind=trained: the digits to aim at, as operations per MAC of the ANN; twice as many "
+        "in networks with depthwise convolutions",
+        0.01,
+        100,
     )
     steps: int = setting(400, "for kind=trained: steps of the descent", 1, 65536)
 

@@ -1,10 +1,10 @@
 """Convert a network to a spiking one and save it as one file that needs nothing else.
 
     spiking-yolo convert --weights W --method M -o net.safetensors
-    spiking-yolo convert best.pt --trust-weights -o net.safetensors      # a checkpoint of Ultralytics
+    spiking-yolo convert best.pt -o net.safetensors                      # a checkpoint of YOLOv5 or Ultralytics
 
 The file holds graph, weights, thresholds, recipe and provenance. Every verb takes it as --weights; loading it executes
-no code, and needs neither --trust-weights nor Ultralytics.
+no code.
 """
 
 from spiking_yolo.studies.export.options import ConvertOptions

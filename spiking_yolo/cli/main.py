@@ -24,6 +24,7 @@ VERBS = {
     "train": "train a detector or a classifier that converts well",
     "benchmark": "time a spiking network against its ANN",
     "methods": "list the conversion methods, or the settings of one",
+    "zoo": "list the networks that work, with their licences, and names for --weights",
     "weights": "show the networks that come with the package, and check the default one",
 }
 PROG = "spiking-yolo"

@@ -8,6 +8,7 @@ operations are above what was asked for, and falls while they are below.
 
 import math
 from collections.abc import Callable, Iterator, Sequence
+from dataclasses import replace
 from typing import Any
 
 import torch
@@ -27,13 +28,14 @@ FEWEST = 4  # images per step, at least
 LEAST = 1e-6  # probability
 SENSITIVITY_IMAGES = 32
 START, GAIN = 1.5, 0.03  # of the multiplier
+DEPTHWISE = 2.0  # times the operations, where each output of a layer has so few inputs that their errors do not average
 REPORTS = 10
 
 
 def by_gradient(job: Job, neurons: NeuronParameters) -> NeuronParameters:
     """Thresholds by sensitivity, and training; see `rescaled` for the recipe's own factors."""
     recipe, (height, width) = job.recipe, job.images[0].shape[2:]
-    settings = recipe.calibration
+    settings = replace(recipe.calibration, operations=budget(job.graph, recipe.calibration.operations))
     network = CompleteNetwork(job.graph, (height, width), recipe.neuron.slack, recipe.neuron.pool_first)
     if recipe.threshold.rule == "sensitivity":
         job.progress("sensitivity")
@@ -47,6 +49,12 @@ def by_gradient(job: Job, neurons: NeuronParameters) -> NeuronParameters:
     if settings.kind == "trained":
         neurons = train(network, job.graph, job.spec, neurons, job.images, settings, job.progress)
     return neurons
+
+
+def budget(graph: Graph, operations: float) -> float:
+    """The operations per MAC to aim at: those asked for, and DEPTHWISE times as many with depthwise convolutions."""
+    weights = (graph.tensors[f"{node.name}.weight"] for node in graph.nodes if node.attrs.get("groups", 1) > 1)
+    return operations * DEPTHWISE if any(weight.shape[1] == 1 for weight in weights) else operations
 
 
 @torch.enable_grad()

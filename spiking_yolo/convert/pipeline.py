@@ -12,6 +12,7 @@ from spiking_yolo.errors import UserError
 from spiking_yolo.io.sizes import Size, size_name
 from spiking_yolo.io.tensors import read_safetensors
 from spiking_yolo.models.load import Ann, file_kind, load_ann
+from spiking_yolo.models.zoo import located
 from spiking_yolo.recipe import Recipe
 
 
@@ -70,7 +71,7 @@ def load(
 
     imgsz, trust: see load_ann; weight_bits: see convert.
     """
-    path = Path(weights)
+    path = located(weights)
     if file_kind(path) == "safetensors" and read_safetensors(path)[0].get("format") == FORMAT:
         network = Converted.load(path)
         size = size_name((network.spec.height, network.spec.width))

@@ -21,5 +21,5 @@ def check_silu(graph: Graph, recipe: Recipe) -> None:
         f"node {silus[0]!r} (SiLU) needs neurons that follow the sum of their input, which those of {recipe.name} do "
         f"not: use --method {', '.join(able)}; or fine-tune the network with ReLU, as Ultralytics does by `yolo detect "
         f"train model={YAML} pretrained=WEIGHTS.pt data=DATA.yaml imgsz=640`, and take its statistics by "
-        f"`{command('calibrate')} --weights runs/detect/train/weights/best.pt --trust-weights --images DIR`"
+        f"`{command('calibrate')} --weights runs/detect/train/weights/best.pt --images DIR`"
     )

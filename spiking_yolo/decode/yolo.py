@@ -93,15 +93,20 @@ def _yolov1(x: Tensor, head: HeadSpec) -> Decoded:
 
 
 def _anchored(x: Tensor, head: HeadSpec, spec: Spec) -> Decoded:
-    """[N, A*(5 + C), H, W] with entries x, y, w, h, objectness, classes; K runs anchor, row, column."""
+    """[N, A*(5 + C), H, W] with entries x, y, w, h, objectness, classes; K runs anchor, row, column.
+
+    Widths and heights are exponentials, in YOLOv5 squares of a logistic function, which are at most 4 anchors.
+    """
     x = x.unflatten(1, (head.num, 5 + head.classes))
     tx, ty, tw, th, objectness = x[:, :, :5].unbind(2)
     height, width = x.shape[-2:]
     col, row = _grid(x, height, width)
     unit_w, unit_h = (width, height) if head.kind == "yolov2" else (spec.width, spec.height)
     anchor_w, anchor_h = x.new_tensor(head.anchors).T[..., None, None]
-    w, h = anchor_w * tw.exp() / unit_w, anchor_h * th.exp() / unit_h
-    cx, cy = (col + tx.sigmoid()) / width, (row + ty.sigmoid()) / height
+    kw, kh = ((2 * t.sigmoid()).square() if head.kind == "yolov5" else t.exp() for t in (tw, th))
+    w, h = anchor_w * kw / unit_w, anchor_h * kh / unit_h
+    x_in, y_in = (t.sigmoid() * head.scale - (head.scale - 1) / 2 for t in (tx, ty))
+    cx, cy = (col + x_in) / width, (row + y_in) / height
     classes = x[:, :, 5:].softmax(2) if head.softmax else x[:, :, 5:].sigmoid()
     scores = objectness.sigmoid().unsqueeze(2) * classes
     return _corners(cx, cy, w, h).flatten(1, 3), scores.movedim(2, -1).flatten(1, 3)

@@ -1,8 +1,12 @@
 """Graph rewrites that save work and keep results."""
 
-from dataclasses import replace
+from collections.abc import Mapping
+from dataclasses import asdict, replace
 
-from spiking_yolo.graph import Graph, Node
+from spiking_yolo.graph import Activation, Graph, Node
+
+IDENTITY = Activation(slope=1.0)  # leaky ReLU of slope 1
+_MOVES = ("concat", "upsample", "max_pool", "slice", "pad", "flatten")  # values, each unchanged
 
 
 def pool_before_neuron(graph: Graph) -> Graph:
@@ -29,6 +33,51 @@ def pool_before_neuron(graph: Graph) -> Graph:
         nodes += [rewired, replace(moved, inputs=(node.name,))] if moved else [rewired]
     outputs = tuple(renamed.get(name, name) for name in graph.outputs)
     return replace(graph, nodes=tuple(nodes), outputs=outputs)
+
+
+def with_identities(graph: Graph) -> Graph:
+    """Neurons that follow the identity, wherever a weighted layer would receive what no neuron has sent.
+
+    A convolution without activation, as in linear bottlenecks and between shortcuts, would hand analogue values to the
+    next one. A neuron sends them as spikes of both signs: it follows a leaky ReLU of slope 1. It stands behind the sum
+    that the weighted layer reads, but before what only moves values, so that what is joined is not sent twice. Only
+    the image stays analogue, and outputs do.
+    """
+    source = analogue_nodes(graph)
+    wanted: set[str] = set()
+    reading = [name for node in graph.nodes if node.op in ("conv", "linear") for name in node.inputs]
+    while reading:
+        node = graph[reading.pop()]
+        if node.name in source and node.op in _MOVES:
+            reading += node.inputs
+        elif node.name in source:
+            wanted.add(node.name)
+    sends = {name: f"{name}_identity" for name in wanted}
+    nodes: list[Node] = []
+    for node in graph.nodes:
+        nodes.append(replace(node, inputs=tuple(sends.get(name, name) for name in node.inputs)))
+        if node.name in wanted:
+            nodes.append(Node(sends[node.name], "activation", (node.name,), _attributes(IDENTITY)))
+    return replace(graph, nodes=tuple(nodes)) if wanted else graph
+
+
+def _attributes(phi: Activation) -> Mapping[str, object]:
+    return {key: value for key, value in asdict(phi).items() if key == "slope" or value}
+
+
+def analogue_nodes(graph: Graph) -> set[str]:
+    """The nodes that hand on a value which no neuron sent, but for the image and what is made of it alone."""
+    image = {node.name for node in graph.nodes if node.op == "input"}
+    analogue: set[str] = set()
+    for node in graph.nodes:
+        if node.op in ("conv", "linear"):
+            analogue.add(node.name)
+        elif node.op not in ("input", "activation"):
+            if image.issuperset(node.inputs):
+                image.add(node.name)
+            elif not (analogue | image).isdisjoint(node.inputs):
+                analogue.add(node.name)
+    return analogue
 
 
 def constant_nodes(graph: Graph) -> set[str]:

@@ -1,5 +1,6 @@
 """The darknet .cfg text format: an ordered list of sections whose names repeat."""
 
+import math
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -40,6 +41,13 @@ class Section:
         if value < minimum:
             raise self.error(f"{key}={value} must be at least {minimum}")
         return value
+
+    def number(self, key: str, default: float) -> float:
+        """The number under `key`. Raises UserError when it is malformed or not finite."""
+        values = self.numbers(key) if key in self.options else [default]
+        if len(values) != 1 or not math.isfinite(values[0]):
+            raise self.error(f"{key}={self.options[key]} is not a number")
+        return values[0]
 
     def numbers(self, key: str) -> list[float]:
         """The comma-separated numbers under `key`; empty when absent."""

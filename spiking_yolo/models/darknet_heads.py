@@ -4,6 +4,7 @@ from spiking_yolo.models.darknet_cfg import Section
 from spiking_yolo.models.spec import HeadSpec
 
 HEADS = ("detection", "region", "yolo")
+FORK_KEYS = frozenset({"scale_x_y", "iou_loss", "iou_normalizer", "cls_normalizer", "nms_kind"})  # AlexeyAB's darknet
 
 
 def head_spec(section: Section) -> HeadSpec:
@@ -23,7 +24,7 @@ def head_spec(section: Section) -> HeadSpec:
 
 
 def _anchored(section: Section) -> HeadSpec:
-    for key, neutral in (("tree", ""), ("scale_x_y", "1"), ("new_coords", "0"), ("background", "0")):
+    for key, neutral in (("tree", ""), ("new_coords", "0"), ("background", "0")):
         if section.options.get(key, neutral) not in (neutral, f"{neutral}.0"):
             raise section.error(f"{key} is not supported; use a plain yolov2/yolov3 cfg")
     values = section.numbers("anchors")
@@ -37,10 +38,14 @@ def _anchored(section: Section) -> HeadSpec:
             raise section.error(f"mask={section.options['mask']} points outside the {num} anchors")
         anchors = [anchors[i] for i in mask]
     region = section.kind == "region"
+    scale = section.number("scale_x_y", 1.0)
+    if scale < 1:
+        raise section.error(f"scale_x_y={scale:g} must be at least 1")
     return HeadSpec(
         kind="yolov2" if region else "yolov3",
         classes=section.integer("classes", 20, minimum=1),
         num=len(anchors),
         anchors=tuple(anchors),
         softmax=region and bool(section.integer("softmax", 0)),
+        scale=scale,
     )

@@ -17,18 +17,16 @@ from spiking_yolo.errors import UserError
 from spiking_yolo.graph import Graph
 from spiking_yolo.graph.serialise import graph_from, graph_metadata
 from spiking_yolo.graph.trace import trace
-from spiking_yolo.io.files import sha256
 from spiking_yolo.io.tensors import read_safetensors, write_safetensors
 from spiking_yolo.models.spec import Spec
 from spiking_yolo.models.ultralytics import load_ultralytics
 
 
-def open_isolated(path: Path) -> tuple[Graph, Spec, str]:
-    """Graph, Spec and SHA-256 of an Ultralytics checkpoint. Call for trusted files only: it unpickles.
+def open_isolated(path: Path) -> tuple[Graph, Spec]:
+    """Graph and Spec of an Ultralytics checkpoint. Call for trusted files only: it unpickles.
 
     Raises UserError for what cannot be opened or converted.
     """
-    digest = sha256(path)
     with tempfile.TemporaryDirectory() as folder:
         output = Path(folder) / "network.safetensors"
         command = [sys.executable, "-P", "-m", __name__, str(path.absolute()), str(output)]
@@ -36,7 +34,7 @@ def open_isolated(path: Path) -> tuple[Graph, Spec, str]:
         if done.returncode:
             said = (done.stderr.splitlines() or [f"exit status {done.returncode}"])[-1]
             raise UserError(said.removeprefix("error: ") if done.returncode == 2 else f"cannot open {path}: {said}")
-        return *read_network(output), digest
+        return read_network(output)
 
 
 def environment(folder: str | Path) -> dict[str, str]:

@@ -9,8 +9,10 @@ import torch
 
 from spiking_yolo.errors import UserError
 from spiking_yolo.graph import Graph
+from spiking_yolo.graph.rewrites import with_identities
 from spiking_yolo.graph.trace import trace
 from spiking_yolo.io.assets import command
+from spiking_yolo.io.files import sha256
 from spiking_yolo.io.sizes import Size, input_size, size_name
 from spiking_yolo.io.tensors import check_finite
 from spiking_yolo.models.checkpoint import load_checkpoint
@@ -18,6 +20,8 @@ from spiking_yolo.models.isolated import open_isolated
 from spiking_yolo.models.load_darknet import load_darknet
 from spiking_yolo.models.load_torchvision import TORCHVISION, load_torchvision
 from spiking_yolo.models.spec import Spec
+from spiking_yolo.models.yolo_checkpoint import read_checkpoint
+from spiking_yolo.models.zoo import located
 
 
 @dataclass(frozen=True)
@@ -51,13 +55,15 @@ def load_ann(
     imgsz: int | Size | None = None,
     trust: bool = False,
 ) -> Ann:
-    """Load and trace a darknet .weights file, a .safetensors checkpoint of ours, or an Ultralytics .pt.
+    """Load and trace a darknet .weights file, a .safetensors checkpoint of ours, or a .pt of YOLOv5 or Ultralytics.
 
-    cfg: of darknet, or torchvision:NAME for a state dict of that network, which is read without executing code.
-    imgsz: side of a square input, or (height, width), in pixels. trust: open a .pt, a pickle that can run code.
-    Raises UserError for files that cannot be read, do not fit or are not trusted.
+    weights: a path, or a name of `spiking-yolo zoo`. cfg: of darknet, or torchvision:NAME for a state dict of that
+    network, which is read without executing code.
+    imgsz: side of a square input, or (height, width), in pixels. trust: let Ultralytics
+    open a .pt that is not known here, whose pickle can run code. Raises UserError for files that cannot be read, do not
+    fit or are not trusted.
     """
-    path = Path(weights)
+    path = located(weights)
     size = None if imgsz is None else input_size(imgsz)
     kind = "torchvision" if str(cfg).startswith(TORCHVISION) else file_kind(path)
     given = {f"--{name}": str(value) for name, value in {"cfg": cfg, "names": names}.items() if value is not None}
@@ -67,9 +73,9 @@ def load_ann(
     if kind in ("safetensors", "pickle") and given:
         raise UserError(f"{path} holds its own layers and class names: leave out {' and '.join(given)}")
     if kind == "pickle":
-        graph, spec, digest = _trusted(path, trust)
-        spec = _resized(spec, size)
-        options.append("--trust-weights")
+        graph, spec, unknown = _opened(path, trust)
+        spec, digest = _resized(spec, size), sha256(path)
+        options += ["--trust-weights"] if unknown else []
     else:
         if kind == "torchvision":
             model, spec, digest = load_torchvision(path, str(cfg), names)
@@ -78,17 +84,17 @@ def load_ann(
         spec = _resized(spec, size)
         graph = trace(model, torch.zeros(1, 3, spec.height, spec.width))
     check_finite(graph.tensors, path)
-    return Ann(graph, spec, path, digest, tuple(options))
+    return Ann(with_identities(graph), spec, path, digest, tuple(options))
 
 
-def _trusted(path: Path, trust: bool) -> tuple[Graph, Spec, str]:
-    if not trust:
-        raise UserError(
-            f"{path} is a pickle (PyTorch checkpoint): opening it can run any code that someone hid in it. If you "
-            "trust its source, add --trust-weights (in Python trust=True), and Ultralytics opens it; else give a "
-            "darknet .weights or a .safetensors file"
-        )
-    return open_isolated(path)
+def _opened(path: Path, trust: bool) -> tuple[Graph, Spec, bool]:
+    """Graph and Spec of a .pt, and whether its own code had to be run, by Ultralytics, since it is not known here."""
+    try:
+        return *read_checkpoint(path), False
+    except UserError:
+        if not trust:
+            raise
+    return *open_isolated(path), True
 
 
 def file_kind(path: Path) -> str:

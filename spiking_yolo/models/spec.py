@@ -11,16 +11,17 @@ from spiking_yolo.io.images import Resize
 class HeadSpec:
     """How one output tensor becomes boxes.
 
-    kind: "yolov1" (darknet's [detection], connected or convolutional), "yolov2" ([region]), "yolov3" ([yolo]) or
-    "yolov8" (the anchor-free head of Ultralytics' v8, v3u and v5u).
-    anchors: (w, h) pairs; grid cells for yolov2, pixels of the network input for yolov3, empty for yolov1.
+    kind: "yolov1" (darknet's [detection], connected or convolutional), "yolov2" ([region]), "yolov3" ([yolo]),
+    "yolov5" (the original's, with anchors) or "yolov8" (the anchor-free head of Ultralytics' v8, v3u and v5u).
+    anchors: (w, h) pairs; grid cells for yolov2, pixels of the network input for yolov3 and yolov5.
     num: boxes per cell. side: grid cells per side of a connected yolov1 head, 0 when the output is a map.
     sqrt: yolov1 predicts square roots of w and h. softmax: class scores by softmax (v2) instead of sigmoid.
     logistic: apply the logistic function to yolov1's class values, confidences, x and y (the published one has none).
     bins: yolov8's values per side of a box, a distribution over 0, 1, ..., bins - 1 grid cells.
+    scale: of x and y of an anchored box around the middle of its cell (scale_x_y), so that they reach its border.
     """
 
-    kind: Literal["yolov1", "yolov2", "yolov3", "yolov8"]
+    kind: Literal["yolov1", "yolov2", "yolov3", "yolov5", "yolov8"]
     classes: int
     num: int
     anchors: tuple[tuple[float, float], ...] = ()
@@ -29,6 +30,7 @@ class HeadSpec:
     softmax: bool = False
     logistic: bool = False
     bins: int = 16
+    scale: float = 1.0
 
     @property
     def values(self) -> int:

@@ -39,9 +39,10 @@ class WeightsOptions(Options):
 
     weights: Path | None = setting(
         None,
-        "darknet .weights, .safetensors, or Ultralytics' .pt (default: the Tiny-YOLOv3 that comes with the package)",
+        "darknet .weights, .safetensors, a .pt of YOLOv5 or v8, or a name of the verb zoo (default: the Tiny-YOLOv3 "
+        "that comes with the package)",
     )
-    trust_weights: bool = setting(False, "open a .pt, which can run code hidden in it")
+    trust_weights: bool = setting(False, "open a .pt that is not known here, which can run code hidden in it")
     imgsz: Size | None = setting(None, IMGSZ)
     cfg: Path | None = setting(None, "darknet cfg, if it does not lie beside the weights; or torchvision:NAME")
     names: Path | None = setting(None, "class names, one per line, if they do not lie beside the weights")

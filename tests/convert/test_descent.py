@@ -4,10 +4,10 @@ from typing import Any
 
 import pytest
 import torch
-from helpers.networks import Pooled, TinyLeaky, images, make, spiking
+from helpers.networks import Grouped, Pooled, TinyLeaky, images, make, spiking
 
 from spiking_yolo.convert.complete import CompleteNetwork, smooth_digits, straight_through
-from spiking_yolo.convert.descent import divergence, relative_error, train
+from spiking_yolo.convert.descent import budget, divergence, relative_error, train
 from spiking_yolo.convert.sensitivity import balanced, scaled_to, sensitivity
 from spiking_yolo.graph import forward
 from spiking_yolo.models.spec import HeadSpec, Spec
@@ -63,3 +63,8 @@ def test_training_lowers_the_error_at_the_same_operations(cls: Any, operations: 
     (start_outputs, start_spent), (outputs, spent) = (network(x, values) for values in (before, after))
     errors = [relative_error(y, forward(graph, x)).item() for y in (start_outputs, outputs)]
     assert errors[1] < gain * errors[0] and spent.mean() < 1.1 * start_spent.mean(), errors
+
+
+def test_depthwise_networks_take_twice_the_operations():
+    graphs = [spiking(make(cls), images(2), Recipe("tested")).graph for cls in (Grouped, Pooled)]
+    assert [budget(graph, 0.7) for graph in graphs] == [1.4, 0.7]

@@ -5,7 +5,8 @@ Run in a process of its own, since importing that package changes the whole proc
     python tests/helpers/ultralytics_reference.py FOLDER
 
 Writes per network NAME.pt; NAME.safetensors: the raw heads and decoded boxes of one tensor, and what their predictor
-finds on a photograph; NAME.network.safetensors: our graph; and refusals.json: what our adapter says to other networks.
+finds on a photograph; NAME.network.safetensors: our graph; and refusals.json: what our adapter says to other networks,
+which are written too.
 """
 
 import json
@@ -85,8 +86,10 @@ def reference(name: str) -> None:
 
 
 def refusal(name: str, kind=DetectionModel) -> str:
+    model = build(name, kind=kind)
+    torch.save({"model": model}, FOLDER / f"{'segment' if kind is SegmentationModel else name}.pt")
     try:
-        trace(adapt(build(name, kind=kind), 64)[0], torch.zeros(1, 3, 64, 64))
+        trace(adapt(model, 64)[0], torch.zeros(1, 3, 64, 64))
     except UserError as error:
         return str(error)
     return ""

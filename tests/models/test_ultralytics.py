@@ -16,10 +16,12 @@ from spiking_yolo.convert.converted import convert
 from spiking_yolo.convert.registry import get_recipe
 from spiking_yolo.decode.boxes import Detections
 from spiking_yolo.decode.yolo import decode, detections
+from spiking_yolo.errors import UserError
 from spiking_yolo.graph import forward
 from spiking_yolo.io.images import place, preprocess
 from spiking_yolo.io.tensors import read_safetensors
 from spiking_yolo.models import isolated as isolated
+from spiking_yolo.models.yolo_checkpoint import read_checkpoint
 
 # layers of neurons
 NETWORKS = {"yolov8n": 57, "yolov5n": 69, "yolov3-tiny": 19, "yolov5n-relu6": 69, "yolov8n-silu": 57}
@@ -50,6 +52,23 @@ def test_every_activation_is_a_layer_and_the_rest_comes_from_the_checkpoint(netw
         (6 if "6" in name else None, "silu" in name)
     }
     assert spec.names == ("cat", "dog", "bird") and (spec.height, spec.width) == (SIZE, SIZE)  # 187 rounded up
+
+
+def test_the_checkpoint_is_read_alike_without_ultralytics(network, folder):
+    name, graph, spec, _ = network
+    read, own = read_checkpoint(folder / f"{name}.pt")
+    assert own == spec and read.nodes == graph.nodes and read.outputs == graph.outputs
+    assert all(torch.equal(read.tensors[key], value) for key, value in graph.tensors.items())
+
+
+@pytest.mark.parametrize(
+    ("name", "said"),
+    [("yolo11n", "'model.2' (C3k2)"), ("yolov10n", "'model.23' (v10Detect)"), ("segment", "'model.22' (Segment)")],
+)
+def test_other_networks_are_refused_without_ultralytics(folder, name, said):
+    with pytest.raises(UserError) as caught:
+        read_checkpoint(folder / f"{name}.pt")
+    assert said in str(caught.value) and "v8" in str(caught.value) and "\n" not in str(caught.value)
 
 
 def test_raw_heads_are_those_of_ultralytics(network):

@@ -14,12 +14,13 @@ from helpers.tiny import photo, run_tool
 
 from spiking_yolo import SpikingYOLO, UserError
 from spiking_yolo.models import isolated as isolated
+from spiking_yolo.models.load import load_ann
 
 MAKE = """
-import sys, torch
+import json, sys, torch
 from ultralytics.nn.tasks import DetectionModel
 conv, detect = [-1, 1, "Conv", [8, 3, 2]], [[3, 4], 1, "Detect", ["nc"]]
-layers = {"backbone": [conv] * 3 + [[-1, 1, "C2f", [16, True]], [-1, 1, "Conv", [16, 3, 2]]], "head": [detect]}
+layers = {"backbone": [conv] * 3 + [json.loads(sys.argv[2]), [-1, 1, "Conv", [16, 3, 2]]], "head": [detect]}
 torch.manual_seed(0)
 model = DetectionModel({"nc": 3, "activation": "torch.nn.ReLU()", **layers}, verbose=False).eval()
 model.names = {0: "cat", 1: "dog", 2: "bird"}
@@ -53,10 +54,11 @@ class Hostile:
 
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory):
-    """best.pt, a detector of five layers with two heads, and photos/."""
+    """best.pt, a detector of five layers with two heads; other.pt, with a layer that is not known here; and photos/."""
     folder = tmp_path_factory.mktemp("tools")
-    command = [sys.executable, "-c", MAKE, str(folder / "best.pt")]
-    subprocess.run(command, env=isolated.environment(folder), check=True)
+    for name, layer in (("best", '[-1, 1, "C2f", [16, true]]'), ("other", '[-1, 1, "SPP", [16]]')):
+        command = [sys.executable, "-c", MAKE, str(folder / f"{name}.pt"), layer]
+        subprocess.run(command, env=isolated.environment(folder), check=True)
     (folder / "photos").mkdir()
     for seed in range(2):
         photo(folder / "photos" / f"{seed}.png", seed)
@@ -91,12 +93,21 @@ def test_a_hostile_checkpoint_is_not_opened_unless_trusted(folder, hostile, tool
     args = [str(a).replace("D", str(folder / "photos"), 1) if a[0] == "D" else a for a in args]
     assert run_tool(tool, *args, hostile) == 2
     err = capsys.readouterr().err
-    assert "pickle" in err and "run any code" in err and "--trust-weights" in err and len(err.splitlines()) == 1
+    assert "cannot open" in err and "'model' is no module" in err and len(err.splitlines()) == 1
 
 
-def test_python_asks_for_trust_too(hostile):
-    with pytest.raises(UserError, match="trust=True"):
+def test_what_is_not_known_asks_for_trust(folder, hostile):
+    with pytest.raises(UserError, match=r"'model\.3' \(SPP\) is not known here: .*--trust-weights \(trust=True\)"):
+        SpikingYOLO(folder / "other.pt")
+    with pytest.raises(UserError, match="cannot open"):
         SpikingYOLO(hostile)
+
+
+@pytest.mark.parametrize("trust", [False, True])
+def test_what_is_known_is_opened_here_trusted_or_not(folder, trust, monkeypatch):
+    monkeypatch.setattr("spiking_yolo.models.load.open_isolated", None)
+    assert "--trust-weights" not in load_ann(folder / "best.pt", trust=trust).options
+    assert "ultralytics" not in sys.modules
 
 
 def test_even_a_trusted_checkpoint_may_hold_only_what_ultralytics_knows(hostile):
@@ -110,7 +121,7 @@ def test_from_a_checkpoint_to_a_safe_file(folder, tmp_path, capsys, monkeypatch)
     monkeypatch.setenv("PYTHONPATH", str(tmp_path))
     monkeypatch.setenv("WATCH_LOG", str(tmp_path / "log"))
     threads, net = torch.get_num_threads(), tmp_path / "net.safetensors"
-    convert = ("convert", folder / "best.pt", "--trust-weights", "--method", "msat-plus", "-o", net)
+    convert = ("convert", folder / "other.pt", "--trust-weights", "--method", "msat-plus", "-o", net)
     assert run_tool(*convert) == 2
     command = re.search(r"python tools/calibrate.py (.*)", capsys.readouterr().err)
     assert command and "--trust-weights" in command[1] and command[1].endswith("--method msat-plus")
@@ -120,8 +131,8 @@ def test_from_a_checkpoint_to_a_safe_file(folder, tmp_path, capsys, monkeypatch)
     assert "ultralytics" not in sys.modules and torch.get_num_threads() == threads
 
     image = folder / "photos" / "0.png"
-    expected = SpikingYOLO(folder / "best.pt", "msat-plus", trust=True).detect(image, T=8, conf=0.01)
-    (folder / "best.pt").rename(folder / "gone.pt")
+    expected = SpikingYOLO(folder / "other.pt", "msat-plus", trust=True).detect(image, T=8, conf=0.01)
+    (folder / "other.pt").rename(folder / "gone.pt")
     detector = SpikingYOLO(net)
     found = detector.detect(image, T=8, conf=0.01)
     assert len(found.xyxy) and np.array_equal(found.xyxy, expected.xyxy)

@@ -48,7 +48,8 @@ def build_neurons(
     for what, asked in (("slope", phi.slope), ("cap", phi.cap)):
         if asked and what not in kind.follows:
             raise UserError(
-                f"node {name!r} has a {what} of {asked:g}, which neuron.kind={recipe.neuron.kind} cannot follow"
+                f"node {name!r} has a {what} of {asked:g}, which neuron.kind={recipe.neuron.kind} cannot follow: "
+                "neuron.kind=memory can, and neuron.kind=if as ON/OFF pairs"
             )
     return kind.build(parameters, recipe, phi, plan, backend)
 

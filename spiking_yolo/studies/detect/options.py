@@ -33,6 +33,7 @@ class DetectOptions(MethodOptions, ComputeOptions, DetectionOptions, OutputOptio
     gif: bool = setting(False, "animation of boxes and rates over T, for images")
     ann: bool = setting(False, "draw the ANN's and the SNN's boxes side by side")
     every: int = setting(1, "of a video or webcam, every N-th frame", 1)
+    limit: int | None = setting(None, "look at the first N images of the sources only", 1)
     max_frames: int | None = setting(None, "of a video or webcam, at most N frames", 1)
     project: Path = setting(Path("runs/detect"))
     exist_ok: bool = setting(False, "write into PROJECT/NAME even if it exists")

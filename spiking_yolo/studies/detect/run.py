@@ -55,7 +55,7 @@ class Watcher:
 
 def detect(options: DetectOptions, watcher: Watcher) -> list[str]:
     """Run all sources; returns those that failed. Raises UserError when the call or the only source is wrong."""
-    sources = expand(options.sources)
+    sources = expand(options.sources)[: options.limit]
     detector = SpikingYOLO(load(options), device=options.device, precision=options.precision, compile=options.compile)
     run = _Run(options, detector, watcher)
     failed = []

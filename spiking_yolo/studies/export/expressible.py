@@ -52,6 +52,8 @@ def _neuron(layer: NeuronLayer, converted: Converted) -> str | None:
     if type(layer) is not IntegrateAndFire:
         relu = replace(layer.phi, cap=None) == Activation()
         advice = "use --method p-norm" if relu else "fine-tune the network with ReLU"
+        if layer.phi.slope == 1:
+            advice = "it stands for a layer without activation: train the network with a ReLU there"
         return f"NIR has no signed, paired or adaptive neurons such as {type(layer).__name__}; {advice}"
     if recipe.neuron.gamma > 1:
         return f"an IF neuron of NIR sends one spike per step, not {recipe.neuron.gamma}; use --set neuron.gamma=1"

@@ -1,0 +1,24 @@
+"""List the networks that work: data, input size, licence and where each file comes from.
+
+    spiking-yolo zoo
+    spiking-yolo detect image.jpg --weights yolo-fastest-xl
+
+A name of the list can be given as --weights wherever a file can.
+"""
+
+from dataclasses import dataclass
+
+from spiking_yolo.models.zoo import zoo_text
+from spiking_yolo.settings import Options
+
+
+@dataclass(frozen=True)
+class ZooOptions(Options):
+    """There are none."""
+
+
+OPTIONS = ZooOptions
+
+
+def main(options: ZooOptions) -> None:
+    print(zoo_text())

@@ -1,0 +1,160 @@
+"""The layers of a darknet cfg, one module per section."""
+
+import math
+from collections import OrderedDict
+from collections.abc import Callable
+
+import torch
+from torch import Tensor, nn
+
+from spiking_yolo.graph.modules import PaddedMaxPool2d
+from spiking_yolo.models.darknet_cfg import Section
+from spiking_yolo.models.darknet_heads import HEADS, head_spec
+
+Shape = tuple[int, ...]
+IGNORED = ("dropout", "cost", "crop")
+# Options that change a layer's meaning, with the value that does not.
+NEUTRAL = {
+    "convolutional": {"flipped": "0", "binary": "0", "xnor": "0", "dilation": "1", "antialiasing": "0", "deform": "0"},
+    "maxpool": {"maxpool_depth": "0", "antialiasing": "0"},
+    "route": {"groups": "1", "group_id": "0"},
+    "shortcut": {"weights_type": "none"},
+    "upsample": {"scale": "1"},
+}
+ACTIVATIONS: dict[str, Callable[[], nn.Module]] = {
+    "leaky": lambda: nn.LeakyReLU(0.1),
+    "relu": nn.ReLU,
+    "relu6": nn.ReLU6,
+    "swish": nn.SiLU,
+}
+
+
+class Concat(nn.Module):
+    """A [route]: its inputs, one after the other along the channels."""
+
+    def forward(self, *inputs: Tensor) -> Tensor:
+        return torch.cat(inputs, 1)
+
+
+class Shortcut(nn.Module):
+    """A [shortcut]: the sum of its inputs, then its activation."""
+
+    def __init__(self, act: nn.Module) -> None:
+        super().__init__()
+        self.act = act
+
+    def forward(self, x: Tensor, *others: Tensor) -> Tensor:
+        for other in others:
+            x = x + other
+        return self.act(x)
+
+
+def sources(section: Section) -> tuple[int, ...]:
+    """Indices of the layers that feed this one; -1 is the image. Raises UserError for layers that are not before it."""
+    before = section.index - 1
+    if section.kind not in ("route", "shortcut"):
+        return (before,)
+    key = "layers" if section.kind == "route" else "from"
+    named = tuple(section.index + i if i < 0 else i for i in section.integers(key))
+    if not named or not all(0 <= i <= before for i in named):
+        raise section.error(f"{key}={section.options.get(key, '')} must name earlier layers")
+    return named if section.kind == "route" else (before, *named)
+
+
+def build_layer(section: Section, inputs: list[Shape], override: str | None) -> tuple[nn.Module, Shape]:
+    """The module of a section, and the shape of its output without the batch axis.
+
+    inputs: shapes of what it reads. override: the activation in place of leaky. Raises UserError naming the layer.
+    """
+    for key, neutral in NEUTRAL.get(section.kind, {}).items():
+        if section.options.get(key, neutral) not in (neutral, f"{neutral}.0"):
+            raise section.error(f"{key}={section.options[key]} is not supported")
+    shape = inputs[0]
+    match section.kind:
+        case "convolutional":
+            return _convolutional(section, shape, override)
+        case "connected":
+            return _connected(section, shape, override)
+        case "maxpool":
+            return _maxpool(section, shape)
+        case "upsample":
+            stride = section.integer("stride", 2, minimum=1)
+            return nn.Upsample(scale_factor=stride), (shape[0], shape[1] * stride, shape[2] * stride)
+        case "route":
+            if len({s[1:] for s in inputs}) > 1:
+                raise section.error(f"the layers to join differ in height or width: {inputs}")
+            join = Concat() if len(inputs) > 1 else nn.Identity()
+            return join, (sum(s[0] for s in inputs), *shape[1:])
+        case "shortcut":
+            if len(set(inputs)) > 1:
+                raise section.error(f"the layers to add differ in channels, height or width: {inputs}")
+            return Shortcut(_activation(section, override, "linear") or nn.Identity()), shape
+        case kind if kind in IGNORED:
+            return nn.Identity(), shape
+        case kind if kind in HEADS:
+            return _head(section, shape)
+    raise section.error("this kind of layer is not supported")
+
+
+def _activation(section: Section, override: str | None, default: str) -> nn.Module | None:
+    """The activation of a section; None for a linear one."""
+    name = section.options.get("activation", default)
+    if name == "linear":
+        return None
+    if name not in ACTIVATIONS:
+        known = ", ".join(ACTIVATIONS)
+        raise section.error(
+            f"activation={name} cannot be converted; use linear, {known}, or fine-tune the network with one of them"
+        )
+    return ACTIVATIONS[override if name == "leaky" and override else name]()
+
+
+def _block(section: Section, parts: dict[str, nn.Module], norm: nn.Module | None, override: str | None) -> nn.Module:
+    """The parts, then batch norm, then the activation of the section."""
+    if norm is not None:
+        parts["bn"] = norm
+    if act := _activation(section, override, "logistic"):
+        parts["act"] = act
+    return nn.Sequential(OrderedDict(parts))
+
+
+def _convolutional(section: Section, shape: Shape, override: str | None) -> tuple[nn.Module, Shape]:
+    filters, size, stride, groups = (
+        section.integer(key, 1, minimum=1) for key in ("filters", "size", "stride", "groups")
+    )
+    padding = size // 2 if section.integer("pad", 0) else section.integer("padding", 0)
+    if shape[0] % groups or filters % groups:
+        raise section.error(f"groups={groups} must divide {shape[0]} inputs and filters={filters}")
+    bn = bool(section.integer("batch_normalize", 0))
+    conv = nn.Conv2d(shape[0], filters, size, stride, padding, groups=groups, bias=not bn)
+    block = _block(section, {"conv": conv}, nn.BatchNorm2d(filters, eps=1e-5) if bn else None, override)
+    height, width = ((side + 2 * padding - size) // stride + 1 for side in shape[1:])
+    return block, (filters, height, width)
+
+
+def _connected(section: Section, shape: Shape, override: str | None) -> tuple[nn.Module, Shape]:
+    output = section.integer("output", 1, minimum=1)
+    bn = bool(section.integer("batch_normalize", 0))
+    parts = {"flatten": nn.Flatten(), "linear": nn.Linear(math.prod(shape), output, bias=not bn)}
+    return _block(section, parts, nn.BatchNorm1d(output, eps=1e-5) if bn else None, override), (output,)
+
+
+def _maxpool(section: Section, shape: Shape) -> tuple[nn.Module, Shape]:
+    """`padding` is the total of both sides; half of it, rounded down, goes to the left and top."""
+    stride = section.integer("stride", 1, minimum=1)
+    size = section.integer("size", stride, minimum=1)
+    total = section.integer("padding", size - 1)
+    before, after = total // 2, total - total // 2
+    pads = (before, after, before, after)
+    layer = PaddedMaxPool2d(size, stride, pads) if total else nn.MaxPool2d(size, stride)
+    height, width = ((side + total - size) // stride + 1 for side in shape[1:])
+    return layer, (shape[0], height, width)
+
+
+def _head(section: Section, shape: Shape) -> tuple[nn.Module, Shape]:
+    head = head_spec(section)
+    wanted = (head.side**2 * head.values,) if head.kind == "yolov1" else (head.values, *shape[1:])
+    if math.prod(wanted) != math.prod(shape):
+        raise section.error(f"classes={head.classes} and {head.num} boxes need an input of {wanted}, not {shape}")
+    # A [detection] fed by a convolution reads the map as a flat vector, channel by channel.
+    return nn.Flatten() if wanted != shape else nn.Identity(), wanted

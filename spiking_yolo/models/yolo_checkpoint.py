@@ -1,0 +1,188 @@
+"""Detectors of YOLOv5 and Ultralytics (v3u, v5u, v8) from their checkpoints, which are read and never run."""
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from spiking_yolo.errors import UserError
+from spiking_yolo.graph import Graph
+from spiking_yolo.graph.trace import trace
+from spiking_yolo.io.sizes import LARGEST, STRIDE
+from spiking_yolo.models.pickled import Record
+from spiking_yolo.models.spec import HeadSpec, Spec
+from spiking_yolo.models.torch_file import TorchFile
+from spiking_yolo.models.yolo_blocks import FAMILIES, OTHERS, Builder, Detect, described
+
+TRAINERS = "give a checkpoint of YOLOv5's or Ultralytics' trainer"
+NUMBERS, SMALL = 1 << 28, 64  # in any map, at most; side of an image to try, in pixels
+CLASSES = 10_000
+
+
+class RawHeads(nn.Module):
+    """The layers of a checkpoint up to the head's last convolutions: one map per stride, for decode/yolo.py.
+
+    sources: of each layer, the head's last: layers that it reads, -1 for the one before.
+    """
+
+    def __init__(self, layers: Sequence[nn.Module], sources: Sequence[int | list[int]]) -> None:
+        super().__init__()
+        self.model, self.sources = nn.Sequential(*layers), sources
+
+    def forward(self, x: Tensor) -> list[Tensor]:
+        *body, head = self.model
+        assert isinstance(head, Detect)
+        seen: list[Any] = []
+        for layer, source in zip(body, self.sources, strict=False):
+            given = [x if i == -1 else seen[i] for i in (source if isinstance(source, list) else [source])]
+            x = layer(given if isinstance(source, list) else given[0])
+            seen.append(x)
+        last = self.sources[-1]
+        return [head.raw(seen[i], k) for k, i in enumerate(last if isinstance(last, list) else [last])]
+
+
+def read_checkpoint(path: Path) -> tuple[Graph, Spec]:
+    """Graph and Spec of a detector, without running the file's code or importing its trainer.
+
+    Raises UserError, naming the file and the entry or node, for what is damaged or unknown.
+    """
+    try:
+        with TorchFile(path) as file:
+            network, spec = _network(file)
+        _check_sizes(network, spec)
+        return trace(network, torch.zeros(1, 3, spec.height, spec.width)), spec
+    except UserError as error:
+        raise UserError(f"cannot open {path}: {_printable(str(error), 400)}") from error
+
+
+def _printable(text: str, most: int) -> str:
+    """Text of a file on one line, without what would command a terminal."""
+    return "".join(c if c.isprintable() else "?" for c in " ".join(text[:most].split()))
+
+
+def _network(file: TorchFile) -> tuple[RawHeads, Spec]:
+    saved = file.content
+    chosen = (saved.get("ema") or saved.get("model")) if isinstance(saved, dict) else saved
+    if isinstance(chosen, dict) or not isinstance(chosen, Record):
+        raise UserError(f"it holds no network, only values: {TRAINERS}, or --cfg torchvision:NAME with a state dict")
+    state = described(chosen, "model")[1]
+    yaml = state.get("yaml")
+    if not isinstance(yaml, dict):
+        raise UserError(f"its network has no yaml, which says how it was made: {TRAINERS}; {OTHERS}")
+    if yaml.get("channels", yaml.get("ch", 3)) != 3:
+        raise UserError("only RGB networks can be converted: give one of three channels")
+    records = described(state["_modules"].get("model"), "model")[1]["_modules"]
+    if not records:
+        raise UserError(f"its network has no layers: {TRAINERS}")
+    kind, head = described(list(records.values())[-1], f"model.{len(records) - 1}")
+    if kind != "Detect" or "one2one_cv2" in head["_modules"]:
+        raise UserError(
+            f"node 'model.{len(records) - 1}' ({kind}) is not the plain detection head of v5, v3u, v5u and v8: give a "
+            "checkpoint of one of them, trained for the task detect"
+        )
+    builder = Builder(file)
+    layers = [builder.build(record, f"model.{key}") for key, record in records.items()]
+    sources = [_sources(record, i) for i, record in enumerate(records.values())]
+    heads, strides = _heads(builder, head, sources[-1])
+    if max(strides) > STRIDE:
+        raise UserError(f"only networks with strides up to {STRIDE} can be converted: give one without P6")
+    height, width = _input_size(saved, state)
+    names = _names(state.get("names"), heads[0].classes)
+    return RawHeads(layers, sources).eval(), Spec("detect", names, height, width, "letterbox-114", heads)
+
+
+def _sources(record: Any, i: int) -> int | list[int]:
+    """Which layers the i-th reads. Raises UserError for one that does not come before it."""
+    given = record.state.get("f")
+    listed = given if isinstance(given, list) else [given]
+    fit = all(type(k) is int and (k == -1 or -i <= k < i) for k in listed)
+    if not fit or not 0 < len(listed) <= 16:
+        raise UserError(f"node 'model.{i}' does not say which layers it reads: {TRAINERS}")
+    return given
+
+
+def _heads(builder: Builder, head: Mapping[str, Any], source: int | list[int]) -> tuple[tuple[HeadSpec, ...], Any]:
+    """The heads, and their strides in pixels."""
+    maps = len(source) if isinstance(source, list) else 1
+    stride = builder.file.tensor(head.get("stride"), "the head's stride").float()
+    classes, bins = (value if type(value) is int else 0 for value in (head.get("nc"), head.get("reg_max", 16)))
+    branches = ("m",) if "m" in head["_modules"] else ("cv2", "cv3")
+    counts = {len(described(head["_modules"].get(key), f"head.{key}")[1]["_modules"]) for key in branches}
+    sound = 0 < classes <= CLASSES and 0 < bins <= 64
+    if not sound or stride.shape != (maps,) or counts != {maps} or not (stride >= 1).all():
+        raise UserError(f"its head does not say classes and strides of {maps} maps: {TRAINERS}")
+    if branches == ("cv2", "cv3"):
+        return (HeadSpec("yolov8", classes=classes, num=1, bins=bins),) * maps, stride.tolist()
+    anchors = builder.tensor(head, "anchors", "head")
+    if anchors is None or anchors.ndim != 3 or anchors.shape[::2] != (maps, 2) or not (anchors > 0).all():
+        raise UserError(f"its head has no anchors of {maps} maps: {TRAINERS}")
+    pixels = (anchors * stride[:, None, None]).tolist()
+    return tuple(
+        HeadSpec("yolov5", classes=classes, num=len(own), anchors=tuple((w, h) for w, h in own), scale=2.0)
+        for own in pixels
+    ), stride.tolist()
+
+
+def _names(given: Any, classes: int) -> tuple[str, ...]:
+    """Class names of a list, or of a dict by number. Raises UserError unless there is one per class."""
+    names = list(given.values()) if isinstance(given, dict) and list(given) == list(range(len(given))) else given
+    if not isinstance(names, list) or len(names) != classes:
+        raise UserError(f"it has no names of its {classes} classes: {TRAINERS}")
+    return tuple(_printable(str(name), 80) if isinstance(name, (str, int)) else "?" for name in names)
+
+
+def _input_size(saved: Any, state: Mapping[str, Any]) -> tuple[int, int]:
+    """The input size that it was trained at, in whole strides; 640 pixels where it does not say."""
+    args = state.get("args")
+    args = args.state if isinstance(args, Record) else args
+    trained = saved.get("train_args") if isinstance(saved, dict) else None
+    sizes = (a["imgsz"] for a in (args, trained) if isinstance(a, dict) and "imgsz" in a)
+    size = next(sizes, 640)
+    sides = list(size) if isinstance(size, (list, tuple)) else [size, size]
+    if len(sides) != 2 or not all(type(side) is int and 0 < side <= LARGEST for side in sides):
+        raise UserError(f"its input size is none up to {LARGEST} pixels: {TRAINERS}")
+    height, width = (-(-side // STRIDE) * STRIDE for side in sides)
+    return height, width
+
+
+@torch.no_grad()
+def _check_sizes(network: RawHeads, spec: Spec) -> None:
+    """Refuse a network whose maps would not fit into memory, or whose layers do not fit one another.
+
+    It runs on a small image, and before each layer is known what it will make.
+    """
+    most = NUMBERS * SMALL**2 // (spec.height * spec.width)
+
+    def check(module: nn.Module, given: tuple[Any, ...]) -> None:
+        if _made(module, given[0]) > most:
+            raise UserError(f"its maps at {spec.height} x {spec.width} pixels are larger than a detector's: {FAMILIES}")
+
+    handles = [module.register_forward_pre_hook(check) for module in network.modules()]
+    try:
+        heads = network(torch.zeros(1, 3, SMALL, SMALL))
+    except (RuntimeError, TypeError, ValueError, IndexError, KeyError, AssertionError, AttributeError) as error:
+        if isinstance(error, UserError):
+            raise
+        raise UserError(f"its layers do not fit one another: {TRAINERS}") from error
+    finally:
+        for handle in handles:
+            handle.remove()
+    if [head.shape[1] for head in heads] != [head.values for head in spec.heads]:
+        raise UserError(f"its heads have other channels than its {len(spec.names)} classes need: {TRAINERS}")
+
+
+def _made(module: nn.Module, given: Any) -> int:
+    """How many numbers a layer makes of its input, at most; of a block, how many it is given."""
+    if not isinstance(given, Tensor):
+        return sum(part.numel() for part in given)
+    if isinstance(module, nn.Upsample):
+        return int(given.numel() * float(str(module.scale_factor)) ** 2)
+    if isinstance(module, nn.ZeroPad2d):
+        channels, sides = given.shape[1], (max(module.padding),) * 2
+    elif isinstance(module, nn.Conv2d):
+        channels, sides = module.out_channels, [int(side) for side in module.padding]
+    else:
+        return given.numel()
+    return len(given) * channels * (given.shape[2] + 2 * sides[0]) * (given.shape[3] + 2 * sides[1])

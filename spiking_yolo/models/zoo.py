@@ -1,0 +1,71 @@
+"""The networks that are known to work, by name. Imports nothing heavy."""
+
+from dataclasses import dataclass
+from pathlib import Path
+
+from spiking_yolo.errors import UserError
+from spiking_yolo.io.assets import shipped
+
+
+@dataclass(frozen=True)
+class ZooNetwork:
+    """file: in the weights folder, or as its source calls it. imgsz: of the input, as published. shipped: whether the
+    file comes with this repository; if not, `source` says where to get it.
+    """
+
+    name: str
+    file: str
+    task: str
+    imgsz: str
+    activation: str
+    licence: str
+    source: str
+    shipped: bool = True
+
+
+_OURS, _YOLO = "this project", "YOLO licence (do as you please)"
+_FASTEST, _NANO = "github.com/dog-qiuqiu/Yolo-Fastest", "github.com/dog-qiuqiu/MobileNet-Yolo"
+_V5 = "github.com/ultralytics/yolov5/releases"
+ZOO: tuple[ZooNetwork, ...] = (
+    ZooNetwork("yolov3-tiny", "yolov3-tiny.weights", "COCO", "416", "leaky", "public domain", "pjreddie.com/darknet"),
+    ZooNetwork("yolo-fastest", "yolo-fastest-1.1.weights", "COCO", "320", "leaky, linear", _YOLO, _FASTEST),
+    ZooNetwork("yolo-fastest-xl", "yolo-fastest-1.1-xl.weights", "COCO", "320", "leaky, linear", _YOLO, _FASTEST),
+    ZooNetwork("yolov3-nano", "MobileNetV2-YOLOv3-Nano-coco.weights", "COCO", "320", "ReLU, linear", _YOLO, _NANO),
+    ZooNetwork("yolov3-nano-voc", "MobileNetV2-YOLOv3-Nano-voc.weights", "VOC", "320", "ReLU, linear", _YOLO, _NANO),
+    ZooNetwork("yolov1-voc", "yolov1-voc.safetensors", "VOC", "288x416", "ReLU", "MIT", _OURS),
+    ZooNetwork("resnet20", "resnet20-cifar10.safetensors", "CIFAR-10", "32", "ReLU", "MIT", _OURS),
+    ZooNetwork("vgg-thin", "vgg-thin-cifar10.safetensors", "CIFAR-10", "32", "ReLU", "MIT", _OURS),
+    ZooNetwork(
+        "yolov5n", "yolov5n.pt", "COCO", "640", "SiLU", "AGPL-3.0", "github.com/ultralytics/yolov5/releases", False
+    ),
+)
+
+
+def located(weights: str | Path) -> Path:
+    """The file that --weights means: a path, or the name of a network of the zoo.
+
+    A file of that name comes first. Raises UserError for a network that is not shipped, or not installed.
+    """
+    path = Path(weights)
+    network = next((network for network in ZOO if network.name == str(weights)), None)
+    if network is None or path.exists():
+        return path
+    if not network.shipped:
+        raise UserError(
+            f"{network.name} is not shipped ({network.licence}): fetch {network.file} from {network.source} and give "
+            f"its path, --weights {network.file}"
+        )
+    found = shipped("weights") / network.file
+    if not found.is_file():
+        raise UserError(f"{network.file} is not installed: fetch it from {network.source}, or use a checkout")
+    return found
+
+
+def zoo_text() -> str:
+    """The table of `spiking-yolo zoo`."""
+    rows = [("name", "data", "input", "activations", "file", "licence", "source")]
+    for n in ZOO:
+        file = n.file if n.shipped else f"{n.file} (not shipped)"
+        rows.append((n.name, n.task, n.imgsz, n.activation, file, n.licence, n.source))
+    widths = [max(len(row[i]) for row in rows) for i in range(6)]
+    return "\n".join("  ".join(c.ljust(w) for c, w in zip(row, [*widths, 0], strict=True)).rstrip() for row in rows)

@@ -1,0 +1,192 @@
+"""Depthwise darknet networks: the public ones against a second implementation, shortcuts, heads, random round trips."""
+
+import math
+from pathlib import Path
+
+import cv2
+import numpy as np
+import pytest
+import torch
+from helpers.darknet import write_weights
+from helpers.darknet_reference import heads as reference
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from spiking_yolo.decode.yolo import decode
+from spiking_yolo.errors import UserError
+from spiking_yolo.graph import forward
+from spiking_yolo.io.images import preprocess, read_image
+from spiking_yolo.models.darknet import DarknetNet
+from spiking_yolo.models.darknet_cfg import parse_cfg
+from spiking_yolo.models.darknet_weights import Header, arrays, count_floats, read_weights
+from spiking_yolo.models.load import load_ann
+from spiking_yolo.models.spec import HeadSpec, Spec
+
+ROOT = Path(__file__).parents[2]
+FOLDERS = (ROOT / "weights", ROOT.parent / "shared" / "zoo")
+NETWORKS = {"yolo-fastest-1.1": 38, "yolo-fastest-1.1-xl": 38, "MobileNetV2-YOLOv3-Nano-coco": 20}
+NETWORKS["MobileNetV2-YOLOv3-Nano-voc"] = 20
+
+
+def found(name: str) -> Path:
+    for folder in FOLDERS:
+        if (path := folder / f"{name}.weights").is_file():
+            return path
+    pytest.skip(f"{name}.weights is not at hand")
+
+
+@pytest.fixture(scope="module")
+def photograph() -> np.ndarray:
+    return read_image(ROOT / "data" / "samples" / "dog.jpg")
+
+
+@pytest.mark.parametrize("name", NETWORKS)
+def test_public_networks_agree_with_a_second_implementation(name: str, photograph: np.ndarray):
+    path = found(name)
+    ann = load_ann(path)
+    x, _ = preprocess(photograph, ann.spec)
+    expected = reference(path.with_suffix(".cfg"), path, x.double()[None])
+    outputs = forward(ann.graph.to(torch.float64), x.double()[None])
+    single = forward(ann.graph, x[None])
+    for output, rounded, wanted in zip(outputs, single, expected, strict=True):
+        assert (output - wanted).abs().max() < 1e-4  # folded batch norms are rounded to float32
+        assert (rounded - wanted).abs().max() < 1e-3
+    assert ann.spec.resize == "stretch" and ann.imgsz == (320, 320)
+
+
+@pytest.mark.skipif(not hasattr(cv2.dnn, "readNetFromDarknet"), reason="OpenCV 5 reads no darknet; 4 does")
+@pytest.mark.parametrize("name", NETWORKS)
+def test_public_networks_agree_with_opencv(name: str, photograph: np.ndarray):
+    path = found(name)
+    ann = load_ann(path)
+    x, _ = preprocess(photograph, ann.spec)
+    boxes, scores = decode(forward(ann.graph, x[None]), ann.spec)
+    net = cv2.dnn.readNetFromDarknet(str(path.with_suffix(".cfg")), str(path))  # pyright: ignore[reportAttributeAccessIssue]
+    net.setInput(x[None].numpy())
+    rows = np.concatenate(net.forward(net.getUnconnectedOutLayersNames()))  # cell by cell, boxes of a cell together
+    theirs = torch.from_numpy(rows[:, 5:]).amax(1).sort(descending=True).values
+    ours = scores[0].amax(1).sort(descending=True).values
+    assert len(boxes[0]) == len(rows) and (theirs[:20] - ours[:20]).abs().max() < 1e-3
+
+
+HEAD = "[conv]\nfilters=6\nactivation=linear\n[yolo]\nclasses=1\nnum=1\nanchors=8,4\n"
+TWO = "[conv]\nfilters=4\nactivation=leaky\n[conv]\nfilters=4\nactivation=linear\n"
+
+
+def build(layers: str, head: str = HEAD) -> DarknetNet:
+    return DarknetNet(parse_cfg(f"[net]\nwidth=8\nheight=16\n{layers}\n{head}")).eval()
+
+
+@pytest.mark.parametrize("activation", ["linear", "relu", "leaky"])
+def test_a_shortcut_adds_and_then_activates(activation: str):
+    net = build(f"{TWO}[shortcut]\nfrom=-2\nactivation={activation}\n")
+    x = torch.randn(1, 3, 16, 8)
+    first = net.layers[0](x)
+    total = first + net.layers[1](first)
+    acted = {"linear": total, "relu": total.relu(), "leaky": torch.nn.functional.leaky_relu(total, 0.1)}
+    assert torch.equal(net(x)[0], net.layers[3](acted[activation]))
+
+
+def test_dropout_changes_nothing_and_counts_as_a_layer():
+    net = build(f"{TWO}[dropout]\nprobability=.2\n[shortcut]\nfrom=-3\n")
+    x = torch.randn(1, 3, 16, 8)
+    first = net.layers[0](x)
+    assert torch.equal(net(x)[0], net.layers[4](first + net.layers[1](first)))
+
+
+@pytest.mark.parametrize(
+    ("layers", "message"),
+    [
+        (f"{TWO}[shortcut]\nfrom=-3", r"layer 2 \[shortcut\]: from=-3 must name earlier layers"),
+        (f"{TWO}[shortcut]", "from= must name earlier layers"),
+        (f"{TWO}[conv]\nfilters=5\nactivation=linear\n[shortcut]\nfrom=-2", "the layers to add differ in channels"),
+        (f"{TWO}[conv]\nfilters=4\nstride=2\nactivation=linear\n[shortcut]\nfrom=-2", "differ in channels, height"),
+        (f"{TWO}[shortcut]\nfrom=-2\nweights_type=per_channel", "weights_type=per_channel is not supported"),
+        (f"{TWO}[shortcut]\nfrom=-2\nactivation=mish", "activation=mish cannot be converted; use linear, leaky"),
+        ("[conv]\nactivation=mish", "activation=mish cannot be converted"),
+        ("[conv]\nactivation=logistic", "activation=logistic cannot be converted"),
+        (f"{TWO}[conv]\ngroups=3\nfilters=6\nactivation=relu", "groups=3 must divide 4 inputs and filters=6"),
+        ("[sam]\nfrom=-1", r"\[sam\]: this kind of layer is not supported"),
+        (HEAD.replace("num=1", "num=1\nscale_x_y=x"), "scale_x_y=x is not a list of numbers"),
+        (HEAD.replace("num=1", "num=1\nscale_x_y=nan"), "scale_x_y=nan is not a number"),
+        (HEAD.replace("num=1", "num=1\nscale_x_y=0.5"), "scale_x_y=0.5 must be at least 1"),
+        (HEAD.replace("num=1", "num=1\nnew_coords=1"), "new_coords is not supported"),
+    ],
+)
+def test_mistakes_name_the_layer(layers: str, message: str):
+    with pytest.raises(UserError, match=message):
+        build(layers)
+
+
+def test_swish_is_silu_and_networks_need_not_be_square():
+    net = build("[conv]\nfilters=4\nactivation=swish\n")
+    assert isinstance(net.layers[0].act, torch.nn.SiLU) and net.shapes[0] == (4, 16, 8)
+    assert (net.spec(["a"]).height, net.spec(["a"]).width) == (16, 8)
+
+
+@pytest.mark.parametrize(
+    ("net", "head", "resize"),
+    [("", "", "letterbox"), ("", "iou_loss=ciou", "stretch"), ("letter_box=1", "scale_x_y=1.1", "letterbox")],
+)
+def test_alexeyabs_darknet_stretches_images(net: str, head: str, resize: str):
+    cfg = f"[net]\nwidth=8\nheight=8\n{net}\n{HEAD}{head}\n"
+    assert DarknetNet(parse_cfg(cfg)).spec(["a"]).resize == resize
+
+
+def test_scale_x_y_reaches_beyond_the_cell():
+    head = HeadSpec("yolov3", classes=1, num=1, anchors=((8.0, 4.0),), scale=1.2)
+    spec = Spec("detect", ("a",), 64, 64, heads=(head,))
+    x = torch.zeros(1, 6, 2, 2)
+    x[0, 0, 0, 1], x[0, 1, 0, 1] = 30.0, -30.0  # logistic function: 1 and 0
+    boxes, _ = decode([x], spec)
+    centre = (boxes[0, 1, :2] + boxes[0, 1, 2:]) / 2
+    assert centre.tolist() == pytest.approx([(1 + 1.1) / 2, -0.1 / 2])
+    assert (boxes[0, 1, 2:] - boxes[0, 1, :2]).tolist() == pytest.approx([8 / 64, 4 / 64])
+
+
+@st.composite
+def random_cfg(draw: st.DrawFn) -> str:
+    """A depthwise network with shortcuts and several routes, of random widths."""
+    text, widths = "[net]\nwidth=8\nheight=16\n", []
+    for i in range(draw(st.integers(1, 6))):
+        kind = draw(st.sampled_from(["plain", "depthwise", "grouped", "shortcut", "route", "spp", "dropout"]))
+        before = widths[-1] if widths else 3
+        same = [k for k, width in enumerate(widths[:-1]) if width == before]
+        if kind == "shortcut" and same:
+            text += f"[shortcut]\nfrom={draw(st.sampled_from(same)) - i}\nactivation=linear\n"
+        elif kind == "route" and widths:
+            named = draw(st.lists(st.integers(0, i - 1), min_size=1, max_size=3))
+            text += f"[route]\nlayers={','.join(str(k - draw(st.sampled_from([0, i]))) for k in named)}\n"
+            before = sum(widths[k] for k in named)
+        elif kind == "spp":
+            text += f"[maxpool]\nstride=1\nsize={draw(st.sampled_from([3, 5, 9]))}\n"
+        elif kind == "dropout":
+            text += "[dropout]\n"
+        else:
+            groups = {"depthwise": before, "grouped": math.gcd(before, 2)}.get(kind, 1)
+            filters = groups * draw(st.integers(1, 3))
+            act, norm, size = (draw(st.sampled_from(v)) for v in (["relu", "leaky", "linear"], [0, 1], [1, 3]))
+            text += f"[convolutional]\nfilters={filters}\ngroups={groups}\nsize={size}\npad=1\n"
+            text += f"batch_normalize={norm}\nactivation={act}\n"
+            before = filters
+        widths.append(before)
+    return text + "[convolutional]\nfilters=6\nactivation=linear\n[yolo]\nclasses=1\nnum=1\nanchors=1,1\n"
+
+
+@settings(max_examples=40, deadline=None)
+@given(random_cfg(), st.integers(0, 2**32 - 1))
+def test_random_networks_are_read_and_computed_alike(tmp_path_factory: pytest.TempPathFactory, cfg: str, seed: int):
+    folder = tmp_path_factory.mktemp("random")
+    net, again = (DarknetNet(parse_cfg(cfg)).eval() for _ in range(2))
+    generator = torch.Generator().manual_seed(seed)
+    for _, name, tensor in arrays(net):
+        tensor.copy_(torch.rand(tensor.shape, generator=generator) - (0.5 if name != "variance" else -0.1))
+    (folder / "a.cfg").write_text(cfg)
+    write_weights(net, folder / "a.weights", Header(seen=3))
+    assert (folder / "a.weights").stat().st_size == 20 + 4 * count_floats(net)
+    assert read_weights(again, folder / "a.weights") == Header(seen=3)
+    write_weights(again, folder / "b.weights", Header(seen=3))
+    assert (folder / "a.weights").read_bytes() == (folder / "b.weights").read_bytes()
+    x = torch.rand(1, 3, 16, 8, generator=generator).double()
+    (wanted,) = reference(folder / "a.cfg", folder / "a.weights", x)
+    assert torch.allclose(again.double()(x)[0], wanted, atol=1e-6)

@@ -1,0 +1,143 @@
+"""Checkpoints that would do harm: each is refused in one line, creates nothing, and takes neither time nor memory."""
+
+import pickle
+import resource
+import time
+from contextlib import suppress
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from helpers.hostile import HOSTILE, archive, pickled
+from helpers.tiny import run_tool
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from spiking_yolo.errors import UserError
+from spiking_yolo.models.pickled import Record, read_pickle
+from spiking_yolo.models.torch_file import KNOWN, TorchFile
+from spiking_yolo.models.yolo_checkpoint import read_checkpoint
+
+RUNS = [
+    "mkdir",
+    "system",
+    "exec",
+    "eval",
+    "bare",
+    "in ema",
+    "in a list",
+    "in an OrderedDict",
+    "protocol 0",
+    "protocol 4",
+]
+RUNS += ["inst", "obj", "legacy"]
+
+
+@pytest.mark.parametrize("name", HOSTILE)
+def test_it_is_refused_in_one_line_and_creates_nothing(name: str, tmp_path: Path):
+    path, trap = tmp_path / "hostile.pt", tmp_path / "executed"
+    HOSTILE[name](path, trap)
+    before, start = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss, time.perf_counter()
+    with pytest.raises(UserError) as caught:
+        read_checkpoint(path)
+    assert time.perf_counter() - start < 10
+    assert resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before < 300_000  # kB
+    said = str(caught.value)
+    assert said.startswith(f"cannot open {path}: ") and "\n" not in said and len(said) < 500 and said.isprintable()
+    assert sorted(p.name for p in tmp_path.iterdir()) == ["hostile.pt"]
+
+
+@pytest.mark.parametrize("name", RUNS)
+def test_the_traps_are_no_duds(name: str, tmp_path: Path):
+    """Python's own unpickler runs them."""
+    path, trap = tmp_path / "hostile.pt", tmp_path / "executed"
+    HOSTILE[name](path, trap)
+    with suppress(Exception):  # what the code returns need not be a checkpoint
+        torch.load(path, weights_only=False)
+    assert trap.exists()
+
+
+def test_there_are_many_kinds_of_them_and_a_folder_of_them_creates_nothing(tmp_path: Path, capsys: Any):
+    assert len(HOSTILE) >= 45
+    folder, trap = tmp_path / "zoo", tmp_path / "executed"
+    folder.mkdir()
+    for i, write in enumerate(HOSTILE.values()):
+        write(folder / f"{i}.pt", trap)
+    names = sorted(path.name for path in folder.iterdir())
+    for name in names[:4]:  # the command line ends alike
+        assert run_tool("detect", folder / "no.jpg", "--weights", folder / name) == 2
+        assert len(capsys.readouterr().err.splitlines()) == 1
+    assert sorted(path.name for path in folder.iterdir()) == names and list(tmp_path.iterdir()) == [folder]
+
+
+@settings(max_examples=300, deadline=None)
+@given(st.binary(max_size=80))
+def test_any_bytes_are_data_or_refused(content: bytes):
+    try:
+        read_pickle(b"\x80\x02" + content + b".", KNOWN)
+    except UserError as error:
+        assert "\n" not in str(error)
+
+
+@settings(max_examples=150, deadline=None)
+@given(data=st.data())
+def test_a_changed_checkpoint_is_read_or_refused(data: st.DataObject, tmp_path_factory: pytest.TempPathFactory):
+    folder = tmp_path_factory.mktemp("fuzzed")
+    content = bytearray(pickled({"model": [Path("a"), {"b": (1.5, "c", None)}], "ema": {3, 4}}))
+    for _ in range(data.draw(st.integers(1, 4))):
+        content[data.draw(st.integers(0, len(content) - 1))] = data.draw(st.integers(0, 255))
+    archive(folder / "a.pt", bytes(content))
+    with pytest.raises(UserError):  # what is read is no network
+        read_checkpoint(folder / "a.pt")
+    assert [path.name for path in folder.iterdir()] == ["a.pt"]
+
+
+plain = st.none() | st.booleans() | st.integers(-(2**40), 2**40) | st.floats(allow_nan=False) | st.text(max_size=9)
+values = st.recursive(
+    plain | st.binary(max_size=9),
+    lambda inner: st.lists(inner, max_size=5) | st.tuples(inner, inner) | st.dictionaries(st.text(max_size=5), inner),
+    max_leaves=20,
+)
+
+
+@settings(max_examples=100, deadline=None)
+@given(values, st.sampled_from([3, 4]))
+def test_plain_values_are_read_as_python_reads_them(value: Any, protocol: int):
+    assert read_pickle(pickle.dumps(value, protocol), KNOWN) == value
+
+
+def test_an_object_is_its_name_and_its_attributes():
+    record = read_pickle(pickled(UserError("said")), KNOWN)
+    assert isinstance(record, Record) and record.name == "spiking_yolo.errors.UserError" and record.args == ("said",)
+
+
+@pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16, torch.float32, torch.int64, torch.bool])
+def test_tensors_are_those_that_were_saved(dtype: torch.dtype, tmp_path: Path):
+    whole = torch.arange(24).reshape(2, 3, 4).to(dtype)
+    saved = {
+        "a": whole,
+        "b": whole[1].T,
+        "c": torch.nn.Parameter(whole.float()),
+        "d": whole[:, 1:2, ::2],
+        "e": whole[0, 0, 0],
+    }
+    torch.save(saved, tmp_path / "a.pt")
+    with TorchFile(tmp_path / "a.pt") as file:
+        assert file.content.keys() == saved.keys()
+        for name, tensor in saved.items():
+            read = file.tensor(file.content[name], name)
+            assert read.dtype == tensor.dtype and torch.equal(read, tensor.detach())
+
+
+@settings(max_examples=300, deadline=None)
+@given(data=st.data())
+def test_a_damaged_archive_is_refused(data: st.DataObject, tmp_path_factory: pytest.TempPathFactory):
+    path = tmp_path_factory.mktemp("damaged") / "a.pt"
+    torch.save({"model": [torch.arange(9.0), "b"]}, path)
+    content = bytearray(path.read_bytes())
+    for _ in range(data.draw(st.integers(1, 5))):
+        content[data.draw(st.integers(0, len(content) - 1))] = data.draw(st.sampled_from([0, 1, 8, 255]))
+    path.write_bytes(content[: data.draw(st.integers(0, len(content)))] if data.draw(st.booleans()) else content)
+    with pytest.raises(UserError):
+        read_checkpoint(path)

@@ -1,0 +1,36 @@
+"""Neurons of the identity are exported like all others; NIR, which has no signed neurons, says so."""
+
+from pathlib import Path
+
+import pytest
+import torch
+from helpers.networks import images, spiking
+
+from spiking_yolo.convert.converted import Converted
+from spiking_yolo.convert.registry import get_recipe
+from spiking_yolo.errors import UserError
+from spiking_yolo.graph.graph import shapes
+from spiking_yolo.graph.rewrites import with_identities
+from spiking_yolo.graph.trace import trace
+from spiking_yolo.studies.export.expressible import check
+
+
+@pytest.fixture
+def converted() -> Converted:
+    torch.manual_seed(0)
+    layers = [torch.nn.Conv2d(3, 4, 3), torch.nn.Conv2d(4, 4, 1), torch.nn.ReLU(), torch.nn.Conv2d(4, 5, 1)]
+    model = torch.nn.Sequential(*layers).double()
+    return spiking(with_identities(trace(model, images(1))), images(2), get_recipe("msat-plus"))
+
+
+def test_they_are_saved_and_loaded(converted: Converted, tmp_path: Path):
+    converted.save(tmp_path / "net.safetensors")
+    loaded = Converted.load(tmp_path / "net.safetensors")
+    assert loaded.graph["_0_identity"].phi.slope == 1 and len(loaded.neurons["_0_identity"]["theta"]) == 4
+    runs = [c.network().run(images(1), 8).snapshots[8].outputs[0] for c in (converted, loaded)]
+    assert torch.equal(*runs)
+
+
+def test_nir_names_them(converted: Converted):
+    with pytest.raises(UserError, match=r"node '_0_identity' .* without activation: train the network with a ReLU"):
+        check(converted, shapes(converted.graph, 8, 8))
