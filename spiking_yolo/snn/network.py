@@ -133,7 +133,8 @@ class SpikingNetwork(nn.Module):
         self._values = {name: value for name, value in kept.items() if name in self.plan.constant}
         sizes = {name: self._neurons(layer) for name, layer in self.layers()}
         activations = sum(self._shapes[source][1:].numel() for source in self.plan.sources.values())
-        macs = operations.total_macs(self.graph, self._shapes, self._senders(), self._shown)
+        shown = None if self._shown is None else self._shown.counted()
+        macs = operations.total_macs(self.graph, self._shapes, self._senders(), shown)
         return Run(snapshots, sizes, activations, self._since, *macs)
 
     @property
@@ -149,7 +150,7 @@ class SpikingNetwork(nn.Module):
         self._keys = image_keys(x) if random else []
         self._image: Tensor = x.clone() if self.plan.coding.once else channels_last(x)  # x may be written to
         self._unsent: Tensor | Active | None = self._image  # of the image, in a coding that sends it once
-        self._shown: Tensor | None = None  # how many values of each pixel that are, where not all
+        self._shown: Active | None = None  # which of it, where not all
         for _, layer in self.layers():
             layer.reset(self._keys)
         rests = {name: rest for name, layer in self.layers() if (rest := getattr(layer, "rest", None)) is not None}
@@ -176,7 +177,7 @@ class SpikingNetwork(nn.Module):
         if x.shape != self._image.shape:
             raise UserError(f"the next image must have the shape {tuple(self._image.shape)}, not {tuple(x.shape)}")
         change, self._image = encoding.change(x, self._image, self.recipe.encoding.tau)
-        self._shown = change.counted()
+        self._shown = change
         if self._unsent is not None:
             self._unsent = dense(self._unsent) + change.dense()
         elif len(change.where):

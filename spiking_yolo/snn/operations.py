@@ -28,9 +28,18 @@ def paths(size: int, kernel: int, stride: int, padding: int, dilation: int) -> T
 
 def fan_out(node: Node, weight: Tensor, height: int, width: int) -> Tensor:
     """How many outputs an event at each input position of a convolution reaches: float64 [height, width]."""
+    return _fan_out(*_geometry(node, weight, height, width))
+
+
+def _geometry(node: Node, weight: Tensor, height: int, width: int) -> tuple[tuple[tuple[int, ...], ...], int]:
     a = node.attrs
     axes = zip((height, width), weight.shape[2:], a["stride"], a["padding"], a["dilation"], strict=True)
-    return _fan_out(tuple(axes), weight.shape[0] // a["groups"])
+    return tuple(axes), weight.shape[0] // a["groups"]
+
+
+@lru_cache(maxsize=1024)
+def _total_fan_out(axes: tuple[tuple[int, ...], ...], outputs: int) -> float:
+    return _fan_out(axes, outputs).sum().item()
 
 
 @lru_cache(maxsize=1024)
@@ -97,7 +106,7 @@ def macs(graph: Graph, node: Node, shape: torch.Size) -> int:
     assert weight is not None
     if node.op == "linear":
         return weight.numel()
-    return int(shape[1] * fan_out(node, weight, *shape[2:]).sum())
+    return int(shape[1] * _total_fan_out(*_geometry(node, weight, *shape[2:])))
 
 
 def total_macs(

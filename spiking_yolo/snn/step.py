@@ -152,11 +152,11 @@ def send(
     """
     scaled = scales(spike_weight)
     out = torch.div(due, spike_weight, out=out).add_(initial) if scaled else torch.add(due, initial, out=out)
-    fires = (out - 0.5).abs_() >= 0.5 + hysteresis if hysteresis else None
-    n = thrifty_round(out.sub_(0.5), settings.slack) if settings.slack else out.floor_()
+    rounds = settings.slack or hysteresis
+    n = thrifty_round(out.sub_(0.5), settings.slack) if rounds else out.floor_()
     n = n.clamp_(-settings.gamma, settings.gamma)
-    if fires is not None:
-        n = n.mul_(fires)
+    if hysteresis:
+        n = n.mul_(out.abs_() >= 0.5 + hysteresis)
     if settings.digits:
         n = most_significant(n, settings.digits)
     spikes = torch.abs(n, out=spikes)

@@ -18,6 +18,8 @@ from spiking_yolo.snn.options import SimulationOptions
 from spiking_yolo.snn.plan import NetworkPlan
 from spiking_yolo.snn.pooling import CumulativeMaxPool
 
+MOST_WAITS = 7  # inputs
+
 
 class LinearMap(nn.Module):
     """A linear layer or a convolution with the weights of the ANN, which takes spikes as counts.
@@ -36,6 +38,7 @@ class LinearMap(nn.Module):
         self.folded = None  # the weights with the value of spikes, once it is known
         self._convolution: Callable[[Tensor, bool], Tensor] | None = None
         self._active: ActiveConvolution | None = None
+        self._waits = self._waited = 0  # inputs that are taken as a whole, since those before were too full
 
     def absorb(self, unit: units.Unit, dtype: torch.dtype) -> None:
         """Fold the value of an incoming spike, [C], into the weights; None for analogue input, which stays as it is.
@@ -64,9 +67,13 @@ class LinearMap(nn.Module):
         None where no output is reached.
         """
         if self._active is not None and not biased:
-            reached = self._active(x if isinstance(x, Active) else Active.of(x))
-            if reached is not None:
+            if self._waited < self._waits and not isinstance(x, Active):
+                self._waited += 1
+            elif (reached := self._active(x if isinstance(x, Active) else Active.of(x))) is not None:
+                self._waits = 0
                 return reached if len(reached.where) else None
+            else:  # looking costs time: look less often
+                self._waits, self._waited = min(2 * self._waits + 1, MOST_WAITS), 0
         x = dense(x)
         if self._convolution is not None:
             return self._convolution(x, biased)

@@ -4,16 +4,18 @@ A map is [N * H * W, C], one row per position (see layout.py). What is sent in a
 """
 
 from collections.abc import Mapping
+from copy import copy
 from dataclasses import dataclass
 from functools import cached_property, lru_cache
-from typing import Any
+from typing import Any, TypeVar
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 
 from spiking_yolo.snn.backend.layout import empty, rows
-from spiking_yolo.snn.backend.tree import leaves, map_tree
+
+T = TypeVar("T")
 
 
 @dataclass(frozen=True)
@@ -67,15 +69,20 @@ def dense(value: Tensor | Active) -> Tensor:
     return value.dense() if isinstance(value, Active) else value
 
 
-def take(tree: Any, where: Tensor) -> Any:
+def take(tree: T, where: Tensor) -> T:
     """The same dataclass of tensors [n, C] with some of their rows, as copies."""
-    return map_tree(lambda x: x.index_select(0, where), tree)
+    part = copy(tree)
+    for name, value in vars(tree).items():
+        if value is not None:
+            setattr(part, name, value.index_select(0, where))
+    return part
 
 
 def put(tree: Any, where: Tensor, part: Any) -> None:
     """Write back what `take` took."""
-    for whole, new in zip(leaves(tree), leaves(part), strict=True):
-        whole.index_copy_(0, where, new)
+    for name, value in vars(tree).items():
+        if value is not None:
+            value.index_copy_(0, where, getattr(part, name))
 
 
 class ActiveConvolution:
