@@ -55,7 +55,7 @@ class Report(Watcher):
 
     def end(self, source: str) -> None:
         self.bars.close()
-        if film := self.outputs.end():
+        if (film := self.outputs.end()) and film.glimpses:
             write(f"{source}: {film.summary()}")
 
     def _frames_of(self, video: Video) -> int | None:

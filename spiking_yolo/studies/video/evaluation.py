@@ -36,6 +36,8 @@ class VideoEvaluation:
     @cached_property
     def total(self) -> list[Row]:
         """The rows of all frames together."""
+        if len(self.measured) == 1:
+            return next(iter(self.sequences.values()))
         return rows(self.bench, self.measured)
 
     def text(self) -> str:

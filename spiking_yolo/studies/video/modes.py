@@ -52,8 +52,10 @@ class Bench:
     def of(
         cls, converted: Converted, device: torch.device, simulation: SimulationOptions, options: VideoOptions
     ) -> "Bench":
-        """Raises UserError for a mode that the method does not have."""
+        """Raises UserError for a classifier, a mode that the method does not have, and a T without output."""
         recipe, spec = converted.recipe, converted.spec
+        if spec.task != "detect":
+            raise UserError("this network is a classifier, which finds no boxes: give the weights of a detector")
         if "stream" in options.modes and not recipe.keeps_frames:
             others = ",".join(mode for mode in options.modes if mode != "stream") or "reset"
             raise UserError(
@@ -61,7 +63,8 @@ class Bench:
                 f"{others}, or {_way_out(converted)}"
             )
         model = CostModel.of(converted)
-        run = converted.network().run(torch.zeros(1, 3, spec.height, spec.width), max(1, recipe.readout.skip + 1))
+        empty = torch.zeros(1, 3, spec.height, spec.width)
+        run = converted.network().run(empty, min(options.T, recipe.readout.skip + 1))
         return cls(converted, device, simulation, options, model.size(run.macs, sum(run.neurons.values())), model)
 
     def network(self, mode: str) -> Network:

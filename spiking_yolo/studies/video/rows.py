@@ -30,7 +30,10 @@ class Measured:
 
 
 def rows(bench: Bench, measured: Sequence[Measured]) -> list[Row]:
-    """One row per mode, over all frames of the sequences; AP50 over those that have a ground truth."""
+    """One row per mode, over all frames of the sequences; AP50 over those that have a ground truth.
+
+    cuts: the frames of one sequence, of several with the name of theirs.
+    """
     scored = [one for one in measured if one.truth is not None]
     ap = {mode: _ap(bench, scored, mode) for mode in measured[0].modes} if scored else {}
     return [_row(bench, measured, mode, ap) for mode in measured[0].modes]
@@ -65,7 +68,8 @@ def _row(bench: Bench, measured: Sequence[Measured], mode: str, ap: Mapping[str,
     row["first"], row["later"] = costs(bench, first), costs(bench, later)
     row["energy_mJ"], row["first_energy_mJ"] = energies(bench, mode, later), energies(bench, mode, first)
     row["seconds_per_frame"] = float(np.mean([r.seconds for r in later or first]))
-    row["cuts"] = [[one.name, r.frame] for one in measured for r in one.modes[mode] if r.cut]
+    cuts = [(one.name, r.frame) for one in measured for r in one.modes[mode] if r.cut]
+    row["cuts"] = [frame for _, frame in cuts] if len(measured) == 1 else cuts
     return row
 
 
