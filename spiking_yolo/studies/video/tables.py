@@ -4,14 +4,15 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from spiking_yolo.io.tables import columns, percent
-from spiking_yolo.metrics.energy import CHIPS, Account
+from spiking_yolo.metrics.energy import CHIPS, PJ_PER_MJ, Account
 from spiking_yolo.metrics.work import Size, Work
 from spiking_yolo.studies.video.rows import Row
 
 NOTE = """\
 AP50 of person against the ground truth, agreement with the ANN's boxes above 25 %: both in percent.
-error: of the outputs, relative to the ANN's. Operations are per multiply-accumulate of the ANN; analogue: of the layer
-that reads the image. s: of the network alone, per later frame."""
+error: of the outputs, relative to the ANN's, mean over the frames. Operations are per
+multiply-accumulate of the ANN; analogue: of the layer that reads the image.
+s: of the network alone, per later frame."""
 ENERGY_NOTE = """\
 fp32: 32-bit float and its ANN, as most papers print it; the others: 8-bit weights and an 8-bit ANN.
 8 bit: 32-bit sums, no memory. SRAM: every access is paid, with 16- or 32-bit potentials.
@@ -21,7 +22,7 @@ _LONGEST = 19  # characters of a name
 
 def score_table(named: Mapping[str, Sequence[Row]]) -> str:
     """One line per sequence and mode: how good the boxes and the outputs are."""
-    table = [["", "AP50", "95 %", "minus ANN", "95 %", "agree", "error", "first", "last", "worst"]]
+    table = [["", "AP50", "95 %", "vs ANN", "95 %", "agree", "error", "first", "last", "worst"]]
     for name, rows in named.items():
         for row in rows:
             minus = "AP50_minus_ann" if row["mode"] != "ann" else ""
@@ -63,8 +64,8 @@ def account_table(
         table.append(["stream of the ANN", *(percent(snn / ann, ".3g") + " %" for snn, ann in energies)])
         table.append(["stream takes less", *("yes" if snn < ann else "no" for snn, ann in energies)])
         table.append(["even at operations/MAC", *(f"{a.break_even(work, size):.3g}" for a in accounts)])
-        chips = ", ".join(f"{chip} {work.operations * pj / 1e9:.3g}" for chip, pj in CHIPS.items())
-        return f"{columns(table)}\nmJ by published energies of synaptic events: {chips}"
+        low, high = (f"{work.operations * CHIPS[chip] / PJ_PER_MJ:.3g}" for chip in ("TrueNorth", "Loihi"))
+        return f"{columns(table)}\nby published energies of an event: {low} mJ (TrueNorth) to {high} mJ (Loihi)"
     return columns(table)
 
 
@@ -78,7 +79,7 @@ def _percent(value: float | None, number: str = ".1f") -> str:
 
 
 def _interval(ends: Any) -> str:
-    return f"[{percent(ends[0])}, {percent(ends[1])}]" if ends else ""
+    return f"{percent(ends[0])}..{percent(ends[1])}" if ends else ""
 
 
 def _number(value: float | None) -> str:
