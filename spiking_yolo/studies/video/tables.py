@@ -9,7 +9,7 @@ from spiking_yolo.metrics.work import Size, Work
 from spiking_yolo.studies.video.rows import Row
 
 NOTE = """\
-AP50 of person against the ground truth, agreement with the ANN's boxes above 25 %: both in percent.
+AP50 of person against the ground truth, and agreement with the ANN's boxes above 25 %, in percent.
 error: of the outputs, relative to the ANN's, mean over the frames. Operations are per
 multiply-accumulate of the ANN; analogue: of the layer that reads the image.
 s: of the network alone, per later frame."""
@@ -17,7 +17,7 @@ ENERGY_NOTE = """\
 fp32: 32-bit float and its ANN, as most papers print it; the others: 8-bit weights and an 8-bit ANN.
 8 bit: 32-bit sums, no memory. SRAM: every access is paid, with 16- or 32-bit potentials.
 reuse: each byte moves once per pass. All at 45 nm; of later frames."""
-_LONGEST = 19  # characters of a name
+_LONGEST = 18  # characters of a name
 
 
 def score_table(named: Mapping[str, Sequence[Row]]) -> str:

@@ -184,7 +184,7 @@ def test_what_is_printed(tool, data, tmp_path, capsys):
     assert "3 sequences, 12 frames; method signed-digits, T=1 per frame" in out
     for label in ("walk ann", "walk stream", "still delta", "total reset"):
         assert sum(line.startswith(f"{label} ") for line in out.splitlines()) == 2 + ("ann" not in label)
-    assert "stream takes less" in out and "a-name-that-is-a... stream" in out
+    assert "stream takes less" in out and "a-name-that-is-... stream" in out
 
 
 def test_every_frame_keeps_its_people(tool, data, tmp_path):
