@@ -72,7 +72,8 @@ def detect(options: DetectOptions, watcher: Watcher) -> list[str]:
     """Run all sources; returns those that failed. Raises UserError when the call or the only source is wrong."""
     sources = expand(options.sources)
     streams = any(map(is_stream, sources))
-    if not streams and (wanted := [f"--{name}" for name in ("save-mot", "timeline") if _asked(options, name)]):
+    of_videos = {"--save-mot": options.save_mot, "--timeline": options.timeline}
+    if not streams and (wanted := [flag for flag, given in of_videos.items() if given]):
         raise UserError(f"{' and '.join(wanted)}: for videos and webcams only; name one, or leave it out")
     converted = load(options)
     converted = keeping(converted, options.frames) if streams else converted
@@ -93,10 +94,6 @@ def detect(options: DetectOptions, watcher: Watcher) -> list[str]:
             failed.append(source)
             watcher.failure(source, error)
     return failed
-
-
-def _asked(options: DetectOptions, name: str) -> bool:
-    return getattr(options, name.replace("-", "_"))
 
 
 def keeping(converted: Converted, frames: str | None) -> Converted:
