@@ -9,7 +9,7 @@ import numpy as np
 from spiking_yolo.datasets.mot_file import MotBoxes
 from spiking_yolo.decode.boxes import Detections
 from spiking_yolo.metrics.bootstrap import Resampling
-from spiking_yolo.metrics.video import agreement, person_ap
+from spiking_yolo.metrics.video import agreement, agreement_by_box, person_ap
 from spiking_yolo.metrics.work import Work, charged
 from spiking_yolo.snn.counting import Counts
 from spiking_yolo.studies.evaluate.detection import from_json
@@ -53,8 +53,9 @@ def _row(bench: Bench, measured: Sequence[Measured], mode: str, ap: Mapping[str,
         if "ann" in ap:
             row |= _figure("AP50_minus_ann", ap[mode] - ap["ann"], "AP50")
     if "ann" in measured[0].modes:
-        like_ann = agreement(_found(measured, mode), _found(measured, "ann"), n=bench.options.bootstrap)
-        row |= _figure("agreement", like_ann, "AP50")
+        found, reference = _found(measured, mode), _found(measured, "ann")
+        row |= _figure("agreement", agreement(found, reference, n=bench.options.bootstrap), "AP50")
+        row["agreement_by_box"] = agreement_by_box(found, reference)
     worst, where = max((r.error, (one.name, r.frame)) for one in measured for r in one.modes[mode])
     errors = [[r.error for r in records] for records in frames]
     row["output_error"] = {

@@ -9,7 +9,8 @@ from spiking_yolo.metrics.work import Size, Work
 from spiking_yolo.studies.video.rows import Row
 
 NOTE = """\
-AP50 of person against the ground truth, and agreement with the ANN's boxes above 25 %, in percent.
+AP50 of person against the ground truth, and agreement with the ANN's boxes above 25 %, in percent;
+by box: with each class counting as often as the ANN sees it, else each as much as another.
 error: of the outputs, relative to the ANN's, mean over the frames. Operations are per
 multiply-accumulate of the ANN; analogue: of the layer that reads the image.
 s: of the network alone, per later frame."""
@@ -17,19 +18,20 @@ ENERGY_NOTE = """\
 fp32: 32-bit float and its ANN, as most papers print it; the others: 8-bit weights and an 8-bit ANN.
 8 bit: 32-bit sums, no memory. SRAM: every access is paid, with 16- or 32-bit potentials.
 reuse: each byte moves once per pass. All at 45 nm; of later frames."""
-_LONGEST = 18  # characters of a name
+_LONGEST = 17  # characters of a name
 
 
 def score_table(named: Mapping[str, Sequence[Row]]) -> str:
     """One line per sequence and mode: how good the boxes and the outputs are."""
-    table = [["", "AP50", "95 %", "vs ANN", "95 %", "agree", "error", "first", "last", "worst"]]
+    table = [["", "AP50", "95 %", "vs ANN", "95 %", "agree", "by box", "error", "last", "worst"]]
     for name, rows in named.items():
         for row in rows:
             minus = "AP50_minus_ann" if row["mode"] != "ann" else ""
             cells = [_percent(row.get("AP50")), _interval(row.get("AP50_95"))]
             cells += [_percent(row.get(minus), "+.1f"), _interval(row.get(f"{minus}_95"))]
-            errors = [f"{row['output_error'][key]:.3f}" for key in ("mean", "first", "last", "worst")]
-            table.append([_label(name, row["mode"]), *cells, _percent(row.get("agreement")), *errors])
+            cells += [_percent(row.get("agreement")), _percent(row.get("agreement_by_box"))]
+            errors = [f"{row['output_error'][key]:.3f}" for key in ("mean", "last", "worst")]
+            table.append([_label(name, row["mode"]), *cells, *errors])
     return columns(table)
 
 
