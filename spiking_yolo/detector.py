@@ -311,6 +311,7 @@ class SpikingYOLO:
             counting=self.converted.recipe.counting,
             macs=run.macs,
             analogue_macs=run.analogue_macs,
+            updates=last.updates[0].item(),
             maps={t: {name: m[0].cpu() for name, m in s.maps.items()} for t, s in run.snapshots.items() if s.maps},
         )
 

@@ -44,9 +44,10 @@ class Result:
     settled: steps simulated before nothing changed any more. spikes_by_layer, neurons_by_layer: totals per layer.
     activations: of the ANN. sent, operations: events that were sent, and synaptic operations, by counting ("spikes",
     "digits", "messages"); counting: the one of this method. macs: multiply-accumulates of one ANN pass; analogue_macs:
-    those of layers that receive analogue values. maps: t -> layer -> spikes so far per position of the network input,
-    [h, w], if asked for. Of a video, frame: its number, from 0; time: in seconds from the start; fresh: whether the
-    state started anew for it; cut: whether that was, or should have been, because the scene is another one.
+    those of layers that receive analogue values. updates: neurons touched, summed over the steps. maps: t -> layer ->
+    spikes so far per position of the network input, [h, w], if asked for. Of a video, frame: its number, from 0; time:
+    in seconds from the start; fresh: whether the state started anew for it; cut: whether that was, or should have been,
+    because the scene is another one.
     """
 
     image: np.ndarray
@@ -67,6 +68,7 @@ class Result:
     counting: str = "spikes"
     macs: int = 0
     analogue_macs: int = 0
+    updates: float = 0.0
     frame: int | None = None
     time: float = 0.0
     fresh: bool = True
@@ -179,10 +181,13 @@ class Result:
         return ", ".join(f"{n} x {name}" if n > 1 else name for name, n in counts.items()) or "nothing"
 
     def to_dict(self, steps: Iterable[int] | None = None) -> dict[str, Any]:
-        """What `to_json` writes. steps: the timesteps to list besides T; by default all that were read."""
+        """What `to_json` writes; of a video's frame also its number and what else it cost.
+
+        steps: the timesteps to list besides T; by default all that were read.
+        """
         height, width = self.image.shape[:2]
         steps = self.steps if steps is None else {*steps, self.T}
-        return {
+        content = {
             "image": self.path,
             "width": width,
             "height": height,
@@ -196,6 +201,8 @@ class Result:
             "macs": self.macs,
             "steps": [{"T": t, "detections": _entries(self.steps[t], self.names)} for t in sorted(steps)],
         }
+        of_video = ("frame", "time", "fresh", "cut", "analogue_macs", "updates")
+        return content if self.frame is None else content | {name: getattr(self, name) for name in of_video}
 
     def to_json(self) -> str:
         """The boxes at every timestep that was read, and the spikes; boxes in pixels, unrounded."""

@@ -6,19 +6,19 @@ from dataclasses import replace
 from spiking_yolo.cli.bars import Bars, write
 from spiking_yolo.errors import UserError
 from spiking_yolo.io.files import run_directory
-from spiking_yolo.io.sources import is_stream
+from spiking_yolo.io.sources import Video, is_stream
 from spiking_yolo.studies.detect.options import DetectOptions
 from spiking_yolo.studies.detect.outputs import Outputs
 from spiking_yolo.studies.detect.run import Sighting, Watcher
 
 
 class Report(Watcher):
-    """Lines and files of every image, and a bar of its timesteps. count: of sources."""
+    """Lines and files of every image, and a bar of its timesteps; of a video a bar of its frames, and one line."""
 
     def __init__(self, options: DetectOptions):
         self.options, self.bars = options, Bars()
         self.outputs = Outputs(run_directory(options.project, options.name, options.exist_ok), options)
-        self.count = 0
+        self.count = 0  # of sources
         self.place = ""  # where we are, beside the bar
 
     def __enter__(self) -> "Report":
@@ -33,21 +33,38 @@ class Report(Watcher):
     def source(self, source: str, number: int, count: int) -> None:
         self.count = count
         self.place = f"source {number + 1}/{count}" if count > 1 else source
+        self.frames = 0  # of this video so far
         self.outputs.start()
-        if is_stream(source) and (self.options.overlay or self.options.gif):
-            write(f"{source}: --overlay and --gif are for images, a video gets neither", file=sys.stderr)
+        if is_stream(source) and self.options.gif:
+            write(f"{source}: --gif is for images, a video gets none", file=sys.stderr)
 
     def step(self, t: int) -> None:
-        self.bars("timesteps", t, self.options.T, self.place)
+        self.bars("timesteps", t, self.options.timesteps(), self.place)
 
     def result(self, sighting: Sighting) -> None:
+        if sighting.video:
+            self.outputs.save(sighting)
+            self.frames += 1
+            self.bars("frames", self.frames, self._frames_of(sighting.video), sighting.result.counts())
+            return
         self.bars.close()
         write(replace(sighting.result, path=sighting.label).summary(self.options.steps))
         if sighting.ann is not None:
             write(f"  ANN: {sighting.ann.counts()}; {1e3 * sighting.ann.seconds:.0f} ms")
         self.outputs.save(sighting)
-        if sighting.video:
-            self.place = f"{sighting.source}, after frame {sighting.frame} of {sighting.video.count or 'a webcam'}"
+
+    def end(self, source: str) -> None:
+        self.bars.close()
+        if (film := self.outputs.end()) and film.glimpses:
+            write(f"{source}: {film.summary()}")
+
+    def _frames_of(self, video: Video) -> int | None:
+        """How many there will be, None of a webcam."""
+        most = self.options.max_frames
+        if video.count is None:
+            return most
+        taken = -(-video.count // self.options.every)
+        return min(taken, most or taken)
 
     def failure(self, source: str, error: UserError) -> None:
         write(f"error: {error}", file=sys.stderr)

@@ -4,6 +4,7 @@ import sys
 from collections.abc import Sequence
 from importlib import import_module
 from pathlib import Path
+from types import ModuleType
 from typing import NoReturn
 
 from spiking_yolo import __version__
@@ -15,6 +16,7 @@ VERBS = {
     "detect": "find objects in images, videos and webcams, and see what the network sees at every timestep",
     "eval": "score a detector on COCO, VOC or your own data: mAP, spikes and energy at every timestep",
     "classify": "score a classifier: top-1, top-5, spikes and energy at every timestep",
+    "eval-video": "score a detector on videos whose state it keeps: boxes, operations and energy per frame",
     "compare": "conversion methods on one network: one table, methods x timesteps",
     "analyze": "explain a conversion: where the error of every layer comes from, and what to try",
     "search": "tune the numbers of a method for one network",
@@ -35,7 +37,7 @@ def parse(argv: Sequence[str], prog: str | None = None) -> Options:
     verb = argv[0] if argv else ""
     if verb not in VERBS:
         raise UserError(f"{verb!r} is not one of {', '.join(VERBS)}; see {PROG} --help")
-    module = import_module(f"spiking_yolo.cli.{verb}")
+    module = _module(verb)
     return read(module.OPTIONS, module.__doc__, argv[1:], prog or f"{PROG} {verb}", getattr(module, "FLAGS", {}))
 
 
@@ -44,9 +46,13 @@ def call(argv: Sequence[str], prog: str | None = None) -> int:
 
     def run() -> int | None:
         options = parse(argv, prog)
-        return import_module(f"spiking_yolo.cli.{argv[0]}").main(options)
+        return _module(argv[0]).main(options)
 
     return status(run)
+
+
+def _module(verb: str) -> ModuleType:
+    return import_module(f"spiking_yolo.cli.{verb.replace('-', '_')}")
 
 
 def main() -> NoReturn:

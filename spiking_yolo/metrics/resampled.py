@@ -85,8 +85,12 @@ class CocoResampled:
         rows = [run.evalImgs[k * images : (k + 1) * images] for k in range(len(run.params.catIds))]
         return cls([_coco_ranked(row) for row in rows], run.params.recThrs, images)
 
+    def per_class(self, weights: np.ndarray) -> np.ndarray:
+        """AP of each category at the 10 IoU thresholds, [categories, m, 10]; nan without objects."""
+        return np.stack([_in_parts(partial(self._ap, r), weights, r.tp.size) for r in self.ranked])
+
     def score(self, weights: np.ndarray) -> np.ndarray:
-        ap = np.stack([_in_parts(partial(self._ap, r), weights, r.tp.size) for r in self.ranked])  # [categories, m, 10]
+        ap = self.per_class(weights)
         all_thresholds = ap.transpose(0, 2, 1).reshape(-1, len(weights))
         return np.stack([_mean_of_known(all_thresholds), _mean_of_known(ap[..., 0])], 1)
 

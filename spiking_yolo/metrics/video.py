@@ -44,7 +44,7 @@ def person_ap(
         for number in range(1, len(frames) + 1)
     ]
     objects: list[_Objects] = [(boxes.xyxy, np.zeros(len(boxes)), boxes.ignored) for boxes in people]
-    return _resampling(objects, found, [list(names).index(PERSON)], n, seed, block)
+    return _resampling(_matched(objects, found, [list(names).index(PERSON)]), found, n, seed, block)
 
 
 def agreement(
@@ -54,6 +54,21 @@ def agreement(
 
     found, reference: the same frames of the same videos. The rest as in `person_ap`.
     """
+    return _resampling(_against(found, reference, conf), found, n, seed, block)
+
+
+def agreement_by_box(found: Videos, reference: Videos, conf: float = 0.25) -> float:
+    """The same AP50 with each class counting as often as the other network sees it; nan where it sees nothing.
+
+    In a mean over classes one box of a class that is seen once is worth as much as all boxes of another.
+    """
+    data = _against(found, reference, conf)
+    ap = data.per_class(np.ones((1, data.images), np.int64))[:, 0, 0]
+    boxes = np.array([one.positives.sum() for one in data.ranked])
+    return float(np.average(ap[boxes > 0], weights=boxes[boxes > 0])) if boxes.any() else float("nan")
+
+
+def _against(found: Videos, reference: Videos, conf: float) -> CocoResampled:
     if [len(video) for video in found] != [len(video) for video in reference]:
         raise ValueError("only detections of the same frames can agree")
     sure = [frame.take(frame.confidence > conf) for video in reference for frame in video]
@@ -61,12 +76,10 @@ def agreement(
     objects: list[_Objects] = [
         (frame.xyxy.cpu().numpy(), np.searchsorted(classes, frame.class_id.cpu().numpy()), False) for frame in sure
     ]
-    return _resampling(objects, found, classes or [0], n, seed, block)
+    return _matched(objects, found, classes or [0])
 
 
-def _resampling(
-    objects: Sequence[_Objects], found: Videos, classes: Sequence[int], n: int, seed: int, block: int
-) -> Resampling:
+def _matched(objects: Sequence[_Objects], found: Videos, classes: Sequence[int]) -> CocoResampled:
     """objects: of all frames in a row; their labels are positions in `classes`, the network's classes that count."""
     samples = [Sample.of(i, Path(str(i)), (1, 1), *frame) for i, frame in enumerate(objects, 1)]  # size is not scored
     gt = as_coco(DetectionSet("video", tuple(map(str, classes)), samples, []))
@@ -74,5 +87,8 @@ def _resampling(
     known = 1 + max((int(c) for frame in frames for c in frame.class_id), default=0)
     category_ids = [classes.index(c) + 1 if c in classes else -1 for c in range(known)]
     rows = [row for i, frame in enumerate(frames, 1) for row in to_coco(frame, i, category_ids)]
-    blocks = Blocks(tuple(len(video) for video in found), block)
-    return Resampling.of(CocoResampled.of(gt, rows), n, seed, blocks)
+    return CocoResampled.of(gt, rows)
+
+
+def _resampling(data: CocoResampled, found: Videos, n: int, seed: int, block: int) -> Resampling:
+    return Resampling.of(data, n, seed, Blocks(tuple(len(video) for video in found), block))

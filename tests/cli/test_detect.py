@@ -191,21 +191,6 @@ def test_video(detect, tmp_path, capsys):
     saved.release()
 
 
-def test_interrupted_video_keeps_its_frames(detect, tmp_path, monkeypatch):
-    clip, original, calls = write_clip(tmp_path / "clip.mp4"), SpikingYOLO.detect, []
-
-    def thrice(self, *args, **kwargs):
-        calls.append(1)
-        if len(calls) > 3:
-            raise KeyboardInterrupt
-        return original(self, *args, **kwargs)
-
-    monkeypatch.setattr(SpikingYOLO, "detect", thrice)
-    assert detect(clip, "--T", 1) == 130
-    assert files(tmp_path / "runs") == {"exp/clip.mp4"}
-    assert cv2.VideoCapture(str(tmp_path / "runs/exp/clip.mp4")).get(cv2.CAP_PROP_FRAME_COUNT) == 3
-
-
 def test_a_video_that_breaks_off_counts_as_far_as_it_goes(detect, tmp_path):
     clip = break_tail(write_frames(tmp_path / "clip.mp4", noise(40, 48, 80)))
     with pytest.warns(Notice, match="clip.mp4 breaks off") as notes:

@@ -105,7 +105,7 @@ def test_help_shows_the_docstring_every_flag_and_its_default(capsys):
     assert exit.value.code == 0 and out.startswith("Usage: spiking-yolo detect SOURCE ... [OPTIONS]\n")
     assert (detect_verb.__doc__ or "").strip() in out and max(map(len, out.splitlines())) <= 120
     for line in (
-        "  --T N                   timesteps (default: 64)",
+        "  --T N                   timesteps (default: 64; per frame of a video",
         "  --compile  ",
         "--precision float32|bf16",
         "(required)",

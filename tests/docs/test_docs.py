@@ -40,6 +40,7 @@ VERBS = {
     "eval_coco": ["eval", "--metric", "coco"],
     "eval_voc": ["eval", "--metric", "voc"],
     "eval_classify": ["classify"],
+    "eval_video": ["eval-video"],
 }
 PLACEHOLDERS = {"METHOD": "msat", "KEY=VALUE": "neuron.gamma=4"}
 NUMBER = r"\d+(?:\.\d+)?"

@@ -45,3 +45,21 @@ def break_tail(path: Path, part: float = 0.4) -> Path:
     content[start:end] = bytes(end - start)
     path.write_bytes(content)
     return path
+
+
+def walk(count: int, height: int = 48, width: int = 80, seed: int = 0) -> list[np.ndarray]:
+    """A bright square that walks through a scene of smooth blobs, seen by a camera that stands still."""
+    coarse = np.random.default_rng(seed).integers(0, 256, (5, 8, 3), np.uint8)
+    scene = cv2.resize(coarse, (width, height), interpolation=cv2.INTER_CUBIC)
+    frames = [scene.copy() for _ in range(count)]
+    for k, frame in enumerate(frames):
+        frame[16:32, 4 * k : 4 * k + 12] = 255
+    return frames
+
+
+def write_images(folder: Path, frames: Sequence[np.ndarray]) -> Path:
+    """As img1/ of a sequence: 000001.png, ..., which keep every pixel."""
+    folder.mkdir(parents=True)
+    for number, frame in enumerate(frames, 1):
+        cv2.imwrite(str(folder / f"{number:06d}.png"), frame[..., ::-1])
+    return folder

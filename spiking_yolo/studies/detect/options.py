@@ -2,6 +2,7 @@
 
 from dataclasses import KW_ONLY, dataclass
 from pathlib import Path
+from typing import Literal
 
 from spiking_yolo.errors import UserError
 from spiking_yolo.settings import setting
@@ -13,6 +14,8 @@ from spiking_yolo.studies.options import (
     ordered_steps,
 )
 
+LONGEST = 64  # timesteps of an image where nothing is said
+
 
 @dataclass(frozen=True)
 class DetectOptions(MethodOptions, ComputeOptions, DetectionOptions, OutputOptions):
@@ -22,16 +25,28 @@ class DetectOptions(MethodOptions, ComputeOptions, DetectionOptions, OutputOptio
 
     sources: tuple[str, ...] = setting(doc="image, folder, glob, video or webcam number")
     _: KW_ONLY
-    T: int = setting(64, "timesteps", 1)
+    T: int | None = setting(
+        None, f"timesteps (default: {LONGEST}; per frame of a video whose state is kept 1, or the last of --steps)", 1
+    )
     steps: tuple[int, ...] = setting((), "also print and save what is found at these timesteps, e.g. 4,8,16", 1)
     classes: tuple[str, ...] = setting((), "keep these classes only: names or numbers with commas, e.g. dog,car")
     save_txt: bool = setting(False, "labels/IMAGE.txt: class, centre x y, width, height")
     save_conf: bool = setting(False, "with --save-txt: the confidence too")
     save_json: bool = setting(False, "detections.json")
-    overlay: bool = setting(False, "spike-rate heat maps over the image, and their summary")
+    overlay: bool = setting(
+        False, "spike-rate heat maps over the image, and their summary; of a video a second one: where spikes happened"
+    )
     layers: tuple[str, ...] = setting(("auto",), "layers of --overlay: auto (three of them), all, or names with commas")
     gif: bool = setting(False, "animation of boxes and rates over T, for images")
     ann: bool = setting(False, "draw the ANN's and the SNN's boxes side by side")
+    frames: Literal["keep", "reset"] | None = setting(
+        None,
+        "of a video, keep: the network keeps its state, so that only what changes is sent; reset: each frame is a new "
+        "image (default: keep, where the method can)",
+    )
+    refresh: int = setting(0, "of --frames keep: start anew after N frames; 0: only at the first and at a cut", 0)
+    save_mot: bool = setting(False, "of a video, NAME-mot.txt as MOTChallenge has it: people, or --classes")
+    timeline: bool = setting(False, "of a video, NAME-timeline.png: operations, objects and energy of each frame")
     every: int = setting(1, "of a video or webcam, every N-th frame", 1)
     limit: int | None = setting(None, "look at the first N images of the sources only", 1)
     max_frames: int | None = setting(None, "of a video or webcam, at most N frames", 1)
@@ -40,6 +55,10 @@ class DetectOptions(MethodOptions, ComputeOptions, DetectionOptions, OutputOptio
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        object.__setattr__(self, "steps", ordered_steps(self.steps, self.T))
+        object.__setattr__(self, "steps", ordered_steps(self.steps, self.T or LONGEST))
         if self.layers != ("auto",) and not self.overlay:
             raise UserError("--layers are those of --overlay: give that too, or leave it out")
+
+    def timesteps(self, kept: bool = False) -> int:
+        """Of an image or, if kept, of a frame of a video whose state stays."""
+        return self.T or (max(self.steps, default=1) if kept else LONGEST)

@@ -11,11 +11,11 @@ import numpy as np
 from PIL import Image
 from torch import Tensor
 
-from spiking_yolo.draw.boxes import draw_detections, side_by_side
+from spiking_yolo.draw.boxes import draw_detections
 from spiking_yolo.io.files import atomic_write
 from spiking_yolo.io.sources import is_webcam
-from spiking_yolo.io.video import VideoWriter
 from spiking_yolo.result import Result
+from spiking_yolo.studies.detect.film import Film, compared
 from spiking_yolo.studies.detect.options import DetectOptions
 from spiking_yolo.studies.detect.run import Sighting
 
@@ -32,12 +32,19 @@ class Outputs:
         self._stems: set[str] = set()
         self._entries: list[dict[str, Any]] = []
         self._name = ""  # of the source at hand
-        self._video: VideoWriter | None = None
+        self._film: Film | None = None
 
     def start(self) -> None:
         """What follows belongs to another source."""
-        self._close_video()
+        self.end()
         self._name = ""
+
+    def end(self) -> Film | None:
+        """Finish the files of a video. Returns it if there was one, with what it has counted."""
+        film, self._film = self._film, None
+        if film:
+            film.close()
+        return film
 
     def save(self, sighting: Sighting) -> None:
         """Everything that the options ask for, of one image or frame."""
@@ -50,12 +57,11 @@ class Outputs:
             self.labels(name, result)
         if options.save_json:
             self._entries.append(replace(result, path=sighting.label).to_dict(options.steps))
-        picture = result.plot() if sighting.ann is None else compared(result, sighting.ann)
         if sighting.video:
-            self._video = self._video or VideoWriter(self.path(f"{self._name}.mp4"), sighting.video.fps / options.every)
-            self._video.write(picture)
+            self._film = self._film or Film(self._name, self.path, options, sighting.video.fps / options.every)
+            self._film.add(sighting)
             return
-        self.picture(name, picture)
+        self.picture(name, result.plot() if sighting.ann is None else compared(result, sighting.ann))
         for t in options.steps:
             self.picture(f"{name}-steps/T{t}", draw_detections(result.image, result.steps[t], result.names, f"T = {t}"))
         if options.overlay:
@@ -65,15 +71,10 @@ class Outputs:
 
     def close(self) -> None:
         """Finish the video, and write detections.json with one entry per image."""
-        self._close_video()
+        self.end()
         if self._entries:
             with atomic_write(self.path("detections.json")) as temporary:
                 temporary.write_text(json.dumps(self._entries, indent=1))
-
-    def _close_video(self) -> None:
-        if self._video:
-            self._video.close()
-        self._video = None
 
     def _stem(self, path: str) -> str:
         """A file name for this image's results, distinct for equal names from different folders."""
@@ -132,9 +133,3 @@ def _rate(result: Result, t: int, layer: str) -> Tensor:
     from spiking_yolo.draw.overlay import map_to_image
 
     return map_to_image(result.maps[t][layer] / t, result.placement)
-
-
-def compared(result: Result, ann: Result) -> np.ndarray:
-    """ANN and SNN side by side."""
-    titles = (f"ANN: {ann.counts()}", f"SNN, T = {result.T}, {result.method}")
-    return side_by_side((ann.plot(), result.plot()), titles)

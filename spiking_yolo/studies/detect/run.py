@@ -1,17 +1,23 @@
 """Every source through the network: images, and the frames of videos and webcams."""
 
+import warnings
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from functools import cached_property
+from itertools import islice
 from typing import Any
 
 import numpy as np
 
+from spiking_yolo.convert.converted import Converted
 from spiking_yolo.decode.selection import class_ids
 from spiking_yolo.detector import SpikingYOLO
-from spiking_yolo.errors import UserError
+from spiking_yolo.errors import Notice, UserError
 from spiking_yolo.io.sources import Video, expand, is_stream, open_video
+from spiking_yolo.metrics.work import Size, Work, charged
 from spiking_yolo.result import Result
 from spiking_yolo.studies.detect.options import DetectOptions
+from spiking_yolo.studies.evaluate.cost_model import CostModel
 from spiking_yolo.studies.options import load
 
 _FRAMES_OF_GIF = 16
@@ -21,15 +27,21 @@ _FRAMES_OF_GIF = 16
 class Sighting:
     """One image, or one frame of a video, with its detections.
 
-    ann: those of the original network, if asked for. layers: whose heat maps are wanted. frame: number in the video.
+    ann: those of the original network, if asked for. layers: whose heat maps are wanted. video: the frame's. work: what
+    the frame cost, and size: of the network, for its energy.
     """
 
     source: str
     result: Result
     ann: Result | None
     layers: tuple[str, ...] = ()
-    frame: int | None = None
     video: Video | None = None
+    work: Work | None = None
+    size: Size | None = None
+
+    @property
+    def frame(self) -> int | None:
+        return self.result.frame
 
     @property
     def label(self) -> str:
@@ -49,6 +61,9 @@ class Watcher:
     def result(self, sighting: Sighting) -> None:
         """After every image and frame. A UserError from here counts as the source's failure."""
 
+    def end(self, source: str) -> None:
+        """After a source, also when it failed or was interrupted. A UserError counts as its failure."""
+
     def failure(self, source: str, error: UserError) -> None:
         """After a source that could not be read, when there are others."""
 
@@ -56,20 +71,44 @@ class Watcher:
 def detect(options: DetectOptions, watcher: Watcher) -> list[str]:
     """Run all sources; returns those that failed. Raises UserError when the call or the only source is wrong."""
     sources = expand(options.sources)[: options.limit]
-    detector = SpikingYOLO(load(options), device=options.device, precision=options.precision, compile=options.compile)
+    streams = any(map(is_stream, sources))
+    of_videos = {"--save-mot": options.save_mot, "--timeline": options.timeline}
+    if not streams and (wanted := [flag for flag, given in of_videos.items() if given]):
+        raise UserError(f"{' and '.join(wanted)}: for videos and webcams only; name one, or leave it out")
+    converted = load(options)
+    converted = keeping(converted, options.frames) if streams else converted
+    detector = SpikingYOLO(converted, device=options.device, precision=options.precision, compile=options.compile)
     run = _Run(options, detector, watcher)
     failed = []
     for number, source in enumerate(sources):
         watcher.source(source, number, len(sources))
         try:
-            for sighting in run.frames(source) if is_stream(source) else run.image(source):
-                watcher.result(sighting)
+            try:
+                for sighting in run.frames(source) if is_stream(source) else run.image(source):
+                    watcher.result(sighting)
+            finally:
+                watcher.end(source)
         except UserError as error:
             if len(sources) == 1:
                 raise
             failed.append(source)
             watcher.failure(source, error)
     return failed
+
+
+def keeping(converted: Converted, frames: str | None) -> Converted:
+    """The network that keeps its state from frame to frame or not.
+
+    frames: "keep", "reset", or None: as the recipe has it, where a Notice says that the method cannot.
+    Raises UserError for "keep" with a method that cannot.
+    """
+    recipe = converted.recipe
+    if recipe.encoding.coding == "rate" and frames != "reset":
+        cannot = f"method {recipe.name} sends rates and cannot keep its state between the frames of a video"
+        if frames == "keep":
+            raise UserError(f"{cannot}: give --frames reset, or another --method")
+        warnings.warn(Notice(f"{cannot}: each frame is a new image"), stacklevel=2)
+    return replace(converted, recipe=recipe.with_settings({"encoding.frames": frames})) if frames else converted
 
 
 class _Run:
@@ -82,26 +121,37 @@ class _Run:
         thresholds = {name: getattr(options, name) for name in ("conf", "iou", "max_det")}
         self.choice: dict[str, Any] = {**thresholds, "classes": classes}
 
+    @cached_property
+    def costs(self) -> CostModel:
+        return CostModel.of(self.detector.converted)
+
     def image(self, source: str) -> Iterator[Sighting]:
-        options = self.options
-        steps = {*options.steps, *(gif_steps(options.T) if options.gif else ())}
-        result = self._detect(source, steps, maps=options.overlay or options.gif)
-        yield Sighting(source, result, self._ann(result), self.layers)
+        options, T = self.options, self.options.timesteps()
+        steps = {*options.steps, *(gif_steps(T) if options.gif else ())}
+        maps = options.overlay or options.gif
+        result = self.detector.detect(source, T, steps, maps=maps, progress=self.watcher.step, **self.choice)
+        yield Sighting(source, result, self._ann(result.image), self.layers)
 
     def frames(self, source: str) -> Iterator[Sighting]:
-        every = self.options.every
+        options, every = self.options, self.options.every
+        T = options.timesteps(self.detector.converted.recipe.keeps_frames)
         with open_video(source) as video:
-            for index, frame in enumerate(video.frames(every)):
-                result = self._detect(frame, self.options.steps)
-                yield Sighting(source, result, self._ann(result), frame=index * every, video=video)
-                if index + 1 == self.options.max_frames:
-                    break
+            taken = islice(video.frames(every), options.max_frames)
+            results = self.detector.stream(
+                taken, T, options.steps, refresh=options.refresh, maps=options.overlay, **self.choice
+            )
+            for index, result in enumerate(results):
+                result = replace(result, frame=index * every, time=index * every / video.fps)
+                yield Sighting(source, result, self._ann(result.image), self.layers, video, *self._cost(result))
 
-    def _detect(self, source: str | np.ndarray, steps: Any, maps: bool = False) -> Result:
-        return self.detector.detect(source, self.options.T, steps, maps=maps, progress=self.watcher.step, **self.choice)
+    def _cost(self, result: Result) -> tuple[Work, Size]:
+        costs, charge = self.costs, charged(self.costs.value)
+        size = costs.size(result.macs, sum(result.neurons_by_layer.values()))
+        sent, operations = result.sent[charge], result.operations[charge]
+        return costs.work(result.T, size, operations, sent, result.updates, result.analogue_macs), size
 
-    def _ann(self, result: Result) -> Result | None:
-        return self.detector.detect_ann(result.image, **self.choice) if self.options.ann else None
+    def _ann(self, pixels: np.ndarray) -> Result | None:
+        return self.detector.detect_ann(pixels, **self.choice) if self.options.ann else None
 
 
 def gif_steps(T: int) -> list[int]:

@@ -76,7 +76,7 @@ def engine_call(engine: Engine) -> dict[str, Any]:
     converted, spec = engine.converted, engine.converted.spec
     return {
         "weights_sha256": converted.provenance.get("weights_sha256", ""),
-        "network_sha256": _digest(_network_bytes(converted)),
+        "network_sha256": network_sha256(converted),
         "recipe": json.loads(converted.recipe.to_json()),
         "imgsz": [spec.height, spec.width],
         "data": dataset_call(engine.task.dataset),
@@ -92,6 +92,11 @@ def engine_call(engine: Engine) -> dict[str, Any]:
 def dataset_call(dataset: DetectionSet | LabelledSet) -> dict[str, Any]:
     """Identifies a dataset by its images and what they are to show."""
     return {"name": dataset.name, "images": len(dataset), "sha256": _digest(map(str.encode, dataset.lines()))}
+
+
+def network_sha256(converted: Converted) -> str:
+    """Identifies a converted network by all its numbers."""
+    return _digest(_network_bytes(converted))
 
 
 def _network_bytes(converted: Converted) -> Iterable[bytes]:
