@@ -6,13 +6,13 @@ A map is [N * H * W, C], one row per position (see layout.py). What is sent in a
 from collections.abc import Mapping
 from copy import copy
 from dataclasses import dataclass
-from functools import cached_property, lru_cache
+from functools import cached_property
 from typing import Any, TypeVar
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor
 
+from spiking_yolo.snn.backend.grid import Grid, grid_of
 from spiking_yolo.snn.backend.layout import empty, rows
 
 T = TypeVar("T")
@@ -22,7 +22,7 @@ T = TypeVar("T")
 class Active:
     """Some rows of a map. values: [n, C]. where: [n], which rows, in order. shape: of the map, [N, C, H, W].
 
-    whole: the map, where it is at hand; None if it is zero elsewhere.
+    whole: the map, where it is at hand; without it, it is zero elsewhere.
     """
 
     values: Tensor
@@ -109,17 +109,17 @@ class ActiveConvolution:
         """None where so many outputs are reached that it does not pay."""
         n, _, h, w = x.shape
         out, taps = len(self._weight), self._kernel[0] * self._kernel[1]
-        grid = _grid(n, h, w, self._kernel, self._stride, tuple(self._padding), x.where.device)
+        grid = grid_of(n, h, w, self._kernel, self._stride, tuple(self._padding), x.where.device)
         where = grid.reached(x.where)
         channels = x.values.any(0).nonzero().flatten()
         per_input = taps * out
         dense = len(grid.windows) * x.shape[1] * per_input
         gather = self.GATHERED * len(where) * x.shape[1] * per_input
-        scatter = (self.GATHERED * len(where) + self.COPIED) * len(channels) * per_input
+        scatter = (self.GATHERED * len(x.where) + self.COPIED) * len(channels) * per_input
         scatter += self.ADDED * len(x.where) * per_input * (taps > 1)
-        if min(gather, scatter) > dense:
-            return None
         by_channel = scatter < gather and self._stride == (1, 1)
+        if (scatter if by_channel else gather) > dense:
+            return None
         x = Active(x.values.to(self._weight.dtype), x.where, x.shape)
         values = self._scatter(x, grid, where, channels) if by_channel else self._gather(x, grid, where)
         return Active(values, where, torch.Size((n, out, *grid.outputs)))
@@ -134,7 +134,7 @@ class ActiveConvolution:
         """[in, kh * kw * out], the kernels turned round."""
         return self._weight.flip(2, 3).permute(1, 2, 3, 0).flatten(1).contiguous()
 
-    def _scatter(self, x: Active, grid: "_Grid", where: Tensor, channels: Tensor) -> Tensor:
+    def _scatter(self, x: Active, grid: Grid, where: Tensor, channels: Tensor) -> Tensor:
         """What the outputs `where` receive, [n, out]."""
         partial = x.values.index_select(1, channels) @ self._by_channel.index_select(0, channels)
         if grid.pointwise:
@@ -143,11 +143,11 @@ class ActiveConvolution:
         sums = partial.new_zeros((len(where) + 1, len(self._weight)))  # the last of what lies beyond the border
         return sums.index_add_(0, slots, partial.view(-1, len(self._weight)))[:-1]
 
-    def _gather(self, x: Active, grid: "_Grid", where: Tensor) -> Tensor:
+    def _gather(self, x: Active, grid: Grid, where: Tensor) -> Tensor:
         """What the outputs `where` receive, [n, out]."""
         return self._windows(x, grid, where) @ self._matrix
 
-    def _windows(self, x: Active, grid: "_Grid", where: Tensor) -> Tensor:
+    def _windows(self, x: Active, grid: Grid, where: Tensor) -> Tensor:
         """What each kernel lies on, [n, kh * kw * in]: kh runs of kw * in neighbours in memory."""
         c, (kh, kw), values = x.shape[1], self._kernel, x.values
         if grid.pointwise:
@@ -161,98 +161,3 @@ class ActiveConvolution:
         windows = runs.index_select(0, starts.flatten()).view(len(where), kh * kw * c)
         self._padded.index_fill_(0, places, 0)
         return windows
-
-
-@dataclass(frozen=True)
-class _Grid:
-    """Where things lie in a padded map, flat. padded: its positions. places: of each input. windows: of each output,
-    where its kernel begins. lines: of a kernel, from there. reaching, spread: see `reached_by`. framed: the place of
-    each output in that frame; output_of: what is at each place, -1 for none. outputs: height and width.
-    """
-
-    shape: tuple[int, int, int]
-    kernel: tuple[int, int]
-    stride: tuple[int, int]
-    padding: tuple[int, int]
-    padded: int
-    places: Tensor
-    windows: Tensor
-    lines: Tensor
-    framed: Tensor
-    output_of: Tensor
-    reaching: Tensor
-    spread: Tensor
-    outputs: tuple[int, int]
-
-    @property
-    def pointwise(self) -> bool:
-        return self.kernel == self.stride == (1, 1) and self.padding == (0, 0)
-
-    def reached(self, where: Tensor) -> Tensor:
-        """Outputs whose kernel lies on one of the inputs."""
-        if self.pointwise:
-            return where
-        n, h, w = self.shape
-        if self.stride != (1, 1):
-            mask = torch.zeros(n * h * w, device=where.device).index_fill_(0, where, 1).view(n, 1, h, w)
-            mask = F.pad(mask, (self.padding[1], self.padding[1], self.padding[0], self.padding[0]))
-            return F.max_pool2d(mask, self.kernel, self.stride).flatten().nonzero().flatten()
-        mask = torch.zeros(len(self.output_of), dtype=torch.bool, device=where.device)
-        mask.index_fill_(0, self.reached_by(where).view(-1), True)
-        outputs = self.output_of.index_select(0, mask.nonzero().view(-1))
-        return outputs[outputs >= 0]
-
-    def reached_by(self, where: Tensor) -> Tensor:
-        """The outputs that each input reaches, [n, kh * kw], for stride 1, as places in a frame of kernels.
-
-        Output (y, x) lies on the inputs (y..y + kh - 1, x..x + kw - 1) of the padded map. With a frame of outputs whose
-        kernel would begin beyond the border, those of an input begin at its own place.
-        """
-        return self.reaching.index_select(0, where)[:, None] + self.spread
-
-    def slots(self, where: Tensor) -> Tensor:
-        """For each place in that frame its position in `where`, outputs; the number of these for all others."""
-        slots = torch.full(self.output_of.shape, len(where), device=where.device)
-        numbers = torch.arange(len(where), device=where.device)
-        return slots.index_copy_(0, self.framed.index_select(0, where), numbers)
-
-
-@lru_cache(maxsize=256)
-def _grid(
-    n: int,
-    h: int,
-    w: int,
-    kernel: tuple[int, int],
-    stride: tuple[int, int],
-    padding: tuple[int, int],
-    device: torch.device,
-) -> _Grid:
-    hp, wp = h + 2 * padding[0], w + 2 * padding[1]
-    oh, ow = (hp - kernel[0]) // stride[0] + 1, (wp - kernel[1]) // stride[1] + 1
-    flat = torch.arange(n * hp * wp, device=device).view(n, hp, wp)
-    places = flat[:, padding[0] : padding[0] + h, padding[1] : padding[1] + w].flatten()
-    windows = flat[:, : (oh - 1) * stride[0] + 1 : stride[0], : (ow - 1) * stride[1] + 1 : stride[1]].flatten()
-    lines, columns = (torch.arange(k, device=device) for k in kernel)
-    width = wp + kernel[1] - 1
-    framed = torch.arange(n * (hp + kernel[0] - 1) * width, device=device).view(n, -1, width)
-    reaching = framed[:, padding[0] : padding[0] + h, padding[1] : padding[1] + w].flatten()
-    spread = (lines[:, None] * width + columns).flatten()
-    output_of = torch.full((framed.numel(),), -1, device=device)
-    top, left = kernel[0] - 1, kernel[1] - 1
-    framed = framed[:, top : top + oh, left : left + ow].flatten() if stride == (1, 1) else windows
-    output_of[framed] = torch.arange(len(framed), device=device)
-    return _Grid(
-        (n, h, w),
-        kernel,
-        stride,
-        padding,
-        n * hp * wp,
-        places,
-        windows,
-        lines * wp,
-        framed,
-        output_of,
-        reaching,
-        spread,
-        (oh, ow),
-    )

@@ -92,14 +92,14 @@ class BlockedStep:
             buffers = buffers._replace(out=target)
         return Block(part, map_tree(lambda tensor: tensor[part], state), own, target, buffers)
 
-    def __call__(self, emit: Emit, current: Tensor | None, clock: Clock) -> list[Tensor]:
-        """One step; returns the largest magnitude that each block sent, if it is wanted."""
+    def __call__(self, emit: Emit, current: Tensor | None, clock: Clock, reports: bool = True) -> list[Tensor]:
+        """One step; returns the largest magnitude that each block sent, if it is wanted: in general, and now."""
         largest = []
         for block, z in self._with(current):
             sent = emit(block.state, block.parameters, z, clock, block.buffers)
             if sent is not block.out:  # of another dtype, to which it is rounded
                 block.out.copy_(sent)
-            if self._reports:
+            if self._reports and reports:
                 largest.append(torch.abs(sent, out=block.buffers.a).amax())
         return largest
 

@@ -82,7 +82,7 @@ class CompiledStep(BlockedStep):
     def _block(self, part: slice, state: Any, parameters: Any, out: Tensor, like: Tensor) -> Block:
         return Block(part, state, parameters, out, Buffers())
 
-    def __call__(self, emit: Emit, current: Tensor | None, clock: Clock) -> list[Tensor]:
+    def __call__(self, emit: Emit, current: Tensor | None, clock: Clock, reports: bool = True) -> list[Tensor]:
         values = (float(clock.t), float(clock.time), float(clock.spike_weight))
         for number, value, before in zip(self._numbers, values, self._values, strict=True):
             if value != before:

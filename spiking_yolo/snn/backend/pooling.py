@@ -44,16 +44,16 @@ class PooledSum:
             add = add_to_corners_ if by_corners else add_
             self._add = self._fused.setdefault(shape, Fused(add)) if self._compiled else add
             self._fresh = True
-        if self._fresh:
-            for total in self._sums:
-                total.zero_()
-            self._fresh = False
+        first, self._fresh = self._fresh, False
         self._corners = None if by_corners or not in_tiles else corners(n, h, w, current.device)
         if by_corners:
+            if first:
+                for total in self._sums:
+                    total.zero_()
             windows = rows(current).view(n * h // 2, 2, w // 2, 2, c)
             return self._add(*self._sums, windows).view(n, h // 2, w // 2, c).movedim(-1, 1)
         (total,) = self._sums
-        self._add(total, rows(current))
+        (torch.Tensor.copy_ if first else self._add)(total, rows(current))
         total = total.view(n, h, w, c)
         pooled = pool_in_pairs(total).movedim(-1, 1) if in_tiles else max_pool(total.movedim(-1, 1), **self.attrs)
         self._pooled = pooled

@@ -158,7 +158,10 @@ class NeuronLayer(nn.Module, ABC):
         clock = Clock(self.t, time, spike_weight, self.t == 0, self.drops(self.t), reluctant)
         self.prepare(self.state, clock)
         sent = self._run.at(self.emit, some, clock) if some else self.out
-        self._largest = [sent.values] if isinstance(sent, Active) else self._run(self.emit, current, clock)
+        if isinstance(sent, Active):
+            self._largest = [sent.values]
+        else:  # of complete values that are sent first nobody asks
+            self._largest = self._run(self.emit, current, clock, not (clock.first and self.complete))
         self.t, self.spike_weight = self.t + 1, spike_weight
         self.settled = self.coding.once and self.quiet()
         return sent
