@@ -1,4 +1,4 @@
-"""What a benchmark computes from its clock, limits, shares of a run, the twin, videos, and the tool on a tiny network."""
+"""What a benchmark computes from its clock, limits, shares of a run, the twin, videos; the tool on a tiny network."""
 
 import itertools
 import json
