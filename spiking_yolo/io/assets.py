@@ -19,6 +19,11 @@ def samples_folder() -> Path:
     return _present(shipped("samples"), "give photographs of your own")
 
 
+def sample_clip() -> Path:
+    """Five seconds of a room in which somebody appears, from a fixed camera. Raises UserError when it is missing."""
+    return _present(samples_folder() / "clips" / "person.mp4", "give a video of your own")
+
+
 def default_weights() -> Path:
     """The public Tiny-YOLOv3 of COCO. Raises UserError when it is missing."""
     return _present(weights_folder() / "yolov3-tiny.weights", "give the weights of a network of your own")

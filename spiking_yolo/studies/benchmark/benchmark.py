@@ -11,6 +11,7 @@ from torch import Tensor
 
 from spiking_yolo.convert.registry import get_recipe, list_methods
 from spiking_yolo.io.device import usable_device
+from spiking_yolo.io.frames import frames_of
 from spiking_yolo.io.sizes import STRIDE, Size, size_name
 from spiking_yolo.models.load import Ann
 from spiking_yolo.studies.benchmark.cases import ALWAYS, Case, ann_pass, executed, photographs
@@ -19,6 +20,7 @@ from spiking_yolo.studies.benchmark.options import BenchmarkOptions
 from spiking_yolo.studies.benchmark.shares import shares
 from spiking_yolo.studies.benchmark.timing import Timing, interleaved
 from spiking_yolo.studies.benchmark.twin import relu_twin, spikingjelly_run
+from spiking_yolo.studies.benchmark.video import video
 from spiking_yolo.studies.options import load_ann
 from spiking_yolo.studies.versions import versions
 
@@ -38,6 +40,8 @@ def benchmark(
     Raises UserError for an unknown method, missing files, and a device that is not there.
     """
     usable_device(options.device)
+    for path in options.video:
+        frames_of(path)  # refused now rather than after minutes
     names = list(list_methods()) if options.methods == ("all",) else options.methods
     for name in names:
         get_recipe(name)
@@ -140,6 +144,10 @@ class _Bench:
             runs = {f"{case.name}/{size_name(size)} px": case.run(self.ann, x, T) for case in ALWAYS}
             rows |= self._beside_ann(runs, x)
         return rows
+
+    def video(self) -> dict[str, Any]:
+        """A later frame of videos, whose state stays."""
+        return video(self.ann, self.options, self.progress)
 
     def _photographs(self, n: int, size: Size | None = None) -> Tensor:
         return photographs(self.options, self.ann.spec, n, size)

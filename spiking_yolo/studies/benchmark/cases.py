@@ -22,10 +22,14 @@ from spiking_yolo.snn.options import Precision, SimulationOptions, bf16_pays, mi
 from spiking_yolo.studies.benchmark.options import BenchmarkOptions
 
 
+def photograph_paths(options: BenchmarkOptions) -> list[str]:
+    """The photographs of the folder."""
+    return [path for path in expand([str(options.images or samples_folder())]) if not is_stream(path)]
+
+
 def photographs(options: BenchmarkOptions, spec: Spec, n: int, size: Size | None = None) -> Tensor:
     """[n, 3, H, W]: the photographs of the folder, over and over; size: resized to it."""
-    folder = options.images or samples_folder()
-    paths = [path for path in expand([str(folder)]) if not is_stream(path)]
+    paths = photograph_paths(options)
     x = torch.stack([preprocess(read_image(paths[i % len(paths)]), spec)[0] for i in range(n)])
     x = x if size is None else F.interpolate(x, size, mode="bilinear")
     return x.to(options.device)

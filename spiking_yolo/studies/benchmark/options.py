@@ -7,7 +7,7 @@ from spiking_yolo.errors import UserError
 from spiking_yolo.settings import setting
 from spiking_yolo.studies.options import OutputOptions, WeightsOptions
 
-PARTS = ("one_step", "steps", "batch", "shares", "memory", "spikingjelly", "growth")
+PARTS = ("one_step", "steps", "batch", "shares", "memory", "spikingjelly", "growth", "video")
 LIMITS = Path(__file__).with_name("limits.json")
 
 
@@ -22,6 +22,8 @@ class BenchmarkOptions(WeightsOptions, OutputOptions):
         ("coarse-to-fine", "signed-memory", "p-norm", "msat"), "besides the default and msat-plus; or all"
     )
     images: Path | None = setting(None, "folder of photographs (default: the samples)")
+    video: tuple[Path, ...] = setting((), "videos of the part of that name (default: the sample clip)")
+    frames: int = setting(48, "of a video, at most", 1)
     T: int = setting(64, "timesteps of a run", 1)
     repeats: int = setting(5, "runs of which the median counts", 1)
     threads: int | None = setting(None, "of PyTorch (default: its own choice)", 1)

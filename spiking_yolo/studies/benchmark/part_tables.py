@@ -45,6 +45,19 @@ def _spikingjelly(part: Mapping[str, Any]) -> str:
     return f"against {part['twin']}\n{columns(table)}"
 
 
+def _video(rows: Mapping[str, Any]) -> str:
+    kinds = list(next(iter(rows.values()))["ms_by_kind"])
+    table = [["a later frame of", "mean", "median", "10 %", "90 %", "ms", "ANN ms", "frames", "cuts"]]
+    times = [["ms per frame", *kinds, "sum"]]
+    for name, row in rows.items():
+        ratios = row["mean"], row["ratio"], *row["tenths"]
+        numbers = f"{row['ms']:.1f}", f"{row['ann_ms']:.1f}", str(row["frames"]), str(row["cuts"])
+        table.append([name, *(f"{r:.2f}" for r in ratios), *numbers])
+        taken = row["ms_by_kind"].values()
+        times.append([name, *(f"{ms:.1f}" for ms in taken), f"{sum(taken):.1f}"])
+    return f"{columns(table)}\n\n{columns(times)}"
+
+
 TABLES = {
     "machine": machine_text,
     "one_step": lambda rows: _timed("one image, T=1", rows),
@@ -54,4 +67,5 @@ TABLES = {
     "memory": _memory,
     "spikingjelly": _spikingjelly,
     "growth": lambda rows: _timed("growth", rows),
+    "video": _video,
 }

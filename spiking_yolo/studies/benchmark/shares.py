@@ -32,6 +32,12 @@ class Stopwatch:
         self.by_kind: dict[str, float] = defaultdict(float)
         self.by_node: dict[str, float] = defaultdict(float)
 
+    def kinds(self, whole: float, n: int) -> dict[str, float]:
+        """Milliseconds by kind, and of all else, of one of n parts that took `whole` seconds together."""
+        taken = {kind: self.by_kind[kind] for kind in KINDS.values()}
+        taken["everything else"] = whole - sum(taken.values())
+        return {kind: 1e3 * each / n for kind, each in taken.items()}
+
     def _start(self, module: nn.Module, args: Any) -> None:
         synchronize(self._device)
         self._started = time.perf_counter()
@@ -57,7 +63,6 @@ def shares(converted: Converted, x: Tensor, T: int, repeats: int) -> dict[str, A
             stopwatch.clear()
         taken, run = seconds(lambda: network.run(x, T), device)
         whole, steps = whole + taken, run.steps
-    per = 1e3 / (max(repeats, 1) * steps)
-    kinds = {kind: per * stopwatch.by_kind[kind] for kind in KINDS.values()}
-    kinds["everything else"] = per * whole - sum(kinds.values())
-    return {"steps": steps, "ms_per_step": kinds, "by_node": {k: per * v for k, v in stopwatch.by_node.items()}}
+    n = max(repeats, 1) * steps
+    by_node = {node: 1e3 * taken / n for node, taken in stopwatch.by_node.items()}
+    return {"steps": steps, "ms_per_step": stopwatch.kinds(whole, n), "by_node": by_node}

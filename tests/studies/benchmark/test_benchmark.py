@@ -1,17 +1,21 @@
-"""What a benchmark computes from its clock, limits, the shares of a run, the twin, and the tool on a tiny network."""
+"""What a benchmark computes from its clock, limits, shares of a run, the twin, videos; the tool on a tiny network."""
 
 import itertools
 import json
 from pathlib import Path
+from typing import Any, cast
 
+import numpy as np
 import pytest
 import torch
 from helpers.networks import TinyLeaky, images, make, spiking
-from helpers.tiny import run_tool, write_tiny
+from helpers.tiny import photo, run_tool, write_tiny
+from torch import Tensor
 
 from spiking_yolo.convert.registry import get_recipe
 from spiking_yolo.errors import UserError
 from spiking_yolo.graph import forward
+from spiking_yolo.snn.stream import FrameRun, Stream
 from spiking_yolo.studies.benchmark.benchmark import scaled
 from spiking_yolo.studies.benchmark.cases import Case, photographs
 from spiking_yolo.studies.benchmark.limits import Limit, read_limits
@@ -20,6 +24,7 @@ from spiking_yolo.studies.benchmark.options import LIMITS, BenchmarkOptions
 from spiking_yolo.studies.benchmark.shares import Stopwatch, shares
 from spiking_yolo.studies.benchmark.timing import Timing, interleaved
 from spiking_yolo.studies.benchmark.twin import Twin, relu_twin, spikingjelly_run
+from spiking_yolo.studies.benchmark.video import frame_shares, panned, timed_frames
 from spiking_yolo.studies.options import load_ann
 
 RESULTS = {"steps": {"a": {"ratio": 0.9}}, "spikingjelly": {"runs": {"b": {"faster": 1.5}}}}
@@ -137,6 +142,7 @@ def test_the_tool(tmp_path: Path, capsys, monkeypatch):
         (["--assert", "--limits", "nowhere.json"], "cannot read the limits"),
         (["--T", "0"], "--T"),
         (["--methods", "p-nrom"], "p-nrom"),
+        (["--video", "nowhere.mp4"], "nowhere.mp4: it does not exist"),
     ],
 )
 def test_mistakes_of_the_tool(options: list[str], words: str, tmp_path: Path, capsys, monkeypatch):
@@ -155,6 +161,58 @@ def test_sizes_grow_as_the_network_s_own(tmp_path: Path):
     spec = load_ann(options).spec
     assert photographs(options, spec, 3).shape == (3, 3, 64, 96)
     assert photographs(options, spec, 1, (32, 64)).shape == (1, 3, 32, 64)
+
+
+def test_a_panned_photograph():
+    """Windows of three quarters, four pixels apart, up to the right border and back."""
+    photograph = np.arange(32, dtype=np.uint8)[None, :, None].repeat(3, 2)
+    found = list(panned(photograph, 6))
+    assert [frame[0, 0, 0] for frame in found] == [0, 4, 8, 4, 0, 4]
+    assert {frame.shape for frame in found} == {(1, 24, 3)}
+
+
+def test_only_later_frames_are_timed(monkeypatch):
+    """A clock that every frame moves by 6 and every pass by 8: of seven frames the first four do not count."""
+    clock, frames = [0.0], [torch.full((1, 1, 1, 1), k) for k in range(7)]
+    monkeypatch.setattr("time.perf_counter", lambda: clock[0])
+
+    def spend(amount: float) -> None:
+        clock[0] += amount
+
+    def stream(frame: Tensor) -> FrameRun:
+        spend(6 if frame >= 4 else 600)
+        return FrameRun(cast(Any, None), fresh=bool(frame == 0 or frame == 5), cut=False)
+
+    found = timed_frames(stream, frames, lambda: spend(8))
+    assert found["ratios"] == [0.75] * 3 and found["mean"] == found["ratio"] == 0.75 and found["tenths"] == [0.75] * 2
+    assert (found["ms"], found["ann_ms"], found["frames"], found["cuts"]) == (6000, 8000, 3, 1)
+
+
+def test_shares_of_a_later_frame():
+    network = spiking(make(TinyLeaky), images(2), get_recipe("signed-digits")).network()
+    kinds = frame_shares(Stream(network), list(images(7).split(1)))
+    assert set(kinds) == {"convolutions", "neurons", "pooling", "everything else"} and min(kinds.values()) > 0
+
+
+def test_videos_of_the_tool(tmp_path: Path, capsys, monkeypatch):
+    """The sample clip under its name, others under theirs, and both cameras; a short one is refused."""
+    monkeypatch.chdir(tmp_path)
+    folder = tmp_path / "few"
+    folder.mkdir()
+    for k in range(6):
+        photo(folder / f"{k}.png", k)
+    call = ["--weights", write_tiny(tmp_path), "--images", tmp_path / "photos", "--parts", "video", "--frames", 7]
+    assert run_tool("benchmark", *call) == 0
+    results = json.loads((tmp_path / "runs/benchmark/exp/benchmark.json").read_text())["video"]
+    assert list(results) == ["sample clip", "still camera", "moving camera"]
+    assert all(len(row["ratios"]) == row["frames"] == 3 and row["cuts"] == 0 for row in results.values())
+    assert {limit.of[1] for limit in read_limits(LIMITS) if limit.of[0] == "video"} == set(results)
+    assert run_tool("benchmark", *call, "--video", folder) == 0
+    assert str(folder) in capsys.readouterr().out
+    (folder / "0.png").unlink()
+    assert run_tool("benchmark", *call, "--video", folder) == 2
+    error = capsys.readouterr().err
+    assert "few has 5 frames: give a video of 6 or more" in error and error.count("\n") == 1
 
 
 def test_peak_memory_is_that_of_a_process_with_torch(tmp_path: Path):
