@@ -1,4 +1,4 @@
-"""Histograms in a fifth of their bytes, without loss.
+"""Histograms in a sixth of their bytes or less, without loss.
 
 A count is split like a floating-point number: into the next of four steps an octave at or below it, and what it exceeds
 that by. The steps change slowly from bin to bin, so these bytes are compressed; the bits of the excess are as random as
