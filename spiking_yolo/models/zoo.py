@@ -82,7 +82,8 @@ def measured() -> dict[str, dict[str, Any]]:
 def zoo_text() -> str:
     """The table of `spiking-yolo zoo`."""
     figures = measured()
-    rows = [("name", "input", "ANN", "T=1", "digits", "measured on", "activations", "file", "licence", "source")]
+    header = ("name", "input", "ANN", "T=1", "digits", "measured on", "activations", "file", "licence", "source")
+    rows: list[tuple[str, ...]] = [header]
     for n in ZOO:
         own = figures.get(n.name, {})
         shown = [f"{own[key]:.{places}f}" if key in own else "-" for key, places in _PLACES.items()]
