@@ -10,15 +10,16 @@ import torch
 from torch import Tensor
 
 from spiking_yolo.convert.histogram import BINS, Histogram
+from spiking_yolo.convert.packed import pack_histograms, unpack_histograms
 from spiking_yolo.errors import UserError
 from spiking_yolo.graph import Graph, Node, forward
 from spiking_yolo.io.assets import command
 from spiking_yolo.io.images import Picture, preprocess, read_image
 from spiking_yolo.io.sizes import Size, size_name
-from spiking_yolo.io.tensors import read_format, write_safetensors
+from spiking_yolo.io.tensors import read_safetensors, write_safetensors
 from spiking_yolo.models.spec import Spec
 
-FORMAT = "spiking_yolo-statistics-1"
+FORMAT, OLD_FORMAT = "spiking_yolo-statistics-2", "spiking_yolo-statistics-1"
 
 
 @dataclass(frozen=True)
@@ -48,37 +49,49 @@ class Statistics:
             raise UserError(f"the statistics name other activations than the network has: {mend}")
 
     def save(self, path: str | Path) -> None:
-        tensors: dict[str, Tensor] = {}
-        for name, h in self.histograms.items():
-            tensors |= {
-                f"{name}.counts": h.counts.to(torch.int32 if h.counts.max() < 2**31 else torch.int64),
-                f"{name}.exponent": h.exponent.to(torch.int32),
-                f"{name}.minimum": h.minimum.float(),
-                f"{name}.maximum": h.maximum.float(),
-            }
         metadata = {
             "format": FORMAT,
             "weights_sha256": self.weights_sha256,
             "imgsz": json.dumps(self.imgsz),
             "images": json.dumps(self.images),
+            "channels": json.dumps({name: len(h.exponent) for name, h in self.histograms.items()}),
             "totals": json.dumps({name: h.total for name, h in self.histograms.items()}),
             "quantisers": json.dumps(self.quantisers),
         }
-        write_safetensors(path, tensors, metadata)
+        write_safetensors(path, pack_histograms(list(self.histograms.values())), metadata)
 
     @classmethod
     def load(cls, path: str | Path) -> Self:
-        metadata, tensors = read_format(path, FORMAT, f"a statistics file: make one with `{command('calibrate')}`")
-        histograms = {}
-        for name, total in json.loads(metadata["totals"]).items():
-            counts, exponent, low, high = (tensors[f"{name}.{k}"] for k in ("counts", "exponent", "minimum", "maximum"))
-            if counts.shape != (2, len(exponent), BINS):
-                raise UserError(f"{path} was written by another version: make it again with `{command('calibrate')}`")
-            histograms[name] = Histogram(counts.long(), exponent.long(), low.double(), high.double(), total)
-        height, width = json.loads(metadata["imgsz"])
-        quantisers = {int(bits): name for bits, name in json.loads(metadata.get("quantisers", "{}")).items()}
-        images = tuple(json.loads(metadata["images"]))
-        return cls(histograms, metadata["weights_sha256"], (height, width), images, quantisers)
+        metadata, tensors = read_safetensors(path)
+        if metadata.get("format") not in (FORMAT, OLD_FORMAT):
+            raise UserError(f"{path} is not a statistics file: make one with `{command('calibrate')}`")
+        try:
+            read = _histograms if metadata["format"] == FORMAT else _old_histograms
+            height, width = json.loads(metadata["imgsz"])
+            quantisers = {int(bits): name for bits, name in json.loads(metadata.get("quantisers", "{}")).items()}
+            images = tuple(json.loads(metadata["images"]))
+            return cls(read(metadata, tensors), metadata["weights_sha256"], (height, width), images, quantisers)
+        except (AttributeError, KeyError, OSError, TypeError, ValueError) as error:
+            raise UserError(
+                f"{path} is damaged or of another version ({error}): make it again with `{command('calibrate')}`"
+            ) from error
+
+
+def _histograms(metadata: Mapping[str, str], tensors: Mapping[str, Tensor]) -> dict[str, Histogram]:
+    totals, channels = json.loads(metadata["totals"]), json.loads(metadata["channels"])
+    histograms = unpack_histograms(tensors, [channels[name] for name in totals], list(totals.values()))
+    return dict(zip(totals, histograms, strict=True))
+
+
+def _old_histograms(metadata: Mapping[str, str], tensors: Mapping[str, Tensor]) -> dict[str, Histogram]:
+    """Those of files of 0.1.0, which hold every count as int32."""
+    histograms = {}
+    for name, total in json.loads(metadata["totals"]).items():
+        counts, exponent, low, high = (tensors[f"{name}.{k}"] for k in ("counts", "exponent", "minimum", "maximum"))
+        if counts.shape != (2, len(exponent), BINS):
+            raise ValueError(f"{name} has {counts.shape[-1]} bins, not {BINS}")
+        histograms[name] = Histogram(counts.long(), exponent.long(), low.double(), high.double(), total)
+    return histograms
 
 
 @torch.no_grad()

@@ -1,10 +1,12 @@
 """The networks that are known to work, by name. Imports nothing heavy."""
 
+import json
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from spiking_yolo.errors import UserError
-from spiking_yolo.io.assets import shipped
+from spiking_yolo.io.assets import command, shipped
 
 
 @dataclass(frozen=True)
@@ -39,6 +41,11 @@ ZOO: tuple[ZooNetwork, ...] = (
         "yolov5n", "yolov5n.pt", "COCO", "640", "SiLU", "AGPL-3.0", "github.com/ultralytics/yolov5/releases", False
     ),
 )
+_PLACES = {"ann": 1, "snn": 1, "digits": 2}  # decimals
+_NOTES = (
+    "ANN, T=1: AP50 of the original and of the default method in percent (top-1 on CIFAR-10); n photographs.",
+    "digits: operations of the default per multiply-accumulate of the ANN. The commands are in docs/results.md.",
+)
 
 
 def located(weights: str | Path) -> Path:
@@ -57,15 +64,31 @@ def located(weights: str | Path) -> Path:
         )
     found = shipped("weights") / network.file
     if not found.is_file():
-        raise UserError(f"{network.file} is not installed: fetch it from {network.source}, or use a checkout")
+        raise UserError(
+            f"{network.file} comes with a checkout and not with an installation: fetch it from {network.source} and "
+            f"run `{command('calibrate')} --weights {network.file} --images DIR`, or use a checkout"
+        )
     return found
+
+
+def measured() -> dict[str, dict[str, Any]]:
+    """Of networks by name: the data and n they were measured "on", their "ann" and "snn" in percent, and "digits".
+
+    snn, digits: of the default at T = 1; the commands are in docs/results.md.
+    """
+    return json.loads(Path(__file__).with_suffix(".json").read_text())
 
 
 def zoo_text() -> str:
     """The table of `spiking-yolo zoo`."""
-    rows = [("name", "data", "input", "activations", "file", "licence", "source")]
+    figures = measured()
+    header = ("name", "input", "ANN", "T=1", "digits", "measured on", "activations", "file", "licence", "source")
+    rows: list[tuple[str, ...]] = [header]
     for n in ZOO:
+        own = figures.get(n.name, {})
+        shown = [f"{own[key]:.{places}f}" if key in own else "-" for key, places in _PLACES.items()]
         file = n.file if n.shipped else f"{n.file} (not shipped)"
-        rows.append((n.name, n.task, n.imgsz, n.activation, file, n.licence, n.source))
-    widths = [max(len(row[i]) for row in rows) for i in range(6)]
-    return "\n".join("  ".join(c.ljust(w) for c, w in zip(row, [*widths, 0], strict=True)).rstrip() for row in rows)
+        rows.append((n.name, n.imgsz, *shown, own.get("on", n.task), n.activation, file, n.licence, n.source))
+    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
+    lines = ["  ".join(c.ljust(w) for c, w in zip(row, widths, strict=True)).rstrip() for row in rows]
+    return "\n".join([*lines, "", *_NOTES])

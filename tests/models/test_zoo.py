@@ -1,5 +1,6 @@
 """The zoo: its names, its files, and how they are found."""
 
+import re
 from pathlib import Path
 from typing import Any
 
@@ -7,11 +8,14 @@ import pytest
 from helpers.tiny import run_tool
 
 from spiking_yolo.cli.main import call
+from spiking_yolo.convert.pipeline import load_calibration, load_statistics
+from spiking_yolo.convert.registry import DEFAULT, get_recipe
 from spiking_yolo.errors import UserError
 from spiking_yolo.io.assets import weights_folder
 from spiking_yolo.io.sizes import size_name
+from spiking_yolo.models import zoo
 from spiking_yolo.models.load import load_ann
-from spiking_yolo.models.zoo import ZOO, located
+from spiking_yolo.models.zoo import ZOO, located, measured
 
 ROOT = Path(__file__).parents[2]
 
@@ -36,11 +40,40 @@ def test_a_file_comes_before_a_name(tmp_path: Path, monkeypatch: pytest.MonkeyPa
     assert located("yolov3-tiny") == Path("yolov3-tiny")
 
 
-def test_the_table_has_a_row_each(capsys: Any):
+def test_one_that_is_not_installed_says_how_to_get_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setattr(zoo, "shipped", lambda kind: tmp_path / kind)
+    with pytest.raises(UserError, match=r"fetch it from github.com/\S+ and run `.*calibrate.*, or use a checkout$"):
+        located("yolo-fastest-xl")
+
+
+def test_the_table_has_a_row_each_and_says_what_the_figures_are(capsys: Any):
     assert call(["zoo"]) == 0
-    header, *rows = capsys.readouterr().out.splitlines()
-    assert header.split() == ["name", "data", "input", "activations", "file", "licence", "source"]
+    table, notes = capsys.readouterr().out.split("\n\n")
+    header, *rows = table.splitlines()
+    assert header.split()[:5] == ["name", "input", "ANN", "T=1", "digits"]
     assert [row.split()[0] for row in rows] == [network.name for network in ZOO]
+    assert re.search(r"^yolo-fastest-xl +320 +42\.4 +41\.8 +1\.40 +COCO val2017, n = 49 ", table, re.M)
+    assert "AP50" in notes and "docs/results.md" in notes
+
+
+def test_every_shipped_network_was_measured_and_the_figures_are_in_the_documentation():
+    figures, page = measured(), (ROOT / "docs" / "results.md").read_text()
+    assert set(figures) >= {n.name for n in ZOO if n.shipped}
+    for own in figures.values():
+        assert set(own) == {"on", "ann", "snn", "digits"}
+        assert any(f"| {own['ann']:.1f} |" in row and f"| {own['snn']:.1f} |" in row for row in page.splitlines())
+
+
+@pytest.mark.parametrize("network", [n for n in ZOO if n.shipped], ids=lambda n: n.name)
+def test_every_shipped_network_has_what_the_default_needs(network: Any):
+    ann, recipe = load_ann(network.name), get_recipe(DEFAULT)
+    assert load_statistics(ann).quantisers
+    assert len(load_calibration(ann, recipe).images) >= 64
+
+
+def test_what_ships_is_small():
+    new = [path for stem in ("yolo-fastest", "MobileNet") for path in weights_folder().glob(f"{stem}*")]
+    assert sum(path.stat().st_size for path in new) < 25e6
 
 
 def test_names_work_on_the_command_line(tmp_path: Path, capsys: Any):
