@@ -2,6 +2,7 @@
 
     spiking-yolo benchmark                                     # everything, several minutes
     spiking-yolo benchmark --parts steps,shares --method p-norm,msat
+    spiking-yolo benchmark --parts video --video clip.mp4      # later frames, of which only what changes is sent
     spiking-yolo benchmark --assert                            # exit status 1 when something became too slow
 
 Every run is timed beside forward passes of the ANN, in turn, several times; the median of the ratios counts. The

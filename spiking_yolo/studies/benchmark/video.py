@@ -1,7 +1,7 @@
 """A later frame of a video, of which only what changes is sent, beside a forward pass of the ANN.
 
-The goals were at most .35 of a pass in a room, .7 on a road, and never above 1.3. limits.json has what holds, with some
-slack; docs/performance.md says what is missed.
+The goals are at most .35 of a pass in a room, .7 on a road, and never above 1.3, with a moving camera. The first is
+missed, and on two threads the last: limits.json has what holds, and docs/performance.md what was measured.
 """
 
 from collections.abc import Callable, Iterable, Iterator
