@@ -35,5 +35,9 @@ class Backend:
         return PackedConvolution(weight, bias, attrs)
 
     def active_convolution(self, weight: Tensor, attrs: Mapping[str, Any]) -> ActiveConvolution | None:
-        """The same for a few rows of its input and without bias; None where that is not to be."""
-        return ActiveConvolution(weight, attrs) if self.event_driven and ActiveConvolution.serves(attrs) else None
+        """The same for a few rows of its input and without bias; None where that is not to be.
+
+        Not on a GPU, which would wait in every layer to learn how many rows there are.
+        """
+        wanted = self.event_driven and weight.device.type == "cpu"
+        return ActiveConvolution(weight, attrs) if wanted and ActiveConvolution.serves(attrs) else None
