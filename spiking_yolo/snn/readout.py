@@ -45,7 +45,7 @@ class OutputSum:
         values: dict[str, Tensor] = {name: total / divisor for name, total in self._sums.items()}
         for node in self._plan.readout:
             value = self._synapses(node, [values[name] for name in node.inputs], 1.0, steps > 0)
-            assert isinstance(value, Tensor)
+            assert value is not None and not isinstance(value, Active)
             values[node.name], shapes[node.name] = value, value.shape
         self._outputs = tuple(self._output(name, values[name]) for name in self._plan.graph.outputs)
         return self._outputs
