@@ -44,9 +44,9 @@ class OutputSum:
         divisor = max(self._plan.coding.activations(steps), 1)
         values: dict[str, Tensor] = {name: total / divisor for name, total in self._sums.items()}
         for node in self._plan.readout:
-            value = self._synapses(node, [values[name] for name in node.inputs], 1.0, steps > 0)
-            assert value is not None and not isinstance(value, Active)
-            values[node.name], shapes[node.name] = value, value.shape
+            value = self._synapses(node, [values[name] for name in node.inputs], 1.0, True)
+            assert isinstance(value, Tensor)  # with biases nothing is left out
+            values[node.name], shapes[node.name] = value if steps > 0 else torch.zeros_like(value), value.shape
         self._outputs = tuple(self._output(name, values[name]) for name in self._plan.graph.outputs)
         return self._outputs
 
