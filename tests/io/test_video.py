@@ -111,7 +111,8 @@ def test_a_write_that_fails_unseen_is_found_when_the_file_is_closed(tmp_path):
 def test_ctrl_c_leaves_a_playable_video(tmp_path):
     path, ready = tmp_path / "v.mp4", tmp_path / "ready"
     code = (
-        "import sys, pathlib; from helpers.video import noise; from spiking_yolo.io.video import VideoWriter\n"
+        "import signal, sys, pathlib; from helpers.video import noise; from spiking_yolo.io.video import VideoWriter\n"
+        "signal.signal(signal.SIGINT, signal.default_int_handler)\n"  # which a shell may have switched off
         "frames = noise(10)\n"
         "with VideoWriter(sys.argv[1], 25) as writer:\n"
         "    while True:\n"
