@@ -1,6 +1,5 @@
 """The detector that a person calls: images in, boxes at every timestep out."""
 
-import os
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
@@ -9,11 +8,11 @@ from typing import Any, overload
 
 import numpy as np
 import torch
-from PIL import Image
 from torch import Tensor
 
 from spiking_yolo.convert.converted import Converted
 from spiking_yolo.convert.pipeline import load
+from spiking_yolo.decode.arguments import check_flags, check_image, checked_steps, kind, path_of
 from spiking_yolo.decode.selection import Classes, Selection, check_count, class_ids, is_whole
 from spiking_yolo.errors import UserError
 from spiking_yolo.graph import forward
@@ -60,10 +59,10 @@ class SpikingYOLO:
         precision: Precision = "float32",
         compile: bool = False,
     ):
-        _check_flags(trust=trust, compile=compile)
+        check_flags(trust=trust, compile=compile)
         self.device = usable_device(device)
         if not isinstance(weights, str | Path | Converted | None):
-            raise UserError(f"weights must be a path or a Converted network, not {_kind(weights)}")
+            raise UserError(f"weights must be a path or a Converted network, not {kind(weights)}")
         if not isinstance(settings, Mapping | None):
             raise UserError(f'settings must be a dict such as {{"neuron.gamma": 4}}, not {settings!r}')
         files: dict[str, Any] = {"cfg": cfg, "names": names, "imgsz": imgsz, "statistics": statistics}
@@ -181,13 +180,13 @@ class SpikingYOLO:
         """
         selection = Selection(conf, iou, max_det, class_ids(classes, self.names))
         T = check_count("T", T)
-        times = _checked_steps(steps, T)
-        _check_flags(bgr=bgr, maps=maps)
+        times = checked_steps(steps, T)
+        check_flags(bgr=bgr, maps=maps)
         if not (progress is None or callable(progress)):
             raise UserError(f"progress must be a function of the timestep, not {progress!r}")
         images: Any = image if isinstance(image, (list, tuple)) else [image]
         for one in images:
-            _check_image(one)
+            check_image(one)
         results = [self._simulate(one, bgr, selection, T, steps=times, maps=maps, progress=progress) for one in images]
         return results if isinstance(image, (list, tuple)) else results[0]
 
@@ -209,12 +208,12 @@ class SpikingYOLO:
         The Result has T = 0 and no spikes.
         """
         selection = Selection(conf, iou, max_det, class_ids(classes, self.names))
-        _check_flags(bgr=bgr)
-        _check_image(image)
+        check_flags(bgr=bgr)
+        check_image(image)
         start = time.perf_counter()
         pixels, x, placement = self._prepare(image, bgr)
         boxes = selection.boxes(forward(self._graph, x), self.spec, placement)
-        return Result(pixels, _path(image), self.names, "ann", 0, boxes, placement, time.perf_counter() - start)
+        return Result(pixels, path_of(image), self.names, "ann", 0, boxes, placement, time.perf_counter() - start)
 
     def stream(
         self,
@@ -243,10 +242,10 @@ class SpikingYOLO:
         without frames.
         """
         selection = Selection(conf, iou, max_det, class_ids(classes, self.names))
-        T, times = check_count("T", T), _checked_steps(steps, check_count("T", T))
+        T, times = check_count("T", T), checked_steps(steps, check_count("T", T))
         if not (is_whole(refresh) and refresh >= 0):
             raise UserError(f"refresh must be a whole number of frames, or 0 for never, not {refresh!r}")
-        _check_flags(bgr=bgr, maps=maps)
+        check_flags(bgr=bgr, maps=maps)
         every, (images, fps, _) = check_count("every", every), frames_of(frames)
         return self._stream(images, fps, every, Stream(self._new_network(), T, refresh), bgr, selection, times, maps)
 
@@ -277,7 +276,7 @@ class SpikingYOLO:
         """options: of SpikingNetwork.run."""
         start = time.perf_counter()
         pixels, x, placement = self._prepare(image, bgr)
-        return self._result(pixels, _path(image), placement, selection, T, self._network.run(x, T, **options), start)
+        return self._result(pixels, path_of(image), placement, selection, T, self._network.run(x, T, **options), start)
 
     def _result(
         self,
@@ -322,41 +321,3 @@ class SpikingYOLO:
             pixels = np.ascontiguousarray(pixels[..., ::-1])
         x, placement = preprocess(pixels, self.spec)
         return pixels, x[None].to(self.device), placement
-
-
-def _checked_steps(steps: Any, T: int) -> list[int]:
-    several = isinstance(steps, Iterable) and not isinstance(steps, (str, bytes))
-    values: list[Any] = list(steps) if several else [steps]
-    if not all(is_whole(t) and 1 <= t <= T for t in values):
-        raise UserError(f"steps must be whole numbers in 1..T={T}, such as [{T}], not {steps!r}")
-    return [int(t) for t in values]
-
-
-def _check_flags(**flags: object) -> None:
-    for name, value in flags.items():
-        if not isinstance(value, bool):
-            raise UserError(f"{name} must be True or False, not {value!r}")
-
-
-def _check_image(image: object) -> None:
-    """Raise UserError unless this may be an image, so far as that can be told without reading a file."""
-    if isinstance(image, (str, os.PathLike)):
-        if not os.path.exists(image):
-            raise UserError(f"{os.fspath(image) or repr(image)} does not exist; check the path")
-    elif isinstance(image, np.ndarray):
-        read_image(image)
-    elif not isinstance(image, Image.Image):
-        way = "give one of these"
-        if isinstance(image, Tensor):
-            way = "give an array: tensor.permute(1, 2, 0).cpu().numpy() of one [3, H, W]"
-        elif isinstance(image, bytes):
-            way = "open them: PIL.Image.open(io.BytesIO(data))"
-        raise UserError(f"image must be a path, a PIL image or an RGB array [H, W, 3], not {_kind(image)}; {way}")
-
-
-def _kind(value: object) -> str:
-    return "None" if value is None else type(value).__name__
-
-
-def _path(image: object) -> str | None:
-    return os.fspath(image) if isinstance(image, (str, os.PathLike)) else None
