@@ -14,6 +14,7 @@ MULTIPLY = {"int8": 0.2, "int32": 3.1, "fp32": 3.7}
 SHIFT = 0.03  # by k: an 8-bit addition to an exponent, or moving the weight
 SRAM = 1.25  # per byte: 10 pJ for 64 bits of 8 KB; larger memories cost more, so that this is a lower bound
 EVENT_BYTES = 4  # address, sign, exponent
+TIMELINE = ("int8", "sram16")  # accounts that a timeline of frames shows
 EXPONENTIAL = 10  # multiply-accumulates that an exponential or logarithm takes
 
 # Published pJ per synaptic event of whole chips (PMC10326429, table 3), of other process nodes than 45 nm.

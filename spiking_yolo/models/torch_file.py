@@ -68,7 +68,7 @@ class TorchFile:
     def __init__(self, path: Path) -> None:
         try:
             self._zip = zipfile.ZipFile(path)
-        except (zipfile.BadZipFile, OSError, ValueError, NotImplementedError, UnicodeDecodeError) as error:
+        except (zipfile.BadZipFile, OSError, ValueError, RuntimeError) as error:
             legacy = _starts_with(path, b"\x80")
             what = (
                 "it is a bare pickle, PyTorch's format of before 2020"
@@ -122,7 +122,7 @@ class TorchFile:
             raise UserError(f"entry {entry} is used by too many tensors: give another checkpoint")
         try:
             return self._zip.read(self._entries[entry])
-        except (zipfile.BadZipFile, OSError, EOFError, ValueError, RuntimeError, NotImplementedError) as error:
+        except (zipfile.BadZipFile, OSError, EOFError, ValueError, RuntimeError) as error:
             raise UserError(f"entry {entry} is damaged: fetch the file again") from error
 
 

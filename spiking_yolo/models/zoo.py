@@ -37,9 +37,7 @@ ZOO: tuple[ZooNetwork, ...] = (
     ZooNetwork("yolov1-voc", "yolov1-voc.safetensors", "VOC", "288x416", "ReLU", "MIT", _OURS),
     ZooNetwork("resnet20", "resnet20-cifar10.safetensors", "CIFAR-10", "32", "ReLU", "MIT", _OURS),
     ZooNetwork("vgg-thin", "vgg-thin-cifar10.safetensors", "CIFAR-10", "32", "ReLU", "MIT", _OURS),
-    ZooNetwork(
-        "yolov5n", "yolov5n.pt", "COCO", "640", "SiLU", "AGPL-3.0", "github.com/ultralytics/yolov5/releases", False
-    ),
+    ZooNetwork("yolov5n", "yolov5n.pt", "COCO", "640", "SiLU", "AGPL-3.0", _V5, False),
 )
 _PLACES = {"ann": 1, "snn": 1, "digits": 2}  # decimals
 _NOTES = (

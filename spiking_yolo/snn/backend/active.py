@@ -155,9 +155,10 @@ class ActiveConvolution:
         if self._padded is None or self._padded.shape != (grid.padded, c):
             self._padded = values.new_zeros((grid.padded, c))
         places = grid.places.index_select(0, x.where)
-        self._padded.index_copy_(0, places, values)
         runs = self._padded.as_strided((grid.padded - kw + 1, kw * c), (c, 1))
         starts = grid.windows.index_select(0, where)[:, None] + grid.lines
-        windows = runs.index_select(0, starts.flatten()).view(len(where), kh * kw * c)
-        self._padded.index_fill_(0, places, 0)
-        return windows
+        try:
+            self._padded.index_copy_(0, places, values)
+            return runs.index_select(0, starts.flatten()).view(len(where), kh * kw * c)
+        finally:  # empty for the next call, whatever interrupted this one
+            self._padded.index_fill_(0, places, 0)

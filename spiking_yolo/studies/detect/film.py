@@ -13,13 +13,11 @@ from torch import Tensor
 from spiking_yolo.datasets.mot_file import MotBoxes, write_mot
 from spiking_yolo.draw.boxes import side_by_side
 from spiking_yolo.io.video import VideoWriter
-from spiking_yolo.metrics.energy import accounts
+from spiking_yolo.metrics.energy import TIMELINE, accounts
 from spiking_yolo.metrics.video import PERSON
 from spiking_yolo.result import Result
 from spiking_yolo.studies.detect.options import DetectOptions
 from spiking_yolo.studies.detect.run import Sighting
-
-DRAWN = ("int8", "sram16")  # accounts of the timeline
 
 
 @dataclass(frozen=True)
@@ -58,7 +56,7 @@ class Film:
         self._boxes.write(result.plot() if sighting.ann is None else compared(result, sighting.ann))
         if self._events is not None:
             self._events.write(self._heat(result))
-        drawn = [account for account in accounts() if account.key in DRAWN]
+        drawn = [account for account in accounts() if account.key in TIMELINE]
         energies = {account.name: account.snn(sighting.work, sighting.size) for account in drawn}
         ann = {account.name: account.ann(sighting.size) for account in drawn}
         self.glimpses.append(Glimpse(frame, result.operations_per_mac, len(result), energies, ann, result.cut))

@@ -10,6 +10,7 @@ from typing import Any
 from spiking_yolo.draw.timeline import timeline
 from spiking_yolo.io.files import finite, write_json
 from spiking_yolo.io.tables import write_csv
+from spiking_yolo.metrics.energy import TIMELINE
 from spiking_yolo.studies.evaluate.tables import in_precision
 from spiking_yolo.studies.versions import versions
 from spiking_yolo.studies.video.modes import Bench
@@ -88,7 +89,7 @@ class VideoEvaluation:
 
     def _timeline(self, path: Path, one: Measured, mode: str) -> None:
         bench, records = self.bench, one.modes[mode]
-        drawn = [account for account in bench.options.accounts if account.key in ("int8", "sram16")]
+        drawn = [account for account in bench.options.accounts if account.key in TIMELINE]
         by_frame = [energies(bench, mode, [record]) for record in records]
         timeline(
             path,
