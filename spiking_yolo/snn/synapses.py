@@ -38,7 +38,7 @@ class LinearMap(nn.Module):
         self.folded = None  # the weights with the value of spikes, once it is known
         self._convolution: Callable[[Tensor, bool], Tensor] | None = None
         self._active: ActiveConvolution | None = None
-        self._waits = self._waited = 0  # inputs that are taken as a whole, since those before were too full
+        self.reset()
 
     def absorb(self, unit: units.Unit, dtype: torch.dtype) -> None:
         """Fold the value of an incoming spike, [C], into the weights; None for analogue input, which stays as it is.
@@ -60,6 +60,10 @@ class LinearMap(nn.Module):
     def _load_from_state_dict(self, *args: Any, **kwargs: Any) -> None:
         self.folded = None
         super()._load_from_state_dict(*args, **kwargs)
+
+    def reset(self) -> None:
+        """Before a run."""
+        self._waits = self._waited = 0  # inputs that are taken as a whole, since those before were too full
 
     def forward(self, x: Tensor | Active, biased: bool) -> Tensor | Active | None:
         """x: [N, in] or [N, C, H, W]. biased: whether the bias is added. Returns the dtype of the folded weights.
@@ -114,7 +118,7 @@ class Synapses(nn.Module):
 
     def absorb(self, thetas: Mapping[str, Tensor]) -> None:
         """Fold the values of spikes, [C] per layer of neurons, into the weights that receive them, if they are new."""
-        maps = {name: linear for name, linear in self.maps.items() if isinstance(linear, LinearMap)}
+        maps = self._linear()
         known = all(name in self._thetas and torch.equal(theta, self._thetas[name]) for name, theta in thetas.items())
         if known and all(linear.folded is not None for linear in maps.values()):
             return
@@ -130,6 +134,8 @@ class Synapses(nn.Module):
 
         at_most_one: layers of neurons that send at most one spike in a step. rests: of layers that have any, [C].
         """
+        for linear in self._linear().values():
+            linear.reset()
         known = units.at_rest(self.plan.graph, rests, self._units) if rests else {}
         for name, pool in self._pools():
             source = self.plan.graph[name].inputs[0]
@@ -139,6 +145,9 @@ class Synapses(nn.Module):
     def pooled_counts(self) -> dict[str, Counts]:
         """Events so far of the max poolings that send any, [N, C, H, W]."""
         return {name: pool.counts for name, pool in self._pools() if not pool.sends_sums}
+
+    def _linear(self) -> dict[str, LinearMap]:
+        return {name: linear for name, linear in self.maps.items() if isinstance(linear, LinearMap)}
 
     def _pools(self) -> Iterator[tuple[str, CumulativeMaxPool]]:
         return ((name, pool) for name, pool in self.pools.items() if isinstance(pool, CumulativeMaxPool))

@@ -140,3 +140,23 @@ def test_networks_give_the_same_spikes_to_the_bit(cls: Any, method: str, changes
         assert torch.equal(layer.count, plain.network.layer(name).count)
         few += int(layer.count.any())
     assert few
+
+
+def test_a_run_does_not_depend_on_those_before(monkeypatch: pytest.MonkeyPatch):
+    """How often it is looked for few rows is forgotten with the rest: the same convolutions are computed so."""
+    asked: list[tuple[int, bool]] = []
+    plain = ActiveConvolution.__call__
+
+    def recorded(self: ActiveConvolution, x: Active) -> Active | None:
+        found = plain(self, x)
+        asked.append((len(x.where), found is None))
+        return found
+
+    monkeypatch.setattr(ActiveConvolution, "__call__", recorded)
+    network = spiking(make(TinyLeaky), images(2), get_recipe("differential")).network()
+    seen = []
+    for seed in (3, 4, 3):
+        network.run(images(1, seed=seed), 6)
+        seen.append(asked.copy())
+        asked.clear()
+    assert any(none for _, none in seen[1]) and seen[0] == seen[2]
