@@ -32,7 +32,7 @@ def line_plot(
     """Save curves as .png, .pdf or .svg.
 
     series: name -> (x, y) or (x, y, lower, upper), the last two drawn as a band. hlines: name -> y, horizontal
-    references such as the ANN's accuracy. logx, logy: logarithmic axes, base 2; few x values become the ticks. marks: a
+    references such as the ANN's accuracy. logx, logy: logarithmic axes, base 2; few whole x become the ticks. marks: a
     point of a series that stands out, name -> (x, y).
     Raises UserError when lengths differ, there is nothing to draw, or an x of logx is not positive.
     """
@@ -51,13 +51,17 @@ def line_plot(
         for i, (name, y) in enumerate((hlines or {}).items()):
             axes.axhline(y, label=name, color="#444444", linestyle=DASHES[i % len(DASHES)], linewidth=1.1, zorder=1)
         every_x = np.unique(np.concatenate([x for x, *_ in curves.values()]))
+        whole = not (every_x % 1).any()  # steps and epochs
         if logx:
             axes.set_xscale("log", base=2)
-            axes.xaxis.set_major_formatter("{x:g}")
-            if len(every_x) <= 10 and not marks:
+            axes.xaxis.set_major_formatter("{x:.3g}")
+            if whole and len(every_x) <= 10 and not marks:
                 axes.set_xticks(every_x)
                 axes.minorticks_off()
-        elif not (every_x % 1).any():  # steps and epochs
+            elif not whole and every_x[-1] < 4 * every_x[0]:  # an octave or two
+                axes.xaxis.set_major_locator(MaxNLocator(6, steps=[1, 2, 5, 10]))
+                axes.minorticks_off()
+        elif whole:
             axes.xaxis.set_major_locator(MaxNLocator("auto", integer=True, min_n_ticks=1))
         if logy:
             axes.set_yscale("log", base=2)

@@ -1,5 +1,7 @@
 """Figures of a paper hold all their data and leave the global style alone."""
 
+from itertools import pairwise
+
 import matplotlib
 import numpy as np
 import pytest
@@ -46,6 +48,20 @@ def test_line_plot_marks_a_point_of_a_series(tmp_path, saved):
 def test_epochs_have_ticks_at_whole_numbers_only(x, whole, tmp_path, saved):
     line_plot(tmp_path / "a.png", {"a": (x, x)}, "epoch", "loss")
     assert all(tick == round(tick) for tick in saved[0].axes[0].get_xticks()) == whole
+
+
+@pytest.mark.parametrize(
+    "x", [[0.69, 0.861, 1.68, 1.77, 2.84, 3.96], [0.713], [0.69, 0.70], [1.5, 2.5], [0.05, 12.5], [1, 2, 4, 256]]
+)
+def test_ticks_of_a_logarithmic_axis_can_be_read(x, tmp_path, saved):
+    """At least one, and none over another; timesteps are ticks themselves."""
+    line_plot(tmp_path / "a.png", {"a": (x, x)}, "operations", "AP", logx=True)
+    (axes,), low, high = saved[0].axes, *saved[0].axes[0].get_xlim()
+    saved[0].draw_without_rendering()
+    labels = [text for text in axes.get_xticklabels() if low <= text.get_position()[0] <= high and text.get_text()]
+    boxes = [text.get_window_extent() for text in labels]
+    assert labels and not any(a.overlaps(b) for a, b in pairwise(boxes))
+    assert x != [1, 2, 4, 256] or [float(text.get_text()) for text in labels] == x
 
 
 def test_bar_plot_places_every_value(tmp_path, saved):
