@@ -10,15 +10,14 @@ from torch import Tensor, nn
 from spiking_yolo.errors import UserError
 from spiking_yolo.graph import OPS, Graph, Node
 from spiking_yolo.snn import units
-from spiking_yolo.snn.backend.active import Active, ActiveConvolution, dense
+from spiking_yolo.snn.backend.active import Active, dense
 from spiking_yolo.snn.backend.backend import Backend
+from spiking_yolo.snn.backend.events import EventConvolution
 from spiking_yolo.snn.backend.layout import empty, per_channel
 from spiking_yolo.snn.counting import Counts
 from spiking_yolo.snn.options import SimulationOptions
 from spiking_yolo.snn.plan import NetworkPlan
 from spiking_yolo.snn.pooling import CumulativeMaxPool
-
-MOST_WAITS = 7  # inputs
 
 
 class LinearMap(nn.Module):
@@ -37,8 +36,7 @@ class LinearMap(nn.Module):
         self.attrs, self._backend = attrs, backend
         self.folded = None  # the weights with the value of spikes, once it is known
         self._convolution: Callable[[Tensor, bool], Tensor] | None = None
-        self._active: ActiveConvolution | None = None
-        self.reset()
+        self._events: EventConvolution | None = None
 
     def absorb(self, unit: units.Unit, dtype: torch.dtype) -> None:
         """Fold the value of an incoming spike, [C], into the weights; None for analogue input, which stays as it is.
@@ -51,7 +49,7 @@ class LinearMap(nn.Module):
         self.folded: Tensor | None = weight
         if weight.ndim == 4:
             self._convolution = self._backend.convolution(weight, self.bias, self.attrs)
-            self._active = self._backend.active_convolution(weight, self.attrs)
+            self._events = self._backend.event_convolution(weight, self.attrs)
 
     def _apply(self, fn: Any, recurse: bool = True) -> Self:
         self.folded = None
@@ -61,23 +59,13 @@ class LinearMap(nn.Module):
         self.folded = None
         super()._load_from_state_dict(*args, **kwargs)
 
-    def reset(self) -> None:
-        """Before a run."""
-        self._waits = self._waited = 0  # inputs that are taken as a whole, since those before were too full
-
     def forward(self, x: Tensor | Active, biased: bool) -> Tensor | Active | None:
         """x: [N, in] or [N, C, H, W]. biased: whether the bias is added. Returns the dtype of the folded weights.
 
         None where no output is reached.
         """
-        if self._active is not None and not biased:
-            if self._waited < self._waits and not isinstance(x, Active):
-                self._waited += 1
-            elif (reached := self._active(x if isinstance(x, Active) else Active.of(x))) is not None:
-                self._waits = 0
-                return reached if len(reached.where) else None
-            else:  # looking costs time: look less often
-                self._waits, self._waited = min(2 * self._waits + 1, MOST_WAITS), 0
+        if self._events is not None and not biased and (reached := self._events(x)) is not None:
+            return reached if len(reached.where) else None
         x = dense(x)
         if self._convolution is not None:
             return self._convolution(x, biased)
@@ -134,8 +122,6 @@ class Synapses(nn.Module):
 
         at_most_one: layers of neurons that send at most one spike in a step. rests: of layers that have any, [C].
         """
-        for linear in self._linear().values():
-            linear.reset()
         known = units.at_rest(self.plan.graph, rests, self._units) if rests else {}
         for name, pool in self._pools():
             source = self.plan.graph[name].inputs[0]

@@ -5,21 +5,27 @@ from typing import Any
 
 from torch import Tensor
 
-from spiking_yolo.snn.backend.active import ActiveConvolution
+from spiking_yolo.recipe import Neuron
 from spiking_yolo.snn.backend.blocks import BlockedStep, Scratch
 from spiking_yolo.snn.backend.compiled import CompiledStep
 from spiking_yolo.snn.backend.convolution import PackedConvolution
+from spiking_yolo.snn.backend.events import EventConvolution, EventNeurons, Kernels
+from spiking_yolo.snn.backend.layout import rows
+from spiking_yolo.snn.backend.library import library
 from spiking_yolo.snn.backend.pooling import PooledSum
+from spiking_yolo.snn.backend.tree import map_tree
 
 
 class Backend:
     """Makes the parts of one network.
 
-    compiled: with PyTorch's compiler. event_driven: what few events reach is computed alone. Both differ by rounding.
+    compiled: with PyTorch's compiler. event_driven: what few events reach is computed alone, where there is a C
+    compiler. Both differ by rounding.
     """
 
     def __init__(self, compiled: bool = False, event_driven: bool = False):
-        self.compiled, self.event_driven = compiled, event_driven and not compiled
+        self.compiled = compiled
+        self._kernels = Kernels() if event_driven and not compiled and library() is not None else None
         self._scratch = Scratch()
 
     def step(self, reports: bool) -> BlockedStep:
@@ -28,16 +34,21 @@ class Backend:
 
     def pooled_sum(self, attrs: Mapping[str, Any]) -> PooledSum:
         """max_pool of the sum over time; attrs: see graph.max_pool."""
-        return PooledSum(attrs, self.compiled)
+        return PooledSum(attrs, self.compiled, self._kernels)
 
     def convolution(self, weight: Tensor, bias: Tensor | None, attrs: Mapping[str, Any]) -> PackedConvolution:
         """A convolution that is called many times with the same weights."""
         return PackedConvolution(weight, bias, attrs)
 
-    def active_convolution(self, weight: Tensor, attrs: Mapping[str, Any]) -> ActiveConvolution | None:
-        """The same for a few rows of its input and without bias; None where that is not to be.
+    def event_convolution(self, weight: Tensor, attrs: Mapping[str, Any]) -> EventConvolution | None:
+        """The same of few events, without bias; None where there is no such thing."""
+        if self._kernels is None or not EventConvolution.serves(weight, attrs):
+            return None
+        return EventConvolution(self._kernels, weight, attrs)
 
-        Not on a GPU, which would wait in every layer to learn how many rows there are.
-        """
-        wanted = self.event_driven and weight.device.type == "cpu"
-        return ActiveConvolution(weight, attrs) if wanted and ActiveConvolution.serves(attrs) else None
+    def event_neurons(self, state: Any, parameters: Any, settings: Neuron, slope: float) -> EventNeurons | None:
+        """Neurons with memory that send all that is due; None where there is no such thing. See EventNeurons."""
+        state = map_tree(rows, state)
+        if self._kernels is None or not EventNeurons.serves(state, parameters):
+            return None
+        return EventNeurons(self._kernels, state, parameters, settings, slope)

@@ -10,7 +10,6 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from spiking_yolo.snn.backend.active import Active, put, take
 from spiking_yolo.snn.backend.layout import rows, spread
 from spiking_yolo.snn.backend.tree import leaves, map_tree
 from spiking_yolo.snn.state import Buffers, Clock
@@ -63,24 +62,11 @@ class BlockedStep:
         parameters: [], [C] or [C, H, W]. out: for what is sent, possibly of another dtype than the state. key: equal
         for equal shapes and dtypes.
         """
-        self._whole = whole = map_tree(rows, state)
+        whole = map_tree(rows, state)
         like = leaves(whole)[0]
-        self._shared = shared = map_tree(lambda value: spread(value, out.shape), parameters)
+        shared = map_tree(lambda value: spread(value, out.shape), parameters)
         self._blocks = [self._block(part, whole, shared, rows(out), like) for part in self._parts(like)]
-        self._sent_dtype = out.dtype
         return shared
-
-    def at(self, emit: Emit, current: Active, clock: Clock) -> Active:
-        """One step of the rows that received something: what they send, without what is zero."""
-        sent, like = [], leaves(self._whole)[0]
-        for part in parts(len(current.where), like.shape[1]):
-            where, z = current.where[part], current.values[part]
-            state = take(self._whole, where)
-            own = map_tree(lambda v, at=where: v.index_select(0, at) if v.shape == like.shape else v, self._shared)
-            buffers = self._scratch.like(leaves(state)[0])._replace(out=None)
-            sent.append(emit(state, own, z, clock, buffers).to(self._sent_dtype, copy=True))
-            put(self._whole, where, state)
-        return Active(torch.cat(sent), current.where, current.shape).nonzero()
 
     def _parts(self, like: Tensor) -> Iterable[slice]:
         return parts(len(like), like[0].numel())

@@ -1,8 +1,7 @@
 """The running sum over time that max pooling takes the maximum of, and the fast forms for windows of 2 x 2."""
 
 from collections.abc import Callable, Mapping, Sequence
-from functools import lru_cache
-from typing import Any, NamedTuple
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -10,22 +9,23 @@ from torch import Tensor
 from spiking_yolo.graph import max_pool, reached_padding
 from spiking_yolo.snn.backend.active import Active
 from spiking_yolo.snn.backend.compiled import Fused
-from spiking_yolo.snn.backend.layout import rows
+from spiking_yolo.snn.backend.events import EventPool, Kernels
+from spiking_yolo.snn.backend.layout import channels_last, rows
 
 
 class PooledSum:
     """max_pool(sum over time of what arrives), one step at a time. attrs: geometry, see graph.max_pool.
 
-    compiled: the addition, the conversion of what arrives in bf16 and pooling of 2 x 2 are fused.
+    compiled: the addition, the conversion of what arrives in bf16 and pooling of 2 x 2 are fused. kernels: for few
+    rows.
     """
 
-    def __init__(self, attrs: Mapping[str, Any], compiled: bool = False):
-        self.attrs, self._compiled = attrs, compiled
+    def __init__(self, attrs: Mapping[str, Any], compiled: bool = False, kernels: Kernels | None = None):
+        self.attrs, self._compiled, self._kernels = attrs, compiled, kernels
         self._add: Callable[..., Any]
         self._fused: dict[tuple[int, ...], Fused] = {}
         self._sums: list[Tensor] = []
-        self._pooled: Tensor
-        self._corners: Corners | None = None
+        self._events: EventPool | None = None
         self._fresh = True
 
     def reset(self) -> None:
@@ -45,7 +45,6 @@ class PooledSum:
             self._add = self._fused.setdefault(shape, Fused(add)) if self._compiled else add
             self._fresh = True
         first, self._fresh = self._fresh, False
-        self._corners = None if by_corners or not in_tiles else corners(n, h, w, current.device)
         if by_corners:
             if first:
                 for total in self._sums:
@@ -56,7 +55,9 @@ class PooledSum:
         (torch.Tensor.copy_ if first else self._add)(total, rows(current))
         total = total.view(n, h, w, c)
         pooled = pool_in_pairs(total).movedim(-1, 1) if in_tiles else max_pool(total.movedim(-1, 1), **self.attrs)
-        self._pooled = pooled
+        pooled = channels_last(pooled)
+        if self._kernels is not None and dtype == torch.float32 and current.device.type == "cpu":
+            self._events = EventPool(self._kernels, self.attrs, current.shape, self._sums[0], pooled)
         return pooled
 
     def at(self, current: Active) -> tuple[Active, Tensor] | None:
@@ -64,35 +65,7 @@ class PooledSum:
 
         What that call returned is changed too. None for what is not computed so.
         """
-        if self._corners is None:
-            return None
-        (total,) = self._sums
-        total.index_copy_(0, current.where, total.index_select(0, current.where).add_(current.values))
-        window = self._corners.of.index_select(0, current.where)
-        where = torch.zeros(len(self._corners.members), dtype=torch.bool, device=window.device)
-        where = where.index_fill_(0, window, True).nonzero().flatten()
-        members = self._corners.members.index_select(0, where)
-        maxima = total.index_select(0, members.flatten()).view(len(where), 4, -1).amax(1)
-        whole = rows(self._pooled)
-        before = whole.index_select(0, where)
-        whole.index_copy_(0, where, maxima)
-        return Active(maxima, where, self._pooled.shape, self._pooled), before
-
-
-class Corners(NamedTuple):
-    """Of windows of 2 x 2. of: [N * H * W], the window of each position; members: [N * H' * W', 4], its positions."""
-
-    of: Tensor
-    members: Tensor
-
-
-@lru_cache(maxsize=64)
-def corners(n: int, h: int, w: int, device: torch.device) -> Corners:
-    """For maps of this size."""
-    windows = torch.arange(n * h * w // 4, device=device).view(n, h // 2, w // 2)
-    of = windows.repeat_interleave(2, 1).repeat_interleave(2, 2).flatten()
-    positions = torch.arange(n * h * w, device=device).view(n, h // 2, 2, w // 2, 2)
-    return Corners(of, positions.movedim(2, 3).reshape(-1, 4))
+        return None if self._events is None else self._events(current)
 
 
 def add_(total: Tensor, x: Tensor) -> None:

@@ -123,6 +123,10 @@ class NeuronLayer(nn.Module, ABC):
     def prepare(self, s: Any, clock: Clock) -> None:
         """Before each step, on the whole state: what cannot be part of a pure function, such as random numbers."""
 
+    def events(self, current: Tensor | Active, clock: Clock) -> Active | None:
+        """The whole timestep where only what receives something is computed; None if it is not computed so."""
+        return None
+
     @property
     def complete(self) -> bool:
         """Whether all that is due is sent in every step, so that without input nothing happens."""
@@ -149,22 +153,21 @@ class NeuronLayer(nn.Module, ABC):
             if not isinstance(current, Tensor):
                 raise ValueError("the first step needs a current")
             self._begin(current)
-        some = current if isinstance(current, Active) and self.complete else None
-        current = None if current is None or some else dense(current)
         if self.plan.reads_sums:
-            self._sum = some.dense() if some else self._sum if current is None else current
-            current = self._sum
+            self._sum = self._sum if current is None else dense(current)
+            current = self._sum if current is None else current
         time, reluctant = self.coding.activations(self.t + 1), self.later and self.settings.hysteresis > 0
         clock = Clock(self.t, time, spike_weight, self.t == 0, self.drops(self.t), reluctant)
         self.prepare(self.state, clock)
-        sent = self._run.at(self.emit, some, clock) if some else self.out
-        if isinstance(sent, Active):
+        sent = None if current is None else self.events(current, clock)
+        if sent is not None:
             self._largest = [sent.values]
         else:  # of complete values that are sent first nobody asks
+            current = None if current is None else dense(current)
             self._largest = self._run(self.emit, current, clock, not (clock.first and self.complete))
         self.t, self.spike_weight = self.t + 1, spike_weight
         self.settled = self.coding.once and self.quiet()
-        return sent
+        return self.out if sent is None else sent
 
     def emit(self, s: Any, p: Any, z: Tensor | None, clock: Clock, buffers: Buffers) -> Tensor:
         """What some of the neurons send in one step: `step` with the calibrated bias, in the dtype of the state.
@@ -279,7 +282,7 @@ class NeuronLayer(nn.Module, ABC):
 
     def __getstate__(self) -> dict[str, Any]:
         """A copy, or what is pickled, has no run: its step works on views of the state, which pickling would part."""
-        kept = {name: value for name, value in self.__dict__.items() if name not in ("state", "out")}
+        kept = {name: value for name, value in self.__dict__.items() if name not in ("state", "out", "_events")}
         return {**kept, "_run": self.backend.step(reports=self.coding.once), "_allocated": None, "t": 0}
 
     def _optional(self, name: str, like: Tensor) -> Tensor | None:

@@ -8,6 +8,8 @@ from torch import Tensor
 
 from spiking_yolo.recipe import MOST
 from spiking_yolo.snn import step as F
+from spiking_yolo.snn.backend.active import Active
+from spiking_yolo.snn.backend.events import EventNeurons
 from spiking_yolo.snn.backend.layout import per_channel
 from spiking_yolo.snn.neurons.layer import NeuronLayer
 from spiking_yolo.snn.state import Buffers, Clock, Parameters, State, tensor
@@ -33,6 +35,7 @@ class SignedMemory(NeuronLayer):
     """
 
     state_type: ClassVar[type[Any]] = MemoryState
+    _events: EventNeurons | None = None
 
     def unneeded(self) -> tuple[str, ...]:
         return (*super().unneeded(), *(("potential",) if self.plan.reads_sums else ()))
@@ -48,6 +51,15 @@ class SignedMemory(NeuronLayer):
         out, spikes = F.send(due, s.sent, p.initial, self.settings, due, buffers.a, weight, hysteresis)
         s.tally(spikes)
         return out.add_(p.rest) if clock.first and p.rest is not None else out
+
+    def bind(self, p: Parameters) -> None:
+        plain = type(self) is SignedMemory and self.complete and not self.phi.silu and self.plan.sent_dtype is None
+        self._events = self.backend.event_neurons(self.state, p, self.settings, self.slope) if plain else None
+
+    def events(self, current: Tensor | Active, clock: Clock) -> Active | None:
+        if self._events is None or clock.first or clock.spike_weight != 1:
+            return None
+        return self._events(current, clock.reluctant * self.settings.hysteresis)
 
     def total(self, s: MemoryState, z: Tensor | None) -> Tensor:
         """The sum of all input, with what arrives now: z itself for a layer that reads sums."""

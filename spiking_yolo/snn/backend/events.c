@@ -1,0 +1,263 @@
+/* Event-driven computation: what few events reach, and nothing else. events.py calls these functions and says more.
+
+Maps are rows of channels (layout.py): row i is position i of [n, h, w]. `where` says which rows `values` holds, in
+order; NULL means all of them. `stride` is how many numbers lie between two rows of `values`. Plain C with GCC's vectors;
+OpenMP where there is one. */
+
+#include <math.h>
+#include <stdint.h>
+#include <string.h>
+
+enum { LANES = 16, MOST_VECTORS = 4 }; /* of a vector; of outputs that are summed in registers at once */
+typedef float vector __attribute__((vector_size(4 * LANES), aligned(4), may_alias));
+
+/* Windows over a map: of a convolution, or of pooling. Padding on the right and below follows from the sizes. */
+typedef struct {
+    int64_t n, h, w, out_h, out_w;
+    int64_t kernel_h, kernel_w, stride_h, stride_w, top, left;
+} Windows;
+
+typedef struct {
+    int64_t first, last; /* output rows or columns that see an input, last excluded */
+} Range;
+
+static int64_t least(int64_t a, int64_t b) { return a < b ? a : b; }
+static int64_t most(int64_t a, int64_t b) { return a > b ? a : b; }
+
+static Range seen_by(int64_t i, int64_t padding, int64_t kernel, int64_t stride, int64_t outputs) {
+    int64_t past = i + padding - kernel; /* the last start of a window that ends before i */
+    return (Range){past < 0 ? 0 : past / stride + 1, least((i + padding) / stride + 1, outputs)};
+}
+
+static Range rows_of(const Windows *g, int64_t y) {
+    return seen_by(y, g->top, g->kernel_h, g->stride_h, g->out_h);
+}
+
+static Range columns_of(const Windows *g, int64_t x) {
+    return seen_by(x, g->left, g->kernel_w, g->stride_w, g->out_w);
+}
+
+static void add(float *restrict sum, const float *restrict values, int64_t n) {
+    for (int64_t i = 0; i < n; i++) sum[i] += values[i];
+}
+
+/* Mark the outputs that input `position` reaches. */
+static void reach(const Windows *g, int64_t position, int32_t *slot) {
+    int64_t area = g->h * g->w, image = position / area, inside = position % area;
+    Range ys = rows_of(g, inside / g->w), xs = columns_of(g, inside % g->w);
+    for (int64_t y = ys.first; y < ys.last; y++)
+        for (int64_t x = xs.first; x < xs.last; x++) slot[(image * g->out_h + y) * g->out_w + x] = 1;
+}
+
+/* Number the marked outputs from 1; reached: which they are, in order. Returns how many. */
+static int64_t number(const Windows *g, int32_t *slot, int64_t *reached) {
+    int64_t count = 0, outputs = g->n * g->out_h * g->out_w;
+    for (int64_t i = 0; i < outputs; i++)
+        if (slot[i]) {
+            reached[count++] = i;
+            slot[i] = (int32_t)count;
+        }
+    return count;
+}
+
+/* sums[0 .. vectors * LANES] += the weights of each event's channel times its value, summed in registers. */
+static inline __attribute__((always_inline)) void weigh(float *sums, const float *weight, const int32_t *channel,
+                                                        const float *value, int64_t n, int vectors) {
+    vector a[MOST_VECTORS], *to = (vector *)sums;
+    for (int k = 0; k < vectors; k++) a[k] = to[k];
+    for (int64_t e = 0; e < n; e++) {
+        const vector *w = (const vector *)(weight + channel[e] * vectors * LANES);
+        for (int k = 0; k < vectors; k++) a[k] += w[k] * value[e];
+    }
+    for (int k = 0; k < vectors; k++) to[k] = a[k];
+}
+
+/* What the events of one input position bring to a block of output channels, of the outputs in slots from..to. */
+static void add_position(const Windows *g, int64_t position, const int32_t *channel, const float *value, int64_t n,
+                         int64_t channels, const float *weight, int64_t block, int64_t width, const int32_t *slot,
+                         int64_t from, int64_t to, float *sums) {
+    int64_t area = g->h * g->w, image = position / area, iy = position % area / g->w, ix = position % g->w;
+    Range ys = rows_of(g, iy), xs = columns_of(g, ix);
+    for (int64_t y = ys.first; y < ys.last; y++)
+        for (int64_t x = xs.first; x < xs.last; x++) {
+            int64_t s = slot[(image * g->out_h + y) * g->out_w + x] - 1;
+            if (s < from || s >= to) continue;
+            int64_t tap = (iy + g->top - y * g->stride_h) * g->kernel_w + ix + g->left - x * g->stride_w;
+            const float *w = weight + tap * channels * block;
+            float *sum = sums + s * width;
+            if (block == 4 * LANES) weigh(sum, w, channel, value, n, 4);
+            else if (block == 2 * LANES) weigh(sum, w, channel, value, n, 2);
+            else weigh(sum, w, channel, value, n, 1);
+        }
+}
+
+/* A convolution without bias. weight: [width / block, kernel_h, kernel_w, channels, block]; block: LANES, twice or four
+times that, so that what is needed of the weights at a time stays in a cache.
+
+channel, number_of: room for n * channels; ends: for 2 * n; slot: zeros, one per output. sums: [count, width], what the
+outputs `reached` receive, in order. Returns count, or -1 if it takes longer than `limit`, in multiply-accumulates of
+which an event's takes `price` and an input position `visit` for each output. */
+int64_t convolve(const Windows *g, const float *values, int64_t stride, const int64_t *where, int64_t n,
+                 int64_t channels, const float *weight, int64_t width, int64_t block, double price, double visit,
+                 double limit, int threads, int32_t *channel, float *value, int64_t *ends, int32_t *slot,
+                 int64_t *reached, float *sums) {
+    int64_t *begin = ends, *end = ends + n, events = 0, positions = 0;
+#pragma omp parallel for num_threads(threads) reduction(+ : events, positions)
+    for (int64_t i = 0; i < n; i++) {
+        const float *row = values + i * stride;
+        int64_t at = begin[i] = i * channels;
+        for (int64_t c = 0; c < channels; c++) { /* always written, and kept if it is an event */
+            channel[at] = (int32_t)c;
+            value[at] = row[c];
+            at += row[c] != 0;
+        }
+        end[i] = at;
+        events += at - begin[i];
+        positions += at > begin[i];
+    }
+    double taps = (double)(g->kernel_h * g->kernel_w), blocks = (double)(width / block);
+    if (taps * (price * (double)(events * width) + visit * blocks * (double)positions) > limit) return -1;
+    for (int64_t i = 0; i < n; i++)
+        if (end[i] > begin[i]) reach(g, where ? where[i] : i, slot);
+    int64_t count = number(g, slot, reached);
+#pragma omp parallel for num_threads(threads)
+    for (int t = 0; t < threads; t++) { /* each has some of the outputs, and the inputs near them */
+        int64_t from = count * t / threads, to = count * (t + 1) / threads;
+        if (from == to) continue;
+        memset(sums + from * width, 0, (to - from) * width * sizeof *sums);
+        int64_t first = reached[from] / g->out_w, last = reached[to - 1] / g->out_w;
+        for (int64_t b = 0; b < width / block; b++)
+            for (int64_t i = 0; i < n; i++) {
+                if (end[i] == begin[i]) continue;
+                int64_t position = where ? where[i] : i, y = position / g->w, image = y / g->h;
+                Range ys = rows_of(g, y - image * g->h);
+                if (image * g->out_h + ys.last <= first || image * g->out_h + ys.first > last) continue;
+                add_position(g, position, channel + begin[i], value + begin[i], end[i] - begin[i], channels,
+                             weight + b * g->kernel_h * g->kernel_w * channels * block, block, width, slot, from, to,
+                             sums + b * block);
+            }
+    }
+    for (int64_t s = 0; s < count; s++) slot[reached[s]] = 0;
+    return count;
+}
+
+/* Max pooling of a running sum, `total`, to which `values` are added. slot: zeros, one per output. pooled: the maxima as
+they were, which are updated; changed: which of them changed; maxima, before: [changed, channels], what they are and were.
+Returns how many. */
+int64_t pool(const Windows *g, const float *values, int64_t stride, const int64_t *where, int64_t n, int64_t channels,
+             int threads, float *total, int32_t *slot, int64_t *reached, float *pooled, int64_t *changed,
+             float *maxima, float *before) {
+#pragma omp parallel for num_threads(threads)
+    for (int64_t i = 0; i < n; i++) {
+        add(total + (where ? where[i] : i) * channels, values + i * stride, channels);
+    }
+    for (int64_t i = 0; i < n; i++) reach(g, where ? where[i] : i, slot);
+    int64_t windows = number(g, slot, reached), count = 0;
+#pragma omp parallel for num_threads(threads)
+    for (int64_t s = 0; s < windows; s++) {
+        int64_t o = reached[s], x = o % g->out_w, y = o / g->out_w % g->out_h, image = o / g->out_w / g->out_h;
+        int64_t top = y * g->stride_h - g->top, left = x * g->stride_w - g->left;
+        float *now = maxima + s * channels, *old = before + s * channels, *kept = pooled + o * channels;
+        for (int64_t c = 0; c < channels; c++) now[c] = -INFINITY;
+        for (int64_t iy = most(top, 0); iy < least(top + g->kernel_h, g->h); iy++)
+            for (int64_t ix = most(left, 0); ix < least(left + g->kernel_w, g->w); ix++) {
+                const float *sum = total + ((image * g->h + iy) * g->w + ix) * channels;
+                for (int64_t c = 0; c < channels; c++) now[c] = sum[c] > now[c] ? sum[c] : now[c];
+            }
+        int differs = 0;
+        for (int64_t c = 0; c < channels; c++) {
+            differs |= now[c] != kept[c];
+            old[c] = kept[c];
+            kept[c] = now[c];
+        }
+        slot[o] = differs;
+    }
+    for (int64_t s = 0; s < windows; s++) {
+        int differs = slot[reached[s]];
+        slot[reached[s]] = 0;
+        if (!differs) continue;
+        if (count < s) {
+            memcpy(maxima + count * channels, maxima + s * channels, channels * sizeof *maxima);
+            memcpy(before + count * channels, before + s * channels, channels * sizeof *before);
+        }
+        changed[count++] = reached[s];
+    }
+    return count;
+}
+
+/* Numbers by their last four bits: with one digit less than the next one, and with one more (digits.py). */
+static const uint32_t MORE = 0x1115, FEWER = 0xa888;
+
+/* What the neurons of one position send, in thetas: step.py has the equations. Returns whether that is anything. */
+__attribute__((noinline)) static int send(const float *restrict sum, const float *restrict sent,
+                                          const float *restrict theta, const float *restrict initial,
+                                          const float *restrict bias, const float *restrict cap, float slope,
+                                          float slack, float hysteresis, float gamma, int64_t channels,
+                                          float *restrict out) {
+    const int thrifty = slack > 0 || hysteresis > 0; /* without either, 2 is never reached and all round down */
+    const float half = thrifty ? 0.5f : 0.0f, base = thrifty ? 0.5f : 2.0f;
+    const float least_due = hysteresis > 0 ? 0.5f + hysteresis : 0.0f;
+    int any = 0;
+    for (int64_t c = 0; c < channels; c++) {
+        float due = (sum[c] + bias[c]) / theta[c];
+        due = due > 0 ? due : due * slope;
+        due = due < cap[c] ? due : cap[c];
+        due = due - sent[c] + initial[c] - half;
+        float low = floorf(due);
+        int32_t bits = (int32_t)low & 15;
+        float cut = base + slack * (float)((int32_t)(MORE >> bits & 1) - (int32_t)(FEWER >> bits & 1));
+        float n = low + (due - low >= cut ? 1.0f : 0.0f);
+        n = n > gamma ? gamma : n < -gamma ? -gamma : n;
+        n = fabsf(due) < least_due ? 0.0f : n;
+        out[c] = n;
+        any |= n != 0;
+    }
+    return any;
+}
+
+/* Neurons with memory that send all that is due, as signed digits. theta, initial, bias, cap: one per channel. slope: of
+the leaky ReLU. potential: NULL if `received` is the sum of the input already. spikes: so far, of each neuron; events:
+spikes, digits and messages so far, at each position. out: rows of what is sent, without those of zeros, and fired: which
+they are; room for n. counts: room for one per thread. Returns how many. */
+int64_t fire(const float *received, int64_t stride, const int64_t *where, int64_t n, int64_t channels, int threads,
+             const float *theta, const float *initial, const float *bias, const float *cap, float slope, float slack,
+             float hysteresis, float gamma, float *potential, float *sent, float *spikes, double *events, float *out,
+             int64_t *fired, int64_t *counts) {
+#pragma omp parallel for num_threads(threads)
+    for (int t = 0; t < threads; t++) {
+        int64_t kept = n * t / threads;
+        for (int64_t i = n * t / threads; i < n * (t + 1) / threads; i++) {
+            int64_t at = where ? where[i] : i;
+            float *own = out + kept * channels, *memory = sent + at * channels, *total = spikes + at * channels;
+            const float *sum = received + i * stride;
+            if (potential) {
+                add(potential + at * channels, sum, channels);
+                sum = potential + at * channels;
+            }
+            if (!send(sum, memory, theta, initial, bias, cap, slope, slack, hysteresis, gamma, channels, own)) continue;
+            int32_t burst = 0, digits = 0, messages = 0;
+            for (int64_t c = 0; c < channels; c++) {
+                float size = fabsf(own[c]);
+                uint32_t whole = (uint32_t)(int32_t)size;
+                memory[c] += own[c];
+                total[c] += size;
+                burst += (int32_t)whole;
+                digits += __builtin_popcount(whole ^ 3 * whole);
+                messages += whole > 0;
+            }
+            events[3 * at] += burst;
+            events[3 * at + 1] += digits;
+            events[3 * at + 2] += messages;
+            fired[kept++] = at;
+        }
+        counts[t] = kept - n * t / threads;
+    }
+    int64_t kept = counts[0];
+    for (int t = 1; t < threads; t++) { /* close the gaps */
+        int64_t first = n * t / threads;
+        memmove(out + kept * channels, out + first * channels, counts[t] * channels * sizeof *out);
+        memmove(fired + kept, fired + first, counts[t] * sizeof *fired);
+        kept += counts[t];
+    }
+    return kept;
+}

@@ -1,0 +1,264 @@
+"""Event-driven computation against the plain one: the same numbers, to the bit where sums are exact."""
+
+import copy
+import os
+import pickle
+from collections.abc import Iterator
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+import torch.nn.functional as F
+from helpers.networks import Pooled, Residual, TinyLeaky, images, make, spiking
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from torch import Tensor
+
+from spiking_yolo.convert.converted import Converted
+from spiking_yolo.convert.registry import get_recipe
+from spiking_yolo.graph import Activation, Graph, max_pool
+from spiking_yolo.snn.backend import library as built
+from spiking_yolo.snn.backend.active import Active
+from spiking_yolo.snn.backend.backend import Backend
+from spiking_yolo.snn.backend.events import EventConvolution, Kernels
+from spiking_yolo.snn.backend.layout import channels_last, rows
+from spiking_yolo.snn.backend.library import library
+from spiking_yolo.snn.backend.pooling import PooledSum
+from spiking_yolo.snn.neurons.signed_memory import SignedMemory
+from spiking_yolo.snn.options import SimulationOptions
+from spiking_yolo.snn.plan import LayerPlan
+from spiking_yolo.snn.stream import Stream
+
+needs_compiler = pytest.mark.skipif(library() is None, reason="no C compiler: nothing is event-driven here")
+UNIT = {"stride": (1, 1), "padding": (1, 1), "groups": 1, "dilation": (1, 1)}
+
+
+@pytest.fixture(params=[1, 3])
+def threads(request: pytest.FixtureRequest) -> Iterator[int]:
+    before = torch.get_num_threads()
+    torch.set_num_threads(request.param)
+    yield request.param
+    torch.set_num_threads(before)
+
+
+def some(shape: tuple[int, ...], seed: int, share: float = 0.1) -> Tensor:
+    """Whole numbers at a few positions of a map, zero elsewhere, and something in every corner."""
+    generator = torch.Generator().manual_seed(seed)
+    where = torch.rand(shape[0], 1, *shape[2:], generator=generator) < share
+    where[:, :, (0, 0, -1, -1), (0, -1, 0, -1)] = True
+    return channels_last((torch.randint(-3, 4, shape, generator=generator) * where).float())
+
+
+def active(x: Tensor) -> Active:
+    where = rows(x).any(1).nonzero().view(-1)
+    return Active(rows(x)[where], where, x.shape)
+
+
+@needs_compiler
+@settings(deadline=None, max_examples=60)
+@given(
+    st.tuples(st.integers(1, 4), st.integers(1, 3)),
+    st.tuples(st.integers(1, 3), st.integers(1, 2)),
+    st.tuples(st.integers(0, 2), st.integers(0, 1)),
+    st.integers(1, 2),
+    st.integers(1, 5),
+    st.sampled_from([1, 6, 32, 40, 130]),
+    st.booleans(),
+    st.integers(0, 99),
+)
+def test_a_convolution_of_a_few_events(
+    kernel: tuple[int, int],
+    stride: tuple[int, int],
+    padding: tuple[int, int],
+    n: int,
+    channels: int,
+    outputs: int,
+    whole: bool,
+    seed: int,
+):
+    """Twice, since what is put away between two calls must be empty again; as a map, and as some of its rows."""
+    generator = torch.Generator().manual_seed(seed)
+    weight = torch.randint(-3, 4, (outputs, channels, *kernel), generator=generator).float()
+    tested = EventConvolution(Kernels(), weight, {**UNIT, "stride": stride, "padding": padding}, price=0, visit=0)
+    for k in range(2):
+        x = some((n, channels, 9, 7), seed + k)
+        out = tested(x if whole else active(x))
+        assert out is not None and torch.equal(out.dense(), F.conv2d(x, weight, stride=stride, padding=padding))
+        assert len(out.where.unique()) == len(out.where) <= out.shape[0] * out.shape[2:].numel()
+
+
+@needs_compiler
+def test_threads_share_the_outputs(threads: int):
+    weight = torch.randint(-3, 4, (20, 3, 3, 3)).float()
+    tested = EventConvolution(Kernels(), weight, UNIT, price=0, visit=0)
+    for share in (0.0, 0.02, 1.0):
+        x = some((2, 3, 30, 20), 0, share)
+        out = tested(x)
+        assert out is not None and torch.equal(out.dense(), F.conv2d(x, weight, padding=1))
+
+
+@needs_compiler
+def test_where_much_arrives_the_plain_convolution_serves():
+    weight = torch.ones(4, 4, 3, 3)
+    tested = EventConvolution(Kernels(), weight, UNIT)
+    assert tested(torch.ones(1, 4, 40, 40)) is None
+    assert tested(some((1, 4, 40, 40), 0, 0.001)) is not None
+    assert not EventConvolution.serves(weight, {**UNIT, "groups": 2})
+    assert not EventConvolution.serves(weight, {**UNIT, "dilation": (2, 2)})
+    assert not EventConvolution.serves(weight.double(), UNIT)
+
+
+@needs_compiler
+@pytest.mark.parametrize(
+    ("kernel", "stride", "padding"),
+    [((2, 2), (2, 2), (0, 0, 0, 0)), ((2, 2), (1, 1), (0, 1, 0, 1)), ((3, 2), (2, 1), (1, 0, 1, 1))],
+)
+def test_pooling_of_a_few_rows(
+    kernel: tuple[int, int], stride: tuple[int, int], padding: tuple[int, ...], threads: int
+):
+    """What is changed, and only that, beside a maximum of the sum of all."""
+    attrs: dict[str, Any] = {"kernel": [*kernel], "stride": [*stride], "padding": [*padding], "ceil": False}
+    tested, total = PooledSum(attrs, kernels=Kernels()), torch.zeros(2, 3, 6, 8)
+    whole = before = torch.zeros(())
+    for k in range(5):
+        x = some((2, 3, 6, 8), k, 1.0 if k == 0 else 0.1)
+        total = total + x
+        expected = rows(max_pool(total, **attrs))
+        if k == 0:
+            whole = tested(x)
+        else:
+            changed = tested.at(active(x))
+            assert changed is not None
+            (now, old), differs = changed, (expected != before).any(1)
+            assert torch.equal(now.where, differs.nonzero().view(-1)) and len(now.where)
+            assert torch.equal(now.values, expected[differs]) and torch.equal(old, before[differs])
+        assert torch.equal(rows(whole), expected)
+        before = expected.clone()
+
+
+@needs_compiler
+@settings(deadline=None, max_examples=60)
+@given(
+    st.sampled_from([0.0, 0.15, 0.5]),
+    st.sampled_from([0.0, 0.35]),
+    st.sampled_from([0.0, 0.1, 1.0]),
+    st.sampled_from([None, 6.0]),
+    st.booleans(),
+    st.booleans(),
+    st.integers(0, 99),
+)
+def test_neurons_of_a_few_rows(
+    slack: float, hysteresis: float, slope: float, cap: float | None, biased: bool, sums: bool, seed: int
+):
+    """Frames through a layer that gets some rows, and one that gets the whole map: the same state to the bit."""
+    generator = torch.Generator().manual_seed(seed)
+    changes = {"neuron.slack": slack, "neuron.hysteresis": hysteresis}
+    recipe = get_recipe("signed-digits").with_settings(changes)
+    parameters = {"theta": torch.rand(5, generator=generator) + 0.1, "initial": torch.rand(5, generator=generator)}
+    if biased:
+        parameters["bias"] = torch.randn(5, generator=generator)
+    phi, plan = Activation(slope=slope, cap=cap), LayerPlan(reads_sums=sums, observed=False)
+    plain, tested = (
+        SignedMemory(parameters, recipe, phi, plan, Backend(event_driven=driven)) for driven in (False, True)
+    )
+    total = torch.zeros(2, 5, 4, 6)
+    for k in range(4):
+        x = some(total.shape, seed + k, 1.0 if k == 0 else 0.3) * 0.37
+        total = total + x
+        current = total if sums else x
+        reached = active(x)
+        few = Active(rows(current)[reached.where], reached.where, x.shape, current if sums else None)
+        expected, sent = plain(current), tested(few if k else current)
+        assert isinstance(expected, Tensor) and isinstance(sent, Active) == (k > 0)
+        assert torch.equal(sent.dense() if isinstance(sent, Active) else sent, expected)
+        for a, b in zip(vars(plain.state).values(), vars(tested.state).values(), strict=True):
+            assert (a is None and b is None) or torch.equal(a, b)
+        plain.later = tested.later = True
+
+
+def exact(converted: Converted) -> Converted:
+    """The same with numbers of few binary places, so that sums do not depend on their order."""
+
+    def coarse(x: Tensor, places: int = 6) -> Tensor:
+        return (x * 2**places).round() / 2**places
+
+    tensors = {name: coarse(x) for name, x in converted.graph.tensors.items()}
+    graph = replace(converted.graph, tensors=tensors)
+    assert isinstance(graph, Graph)
+    neurons = {
+        name: {key: 2 ** value.log2().round() if key == "theta" else coarse(value) for key, value in site.items()}
+        for name, site in converted.neurons.items()
+    }
+    return replace(converted, graph=graph, neurons=neurons)
+
+
+def moving(n: int = 1) -> list[Tensor]:
+    """A small bright square that moves over a still image, then nothing, then a bit everywhere."""
+    base = (images(n) * 64).round() / 64
+    frames = [base.clone() for _ in range(7)]
+    for k, frame in enumerate(frames[1:5]):
+        frame[:, :, k : k + 2, 5:7] += 0.5
+    frames[6] += (torch.rand(base.shape, generator=torch.Generator().manual_seed(1)) * 8).round() / 64
+    return frames
+
+
+@pytest.mark.parametrize("cls", [TinyLeaky, Residual, Pooled])
+@pytest.mark.parametrize(
+    ("method", "changes"),
+    [
+        ("signed-digits", {"neuron.hysteresis": 0.25, "encoding.tau": 0.02, "calibration.steps": 2}),
+        ("signed-digits", {"neuron.pool_first": False, "calibration.steps": 2}),
+        ("few-spikes", {}),
+        ("dcgs", {}),
+        ("msat-plus", {"neuron.hysteresis": 0.5}),
+        ("differential", {"neuron.gamma": 2}),
+    ],
+)
+def test_networks_give_the_same_spikes_to_the_bit(cls: Any, method: str, changes: dict[str, Any]):
+    recipe = get_recipe(method).with_settings(changes)
+    converted = exact(spiking(make(cls), images(2), recipe))
+    plain, tested = (
+        Stream(converted.network(simulation=SimulationOptions(event_driven=driven)), T=2) for driven in (False, True)
+    )
+    few = 0
+    for x in moving():
+        a, b = (stream(x).run.snapshots[2] for stream in (plain, tested))
+        assert all(map(torch.equal, a.outputs, b.outputs))
+        for name in a.spikes:
+            assert torch.equal(a.spikes[name], b.spikes[name])
+        assert all(map(torch.equal, a.operations, b.operations)) and all(map(torch.equal, a.sent, b.sent))
+        assert (a.updates >= b.updates).all()  # the plain form also updates what receives nothing but zeros
+    for name, layer in tested.network.layers():
+        assert torch.equal(layer.count, plain.network.layer(name).count)
+        few += int(layer.count.any())
+    assert few
+
+
+@needs_compiler
+def test_copies_work_on_their_own():
+    stream = Stream(spiking(make(Pooled), images(2), get_recipe("signed-digits")).network())
+    frames = moving()
+    stream(frames[0])
+    for twin in (copy.deepcopy(stream.network), pickle.loads(pickle.dumps(stream.network))):
+        twin.run(frames[1], 1)
+        twin.run(frames[2], 1, keep=True)
+        expected = Stream(stream.network)
+        expected(frames[1])
+        assert torch.equal(expected(frames[2]).run.snapshots[1].outputs[0], twin.snapshot().outputs[0])
+
+
+def test_without_a_compiler_nothing_is_event_driven(monkeypatch: pytest.MonkeyPatch, tmp_path: Path):
+    """None is there, one that fails, and a cache that cannot be written to: no library, and no error."""
+    cache = tmp_path / "file"
+    cache.touch()
+    for changes in ({"CC": "no-such-compiler"}, {"CC": "false"}, {"XDG_CACHE_HOME": str(cache)}):
+        with monkeypatch.context() as patch:
+            for name, value in changes.items():
+                patch.setitem(os.environ, name, value)
+            assert built.library.__wrapped__() is None
+    monkeypatch.setattr("spiking_yolo.snn.backend.backend.library", lambda: None)
+    stream = Stream(spiking(make(TinyLeaky), images(2), get_recipe("signed-digits")).network())
+    for x in moving()[:3]:
+        assert stream(x).run.snapshots[1].outputs[0].isfinite().all()
