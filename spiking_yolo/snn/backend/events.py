@@ -69,23 +69,15 @@ class Scratch:
 
 
 class Kernels:
-    """The functions of events.c for one network, where there is a `library`. A copy, or what is pickled, loads them again."""
+    """The functions of events.c for one network, if there is a `library`. A copy, or what is pickled, loads it again."""
 
     def __init__(self) -> None:
         functions = library()
         assert functions is not None
-        windows, numbers = ctypes.POINTER(Windows), (c_void_p, c_int64, c_void_p, c_int64, c_int64)
+        windows, numbers = ctypes.POINTER(Windows), [c_void_p, c_int64, c_void_p, c_int64, c_int64]
+        weights = [c_void_p, c_int64, c_int64, c_double, c_double, c_double]
         self.convolve, self.pool, self.fire = functions.convolve, functions.pool, functions.fire
-        self.convolve.argtypes = [
-            windows,
-            *numbers,
-            c_void_p,
-            c_int64,
-            c_int64,
-            *[c_double] * 3,
-            c_int,
-            *[c_void_p] * 6,
-        ]
+        self.convolve.argtypes = [windows, *numbers, *weights, c_int, *[c_void_p] * 6]
         self.pool.argtypes = [windows, *numbers, c_int, *[c_void_p] * 7]
         self.fire.argtypes = [*numbers, c_int, *[c_void_p] * 4, *[c_float] * 4, *[c_void_p] * 7]
         for function in (self.convolve, self.pool, self.fire):

@@ -55,17 +55,20 @@ class PooledSum:
         (torch.Tensor.copy_ if first else self._add)(total, rows(current))
         total = total.view(n, h, w, c)
         pooled = pool_in_pairs(total).movedim(-1, 1) if in_tiles else max_pool(total.movedim(-1, 1), **self.attrs)
-        pooled = channels_last(pooled)
-        if self._kernels is not None and dtype == torch.float32 and current.device.type == "cpu":
-            self._events = EventPool(self._kernels, self.attrs, current.shape, self._sums[0], pooled)
-        return pooled
+        self._shape, self._pooled, self._events = current.shape, channels_last(pooled), None
+        return self._pooled
 
     def at(self, current: Active) -> tuple[Active, Tensor] | None:
         """The same for a few rows, after a first call: the maxima that they may change, and what these were before.
 
         What that call returned is changed too. None for what is not computed so.
         """
-        return None if self._events is None else self._events(current)
+        total, *corners = self._sums
+        if self._kernels is None or corners or total.dtype != torch.float32 or total.device.type != "cpu":
+            return None
+        if self._events is None:
+            self._events = EventPool(self._kernels, self.attrs, self._shape, total, self._pooled)
+        return self._events(current)
 
 
 def add_(total: Tensor, x: Tensor) -> None:
