@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import reduce
 
 import torch
 from torch import Tensor
@@ -43,12 +44,13 @@ def change(x: Tensor, sent: Tensor, tau: float) -> tuple[Active, Tensor]:
     A pixel counts that differs by more than tau in a channel. Returns its difference, and what has now been sent: x at
     these pixels, elsewhere what it was.
     """
-    changed = (x - sent).abs_().amax(1) > tau
+    differs = (x - sent).abs_() > tau if tau else x != sent
+    changed = reduce(torch.logical_or, differs.unbind(1))  # half the time of any(1)
     where = changed.flatten().nonzero().flatten()
     area = x.shape[2:].numel()
     image, pixel = where.div(area, rounding_mode="floor"), where % area
     new, old = (frames.flatten(2)[image, :, pixel] for frames in (x, sent))
-    return Active(new - old, where, x.shape), torch.where(changed[:, None], x, sent)
+    return Active(new - old, where, x.shape), torch.where(changed[:, None], x, sent) if tau else x.clone()
 
 
 def analogue(x: Tensor, seed: int, keys: Sequence[int], name: str, t: int) -> tuple[Tensor, None]:
