@@ -69,7 +69,7 @@ class Scratch:
 
 
 class Kernels:
-    """The functions of events.c for one network, if there is a `library`. A copy, or what is pickled, loads it again."""
+    """The functions of events.c for one network, if there is a `library`; a copy, or what is pickled, loads it anew."""
 
     def __init__(self) -> None:
         functions = library()
