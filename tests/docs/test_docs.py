@@ -24,10 +24,13 @@ from spiking_yolo.cli.main import parse
 from spiking_yolo.errors import UserError
 
 ROOT = Path(__file__).parents[2]
-PAGES = sorted([*ROOT.glob("*.md"), *ROOT.glob("docs/*.md"), *ROOT.glob("weights/*.md"), ROOT / "data" / "README.md"])
+PAGES = sorted(
+    [*ROOT.glob("*.md"), *ROOT.glob("docs/**/*.md"), *ROOT.glob("weights/*.md"), ROOT / "data" / "README.md"]
+)
 OTHER_PROGRAMS = {
     "cd",
     "git",
+    "mkdocs",
     "pip",
     "pre-commit",
     "pyright",
