@@ -78,7 +78,10 @@ class CocoScorer:
         return [row for i, boxes in pairs for row in to_coco(from_json(boxes), i, self.category_ids)]
 
     def score(self, predictions: Sequence[BoxRecord]) -> Scored:
-        rows = self.rows(predictions)
+        return self.score_rows(self.rows(predictions))
+
+    def score_rows(self, rows: list[dict[str, Any]]) -> Scored:
+        """rows: predictions in COCO's results format."""
         score = coco_score(self.truth, rows, self.image_ids)
         figures = {COCO_NAMES.get(k, k): score.stats[k] if score.stats[k] >= 0 else math.nan for k in FIGURES}
 
