@@ -5,7 +5,8 @@
     spiking-yolo score --predictions runs/eval/exp/predictions_1.json --data coco --per-class
 
 The predictions are a list in COCO's results format: {"image_id", "category_id", "bbox": [x, y, width, height],
-"score"}. Images may be called by the names of their files without suffix.
+"score"}. Images and categories are called by their ids in the annotation file, or by the names of the files, without
+suffix, and of the classes. For data without such a file `eval` writes one, instances.json, beside its predictions.
 """
 
 from spiking_yolo.studies.score.options import ScoreOptions

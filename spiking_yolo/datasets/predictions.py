@@ -8,6 +8,7 @@ from typing import Any
 
 from spiking_yolo.errors import UserError
 
+HINT = "call it as the data do, by its id in an annotation .json (eval writes instances.json) or by its name"
 Row = dict[str, Any]  # image_id, category_id, bbox [x, y, width, height] in pixels, score
 
 
@@ -36,9 +37,9 @@ def _row(path: Path, n: int, row: Any, images: Mapping[Any, Any], categories: Ma
         raise UserError(f"{path}: row {n} needs {', '.join(sorted(wanted))}; correct it")
     image, category = _known(row["image_id"], images), _known(row["category_id"], categories)
     if image is None:
-        raise UserError(f"{path}: row {n} has a box in image {row['image_id']!r}, which the data do not have")
+        raise UserError(f"{path}: row {n} is of image {row['image_id']!r}, which is not in the data: {HINT}")
     if category is None:
-        raise UserError(f"{path}: row {n} has the category {row['category_id']!r}, which the data do not have")
+        raise UserError(f"{path}: row {n} is of category {row['category_id']!r}, which is not in the data: {HINT}")
     box = row["bbox"]
     if not (isinstance(box, list) and len(box) == 4 and all(map(_is_number, box)) and min(box[2:]) >= 0):
         raise UserError(f"{path}: row {n} needs a bbox x, y, width, height in pixels, not {str(box)[:60]}")

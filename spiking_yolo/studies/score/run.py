@@ -3,8 +3,9 @@
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
+from typing import Any
 
-from spiking_yolo.datasets.coco import load_coco_json
+from spiking_yolo.datasets.coco import CocoSet, load_coco_json
 from spiking_yolo.datasets.open import open_detection
 from spiking_yolo.datasets.predictions import Row, read_predictions
 from spiking_yolo.io.files import finite, write_json
@@ -50,18 +51,19 @@ class Score:
 def score(options: ScoreOptions) -> Score:
     """Raises UserError for files that are not what they should be.
 
-    The photographs of an annotation file need not be there. Images of a VOCdevkit or a data.yaml and their classes have
-    numbers from 1, as in the files of `eval`; images may be called by the names of their files, too.
+    Of an annotation file no photograph need be there. Images and classes are called by their ids in it; and in all data
+    images by the names of their files without suffix, and classes by theirs.
     """
     if options.data.suffix == ".json":
         data = load_coco_json(options.data, None)
     else:
         data = open_detection(options.data, options.split, None, options.year)
     coco = CocoScorer(data)
-    images = {s.path.stem: i for s, i in zip(data.samples, coco.image_ids, strict=True)}
-    rows = read_predictions(
-        options.predictions, images | {i: i for i in coco.image_ids}, {c: c for c in coco.category_ids}
-    )
+    images: dict[Any, int] = {s.path.stem: i for s, i in zip(data.samples, coco.image_ids, strict=True)}
+    classes: dict[Any, int] = dict(zip(data.classes, coco.category_ids, strict=True))
+    if isinstance(data, CocoSet):  # others have no numbers but their places in a list, which depend on the list
+        images, classes = ({**known, **{i: i for i in known.values()}} for known in (images, classes))
+    rows = read_predictions(options.predictions, images, classes)
     by_voc = options.metric == "voc"
     found = VocScorer(data).score(_by_image(rows, coco)) if by_voc else coco.score_rows(rows)
     resampled = found.resampled() if found.resampled and options.bootstrap else None

@@ -71,8 +71,11 @@ def test_the_figures_of_coco(tmp_path: Path):
     assert ["mAP50-95", "69.8"] in [line[:2] for line in lines] and ["dog", "75.2"] in lines
 
 
-def test_images_by_the_names_of_their_files(tmp_path: Path):
-    by_name = [row | {"image_id": f"photo{row['image_id']}"} for row in rows(FOUND)]
+def test_images_and_classes_by_name(tmp_path: Path):
+    names = {1: "person", 18: "dog", 90: "toothbrush"}
+    by_name = [
+        row | {"image_id": f"photo{row['image_id']}", "category_id": names[row["category_id"]]} for row in rows(FOUND)
+    ]
     assert scored(tmp_path, by_name).figures == scored(tmp_path, rows(FOUND)).figures
 
 
@@ -92,7 +95,7 @@ def test_the_rule_of_voc(tmp_path: Path):
         ("[" * 100_000, "not readable json"),
         ("{}", "no list of boxes"),
         ([3], "row 0 needs bbox, category_id"),
-        ([rows(FOUND)[0] | {"image_id": 9}], "image 9, which the data do not have"),
+        ([rows(FOUND)[0] | {"image_id": 9}], "image 9, which is not in the data"),
         ([rows(FOUND)[0] | {"image_id": True}], "image True"),
         ([rows(FOUND)[0] | {"category_id": [1]}], r"category \[1\]"),
         ([rows(FOUND)[0] | {"bbox": [1, 2, -3, 4]}], "needs a bbox"),
