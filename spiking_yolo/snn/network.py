@@ -54,7 +54,7 @@ class SpikingNetwork(nn.Module):
             simulation = replace(simulation, event_driven=False)
         self.recipe, self.simulation = recipe, simulation
         self.plan = plan = NetworkPlan.of(graph, neurons, recipe, observed)
-        backend = Backend(simulation.compiled, simulation.event_driven)
+        backend = Backend(simulation.compiled, simulation.event_driven and plan.coding.once)
         self.synapses = Synapses(plan, simulation, backend)
         dtype = self.synapses.like.dtype
         self.neurons = modules(

@@ -6,6 +6,7 @@ The results are those of the plain form, but for the order of sums. Float32 on a
 import ctypes
 from collections.abc import Mapping, Sequence
 from ctypes import c_double, c_float, c_int, c_int64, c_void_p
+from functools import cached_property
 from typing import Any, NamedTuple, Self
 
 import torch
@@ -100,12 +101,16 @@ class EventConvolution:
     ):
         self._kernels, self._outputs, self._price, self._visit = kernels, len(weight), price, visit
         self._kernel, self._stride, self._padding = tuple(weight.shape[2:]), attrs["stride"], attrs["padding"]
-        self._width = -(-len(weight) // LANES) * LANES
+        self._given, self._width = weight, -(-len(weight) // LANES) * LANES
         self._block = next(LANES * k for k in (4, 2, 1) if self._width % (LANES * k) == 0)
-        padded = F.pad(weight, (0, 0, 0, 0, 0, 0, 0, self._width - len(weight)))
-        self._weight = padded.unflatten(0, (-1, self._block)).permute(0, 3, 4, 2, 1).contiguous()
         self._windows: Windows | None = None
         self._shape: torch.Size | None = None
+
+    @cached_property
+    def _weight(self) -> Tensor:
+        """[width / block, kh, kw, in, block]; a photograph at T = 1 does not need it."""
+        padded = F.pad(self._given, (0, 0, 0, 0, 0, 0, 0, self._width - self._outputs))
+        return padded.unflatten(0, (-1, self._block)).permute(0, 3, 4, 2, 1).contiguous()
 
     @staticmethod
     def serves(weight: Tensor, attrs: Mapping[str, Any]) -> bool:

@@ -10,8 +10,9 @@ from functools import cache
 from pathlib import Path
 
 SOURCE = Path(__file__).with_name("events.c")
-FLAGS = ("-O3", "-march=native", "-fno-math-errno", "-fno-trapping-math", "-fPIC")
-PARALLEL = ("-fopenmp",)  # compiled so, but not linked: OpenMP is PyTorch's, with which it then shares its threads
+FLAGS = ("-O3", "-fno-math-errno", "-fno-trapping-math", "-fPIC")
+NATIVE = "-march=native"
+PARALLEL = "-fopenmp"  # compiled so, but not linked: OpenMP is PyTorch's, with which it then shares its threads
 
 
 @cache
@@ -24,10 +25,10 @@ def library() -> ctypes.CDLL | None:
     compiler = shutil.which(os.environ.get("CC", "cc"))
     if compiler is None:
         return None
-    for parallel in (PARALLEL, ()):
+    for more in ((NATIVE, PARALLEL), (NATIVE,), (PARALLEL,), ()):
         try:
-            return ctypes.CDLL(str(_built(compiler, (*FLAGS, *parallel))))
-        except (OSError, subprocess.SubprocessError):  # no cache, no -march=native, or no OpenMP to be found
+            return ctypes.CDLL(str(_built(compiler, (*FLAGS, *more))))
+        except (OSError, subprocess.SubprocessError):  # no cache, or the compiler or OpenMP is not what it takes
             continue
     return None
 
