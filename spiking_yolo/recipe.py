@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 from spiking_yolo.errors import UserError
+from spiking_yolo.io.names import plain_name
 from spiking_yolo.settings import Factors, allow, checked, parse, provided_by, setting, settings_of
 
 MOST = 65536  # spikes per timestep: as many as needed
@@ -213,6 +214,7 @@ class Recipe:
     readout: Readout = Readout()
 
     def __post_init__(self):
+        plain_name(self.name, "a method")
         for slot, cls in _SLOTS.items():
             for name, entry in settings_of(cls).items():
                 checked(f"{slot}.{name}", entry, getattr(getattr(self, slot), name))

@@ -17,6 +17,7 @@ from pathlib import Path, PurePosixPath
 from typing import IO, Any
 
 from spiking_yolo.errors import UserError
+from spiking_yolo.io.names import label
 
 MEMBERS, BYTES = 1 << 20, 16 << 30  # at most in an archive, unpacked
 RATIO, FREE = 20, 64 << 20  # of the unpacked bytes to the archive's, which are not held against the first 64 MiB
@@ -139,5 +140,5 @@ def _safe_name(archive: Path, member: tarfile.TarInfo) -> PurePosixPath:
 
 
 def _unsafe(archive: Path, member: tarfile.TarInfo, problem: str) -> UserError:
-    name = ascii(member.name[:80])
+    name = repr(label(member.name))
     return UserError(f"{archive} is not a whole and safe tar file ({name} {problem}): fetch it from another place")

@@ -5,6 +5,7 @@ from dataclasses import asdict, dataclass
 from typing import Any, Literal, Self
 
 from spiking_yolo.io.images import Resize
+from spiking_yolo.io.names import label
 
 
 @dataclass(frozen=True)
@@ -59,6 +60,9 @@ class Spec:
     heads: tuple[HeadSpec, ...] = ()
     mean: tuple[float, ...] = (0.0, 0.0, 0.0)
     std: tuple[float, ...] = (1.0, 1.0, 1.0)
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "names", tuple(map(label, self.names)))
 
     @property
     def images_at_once(self) -> int:
