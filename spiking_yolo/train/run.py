@@ -26,6 +26,8 @@ DEFAULTS: dict[str, dict[str, Any]] = {
     "detect": {"batch": 16, "lr": 1e-3, "optimizer": "adamw", "weight_decay": 0.05, "warmup": 0.05, "val_split": "val"},
     "classify": {"batch": 128, "lr": 0.1, "optimizer": "sgd", "weight_decay": 5e-4, "warmup": 0.2},
 }
+# What may change when a training is resumed: where things are, how long it takes, and what leaves its results alone.
+FREE = {"epochs", "data", "project", "name", "resume", "init", "device", "bf16", "workers", "cache", "val_every"}
 
 
 def train(options: TrainOptions, command: str = "", progress: Progress = silent) -> dict[str, float]:
@@ -62,7 +64,8 @@ def train(options: TrainOptions, command: str = "", progress: Progress = silent)
     chosen = {f.name: getattr(options, f.name) for f in fields(Settings) if f.name not in ("clip", "bf16")}
     settings = Settings(**chosen, bf16=has_bf16(device) if options.bf16 == "auto" else options.bf16 == "on")
     watch = progress if rank == 0 else silent
-    _, rows = fit(model, task, settings, folder, device, options.resume is not None, export, watch)
+    job = {k: v for k, v in asdict(options).items() if k not in FREE}
+    _, rows = fit(model, task, settings, folder, device, options.resume is not None, export, watch, job)
     if dist.is_initialized():
         dist.destroy_process_group()
     return rows[-1] if rank == 0 else {}
