@@ -15,6 +15,7 @@ from spiking_yolo.datasets.open import UNPACKED, open_classification, open_detec
 from spiking_yolo.errors import UserError
 from spiking_yolo.io.files import sha256
 from spiking_yolo.models.checkpoint import build_model, load_checkpoint, save_checkpoint
+from spiking_yolo.models.classifiers import TORCHVISION
 from spiking_yolo.models.spec import Spec
 from spiking_yolo.models.yolov1 import YOLOv1, yolov1_spec
 from spiking_yolo.train.classify import ClassifyTask, classifier_spec
@@ -50,6 +51,8 @@ def train(options: TrainOptions, command: str = "", progress: Progress = silent)
     spec, task = (detection if options.task == "detect" else classification)(options, common)
     shape = {"activation": options.activation, **({"levels": options.levels} if options.activation == "qcfs" else {})}
     shape |= {"pool": options.pool} if options.pool else {}
+    if options.model.startswith(TORCHVISION) and shape == {"activation": "relu"}:
+        shape = {}  # it has its own activations
     model = build_model(options.model, spec, shape | ({"activation": "leaky"} if options.anneal else {}))
     if options.init is not None:
         initialise(model, options.init, spec)
