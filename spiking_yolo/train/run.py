@@ -14,6 +14,7 @@ from spiking_yolo.datasets.classification import to_arrays
 from spiking_yolo.datasets.open import UNPACKED, open_classification, open_detection
 from spiking_yolo.errors import UserError
 from spiking_yolo.io.files import sha256
+from spiking_yolo.io.run_folder import run_directory
 from spiking_yolo.models.checkpoint import build_model, load_checkpoint, save_checkpoint
 from spiking_yolo.models.classifiers import TORCHVISION
 from spiking_yolo.models.spec import Spec
@@ -46,6 +47,8 @@ def train(options: TrainOptions, command: str = "", progress: Progress = silent)
     if started and not options.resume:
         raise UserError(f"{folder} holds a training already: go on with --resume {folder}, or give another --name")
     device, rank, world = start_processes(options.device)
+    if rank == 0:
+        run_directory(folder.resolve().parent, folder.resolve().name, exist_ok=True)
     torch.manual_seed(options.seed)
     common = {"batch": options.batch, "seed": options.seed, "rank": rank, "world": world}
     spec, task = (detection if options.task == "detect" else classification)(options, common)
