@@ -32,7 +32,10 @@ def save_state(state: State, rows: Rows, folder: Path, job: Job) -> None:
     """
     with atomic_write(folder / "state.pt") as path:
         parts = {k: v.state_dict() for k, v in vars(state).items()}
-        torch.save({**parts, "rows": rows, "job": dict(job)}, path)
+        try:
+            torch.save({**parts, "rows": rows, "job": dict(job)}, path)
+        except RuntimeError as error:  # which is how torch says that the disk is full
+            raise OSError("it did not fit") from error
 
 
 def load_state(state: State, folder: Path, job: Job) -> Rows:

@@ -1,6 +1,8 @@
 """A training that is killed at any of its writes, or resumed with other options or from a damaged state."""
 
 import json
+import resource
+import signal
 import subprocess
 import sys
 from pathlib import Path
@@ -88,3 +90,20 @@ def test_a_damaged_state_is_named(tmp_path: Path, at: float) -> None:
         (tmp_path / "state.pt").write_bytes(damaged)
         with pytest.raises(UserError, match=r"state\.pt is damaged or of another version: train anew"):
             trained(tmp_path, resume=True)
+
+
+def test_a_full_disk_names_the_state_and_keeps_the_last(tmp_path: Path) -> None:
+    """torch says it with a RuntimeError; here its archive may have half of its size."""
+    trained(tmp_path, Settings(epochs=1, lr=0.05))
+    before = (tmp_path / "state.pt").read_bytes()
+    limit = resource.getrlimit(resource.RLIMIT_FSIZE)
+    ignored = signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
+    try:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (len(before) // 2, limit[1]))
+        with pytest.raises(UserError, match=r"cannot write .*state\.pt"):
+            fit(tiny(), task(), Settings(epochs=1, lr=0.05), tmp_path, CPU)
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, limit)
+        signal.signal(signal.SIGXFSZ, ignored)
+    assert (tmp_path / "state.pt").read_bytes() == before
+    assert not [path for path in tmp_path.iterdir() if path.name.startswith(".")]
