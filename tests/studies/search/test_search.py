@@ -166,12 +166,8 @@ def test_an_interruption_changes_nothing(problem: Problem, tmp_path: Path, n: in
 def test_a_line_that_a_kill_has_torn_is_forgotten(problem: Problem, tmp_path: Path):
     whole = search(problem, tmp_path / "whole", 2)
     whole.run()
-
-    def interrupt(tried: Tried) -> None:
-        raise KeyboardInterrupt
-
-    with pytest.raises(KeyboardInterrupt):
-        search(problem, tmp_path / "broken", 2).run(interrupt)
+    with pytest.raises(Killed):
+        search(problem, tmp_path / "broken", 2).run(killed_after(1))
     with open(tmp_path / "broken" / TRIALS, "a") as file:
         file.write('{"op_code": 5, "tri')
     resumed = search(problem, tmp_path / "broken", 2)
