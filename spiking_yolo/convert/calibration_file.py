@@ -16,6 +16,7 @@ from spiking_yolo.errors import UserError
 from spiking_yolo.io.assets import command
 from spiking_yolo.io.sizes import Size, size_name
 from spiking_yolo.io.tensors import read_format, write_safetensors
+from spiking_yolo.io.typed_json import entry
 from spiking_yolo.recipe import Readout, Recipe
 
 FORMAT = "spiking_yolo-calibration-1"
@@ -48,12 +49,12 @@ class CalibrationResult:
             path, FORMAT, f"a calibration: make one with `{command('calibrate')} --method M`"
         )
         try:
-            height, width = json.loads(metadata["imgsz"])
-            images = tuple(json.loads(metadata["images"]))
+            height, width = entry(metadata, "imgsz", list[int])
+            images = tuple(entry(metadata, "images", list[str]))
             neurons, recipe = unpack(tensors), Recipe.from_json(metadata["recipe"])
             check_values(neurons)
             return cls(neurons, recipe, metadata["weights_sha256"], (height, width), images)
-        except (LookupError, RecursionError, TypeError, ValueError) as error:
+        except (LookupError, TypeError, ValueError) as error:
             raise UserError(
                 f"{path} is damaged or of another version ({error}): make it again with `{command('calibrate')}`"
             ) from error

@@ -17,6 +17,7 @@ from spiking_yolo.io.assets import command
 from spiking_yolo.io.files import sha256
 from spiking_yolo.io.names import shown
 from spiking_yolo.io.tensors import read_safetensors, write_safetensors
+from spiking_yolo.io.typed_json import entry
 from spiking_yolo.models.check import check_spec
 from spiking_yolo.models.classifiers import build
 from spiking_yolo.models.spec import Spec
@@ -72,7 +73,7 @@ def load_checkpoint(path: str | Path) -> tuple[nn.Module, Spec, str]:
         spec = Spec.from_json(metadata["spec"])
         check_spec(spec)
         with torch.device("meta"):  # whatever the file says, it takes no more memory than its tensors
-            model = build_model(metadata["arch"], spec, json.loads(metadata["options"]))
+            model = build_model(metadata["arch"], spec, entry(metadata, "options", dict[str, Any]))
         model.load_state_dict(tensors, assign=True)
     except (ArithmeticError, AttributeError, LookupError, RuntimeError, TypeError, ValueError) as e:
         reason = shown(" ".join(str(e).split()))[:200]

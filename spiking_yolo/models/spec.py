@@ -6,6 +6,7 @@ from typing import Any, Literal, Self
 
 from spiking_yolo.io.images import Resize
 from spiking_yolo.io.names import label
+from spiking_yolo.io.typed_json import read_json
 
 
 @dataclass(frozen=True)
@@ -74,7 +75,7 @@ class Spec:
 
     @classmethod
     def from_json(cls, text: str) -> Self:
-        d = json.loads(text)
+        d = read_json(text, dict[str, Any])
         heads = tuple(HeadSpec(**{**h, "anchors": tuple(map(tuple, h["anchors"]))}) for h in d.pop("heads"))
         fields: dict[str, Any] = {k: tuple(v) if isinstance(v, list) else v for k, v in d.items()}
         return cls(**fields, heads=heads)

@@ -85,7 +85,7 @@ def load(path: Path, call: dict[str, Any]) -> list[FrameRecord] | None:
     try:
         content = json.loads(path.read_text())
         known, frames = content["call"], [FrameRecord(**frame) for frame in content["frames"]]
-    except (OSError, ValueError, KeyError, TypeError):
+    except (OSError, ValueError, KeyError, TypeError, RecursionError):
         raise UserError(f"{path} is damaged: remove it, and it is measured again") from None
     check_call(known, call, path)
     return frames
