@@ -10,6 +10,8 @@ from pathlib import Path
 from typing import Any, Literal
 
 from spiking_yolo.errors import UserError
+from spiking_yolo.io.names import plain_name
+from spiking_yolo.io.typed_json import read_json
 from spiking_yolo.settings import Factors, allow, checked, parse, provided_by, setting, settings_of
 
 MOST = 65536  # spikes per timestep: as many as needed
@@ -29,7 +31,7 @@ class Threshold:
     )
     scope: Literal["channel", "layer"] = setting("channel", "one statistic per channel, or one per layer")
     percentile: float = setting(99.9, "in percent, over the positive values; divided, clamped: over all", 0.001, 100)
-    levels: int = setting(16, "for rule=mmse: quantisation levels below theta", 1, 65536)
+    levels: int = setting(16, "for rule=mmse: quantisation levels below theta", 1, 1024)
     scale: float = setting(1.0, "theta = scale * statistic", 1e-6, 1e6)
     layers: Factors = setting((), "factors on the theta of single layers, NAME:0.5,NAME2:2", 1e-6, 1e6)
 
@@ -213,6 +215,7 @@ class Recipe:
     readout: Readout = Readout()
 
     def __post_init__(self):
+        plain_name(self.name, "a method")
         for slot, cls in _SLOTS.items():
             for name, entry in settings_of(cls).items():
                 checked(f"{slot}.{name}", entry, getattr(getattr(self, slot), name))
@@ -331,7 +334,7 @@ class Recipe:
     @classmethod
     def from_json(cls, text: str) -> "Recipe":
         try:
-            data = json.loads(text)
+            data = read_json(text, dict[str, Any])
             flat = {f"{s}.{k}": v for s in _SLOTS for k, v in data.get(s, {}).items()}
             unknown = set(data) - {"name", *_SLOTS}
         except (ValueError, AttributeError) as error:

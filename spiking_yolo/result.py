@@ -20,6 +20,7 @@ from spiking_yolo.decode.boxes import Detections
 from spiking_yolo.errors import UserError
 from spiking_yolo.io.files import atomic_write
 from spiking_yolo.io.images import Placement
+from spiking_yolo.io.names import shown
 
 _COLUMNS: tuple[str, ...] = ("image", "T", "class_id", "class", "confidence", "x1", "y1", "x2", "y2")
 _IN_REPR = 5  # boxes
@@ -164,7 +165,7 @@ class Result:
     def summary(self, steps: Iterable[int] | None = None) -> str:
         """One line for the image and one for each of `steps`; by default for all that were read before T."""
         height, width = self.image.shape[:2]
-        first = f"{self.path or 'image'}: {width}x{height}, {self.counts()}; "
+        first = f"{shown(self.path or 'image')}: {width}x{height}, {self.counts()}; "
         if self.T:
             settled = f" (settled after {self.settled})" if self.settled < self.T else ""
             first += f"T={self.T}{settled}, {self._events()}, {self.operations_per_mac:.2f} operations per MAC; "

@@ -21,7 +21,7 @@ def main(options: AnalyzeOptions) -> None:
     from spiking_yolo.cli.bars import Bars
     from spiking_yolo.datasets.open import open_photographs
     from spiking_yolo.io.device import usable_device
-    from spiking_yolo.io.files import run_directory
+    from spiking_yolo.io.run_folder import run_directory
     from spiking_yolo.studies.analyze.explain import explain
     from spiking_yolo.studies.options import drawn, load_all
 

@@ -1,11 +1,17 @@
 """Progress bars on a terminal, and lines that are printed above them."""
 
-from typing import Any
+from typing import Any, TextIO
 
 from tqdm import tqdm
 
-write = tqdm.write
+from spiking_yolo.io.names import shown
+
 _PATIENCE = 2.0  # seconds before a bar appears
+
+
+def write(text: str, file: TextIO | None = None) -> None:
+    """Print a line above the bars, without what would command the terminal. file: stdout by default."""
+    tqdm.write(shown(text), file=file)
 
 
 class Bars:

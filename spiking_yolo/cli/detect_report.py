@@ -5,7 +5,7 @@ from dataclasses import replace
 
 from spiking_yolo.cli.bars import Bars, write
 from spiking_yolo.errors import UserError
-from spiking_yolo.io.files import run_directory
+from spiking_yolo.io.run_folder import run_directory
 from spiking_yolo.io.sources import Video, is_stream
 from spiking_yolo.studies.detect.options import DetectOptions
 from spiking_yolo.studies.detect.outputs import Outputs

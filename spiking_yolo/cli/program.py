@@ -12,6 +12,8 @@ from cyclopts import App, CycloptsError, Parameter, UnusedCliTokensError
 from spiking_yolo.cli.help import help_text
 from spiking_yolo.cli.listing import methods_text, settings_text
 from spiking_yolo.errors import Notice, UserError
+from spiking_yolo.io.names import shown
+from spiking_yolo.io.run_folder import leave_empty_folders
 from spiking_yolo.settings import Options, Setting, checked, parse, settings_of
 from spiking_yolo.studies.options import ConversionOptions
 
@@ -37,12 +39,12 @@ def status(call: Callable[[], int | None]) -> int:
     """
     other = warnings.formatwarning
     warnings.formatwarning = lambda message, category, *where: (
-        f"note: {message}\n" if issubclass(category, Notice) else other(message, category, *where)
+        f"note: {shown(message)}\n" if issubclass(category, Notice) else other(message, category, *where)
     )
     try:
         return call() or 0
     except UserError as error:
-        print("error:", " ".join(str(error).splitlines()), file=sys.stderr)
+        print("error:", shown(" ".join(str(error).splitlines())), file=sys.stderr)
         return 2
     except KeyboardInterrupt:
         print("interrupted", file=sys.stderr)
@@ -52,6 +54,7 @@ def status(call: Callable[[], int | None]) -> int:
         return 1
     finally:
         warnings.formatwarning = other
+        leave_empty_folders()
 
 
 def read(cls: type[O], doc: str | None, argv: Sequence[str], prog: str, flags: Flags | None = None) -> O:

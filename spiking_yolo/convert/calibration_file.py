@@ -9,11 +9,14 @@ from typing import Any, Self
 
 from torch import Tensor
 
+from spiking_yolo.convert.check import check_values
 from spiking_yolo.convert.registry import list_methods
 from spiking_yolo.convert.thresholds import NeuronParameters
+from spiking_yolo.errors import UserError
 from spiking_yolo.io.assets import command
 from spiking_yolo.io.sizes import Size, size_name
 from spiking_yolo.io.tensors import read_format, write_safetensors
+from spiking_yolo.io.typed_json import entry
 from spiking_yolo.recipe import Readout, Recipe
 
 FORMAT = "spiking_yolo-calibration-1"
@@ -45,10 +48,16 @@ class CalibrationResult:
         metadata, tensors = read_format(
             path, FORMAT, f"a calibration: make one with `{command('calibrate')} --method M`"
         )
-        height, width = json.loads(metadata["imgsz"])
-        images = tuple(json.loads(metadata["images"]))
-        recipe = Recipe.from_json(metadata["recipe"])
-        return cls(unpack(tensors), recipe, metadata["weights_sha256"], (height, width), images)
+        try:
+            height, width = entry(metadata, "imgsz", list[int])
+            images = tuple(entry(metadata, "images", list[str]))
+            neurons, recipe = unpack(tensors), Recipe.from_json(metadata["recipe"])
+            check_values(neurons)
+            return cls(neurons, recipe, metadata["weights_sha256"], (height, width), images)
+        except (LookupError, TypeError, ValueError) as error:
+            raise UserError(
+                f"{path} is damaged or of another version ({error}): make it again with `{command('calibrate')}`"
+            ) from error
 
     def fits(self, recipe: Recipe, weights_sha256: str, imgsz: Size) -> bool:
         """Whether this belongs to this network, and the recipe learns the same."""

@@ -11,8 +11,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from spiking_yolo.graph import OPS, Graph, Node
-from spiking_yolo.graph.graph import shapes
+from spiking_yolo.graph import OPS, Graph, Node, shapes
 from spiking_yolo.graph.rewrites import pool_before_neuron
 from spiking_yolo.io.sizes import Size
 from spiking_yolo.snn import operations

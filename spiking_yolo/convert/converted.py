@@ -10,6 +10,7 @@ from typing import Self
 import torch
 
 from spiking_yolo.convert.calibration_file import pack, unpack
+from spiking_yolo.convert.check import check_neurons, check_values
 from spiking_yolo.convert.statistics import Statistics
 from spiking_yolo.convert.thresholds import NeuronParameters, base_parameters, rescaled
 from spiking_yolo.convert.weight_bits import with_weight_bits
@@ -17,7 +18,9 @@ from spiking_yolo.errors import Notice, UserError
 from spiking_yolo.graph import Graph
 from spiking_yolo.graph.serialise import graph_from, graph_metadata
 from spiking_yolo.io.assets import command
-from spiking_yolo.io.tensors import check_finite, read_format, write_safetensors
+from spiking_yolo.io.tensors import read_format, write_safetensors
+from spiking_yolo.io.typed_json import entry
+from spiking_yolo.models.check import check_network
 from spiking_yolo.models.spec import Spec
 from spiking_yolo.recipe import Recipe
 from spiking_yolo.snn.network import SpikingNetwork
@@ -70,14 +73,14 @@ class Converted:
     def load(cls, path: str | Path) -> Self:
         """Read a file written by `save`. Executes no code. Raises UserError for anything else."""
         metadata, tensors = read_format(path, FORMAT, f"a converted network: make one with `{command('convert')}`")
-        check_finite(tensors, path)
         weights = {k.removeprefix("graph/"): v for k, v in tensors.items() if k.startswith("graph/")}
         neurons = unpack({k.removeprefix("site/"): v for k, v in tensors.items() if k.startswith("site/")})
         try:
             graph = graph_from(metadata, weights)
             spec, recipe = Spec.from_json(metadata["spec"]), Recipe.from_json(metadata["recipe"])
-            return cls(graph, spec, recipe, neurons, json.loads(metadata["provenance"]))
-        except (KeyError, TypeError, ValueError) as error:
+            check_neurons(graph, check_network(graph, spec), neurons)
+            return cls(graph, spec, recipe, neurons, entry(metadata, "provenance", dict[str, str]))
+        except (AttributeError, LookupError, TypeError, ValueError) as error:
             raise UserError(f"{path} is damaged or of another version ({error}): convert the network again") from error
 
 
@@ -108,6 +111,7 @@ def convert(
         neurons = base_parameters(graph, statistics.histograms, recipe)
     elif recipe.by_gradient:
         neurons = rescaled(graph, neurons, recipe)
+    check_values(neurons)
     origin = {"weights_sha256": statistics.weights_sha256, "calibration_images": str(len(statistics.images))}
     if weight_bits is not None:
         graph = with_weight_bits(

@@ -17,6 +17,7 @@ from spiking_yolo.io.assets import command
 from spiking_yolo.io.images import Picture, preprocess, read_image
 from spiking_yolo.io.sizes import Size, size_name
 from spiking_yolo.io.tensors import read_safetensors, write_safetensors
+from spiking_yolo.io.typed_json import entry
 from spiking_yolo.models.spec import Spec
 
 FORMAT, OLD_FORMAT = "spiking_yolo-statistics-2", "spiking_yolo-statistics-1"
@@ -67,10 +68,11 @@ class Statistics:
             raise UserError(f"{path} is not a statistics file: make one with `{command('calibrate')}`")
         try:
             read = _histograms if metadata["format"] == FORMAT else _old_histograms
-            height, width = json.loads(metadata["imgsz"])
-            quantisers = {int(bits): name for bits, name in json.loads(metadata.get("quantisers", "{}")).items()}
-            images = tuple(json.loads(metadata["images"]))
-            return cls(read(metadata, tensors), metadata["weights_sha256"], (height, width), images, quantisers)
+            height, width = entry(metadata, "imgsz", list[int])
+            quantisers = entry({"quantisers": "{}", **metadata}, "quantisers", dict[str, str])
+            images = tuple(entry(metadata, "images", list[str]))
+            chosen = {int(bits): name for bits, name in quantisers.items()}
+            return cls(read(metadata, tensors), metadata["weights_sha256"], (height, width), images, chosen)
         except (AttributeError, KeyError, OSError, TypeError, ValueError) as error:
             raise UserError(
                 f"{path} is damaged or of another version ({error}): make it again with `{command('calibrate')}`"
@@ -78,7 +80,7 @@ class Statistics:
 
 
 def _histograms(metadata: Mapping[str, str], tensors: Mapping[str, Tensor]) -> dict[str, Histogram]:
-    totals, channels = json.loads(metadata["totals"]), json.loads(metadata["channels"])
+    totals, channels = (entry(metadata, key, dict[str, int]) for key in ("totals", "channels"))
     histograms = unpack_histograms(tensors, [channels[name] for name in totals], list(totals.values()))
     return dict(zip(totals, histograms, strict=True))
 
@@ -86,7 +88,7 @@ def _histograms(metadata: Mapping[str, str], tensors: Mapping[str, Tensor]) -> d
 def _old_histograms(metadata: Mapping[str, str], tensors: Mapping[str, Tensor]) -> dict[str, Histogram]:
     """Those of files of 0.1.0, which hold every count as int32."""
     histograms = {}
-    for name, total in json.loads(metadata["totals"]).items():
+    for name, total in entry(metadata, "totals", dict[str, int]).items():
         counts, exponent, low, high = (tensors[f"{name}.{k}"] for k in ("counts", "exponent", "minimum", "maximum"))
         if counts.shape != (2, len(exponent), BINS):
             raise ValueError(f"{name} has {counts.shape[-1]} bins, not {BINS}")
@@ -100,6 +102,8 @@ def observe(graph: Graph, batches: Iterable[Tensor]) -> dict[str, Histogram]:
     histograms: dict[str, Histogram] = {}
 
     def tap(node: Node, before: Tensor, after: Tensor) -> None:
+        if not before.float().isfinite().all():
+            raise UserError(f"the input of node {node.name!r} is not finite: the weights are damaged, fetch them again")
         if node.name not in histograms:
             histograms[node.name] = Histogram.empty(before.shape[1])
         histograms[node.name].update(before.cpu())

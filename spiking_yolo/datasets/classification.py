@@ -1,16 +1,11 @@
 """CIFAR-10, CIFAR-100 and ImageNet for classifiers, all through torchvision."""
 
-import lzma
-import os
-import shutil
-import tarfile
-import tempfile
-import zlib
 from pathlib import Path
 
 import numpy as np
 from torchvision.datasets import CIFAR100, ImageFolder
 
+from spiking_yolo.datasets.archive import unpack
 from spiking_yolo.datasets.labelled import LabelledSet
 from spiking_yolo.errors import UserError
 from spiking_yolo.io.images import Picture, read_image
@@ -62,33 +57,6 @@ def _labelled(name: str, dataset: CIFAR100 | ImageFolder) -> LabelledSet:
         paths, labels = zip(*dataset.samples, strict=True)
         pictures = [Picture(Path(path).relative_to(dataset.root).as_posix(), path) for path in paths]
     return LabelledSet(name, tuple(dataset.classes), pictures, np.array(labels, np.int64))
-
-
-def unpack(archive: Path, cache: Path) -> Path:
-    """The folder in `cache` with the tar file's members, unpacked by the first call.
-
-    Its name holds the archive's size and time, so a changed archive is unpacked again. Members that would land outside
-    the folder, links out of it and devices are refused.
-    """
-    stat = archive.stat()
-    target = cache / f"{archive.name.split('.')[0]}-{stat.st_size}-{stat.st_mtime_ns}"
-    if target.is_dir():
-        return target
-    cache.mkdir(parents=True, exist_ok=True)
-    # The name `target` appears only when all is there, whoever else unpacks at the same time.
-    part = Path(tempfile.mkdtemp(prefix=f"{target.name}.", dir=cache))
-    try:
-        with tarfile.open(archive) as tar:
-            tar.extractall(part, filter="data")
-        os.replace(part, target)
-    except (tarfile.TarError, EOFError, lzma.LZMAError, zlib.error) as error:
-        raise UserError(f"{archive} is not a whole and safe tar file ({error}): fetch it again") from None
-    except OSError:
-        if not target.is_dir():
-            raise
-    finally:
-        shutil.rmtree(part, ignore_errors=True)
-    return target
 
 
 def to_arrays(dataset: LabelledSet) -> tuple[np.ndarray, np.ndarray]:

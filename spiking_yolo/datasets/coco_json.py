@@ -1,21 +1,23 @@
 """COCO's JSON format: reading it with checks, and converting any detection set to it."""
 
-import json
-import math
 from pathlib import Path
 from typing import Any
 
 from spiking_yolo.datasets.detection import DetectionSet
 from spiking_yolo.errors import UserError
+from spiking_yolo.io.names import label
+from spiking_yolo.io.typed_json import read_json
+
+FARTHEST = 1e12  # pixels or square pixels, whatever the annotation
 
 
 def read_annotations(path: Path) -> dict[str, Any]:
     """Read and check an annotation file. Raises UserError naming it and the first entry that is not COCO."""
     try:
-        data = json.loads(path.read_bytes())
+        data = read_json(path.read_bytes())
     except FileNotFoundError:
         raise UserError(f"{path} is missing: pass the annotation file of the split") from None
-    except (json.JSONDecodeError, UnicodeDecodeError) as error:
+    except ValueError as error:
         raise UserError(f"{path} is not readable json ({error}): fetch it again") from None
     wanted = {
         "images": {"id": int, "file_name": str, "width": int, "height": int},
@@ -41,13 +43,20 @@ def read_annotations(path: Path) -> dict[str, Any]:
         if item["image_id"] not in known[0] or item["category_id"] not in known[1]:
             raise UserError(f"{path}: annotations[{n}] names an image or category that is not listed: add it")
         if not _is_box(item["bbox"]):
-            raise UserError(f"{path}: annotations[{n}] needs a bbox x, y, width, height, got {item['bbox']}")
+            raise UserError(f"{path}: annotations[{n}] needs a bbox x, y, width, height, got {label(item['bbox'])}")
+        if not _is_size(item.get("area", 0)):
+            raise UserError(f"{path}: annotations[{n}] needs an area in square pixels, or none: correct it")
+        if item.get("iscrowd", 0) not in (0, 1):
+            raise UserError(f"{path}: annotations[{n}] needs an iscrowd of 0 or 1, or none: correct it")
     return data
 
 
 def _is_box(box: list[Any]) -> bool:
-    numbers = len(box) == 4 and all(isinstance(v, int | float) and math.isfinite(v) for v in box)
-    return numbers and box[2] >= 0 and box[3] >= 0
+    return len(box) == 4 and all(_is_size(v, -FARTHEST) for v in box[:2]) and all(map(_is_size, box[2:]))
+
+
+def _is_size(value: Any, least: float = 0) -> bool:
+    return isinstance(value, int | float) and least <= value <= FARTHEST
 
 
 def as_coco(dataset: DetectionSet) -> dict[str, Any]:
@@ -58,8 +67,8 @@ def as_coco(dataset: DetectionSet) -> dict[str, Any]:
     annotations = []
     data = dataset.indexed()
     for image_id, s in enumerate(data.samples, 1):
-        for (x1, y1, x2, y2), label, area, ignored in zip(s.boxes.tolist(), s.labels, s.area, s.ignored, strict=True):
-            row = {"id": len(annotations) + 1, "image_id": image_id, "category_id": int(label) + 1}
+        for (x1, y1, x2, y2), index, area, ignored in zip(s.boxes.tolist(), s.labels, s.area, s.ignored, strict=True):
+            row = {"id": len(annotations) + 1, "image_id": image_id, "category_id": int(index) + 1}
             row |= {"bbox": [x1, y1, x2 - x1, y2 - y1], "area": float(area), "iscrowd": int(ignored)}
             annotations.append(row)
     images = [

@@ -10,6 +10,7 @@ import numpy as np
 
 from spiking_yolo.datasets.draw import draw
 from spiking_yolo.errors import UserError
+from spiking_yolo.io.names import label
 
 
 @dataclass(frozen=True, eq=False)
@@ -66,6 +67,8 @@ class DetectionSet:
     category_ids: tuple[int, ...] = ()
 
     def __post_init__(self) -> None:
+        object.__setattr__(self, "name", label(self.name))
+        object.__setattr__(self, "classes", tuple(map(label, self.classes)))
         if not self.category_ids:
             object.__setattr__(self, "category_ids", tuple(range(len(self.classes))))
 

@@ -8,6 +8,7 @@ import numpy as np
 
 from spiking_yolo.datasets.draw import draw
 from spiking_yolo.io.images import Picture
+from spiking_yolo.io.names import label
 
 
 @dataclass(frozen=True, eq=False)
@@ -23,6 +24,10 @@ class LabelledSet:
     pictures: list[Picture]
     labels: np.ndarray
     notes: list[str] = field(default_factory=list)
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "name", label(self.name))
+        object.__setattr__(self, "classes", tuple(map(label, self.classes)))
 
     def __len__(self) -> int:
         return len(self.pictures)

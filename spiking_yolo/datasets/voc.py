@@ -3,6 +3,7 @@
 The XML is read here because torchvision's VOCDetection takes no custom split and checks neither sizes nor files.
 """
 
+import math
 from pathlib import Path
 from xml.etree import ElementTree
 
@@ -65,6 +66,8 @@ def read_xml(xml: Path, image: Path) -> Sample:
             x1, y1, x2, y2 = (float(item.findtext(f"bndbox/{corner}", "")) - 1 for corner in _CORNERS)
         except ValueError:
             raise UserError(f"{xml} has a {name} without a whole bndbox: add the numbers") from None
+        if not all(map(math.isfinite, (x1, y1, x2, y2))):
+            raise UserError(f"{xml} has a {name} with a corner that is no finite number: correct the box")
         if not (x2 >= x1 and y2 >= y1):
             raise UserError(f"{xml} has a {name} with max before min: correct the box")
         boxes.append((x1, y1, x2, y2))

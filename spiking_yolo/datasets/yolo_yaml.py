@@ -5,10 +5,10 @@ from typing import Any
 
 import numpy as np
 import yaml
-from PIL import Image, UnidentifiedImageError
 
 from spiking_yolo.datasets.detection import DetectionSet, Sample, absent_note
 from spiking_yolo.errors import UserError
+from spiking_yolo.io.images import open_image
 
 SUFFIXES = {".jpg", ".jpeg", ".png", ".bmp", ".webp", ".tif", ".tiff"}
 _EXIF_ORIENTATION, _QUARTER_TURNS = 0x0112, {5, 6, 7, 8}
@@ -124,10 +124,10 @@ def _label(line: str, where: str, classes: int) -> list[float]:
 
 def displayed_size(image: Path) -> tuple[int, int]:
     """(width, height) in pixels as displayed (EXIF rotation applied), from the header only."""
-    try:
-        with Image.open(image) as photo:
-            width, height = photo.size
+    with open_image(image) as photo:
+        width, height = photo.size
+        try:
             turned = photo.getexif().get(_EXIF_ORIENTATION) in _QUARTER_TURNS
-    except (UnidentifiedImageError, OSError) as error:
-        raise UserError(f"{image} cannot be opened as an image ({error}): replace it") from None
+        except Exception:  # Pillow raises whatever the damage leads to; decoders pass over it
+            turned = False
     return (height, width) if turned else (width, height)

@@ -13,6 +13,7 @@ from spiking_yolo.io.files import atomic_write
 
 DPI = 200
 STYLE: dict[Any, Any] = {
+    "text.parse_math": False,  # names of classes may have a dollar sign
     "font.family": "DejaVu Sans",
     "font.size": 9,
     "axes.titlesize": 9,

@@ -198,14 +198,3 @@ def forward(graph: Graph, x: Tensor, tap: Callable[[Node, Tensor, Tensor], None]
             if last[name] == node.name and name not in graph.outputs:
                 del values[name]
     return tuple(values[name] for name in graph.outputs)
-
-
-@torch.no_grad()
-def shapes(graph: Graph, height: int, width: int) -> dict[str, torch.Size]:
-    """Output shape of every node, [1, C, ...], for one image of height x width pixels.
-
-    Runs the graph on zeros: faster than a first run on the meta device, whose imports are slow.
-    """
-    x = next(iter(graph.tensors.values())).new_zeros(1, 3, height, width)
-    names = tuple(node.name for node in graph.nodes)
-    return {name: y.shape for name, y in zip(names, forward(replace(graph, outputs=names), x), strict=True)}

@@ -3,10 +3,12 @@
 import json
 from collections.abc import Mapping
 from dataclasses import asdict
+from typing import Any
 
 from torch import Tensor
 
 from spiking_yolo.graph import Graph, Node
+from spiking_yolo.io.typed_json import entry
 
 
 def graph_metadata(graph: Graph) -> dict[str, str]:
@@ -15,6 +17,14 @@ def graph_metadata(graph: Graph) -> dict[str, str]:
 
 
 def graph_from(metadata: Mapping[str, str], tensors: Mapping[str, Tensor]) -> Graph:
-    """The graph of `graph_metadata`. Raises KeyError, TypeError or ValueError (so UserError too) for anything else."""
-    nodes = tuple(Node(n["name"], n["op"], tuple(n["inputs"]), n["attrs"]) for n in json.loads(metadata["nodes"]))
-    return Graph(nodes, tuple(json.loads(metadata["outputs"])), tensors)
+    """The graph of `graph_metadata`. Raises KeyError or ValueError (so UserError too) for anything else."""
+    nodes = tuple(map(_node, entry(metadata, "nodes", list[dict[str, Any]])))
+    return Graph(nodes, tuple(entry(metadata, "outputs", list[str])), tensors)
+
+
+def _node(given: Mapping[str, Any]) -> Node:
+    name, op, inputs, attrs = (given[key] for key in ("name", "op", "inputs", "attrs"))
+    texts = isinstance(inputs, list) and all(isinstance(text, str) for text in (name, op, *inputs))
+    if not texts or not isinstance(attrs, dict):
+        raise ValueError("a node needs a name, an operation, the names of its inputs and attributes")
+    return Node(name, op, tuple(inputs), attrs)

@@ -34,8 +34,13 @@ def trace(model: nn.Module, example: Tensor) -> Graph:
     _refuse_shared_batch_norm(traced)
     fused = fuse(traced, no_trace=True)
     assert isinstance(fused, fx.GraphModule)
-    with torch.no_grad():
-        ShapeProp(fused).propagate(example)
+    try:
+        with torch.no_grad():
+            ShapeProp(fused).propagate(example)
+    except Exception as error:  # torch raises whatever does not fit
+        size = "x".join(map(str, example.shape[2:]))
+        reason = " ".join(str(error.__cause__ or error).split())[:200]
+        raise UserError(f"{type(model).__name__} cannot be run on an image of {size} pixels: {reason}") from error
     return _translate(fused)
 
 

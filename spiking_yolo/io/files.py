@@ -1,11 +1,10 @@
-"""Files: fingerprints, folders of runs, and writes that leave either the old file or the whole new one."""
+"""Files: fingerprints, and writes that leave either the old file or the whole new one."""
 
 import hashlib
 import json
 import math
 import os
 import secrets
-import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -42,24 +41,6 @@ def atomic_write(path: str | Path) -> Iterator[Path]:
     finally:
         if path.parent.is_dir():
             temporary.unlink(missing_ok=True)
-
-
-def run_directory(project: Path, name: str, exist_ok: bool = False) -> Path:
-    """PROJECT/NAME, or PROJECT/NAME2, NAME3, ... when it exists already. Not created yet.
-
-    Raises UserError when nothing can be written there, before any work is done for it.
-    """
-    if not name:
-        raise UserError("--name must not be empty: give a name for the run directory, or leave it out")
-    path, k = project / name, 2
-    while path.exists() and not exist_ok:
-        path, k = project / f"{name}{k}", k + 1
-    ground = next(p for p in (path, *path.absolute().parents) if p.exists())
-    try:
-        tempfile.TemporaryFile(dir=ground).close()
-    except OSError as error:
-        raise UserError(f"cannot write in {ground}: {error.strerror}; give another --project") from error
-    return path
 
 
 def write_json(path: str | Path, content: Any, indent: int | None = None) -> None:

@@ -12,6 +12,8 @@ from torch import Tensor
 
 from spiking_yolo.errors import UserError
 
+# What Pillow may decode. Its other formats are rare, or leave the work to programs: EPS is handed to Ghostscript.
+FORMATS = ("JPEG", "PNG", "BMP", "GIF", "PPM", "TIFF", "WEBP")  # JPEG has MPO in it
 ImageSource = str | os.PathLike[str] | np.ndarray | Image.Image
 Resize = Literal["letterbox", "letterbox-114", "stretch", "crop"]
 GREY = 0.5
@@ -45,6 +47,30 @@ class Picture(NamedTuple):
         return cls(os.path.basename(path), path)
 
 
+def open_image(path: str | os.PathLike[str]) -> Image.Image:
+    """An image file whose content is of one of FORMATS, whatever its suffix says; decoded on use, to be closed.
+
+    The only place that opens one. Raises UserError, naming the file, when it is missing, empty or not an image.
+    """
+    name = os.fspath(path)
+    try:
+        if os.path.isfile(path) and os.path.getsize(path) == 0:
+            raise UserError(f"{name} is empty; give an image")
+        if os.path.exists(path) and not os.path.isfile(path):
+            raise UserError(f"cannot read {name} as an image: it is no file; give a complete image file")
+        return Image.open(path, formats=FORMATS)
+    except UserError:
+        raise
+    except FileNotFoundError:
+        raise UserError(f"{name} does not exist; check the path") from None
+    except Exception as error:  # Pillow raises whatever the damage leads to
+        raise _unreadable(name, error) from error
+
+
+def _unreadable(path: str, error: Exception) -> UserError:
+    return UserError(f"cannot read {path} as an image: {' '.join(str(error).split())}; give a complete image file")
+
+
 def read_image(source: ImageSource) -> np.ndarray:
     """The image as uint8 [H, W, 3] RGB, upright (EXIF rotation applied).
 
@@ -56,19 +82,13 @@ def read_image(source: ImageSource) -> np.ndarray:
         return _from_array(source)
     if isinstance(source, Image.Image):
         return _from_pil(source)
-    path = os.fspath(source)
-    try:
-        if os.path.getsize(path) == 0:
-            raise UserError(f"{path} is empty; give an image")
-        with Image.open(path) as image:
+    with open_image(source) as image:
+        try:
             return _from_pil(image)
-    except UserError:
-        raise
-    except FileNotFoundError:
-        raise UserError(f"{path} does not exist; check the path") from None
-    except Exception as e:  # Pillow's decoders raise whatever the damage leads to
-        reason = " ".join(str(e).split())
-        raise UserError(f"cannot read {path} as an image: {reason}; give a complete image file") from e
+        except UserError:
+            raise
+        except Exception as error:
+            raise _unreadable(os.fspath(source), error) from error
 
 
 def _from_pil(image: Image.Image) -> np.ndarray:

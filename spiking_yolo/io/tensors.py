@@ -1,8 +1,11 @@
-"""Safetensors files, which execute no code when they are read."""
+"""Safetensors files, which execute no code when they are read. Those written here notice when a bit of them changes."""
 
+import hashlib
+import json
 from collections.abc import Mapping
 from pathlib import Path
 
+import torch
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 from torch import Tensor
@@ -10,14 +13,21 @@ from torch import Tensor
 from spiking_yolo.errors import UserError
 from spiking_yolo.io.files import atomic_write
 
+_CHECKSUM = "checksum"  # in the metadata
+
 
 def read_safetensors(path: str | Path) -> tuple[dict[str, str], dict[str, Tensor]]:
-    """Metadata and tensors of a safetensors file. Raises UserError for any other file."""
+    """Metadata and tensors of a safetensors file. Raises UserError for any other file, and for a damaged one."""
     try:
         with safe_open(path, "pt") as file:
-            return file.metadata() or {}, {key: file.get_tensor(key) for key in file.keys()}  # noqa: SIM118
+            metadata = dict(file.metadata() or {})
+            tensors = {key: file.get_tensor(key) for key in file.keys()}  # noqa: SIM118
     except (OSError, SafetensorError) as error:
         raise UserError(f"cannot read {path} as safetensors: {error}") from error
+    known = metadata.pop(_CHECKSUM, None)  # files of others have none
+    if known is not None and known != _checksum(metadata, tensors):
+        raise UserError(f"{path} is damaged, it is not as it was written: make or fetch it again")
+    return metadata, tensors
 
 
 def read_format(path: str | Path, name: str, what: str) -> tuple[dict[str, str], dict[str, Tensor]]:
@@ -29,13 +39,39 @@ def read_format(path: str | Path, name: str, what: str) -> tuple[dict[str, str],
 
 
 def write_safetensors(path: str | Path, tensors: Mapping[str, Tensor], metadata: dict[str, str]) -> None:
-    """Write a safetensors file, whole or not at all. Raises UserError when it cannot be written."""
+    """Write a safetensors file with its checksum, whole or not at all; the same bytes for the same contents.
+
+    Raises UserError when it cannot be written.
+    """
+    # Copies, because the format refuses tensors that share memory.
+    copies = {key: value.detach().cpu().clone().contiguous() for key, value in tensors.items()}
     with atomic_write(path) as temporary:
         try:
-            # Copies, because the format refuses tensors that share memory.
-            save_file({key: value.detach().clone().contiguous() for key, value in tensors.items()}, temporary, metadata)
+            save_file(copies, temporary, {**metadata, _CHECKSUM: _checksum(metadata, copies)})
         except SafetensorError as error:
             raise UserError(f"cannot write {path} ({error}): check the folder and the free space") from error
+        _sort_metadata(temporary)
+
+
+def _checksum(metadata: Mapping[str, str], tensors: Mapping[str, Tensor]) -> str:
+    """SHA-256 of all that a file says, whatever its order."""
+    digest = hashlib.sha256(json.dumps(metadata, sort_keys=True).encode())
+    for key, value in sorted(tensors.items()):
+        digest.update(json.dumps([key, str(value.dtype), list(value.shape)]).encode())
+        digest.update(value.contiguous().reshape(-1).view(torch.uint8).numpy().data)
+    return digest.hexdigest()
+
+
+def _sort_metadata(path: Path) -> None:
+    """Put the metadata in order, which the library writes in another one every time."""
+    with open(path, "r+b") as file:
+        length = int.from_bytes(file.read(8), "little")
+        header = json.loads(file.read(length))
+        header["__metadata__"] = dict(sorted(header["__metadata__"].items()))
+        text = json.dumps(header, separators=(",", ":"), ensure_ascii=False).encode()
+        assert len(text) <= length
+        file.seek(8)
+        file.write(text.ljust(length))
 
 
 def check_finite(tensors: Mapping[str, Tensor], path: str | Path) -> None:

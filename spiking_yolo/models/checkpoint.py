@@ -15,7 +15,10 @@ from torch import Tensor, nn
 from spiking_yolo.errors import UserError
 from spiking_yolo.io.assets import command
 from spiking_yolo.io.files import sha256
+from spiking_yolo.io.names import shown
 from spiking_yolo.io.tensors import read_safetensors, write_safetensors
+from spiking_yolo.io.typed_json import entry
+from spiking_yolo.models.check import check_spec
 from spiking_yolo.models.classifiers import build
 from spiking_yolo.models.spec import Spec
 from spiking_yolo.models.yolov1 import YOLOv1
@@ -68,10 +71,12 @@ def load_checkpoint(path: str | Path) -> tuple[nn.Module, Spec, str]:
         raise UserError(f"{path} is no network of `{command('train')}`: pass a file that it wrote")
     try:
         spec = Spec.from_json(metadata["spec"])
-        model = build_model(metadata["arch"], spec, json.loads(metadata["options"]))
-        model.load_state_dict(tensors)
-    except (KeyError, TypeError, ValueError, RuntimeError, IndexError) as e:
-        reason = str(e).splitlines()[0]
+        check_spec(spec)
+        with torch.device("meta"):  # whatever the file says, it takes no more memory than its tensors
+            model = build_model(metadata["arch"], spec, entry(metadata, "options", dict[str, Any]))
+        model.load_state_dict(tensors, assign=True)
+    except (ArithmeticError, AttributeError, LookupError, RuntimeError, TypeError, ValueError) as e:
+        reason = shown(" ".join(str(e).split()))[:200]
         raise UserError(f"{path} does not describe a network ({reason}): train or fetch it again") from e
     return model.float().eval(), spec, digest
 

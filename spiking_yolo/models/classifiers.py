@@ -57,6 +57,8 @@ def vgg16(
     """
     if pool not in ("max", "avg"):
         raise UserError(f"unknown pooling {pool!r}: choose max or avg")
+    if not 0.05 <= width <= 4:
+        raise UserError(f"a width of {width} cannot be built: choose .05 to 4")
     layers: list[nn.Module] = []
     cin = 3
     for channels in VGG16:
@@ -76,15 +78,23 @@ CLASSIFIERS: dict[str, Callable[..., nn.Module]] = {"resnet20": resnet20, "vgg16
 def build(name: str, classes: int, **options: object) -> nn.Module:
     """A classifier by name: a key of CLASSIFIERS, or "torchvision:NAME" such as torchvision:vgg16.
 
-    options: the model's own. Raises UserError for an unknown name or option.
+    options: the model's own; torchvision's take none. Its other networks, of which some download a backbone when they
+    are built, are refused. Raises UserError for an unknown name or option.
     """
     try:
         if name.startswith(TORCHVISION):
-            from torchvision.models import get_model
+            from torchvision import models
 
-            return get_model(name.removeprefix(TORCHVISION), weights=None, num_classes=classes, **options)
+            wanted = name.removeprefix(TORCHVISION)
+            if wanted not in models.list_models(module=models):
+                raise UserError(f"torchvision has no classifier {wanted!r}: choose another, such as torchvision:vgg16")
+            if options:
+                raise UserError(f"{name} takes no options, such as {min(options)}: leave them out")
+            return models.get_model(wanted, weights=None, num_classes=classes)
         if name in CLASSIFIERS:
             return CLASSIFIERS[name](classes, **options)
-    except (TypeError, ValueError) as e:
+    except (ArithmeticError, TypeError, ValueError) as e:
+        if isinstance(e, UserError):
+            raise
         raise UserError(f"cannot build {name}: {e}; check the name and its options") from e
     raise UserError(f"unknown classifier {name!r}: choose one of {', '.join(CLASSIFIERS)} or torchvision:NAME")

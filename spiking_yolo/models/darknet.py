@@ -1,11 +1,14 @@
 """A darknet cfg as a torch module."""
 
+import math
 from collections.abc import Sequence
 from typing import Literal
 
 from torch import Tensor, nn
 
 from spiking_yolo.errors import UserError
+from spiking_yolo.graph.shape_rules import MOST
+from spiking_yolo.io.sizes import LARGEST
 from spiking_yolo.models.darknet_cfg import Section
 from spiking_yolo.models.darknet_heads import FORK_KEYS, HEADS, head_spec
 from spiking_yolo.models.darknet_layers import IGNORED, Shape, build_layer, sources
@@ -23,6 +26,8 @@ class DarknetNet(nn.Module):
         super().__init__()
         self.net = net = sections[0]
         self.height, self.width = net.integer("height", minimum=1), net.integer("width", minimum=1)
+        if max(self.height, self.width) > LARGEST:
+            raise net.error(f"height and width can be at most {LARGEST}")
         if net.integer("channels", 3) != 3:
             raise net.error("only channels=3 (RGB) is supported")
         self.sections = tuple(sections[1:])
@@ -35,6 +40,8 @@ class DarknetNet(nn.Module):
             if not inputs[0][1:] and section.kind not in ("connected", "detection", *IGNORED):
                 raise section.error("cannot follow a [connected] layer")
             layer, shape = build_layer(section, inputs, activation)
+            if math.prod(shape) > MOST:
+                raise section.error(f"a map of {shape} has more than {MOST} numbers; make the network smaller")
             if min(shape) < 1:
                 raise section.error(f"the map shrinks to nothing; enlarge width and height of [net] ({self.width})")
             self.layers.append(layer)

@@ -8,6 +8,7 @@ import torch
 from torch import Tensor, nn
 
 from spiking_yolo.graph.modules import PaddedMaxPool2d
+from spiking_yolo.graph.shape_rules import MOST
 from spiking_yolo.models.darknet_cfg import Section
 from spiking_yolo.models.darknet_heads import HEADS, head_spec
 
@@ -125,6 +126,7 @@ def _convolutional(section: Section, shape: Shape, override: str | None) -> tupl
     padding = size // 2 if section.integer("pad", 0) else section.integer("padding", 0)
     if shape[0] % groups or filters % groups:
         raise section.error(f"groups={groups} must divide {shape[0]} inputs and filters={filters}")
+    _bounded(section, filters * shape[0] // groups * size**2)
     bn = bool(section.integer("batch_normalize", 0))
     conv = nn.Conv2d(shape[0], filters, size, stride, padding, groups=groups, bias=not bn)
     block = _block(section, {"conv": conv}, nn.BatchNorm2d(filters, eps=1e-5) if bn else None, override)
@@ -134,9 +136,15 @@ def _convolutional(section: Section, shape: Shape, override: str | None) -> tupl
 
 def _connected(section: Section, shape: Shape, override: str | None) -> tuple[nn.Module, Shape]:
     output = section.integer("output", 1, minimum=1)
+    _bounded(section, output * math.prod(shape))
     bn = bool(section.integer("batch_normalize", 0))
     parts = {"flatten": nn.Flatten(), "linear": nn.Linear(math.prod(shape), output, bias=not bn)}
     return _block(section, parts, nn.BatchNorm1d(output, eps=1e-5) if bn else None, override), (output,)
+
+
+def _bounded(section: Section, weights: int) -> None:
+    if weights > MOST:
+        raise section.error(f"{weights} weights are more than {MOST}; make the layer smaller")
 
 
 def _maxpool(section: Section, shape: Shape) -> tuple[nn.Module, Shape]:

@@ -106,8 +106,8 @@ def read_weights(net: DarknetNet, path: str | Path, partial: bool = False) -> He
     """Fill the network's parameters and BN statistics from a file and return its header.
 
     partial: the file may end after any layer (a backbone such as yolov3-tiny.conv.15); later layers keep their values.
-    Raises UserError when the file is not darknet's, is shorter or longer than the cfg needs, or holds NaN, infinity or
-    a negative variance; the network is then unchanged.
+    A network on the meta device gets its memory now. Raises UserError when the file is not darknet's, is shorter or
+    longer than the cfg needs, or holds NaN, infinity or a negative variance; the network is then unchanged.
     """
     path = Path(path)
     try:
@@ -118,6 +118,10 @@ def read_weights(net: DarknetNet, path: str | Path, partial: bool = False) -> He
     floats, body = count_floats(net), len(content) - header.size
     if body > 4 * floats or body % 4 or (body < 4 * floats and not partial):
         raise _size_error(path, len(content), header, floats)
+    if any(tensor.is_meta for tensor in net.parameters()):
+        net.to_empty(device="cpu")
+        for counter in (m.num_batches_tracked for m in net.modules() if isinstance(m, nn.BatchNorm2d | nn.BatchNorm1d)):
+            counter.zero_()  # type: ignore[union-attr]  # all that is not in the file
     values = torch.from_numpy(np.frombuffer(content, "<f4", offset=header.size).astype(np.float32))
     pairs: list[tuple[Tensor, Tensor]] = []
     offset, last = 0, ""

@@ -1,8 +1,8 @@
 """Open an Ultralytics checkpoint in a separate process.
 
 Importing ultralytics sets OpenCV's and torch's threads and print options, patches Pillow and torch, writes a settings
-file and looks for the network; and a pickle can do anything. All of that ends with the process, which is kept offline
-and hands back tensors and JSON in a temporary folder.
+file and looks for the network; and a pickle can do anything that the user can. What it does to the process ends with
+it; models/confined.py says what it is kept from. It hands back tensors and JSON in a temporary folder.
 """
 
 import os
@@ -29,7 +29,7 @@ def open_isolated(path: Path) -> tuple[Graph, Spec]:
     """
     with tempfile.TemporaryDirectory() as folder:
         output = Path(folder) / "network.safetensors"
-        command = [sys.executable, "-P", "-m", __name__, str(path.absolute()), str(output)]
+        command = [sys.executable, "-P", "-m", "spiking_yolo.models.confined", str(path.absolute()), str(output)]
         done = subprocess.run(command, env=environment(folder), capture_output=True, text=True)
         if done.returncode:
             said = (done.stderr.splitlines() or [f"exit status {done.returncode}"])[-1]
@@ -41,8 +41,8 @@ def environment(folder: str | Path) -> dict[str, str]:
     """Environment of a process that imports ultralytics: offline, quiet, its settings file in `folder`."""
     search = [str(Path(__file__).parents[2]), os.environ.get("PYTHONPATH", "")]
     return {
-        "ULTRALYTICS_SAFE_LOAD": "1",  # where Ultralytics knows it, only its own and torch's classes are unpickled
         **os.environ,
+        "ULTRALYTICS_SAFE_LOAD": "1",  # where Ultralytics knows it, only its own and torch's classes are unpickled
         "PYTHONPATH": os.pathsep.join(filter(None, search)),
         "YOLO_AUTOINSTALL": "0",
         "YOLO_CONFIG_DIR": str(folder),
@@ -63,11 +63,3 @@ def read_network(path: Path) -> tuple[Graph, Spec]:
     metadata, tensors = read_safetensors(path)
     copies = {key: value.clone() for key, value in tensors.items()}  # they outlive the file
     return graph_from(metadata, copies), Spec.from_json(metadata["spec"])
-
-
-if __name__ == "__main__":
-    try:
-        write_network(*map(Path, sys.argv[1:]))
-    except UserError as error:
-        print("error:", " ".join(str(error).splitlines()), file=sys.stderr)
-        sys.exit(2)

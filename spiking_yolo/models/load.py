@@ -15,6 +15,7 @@ from spiking_yolo.io.assets import command
 from spiking_yolo.io.files import sha256
 from spiking_yolo.io.sizes import Size, input_size, size_name
 from spiking_yolo.io.tensors import check_finite
+from spiking_yolo.models.check import check_network
 from spiking_yolo.models.checkpoint import load_checkpoint
 from spiking_yolo.models.isolated import open_isolated
 from spiking_yolo.models.load_darknet import load_darknet
@@ -84,6 +85,10 @@ def load_ann(
         spec = _resized(spec, size)
         graph = trace(model, torch.zeros(1, 3, spec.height, spec.width))
     check_finite(graph.tensors, path)
+    try:
+        check_network(graph, spec)
+    except UserError as error:
+        raise UserError(f"{path}: {error}") from error
     return Ann(with_identities(graph), spec, path, digest, tuple(options))
 
 

@@ -4,6 +4,8 @@ import dataclasses
 import warnings
 from pathlib import Path
 
+import torch
+
 from spiking_yolo.errors import Notice, UserError
 from spiking_yolo.io.assets import shipped
 from spiking_yolo.io.files import sha256
@@ -33,7 +35,8 @@ def load_darknet(
     weights = Path(weights)
     digest = sha256(weights)
     sections = _published_masks(read_cfg(cfg or _find_cfg(weights)), digest)
-    net = DarknetNet(sections)
+    with torch.device("meta"):  # no memory before it is known that the file is as large as the network
+        net = DarknetNet(sections)
     classes = {head_spec(net.sections[i]).classes for i in net.head_indices}
     if len(classes) > 1:
         raise UserError(f"cfg: the heads disagree on the number of classes {sorted(classes)}; make them equal")

@@ -24,14 +24,15 @@ def load_torchvision(weights: str | Path, arch: str, names: str | Path | None = 
     digest = sha256(weights)
     state = read_state_dict(weights)
     classes = len(next(value for value in reversed(state.values()) if value.ndim))  # bias of the last layer
-    model = build(arch, classes)
+    with torch.device("meta"):
+        model = build(arch, classes)
     try:
-        model.load_state_dict(state)
+        model.load_state_dict(state, assign=True)
     except RuntimeError as e:
         reason = " ".join(str(e).split())[:200]
         raise UserError(f"{weights} is no state dict of {arch.removeprefix(TORCHVISION)}: {reason}") from e
     known = class_names(Path(weights), names, classes)
-    return model.eval(), Spec("classify", known, SIZE, SIZE, "crop", mean=MEAN, std=STD), digest
+    return model.float().eval(), Spec("classify", known, SIZE, SIZE, "crop", mean=MEAN, std=STD), digest
 
 
 def read_state_dict(path: str | Path) -> dict[str, Tensor]:
@@ -43,4 +44,7 @@ def read_state_dict(path: str | Path) -> dict[str, Tensor]:
         raise UserError(f"{path} is no state dict ({reason}): pass what torch.save(model.state_dict()) wrote") from e
     if not isinstance(state, dict) or not any(isinstance(v, Tensor) and v.ndim for v in state.values()):
         raise UserError(f"{path} holds no tensors by name: pass what torch.save(model.state_dict()) wrote")
-    return {name: value for name, value in state.items() if isinstance(value, Tensor)}
+    tensors = {str(name): value for name, value in state.items() if isinstance(value, Tensor)}
+    if sum(value.numel() for value in tensors.values()) > Path(path).stat().st_size:  # expanded ones take no memory yet
+        raise UserError(f"{path} says that it holds more numbers than it has bytes: fetch it again")
+    return tensors

@@ -5,6 +5,8 @@ from dataclasses import asdict, dataclass
 from typing import Any, Literal, Self
 
 from spiking_yolo.io.images import Resize
+from spiking_yolo.io.names import label
+from spiking_yolo.io.typed_json import read_json
 
 
 @dataclass(frozen=True)
@@ -60,6 +62,9 @@ class Spec:
     mean: tuple[float, ...] = (0.0, 0.0, 0.0)
     std: tuple[float, ...] = (1.0, 1.0, 1.0)
 
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "names", tuple(map(label, self.names)))
+
     @property
     def images_at_once(self) -> int:
         """A good batch size: about 25,000 pixels, beyond which a CPU gains nothing."""
@@ -70,7 +75,7 @@ class Spec:
 
     @classmethod
     def from_json(cls, text: str) -> Self:
-        d = json.loads(text)
+        d = read_json(text, dict[str, Any])
         heads = tuple(HeadSpec(**{**h, "anchors": tuple(map(tuple, h["anchors"]))}) for h in d.pop("heads"))
         fields: dict[str, Any] = {k: tuple(v) if isinstance(v, list) else v for k, v in d.items()}
         return cls(**fields, heads=heads)

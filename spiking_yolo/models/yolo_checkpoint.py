@@ -10,6 +10,7 @@ from torch import Tensor, nn
 from spiking_yolo.errors import UserError
 from spiking_yolo.graph import Graph
 from spiking_yolo.graph.trace import trace
+from spiking_yolo.io.names import shown
 from spiking_yolo.io.sizes import LARGEST, STRIDE
 from spiking_yolo.models.pickled import Record
 from spiking_yolo.models.spec import HeadSpec, Spec
@@ -54,12 +55,7 @@ def read_checkpoint(path: Path) -> tuple[Graph, Spec]:
         _check_sizes(network, spec)
         return trace(network, torch.zeros(1, 3, spec.height, spec.width)), spec
     except UserError as error:
-        raise UserError(f"cannot open {path}: {_printable(str(error), 400)}") from error
-
-
-def _printable(text: str, most: int) -> str:
-    """Text of a file on one line, without what would command a terminal."""
-    return "".join(c if c.isprintable() else "?" for c in " ".join(text[:most].split()))
+        raise UserError(f"cannot open {path}: {shown(' '.join(str(error)[:400].split()))}") from error
 
 
 def _network(file: TorchFile) -> tuple[RawHeads, Spec]:
@@ -130,7 +126,7 @@ def _names(given: Any, classes: int) -> tuple[str, ...]:
     names = list(given.values()) if isinstance(given, dict) and list(given) == list(range(len(given))) else given
     if not isinstance(names, list) or len(names) != classes:
         raise UserError(f"it has no names of its {classes} classes: {TRAINERS}")
-    return tuple(_printable(str(name), 80) if isinstance(name, (str, int)) else "?" for name in names)
+    return tuple(str(name) if isinstance(name, (str, int)) else "?" for name in names)
 
 
 def _input_size(saved: Any, state: Mapping[str, Any]) -> tuple[int, int]:

@@ -3,7 +3,7 @@
 from pathlib import Path
 
 from spiking_yolo.errors import UserError
-from spiking_yolo.io.files import run_directory
+from spiking_yolo.io.run_folder import hold, run_directory
 from spiking_yolo.studies.options import ResumableOptions
 
 LATEST = Path("latest")
@@ -13,7 +13,8 @@ def study_folder(options: ResumableOptions, records: str, last: str = "") -> Pat
     """Where a run writes.
 
     records: a pattern of what an interrupted run has left. last: what a finished one has, if it cannot go on.
-    Raises UserError when nothing can be written there, when there is nothing to resume, or it is finished.
+    Raises UserError when nothing can be written there or another process does, when there is nothing to resume, or it
+    is finished.
     """
     project, name, folder = options.project, options.name, options.resume
     if folder is None:
@@ -23,9 +24,12 @@ def study_folder(options: ResumableOptions, records: str, last: str = "") -> Pat
         unfinished = [p for p in runs if not (last and (p / last).exists()) and any(p.glob(records))]
         if not unfinished:
             raise UserError(f"no unfinished run {name} in {project}: leave --resume out, or name its folder")
-        return max(unfinished, key=lambda p: int(p.name[len(name) :] or 1))
+        folder = max(unfinished, key=lambda p: int(p.name[len(name) :] or 1))
+        hold(folder)
+        return folder
     if last and (folder / last).exists():
         raise UserError(f"{folder} is finished: leave --resume out to start a new run")
     if not any(folder.glob(records)):
         raise UserError(f"{folder} holds no interrupted run: leave --resume out to start a new one")
+    hold(folder)
     return folder

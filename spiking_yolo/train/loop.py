@@ -2,7 +2,7 @@
 
 import math
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from functools import partial
 from pathlib import Path
 from typing import Any, Protocol
@@ -14,7 +14,7 @@ from torch.nn.parallel import DistributedDataParallel
 from torch.optim.swa_utils import AveragedModel
 
 from spiking_yolo.errors import UserError
-from spiking_yolo.train.state import State, load_state, record, save_state
+from spiking_yolo.train.state import Job, State, load_state, record, save_state
 
 Progress = Callable[..., Any]  # (what, how much of it is done, of how much)
 
@@ -100,21 +100,28 @@ def fit(
     folder: Path,
     device: torch.device,
     resume: bool = False,
-    export: Callable[[nn.Module, list[dict[str, float]]], None] | None = None,
+    export: Callable[[nn.Module, list[dict[str, float]]], None] = silent,
     progress: Progress = silent,
+    job: Job | None = None,
 ) -> tuple[nn.Module, list[dict[str, float]]]:
     """Train; returns the averaged model and one row of figures per epoch.
 
-    folder: gets state.pt and results.csv after every epoch; resume=True goes on from there with the same
-    losses as an uninterrupted run. export(model, rows) is called after every epoch, progress(epoch, done,
-    total) after every step. Raises UserError when the loss is not finite.
+    folder: gets results.csv and state.pt after every epoch; resume=True goes on from there with the same
+    losses as an uninterrupted run. export(model, rows) is called after every epoch and on resuming, progress(epoch,
+    done, total) after every step. job: what must be as it was when a training is resumed, by default the settings
+    but for the number of epochs.
+    Raises UserError when the loss is not finite, and for a state.pt that is damaged or of another job.
     """
     model = model.to(device, memory_format=torch.channels_last)  # pyright: ignore[reportCallIssue]
     ema = AveragedModel(model, avg_fn=moving_average(settings.ema), use_buffers=True)
     optimizer = make_optimizer(model, settings)
     state = State(model, ema, optimizer)
-    rows = load_state(state, folder) if resume else []
+    job = {k: v for k, v in asdict(settings).items() if k != "epochs"} if job is None else job
+    rows = load_state(state, folder, job) if resume else []
     leader = not dist.is_initialized() or dist.get_rank() == 0
+    if leader and rows:  # what was deleted in the meantime comes back
+        record(rows, folder)
+        export(ema.module, rows)
     trained = DistributedDataParallel(model) if dist.is_initialized() else model
     for epoch in range(len(rows), settings.epochs):
         torch.manual_seed(settings.seed * 100003 + epoch)
@@ -129,10 +136,9 @@ def fit(
             row |= task.evaluate(ema.module.eval())
         rows.append(row)
         if leader:
-            save_state(state, rows, folder)
             record(rows, folder)
-            if export is not None:
-                export(ema.module, rows)
+            export(ema.module, rows)
+            save_state(state, rows, folder, job)  # last: with it the epoch is done
         if dist.is_initialized():
             dist.barrier()
     return ema.module.eval(), rows

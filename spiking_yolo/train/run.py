@@ -14,7 +14,9 @@ from spiking_yolo.datasets.classification import to_arrays
 from spiking_yolo.datasets.open import UNPACKED, open_classification, open_detection
 from spiking_yolo.errors import UserError
 from spiking_yolo.io.files import sha256
+from spiking_yolo.io.run_folder import run_directory
 from spiking_yolo.models.checkpoint import build_model, load_checkpoint, save_checkpoint
+from spiking_yolo.models.classifiers import TORCHVISION
 from spiking_yolo.models.spec import Spec
 from spiking_yolo.models.yolov1 import YOLOv1, yolov1_spec
 from spiking_yolo.train.classify import ClassifyTask, classifier_spec
@@ -26,6 +28,8 @@ DEFAULTS: dict[str, dict[str, Any]] = {
     "detect": {"batch": 16, "lr": 1e-3, "optimizer": "adamw", "weight_decay": 0.05, "warmup": 0.05, "val_split": "val"},
     "classify": {"batch": 128, "lr": 0.1, "optimizer": "sgd", "weight_decay": 5e-4, "warmup": 0.2},
 }
+# What may change when a training is resumed: where things are, how long it takes, and what leaves its results alone.
+FREE = {"epochs", "data", "project", "name", "resume", "init", "device", "bf16", "workers", "cache", "val_every"}
 
 
 def train(options: TrainOptions, command: str = "", progress: Progress = silent) -> dict[str, float]:
@@ -43,11 +47,15 @@ def train(options: TrainOptions, command: str = "", progress: Progress = silent)
     if started and not options.resume:
         raise UserError(f"{folder} holds a training already: go on with --resume {folder}, or give another --name")
     device, rank, world = start_processes(options.device)
+    if rank == 0:
+        run_directory(folder.resolve().parent, folder.resolve().name, exist_ok=True)
     torch.manual_seed(options.seed)
     common = {"batch": options.batch, "seed": options.seed, "rank": rank, "world": world}
     spec, task = (detection if options.task == "detect" else classification)(options, common)
     shape = {"activation": options.activation, **({"levels": options.levels} if options.activation == "qcfs" else {})}
     shape |= {"pool": options.pool} if options.pool else {}
+    if options.model.startswith(TORCHVISION) and shape == {"activation": "relu"}:
+        shape = {}  # it has its own activations
     model = build_model(options.model, spec, shape | ({"activation": "leaky"} if options.anneal else {}))
     if options.init is not None:
         initialise(model, options.init, spec)
@@ -62,7 +70,8 @@ def train(options: TrainOptions, command: str = "", progress: Progress = silent)
     chosen = {f.name: getattr(options, f.name) for f in fields(Settings) if f.name not in ("clip", "bf16")}
     settings = Settings(**chosen, bf16=has_bf16(device) if options.bf16 == "auto" else options.bf16 == "on")
     watch = progress if rank == 0 else silent
-    _, rows = fit(model, task, settings, folder, device, options.resume is not None, export, watch)
+    job = {k: v for k, v in asdict(options).items() if k not in FREE}
+    _, rows = fit(model, task, settings, folder, device, options.resume is not None, export, watch, job)
     if dist.is_initialized():
         dist.destroy_process_group()
     return rows[-1] if rank == 0 else {}

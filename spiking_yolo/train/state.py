@@ -1,8 +1,10 @@
 """The state of a training on disk: enough to go on after a kill as if nothing had happened."""
 
 import csv
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import torch
 from torch import nn
@@ -11,6 +13,7 @@ from spiking_yolo.errors import UserError
 from spiking_yolo.io.files import atomic_write
 
 Rows = list[dict[str, float]]
+Job = Mapping[str, Any]  # option -> number or text: what must not change while a training goes on
 
 
 @dataclass(frozen=True)
@@ -22,24 +25,51 @@ class State:
     optimizer: torch.optim.Optimizer
 
 
-def save_state(state: State, rows: Rows, folder: Path) -> None:
-    """Write folder/state.pt, plain tensors and numbers only, so that reading it runs no code."""
+def save_state(state: State, rows: Rows, folder: Path, job: Job) -> None:
+    """Write folder/state.pt, plain tensors and numbers only, so that reading it runs no code.
+
+    Its appearance is what finishes an epoch: whatever else the epoch writes must be there before.
+    """
     with atomic_write(folder / "state.pt") as path:
-        torch.save({**{k: v.state_dict() for k, v in vars(state).items()}, "rows": rows}, path)
+        parts = {k: v.state_dict() for k, v in vars(state).items()}
+        try:
+            torch.save({**parts, "rows": rows, "job": dict(job)}, path)
+        except RuntimeError as error:  # which is how torch says that the disk is full
+            raise OSError("it did not fit") from error
 
 
-def load_state(state: State, folder: Path) -> Rows:
-    """Restore in place from folder/state.pt; returns the rows of the finished epochs, none without a file."""
+def load_state(state: State, folder: Path, job: Job) -> Rows:
+    """Restore in place from folder/state.pt; returns the rows of the finished epochs, none without a file.
+
+    Raises UserError when the file is damaged, and when it was made with another job or network.
+    """
     path = folder / "state.pt"
     if not path.is_file():
         return []
-    saved = torch.load(path, map_location="cpu", weights_only=True)
+    try:
+        saved = torch.load(path, map_location="cpu", weights_only=True)
+        rows, before = _checked(saved["rows"]), dict(saved["job"])
+    except Exception as error:  # torch.load raises whatever the damage leads to
+        raise UserError(f"{path} is damaged or of another version: train anew, with another --name") from error
+    for option in sorted(before.keys() | job.keys()):
+        old, new = before.get(option), job.get(option)
+        if old != new:
+            flag = f"--{option.replace('_', '-')}"
+            raise UserError(
+                f"{folder} was trained with {flag} {old}, not {new}: go on with {old}, or choose another --name"
+            )
     try:
         for name, part in vars(state).items():
             part.load_state_dict(saved[name])
-    except (RuntimeError, ValueError, KeyError) as e:
-        raise UserError(f"{path} belongs to another network or optimizer: choose another --name") from e
-    return saved["rows"]
+    except (AttributeError, IndexError, KeyError, RuntimeError, TypeError, ValueError) as error:
+        raise UserError(f"{path} belongs to another network or optimizer: choose another --name") from error
+    return rows
+
+
+def _checked(rows: Any) -> Rows:
+    if not all(isinstance(name, str) and isinstance(value, float) for row in rows for name, value in row.items()):
+        raise TypeError
+    return list(rows)
 
 
 def record(rows: Rows, folder: Path) -> None:

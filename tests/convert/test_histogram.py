@@ -1,5 +1,6 @@
 """The histogram against plain counting of the raw values."""
 
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -136,3 +137,10 @@ def test_what_is_not_a_statistics_file_is_refused(tmp_path: Path, content: bytes
     with pytest.raises(UserError, match=r"s\.safetensors") as error:
         Statistics.load(path)
     assert FORMAT not in str(error.value) and "\n" not in str(error.value)
+
+
+def test_activations_that_are_not_finite_name_the_node():
+    graph = trace(make(TinyLeaky), images(1))
+    huge = {key: value * 1e200 for key, value in graph.tensors.items()}
+    with pytest.raises(UserError, match="the input of node 'act1' is not finite"):
+        observe(replace(graph, tensors=huge), [images(1)])

@@ -105,7 +105,12 @@ def damaged(change: Any) -> Any:
         (damaged(lambda d: d["annotations"][1].update(image_id=2)), r"annotations\[1\].*not listed"),
         (damaged(lambda d: d["annotations"][1].update(bbox=[1, 2, 3])), r"annotations\[1\] needs a bbox"),
         (damaged(lambda d: d["annotations"][1].update(bbox=[1, 2, -3, 4])), r"annotations\[1\] needs a bbox"),
-        (damaged(lambda d: d["annotations"][1].update(bbox=[1, 2, 3, float("nan")])), "needs a bbox"),
+        (damaged(lambda d: d["annotations"][1].update(bbox=[1, 2, 3, float("nan")])), "NaN is no number"),
+        (damaged(lambda d: d["annotations"][1].update(bbox=[1, 2, 3, "4"])), "needs a bbox"),
+        (damaged(lambda d: d["annotations"][1].update(bbox=[1, 2, 3, 10**400])), "needs a bbox"),
+        (damaged(lambda d: d["annotations"][1].update(area=None)), r"annotations\[1\] needs an area"),
+        (damaged(lambda d: d["annotations"][1].update(area=-1)), r"annotations\[1\] needs an area"),
+        (damaged(lambda d: d["annotations"][1].update(iscrowd="no")), r"annotations\[1\].*iscrowd"),
     ],
 )
 def test_what_is_not_coco_is_named(tmp_path: Path, data: object, says: str) -> None:

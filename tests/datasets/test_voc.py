@@ -64,7 +64,8 @@ def test_absent_images_and_boxes_outside_are_noted(tmp_path: Path) -> None:
         (SIZE + thing("dragon", (1, 1, 2, 2)), "'dragon', which is not a VOC class"),
         (SIZE + thing("dog", (1, 1, 2)), "dog without a whole bndbox"),
         (SIZE + thing("dog", (5, 1, 2, 2)), "max before min"),
-        (SIZE + thing("dog", (1, 1, float("nan"), 2)), "max before min"),
+        (SIZE + thing("dog", (1, 1, float("nan"), 2)), "no finite number"),
+        (SIZE + thing("dog", (1, 1, float("inf"), 2)), "no finite number"),
     ],
 )
 def test_faulty_xml_is_named(tmp_path: Path, body: str, says: str) -> None:

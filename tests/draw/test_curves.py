@@ -96,3 +96,9 @@ def test_bad_series_are_named(tmp_path):
     with pytest.raises(UserError, match="no bar"):
         bar_plot(path, {}, "y")
     assert not path.exists()
+
+
+def test_a_dollar_sign_in_a_name_is_a_dollar_sign(tmp_path):
+    """matplotlib would take it for the start of a formula, and fail on this one."""
+    bar_plot(tmp_path / "x.png", {"$a_$": {"b$_{$": 1.0}, "$": {"b$_{$": 2.0}}, "y")
+    line_plot(tmp_path / "y.png", {"$a_$": ([1, 2], [3, 4])}, "x", "y")

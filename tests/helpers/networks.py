@@ -9,10 +9,10 @@ from torch import Tensor, nn
 from spiking_yolo.convert.calibrate import calibrate
 from spiking_yolo.convert.converted import Converted, convert
 from spiking_yolo.convert.statistics import Statistics, observe
-from spiking_yolo.graph import Graph
+from spiking_yolo.graph import Graph, forward
 from spiking_yolo.graph.modules import PaddedMaxPool2d
 from spiking_yolo.graph.trace import trace
-from spiking_yolo.models.spec import Spec
+from spiking_yolo.models.spec import HeadSpec, Spec
 from spiking_yolo.recipe import Recipe
 
 
@@ -145,12 +145,20 @@ def statistics(graph: Graph, x: Tensor) -> Statistics:
     return Statistics(observe(graph, [x]), "0" * 64, (x.shape[2], x.shape[3]), ("image",))
 
 
+def spec_of(graph: Graph, x: Tensor) -> Spec:
+    """A Spec whose outputs those of the graph can be: of five classes, or of boxes of one class."""
+    maps = [y for y in forward(graph, x) if y.ndim == 4]
+    if not maps:
+        return Spec("classify", tuple("abcde"), x.shape[2], x.shape[3])
+    return Spec("detect", ("a",), x.shape[2], x.shape[3], heads=(HeadSpec("yolov8", 1, 1, bins=1),) * len(maps))
+
+
 def spiking(
     model: nn.Module | Graph, x: Tensor, recipe: Recipe, settings: Mapping[str, Any] | None = None
 ) -> Converted:
     """`model` converted by the recipe, calibrated on x."""
     graph = model if isinstance(model, Graph) else trace(model, x[:1])
-    spec = Spec("classify", tuple("abcde"), x.shape[2], x.shape[3])
+    spec = spec_of(graph, x[:1])
     recipe, observed = recipe.with_settings(settings or {}), statistics(graph, x)
     neurons = calibrate(graph, spec, observed, recipe, list(x.split(1))) if recipe.runs_network else None
     return convert(graph, spec, observed, recipe, neurons=neurons)

@@ -1,5 +1,6 @@
 """Reading images, the letterbox, and the way back."""
 
+import os
 from pathlib import Path
 
 import cv2
@@ -202,3 +203,17 @@ def test_read_only_sources_stay_untouched(tmp_path: Path):
     array.setflags(write=False)
     preprocess(read_image(array), LETTERBOX)
     assert np.array_equal(array, photo())
+
+
+def test_a_photograph_that_is_postscript_reaches_no_other_program(tmp_path, monkeypatch):
+    (tmp_path / "x.jpg").write_bytes(b"%!PS-Adobe-3.0 EPSF-3.0\n%%BoundingBox: 0 0 9 9\n%%EndComments\nshowpage\n")
+    monkeypatch.setattr("subprocess.check_call", lambda *args, **kwargs: pytest.fail(f"it ran {args}"))
+    with pytest.raises(UserError, match=r"cannot read .* as an image"):
+        read_image(tmp_path / "x.jpg")
+
+
+def test_only_files_are_opened(tmp_path):
+    os.mkfifo(tmp_path / "pipe.png")  # opening it would wait for ever
+    for path in (tmp_path / "pipe.png", tmp_path, "/dev/zero"):
+        with pytest.raises(UserError, match="is no file"):
+            read_image(path)

@@ -44,5 +44,5 @@ def read_limits(path: Path) -> list[Limit]:
     """The limits of a .json file: a list of {"of": [...], "at_most" or "at_least": number}."""
     try:
         return [Limit(tuple(map(str, entry.pop("of"))), **entry) for entry in json.loads(path.read_text())]
-    except (OSError, ValueError, TypeError, KeyError, AttributeError) as error:
+    except (OSError, ValueError, TypeError, KeyError, AttributeError, RecursionError) as error:
         raise UserError(f"cannot read the limits {path}: {error}") from error

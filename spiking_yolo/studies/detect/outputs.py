@@ -13,6 +13,7 @@ from torch import Tensor
 
 from spiking_yolo.draw.boxes import draw_detections
 from spiking_yolo.io.files import atomic_write
+from spiking_yolo.io.names import file_name
 from spiking_yolo.io.sources import is_webcam
 from spiking_yolo.result import Result
 from spiking_yolo.studies.detect.film import Film, compared
@@ -78,7 +79,7 @@ class Outputs:
 
     def _stem(self, path: str) -> str:
         """A file name for this image's results, distinct for equal names from different folders."""
-        stem = name = Path(path).stem
+        stem = name = file_name(Path(path).stem)
         numbers = itertools.count(2)
         while name in self._stems:
             name = f"{stem}-{next(numbers)}"

@@ -5,7 +5,6 @@ from typing import Any
 
 import numpy as np
 import torch
-from PIL import Image
 from torch import Tensor
 
 from spiking_yolo.datasets.coco import CocoSet, category_index
@@ -13,7 +12,7 @@ from spiking_yolo.datasets.detection import DetectionSet
 from spiking_yolo.decode.boxes import Detections
 from spiking_yolo.decode.yolo import detections
 from spiking_yolo.errors import UserError
-from spiking_yolo.io.images import Placement, preprocess, read_image
+from spiking_yolo.io.images import Placement, open_image, preprocess, read_image
 from spiking_yolo.metrics.voc import relabel
 from spiking_yolo.models.spec import Spec
 from spiking_yolo.studies.evaluate.early_exit import same_detections
@@ -52,7 +51,7 @@ class DetectionTask:
         sample = self.dataset.samples[index]
         image = read_image(sample.path)
         if image.shape[:2] == (sample.width, sample.height):  # annotated as stored, not as its EXIF tag turns it
-            with Image.open(sample.path) as stored:
+            with open_image(sample.path) as stored:
                 image = read_image(np.asarray(stored.convert("RGB")))
         height, width = image.shape[:2]
         if (width, height) != (sample.width, sample.height):

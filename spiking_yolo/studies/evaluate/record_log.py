@@ -67,12 +67,12 @@ def read_log(path: Path) -> tuple[dict[str, Any], list[Record], int]:
     for n, line in enumerate(data[:whole].splitlines(), 1):
         try:
             lines.append(json.loads(line))
-        except ValueError:
+        except (ValueError, RecursionError):
             raise UserError(f"{path} line {n} is damaged: start the run anew") from None
     if not lines:
         return {}, [], 0
-    if "call" not in lines[0]:
-        raise UserError(f"{path} does not begin with the call that made it: start the run anew")
+    if not all(isinstance(line, dict) for line in lines) or not isinstance(lines[0].get("call"), dict):
+        raise UserError(f"{path} does not begin with the call that made it, or holds no records: start the run anew")
     return lines[0]["call"], lines[1:], whole
 
 

@@ -7,6 +7,7 @@ detection in bio-inspired spiking neural networks through Bayesian optimization,
 
 import json
 import math
+import os
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -141,11 +142,20 @@ def _open(path: Path) -> optuna.Study:
 
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
+        _mend(path)
         storage = JournalStorage(JournalFileBackend(str(path)))
         pruner = optuna.pruners.MedianPruner(n_startup_trials=5)
         return optuna.create_study(storage=storage, study_name="search", load_if_exists=True, pruner=pruner)
     except (OSError, ValueError, KeyError) as error:
         raise UserError(f"cannot keep the search in {path} ({error}): give another --project") from error
+
+
+def _mend(path: Path) -> None:
+    """Cut off a last line that a kill has torn: optuna would take what comes next for the rest of it."""
+    if path.is_file():
+        data = path.read_bytes()
+        if whole := data.rfind(b"\n") + 1 - len(data):
+            os.truncate(path, len(data) + whole)
 
 
 def _distribution(n: space.Number) -> optuna.distributions.BaseDistribution:

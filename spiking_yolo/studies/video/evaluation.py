@@ -9,6 +9,7 @@ from typing import Any
 
 from spiking_yolo.draw.timeline import timeline
 from spiking_yolo.io.files import finite, write_json
+from spiking_yolo.io.names import file_name
 from spiking_yolo.io.tables import write_csv
 from spiking_yolo.metrics.energy import TIMELINE
 from spiking_yolo.studies.evaluate.tables import in_precision
@@ -80,7 +81,7 @@ class VideoEvaluation:
         for one in self.measured:
             for mode in ("stream", "delta", "reset"):
                 if mode in one.modes:
-                    self._timeline(folder / f"timeline-{one.name}.png", one, mode)
+                    self._timeline(folder / f"timeline-{file_name(one.name)}.png", one, mode)
                     break
         write_json(folder / RESULTS, self.results(), indent=1)
 

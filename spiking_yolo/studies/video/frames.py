@@ -17,6 +17,7 @@ from spiking_yolo.errors import UserError
 from spiking_yolo.graph import forward
 from spiking_yolo.io.files import write_json
 from spiking_yolo.io.images import preprocess
+from spiking_yolo.io.names import file_name
 from spiking_yolo.studies.evaluate.detection import BoxRecord, to_json
 from spiking_yolo.studies.evaluate.record_log import check_call
 from spiking_yolo.studies.video.modes import Bench
@@ -67,7 +68,7 @@ def measure(bench: Bench, sequence: Sequence, mode: str, progress: Callable[[int
 
 def kept(folder: Path, sequence: str, mode: str) -> Path:
     """Where a finished sequence and mode is kept."""
-    return folder / f"frames-{sequence}-{mode}.json"
+    return folder / f"frames-{file_name(sequence)}-{mode}.json"
 
 
 def save(path: Path, call: dict[str, Any], records: list[FrameRecord]) -> None:
@@ -84,7 +85,7 @@ def load(path: Path, call: dict[str, Any]) -> list[FrameRecord] | None:
     try:
         content = json.loads(path.read_text())
         known, frames = content["call"], [FrameRecord(**frame) for frame in content["frames"]]
-    except (OSError, ValueError, KeyError, TypeError):
+    except (OSError, ValueError, KeyError, TypeError, RecursionError):
         raise UserError(f"{path} is damaged: remove it, and it is measured again") from None
     check_call(known, call, path)
     return frames

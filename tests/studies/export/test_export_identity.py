@@ -9,7 +9,7 @@ from helpers.networks import images, spiking
 from spiking_yolo.convert.converted import Converted
 from spiking_yolo.convert.registry import get_recipe
 from spiking_yolo.errors import UserError
-from spiking_yolo.graph.graph import shapes
+from spiking_yolo.graph import shapes
 from spiking_yolo.graph.rewrites import with_identities
 from spiking_yolo.graph.trace import trace
 from spiking_yolo.studies.export.expressible import check

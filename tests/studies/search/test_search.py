@@ -24,7 +24,7 @@ from spiking_yolo.studies.search import space
 from spiking_yolo.studies.search.score import Problem, Score
 
 pytest.importorskip("optuna", reason='the search needs optuna: pip install "optuna>=4,<6"')
-from spiking_yolo.studies.search.study import Search, Tried, best
+from spiking_yolo.studies.search.study import TRIALS, Search, Tried, best
 
 ROUGH = get_recipe("coarse-to-fine").with_settings({"threshold.scale": 3.0})  # thresholds far too large
 
@@ -161,6 +161,18 @@ def test_an_interruption_changes_nothing(problem: Problem, tmp_path: Path, n: in
     resumed.run(seen.append)
     assert len(seen) == 8 - n and resumed.tried == whole.tried
     search(problem, tmp_path / "broken", 8).run(pytest.fail)  # nothing is left to do
+
+
+def test_a_line_that_a_kill_has_torn_is_forgotten(problem: Problem, tmp_path: Path):
+    whole = search(problem, tmp_path / "whole", 2)
+    whole.run()
+    with pytest.raises(Killed):
+        search(problem, tmp_path / "broken", 2).run(killed_after(1))
+    with open(tmp_path / "broken" / TRIALS, "a") as file:
+        file.write('{"op_code": 5, "tri')
+    resumed = search(problem, tmp_path / "broken", 2)
+    resumed.run()
+    assert resumed.tried == whole.tried
 
 
 def test_a_folder_belongs_to_one_search(problem: Problem, tmp_path: Path):

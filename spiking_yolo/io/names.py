@@ -1,0 +1,37 @@
+"""Names that come from files, which may say anything: made safe to show, to write to and to store under.
+
+Imports nothing heavy.
+"""
+
+import re
+
+from spiking_yolo.errors import UserError
+
+LABEL, FILE = 80, 120  # characters of a label and bytes of a file's stem, at most
+_PLAIN = re.compile(r"\w[\w.+-]{0,99}")
+
+
+def shown(text: object) -> str:
+    """Text for a terminal or a record: what is not printable, line ends apart, becomes "?"."""
+    return "".join(c if c.isprintable() or c == "\n" else "?" for c in str(text))
+
+
+def label(text: object) -> str:
+    """The name of a class on one line: no more than LABEL characters, without what would command a terminal."""
+    return shown(" ".join(str(text).split()))[:LABEL]
+
+
+def file_name(text: str) -> str:
+    """The stem of a file to write: no folder, nothing hidden, and short enough for a number and a suffix behind it."""
+    name = re.sub(r"[/\\\0]", "_", shown(text).replace("\n", "_")).lstrip(".") or "_"
+    return name.encode()[:FILE].decode(errors="ignore")
+
+
+def plain_name(text: object, what: str) -> str:
+    """A name that is a file name, a key of tensors and a label as it is: of layers and methods.
+
+    Raises UserError unless it has letters, digits and . _ + - only.
+    """
+    if not (isinstance(text, str) and _PLAIN.fullmatch(text)):
+        raise UserError(f"{what} {ascii(text)[:LABEL]} must be named by letters, digits and . _ + - alone: rename it")
+    return text

@@ -1,0 +1,57 @@
+"""Names that come from files, made safe to show and to write to."""
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from spiking_yolo.errors import UserError
+from spiking_yolo.io.names import file_name, label, plain_name, shown
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        ("traffic light", "traffic light"),
+        ("a\x1b[31mb", "a?[31mb"),
+        ("two\n lines\t", "two lines"),
+        ("a\u202eb", "a?b"),  # writes backwards
+        ("\udcff", "?"),  # a byte that is no UTF-8
+        ("Ärger $a_$ 猫", "Ärger $a_$ 猫"),
+        ("x" * 100, "x" * 80),
+    ],
+)
+def test_labels(text: str, expected: str) -> None:
+    assert label(text) == expected
+
+
+def test_text_for_a_terminal_keeps_its_lines() -> None:
+    assert shown("a  b\n\x07c") == "a  b\n?c"
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        ("dog 2", "dog 2"),
+        ("../../etc/passwd", "_.._etc_passwd"),
+        ("..", "_"),
+        ("", "_"),
+        (".hidden", "hidden"),
+        ("a\\b\0c", "a_b?c"),
+        ("é" * 100, "é" * 60),
+    ],
+)
+def test_file_names(text: str, expected: str) -> None:
+    assert file_name(text) == expected
+
+
+@given(st.text())
+def test_a_file_name_is_one_name_in_its_folder(text: str) -> None:
+    name = file_name(text)
+    assert 0 < len(name.encode()) <= 120 and "/" not in name and not name.startswith(".") and name.isprintable()
+
+
+@pytest.mark.parametrize("name", ["", "..", "../a", "a/b", "a b", "a\n", "$a_$", ".a", "a" * 101, None])
+def test_names_of_layers_and_methods_are_plain(name: str) -> None:
+    with pytest.raises(UserError, match=r"a method .* must be named by letters"):
+        plain_name(name, "a method")
+    assert plain_name("conv_1.mean-2+x", "a layer") == "conv_1.mean-2+x"
