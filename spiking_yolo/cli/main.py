@@ -14,6 +14,7 @@ from spiking_yolo.settings import Options
 
 VERBS = {
     "detect": "find objects in images, videos and webcams, and see what the network sees at every timestep",
+    "report": "one page to look at: photographs or a video at every timestep, with boxes, spike rates and energy",
     "eval": "score a detector on COCO, VOC or your own data: mAP, spikes and energy at every timestep",
     "classify": "score a classifier: top-1, top-5, spikes and energy at every timestep",
     "eval-video": "score a detector on videos whose state it keeps: boxes, operations and energy per frame",

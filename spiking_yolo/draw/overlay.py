@@ -36,9 +36,14 @@ def resize_map(rate: Tensor, height: int, width: int) -> Tensor:
 
 def map_to_image(rate: Tensor, placement: Placement) -> Tensor:
     """A map [h, w] of the network's input as float32 [H, W] of the original image, without the letterbox."""
+    return resize_map(map_on_image(rate, placement), placement.image[1], placement.image[0])
+
+
+def map_on_image(rate: Tensor, placement: Placement) -> Tensor:
+    """The same in the pixels of the network's input."""
     (width, height), (left, top) = placement.resized, placement.pad
     whole = resize_map(rate, placement.network[1], placement.network[0])
-    return resize_map(whole[top : top + height, left : left + width], placement.image[1], placement.image[0])
+    return whole[top : top + height, left : left + width]
 
 
 def rate_range(*maps: Tensor) -> tuple[float, float]:
