@@ -1,8 +1,8 @@
 """Colours of classes and curves, which can be told apart.
 
 The first seven are those of M. Okabe and K. Ito, "Color Universal Design" (2008), for any colour vision; black is kept
-for text and axes. The others were taken one by one, each as far from all before it as can be, by CIEDE2000, as it is and
-as people with deuteranopia see it: no two are closer than 14, and 2 is the least that an eye notices.
+for text and axes. The others were taken one by one, each as far from all before it as can be, by CIEDE2000, as it is
+and as people with deuteranopia see it: no two are closer than 14, and 2 is the least that an eye notices.
 """
 
 Colour = tuple[int, int, int]

@@ -65,7 +65,9 @@ class Browser:
     def settle(self) -> None:
         """Wait until what has been asked for is drawn: two frames, and images that are decoded."""
         self.value("Promise.all([...document.images].map(i => i.decode().catch(() => 0)))")
-        self.value("new Promise(done => requestAnimationFrame(() => requestAnimationFrame(() => setTimeout(done, 60))))")
+        self.value(
+            "new Promise(done => requestAnimationFrame(() => requestAnimationFrame(() => setTimeout(done, 60))))"
+        )
 
     def press(self, key: str) -> None:
         """A key as a person presses it."""

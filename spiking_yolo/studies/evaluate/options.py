@@ -85,6 +85,9 @@ class EvalOptions(EvaluationOptions, MethodsOptions, ComputeOptions, ResumableOp
     year: int | None = setting(None, "of a VOCdevkit (default: its latest)")
     baseline: bool = setting(False, "rows of the quantised ANN, and is it worth it?")
     per_class: bool = setting(False, "print the accuracy of every class")
+    report: bool = setting(
+        False, "report.html: one page of all figures, and the photographs that ANN and SNN see differently"
+    )
     project: Path = setting(Path("runs/eval"))
 
 

@@ -1,4 +1,4 @@
-"""Objects in a photograph, followed over the timesteps: the boxes of one object at different times, and its confidence."""
+"""Objects in a photograph, followed over the timesteps: which boxes are of one object, and its confidence."""
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
@@ -29,7 +29,7 @@ def follow(ann: Detections, steps: Mapping[int, Detections], conf: float) -> lis
     object has at most one box at a time, the surest.
     """
     found: list[tuple[Tensor, int]] = []
-    for boxes in (ann, *reversed(steps.values())):
+    for boxes in (ann, *reversed(list(steps.values()))):
         sure = boxes.take(boxes.confidence > conf)
         free = set(range(len(sure))) - set(_assigned(found, sure).values())
         found += [(sure.xyxy[k], int(sure.class_id[k])) for k in sorted(free)]

@@ -77,8 +77,8 @@ def small_map(rate: Tensor, placement: Placement, side: int) -> Tensor:
     """
     part = map_on_image(rate, placement)
     scale = min(1.0, side / max(part.shape))
-    size = [max(1, round(n * scale)) for n in part.shape]
-    return adaptive_avg_pool2d(part[None], size)[0]
+    height, width = (max(1, round(n * scale)) for n in part.shape)
+    return adaptive_avg_pool2d(part[None], (height, width))[0]
 
 
 def as_bytes(maps: Tensor) -> tuple[np.ndarray, list[float]]:

@@ -39,7 +39,7 @@ class Stage {
     this.overlay.replaceChildren();
     const shown = this.element.getBoundingClientRect().width;
     if (!shown || !this.groups) return;
-    const unit = this.width / shown, taken = [];
+    const unit = (this.width / shown) * Math.max(0.78, Math.min(1, shown / 420)), taken = [];
     for (const { boxes, dashed } of this.groups)
       for (const box of boxes.slice().reverse()) this.frame(box, dashed, unit);
     for (const { boxes, dashed } of this.groups)

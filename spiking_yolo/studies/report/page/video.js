@@ -67,8 +67,8 @@ function lanes() {
       canvas.append(s("text", { x: 0, y: top + 14 }, name), s("rect", { class: "row", x: left, y: top, width: Math.max(0, width - left - 12), height: 20, rx: 3 }));
       data.boxes.forEach((boxes, k) => {
         const sure = best(boxes, c);
-        if (sure) canvas.append(s("rect", { x: x(k) - wide / 2, y: top, width: wide + 0.5, height: 15, fill: colour, opacity: 0.25 + 0.75 * sure }));
-        if (best(data.ann[k], c)) canvas.append(s("rect", { x: x(k) - wide / 2, y: top + 16.5, width: wide + 0.5, height: 3, fill: "var(--soft)" }));
+        if (sure) canvas.append(s("rect", { x: x(k) - wide / 2, y: top, width: wide, height: 15, "shape-rendering": "crispEdges", fill: colour, opacity: 0.25 + 0.75 * sure }));
+        if (best(data.ann[k], c)) canvas.append(s("rect", { x: x(k) - wide / 2, y: top + 16.5, width: wide, height: 3, "shape-rendering": "crispEdges", fill: "var(--soft)" }));
       });
     });
     for (const k of ticks(0, count - 1, false, Math.max(2, width / 120)).filter(Number.isInteger))
