@@ -2,6 +2,7 @@
 
 import sys
 from collections.abc import Sequence
+from contextlib import nullcontext
 from importlib import import_module
 from pathlib import Path
 from types import ModuleType
@@ -9,6 +10,7 @@ from typing import NoReturn
 
 from spiking_yolo import __version__
 from spiking_yolo.cli.program import read, status
+from spiking_yolo.draw.formats import FigureOptions, figures_as
 from spiking_yolo.errors import UserError
 from spiking_yolo.settings import Options
 
@@ -47,7 +49,8 @@ def call(argv: Sequence[str], prog: str | None = None) -> int:
 
     def run() -> int | None:
         options = parse(argv, prog)
-        return _module(argv[0]).main(options)
+        with figures_as(options.figures) if isinstance(options, FigureOptions) else nullcontext():
+            return _module(argv[0]).main(options)
 
     return status(run)
 

@@ -135,16 +135,16 @@ class Photographer:
         )
 
     def _maps(self, run: Run, placement: Placement) -> list[dict[str, Any] | None]:
-        """Of each layer its spikes so far at every step; peak and mean in spikes per neuron. None without a place."""
+        """Of each layer its spikes so far at every step; low, high and mean in spikes per neuron. None without a place."""
         found: list[dict[str, Any] | None] = []
         for layer in self.layers:
             if layer.neurons not in run.snapshots[self.steps[0]].maps:
                 found.append(None)
                 continue
             maps = [small_map(run.snapshots[t].maps[layer.neurons][0].cpu(), placement, MAP_SIDE) for t in self.steps]
-            tiles, peaks = as_bytes(torch.stack(maps))
+            tiles, low, high = as_bytes(torch.stack(maps))
             means = [float(one.mean()) for one in maps]
-            found.append({**sprite(tiles), "peak": rounded(peaks), "mean": rounded(means)})
+            found.append({**sprite(tiles), "low": rounded(low), "high": rounded(high), "mean": rounded(means)})
         return found
 
 

@@ -81,8 +81,8 @@ def small_map(rate: Tensor, placement: Placement, side: int) -> Tensor:
     return adaptive_avg_pool2d(part[None], (height, width))[0]
 
 
-def as_bytes(maps: Tensor) -> tuple[np.ndarray, list[float]]:
-    """Maps [n, h, w] that are not negative as uint8, each as 255ths of its own largest value; and those values."""
-    peaks = maps.flatten(1).amax(1)
-    scaled = maps / peaks.clamp(min=1e-30)[:, None, None]
-    return (255 * scaled).round().to(torch.uint8).numpy(), peaks.tolist()
+def as_bytes(maps: Tensor) -> tuple[np.ndarray, list[float], list[float]]:
+    """Maps [n, h, w] as uint8, each from 0 at its own smallest value to 255 at its largest; and those values."""
+    low, high = maps.flatten(1).aminmax(dim=1)
+    scaled = (maps - low[:, None, None]) / (high - low).clamp(min=1e-30)[:, None, None]
+    return (255 * scaled).round().to(torch.uint8).numpy(), low.tolist(), high.tolist()

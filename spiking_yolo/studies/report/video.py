@@ -7,6 +7,7 @@ import numpy as np
 import torch
 
 from spiking_yolo.metrics.energy import accounts
+from spiking_yolo.settings import settings_of
 from spiking_yolo.studies.detect.options import DetectOptions
 from spiking_yolo.studies.detect.run import Sighting, Watcher
 from spiking_yolo.studies.report.numbers import rounded
@@ -76,5 +77,5 @@ class Recorder(Watcher):
 
 def detect_options(options: ReportOptions) -> DetectOptions:
     """The same call as a detection that has what a page needs."""
-    shared = {name: getattr(options, name) for name in DetectOptions.__dataclass_fields__ if hasattr(options, name)}
+    shared = {name: getattr(options, name) for name in settings_of(DetectOptions) if hasattr(options, name)}
     return DetectOptions(**{**shared, "steps": (), "T": options.T or 1, "overlay": True, "ann": True})

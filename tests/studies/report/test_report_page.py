@@ -164,8 +164,8 @@ def test_a_map_loses_its_letterbox_and_keeps_its_mean():
     placement = Placement((80, 40), (8, 4), (0, 2), (8, 8))  # two rows of grey above and below
     small = small_map(rate, placement, 4)
     assert small.shape == (2, 4) and torch.equal(small, torch.full((2, 4), 2.0))
-    tiles, peaks = as_bytes(torch.stack([small, 0 * small]))
-    assert peaks == [2.0, 0.0] and tiles[0].min() == 255 and tiles[1].max() == 0
+    tiles, low, high = as_bytes(torch.tensor([[[1.0, 2.0, 5.0]], [[3.0, 3.0, 3.0]]]))
+    assert tiles.tolist() == [[[0, 64, 255]], [[0, 0, 0]]] and (low, high) == ([1.0, 3.0], [5.0, 3.0])
 
 
 def test_tiles_lie_where_the_page_looks_for_them():

@@ -37,7 +37,7 @@ function draw(k) {
   const map = shown.layer < 0 ? null : now.maps[shown.layer];
   stage.heat(map, k);
   legendOfMap.replaceChildren(...(map
-    ? scale("0", digits(map.peak[k] / t), `spikes per neuron and timestep in ${data.layers[shown.layer].title}; mean ${digits(map.mean[k] / t)}`)
+    ? scale(digits(map.low[k] / t), digits(map.high[k] / t), `spikes per neuron and timestep in ${data.layers[shown.layer].title}; mean ${digits(map.mean[k] / t)}`)
     : [h("span", {}, "No heat map: choose a layer to see where it spikes.")]));
   readout.replaceChildren(numbers([
     ["The spiking network finds", counted(boxes), `the ANN: ${counted(now.ann)}`, true],
