@@ -15,7 +15,8 @@ from spiking_yolo.convert.pipeline import load
 from spiking_yolo.decode.arguments import check_flags, check_image, checked_steps, kind, path_of
 from spiking_yolo.decode.selection import Classes, Selection, check_count, class_ids, is_whole
 from spiking_yolo.errors import UserError
-from spiking_yolo.graph import forward
+from spiking_yolo.graph import forward, shapes
+from spiking_yolo.graph.describe import layer_titles
 from spiking_yolo.io.assets import command, default_weights
 from spiking_yolo.io.device import usable_device
 from spiking_yolo.io.frames import FrameSource, frames_of
@@ -121,6 +122,11 @@ class SpikingYOLO:
             if node.op in ("flatten", "linear") or not flat.isdisjoint(node.inputs):
                 flat.add(node.name)
         return [name for name in self._network.neurons if name not in flat]
+
+    def layer_titles(self) -> dict[str, str]:
+        """What `layers` are called in pictures: "conv 5, 26 x 26, 256 channels"."""
+        graph = self._network.graph
+        return layer_titles(graph, shapes(graph, self.spec.height, self.spec.width))
 
     @overload
     def detect(

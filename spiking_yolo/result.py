@@ -5,7 +5,6 @@ import importlib
 import io
 import json
 import os
-from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -16,7 +15,7 @@ from PIL import Image
 from torch import Tensor
 from torchvision.ops import box_convert
 
-from spiking_yolo.decode.boxes import Detections
+from spiking_yolo.decode.boxes import Detections, counted
 from spiking_yolo.errors import UserError
 from spiking_yolo.io.files import atomic_write
 from spiking_yolo.io.images import Placement
@@ -177,9 +176,7 @@ class Result:
 
     def counts(self, t: int | None = None) -> str:
         """ "dog, 2 x car", most confident class first: the boxes of the last timestep, or of timestep t."""
-        detections = self.detections if t is None else self.steps[t]
-        counts = Counter(self.names[c] for c in detections.class_id.tolist())
-        return ", ".join(f"{n} x {name}" if n > 1 else name for name, n in counts.items()) or "nothing"
+        return counted(self.detections if t is None else self.steps[t], self.names)
 
     def to_dict(self, steps: Iterable[int] | None = None) -> dict[str, Any]:
         """What `to_json` writes; of a video's frame also its number and what else it cost.

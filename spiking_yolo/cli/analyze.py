@@ -7,8 +7,8 @@ The error of each layer is split, element by element, into clipping, quantisatio
 inherits from the layers below. --data takes photographs, folders, globs, a COCO folder, a VOCdevkit or a data.yaml;
 labels are not used. Of several methods the first is analysed, and all are compared by spikes and error of the output.
 PROJECT/NAME gets layers.csv, analysis.json and the figures: error.png (error by layer), wrong-spikes.png (spikes of
-inactivated neurons over time), threshold-time.png and threshold-activation.png (of sampled neurons of one layer), and
-spikes.png (by layer, or by method).
+inactivated neurons over time), spikes.png (by layer, or by method) and, of a method whose thresholds change,
+threshold-time.png and threshold-activation.png (of sampled neurons of one layer).
 """
 
 from spiking_yolo.io.assets import samples_folder

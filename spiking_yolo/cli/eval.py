@@ -11,8 +11,9 @@
 Detectors are scored by mAP of COCO, or of VOC: mAP_07 is the 11-point rule of 2007, mAP_area the rule of 2010 and
 later. Classifiers are scored by top-1 and top-5 on a folder, or a tar file, with test/CLASS/ or val/CLASS/ inside, or
 on the folder that holds cifar-100-python/. A network trained on other data is scored by the names of its classes.
-PROJECT/NAME gets results.json, results.csv, predictions and plots; several methods get a folder each, beside one table
-and plots of methods x T. --resume goes on after an interruption and gives the same figures.
+PROJECT/NAME gets results.json, results.csv, predictions and plots, with --report also one page to look at; several
+methods get a folder each, beside one table and plots of methods x T. --resume goes on after an interruption and gives
+the same figures.
 """
 
 from __future__ import annotations
@@ -38,6 +39,7 @@ def main(options: EvalOptions) -> None:
     from spiking_yolo.studies.evaluate.inputs import open_inputs
     from spiking_yolo.studies.evaluate.ranks import processes
     from spiking_yolo.studies.options import simulation
+    from spiking_yolo.studies.report.evaluation import evaluation_page
     from spiking_yolo.studies.resume import study_folder
 
     with processes(options.device) as ranks:
@@ -52,7 +54,10 @@ def main(options: EvalOptions) -> None:
         folder = Path(ranks.broadcast(str(study_folder(options, log, last)) if ranks.first else ""))
 
         def finished(name: str, evaluation: Evaluation) -> None:
-            evaluation.save(folder / name if several else folder)
+            own = folder / name if several else folder
+            evaluation.save(own)
+            if options.report:
+                evaluation_page(evaluation).save(own / "report.html")
             if not several:
                 print(f"\n{evaluation.text(options.per_class)}; results saved to {folder}")
 

@@ -2,6 +2,7 @@
 
 import sys
 from collections.abc import Sequence
+from contextlib import nullcontext
 from importlib import import_module
 from pathlib import Path
 from types import ModuleType
@@ -9,11 +10,13 @@ from typing import NoReturn
 
 from spiking_yolo import __version__
 from spiking_yolo.cli.program import read, status
+from spiking_yolo.draw.formats import FigureOptions, figures_as
 from spiking_yolo.errors import UserError
 from spiking_yolo.settings import Options
 
 VERBS = {
     "detect": "find objects in images, videos and webcams, and see what the network sees at every timestep",
+    "report": "one page to look at: photographs or a video at every timestep, with boxes, spike rates and energy",
     "eval": "score a detector on COCO, VOC or your own data: mAP, spikes and energy at every timestep",
     "classify": "score a classifier: top-1, top-5, spikes and energy at every timestep",
     "eval-video": "score a detector on videos whose state it keeps: boxes, operations and energy per frame",
@@ -47,7 +50,8 @@ def call(argv: Sequence[str], prog: str | None = None) -> int:
 
     def run() -> int | None:
         options = parse(argv, prog)
-        return _module(argv[0]).main(options)
+        with figures_as(options.figures) if isinstance(options, FigureOptions) else nullcontext():
+            return _module(argv[0]).main(options)
 
     return status(run)
 

@@ -1,5 +1,7 @@
 """Detections of one image, and the suppression that leaves one box per object."""
 
+from collections import Counter
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 from torch import Tensor
@@ -23,6 +25,12 @@ class Detections:
     def take(self, index: Tensor | slice) -> "Detections":
         """Some of the boxes, by mask, positions or slice."""
         return Detections(self.xyxy[index], self.confidence[index], self.class_id[index])
+
+
+def counted(detections: Detections, names: Sequence[str]) -> str:
+    """ "dog, 2 x car", most confident class first; "nothing" without a box."""
+    counts = Counter(names[int(c)] for c in detections.class_id)
+    return ", ".join(f"{n} x {name}" if n > 1 else name for name, n in counts.items()) or "nothing"
 
 
 def select(boxes: Tensor, scores: Tensor, conf: float, iou: float, max_det: int, multi_label: bool) -> Detections:

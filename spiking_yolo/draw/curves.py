@@ -6,9 +6,11 @@ from pathlib import Path
 import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
+from matplotlib.font_manager import FontProperties
+from matplotlib.textpath import TextPath
 from matplotlib.ticker import MaxNLocator
 
-from spiking_yolo.draw.figure import paper_figure
+from spiking_yolo.draw.figure import STYLE, paper_figure
 from spiking_yolo.draw.palette import COLOURS
 from spiking_yolo.errors import UserError
 
@@ -16,7 +18,7 @@ Values = Sequence[float] | np.ndarray
 SIZE = (4.6, 3.2)  # inches
 MARKERS = "osD^vPX*"
 DASHES = ("--", ":", "-.", (0, (6, 1, 1, 1, 1, 1)))
-CHARACTERS = 72  # that a legend row of SIZE takes
+CHARACTERS = 72  # that fit below an axis of SIZE
 
 
 def line_plot(
@@ -28,21 +30,27 @@ def line_plot(
     hlines: Mapping[str, float] | None = None,
     logy: bool = False,
     marks: Mapping[str, tuple[float, float]] | None = None,
+    hbands: Mapping[str, tuple[float, float]] | None = None,
+    least: float = 0.0,
 ) -> None:
     """Save curves as .png, .pdf or .svg.
 
     series: name -> (x, y) or (x, y, lower, upper), the last two drawn as a band. hlines: name -> y, horizontal
-    references such as the ANN's accuracy. logx, logy: logarithmic axes, base 2; few whole x become the ticks. marks: a
-    point of a series that stands out, name -> (x, y).
+    references such as the ANN's accuracy, and hbands: the bands of some of them. logx, logy: logarithmic axes, base 2;
+    few whole x become the ticks. marks: a point of a series that stands out, name -> (x, y). least: height of the
+    y axis in its unit, at least, so that small differences look small. Curves that lie on each other are nested: those
+    below are thicker.
     Raises UserError when lengths differ, there is nothing to draw, or an x of logx is not positive.
     """
     curves = _checked(series, logx)
     with paper_figure(path, *SIZE) as figure:
         axes = figure.add_subplot(xlabel=xlabel, ylabel=ylabel)
         axes.grid(True)
+        above = _hidden(list(curves.values()))
         for i, (name, (x, y, *band)) in enumerate(curves.items()):
             colour, marker = COLOURS[i % len(COLOURS)], MARKERS[i % len(MARKERS)]
-            style = {"color": colour, "marker": marker, "markevery": max(1, len(x) // 12)}
+            wider = {"linewidth": 1.6 + 1.2 * above[i], "markersize": 5 + 2 * above[i]}
+            style = {"color": colour, "marker": marker, "markevery": max(1, len(x) // 12), **wider}
             axes.plot(x, y, label=name, markeredgecolor="white", mew=0.5, **style)
             if band:
                 axes.fill_between(x, band[0], band[1], color=colour, alpha=0.18, linewidth=0)
@@ -50,6 +58,11 @@ def line_plot(
                 axes.plot(*marks[name], "*", ms=11, color=colour, markeredgecolor="black", mew=0.7, zorder=3)
         for i, (name, y) in enumerate((hlines or {}).items()):
             axes.axhline(y, label=name, color="#444444", linestyle=DASHES[i % len(DASHES)], linewidth=1.1, zorder=1)
+            if hbands and name in hbands:
+                axes.axhspan(*hbands[name], color="#444444", alpha=0.1, linewidth=0, zorder=0.5)
+        low, high = axes.get_ylim()
+        if high - low < least:
+            axes.set_ylim((low + high - least) / 2, (low + high + least) / 2)
         every_x = np.unique(np.concatenate([x for x, *_ in curves.values()]))
         whole = not (every_x % 1).any()  # steps and epochs
         if logx:
@@ -103,6 +116,43 @@ def bar_plot(
             _legend(figure, axes)
 
 
+def ranked_bars(
+    path: str | Path, values: Mapping[str, float], xlabel: str, number: str = "+.1f", least: float = 0.0
+) -> None:
+    """Save one horizontal bar per entry, in the given order from above, with its value, as .png, .pdf or .svg.
+
+    number: format spec of the values. least: length of the axis at least, in its unit; 0 is always on it.
+    Raises UserError when there is nothing to draw.
+    """
+    if not values:
+        raise UserError("there is no bar to draw; give at least one value")
+    with paper_figure(path, SIZE[0], max(1.6, 0.22 * len(values) + 0.9)) as figure:
+        axes = figure.add_subplot(xlabel=xlabel)
+        axes.grid(axis="x")
+        colours = [COLOURS[0] if value >= 0 else COLOURS[3] for value in values.values()]
+        bars = axes.barh(list(values), list(values.values()), 0.75, color=colours)
+        axes.bar_label(bars, fmt=f"{{:{number}}}", padding=2, fontsize=7)
+        axes.axvline(0, color="#444444", linewidth=0.8)
+        low, high = min(0.0, *values.values()), max(0.0, *values.values())
+        room = max(0.14 * (high - low), (least - (high - low)) / 2)
+        axes.set_xlim(low - room, high + room)
+        axes.set_ylim(max(len(values), 4) - 0.5, -0.5)
+        axes.tick_params(axis="y", length=0)
+        axes.spines["left"].set_visible(False)
+
+
+def _hidden(curves: Sequence[Sequence[np.ndarray]]) -> list[int]:
+    """How many later curves lie on each curve, at most 3: at more than half of its points, to a hundredth of all."""
+    low, high = (f([f(y) for _, y, *_ in curves]) for f in (np.nanmin, np.nanmax))
+    near = 0.01 * (high - low) or 1.0
+
+    def covers(later: Sequence[np.ndarray], curve: Sequence[np.ndarray]) -> bool:
+        same = len(later[0]) == len(curve[0]) and bool((later[0] == curve[0]).all())
+        return same and float((np.abs(later[1] - curve[1]) < near).mean()) > 0.5
+
+    return [min(3, sum(covers(later, curve) for later in curves[i + 1 :])) for i, curve in enumerate(curves)]
+
+
 def _checked(series: Mapping[str, tuple[Values, ...]], logx: bool) -> dict[str, list[np.ndarray]]:
     arrays = {name: [np.asarray(v, float) for v in values] for name, values in series.items()}
     if not arrays:
@@ -116,7 +166,13 @@ def _checked(series: Mapping[str, tuple[Values, ...]], logx: bool) -> dict[str, 
 
 
 def _legend(figure: Figure, axes: Axes) -> None:
+    """Above the plot, in as many columns as fit; many rows make the figure higher, not the plot lower."""
     handles, names = axes.get_legend_handles_labels()
-    longest = max(map(len, names), default=0)
-    columns = max(1, min(len(names), CHARACTERS // (longest + 7)))
+    size = STYLE["legend.fontsize"]
+    font = FontProperties(family=STYLE["font.family"], size=size)
+    longest = max((TextPath((0, 0), name, prop=font).get_extents().width for name in names if name.strip()), default=0)
+    room = 72 * figure.get_figwidth() / (longest + 5.2 * size)  # a handle and the gaps take five letters' heights
+    columns = max(1, min(len(names), int(room)))
+    rows = -(-len(names) // columns)
+    figure.set_figheight(figure.get_figheight() + 1.5 * size / 72 * max(0, rows - 2))
     figure.legend(handles, names, loc="outside upper center", ncols=columns, handlelength=2.2)

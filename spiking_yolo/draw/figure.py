@@ -8,6 +8,7 @@ from typing import Any, Literal
 import matplotlib
 from matplotlib.figure import Figure
 
+from spiking_yolo.draw.formats import also
 from spiking_yolo.errors import UserError
 from spiking_yolo.io.files import atomic_write
 
@@ -42,7 +43,8 @@ _UNDATED: dict[str, Any] = {".png": None, ".pdf": {"CreationDate": None}, ".svg"
 def paper_figure(
     path: str | Path, width: float, height: float, layout: Literal["constrained", "compressed"] = "constrained"
 ) -> Iterator[Figure]:
-    """Yield an empty figure of width x height inches and save it on success, as .png at 200 dpi, .pdf or .svg.
+    """Yield an empty figure of width x height inches and save it on success, as .png at 200 dpi, .pdf or .svg, and in
+    the format of `figures_as`.
 
     layout: "compressed" suits axes of fixed aspect, such as pictures; empty margins are cut off.
     Raises UserError for another suffix or when the file cannot be written.
@@ -54,7 +56,7 @@ def paper_figure(
         figure = Figure(figsize=(width, height), layout=layout)
         yield figure
         margins = "tight" if layout == "compressed" else None
-        with atomic_write(path) as temporary:
-            figure.savefig(
-                temporary, dpi=DPI, metadata=_UNDATED[path.suffix.lower()], bbox_inches=margins, pad_inches=0.04
-            )
+        for target in dict.fromkeys((path, path.with_suffix(f".{also()}"))):
+            undated = _UNDATED[target.suffix.lower()]
+            with atomic_write(target) as temporary:
+                figure.savefig(temporary, dpi=DPI, metadata=undated, bbox_inches=margins, pad_inches=0.04)

@@ -24,7 +24,8 @@ from spiking_yolo.errors import UserError
 from spiking_yolo.io.images import Placement
 
 UNIT = "spikes per neuron per timestep"
-OPACITY = 0.65
+OPACITY = 0.7  # of the colours
+CONTRAST = 0.6  # of the photograph below
 
 
 def resize_map(rate: Tensor, height: int, width: int) -> Tensor:
@@ -36,9 +37,14 @@ def resize_map(rate: Tensor, height: int, width: int) -> Tensor:
 
 def map_to_image(rate: Tensor, placement: Placement) -> Tensor:
     """A map [h, w] of the network's input as float32 [H, W] of the original image, without the letterbox."""
+    return resize_map(map_on_image(rate, placement), placement.image[1], placement.image[0])
+
+
+def map_on_image(rate: Tensor, placement: Placement) -> Tensor:
+    """The same in the pixels of the network's input."""
     (width, height), (left, top) = placement.resized, placement.pad
     whole = resize_map(rate, placement.network[1], placement.network[0])
-    return resize_map(whole[top : top + height, left : left + width], placement.image[1], placement.image[0])
+    return whole[top : top + height, left : left + width]
 
 
 def rate_range(*maps: Tensor) -> tuple[float, float]:
@@ -49,14 +55,16 @@ def rate_range(*maps: Tensor) -> tuple[float, float]:
 
 
 def blend(image: np.ndarray, rate: Tensor, low: float, high: float) -> np.ndarray:
-    """The photograph in grey under the map [h, w], whose colours run from `low` to `high`: uint8 [H, W, 3].
+    """The photograph under the map [h, w], whose colours run from `low` to `high`: uint8 [H, W, 3].
+
+    The photograph is grey and of low contrast, so that its shadows do not look like low rates.
 
     Raises UserError for an image that is not uint8 RGB or a map that is not finite.
     """
     height, width = check_image(image).shape[:2]
     values = resize_map(rate, height, width).numpy()
     colours = matplotlib.colormaps[RATE_COLOURS](Normalize(low, high, clip=True)(values))[..., :3]
-    grey = image @ np.array([0.299, 0.587, 0.114]) / 255
+    grey = 0.5 + CONTRAST * (image @ np.array([0.299, 0.587, 0.114]) / 255 - 0.5)
     return np.rint(255 * (OPACITY * colours + (1 - OPACITY) * grey[..., None])).astype(np.uint8)
 
 
@@ -73,18 +81,16 @@ def rate_overlay(image: np.ndarray, rate: Tensor, title: str, path: str | Path) 
 
 
 def summary_overlay(image: np.ndarray, maps: Mapping[str, Tensor], path: str | Path) -> None:
-    """Save a grid of one heat map per layer and, last, the mean of all maps, as .png or .pdf.
+    """Save a grid of one heat map per layer and, last, the mean of all maps, as .png, .pdf or .svg.
 
-    All panels share one colour bar unless the largest rates of the layers differ more than fourfold, so that quiet
-    layers would show nothing. Raises UserError for bad input or a bad path.
+    Each panel has a scale of its own, so that quiet layers show something too.
+    Raises UserError for bad input or a bad path.
     """
     if not maps:
         raise UserError("there is no rate map to draw; record the spikes of at least one layer")
     height, width = check_image(image).shape[:2]
     full = {name: resize_map(rate, height, width) for name, rate in maps.items()}
     panels = {**full, "mean of all layers": torch.stack(list(full.values())).mean(0)}
-    peaks = [float(rate.max()) for rate in maps.values()]
-    shared = max(peaks) <= 4 * min(peaks)
     columns = min(len(panels), 4 if len(panels) > 6 else 3)
     rows = -(-len(panels) // columns)
     panel_width = 1.75 if columns == 4 else 2.3
@@ -92,24 +98,18 @@ def summary_overlay(image: np.ndarray, maps: Mapping[str, Tensor], path: str | P
     with paper_figure(path, panel_width * columns + 0.5, rows * panel_height + 0.2, "compressed") as figure:
         grid: list[Axes] = figure.subplots(rows, columns, squeeze=False).flatten().tolist()
         for axes, (name, rate) in zip(grid, panels.items(), strict=False):
-            ends = rate_range(*full.values()) if shared else rate_range(rate)
-            _panel(axes, image, rate, name, ends, size=7)
-            if not shared:
-                _bar(axes, ends)
+            _panel(axes, image, rate, name, rate_range(rate), size=7)
+            _bar(axes, rate_range(rate))
         for axes in grid[len(panels) :]:
             axes.set_axis_off()
-        if shared:
-            both = ScalarMappable(Normalize(*rate_range(*full.values())), RATE_COLOURS)
-            figure.colorbar(both, ax=grid, label=UNIT, pad=0.02, aspect=30)
-        else:
-            figure.supxlabel(f"colours: {UNIT}, one scale per panel", fontsize=8)
+        figure.supxlabel(f"colours: {UNIT}, one scale per panel", fontsize=8)
 
 
 def _panel(axes: Axes, image: np.ndarray, rate: Tensor, title: str, ends: tuple[float, float], size: int = 9) -> None:
     stretch = not 1 / 8 < image.shape[0] / image.shape[1] < 8  # a strip would otherwise be a hairline
     axes.imshow(blend(image, rate, *ends), interpolation="antialiased", aspect="auto" if stretch else "equal")
     low, mean, high = (_number(v) for v in (float(rate.min()), float(rate.mean()), float(rate.max())))
-    axes.set_title(f"{title}\n{low} to {high}, mean {mean}", fontsize=size)
+    axes.set_title(f"{title}\ncolours {low} to {high}, mean {mean}", fontsize=size)
     axes.set_axis_off()
 
 

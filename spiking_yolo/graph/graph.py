@@ -98,6 +98,11 @@ class Graph:
         """The activation nodes: each becomes a layer of spiking neurons."""
         return tuple(node for node in self.nodes if node.op == "activation")
 
+    @property
+    def weighted(self) -> tuple[Node, ...]:
+        """The convolutions and linear layers, in order."""
+        return tuple(node for node in self.nodes if node.op in ("conv", "linear"))
+
     def consumers(self) -> dict[str, list[Node]]:
         """For every node, the nodes that read it."""
         users: dict[str, list[Node]] = {node.name: [] for node in self.nodes}

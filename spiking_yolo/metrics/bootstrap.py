@@ -3,7 +3,7 @@
 n images are drawn with replacement from n (Efron 1979); the interval holds the middle 95 % of the resampled scores.
 Drawing an image m times gives its detections and objects the weight m. Matching happens within an image, so nothing
 is matched or sorted again. A draw leaves classes without objects out of its mean, so with few images of rare classes
-the interval is off-centre.
+the interval is off-centre. Should it then miss the score itself, it is widened up to it: 95 % is the least it holds.
 
 Frames of a video resemble their neighbours: drawn one by one they would feign many independent images. They are drawn
 in blocks of consecutive frames (Kuensch 1989), which run on from the last frame to the first, so that every frame is
@@ -19,7 +19,7 @@ import numpy as np
 
 @dataclass(frozen=True)
 class Interval:
-    """A score over all images, and the 2.5th and 97.5th percentiles of its resamplings."""
+    """A score over all images, and the 2.5th and 97.5th percentiles of its resamplings, widened to hold the score."""
 
     value: float
     low: float
@@ -104,5 +104,6 @@ class Resampling:
         with warnings.catch_warnings():
             warnings.filterwarnings("ignore", "All-NaN", RuntimeWarning)  # without objects every draw is nan
             low, high = np.nanpercentile(self.scores, [2.5, 97.5], axis=0)
+        low, high = np.fmin(low, self.value), np.fmax(high, self.value)
         rows = zip(self.figures, self.value, low, high, strict=True)
         return {name: Interval(*map(float, row)) for name, *row in rows}

@@ -222,7 +222,7 @@ class SpikingNetwork(nn.Module):
         self._check_started()
         if self.t == 0:
             raise ValueError("nothing has happened yet: call step() first")
-        counts, drawn = self._counts(), {}
+        counts, drawn = self.counts(), {}
         totals = {name: Counts.unstacked(_per_image(count.stacked())) for name, count in counts.items()}
         switching = self.recipe.neuron.events == "switches"
         spikes = {name: _per_image(layer.count) if switching else totals[name].spikes for name, layer in self.layers()}
@@ -294,8 +294,8 @@ class SpikingNetwork(nn.Module):
     def _neurons(layer: NeuronLayer) -> int:
         return layer.count[0].numel() * layer.neurons_per_site
 
-    def _counts(self) -> dict[str, Counts]:
-        """Events so far of everything that sends them, at each position."""
+    def counts(self) -> dict[str, Counts]:
+        """Events so far of everything that sends them, at each position: layers, max poolings, the image."""
         layers = {name: layer.counts for name, layer in self.layers()}
         image = {name: Counts.alike(fired.sum(1, keepdim=True)) for name, fired in self._input_events.items()}
         return {**layers, **self.synapses.pooled_counts(), **image}

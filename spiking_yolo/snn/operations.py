@@ -90,14 +90,23 @@ def synaptic_operations(graph: Graph, node: Node, arrived: Tensor) -> Tensor:
     return (reaching * fan_out(node, weight, *arrived.shape[2:]).to(reaching.device)).sum((1, 2))
 
 
-def total_operations(graph: Graph, counts: Mapping[str, Counts]) -> Counts:
-    """Synaptic operations of all layers that receive events, float64 [N] in each counting; counts as in `events`."""
+def operations_by_layer(graph: Graph, counts: Mapping[str, Counts]) -> dict[str, Counts]:
+    """Synaptic operations of each convolution and linear layer that receives events, float64 [N] in each counting;
+    counts as in `events`.
+    """
     stacked = {name: count.stacked() for name, count in counts.items()}
-    operations = next(iter(stacked.values())).new_zeros(len(next(iter(stacked.values()))), dtype=torch.float64)
-    for node in _weighted(graph):
-        if spiking(graph, node.inputs[0], counts):
-            operations += synaptic_operations(graph, node, events(graph, node.inputs[0], stacked))
-    return Counts.unstacked(operations)
+    return {
+        node.name: Counts.unstacked(synaptic_operations(graph, node, events(graph, node.inputs[0], stacked)))
+        for node in graph.weighted
+        if spiking(graph, node.inputs[0], counts)
+    }
+
+
+def total_operations(graph: Graph, counts: Mapping[str, Counts]) -> Counts:
+    """Those of all layers together."""
+    some = next(iter(counts.values())).spikes
+    nothing = Counts.alike(some.new_zeros(len(some), dtype=torch.float64))
+    return Counts.of(lambda *each: sum(each), nothing, *operations_by_layer(graph, counts).values())
 
 
 def macs(graph: Graph, node: Node, shape: torch.Size) -> int:
@@ -119,7 +128,7 @@ def total_macs(
     counts in full unless none is.
     """
     total = analogue = 0
-    for node in _weighted(graph):
+    for node in graph.weighted:
         source = node.inputs[0]
         work = macs(graph, node, shapes[source])
         total += work
@@ -129,7 +138,3 @@ def total_macs(
             work = round(synaptic_operations(graph, node, shown).mean().item())
         analogue += work if shown is None or shown.any() else 0
     return total, analogue
-
-
-def _weighted(graph: Graph) -> list[Node]:
-    return [node for node in graph.nodes if node.op in ("conv", "linear")]

@@ -1,7 +1,10 @@
 """What made a result: this package and the libraries that its figures depend on."""
 
 import platform
+import shlex
+import sys
 from importlib import metadata
+from pathlib import Path
 
 from spiking_yolo import __version__
 
@@ -17,3 +20,9 @@ def versions() -> dict[str, str]:
         except metadata.PackageNotFoundError:
             continue
     return result
+
+
+def command_line() -> str:
+    """What was typed to run this process, for whoever wants the same result; the program without its folder."""
+    program, *words = sys.argv
+    return shlex.join([Path(program).name, *words])

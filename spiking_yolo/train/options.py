@@ -4,6 +4,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
+from spiking_yolo.draw.formats import FigureOptions
 from spiking_yolo.io.sizes import Size
 from spiking_yolo.settings import Options, setting
 
@@ -57,7 +58,7 @@ class DataOptions(Options):
 
 
 @dataclass(frozen=True, kw_only=True)
-class TrainOptions(OptimisationOptions, ArchitectureOptions, DataOptions):
+class TrainOptions(OptimisationOptions, ArchitectureOptions, DataOptions, FigureOptions):
     """What is trained, on what, and where it goes."""
 
     title = "options"

@@ -42,7 +42,7 @@ def test_the_wheel_holds_the_package_the_default_network_and_the_samples(tmp_pat
     def files(folder: Path, pattern: str) -> set[Path]:
         return {path.relative_to(folder) for path in folder.rglob(pattern)}
 
-    for pattern in ("*.py", "py.typed", "*.cfg", "*.yaml", "*.json"):
+    for pattern in ("*.py", "py.typed", "*.cfg", "*.yaml", "*.json", "*.html", "*.css", "*.js"):
         assert files(ROOT / "spiking_yolo", pattern) <= files(package, pattern)
     samples = package / "assets" / "samples"
     assert files(samples, "*") == files(ROOT / "data" / "samples", "*")

@@ -116,9 +116,26 @@ def test_bad_input_is_named():
             draw_detections(image, detections(), NAMES)
 
 
-def test_class_colours_are_distinct_and_repeat():
-    assert len(set(PALETTE)) == len(PALETTE) >= 7
-    assert class_colour(3) == class_colour(3 + len(PALETTE)) != class_colour(4)
+def distances(colours: np.ndarray) -> np.ndarray:
+    """CIE76 between sRGB colours [n, 3], without the diagonal; 2.3 is the least that an eye notices."""
+    linear = np.where(colours <= 10.31475, colours / 255 / 12.92, ((colours / 255 + 0.055) / 1.055) ** 2.4)
+    to_xyz = np.array([[0.4124, 0.3576, 0.1805], [0.2126, 0.7152, 0.0722], [0.0193, 0.1192, 0.9505]])
+    x, y, z = np.cbrt(linear @ to_xyz.T / [0.9505, 1, 1.089]).T  # all are brighter than the linear part of Lab
+    lab = np.stack([116 * y - 16, 500 * (x - y), 200 * (y - z)], 1)
+    between = np.linalg.norm(lab[:, None] - lab, axis=2)
+    return between[~np.eye(len(colours), dtype=bool)]
+
+
+def test_class_colours_can_be_told_apart():
+    assert distances(np.array([[255.0, 0, 0], [0, 0, 255]])).max() == pytest.approx(176.3, abs=0.3)  # the formula
+    assert len(PALETTE) >= 20
+    assert distances(np.array(PALETTE, float)).min() > 15
+
+
+def test_classes_beyond_the_palette_share_colours_but_not_the_first():
+    colours = [class_colour(c) for c in range(80)]
+    assert colours[: len(PALETTE)] == list(PALETTE) and colours.count(PALETTE[0]) == 1
+    assert set(colours) == set(PALETTE)
 
 
 def test_side_by_side_keeps_pictures_and_order():

@@ -7,8 +7,9 @@ import numpy as np
 import pytest
 from helpers.drawing import saved_figures
 
-from spiking_yolo.draw.curves import bar_plot, line_plot
+from spiking_yolo.draw.curves import bar_plot, line_plot, ranked_bars
 from spiking_yolo.draw.figure import STYLE
+from spiking_yolo.draw.formats import figures_as
 from spiking_yolo.errors import UserError
 
 
@@ -35,6 +36,16 @@ def test_line_plot_draws_series_bands_and_references(tmp_path, saved):
     assert not legend.get_window_extent().overlaps(axes.get_window_extent())
 
 
+@pytest.mark.parametrize(
+    "names", [["WWWWWWWWW" + c for c in "abcd"], [f"a method {i}" for i in range(19)], ["a"], ["x" * 90]]
+)
+def test_a_legend_is_not_cut_and_leaves_room(names, tmp_path, saved):
+    line_plot(tmp_path / "a.png", {name: ([1, 2], [i, i]) for i, name in enumerate(names)}, "epoch", "loss")
+    legend, window = saved[0].legends[0].get_window_extent(), saved[0].bbox
+    assert names[0] == "x" * 90 or (legend.x0 >= 0 and legend.x1 <= window.x1)  # that one fits nowhere
+    assert legend.y1 <= window.y1 and saved[0].axes[0].get_window_extent().height > 0.5 * 3.2 * saved[0].dpi
+
+
 def test_line_plot_marks_a_point_of_a_series(tmp_path, saved):
     series = {"a": ([0.5, 4], [0.25, 8]), "b": ([1, 2], [1, 2])}
     line_plot(tmp_path / "a.png", series, "x", "y", logx=True, logy=True, marks={"a": (1.5, 1.0)})
@@ -42,6 +53,41 @@ def test_line_plot_marks_a_point_of_a_series(tmp_path, saved):
     star = next(line for line in axes.lines if line.get_marker() == "*")
     assert (list(star.get_xdata()), list(star.get_ydata())) == ([1.5], [1.0])
     assert star.get_color() == axes.lines[0].get_color() and axes.get_yscale() == "log"
+
+
+def test_a_small_difference_looks_small(tmp_path, saved):
+    series = {"a": ([1, 2], [40.0, 40.2])}
+    line_plot(tmp_path / "a.png", series, "T", "mAP", hlines={"ANN": 40.1}, hbands={"ANN": (38, 41)}, least=10)
+    (axes,) = saved[0].axes
+    low, high = axes.get_ylim()
+    assert high - low == pytest.approx(10) and low < 38 and axes.patches[-1].get_y() == 38
+
+
+def test_curves_on_each_other_are_nested(tmp_path, saved):
+    x = [1, 2, 4]
+    line_plot(tmp_path / "a.png", {"a": (x, [1, 2, 3]), "b": (x, [1, 2, 3]), "c": (x, [3, 2, 1])}, "x", "y")
+    below, above, other = (line.get_linewidth() for line in saved[0].axes[0].lines)
+    assert below > above == other
+
+
+def test_ranked_bars_keep_their_order_and_values(tmp_path, saved):
+    ranked_bars(tmp_path / "a.png", {"cat": -2.5, "dog": 0.0, "bird": 4.0}, "points")
+    (axes,) = saved[0].axes
+    assert [bar.get_width() for bar in axes.patches] == [-2.5, 0, 4] and axes.yaxis_inverted()
+    assert [text.get_text() for text in axes.get_yticklabels()] == ["cat", "dog", "bird"]
+    assert [text.get_text() for text in axes.texts] == ["-2.5", "+0.0", "+4.0"]
+    saved[0].draw_without_rendering()
+    window = saved[0].bbox
+    assert all(window.contains(*text.get_window_extent().min) for text in (*axes.texts, *axes.get_yticklabels()))
+
+
+@pytest.mark.parametrize(("kind", "starts"), [("pdf", b"%PDF"), ("svg", b"<?xml")])
+def test_every_figure_is_saved_in_another_format_too(kind, starts, tmp_path):
+    with figures_as(kind):
+        bar_plot(tmp_path / "a.png", {"a": {"x": 1.0}}, "y")
+    bar_plot(tmp_path / "b.png", {"a": {"x": 1.0}}, "y")
+    assert {path.name for path in tmp_path.iterdir()} == {"a.png", f"a.{kind}", "b.png"}
+    assert (tmp_path / f"a.{kind}").read_bytes().startswith(starts)
 
 
 @pytest.mark.parametrize(("x", "whole"), [([3], True), ([1, 2, 3], True), ([0.1, 0.2], False)])

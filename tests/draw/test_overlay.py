@@ -10,7 +10,9 @@ from hypothesis import strategies as st
 from PIL import Image
 
 from spiking_yolo.draw.animate import save_gif, timeline_frames
+from spiking_yolo.draw.boxes import draw_detections
 from spiking_yolo.draw.overlay import UNIT, blend, map_to_image, rate_overlay, rate_range, summary_overlay
+from spiking_yolo.draw.palette import class_colour
 from spiking_yolo.errors import UserError
 from spiking_yolo.io.images import place
 from spiking_yolo.models.spec import Spec
@@ -55,8 +57,8 @@ def test_blend_is_the_stated_mixture():
     image = np.array([[[255, 255, 255], [0, 0, 0]]], np.uint8)
     out = blend(image, torch.tensor([[0.0, 0.5]]), 0.0, 0.5)
     low, high = (np.array(matplotlib.colormaps["magma"](v)[:3]) for v in (0.0, 1.0))
-    assert np.abs(out[0, 0] - 255 * (0.65 * low + 0.35)).max() <= 1
-    assert np.abs(out[0, 1] - 255 * 0.65 * high).max() <= 1
+    assert np.abs(out[0, 0] - 255 * (0.7 * low + 0.3 * 0.8)).max() <= 1  # white becomes .8, black .2
+    assert np.abs(out[0, 1] - 255 * (0.7 * high + 0.3 * 0.2)).max() <= 1
 
 
 def test_maps_that_cannot_be_drawn_are_refused(tmp_path):
@@ -74,7 +76,7 @@ def test_colour_bar_spans_the_data_and_the_title_gives_the_numbers(tmp_path, sav
     rate_overlay(picture(30, 40), torch.tensor([[0.125, 0.25], [0.25, 0.375]]), "conv1", tmp_path / "a.png")
     assert colour_bars(saved[0]) == [(0.125, 0.375)]
     (panel,) = saved[0].axes
-    assert panel.get_title() == "conv1\n0.12 to 0.38, mean 0.25"
+    assert panel.get_title() == "conv1\ncolours 0.12 to 0.38, mean 0.25"
     assert panel.child_axes[0].get_ylabel() == UNIT
     with Image.open(tmp_path / "a.png") as png:
         assert png.format == "PNG" and png.width > 900
@@ -90,20 +92,14 @@ def test_constant_maps_have_a_colour_bar_too(tmp_path, saved, value):
 
 def test_summary_shows_every_layer_and_their_mean(tmp_path, saved):
     maps = {"a": torch.full((2, 2), 0.1), "b": torch.tensor([[0.2, 0.4]])}
-    summary_overlay(picture(30, 40), maps, tmp_path / "shared.png")
+    summary_overlay(picture(30, 40), maps, tmp_path / "a.png")
     titles = [a.get_title() for a in saved[0].axes if a.get_title()]
     assert titles == [
-        "a\n0.1 to 0.1, mean 0.1",
-        "b\n0.2 to 0.4, mean 0.3",
-        "mean of all layers\n0.15 to 0.25, mean 0.2",
+        "a\ncolours 0.1 to 0.1, mean 0.1",
+        "b\ncolours 0.2 to 0.4, mean 0.3",
+        "mean of all layers\ncolours 0.15 to 0.25, mean 0.2",
     ]
-    assert np.allclose(colour_bars(saved[0]), [(0.1, 0.4)])
-
-
-def test_quiet_layers_get_colour_bars_of_their_own(tmp_path, saved):
-    maps = {"loud": torch.tensor([[0.0, 0.9]]), "quiet": torch.tensor([[0.0, 0.01]])}
-    summary_overlay(picture(30, 40), maps, tmp_path / "own.png")
-    assert np.allclose(colour_bars(saved[0]), [(0, 0.9), (0, 0.01), (0, 0.455)])
+    assert np.allclose(colour_bars(saved[0]), [(0.1, 0.2), (0.2, 0.4), (0.15, 0.25)]), "a scale for each"
 
 
 @pytest.mark.parametrize(("height", "width"), [(1, 1), (10, 20000), (20000, 10)])
@@ -136,6 +132,27 @@ def test_gif_keeps_frames_size_duration_and_colours(tmp_path):
             gif.seek(i)
             assert gif.info["duration"] == 200
             assert gif.convert("RGB").getpixel((15, 10)) == colour
+
+
+def test_a_class_keeps_its_colour_over_the_frames_of_a_gif(tmp_path):
+    """Boxes of two classes come and go on noise, which has more colours than a GIF holds."""
+    noise = np.random.default_rng(0).integers(0, 256, (3, 90, 120, 3), np.uint8)
+    found = [detections((5, 30, 50, 80, 0.9, c), (70, 30, 110, 80, 0.8, 2 - c)) for c in (0, 1, 2)]
+    frames = [draw_detections(image, boxes, NAMES) for image, boxes in zip(noise, found, strict=True)]
+    save_gif(frames, tmp_path / "a.gif")
+    with Image.open(tmp_path / "a.gif") as gif:
+        for k in range(3):
+            gif.seek(k)
+            left, right = (gif.convert("RGB").getpixel((x, 55)) for x in (5, 70))
+            assert (left, right) == (class_colour(k), class_colour(2 - k))
+
+
+def test_a_gif_is_not_larger_than_it_may_be(tmp_path):
+    frames = list(np.random.default_rng(0).integers(0, 256, (4, 200, 300, 3), np.uint8))
+    save_gif(frames, tmp_path / "a.gif", most=60_000)
+    with Image.open(tmp_path / "a.gif") as gif:
+        assert gif.n_frames == 4 and gif.width < 300 and gif.width / gif.height == pytest.approx(1.5, abs=0.05)
+    assert 20_000 < (tmp_path / "a.gif").stat().st_size <= 60_000
 
 
 def test_gif_of_nothing_of_two_sizes_or_too_fast_is_refused(tmp_path):

@@ -12,14 +12,22 @@ from spiking_yolo.draw.figure import paper_figure
 from spiking_yolo.studies.analyze.chain import INHERITED, PARTS
 from spiking_yolo.studies.analyze.cost import MethodCost
 from spiking_yolo.studies.analyze.run import Analysis
-from spiking_yolo.studies.analyze.thresholds import COLOURS, full, legend, threshold_and_activation, threshold_over_time
+from spiking_yolo.studies.analyze.thresholds import (
+    COLOURS,
+    changes,
+    full,
+    legend,
+    threshold_and_activation,
+    threshold_over_time,
+)
 from spiking_yolo.studies.analyze.totals import LayerTotals, short
 
 CURVES = 6  # more cannot be told apart
 
 
 def draw_all(analysis: Analysis, costs: Mapping[str, MethodCost], folder: Path) -> None:
-    """error.png, wrong-spikes.png, threshold-time.png, spikes.png and threshold-activation.png.
+    """error.png, wrong-spikes.png and spikes.png; where thresholds change, threshold-time.png and
+    threshold-activation.png too.
 
     costs: by method; without any, spikes.png shows the layers of the analysed network.
     """
@@ -27,8 +35,9 @@ def draw_all(analysis: Analysis, costs: Mapping[str, MethodCost], folder: Path) 
     caption = f"{analysis.method}, layer {short(sample.name)}"
     error_by_layer(analysis.layers, folder / "error.png")
     wrong_spikes(analysis.layers, folder / "wrong-spikes.png")
-    threshold_over_time(sample, folder / "threshold-time.png", caption)
-    threshold_and_activation(sample, folder / "threshold-activation.png", caption)
+    if changes(sample):
+        threshold_over_time(sample, folder / "threshold-time.png", caption)
+        threshold_and_activation(sample, folder / "threshold-activation.png", caption)
     spike_count(analysis, costs, folder / "spikes.png")
 
 

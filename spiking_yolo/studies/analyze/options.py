@@ -3,12 +3,13 @@
 from dataclasses import dataclass
 from pathlib import Path
 
+from spiking_yolo.draw.formats import FigureOptions
 from spiking_yolo.settings import setting
 from spiking_yolo.studies.options import LimitOptions, MethodsOptions, OutputOptions
 
 
 @dataclass(frozen=True, kw_only=True)
-class AnalyzeOptions(LimitOptions, MethodsOptions, OutputOptions):
+class AnalyzeOptions(LimitOptions, MethodsOptions, FigureOptions, OutputOptions):
     """What is analysed, for how long, and how much error is too much."""
 
     title = "options"

@@ -14,6 +14,12 @@ from spiking_yolo.draw.palette import COLOURS
 from spiking_yolo.studies.analyze.watch import NeuronSample
 
 
+def changes(sample: NeuronSample) -> bool:
+    """Whether thresholds differ between neurons or timesteps, in units of Theta: else there is nothing to see."""
+    theta = np.stack(sample.theta) / sample.top
+    return not np.allclose(theta, theta[0, 0])
+
+
 def threshold_over_time(sample: NeuronSample, path: Path, caption: str) -> None:
     """Fig. 4: the threshold of some neurons over time, beside their membrane potential."""
     theta, potential = (np.stack(values) / sample.top for values in (sample.theta, sample.potential))

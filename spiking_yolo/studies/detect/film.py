@@ -131,7 +131,7 @@ def tracked(result: Result, whole: bool) -> MotBoxes:
 
 def compared(result: Result, ann: Result) -> np.ndarray:
     """ANN and SNN side by side."""
-    titles = (f"ANN: {ann.counts()}", f"SNN, T = {result.T}, {result.method}")
+    titles = (f"ANN: {ann.counts()}", f"{result.method}, T = {result.T}: {result.counts()}")
     return side_by_side((ann.plot(), result.plot()), titles)
 
 

@@ -4,6 +4,7 @@ from dataclasses import KW_ONLY, dataclass
 from pathlib import Path
 from typing import Literal
 
+from spiking_yolo.draw.formats import FigureOptions
 from spiking_yolo.errors import UserError
 from spiking_yolo.settings import setting
 from spiking_yolo.studies.options import (
@@ -18,7 +19,7 @@ LONGEST = 64  # timesteps of an image where nothing is said
 
 
 @dataclass(frozen=True)
-class DetectOptions(MethodOptions, ComputeOptions, DetectionOptions, OutputOptions):
+class DetectOptions(MethodOptions, ComputeOptions, DetectionOptions, FigureOptions, OutputOptions):
     """What to look at, for how long, and what to save."""
 
     title = "options"

@@ -2,7 +2,7 @@
 
 import itertools
 import json
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -64,9 +64,12 @@ class Outputs:
             return
         self.picture(name, result.plot() if sighting.ann is None else compared(result, sighting.ann))
         for t in options.steps:
-            self.picture(f"{name}-steps/T{t}", draw_detections(result.image, result.steps[t], result.names, f"T = {t}"))
+            self.picture(
+                f"{name}-steps/T{t}",
+                draw_detections(result.image, result.steps[t], result.names, f"T = {t}: {result.counts(t)}"),
+            )
         if options.overlay:
-            self.overlays(name, result, sighting.layers)
+            self.overlays(name, result, sighting.layers, sighting.titles)
         if options.gif:
             self.animation(name, result)
 
@@ -106,16 +109,21 @@ class Outputs:
         with atomic_write(self.path(f"labels/{name}.txt")) as temporary:
             temporary.write_text("".join(lines))
 
-    def overlays(self, name: str, result: Result, layers: Iterable[str]) -> None:
-        """Heat maps of the spike rate over the photograph: one per layer of `layers`, and a summary of all layers."""
+    def overlays(self, name: str, result: Result, layers: Iterable[str], titles: Mapping[str, str]) -> None:
+        """Heat maps of the spike rate over the photograph: one per layer of `layers`, and a summary of all layers.
+
+        titles: what to call each layer.
+        """
         from spiking_yolo.draw.overlay import rate_overlay, summary_overlay
 
         result = result.shrunk(_OVERLAY_SIDE)
         rates = {layer: _rate(result, result.T, layer) for layer in result.maps[result.T]}
         for layer in layers:
-            title = f"{layer}, T = {result.T}"
+            title = f"{titles[layer]}, T = {result.T}"
             rate_overlay(result.image, rates[layer], title, self.path(f"{name}-rates/{layer}.png"))
-        summary_overlay(result.image, rates, self.path(f"{name}-rates/summary.png"))
+        summary_overlay(
+            result.image, {titles[layer]: rate for layer, rate in rates.items()}, self.path(f"{name}-rates/summary.png")
+        )
 
     def animation(self, name: str, result: Result) -> None:
         """Boxes, and the mean rate of all layers, as they appear over the timesteps."""

@@ -1,8 +1,8 @@
 """Every source through the network: images, and the frames of videos and webcams."""
 
 import warnings
-from collections.abc import Iterator
-from dataclasses import dataclass, replace
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from itertools import islice
 from typing import Any
@@ -27,14 +27,15 @@ _FRAMES_OF_GIF = 16
 class Sighting:
     """One image, or one frame of a video, with its detections.
 
-    ann: those of the original network, if asked for. layers: whose heat maps are wanted. video: the frame's. work: what
-    the frame cost, and size: of the network, for its energy.
+    ann: those of the original network, if asked for. layers: whose heat maps are wanted. titles: what to call layers.
+    video: the frame's. work: what the frame cost, and size: of the network, for its energy.
     """
 
     source: str
     result: Result
     ann: Result | None
     layers: tuple[str, ...] = ()
+    titles: Mapping[str, str] = field(default_factory=dict)
     video: Video | None = None
     work: Work | None = None
     size: Size | None = None
@@ -130,7 +131,8 @@ class _Run:
         steps = {*options.steps, *(gif_steps(T) if options.gif else ())}
         maps = options.overlay or options.gif
         result = self.detector.detect(source, T, steps, maps=maps, progress=self.watcher.step, **self.choice)
-        yield Sighting(source, result, self._ann(result.image), self.layers)
+        titles = self.detector.layer_titles() if self.layers else {}
+        yield Sighting(source, result, self._ann(result.image), self.layers, titles)
 
     def frames(self, source: str) -> Iterator[Sighting]:
         options, every = self.options, self.options.every
@@ -142,7 +144,7 @@ class _Run:
             )
             for index, result in enumerate(results):
                 result = replace(result, frame=index * every, time=index * every / video.fps)
-                yield Sighting(source, result, self._ann(result.image), self.layers, video, *self._cost(result))
+                yield Sighting(source, result, self._ann(result.image), self.layers, {}, video, *self._cost(result))
 
     def _cost(self, result: Result) -> tuple[Work, Size]:
         costs, charge = self.costs, charged(self.costs.value)

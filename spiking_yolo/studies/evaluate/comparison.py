@@ -14,6 +14,7 @@ from spiking_yolo.recipe import Recipe
 from spiking_yolo.snn.counting import Counts
 from spiking_yolo.snn.options import SimulationOptions
 from spiking_yolo.studies.evaluate.intervals import Intervals
+from spiking_yolo.studies.evaluate.plots import SPAN
 from spiking_yolo.studies.evaluate.rows import Row, Table
 from spiking_yolo.studies.evaluate.tables import in_precision
 from spiking_yolo.studies.versions import versions
@@ -100,5 +101,7 @@ class Comparison:
             rows = [row for row in table.steps if row[key] / scale >= LEAST]
             if rows:
                 series[method] = [row[key] / scale for row in rows], [100 * row[self.figure] for row in rows]
-        reference = {"ANN": 100 * self.ann[self.figure]}
-        line_plot(path, series, label, f"{self.figure} (%)", logx=True, hlines=reference)
+        ann = 100 * self.ann[self.figure]
+        if scale != 1:
+            series["ANN, multiply-accumulates"] = [1.0], [ann]
+        line_plot(path, series, label, f"{self.figure} (%)", logx=True, hlines={"ANN": ann}, least=SPAN)

@@ -4,6 +4,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
+from spiking_yolo.draw.formats import FigureOptions
 from spiking_yolo.errors import UserError
 from spiking_yolo.metrics.energy import SRAM, Account, accounts
 from spiking_yolo.settings import Options, setting
@@ -72,7 +73,7 @@ class EvaluationOptions(DetectionOptions, LimitOptions, EnergyOptions):
 
 
 @dataclass(frozen=True, kw_only=True)
-class EvalOptions(EvaluationOptions, MethodsOptions, ComputeOptions, ResumableOptions):
+class EvalOptions(EvaluationOptions, MethodsOptions, ComputeOptions, FigureOptions, ResumableOptions):
     """An evaluation of files: weights, a dataset, and the folder of the results."""
 
     title = "options"
@@ -85,6 +86,9 @@ class EvalOptions(EvaluationOptions, MethodsOptions, ComputeOptions, ResumableOp
     year: int | None = setting(None, "of a VOCdevkit (default: its latest)")
     baseline: bool = setting(False, "rows of the quantised ANN, and is it worth it?")
     per_class: bool = setting(False, "print the accuracy of every class")
+    report: bool = setting(
+        False, "report.html: one page of all figures, and the photographs that ANN and SNN see differently"
+    )
     project: Path = setting(Path("runs/eval"))
 
 

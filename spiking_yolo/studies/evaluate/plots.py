@@ -1,21 +1,23 @@
-"""The pictures of an evaluation: accuracy against time and operations, precision and recall, loss per class."""
+"""The pictures of an evaluation: accuracy against time and operations, precision and recall, change per class."""
 
 import math
 from collections.abc import Sequence
 from pathlib import Path
 
-from spiking_yolo.draw.curves import bar_plot, line_plot
+from spiking_yolo.draw.curves import line_plot, ranked_bars
 from spiking_yolo.metrics.energy import Account
 from spiking_yolo.studies.evaluate.break_even import BreakEven
 from spiking_yolo.studies.evaluate.intervals import Intervals
 from spiking_yolo.studies.evaluate.rows import Table
 from spiking_yolo.studies.evaluate.scorers import Scorer
 
-CURVES, CLASSES = 6, 20  # more do not fit
+CURVES, CLASSES = 6, 40  # more do not fit
+_MOVED = 0.05  # points; less is shown as 0.0
+SPAN = 10.0  # points on the axis of a score: with few images, less than that is hardly known
 
 
 def plot_all(table: Table, scorer: Scorer, method: str, folder: Path, intervals: Intervals | None = None) -> None:
-    """mAP-T.png, mAP-operations.png, precision-recall.png and class-loss.png; pictures without content are left out.
+    """mAP-T.png, mAP-operations.png, precision-recall.png and class-change.png; pictures without content are left out.
 
     scorer: says which figure is plotted and how its pictures are called. intervals: drawn as a band.
     """
@@ -26,18 +28,20 @@ def plot_all(table: Table, scorer: Scorer, method: str, folder: Path, intervals:
         y = [100 * row[figure] for row in table.steps]
         band = _band(table, figure, intervals)
         t = [row["T"] for row in table.steps]
-        line_plot(folder / f"{name}-T.png", {method: (t, y, *band)}, "timesteps T", label, True, reference)
+        of_ann = (intervals or {}).get("ann", {}).get(figure)
+        spans = {"ANN": (100 * of_ann.low, 100 * of_ann.high)} if of_ann else {}
+        path = folder / f"{name}-T.png"
+        line_plot(path, {method: (t, y, *band)}, "timesteps T", label, True, reference, hbands=spans, least=SPAN)
         operations = [row["sops_per_image"] / 1e9 for row in table.steps]
-        macs = table.ann["macs"] / 1e9
-        reference = {f"ANN, {macs:.3g} G multiply-accumulates": ann}
+        points = {method: (operations, y), "ANN, multiply-accumulates": ([table.ann["macs"] / 1e9], [ann])}
         x_label = "synaptic operations per image (10⁹)"
-        line_plot(folder / f"{name}-operations.png", {method: (operations, y)}, x_label, label, hlines=reference)
+        line_plot(folder / f"{name}-operations.png", points, x_label, label, hlines=reference, least=SPAN)
     curves = {"ANN": table.scored["ann"].curve}
     curves |= {f"T = {row['T']}": table.scored[str(row["T"])].curve for row in table.steps[-CURVES:]}
     known = {row: curve for row, curve in curves.items() if curve is not None}
     if known:
         line_plot(folder / "precision-recall.png", known, "recall", "precision, mean over classes")
-    _class_loss(table, folder / "class-loss.png", measure)
+    _class_change(table, folder / "class-change.png", measure)
 
 
 def plot_energy(table: Table, accounts: Sequence[Account], worth: Sequence[BreakEven], path: Path) -> None:
@@ -64,12 +68,16 @@ def _band(table: Table, figure: str, intervals: Intervals | None) -> tuple[list[
     return [100 * i.low for i in known], [100 * i.high for i in known]
 
 
-def _class_loss(table: Table, path: Path, measure: str) -> None:
-    """`measure` of the ANN minus that of the last step; of many classes those with the largest change."""
+def _class_change(table: Table, path: Path, measure: str) -> None:
+    """`measure` of the last step minus the ANN's; of many classes those that change most, and how many others."""
     last = table.steps[-1]["T"]
     ann, snn = table.scored["ann"].per_class, table.scored[str(last)].per_class
-    loss = {name: 100 * (ann[name] - snn[name]) for name in ann}
-    chosen = sorted(loss, key=lambda name: -abs(loss[name]))[:CLASSES]
+    change = {name: 100 * (snn[name] - ann[name]) for name in ann if not math.isnan(snn[name] - ann[name])}
+    moved = sorted((name for name in change if abs(change[name]) >= _MOVED), key=lambda name: -abs(change[name]))
+    chosen = moved[:CLASSES]
     if chosen:
-        shown = {name: loss[name] for name in sorted(chosen, key=lambda name: -loss[name])}
-        bar_plot(path, {f"T = {last}": shown}, f"{measure} of ANN minus SNN at T = {last} (points)", number="z.1f")
+        shown = {name: change[name] for name in sorted(chosen, key=lambda name: change[name])}
+        rest = [f"{len(change) - len(moved)} classes do not change"] * (len(change) > len(moved))
+        rest += [f"{len(moved) - len(chosen)} others change less than these"] * (len(moved) > len(chosen))
+        label = "\n".join([f"{measure} at T = {last} minus the ANN's, points", *["; ".join(rest)] * bool(rest)])
+        ranked_bars(path, shown, label, least=SPAN)

@@ -4,6 +4,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
+from spiking_yolo.draw.formats import FigureOptions
 from spiking_yolo.errors import UserError
 from spiking_yolo.settings import setting
 from spiking_yolo.studies.evaluate.options import EnergyOptions
@@ -13,7 +14,7 @@ MODES = ("ann", "reset", "stream", "delta")
 
 
 @dataclass(frozen=True, kw_only=True)
-class VideoOptions(MethodOptions, ComputeOptions, DetectionOptions, EnergyOptions, ResumableOptions):
+class VideoOptions(MethodOptions, ComputeOptions, DetectionOptions, EnergyOptions, FigureOptions, ResumableOptions):
     """Which videos, which networks, and what of them is measured."""
 
     title = "options"

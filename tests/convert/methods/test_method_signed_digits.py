@@ -120,7 +120,7 @@ def test_what_pools_send_does_not_count_the_rest():
     for simulation in (SimulationOptions(), SimulationOptions(precision="bf16")):
         net = replace(network, recipe=recipe).network(torch.float32, simulation=simulation)
         net.run(x.float(), 1)
-        counts = net._counts()
+        counts = net.counts()
         for pool, layer in (("pool1", "act1"), ("pool2", "act2")):
             own = net.layer(layer)
             n = own.out - network.neurons[layer]["rest"][:, None, None]

@@ -126,5 +126,6 @@ def test_a_method_that_has_sent_nothing_yet_does_not_stretch_the_plot(tmp_path, 
     compared = comparison.Comparison(None, {}, tables, "mAP50", SimulationOptions())  # type: ignore[arg-type]
     compared._plot(tmp_path / "operations.png", "sops_per_image", 100.0, "x")
     compared._plot(tmp_path / "T.png", "T", 1, "x")
-    assert drawn["operations.png"] == {"slow": ([0.4], [pytest.approx(30)])}
+    ann_point = {"ANN, multiply-accumulates": ([1.0], [50.0])}
+    assert drawn["operations.png"] == {"slow": ([0.4], [pytest.approx(30)])} | ann_point
     assert drawn["T.png"]["slow"][0] == [1, 2, 3] and drawn["T.png"]["idle"] == ([1], [0.0])

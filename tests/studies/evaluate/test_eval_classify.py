@@ -88,7 +88,7 @@ def test_rows_equal_computations_of_their_own(scene, reference):
 
 def test_files(reference):
     names = {p.name for p in reference.iterdir()}
-    assert names >= {"results.csv", "accuracy-T.png", "accuracy-operations.png", "class-loss.png"}
+    assert names >= {"results.csv", "accuracy-T.png", "accuracy-operations.png", "class-change.png"}
     with open(reference / "results.csv") as file:
         rows = list(csv.DictReader(file))
     content = results(reference)

@@ -245,7 +245,7 @@ def test_files(run, rows, tmp_path):
         "mAP-T",
         "mAP-operations",
         "precision-recall",
-        "class-loss",
+        "class-change",
         "energy-operations",
     }
 

@@ -1,0 +1,82 @@
+"use strict";
+// Elements and numbers. Text enters the page as text alone: nothing from the data is ever read as HTML.
+const data = JSON.parse(document.getElementById("data").textContent);
+
+function make(element, attributes, children) {
+  for (const [name, value] of Object.entries(attributes || {})) {
+    if (value === null || value === undefined || value === false) continue;
+    if (name.startsWith("on")) element.addEventListener(name.slice(2), value);
+    else if (name === "style") Object.assign(element.style, value);
+    else element.setAttribute(name, value === true ? "" : value);
+  }
+  element.append(...children.flat().filter((child) => child !== null && child !== undefined));
+  return element;
+}
+
+const h = (tag, attributes, ...children) => make(document.createElement(tag), attributes, children);
+const s = (tag, attributes, ...children) =>
+  make(document.createElementNS("http://www.w3.org/2000/svg", tag), attributes, children);
+
+/** Three significant digits: .0503, 0.71, 12.3. */
+function digits(value, count = 3) {
+  if (value === null || value === undefined) return "–";
+  if (value === 0) return "0";
+  const size = Math.abs(value);
+  return size >= 10 ** count ? String(Math.round(value)) : String(Number(value.toPrecision(count)));
+}
+
+/** 12.3 M for many things, 803 for few. */
+function many(value) {
+  if (value === null || value === undefined) return "–";
+  for (const [scale, unit] of [[1e9, "G"], [1e6, "M"], [1e3, "k"]])
+    if (Math.abs(value) >= scale) return `${digits(value / scale)} ${unit}`;
+  return digits(value);
+}
+
+const percent = (part, count = 0) => (part === null ? "–" : `${(100 * part).toFixed(count)} %`);
+const plural = (count, word) => `${count} ${word}${count === 1 ? "" : "s"}`;
+
+/** "dog, 2 × car", the surest first, of rows [x1, y1, x2, y2, confidence, class]. */
+function counted(boxes) {
+  const names = new Map();
+  for (const box of boxes) names.set(box[5], (names.get(box[5]) || 0) + 1);
+  return [...names].map(([c, n]) => (n > 1 ? `${n} × ` : "") + data.classes[c].name).join(", ") || "nothing";
+}
+
+function table(caption, head, rows, foot) {
+  const cell = (tag, value) => (value instanceof Node ? value : h(tag, {}, value));
+  const body = rows.map((row) =>
+    h("tr", {}, row.map((value, k) => (k ? cell("td", value) : h("th", { scope: "row" }, value)))));
+  return h("div", { class: "scroll", tabindex: 0, role: "region", "aria-label": caption },
+    h("table", {},
+      h("caption", {}, caption),
+      h("thead", {}, h("tr", {}, head.map((title) => h("th", { scope: "col" }, title)))),
+      h("tbody", {}, body),
+      foot ? h("tfoot", {}, h("tr", {}, foot.map((value) => cell("td", value)))) : null));
+}
+
+function bar(part, text) {
+  return h("td", { class: "bar" }, h("span", { style: { width: `${Math.max(0, Math.min(1, part)) * 4.5}rem` } }), text);
+}
+
+/** Name -> [value, remark] as large numbers. */
+function numbers(entries) {
+  return h("dl", { class: "numbers" }, entries.map(([name, value, remark, long]) =>
+    h("div", { class: long ? "long" : null }, h("dt", {}, name), h("dd", {}, value, remark ? h("small", {}, remark) : null))));
+}
+
+function card(title, ...children) {
+  return h("section", { class: "card", "aria-label": title }, h("h2", {}, title), children);
+}
+
+/** What made the page. */
+function made() {
+  const versions = Object.entries(data.versions).map(([name, version]) => `${name} ${version}`).join(", ");
+  document.getElementById("made").append(
+    h("details", {}, h("summary", {}, `Made on ${data.date}`),
+      h("pre", {}, data.command),
+      h("p", {}, `${versions}.`),
+      data.settings ? h("details", {}, h("summary", {}, `All settings of ${data.method}`),
+        h("pre", {}, JSON.stringify(data.settings, null, 1))) : null),
+    h("p", {}, "This file is complete in itself: it loads nothing and sends nothing."));
+}

@@ -1,0 +1,135 @@
+"use strict";
+// Photographs, timestep by timestep.
+const shown = { photo: 0, layer: -1, snn: true, ann: false };
+const DASHES = [null, "7 4", "2 3", "9 3 2 3", "14 4"];
+const photo = () => data.photographs[shown.photo];
+const one = data.steps.length === 1;
+const consecutive = data.steps.length - 1 === data.steps.at(-1) - data.steps[0];
+
+const stage = new Stage("");
+const legendOfMap = h("div", { class: "scale" });
+const readout = h("div", {}), charts = h("div", { class: "columns even" }), energies = h("div", {}), layers = h("div", { class: "card" });
+let plots = [];
+
+const slider = player({
+  count: data.steps.length,
+  label: "Timestep T",
+  name: (k) => `T = ${data.steps[k]}`,
+  said: (k) => `${counted(photo().boxes[k])}; output error ${digits(photo().error[k])}, ${digits(photo().operations[k])} operations per MAC`,
+  show: draw,
+  pace: Math.max(120, Math.min(600, 9000 / data.steps.length)),
+});
+
+/** "dog", or "dog 1", "dog 2" where there are several. */
+function called(objects) {
+  const seen = {}, total = {};
+  for (const object of objects) total[object.class_id] = (total[object.class_id] || 0) + 1;
+  return objects.map(({ class_id: c }) => {
+    seen[c] = (seen[c] || 0) + 1;
+    return { name: data.classes[c].name + (total[c] > 1 ? ` ${seen[c]}` : ""), nth: seen[c] - 1 };
+  });
+}
+
+function draw(k) {
+  const now = photo(), t = data.steps[k], boxes = now.boxes[k];
+  stage.show(now.image, now.width, now.height, `${now.name}: at T = ${t} the spiking network finds ${counted(boxes)}; the ANN finds ${counted(now.ann)}`);
+  stage.draw([{ boxes: shown.snn ? boxes : [], dashed: false }, { boxes: shown.ann ? now.ann : [], dashed: true }]);
+  const map = shown.layer < 0 ? null : now.maps[shown.layer];
+  stage.heat(map, k);
+  legendOfMap.replaceChildren(...(map
+    ? scale(digits(map.low[k] / t), digits(map.high[k] / t), `spikes per neuron and timestep in ${data.layers[shown.layer].title}; mean ${digits(map.mean[k] / t)}`)
+    : [h("span", {}, "No heat map: choose a layer to see where it spikes.")]));
+  readout.replaceChildren(numbers([
+    ["The spiking network finds", counted(boxes), `the ANN: ${counted(now.ann)}`, true],
+    ["Output error", digits(now.error[k]), "0 is the ANN's output"],
+    ["Operations per MAC", digits(now.operations[k]), `${data.counting}; the ANN: 1`],
+    ["Spikes", many(now.spikes[k]), `${many(now.digits[k])} digits`],
+    ["Settled", now.settled <= t ? `at T = ${now.settled}` : "not yet", now.settled <= t ? "nothing changes any more" : "later steps may change it"],
+  ]));
+  drawEnergy(now, k);
+  drawLayers(now, k);
+  for (const each of plots) each.set(k);
+}
+
+function drawEnergy(now, k) {
+  const rows = data.accounts.map(({ key, name, meaning }) => {
+    const ratio = now.energy[key][k] / now.annEnergy[key];
+    return [h("span", { title: meaning }, name), digits(now.annEnergy[key]), digits(now.energy[key][k]),
+      h("td", {}, h("span", { class: ratio > 1 ? "worse" : "better" }, `× ${digits(ratio)}`))];
+  });
+  energies.replaceChildren(table(`Energy at T = ${data.steps[k]}, mJ per photograph at 45 nm`, ["account", "ANN", "spiking", "ratio"], rows));
+}
+
+function drawLayers(now, k) {
+  const operations = now.layers.map((layer) => (layer.operations ? layer.operations[k] : 0));
+  const total = operations.reduce((a, b) => a + b, 0), most = Math.max(...operations) || 1;
+  const rows = data.layers.map((layer, i) => {
+    const { spikes, digits: sent, operations: done } = now.layers[i];
+    const title = now.maps[i]
+      ? h("button", { type: "button", "aria-pressed": String(shown.layer === i), title: "Show its heat map", onclick: () => choose(shown.layer === i ? -1 : i, true) }, layer.title)
+      : layer.title;
+    return [title, layer.neurons ? many(layer.neurons) : "–", spikes ? many(spikes[k]) : "–", sent ? many(sent[k]) : "–",
+      many(layer.macs), done ? many(done[k]) : "analogue", bar(operations[i] / most, done ? percent(total ? operations[i] / total : 0, 1) : "")];
+  });
+  const focused = layers.contains(document.activeElement) && [...layers.querySelectorAll("button")].indexOf(document.activeElement);
+  const left = layers.querySelector(".scroll")?.scrollLeft || 0;
+  layers.replaceChildren(h("h2", {}, `Layers at T = ${data.steps[k]}`),
+    table("Neurons, what they sent, and the operations that their layer received", ["layer", "neurons", "spikes", "digits", "ANN's MACs", "operations", "share of operations"], rows,
+      ["all", many(data.layers.reduce((sum, layer) => sum + layer.neurons, 0)), many(now.spikes[k]), many(now.digits[k]), many(now.macs), many(total), ""]));
+  layers.querySelector(".scroll").scrollLeft = left;
+  if (focused !== false && focused >= 0) layers.querySelectorAll("button")[focused].focus();
+}
+
+function drawPlots() {
+  const now = photo(), names = called(now.objects), axis = { xs: data.steps, xname: "timestep T", logx: !consecutive, onpick: (k) => slider.go(k) };
+  plots = one ? [] : [
+    plot({ ...axis, title: "Confidence of each object", note: "The ring at the right edge is the ANN's confidence. Below the dashed line no box is shown.", low: 0, high: 1,
+      format: (value) => (value ?? 0).toFixed(2), references: [{ name: "shown from", value: data.conf }],
+      series: now.objects.map((object, i) => ({ name: names[i].name, dash: DASHES[names[i].nth % DASHES.length], colour: data.classes[object.class_id].colour,
+        values: object.confidence.map((c) => c ?? 0), end: object.ann, remark: object.ann === null ? "not the ANN" : `ANN ${object.ann.toFixed(2)}` })) }),
+    plot({ ...axis, title: "Output error", note: "Distance of the head's output from the ANN's, relative to it: 0 is a perfect conversion.",
+      series: [{ name: "error", colour: "var(--accent)", values: now.error }] }),
+    plot({ ...axis, title: "Operations", note: "Synaptic operations so far per multiply-accumulate of the ANN.",
+      references: [{ name: "ANN", value: 1 }], series: [{ name: data.counting, colour: "var(--accent)", values: now.operations }] }),
+    plot({ ...axis, title: "Energy", note: "As a multiple of the ANN's in the same account; below 1 spikes are cheaper.", logy: true, references: [{ name: "ANN", value: 1 }],
+      series: data.accounts.map(({ key, name }, i) => ({ name, colour: ["#0072b2", "#e69f00", "#009e73", "#d55e00", "#cc79a7"][i], values: now.energy[key].map((mj) => mj / now.annEnergy[key]) })) }),
+  ];
+  charts.replaceChildren(...plots.map((each) => each.element));
+}
+
+const select = h("select", { "aria-label": "Layer of the heat map", onchange: () => choose(Number(select.value)) },
+  h("option", { value: -1 }, "none"), data.layers.map((layer, i) => (data.photographs[0].maps[i] ? h("option", { value: i }, layer.title) : null)));
+
+function choose(layer, look) {
+  shown.layer = layer;
+  select.value = layer;
+  if (look && layer >= 0) stage.element.scrollIntoView({ block: "nearest" });
+  slider.refresh();
+}
+
+function take(k) {
+  shown.photo = k;
+  film.querySelectorAll("button").forEach((button, i) => button.setAttribute("aria-current", String(i === k)));
+  drawPlots();
+  slider.refresh();
+}
+
+const film = h("nav", { class: "film", "aria-label": "Photographs" }, data.photographs.map((each, k) =>
+  h("button", { type: "button", onclick: () => take(k), title: each.name }, h("img", { src: each.image, alt: each.name }))));
+
+document.getElementById("lead").append(
+  `${data.network} at ${data.input} px, converted by ${data.method}, beside its ANN. ${plural(data.photographs.length, "photograph")}, `,
+  one ? `after ${plural(data.steps[0], "timestep")}.` : `${consecutive ? "every timestep" : `${data.steps.length} timesteps`} up to ${data.T}: move the slider at the bottom.`);
+document.getElementById("main").append(
+  ...(data.photographs.length > 1 ? [film] : []),
+  h("div", { class: "columns wide" },
+    h("figure", { class: "card" }, stage.element,
+      h("div", { class: "tools" },
+        toggle("spiking network", "", shown.snn, (on) => { shown.snn = on; slider.refresh(); }),
+        toggle("ANN", "dashed", shown.ann, (on) => { shown.ann = on; slider.refresh(); }),
+        h("label", {}, "heat map", select)),
+      legendOfMap),
+    h("div", { class: "columns", style: { marginTop: 0 } }, h("div", { class: "card" }, readout), h("div", { class: "card" }, energies))),
+  charts, h("div", { class: "columns" }, layers), KEYS(), slider.element);
+made();
+take(0);

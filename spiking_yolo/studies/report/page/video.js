@@ -1,0 +1,124 @@
+"use strict";
+// A video, frame by frame.
+const shown = { snn: true, ann: false, heat: false };
+const count = data.frame.length;
+const ENERGY_COLOURS = ["#0072b2", "#e69f00", "#009e73", "#d55e00", "#cc79a7"];
+const stage = new Stage("", "62vh");
+const legendOfMap = h("div", { class: "scale" });
+const readout = h("div", {}), energies = h("div", {});
+const later = data.operations.slice(1);
+const mean = (values) => values.reduce((a, b) => a + b, 0) / (values.length || 1);
+
+const slider = player({
+  count,
+  label: "Frame",
+  name: (k) => `${data.time[k].toFixed(2)} s`,
+  said: (k) => `frame ${data.frame[k]}: ${counted(data.boxes[k])}; ${digits(data.operations[k])} operations per MAC${data.cut[k] ? "; the scene has changed" : ""}`,
+  show: draw,
+  pace: Math.max(40, 1000 * (count > 1 ? data.time[1] - data.time[0] : 1)),
+});
+
+function draw(k) {
+  const boxes = data.boxes[k];
+  stage.show(data.images[k], data.width, data.height, `Frame ${data.frame[k]}: the spiking network finds ${counted(boxes)}; the ANN finds ${counted(data.ann[k])}`);
+  stage.draw([{ boxes: shown.snn ? boxes : [], dashed: false }, { boxes: shown.ann ? data.ann[k] : [], dashed: true }]);
+  stage.heat(shown.heat ? data.heat : null, k);
+  legendOfMap.replaceChildren(...(shown.heat
+    ? scale("0", digits(data.heat.peak), "spikes in this frame, all layers at this place together; logarithmic, the same in every frame")
+    : [h("span", {}, "Where events happen: switch the heat map on.")]));
+  readout.replaceChildren(numbers([
+    ["The spiking network finds", counted(boxes), `the ANN: ${counted(data.ann[k])}`, true],
+    ["Operations per MAC", digits(data.operations[k]), `${data.counting}; the ANN: 1 in every frame`],
+    ["Later frames, mean", later.length ? digits(mean(later)) : "–", `the first frame: ${digits(data.operations[0])}`],
+    ["Spikes", many(data.spikes[k]), data.fresh[k] ? "the state started anew" : "only what changed"],
+  ]));
+  energies.replaceChildren(table(`Energy of frame ${data.frame[k]}, mJ at 45 nm`, ["account", "ANN", "spiking", "ratio"],
+    data.accounts.map(({ key, name, meaning }) => {
+      const ratio = data.energy[key][k] / data.annEnergy[key];
+      return [h("span", { title: meaning }, name), digits(data.annEnergy[key]), digits(data.energy[key][k]),
+        h("td", {}, h("span", { class: ratio > 1 ? "worse" : "better" }, `× ${digits(ratio)}`))];
+    })));
+  for (const each of plots) each.set(k);
+}
+
+/** Which classes were seen when: bars of the spiking network, and a thin line below for the ANN. */
+function lanes() {
+  const classes = Object.keys(data.classes), high = 30, below = 22;
+  const canvas = s("svg", { role: "img", "aria-label": spoken() });
+  const element = h("section", { class: "card plot lanes", "aria-label": "Detections over time" }, h("h2", {}, "Detections over time"),
+    h("p", { class: "note" }, "Bars: the spiking network, the stronger the surer. Thin lines: the ANN."), canvas);
+  const cursor = s("line", { class: "cursor" });
+  let width = 0, left = 0, position = 0;
+
+  const best = (boxes, c) => Math.max(0, ...boxes.filter((box) => String(box[5]) === c).map((box) => box[4]));
+  function spoken() {
+    const seen = classes.map((c) => `${data.classes[c].name} in ${data.boxes.filter((boxes) => boxes.some((box) => String(box[5]) === c)).length}`);
+    return `Detections over time. Of ${count} frames: ${seen.join(", ")}.`;
+  }
+  const x = (k) => left + ((k + 0.5) / count) * (width - left - 12);
+  function draw() {
+    canvas.replaceChildren();
+    left = Math.min(110, 14 + 7 * Math.max(...classes.map((c) => data.classes[c].name.length), 0));
+    const height = classes.length * high + below, wide = (width - left - 12) / count;
+    canvas.setAttribute("viewBox", `0 0 ${width} ${height}`);
+    canvas.style.height = `${height}px`;
+    classes.forEach((c, row) => {
+      const top = row * high + 4, { name, colour } = data.classes[c];
+      canvas.append(s("text", { x: 0, y: top + 14 }, name), s("rect", { class: "row", x: left, y: top, width: Math.max(0, width - left - 12), height: 20, rx: 3 }));
+      data.boxes.forEach((boxes, k) => {
+        const sure = best(boxes, c);
+        if (sure) canvas.append(s("rect", { x: x(k) - wide / 2, y: top, width: wide, height: 15, "shape-rendering": "crispEdges", fill: colour, opacity: 0.25 + 0.75 * sure }));
+        if (best(data.ann[k], c)) canvas.append(s("rect", { x: x(k) - wide / 2, y: top + 16.5, width: wide, height: 3, "shape-rendering": "crispEdges", fill: "var(--soft)" }));
+      });
+    });
+    for (const k of ticks(0, count - 1, false, Math.max(2, width / 120)).filter(Number.isInteger))
+      canvas.append(s("text", { x: x(k), y: height - 5, "text-anchor": "middle" }, `${digits(data.time[k])} s`));
+    canvas.append(cursor);
+    set(position);
+  }
+  function set(k) {
+    position = k;
+    for (const [name, value] of Object.entries({ x1: x(k), x2: x(k), y1: 0, y2: classes.length * high })) cursor.setAttribute(name, value);
+  }
+  function pick(event) {
+    const at = event.clientX - canvas.getBoundingClientRect().left;
+    slider.go(Math.floor(((at - left) / (width - left - 12)) * count));
+  }
+  canvas.addEventListener("pointerdown", pick);
+  canvas.addEventListener("pointermove", (event) => { if (event.buttons) pick(event); });
+  new ResizeObserver(() => {
+    const now = Math.round(canvas.getBoundingClientRect().width);
+    if (now && now !== width) { width = now; draw(); }
+  }).observe(element);
+  return { element, set };
+}
+
+const axis = { xs: data.time, xname: "time, s", onpick: (k) => slider.go(k), steps: true };
+const cuts = data.cut.filter(Boolean).length;
+const plots = [
+  lanes(),
+  plot({ ...axis, title: "Operations of each frame", logy: true,
+    note: `Synaptic operations per multiply-accumulate of the ANN, which computes every frame anew.${cuts ? ` The scene changes ${cuts === 1 ? "once" : `${cuts} times`}.` : ""}`,
+    references: [{ name: "ANN", value: 1 }],
+    series: [{ name: data.counting, colour: "var(--accent)", values: data.operations }] }),
+  plot({ ...axis, title: "Energy of each frame", logy: true, note: "As a multiple of the ANN's in the same account; below 1 spikes are cheaper.",
+    references: [{ name: "ANN", value: 1 }],
+    series: data.accounts.map(({ key, name }, i) => ({ name, colour: ENERGY_COLOURS[i], values: data.energy[key].map((mj) => mj / data.annEnergy[key]) })) }),
+];
+
+document.getElementById("lead").append(
+  `${data.network} at ${data.input} px, converted by ${data.method}, beside its ANN. ${plural(count, "frame")}; `,
+  later.length ? `frames after the first take ${digits(mean(later))} operations per MAC of the ANN.` : "one frame only.");
+document.getElementById("main").append(
+  h("div", { class: "columns wide" },
+    h("figure", { class: "card" }, stage.element,
+      h("div", { class: "tools" },
+        toggle("spiking network", "", shown.snn, (on) => { shown.snn = on; slider.refresh(); }),
+        toggle("ANN", "dashed", shown.ann, (on) => { shown.ann = on; slider.refresh(); }),
+        toggle("events", null, shown.heat, (on) => { shown.heat = on; slider.refresh(); })),
+      legendOfMap),
+    h("div", { class: "columns", style: { marginTop: 0 } }, h("div", { class: "card" }, readout), h("div", { class: "card" }, energies))),
+  h("div", { class: "columns" }, plots[0].element),
+  h("div", { class: "columns even" }, plots[1].element, plots[2].element), KEYS(), slider.element);
+made();
+slider.go(0);

@@ -1,0 +1,132 @@
+"""A headless Chromium, spoken to through a pipe in its DevTools protocol: no driver and no port are needed."""
+
+import base64
+import json
+import os
+import shutil
+import subprocess
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+PROGRAMS = ("chromium", "chromium-browser", "google-chrome", "google-chrome-stable")
+FLAGS = ("--headless=new", "--no-sandbox", "--disable-gpu", "--no-first-run", "--disable-dev-shm-usage", "--mute-audio")
+
+
+def program() -> str | None:
+    """Where it is installed, None where it is not."""
+    return next((path for name in PROGRAMS if (path := shutil.which(name))), None)
+
+
+class Browser:
+    """One page. errors: what its console and its exceptions said. requests: every address that was asked for."""
+
+    def __init__(self, write: int, read: int):
+        self._write, self._read = write, read
+        self._buffer, self._number, self._session = b"", 0, ""
+        self.errors: list[str] = []
+        self.requests: list[str] = []
+        target = self.call("Target.createTarget", url="about:blank")["targetId"]
+        self._session = self.call("Target.attachToTarget", targetId=target, flatten=True)["sessionId"]
+        for domain in ("Page", "Runtime", "Log", "Network"):
+            self.call(f"{domain}.enable")
+
+    def call(self, method: str, **params: Any) -> dict[str, Any]:
+        """One command and its answer; what is reported meanwhile is kept."""
+        self._number += 1
+        message = {"id": self._number, "method": method, "params": params}
+        if self._session:
+            message["sessionId"] = self._session
+        os.write(self._write, json.dumps(message).encode() + b"\0")
+        while True:
+            answer = self._next()
+            if answer.get("id") == self._number:
+                assert "error" not in answer, answer
+                return answer["result"]
+
+    def open(self, path: Path, width: int = 1200, height: int = 900, dark: bool = False) -> None:
+        """Load a file in a window of this size; returns once it is drawn."""
+        scheme = [{"name": "prefers-color-scheme", "value": "dark" if dark else "light"}]
+        self.call("Emulation.setEmulatedMedia", features=scheme)
+        self.call("Emulation.setDeviceMetricsOverride", width=width, height=height, deviceScaleFactor=1, mobile=False)
+        self.call("Page.navigate", url=path.as_uri())
+        self.value("new Promise(done => document.readyState === 'complete' ? done() : addEventListener('load', done))")
+        self.settle()
+
+    def value(self, expression: str) -> Any:
+        """What JavaScript gives, promises awaited."""
+        params = {"expression": expression, "awaitPromise": True, "returnByValue": True}
+        answer = self.call("Runtime.evaluate", **params)
+        assert "exceptionDetails" not in answer, answer
+        return answer["result"].get("value")
+
+    def settle(self) -> None:
+        """Wait until what has been asked for is drawn: two frames, and images that are decoded."""
+        self.value("Promise.all([...document.images].map(i => i.decode().catch(() => 0)))")
+        self.value(
+            "new Promise(done => requestAnimationFrame(() => requestAnimationFrame(() => setTimeout(done, 60))))"
+        )
+
+    def press(self, key: str) -> None:
+        """A key as a person presses it."""
+        text = {"text": key} if key == " " else {}
+        codes = {" ": 32, "ArrowLeft": 37, "ArrowRight": 39, "Home": 36, "End": 35}
+        for kind in ("keyDown", "keyUp"):
+            extra = text if kind == "keyDown" else {}
+            self.call("Input.dispatchKeyEvent", type=kind, key=key, windowsVirtualKeyCode=codes[key], **extra)
+        self.settle()
+
+    def screenshot(self, path: Path, whole: bool = True) -> None:
+        """PNG of the page, or of the window."""
+        picture = self.call("Page.captureScreenshot", format="png", captureBeyondViewport=whole)
+        path.write_bytes(base64.b64decode(picture["data"]))
+
+    def _next(self) -> dict[str, Any]:
+        while b"\0" not in self._buffer:
+            part = os.read(self._read, 2**20)
+            assert part, "the browser has gone"
+            self._buffer += part
+        line, _, self._buffer = self._buffer.partition(b"\0")
+        message = json.loads(line)
+        params = message.get("params", {})
+        match message.get("method"):
+            case "Network.requestWillBeSent":
+                self.requests.append(params["request"]["url"])
+            case "Runtime.exceptionThrown":
+                self.errors.append(json.dumps(params["exceptionDetails"]))
+            case "Log.entryAdded":
+                self.errors.append(params["entry"]["text"])
+            case "Runtime.consoleAPICalled":
+                self.errors.append(json.dumps(params["args"]))
+        return message
+
+
+@contextmanager
+def browser() -> Iterator[Browser]:
+    """A browser with an empty profile, which is gone afterwards."""
+    found = program()
+    assert found, "ask program() first"
+    read_theirs, write_ours = os.pipe()
+    read_ours, write_theirs = os.pipe()
+    with tempfile.TemporaryDirectory(ignore_cleanup_errors=True) as profile:
+        command = [found, *FLAGS, f"--user-data-dir={profile}", "--remote-debugging-pipe", "about:blank"]
+
+        def inherit() -> None:  # it reads descriptor 3 and writes descriptor 4
+            saved = os.dup(read_theirs), os.dup(write_theirs)
+            os.dup2(saved[0], 3)
+            os.dup2(saved[1], 4)
+
+        process = subprocess.Popen(
+            command, preexec_fn=inherit, close_fds=False, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
+        )
+        os.close(read_theirs)
+        os.close(write_theirs)
+        try:
+            yield Browser(write_ours, read_ours)
+        finally:
+            process.terminate()
+            process.wait(10)
+            os.close(write_ours)
+            os.close(read_ours)
