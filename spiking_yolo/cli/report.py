@@ -16,7 +16,7 @@ OPTIONS = ReportOptions
 
 def main(options: ReportOptions) -> None:
     from spiking_yolo.cli.bars import Bars
-    from spiking_yolo.io.files import run_directory
+    from spiking_yolo.io.run_folder import run_directory
     from spiking_yolo.studies.report.run import report
 
     path = options.output or run_directory(options.project, options.name) / "report.html"
