@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 from spiking_yolo.errors import UserError
+from spiking_yolo.io.files import read_text
 from spiking_yolo.io.names import plain_name
 from spiking_yolo.io.typed_json import read_json
 from spiking_yolo.settings import Factors, allow, checked, parse, provided_by, setting, settings_of
@@ -345,10 +346,7 @@ class Recipe:
 
     @classmethod
     def read(cls, path: str | Path) -> "Recipe":
-        try:
-            return cls.from_json(Path(path).read_text())
-        except (OSError, UnicodeDecodeError) as error:
-            raise UserError(f"cannot read the recipe {path}: {error}") from error
+        return cls.from_json(read_text(path))
 
 
 def settings_table() -> list[tuple[str, Any, str]]:

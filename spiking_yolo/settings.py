@@ -23,6 +23,7 @@ from spiking_yolo.io.sizes import Size, input_size
 
 _IN_WORDS = {int: "a whole number", float: "a number", bool: "true or false", str: "text", Path: "a path"}
 _UNIONS = (types.UnionType, typing.Union)
+LARGEST = 2**31 - 1  # of a whole number without another bound, which random generators take as a seed too
 Factors = tuple[tuple[str, float], ...]  # NAME -> factor, as text NAME:0.5,NAME2:2
 
 
@@ -207,6 +208,8 @@ def _in_range(name: str, entry: Setting, value: Any) -> None:
     if (low is not None and not value >= low) or (high is not None and not value <= high):
         bounds = f"at least {low}" if high is None else f"in {low}..{high}"
         raise UserError(f"{name} must be {bounds}, not {value}")
+    if isinstance(value, int) and high is None and value > LARGEST:
+        raise UserError(f"{name} must be at most {LARGEST}, not {str(value)[:40]}")
     if isinstance(value, float) and not math.isfinite(value):
         raise UserError(f"{name} must be a finite number, not {value}")
 

@@ -77,3 +77,10 @@ def test_a_missing_extra_is_one_line_with_the_command():
     assert require("math", "search") is math
     with pytest.raises(UserError, match=r"pip install 'spiking_yolo\[search\]'"):
         require("there_is_no_such_module", "search")
+
+
+def test_a_whole_number_without_bound_fits_the_random_generators():
+    from spiking_yolo.train.options import TrainOptions
+
+    with pytest.raises(UserError, match=r"^seed must be at most 2147483647, not 1180591620717411303424$"):
+        TrainOptions(task="classify", model="resnet20", data=Path("x"), seed=2**70)

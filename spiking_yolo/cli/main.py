@@ -9,7 +9,7 @@ from types import ModuleType
 from typing import NoReturn
 
 from spiking_yolo import __version__
-from spiking_yolo.cli.program import read, status
+from spiking_yolo.cli.program import become_process, read, status
 from spiking_yolo.draw.formats import FigureOptions, figures_as
 from spiking_yolo.errors import UserError
 from spiking_yolo.settings import Options
@@ -70,9 +70,11 @@ def main() -> NoReturn:
     if argv[0] == "--version":
         print(f"{PROG} {__version__}")
         sys.exit(0)
+    become_process()
     sys.exit(call(argv))
 
 
 def tool(verb: str, *preset: str) -> NoReturn:
     """A file of tools/: the verb, with `preset` before what is typed."""
+    become_process()
     sys.exit(call([verb, *preset, *sys.argv[1:]], f"python tools/{Path(sys.argv[0]).name}"))

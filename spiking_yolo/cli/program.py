@@ -1,8 +1,11 @@
 """A dataclass of options in, its command line out: parsing, and what happens with mistakes and Ctrl-C."""
 
 import inspect
+import io
 import os
+import signal
 import sys
+import threading
 import warnings
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Annotated, Any, NoReturn, TypeVar
@@ -32,8 +35,26 @@ LISTINGS = {
 HELP = {"-h, --help": "print this text"}
 
 
+class Terminated(KeyboardInterrupt):
+    """SIGTERM, which is taken as Ctrl-C is: what is half-written goes, and what is whole stays."""
+
+
+def become_process() -> None:
+    """What suits a process of its own, and not a call from Python: SIGTERM raises, any text can be printed."""
+
+    def terminate(*_: object) -> NoReturn:
+        raise Terminated
+
+    if threading.current_thread() is threading.main_thread():  # no other may
+        signal.signal(signal.SIGTERM, terminate)
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="backslashreplace")
+
+
 def status(call: Callable[[], int | None]) -> int:
-    """The exit status of a call: what it returns or 0; 2 and one line on stderr for a UserError; 130 after Ctrl-C.
+    """The exit status of a call: what it returns or 0; 2 and one line on stderr for a UserError; 130 after Ctrl-C,
+    143 after SIGTERM.
 
     A Notice is one line on stderr.
     """
@@ -46,6 +67,9 @@ def status(call: Callable[[], int | None]) -> int:
     except UserError as error:
         print("error:", shown(" ".join(str(error).splitlines())), file=sys.stderr)
         return 2
+    except Terminated:
+        print("terminated", file=sys.stderr)
+        return 143
     except KeyboardInterrupt:
         print("interrupted", file=sys.stderr)
         return 130

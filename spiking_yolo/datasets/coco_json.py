@@ -5,6 +5,7 @@ from typing import Any
 
 from spiking_yolo.datasets.detection import DetectionSet
 from spiking_yolo.errors import UserError
+from spiking_yolo.io.files import regular
 from spiking_yolo.io.names import label
 from spiking_yolo.io.typed_json import read_json
 
@@ -14,10 +15,12 @@ FARTHEST = 1e12  # pixels or square pixels, whatever the annotation
 def read_annotations(path: Path) -> dict[str, Any]:
     """Read and check an annotation file. Raises UserError naming it and the first entry that is not COCO."""
     try:
-        data = read_json(path.read_bytes())
+        data = read_json(regular(path).read_bytes())
     except FileNotFoundError:
         raise UserError(f"{path} is missing: pass the annotation file of the split") from None
     except ValueError as error:
+        if isinstance(error, UserError):
+            raise
         raise UserError(f"{path} is not readable json ({error}): fetch it again") from None
     wanted = {
         "images": {"id": int, "file_name": str, "width": int, "height": int},

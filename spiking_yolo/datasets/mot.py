@@ -10,6 +10,7 @@ import numpy as np
 
 from spiking_yolo.datasets.mot_file import MotBoxes, read_mot
 from spiking_yolo.errors import UserError
+from spiking_yolo.io.files import read_text
 from spiking_yolo.io.frames import frames_of, image_paths
 from spiking_yolo.io.sources import VIDEOS
 
@@ -103,9 +104,11 @@ def _frame_rate(file: Path) -> float | None:
         return None
     info = configparser.ConfigParser(interpolation=None)
     try:
-        info.read_string(file.read_text(encoding="utf-8-sig"))
+        info.read_string(read_text(file))
         fps = info.getfloat("Sequence", "frameRate", fallback=None)
     except (configparser.Error, ValueError) as error:
+        if isinstance(error, UserError):
+            raise
         reason = " ".join(str(error).split())
         raise UserError(f"{file} is not a seqinfo.ini ({reason}): correct it or remove it") from None
     if fps is not None and not 0 < fps < float("inf"):

@@ -15,7 +15,7 @@ from typing import Self
 import numpy as np
 
 from spiking_yolo.errors import UserError
-from spiking_yolo.io.files import atomic_write
+from spiking_yolo.io.files import atomic_write, read_text
 
 _LEAST, _CLASS = 6, 7  # columns that a line needs; the column of the class
 _WITH_CLASS = (8, 9)  # columns of a line that has one
@@ -56,10 +56,7 @@ def read_mot(path: str | Path) -> dict[int, MotBoxes]:
     Raises UserError, naming file and line, for what is no box, and for a file without any.
     """
     path = Path(path)
-    try:
-        lines = path.read_text(encoding="utf-8-sig").splitlines()
-    except (OSError, UnicodeDecodeError) as error:
-        raise UserError(f"cannot read {path} ({error}): give a MOTChallenge text file") from None
+    lines = read_text(path).splitlines()
     rows: dict[int, list[list[float]]] = defaultdict(list)
     for n, line in enumerate(lines, 1):
         if line.strip():

@@ -10,6 +10,7 @@ from xml.etree import ElementTree
 from spiking_yolo.datasets.detection import DetectionSet, Sample, outside_notes, present
 from spiking_yolo.datasets.names import VOC_NAMES
 from spiking_yolo.errors import UserError
+from spiking_yolo.io.files import read_text, regular
 
 _CORNERS = ("xmin", "ymin", "xmax", "ymax")
 
@@ -30,7 +31,7 @@ def load_voc(devkit: str | Path, year: int | str, split: str) -> DetectionSet:
         have = ", ".join(sorted(p.stem for p in listing.parent.glob("*.txt") if "_" not in p.stem)) or "none"
         raise UserError(f"{listing} is missing: pass VOCdevkit, its year and a split (found: {have})")
     # A listing of one class has a second column, 1 or -1; only the name matters.
-    stems = [line.split()[0] for line in listing.read_text().splitlines() if line.strip()]
+    stems = [line.split()[0] for line in read_text(listing).splitlines() if line.strip()]
     if not stems:
         raise UserError(f"{listing} lists no images: pass a split with images")
     images = base / "JPEGImages"
@@ -46,10 +47,10 @@ def load_voc(devkit: str | Path, year: int | str, split: str) -> DetectionSet:
 def read_xml(xml: Path, image: Path) -> Sample:
     """Read one annotation file. Raises UserError naming it when it is missing or not in VOC's format."""
     try:
-        root = ElementTree.parse(xml).getroot()
+        root = ElementTree.parse(regular(xml)).getroot()
     except FileNotFoundError:
         raise UserError(f"{xml} is missing: every listed image needs its annotation") from None
-    except ElementTree.ParseError as error:
+    except (ElementTree.ParseError, LookupError, UnicodeError) as error:
         raise UserError(f"{xml} is not readable XML ({error}): replace it") from None
     boxes, labels, difficult = [], [], []
     try:

@@ -8,6 +8,7 @@ import yaml
 
 from spiking_yolo.datasets.detection import DetectionSet, Sample, absent_note
 from spiking_yolo.errors import UserError
+from spiking_yolo.io.files import read_text
 from spiking_yolo.io.images import open_image
 
 SUFFIXES = {".jpg", ".jpeg", ".png", ".bmp", ".webp", ".tif", ".tiff"}
@@ -44,10 +45,8 @@ def load_data_yaml(path: str | Path, split: str = "val") -> DetectionSet:
 
 def _read(path: Path) -> dict[str, Any]:
     try:
-        config = yaml.safe_load(path.read_text())
-    except FileNotFoundError:
-        raise UserError(f"{path} is missing: pass the data.yaml of the dataset") from None
-    except (yaml.YAMLError, UnicodeDecodeError) as error:
+        config = yaml.safe_load(read_text(path))
+    except (yaml.YAMLError, RecursionError) as error:
         reason = " ".join(str(error).split())
         raise UserError(f"{path} is not readable yaml ({reason}): correct it") from None
     if not isinstance(config, dict):
@@ -83,7 +82,7 @@ def _images(key: str, root: Path, path: Path) -> list[Path]:
         return sorted(p for p in entry.rglob("*") if p.suffix.lower() in SUFFIXES)
     if not entry.is_file():
         raise UserError(f"{path} names {entry}, which does not exist: correct the path")
-    lines = [line.strip() for line in entry.read_text().splitlines() if line.strip()]
+    lines = [line.strip() for line in read_text(entry).splitlines() if line.strip()]
     beside = [entry.parent / line for line in lines]
     return [near if near.is_file() else root / line for near, line in zip(beside, lines, strict=True)]
 
@@ -101,7 +100,7 @@ def read_sample(image_id: int, image: Path, classes: int) -> Sample:
     """Read one image's size and labels. Raises UserError naming the image, or the label file and line."""
     width, height = displayed_size(image)
     file = label_path(image)
-    lines = file.read_text().splitlines() if file.is_file() else []
+    lines = read_text(file).splitlines() if file.exists() else []
     rows = [_label(line, f"{file} line {n}", classes) for n, line in enumerate(lines, 1) if line.strip()]
     label, centre, size = np.split(np.array(rows).reshape(-1, 5), [1, 3], 1)
     boxes = np.hstack([centre - size / 2, centre + size / 2]) * (width, height, width, height)

@@ -1,4 +1,4 @@
-"""Files: fingerprints, and writes that leave either the old file or the whole new one."""
+"""Files: fingerprints, reading what is a file and nothing else, and writes that leave either the old file or the whole new one."""
 
 import hashlib
 import json
@@ -12,14 +12,45 @@ from typing import Any
 
 from spiking_yolo.errors import UserError
 
+LONGEST = 1 << 28  # bytes of a text file
+
 
 def sha256(path: str | Path) -> str:
     """Lowercase hexadecimal SHA-256 of the file. Raises UserError when it cannot be read."""
     try:
-        with open(path, "rb") as f:
+        with open(regular(path), "rb") as f:
             return hashlib.file_digest(f, "sha256").hexdigest()
     except OSError as e:
         raise UserError(f"cannot read {path}: {e.strerror}; check the path") from e
+
+
+def regular(path: str | Path) -> Path:
+    """The path, unless something else than a file is there: a FIFO or a device would be read for ever.
+
+    Raises UserError then; a path where nothing is passes, for the reader to word it.
+    """
+    path = Path(path)
+    if path.exists() and not path.is_file():
+        raise UserError(f"cannot read {path}: it is a folder, a pipe or a device; give a file")
+    return path
+
+
+def read_text(path: str | Path) -> str:
+    """The text of a UTF-8 file, with or without byte-order mark.
+
+    Raises UserError naming the file when it cannot be read, is no text or has more than LONGEST bytes.
+    """
+    path = regular(path)
+    try:
+        if path.stat().st_size > LONGEST:
+            raise UserError(f"{path} has {path.stat().st_size} bytes, where {LONGEST} are the most: is it a text file?")
+        return path.read_text(encoding="utf-8-sig")
+    except FileNotFoundError:
+        raise UserError(f"{path} is missing: check the path") from None
+    except OSError as error:
+        raise UserError(f"cannot read {path}: {error.strerror}; check the path") from error
+    except UnicodeDecodeError:
+        raise UserError(f"{path} is not a text file in UTF-8: save it as one") from None
 
 
 @contextmanager
@@ -31,7 +62,7 @@ def atomic_write(path: str | Path) -> Iterator[Path]:
     Raises UserError when the system refuses to write.
     """
     path = Path(path)
-    temporary = path.with_name(f".{path.stem}.{secrets.token_hex(4)}{path.suffix}")
+    temporary = path.with_name(f".{secrets.token_hex(8)}{path.suffix}")  # short, however long the name is
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         yield temporary

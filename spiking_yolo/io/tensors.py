@@ -11,7 +11,7 @@ from safetensors.torch import save_file
 from torch import Tensor
 
 from spiking_yolo.errors import UserError
-from spiking_yolo.io.files import atomic_write
+from spiking_yolo.io.files import atomic_write, regular
 
 _CHECKSUM = "checksum"  # in the metadata
 
@@ -19,7 +19,7 @@ _CHECKSUM = "checksum"  # in the metadata
 def read_safetensors(path: str | Path) -> tuple[dict[str, str], dict[str, Tensor]]:
     """Metadata and tensors of a safetensors file. Raises UserError for any other file, and for a damaged one."""
     try:
-        with safe_open(path, "pt") as file:
+        with safe_open(regular(path), "pt") as file:
             metadata = dict(file.metadata() or {})
             tensors = {key: file.get_tensor(key) for key in file.keys()}  # noqa: SIM118
     except (OSError, SafetensorError) as error:

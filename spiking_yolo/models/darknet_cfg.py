@@ -5,6 +5,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from spiking_yolo.errors import UserError
+from spiking_yolo.io.files import regular
 
 ALIASES = {
     "network": "net",
@@ -97,8 +98,9 @@ def parse_cfg(text: str) -> list[Section]:
 
 def read_cfg(path: str | Path) -> list[Section]:
     """Parse a .cfg file. Raises UserError naming the file."""
+    path = regular(path)
     try:
-        return parse_cfg(Path(path).read_text(encoding="utf-8-sig", errors="replace"))
+        return parse_cfg(path.read_text(encoding="utf-8-sig", errors="replace"))
     except OSError as e:
         raise UserError(f"cannot read {path}: {e.strerror}; check the path") from e
     except UserError as e:

@@ -12,7 +12,7 @@ from spiking_yolo.graph import Graph
 from spiking_yolo.graph.rewrites import with_identities
 from spiking_yolo.graph.trace import trace
 from spiking_yolo.io.assets import command
-from spiking_yolo.io.files import sha256
+from spiking_yolo.io.files import regular, sha256
 from spiking_yolo.io.sizes import Size, input_size, size_name
 from spiking_yolo.io.tensors import check_finite
 from spiking_yolo.models.check import check_network
@@ -105,7 +105,7 @@ def _opened(path: Path, trust: bool) -> tuple[Graph, Spec, bool]:
 def file_kind(path: Path) -> str:
     """ "safetensors", "pickle" or "darknet", by the first bytes. Raises UserError for what is not a file."""
     try:
-        with open(path, "rb") as file:
+        with open(regular(path), "rb") as file:
             head = file.read(9)
             size = file.seek(0, os.SEEK_END)
     except OSError as error:

@@ -8,7 +8,7 @@ import torch
 
 from spiking_yolo.errors import Notice, UserError
 from spiking_yolo.io.assets import shipped
-from spiking_yolo.io.files import sha256
+from spiking_yolo.io.files import read_text, sha256
 from spiking_yolo.models.darknet import DarknetNet
 from spiking_yolo.models.darknet_cfg import Section, read_cfg
 from spiking_yolo.models.darknet_heads import head_spec
@@ -80,12 +80,7 @@ def class_names(weights: Path, given: str | Path | None, classes: int, *others: 
 
 def read_names(path: Path, classes: int) -> tuple[str, ...]:
     """The class names of a text file, one per line. Raises UserError unless there are so many."""
-    try:
-        lines = path.read_text(encoding="utf-8-sig").splitlines()
-    except OSError as e:
-        raise UserError(f"cannot read {path}: {e.strerror}; check the path") from e
-    except UnicodeDecodeError:
-        raise UserError(f"{path} is not a text file; give one class name per line") from None
+    lines = read_text(path).splitlines()
     names = tuple(line.strip() for line in lines if line.strip())
     if len(names) != classes:
         raise UserError(f"{path} has {len(names)} names, but the network has {classes} classes; pass other names")

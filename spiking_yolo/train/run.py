@@ -125,6 +125,8 @@ def initialise(model: nn.Module, path: Path, spec: Spec) -> None:
 def start_processes(device: str) -> tuple[torch.device, int, int]:
     """Device, rank and number of processes; torchrun sets the environment that asks for more than one."""
     cuda = torch.cuda.is_available() if device == "auto" else device.startswith("cuda")
+    if not cuda and device not in ("auto", "cpu"):
+        raise UserError(f"cannot train on --device {device}: pass auto, cpu or cuda")
     if cuda and not torch.cuda.is_available():
         raise UserError(f"there is no GPU for --device {device}: pass --device cpu")
     rank, world = int(os.environ.get("RANK", 0)), int(os.environ.get("WORLD_SIZE", 1))

@@ -134,5 +134,5 @@ def test_missing_yaml_and_broken_photos_are_named(root: Path) -> None:
     with pytest.raises(UserError, match=r"none.yaml is missing"):
         load_data_yaml(root / "none.yaml")
     write(root / "set/images/val/b.png", "no picture")
-    with pytest.raises(UserError, match=r"b.png cannot be opened"):
+    with pytest.raises(UserError, match=r"cannot read .*b.png as an image"):
         load_data_yaml(root / "data.yaml")

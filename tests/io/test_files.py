@@ -1,9 +1,11 @@
 """Fingerprints and atomic writes."""
 
+import os
+
 import pytest
 
 from spiking_yolo.errors import UserError
-from spiking_yolo.io.files import atomic_write, sha256
+from spiking_yolo.io.files import atomic_write, read_text, sha256
 
 
 def test_sha256_of_a_known_text(tmp_path):
@@ -30,3 +32,27 @@ def test_a_place_that_cannot_be_written(tmp_path):
     for path in (tmp_path / "file" / "x", tmp_path):
         with pytest.raises(UserError, match="cannot write"), atomic_write(path) as temporary:
             temporary.write_text("x")
+
+
+def test_what_is_no_file_is_not_read(tmp_path):
+    os.mkfifo(tmp_path / "pipe")  # opening it would wait for ever
+    for path in (tmp_path, tmp_path / "pipe", "/dev/zero"):
+        for read in (sha256, read_text):
+            with pytest.raises(UserError, match="a folder, a pipe or a device; give a file"):
+                read(path)
+
+
+def test_text_is_utf8_with_or_without_mark(tmp_path):
+    (tmp_path / "x").write_bytes(b"\xef\xbb\xbf\xc3\xa4")
+    assert read_text(tmp_path / "x") == "ä"
+    (tmp_path / "x").write_bytes(b"caf\xe9")
+    with pytest.raises(UserError, match="x is not a text file in UTF-8"):
+        read_text(tmp_path / "x")
+    with pytest.raises(UserError, match="y is missing"):
+        read_text(tmp_path / "y")
+
+
+def test_a_name_as_long_as_the_system_allows(tmp_path):
+    with atomic_write(tmp_path / ("n" * 251 + ".txt")) as temporary:
+        temporary.write_text("x")
+    assert len(next(tmp_path.iterdir()).name) == 255

@@ -54,7 +54,10 @@ class EvaluationOptions(DetectionOptions, LimitOptions, EnergyOptions):
         None, "what early exit looks at: boxes above this (default 0.25), images above this (0.5)", 0, 1
     )
     bootstrap: int = setting(
-        0, "95 % intervals by N resamplings, e.g. 1000; of several methods also of the differences to the first", 0
+        0,
+        "95 % intervals by N resamplings, e.g. 1000; of several methods also of the differences to the first",
+        0,
+        100_000,
     )
     conf: float = setting(0.001)
     max_det: int = setting(100)

@@ -38,7 +38,7 @@ class VideoOptions(MethodOptions, ComputeOptions, DetectionOptions, EnergyOption
         "theta",
         "of --delta-threshold: the spiking neurons' thresholds, with encoding.tau for the image; or absolute, for all",
     )
-    bootstrap: int = setting(1000, "95 % intervals by N resamplings of blocks of 15 frames; 0: none", 0)
+    bootstrap: int = setting(1000, "95 % intervals by N resamplings of blocks of 15 frames; 0: none", 0, 100_000)
     conf: float = setting(0.001)
     max_det: int = setting(100)
     project: Path = setting(Path("runs/video"))

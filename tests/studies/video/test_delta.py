@@ -117,7 +117,7 @@ def test_thresholds_go_the_way_of_the_values():
         Node("p", "activation", ("a",)),
         Node("q", "activation", ("a",)),
         Node("pool", "max_pool", ("p",), {"kernel": [2, 2], "stride": [2, 2], "padding": [0, 0, 0, 0], "ceil": False}),
-        Node("up", "upsample", ("pool",), {"scale": 2}),
+        Node("up", "upsample", ("pool",), {"scale": [2, 2]}),
         Node("both", "concat", ("up", "q")),
         Node("sum", "add", ("p", "q")),
         Node("flat", "flatten", ("pool",)),
