@@ -135,7 +135,7 @@ class Photographer:
         )
 
     def _maps(self, run: Run, placement: Placement) -> list[dict[str, Any] | None]:
-        """Of each layer its spikes so far at every step; low, high and mean in spikes per neuron. None without a place."""
+        """Of each layer its spikes so far at every step, per neuron: low, high and mean. None without a place."""
         found: list[dict[str, Any] | None] = []
         for layer in self.layers:
             if layer.neurons not in run.snapshots[self.steps[0]].maps:
