@@ -1,8 +1,9 @@
 """Files and names of a call that do not exist, said before anything heavy is imported."""
 
+from dataclasses import replace
 from pathlib import Path
 
-from spiking_yolo.convert.registry import get_recipe
+from spiking_yolo.convert.registry import DEFAULT, get_recipe
 from spiking_yolo.errors import UserError
 from spiking_yolo.io.sources import check_there
 from spiking_yolo.models.zoo import located
@@ -18,10 +19,10 @@ def check_names(options: Options) -> None:
         path = located(options.weights)
         if not path.exists():
             raise UserError(f"cannot read the weights {path}: No such file or directory; check the path")
-    if isinstance(options, MethodOptions) and options.method:
-        get_recipe(options.method).with_settings(options.settings)
-    if isinstance(options, MethodsOptions) and options.methods:
-        recipes(options)
+    if isinstance(options, MethodOptions):
+        get_recipe(options.method or DEFAULT).with_settings(options.settings)
+    if isinstance(options, MethodsOptions):
+        recipes(options if options.methods else replace(options, methods=(DEFAULT,)))
     data = getattr(options, "data", None)
     if isinstance(data, Path) and not data.exists():
         raise UserError(f"{data} does not exist; check --data")

@@ -49,12 +49,12 @@ def test_light(name, option):
         (("detect", "gone.mp4"), "cannot open the video gone.mp4: it does not exist"),
         (
             ("report", "data/samples", "--method", "chanel-norm"),
-            "unknown method 'chanel-norm'; did you mean 'channel-norm'?",
+            "'chanel-norm'; did you mean 'channel-norm'?",
         ),
-        (("detect", "data/samples", "--set", "neuron.gama=3"), "neuron.gama"),
+        (("detect", "data/samples", "--set", "neuron.gama=3"), "'neuron.gama'; did you mean 'neuron.gamma'?"),
         (
             ("detect", "data/samples", "--weights", "yolo-fastst"),
-            "no weights yolo-fastst; did you mean 'yolo-fastest'?",
+            "yolo-fastst; did you mean 'yolo-fastest'?",
         ),
         (("analyze", "--weights", "gone.pt"), "cannot read the weights gone.pt"),
         (("eval", "--data", "gone"), "gone does not exist; check --data"),
