@@ -12,6 +12,7 @@ from typing import Any, Literal
 from spiking_yolo.errors import UserError
 from spiking_yolo.io.files import read_text
 from spiking_yolo.io.names import plain_name
+from spiking_yolo.io.near import did_you_mean
 from spiking_yolo.io.typed_json import read_json
 from spiking_yolo.settings import Factors, allow, checked, parse, provided_by, setting, settings_of
 
@@ -318,9 +319,9 @@ class Recipe:
             slot, _, name = path.partition(".")
             known = settings_of(_SLOTS[slot]) if slot in _SLOTS else {}
             if name not in known:
-                raise UserError(
-                    f"unknown setting {path!r}: the keys are {', '.join(k for k, _, _ in settings_table())}"
-                )
+                keys = [key for key, _, _ in settings_table()]
+                hint = did_you_mean(path, keys) or f": the keys are {', '.join(keys)}"
+                raise UserError(f"unknown setting {path!r}{hint}")
             slots.setdefault(slot, {})[name] = parse(path, known[name].type, value)
         return replace(self, **{slot: replace(getattr(self, slot), **new) for slot, new in slots.items()})
 

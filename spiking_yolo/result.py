@@ -15,7 +15,7 @@ from PIL import Image
 from torch import Tensor
 from torchvision.ops import box_convert
 
-from spiking_yolo.decode.boxes import Detections, counted
+from spiking_yolo.decode.boxes import Detections, counted, listed
 from spiking_yolo.errors import UserError
 from spiking_yolo.io.files import atomic_write
 from spiking_yolo.io.images import Placement
@@ -164,7 +164,7 @@ class Result:
     def summary(self, steps: Iterable[int] | None = None) -> str:
         """One line for the image and one for each of `steps`; by default for all that were read before T."""
         height, width = self.image.shape[:2]
-        first = f"{shown(self.path or 'image')}: {width}x{height}, {self.counts()}; "
+        first = f"{shown(self.path or 'image')}: {width}x{height}, {listed(self.detections, self.names)}; "
         if self.T:
             settled = f" (settled after {self.settled})" if self.settled < self.T else ""
             first += f"T={self.T}{settled}, {self._events()}, {self.operations_per_mac:.2f} operations per MAC; "
@@ -172,7 +172,7 @@ class Result:
         else:
             duration = f"ANN; {1e3 * self.seconds:.0f} ms"
         steps = sorted(self.steps.keys() - {self.T}) if steps is None else steps
-        return "\n".join([first + duration, *(f"  T={t}: {self.counts(t)}" for t in steps)])
+        return "\n".join([first + duration, *(f"  T={t}: {listed(self.steps[t], self.names)}" for t in steps)])
 
     def counts(self, t: int | None = None) -> str:
         """ "dog, 2 x car", most confident class first: the boxes of the last timestep, or of timestep t."""

@@ -141,7 +141,7 @@ def test_json_may_leave_keys_at_their_default():
 
 
 def test_unknown_methods_and_files_are_refused(tmp_path: Path):
-    with pytest.raises(UserError, match=r"choose from .*channel-norm"):
+    with pytest.raises(UserError, match=r"did you mean .channel-norm"):
         get_recipe("chanel-norm")
     with pytest.raises(UserError, match=r"missing\.json"):
         get_recipe(tmp_path / "missing.json")

@@ -76,14 +76,14 @@ def test_repr_is_one_line(r, text):
 def test_summary():
     lines = result().summary().splitlines()
     assert lines[0] == (
-        "a.png: 80x48, 2 x dog, bird; T=8 (settled after 5), 5.1 M spikes, 1.20 operations per MAC; "
+        "a.png: 80x48, 2 x dog 0.62-0.75, bird 0.69; T=8 (settled after 5), 5.1 M spikes, 1.20 operations per MAC; "
         "500 ms, 100.0 ms per step"
     )
-    assert lines[1:] == ["  T=2: nothing", "  T=4: dog"]
-    assert result().summary([4, 8]).splitlines()[1:] == ["  T=4: dog", "  T=8: 2 x dog, bird"]
+    assert lines[1:] == ["  T=2: nothing", "  T=4: dog 0.75"]
+    assert result().summary([4, 8]).splitlines()[1:] == ["  T=4: dog 0.75", "  T=8: 2 x dog 0.62-0.75, bird 0.69"]
     assert "settled" not in result(settled=8).summary()
     assert result(path=None).summary().startswith("image: 80x48")
-    assert ann().summary() == "a.png: 80x48, dog; ANN; 500 ms"
+    assert ann().summary() == "a.png: 80x48, dog 0.75; ANN; 500 ms"
 
 
 def test_json_has_all_steps():

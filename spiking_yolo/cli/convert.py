@@ -7,6 +7,9 @@ The file holds graph, weights, thresholds, recipe and provenance. Every verb tak
 no code.
 """
 
+import shlex
+
+from spiking_yolo.io.assets import command
 from spiking_yolo.studies.export.options import ConvertOptions
 
 OPTIONS = ConvertOptions
@@ -17,3 +20,4 @@ def main(options: ConvertOptions) -> None:
     from spiking_yolo.studies.export.write import convert
 
     print(f"{convert(options).text()}: saved to {options.output}")
+    print(f"next: {command('detect')} {shlex.join(['image.jpg', '--weights', str(options.output)])}")

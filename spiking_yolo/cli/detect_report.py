@@ -4,9 +4,12 @@ import sys
 from dataclasses import replace
 
 from spiking_yolo.cli.bars import Bars, write
+from spiking_yolo.cli.following import following
+from spiking_yolo.convert.registry import patience
+from spiking_yolo.decode.boxes import listed
 from spiking_yolo.errors import UserError
 from spiking_yolo.io.run_folder import run_directory
-from spiking_yolo.io.sources import Video, is_stream
+from spiking_yolo.io.sources import Video, is_stream, is_webcam
 from spiking_yolo.studies.detect.options import DetectOptions
 from spiking_yolo.studies.detect.outputs import Outputs
 from spiking_yolo.studies.detect.run import Sighting, Watcher
@@ -20,6 +23,7 @@ class Report(Watcher):
         self.outputs = Outputs(run_directory(options.project, options.name, options.exist_ok), options)
         self.count = 0  # of sources
         self.place = ""  # where we are, beside the bar
+        self.seen = ""  # the first source with results
 
     def __enter__(self) -> "Report":
         return self
@@ -29,6 +33,8 @@ class Report(Watcher):
         self.outputs.close()
         if self.outputs.used:
             print(f"results saved to {self.outputs.directory}")
+            if self.seen:
+                print(following("report", self.options, self.seen))
 
     def source(self, source: str, number: int, count: int) -> None:
         self.count = count
@@ -42,6 +48,7 @@ class Report(Watcher):
         self.bars("timesteps", t, self.options.timesteps(), self.place)
 
     def result(self, sighting: Sighting) -> None:
+        self.seen = self.seen or ("" if is_webcam(sighting.source) else sighting.source)
         if sighting.video:
             self.outputs.save(sighting)
             self.frames += 1
@@ -49,8 +56,11 @@ class Report(Watcher):
             return
         self.bars.close()
         write(replace(sighting.result, path=sighting.label).summary(self.options.steps))
+        if not len(sighting.result) and (hint := patience(sighting.result.method, sighting.result.T)):
+            write(f"  {hint}")
         if sighting.ann is not None:
-            write(f"  ANN: {sighting.ann.counts()}; {1e3 * sighting.ann.seconds:.0f} ms")
+            found = listed(sighting.ann.detections, sighting.ann.names)
+            write(f"  ANN: {found}; {1e3 * sighting.ann.seconds:.0f} ms")
         self.outputs.save(sighting)
 
     def end(self, source: str) -> None:

@@ -33,6 +33,8 @@ OPTIONS = EvalOptions
 def main(options: EvalOptions) -> None:
     """Evaluate, print and save; under torchrun the first process prints."""
     from spiking_yolo.cli.bars import Bars
+    from spiking_yolo.cli.following import following
+    from spiking_yolo.datasets.detection import DetectionSet
     from spiking_yolo.studies.evaluate.comparison import COMPARISON
     from spiking_yolo.studies.evaluate.evaluate import compare, notes
     from spiking_yolo.studies.evaluate.evaluation import RESULTS
@@ -59,7 +61,9 @@ def main(options: EvalOptions) -> None:
             if options.report:
                 evaluation_page(evaluation).save(own / "report.html")
             if not several:
-                print(f"\n{evaluation.text(options.per_class)}; results saved to {folder}")
+                print(f"\n{evaluation.text(options.per_class)}\nresults saved to {folder}")
+                if isinstance(dataset, DetectionSet):
+                    print(following("analyze", options, method=name))
 
         try:
             comparison = compare(

@@ -9,9 +9,11 @@ from types import ModuleType
 from typing import NoReturn
 
 from spiking_yolo import __version__
+from spiking_yolo.cli.names import check_names
 from spiking_yolo.cli.program import become_process, read, status
 from spiking_yolo.draw.formats import FigureOptions, figures_as
 from spiking_yolo.errors import UserError
+from spiking_yolo.io.near import did_you_mean
 from spiking_yolo.settings import Options
 
 VERBS = {
@@ -40,7 +42,7 @@ def parse(argv: Sequence[str], prog: str | None = None) -> Options:
     """The options of `spiking-yolo VERB ...`. Raises UserError for a call that is not good; nothing is run."""
     verb = argv[0] if argv else ""
     if verb not in VERBS:
-        raise UserError(f"{verb!r} is not one of {', '.join(VERBS)}; see {PROG} --help")
+        raise UserError(f"{verb!r} is not one of {', '.join(VERBS)}{did_you_mean(verb, VERBS)}; see {PROG} --help")
     module = _module(verb)
     return read(module.OPTIONS, module.__doc__, argv[1:], prog or f"{PROG} {verb}", getattr(module, "FLAGS", {}))
 
@@ -50,6 +52,7 @@ def call(argv: Sequence[str], prog: str | None = None) -> int:
 
     def run() -> int | None:
         options = parse(argv, prog)
+        check_names(options)
         with figures_as(options.figures) if isinstance(options, FigureOptions) else nullcontext():
             return _module(argv[0]).main(options)
 

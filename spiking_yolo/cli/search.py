@@ -17,6 +17,7 @@ OPTIONS = SearchOptions
 
 def main(options: SearchOptions) -> None:
     from spiking_yolo.cli.bars import Bars
+    from spiking_yolo.cli.following import following
     from spiking_yolo.convert.pipeline import load_statistics
     from spiking_yolo.datasets.open import open_photographs
     from spiking_yolo.io.device import usable_device
@@ -36,4 +37,5 @@ def main(options: SearchOptions) -> None:
     result = search(ann, statistics, start, photographs, folder, options, how, Bars())
     result.save(folder)
     print(result.text())
-    print(f"the recipe is saved; use it with --method {folder / 'recipe.json'}")
+    print(f"the recipe is saved to {folder / 'recipe.json'}")
+    print(following("eval", options, method=folder / "recipe.json"))

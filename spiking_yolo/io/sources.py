@@ -1,20 +1,28 @@
-"""Sources named on a command line: image files, folders, globs, videos and webcams."""
+"""Sources named on a command line: image files, folders, globs, lists, videos, addresses of streams, and webcams.
+
+Imports nothing heavy, so that what does not exist is said at once.
+"""
+
+from __future__ import annotations
 
 import glob
 import os
 import warnings
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
-
-import numpy as np
+from typing import TYPE_CHECKING, Any
 
 from spiking_yolo.errors import Notice, UserError
 
+if TYPE_CHECKING:
+    import numpy as np
+
 IMAGES = {".bmp", ".gif", ".jpeg", ".jpg", ".png", ".ppm", ".pgm", ".tif", ".tiff", ".webp"}
 VIDEOS = {".avi", ".m4v", ".mkv", ".mov", ".mp4", ".mpeg", ".mpg", ".webm", ".wmv"}
+ADDRESSES = {"http", "https", "rtsp", "rtsps", "rtmp", "udp", "tcp"}
+LIST = ".txt"  # of sources, one a line
 MAX_PIXELS = 178_956_970  # in a frame; Pillow refuses photographs above this
 UNKNOWN_FPS = 25.0
 
@@ -23,15 +31,31 @@ def is_webcam(source: str) -> bool:
     return source.isdecimal()
 
 
+def is_address(source: str) -> bool:
+    """Whether it is the URL of a stream or a video."""
+    return source.partition("://")[0].lower() in ADDRESSES and "://" in source
+
+
 def is_stream(source: str) -> bool:
-    """Whether this names a video file or a webcam."""
-    return is_webcam(source) or Path(source).suffix.lower() in VIDEOS
+    """Whether this names a video file, the address of one, or a webcam."""
+    return is_webcam(source) or is_address(source) or Path(source).suffix.lower() in VIDEOS
 
 
-def expand(sources: Sequence[str]) -> list[str]:
-    """Files and webcams named by `sources`; a folder or glob gives its images and videos, sorted.
+def check_there(source: str) -> None:
+    """Raises UserError for a file that does not exist; nothing is opened."""
+    if is_webcam(source) or is_address(source) or glob.has_magic(source) or not source or Path(source).exists():
+        return
+    if is_stream(source):
+        raise UserError(f"cannot open the video {source}: it does not exist; give a complete video file")
+    raise UserError(f"{source} does not exist; check the path")
 
-    Raises UserError for a folder or glob with none. Whether a file can be read shows later.
+
+def expand(sources: Sequence[str], recursive: bool = False) -> list[str]:
+    """Files, addresses and webcams named by `sources`; a folder or glob gives its images and videos, sorted.
+
+    A .txt file lists sources, one a line, relative to the list; empty lines and those that begin with # are skipped.
+    recursive: of a folder also those in the folders inside.
+    Raises UserError for a folder, glob or list with none. Whether a file can be read shows later.
     """
     names: list[str] = []
     for source in sources:
@@ -39,8 +63,11 @@ def expand(sources: Sequence[str]) -> list[str]:
         if not source:
             raise UserError("a source is empty: give an image, a folder, a glob, a video or a webcam's number")
         if path.is_dir():
-            seen, problem = _seen(map(str, path.iterdir())), f"{source} holds no images: give a folder with"
-        elif not path.exists() and glob.has_magic(source):
+            inside = path.rglob("*") if recursive else path.iterdir()
+            seen, problem = _seen(map(str, inside)), f"{source} holds no images: give a folder with"
+        elif path.suffix.lower() == LIST and path.is_file():
+            seen, problem = expand(_listed(path), recursive), ""
+        elif not path.exists() and not is_address(source) and glob.has_magic(source):
             seen, problem = _seen(glob.iglob(source, recursive=True)), f"no image matches {source}: they end in"
         else:
             seen, problem = [source], ""
@@ -50,7 +77,22 @@ def expand(sources: Sequence[str]) -> list[str]:
     return names
 
 
-def _seen(paths: Iterator[str]) -> list[str]:
+def _listed(path: Path) -> list[str]:
+    """The sources of a list. Raises UserError for one that is empty, no text, or holds another list."""
+    try:
+        lines = [line.strip() for line in path.read_text().splitlines()]
+    except (OSError, UnicodeDecodeError) as error:
+        raise UserError(f"cannot read the list {path}: {error}; give text with one source a line") from None
+    named = [line for line in lines if line and not line.startswith("#")]
+    if not named:
+        raise UserError(f"{path} lists nothing: give text with one source a line")
+    if nested := [line for line in named if line.lower().endswith(LIST)]:
+        raise UserError(f"{path} lists {nested[0]}, which is a list too: give its lines instead")
+    plain = [is_webcam(line) or is_address(line) or Path(line).is_absolute() for line in named]
+    return [line if known else str(path.parent / line) for line, known in zip(named, plain, strict=True)]
+
+
+def _seen(paths: Iterable[str]) -> list[str]:
     return sorted(p for p in paths if Path(p).suffix.lower() in IMAGES | VIDEOS and Path(p).is_file())
 
 
@@ -74,6 +116,8 @@ class Video:
         A video that ends before its time gives a Notice, and what was read counts. Raises UserError when there is no
         frame at all.
         """
+        import numpy as np
+
         while self.capture.grab():
             self.came += 1
             if (self.came - 1) % every == 0:
@@ -123,6 +167,10 @@ def open_video(source: str) -> Iterator[Video]:
         if not capture.isOpened():
             if webcam:
                 raise UserError(f"cannot open webcam {source}: check that it is connected and not in use")
+            if is_address(source):
+                raise UserError(
+                    f"cannot open {source}: nothing answers, or it is no video; check the address and the net"
+                )
             reason = "it is damaged or of an unknown format" if Path(source).exists() else "it does not exist"
             raise UserError(f"cannot open the video {source}: {reason}; give a complete video file")
         width, height = (int(capture.get(key)) for key in (cv2.CAP_PROP_FRAME_WIDTH, cv2.CAP_PROP_FRAME_HEIGHT))

@@ -7,6 +7,7 @@ from typing import Any
 
 from spiking_yolo.errors import UserError
 from spiking_yolo.io.assets import command, shipped
+from spiking_yolo.io.near import did_you_mean
 
 
 @dataclass(frozen=True)
@@ -54,6 +55,9 @@ def located(weights: str | Path) -> Path:
     """
     path = Path(weights)
     network = next((network for network in ZOO if network.name == str(weights)), None)
+    is_name = not path.suffix and not path.exists()
+    if network is None and is_name and (hint := did_you_mean(str(weights), (n.name for n in ZOO))):
+        raise UserError(f"there are no weights {weights}{hint}")
     if network is None or path.exists():
         return path
     if not network.shipped:

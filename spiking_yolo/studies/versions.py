@@ -23,6 +23,7 @@ def versions() -> dict[str, str]:
 
 
 def command_line() -> str:
-    """What was typed to run this process, for whoever wants the same result; the program without its folder."""
-    program, *words = sys.argv
-    return shlex.join([Path(program).name, *words])
+    """What was typed to run this process, for whoever wants the same result; without the folder of the program."""
+    program, words = Path(sys.argv[0]), sys.argv[1:]
+    tool = program.parent.name == "tools" and program.suffix == ".py"
+    return shlex.join([*(("python", f"tools/{program.name}") if tool else (program.name,)), *words])

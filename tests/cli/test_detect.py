@@ -42,11 +42,13 @@ def test_an_image_gives_one_line_and_one_picture(detect, image, tmp_path, capsys
     assert detect(image, *ANYTHING) == 0
     out, err = capsys.readouterr()
     assert err == ""
-    line, last = out.splitlines()
+    line, last, following = out.splitlines()
     assert line.startswith(f"{image}: 80x48, ") and " T=4 " in line
     for word in ("digits", "operations per MAC", "ms", "cat"):
         assert word in line
+    assert re.search(r"80x48, (\d+ x )?\w+ [01]\.\d\d", line), "with confidences"
     assert last == f"results saved to {tmp_path / 'runs' / 'exp'}"
+    assert following.startswith("next: ") and f"report {image} --weights " in following.replace(".py", "")
     assert files(tmp_path / "runs") == {"exp/a.jpg"}
     assert Image.open(tmp_path / "runs/exp/a.jpg").size == (80, 48)
 
@@ -130,6 +132,25 @@ def test_equal_names_do_not_overwrite_each_other(detect, image, tmp_path):
     paths = [photo(other / name) for name in names]
     assert detect(paths[1], image, paths[0], image, "--T", 1) == 0
     assert files(tmp_path / "runs") == {"exp/a-2.jpg", "exp/a.jpg", "exp/a-3.jpg", "exp/a-4.jpg"}
+
+
+def test_results_of_one_name_in_a_folder_keep_their_suffix(detect, tmp_path):
+    """So that label files match their pictures, whatever comes first."""
+    folder = tmp_path / "photos"
+    folder.mkdir()
+    for name in ("a.jpg", "a.png", "a.bmp"):
+        photo(folder / name)
+    assert detect(folder, "--T", 1, "--save-txt") == 0
+    wanted = {f"exp/{name}.jpg" for name in ("a", "a-jpg", "a-png")}
+    assert files(tmp_path / "runs") == wanted | {f"exp/labels/{name}.txt" for name in ("a", "a-jpg", "a-png")}
+
+
+def test_finding_nothing_says_what_a_slow_method_needs(detect, image, capsys):
+    assert detect(image, "--T", 2, "--method", "channel-norm", "--conf", 1) == 0
+    said = "channel-norm usually needs T >= 128; the default, signed-digits, needs 1"
+    assert said in capsys.readouterr().out
+    assert detect(image, "--T", 2, "--conf", 1) == 0
+    assert "usually needs" not in capsys.readouterr().out
 
 
 def test_a_broken_file_among_others_is_reported_and_skipped(detect, image, tmp_path, capsys):

@@ -42,6 +42,38 @@ def test_light(name, option):
         assert done.returncode == 0 and not said and done.stdout
 
 
+@pytest.mark.parametrize(
+    ("args", "said"),
+    [
+        (("detect", "gone.jpg"), "gone.jpg does not exist; check the path"),
+        (("detect", "gone.mp4"), "cannot open the video gone.mp4: it does not exist"),
+        (
+            ("report", "data/samples", "--method", "chanel-norm"),
+            "'chanel-norm'; did you mean 'channel-norm'?",
+        ),
+        (("detect", "data/samples", "--set", "neuron.gama=3"), "'neuron.gama'; did you mean 'neuron.gamma'?"),
+        (
+            ("detect", "data/samples", "--weights", "yolo-fastst"),
+            "yolo-fastst; did you mean 'yolo-fastest'?",
+        ),
+        (("analyze", "--weights", "gone.pt"), "cannot read the weights gone.pt"),
+        (("eval", "--data", "gone"), "gone does not exist; check --data"),
+        (("compare", "--method", "msat,msta"), "unknown method 'msta'; did you mean 'msat'?"),
+        (("classify", "--data", "data"), "--weights resnet20"),
+        (("detec", "a.jpg"), "did you mean 'detect'?"),
+    ],
+)
+def test_what_does_not_exist_is_said_before_anything_heavy_is_imported(args, said):
+    code = f"import sys; sys.argv[1:] = {list(args)!r}; from spiking_yolo.cli.main import main; main()"
+    command = [sys.executable, "-X", "importtime", "-c", code]
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=60)
+    lines = done.stderr.splitlines()
+    imported = {line.split("|")[-1].strip().split(".")[0] for line in lines if line.startswith("import time:")}
+    assert "spiking_yolo" in imported and not imported & HEAVY
+    (error,) = (line for line in lines if not line.startswith("import time:"))
+    assert done.returncode == 2 and error.startswith("error: ") and said in error
+
+
 def test_help_is_quick():
     """Seconds of processor time, which other programs on the machine change less than those of the clock."""
 
@@ -57,7 +89,7 @@ def test_help_is_quick():
 def test_listings_are_complete():
     methods, settings = (run("detect", f"--list-{what}").stdout for what in ("methods", "settings"))
     assert f"{DEFAULT} (default)" in methods
-    assert {line.split()[0] for line in methods.splitlines()[1:]} == set(list_methods())
+    assert {line.split()[0] for line in methods.splitlines()[1:-1]} == set(list_methods())
     assert [line.split()[0] for line in settings.splitlines()] == [key for key, _, _ in settings_table()]
 
 

@@ -49,7 +49,34 @@ def test_file_with_brackets_in_its_name_is_no_glob(tmp_path):
 
 
 def test_files_and_webcams_stay_as_given_and_in_order(folder):
-    assert expand(["nowhere.jpg", "0", str(folder / "notes.txt")]) == ["nowhere.jpg", "0", str(folder / "notes.txt")]
+    named = ["nowhere.jpg", "0", "rtsp://camera/1?a=[b]", str(folder / "odd.xyz")]
+    assert expand(named) == named
+
+
+def test_a_list_names_its_sources_and_a_folder_those_inside(tmp_path):
+    (tmp_path / "inner").mkdir()
+    for name in ("b.jpg", "inner/a.png", "inner/clip.mp4", "inner/no.md"):
+        (tmp_path / name).touch()
+    folder, path = str(tmp_path), tmp_path / "list.txt"
+    inside = [str(tmp_path / name) for name in ("inner/a.png", "inner/clip.mp4")]
+    assert expand([folder]) == [str(tmp_path / "b.jpg")]
+    assert expand([folder], recursive=True) == [str(tmp_path / "b.jpg"), *inside]
+    path.write_text("# photographs\nb.jpg\n\ninner\n/else/c.jpg\n3\nhttps://a.org/v.mp4\n")
+    assert expand([str(path)]) == [str(tmp_path / "b.jpg"), *inside, "/else/c.jpg", "3", "https://a.org/v.mp4"]
+    for text, said in (("", "lists nothing"), ("#x\n", "lists nothing"), ("list.txt", "a list too")):
+        path.write_text(text)
+        with pytest.raises(UserError, match=said):
+            expand([str(path)])
+    path.write_bytes(b"\xff\xfe\x00")
+    with pytest.raises(UserError, match="cannot read the list"):
+        expand([str(path)])
+
+
+def test_an_address_that_does_not_answer_is_one_message(tmp_path):
+    address = "http://127.0.0.1:9/a.mp4"
+    assert is_stream(address) and is_stream("RTSP://camera/1") and not is_stream("photo:1.jpg")
+    with pytest.raises(UserError, match="nothing answers, or it is no video"), open_video(address):
+        pass
 
 
 @pytest.mark.parametrize("source", ["", "{}/inner.jpg", "{}/*.bmp", "{}/*.txt"])

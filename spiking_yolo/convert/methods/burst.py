@@ -21,6 +21,7 @@ register(
     "burst",
     threshold=Threshold(rule="shared", scope="layer", percentile=99.9),
     neuron=Neuron(kind="if", reset="subtract", gamma=5, initial=0.0),
+    timesteps=16,
     year=2022,
     reference="Li and Zeng, burst spikes, IJCAI 2022",
     limits="a burst of n costs n spikes",

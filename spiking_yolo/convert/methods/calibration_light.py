@@ -15,6 +15,7 @@ register(
     threshold=Threshold(rule="mmse", scope="layer", levels=32),
     neuron=Neuron(kind="if", reset="subtract", gamma=1, initial=0.5),
     calibration=Calibration(kind="light", T=32),
+    timesteps=128,
     year=2021,
     reference="Li et al., A free lunch from ANN, ICML 2021",
     limits="corrected for one T (--set calibration.T)",

@@ -14,6 +14,7 @@ register(
     "channel-norm",
     threshold=Threshold(rule="percentile", scope="channel", percentile=99.9),
     neuron=Neuron(kind="ibt", gamma=1, initial=0.0),
+    timesteps=128,
     year=2020,
     reference="Kim et al., Spiking-YOLO, AAAI 2020",
     limits="needs thousands of timesteps on leaky ReLU",

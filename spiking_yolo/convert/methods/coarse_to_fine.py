@@ -19,6 +19,7 @@ register(
     threshold=Threshold(rule="percentile", scope="layer", percentile=90.0, scale=0.1),
     neuron=Neuron(kind="memory", gamma=8, initial=0.5),
     encoding=Encoding(coding="differential", coarse=4, refine=8, refine_by=0.5),
+    timesteps=4,
     year=2026,
     reference="this project",
     limits="spikes have a sign, and a value that depends on the timestep; a static image",

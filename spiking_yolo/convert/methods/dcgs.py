@@ -16,6 +16,7 @@ register(
     threshold=Threshold(rule="percentile", scope="channel", percentile=99.9),
     neuron=Neuron(kind="dcgs"),
     encoding=Encoding(coding="differential"),
+    timesteps=1,
     year=2025,
     reference="Huang et al., ICML 2025",
     limits="spikes have a sign, and a value (a power of two); a static image",

@@ -17,6 +17,7 @@ register(
     threshold=Threshold(rule="mmse", scope="channel", levels=16, scale=1 / 16),
     neuron=Neuron(kind="memory", gamma=4, initial=0.5),
     encoding=Encoding(coding="differential"),
+    timesteps=4,
     year=2017,
     reference="after O'Connor and Welling, Sigma-Delta Quantized Networks, ICLR 2017",
     limits="spikes have a sign; a static image (its output is the settled network)",

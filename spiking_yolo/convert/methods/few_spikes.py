@@ -18,6 +18,7 @@ register(
     threshold=Threshold(rule="percentile", scope="layer", percentile=99.99, scale=1 / 256),
     neuron=Neuron(kind="few-spikes", gamma=255, initial=0.5),
     encoding=Encoding(coding="differential"),
+    timesteps=1,
     year=2021,
     reference="Stoeckl and Maass, Nature Machine Intelligence 2021",
     limits="at most 8 spikes per value, each worth another power of two; a static image",

@@ -26,6 +26,7 @@ register(
     threshold=Threshold(rule="max", scope="layer"),
     neuron=Neuron(kind="if", reset="subtract", gamma=1, initial=0.0),
     msat=Msat(enabled=True, gain=0),
+    timesteps=128,
     year=2022,
     reference="MSAT draft paper, Eq. 14-17",
     limits="graded spikes; an exponential and a logarithm per neuron and step",

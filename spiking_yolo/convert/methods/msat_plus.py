@@ -20,6 +20,7 @@ register(
     neuron=Neuron(kind="memory", gamma=8, initial=0.5),
     msat=Msat(enabled=True, det=False, tau_mp=4.0, stages=2),
     encoding=Encoding(coding="differential", coarse=3, refine=8, refine_by=0.5),
+    timesteps=4,
     year=2026,
     reference="this project, after the MSAT draft paper",
     limits="spikes have a sign, and a value (a power of two); a static image",

@@ -17,6 +17,7 @@ register(
     threshold=Threshold(rule="max", scope="layer"),
     neuron=Neuron(kind="if", reset="subtract", gamma=5, initial=0.1),
     msat=Msat(enabled=True, gain=0),
+    timesteps=16,
     year=2026,
     reference="this project, after the MSAT draft paper",
     limits="graded spikes in bursts; an exponential and a logarithm per neuron and step",

@@ -17,6 +17,7 @@ register(
     "opt",
     threshold=Threshold(rule="max", scope="layer"),
     neuron=Neuron(kind="if", reset="subtract", gamma=1, initial=0.0, shift=32),
+    timesteps=256,
     year=2021,
     reference="Deng and Gu, ICLR 2021",
     limits="better with clipped-ReLU training and average pooling",

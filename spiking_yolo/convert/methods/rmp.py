@@ -12,6 +12,7 @@ register(
     "rmp",
     threshold=Threshold(rule="balance", scope="layer", scale=0.8),
     neuron=Neuron(kind="if", reset="subtract", gamma=1, initial=0.0),
+    timesteps=None,
     year=2020,
     reference="Han et al., RMP-SNN, CVPR 2020",
     limits="slow: the largest current is far above the usual one",

@@ -21,6 +21,7 @@ register(
     neuron=Neuron(kind="memory", events="digits", gamma=MOST, initial=0.5, slack=0.15, hysteresis=0.35),
     calibration=Calibration(kind="trained", operations=0.7, steps=320),
     encoding=Encoding(coding="differential"),
+    timesteps=1,
     year=2026,
     reference="this project, after the MSAT draft paper",
     limits="spikes have a sign, and a value (a power of two)",

@@ -14,6 +14,7 @@ register(
     "signed-memory",
     threshold=Threshold(rule="percentile", scope="channel", percentile=99.9, scale=0.25),
     neuron=Neuron(kind="memory", gamma=4, initial=0.5),
+    timesteps=8,
     year=2022,
     reference="after Wang et al., signed neuron with memory, IJCAI 2022",
     limits="spikes have a sign; operations grow with T",

@@ -15,6 +15,7 @@ register(
     threshold=Threshold(rule="balance", scope="layer"),
     neuron=Neuron(kind="if", reset="zero", gamma=1, initial=0.0),
     encoding=Encoding(input="poisson"),
+    timesteps=None,
     year=2019,
     reference="Sengupta et al., Frontiers in Neuroscience 2019",
     limits="made for networks without bias; reset to zero loses charge",

@@ -15,6 +15,7 @@ register(
     "tsc",
     threshold=Threshold(rule="balance", scope="layer", scale=0.8),
     neuron=Neuron(kind="if", reset="subtract", gamma=1, initial=0.0, events="switches"),
+    timesteps=None,
     year=2020,
     reference="Han and Roy, ECCV 2020 (our reading)",
     limits="at low rates more events than spikes",

@@ -24,7 +24,9 @@ class DetectOptions(MethodOptions, ComputeOptions, DetectionOptions, FigureOptio
 
     title = "options"
 
-    sources: tuple[str, ...] = setting(doc="image, folder, glob, video or webcam number")
+    sources: tuple[str, ...] = setting(
+        doc="image, folder, glob, .txt list of them, video, address of a stream (http, rtsp), or webcam number"
+    )
     _: KW_ONLY
     T: int | None = setting(
         None, f"timesteps (default: {LONGEST}; per frame of a video whose state is kept 1, or the last of --steps)", 1
@@ -49,6 +51,7 @@ class DetectOptions(MethodOptions, ComputeOptions, DetectionOptions, FigureOptio
     save_mot: bool = setting(False, "of a video, NAME-mot.txt as MOTChallenge has it: people, or --classes")
     timeline: bool = setting(False, "of a video, NAME-timeline.png: operations, objects and energy of each frame")
     every: int = setting(1, "of a video or webcam, every N-th frame", 1)
+    recursive: bool = setting(False, "of a folder, the images in folders inside it too")
     limit: int | None = setting(None, "look at the first N images of the sources only", 1)
     max_frames: int | None = setting(None, "of a video or webcam, at most N frames", 1)
     project: Path = setting(Path("runs/detect"))

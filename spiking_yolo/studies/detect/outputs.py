@@ -30,7 +30,7 @@ class Outputs:
     def __init__(self, directory: Path, options: DetectOptions):
         self.directory, self.options = directory, options
         self.used = False
-        self._stems: set[str] = set()
+        self._stems: dict[str, str] = {}  # name of the results -> source
         self._entries: list[dict[str, Any]] = []
         self._name = ""  # of the source at hand
         self._film: Film | None = None
@@ -81,12 +81,13 @@ class Outputs:
                 temporary.write_text(json.dumps(self._entries, indent=1))
 
     def _stem(self, path: str) -> str:
-        """A file name for this image's results, distinct for equal names from different folders."""
-        stem = name = file_name(Path(path).stem)
-        numbers = itertools.count(2)
-        while name in self._stems:
-            name = f"{stem}-{next(numbers)}"
-        self._stems.add(name)
+        """What its results are called: a for a.jpg, a-png for a.png beside it, a-2 for an a.jpg of another folder."""
+        stem, suffix = file_name(Path(path).stem), file_name(Path(path).suffix[1:].lower())
+        other = self._stems.get(stem)
+        beside = other is not None and Path(other).parent == Path(path).parent and other != path
+        names = itertools.chain([stem], [f"{stem}-{suffix}"] * beside, (f"{stem}-{k}" for k in itertools.count(2)))
+        name = next(name for name in names if name not in self._stems)
+        self._stems[name] = path
         return name
 
     def path(self, name: str) -> Path:

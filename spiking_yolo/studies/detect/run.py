@@ -71,7 +71,7 @@ class Watcher:
 
 def detect(options: DetectOptions, watcher: Watcher) -> list[str]:
     """Run all sources; returns those that failed. Raises UserError when the call or the only source is wrong."""
-    sources = expand(options.sources)[: options.limit]
+    sources = expand(options.sources, options.recursive)[: options.limit]
     streams = any(map(is_stream, sources))
     of_videos = {"--save-mot": options.save_mot, "--timeline": options.timeline}
     if not streams and (wanted := [flag for flag, given in of_videos.items() if given]):

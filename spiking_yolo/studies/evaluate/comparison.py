@@ -17,7 +17,7 @@ from spiking_yolo.studies.evaluate.intervals import Intervals
 from spiking_yolo.studies.evaluate.plots import SPAN
 from spiking_yolo.studies.evaluate.rows import Row, Table
 from spiking_yolo.studies.evaluate.tables import in_precision
-from spiking_yolo.studies.versions import versions
+from spiking_yolo.studies.versions import command_line, versions
 
 COMPARISON = "comparison.json"  # what `save` writes last
 LEAST = 0.01  # operations per MAC that are plotted: slow methods have hardly sent anything at T = 1
@@ -92,7 +92,7 @@ class Comparison:
                 t: {figure: [i.value, i.low, i.high] for figure, i in row.items()} for t, row in by_step.items()
             }
         described = {"dataset": self.dataset.name, "images": len(self.dataset), **asdict(self.simulation)}
-        content = {**described, "versions": versions(), "ann": self.ann, "methods": methods}
+        content = {**described, "versions": versions(), "command": command_line(), "ann": self.ann, "methods": methods}
         write_json(folder / COMPARISON, finite(content), indent=1)
 
     def _plot(self, path: Path, key: str, scale: float, label: str) -> None:

@@ -3,6 +3,7 @@
 import json
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
+from datetime import date
 from pathlib import Path
 from typing import Any
 
@@ -33,7 +34,7 @@ from spiking_yolo.studies.evaluate.tables import (
     main_table,
     neurobench_table,
 )
-from spiking_yolo.studies.versions import versions
+from spiking_yolo.studies.versions import command_line, versions
 
 RESULTS = "results.json"  # what `save` writes last
 
@@ -124,15 +125,18 @@ class Evaluation:
 
     def results(self) -> dict[str, Any]:
         """The content of results.json; None stands for nothing to measure."""
-        rows = {name: row | self._interval(name) for _, name, row in self._rows()}
         table = self.table
+        rows = {name: row | self._interval(name) for _, name, row in self._rows()}
         content = {
             "dataset": self.dataset.name,
             "images": len(self.dataset),
             "of_images": self.of_images,
             "notes": self.dataset.notes,
             **asdict(self.simulation),
+            "weights": self.network.provenance.get("weights"),
             "weights_sha256": self.network.provenance.get("weights_sha256"),
+            "command": command_line(),
+            "date": date.today().isoformat(),
             "method": self.network.recipe.name,
             "recipe": json.loads(self.network.recipe.to_json()),
             "versions": versions(),
@@ -140,6 +144,8 @@ class Evaluation:
             "accounts": [asdict(account) for account in self.accounts],
             "ann": rows["ann"],
             "steps": [rows[str(row["T"])] for row in table.steps],
+            "measure_per_class": self.scorer.names[1],
+            "per_class": {name: scored.per_class for name, scored in table.scored.items() if scored.per_class},
         }
         if table.baseline:
             content["baseline"] = [rows[f"{row['bits']} bit"] for row in table.baseline]

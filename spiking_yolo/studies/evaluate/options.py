@@ -94,6 +94,14 @@ class EvalOptions(EvaluationOptions, MethodsOptions, ComputeOptions, FigureOptio
     )
     project: Path = setting(Path("runs/eval"))
 
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if self.metric == "accuracy" and self.weights is None:
+            raise UserError(
+                "the default network is a detector, which gives images no class: give a classifier, such as --weights "
+                "resnet20 or vgg-thin of a checkout (CIFAR-10), or one of your own"
+            )
+
 
 @dataclass(frozen=True, kw_only=True)
 class CompareOptions(EvalOptions):

@@ -22,11 +22,12 @@ def in_precision(precision: str) -> str:
 
 
 def main_table(table: Table, figures: Sequence[str]) -> str:
-    """One line per row: figures in percent, spikes, operations per MAC in three countings, output error."""
-    head = ["", *figures, "vs ANN", "M spikes", "rate", "SOP/MAC", "digits", "messages", "error"]
-    rows = [head, ["ANN", *_figures(table.ann, figures), *[""] * 7]]
+    """One line per row: figures in percent, spikes, operations per MAC of the ANN in three countings, output error."""
+    head = ["", *figures, "minus ANN", "M spikes", "rate", *Counts._fields, "error"]
+    unit = [""] * (len(figures) + 4) + ["per MAC"] * 3 + [""]
+    rows = [head, unit, ["ANN", *_figures(table.ann, figures), *[""] * 7]]
     for row in table.baseline:
-        rows.append([f"ANN {row['bits']} bit", *_figures(row, figures), _loss(row, table, figures), *[""] * 6])
+        rows.append([f"ANN {row['bits']} bit", *_figures(row, figures), _minus_ann(row, table, figures), *[""] * 6])
     for row in table.steps:
         rows.append([f"T={row['T']}", *_spiking(row, table, figures)])
     if table.exit:
@@ -38,14 +39,14 @@ def _figures(row: Row, names: Sequence[str]) -> list[str]:
     return [percent(row[name]) for name in names]
 
 
-def _loss(row: Row, table: Table, figures: Sequence[str]) -> str:
+def _minus_ann(row: Row, table: Table, figures: Sequence[str]) -> str:
     return percent(row[figures[0]] - table.ann[figures[0]], "+.1f")
 
 
 def _spiking(row: Row, table: Table, figures: Sequence[str]) -> list[str]:
     work = [f"{row['spikes_per_image'] / 1e6:.3g}", f"{row['mean_rate']:.4f}"]
     work += [f"{row[f'sops_per_mac_{counting}']:.3g}" for counting in Counts._fields]
-    return [*_figures(row, figures), _loss(row, table, figures), *work, f"{row['output_error']:.3f}"]
+    return [*_figures(row, figures), _minus_ann(row, table, figures), *work, f"{row['output_error']:.3f}"]
 
 
 def energy_table(table: Table, accounts: Sequence[Account], worth: Sequence[BreakEven] = ()) -> str:
@@ -99,10 +100,10 @@ def interval_table(intervals: Intervals, figure: str) -> str:
 def class_table(table: Table) -> str:
     """AP of every class that has objects, in percent; the last steps where not all fit the width."""
     names = ["ann", *[str(row["T"]) for row in table.steps][-8:]]
-    rows = [["class", *map(row_name, names), "loss"]]
+    rows = [["class", *map(row_name, names), "minus ANN"]]
     for label in table.scored["ann"].per_class:
         values = [table.scored[name].per_class[label] for name in names]
-        rows.append([label, *map(percent, values), percent(values[0] - values[-1], "+.1f")])
+        rows.append([label, *map(percent, values), percent(values[-1] - values[0], "+.1f")])
     return columns(rows)
 
 

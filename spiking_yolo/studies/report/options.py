@@ -27,6 +27,7 @@ class ReportOptions(MethodOptions, ComputeOptions, DetectionOptions, OutputOptio
     T: int | None = setting(None, f"timesteps (default: {LONGEST}; per frame of a video 1)", 1)
     steps: tuple[int, ...] = setting((), "timesteps that the slider has (default: all, or 24 of a long run)", 1)
     classes: tuple[str, ...] = setting((), "keep these classes only: names or numbers with commas, e.g. dog,car")
+    recursive: bool = setting(False, "of a folder, the photographs in folders inside it too")
     limit: int | None = setting(None, "the first N photographs only", 1)
     every: int = setting(1, "of a video, every N-th frame", 1)
     max_frames: int | None = setting(None, "of a video, at most N frames", 1)

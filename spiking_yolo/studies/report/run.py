@@ -27,7 +27,7 @@ def report(options: ReportOptions, progress: Progress = silent) -> Page:
     progress(what, done, of how many, where) after each timestep or frame. Raises UserError when the call is wrong or a
     source cannot be read.
     """
-    sources = expand(options.sources)[: options.limit]
+    sources = expand(options.sources, options.recursive)[: options.limit]
     if not any(map(is_stream, sources)):
         return _of_photographs(options, sources, progress)
     if len(sources) > 1:

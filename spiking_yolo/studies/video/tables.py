@@ -23,7 +23,7 @@ _LONGEST = 17  # characters of a name
 
 def score_table(named: Mapping[str, Sequence[Row]]) -> str:
     """One line per sequence and mode: how good the boxes and the outputs are."""
-    table = [["", "AP50", "95 %", "vs ANN", "95 %", "agree", "by box", "error", "last", "worst"]]
+    table = [["", "AP50", "95 %", "- ANN", "95 %", "agree", "by box", "error", "last", "worst"]]
     for name, rows in named.items():
         for row in rows:
             minus = "AP50_minus_ann" if row["mode"] != "ann" else ""

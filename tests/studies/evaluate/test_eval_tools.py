@@ -11,6 +11,7 @@ import sys
 import time
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 from helpers.evaluating import make_scene
@@ -52,7 +53,7 @@ def tool(path, *args):
 
 def figures(folder):
     content = json.loads((folder / "results.json").read_text())
-    del content["seconds_per_image"]
+    del content["seconds_per_image"], content["command"]
     return content
 
 
@@ -72,7 +73,12 @@ def test_single_run(reference):
     content, printed, project = reference
     assert [row["T"] for row in content["steps"]] == [4, 16, 120] and content["images"] == 16
     assert content["steps"][2]["mAP50"] > 0.1
-    assert max(map(len, printed.splitlines())) <= max(100, len(str(project)) + 50)
+    lines = [line for line in printed.splitlines() if not line.startswith("next: ")]  # which is a command
+    assert max(map(len, lines)) <= max(100, len(str(project)) + 50)
+    command = json.loads((project / "exp" / "results.json").read_text())["command"]
+    assert content["weights"] == "net.weights" and command.startswith("python tools/eval_coco.py --data ")
+    assert content["per_class"]["ann"].keys() == content["per_class"]["120"].keys()
+    assert np.nanmean(list(content["per_class"]["120"].values())) == pytest.approx(content["steps"][2]["mAP50"])
     assert "pJ per MAC" in printed and "T=120" in printed
     names = {p.name for p in (project / "exp").iterdir()}
     assert names >= {"results.csv", "predictions_ann.json", "predictions_16.json", "mAP-T.png"}

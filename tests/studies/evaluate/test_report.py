@@ -208,8 +208,8 @@ def test_texts_fit_the_terminal(rows):
     for lines in (t.splitlines() for t in texts):
         assert max(map(len, lines)) <= WIDTH
     main = texts[0].splitlines()
-    assert [line.split("  ")[0] for line in main[1:6]] == ["ANN", "ANN 3 bit", "ANN 8 bit", "T=2", "T=4"]
-    assert f"{100 * rows.steps[0]['mAP50']:.1f}" in main[4]
+    assert [line.split("  ")[0] for line in main[2:7]] == ["ANN", "ANN 3 bit", "ANN 8 bit", "T=2", "T=4"]
+    assert f"{100 * rows.steps[0]['mAP50']:.1f}" in main[5]
     assert percent(math.nan) == "-"
 
 
