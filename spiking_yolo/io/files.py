@@ -1,4 +1,4 @@
-"""Files: fingerprints, reading what is a file and nothing else, and writes that leave the old file or the whole new one."""
+"""Files: fingerprints, reading what is a file and nothing else, and writes that leave the old or all of the new."""
 
 import hashlib
 import json

@@ -160,5 +160,6 @@ def spiking(
     graph = model if isinstance(model, Graph) else trace(model, x[:1])
     spec = spec_of(graph, x[:1])
     recipe, observed = recipe.with_settings(settings or {}), statistics(graph, x)
-    neurons = calibrate(graph, spec, observed, recipe, list(x.split(1))) if recipe.runs_network else None
+    classes = Spec("classify", tuple("abcde"), x.shape[2], x.shape[3])  # whatever the outputs, they can be compared
+    neurons = calibrate(graph, classes, observed, recipe, list(x.split(1))) if recipe.runs_network else None
     return convert(graph, spec, observed, recipe, neurons=neurons)
