@@ -49,6 +49,8 @@ def read_annotations(path: Path) -> dict[str, Any]:
             raise UserError(f"{path}: annotations[{n}] needs a bbox x, y, width, height, got {label(item['bbox'])}")
         if not _is_size(item.get("area", 0)):
             raise UserError(f"{path}: annotations[{n}] needs an area in square pixels, or none: correct it")
+        if not isinstance(item.get("id", 0), int):
+            raise UserError(f"{path}: annotations[{n}] needs an id that is a whole number, or none: correct it")
         if item.get("iscrowd", 0) not in (0, 1):
             raise UserError(f"{path}: annotations[{n}] needs an iscrowd of 0 or 1, or none: correct it")
     return data

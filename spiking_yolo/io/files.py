@@ -1,4 +1,4 @@
-"""Files: fingerprints, reading what is a file and nothing else, and writes that leave the old or all of the new."""
+"""Files: fingerprints, reading of what is a file, and writes that leave either the old file or the whole new one."""
 
 import hashlib
 import json

@@ -109,6 +109,7 @@ def damaged(change: Any) -> Any:
         (damaged(lambda d: d["annotations"][1].update(bbox=[1, 2, 3, "4"])), "needs a bbox"),
         (damaged(lambda d: d["annotations"][1].update(bbox=[1, 2, 3, 10**400])), "needs a bbox"),
         (damaged(lambda d: d["annotations"][1].update(area=None)), r"annotations\[1\] needs an area"),
+        (damaged(lambda d: d["annotations"][1].update(id="9")), r"annotations\[1\] needs an id"),
         (damaged(lambda d: d["annotations"][1].update(area=-1)), r"annotations\[1\] needs an area"),
         (damaged(lambda d: d["annotations"][1].update(iscrowd="no")), r"annotations\[1\].*iscrowd"),
     ],
