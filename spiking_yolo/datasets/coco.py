@@ -44,26 +44,26 @@ def load_coco(root: str | Path, split: str = "") -> CocoSet:
     )
 
 
-def load_coco_json(path: str | Path, images_dir: str | Path) -> CocoSet:
-    """The images and objects of one annotation file.
+def load_coco_json(path: str | Path, images_dir: str | Path | None) -> CocoSet:
+    """The images and objects of one annotation file. images_dir: None where the image files are not wanted.
 
     Absent images are left out and boxes beyond their image are kept; both are noted. Raises UserError, naming the
     file, when it is missing, not JSON, not COCO, inconsistent, lists no image, or when none of its images exists.
     """
-    path, images_dir = Path(path), Path(images_dir)
+    path = Path(path)
     data = read_annotations(path)
     if not data["images"]:
         raise UserError(f"{path} lists no images: pass a split with images")
     objects = defaultdict(list)
     for item in data["annotations"]:
         objects[item["image_id"]].append(item)
-    there, notes = present([image["file_name"] for image in data["images"]], images_dir, path)
-    samples = [
-        _sample(image, objects[image["id"]], images_dir) for image in data["images"] if image["file_name"] in there
-    ]
-    names, ids = (tuple(category[key] for category in data["categories"]) for key in ("name", "id"))
+    names = [image["file_name"] for image in data["images"]]
+    there, notes = (names, []) if images_dir is None else present(names, Path(images_dir), path)
+    folder = Path(images_dir or "")
+    samples = [_sample(image, objects[image["id"]], folder) for image in data["images"] if image["file_name"] in there]
+    classes, ids = (tuple(category[key] for category in data["categories"]) for key in ("name", "id"))
     name = path.stem.removeprefix("instances_")
-    return CocoSet(name, names, samples, notes + outside_notes(samples), ids, data)
+    return CocoSet(name, classes, samples, notes + outside_notes(samples), ids, data)
 
 
 def _sample(image: dict[str, Any], items: list[dict[str, Any]], folder: Path) -> Sample:

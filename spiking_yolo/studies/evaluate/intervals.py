@@ -18,9 +18,9 @@ def resamplings(table: Table, n: int, seed: int) -> dict[str, Resampling]:
 
 def row_intervals(rows: Mapping[str, Resampling]) -> Intervals:
     """Row -> figure -> 95 % interval; "FIGURE_minus_ann" is the paired difference. rows: with one named "ann"."""
-    found = {name: _intervals(one) for name, one in rows.items()}
+    found = {name: named_intervals(one) for name, one in rows.items()}
     for name in found.keys() - {"ann"}:
-        found[name] |= {f"{f}_minus_ann": i for f, i in _intervals(rows[name] - rows["ann"]).items()}
+        found[name] |= {f"{f}_minus_ann": i for f, i in named_intervals(rows[name] - rows["ann"]).items()}
     return found
 
 
@@ -32,8 +32,9 @@ def differences(methods: Mapping[str, Mapping[str, Resampling]]) -> dict[str, In
     if not methods:
         return {}
     (_, reference), *others = methods.items()
-    return {name: {t: _intervals(rows[t] - reference[t]) for t in rows if t.isdecimal()} for name, rows in others}
+    return {name: {t: named_intervals(rows[t] - reference[t]) for t in rows if t.isdecimal()} for name, rows in others}
 
 
-def _intervals(one: Resampling) -> dict[str, Interval]:
+def named_intervals(one: Resampling) -> dict[str, Interval]:
+    """The 95 % intervals of a measurement by the names of a table's figures."""
     return {COCO_NAMES.get(f, f) if f in FIGURES else f: i for f, i in one.intervals().items()}

@@ -1,16 +1,18 @@
 """From predictions of all images to figures: COCO's scorer, ours of VOC, and accuracy behind one face."""
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Protocol
 
 import numpy as np
+import torch
 
 from spiking_yolo.datasets.coco import CocoSet
 from spiking_yolo.datasets.coco_json import as_coco
 from spiking_yolo.datasets.detection import DetectionSet
 from spiking_yolo.datasets.labelled import LabelledSet
+from spiking_yolo.decode.boxes import Detections
 from spiking_yolo.metrics.bootstrap import Resampled
 from spiking_yolo.metrics.classification import AccuracyResampled, correct
 from spiking_yolo.metrics.coco import FIGURES, coco_score, to_coco
@@ -78,7 +80,10 @@ class CocoScorer:
         return [row for i, boxes in pairs for row in to_coco(from_json(boxes), i, self.category_ids)]
 
     def score(self, predictions: Sequence[BoxRecord]) -> Scored:
-        rows = self.rows(predictions)
+        return self.score_rows(self.rows(predictions))
+
+    def score_rows(self, rows: list[dict[str, Any]]) -> Scored:
+        """Of predictions in COCO's results format."""
         score = coco_score(self.truth, rows, self.image_ids)
         figures = {COCO_NAMES.get(k, k): score.stats[k] if score.stats[k] >= 0 else math.nan for k in FIGURES}
 
@@ -101,11 +106,32 @@ class VocScorer:
         return self.coco.rows(predictions)
 
     def score(self, predictions: Sequence[BoxRecord]) -> Scored:
-        score = voc_map([from_json(boxes) for boxes in predictions], self.dataset)
-        by_coco = self.coco.score(predictions).figures
+        return self._score([from_json(boxes) for boxes in predictions], self.rows(predictions))
+
+    def score_rows(self, rows: list[dict[str, Any]]) -> Scored:
+        """Of predictions in COCO's results format."""
+        position = {c: i for i, c in enumerate(self.coco.category_ids)}
+        of_image: dict[int, list[dict[str, Any]]] = {i: [] for i in self.coco.image_ids}
+        for row in rows:
+            of_image[row["image_id"]].append(row)
+        return self._score([_boxes(of_image[i], position) for i in self.coco.image_ids], rows)
+
+    def _score(self, boxes: Sequence[Detections], rows: list[dict[str, Any]]) -> Scored:
+        score = voc_map(boxes, self.dataset)
+        by_coco = self.coco.score_rows(rows).figures
         figures = {"mAP_area": score.mAP_area, "mAP_07": score.mAP_07}
         figures |= {name: by_coco[name] for name in COCO_NAMES.values()}
         return Scored(figures, score.per_class, _mean_curve(score), lambda: VocResampled(score.ranked))
+
+
+def _boxes(rows: Sequence[dict[str, Any]], position: Mapping[int, int]) -> Detections:
+    """Rows of one image, as exact as they are written. position: category -> class."""
+    corners = [(x, y, x + w, y + h) for x, y, w, h in (row["bbox"] for row in rows)]
+    return Detections(
+        torch.tensor(corners, dtype=torch.float64).reshape(-1, 4),
+        torch.tensor([row["score"] for row in rows], dtype=torch.float64),
+        torch.tensor([position[row["category_id"]] for row in rows], dtype=torch.int64),
+    )
 
 
 class ClassificationScorer:
