@@ -22,7 +22,7 @@ VERBS = {
     "eval": "score a detector on COCO, VOC or your own data: mAP, spikes and energy at every timestep",
     "classify": "score a classifier: top-1, top-5, spikes and energy at every timestep",
     "eval-video": "score a detector on videos whose state it keeps: boxes, operations and energy per frame",
-    "score": "score boxes that are there already, of whatever detector, by the rule of COCO or VOC",
+    "score": "score boxes of any detector against annotations, without a network",
     "compare": "conversion methods on one network: one table, methods x timesteps",
     "analyze": "explain a conversion: where the error of every layer comes from, and what to try",
     "search": "tune the numbers of a method for one network",

@@ -26,6 +26,9 @@ def check_names(options: Options) -> None:
     data = getattr(options, "data", None)
     if isinstance(data, Path) and not data.exists():
         raise UserError(f"{data} does not exist; check --data")
+    predictions = getattr(options, "predictions", None)
+    if isinstance(predictions, Path) and not predictions.exists():
+        raise UserError(f"{predictions} does not exist; check --predictions")
     sources = getattr(options, "sources", ())
     if len(sources) == 1:  # of several the others may be good
         check_there(sources[0])

@@ -134,6 +134,13 @@ def test_equal_names_do_not_overwrite_each_other(detect, image, tmp_path):
     assert files(tmp_path / "runs") == {"exp/a-2.jpg", "exp/a.jpg", "exp/a-3.jpg", "exp/a-4.jpg"}
 
 
+def test_figures_come_in_another_format_too(detect, image, tmp_path):
+    assert detect(image, "--T", 1, "--overlay", "--layers", "all", "--figures", "pdf") == 0
+    rates = {Path(name) for name in files(tmp_path / "runs") if "rates" in name}
+    assert {path.suffix for path in rates} == {".png", ".pdf"}
+    assert {path.stem for path in rates if path.suffix == ".png"} == {path.stem for path in rates} >= {"summary"}
+
+
 def test_results_of_one_name_in_a_folder_keep_their_suffix(detect, tmp_path):
     """So that label files match their pictures, whatever comes first."""
     folder = tmp_path / "photos"

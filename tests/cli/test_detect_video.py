@@ -83,8 +83,8 @@ def test_refresh_and_every(detect, clip, tmp_path):
 def test_one_line_for_a_video(detect, clip, tmp_path, capsys):
     assert detect(clip, "--save-json", "--ann") == 0
     out, err = capsys.readouterr()
-    line, last = out.splitlines()
-    assert err == "" and last == f"results saved to {tmp_path / 'runs/exp'}"
+    line, last, following = out.splitlines()
+    assert err == "" and following.startswith("next: ") and last == f"results saved to {tmp_path / 'runs/exp'}"
     said = entries(tmp_path)
     per_mac = [one["operations"]["digits"] / one["macs"] for one in said]
     assert line.startswith(f"{clip}: 5 frames, ")

@@ -10,6 +10,8 @@ from hypothesis import strategies as st
 from spiking_yolo.errors import UserError
 from spiking_yolo.io.sizes import input_size, size_name
 
+WITHOUT_NETWORK = {"score"}
+TOOLS = sorted({path.stem for path in (ROOT / "tools").glob("[!_]*.py")} - WITHOUT_NETWORK)
 side = st.integers(1, 100).map(lambda k: 32 * k)
 
 
@@ -32,7 +34,7 @@ def test_bad_sizes_are_refused(size: Any):
     assert repr(size) in str(error.value) and "\n" not in str(error.value)
 
 
-@pytest.mark.parametrize("tool", sorted({path.stem for path in (ROOT / "tools").glob("[!_]*.py")} - {"score"}))
+@pytest.mark.parametrize("tool", TOOLS)
 @pytest.mark.parametrize("size", ["288x100", "tall"])
 def test_every_tool_says_so_in_one_line(tool: str, size: str, capsys):
     assert run_tool(tool, "--imgsz", size) == 2

@@ -159,3 +159,12 @@ def test_a_draw_without_objects_is_left_out() -> None:
     voc = VocResampled(voc_map([hit, none], DetectionSet("two", ("a",), [sample, bare], [])).ranked)
     assert np.isnan(voc.score(np.array([[0, 2]]))).all() and (voc.score(np.array([[1, 1]])) == 1).all()
     assert Resampling.of(voc, 40).intervals()["mAP_07"].low == 1.0
+
+
+def test_an_interval_holds_the_score_whatever_the_draws() -> None:
+    """With few images of rare classes all draws may lie on one side of it."""
+    scores = np.array([[0.2], [0.3], [0.4]])
+    for value in (0.1, 0.3, 0.9):
+        (got,) = Resampling(("AP",), 3, 0, np.array([value]), scores).intervals().values()
+        assert got.low <= got.value <= got.high
+        assert got.low == pytest.approx(min(value, 0.205)) and got.high == pytest.approx(max(value, 0.395))

@@ -205,7 +205,7 @@ def test_the_tool_end_to_end(tmp_path):
     model, spec, _ = load_checkpoint(folder / "last.safetensors")
     assert spec.names == ("class0", "class1") and model(torch.rand(1, 3, 32, 32)).shape == (1, 2)
     assert read_provenance(folder / "last.safetensors")["job"]["data"] == "data"
-    again = tool("--task", "classify", "--model", "resnet20", "--data", "x", "--project", tmp_path / "runs")
+    again = tool("--task", "classify", "--model", "resnet20", "--data", tmp_path, "--project", tmp_path / "runs")
     assert again.returncode == 2
     assert again.stderr.startswith("error: ") and again.stderr.count("\n") == 1 and "--resume" in again.stderr
     for resume in (folder, "latest"):  # the second one has nothing left to do

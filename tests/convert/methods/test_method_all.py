@@ -89,12 +89,12 @@ def test_methods_are_told_apart():
 
 
 def test_list_methods_lists_all(capsys: pytest.CaptureFixture[str]):
-    """A line each: name, year, thresholds, neuron, events per step, calibration and limits, with the default marked."""
+    """A line each: name, year, timesteps, thresholds, neuron, events per step, calibration, limits, default marked."""
     assert run_tool("detect", "--list-methods") == 0
-    header, *lines = capsys.readouterr().out.strip().splitlines()
-    assert header.split() == ["method", "year", "thresholds", "neuron", "events/step", "calibration", "limits"]
-    assert [line.split()[0] for line in lines] == METHODS and methods_text() in "\n".join([header, *lines])
+    header, *lines, note = capsys.readouterr().out.strip().splitlines()
+    assert header.split() == ["method", "year", "T", "thresholds", "neuron", "events/step", "calibration", "limits"]
+    assert [line.split()[0] for line in lines] == METHODS and methods_text() == "\n".join([header, *lines, note])
     for name, line in zip(METHODS, lines, strict=True):
         method = list_methods()[name]
-        assert str(method.year) in line and line.endswith(method.limits)
+        assert f"{method.year}  {method.timesteps or '> 256'} " in line and line.endswith(method.limits)
         assert ("(default)" in line) == (name == DEFAULT)

@@ -1,0 +1,36 @@
+"""What layers are called in pictures."""
+
+from torch import randn
+
+from spiking_yolo.graph import Graph, Node, shapes
+from spiking_yolo.graph.describe import layer_titles, weighted_before
+
+CONV = {"stride": [1, 1], "padding": [1, 1], "dilation": [1, 1], "groups": 1}
+POOL = {"kernel": [2, 2], "stride": [2, 2], "padding": [0, 0, 0, 0], "ceil": False}
+
+
+def test_layers_are_numbered_and_have_the_size_of_their_own_output():
+    """Two convolutions that are added: the neurons behind the sum belong to the later one."""
+    graph = Graph(
+        (
+            Node("x", "input"),
+            Node("a", "conv", ("x",), CONV),
+            Node("pool", "max_pool", ("a",), POOL),
+            Node("f", "activation", ("pool",)),
+            Node("b", "conv", ("f",), CONV),
+            Node("sum", "add", ("b", "pool")),
+            Node("g", "activation", ("sum",)),
+            Node("flat", "flatten", ("g",)),
+            Node("out", "linear", ("flat",)),
+        ),
+        ("out",),
+        {"a.weight": randn(4, 3, 3, 3), "b.weight": randn(4, 4, 3, 3), "out.weight": randn(5, 4 * 3 * 4)},
+    )
+    assert weighted_before(graph) == {"f": "a", "g": "b"}
+    assert layer_titles(graph, shapes(graph, 6, 8)) == {
+        "a": "conv 1, 6 x 8, 4 channels",
+        "f": "conv 1, 3 x 4, 4 channels",
+        "b": "conv 2, 3 x 4, 4 channels",
+        "g": "conv 2, 3 x 4, 4 channels",
+        "out": "linear 3, output, 5 values",
+    }
