@@ -45,8 +45,8 @@ def run(folder: Path, epochs: int = 4, resume: bool = False, **options) -> list[
     if epochs < 4:  # a kill in the middle of the next epoch
         original = limited.batches
 
-        def stop(epoch):
-            for i, batch in enumerate(original(epoch)):
+        def stop(epoch, first=0):
+            for i, batch in enumerate(original(epoch, first)):
                 if epoch == epochs and i == 2:
                     raise KeyboardInterrupt
                 yield batch
@@ -125,8 +125,8 @@ from pathlib import Path
 from test_loop import Settings, fit, tiny, task, CPU
 import time
 slow = task(); original = slow.batches
-def batches(epoch):
-    for batch in original(epoch):
+def batches(epoch, first=0):
+    for batch in original(epoch, first):
         time.sleep(0.05)
         yield batch
 slow.batches = batches
