@@ -66,6 +66,7 @@ def calibrate(trained: Trained, seed: int, bars: Bars) -> bool:
     from spiking_yolo.cli.calibrate import line
     from spiking_yolo.studies.calibrate.run import calibrate_trained
 
+    print("calibrating on training images, which can take minutes (--no-calibrate leaves it out)", flush=True)
     try:
         calibrate_trained(trained.weights, trained.pictures, seed, lambda file: print(line(file)), bars)
     except UserError as error:
