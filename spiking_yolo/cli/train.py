@@ -14,25 +14,64 @@ labels/train/a.txt, one line `class cx cy w h` each, as fractions of the image.
     names: [cup, spoon]
 
 Photographs are stretched to the detector's input: --imgsz 288x416 keeps the shapes of those that are wider than high.
-The folder PROJECT/NAME gets last.safetensors (float16), results.csv and curves; --resume DIR goes on after an
-interruption.
+The folder PROJECT/NAME gets last.safetensors (float16) and, of the epoch with the best validation, best.safetensors,
+results.csv and curves. mAP50, precision and recall (P, R, where F1 is largest) are by VOC's rule; mAP50_20 is of the
+classes with 20 or more objects. At the end the network is calibrated for the default method, which takes minutes
+(--no-calibrate). --resume DIR goes on after an interruption, also within an epoch, with the same result.
 """
+
+from __future__ import annotations
 
 import shlex
 import sys
 from pathlib import Path
+from typing import TYPE_CHECKING
 
+from spiking_yolo.errors import UserError
 from spiking_yolo.train.options import TrainOptions
+
+if TYPE_CHECKING:
+    from spiking_yolo.cli.bars import Bars
+    from spiking_yolo.train.run import Trained
 
 OPTIONS = TrainOptions
 
 
-def main(options: TrainOptions) -> None:
-    from spiking_yolo.cli.bars import Bars
+def main(options: TrainOptions) -> int:
+    """Exit status 1 when the network was trained but could not be calibrated."""
+    from spiking_yolo.cli.bars import Bars, write
+    from spiking_yolo.train.lines import next_commands, outcome
     from spiking_yolo.train.run import train
 
     program = Path(sys.argv[0])
     command = shlex.join([*(["python", "tools/" + program.name] if program.suffix else [program.name]), *sys.argv[1:]])
-    row = train(options, command, Bars())
-    if row:
-        print("  ".join(f"{k} {v:.4g}" for k, v in row.items()))
+    bars = Bars()
+    try:
+        trained = train(options, command, bars, write)
+    except KeyboardInterrupt:
+        bars.close()
+        if (options.folder / "state.pt").is_file():
+            print(f"the last checkpoint is kept: go on with --resume {options.folder}", file=sys.stderr)
+        raise
+    if trained is None:
+        return 0
+    print(outcome(trained.weights, trained.rows[-1], trained.best))
+    calibrated = options.calibrate and calibrate(trained, options.seed, bars)
+    print(next_commands(options, trained.weights, str(trained.pictures[0].source), calibrated))
+    return int(options.calibrate and not calibrated)
+
+
+def calibrate(trained: Trained, seed: int, bars: Bars) -> bool:
+    """Whether it worked; what was trained stays in any case."""
+    from spiking_yolo.cli.calibrate import line
+    from spiking_yolo.studies.calibrate.run import calibrate_trained
+
+    print("calibrating on training images, which can take minutes (--no-calibrate leaves it out)", flush=True)
+    try:
+        calibrate_trained(trained.weights, trained.pictures, seed, lambda file: print(line(file)), bars)
+    except UserError as error:
+        print(f"not calibrated: {error}", file=sys.stderr)
+        return False
+    finally:
+        bars.close()
+    return True

@@ -6,7 +6,7 @@ that it overlaps most, so a second detection of an object is false even when it 
 Equal confidences rank in input order. Classes without objects are left out of the mean.
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -113,6 +113,25 @@ def voc_map(predictions: Sequence[Detections], dataset: DetectionSet, min_iou: f
     )
     curves = {name: _curve(ranked[name].tp, npos[name]) for name in known}
     return VocScore(_mean(area), _mean(eleven), area, npos, curves, ranked)
+
+
+def best_f1(ranked: Mapping[str, Ranked]) -> tuple[float, float]:
+    """Precision and recall, fractions, of all classes together, at the confidence that gives the largest F1.
+
+    Without detections both are 0. Raises ValueError where there are no objects.
+    """
+    objects = sum(int(r.positives.sum()) for r in ranked.values())
+    if not objects:
+        raise ValueError("there are no objects to find")
+    confidence = np.concatenate([r.confidence for r in ranked.values()])
+    if not len(confidence):
+        return 0.0, 0.0
+    best_first = np.argsort(-confidence, kind="stable")
+    hits = np.cumsum(np.concatenate([r.tp for r in ranked.values()])[best_first])
+    ends = np.flatnonzero(np.diff(confidence[best_first], append=-np.inf))  # a threshold cannot part equal ones
+    hits, shown = hits[ends], ends + 1
+    best = (2 * hits / (shown + objects)).argmax()
+    return float(hits[best] / shown[best]), float(hits[best] / objects)
 
 
 def _mean(per_class: dict[str, float]) -> float:

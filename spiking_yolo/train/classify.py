@@ -48,9 +48,12 @@ class ClassifyTask(Batches):
         if not self.count:
             raise UserError("there are no images to train on: check the data")
 
-    def batches(self, epoch: int) -> Iterator[tuple[Tensor, Tensor]]:
+    def contents(self) -> dict[str, str]:
+        return {"training": f"{self.count:,} images", "validation": f"{len(self.val[1]):,} images"}
+
+    def batches(self, epoch: int, first: int = 0) -> Iterator[tuple[Tensor, Tensor]]:
         images, labels = self.train
-        for indices in self.epoch(epoch):
+        for indices in self.epoch(epoch, first):
             rng = generator(self.seed, epoch, indices[0])
             batch = crop_and_flip(normalise(images[indices], self.spec), rng)
             yield cutout(batch, rng, self.hole) if self.hole else batch, torch.from_numpy(labels[indices])
@@ -61,9 +64,11 @@ class ClassifyTask(Batches):
 
     @torch.inference_mode()
     def evaluate(self, model: nn.Module) -> dict[str, float]:
-        """Top-1 accuracy in percent."""
+        """Top-1 accuracy in percent; nothing without images."""
         device = next(model.parameters()).device
         images, labels = self.val
+        if not len(labels):
+            return {}
         hits = 0
         for i in range(0, len(labels), 500):
             batch = normalise(images[i : i + 500], self.spec)

@@ -15,7 +15,7 @@ from spiking_yolo.decode.boxes import Detections
 from spiking_yolo.decode.yolo import detections
 from spiking_yolo.errors import UserError
 from spiking_yolo.io.images import preprocess, read_image
-from spiking_yolo.metrics.voc import voc_map
+from spiking_yolo.metrics.voc import best_f1, voc_map
 from spiking_yolo.models.spec import Spec
 from spiking_yolo.train.augment import DetectionAugment, Photo
 from spiking_yolo.train.loss_yolov1 import LossWeights, yolov1_loss
@@ -82,9 +82,12 @@ class DetectTask(Batches):
         self.photos = AugmentedPhotos(self.train, augment, self.seed, self.cache)
         self.val = self.val.indexed()
 
-    def batches(self, epoch: int) -> Iterator[tuple[Tensor, Boxes]]:
+    def contents(self) -> dict[str, str]:
+        return {"training": contents(self.train), "validation": contents(self.val)}
+
+    def batches(self, epoch: int, first: int = 0) -> Iterator[tuple[Tensor, Boxes]]:
         self.photos.augment.mosaic = self.mosaic if epoch < round(self.epochs * (1 - self.plain)) else 0.0
-        keys = [[(epoch, i) for i in indices] for indices in self.epoch(epoch)]
+        keys = [[(epoch, i) for i in indices] for indices in self.epoch(epoch, first)]
         # A new loader each epoch: its workers see this epoch's augmentation.
         loader = DataLoader(self.photos, batch_sampler=keys, collate_fn=collate, num_workers=self.workers)
         mean, std = (torch.tensor(v)[:, None, None] for v in (self.spec.mean, self.spec.std))
@@ -96,10 +99,29 @@ class DetectTask(Batches):
         return yolov1_loss(output, boxes, labels, self.spec.heads[0], self.weights)
 
     def evaluate(self, model: nn.Module) -> dict[str, float]:
-        """In percent, area under the curve: mAP50, and mAP50_20 over the classes with 20 or more objects."""
+        """In percent: mAP50, the area under the curve, and mAP50_20 over the classes with 20 or more objects;
+        precision and recall at the confidence of the largest F1. Nothing where there are no objects.
+        """
+        if not objects(self.val):
+            return {}
         score = voc_map(predict(model, self.val, self.spec, self.batch), self.val)
         common = [ap for name, ap in score.per_class.items() if score.npos[name] >= 20]
-        return {"mAP50": 100 * score.mAP_area} | ({"mAP50_20": 100 * float(np.mean(common))} if common else {})
+        precision, recall = best_f1(score.ranked)
+        return {
+            "mAP50": 100 * score.mAP_area,
+            **({"mAP50_20": 100 * float(np.mean(common))} if common else {}),
+            "precision": 100 * precision,
+            "recall": 100 * recall,
+        }
+
+
+def objects(data: DetectionSet) -> int:
+    """How many boxes count: neither difficult nor of crowds."""
+    return sum(int((~sample.ignored).sum()) for sample in data.samples)
+
+
+def contents(data: DetectionSet) -> str:
+    return f"{len(data):,} images, {objects(data):,} objects"
 
 
 @torch.inference_mode()

@@ -1,6 +1,7 @@
 """One training loop for detectors and classifiers, on CPU, GPU, and under torchrun on several."""
 
 import math
+import time
 from collections.abc import Callable, Iterable
 from dataclasses import asdict, dataclass
 from functools import partial
@@ -14,7 +15,8 @@ from torch.nn.parallel import DistributedDataParallel
 from torch.optim.swa_utils import AveragedModel
 
 from spiking_yolo.errors import UserError
-from spiking_yolo.train.state import Job, State, load_state, record, save_state
+from spiking_yolo.train.seeds import torch_seed
+from spiking_yolo.train.state import Begun, Job, State, load_state, record, save_state
 
 Progress = Callable[..., Any]  # (what, how much of it is done, of how much)
 
@@ -24,11 +26,16 @@ def silent(*_: object) -> None:
 
 
 class Task(Protocol):
-    """The data. A batch is (images [N, 3, H, W] float in [0, 1] or normalised, targets)."""
+    """The data. A batch is (images [N, 3, H, W] float in [0, 1] or normalised, targets).
+
+    contents: how much there is, by split. batches: those of an epoch from number `first` on. evaluate: figures of the
+    validation, none where there is nothing to validate on.
+    """
 
     @property
     def steps(self) -> int: ...
-    def batches(self, epoch: int) -> Iterable[tuple[Tensor, Any]]: ...
+    def contents(self) -> dict[str, str]: ...
+    def batches(self, epoch: int, first: int = 0) -> Iterable[tuple[Tensor, Any]]: ...
     def loss(self, output: Tensor, targets: Any) -> dict[str, Tensor]: ...
     def evaluate(self, model: nn.Module) -> dict[str, float]: ...
 
@@ -39,7 +46,8 @@ class Settings:
     which it rises linearly; then it falls as a cosine (0.3: one-cycle). ema: decay of the averaged weights per step.
     clip: largest gradient norm. bf16: autocast. val_every: epochs between validations, 0 for the last only. anneal:
     share of the training in which the slope of leaky ReLUs falls linearly to 0, so that weights of a leaky network
-    become those of a ReLU network without a jump; 0 leaves slopes alone.
+    become those of a ReLU network without a jump; 0 leaves slopes alone. save_every: minutes between checkpoints within
+    an epoch, 0 for one after every step.
     """
 
     epochs: int
@@ -53,6 +61,7 @@ class Settings:
     val_every: int = 5
     seed: int = 0
     anneal: float = 0.0
+    save_every: float = 5.0
 
 
 def learning_rate(progress: float, settings: Settings) -> float:
@@ -103,34 +112,47 @@ def fit(
     export: Callable[[nn.Module, list[dict[str, float]]], None] = silent,
     progress: Progress = silent,
     job: Job | None = None,
+    epoch_done: Callable[[dict[str, float]], Any] = silent,
 ) -> tuple[nn.Module, list[dict[str, float]]]:
     """Train; returns the averaged model and one row of figures per epoch.
 
-    folder: gets results.csv and state.pt after every epoch; resume=True goes on from there with the same
-    losses as an uninterrupted run. export(model, rows) is called after every epoch and on resuming, progress(epoch,
-    done, total) after every step. job: what must be as it was when a training is resumed, by default the settings
-    but for the number of epochs.
+    folder: gets results.csv after every epoch and state.pt within an epoch too; resume=True goes on from there with
+    the same weights and losses as an uninterrupted run. export(model, rows) is called after every epoch and on
+    resuming at the end of one, progress(epoch, done, total) after every step, epoch_done(row) once all of an epoch is
+    on disk. job: what must be as it was when a training is resumed, by default the settings but for the number of
+    epochs and checkpoints.
     Raises UserError when the loss is not finite, and for a state.pt that is damaged or of another job.
     """
     model = model.to(device, memory_format=torch.channels_last)  # pyright: ignore[reportCallIssue]
     ema = AveragedModel(model, avg_fn=moving_average(settings.ema), use_buffers=True)
     optimizer = make_optimizer(model, settings)
     state = State(model, ema, optimizer)
-    job = {k: v for k, v in asdict(settings).items() if k != "epochs"} if job is None else job
-    rows = load_state(state, folder, job) if resume else []
+    job = {k: v for k, v in asdict(settings).items() if k not in ("epochs", "save_every")} if job is None else job
+    rows, begun = load_state(state, folder, job) if resume else ([], Begun())
     leader = not dist.is_initialized() or dist.get_rank() == 0
     if leader and rows:  # what was deleted in the meantime comes back
         record(rows, folder)
-        export(ema.module, rows)
+        if not begun.steps:
+            export(ema.module, rows)
+    saved = time.monotonic()
+
+    def checkpoint(begun: Begun) -> None:
+        nonlocal saved
+        if leader and time.monotonic() - saved >= 60 * settings.save_every:
+            save_state(state, rows, folder, job, begun)
+            saved = time.monotonic()
+
     trained = DistributedDataParallel(model) if dist.is_initialized() else model
     for epoch in range(len(rows), settings.epochs):
-        torch.manual_seed(settings.seed * 100003 + epoch)
         model.train()
         what = f"epoch {epoch + 1}/{settings.epochs}"
         row = {
             "epoch": epoch + 1.0,
-            **train_epoch(trained, ema, optimizer, task, settings, epoch, device, partial(progress, what)),
+            **train_epoch(
+                trained, ema, optimizer, task, settings, epoch, device, partial(progress, what), begun, checkpoint
+            ),
         }
+        begun = Begun()
         last = epoch + 1 == settings.epochs
         if leader and (last or (settings.val_every and (epoch + 1) % settings.val_every == 0)):
             row |= task.evaluate(ema.module.eval())
@@ -139,6 +161,8 @@ def fit(
             record(rows, folder)
             export(ema.module, rows)
             save_state(state, rows, folder, job)  # last: with it the epoch is done
+            saved = time.monotonic()
+            epoch_done(row)
         if dist.is_initialized():
             dist.barrier()
     return ema.module.eval(), rows
@@ -153,12 +177,17 @@ def train_epoch(
     epoch: int,
     device: torch.device,
     progress: Callable[[int, int], Any],
+    begun: Begun,
+    checkpoint: Callable[[Begun], Any],
 ) -> dict[str, float]:
-    """One pass over the data. Returns the mean of the loss and of its terms, and the learning rate."""
+    """One pass over the data. Returns the mean of the loss and of its terms, and the learning rate.
+
+    begun: what is done of it already. checkpoint(begun): called after every step but the last.
+    """
     source = model.module if isinstance(model, DistributedDataParallel) else model
-    sums: dict[str, float] = {}
-    steps, lr = 0, 0.0
-    for images, targets in task.batches(epoch):
+    steps, sums, lr = begun.steps, dict(begun.sums), 0.0
+    for images, targets in task.batches(epoch, steps):
+        torch.manual_seed(torch_seed(settings.seed, epoch, steps))
         done = (epoch + steps / task.steps) / settings.epochs
         if settings.anneal:
             slope = 0.1 * max(0.0, 1 - done / settings.anneal)
@@ -183,4 +212,6 @@ def train_epoch(
         for name, term in {"loss": loss, **terms}.items():
             sums[name] = sums.get(name, 0.0) + term.item()
         progress(steps, task.steps)
+        if steps < task.steps:
+            checkpoint(Begun(steps, dict(sums)))
     return {name: total / steps for name, total in sums.items()} | {"lr": lr}

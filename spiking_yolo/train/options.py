@@ -23,6 +23,7 @@ class OptimisationOptions(Options):
     warmup: float | None = setting(None, "share of the training in which the rate rises", 0, 1)
     ema: float = setting(0.998, "decay of the averaged weights", 0, 1)
     seed: int = setting(0, "of everything that is random", 0)
+    save_every: float = setting(5.0, "minutes between checkpoints within an epoch; 0: after every step", 0)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -48,6 +49,7 @@ class DataOptions(Options):
     split: str = setting("train", "to train on")
     val_split: str | None = setting(None, "to validate on (default: val, or test for CIFAR)")
     year: str = setting("2012", "of the VOCdevkit")
+    fraction: float = setting(1.0, "train on this share of the images, drawn by --seed", high=1, above=0)
     holdout: float = setting(0.0, "validate on this share of the training split", 0, 0.99)
     val_every: int = setting(5, "epochs between validations; 0: at the end only", 0)
     mosaic: float = setting(0.5, "probability of four photographs in one", 0, 1)
@@ -73,6 +75,9 @@ class TrainOptions(OptimisationOptions, ArchitectureOptions, DataOptions, Figure
     device: str = setting("auto", "auto, cpu, cuda")
     bf16: Literal["auto", "on", "off"] = setting("auto", "bfloat16 autocast")
     workers: int = setting(1, "processes that augment photographs", 0)
+    calibrate: bool = setting(
+        True, "calibrate the default method at the end, on training images; --no-calibrate: leave that to `calibrate`"
+    )
 
     @property
     def folder(self) -> Path:

@@ -2,7 +2,8 @@
 
 import datetime
 import os
-from dataclasses import asdict, fields, replace
+from collections.abc import Callable, Sequence
+from dataclasses import asdict, dataclass, fields, replace
 from pathlib import Path
 from typing import Any
 
@@ -10,17 +11,17 @@ import torch
 import torch.distributed as dist
 from torch import nn
 
-from spiking_yolo.datasets.classification import to_arrays
-from spiking_yolo.datasets.open import UNPACKED, open_classification, open_detection
 from spiking_yolo.errors import UserError
 from spiking_yolo.io.files import sha256
+from spiking_yolo.io.images import Picture
 from spiking_yolo.io.run_folder import run_directory
 from spiking_yolo.models.checkpoint import build_model, load_checkpoint, save_checkpoint
 from spiking_yolo.models.classifiers import TORCHVISION
 from spiking_yolo.models.spec import Spec
-from spiking_yolo.models.yolov1 import YOLOv1, yolov1_spec
-from spiking_yolo.train.classify import ClassifyTask, classifier_spec
-from spiking_yolo.train.loop import Progress, Settings, Task, fit, silent
+from spiking_yolo.models.yolov1 import YOLOv1
+from spiking_yolo.train.data import classification, detection
+from spiking_yolo.train.lines import best_row, epoch_line, noted, opening
+from spiking_yolo.train.loop import Progress, Settings, fit, silent
 from spiking_yolo.train.options import TrainOptions
 from spiking_yolo.train.report import plot
 
@@ -29,14 +30,34 @@ DEFAULTS: dict[str, dict[str, Any]] = {
     "classify": {"batch": 128, "lr": 0.1, "optimizer": "sgd", "weight_decay": 5e-4, "warmup": 0.2},
 }
 # What may change when a training is resumed: where things are, how long it takes, and what leaves its results alone.
-FREE = {"epochs", "data", "project", "name", "resume", "init", "device", "bf16", "workers", "cache", "val_every"}
+FREE = {"data", "project", "name", "resume", "init", "device", "bf16", "workers", "cache", "figures"}
+FREE |= {"epochs", "val_every", "save_every", "calibrate"}
 
 
-def train(options: TrainOptions, command: str = "", progress: Progress = silent) -> dict[str, float]:
-    """Train the network and write its checkpoints and curves into options.folder.
+@dataclass(frozen=True)
+class Trained:
+    """weights: the network to use, that of the best validated epoch, or where there is none that of the last one.
 
-    Returns the last row of figures, on the first process only. command: how the user called, for the record.
-    progress(epoch, done, total) is called after every step. Raises UserError for what the user can mend.
+    rows: figures, one row per epoch. best: that of the best epoch. pictures: as of data.Read.
+    """
+
+    weights: Path
+    rows: list[dict[str, float]]
+    best: dict[str, float] | None
+    pictures: Sequence[Picture]
+
+
+def train(
+    options: TrainOptions,
+    command: str = "",
+    progress: Progress = silent,
+    say: Callable[[str], Any] = silent,
+) -> Trained | None:
+    """Train the network and write its checkpoints and curves into options.folder; None but on the first process.
+
+    command: how the user called, for the record. progress(epoch, done, total) is called after every step, say(line)
+    with what has been read, and after every epoch. options.calibrate is the caller's matter.
+    Raises UserError for what the user can mend.
     """
     defaults = {k: v for k, v in DEFAULTS[options.task].items() if getattr(options, k) is None}
     options = replace(options, **defaults)
@@ -50,8 +71,9 @@ def train(options: TrainOptions, command: str = "", progress: Progress = silent)
     if rank == 0:
         run_directory(folder.resolve().parent, folder.resolve().name, exist_ok=True)
     torch.manual_seed(options.seed)
-    common = {"batch": options.batch, "seed": options.seed, "rank": rank, "world": world}
-    spec, task = (detection if options.task == "detect" else classification)(options, common)
+    common: dict[str, Any] = {"batch": options.batch, "seed": options.seed, "rank": rank, "world": world}
+    data = (detection if options.task == "detect" else classification)(options, common)
+    spec, task = data.spec, data.task
     shape = {"activation": options.activation, **({"levels": options.levels} if options.activation == "qcfs" else {})}
     shape |= {"pool": options.pool} if options.pool else {}
     if options.model.startswith(TORCHVISION) and shape == {"activation": "relu"}:
@@ -60,48 +82,41 @@ def train(options: TrainOptions, command: str = "", progress: Progress = silent)
     if options.init is not None:
         initialise(model, options.init, spec)
     facts = provenance(options, command)
+    last, best = (folder / f"{name}.safetensors" for name in ("last", "best"))
+    if rank == 0 and not started:
+        best.unlink(missing_ok=True)  # of a training that was killed before its first checkpoint
 
     def export(average: nn.Module, rows: list[dict[str, float]]) -> None:
         plot(rows, folder)
-        if len(rows) >= options.anneal * options.epochs:
-            record = facts | {"epochs_done": len(rows), "last": rows[-1]}
-            save_checkpoint(folder / "last.safetensors", average, options.model, shape, spec, record)
+        if not (usable := annealed(rows, options)):
+            return
+        record = facts | {"epochs_done": len(rows), "last": rows[-1]}
+        for path in (last, best) if best_row(usable) is rows[-1] else (last,):
+            save_checkpoint(path, average, options.model, shape, spec, record)
 
     chosen = {f.name: getattr(options, f.name) for f in fields(Settings) if f.name not in ("clip", "bf16")}
     settings = Settings(**chosen, bf16=has_bf16(device) if options.bf16 == "auto" else options.bf16 == "on")
-    watch = progress if rank == 0 else silent
+    watch, tell = (progress, say) if rank == 0 else (silent, silent)
+    where = f"{device}, {world} processes" if world > 1 else str(device)
+    where += " in bfloat16" if settings.bf16 else ""
+    for line in (*noted(data.notes), *opening(task.contents(), spec, model, options.model, where)):
+        tell(line)
     job = {k: v for k, v in asdict(options).items() if k not in FREE}
-    _, rows = fit(model, task, settings, folder, device, options.resume is not None, export, watch, job)
+
+    def epoch_done(row: dict[str, float]) -> None:
+        tell(epoch_line(row, options.epochs))
+
+    _, rows = fit(model, task, settings, folder, device, options.resume is not None, export, watch, job, epoch_done)
     if dist.is_initialized():
         dist.destroy_process_group()
-    return rows[-1] if rank == 0 else {}
+    if rank != 0:
+        return None
+    return Trained(best if best.is_file() else last, rows, best_row(annealed(rows, options)), data.pictures)
 
 
-def detection(options: TrainOptions, common: dict[str, Any]) -> tuple[Spec, Task]:
-    from spiking_yolo.train.detect import DetectTask, LossWeights, hold_out
-
-    train_set = open_detection(options.data, options.split, year=options.year)
-    if options.holdout:
-        train_set, val_set = hold_out(train_set, options.holdout, options.seed)
-    else:
-        val_set = open_detection(options.data, options.val_split or "val", year=options.year)
-    spec = yolov1_spec(train_set.classes, options.imgsz, logistic=not options.linear)
-    weights = LossWeights(giou=options.giou, ignore=options.ignore)
-    common |= {k: getattr(options, k) for k in ("epochs", "workers", "mosaic", "cache")}
-    return spec, DetectTask(train=train_set, val=val_set, spec=spec, weights=weights, **common)
-
-
-def classification(options: TrainOptions, common: dict[str, Any]) -> tuple[Spec, Task]:
-    unpacked = options.project.parent / UNPACKED
-    sets = [open_classification(options.data, split, unpacked) for split in (options.split, options.val_split)]
-    train_part, val_part = (to_arrays(dataset) for dataset in sets)
-    images, labels = train_part
-    spec = classifier_spec(sets[0].classes, *images.shape[1:3])
-    if options.holdout:
-        kept = round(len(labels) * (1 - options.holdout))
-        shuffled = torch.randperm(len(labels), generator=torch.Generator().manual_seed(options.seed)).numpy()
-        train_part, val_part = ((images[i], labels[i]) for i in (shuffled[:kept], shuffled[kept:]))
-    return spec, ClassifyTask(train=train_part, val=val_part, spec=spec, hole=options.cutout, **common)
+def annealed(rows: list[dict[str, float]], options: TrainOptions) -> list[dict[str, float]]:
+    """The rows of those epochs whose network is what was asked for."""
+    return [row for row in rows if row["epoch"] >= options.anneal * options.epochs]
 
 
 def initialise(model: nn.Module, path: Path, spec: Spec) -> None:

@@ -10,6 +10,11 @@ def generator(*key: int) -> np.random.Generator:
     return np.random.default_rng(key)
 
 
+def torch_seed(*key: int) -> int:
+    """For what torch draws, such as dropout: of a key as in `generator`."""
+    return int(generator(*key).integers(2**63))
+
+
 def order(count: int, seed: int, epoch: int, rank: int = 0, world: int = 1) -> list[int]:
     """This rank's share of the shuffled indices 0..count-1; every rank gets floor(count / world) of them."""
     shuffled = generator(seed, epoch).permutation(count)
@@ -32,9 +37,9 @@ class Batches:
     rank: int = 0
     world: int = 1
 
-    def epoch(self, epoch: int) -> list[list[int]]:
-        """Indices of the images of each batch."""
-        return batches(order(self.count, self.seed, epoch, self.rank, self.world), self.batch)
+    def epoch(self, epoch: int, first: int = 0) -> list[list[int]]:
+        """Indices of the images of each batch, from batch `first` on."""
+        return batches(order(self.count, self.seed, epoch, self.rank, self.world), self.batch)[first:]
 
     @property
     def steps(self) -> int:

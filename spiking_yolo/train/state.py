@@ -2,7 +2,7 @@
 
 import csv
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -18,37 +18,49 @@ Job = Mapping[str, Any]  # option -> number or text: what must not change while 
 
 @dataclass(frozen=True)
 class State:
-    """What changes while training; random numbers follow from the seed and the epoch and need no keeping."""
+    """What changes while training; random numbers follow from seed, epoch and step and need no keeping."""
 
     model: nn.Module
     ema: nn.Module
     optimizer: torch.optim.Optimizer
 
 
-def save_state(state: State, rows: Rows, folder: Path, job: Job) -> None:
+@dataclass(frozen=True)
+class Begun:
+    """The part of an epoch that is done. steps: so many batches. sums: of the loss and its terms over them."""
+
+    steps: int = 0
+    sums: dict[str, float] = field(default_factory=dict)
+
+
+def save_state(state: State, rows: Rows, folder: Path, job: Job, begun: Begun | None = None) -> None:
     """Write folder/state.pt, plain tensors and numbers only, so that reading it runs no code.
 
-    Its appearance is what finishes an epoch: whatever else the epoch writes must be there before.
+    rows: of the finished epochs. begun: what is done of the next one. The appearance of a row is what finishes an
+    epoch: whatever else the epoch writes must be there before.
     """
     with atomic_write(folder / "state.pt") as path:
         parts = {k: v.state_dict() for k, v in vars(state).items()}
         try:
-            torch.save({**parts, "rows": rows, "job": dict(job)}, path)
+            torch.save({**parts, "rows": rows, "begun": vars(begun or Begun()), "job": dict(job)}, path)
         except RuntimeError as error:  # which is how torch says that the disk is full
             raise OSError("it did not fit") from error
 
 
-def load_state(state: State, folder: Path, job: Job) -> Rows:
-    """Restore in place from folder/state.pt; returns the rows of the finished epochs, none without a file.
+def load_state(state: State, folder: Path, job: Job) -> tuple[Rows, Begun]:
+    """Restore in place from folder/state.pt; returns the rows of the finished epochs, none without a file, and what is
+    done of the next one.
 
     Raises UserError when the file is damaged, and when it was made with another job or network.
     """
     path = folder / "state.pt"
     if not path.is_file():
-        return []
+        return [], Begun()
     try:
         saved = torch.load(path, map_location="cpu", weights_only=True)
         rows, before = _checked(saved["rows"]), dict(saved["job"])
+        (sums,) = _checked([saved["begun"]["sums"]])
+        begun = Begun(int(saved["begun"]["steps"]), sums)
     except Exception as error:  # torch.load raises whatever the damage leads to
         raise UserError(f"{path} is damaged or of another version: train anew, with another --name") from error
     for option in sorted(before.keys() | job.keys()):
@@ -63,7 +75,7 @@ def load_state(state: State, folder: Path, job: Job) -> Rows:
             part.load_state_dict(saved[name])
     except (AttributeError, IndexError, KeyError, RuntimeError, TypeError, ValueError) as error:
         raise UserError(f"{path} belongs to another network or optimizer: choose another --name") from error
-    return rows
+    return rows, begun
 
 
 def _checked(rows: Any) -> Rows:

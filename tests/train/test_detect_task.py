@@ -173,7 +173,9 @@ def test_own_classes_from_a_data_yaml(tmp_path):
             lr=1e-9,
             init=init,
         )
-        row = train(options)
+        trained = train(options)
+        assert trained is not None
+        row = trained.rows[-1]
         init = tmp_path / "runs" / str(len(names)) / "last.safetensors"
         model, spec, _ = load_checkpoint(init)
         assert spec.names == tuple(names) and spec.heads[0].classes == len(names)
@@ -209,7 +211,11 @@ def test_the_tool_end_to_end(tmp_path):
     assert again.returncode == 2
     assert again.stderr.startswith("error: ") and again.stderr.count("\n") == 1 and "--resume" in again.stderr
     for resume in (folder, "latest"):  # the second one has nothing left to do
-        row = train(TrainOptions(**call, epochs=2, batch=4, device="cpu", resume=resume))
-        assert row["epoch"] == 2 and read_provenance(folder / "last.safetensors")["epochs_done"] == 2
+        trained = train(TrainOptions(**call, epochs=2, batch=4, device="cpu", resume=resume))
+        assert (
+            trained is not None
+            and trained.rows[-1]["epoch"] == 2
+            and read_provenance(folder / "last.safetensors")["epochs_done"] == 2
+        )
     with pytest.raises(UserError, match="holds no training"):
         train(TrainOptions(**call, resume=tmp_path))

@@ -5,6 +5,7 @@ import resource
 import signal
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -15,15 +16,17 @@ from spiking_yolo.errors import UserError
 from spiking_yolo.io.files import atomic_write
 
 SETTINGS = Settings(epochs=2, lr=0.05)
-WRITES = 6  # three per epoch
+OFTEN = replace(SETTINGS, save_every=0)
+WRITES = {SETTINGS: 6, OFTEN: 12}  # three per epoch, and one after each of its four steps but the last
 # Children of a process of one thread; each is killed before or after one of its renames.
 SCRIPT = """
 import os, signal, sys; sys.path[:0] = {paths!r}
 from pathlib import Path
-from test_kill import WRITES, trained
+from test_kill import Settings, WRITES, trained
+settings = {settings!r}
 replace = os.replace
 trained(Path({folder!r}) / "first")  # what is slow the first time
-for kill in range(2 * WRITES):
+for kill in range(2 * WRITES[settings]):
     child = os.fork()
     if not child:
         left = kill // 2
@@ -36,7 +39,7 @@ for kill in range(2 * WRITES):
                 os.kill(os.getpid(), signal.SIGKILL)
             left -= 1
         os.replace = killing
-        trained(Path({folder!r}) / str(kill))
+        trained(Path({folder!r}) / str(kill), settings)
         os._exit(0)
     assert os.waitpid(child, 0)[1] == signal.SIGKILL
 """
@@ -54,15 +57,19 @@ def trained(folder: Path, settings: Settings = SETTINGS, resume: bool = False) -
     return torch.load(folder / "last.pt", weights_only=True), (folder / "results.csv").read_text()
 
 
-def test_killed_at_every_write_nothing_is_lost(tmp_path: Path) -> None:
+@pytest.mark.parametrize(("settings", "first"), [(SETTINGS, 5), (OFTEN, 1)])
+def test_killed_at_every_write_nothing_is_lost(tmp_path: Path, settings: Settings, first: int) -> None:
+    """first: the kill that leaves a state, which is the third rename, or the first one within the epoch."""
     paths = [str(ROOT), str(ROOT / "tests" / "train")]
-    subprocess.run([sys.executable, "-c", SCRIPT.format(paths=paths, folder=str(tmp_path))], check=True)
+    subprocess.run(
+        [sys.executable, "-c", SCRIPT.format(paths=paths, folder=str(tmp_path), settings=settings)], check=True
+    )
     weights, figures = trained(tmp_path / "whole")
-    for kill in range(2 * WRITES):
+    for kill in range(2 * WRITES[settings]):
         folder = tmp_path / str(kill)
         state = (folder / "state.pt").is_file()
-        assert state == (kill >= 5)  # the third rename finishes the first epoch
-        resumed, again = trained(folder, resume=state)
+        assert state == (kill >= first)
+        resumed, again = trained(folder, settings, resume=state)
         assert again == figures, kill
         torch.testing.assert_close(resumed, weights, rtol=0, atol=0)
 

@@ -45,8 +45,8 @@ def run(folder: Path, epochs: int = 4, resume: bool = False, **options) -> list[
     if epochs < 4:  # a kill in the middle of the next epoch
         original = limited.batches
 
-        def stop(epoch):
-            for i, batch in enumerate(original(epoch)):
+        def stop(epoch, first=0):
+            for i, batch in enumerate(original(epoch, first)):
                 if epoch == epochs and i == 2:
                     raise KeyboardInterrupt
                 yield batch
@@ -125,8 +125,8 @@ from pathlib import Path
 from test_loop import Settings, fit, tiny, task, CPU
 import time
 slow = task(); original = slow.batches
-def batches(epoch):
-    for batch in original(epoch):
+def batches(epoch, first=0):
+    for batch in original(epoch, first):
         time.sleep(0.05)
         yield batch
 slow.batches = batches
@@ -150,3 +150,52 @@ def test_survives_kill_9(tmp_path):
     assert len((folder / "results.csv").read_text().splitlines()) < 6
     rows = fit(tiny(), task(), settings, folder, CPU, resume=True)[1]
     assert [r["loss"] for r in rows] == pytest.approx([r["loss"] for r in whole], rel=1e-6)
+
+
+def test_a_resumed_epoch_does_only_what_is_left(tmp_path):
+    """Killed after the first two of four steps: the third is the first one to be drawn again, and the sums of the
+    loss go on. Dropout draws what it would have drawn."""
+
+    def dropping() -> nn.Sequential:
+        return nn.Sequential(*tiny()[:-1], nn.Dropout(), nn.Linear(4, 2))
+
+    settings = Settings(epochs=1, lr=0.05, save_every=0)
+    limited, drawn = task(), []
+    original = limited.batches
+
+    def stop(epoch, first=0):
+        for k, batch in enumerate(original(epoch, first)):
+            drawn.append(first + k)
+            if drawn == [0, 1, 2]:
+                raise KeyboardInterrupt
+            yield batch
+
+    limited.batches = stop
+    with pytest.raises(KeyboardInterrupt):
+        fit(dropping(), limited, settings, tmp_path / "cut", CPU)
+    assert not (tmp_path / "cut" / "results.csv").exists()
+    model, rows = fit(dropping(), limited, settings, tmp_path / "cut", CPU, resume=True)
+    assert drawn == [0, 1, 2, 2, 3]
+    whole, expected = fit(dropping(), task(), settings, tmp_path / "whole", CPU)
+    assert rows == expected
+    torch.testing.assert_close(model.state_dict(), whole.state_dict(), rtol=0, atol=0)
+
+
+def test_an_epoch_that_is_not_finished_exports_nothing(tmp_path):
+    """The averaged weights are beyond those of the last row then."""
+    settings = Settings(epochs=2, lr=0.05, save_every=0)
+    limited, exported = task(), []
+    original = limited.batches
+
+    def stop(epoch, first=0):
+        for k, batch in enumerate(original(epoch, first)):
+            if (epoch, k) == (1, 2):
+                raise KeyboardInterrupt
+            yield batch
+
+    limited.batches = stop
+    with pytest.raises(KeyboardInterrupt):
+        fit(tiny(), limited, settings, tmp_path, CPU)
+    limited.batches = original
+    fit(tiny(), limited, settings, tmp_path, CPU, True, lambda _, rows: exported.append(len(rows)))
+    assert exported == [2]

@@ -10,13 +10,15 @@ import torch
 
 from spiking_yolo.convert.calibrate import calibrate as run_network
 from spiking_yolo.convert.calibration_file import CalibrationResult, calibration_path
-from spiking_yolo.convert.registry import get_recipe, list_methods
+from spiking_yolo.convert.registry import DEFAULT, get_recipe, list_methods
 from spiking_yolo.convert.statistics import Statistics, statistics_path, take_statistics
+from spiking_yolo.datasets.draw import draw
 from spiking_yolo.datasets.open import open_classification
 from spiking_yolo.errors import UserError
 from spiking_yolo.io.images import Picture, preprocess, read_image
 from spiking_yolo.io.sources import expand, is_stream
 from spiking_yolo.models.load import Ann
+from spiking_yolo.models.load import load_ann as load
 from spiking_yolo.recipe import Recipe
 from spiking_yolo.studies.calibrate.options import CalibrateOptions
 from spiking_yolo.studies.evaluate.quantised import choose
@@ -50,26 +52,53 @@ def calibrate(
     """Write the statistics, then a file per method; on_file is called with each as soon as it is written."""
     recipes = [recipe.with_settings(options.settings) for recipe in _recipes(options.methods)]
     ann = load_ann(options)
-    pictures = _pictures(options, ann)
-    files = []
+    pictures, small = _pictures(options, ann), options.images is None
+    return _calibrate(ann, pictures, recipes, small, options.run_images, options.output, on_file, progress)
+
+
+def calibrate_trained(
+    weights: Path,
+    pictures: Sequence[Picture],
+    seed: int = 0,
+    on_file: Callable[[Calibrated], Any] = silent,
+    progress: Progress = silent,
+) -> list[Calibrated]:
+    """The statistics and the default method's file of a network, on so many of its training images as serve both."""
+    ann = load(weights)
+    small = ann.spec.task == "classify"
+    chosen = draw(pictures, DRAWN if small else TRAINED, seed)
+    return _calibrate(ann, chosen, [get_recipe(DEFAULT)], small, None, None, on_file, progress)
+
+
+def _calibrate(
+    ann: Ann,
+    pictures: Sequence[Picture],
+    recipes: Sequence[Recipe],
+    small: bool,
+    run_images: int | None,
+    output: Path | None,
+    on_file: Callable[[Calibrated], Any],
+    progress: Progress,
+) -> list[Calibrated]:
+    files: list[Calibrated] = []
 
     def done(file: Calibrated) -> None:
         files.append(file)
         on_file(file)
 
-    statistics, file = _statistics(ann, options.output or statistics_path(ann.weights, ann.imgsz), pictures, progress)
+    statistics, file = _statistics(ann, output or statistics_path(ann.weights, ann.imgsz), pictures, progress)
     done(file)
     good = [picture for picture in pictures if picture.name in set(statistics.images)]
     for recipe in recipes:
-        used = spread(good, options.run_images or _run_images(recipe, options))
+        used = spread(good, run_images or _run_images(recipe, small))
         done(_run(ann, statistics, recipe, used, progress) if recipe.runs_network else Calibrated(None, recipe.name))
     return files
 
 
-def _run_images(recipe: Recipe, options: CalibrateOptions) -> int:
+def _run_images(recipe: Recipe, small: bool) -> int:
     if recipe.by_gradient:
-        return TRAINED if options.images else TRAINED_DRAWN
-    return RUN_IMAGES if options.images else RUN_DRAWN
+        return TRAINED_DRAWN if small else TRAINED
+    return RUN_DRAWN if small else RUN_IMAGES
 
 
 def _recipes(methods: Sequence[str]) -> list[Recipe]:
