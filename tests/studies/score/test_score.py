@@ -117,4 +117,4 @@ def test_the_command(tmp_path: Path, capsys: pytest.CaptureFixture[str]):
     assert json.loads((tmp_path / "out.json").read_text())["figures"]["mAP50"] == pytest.approx(0.889439, abs=1e-6)
     assert call(["score", *paths, "-o", "out.txt"]) == 2 and "must end in .json" in capsys.readouterr().err
     assert call(["score", "--predictions", "none.json", *paths[2:]]) == 2
-    assert "none.json is missing" in capsys.readouterr().err
+    assert "none.json does not exist" in capsys.readouterr().err
