@@ -2,59 +2,85 @@
 
 Pedersen et al., "Neuromorphic intermediate representation: A unified instruction set for interoperable brain-inspired
 computing", Nature Communications 2024. Its spiking neurons send one positive spike of value 1 per step, start at zero
-and have a fixed threshold; its pooling is linear.
+and have a fixed threshold; its pooling is linear, and nothing in it makes a map larger.
 """
 
 from collections.abc import Mapping
-from dataclasses import replace
+from dataclasses import dataclass, replace
 
 import torch
 
 from spiking_yolo.convert.converted import Converted
-from spiking_yolo.errors import UserError
-from spiking_yolo.graph import Activation, Node
+from spiking_yolo.graph import Node, shapes
+from spiking_yolo.recipe import Recipe
 from spiking_yolo.snn.neurons import IntegrateAndFire, NeuronLayer
+from spiking_yolo.snn.neurons.on_off import OnOff
+from spiking_yolo.studies.export import folding
+from spiking_yolo.studies.export.sums import slices_channels, with_sums
 
 _MISSING = {
-    "max_pool": "no max pooling of spikes; train the network with average pooling (tools/train.py --pool avg)",
-    "upsample": "no upsampling",
-    "concat": "no concatenation",
-    "slice": "no slices",
+    "max_pool": "no max pooling of spikes; train the network with average pooling (train --pool avg) or with strides "
+    "of 2 in its convolutions",
+    "upsample": "no upsampling; train the network with heads that need none",
     "pad": "no padding apart from a convolution's; give the convolution behind it the padding",
 }
-_ELSE = "--format safetensors and json take every network"
+_NO_CARRIER = (
+    "its current has a constant part (neuron.shift or a calibrated bias), and no convolution or linear layer feeds it "
+    "alone, to take that as its bias; use --method p-norm"
+)
 
 
-def check(converted: Converted, shapes: Mapping[str, torch.Size]) -> None:
-    """Raise UserError naming the first node that NIR cannot express, and the way out.
+@dataclass(frozen=True)
+class Missing:
+    """A node that NIR cannot express; reason: what NIR lacks, and the way out."""
 
-    shapes: of every node's output, [N, C, ...].
-    """
-    layers = dict(converted.network().layers())
+    node: Node
+    reason: str
+
+
+def needed(converted: Converted) -> tuple[Converted, dict[str, torch.Size]]:
+    """The network without nodes that no output needs, and the shape of every node's output, [1, C, ...]."""
+    graph = converted.graph.up_to(*converted.graph.outputs)
+    return replace(converted, graph=graph), shapes(graph, converted.spec.height, converted.spec.width)
+
+
+def missing(converted: Converted, sizes: Mapping[str, torch.Size]) -> list[Missing]:
+    """Every node that NIR cannot express, in the network's order. sizes: of every node's output, [1, C, ...]."""
+    layers = dict(converted.network(observed=True).layers())  # unobserved, a pair with a constant current is one neuron
+    found: list[Missing] = []
     for node in converted.graph.nodes:
+        reason: str | None = None
         if node.op in _MISSING:
-            reason: str | None = f"NIR has {_MISSING[node.op]}"
+            reason = f"NIR has {_MISSING[node.op]}"
         elif node.op == "activation":
-            reason = _neuron(layers[node.name], converted)
+            reason = _neuron(layers[node.name], converted.recipe)
+        elif node.op == "slice" and not slices_channels(node, sizes):
+            reason = "NIR has no slices of rows and columns"
         elif node.op == "avg_pool":
-            reason = _avg_pool(node, shapes)
+            reason = _avg_pool(node, sizes)
         elif node.op == "conv":
             kernel = converted.graph.tensors[f"{node.name}.weight"].shape[2:]
             reason = None if kernel[0] == kernel[1] else "the package nir takes square kernels only"
-        else:
-            reason = None
         if reason:
-            raise UserError(f"node {node.name!r} ({node.op}) cannot be exported: {reason}; {_ELSE}")
+            found.append(Missing(node, reason))
+    return found or _without_carrier(converted, sizes)
 
 
-def _neuron(layer: NeuronLayer, converted: Converted) -> str | None:
-    recipe = converted.recipe
+def _without_carrier(converted: Converted, sizes: Mapping[str, torch.Size]) -> list[Missing]:
+    """Looked for last, in what is left of a network that NIR can express otherwise."""
+    summed = with_sums(converted.graph, converted.neurons, sizes)
+    lost = folding.uncarried(summed.graph, summed.neurons, converted.recipe)
+    names = dict.fromkeys(summed.pairs.get(name, (name,))[0] for name in lost)
+    return [Missing(converted.graph[name], _NO_CARRIER) for name in names]
+
+
+def _neuron(layer: NeuronLayer, recipe: Recipe) -> str | None:
+    """A pair is two IF neurons, each of which NIR knows."""
+    if isinstance(layer, OnOff):
+        return _neuron(layer.on, recipe) or _neuron(layer.off, recipe)
     if type(layer) is not IntegrateAndFire:
-        relu = replace(layer.phi, cap=None) == Activation()
-        advice = "use --method p-norm" if relu else "fine-tune the network with ReLU"
-        if layer.phi.slope == 1:
-            advice = "it stands for a layer without activation: train the network with a ReLU there"
-        return f"NIR has no signed, paired or adaptive neurons such as {type(layer).__name__}; {advice}"
+        advice = "fine-tune the network with ReLU" if layer.phi.silu else "use --method p-norm"
+        return f"NIR has no signed or adaptive neurons such as {type(layer).__name__}; {advice}"
     if recipe.neuron.gamma > 1:
         return f"an IF neuron of NIR sends one spike per step, not {recipe.neuron.gamma}; use --set neuron.gamma=1"
     if recipe.neuron.events != "spikes":
@@ -69,10 +95,10 @@ def _neuron(layer: NeuronLayer, converted: Converted) -> str | None:
     return None
 
 
-def _avg_pool(node: Node, shapes: Mapping[str, torch.Size]) -> str | None:
+def _avg_pool(node: Node, sizes: Mapping[str, torch.Size]) -> str | None:
     a = node.attrs
     if any(a["padding"]) and not a["count_include_pad"]:
         return "NIR's average counts the padding; train with count_include_pad=True"
-    given, made = shapes[node.inputs[0]][2:], shapes[node.name][2:]
+    given, made = sizes[node.inputs[0]][2:], sizes[node.name][2:]
     floor = [(n + 2 * p - k) // s + 1 for n, p, k, s in zip(given, a["padding"], a["kernel"], a["stride"], strict=True)]
     return None if floor == list(made) else "NIR has no pooling windows beyond the border; train with ceil_mode=False"

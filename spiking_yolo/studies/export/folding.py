@@ -9,31 +9,38 @@ from dataclasses import replace
 import torch
 from torch import Tensor
 
-from spiking_yolo.errors import UserError
+from spiking_yolo.convert.thresholds import NeuronParameters
 from spiking_yolo.graph import Graph, Node
 from spiking_yolo.recipe import Recipe
 from spiking_yolo.snn.units import Unit, fold, same
 
 
-def with_offsets(graph: Graph, neurons: Mapping[str, Mapping[str, Tensor]], recipe: Recipe) -> Graph:
+def with_offsets(graph: Graph, neurons: NeuronParameters, recipe: Recipe) -> Graph:
     """The graph with what neurons add to their current in every step in the bias of the layer before them.
 
-    That is a calibrated bias, and theta / (2 shift). neurons: as in Converted. Raises UserError where
-    no layer before the neurons feeds them alone.
+    That is a calibrated bias, and theta / (2 shift). neurons: as in Converted. No node may be `uncarried`.
     """
     tensors = dict(graph.tensors)
-    for node in graph.nodes:
-        offset = _offset(node, neurons.get(node.name, {}), recipe)
-        if offset is None:
-            continue
-        carrier = _carrier(graph, node.inputs if node.op == "activation" else (node.name,))
-        if carrier is None:
-            raise UserError(
-                f"node {node.name!r} cannot be exported: its current has a constant part (neuron.shift or a calibrated "
-                "bias), and no convolution or linear layer feeds it alone, to take that as its bias"
-            )
+    for offset, carrier in _carried(graph, neurons, recipe).values():
+        assert carrier is not None
         tensors[f"{carrier}.bias"] = tensors[f"{carrier}.bias"] + offset.to(tensors[f"{carrier}.bias"])
     return replace(graph, tensors=tensors)
+
+
+def uncarried(graph: Graph, neurons: NeuronParameters, recipe: Recipe) -> list[str]:
+    """The nodes that add something to their current, and no layer before them feeds them alone, to take it."""
+    return [name for name, (_, carrier) in _carried(graph, neurons, recipe).items() if carrier is None]
+
+
+def _carried(graph: Graph, neurons: NeuronParameters, recipe: Recipe) -> dict[str, tuple[Tensor, str | None]]:
+    """Node -> what it adds, and the layer that takes it."""
+    carried: dict[str, tuple[Tensor, str | None]] = {}
+    for node in graph.nodes:
+        offset = _offset(node, neurons.get(node.name, {}), recipe)
+        if offset is not None:
+            before = node.inputs if node.op == "activation" else (node.name,)
+            carried[node.name] = offset, _carrier(graph, before)
+    return carried
 
 
 def _offset(node: Node, own: Mapping[str, Tensor], recipe: Recipe) -> Tensor | None:
@@ -82,17 +89,22 @@ def normalised(graph: Graph, node: Node, unit_in: Unit, unit_out: Unit) -> tuple
     weight, bias = graph.parameters(node)
     assert weight is not None and bias is not None
     groups = node.attrs.get("groups", 1)
-    weight = fold(weight, unit_in, groups)
-    if groups > 1:
-        dense = weight.new_zeros(len(weight), groups * weight.shape[1], *weight.shape[2:])
-        for k, block in enumerate(weight.chunk(groups)):
-            dense.chunk(groups)[k].chunk(groups, 1)[k].copy_(block)
-        weight = dense
+    weight = dense(fold(weight, unit_in, groups), groups)
     if unit_out is not None:
         unit_out = unit_out.to(weight)
         weight = weight / unit_out.reshape(-1, *[1] * (weight.ndim - 1))
         bias = bias / unit_out
     return weight, bias
+
+
+def dense(weight: Tensor, groups: int) -> Tensor:
+    """The weight [out, in, kh, kw] of one group that does what [out, in / groups, kh, kw] does in several."""
+    if groups == 1:
+        return weight
+    whole = weight.new_zeros(len(weight), groups * weight.shape[1], *weight.shape[2:])
+    for k, block in enumerate(weight.chunk(groups)):
+        whole.chunk(groups)[k].chunk(groups, 1)[k].copy_(block)
+    return whole
 
 
 def ratio(unit_in: Unit, unit_out: Unit, channels: int, like: Tensor) -> Tensor:

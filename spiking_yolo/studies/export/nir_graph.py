@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
@@ -17,7 +16,10 @@ from spiking_yolo.graph import Node, shapes
 from spiking_yolo.recipe import Recipe
 from spiking_yolo.snn.backend.layout import per_channel
 from spiking_yolo.snn.units import Unit, same
-from spiking_yolo.studies.export import expressible, folding
+from spiking_yolo.studies.export import folding
+from spiking_yolo.studies.export.expressible import missing, needed
+from spiking_yolo.studies.export.refusal import refusal
+from spiking_yolo.studies.export.sums import Summed, with_sums
 
 if TYPE_CHECKING:
     import nir
@@ -37,25 +39,29 @@ def to_nir(converted: Converted) -> nir.NIRGraph:
     """The network as a NIR graph that needs nothing else.
 
     Thresholds are folded into weights and biases (folding.py): a spike is a one, r = 1, and v_threshold = 1 wherever a
-    convolution or linear layer feeds only one layer of neurons. IF nodes carry the names of our layers. Convolutions of
-    kernel 1 appear where a sum needs spikes in another unit. Arrays have the dtype of the network's tensors.
+    convolution or linear layer feeds only one layer of neurons. IF nodes carry the names of our layers; an ON/OFF pair
+    is two, NAME_on and NAME_off, with `pair` and `side` in their metadata, and concatenations are sums (sums.py).
+    Convolutions of kernel 1 appear where a sum needs spikes in another unit. Arrays have the dtype of the network's
+    tensors.
     The graph's metadata say how the input is presented (input), what a step is (step), how the output is read
-    (readout), and hold recipe, spec and provenance as JSON. Raises UserError naming the node that NIR cannot express.
+    (readout), and hold recipe, spec and provenance as JSON. Raises UserError naming what NIR cannot express.
     """
     package = require("nir", "export")
-    converted = replace(converted, graph=converted.graph.up_to(*converted.graph.outputs))
-    sizes = shapes(converted.graph, converted.spec.height, converted.spec.width)
-    expressible.check(converted, sizes)
-    source = folding.with_offsets(converted.graph, converted.neurons, converted.recipe)
-    return _Writer(package, replace(converted, graph=source), sizes).graph()
+    converted, sizes = needed(converted)
+    if lost := missing(converted, sizes):
+        raise refusal(lost, len(converted.graph.nodes))
+    summed = with_sums(converted.graph, converted.neurons, sizes)
+    source = folding.with_offsets(summed.graph, summed.neurons, converted.recipe)
+    return _Writer(package, converted, replace(summed, graph=source)).graph()
 
 
 class _Writer:
     """sources: node -> the NIR nodes whose sum it is. units: node -> the value of a one in that sum, [C]."""
 
-    def __init__(self, package: Any, converted: Converted, sizes: Mapping[str, torch.Size]):
-        self.nir, self.converted, self.source, self.sizes = package, converted, converted.graph, sizes
-        self.thetas = {node.name: converted.neurons[node.name]["theta"] for node in self.source.activations}
+    def __init__(self, package: Any, converted: Converted, summed: Summed):
+        self.nir, self.converted, self.source, self.pairs = package, converted, summed.graph, summed.pairs
+        self.sizes = shapes(self.source, converted.spec.height, converted.spec.width)
+        self.thetas = {node.name: summed.neurons[node.name]["theta"] for node in self.source.activations}
         self.asked = folding.asked_units(self.source, self.thetas)
         self.like = next(iter(self.source.tensors.values()))
         self.nodes: dict[str, Any] = {}
@@ -142,9 +148,11 @@ class _Writer:
     def _neurons(self, node: Node, unit: Unit) -> Any:
         shape, theta = self.sizes[node.name], self.thetas[node.name]
         threshold = folding.ratio(theta, unit, len(theta), self.like)
-        reset = {"reset": self.converted.recipe.neuron.reset}
+        known = {"reset": self.converted.recipe.neuron.reset}
+        if node.name in self.pairs:
+            known["pair"], known["side"] = self.pairs[node.name]
         full = _array(per_channel(threshold, self.like.new_empty(shape)).expand(shape)[0])
-        return self.nir.IF(np.ones_like(full), full, np.zeros_like(full), metadata=reset)
+        return self.nir.IF(np.ones_like(full), full, np.zeros_like(full), metadata=known)
 
     def _pool(self, node: Node) -> Any:
         if node.op == "global_avg_pool":

@@ -34,11 +34,17 @@ class ExportOptions(MethodOptions):
     title = "options"
 
     format: Literal["nir", "json", "safetensors"] = setting(doc="of the file")
-    output: Path = setting(doc="file to write, ending in the format's name")
+    output: Path | None = setting(None, "file to write, ending in the format's name")
+    explain: bool = setting(False, "list every node that NIR cannot express, with the way out, and write nothing")
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        check_suffix(self.output, self.format)
+        if self.explain and self.format != "nir":
+            raise UserError(f"--explain is for --format nir: {self.format} takes every network")
+        if self.output:
+            check_suffix(self.output, self.format)
+        elif not self.explain:
+            raise UserError(f"--output is missing: give a file that ends in .{self.format}")
 
 
 def check_suffix(path: Path, suffix: str) -> None:

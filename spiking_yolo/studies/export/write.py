@@ -3,11 +3,13 @@
 from dataclasses import dataclass
 
 from spiking_yolo.convert.converted import Converted
-from spiking_yolo.errors import require
+from spiking_yolo.errors import UserError, require
 from spiking_yolo.io.files import atomic_write
 from spiking_yolo.studies.export.description import describe
+from spiking_yolo.studies.export.expressible import missing, needed
 from spiking_yolo.studies.export.nir_graph import to_nir
 from spiking_yolo.studies.export.options import ConvertOptions, ExportOptions
+from spiking_yolo.studies.export.refusal import listing
 from spiking_yolo.studies.options import load
 
 
@@ -30,11 +32,19 @@ def convert(options: ConvertOptions) -> Exported:
     return Exported(converted)
 
 
+def explain(options: ExportOptions) -> str:
+    """What NIR cannot express of the network, node by node. Writes nothing."""
+    converted, sizes = needed(load(options))
+    return listing(missing(converted, sizes), len(converted.graph.nodes), sizes)
+
+
 def export(options: ExportOptions) -> Exported:
     """Write the network in the format, whole or not at all.
 
-    Raises UserError when NIR cannot express it, or when the system refuses to write.
+    Raises UserError when NIR cannot express it, when there is no --output, or when the system refuses to write.
     """
+    if options.output is None:
+        raise UserError("--explain writes nothing: leave it out")
     converted = load(options)
     if options.format == "safetensors":
         converted.save(options.output)

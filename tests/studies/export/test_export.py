@@ -102,7 +102,8 @@ def test_json_takes_values_per_neuron_as_a_range():
         (["--format", "nir", "-o", "D/net.json"], "must end in .nir"),
         (["--format", "json", "-o", "/dev/null/net.json"], "cannot write"),
         (["--format", "nir", "-o", "D/net.nir"], "cannot be exported"),
-        (["--format", "nir", "-o", "D/new/net.nir", "--method", "p-norm"], "OnOff"),
+        (["--format", "nir", "-o", "D/new/net.nir", "--method", "p-norm"], "--pool avg"),
+        (["--format", "json", "--explain"], "json takes every network"),
         (["--format", "json", "-o", "D/net.json", "--weights", "D/nowhere.weights"], "nowhere.weights"),
     ],
 )
@@ -117,6 +118,31 @@ def test_the_tool_refuses(args, expected, tmp_path, capsys):
     err = capsys.readouterr().err
     assert expected in err and len(err.splitlines()) == 1
     assert sorted(tmp_path.rglob("*")) == before and (tmp_path / "net.nir").read_text() == "kept"
+
+
+def test_the_refusal_counts_and_the_explanation_lists(tmp_path, capsys):
+    """The tiny network has two layers of neurons and two poolings between its three convolutions."""
+    args = ["--weights", write_tiny(tmp_path), "--format", "nir", "-o", tmp_path / "net.nir"]
+    before = sorted(tmp_path.rglob("*"))
+    assert run_tool("export", *args) == 2
+    err = capsys.readouterr().err
+    assert "4 of 8 nodes cannot be exported" in err and err.count("the first of 2)") == 2 and "--explain lists" in err
+    assert run_tool("export", *args, "--explain") == 0
+    first, *rest = capsys.readouterr().out.splitlines()
+    assert first.startswith("4 of 8 nodes") and rest.pop(0) == ""
+    assert "SignedMemory; use --method p-norm" in rest[0] and "no max pooling" in rest[4]
+    assert [line.split(maxsplit=2)[1:] for line in rest[1:3]] == [
+        ["activation", f"{c} x {s} x {s}"] for c, s in ((4, 64), (8, 32))
+    ]
+    assert [line.split(maxsplit=2)[1:] for line in rest[5:]] == [
+        ["max_pool", f"{c} x {s} x {s}"] for c, s in ((4, 32), (8, 16))
+    ]
+    assert sorted(tmp_path.rglob("*")) == before
+
+
+def test_nothing_to_explain(classifier, capsys):
+    assert run_tool("export", "--weights", classifier, "--method", "p-norm", "--format", "nir", "--explain") == 0
+    assert "NIR can express all 34 nodes" in capsys.readouterr().out
 
 
 def test_a_system_that_refuses_to_write(classifier, capsys):

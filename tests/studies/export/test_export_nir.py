@@ -164,10 +164,17 @@ def test_folding_by_hand():
 @pytest.mark.parametrize(
     ("model", "method", "node", "reason"),
     [
-        (networks.TinyLeaky, "p-norm", "act1", "OnOff; fine-tune the network with ReLU"),
+        (networks.TinyLeaky, "p-norm", "pool1", "strides of 2"),
+        (networks.TinyLeaky, "p-norm", "up", "no upsampling"),
         (networks.TinyLeaky, "channel-norm", "act1", "ImbalancedThreshold"),
         (networks.Pooled, "p-norm", "body_2", "--pool avg"),
-        (networks.Split, "p-norm", "getitem", "no slices"),
+        (networks.Split, "p-norm", "getitem_5", "no slices of rows"),
+        (
+            lambda: nn.Sequential(nn.Conv2d(3, 3, 1), nn.SiLU()),
+            "signed-memory",
+            "_1",
+            "fine-tune the network with ReLU",
+        ),
         (networks.Residual, "signed-memory", "relu", "SignedMemory; use --method p-norm"),
         (networks.Residual, "differential", "relu", "SignedMemory"),
         (networks.Residual, "msat", "relu", "MsatIntegrateAndFire"),
