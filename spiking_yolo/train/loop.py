@@ -15,6 +15,7 @@ from torch.nn.parallel import DistributedDataParallel
 from torch.optim.swa_utils import AveragedModel
 
 from spiking_yolo.errors import UserError
+from spiking_yolo.train.lines import epoch_line
 from spiking_yolo.train.seeds import torch_seed
 from spiking_yolo.train.state import Begun, Job, State, load_state, record, save_state
 
@@ -112,15 +113,15 @@ def fit(
     export: Callable[[nn.Module, list[dict[str, float]]], None] = silent,
     progress: Progress = silent,
     job: Job | None = None,
-    epoch_done: Callable[[dict[str, float]], Any] = silent,
+    say: Callable[[str], Any] = silent,
 ) -> tuple[nn.Module, list[dict[str, float]]]:
     """Train; returns the averaged model and one row of figures per epoch.
 
     folder: gets results.csv after every epoch and state.pt within an epoch too; resume=True goes on from there with
     the same weights and losses as an uninterrupted run. export(model, rows) is called after every epoch and on
-    resuming at the end of one, progress(epoch, done, total) after every step, epoch_done(row) once all of an epoch is
-    on disk. job: what must be as it was when a training is resumed, by default the settings but for the number of
-    epochs and checkpoints.
+    resuming at the end of one, progress(epoch, done, total) after every step, say(line) on resuming and once all of an
+    epoch is on disk. job: what must be as it was when a training is resumed, by default the settings but for the
+    number of epochs and checkpoints.
     Raises UserError when the loss is not finite, and for a state.pt that is damaged or of another job.
     """
     model = model.to(device, memory_format=torch.channels_last)  # pyright: ignore[reportCallIssue]
@@ -130,6 +131,8 @@ def fit(
     job = {k: v for k, v in asdict(settings).items() if k not in ("epochs", "save_every")} if job is None else job
     rows, begun = load_state(state, folder, job) if resume else ([], Begun())
     leader = not dist.is_initialized() or dist.get_rank() == 0
+    if leader and (rows or begun.steps):
+        say(f"going on after {len(rows)} epochs and {begun.steps} of {task.steps} steps")
     if leader and rows:  # what was deleted in the meantime comes back
         record(rows, folder)
         if not begun.steps:
@@ -162,7 +165,7 @@ def fit(
             export(ema.module, rows)
             save_state(state, rows, folder, job)  # last: with it the epoch is done
             saved = time.monotonic()
-            epoch_done(row)
+            say(epoch_line(row, settings.epochs))
         if dist.is_initialized():
             dist.barrier()
     return ema.module.eval(), rows

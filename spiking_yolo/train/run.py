@@ -20,7 +20,7 @@ from spiking_yolo.models.classifiers import TORCHVISION
 from spiking_yolo.models.spec import Spec
 from spiking_yolo.models.yolov1 import YOLOv1
 from spiking_yolo.train.data import classification, detection
-from spiking_yolo.train.lines import best_row, epoch_line, noted, opening
+from spiking_yolo.train.lines import best_row, noted, opening
 from spiking_yolo.train.loop import Progress, Settings, fit, silent
 from spiking_yolo.train.options import TrainOptions
 from spiking_yolo.train.report import plot
@@ -102,11 +102,7 @@ def train(
     for line in (*noted(data.notes), *opening(task.contents(), spec, model, options.model, where)):
         tell(line)
     job = {k: v for k, v in asdict(options).items() if k not in FREE}
-
-    def epoch_done(row: dict[str, float]) -> None:
-        tell(epoch_line(row, options.epochs))
-
-    _, rows = fit(model, task, settings, folder, device, options.resume is not None, export, watch, job, epoch_done)
+    _, rows = fit(model, task, settings, folder, device, options.resume is not None, export, watch, job, tell)
     if dist.is_initialized():
         dist.destroy_process_group()
     if rank != 0:

@@ -1,8 +1,6 @@
 """Training a detector on photographs that the test draws."""
 
 import dataclasses
-import subprocess
-import sys
 from pathlib import Path
 
 import cv2
@@ -184,38 +182,3 @@ def test_own_classes_from_a_data_yaml(tmp_path):
         assert np.isfinite(row["loss"]) and 0 <= row["mAP50"] <= 100
         weights.append(model.state_dict()["backbone.0.0.weight"])
     torch.testing.assert_close(weights[0], weights[1], atol=1e-3, rtol=0)
-
-
-def tool(*arguments: str | Path) -> subprocess.CompletedProcess:
-    command = [sys.executable, str(ROOT / "tools" / "train.py"), *map(str, arguments)]
-    return subprocess.run(command, capture_output=True, text=True)
-
-
-def test_the_tool_end_to_end(tmp_path):
-    """One epoch on an image folder of 32 x 32 squares; then a loadable checkpoint, and no silent overwriting."""
-    for split in ("train", "test"):
-        for label, colour in COLOURS.items():
-            folder = tmp_path / "data" / split / f"class{label}"
-            folder.mkdir(parents=True)
-            for i in range(4):
-                cv2.imwrite(str(folder / f"{i}.png"), np.full((32, 32, 3), colour, np.uint8))
-    call = {"task": "classify", "model": "resnet20", "data": tmp_path / "data", "project": tmp_path / "runs"}
-    options = TrainOptions(**call, epochs=1, batch=4, device="cpu")
-    train(options, "python tools/train.py")
-    folder = tmp_path / "runs" / "exp"
-    assert {"last.safetensors", "state.pt", "results.csv", "loss.png"} <= {p.name for p in folder.iterdir()}
-    model, spec, _ = load_checkpoint(folder / "last.safetensors")
-    assert spec.names == ("class0", "class1") and model(torch.rand(1, 3, 32, 32)).shape == (1, 2)
-    assert read_provenance(folder / "last.safetensors")["job"]["data"] == "data"
-    again = tool("--task", "classify", "--model", "resnet20", "--data", tmp_path, "--project", tmp_path / "runs")
-    assert again.returncode == 2
-    assert again.stderr.startswith("error: ") and again.stderr.count("\n") == 1 and "--resume" in again.stderr
-    for resume in (folder, "latest"):  # the second one has nothing left to do
-        trained = train(TrainOptions(**call, epochs=2, batch=4, device="cpu", resume=resume))
-        assert (
-            trained is not None
-            and trained.rows[-1]["epoch"] == 2
-            and read_provenance(folder / "last.safetensors")["epochs_done"] == 2
-        )
-    with pytest.raises(UserError, match="holds no training"):
-        train(TrainOptions(**call, resume=tmp_path))

@@ -1,0 +1,129 @@
+"""A training from its options to the files that it leaves, on squares of two colours."""
+
+import subprocess
+import sys
+from pathlib import Path
+
+import cv2
+import numpy as np
+import pytest
+import torch
+from helpers.checkpoints import read_provenance
+from helpers.tiny import ROOT
+
+from spiking_yolo.cli.main import call as call_cli
+from spiking_yolo.convert.pipeline import load
+from spiking_yolo.errors import UserError
+from spiking_yolo.models.checkpoint import load_checkpoint
+from spiking_yolo.train.options import TrainOptions
+from spiking_yolo.train.run import Trained, train
+
+COLOURS = {0: (255, 0, 0), 1: (0, 255, 0)}
+
+
+@pytest.fixture
+def squares(tmp_path: Path) -> Path:
+    """A folder {train,test}/CLASS of 4 images each."""
+    for split in ("train", "test"):
+        for label, colour in COLOURS.items():
+            folder = tmp_path / "data" / split / f"class{label}"
+            folder.mkdir(parents=True)
+            for i in range(4):
+                cv2.imwrite(str(folder / f"{i}.png"), np.full((32, 32, 3), colour, np.uint8))
+    return tmp_path / "data"
+
+
+def options(data: Path, **changed: object) -> TrainOptions:
+    given = {"epochs": 1, "batch": 4, "device": "cpu", "project": data.parent / "runs", **changed}
+    return TrainOptions(task="classify", model="resnet20", data=data, **given)  # pyright: ignore[reportArgumentType]
+
+
+def trained(*arguments: object, **changed: object) -> Trained:
+    result = train(*arguments, **changed)  # pyright: ignore[reportArgumentType]
+    assert result is not None
+    return result
+
+
+def epochs_done(path: Path) -> int:
+    return read_provenance(path)["epochs_done"]
+
+
+def tool(*arguments: str | Path) -> subprocess.CompletedProcess[str]:
+    command = [sys.executable, str(ROOT / "tools" / "train.py"), *map(str, arguments)]
+    return subprocess.run(command, capture_output=True, text=True)
+
+
+def test_files_of_a_training(squares: Path) -> None:
+    """A loadable checkpoint, and no silent overwriting."""
+    assert trained(options(squares), "python tools/train.py").weights.name == "best.safetensors"
+    folder = squares.parent / "runs" / "exp"
+    files = {"best.safetensors", "last.safetensors", "state.pt", "results.csv", "loss.png"}
+    assert files <= {p.name for p in folder.iterdir()}
+    model, spec, _ = load_checkpoint(folder / "last.safetensors")
+    assert spec.names == ("class0", "class1") and model(torch.rand(1, 3, 32, 32)).shape == (1, 2)
+    assert read_provenance(folder / "last.safetensors")["job"]["data"] == "data"
+    again = tool("--task", "classify", "--model", "resnet20", "--data", "x", "--project", squares.parent / "runs")
+    assert again.returncode == 2
+    assert again.stderr.startswith("error: ") and again.stderr.count("\n") == 1 and "--resume" in again.stderr
+    for resume in (folder, "latest"):  # the second one has nothing left to do
+        assert trained(options(squares, epochs=2, resume=resume)).rows[-1]["epoch"] == 2
+        assert epochs_done(folder / "last.safetensors") == 2
+    with pytest.raises(UserError, match="holds no training"):
+        train(options(squares, resume=squares.parent))
+
+
+def test_the_best_epoch_is_kept(squares: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    figures = iter([50.0, 75.0, 75.0, 25.0])
+    monkeypatch.setattr("spiking_yolo.train.classify.ClassifyTask.evaluate", lambda *_: {"top1": next(figures)})
+    folder = squares.parent / "runs" / "exp"
+    folder.mkdir(parents=True)
+    (folder / "best.safetensors").write_text("of a training that left no state")
+    said: list[str] = []
+    result = trained(options(squares, epochs=4, val_every=1), say=said.append)
+    assert result.weights == folder / "best.safetensors" and result.best == result.rows[2]
+    assert (epochs_done(result.weights), epochs_done(folder / "last.safetensors")) == (3, 4)
+    assert said[0] == "training: 8 images" and said[-1].endswith("top-1 25.0 %")
+
+
+def test_without_validation_there_is_no_best(squares: Path) -> None:
+    result = trained(options(squares, holdout=0.01))  # of 8 images none
+    assert result.weights.name == "last.safetensors" and result.best is None
+    assert not result.weights.with_stem("best").exists()
+
+
+def test_a_fraction_is_seeded(squares: Path) -> None:
+    runs = {
+        name: {picture.name for picture in trained(options(squares, name=name, fraction=0.5, seed=seed)).pictures}
+        for name, seed in {"a": 0, "b": 0, "c": 1}.items()
+    }
+    assert {len(names) for names in runs.values()} == {4}
+    assert runs["a"] == runs["b"] != runs["c"]
+    said: list[str] = []
+    trained(options(squares, name="held", fraction=0.5, holdout=0.25), say=said.append)
+    assert said[:2] == ["training: 3 images", "validation: 2 images"]  # of the six that are not held out
+
+
+def test_the_command_calibrates_and_says_what_comes_next(
+    squares: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr("spiking_yolo.convert.calibrate.by_gradient", lambda _, neurons: neurons)
+    command = ["train", "--task", "classify", "--model", "resnet20", "--data", str(squares), "--epochs", "1"]
+    command += ["--batch", "4", "--device", "cpu", "--project", str(squares.parent / "runs")]
+    assert call_cli(command) == 0
+    lines = capsys.readouterr().out.splitlines()
+    weights = squares.parent / "runs" / "exp" / "best.safetensors"
+    assert lines[0] == "training: 8 images" and lines[2] == "2 classes: class0, class1"
+    assert lines[4].startswith("epoch 1/1: loss ") and lines[4].endswith(" %")
+    assert lines[5].startswith(f"{weights} is of epoch 1, the best by validation: top-1 ")
+    assert f"--weights {weights} --data {squares}" in lines[-2] and f"--weights {weights}" in lines[-1]
+    load(weights)  # which wants the statistics and the file of the default method
+    monkeypatch.setattr("spiking_yolo.studies.calibrate.run._statistics", refuse)
+    assert call_cli([*command, "--name", "refused"]) == 1
+    out, err = capsys.readouterr()
+    assert err == "not calibrated: no\n" and "calibrate" in out.splitlines()[-3]
+    assert call_cli([*command, "--name", "plain", "--no-calibrate"]) == 0
+    assert not list((squares.parent / "runs" / "plain").glob("*.statistics.*"))
+
+
+def refuse(*_: object) -> None:
+    raise UserError("no")
