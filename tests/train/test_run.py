@@ -62,7 +62,7 @@ def test_files_of_a_training(squares: Path) -> None:
     model, spec, _ = load_checkpoint(folder / "last.safetensors")
     assert spec.names == ("class0", "class1") and model(torch.rand(1, 3, 32, 32)).shape == (1, 2)
     assert read_provenance(folder / "last.safetensors")["job"]["data"] == "data"
-    again = tool("--task", "classify", "--model", "resnet20", "--data", tmp_path, "--project", squares.parent / "runs")
+    again = tool("--task", "classify", "--model", "resnet20", "--data", squares, "--project", squares.parent / "runs")
     assert again.returncode == 2
     assert again.stderr.startswith("error: ") and again.stderr.count("\n") == 1 and "--resume" in again.stderr
     for resume in (folder, "latest"):  # the second one has nothing left to do
