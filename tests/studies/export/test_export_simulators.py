@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 import torch
-from helpers.networks import Residual, Strided, images, make, spike_counts, spiking
+from helpers.networks import Residual, images, make, spike_counts, spiking
 from torch import nn
 
 from spiking_yolo.convert.registry import get_recipe
@@ -71,8 +71,6 @@ def chain(pool: bool) -> nn.Module:
         (spikingjelly, Residual, "subtract"),
         (snntorch, lambda: chain(True), "subtract"),
         (snntorch, Residual, "subtract"),
-        (spikingjelly, lambda: Strided(0.1), "subtract"),
-        (snntorch, lambda: Strided(0.1), "subtract"),
         (norse, lambda: chain(False), "zero"),
     ],
 )
