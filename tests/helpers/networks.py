@@ -14,6 +14,7 @@ from spiking_yolo.graph.modules import PaddedMaxPool2d
 from spiking_yolo.graph.trace import trace
 from spiking_yolo.models.spec import HeadSpec, Spec
 from spiking_yolo.recipe import Recipe
+from spiking_yolo.snn.neurons.on_off import OnOff
 
 
 class TinyLeaky(nn.Module):
@@ -121,6 +122,27 @@ class Grouped(nn.Module):
         return self.body(x)
 
 
+class Strided(nn.Module):
+    """A YOLO in small with strides for poolings: a split backbone, a depthwise layer, a route, two heads.
+
+    [N, 3, 8, 8].
+    """
+
+    def __init__(self, slope: float = 0.0):
+        super().__init__()
+        self.act = nn.LeakyReLU(slope)
+        self.stem = nn.Conv2d(3, 4, 3, 2, 1)
+        self.part = nn.Conv2d(2, 4, 3, 1, 1)
+        self.down = nn.Conv2d(8, 6, 3, 2, 1)
+        self.depth = nn.Conv2d(6, 6, 3, 2, 1, groups=6)
+        self.head1, self.head2 = nn.Conv2d(8, 5, 1), nn.Conv2d(6, 5, 3, padding=1)
+
+    def forward(self, x: Tensor) -> tuple[Tensor, Tensor]:
+        stem = self.act(self.stem(x))
+        route = torch.cat([self.act(self.part(stem[:, 2:])), stem], 1)
+        return self.head1(route), self.head2(self.act(self.depth(self.act(self.down(route)))))
+
+
 ALL = (TinyLeaky, Residual, Pooled, Split, Grouped)
 
 
@@ -163,3 +185,14 @@ def spiking(
     classes = Spec("classify", tuple("abcde"), x.shape[2], x.shape[3])  # whatever the outputs, they can be compared
     neurons = calibrate(graph, classes, observed, recipe, list(x.split(1))) if recipe.runs_network else None
     return convert(graph, spec, observed, recipe, neurons=neurons)
+
+
+def spike_counts(net: Converted, x: Tensor, T: int) -> tuple[dict[str, Tensor], tuple[Tensor, ...]]:
+    """Spikes of every neuron in T steps by layer, of a pair NAME_on and NAME_off; and the outputs, means over time."""
+    counts: dict[str, Tensor] = {}
+
+    def count(name: str, t: int, layer: Any, current: Tensor) -> None:
+        sides = {f"{name}_on": layer.on, f"{name}_off": layer.off} if isinstance(layer, OnOff) else {name: layer}
+        counts.update({side: neurons.count for side, neurons in sides.items()})
+
+    return counts, net.network(observed=True).run(x, T, probes=[count]).snapshots[T].outputs

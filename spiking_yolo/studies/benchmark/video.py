@@ -1,7 +1,7 @@
 """A later frame of a video, of which only what changes is sent, beside a forward pass of the ANN.
 
-The goals are at most .35 of a pass in a room, .7 on a road, and never above 1.3, with a moving camera. The first is
-missed, and on two threads the last: limits.json has what holds, and docs/performance.md what was measured.
+The goals are at most .35 of a pass in a room, .7 on a road, and never above 1.3, with a moving camera: limits.json has
+what the clips that come with the package must keep to, and docs/performance.md what was measured.
 """
 
 from collections.abc import Callable, Iterable, Iterator

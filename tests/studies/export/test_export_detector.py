@@ -5,13 +5,17 @@ from pathlib import Path
 
 import pytest
 import torch
-from helpers.networks import images, make, spiking
+from helpers.networks import Strided, images, make, spike_counts, spiking
+from helpers.tiny import SIZE, photo, run_tool, write_tiny
 from torch import Tensor, nn
 
+from spiking_yolo import SpikingYOLO
 from spiking_yolo.convert.converted import Converted
 from spiking_yolo.convert.registry import get_recipe
+from spiking_yolo.decode.selection import Selection
 from spiking_yolo.graph.rewrites import with_identities
 from spiking_yolo.graph.trace import trace
+from spiking_yolo.io.images import preprocess, read_image
 
 nir = pytest.importorskip("nir")
 
@@ -20,24 +24,6 @@ from helpers.nir_interpreter import simulate  # noqa: E402  (needs nir)
 from spiking_yolo.studies.export.nir_graph import to_nir  # noqa: E402
 
 T = 32
-
-
-class Strided(nn.Module):
-    """A YOLO in small with strides for poolings: a split backbone, a route, two heads. [N, 3, 16, 16]."""
-
-    def __init__(self, slope: float = 0.0):
-        super().__init__()
-        self.act = nn.LeakyReLU(slope)
-        self.stem = nn.Conv2d(3, 4, 3, 2, 1)
-        self.part = nn.Conv2d(2, 4, 3, 1, 1)
-        self.down = nn.Conv2d(8, 6, 3, 2, 1)
-        self.depth = nn.Conv2d(6, 6, 3, 2, 1, groups=6)
-        self.head1, self.head2 = nn.Conv2d(8, 5, 1), nn.Conv2d(6, 5, 3, padding=1)
-
-    def forward(self, x: Tensor) -> tuple[Tensor, Tensor]:
-        stem = self.act(self.stem(x))
-        route = torch.cat([self.act(self.part(stem[:, 2:])), stem], 1)
-        return self.head1(route), self.head2(self.act(self.depth(self.act(self.down(route)))))
 
 
 class Mixed(nn.Module):
@@ -61,31 +47,25 @@ def compare(net: Converted, path: Path) -> None:
     """The spikes of every neuron and the outputs, ours and those of a file that an interpreter of NIR runs."""
     nir.write(path, to_nir(net))
     x = images(1, 7, net.spec.height)
-    ours: dict[str, Tensor] = {}
-
-    def count(name: str, t: int, layer, current) -> None:
-        pair = {f"{name}_on": layer.on, f"{name}_off": layer.off} if hasattr(layer, "on") else {name: layer}
-        ours.update({side: neurons.count for side, neurons in pair.items()})
-
-    end = net.network(observed=True).run(x, T, probes=[count])
+    ours, means = spike_counts(net, x, T)
     theirs, outputs, graph = simulate(path, (x for _ in range(T)))
     assert theirs.keys() == ours.keys()
     for name, spikes in theirs.items():
         assert torch.equal(spikes, ours[name]) and spikes.any(), name
-    for output, total in zip(end.snapshots[T].outputs, (outputs[k] for k in sorted(outputs)), strict=True):
-        assert torch.allclose(total / T, output, atol=1e-9)
+    for mean, total in zip(means, (outputs[k] for k in sorted(outputs)), strict=True):
+        assert torch.allclose(total / T, mean, atol=1e-9)
     for name in ours:
-        known = graph.nodes[name].metadata
         layer, _, side = name.rpartition("_")
         if side in ("on", "off"):
+            known = graph.nodes[name].metadata
             assert (known["pair"], known["side"]) == (layer, side)
 
 
 @pytest.mark.parametrize(
     ("model", "method", "settings"),
     [
-        (lambda: Strided(), "p-norm", {}),
-        (lambda: Strided(), "channel-norm", {}),
+        (Strided, "p-norm", {}),
+        (Strided, "channel-norm", {}),
         (lambda: Strided(0.1), "p-norm", {"neuron.reset": "zero"}),
         (lambda: Strided(0.1), "channel-norm", {"neuron.kind": "if"}),
         (lambda: Strided(0.1), "opt", {}),
@@ -93,7 +73,7 @@ def compare(net: Converted, path: Path) -> None:
     ],
 )
 def test_same_spikes_of_a_detector(model, method, settings, tmp_path):
-    compare(spiking(make(model), images(2, 0, 16), get_recipe(method), settings), tmp_path / "net.nir")
+    compare(spiking(make(model), images(), get_recipe(method), settings), tmp_path / "net.nir")
 
 
 @pytest.mark.parametrize("method", ["p-norm", "rmp"])
@@ -109,9 +89,7 @@ def test_same_spikes_of_neurons_of_the_identity(tmp_path):
 
 def test_every_layer_with_weights_reads_spikes(tmp_path):
     """A reader that maps layers to cores finds no convolution behind another one, and every threshold 1."""
-    graph = to_nir(
-        spiking(make(lambda: Strided(0.1)), images(2, 0, 16), get_recipe("channel-norm"), {"neuron.kind": "if"})
-    )
+    graph = to_nir(spiking(make(lambda: Strided(0.1)), images(), get_recipe("channel-norm"), {"neuron.kind": "if"}))
     kinds = {name: type(node) for name, node in graph.nodes.items()}
     assert not [edge for edge in graph.edges if kinds[edge[0]] is kinds[edge[1]] is nir.Conv2d]
     assert all((node.v_threshold == 1).all() for node in graph.nodes.values() if isinstance(node, nir.IF))
@@ -127,3 +105,39 @@ def test_a_pair_by_hand():
     made = to_nir(replace(net, neurons={"_1": {**net.neurons["_1"], **thetas}})).nodes
     found = {name: (made[name].weight.flat[0], made[name].bias[0]) for name in ("_0", "_0_off", "_2_0", "_2_1")}
     assert found == {"_0": (2, -2), "_0_off": (-0.5, 0.5), "_2_0": (3, 7), "_2_1": (-6, 0)}
+
+
+CONV = "[convolutional]\nbatch_normalize=1\nfilters={}\nsize=3\nstride={}\npad=1\nactivation={}\n"
+HEAD = (
+    "[convolutional]\nfilters=16\nsize=1\nstride=1\nactivation=linear\n"
+    "[yolo]\nmask={}\nclasses=3\nnum=4\nanchors=10,14,37,30,20,20,40,40\n"
+)
+STRIDED = (
+    f"[net]\nwidth={SIZE}\nheight={SIZE}\nchannels=3\n"
+    + CONV.format(4, 2, "relu")
+    + CONV.format(8, 2, "leaky")
+    + CONV.format(8, 1, "relu")
+    + "[route]\nlayers=-1,-2\n"
+    + HEAD.format("0,1")
+    + "[route]\nlayers=3\n"
+    + CONV.format(8, 2, "leaky")
+    + HEAD.format("2,3")
+)
+
+
+def test_a_darknet_detector_gives_the_same_boxes(tmp_path, capsys):
+    """From the command line to boxes; in float32, where a neuron near its threshold may fire a step later."""
+    weights, picture = write_tiny(tmp_path, cfg=STRIDED), photo(tmp_path / "c.png", 5)
+    args = ["--weights", weights, "--method", "p-norm", "--format", "nir", "-o", tmp_path / "net.nir"]
+    assert run_tool("export", *args) == 0
+    assert "4 layers of neurons" in capsys.readouterr().out
+    detector = SpikingYOLO(weights, method="p-norm")
+    ours = detector.detect(picture, T=T, conf=0.3)
+    x, placement = preprocess(read_image(picture), detector.spec)
+    _, outputs, _ = simulate(tmp_path / "net.nir", [x[None].double()] * T)
+    heads = [outputs[name].float() / T for name in ("output_0", "output_1")]
+    theirs = Selection(conf=0.3).boxes(heads, detector.spec, placement)
+    assert len(ours) == len(theirs.xyxy) > 10
+    mine = torch.tensor([list(box.xyxy) for box in ours], dtype=torch.float32)
+    apart = torch.cdist(mine, theirs.xyxy.float())
+    assert apart.min(0).values.max() < 1 and apart.min(1).values.max() < 1  # pixels

@@ -9,8 +9,8 @@ from typing import Any
 
 import pytest
 import torch
-from helpers.networks import Residual, images, make, spiking
-from torch import Tensor, nn
+from helpers.networks import Residual, images, make, spike_counts, spiking
+from torch import nn
 
 from spiking_yolo.convert.registry import get_recipe
 
@@ -83,10 +83,7 @@ def test_same_spikes(simulator: Callable[[Any], Imported], model, reset, tmp_pat
     with warnings.catch_warnings(action="ignore"):
         net, layers, dtype = simulator(str(tmp_path / "net.nir"))
     x, state = images(2, 7), None
-    ours: dict[str, Tensor] = {}
-    converted.network(observed=True).run(
-        x, T, probes=[lambda name, t, layer, current: ours.update({name: layer.count})]
-    )
+    ours, _ = spike_counts(converted, x, T)
     theirs = {name: torch.zeros_like(count) for name, count in ours.items()}
     assert layers.keys() == ours.keys()
 
