@@ -18,6 +18,7 @@ from spiking_yolo.studies.benchmark.cases import ALWAYS, Case, ann_pass, execute
 from spiking_yolo.studies.benchmark.memory import peak_memory
 from spiking_yolo.studies.benchmark.options import BenchmarkOptions
 from spiking_yolo.studies.benchmark.shares import shares
+from spiking_yolo.studies.benchmark.start import start
 from spiking_yolo.studies.benchmark.timing import Timing, interleaved
 from spiking_yolo.studies.benchmark.twin import relu_twin, spikingjelly_run
 from spiking_yolo.studies.benchmark.video import video
@@ -148,6 +149,10 @@ class _Bench:
     def video(self) -> dict[str, Any]:
         """A later frame of videos, whose state stays."""
         return video(self.ann, self.options, self.progress)
+
+    def start(self) -> dict[str, Any]:
+        """The command's help, and a mistake."""
+        return start(self.options.repeats)
 
     def _photographs(self, n: int, size: Size | None = None) -> Tensor:
         return photographs(self.options, self.ann.spec, n, size)

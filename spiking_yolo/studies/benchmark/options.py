@@ -7,7 +7,7 @@ from spiking_yolo.errors import UserError
 from spiking_yolo.settings import setting
 from spiking_yolo.studies.options import OutputOptions, WeightsOptions
 
-PARTS = ("one_step", "steps", "batch", "shares", "memory", "spikingjelly", "growth", "video")
+PARTS = ("one_step", "steps", "batch", "shares", "memory", "spikingjelly", "growth", "video", "start")
 LIMITS = Path(__file__).with_name("limits.json")
 
 

@@ -58,6 +58,10 @@ def _video(rows: Mapping[str, Any]) -> str:
     return f"{columns(table)}\n\n{columns(times)}"
 
 
+def _start(rows: Mapping[str, Any]) -> str:
+    return columns([["from the call to its end", "s"], *([name, f"{row['s']:.2f}"] for name, row in rows.items())])
+
+
 TABLES = {
     "machine": machine_text,
     "one_step": lambda rows: _timed("one image, T=1", rows),
@@ -68,4 +72,5 @@ TABLES = {
     "spikingjelly": _spikingjelly,
     "growth": lambda rows: _timed("growth", rows),
     "video": _video,
+    "start": _start,
 }

@@ -219,3 +219,12 @@ def test_peak_memory_is_that_of_a_process_with_torch(tmp_path: Path):
     options = BenchmarkOptions(weights=write_tiny(tmp_path), images=tmp_path / "photos")
     mb = peak_memory(options, Case("p-norm"), 1, 2)
     assert mb is None or 50 < mb < 4000
+
+
+def test_the_start_of_the_command(tmp_path: Path, capsys, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    call = ["--weights", write_tiny(tmp_path), "--images", tmp_path / "photos", "--parts", "start", "--repeats", 1]
+    assert run_tool("benchmark", *call) == 0
+    results = json.loads((tmp_path / "runs/benchmark/exp/benchmark.json").read_text())["start"]
+    assert {limit.of[1] for limit in read_limits(LIMITS) if limit.of[0] == "start"} == set(results)
+    assert all(0 < row["s"] < 60 for row in results.values()) and "missing file" in capsys.readouterr().out
