@@ -8,7 +8,7 @@ import torch
 
 from spiking_yolo.datasets.classification import to_arrays
 from spiking_yolo.datasets.draw import draw
-from spiking_yolo.datasets.open import UNPACKED, open_classification, open_detection
+from spiking_yolo.datasets.open import UNPACKED, open_classification, open_detection, voc_years
 from spiking_yolo.io.images import Picture
 from spiking_yolo.models.spec import Spec
 from spiking_yolo.models.yolov1 import yolov1_spec
@@ -35,11 +35,12 @@ def share(items: Sequence[Any], options: TrainOptions) -> int:
 def detection(options: TrainOptions, common: dict[str, Any]) -> Read:
     from spiking_yolo.train.detect import DetectTask, LossWeights, hold_out
 
-    train_set = open_detection(options.data, options.split, year=options.year)
+    year = options.year if voc_years(options.data) else None
+    train_set = open_detection(options.data, options.split, year=year)
     if options.holdout:
         train_set, val_set = hold_out(train_set, options.holdout, options.seed)
     else:
-        val_set = open_detection(options.data, options.val_split or "val", year=options.year)
+        val_set = open_detection(options.data, options.val_split, year=year)
     train_set = train_set.subset(share(train_set.samples, options), options.seed)
     spec = yolov1_spec(train_set.classes, options.imgsz, logistic=not options.linear)
     weights = LossWeights(giou=options.giou, ignore=options.ignore)

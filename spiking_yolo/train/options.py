@@ -47,8 +47,8 @@ class DataOptions(Options):
     title = "data and validation"
 
     split: str = setting("train", "to train on")
-    val_split: str | None = setting(None, "to validate on (default: val, or test for CIFAR)")
-    year: str = setting("2012", "of the VOCdevkit")
+    val_split: str | None = setting(None, "to validate on (default: val, val2017 of a COCO folder, or test for CIFAR)")
+    year: str = setting("2012", "of a VOCdevkit")
     fraction: float = setting(1.0, "train on this share of the images, drawn by --seed", high=1, above=0)
     holdout: float = setting(0.0, "validate on this share of the training split", 0, 0.99)
     val_every: int = setting(5, "epochs between validations; 0: at the end only", 0)

@@ -15,6 +15,7 @@ from spiking_yolo.cli.main import call as call_cli
 from spiking_yolo.convert.pipeline import load
 from spiking_yolo.errors import UserError
 from spiking_yolo.models.checkpoint import load_checkpoint
+from spiking_yolo.train.data import detection
 from spiking_yolo.train.options import TrainOptions
 from spiking_yolo.train.run import Trained, train
 
@@ -127,3 +128,10 @@ def test_the_command_calibrates_and_says_what_comes_next(
 
 def refuse(*_: object) -> None:
     raise UserError("no")
+
+
+def test_a_coco_folder_is_read_as_one():
+    """The year of a VOCdevkit, which always has a value, does not make it one."""
+    coco = TrainOptions(task="detect", model="yolov1", data=ROOT / "data" / "samples", imgsz=(64, 96))
+    read = detection(coco, {"batch": 2, "seed": 0, "rank": 0, "world": 1})
+    assert len(read.pictures) == 5 and "dog" in read.spec.names
