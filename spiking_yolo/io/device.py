@@ -10,7 +10,7 @@ def usable_device(name: str | torch.device) -> torch.device:
     try:
         device = torch.device(name)
         torch.zeros(1, device=device).cpu()
-    except (RuntimeError, AssertionError, TypeError, ImportError, NotImplementedError) as error:
+    except (RuntimeError, AssertionError, TypeError, ImportError) as error:
         reason = str(error).splitlines()[0].rstrip(".")
         raise UserError(f"cannot use the device {name} ({reason}): leave it out, or give cpu") from error
     return device

@@ -57,7 +57,8 @@ function plot({ title, note, xs, xname, logx, series, references = [], logy, low
     return text;
   }
 
-  function draw() {
+  function draw(now) {
+    width = now;
     canvas.replaceChildren();
     canvas.setAttribute("viewBox", `0 0 ${width} ${height}`);
     canvas.style.height = `${height}px`;
@@ -104,8 +105,7 @@ function plot({ title, note, xs, xname, logx, series, references = [], logy, low
         s("circle", { class: "dot", cx: x(xs[k]), cy: y(one.values[k]), r: 5, fill: one.colour })));
   }
 
-  function pick(event) {
-    const at = event.clientX - canvas.getBoundingClientRect().left;
+  function pick(at) {
     const nearest = xs.reduce((best, value, k) => (Math.abs(x(value) - at) < Math.abs(x(xs[best]) - at) ? k : best), 0);
     onpick?.(nearest);
   }
@@ -119,11 +119,6 @@ function plot({ title, note, xs, xname, logx, series, references = [], logy, low
   }
   for (const one of references)
     legend.append(h("li", {}, swatch(one.colour || "var(--soft)", "4 3"), `${one.name} `, one.hide ? null : h("b", {}, format(one.value))));
-  canvas.addEventListener("pointerdown", pick);
-  canvas.addEventListener("pointermove", (event) => { if (event.buttons) pick(event); });
-  new ResizeObserver(() => {
-    const now = Math.round(canvas.getBoundingClientRect().width);
-    if (now && now !== width) { width = now; draw(); }
-  }).observe(element);
+  follow(canvas, draw, pick);
   return { element, set };
 }

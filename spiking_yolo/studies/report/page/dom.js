@@ -69,6 +69,18 @@ function card(title, ...children) {
   return h("section", { class: "card", "aria-label": title }, h("h2", {}, title), children);
 }
 
+/** Draw a canvas anew for every width, draw(width), and follow a pointer on it: pick(pixels from its left). */
+function follow(canvas, draw, pick) {
+  let width = 0;
+  const at = (event) => pick(event.clientX - canvas.getBoundingClientRect().left);
+  canvas.addEventListener("pointerdown", at);
+  canvas.addEventListener("pointermove", (event) => { if (event.buttons) at(event); });
+  new ResizeObserver(() => {
+    const now = Math.round(canvas.getBoundingClientRect().width);
+    if (now && now !== width) draw(width = now);
+  }).observe(canvas.parentElement);
+}
+
 /** What made the page. */
 function made() {
   const versions = Object.entries(data.versions).map(([name, version]) => `${name} ${version}`).join(", ");

@@ -56,7 +56,8 @@ function lanes() {
     return `Detections over time. Of ${count} frames: ${seen.join(", ")}.`;
   }
   const x = (k) => left + ((k + 0.5) / count) * (width - left - 12);
-  function draw() {
+  function draw(now) {
+    width = now;
     canvas.replaceChildren();
     left = Math.min(110, 14 + 7 * Math.max(...classes.map((c) => data.classes[c].name.length), 0));
     const height = classes.length * high + below, wide = (width - left - 12) / count;
@@ -80,16 +81,10 @@ function lanes() {
     position = k;
     for (const [name, value] of Object.entries({ x1: x(k), x2: x(k), y1: 0, y2: classes.length * high })) cursor.setAttribute(name, value);
   }
-  function pick(event) {
-    const at = event.clientX - canvas.getBoundingClientRect().left;
+  function pick(at) {
     slider.go(Math.floor(((at - left) / (width - left - 12)) * count));
   }
-  canvas.addEventListener("pointerdown", pick);
-  canvas.addEventListener("pointermove", (event) => { if (event.buttons) pick(event); });
-  new ResizeObserver(() => {
-    const now = Math.round(canvas.getBoundingClientRect().width);
-    if (now && now !== width) { width = now; draw(); }
-  }).observe(element);
+  follow(canvas, draw, pick);
   return { element, set };
 }
 
