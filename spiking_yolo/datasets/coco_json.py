@@ -5,23 +5,15 @@ from typing import Any
 
 from spiking_yolo.datasets.detection import DetectionSet
 from spiking_yolo.errors import UserError
-from spiking_yolo.io.files import regular
 from spiking_yolo.io.names import label
-from spiking_yolo.io.typed_json import read_json
+from spiking_yolo.io.typed_json import read_json_file
 
 FARTHEST = 1e12  # pixels or square pixels, whatever the annotation
 
 
 def read_annotations(path: Path) -> dict[str, Any]:
     """Read and check an annotation file. Raises UserError naming it and the first entry that is not COCO."""
-    try:
-        data = read_json(regular(path).read_bytes())
-    except FileNotFoundError:
-        raise UserError(f"{path} is missing: pass the annotation file of the split") from None
-    except ValueError as error:
-        if isinstance(error, UserError):
-            raise
-        raise UserError(f"{path} is not readable json ({error}): fetch it again") from None
+    data = read_json_file(path, "the annotation file of the split")
     wanted = {
         "images": {"id": int, "file_name": str, "width": int, "height": int},
         "annotations": {"image_id": int, "category_id": int, "bbox": list},
@@ -45,9 +37,9 @@ def read_annotations(path: Path) -> dict[str, Any]:
     for n, item in enumerate(data["annotations"]):
         if item["image_id"] not in known[0] or item["category_id"] not in known[1]:
             raise UserError(f"{path}: annotations[{n}] names an image or category that is not listed: add it")
-        if not _is_box(item["bbox"]):
+        if not is_box(item["bbox"]):
             raise UserError(f"{path}: annotations[{n}] needs a bbox x, y, width, height, got {label(item['bbox'])}")
-        if not _is_size(item.get("area", 0)):
+        if not is_number(item.get("area", 0), 0):
             raise UserError(f"{path}: annotations[{n}] needs an area in square pixels, or none: correct it")
         if not isinstance(item.get("id", 0), int):
             raise UserError(f"{path}: annotations[{n}] needs an id that is a whole number, or none: correct it")
@@ -56,12 +48,13 @@ def read_annotations(path: Path) -> dict[str, Any]:
     return data
 
 
-def _is_box(box: list[Any]) -> bool:
-    return len(box) == 4 and all(_is_size(v, -FARTHEST) for v in box[:2]) and all(map(_is_size, box[2:]))
+def is_box(value: Any) -> bool:
+    """Whether it is x, y, width, height."""
+    return isinstance(value, list) and len(value) == 4 and all(map(is_number, value)) and min(value[2:]) >= 0
 
 
-def _is_size(value: Any, least: float = 0) -> bool:
-    return isinstance(value, int | float) and least <= value <= FARTHEST
+def is_number(value: Any, least: float = -FARTHEST) -> bool:
+    return type(value) in (int, float) and least <= value <= FARTHEST
 
 
 def as_coco(dataset: DetectionSet) -> dict[str, Any]:

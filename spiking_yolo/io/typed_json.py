@@ -6,7 +6,11 @@ Imports nothing heavy.
 import json
 import types
 from collections.abc import Mapping
+from pathlib import Path
 from typing import Any, NoReturn, get_args, get_origin
+
+from spiking_yolo.errors import UserError
+from spiking_yolo.io.files import regular
 
 LONGEST = 60  # characters of a value in a message
 
@@ -24,6 +28,20 @@ def read_json(text: str | bytes, kind: Any = Any) -> Any:
     if not _fits(value, kind):
         raise ValueError(f"{ascii(value)[:LONGEST]} is no {getattr(kind, '__name__', kind)}")
     return value
+
+
+def read_json_file(path: Path, wanted: str) -> Any:
+    """The value of a JSON file. wanted: what to pass. Raises UserError when it is missing, or not readable as JSON."""
+    try:
+        content = regular(path).read_bytes()
+    except FileNotFoundError:
+        raise UserError(f"{path} is missing: pass {wanted}") from None
+    except OSError as error:
+        raise UserError(f"cannot read {path}: {error.strerror}; pass {wanted}") from None
+    try:
+        return read_json(content)
+    except ValueError as error:  # not JSON, or not UTF-8
+        raise UserError(f"{path} is not readable json ({str(error)[:80]}): write or fetch it again") from None
 
 
 def entry(metadata: Mapping[str, str], key: str, kind: Any = Any) -> Any:

@@ -100,7 +100,9 @@ def test_the_rule_of_voc(tmp_path: Path):
         ([rows(FOUND)[0] | {"category_id": [1]}], r"category \[1\]"),
         ([rows(FOUND)[0] | {"bbox": [1, 2, -3, 4]}], "needs a bbox"),
         ([rows(FOUND)[0] | {"bbox": [1, 2, 3]}], "needs a bbox"),
-        ('[{"image_id": 1, "category_id": 1, "bbox": [1, 2, 3, 4], "score": NaN}]', "needs a number as its score"),
+        ('[{"image_id": 1, "category_id": 1, "bbox": [1, 2, 3, 4], "score": NaN}]', "NaN is no number"),
+        ('[{"image_id": 1, "category_id": 1, "bbox": [1, 2, 3, 4], "score": 1e999}]', "needs a number as its score"),
+        ([rows(FOUND)[0] | {"bbox": [1, 2, 3, True]}], "needs a bbox"),
         ([rows(FOUND)[0] | {"score": "high"}], "needs a number as its score"),
     ],
 )
