@@ -102,13 +102,11 @@ def _frame_rate(file: Path) -> float | None:
     """Frames per second by a seqinfo.ini. None without the file or the key."""
     if not file.is_file():
         return None
-    info = configparser.ConfigParser(interpolation=None)
+    text, info = read_text(file), configparser.ConfigParser(interpolation=None)
     try:
-        info.read_string(read_text(file))
+        info.read_string(text)
         fps = info.getfloat("Sequence", "frameRate", fallback=None)
     except (configparser.Error, ValueError) as error:
-        if isinstance(error, UserError):
-            raise
         reason = " ".join(str(error).split())
         raise UserError(f"{file} is not a seqinfo.ini ({reason}): correct it or remove it") from None
     if fps is not None and not 0 < fps < float("inf"):

@@ -53,18 +53,16 @@ def open_image(path: str | os.PathLike[str]) -> Image.Image:
     The only place that opens one. Raises UserError, naming the file, when it is missing, empty or not an image.
     """
     name = os.fspath(path)
+    if os.path.exists(path) and not os.path.isfile(path):
+        raise UserError(f"cannot read {name} as an image: it is no file; give a complete image file")
     try:
-        if os.path.isfile(path) and os.path.getsize(path) == 0:
-            raise UserError(f"{name} is empty; give an image")
-        if os.path.exists(path) and not os.path.isfile(path):
-            raise UserError(f"cannot read {name} as an image: it is no file; give a complete image file")
-        return Image.open(path, formats=FORMATS)
-    except UserError:
-        raise
+        if os.path.getsize(path) > 0:
+            return Image.open(path, formats=FORMATS)
     except FileNotFoundError:
         raise UserError(f"{name} does not exist; check the path") from None
     except Exception as error:  # Pillow raises whatever the damage leads to
         raise _unreadable(name, error) from error
+    raise UserError(f"{name} is empty; give an image")
 
 
 def _unreadable(path: str, error: Exception) -> UserError:

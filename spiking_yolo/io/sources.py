@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from spiking_yolo.errors import Notice, UserError
+from spiking_yolo.io.files import read_text
 
 if TYPE_CHECKING:
     import numpy as np
@@ -79,10 +80,7 @@ def expand(sources: Sequence[str], recursive: bool = False) -> list[str]:
 
 def _listed(path: Path) -> list[str]:
     """The sources of a list. Raises UserError for one that is empty, no text, or holds another list."""
-    try:
-        lines = [line.strip() for line in path.read_text().splitlines()]
-    except (OSError, UnicodeDecodeError) as error:
-        raise UserError(f"cannot read the list {path}: {error}; give text with one source a line") from None
+    lines = [line.strip() for line in read_text(path).splitlines()]
     named = [line for line in lines if line and not line.startswith("#")]
     if not named:
         raise UserError(f"{path} lists nothing: give text with one source a line")

@@ -68,7 +68,7 @@ def test_a_list_names_its_sources_and_a_folder_those_inside(tmp_path):
         with pytest.raises(UserError, match=said):
             expand([str(path)])
     path.write_bytes(b"\xff\xfe\x00")
-    with pytest.raises(UserError, match="cannot read the list"):
+    with pytest.raises(UserError, match="is not a text file in UTF-8"):
         expand([str(path)])
 
 
