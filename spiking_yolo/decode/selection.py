@@ -1,6 +1,5 @@
 """Which boxes of a network's output count, as its user says it: checked, then applied."""
 
-import difflib
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from numbers import Real
@@ -14,6 +13,7 @@ from spiking_yolo.decode.boxes import Detections
 from spiking_yolo.decode.yolo import detections
 from spiking_yolo.errors import UserError
 from spiking_yolo.io.images import Placement
+from spiking_yolo.io.near import did_you_mean
 from spiking_yolo.models.spec import Spec
 
 Classes = str | int | Iterable[str | int]
@@ -73,9 +73,9 @@ def _class_id(one: Any, names: Sequence[str]) -> int:
         one = int(name) if name.isdecimal() else name
     if is_whole(one) and 0 <= one < len(names):
         return int(one)
-    close = difflib.get_close_matches(one, names, 1) if isinstance(one, str) else []
-    example = f"did you mean {close[0]!r}?" if close else f"give ids in 0..{len(names) - 1} or names such as {names[0]}"
-    raise UserError(f"classes: no class {one!r}; {example}")
+    hint = did_you_mean(one, names) if isinstance(one, str) else ""
+    hint = hint or f"; give ids in 0..{len(names) - 1} or names such as {names[0]}"
+    raise UserError(f"classes: no class {one!r}{hint}")
 
 
 def check_count(name: str, value: Any) -> int:

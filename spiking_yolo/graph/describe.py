@@ -6,8 +6,6 @@ from torch import Size
 
 from spiking_yolo.graph.graph import Graph
 
-_WORDS = {"conv": "conv", "linear": "linear"}
-
 
 def layer_titles(graph: Graph, shapes: Mapping[str, Size]) -> dict[str, str]:
     """Title of every weighted node and activation: "conv 5, 26 x 26, 256 channels", with the shape of its own output.
@@ -16,10 +14,9 @@ def layer_titles(graph: Graph, shapes: Mapping[str, Size]) -> dict[str, str]:
     shapes: of every node's output, [N, C, ...], see `graph.shapes`.
     """
     number = {node.name: k for k, node in enumerate(graph.weighted, 1)}
-    kind = {node.name: _WORDS[node.op] for node in graph.weighted}
     own = {name: name for name in number} | weighted_before(graph)
     return {
-        name: f"{kind[layer]} {number[layer]}{', output' * (name in graph.outputs)}, {_size(shapes[name])}"
+        name: f"{graph[layer].op} {number[layer]}{', output' * (name in graph.outputs)}, {_size(shapes[name])}"
         for name, layer in own.items()
     }
 
@@ -28,9 +25,9 @@ def weighted_before(graph: Graph) -> dict[str, str]:
     """Activation -> the last convolution or linear layer that it is computed from without another activation."""
     found: dict[str, str] = {}
     before: dict[str, str | None] = {}  # node -> the same for any node
-    order = {node.name: k for k, node in enumerate(graph.nodes)}
+    order = {node.name: k for k, node in enumerate(graph.weighted)}
     for node in graph.nodes:
-        if node.op in _WORDS:
+        if node.name in order:
             before[node.name] = node.name
             continue
         known = [name for i in node.inputs if (name := before[i]) is not None]

@@ -19,14 +19,10 @@ NAMES, NOTES = 5, 5  # that are shown
 Row = Mapping[str, float]
 
 
-def figure(row: Row) -> tuple[str, float] | None:
-    """The name and the value of what the best epoch is chosen by; None for a row that was not validated."""
-    return next(((key, row[key]) for key in BEST_BY if key in row), None)
-
-
 def best_row(rows: Sequence[dict[str, float]]) -> dict[str, float] | None:
-    """The last of those with the largest figure; None where none was validated."""
-    return max((row for row in reversed(rows) if figure(row)), key=lambda row: figure(row) or ("", 0.0), default=None)
+    """The last of those with the largest figure of BEST_BY; None where none was validated."""
+    validated = [row for row in reversed(rows) if row.keys() & set(BEST_BY)]
+    return max(validated, key=lambda row: next(row[key] for key in BEST_BY if key in row), default=None)
 
 
 def opening(contents: Mapping[str, str], spec: Spec, model: nn.Module, name: str, where: str) -> list[str]:

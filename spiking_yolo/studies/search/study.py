@@ -154,8 +154,9 @@ def _mend(path: Path) -> None:
     """Cut off a last line that a kill has torn: optuna would take what comes next for the rest of it."""
     if path.is_file():
         data = path.read_bytes()
-        if whole := data.rfind(b"\n") + 1 - len(data):
-            os.truncate(path, len(data) + whole)
+        whole = data.rfind(b"\n") + 1
+        if whole < len(data):
+            os.truncate(path, whole)
 
 
 def _distribution(n: space.Number) -> optuna.distributions.BaseDistribution:
