@@ -7,6 +7,7 @@ import argparse
 import os
 import resource
 import shutil
+import signal
 import sys
 import tempfile
 import time
@@ -24,6 +25,7 @@ from tests.fuzz.mutate import mutate
 from tests.fuzz.subjects import SUBJECTS, Subject, write_all
 
 MEMORY, SECONDS, DISK = 4 << 30, 60, 256 << 20
+ALLOWED = ("result", "refused")  # ends of a case
 
 
 def main() -> int:
@@ -44,43 +46,50 @@ def main() -> int:
         for seed in range(options.seed, options.seed + options.count):
             rng = np.random.default_rng(seed)
             kind = options.only or list(SUBJECTS)[rng.integers(len(SUBJECTS))]
-            verdict, said = judged(SUBJECTS[kind], rng, good, Path(place) / "cases")
-            table[kind, verdict] += 1
-            if verdict not in ("result", "refused"):
-                print(f"--seed {seed} --count 1 --only {kind}: {verdict}: {said}", flush=True)
-    for (kind, verdict), count in sorted(table.items()):
-        print(f"{kind:12}{verdict:14}{count:6}")
-    return int(any(verdict not in ("result", "refused") for _, verdict in table))
+            end, said = judged(SUBJECTS[kind], rng, good, Path(place) / "cases")
+            table[kind, end] += 1
+            if end not in ALLOWED:
+                print(f"--seed {seed} --count 1 --only {kind}: {end}: {said}", flush=True)
+    for (kind, end), count in sorted(table.items()):
+        print(f"{kind:12}{end:14}{count:6}")
+    return int(any(end not in ALLOWED for _, end in table))
 
 
 def judged(subject: Subject, rng: np.random.Generator | None, good: Path, place: Path) -> tuple[str, str]:
-    """What became of a case, and the end of what it said. rng: of the damage, if
-    any. place: a folder of the case's own, removed afterwards."""
+    """What became of a case, and the end of what it said.
+
+    rng: of the damage, if any. place: a folder of the case's own, removed afterwards.
+    """
     case = place / "one"
     shutil.copytree(good, case)
     if rng is not None:
         mutate(case / subject.file, rng)
-    before = {path for path in place.rglob("*") if path.name.startswith(".")}
+    hidden_before, before = set(case.rglob(".*")), around(place)
     log = place / "log"
     child = os.fork()
     if not child:
         os._exit(confined(subject, case, log))
     status = waited(child)
     said = log.read_text(errors="replace") if log.exists() else ""
-    names = {path.name for path in place.iterdir()}
-    hidden = [path for path in case.rglob("*") if path.name.startswith(".") and path not in before]
+    escaped = around(place) - before - {log}
+    hidden = set(case.rglob(".*")) - hidden_before
     shutil.rmtree(place)
-    return verdict(status, said, names, bool(hidden)), said[-300:].replace("\n", " | ")
+    return verdict(status, said, bool(escaped), bool(hidden)), said[-300:].replace("\n", " | ")
 
 
-def verdict(status: int | None, said: str, names: set[str], hidden: bool) -> str:
-    if status is None or status == -24:  # SIGXCPU
+def around(place: Path) -> set[Path]:
+    """What is where the paths of `mutate.TEXTS` lead from a case in this folder, or from a folder of its own."""
+    return {*place.iterdir(), *place.parent.iterdir(), *Path("/tmp").glob("escaped*")}
+
+
+def verdict(status: int | None, said: str, escaped: bool, hidden: bool) -> str:
+    if status is None or status == -signal.SIGXCPU:
         return "hang"
     if "MemoryError" in said or "allocate" in said:
         return "memory"
     if "Traceback" in said or status not in (0, 1, 2):
         return "traceback"
-    if names != {"one", "log"}:
+    if escaped:
         return "escape"
     if hidden:
         return "half-written"
@@ -122,7 +131,7 @@ def waited(child: int) -> int | None:
         if done:
             return os.waitstatus_to_exitcode(status)
         time.sleep(0.005)
-    os.kill(child, 9)
+    os.kill(child, signal.SIGKILL)
     os.waitpid(child, 0)
     return None
 
