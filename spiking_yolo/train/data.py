@@ -18,7 +18,7 @@ from spiking_yolo.train.options import TrainOptions
 
 
 @dataclass(frozen=True)
-class Read:
+class TrainingData:
     """A dataset as a training wants it. pictures: those that are trained on, without their augmentation."""
 
     spec: Spec
@@ -32,7 +32,7 @@ def share(items: Sequence[Any], options: TrainOptions) -> int:
     return max(1, round(options.fraction * len(items)))
 
 
-def detection(options: TrainOptions, common: dict[str, Any]) -> Read:
+def detection(options: TrainOptions, common: dict[str, Any]) -> TrainingData:
     from spiking_yolo.train.detect import DetectTask, LossWeights, hold_out
 
     year = options.year if voc_years(options.data) else None
@@ -47,10 +47,10 @@ def detection(options: TrainOptions, common: dict[str, Any]) -> Read:
     common |= {k: getattr(options, k) for k in ("epochs", "workers", "mosaic", "cache")}
     task = DetectTask(train=train_set, val=val_set, spec=spec, weights=weights, **common)
     notes = list(dict.fromkeys(train_set.notes + val_set.notes))
-    return Read(spec, task, [Picture.file(str(sample.path)) for sample in train_set.samples], notes)
+    return TrainingData(spec, task, [Picture.file(str(sample.path)) for sample in train_set.samples], notes)
 
 
-def classification(options: TrainOptions, common: dict[str, Any]) -> Read:
+def classification(options: TrainOptions, common: dict[str, Any]) -> TrainingData:
     unpacked = options.project.parent / UNPACKED
     sets = [open_classification(options.data, split, unpacked) for split in (options.split, options.val_split)]
     (images, labels), val_part = (to_arrays(dataset) for dataset in sets)
@@ -65,4 +65,4 @@ def classification(options: TrainOptions, common: dict[str, Any]) -> Read:
     train_part = images[chosen], labels[chosen]
     task = ClassifyTask(train=train_part, val=val_part, spec=spec, hole=options.cutout, **common)
     notes = [note for dataset in sets for note in dataset.notes]
-    return Read(spec, task, [sets[0].pictures[i] for i in chosen], notes)
+    return TrainingData(spec, task, [sets[0].pictures[i] for i in chosen], notes)

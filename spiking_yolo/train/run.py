@@ -38,7 +38,7 @@ FREE |= {"epochs", "val_every", "save_every", "calibrate"}
 class Trained:
     """weights: the network to use, that of the best validated epoch, or where there is none that of the last one.
 
-    rows: figures, one row per epoch. best: that of the best epoch. pictures: as of data.Read.
+    rows: figures, one row per epoch. best: that of the best epoch. pictures: as of TrainingData.
     """
 
     weights: Path
