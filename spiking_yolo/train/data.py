@@ -44,8 +44,8 @@ def detection(options: TrainOptions, common: dict[str, Any]) -> TrainingData:
     train_set = train_set.subset(share(train_set.samples, options), options.seed)
     spec = yolov1_spec(train_set.classes, options.imgsz, logistic=not options.linear)
     weights = LossWeights(giou=options.giou, ignore=options.ignore)
-    common |= {k: getattr(options, k) for k in ("epochs", "workers", "mosaic", "cache")}
-    task = DetectTask(train=train_set, val=val_set, spec=spec, weights=weights, **common)
+    own = {k: getattr(options, k) for k in ("epochs", "workers", "mosaic", "cache")}
+    task = DetectTask(train=train_set, val=val_set, spec=spec, weights=weights, **common, **own)
     notes = list(dict.fromkeys(train_set.notes + val_set.notes))
     return TrainingData(spec, task, [Picture.file(str(sample.path)) for sample in train_set.samples], notes)
 
