@@ -1,12 +1,14 @@
 """The command that usually comes next, which a verb ends with."""
 
 import shlex
+from collections.abc import Mapping
 from pathlib import Path
 
 from spiking_yolo.io.assets import command
+from spiking_yolo.io.sizes import size_name
 from spiking_yolo.settings import Options
 
-_CARRIED = ("weights", "cfg", "names", "imgsz", "method")  # options that make it the same network
+_CARRIED = ("weights", "cfg", "names", "imgsz", "method", "settings")  # options that make it the same network
 
 
 def following(verb: str, options: Options, *words: str | Path, **changed: object) -> str:
@@ -15,5 +17,12 @@ def following(verb: str, options: Options, *words: str | Path, **changed: object
     changed: other values of its options.
     """
     given = {name: changed.get(name, getattr(options, name, None)) for name in _CARRIED}
-    flags = [part for name, value in given.items() if value for part in (f"--{name}", str(value))]
+    flags = [word for name, value in given.items() if value for word in _typed(name, value)]
     return f"next: {command(verb)} {shlex.join([*map(str, words), *flags])}".rstrip()
+
+
+def _typed(name: str, value: object) -> list[str]:
+    """An option as it is typed."""
+    if isinstance(value, Mapping):
+        return [word for key, one in value.items() for word in ("--set", f"{key}={one}")]
+    return [f"--{name}", size_name(value) if isinstance(value, tuple) else str(value)]

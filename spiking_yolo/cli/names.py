@@ -23,12 +23,10 @@ def check_names(options: Options) -> None:
         get_recipe(options.method or DEFAULT).with_settings(options.settings)
     if isinstance(options, MethodsOptions):
         recipes(options if options.methods else replace(options, methods=(DEFAULT,)))
-    data = getattr(options, "data", None)
-    if isinstance(data, Path) and not data.exists():
-        raise UserError(f"{data} does not exist; check --data")
-    predictions = getattr(options, "predictions", None)
-    if isinstance(predictions, Path) and not predictions.exists():
-        raise UserError(f"{predictions} does not exist; check --predictions")
+    for name in ("data", "predictions"):
+        path = getattr(options, name, None)
+        if isinstance(path, Path) and not path.exists():
+            raise UserError(f"{path} does not exist; check --{name}")
     sources = getattr(options, "sources", ())
     if len(sources) == 1:  # of several the others may be good
         check_there(sources[0])

@@ -38,4 +38,4 @@ def main(options: SearchOptions) -> None:
     result.save(folder)
     print(result.text())
     print(f"the recipe is saved to {folder / 'recipe.json'}")
-    print(following("eval", options, method=folder / "recipe.json"))
+    print(following("eval", options, method=folder / "recipe.json", settings={}))

@@ -106,7 +106,7 @@ class Synapses(nn.Module):
 
     def absorb(self, thetas: Mapping[str, Tensor]) -> None:
         """Fold the values of spikes, [C] per layer of neurons, into the weights that receive them, if they are new."""
-        maps = self._linear()
+        maps = {name: linear for name, linear in self.maps.items() if isinstance(linear, LinearMap)}
         known = all(name in self._thetas and torch.equal(theta, self._thetas[name]) for name, theta in thetas.items())
         if known and all(linear.folded is not None for linear in maps.values()):
             return
@@ -131,9 +131,6 @@ class Synapses(nn.Module):
     def pooled_counts(self) -> dict[str, Counts]:
         """Events so far of the max poolings that send any, [N, C, H, W]."""
         return {name: pool.counts for name, pool in self._pools() if not pool.sends_sums}
-
-    def _linear(self) -> dict[str, LinearMap]:
-        return {name: linear for name, linear in self.maps.items() if isinstance(linear, LinearMap)}
 
     def _pools(self) -> Iterator[tuple[str, CumulativeMaxPool]]:
         return ((name, pool) for name, pool in self.pools.items() if isinstance(pool, CumulativeMaxPool))

@@ -13,7 +13,7 @@ from PIL import Image
 
 from spiking_yolo import SpikingYOLO
 from spiking_yolo.errors import Notice
-from spiking_yolo.studies.detect.run import gif_steps
+from spiking_yolo.studies.detect.run import spread_steps
 
 
 @pytest.fixture(scope="module")
@@ -229,7 +229,7 @@ def test_a_video_that_breaks_off_counts_as_far_as_it_goes(detect, tmp_path):
 
 @pytest.mark.parametrize("T", [1, 2, 16, 17, 64, 1000])
 def test_animation_steps(T):
-    steps = gif_steps(T)
+    steps = spread_steps(T, 16)
     assert steps[0] == 1 and steps[-1] == T and steps == sorted(set(steps)) and len(steps) <= 16
     assert len(steps) == T or T > 16
 

@@ -50,6 +50,7 @@ class Rows(NamedTuple):
     def of(cls, x: Tensor | Active) -> tuple["Rows", Tensor]:
         """Also what must live as long: a map [N, C, ...] may have to be copied."""
         values, where = (x.values, x.where) if isinstance(x, Active) else (rows(x), None)
+        values = values.to(torch.float32)  # C would read anything else as such, and beyond its end
         if values.stride(-1) != 1:
             values = values.contiguous()
         which = None if where is None else where.data_ptr()

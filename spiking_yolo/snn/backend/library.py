@@ -28,8 +28,8 @@ def library() -> ctypes.CDLL | None:
     for more in ((NATIVE, PARALLEL), (NATIVE,), (PARALLEL,), ()):
         try:
             return ctypes.CDLL(str(_built(compiler, (*FLAGS, *more))))
-        except (OSError, subprocess.SubprocessError):  # no cache, or the compiler or OpenMP is not what it takes
-            continue
+        except (OSError, RuntimeError, subprocess.SubprocessError):
+            continue  # no home or no cache, or the compiler or OpenMP is not what it takes
     return None
 
 

@@ -145,9 +145,9 @@ class NeuronLayer(nn.Module, ABC):
     def forward(self, current: Tensor | Active | None, spike_weight: float = 1.0) -> Tensor | Active:
         """One timestep: what is sent, in thetas, [N, C, ...], a tensor that the next step overwrites.
 
-        current: what was received, [N, C, ...], in the units of the ANN; None for nothing new; Active for some rows, if
-        nothing can happen elsewhere what is sent is Active too. With plan.reads_sums it
-        is the sum of all input so far. spike_weight: what a spike is worth, in thetas.
+        current: what was received, [N, C, ...], in the units of the ANN; None for nothing new; Active for some rows,
+        the others having received nothing. What is sent is Active too where only these rows are computed. With
+        plan.reads_sums `current` is the sum of all input so far. spike_weight: what a spike is worth, in thetas.
         """
         if self.t == 0:
             if not isinstance(current, Tensor):

@@ -126,13 +126,16 @@ class _Run:
     def costs(self) -> CostModel:
         return CostModel.of(self.detector.converted)
 
+    @cached_property
+    def titles(self) -> dict[str, str]:
+        return self.detector.layer_titles() if self.layers else {}
+
     def image(self, source: str) -> Iterator[Sighting]:
         options, T = self.options, self.options.timesteps()
-        steps = {*options.steps, *(gif_steps(T) if options.gif else ())}
+        steps = {*options.steps, *(spread_steps(T, _FRAMES_OF_GIF) if options.gif else ())}
         maps = options.overlay or options.gif
         result = self.detector.detect(source, T, steps, maps=maps, progress=self.watcher.step, **self.choice)
-        titles = self.detector.layer_titles() if self.layers else {}
-        yield Sighting(source, result, self._ann(result.image), self.layers, titles)
+        yield Sighting(source, result, self._ann(result.image), self.layers, self.titles)
 
     def frames(self, source: str) -> Iterator[Sighting]:
         options, every = self.options, self.options.every
@@ -156,11 +159,11 @@ class _Run:
         return self.detector.detect_ann(pixels, **self.choice) if self.options.ann else None
 
 
-def gif_steps(T: int) -> list[int]:
-    """Timesteps for an animation: all of a short run, else denser at the start, where more happens."""
-    if T <= _FRAMES_OF_GIF:
+def spread_steps(T: int, most: int) -> list[int]:
+    """Timesteps to show: all of a short run, else at most so many, denser at the start, where more happens."""
+    if most >= T:
         return list(range(1, T + 1))
-    return sorted({round(float(t)) for t in np.geomspace(1, T, _FRAMES_OF_GIF)})
+    return sorted({round(float(t)) for t in np.geomspace(1, T, most)})
 
 
 def choose_layers(wanted: tuple[str, ...], layers: list[str]) -> tuple[str, ...]:

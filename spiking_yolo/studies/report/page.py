@@ -13,7 +13,7 @@ from typing import Any
 from spiking_yolo.io.files import atomic_write, finite
 
 _FOLDER = files("spiking_yolo.studies.report") / "page"
-_PROGRAM = ("dom", "chart", "boxes", "player")  # what all kinds share, in order
+_PROGRAM = ("dom", "chart", "energy", "boxes", "player")  # what all kinds share, in order
 
 
 @dataclass(frozen=True)

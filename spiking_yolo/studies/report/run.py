@@ -4,13 +4,11 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-
 from spiking_yolo.decode.selection import Selection, class_ids
 from spiking_yolo.errors import UserError
 from spiking_yolo.io.device import usable_device
 from spiking_yolo.io.sources import expand, is_stream
-from spiking_yolo.studies.detect.run import detect
+from spiking_yolo.studies.detect.run import detect, spread_steps
 from spiking_yolo.studies.options import Progress, load, silent, simulation
 from spiking_yolo.studies.report.facts import facts, legend
 from spiking_yolo.studies.report.options import LONGEST, ReportOptions
@@ -37,11 +35,7 @@ def report(options: ReportOptions, progress: Progress = silent) -> Page:
 
 def slider_steps(T: int, wanted: Sequence[int] = ()) -> list[int]:
     """The timesteps of a slider, T always: all of a short run, of a long one denser at the start."""
-    if wanted:
-        return sorted({*wanted, T})
-    if T <= SLIDER:
-        return list(range(1, T + 1))
-    return sorted({round(float(t)) for t in np.geomspace(1, T, SLIDER)})
+    return sorted({*wanted, T}) if wanted else spread_steps(T, SLIDER)
 
 
 def _of_photographs(options: ReportOptions, sources: list[str], progress: Callable[..., Any]) -> Page:
@@ -82,5 +76,4 @@ def _of_video(options: ReportOptions, source: str, progress: Callable[..., Any])
     detect(detect_options(options), recorder)
     data = {"kind": "video", **facts(converted), **recorder.data(), "T": options.T or 1, "conf": options.conf}
     data["classes"] = legend(data["classes"], recorder.names)
-    data["name"] = Path(source).name
-    return Page(f"{data['name']} through {data['network']}, spiking, frame by frame", data)
+    return Page(f"{Path(source).name} through {data['network']}, spiking, frame by frame", data)

@@ -35,7 +35,7 @@ class Recorder(Watcher):
         )  # fmt: skip
         assert ann is not None and work is not None and size is not None and video is not None
         self.height, self.width = result.image.shape[:2]
-        self.name, self.fps, self.names = sighting.source, video.fps, result.names
+        self.names = result.names
         self.ann_energy = {a.key: a.ann(size) for a in accounts()}
         layers = [small_map(layer, result.placement, HEAT_SIDE) for layer in result.maps[result.T].values()]
         self.heat.append(torch.stack(layers).sum(0).numpy())
@@ -64,8 +64,6 @@ class Recorder(Watcher):
         heat = np.log1p(np.stack(self.heat))
         top = float(heat.max()) or 1.0
         return {
-            "name": self.name,
-            "fps": self.fps,
             "width": self.width,
             "height": self.height,
             "images": thumbnails(self.thumbnails, FRAMES),

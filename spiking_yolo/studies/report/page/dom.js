@@ -17,7 +17,7 @@ const h = (tag, attributes, ...children) => make(document.createElement(tag), at
 const s = (tag, attributes, ...children) =>
   make(document.createElementNS("http://www.w3.org/2000/svg", tag), attributes, children);
 
-/** Three significant digits: .0503, 0.71, 12.3. */
+/** Three significant digits, and all of a whole part: 0.0503, 12.3, 1234. */
 function digits(value, count = 3) {
   if (value === null || value === undefined) return "–";
   if (value === 0) return "0";

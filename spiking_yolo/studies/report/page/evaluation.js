@@ -1,6 +1,5 @@
 "use strict";
 // An evaluation: figures over T, per class, and the photographs that ANN and spiking network see differently.
-const ENERGY_COLOURS = ["#0072b2", "#e69f00", "#009e73", "#d55e00", "#cc79a7"];
 const first = data.figures[0], rows = data.rows, ann = data.ann.row.figures;
 const COUNTINGS = [["spikes", "#0072b2"], ["digits", "#e69f00"], ["messages", "#009e73"]];
 const SHOWN = 20; // classes before the others are unfolded
@@ -28,12 +27,7 @@ function draw(k) {
     ["Operations per MAC", digits(row.operations[data.counting]), `${data.counting}; the ANN: 1`],
     ["Spikes per image", many(row.spikes), null],
   ]));
-  energies.replaceChildren(table(`Energy at T = ${data.steps[k]}, mJ per image at 45 nm`, ["account", "ANN", "spiking", "ratio"],
-    data.accounts.map(({ key, name, meaning }) => {
-      const ratio = row.energy[key] / data.ann.energy[key];
-      return [h("span", { title: meaning }, name), digits(data.ann.energy[key]), digits(row.energy[key]),
-        h("td", {}, h("span", { class: ratio > 1 ? "worse" : "better" }, `× ${digits(ratio)}`))];
-    })));
+  energies.replaceChildren(energyTable(`Energy at T = ${data.steps[k]}, mJ per image at 45 nm`, data.ann.energy, (key) => row.energy[key]));
   drawClasses(k);
   for (const each of plots) each.set(k);
   for (const each of pairs) each.set(k);
@@ -93,8 +87,7 @@ const plots = [
     series: [{ name: "error", colour: "var(--accent)", values: rows.map((row) => row.error) }] }),
   plot({ ...axis, title: "Operations", note: "Synaptic operations per multiply-accumulate of the ANN, counted in three ways.", references: [{ name: "ANN", value: 1 }],
     series: COUNTINGS.map(([name, colour]) => ({ name, colour, values: rows.map((row) => row.operations[name]) })) }),
-  plot({ ...axis, title: "Energy", note: "As a multiple of the ANN's in the same account; below 1 spikes are cheaper.", logy: true, references: [{ name: "ANN", value: 1 }],
-    series: data.accounts.map(({ key, name }, i) => ({ name, colour: ENERGY_COLOURS[i], values: rows.map((row) => row.energy[key] / data.ann.energy[key]) })) }),
+  energyPlot({ ...axis, title: "Energy" }, data.ann.energy, (key) => rows.map((row) => row.energy[key])),
 ];
 const pairs = data.photographs.map((each, i) => pair(each, i + 1));
 

@@ -46,18 +46,9 @@ function draw(k) {
     ["Spikes", many(now.spikes[k]), `${many(now.digits[k])} digits`],
     ["Settled", now.settled <= t ? `at T = ${now.settled}` : "not yet", now.settled <= t ? "nothing changes any more" : "later steps may change it"],
   ]));
-  drawEnergy(now, k);
+  energies.replaceChildren(energyTable(`Energy at T = ${data.steps[k]}, mJ per photograph at 45 nm`, now.annEnergy, (key) => now.energy[key][k]));
   drawLayers(now, k);
   for (const each of plots) each.set(k);
-}
-
-function drawEnergy(now, k) {
-  const rows = data.accounts.map(({ key, name, meaning }) => {
-    const ratio = now.energy[key][k] / now.annEnergy[key];
-    return [h("span", { title: meaning }, name), digits(now.annEnergy[key]), digits(now.energy[key][k]),
-      h("td", {}, h("span", { class: ratio > 1 ? "worse" : "better" }, `× ${digits(ratio)}`))];
-  });
-  energies.replaceChildren(table(`Energy at T = ${data.steps[k]}, mJ per photograph at 45 nm`, ["account", "ANN", "spiking", "ratio"], rows));
 }
 
 function drawLayers(now, k) {
@@ -91,8 +82,7 @@ function drawPlots() {
       series: [{ name: "error", colour: "var(--accent)", values: now.error }] }),
     plot({ ...axis, title: "Operations", note: "Synaptic operations so far per multiply-accumulate of the ANN.",
       references: [{ name: "ANN", value: 1 }], series: [{ name: data.counting, colour: "var(--accent)", values: now.operations }] }),
-    plot({ ...axis, title: "Energy", note: "As a multiple of the ANN's in the same account; below 1 spikes are cheaper.", logy: true, references: [{ name: "ANN", value: 1 }],
-      series: data.accounts.map(({ key, name }, i) => ({ name, colour: ["#0072b2", "#e69f00", "#009e73", "#d55e00", "#cc79a7"][i], values: now.energy[key].map((mj) => mj / now.annEnergy[key]) })) }),
+    energyPlot({ ...axis, title: "Energy" }, now.annEnergy, (key) => now.energy[key]),
   ];
   charts.replaceChildren(...plots.map((each) => each.element));
 }

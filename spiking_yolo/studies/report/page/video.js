@@ -2,7 +2,6 @@
 // A video, frame by frame.
 const shown = { snn: true, ann: false, heat: false };
 const count = data.frame.length;
-const ENERGY_COLOURS = ["#0072b2", "#e69f00", "#009e73", "#d55e00", "#cc79a7"];
 const stage = new Stage("", "62vh");
 const legendOfMap = h("div", { class: "scale" });
 const readout = h("div", {}), energies = h("div", {});
@@ -32,12 +31,7 @@ function draw(k) {
     ["Later frames, mean", later.length ? digits(mean(later)) : "–", `the first frame: ${digits(data.operations[0])}`],
     ["Spikes", many(data.spikes[k]), data.fresh[k] ? "the state started anew" : "only what changed"],
   ]));
-  energies.replaceChildren(table(`Energy of frame ${data.frame[k]}, mJ at 45 nm`, ["account", "ANN", "spiking", "ratio"],
-    data.accounts.map(({ key, name, meaning }) => {
-      const ratio = data.energy[key][k] / data.annEnergy[key];
-      return [h("span", { title: meaning }, name), digits(data.annEnergy[key]), digits(data.energy[key][k]),
-        h("td", {}, h("span", { class: ratio > 1 ? "worse" : "better" }, `× ${digits(ratio)}`))];
-    })));
+  energies.replaceChildren(energyTable(`Energy of frame ${data.frame[k]}, mJ at 45 nm`, data.annEnergy, (key) => data.energy[key][k]));
   for (const each of plots) each.set(k);
 }
 
@@ -96,9 +90,7 @@ const plots = [
     note: `Synaptic operations per multiply-accumulate of the ANN, which computes every frame anew.${cuts ? ` The scene changes ${cuts === 1 ? "once" : `${cuts} times`}.` : ""}`,
     references: [{ name: "ANN", value: 1 }],
     series: [{ name: data.counting, colour: "var(--accent)", values: data.operations }] }),
-  plot({ ...axis, title: "Energy of each frame", logy: true, note: "As a multiple of the ANN's in the same account; below 1 spikes are cheaper.",
-    references: [{ name: "ANN", value: 1 }],
-    series: data.accounts.map(({ key, name }, i) => ({ name, colour: ENERGY_COLOURS[i], values: data.energy[key].map((mj) => mj / data.annEnergy[key]) })) }),
+  energyPlot({ ...axis, title: "Energy of each frame" }, data.annEnergy, (key) => data.energy[key]),
 ];
 
 document.getElementById("lead").append(
