@@ -2,7 +2,7 @@
 
 The first seven are those of M. Okabe and K. Ito, "Color Universal Design" (2008), for any colour vision; black is kept
 for text and axes. The others were taken one by one, each as far from all before it as can be, by CIEDE2000, as it is
-and as people with deuteranopia see it: no two are closer than 14, and 2 is the least that an eye notices.
+and as people with deuteranopia see it. tests/draw/test_boxes_drawn.py keeps them apart.
 """
 
 Colour = tuple[int, int, int]
