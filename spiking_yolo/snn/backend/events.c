@@ -115,7 +115,8 @@ int64_t convolve(const Windows *g, const float *values, int64_t stride, const in
         events += at - begin[i];
         positions += at > begin[i];
     }
-    double taps = (double)(g->kernel_h * g->kernel_w), blocks = (double)(width / block);
+    double taps = (double)(g->kernel_h * g->kernel_w) / (double)(g->stride_h * g->stride_w); /* outputs per position */
+    double blocks = (double)(width / block);
     if (taps * (price * (double)(events * width) + visit * blocks * (double)positions) > limit) return -1;
     for (int64_t i = 0; i < n; i++)
         if (end[i] > begin[i]) reach(g, where ? where[i] : i, slot);
