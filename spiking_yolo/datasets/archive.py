@@ -17,7 +17,7 @@ from pathlib import Path, PurePosixPath
 from typing import IO, Any
 
 from spiking_yolo.errors import UserError
-from spiking_yolo.io.names import label
+from spiking_yolo.io.names import label, reason
 
 MEMBERS, BYTES = 1 << 20, 16 << 30  # at most in an archive, unpacked
 RATIO, FREE = 20, 64 << 20  # of the unpacked bytes to the archive's, which are not held against the first 64 MiB
@@ -107,8 +107,7 @@ def _damage_named(archive: Path) -> Iterator[None]:
     except Exception as error:
         if isinstance(error, UserError) or (isinstance(error, OSError) and error.errno is not None):
             raise
-        reason = " ".join(str(error).split())[:200]
-        raise UserError(f"{archive} is not a whole and safe tar file ({reason}): fetch it again") from error
+        raise UserError(f"{archive} is not a whole and safe tar file ({reason(error)}): fetch it again") from error
 
 
 def _opened(archive: Path) -> IO[bytes]:

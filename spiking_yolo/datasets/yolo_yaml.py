@@ -10,6 +10,7 @@ from spiking_yolo.datasets.detection import DetectionSet, Sample, absent_note
 from spiking_yolo.errors import UserError
 from spiking_yolo.io.files import read_text
 from spiking_yolo.io.images import open_image
+from spiking_yolo.io.names import reason
 
 SUFFIXES = {".jpg", ".jpeg", ".png", ".bmp", ".webp", ".tif", ".tiff"}
 _EXIF_ORIENTATION, _QUARTER_TURNS = 0x0112, {5, 6, 7, 8}
@@ -47,8 +48,7 @@ def _read(path: Path) -> dict[str, Any]:
     try:
         config = yaml.safe_load(read_text(path))
     except (yaml.YAMLError, RecursionError) as error:
-        reason = " ".join(str(error).split())
-        raise UserError(f"{path} is not readable yaml ({reason}): correct it") from None
+        raise UserError(f"{path} is not readable yaml ({reason(error)}): correct it") from None
     if not isinstance(config, dict):
         raise UserError(f"{path} is not a data.yaml: it needs the keys path, train, val and names")
     return config

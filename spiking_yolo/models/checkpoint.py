@@ -15,7 +15,7 @@ from torch import Tensor, nn
 from spiking_yolo.errors import UserError
 from spiking_yolo.io.assets import command
 from spiking_yolo.io.files import sha256
-from spiking_yolo.io.names import shown
+from spiking_yolo.io.names import reason
 from spiking_yolo.io.tensors import read_safetensors, write_safetensors
 from spiking_yolo.io.typed_json import entry
 from spiking_yolo.models.check import check_spec
@@ -76,8 +76,7 @@ def load_checkpoint(path: str | Path) -> tuple[nn.Module, Spec, str]:
             model = build_model(metadata["arch"], spec, entry(metadata, "options", dict[str, Any]))
         model.load_state_dict(tensors, assign=True)
     except (ArithmeticError, AttributeError, LookupError, RuntimeError, TypeError, ValueError) as e:
-        reason = shown(" ".join(str(e).split()))[:200]
-        raise UserError(f"{path} does not describe a network ({reason}): train or fetch it again") from e
+        raise UserError(f"{path} does not describe a network ({reason(e)}): train or fetch it again") from e
     return model.float().eval(), spec, digest
 
 

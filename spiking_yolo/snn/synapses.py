@@ -86,11 +86,7 @@ class Synapses(nn.Module):
         self.plan, self.simulation = plan, simulation
         graph, summed = plan.graph, set(plan.sums.values())
         self.maps = modules(
-            {
-                n.name: LinearMap(*_parameters(graph, n), n.attrs, backend)
-                for n in graph.nodes
-                if n.op in ("conv", "linear")
-            }
+            {n.name: LinearMap(*_parameters(graph, n), n.attrs, backend) for n in graph.nodes if n.weighted}
         )
         self.pools = modules(
             {

@@ -83,7 +83,7 @@ class _Writer:
         if node.op == "input":
             name = self._free("input")
             self._put(name, self.nir.Input(np.array(shape)), [])
-        elif node.op in ("conv", "linear"):
+        elif node.weighted:
             parameters = folding.normalised(self.source, node, unit, self.asked[name])
             self._put(name, self._layer(node, *parameters), self.sources[node.inputs[0]])
             unit = self.asked[name]
