@@ -171,7 +171,9 @@ def displacement(outputs: Sequence[Tensor], expected: Sequence[Tensor], spec: Sp
     """1 - GIoU (Rezatofighi 2019) of each box and the ANN's: mean weighted by the ANN's best score in each place."""
     (boxes, _), (wanted, scores) = (decode(ys, spec) for ys in (outputs, expected))
     weight = scores.amax(2)
-    missed = generalized_box_iou_loss(boxes.clamp(-1, 2), wanted.clamp(-1, 2))  # within one input size, as they are used
+    missed = generalized_box_iou_loss(
+        boxes.clamp(-1, 2), wanted.clamp(-1, 2)
+    )  # within one input size, as they are used
     return (weight * missed).sum() / weight.sum()
 
 
