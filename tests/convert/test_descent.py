@@ -45,7 +45,7 @@ def test_divergence_by_hand():
 
 
 def test_displacement_by_hand():
-    """One cell, two anchors. The ANN's sure box, 16 pixels square, is twice as wide in the SNN: IoU and GIoU are a half.
+    """One cell, two anchors. The ANN's sure box, of 16 pixels, is twice as wide in the SNN: IoU and GIoU are a half.
     The other, of no confidence, is elsewhere, and does not count."""
     spec = Spec("detect", ("a",), 32, 32, heads=(HeadSpec("yolov3", 1, 2, ((16, 16), (8, 8))),))
     ann = torch.zeros(1, 12, 1, 1)
@@ -57,7 +57,7 @@ def test_displacement_by_hand():
 
 
 def test_boxes_count_where_they_were_trained_by_their_overlap():
-    """Logits of x that are equally far from the ANN's, one with a sigmoid nearly as before, the other with half of it."""
+    """Logits of x equally far from the ANN's: the sigmoid of one is nearly as before, that of the other half of it."""
     ann = torch.ones(1, 6, 1, 1)
     near, far = ann.clone(), ann.clone()
     near[0, 0], far[0, 0] = 3.0, -1.0
