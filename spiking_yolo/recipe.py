@@ -125,8 +125,8 @@ class Calibration:
     T: int = setting(32, "timesteps of the calibration, and of threshold.rule=balance; does not follow --T", 1, 65536)
     operations: float = setting(
         0.8,
-        "for rule=sensitivity and kind=trained: the digits to aim at, as operations per MAC of the ANN; twice as many "
-        "in networks with depthwise convolutions",
+        "for rule=sensitivity and kind=trained: the digits to aim at, as operations per MAC of the ANN; a third more "
+        "in networks of more than 40 layers, twice as many in those with depthwise convolutions",
         0.01,
         100,
     )

@@ -15,6 +15,7 @@ from spiking_yolo.errors import UserError
 from spiking_yolo.graph import Graph, Node, forward
 from spiking_yolo.io.assets import command
 from spiking_yolo.io.images import Picture, preprocess, read_image
+from spiking_yolo.io.places import beside
 from spiking_yolo.io.sizes import Size, size_name
 from spiking_yolo.io.tensors import read_safetensors, write_safetensors
 from spiking_yolo.io.typed_json import entry
@@ -146,5 +147,5 @@ def take_statistics(
 
 
 def statistics_path(weights: Path, imgsz: Size) -> Path:
-    """Path of the statistics of a weights file: beside it, named by the input size."""
-    return weights.with_name(f"{weights.stem}.{size_name(imgsz)}.statistics.safetensors")
+    """Path of the statistics of a weights file: `beside` it, named by the input size."""
+    return beside(weights, f"{weights.stem}.{size_name(imgsz)}.statistics.safetensors")
