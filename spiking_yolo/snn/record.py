@@ -42,7 +42,7 @@ class Snapshot:
 
 @dataclass(frozen=True)
 class Run:
-    """Snapshots by t; neurons: layer -> neurons of one image; steps: steps simulated (fewer than T when all settled).
+    """Snapshots by t; neurons: layer -> neurons of one image; steps: steps simulated (fewer than T when all settled, on a CPU).
 
     activations: of the ANN, of one image; neurons behind their pooling are fewer, ON/OFF pairs more.
     macs: multiply-accumulates of one ANN forward pass. analogue_macs: those of layers that receive analogue values, per
