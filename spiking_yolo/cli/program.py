@@ -16,7 +16,7 @@ from spiking_yolo.cli.help import help_text
 from spiking_yolo.cli.listing import methods_text, settings_text
 from spiking_yolo.errors import Notice, UserError
 from spiking_yolo.io.names import shown
-from spiking_yolo.io.run_folder import leave_empty_folders
+from spiking_yolo.io.run_folder import leave_folders
 from spiking_yolo.settings import Options, Setting, checked, parse, settings_of
 from spiking_yolo.studies.options import ConversionOptions
 
@@ -78,7 +78,7 @@ def status(call: Callable[[], int | None]) -> int:
         return 1
     finally:
         warnings.formatwarning = other
-        leave_empty_folders()
+        leave_folders()
 
 
 def read(cls: type[O], doc: str | None, argv: Sequence[str], prog: str, flags: Flags | None = None) -> O:
