@@ -49,9 +49,8 @@ def main(options: TrainOptions) -> int:
     try:
         trained = train(options, command, bars, write)
     except KeyboardInterrupt:
-        bars.close()
         if (options.folder / "state.pt").is_file():
-            print(f"the last checkpoint is kept: go on with --resume {options.folder}", file=sys.stderr)
+            write(f"the last checkpoint is kept: go on with --resume {options.folder}", file=sys.stderr)
         raise
     if trained is None:
         return 0

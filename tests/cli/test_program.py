@@ -155,7 +155,7 @@ def test_the_weights_that_come_along(capsys):
 
 
 def spiking_yolo(*args: str) -> subprocess.CompletedProcess[str]:
-    code = f"import sys; sys.path.insert(0, {str(ROOT)!r}); from spiking_yolo.cli.main import main; main()"
+    code = f"import sys; sys.path.insert(0, {str(ROOT)!r}); from spiking_yolo.cli.start import main; main()"
     return subprocess.run([sys.executable, "-c", code, *args], capture_output=True, text=True, timeout=60)
 
 

@@ -1,11 +1,13 @@
 """Fingerprints and atomic writes."""
 
+import json
 import os
 
 import pytest
+from helpers.tiny import ROOT
 
 from spiking_yolo.errors import UserError
-from spiking_yolo.io.files import atomic_write, read_text, sha256
+from spiking_yolo.io.files import atomic_write, exact_json, read_text, sha256, write_json
 
 
 def test_sha256_of_a_known_text(tmp_path):
@@ -56,3 +58,17 @@ def test_a_name_as_long_as_the_system_allows(tmp_path):
     with atomic_write(tmp_path / ("n" * 251 + ".txt")) as temporary:
         temporary.write_text("x")
     assert len(next(tmp_path.iterdir()).name) == 255
+
+
+def test_json_has_no_nan(tmp_path):
+    write_json(tmp_path / "x", {"a": [1.5, float("nan")], "b": (float("-inf"),)})
+    assert json.loads((tmp_path / "x").read_text(), parse_constant=pytest.fail) == {"a": [1.5, None], "b": [None]}
+    assert json.loads(exact_json([0.1, 1e-300])) == [0.1, 1e-300]
+    with pytest.raises(UserError, match="not finite"):
+        exact_json({"error": float("nan")})
+
+
+def test_there_is_one_writer_of_json():
+    """tensors.py writes headers of .safetensors, whose order matters."""
+    writers = [path for path in (ROOT / "spiking_yolo").rglob("*.py") if "json.dump" in path.read_text()]
+    assert {path.name for path in writers} == {"files.py", "tensors.py"}

@@ -1,7 +1,6 @@
 """The files of a detection: pictures, labels, json, heat maps and animations."""
 
 import itertools
-import json
 from collections.abc import Iterable, Mapping
 from dataclasses import replace
 from pathlib import Path
@@ -12,7 +11,7 @@ from PIL import Image
 from torch import Tensor
 
 from spiking_yolo.draw.boxes import draw_detections
-from spiking_yolo.io.files import atomic_write
+from spiking_yolo.io.files import atomic_write, write_json
 from spiking_yolo.io.names import file_name
 from spiking_yolo.io.sources import is_webcam
 from spiking_yolo.result import Result
@@ -77,8 +76,7 @@ class Outputs:
         """Finish the video, and write detections.json with one entry per image."""
         self.end()
         if self._entries:
-            with atomic_write(self.path("detections.json")) as temporary:
-                temporary.write_text(json.dumps(self._entries, indent=1))
+            write_json(self.path("detections.json"), self._entries, indent=1)
 
     def _stem(self, path: str) -> str:
         """What its results are called: a for a.jpg, a-png for a.png beside it, a-2 for an a.jpg of another folder."""

@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from spiking_yolo.errors import UserError
+from spiking_yolo.io.files import json_text
 from spiking_yolo.recipe import Recipe
 from spiking_yolo.studies.evaluate.record_log import check_call
 from spiking_yolo.studies.search import space
@@ -176,4 +177,4 @@ def _attributes(recipe: Recipe, score: Score) -> dict[str, Any]:
 def _tried(trial: FrozenTrial) -> Tried:
     a = trial.user_attrs
     complete = trial.state == TrialState.COMPLETE
-    return Tried(Recipe.from_json(json.dumps(a["recipe"])), Score(a["error"], a["operations"]), complete)
+    return Tried(Recipe.from_json(json_text(a["recipe"])), Score(a["error"], a["operations"]), complete)
