@@ -1,18 +1,26 @@
 """Files: fingerprints, reading of what is a file, and writes that leave either the old file or the whole new one."""
 
 import hashlib
+import itertools
 import json
 import math
 import os
+import platform
 import secrets
+import shutil
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
 from spiking_yolo.errors import UserError
 
 LONGEST = 1 << 28  # bytes of a text file
+# Of temporary names; with the machine, since of another one's processes nobody knows here whether they live.
+_TEMPORARY = f".spiking-yolo-{hashlib.sha256(platform.node().encode()).hexdigest()[:8]}-"
+_PROCESS = secrets.token_hex(4)  # the system uses the numbers of processes again
+_numbers = itertools.count()
+_tidied: set[Path] = set()
 
 
 def sha256(path: str | Path) -> str:
@@ -53,18 +61,50 @@ def read_text(path: str | Path) -> str:
         raise UserError(f"{path} is not a text file in UTF-8: save it as one") from None
 
 
+def temporary_name(suffix: str = "") -> str:
+    """A name for what will be renamed, short however long the file's is, and of this process."""
+    return f"{_TEMPORARY}{os.getpid()}-{_PROCESS}-{next(_numbers)}{suffix}"
+
+
+def remove_left_over(folder: Path) -> None:
+    """Remove what killed processes of this machine have left there under temporary names; once per process."""
+    if folder in _tidied or os.name != "posix":
+        return
+    _tidied.add(folder)
+    for path in folder.glob(f"{_TEMPORARY}*"):
+        number, _, rest = path.name.removeprefix(_TEMPORARY).partition("-")
+        if (number == str(os.getpid()) and rest.startswith(_PROCESS)) or _lives(number):
+            continue
+        with suppress(OSError):  # another process has been faster
+            shutil.rmtree(path) if path.is_dir() else path.unlink()
+
+
+def _lives(number: str) -> bool:
+    """Whether there is a process of this number besides our own."""
+    if number == str(os.getpid()):
+        return False
+    try:
+        os.kill(int(number), 0)
+    except ProcessLookupError:
+        return False
+    except (OSError, OverflowError, ValueError):  # it is another user's, or this is no number of a process
+        return True
+    return True
+
+
 @contextmanager
 def atomic_write(path: str | Path) -> Iterator[Path]:
     """Yield a temporary path beside `path`; the file written there replaces `path` on success only.
 
-    The folder is created when missing. The temporary name keeps the suffix, by which some writers choose
-    a format.
+    The folder is created when missing, and what killed processes have left in it goes. The temporary name keeps the
+    suffix, by which some writers choose a format.
     Raises UserError when the system refuses to write.
     """
     path = Path(path)
-    temporary = path.with_name(f".{secrets.token_hex(8)}{path.suffix}")  # short, however long the name is
+    temporary = path.with_name(temporary_name(path.suffix))
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
+        remove_left_over(path.parent)
         yield temporary
         os.replace(temporary, path)
     except OSError as e:

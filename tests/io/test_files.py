@@ -2,12 +2,21 @@
 
 import json
 import os
+import subprocess
+import sys
 
 import pytest
 from helpers.tiny import ROOT
 
 from spiking_yolo.errors import UserError
-from spiking_yolo.io.files import atomic_write, exact_json, read_text, sha256, write_json
+from spiking_yolo.io.files import (
+    atomic_write,
+    exact_json,
+    read_text,
+    sha256,
+    temporary_name,
+    write_json,
+)
 
 
 def test_sha256_of_a_known_text(tmp_path):
@@ -72,3 +81,26 @@ def test_there_is_one_writer_of_json():
     """tensors.py writes headers of .safetensors, whose order matters."""
     writers = [path for path in (ROOT / "spiking_yolo").rglob("*.py") if "json.dump" in path.read_text()]
     assert {path.name for path in writers} == {"files.py", "tensors.py"}
+
+
+KILLED = """
+import os, signal, sys
+from spiking_yolo.io.files import atomic_write
+with atomic_write(sys.argv[1]) as temporary:
+    temporary.write_text("half")
+    os.kill(os.getpid(), signal.SIGKILL)
+"""
+
+
+def test_what_a_killed_process_left_goes_with_the_next_write(tmp_path):
+    """What a living one is at stays, and so does what another machine wrote, whose processes nobody knows here."""
+    assert subprocess.run([sys.executable, "-c", KILLED, str(tmp_path / "x.txt")], cwd=ROOT).returncode == -9
+    (left,) = tmp_path.iterdir()
+    assert left.read_text() == "half" and left.suffix == ".txt"
+    living = tmp_path / temporary_name().replace(f"-{os.getpid()}-", f"-{os.getppid()}-")
+    elsewhere = tmp_path / ".spiking-yolo-00000000-999999-0"
+    for path in (living, elsewhere):
+        path.write_text("")
+    with atomic_write(tmp_path / "x.txt") as temporary:
+        temporary.write_text("whole")
+    assert set(tmp_path.iterdir()) == {tmp_path / "x.txt", living, elsewhere}
