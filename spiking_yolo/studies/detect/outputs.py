@@ -52,9 +52,9 @@ class Outputs:
         self._name = self._name or self._stem(
             f"webcam{sighting.source}" if is_webcam(sighting.source) else sighting.source
         )
-        name = self._name if sighting.frame is None else f"{self._name}-{sighting.frame:06d}"
-        if options.save_txt:
-            self.labels(name, result)
+        name = self._name
+        if options.save_txt:  # of a video in a folder of its own, beside v-000000.txt of an image v-000000.png
+            self.labels(name if sighting.frame is None else f"{name}/{sighting.frame:06d}", result)
         if options.save_json:
             self._entries.append(replace(result, path=sighting.label).to_dict(options.steps))
         if sighting.video:
