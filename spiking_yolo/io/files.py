@@ -9,7 +9,7 @@ import platform
 import secrets
 import shutil
 from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -112,6 +112,46 @@ def atomic_write(path: str | Path) -> Iterator[Path]:
     finally:
         if path.parent.is_dir():
             temporary.unlink(missing_ok=True)
+
+
+class GradualFile:
+    """A text file that appears once it is closed, with what has been written so far; memory does not grow with it.
+
+    end: of its text. None appears when nothing was written. Raises UserError, naming it, when the system refuses; then
+    there is none.
+    """
+
+    def __init__(self, path: Path, end: str = ""):
+        self.path, self.end = path, end
+        self._stack, self._file = ExitStack(), None
+
+    @property
+    def begun(self) -> bool:
+        return self._file is not None
+
+    def write(self, text: str) -> None:
+        with self._undone_by_errors():
+            if self._file is None:
+                temporary = self._stack.enter_context(atomic_write(self.path))
+                self._file = self._stack.enter_context(open(temporary, "w"))  # noqa: SIM115
+            self._file.write(text)
+
+    def close(self) -> None:
+        file, self._file = self._file, None
+        if file is not None:
+            with self._undone_by_errors():
+                file.write(self.end)
+                self._stack.close()
+
+    @contextmanager
+    def _undone_by_errors(self) -> Iterator[None]:
+        """Not by Ctrl-C, which leaves what there is."""
+        try:
+            yield
+        except OSError as error:
+            self._file = None
+            self._stack.__exit__(type(error), error, None)
+            raise
 
 
 def write_json(path: str | Path, content: Any, indent: int | None = None) -> None:

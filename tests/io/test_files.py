@@ -2,6 +2,8 @@
 
 import json
 import os
+import resource
+import signal
 import subprocess
 import sys
 
@@ -10,6 +12,7 @@ from helpers.tiny import ROOT
 
 from spiking_yolo.errors import UserError
 from spiking_yolo.io.files import (
+    GradualFile,
     atomic_write,
     exact_json,
     read_text,
@@ -104,3 +107,32 @@ def test_what_a_killed_process_left_goes_with_the_next_write(tmp_path):
     with atomic_write(tmp_path / "x.txt") as temporary:
         temporary.write_text("whole")
     assert set(tmp_path.iterdir()) == {tmp_path / "x.txt", living, elsewhere}
+
+
+def test_a_gradual_file_appears_when_it_is_closed(tmp_path):
+    file = GradualFile(tmp_path / "x", "]")
+    file.close()
+    assert not list(tmp_path.iterdir())
+    for text in "[a":
+        file.write(text)
+        assert not (tmp_path / "x").exists()
+    file.close()
+    file.close()
+    assert (tmp_path / "x").read_text() == "[a]" and len(list(tmp_path.iterdir())) == 1
+
+
+@pytest.mark.parametrize("size", [1, 1 << 20])
+def test_a_gradual_file_on_a_full_disk(tmp_path, size):
+    """A small text is noticed when it leaves the buffer, at the end."""
+    before = resource.getrlimit(resource.RLIMIT_FSIZE)
+    ignored = signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
+    file = GradualFile(tmp_path / "x", "]")
+    try:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (0, before[1]))
+        with pytest.raises(UserError, match=r"cannot write .*x: File too large"):
+            file.write("a" * size)
+            file.close()
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, before)
+        signal.signal(signal.SIGXFSZ, ignored)
+    assert not file.begun and not list(tmp_path.iterdir())
