@@ -35,7 +35,7 @@ FIRST, EVERY, MOST = 100, 20, 0.02  # images before memory counts, and between t
 SIZES = ((80, 48), (64, 64), (200, 120), (333, 500), (640, 360), (61, 127), (1280, 720))
 CHOICE = {"conf": 0.3, "max_det": 8}  # a random network finds a hundred
 LOOK = ("--T", "2", "--conf", "0.3", "--max-det", "8", "--save-txt", "--save-json", "--exist-ok")
-FIGURES = 10  # photographs per one that is drawn with heat maps and an animation, which takes a second each
+FIGURES = 5  # photographs per one that is drawn with heat maps and an animation, which takes a second each
 
 
 class Meter:
@@ -106,7 +106,7 @@ def runs(options: argparse.Namespace, place: Path) -> Iterator[tuple[str, Callab
     images, clip = photographs(options, place), video(options, place)
     listed, drawn = place / "all.txt", place / "some.txt"
     listed.write_text("\n".join(str(path.absolute()) for path in images))
-    drawn.write_text("\n".join(str(path.absolute()) for path in images[: len(images) // FIGURES + FIRST]))
+    drawn.write_text("\n".join(str(path.absolute()) for path in images[: len(images) // FIGURES]))
     common = ("--weights", weights, "--project", place / "out", *LOOK)
     films = ("--save-mot", "--timeline", "--overlay", "--max-frames", options.frames)
     yield "photographs in Python", lambda meter: by_calls(weights, images, place, meter)
@@ -123,12 +123,15 @@ def main() -> int:
     parser.add_argument("--weights", type=Path, help="a network, with its statistics beside it")
     parser.add_argument("--images", type=Path, help="a folder of photographs, taken again when they are too few")
     parser.add_argument("--video", type=Path, help="a video")
+    parser.add_argument("--only", action="append", help="a run by its name, or several")
     options = parser.parse_args()
     torch.set_num_threads(1)
     failed = False
     print(f"{'run':30}{'images':>8}{'first':>9}{'last':>9}{'most':>9}{'growth':>9}{'files':>7}{'seconds':>9}")
     with tempfile.TemporaryDirectory() as place:
         for name, run in runs(options, Path(place)):
+            if options.only and name not in options.only:
+                continue
             meter, before, start = Meter(), set(os.listdir("/proc/self/fd")), time.monotonic()
             run(meter)
             gc.collect()

@@ -68,6 +68,7 @@ def temporary_name(suffix: str = "") -> str:
 
 def remove_left_over(folder: Path) -> None:
     """Remove what killed processes of this machine have left there under temporary names; once per process."""
+    folder = folder.absolute()
     if folder in _tidied or os.name != "posix":
         return
     _tidied.add(folder)

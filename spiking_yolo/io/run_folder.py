@@ -56,13 +56,21 @@ def hold(folder: Path) -> None:
 
 def leave_folders() -> None:
     """Let other processes into the folders again, and remove those made here into which nothing has come."""
-    while _held:
-        os.close(_held.popitem()[1])
+    _release()
     while _made:  # innermost first
         try:
             _made.pop().rmdir()
         except OSError:
             continue
+
+
+def _release() -> None:
+    while _held:
+        os.close(_held.popitem()[1])
+
+
+if fcntl is not None:  # a worker that outlives its killed parent by seconds must not keep the folder
+    os.register_at_fork(after_in_child=_release)
 
 
 def _make(path: Path) -> bool:

@@ -2,6 +2,9 @@
 
 import multiprocessing
 import os
+import signal
+import subprocess
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -11,6 +14,7 @@ import pytest
 from spiking_yolo.errors import UserError
 from spiking_yolo.io.run_folder import hold, leave_folders, run_directory
 
+ROOT = Path(__file__).parents[2]
 PROCESSES = multiprocessing.get_context("spawn")
 
 
@@ -87,3 +91,27 @@ def test_a_folder_that_is_left_is_free_for_others(tmp_path: Path) -> None:
     here.send(None)
     other.join()
     assert other.exitcode == 0
+
+
+FORKING = """
+import os, sys, time
+from pathlib import Path
+from spiking_yolo.io.run_folder import hold
+hold(Path(sys.argv[1]))
+if os.fork():
+    print("held", flush=True)
+time.sleep(60)
+"""
+
+
+def test_a_forked_child_does_not_keep_the_folder(tmp_path: Path) -> None:
+    """As the worker of a training does, which notices only after seconds that its parent was killed."""
+    command = [sys.executable, "-c", FORKING, str(tmp_path)]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, cwd=ROOT, start_new_session=True) as process:
+        assert process.stdout is not None and process.stdout.readline() == b"held\n"
+        with pytest.raises(UserError, match="another process works in"):
+            hold(tmp_path)
+        process.kill()
+        process.wait()
+        hold(tmp_path)
+        os.killpg(process.pid, signal.SIGKILL)
