@@ -55,76 +55,29 @@ OUT = ("--project", "out")
 TINY = ("--weights", "tiny.weights", "--method", "p-norm")
 SCENE = ("--weights", "net.weights", "--data", "instances.json", "--images", "images")
 LATEST = ("--resume", "latest")
-SHORT = ("--device", "cpu", "--epochs", "3", "--save-every", "0", "--val-every", "1")
+FILES = ("--save-json", "--save-txt", "--save-mot", "--timeline")
+CLASSES = ("--weights", "class.safetensors")
+QUICK = ("--set", "calibration.steps=2")
+TRAIN = ("--imgsz", "64", "--batch", "4", "--epochs", "3", "--save-every", "0", "--val-every", "1", "--device", "cpu",
+         "--no-calibrate", *OUT)  # fmt: skip
+PARTS = ("--parts", "one_step,steps")
 TOOLS = {
-    "detect": Tool(
-        (
-            "detect",
-            "photos",
-            "v.mp4",
-            *TINY,
-            *OUT,
-            "--T",
-            "4",
-            "--save-json",
-            "--save-txt",
-            "--save-mot",
-            "--timeline",
-            "--gif",
-            "--exist-ok",
-        )
-    ),  # fmt: skip
-    "eval": Tool(("eval", *SCENE, *OUT, "--method", "p-norm", "--T", "32", "--report"), LATEST),
+    "detect": Tool(("detect", "photos", "v.mp4", *TINY, *OUT, "--T", "2", *FILES, "--gif", "--exist-ok")),
+    "eval": Tool(("eval", *SCENE, *OUT, "--method", "p-norm", "--T", "16", "--report"), LATEST),
     "compare": Tool(("compare", *SCENE, *OUT, "--method", "p-norm,channel-norm", "--T", "8"), LATEST),
-    "classify": Tool(
-        ("classify", "--weights", "class.safetensors", "--data", "set", *OUT, "--method", "p-norm", "--T", "8"), LATEST
-    ),  # fmt: skip
+    "classify": Tool(("classify", *CLASSES, "--data", "set", *OUT, "--method", "p-norm", "--T", "4"), LATEST),
     "eval-video": Tool(("eval-video", "--data", "walk", *TINY[:2], *OUT, "--bootstrap", "20"), LATEST),
-    "search": Tool(("search", "--data", "photos", *TINY[:2], *OUT, "--T", "4", "--budget", "6"), LATEST),
-    "train classify": Tool(
-        ("train", "--task", "classify", "--model", "resnet20", "--data", "set", "--batch", "8", *SHORT, *OUT), LATEST
-    ),  # fmt: skip
-    "train detect": Tool(
-        (
-            "train",
-            "--task",
-            "detect",
-            "--model",
-            "yolov1",
-            "--data",
-            "data.yaml",
-            "--imgsz",
-            "64",
-            "--batch",
-            "4",
-            "--no-calibrate",
-            *SHORT,
-            *OUT,
-        ),
-        LATEST,
-    ),  # fmt: skip
-    "calibrate": Tool(("calibrate", "--weights", "net.weights", "--images", "images", "--method", "spike-norm,p-norm")),
+    "search": Tool(("search", "--data", "photos", *TINY[:2], *OUT, *QUICK, "--T", "2", "--budget", "6"), LATEST),
+    "train classify": Tool(("train", "--task", "classify", "--model", "resnet20", "--data", "set", *TRAIN), LATEST),
+    "train detect": Tool(("train", "--task", "detect", "--model", "yolov1", "--data", "data.yaml", *TRAIN), LATEST),
+    "calibrate": Tool(("calibrate", "--weights", "net.weights", "--images", "images", "--method", "spike-norm")),
     "convert": Tool(("convert", *TINY, "--output", "out/net.safetensors")),
     "export": Tool(("export", *TINY, "--format", "json", "--output", "out/net.json")),
     "report": Tool(("report", "photos", *TINY, *OUT, "--T", "4")),
     "report VIDEO": Tool(("report", "v.mp4", *TINY[:2], *OUT)),
-    "score": Tool(
-        (
-            "score",
-            "--predictions",
-            "found.json",
-            "--data",
-            "instances.json",
-            "--output",
-            "out/s.json",
-            "--bootstrap",
-            "200",
-        )
-    ),  # fmt: skip
+    "score": Tool(("score", *SCENE[2:4], "--predictions", "found.json", "--output", "out/s.json", "--bootstrap", "99")),
     "analyze": Tool(("analyze", "--data", "photos", *TINY, *OUT, "--T", "8")),
-    "benchmark": Tool(
-        ("benchmark", "--images", "photos", *TINY, *OUT, "--T", "8", "--repeats", "1", "--parts", "one_step,steps")
-    ),  # fmt: skip
+    "benchmark": Tool(("benchmark", "--images", "photos", *TINY, *OUT, "--T", "4", "--repeats", "1", *PARTS)),
 }
 
 
@@ -235,8 +188,8 @@ def results(case: Path) -> dict[str, Any]:
     runs = sorted((case / "out").glob("exp*"), key=lambda path: int(path.name[3:] or 1))
     latest = runs[-1] if runs else case / "out"
     files = [*latest.rglob("*"), *case.glob("*.safetensors")]
-    return {path.name if path.parent == case else str(path.relative_to(latest)): content(path)
-            for path in files if path.is_file() and path.name not in TIMED}  # fmt: skip
+    found = [path for path in files if path.is_file() and path.name not in TIMED]
+    return {path.name if path.parent == case else str(path.relative_to(latest)): content(path) for path in found}
 
 
 def torn(case: Path) -> list[str]:
