@@ -56,8 +56,8 @@ def become_process() -> None:
 
 
 def status(call: Callable[[], int | None]) -> int:
-    """The exit status of a call: what it returns or 0; 2 and one line on stderr for a UserError; 130 after Ctrl-C,
-    143 after SIGTERM.
+    """The exit status of a call: what it returns or 0; 2 and one line on stderr for a UserError and for what the
+    system says of a file; 130 after Ctrl-C, 143 after SIGTERM.
 
     A warning is one line on stderr; whatever is said there begins on a line of its own, below any bar.
     """
@@ -75,6 +75,10 @@ def status(call: Callable[[], int | None]) -> int:
     except BrokenPipeError:  # as in `--help | head`: nobody reads on
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 1
+    except OSError as error:  # of a path that cannot even be asked about: its name is too long, or its folder locked
+        if error.filename is None:
+            raise
+        return _ended(2, f"error: cannot use {_one_line(error.filename)}: {error.strerror}; check the path")
     finally:
         warnings.formatwarning = other
         leave_folders()

@@ -139,6 +139,9 @@ def test_exit_statuses(capsys):
     assert status(lambda: raises(UserError("two\nlines"))) == 2
     assert status(lambda: raises(KeyboardInterrupt())) == 130
     assert capsys.readouterr().err == "error: two lines\ninterrupted\n"
+    assert run_tool("detect", "n" * 300) == 2 and run_tool("eval", "--data", "n" * 300) == 2
+    error = capsys.readouterr().err
+    assert error.count("\n") == 2 and error.count("File name too long; check the path") == 2
 
 
 def test_a_notice_is_one_line():
