@@ -62,7 +62,8 @@ CLASSES = ("--weights", "class.safetensors")
 QUICK = ("--set", "calibration.steps=2")
 TRAIN = ("--imgsz", "64", "--batch", "4", "--epochs", "2", "--save-every", "0", "--val-every", "1", "--device", "cpu",
          "--no-calibrate", *OUT)  # fmt: skip
-PARTS = ("--parts", "one_step")
+MODES = ("--modes", "ann,stream", "--bootstrap", "9")
+PARTS = ("--parts", "shares")
 TOOLS = {
     "detect": Tool(("detect", "photos", "v.mp4", *TINY, *OUT, "--T", "2", *FILES, "--gif", "--exist-ok")),
     "eval": Tool(("eval", *SCENE, *OUT, "--method", "p-norm", "--T", "8", "--report"), LATEST),

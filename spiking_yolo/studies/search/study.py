@@ -93,13 +93,18 @@ class Search:
             centre = min(first, key=lambda tried: tried.score.loss(self.limit))
             base, startup = centre.recipe, 0
             wanted = space.layer_numbers(base, [node.name for node in self.problem.ann.graph.activations])
-            if len(done) == shared:
+            if len(done) == shared and not self._noted():  # which a killed search may have done
                 self._note(wanted, centre.score.loss(self.limit), {})
         seed = self.seed + 10007 * len(done)
         self.study.sampler = optuna.samplers.TPESampler(seed=seed, n_startup_trials=startup, constant_liar=False)
         trial = self.study.ask({n.key: _distribution(n) for n in wanted})
         values = {n.key: n.searched(trial.params[n.key]) for n in wanted}
         return self._judge(trial, base.with_settings(space.settings(base, values)))
+
+    def _noted(self) -> bool:
+        """Whether the sampler knows already where the second part starts, which is no recipe that was tried."""
+        done = self.study.get_trials(deepcopy=False, states=[TrialState.COMPLETE])
+        return any("recipe" not in trial.user_attrs for trial in done)
 
     def _note(self, numbers: Sequence[space.Number], loss: float, attributes: dict[str, Any]) -> None:
         """Tell the sampler about the numbers of a recipe that it did not propose."""
