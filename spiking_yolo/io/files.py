@@ -134,7 +134,7 @@ class GradualFile:
         with self._undone_by_errors():
             if self._file is None:
                 temporary = self._stack.enter_context(atomic_write(self.path))
-                self._file = self._stack.enter_context(open(temporary, "w"))  # noqa: SIM115
+                self._file = self._stack.enter_context(open(temporary, "w", encoding="utf-8"))  # noqa: SIM115
             self._file.write(text)
 
     def close(self) -> None:
