@@ -157,7 +157,10 @@ def _open(path: Path) -> optuna.Study:
 
 
 def _mend(path: Path) -> None:
-    """Cut off a last line that a kill has torn: optuna would take what comes next for the rest of it."""
+    """Undo what a kill has left: a torn last line, for whose rest optuna would take what comes next, and optuna's lock,
+    for which it would wait for ever. The folder is this process's own.
+    """
+    path.with_name(f"{path.name}.lock").unlink(missing_ok=True)
     if path.is_file():
         data = path.read_bytes()
         whole = data.rfind(b"\n") + 1

@@ -169,13 +169,14 @@ def test_an_interruption_changes_nothing(problem: Problem, tmp_path: Path, n: in
     search(problem, tmp_path / "broken", 16).run(pytest.fail)  # nothing is left to do
 
 
-def test_a_line_that_a_kill_has_torn_is_forgotten(problem: Problem, tmp_path: Path):
+def test_a_line_that_a_kill_has_torn_is_forgotten_and_so_is_its_lock(problem: Problem, tmp_path: Path):
     whole = search(problem, tmp_path / "whole", 2)
     whole.run()
     with pytest.raises(Killed):
         search(problem, tmp_path / "broken", 2).run(killed_after(1))
     with open(tmp_path / "broken" / TRIALS, "a") as file:
         file.write('{"op_code": 5, "tri')
+    (tmp_path / "broken" / f"{TRIALS}.lock").symlink_to("nowhere")
     resumed = search(problem, tmp_path / "broken", 2)
     resumed.run()
     assert resumed.tried == whole.tried
