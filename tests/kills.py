@@ -41,7 +41,8 @@ from spiking_yolo.io.video import frame_count
 # Keys of what is of the run and not of its result; torch.save has the time in no file.
 PASSING = ("seconds", "command", "date", "job", "ms", "fps", "checksum", "versions", "resume")
 TIMED = ("benchmark.json", "trials.log")  # times are all that is in one, and every attempt in the other
-LATE = ("matplotlib.pyplot", "matplotlib.backends.backend_agg", "optuna", "albumentations")  # what tools import late
+IMPORTS = ("matplotlib.pyplot", "matplotlib.backends.backend_agg", "optuna", "albumentations")
+LATE = "too late"  # it had ended before
 SECONDS = 120  # of a case, at most
 
 
@@ -215,7 +216,8 @@ def killed(tool: Tool, good: Path, case: Path, seconds: float, wanted: dict[str,
     number = child(case, tool.call)
     time.sleep(seconds)
     os.kill(number, signal.SIGKILL)
-    early = os.waitstatus_to_exitcode(os.waitpid(number, 0)[1]) == -signal.SIGKILL
+    if os.waitstatus_to_exitcode(os.waitpid(number, 0)[1]) != -signal.SIGKILL:
+        return LATE, ""
     if found := torn(case):
         return "torn", str(found)
     status, said = run(case, (*tool.call, *tool.resume)) if tool.resume else (2, "no unfinished run")
@@ -227,7 +229,7 @@ def killed(tool: Tool, good: Path, case: Path, seconds: float, wanted: dict[str,
     got = results(case)
     if differing := [name for name in got.keys() | wanted.keys() if got.get(name) != wanted.get(name)]:
         return "differs", f"{sorted(differing)} {'resumed' if resumed else 'again'}"
-    return ("resumed" if resumed else "again") if early else "too late", ""
+    return "resumed" if resumed else "again", ""
 
 
 def main() -> int:
@@ -238,7 +240,7 @@ def main() -> int:
     options = parser.parse_args()
     torch.set_num_threads(1)
     cv2.setNumThreads(0)
-    for module in (*(m.name for m in pkgutil.walk_packages(spiking_yolo.__path__, "spiking_yolo.")), *LATE):
+    for module in (*(m.name for m in pkgutil.walk_packages(spiking_yolo.__path__, "spiking_yolo.")), *IMPORTS):
         if not module.endswith("__main__"):
             import_module(module)
     names = options.only or list(TOOLS)[: options.count]
@@ -260,12 +262,13 @@ def main() -> int:
             print(f"{name}: {lengths[name]:.1f} s, {len(wanted[name])} files", flush=True)
         for n in range(options.count):
             name = names[n % len(names)]
-            seconds = lengths[name] * rng.random()
-            end, said = killed(TOOLS[name], good, Path(place) / f"{n}", seconds, wanted[name])
+            end = LATE
+            while end == LATE:
+                seconds = lengths[name] * rng.random()
+                end, said = killed(TOOLS[name], good, Path(place) / f"{n}", seconds, wanted[name])
+                shutil.rmtree(Path(place) / f"{n}")
             table[name, end] += 1
-            if said:
-                print(f"kill {n}, {name} after {seconds:.2f} of {lengths[name]:.2f} s: {end}: {said}", flush=True)
-            shutil.rmtree(Path(place) / f"{n}")
+            print(f"kill {n}, {name} after {seconds:.2f} of {lengths[name]:.2f} s: {end} {said}", flush=True)
     for (name, end), count in sorted(table.items()):
         print(f"{name:16}{end:10}{count:5}")
     return int(any(end in ("torn", "refused", "differs") for _, end in table))
