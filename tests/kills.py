@@ -262,7 +262,7 @@ def main() -> int:
             print(f"{name}: {lengths[name]:.1f} s, {len(wanted[name])} files", flush=True)
         for n in range(options.count):
             name = names[n % len(names)]
-            end = LATE
+            end, said, seconds = LATE, "", 0.0
             while end == LATE:
                 seconds = lengths[name] * rng.random()
                 end, said = killed(TOOLS[name], good, Path(place) / f"{n}", seconds, wanted[name])
