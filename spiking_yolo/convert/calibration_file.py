@@ -1,6 +1,5 @@
 """Files of calibration results: what a recipe learned by running the network, a few kilobytes beside the weights."""
 
-import json
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
@@ -14,6 +13,7 @@ from spiking_yolo.convert.registry import list_methods
 from spiking_yolo.convert.thresholds import NeuronParameters
 from spiking_yolo.errors import UserError
 from spiking_yolo.io.assets import command
+from spiking_yolo.io.files import json_text
 from spiking_yolo.io.places import beside
 from spiking_yolo.io.sizes import Size, size_name
 from spiking_yolo.io.tensors import read_format, write_safetensors
@@ -39,8 +39,8 @@ class CalibrationResult:
             "format": FORMAT,
             "recipe": self.recipe.to_json(),
             "weights_sha256": self.weights_sha256,
-            "imgsz": json.dumps(self.imgsz),
-            "images": json.dumps(self.images),
+            "imgsz": json_text(self.imgsz),
+            "images": json_text(self.images),
         }
         write_safetensors(path, pack(self.neurons), metadata)
 

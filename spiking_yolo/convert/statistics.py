@@ -1,6 +1,5 @@
 """Activation statistics of a network on calibration images, and their file."""
 
-import json
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -14,6 +13,7 @@ from spiking_yolo.convert.packed import pack_histograms, unpack_histograms
 from spiking_yolo.errors import UserError
 from spiking_yolo.graph import Graph, Node, forward
 from spiking_yolo.io.assets import command
+from spiking_yolo.io.files import json_text
 from spiking_yolo.io.images import Picture, preprocess, read_image
 from spiking_yolo.io.places import beside
 from spiking_yolo.io.sizes import Size, size_name
@@ -54,11 +54,11 @@ class Statistics:
         metadata = {
             "format": FORMAT,
             "weights_sha256": self.weights_sha256,
-            "imgsz": json.dumps(self.imgsz),
-            "images": json.dumps(self.images),
-            "channels": json.dumps({name: len(h.exponent) for name, h in self.histograms.items()}),
-            "totals": json.dumps({name: h.total for name, h in self.histograms.items()}),
-            "quantisers": json.dumps(self.quantisers),
+            "imgsz": json_text(self.imgsz),
+            "images": json_text(self.images),
+            "channels": json_text({name: len(h.exponent) for name, h in self.histograms.items()}),
+            "totals": json_text({name: h.total for name, h in self.histograms.items()}),
+            "quantisers": json_text(self.quantisers),
         }
         write_safetensors(path, pack_histograms(list(self.histograms.values())), metadata)
 

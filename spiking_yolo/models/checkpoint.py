@@ -4,7 +4,6 @@ Kernels are stored as float16; vectors (biases, batch norm, thresholds) stay flo
 overflow float16. Metadata: format, arch, options, spec and provenance, the last three as JSON.
 """
 
-import json
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -14,7 +13,7 @@ from torch import Tensor, nn
 
 from spiking_yolo.errors import UserError
 from spiking_yolo.io.assets import command
-from spiking_yolo.io.files import sha256
+from spiking_yolo.io.files import json_text, sha256
 from spiking_yolo.io.names import reason
 from spiking_yolo.io.tensors import read_safetensors, write_safetensors
 from spiking_yolo.io.typed_json import entry
@@ -51,9 +50,9 @@ def save_checkpoint(
     metadata = {
         "format": FORMAT,
         "arch": arch,
-        "options": json.dumps(dict(options)),
+        "options": json_text(dict(options)),
         "spec": spec.to_json(),
-        "provenance": json.dumps(dict(provenance)),
+        "provenance": json_text(dict(provenance)),
     }
     write_safetensors(path, {k: _compact(v) for k, v in model.state_dict().items()}, metadata)
 

@@ -139,6 +139,9 @@ def test_exit_statuses(capsys):
     assert status(lambda: raises(UserError("two\nlines"))) == 2
     assert status(lambda: raises(KeyboardInterrupt())) == 130
     assert capsys.readouterr().err == "error: two lines\ninterrupted\n"
+    assert run_tool("detect", "n" * 300) == 2 and run_tool("eval", "--data", "n" * 300) == 2
+    error = capsys.readouterr().err
+    assert error.count("\n") == 2 and error.count("File name too long; check the path") == 2
 
 
 def test_a_notice_is_one_line():
@@ -155,7 +158,7 @@ def test_the_weights_that_come_along(capsys):
 
 
 def spiking_yolo(*args: str) -> subprocess.CompletedProcess[str]:
-    code = f"import sys; sys.path.insert(0, {str(ROOT)!r}); from spiking_yolo.cli.main import main; main()"
+    code = f"import sys; sys.path.insert(0, {str(ROOT)!r}); from spiking_yolo.cli.start import main; main()"
     return subprocess.run([sys.executable, "-c", code, *args], capture_output=True, text=True, timeout=60)
 
 
