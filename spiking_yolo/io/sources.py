@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any
 
 from spiking_yolo.errors import Notice, UserError
 from spiking_yolo.io.files import read_text
+from spiking_yolo.io.names import whole
 
 if TYPE_CHECKING:
     import numpy as np
@@ -29,7 +30,7 @@ UNKNOWN_FPS = 25.0
 
 
 def is_webcam(source: str) -> bool:
-    return source.isdecimal()
+    return whole(source) is not None
 
 
 def is_address(source: str) -> bool:

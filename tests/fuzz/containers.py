@@ -3,6 +3,7 @@
 import pickletools
 import tarfile
 import zipfile
+import zlib
 from collections.abc import Callable
 from pathlib import Path
 
@@ -11,7 +12,7 @@ import torch
 from safetensors import safe_open
 from safetensors.torch import save_file
 
-from tests.fuzz.values import TEXTS, pick, token
+from tests.fuzz.values import TEXTS, odd, pick, token
 
 _PARTS = (
     b"N",
@@ -45,16 +46,14 @@ def _safetensors(path: Path, rng: np.random.Generator) -> None:
         metadata[key] = token(metadata[key].encode(), rng).decode(errors="replace")
     else:
         name = pick(sorted(tensors), rng)
-        tensor = tensors[name]
-        damaged = [tensor * 0, tensor[None].clone(), tensor.to(torch.int8), tensor.flatten()[:-1].clone()]
-        if tensor.is_floating_point():
-            damaged += [tensor * torch.nan, -tensor, tensor + 1e30]
-        tensors[name] = pick(damaged, rng)
+        tensors[name] = odd(tensors[name], rng)
     save_file(tensors, path, metadata)
 
 
 def _torch(path: Path, rng: np.random.Generator) -> None:
-    """Change instructions of the pickle, or some numbers of a tensor."""
+    """Change a value that was saved, instructions of the pickle, or some bytes of a tensor."""
+    if path.name == "state.pt" and rng.random() < 0.6:
+        return torch.save(odd(torch.load(path), rng), path)
     with zipfile.ZipFile(path) as file:
         parts = {info.filename: file.read(info) for info in file.infolist()}
     changed = next(name for name in parts if name.endswith("data.pkl"))
@@ -112,4 +111,19 @@ def _tar(path: Path, rng: np.random.Generator) -> None:
         file.write(bytes(2 * tarfile.BLOCKSIZE))
 
 
-CONTAINERS = {".safetensors": _safetensors, ".pt": _torch, ".tar": _tar}
+def _png(path: Path, rng: np.random.Generator) -> None:
+    """Change bytes in a chunk, or its name, and correct its checksum."""
+    data = bytearray(path.read_bytes())
+    starts, at = [], 8
+    while at < len(data):
+        starts.append(at)
+        at += 12 + int.from_bytes(data[at : at + 4])
+    start = pick((starts[0], *starts), rng)  # the header, most often
+    length = int.from_bytes(data[start : start + 4])
+    for _ in range(rng.integers(1, 4)):
+        data[start + 4 + rng.integers(4 * bool(length), 4 + length)] = rng.integers(256)
+    data[start + 8 + length : start + 12 + length] = zlib.crc32(data[start + 4 : start + 8 + length]).to_bytes(4)
+    path.write_bytes(data)
+
+
+CONTAINERS = {".png": _png, ".safetensors": _safetensors, ".pt": _torch, ".tar": _tar}

@@ -87,7 +87,7 @@ def write_classifier(folder: Path) -> None:
     write_data(folder / "set", checkpoint, 4, 4)
     with tarfile.open(folder / "set.tar", "w") as tar:
         tar.add(folder / "set", ".")
-    calibrate_on(checkpoint, [str(next((folder / "set").rglob("*.png")))])
+    run_tool("calibrate", "--weights", checkpoint, "--data", folder / "set", "--method", "p-norm")
 
 
 def write_training(folder: Path) -> None:

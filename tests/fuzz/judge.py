@@ -16,6 +16,7 @@ from typing import Any
 
 import numpy as np
 
+from spiking_yolo.io.names import shown
 from tests.fuzz.nonsense import nonsense
 from tests.fuzz.subjects import SUBJECTS, prepared
 
@@ -50,7 +51,8 @@ def work_through(seeds: Sequence[int], good: Path, place: Path) -> list[End]:
 def drawn(seed: int) -> tuple[str, np.random.Generator]:
     """What the case of a seed is about, and the rest of its chance."""
     rng = np.random.default_rng(seed)
-    return list(SUBJECTS)[rng.integers(len(SUBJECTS))], rng
+    shares = np.array([subject.share for subject in SUBJECTS.values()])
+    return list(SUBJECTS)[rng.choice(len(shares), p=shares / shares.sum())], rng
 
 
 def in_child(work: Callable[[Callable[[Any], None]], Any]) -> tuple[list[Any], int | None]:
@@ -116,7 +118,7 @@ def judged(seed: int, good: Path, cases: Path) -> End:
     elif end == "result" and (wrong := nonsense(case)):
         end, said = "nonsense", wrong
     shutil.rmtree(case)
-    return kind, end, " | ".join(said[-400:].splitlines())
+    return kind, end, shown(" | ".join(said[-400:].splitlines()))
 
 
 def buried(seed: int, status: int | None, cases: Path) -> End:
@@ -127,7 +129,7 @@ def buried(seed: int, status: int | None, cases: Path) -> End:
     log.unlink(missing_ok=True)
     shutil.rmtree(case, ignore_errors=True)
     hangs = status is None or status == -signal.SIGPROF
-    return kind, "hang" if hangs else "crash", f"status {status}: {' | '.join(said.splitlines())}"
+    return kind, "hang" if hangs else "crash", shown(f"status {status}: {' | '.join(said.splitlines())}")
 
 
 def around(case: Path) -> set[Path]:

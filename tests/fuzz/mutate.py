@@ -1,5 +1,6 @@
 """Damage to a file: bits, bytes, lines, and values that a program does not expect."""
 
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -10,21 +11,19 @@ from tests.fuzz.values import FRAGMENTS, pick, token
 
 def mutate(path: Path, rng: np.random.Generator) -> None:
     """Damage the file in one to three ways, most often so that it is still what its suffix says."""
-    data, sound = path.read_bytes(), rng.random() < 0.8
+    sound = rng.random() < 0.8
     if sound and path.suffix in CONTAINERS:
         return CONTAINERS[path.suffix](path, rng)
-    for _ in range(rng.integers(1, 4)):
-        if sound and path.suffix in FRAGMENTS and rng.random() < 0.1:
-            data = _insert(data, pick(FRAGMENTS[path.suffix], rng).encode(), rng)
-        else:
-            data = (token if sound and path.suffix == ".json" else pick(_WAYS, rng))(data, rng)
+    data = path.read_bytes()
+    for _ in range(pick((1, 1, 2, 3), rng)):
+        data = pick(_SOUND.get(path.suffix, _ANY) if sound else _ANY, rng)(data, rng)
     path.write_bytes(data)
 
 
-def _insert(data: bytes, line: bytes, rng: np.random.Generator) -> bytes:
-    lines = data.split(b"\n")
-    lines.insert(int(rng.integers(len(lines) + 1)), line)
-    return b"\n".join(lines)
+def _insert(lines: tuple[str, ...], data: bytes, rng: np.random.Generator) -> bytes:
+    parts = data.split(b"\n")
+    parts.insert(int(rng.integers(len(parts) + 1)), pick(lines, rng).encode())
+    return b"\n".join(parts)
 
 
 def _flip(data: bytes, rng: np.random.Generator) -> bytes:
@@ -40,7 +39,7 @@ def _cut(data: bytes, rng: np.random.Generator) -> bytes:
 
 def _overwrite(data: bytes, rng: np.random.Generator) -> bytes:
     at, length = int(rng.integers(len(data) + 1)), int(rng.integers(1, 64))
-    return data[:at] + rng.bytes(length) + data[at + length :]
+    return (data[:at] + rng.bytes(length) + data[at + length :])[: len(data)]
 
 
 def _repeat(data: bytes, rng: np.random.Generator) -> bytes:
@@ -55,4 +54,7 @@ def _drop(data: bytes, rng: np.random.Generator) -> bytes:
     return b"\n".join(lines)
 
 
-_WAYS = (token, token, token, _flip, _cut, _overwrite, _repeat, _drop)
+_TEXT = (token, token, token, token, _repeat, _drop)
+_ANY = (*_TEXT, _flip, _cut, _overwrite)
+_SOUND = {".json": (token,), ".weights": (_flip, _overwrite), ".jpg": (_flip, _overwrite)}
+_SOUND |= {suffix: (*_TEXT, partial(_insert, lines)) for suffix, lines in FRAGMENTS.items()}

@@ -15,7 +15,7 @@ from tests.fuzz.command_lines import CALLS, PLAIN, odd_call
 from tests.fuzz.good import write_classifier, write_detector, write_training
 from tests.fuzz.mutate import mutate
 
-SLOW = 0.03  # share of the cases with the slow call of their subject, where it has one
+SLOW = 0.05  # share of the cases with the slow call of their subject, where it has one
 WRITERS = {"detector": write_detector, "classifier": write_classifier, "training": write_training}
 
 
@@ -23,42 +23,48 @@ WRITERS = {"detector": write_detector, "classifier": write_classifier, "training
 class Subject:
     """A file to damage, the folder of good files that it is in, and what is then called there.
 
-    slow: another call, for a few of the cases.
+    slow: another call, for a few of the cases. share: of the cases, beside 1 of the others.
     """
 
     file: str
     call: tuple[str, ...]
     slow: tuple[str, ...] = ()
     folder: str = "detector"
+    share: float = 1.0
 
 
 _NORM = ("--method", "p-norm")
 _DETECT = ("detect", "photos/a.png", "--T", "2", "--project", "out", "--save-json", "--save-txt", "--weights")
 _EVAL = ("eval", "--weights", "tiny.weights", *PLAIN, "--data")
 _SCORE = ("score", "--predictions", "predictions.json", "--output", "out/score.json", "--data")
-_CALIBRATE = ("calibrate", "--images", "photos", *_NORM, "--weights")
+_CONVERT = ("convert", *_NORM, "--output", "out.safetensors", "--weights")
 _TAR = ("--weights", "ann.safetensors", "--data", "set.tar")
 SUBJECTS = {
-    "cfg": Subject("tiny.cfg", (*_CALIBRATE, "tiny.weights")),
-    "weights": Subject("tiny.weights", (*_CALIBRATE, "tiny.weights")),
+    "cfg": Subject("tiny.cfg", CALLS["detector convert"], CALLS["detector calibrate"]),
+    "weights": Subject("tiny.weights", CALLS["detector convert"], CALLS["detector calibrate"]),
     "names": Subject("tiny.names", (*_DETECT, "tiny.weights", *_NORM), (*_EVAL, "data.yaml")),
     "statistics": Subject("tiny.32.statistics.safetensors", (*_DETECT, "tiny.weights", *_NORM)),
     "network": Subject("net.safetensors", (*_DETECT, "net.safetensors"), (*_DETECT, "net.safetensors", "--overlay")),
     "recipe": Subject("recipe.json", (*_DETECT, "tiny.weights", "--method", "recipe.json")),
     "image": Subject("photos/a.png", (*_DETECT, "tiny.weights", *_NORM)),
-    "photograph": Subject("photos/c.jpg", (*_CALIBRATE, "tiny.weights", "--output", "out.safetensors")),
-    "pt": Subject("yolo.pt", (*_CALIBRATE, "yolo.pt")),
+    "photograph": Subject("photos/c.jpg", ("detect", "photos/c.jpg", "--weights", "tiny.weights", *PLAIN)),
+    "pt": Subject(
+        "yolo.pt", (*_CONVERT, "yolo.pt"), ("calibrate", "--images", "photos", *_NORM, "--weights", "yolo.pt")
+    ),
     "coco": Subject("instances.json", (*_SCORE, "instances.json"), (*_EVAL, "instances.json", "--images", "photos")),
     "predictions": Subject("predictions.json", (*_SCORE, "instances.json")),
     "yaml": Subject("data.yaml", (*_SCORE, "data.yaml"), (*_EVAL, "data.yaml")),
     "labels": Subject("labels/a.txt", (*_SCORE, "data.yaml"), (*_EVAL, "data.yaml")),
     "voc": Subject("VOCdevkit/VOC2012/Annotations/a.xml", (*_SCORE, "VOCdevkit", "--metric", "voc")),
     "listing": Subject("VOCdevkit/VOC2012/ImageSets/Main/val.txt", (*_SCORE, "VOCdevkit")),
-    "checkpoint": Subject("ann.safetensors", CALLS["classifier calibrate"], folder="classifier"),
-    "tar": Subject("set.tar", ("calibrate", *_NORM, *_TAR), ("classify", *PLAIN, *_TAR), "classifier"),
-    "state": Subject(
-        "out/t/state.pt", CALLS["training train"], (*CALLS["training train"][:-1], "2"), folder="training"
+    "checkpoint": Subject(
+        "ann.safetensors",
+        (*_CONVERT, "ann.safetensors"),
+        CALLS["classifier calibrate"],
+        "classifier",
     ),
+    "tar": Subject("set.tar", ("calibrate", *_NORM, *_TAR), ("classify", *PLAIN, *_TAR), "classifier", 0.5),
+    "state": Subject("out/t/state.pt", CALLS["training train"], (*CALLS["training train"][:-1], "2"), "training", 0.3),
     "options": Subject("", ()),
 }
 

@@ -3,9 +3,11 @@
 import json
 import re
 from collections.abc import Sequence
-from typing import TypeVar
+from typing import Any, TypeVar
 
 import numpy as np
+import torch
+from torch import Tensor
 
 Value = TypeVar("Value")
 NUMBERS = ("0", "-1", "1", "2", "1.5", "nan", "NaN", "inf", "1e999", "-0.0", "65537", "1000000000")
@@ -40,10 +42,10 @@ FRAGMENTS = {  # lines of a format that ask for much, or for other files, by suf
         "[net]",
         "[]",
     ),
+    ".names": ("../../escaped", "a\x1b[2J", "$a_$", "x" * 300, "\u202e", "cat", ""),
     ".txt": ("a", "../../../photos/a", "0 0.5 0.5 0.25 0.5 1", "0 1 1 1 1", "99 0.5 0.5 0.25 0.5"),
 }
 _TOKEN = re.compile(rb'"[^"\n]*"|-?\d+(?:\.\d+)?(?:e-?\d+)?|[A-Za-z_/]\w*')
-_JSON = re.compile(rb'"[^"\n]*"|-?\d+(?:\.\d+)?(?:e-?\d+)?|\b(?:true|false|null)\b')
 
 
 def pick(values: Sequence[Value], rng: np.random.Generator) -> Value:
@@ -51,11 +53,37 @@ def pick(values: Sequence[Value], rng: np.random.Generator) -> Value:
 
 
 def token(data: bytes, rng: np.random.Generator) -> bytes:
-    """Put something else in the place of a number or a word. What seems to be JSON stays JSON."""
-    is_json = data[:1] in (b"{", b"[")
-    found = list((_JSON if is_json else _TOKEN).finditer(data))
+    """Put something else in the place of a number or a word. JSON stays JSON."""
+    try:
+        return json.dumps(odd(json.loads(data), rng)).encode()
+    except (ValueError, RecursionError):
+        found = list(_TOKEN.finditer(data))
     if not found:
         return data + b"\0"
     place = pick(found, rng)
-    new = json.dumps(pick((*JSON, *TEXTS), rng)) if is_json else pick((*NUMBERS, *TEXTS), rng)
-    return data[: place.start()] + new.encode() + data[place.end() :]
+    return data[: place.start()] + pick((*NUMBERS, *TEXTS), rng).encode() + data[place.end() :]
+
+
+def odd(value: Any, rng: np.random.Generator) -> Any:
+    """The same with one thing in it dropped, called otherwise, or of another value."""
+    if isinstance(value, dict | list) and value and rng.random() < 0.95:
+        key = pick(list(value if isinstance(value, dict) else range(len(value))), rng)
+        changed, chance = value.copy(), rng.random()
+        if chance < 0.1:
+            del changed[key]
+        elif chance < 0.15 and isinstance(value, dict):
+            changed[pick((*TEXTS, *value), rng)] = changed.pop(key)
+        else:
+            changed[key] = odd(value[key], rng)
+        return changed
+    if isinstance(value, Tensor):
+        return pick(_odd_tensors(value), rng)
+    near = (value + 1, -value, value * 1000) if type(value) in (int, float) else ()
+    return pick((*near, *JSON, *TEXTS), rng)
+
+
+def _odd_tensors(tensor: Tensor) -> list[Tensor]:
+    found = [tensor * 0, tensor[None].clone(), tensor.to(torch.int8), tensor.flatten()[:-1].clone()]
+    if tensor.is_floating_point():
+        found += [tensor * torch.nan, tensor * torch.inf, -tensor, tensor + 1e30, tensor.double(), tensor.half()]
+    return found
