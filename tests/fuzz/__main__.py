@@ -18,10 +18,9 @@ sys.path.insert(0, str(Path(__file__).parents[1]))
 
 import torch
 
-from tests.fuzz.judge import BATCH, run_quietly, work_through
+from tests.fuzz.children import run_quietly
+from tests.fuzz.judge import ALLOWED, BATCH, work_through
 from tests.fuzz.subjects import SUBJECTS, make_every_call, write_all
-
-ALLOWED = ("result", "refused")  # ends of a case
 
 
 def main() -> int:

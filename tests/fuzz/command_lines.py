@@ -59,7 +59,7 @@ _DEVICES = ("cuda", "cuda:7", "meta", "cpu:3", "mps", "hpu", "-1")
 
 def odd_call(rng: np.random.Generator) -> tuple[str, tuple[str, ...]]:
     """The folder of good files for a call, and the call with one to three options that are odd."""
-    calls = SLOW if rng.random() < 0.1 else FAST
+    calls = SLOW if rng.random() < 0.05 else FAST
     name = list(calls)[rng.integers(len(calls))]
     folder, verb = name.split()
     module = import_module(f"spiking_yolo.cli.{verb}")

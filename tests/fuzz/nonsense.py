@@ -33,5 +33,5 @@ def _finite(text: str) -> float:
 def _check_box(x: float, y: float, width: float, height: float) -> None:
     """Raises ValueError unless the box lies in the picture, all in its widths and heights."""
     sides = (x - width / 2, y - height / 2, 1 - x - width / 2, 1 - y - height / 2)
-    if not min(width, height, *(side + 1e-4 for side in sides)) >= 0:
+    if not all(length >= -1e-4 for length in (width, height, *sides)):  # nan is not
         raise ValueError(f"a box {x} {y} {width} {height} outside of the picture")

@@ -15,7 +15,7 @@ from tests.fuzz.command_lines import CALLS, PLAIN, odd_call
 from tests.fuzz.good import write_classifier, write_detector, write_training
 from tests.fuzz.mutate import mutate
 
-SLOW = 0.05  # share of the cases with the slow call of their subject, where it has one
+SLOW = 0.03  # share of the cases with the slow call of their subject, where it has one
 WRITERS = {"detector": write_detector, "classifier": write_classifier, "training": write_training}
 
 
@@ -63,8 +63,8 @@ SUBJECTS = {
         CALLS["classifier calibrate"],
         "classifier",
     ),
-    "tar": Subject("set.tar", ("calibrate", *_NORM, *_TAR), ("classify", *PLAIN, *_TAR), "classifier", 0.5),
-    "state": Subject("out/t/state.pt", CALLS["training train"], (*CALLS["training train"][:-1], "2"), "training", 0.3),
+    "tar": Subject("set.tar", ("calibrate", *_NORM, *_TAR), ("classify", *PLAIN, *_TAR), "classifier", 0.25),
+    "state": Subject("out/t/state.pt", CALLS["training train"], (*CALLS["training train"][:-1], "2"), "training", 0.15),
     "options": Subject("", ()),
 }
 
