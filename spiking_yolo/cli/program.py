@@ -15,7 +15,7 @@ from cyclopts import App, CycloptsError, Parameter, UnusedCliTokensError
 from spiking_yolo.cli.help import help_text
 from spiking_yolo.cli.listing import methods_text, settings_text
 from spiking_yolo.errors import Notice, UserError
-from spiking_yolo.io.names import shown
+from spiking_yolo.io.names import label, shown
 from spiking_yolo.io.run_folder import leave_empty_folders
 from spiking_yolo.settings import Options, Setting, checked, parse, settings_of
 from spiking_yolo.studies.options import ConversionOptions
@@ -53,8 +53,8 @@ def become_process() -> None:
 
 
 def status(call: Callable[[], int | None]) -> int:
-    """The exit status of a call: what it returns or 0; 2 and one line on stderr for a UserError; 130 after Ctrl-C,
-    143 after SIGTERM.
+    """The exit status of a call: what it returns or 0; 2 and one line on stderr for a UserError or what the system
+    refuses; 130 after Ctrl-C, 143 after SIGTERM.
 
     A Notice is one line on stderr.
     """
@@ -76,6 +76,10 @@ def status(call: Callable[[], int | None]) -> int:
     except BrokenPipeError:  # as in `--help | head`: nobody reads on
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 1
+    except OSError as error:  # what the system refuses, and nothing above could word better
+        what = "" if error.filename is None else f"{label(error.filename)}: "
+        print(f"error: {what}{label(error.strerror or error)}; check the path and the free space", file=sys.stderr)
+        return 2
     finally:
         warnings.formatwarning = other
         leave_empty_folders()

@@ -1,5 +1,6 @@
 """Datasets described by an Ultralytics data.yaml, with labels in YOLO text files."""
 
+import os
 from pathlib import Path
 from typing import Any
 
@@ -32,10 +33,10 @@ def load_data_yaml(path: str | Path, split: str = "val") -> DetectionSet:
         raise UserError(f"{path} has no split '{split}': choose another (found: {have})")
     entries = config[split] if isinstance(config[split], list) else [config[split]]
     listed = [image for entry in entries for image in _images(str(entry), root, path)]
-    images = [image for image in listed if image.is_file()]
+    images = [image for image in listed if os.path.isfile(image)]
     if not images:
         raise UserError(f"{path}: the split '{split}' has no images at {root / str(entries[0])}: correct the path")
-    notes = absent_note([str(i) for i in listed if not i.is_file()], len(listed), root)
+    notes = absent_note([str(i) for i in listed if not os.path.isfile(i)], len(listed), root)
     bare = sum(not label_path(image).is_file() for image in images)
     if bare:
         notes.append(f"{bare} of {len(images)} images have no label file and are taken to show no objects")
@@ -44,10 +45,11 @@ def load_data_yaml(path: str | Path, split: str = "val") -> DetectionSet:
 
 
 def _read(path: Path) -> dict[str, Any]:
+    text = read_text(path)
     try:
-        config = yaml.safe_load(read_text(path))
-    except (yaml.YAMLError, RecursionError) as error:
-        reason = " ".join(str(error).split())
+        config = yaml.safe_load(text)
+    except (yaml.YAMLError, RecursionError, ValueError, LookupError, TypeError, AttributeError) as error:
+        reason = " ".join(str(error).split())[:200]  # the last four: a number or a date that is none
         raise UserError(f"{path} is not readable yaml ({reason}): correct it") from None
     if not isinstance(config, dict):
         raise UserError(f"{path} is not a data.yaml: it needs the keys path, train, val and names")
@@ -70,21 +72,21 @@ def _names(config: dict[str, Any], path: Path) -> tuple[str, ...]:
 def _root(path: Path, key: str) -> Path:
     """The dataset's folder: relative to the file, or to the working directory as in Ultralytics."""
     beside = path.parent / key
-    return beside if beside.is_dir() or not Path(key).is_dir() else Path(key)
+    return beside if os.path.isdir(beside) or not os.path.isdir(key) else Path(key)
 
 
 def _images(key: str, root: Path, path: Path) -> list[Path]:
     """The image files of one entry of a split. Exported datasets often write ../train/images for train/images."""
     entry = root / key
-    if not entry.exists():
+    if not os.path.exists(entry):
         entry = root / key.removeprefix("../")
-    if entry.is_dir():
+    if os.path.isdir(entry):
         return sorted(p for p in entry.rglob("*") if p.suffix.lower() in SUFFIXES)
-    if not entry.is_file():
+    if not os.path.isfile(entry):
         raise UserError(f"{path} names {entry}, which does not exist: correct the path")
     lines = [line.strip() for line in read_text(entry).splitlines() if line.strip()]
     beside = [entry.parent / line for line in lines]
-    return [near if near.is_file() else root / line for near, line in zip(beside, lines, strict=True)]
+    return [near if os.path.isfile(near) else root / line for near, line in zip(beside, lines, strict=True)]
 
 
 def label_path(image: Path) -> Path:

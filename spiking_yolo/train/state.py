@@ -58,7 +58,7 @@ def load_state(state: State, folder: Path, job: Job) -> tuple[Rows, Begun]:
         return [], Begun()
     try:
         saved = torch.load(path, map_location="cpu", weights_only=True)
-        rows, before = _checked(saved["rows"]), dict(saved["job"])
+        rows, before = _checked(saved["rows"], "epoch", "loss"), dict(saved["job"])
         (sums,) = _checked([saved["begun"]["sums"]])
         begun = Begun(int(saved["begun"]["steps"]), sums)
     except Exception as error:  # torch.load raises whatever the damage leads to
@@ -78,9 +78,11 @@ def load_state(state: State, folder: Path, job: Job) -> tuple[Rows, Begun]:
     return rows, begun
 
 
-def _checked(rows: Any) -> Rows:
+def _checked(rows: Any, *needed: str) -> Rows:
     if not all(isinstance(name, str) and isinstance(value, float) for row in rows for name, value in row.items()):
         raise TypeError
+    if not all(row.keys() >= set(needed) for row in rows):
+        raise KeyError
     return list(rows)
 
 

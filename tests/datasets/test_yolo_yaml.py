@@ -120,6 +120,10 @@ def test_bad_lines_are_named(root: Path, line: str, says: str) -> None:
         ("val: set\nnames: [a]\nnc: 2\n", "nc 2 and 1 names"),
         ("- 1\n", "not a data.yaml"),
         ("val: [\n", "not readable yaml"),
+        (f"val: {'9' * 5000}\n", "not readable yaml"),  # more digits than Python reads
+        ("val: 2026-99-99\n", "not readable yaml"),
+        ("val: !!bool maybe\n", "not readable yaml"),
+        (f"val: {'x' * 300}/y\nnames: [a]\n", "which does not exist"),  # longer than a file's name can be
         ("val: !!python/object/apply:os.getcwd []\nnames: [a]\n", "not readable yaml"),
     ],
 )

@@ -29,32 +29,36 @@ def main() -> int:
     parser.add_argument("--seed", type=int, default=0, help="of the first case; the n-th has seed + n")
     parser.add_argument("--jobs", type=int, default=1, help="cases at the same time")
     parser.add_argument("--table", type=Path, help="a .json of what was found so far, read and written")
+    parser.add_argument("--again", action="store_true", help="only what failed by the table, to see it mended")
     options = parser.parse_args()
     first, end = options.seed, options.seed + options.count
-    table, failures = Counter(), {}
+    table, failures = Counter[str](), dict[str, str]()
     if options.table and options.table.exists():
         kept = json.loads(options.table.read_text())
         first, table, failures = kept["next"], Counter(kept["table"]), kept["failures"]
+    seeds = [int(seed) for seed in failures] if options.again else range(first, end)
     with tempfile.TemporaryDirectory(dir=memory_disk()) as folder, patch.dict(os.environ, XDG_CACHE_HOME=folder):
         place, good = Path(folder) / "cases", Path(folder) / "good"
         place.mkdir()
         good.mkdir()
         torch.set_num_threads(1)
         warm_up(good, Path(folder) / "log")
-        batches = [range(at, min(at + BATCH, end)) for at in range(first, end, BATCH)]
+        batches = [seeds[at : at + BATCH] for at in range(0, len(seeds), BATCH)]
         with ThreadPool(options.jobs) as pool:
-            for batch, found in zip(
-                batches, pool.imap(lambda seeds: work_through(seeds, good, place), batches), strict=True
-            ):
+            ended = pool.imap(lambda batch: work_through(batch, good, place), batches)
+            for batch, found in zip(batches, ended, strict=True):
                 for seed, (kind, became, said) in zip(batch, found, strict=True):
+                    if before := failures.pop(str(seed), ""):
+                        table[" ".join(before.split(": ")[:2])] -= 1
                     table[f"{kind} {became}"] += 1
                     if became not in ALLOWED:
                         failures[str(seed)] = f"{kind}: {became}: {said}"
                         print(f"--seed {seed} --count 1: {failures[str(seed)]}", flush=True)
+                first = first if options.again else batch[-1] + 1
                 if options.table:
-                    kept = {"next": batch.stop, "table": dict(sorted(table.items())), "failures": failures}
+                    kept = {"next": first, "table": dict(sorted((+table).items())), "failures": failures}
                     options.table.write_text(json.dumps(kept, indent=1))
-    print_table(table)
+    print_table(+table)
     return int(bool(failures))
 
 
