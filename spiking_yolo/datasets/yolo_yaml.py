@@ -13,6 +13,7 @@ from spiking_yolo.io.files import read_text
 from spiking_yolo.io.images import open_image
 
 SUFFIXES = {".jpg", ".jpeg", ".png", ".bmp", ".webp", ".tif", ".tiff"}
+BRACKETS = 1000  # in a file, at most
 _EXIF_ORIENTATION, _QUARTER_TURNS = 0x0112, {5, 6, 7, 8}
 
 
@@ -27,15 +28,16 @@ def load_data_yaml(path: str | Path, split: str = "val") -> DetectionSet:
     path = Path(path)
     config = _read(path)
     names = _names(config, path)
-    root = _root(path, str(config.get("path") or ""))
+    root = _root(path, _plain(config.get("path") or "", "path", path))
     if not config.get(split):
         have = ", ".join(k for k in ("train", "val", "test") if config.get(k)) or "none"
         raise UserError(f"{path} has no split '{split}': choose another (found: {have})")
     entries = config[split] if isinstance(config[split], list) else [config[split]]
-    listed = [image for entry in entries for image in _images(str(entry), root, path)]
+    entries = [_plain(entry, split, path) for entry in entries]
+    listed = [image for entry in entries for image in _images(entry, root, path)]
     images = [image for image in listed if os.path.isfile(image)]
     if not images:
-        raise UserError(f"{path}: the split '{split}' has no images at {root / str(entries[0])}: correct the path")
+        raise UserError(f"{path}: the split '{split}' has no images at {root / entries[0]}: correct the path")
     notes = absent_note([str(i) for i in listed if not os.path.isfile(i)], len(listed), root)
     bare = sum(not label_path(image).is_file() for image in images)
     if bare:
@@ -46,6 +48,8 @@ def load_data_yaml(path: str | Path, split: str = "val") -> DetectionSet:
 
 def _read(path: Path) -> dict[str, Any]:
     text = read_text(path)
+    if sum(map(text.count, "[{")) > BRACKETS:  # in one another they take the parser the square of their number
+        raise UserError(f"{path} has more than {BRACKETS} brackets: is it a data.yaml?")
     try:
         config = yaml.safe_load(text)
     except (yaml.YAMLError, RecursionError, ValueError, LookupError, TypeError, AttributeError) as error:
@@ -65,8 +69,15 @@ def _names(config: dict[str, Any], path: Path) -> tuple[str, ...]:
     if not isinstance(names, list) or not names:
         raise UserError(f"{path} has no class names: add names, a list or a table of number and name")
     if config.get("nc", len(names)) != len(names):
-        raise UserError(f"{path} has nc {config['nc']} and {len(names)} names: make them agree")
-    return tuple(str(name) for name in names)
+        raise UserError(f"{path} has nc {_plain(config['nc'], 'nc', path)} and {len(names)} names: make them agree")
+    return tuple(_plain(name, "names", path) for name in names)
+
+
+def _plain(value: Any, key: str, path: Path) -> str:
+    """As text. Raises UserError for a list or table, whose text can be endless: yaml may repeat a part in itself."""
+    if isinstance(value, list | dict | set | tuple):
+        raise UserError(f"{path}: {key} has a list or a table where text or a number belongs: correct it")
+    return str(value)
 
 
 def _root(path: Path, key: str) -> Path:

@@ -213,6 +213,7 @@ HOSTILE: dict[str, Writer] = {
     "unknown layer": _raw(_network(_object("os system"), _object("models.yolo Detect"))),
     "the same layer 2^30 times": _raw(_network(_doubled(30), _object("models.yolo Detect"))),
     "huge tensor": _detector(_tensor(1 << 40, (1 << 20, 1 << 20, 1, 1), (1 << 20, 1, 1, 1)), **{"0": bytes(4)}),
+    "empty tensor": _detector(_tensor(0, (0, 3, 3, 3), (27, 9, 3, 1)), **{"0": b""}),
     "tensor of one number": _detector(_tensor(1, (4096, 4096, 3, 3), (0, 0, 0, 0)), **{"0": bytes(4)}),
     "tensor beyond its end": _detector(_tensor(4, (2, 2, 1, 1), (2, 1, 1, 1), 2), **{"0": bytes(16)}),
     "tensor before its start": _detector(_tensor(4, (2, 2, 1, 1), (2, 1, 1, 1), -2), **{"0": bytes(16)}),
