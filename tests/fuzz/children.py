@@ -11,7 +11,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-MEMORY, SECONDS, DISK = 4 << 30, 60, 256 << 20
+MEMORY, SECONDS, DISK = 4 << 30, 30, 256 << 20
 _LOCAL = ("127.", "localhost", "::1", "/")
 
 
@@ -29,7 +29,7 @@ def in_child(work: Callable[[Callable[[Any], None]], Any]) -> tuple[list[Any], i
         os._exit(0)
     os.close(write)
     said, part = b"", b""
-    while (waiting := select.select([read], [], [], 2 * SECONDS)[0]) and (part := os.read(read, 1 << 16)):
+    while (waiting := select.select([read], [], [], 8 * SECONDS)[0]) and (part := os.read(read, 1 << 16)):
         said += part
     os.close(read)
     if not waiting:

@@ -104,4 +104,6 @@ def verdict(status: int, said: str) -> str:
         return "traceback"
     if "Warning: " in said:
         return "warning"
+    if status == 2 and "error: " not in said:
+        return "silent"
     return "result" if status == 0 else "refused"

@@ -43,6 +43,7 @@ def test_results_that_can_be_none(name: str, text: str, found: str, tmp_path: Pa
         (0, "a.py:1: RuntimeWarning: overflow", "warning"),
         (2, "reaches for example.org", "download"),
         (2, "File too large", "disk"),
+        (2, "", "silent"),
     ],
 )
 def test_verdicts(status: int, said: str, end: str):
