@@ -6,6 +6,7 @@ from pathlib import Path
 
 from spiking_yolo.errors import UserError
 from spiking_yolo.io.files import regular
+from spiking_yolo.settings import LARGEST
 
 ALIASES = {
     "network": "net",
@@ -41,6 +42,8 @@ class Section:
             raise self.error(f"{key}={text} is not a whole number") from None
         if value < minimum:
             raise self.error(f"{key}={value} must be at least {minimum}")
+        if value > LARGEST:
+            raise self.error(f"{key}={text} must be at most {LARGEST}")
         return value
 
     def number(self, key: str, default: float) -> float:
