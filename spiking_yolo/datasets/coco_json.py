@@ -26,7 +26,7 @@ def read_annotations(path: Path) -> dict[str, Any]:
         for n, item in enumerate(data[part]):
             for key, kind in keys.items():
                 value = item.get(key) if isinstance(item, dict) else None
-                if not isinstance(value, kind) or (kind is int and abs(value) >= LARGEST):
+                if type(value) is not kind or (kind is int and abs(value) >= LARGEST):
                     raise UserError(f"{path} is not COCO: {part}[{n}] has no {key} ({kind.__name__}); correct it")
     for n, image in enumerate(data["images"]):
         if min(image["width"], image["height"]) < 1:
@@ -43,7 +43,7 @@ def read_annotations(path: Path) -> dict[str, Any]:
             raise UserError(f"{path}: annotations[{n}] needs a bbox x, y, width, height, got {label(item['bbox'])}")
         if not is_number(item.get("area", 0), 0):
             raise UserError(f"{path}: annotations[{n}] needs an area in square pixels, or none: correct it")
-        if not isinstance(item.get("id", 0), int) or abs(item.get("id", 0)) >= LARGEST:
+        if type(item.get("id", 0)) is not int or abs(item.get("id", 0)) >= LARGEST:
             raise UserError(f"{path}: annotations[{n}] needs an id that is a whole number, or none: correct it")
         if item.get("iscrowd", 0) not in (0, 1):
             raise UserError(f"{path}: annotations[{n}] needs an iscrowd of 0 or 1, or none: correct it")

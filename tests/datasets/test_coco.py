@@ -110,6 +110,8 @@ def damaged(change: Any) -> Any:
         (damaged(lambda d: d["annotations"][1].update(bbox=[1, 2, 3, 10**400])), "needs a bbox"),
         (damaged(lambda d: d["annotations"][1].update(area=None)), r"annotations\[1\] needs an area"),
         (damaged(lambda d: d["annotations"][1].update(id="9")), r"annotations\[1\] needs an id"),
+        (damaged(lambda d: d["annotations"][1].update(id=True)), r"annotations\[1\] needs an id"),
+        (damaged(lambda d: d["annotations"][1].update(category_id=True)), r"annotations\[1\] has no category_id"),
         (damaged(lambda d: d["annotations"][1].update(id=10**30)), r"annotations\[1\] needs an id"),
         (damaged(lambda d: d["categories"][0].update(id=10**30)), r"categories\[0\] has no id"),
         (damaged(lambda d: d["images"][0].update(width=10**30)), r"images\[0\] has no width"),
