@@ -18,6 +18,7 @@ sys.path.insert(0, str(Path(__file__).parents[1]))
 
 import torch
 
+from spiking_yolo.io.tables import columns
 from tests.fuzz.children import run_quietly
 from tests.fuzz.judge import ALLOWED, BATCH, work_through
 from tests.fuzz.subjects import SUBJECTS, make_every_call, write_all
@@ -31,12 +32,9 @@ def main() -> int:
     parser.add_argument("--table", type=Path, help="a .json of what was found so far, read and written")
     parser.add_argument("--again", action="store_true", help="only what failed by the table, to see it mended")
     options = parser.parse_args()
-    first, end = options.seed, options.seed + options.count
-    table, failures = Counter[str](), dict[str, str]()
-    if options.table and options.table.exists():
-        kept = json.loads(options.table.read_text())
-        first, table, failures = kept["next"], Counter(kept["table"]), kept["failures"]
-    seeds = [int(seed) for seed in failures] if options.again else range(first, end)
+    found = Findings(options.seed, options.table)
+    end = options.seed + options.count
+    seeds = [int(seed) for seed in found.failures] if options.again else range(found.next, end)
     with tempfile.TemporaryDirectory(dir=memory_disk()) as folder, patch.dict(os.environ, XDG_CACHE_HOME=folder):
         place, good = Path(folder) / "cases", Path(folder) / "good"
         place.mkdir()
@@ -45,21 +43,46 @@ def main() -> int:
         warm_up(good, Path(folder) / "log")
         batches = [seeds[at : at + BATCH] for at in range(0, len(seeds), BATCH)]
         with ThreadPool(options.jobs) as pool:
-            ended = pool.imap(lambda batch: work_through(batch, good, place), batches)
-            for batch, found in zip(batches, ended, strict=True):
-                for seed, (kind, became, said) in zip(batch, found, strict=True):
-                    if before := failures.pop(str(seed), ""):
-                        table[" ".join(before.split(": ")[:2])] -= 1
-                    table[f"{kind} {became}"] += 1
-                    if became not in ALLOWED:
-                        failures[str(seed)] = f"{kind}: {became}: {said}"
-                        print(f"--seed {seed} --count 1: {failures[str(seed)]}", flush=True)
-                first = first if options.again else batch[-1] + 1
-                if options.table:
-                    kept = {"next": first, "table": dict(sorted((+table).items())), "failures": failures}
-                    options.table.write_text(json.dumps(kept, indent=1))
-    print_table(+table)
-    return int(bool(failures))
+            for batch, ends in zip(batches, pool.imap(lambda b: work_through(b, good, place), batches), strict=True):
+                for seed, became in zip(batch, ends, strict=True):
+                    found.add(seed, *became)
+                found.save()
+    print(found)
+    return int(bool(found.failures))
+
+
+class Findings:
+    """What became of the cases so far, kept in a file where there is one.
+
+    next: the seed that comes next. table: counts by kind and end. failures: what is wrong, by seed.
+    """
+
+    def __init__(self, first: int, path: Path | None) -> None:
+        kept = json.loads(path.read_text()) if path and path.exists() else {}
+        self.path, self.next = path, kept.get("next", first)
+        self.table, self.failures = Counter[str](kept.get("table")), kept.get("failures", {})
+
+    def add(self, seed: int, kind: str, end: str, said: str) -> None:
+        """Count a case, or count it anew, and print it if it failed."""
+        if before := self.failures.pop(str(seed), ""):
+            self.table[" ".join(before.split(": ")[:2])] -= 1
+        self.table[f"{kind} {end}"] += 1
+        self.next = max(self.next, seed + 1)
+        if end not in ALLOWED:
+            self.failures[str(seed)] = f"{kind}: {end}: {said}"
+            print(f"--seed {seed} --count 1: {self.failures[str(seed)]}", flush=True)
+
+    def save(self) -> None:
+        if self.path:
+            kept = {"next": self.next, "table": dict(sorted((+self.table).items())), "failures": self.failures}
+            self.path.write_text(json.dumps(kept, indent=1))
+
+    def __str__(self) -> str:
+        ends = sorted({key.split()[1] for key in +self.table}, key=lambda end: (end not in ALLOWED, end))
+        rows = [["", *ends]]
+        rows += [[kind, *(str(self.table[f"{kind} {end}"]) for end in ends)] for kind in SUBJECTS]
+        rows += [["all", *(str(sum(self.table[f"{kind} {end}"] for kind in SUBJECTS)) for end in ends)]]
+        return columns(rows)
 
 
 def memory_disk() -> str | None:
@@ -78,14 +101,6 @@ def warm_up(good: Path, log: Path) -> None:
         sys.exit(f"the good files are not:\n{log.read_text()[-2000:]}")
     gc.collect()
     gc.freeze()  # collections in children would otherwise copy every page
-
-
-def print_table(table: Counter[str]) -> None:
-    ends = sorted({key.split()[1] for key in table}, key=lambda end: (end not in ALLOWED, end))
-    print(f"{'':14}" + "".join(f"{end:>14}" for end in ends))
-    for kind in SUBJECTS:
-        print(f"{kind:14}" + "".join(f"{table[f'{kind} {end}']:14}" for end in ends))
-    print(f"{'all':14}" + "".join(f"{sum(table[f'{kind} {end}'] for kind in SUBJECTS):14}" for end in ends))
 
 
 if __name__ == "__main__":

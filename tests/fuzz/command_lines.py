@@ -1,6 +1,5 @@
 """A good call of every verb, and what happens to its options."""
 
-from collections.abc import Sequence
 from dataclasses import asdict
 from importlib import import_module
 from pathlib import Path
@@ -11,11 +10,12 @@ from spiking_yolo.cli.program import FLAGS
 from spiking_yolo.convert.registry import get_recipe
 from spiking_yolo.settings import Setting, settings_of
 from tests.fuzz.good import TRAIN
-from tests.fuzz.values import NUMBERS, TEXTS
+from tests.fuzz.values import NUMBERS, TEXTS, pick
 
 PLAIN = ("--T", "2", "--project", "out", "--method", "p-norm")
 _NET = ("--weights", "tiny.weights")
 _SET = ("--weights", "ann.safetensors", "--data", "set")
+_GOES_ON = ("--data", "set", "--project", "out", "--name", "t", "--resume", "out/t")
 FAST = {  # folder of good files and verb -> call
     "detector detect": ("detect", "photos/a.png", *_NET, *PLAIN),
     "detector score": ("score", "--predictions", "predictions.json", "--data", "instances.json"),
@@ -34,19 +34,7 @@ SLOW = {
     "detector analyze": ("analyze", *_NET, *PLAIN, "--data", "photos"),
     "detector search": ("search", *_NET, *PLAIN, "--data", "photos", "--budget", "2"),
     "classifier classify": ("classify", *_SET, *PLAIN),
-    "training train": (
-        *TRAIN,
-        "--data",
-        "set",
-        "--project",
-        "out",
-        "--name",
-        "t",
-        "--resume",
-        "out/t",
-        "--epochs",
-        "1",
-    ),
+    "training train": (*TRAIN, *_GOES_ON, "--epochs", "1"),
 }
 _KEYS = [f"{slot}.{key}" for slot, keys in asdict(get_recipe("msat")).items() if slot != "name" for key in keys]
 CALLS: dict[str, tuple[str, ...]] = {**FAST, **SLOW}
@@ -60,14 +48,14 @@ _DEVICES = ("cuda", "cuda:7", "meta", "cpu:3", "mps", "hpu", "-1")
 def odd_call(rng: np.random.Generator) -> tuple[str, tuple[str, ...]]:
     """The folder of good files for a call, and the call with one to three options that are odd."""
     calls = SLOW if rng.random() < 0.05 else FAST
-    name = list(calls)[rng.integers(len(calls))]
+    name = pick(list(calls), rng)
     folder, verb = name.split()
     module = import_module(f"spiking_yolo.cli.{verb}")
     spelled = {**FLAGS, **getattr(module, "FLAGS", {})}
     entries = [entry for key, entry in settings_of(module.OPTIONS).items() if key not in _LEFT_OUT]
     call = calls[name]
     for _ in range(rng.integers(1, 4) if entries else 0):
-        entry = entries[rng.integers(len(entries))]
+        entry = pick(entries, rng)
         flag = spelled.get(entry.name, (f"--{entry.name.replace('_', '-')}",))[0]
         value = () if entry.type is bool else (_odd_value(entry, rng),)
         if flag in call and value:
@@ -79,15 +67,12 @@ def odd_call(rng: np.random.Generator) -> tuple[str, tuple[str, ...]]:
 
 
 def _odd_value(entry: Setting, rng: np.random.Generator) -> str:
-    def one(values: Sequence[str]) -> str:
-        return values[rng.integers(len(values))]
-
     numbers = [text for text in NUMBERS if text not in _ASKS_FOR_WORK]
     if entry.is_mapping:
-        return f"{one(_KEYS)}={one((*numbers, *TEXTS, 'true', 'p-norm'))}"
+        return f"{pick(_KEYS, rng)}={pick((*numbers, *TEXTS, 'true', 'p-norm'), rng)}"
     if entry.name == "device":
-        return one((*_DEVICES, *TEXTS))
+        return pick((*_DEVICES, *TEXTS), rng)
     if entry.element is Path:
-        return one(_PATHS)
+        return pick(_PATHS, rng)
     texts = (*numbers, *TEXTS, *map(str, entry.choices))
-    return ",".join(one(texts) for _ in range(rng.integers(1, 3) if entry.many else 1))
+    return ",".join(pick(texts, rng) for _ in range(rng.integers(1, 3) if entry.many else 1))
