@@ -3,14 +3,13 @@
 Slots: (a) thresholds, (b) neuron, (c) calibration, (d) input encoding and readout.
 """
 
-import json
 from collections.abc import Iterable, Mapping
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any, Literal
 
 from spiking_yolo.errors import UserError
-from spiking_yolo.io.files import read_text
+from spiking_yolo.io.files import json_text, read_text
 from spiking_yolo.io.names import plain_name
 from spiking_yolo.io.near import did_you_mean
 from spiking_yolo.io.typed_json import read_json
@@ -125,8 +124,8 @@ class Calibration:
     T: int = setting(32, "timesteps of the calibration, and of threshold.rule=balance; does not follow --T", 1, 65536)
     operations: float = setting(
         0.8,
-        "for rule=sensitivity and kind=trained: the digits to aim at, as operations per MAC of the ANN; twice as many "
-        "in networks with depthwise convolutions",
+        "for rule=sensitivity and kind=trained: the digits to aim at, as operations per MAC of the ANN; a third more "
+        "in networks of more than 40 layers, twice as many in those with depthwise convolutions",
         0.01,
         100,
     )
@@ -331,7 +330,7 @@ class Recipe:
         return {f"{slot}.{k}": v for slot, (own, old) in pairs.items() for k, v in own.items() if v != old[k]}
 
     def to_json(self) -> str:
-        return json.dumps(asdict(self))
+        return json_text(asdict(self))
 
     @classmethod
     def from_json(cls, text: str) -> "Recipe":

@@ -3,7 +3,6 @@
 import csv
 import importlib
 import io
-import json
 import os
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
@@ -17,7 +16,7 @@ from torchvision.ops import box_convert
 
 from spiking_yolo.decode.boxes import Detections, counted, listed
 from spiking_yolo.errors import UserError
-from spiking_yolo.io.files import atomic_write
+from spiking_yolo.io.files import atomic_write, json_text
 from spiking_yolo.io.images import Placement
 from spiking_yolo.io.names import shown
 
@@ -204,7 +203,7 @@ class Result:
 
     def to_json(self) -> str:
         """The boxes at every timestep that was read, and the spikes; boxes in pixels, unrounded."""
-        return json.dumps(self.to_dict(), indent=1)
+        return json_text(self.to_dict(), indent=1)
 
     def to_csv(self) -> str:
         """One line per box under a header: image, T, class_id, class, confidence, x1, y1, x2, y2."""

@@ -122,6 +122,7 @@ def test_bad_settings_are_refused_in_one_line(settings: dict, message: str):
         '"differential"',
         "{}",
         '{"name": 3}',
+        '{"name": "../../../escaped"}',
         '{"name": "x", "neurons": {}}',
         '{"name": "x", "neuron": []}',
         '{"name": "x", "neuron": {"gamma": "four"}}',

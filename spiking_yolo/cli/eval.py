@@ -32,7 +32,7 @@ OPTIONS = EvalOptions
 
 def main(options: EvalOptions) -> None:
     """Evaluate, print and save; under torchrun the first process prints."""
-    from spiking_yolo.cli.bars import Bars
+    from spiking_yolo.cli.bars import Bars, write
     from spiking_yolo.cli.following import following
     from spiking_yolo.datasets.detection import DetectionSet
     from spiking_yolo.studies.evaluate.comparison import COMPARISON
@@ -78,7 +78,7 @@ def main(options: EvalOptions) -> None:
                 finished=finished,
             )
         except KeyboardInterrupt:
-            print(f"\nfinished images are kept: go on with --resume {folder}", file=sys.stderr)
+            write(f"finished images are kept: go on with --resume {folder}", file=sys.stderr)
             raise
         if several and ranks.first:
             print(f"\n{comparison.text()}")

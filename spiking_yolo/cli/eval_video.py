@@ -19,7 +19,7 @@ OPTIONS = VideoOptions
 
 def main(options: VideoOptions) -> None:
     """Evaluate, print and save."""
-    from spiking_yolo.cli.bars import Bars
+    from spiking_yolo.cli.bars import Bars, write
     from spiking_yolo.io.device import usable_device
     from spiking_yolo.studies.options import load, simulation
     from spiking_yolo.studies.resume import study_folder
@@ -33,7 +33,7 @@ def main(options: VideoOptions) -> None:
         found = evaluate(bench, sequences, folder, bars)
     except KeyboardInterrupt:
         if any(folder.glob(KEPT)):
-            print(f"\nfinished sequences and modes are kept: go on with --resume {folder}", file=sys.stderr)
+            write(f"finished sequences and modes are kept: go on with --resume {folder}", file=sys.stderr)
         raise
     finally:
         bars.close()

@@ -1,4 +1,4 @@
-"""The entry point of `spiking-yolo VERB ...`, and of tools/*.py, which are the verbs in a checkout."""
+"""What `spiking-yolo VERB ...` does, and tools/*.py, which are the verbs in a checkout; `start` calls it."""
 
 import sys
 from collections.abc import Sequence
@@ -6,7 +6,6 @@ from contextlib import nullcontext
 from importlib import import_module
 from pathlib import Path
 from types import ModuleType
-from typing import NoReturn
 
 from spiking_yolo import __version__
 from spiking_yolo.cli.names import check_names
@@ -63,21 +62,21 @@ def _module(verb: str) -> ModuleType:
     return import_module(f"spiking_yolo.cli.{verb.replace('-', '_')}")
 
 
-def main() -> NoReturn:
-    """`spiking-yolo VERB ...`."""
-    argv = sys.argv[1:]
-    if not argv or argv[0] in ("--help", "-h"):
-        lines = [f"  {verb:<11}{text}" for verb, text in VERBS.items()]
-        print("\n".join([f"Usage: {PROG} VERB [OPTIONS], or {PROG} VERB --help", "", *lines]))
-        sys.exit(0)
-    if argv[0] == "--version":
-        print(f"{PROG} {__version__}")
-        sys.exit(0)
+def main() -> int:
+    """`spiking-yolo VERB ...`; returns its exit status."""
     become_process()
-    sys.exit(call(argv))
+    argv = sys.argv[1:]
+    if argv and argv[0] not in ("--help", "-h", "--version"):
+        return call(argv)
+    return status(lambda: print(f"{PROG} {__version__}" if argv[:1] == ["--version"] else _usage()))
 
 
-def tool(verb: str, *preset: str) -> NoReturn:
+def _usage() -> str:
+    lines = [f"  {verb:<11}{text}" for verb, text in VERBS.items()]
+    return "\n".join([f"Usage: {PROG} VERB [OPTIONS], or {PROG} VERB --help", "", *lines])
+
+
+def tool(verb: str, *preset: str) -> int:
     """A file of tools/: the verb, with `preset` before what is typed."""
     become_process()
-    sys.exit(call([verb, *preset, *sys.argv[1:]], f"python tools/{Path(sys.argv[0]).name}"))
+    return call([verb, *preset, *sys.argv[1:]], f"python tools/{Path(sys.argv[0]).name}")

@@ -14,9 +14,10 @@ from cyclopts import App, CycloptsError, Parameter, UnusedCliTokensError
 
 from spiking_yolo.cli.help import help_text
 from spiking_yolo.cli.listing import methods_text, settings_text
+from spiking_yolo.cli.start import SAID
 from spiking_yolo.errors import Notice, UserError
-from spiking_yolo.io.names import label, shown
-from spiking_yolo.io.run_folder import leave_empty_folders
+from spiking_yolo.io.names import shown
+from spiking_yolo.io.run_folder import leave_folders
 from spiking_yolo.settings import Options, Setting, checked, parse, settings_of
 from spiking_yolo.studies.options import ConversionOptions
 
@@ -46,43 +47,64 @@ def become_process() -> None:
         raise Terminated
 
     if threading.current_thread() is threading.main_thread():  # no other may
-        signal.signal(signal.SIGTERM, terminate)
+        for number, handler in ((signal.SIGTERM, terminate), (signal.SIGINT, signal.default_int_handler)):
+            if signal.getsignal(number) is not signal.SIG_IGN:
+                signal.signal(number, handler)
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, io.TextIOWrapper):
             stream.reconfigure(errors="backslashreplace")
 
 
 def status(call: Callable[[], int | None]) -> int:
-    """The exit status of a call: what it returns or 0; 2 and one line on stderr for a UserError or what the system
-    refuses; 130 after Ctrl-C, 143 after SIGTERM.
+    """The exit status of a call: what it returns or 0; 2 and one line on stderr for a UserError and for what the
+    system says of a file; 130 after Ctrl-C, 143 after SIGTERM.
 
-    A Notice is one line on stderr.
+    A warning is one line on stderr; whatever is said there begins on a line of its own, below any bar.
     """
-    other = warnings.formatwarning
-    warnings.formatwarning = lambda message, category, *where: (
-        f"note: {shown(message)}\n" if issubclass(category, Notice) else other(message, category, *where)
-    )
+    other, warnings.formatwarning = warnings.formatwarning, _warning
     try:
-        return call() or 0
+        code = call() or 0
+        sys.stdout.flush()  # here an error can still be caught
+        return code
     except UserError as error:
-        print("error:", shown(" ".join(str(error).splitlines())), file=sys.stderr)
-        return 2
+        return _ended(2, f"error: {_one_line(error)}")
     except Terminated:
-        print("terminated", file=sys.stderr)
-        return 143
+        return _ended(143, SAID[143])
     except KeyboardInterrupt:
-        print("interrupted", file=sys.stderr)
-        return 130
+        return _ended(130, SAID[130])
     except BrokenPipeError:  # as in `--help | head`: nobody reads on
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 1
     except OSError as error:  # what the system refuses, and nothing above could word better
-        what = "" if error.filename is None else f"{label(error.filename)}: "
-        print(f"error: {what}{label(error.strerror or error)}; check the path and the free space", file=sys.stderr)
-        return 2
+        if error.errno is None:
+            raise
+        what = "" if error.filename is None else f"cannot use {_one_line(error.filename)}: "
+        return _ended(2, f"error: {what}{error.strerror}; check the path and the free space")
     finally:
         warnings.formatwarning = other
-        leave_empty_folders()
+        leave_folders()
+
+
+def _ended(code: int, said: str) -> int:
+    _clear_bars()
+    print(said, file=sys.stderr)
+    return code
+
+
+def _warning(message: Warning | str, category: type[Warning], *_: object) -> str:
+    _clear_bars()
+    return f"{'note' if issubclass(category, Notice) else 'warning'}: {_one_line(message)}\n"
+
+
+def _clear_bars() -> None:
+    """Empty the line that a bar is on, where one is: what is printed next has it to itself."""
+    bars = getattr(sys.modules.get("tqdm"), "tqdm", None)  # which is imported where there is work
+    for bar in getattr(bars, "_instances", ()):
+        bar.clear()
+
+
+def _one_line(text: object) -> str:
+    return shown(" ".join(str(text).split()))
 
 
 def read(cls: type[O], doc: str | None, argv: Sequence[str], prog: str, flags: Flags | None = None) -> O:
@@ -113,7 +135,7 @@ def read(cls: type[O], doc: str | None, argv: Sequence[str], prog: str, flags: F
 
 
 def _leave(text: str) -> NoReturn:
-    print(text)
+    print(text, flush=True)
     raise SystemExit(0)
 
 

@@ -17,7 +17,8 @@ Photographs are stretched to the detector's input: --imgsz 288x416 keeps the sha
 The folder PROJECT/NAME gets last.safetensors (float16) and, of the epoch with the best validation, best.safetensors,
 results.csv and curves. mAP50, precision and recall (P, R, where F1 is largest) are by VOC's rule; mAP50_20 is of the
 classes with 20 or more objects. At the end the network is calibrated for the default method, which takes minutes
-(--no-calibrate). --resume DIR goes on after an interruption, also within an epoch, with the same result.
+(--no-calibrate). --resume DIR goes on after an interruption, also within an epoch, with the same result; with more
+--epochs it trains longer, at the learning rate that a training of so many has there, and says so.
 """
 
 from __future__ import annotations
@@ -49,9 +50,8 @@ def main(options: TrainOptions) -> int:
     try:
         trained = train(options, command, bars, write)
     except KeyboardInterrupt:
-        bars.close()
         if (options.folder / "state.pt").is_file():
-            print(f"the last checkpoint is kept: go on with --resume {options.folder}", file=sys.stderr)
+            write(f"the last checkpoint is kept: go on with --resume {options.folder}", file=sys.stderr)
         raise
     if trained is None:
         return 0

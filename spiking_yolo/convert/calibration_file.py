@@ -1,6 +1,5 @@
 """Files of calibration results: what a recipe learned by running the network, a few kilobytes beside the weights."""
 
-import json
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
@@ -14,6 +13,8 @@ from spiking_yolo.convert.registry import list_methods
 from spiking_yolo.convert.thresholds import NeuronParameters
 from spiking_yolo.errors import UserError
 from spiking_yolo.io.assets import command
+from spiking_yolo.io.files import json_text
+from spiking_yolo.io.places import beside
 from spiking_yolo.io.sizes import Size, size_name
 from spiking_yolo.io.tensors import read_format, write_safetensors
 from spiking_yolo.io.typed_json import entry
@@ -38,8 +39,8 @@ class CalibrationResult:
             "format": FORMAT,
             "recipe": self.recipe.to_json(),
             "weights_sha256": self.weights_sha256,
-            "imgsz": json.dumps(self.imgsz),
-            "images": json.dumps(self.images),
+            "imgsz": json_text(self.imgsz),
+            "images": json_text(self.images),
         }
         write_safetensors(path, pack(self.neurons), metadata)
 
@@ -90,10 +91,10 @@ def unpack(tensors: Mapping[str, Tensor]) -> NeuronParameters:
 
 
 def calibration_path(weights: Path, imgsz: Size, recipe: Recipe) -> Path:
-    """Path of a recipe's calibration file: beside the weights, named by input size, method and the settings changed."""
+    """Path of a recipe's calibration file: `beside` the weights, named by size, method and the settings changed."""
     method = list_methods().get(recipe.name)
     changes = recipe.changes(method.recipe if method else recipe).items()
     changes = [(k, v) for k, v in changes if not recipe.by_gradient or k.startswith(("calibration.", "threshold.rule"))]
     values = (f".{key}={value:g}" if isinstance(value, float) else f".{key}={value}" for key, value in changes)
     changed = re.sub(r"[^\w.=-]", "_", "".join(values))[:LONGEST]
-    return weights.with_name(f"{weights.stem}.{size_name(imgsz)}.{recipe.name}{changed}.safetensors")
+    return beside(weights, f"{weights.stem}.{size_name(imgsz)}.{recipe.name}{changed}.safetensors")

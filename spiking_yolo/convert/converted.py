@@ -1,6 +1,5 @@
 """A converted network as one frozen value: statistics -> thresholds -> neurons."""
 
-import json
 import warnings
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -18,6 +17,7 @@ from spiking_yolo.errors import Notice, UserError
 from spiking_yolo.graph import Graph
 from spiking_yolo.graph.serialise import graph_from, graph_metadata
 from spiking_yolo.io.assets import command
+from spiking_yolo.io.files import json_text
 from spiking_yolo.io.tensors import read_format, write_safetensors
 from spiking_yolo.io.typed_json import entry
 from spiking_yolo.models.check import check_network
@@ -65,7 +65,7 @@ class Converted:
             **graph_metadata(self.graph),
             "spec": self.spec.to_json(),
             "recipe": self.recipe.to_json(),
-            "provenance": json.dumps(dict(self.provenance)),
+            "provenance": json_text(dict(self.provenance)),
         }
         write_safetensors(path, tensors, metadata)
 

@@ -1,9 +1,11 @@
 """Neurons trained on photographs without labels: gradient descent on theta, initial potential, bias and rest.
 
 One of each per channel; no weight changes. What is made small is log(error) + multiplier / 4 * (operations / wanted)^4.
-The error is a geometric mean of two: the relative error of the outputs, and with three times its weight the root of how
-far the scores that they stand for, which decide what is found, diverge from the ANN's. The multiplier rises while
-operations are above what was asked for, and falls while they are below.
+The error is a geometric mean: of the relative error of the outputs, and with three times its weight the root of how
+far the scores that they stand for, which decide what is found, diverge from the ANN's. Where the logits of boxes are
+small beside those of classes, as in heads that were trained by the overlap of boxes, a third of that weight is for how
+far the boxes miss the ANN's. The multiplier rises while operations are above what was asked for, and falls while they
+are below.
 """
 
 import math
@@ -13,6 +15,7 @@ from typing import Any
 
 import torch
 from torch import Tensor
+from torchvision.ops import generalized_box_iou_loss
 
 from spiking_yolo.convert.calibrate_value import Job
 from spiking_yolo.convert.complete import CompleteNetwork, Values
@@ -26,9 +29,11 @@ from spiking_yolo.recipe import Calibration
 RATE = 0.03  # of log theta; two thirds of it for what is counted in thetas
 FEWEST = 4  # images per step, at least
 LEAST = 1e-6  # probability
+BY_OVERLAP = ("yolov5", "yolov8")  # heads whose boxes were trained by their overlap, not by squared logits
 SENSITIVITY_IMAGES = 32
 START, GAIN = 1.5, 0.03  # of the multiplier
 DEPTHWISE = 2.0  # times the operations, where each output of a layer has so few inputs that their errors do not average
+LAYERS, DEEP = 40, 1.35  # above so many layers with weights, times the operations: what they round away adds up
 REPORTS = 10
 
 
@@ -52,9 +57,13 @@ def by_gradient(job: Job, neurons: NeuronParameters) -> NeuronParameters:
 
 
 def budget(graph: Graph, operations: float) -> float:
-    """The operations per MAC to aim at: those asked for, and DEPTHWISE times as many with depthwise convolutions."""
-    weights = (graph.tensors[f"{node.name}.weight"] for node in graph.nodes if node.attrs.get("groups", 1) > 1)
-    return operations * DEPTHWISE if any(weight.shape[1] == 1 for weight in weights) else operations
+    """The operations per MAC to aim at: those asked for, DEPTHWISE times as many with depthwise convolutions, and
+    DEEP times as many in another network of more than LAYERS layers.
+    """
+    weights = (graph.tensors[f"{node.name}.weight"] for node in graph.weighted if node.attrs.get("groups", 1) > 1)
+    if any(weight.shape[1] == 1 for weight in weights):
+        return operations * DEPTHWISE
+    return operations * DEEP if len(graph.weighted) > LAYERS else operations
 
 
 @torch.enable_grad()
@@ -131,9 +140,12 @@ def train(
 
 
 def error(outputs: Sequence[Tensor], expected: Sequence[Tensor], spec: Spec) -> Tensor:
-    """log of the weighted mean of the two errors that are made small."""
-    diverging = divergence(outputs, expected, spec).clamp(min=LEAST**2)
-    return relative_error(outputs, expected).log() / 4 + diverging.log() * 3 / 8
+    """log of the weighted geometric mean of the errors that are made small."""
+    scores = divergence(outputs, expected, spec).clamp(min=LEAST**2).log() / 2
+    if any(head.kind in BY_OVERLAP for head in spec.heads):
+        missed = displacement(outputs, expected, spec).clamp(min=LEAST).log()
+        scores = (2 * scores + missed) / 3
+    return relative_error(outputs, expected).log() / 4 + scores * 3 / 4
 
 
 def relative_error(outputs: Sequence[Tensor], expected: Sequence[Tensor]) -> Tensor:
@@ -153,6 +165,16 @@ def divergence(outputs: Sequence[Tensor], expected: Sequence[Tensor], spec: Spec
         return (p.exp() * (p - q)).sum(1).mean()
     p, q = (decode(ys, spec)[1].clamp(LEAST, 1 - LEAST) for ys in (expected, outputs))
     return (p * (p / q).log() + (1 - p) * ((1 - p) / (1 - q)).log()).flatten(1).sum(1).mean()
+
+
+def displacement(outputs: Sequence[Tensor], expected: Sequence[Tensor], spec: Spec) -> Tensor:
+    """1 - GIoU (Rezatofighi 2019) of each box and the ANN's: mean weighted by the ANN's best score in each place."""
+    (boxes, _), (wanted, scores) = (decode(ys, spec) for ys in (outputs, expected))
+    weight = scores.amax(2)
+    missed = generalized_box_iou_loss(
+        boxes.clamp(-1, 2), wanted.clamp(-1, 2)
+    )  # within one input size, as they are used
+    return (weight * missed).sum() / weight.sum()
 
 
 def _batches(n: int, size: int, steps: int) -> Iterator[Tensor]:

@@ -1,6 +1,5 @@
 """Activation statistics of a network on calibration images, and their file."""
 
-import json
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -14,7 +13,9 @@ from spiking_yolo.convert.packed import pack_histograms, unpack_histograms
 from spiking_yolo.errors import UserError
 from spiking_yolo.graph import Graph, Node, forward
 from spiking_yolo.io.assets import command
+from spiking_yolo.io.files import json_text
 from spiking_yolo.io.images import Picture, preprocess, read_image
+from spiking_yolo.io.places import beside
 from spiking_yolo.io.sizes import Size, size_name
 from spiking_yolo.io.tensors import read_safetensors, write_safetensors
 from spiking_yolo.io.typed_json import entry
@@ -53,11 +54,11 @@ class Statistics:
         metadata = {
             "format": FORMAT,
             "weights_sha256": self.weights_sha256,
-            "imgsz": json.dumps(self.imgsz),
-            "images": json.dumps(self.images),
-            "channels": json.dumps({name: len(h.exponent) for name, h in self.histograms.items()}),
-            "totals": json.dumps({name: h.total for name, h in self.histograms.items()}),
-            "quantisers": json.dumps(self.quantisers),
+            "imgsz": json_text(self.imgsz),
+            "images": json_text(self.images),
+            "channels": json_text({name: len(h.exponent) for name, h in self.histograms.items()}),
+            "totals": json_text({name: h.total for name, h in self.histograms.items()}),
+            "quantisers": json_text(self.quantisers),
         }
         write_safetensors(path, pack_histograms(list(self.histograms.values())), metadata)
 
@@ -146,5 +147,5 @@ def take_statistics(
 
 
 def statistics_path(weights: Path, imgsz: Size) -> Path:
-    """Path of the statistics of a weights file: beside it, named by the input size."""
-    return weights.with_name(f"{weights.stem}.{size_name(imgsz)}.statistics.safetensors")
+    """Path of the statistics of a weights file: `beside` it, named by the input size."""
+    return beside(weights, f"{weights.stem}.{size_name(imgsz)}.statistics.safetensors")

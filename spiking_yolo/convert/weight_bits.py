@@ -37,7 +37,7 @@ def with_weight_bits(graph: Graph, bits: int, received: Mapping[str, Tensor]) ->
     units = propagate(graph, received)
     tensors = dict(graph.tensors)
     for node in graph.nodes:
-        if node.op in ("conv", "linear"):
+        if node.weighted:
             unit, groups = units[node.inputs[0]], node.attrs.get("groups", 1)
             stored = on_grid(fold(tensors[f"{node.name}.weight"], unit, groups), bits)
             tensors[f"{node.name}.weight"] = fold(stored, _inverse(unit), groups)

@@ -17,7 +17,8 @@ from pathlib import Path, PurePosixPath
 from typing import IO, Any
 
 from spiking_yolo.errors import UserError
-from spiking_yolo.io.names import label
+from spiking_yolo.io.files import remove_left_over, temporary_name
+from spiking_yolo.io.names import label, reason
 
 MEMBERS, BYTES = 1 << 20, 16 << 30  # at most in an archive, unpacked
 RATIO, FREE = 20, 64 << 20  # of the unpacked bytes to the archive's, which are not held against the first 64 MiB
@@ -41,7 +42,8 @@ def unpack(archive: Path, cache: Path) -> Path:
     try:
         cache.mkdir(parents=True, exist_ok=True)
         # The name `target` appears only when all is there, whoever else unpacks at the same time.
-        part = Path(tempfile.mkdtemp(prefix=f"{target.name}.", dir=cache))
+        remove_left_over(cache)
+        part = Path(tempfile.mkdtemp(prefix=temporary_name(), dir=cache))
         _extract(archive, part, min(BYTES, max(FREE, RATIO * stat.st_size)))
         os.replace(part, target)
     except OSError as error:
@@ -107,8 +109,7 @@ def _damage_named(archive: Path) -> Iterator[None]:
     except Exception as error:
         if isinstance(error, UserError) or (isinstance(error, OSError) and error.errno is not None):
             raise
-        reason = " ".join(str(error).split())[:200]
-        raise UserError(f"{archive} is not a whole and safe tar file ({reason}): fetch it again") from error
+        raise UserError(f"{archive} is not a whole and safe tar file ({reason(error)}): fetch it again") from error
 
 
 def _opened(archive: Path) -> IO[bytes]:

@@ -26,7 +26,7 @@ def read_annotations(path: Path) -> dict[str, Any]:
         for n, item in enumerate(data[part]):
             for key, kind in keys.items():
                 value = item.get(key) if isinstance(item, dict) else None
-                if type(value) is not kind or (kind is int and abs(value) >= LARGEST):
+                if type(value) is not kind or (isinstance(value, int) and abs(value) >= LARGEST):
                     raise UserError(f"{path} is not COCO: {part}[{n}] has no {key} ({kind.__name__}); correct it")
     for n, image in enumerate(data["images"]):
         if min(image["width"], image["height"]) < 1:

@@ -12,6 +12,7 @@ from spiking_yolo.datasets.mot_file import MotBoxes, read_mot
 from spiking_yolo.errors import UserError
 from spiking_yolo.io.files import read_text
 from spiking_yolo.io.frames import frames_of, image_paths
+from spiking_yolo.io.names import reason
 from spiking_yolo.io.sources import VIDEOS
 
 LAYOUT = "NAME/img1/*.jpg or NAME/NAME.mp4, with gt/gt.txt or gt.txt"
@@ -107,8 +108,7 @@ def _frame_rate(file: Path) -> float | None:
         info.read_string(text)
         fps = info.getfloat("Sequence", "frameRate", fallback=None)
     except (configparser.Error, ValueError) as error:
-        reason = " ".join(str(error).split())
-        raise UserError(f"{file} is not a seqinfo.ini ({reason}): correct it or remove it") from None
+        raise UserError(f"{file} is not a seqinfo.ini ({reason(error)}): correct it or remove it") from None
     if fps is not None and not 0 < fps < float("inf"):
         raise UserError(f"{file}: frameRate {fps:g} must be above 0: correct it or remove it")
     return fps

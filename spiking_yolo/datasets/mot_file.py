@@ -101,7 +101,12 @@ def write_mot(path: str | Path, frames: Mapping[int, MotBoxes]) -> None:
     frames: boxes by frame, from 1. Corners to a thousandth of a pixel. Raises UserError when it cannot be written.
     """
     with atomic_write(path) as temporary:
-        temporary.write_text("".join(_line(n, boxes, i) for n, boxes in frames.items() for i in range(len(boxes))))
+        temporary.write_text("".join(mot_lines(n, boxes) for n, boxes in frames.items()))
+
+
+def mot_lines(frame: int, boxes: MotBoxes) -> str:
+    """The lines of one frame, see `write_mot`."""
+    return "".join(_line(frame, boxes, i) for i in range(len(boxes)))
 
 
 def _line(frame: int, boxes: MotBoxes, i: int) -> str:

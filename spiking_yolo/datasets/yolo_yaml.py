@@ -11,6 +11,7 @@ from spiking_yolo.datasets.detection import DetectionSet, Sample, absent_note
 from spiking_yolo.errors import UserError
 from spiking_yolo.io.files import read_text
 from spiking_yolo.io.images import open_image
+from spiking_yolo.io.names import reason
 
 SUFFIXES = {".jpg", ".jpeg", ".png", ".bmp", ".webp", ".tif", ".tiff"}
 BRACKETS = 1000  # in a file, at most
@@ -53,8 +54,8 @@ def _read(path: Path) -> dict[str, Any]:
     try:
         config = yaml.safe_load(text)
     except (yaml.YAMLError, RecursionError, ValueError, LookupError, TypeError, AttributeError) as error:
-        reason = " ".join(str(error).split())[:200]  # the last four: a number or a date that is none
-        raise UserError(f"{path} is not readable yaml ({reason}): correct it") from None
+        # the last four: a number or a date that is none
+        raise UserError(f"{path} is not readable yaml ({reason(error)}): correct it") from None
     if not isinstance(config, dict):
         raise UserError(f"{path} is not a data.yaml: it needs the keys path, train, val and names")
     return config

@@ -63,6 +63,11 @@ class Node:
     attrs: Mapping[str, Any] = field(default_factory=dict)
 
     @property
+    def weighted(self) -> bool:
+        """Whether it is a convolution or a linear layer."""
+        return self.op in ("conv", "linear")
+
+    @property
     def phi(self) -> Activation:
         """The activation function of an activation node."""
         return Activation(**self.attrs)
@@ -101,7 +106,7 @@ class Graph:
     @property
     def weighted(self) -> tuple[Node, ...]:
         """The convolutions and linear layers, in order."""
-        return tuple(node for node in self.nodes if node.op in ("conv", "linear"))
+        return tuple(node for node in self.nodes if node.weighted)
 
     def consumers(self) -> dict[str, list[Node]]:
         """For every node, the nodes that read it."""

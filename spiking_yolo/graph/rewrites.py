@@ -45,7 +45,7 @@ def with_identities(graph: Graph) -> Graph:
     """
     source = analogue_nodes(graph)
     wanted: set[str] = set()
-    reading = [name for node in graph.nodes if node.op in ("conv", "linear") for name in node.inputs]
+    reading = [name for node in graph.nodes if node.weighted for name in node.inputs]
     while reading:
         node = graph[reading.pop()]
         if node.name in source and node.op in _MOVES:
@@ -70,7 +70,7 @@ def analogue_nodes(graph: Graph) -> set[str]:
     image = {node.name for node in graph.nodes if node.op == "input"}
     analogue: set[str] = set()
     for node in graph.nodes:
-        if node.op in ("conv", "linear"):
+        if node.weighted:
             analogue.add(node.name)
         elif node.op not in ("input", "activation"):
             if image.issuperset(node.inputs):

@@ -1,6 +1,5 @@
 """A graph in a safetensors file: its tensors, and its nodes as JSON in the metadata. Reading executes no code."""
 
-import json
 from collections.abc import Mapping
 from dataclasses import asdict
 from typing import Any
@@ -8,12 +7,13 @@ from typing import Any
 from torch import Tensor
 
 from spiking_yolo.graph import Graph, Node
+from spiking_yolo.io.files import json_text
 from spiking_yolo.io.typed_json import entry
 
 
 def graph_metadata(graph: Graph) -> dict[str, str]:
     """Nodes and outputs as metadata; the tensors are stored separately."""
-    return {"nodes": json.dumps([asdict(node) for node in graph.nodes]), "outputs": json.dumps(graph.outputs)}
+    return {"nodes": json_text([asdict(node) for node in graph.nodes]), "outputs": json_text(graph.outputs)}
 
 
 def graph_from(metadata: Mapping[str, str], tensors: Mapping[str, Tensor]) -> Graph:

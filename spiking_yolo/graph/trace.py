@@ -12,6 +12,7 @@ from torch.fx.passes.shape_prop import ShapeProp
 from spiking_yolo.errors import UserError
 from spiking_yolo.graph import Graph, Node
 from spiking_yolo.graph.translate import ADVICE, FUNCTIONS, MODULES, Call
+from spiking_yolo.io.names import reason
 
 
 class _Tracer(fx.Tracer):
@@ -41,8 +42,8 @@ def trace(model: nn.Module, example: Tensor) -> Graph:
             ShapeProp(fused).propagate(example)
     except Exception as error:  # torch raises whatever does not fit
         size = "x".join(map(str, example.shape[2:]))
-        reason = " ".join(str(error.__cause__ or error).split())[:200]
-        raise UserError(f"{type(model).__name__} cannot be run on an image of {size} pixels: {reason}") from error
+        said = reason(error.__cause__ or error)
+        raise UserError(f"{type(model).__name__} cannot be run on an image of {size} pixels: {said}") from error
     return _translate(fused)
 
 

@@ -12,6 +12,7 @@ from PIL import Image, ImageOps
 from torch import Tensor
 
 from spiking_yolo.errors import UserError
+from spiking_yolo.io.names import reason
 
 # What Pillow may decode. Its other formats are rare, or leave the work to programs: EPS is handed to Ghostscript.
 FORMATS = ("JPEG", "PNG", "BMP", "GIF", "PPM", "TIFF", "WEBP")  # JPEG has MPO in it
@@ -75,7 +76,7 @@ def open_image(path: str | os.PathLike[str]) -> Image.Image:
 
 
 def _unreadable(path: str, error: Exception) -> UserError:
-    return UserError(f"cannot read {path} as an image: {' '.join(str(error).split())}; give a complete image file")
+    return UserError(f"cannot read {path} as an image: {reason(error)}; give a complete image file")
 
 
 def read_image(source: ImageSource) -> np.ndarray:

@@ -7,13 +7,19 @@ import re
 
 from spiking_yolo.errors import UserError
 
-LABEL, FILE = 80, 120  # characters of a label and bytes of a file's stem, at most
+LABEL, REASON = 80, 200  # characters, at most
+FILE = 120  # bytes of a file's stem
 _PLAIN = re.compile(r"\w[\w.+-]{0,99}")
 
 
 def shown(text: object) -> str:
     """Text for a terminal or a record: what is not printable, line ends apart, becomes "?"."""
     return "".join(c if c.isprintable() or c == "\n" else "?" for c in str(text))
+
+
+def reason(error: object) -> str:
+    """What an exception says, on one line of no more than REASON characters: torch's and parsers' fill pages."""
+    return shown(" ".join(str(error).split()))[:REASON]
 
 
 def label(text: object) -> str:

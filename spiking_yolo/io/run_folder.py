@@ -1,4 +1,4 @@
-"""The folder of a run: made by one process alone, and its own until that process ends, however it ends."""
+"""The folder of a run: made by one process alone, and its own until the run or that process ends, however it ends."""
 
 import os
 import tempfile
@@ -19,7 +19,7 @@ def run_directory(project: Path, name: str, exist_ok: bool = False) -> Path:
     """PROJECT/NAME, or PROJECT/NAME2, NAME3, ... when it exists already: a new folder that no other process has.
 
     exist_ok: take an existing one. Raises UserError when nothing can be written there, before any work is done for it,
-    and when another process uses it. See `leave_empty_folders`.
+    and when another process uses it. See `leave_folders`.
     """
     if not name:
         raise UserError("--name must not be empty: give a name for the run directory, or leave it out")
@@ -35,7 +35,10 @@ def run_directory(project: Path, name: str, exist_ok: bool = False) -> Path:
 
 
 def hold(folder: Path) -> None:
-    """Keep other processes out of an existing folder until this one ends. Raises UserError when one has it already."""
+    """Keep other processes out of an existing folder until `leave_folders`, or until this process ends.
+
+    Raises UserError when one has it already.
+    """
     folder = folder.resolve()
     if fcntl is None or folder in _held:
         return
@@ -51,13 +54,23 @@ def hold(folder: Path) -> None:
     _held[folder] = descriptor
 
 
-def leave_empty_folders() -> None:
-    """Remove those of the folders made here into which nothing has come, innermost first."""
-    while _made:
+def leave_folders() -> None:
+    """Let other processes into the folders again, and remove those made here into which nothing has come."""
+    _release()
+    while _made:  # innermost first
         try:
             _made.pop().rmdir()
         except OSError:
             continue
+
+
+def _release() -> None:
+    while _held:
+        os.close(_held.popitem()[1])
+
+
+if fcntl is not None:  # a worker that outlives its killed parent by seconds must not keep the folder
+    os.register_at_fork(after_in_child=_release)
 
 
 def _make(path: Path) -> bool:

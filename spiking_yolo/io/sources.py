@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from spiking_yolo.errors import Notice, UserError
-from spiking_yolo.io.files import read_text
+from spiking_yolo.io.files import read_text, regular
 from spiking_yolo.io.names import whole
 
 if TYPE_CHECKING:
@@ -157,10 +157,12 @@ def quiet_opencv() -> Iterator[None]:
 @contextmanager
 def open_video(source: str) -> Iterator[Video]:
     """Open a video file or webcam. Raises UserError when that fails, and for frames of more than MAX_PIXELS."""
+    webcam = is_webcam(source)
+    if not webcam and not is_address(source):
+        regular(source)  # OpenCV waits for ever for a pipe
     with quiet_opencv():
         import cv2
 
-        webcam = is_webcam(source)
         capture = cv2.VideoCapture(int(source) if webcam else source)
     try:
         if not capture.isOpened():

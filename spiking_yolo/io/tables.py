@@ -31,7 +31,7 @@ def write_csv(path: Path, rows: Sequence[Mapping[str, Any]], names: Sequence[str
 
     A key that a row lacks, and None, make an empty cell. Raises UserError when the system refuses to write.
     """
-    with atomic_write(path) as temporary, open(temporary, "w", newline="") as file:
+    with atomic_write(path) as temporary, open(temporary, "w", newline="", encoding="utf-8") as file:
         writer = csv.DictWriter(file, names or list(rows[0]), extrasaction="ignore")
         writer.writeheader()
         writer.writerows(rows)

@@ -4,7 +4,6 @@ Kernels are stored as float16; vectors (biases, batch norm, thresholds) stay flo
 overflow float16. Metadata: format, arch, options, spec and provenance, the last three as JSON.
 """
 
-import json
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -14,8 +13,8 @@ from torch import Tensor, nn
 
 from spiking_yolo.errors import UserError
 from spiking_yolo.io.assets import command
-from spiking_yolo.io.files import sha256
-from spiking_yolo.io.names import shown
+from spiking_yolo.io.files import json_text, sha256
+from spiking_yolo.io.names import reason
 from spiking_yolo.io.tensors import read_safetensors, write_safetensors
 from spiking_yolo.io.typed_json import entry
 from spiking_yolo.models.check import check_spec
@@ -51,9 +50,9 @@ def save_checkpoint(
     metadata = {
         "format": FORMAT,
         "arch": arch,
-        "options": json.dumps(dict(options)),
+        "options": json_text(dict(options)),
         "spec": spec.to_json(),
-        "provenance": json.dumps(dict(provenance)),
+        "provenance": json_text(dict(provenance)),
     }
     write_safetensors(path, {k: _compact(v) for k, v in model.state_dict().items()}, metadata)
 
@@ -76,8 +75,7 @@ def load_checkpoint(path: str | Path) -> tuple[nn.Module, Spec, str]:
             model = build_model(metadata["arch"], spec, entry(metadata, "options", dict[str, Any]))
         model.load_state_dict(tensors, assign=True)
     except (ArithmeticError, AttributeError, LookupError, RuntimeError, TypeError, ValueError) as e:
-        reason = shown(" ".join(str(e).split()))[:200]
-        raise UserError(f"{path} does not describe a network ({reason}): train or fetch it again") from e
+        raise UserError(f"{path} does not describe a network ({reason(e)}): train or fetch it again") from e
     return model.float().eval(), spec, digest
 
 

@@ -7,6 +7,7 @@ from torch import Tensor, nn
 
 from spiking_yolo.errors import UserError
 from spiking_yolo.io.files import sha256
+from spiking_yolo.io.names import reason
 from spiking_yolo.models.classifiers import TORCHVISION, build
 from spiking_yolo.models.load_darknet import class_names
 from spiking_yolo.models.spec import Spec
@@ -29,8 +30,7 @@ def load_torchvision(weights: str | Path, arch: str, names: str | Path | None = 
     try:
         model.load_state_dict(state, assign=True)
     except RuntimeError as e:
-        reason = " ".join(str(e).split())[:200]
-        raise UserError(f"{weights} is no state dict of {arch.removeprefix(TORCHVISION)}: {reason}") from e
+        raise UserError(f"{weights} is no state dict of {arch.removeprefix(TORCHVISION)}: {reason(e)}") from e
     known = class_names(Path(weights), names, classes)
     return model.float().eval(), Spec("classify", known, SIZE, SIZE, "crop", mean=MEAN, std=STD), digest
 
@@ -40,8 +40,7 @@ def read_state_dict(path: str | Path) -> dict[str, Tensor]:
     try:
         state = torch.load(path, map_location="cpu", weights_only=True)
     except Exception as e:  # torch.load raises whatever the damage leads to
-        reason = " ".join(str(e).split())[:200]
-        raise UserError(f"{path} is no state dict ({reason}): pass what torch.save(model.state_dict()) wrote") from e
+        raise UserError(f"{path} is no state dict ({reason(e)}): pass what torch.save(model.state_dict()) wrote") from e
     if not isinstance(state, dict) or not any(isinstance(v, Tensor) and v.ndim for v in state.values()):
         raise UserError(f"{path} holds no tensors by name: pass what torch.save(model.state_dict()) wrote")
     tensors = {str(name): value for name, value in state.items() if isinstance(value, Tensor)}

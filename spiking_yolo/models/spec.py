@@ -1,9 +1,9 @@
 """A network's interface: input size, resizing, class names and how its outputs are decoded."""
 
-import json
 from dataclasses import asdict, dataclass
 from typing import Any, Literal, Self
 
+from spiking_yolo.io.files import json_text
 from spiking_yolo.io.images import Resize
 from spiking_yolo.io.names import label
 from spiking_yolo.io.typed_json import read_json
@@ -71,7 +71,7 @@ class Spec:
         return max(1, 25_600 // (self.height * self.width))
 
     def to_json(self) -> str:
-        return json.dumps(asdict(self))
+        return json_text(asdict(self))
 
     @classmethod
     def from_json(cls, text: str) -> Self:

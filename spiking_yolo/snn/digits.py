@@ -10,6 +10,8 @@ from functools import cache
 import torch
 from torch import Tensor
 
+from spiking_yolo.snn.backend.layout import beside
+
 WHOLE = {torch.float32: (torch.int32, -(1 << 23)), torch.float64: (torch.int64, -(1 << 52))}  # sign and exponent bits
 
 
@@ -59,7 +61,7 @@ _MORE = (1, 0, 1, -1, 1, 0, 0, -1, 1, 0, 0, -1, 1, -1, 0, -1)
 
 @cache
 def _more(slack: float, dtype: torch.dtype, device: torch.device) -> Tensor:
-    return torch.tensor(_MORE, dtype=dtype, device=device).mul_(slack).add_(0.5)
+    return beside(torch.tensor(_MORE, dtype=dtype).mul_(slack).add_(0.5), torch.empty(0, dtype=dtype, device=device))
 
 
 def thrifty_round(x: Tensor, slack: float) -> Tensor:

@@ -9,6 +9,7 @@ from torch import Tensor
 
 from spiking_yolo.recipe import Encoding, allow_choices
 from spiking_yolo.snn.backend.active import Active
+from spiking_yolo.snn.backend.layout import rows
 from spiking_yolo.snn.random import uniform
 
 
@@ -38,19 +39,23 @@ def spike_weight(e: Encoding, t: int) -> float:
     return 2.0 ** max(e.coarse - t + 1, 0) * e.refine_by ** min(times, e.refinements)
 
 
-def change(x: Tensor, sent: Tensor, tau: float) -> tuple[Active, Tensor]:
+def change(x: Tensor, sent: Tensor, tau: float, every: bool = False) -> tuple[Active, Tensor]:
     """The next frame, [N, C, H, W], after what was sent of those before.
 
     A pixel counts that differs by more than tau in a channel. Returns its difference, and what has now been sent: x at
-    these pixels, elsewhere what it was.
+    these pixels, elsewhere what it was. every: give zeros for the other pixels, so that none need be counted.
     """
     differs = (x - sent).abs_() > tau if tau else x != sent
     changed = reduce(torch.logical_or, differs.unbind(1))  # half the time of any(1)
+    now = torch.where(changed[:, None], x, sent) if tau else x.clone()
+    if every:
+        whole = rows(now - sent)
+        return Active(whole, torch.arange(len(whole), device=x.device), x.shape), now
     where = changed.flatten().nonzero().flatten()
     area = x.shape[2:].numel()
     image, pixel = where.div(area, rounding_mode="floor"), where % area
     new, old = (frames.flatten(2)[image, :, pixel] for frames in (x, sent))
-    return Active(new - old, where, x.shape), torch.where(changed[:, None], x, sent) if tau else x.clone()
+    return Active(new - old, where, x.shape), now
 
 
 def analogue(x: Tensor, seed: int, keys: Sequence[int], name: str, t: int) -> tuple[Tensor, None]:

@@ -26,6 +26,7 @@ import torch
 from torch import Tensor
 
 from spiking_yolo.recipe import Msat
+from spiking_yolo.snn.backend.layout import beside
 
 LOG2E = math.log2(math.e)
 
@@ -145,17 +146,17 @@ def gain_for(fraction: float, s: Msat) -> float:
 class MsatThreshold:
     """theta(t) / Theta of the neurons of a layer, from the history of their potential."""
 
-    def __init__(self, settings: Msat, theta: Tensor, in_thresholds: bool, gain: float = 1.0):
-        """theta: Theta, one value or [C]. in_thresholds: the unit of the potentials and currents that will be given;
-        otherwise they are in the units of the ANN.
+    def __init__(self, settings: Msat, theta: Tensor, in_thresholds: bool, gain: float, like: Tensor):
+        """theta: Theta, one value or [C], on the host. in_thresholds: the unit of the potentials and currents that
+        will be given; otherwise they are in the units of the ANN. like: of their dtype and on their device.
         """
-        raw = settings.units == "raw"
-        self.settings, self.top = settings, scale_of(theta, settings, gain)
+        raw, top = settings.units == "raw", scale_of(theta, settings, gain)
         unit = (torch.ones_like(theta[:1]) if raw != in_thresholds else 1 / theta if raw else theta) / gain
         # what is given, divided by this, is in the units of the rule
-        self.unit = unit.item() if unit.numel() == 1 else unit
-        by_comparison = settings.stages and settings.dtt and not settings.det and self.top.numel() == 1
-        self._cuts = stage_cuts(self.top, settings) if by_comparison else []
+        self.unit = unit.item() if unit.numel() == 1 else beside(unit, like)
+        by_comparison = settings.stages and settings.dtt and not settings.det and top.numel() == 1
+        self._cuts = [beside(cut, like) for cut in stage_cuts(top, settings)] if by_comparison else []
+        self.settings, self.top = settings, beside(top, like)
 
     @property
     def first(self) -> float:

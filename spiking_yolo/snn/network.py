@@ -13,7 +13,7 @@ from spiking_yolo.recipe import Recipe
 from spiking_yolo.snn import encoding, operations
 from spiking_yolo.snn.backend.active import Active, dense
 from spiking_yolo.snn.backend.backend import Backend
-from spiking_yolo.snn.backend.layout import channels_last
+from spiking_yolo.snn.backend.layout import channels_last, immediate
 from spiking_yolo.snn.counting import Counts
 from spiking_yolo.snn.neurons import NeuronLayer, build_neurons
 from spiking_yolo.snn.options import SimulationOptions
@@ -176,12 +176,13 @@ class SpikingNetwork(nn.Module):
             )
         if x.shape != self._image.shape:
             raise UserError(f"the next image must have the shape {tuple(self._image.shape)}, not {tuple(x.shape)}")
-        change, self._image = encoding.change(x, self._image, self.recipe.encoding.tau)
+        few = immediate(x)
+        change, self._image = encoding.change(x, self._image, self.recipe.encoding.tau, every=not few)
         self._shown = change
         if self._unsent is not None:
             self._unsent = dense(self._unsent) + change.dense()
         elif len(change.where):
-            self._unsent = change if self.simulation.event_driven else change.dense()
+            self._unsent = change if few and self.simulation.event_driven else change.dense()
         self._since = 0
         for _, layer in self.layers():
             layer.later = True
@@ -261,7 +262,7 @@ class SpikingNetwork(nn.Module):
             layer.idle()
             return None
         spikes: Tensor | Active | None = layer(current, weight)
-        self._updates += self._neurons(layer) * self._received(current)
+        self._updates += self._neurons(layer) * self._received(name, current)
         if self.plan.coding.once and self.t > 1 and layer.silent():
             spikes = None
         for probe in probes:  # of a network that is observed, in which nothing is left out
@@ -280,15 +281,17 @@ class SpikingNetwork(nn.Module):
             self._input_events[name] = fired if self.t == 1 else self._input_events[name].add_(fired)
         return sent
 
-    def _received(self, current: Tensor | Active | None) -> Tensor | int:
+    def _received(self, name: str, current: Tensor | Active | None) -> Tensor | int:
         """1 for each image of which a layer received something in this step, else 0."""
         if self.t == 1 or not self.plan.coding.once:
             return 1
         if isinstance(current, Active):
             return current.images()
-        if current is None or len(current) == 1:  # silence is None
+        if current is None or (immediate(current) and len(current) == 1):  # silence is None
             return int(current is not None)
-        return current.flatten(1).any(1)
+        received = current.flatten(1).any(1)
+        pool = self.plan.sums.get(name)
+        return received if pool is None or immediate(current) else received & self.synapses.arrived[pool]
 
     @staticmethod
     def _neurons(layer: NeuronLayer) -> int:

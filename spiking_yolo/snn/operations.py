@@ -11,6 +11,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from spiking_yolo.graph import OPS, Graph, Node
+from spiking_yolo.snn.backend.layout import beside
 from spiking_yolo.snn.counting import Counts
 
 
@@ -87,7 +88,7 @@ def synaptic_operations(graph: Graph, node: Node, arrived: Tensor) -> Tensor:
     reaching = arrived.sum(1, dtype=torch.float64)
     if node.op == "linear":
         return reaching * weight.shape[0]
-    return (reaching * fan_out(node, weight, *arrived.shape[2:]).to(reaching.device)).sum((1, 2))
+    return (reaching * beside(fan_out(node, weight, *arrived.shape[2:]), reaching)).sum((1, 2))
 
 
 def operations_by_layer(graph: Graph, counts: Mapping[str, Counts]) -> dict[str, Counts]:

@@ -8,7 +8,7 @@ from torch import Tensor, nn
 
 from spiking_yolo.snn.backend.active import Active, put, take
 from spiking_yolo.snn.backend.backend import Backend
-from spiking_yolo.snn.backend.layout import per_channel, rows
+from spiking_yolo.snn.backend.layout import immediate, per_channel, rows
 from spiking_yolo.snn.backend.tree import map_tree
 from spiking_yolo.snn.counting import Counts
 from spiking_yolo.snn.state import State
@@ -28,6 +28,7 @@ class CumulativeMaxPool(nn.Module):
 
     sent: Tensor
     state: State
+    arrived: Tensor | None = None  # whether anything did in the last step, for who cannot know from sums and silence
 
     def __init__(self, attrs: Mapping[str, Any], sends_sums: bool = False, backend: Backend | None = None):
         super().__init__()
@@ -55,7 +56,7 @@ class CumulativeMaxPool(nn.Module):
             current = current.dense()
         pooled = self._pooled_sum(current)
         if self.sends_sums:
-            self._fresh = False
+            self._fresh, self.arrived = False, None if immediate(current) else current.any()
             return pooled
         first = self._fresh
         if first:

@@ -9,6 +9,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from spiking_yolo.snn.backend.layout import beside
+
 CHUNK = 2**16  # numbers that are drawn at once: a multiple of the four that a draw of 64 bits gives
 
 
@@ -52,4 +54,4 @@ def _streams(out: np.ndarray, seed: int, keys: Sequence[int], layer: str, t: int
 def _shaped(values: np.ndarray, like: Tensor) -> Tensor:
     """[N, numbers of an image] in the shape of `like`, channels last, on its device."""
     found = torch.from_numpy(values).view(len(values), *like.shape[2:], like.shape[1])
-    return found.movedim(-1, 1).to(like.device)
+    return beside(found.movedim(-1, 1), like, found.dtype)

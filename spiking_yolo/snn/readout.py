@@ -6,7 +6,7 @@ import torch
 from torch import Tensor
 
 from spiking_yolo.snn.backend.active import Active, dense
-from spiking_yolo.snn.backend.layout import per_channel
+from spiking_yolo.snn.backend.layout import beside, per_channel
 from spiking_yolo.snn.plan import NetworkPlan, readout_sources
 from spiking_yolo.snn.synapses import Synapses
 
@@ -18,12 +18,13 @@ class OutputSum:
     """
 
     def __init__(self, plan: NetworkPlan, synapses: Synapses, skip: int, corrections: Mapping[str, Tensor]):
-        self._plan, self._synapses, self._skip, self._corrections = plan, synapses, skip, corrections
+        self._plan, self._synapses, self._skip, self._given = plan, synapses, skip, corrections
         self._sources = readout_sources(plan.graph, plan.readout)
         self.reset()
 
     def reset(self) -> None:
         self._sums: dict[str, Tensor] = {}
+        self._corrections = {name: beside(bias, self._synapses.like) for name, bias in self._given.items()}
         self._outputs: tuple[Tensor, ...] | None = None  # as they were read last, while nothing has arrived since
 
     def add(self, values: Mapping[str, Tensor | Active | None], t: int) -> None:

@@ -42,8 +42,9 @@ class Snapshot:
 
 @dataclass(frozen=True)
 class Run:
-    """Snapshots by t; neurons: layer -> neurons of one image; steps: steps simulated (fewer than T when all settled).
+    """Snapshots by t; neurons: layer -> neurons of one image; steps: steps simulated.
 
+    They are fewer than T when all settled, which is not asked of a GPU.
     activations: of the ANN, of one image; neurons behind their pooling are fewer, ON/OFF pairs more.
     macs: multiply-accumulates of one ANN forward pass. analogue_macs: those of layers that receive analogue values, per
     run where they are constant or differential, else per step.

@@ -13,7 +13,7 @@ from spiking_yolo.snn import units
 from spiking_yolo.snn.backend.active import Active, dense
 from spiking_yolo.snn.backend.backend import Backend
 from spiking_yolo.snn.backend.events import EventConvolution
-from spiking_yolo.snn.backend.layout import empty, per_channel
+from spiking_yolo.snn.backend.layout import beside, empty, per_channel
 from spiking_yolo.snn.counting import Counts
 from spiking_yolo.snn.options import SimulationOptions
 from spiking_yolo.snn.plan import NetworkPlan
@@ -86,11 +86,7 @@ class Synapses(nn.Module):
         self.plan, self.simulation = plan, simulation
         graph, summed = plan.graph, set(plan.sums.values())
         self.maps = modules(
-            {
-                n.name: LinearMap(*_parameters(graph, n), n.attrs, backend)
-                for n in graph.nodes
-                if n.op in ("conv", "linear")
-            }
+            {n.name: LinearMap(*_parameters(graph, n), n.attrs, backend) for n in graph.nodes if n.weighted}
         )
         self.pools = modules(
             {
@@ -111,7 +107,8 @@ class Synapses(nn.Module):
         if known and all(linear.folded is not None for linear in maps.values()):
             return
         self._thetas = {name: theta.clone() for name, theta in thetas.items()}
-        self._units = units.propagate(self.plan.graph, self._thetas)
+        found = units.propagate(self.plan.graph, self._thetas)
+        self._units = {name: None if unit is None else beside(unit, self.like) for name, unit in found.items()}
         for name, linear in maps.items():
             node = self.plan.graph[name]
             dtype = self.like.dtype if node in self.plan.readout else self.simulation.synapses(self.like.dtype)
@@ -122,7 +119,8 @@ class Synapses(nn.Module):
 
         at_most_one: layers of neurons that send at most one spike in a step. rests: of layers that have any, [C].
         """
-        known = units.at_rest(self.plan.graph, rests, self._units) if rests else {}
+        here = {name: beside(rest, self.like) for name, rest in rests.items()}
+        known = units.at_rest(self.plan.graph, here, self._units) if rests else {}
         for name, pool in self._pools():
             source = self.plan.graph[name].inputs[0]
             pool.reset(source not in at_most_one, known.get(source))
@@ -131,6 +129,11 @@ class Synapses(nn.Module):
     def pooled_counts(self) -> dict[str, Counts]:
         """Events so far of the max poolings that send any, [N, C, H, W]."""
         return {name: pool.counts for name, pool in self._pools() if not pool.sends_sums}
+
+    @property
+    def arrived(self) -> dict[str, Tensor]:
+        """Whether max poolings that hand on sums received anything in the last step, bool []; on a device alone."""
+        return {name: pool.arrived for name, pool in self._pools() if pool.arrived is not None}
 
     def _pools(self) -> Iterator[tuple[str, CumulativeMaxPool]]:
         return ((name, pool) for name, pool in self.pools.items() if isinstance(pool, CumulativeMaxPool))

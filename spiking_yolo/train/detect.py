@@ -91,8 +91,11 @@ class DetectTask(Batches):
         # A new loader each epoch: its workers see this epoch's augmentation.
         loader = DataLoader(self.photos, batch_sampler=keys, collate_fn=collate, num_workers=self.workers)
         mean, std = (torch.tensor(v)[:, None, None] for v in (self.spec.mean, self.spec.std))
-        for images, targets in loader:
-            yield (images.float() / 255 - mean) / std, targets
+        try:
+            for images, targets in loader:
+                yield (images.float() / 255 - mean) / std, targets
+        except UserError as error:  # to what a worker raises torch puts the traceback before it, as text
+            raise UserError(str(error).rpartition(f"{UserError.__name__}: ")[2]) from None
 
     def loss(self, output: Tensor, targets: Boxes) -> dict[str, Tensor]:
         boxes, labels = ([t.to(output.device) for t in group] for group in targets)

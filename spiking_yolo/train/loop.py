@@ -3,7 +3,7 @@
 import math
 import time
 from collections.abc import Callable, Iterable
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from functools import partial
 from pathlib import Path
 from typing import Any, Protocol
@@ -17,7 +17,7 @@ from torch.optim.swa_utils import AveragedModel
 from spiking_yolo.errors import UserError
 from spiking_yolo.train.lines import epoch_line
 from spiking_yolo.train.seeds import torch_seed
-from spiking_yolo.train.state import Begun, Job, State, load_state, record, save_state
+from spiking_yolo.train.state import Begun, Job, Rows, State, load_state, planned, record, save_state
 
 Progress = Callable[..., Any]  # (what, how much of it is done, of how much)
 
@@ -122,7 +122,8 @@ def fit(
     resuming at the end of one, progress(epoch, done, total) after every step, say(line) on resuming and once all of an
     epoch is on disk. job: what must be as it was when a training is resumed, by default the settings but for the
     number of epochs and checkpoints.
-    Raises UserError when the loss is not finite, and for a state.pt that is damaged or of another job.
+    Raises UserError when the loss is not finite, for a state.pt that is damaged or of another job, and
+    for what `lengthened` refuses.
     """
     model = model.to(device, memory_format=torch.channels_last)  # pyright: ignore[reportCallIssue]
     ema = AveragedModel(model, avg_fn=moving_average(settings.ema), use_buffers=True)
@@ -130,9 +131,10 @@ def fit(
     state = State(model, ema, optimizer)
     job = {k: v for k, v in asdict(settings).items() if k not in ("epochs", "save_every")} if job is None else job
     rows, begun = load_state(state, folder, job) if resume else ([], Begun())
+    other = lengthened(settings, folder, rows, begun, task.steps) if rows or begun.steps else ""
     leader = not dist.is_initialized() or dist.get_rank() == 0
     if leader and (rows or begun.steps):
-        say(f"going on after {len(rows)} epochs and {begun.steps} of {task.steps} steps")
+        say(f"going on after {len(rows)} epochs and {begun.steps} of {task.steps} steps{other}")
     if leader and rows:  # what was deleted in the meantime comes back
         record(rows, folder)
         if not begun.steps:
@@ -142,7 +144,7 @@ def fit(
     def checkpoint(begun: Begun) -> None:
         nonlocal saved
         if leader and time.monotonic() - saved >= 60 * settings.save_every:
-            save_state(state, rows, folder, job, begun)
+            save_state(state, rows, folder, job, settings.epochs, begun)
             saved = time.monotonic()
 
     trained = DistributedDataParallel(model) if dist.is_initialized() else model
@@ -163,12 +165,34 @@ def fit(
         if leader:
             record(rows, folder)
             export(ema.module, rows)
-            save_state(state, rows, folder, job)  # last: with it the epoch is done
+            save_state(state, rows, folder, job, settings.epochs)  # last: with it the epoch is done
             saved = time.monotonic()
             say(epoch_line(row, settings.epochs))
         if dist.is_initialized():
             dist.barrier()
     return ema.module.eval(), rows
+
+
+def lengthened(settings: Settings, folder: Path, rows: Rows, begun: Begun, steps: int) -> str:
+    """What to say of a training that goes on for other epochs than were planned, nothing where they are the same.
+
+    Raises UserError where they are too few, and with `anneal`, whose slopes would change back.
+    """
+    before = planned(folder)
+    if settings.epochs == before:
+        return ""
+    if settings.epochs < (least := len(rows) + (begun.steps > 0)):
+        raise UserError(f"{folder} is in epoch {least} already: give --epochs {least} or more")
+    if settings.anneal:
+        raise UserError(
+            f"{folder} was planned with --epochs {before}, and --anneal is a share of them: go on with {before}"
+        )
+    done = len(rows) + begun.steps / steps
+    old, new = (learning_rate(done / s.epochs, s) for s in (replace(settings, epochs=before), settings))
+    return (
+        f", for {settings.epochs} epochs instead of {before}: the learning rate goes from {old:.3g} to {new:.3g}, "
+        f"as in a training of {settings.epochs}, whose result this will not have"
+    )
 
 
 def train_epoch(

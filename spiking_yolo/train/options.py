@@ -15,7 +15,7 @@ class OptimisationOptions(Options):
 
     title = "optimisation (defaults depend on the task)"
 
-    epochs: int = setting(60, "passes over the data", 1)
+    epochs: int | None = setting(None, "passes over the data (default: 60, or as planned where --resume goes on)", 1)
     batch: int | None = setting(None, "images per step and process", 1)
     lr: float | None = setting(None, "peak learning rate", above=0)
     optimizer: Literal["adamw", "sgd"] | None = setting(None, "sgd with momentum, or AdamW")

@@ -24,12 +24,22 @@ from spiking_yolo.train.lines import best_row, noted, opening
 from spiking_yolo.train.loop import Progress, Settings, fit, silent
 from spiking_yolo.train.options import TrainOptions
 from spiking_yolo.train.report import plot
+from spiking_yolo.train.state import planned
 
 DEFAULTS: dict[str, dict[str, Any]] = {
-    "detect": {"batch": 16, "lr": 1e-3, "optimizer": "adamw", "weight_decay": 0.05, "warmup": 0.05, "val_split": "val"},
-    "classify": {"batch": 128, "lr": 0.1, "optimizer": "sgd", "weight_decay": 5e-4, "warmup": 0.2},
+    "detect": {
+        "epochs": 60,
+        "batch": 16,
+        "lr": 1e-3,
+        "optimizer": "adamw",
+        "weight_decay": 0.05,
+        "warmup": 0.05,
+        "val_split": "val",
+    },
+    "classify": {"epochs": 60, "batch": 128, "lr": 0.1, "optimizer": "sgd", "weight_decay": 5e-4, "warmup": 0.2},
 }
-# What may change when a training is resumed: where things are, how long it takes, and what leaves its results alone.
+# What may change when a training is resumed: where things are, what leaves its results alone, and how long it takes,
+# of which `lengthened` has more.
 FREE = {"data", "project", "name", "resume", "init", "device", "bf16", "workers", "cache", "figures"}
 FREE |= {"epochs", "val_every", "save_every", "calibrate"}
 
@@ -59,14 +69,16 @@ def train(
     with what has been read, and after every epoch. options.calibrate is the caller's matter.
     Raises UserError for what the user can mend.
     """
-    defaults = {k: v for k, v in DEFAULTS[options.task].items() if getattr(options, k) is None}
-    options = replace(options, **defaults)
     folder = options.folder
     started = (folder / "state.pt").exists()
     if options.resume and not started:
         raise UserError(f"{folder} holds no training: leave --resume out to start one")
     if started and not options.resume:
         raise UserError(f"{folder} holds a training already: go on with --resume {folder}, or give another --name")
+    defaults = DEFAULTS[options.task] | (
+        {"epochs": planned(folder)} if options.resume and options.epochs is None else {}
+    )
+    options = replace(options, **{k: v for k, v in defaults.items() if getattr(options, k) is None})
     device, rank, world = start_processes(options.device)
     if rank == 0:
         run_directory(folder.resolve().parent, folder.resolve().name, exist_ok=True)
@@ -86,16 +98,17 @@ def train(
     if rank == 0 and not started:
         best.unlink(missing_ok=True)  # of a training that was killed before its first checkpoint
 
+    chosen = {f.name: getattr(options, f.name) for f in fields(Settings) if f.name not in ("clip", "bf16")}
+    settings = Settings(**chosen, bf16=has_bf16(device) if options.bf16 == "auto" else options.bf16 == "on")
+
     def export(average: nn.Module, rows: list[dict[str, float]]) -> None:
         plot(rows, folder)
-        if not (usable := annealed(rows, options)):
+        if not (usable := annealed(rows, settings)):
             return
         record = facts | {"epochs_done": len(rows), "last": rows[-1]}
         for path in (last, best) if best_row(usable) is rows[-1] else (last,):
             save_checkpoint(path, average, options.model, shape, spec, record)
 
-    chosen = {f.name: getattr(options, f.name) for f in fields(Settings) if f.name not in ("clip", "bf16")}
-    settings = Settings(**chosen, bf16=has_bf16(device) if options.bf16 == "auto" else options.bf16 == "on")
     watch, tell = (progress, say) if rank == 0 else (silent, silent)
     where = f"{device}, {world} processes" if world > 1 else str(device)
     where += " in bfloat16" if settings.bf16 else ""
@@ -107,12 +120,12 @@ def train(
         dist.destroy_process_group()
     if rank != 0:
         return None
-    return Trained(best if best.is_file() else last, rows, best_row(annealed(rows, options)), data.pictures)
+    return Trained(best if best.is_file() else last, rows, best_row(annealed(rows, settings)), data.pictures)
 
 
-def annealed(rows: list[dict[str, float]], options: TrainOptions) -> list[dict[str, float]]:
+def annealed(rows: list[dict[str, float]], settings: Settings) -> list[dict[str, float]]:
     """The rows of those epochs whose network is what was asked for."""
-    return [row for row in rows if row["epoch"] >= options.anneal * options.epochs]
+    return [row for row in rows if row["epoch"] >= settings.anneal * settings.epochs]
 
 
 def initialise(model: nn.Module, path: Path, spec: Spec) -> None:

@@ -1,7 +1,8 @@
 """The state of a training on disk: enough to go on after a kill as if nothing had happened."""
 
 import csv
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -33,18 +34,25 @@ class Begun:
     sums: dict[str, float] = field(default_factory=dict)
 
 
-def save_state(state: State, rows: Rows, folder: Path, job: Job, begun: Begun | None = None) -> None:
+def save_state(state: State, rows: Rows, folder: Path, job: Job, epochs: int, begun: Begun | None = None) -> None:
     """Write folder/state.pt, plain tensors and numbers only, so that reading it runs no code.
 
-    rows: of the finished epochs. begun: what is done of the next one. The appearance of a row is what finishes an
-    epoch: whatever else the epoch writes must be there before.
+    rows: of the finished epochs. epochs: that are planned. begun: what is done of the next one. The appearance of a
+    row is what finishes an epoch: whatever else the epoch writes must be there before.
     """
     with atomic_write(folder / "state.pt") as path:
         parts = {k: v.state_dict() for k, v in vars(state).items()}
         try:
-            torch.save({**parts, "rows": rows, "begun": vars(begun or Begun()), "job": dict(job)}, path)
+            facts = {"rows": rows, "begun": vars(begun or Begun()), "job": dict(job), "epochs": epochs}
+            torch.save({**parts, **facts}, path)
         except RuntimeError as error:  # which is how torch says that the disk is full
             raise OSError("it did not fit") from error
+
+
+def planned(folder: Path) -> int:
+    """The epochs that an interrupted training was to have. Raises UserError when its state is damaged."""
+    with _named(folder / "state.pt") as path:
+        return int(torch.load(path, map_location="cpu", weights_only=True, mmap=True)["epochs"])
 
 
 def load_state(state: State, folder: Path, job: Job) -> tuple[Rows, Begun]:
@@ -56,13 +64,11 @@ def load_state(state: State, folder: Path, job: Job) -> tuple[Rows, Begun]:
     path = folder / "state.pt"
     if not path.is_file():
         return [], Begun()
-    try:
+    with _named(path):
         saved = torch.load(path, map_location="cpu", weights_only=True)
         rows, before = _checked(saved["rows"], "epoch", "loss"), dict(saved["job"])
         (sums,) = _checked([saved["begun"]["sums"]])
         begun = Begun(int(saved["begun"]["steps"]), sums)
-    except Exception as error:  # torch.load raises whatever the damage leads to
-        raise UserError(f"{path} is damaged or of another version: train anew, with another --name") from error
     for option in sorted(before.keys() | job.keys()):
         old, new = before.get(option), job.get(option)
         if old != new:
@@ -76,6 +82,15 @@ def load_state(state: State, folder: Path, job: Job) -> tuple[Rows, Begun]:
     except (AttributeError, IndexError, KeyError, RuntimeError, TypeError, ValueError) as error:
         raise UserError(f"{path} belongs to another network or optimizer: choose another --name") from error
     return rows, begun
+
+
+@contextmanager
+def _named(path: Path) -> Iterator[Path]:
+    """For reading the file: torch.load raises whatever its damage leads to."""
+    try:
+        yield path
+    except Exception as error:
+        raise UserError(f"{path} is damaged or of another version: train anew, with another --name") from error
 
 
 def _checked(rows: Any, *needed: str) -> Rows:

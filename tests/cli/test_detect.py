@@ -8,7 +8,7 @@ import cv2
 import numpy as np
 import pytest
 from helpers.tiny import ANYTHING, NAMES, ROOT, photo, run_tool, write_tiny
-from helpers.video import break_tail, noise, read_frames, write_frames
+from helpers.video import break_tail, noise, read_frames, walk, write_frames
 from PIL import Image
 
 from spiking_yolo import SpikingYOLO
@@ -209,7 +209,7 @@ def write_clip(path: Path, count: int = 5) -> Path:
 def test_video(detect, tmp_path, capsys):
     clip = write_clip(tmp_path / "clip.mp4")
     assert detect(clip, *ANYTHING, "--save-json", "--save-txt", "--every", 2, "--max-frames", 2, "--ann") == 0
-    labels = {"exp/labels/clip-000000.txt", "exp/labels/clip-000002.txt"}
+    labels = {"exp/labels/clip/000000.txt", "exp/labels/clip/000002.txt"}
     assert files(tmp_path / "runs") == {"exp/clip.mp4", "exp/detections.json", *labels}
     entries = json.loads((tmp_path / "runs/exp/detections.json").read_text())
     assert [e["image"] for e in entries] == [f"{clip}#0", f"{clip}#2"]
@@ -255,3 +255,12 @@ def test_shipped_network_finds_what_the_ann_finds(tmp_path, name, expected):
             for d in entry["detections"]
             if d["class_id"] in ann.class_id
         ), wanted
+
+
+def test_labels_of_a_video_beside_an_image_that_is_called_like_a_frame(detect, tmp_path):
+    folder = tmp_path / "mixed"
+    folder.mkdir()
+    write_frames(folder / "v.mp4", walk(2))
+    photo(folder / "v-000000.png")
+    assert detect(folder, *ANYTHING, "--save-txt") == 0
+    assert files(tmp_path / "runs/exp/labels") == {"v-000000.txt", "v/000000.txt", "v/000001.txt"}

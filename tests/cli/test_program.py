@@ -144,7 +144,7 @@ def test_exit_statuses(capsys):
     said = capsys.readouterr().err.splitlines()
     assert said[:2] == ["error: two lines", "interrupted"]
     assert said[2] == "error: No space left on device; check the path and the free space"
-    assert len(said) == 4 and said[3].startswith("error: a xxx") and "File name too long" in said[3]
+    assert len(said) == 4 and said[3].startswith("error: cannot use a xxx") and "File name too long" in said[3]
 
 
 @pytest.mark.parametrize(
@@ -170,7 +170,7 @@ def test_the_weights_that_come_along(capsys):
 
 
 def spiking_yolo(*args: str) -> subprocess.CompletedProcess[str]:
-    code = f"import sys; sys.path.insert(0, {str(ROOT)!r}); from spiking_yolo.cli.main import main; main()"
+    code = f"import sys; sys.path.insert(0, {str(ROOT)!r}); from spiking_yolo.cli.start import main; main()"
     return subprocess.run([sys.executable, "-c", code, *args], capture_output=True, text=True, timeout=60)
 
 

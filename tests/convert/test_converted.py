@@ -3,12 +3,13 @@
 import os
 import pickle
 import zipfile
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
-from helpers.networks import ALL, TinyLeaky, images, make, spiking
+from helpers.networks import ALL, Pooled, TinyLeaky, images, make, spiking
 from safetensors.torch import save_file
 from torch import nn
 
@@ -16,6 +17,7 @@ from spiking_yolo.convert.converted import Converted
 from spiking_yolo.convert.pipeline import load
 from spiking_yolo.convert.registry import get_recipe, list_methods
 from spiking_yolo.errors import UserError
+from spiking_yolo.graph import Graph
 from spiking_yolo.io.tensors import read_safetensors
 from spiking_yolo.recipe import Recipe
 
@@ -113,6 +115,26 @@ def test_other_and_damaged_files_are_refused(tmp_path: Path):
         Converted.load(path)
     with pytest.raises(UserError, match="cannot read"):
         Converted.load(tmp_path / "missing.safetensors")
+
+
+@pytest.mark.parametrize(
+    ("change", "what"),
+    [
+        (lambda node: replace(node, attrs={**node.attrs, "stride": [0, 0]}), "stride cannot be"),  # SIGFPE when it runs
+        (lambda node: replace(node, attrs={**node.attrs, "padding": [10**9] * 2}), "padding cannot be"),  # memory
+        (lambda node: replace(node, name="../../../escaped"), "must be named by letters"),  # a file of its pictures
+    ],
+)
+def test_a_file_whose_network_would_do_harm_is_refused(change: Any, what: str, tmp_path: Path):
+    net = spiking(make(Pooled), images(1), get_recipe("signed-memory"))
+    source, first, second, *rest = net.graph.nodes
+    changed = change(first)
+    nodes = (source, changed, replace(second, inputs=(changed.name,)), *rest)
+    tensors = {key.replace(f"{first.name}.", f"{changed.name}."): value for key, value in net.graph.tensors.items()}
+    replace(net, graph=Graph(nodes, net.graph.outputs, tensors)).save(tmp_path / "net.safetensors")
+    with pytest.raises(UserError, match=what) as error:
+        Converted.load(tmp_path / "net.safetensors")
+    assert "\n" not in str(error.value)
 
 
 @pytest.mark.parametrize(

@@ -1,5 +1,6 @@
 """Training of the neurons: gradients against finite differences, and what the descent gains."""
 
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -7,7 +8,7 @@ import torch
 from helpers.networks import Grouped, Pooled, TinyLeaky, images, make, spiking
 
 from spiking_yolo.convert.complete import CompleteNetwork, smooth_digits, straight_through
-from spiking_yolo.convert.descent import budget, divergence, relative_error, train
+from spiking_yolo.convert.descent import LAYERS, budget, displacement, divergence, error, relative_error, train
 from spiking_yolo.convert.sensitivity import balanced, scaled_to, sensitivity
 from spiking_yolo.graph import forward
 from spiking_yolo.models.spec import HeadSpec, Spec
@@ -43,6 +44,31 @@ def test_divergence_by_hand():
     assert divergence([snn], [ann], spec).item() == pytest.approx(expected.item(), rel=1e-4)
 
 
+def test_displacement_by_hand():
+    """One cell, two anchors. The ANN's sure box, of 16 pixels, is twice as wide in the SNN: IoU and GIoU are a half.
+    The other, of no confidence, is elsewhere, and does not count."""
+    spec = Spec("detect", ("a",), 32, 32, heads=(HeadSpec("yolov3", 1, 2, ((16, 16), (8, 8))),))
+    ann = torch.zeros(1, 12, 1, 1)
+    ann[0, 4], ann[0, 10] = 50.0, -50.0
+    snn = ann.clone()
+    snn[0, 2], snn[0, 6] = torch.tensor(2.0).log(), 3.0
+    assert displacement([snn], [ann], spec).item() == pytest.approx(0.5, abs=1e-4)
+    assert displacement([ann], [ann], spec).item() == pytest.approx(0, abs=1e-5)
+
+
+def test_boxes_count_where_they_were_trained_by_their_overlap():
+    """Logits of x equally far from the ANN's: the sigmoid of one is nearly as before, that of the other half of it."""
+    ann = torch.ones(1, 6, 1, 1)
+    near, far = ann.clone(), ann.clone()
+    near[0, 0], far[0, 0] = 3.0, -1.0
+
+    def gap(kind: str) -> float:
+        spec = Spec("detect", ("a",), 32, 32, heads=(HeadSpec(kind, 1, 1, ((16, 16),)),))
+        return error([far], [ann], spec).item() - error([near], [ann], spec).item()
+
+    assert gap("yolov3") == pytest.approx(0) and gap("yolov5") > 0.05
+
+
 @pytest.mark.parametrize(("cls", "operations", "gain"), [(TinyLeaky, 0.15, 1.05), (Pooled, 0.09, 0.7)])
 def test_training_lowers_the_error_at_the_same_operations(cls: Any, operations: float, gain: float):
     """On images that it was not trained on. Nothing random but what a seed decides.
@@ -68,3 +94,13 @@ def test_training_lowers_the_error_at_the_same_operations(cls: Any, operations: 
 def test_depthwise_networks_take_twice_the_operations():
     graphs = [spiking(make(cls), images(2), Recipe("tested")).graph for cls in (Grouped, Pooled)]
     assert [budget(graph, 0.7) for graph in graphs] == [1.4, 0.7]
+
+
+def test_deep_networks_take_a_third_more():
+    graph = spiking(make(Pooled), images(2), Recipe("tested")).graph
+    (first, *_), nodes = graph.weighted, len(graph.weighted)
+    for copies, expected in ((LAYERS - nodes, 0.7), (LAYERS + 1 - nodes, 0.945)):
+        more = tuple(replace(first, name=f"more{k}") for k in range(copies))
+        tensors = {f"{node.name}.weight": graph.tensors[f"{first.name}.weight"] for node in more}
+        deep = replace(graph, nodes=(*graph.nodes, *more), tensors={**graph.tensors, **tensors})
+        assert budget(deep, 0.7) == pytest.approx(expected)

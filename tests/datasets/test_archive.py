@@ -35,19 +35,34 @@ def both(*writers: Writer) -> Writer:
 
 
 LINK = {"type": tarfile.SYMTYPE, "size": 0}
-DEEP = "/".join(["d" * 100] * 16)
+
+
+def too_long() -> Writer:
+    """CVE-2025-4517: through links a path stays short that is too long for realpath to resolve, so that Python's filter
+    takes its target to be inside. A hard link to it is a file outside, which the last member overwrites.
+    """
+    steps, folder, writers = "abcdefghijklmnop", "", []
+    for step in steps:
+        writers += [add(f"{folder}{'d' * 247}", b"", type=tarfile.DIRTYPE)]
+        writers += [add(f"{folder}{step}", b"", linkname="d" * 247, **LINK)]
+        folder += "d" * 247 + "/"
+    root = f"{'/'.join(steps)}/{'l' * 254}"
+    return both(
+        *writers,
+        add(root, b"", linkname="../" * len(steps), **LINK),
+        add("out", b"", linkname=f"{root}/../../..", **LINK),
+        add("link", b"", type=tarfile.LNKTYPE, linkname="out/kept", size=0),
+        add("link", b"overwritten"),
+    )
+
+
 HOSTILE: dict[str, Writer] = {
     "step up": add("../escaped"),
     "step up inside": add("a/../../escaped"),
     "absolute": add("/tmp/escaped"),
     "link out": both(add("out", b"", linkname="..", **LINK), add("out/escaped")),
     "link inside": add("a", b"", linkname="b", **LINK),
-    # CVE-2025-4517: the target is longer than realpath can resolve, so the filter took it to be inside.
-    "link too long to resolve": both(
-        add(DEEP, b"", type=tarfile.DIRTYPE, size=0),
-        add("out", b"", linkname=f"{DEEP}/{'../' * 20}", **LINK),
-        add("out/escaped"),
-    ),
+    "link too long to resolve": too_long(),
     "hard link": both(add("a"), add("b", b"", type=tarfile.LNKTYPE, linkname="a", size=0)),
     "device": add("null", b"", type=tarfile.CHRTYPE, size=0, devmajor=1, devminor=3),
     "fifo": add("pipe", b"", type=tarfile.FIFOTYPE, size=0),
@@ -71,10 +86,12 @@ def test_hostile_archives_are_refused_and_leave_nothing(tmp_path: Path, case: st
         add("fine/first.png")(tar)
         HOSTILE[case](tar)
     cache = tmp_path / "deep" / "cache"
+    (tmp_path / "kept").write_text("as it was")
     with pytest.raises(UserError, match="not a whole and safe tar file") as caught:
         unpack(tmp_path / f"evil.{suffix}", cache)
     assert str(caught.value).isprintable()
     assert not list(cache.iterdir()) and not [p for p in tmp_path.rglob("*") if "escaped" in p.name]
+    assert (tmp_path / "kept").read_text() == "as it was"
 
 
 def zeros(path: Path, size: int) -> None:

@@ -108,7 +108,9 @@ def test_bad_videos_give_one_error_and_no_noise(tmp_path):
     whole = write_video(tmp_path / "v.mp4", [9, 9, 9]).read_bytes()
     (tmp_path / "cut.mp4").write_bytes(whole[: len(whole) // 2])
     code = "import sys; from spiking_yolo.io.sources import open_video; open_video(sys.argv[1]).__enter__()"
-    for source, reason in (("no.mp4", "does not exist"), ("cut.mp4", "damaged"), ("97", "webcam 97")):
+    os.mkfifo(tmp_path / "pipe.mp4")
+    reasons = {"no.mp4": "does not exist", "cut.mp4": "damaged", "97": "webcam 97", "pipe.mp4": "a pipe or a device"}
+    for source, reason in reasons.items():
         argument = source if source == "97" else str(tmp_path / source)
         command = [sys.executable, "-c", code, argument]
         done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=60)

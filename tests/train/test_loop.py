@@ -6,6 +6,7 @@ import signal
 import subprocess
 import sys
 import time
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -199,3 +200,26 @@ def test_an_epoch_that_is_not_finished_exports_nothing(tmp_path):
     limited.batches = original
     fit(tiny(), limited, settings, tmp_path, CPU, True, lambda _, rows: exported.append(len(rows)))
     assert exported == [2]
+
+
+def test_going_on_for_longer_is_said_and_takes_the_rate_of_the_longer_training(tmp_path):
+    settings, said = Settings(epochs=2, lr=0.05), []
+    fit(tiny(), task(), settings, tmp_path, CPU)
+    longer = replace(settings, epochs=4)
+    rows = fit(tiny(), task(), longer, tmp_path, CPU, resume=True, say=said.append)[1]
+    assert [row["lr"] for row in rows[2:]] == [learning_rate((epoch + 3 / 4) / 4, longer) for epoch in (2, 3)]
+    assert said[0].startswith(
+        "going on after 2 epochs and 0 of 4 steps, for 4 epochs instead of 2: the learning rate goes"
+    )
+    said.clear()
+    fit(tiny(), task(), longer, tmp_path, CPU, resume=True, say=said.append)
+    assert said == ["going on after 4 epochs and 0 of 4 steps"]
+    with pytest.raises(UserError, match="is in epoch 4 already: give --epochs 4 or more"):
+        fit(tiny(), task(), replace(settings, epochs=3), tmp_path, CPU, resume=True)
+
+
+def test_slopes_that_have_gone_do_not_come_back(tmp_path):
+    settings = Settings(epochs=2, lr=0.05, anneal=0.5)
+    fit(tiny(), task(), settings, tmp_path, CPU)
+    with pytest.raises(UserError, match="--anneal is a share of them: go on with 2"):
+        fit(tiny(), task(), replace(settings, epochs=4), tmp_path, CPU, resume=True)

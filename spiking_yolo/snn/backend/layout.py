@@ -26,15 +26,31 @@ def rows(x: Tensor) -> Tensor:
 
 def per_channel(values: Tensor, like: Tensor) -> Tensor:
     """[C], [C, 1, 1] or [C, H, W] values in a shape that broadcasts against a tensor of `like`'s shape [N, C, ...]."""
-    values = values.to(like)
+    values = beside(values, like)
     return values.reshape(values.shape + (1,) * (like.ndim - 1 - values.ndim))
 
 
 def spread(values: Tensor, shape: torch.Size) -> Tensor:
-    """A parameter, [] or [C] or [C, H, W], in a shape that broadcasts against the rows of a tensor [N, C, H, W].
+    """A parameter, [] or [C] or [C, H, W], in a shape that broadcasts against the rows of a tensor [N, C, H, W]."""
+    return rows(values.expand(shape[0], *values.shape)) if values.ndim > 1 else values
 
-    One value for all channels is kept as one.
+
+def shared(values: Tensor) -> Tensor:
+    """[C] values as [1] where all are the same; others, and those of another shape, as they are."""
+    return values[:1] if values.ndim == 1 and bool((values == values[0]).all()) else values
+
+
+def beside(value: Tensor, like: Tensor, dtype: torch.dtype | None = None) -> Tensor:
+    """A tensor of the host on the device of `like`, in its dtype or another, without waiting for that device.
+
+    The host's memory has been read when the call returns, so that it may change or go.
     """
-    if values.ndim > 1:
-        return rows(values.expand(shape[0], *values.shape))
-    return values[:1] if values.ndim and bool((values == values[0]).all()) else values
+    return value.to(like.device, dtype or like.dtype, non_blocking=not immediate(like))
+
+
+def immediate(x: Tensor) -> bool:
+    """Whether values are there as soon as they are computed; any device but a CPU is asked, and computes meanwhile.
+
+    Where they are not, nobody in a time loop looks at one: to wait would cost more than to compute zeros.
+    """
+    return x.device.type == "cpu"

@@ -15,7 +15,7 @@ from spiking_yolo.graph import Activation
 from spiking_yolo.recipe import Recipe, allow_choices
 from spiking_yolo.snn.backend.active import Active, dense
 from spiking_yolo.snn.backend.backend import Backend
-from spiking_yolo.snn.backend.layout import empty, per_channel
+from spiking_yolo.snn.backend.layout import beside, empty, immediate, per_channel, shared
 from spiking_yolo.snn.backend.tree import leaves
 from spiking_yolo.snn.counting import Counts
 from spiking_yolo.snn.encoding import CODINGS
@@ -112,10 +112,10 @@ class NeuronLayer(nn.Module, ABC):
 
     def step_parameters(self, like: Tensor) -> Any:
         """What `step` gets as p, as [], [C] or [C, H, W], in the dtype and on the device of `like`."""
-        theta = self.theta.to(like)
+        theta, initial = beside(shared(self.theta), like), beside(shared(self.initial), like)
         cap = None if self.phi.cap is None else self.phi.cap / theta
         bias, rest = (self._optional(name, like) for name in ("bias", "rest"))
-        return Parameters(theta=theta, initial=self.initial.to(like), bias=bias, cap=cap, rest=rest)
+        return Parameters(theta=theta, initial=initial, bias=bias, cap=cap, rest=rest)
 
     def bind(self, p: Any) -> None:
         """Derive what depends on the parameters alone, before the first step of each shape and dtype."""
@@ -164,7 +164,8 @@ class NeuronLayer(nn.Module, ABC):
             self._largest = [sent.values]
         else:  # of complete values that are sent first nobody asks
             current = None if current is None else dense(current)
-            self._largest = self._run(self.emit, current, clock, not (clock.first and self.complete))
+            asked = immediate(self.out) and not (clock.first and self.complete)
+            self._largest = self._run(self.emit, current, clock, asked)
         self.t, self.spike_weight = self.t + 1, spike_weight
         self.settled = self.coding.once and self.quiet()
         return self.out if sent is None else sent
@@ -192,8 +193,11 @@ class NeuronLayer(nn.Module, ABC):
         return False
 
     def silent(self) -> bool:
-        """Whether nothing was sent in the last step. Only differential coding wants to know; in rate coding False."""
-        return self.coding.once and not any(value.any() for value in self._largest)
+        """Whether nothing was sent in the last step. Only differential coding wants to know; in rate coding False.
+
+        False too where the answer would have to be waited for.
+        """
+        return self.coding.once and immediate(self.out) and not any(value.any() for value in self._largest)
 
     def quiet(self) -> bool:
         """Whether nothing was sent, and nothing will be until something is received."""
@@ -269,10 +273,16 @@ class NeuronLayer(nn.Module, ABC):
         self._allocated: tuple[Any, ...] | None = None
 
     def _apply(self, fn: Any, recurse: bool = True) -> Self:
-        """Moved to another device or dtype: the run is over."""
+        """Moved to another device or dtype: the run is over.
+
+        Parameters stay with the host, which reads them without waiting, and follow the state when it is allocated.
+        """
         self._forget()
         self.reset()
-        return super()._apply(fn, recurse)
+        super()._apply(fn, recurse)
+        for name, value in self.named_buffers(recurse=False):
+            self.register_buffer(name, value.cpu())
+        return self
 
     def _load_from_state_dict(self, *args: Any, **kwargs: Any) -> None:
         """Other parameters: the run is over."""
@@ -287,7 +297,7 @@ class NeuronLayer(nn.Module, ABC):
 
     def _optional(self, name: str, like: Tensor) -> Tensor | None:
         value = getattr(self, name, None)
-        return None if value is None else value.to(like)
+        return None if value is None else beside(shared(value), like)
 
     def extra_repr(self) -> str:
         theta = f"{self.theta.min():.3g}..{self.theta.max():.3g}" if len(self.theta) > 1 else f"{self.theta.item():.3g}"

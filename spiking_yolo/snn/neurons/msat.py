@@ -7,7 +7,7 @@ import torch
 from torch import Tensor
 
 from spiking_yolo.snn import step as F
-from spiking_yolo.snn.backend.layout import per_channel
+from spiking_yolo.snn.backend.layout import per_channel, shared
 from spiking_yolo.snn.msat import MsatThreshold
 from spiking_yolo.snn.neurons.integrate_and_fire import IntegrateAndFire
 from spiking_yolo.snn.neurons.layer import NeuronLayer
@@ -44,7 +44,8 @@ class MsatNeurons(NeuronLayer):
         return (*super().unneeded(), *(() if self.keeps_ratio else ("ratio",)))
 
     def bind(self, p: Parameters) -> None:
-        self.rule = MsatThreshold(self.recipe.msat, p.theta, self.in_thresholds, self.own_gain)
+        theta = shared(self.theta).to(p.theta.dtype)
+        self.rule = MsatThreshold(self.recipe.msat, theta, self.in_thresholds, self.own_gain, like=p.theta)
 
     @property
     def own_gain(self) -> float:

@@ -14,7 +14,7 @@ from torch import Tensor
 from spiking_yolo.graph import Activation
 from spiking_yolo.recipe import Recipe
 from spiking_yolo.snn.backend.backend import Backend
-from spiking_yolo.snn.backend.layout import empty
+from spiking_yolo.snn.backend.layout import beside, empty, shared
 from spiking_yolo.snn.counting import Counts
 from spiking_yolo.snn.msat import without_potential
 from spiking_yolo.snn.neurons.integrate_and_fire import IntegrateAndFire
@@ -67,7 +67,7 @@ class Pair(NeuronLayer):
         return super().sends_at_most_one and bool((self.slope * self.theta_off <= self.theta).all())
 
     def step_parameters(self, like: Tensor) -> PairParameters:
-        p, off = super().step_parameters(like), self.theta_off.to(like)
+        p, off = super().step_parameters(like), beside(shared(self.theta_off), like)
         weight = -self.slope * off / p.theta
         return PairParameters(theta=p.theta, initial=p.initial, bias=p.bias, cap=p.cap, theta_off=off, weight=weight)
 

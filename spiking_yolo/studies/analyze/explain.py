@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from spiking_yolo.convert.converted import Converted
-from spiking_yolo.io.files import finite, write_json
+from spiking_yolo.io.files import write_json
 from spiking_yolo.io.tables import write_csv
 from spiking_yolo.studies.analyze.cost import MethodCost, method_cost
 from spiking_yolo.studies.analyze.diagnosis import diagnose
@@ -55,8 +55,7 @@ class Explanation:
             "diagnosis": list(self.diagnosis),
             "output_error": {str(t): error for t, error in analysis.output_error.items()},
             "layers": [
-                {**layer.row(), "sin": finite([layer.sin(t) for t in range(1, layer.T + 1)])}
-                for layer in analysis.layers
+                {**layer.row(), "sin": [layer.sin(t) for t in range(1, layer.T + 1)]} for layer in analysis.layers
             ],
             "sample": {
                 "layer": sample.name,

@@ -3,15 +3,17 @@
 from collections import Counter
 from collections.abc import Callable, Sequence
 from contextlib import ExitStack
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
 import torch
 from torch import Tensor
 
-from spiking_yolo.datasets.mot_file import MotBoxes, write_mot
+from spiking_yolo.datasets.mot_file import MotBoxes, mot_lines
 from spiking_yolo.draw.boxes import side_by_side
+from spiking_yolo.io.files import GradualFile
 from spiking_yolo.io.video import VideoWriter
 from spiking_yolo.metrics.energy import TIMELINE, accounts
 from spiking_yolo.metrics.video import PERSON
@@ -20,15 +22,13 @@ from spiking_yolo.studies.detect.options import DetectOptions
 from spiking_yolo.studies.detect.run import Sighting
 
 
-@dataclass(frozen=True)
-class Glimpse:
-    """Numbers of a frame. operations: per MAC of the ANN. energies: mJ, by account; ann: of the ANN."""
+class Glimpse(NamedTuple):
+    """Numbers of a frame. operations: per MAC of the ANN. energies: mJ, by the accounts of a timeline."""
 
     frame: int
     operations: float
     objects: int
-    energies: dict[str, float]
-    ann: dict[str, float]
+    energies: tuple[float, ...]
     cut: bool
 
 
@@ -44,7 +44,8 @@ class Film:
         self.seconds = 0.0
         self.counts: Counter[str] = Counter()
         self.ann_counts: Counter[str] = Counter()
-        self._people: dict[int, MotBoxes] = {}
+        self._ann_energies: dict[str, float] = {}  # mJ of the ANN, by account
+        self._people = GradualFile(path(f"{name}-mot.txt"))
         self._most: float | None = None  # of events at a place of the first frame
         self._boxes = VideoWriter(path(f"{name}.mp4"), fps)
         self._events = VideoWriter(path(f"{name}-events.mp4"), fps) if options.overlay else None
@@ -56,15 +57,15 @@ class Film:
         self._boxes.write(result.plot() if sighting.ann is None else compared(result, sighting.ann))
         if self._events is not None:
             self._events.write(self._heat(result))
-        drawn = [account for account in accounts() if account.key in TIMELINE]
-        energies = {account.name: account.snn(sighting.work, sighting.size) for account in drawn}
-        ann = {account.name: account.ann(sighting.size) for account in drawn}
-        self.glimpses.append(Glimpse(frame, result.operations_per_mac, len(result), energies, ann, result.cut))
+        drawn = [account for account in accounts() if account.key in TIMELINE] if self.options.timeline else []
+        energies = tuple(account.snn(sighting.work, sighting.size) for account in drawn)
+        self._ann_energies = {account.name: account.ann(sighting.size) for account in drawn}
+        self.glimpses.append(Glimpse(frame, result.operations_per_mac, len(result), energies, result.cut))
         self.seconds += result.seconds
         self.counts.update(box.name for box in result)
         self.ann_counts.update(box.name for box in sighting.ann or ())
         if self.options.save_mot:
-            self._people[frame + 1] = tracked(result, whole=bool(self.options.classes))
+            self._people.write(mot_lines(frame + 1, tracked(result, whole=bool(self.options.classes))))
 
     def close(self) -> None:
         """Finish all files: also when an error or Ctrl-C came in between."""
@@ -72,8 +73,7 @@ class Film:
             files.callback(self._boxes.close)
             if self._events is not None:
                 files.callback(self._events.close)
-            if self._people:
-                files.callback(write_mot, self.path(f"{self.name}-mot.txt"), self._people)
+            files.callback(self._people.close)
             if self.options.timeline and self.glimpses:
                 files.callback(self._timeline)
 
@@ -107,8 +107,8 @@ class Film:
             [one.frame for one in shown],
             [one.operations for one in shown],
             [one.objects for one in shown],
-            {name: [one.energies[name] for one in shown] for name in shown[0].energies},
-            shown[0].ann,
+            {name: [one.energies[i] for one in shown] for i, name in enumerate(self._ann_energies)},
+            self._ann_energies,
             [one.frame for one in shown if one.cut],
         )
 

@@ -33,7 +33,7 @@ class DetectOptions(MethodOptions, ComputeOptions, DetectionOptions, FigureOptio
     )
     steps: tuple[int, ...] = setting((), "also print and save what is found at these timesteps, e.g. 4,8,16", 1)
     classes: tuple[str, ...] = setting((), "keep these classes only: names or numbers with commas, e.g. dog,car")
-    save_txt: bool = setting(False, "labels/IMAGE.txt: class, centre x y, width, height")
+    save_txt: bool = setting(False, "labels/IMAGE.txt or labels/VIDEO/FRAME.txt: class, centre x y, width, height")
     save_conf: bool = setting(False, "with --save-txt: the confidence too")
     save_json: bool = setting(False, "detections.json")
     overlay: bool = setting(

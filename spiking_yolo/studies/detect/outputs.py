@@ -1,18 +1,17 @@
 """The files of a detection: pictures, labels, json, heat maps and animations."""
 
 import itertools
-import json
 from collections.abc import Iterable, Mapping
+from contextlib import ExitStack
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 from PIL import Image
 from torch import Tensor
 
 from spiking_yolo.draw.boxes import draw_detections
-from spiking_yolo.io.files import atomic_write
+from spiking_yolo.io.files import GradualFile, atomic_write, json_text
 from spiking_yolo.io.names import file_name
 from spiking_yolo.io.sources import is_webcam
 from spiking_yolo.result import Result
@@ -31,7 +30,7 @@ class Outputs:
         self.directory, self.options = directory, options
         self.used = False
         self._stems: dict[str, str] = {}  # name of the results -> source
-        self._entries: list[dict[str, Any]] = []
+        self._entries = GradualFile(directory / "detections.json", "\n]\n")
         self._name = ""  # of the source at hand
         self._film: Film | None = None
 
@@ -53,11 +52,13 @@ class Outputs:
         self._name = self._name or self._stem(
             f"webcam{sighting.source}" if is_webcam(sighting.source) else sighting.source
         )
-        name = self._name if sighting.frame is None else f"{self._name}-{sighting.frame:06d}"
-        if options.save_txt:
-            self.labels(name, result)
+        name = self._name
+        if options.save_txt:  # of a video in a folder of its own, beside v-000000.txt of an image v-000000.png
+            self.labels(name if sighting.frame is None else f"{name}/{sighting.frame:06d}", result)
         if options.save_json:
-            self._entries.append(replace(result, path=sighting.label).to_dict(options.steps))
+            entry = replace(result, path=sighting.label).to_dict(options.steps)
+            self._entries.write(("," if self._entries.begun else "[") + "\n" + json_text(entry, indent=1))
+            self.used = True
         if sighting.video:
             self._film = self._film or Film(self._name, self.path, options, sighting.video.fps / options.every)
             self._film.add(sighting)
@@ -75,10 +76,9 @@ class Outputs:
 
     def close(self) -> None:
         """Finish the video, and write detections.json with one entry per image."""
-        self.end()
-        if self._entries:
-            with atomic_write(self.path("detections.json")) as temporary:
-                temporary.write_text(json.dumps(self._entries, indent=1))
+        with ExitStack() as files:  # whatever happens to the video
+            files.callback(self._entries.close)
+            self.end()
 
     def _stem(self, path: str) -> str:
         """What its results are called: a for a.jpg, a-png for a.png beside it, a-2 for an a.jpg of another folder."""

@@ -8,7 +8,7 @@ from pathlib import Path
 from spiking_yolo.datasets.detection import DetectionSet
 from spiking_yolo.datasets.labelled import LabelledSet
 from spiking_yolo.draw.curves import line_plot
-from spiking_yolo.io.files import finite, write_json
+from spiking_yolo.io.files import write_json
 from spiking_yolo.io.tables import columns, percent, write_csv
 from spiking_yolo.recipe import Recipe
 from spiking_yolo.snn.counting import Counts
@@ -93,7 +93,7 @@ class Comparison:
             }
         described = {"dataset": self.dataset.name, "images": len(self.dataset), **asdict(self.simulation)}
         content = {**described, "versions": versions(), "command": command_line(), "ann": self.ann, "methods": methods}
-        write_json(folder / COMPARISON, finite(content), indent=1)
+        write_json(folder / COMPARISON, content, indent=1)
 
     def _plot(self, path: Path, key: str, scale: float, label: str) -> None:
         series = {}

@@ -36,7 +36,7 @@ class CostModel:
         spiking: set[str] = set()
         streams, weights, inputs, outputs = False, 0, 0, 0
         for node in graph.nodes:
-            if node.op in ("conv", "linear"):
+            if node.weighted:
                 streams = streams or (node.name not in constant and node.inputs[0] not in spiking)
                 weights += graph.tensors[f"{node.name}.weight"].numel()
                 inputs, outputs = inputs + sizes[node.inputs[0]], outputs + sizes[node.name]

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from spiking_yolo.errors import UserError
+from spiking_yolo.io.files import exact_json, json_text
 
 Record = dict[str, Any]
 
@@ -34,7 +35,7 @@ class RecordLog:
 
     def append(self, records: Iterable[Mapping[str, Any]]) -> None:
         """Add records, all or none. Raises UserError when the disk is full; what was there before stays."""
-        data = b"".join(json.dumps(record, separators=(",", ":")).encode() + b"\n" for record in records)
+        data = b"".join(exact_json(record).encode() + b"\n" for record in records)
         written = 0
         try:
             while written < len(data):
@@ -78,7 +79,7 @@ def read_log(path: Path) -> tuple[dict[str, Any], list[Record], int]:
 
 def check_call(known: Mapping[str, Any], call: Mapping[str, Any], path: Path) -> None:
     """Raise UserError naming the first setting in which two calls differ."""
-    old, new = _flat(json.loads(json.dumps(known))), _flat(json.loads(json.dumps(call)))
+    old, new = _flat(json.loads(json_text(known))), _flat(json.loads(json_text(call)))
     for key in [*new, *old]:
         if old.get(key) != new.get(key):
             raise UserError(

@@ -7,6 +7,7 @@ from torch import Tensor
 
 from spiking_yolo.convert.converted import Converted
 from spiking_yolo.graph import Node, shapes
+from spiking_yolo.io.files import json_text
 
 FORMAT = "spiking_yolo-description-1"
 
@@ -27,8 +28,8 @@ def describe(converted: Converted) -> str:
         "provenance": dict(converted.provenance),
         "outputs": list(graph.outputs),
     }
-    lines = [f" {json.dumps(key)}: {json.dumps(value)}," for key, value in head.items()]
-    nodes = [f"  {json.dumps(_node(converted, node, list(sizes[node.name][1:])))}" for node in graph.nodes]
+    lines = [f" {json_text(key)}: {json_text(value)}," for key, value in head.items()]
+    nodes = [f"  {json_text(_node(converted, node, list(sizes[node.name][1:])))}" for node in graph.nodes]
     return "\n".join(["{", *lines, ' "nodes": [', ",\n".join(nodes), " ]", "}", ""])
 
 

@@ -58,7 +58,7 @@ def _carrier(graph: Graph, names: Sequence[str]) -> str | None:
     for name in names:
         node = graph[name]
         if len(users[name]) + graph.outputs.count(name) == 1:
-            if node.op in ("conv", "linear"):
+            if node.weighted:
                 return name
             if node.op == "add" and (found := _carrier(graph, node.inputs)):
                 return found

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
@@ -13,6 +12,7 @@ from torch import Tensor
 from spiking_yolo.convert.converted import Converted
 from spiking_yolo.errors import require
 from spiking_yolo.graph import Node, shapes
+from spiking_yolo.io.files import json_text
 from spiking_yolo.recipe import Recipe
 from spiking_yolo.snn.backend.layout import per_channel
 from spiking_yolo.snn.units import Unit, same
@@ -83,7 +83,7 @@ class _Writer:
         if node.op == "input":
             name = self._free("input")
             self._put(name, self.nir.Input(np.array(shape)), [])
-        elif node.op in ("conv", "linear"):
+        elif node.weighted:
             parameters = folding.normalised(self.source, node, unit, self.asked[name])
             self._put(name, self._layer(node, *parameters), self.sources[node.inputs[0]])
             unit = self.asked[name]
@@ -180,5 +180,5 @@ def _metadata(converted: Converted) -> dict[str, Any]:
         "readout": f"mean of the output over steps {recipe.readout.skip + 1}..T, in the units of the original network",
         "recipe": recipe.to_json(),
         "spec": converted.spec.to_json(),
-        "provenance": json.dumps(dict(converted.provenance)),
+        "provenance": json_text(dict(converted.provenance)),
     }

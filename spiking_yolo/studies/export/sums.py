@@ -80,7 +80,7 @@ class _Rewriter:
             terms = [_times(kept, term) for term in self.terms[node.inputs[0]]]
         elif node.op == "activation" and "theta_off" in own:
             terms = self._pair(node, own)
-        elif node.op in ("conv", "linear"):
+        elif node.weighted:
             terms = [Term(self._weighted(node, node.name))]
         else:
             terms = [Term(self._put(replace(node, inputs=tuple(self.whole(name) for name in node.inputs)), own))]
@@ -99,7 +99,7 @@ class _Rewriter:
         """The bias of a pair is added before the sign turns."""
         current = self.graph[node.inputs[0]]
         minus, identity = self._free(f"{current.name}_off"), self._identity(node.name)
-        if current.op in ("conv", "linear"):
+        if current.weighted:
             minus = self._weighted(current, minus, -1)
         else:
             minus = self._times(Term(self.whole(current.name), -identity), minus, current.name)

@@ -3,14 +3,13 @@
 import base64
 import hashlib
 import html
-import json
 from collections.abc import Mapping
 from dataclasses import dataclass
 from importlib.resources import files
 from pathlib import Path
 from typing import Any
 
-from spiking_yolo.io.files import atomic_write, finite
+from spiking_yolo.io.files import atomic_write, json_text
 
 _FOLDER = files("spiking_yolo.studies.report") / "page"
 _PROGRAM = ("dom", "chart", "energy", "boxes", "player")  # what all kinds share, in order
@@ -46,7 +45,7 @@ class Page:
 
 def _embedded(data: Mapping[str, Any]) -> str:
     """JSON that no text in it can end: names of files and classes may hold </script> or <!--."""
-    text = json.dumps(finite(data), ensure_ascii=False, separators=(",", ":"))
+    text = json_text(data, ensure_ascii=False, separators=(",", ":"))
     return text.replace("<", "\\u003c").replace("\u2028", "\\u2028").replace("\u2029", "\\u2029")
 
 

@@ -8,7 +8,7 @@ from typing import Any
 from spiking_yolo.datasets.coco import CocoSet, load_coco_json
 from spiking_yolo.datasets.open import open_detection
 from spiking_yolo.datasets.predictions import Row, read_predictions
-from spiking_yolo.io.files import finite, write_json
+from spiking_yolo.io.files import write_json
 from spiking_yolo.io.tables import columns, percent
 from spiking_yolo.metrics.bootstrap import Interval, Resampling
 from spiking_yolo.studies.evaluate.detection import BoxRecord
@@ -45,7 +45,7 @@ class Score:
 
     def save(self, path: Path) -> None:
         """As JSON, in fractions; null for what cannot be measured."""
-        write_json(path, finite(asdict(self)), indent=2)
+        write_json(path, asdict(self), indent=2)
 
 
 def score(options: ScoreOptions) -> Score:

@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from spiking_yolo.errors import UserError
+from spiking_yolo.io.files import json_text
 from spiking_yolo.recipe import Recipe
 from spiking_yolo.studies.evaluate.record_log import check_call
 from spiking_yolo.studies.search import space
@@ -92,13 +93,18 @@ class Search:
             centre = min(first, key=lambda tried: tried.score.loss(self.limit))
             base, startup = centre.recipe, 0
             wanted = space.layer_numbers(base, [node.name for node in self.problem.ann.graph.activations])
-            if len(done) == shared:
+            if len(done) == shared and not self._noted():  # which a killed search may have done
                 self._note(wanted, centre.score.loss(self.limit), {})
         seed = self.seed + 10007 * len(done)
         self.study.sampler = optuna.samplers.TPESampler(seed=seed, n_startup_trials=startup, constant_liar=False)
         trial = self.study.ask({n.key: _distribution(n) for n in wanted})
         values = {n.key: n.searched(trial.params[n.key]) for n in wanted}
         return self._judge(trial, base.with_settings(space.settings(base, values)))
+
+    def _noted(self) -> bool:
+        """Whether the sampler knows already where the second part starts, which is no recipe that was tried."""
+        done = self.study.get_trials(deepcopy=False, states=[TrialState.COMPLETE])
+        return any("recipe" not in trial.user_attrs for trial in done)
 
     def _note(self, numbers: Sequence[space.Number], loss: float, attributes: dict[str, Any]) -> None:
         """Tell the sampler about the numbers of a recipe that it did not propose."""
@@ -151,7 +157,10 @@ def _open(path: Path) -> optuna.Study:
 
 
 def _mend(path: Path) -> None:
-    """Cut off a last line that a kill has torn: optuna would take what comes next for the rest of it."""
+    """Undo what a kill has left: a torn last line, for whose rest optuna would take what comes next, and optuna's lock,
+    for which it would wait for ever. The folder is this process's own.
+    """
+    path.with_name(f"{path.name}.lock").unlink(missing_ok=True)
     if path.is_file():
         data = path.read_bytes()
         whole = data.rfind(b"\n") + 1
@@ -176,4 +185,4 @@ def _attributes(recipe: Recipe, score: Score) -> dict[str, Any]:
 def _tried(trial: FrozenTrial) -> Tried:
     a = trial.user_attrs
     complete = trial.state == TrialState.COMPLETE
-    return Tried(Recipe.from_json(json.dumps(a["recipe"])), Score(a["error"], a["operations"]), complete)
+    return Tried(Recipe.from_json(json_text(a["recipe"])), Score(a["error"], a["operations"]), complete)

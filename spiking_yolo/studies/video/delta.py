@@ -15,8 +15,6 @@ from spiking_yolo.graph import OPS, Graph, Node, shapes
 from spiking_yolo.snn.operations import spiking, synaptic_operations
 from spiking_yolo.snn.stream import unlike
 
-_WEIGHTED = ("conv", "linear")
-
 
 @dataclass(frozen=True)
 class DeltaRun:
@@ -53,7 +51,7 @@ def gates(
         elif node.op == "activation":
             own = factor * theta[node.name].to(like)
             found[node.name] = own.reshape(1, -1, *[1] * (len(shape) - 2)).expand(shape)
-        elif node.op in _WEIGHTED:
+        elif node.weighted:
             found[node.name] = like.new_zeros(()).expand(shape)
         elif node.op == "add":
             found[node.name] = torch.maximum(*given)
@@ -91,7 +89,7 @@ class DeltaNetwork:
         changes: dict[str, Tensor] = {}  # of this frame, by sender: two layers that read one node get the same
         operations = analogue = updates = 0.0
         for node in self.graph.nodes:
-            if node.op not in _WEIGHTED:
+            if not node.weighted:
                 given = [x] if node.op == "input" else [values[name] for name in node.inputs]
                 values[node.name] = OPS[node.op](node.attrs, None, None, *given)
                 continue

@@ -15,7 +15,7 @@ from spiking_yolo.datasets.mot import Sequence
 from spiking_yolo.decode.yolo import detections
 from spiking_yolo.errors import UserError
 from spiking_yolo.graph import forward
-from spiking_yolo.io.files import write_json
+from spiking_yolo.io.files import atomic_write, exact_json
 from spiking_yolo.io.images import preprocess
 from spiking_yolo.io.names import file_name
 from spiking_yolo.studies.evaluate.detection import BoxRecord, to_json
@@ -72,7 +72,8 @@ def kept(folder: Path, sequence: str, mode: str) -> Path:
 
 
 def save(path: Path, call: dict[str, Any], records: list[FrameRecord]) -> None:
-    write_json(path, {"call": call, "frames": [asdict(record) for record in records]})
+    with atomic_write(path) as temporary:
+        temporary.write_text(exact_json({"call": call, "frames": [asdict(record) for record in records]}) + "\n")
 
 
 def load(path: Path, call: dict[str, Any]) -> list[FrameRecord] | None:

@@ -100,7 +100,7 @@ def test_full_disk_keeps_what_was_there(path):
     assert [r["index"] for r in read_log(path)[1]] == [0, 2]
 
 
-@given(st.lists(st.floats(allow_nan=False)))
+@given(st.lists(st.floats(allow_nan=False, allow_infinity=False)))
 def test_floats_are_exact(tmp_path_factory, values):
     path = tmp_path_factory.mktemp("log") / "records-0.jsonl"
     fill(path, [{"v": values}])

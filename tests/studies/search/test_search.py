@@ -146,30 +146,37 @@ def killed_after(n: int) -> Callable[[Tried], None]:
     return progress
 
 
-@pytest.mark.parametrize("n", [1, 4, 7])
-def test_an_interruption_changes_nothing(problem: Problem, tmp_path: Path, n: int):
-    """Killed between two trials, and within one, against a search that ran through."""
-    whole = search(problem, tmp_path / "whole", 8)
+@pytest.mark.parametrize("n", [1, 8, 13])
+def test_an_interruption_changes_nothing(problem: Problem, tmp_path: Path, n: int, monkeypatch: pytest.MonkeyPatch):
+    """Killed between two trials, and within one, against a search that ran through; its second part begins with 8."""
+    whole = search(problem, tmp_path / "whole", 16)
     whole.run()
-    broken = search(problem, tmp_path / "broken", 8)
+    broken = search(problem, tmp_path / "broken", 16)
     with pytest.raises(Killed):
         broken.run(killed_after(n))
     assert len(broken.tried) == n
-    broken.study.ask()  # a trial that never ends
-    resumed = search(problem, tmp_path / "broken", 8)
+
+    def kill(*_: object) -> None:
+        raise Killed
+
+    monkeypatch.setattr(broken, "_judge", kill)
+    with pytest.raises(Killed):
+        broken.run()  # a trial that never ends
+    resumed = search(problem, tmp_path / "broken", 16)
     seen: list[Tried] = []
     resumed.run(seen.append)
-    assert len(seen) == 8 - n and resumed.tried == whole.tried
-    search(problem, tmp_path / "broken", 8).run(pytest.fail)  # nothing is left to do
+    assert len(seen) == 16 - n and resumed.tried == whole.tried
+    search(problem, tmp_path / "broken", 16).run(pytest.fail)  # nothing is left to do
 
 
-def test_a_line_that_a_kill_has_torn_is_forgotten(problem: Problem, tmp_path: Path):
+def test_a_line_that_a_kill_has_torn_is_forgotten_and_so_is_its_lock(problem: Problem, tmp_path: Path):
     whole = search(problem, tmp_path / "whole", 2)
     whole.run()
     with pytest.raises(Killed):
         search(problem, tmp_path / "broken", 2).run(killed_after(1))
     with open(tmp_path / "broken" / TRIALS, "a") as file:
         file.write('{"op_code": 5, "tri')
+    (tmp_path / "broken" / f"{TRIALS}.lock").symlink_to("nowhere")
     resumed = search(problem, tmp_path / "broken", 2)
     resumed.run()
     assert resumed.tried == whole.tried

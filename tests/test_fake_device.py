@@ -1,0 +1,243 @@
+"""Simulator, decoder and evaluation on a graphics card that is not there: what is on the wrong device, and who waits.
+
+In the time loop nobody waits for the device. Around it, these do:
+"""
+
+from collections.abc import Callable
+from dataclasses import replace
+from functools import cache
+from typing import Any
+
+import pytest
+import torch
+from helpers.classifying import write_all
+from helpers.evaluating import make_scene
+from helpers.fake_device import DEVICE, FakeDevice, Mixed, Waited
+from helpers.networks import Pooled, Residual, TinyLeaky, images, make, spiking
+from helpers.tiny import photo, write_tiny
+from torch import Tensor
+
+from spiking_yolo.convert.converted import Converted
+from spiking_yolo.convert.pipeline import load
+from spiking_yolo.convert.registry import get_recipe, list_methods
+from spiking_yolo.datasets.coco import load_coco
+from spiking_yolo.datasets.open import open_classification
+from spiking_yolo.decode.boxes import Detections
+from spiking_yolo.decode.selection import Selection
+from spiking_yolo.decode.yolo import decode, detections
+from spiking_yolo.detector import SpikingYOLO
+from spiking_yolo.io.assets import default_weights
+from spiking_yolo.io.images import place
+from spiking_yolo.models.spec import HeadSpec, Spec
+from spiking_yolo.snn import encoding, step
+from spiking_yolo.snn.backend.convolution import PackedConvolution
+from spiking_yolo.snn.network import SpikingNetwork
+from spiking_yolo.snn.options import SimulationOptions
+from spiking_yolo.snn.pooling import CumulativeMaxPool
+from spiking_yolo.snn.readout import OutputSum
+from spiking_yolo.snn.state import State
+from spiking_yolo.snn.stream import Stream
+from spiking_yolo.studies.evaluate.evaluate import evaluate
+from spiking_yolo.studies.evaluate.options import EvaluationOptions
+
+WEIGHTS = {"graph/graph.py:Graph.to"}  # before it: weights go to the device
+KEYS = {"snn/random.py:image_keys"}  # before it: the fingerprint of an image, where its spikes are random
+FRAME = {  # after it: whether a frame of a video is another scene, and how much of it was new
+    "snn/stream.py:unlike",
+    "snn/stream.py:Stream._operations",
+    "snn/operations.py:total_macs",
+}
+BOXES = {"decode/selection.py:Selection.boxes"}  # after it: the heads are read, and decoded on the host
+DETECTOR = {  # and the costs
+    "io/device.py:usable_device",
+    "detector.py:SpikingYOLO._prepare",
+    "detector.py:SpikingYOLO._result",
+    "snn/counting.py:Counts.of_image",
+}
+ENGINE = {
+    "io/device.py:usable_device",
+    "studies/evaluate/engine.py:Engine.records",
+    "studies/evaluate/engine.py:_cpu",
+    "snn/counting.py:Counts.of_image",
+}
+HERE = {"outside of the package"}  # images that the tests move there
+VARIANTS: dict[str, tuple[str, dict[str, Any]]] = {
+    "random input": ("p-norm", {"encoding.input": "poisson"}),
+    "dropped spikes": ("msat", {"msat.confidence": "after"}),
+    "spikes dropped before": ("msat", {"msat.confidence": "before", "msat.units": "raw"}),
+    "algorithm 1": ("msat", {"msat.variant": "algorithm1"}),
+    "stages": ("msat-plus", {"msat.stages": 3}),
+    "switches": ("signed-memory", {"neuron.events": "switches"}),
+    "reset to zero": ("p-norm", {"neuron.reset": "zero"}),
+    "some steps are not read": ("burst", {"readout.skip": 1}),
+}
+
+
+@pytest.fixture
+def device(monkeypatch: pytest.MonkeyPatch) -> FakeDevice:
+    """Nobody may wait for it in the time loop: in a step, and where a snapshot is taken on the way."""
+    fake = FakeDevice()
+    for name in ("step", "snapshot"):
+        monkeypatch.setattr(SpikingNetwork, name, fake.without_waiting(getattr(SpikingNetwork, name)))
+    return fake
+
+
+@cache
+def converted(cls: Any, method: str, **settings: Any) -> Converted:
+    recipe = get_recipe(method)
+    short = {"calibration.steps": 2} if recipe.calibration.kind == "trained" else {}
+    return spiking(make(cls), images(2), recipe, {**short, **settings})
+
+
+@pytest.mark.parametrize("cls", [TinyLeaky, Pooled])
+@pytest.mark.parametrize("method", list_methods())
+def test_no_method_waits_in_the_time_loop(device: FakeDevice, method: str, cls: Any):
+    """A detector and a classifier. What is left to be read is on the device."""
+    net = converted(cls, method)
+    with device:
+        run = net.network(DEVICE).run(images(2).to(DEVICE), 3, [1], maps=True)
+        last = run.snapshots[3]
+        read = *last.outputs, *last.spikes.values(), *last.sent, *last.operations, last.updates, *last.maps.values()
+        assert {str(value.device) for value in read} == {DEVICE}
+    assert device.waits - HERE <= WEIGHTS | KEYS
+
+
+@pytest.mark.parametrize("variant", VARIANTS)
+def test_nor_does_any_variant(device: FakeDevice, variant: str):
+    """Residual blocks, in bf16, and neurons that are observed too."""
+    method, settings = VARIANTS[variant]
+    net = converted(Residual, method, **settings)
+    unsure = {name: {**own, "confidence": torch.tensor(0.5)} for name, own in net.neurons.items()}
+    net = replace(net, neurons=unsure)
+    with device:
+        x = images(2).to(DEVICE)
+        net.network(DEVICE, simulation=SimulationOptions("bf16")).run(x, 3, [2])
+        net.network(DEVICE, observed=True).run(x, 3, probes=[lambda name, t, layer, current: layer.threshold])
+    assert device.waits - HERE <= WEIGHTS | KEYS
+
+
+def test_a_network_that_is_moved_there_is_as_one_that_was_made_there(device: FakeDevice):
+    net = converted(TinyLeaky, "msat").network()
+    with device:
+        assert str(net.to(DEVICE).run(images(1).to(DEVICE), 3).snapshots[3].outputs[0].device) == DEVICE
+
+
+@pytest.mark.parametrize("method", [name for name in list_methods() if get_recipe(name).keeps_frames])
+def test_frames_of_a_video(device: FakeDevice, method: str):
+    net = converted(TinyLeaky, method, **{"encoding.tau": 0.1})
+    with device:
+        stream = Stream(net.network(DEVICE), T=2)
+        runs = [stream(images(1, seed).to(DEVICE), maps=True) for seed in range(2)]
+    assert any(not one.fresh for one in runs) and device.waits - HERE <= WEIGHTS | FRAME | KEYS
+
+
+HEADS = {
+    "yolov1": HeadSpec("yolov1", 3, 2, softmax=True, logistic=True),
+    "yolov1, connected": HeadSpec("yolov1", 3, 2, side=4),
+    "yolov2": HeadSpec("yolov2", 3, 2, ((1.0, 2.0), (3.0, 1.0)), softmax=True),
+    "yolov3": HeadSpec("yolov3", 3, 2, ((8.0, 16.0), (24.0, 8.0))),
+    "yolov5": HeadSpec("yolov5", 3, 2, ((8.0, 16.0), (24.0, 8.0)), scale=2.0),
+    "yolov8": HeadSpec("yolov8", 3, 1),
+}
+
+
+@pytest.mark.parametrize("head", HEADS)
+def test_heads_are_decoded_anywhere_and_suppressed_on_the_host(device: FakeDevice, head: str):
+    """Suppression decides how many boxes there are, which only the host can wait for: the heads are read before."""
+    kind = HEADS[head]
+    spec = Spec("detect", ("a", "b", "c"), 32, 32, heads=(kind,))
+    placement = place(64, 48, spec)
+    shape = (1, kind.values * 16) if kind.side else (1, kind.values, 4, 4)
+    with device:
+        output = torch.zeros(shape, device=DEVICE)
+        boxes, scores = decode([output], spec)
+        assert boxes.shape[2:] == (4,) and scores.shape[2:] == (3,) and {boxes.device, scores.device} == {output.device}
+        assert device.waits <= {"decode/yolo.py:_anchored"}  # the anchors
+        for several in (False, True):
+            with pytest.raises(Waited, match=r"decode/boxes.py:(select|Detections.take)"):
+                detections([output], spec, [placement], 0.1, 0.5, 9, multi_label=several)
+        device.waits.clear()
+        assert isinstance(Selection(conf=0.01).boxes([output], spec, placement), Detections)
+    assert device.waits == BOXES
+
+
+@pytest.mark.parametrize("method", ["p-norm", "differential", None])
+def test_a_detector(device: FakeDevice, method: str | None, tmp_path: Any):
+    """None: the network and the method that one gets unasked."""
+    net = load(write_tiny(tmp_path) if method else default_weights(), method)
+    one, other = (photo(tmp_path / f"{seed}.png", seed) for seed in range(2))
+    with device:
+        found = SpikingYOLO(net, device=DEVICE)
+        result = found.detect(one, T=3, steps=[1, 2], maps=True, conf=0.5)
+        assert len(found.detect_ann(one, conf=0.5)) and len(result) and result.operations
+        frames = list(found.stream([one, other], T=2, conf=0.5))
+    assert len(frames) == 2 and device.waits <= WEIGHTS | FRAME | BOXES | DETECTOR
+
+
+@pytest.mark.parametrize("task", ["detect", "classify"])
+def test_an_evaluation(device: FakeDevice, task: str, tmp_path: Any):
+    if task == "detect":
+        weights, _ = make_scene(tmp_path)
+        data: Any = load_coco(tmp_path)
+    else:
+        weights, folder = write_all(tmp_path)
+        data = open_classification(folder, "test")
+    net = load(weights, "signed-memory")
+    with device:
+        found = evaluate(net, data, EvaluationOptions(T=4, steps=(2,), batch=2, early_exit=1, limit=3), device=DEVICE)
+    assert [row["T"] for row in found.table.steps] == [2, 4]
+    assert device.waits <= WEIGHTS | BOXES | ENGINE
+
+
+# Whether the test above could fail: each of these mistakes, and each place, one at a time.
+
+
+def mask(x: Tensor) -> None:
+    x[x > 0]
+
+
+MISTAKES: dict[str, tuple[type[AssertionError], Callable[[Tensor], Any]]] = {
+    ".cpu()": (Waited, lambda x: x.cpu()),
+    ".item()": (Waited, lambda x: x.flatten()[0].item()),
+    ".tolist()": (Waited, lambda x: x.flatten()[:2].tolist()),
+    "bool()": (Waited, lambda x: bool(x.any())),
+    "nonzero()": (Waited, lambda x: x.nonzero()),
+    "a mask": (Waited, mask),
+    "equal()": (Waited, lambda x: torch.equal(x, x)),
+    "a constant that is copied": (Waited, lambda x: x + torch.ones(1).to(x.device)),
+    "a constant that is made there": (Waited, lambda x: x + torch.tensor(1.0, device=x.device)),
+    "copy_()": (Waited, lambda x: torch.empty(x.shape).copy_(x)),
+    "a constant of the host": (Mixed, lambda x: x + torch.ones(x.shape[-1])),
+    "a number of the host": (Mixed, lambda x: x * torch.tensor(2.0)),
+    "an index of the host": (Mixed, lambda x: x[torch.tensor([0])]),
+}
+PLACES: dict[str, tuple[Any, str]] = {
+    "neurons": (step, "send"),
+    "counting": (State, "tally"),
+    "convolution": (PackedConvolution, "__call__"),
+    "pooling": (CumulativeMaxPool, "forward"),
+    "readout": (OutputSum, "read"),
+    "input": (encoding, "spike_weight"),
+}
+
+
+@pytest.mark.parametrize(
+    ("place", "mistake"),
+    [*(("neurons", mistake) for mistake in MISTAKES)]
+    + [(place, mistake) for place in [*PLACES][1:] for mistake in (".cpu()", "a constant of the host")],
+)
+def test_a_mistake_is_found(device: FakeDevice, monkeypatch: pytest.MonkeyPatch, place: str, mistake: str):
+    net = converted(TinyLeaky, "differential")
+    (owner, name), (error, make_mistake) = PLACES[place], MISTAKES[mistake]
+    correct = getattr(owner, name)
+
+    def wrong(*args: Any, **kwargs: Any) -> Any:
+        make_mistake(torch.zeros(2, 3, device=DEVICE))
+        return correct(*args, **kwargs)
+
+    with device:
+        network, x = net.network(DEVICE), images(1).to(DEVICE)
+        network.run(x, 2)
+        monkeypatch.setattr(owner, name, wrong)
+        with pytest.raises(error):
+            network.run(x, 2)
