@@ -195,7 +195,7 @@ def _checked_element(name: str, entry: Setting, value: Any) -> Any:
         value = float(value)
     if kind is Path and isinstance(value, str) and value:
         value = Path(value)
-    if not isinstance(value, kind) or (isinstance(value, bool) and kind is not bool):
+    if not isinstance(value, kind) or (isinstance(value, bool) and kind is not bool) or "\0" in str(value):
         raise UserError(f"{name} must be {_IN_WORDS[kind]}, not {value!r}")
     _in_range(name, entry, value)
     return value

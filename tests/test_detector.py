@@ -354,6 +354,8 @@ def test_classes_go_by_name_and_by_id(detector, photo):
         assert {box.name for box in ann} == {"bird"}
     with pytest.raises(UserError, match="no class 'birds'; did you mean 'bird'"):
         detector(photo, classes="birds")
+    with pytest.raises(UserError, match="no class '9999"):
+        class_ids("9" * 5000, NAMES)
 
 
 def test_a_name_that_is_a_number_is_a_name_first():

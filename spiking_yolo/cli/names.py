@@ -1,5 +1,6 @@
 """Files and names of a call that do not exist, said before anything heavy is imported."""
 
+import os
 from dataclasses import replace
 from pathlib import Path
 
@@ -17,7 +18,7 @@ def check_names(options: Options) -> None:
     """
     if isinstance(options, WeightsOptions) and options.weights:
         path = located(options.weights)
-        if not path.exists():
+        if not os.path.exists(path):
             raise UserError(f"cannot read the weights {path}: No such file or directory; check the path")
     if isinstance(options, MethodOptions):
         get_recipe(options.method or DEFAULT).with_settings(options.settings)
@@ -25,7 +26,7 @@ def check_names(options: Options) -> None:
         recipes(options if options.methods else replace(options, methods=(DEFAULT,)))
     for name in ("data", "predictions"):
         path = getattr(options, name, None)
-        if isinstance(path, Path) and not path.exists():
+        if isinstance(path, Path) and not os.path.exists(path):
             raise UserError(f"{path} does not exist; check --{name}")
     sources = getattr(options, "sources", ())
     if len(sources) == 1:  # of several the others may be good

@@ -75,10 +75,11 @@ def status(call: Callable[[], int | None]) -> int:
     except BrokenPipeError:  # as in `--help | head`: nobody reads on
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 1
-    except OSError as error:  # of a path that cannot even be asked about: its name is too long, or its folder locked
-        if error.filename is None:
+    except OSError as error:  # what the system refuses, and nothing above could word better
+        if error.errno is None:
             raise
-        return _ended(2, f"error: cannot use {_one_line(error.filename)}: {error.strerror}; check the path")
+        what = "" if error.filename is None else f"cannot use {_one_line(error.filename)}: "
+        return _ended(2, f"error: {what}{error.strerror}; check the path and the free space")
     finally:
         warnings.formatwarning = other
         leave_folders()

@@ -9,6 +9,7 @@ from spiking_yolo.io.names import label
 from spiking_yolo.io.typed_json import read_json_file
 
 FARTHEST = 1e12  # pixels or square pixels, whatever the annotation
+LARGEST = 2**63  # of what is counted or numbered
 
 
 def read_annotations(path: Path) -> dict[str, Any]:
@@ -24,7 +25,8 @@ def read_annotations(path: Path) -> dict[str, Any]:
             raise UserError(f"{path} has no list '{part}', so it is not COCO: pass an instances json")
         for n, item in enumerate(data[part]):
             for key, kind in keys.items():
-                if not isinstance(item, dict) or not isinstance(item.get(key), kind):
+                value = item.get(key) if isinstance(item, dict) else None
+                if type(value) is not kind or (isinstance(value, int) and abs(value) >= LARGEST):
                     raise UserError(f"{path} is not COCO: {part}[{n}] has no {key} ({kind.__name__}); correct it")
     for n, image in enumerate(data["images"]):
         if min(image["width"], image["height"]) < 1:
@@ -41,7 +43,7 @@ def read_annotations(path: Path) -> dict[str, Any]:
             raise UserError(f"{path}: annotations[{n}] needs a bbox x, y, width, height, got {label(item['bbox'])}")
         if not is_number(item.get("area", 0), 0):
             raise UserError(f"{path}: annotations[{n}] needs an area in square pixels, or none: correct it")
-        if not isinstance(item.get("id", 0), int):
+        if type(item.get("id", 0)) is not int or abs(item.get("id", 0)) >= LARGEST:
             raise UserError(f"{path}: annotations[{n}] needs an id that is a whole number, or none: correct it")
         if item.get("iscrowd", 0) not in (0, 1):
             raise UserError(f"{path}: annotations[{n}] needs an iscrowd of 0 or 1, or none: correct it")

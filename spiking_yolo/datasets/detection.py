@@ -100,7 +100,7 @@ def present(names: Sequence[str], folder: Path, listing: Path) -> tuple[set[str]
     Raises UserError when none is there.
     """
     there = set(os.listdir(folder)) if folder.is_dir() else set()
-    absent = [name for name in names if name not in there and not ("/" in name and (folder / name).is_file())]
+    absent = [name for name in names if name not in there and not ("/" in name and os.path.isfile(folder / name))]
     if len(absent) == len(names):
         raise UserError(f"{folder} has none of the {len(names)} images of {listing.name}: put them there")
     return set(names).difference(absent), absent_note(absent, len(names), folder)

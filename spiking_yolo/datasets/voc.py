@@ -46,11 +46,12 @@ def load_voc(devkit: str | Path, year: int | str, split: str) -> DetectionSet:
 
 def read_xml(xml: Path, image: Path) -> Sample:
     """Read one annotation file. Raises UserError naming it when it is missing or not in VOC's format."""
+    path = regular(xml)
     try:
-        root = ElementTree.parse(regular(xml)).getroot()
+        root = ElementTree.parse(path).getroot()
     except FileNotFoundError:
         raise UserError(f"{xml} is missing: every listed image needs its annotation") from None
-    except (ElementTree.ParseError, LookupError, UnicodeError) as error:
+    except (ElementTree.ParseError, LookupError, ValueError) as error:
         raise UserError(f"{xml} is not readable XML ({error}): replace it") from None
     boxes, labels, difficult = [], [], []
     try:

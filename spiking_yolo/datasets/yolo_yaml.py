@@ -1,5 +1,6 @@
 """Datasets described by an Ultralytics data.yaml, with labels in YOLO text files."""
 
+import os
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +14,7 @@ from spiking_yolo.io.images import open_image
 from spiking_yolo.io.names import reason
 
 SUFFIXES = {".jpg", ".jpeg", ".png", ".bmp", ".webp", ".tif", ".tiff"}
+BRACKETS = 1000  # in a file, at most
 _EXIF_ORIENTATION, _QUARTER_TURNS = 0x0112, {5, 6, 7, 8}
 
 
@@ -27,16 +29,17 @@ def load_data_yaml(path: str | Path, split: str = "val") -> DetectionSet:
     path = Path(path)
     config = _read(path)
     names = _names(config, path)
-    root = _root(path, str(config.get("path") or ""))
+    root = _root(path, _plain(config.get("path") or "", "path", path))
     if not config.get(split):
         have = ", ".join(k for k in ("train", "val", "test") if config.get(k)) or "none"
         raise UserError(f"{path} has no split '{split}': choose another (found: {have})")
     entries = config[split] if isinstance(config[split], list) else [config[split]]
-    listed = [image for entry in entries for image in _images(str(entry), root, path)]
-    images = [image for image in listed if image.is_file()]
+    entries = [_plain(entry, split, path) for entry in entries]
+    listed = [image for entry in entries for image in _images(entry, root, path)]
+    images = [image for image in listed if os.path.isfile(image)]
     if not images:
-        raise UserError(f"{path}: the split '{split}' has no images at {root / str(entries[0])}: correct the path")
-    notes = absent_note([str(i) for i in listed if not i.is_file()], len(listed), root)
+        raise UserError(f"{path}: the split '{split}' has no images at {root / entries[0]}: correct the path")
+    notes = absent_note([str(i) for i in listed if not os.path.isfile(i)], len(listed), root)
     bare = sum(not label_path(image).is_file() for image in images)
     if bare:
         notes.append(f"{bare} of {len(images)} images have no label file and are taken to show no objects")
@@ -45,9 +48,13 @@ def load_data_yaml(path: str | Path, split: str = "val") -> DetectionSet:
 
 
 def _read(path: Path) -> dict[str, Any]:
+    text = read_text(path)
+    if sum(map(text.count, "[{")) > BRACKETS:  # in one another they take the parser the square of their number
+        raise UserError(f"{path} has more than {BRACKETS} brackets: is it a data.yaml?")
     try:
-        config = yaml.safe_load(read_text(path))
-    except (yaml.YAMLError, RecursionError) as error:
+        config = yaml.safe_load(text)
+    except (yaml.YAMLError, RecursionError, ValueError, LookupError, TypeError, AttributeError) as error:
+        # the last four: a number or a date that is none
         raise UserError(f"{path} is not readable yaml ({reason(error)}): correct it") from None
     if not isinstance(config, dict):
         raise UserError(f"{path} is not a data.yaml: it needs the keys path, train, val and names")
@@ -63,28 +70,35 @@ def _names(config: dict[str, Any], path: Path) -> tuple[str, ...]:
     if not isinstance(names, list) or not names:
         raise UserError(f"{path} has no class names: add names, a list or a table of number and name")
     if config.get("nc", len(names)) != len(names):
-        raise UserError(f"{path} has nc {config['nc']} and {len(names)} names: make them agree")
-    return tuple(str(name) for name in names)
+        raise UserError(f"{path} has nc {_plain(config['nc'], 'nc', path)} and {len(names)} names: make them agree")
+    return tuple(_plain(name, "names", path) for name in names)
+
+
+def _plain(value: Any, key: str, path: Path) -> str:
+    """As text. Raises UserError for a list or table, whose text can be endless: yaml may repeat a part in itself."""
+    if isinstance(value, list | dict | set | tuple):
+        raise UserError(f"{path}: {key} has a list or a table where text or a number belongs: correct it")
+    return str(value)
 
 
 def _root(path: Path, key: str) -> Path:
     """The dataset's folder: relative to the file, or to the working directory as in Ultralytics."""
     beside = path.parent / key
-    return beside if beside.is_dir() or not Path(key).is_dir() else Path(key)
+    return beside if os.path.isdir(beside) or not os.path.isdir(key) else Path(key)
 
 
 def _images(key: str, root: Path, path: Path) -> list[Path]:
     """The image files of one entry of a split. Exported datasets often write ../train/images for train/images."""
     entry = root / key
-    if not entry.exists():
+    if not os.path.exists(entry):
         entry = root / key.removeprefix("../")
-    if entry.is_dir():
+    if os.path.isdir(entry):
         return sorted(p for p in entry.rglob("*") if p.suffix.lower() in SUFFIXES)
-    if not entry.is_file():
+    if not os.path.isfile(entry):
         raise UserError(f"{path} names {entry}, which does not exist: correct the path")
     lines = [line.strip() for line in read_text(entry).splitlines() if line.strip()]
     beside = [entry.parent / line for line in lines]
-    return [near if near.is_file() else root / line for near, line in zip(beside, lines, strict=True)]
+    return [near if os.path.isfile(near) else root / line for near, line in zip(beside, lines, strict=True)]
 
 
 def label_path(image: Path) -> Path:

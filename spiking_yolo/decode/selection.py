@@ -13,6 +13,7 @@ from spiking_yolo.decode.boxes import Detections
 from spiking_yolo.decode.yolo import detections
 from spiking_yolo.errors import UserError
 from spiking_yolo.io.images import Placement
+from spiking_yolo.io.names import whole
 from spiking_yolo.io.near import did_you_mean
 from spiking_yolo.models.spec import Spec
 
@@ -70,7 +71,8 @@ def _class_id(one: Any, names: Sequence[str]) -> int:
         name = one.strip()
         if name in names:
             return list(names).index(name)
-        one = int(name) if name.isdecimal() else name
+        number = whole(name)
+        one = name if number is None else number
     if is_whole(one) and 0 <= one < len(names):
         return int(one)
     hint = did_you_mean(one, names) if isinstance(one, str) else ""

@@ -1,5 +1,7 @@
 """Torch module to Graph: trace with torch.fx, fold batch norm, translate each node or refuse it by name."""
 
+from contextlib import redirect_stderr
+from io import StringIO
 from typing import Any
 
 import torch
@@ -36,7 +38,7 @@ def trace(model: nn.Module, example: Tensor) -> Graph:
     fused = fuse(traced, no_trace=True)
     assert isinstance(fused, fx.GraphModule)
     try:
-        with torch.no_grad():
+        with torch.no_grad(), redirect_stderr(StringIO()):  # it prints a traceback before it raises
             ShapeProp(fused).propagate(example)
     except Exception as error:  # torch raises whatever does not fit
         size = "x".join(map(str, example.shape[2:]))

@@ -38,7 +38,7 @@ def regular(path: str | Path) -> Path:
     Raises UserError then; a path where nothing is passes, for the reader to word it.
     """
     path = Path(path)
-    if path.exists() and not path.is_file():
+    if os.path.exists(path) and not os.path.isfile(path):  # Path.exists raises where a name is too long for a file
         raise UserError(f"cannot read {path}: it is a folder, a pipe or a device; give a file")
     return path
 

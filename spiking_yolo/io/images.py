@@ -1,6 +1,7 @@
 """Reading images, fitting them into a network's input, and mapping boxes back."""
 
 import os
+import warnings
 from dataclasses import dataclass
 from typing import Literal, NamedTuple, Protocol
 
@@ -18,6 +19,10 @@ FORMATS = ("JPEG", "PNG", "BMP", "GIF", "PPM", "TIFF", "WEBP")  # JPEG has MPO i
 ImageSource = str | os.PathLike[str] | np.ndarray | Image.Image
 Resize = Literal["letterbox", "letterbox-114", "stretch", "crop"]
 GREY = 0.5
+SIDE = 65_500  # pixels; annotated pictures are JPEGs
+
+# Pillow warns, in two lines, of half of what it refuses.
+warnings.filterwarnings("ignore", category=Image.DecompressionBombWarning)
 
 
 class InputFormat(Protocol):
@@ -58,7 +63,11 @@ def open_image(path: str | os.PathLike[str]) -> Image.Image:
         raise UserError(f"cannot read {name} as an image: it is no file; give a complete image file")
     try:
         if os.path.getsize(path) > 0:
-            return Image.open(path, formats=FORMATS)
+            image = Image.open(path, formats=FORMATS)
+            if max(image.size) > SIDE:
+                image.close()
+                raise ValueError(f"a side of {max(image.size)} pixels is more than {SIDE}, which no JPEG can have")
+            return image
     except FileNotFoundError:
         raise UserError(f"{name} does not exist; check the path") from None
     except Exception as error:  # Pillow raises whatever the damage leads to

@@ -33,6 +33,14 @@ def file_name(text: str) -> str:
     return name.encode()[:FILE].decode(errors="ignore")
 
 
+def whole(text: str) -> int | None:
+    """The number that decimal digits write, of at most nine of them; None for other text.
+
+    Python refuses to read more than 4300 digits, and nothing here is counted to a billion.
+    """
+    return int(text) if text.isdecimal() and len(text) < 10 else None
+
+
 def plain_name(text: object, what: str) -> str:
     """A name that is a file name, a key of tensors and a label as it is: of layers and methods.
 

@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from numbers import Integral
 
 from spiking_yolo.errors import UserError
+from spiking_yolo.io.names import whole
 
 STRIDE = 32  # pixels of the input per cell of the coarsest map, in all detectors here
 LARGEST = 4096  # pixels; a typing error should not ask for terabytes
@@ -19,14 +20,14 @@ def input_size(given: int | str | Sequence[int]) -> Size:
     Raises UserError unless both are multiples of STRIDE, up to LARGEST.
     """
     if isinstance(given, str):
-        sides: list[int] = [int(part) if part.isdecimal() else 0 for part in given.split("x")]
+        sides: list[int] = [whole(part) or 0 for part in given.split("x")]
     else:
         sides = list(given) if isinstance(given, Sequence) else [given, given]
     fit = all(isinstance(s, Integral) and 0 < s <= LARGEST and s % STRIDE == 0 for s in sides)
     if not fit or (len(sides) != 2 and not (isinstance(given, str) and len(sides) == 1)):
         raise UserError(
             f"each side of the input must be a multiple of {STRIDE} pixels, at most {LARGEST}: give 416 for a square, "
-            f"or height x width as in 288x416, not {given!r}"
+            f"or height x width as in 288x416, not {given!r:.40}"
         )
     return int(sides[0]), int(sides[-1])
 

@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any
 
 from spiking_yolo.errors import Notice, UserError
 from spiking_yolo.io.files import read_text, regular
+from spiking_yolo.io.names import whole
 
 if TYPE_CHECKING:
     import numpy as np
@@ -29,7 +30,7 @@ UNKNOWN_FPS = 25.0
 
 
 def is_webcam(source: str) -> bool:
-    return source.isdecimal()
+    return whole(source) is not None
 
 
 def is_address(source: str) -> bool:
@@ -44,7 +45,7 @@ def is_stream(source: str) -> bool:
 
 def check_there(source: str) -> None:
     """Raises UserError for a file that does not exist; nothing is opened."""
-    if is_webcam(source) or is_address(source) or glob.has_magic(source) or not source or Path(source).exists():
+    if is_webcam(source) or is_address(source) or glob.has_magic(source) or not source or os.path.exists(source):
         return
     if is_stream(source):
         raise UserError(f"cannot open the video {source}: it does not exist; give a complete video file")
@@ -63,12 +64,12 @@ def expand(sources: Sequence[str], recursive: bool = False) -> list[str]:
         path = Path(source)
         if not source:
             raise UserError("a source is empty: give an image, a folder, a glob, a video or a webcam's number")
-        if path.is_dir():
+        if os.path.isdir(path):
             inside = path.rglob("*") if recursive else path.iterdir()
             seen, problem = _seen(map(str, inside)), f"{source} holds no images: give a folder with"
-        elif path.suffix.lower() == LIST and path.is_file():
+        elif path.suffix.lower() == LIST and os.path.isfile(path):
             seen, problem = expand(_listed(path), recursive), ""
-        elif not path.exists() and not is_address(source) and glob.has_magic(source):
+        elif not os.path.exists(path) and not is_address(source) and glob.has_magic(source):
             seen, problem = _seen(glob.iglob(source, recursive=True)), f"no image matches {source}: they end in"
         else:
             seen, problem = [source], ""
@@ -171,7 +172,7 @@ def open_video(source: str) -> Iterator[Video]:
                 raise UserError(
                     f"cannot open {source}: nothing answers, or it is no video; check the address and the net"
                 )
-            reason = "it is damaged or of an unknown format" if Path(source).exists() else "it does not exist"
+            reason = "it is damaged or of an unknown format" if os.path.exists(source) else "it does not exist"
             raise UserError(f"cannot open the video {source}: {reason}; give a complete video file")
         width, height = (int(capture.get(key)) for key in (cv2.CAP_PROP_FRAME_WIDTH, cv2.CAP_PROP_FRAME_HEIGHT))
         if width * height > MAX_PIXELS:

@@ -6,6 +6,7 @@ from pathlib import Path
 
 from spiking_yolo.errors import UserError
 from spiking_yolo.io.files import regular
+from spiking_yolo.settings import LARGEST
 
 ALIASES = {
     "network": "net",
@@ -41,21 +42,26 @@ class Section:
             raise self.error(f"{key}={text} is not a whole number") from None
         if value < minimum:
             raise self.error(f"{key}={value} must be at least {minimum}")
+        if value > LARGEST:
+            raise self.error(f"{key}={text} must be at most {LARGEST}")
         return value
 
     def number(self, key: str, default: float) -> float:
         """The number under `key`. Raises UserError when it is malformed or not finite."""
         values = self.numbers(key) if key in self.options else [default]
-        if len(values) != 1 or not math.isfinite(values[0]):
+        if len(values) != 1:
             raise self.error(f"{key}={self.options[key]} is not a number")
         return values[0]
 
     def numbers(self, key: str) -> list[float]:
-        """The comma-separated numbers under `key`; empty when absent."""
+        """The comma-separated numbers under `key`; empty when absent. Raises UserError unless all are finite."""
         try:
-            return [float(v) for v in self.options.get(key, "").split(",") if v]
+            values = [float(v) for v in self.options.get(key, "").split(",") if v]
         except ValueError:
-            raise self.error(f"{key}={self.options[key]} is not a list of numbers") from None
+            values = [math.nan]
+        if not all(map(math.isfinite, values)):
+            raise self.error(f"{key}={self.options[key]} is not a list of numbers")
+        return values
 
     def integers(self, key: str) -> list[int]:
         """The comma-separated integers under `key`; empty when absent."""

@@ -27,7 +27,7 @@ def _geometry(state: State, *keys: str) -> dict[str, Any]:
 
 def _conv(state: State, numbers: Numbers, children: Children) -> nn.Module:
     weight, bias = (numbers(key) for key in ("weight", "bias"))
-    if weight is None or weight.ndim != 4 or state["padding_mode"] != "zeros":
+    if weight is None or weight.ndim != 4 or not weight.numel() or state["padding_mode"] != "zeros":
         raise ValueError
     groups, geometry = int(state["groups"]), _geometry(state, "stride", "padding", "dilation")
     out, kernel = len(weight), (weight.shape[2], weight.shape[3])

@@ -129,7 +129,7 @@ class Builder:
             if needed and children.keys() - {"bn"} != set(needed):  # a fork's, which may compute something else
                 raise UserError(f"node {name!r} ({kind}) has not the children {', '.join(needed)}: {FAMILIES}")
             return block(children, _numbers(state))
-        except (KeyError, TypeError, ValueError, RuntimeError, AttributeError) as error:
+        except (KeyError, TypeError, ValueError, RuntimeError, AttributeError, ArithmeticError) as error:
             if isinstance(error, UserError):
                 raise
             raise UserError(f"node {name!r} ({kind}) is damaged or unusual: {FAMILIES}") from error

@@ -1,6 +1,7 @@
 """The networks that are known to work, by name. Imports nothing heavy."""
 
 import json
+import os
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -56,10 +57,10 @@ def located(weights: str | Path) -> Path:
     """
     path = Path(weights)
     network = next((network for network in ZOO if network.name == str(weights)), None)
-    is_name = not path.suffix and not path.exists()
+    is_name = not path.suffix and not os.path.exists(path)
     if network is None and is_name and (hint := did_you_mean(str(weights), (n.name for n in ZOO))):
         raise UserError(f"there are no weights {weights}{hint}")
-    if network is None or path.exists():
+    if network is None or os.path.exists(path):
         return path
     if not network.shipped:
         raise UserError(

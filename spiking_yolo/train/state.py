@@ -66,7 +66,7 @@ def load_state(state: State, folder: Path, job: Job) -> tuple[Rows, Begun]:
         return [], Begun()
     with _named(path):
         saved = torch.load(path, map_location="cpu", weights_only=True)
-        rows, before = _checked(saved["rows"]), dict(saved["job"])
+        rows, before = _checked(saved["rows"], "epoch", "loss"), dict(saved["job"])
         (sums,) = _checked([saved["begun"]["sums"]])
         begun = Begun(int(saved["begun"]["steps"]), sums)
     for option in sorted(before.keys() | job.keys()):
@@ -93,9 +93,11 @@ def _named(path: Path) -> Iterator[Path]:
         raise UserError(f"{path} is damaged or of another version: train anew, with another --name") from error
 
 
-def _checked(rows: Any) -> Rows:
+def _checked(rows: Any, *needed: str) -> Rows:
     if not all(isinstance(name, str) and isinstance(value, float) for row in rows for name, value in row.items()):
         raise TypeError
+    if not all(row.keys() >= set(needed) for row in rows):
+        raise KeyError
     return list(rows)
 
 

@@ -70,6 +70,7 @@ def test_abbreviations_are_refused(line):
         ("a --steps 4,65", "--steps must lie in 1..64"),
         ("a --set gamma", "--set takes KEY=VALUE"),
         ("a --weights=", "--weights must be a path, not ''"),
+        ("a --weights=b\0c", "--weights must be a path, not "),
         ("a --no-overlay", "Unknown option: --no-overlay"),
         ("a -x", "Unknown option: -x"),
         ("--SOURCE a", "Unknown option: --SOURCE"),
@@ -138,10 +139,21 @@ def test_exit_statuses(capsys):
     assert status(lambda: None) == 0 and status(lambda: 1) == 1
     assert status(lambda: raises(UserError("two\nlines"))) == 2
     assert status(lambda: raises(KeyboardInterrupt())) == 130
-    assert capsys.readouterr().err == "error: two lines\ninterrupted\n"
-    assert run_tool("detect", "n" * 300) == 2 and run_tool("eval", "--data", "n" * 300) == 2
-    error = capsys.readouterr().err
-    assert error.count("\n") == 2 and error.count("File name too long; check the path") == 2
+    assert status(lambda: raises(OSError(28, "No space left on device"))) == 2
+    assert status(lambda: Path("a\n" + "x" * 300).stat() and 0) == 2
+    said = capsys.readouterr().err.splitlines()
+    assert said[:2] == ["error: two lines", "interrupted"]
+    assert said[2] == "error: No space left on device; check the path and the free space"
+    assert len(said) == 4 and said[3].startswith("error: cannot use a xxx") and "File name too long" in said[3]
+
+
+@pytest.mark.parametrize(
+    "verb", ["detect {}", "detect a.jpg --weights {}", "score --data {} --predictions a", "report {}.mp4"]
+)
+def test_a_name_that_no_file_can_have_is_one_that_is_not_there(verb: str, capsys):
+    assert call(verb.format("x" * 300).split()) == 2
+    said = capsys.readouterr().err
+    assert said.count("\n") == 1 and ("does not exist" in said or "No such file" in said)
 
 
 def test_a_notice_is_one_line():

@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 
 from spiking_yolo.datasets.names import VOC_NAMES
-from spiking_yolo.datasets.voc import load_voc
+from spiking_yolo.datasets.voc import load_voc, read_xml
 from spiking_yolo.errors import UserError
 
 SHARED = Path(__file__).parents[2].parent / "shared"
@@ -72,6 +72,14 @@ def test_faulty_xml_is_named(tmp_path: Path, body: str, says: str) -> None:
     with pytest.raises(UserError, match=says) as caught:
         load_voc(devkit(tmp_path, {"0042": body}), 2007, "test")
     assert "0042.xml" in str(caught.value) and "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize("encoding", ["utf-7", "big5", "nonsense"])
+def test_an_encoding_that_the_parser_lacks_is_damage(tmp_path: Path, encoding: str) -> None:
+    path = tmp_path / "a.xml"
+    path.write_text(f"<?xml version='1.0' encoding='{encoding}'?><annotation/>")
+    with pytest.raises(UserError, match="not readable XML"):
+        read_xml(path, tmp_path / "a.jpg")
 
 
 def test_missing_files_are_named(tmp_path: Path) -> None:

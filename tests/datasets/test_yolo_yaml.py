@@ -108,6 +108,10 @@ def test_bad_lines_are_named(root: Path, line: str, says: str) -> None:
     assert "b.txt line 3" in str(caught.value) and "\n" not in str(caught.value)
 
 
+BOMB = "a0: &a0 [x]\n" + "".join(f"a{i}: &a{i} [{', '.join([f'*a{i - 1}'] * 9)}]\n" for i in range(1, 12))
+BOMB += "val: set\nnames: [*a11]\n"  # 9^11 letters as text
+
+
 @pytest.mark.parametrize(
     ("text", "says"),
     [
@@ -120,6 +124,15 @@ def test_bad_lines_are_named(root: Path, line: str, says: str) -> None:
         ("val: set\nnames: [a]\nnc: 2\n", "nc 2 and 1 names"),
         ("- 1\n", "not a data.yaml"),
         ("val: [\n", "not readable yaml"),
+        (f"val: {'9' * 5000}\n", "not readable yaml"),  # more digits than Python reads
+        ("val: 2026-99-99\n", "not readable yaml"),
+        ("val: !!bool maybe\n", "not readable yaml"),
+        (f"val: {'x' * 300}/y\nnames: [a]\n", "which does not exist"),  # longer than a file's name can be
+        ("val: set\nnames: [a]\nnc: [1]\n", "nc has a list"),
+        ("val: [[set]]\nnames: [a]\n", "val has a list"),
+        ("path: {a: b}\nval: set\nnames: [a]\n", "path has a list or a table"),
+        ("val: set\nnames: " + "[" * 2000, "more than 1000 brackets"),
+        (BOMB, "names has a list"),
         ("val: !!python/object/apply:os.getcwd []\nnames: [a]\n", "not readable yaml"),
     ],
 )

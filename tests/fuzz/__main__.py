@@ -1,139 +1,106 @@
-"""Run damaged files through the tools; exit status 1 when one of them ends in anything but a result or one line.
+"""Run damaged files and odd options through the tools; exit status 1 unless each ends in a result or in one line.
 
-Each case is a child of a process in which everything is loaded, with limits of memory, time and disk.
+A case follows from its seed alone. `--table FILE` keeps what was found after every batch; the same call then goes on.
 """
 
 import argparse
+import gc
+import json
 import os
-import resource
-import shutil
-import signal
 import sys
 import tempfile
-import time
-import traceback
 from collections import Counter
+from multiprocessing.pool import ThreadPool
 from pathlib import Path
+from unittest.mock import patch
 
 sys.path.insert(0, str(Path(__file__).parents[1]))
 
-import numpy as np
 import torch
-from helpers.tiny import run_tool
 
-from tests.fuzz.mutate import mutate
-from tests.fuzz.subjects import SUBJECTS, Subject, write_all
-
-MEMORY, SECONDS, DISK = 4 << 30, 60, 256 << 20
-ALLOWED = ("result", "refused")  # ends of a case
+from spiking_yolo.io.tables import columns
+from tests.fuzz.children import run_quietly
+from tests.fuzz.judge import ALLOWED, BATCH, work_through
+from tests.fuzz.subjects import SUBJECTS, make_every_call, write_all
 
 
 def main() -> int:
     parser = argparse.ArgumentParser(prog="python -m tests.fuzz", description=__doc__)
     parser.add_argument("--count", type=int, default=300, help="cases")
     parser.add_argument("--seed", type=int, default=0, help="of the first case; the n-th has seed + n")
-    parser.add_argument("--only", choices=SUBJECTS, help="one kind of file")
+    parser.add_argument("--jobs", type=int, default=1, help="cases at the same time")
+    parser.add_argument("--table", type=Path, help="a .json of what was found so far, read and written")
+    parser.add_argument("--again", action="store_true", help="only what failed by the table, to see it mended")
     options = parser.parse_args()
-    torch.set_num_threads(1)
-    table: Counter[tuple[str, str]] = Counter()
-    with tempfile.TemporaryDirectory() as place:
-        good = Path(place) / "good"
+    found = Findings(options.seed, options.table)
+    end = options.seed + options.count
+    seeds = [int(seed) for seed in found.failures] if options.again else range(found.next, end)
+    with tempfile.TemporaryDirectory(dir=memory_disk()) as folder, patch.dict(os.environ, XDG_CACHE_HOME=folder):
+        place, good = Path(folder) / "cases", Path(folder) / "good"
+        place.mkdir()
         good.mkdir()
-        run_quietly(lambda: write_all(good), Path(place) / "log")
-        for kind, subject in SUBJECTS.items():
-            state, said = judged(subject, None, good, Path(place) / "cases")
-            assert state == "result", f"{kind} does not work undamaged: {said}"
-        for seed in range(options.seed, options.seed + options.count):
-            rng = np.random.default_rng(seed)
-            kind = options.only or list(SUBJECTS)[rng.integers(len(SUBJECTS))]
-            end, said = judged(SUBJECTS[kind], rng, good, Path(place) / "cases")
-            table[kind, end] += 1
-            if end not in ALLOWED:
-                print(f"--seed {seed} --count 1 --only {kind}: {end}: {said}", flush=True)
-    for (kind, end), count in sorted(table.items()):
-        print(f"{kind:12}{end:14}{count:6}")
-    return int(any(end not in ALLOWED for _, end in table))
+        torch.set_num_threads(1)
+        warm_up(good, Path(folder) / "log")
+        batches = [seeds[at : at + BATCH] for at in range(0, len(seeds), BATCH)]
+        with ThreadPool(options.jobs) as pool:
+            for batch, ends in zip(batches, pool.imap(lambda b: work_through(b, good, place), batches), strict=True):
+                for seed, became in zip(batch, ends, strict=True):
+                    found.add(seed, *became)
+                found.save()
+    print(found)
+    return int(bool(found.failures))
 
 
-def judged(subject: Subject, rng: np.random.Generator | None, good: Path, place: Path) -> tuple[str, str]:
-    """What became of a case, and the end of what it said.
+class Findings:
+    """What became of the cases so far, kept in a file where there is one.
 
-    rng: of the damage, if any. place: a folder of the case's own, removed afterwards.
+    next: the seed that comes next. table: counts by kind and end. failures: what is wrong, by seed.
     """
-    case = place / "one"
-    shutil.copytree(good, case)
-    if rng is not None:
-        mutate(case / subject.file, rng)
-    hidden_before, before = set(case.rglob(".*")), around(place)
-    log = place / "log"
-    child = os.fork()
-    if not child:
-        os._exit(confined(subject, case, log))
-    status = waited(child)
-    said = log.read_text(errors="replace") if log.exists() else ""
-    escaped = around(place) - before - {log}
-    hidden = set(case.rglob(".*")) - hidden_before
-    shutil.rmtree(place)
-    return verdict(status, said, bool(escaped), bool(hidden)), said[-300:].replace("\n", " | ")
+
+    def __init__(self, first: int, path: Path | None) -> None:
+        kept = json.loads(path.read_text()) if path and path.exists() else {}
+        self.path, self.next = path, kept.get("next", first)
+        self.table, self.failures = Counter[str](kept.get("table")), kept.get("failures", {})
+
+    def add(self, seed: int, kind: str, end: str, said: str) -> None:
+        """Count a case, or count it anew, and print it if it failed."""
+        if before := self.failures.pop(str(seed), ""):
+            self.table[" ".join(before.split(": ")[:2])] -= 1
+        self.table[f"{kind} {end}"] += 1
+        self.next = max(self.next, seed + 1)
+        if end not in ALLOWED:
+            self.failures[str(seed)] = f"{kind}: {end}: {said}"
+            print(f"--seed {seed} --count 1: {self.failures[str(seed)]}", flush=True)
+
+    def save(self) -> None:
+        if self.path:
+            kept = {"next": self.next, "table": dict(sorted((+self.table).items())), "failures": self.failures}
+            self.path.write_text(json.dumps(kept, indent=1))
+
+    def __str__(self) -> str:
+        ends = sorted({key.split()[1] for key in +self.table}, key=lambda end: (end not in ALLOWED, end))
+        rows = [["", *ends]]
+        rows += [[kind, *(str(self.table[f"{kind} {end}"]) for end in ends)] for kind in SUBJECTS]
+        rows += [["all", *(str(sum(self.table[f"{kind} {end}"] for kind in SUBJECTS)) for end in ends)]]
+        return columns(rows)
 
 
-def around(place: Path) -> set[Path]:
-    """What is where the paths of `mutate.TEXTS` lead from a case in this folder, or from a folder of its own."""
-    return {*place.iterdir(), *place.parent.iterdir(), *Path("/tmp").glob("escaped*")}
+def memory_disk() -> str | None:
+    """A folder in memory, where there is one: a case makes and removes some dozens of files."""
+    return "/dev/shm" if os.access("/dev/shm", os.W_OK) else None
 
 
-def verdict(status: int | None, said: str, escaped: bool, hidden: bool) -> str:
-    if status is None or status == -signal.SIGXCPU:
-        return "hang"
-    if "MemoryError" in said or "allocate" in said:
-        return "memory"
-    if "Traceback" in said or status not in (0, 1, 2):
-        return "traceback"
-    if escaped:
-        return "escape"
-    if hidden:
-        return "half-written"
-    return "result" if status == 0 else "refused"
+def warm_up(good: Path, log: Path) -> None:
+    """Write the good files, and make every call once, so that what it imports need not be imported in each child."""
 
+    def work() -> None:
+        write_all(good)
+        make_every_call(good, log.parent)
 
-def confined(subject: Subject, case: Path, log: Path) -> int:
-    os.chdir(case)
-    used = int(Path("/proc/self/statm").read_text().split()[0]) * resource.getpagesize()
-    for which, most in (
-        (resource.RLIMIT_AS, used + MEMORY),
-        (resource.RLIMIT_CPU, SECONDS),
-        (resource.RLIMIT_FSIZE, DISK),
-        (resource.RLIMIT_CORE, 0),
-    ):
-        resource.setrlimit(which, (most, most))
-    return run_quietly(lambda: run_tool(*subject.call), log)
-
-
-def run_quietly(call: object, log: Path) -> int:
-    """The status of a call whose output goes to a file; 70 for an exception, which is written there too."""
-    saved = sys.stdout, sys.stderr
-    with open(log, "w", errors="backslashreplace") as file:
-        sys.stdout = sys.stderr = file
-        try:
-            return call() or 0  # type: ignore[operator]
-        except BaseException:  # a child must not go on as its parent
-            traceback.print_exc(file=file)
-            return 70
-        finally:
-            sys.stdout, sys.stderr = saved
-
-
-def waited(child: int) -> int | None:
-    """The exit status of a child, minus the signal that ended it; None when it had to be killed."""
-    end = time.monotonic() + 2 * SECONDS
-    while time.monotonic() < end:
-        done, status = os.waitpid(child, os.WNOHANG)
-        if done:
-            return os.waitstatus_to_exitcode(status)
-        time.sleep(0.005)
-    os.kill(child, signal.SIGKILL)
-    os.waitpid(child, 0)
-    return None
+    if run_quietly(work, log):
+        sys.exit(f"the good files are not:\n{log.read_text()[-2000:]}")
+    gc.collect()
+    gc.freeze()  # collections in children would otherwise copy every page
 
 
 if __name__ == "__main__":

@@ -1,72 +1,100 @@
-"""Good files of every format, small enough to run a tool on in a second, and the tool that reads each."""
+"""What is damaged: small good files of every format, and the call that reads each."""
 
-import json
-import shutil
-import tarfile
+import os
+from collections.abc import Callable
 from dataclasses import dataclass
+from functools import lru_cache
 from pathlib import Path
+from shutil import copytree, rmtree
+from typing import Any
 
-from helpers.classifying import write_data, write_network
-from helpers.tiny import NAMES, photo, run_tool, write_tiny
+import numpy as np
 
-from spiking_yolo.convert.registry import get_recipe
+from spiking_yolo.cli import main as cli
+from tests.fuzz.command_lines import CALLS, PLAIN, odd_call
+from tests.fuzz.good import write_classifier, write_detector, write_training
+from tests.fuzz.mutate import mutate
 
-T = ("--T", "2", "--project", "out")
-PLAIN = (*T, "--method", "p-norm")
+SLOW = 0.03  # share of the cases with the slow call of their subject, where it has one
+WRITERS = {"detector": write_detector, "classifier": write_classifier, "training": write_training}
 
 
 @dataclass(frozen=True)
 class Subject:
-    """The file to damage, below the folder of a case, and what is then called there."""
+    """A file to damage, the folder of good files that it is in, and what is then called there.
+
+    slow: another call, for a few of the cases. share: of the cases, beside 1 of the others.
+    """
 
     file: str
     call: tuple[str, ...]
+    slow: tuple[str, ...] = ()
+    folder: str = "detector"
+    share: float = 1.0
 
 
-_DETECT = ("detect", "photos/a.png", "--weights")
+_NORM = ("--method", "p-norm")
+_DETECT = ("detect", "photos/a.png", "--T", "2", "--project", "out", "--save-json", "--save-txt", "--weights")
 _EVAL = ("eval", "--weights", "tiny.weights", *PLAIN, "--data")
-_TRAIN = ("train", "--task", "classify", "--model", "resnet20", "--epochs", "2", "--batch", "8", "--device", "cpu")
+_SCORE = ("score", "--predictions", "predictions.json", "--output", "out/score.json", "--data")
+_CONVERT = ("convert", *_NORM, "--output", "out.safetensors", "--weights")
+_TAR = ("--weights", "ann.safetensors", "--data", "set.tar")
 SUBJECTS = {
-    "cfg": Subject("tiny.cfg", (*_DETECT, "tiny.weights", *PLAIN)),
-    "weights": Subject("tiny.weights", (*_DETECT, "tiny.weights", *PLAIN)),
-    "names": Subject("tiny.names", (*_DETECT, "tiny.weights", *PLAIN)),
-    "statistics": Subject("tiny.64.statistics.safetensors", (*_DETECT, "tiny.weights", *PLAIN)),
-    "network": Subject("net.safetensors", (*_DETECT, "net.safetensors", *T, "--overlay")),
-    "recipe": Subject("recipe.json", (*_DETECT, "tiny.weights", *T, "--method", "recipe.json")),
-    "image": Subject("photos/a.png", (*_DETECT, "tiny.weights", *PLAIN, "--save-txt")),
+    "cfg": Subject("tiny.cfg", CALLS["detector convert"], CALLS["detector calibrate"]),
+    "weights": Subject("tiny.weights", CALLS["detector convert"], CALLS["detector calibrate"]),
+    "names": Subject("tiny.names", (*_DETECT, "tiny.weights", *_NORM), (*_EVAL, "data.yaml")),
+    "statistics": Subject("tiny.32.statistics.safetensors", (*_DETECT, "tiny.weights", *_NORM)),
+    "network": Subject("net.safetensors", (*_DETECT, "net.safetensors"), (*_DETECT, "net.safetensors", "--overlay")),
+    "recipe": Subject("recipe.json", (*_DETECT, "tiny.weights", "--method", "recipe.json")),
+    "image": Subject("photos/a.png", (*_DETECT, "tiny.weights", *_NORM)),
     "photograph": Subject("photos/c.jpg", ("detect", "photos/c.jpg", "--weights", "tiny.weights", *PLAIN)),
+    "pt": Subject(
+        "yolo.pt", (*_CONVERT, "yolo.pt"), ("calibrate", "--images", "photos", *_NORM, "--weights", "yolo.pt")
+    ),
+    "coco": Subject("instances.json", (*_SCORE, "instances.json"), (*_EVAL, "instances.json", "--images", "photos")),
+    "predictions": Subject("predictions.json", (*_SCORE, "instances.json")),
+    "yaml": Subject("data.yaml", (*_SCORE, "data.yaml"), (*_EVAL, "data.yaml")),
+    "labels": Subject("labels/a.txt", (*_SCORE, "data.yaml"), (*_EVAL, "data.yaml")),
+    "voc": Subject("VOCdevkit/VOC2012/Annotations/a.xml", (*_SCORE, "VOCdevkit", "--metric", "voc")),
+    "listing": Subject("VOCdevkit/VOC2012/ImageSets/Main/val.txt", (*_SCORE, "VOCdevkit")),
     "checkpoint": Subject(
-        "ann.safetensors", ("calibrate", "--weights", "ann.safetensors", "--data", "set", "--method", "p-norm")
+        "ann.safetensors",
+        (*_CONVERT, "ann.safetensors"),
+        CALLS["classifier calibrate"],
+        "classifier",
     ),
-    "tar": Subject("set.tar", ("classify", "--weights", "ann.safetensors", *PLAIN, "--data", "set.tar")),
-    "coco": Subject("instances.json", (*_EVAL, "instances.json", "--images", "photos")),
-    "yaml": Subject("data.yaml", (*_EVAL, "data.yaml")),
-    "labels": Subject("labels/a.txt", (*_EVAL, "data.yaml")),
-    "state": Subject(
-        "out/t/state.pt", (*_TRAIN, "--data", "set", "--project", "out", "--name", "t", "--resume", "out/t")
-    ),
+    "tar": Subject("set.tar", ("calibrate", *_NORM, *_TAR), ("classify", *PLAIN, *_TAR), "classifier", 0.25),
+    "state": Subject("out/t/state.pt", CALLS["training train"], (*CALLS["training train"][:-1], "2"), "training", 0.15),
+    "options": Subject("", ()),
 }
 
 
-def write_all(folder: Path) -> None:
-    """Every good file. Runs a few tools, so it takes some seconds."""
-    weights = write_tiny(folder)
-    photo(folder / "photos" / "c.jpg")
-    (folder / "recipe.json").write_text(get_recipe("p-norm").to_json())
-    run_tool("convert", "--weights", weights, "--method", "p-norm", "--output", folder / "net.safetensors")
-    images = [{"id": 1, "file_name": "a.png", "width": 80, "height": 48}]
-    boxes = [{"id": 1, "image_id": 1, "category_id": 1, "bbox": [3, 4, 20, 30], "area": 600, "iscrowd": 0}]
-    kinds = [{"id": i, "name": name} for i, name in enumerate(NAMES, 1)]
-    coco = {"images": images, "annotations": boxes, "categories": kinds}
-    (folder / "instances.json").write_text(json.dumps(coco))
-    (folder / "data.yaml").write_text(f"path: .\nval: images\nnames: [{', '.join(NAMES)}]\nnc: {len(NAMES)}\n")
-    (folder / "labels").mkdir()
-    (folder / "labels" / "a.txt").write_text("0 0.5 0.5 0.25 0.5\n1 0.25 0.5 0.125 0.25\n")
-    shutil.copytree(folder / "photos", folder / "images")
-    checkpoint = write_network(folder / "ann.safetensors")
-    write_data(folder / "set", checkpoint, 4, 4)
-    with tarfile.open(folder / "set.tar", "w") as tar:
-        tar.add(folder / "set", ".")
-    run_tool("calibrate", "--weights", checkpoint, "--data", folder / "set", "--method", "p-norm")
-    train = [*_TRAIN[1:], "--data", folder / "set", "--project", folder / "out", "--name", "t"]
-    run_tool("train", *(["1" if part == "2" else part for part in train]))
+def write_all(good: Path) -> None:
+    """The folders of good files. Runs a few tools, so it takes some seconds."""
+    for name, write in WRITERS.items():
+        write(good / name)
+
+
+def prepared(kind: str, rng: np.random.Generator, good: Path, case: Path) -> Callable[[], Any]:
+    """The call of a case, whose files are written into a new folder."""
+    if kind == "options":
+        folder, call = odd_call(rng)
+        copytree(good / folder, case)
+    else:
+        subject = SUBJECTS[kind]
+        copytree(good / subject.folder, case)
+        mutate(case / subject.file, rng)
+        call = subject.slow if subject.slow and rng.random() < SLOW else subject.call
+    return lambda: cli.call(call)
+
+
+def make_every_call(good: Path, place: Path) -> None:
+    """Undamaged. Options of a call that was made are not parsed again, which would take half of the time."""
+    cli.parse = lru_cache(cli.parse)
+    calls = [(name.split()[0], call) for name, call in CALLS.items()]
+    calls += [(s.folder, call) for s in SUBJECTS.values() for call in (s.call, s.slow) if call]
+    for folder, call in calls:
+        copytree(good / folder, place / "case")
+        os.chdir(place / "case")
+        assert cli.call(call) == 0, call
+        rmtree(place / "case")

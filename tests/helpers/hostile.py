@@ -92,9 +92,9 @@ def _doubled(times: int) -> bytes:
     return inner
 
 
-def _detector(tensor: bytes, **entries: bytes) -> Writer:
-    """A network whose first convolution has this weight."""
-    conv = _object("torch.nn.modules.conv Conv2d", _parameters=_dict(weight=tensor), f=_plain(-1))
+def _detector(tensor: bytes, numbers: dict[str, bytes] | None = None, **entries: bytes) -> Writer:
+    """A network whose first convolution has this weight. numbers: the instructions of other attributes of it."""
+    conv = _object("torch.nn.modules.conv Conv2d", _parameters=_dict(weight=tensor), f=_plain(-1), **(numbers or {}))
     return _raw(_network(conv, _object("models.yolo Detect", f=b"]K\x00a", nc=_plain(1))), **entries)
 
 
@@ -213,6 +213,12 @@ HOSTILE: dict[str, Writer] = {
     "unknown layer": _raw(_network(_object("os system"), _object("models.yolo Detect"))),
     "the same layer 2^30 times": _raw(_network(_doubled(30), _object("models.yolo Detect"))),
     "huge tensor": _detector(_tensor(1 << 40, (1 << 20, 1 << 20, 1, 1), (1 << 20, 1, 1, 1)), **{"0": bytes(4)}),
+    "infinite groups": _detector(
+        _tensor(1, (1, 1, 1, 1), (1, 1, 1, 1)),
+        {"padding_mode": _plain("zeros"), "groups": b"G" + struct.pack(">d", float("inf"))},
+        **{"0": bytes(4)},
+    ),
+    "empty tensor": _detector(_tensor(0, (0, 3, 3, 3), (27, 9, 3, 1)), **{"0": b""}),
     "tensor of one number": _detector(_tensor(1, (4096, 4096, 3, 3), (0, 0, 0, 0)), **{"0": bytes(4)}),
     "tensor beyond its end": _detector(_tensor(4, (2, 2, 1, 1), (2, 1, 1, 1), 2), **{"0": bytes(16)}),
     "tensor before its start": _detector(_tensor(4, (2, 2, 1, 1), (2, 1, 1, 1), -2), **{"0": bytes(16)}),

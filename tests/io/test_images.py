@@ -1,12 +1,15 @@
 """Reading images, the letterbox, and the way back."""
 
 import os
+import subprocess
+import sys
 from pathlib import Path
 
 import cv2
 import numpy as np
 import pytest
 import torch
+from helpers.tiny import ROOT
 from hypothesis import given
 from hypothesis import strategies as st
 from PIL import Image
@@ -217,3 +220,21 @@ def test_only_files_are_opened(tmp_path):
     for path in (tmp_path / "pipe.png", tmp_path, "/dev/zero"):
         with pytest.raises(UserError, match="is no file"):
             read_image(path)
+
+
+def test_a_side_that_no_annotated_picture_can_have_is_refused(tmp_path):
+    path = tmp_path / "x.pgm"
+    path.write_bytes(b"P5 65501 1 255\n" + bytes(65501))
+    with pytest.raises(UserError, match="65501 pixels is more than 65500"):
+        read_image(path)
+    path.write_bytes(b"P5 1 65500 255\n" + bytes(65500))
+    assert read_image(path).shape == (65500, 1, 3)
+
+
+def test_a_large_photograph_is_opened_without_a_word(tmp_path):
+    """In a process of its own: pytest has other filters of warnings."""
+    path = tmp_path / "x.pgm"
+    path.write_bytes(b"P5 10000 9000 255\n")
+    code = "import sys; from spiking_yolo.io.images import open_image; print(open_image(sys.argv[1]).size)"
+    done = subprocess.run([sys.executable, "-c", code, path], cwd=ROOT, capture_output=True, text=True, timeout=60)
+    assert (done.stdout, done.stderr) == ("(10000, 9000)\n", "")

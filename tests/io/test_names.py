@@ -5,7 +5,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from spiking_yolo.errors import UserError
-from spiking_yolo.io.names import file_name, label, plain_name, shown
+from spiking_yolo.io.names import file_name, label, plain_name, shown, whole
 
 
 @pytest.mark.parametrize(
@@ -55,3 +55,13 @@ def test_names_of_layers_and_methods_are_plain(name: str) -> None:
     with pytest.raises(UserError, match=r"a method .* must be named by letters"):
         plain_name(name, "a method")
     assert plain_name("conv_1.mean-2+x", "a layer") == "conv_1.mean-2+x"
+
+
+@pytest.mark.parametrize(("text", "number"), [("0", 0), ("007", 7), ("9" * 9, 999_999_999)])
+def test_digits_are_a_number(text: str, number: int):
+    assert whole(text) == number
+
+
+@pytest.mark.parametrize("text", ["", "-1", "1.5", "²", "a", "9" * 10, "9" * 5000])
+def test_other_text_is_none(text: str):
+    assert whole(text) is None

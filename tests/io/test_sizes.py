@@ -23,7 +23,22 @@ def test_every_spelling_is_height_before_width(height: int, width: int):
     assert size_name((height, height)) == str(height)
 
 
-WORDS = ("", "100", "288x100", "100x288", "0", "0x32", "-32", "x416", "288x", "288x416x32", "32 64", "32.0", "4128")
+WORDS = (
+    "",
+    "100",
+    "288x100",
+    "100x288",
+    "0",
+    "0x32",
+    "-32",
+    "x416",
+    "288x",
+    "288x416x32",
+    "32 64",
+    "32.0",
+    "4128",
+    "9" * 30,
+)
 NUMBERS = (100, 0, -32, 64.0, True, None, (), (288, 100), (64, 64.0), (32, 32, 32), ("32", "32"), (288,), 4128)
 
 
@@ -32,6 +47,12 @@ def test_bad_sizes_are_refused(size: Any):
     with pytest.raises(UserError, match="multiple of 32") as error:
         input_size(size)
     assert repr(size) in str(error.value) and "\n" not in str(error.value)
+
+
+def test_more_digits_than_python_reads_are_refused_and_not_repeated():
+    with pytest.raises(UserError, match="multiple of 32") as error:
+        input_size("9" * 5000)
+    assert len(str(error.value)) < 200
 
 
 @pytest.mark.parametrize("tool", TOOLS)

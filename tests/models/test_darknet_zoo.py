@@ -108,8 +108,10 @@ def test_dropout_changes_nothing_and_counts_as_a_layer():
         (f"{TWO}[conv]\ngroups=3\nfilters=6\nactivation=relu", "groups=3 must divide 4 inputs and filters=6"),
         ("[sam]\nfrom=-1", r"\[sam\]: this kind of layer is not supported"),
         (HEAD.replace("num=1", "num=1\nscale_x_y=x"), "scale_x_y=x is not a list of numbers"),
-        (HEAD.replace("num=1", "num=1\nscale_x_y=nan"), "scale_x_y=nan is not a number"),
+        (HEAD.replace("num=1", "num=1\nmask=1e999"), "mask=1e999 is not a list of numbers"),
+        (HEAD.replace("num=1", "num=1\nscale_x_y=nan"), "scale_x_y=nan is not a list of numbers"),
         (HEAD.replace("num=1", "num=1\nscale_x_y=0.5"), "scale_x_y=0.5 must be at least 1"),
+        ("[maxpool]\nstride=9999999999", "stride=9999999999 must be at most 2147483647"),
         (HEAD.replace("num=1", "num=1\nnew_coords=1"), "new_coords is not supported"),
     ],
 )

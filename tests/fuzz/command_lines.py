@@ -1,0 +1,78 @@
+"""A good call of every verb, and what happens to its options."""
+
+from dataclasses import asdict
+from importlib import import_module
+from pathlib import Path
+
+import numpy as np
+
+from spiking_yolo.cli.program import FLAGS
+from spiking_yolo.convert.registry import get_recipe
+from spiking_yolo.settings import Setting, settings_of
+from tests.fuzz.good import TRAIN
+from tests.fuzz.values import NUMBERS, TEXTS, pick
+
+PLAIN = ("--T", "2", "--project", "out", "--method", "p-norm")
+_NET = ("--weights", "tiny.weights")
+_SET = ("--weights", "ann.safetensors", "--data", "set")
+_GOES_ON = ("--data", "set", "--project", "out", "--name", "t", "--resume", "out/t")
+FAST = {  # folder of good files and verb -> call
+    "detector detect": ("detect", "photos/a.png", *_NET, *PLAIN),
+    "detector score": ("score", "--predictions", "predictions.json", "--data", "instances.json"),
+    "detector convert": ("convert", *_NET, "--method", "p-norm", "--output", "out/n.safetensors"),
+    "detector export": ("export", *_NET, "--method", "p-norm", "--format", "json", "--output", "out/n.json"),
+    "detector calibrate": ("calibrate", *_NET, "--images", "photos", "--method", "p-norm"),
+    "detector methods": ("methods", "msat"),
+    "detector zoo": ("zoo",),
+    "detector weights": ("weights",),
+    "classifier calibrate": ("calibrate", *_SET, "--method", "p-norm"),
+}
+SLOW = {
+    "detector report": ("report", "photos/a.png", *_NET, *PLAIN),
+    "detector eval": ("eval", *_NET, *PLAIN, "--data", "data.yaml"),
+    "detector compare": ("compare", *_NET, *PLAIN, "--data", "data.yaml"),
+    "detector analyze": ("analyze", *_NET, *PLAIN, "--data", "photos"),
+    "detector search": ("search", *_NET, *PLAIN, "--data", "photos", "--budget", "2"),
+    "classifier classify": ("classify", *_SET, *PLAIN),
+    "training train": (*TRAIN, *_GOES_ON, "--epochs", "1"),
+}
+_KEYS = [f"{slot}.{key}" for slot, keys in asdict(get_recipe("msat")).items() if slot != "name" for key in keys]
+CALLS: dict[str, tuple[str, ...]] = {**FAST, **SLOW}
+_LEFT_OUT = {"trust_weights", "compile"}  # the one runs the file's code, as it says; the other takes a minute
+_ASKS_FOR_WORK = {"65537", "1000000000"}  # and gets it
+_PATHS = ("photos", "tiny.cfg", "tiny.weights", "nowhere/x", "/dev/null", "/dev/zero", "/dev/full", "/proc/self/mem")
+_PATHS += (".", "out", "out/n.json", "x" * 300, "a\x1b[2J", "$a_$", "\u202e", "a\nb", "\udcff", "a\0b")
+_DEVICES = ("cuda", "cuda:7", "meta", "cpu:3", "mps", "hpu", "-1")
+
+
+def odd_call(rng: np.random.Generator) -> tuple[str, tuple[str, ...]]:
+    """The folder of good files for a call, and the call with one to three options that are odd."""
+    calls = SLOW if rng.random() < 0.05 else FAST
+    name = pick(list(calls), rng)
+    folder, verb = name.split()
+    module = import_module(f"spiking_yolo.cli.{verb}")
+    spelled = {**FLAGS, **getattr(module, "FLAGS", {})}
+    entries = [entry for key, entry in settings_of(module.OPTIONS).items() if key not in _LEFT_OUT]
+    call = calls[name]
+    for _ in range(rng.integers(1, 4) if entries else 0):
+        entry = pick(entries, rng)
+        flag = spelled.get(entry.name, (f"--{entry.name.replace('_', '-')}",))[0]
+        value = () if entry.type is bool else (_odd_value(entry, rng),)
+        if flag in call and value:
+            at = call.index(flag)
+            call = (*call[: at + 1], *value, *call[at + 2 :])
+        else:
+            call = (*call, *(() if entry.positional else (flag,)), *value)
+    return folder, call
+
+
+def _odd_value(entry: Setting, rng: np.random.Generator) -> str:
+    numbers = [text for text in NUMBERS if text not in _ASKS_FOR_WORK]
+    if entry.is_mapping:
+        return f"{pick(_KEYS, rng)}={pick((*numbers, *TEXTS, 'true', 'p-norm'), rng)}"
+    if entry.name == "device":
+        return pick((*_DEVICES, *TEXTS), rng)
+    if entry.element is Path:
+        return pick(_PATHS, rng)
+    texts = (*numbers, *TEXTS, *map(str, entry.choices))
+    return ",".join(pick(texts, rng) for _ in range(rng.integers(1, 3) if entry.many else 1))
