@@ -8,13 +8,14 @@ import sys
 import threading
 import warnings
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from types import FrameType
 from typing import Annotated, Any, NoReturn, TypeVar
 
 from cyclopts import App, CycloptsError, Parameter, UnusedCliTokensError
 
 from spiking_yolo.cli.help import help_text
 from spiking_yolo.cli.listing import methods_text, settings_text
-from spiking_yolo.cli.start import SAID
+from spiking_yolo.cli.start import SAID, end, handle_signals
 from spiking_yolo.errors import Notice, UserError
 from spiking_yolo.io.names import shown
 from spiking_yolo.io.run_folder import leave_folders
@@ -42,17 +43,21 @@ class Terminated(KeyboardInterrupt):
 
 def become_process() -> None:
     """What suits a process of its own, and not a call from Python: SIGTERM raises, any text can be printed."""
-
-    def terminate(*_: object) -> NoReturn:
-        raise Terminated
-
     if threading.current_thread() is threading.main_thread():  # no other may
-        for number, handler in ((signal.SIGTERM, terminate), (signal.SIGINT, signal.default_int_handler)):
-            if signal.getsignal(number) is not signal.SIG_IGN:
-                signal.signal(number, handler)
+        handle_signals(_interrupt)
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, io.TextIOWrapper):
             stream.reconfigure(errors="backslashreplace")
+
+
+def _interrupt(number: int, frame: FrameType | None) -> NoReturn:
+    """Raise in the code that is running; but end at once in an import, whose code may catch whatever is raised."""
+    at = frame
+    while at is not None:
+        if at.f_code.co_filename == "<frozen importlib._bootstrap>":
+            end(number)
+        at = at.f_back
+    raise Terminated if number == signal.SIGTERM else KeyboardInterrupt
 
 
 def status(call: Callable[[], int | None]) -> int:

@@ -3,6 +3,8 @@
 import os
 import signal
 import sys
+from collections.abc import Callable
+from types import FrameType
 from typing import NoReturn
 
 STATUSES = {signal.SIGINT: 130, signal.SIGTERM: 143}
@@ -27,12 +29,18 @@ def tool(verb: str, *preset: str) -> NoReturn:
 
 def end_at_once() -> None:
     """Let no library see the signals: some lose them, and some print where they were."""
+    handle_signals(end)
+
+
+def handle_signals(handler: Callable[[int, FrameType | None], NoReturn]) -> None:
+    """Call the handler at Ctrl-C and SIGTERM, unless they are ignored, as behind nohup."""
     for number in STATUSES:
-        if signal.getsignal(number) is not signal.SIG_IGN:  # as behind nohup
-            signal.signal(number, _end)
+        if signal.getsignal(number) is not signal.SIG_IGN:
+            signal.signal(number, handler)
 
 
-def _end(number: int, _: object) -> NoReturn:
+def end(number: int, _: FrameType | None = None) -> NoReturn:
+    """Say what happened, and leave without cleaning up."""
     status = STATUSES[signal.Signals(number)]
     os.write(2, f"{SAID[status]}\n".encode())
     os._exit(status)

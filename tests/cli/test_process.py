@@ -69,6 +69,17 @@ def test_a_signal_at_the_very_start(tmp_path: Path, seconds: float, number: int,
     assert (process.returncode, err) == (status, said)
 
 
+@pytest.mark.parametrize(("number", "status", "said"), [(2, 130, "interrupted\n"), (15, 143, "terminated\n")])
+def test_a_signal_in_an_import_that_catches_everything(tmp_path: Path, number: int, status: int, said: str) -> None:
+    """As libraries do, which see whether another one is there."""
+    (tmp_path / "greedy.py").write_text(f"import signal\ntry:\n    signal.raise_signal({number})\nexcept:\n    pass\n")
+    script = "from spiking_yolo.cli.program import become_process; become_process(); import greedy; print('lost')"
+    command = [sys.executable, "-c", script]
+    env = {**os.environ, "PYTHONPATH": os.pathsep.join((str(ROOT), str(tmp_path)))}
+    done = subprocess.run(command, capture_output=True, text=True, env=env, timeout=60)
+    assert (done.returncode, done.stdout, done.stderr) == (status, "", said)
+
+
 def test_what_is_said_has_a_line_without_a_bar() -> None:
     done = subprocess.run([sys.executable, "-c", BAR], capture_output=True, cwd=ROOT, timeout=60)
     lines = [line.rsplit("\r", 1)[-1] for line in done.stderr.decode().split("\n")]  # as a terminal shows them
