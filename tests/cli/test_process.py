@@ -10,7 +10,9 @@ from pathlib import Path
 import pytest
 from helpers.tiny import ROOT
 
-EARLY = """
+ASKED = "import signal; signal.signal(signal.SIGINT, signal.default_int_handler)\n"  # in the background it is ignored
+EARLY = f"""
+{ASKED}
 from spiking_yolo.cli import start
 start.end_at_once()
 print("ready", flush=True)
@@ -73,7 +75,9 @@ def test_a_signal_at_the_very_start(tmp_path: Path, seconds: float, number: int,
 def test_a_signal_in_an_import_that_catches_everything(tmp_path: Path, number: int, status: int, said: str) -> None:
     """As libraries do, which see whether another one is there."""
     (tmp_path / "greedy.py").write_text(f"import signal\ntry:\n    signal.raise_signal({number})\nexcept:\n    pass\n")
-    script = "from spiking_yolo.cli.program import become_process; become_process(); import greedy; print('lost')"
+    script = (
+        f"{ASKED}from spiking_yolo.cli.program import become_process; become_process(); import greedy; print('lost')"
+    )
     command = [sys.executable, "-c", script]
     env = {**os.environ, "PYTHONPATH": os.pathsep.join((str(ROOT), str(tmp_path)))}
     done = subprocess.run(command, capture_output=True, text=True, env=env, timeout=60)
