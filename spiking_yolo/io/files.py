@@ -102,6 +102,8 @@ def atomic_write(path: str | Path) -> Iterator[Path]:
     Raises UserError when the system refuses to write.
     """
     path = Path(path)
+    if not path.name:  # "." and "/"
+        raise UserError(f"cannot write {path}: it is a folder; give a file in it")
     temporary = path.with_name(temporary_name(path.suffix))
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
