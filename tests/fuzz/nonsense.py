@@ -8,7 +8,7 @@ from typing import Any
 
 def nonsense(case: Path) -> str:
     """What is wrong with a file that a tool wrote into out/ below the folder of a case; nothing if none is."""
-    for path in (case / "out").rglob("*"):
+    for path in filter(Path.is_file, (case / "out").rglob("*")):  # a folder may be called so too
         try:
             if path.suffix == ".json":
                 json.loads(path.read_text(), parse_constant=_refuse, parse_float=_finite)
