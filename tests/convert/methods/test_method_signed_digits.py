@@ -99,7 +99,9 @@ def test_a_network_is_silent_after_the_first_step_and_equals_its_function(cls: A
 
 
 @pytest.mark.parametrize("cls", [TinyLeaky, Residual, Pooled])
-@pytest.mark.parametrize(("observed", "compiled"), [(False, False), (True, False), (False, True)])
+@pytest.mark.parametrize(
+    ("observed", "compiled"), [(False, False), (True, False), (False, True)], ids=["plain", "observed", "compiled"]
+)
 def test_a_rest_stays_with_the_next_image(cls: Any, observed: bool, compiled: bool):
     """Another image's output is its own, whatever was shown before, and so is a second run of the same network."""
     network, x = converted(cls), images(2, seed=5)

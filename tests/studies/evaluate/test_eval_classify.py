@@ -217,7 +217,8 @@ def test_what_is_missing_is_made_by_the_command_of_the_message(scene, tmp_path, 
     weights = tmp_path / "a b" / "net.safetensors"
     weights.parent.mkdir()
     weights.write_bytes(scene[0].read_bytes())
-    for call in ((), ("--methods", "msat")):  # the statistics; what the method finds by running the network
+    runs = ("--methods", "msat", "--set", "calibration.T=2")
+    for call in (("--methods", "p-norm"), runs):  # the statistics; what a method finds by running the network
         capsys.readouterr()
         assert evaluate((weights, scene[1]), tmp_path, *call) == 2
         said = capsys.readouterr().err
