@@ -52,7 +52,10 @@ def save_state(state: State, rows: Rows, folder: Path, job: Job, epochs: int, be
 def planned(folder: Path) -> int:
     """The epochs that an interrupted training was to have. Raises UserError when its state is damaged."""
     with _named(folder / "state.pt") as path:
-        return int(torch.load(path, map_location="cpu", weights_only=True, mmap=True)["epochs"])
+        epochs = int(torch.load(path, map_location="cpu", weights_only=True, mmap=True)["epochs"])
+        if epochs < 1:
+            raise ValueError(epochs)
+        return epochs
 
 
 def load_state(state: State, folder: Path, job: Job) -> tuple[Rows, Begun]:

@@ -15,6 +15,8 @@ def nonsense(case: Path) -> str:
             elif path.suffix == ".txt" and path.parent.name == "labels":
                 for line in path.read_text().splitlines():
                     _check_box(*map(float, line.split()[1:5]))
+        except UnicodeDecodeError:
+            continue  # a network under the suffix that --output has
         except ValueError as error:
             return f"{path.relative_to(case)}: {error}"
     return ""

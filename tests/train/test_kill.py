@@ -109,6 +109,14 @@ def test_rows_that_lack_a_figure_are_damage(tmp_path: Path, lost: str) -> None:
         trained(tmp_path, resume=True)
 
 
+def test_no_planned_epochs_are_damage(tmp_path: Path) -> None:
+    trained(tmp_path)
+    saved = torch.load(tmp_path / "state.pt")
+    torch.save({**saved, "epochs": 0}, tmp_path / "state.pt")
+    with pytest.raises(UserError, match="is damaged or of another version"):
+        trained(tmp_path, resume=True)
+
+
 def test_a_full_disk_names_the_state_and_keeps_the_last(tmp_path: Path) -> None:
     """torch says it with a RuntimeError; here its archive may have half of its size."""
     trained(tmp_path, Settings(epochs=1, lr=0.05))
