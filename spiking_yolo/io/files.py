@@ -102,8 +102,8 @@ def atomic_write(path: str | Path) -> Iterator[Path]:
     Raises UserError when the system refuses to write.
     """
     path = Path(path)
-    if not path.name:  # "." and "/"
-        raise UserError(f"cannot write {path}: it is a folder; give a file in it")
+    if os.path.exists(path) and not os.path.isfile(path):  # who may, would put a file in the place of /dev/null
+        raise UserError(f"cannot write {path}: it is a folder, a pipe or a device; give a file")
     temporary = path.with_name(temporary_name(path.suffix))
     try:
         path.parent.mkdir(parents=True, exist_ok=True)

@@ -41,10 +41,14 @@ def test_success_replaces_and_failure_keeps(tmp_path):
     assert path.read_text() == "first" and list(path.parent.iterdir()) == [path]
 
 
-@pytest.mark.parametrize("path", ["", ".", "/"])
-def test_a_folder_is_no_file_to_write(path):
-    with pytest.raises(UserError, match="it is a folder"), atomic_write(path):
-        pass
+def test_only_files_are_replaced(tmp_path):
+    """Whoever may write into /dev would lose /dev/null otherwise."""
+    os.mkfifo(tmp_path / "pipe")
+    (tmp_path / "link").symlink_to(os.devnull)
+    for path in ("", ".", "/", tmp_path / "pipe", tmp_path / "link"):
+        with pytest.raises(UserError, match="a folder, a pipe or a device; give a file"), atomic_write(path):
+            pass
+    assert (tmp_path / "link").is_symlink() and not (tmp_path / "pipe").is_file()
 
 
 def test_a_place_that_cannot_be_written(tmp_path):
