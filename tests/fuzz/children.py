@@ -1,11 +1,13 @@
 """Children of a process in which everything is loaded, with limits of memory, processor time and disk."""
 
+import errno
 import json
 import os
 import resource
 import select
 import signal
 import sys
+import tempfile
 import traceback
 from collections.abc import Callable
 from pathlib import Path
@@ -13,16 +15,21 @@ from typing import Any
 
 MEMORY, SECONDS, DISK = 4 << 30, 30, 256 << 20
 _LOCAL = ("127.", "localhost", "::1", "/")
+_WRITES = os.O_WRONLY | os.O_RDWR | os.O_CREAT
+_CHANGES = {"os.rename": 1, "os.remove": 0, "os.link": 1, "os.symlink": 1, "os.truncate": 0}  # event -> its path
 
 
-def in_child(work: Callable[[Callable[[Any], None]], Any]) -> tuple[list[Any], int | None]:
-    """What the work tells before it ends, and the status of the child that does it, None if it had to be killed."""
+def in_child(work: Callable[[Callable[[Any], None]], Any], place: Path) -> tuple[list[Any], int | None]:
+    """What the work tells before it ends, and the status of the child that does it, None if it had to be killed.
+
+    place: the folder below which it may write.
+    """
     read, write = os.pipe()
     child = os.fork()
     if not child:
         try:
             signal.signal(signal.SIGINT, signal.SIG_DFL)
-            confine()
+            confine(place)
             work(lambda told: os.write(write, json.dumps(told).encode() + b"\n"))
         except BaseException:  # a child must not go on as its parent
             traceback.print_exc()
@@ -38,8 +45,10 @@ def in_child(work: Callable[[Callable[[Any], None]], Any]) -> tuple[list[Any], i
     return [json.loads(line) for line in said.splitlines()], status if waiting else None
 
 
-def confine() -> None:
-    """Set the limits of this process, and have it say so when it would reach for another computer."""
+def confine(place: Path) -> None:
+    """Set the limits of this process, and have it say so when it would reach for another computer, or change a file
+    that lies neither below the place nor among the system's temporary files; it does not get there.
+    """
     used = int(Path("/proc/self/statm").read_text().split()[0]) * resource.getpagesize()
     limits = {resource.RLIMIT_AS: used + MEMORY, resource.RLIMIT_FSIZE: DISK, resource.RLIMIT_CORE: 0}
     for which, most in limits.items():
@@ -52,7 +61,24 @@ def confine() -> None:
             if not host.startswith(_LOCAL):
                 print(f"reaches for {host}", file=sys.stderr)
                 raise ConnectionRefusedError(host)
+        elif path := changed(event, args):
+            print(f"changes {path}", file=sys.stderr)
+            raise PermissionError(errno.EACCES, os.strerror(errno.EACCES), path)
 
+    def changed(event: str, args: tuple[Any, ...]) -> str:
+        """The path of a file that the event would change, if it is none of the process's own."""
+        if event == "open":
+            name = args[0] if args[2] & _WRITES and args[0] != os.devnull else None
+        else:
+            name = args[_CHANGES[event]] if event in _CHANGES else None
+        in_a_folder = event == "os.remove" and args[1] != -1  # given by its descriptor
+        if in_a_folder or not isinstance(name, str | bytes | os.PathLike):
+            return ""
+        path = Path(os.path.abspath(os.fsdecode(name)))
+        own = path.is_relative_to(place) or path.is_relative_to(tempfile.gettempdir()) or path.parts[1:2] == ("proc",)
+        return "" if own else str(path)
+
+    sys.dont_write_bytecode = True
     sys.addaudithook(watch)
 
 

@@ -30,7 +30,7 @@ def work_through(seeds: Sequence[int], good: Path, place: Path) -> list[End]:
         cases.mkdir()
         while len(found) < len(seeds):
             left = seeds[len(found) :]
-            ended, status = in_child(lambda tell: [tell(judged(seed, good, cases)) for seed in left])  # noqa: B023
+            ended, status = in_child(lambda tell: [tell(judged(seed, good, cases)) for seed in left], place.parent)  # noqa: B023
             found += map(tuple, ended)
             if len(found) < len(seeds):  # the child did not survive this one
                 found.append(buried(seeds[len(found)], status, cases))
@@ -96,6 +96,8 @@ def around(case: Path) -> set[Path]:
 def verdict(status: int, said: str) -> str:
     if "reaches for" in said:
         return "download"
+    if "changes /" in said:
+        return "escape"
     if "MemoryError" in said or "allocate" in said:
         return "memory"
     if "File too large" in said:

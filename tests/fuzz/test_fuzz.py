@@ -4,6 +4,7 @@ import os
 import signal
 import socket
 import sys
+import tempfile
 from pathlib import Path
 
 import numpy as np
@@ -42,6 +43,7 @@ def test_results_that_can_be_none(name: str, text: str, found: str, tmp_path: Pa
         (2, "DefaultCPUAllocator: can't allocate memory", "memory"),
         (0, "a.py:1: RuntimeWarning: overflow", "warning"),
         (2, "reaches for example.org", "download"),
+        (2, "changes /dev/null", "escape"),
         (2, "File too large", "disk"),
         (2, "", "silent"),
     ],
@@ -50,15 +52,15 @@ def test_verdicts(status: int, said: str, end: str):
     assert judge.verdict(status, said) == end
 
 
-def test_a_child_tells_what_it_did_before_it_was_killed():
+def test_a_child_tells_what_it_did_before_it_was_killed(tmp_path: Path):
     def work(tell):
         tell(1)
         os.kill(os.getpid(), signal.SIGKILL)
 
-    assert children.in_child(work) == ([1], -signal.SIGKILL)
+    assert children.in_child(work, tmp_path) == ([1], -signal.SIGKILL)
 
 
-def test_a_child_reaches_no_other_computer_and_gets_no_more_memory(monkeypatch: pytest.MonkeyPatch, capfd):
+def test_a_child_reaches_no_other_computer_and_gets_no_more_memory(monkeypatch: pytest.MonkeyPatch, capfd, tmp_path):
     monkeypatch.setattr(children, "MEMORY", 100 << 20)
 
     def work(tell):
@@ -69,8 +71,37 @@ def test_a_child_reaches_no_other_computer_and_gets_no_more_memory(monkeypatch: 
             except (OSError, MemoryError) as error:
                 tell(type(error).__name__)
 
-    assert children.in_child(work)[0] == ["ConnectionRefusedError", "MemoryError"]
+    assert children.in_child(work, tmp_path)[0] == ["ConnectionRefusedError", "MemoryError"]
     assert "reaches for example.org" in capfd.readouterr().err
+
+
+def test_a_child_changes_no_file_of_others(capfd, tmp_path: Path):
+    """Not even one that it may change, such as a device for a root."""
+    place, other = tmp_path / "place", tmp_path / "other"
+    place.mkdir()
+    other.write_text("mine")
+    (place / "new").write_text("new")
+
+    def work(tell):
+        sys.stderr, tempfile.tempdir = sys.__stderr__, str(place)  # of the child alone
+        calls = (
+            lambda: os.replace(place / "new", other),
+            lambda: other.open("a"),
+            other.unlink,
+            lambda: os.symlink(place, tmp_path / "link"),
+            lambda: os.replace(place / "new", place / "renamed"),
+            lambda: other.open().close(),
+            lambda: open(os.devnull, "w").close(),
+        )
+        for call in calls:
+            try:
+                call()
+                tell("done")
+            except PermissionError:
+                tell("kept")
+
+    assert children.in_child(work, place)[0] == ["kept"] * 4 + ["done"] * 3
+    assert capfd.readouterr().err.count(f"changes {other}") == 3 and other.read_text() == "mine"
 
 
 @pytest.mark.parametrize("name", ["a.json", "a.xml", "a.cfg", "a.bin"])
