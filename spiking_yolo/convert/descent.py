@@ -2,9 +2,9 @@
 
 One of each per channel; no weight changes. What is made small is log(error) + multiplier / 4 * (operations / wanted)^4.
 The error is a geometric mean: of the relative error of the outputs, and with three times its weight the root of how
-far the scores that they stand for, which decide what is found, diverge from the ANN's. Where the logits of boxes are
-small beside those of classes, as in heads that were trained by the overlap of boxes, a third of that weight is for how
-far the boxes miss the ANN's. The multiplier rises while operations are above what was asked for, and falls while they
+far the scores that they stand for, which decide what is found, diverge from the ANN's. In heads that were trained by the
+overlap of boxes, whose logits are small beside those of classes, a third of that weight is for how far the boxes miss
+the ANN's. The multiplier rises while operations are above what was asked for, and falls while they
 are below.
 """
 
@@ -170,10 +170,8 @@ def divergence(outputs: Sequence[Tensor], expected: Sequence[Tensor], spec: Spec
 def displacement(outputs: Sequence[Tensor], expected: Sequence[Tensor], spec: Spec) -> Tensor:
     """1 - GIoU (Rezatofighi 2019) of each box and the ANN's: mean weighted by the ANN's best score in each place."""
     (boxes, _), (wanted, scores) = (decode(ys, spec) for ys in (outputs, expected))
-    weight = scores.amax(2)
-    missed = generalized_box_iou_loss(
-        boxes.clamp(-1, 2), wanted.clamp(-1, 2)
-    )  # within one input size, as they are used
+    boxes, wanted = boxes.clamp(-1, 2), wanted.clamp(-1, 2)  # as `detections` takes them
+    weight, missed = scores.amax(2), generalized_box_iou_loss(boxes, wanted)
     return (weight * missed).sum() / weight.sum()
 
 

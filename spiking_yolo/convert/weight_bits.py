@@ -36,11 +36,10 @@ def with_weight_bits(graph: Graph, bits: int, received: Mapping[str, Tensor]) ->
         raise UserError(f"weights need {LEAST} to {MOST} bits, not {bits}")
     units = propagate(graph, received)
     tensors = dict(graph.tensors)
-    for node in graph.nodes:
-        if node.weighted:
-            unit, groups = units[node.inputs[0]], node.attrs.get("groups", 1)
-            stored = on_grid(fold(tensors[f"{node.name}.weight"], unit, groups), bits)
-            tensors[f"{node.name}.weight"] = fold(stored, _inverse(unit), groups)
+    for node in graph.weighted:
+        unit, groups = units[node.inputs[0]], node.attrs.get("groups", 1)
+        stored = on_grid(fold(tensors[f"{node.name}.weight"], unit, groups), bits)
+        tensors[f"{node.name}.weight"] = fold(stored, _inverse(unit), groups)
     return replace(graph, tensors=tensors)
 
 

@@ -45,7 +45,7 @@ def with_identities(graph: Graph) -> Graph:
     """
     source = analogue_nodes(graph)
     wanted: set[str] = set()
-    reading = [name for node in graph.nodes if node.weighted for name in node.inputs]
+    reading = [name for node in graph.weighted for name in node.inputs]
     while reading:
         node = graph[reading.pop()]
         if node.name in source and node.op in _MOVES:

@@ -85,9 +85,7 @@ class Synapses(nn.Module):
         super().__init__()
         self.plan, self.simulation = plan, simulation
         graph, summed = plan.graph, set(plan.sums.values())
-        self.maps = modules(
-            {n.name: LinearMap(*_parameters(graph, n), n.attrs, backend) for n in graph.nodes if n.weighted}
-        )
+        self.maps = modules({n.name: LinearMap(*_parameters(graph, n), n.attrs, backend) for n in graph.weighted})
         self.pools = modules(
             {
                 n.name: CumulativeMaxPool(n.attrs, n.name in summed, backend)
