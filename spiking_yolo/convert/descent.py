@@ -2,7 +2,7 @@
 
 One of each per channel; no weight changes. What is made small is log(error) + multiplier / 4 * (operations / wanted)^4.
 The error is a geometric mean: of the relative error of the outputs, and with three times its weight the root of how
-far the scores that they stand for, which decide what is found, diverge from the ANN's. In heads that were trained by the
+far the scores that they stand for, which decide what is found, diverge from the ANN's. In heads trained by the
 overlap of boxes, whose logits are small beside those of classes, a third of that weight is for how far the boxes miss
 the ANN's. The multiplier rises while operations are above what was asked for, and falls while they
 are below.
