@@ -1,0 +1,29 @@
+"""A conversion method as data."""
+
+from spiking_yolo.recipe.recipe import Recipe
+from spiking_yolo.recipe.slots import (
+    MOST,
+    SIGNED,
+    Calibration,
+    Encoding,
+    Msat,
+    Neuron,
+    Readout,
+    Threshold,
+    allow_choices,
+    settings_table,
+)
+
+__all__ = [
+    "MOST",
+    "SIGNED",
+    "Calibration",
+    "Encoding",
+    "Msat",
+    "Neuron",
+    "Readout",
+    "Recipe",
+    "Threshold",
+    "allow_choices",
+    "settings_table",
+]
