@@ -11,14 +11,14 @@ from spiking_yolo.errors import UserError
 from spiking_yolo.graph import Graph
 from spiking_yolo.recipe import Recipe
 from spiking_yolo.snn import encoding, operations
-from spiking_yolo.snn.backend.active import Active, dense
+from spiking_yolo.snn.backend.active import Active
 from spiking_yolo.snn.backend.backend import Backend
-from spiking_yolo.snn.backend.layout import channels_last, immediate
+from spiking_yolo.snn.backend.layout import immediate
 from spiking_yolo.snn.counting import Counts
+from spiking_yolo.snn.image_input import ImageInput
 from spiking_yolo.snn.neurons import NeuronLayer, build_neurons
 from spiking_yolo.snn.options import SimulationOptions
 from spiking_yolo.snn.plan import NetworkPlan
-from spiking_yolo.snn.random import image_keys
 from spiking_yolo.snn.readout import OutputSum
 from spiking_yolo.snn.record import Run, Snapshot
 from spiking_yolo.snn.synapses import Synapses, modules
@@ -65,6 +65,7 @@ class SpikingNetwork(nn.Module):
         )
         heads = [name for name in plan.graph.outputs if plan.graph[name].op != "activation"]  # neurons add their own
         corrections = {name: neurons[name]["bias"] for name in heads if "bias" in neurons.get(name, {})}
+        self._input = ImageInput(recipe, simulation.event_driven)
         self._output = OutputSum(plan, self.synapses, recipe.readout.skip, corrections)
         self._values: dict[str, Tensor | Active | None] | None = None  # of the run; None before the first
         self.t = 0
@@ -133,30 +134,26 @@ class SpikingNetwork(nn.Module):
         self._values = {name: value for name, value in kept.items() if name in self.plan.constant}
         sizes = {name: self._neurons(layer) for name, layer in self.layers()}
         activations = sum(self._shapes[source][1:].numel() for source in self.plan.sources.values())
-        shown = None if self._shown is None else self._shown.counted()
-        macs = operations.total_macs(self.graph, self._shapes, self._senders(), shown)
+        shown = None if self._input.shown is None else self._input.shown.counted()
+        senders = {*self.neurons, *self.synapses.pooled_counts(), *self._input.counts()}
+        macs = operations.total_macs(self.graph, self._shapes, senders, shown)
         return Run(snapshots, sizes, activations, self._since, *macs)
 
     @property
     def image(self) -> Tensor:
         """What has been sent of the images so far, [N, C, H, W]: the last one, but for pixels that hardly changed."""
         self._check_started()
-        return self._image
+        return self._input.image
 
     def start(self, x: Tensor) -> None:
         """Forget everything and present a batch of images, [N, C, H, W]."""
         self.synapses.absorb({name: layer.theta for name, layer in self.layers()})
-        random = self.recipe.encoding.input != "analogue" or self.recipe.msat.confidence != "off"
-        self._keys = image_keys(x) if random else []
-        self._image: Tensor = x.clone() if self.plan.coding.once else channels_last(x)  # x may be written to
-        self._unsent: Tensor | Active | None = self._image  # of the image, in a coding that sends it once
-        self._shown: Active | None = None  # which of it, where not all
+        self._input.start(x)
         for _, layer in self.layers():
-            layer.reset(self._keys)
+            layer.reset(self._input.keys)
         rests = {name: rest for name, layer in self.layers() if (rest := getattr(layer, "rest", None)) is not None}
         self.synapses.reset({name for name, layer in self.layers() if layer.sends_at_most_one}, rests)
         self._output.reset()
-        self._input_events: dict[str, Tensor] = {}
         self._updates = torch.zeros(len(x), dtype=torch.float64, device=x.device)
         self._shapes: dict[str, torch.Size] = {}
         self._values = {}
@@ -170,19 +167,7 @@ class SpikingNetwork(nn.Module):
         their hysteresis. Raises UserError otherwise.
         """
         self._check_started()
-        if not self.plan.coding.once:
-            raise UserError(
-                "feeding another image needs encoding.coding=differential: start anew, or change the method"
-            )
-        if x.shape != self._image.shape:
-            raise UserError(f"the next image must have the shape {tuple(self._image.shape)}, not {tuple(x.shape)}")
-        few = immediate(x)
-        change, self._image = encoding.change(x, self._image, self.recipe.encoding.tau, every=not few)
-        self._shown = change
-        if self._unsent is not None:
-            self._unsent = dense(self._unsent) + change.dense()
-        elif len(change.where):
-            self._unsent = change if few and self.simulation.event_driven else change.dense()
+        self._input.feed(x)
         self._since = 0
         for _, layer in self.layers():
             layer.later = True
@@ -203,7 +188,7 @@ class SpikingNetwork(nn.Module):
                 continue
             given = [values[i] for i in node.inputs]
             if node.op == "input":
-                values[name] = self._encode(name)
+                values[name] = self._input.send(name, self.t)
             elif node.op == "activation":
                 values[name] = self._fire(name, node.inputs[0], given[0], weight, probes)
                 active = active or values[name] is not None or not self.layer(name).settled
@@ -270,17 +255,6 @@ class SpikingNetwork(nn.Module):
             probe(name, self.t, layer, current)
         return spikes
 
-    def _encode(self, name: str) -> Tensor | Active | None:
-        """What the image sends in this step: itself, random spikes, or in differential coding what is new."""
-        e, x = self.recipe.encoding, self._image
-        if self.plan.coding.once:
-            new, self._unsent = self._unsent, None
-            return new
-        sent, fired = encoding.INPUTS[e.input](x, e.seed, self._keys, name, self.t)
-        if fired is not None:
-            self._input_events[name] = fired if self.t == 1 else self._input_events[name].add_(fired)
-        return sent
-
     def _received(self, name: str, current: Tensor | Active | None) -> Tensor | int:
         """1 for each image of which a layer received something in this step, else 0."""
         if self.t == 1 or not self.plan.coding.once:
@@ -300,11 +274,7 @@ class SpikingNetwork(nn.Module):
     def counts(self) -> dict[str, Counts]:
         """Events so far of everything that sends them, at each position: layers, max poolings, the image."""
         layers = {name: layer.counts for name, layer in self.layers()}
-        image = {name: Counts.alike(fired.sum(1, keepdim=True)) for name, fired in self._input_events.items()}
-        return {**layers, **self.synapses.pooled_counts(), **image}
-
-    def _senders(self) -> set[str]:
-        return {*self.neurons, *self.synapses.pooled_counts(), *self._input_events}
+        return {**layers, **self.synapses.pooled_counts(), **self._input.counts()}
 
     def __getstate__(self) -> dict[str, Any]:
         """A copy, or what is pickled, has no run."""

@@ -11,7 +11,8 @@ from spiking_yolo.snn.backend.backend import Backend
 from spiking_yolo.snn.encoding import CODINGS
 from spiking_yolo.snn.neurons.imbalanced_threshold import ImbalancedThreshold
 from spiking_yolo.snn.neurons.integrate_and_fire import IntegrateAndFire
-from spiking_yolo.snn.neurons.layer import KINDS, NeuronLayer, register
+from spiking_yolo.snn.neurons.kinds import KINDS, register
+from spiking_yolo.snn.neurons.layer import NeuronLayer
 from spiking_yolo.snn.neurons.msat import MsatIntegrateAndFire, MsatSignedMemory
 from spiking_yolo.snn.neurons.on_off import ConstantOnOff, OnOff
 from spiking_yolo.snn.neurons.signed_memory import SignedMemory

@@ -5,7 +5,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from spiking_yolo.snn.neurons.layer import register
+from spiking_yolo.snn.neurons.kinds import register
 from spiking_yolo.snn.neurons.signed_memory import MemoryState, SignedMemory
 from spiking_yolo.snn.state import Buffers, Clock, Parameters
 

@@ -5,7 +5,7 @@ from torch import Tensor
 
 from spiking_yolo.snn import step as F
 from spiking_yolo.snn.digits import count_binary_digits
-from spiking_yolo.snn.neurons.layer import register
+from spiking_yolo.snn.neurons.kinds import register
 from spiking_yolo.snn.neurons.signed_memory import MemoryState, SignedMemory
 from spiking_yolo.snn.state import Buffers, Clock, Parameters
 

@@ -4,15 +4,14 @@ A layer receives a current in the units of the ANN and sends spikes in thetas: s
 """
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Collection, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
 from typing import Any, ClassVar, Self
 
 import torch
 from torch import Tensor, nn
 
 from spiking_yolo.graph import Activation
-from spiking_yolo.recipe import Recipe, allow_choices
+from spiking_yolo.recipe import Recipe
 from spiking_yolo.snn.backend.active import Active, dense
 from spiking_yolo.snn.backend.backend import Backend
 from spiking_yolo.snn.backend.layout import beside, empty, immediate, per_channel, shared
@@ -21,32 +20,6 @@ from spiking_yolo.snn.counting import Counts
 from spiking_yolo.snn.encoding import CODINGS
 from spiking_yolo.snn.plan import LayerPlan
 from spiking_yolo.snn.state import Buffers, Clock, Parameters, PotentialState
-
-Builder = Callable[..., "NeuronLayer"]
-
-
-@dataclass(frozen=True)
-class Kind:
-    """build: makes a layer from the arguments of NeuronLayer. follows: what it can follow besides ReLU, of "slope"
-    (leaky ReLU), "cap" and "silu".
-    """
-
-    build: Builder
-    follows: frozenset[str]
-
-
-KINDS: dict[str, Kind] = {}  # neuron.kind -> what makes a layer of it
-
-
-def register(kind: str, follows: Collection[str] = ()) -> Callable[[Builder], Builder]:
-    """Decorator: neuron.kind=KIND asks for this class, or function; see Kind. Networks with more are refused."""
-
-    def add(builder: Builder) -> Builder:
-        KINDS[kind] = Kind(builder, frozenset(follows))
-        allow_choices("neuron.kind", [kind])
-        return builder
-
-    return add
 
 
 class NeuronLayer(nn.Module, ABC):

@@ -186,7 +186,7 @@ def test_the_parts_add_up(name, model, T):
         z, phi = before[site]
         found = chain(
             converted.neurons[site], converted.recipe, phi, site, z, seen.received, seen.sent, T, network.spike_weight,
-            network._keys,
+            network._input.keys,
         )  # fmt: skip
         parts = found.parts()
         assert tuple(parts) == PARTS

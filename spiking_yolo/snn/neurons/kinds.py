@@ -1,0 +1,33 @@
+"""The kinds of neurons by name: neuron.kind asks for one of them."""
+
+from collections.abc import Callable, Collection
+from dataclasses import dataclass
+
+from spiking_yolo.recipe import allow_choices
+from spiking_yolo.snn.neurons.layer import NeuronLayer
+
+Builder = Callable[..., NeuronLayer]
+
+
+@dataclass(frozen=True)
+class Kind:
+    """build: makes a layer from the arguments of NeuronLayer. follows: what it can follow besides ReLU, of "slope"
+    (leaky ReLU), "cap" and "silu".
+    """
+
+    build: Builder
+    follows: frozenset[str]
+
+
+KINDS: dict[str, Kind] = {}  # neuron.kind -> what makes a layer of it
+
+
+def register(kind: str, follows: Collection[str] = ()) -> Callable[[Builder], Builder]:
+    """Decorator: neuron.kind=KIND asks for this class, or function; see Kind. Networks with more are refused."""
+
+    def add(builder: Builder) -> Builder:
+        KINDS[kind] = Kind(builder, frozenset(follows))
+        allow_choices("neuron.kind", [kind])
+        return builder
+
+    return add
