@@ -16,8 +16,9 @@ from torchvision.ops import box_convert
 
 from spiking_yolo.decode.boxes import Detections, counted, listed
 from spiking_yolo.errors import UserError
-from spiking_yolo.io.files import atomic_write, json_text
+from spiking_yolo.io.atomic import atomic_write
 from spiking_yolo.io.images import Placement
+from spiking_yolo.io.json_text import json_text
 from spiking_yolo.io.names import shown
 
 _COLUMNS: tuple[str, ...] = ("image", "T", "class_id", "class", "confidence", "x1", "y1", "x2", "y2")

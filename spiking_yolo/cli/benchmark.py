@@ -23,7 +23,7 @@ FLAGS = {"check": ("--assert",)}
 def main(options: BenchmarkOptions) -> int:
     from tqdm import tqdm
 
-    from spiking_yolo.io.files import write_json
+    from spiking_yolo.io.json_text import write_json
     from spiking_yolo.io.run_folder import run_directory
     from spiking_yolo.studies.benchmark.benchmark import benchmark
     from spiking_yolo.studies.benchmark.limits import read_limits

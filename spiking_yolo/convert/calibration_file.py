@@ -13,7 +13,7 @@ from spiking_yolo.convert.registry import list_methods
 from spiking_yolo.convert.thresholds import NeuronParameters
 from spiking_yolo.errors import UserError
 from spiking_yolo.io.assets import command
-from spiking_yolo.io.files import json_text
+from spiking_yolo.io.json_text import json_text
 from spiking_yolo.io.places import beside
 from spiking_yolo.io.sizes import Size, size_name
 from spiking_yolo.io.tensors import read_format, write_safetensors

@@ -17,7 +17,7 @@ from spiking_yolo.errors import Notice, UserError
 from spiking_yolo.graph import Graph
 from spiking_yolo.graph.serialise import graph_from, graph_metadata
 from spiking_yolo.io.assets import command
-from spiking_yolo.io.files import json_text
+from spiking_yolo.io.json_text import json_text
 from spiking_yolo.io.tensors import read_format, write_safetensors
 from spiking_yolo.io.typed_json import entry
 from spiking_yolo.models.check import check_network

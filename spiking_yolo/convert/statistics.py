@@ -13,8 +13,8 @@ from spiking_yolo.convert.packed import pack_histograms, unpack_histograms
 from spiking_yolo.errors import UserError
 from spiking_yolo.graph import Graph, Node, forward
 from spiking_yolo.io.assets import command
-from spiking_yolo.io.files import json_text
 from spiking_yolo.io.images import Picture, preprocess, read_image
+from spiking_yolo.io.json_text import json_text
 from spiking_yolo.io.places import beside
 from spiking_yolo.io.sizes import Size, size_name
 from spiking_yolo.io.tensors import read_safetensors, write_safetensors

@@ -17,7 +17,7 @@ from pathlib import Path, PurePosixPath
 from typing import IO, Any
 
 from spiking_yolo.errors import UserError
-from spiking_yolo.io.files import remove_left_over, temporary_name
+from spiking_yolo.io.atomic import remove_left_over, temporary_name
 from spiking_yolo.io.names import label, reason
 
 MEMBERS, BYTES = 1 << 20, 16 << 30  # at most in an archive, unpacked

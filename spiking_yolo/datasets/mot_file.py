@@ -15,7 +15,8 @@ from typing import Self
 import numpy as np
 
 from spiking_yolo.errors import UserError
-from spiking_yolo.io.files import atomic_write, read_text
+from spiking_yolo.io.atomic import atomic_write
+from spiking_yolo.io.files import read_text
 
 _LEAST, _CLASS = 6, 7  # columns that a line needs; the column of the class
 _WITH_CLASS = (8, 9)  # columns of a line that has one

@@ -14,7 +14,7 @@ from spiking_yolo.draw.overlay import blend, rate_range
 from spiking_yolo.draw.palette import PALETTE
 from spiking_yolo.draw.text import check_image
 from spiking_yolo.errors import UserError
-from spiking_yolo.io.files import atomic_write
+from spiking_yolo.io.atomic import atomic_write
 
 MOST_BYTES = 2_000_000
 _SMALLEST = 64  # pixels of a side

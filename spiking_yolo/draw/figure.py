@@ -10,7 +10,7 @@ from matplotlib.figure import Figure
 
 from spiking_yolo.draw.formats import also
 from spiking_yolo.errors import UserError
-from spiking_yolo.io.files import atomic_write
+from spiking_yolo.io.atomic import atomic_write
 
 DPI = 200
 STYLE: dict[Any, Any] = {

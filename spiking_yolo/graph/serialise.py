@@ -7,7 +7,7 @@ from typing import Any
 from torch import Tensor
 
 from spiking_yolo.graph import Graph, Node
-from spiking_yolo.io.files import json_text
+from spiking_yolo.io.json_text import json_text
 from spiking_yolo.io.typed_json import entry
 
 

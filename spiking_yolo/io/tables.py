@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from spiking_yolo.io.files import atomic_write
+from spiking_yolo.io.atomic import atomic_write
 
 WIDTH = 100  # columns of a terminal that every printed table fits
 

@@ -11,7 +11,8 @@ from safetensors.torch import save_file
 from torch import Tensor
 
 from spiking_yolo.errors import UserError
-from spiking_yolo.io.files import atomic_write, regular
+from spiking_yolo.io.atomic import atomic_write
+from spiking_yolo.io.files import regular
 
 _CHECKSUM = "checksum"  # in the metadata
 

@@ -11,7 +11,7 @@ from typing import Any, Self
 import numpy as np
 
 from spiking_yolo.errors import UserError
-from spiking_yolo.io.files import atomic_write
+from spiking_yolo.io.atomic import atomic_write
 from spiking_yolo.io.sources import quiet_opencv
 
 CODECS = ("avc1", "mp4v")  # H.264, which browsers play, then MPEG-4 part 2, which OpenCV's own build always has

@@ -13,7 +13,8 @@ from torch import Tensor, nn
 
 from spiking_yolo.errors import UserError
 from spiking_yolo.io.assets import command
-from spiking_yolo.io.files import json_text, sha256
+from spiking_yolo.io.files import sha256
+from spiking_yolo.io.json_text import json_text
 from spiking_yolo.io.names import reason
 from spiking_yolo.io.tensors import read_safetensors, write_safetensors
 from spiking_yolo.io.typed_json import entry

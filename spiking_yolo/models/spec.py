@@ -3,8 +3,8 @@
 from dataclasses import asdict, dataclass
 from typing import Any, Literal, Self
 
-from spiking_yolo.io.files import json_text
 from spiking_yolo.io.images import Resize
+from spiking_yolo.io.json_text import json_text
 from spiking_yolo.io.names import label
 from spiking_yolo.io.typed_json import read_json
 

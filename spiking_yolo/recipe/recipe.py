@@ -6,7 +6,8 @@ from pathlib import Path
 from typing import Any, Literal
 
 from spiking_yolo.errors import UserError
-from spiking_yolo.io.files import json_text, read_text
+from spiking_yolo.io.files import read_text
+from spiking_yolo.io.json_text import json_text
 from spiking_yolo.io.names import plain_name
 from spiking_yolo.io.near import did_you_mean
 from spiking_yolo.io.typed_json import read_json

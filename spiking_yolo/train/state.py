@@ -11,7 +11,7 @@ import torch
 from torch import nn
 
 from spiking_yolo.errors import UserError
-from spiking_yolo.io.files import atomic_write
+from spiking_yolo.io.atomic import atomic_write
 
 Rows = list[dict[str, float]]
 Job = Mapping[str, Any]  # option -> number or text: what must not change while a training goes on

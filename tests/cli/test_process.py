@@ -35,7 +35,7 @@ status(run)
 SCRIPT = """
 import sys, time
 from spiking_yolo.cli.program import become_process, status
-from spiking_yolo.io.files import atomic_write
+from spiking_yolo.io.atomic import atomic_write
 become_process()
 def run():
     with atomic_write(sys.argv[1]) as temporary:

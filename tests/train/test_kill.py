@@ -13,7 +13,7 @@ import torch
 from test_loop import CPU, ROOT, Settings, fit, task, tiny
 
 from spiking_yolo.errors import UserError
-from spiking_yolo.io.files import atomic_write
+from spiking_yolo.io.atomic import atomic_write
 
 SETTINGS = Settings(epochs=2, lr=0.05)
 OFTEN = replace(SETTINGS, save_every=0)

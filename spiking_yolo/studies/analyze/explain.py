@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from spiking_yolo.convert.converted import Converted
-from spiking_yolo.io.files import write_json
+from spiking_yolo.io.json_text import write_json
 from spiking_yolo.io.tables import write_csv
 from spiking_yolo.studies.analyze.cost import MethodCost, method_cost
 from spiking_yolo.studies.analyze.diagnosis import diagnose

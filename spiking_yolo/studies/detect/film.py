@@ -13,7 +13,7 @@ from torch import Tensor
 
 from spiking_yolo.datasets.mot_file import MotBoxes, mot_lines
 from spiking_yolo.draw.boxes import side_by_side
-from spiking_yolo.io.files import GradualFile
+from spiking_yolo.io.atomic import GradualFile
 from spiking_yolo.io.video import VideoWriter
 from spiking_yolo.metrics.energy import TIMELINE, accounts
 from spiking_yolo.metrics.video import PERSON

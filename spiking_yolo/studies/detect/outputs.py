@@ -11,7 +11,8 @@ from PIL import Image
 from torch import Tensor
 
 from spiking_yolo.draw.boxes import draw_detections
-from spiking_yolo.io.files import GradualFile, atomic_write, json_text
+from spiking_yolo.io.atomic import GradualFile, atomic_write
+from spiking_yolo.io.json_text import json_text
 from spiking_yolo.io.names import file_name
 from spiking_yolo.io.sources import is_webcam
 from spiking_yolo.result import Result

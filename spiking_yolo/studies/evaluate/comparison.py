@@ -8,7 +8,7 @@ from pathlib import Path
 from spiking_yolo.datasets.detection import DetectionSet
 from spiking_yolo.datasets.labelled import LabelledSet
 from spiking_yolo.draw.curves import line_plot
-from spiking_yolo.io.files import write_json
+from spiking_yolo.io.json_text import write_json
 from spiking_yolo.io.tables import columns, percent, write_csv
 from spiking_yolo.recipe import Recipe
 from spiking_yolo.snn.counting import Counts

@@ -12,7 +12,7 @@ from spiking_yolo.datasets.coco import CocoSet
 from spiking_yolo.datasets.coco_json import as_coco
 from spiking_yolo.datasets.detection import DetectionSet
 from spiking_yolo.datasets.labelled import LabelledSet
-from spiking_yolo.io.files import finite, write_json
+from spiking_yolo.io.json_text import finite, write_json
 from spiking_yolo.io.tables import percent, write_csv
 from spiking_yolo.metrics.bootstrap import Resampling
 from spiking_yolo.metrics.energy import Account

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from spiking_yolo.errors import UserError
-from spiking_yolo.io.files import exact_json, json_text
+from spiking_yolo.io.json_text import exact_json, json_text
 
 Record = dict[str, Any]
 

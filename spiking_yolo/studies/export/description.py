@@ -7,7 +7,7 @@ from torch import Tensor
 
 from spiking_yolo.convert.converted import Converted
 from spiking_yolo.graph import Node, shapes
-from spiking_yolo.io.files import json_text
+from spiking_yolo.io.json_text import json_text
 
 FORMAT = "spiking_yolo-description-1"
 

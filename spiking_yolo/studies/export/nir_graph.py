@@ -12,7 +12,7 @@ from torch import Tensor
 from spiking_yolo.convert.converted import Converted
 from spiking_yolo.errors import require
 from spiking_yolo.graph import Node, shapes
-from spiking_yolo.io.files import json_text
+from spiking_yolo.io.json_text import json_text
 from spiking_yolo.recipe import Recipe
 from spiking_yolo.snn.backend.layout import per_channel
 from spiking_yolo.snn.units import Unit, same

@@ -4,7 +4,7 @@ from dataclasses import dataclass
 
 from spiking_yolo.convert.converted import Converted
 from spiking_yolo.errors import UserError, require
-from spiking_yolo.io.files import atomic_write
+from spiking_yolo.io.atomic import atomic_write
 from spiking_yolo.studies.export.description import describe
 from spiking_yolo.studies.export.expressible import missing, needed
 from spiking_yolo.studies.export.nir_graph import to_nir

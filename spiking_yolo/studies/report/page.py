@@ -9,7 +9,8 @@ from importlib.resources import files
 from pathlib import Path
 from typing import Any
 
-from spiking_yolo.io.files import atomic_write, json_text
+from spiking_yolo.io.atomic import atomic_write
+from spiking_yolo.io.json_text import json_text
 
 _FOLDER = files("spiking_yolo.studies.report") / "page"
 _PROGRAM = ("dom", "chart", "energy", "boxes", "player")  # what all kinds share, in order

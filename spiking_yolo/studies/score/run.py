@@ -8,7 +8,7 @@ from typing import Any
 from spiking_yolo.datasets.coco import CocoSet, load_coco_json
 from spiking_yolo.datasets.open import open_detection
 from spiking_yolo.datasets.predictions import Row, read_predictions
-from spiking_yolo.io.files import write_json
+from spiking_yolo.io.json_text import write_json
 from spiking_yolo.io.tables import columns, percent
 from spiking_yolo.metrics.bootstrap import Interval, Resampling
 from spiking_yolo.studies.evaluate.detection import BoxRecord

@@ -13,7 +13,7 @@ from spiking_yolo.convert.registry import DEFAULT, get_recipe
 from spiking_yolo.convert.statistics import Statistics
 from spiking_yolo.datasets.draw import draw
 from spiking_yolo.errors import UserError
-from spiking_yolo.io.files import atomic_write
+from spiking_yolo.io.atomic import atomic_write
 from spiking_yolo.io.images import preprocess, read_image
 from spiking_yolo.io.tables import columns, write_csv
 from spiking_yolo.models.load import Ann

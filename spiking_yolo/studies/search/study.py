@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from spiking_yolo.errors import UserError
-from spiking_yolo.io.files import json_text
+from spiking_yolo.io.json_text import json_text
 from spiking_yolo.recipe import Recipe
 from spiking_yolo.studies.evaluate.record_log import check_call
 from spiking_yolo.studies.search import space

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from spiking_yolo.draw.timeline import timeline
-from spiking_yolo.io.files import finite, write_json
+from spiking_yolo.io.json_text import finite, write_json
 from spiking_yolo.io.names import file_name
 from spiking_yolo.io.tables import write_csv
 from spiking_yolo.metrics.energy import TIMELINE

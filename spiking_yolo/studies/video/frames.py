@@ -15,8 +15,9 @@ from spiking_yolo.datasets.mot import Sequence
 from spiking_yolo.decode.yolo import detections
 from spiking_yolo.errors import UserError
 from spiking_yolo.graph import forward
-from spiking_yolo.io.files import atomic_write, exact_json
+from spiking_yolo.io.atomic import atomic_write
 from spiking_yolo.io.images import preprocess
+from spiking_yolo.io.json_text import exact_json
 from spiking_yolo.io.names import file_name
 from spiking_yolo.studies.evaluate.detection import BoxRecord, to_json
 from spiking_yolo.studies.evaluate.record_log import check_call
