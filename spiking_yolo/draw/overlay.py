@@ -102,7 +102,9 @@ def summary_overlay(image: np.ndarray, maps: Mapping[str, Tensor], path: str | P
             _bar(axes, rate_range(rate))
         for axes in grid[len(panels) :]:
             axes.set_axis_off()
-        figure.supxlabel(f"colours: {UNIT}, one scale per panel", fontsize=8)
+        figure.draw_without_rendering()  # puts the panels where they stay
+        bottom = min(axes.get_position().y0 for axes in grid) - 0.15 / figure.get_figheight()
+        figure.text(0.5, bottom, f"colours: {UNIT}, one scale per panel", fontsize=8, ha="center", va="top")
 
 
 def _panel(axes: Axes, image: np.ndarray, rate: Tensor, title: str, ends: tuple[float, float], size: int = 9) -> None:

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import torch
 from safetensors import SafetensorError, safe_open
-from safetensors.torch import save_file
+from safetensors.torch import save
 from torch import Tensor
 
 from spiking_yolo.errors import UserError
@@ -46,12 +46,9 @@ def write_safetensors(path: str | Path, tensors: Mapping[str, Tensor], metadata:
     """
     # Copies, because the format refuses tensors that share memory.
     copies = {key: value.detach().cpu().clone().contiguous() for key, value in tensors.items()}
-    with atomic_write(path) as temporary:
-        try:
-            save_file(copies, temporary, {**metadata, _CHECKSUM: _checksum(metadata, copies)})
-        except SafetensorError as error:
-            raise UserError(f"cannot write {path} ({error}): check the folder and the free space") from error
-        _sort_metadata(temporary)
+    data = _in_order(save(copies, {**metadata, _CHECKSUM: _checksum(metadata, copies)}))
+    with atomic_write(path) as temporary:  # the library's own writing lets nobody but the owner read the file
+        temporary.write_bytes(data)
 
 
 def _checksum(metadata: Mapping[str, str], tensors: Mapping[str, Tensor]) -> str:
@@ -63,16 +60,14 @@ def _checksum(metadata: Mapping[str, str], tensors: Mapping[str, Tensor]) -> str
     return digest.hexdigest()
 
 
-def _sort_metadata(path: Path) -> None:
-    """Put the metadata in order, which the library writes in another one every time."""
-    with open(path, "r+b") as file:
-        length = int.from_bytes(file.read(8), "little")
-        header = json.loads(file.read(length))
-        header["__metadata__"] = dict(sorted(header["__metadata__"].items()))
-        text = json.dumps(header, separators=(",", ":"), ensure_ascii=False).encode()
-        assert len(text) <= length
-        file.seek(8)
-        file.write(text.ljust(length))
+def _in_order(data: bytes) -> bytes:
+    """A safetensors file with its metadata in order, which the library writes in another one every time."""
+    start = 8 + int.from_bytes(data[:8], "little")
+    header = json.loads(data[8:start])
+    header["__metadata__"] = dict(sorted(header["__metadata__"].items()))
+    text = json.dumps(header, separators=(",", ":"), ensure_ascii=False).encode()
+    assert len(text) <= start - 8
+    return b"".join((data[:8], text.ljust(start - 8), memoryview(data)[start:]))
 
 
 def check_finite(tensors: Mapping[str, Tensor], path: str | Path) -> None:

@@ -30,6 +30,12 @@ def test_what_is_written_is_read(tmp_path: Path) -> None:
         assert torch.equal(value, TENSORS[key]) and torch.equal(tensors[key], TENSORS[key])
 
 
+def test_others_may_read_what_they_may_read_of_any_file(tmp_path: Path) -> None:
+    write_safetensors(tmp_path / "x", TENSORS, METADATA)
+    (tmp_path / "y").write_text("")
+    assert (tmp_path / "x").stat().st_mode == (tmp_path / "y").stat().st_mode
+
+
 def test_every_flipped_bit_is_noticed(tmp_path: Path) -> None:
     write_safetensors(tmp_path / "x", TENSORS, METADATA)
     content = (tmp_path / "x").read_bytes()
