@@ -67,6 +67,13 @@ class Recipe:
         """Whether what is learned holds for every setting but those of its calibration."""
         return by_gradient(self.threshold, self.calibration)
 
+    def bias_share(self, spike_weight: float) -> float:
+        """How much of a calibrated bias holds where a spike is worth so many thetas.
+
+        One that gradient descent has learned makes up for what rounding to whole thetas loses, and shrinks with that.
+        """
+        return spike_weight if self.by_gradient else 1.0
+
     @property
     def counting(self) -> Literal["spikes", "digits"]:
         """In which of the countings (see snn/counting.py) the events of this method are what they say they are."""

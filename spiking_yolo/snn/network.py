@@ -214,7 +214,8 @@ class SpikingNetwork(nn.Module):
         spikes = {name: _per_image(layer.count) if switching else totals[name].spikes for name, layer in self.layers()}
         if maps:
             drawn = {name: layer.count.mean(1) for name, layer in self.layers() if layer.count.ndim == 4}
-        outputs = self._output.read(self.t, self._shapes)
+        share = self.recipe.bias_share(self.spike_weight(self._since))
+        outputs = self._output.read(self.t, self._shapes, share)
         sent = Counts.of(lambda *each: sum(each), *totals.values())
         done = operations.total_operations(self.graph, counts)
         return Snapshot(self._since, outputs, spikes, sent, done, self._updates.clone(), drawn)

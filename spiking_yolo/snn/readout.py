@@ -26,6 +26,7 @@ class OutputSum:
         self._sums: dict[str, Tensor] = {}
         self._corrections = {name: beside(bias, self._synapses.like) for name, bias in self._given.items()}
         self._outputs: tuple[Tensor, ...] | None = None  # as they were read last, while nothing has arrived since
+        self._share = 1.0  # of the corrections, when they were read last
 
     def add(self, values: Mapping[str, Tensor | Active | None], t: int) -> None:
         """values: of all nodes in step t; None for silence, but never in the first step."""
@@ -37,10 +38,14 @@ class OutputSum:
                 self._outputs = None
                 self._sums[name].add_(dense(value))
 
-    def read(self, t: int, shapes: dict[str, torch.Size]) -> tuple[Tensor, ...]:
-        """After t steps, in the units of the ANN; 0 while no step has been read. Shapes of the nodes go to `shapes`."""
-        if self._outputs is not None and self._plan.coding.once:
+    def read(self, t: int, shapes: dict[str, torch.Size], share: float = 1.0) -> tuple[Tensor, ...]:
+        """After t steps, in the units of the ANN; 0 while no step has been read.
+
+        Shapes of the nodes go to `shapes`. share: of the corrections that is added.
+        """
+        if self._outputs is not None and self._plan.coding.once and share == self._share:
             return self._outputs
+        self._share = share
         steps = t - self._skip
         divisor = max(self._plan.coding.activations(steps), 1)
         values: dict[str, Tensor] = {name: total / divisor for name, total in self._sums.items()}
@@ -53,4 +58,4 @@ class OutputSum:
 
     def _output(self, name: str, value: Tensor) -> Tensor:
         value, bias = self._synapses.analogue(name, value), self._corrections.get(name)
-        return value if bias is None else value + per_channel(bias, value)
+        return value if bias is None else value + self._share * per_channel(bias, value)

@@ -38,6 +38,7 @@ class NeuronLayer(nn.Module, ABC):
     state_type: ClassVar[type[Any]] = PotentialState
     theta: Tensor
     initial: Tensor
+    bias: Tensor
     out: Tensor
     state: Any
 
@@ -129,6 +130,7 @@ class NeuronLayer(nn.Module, ABC):
         if self.plan.reads_sums:
             self._sum = self._sum if current is None else dense(current)
             current = self._sum if current is None else current
+        current = self._shrunk(current, spike_weight)
         time, reluctant = self.coding.activations(self.t + 1), self.later and self.settings.hysteresis > 0
         clock = Clock(self.t, time, spike_weight, self.t == 0, self.drops(self.t), reluctant)
         self.prepare(self.state, clock)
@@ -160,6 +162,16 @@ class NeuronLayer(nn.Module, ABC):
         if z is None or p.bias is None or (self.coding.once and not first and not self.plan.reads_sums):
             return z
         return z + p.bias
+
+    def _shrunk(self, current: Tensor | Active | None, spike_weight: float) -> Tensor | Active | None:
+        """The current, by which a bias becomes what it is where a spike is worth so much; see Recipe.bias_share."""
+        share = self.recipe.bias_share
+        change = share(spike_weight) - (1.0 if self.plan.reads_sums else share(self.spike_weight))
+        if not change or not hasattr(self, "bias"):
+            return current
+        like = self.state.sent
+        total = torch.zeros_like(like) if current is None else dense(current).to(like.dtype)
+        return total + change * per_channel(self.bias, like)
 
     def drops(self, t: int) -> bool:
         """Whether spike confidence may drop spikes in the step after t others."""
@@ -204,7 +216,8 @@ class NeuronLayer(nn.Module, ABC):
         if not self.plan.reads_sums:
             return self.state.potential
         bias = self._optional("bias", self._sum)
-        return self._sum if bias is None else self._sum + per_channel(bias, self._sum)
+        share = self.recipe.bias_share(self.spike_weight)
+        return self._sum if bias is None else self._sum + share * per_channel(bias, self._sum)
 
     @property
     def threshold(self) -> Tensor:

@@ -16,7 +16,7 @@ from spiking_yolo.convert.converted import Converted
 from spiking_yolo.convert.registry import get_recipe
 from spiking_yolo.convert.thresholds import rescaled
 from spiking_yolo.errors import UserError
-from spiking_yolo.graph import max_pool
+from spiking_yolo.graph import forward, max_pool
 from spiking_yolo.recipe import Recipe
 from spiking_yolo.snn.digits import count_digits
 from spiking_yolo.snn.neurons import SignedMemory
@@ -112,6 +112,31 @@ def test_a_rest_stays_with_the_next_image(cls: Any, observed: bool, compiled: bo
     torch.testing.assert_close(first.outputs, tuple(function(x, network.neurons)[0]), rtol=1e-9, atol=1e-9)
     net.feed(x)
     assert not net.step() and torch.equal(net.snapshot().outputs[0], first.outputs[0])
+
+
+def test_a_learned_bias_shrinks_with_the_spikes_by_hand():
+    """2.2 and a bias of .4, then of .2 and .1: 2.6, 2.4 and 2.3 become 3, 2.5 and 2.25. The next image has it whole."""
+    layer = neuron(PLAIN, bias=[0.4])
+    steps = [(2.2, 1.0), (None, 0.5), (None, 0.25), (None, 0.25), (0.3, 1.0)]
+    sent = []
+    for z, weight in steps:
+        current = None if z is None else torch.full((1, 1, 1, 1), z, dtype=torch.float64)
+        sent.append((layer(current, weight).item(), round(layer.potential.item(), 9)))
+    assert sent == [(3, 2.6), (-0.5, 2.4), (-0.25, 2.3), (0, 2.3), (1, 2.9)]
+
+
+@pytest.mark.parametrize("cls", [TinyLeaky, Residual, Pooled])
+@pytest.mark.parametrize("pool_first", [True, False])
+def test_fine_spikes_give_the_ann_whatever_was_learned(cls: Any, pool_first: bool):
+    network, x = converted(cls), images(2, seed=5)
+    fine = {"encoding.refine": 1, "encoding.refine_by": 0.01, "neuron.pool_first": pool_first}
+    run = replace(network, recipe=network.recipe.with_settings(fine)).network().run(x, 8, [1, 8])
+    expected = forward(network.graph, x)
+    first, last = (
+        torch.cat([(a - b).flatten() for a, b in zip(s.outputs, expected, strict=True)])
+        for s in (run.snapshots[1], run.snapshots[8])
+    )
+    assert 0 < last.abs().max() < 1e-3 * first.abs().max()
 
 
 def test_what_pools_send_does_not_count_the_rest():
