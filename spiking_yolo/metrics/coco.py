@@ -3,6 +3,7 @@
 import contextlib
 import importlib.util
 import io
+from collections import Counter
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
@@ -22,6 +23,7 @@ class CocoScore:
     """COCO's twelve numbers as fractions, -1 where there is nothing to measure.
 
     stats: by the names of FIGURES. per_class, per_class_50: AP and AP50 by category name, for categories with objects.
+    objects: how many these have, crowds not counted.
     precision: [10 IoU thresholds, 101 recalls, categories] at all areas and 100 detections, -1 for categories without
     objects.
     """
@@ -29,6 +31,7 @@ class CocoScore:
     stats: dict[str, float]
     per_class: dict[str, float]
     per_class_50: dict[str, float]
+    objects: dict[str, int]
     precision: np.ndarray
 
     def curve(self, iou: float = 0.5) -> tuple[np.ndarray, np.ndarray]:
@@ -78,7 +81,11 @@ def coco_score(
     names = [category["name"] for category in run.cocoGt.loadCats(run.params.catIds)]
     known = {name: p for name, p in zip(names, np.moveaxis(precision, 2, 0), strict=True) if (p > -1).all()}
     per_class = {name: float(p.mean()) for name, p in known.items()}
-    return CocoScore(stats, per_class, {name: float(p[0].mean()) for name, p in known.items()}, precision)
+    per_class_50 = {name: float(p[0].mean()) for name, p in known.items()}
+    ids, scored = dict(zip(names, run.params.catIds, strict=True)), set(run.params.imgIds)
+    counted = (o for o in gt["annotations"] if o["image_id"] in scored and not o.get("iscrowd"))
+    objects = Counter(o["category_id"] for o in counted)
+    return CocoScore(stats, per_class, per_class_50, {name: objects[ids[name]] for name in known}, precision)
 
 
 def evaluator(

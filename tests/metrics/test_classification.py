@@ -73,7 +73,7 @@ def test_scorer_by_hand():
     found = [{"class_id": ids, "confidence": []} for ids in ([2, 0, 1], [1, 0, 2], [-1, 0, 2], [0, -1, 1])]
     scored = ClassificationScorer(labelled("abcd", [2, 0, 0, 2])).score(found)
     assert scored.figures == {"top1": 0.25, "top5": 0.75}
-    assert scored.per_class == {"a": 0.0, "c": 0.5}
+    assert scored.per_class == {"a": 0.0, "c": 0.5} and scored.objects == {"a": 2, "c": 2}
 
 
 def test_predictions_are_classes_of_the_dataset():

@@ -89,6 +89,7 @@ def test_categories_without_objects_have_no_score(backend: Any) -> None:
     """Image 3 alone: no person, whose false detection therefore costs nothing."""
     score = coco_score(ground_truth(), predictions(), [3], backend=backend)
     assert set(score.per_class) == set(score.per_class_50) == {"dog", "toothbrush"}
+    assert score.objects == {"dog": 1, "toothbrush": 1}
     assert score.stats["AP"] == pytest.approx(np.mean(list(score.per_class.values())))
     assert score.curve()[1].mean() == pytest.approx(score.stats["AP50"])
 

@@ -145,6 +145,7 @@ class Evaluation:
             "ann": rows["ann"],
             "steps": [rows[str(row["T"])] for row in table.steps],
             "measure_per_class": self.scorer.names[1],
+            "objects_per_class": table.scored["ann"].objects,
             "per_class": {name: scored.per_class for name, scored in table.scored.items() if scored.per_class},
         }
         if table.baseline:

@@ -24,7 +24,8 @@ COCO_NAMES = {"AP": "mAP50-95", "AP50": "mAP50"}  # the others keep pycocotools'
 
 @dataclass(frozen=True, eq=False)
 class Scored:
-    """figures: by name, as fractions, nan where there is nothing to measure. per_class: AP by class name.
+    """figures: by name, as fractions, nan where there is nothing to measure. per_class: AP by class name. objects: how
+    many objects of a class, or images, that rests on.
 
     curve: (recall, precision), the mean over classes. resampled: makes what the bootstrap draws from, whose figures
     are a part of `figures`, named as there or by COCO_NAMES.
@@ -32,6 +33,7 @@ class Scored:
 
     figures: dict[str, float]
     per_class: dict[str, float] = field(default_factory=dict)
+    objects: dict[str, int] = field(default_factory=dict)
     curve: tuple[np.ndarray, np.ndarray] | None = None
     resampled: Callable[[], Resampled] | None = None
 
@@ -88,7 +90,7 @@ class CocoScorer:
         def resampled() -> Resampled:
             return CocoResampled.of(self.truth, rows, self.image_ids)
 
-        return Scored(figures, score.per_class_50, score.curve(), resampled)
+        return Scored(figures, score.per_class_50, score.objects, score.curve(), resampled)
 
 
 class VocScorer:
@@ -108,7 +110,7 @@ class VocScorer:
         by_coco = self.coco.score(predictions).figures
         figures = {"mAP_area": score.mAP_area, "mAP_07": score.mAP_07}
         figures |= {name: by_coco[name] for name in COCO_NAMES.values()}
-        return Scored(figures, score.per_class, _mean_curve(score), lambda: VocResampled(score.ranked))
+        return Scored(figures, score.per_class, score.npos, _mean_curve(score), lambda: VocResampled(score.ranked))
 
 
 class ClassificationScorer:
@@ -132,13 +134,11 @@ class ClassificationScorer:
         labels = self.dataset.labels
         classes = np.array([record["class_id"] for record in predictions])
         hits = {f"top{k}": correct(classes, labels, k) for k in (1, 5)}
-        per_class = {
-            name: float(hits["top1"][labels == i].mean())
-            for i, name in enumerate(self.dataset.classes)
-            if (labels == i).any()
-        }
+        images = {name: labels == i for i, name in enumerate(self.dataset.classes) if (labels == i).any()}
+        per_class = {name: float(hits["top1"][own].mean()) for name, own in images.items()}
         figures = {name: float(hit.mean()) for name, hit in hits.items()}
-        return Scored(figures, per_class, resampled=lambda: AccuracyResampled(hits))
+        objects = {name: int(own.sum()) for name, own in images.items()}
+        return Scored(figures, per_class, objects, resampled=lambda: AccuracyResampled(hits))
 
 
 def _mean_curve(score: VocScore) -> tuple[np.ndarray, np.ndarray]:

@@ -98,12 +98,13 @@ def interval_table(intervals: Intervals, figure: str) -> str:
 
 
 def class_table(table: Table) -> str:
-    """AP of every class that has objects, in percent; the last steps where not all fit the width."""
+    """AP of every class that has objects, in percent, and how many; the last steps where not all fit the width."""
     names = ["ann", *[str(row["T"]) for row in table.steps][-8:]]
-    rows = [["class", *map(row_name, names), "minus ANN"]]
+    objects = table.scored["ann"].objects
+    rows = [["class", "n", *map(row_name, names), "minus ANN"]]
     for label in table.scored["ann"].per_class:
         values = [table.scored[name].per_class[label] for name in names]
-        rows.append([label, *map(percent, values), percent(values[-1] - values[0], "+.1f")])
+        rows.append([label, str(objects[label]), *map(percent, values), percent(values[-1] - values[0], "+.1f")])
     return columns(rows)
 
 

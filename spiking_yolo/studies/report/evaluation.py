@@ -90,8 +90,9 @@ def _spiking(evaluation: Evaluation, row: Row) -> dict[str, Any]:
 
 def _per_class(evaluation: Evaluation, steps: Sequence[int]) -> list[dict[str, Any]]:
     scored = evaluation.table.scored
+    n = scored["ann"].objects
     return [
-        {"name": name, "ann": ann, "steps": [scored[str(t)].per_class[name] for t in steps]}
+        {"name": f"{name} ({n[name]})", "ann": ann, "steps": [scored[str(t)].per_class[name] for t in steps]}
         for name, ann in scored["ann"].per_class.items()
     ]
 

@@ -19,12 +19,15 @@ from spiking_yolo.studies.score.options import ScoreOptions
 
 @dataclass(frozen=True)
 class Score:
-    """figures: by name, as fractions, nan where there is nothing to measure. per_class: AP50. notes: of the data."""
+    """figures: by name, as fractions, nan where there is nothing to measure. per_class: AP50. objects: of each of
+    these classes. notes: of the data.
+    """
 
     images: int
     boxes: int
     figures: Mapping[str, float]
     per_class: Mapping[str, float]
+    objects: Mapping[str, int]
     intervals: Mapping[str, Interval]
     notes: Sequence[str]
 
@@ -34,7 +37,8 @@ class Score:
         rows = [[name, percent(value), *self._interval(name)] for name, value in self.figures.items()]
         parts = [f"{self.boxes} boxes, {self.images} images", columns([head, *rows])]
         if per_class:
-            parts.append(columns([["class", "AP50"], *([name, percent(ap)] for name, ap in self.per_class.items())]))
+            classes = [[name, str(self.objects[name]), percent(ap)] for name, ap in self.per_class.items()]
+            parts.append(columns([["class", "n", "AP50"], *classes]))
         return "\n\n".join(parts)
 
     def _interval(self, name: str) -> list[str]:
@@ -68,7 +72,7 @@ def score(options: ScoreOptions) -> Score:
     found = VocScorer(data).score(_by_image(rows, coco)) if by_voc else coco.score_rows(rows)
     resampled = found.resampled() if found.resampled and options.bootstrap else None
     drawn = intervals(Resampling.of(resampled, options.bootstrap, options.seed)) if resampled else {}
-    return Score(len(data), len(rows), found.figures, found.per_class, drawn, data.notes)
+    return Score(len(data), len(rows), found.figures, found.per_class, found.objects, drawn, data.notes)
 
 
 def _by_image(rows: Sequence[Row], coco: CocoScorer) -> list[BoxRecord]:

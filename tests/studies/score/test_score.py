@@ -64,11 +64,11 @@ def test_the_figures_of_coco(tmp_path: Path):
     found = scored(tmp_path, rows(FOUND), bootstrap=50)
     assert list(found.figures.values()) == pytest.approx(STATS, abs=1e-6)
     assert found.per_class == pytest.approx({"person": 0.915842, "dog": 0.752475, "toothbrush": 1.0}, abs=1e-6)
-    assert (found.images, found.boxes) == (3, 12)
+    assert (found.images, found.boxes) == (3, 12) and found.objects == {"person": 3, "dog": 2, "toothbrush": 1}
     interval = found.intervals["mAP50"]
     assert interval.value == found.figures["mAP50"] and interval.low < interval.value < interval.high
     lines = [line.split() for line in found.text(per_class=True).splitlines()]
-    assert ["mAP50-95", "69.8"] in [line[:2] for line in lines] and ["dog", "75.2"] in lines
+    assert ["mAP50-95", "69.8"] in [line[:2] for line in lines] and ["dog", "2", "75.2"] in lines
 
 
 def test_images_and_classes_by_name(tmp_path: Path):
