@@ -71,7 +71,7 @@ def _band(table: Table, figure: str, intervals: Intervals | None) -> tuple[list[
 def _class_change(table: Table, path: Path, measure: str) -> None:
     """`measure` of the last step minus the ANN's; of many classes those that change most, and how many others.
 
-    A class has its number of objects in brackets, or of images.
+    n: of its objects, or images.
     """
     last = table.steps[-1]["T"]
     ann, snn = table.scored["ann"].per_class, table.scored[str(last)].per_class
@@ -80,7 +80,7 @@ def _class_change(table: Table, path: Path, measure: str) -> None:
     chosen = moved[:CLASSES]
     if chosen:
         n = table.scored["ann"].objects
-        shown = {f"{name} ({n[name]})": change[name] for name in sorted(chosen, key=lambda name: change[name])}
+        shown = {f"{name} (n = {n[name]})": change[name] for name in sorted(chosen, key=lambda name: change[name])}
         rest = [f"{len(change) - len(moved)} classes do not change"] * (len(change) > len(moved))
         rest += [f"{len(moved) - len(chosen)} others change less than these"] * (len(moved) > len(chosen))
         label = "\n".join([f"{measure} at T = {last} minus the ANN's, points", *["; ".join(rest)] * bool(rest)])

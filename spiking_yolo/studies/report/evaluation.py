@@ -92,7 +92,7 @@ def _per_class(evaluation: Evaluation, steps: Sequence[int]) -> list[dict[str, A
     scored = evaluation.table.scored
     n = scored["ann"].objects
     return [
-        {"name": f"{name} ({n[name]})", "ann": ann, "steps": [scored[str(t)].per_class[name] for t in steps]}
+        {"name": name, "n": n[name], "ann": ann, "steps": [scored[str(t)].per_class[name] for t in steps]}
         for name, ann in scored["ann"].per_class.items()
     ]
 

@@ -38,9 +38,9 @@ function drawClasses(k) {
   const losses = data.perClass.map((one) => [one, one.steps[k] === null || one.ann === null ? null : one.steps[k] - one.ann])
     .sort((a, b) => Math.abs(b[1] ?? 0) - Math.abs(a[1] ?? 0));
   const most = Math.max(...losses.map(([, loss]) => Math.abs(loss ?? 0))) || 1;
-  const line = ([one, loss]) => [one.name, points(one.ann), points(one.steps[k]),
+  const line = ([one, loss]) => [one.name, String(one.n), points(one.ann), points(one.steps[k]),
     bar(Math.abs(loss ?? 0) / most, h("span", { class: loss < 0 ? "worse" : loss > 0 ? "better" : null, style: { background: "none", height: "auto" } }, points(loss, true)))];
-  const head = ["class", "ANN", `T = ${data.steps[k]}`, "spiking minus ANN"];
+  const head = ["class", "n", "ANN", `T = ${data.steps[k]}`, "spiking minus ANN"];
   const title = `${data.measure} of each class in percent, the largest changes first`;
   const rest = losses.slice(SHOWN);
   perClass.replaceChildren(h("h2", {}, "Per class"), table(title, head, losses.slice(0, SHOWN).map(line)),
