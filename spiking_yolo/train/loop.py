@@ -17,6 +17,7 @@ from torch.optim.swa_utils import AveragedModel
 from spiking_yolo.errors import UserError
 from spiking_yolo.train.lines import epoch_line
 from spiking_yolo.train.seeds import torch_seed
+from spiking_yolo.train.small_maps import SmallMaps
 from spiking_yolo.train.state import Begun, Job, Rows, State, load_state, planned, record, save_state
 
 Progress = Callable[..., Any]  # (what, how much of it is done, of how much)
@@ -224,7 +225,7 @@ def train_epoch(
         for group in optimizer.param_groups:
             group["lr"] = lr
         images = images.to(device, memory_format=torch.channels_last)
-        with torch.autocast(device.type, torch.bfloat16, enabled=settings.bf16):
+        with torch.autocast(device.type, torch.bfloat16, enabled=settings.bf16), SmallMaps():
             output = model(images)
         terms = task.loss(output, targets)
         loss = torch.stack(list(terms.values())).sum()
