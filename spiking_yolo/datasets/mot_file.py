@@ -7,7 +7,6 @@ results it is a world coordinate, or -1.
 
 import math
 from collections import defaultdict
-from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Self
@@ -15,7 +14,6 @@ from typing import Self
 import numpy as np
 
 from spiking_yolo.errors import UserError
-from spiking_yolo.io.atomic import atomic_write
 from spiking_yolo.io.files import read_text
 
 _LEAST, _CLASS = 6, 7  # columns that a line needs; the column of the class
@@ -96,17 +94,8 @@ def _boxes(rows: list[list[float]]) -> MotBoxes:
     return MotBoxes.of(np.hstack([corner, corner + size]), flags, table[:, 1], ignored)
 
 
-def write_mot(path: str | Path, frames: Mapping[int, MotBoxes]) -> None:
-    """Write results, whole or not at all: `frame,id,left,top,width,height,confidence,-1,-1,-1`.
-
-    frames: boxes by frame, from 1. Corners to a thousandth of a pixel. Raises UserError when it cannot be written.
-    """
-    with atomic_write(path) as temporary:
-        temporary.write_text("".join(mot_lines(n, boxes) for n, boxes in frames.items()))
-
-
 def mot_lines(frame: int, boxes: MotBoxes) -> str:
-    """The lines of one frame, see `write_mot`."""
+    """Lines `frame,id,left,top,width,height,confidence,-1,-1,-1`, to a thousandth of a pixel; frames count from 1."""
     return "".join(_line(frame, boxes, i) for i in range(len(boxes)))
 
 

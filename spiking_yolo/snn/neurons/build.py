@@ -9,12 +9,13 @@ from spiking_yolo.graph import Activation
 from spiking_yolo.recipe import Recipe
 from spiking_yolo.snn.backend.backend import Backend
 from spiking_yolo.snn.encoding import CODINGS
+from spiking_yolo.snn.neurons.constant_on_off import ConstantOnOff
 from spiking_yolo.snn.neurons.imbalanced_threshold import ImbalancedThreshold
 from spiking_yolo.snn.neurons.integrate_and_fire import IntegrateAndFire
 from spiking_yolo.snn.neurons.kinds import KINDS, register
 from spiking_yolo.snn.neurons.layer import NeuronLayer
 from spiking_yolo.snn.neurons.msat import MsatIntegrateAndFire, MsatSignedMemory
-from spiking_yolo.snn.neurons.on_off import ConstantOnOff, OnOff
+from spiking_yolo.snn.neurons.on_off import OnOff
 from spiking_yolo.snn.neurons.signed_memory import SignedMemory
 from spiking_yolo.snn.plan import LayerPlan
 

@@ -11,7 +11,7 @@ from helpers.tiny import run_tool, write_tiny
 from helpers.video import grey, noise, walk, write_frames, write_images
 
 from spiking_yolo import SpikingYOLO
-from spiking_yolo.datasets.mot_file import MotBoxes, read_mot, write_mot
+from spiking_yolo.datasets.mot_file import MotBoxes, mot_lines, read_mot
 from spiking_yolo.decode.yolo import detections
 from spiking_yolo.graph import forward
 from spiking_yolo.io.images import preprocess
@@ -49,7 +49,9 @@ def data(weights, tmp_path_factory) -> Path:
     folder = tmp_path_factory.mktemp("data")
     frames = walk(FRAMES)
     write_images(folder / "walk/img1", frames)
-    write_mot(folder / "walk/gt/gt.txt", people(SpikingYOLO(weights), frames))
+    (folder / "walk/gt").mkdir()
+    truth = people(SpikingYOLO(weights), frames)
+    (folder / "walk/gt/gt.txt").write_text("".join(mot_lines(number, boxes) for number, boxes in truth.items()))
     write_images(folder / "still/img1", walk(1) * 3)
     return folder
 
