@@ -3,8 +3,8 @@
     spiking-yolo convert --weights W --method M -o net.safetensors
     spiking-yolo convert best.pt -o net.safetensors                      # a checkpoint of YOLOv5 or Ultralytics
 
-The file holds graph, weights, thresholds, recipe and provenance. Every verb takes it as --weights; loading it executes
-no code.
+The file holds graph, weights, thresholds, recipe and provenance. Every verb that simulates takes it as --weights;
+loading it executes no code.
 """
 
 import shlex

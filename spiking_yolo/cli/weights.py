@@ -6,6 +6,7 @@ The default network is compared with the public one. Exit status: 0; 1 when it d
 """
 
 from dataclasses import dataclass
+from pathlib import Path
 
 from spiking_yolo.io.assets import default_weights, weights_folder
 from spiking_yolo.io.files import sha256
@@ -22,9 +23,14 @@ class WeightsOptions(Options):
 OPTIONS = WeightsOptions
 
 
+def is_network(path: Path) -> bool:
+    """Whether it is a checkpoint; statistics and calibrations have the input size in their names."""
+    return path.suffix == ".safetensors" and "." not in path.stem
+
+
 def main(options: WeightsOptions) -> int:
     default, folder = default_weights(), weights_folder()
-    networks = [p for p in sorted(folder.iterdir()) if p.suffix in (".weights", ".safetensors") and "." not in p.stem]
+    networks = [p for p in sorted(folder.iterdir()) if p.suffix == ".weights" or is_network(p)]
     status = 0
     for path in networks:
         digest, note = sha256(path), ""

@@ -1,4 +1,4 @@
-"""The four slots of a method: (a) thresholds, (b) neuron, (c) calibration, (d) input encoding and readout."""
+"""The slots of a method: (a) thresholds, (b) neuron and MSAT, (c) calibration, (d) input encoding and readout."""
 
 from collections.abc import Iterable
 from dataclasses import dataclass

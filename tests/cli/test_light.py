@@ -105,3 +105,11 @@ def test_only_the_command_line_parses():
         text = path.read_text()
         assert "argparse" not in text, path
         assert "cyclopts" not in text or path.parent.name == "cli", path
+
+
+def test_weights_lists_every_network_and_nothing_else():
+    listed = {line.split()[1].rpartition("/")[2] for line in run("weights").stdout.splitlines()}
+    networks = {path.name for path in (ROOT / "weights").glob("*.weights")}
+    assert listed == networks | {path.with_suffix(".safetensors").name for path in (ROOT / "weights").glob("*.md")} - {
+        "README.safetensors"
+    }
