@@ -25,6 +25,7 @@ from spiking_yolo.snn.neurons import (
     build_neurons,
     register,
 )
+from spiking_yolo.snn.neurons.kinds import KINDS
 from spiking_yolo.snn.plan import LayerPlan
 
 
@@ -158,6 +159,20 @@ def test_thresholds_are_per_channel():
 def test_unknown_kind():
     with pytest.raises(UserError, match="lif"):
         layer(Neuron("lif"), 1, 0.1)  # type: ignore[arg-type]
+
+
+def test_a_name_is_taken_once_but_by_the_same_class_again():
+    def define() -> type[IntegrateAndFire]:
+        class Again(IntegrateAndFire):
+            pass
+
+        return Again
+
+    register("again")(define())
+    register("again")(latest := define())
+    assert KINDS["again"].build is latest
+    with pytest.raises(ValueError, match=r"is taken by .*_integrate_and_fire"):
+        register("if")(latest)
 
 
 def test_a_kind_follows_what_it_says_and_networks_with_more_are_refused():
