@@ -3,7 +3,7 @@
 from spiking_yolo import SpikingYOLO
 
 detector = SpikingYOLO()
-print(detector("image.jpg", T=8))
+print(detector("image.jpg", T=1))
 """
 
 from importlib import import_module

@@ -31,7 +31,7 @@ from spiking_yolo.snn.stream import REFRESH, Stream
 
 
 class SpikingYOLO:
-    """A detector converted to a spiking network: SpikingYOLO()("image.jpg", T=8).
+    """A detector converted to a spiking network: SpikingYOLO()("image.jpg", T=1).
 
     weights: a darknet .weights file, a trained .safetensors, a converted one, a .pt of YOLOv5 or v8, or a Converted; by
     default the public Tiny-YOLOv3 that comes with the package. method: a registered name (see list_methods), a

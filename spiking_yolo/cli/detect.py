@@ -1,12 +1,12 @@
 """Detect objects with a spiking network, and see what it sees at every timestep.
 
-    spiking-yolo detect image.jpg --T 64
-    spiking-yolo detect photos/ --T 32 --steps 4,8,16,32 --save-json --overlay
+    spiking-yolo detect image.jpg --T 1
+    spiking-yolo detect photos/ --method msat-plus --T 32 --steps 4,8,16,32 --save-json --overlay
     spiking-yolo detect video.mp4 --timeline --overlay --save-mot
 
-Sources: image files, a folder, a glob, a video file, or the number of a webcam. In a video the network keeps its state
-from frame to frame and sends only what changes. The annotated pictures and videos and whatever else is asked for are
-saved in PROJECT/NAME, PROJECT/NAME2, ...; Ctrl-C leaves what was done so far.
+Sources: image files, folders, globs, .txt lists of them, videos, addresses of streams, or the number of a webcam. In a
+video the network keeps its state from frame to frame and sends only what changes. The annotated pictures and videos
+and whatever else is asked for are saved in PROJECT/NAME, PROJECT/NAME2, ...; Ctrl-C leaves what was done so far.
 Exit status: 0; 1 when some of several inputs failed; 2 when the call is wrong or every input failed.
 """
 

@@ -1,10 +1,10 @@
 """One page to look at: what a spiking network sees in photographs or a video, at every timestep or frame.
 
-    spiking-yolo report photos/ --T 16
+    spiking-yolo report photos/ --method msat-plus --T 16
     spiking-yolo report image.jpg --method msat-plus --T 64 -o image.html
     spiking-yolo report video.mp4 --every 2
 
-The page is one HTML file that needs neither a network nor anything beside it: boxes of the spiking network and of the
+The page is one HTML file that opens offline and needs no other file: boxes of the spiking network and of the
 ANN, spike rates of every layer over the picture, output error, operations and energy. Of an evaluation, which needs
 labels, `spiking-yolo eval --report` makes one.
 """

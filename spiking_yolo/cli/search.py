@@ -1,6 +1,6 @@
 """Tune the numbers of a conversion method for one network: thresholds, also per layer, bursts, MSAT's constants.
 
-    spiking-yolo search --data coco --T 16 --budget 40
+    spiking-yolo search --data coco --T 1 --budget 40
     spiking-yolo search --data photographs --method msat-plus --T 16 --budget 80 --max-operations 3
 
 Every recipe that is tried runs on --limit calibration images; the error of the network's output against the ANN after

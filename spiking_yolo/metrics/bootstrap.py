@@ -84,10 +84,12 @@ class Resampling:
 
     @classmethod
     def of(cls, data: Resampled, n: int = 1000, seed: int = 0, blocks: Blocks | None = None) -> "Resampling":
-        """blocks: for frames of videos; by default images are drawn one by one."""
+        """n: 0 for the figures alone. blocks: for frames of videos; by default images are drawn one by one."""
         if blocks and sum(blocks.frames) != data.images:
             raise ValueError(f"blocks of {sum(blocks.frames)} frames do not fit {data.images} scored ones")
         value = data.score(np.ones((1, data.images), np.int64))[0]
+        if not n:
+            return cls(data.figures, data.images, seed, value, np.empty((0, len(value))), blocks)
         weights = blocks.draws(n, seed) if blocks else draws(data.images, n, seed)
         return cls(data.figures, data.images, seed, value, data.score(weights), blocks)
 

@@ -34,7 +34,6 @@ DEFAULTS: dict[str, dict[str, Any]] = {
         "optimizer": "adamw",
         "weight_decay": 0.05,
         "warmup": 0.05,
-        "val_split": "val",
     },
     "classify": {"epochs": 60, "batch": 128, "lr": 0.1, "optimizer": "sgd", "weight_decay": 5e-4, "warmup": 0.2},
 }

@@ -12,6 +12,7 @@ from helpers.video import break_tail, noise, read_frames, walk, write_frames
 from PIL import Image
 
 from spiking_yolo import SpikingYOLO
+from spiking_yolo.datasets.draw import draw
 from spiking_yolo.errors import Notice
 from spiking_yolo.studies.detect.run import spread_steps
 
@@ -150,6 +151,18 @@ def test_results_of_one_name_in_a_folder_keep_their_suffix(detect, tmp_path):
     assert detect(folder, "--T", 1, "--save-txt") == 0
     wanted = {f"exp/{name}.jpg" for name in ("a", "a-jpg", "a-png")}
     assert files(tmp_path / "runs") == wanted | {f"exp/labels/{name}.txt" for name in ("a", "a-jpg", "a-png")}
+
+
+def test_limit_draws_images_by_the_seed_in_their_order(detect, tmp_path):
+    folder = tmp_path / "photos"
+    folder.mkdir()
+    for i in range(5):
+        photo(folder / f"{i}.png")
+    drawn = [draw(range(5), 2, seed) for seed in (0, 1)]
+    assert drawn[0] != drawn[1] and [0, 1] not in drawn
+    for seed, chosen in enumerate(drawn):
+        assert detect(folder, "--T", 1, "--limit", 2, "--seed", seed, "--name", f"seed{seed}") == 0
+        assert files(tmp_path / "runs" / f"seed{seed}") == {f"{i}.jpg" for i in chosen}
 
 
 def test_finding_nothing_says_what_a_slow_method_needs(detect, image, capsys):

@@ -200,6 +200,9 @@ def test_modes_are_paired_on_the_same_blocks() -> None:
     first, second = (person_ap([found], [truth], NAMES, n=200, seed=2) for found in (good, bad))
     gap = (first - second).intervals()["AP50"]
     assert gap.value == pytest.approx(first.value[1] - second.value[1]) and 0 < gap.low < gap.value < gap.high
+    alone = person_ap([good], [truth], NAMES, n=0, seed=2)
+    np.testing.assert_array_equal(alone.value, first.value)
+    assert alone.scores.shape == (0, len(first.value))
     with pytest.raises(ValueError, match="other draws"):
         first - person_ap([bad], [truth], NAMES, n=200, seed=2, block=5)
     with pytest.raises(ValueError, match="blocks of 3 frames do not fit"):

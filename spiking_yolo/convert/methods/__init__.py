@@ -1,4 +1,4 @@
-"""One file per method: a recipe of the four slots, with the paper, the equation and what it needs.
+"""One file per method: a recipe, with the paper, the equation and what it needs.
 
 The order of the imports is the order of every list of methods.
 """

@@ -17,5 +17,5 @@ register(
     timesteps=128,
     year=2020,
     reference="Kim et al., Spiking-YOLO, AAAI 2020",
-    limits="needs thousands of timesteps on leaky ReLU",
+    limits="slow on leaky ReLU: the published detector needs thousands of timesteps",
 )

@@ -22,5 +22,5 @@ register(
     timesteps=4,
     year=2026,
     reference="this project",
-    limits="spikes have a sign, and a value that depends on the timestep; a static image",
+    limits="spikes have a sign, and a value that depends on the timestep",
 )

@@ -19,5 +19,5 @@ register(
     timesteps=1,
     year=2025,
     reference="Huang et al., ICML 2025",
-    limits="spikes have a sign, and a value (a power of two); a static image",
+    limits="spikes have a sign, and a value (a power of two)",
 )

@@ -20,5 +20,5 @@ register(
     timesteps=4,
     year=2017,
     reference="after O'Connor and Welling, Sigma-Delta Quantized Networks, ICLR 2017",
-    limits="spikes have a sign; a static image (its output is the settled network)",
+    limits="spikes have a sign; its output is that of the network rounded to theta",
 )

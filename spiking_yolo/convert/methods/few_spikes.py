@@ -21,5 +21,5 @@ register(
     timesteps=1,
     year=2021,
     reference="Stoeckl and Maass, Nature Machine Intelligence 2021",
-    limits="at most 8 spikes per value, each worth another power of two; a static image",
+    limits="at most 8 spikes per value, each worth another power of two",
 )

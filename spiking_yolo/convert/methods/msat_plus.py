@@ -5,7 +5,8 @@ mean. With differential coding that is what is wanted: while a neuron's input mo
 of it; once it has settled, Theta / 4. The stages make the events stop (a threshold that may take any value crosses the
 potential again and again), and a spike's value a shift of bits. The settled network is that of a fixed threshold
 Theta / 4, for a sixth fewer operations.
-Theta, of the layer, and the schedule of all neurons follow coarse-to-fine. DET is off: it costs operations and gains
+Theta is of the layer (.26 of the percentile), and the schedule of all neurons that of coarse-to-fine from its second
+step on: spikes are worth 8, 4, 2, 1 theta. DET is off: it costs operations and gains
 nothing here.
 Chosen on COCO train2017 photographs; docs/msat.md has what helped and what did not, docs/results.md the control.
 Needs: activation statistics, of both signs.
@@ -23,5 +24,5 @@ register(
     timesteps=4,
     year=2026,
     reference="this project, after the MSAT draft paper",
-    limits="spikes have a sign, and a value (a power of two); a static image",
+    limits="spikes have a sign, and a value (a power of two)",
 )

@@ -10,6 +10,7 @@ from spiking_yolo.settings import setting
 from spiking_yolo.studies.options import (
     ComputeOptions,
     DetectionOptions,
+    LimitOptions,
     MethodOptions,
     OutputOptions,
     ordered_steps,
@@ -19,7 +20,7 @@ LONGEST = 64  # timesteps of an image where nothing is said
 
 
 @dataclass(frozen=True)
-class DetectOptions(MethodOptions, ComputeOptions, DetectionOptions, FigureOptions, OutputOptions):
+class DetectOptions(MethodOptions, ComputeOptions, DetectionOptions, LimitOptions, FigureOptions, OutputOptions):
     """What to look at, for how long, and what to save."""
 
     title = "options"
@@ -52,7 +53,6 @@ class DetectOptions(MethodOptions, ComputeOptions, DetectionOptions, FigureOptio
     timeline: bool = setting(False, "of a video, NAME-timeline.png: operations, objects and energy of each frame")
     every: int = setting(1, "of a video or webcam, every N-th frame", 1)
     recursive: bool = setting(False, "of a folder, the images in folders inside it too")
-    limit: int | None = setting(None, "look at the first N images of the sources only", 1)
     max_frames: int | None = setting(None, "of a video or webcam, at most N frames", 1)
     project: Path = setting(Path("runs/detect"))
     exist_ok: bool = setting(False, "write into PROJECT/NAME even if it exists")

@@ -18,7 +18,7 @@ from spiking_yolo.metrics.work import Size, Work, charged
 from spiking_yolo.result import Result
 from spiking_yolo.studies.detect.options import DetectOptions
 from spiking_yolo.studies.evaluate.cost_model import CostModel
-from spiking_yolo.studies.options import load
+from spiking_yolo.studies.options import drawn, load
 
 _FRAMES_OF_GIF = 16
 
@@ -71,7 +71,7 @@ class Watcher:
 
 def detect(options: DetectOptions, watcher: Watcher) -> list[str]:
     """Run all sources; returns those that failed. Raises UserError when the call or the only source is wrong."""
-    sources = expand(options.sources, options.recursive)[: options.limit]
+    sources = drawn(expand(options.sources, options.recursive), options)
     streams = any(map(is_stream, sources))
     of_videos = {"--save-mot": options.save_mot, "--timeline": options.timeline}
     if not streams and (wanted := [flag for flag, given in of_videos.items() if given]):

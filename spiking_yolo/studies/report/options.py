@@ -8,6 +8,7 @@ from spiking_yolo.settings import setting
 from spiking_yolo.studies.options import (
     ComputeOptions,
     DetectionOptions,
+    LimitOptions,
     MethodOptions,
     OutputOptions,
     ordered_steps,
@@ -17,7 +18,7 @@ LONGEST = 16  # timesteps of a photograph where nothing is said
 
 
 @dataclass(frozen=True)
-class ReportOptions(MethodOptions, ComputeOptions, DetectionOptions, OutputOptions):
+class ReportOptions(MethodOptions, ComputeOptions, DetectionOptions, LimitOptions, OutputOptions):
     """What is looked at, for how long, and where the page goes."""
 
     title = "options"
@@ -28,7 +29,6 @@ class ReportOptions(MethodOptions, ComputeOptions, DetectionOptions, OutputOptio
     steps: tuple[int, ...] = setting((), "timesteps that the slider has (default: all, or 24 of a long run)", 1)
     classes: tuple[str, ...] = setting((), "keep these classes only: names or numbers with commas, e.g. dog,car")
     recursive: bool = setting(False, "of a folder, the photographs in folders inside it too")
-    limit: int | None = setting(None, "the first N photographs only", 1)
     every: int = setting(1, "of a video, every N-th frame", 1)
     max_frames: int | None = setting(None, "of a video, at most N frames", 1)
     output: Path | None = setting(None, "file to write, ending in .html (default: PROJECT/NAME/report.html)")

@@ -9,7 +9,7 @@ from spiking_yolo.errors import UserError
 from spiking_yolo.io.device import usable_device
 from spiking_yolo.io.sources import expand, is_stream
 from spiking_yolo.studies.detect.run import detect, spread_steps
-from spiking_yolo.studies.options import Progress, load, silent, simulation
+from spiking_yolo.studies.options import Progress, drawn, load, silent, simulation
 from spiking_yolo.studies.report.facts import facts, legend
 from spiking_yolo.studies.report.options import LONGEST, ReportOptions
 from spiking_yolo.studies.report.page import Page
@@ -25,7 +25,7 @@ def report(options: ReportOptions, progress: Progress = silent) -> Page:
     progress(what, done, of how many, where) after each timestep or frame. Raises UserError when the call is wrong or a
     source cannot be read.
     """
-    sources = expand(options.sources, options.recursive)[: options.limit]
+    sources = drawn(expand(options.sources, options.recursive), options)
     if not any(map(is_stream, sources)):
         return _of_photographs(options, sources, progress)
     if len(sources) > 1:
