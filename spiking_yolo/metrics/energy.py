@@ -25,7 +25,9 @@ CHIPS = {"TrueNorth": 2.5, "SENECA": 2.8, "SpiNNaker2": 10.0, "NeuronFlow": 20.0
 class Account:
     """What is charged, in pJ; bytes cost `sram` each.
 
-    ANN = macs * mac + once, with mac = multiply + add + (value_bytes + weight_bytes) * sram: a value and a weight read.
+    ANN = macs * mac + exponentials * exponential + once, with
+        mac = multiply + add + (value_bytes + weight_bytes) * sram: a value and a weight read;
+        exponential = 10 multiply-accumulates, of 32 bits where there is no float.
     SNN = operations * operation + analogue_macs * mac + updates * update + events * event + exponentials * exponential
     + once, with
         operation = weight_bytes * sram + 2 * potential_bytes * sram + accumulate, and a shift or a multiplication where
@@ -79,7 +81,7 @@ class Account:
     def ann(self, size: Size) -> float:
         """mJ of one pass of the ANN."""
         once = (size.weights + size.inputs + size.outputs) * self.sram if self.reuse else 0.0
-        return (size.macs * self.mac + once) / PJ_PER_MJ
+        return (size.macs * self.mac + size.exponentials * self.exponential + once) / PJ_PER_MJ
 
     def snn(self, work: Work, size: Size) -> float:
         """mJ of the spiking network."""

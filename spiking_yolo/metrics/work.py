@@ -14,7 +14,8 @@ Value = Literal["none", "power of two", "any"]
 @dataclass(frozen=True)
 class Size:
     """A network, per image. macs: multiply-accumulates of the ANN. weights: how many. inputs, outputs: values that its
-    convolutions and linear layers read and write in one pass. neurons: a pair counts as two.
+    convolutions and linear layers read and write in one pass. neurons: a pair counts as two. exponentials: of the
+    ANN, one per value of SiLU.
     """
 
     macs: float
@@ -22,6 +23,7 @@ class Size:
     inputs: float = 0
     outputs: float = 0
     neurons: float = 0
+    exponentials: float = 0
 
 
 @dataclass(frozen=True)

@@ -27,6 +27,8 @@ def test_ann_of_tiny_yolo():
     assert FP32.ann(Size(2_782_480_896)) == pytest.approx(12.7994, abs=1e-4)  # mJ: 2.78 G times 4.6 pJ
     assert SRAM16.ann(Size(2e9)) == pytest.approx(5.6)
     assert REUSE.ann(Size(2e9, 8e6, 3e6, 1e6)) == pytest.approx(0.6 + 12e6 * BUS / 1e9)
+    silu = Size(1e9, exponentials=1e6)  # ten multiply-accumulates each, as in a spiking network
+    assert FP32.ann(silu) == pytest.approx(4.6 + 0.046) and INT8.ann(silu) == pytest.approx(0.3 + 10e-3 * (3.1 + 0.1))
 
 
 def test_graded_events_multiply_powers_shift_and_exponentials_are_paid():

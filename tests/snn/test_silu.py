@@ -141,7 +141,9 @@ def test_the_error_falls_with_every_method_that_follows_the_sum(name):
     errors = [relative_error(s.outputs, model(x)) for s in found.snapshots.values()]
     complete = converted.recipe.counting == "digits"  # in the first step
     assert (errors[0] > 4 * errors[2] or complete) and errors[2] < 0.1
-    assert CostModel.of(converted).exponentials == 1
+    model = CostModel.of(converted)
+    height, width = x.shape[2:]
+    assert model.exponentials == 1 and model.size(1, 1).exponentials == 8 * height * width * 5 / 4  # one pooled to half
 
 
 def test_the_pool_stays_behind_the_neurons():
