@@ -1,8 +1,7 @@
 """Speed alone: convolutions over small maps as one matrix product.
 
 A convolution over maps of 2 x 2 or 4 x 4 gives the kernels of a CPU library few rows per image to work on. The patches
-of a whole batch are one matrix of many rows (im2col), which a step of VGG16 needs half as long for. Whoever skips this
-file misses nothing but time.
+of a whole batch are one matrix of many rows (im2col). Whoever skips this file misses nothing but time.
 """
 
 from typing import Any

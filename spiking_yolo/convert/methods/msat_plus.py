@@ -6,8 +6,7 @@ of it; once it has settled, Theta / 4. The stages make the events stop (a thresh
 potential again and again), and a spike's value a shift of bits. The settled network is that of a fixed threshold
 Theta / 4, for a sixth fewer operations.
 Theta is of the layer (.26 of the percentile), and the schedule of all neurons that of coarse-to-fine from its second
-step on: spikes are worth 8, 4, 2, 1 theta. DET is off: it costs operations and gains
-nothing here.
+step on: spikes are worth 8, 4, 2, 1 theta. DET is off: it costs operations and gains nothing here.
 Chosen on COCO train2017 photographs; docs/msat.md has what helped and what did not, docs/results.md the control.
 Needs: activation statistics, of both signs.
 """

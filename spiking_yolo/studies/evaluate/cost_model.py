@@ -16,7 +16,7 @@ CARRIERS = ("dcgs", "few-spikes")  # kinds of neurons whose every event is worth
 class CostModel:
     """counting: in which the method's operations are reported. value: what events carry. streams: layers with analogue
     input compute in every step instead of once. exponentials: per neuron and step. weights, inputs, outputs,
-    of_ann (exponentials): see Size.
+    ann_exponentials: see Size.
     """
 
     counting: Counting = "spikes"
@@ -26,7 +26,7 @@ class CostModel:
     weights: int = 0
     inputs: int = 0
     outputs: int = 0
-    of_ann: int = 0
+    ann_exponentials: int = 0
 
     @classmethod
     def of(cls, converted: Converted) -> "CostModel":
@@ -44,14 +44,16 @@ class CostModel:
                 inputs, outputs = inputs + sizes[node.inputs[0]], outputs + sizes[node.name]
             elif node.op == "activation" or (node.inputs and spiking.issuperset(node.inputs)):
                 spiking.add(node.name)
-        of_ann = sum(sizes[node.name] for node in graph.activations if node.phi.silu)
+        ann_exponentials = sum(sizes[node.name] for node in graph.activations if node.phi.silu)
         streams = streams and recipe.encoding.coding == "rate"
-        per_neuron = exponentials(recipe, silu=of_ann > 0)
-        return cls(recipe.counting, spike_value(recipe), streams, per_neuron, weights, inputs, outputs, of_ann)
+        per_neuron = exponentials(recipe, silu=ann_exponentials > 0)
+        return cls(
+            recipe.counting, spike_value(recipe), streams, per_neuron, weights, inputs, outputs, ann_exponentials
+        )
 
     def size(self, macs: float, neurons: float) -> Size:
         """macs, neurons: of one image."""
-        return Size(macs, self.weights, self.inputs, self.outputs, neurons, self.of_ann)
+        return Size(macs, self.weights, self.inputs, self.outputs, neurons, self.ann_exponentials)
 
     def work(
         self, t: float, size: Size, operations: float, events: float, updates: float, analogue_macs: float
