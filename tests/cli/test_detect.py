@@ -2,41 +2,15 @@
 
 import json
 import re
-from pathlib import Path
 
-import cv2
 import numpy as np
 import pytest
-from helpers.tiny import ANYTHING, NAMES, ROOT, photo, run_tool, write_tiny
-from helpers.video import break_tail, noise, read_frames, walk, write_frames
+from helpers.tiny import ANYTHING, NAMES, ROOT, files, photo, run_tool
 from PIL import Image
 
 from spiking_yolo import SpikingYOLO
 from spiking_yolo.datasets.draw import draw
-from spiking_yolo.errors import Notice
 from spiking_yolo.studies.detect.run import spread_steps
-
-
-@pytest.fixture(scope="module")
-def weights(tmp_path_factory):
-    return write_tiny(tmp_path_factory.mktemp("tiny"))
-
-
-@pytest.fixture
-def detect(weights, tmp_path):
-    def call(*args: object) -> int:
-        return run_tool("detect", *args, "--weights", weights, "--project", tmp_path / "runs")
-
-    return call
-
-
-@pytest.fixture
-def image(weights):
-    return weights.parent / "photos" / "a.png"
-
-
-def files(folder: Path) -> set[str]:
-    return {str(p.relative_to(folder)) for p in folder.rglob("*") if p.is_file()}
 
 
 def test_an_image_gives_one_line_and_one_picture(detect, image, tmp_path, capsys):
@@ -118,41 +92,6 @@ def test_classes_by_name_and_number(detect, image, tmp_path):
     assert found("exp4", "--classes", "bird,0") == everything and found("exp5", "--classes", "dog") == []
 
 
-def test_run_directories_count_up_unless_reused(detect, image, tmp_path):
-    for _ in range(3):
-        assert detect(image, "--T", 1) == 0
-    assert files(tmp_path / "runs") == {"exp/a.jpg", "exp2/a.jpg", "exp3/a.jpg"}
-    assert detect(image, "--T", 1, "--name", "exp", "--exist-ok", "--save-txt") == 0
-    assert "exp/labels/a.txt" in files(tmp_path / "runs") and not (tmp_path / "runs/exp4").exists()
-
-
-def test_equal_names_do_not_overwrite_each_other(detect, image, tmp_path):
-    other = tmp_path / "other"
-    other.mkdir()
-    names = ["a.png", "a-2.png", "b.png"]
-    paths = [photo(other / name) for name in names]
-    assert detect(paths[1], image, paths[0], image, "--T", 1) == 0
-    assert files(tmp_path / "runs") == {"exp/a-2.jpg", "exp/a.jpg", "exp/a-3.jpg", "exp/a-4.jpg"}
-
-
-def test_figures_come_in_another_format_too(detect, image, tmp_path):
-    assert detect(image, "--T", 1, "--overlay", "--layers", "all", "--figures", "pdf") == 0
-    rates = {Path(name) for name in files(tmp_path / "runs") if "rates" in name}
-    assert {path.suffix for path in rates} == {".png", ".pdf"}
-    assert {path.stem for path in rates if path.suffix == ".png"} == {path.stem for path in rates} >= {"summary"}
-
-
-def test_results_of_one_name_in_a_folder_keep_their_suffix(detect, tmp_path):
-    """So that label files match their pictures, whatever comes first."""
-    folder = tmp_path / "photos"
-    folder.mkdir()
-    for name in ("a.jpg", "a.png", "a.bmp"):
-        photo(folder / name)
-    assert detect(folder, "--T", 1, "--save-txt") == 0
-    wanted = {f"exp/{name}.jpg" for name in ("a", "a-jpg", "a-png")}
-    assert files(tmp_path / "runs") == wanted | {f"exp/labels/{name}.txt" for name in ("a", "a-jpg", "a-png")}
-
-
 def test_limit_draws_images_by_the_seed_in_their_order(detect, tmp_path):
     folder = tmp_path / "photos"
     folder.mkdir()
@@ -211,35 +150,6 @@ def test_interrupted_keeps_what_was_done(detect, image, tmp_path, monkeypatch, c
     assert "results saved" in out and err == "interrupted\n"
 
 
-def write_clip(path: Path, count: int = 5) -> Path:
-    writer = cv2.VideoWriter(str(path), cv2.VideoWriter.fourcc(*"mp4v"), 10, (80, 48))
-    for seed in range(count):
-        writer.write(np.array(Image.open(photo(path.with_suffix(".png"), seed)))[..., ::-1].copy())
-    writer.release()
-    return path
-
-
-def test_video(detect, tmp_path, capsys):
-    clip = write_clip(tmp_path / "clip.mp4")
-    assert detect(clip, *ANYTHING, "--save-json", "--save-txt", "--every", 2, "--max-frames", 2, "--ann") == 0
-    labels = {"exp/labels/clip/000000.txt", "exp/labels/clip/000002.txt"}
-    assert files(tmp_path / "runs") == {"exp/clip.mp4", "exp/detections.json", *labels}
-    entries = json.loads((tmp_path / "runs/exp/detections.json").read_text())
-    assert [e["image"] for e in entries] == [f"{clip}#0", f"{clip}#2"]
-    saved = cv2.VideoCapture(str(tmp_path / "runs/exp/clip.mp4"))
-    assert (saved.get(cv2.CAP_PROP_FRAME_COUNT), saved.get(cv2.CAP_PROP_FPS)) == (2, 5)
-    assert saved.get(cv2.CAP_PROP_FRAME_WIDTH) > 160
-    saved.release()
-
-
-def test_a_video_that_breaks_off_counts_as_far_as_it_goes(detect, tmp_path):
-    clip = break_tail(write_frames(tmp_path / "clip.mp4", noise(40, 48, 80)))
-    with pytest.warns(Notice, match="clip.mp4 breaks off") as notes:
-        assert detect(clip, "--T", 1, "--every", 4) == 0
-    came = int(re.search(r"(\d+) of 40 frames", str(notes[0].message))[1])
-    assert len(read_frames(tmp_path / "runs/exp/clip.mp4")) == -(-came // 4) < 10
-
-
 @pytest.mark.parametrize("T", [1, 2, 16, 17, 64, 1000])
 def test_animation_steps(T):
     steps = spread_steps(T, 16)
@@ -268,12 +178,3 @@ def test_shipped_network_finds_what_the_ann_finds(tmp_path, name, expected):
             for d in entry["detections"]
             if d["class_id"] in ann.class_id
         ), wanted
-
-
-def test_labels_of_a_video_beside_an_image_that_is_called_like_a_frame(detect, tmp_path):
-    folder = tmp_path / "mixed"
-    folder.mkdir()
-    write_frames(folder / "v.mp4", walk(2))
-    photo(folder / "v-000000.png")
-    assert detect(folder, *ANYTHING, "--save-txt") == 0
-    assert files(tmp_path / "runs/exp/labels") == {"v-000000.txt", "v/000000.txt", "v/000001.txt"}

@@ -7,7 +7,7 @@ from pathlib import Path
 import cv2
 import numpy as np
 import pytest
-from helpers.tiny import ANYTHING, photo, run_tool, write_tiny
+from helpers.tiny import ANYTHING, photo, run_tool
 from helpers.video import read_frames, walk, write_frames
 
 from spiking_yolo import SpikingYOLO
@@ -17,11 +17,6 @@ from spiking_yolo.snn.stream import Stream
 
 CONF = ANYTHING[:2]
 RATES = ("--method", "p-norm")
-
-
-@pytest.fixture(scope="module")
-def weights(tmp_path_factory) -> Path:
-    return write_tiny(tmp_path_factory.mktemp("tiny"))
 
 
 @pytest.fixture

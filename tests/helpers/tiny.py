@@ -74,3 +74,8 @@ def run_tool(tool: str, *args: object) -> int:
     ):
         runpy.run_path(str(path), run_name="__main__")
     return exit.value.code  # type: ignore[return-value]
+
+
+def files(folder: Path) -> set[str]:
+    """Every file below it, by its relative path."""
+    return {str(p.relative_to(folder)) for p in folder.rglob("*") if p.is_file()}

@@ -1,88 +1,22 @@
 """MSAT: thresholds and spikes against a scalar second implementation of conversion_methods.md, section 2.
 
-Also its ablations, its units, Algorithm 1, and what it conserves. The spike confidence has its own file.
+Also its ablations, Algorithm 1, and what it conserves. Scale, calibrated gain and spike confidence have files of their own.
 """
 
-import random
-from collections.abc import Iterator
-from math import exp, floor, log, log1p, sqrt
-from typing import Any
+from math import exp, log, log1p
 
 import pytest
 import torch
 from helpers.methods import method, neuron
+from helpers.msat import INPUTS, MSAT, SETTINGS, VALUES, drive, scalar_msat, sigmoid
 from helpers.networks import TinyLeaky, images
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from spiking_yolo.convert.registry import get_recipe
 from spiking_yolo.errors import UserError
-from spiking_yolo.recipe import Msat
-from spiking_yolo.snn.msat import fraction_at_rest, gain_for, threshold_ratio
+from spiking_yolo.snn.msat import threshold_ratio
 from spiking_yolo.snn.neurons import MsatIntegrateAndFire, NeuronLayer, OnOff
-
-MSAT = get_recipe("msat").with_settings({"msat.gain": 1})
-GENERATOR = random.Random(1)
-INPUTS = {
-    "constant": [0.3] * 40,
-    "large": [0.95] * 40,
-    "stepped": [0.1] * 12 + [0.9] * 12 + [-0.5] * 8 + [0.4] * 8,
-    "random": [GENERATOR.uniform(-0.4, 1.2) for _ in range(40)],
-}
-RESNET20 = {"msat.alpha": 0.3, "msat.tau_mp": 0.5, "msat.tau_rd": 0.5}
-SETTINGS: dict[str, dict[str, Any]] = {
-    "vgg16": {},
-    "resnet20": RESNET20,
-    "dtt only": {"msat.det": False},
-    "det only": {"msat.dtt": False},
-    "neither": {"msat.dtt": False, "msat.det": False},
-    "mu": {"msat.mu": True},
-    "constants": {"msat.alpha": 1.5, "msat.k_a": 0.4, "msat.k_i": 0.2, "msat.c": 0.5, "msat.tau_rd": 2.0},
-    "algorithm1": {"msat.variant": "algorithm1", "msat.g": 0.4},
-    "bursts": {"neuron.gamma": 3},
-    "gain": {"msat.gain": 3.0},
-}
-
-
-def sigmoid(u: float) -> float:
-    return 1 / (1 + exp(-u))
-
-
-def scalar_msat(
-    zs: list[float], top: float, s: Msat, gamma: int = 1, initial: float = 0.0
-) -> Iterator[tuple[float, float, float]]:
-    """theta(t), n(t) and the post-reset U(t); top: Theta."""
-    unit = (top if s.units == "normalised" else 1.0) / s.gain
-    u, after, sent, theta = initial * top, [], [], top
-    for t, z in enumerate(zs):
-        if s.variant == "algorithm1":
-            theta = top / 2 if t == 0 else max(theta + s.g * (sum(sent) / t - after[-1]), s.floor * top)
-        elif t > 0 and (s.dtt or s.det):
-            mean = sum(after) / t / unit
-            moved = after[-1] / unit - mean
-            drive = s.tau_mp * (s.alpha * moved - top / unit + s.k_a * log(1 + exp(moved / s.k_i))) if s.dtt else 0.0
-            if s.det:
-                drive += s.tau_rd * (exp(-z / unit / s.c) + (exp(-abs(mean)) if s.mu else 0.0))
-            theta = top * max(sigmoid(drive), s.floor)
-        u += z
-        n = max(0, min(floor(u / theta), gamma))
-        u -= n * theta
-        after.append(u)
-        sent.append(n * theta)
-        yield theta, n, u
-
-
-def drive(layer: NeuronLayer, zs: list[float]) -> list[tuple[float, float, float]]:
-    """theta(t), n(t), U(t) of one neuron; what it sends is n * theta(t)."""
-    assert isinstance(layer, MsatIntegrateAndFire)
-    steps = []
-    for z in zs:
-        before = layer.count.item() if steps else 0
-        out = layer(torch.tensor([[z]], dtype=torch.float64)).item() * layer.theta.item()
-        theta, n = layer.threshold.item(), layer.count.item() - before
-        assert out == pytest.approx(n * theta, rel=1e-12)
-        steps.append((theta, n, layer.potential.item()))
-    return steps
 
 
 @pytest.mark.parametrize("units", ["normalised", "raw"])
@@ -156,51 +90,8 @@ def test_a_rising_input_lowers_the_threshold_and_a_charged_neuron_raises_it():
     assert charged > calm
 
 
-def test_normalised_units_settle_near_two_thirds_of_theta():
-    """On constant inputs spread over the range; at T = 64 that costs accuracy against a fixed Theta."""
-    zs = [k / 20 for k in range(1, 20)]
-    runs = [drive(neuron(MSAT, 3), [3 * z] * 64) for z in zs]
-    late = [theta / 3 for run in runs for theta, _, _ in run[32:]]
-    assert 0.6 < sum(late) / len(late) < 0.75
-
-    def error(run: list, z: float) -> float:
-        return (sum(theta * n for theta, n, _ in run) / 64 / 3 - z) ** 2
-
-    fixed = [drive(neuron(MSAT.with_settings(SETTINGS["neither"]), 3), [3 * z] * 64) for z in zs]
-    adaptive, constant = (sqrt(sum(map(error, runs, zs)) / sum(z * z for z in zs)) for runs in (runs, fixed))
-    assert 0.005 < constant < 0.02 < adaptive < 0.1
-
-
-def test_raw_units_collapse_where_theta_is_large():
-    """Theta = 20, an input of a tenth of it: raw thresholds fall to the input and nearly every step fires."""
-    zs = [2.0] * 64
-    raw, normalised = (drive(neuron(MSAT.with_settings({"msat.units": u}), 20), zs) for u in ("raw", "normalised"))
-    assert sum(n for _, n, _ in raw[1:]) > 50 > 12 > sum(n for _, n, _ in normalised)
-
-
-values = st.lists(st.integers(-64, 96).map(lambda n: n / 64), min_size=1, max_size=20)
-
-
 @settings(deadline=None, max_examples=40)
-@given(values, st.sampled_from(sorted(SETTINGS)))
-def test_raw_is_normalised_at_theta_one(zs: list[float], setting: str):
-    raw, normalised = (
-        drive(neuron(MSAT.with_settings({**SETTINGS[setting], "msat.units": u})), zs) for u in ("raw", "normalised")
-    )
-    assert raw == normalised
-
-
-@settings(deadline=None, max_examples=40)
-@given(values, st.sampled_from(sorted(SETTINGS)), st.integers(-4, 4))
-def test_normalised_units_do_not_depend_on_the_scale(zs: list[float], setting: str, j: int):
-    recipe = MSAT.with_settings(SETTINGS[setting])
-    scale = 2.0**j
-    plain, scaled = drive(neuron(recipe), zs), drive(neuron(recipe, scale), [z * scale for z in zs])
-    assert scaled == [(theta * scale, n, u * scale) for theta, n, u in plain]
-
-
-@settings(deadline=None, max_examples=40)
-@given(values, st.sampled_from(sorted(SETTINGS)), st.sampled_from([0.4, 1.0, 5.0]))
+@given(VALUES, st.sampled_from(sorted(SETTINGS)), st.sampled_from([0.4, 1.0, 5.0]))
 def test_conservation(zs: list[float], setting: str, top: float):
     """Graded spikes: the sum of the input is what was sent plus U, whatever the threshold did."""
     steps = drive(neuron(MSAT.with_settings(SETTINGS[setting]), top), zs)
@@ -228,50 +119,6 @@ def test_without_both_terms_it_is_the_plain_neuron():
     plain = neuron(get_recipe("p-norm"))
     expected = [plain(torch.tensor([[z]], dtype=torch.float64)).item() for z in zs]
     assert [n for _, n, _ in drive(neuron(MSAT.with_settings(SETTINGS["neither"])), zs)] == expected
-
-
-terms = st.sampled_from([(True, True), (True, False), (False, True)])
-
-
-@settings(deadline=None)
-@given(terms, st.floats(0.1, 20), st.floats(0.1, 8), st.floats(0, 4), st.floats(0, 2), st.booleans(), st.booleans())
-def test_the_starting_fraction(
-    terms: tuple[bool, bool], gain: float, tau_mp: float, tau_rd: float, k_a: float, mu: bool, paired: bool
-):
-    """Of a neuron that receives next to nothing, in the second step: U is its own mean. In float64, but not below."""
-    dtt, det = terms
-    values = {"dtt": dtt, "det": det, "tau_mp": tau_mp, "tau_rd": tau_rd, "k_a": k_a, "mu": mu, "gain": gain}
-    s = (recipe := MSAT.with_settings({f"msat.{k}": v for k, v in values.items()} | {"msat.floor": 0})).msat
-    u = (tau_mp * (k_a * log(2) - gain) if dtt else 0) + (tau_rd * (1 + mu) if det else 0)
-    expected = pytest.approx(1 / (1 + exp(-u)), rel=1e-9)
-    assert fraction_at_rest(torch.tensor([gain], dtype=torch.float64), s).item() == expected
-    layer = neuron(recipe, 5.0, slope=0.1 if paired else 0)
-    for _ in range(2):
-        layer(torch.full((1, 1), 1e-12, dtype=torch.float64))
-    assert all(side.threshold.item() / side.theta.item() == expected for side in layer.sides[:1])
-    if dtt and not mu:
-        assert gain_for(1 / (1 + exp(-u)), s) == pytest.approx(gain, rel=1e-6, abs=1e-6)
-
-
-def test_the_papers_starting_fractions():
-    """sigmoid(ln 2 - Theta) with DTT, sigmoid(ln 2 + 1 - Theta) with both: .42 and .67 at 1, .09 and .21 at 3."""
-    dtt = MSAT.with_settings({"msat.det": False}).msat
-    got = [fraction_at_rest(torch.tensor([k]), s).item() for k in (1.0, 3.0) for s in (dtt, MSAT.msat)]
-    assert got == pytest.approx([0.424, 0.667, 0.091, 0.213], abs=1e-3)
-
-
-@settings(deadline=None, max_examples=40)
-@given(values, st.floats(0.3, 4), st.sampled_from([0.5, 1.0, 3.0]), st.sampled_from(["vgg16", "resnet20", "mu"]))
-def test_a_gain_is_raw_units_at_theta_k(zs: list[float], gain: float, top: float, setting: str):
-    """Whatever Theta is; and with raw units a gain is a network whose activations are that much larger."""
-    raw = MSAT.with_settings({**SETTINGS[setting], "msat.units": "raw"})
-    expected = [theta / gain for theta, _, _ in drive(neuron(raw, gain), [z * gain for z in zs])]
-    for recipe in (MSAT.with_settings(SETTINGS[setting]), raw):
-        known = recipe.with_settings({"msat.gain": gain if recipe.msat.units == "normalised" else gain / top})
-        found = recipe.with_settings({"msat.gain": 0})  # then it is a parameter of the layer
-        runs = [drive(neuron(r, top, gain=known.msat.gain), [z * top for z in zs]) for r in (known, found)]
-        assert runs[0] == runs[1]
-        assert [theta / top for theta, _, _ in runs[0]] == pytest.approx(expected, rel=1e-6)
 
 
 @torch.no_grad()
