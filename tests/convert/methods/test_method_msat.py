@@ -1,6 +1,6 @@
 """MSAT: thresholds and spikes against a scalar second implementation of conversion_methods.md, section 2.
 
-Also its ablations, Algorithm 1, and what it conserves. Scale, calibrated gain and spike confidence have files of their own.
+Also its ablations, Algorithm 1, and what it conserves. Scale, calibrated gain and spike confidence have files too.
 """
 
 from math import exp, log, log1p
