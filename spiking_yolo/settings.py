@@ -214,7 +214,8 @@ def _in_range(name: str, entry: Setting, value: Any) -> None:
         raise UserError(f"{name} must be a finite number, not {value}")
 
 
-def _checked_factors(name: str, entry: Setting, value: Factors) -> Factors:
+def _checked_factors(name: str, entry: Setting, given: object) -> Factors:
+    value = _factors(name, given)
     if len({site for site, _ in value}) < len(value):
         raise UserError(f"{name} names a layer twice: give one factor for each")
     for site, factor in value:
@@ -223,11 +224,13 @@ def _checked_factors(name: str, entry: Setting, value: Factors) -> Factors:
 
 
 def _factors(name: str, value: Any) -> Factors:
-    pairs: Iterable[Any] = value
+    pairs = value.items() if isinstance(value, Mapping) else value
     if isinstance(value, str):
         pairs = (part.rpartition(":")[::2] for part in value.split(",") if part)
     try:
-        factors = tuple((site, float(factor)) for site, factor in pairs)
+        # "a1" is no pair of "a" and "1".
+        apart: Iterable[Any] = (() if isinstance(pair, str) else pair for pair in pairs)
+        factors = tuple((site, float(factor)) for site, factor in apart)
     except (TypeError, ValueError):
         factors = ((None, 0.0),)
     if not all(isinstance(site, str) and site for site, _ in factors):

@@ -8,8 +8,9 @@ from spiking_yolo.cli.following import following
 from spiking_yolo.convert.registry import patience
 from spiking_yolo.decode.boxes import listed
 from spiking_yolo.errors import UserError
+from spiking_yolo.io.frames import taken
 from spiking_yolo.io.run_folder import run_directory
-from spiking_yolo.io.sources import Video, is_stream, is_webcam
+from spiking_yolo.io.sources import is_stream, is_webcam
 from spiking_yolo.studies.detect.options import DetectOptions
 from spiking_yolo.studies.detect.outputs import Outputs
 from spiking_yolo.studies.detect.run import Sighting, Watcher
@@ -52,7 +53,8 @@ class Report(Watcher):
         if sighting.video:
             self.outputs.save(sighting)
             self.frames += 1
-            self.bars("frames", self.frames, self._frames_of(sighting.video), sighting.result.counts())
+            total = taken(sighting.video.count, self.options.every, self.options.max_frames)
+            self.bars("frames", self.frames, total, sighting.result.counts())
             return
         self.bars.close()
         write(replace(sighting.result, path=sighting.label).summary(self.options.steps))
@@ -67,14 +69,6 @@ class Report(Watcher):
         self.bars.close()
         if (film := self.outputs.end()) and film.glimpses:
             write(f"{source}: {film.summary()}")
-
-    def _frames_of(self, video: Video) -> int | None:
-        """How many there will be, None of a webcam."""
-        most = self.options.max_frames
-        if video.count is None:
-            return most
-        taken = -(-video.count // self.options.every)
-        return min(taken, most or taken)
 
     def failure(self, source: str, error: UserError) -> None:
         write(f"error: {error}", file=sys.stderr)

@@ -35,11 +35,11 @@ def main(options: EvalOptions) -> None:
     from spiking_yolo.cli.bars import Bars, write
     from spiking_yolo.cli.following import following
     from spiking_yolo.datasets.detection import DetectionSet
+    from spiking_yolo.io.ranks import processes
     from spiking_yolo.studies.evaluate.comparison import COMPARISON
     from spiking_yolo.studies.evaluate.evaluate import compare, notes
     from spiking_yolo.studies.evaluate.evaluation import RESULTS
     from spiking_yolo.studies.evaluate.inputs import open_inputs
-    from spiking_yolo.studies.evaluate.ranks import processes
     from spiking_yolo.studies.options import simulation
     from spiking_yolo.studies.report.evaluation import evaluation_page
     from spiking_yolo.studies.resume import study_folder
@@ -63,7 +63,7 @@ def main(options: EvalOptions) -> None:
             if not several:
                 print(f"\n{evaluation.text(options.per_class)}\nresults saved to {folder}")
                 if isinstance(dataset, DetectionSet):
-                    print(following("analyze", options, method=name))
+                    print(following("analyze", options, method=next(iter(options.methods), None)))
 
         try:
             comparison = compare(

@@ -8,7 +8,9 @@ from spiking_yolo.io.assets import command
 from spiking_yolo.io.sizes import size_name
 from spiking_yolo.settings import Options
 
-_CARRIED = ("weights", "cfg", "names", "imgsz", "method", "settings")  # options that make it the same network
+_CARRIED = (  # options that make it the same network
+    "weights", "cfg", "names", "imgsz", "trust_weights", "weight_bits", "statistics", "method", "settings",
+)  # fmt: skip
 
 
 def following(verb: str, options: Options, *words: str | Path, **changed: object) -> str:
@@ -25,4 +27,5 @@ def _typed(name: str, value: object) -> list[str]:
     """An option as it is typed."""
     if isinstance(value, Mapping):
         return [word for key, one in value.items() for word in ("--set", f"{key}={one}")]
-    return [f"--{name}", size_name(value) if isinstance(value, tuple) else str(value)]
+    flag = f"--{name.replace('_', '-')}"
+    return [flag] if value is True else [flag, size_name(value) if isinstance(value, tuple) else str(value)]

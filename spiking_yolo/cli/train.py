@@ -23,9 +23,7 @@ classes with 20 or more objects. At the end the network is calibrated for the de
 
 from __future__ import annotations
 
-import shlex
 import sys
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 from spiking_yolo.errors import UserError
@@ -41,14 +39,13 @@ OPTIONS = TrainOptions
 def main(options: TrainOptions) -> int:
     """Exit status 1 when the network was trained but could not be calibrated."""
     from spiking_yolo.cli.bars import Bars, write
+    from spiking_yolo.studies.versions import command_line
     from spiking_yolo.train.lines import next_commands, outcome
     from spiking_yolo.train.run import train
 
-    program = Path(sys.argv[0])
-    command = shlex.join([*(["python", "tools/" + program.name] if program.suffix else [program.name]), *sys.argv[1:]])
     bars = Bars()
     try:
-        trained = train(options, command, bars, write)
+        trained = train(options, command_line(), bars, write)
     except KeyboardInterrupt:
         if (options.folder / "state.pt").is_file():
             write(f"the last checkpoint is kept: go on with --resume {options.folder}", file=sys.stderr)

@@ -100,6 +100,8 @@ def _old_histograms(metadata: Mapping[str, str], tensors: Mapping[str, Tensor]) 
 @torch.no_grad()
 def observe(graph: Graph, batches: Iterable[Tensor]) -> dict[str, Histogram]:
     """Histograms of the pre-activations of every activation node over batches of images [N, C, H, W]."""
+    if not graph.activations:
+        raise UserError("the network has no activation, such as ReLU, where neurons could spike: give another one")
     histograms: dict[str, Histogram] = {}
 
     def tap(node: Node, before: Tensor, after: Tensor) -> None:

@@ -5,48 +5,34 @@ from pathlib import Path
 import numpy as np
 from torchvision.datasets import CIFAR100, ImageFolder
 
-from spiking_yolo.datasets.archive import unpack
 from spiking_yolo.datasets.labelled import LabelledSet
 from spiking_yolo.errors import UserError
 from spiking_yolo.io.images import Picture, read_image
 
-SPLITS = {"cifar10": ("train", "test"), "cifar100": ("train", "test"), "imagenet": ("train", "val")}
 
+def load_cifar100(root: Path, split: str) -> LabelledSet:
+    """CIFAR-100; root holds cifar-100-python/, split: train or test.
 
-def load_classification(name: str, root: str | Path, split: str, cache: str | Path | None = None) -> LabelledSet:
-    """A split of a classification dataset; name: a key of SPLITS.
-
-    cifar10: root is a folder with {split}/CLASS/*.jpg, or a tar file of one, unpacked once into `cache`.
-    cifar100: root holds cifar-100-python/. Its files are pickles: torchvision checks their published MD5 sums first,
-    and files that differ are refused unread.
-    imagenet: root/{split}/WNID/*.JPEG; the sorted WNIDs are the usual class order.
-    Raises UserError for an unknown name or split, and for data that is missing, empty or damaged.
+    Its files are pickles: torchvision checks their published MD5 sums first. Raises UserError for files that differ,
+    unread, and for another split.
     """
-    if name not in SPLITS:
-        raise UserError(f"unknown dataset '{name}': choose one of {', '.join(SPLITS)}")
-    if split not in SPLITS[name]:
-        raise UserError(f"{name} has no split '{split}': choose one of {', '.join(SPLITS[name])}")
-    root = Path(root)
-    if not root.exists():
-        raise UserError(f"{root} does not exist: pass the folder or archive that holds {name}")
-    title = f"{root.name.split('.')[0]} {split}"
-    if name == "cifar100":
-        try:
-            return _labelled(title, CIFAR100(str(root), train=split == "train", download=False))
-        except RuntimeError:
-            raise UserError(
-                f"{root / 'cifar-100-python'} is missing or its MD5 sums are not the published ones: "
-                "unpack cifar-100-python.tar.gz there"
-            ) from None
-    if root.is_file():
-        if cache is None:
-            raise UserError(f"{root} is an archive: say where to unpack it (cache) or unpack it")
-        root = unpack(root, Path(cache))
-    folder = root / split
+    if split not in ("train", "test"):
+        raise UserError(f"CIFAR-100 has no split '{split}': choose train or test")
     try:
-        return _labelled(title, ImageFolder(str(folder)))
+        return _labelled(f"{root.name} {split}", CIFAR100(str(root), train=split == "train", download=False))
+    except RuntimeError:
+        raise UserError(
+            f"a file of {root / CIFAR100.base_folder} is missing or its MD5 sum is not the published one: "
+            "unpack cifar-100-python.tar.gz there"
+        ) from None
+
+
+def load_folders(name: str, folder: Path) -> LabelledSet:
+    """Images in folders of their classes, which are in alphabetical order. Raises UserError where there are none."""
+    try:
+        return _labelled(name, ImageFolder(str(folder)))
     except FileNotFoundError:
-        raise UserError(f"{folder} has no folders of images: {name} needs {split}/CLASS/ there") from None
+        raise UserError(f"{folder} has no folders of images: each class needs {folder.name}/CLASS/ there") from None
 
 
 def _labelled(name: str, dataset: CIFAR100 | ImageFolder) -> LabelledSet:

@@ -10,6 +10,7 @@ import numpy as np
 
 from spiking_yolo.datasets.draw import draw
 from spiking_yolo.errors import UserError
+from spiking_yolo.io.images import open_image, read_image
 from spiking_yolo.io.names import label
 
 
@@ -50,6 +51,23 @@ class Sample:
         sizes = (corners[:, 2:] - corners[:, :2]).prod(1) if area is None else np.asarray(area, dtype=np.float64)
         ids = np.asarray(labels, dtype=np.int64).reshape(n)
         return cls(image_id, path, *size, corners, ids, np.full(n, ignored, bool), sizes)
+
+    def image(self) -> np.ndarray:
+        """The photograph that the boxes are of, uint8 [height, width, 3] RGB: as its EXIF tag turns it, or as stored.
+
+        Raises UserError when neither has the size of the annotation.
+        """
+        image = read_image(self.path)
+        if image.shape[:2] == (self.width, self.height) != (self.height, self.width):
+            with open_image(self.path) as stored:
+                image = read_image(np.asarray(stored.convert("RGB")))
+        if image.shape[:2] != (self.height, self.width):
+            height, width = image.shape[:2]
+            raise UserError(
+                f"{self.path} has {width}x{height} pixels and its annotation says {self.width}x{self.height}: "
+                "annotate the image as it is"
+            )
+        return image
 
 
 @dataclass(frozen=True)

@@ -51,13 +51,16 @@ def open_classification(data: Path, split: str | None = None, cache: Path = Path
     data: the folder, or a tar file of one, which is unpacked once into `cache`. split: by default the one to report on:
     test, or val where the folder has that instead. Raises UserError for anything else.
     """
-    from spiking_yolo.datasets.classification import SPLITS, load_classification
+    from spiking_yolo.datasets.archive import unpack
+    from spiking_yolo.datasets.classification import load_cifar100, load_folders
 
+    if not data.exists():
+        raise UserError(f"{data} does not exist: pass a folder or a tar file with SPLIT/CLASS/ inside")
     if (data / "cifar-100-python").is_dir():
-        name = "cifar100"
-    else:
-        name = "imagenet" if (data / "val").is_dir() and not (data / "test").is_dir() else "cifar10"
-    return load_classification(name, data, split or SPLITS[name][1], cache)
+        return load_cifar100(data, split or "test")
+    root = unpack(data, cache) if data.is_file() else data
+    split = split or ("val" if (root / "val").is_dir() and not (root / "test").is_dir() else "test")
+    return load_folders(f"{data.name.split('.')[0]} {split}", root / split)
 
 
 def open_photographs(data: Sequence[str], split: str | None = None, training: bool = False) -> list[str]:
@@ -76,5 +79,5 @@ def open_photographs(data: Sequence[str], split: str | None = None, training: bo
         raise UserError("--split belongs to a COCO folder, a VOCdevkit or a data.yaml: leave it out")
     images = [path for path in expand(data) if not is_stream(path)]
     if not images:
-        raise UserError("there is no image to analyse: give photographs or a folder of them, not videos")
+        raise UserError("there is no image: give photographs or a folder of them, not videos")
     return images

@@ -68,7 +68,10 @@ def _translate(fused: fx.GraphModule) -> Graph:
         elif node.target is getattr and node.args[1] == "shape":
             names[node] = None
         elif node.op in ("call_function", "call_method") and node.target in FUNCTIONS:
-            names[node] = FUNCTIONS[node.target](call, *args, **kwargs)
+            try:
+                names[node] = FUNCTIONS[node.target](call, *args, **kwargs)
+            except TypeError as error:  # an argument that its translation does not have
+                raise call.error(f"it is called in a way that cannot be converted ({reason(error)})") from error
         else:
             raise _refusal(node, modules)
     return Graph(tuple(nodes), outputs, tensors)

@@ -49,6 +49,14 @@ def frames_of(source: FrameSource) -> Frames:
     return Frames(_of_images(source), UNKNOWN_FPS, len(source) if isinstance(source, Sized) else None)
 
 
+def taken(count: int | None, every: int = 1, most: int | None = None) -> int | None:
+    """How many frames of `count` are looked at: every n-th, `most` at most. None if unknown."""
+    if count is None:
+        return most
+    chosen = -(-count // every)
+    return min(chosen, most or chosen)
+
+
 def image_paths(folder: Path) -> tuple[Path, ...]:
     """The images of a folder. Numbers in names count as such: 2.jpg comes before 10.jpg."""
 

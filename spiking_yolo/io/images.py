@@ -1,5 +1,6 @@
 """Reading images, fitting them into a network's input, and mapping boxes back."""
 
+import math
 import os
 import warnings
 from dataclasses import dataclass
@@ -20,6 +21,7 @@ ImageSource = str | os.PathLike[str] | np.ndarray | Image.Image
 Resize = Literal["letterbox", "letterbox-114", "stretch", "crop"]
 GREY = 0.5
 SIDE = 65_500  # pixels; annotated pictures are JPEGs
+RESIZED = 1 << 25  # pixels at most of a picture that is enlarged to be cropped
 
 # Pillow warns, in two lines, of half of what it refuses.
 warnings.filterwarnings("ignore", category=Image.DecompressionBombWarning)
@@ -157,6 +159,8 @@ def place(width: int, height: int, spec: InputFormat) -> Placement:
         side, least = (spec.height, height) if width * spec.height > height * spec.width else (spec.width, width)
         side = side * 256 // 224
         resized = (int(side * width / least), int(side * height / least))
+        if math.prod(resized) > RESIZED:
+            raise UserError(f"an image of {width}x{height} pixels is too long and thin to be cropped: cut it to size")
         pad = (-round((resized[0] - network[0]) / 2), -round((resized[1] - network[1]) / 2))
         return Placement((width, height), resized, pad, network)
     if spec.resize == "stretch":

@@ -2,6 +2,7 @@
 
 import json
 import math
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -28,10 +29,24 @@ def exact_json(value: Any) -> str:
         raise UserError("the network's outputs are not finite: convert it with other settings") from None
 
 
-def finite(value: Any) -> Any:
-    """The same value, dicts and lists included, with None for nan and infinity."""
+def finite(value: Any, digits: int | None = None) -> Any:
+    """The same value, dicts and lists included, with None for nan and infinity.
+
+    digits: significant ones that floats keep, whole numbers without a point; all of them by default.
+    """
     if isinstance(value, dict):
-        return {key: finite(item) for key, item in value.items()}
+        return {key: finite(item, digits) for key, item in value.items()}
     if isinstance(value, list | tuple):
-        return [finite(item) for item in value]
-    return None if isinstance(value, float) and not math.isfinite(value) else value
+        return [finite(item, digits) for item in value]
+    if not isinstance(value, float) or digits is None or not math.isfinite(value):
+        return None if isinstance(value, float) and not math.isfinite(value) else value
+    short = float(f"{value:.{digits}g}")
+    return int(short) if short.is_integer() and abs(short) < 1e15 else short
+
+
+def flat(value: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
+    """One entry per number: the keys of nested mappings joined by points, as in energy_mJ.fp32."""
+    found: dict[str, Any] = {}
+    for key, item in value.items():
+        found |= flat(item, f"{prefix}{key}.") if isinstance(item, Mapping) else {prefix + key: item}
+    return found

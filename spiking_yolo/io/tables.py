@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from spiking_yolo.io.atomic import atomic_write
+from spiking_yolo.io.json_text import finite
 
 WIDTH = 100  # columns of a terminal that every printed table fits
 
@@ -29,9 +30,9 @@ def percent(value: float, number: str = ".1f") -> str:
 def write_csv(path: Path, rows: Sequence[Mapping[str, Any]], names: Sequence[str] | None = None) -> None:
     """Write a csv file, whole or not at all. names: of the columns, by default the keys of the first row.
 
-    A key that a row lacks, and None, make an empty cell. Raises UserError when the system refuses to write.
+    A key that a row lacks, None, nan and infinity make an empty cell. Raises UserError when it cannot be written.
     """
     with atomic_write(path) as temporary, open(temporary, "w", newline="", encoding="utf-8") as file:
         writer = csv.DictWriter(file, names or list(rows[0]), extrasaction="ignore")
         writer.writeheader()
-        writer.writerows(rows)
+        writer.writerows(map(finite, rows))

@@ -2,7 +2,6 @@
 
 import math
 from collections.abc import Sequence
-from typing import Literal
 
 from torch import Tensor, nn
 
@@ -18,11 +17,11 @@ from spiking_yolo.models.spec import Spec
 class DarknetNet(nn.Module):
     """The network of a cfg: [N, 3, H, W] to the input of every head, in cfg order, before any sigmoid or softmax.
 
-    layers[i] is cfg layer i; shapes[i] is its output shape without the batch axis. activation: "relu" puts a ReLU
-    wherever the cfg says leaky. Raises UserError, naming the layer, for one that is unknown or does not fit.
+    layers[i] is cfg layer i; shapes[i] is its output shape without the batch axis. Raises UserError,
+    naming the layer, for one that is unknown or does not fit.
     """
 
-    def __init__(self, sections: Sequence[Section], activation: Literal["relu"] | None = None) -> None:
+    def __init__(self, sections: Sequence[Section]) -> None:
         super().__init__()
         self.net = net = sections[0]
         self.height, self.width = net.integer("height", minimum=1), net.integer("width", minimum=1)
@@ -39,7 +38,7 @@ class DarknetNet(nn.Module):
             inputs = [self.shapes[i] if i >= 0 else (3, self.height, self.width) for i in given]
             if not inputs[0][1:] and section.kind not in ("connected", "detection", *IGNORED):
                 raise section.error("cannot follow a [connected] layer")
-            layer, shape = build_layer(section, inputs, activation)
+            layer, shape = build_layer(section, inputs)
             if math.prod(shape) > MOST:
                 raise section.error(f"a map of {shape} has more than {MOST} numbers; make the network smaller")
             if min(shape) < 1:
@@ -50,16 +49,11 @@ class DarknetNet(nn.Module):
         self.head_indices = tuple(s.index for s in self.sections if s.kind in HEADS)
         if not self.head_indices:
             raise UserError("cfg: there is no [yolo], [region] or [detection] section; a detector needs one")
-        self._last_use = {i: layer for layer, s in enumerate(self.sources) for i in s}
 
     def forward(self, x: Tensor) -> tuple[Tensor, ...]:
         outputs: dict[int, Tensor] = {-1: x}
         for i, (layer, given) in enumerate(zip(self.layers, self.sources, strict=True)):
-            inputs = [outputs[s] for s in given]
-            for s in set(given):
-                if self._last_use[s] == i and s not in self.head_indices:
-                    del outputs[s]
-            outputs[i] = layer(*inputs)
+            outputs[i] = layer(*(outputs[s] for s in given))
         return tuple(outputs[i] for i in self.head_indices)
 
     def spec(self, names: Sequence[str]) -> Spec:

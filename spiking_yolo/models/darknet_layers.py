@@ -62,20 +62,21 @@ def sources(section: Section) -> tuple[int, ...]:
     return named if section.kind == "route" else (before, *named)
 
 
-def build_layer(section: Section, inputs: list[Shape], override: str | None) -> tuple[nn.Module, Shape]:
+def build_layer(section: Section, inputs: list[Shape]) -> tuple[nn.Module, Shape]:
     """The module of a section, and the shape of its output without the batch axis.
 
-    inputs: shapes of what it reads. override: the activation in place of leaky. Raises UserError naming the layer.
+    inputs: shapes of what it reads. Raises UserError naming the layer.
     """
-    for key, neutral in NEUTRAL.get(section.kind, {}).items():
+    stride = section.options.get("stride", "1")
+    for key, neutral in {"stride_x": stride, "stride_y": stride, **NEUTRAL.get(section.kind, {})}.items():
         if section.options.get(key, neutral) not in (neutral, f"{neutral}.0"):
             raise section.error(f"{key}={section.options[key]} is not supported")
     shape = inputs[0]
     match section.kind:
         case "convolutional":
-            return _convolutional(section, shape, override)
+            return _convolutional(section, shape)
         case "connected":
-            return _connected(section, shape, override)
+            return _connected(section, shape)
         case "maxpool":
             return _maxpool(section, shape)
         case "upsample":
@@ -89,7 +90,7 @@ def build_layer(section: Section, inputs: list[Shape], override: str | None) -> 
         case "shortcut":
             if len(set(inputs)) > 1:
                 raise section.error(f"the layers to add differ in channels, height or width: {inputs}")
-            return Shortcut(_activation(section, override, "linear") or nn.Identity()), shape
+            return Shortcut(_activation(section, "linear") or nn.Identity()), shape
         case kind if kind in IGNORED:
             return nn.Identity(), shape
         case kind if kind in HEADS:
@@ -97,7 +98,7 @@ def build_layer(section: Section, inputs: list[Shape], override: str | None) -> 
     raise section.error("this kind of layer is not supported")
 
 
-def _activation(section: Section, override: str | None, default: str) -> nn.Module | None:
+def _activation(section: Section, default: str) -> nn.Module | None:
     """The activation of a section; None for a linear one."""
     name = section.options.get("activation", default)
     if name == "linear":
@@ -107,19 +108,19 @@ def _activation(section: Section, override: str | None, default: str) -> nn.Modu
         raise section.error(
             f"activation={name} cannot be converted; use linear, {known}, or fine-tune the network with one of them"
         )
-    return ACTIVATIONS[override if name == "leaky" and override else name]()
+    return ACTIVATIONS[name]()
 
 
-def _block(section: Section, parts: dict[str, nn.Module], norm: nn.Module | None, override: str | None) -> nn.Module:
+def _block(section: Section, parts: dict[str, nn.Module], norm: nn.Module | None) -> nn.Module:
     """The parts, then batch norm, then the activation of the section."""
     if norm is not None:
         parts["bn"] = norm
-    if act := _activation(section, override, "logistic"):
+    if act := _activation(section, "logistic"):
         parts["act"] = act
     return nn.Sequential(OrderedDict(parts))
 
 
-def _convolutional(section: Section, shape: Shape, override: str | None) -> tuple[nn.Module, Shape]:
+def _convolutional(section: Section, shape: Shape) -> tuple[nn.Module, Shape]:
     filters, size, stride, groups = (
         section.integer(key, 1, minimum=1) for key in ("filters", "size", "stride", "groups")
     )
@@ -129,17 +130,17 @@ def _convolutional(section: Section, shape: Shape, override: str | None) -> tupl
     _bounded(section, filters * shape[0] // groups * size**2)
     bn = bool(section.integer("batch_normalize", 0))
     conv = nn.Conv2d(shape[0], filters, size, stride, padding, groups=groups, bias=not bn)
-    block = _block(section, {"conv": conv}, nn.BatchNorm2d(filters, eps=1e-5) if bn else None, override)
+    block = _block(section, {"conv": conv}, nn.BatchNorm2d(filters, eps=1e-5) if bn else None)
     height, width = ((side + 2 * padding - size) // stride + 1 for side in shape[1:])
     return block, (filters, height, width)
 
 
-def _connected(section: Section, shape: Shape, override: str | None) -> tuple[nn.Module, Shape]:
+def _connected(section: Section, shape: Shape) -> tuple[nn.Module, Shape]:
     output = section.integer("output", 1, minimum=1)
     _bounded(section, output * math.prod(shape))
     bn = bool(section.integer("batch_normalize", 0))
     parts = {"flatten": nn.Flatten(), "linear": nn.Linear(math.prod(shape), output, bias=not bn)}
-    return _block(section, parts, nn.BatchNorm1d(output, eps=1e-5) if bn else None, override), (output,)
+    return _block(section, parts, nn.BatchNorm1d(output, eps=1e-5) if bn else None), (output,)
 
 
 def _bounded(section: Section, weights: int) -> None:

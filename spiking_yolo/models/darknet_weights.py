@@ -102,10 +102,9 @@ def _size_error(path: Path, size: int, header: Header, floats: int) -> UserError
     )
 
 
-def read_weights(net: DarknetNet, path: str | Path, partial: bool = False) -> Header:
+def read_weights(net: DarknetNet, path: str | Path) -> Header:
     """Fill the network's parameters and BN statistics from a file and return its header.
 
-    partial: the file may end after any layer (a backbone such as yolov3-tiny.conv.15); later layers keep their values.
     A network on the meta device gets its memory now. Raises UserError when the file is not darknet's, is shorter or
     longer than the cfg needs, or holds NaN, infinity or a negative variance; the network is then unchanged.
     """
@@ -116,7 +115,7 @@ def read_weights(net: DarknetNet, path: str | Path, partial: bool = False) -> He
         raise UserError(f"cannot read {path}: {e.strerror}; check the path") from e
     header = _read_header(content, path)
     floats, body = count_floats(net), len(content) - header.size
-    if body > 4 * floats or body % 4 or (body < 4 * floats and not partial):
+    if body != 4 * floats:
         raise _size_error(path, len(content), header, floats)
     if any(tensor.is_meta for tensor in net.parameters()):
         net.to_empty(device="cpu")
@@ -124,20 +123,16 @@ def read_weights(net: DarknetNet, path: str | Path, partial: bool = False) -> He
             counter.zero_()  # type: ignore[union-attr]  # all that is not in the file
     values = torch.from_numpy(np.frombuffer(content, "<f4", offset=header.size).astype(np.float32))
     pairs: list[tuple[Tensor, Tensor]] = []
-    offset, last = 0, ""
+    offset = 0
     for layer, name, tensor in arrays(net):
-        if offset == len(values) and layer != last:
-            break
         array = values[offset : offset + tensor.numel()]
-        if len(array) < tensor.numel():
-            raise UserError(f"{path} ends inside {layer} ({len(content)} bytes); a partial file must end after a layer")
         if not torch.isfinite(array).all():
             raise UserError(f"{path}: {layer} {name} hold NaN or infinity; the file is damaged, download it again")
         if name == "variance" and (array < 0).any():
             raise UserError(f"{path}: {layer} {name} is negative; the file or the cfg is wrong")
         turned = header.transposed and tensor.ndim == 2
         pairs.append((tensor, array.view(tensor.shape[::-1]).T if turned else array.view(tensor.shape)))
-        offset, last = offset + tensor.numel(), layer
+        offset += tensor.numel()
     for tensor, array in pairs:
         tensor.copy_(array)
     return header

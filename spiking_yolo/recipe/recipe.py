@@ -31,8 +31,9 @@ class Recipe:
     def __post_init__(self):
         plain_name(self.name, "a method")
         for slot, cls in SLOTS.items():
-            for name, entry in settings_of(cls).items():
-                checked(f"{slot}.{name}", entry, getattr(getattr(self, slot), name))
+            given = getattr(self, slot)
+            values = {n: checked(f"{slot}.{n}", entry, getattr(given, n)) for n, entry in settings_of(cls).items()}
+            object.__setattr__(self, slot, cls(**values))
         if reason := conflict(self.threshold, self.neuron, self.msat, self.calibration, self.encoding, self.readout):
             raise UserError(reason)
 

@@ -152,7 +152,8 @@ class SpikingNetwork(nn.Module):
         for _, layer in self.layers():
             layer.reset(self._input.keys)
         rests = {name: rest for name, layer in self.layers() if (rest := getattr(layer, "rest", None)) is not None}
-        self.synapses.reset({name for name, layer in self.layers() if layer.sends_at_most_one}, rests)
+        at_most_one = {name for name, layer in self.layers() if layer.sends_at_most_one}
+        self.synapses.reset(at_most_one, rests, *{layer.digits for _, layer in self.layers()})
         self._output.reset()
         self._updates = torch.zeros(len(x), dtype=torch.float64, device=x.device)
         self._shapes: dict[str, torch.Size] = {}

@@ -3,7 +3,7 @@
 Both are cut at the borders: neither what a kernel multiplies with padding nor what a spike sends beyond the map counts.
 """
 
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Mapping, Sequence
 from functools import lru_cache
 
 import torch
@@ -39,37 +39,40 @@ def _geometry(node: Node, weight: Tensor, height: int, width: int) -> tuple[tupl
 
 
 @lru_cache(maxsize=1024)
-def _total_fan_out(axes: tuple[tuple[int, ...], ...], outputs: int) -> float:
-    return _fan_out(axes, outputs).sum().item()
-
-
-@lru_cache(maxsize=1024)
 def _fan_out(axes: tuple[tuple[int, ...], ...], outputs: int) -> Tensor:
     rows, columns = (paths(*axis) for axis in axes)
     return torch.outer(rows, columns) * outputs
 
 
-def spiking(graph: Graph, name: str, senders: Collection[str]) -> bool:
-    """Whether a connection carries events and no analogue values (of the image, or a convolution's output).
+def spiking(graph: Graph, senders: Collection[str]) -> set[str]:
+    """The nodes whose output carries events and no analogue values (of the image, or a convolution's output).
 
     senders: of events, neurons and max pooling.
     """
-    node = graph[name]
-    moved = node.op not in ("input", "conv", "linear") and all(spiking(graph, i, senders) for i in node.inputs)
-    return name in senders or moved
+    found: set[str] = set()
+    for node in graph.nodes:
+        moved = node.op not in ("input", "conv", "linear") and found.issuperset(node.inputs)
+        if node.name in senders or moved:
+            found.add(node.name)
+    return found
 
 
-def events(graph: Graph, name: str, counts: Mapping[str, Tensor]) -> Tensor:
-    """Events that arrived along a spiking connection, at each position of node `name`'s output.
+def events(graph: Graph, counts: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """Events that each node which carries any has sent on, at each position of its output.
 
     counts: cumulative events of the senders, of all channels together or of each. Upsampling copies events. A
     convolution behind average pooling sees each event of the pooled window: what arrives is their sum. Adding delivers
     both operands'.
     """
-    if name in counts:
-        return counts[name]
-    node = graph[name]
-    arrived = [events(graph, i, counts) for i in node.inputs]
+    arrived, carrying = dict(counts), spiking(graph, counts)
+    for node in graph.nodes:
+        if node.name in carrying and node.name not in counts:
+            arrived[node.name] = _moved(node, [arrived[i] for i in node.inputs])
+    return arrived
+
+
+def _moved(node: Node, arrived: Sequence[Tensor]) -> Tensor:
+    """What a node without weights hands on of the events that arrive."""
     if node.op == "avg_pool":
         a = node.attrs
         return F.avg_pool2d(arrived[0], a["kernel"], a["stride"], a["padding"], a["ceil"], divisor_override=1)
@@ -95,11 +98,11 @@ def operations_by_layer(graph: Graph, counts: Mapping[str, Counts]) -> dict[str,
     """Synaptic operations of each convolution and linear layer that receives events, float64 [N] in each counting;
     counts as in `events`.
     """
-    stacked = {name: count.stacked() for name, count in counts.items()}
+    arrived = events(graph, {name: count.stacked() for name, count in counts.items()})
     return {
-        node.name: Counts.unstacked(synaptic_operations(graph, node, events(graph, node.inputs[0], stacked)))
+        node.name: Counts.unstacked(synaptic_operations(graph, node, arrived[node.inputs[0]]))
         for node in graph.weighted
-        if spiking(graph, node.inputs[0], counts)
+        if node.inputs[0] in arrived
     }
 
 
@@ -116,7 +119,7 @@ def macs(graph: Graph, node: Node, shape: torch.Size) -> int:
     assert weight is not None
     if node.op == "linear":
         return weight.numel()
-    return int(shape[1] * _total_fan_out(*_geometry(node, weight, *shape[2:])))
+    return int(shape[1] * fan_out(node, weight, *shape[2:]).sum().item())
 
 
 def total_macs(
@@ -129,11 +132,12 @@ def total_macs(
     counts in full unless none is.
     """
     total = analogue = 0
+    carrying = spiking(graph, senders)
     for node in graph.weighted:
         source = node.inputs[0]
         work = macs(graph, node, shapes[source])
         total += work
-        if spiking(graph, source, senders):
+        if source in carrying:
             continue
         if shown is not None and graph[source].op == "input":
             work = round(synaptic_operations(graph, node, shown).mean().item())

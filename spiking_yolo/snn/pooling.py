@@ -1,6 +1,6 @@
 """Max pooling of spikes, exact for any size, stride and padding, signed input too."""
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any, Self
 
 import torch
@@ -11,6 +11,7 @@ from spiking_yolo.snn.backend.backend import Backend
 from spiking_yolo.snn.backend.layout import immediate, per_channel, rows
 from spiking_yolo.snn.backend.tree import map_tree
 from spiking_yolo.snn.counting import Counts
+from spiking_yolo.snn.digits import count_digits
 from spiking_yolo.snn.state import State
 
 _ROUNDING = 1e-3  # of a spike, in the difference of two sums
@@ -36,14 +37,17 @@ class CumulativeMaxPool(nn.Module):
         self._pooled_sum = (backend or Backend()).pooled_sum(attrs)
         self.reset()
 
-    def reset(self, bursts: bool = True, rest: Tensor | None = None) -> None:
+    def reset(
+        self, bursts: bool = True, rest: Tensor | None = None, digits: Callable[[Tensor], Tensor] = count_digits
+    ) -> None:
         """Forget everything: the next step starts a new run, of any shape.
 
         bursts: whether a step of the input can be worth more than one spike. rest: of the input, [C]; what its first
         step brings without an event, and this one hands on without any, since it shifts a maximum as it shifts all.
+        digits: how many a number of spikes has.
         """
         self._pooled_sum.reset()
-        self._fresh, self._bursts, self._rest = True, bursts, rest
+        self._fresh, self._bursts, self._rest, self._digits = True, bursts, rest, digits
 
     def forward(self, current: Tensor | Active, spike_weight: float = 1.0) -> Tensor | Active | None:
         """One timestep. current: [N, C, H, W], what arrives. Returns what is sent, [N, C, H', W']; None for nothing.
@@ -86,7 +90,7 @@ class CumulativeMaxPool(nn.Module):
         events = (out != 0).to(out.dtype)
         if self._bursts:
             events = torch.maximum(events, (out.abs() / spike_weight).sub_(_ROUNDING).ceil_())
-        state.tally(events)
+        state.tally(events, self._digits)
 
     @property
     def counts(self) -> Counts:

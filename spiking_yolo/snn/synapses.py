@@ -15,6 +15,7 @@ from spiking_yolo.snn.backend.backend import Backend
 from spiking_yolo.snn.backend.events import EventConvolution
 from spiking_yolo.snn.backend.layout import beside, empty, per_channel
 from spiking_yolo.snn.counting import Counts
+from spiking_yolo.snn.digits import count_digits
 from spiking_yolo.snn.options import SimulationOptions
 from spiking_yolo.snn.plan import NetworkPlan
 from spiking_yolo.snn.pooling import CumulativeMaxPool
@@ -112,16 +113,22 @@ class Synapses(nn.Module):
             dtype = self.like.dtype if node in self.plan.readout else self.simulation.synapses(self.like.dtype)
             linear.absorb(self._units[node.inputs[0]], dtype)
 
-    def reset(self, at_most_one: Collection[str] = (), rests: Mapping[str, Tensor] = {}) -> None:
+    def reset(
+        self,
+        at_most_one: Collection[str] = (),
+        rests: Mapping[str, Tensor] = {},
+        digits: Callable[[Tensor], Tensor] = count_digits,
+    ) -> None:
         """Before a run, after `absorb`.
 
         at_most_one: layers of neurons that send at most one spike in a step. rests: of layers that have any, [C].
+        digits: how many a number of spikes has.
         """
         here = {name: beside(rest, self.like) for name, rest in rests.items()}
         known = units.at_rest(self.plan.graph, here, self._units) if rests else {}
         for name, pool in self._pools():
             source = self.plan.graph[name].inputs[0]
-            pool.reset(source not in at_most_one, known.get(source))
+            pool.reset(source not in at_most_one, known.get(source), digits)
         self._shapes.clear()
 
     def pooled_counts(self) -> dict[str, Counts]:

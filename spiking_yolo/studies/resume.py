@@ -20,16 +20,15 @@ def study_folder(options: ResumableOptions, records: str, last: str = "") -> Pat
     if folder is None:
         return run_directory(project, name)
     if folder == LATEST:
-        runs = [p for p in project.glob(f"{name}*") if p.name[len(name) :].isdigit() or p.name == name]
+        last_part = len(Path(name).name)
+        runs = [p for p in project.glob(f"{name}*") if p.name[last_part:].isdigit() or p == project / name]
         unfinished = [p for p in runs if not (last and (p / last).exists()) and any(p.glob(records))]
         if not unfinished:
             raise UserError(f"no unfinished run {name} in {project}: leave --resume out, or name its folder")
-        folder = max(unfinished, key=lambda p: int(p.name[len(name) :] or 1))
-        hold(folder)
-        return folder
-    if last and (folder / last).exists():
+        folder = max(unfinished, key=lambda p: int(p.name[last_part:] or 1))
+    elif last and (folder / last).exists():
         raise UserError(f"{folder} is finished: leave --resume out to start a new run")
-    if not any(folder.glob(records)):
+    elif not any(folder.glob(records)):
         raise UserError(f"{folder} holds no interrupted run: leave --resume out to start a new one")
     hold(folder)
     return folder

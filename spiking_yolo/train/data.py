@@ -52,17 +52,18 @@ def detection(options: TrainOptions, common: dict[str, Any]) -> TrainingData:
 
 def classification(options: TrainOptions, common: dict[str, Any]) -> TrainingData:
     unpacked = options.project.parent / UNPACKED
-    sets = [open_classification(options.data, split, unpacked) for split in (options.split, options.val_split)]
-    (images, labels), val_part = (to_arrays(dataset) for dataset in sets)
+    splits = (options.split,) if options.holdout else (options.split, options.val_split)
+    sets = [open_classification(options.data, split, unpacked) for split in splits]
+    (images, labels), *val_parts = (to_arrays(dataset) for dataset in sets)
     spec = classifier_spec(sets[0].classes, *images.shape[1:3])
     chosen: Sequence[int] = range(len(labels))
     if options.holdout:
         kept = round(len(labels) * (1 - options.holdout))
         shuffled = torch.randperm(len(labels), generator=torch.Generator().manual_seed(options.seed)).tolist()
         chosen, held = shuffled[:kept], shuffled[kept:]
-        val_part = images[held], labels[held]
+        val_parts = [(images[held], labels[held])]
     chosen = draw(chosen, share(chosen, options), options.seed)
     train_part = images[chosen], labels[chosen]
-    task = ClassifyTask(train=train_part, val=val_part, spec=spec, hole=options.cutout, **common)
+    task = ClassifyTask(train=train_part, val=val_parts[0], spec=spec, hole=options.cutout, **common)
     notes = [note for dataset in sets for note in dataset.notes]
     return TrainingData(spec, task, [sets[0].pictures[i] for i in chosen], notes)

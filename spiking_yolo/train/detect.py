@@ -14,7 +14,7 @@ from spiking_yolo.datasets.detection import DetectionSet
 from spiking_yolo.decode.boxes import Detections
 from spiking_yolo.decode.yolo import detections
 from spiking_yolo.errors import UserError
-from spiking_yolo.io.images import preprocess, read_image
+from spiking_yolo.io.images import preprocess
 from spiking_yolo.metrics.voc import best_f1, voc_map
 from spiking_yolo.models.spec import Spec
 from spiking_yolo.train.augment import DetectionAugment, Photo
@@ -40,7 +40,7 @@ class AugmentedPhotos(Dataset[Any]):
     def read(self, index: int) -> Photo:
         sample = self.samples[index]
         wanted = ~sample.ignored
-        return Photo(read_image(sample.path), sample.boxes[wanted], sample.labels[wanted])
+        return Photo(sample.image(), sample.boxes[wanted], sample.labels[wanted])
 
     def __getitem__(self, key: tuple[int, int]) -> tuple[Tensor, Tensor, Tensor]:
         epoch, index = key
@@ -133,7 +133,7 @@ def predict(model: nn.Module, data: DetectionSet, spec: Spec, batch: int = 16) -
     device = next(model.parameters()).device
     results: list[Detections] = []
     for start in range(0, len(data), batch):
-        pairs = [preprocess(read_image(s.path), spec) for s in data.samples[start : start + batch]]
+        pairs = [preprocess(s.image(), spec) for s in data.samples[start : start + batch]]
         images = torch.stack([image for image, _ in pairs]).to(device, memory_format=torch.channels_last)
         output = model(images).float().cpu()
         results += detections([output], spec, [p for _, p in pairs], 0.005, 0.5, 100, True)

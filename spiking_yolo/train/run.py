@@ -1,24 +1,24 @@
 """From options to a trained network on disk."""
 
 import datetime
-import os
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass, fields, replace
 from pathlib import Path
 from typing import Any
 
 import torch
-import torch.distributed as dist
 from torch import nn
 
 from spiking_yolo.errors import UserError
 from spiking_yolo.io.files import sha256
 from spiking_yolo.io.images import Picture
+from spiking_yolo.io.ranks import Ranks, processes
 from spiking_yolo.io.run_folder import run_directory
 from spiking_yolo.models.checkpoint import build_model, load_checkpoint, save_checkpoint
 from spiking_yolo.models.classifiers import TORCHVISION
 from spiking_yolo.models.spec import Spec
 from spiking_yolo.models.yolov1 import YOLOv1
+from spiking_yolo.snn.options import fast_bf16
 from spiking_yolo.train.data import classification, detection
 from spiking_yolo.train.lines import best_row, noted, opening
 from spiking_yolo.train.loop import Progress, Settings, fit, silent
@@ -78,11 +78,25 @@ def train(
         {"epochs": planned(folder)} if options.resume and options.epochs is None else {}
     )
     options = replace(options, **{k: v for k, v in defaults.items() if getattr(options, k) is None})
-    device, rank, world = start_processes(options.device)
-    if rank == 0:
+    automatic = "cuda" if torch.cuda.is_available() else "cpu"
+    with processes(automatic if options.device == "auto" else options.device) as ranks:
+        return _train(options, ranks, started, command, progress, say)
+
+
+def _train(
+    options: TrainOptions,
+    ranks: Ranks,
+    started: bool,
+    command: str,
+    progress: Progress,
+    say: Callable[[str], Any],
+) -> Trained | None:
+    """One process of a training."""
+    folder, device = options.folder, torch.device(ranks.device)
+    if ranks.first:
         run_directory(folder.resolve().parent, folder.resolve().name, exist_ok=True)
     torch.manual_seed(options.seed)
-    common: dict[str, Any] = {"batch": options.batch, "seed": options.seed, "rank": rank, "world": world}
+    common: dict[str, Any] = {"batch": options.batch, "seed": options.seed, "rank": ranks.rank, "world": ranks.size}
     data = (detection if options.task == "detect" else classification)(options, common)
     spec, task = data.spec, data.task
     shape = {"activation": options.activation, **({"levels": options.levels} if options.activation == "qcfs" else {})}
@@ -94,7 +108,7 @@ def train(
         initialise(model, options.init, spec)
     facts = provenance(options, command)
     last, best = (folder / f"{name}.safetensors" for name in ("last", "best"))
-    if rank == 0 and not started:
+    if ranks.first and not started:
         best.unlink(missing_ok=True)  # of a training that was killed before its first checkpoint
 
     chosen = {f.name: getattr(options, f.name) for f in fields(Settings) if f.name not in ("clip", "bf16")}
@@ -108,16 +122,14 @@ def train(
         for path in (last, best) if best_row(usable) is rows[-1] else (last,):
             save_checkpoint(path, average, options.model, shape, spec, record)
 
-    watch, tell = (progress, say) if rank == 0 else (silent, silent)
-    where = f"{device}, {world} processes" if world > 1 else str(device)
+    watch, tell = (progress, say) if ranks.first else (silent, silent)
+    where = f"{device}, {ranks.size} processes" if ranks.size > 1 else str(device)
     where += " in bfloat16" if settings.bf16 else ""
     for line in (*noted(data.notes), *opening(task.contents(), spec, model, options.model, where)):
         tell(line)
     job = {k: v for k, v in asdict(options).items() if k not in FREE}
     _, rows = fit(model, task, settings, folder, device, options.resume is not None, export, watch, job, tell)
-    if dist.is_initialized():
-        dist.destroy_process_group()
-    if rank != 0:
+    if not ranks.first:
         return None
     return Trained(best if best.is_file() else last, rows, best_row(annealed(rows, settings)), data.pictures)
 
@@ -145,25 +157,11 @@ def initialise(model: nn.Module, path: Path, spec: Spec) -> None:
     model.load_state_dict(own | {k: v for k, v in source.items() if k in own and k not in missing})
 
 
-def start_processes(device: str) -> tuple[torch.device, int, int]:
-    """Device, rank and number of processes; torchrun sets the environment that asks for more than one."""
-    cuda = torch.cuda.is_available() if device == "auto" else device.startswith("cuda")
-    if not cuda and device not in ("auto", "cpu"):
-        raise UserError(f"cannot train on --device {device}: pass auto, cpu or cuda")
-    if cuda and not torch.cuda.is_available():
-        raise UserError(f"there is no GPU for --device {device}: pass --device cpu")
-    rank, world = int(os.environ.get("RANK", 0)), int(os.environ.get("WORLD_SIZE", 1))
-    if world > 1 and not dist.is_initialized():
-        dist.init_process_group("nccl" if cuda else "gloo")
-    index = int(os.environ.get("LOCAL_RANK", 0))
-    return torch.device(f"cuda:{index}" if cuda and world > 1 else "cuda" if cuda else "cpu"), rank, world
-
-
 def has_bf16(device: torch.device) -> bool:
     """Whether bfloat16 arithmetic is native, and hence faster."""
     if device.type == "cuda":
         return torch.cuda.is_bf16_supported(including_emulation=False)
-    return bool(getattr(torch.cpu, "get_capabilities", dict)().get("avx512_bf16", False))
+    return fast_bf16()
 
 
 def provenance(options: TrainOptions, command: str) -> dict[str, Any]:

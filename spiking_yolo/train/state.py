@@ -1,6 +1,5 @@
 """The state of a training on disk: enough to go on after a kill as if nothing had happened."""
 
-import csv
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -12,6 +11,7 @@ from torch import nn
 
 from spiking_yolo.errors import UserError
 from spiking_yolo.io.atomic import atomic_write
+from spiking_yolo.io.tables import write_csv
 
 Rows = list[dict[str, float]]
 Job = Mapping[str, Any]  # option -> number or text: what must not change while a training goes on
@@ -107,7 +107,4 @@ def _checked(rows: Any, *needed: str) -> Rows:
 def record(rows: Rows, folder: Path) -> None:
     """Write folder/results.csv: one line per finished epoch, empty where an epoch was not validated."""
     columns = list(dict.fromkeys(name for row in rows for name in row))
-    with atomic_write(folder / "results.csv") as path, open(path, "w", newline="") as f:
-        writer = csv.DictWriter(f, columns)
-        writer.writeheader()
-        writer.writerows({k: f"{v:.6g}" for k, v in row.items()} for row in rows)
+    write_csv(folder / "results.csv", [{k: f"{v:.6g}" for k, v in row.items()} for row in rows], columns)

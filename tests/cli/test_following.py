@@ -10,10 +10,11 @@ from spiking_yolo.studies.detect.options import DetectOptions
 
 def test_it_has_the_same_network():
     network = ["--weights", "my net.pt", "--imgsz", "288x416", "--method", "msat", "--set", "msat.gain=2"]
+    network += ["--trust-weights", "--weight-bits", "8", "--statistics", "s.safetensors"]
     options = parse(["detect", "a.jpg", *network, "--set", "neuron.slack=0.1"])
     words = shlex.split(following("report", options, Path("a photo.jpg")))
     read = parse(["report", *words[words.index("a photo.jpg") :]])
-    for name in ("weights", "imgsz", "method", "settings"):
+    for name in ("weights", "imgsz", "trust_weights", "weight_bits", "statistics", "method", "settings"):
         assert getattr(read, name) == getattr(options, name)
 
 

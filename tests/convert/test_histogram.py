@@ -9,7 +9,7 @@ import torch
 from helpers.networks import TinyLeaky, images, make, statistics
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
-from torch import Tensor
+from torch import Tensor, nn
 
 from spiking_yolo.convert.histogram import BINS, DIVISIONS, OCTAVES, Histogram, edges
 from spiking_yolo.convert.statistics import FORMAT, Statistics, observe
@@ -102,9 +102,11 @@ def test_observe_counts_every_pre_activation_of_every_site():
         assert split[name].total == before[:, 0].numel()
 
 
-def test_observe_without_images():
+def test_observe_without_images_or_activations():
     with pytest.raises(UserError, match="at least one image"):
         observe(trace(make(TinyLeaky), images(1)), [])
+    with pytest.raises(UserError, match="has no activation"):
+        observe(trace(nn.Conv2d(3, 1, 1).double(), images(1)), [images(1)])
 
 
 def test_file_round_trip(tmp_path: Path):

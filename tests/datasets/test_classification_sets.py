@@ -12,7 +12,8 @@ from helpers.cifar import cifar100
 from PIL import Image
 from torchvision.datasets import CIFAR100
 
-from spiking_yolo.datasets.classification import load_classification, to_arrays
+from spiking_yolo.datasets.classification import to_arrays
+from spiking_yolo.datasets.open import open_classification
 from spiking_yolo.errors import UserError
 from spiking_yolo.io.images import read_image
 
@@ -40,7 +41,7 @@ def check(images: np.ndarray, labels: np.ndarray) -> None:
 
 
 def test_cifar10_from_a_folder(tmp_path: Path) -> None:
-    data = load_classification("cifar10", folders(tmp_path, "test"), "test")
+    data = open_classification(folders(tmp_path, "test"), "test")
     assert data.classes == ("airplane", "cat")
     check(*to_arrays(data))
 
@@ -54,23 +55,23 @@ def archive(tmp_path: Path) -> Path:
 
 def test_cifar10_from_an_archive_is_unpacked_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     tar, cache = archive(tmp_path), tmp_path / "cache"
-    check(*to_arrays(load_classification("cifar10", tar, "train", cache)))
+    check(*to_arrays(open_classification(tar, "train", cache)))
     assert [p.name.split("-")[0] for p in cache.iterdir()] == ["cifar"]
 
     def again(*_: object, **__: object) -> None:
         raise AssertionError("unpacked a second time")
 
     monkeypatch.setattr(tarfile, "open", again)
-    check(*to_arrays(load_classification("cifar10", tar, "train", cache)))
+    check(*to_arrays(open_classification(tar, "train", cache)))
 
 
 def test_another_archive_of_the_same_name_is_not_mistaken(tmp_path: Path) -> None:
     cache = tmp_path / "cache"
-    load_classification("cifar10", archive(tmp_path), "train", cache)
+    open_classification(archive(tmp_path), "train", cache)
     (tmp_path / "src/train/cat/more.png").write_bytes(picture(40))
     with tarfile.open(tmp_path / "cifar.tar.xz", "w:xz") as tar:
         tar.add(tmp_path / "src/train", "train")
-    assert len(load_classification("cifar10", tmp_path / "cifar.tar.xz", "train", cache)) == 4
+    assert len(open_classification(tmp_path / "cifar.tar.xz", "train", cache)) == 4
 
 
 def test_members_that_leave_the_folder_are_refused(tmp_path: Path) -> None:
@@ -79,7 +80,7 @@ def test_members_that_leave_the_folder_are_refused(tmp_path: Path) -> None:
         member.size = 3
         tar.addfile(member, io.BytesIO(b"abc"))
     with pytest.raises(UserError, match=r"evil.tar is not a whole and safe tar file"):
-        load_classification("cifar10", tmp_path / "evil.tar", "train", tmp_path / "a" / "cache")
+        open_classification(tmp_path / "evil.tar", "train", tmp_path / "a" / "cache")
     assert not list(tmp_path.rglob("escaped.png")) and not list((tmp_path / "a/cache").iterdir())
 
 
@@ -88,24 +89,24 @@ def test_a_damaged_archive_leaves_nothing_behind(tmp_path: Path, damage: Callabl
     tar = archive(tmp_path)
     tar.write_bytes(damage(tar.read_bytes()))
     with pytest.raises(UserError, match="not a whole and safe tar file"):
-        load_classification("cifar10", tar, "train", tmp_path / "cache")
+        open_classification(tar, "train", tmp_path / "cache")
     assert not list((tmp_path / "cache").iterdir())
 
 
 def test_imagenet_layout(tmp_path: Path) -> None:
-    data = load_classification("imagenet", folders(tmp_path, "val", "JPEG"), "val")
+    data = open_classification(folders(tmp_path, "val", "JPEG"), "val")
     assert data.labels.tolist() == [0, 0, 1] and data.pictures[2].name == "cat/0.JPEG"
     assert read_image(data.pictures[2].source)[5, 7].tolist() == [31, 0, 224]
 
 
 def test_cifar100(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     cifar100(tmp_path, monkeypatch)
-    data = load_classification("cifar100", tmp_path, "train")
+    data = open_classification(tmp_path, "train")
     images, labels = to_arrays(data)
     assert data.classes == ("apple", "bee") and labels.tolist() == [1, 0] and images.shape == (2, 32, 32, 3)
     # the file holds planes of 1024 bytes: red, green, blue
     assert images[0, 0, 1].tolist() == [1, 1025 % 251, 2049 % 251]
-    assert len(load_classification("cifar100", tmp_path, "test")) == 1
+    assert len(open_classification(tmp_path, "test")) == 1
 
 
 class Hostile:
@@ -122,26 +123,30 @@ def test_a_foreign_pickle_is_refused_unread(tmp_path: Path, monkeypatch: pytest.
     proof = tmp_path / "executed"
     (tmp_path / CIFAR100.base_folder / name).write_bytes(pickle.dumps(Hostile(proof)))
     with pytest.raises(UserError, match="MD5"):
-        load_classification("cifar100", tmp_path, "train")
+        open_classification(tmp_path, "train")
     assert not proof.exists()
 
 
-def test_mistakes_are_named(tmp_path: Path) -> None:
-    with pytest.raises(UserError, match="unknown dataset 'mnist': choose one of cifar10"):
-        load_classification("mnist", tmp_path, "test")
-    with pytest.raises(UserError, match="cifar10 has no split 'val': choose one of train, test"):
-        load_classification("cifar10", tmp_path, "val")
+def test_the_split_to_report_on_is_found_in_an_archive_too(tmp_path: Path) -> None:
+    folders(tmp_path / "src", "val")
+    with tarfile.open(tmp_path / "mine.tar", "w") as tar:
+        tar.add(tmp_path / "src" / "val", "val")
+    data = open_classification(tmp_path / "mine.tar", None, tmp_path / "cache")
+    assert data.name == "mine val"
+    check(*to_arrays(data))
+
+
+def test_mistakes_are_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     with pytest.raises(UserError, match="nowhere does not exist"):
-        load_classification("imagenet", tmp_path / "nowhere", "val")
+        open_classification(tmp_path / "nowhere", "val")
     with pytest.raises(UserError, match="val has no folders of images"):
-        load_classification("imagenet", tmp_path, "val")
-    with pytest.raises(UserError, match="cifar-100-python is missing"):
-        load_classification("cifar100", tmp_path, "test")
-    with pytest.raises(UserError, match="say where to unpack it"):
-        load_classification("cifar10", archive(tmp_path), "train")
+        open_classification(tmp_path, "val")
+    cifar100(tmp_path, monkeypatch)
+    with pytest.raises(UserError, match="CIFAR-100 has no split 'val': choose train or test"):
+        open_classification(tmp_path, "val")
 
 
 def test_images_of_several_sizes_do_not_fit_one_array(tmp_path: Path) -> None:
     (folders(tmp_path, "val") / "val/cat/big.png").write_bytes(picture(9, (40, 32)))
     with pytest.raises(UserError, match="differ in size"):
-        to_arrays(load_classification("imagenet", tmp_path, "val"))
+        to_arrays(open_classification(tmp_path, "val"))

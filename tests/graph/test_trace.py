@@ -218,3 +218,13 @@ def test_a_network_that_cannot_run_is_refused_without_a_traceback_on_the_way(cap
     with pytest.raises(UserError, match="cannot be run on an image of 8x8 pixels"):
         trace(nn.Sequential(nn.Conv2d(3, 4, 3), nn.Conv2d(5, 4, 3)), torch.zeros(1, 3, 8, 8))
     assert capsys.readouterr().err == ""
+
+
+@pytest.mark.parametrize("call", [lambda x: torch.mean(x), lambda x: torch.cat((x, x), axis=1)])
+def test_a_call_with_arguments_of_another_kind_is_refused_by_its_node(call):
+    class Odd(nn.Module):
+        def forward(self, x: Tensor) -> Tensor:
+            return call(x)
+
+    with pytest.raises(UserError, match=r"node '(mean|cat)': it is called in a way that cannot be converted"):
+        trace(Odd(), images(1))

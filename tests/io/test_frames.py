@@ -9,7 +9,7 @@ from PIL import Image
 
 from spiking_yolo.errors import Notice, UserError
 from spiking_yolo.io import sources
-from spiking_yolo.io.frames import frames_of
+from spiking_yolo.io.frames import frames_of, taken
 from spiking_yolo.io.sources import Video, open_video
 
 
@@ -116,3 +116,11 @@ def test_enormous_frames_are_refused_before_one_is_read(tmp_path, monkeypatch):
     monkeypatch.setattr(sources, "MAX_PIXELS", 64 * 48 - 1)
     with pytest.raises(UserError, match="frames of 64 x 48, above 3071 pixels"):
         frames_of(path)
+
+
+@pytest.mark.parametrize(
+    ("count", "every", "most", "expected"),
+    [(10, 1, None, 10), (10, 3, None, 4), (10, 3, 2, 2), (10, 3, 9, 4), (None, 2, 5, 5), (None, 1, None, None)],
+)
+def test_how_many_frames_are_taken(count, every, most, expected):
+    assert taken(count, every, most) == expected

@@ -238,3 +238,10 @@ def test_a_large_photograph_is_opened_without_a_word(tmp_path):
     code = "import sys; from spiking_yolo.io.images import open_image; print(open_image(sys.argv[1]).size)"
     done = subprocess.run([sys.executable, "-c", code, path], cwd=ROOT, capture_output=True, text=True, timeout=60)
     assert (done.stdout, done.stderr) == ("(10000, 9000)\n", "")
+
+
+def test_a_picture_that_would_be_enlarged_beyond_memory_is_refused():
+    spec = Spec("classify", (), 224, 224, "crop")
+    with pytest.raises(UserError, match="an image of 65500x1 pixels is too long and thin"):
+        place(65500, 1, spec)
+    assert place(65500, 224, spec).resized == (74857, 256)

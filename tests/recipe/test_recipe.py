@@ -166,3 +166,14 @@ def test_events_per_step_and_latency(method: str, settings: dict[str, int], even
     """T = 4, ten layers."""
     recipe = get_recipe(method).with_settings(settings)
     assert recipe.events_per_step == events and recipe.latency(4, 10) == latency
+
+
+@pytest.mark.parametrize("layers", ["act1:2,act2:0.5", {"act1": 2, "act2": 0.5}, [["act1", 2], ("act2", 0.5)]])
+def test_factors_of_layers_in_every_form(layers: Any):
+    assert Recipe("x", threshold=Threshold(layers=layers)).threshold.layers == (("act1", 2.0), ("act2", 0.5))
+
+
+@pytest.mark.parametrize("layers", [None, 3, [["act1", "x"]], [["act1"]], ["a1"], {"act1": None}])
+def test_factors_of_layers_that_are_none(layers: Any):
+    with pytest.raises(UserError, match="takes LAYER:FACTOR with commas"):
+        Recipe("x", threshold=Threshold(layers=layers))

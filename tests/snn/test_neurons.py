@@ -12,8 +12,9 @@ from helpers.scalar_neurons import currents, gammas, initials, phi, scalar_ibt, 
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from spiking_yolo.convert.silu import check_silu
 from spiking_yolo.errors import UserError
-from spiking_yolo.graph import Activation
+from spiking_yolo.graph import Activation, Graph, Node
 from spiking_yolo.recipe import Neuron, Recipe
 from spiking_yolo.snn.backend.layout import per_channel
 from spiking_yolo.snn.neurons import (
@@ -194,3 +195,14 @@ def test_a_kind_follows_what_it_says_and_networks_with_more_are_refused():
             build_neurons(params, recipe, activation, LayerPlan("act"))
     with pytest.raises(UserError, match=r"msat\.enabled needs"):
         recipe.with_settings({"msat.enabled": "true"})
+
+
+def test_a_kind_that_follows_silu_converts_it():
+    @register("smooth", follows=("silu",))
+    class Smooth(IntegrateAndFire):
+        pass
+
+    graph = Graph((Node("x", "input"), Node("act", "activation", ("x",), {"silu": True})), ("act",), {})
+    check_silu(graph, Recipe("test").with_settings({"neuron.kind": "smooth"}))
+    with pytest.raises(UserError, match=r"node 'act' \(SiLU\) needs neurons that follow"):
+        check_silu(graph, Recipe("test"))

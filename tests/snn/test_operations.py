@@ -12,8 +12,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Tensor, nn
 
-from spiking_yolo.graph import Node
+from spiking_yolo.graph import Graph, Node
 from spiking_yolo.recipe import Recipe
+from spiking_yolo.snn import operations
 from spiking_yolo.snn.neurons import NeuronLayer
 from spiking_yolo.snn.operations import fan_out
 
@@ -191,3 +192,13 @@ def test_multiply_accumulates_by_hand(cls: type[nn.Module], macs: int, analogue:
     x = images(2)
     run = spiking(make(cls), x, Recipe("tested")).network().run(x, 1)
     assert (run.macs, run.analogue_macs) == (macs, analogue)
+
+
+def test_many_sums_of_the_same_events_are_followed_once():
+    """Doubling 60 times has 2^60 paths back to the neuron."""
+    nodes = [Node("x", "input"), Node("relu", "activation", ("x",), {})]
+    nodes += [Node(f"add{k}", "add", (f"add{k - 1}" if k else "relu",) * 2) for k in range(60)]
+    graph = Graph(tuple(nodes), ("add59",), {})
+    assert operations.spiking(graph, {"relu"}) == {node.name for node in nodes[1:]}
+    found = operations.events(graph, {"relu": torch.ones(1, 1, 2, 2)})
+    assert found["add59"].unique().tolist() == [2.0**60]

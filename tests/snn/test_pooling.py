@@ -196,3 +196,10 @@ def test_a_rest_is_handed_on_and_not_counted(data: Any, padding: list[int], larg
         shift = rest[:, None, None] if t == 0 else 0
         assert torch.equal(tested(x + shift), plain(x) + shift)
     assert all(torch.equal(a, b) for a, b in zip(tested.counts, plain.counts, strict=True))
+
+
+def test_sums_of_another_device_are_not_gone_on_with():
+    summed = Backend().pooled_sum({"kernel": [2, 2], "stride": [2, 2], "padding": [0, 0, 0, 0], "ceil": False})
+    summed(torch.ones(1, 1, 4, 4))
+    summed.reset()
+    assert summed(torch.ones(1, 1, 4, 4, device="meta")).is_meta

@@ -1,5 +1,6 @@
 """A training from its options to the files that it leaves, on squares of two colours."""
 
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -87,6 +88,7 @@ def test_the_best_epoch_is_kept(squares: Path, monkeypatch: pytest.MonkeyPatch) 
 
 
 def test_without_validation_there_is_no_best(squares: Path) -> None:
+    shutil.rmtree(squares / "test")  # which a part held out of the training images stands for
     result = trained(options(squares, holdout=0.01))  # of 8 images none
     assert result.weights.name == "last.safetensors" and result.best is None
     assert not result.weights.with_stem("best").exists()

@@ -23,7 +23,7 @@ class PooledSum:
     def __init__(self, attrs: Mapping[str, Any], compiled: bool = False, kernels: Kernels | None = None):
         self.attrs, self._compiled, self._kernels = attrs, compiled, kernels
         self._add: Callable[..., Any]
-        self._fused: dict[tuple[int, ...], Fused] = {}
+        self._fused: dict[tuple[Any, ...], Fused] = {}
         self._sums: list[Tensor] = []
         self._events: EventPool | None = None
         self._fresh = True
@@ -39,10 +39,11 @@ class PooledSum:
         in_tiles = tiles(h, w, **self.attrs)
         by_corners = self._compiled and in_tiles
         shape = (n * h // 2, w // 2, c) if by_corners else (n * h * w, c)
-        if not self._sums or self._sums[0].shape != shape or self._sums[0].dtype != dtype:
+        kept = self._sums[0] if self._sums else None
+        if kept is None or (kept.shape, kept.dtype, kept.device) != (shape, dtype, current.device):
             self._sums = [current.new_empty(shape, dtype=dtype) for _ in range(4 if by_corners else 1)]
             add = add_to_corners_ if by_corners else add_
-            self._add = self._fused.setdefault(shape, Fused(add)) if self._compiled else add
+            self._add = self._fused.setdefault((current.device, *shape), Fused(add)) if self._compiled else add
             self._fresh = True
         first, self._fresh = self._fresh, False
         if by_corners:

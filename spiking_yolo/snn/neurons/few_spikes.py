@@ -20,10 +20,15 @@ class FewSpikes(SignedMemory):
     work, of which one is silent, the input being complete: so it is one neuron here, whose spikes have a sign.
     """
 
+    @staticmethod
+    def digits(n: Tensor) -> Tensor:
+        """Ones in base two, which has no signs of its own."""
+        return count_binary_digits(n)
+
     def step(self, s: MemoryState, p: Parameters, z: Tensor | None, clock: Clock, buffers: Buffers) -> Tensor:
         phi = F.unsent(self.total(s, z), 0.0, p.theta, self.slope, buffers.a, p.cap)
         value = torch.abs(phi).add_(p.initial).floor_().clamp_(max=self.settings.gamma).mul_(phi.sign())
         out = torch.sub(value, s.sent, out=buffers.out)
-        s.tally(out.abs(), count_binary_digits)  # base two has no signs of its own
+        s.tally(out.abs(), self.digits)
         s.sent.copy_(value)
         return out

@@ -17,6 +17,7 @@ from spiking_yolo.snn.backend.backend import Backend
 from spiking_yolo.snn.backend.layout import beside, empty, immediate, per_channel, shared
 from spiking_yolo.snn.backend.tree import leaves
 from spiking_yolo.snn.counting import Counts
+from spiking_yolo.snn.digits import count_digits
 from spiking_yolo.snn.encoding import CODINGS
 from spiking_yolo.snn.plan import LayerPlan
 from spiking_yolo.snn.state import Buffers, Clock, Parameters, PotentialState
@@ -70,6 +71,11 @@ class NeuronLayer(nn.Module, ABC):
         s: their state. p: their parameters. z: what they received, [n, C]; None for nothing. Tallies the spikes in s
         and returns what is sent, in thetas, in buffers.out if there is one.
         """
+
+    @staticmethod
+    def digits(n: Tensor) -> Tensor:
+        """How many digits n >= 0 spikes are counted as."""
+        return count_digits(n)
 
     def start(self, s: Any, p: Any, z: Tensor | None, buffers: Buffers) -> None:
         """Before the first step, in which z arrives. The state holds zeros."""

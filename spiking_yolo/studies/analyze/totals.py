@@ -8,6 +8,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from spiking_yolo.io.json_text import finite
 from spiking_yolo.studies.analyze.chain import INHERITED, OWN, PARTS, Chain
 from spiking_yolo.studies.analyze.watch import LayerWatch
 
@@ -123,7 +124,7 @@ class LayerTotals:
         figures |= {f"{kind}_channels": self.count(kind) for kind in ("saturated", "silent", "dead")}
         figures |= {"sin_16": self.sin(16), "sin_T": self.sin(self.T), "rate": self.rate}
         figures["spikes"] = self.spikes[self.T] / self.images
-        return {k: None if isinstance(v, float) and not math.isfinite(v) else v for k, v in figures.items()}
+        return finite(figures)
 
 
 def short(name: str) -> str:

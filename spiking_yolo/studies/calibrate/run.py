@@ -2,6 +2,7 @@
 
 import itertools
 from collections.abc import Callable, Iterator, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -88,7 +89,7 @@ def _calibrate(
 
     statistics, file = _statistics(ann, output or statistics_path(ann.weights, ann.imgsz), pictures, progress)
     done(file)
-    good = [picture for picture in pictures if picture.name in set(statistics.images)]
+    good = _usable(pictures, statistics)
     for recipe in recipes:
         used = spread(good, run_images or _run_images(recipe, small))
         done(_run(ann, statistics, recipe, used, progress) if recipe.runs_network else Calibrated(None, recipe.name))
@@ -120,7 +121,7 @@ def _pictures(options: CalibrateOptions, ann: Ann) -> Sequence[Picture]:
 
 def _statistics(ann: Ann, path: Path, pictures: Sequence[Picture], progress: Progress) -> tuple[Statistics, Calibrated]:
     names = tuple(picture.name for picture in pictures)
-    if path.is_file():
+    with suppress(UserError):  # none there, or a damaged one, which is made again
         old = Statistics.load(path)
         if old.quantisers and (old.images, old.weights_sha256, old.imgsz) == (names, ann.sha256, ann.imgsz):
             return old, Calibrated(path, images=len(names), layers=len(old.histograms), kept=True)
@@ -131,9 +132,7 @@ def _statistics(ann: Ann, path: Path, pictures: Sequence[Picture], progress: Pro
             progress("images", k + 1, len(pictures))
 
     statistics, skipped = take_statistics(ann.graph, ann.spec, ann.sha256, counted())
-    known = set(statistics.images)
-    good = [picture for picture in pictures if picture.name in known]
-    batches = _batches(ann, spread(good, CHOSEN_ON))
+    batches = _batches(ann, spread(_usable(pictures, statistics), CHOSEN_ON))
     progress("quantisers", 1, None)
     statistics = replace(statistics, quantisers=choose(ann.graph, statistics, batches))
     statistics.save(path)
@@ -153,6 +152,11 @@ def _run(
     names = tuple(picture.name for picture in pictures)
     CalibrationResult(neurons, recipe, ann.sha256, ann.imgsz, names).save(path)
     return Calibrated(path, recipe.name, len(pictures), len(neurons))
+
+
+def _usable(pictures: Sequence[Picture], statistics: Statistics) -> list[Picture]:
+    known = set(statistics.images)
+    return [picture for picture in pictures if picture.name in known]
 
 
 def spread(pictures: Sequence[Picture], wanted: int) -> Sequence[Picture]:

@@ -69,14 +69,17 @@ class Watcher:
         """After a source that could not be read, when there are others."""
 
 
-def detect(options: DetectOptions, watcher: Watcher) -> list[str]:
-    """Run all sources; returns those that failed. Raises UserError when the call or the only source is wrong."""
+def detect(options: DetectOptions, watcher: Watcher, converted: Converted | None = None) -> list[str]:
+    """Run all sources; returns those that failed. Raises UserError when the call or the only source is wrong.
+
+    converted: the network of `options`, where it is loaded already.
+    """
     sources = drawn(expand(options.sources, options.recursive), options)
     streams = any(map(is_stream, sources))
     of_videos = {"--save-mot": options.save_mot, "--timeline": options.timeline}
     if not streams and (wanted := [flag for flag, given in of_videos.items() if given]):
         raise UserError(f"{' and '.join(wanted)}: for videos and webcams only; name one, or leave it out")
-    converted = load(options)
+    converted = converted or load(options)
     converted = keeping(converted, options.frames) if streams else converted
     detector = SpikingYOLO(converted, device=options.device, precision=options.precision, compile=options.compile)
     run = _Run(options, detector, watcher)

@@ -8,6 +8,7 @@ from spiking_yolo.graph.rewrites import constant_nodes
 from spiking_yolo.metrics.work import Size, Value, Work
 from spiking_yolo.recipe import Recipe
 from spiking_yolo.snn.counting import Counting
+from spiking_yolo.snn.operations import spiking
 
 CARRIERS = ("dcgs", "few-spikes")  # kinds of neurons whose every event is worth another power of two
 
@@ -35,15 +36,13 @@ class CostModel:
         sizes = {
             name: shape.numel() for name, shape in shapes(graph, converted.spec.height, converted.spec.width).items()
         }
-        spiking: set[str] = set()
+        events = spiking(graph, [node.name for node in graph.activations])
         streams, weights, inputs, outputs = False, 0, 0, 0
         for node in graph.nodes:
             if node.weighted:
-                streams = streams or (node.name not in constant and node.inputs[0] not in spiking)
+                streams = streams or (node.name not in constant and node.inputs[0] not in events)
                 weights += graph.tensors[f"{node.name}.weight"].numel()
                 inputs, outputs = inputs + sizes[node.inputs[0]], outputs + sizes[node.name]
-            elif node.op == "activation" or (node.inputs and spiking.issuperset(node.inputs)):
-                spiking.add(node.name)
         ann_exponentials = sum(sizes[node.name] for node in graph.activations if node.phi.silu)
         streams = streams and recipe.encoding.coding == "rate"
         per_neuron = exponentials(recipe, silu=ann_exponentials > 0)

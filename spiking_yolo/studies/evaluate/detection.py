@@ -12,7 +12,7 @@ from spiking_yolo.datasets.detection import DetectionSet
 from spiking_yolo.decode.boxes import Detections
 from spiking_yolo.decode.yolo import detections
 from spiking_yolo.errors import UserError
-from spiking_yolo.io.images import Placement, open_image, preprocess, read_image
+from spiking_yolo.io.images import Placement, preprocess
 from spiking_yolo.metrics.voc import relabel
 from spiking_yolo.models.spec import Spec
 from spiking_yolo.studies.evaluate.early_exit import same_detections
@@ -48,31 +48,20 @@ class DetectionTask:
         return len(self.dataset)
 
     def load(self, index: int) -> tuple[Tensor, Placement]:
-        sample = self.dataset.samples[index]
-        image = read_image(sample.path)
-        if image.shape[:2] == (sample.width, sample.height):  # annotated as stored, not as its EXIF tag turns it
-            with open_image(sample.path) as stored:
-                image = read_image(np.asarray(stored.convert("RGB")))
-        height, width = image.shape[:2]
-        if (width, height) != (sample.width, sample.height):
-            raise UserError(
-                f"{sample.path} has {width}x{height} pixels and its annotation says {sample.width}x{sample.height}: "
-                "annotate the image as it is"
-            )
-        return preprocess(image, self.spec)
+        return preprocess(self.dataset.samples[index].image(), self.spec)
 
     def predict(self, outputs: Sequence[Tensor], contexts: Sequence[Placement]) -> list[BoxRecord]:
         # Classes that the dataset lacks must not take the places of others.
         unlimited = len(self.spec.names) * sum(o[0].numel() for o in outputs)
         conf, iou, max_det, _ = self.thresholds.values()
         by_image = detections(outputs, self.spec, contexts, conf, iou, unlimited, multi_label=True)
-        return [to_json(_first(relabel(boxes, self.classes), max_det)) for boxes in by_image]
+        return [to_json(relabel(boxes, self.classes).take(slice(max_det))) for boxes in by_image]
 
     def same(self, a: BoxRecord, b: BoxRecord) -> bool:
         return same_detections(self._visible(from_json(a)), self._visible(from_json(b)))
 
     def _visible(self, boxes: Detections) -> Detections:
-        return _first(boxes, int((boxes.confidence > self.thresholds["exit_conf"]).sum()))
+        return boxes.take(boxes.confidence > self.thresholds["exit_conf"])
 
 
 def class_map(dataset: DetectionSet, names: Sequence[str]) -> tuple[int, ...]:
@@ -97,7 +86,3 @@ def to_json(boxes: Detections) -> BoxRecord:
 def from_json(boxes: BoxRecord) -> Detections:
     xyxy = torch.from_numpy(np.array(boxes["xyxy"], np.float32).reshape(-1, 4))
     return Detections(xyxy, torch.tensor(boxes["confidence"]), torch.tensor(boxes["class_id"], dtype=torch.int64))
-
-
-def _first(boxes: Detections, n: int) -> Detections:
-    return Detections(boxes.xyxy[:n], boxes.confidence[:n], boxes.class_id[:n])

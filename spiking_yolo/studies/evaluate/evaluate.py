@@ -11,6 +11,7 @@ from spiking_yolo.convert.converted import Converted
 from spiking_yolo.convert.statistics import Statistics
 from spiking_yolo.datasets.detection import DetectionSet
 from spiking_yolo.datasets.labelled import LabelledSet
+from spiking_yolo.io.ranks import Ranks
 from spiking_yolo.models.spec import Spec
 from spiking_yolo.snn.options import SimulationOptions
 from spiking_yolo.studies.evaluate.classification import ClassificationTask
@@ -21,7 +22,6 @@ from spiking_yolo.studies.evaluate.evaluation import Evaluation
 from spiking_yolo.studies.evaluate.intervals import differences
 from spiking_yolo.studies.evaluate.options import EvaluationOptions
 from spiking_yolo.studies.evaluate.quantised import bits_of, quantised_ann
-from spiking_yolo.studies.evaluate.ranks import Ranks
 from spiking_yolo.studies.evaluate.records import run_records
 from spiking_yolo.studies.evaluate.scorers import ClassificationScorer, CocoScorer, Scorer, VocScorer
 

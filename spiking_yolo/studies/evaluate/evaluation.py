@@ -116,7 +116,7 @@ class Evaluation:
         predictions |= {t: [r["steps"][t]["found"] for r in self.records] for t in self.records[0]["steps"]}
         for name, of_images in predictions.items():
             write_json(folder / f"predictions_{name}.json", self.scorer.rows(of_images))
-        rows = [{"row": title, **finite(row)} for title, _, row in self._rows()]
+        rows = [{"row": title, **row} for title, _, row in self._rows()]
         write_csv(folder / "results.csv", rows, list(dict.fromkeys(name for row in rows[::-1] for name in row)))
         plot_all(self.table, self.scorer, self.network.recipe.name, folder, self.intervals)
         if self.worth:

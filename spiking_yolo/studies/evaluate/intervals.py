@@ -3,7 +3,6 @@
 from collections.abc import Mapping
 
 from spiking_yolo.metrics.bootstrap import Interval, Resampling
-from spiking_yolo.metrics.coco import FIGURES
 from spiking_yolo.studies.evaluate.rows import Table
 from spiking_yolo.studies.evaluate.scorers import COCO_NAMES
 
@@ -37,4 +36,4 @@ def differences(methods: Mapping[str, Mapping[str, Resampling]]) -> dict[str, In
 
 def intervals(one: Resampling) -> dict[str, Interval]:
     """By figure, named as in a table."""
-    return {COCO_NAMES.get(f, f) if f in FIGURES else f: i for f, i in one.intervals().items()}
+    return {COCO_NAMES.get(f, f): i for f, i in one.intervals().items()}

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from spiking_yolo.errors import UserError
-from spiking_yolo.io.json_text import exact_json, json_text
+from spiking_yolo.io.json_text import exact_json, flat, json_text
 
 Record = dict[str, Any]
 
@@ -79,20 +79,13 @@ def read_log(path: Path) -> tuple[dict[str, Any], list[Record], int]:
 
 def check_call(known: Mapping[str, Any], call: Mapping[str, Any], path: Path) -> None:
     """Raise UserError naming the first setting in which two calls differ."""
-    old, new = _flat(json.loads(json_text(known))), _flat(json.loads(json_text(call)))
+    old, new = flat(json.loads(json_text(known))), flat(json.loads(json_text(call)))
     for key in [*new, *old]:
         if old.get(key) != new.get(key):
             raise UserError(
                 f"{path.parent} was made with {key}={_short(old.get(key))}, not {_short(new.get(key))}: "
                 "resume with the same settings, or start a new run"
             )
-
-
-def _flat(call: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
-    flat: dict[str, Any] = {}
-    for key, value in call.items():
-        flat |= _flat(value, f"{prefix}{key}.") if isinstance(value, Mapping) else {prefix + key: value}
-    return flat
 
 
 def _short(value: Any) -> str:

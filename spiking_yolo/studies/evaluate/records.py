@@ -14,8 +14,8 @@ from spiking_yolo.convert.converted import Converted
 from spiking_yolo.datasets.detection import DetectionSet
 from spiking_yolo.datasets.labelled import LabelledSet
 from spiking_yolo.errors import UserError
+from spiking_yolo.io.ranks import Ranks
 from spiking_yolo.studies.evaluate.engine import Engine
-from spiking_yolo.studies.evaluate.ranks import Ranks
 from spiking_yolo.studies.evaluate.record_log import Record, RecordLog, check_call, read_log
 
 

@@ -8,16 +8,14 @@ from typing import Any
 
 from spiking_yolo.datasets.detection import DetectionSet
 from spiking_yolo.decode.boxes import Detections
-from spiking_yolo.io.images import read_image
 from spiking_yolo.metrics.bootstrap import Interval
 from spiking_yolo.snn.counting import Counts
 from spiking_yolo.studies.evaluate.detection import from_json
 from spiking_yolo.studies.evaluate.evaluation import Evaluation
 from spiking_yolo.studies.evaluate.rows import Row
 from spiking_yolo.studies.report.facts import facts, legend
-from spiking_yolo.studies.report.numbers import rounded
 from spiking_yolo.studies.report.objects import class_ids, unmatched
-from spiking_yolo.studies.report.page import Page
+from spiking_yolo.studies.report.page import Page, rounded
 from spiking_yolo.studies.report.photographs import box_rows
 from spiking_yolo.studies.report.pictures import photograph
 
@@ -110,7 +108,7 @@ def _photographs(evaluation: Evaluation, steps: Sequence[int]) -> tuple[list[dic
     shown = [
         {
             "name": Path(dataset.samples[k].path).name,
-            "image": photograph(read_image(dataset.samples[k].path), PER_PHOTOGRAPH),
+            "image": photograph(dataset.samples[k].image(), PER_PHOTOGRAPH),
             "width": dataset.samples[k].width,
             "height": dataset.samples[k].height,
             "difference": differences[k],

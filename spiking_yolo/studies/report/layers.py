@@ -13,7 +13,7 @@ from spiking_yolo.snn.counting import Counting, Counts
 from spiking_yolo.snn.network import SpikingNetwork
 from spiking_yolo.snn.operations import macs, operations_by_layer
 from spiking_yolo.snn.record import Run
-from spiking_yolo.studies.report.numbers import rounded
+from spiking_yolo.studies.report.page import rounded
 
 
 @dataclass(frozen=True)

@@ -5,15 +5,18 @@ import hashlib
 import html
 from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import partial
 from importlib.resources import files
 from pathlib import Path
 from typing import Any
 
 from spiking_yolo.io.atomic import atomic_write
-from spiking_yolo.io.json_text import json_text
+from spiking_yolo.io.json_text import finite, json_text
 
 _FOLDER = files("spiking_yolo.studies.report") / "page"
 _PROGRAM = ("dom", "chart", "energy", "boxes", "player")  # what all kinds share, in order
+
+rounded = partial(finite, digits=4)  # numbers of a page, as short as they can be read
 
 
 @dataclass(frozen=True)

@@ -21,8 +21,8 @@ from spiking_yolo.snn.options import SimulationOptions
 from spiking_yolo.snn.record import Run
 from spiking_yolo.studies.evaluate.cost_model import CostModel
 from spiking_yolo.studies.report.layers import Layer, LayerCounts, layer_columns, layers_of
-from spiking_yolo.studies.report.numbers import rounded
 from spiking_yolo.studies.report.objects import FAINT, class_ids, follow
+from spiking_yolo.studies.report.page import rounded
 from spiking_yolo.studies.report.pictures import as_bytes, photograph, small_map, sprite
 
 MAP_SIDE = 52  # cells on the longer side of a heat map

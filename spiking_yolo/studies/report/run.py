@@ -71,9 +71,9 @@ def _of_photographs(options: ReportOptions, sources: list[str], progress: Callab
 
 
 def _of_video(options: ReportOptions, source: str, progress: Callable[..., Any]) -> Page:
-    recorder = Recorder(lambda done, count: progress("frames", done, count))
-    converted = load(options)
-    detect(detect_options(options), recorder)
+    converted, detection = load(options), detect_options(options)
+    recorder = Recorder(detection, lambda done, count: progress("frames", done, count))
+    detect(detection, recorder, converted)
     data = {"kind": "video", **facts(converted), **recorder.data(), "T": options.T or 1, "conf": options.conf}
     data["classes"] = legend(data["classes"], recorder.names)
     return Page(f"{Path(source).name} through {data['network']}, spiking, frame by frame", data)

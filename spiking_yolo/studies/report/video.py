@@ -6,13 +6,14 @@ from typing import Any
 import numpy as np
 import torch
 
+from spiking_yolo.io.frames import taken
 from spiking_yolo.metrics.energy import accounts
 from spiking_yolo.settings import settings_of
 from spiking_yolo.studies.detect.options import DetectOptions
 from spiking_yolo.studies.detect.run import Sighting, Watcher
-from spiking_yolo.studies.report.numbers import rounded
 from spiking_yolo.studies.report.objects import class_ids
 from spiking_yolo.studies.report.options import ReportOptions
+from spiking_yolo.studies.report.page import rounded
 from spiking_yolo.studies.report.photographs import box_rows
 from spiking_yolo.studies.report.pictures import THUMBNAILS, jpeg, small_map, sprite, thumbnails
 
@@ -23,8 +24,8 @@ FRAMES = 4_000_000  # characters of all thumbnails, so that the page stays below
 class Recorder(Watcher):
     """Keeps what the page shows of each frame. progress(frames so far, frames in all or None)."""
 
-    def __init__(self, progress: Callable[[int, int | None], Any]):
-        self.progress = progress
+    def __init__(self, options: DetectOptions, progress: Callable[[int, int | None], Any]):
+        self.options, self.progress = options, progress
         self.sightings: list[dict[str, Any]] = []
         self.thumbnails: list[bytes] = []
         self.heat: list[np.ndarray] = []
@@ -54,7 +55,7 @@ class Recorder(Watcher):
                 "fresh": result.fresh,
             }
         )
-        self.progress(len(self.sightings), video.count)
+        self.progress(len(self.sightings), taken(video.count, self.options.every, self.options.max_frames))
 
     def data(self) -> dict[str, Any]:
         """Of all frames: a list per quantity, and the classes that were seen."""

@@ -80,7 +80,7 @@ def first_recipe(options: SearchOptions) -> Recipe:
     recipe = get_recipe(options.method or DEFAULT).with_settings(options.settings)
     if recipe.readout.skip >= options.T:
         raise UserError(f"--T must be at least {recipe.readout.skip + 1}, not {options.T}")
-    return recipe if recipe.name.endswith("-tuned") else replace(recipe, name=f"{recipe.name}-tuned")
+    return recipe if recipe.name.endswith("-searched") else replace(recipe, name=f"{recipe.name}-searched")
 
 
 def search(

@@ -73,7 +73,7 @@ class DeltaNetwork:
 
     def __init__(self, graph: Graph, gates: Mapping[str, Tensor]):
         self.graph, self.gates = graph, gates
-        self._senders = {node.name for node in graph.nodes if node.op in ("activation", "max_pool")}
+        self._events = spiking(graph, [node.name for node in graph.nodes if node.op in ("activation", "max_pool")])
         self._sent: dict[str, Tensor] = {}  # what the readers of a node know of it
         self._sums: dict[str, Tensor] = {}
 
@@ -99,10 +99,10 @@ class DeltaNetwork:
             arrived = (changes[source] != 0).sum(1, keepdim=True)
             values[node.name] = self._added(node, changes[source], bool(arrived.any()))
             work = float(synaptic_operations(self.graph, node, arrived))
-            from_events = spiking(self.graph, source, self._senders)
+            from_events = source in self._events
             operations, analogue = operations + work * from_events, analogue + work * (not from_events)
             updates += values[node.name].numel() * bool(arrived.any())
-        events = (change for name, change in changes.items() if spiking(self.graph, name, self._senders))
+        events = (change for name, change in changes.items() if name in self._events)
         messages = sum(float(change.count_nonzero()) for change in events)
         outputs = tuple(values[name].clone() for name in self.graph.outputs)
         return DeltaRun(outputs, messages, operations, analogue, updates, fresh, cut)

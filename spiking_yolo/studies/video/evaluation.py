@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from spiking_yolo.draw.timeline import timeline
-from spiking_yolo.io.json_text import finite, write_json
+from spiking_yolo.io.json_text import finite, flat, write_json
 from spiking_yolo.io.names import file_name
 from spiking_yolo.io.tables import write_csv
 from spiking_yolo.metrics.energy import TIMELINE
@@ -76,8 +76,8 @@ class VideoEvaluation:
 
     def save(self, folder: Path) -> None:
         """Write results.csv, a timeline per sequence and, last, results.json."""
-        table = [{"sequence": name, **_flat(row)} for name, of in self._named().items() for row in of]
-        write_csv(folder / "results.csv", finite(table), list(dict.fromkeys(key for row in table for key in row)))
+        table = [{"sequence": name, **flat(row)} for name, of in self._named().items() for row in of]
+        write_csv(folder / "results.csv", table, list(dict.fromkeys(key for row in table for key in row)))
         for one in self.measured:
             for mode in ("stream", "delta", "reset"):
                 if mode in one.modes:
@@ -101,11 +101,3 @@ class VideoEvaluation:
             {a.name: a.ann(bench.size) for a in drawn},
             [record.frame for record in records if record.cut],
         )
-
-
-def _flat(row: Row, prefix: str = "") -> Row:
-    """One cell per number: later.digits, energy_mJ.fp32, ..."""
-    flat: Row = {}
-    for key, value in row.items():
-        flat |= _flat(value, f"{prefix}{key}.") if isinstance(value, dict) else {prefix + key: value}
-    return flat

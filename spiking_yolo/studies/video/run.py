@@ -12,11 +12,12 @@ from spiking_yolo import __version__
 from spiking_yolo.datasets import mot
 from spiking_yolo.datasets.mot_file import MotBoxes
 from spiking_yolo.errors import UserError
+from spiking_yolo.io.frames import taken
 from spiking_yolo.metrics.video import PERSON
 from spiking_yolo.studies.evaluate.records import network_sha256
 from spiking_yolo.studies.options import Progress, silent
 from spiking_yolo.studies.video import frames
-from spiking_yolo.studies.video.evaluation import VideoEvaluation
+from spiking_yolo.studies.video.evaluation import TOTAL, VideoEvaluation
 from spiking_yolo.studies.video.modes import Bench
 from spiking_yolo.studies.video.rows import Measured
 
@@ -27,6 +28,7 @@ def open_data(paths: Sequence[Path]) -> list[mot.Sequence]:
     """All sequences at all paths. Raises UserError when two have one name, and as `open_sequences` does."""
     found = [sequence for path in paths for sequence in mot.open_sequences(path)]
     names = [sequence.name for sequence in found]
+    names += [TOTAL] * (len(names) > 1)
     if twice := {name for name in names if names.count(name) > 1}:
         raise UserError(f"--data holds two sequences called {min(twice)}: give each of them once, or rename one")
     return found
@@ -57,7 +59,8 @@ def evaluate(
     def of(sequence: mot.Sequence, mode: str) -> list[frames.FrameRecord]:
         if (sequence.name, mode) in known:
             return known[sequence.name, mode]
-        what, length = f"{sequence.name}, {mode}", _count(sequence, bench)
+        what = f"{sequence.name}, {mode}"
+        length = taken(sequence.length, every, bench.options.limit_frames)
         records = frames.measure(bench, sequence, mode, lambda done: progress(what, done, length))
         if folder:
             frames.save(frames.kept(folder, sequence.name, mode), _call(bench, network, sequence, mode), records)
@@ -73,14 +76,6 @@ def evaluate(
 def _taken(truth: Mapping[int, MotBoxes], every: int) -> dict[int, MotBoxes]:
     """The people of every n-th frame, by its number among these, from 1."""
     return {(number - 1) // every + 1: boxes for number, boxes in truth.items() if (number - 1) % every == 0}
-
-
-def _count(sequence: mot.Sequence, bench: Bench) -> int | None:
-    """Frames that will be measured, None if unknown."""
-    if sequence.length is None:
-        return bench.options.limit_frames
-    length = -(-sequence.length // bench.options.every)
-    return min(length, bench.options.limit_frames or length)
 
 
 def _call(bench: Bench, network: str, sequence: mot.Sequence, mode: str) -> dict[str, Any]:

@@ -6,11 +6,14 @@ from helpers.methods import method, neuron, record, send
 from helpers.networks import Pooled, TinyLeaky, images
 from hypothesis import given
 from hypothesis import strategies as st
+from torch import nn
 
 from spiking_yolo.convert.registry import get_recipe
 from spiking_yolo.errors import UserError
 from spiking_yolo.graph import forward
+from spiking_yolo.graph.trace import trace
 from spiking_yolo.snn.digits import count_binary_digits
+from spiking_yolo.snn.network import SpikingNetwork
 
 RECIPE = get_recipe("few-spikes")
 DOWN = RECIPE.with_settings({"neuron.initial": 0.0})  # as published
@@ -76,3 +79,13 @@ def test_the_network_rounded_in_one_step_and_then_silence(cls):
 def test_settings_that_it_cannot_keep_are_refused(settings):
     with pytest.raises(UserError, match=r"few-spikes"):
         RECIPE.with_settings(settings)
+
+
+def test_max_pooling_counts_what_it_sends_in_base_two():
+    """7 is three ones in base two, two signed digits."""
+    graph = trace(nn.Sequential(nn.ReLU(), nn.MaxPool2d(2), nn.Conv2d(1, 1, 1)), torch.zeros(1, 1, 2, 2))
+    neuron, pool = (node.name for node in graph.nodes if node.op in ("activation", "max_pool"))
+    recipe = DOWN.with_settings({"neuron.pool_first": False})
+    network = SpikingNetwork(graph, {neuron: {"theta": torch.ones(1), "initial": torch.zeros(())}}, recipe)
+    network.run(torch.tensor([7.0, 3, 0, 1]).view(1, 1, 2, 2), T=1)
+    assert [float(count) for count in network.counts()[pool]] == [7, 3, 1]

@@ -111,7 +111,7 @@ def test_output_error_is_that_of_the_tensors(weights):
         (("--split", "val2017"), "--split belongs to"),
         (("--device", "abacus"), "cannot use the device abacus"),
         (("--data", "absent.jpg"), "absent.jpg does not exist"),
-        (("--data", "film.mp4"), "no image to analyse"),
+        (("--data", "film.mp4"), "there is no image"),
     ],
 )
 def test_mistakes(call, tmp_path, capsys, args, says):

@@ -22,10 +22,9 @@ from PIL import Image
 from spiking_yolo import SpikingYOLO, UserError
 from spiking_yolo.io.images import Placement
 from spiking_yolo.studies.report.evaluation import difference
-from spiking_yolo.studies.report.numbers import rounded
 from spiking_yolo.studies.report.objects import follow
 from spiking_yolo.studies.report.options import ReportOptions
-from spiking_yolo.studies.report.page import Page
+from spiking_yolo.studies.report.page import Page, rounded
 from spiking_yolo.studies.report.pictures import as_bytes, jpeg, photograph, small_map, sprite, thumbnails
 from spiking_yolo.studies.report.run import slider_steps
 

@@ -205,14 +205,14 @@ def test_tool_writes_a_recipe_that_the_tools_take(tmp_path: Path, capsys: Any):
     assert "3 recipes tried on 1 images" in said and "on 1 other images" in said
     folder = tmp_path / "runs" / "exp"
     recipe = Recipe.read(folder / "recipe.json")
-    assert recipe.name == "calibration-light-tuned"
+    assert recipe.name == "calibration-light-searched"
     assert len((folder / "trials.csv").read_text().splitlines()) == 4
     photo = tmp_path / "photos" / "a.png"
     detect = ("--weights", weights, "--method", folder / "recipe.json", "--T", 4, "--project", tmp_path / "runs")
     assert run_tool("detect", photo, *detect) == 0
     assert run_tool("search", *arguments, "--budget", 5, "--resume", folder) == 0
     assert len((folder / "trials.csv").read_text().splitlines()) == 6
-    assert json.loads((folder / "recipe.json").read_text())["name"] == "calibration-light-tuned"
+    assert json.loads((folder / "recipe.json").read_text())["name"] == "calibration-light-searched"
 
 
 @pytest.mark.parametrize(

@@ -273,6 +273,7 @@ def test_resume_does_the_rest(tool, data, done, tmp_path, monkeypatch, capsys):
         (["--data", "F/minus"], "must not be negative"),
         (["--data", "F/short"], "is not 'frame,id,left,top,width,height,...'"),
         (["--data", "F/still", "F/still"], "two sequences called still"),
+        (["--data", "F/still", "F/total"], "two sequences called total"),  # so is the row of all
         (["--data", "F/still", "--modes", "ann,snn"], "--modes: no mode 'snn'"),
         (["--data", "F/still", "--T", 0], "--T must be at least 1"),
         (["--data", "F/still", "--limit-frames", 0], "--limit-frames must be at least 1"),
@@ -296,6 +297,7 @@ def test_mistakes(tool, tmp_path, capsys, options, message):
         write_images(tmp_path / name / "img1", grey([0, 9]))
         (tmp_path / name / "gt.txt").write_text(line + "\n")
     write_images(tmp_path / "still/img1", grey([0, 9]))
+    write_images(tmp_path / "total/img1", grey([0, 9]))
     assert tool(*(str(option).replace("F/", f"{tmp_path}/") for option in options)) == 2
     out, err = capsys.readouterr()
     assert out == "" and len(err.splitlines()) == 1 and message in err
