@@ -106,7 +106,7 @@ def test_observe_without_images_or_activations():
     with pytest.raises(UserError, match="at least one image"):
         observe(trace(make(TinyLeaky), images(1)), [])
     with pytest.raises(UserError, match="has no activation"):
-        observe(trace(nn.Conv2d(3, 1, 1).double(), images(1)), [images(1)])
+        observe(trace(nn.Sequential(nn.Conv2d(3, 1, 1)).double(), images(1)), [images(1)])
 
 
 def test_file_round_trip(tmp_path: Path):
