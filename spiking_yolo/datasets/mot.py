@@ -1,18 +1,14 @@
 """Videos to measure on: sequences in the layout of MOTChallenge, and bare clips."""
 
-import configparser
 from collections.abc import Iterator
 from dataclasses import dataclass
-from itertools import islice
 from pathlib import Path
 
 import numpy as np
 
 from spiking_yolo.datasets.mot_file import MotBoxes, read_mot
 from spiking_yolo.errors import UserError
-from spiking_yolo.io.files import read_text
 from spiking_yolo.io.frames import frames_of, image_paths
-from spiking_yolo.io.names import reason
 from spiking_yolo.io.sources import VIDEOS
 
 LAYOUT = "NAME/img1/*.jpg or NAME/NAME.mp4, with gt/gt.txt or gt.txt"
@@ -22,19 +18,18 @@ LAYOUT = "NAME/img1/*.jpg or NAME/NAME.mp4, with gt/gt.txt or gt.txt"
 class Sequence:
     """A video and, if known, its people.
 
-    source: a video file, or image files in order. truth: the text file of `read_mot`. fps: frames per second. length:
-    frames that there should be, None if unknown.
+    source: a video file, or image files in order. truth: the text file of `read_mot`. length: frames that there
+    should be, None if unknown.
     """
 
     name: str
     source: Path | tuple[Path, ...]
     truth: Path | None
-    fps: float
     length: int | None
 
-    def frames(self, limit: int | None = None) -> Iterator[np.ndarray]:
-        """The first `limit` frames, or all: uint8 [H, W, 3] RGB. Raises UserError for frames that cannot be read."""
-        return islice(frames_of(self.source).images, limit)
+    def frames(self) -> Iterator[np.ndarray]:
+        """uint8 [H, W, 3] RGB each. Raises UserError for frames that cannot be read."""
+        return frames_of(self.source).images
 
     def ground_truth(self) -> dict[int, MotBoxes]:
         """Boxes by frame number, from 1; empty without a file. Raises UserError as `read_mot` does."""
@@ -45,8 +40,8 @@ def open_sequences(path: str | Path) -> list[Sequence]:
     """The sequence or sequences at `path`, by name.
 
     path: a video file; the folder of a sequence; or a folder of video files and of such folders. A sequence is
-    img1/ with images or else its one video file, or NAME.mp4 among several; ground truth in gt/gt.txt or gt.txt, and
-    the frame rate in seqinfo.ini, are optional.
+    img1/ with images or else its one video file, or NAME.mp4 among several; ground truth in gt/gt.txt or gt.txt is
+    optional.
     Raises UserError when there is none, and for a sequence without frames.
     """
     path = Path(path)
@@ -76,15 +71,13 @@ def _videos(folder: Path) -> list[Path]:
 
 
 def _clip(video: Path) -> Sequence:
-    _, fps, length = frames_of(video)
-    return Sequence(video.stem, video, None, fps, length)
+    return Sequence(video.stem, video, None, frames_of(video).total)
 
 
 def _sequence(folder: Path) -> Sequence:
     name = folder.resolve().name
     source = _source(folder, name)
-    _, fps, length = frames_of(source)
-    return Sequence(name, source, _truth(folder), _frame_rate(folder / "seqinfo.ini") or fps, length)
+    return Sequence(name, source, _truth(folder), frames_of(source).total)
 
 
 def _source(folder: Path, name: str) -> Path | tuple[Path, ...]:
@@ -97,18 +90,3 @@ def _source(folder: Path, name: str) -> Path | tuple[Path, ...]:
     if len(chosen) > 1:
         raise UserError(f"the sequence {folder} has {len(chosen)} videos: keep one, or name one {name}.mp4")
     return chosen[0]
-
-
-def _frame_rate(file: Path) -> float | None:
-    """Frames per second by a seqinfo.ini. None without the file or the key."""
-    if not file.is_file():
-        return None
-    text, info = read_text(file), configparser.ConfigParser(interpolation=None)
-    try:
-        info.read_string(text)
-        fps = info.getfloat("Sequence", "frameRate", fallback=None)
-    except (configparser.Error, ValueError) as error:
-        raise UserError(f"{file} is not a seqinfo.ini ({reason(error)}): correct it or remove it") from None
-    if fps is not None and not 0 < fps < float("inf"):
-        raise UserError(f"{file}: frameRate {fps:g} must be above 0: correct it or remove it")
-    return fps

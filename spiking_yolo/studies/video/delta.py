@@ -12,25 +12,25 @@ import torch
 from torch import Tensor
 
 from spiking_yolo.graph import OPS, Graph, Node, shapes
+from spiking_yolo.snn.counting import Counts
 from spiking_yolo.snn.operations import spiking, synaptic_operations
 from spiking_yolo.snn.stream import unlike
 
 
 @dataclass(frozen=True)
-class DeltaRun:
-    """One frame. outputs: head tensors. messages: floats that were sent between layers; operations: each of them times
-    the outputs it reaches; analogue_macs: the same of what layers receive that read the image, or sums without an
-    activation. updates: sums of layers that received something. fresh: everything was sent; cut: because the scene is
-    another one.
+class Pass:
+    """One frame. outputs: head tensors [1, ...]. sent, operations: by counting. updates: neurons touched.
+
+    analogue_macs: of layers that receive analogue values. fresh, cut: see Result.
     """
 
     outputs: tuple[Tensor, ...]
-    messages: float
-    operations: float
-    analogue_macs: float
+    sent: dict[str, float]
+    operations: dict[str, float]
     updates: float
-    fresh: bool
-    cut: bool
+    analogue_macs: float
+    fresh: bool = True
+    cut: bool = False
 
 
 def gates(
@@ -66,8 +66,11 @@ def uniform_gates(graph: Graph, threshold: float) -> dict[str, Tensor]:
 
 
 class DeltaNetwork:
-    """The graph of an ANN on one video: network(x) -> DeltaRun, frame after frame.
+    """The graph of an ANN on one video: network(x) -> Pass, frame after frame.
 
+    A message is a float that is sent between layers, an operation one of them times an output that it reaches.
+    analogue_macs: the same of what layers receive that read the image, or sums without an activation. updates: sums
+    of layers that received something.
     gates: node -> threshold of its values. Everything is sent in the first frame, at a cut and when the size changes.
     """
 
@@ -78,7 +81,7 @@ class DeltaNetwork:
         self._sums: dict[str, Tensor] = {}
 
     @torch.no_grad()
-    def __call__(self, x: Tensor) -> DeltaRun:
+    def __call__(self, x: Tensor) -> Pass:
         """x: [1, C, H, W]."""
         (image,) = (node.name for node in self.graph.nodes if node.op == "input")
         before = self._sent.get(image)
@@ -105,7 +108,8 @@ class DeltaNetwork:
         events = (change for name, change in changes.items() if name in self._events)
         messages = sum(float(change.count_nonzero()) for change in events)
         outputs = tuple(values[name].clone() for name in self.graph.outputs)
-        return DeltaRun(outputs, messages, operations, analogue, updates, fresh, cut)
+        sent, done = Counts.alike(messages)._asdict(), Counts.alike(operations)._asdict()
+        return Pass(outputs, sent, done, updates, analogue, fresh, cut)
 
     def _change(self, name: str, value: Tensor) -> Tensor:
         """What is sent of a node's value."""

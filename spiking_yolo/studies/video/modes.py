@@ -14,25 +14,8 @@ from spiking_yolo.snn.counting import Counts
 from spiking_yolo.snn.options import SimulationOptions
 from spiking_yolo.snn.stream import Stream
 from spiking_yolo.studies.evaluate.cost_model import CostModel
-from spiking_yolo.studies.video.delta import DeltaNetwork, gates, uniform_gates
+from spiking_yolo.studies.video.delta import DeltaNetwork, Pass, gates, uniform_gates
 from spiking_yolo.studies.video.options import VideoOptions
-
-
-@dataclass(frozen=True)
-class Pass:
-    """One frame. outputs: head tensors [1, ...]. sent, operations: by counting. updates: neurons touched.
-
-    analogue_macs: of layers that receive analogue values. fresh, cut: see Result.
-    """
-
-    outputs: tuple[Tensor, ...]
-    sent: dict[str, float]
-    operations: dict[str, float]
-    updates: float
-    analogue_macs: float
-    fresh: bool = True
-    cut: bool = False
-
 
 Network = Callable[[Tensor], Pass]
 
@@ -115,14 +98,7 @@ class Bench:
         else:
             theta = {name: own["theta"] for name, own in converted.neurons.items() if "theta" in own}
             chosen = gates(graph, spec.height, spec.width, theta, *delta_thresholds(converted, options))
-        network = DeltaNetwork(graph, chosen)
-
-        def delta(x: Tensor) -> Pass:
-            of = network(x)
-            sent, operations = Counts.alike(of.messages)._asdict(), Counts.alike(of.operations)._asdict()
-            return Pass(of.outputs, sent, operations, of.updates, of.analogue_macs, of.fresh, of.cut)
-
-        return delta
+        return DeltaNetwork(graph, chosen)
 
 
 def delta_thresholds(converted: Converted, options: VideoOptions) -> tuple[float, float]:

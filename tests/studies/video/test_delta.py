@@ -43,7 +43,13 @@ def test_by_hand():
 
     def see(value: float) -> tuple[float, ...]:
         of = network(torch.full((1, 1, 1, 1), value))
-        return (round(of.outputs[0].item(), 4), of.messages, of.operations, of.analogue_macs, of.updates)
+        return (
+            round(of.outputs[0].item(), 4),
+            of.sent["messages"],
+            of.operations["messages"],
+            of.analogue_macs,
+            of.updates,
+        )
 
     network._sent["x"] = torch.full((1, 1, 1, 1), 1.0)  # a picture of one pixel is always like its mean
     network._sums["a"] = torch.full((1, 1, 1, 1), 3.0)
@@ -65,7 +71,7 @@ def test_a_message_costs_what_it_reaches(place, reached):
     network(x)
     x[0, 0, place[0], place[1]] += 0.1
     of = network(x)
-    assert (of.messages, of.operations, of.analogue_macs, of.fresh) == (1, 5 * reached, 1, False)
+    assert (of.sent["messages"], of.operations["messages"], of.analogue_macs, of.fresh) == (1, 5 * reached, 1, False)
 
 
 def test_without_threshold_it_is_the_ann(graph):
@@ -81,8 +87,13 @@ def test_nothing_is_sent_where_nothing_changes(graph):
     network = DeltaNetwork(graph, uniform_gates(graph, 0.0))
     (x,) = drifting(1)
     first, second = network(x), network(x.clone())
-    assert first.messages > 0 and first.operations > 0 and first.updates > 0
-    assert (second.messages, second.operations, second.analogue_macs, second.updates) == (0, 0, 0, 0)
+    assert first.sent["messages"] > 0 and first.operations["messages"] > 0 and first.updates > 0
+    assert (second.sent["messages"], second.operations["messages"], second.analogue_macs, second.updates) == (
+        0,
+        0,
+        0,
+        0,
+    )
     assert all(torch.equal(a, b) for a, b in zip(first.outputs, second.outputs, strict=True))
 
 
@@ -93,7 +104,9 @@ def test_a_higher_threshold_sends_less_and_errs_more(graph):
         network = DeltaNetwork(graph, uniform_gates(graph, threshold))
         last = [network(x) for x in frames][-1]
         exact = forward(graph, frames[-1])
-        return last.operations, sum(float((a - b).abs().sum()) for a, b in zip(last.outputs, exact, strict=True))
+        return last.operations["messages"], sum(
+            float((a - b).abs().sum()) for a, b in zip(last.outputs, exact, strict=True)
+        )
 
     (many, near), (some, far), (none, farthest) = run(0.0), run(0.1), run(1e6)
     assert many > some > none == 0 and near < far < farthest
