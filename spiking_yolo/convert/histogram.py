@@ -45,11 +45,6 @@ class Histogram:
         exponent = torch.full((channels,), _NONE)
         return cls(torch.zeros(2, channels, BINS, dtype=torch.int64), exponent, inf, -inf)
 
-    @property
-    def positives(self) -> Tensor:
-        """Number of positive values per channel, int64 [C]."""
-        return self.counts[0].sum(1)
-
     def update(self, x: Tensor) -> None:
         """Count a batch of pre-activations, [N, C, ...]."""
         x = x.detach().transpose(0, 1).flatten(1).float()

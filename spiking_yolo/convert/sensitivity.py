@@ -8,7 +8,7 @@ from torch import Tensor
 
 from spiking_yolo.convert.complete import CompleteNetwork, Values
 from spiking_yolo.convert.thresholds import scaled
-from spiking_yolo.graph import OPS, Graph
+from spiking_yolo.graph import Graph, Node, forward
 from spiking_yolo.snn.backend.layout import channels_last
 
 PROBES = 2  # per image
@@ -27,8 +27,13 @@ def sensitivity(graph: Graph, images: Sequence[Tensor], seed: int = 0) -> dict[s
     """
     generator = torch.Generator().manual_seed(seed)
     sums: dict[str, Tensor] = {}
+    taps: dict[str, Tensor] = {}
+
+    def tap(node: Node, before: Tensor, after: Tensor) -> None:
+        taps[node.name] = after.requires_grad_()
+
     for x in images:
-        taps, outputs = _forward(graph, x)
+        outputs = forward(graph, channels_last(x), tap)
         norm = torch.stack([y.detach().square().flatten(1).sum(1) for y in outputs]).sum(0)
         for k in range(PROBES):
             noise = [torch.randn(y.shape, generator=generator).to(y) for y in outputs]
@@ -39,17 +44,6 @@ def sensitivity(graph: Graph, images: Sequence[Tensor], seed: int = 0) -> dict[s
                 sums[name] = sums.get(name, 0) + mean
     total = PROBES * sum(len(x) for x in images)
     return {name: (value / total).float() for name, value in sums.items()}
-
-
-def _forward(graph: Graph, x: Tensor) -> tuple[dict[str, Tensor], list[Tensor]]:
-    """All activations, with a gradient, and the outputs."""
-    values: dict[str, Tensor] = {}
-    for node in graph.nodes:
-        given = [values[name] for name in node.inputs] if node.op != "input" else [channels_last(x)]
-        values[node.name] = OPS[node.op](node.attrs, *graph.parameters(node), *given)
-        if node.op == "activation" and not values[node.name].requires_grad:
-            values[node.name].requires_grad_()
-    return {node.name: values[node.name] for node in graph.activations}, [values[name] for name in graph.outputs]
 
 
 def balanced(network: CompleteNetwork, sensitive: Mapping[str, Tensor]) -> dict[str, Tensor]:

@@ -11,7 +11,8 @@ from torch.fx.passes.shape_prop import ShapeProp
 
 from spiking_yolo.errors import UserError
 from spiking_yolo.graph import Graph, Node
-from spiking_yolo.graph.translate import ADVICE, FUNCTIONS, MODULES, Call
+from spiking_yolo.graph.translate.call import Call
+from spiking_yolo.graph.translate.tables import ADVICE, FUNCTIONS, MODULES
 from spiking_yolo.io.names import reason
 
 

@@ -29,8 +29,8 @@ def regular(path: str | Path) -> Path:
     return path
 
 
-def read_text(path: str | Path) -> str:
-    """The text of a UTF-8 file, with or without byte-order mark.
+def read_text(path: str | Path, errors: str = "strict") -> str:
+    """The text of a UTF-8 file, with or without byte-order mark. errors: of what is none, as str.decode has it.
 
     Raises UserError naming the file when it cannot be read, is no text or has more than LONGEST bytes.
     """
@@ -38,7 +38,7 @@ def read_text(path: str | Path) -> str:
     try:
         if path.stat().st_size > LONGEST:
             raise UserError(f"{path} has {path.stat().st_size} bytes, where {LONGEST} are the most: is it a text file?")
-        return path.read_text(encoding="utf-8-sig")
+        return path.read_text(encoding="utf-8-sig", errors=errors)
     except FileNotFoundError:
         raise UserError(f"{path} is missing: check the path") from None
     except OSError as error:

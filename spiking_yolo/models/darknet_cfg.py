@@ -5,7 +5,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from spiking_yolo.errors import UserError
-from spiking_yolo.io.files import regular
+from spiking_yolo.io.files import read_text
 from spiking_yolo.settings import LARGEST
 
 ALIASES = {
@@ -104,10 +104,8 @@ def parse_cfg(text: str) -> list[Section]:
 
 def read_cfg(path: str | Path) -> list[Section]:
     """Parse a .cfg file. Raises UserError naming the file."""
-    path = regular(path)
+    text = read_text(path, errors="replace")
     try:
-        return parse_cfg(path.read_text(encoding="utf-8-sig", errors="replace"))
-    except OSError as e:
-        raise UserError(f"cannot read {path}: {e.strerror}; check the path") from e
+        return parse_cfg(text)
     except UserError as e:
         raise UserError(f"{path}: {e}") from e

@@ -9,7 +9,7 @@ from collections.abc import Mapping
 import torch
 from torch import Tensor
 
-from spiking_yolo.graph import Graph, Node
+from spiking_yolo.graph import Graph
 
 Unit = Tensor | None
 
@@ -25,7 +25,8 @@ def propagate(graph: Graph, site_units: Mapping[str, Tensor]) -> dict[str, Unit]
         elif node.op in ("input", "conv", "linear"):
             units[node.name] = None
         elif node.op == "concat":
-            units[node.name] = _concat(graph, node, units)
+            known = [unit for unit in given if unit is not None]
+            units[node.name] = torch.cat(known) if len(known) == len(given) else None
         elif node.op == "add":
             units[node.name] = given[0] if same(given[0], given[1]) else None
         elif node.op == "flatten" and (
@@ -66,13 +67,6 @@ def at_rest(graph: Graph, rests: Mapping[str, Tensor], units: Mapping[str, Unit]
 
 def same(a: Unit, b: Unit) -> bool:
     return a is b or (a is not None and b is not None and torch.equal(a, b))
-
-
-def _concat(graph: Graph, node: Node, units: Mapping[str, Unit]) -> Unit:
-    given = [units[name] for name in node.inputs]
-    if any(u is None for u in given):
-        return None
-    return torch.cat([u for u in given if u is not None])
 
 
 def fold(weight: Tensor, unit: Unit, groups: int = 1) -> Tensor:

@@ -8,14 +8,12 @@ import pytest
 import torch
 from helpers.methods import points
 from helpers.networks import Residual, TinyLeaky, images, make, spiking
-from hypothesis import given
-from hypothesis import strategies as st
 from torch import Tensor
 
 from spiking_yolo.recipe import Recipe
 from spiking_yolo.snn.network import SpikingNetwork
 from spiking_yolo.snn.neurons import NeuronLayer
-from spiking_yolo.snn.random import below, image_keys, uniform
+from spiking_yolo.snn.random import image_keys, uniform
 
 POISSON = {"encoding.input": "poisson", "neuron.initial": 0.5}
 
@@ -116,19 +114,11 @@ def test_random_numbers_depend_on_each_of_their_keys():
     assert len(set(image_keys(x))) == 3 and image_keys(x[1:]) == image_keys(x)[1:]
 
 
-def test_a_stream_is_drawn_in_one_piece_or_in_many():
-    """Beside NumPy's generator, which draws it at once: more numbers than a piece has, and no multiple of 4."""
+def test_a_stream_is_that_of_the_generator():
+    """Channels last, and no multiple of the four numbers that a draw gives."""
     like = torch.zeros(2, 3, 150, 151)
     drawn = uniform(like, 5, [7, 8], "conv", 3)
     for image, key in zip(drawn, (7, 8), strict=True):
         state = int.from_bytes(hashlib.blake2b(f"5/{key}/conv/3".encode(), digest_size=7).digest(), "little")
         whole = np.random.SFC64(state).random_raw(16988).view("<u2")[: image.numel()]
         np.testing.assert_array_equal(image.movedim(0, -1).flatten().numpy() * 2**16, whole)
-
-
-@given(chance=st.floats(0, 1, width=32), seed=st.integers(0, 9))
-def test_below_a_chance(chance: float, seed: int):
-    like = torch.zeros(2, 3, 4, 5)
-    found = below(chance, like, seed, [1, 2], "a", 0)
-    assert found.dtype == torch.uint8
-    assert torch.equal(found.bool(), uniform(like, seed, [1, 2], "a", 0) < chance)

@@ -12,7 +12,7 @@ from spiking_yolo.snn.msat import MsatThreshold
 from spiking_yolo.snn.neurons.integrate_and_fire import IntegrateAndFire
 from spiking_yolo.snn.neurons.layer import NeuronLayer
 from spiking_yolo.snn.neurons.signed_memory import MemoryState, SignedMemory
-from spiking_yolo.snn.random import below
+from spiking_yolo.snn.random import uniform
 from spiking_yolo.snn.state import Buffers, Clock, Parameters, PotentialState, tensor
 
 CONFIDENCE_STEPS = 16
@@ -113,7 +113,8 @@ class MsatIntegrateAndFire(MsatNeurons, IntegrateAndFire):
 
     def drawn(self, name: str, t: int, like: Tensor) -> Tensor:
         """Which spikes of a step are kept, uint8 [N, C, ...]: drawn by seed, image, layer and step."""
-        return below(self.confidence.item(), like, self.recipe.encoding.seed, self.keys, name, t)
+        numbers = uniform(like, self.recipe.encoding.seed, self.keys, name, t)
+        return (numbers < self.confidence.item()).to(torch.uint8)
 
     def step(  # pyright: ignore[reportIncompatibleMethodOverride]  (each class steps the state that it makes)
         self, s: MsatPotentialState, p: Parameters, z: Tensor | None, clock: Clock, buffers: Buffers
