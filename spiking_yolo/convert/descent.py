@@ -4,8 +4,7 @@ One of each per channel; no weight changes. What is made small is log(error) + m
 The error is a geometric mean: of the relative error of the outputs, and with three times its weight the root of how
 far the scores that they stand for, which decide what is found, diverge from the ANN's. In heads trained by the
 overlap of boxes, whose logits are small beside those of classes, a third of that weight is for how far the boxes miss
-the ANN's. The multiplier rises while operations are above what was asked for, and falls while they
-are below.
+the ANN's. The multiplier rises while operations are above what was asked for, and falls while they are below.
 """
 
 import math
@@ -81,8 +80,7 @@ def train(
     Those of the start, at the same operations, if the descent has not made them better: for a few neurons with coarse
     thetas the gradient may mislead.
 
-    start: thetas, and initial potentials. images: batches. settings: how many operations to
-    aim at, and steps to take.
+    start: thetas, and initial potentials. images: batches. settings: how many operations to aim at, and steps to take.
     """
     operations, steps = settings.operations, settings.steps
     few = images[:: max(1, len(images) * len(images[0]) // 32)]
@@ -145,10 +143,10 @@ def error(outputs: Sequence[Tensor], expected: Sequence[Tensor], spec: Spec) -> 
     if any(head.kind in BY_OVERLAP for head in spec.heads):
         missed = displacement(outputs, expected, spec).clamp(min=LEAST).log()
         scores = (2 * scores + missed) / 3
-    return relative_error(outputs, expected).log() / 4 + scores * 3 / 4
+    return mean_relative_error(outputs, expected).log() / 4 + scores * 3 / 4
 
 
-def relative_error(outputs: Sequence[Tensor], expected: Sequence[Tensor]) -> Tensor:
+def mean_relative_error(outputs: Sequence[Tensor], expected: Sequence[Tensor]) -> Tensor:
     """Norm of the difference over the norm of what was expected, over all outputs; mean over images."""
     pairs = list(zip(outputs, expected, strict=True))
     wrong = torch.stack([(y - e).square().flatten(1).sum(1) for y, e in pairs]).sum(0)

@@ -12,7 +12,7 @@ from torch import Tensor
 from spiking_yolo.decode.selection import is_whole
 from spiking_yolo.errors import UserError
 from spiking_yolo.graph import Graph
-from spiking_yolo.snn.units import Unit, fold, propagate
+from spiking_yolo.snn.units import fold, propagate
 
 LEAST, MOST = 2, 16
 
@@ -29,7 +29,7 @@ def on_grid(weight: Tensor, bits: int) -> Tensor:
 def with_weight_bits(graph: Graph, bits: int, received: Mapping[str, Tensor]) -> Graph:
     """The graph whose weights, as a chip stores them, have so many bits.
 
-    received: activation node -> what one unit of what it sends is worth, [C] or [1]: theta of its spikes, or the step
+    received: activation node -> what one unit of what it sends is worth, [C]: theta of its spikes, or the step
     of its integers. A chip stores the weights times that. Raises UserError for less than 2 bits or more than 16.
     """
     if not is_whole(bits) or not LEAST <= bits <= MOST:
@@ -39,9 +39,5 @@ def with_weight_bits(graph: Graph, bits: int, received: Mapping[str, Tensor]) ->
     for node in graph.weighted:
         unit, groups = units[node.inputs[0]], node.attrs.get("groups", 1)
         stored = on_grid(fold(tensors[f"{node.name}.weight"], unit, groups), bits)
-        tensors[f"{node.name}.weight"] = fold(stored, _inverse(unit), groups)
+        tensors[f"{node.name}.weight"] = fold(stored, None if unit is None else 1 / unit, groups)
     return replace(graph, tensors=tensors)
-
-
-def _inverse(unit: Unit) -> Unit:
-    return None if unit is None else 1 / unit

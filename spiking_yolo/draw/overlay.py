@@ -69,7 +69,7 @@ def blend(image: np.ndarray, rate: Tensor, low: float, high: float) -> np.ndarra
 
 
 def rate_overlay(image: np.ndarray, rate: Tensor, title: str, path: str | Path) -> None:
-    """Save one heat map over the photograph as .png or .pdf, with a colour bar, range and mean.
+    """Save one heat map over the photograph as .png, .pdf or .svg, with a colour bar, range and mean.
 
     rate: [h, w] over the photograph, see `map_to_image`. Raises UserError for bad input or a bad path.
     """

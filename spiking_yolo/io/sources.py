@@ -156,7 +156,7 @@ def quiet_opencv() -> Iterator[None]:
 
 @contextmanager
 def open_video(source: str) -> Iterator[Video]:
-    """Open a video file or webcam. Raises UserError when that fails, and for frames of more than MAX_PIXELS."""
+    """Open a video file, an address or a webcam. Raises UserError when that fails, and for frames above MAX_PIXELS."""
     webcam = is_webcam(source)
     if not webcam and not is_address(source):
         regular(source)  # OpenCV waits for ever for a pipe

@@ -59,10 +59,9 @@ def load_ann(
     """Load and trace a darknet .weights file, a .safetensors checkpoint of ours, or a .pt of YOLOv5 or Ultralytics.
 
     weights: a path, or a name of `spiking-yolo zoo`. cfg: of darknet, or torchvision:NAME for a state dict of that
-    network, which is read without executing code.
-    imgsz: side of a square input, or (height, width), in pixels. trust: let Ultralytics
-    open a .pt that is not known here, whose pickle can run code. Raises UserError for files that cannot be read, do not
-    fit or are not trusted.
+    network, which is read without executing code. imgsz: side of a square input, or (height, width), in pixels.
+    trust: let Ultralytics open a .pt that is not known here, whose pickle can run code.
+    Raises UserError for files that cannot be read, do not fit or are not trusted.
     """
     path = located(weights)
     size = None if imgsz is None else input_size(imgsz)

@@ -8,7 +8,7 @@ import torch
 from helpers.networks import Grouped, Pooled, TinyLeaky, images, make, spiking
 
 from spiking_yolo.convert.complete import CompleteNetwork, smooth_digits, straight_through
-from spiking_yolo.convert.descent import LAYERS, budget, displacement, divergence, error, relative_error, train
+from spiking_yolo.convert.descent import LAYERS, budget, displacement, divergence, error, mean_relative_error, train
 from spiking_yolo.convert.sensitivity import balanced, scaled_to, sensitivity
 from spiking_yolo.graph import forward
 from spiking_yolo.models.spec import HeadSpec, Spec
@@ -87,7 +87,7 @@ def test_training_lowers_the_error_at_the_same_operations(cls: Any, operations: 
     assert all(torch.equal(v, again[n][k]) for n, own in after.items() for k, v in own.items())
     x = images(24, seed=9)
     (start_outputs, start_spent), (outputs, spent) = (network(x, values) for values in (before, after))
-    errors = [relative_error(y, forward(graph, x)).item() for y in (start_outputs, outputs)]
+    errors = [mean_relative_error(y, forward(graph, x)).item() for y in (start_outputs, outputs)]
     assert errors[1] < gain * errors[0] and spent.mean() < 1.1 * start_spent.mean(), errors
 
 

@@ -31,9 +31,8 @@ def build_neurons(
 
     The levels of phi (QCFS) do not matter here: spikes make a grid of their own, which with theta = cap and T = levels
     is the same one. Raises UserError for what the kind of neuron cannot follow, for a leaky ReLU with a cap, for a
-    value at rest where it does not stay or its events are not counted apart, and
-    where there is a cap for Algorithm 1 of MSAT, whose threshold falls to nothing while the potential of a saturated
-    neuron grows.
+    value at rest where it does not stay or its events are not counted apart, and for a cap with Algorithm 1 of MSAT,
+    whose threshold falls to nothing while the potential of a saturated neuron grows.
     """
     kind, name = KINDS[recipe.neuron.kind], plan.name
     if phi.silu and "silu" not in kind.follows:

@@ -16,8 +16,8 @@ def describe(converted: Converted) -> str:
     """The JSON text, one line per node.
 
     A node has name, op, inputs, attrs, and shape, that of its output without the batch: [C, H, W] or [features].
-    weight, bias: shapes. neurons: what its neurons have, see snn.layer.Layer: theta per channel in the units of the
-    original network, a single number where all channels share it; of a value per neuron the shape, and its range.
+    weight, bias: shapes. neurons: what its neurons have, see snn.neurons.NeuronLayer: theta per channel in the units of
+    the original network, a single number where all channels share it; of a value per neuron the shape, and its range.
     """
     graph = converted.graph
     sizes = shapes(graph, converted.spec.height, converted.spec.width)
