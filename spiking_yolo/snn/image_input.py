@@ -60,4 +60,4 @@ class ImageInput:
 
     def counts(self) -> dict[str, Counts]:
         """Spikes so far at each position, where it sends spikes."""
-        return {name: Counts.alike(fired.sum(1, keepdim=True)) for name, fired in self._fired.items()}
+        return {name: Counts.alike(fired) for name, fired in self._fired.items()}

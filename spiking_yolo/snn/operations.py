@@ -62,7 +62,7 @@ def events(graph: Graph, counts: Mapping[str, Tensor]) -> dict[str, Tensor]:
 
     counts: cumulative events of the senders, of all channels together or of each. Upsampling copies events. A
     convolution behind average pooling sees each event of the pooled window: what arrives is their sum. Adding delivers
-    both operands'.
+    both operands'. A slice of channels needs the events of each.
     """
     arrived, carrying = dict(counts), spiking(graph, counts)
     for node in graph.nodes:
@@ -73,6 +73,8 @@ def events(graph: Graph, counts: Mapping[str, Tensor]) -> dict[str, Tensor]:
 
 def _moved(node: Node, arrived: Sequence[Tensor]) -> Tensor:
     """What a node without weights hands on of the events that arrive."""
+    if node.op == "add" and arrived[0].shape != arrived[1].shape:
+        arrived = [events.sum(1, keepdim=True) for events in arrived]
     if node.op == "avg_pool":
         a = node.attrs
         return F.avg_pool2d(arrived[0], a["kernel"], a["stride"], a["padding"], a["ceil"], divisor_override=1)

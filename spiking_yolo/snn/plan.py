@@ -21,6 +21,7 @@ class LayerPlan:
     reads_sums: what it receives is the sum of its input so far, which the max pooling before it keeps, and not the
     input of a step. constant: it receives the same current in every step. observed: somebody will look at its neurons,
     so that all thresholds, and both neurons of a pair, are kept. sent_dtype: of what it sends; None: the potential's.
+    by_channel: a slice of channels is taken of what it sends, so that its events are counted for each channel.
     """
 
     name: str = ""
@@ -28,6 +29,7 @@ class LayerPlan:
     constant: bool = False
     observed: bool = True
     sent_dtype: torch.dtype | None = None
+    by_channel: bool = False
 
 
 @dataclass(frozen=True)
@@ -37,8 +39,8 @@ class NetworkPlan:
     graph: as it is simulated, with max pooling before the neurons where the recipe says so. observed: see
     SpikingNetwork. constant: nodes whose value is the same in every step, computed in the first. readout: the linear
     end of the graph, computed only where the output is read; stepped: all other nodes, in order. releases: node ->
-    values that nobody needs after it. sums: layer of neurons -> max pooling whose sum it reads. sources: activation ->
-    the node that it reads in the ANN.
+    values that nobody needs after it. sliced: nodes of whose events a slice is taken. sums: layer of neurons -> max
+    pooling whose sum it reads. sources: activation -> the node that it reads in the ANN.
     """
 
     graph: Graph
@@ -48,6 +50,7 @@ class NetworkPlan:
     readout: tuple[Node, ...]
     stepped: tuple[Node, ...]
     releases: Mapping[str, tuple[str, ...]]
+    sliced: frozenset[str]
     sums: Mapping[str, str]
     sources: Mapping[str, str]
 
@@ -73,6 +76,7 @@ class NetworkPlan:
             readout,
             stepped,
             _releases(graph, stepped, constant),
+            _sliced(graph),
             {} if observed else _sums(graph, summing, constant),
             sources,
         )
@@ -81,7 +85,7 @@ class NetworkPlan:
         """The plan of a layer in a network of this dtype."""
         constant = set(self.graph[name].inputs) <= self.constant
         sent = simulation.synapses(dtype) if simulation.precision == "bf16" else None
-        return LayerPlan(name, name in self.sums, constant, self.observed, sent)
+        return LayerPlan(name, name in self.sums, constant, self.observed, sent, name in self.sliced)
 
 
 def follows_sums(recipe: Recipe, parameters: Mapping[str, Tensor]) -> bool:
@@ -96,6 +100,14 @@ def follows_sums(recipe: Recipe, parameters: Mapping[str, Tensor]) -> bool:
         and ("bias" not in parameters or (CODINGS[recipe.encoding.coding].once and not m.enabled))
         and not (m.enabled and (m.det or m.variant == "algorithm1"))
     )
+
+
+def _sliced(graph: Graph) -> frozenset[str]:
+    found: set[str] = set()
+    for node in reversed(graph.nodes):
+        if not node.weighted and (node.op == "slice" or node.name in found):
+            found.update(node.inputs)
+    return frozenset(found)
 
 
 def _sums(graph: Graph, layers: set[str], constant: frozenset[str]) -> dict[str, str]:

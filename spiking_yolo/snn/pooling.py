@@ -24,16 +24,22 @@ class CumulativeMaxPool(nn.Module):
     be negative, more than one spike or, behind graded spikes, a part of one. It counts as the spikes that its value
     takes: a change of a part of a spike is one event all the same.
     attrs: geometry, see graph.max_pool. sends_sums: the pooled sum itself is handed on in every step, to neurons that
-    work on sums; nothing is counted.
+    work on sums; nothing is counted. by_channel: see LayerPlan.
     """
 
     sent: Tensor
     state: State
     arrived: Tensor | None = None  # whether anything did in the last step, for who cannot know from sums and silence
 
-    def __init__(self, attrs: Mapping[str, Any], sends_sums: bool = False, backend: Backend | None = None):
+    def __init__(
+        self,
+        attrs: Mapping[str, Any],
+        sends_sums: bool = False,
+        backend: Backend | None = None,
+        by_channel: bool = False,
+    ):
         super().__init__()
-        self.attrs, self.sends_sums = attrs, sends_sums
+        self.attrs, self.sends_sums, self.by_channel = attrs, sends_sums, by_channel
         self._pooled_sum = (backend or Backend()).pooled_sum(attrs)
         self.reset()
 
@@ -68,7 +74,7 @@ class CumulativeMaxPool(nn.Module):
             if self._rest is not None:
                 self.sent += per_channel(self._rest, pooled)
             without = ("switches", "previous", *(() if self._bursts else ("events",)))
-            self.state = State.allocate(pooled.shape, pooled, pooled.dtype, without)
+            self.state = State.allocate(pooled.shape, pooled, pooled.dtype, without, self.by_channel)
         out = torch.sub(pooled, self.sent, out=self.sent)  # the old `sent` is not needed any more
         self.sent = pooled
         self._tally(self.state, out, spike_weight)
@@ -95,7 +101,7 @@ class CumulativeMaxPool(nn.Module):
     @property
     def counts(self) -> Counts:
         """Events sent so far: see State.counts."""
-        return self.state.counts
+        return self.state.counts(self.by_channel)
 
     def _apply(self, fn: Any, recurse: bool = True) -> Self:
         """Moved to another device or dtype: the run is over."""

@@ -25,9 +25,9 @@ def tensor(dtype: torch.dtype | None = None, optional: bool = False, per_positio
 class State:
     """The tensors of one layer, one value per neuron: [N, C, ...], or rows of them (see backend/layout.py).
 
-    count: spikes so far. events: those of all channels together in each of the Counts; without bursts it is left out,
-    for all three are the same. With neuron.events=switches also `switches`, the switches so far, and `previous`, what
-    was sent in the step before.
+    count: spikes so far. events: those in each of the Counts, of all channels together, or of each where a slice of
+    channels is taken of what is sent; without bursts it is left out, for all three are the same. With
+    neuron.events=switches also `switches`, the switches so far, and `previous`, what was sent in the step before.
     """
 
     count: Tensor = tensor()
@@ -40,22 +40,36 @@ class State:
         self.count.add_(spikes)
         if self.events is not None:
             counted = Counts(spikes, digits(spikes), spikes.clamp(max=1))
-            self.events.add_(torch.stack([events.sum(1) for events in counted], 1))
+            together = self.events.shape[1] == len(counted)
+            self.events.add_(torch.cat([n.sum(1, keepdim=True) for n in counted] if together else counted, 1))
 
-    @property
-    def counts(self) -> Counts:
-        """Events so far at each position, of all channels, as the synapses receive them: float64 [N, 1, ...]."""
+    def counts(self, by_channel: bool = False) -> Counts:
+        """Events so far at each position as the synapses receive them, of all channels or of each: float64 [N, 1, ...]
+        or [N, C, ...].
+        """
         if self.events is not None:
-            return Counts(*self.events.split(1, 1))
+            return Counts(*self.events.chunk(3, 1))
         alike = self.count if self.switches is None else self.switches
-        return Counts.alike(alike.sum(1, keepdim=True, dtype=torch.float64))
+        return Counts.alike(alike.double() if by_channel else alike.sum(1, keepdim=True, dtype=torch.float64))
 
     @classmethod
-    def allocate(cls, shape: torch.Size, like: Tensor, dtype: torch.dtype, without: Collection[str] = ()) -> Self:
-        """Zeros in every field but those of `without`. shape: [N, C, ...]; on the device of `like`."""
+    def allocate(
+        cls,
+        shape: torch.Size,
+        like: Tensor,
+        dtype: torch.dtype,
+        without: Collection[str] = (),
+        by_channel: bool = False,
+    ) -> Self:
+        """Zeros in every field but those of `without`. shape: [N, C, ...]; on the device of `like`.
+
+        by_channel: events are counted for each channel.
+        """
         kept = {f.name: f.metadata for f in fields(cls) if f.name not in without}
+        channels = shape[1] if by_channel else 1
         shapes = {
-            name: torch.Size((shape[0], kind["per_position"] or shape[1], *shape[2:])) for name, kind in kept.items()
+            name: torch.Size((shape[0], channels * kind["per_position"] or shape[1], *shape[2:]))
+            for name, kind in kept.items()
         }
         return cls(**{name: empty(shapes[name], like, kind["dtype"] or dtype).zero_() for name, kind in kept.items()})
 

@@ -89,7 +89,7 @@ class Synapses(nn.Module):
         self.maps = modules({n.name: LinearMap(*_parameters(graph, n), n.attrs, backend) for n in graph.weighted})
         self.pools = modules(
             {
-                n.name: CumulativeMaxPool(n.attrs, n.name in summed, backend)
+                n.name: CumulativeMaxPool(n.attrs, n.name in summed, backend, n.name in plan.sliced)
                 for n in graph.nodes
                 if n.op == "max_pool" and n.name not in plan.constant
             }

@@ -214,7 +214,8 @@ class EventNeurons:
     def serves(state: Any, parameters: Any) -> bool:
         """Whether neurons with this state and these parameters can be computed so."""
         values = [v for v in (parameters.theta, parameters.initial, parameters.bias, parameters.cap) if v is not None]
-        plain = state.switches is None and state.events is not None and all(v.ndim < 2 for v in values)
+        together = state.switches is None and state.events is not None and state.events.shape[1] == 3
+        plain = together and all(v.ndim < 2 for v in values)
         return plain and state.sent.dtype == torch.float32 and state.sent.device.type == "cpu"
 
     def __call__(self, x: Tensor | Active, hysteresis: float) -> Active:

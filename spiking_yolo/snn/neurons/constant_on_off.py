@@ -113,5 +113,5 @@ class ConstantOnOff(Pair):
 
     @property
     def counts(self) -> Counts:
-        counts: Counts = self.state.one.counts
+        counts: Counts = self.state.one.counts(self.plan.by_channel)
         return counts

@@ -88,7 +88,7 @@ class NeuronLayer(nn.Module, ABC):
         return ("events",) if switching else (*bursts, "switches", "previous")
 
     def new_state(self, shape: torch.Size, like: Tensor, dtype: torch.dtype) -> Any:
-        return self.state_type.allocate(shape, like, dtype, self.unneeded())
+        return self.state_type.allocate(shape, like, dtype, self.unneeded(), self.plan.by_channel)
 
     def step_parameters(self, like: Tensor) -> Any:
         """What `step` gets as p, as [], [C] or [C, H, W], in the dtype and on the device of `like`."""
@@ -208,7 +208,7 @@ class NeuronLayer(nn.Module, ABC):
     @property
     def counts(self) -> Counts:
         """What the synapses received so far, spikes or the switches that stand for them: see State.counts."""
-        counts: Counts = self.state.counts
+        counts: Counts = self.state.counts(self.plan.by_channel)
         return counts
 
     @property

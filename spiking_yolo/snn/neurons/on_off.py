@@ -92,7 +92,7 @@ class OnOff(Pair):
         kind = MsatIntegrateAndFire if self.recipe.msat.enabled else IntegrateAndFire
 
         def member(side: str, parameters: Mapping[str, Tensor], sign: int) -> NeuronLayer:
-            plan = LayerPlan(f"{self.plan.name}/{side}", observed=self.plan.observed)
+            plan = LayerPlan(f"{self.plan.name}/{side}", observed=self.plan.observed, by_channel=self.plan.by_channel)
             return kind(parameters, self.recipe, Activation(), plan, sign=sign)
 
         self.on, self.off = member("on", on, 1), member("off", {**on, **off}, -1)
@@ -145,8 +145,8 @@ class OnOff(Pair):
     @property
     def counts(self) -> Counts:
         on, off = self.state.on, self.state.off
-        counts: Counts = on.counts
-        return counts if on.count is off.count else Counts.of(torch.add, counts, off.counts)
+        counts: Counts = on.counts(self.plan.by_channel)
+        return counts if on.count is off.count else Counts.of(torch.add, counts, off.counts(self.plan.by_channel))
 
     @property
     def sides(self) -> tuple[NeuronLayer, ...]:
