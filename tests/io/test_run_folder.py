@@ -98,7 +98,7 @@ import os, sys, time
 from pathlib import Path
 from spiking_yolo.io.run_folder import hold
 hold(Path(sys.argv[1]))
-if os.fork():
+if not os.fork():  # the child says so, once it has let go of what it does not own
     print("held", flush=True)
 time.sleep(60)
 """

@@ -233,7 +233,7 @@ MISTAKES = {
     "detector": (["--weights", "{folder}/tiny.weights"], "a detector, which gives images no class"),
     "other classes": (["--data", "{folder}/other"], "no class 'zebra'"),
     "no data": (["--data", "{folder}/nowhere"], "nowhere does not exist"),
-    "no split": (["--split", "val"], "has no split 'val'"),
+    "no split": (["--split", "val"], "val has no folders of images"),
     "no images of the split": (["--data", "{folder}"], "test has no folders of images"),
     "seed alone": (["--seed", "1"], "--limit"),
     "method twice": (["--methods", "p-norm,p-norm"], "once"),
