@@ -38,6 +38,7 @@ ZOO: tuple[ZooNetwork, ...] = (
     ZooNetwork("yolov3-nano-voc", "MobileNetV2-YOLOv3-Nano-voc.weights", "VOC", "320", "ReLU, linear", _YOLO, _NANO),
     ZooNetwork("yolov1-voc", "yolov1-voc.safetensors", "VOC", "288x416", "ReLU", "MIT", _OURS),
     ZooNetwork("resnet20", "resnet20-cifar10.safetensors", "CIFAR-10", "32", "ReLU", "MIT", _OURS),
+    ZooNetwork("vgg16", "vgg16-cifar10.safetensors", "CIFAR-10", "32", "ReLU", "MIT", _OURS),
     ZooNetwork("vgg-thin", "vgg-thin-cifar10.safetensors", "CIFAR-10", "32", "ReLU", "MIT", _OURS),
     ZooNetwork("yolov5n", "yolov5n.pt", "COCO", "640", "SiLU", "AGPL-3.0", _V5, False),
 )

@@ -99,7 +99,7 @@ class EvalOptions(EvaluationOptions, MethodsOptions, ComputeOptions, FigureOptio
         if self.metric == "accuracy" and self.weights is None:
             raise UserError(
                 "the default network is a detector, which gives images no class: give a classifier, such as --weights "
-                "resnet20 or vgg-thin of a checkout (CIFAR-10), or one of your own"
+                "resnet20, vgg16 or vgg-thin of a checkout (CIFAR-10), or one of your own"
             )
 
 
