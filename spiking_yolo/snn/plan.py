@@ -105,7 +105,7 @@ def follows_sums(recipe: Recipe, parameters: Mapping[str, Tensor]) -> bool:
 def _sliced(graph: Graph) -> frozenset[str]:
     found: set[str] = set()
     for node in reversed(graph.nodes):
-        if not node.weighted and (node.op == "slice" or node.name in found):
+        if node.op == "slice" or (node.name in found and not node.weighted and node.op != "activation"):
             found.update(node.inputs)
     return frozenset(found)
 

@@ -12,7 +12,6 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Tensor, nn
 
-from spiking_yolo.convert.registry import get_recipe
 from spiking_yolo.graph import Graph, Node
 from spiking_yolo.recipe import Recipe
 from spiking_yolo.snn import operations
@@ -203,52 +202,3 @@ def test_many_sums_of_the_same_events_are_followed_once():
     assert operations.spiking(graph, {"relu"}) == {node.name for node in nodes[1:]}
     found = operations.events(graph, {"relu": torch.ones(1, 1, 2, 2)})
     assert found["add59"].unique().tolist() == [2.0**60]
-
-
-class Sliced(nn.Module):
-    """Each half of the channels goes its own way, as in C2f, and one of them behind max pooling and an addition."""
-
-    def __init__(self, slope: float = 0.0):
-        super().__init__()
-        self.conv, self.act, self.pool = (
-            nn.Conv2d(3, 4, 1),
-            nn.LeakyReLU(slope) if slope else nn.ReLU(),
-            nn.MaxPool2d(2),
-        )
-        self.first, self.second = nn.Conv2d(2, 5, 1), nn.Conv2d(2, 7, 1)
-        self.inner, self.relu, self.third = nn.Conv2d(2, 2, 1), nn.ReLU(), nn.Conv2d(2, 3, 1)
-
-    def forward(self, x: Tensor) -> tuple[Tensor, ...]:
-        a, b = self.act(self.conv(x)).chunk(2, 1)
-        c, d = self.pool(torch.cat([b, a], 1)).chunk(2, 1)
-        return self.first(a), self.second(b), self.third(c + self.relu(self.inner(d)))
-
-
-PLAIN = {
-    "p-norm": {"neuron.initial": 0.5},
-    "burst": {},
-    "msat": {"msat.gain": 1, "neuron.initial": 1},
-    "signed-memory": {},
-    "signed-digits": {"threshold.rule": "percentile", "calibration.kind": "none", "threshold.scale": 0.05},
-    "few-spikes": {},
-}
-
-
-@pytest.mark.parametrize("slope", [0.0, 0.1])
-@pytest.mark.parametrize("method", PLAIN)
-def test_slices_of_channels_get_the_events_of_these(method: str, slope: float):
-    """In one step a neuron's count is what it sends: by hand from the counts of the neurons."""
-    x = images(2)
-    network = spiking(make(Sliced, slope=slope), x, get_recipe(method), PLAIN[method]).network(observed=True)
-    network.run(x, T=1)
-    found = operations.operations_by_layer(network.graph, network.counts())
-    sent = network.layer("act").count.double().sum((2, 3))
-    assert sent.sum() > 0
-    assert found["first"].spikes.tolist() == (5 * sent[:, :2].sum(1)).tolist()
-    assert found["second"].spikes.tolist() == (7 * sent[:, 2:].sum(1)).tolist()
-    heard = (network.layer("act").count > 0).double().sum((2, 3))
-    assert found["second"].messages.tolist() == (7 * heard[:, 2:].sum(1)).tolist()
-    if "pool" in network.counts():
-        pooled, added = (network.counts()[n].spikes.sum((2, 3)) for n in ("pool", "relu"))
-        assert found["inner"].spikes.tolist() == (2 * pooled[:, 2:].sum(1)).tolist()
-        assert found["third"].spikes.tolist() == (3 * (pooled[:, :2].sum(1) + added.sum(1))).tolist()
