@@ -1,14 +1,16 @@
 """From a weights file to a spiking network: the ANN, its statistics, a recipe, neurons."""
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
+from spiking_yolo.convert import uncalibrated
 from spiking_yolo.convert.calibration_file import CalibrationResult, calibration_path
 from spiking_yolo.convert.converted import FORMAT, Converted, convert
 from spiking_yolo.convert.registry import DEFAULT, get_recipe, list_methods
 from spiking_yolo.convert.statistics import Statistics, statistics_path
 from spiking_yolo.errors import UserError
+from spiking_yolo.io.images import Picture
 from spiking_yolo.io.sizes import Size, size_name
 from spiking_yolo.io.tensors import read_safetensors
 from spiking_yolo.models.load import Ann, file_kind, load_ann
@@ -17,9 +19,19 @@ from spiking_yolo.recipe import Recipe
 
 
 def convert_ann(
-    ann: Ann, recipe: Recipe, statistics: str | Path | None = None, weight_bits: int | None = None
+    ann: Ann,
+    recipe: Recipe,
+    statistics: str | Path | None = None,
+    weight_bits: int | None = None,
+    photographs: Iterable[Picture] = (),
 ) -> Converted:
-    """The spiking network by a recipe, from the files beside the weights (or the given statistics)."""
+    """The spiking network by a recipe, from the files beside the weights (or the given statistics).
+
+    photographs: looked at only where there are no statistics, see uncalibrated.convert_on.
+    """
+    missing = statistics is None and not statistics_path(ann.weights, ann.imgsz).is_file()
+    if missing and uncalibrated.takes(recipe) and (few := list(photographs)):
+        return uncalibrated.convert_on(ann, recipe, few, weight_bits)
     known = load_statistics(ann, statistics, recipe.name)
     neurons = load_calibration(ann, recipe).neurons if recipe.runs_network else None
     return convert(ann.graph, ann.spec, known, recipe, {"weights": ann.weights.name}, neurons, weight_bits)
@@ -66,10 +78,11 @@ def load(
     statistics: str | Path | None = None,
     trust: bool = False,
     weight_bits: int | None = None,
+    photographs: Iterable[Picture] = (),
 ) -> Converted:
     """The converted network of a weights file: converted by the method, or as saved by tools/convert.py.
 
-    imgsz, trust: see load_ann; weight_bits: see convert.
+    imgsz, trust: see load_ann; weight_bits: see convert; photographs: see convert_ann.
     """
     path = located(weights)
     if file_kind(path) == "safetensors" and read_safetensors(path)[0].get("format") == FORMAT:
@@ -84,4 +97,4 @@ def load(
             )
         return network
     recipe = get_recipe(method or DEFAULT).with_settings(settings or {})
-    return convert_ann(load_ann(path, cfg, names, imgsz, trust), recipe, statistics, weight_bits)
+    return convert_ann(load_ann(path, cfg, names, imgsz, trust), recipe, statistics, weight_bits, photographs)

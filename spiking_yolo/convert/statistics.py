@@ -1,6 +1,6 @@
 """Activation statistics of a network on calibration images, and their file."""
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Self
@@ -146,6 +146,12 @@ def take_statistics(
 
     histograms = observe(graph, batches())
     return Statistics(histograms, weights_sha256, (spec.height, spec.width), tuple(used)), skipped
+
+
+def preprocessed(pictures: Sequence[Picture], spec: Spec) -> Sequence[Tensor]:
+    """Batches of images as the network takes them, [N, C, H, W], of spec.images_at_once."""
+    images = torch.stack([preprocess(read_image(picture.source), spec)[0] for picture in pictures])
+    return images.split(spec.images_at_once)
 
 
 def statistics_path(weights: Path, imgsz: Size) -> Path:

@@ -5,7 +5,7 @@ A study's own options are a frozen dataclass that inherits the groups it needs.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, TypeVar
@@ -19,6 +19,7 @@ from spiking_yolo.settings import Options, setting
 
 if TYPE_CHECKING:
     from spiking_yolo.convert.converted import Converted
+    from spiking_yolo.io.images import Picture
     from spiking_yolo.models.load import Ann
     from spiking_yolo.snn.options import SimulationOptions
 
@@ -137,12 +138,12 @@ def load_ann(options: WeightsOptions) -> Ann:
     return load_ann(weights, options.cfg, options.names, options.imgsz, options.trust_weights)
 
 
-def load(options: MethodOptions) -> Converted:
-    """The network, converted by the method."""
-    return load_as(options, options.method)
+def load(options: MethodOptions, photographs: Iterable[Picture] = ()) -> Converted:
+    """The network, converted by the method. photographs: see pipeline.convert_ann."""
+    return load_as(options, options.method, photographs)
 
 
-def load_as(options: ConversionOptions, method: str | None) -> Converted:
+def load_as(options: ConversionOptions, method: str | None, photographs: Iterable[Picture] = ()) -> Converted:
     """The network, converted by this method; None is the default method, or that of a converted file."""
     from spiking_yolo.convert.pipeline import load
 
@@ -156,6 +157,7 @@ def load_as(options: ConversionOptions, method: str | None) -> Converted:
         statistics=options.statistics,
         trust=options.trust_weights,
         weight_bits=options.weight_bits,
+        photographs=photographs,
     )
 
 

@@ -76,7 +76,7 @@ CASES = {
     "size not a multiple": (["A", "--imgsz", 100], "multiple of 32"),
     "one side not a multiple": (["A", "--imgsz", "64x100"], "multiple of 32"),
     "size of three sides": (["A", "--imgsz", "64x64x3"], "multiple of 32"),
-    "size without statistics": (["A", "--imgsz", 96], "tools/calibrate.py"),
+    "size without statistics": (["A", "--imgsz", 96, "--method", "msat"], "tools/calibrate.py"),
     "statistics of another size": (["A", "--imgsz", 96, "--statistics", "F/tiny.64.statistics.safetensors"], "96"),
     "statistics of a square": (["A", "--imgsz", "64x96", "--statistics", "F/tiny.64.statistics.safetensors"], "64x96"),
     "statistics of other weights": (

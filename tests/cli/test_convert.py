@@ -10,6 +10,7 @@ from helpers.tiny import ANYTHING, photo, run_tool, write_tiny
 
 from spiking_yolo.convert.converted import Converted
 from spiking_yolo.convert.statistics import Statistics
+from spiking_yolo.errors import Notice
 
 
 @pytest.fixture
@@ -77,17 +78,20 @@ def test_convert_refuses(weights, tmp_path, args, expected, capsys):
 
 
 @pytest.mark.parametrize(("imgsz", "size"), [("96", (96, 96)), ("64x96", (64, 96))])
-def test_the_command_in_the_message_makes_what_was_missing(spaced, tmp_path, capsys, imgsz, size):
-    """--imgsz without statistics says how to make them, and then it works."""
+def test_the_command_in_the_message_makes_what_was_missing(spaced, tmp_path, recwarn, imgsz, size):
+    """--imgsz without statistics works, says how to make them, and takes those that were made."""
     weights, image = spaced, spaced.parent / "photos" / "a.png"
     args = ["detect", image, "--weights", weights, "--imgsz", imgsz, "--T", 1, "--project", tmp_path / "runs"]
-    assert run_tool(*args) == 2
-    command = re.search(r"python tools/calibrate.py (.*)", capsys.readouterr().err)
+    with pytest.warns(Notice) as notices:
+        assert run_tool(*args) == 0
+    command = re.search(r"python tools/calibrate.py (.*)", str(notices[0].message))
     assert command
     assert run_tool("calibrate", *shlex.split(command[1].replace("DIR", shlex.quote(str(image.parent))))) == 0
     statistics = Statistics.load(weights.parent / f"tiny.{imgsz}.statistics.safetensors")
     assert statistics.imgsz == size and statistics.images == ("a.png", "b.png")
+    recwarn.clear()
     assert run_tool(*args, "--overlay", "--ann") == 0
+    assert not [w for w in recwarn if w.category is Notice]
 
 
 def test_calibrate_skips_broken_images_and_says_so(weights, image, tmp_path, capsys):

@@ -7,16 +7,14 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-import torch
-
 from spiking_yolo.convert.calibrate import calibrate as run_network
 from spiking_yolo.convert.calibration_file import CalibrationResult, calibration_path
 from spiking_yolo.convert.registry import DEFAULT, get_recipe, list_methods
-from spiking_yolo.convert.statistics import Statistics, statistics_path, take_statistics
-from spiking_yolo.datasets.draw import draw
+from spiking_yolo.convert.statistics import Statistics, preprocessed, statistics_path, take_statistics
+from spiking_yolo.datasets.draw import draw, spread
 from spiking_yolo.datasets.open import open_classification
 from spiking_yolo.errors import UserError
-from spiking_yolo.io.images import Picture, preprocess, read_image
+from spiking_yolo.io.images import Picture
 from spiking_yolo.io.sources import expand, is_stream
 from spiking_yolo.models.load import Ann
 from spiking_yolo.models.load import load_ann as load
@@ -132,7 +130,7 @@ def _statistics(ann: Ann, path: Path, pictures: Sequence[Picture], progress: Pro
             progress("images", k + 1, len(pictures))
 
     statistics, skipped = take_statistics(ann.graph, ann.spec, ann.sha256, counted())
-    batches = _batches(ann, spread(_usable(pictures, statistics), CHOSEN_ON))
+    batches = preprocessed(spread(_usable(pictures, statistics), CHOSEN_ON), ann.spec)
     progress("quantisers", 1, None)
     statistics = replace(statistics, quantisers=choose(ann.graph, statistics, batches))
     statistics.save(path)
@@ -144,7 +142,7 @@ def _run(
     ann: Ann, statistics: Statistics, recipe: Recipe, pictures: Sequence[Picture], progress: Progress
 ) -> Calibrated:
     parts = itertools.count(1)
-    batches = _batches(ann, pictures)
+    batches = preprocessed(pictures, ann.spec)
     neurons = run_network(
         ann.graph, ann.spec, statistics, recipe, batches, lambda text: progress(recipe.name, next(parts), None, text)
     )
@@ -157,13 +155,3 @@ def _run(
 def _usable(pictures: Sequence[Picture], statistics: Statistics) -> list[Picture]:
     known = set(statistics.images)
     return [picture for picture in pictures if picture.name in known]
-
-
-def spread(pictures: Sequence[Picture], wanted: int) -> Sequence[Picture]:
-    """So many of the pictures, at equal distances."""
-    return pictures[:: max(1, len(pictures) // wanted)][:wanted]
-
-
-def _batches(ann: Ann, pictures: Sequence[Picture]) -> Sequence[torch.Tensor]:
-    images = torch.stack([preprocess(read_image(picture.source), ann.spec)[0] for picture in pictures])
-    return images.split(ann.spec.images_at_once)

@@ -1,18 +1,22 @@
 """Every source through the network: images, and the frames of videos and webcams."""
 
 import warnings
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 from itertools import islice
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from spiking_yolo.convert.converted import Converted
+from spiking_yolo.convert.uncalibrated import FEW
+from spiking_yolo.datasets.draw import spread
 from spiking_yolo.decode.selection import class_ids
 from spiking_yolo.detector import SpikingYOLO
 from spiking_yolo.errors import Notice, UserError
+from spiking_yolo.io.images import Picture
 from spiking_yolo.io.sources import Video, expand, is_stream, open_video
 from spiking_yolo.metrics.work import Size, Work, charged
 from spiking_yolo.result import Result
@@ -21,6 +25,7 @@ from spiking_yolo.studies.evaluate.cost_model import CostModel
 from spiking_yolo.studies.options import drawn, load
 
 _FRAMES_OF_GIF = 16
+PREVIEW = 10  # frames from one that is looked at to the next
 
 
 @dataclass(frozen=True)
@@ -79,7 +84,7 @@ def detect(options: DetectOptions, watcher: Watcher, converted: Converted | None
     of_videos = {"--save-mot": options.save_mot, "--timeline": options.timeline}
     if not streams and (wanted := [flag for flag, given in of_videos.items() if given]):
         raise UserError(f"{' and '.join(wanted)}: for videos and webcams only; name one, or leave it out")
-    converted = converted or load(options)
+    converted = converted or load(options, previewed(sources))
     converted = keeping(converted, options.frames) if streams else converted
     detector = SpikingYOLO(converted, device=options.device, precision=options.precision, compile=options.compile)
     run = _Run(options, detector, watcher)
@@ -98,6 +103,17 @@ def detect(options: DetectOptions, watcher: Watcher, converted: Converted | None
             failed.append(source)
             watcher.failure(source, error)
     return failed
+
+
+def previewed(sources: Sequence[str]) -> Iterator[Picture]:
+    """A few of the images, or where there is none of the frames of the first video that is a file."""
+    images = [source for source in sources if not is_stream(source)]
+    yield from map(Picture.file, spread(images, FEW))
+    videos = [source for source in sources if is_stream(source) and Path(source).is_file()]
+    if videos and not images:
+        with open_video(videos[0]) as video:
+            for k, frame in enumerate(islice(video.frames(PREVIEW), FEW)):
+                yield Picture(f"{videos[0]}#{k * PREVIEW}", frame)
 
 
 def keeping(converted: Converted, frames: str | None) -> Converted:

@@ -8,7 +8,7 @@ from spiking_yolo.decode.selection import Selection, class_ids
 from spiking_yolo.errors import UserError
 from spiking_yolo.io.device import usable_device
 from spiking_yolo.io.sources import expand, is_stream
-from spiking_yolo.studies.detect.run import detect, spread_steps
+from spiking_yolo.studies.detect.run import detect, previewed, spread_steps
 from spiking_yolo.studies.options import Progress, drawn, load, silent, simulation
 from spiking_yolo.studies.report.facts import facts, legend
 from spiking_yolo.studies.report.options import LONGEST, ReportOptions
@@ -39,7 +39,7 @@ def slider_steps(T: int, wanted: Sequence[int] = ()) -> list[int]:
 
 
 def _of_photographs(options: ReportOptions, sources: list[str], progress: Callable[..., Any]) -> Page:
-    converted, device = load(options), usable_device(options.device)
+    converted, device = load(options, previewed(sources)), usable_device(options.device)
     T = options.T or max(options.steps, default=LONGEST)
     names = converted.spec.names
     selection = Selection(options.conf, options.iou, options.max_det, class_ids(options.classes or None, names))
@@ -71,7 +71,7 @@ def _of_photographs(options: ReportOptions, sources: list[str], progress: Callab
 
 
 def _of_video(options: ReportOptions, source: str, progress: Callable[..., Any]) -> Page:
-    converted, detection = load(options), detect_options(options)
+    converted, detection = load(options, previewed([source])), detect_options(options)
     recorder = Recorder(detection, lambda done, count: progress("frames", done, count))
     detect(detection, recorder, converted)
     data = {"kind": "video", **facts(converted), **recorder.data(), "T": options.T or 1, "conf": options.conf}

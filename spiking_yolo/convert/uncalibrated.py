@@ -1,0 +1,45 @@
+"""A network without a calibration, converted on the photographs that it is about to see."""
+
+import warnings
+from collections.abc import Sequence
+
+from spiking_yolo.convert.calibrate import calibrate
+from spiking_yolo.convert.converted import Converted, convert
+from spiking_yolo.convert.statistics import preprocessed, take_statistics
+from spiking_yolo.errors import Notice
+from spiking_yolo.io.images import Picture
+from spiking_yolo.io.sizes import size_name
+from spiking_yolo.models.load import Ann
+from spiking_yolo.recipe import Recipe
+
+FEW = 8  # photographs are enough for thresholds that nothing trains
+# Thetas that nothing has trained must be finer: 1.2 (here 1.6 operations per MAC) found as much as the ANN on 50 COCO
+# train2017 photographs with yolov5n at 640 pixels, 0.7 (0.95) three quarters of it.
+OPERATIONS = 1.2
+
+
+def takes(recipe: Recipe) -> bool:
+    """Whether this can be done at once: methods that run the network for minutes, or more, want `calibrate`."""
+    return recipe.by_gradient or not recipe.runs_network
+
+
+def convert_on(ann: Ann, recipe: Recipe, photographs: Sequence[Picture], weight_bits: int | None = None) -> Converted:
+    """The network with statistics of these photographs; a Notice says so. Those that cannot be read are left out.
+
+    recipe: one that `takes` this. Where it trains the neurons this does not, and spends more operations instead.
+    """
+    training = recipe.by_gradient
+    seen = "the picture itself" if len(photographs) == 1 else f"{len(photographs)} of the pictures themselves"
+    what = (
+        f"{ann.weights.name} has no calibration at {size_name(ann.imgsz)} pixels, so thresholds are taken from {seen}"
+    )
+    better = f"{', untrained, for more operations' if training else ''}; better: {ann.calibrate_command}"
+    warnings.warn(Notice(what + better), stacklevel=2)
+    statistics, _ = take_statistics(ann.graph, ann.spec, ann.sha256, photographs)
+    neurons = None
+    if training:
+        wanted = max(OPERATIONS, recipe.calibration.operations)
+        recipe = recipe.with_settings({"calibration.kind": "none", "calibration.operations": wanted})
+        images = preprocessed([one for one in photographs if one.name in statistics.images], ann.spec)
+        neurons = calibrate(ann.graph, ann.spec, statistics, recipe, images)
+    return convert(ann.graph, ann.spec, statistics, recipe, {"weights": ann.weights.name}, neurons, weight_bits)

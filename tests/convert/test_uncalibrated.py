@@ -1,0 +1,117 @@
+"""A network without a calibration: thresholds from the pictures that it is about to see."""
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from helpers.tiny import files, photo, run_tool, write_tiny
+from helpers.video import noise, write_frames
+
+from spiking_yolo.convert.converted import Converted
+from spiking_yolo.convert.pipeline import convert_ann, load
+from spiking_yolo.convert.registry import get_recipe
+from spiking_yolo.convert.statistics import preprocessed
+from spiking_yolo.convert.uncalibrated import OPERATIONS
+from spiking_yolo.errors import Notice, UserError
+from spiking_yolo.graph import forward
+from spiking_yolo.io.images import Picture
+from spiking_yolo.models.load import Ann, load_ann
+from spiking_yolo.recipe import Recipe
+from spiking_yolo.studies.detect.run import previewed
+
+
+@pytest.fixture
+def ann(tmp_path: Path) -> Ann:
+    weights = write_tiny(tmp_path)
+    for path in tmp_path.glob("*.safetensors"):
+        path.unlink()
+    return load_ann(weights)
+
+
+@pytest.fixture
+def pictures(ann: Ann) -> list[Picture]:
+    return [Picture.file(str(ann.weights.parent / "photos" / name)) for name in ("a.png", "b.png")]
+
+
+def converted(ann: Ann, pictures: list[Picture], recipe: Recipe) -> Converted:
+    with pytest.warns(Notice, match="no calibration at 64 pixels.* from 2 of the pictures"):
+        return convert_ann(ann, recipe, photographs=iter(pictures))
+
+
+def test_thresholds_are_the_largest_values_of_these_pictures(ann: Ann, pictures: list[Picture]):
+    network = converted(ann, pictures, get_recipe("channel-norm").with_settings({"threshold.rule": "max"}))
+    largest: dict[str, torch.Tensor] = {}
+    x = torch.cat(list(preprocessed(pictures, ann.spec)))
+    forward(ann.graph, x, lambda node, before, after: largest.update({node.name: after.amax((0, 2, 3))}))
+    for name, own in network.neurons.items():
+        fired = largest[name] > 0
+        assert torch.allclose(own["theta"][fired], largest[name][fired])
+
+
+def test_the_default_is_near_the_ann_for_the_operations_it_aims_at(ann: Ann, pictures: list[Picture]):
+    network = converted(ann, pictures, get_recipe("signed-digits"))
+    x = torch.cat(list(preprocessed(pictures, ann.spec)))
+    shot = network.network().run(x, 1).snapshots[1]
+    error = (shot.outputs[0] - forward(ann.graph, x)[0]).norm() / forward(ann.graph, x)[0].norm()
+    assert error < 0.05
+    assert network.recipe.calibration.kind == "none" and network.recipe.calibration.operations == OPERATIONS
+
+
+def test_a_calibration_comes_first_and_pictures_are_not_looked_at(tmp_path: Path, recwarn: Any):
+    weights = write_tiny(tmp_path)
+
+    def never():
+        raise AssertionError("looked at")
+        yield
+
+    assert load(weights, photographs=never()).recipe == get_recipe("signed-digits")
+    assert not [w for w in recwarn if w.category is Notice]
+
+
+def test_methods_that_run_for_minutes_want_their_own_calibration(ann: Ann, pictures: list[Picture]):
+    with pytest.raises(UserError, match=r"calibrate\.py .* --method msat"):
+        convert_ann(ann, get_recipe("msat"), photographs=pictures)
+    with pytest.raises(UserError, match="no activation statistics"):
+        convert_ann(ann, get_recipe("p-norm"), photographs=[])
+    with pytest.raises(UserError, match="no activation statistics at elsewhere"):
+        convert_ann(ann, get_recipe("p-norm"), "elsewhere", photographs=pictures)
+
+
+def test_broken_pictures_are_left_out(ann: Ann, pictures: list[Picture], tmp_path: Path):
+    (tmp_path / "broken.png").write_bytes(b"no image")
+    with pytest.warns(Notice):
+        both = convert_ann(
+            ann, get_recipe("signed-digits"), photographs=[pictures[0], Picture.file(str(tmp_path / "broken.png"))]
+        )
+        one = convert_ann(ann, get_recipe("signed-digits"), photographs=pictures[:1])
+        assert all(torch.equal(both.neurons[n][k], v) for n, own in one.neurons.items() for k, v in own.items())
+        with pytest.raises(UserError, match=r"broken\.png"):
+            convert_ann(ann, get_recipe("signed-digits"), photographs=[Picture.file(str(tmp_path / "broken.png"))])
+
+
+def test_what_is_looked_at(tmp_path: Path):
+    photos = [str(photo(tmp_path / f"{k:02}.png", k)) for k in range(20)]
+    assert [Path(p.source).name for p in previewed(photos)] == [f"{k:02}.png" for k in range(0, 16, 2)]
+    frames = noise(25)
+    video = str(write_frames(tmp_path / "clip.mp4", frames))
+    assert [p.name for p in previewed([video, *photos[:1]])] == ["00.png"]
+    seen = list(previewed([video]))
+    assert [p.name.rpartition("#")[2] for p in seen] == ["0", "10", "20"]
+    nearest = [min(range(25), key=lambda k: np.abs(frames[k].astype(float) - p.source).mean()) for p in seen]
+    assert nearest == [0, 10, 20]
+    assert list(previewed(["0", "rtsp://camera/live"])) == []
+
+
+@pytest.mark.parametrize("verb", ["detect", "report"])
+@pytest.mark.parametrize("source", ["photos", "photos/a.png", "clip.mp4"])
+def test_detect_and_report_simply_work(ann: Ann, verb: str, source: str, tmp_path: Path):
+    folder = ann.weights.parent
+    write_frames(folder / "clip.mp4", noise(3))
+    before = files(folder)
+    args = (folder / source, "--weights", ann.weights, "--project", tmp_path / "runs")
+    with pytest.warns(Notice, match=f"--weights {ann.weights} --images DIR") as notices:
+        assert run_tool(verb, *args) == 0
+    assert len(notices) == 1
+    assert {name for name in files(folder) if not name.startswith("runs")} == before  # nothing is kept beside them
