@@ -18,6 +18,7 @@ Values = Sequence[float] | np.ndarray
 SIZE = (4.6, 3.2)  # inches
 MARKERS = "osD^vPX*"
 DASHES = ("--", ":", "-.", (0, (6, 1, 1, 1, 1, 1)))
+REFERENCE = "#444444"
 CHARACTERS = 72  # that fit below an axis of SIZE
 
 
@@ -31,15 +32,16 @@ def line_plot(
     logy: bool = False,
     marks: Mapping[str, tuple[float, float]] | None = None,
     hbands: Mapping[str, tuple[float, float]] | None = None,
+    points: Mapping[str, tuple[float, float]] | None = None,
     least: float = 0.0,
 ) -> None:
     """Save curves as .png, .pdf or .svg.
 
     series: name -> (x, y) or (x, y, lower, upper), the last two drawn as a band. hlines: name -> y, horizontal
-    references such as the ANN's accuracy, and hbands: the bands of some of them. logx, logy: logarithmic axes, base 2;
-    few whole x become the ticks. marks: a point of a series that stands out, name -> (x, y). least: height of the
-    y axis in its unit, at least, so that small differences look small. Curves that lie on each other are nested: those
-    below are thicker.
+    references such as the ANN's accuracy, hbands: the bands of some of them, and points: name -> (x, y), references
+    too. logx, logy: logarithmic axes, base 2; few whole x become the ticks. marks: a point of a series that stands
+    out, name -> (x, y). least: height of the y axis in its unit, at least, so that small differences look small.
+    Curves that lie on each other are nested: those below are thicker.
     Raises UserError when lengths differ, there is nothing to draw, or an x of logx is not positive.
     """
     curves = _checked(series, logx)
@@ -57,13 +59,15 @@ def line_plot(
             if marks and name in marks:
                 axes.plot(*marks[name], "*", ms=11, color=colour, markeredgecolor="black", mew=0.7, zorder=3)
         for i, (name, y) in enumerate((hlines or {}).items()):
-            axes.axhline(y, label=name, color="#444444", linestyle=DASHES[i % len(DASHES)], linewidth=1.1, zorder=1)
+            axes.axhline(y, label=name, color=REFERENCE, linestyle=DASHES[i % len(DASHES)], linewidth=1.1, zorder=1)
             if hbands and name in hbands:
-                axes.axhspan(*hbands[name], color="#444444", alpha=0.1, linewidth=0, zorder=0.5)
+                axes.axhspan(*hbands[name], color=REFERENCE, alpha=0.1, linewidth=0, zorder=0.5)
+        for name, (x, y) in (points or {}).items():
+            axes.plot(x, y, "p", ms=8, label=name, color=REFERENCE, markeredgecolor="white", mew=0.5, zorder=3)
         low, high = axes.get_ylim()
         if high - low < least:
             axes.set_ylim((low + high - least) / 2, (low + high + least) / 2)
-        every_x = np.unique(np.concatenate([x for x, *_ in curves.values()]))
+        every_x = np.unique([*(v for x, *_ in curves.values() for v in x), *(x for x, _ in (points or {}).values())])
         whole = not (every_x % 1).any()  # steps and epochs
         if logx:
             axes.set_xscale("log", base=2)
@@ -132,7 +136,7 @@ def ranked_bars(
         colours = [COLOURS[0] if value >= 0 else COLOURS[3] for value in values.values()]
         bars = axes.barh(list(values), list(values.values()), 0.75, color=colours)
         axes.bar_label(bars, fmt=f"{{:{number}}}", padding=2, fontsize=7)
-        axes.axvline(0, color="#444444", linewidth=0.8)
+        axes.axvline(0, color=REFERENCE, linewidth=0.8)
         low, high = min(0.0, *values.values()), max(0.0, *values.values())
         room = max(0.14 * (high - low), (least - (high - low)) / 2)
         axes.set_xlim(low - room, high + room)

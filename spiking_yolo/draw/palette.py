@@ -50,9 +50,13 @@ def hexadecimal(colour: Colour) -> str:
 
 
 def text_colour(background: Colour) -> Colour:
-    """Black or white, whichever contrasts more with the background (Rec. 601 luma)."""
-    r, g, b = background
-    return (0, 0, 0) if 0.299 * r + 0.587 * g + 0.114 * b > 127 else (255, 255, 255)
+    """Black or white, whichever contrasts more with the background."""
+    return (0, 0, 0) if _luma(background) > 127 else (255, 255, 255)
 
 
-COLOURS = [hexadecimal(colour) for colour in PALETTE[:7]]  # of curves
+def _luma(colour: Colour) -> float:
+    """Brightness in 0..255, by Rec. 601."""
+    return 0.299 * colour[0] + 0.587 * colour[1] + 0.114 * colour[2]
+
+
+COLOURS = [hexadecimal(colour) for colour in PALETTE if _luma(colour) < 180]  # of curves, seen on white

@@ -6,7 +6,9 @@ import matplotlib
 import numpy as np
 import pytest
 from helpers.drawing import saved_figures
+from matplotlib.colors import to_rgb
 
+from spiking_yolo.convert.registry import list_methods
 from spiking_yolo.draw.curves import bar_plot, line_plot, ranked_bars
 from spiking_yolo.draw.figure import STYLE
 from spiking_yolo.draw.formats import figures_as
@@ -53,6 +55,17 @@ def test_line_plot_marks_a_point_of_a_series(tmp_path, saved):
     star = next(line for line in axes.lines if line.get_marker() == "*")
     assert (list(star.get_xdata()), list(star.get_ydata())) == ([1.5], [1.0])
     assert star.get_color() == axes.lines[0].get_color() and axes.get_yscale() == "log"
+
+
+def test_every_method_has_its_colour_and_the_reference_none_of_them(tmp_path, saved):
+    methods = {name: ([1, 2], [i, i]) for i, name in enumerate(list_methods())}
+    line_plot(tmp_path / "a.png", methods, "T", "mAP", hlines={"ANN": 5.0}, points={"ANN's cost": (1.5, 5.0)})
+    *curves, line, point = saved[0].axes[0].lines
+    colours = {curve.get_color() for curve in curves}
+    assert len(colours) == len(methods) >= 19
+    assert all(np.dot(to_rgb(colour), (0.299, 0.587, 0.114)) < 0.71 for colour in colours)  # seen on white
+    assert line.get_color() == point.get_color() and point.get_color() not in colours
+    assert (*point.get_xdata(), *point.get_ydata()) == (1.5, 5.0)
 
 
 def test_a_small_difference_looks_small(tmp_path, saved):

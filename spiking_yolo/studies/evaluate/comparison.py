@@ -102,6 +102,5 @@ class Comparison:
             if rows:
                 series[method] = [row[key] / scale for row in rows], [100 * row[self.figure] for row in rows]
         ann = 100 * self.ann[self.figure]
-        if scale != 1:
-            series["ANN, multiply-accumulates"] = [1.0], [ann]
-        line_plot(path, series, label, f"{self.figure} (%)", logx=True, hlines={"ANN": ann}, least=SPAN)
+        points = {"ANN, multiply-accumulates": (1.0, ann)} if scale != 1 else {}
+        line_plot(path, series, label, f"{self.figure} (%)", True, {"ANN": ann}, points=points, least=SPAN)

@@ -33,9 +33,10 @@ def plot_all(table: Table, scorer: Scorer, method: str, folder: Path, intervals:
         path = folder / f"{name}-T.png"
         line_plot(path, {method: (t, y, *band)}, "timesteps T", label, True, reference, hbands=spans, least=SPAN)
         operations = [row["sops_per_image"] / 1e9 for row in table.steps]
-        points = {method: (operations, y), "ANN, multiply-accumulates": ([table.ann["macs"] / 1e9], [ann])}
+        point = {"ANN, multiply-accumulates": (table.ann["macs"] / 1e9, ann)}
         x_label = "synaptic operations per image (10⁹)"
-        line_plot(folder / f"{name}-operations.png", points, x_label, label, hlines=reference, least=SPAN)
+        path = folder / f"{name}-operations.png"
+        line_plot(path, {method: (operations, y)}, x_label, label, hlines=reference, points=point, least=SPAN)
     curves = {"ANN": table.scored["ann"].curve}
     curves |= {f"T = {row['T']}": table.scored[str(row["T"])].curve for row in table.steps[-CURVES:]}
     known = {row: curve for row, curve in curves.items() if curve is not None}

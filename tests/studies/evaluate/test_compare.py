@@ -118,7 +118,7 @@ def test_eval_takes_detectors_and_classifiers_by_what_the_network_is(scene, tmp_
 
 def test_a_method_that_has_sent_nothing_yet_does_not_stretch_the_plot(tmp_path, monkeypatch):
     drawn = {}
-    monkeypatch.setattr(comparison, "line_plot", lambda path, series, *rest, **more: drawn.update({path.name: series}))
+    monkeypatch.setattr(comparison, "line_plot", lambda path, *rest, **more: drawn.update({path.name: (rest[0], more)}))
     ann = {"mAP50": 0.5, "macs": 100.0}
     slow = [{"T": t, "mAP50": 0.1 * t, "sops_per_image": n} for t, n in ((1, 0.0), (2, 1e-6), (3, 40.0))]
     idle = [{"T": 1, "mAP50": 0.0, "sops_per_image": 0.0}]
@@ -126,6 +126,7 @@ def test_a_method_that_has_sent_nothing_yet_does_not_stretch_the_plot(tmp_path, 
     compared = comparison.Comparison(None, {}, tables, "mAP50", SimulationOptions())  # type: ignore[arg-type]
     compared._plot(tmp_path / "operations.png", "sops_per_image", 100.0, "x")
     compared._plot(tmp_path / "T.png", "T", 1, "x")
-    ann_point = {"ANN, multiply-accumulates": ([1.0], [50.0])}
-    assert drawn["operations.png"] == {"slow": ([0.4], [pytest.approx(30)])} | ann_point
-    assert drawn["T.png"]["slow"][0] == [1, 2, 3] and drawn["T.png"]["idle"] == ([1], [0.0])
+    (series, more), (by_t, of_t) = drawn["operations.png"], drawn["T.png"]
+    assert series == {"slow": ([0.4], [pytest.approx(30)])}
+    assert more["points"] == {"ANN, multiply-accumulates": (1.0, 50.0)} and not of_t["points"]
+    assert by_t["slow"][0] == [1, 2, 3] and by_t["idle"] == ([1], [0.0])
