@@ -7,6 +7,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from spiking_yolo.convert.calibrate_value import relative_error
 from spiking_yolo.convert.converted import Converted
 from spiking_yolo.graph import forward
 from spiking_yolo.io.images import preprocess, read_image
@@ -23,25 +24,12 @@ def load(converted: Converted, paths: Iterable[str], device: str) -> Iterable[Te
         yield preprocess(read_image(path), converted.spec)[0][None].to(device)
 
 
-class OutputError:
-    """Relative error of output tensors by timestep, over images."""
-
-    def __init__(self):
-        self._difference: dict[int, float] = {}
-        self._expected: dict[int, float] = {}
-
-    def add(self, t: int, got: Sequence[Tensor], expected: Sequence[Tensor]) -> None:
-        for g, e in zip(got, expected, strict=True):
-            self._difference[t] = self._difference.get(t, 0.0) + float((g - e).double().square().sum())
-            self._expected[t] = self._expected.get(t, 0.0) + float(e.double().square().sum())
-
-    def relative(self) -> dict[int, float]:
-        return {t: (d / max(self._expected[t], 1e-300)) ** 0.5 for t, d in self._difference.items()}
-
-
 @dataclass(frozen=True)
 class MethodCost:
-    """What a method spends as the tools run it. spikes: per image, by timestep; error: of the output tensors."""
+    """What a method spends as the tools run it: means over images, by timestep.
+
+    error: of the output, relative to the ANN's.
+    """
 
     spikes: Mapping[int, float]
     error: Mapping[int, float]
@@ -56,7 +44,7 @@ def method_cost(
 ) -> MethodCost:
     """Spikes and error of a method at `steps(T)`. progress() is called T times per image."""
     graph, network = converted.graph.to(device), converted.network(device)
-    spikes, outputs = dict.fromkeys(steps(T), 0.0), OutputError()
+    spikes, errors = dict.fromkeys(steps(T), 0.0), dict.fromkeys(steps(T), 0.0)
     for x in load(converted, paths, device):
         with torch.no_grad():
             expected = forward(graph, x)
@@ -65,5 +53,5 @@ def method_cost(
             progress()
         for t, snapshot in run.snapshots.items():
             spikes[t] += float(sum(n.sum() for n in snapshot.spikes.values())) / len(paths)
-            outputs.add(t, snapshot.outputs, expected)
-    return MethodCost(spikes, outputs.relative())
+            errors[t] += relative_error(snapshot.outputs, expected) / len(paths)
+    return MethodCost(spikes, errors)

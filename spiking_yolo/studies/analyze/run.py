@@ -7,13 +7,14 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from spiking_yolo.convert.calibrate_value import relative_error
 from spiking_yolo.convert.converted import Converted
 from spiking_yolo.errors import UserError
 from spiking_yolo.graph import Activation, Node, forward
 from spiking_yolo.snn.backend.layout import per_channel
 from spiking_yolo.snn.random import image_keys
 from spiking_yolo.studies.analyze.chain import chain
-from spiking_yolo.studies.analyze.cost import OutputError, load, steps
+from spiking_yolo.studies.analyze.cost import load, steps
 from spiking_yolo.studies.analyze.totals import LayerTotals, short
 from spiking_yolo.studies.analyze.watch import NeuronSample, Watch, choose
 
@@ -23,7 +24,7 @@ class Analysis:
     """converted: with neurons in front of the pooling, so that layers compare one to one with the ANN's activations.
 
     layers: in order. sample: neurons of one layer on the first image. output_error: of the head's tensors at some
-    timesteps, norm of the difference over norm of the ANN's.
+    timesteps, norm of the difference over norm of the ANN's, mean over images.
     """
 
     converted: Converted
@@ -60,7 +61,7 @@ def analyze(
         raise UserError(f"no layer {layer!r}: choose from {', '.join(map(short, names))}")
     totals = {name: LayerTotals(name, T) for name in names}
     sample: NeuronSample | None = None
-    outputs = OutputError()
+    errors = dict.fromkeys(steps(T), 0.0)
     for x in load(converted, paths, device):
         before: dict[str, tuple[Tensor, Activation]] = {}
 
@@ -77,7 +78,7 @@ def analyze(
         for _ in range(T - run.steps):
             progress()
         for t, snapshot in run.snapshots.items():
-            outputs.add(t, snapshot.outputs, expected)
+            errors[t] += relative_error(snapshot.outputs, expected) / len(paths)
         for name, (z, phi) in before.items():
             seen = watch.layers.pop(name)
             seen.finish()
@@ -88,7 +89,7 @@ def analyze(
             progress()
     assert sample is not None
     names_ = tuple(str(path) for path in paths)
-    return Analysis(converted, T, names_, tuple(totals.values()), sample, outputs.relative())
+    return Analysis(converted, T, names_, tuple(totals.values()), sample, errors)
 
 
 def work(converted: Converted, T: int) -> int:
