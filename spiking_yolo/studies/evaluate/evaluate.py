@@ -28,6 +28,7 @@ from spiking_yolo.studies.evaluate.scorers import ClassificationScorer, CocoScor
 Progress = Callable[[str, int, int], Any]  # method, images that are done, images in all
 MOST_BITS = 12  # of a quantised ANN that is worth a row
 NOTES = 5  # of a dataset are shown; all are in results.json
+SMALL = 320 * 320  # pixels of a detector
 
 
 def evaluate(
@@ -114,9 +115,18 @@ def _engine(
     bits = sorted({8, *(b for t in steps if (b := bits_of(gamma, t)) < MOST_BITS)}) if statistics else []
     quantised = {b: quantised_ann(network.graph, statistics, b) for b in bits} if statistics else {}
     task = task_of(network.spec, dataset, options)
-    batch = options.batch or (1 if isinstance(task, DetectionTask) else network.spec.images_at_once)
+    batch = options.batch or usual_batch(network.spec)
     engine_options = EngineOptions(steps[-1], steps, batch, tuple(bits), options.early_exit)
     return Engine(network, task, engine_options, device, quantised, simulation)
+
+
+def usual_batch(spec: Spec) -> int:
+    """How many images are simulated together. A step of a small detector is spent on calls as much as on arithmetic:
+    four at once are 1.4 (one step) to 1.7 times as fast at 320 pixels, and at 416 1.0 to 1.1 times.
+    """
+    if spec.task == "classify":
+        return spec.images_at_once
+    return 4 if spec.height * spec.width <= SMALL else 1
 
 
 def task_of(

@@ -42,7 +42,9 @@ class EvaluationOptions(DetectionOptions, LimitOptions, EnergyOptions):
     T: int | None = setting(None, f"timesteps (default: the last of --steps, or {LONGEST})", 1)
     steps: tuple[int, ...] = setting((), "timesteps that are reported (default: powers of two)", 1)
     batch: int | None = setting(
-        None, "images simulated together (default: 1 of a detector, 25,000 pixels of a classifier)", 1
+        None,
+        "images simulated together (default: of a detector 4 up to 320x320 and 1 above, of a classifier 25,000 pixels)",
+        1,
     )
     metric: Literal["auto", "coco", "voc", "accuracy"] = setting(
         "auto", "mAP as COCO or VOC defines it, or accuracy of classes; auto: by the network and the data"

@@ -1,6 +1,7 @@
 """The engine: one pass against many, batches, the ANN against an evaluation of its own, early exit."""
 
 import json
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -24,10 +25,11 @@ from spiking_yolo.decode.boxes import Detections
 from spiking_yolo.errors import UserError
 from spiking_yolo.io.images import preprocess, read_image
 from spiking_yolo.models.load_darknet import load_darknet
+from spiking_yolo.models.spec import Spec
 from spiking_yolo.studies.evaluate.cost_model import CostModel
 from spiking_yolo.studies.evaluate.detection import DetectionTask, class_map, from_json, to_json
 from spiking_yolo.studies.evaluate.engine import Engine, EngineOptions
-from spiking_yolo.studies.evaluate.evaluate import evaluate
+from spiking_yolo.studies.evaluate.evaluate import evaluate, usual_batch
 from spiking_yolo.studies.evaluate.options import EvaluationOptions
 from spiking_yolo.studies.evaluate.records import run_records
 
@@ -196,3 +198,10 @@ def test_rate_coding_streams_only_what_is_not_cached(converted):
     model = nn.Sequential(nn.Conv2d(3, 2, 1), nn.ReLU(), nn.Conv2d(2, 2, 1), nn.Conv2d(2, 2, 1)).double()
     for method, streams in (("signed-memory", True), ("differential", False)):
         assert CostModel.of(spiking(model, images(1), get_recipe(method))).streams == streams
+
+
+def test_small_networks_take_several_images_at_once():
+    detector = Spec("detect", ("a",), 320, 320)
+    sizes = {(320, 320): 4, (288, 352): 4, (320, 352): 1, (416, 416): 1}
+    assert {size: usual_batch(replace(detector, height=size[0], width=size[1])) for size in sizes} == sizes
+    assert usual_batch(replace(detector, task="classify", height=32, width=32)) == 25
