@@ -130,6 +130,7 @@ def allow(cls: type, name: str, choice: str) -> None:
         _ADDED.setdefault((cls, name), []).append(choice)
 
 
+@dataclass(frozen=True)
 class Options:
     """Base of frozen dataclasses whose fields are settings: made only from values of the right type and range.
 

@@ -14,7 +14,6 @@ from spiking_yolo.errors import UserError
 from spiking_yolo.io import assets
 from spiking_yolo.io.files import sha256
 from spiking_yolo.io.sources import expand
-from spiking_yolo.models.load_darknet import PUBLIC_YOLOV3_TINY
 
 PUBLIC = ["Box", "Recipe", "Result", "SpikingYOLO", "UserError", "__version__", "list_methods"]
 
@@ -48,7 +47,7 @@ def test_the_package_says_that_it_is_typed():
 
 def test_the_files_of_the_checkout():
     assert assets.weights_folder() == ROOT / "weights" and assets.samples_folder() == ROOT / "data" / "samples"
-    assert sha256(assets.default_weights()) == PUBLIC_YOLOV3_TINY
+    assert sha256(assets.default_weights()) == assets.YOLOV3_TINY
     assert (assets.samples_folder() / "dog.jpg").is_file() and assets.sample_clip().stat().st_size < 1.5e6
     assert all(Path(path).suffix == ".jpg" for path in expand([str(assets.samples_folder())]))  # the clip lies apart
 

@@ -5,22 +5,13 @@
 The default network is compared with the public one. Exit status: 0; 1 when it differs.
 """
 
-from dataclasses import dataclass
 from pathlib import Path
 
-from spiking_yolo.io.assets import default_weights, weights_folder
+from spiking_yolo.io.assets import YOLOV3_TINY, default_weights, weights_folder
 from spiking_yolo.io.files import sha256
 from spiking_yolo.settings import Options
 
-PUBLIC = "dccea06f59b781ec1234ddf8d1e94b9519a97f4245748a7d4db75d5b7080a42c"  # yolov3-tiny.weights of darknet
-
-
-@dataclass(frozen=True)
-class WeightsOptions(Options):
-    """There are none."""
-
-
-OPTIONS = WeightsOptions
+OPTIONS = Options
 
 
 def is_network(path: Path) -> bool:
@@ -28,14 +19,14 @@ def is_network(path: Path) -> bool:
     return path.suffix == ".safetensors" and "." not in path.stem
 
 
-def main(options: WeightsOptions) -> int:
+def main(options: Options) -> int:
     default, folder = default_weights(), weights_folder()
     networks = [p for p in sorted(folder.iterdir()) if p.suffix == ".weights" or is_network(p)]
     status = 0
     for path in networks:
         digest, note = sha256(path), ""
         if path == default:
-            status = int(digest != PUBLIC)
+            status = int(digest != YOLOV3_TINY)
             note = "  the default, damaged: install it again" if status else "  the default, as published"
         print(f"{digest}  {path}{note}")
     return status

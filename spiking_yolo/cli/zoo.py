@@ -6,19 +6,11 @@
 A name of the list can be given as --weights wherever a file can.
 """
 
-from dataclasses import dataclass
-
 from spiking_yolo.models.zoo import zoo_text
 from spiking_yolo.settings import Options
 
-
-@dataclass(frozen=True)
-class ZooOptions(Options):
-    """There are none."""
+OPTIONS = Options
 
 
-OPTIONS = ZooOptions
-
-
-def main(options: ZooOptions) -> None:
+def main(options: Options) -> None:
     print(zoo_text())

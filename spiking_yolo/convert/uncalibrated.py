@@ -5,9 +5,10 @@ from collections.abc import Sequence
 
 from spiking_yolo.convert.calibrate import calibrate
 from spiking_yolo.convert.converted import Converted, convert
+from spiking_yolo.convert.registry import DEFAULT, get_recipe
 from spiking_yolo.convert.statistics import preprocessed, take_statistics
-from spiking_yolo.errors import Notice
-from spiking_yolo.io.images import Picture
+from spiking_yolo.errors import Notice, UserError
+from spiking_yolo.io.images import Picture, read_image
 from spiking_yolo.io.sizes import size_name
 from spiking_yolo.models.load import Ann
 from spiking_yolo.recipe import Recipe
@@ -20,7 +21,7 @@ OPERATIONS = 1.2
 
 def takes(recipe: Recipe) -> bool:
     """Whether this can be done at once: methods that run the network for minutes, or more, want `calibrate`."""
-    return recipe.by_gradient or not recipe.runs_network
+    return recipe.threshold.rule == "sensitivity" or not recipe.runs_network
 
 
 def convert_on(ann: Ann, recipe: Recipe, photographs: Sequence[Picture], weight_bits: int | None = None) -> Converted:
@@ -28,18 +29,33 @@ def convert_on(ann: Ann, recipe: Recipe, photographs: Sequence[Picture], weight_
 
     recipe: one that `takes` this. Where it trains the neurons this does not, and spends more operations instead.
     """
-    training = recipe.by_gradient
-    seen = "the picture itself" if len(photographs) == 1 else f"{len(photographs)} of the pictures themselves"
+    read = _read(photographs)
+    seen = "the picture itself" if len(photographs) == 1 else f"{len(read)} of the pictures themselves"
     what = (
         f"{ann.weights.name} has no calibration at {size_name(ann.imgsz)} pixels, so thresholds are taken from {seen}"
     )
-    better = f"{', untrained, for more operations' if training else ''}; better: {ann.calibrate_command}"
+    untrained = recipe.by_gradient
+    better = f"{', untrained, for more operations' if untrained else ''}; better: {ann.calibrate_command}"
     warnings.warn(Notice(what + better), stacklevel=2)
-    statistics, _ = take_statistics(ann.graph, ann.spec, ann.sha256, photographs)
+    statistics, _ = take_statistics(ann.graph, ann.spec, ann.sha256, read)
     neurons = None
-    if training:
-        wanted = max(OPERATIONS, recipe.calibration.operations)
-        recipe = recipe.with_settings({"calibration.kind": "none", "calibration.operations": wanted})
-        images = preprocessed([one for one in photographs if one.name in statistics.images], ann.spec)
-        neurons = calibrate(ann.graph, ann.spec, statistics, recipe, images)
+    if untrained:
+        operations = recipe.calibration.operations
+        operations = OPERATIONS if operations == get_recipe(DEFAULT).calibration.operations else operations
+        recipe = recipe.with_settings({"calibration.kind": "none", "calibration.operations": operations})
+        neurons = calibrate(ann.graph, ann.spec, statistics, recipe, preprocessed(read, ann.spec))
     return convert(ann.graph, ann.spec, statistics, recipe, {"weights": ann.weights.name}, neurons, weight_bits)
+
+
+def _read(photographs: Sequence[Picture]) -> list[Picture]:
+    """The pixels of those that can be read. Raises the UserError of the first where none can."""
+    read: list[Picture] = []
+    wrong: list[UserError] = []
+    for name, source in photographs:
+        try:
+            read.append(Picture(name, read_image(source)))
+        except UserError as error:
+            wrong.append(error)
+    if not read:
+        raise wrong[0]
+    return read

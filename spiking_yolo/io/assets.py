@@ -7,6 +7,7 @@ from spiking_yolo.errors import UserError
 PACKAGE = Path(__file__).parents[1]
 IN_CHECKOUT = {"weights": "weights", "samples": "data/samples"}
 TOOLS = {"classify": "eval_classify", "eval": "eval_coco"}  # where the file is not called like its verb
+YOLOV3_TINY = "dccea06f59b781ec1234ddf8d1e94b9519a97f4245748a7d4db75d5b7080a42c"  # SHA-256 of the public weights
 
 
 def weights_folder() -> Path:

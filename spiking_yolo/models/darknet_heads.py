@@ -30,8 +30,10 @@ def _anchored(section: Section) -> HeadSpec:
     values = section.numbers("anchors")
     anchors = list(zip(values[::2], values[1::2], strict=False))
     num = section.integer("num", 1, minimum=1)
-    if len(values) != 2 * num or min(values) <= 0:
-        raise section.error(f"num={num} needs {2 * num} positive anchors, found {len(values)} numbers")
+    if len(values) != 2 * num:
+        raise section.error(f"num={num} needs {2 * num} numbers in anchors=, found {len(values)}")
+    if min(values) <= 0:
+        raise section.error(f"an anchor of {min(values):g} has no size; give widths and heights above 0")
     if section.kind == "yolo":
         mask = section.integers("mask") or list(range(num))
         if not set(mask) <= set(range(num)):

@@ -13,15 +13,20 @@ from spiking_yolo.models.darknet_cfg import Section
 from spiking_yolo.models.darknet_heads import HEADS, head_spec
 
 Shape = tuple[int, ...]
-IGNORED = ("dropout", "cost", "crop")
+IGNORED = ("dropout", "cost")
 # Options that change a layer's meaning, with the value that does not.
 NEUTRAL = {
-    "convolutional": {"flipped": "0", "binary": "0", "xnor": "0", "dilation": "1", "antialiasing": "0", "deform": "0"},
+    "convolutional": {
+        **dict.fromkeys(("flipped", "binary", "xnor", "antialiasing", "deform"), "0"),
+        "dilation": "1",
+        "share_index": "",
+    },
     "maxpool": {"maxpool_depth": "0", "antialiasing": "0"},
     "route": {"groups": "1", "group_id": "0"},
-    "shortcut": {"weights_type": "none"},
+    "shortcut": {"weights_type": "none", "alpha": "1", "beta": "1"},
     "upsample": {"scale": "1"},
 }
+KINDS = ("convolutional", "connected", "maxpool", "upsample", "route", "shortcut", "crop", *IGNORED, *HEADS)
 ACTIVATIONS: dict[str, Callable[[], nn.Module]] = {
     "leaky": lambda: nn.LeakyReLU(0.1),
     "relu": nn.ReLU,
@@ -70,7 +75,8 @@ def build_layer(section: Section, inputs: list[Shape]) -> tuple[nn.Module, Shape
     stride = section.options.get("stride", "1")
     for key, neutral in {"stride_x": stride, "stride_y": stride, **NEUTRAL.get(section.kind, {})}.items():
         if section.options.get(key, neutral) not in (neutral, f"{neutral}.0"):
-            raise section.error(f"{key}={section.options[key]} is not supported")
+            way = f"with {key}={neutral}" if neutral else "without it"
+            raise section.error(f"{key}={section.options[key]} is not supported; use a network trained {way}")
     shape = inputs[0]
     match section.kind:
         case "convolutional":
@@ -84,18 +90,30 @@ def build_layer(section: Section, inputs: list[Shape]) -> tuple[nn.Module, Shape
             return nn.Upsample(scale_factor=stride), (shape[0], shape[1] * stride, shape[2] * stride)
         case "route":
             if len({s[1:] for s in inputs}) > 1:
-                raise section.error(f"the layers to join differ in height or width: {inputs}")
+                raise section.error(f"the layers to join differ in height or width, {inputs}: name others in layers=")
             join = Concat() if len(inputs) > 1 else nn.Identity()
             return join, (sum(s[0] for s in inputs), *shape[1:])
         case "shortcut":
             if len(set(inputs)) > 1:
-                raise section.error(f"the layers to add differ in channels, height or width: {inputs}")
+                raise section.error(
+                    f"the layers to add differ in channels, height or width, {inputs}: name others in from="
+                )
             return Shortcut(_activation(section, "linear") or nn.Identity()), shape
+        case "crop":
+            if (section.integer("crop_height", 1), section.integer("crop_width", 1)) != shape[1:]:
+                raise section.error(
+                    f"a crop must be of the whole map, {shape[1]} x {shape[2]}; change width and height"
+                )
+            if not section.integer("noadjust", 0):
+                raise section.error(
+                    "without noadjust=1 values are rescaled, which is not supported; use another network"
+                )
+            return nn.Identity(), shape
         case kind if kind in IGNORED:
             return nn.Identity(), shape
         case kind if kind in HEADS:
             return _head(section, shape)
-    raise section.error("this kind of layer is not supported")
+    raise section.error(f"this kind of layer cannot be converted; train a network of {', '.join(KINDS)}")
 
 
 def _activation(section: Section, default: str) -> nn.Module | None:
@@ -126,7 +144,7 @@ def _convolutional(section: Section, shape: Shape) -> tuple[nn.Module, Shape]:
     )
     padding = size // 2 if section.integer("pad", 0) else section.integer("padding", 0)
     if shape[0] % groups or filters % groups:
-        raise section.error(f"groups={groups} must divide {shape[0]} inputs and filters={filters}")
+        raise section.error(f"groups={groups} must divide {shape[0]} inputs and filters={filters}; change one of them")
     _bounded(section, filters * shape[0] // groups * size**2)
     bn = bool(section.integer("batch_normalize", 0))
     conv = nn.Conv2d(shape[0], filters, size, stride, padding, groups=groups, bias=not bn)

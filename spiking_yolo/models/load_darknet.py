@@ -7,7 +7,7 @@ from pathlib import Path
 import torch
 
 from spiking_yolo.errors import Notice, UserError
-from spiking_yolo.io.assets import shipped
+from spiking_yolo.io.assets import YOLOV3_TINY, shipped
 from spiking_yolo.io.files import read_text, sha256
 from spiking_yolo.models.darknet import DarknetNet
 from spiking_yolo.models.darknet_cfg import Section, read_cfg
@@ -20,7 +20,6 @@ WEIGHTS_FOLDER = shipped("weights")
 # The same files under other public names.
 SAME_CFG = {"tiny-yolov1": "yolov1-tiny", "tiny-yolo-voc": "yolov2-tiny-voc"}
 NAMES_FILES = {80: "coco.names", 20: "voc.names"}
-PUBLIC_YOLOV3_TINY = "dccea06f59b781ec1234ddf8d1e94b9519a97f4245748a7d4db75d5b7080a42c"
 
 
 def load_darknet(
@@ -34,12 +33,16 @@ def load_darknet(
     """
     weights = Path(weights)
     digest = sha256(weights)
-    sections = _published_masks(read_cfg(cfg or _find_cfg(weights)), digest)
-    with torch.device("meta"):  # no memory before it is known that the file is as large as the network
-        net = DarknetNet(sections)
+    path = Path(cfg or _find_cfg(weights))
+    sections = _published_masks(read_cfg(path), digest)
+    try:
+        with torch.device("meta"):  # no memory before it is known that the file is as large as the network
+            net = DarknetNet(sections)
+    except UserError as error:
+        raise UserError(f"{path}: {error}") from error
     classes = {head_spec(net.sections[i]).classes for i in net.head_indices}
     if len(classes) > 1:
-        raise UserError(f"cfg: the heads disagree on the number of classes {sorted(classes)}; make them equal")
+        raise UserError(f"{path}: the heads disagree on the number of classes {sorted(classes)}; make them equal")
     read_weights(net, weights)
     count = classes.pop()
     common = [folder / NAMES_FILES[count] for folder in (weights.parent, WEIGHTS_FOLDER) if count in NAMES_FILES]
@@ -60,7 +63,7 @@ def _published_masks(sections: list[Section], digest: str) -> list[Section]:
     It was trained with mask 1,2,3 on the fine head; the cfg was changed to 0,1,2 later, without new weights.
     """
     last = sections[-1]
-    if digest != PUBLIC_YOLOV3_TINY or last.kind != "yolo" or last.options.get("mask") != "0,1,2":
+    if digest != YOLOV3_TINY or last.kind != "yolo" or last.options.get("mask") != "0,1,2":
         return sections
     warnings.warn(
         "the public yolov3-tiny.weights were trained with mask=1,2,3; not using the cfg's 0,1,2", Notice, stacklevel=3

@@ -56,7 +56,7 @@ def read_pickle(content: bytes, known: Mapping[str, Callable[..., Any]]) -> Any:
     """
     if len(content) > LARGEST:
         raise UserError(f"its description has {len(content)} bytes, more than any detector's: give another file")
-    machine = _Machine(known)
+    machine = _Machine(known, len(content))
     try:
         for instruction, argument, _ in pickletools.genops(content):
             machine.step(instruction.name, argument)
@@ -70,8 +70,10 @@ def read_pickle(content: bytes, known: Mapping[str, Callable[..., Any]]) -> Any:
 
 
 class _Machine:
-    def __init__(self, known: Mapping[str, Callable[..., Any]]) -> None:
-        self.known = known
+    """copies: how many values the known functions may be given, which copy them; each takes a byte of the file."""
+
+    def __init__(self, known: Mapping[str, Callable[..., Any]], copies: int) -> None:
+        self.known, self.copies = known, copies
         self.stack: list[Any] = []
         self.memo: dict[int, Any] = {}
         self.stopped = False
@@ -158,7 +160,13 @@ class _Machine:
         if not isinstance(callee, Name) or not isinstance(args, tuple):
             raise UserError("its pickle calls what is no name: give another file")
         make = self.known.get(callee.path)
-        self.stack.append(Record(callee.path, args) if make is None else make(*args))
+        if make is None:
+            self.stack.append(Record(callee.path, args))
+            return
+        self.copies -= len(args) + sum(len(a) for a in args if isinstance(a, (list, tuple, dict)))
+        if self.copies < 0:
+            raise UserError("its pickle uses the same values again and again: give another file")
+        self.stack.append(make(*args))
 
     def _build(self, state: Any) -> None:
         (target,) = self._top(1)

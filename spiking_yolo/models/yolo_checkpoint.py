@@ -131,11 +131,9 @@ def _names(given: Any, classes: int) -> tuple[str, ...]:
 
 def _input_size(saved: Any, state: Mapping[str, Any]) -> tuple[int, int]:
     """The input size that it was trained at, in whole strides; 640 pixels where it does not say."""
-    args = state.get("args")
-    args = args.state if isinstance(args, Record) else args
-    trained = saved.get("train_args") if isinstance(saved, dict) else None
-    sizes = (a["imgsz"] for a in (args, trained) if isinstance(a, dict) and "imgsz" in a)
-    size = next(sizes, 640)
+    given = [state.get("args"), *(saved.get(key) for key in ("train_args", "opt") if isinstance(saved, dict))]
+    options = [args.state if isinstance(args, Record) else args for args in given]
+    size = next((args["imgsz"] for args in options if isinstance(args, dict) and "imgsz" in args), 640)
     sides = list(size) if isinstance(size, (list, tuple)) else [size, size]
     if len(sides) != 2 or not all(type(side) is int and 0 < side <= LARGEST for side in sides):
         raise UserError(f"its input size is none up to {LARGEST} pixels: {TRAINERS}")

@@ -27,7 +27,7 @@ class ZooNetwork:
     shipped: bool = True
 
 
-_OURS, _YOLO = "this project", "YOLO licence (do as you please)"
+_OURS, _YOLO = "this project's repository", "YOLO licence (do as you please)"
 _FASTEST, _NANO = "github.com/dog-qiuqiu/Yolo-Fastest", "github.com/dog-qiuqiu/MobileNet-Yolo"
 _V5 = "github.com/ultralytics/yolov5/releases"
 ZOO: tuple[ZooNetwork, ...] = (
@@ -42,10 +42,18 @@ ZOO: tuple[ZooNetwork, ...] = (
     ZooNetwork("vgg-thin", "vgg-thin-cifar10.safetensors", "CIFAR-10", "32", "ReLU", "MIT", _OURS),
     ZooNetwork("yolov5n", "yolov5n.pt", "COCO", "640", "SiLU", "AGPL-3.0", _V5, False),
 )
-_COLUMNS = {"ann": ("ANN", 1), "snn": ("T=1", 1), "digits": ("digits", 2), "refined": ("T=8", 1)}  # title, decimals
+# Title and decimals of a figure.
+_COLUMNS = {
+    "ann": ("ANN", 1),
+    "snn": ("T=1", 1),
+    "digits": ("digits", 2),
+    "refined": ("T=8", 1),
+    "refined_digits": ("digits", 2),
+}
 _NOTES = (
     "ANN, T=1: AP50 of the original and of the default method in percent (top-1 on CIFAR-10); n photographs.",
-    "T=8: with --set encoding.refine=1 --set encoding.refine_by=0.5. Without, the default has settled after T=1.",
+    "The default has settled after T=1, and T=4 and T=16 are the same. T=8: with --set encoding.refine=1 and --set "
+    "encoding.refine_by=0.5.",
     "* VOC 2012 val is training data for this network: the difference counts, the figures do not.",
     "digits: operations of the default per multiply-accumulate of the ANN. The commands are in docs/results.md.",
 )
@@ -70,18 +78,20 @@ def located(weights: str | Path) -> Path:
         )
     found = shipped("weights") / network.file
     if not found.is_file():
+        cfg = f" and {Path(network.file).stem}.cfg" if network.file.endswith(".weights") else ""
+        images = "--data DATA" if network.task == "CIFAR-10" else "--images DIR"
         raise UserError(
-            f"{network.file} comes with a checkout and not with an installation: fetch it from {network.source} and "
-            f"run `{command('calibrate')} --weights {network.file} --images DIR`, or use a checkout"
+            f"{network.file} comes with a checkout and not with an installation: fetch it{cfg} from {network.source} "
+            f"and run `{command('calibrate')} --weights {network.file} {images}`, or use a checkout"
         )
     return found
 
 
 def measured() -> dict[str, dict[str, Any]]:
-    """Of networks by name: the data and n they were measured "on", "ann", "snn" and "refined" in percent, and "digits".
+    """Of networks by name: the data and n they were measured "on", and what _COLUMNS shows.
 
-    snn, digits: of the default at T = 1; refined: at T = 8 with spikes that become finer. The commands are in
-    docs/results.md.
+    ann, snn, refined: in percent. snn, digits: of the default at T = 1; refined, refined_digits: at T = 8 with spikes
+    that become finer. The commands are in docs/results.md.
     """
     return json.loads(Path(__file__).with_suffix(".json").read_text())
 

@@ -56,7 +56,15 @@ def test_the_default_is_near_the_ann_for_the_operations_it_aims_at(ann: Ann, pic
     shot = network.network().run(x, 1).snapshots[1]
     error = (shot.outputs[0] - forward(ann.graph, x)[0]).norm() / forward(ann.graph, x)[0].norm()
     assert error < 0.05
-    assert network.recipe.calibration.kind == "none" and network.recipe.calibration.operations == OPERATIONS
+    assert OPERATIONS - 0.02 < spent(network, x) < OPERATIONS + 0.02
+    fewer = converted(ann, pictures, get_recipe("signed-digits").with_settings({"calibration.operations": 0.6}))
+    assert 0.58 < spent(fewer, x) < 0.62
+
+
+def spent(network: Converted, x: torch.Tensor) -> float:
+    """Digits per MAC in one step."""
+    run = network.network().run(x, 1)
+    return float(run.snapshots[1].operations.digits.mean()) / run.macs
 
 
 def test_a_calibration_comes_first_and_pictures_are_not_looked_at(tmp_path: Path, recwarn: Any):
@@ -73,22 +81,25 @@ def test_a_calibration_comes_first_and_pictures_are_not_looked_at(tmp_path: Path
 def test_methods_that_run_for_minutes_want_their_own_calibration(ann: Ann, pictures: list[Picture]):
     with pytest.raises(UserError, match=r"calibrate\.py .* --method msat"):
         convert_ann(ann, get_recipe("msat"), photographs=pictures)
-    with pytest.raises(UserError, match="no activation statistics"):
-        convert_ann(ann, get_recipe("p-norm"), photographs=[])
+    trained = get_recipe("signed-digits").with_settings({"threshold.rule": "percentile"})
+    for recipe, seen in ((trained, pictures), (get_recipe("p-norm"), [])):
+        with pytest.raises(UserError, match="no activation statistics"):
+            convert_ann(ann, recipe, photographs=seen)
     with pytest.raises(UserError, match="no activation statistics at elsewhere"):
         convert_ann(ann, get_recipe("p-norm"), "elsewhere", photographs=pictures)
 
 
-def test_broken_pictures_are_left_out(ann: Ann, pictures: list[Picture], tmp_path: Path):
-    (tmp_path / "broken.png").write_bytes(b"no image")
-    with pytest.warns(Notice):
-        both = convert_ann(
-            ann, get_recipe("signed-digits"), photographs=[pictures[0], Picture.file(str(tmp_path / "broken.png"))]
-        )
-        one = convert_ann(ann, get_recipe("signed-digits"), photographs=pictures[:1])
-        assert all(torch.equal(both.neurons[n][k], v) for n, own in one.neurons.items() for k, v in own.items())
-        with pytest.raises(UserError, match=r"broken\.png"):
-            convert_ann(ann, get_recipe("signed-digits"), photographs=[Picture.file(str(tmp_path / "broken.png"))])
+def test_broken_pictures_are_left_out(ann: Ann, pictures: list[Picture], tmp_path: Path, recwarn: Any):
+    (tmp_path / "a.png").write_bytes(b"no image")  # called like a good one
+    broken, recipe = Picture.file(str(tmp_path / "a.png")), get_recipe("signed-digits")
+    with pytest.raises(UserError, match=r"a\.png"):
+        convert_ann(ann, recipe, photographs=[broken])
+    assert not [w for w in recwarn if w.category is Notice]
+    with pytest.warns(Notice, match="from 1 of the pictures"):
+        both = convert_ann(ann, recipe, photographs=[broken, pictures[0]])
+    with pytest.warns(Notice, match="from the picture itself"):
+        one = convert_ann(ann, recipe, photographs=pictures[:1])
+    assert all(torch.equal(both.neurons[n][k], v) for n, own in one.neurons.items() for k, v in own.items())
 
 
 def test_what_is_looked_at(tmp_path: Path):
@@ -101,7 +112,9 @@ def test_what_is_looked_at(tmp_path: Path):
     assert [p.name.rpartition("#")[2] for p in seen] == ["0", "10", "20"]
     nearest = [min(range(25), key=lambda k: np.abs(frames[k].astype(float) - p.source).mean()) for p in seen]
     assert nearest == [0, 10, 20]
-    assert list(previewed(["0", "rtsp://camera/live"])) == []
+    (tmp_path / "broken.mp4").write_bytes(b"no video")
+    assert [p.name for p in previewed([str(tmp_path / "broken.mp4"), video])] == [p.name for p in seen]
+    assert list(previewed(["0", "rtsp://camera/live", str(tmp_path / "broken.mp4")])) == []
 
 
 @pytest.mark.parametrize("verb", ["detect", "report"])

@@ -92,6 +92,12 @@ def _doubled(times: int) -> bytes:
     return inner
 
 
+def _again(name: str, values: int, times: int) -> bytes:
+    """A list of so many values that is given to what is called `name`, again and again."""
+    call = b"h\x01h\x00\x85R"
+    return b"](" + b"N" * values + b"eq\x00c" + name.replace(" ", "\n").encode() + b"\nq\x01" + call * times
+
+
 def _detector(tensor: bytes, numbers: dict[str, bytes] | None = None, **entries: bytes) -> Writer:
     """A network whose first convolution has this weight. numbers: the instructions of other attributes of it."""
     conv = _object("torch.nn.modules.conv Conv2d", _parameters=_dict(weight=tensor), f=_plain(-1), **(numbers or {}))
@@ -174,6 +180,7 @@ HOSTILE: dict[str, Writer] = {
     "doubled key": _raw(DOUBLED),
     "itself": _raw(b"\x80\x02}q\x00X\x05\x00\x00\x00modelh\x00s."),
     "far memo": _raw(b"\x80\x02}r\xff\xff\xff\xffj\xfe\xff\xff\xff."),
+    "copies of one list": _raw(b"\x80\x02(" + _again("torch Size", 30_000, 3_000) + b"t."),
     "long text": _raw(b"\x80\x02X\xff\xff\xff\xffabc."),
     "longest text": _raw(b"\x80\x04\x8d" + b"\xff" * 8 + b"abc."),
     "long number": _raw(b"\x80\x02\x8b\xff\xff\xff\x7f."),
@@ -201,6 +208,8 @@ HOSTILE: dict[str, Writer] = {
     "no yaml": _raw(b"\x80\x02" + _dict(model=_object("models.yolo Model")) + b"."),
     "no layers": _raw(_network()),
     "unknown head": _raw(_network(_object("models.yolo Segment"))),
+    "poses": _raw(_network(_object("ultralytics.nn.modules.head Pose", f=b"]K\x00a"))),
+    "turned boxes": _raw(_network(_object("ultralytics.nn.modules.head OBB", f=b"]K\x00a"))),
     "name of two lines": _raw(
         _network(
             _object("torch.nn.modules.container Sequential", _modules=_dict(**{"a\nb\x1b": _plain(1)})),

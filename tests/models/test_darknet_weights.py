@@ -12,10 +12,11 @@ import torch
 from helpers.darknet import write_weights
 
 from spiking_yolo.errors import UserError
+from spiking_yolo.io.assets import YOLOV3_TINY
 from spiking_yolo.models.darknet import DarknetNet
 from spiking_yolo.models.darknet_cfg import parse_cfg, read_cfg
 from spiking_yolo.models.darknet_weights import Header, count_floats, read_weights
-from spiking_yolo.models.load_darknet import PUBLIC_YOLOV3_TINY, load_darknet
+from spiking_yolo.models.load_darknet import load_darknet
 
 ROOT = Path(__file__).parents[2]
 CFG = ROOT / "spiking_yolo" / "models" / "cfg"
@@ -158,7 +159,7 @@ def test_other_files_are_recognised(content, message, tmp_path):
 
 def test_public_weights_load_with_names_and_fingerprint():
     net, spec, digest = load_darknet(WEIGHTS)
-    assert digest == PUBLIC_YOLOV3_TINY and not net.training
+    assert digest == YOLOV3_TINY and not net.training
     assert len(spec.names) == 80 and spec.names[0] == "person" and spec.names[16] == "dog"
 
 

@@ -14,8 +14,10 @@ from spiking_yolo.errors import Notice, UserError
 from spiking_yolo.graph import forward
 from spiking_yolo.io.images import preprocess, read_image
 from spiking_yolo.models.load import load_ann
+from spiking_yolo.models.pickled import Record
 from spiking_yolo.models.spec import HeadSpec, Spec
 from spiking_yolo.models.torch_file import TorchFile
+from spiking_yolo.models.yolo_checkpoint import _input_size
 
 ROOT = Path(__file__).parents[2]
 PUBLIC = ROOT.parent / "shared" / "zoo" / "yolov5n.pt"
@@ -110,6 +112,12 @@ def test_the_public_network_agrees_with_a_forward_pass_of_its_own():
     rows, sure = boxes_and_scores(expected)
     assert (boxes[0] * 640 - rows).abs().max() < 1e-2 and (scores[0] - sure).abs().max() < 1e-5
     assert sure.max() > 0.7
+
+
+@pytest.mark.parametrize("options", [{"imgsz": 300}, Record("argparse.Namespace", state={"imgsz": 300})])
+def test_the_size_it_was_trained_at_is_in_whole_strides(options: Any):
+    assert _input_size({"opt": options}, {}) == _input_size({}, {"args": options}) == (320, 320)
+    assert _input_size({"opt": {}}, {}) == _input_size(None, {}) == (640, 640)
 
 
 @needs_public

@@ -2,6 +2,7 @@
 
 import warnings
 from collections.abc import Iterator, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 from itertools import islice
@@ -106,14 +107,15 @@ def detect(options: DetectOptions, watcher: Watcher, converted: Converted | None
 
 
 def previewed(sources: Sequence[str]) -> Iterator[Picture]:
-    """A few of the images, or where there is none of the frames of the first video that is a file."""
+    """A few of the images, or where there is none of the frames of the first video file that can be read."""
     images = [source for source in sources if not is_stream(source)]
     yield from map(Picture.file, spread(images, FEW))
     videos = [source for source in sources if is_stream(source) and Path(source).is_file()]
-    if videos and not images:
-        with open_video(videos[0]) as video:
-            for k, frame in enumerate(islice(video.frames(PREVIEW), FEW)):
-                yield Picture(f"{videos[0]}#{k * PREVIEW}", frame)
+    for name in [] if images else videos:
+        with suppress(UserError), open_video(name) as video:
+            frames = list(islice(video.frames(PREVIEW), FEW))
+            yield from (Picture(f"{name}#{k * PREVIEW}", frame) for k, frame in enumerate(frames))
+            return
 
 
 def keeping(converted: Converted, frames: str | None) -> Converted:
