@@ -7,7 +7,7 @@ import torch
 
 from spiking_yolo.errors import UserError
 from spiking_yolo.graph.graph import Graph, Node
-from spiking_yolo.graph.shape_rules import shapes
+from spiking_yolo.graph.node_shapes import shapes
 from spiking_yolo.io.names import label, plain_name
 from spiking_yolo.io.tensors import check_finite
 

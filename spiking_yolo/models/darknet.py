@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from torch import Tensor, nn
 
 from spiking_yolo.errors import UserError
-from spiking_yolo.graph.shape_rules import MOST
+from spiking_yolo.graph.node_shapes import MOST
 from spiking_yolo.io.sizes import LARGEST
 from spiking_yolo.models.darknet_cfg import Section
 from spiking_yolo.models.darknet_heads import FORK_KEYS, HEADS, head_spec

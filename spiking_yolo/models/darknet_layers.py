@@ -8,7 +8,7 @@ import torch
 from torch import Tensor, nn
 
 from spiking_yolo.graph.modules import PaddedMaxPool2d
-from spiking_yolo.graph.shape_rules import MOST
+from spiking_yolo.graph.node_shapes import MOST
 from spiking_yolo.models.darknet_cfg import Section
 from spiking_yolo.models.darknet_heads import HEADS, head_spec
 

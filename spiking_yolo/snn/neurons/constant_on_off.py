@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, ClassVar
 
 import torch
 from torch import Tensor
@@ -34,9 +34,7 @@ class ConstantOnOffState(State):
 class OneSide(MsatIntegrateAndFire):
     """The adaptive neuron of a ConstantOnOff, whose threshold is 1."""
 
-    @property
-    def in_thresholds(self) -> bool:
-        return True
+    in_thresholds: ClassVar[bool] = True
 
     def unneeded(self) -> tuple[str, ...]:
         return tuple(name for name in super().unneeded() if name != "evoked")

@@ -21,36 +21,25 @@ CONFIDENCE_STEPS = 16
 class MsatNeurons(NeuronLayer):
     """What both kinds share: the sum of the potentials over time, and the threshold's ratio to Theta.
 
-    The ratio is kept only where it matters in the next step or somebody may ask for thresholds.
+    The ratio is kept only where it matters in the next step or somebody may ask for thresholds. in_thresholds: whether
+    potentials are kept in thresholds, or in the units of the ANN.
     """
 
+    in_thresholds: ClassVar[bool] = False
     rule: MsatThreshold
     gain: Tensor
-
-    @property
-    def in_thresholds(self) -> bool:
-        """Whether potentials are kept in thresholds, or in the units of the ANN."""
-        return False
-
-    @property
-    def keeps_ratio(self) -> bool:
-        return self.plan.observed or self.is_algorithm1
 
     @property
     def is_algorithm1(self) -> bool:
         return self.recipe.msat.variant == "algorithm1"
 
     def unneeded(self) -> tuple[str, ...]:
-        return (*super().unneeded(), *(() if self.keeps_ratio else ("ratio",)))
+        return (*super().unneeded(), *(() if self.plan.observed or self.is_algorithm1 else ("ratio",)))
 
     def bind(self, p: Parameters) -> None:
         theta = shared(self.theta).to(p.theta.dtype)
-        self.rule = MsatThreshold(self.recipe.msat, theta, self.in_thresholds, self.own_gain, like=p.theta)
-
-    @property
-    def own_gain(self) -> float:
-        """msat.gain, or where that is 0 what the calibration has found for this layer."""
-        return self.recipe.msat.gain or self.gain.item()
+        gain = self.recipe.msat.gain or self.gain.item()  # 0: what the calibration has found for this layer
+        self.rule = MsatThreshold(self.recipe.msat, theta, self.in_thresholds, gain, like=p.theta)
 
     def start(self, s: Any, p: Parameters, z: Tensor | None, buffers: Buffers) -> None:
         super().start(s, p, z, buffers)
@@ -179,10 +168,7 @@ class MsatSignedMemory(MsatNeurons, SignedMemory):
     """
 
     state_type: ClassVar[type[Any]] = MsatMemoryState
-
-    @property
-    def in_thresholds(self) -> bool:
-        return True
+    in_thresholds: ClassVar[bool] = True
 
     def unneeded(self) -> tuple[str, ...]:
         return (*super().unneeded(), *(() if self.is_algorithm1 else ("last",)))
@@ -231,9 +217,7 @@ class MsatSignedMemory(MsatNeurons, SignedMemory):
         return bool(((due >= (1 - p.initial) * value) | (due < -p.initial * value)).any())
 
     def _still_due(self, s: MsatMemoryState, p: Parameters, z: Tensor | None, buffers: Buffers) -> Tensor:
-        total = s.potential if s.potential is not None else z
-        assert total is not None
-        return self.due(s, p, total, self.coding.activations(self.t), buffers.d)
+        return self.due(s, p, self.total(s, z), self.coding.activations(self.t), buffers.d)
 
     def _received(self) -> Tensor | None:
         return self._sum if self.plan.reads_sums else None
