@@ -3,6 +3,7 @@
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
+from itertools import islice
 from pathlib import Path
 from typing import Any, overload
 
@@ -253,27 +254,17 @@ class SpikingYOLO:
             raise UserError(f"refresh must be a whole number of frames, or 0 for never, not {refresh!r}")
         check_flags(bgr=bgr, maps=maps)
         every, (images, fps, _) = check_count("every", every), frames_of(frames)
-        return self._stream(images, fps, every, Stream(self._new_network(), T, refresh), bgr, selection, times, maps)
+        video = Stream(self._new_network(), T, refresh)
 
-    def _stream(
-        self,
-        images: Iterator[np.ndarray],
-        fps: float,
-        every: int,
-        stream: Stream,
-        bgr: bool,
-        selection: Selection,
-        steps: list[int],
-        maps: bool,
-    ) -> Iterator[Result]:
-        for number, image in enumerate(images):
-            if number % every:
-                continue
-            start = time.perf_counter()
-            pixels, x, placement = self._prepare(image, bgr)
-            of = stream(x, steps=steps, maps=maps)
-            result = self._result(pixels, None, placement, selection, stream.T, of.run, start)
-            yield replace(result, frame=number, time=number / fps, fresh=of.fresh, cut=of.cut)
+        def results() -> Iterator[Result]:
+            for number, image in islice(enumerate(images), 0, None, every):
+                start = time.perf_counter()
+                pixels, x, placement = self._prepare(image, bgr)
+                of = video(x, steps=times, maps=maps)
+                result = self._result(pixels, None, placement, selection, T, of.run, start)
+                yield replace(result, frame=number, time=number / fps, fresh=of.fresh, cut=of.cut)
+
+        return results()
 
     def _new_network(self) -> SpikingNetwork:
         return self.converted.network(self.device, simulation=self._simulation)

@@ -146,8 +146,6 @@ class Options:
 
 def parse(name: str, kind: Any, value: Any) -> Any:
     """A value as a command line or JSON gives it, in the type of its field. name: what messages call it."""
-    if kind == Factors:
-        return _factors(name, value)
     if not isinstance(value, str) or kind not in (bool, int, float):
         return float(value) if kind is float and type(value) is int else value
     try:
@@ -165,9 +163,8 @@ def checked(name: str, entry: Setting, value: Any) -> Any:
     """
     if value is None and (entry.optional or entry.default is None):
         return value
-    given: Any = value
     if entry.type == Factors:
-        return _checked_factors(name, entry, given)
+        return _checked_factors(name, entry, value)
     if entry.is_mapping:
         if not isinstance(value, Mapping):
             raise UserError(f"{name} must be a mapping of keys to values, not {value!r}")
@@ -215,16 +212,7 @@ def _in_range(name: str, entry: Setting, value: Any) -> None:
         raise UserError(f"{name} must be a finite number, not {value}")
 
 
-def _checked_factors(name: str, entry: Setting, given: object) -> Factors:
-    value = _factors(name, given)
-    if len({site for site, _ in value}) < len(value):
-        raise UserError(f"{name} names a layer twice: give one factor for each")
-    for site, factor in value:
-        _in_range(f"{name} of {site}", entry, factor)
-    return value
-
-
-def _factors(name: str, value: Any) -> Factors:
+def _checked_factors(name: str, entry: Setting, value: Any) -> Factors:
     pairs = value.items() if isinstance(value, Mapping) else value
     if isinstance(value, str):
         pairs = (part.rpartition(":")[::2] for part in value.split(",") if part)
@@ -236,4 +224,8 @@ def _factors(name: str, value: Any) -> Factors:
         factors = ((None, 0.0),)
     if not all(isinstance(site, str) and site for site, _ in factors):
         raise UserError(f"{name} takes LAYER:FACTOR with commas, e.g. conv1:0.5,conv2:2, not {value!r}")
+    if len({site for site, _ in factors}) < len(factors):
+        raise UserError(f"{name} names a layer twice: give one factor for each")
+    for site, factor in factors:
+        _in_range(f"{name} of {site}", entry, factor)
     return factors

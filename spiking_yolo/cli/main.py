@@ -2,7 +2,7 @@
 
 import sys
 from collections.abc import Sequence
-from contextlib import nullcontext
+from contextvars import copy_context
 from importlib import import_module
 from pathlib import Path
 from types import ModuleType
@@ -10,7 +10,7 @@ from types import ModuleType
 from spiking_yolo import __version__
 from spiking_yolo.cli.names import check_names
 from spiking_yolo.cli.program import become_process, read, status
-from spiking_yolo.draw.formats import FigureOptions, figures_as
+from spiking_yolo.draw.formats import ALSO, FigureOptions
 from spiking_yolo.errors import UserError
 from spiking_yolo.io.near import did_you_mean
 from spiking_yolo.settings import Options
@@ -49,34 +49,29 @@ def parse(argv: Sequence[str], prog: str | None = None) -> Options:
 def call(argv: Sequence[str], prog: str | None = None) -> int:
     """Run a verb; returns its exit status."""
 
-    def run() -> int | None:
+    def inside() -> int | None:
         options = parse(argv, prog)
         check_names(options)
-        with figures_as(options.figures) if isinstance(options, FigureOptions) else nullcontext():
-            return _module(argv[0]).main(options)
+        if isinstance(options, FigureOptions):
+            ALSO.set(options.figures)
+        return _module(argv[0]).main(options)
 
-    return status(run)
+    return status(lambda: copy_context().run(inside))
 
 
 def _module(verb: str) -> ModuleType:
     return import_module(f"spiking_yolo.cli.{verb.replace('-', '_')}")
 
 
-def main() -> int:
-    """`spiking-yolo VERB ...`; returns its exit status."""
+def run(*tool: str) -> int:
+    """What was typed; returns its exit status. tool: see start.main."""
     become_process()
-    argv = sys.argv[1:]
+    argv = [*tool, *sys.argv[1:]]
     if argv and argv[0] not in ("--help", "-h", "--version"):
-        return call(argv)
+        return call(argv, f"python tools/{Path(sys.argv[0]).name}" if tool else None)
     return status(lambda: print(f"{PROG} {__version__}" if argv[:1] == ["--version"] else _usage()))
 
 
 def _usage() -> str:
     lines = [f"  {verb:<11}{text}" for verb, text in VERBS.items()]
     return "\n".join([f"Usage: {PROG} VERB [OPTIONS], or {PROG} VERB --help", "", *lines])
-
-
-def tool(verb: str, *preset: str) -> int:
-    """A file of tools/: the verb, with `preset` before what is typed."""
-    become_process()
-    return call([verb, *preset, *sys.argv[1:]], f"python tools/{Path(sys.argv[0]).name}")

@@ -11,20 +11,14 @@ STATUSES = {signal.SIGINT: 130, signal.SIGTERM: 143}
 SAID = {130: "interrupted", 143: "terminated"}
 
 
-def main() -> NoReturn:
-    """`spiking-yolo VERB ...`."""
+def main(*tool: str) -> NoReturn:
+    """`spiking-yolo VERB ...`. tool: of a file of tools/, its verb, and what goes before what is typed."""
     end_at_once()
-    from spiking_yolo.cli.main import main
+    from spiking_yolo.cli.main import run
 
-    _leave(main())
-
-
-def tool(verb: str, *preset: str) -> NoReturn:
-    """A file of tools/: the verb, with `preset` before what is typed."""
+    status = run(*tool)
     end_at_once()
-    from spiking_yolo.cli.main import tool
-
-    _leave(tool(verb, *preset))
+    sys.exit(status)
 
 
 def end_at_once() -> None:
@@ -44,8 +38,3 @@ def end(number: int, _: FrameType | None = None) -> NoReturn:
     status = STATUSES[signal.Signals(number)]
     os.write(2, f"{SAID[status]}\n".encode())
     os._exit(status)
-
-
-def _leave(status: int) -> NoReturn:
-    end_at_once()
-    sys.exit(status)

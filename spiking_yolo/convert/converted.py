@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Self
 
 import torch
+from torch import Tensor
 
 from spiking_yolo.convert.calibration_file import pack, unpack
 from spiking_yolo.convert.check import check_neurons, check_values
@@ -18,7 +19,7 @@ from spiking_yolo.graph import Graph
 from spiking_yolo.graph.serialise import graph_from, graph_metadata
 from spiking_yolo.io.assets import command
 from spiking_yolo.io.json_text import json_text
-from spiking_yolo.io.tensors import read_format, write_safetensors
+from spiking_yolo.io.tensors import checksum, read_format, write_safetensors
 from spiking_yolo.io.typed_json import entry
 from spiking_yolo.models.check import check_network
 from spiking_yolo.models.spec import Spec
@@ -56,10 +57,17 @@ class Converted:
             graph = graph.to(where)
         return SpikingNetwork(graph, self.neurons, self.recipe, simulation, observed)
 
+    def tensors(self) -> dict[str, Tensor]:
+        """All its numbers, as files name them."""
+        tensors = {f"graph/{k}": v for k, v in self.graph.tensors.items()}
+        return tensors | {f"site/{k}": v for k, v in pack(self.neurons).items()}
+
+    def sha256(self) -> str:
+        """Of all its numbers, which it identifies."""
+        return checksum({}, self.tensors())
+
     def save(self, path: str | Path) -> None:
         """Write one safetensors file, whole or not at all."""
-        tensors = {f"graph/{k}": v for k, v in self.graph.tensors.items()}
-        tensors |= {f"site/{k}": v for k, v in pack(self.neurons).items()}
         metadata = {
             "format": FORMAT,
             **graph_metadata(self.graph),
@@ -67,7 +75,7 @@ class Converted:
             "recipe": self.recipe.to_json(),
             "provenance": json_text(dict(self.provenance)),
         }
-        write_safetensors(path, tensors, metadata)
+        write_safetensors(path, self.tensors(), metadata)
 
     @classmethod
     def load(cls, path: str | Path) -> Self:

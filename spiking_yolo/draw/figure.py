@@ -8,7 +8,7 @@ from typing import Any, Literal
 import matplotlib
 from matplotlib.figure import Figure
 
-from spiking_yolo.draw.formats import also
+from spiking_yolo.draw.formats import ALSO
 from spiking_yolo.errors import UserError
 from spiking_yolo.io.atomic import atomic_write
 
@@ -44,7 +44,7 @@ def paper_figure(
     path: str | Path, width: float, height: float, layout: Literal["constrained", "compressed"] = "constrained"
 ) -> Iterator[Figure]:
     """Yield an empty figure of width x height inches and save it on success, as .png at 200 dpi, .pdf or .svg, and in
-    the format of `figures_as`.
+    the format of `ALSO`.
 
     layout: "compressed" suits axes of fixed aspect, such as pictures; empty margins are cut off.
     Raises UserError for another suffix or when the file cannot be written.
@@ -56,7 +56,7 @@ def paper_figure(
         figure = Figure(figsize=(width, height), layout=layout)
         yield figure
         margins = "tight" if layout == "compressed" else None
-        for target in dict.fromkeys((path, path.with_suffix(f".{also()}"))):
+        for target in dict.fromkeys((path, path.with_suffix(f".{ALSO.get()}"))):
             undated = _UNDATED[target.suffix.lower()]
             with atomic_write(target) as temporary:
                 figure.savefig(temporary, dpi=DPI, metadata=undated, bbox_inches=margins, pad_inches=0.04)

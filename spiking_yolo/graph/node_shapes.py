@@ -1,4 +1,4 @@
-"""The shape of every node, by PyTorch's meta device: nothing is computed and no memory taken, whatever a graph asks for."""
+"""The shape of every node, by PyTorch's meta device: nothing is computed, whatever a graph asks for takes no memory."""
 
 import torch
 from torch import Tensor

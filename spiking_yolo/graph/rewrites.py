@@ -1,11 +1,9 @@
 """Graph rewrites that save work and keep results."""
 
-from collections.abc import Mapping
-from dataclasses import asdict, replace
+from dataclasses import replace
 
-from spiking_yolo.graph import Activation, Graph, Node
+from spiking_yolo.graph import Graph, Node
 
-IDENTITY = Activation(slope=1.0)  # leaky ReLU of slope 1
 _MOVES = ("concat", "upsample", "max_pool", "slice", "pad", "flatten")  # values, each unchanged
 
 
@@ -57,12 +55,8 @@ def with_identities(graph: Graph) -> Graph:
     for node in graph.nodes:
         nodes.append(replace(node, inputs=tuple(sends.get(name, name) for name in node.inputs)))
         if node.name in wanted:
-            nodes.append(Node(sends[node.name], "activation", (node.name,), _attributes(IDENTITY)))
+            nodes.append(Node(sends[node.name], "activation", (node.name,), {"slope": 1.0}))  # leaky ReLU of slope 1
     return replace(graph, nodes=tuple(nodes)) if wanted else graph
-
-
-def _attributes(phi: Activation) -> Mapping[str, object]:
-    return {key: value for key, value in asdict(phi).items() if key == "slope" or value}
 
 
 def analogue_nodes(graph: Graph) -> set[str]:

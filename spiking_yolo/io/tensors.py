@@ -26,7 +26,7 @@ def read_safetensors(path: str | Path) -> tuple[dict[str, str], dict[str, Tensor
     except (OSError, SafetensorError) as error:
         raise UserError(f"cannot read {path} as safetensors: {error}") from error
     known = metadata.pop(_CHECKSUM, None)  # files of others have none
-    if known is not None and known != _checksum(metadata, tensors):
+    if known is not None and known != checksum(metadata, tensors):
         raise UserError(f"{path} is damaged, it is not as it was written: make or fetch it again")
     return metadata, tensors
 
@@ -46,12 +46,12 @@ def write_safetensors(path: str | Path, tensors: Mapping[str, Tensor], metadata:
     """
     # Copies, because the format refuses tensors that share memory.
     copies = {key: value.detach().cpu().clone().contiguous() for key, value in tensors.items()}
-    data = _in_order(save(copies, {**metadata, _CHECKSUM: _checksum(metadata, copies)}))
+    data = _in_order(save(copies, {**metadata, _CHECKSUM: checksum(metadata, copies)}))
     with atomic_write(path) as temporary:  # the library's own writing lets nobody but the owner read the file
         temporary.write_bytes(data)
 
 
-def _checksum(metadata: Mapping[str, str], tensors: Mapping[str, Tensor]) -> str:
+def checksum(metadata: Mapping[str, str], tensors: Mapping[str, Tensor]) -> str:
     """SHA-256 of all that a file says, whatever its order."""
     digest = hashlib.sha256(json.dumps(metadata, sort_keys=True).encode())
     for key, value in sorted(tensors.items()):

@@ -38,10 +38,6 @@ class TensorRecord:
     stride: Any
 
 
-def _tensor(storage: Any, offset: Any, size: Any, stride: Any, *rest: Any) -> TensorRecord:
-    return TensorRecord(storage, offset, size, stride)
-
-
 def _ordered(pairs: Any = ()) -> dict[Any, Any]:
     made = {key: value for key, value in pairs if isinstance(key, (str, int))}
     if len(made) != len(pairs):
@@ -51,7 +47,9 @@ def _ordered(pairs: Any = ()) -> dict[Any, Any]:
 
 # What is more than a Record: name -> f(*arguments). Sets become lists, since nothing here is hashed but names.
 KNOWN: dict[str, Callable[..., Any]] = {
-    "torch._utils._rebuild_tensor_v2": _tensor,
+    "torch._utils._rebuild_tensor_v2": lambda storage, offset, size, stride, *rest: TensorRecord(
+        storage, offset, size, stride
+    ),
     "torch._utils._rebuild_parameter": lambda data, *rest: data,
     "torch.Size": lambda sizes=(): tuple(sizes),
     "collections.OrderedDict": _ordered,
@@ -138,7 +136,7 @@ def _checked(infos: list[zipfile.ZipInfo], size: int) -> dict[str, zipfile.ZipIn
         raise UserError(f"its {len(infos)} entries are too many, none, or share names: give a file of torch.save")
     for info in infos:
         if info.compress_type != zipfile.ZIP_STORED or info.flag_bits & 1 or info.file_size != info.compress_size:
-            raise UserError(f"entry {_short(info.filename)} is compressed or encrypted: give a file of torch.save")
+            raise UserError(f"entry {info.filename[:60]!r} is compressed or encrypted: give a file of torch.save")
     if sum(info.file_size for info in infos) > size:
         raise UserError("its entries lie over one another: give a file of torch.save")
     pickles = [name for name in entries if name.endswith(".pkl")]
@@ -146,10 +144,6 @@ def _checked(infos: list[zipfile.ZipInfo], size: int) -> dict[str, zipfile.ZipIn
     if len(tops) > 1 or pickles != [f"{top}/data.pkl" for top in tops]:
         raise UserError("it must hold one folder with one pickle, data.pkl, in it: give a file of torch.save")
     return entries
-
-
-def _short(name: str) -> str:
-    return repr(name[:60])
 
 
 def _fits(record: TensorRecord, count: int) -> bool:

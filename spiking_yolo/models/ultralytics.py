@@ -7,40 +7,25 @@ import copy
 from pathlib import Path
 from typing import Any
 
-import torch
-from torch import Tensor, nn
+from torch import nn
 
 from spiking_yolo.errors import UserError, require
 from spiking_yolo.io.sizes import STRIDE
 from spiking_yolo.models.spec import HeadSpec, Spec
+from spiking_yolo.models.yolo_checkpoint import RawHeads
 
 
-class RawHeads(nn.Module):
-    """A DetectionModel up to its head's last convolutions: [N, 4 bins + C, H, W] per stride, for decode/yolo.py.
-
-    A copy of the model in which every activation call has its own module, and so its own name, and splits give their
-    sizes.
+def raw_heads(model: Any) -> RawHeads:
+    """A DetectionModel up to its head's last convolutions, [N, 4 bins + C, H, W] per stride: a copy in which every
+    activation call has its own module, and so its own name, and splits give their sizes.
     """
-
-    def __init__(self, model: Any) -> None:
-        super().__init__()
-        self.model = copy.deepcopy(model.model)
-        for module in self.model.modules():  # of the copy
-            if isinstance(act := getattr(module, "act", None), nn.Module):
-                module.act = copy.deepcopy(act)
-            if hasattr(module, "forward_split"):  # C2f: iterating over chunks cannot be traced
-                module.forward = module.forward_split
-
-    def forward(self, x: Tensor) -> list[Tensor]:
-        *body, head = self.model
-        seen: list[Any] = []
-        for layer in body:
-            source = layer.f if isinstance(layer.f, list) else [layer.f]
-            given = [x if i == -1 else seen[i] for i in source]
-            x = layer(given if isinstance(layer.f, list) else given[0])
-            seen.append(x)
-        branches = zip(head.f, head.cv2, head.cv3, strict=True)
-        return [torch.cat([box(seen[i]), score(seen[i])], 1) for i, box, score in branches]
+    layers = copy.deepcopy(model.model)
+    for module in layers.modules():
+        if isinstance(act := getattr(module, "act", None), nn.Module):
+            module.act = copy.deepcopy(act)
+        if hasattr(module, "forward_split"):  # C2f: iterating over chunks cannot be traced
+            module.forward = module.forward_split
+    return RawHeads(layers, [layer.f for layer in layers])
 
 
 def load_ultralytics(path: str | Path) -> tuple[RawHeads, Spec]:
@@ -74,7 +59,7 @@ def adapt(model: Any, imgsz: int | list[int]) -> tuple[RawHeads, Spec]:
     height, width = (-(-int(side) // STRIDE) * STRIDE for side in _pair(imgsz))
     names = tuple(str(model.names[i]) for i in range(head.nc))
     heads = (HeadSpec("yolov8", classes=head.nc, num=1, bins=head.reg_max),) * head.nl
-    return RawHeads(model).eval(), Spec("detect", names, height, width, "letterbox-114", heads)
+    return raw_heads(model).eval(), Spec("detect", names, height, width, "letterbox-114", heads)
 
 
 def _pair(value: int | list[int]) -> list[int]:

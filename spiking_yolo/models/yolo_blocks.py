@@ -78,14 +78,12 @@ class Concat(Block):
         return torch.cat(list(x), self.numbers.get("d", 1))
 
 
-class Detect(Block):
-    """The last convolutions of a head, for the k-th map: YOLOv5's has one, the one without anchors two branches."""
-
-    def raw(self, x: Tensor, k: int) -> Tensor:
-        children = dict(self.named_children())
-        if "m" in children:
-            return children["m"].get_submodule(str(k))(x)
-        return torch.cat([children[branch].get_submodule(str(k))(x) for branch in ("cv2", "cv3")], 1)
+def raw_head(head: nn.Module, x: Tensor, k: int) -> Tensor:
+    """A head's last convolutions on its k-th map: YOLOv5's has one, the one without anchors two branches."""
+    children = dict(head.named_children())
+    if "m" in children:
+        return children["m"].get_submodule(str(k))(x)
+    return torch.cat([children[branch].get_submodule(str(k))(x) for branch in ("cv2", "cv3")], 1)
 
 
 # last part of a module's name -> the children that it must have
@@ -96,7 +94,7 @@ BLOCKS: dict[str, tuple[type[Block], tuple[str, ...]]] = {
     "C2f": (C2f, ("cv1", "cv2", "m")),
     "SPPF": (SPPF, ("cv1", "cv2", "m")),
     "Concat": (Concat, ()),
-    "Detect": (Detect, ()),
+    "Detect": (Block, ()),
 }
 SOURCES = ("models.common.", "models.yolo.", "ultralytics.nn.modules.", "ultralytics.nn.tasks.")
 

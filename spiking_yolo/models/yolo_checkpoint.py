@@ -15,7 +15,7 @@ from spiking_yolo.io.sizes import LARGEST, STRIDE
 from spiking_yolo.models.pickled import Record
 from spiking_yolo.models.spec import HeadSpec, Spec
 from spiking_yolo.models.torch_file import TorchFile
-from spiking_yolo.models.yolo_blocks import FAMILIES, OTHERS, Builder, Detect, described
+from spiking_yolo.models.yolo_blocks import FAMILIES, OTHERS, Builder, described, raw_head
 
 TRAINERS = "give a checkpoint of YOLOv5's or Ultralytics' trainer"
 NUMBERS, SMALL = 1 << 28, 64  # in any map, at most; side of an image to try, in pixels
@@ -34,14 +34,13 @@ class RawHeads(nn.Module):
 
     def forward(self, x: Tensor) -> list[Tensor]:
         *body, head = self.model
-        assert isinstance(head, Detect)
         seen: list[Any] = []
         for layer, source in zip(body, self.sources, strict=False):
             given = [x if i == -1 else seen[i] for i in (source if isinstance(source, list) else [source])]
             x = layer(given if isinstance(source, list) else given[0])
             seen.append(x)
         last = self.sources[-1]
-        return [head.raw(seen[i], k) for k, i in enumerate(last if isinstance(last, list) else [last])]
+        return [raw_head(head, seen[i], k) for k, i in enumerate(last if isinstance(last, list) else [last])]
 
 
 def read_checkpoint(path: Path) -> tuple[Graph, Spec]:

@@ -29,13 +29,9 @@ def paths(size: int, kernel: int, stride: int, padding: int, dilation: int) -> T
 
 def fan_out(node: Node, weight: Tensor, height: int, width: int) -> Tensor:
     """How many outputs an event at each input position of a convolution reaches: float64 [height, width]."""
-    return _fan_out(*_geometry(node, weight, height, width))
-
-
-def _geometry(node: Node, weight: Tensor, height: int, width: int) -> tuple[tuple[tuple[int, ...], ...], int]:
     a = node.attrs
     axes = zip((height, width), weight.shape[2:], a["stride"], a["padding"], a["dilation"], strict=True)
-    return tuple(axes), weight.shape[0] // a["groups"]
+    return _fan_out(tuple(axes), weight.shape[0] // a["groups"])
 
 
 @lru_cache(maxsize=1024)
@@ -88,8 +84,7 @@ def synaptic_operations(graph: Graph, node: Node, arrived: Tensor) -> Tensor:
 
     arrived: events at its input, [N, C or 1, H, W], or [N, any]. Returns float64 [N].
     """
-    weight, _ = graph.parameters(node)
-    assert weight is not None
+    weight = graph.tensors[f"{node.name}.weight"]
     reaching = arrived.sum(1, dtype=torch.float64)
     if node.op == "linear":
         return reaching * weight.shape[0]
@@ -117,8 +112,7 @@ def total_operations(graph: Graph, counts: Mapping[str, Counts]) -> Counts:
 
 def macs(graph: Graph, node: Node, shape: torch.Size) -> int:
     """Multiply-accumulates of one convolution or linear layer for one image; shape: of its input, [N, C, ...]."""
-    weight, _ = graph.parameters(node)
-    assert weight is not None
+    weight = graph.tensors[f"{node.name}.weight"]
     if node.op == "linear":
         return weight.numel()
     return int(shape[1] * fan_out(node, weight, *shape[2:]).sum().item())

@@ -6,7 +6,7 @@ from typing import Any, Self
 import torch
 from torch import Tensor, nn
 
-from spiking_yolo.snn.backend.active import Active, put, take
+from spiking_yolo.snn.backend.active import Active, put
 from spiking_yolo.snn.backend.backend import Backend
 from spiking_yolo.snn.backend.layout import immediate, per_channel, rows
 from spiking_yolo.snn.backend.tree import map_tree
@@ -86,7 +86,7 @@ class CumulativeMaxPool(nn.Module):
             return pooled
         out = pooled.values - before
         whole = map_tree(rows, self.state)
-        part = take(whole, pooled.where)
+        part = map_tree(lambda value: value.index_select(0, pooled.where), whole)
         self._tally(part, out, spike_weight)
         put(whole, pooled.where, part)
         sent = Active(out, pooled.where, pooled.shape).nonzero()

@@ -8,7 +8,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from spiking_yolo.errors import UserError
-from spiking_yolo.graph import OPS, Graph, Node
+from spiking_yolo.graph import OPS, Node
 from spiking_yolo.snn import units
 from spiking_yolo.snn.backend.active import Active, dense
 from spiking_yolo.snn.backend.backend import Backend
@@ -86,7 +86,8 @@ class Synapses(nn.Module):
         super().__init__()
         self.plan, self.simulation = plan, simulation
         graph, summed = plan.graph, set(plan.sums.values())
-        self.maps = modules({n.name: LinearMap(*_parameters(graph, n), n.attrs, backend) for n in graph.weighted})
+        tensors = {n.name: (graph.tensors[f"{n.name}.weight"], graph.parameters(n)[1]) for n in graph.weighted}
+        self.maps = modules({n.name: LinearMap(*tensors[n.name], n.attrs, backend) for n in graph.weighted})
         self.pools = modules(
             {
                 n.name: CumulativeMaxPool(n.attrs, n.name in summed, backend, n.name in plan.sliced)
@@ -183,12 +184,6 @@ class Synapses(nn.Module):
     def _apply(self, fn: Any, recurse: bool = True) -> Self:
         self.like, self._thetas = fn(self.like), {}
         return super()._apply(fn, recurse)
-
-
-def _parameters(graph: Graph, node: Node) -> tuple[Tensor, Tensor | None]:
-    weight, bias = graph.parameters(node)
-    assert weight is not None
-    return weight, bias
 
 
 def modules(named: Mapping[str, nn.Module]) -> nn.ModuleDict:

@@ -16,7 +16,7 @@ from torch.optim.swa_utils import AveragedModel
 
 from spiking_yolo.errors import UserError
 from spiking_yolo.train.lines import epoch_line
-from spiking_yolo.train.seeds import torch_seed
+from spiking_yolo.train.seeds import generator
 from spiking_yolo.train.small_maps import SmallMaps
 from spiking_yolo.train.state import Begun, Job, Rows, State, load_state, planned, record, save_state
 
@@ -215,7 +215,7 @@ def train_epoch(
     source = model.module if isinstance(model, DistributedDataParallel) else model
     steps, sums, lr = begun.steps, dict(begun.sums), 0.0
     for images, targets in task.batches(epoch, steps):
-        torch.manual_seed(torch_seed(settings.seed, epoch, steps))
+        torch.manual_seed(int(generator(settings.seed, epoch, steps).integers(2**63)))
         done = (epoch + steps / task.steps) / settings.epochs
         if settings.anneal:
             slope = 0.1 * max(0.0, 1 - done / settings.anneal)

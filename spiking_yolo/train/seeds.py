@@ -10,23 +10,6 @@ def generator(*key: int) -> np.random.Generator:
     return np.random.default_rng(key)
 
 
-def torch_seed(*key: int) -> int:
-    """For what torch draws, such as dropout: of a key as in `generator`."""
-    return int(generator(*key).integers(2**63))
-
-
-def order(count: int, seed: int, epoch: int, rank: int = 0, world: int = 1) -> list[int]:
-    """This rank's share of the shuffled indices 0..count-1; every rank gets floor(count / world) of them."""
-    shuffled = generator(seed, epoch).permutation(count)
-    return shuffled[rank : count // world * world : world].tolist()
-
-
-def batches(indices: list[int], size: int) -> list[list[int]]:
-    """Full batches; what is left over is dropped, unless it is all there is."""
-    full = [indices[i : i + size] for i in range(0, len(indices) - size + 1, size)]
-    return full or [indices]
-
-
 @dataclass(kw_only=True)
 class Batches:
     """Which images make the batches of an epoch. count: of all images. rank, world: this process, and how many."""
@@ -38,8 +21,14 @@ class Batches:
     world: int = 1
 
     def epoch(self, epoch: int, first: int = 0) -> list[list[int]]:
-        """Indices of the images of each batch, from batch `first` on."""
-        return batches(order(self.count, self.seed, epoch, self.rank, self.world), self.batch)[first:]
+        """Indices of this rank's images of each batch, from batch `first` on.
+
+        Every rank gets floor(count / world) images. What does not fill a batch is dropped, unless it is all there is.
+        """
+        shuffled = generator(self.seed, epoch).permutation(self.count)
+        own = shuffled[self.rank : self.count // self.world * self.world : self.world].tolist()
+        full = [own[i : i + self.batch] for i in range(0, len(own) - self.batch + 1, self.batch)]
+        return (full or [own])[first:]
 
     @property
     def steps(self) -> int:

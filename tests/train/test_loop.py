@@ -17,7 +17,7 @@ from torch import nn
 from spiking_yolo.errors import UserError
 from spiking_yolo.train.classify import ClassifyTask, classifier_spec
 from spiking_yolo.train.loop import Settings, fit, learning_rate, make_optimizer, set_slope
-from spiking_yolo.train.seeds import batches, order
+from spiking_yolo.train.seeds import Batches
 
 ROOT = Path(__file__).parents[2]
 CPU = torch.device("cpu")
@@ -111,13 +111,20 @@ def test_a_state_of_another_network_is_refused(tmp_path):
 
 
 def test_order_is_a_seeded_permutation_shared_among_ranks():
-    assert sorted(order(10, 0, 0)) == list(range(10))
-    assert order(10, 0, 0) == order(10, 0, 0) != order(10, 0, 1)
-    parts = [order(11, 3, 5, rank, 3) for rank in range(3)]
-    assert [len(p) for p in parts] == [3, 3, 3]
-    assert len({i for part in parts for i in part}) == 9
-    assert batches(list(range(7)), 3) == [[0, 1, 2], [3, 4, 5]]
-    assert batches([4], 3) == [[4]]
+    assert sorted(i for batch in batches(10, 5).epoch(0) for i in batch) == list(range(10))
+    assert batches(10, 5).epoch(0) == batches(10, 5).epoch(0) != batches(10, 5).epoch(1)
+    parts = [batches(11, 3, seed=3, rank=rank, world=3).epoch(5) for rank in range(3)]
+    assert [[len(batch) for batch in part] for part in parts] == [[3]] * 3
+    assert len({i for part in parts for batch in part for i in batch}) == 9
+    whole = batches(7, 3)
+    assert [len(batch) for batch in whole.epoch(0)] == [3, 3] and whole.epoch(0)[1:] == whole.epoch(0, first=1)
+    assert batches(1, 3).epoch(0) == [[0]]
+
+
+def batches(count: int, size: int, **more: int) -> Batches:
+    made = Batches(batch=size, **more)
+    made.count = count
+    return made
 
 
 SCRIPT = """

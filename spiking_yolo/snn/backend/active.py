@@ -3,16 +3,13 @@
 A map is [N * H * W, C], one row per position (see layout.py). What is sent in a step is often zero but for some rows.
 """
 
-from copy import copy
 from dataclasses import dataclass
-from typing import Any, TypeVar
+from typing import Any
 
 import torch
 from torch import Tensor
 
 from spiking_yolo.snn.backend.layout import empty, rows
-
-T = TypeVar("T")
 
 
 @dataclass(frozen=True)
@@ -55,17 +52,8 @@ def dense(value: Tensor | Active) -> Tensor:
     return value.dense() if isinstance(value, Active) else value
 
 
-def take(tree: T, where: Tensor) -> T:
-    """The same dataclass of tensors [n, C] with some of their rows, as copies."""
-    part = copy(tree)
-    for name, value in vars(tree).items():
-        if value is not None:
-            setattr(part, name, value.index_select(0, where))
-    return part
-
-
 def put(tree: Any, where: Tensor, part: Any) -> None:
-    """Write back what `take` took."""
+    """Write the rows of `part` back into the dataclass of tensors [n, C] that they were taken from."""
     for name, value in vars(tree).items():
         if value is not None:
             value.index_copy_(0, where, getattr(part, name))

@@ -4,10 +4,10 @@ The results are those of the plain form, but for the order of sums. Float32 on a
 """
 
 import ctypes
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from ctypes import c_double, c_float, c_int, c_int64, c_void_p
 from functools import cached_property
-from typing import Any, NamedTuple, Self
+from typing import Any, NamedTuple
 
 import torch
 import torch.nn.functional as F
@@ -29,13 +29,6 @@ class Windows(ctypes.Structure):
         (name, c_int64)
         for name in ("n", "h", "w", "out_h", "out_w", "kernel_h", "kernel_w", "stride_h", "stride_w", "top", "left")
     )
-
-    @classmethod
-    def of(
-        cls, shape: torch.Size, out: Sequence[int], kernel: Sequence[int], stride: Sequence[int], padding: Sequence[int]
-    ) -> Self:
-        """shape: of the input, [N, C, H, W]. out: height and width of the output. padding: above and on the left."""
-        return cls(shape[0], *shape[2:], *out, *kernel, *stride, *padding)
 
 
 class Rows(NamedTuple):
@@ -104,7 +97,6 @@ class EventConvolution:
         self._kernel, self._stride, self._padding = tuple(weight.shape[2:]), attrs["stride"], attrs["padding"]
         self._given, self._width = weight, -(-len(weight) // LANES) * LANES
         self._block = next(LANES * k for k in (4, 2, 1) if self._width % (LANES * k) == 0)
-        self._windows: Windows | None = None
         self._shape: torch.Size | None = None
 
     @cached_property
@@ -126,7 +118,6 @@ class EventConvolution:
         """
         if x.shape != self._shape:
             self._bind(x.shape)
-        assert self._windows is not None
         (given, _alive), scratch = Rows.of(x), self._kernels.scratch
         channels, outputs = x.shape[1], len(self._reached)
         size = given.n * channels
@@ -155,7 +146,7 @@ class EventConvolution:
     def _bind(self, shape: torch.Size) -> None:
         (kh, kw), (sh, sw), (ph, pw) = self._kernel, self._stride, self._padding
         out = (shape[2] + 2 * ph - kh) // sh + 1, (shape[3] + 2 * pw - kw) // sw + 1
-        self._windows = Windows.of(shape, out, self._kernel, self._stride, self._padding)
+        self._windows = Windows(shape[0], *shape[2:], *out, *self._kernel, *self._stride, *self._padding)
         positions = shape[0] * out[0] * out[1]
         self._dense = float(positions) * kh * kw * shape[1] * self._width
         self._reached = torch.empty(positions, dtype=torch.int64)
@@ -168,7 +159,8 @@ class EventPool:
 
     def __init__(self, kernels: Kernels, attrs: Mapping[str, Any], shape: torch.Size, total: Tensor, pooled: Tensor):
         left, _, top, _ = attrs["padding"]
-        self._windows = Windows.of(shape, pooled.shape[2:], attrs["kernel"], attrs["stride"], (top, left))
+        sides = *shape[2:], *pooled.shape[2:], *attrs["kernel"], *attrs["stride"]
+        self._windows = Windows(shape[0], *sides, top, left)
         self._kernels, self._total, self._pooled = kernels, total, pooled
         self._whole = rows(pooled)
         self._reached, self._changed = (torch.empty(len(self._whole), dtype=torch.int64) for _ in range(2))

@@ -55,27 +55,20 @@ def build_neurons(
     return kind.build(parameters, recipe, phi, plan, backend)
 
 
+@register("ibt", follows=("slope", "cap"))
 @register("if", follows=("slope", "cap"))
 def _integrate_and_fire(
     parameters: Mapping[str, Tensor], recipe: Recipe, phi: Activation, plan: LayerPlan, backend: Backend | None
 ) -> NeuronLayer:
-    """IF neurons for ReLU, an ON/OFF pair of them for leaky ReLU."""
+    """IF neurons for ReLU; for leaky ReLU an ON/OFF pair of them, or signed ones with an imbalanced threshold."""
     if phi.slope == 0:
         bounded = Activation() if saturates(parameters["theta"], phi, recipe) else phi
         kind = MsatIntegrateAndFire if recipe.msat.enabled else IntegrateAndFire
         return kind(parameters, recipe, bounded, plan, backend)
+    if recipe.neuron.kind == "ibt":
+        return ImbalancedThreshold(parameters, recipe, phi, plan, backend)
     alone = plan.constant and not plan.observed and ConstantOnOff.is_enough(parameters, recipe)
     return (ConstantOnOff if alone else OnOff)(parameters, recipe, phi, plan, backend)
-
-
-@register("ibt", follows=("slope", "cap"))
-def _imbalanced_threshold(
-    parameters: Mapping[str, Tensor], recipe: Recipe, phi: Activation, plan: LayerPlan, backend: Backend | None
-) -> NeuronLayer:
-    """Signed neurons with an imbalanced threshold for leaky ReLU; for ReLU they are IF neurons."""
-    if phi.slope == 0:
-        return _integrate_and_fire(parameters, recipe, phi, plan, backend)
-    return ImbalancedThreshold(parameters, recipe, phi, plan, backend)
 
 
 @register("memory", follows=("slope", "cap", "silu"))

@@ -2,7 +2,7 @@
 
 import hashlib
 import json
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -10,7 +10,6 @@ from typing import Any
 import torch
 
 from spiking_yolo import __version__
-from spiking_yolo.convert.converted import Converted
 from spiking_yolo.datasets.detection import DetectionSet
 from spiking_yolo.datasets.labelled import LabelledSet
 from spiking_yolo.errors import UserError
@@ -76,7 +75,7 @@ def engine_call(engine: Engine) -> dict[str, Any]:
     converted, spec = engine.converted, engine.converted.spec
     return {
         "weights_sha256": converted.provenance.get("weights_sha256", ""),
-        "network_sha256": network_sha256(converted),
+        "network_sha256": converted.sha256(),
         "recipe": json.loads(converted.recipe.to_json()),
         "imgsz": [spec.height, spec.width],
         "data": dataset_call(engine.task.dataset),
@@ -91,26 +90,8 @@ def engine_call(engine: Engine) -> dict[str, Any]:
 
 def dataset_call(dataset: DetectionSet | LabelledSet) -> dict[str, Any]:
     """Identifies a dataset by its images and what they are to show."""
-    return {"name": dataset.name, "images": len(dataset), "sha256": _digest(map(str.encode, dataset.lines()))}
-
-
-def network_sha256(converted: Converted) -> str:
-    """Identifies a converted network by all its numbers."""
-    return _digest(_network_bytes(converted))
-
-
-def _network_bytes(converted: Converted) -> Iterable[bytes]:
-    for name, values in sorted(converted.neurons.items()):
-        for key, value in sorted(values.items()):
-            yield f"{name}.{key}".encode()
-            yield value.cpu().contiguous().numpy().tobytes()
-    for name, value in sorted(converted.graph.tensors.items()):
-        yield name.encode()
-        yield value.cpu().contiguous().numpy().tobytes()
-
-
-def _digest(parts: Iterable[bytes]) -> str:
-    digest = hashlib.sha256()
-    for part in parts:
-        digest.update(part)
-    return digest.hexdigest()
+    return {
+        "name": dataset.name,
+        "images": len(dataset),
+        "sha256": hashlib.sha256("".join(dataset.lines()).encode()).hexdigest(),
+    }

@@ -14,7 +14,6 @@ from spiking_yolo.datasets.mot_file import MotBoxes
 from spiking_yolo.errors import UserError
 from spiking_yolo.io.frames import taken
 from spiking_yolo.metrics.video import PERSON
-from spiking_yolo.studies.evaluate.records import network_sha256
 from spiking_yolo.studies.options import Progress, silent
 from spiking_yolo.studies.video import frames
 from spiking_yolo.studies.video.evaluation import TOTAL, VideoEvaluation
@@ -47,7 +46,7 @@ def evaluate(
     if any(sequence.truth for sequence in sequences) and PERSON not in bench.converted.spec.names:
         raise UserError(f"this network has no class '{PERSON}', which the ground truth marks: give bare clips")
     truths = [_taken(sequence.ground_truth(), every) if sequence.truth else None for sequence in sequences]
-    network = network_sha256(bench.converted) if folder else ""
+    network = bench.converted.sha256() if folder else ""
     known: dict[tuple[str, str], list[frames.FrameRecord]] = {}
     if folder:
         for sequence in sequences:
