@@ -31,12 +31,12 @@ def test_an_evaluation_goes_on_once_the_image_is_whole(tmp_path: Path, capsys: O
     weights, data = evaluating.make_scene(tmp_path)
     call = ("--data", data, "--images", tmp_path / "images", "--weights", weights, *RUN, tmp_path / "runs")
     assert run_tool("eval", *call, "--name", "whole") == 0
-    image = tmp_path / "images" / "003.png"
+    image = tmp_path / "images" / "004.png"  # the first of the second four, which are simulated together
     content = damage(image)
     capsys.readouterr()
     assert run_tool("eval", *call) == 2
     one_line(capsys, str(image))
-    assert len((tmp_path / "runs/exp/records-0.jsonl").read_text().splitlines()) == 1 + 3
+    assert len((tmp_path / "runs/exp/records-0.jsonl").read_text().splitlines()) == 1 + 4
     image.write_bytes(content)
     assert run_tool("eval", *call, "--resume", "latest") == 0
     for name in ("predictions_2.json", "predictions_ann.json"):
