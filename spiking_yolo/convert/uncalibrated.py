@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from spiking_yolo.convert.calibrate import calibrate
 from spiking_yolo.convert.converted import Converted, convert
 from spiking_yolo.convert.registry import DEFAULT, get_recipe
-from spiking_yolo.convert.statistics import preprocessed, take_statistics
+from spiking_yolo.convert.statistics import Statistics, observe, preprocessed
 from spiking_yolo.errors import Notice, UserError
 from spiking_yolo.io.images import Picture, read_image
 from spiking_yolo.io.sizes import size_name
@@ -37,13 +37,15 @@ def convert_on(ann: Ann, recipe: Recipe, photographs: Sequence[Picture], weight_
     untrained = recipe.by_gradient
     better = f"{', untrained, for more operations' if untrained else ''}; better: {ann.calibrate_command}"
     warnings.warn(Notice(what + better), stacklevel=2)
-    statistics, _ = take_statistics(ann.graph, ann.spec, ann.sha256, read)
+    images = preprocessed(read, ann.spec)
+    names = tuple(picture.name for picture in read)
+    statistics = Statistics(observe(ann.graph, images), ann.sha256, ann.imgsz, names)
     neurons = None
     if untrained:
-        operations = recipe.calibration.operations
-        operations = OPERATIONS if operations == get_recipe(DEFAULT).calibration.operations else operations
-        recipe = recipe.with_settings({"calibration.kind": "none", "calibration.operations": operations})
-        neurons = calibrate(ann.graph, ann.spec, statistics, recipe, preprocessed(read, ann.spec))
+        usual = recipe.calibration.operations == get_recipe(DEFAULT).calibration.operations
+        finer = {"calibration.operations": OPERATIONS} if usual else {}
+        recipe = recipe.with_settings({"calibration.kind": "none", **finer})
+        neurons = calibrate(ann.graph, ann.spec, statistics, recipe, images)
     return convert(ann.graph, ann.spec, statistics, recipe, {"weights": ann.weights.name}, neurons, weight_bits)
 
 

@@ -67,7 +67,7 @@ class Spec:
 
     @property
     def images_at_once(self) -> int:
-        """A good batch size: about 25,000 pixels, beyond which a CPU gains nothing."""
+        """A good batch size of the ANN: about 25,000 pixels, beyond which a CPU gains nothing."""
         return max(1, 25_600 // (self.height * self.width))
 
     def to_json(self) -> str:
