@@ -11,6 +11,7 @@ import torch
 from torch import Tensor, nn
 
 from spiking_yolo.errors import UserError
+from spiking_yolo.io.atomic import atomic_write
 from spiking_yolo.models.darknet import DarknetNet
 
 # Beginnings of files that are often mistaken for .weights.
@@ -136,3 +137,14 @@ def read_weights(net: DarknetNet, path: str | Path) -> Header:
     for tensor, array in pairs:
         tensor.copy_(array)
     return header
+
+
+def write_weights(net: DarknetNet, path: str | Path, header: Header | None = None) -> None:
+    """Write the file that `read_weights` reads, in the version of the header; raises UserError if it cannot."""
+    header = header or Header()
+    parts = [struct.pack(header.layout, header.major, header.minor, header.revision, header.seen)]
+    for _, _, tensor in arrays(net):
+        array = tensor.float().cpu().numpy()
+        parts.append(np.asarray(array.T if header.transposed and array.ndim == 2 else array, "<f4").tobytes())
+    with atomic_write(path) as new:
+        new.write_bytes(b"".join(parts))

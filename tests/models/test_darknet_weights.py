@@ -9,13 +9,12 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from helpers.darknet import write_weights
 
 from spiking_yolo.errors import UserError
 from spiking_yolo.io.assets import YOLOV3_TINY
 from spiking_yolo.models.darknet import DarknetNet
 from spiking_yolo.models.darknet_cfg import parse_cfg, read_cfg
-from spiking_yolo.models.darknet_weights import Header, count_floats, read_weights
+from spiking_yolo.models.darknet_weights import Header, count_floats, read_weights, write_weights
 from spiking_yolo.models.load_darknet import load_darknet
 
 ROOT = Path(__file__).parents[2]

@@ -7,7 +7,6 @@ import cv2
 import numpy as np
 import pytest
 import torch
-from helpers.darknet import write_weights
 from helpers.darknet_reference import heads as reference
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -18,7 +17,7 @@ from spiking_yolo.graph import forward
 from spiking_yolo.io.images import preprocess, read_image
 from spiking_yolo.models.darknet import DarknetNet
 from spiking_yolo.models.darknet_cfg import parse_cfg
-from spiking_yolo.models.darknet_weights import Header, arrays, count_floats, read_weights
+from spiking_yolo.models.darknet_weights import Header, arrays, count_floats, read_weights, write_weights
 from spiking_yolo.models.load import load_ann
 from spiking_yolo.models.spec import HeadSpec, Spec
 
