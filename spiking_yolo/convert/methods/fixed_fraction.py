@@ -13,7 +13,7 @@ register(
     threshold=Threshold(rule="max", scope="layer"),
     neuron=Neuron(kind="if", reset="subtract", gamma=1, initial=0.0),
     calibration=Calibration(kind="fraction", T=32),
-    timesteps=64,
+    timesteps=256,
     year=2026,
     reference="this project, the control of MSAT",
     limits="c is chosen for one T (--set calibration.T)",

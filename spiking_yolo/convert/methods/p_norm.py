@@ -14,7 +14,7 @@ register(
     "p-norm",
     threshold=Threshold(rule="percentile", scope="layer", percentile=99.9),
     neuron=Neuron(kind="if", reset="subtract", gamma=1, initial=0.0),
-    timesteps=64,
+    timesteps=128,
     year=2017,
     reference="Rueckauer et al., Frontiers in Neuroscience 2017",
     limits="slow where a layer's activations differ much in size",
