@@ -62,7 +62,9 @@ def _meaning(entry: Setting) -> str:
     value = entry.default
     if entry.required:
         return f"{entry.doc} (required)"
-    if value is None or value in ((), {}) or isinstance(value, bool):
+    if value is True:  # the flag shown switches it off
+        return entry.doc.partition(f"--no-{entry.name.replace('_', '-')}: ")[2] or entry.doc
+    if value is None or value is False or value in ((), {}):
         return entry.doc
     shown = size_name(value) if entry.type == Size else ",".join(map(str, value)) if entry.many else value
     return f"{entry.doc} (default: {shown})"

@@ -113,6 +113,10 @@ def test_help_shows_the_docstring_every_flag_and_its_default(capsys):
     ):
         assert line in out
     assert "--methods" not in out and "default: None" not in out and "default: False" not in out
+    with pytest.raises(SystemExit):
+        read(TrainOptions, "", ["--help"], "spiking-yolo train")
+    off = " ".join(capsys.readouterr().out.split())  # of what is on, the help is that of the flag that switches it off
+    assert "--no-cache decode photographs every time" in off and "kept in memory" not in off
 
 
 def test_the_settings_of_a_method_and_what_differs(capsys):
