@@ -6,7 +6,7 @@ from typing import Any
 from spiking_yolo.convert.registry import DEFAULT, get_recipe, list_methods
 from spiking_yolo.recipe import Recipe, settings_table
 
-NOTE = "T: timesteps with which Tiny-YOLOv3 keeps 85 % of the ANN's mAP50 on 49 COCO photographs, or on 8 where no more were run"
+NOTE = "T: timesteps with which Tiny-YOLOv3 keeps 85 % of the ANN's mAP50 on 49 COCO photographs, some on 8"
 
 
 def methods_text() -> str:

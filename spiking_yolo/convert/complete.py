@@ -23,13 +23,21 @@ Values = Mapping[str, Mapping[str, Tensor]]  # node -> theta, initial, bias, res
 
 
 class CompleteNetwork:
-    """graph: of the ANN. imgsz: of the input. slack, pool_first: as in the recipe.
+    """graph: of the ANN. imgsz: of the input. slack, pool_first: as in the recipe. least: of theta, [C], by activation.
 
     sites: activation -> channels. costs: node that sends events -> synaptic operations that an event of each of its
     neurons causes, per multiply-accumulate of the ANN, [1, C, ...].
     """
 
-    def __init__(self, graph: Graph, imgsz: Size, slack: float = 0.0, pool_first: bool = True):
+    def __init__(
+        self,
+        graph: Graph,
+        imgsz: Size,
+        slack: float = 0.0,
+        pool_first: bool = True,
+        least: Mapping[str, Tensor] | None = None,
+    ):
+        self.least = least or {}
         self.graph = pool_before_neuron(graph) if pool_first else graph
         self.slack = slack
         known = shapes(self.graph, *imgsz)
@@ -43,6 +51,7 @@ class CompleteNetwork:
         counts = {name: Counts.alike(zeros) for name, zeros in sources.items()}
         with torch.enable_grad():
             total = operations.total_operations(self.graph, counts).digits.sum()
+            total = total + sum(0 * zeros.sum() for zeros in sources.values())  # where no event reaches a weight
             costs = torch.autograd.grad(total, list(sources.values()), materialize_grads=True)
         self.macs = operations.total_macs(self.graph, known, sending)[0]
         self.costs = {name: cost / self.macs for name, cost in zip(sources, costs, strict=True)}

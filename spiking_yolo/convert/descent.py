@@ -25,6 +25,7 @@ from spiking_yolo.graph import Graph, forward
 from spiking_yolo.models.spec import Spec
 from spiking_yolo.recipe import Calibration
 
+FINEST = 1 << 14  # thetas that make up the usual statistic, at most: where an event costs little a neuron may send many
 RATE = 0.03  # of log theta; two thirds of it for what is counted in thetas
 FEWEST = 4  # images per step, at least
 LEAST = 1e-6  # probability
@@ -40,7 +41,8 @@ def by_gradient(job: Job, neurons: NeuronParameters) -> NeuronParameters:
     """Thresholds by sensitivity, and training; see `rescaled` for the recipe's own factors."""
     recipe, (height, width) = job.recipe, job.images[0].shape[2:]
     settings = replace(recipe.calibration, operations=budget(job.graph, recipe.calibration.operations))
-    network = CompleteNetwork(job.graph, (height, width), recipe.neuron.slack, recipe.neuron.pool_first)
+    least = {name: own["theta"] / FINEST for name, own in neurons.items()}
+    network = CompleteNetwork(job.graph, (height, width), recipe.neuron.slack, recipe.neuron.pool_first, least)
     if recipe.threshold.rule == "sensitivity":
         job.progress("sensitivity")
         few = job.images[: max(1, SENSITIVITY_IMAGES // len(job.images[0]))]

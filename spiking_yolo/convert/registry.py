@@ -15,8 +15,8 @@ DEFAULT = "signed-digits"
 class Method:
     """A recipe and where it comes from. limits: what it cannot take, or what to know before using it.
 
-    timesteps: with which Tiny-YOLOv3 has 85 % of the ANN's mAP50 on 49 COCO photographs, or on 8 (docs/results.md, docs/msat.md);
-    None: more than the 256 that were tried.
+    timesteps: with which Tiny-YOLOv3 has 85 % of the ANN's mAP50 on 49 COCO photographs, or on 8 (docs/results.md,
+    docs/msat.md); None: more than the 256 that were tried.
     """
 
     recipe: Recipe

@@ -53,9 +53,11 @@ def balanced(network: CompleteNetwork, sensitive: Mapping[str, Tensor]) -> dict[
     digit times the fan-out F. Where the sum of both is least, S theta^2 is proportional to F: so it is between layers.
     Between the channels of a layer half of the exponent does as well, and trusts an estimate less.
     """
+    costs = {name: sum(network.costs[sender].mean() for sender in network.senders(name)) for name in sensitive}
+    least = min((cost for cost in costs.values() if cost > 0), default=torch.tensor(1.0))
     thetas = {}
     for name, own in sensitive.items():
-        cost = sum(network.costs[sender].mean() for sender in network.senders(name))
+        cost = costs[name].clamp(min=least)  # those that only sums and outputs read would cost nothing
         mean = own.mean().clamp(min=1e-30)
         thetas[name] = torch.sqrt(cost / mean) * (own / mean).clamp(min=FLOOR) ** -0.25
     return thetas
@@ -82,6 +84,8 @@ def scaled_to(
 
 
 def times(factor: float, network: CompleteNetwork, values: Values) -> dict[str, dict[str, Tensor]]:
-    """The values with all thetas times a factor."""
-    sites = network.sites
-    return {n: scaled(own, factor, network.graph[n].phi.cap) if n in sites else dict(own) for n, own in values.items()}
+    """The values with all thetas times a factor, within what the network allows."""
+    sites, least, graph = network.sites, network.least, network.graph
+    return {
+        n: scaled(own, factor, graph[n].phi.cap, least.get(n)) if n in sites else dict(own) for n, own in values.items()
+    }

@@ -180,9 +180,14 @@ def rescaled(graph: Graph, neurons: NeuronParameters, recipe: Recipe) -> NeuronP
     return {n: scaled(own, factors[n], graph[n].phi.cap) if n in factors else own for n, own in neurons.items()}
 
 
-def scaled(own: Mapping[str, Tensor], factor: float, cap: float | None) -> dict[str, Tensor]:
-    """Parameters of a layer with theta times a factor, at most the cap, and the same value at rest in other thetas."""
+def scaled(
+    own: Mapping[str, Tensor], factor: float, cap: float | None, least: Tensor | None = None
+) -> dict[str, Tensor]:
+    """Parameters of a layer with theta times a factor, at most the cap and at least `least`, and the same value at rest
+    in other thetas.
+    """
     theta = at_most(own["theta"] * factor, cap)
+    theta = theta if least is None else theta.maximum(least)
     rest = {"rest": (own["rest"] * (own["theta"] / theta) * PARTS).round() / PARTS} if "rest" in own else {}
     return {**own, "theta": theta, **rest}
 

@@ -114,12 +114,14 @@ def _anchored(x: Tensor, head: HeadSpec, spec: Spec) -> Decoded:
 
 def _yolov8(x: Tensor, head: HeadSpec) -> Decoded:
     """[N, 4 bins + C, H, W]: logits of the distances from the cell's centre to left, top, right and bottom, then of the
-    classes; K runs row, column.
+    classes; K runs row, column. With one bin the distances themselves.
     """
     height, width = x.shape[-2:]
     distances, classes = x.permute(0, 2, 3, 1).split([4 * head.bins, head.classes], 3)
     numbers = torch.arange(head.bins, dtype=x.dtype, device=x.device)
-    left, top, right, bottom = (distances.unflatten(3, (4, head.bins)).softmax(4) @ numbers).unbind(3)
+    if head.bins > 1:
+        distances = distances.unflatten(3, (4, head.bins)).softmax(4) @ numbers
+    left, top, right, bottom = distances.unbind(3)
     col, row = _grid(x, height, width)
     cx, cy = col + 0.5, row + 0.5
     corners = (cx - left) / width, (cy - top) / height, (cx + right) / width, (cy + bottom) / height

@@ -7,16 +7,19 @@ from spiking_yolo.errors import UserError
 from spiking_yolo.graph.graph import OPS, Graph, Node, reached_padding
 from spiking_yolo.io.names import reason
 
-MOST = 1 << 28  # numbers in any map of one image: 1 GiB; 16 channels at 4096 x 4096 pixels
+# Of one image, at most: numbers in any map (1 GiB; 16 channels at 4096 x 4096 pixels), in all of them, and
+# multiply-accumulates, of which YOLOv8x takes 2^37 at 640 pixels.
+MOST, MOST_IN_ALL, MOST_MACS = 1 << 28, 1 << 31, 1 << 41
 
 
 def shapes(graph: Graph, height: int, width: int) -> dict[str, torch.Size]:
     """Output shape of every node, [1, C, ...], for one image of height x width pixels.
 
-    Raises UserError, naming the node, where inputs, weights and attributes do not fit or a map has more than MOST
-    numbers.
+    Raises UserError, naming the node, where inputs, weights and attributes do not fit, or a map has more than MOST
+    numbers, and for a network that is larger than any detector.
     """
     known: dict[str, Tensor] = {}
+    numbers = macs = 0
     for node in graph.nodes:
         weight, bias = (None if t is None else _meta(*t.shape) for t in graph.parameters(node))
         inputs = [known[name] for name in node.inputs] if node.op != "input" else [_meta(1, 3, height, width)]
@@ -32,6 +35,13 @@ def shapes(graph: Graph, height: int, width: int) -> dict[str, torch.Size]:
             size = _size(made)[:60]
             raise UserError(f"node {node.name!r} ({node.op}) makes a map of {size}: each needs 1 to {MOST} numbers")
         known[node.name] = made
+        numbers += made.numel()
+        macs += made.numel() * (0 if weight is None else weight[0].numel())
+        if numbers > MOST_IN_ALL or macs > MOST_MACS:
+            raise UserError(
+                f"node {node.name!r} ({node.op}): up to here an image of {height} x {width} pixels takes {numbers} "
+                f"numbers and {macs} multiply-accumulates, more than any detector: give a smaller network or --imgsz"
+            )
     return {name: made.shape for name, made in known.items()}
 
 

@@ -6,6 +6,7 @@ from typing import Any
 
 import torch
 from torch import Tensor, fx, nn
+from torch._subclasses.fake_tensor import FakeTensorMode
 from torch.fx.experimental.optimization import fuse
 from torch.fx.passes.shape_prop import ShapeProp
 
@@ -24,7 +25,8 @@ class _Tracer(fx.Tracer):
 def trace(model: nn.Module, example: Tensor) -> Graph:
     """The graph of `model`, with batch norm folded and one node per call.
 
-    example: [1, C, H, W], run once to learn the shapes; the graph takes any size that the model takes.
+    example: [1, C, H, W], of which the shapes are learned without computing anything; the graph takes any size that the
+    model takes.
     Raises UserError, naming the node and what to do, for whatever cannot become a spiking network.
     """
     model = model.eval()
@@ -40,7 +42,7 @@ def trace(model: nn.Module, example: Tensor) -> Graph:
     assert isinstance(fused, fx.GraphModule)
     try:
         with torch.no_grad(), redirect_stderr(StringIO()):  # it prints a traceback before it raises
-            ShapeProp(fused).propagate(example)
+            ShapeProp(fused, fake_mode=FakeTensorMode()).propagate(example)
     except Exception as error:  # torch raises whatever does not fit
         size = "x".join(map(str, example.shape[2:]))
         said = reason(error.__cause__ or error)

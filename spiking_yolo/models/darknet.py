@@ -9,7 +9,7 @@ from spiking_yolo.errors import UserError
 from spiking_yolo.graph.node_shapes import MOST
 from spiking_yolo.io.sizes import LARGEST
 from spiking_yolo.models.darknet_cfg import Section
-from spiking_yolo.models.darknet_heads import FORK_KEYS, HEADS, head_spec
+from spiking_yolo.models.darknet_heads import FORK_KEYS, FORK_NET_KEYS, HEADS, head_spec
 from spiking_yolo.models.darknet_layers import IGNORED, Shape, build_layer, sources
 from spiking_yolo.models.spec import Spec
 
@@ -60,9 +60,11 @@ class DarknetNet(nn.Module):
         """Input size, class names and heads.
 
         YOLOv1 and AlexeyAB's fork of darknet stretch the image, the fork unless letter_box=1; the original darknet
-        letterboxes for v2 and v3. The fork is known by keys of its heads that the original does not have.
+        letterboxes for v2 and v3. The fork is known by keys that the original does not have.
         """
         heads = tuple(head_spec(self.sections[i]) for i in self.head_indices)
-        forked = any(FORK_KEYS & self.sections[i].options.keys() for i in self.head_indices)
-        stretches = any(h.kind == "yolov1" for h in heads) or (forked and not self.net.integer("letter_box", 0))
+        forked = FORK_NET_KEYS & self.net.options.keys() or any(
+            FORK_KEYS & self.sections[i].options.keys() for i in self.head_indices
+        )
+        stretches = any(h.kind == "yolov1" for h in heads) or (bool(forked) and not self.net.integer("letter_box", 0))
         return Spec("detect", tuple(names), self.height, self.width, "stretch" if stretches else "letterbox", heads)

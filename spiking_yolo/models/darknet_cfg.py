@@ -8,6 +8,7 @@ from spiking_yolo.errors import UserError
 from spiking_yolo.io.files import read_text
 from spiking_yolo.settings import LARGEST
 
+SECTIONS = 2000  # at most; YOLOv4's largest cfg has a tenth of that
 ALIASES = {
     "network": "net",
     "conv": "convolutional",
@@ -35,7 +36,7 @@ class Section:
         """The integer under `key`. Raises UserError when it is malformed, too small, or missing without a default."""
         if key not in self.options and default is None:
             raise self.error(f"{key} is missing; add {key}=...")
-        text = self.options.get(key, str(default))
+        text = self.options.get(key, str(default)).split("#")[0]  # darknet reads a number up to what is none
         try:
             value = int(text)
         except ValueError:
@@ -56,7 +57,7 @@ class Section:
     def numbers(self, key: str) -> list[float]:
         """The comma-separated numbers under `key`; empty when absent. Raises UserError unless all are finite."""
         try:
-            values = [float(v) for v in self.options.get(key, "").split(",") if v]
+            values = [float(v) for v in self.options.get(key, "").split("#")[0].split(",") if v]
         except ValueError:
             values = [math.nan]
         if not all(map(math.isfinite, values)):
@@ -84,6 +85,8 @@ def parse_cfg(text: str) -> list[Section]:
         if line[0] == "[":
             if line[-1] != "]" or len(line) < 3:
                 raise UserError(f"cfg line {number}: {line[:40]!r} is not a section; write [name]")
+            if len(sections) == SECTIONS:
+                raise UserError(f"cfg line {number}: more than {SECTIONS} sections; give the cfg of a detector")
             name = line[1:-1]
             sections.append(Section(ALIASES.get(name, name), len(sections) - 1, number))
             continue

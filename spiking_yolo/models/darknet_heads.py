@@ -4,7 +4,9 @@ from spiking_yolo.models.darknet_cfg import Section
 from spiking_yolo.models.spec import HeadSpec
 
 HEADS = ("detection", "region", "yolo")
-FORK_KEYS = frozenset({"scale_x_y", "iou_loss", "iou_normalizer", "cls_normalizer", "nms_kind"})  # AlexeyAB's darknet
+# Of AlexeyAB's fork alone: keys of a head, and of [net].
+FORK_KEYS = frozenset({"scale_x_y", "iou_loss", "iou_normalizer", "cls_normalizer", "nms_kind"})
+FORK_NET_KEYS = frozenset({"letter_box", "mosaic", "cutmix"})
 
 
 def head_spec(section: Section) -> HeadSpec:

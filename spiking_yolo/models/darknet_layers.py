@@ -17,11 +17,11 @@ IGNORED = ("dropout", "cost")
 # Options that change a layer's meaning, with the value that does not.
 NEUTRAL = {
     "convolutional": {
-        **dict.fromkeys(("flipped", "binary", "xnor", "antialiasing", "deform"), "0"),
+        **dict.fromkeys(("flipped", "binary", "xnor", "antialiasing", "deform", "coordconv"), "0"),
         "dilation": "1",
         "share_index": "",
     },
-    "maxpool": {"maxpool_depth": "0", "antialiasing": "0"},
+    "maxpool": {"maxpool_depth": "0", "antialiasing": "0", "maxpool_zero_nonmax": "0"},
     "route": {"groups": "1", "group_id": "0"},
     "shortcut": {"weights_type": "none", "alpha": "1", "beta": "1"},
     "upsample": {"scale": "1"},
@@ -146,7 +146,7 @@ def _convolutional(section: Section, shape: Shape) -> tuple[nn.Module, Shape]:
     if shape[0] % groups or filters % groups:
         raise section.error(f"groups={groups} must divide {shape[0]} inputs and filters={filters}; change one of them")
     _bounded(section, filters * shape[0] // groups * size**2)
-    bn = bool(section.integer("batch_normalize", 0))
+    bn = bool(section.integer("batch_normalize", 0) or section.integer("cbn", 0))
     conv = nn.Conv2d(shape[0], filters, size, stride, padding, groups=groups, bias=not bn)
     block = _block(section, {"conv": conv}, nn.BatchNorm2d(filters, eps=1e-5) if bn else None)
     height, width = ((side + 2 * padding - size) // stride + 1 for side in shape[1:])
@@ -156,7 +156,7 @@ def _convolutional(section: Section, shape: Shape) -> tuple[nn.Module, Shape]:
 def _connected(section: Section, shape: Shape) -> tuple[nn.Module, Shape]:
     output = section.integer("output", 1, minimum=1)
     _bounded(section, output * math.prod(shape))
-    bn = bool(section.integer("batch_normalize", 0))
+    bn = bool(section.integer("batch_normalize", 0) or section.integer("cbn", 0))
     parts = {"flatten": nn.Flatten(), "linear": nn.Linear(math.prod(shape), output, bias=not bn)}
     return _block(section, parts, nn.BatchNorm1d(output, eps=1e-5) if bn else None), (output,)
 

@@ -6,6 +6,7 @@ it; models/confined.py says what it is kept from. It hands back tensors and JSON
 """
 
 import os
+import shutil
 import subprocess
 import sys
 import tempfile
@@ -20,6 +21,7 @@ from spiking_yolo.graph.trace import trace
 from spiking_yolo.io.tensors import read_safetensors, write_safetensors
 from spiking_yolo.models.spec import Spec
 from spiking_yolo.models.ultralytics import load_ultralytics
+from spiking_yolo.models.yolo_blocks import FAMILIES
 
 
 def open_isolated(path: Path) -> tuple[Graph, Spec]:
@@ -28,11 +30,14 @@ def open_isolated(path: Path) -> tuple[Graph, Spec]:
     Raises UserError for what cannot be opened or converted.
     """
     with tempfile.TemporaryDirectory() as folder:
-        output = Path(folder) / "network.safetensors"
-        command = [sys.executable, "-P", "-m", "spiking_yolo.models.confined", str(path.absolute()), str(output)]
+        # Ultralytics looks for, or fetches, another file in place of some names, such as yolov5n.pt.
+        output, checkpoint = Path(folder) / "network.safetensors", Path(folder) / "checkpoint.pt"
+        shutil.copyfile(path, checkpoint)
+        command = [sys.executable, "-P", "-m", "spiking_yolo.models.confined", str(checkpoint), str(output)]
         done = subprocess.run(command, env=environment(folder), capture_output=True, text=True)
         if done.returncode:
             said = (done.stderr.splitlines() or [f"exit status {done.returncode}"])[-1]
+            said = said.replace(str(checkpoint), str(path))
             raise UserError(said.removeprefix("error: ") if done.returncode == 2 else f"cannot open {path}: {said}")
         return read_network(output)
 
@@ -54,7 +59,10 @@ def environment(folder: str | Path) -> dict[str, str]:
 def write_network(path: Path, output: Path) -> None:
     """Run in the separate process: unpickle, trace, and write a file for `read_network`."""
     model, spec = load_ultralytics(path)
-    graph = trace(model, torch.zeros(1, 3, spec.height, spec.width))
+    try:
+        graph = trace(model, torch.zeros(1, 3, spec.height, spec.width))
+    except UserError as error:
+        raise UserError(f"{error}; {FAMILIES}") from error
     write_safetensors(output, graph.tensors, {**graph_metadata(graph), "spec": spec.to_json()})
 
 

@@ -84,6 +84,7 @@ def load_ann(
         spec = _resized(spec, size)
         graph = trace(model, torch.zeros(1, 3, spec.height, spec.width))
     check_finite(graph.tensors, path)
+    graph = graph.up_to(*graph.outputs)  # of what nothing reads, nobody could say how fine it must be
     try:
         check_network(graph, spec)
     except UserError as error:

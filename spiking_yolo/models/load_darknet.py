@@ -46,6 +46,10 @@ def load_darknet(
     read_weights(net, weights)
     count = classes.pop()
     common = [folder / NAMES_FILES[count] for folder in (weights.parent, WEIGHTS_FOLDER) if count in NAMES_FILES]
+    beside = (weights.with_suffix(".names"), *common[:1])
+    if common and not names and digest != YOLOV3_TINY and not any(path.is_file() for path in beside):
+        said = f"{weights} has {count} classes and no names beside it: taking those of {common[1].name}"
+        warnings.warn(f"{said}; --names FILE gives others", Notice, stacklevel=2)
     return net.eval(), net.spec(class_names(weights, names, count, *common)), digest
 
 

@@ -11,14 +11,15 @@ from typing import Any
 
 from spiking_yolo.errors import UserError
 
-LARGEST = 32 << 20  # bytes; that of a detector has a tenth of a million
+LARGEST = 4 << 20  # bytes; that of a detector has a tenth of a million
+KEYS = 1 << 32  # numbers below it have hashes of their own; of larger ones a file could choose those that collide
 _PUSHED = {"NONE": None, "NEWTRUE": True, "NEWFALSE": False}  # instruction -> constant
 _ARGUMENT = {"BININT", "BININT1", "BININT2", "LONG1", "BINFLOAT", "BINUNICODE", "SHORT_BINUNICODE", "SHORT_BINBYTES"}
 _ARGUMENT |= {"BINBYTES", "SHORT_BINSTRING", "BINSTRING"}
 _NEW: dict[str, Callable[[], Any]] = {"EMPTY_DICT": dict, "EMPTY_LIST": list, "EMPTY_TUPLE": tuple, "EMPTY_SET": list}
 _TUPLES = {"TUPLE1": 1, "TUPLE2": 2, "TUPLE3": 3}
 _MARK = object()
-_Key = str | int | float | bool | bytes | None
+_Key = str | int | bytes | None
 
 
 @dataclass(frozen=True)
@@ -170,6 +171,8 @@ class _Machine:
 
     def _build(self, state: Any) -> None:
         (target,) = self._top(1)
+        if isinstance(target, dict):  # an OrderedDict: a state_dict has _metadata, which nothing here reads
+            return
         if not isinstance(target, Record):
             raise UserError(f"its pickle changes a {type(target).__name__} in place: give another file")
         target.state = state
@@ -183,8 +186,13 @@ def _name(parts: list[Any]) -> Name:
 
 
 def _pairs(values: list[Any]) -> Iterator[tuple[_Key, Any]]:
-    """Keys and values in turn. Only plain keys: to compare nested ones could take for ever."""
+    """Keys and values in turn. Raises TypeError for a key that is not `plain`."""
     for key, value in zip(values[::2], values[1::2], strict=True):
-        if not (key is None or isinstance(key, (str, int, float, bytes))):
+        if not plain(key):
             raise TypeError
         yield key, value
+
+
+def plain(key: Any) -> bool:
+    """Whether it may be a key: nested ones could take for ever to compare, and large numbers to find."""
+    return key is None or isinstance(key, (str, bytes)) or (isinstance(key, int) and -KEYS < key < KEYS)

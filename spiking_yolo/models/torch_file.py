@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 
 from spiking_yolo.errors import UserError
-from spiking_yolo.models.pickled import Name, Reference, read_pickle
+from spiking_yolo.models.pickled import Name, Reference, plain, read_pickle
 
 ENTRIES, DIMENSIONS = 100_000, 8  # at most
 DTYPES = {
@@ -39,7 +39,7 @@ class TensorRecord:
 
 
 def _ordered(pairs: Any = ()) -> dict[Any, Any]:
-    made = {key: value for key, value in pairs if isinstance(key, (str, int))}
+    made = {key: value for key, value in pairs if plain(key)}
     if len(made) != len(pairs):
         raise TypeError
     return made

@@ -12,6 +12,7 @@ from torch import nn
 from spiking_yolo.errors import UserError, require
 from spiking_yolo.io.sizes import STRIDE
 from spiking_yolo.models.spec import HeadSpec, Spec
+from spiking_yolo.models.yolo_blocks import refuse_attention
 from spiking_yolo.models.yolo_checkpoint import RawHeads
 
 
@@ -53,9 +54,10 @@ def adapt(model: Any, imgsz: int | list[int]) -> tuple[RawHeads, Spec]:
             f"node 'model.{getattr(head, 'i', '')}' ({type(head).__name__}) is not the plain detection head of v3u, "
             "v5u and v8: give a checkpoint of one of them, trained for the task detect"
         )
-    if model.yaml.get("channels", 3) != 3 or head.stride.max() > STRIDE:
+    if getattr(model, "yaml", {}).get("channels", 3) != 3 or head.stride.max() > STRIDE:
         raise UserError(f"only RGB networks with strides up to {STRIDE} can be converted: give one without P6")
-    _refuse(model)
+    for name, module in model.named_modules():
+        refuse_attention(type(module).__name__, name)
     height, width = (-(-int(side) // STRIDE) * STRIDE for side in _pair(imgsz))
     names = tuple(str(model.names[i]) for i in range(head.nc))
     heads = (HeadSpec("yolov8", classes=head.nc, num=1, bins=head.reg_max),) * head.nl
@@ -64,13 +66,3 @@ def adapt(model: Any, imgsz: int | list[int]) -> tuple[RawHeads, Spec]:
 
 def _pair(value: int | list[int]) -> list[int]:
     return list(value) if isinstance(value, (list, tuple)) else [value, value]
-
-
-def _refuse(model: nn.Module) -> None:
-    for name, module in model.named_modules():
-        kind = type(module).__name__
-        if "Attention" in kind or "Attn" in kind:
-            raise UserError(
-                f"node {name!r} ({kind}) cannot be converted to a spiking network: it is attention, a softmax over "
-                "products of feature maps; give a model of the v3u, v5u or v8 family"
-            )

@@ -3,7 +3,7 @@
 Children keep the names that they have there, so that the layers of neurons are called the same whoever opens the file.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -73,6 +73,37 @@ class SPPF(Block):
         return self.cv2(torch.cat(y, 1)) + x if self.numbers.get("add") else self.cv2(torch.cat(y, 1))
 
 
+class SPP(Block):
+    def forward(self, x: Tensor) -> Tensor:
+        y = self.cv1(x)
+        return self.cv2(torch.cat([y, *(pool(y) for pool in self.m.children())], 1))
+
+
+class Focus(Block):
+    """A convolution that reads the pixels of each 2 x 2 square as channels: one of twice its side, stride and padding.
+
+    The channels of the pixels above left come first, then those below left, above right, below right.
+    """
+
+    def __init__(self, children: Mapping[str, nn.Module], numbers: Mapping[str, Any]) -> None:
+        super().__init__(children, numbers)
+        conv: Any = children["conv"].get_submodule("conv")
+        w = conv.weight.detach().unflatten(1, (4, -1))
+        (height, width), groups = conv.kernel_size, conv.groups
+        if groups != 1 or conv.dilation != (1, 1):
+            raise ValueError
+        spread = w.new_zeros(len(w), w.shape[2], 2 * height, 2 * width)
+        for k in range(4):
+            spread[:, :, k % 2 :: 2, k // 2 :: 2] = w[:, k]
+        conv.weight = nn.Parameter(spread)
+        conv.in_channels //= 4
+        for name in ("kernel_size", "stride", "padding"):
+            setattr(conv, name, tuple(2 * side for side in getattr(conv, name)))
+
+    def forward(self, x: Tensor) -> Tensor:
+        return dict(self.named_children())["conv"](x)
+
+
 class Concat(Block):
     def forward(self, x: Sequence[Tensor]) -> Tensor:
         return torch.cat(list(x), self.numbers.get("d", 1))
@@ -93,6 +124,8 @@ BLOCKS: dict[str, tuple[type[Block], tuple[str, ...]]] = {
     "C3": (C3, ("cv1", "cv2", "cv3", "m")),
     "C2f": (C2f, ("cv1", "cv2", "m")),
     "SPPF": (SPPF, ("cv1", "cv2", "m")),
+    "SPP": (SPP, ("cv1", "cv2", "m")),
+    "Focus": (Focus, ("conv",)),
     "Concat": (Concat, ()),
     "Detect": (Block, ()),
 }
@@ -145,6 +178,27 @@ def described(record: Any, name: str) -> tuple[str, dict[str, Any]]:
     if not isinstance(state, dict) or not all(isinstance(state.get(part), dict) for part in parts):
         raise UserError(f"node {name!r} is no module: give a checkpoint of YOLOv5's or Ultralytics' trainer")
     return record.name.rsplit(".", 1)[-1], state
+
+
+def refuse_attention(kind: str, name: str) -> None:
+    """Raise UserError, naming the node, for a class of modules of which no spiking network can be made."""
+    if "Attention" in kind or "Attn" in kind:
+        raise UserError(
+            f"node {name!r} ({kind}) cannot be converted to a spiking network: it is attention, a softmax over "
+            f"products of feature maps; {FAMILIES}"
+        )
+
+
+def all_modules(record: Any, name: str) -> Iterator[tuple[str, str]]:
+    """Name, and last part of the class, of a module and of those inside it, as far as recorded; MODULES at most."""
+    waiting = [(name, record)]
+    for _ in range(MODULES):
+        if not waiting:
+            return
+        name, record = waiting.pop()
+        kind, state = described(record, name)
+        yield name, kind
+        waiting += [(f"{name}.{key}", child) for key, child in state["_modules"].items() if isinstance(child, Record)]
 
 
 def _numbers(state: Mapping[str, Any]) -> dict[str, int]:

@@ -1,5 +1,6 @@
 """Detectors of YOLOv5 and Ultralytics (v3u, v5u, v8) from their checkpoints, which are read and never run."""
 
+import re
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -15,10 +16,9 @@ from spiking_yolo.io.sizes import LARGEST, STRIDE
 from spiking_yolo.models.pickled import Record
 from spiking_yolo.models.spec import HeadSpec, Spec
 from spiking_yolo.models.torch_file import TorchFile
-from spiking_yolo.models.yolo_blocks import FAMILIES, OTHERS, Builder, described, raw_head
+from spiking_yolo.models.yolo_blocks import Builder, all_modules, described, raw_head, refuse_attention
 
 TRAINERS = "give a checkpoint of YOLOv5's or Ultralytics' trainer"
-NUMBERS, SMALL = 1 << 28, 64  # in any map, at most; side of an image to try, in pixels
 CLASSES = 10_000
 
 
@@ -51,7 +51,6 @@ def read_checkpoint(path: Path) -> tuple[Graph, Spec]:
     try:
         with TorchFile(path) as file:
             network, spec = _network(file)
-        _check_sizes(network, spec)
         return trace(network, torch.zeros(1, 3, spec.height, spec.width)), spec
     except UserError as error:
         raise UserError(f"cannot open {path}: {shown(' '.join(str(error)[:400].split()))}") from error
@@ -63,9 +62,11 @@ def _network(file: TorchFile) -> tuple[RawHeads, Spec]:
     if isinstance(chosen, dict) or not isinstance(chosen, Record):
         raise UserError(f"it holds no network, only values: {TRAINERS}, or --cfg torchvision:NAME with a state dict")
     state = described(chosen, "model")[1]
+    if list(state["_modules"]) == ["module"]:  # what trains on several devices wraps it
+        state = described(state["_modules"]["module"], "model.module")[1]
     yaml = state.get("yaml")
     if not isinstance(yaml, dict):
-        raise UserError(f"its network has no yaml, which says how it was made: {TRAINERS}; {OTHERS}")
+        raise UserError(f"its network has no yaml, which says how it was made: {TRAINERS}")
     if yaml.get("channels", yaml.get("ch", 3)) != 3:
         raise UserError("only RGB networks can be converted: give one of three channels")
     records = described(state["_modules"].get("model"), "model")[1]["_modules"]
@@ -77,6 +78,9 @@ def _network(file: TorchFile) -> tuple[RawHeads, Spec]:
             f"node 'model.{len(records) - 1}' ({kind}) is not the plain detection head of v5, v3u, v5u and v8: give a "
             "checkpoint of one of them, trained for the task detect"
         )
+    for i, record in records.items():
+        for name, kind in all_modules(record, f"model.{i}"):
+            refuse_attention(kind, name)
     builder = Builder(file)
     layers = [builder.build(record, f"model.{key}") for key, record in records.items()]
     sources = [_sources(record, i) for i, record in enumerate(records.values())]
@@ -122,9 +126,12 @@ def _heads(builder: Builder, head: Mapping[str, Any], source: int | list[int]) -
 
 def _names(given: Any, classes: int) -> tuple[str, ...]:
     """Class names of a list, or of a dict by number. Raises UserError unless there is one per class."""
-    names = list(given.values()) if isinstance(given, dict) and list(given) == list(range(len(given))) else given
-    if not isinstance(names, list) or len(names) != classes:
-        raise UserError(f"it has no names of its {classes} classes: {TRAINERS}")
+    names = list(given) if isinstance(given, (list, tuple)) else None
+    if isinstance(given, dict) and sorted(map(str, given)) == sorted(map(str, range(len(given)))):
+        names = [given[key] for key in sorted(given, key=int)]
+    if names is None or len(names) != classes:
+        has = "no names" if names is None else f"{len(names)} names"
+        raise UserError(f"it has {has} of its {classes} classes: {TRAINERS}")
     return tuple(str(name) if isinstance(name, (str, int)) else "?" for name in names)
 
 
@@ -133,49 +140,14 @@ def _input_size(saved: Any, state: Mapping[str, Any]) -> tuple[int, int]:
     given = [state.get("args"), *(saved.get(key) for key in ("train_args", "opt") if isinstance(saved, dict))]
     options = [args.state if isinstance(args, Record) else args for args in given]
     size = next((args["imgsz"] for args in options if isinstance(args, dict) and "imgsz" in args), 640)
-    sides = list(size) if isinstance(size, (list, tuple)) else [size, size]
-    if len(sides) != 2 or not all(type(side) is int and 0 < side <= LARGEST for side in sides):
+    sides = [_pixels(side) for side in (size if isinstance(size, (list, tuple)) else [size])]
+    sides = sides * 2 if len(sides) == 1 else sides
+    if len(sides) != 2 or not all(0 < side <= LARGEST for side in sides):
         raise UserError(f"its input size is none up to {LARGEST} pixels: {TRAINERS}")
     height, width = (-(-side // STRIDE) * STRIDE for side in sides)
     return height, width
 
 
-@torch.no_grad()
-def _check_sizes(network: RawHeads, spec: Spec) -> None:
-    """Refuse a network whose maps would not fit into memory, or whose layers do not fit one another.
-
-    It runs on a small image, and before each layer is known what it will make.
-    """
-    most = NUMBERS * SMALL**2 // (spec.height * spec.width)
-
-    def check(module: nn.Module, given: tuple[Any, ...]) -> None:
-        if _made(module, given[0]) > most:
-            raise UserError(f"its maps at {spec.height} x {spec.width} pixels are larger than a detector's: {FAMILIES}")
-
-    handles = [module.register_forward_pre_hook(check) for module in network.modules()]
-    try:
-        heads = network(torch.zeros(1, 3, SMALL, SMALL))
-    except (RuntimeError, TypeError, ValueError, IndexError, KeyError, AssertionError, AttributeError) as error:
-        if isinstance(error, UserError):
-            raise
-        raise UserError(f"its layers do not fit one another: {TRAINERS}") from error
-    finally:
-        for handle in handles:
-            handle.remove()
-    if [head.shape[1] for head in heads] != [head.values for head in spec.heads]:
-        raise UserError(f"its heads have other channels than its {len(spec.names)} classes need: {TRAINERS}")
-
-
-def _made(module: nn.Module, given: Any) -> int:
-    """How many numbers a layer makes of its input, at most; of a block, how many it is given."""
-    if not isinstance(given, Tensor):
-        return sum(part.numel() for part in given)
-    if isinstance(module, nn.Upsample):
-        return int(given.numel() * float(str(module.scale_factor)) ** 2)
-    if isinstance(module, nn.ZeroPad2d):
-        channels, sides = given.shape[1], (max(module.padding),) * 2
-    elif isinstance(module, nn.Conv2d):
-        channels, sides = module.out_channels, [int(side) for side in module.padding]
-    else:
-        return given.numel()
-    return len(given) * channels * (given.shape[2] + 2 * sides[0]) * (given.shape[3] + 2 * sides[1])
+def _pixels(value: Any) -> int:
+    """A side, also as text or as 640.0; 0 for what is none."""
+    return int(float(value)) if re.fullmatch(r"\d{1,5}(\.0)?", str(value)) else 0

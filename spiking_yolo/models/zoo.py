@@ -61,12 +61,15 @@ def located(weights: str | Path) -> Path:
 
     A file of that name comes first. Raises UserError for a network that is not shipped, or not installed.
     """
-    path = Path(weights)
-    network = next((network for network in ZOO if network.name == str(weights)), None)
+    path, wanted = Path(weights), str(weights).lower()
+    if os.path.isfile(path):
+        return path
+    network = next((n for n in ZOO if wanted in (n.name, Path(n.file).stem.lower())), None)
+    network = network or next((n for n in ZOO if not n.shipped and wanted == n.file), None)
     is_name = not path.suffix and not os.path.exists(path)
-    if network is None and is_name and (hint := did_you_mean(str(weights), (n.name for n in ZOO))):
+    if network is None and is_name and (hint := did_you_mean(wanted, (n.name for n in ZOO))):
         raise UserError(f"there are no weights {weights}{hint}")
-    if network is None or os.path.exists(path):
+    if network is None:
         return path
     if not network.shipped:
         raise UserError(

@@ -56,7 +56,9 @@ class DataOptions(Options):
     giou: float = setting(2.0, "weight of 1 - GIoU in the loss", 0)
     ignore: float = setting(0.6, "IoU above which a box need not be empty", 0, 1)
     cutout: int = setting(0, "side of the square cut out of CIFAR images, pixels", 0)
-    cache: bool = setting(True, "photographs are decoded once and kept in memory; --no-cache: decode photographs every time")
+    cache: bool = setting(
+        True, "photographs are decoded once and kept in memory; --no-cache: decode photographs every time"
+    )
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -76,7 +78,9 @@ class TrainOptions(OptimisationOptions, ArchitectureOptions, DataOptions, Figure
     bf16: Literal["auto", "on", "off"] = setting("auto", "bfloat16 autocast")
     workers: int = setting(1, "processes that augment photographs", 0)
     calibrate: bool = setting(
-        True, "calibrate the default method at the end, on training images; --no-calibrate: leave the default method's calibration to `calibrate`"
+        True,
+        "calibrate the default method at the end, on training images; --no-calibrate: leave that of the default method "
+        "to `calibrate`",
     )
 
     @property

@@ -3,6 +3,7 @@
 import io
 import os
 import pickle
+import re
 import struct
 import zipfile
 from collections import OrderedDict
@@ -66,7 +67,9 @@ def _object(name: str, **attributes: bytes) -> bytes:
 
 
 def _dict(**values: bytes) -> bytes:
-    return b"}(" + b"".join(_plain(key.lstrip("n")) + value for key, value in values.items()) + b"u"
+    """n0, n1, ...: keys "0", "1", ..., which are no names in Python."""
+    keys = (key[1:] if re.fullmatch(r"n\d+", key) else key for key in values)
+    return b"}(" + b"".join(_plain(key) + value for key, value in zip(keys, values.values(), strict=True)) + b"u"
 
 
 def _tensor(count: int, size: tuple[int, ...], stride: tuple[int, ...], offset: int = 0, key: str = "0") -> bytes:
@@ -246,5 +249,6 @@ HOSTILE: dict[str, Writer] = {
         {"model": Calls(os.mkdir, str(trap))}, path, _use_new_zipfile_serialization=False
     ),
     "flipped bit": _flipped,
-    "only a state dict": lambda path, trap: torch.save({"model": OrderedDict(a=torch.zeros(2))}, path),
+    "only a state dict": lambda path, trap: torch.save(torch.nn.Conv2d(1, 1, 1).state_dict(), path),
+    "keys that collide": _raw(b"\x80\x02}(" + b"".join(_plain(i * (2**61 - 1)) + b"N" for i in range(4)) + b"u."),
 }

@@ -132,7 +132,13 @@ def test_swish_is_silu_and_networks_need_not_be_square():
 
 @pytest.mark.parametrize(
     ("net", "head", "resize"),
-    [("", "", "letterbox"), ("", "iou_loss=ciou", "stretch"), ("letter_box=1", "scale_x_y=1.1", "letterbox")],
+    [
+        ("", "", "letterbox"),
+        ("", "iou_loss=ciou", "stretch"),
+        ("letter_box=1", "scale_x_y=1.1", "letterbox"),
+        ("letter_box=0", "", "stretch"),
+        ("mosaic=1", "", "stretch"),
+    ],
 )
 def test_alexeyabs_darknet_stretches_images(net: str, head: str, resize: str):
     cfg = f"[net]\nwidth=8\nheight=8\n{net}\n{HEAD}{head}\n"

@@ -63,7 +63,11 @@ def test_the_checkpoint_is_read_alike_without_ultralytics(network, folder):
 
 @pytest.mark.parametrize(
     ("name", "said"),
-    [("yolo11n", "'model.2' (C3k2)"), ("yolov10n", "'model.23' (v10Detect)"), ("segment", "'model.22' (Segment)")],
+    [
+        ("yolo11n", "'model.10.m.0.attn' (Attention)"),
+        ("yolov10n", "'model.23' (v10Detect)"),
+        ("segment", "'model.22' (Segment)"),
+    ],
 )
 def test_other_networks_are_refused_without_ultralytics(folder, name, said):
     with pytest.raises(UserError) as caught:

@@ -56,7 +56,7 @@ class Hostile:
 def folder(tmp_path_factory):
     """best.pt, a detector of five layers with two heads; other.pt, with a layer that is not known here; and photos/."""
     folder = tmp_path_factory.mktemp("tools")
-    for name, layer in (("best", '[-1, 1, "C2f", [16, true]]'), ("other", '[-1, 1, "SPP", [16]]')):
+    for name, layer in (("best", '[-1, 1, "C2f", [16, true]]'), ("other", '[-1, 1, "GhostConv", [16, 3, 1]]')):
         command = [sys.executable, "-c", MAKE, str(folder / f"{name}.pt"), layer]
         subprocess.run(command, env=isolated.environment(folder), check=True)
     (folder / "photos").mkdir()
@@ -97,7 +97,7 @@ def test_a_hostile_checkpoint_is_not_opened_unless_trusted(folder, hostile, tool
 
 
 def test_what_is_not_known_asks_for_trust(folder, hostile):
-    with pytest.raises(UserError, match=r"'model\.3' \(SPP\) is not known here: .*--trust-weights \(trust=True\)"):
+    with pytest.raises(UserError, match=r"'model\.3' \(GhostConv\) is not known here: .*--trust-weights"):
         SpikingYOLO(folder / "other.pt")
     with pytest.raises(UserError, match="cannot open"):
         SpikingYOLO(hostile)
@@ -113,6 +113,19 @@ def test_what_is_known_is_opened_here_trusted_or_not(folder, trust, monkeypatch)
 def test_even_a_trusted_checkpoint_may_hold_only_what_ultralytics_knows(hostile):
     with pytest.raises(UserError, match=r"cannot open .*hostile\.pt"):
         SpikingYOLO(hostile, trust=True)
+
+
+def test_the_file_that_is_named_is_opened(folder: Path, tmp_path: Path):
+    """Ultralytics takes yolov5nu.pt where it is asked for yolov5n.pt, and leaves apostrophes out of paths."""
+    place = tmp_path / "Bob's"
+    place.mkdir()
+    (place / "yolov5n.pt").write_bytes((folder / "other.pt").read_bytes())
+    (place / "yolov5nu.pt").write_bytes((folder / "best.pt").read_bytes())
+    graph, _ = isolated.open_isolated(place / "yolov5n.pt")
+    assert any("model_3_cv2" in node.name for node in graph.nodes)
+    (place / "noise.pt").write_bytes(b"noise")
+    with pytest.raises(UserError, match=r"Ultralytics cannot open .*Bob's/noise\.pt"):
+        isolated.open_isolated(place / "noise.pt")
 
 
 def test_from_a_checkpoint_to_a_safe_file(folder, tmp_path, capsys, monkeypatch):

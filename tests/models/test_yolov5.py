@@ -17,7 +17,7 @@ from spiking_yolo.models.load import load_ann
 from spiking_yolo.models.pickled import Record
 from spiking_yolo.models.spec import HeadSpec, Spec
 from spiking_yolo.models.torch_file import TorchFile
-from spiking_yolo.models.yolo_checkpoint import _input_size
+from spiking_yolo.models.yolo_checkpoint import _input_size, _names
 
 ROOT = Path(__file__).parents[2]
 PUBLIC = ROOT.parent / "shared" / "zoo" / "yolov5n.pt"
@@ -118,6 +118,23 @@ def test_the_public_network_agrees_with_a_forward_pass_of_its_own():
 def test_the_size_it_was_trained_at_is_in_whole_strides(options: Any):
     assert _input_size({"opt": options}, {}) == _input_size({}, {"args": options}) == (320, 320)
     assert _input_size({"opt": {}}, {}) == _input_size(None, {}) == (640, 640)
+
+
+@pytest.mark.parametrize("size", [[640], "640", 640.0, (640, "640.0")])
+def test_forms_of_a_size(size: Any):
+    assert _input_size({"opt": {"imgsz": size}}, {}) == (640, 640)
+    with pytest.raises(UserError, match="its input size is none"):
+        _input_size({"opt": {"imgsz": [size, -1]}}, {})
+
+
+@pytest.mark.parametrize("names", [["a", "b"], ("a", "b"), {1: "b", 0: "a"}, {"0": "a", "1": "b"}])
+def test_forms_of_names(names: Any):
+    assert _names(names, 2) == ("a", "b")
+    with pytest.raises(UserError, match="it has 2 names of its 3 classes"):
+        _names(names, 3)
+    for wrong in ({1: "a", 2: "b"}, None, "ab"):
+        with pytest.raises(UserError, match="it has no names of its 2 classes"):
+            _names(wrong, 2)
 
 
 @needs_public

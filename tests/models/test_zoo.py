@@ -29,8 +29,9 @@ def test_every_shipped_network_opens_by_its_name(network: Any):
 
 
 def test_one_that_is_not_shipped_says_where_it_is():
-    with pytest.raises(UserError, match=r"yolov5n is not shipped \(AGPL-3.0\): fetch yolov5n.pt from github"):
-        load_ann("yolov5n")
+    for name in ("yolov5n", "YOLOv5n", "yolov5n.pt"):
+        with pytest.raises(UserError, match=r"yolov5n is not shipped \(AGPL-3.0\): fetch yolov5n.pt from github"):
+            load_ann(name)
 
 
 def test_a_file_comes_before_a_name(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
@@ -38,6 +39,9 @@ def test_a_file_comes_before_a_name(tmp_path: Path, monkeypatch: pytest.MonkeyPa
     assert located("yolov5s.pt") == Path("yolov5s.pt")
     (tmp_path / "yolov3-tiny").touch()
     assert located("yolov3-tiny") == Path("yolov3-tiny")
+    (tmp_path / "yolo-fastest").mkdir()  # no file
+    for name in ("yolo-fastest", "YOLO-Fastest", "yolo-fastest-1.1"):
+        assert located(name).name == "yolo-fastest-1.1.weights"
 
 
 def test_one_that_is_not_installed_says_how_to_get_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
