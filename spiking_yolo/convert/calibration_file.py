@@ -9,7 +9,7 @@ from typing import Any, Self
 from torch import Tensor
 
 from spiking_yolo.convert.check import check_values
-from spiking_yolo.convert.registry import list_methods
+from spiking_yolo.convert.registry import DEFAULT, list_methods
 from spiking_yolo.convert.thresholds import NeuronParameters
 from spiking_yolo.errors import UserError
 from spiking_yolo.io.assets import command
@@ -18,6 +18,7 @@ from spiking_yolo.io.places import beside
 from spiking_yolo.io.sizes import Size, size_name
 from spiking_yolo.io.tensors import read_format, write_safetensors
 from spiking_yolo.io.typed_json import entry
+from spiking_yolo.models.load import Ann
 from spiking_yolo.recipe import Readout, Recipe
 
 FORMAT = "spiking_yolo-calibration-1"
@@ -88,6 +89,14 @@ def unpack(tensors: Mapping[str, Tensor]) -> NeuronParameters:
         node, _, name = key.rpartition("/")
         neurons.setdefault(node, {})[name] = value
     return neurons
+
+
+def calibrate_command(ann: Ann, recipe: Recipe) -> str:
+    """The command line that makes the files which this network needs with a recipe."""
+    method = list_methods().get(recipe.name)
+    changes = recipe.changes(method.recipe) if method else {}
+    named = "" if recipe.name == DEFAULT or method is None else f" --method {recipe.name}"
+    return "".join((ann.calibrate_command, named, *(f" --set {key}={value}" for key, value in changes.items())))
 
 
 def calibration_path(weights: Path, imgsz: Size, recipe: Recipe) -> Path:

@@ -5,7 +5,7 @@ from pathlib import Path
 from typing import Any
 
 from spiking_yolo.convert import uncalibrated
-from spiking_yolo.convert.calibration_file import CalibrationResult, calibration_path
+from spiking_yolo.convert.calibration_file import CalibrationResult, calibrate_command, calibration_path
 from spiking_yolo.convert.converted import FORMAT, Converted, convert
 from spiking_yolo.convert.registry import DEFAULT, get_recipe, list_methods
 from spiking_yolo.convert.statistics import Statistics, statistics_path
@@ -24,14 +24,19 @@ def convert_ann(
     statistics: str | Path | None = None,
     weight_bits: int | None = None,
     photographs: Iterable[Picture] = (),
+    finer: bool = True,
 ) -> Converted:
     """The spiking network by a recipe, from the files beside the weights (or the given statistics).
 
-    photographs: looked at only where there are no statistics, see uncalibrated.convert_on.
+    photographs, finer: looked at only where these files do not exist, see uncalibrated.convert_on.
     """
-    missing = statistics is None and not statistics_path(ann.weights, ann.imgsz).is_file()
-    if missing and uncalibrated.takes(recipe) and (few := list(photographs)):
-        return uncalibrated.convert_on(ann, recipe, few, weight_bits)
+    needed = [statistics_path(ann.weights, ann.imgsz)]
+    needed += [calibration_path(ann.weights, ann.imgsz, recipe)] if recipe.runs_network else []
+    missing = statistics is None and not all(path.is_file() for path in needed)
+    if missing and uncalibrated.takes(recipe):
+        network = uncalibrated.convert_on(ann, recipe, photographs, finer, weight_bits)
+        if network is not None:
+            return network
     known = load_statistics(ann, statistics, recipe.name)
     neurons = load_calibration(ann, recipe).neurons if recipe.runs_network else None
     return convert(ann.graph, ann.spec, known, recipe, {"weights": ann.weights.name}, neurons, weight_bits)
@@ -43,12 +48,9 @@ def load_calibration(ann: Ann, recipe: Recipe) -> CalibrationResult:
     if path.is_file() and (state := CalibrationResult.load(path)).fits(recipe, ann.sha256, ann.imgsz):
         return state
     what = "is of other settings, weights or size" if path.is_file() else "does not exist"
-    method = list_methods().get(recipe.name)
-    changes = recipe.changes(method.recipe).items() if method else ()
-    options = "".join((f" --method {recipe.name}", *(f" --set {key}={value}" for key, value in changes)))
     raise UserError(
         f"method {recipe.name} runs the network to calibrate, and its result {path} {what}: make it with "
-        f"{ann.calibrate_command}{options}"
+        f"{calibrate_command(ann, recipe)}"
     )
 
 
@@ -96,5 +98,6 @@ def load(
                 f"{' and '.join(given)}, or convert the original weights again"
             )
         return network
-    recipe = get_recipe(method or DEFAULT).with_settings(settings or {})
-    return convert_ann(load_ann(path, cfg, names, imgsz, trust), recipe, statistics, weight_bits, photographs)
+    settings = settings or {}
+    recipe, finer = get_recipe(method or DEFAULT).with_settings(settings), "calibration.operations" not in settings
+    return convert_ann(load_ann(path, cfg, names, imgsz, trust), recipe, statistics, weight_bits, photographs, finer)

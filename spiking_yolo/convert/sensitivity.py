@@ -53,7 +53,7 @@ def balanced(network: CompleteNetwork, sensitive: Mapping[str, Tensor]) -> dict[
     digit times the fan-out F. Where the sum of both is least, S theta^2 is proportional to F: so it is between layers.
     Between the channels of a layer half of the exponent does as well, and trusts an estimate less.
     """
-    costs = {name: sum(network.costs[sender].mean() for sender in network.senders(name)) for name in sensitive}
+    costs = {name: torch.stack([network.costs[s].mean() for s in network.senders(name)]).sum() for name in sensitive}
     least = min((cost for cost in costs.values() if cost > 0), default=torch.tensor(1.0))
     thetas = {}
     for name, own in sensitive.items():

@@ -188,3 +188,12 @@ def test_tensors_that_do_not_fit():
         decode([torch.zeros(1, 1469)], spec(V1))
     with pytest.raises(UserError, match="does not fit"):
         decode([torch.zeros(1, 7)], spec(HEAD))
+
+
+def test_v8_with_one_bin_reads_distances():
+    """Cells of 8 pixels: the centre of column 1, row 0 is at (12, 4), and distances are in cells."""
+    head = HeadSpec("yolov8", classes=1, num=1, bins=1)
+    x = torch.tensor([0.5, 0.25, 1.0, 0.75, 2.0]).view(1, 5, 1, 1).expand(1, 5, 2, 2)
+    boxes, scores = decode([x], spec(head, size=16))
+    assert (boxes[0, 1] * 16).tolist() == pytest.approx([12 - 4, 4 - 2, 12 + 8, 4 + 6])
+    assert scores[0, 1].item() == pytest.approx(sigmoid(2.0))

@@ -27,6 +27,11 @@ def test_first_of_a_repeated_key_counts_and_equals_signs_stay_in_the_value():
     assert layer.options["note"] == "a=b"
 
 
+def test_numbers_end_where_a_comment_begins():
+    (_, layer) = parse_cfg("[net]\n[conv]\nsize=3 # small\nmask=0,1 # the fine ones\nscale=1.5 # x\n")
+    assert layer.integer("size") == 3 and layer.integers("mask") == [0, 1] and layer.number("scale", 1.0) == 1.5
+
+
 names = st.text("abcdefghijk_", min_size=1, max_size=8)
 
 
@@ -57,6 +62,7 @@ def test_what_is_written_is_read(layers):
         ("[net]\n[conv\n", "line 2.*not a section"),
         ("[net]\n[conv]\n\nfilters\n", "line 4.*neither"),
         ("[net]\n[conv]\n=3\n", "line 3.*neither"),
+        ("[net]\n" + "[dropout]\n" * 2000, "line 2001: more than 2000 sections"),
     ],
 )
 def test_mistakes_name_the_line(text, message):

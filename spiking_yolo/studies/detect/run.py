@@ -2,7 +2,6 @@
 
 import warnings
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 from itertools import islice
@@ -107,15 +106,25 @@ def detect(options: DetectOptions, watcher: Watcher, converted: Converted | None
 
 
 def previewed(sources: Sequence[str]) -> Iterator[Picture]:
-    """A few of the images, or where there is none of the frames of the first video file that can be read."""
+    """The images, a few that are spread over them first, then frames of the first video file that can be read.
+
+    Raises the UserError of the first video where there is nothing else.
+    """
     images = [source for source in sources if not is_stream(source)]
-    yield from map(Picture.file, spread(images, FEW))
-    videos = [source for source in sources if is_stream(source) and Path(source).is_file()]
-    for name in [] if images else videos:
-        with suppress(UserError), open_video(name) as video:
-            frames = list(islice(video.frames(PREVIEW), FEW))
-            yield from (Picture(f"{name}#{k * PREVIEW}", frame) for k, frame in enumerate(frames))
-            return
+    first = spread(images, FEW)
+    yield from map(Picture.file, [*first, *(image for image in images if image not in set(first))])
+    wrong: list[UserError] = []
+    for name in (source for source in sources if is_stream(source) and Path(source).is_file()):
+        try:
+            with open_video(name) as video:
+                frames = list(islice(video.frames(PREVIEW), FEW))
+        except UserError as error:
+            wrong.append(error)
+            continue
+        yield from (Picture(f"{name}#{k * PREVIEW}", frame) for k, frame in enumerate(frames))
+        return
+    if wrong and not images:
+        raise wrong[0]
 
 
 def keeping(converted: Converted, frames: str | None) -> Converted:
