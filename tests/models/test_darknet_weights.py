@@ -201,7 +201,7 @@ def test_voc_names_by_number_of_classes(tmp_path, recwarn):
     """A guess, which is said, unless the names lie beside the weights."""
     path = small_files(tmp_path, classes=20)
     with pytest.warns(
-        Notice, match="net.weights has 20 classes and no names beside it: taking those of voc.names; --n"
+        Notice, match="net.weights has 20 classes and no names beside it: taking those of voc.names"
     ):
         assert load_darknet(path)[1].names[11] == "dog"
     (tmp_path / "voc.names").write_text("\n".join("abcdefghijklmnopqrst"))
