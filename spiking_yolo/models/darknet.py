@@ -63,8 +63,7 @@ class DarknetNet(nn.Module):
         letterboxes for v2 and v3. The fork is known by keys that the original does not have.
         """
         heads = tuple(head_spec(self.sections[i]) for i in self.head_indices)
-        forked = FORK_NET_KEYS & self.net.options.keys() or any(
-            FORK_KEYS & self.sections[i].options.keys() for i in self.head_indices
-        )
-        stretches = any(h.kind == "yolov1" for h in heads) or (bool(forked) and not self.net.integer("letter_box", 0))
+        known = [FORK_NET_KEYS & self.net.options.keys()]
+        forked = any(known + [FORK_KEYS & self.sections[i].options.keys() for i in self.head_indices])
+        stretches = any(h.kind == "yolov1" for h in heads) or (forked and not self.net.integer("letter_box", 0))
         return Spec("detect", tuple(names), self.height, self.width, "stretch" if stretches else "letterbox", heads)

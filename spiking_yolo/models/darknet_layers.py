@@ -156,7 +156,7 @@ def _convolutional(section: Section, shape: Shape) -> tuple[nn.Module, Shape]:
 def _connected(section: Section, shape: Shape) -> tuple[nn.Module, Shape]:
     output = section.integer("output", 1, minimum=1)
     _bounded(section, output * math.prod(shape))
-    bn = bool(section.integer("batch_normalize", 0) or section.integer("cbn", 0))
+    bn = bool(section.integer("batch_normalize", 0))
     parts = {"flatten": nn.Flatten(), "linear": nn.Linear(math.prod(shape), output, bias=not bn)}
     return _block(section, parts, nn.BatchNorm1d(output, eps=1e-5) if bn else None), (output,)
 

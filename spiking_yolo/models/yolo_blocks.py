@@ -5,6 +5,7 @@ Children keep the names that they have there, so that the layers of neurons are 
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from itertools import islice
 from typing import Any
 
 import torch
@@ -198,7 +199,8 @@ def all_modules(record: Any, name: str) -> Iterator[tuple[str, str]]:
         name, record = waiting.pop()
         kind, state = described(record, name)
         yield name, kind
-        waiting += [(f"{name}.{key}", child) for key, child in state["_modules"].items() if isinstance(child, Record)]
+        inner = ((f"{name}.{key}", child) for key, child in state["_modules"].items() if isinstance(child, Record))
+        waiting += islice(inner, MODULES - len(waiting))
 
 
 def _numbers(state: Mapping[str, Any]) -> dict[str, int]:

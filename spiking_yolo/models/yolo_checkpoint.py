@@ -78,9 +78,8 @@ def _network(file: TorchFile) -> tuple[RawHeads, Spec]:
             f"node 'model.{len(records) - 1}' ({kind}) is not the plain detection head of v5, v3u, v5u and v8: give a "
             "checkpoint of one of them, trained for the task detect"
         )
-    for i, record in records.items():
-        for name, kind in all_modules(record, f"model.{i}"):
-            refuse_attention(kind, name)
+    for name, kind in all_modules(state["_modules"]["model"], "model"):
+        refuse_attention(kind, name)
     builder = Builder(file)
     layers = [builder.build(record, f"model.{key}") for key, record in records.items()]
     sources = [_sources(record, i) for i, record in enumerate(records.values())]

@@ -200,9 +200,7 @@ def test_class_names_are_found_in_order(tmp_path):
 def test_voc_names_by_number_of_classes(tmp_path, recwarn):
     """A guess, which is said, unless the names lie beside the weights."""
     path = small_files(tmp_path, classes=20)
-    with pytest.warns(
-        Notice, match="net.weights has 20 classes and no names beside it: taking those of voc.names"
-    ):
+    with pytest.warns(Notice, match="net.weights has 20 classes and no names beside it: taking those of voc.names"):
         assert load_darknet(path)[1].names[11] == "dog"
     (tmp_path / "voc.names").write_text("\n".join("abcdefghijklmnopqrst"))
     assert load_darknet(path)[1].names[11] == "l" and not recwarn.list

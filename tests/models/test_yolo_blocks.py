@@ -7,7 +7,7 @@ from torch import Tensor, nn
 
 from spiking_yolo.errors import UserError
 from spiking_yolo.models.pickled import Record
-from spiking_yolo.models.yolo_blocks import SPP, Conv, Focus, all_modules, refuse_attention
+from spiking_yolo.models.yolo_blocks import MODULES, SPP, Conv, Focus, all_modules, refuse_attention
 
 
 def conv(inputs: int, outputs: int, kernel: int) -> Conv:
@@ -41,6 +41,10 @@ def test_attention_is_found_wherever_it_is():
     net = module("a.Sequential", first=module("a.Conv"), m=module("b.C2PSA", attn=module("b.Attention")))
     found = dict(all_modules(net, "model"))
     assert found == {"model": "Sequential", "model.first": "Conv", "model.m": "C2PSA", "model.m.attn": "Attention"}
+    within_itself: dict[str, Record] = {}
+    endless = Record("a.Sequential", state={"_modules": within_itself, "_parameters": {}, "_buffers": {}})
+    within_itself.update({str(i): endless for i in range(2 * MODULES)})
+    assert len(list(all_modules(endless, "model"))) == MODULES
     refuse_attention("Conv", "model.first")
     with pytest.raises(UserError, match=r"'model.m.attn' \(Attention\) cannot be converted"):
         refuse_attention("Attention", "model.m.attn")
