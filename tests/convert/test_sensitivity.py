@@ -8,7 +8,7 @@ from helpers.methods import points
 from helpers.networks import Pooled, TinyLeaky, images, make, spiking
 
 from spiking_yolo.convert.complete import CompleteNetwork
-from spiking_yolo.convert.sensitivity import balanced, scaled_to, sensitivity
+from spiking_yolo.convert.sensitivity import balanced, scaled_to, sensitivity, times
 from spiking_yolo.recipe import Recipe
 
 
@@ -42,3 +42,15 @@ def test_thresholds_meet_the_operations(cls: Any):
         values = scaled_to(wanted, network, start, batches)
         spent = torch.cat([network(x, values)[1] for x in batches]).mean().item()
         assert spent == pytest.approx(wanted, rel=0.05)
+
+
+def test_no_theta_is_finer_than_the_network_allows():
+    """However many operations are asked for: a neuron sends 65,536 thetas at most, and what is above is lost."""
+    graph, batches = spiking(make(TinyLeaky), images(2), Recipe("tested")).graph, list(images(3).split(1))
+    free = CompleteNetwork(graph, (8, 8))
+    start = {n: {"theta": torch.full((c,), 0.5), "initial": torch.tensor(0.5)} for n, c in free.sites.items()}
+    bounded = CompleteNetwork(graph, (8, 8), least={name: torch.full((c,), 0.125) for name, c in free.sites.items()})
+    assert {own["theta"].max().item() for own in times(0.5, bounded, start).values()} == {0.25}
+    assert {own["theta"].max().item() for own in times(0.01, bounded, start).values()} == {0.125}
+    assert max(own["theta"].max().item() for own in scaled_to(1e3, free, start, batches).values()) < 0.125
+    assert {own["theta"].max().item() for own in scaled_to(1e3, bounded, start, batches).values()} == {0.125}
