@@ -88,7 +88,7 @@ def located(weights: str | Path) -> Path:
 
 
 def measured() -> list[dict[str, Any]]:
-    """Of a network's "name", with what is "set": the data and n it was measured "on", and figures in percent.
+    """Of a network's "name", with what is "set", and at another "imgsz": what it was measured "on", figures in percent.
 
     ann, snn: of the ANN, and of the default method at T = 1 for its digits; interval: of their difference. refined,
     refined_digits: at T = 8 with spikes that become finer. The commands are in docs/results.md.
@@ -105,7 +105,7 @@ def zoo_text() -> str:
             low, high = own["interval"]
             first = (f"{own['ann']:.1f}", f"{own['snn']:.1f}", f"[{low:.1f}, {high:.1f}]", f"{own['digits']:.2f}")
             settled = (f"{own['refined']:.1f}", f"{own['refined_digits']:.2f}", own["on"], own.get("set", "-"))
-            rows.append((n.name, n.imgsz, *first, *settled, n.activation, file, n.licence, n.source))
+            rows.append((n.name, own.get("imgsz", n.imgsz), *first, *settled, n.activation, file, n.licence, n.source))
     widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
     lines = ["  ".join(c.ljust(w) for c, w in zip(row, widths, strict=True)).rstrip() for row in rows]
     return "\n".join([*lines, "", *_NOTES])
