@@ -34,7 +34,7 @@ def trace(model: nn.Module, example: Tensor) -> Graph:
         traced = fx.GraphModule(model, _Tracer().trace(model))
     except Exception as error:  # fx raises whatever the traced code raises
         raise UserError(
-            f"{type(model).__name__} cannot be traced ({str(error).splitlines()[0]}): "
+            f"{type(model).__name__} cannot be traced ({str(error).splitlines()[0].split('. ')[0]}): "
             "its forward must not branch on tensor values"
         ) from error
     _refuse_shared_batch_norm(traced)
