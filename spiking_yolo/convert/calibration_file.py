@@ -95,7 +95,7 @@ def calibrate_command(ann: Ann, recipe: Recipe) -> str:
     """The command line that makes the files which this network needs with a recipe."""
     method = list_methods().get(recipe.name)
     changes = recipe.changes(method.recipe) if method else {}
-    named = "" if recipe.name == DEFAULT or method is None else f" --method {recipe.name}"
+    named = f" --method {recipe.name}" if recipe.name != DEFAULT and (method or recipe.runs_network) else ""
     return "".join((ann.calibrate_command, named, *(f" --set {key}={value}" for key, value in changes.items())))
 
 

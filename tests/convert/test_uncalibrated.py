@@ -1,5 +1,6 @@
 """A network without a calibration: thresholds from the pictures that it is about to see."""
 
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -9,6 +10,7 @@ import torch
 from helpers.tiny import files, photo, run_tool, write_tiny
 from helpers.video import noise, write_frames
 
+from spiking_yolo.convert.calibration_file import calibrate_command
 from spiking_yolo.convert.converted import Converted
 from spiking_yolo.convert.pipeline import convert_ann, load
 from spiking_yolo.convert.registry import get_recipe
@@ -87,6 +89,11 @@ def test_methods_that_run_for_minutes_want_their_own_calibration(ann: Ann, pictu
     for recipe, seen in ((trained, pictures), (get_recipe("p-norm"), [])):
         with pytest.raises(UserError, match="no activation statistics"):
             convert_ann(ann, recipe, photographs=seen)
+    for name, wanted in (
+        ("msat", "DIR --method mine"),
+        ("p-norm", "DIR"),
+    ):  # recipes of files
+        assert calibrate_command(ann, replace(get_recipe(name), name="mine")).endswith(wanted)
     with pytest.raises(UserError, match="no activation statistics at elsewhere"):
         convert_ann(ann, get_recipe("p-norm"), "elsewhere", photographs=pictures)
 

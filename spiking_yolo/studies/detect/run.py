@@ -112,7 +112,7 @@ def previewed(sources: Sequence[str]) -> Iterator[Picture]:
     """
     images = [source for source in sources if not is_stream(source)]
     first = spread(images, FEW)
-    yield from map(Picture.file, [*first, *(image for image in images if image not in set(first))])
+    yield from map(Picture.file, dict.fromkeys([*first, *images]))
     wrong: list[UserError] = []
     for name in (source for source in sources if is_stream(source) and Path(source).is_file()):
         try:
