@@ -9,7 +9,8 @@ from typing import Any
 
 import pytest
 import torch
-from helpers.hostile import HOSTILE, archive, pickled
+from helpers.hostile import HOSTILE
+from helpers.pickles import archive, pickled
 from helpers.tiny import ROOT, run_tool
 from hypothesis import given, settings
 from hypothesis import strategies as st

@@ -1,0 +1,103 @@
+"""Files of torch.save written by hand: pickles from their instructions, and what calls a function when unpickled."""
+
+import io
+import pickle
+import re
+import struct
+import zipfile
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+Writer = Callable[[Path, Path], None]  # (file to write, what it would create when it is unpickled)
+
+
+class Calls:
+    """Unpickling it calls a function."""
+
+    def __init__(self, function: Any, *args: Any, state: Any = None) -> None:
+        self.parts = (function, args) if state is None else (function, args, state)
+
+    def __reduce__(self) -> Any:
+        return self.parts
+
+
+def archive(path: Path, content: bytes, name: Any = "archive/data.pkl", **entries: bytes) -> None:
+    """A file as of torch.save around a pickle."""
+    with zipfile.ZipFile(path, "w", zipfile.ZIP_STORED) as file:
+        file.writestr(name, content)
+        file.writestr("archive/version", b"3\n")
+        for key, value in entries.items():
+            file.writestr(f"archive/data/{key}", value)
+
+
+def pickled(value: Any, protocol: int = 2) -> bytes:
+    stream = io.BytesIO()
+    pickle.Pickler(stream, protocol).dump(value)
+    return stream.getvalue()
+
+
+def call(function: Callable[[Path], Calls], wrap: Callable[[Any], Any] = lambda x: {"model": x}) -> Writer:
+    return lambda path, trap: archive(path, pickled(wrap(function(trap))))
+
+
+def raw(content: bytes | Callable[[Path], bytes], **entries: bytes) -> Writer:
+    return lambda path, trap: archive(path, content(trap) if callable(content) else content, **entries)
+
+
+def plain(value: Any) -> bytes:
+    """The instructions that make a plain value."""
+    if isinstance(value, str):
+        return b"X" + struct.pack("<I", len(value)) + value.encode()
+    if isinstance(value, int):
+        return b"\x8a\x08" + struct.pack("<q", value)
+    if isinstance(value, tuple):
+        return b"(" + b"".join(map(plain, value)) + b"t"
+    return {list: b"]", dict: b"}"}[type(value)]
+
+
+def record(name: str, **attributes: bytes) -> bytes:
+    """The instructions that make an object of a class, with the instructions of its attributes."""
+    empty = {"_modules": b"}", "_parameters": b"}", "_buffers": b"}"}
+    return b"c" + name.replace(" ", "\n").encode() + b"\n)\x81" + mapping(**{**empty, **attributes}) + b"b"
+
+
+def mapping(**values: bytes) -> bytes:
+    """n0, n1, ...: keys "0", "1", ..., which are no names in Python."""
+    keys = (key[1:] if re.fullmatch(r"n\d+", key) else key for key in values)
+    return b"}(" + b"".join(plain(key) + value for key, value in zip(keys, values.values(), strict=True)) + b"u"
+
+
+def tensor(count: int, size: tuple[int, ...], stride: tuple[int, ...], offset: int = 0, key: str = "0") -> bytes:
+    """The instructions that make a tensor over entry `key`, which is said to have `count` numbers."""
+    storage = b"(" + plain("storage") + b"ctorch\nFloatStorage\n" + plain(key) + plain("cpu") + plain(count) + b"tQ"
+    rest = plain(offset) + plain(size) + plain(stride) + b"\x89ccollections\nOrderedDict\n)R"
+    return b"ctorch._utils\n_rebuild_tensor_v2\n(" + storage + rest + b"tR"
+
+
+def network(*layers: bytes) -> bytes:
+    numbered = {f"n{i}": layer for i, layer in enumerate(layers)}
+    body = record("torch.nn.modules.container Sequential", _modules=mapping(**numbered))
+    model = record("models.yolo Model", yaml=b"}", _modules=mapping(model=body))
+    return b"\x80\x02" + mapping(model=model) + b"."
+
+
+def doubled(times: int) -> bytes:
+    """A module with one module twice in it, which has one twice in it, ..."""
+    inner = record("torch.nn.modules.linear Identity")
+    for i in range(times):
+        twice = mapping(a=inner + b"r" + struct.pack("<I", i), b=b"j" + struct.pack("<I", i))
+        inner = record("torch.nn.modules.container Sequential", _modules=twice)
+    return inner
+
+
+def again(name: str, values: int, times: int) -> bytes:
+    """A list of so many values that is given to what is called `name`, again and again."""
+    call = b"h\x01h\x00\x85R"
+    return b"](" + b"N" * values + b"eq\x00c" + name.replace(" ", "\n").encode() + b"\nq\x01" + call * times
+
+
+def detector(tensor: bytes, numbers: dict[str, bytes] | None = None, **entries: bytes) -> Writer:
+    """A network whose first convolution has this weight. numbers: the instructions of other attributes of it."""
+    conv = record("torch.nn.modules.conv Conv2d", _parameters=mapping(weight=tensor), f=plain(-1), **(numbers or {}))
+    return raw(network(conv, record("models.yolo Detect", f=b"]K\x00a", nc=plain(1))), **entries)
