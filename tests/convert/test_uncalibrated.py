@@ -89,10 +89,7 @@ def test_methods_that_run_for_minutes_want_their_own_calibration(ann: Ann, pictu
     for recipe, seen in ((trained, pictures), (get_recipe("p-norm"), [])):
         with pytest.raises(UserError, match="no activation statistics"):
             convert_ann(ann, recipe, photographs=seen)
-    for name, wanted in (
-        ("msat", "DIR --method mine"),
-        ("p-norm", "DIR"),
-    ):  # recipes of files
+    for name, wanted in (("msat", "DIR --method mine"), ("p-norm", "DIR")):  # of which files have made other recipes
         assert calibrate_command(ann, replace(get_recipe(name), name="mine")).endswith(wanted)
     with pytest.raises(UserError, match="no activation statistics at elsewhere"):
         convert_ann(ann, get_recipe("p-norm"), "elsewhere", photographs=pictures)

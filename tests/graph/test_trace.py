@@ -8,6 +8,7 @@ import torch.nn.functional as F
 import torchvision.models as zoo
 from helpers.networks import ALL, Residual, TinyLeaky, images, make
 from torch import Tensor, nn
+from torch._subclasses.fake_tensor import FakeTensor
 
 from spiking_yolo.errors import UserError
 from spiking_yolo.graph import Activation, Graph, Node, forward
@@ -228,3 +229,12 @@ def test_a_call_with_arguments_of_another_kind_is_refused_by_its_node(call):
 
     with pytest.raises(UserError, match=r"node '(mean|cat)': it is called in a way that cannot be converted"):
         trace(Odd(), images(1))
+
+
+def test_shapes_are_learned_without_computing():
+    """Else a file of a few kilobytes could ask for minutes, or for gigabytes."""
+    made: list[object] = []
+    conv = nn.Conv2d(3, 2, 3)
+    conv.register_forward_hook(lambda module, given, output: made.append(output))
+    assert trace(nn.Sequential(conv, nn.ReLU()), torch.zeros(1, 3, 8, 8)).weighted
+    assert made and all(isinstance(output, FakeTensor) for output in made)

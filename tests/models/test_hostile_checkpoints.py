@@ -3,6 +3,7 @@
 import pickle
 import resource
 import time
+from collections import OrderedDict
 from contextlib import suppress
 from pathlib import Path
 from typing import Any
@@ -144,3 +145,22 @@ def test_a_damaged_archive_is_refused(data: st.DataObject, tmp_path_factory: pyt
     path.write_bytes(content[: data.draw(st.integers(0, len(content)))] if data.draw(st.booleans()) else content)
     with pytest.raises(UserError):
         read_checkpoint(path)
+
+
+@pytest.mark.parametrize("key", [2**32, -(2**32), 2**61 - 1])
+def test_no_key_is_a_number_that_others_could_collide_with(key: int, tmp_path: Path):
+    for content in (pickled({key: 0}), pickled({"model": OrderedDict([(key, 0)])})):
+        archive(tmp_path / "x.pt", content)
+        with pytest.raises(UserError, match="its pickle is damaged"):
+            read_checkpoint(tmp_path / "x.pt")
+    archive(tmp_path / "x.pt", pickled({key // 2 % 2**31: 0}))
+    with pytest.raises(UserError, match="it holds no network"):
+        read_checkpoint(tmp_path / "x.pt")
+
+
+def test_a_state_dict_is_called_that(tmp_path: Path):
+    torch.save(torch.nn.Conv2d(1, 1, 1).state_dict(), tmp_path / "x.pt")
+    with pytest.raises(
+        UserError, match=r"it holds no network, only values: .* with a state dict"
+    ):
+        read_checkpoint(tmp_path / "x.pt")
