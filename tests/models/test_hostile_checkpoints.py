@@ -160,7 +160,5 @@ def test_no_key_is_a_number_that_others_could_collide_with(key: int, tmp_path: P
 
 def test_a_state_dict_is_called_that(tmp_path: Path):
     torch.save(torch.nn.Conv2d(1, 1, 1).state_dict(), tmp_path / "x.pt")
-    with pytest.raises(
-        UserError, match=r"it holds no network, only values: .* with a state dict"
-    ):
+    with pytest.raises(UserError, match=r"it holds no network, only values: .* with a state dict"):
         read_checkpoint(tmp_path / "x.pt")
