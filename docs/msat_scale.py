@@ -1,4 +1,4 @@
-"""What MSAT's gain does on one network: the table and the figure of docs/msat.md.
+"""What MSAT's gain does on one network: the table and the figure of docs/msat/scale.md.
 
 python docs/msat_scale.py WEIGHTS DATA SPLIT N, from the root of the repository: N images of the split, drawn with seed
 0. Writes docs/images/msat-scale-NETWORK.png; what is measured is kept in runs/msat-scale, where a second call goes on.
