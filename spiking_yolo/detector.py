@@ -1,7 +1,9 @@
 """The detector that a person calls: images in, boxes at every timestep out."""
 
+import threading
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import replace
 from itertools import islice
 from pathlib import Path
@@ -43,6 +45,9 @@ class SpikingYOLO:
     ANN too; 8 as a chip holds them. device: "cpu", "cuda", "cuda:1", ... precision: "bf16" multiplies spikes and
     weights in bfloat16. compile: fuse the neurons' arithmetic, see SimulationOptions.
     Raises UserError for everything that does not fit.
+
+    Threads may share a detector: calls of `detect` take turns, and each stream has a network of its own. So has a call
+    that `progress` makes; `progress` must not wait for a call in another thread, whose turn comes after this one.
     """
 
     def __init__(
@@ -83,6 +88,7 @@ class SpikingYOLO:
         self._graph = self.converted.graph.to(self.device)
         self._simulation = chosen(precision, compile, self.device)
         self._network = self._new_network()
+        self._turn = _Turn()
 
     @classmethod
     def load(
@@ -271,9 +277,20 @@ class SpikingYOLO:
 
     def _simulate(self, image: ImageSource, bgr: bool, selection: Selection, T: int, **options: Any) -> Result:
         """options: of SpikingNetwork.run."""
-        start = time.perf_counter()
-        pixels, x, placement = self._prepare(image, bgr)
-        return self._result(pixels, path_of(image), placement, selection, T, self._network.run(x, T, **options), start)
+        with self._available_network() as network:
+            start = time.perf_counter()
+            pixels, x, placement = self._prepare(image, bgr)
+            run = network.run(x, T, **options)
+            return self._result(pixels, path_of(image), placement, selection, T, run, start)
+
+    @contextmanager
+    def _available_network(self) -> Iterator[SpikingNetwork]:
+        """The detector's network when no other thread uses it; a new one where this thread does already."""
+        if self._turn.is_mine():
+            yield self._new_network()
+        else:
+            with self._turn:
+                yield self._network
 
     def _result(
         self,
@@ -298,7 +315,8 @@ class SpikingYOLO:
             placement,
             time.perf_counter() - start,
             steps=boxes,
-            settled=run.steps,
+            simulated=run.steps,
+            quiet=run.quiet,
             spikes_by_layer={name: total.item() for name, total in last.spikes.items()},
             neurons_by_layer=run.neurons,
             activations=run.activations,
@@ -318,3 +336,25 @@ class SpikingYOLO:
             pixels = np.ascontiguousarray(pixels[..., ::-1])
         x, placement = preprocess(pixels, self.spec)
         return pixels, x[None].to(self.device), placement
+
+
+class _Turn:
+    """A lock that knows whether this thread holds it. A copy, or what is pickled, is a new one."""
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._thread: int | None = None
+
+    def is_mine(self) -> bool:
+        return self._thread == threading.get_ident()
+
+    def __enter__(self) -> None:
+        self._lock.acquire()
+        self._thread = threading.get_ident()
+
+    def __exit__(self, *error: object) -> None:
+        self._thread = None
+        self._lock.release()
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return _Turn, ()

@@ -20,6 +20,7 @@ from spiking_yolo.io.atomic import atomic_write
 from spiking_yolo.io.images import Placement
 from spiking_yolo.io.json_text import json_text
 from spiking_yolo.io.names import shown
+from spiking_yolo.snn.record import Quiet
 
 _COLUMNS: tuple[str, ...] = ("image", "T", "class_id", "class", "confidence", "x1", "y1", "x2", "y2")
 _IN_REPR = 5  # boxes
@@ -41,7 +42,8 @@ class Result:
 
     image: uint8 [H, W, 3] RGB, upright; boxes are in its pixels. path: of its file, None for an image given as pixels.
     steps: t -> Detections, for the requested steps and T. T is 0 for the ANN, which has no spikes and no steps.
-    settled: steps simulated before nothing changed any more. spikes_by_layer, neurons_by_layer: totals per layer.
+    simulated: steps that were simulated; fewer than T where the rest would have changed nothing. quiet: since when
+    nothing changes, and until when; see also `settled`. spikes_by_layer, neurons_by_layer: totals per layer.
     activations: of the ANN. sent, operations: events that were sent, and synaptic operations, by counting ("spikes",
     "digits", "messages"); counting: the one of this method. macs: multiply-accumulates of one ANN pass; analogue_macs:
     those of layers that receive analogue values. updates: neurons touched, summed over the steps. maps: t -> layer ->
@@ -59,7 +61,8 @@ class Result:
     placement: Placement
     seconds: float
     steps: dict[int, Detections] = field(default_factory=dict)
-    settled: int = 0
+    simulated: int = 0
+    quiet: Quiet | None = None
     spikes_by_layer: dict[str, float] = field(default_factory=dict)
     neurons_by_layer: dict[str, int] = field(default_factory=dict)
     activations: int = 0
@@ -117,6 +120,14 @@ class Result:
         return self.detections.class_id
 
     @property
+    def settled(self) -> int | None:
+        """The step after which no later one changes anything, however large T; None where that is not certain.
+
+        Rate coding never settles, and a method that refines its spikes only after the last refinement.
+        """
+        return self.quiet and self.quiet.settled
+
+    @property
     def spikes(self) -> float:
         """Total number of spikes; a burst of n counts n."""
         return sum(self.spikes_by_layer.values())
@@ -166,9 +177,9 @@ class Result:
         height, width = self.image.shape[:2]
         first = f"{shown(self.path or 'image')}: {width}x{height}, {listed(self.detections, self.names)}; "
         if self.T:
-            settled = f" (settled after {self.settled})" if self.settled < self.T else ""
-            first += f"T={self.T}{settled}, {self._events()}, {self.operations_per_mac:.2f} operations per MAC; "
-            duration = f"{1e3 * self.seconds:.0f} ms, {1e3 * self.seconds / self.settled:.1f} ms per step"
+            quiet = f" ({self.quiet})" if self.quiet is not None and self.quiet.since < self.T else ""
+            first += f"T={self.T}{quiet}, {self._events()}, {self.operations_per_mac:.2f} operations per MAC; "
+            duration = f"{1e3 * self.seconds:.0f} ms, {1e3 * self.seconds / self.simulated:.1f} ms per step"
         else:
             duration = f"ANN; {1e3 * self.seconds:.0f} ms"
         steps = sorted(self.steps.keys() - {self.T}) if steps is None else steps

@@ -16,6 +16,7 @@ from spiking_yolo import Box, Result, UserError
 from spiking_yolo.datasets.names import COCO_IDS
 from spiking_yolo.decode.boxes import Detections
 from spiking_yolo.io.images import Placement
+from spiking_yolo.snn.record import Quiet
 
 NAMES = ("cat", "dog", "bird")
 FIRST = (8.0, 4.0, 40.5, 36.25)
@@ -34,7 +35,7 @@ def result(count: int = 3, **changes: Any) -> Result:
     values = {
         "image": image, "path": "a.png", "names": NAMES, "method": "msat-plus", "T": 8, "detections": boxes,
         "placement": Placement((80, 48), (64, 38), (0, 13), (64, 64)), "seconds": 0.5,
-        "steps": {2: detections(0), 4: detections(1), 8: boxes}, "settled": 5,
+        "steps": {2: detections(0), 4: detections(1), 8: boxes}, "simulated": 5, "quiet": Quiet(5),
         "spikes_by_layer": {"a": 5_000_000.0, "b": 100_000.0}, "neurons_by_layer": {"a": 1_000_000, "b": 500_000},
         "activations": 2_000_000, "sent": {"spikes": 5_100_000.0, "digits": 3_200_000.0, "messages": 2e6},
         "operations": {"spikes": 6e9, "digits": 4e9, "messages": 3e9}, "macs": 5_000_000_000,
@@ -43,7 +44,7 @@ def result(count: int = 3, **changes: Any) -> Result:
 
 
 def ann() -> Result:
-    empty: dict[str, Any] = {"steps": {}, "spikes_by_layer": {}, "neurons_by_layer": {}, "settled": 0}
+    empty: dict[str, Any] = {"steps": {}, "spikes_by_layer": {}, "neurons_by_layer": {}, "simulated": 0, "quiet": None}
     return result(1, method="ann", T=0, **empty)
 
 
@@ -81,7 +82,14 @@ def test_summary():
     )
     assert lines[1:] == ["  T=2: nothing", "  T=4: dog 0.75"]
     assert result().summary([4, 8]).splitlines()[1:] == ["  T=4: dog 0.75", "  T=8: 2 x dog 0.62-0.75, bird 0.69"]
-    assert "settled" not in result(settled=8).summary()
+    assert "settled" not in result(quiet=Quiet(8)).summary()
+    assert "settled" not in result(simulated=8, quiet=None).summary()
+    line = result(T=16, steps={16: detections(3)}, quiet=Quiet(12, 17)).summary()
+    assert "T=16 (quiet since 12, refines at 17)" in line and "settled" not in line
+
+
+def test_settled_is_what_is_proved():
+    assert result().settled == 5 and result(quiet=Quiet(5, 9)).settled is None and result(quiet=None).settled is None
     assert result(path=None).summary().startswith("image: 80x48")
     assert ann().summary() == "a.png: 80x48, dog 0.75; ANN; 500 ms"
 

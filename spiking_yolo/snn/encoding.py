@@ -39,6 +39,15 @@ def spike_weight(e: Encoding, t: int) -> float:
     return 2.0 ** max(e.coarse - t + 1, 0) * e.refine_by ** min(times, e.refinements)
 
 
+def next_refinement(e: Encoding, t: int) -> int | None:
+    """The first step after t in which a spike is worth less than in step t; None if its value stays for good."""
+    times = [e.refine * 2**k + 1 for k in range(e.refinements)] if e.refine else []
+    if t <= e.coarse:
+        times.append(t + 1)
+    now = spike_weight(e, t)
+    return min((s for s in times if s > t and spike_weight(e, s) < now), default=None)
+
+
 def change(x: Tensor, sent: Tensor, tau: float, every: bool = False) -> tuple[Active, Tensor]:
     """The next frame, [N, C, H, W], after what was sent of those before.
 

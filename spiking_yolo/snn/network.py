@@ -20,7 +20,7 @@ from spiking_yolo.snn.neurons import NeuronLayer, build_neurons
 from spiking_yolo.snn.options import SimulationOptions
 from spiking_yolo.snn.plan import NetworkPlan
 from spiking_yolo.snn.readout import OutputSum
-from spiking_yolo.snn.record import Run, Snapshot
+from spiking_yolo.snn.record import Quiet, Run, Snapshot
 from spiking_yolo.snn.synapses import Synapses, modules
 
 Probe = Callable[[str, int, NeuronLayer, Tensor | None], None]
@@ -127,9 +127,9 @@ class SpikingNetwork(nn.Module):
                 progress(t)
             if not active and self.spike_weight(T) == self.spike_weight(t):
                 break
-        if self._since < T:  # settled: nothing changes any more
-            settled = self.snapshot(maps)
-            snapshots |= {s: replace(settled, t=s) for s in wanted if s >= self._since}
+        if self._since < T:  # nothing changes up to T
+            last = self.snapshot(maps)
+            snapshots |= {s: replace(last, t=s) for s in wanted if s >= self._since}
         kept = self._values or {}  # what later steps do not compute again
         self._values = {name: value for name, value in kept.items() if name in self.plan.constant}
         sizes = {name: self._neurons(layer) for name, layer in self.layers()}
@@ -137,7 +137,18 @@ class SpikingNetwork(nn.Module):
         shown = None if self._input.shown is None else self._input.shown.counted()
         senders = {*self.neurons, *self.synapses.pooled_counts(), *self._input.counts()}
         macs = operations.total_macs(self.graph, self._shapes, senders, shown)
-        return Run(snapshots, sizes, activations, self._since, *macs)
+        return Run(snapshots, sizes, activations, self._since, *macs, self.quiet)
+
+    @property
+    def quiet(self) -> Quiet | None:
+        """Since when nothing changes and until when; None if the next step may change something.
+
+        In a step everything travels through the whole network. Once no layer sends before it receives something, the
+        next step brings nothing to any of them, nor does a later one until spikes become finer.
+        """
+        if self._quiet_since is None:
+            return None
+        return Quiet(self._quiet_since, encoding.next_refinement(self.recipe.encoding, self._since))
 
     @property
     def image(self) -> Tensor:
@@ -159,6 +170,7 @@ class SpikingNetwork(nn.Module):
         self._shapes: dict[str, torch.Size] = {}
         self._values = {}
         self.t = self._since = 0  # steps in all, and with this image
+        self._quiet_since: int | None = None
 
     @torch.no_grad()
     def feed(self, x: Tensor) -> None:
@@ -169,7 +181,7 @@ class SpikingNetwork(nn.Module):
         """
         self._check_started()
         self._input.feed(x)
-        self._since = 0
+        self._since, self._quiet_since = 0, None
         for _, layer in self.layers():
             layer.later = True
 
@@ -202,6 +214,10 @@ class SpikingNetwork(nn.Module):
             for used in self.plan.releases[name]:
                 del values[used]
         self._output.add(values, self.t)
+        if not self.plan.coding.once or not all(layer.settled for _, layer in self.layers()):
+            self._quiet_since = None
+        elif self._quiet_since is None or weight != self.spike_weight(self._since - 1):
+            self._quiet_since = self._since
         return active or not self.plan.coding.once
 
     def snapshot(self, maps: bool = False) -> Snapshot:

@@ -41,10 +41,32 @@ class Snapshot:
 
 
 @dataclass(frozen=True)
+class Quiet:
+    """Outputs and counts stay as they are from step `since` of an image on.
+
+    until: the step in which spikes become finer, so that more may be sent; None: nothing ever changes again.
+    """
+
+    since: int
+    until: int | None = None
+
+    @property
+    def settled(self) -> int | None:
+        """The step after which no later one changes anything, however long the run; None if one may."""
+        return self.since if self.until is None else None
+
+    def __str__(self) -> str:
+        if self.until is None:
+            return f"settled after {self.since}"
+        return f"quiet since {self.since}, refines at {self.until}"
+
+
+@dataclass(frozen=True)
 class Run:
     """Snapshots by t; neurons: layer -> neurons of one image; steps: steps simulated.
 
-    They are fewer than T when all settled, which is not asked of a GPU.
+    They are fewer than T where the rest is quiet, which is not asked of a GPU.
+    quiet: since when nothing changes; None if the step after the last one may change something, as in rate coding.
     activations: of the ANN, of one image; neurons behind their pooling are fewer, ON/OFF pairs more.
     macs: multiply-accumulates of one ANN forward pass. analogue_macs: those of layers that receive analogue values, per
     run where they are constant or differential, else per step.
@@ -56,3 +78,9 @@ class Run:
     steps: int
     macs: int
     analogue_macs: int
+    quiet: Quiet | None = None
+
+    @property
+    def settled(self) -> int | None:
+        """See Quiet.settled."""
+        return self.quiet and self.quiet.settled

@@ -6,6 +6,7 @@ call to the next is an argument.
 """
 
 import logging
+import threading
 from collections.abc import Callable, Hashable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any
@@ -17,6 +18,8 @@ from spiking_yolo.snn.backend.blocks import Block, BlockedStep, Emit, Scratch
 from spiking_yolo.snn.backend.layout import rows
 from spiking_yolo.snn.backend.tree import leaves, map_tree
 from spiking_yolo.snn.state import Buffers, Clock
+
+_COMPILER = threading.Lock()  # PyTorch's compiler patches modules while it traces: one thread at a time
 
 
 class Fused:
@@ -36,7 +39,8 @@ class Fused:
         tensors = [value for value in values if value is not None]
         code = self._codes.get((torch.get_num_threads(), kind))
         if code is None:
-            code = self._codes[torch.get_num_threads(), kind] = self._compile(kind, tensors)
+            with _COMPILER:
+                code = self._codes[torch.get_num_threads(), kind] = self._compile(kind, tensors)
         result = code(*tensors)
         return result[0] if result else None
 

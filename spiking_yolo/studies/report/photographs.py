@@ -74,7 +74,7 @@ class Photographer:
             self.progress(t)
 
         run: Run = self.network.run(x, self.steps[-1], self.steps, maps=True, progress=after)
-        last = LayerCounts.of(self.network)  # a network that has settled stops early
+        last = LayerCounts.of(self.network)  # a quiet network stops early
         counts |= {t: last for t in self.steps if t not in counts}
         exact = forward(self.converted.graph.to(self.device), x)
         heat = self._maps(run, placement)
@@ -123,7 +123,7 @@ class Photographer:
         ]  # fmt: skip
         return rounded(
             {
-                "settled": run.steps,
+                "quiet": run.quiet and asdict(run.quiet),
                 "macs": run.macs,
                 "error": [relative_error(s.outputs, exact) for s in snapshots],
                 "operations": [float(getattr(s.operations, model.counting)) / run.macs for s in snapshots],

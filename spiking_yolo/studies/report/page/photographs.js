@@ -30,6 +30,13 @@ function called(objects) {
   });
 }
 
+/** Whether later steps change what is seen at t. quiet: {since, until} of the run, or null. */
+function activity(quiet, t) {
+  if (!quiet || t < quiet.since) return ["Settled", "not yet", "later steps may change it"];
+  if (quiet.until !== null) return ["Quiet", `since T = ${quiet.since}`, `spikes become finer at T = ${quiet.until}`];
+  return ["Settled", `at T = ${quiet.since}`, "nothing changes any more"];
+}
+
 function draw(k) {
   const now = photo(), t = data.steps[k], boxes = now.boxes[k];
   stage.show(now.image, now.width, now.height, `${now.name}: at T = ${t} the spiking network finds ${counted(boxes)}; the ANN finds ${counted(now.ann)}`);
@@ -44,7 +51,7 @@ function draw(k) {
     ["Output error", digits(now.error[k]), "0 is the ANN's output"],
     ["Operations per MAC", digits(now.operations[k]), `${data.counting}; the ANN: 1`],
     ["Spikes", many(now.spikes[k]), `${many(now.digits[k])} digits`],
-    ["Settled", now.settled <= t ? `at T = ${now.settled}` : "not yet", now.settled <= t ? "nothing changes any more" : "later steps may change it"],
+    activity(now.quiet, t),
   ]));
   energies.replaceChildren(energyTable(`Energy at T = ${data.steps[k]}, mJ per photograph at 45 nm`, now.annEnergy, (key) => now.energy[key][k]));
   drawLayers(now, k);

@@ -1,0 +1,105 @@
+"""One detector in several threads: every call gives what it gives alone."""
+
+import copy
+import pickle
+from concurrent.futures import ThreadPoolExecutor
+
+import pytest
+import torch
+from helpers.tiny import write_tiny
+from helpers.video import walk
+
+from spiking_yolo import Result, SpikingYOLO
+
+CALLS, T = 30, 4
+
+
+@pytest.fixture(scope="module")
+def weights(tmp_path_factory):
+    return write_tiny(tmp_path_factory.mktemp("tiny"))
+
+
+@pytest.fixture(scope="module", params=["signed-digits", "p-norm"])
+def detector(request, weights):
+    settings = {"calibration.kind": "none", "threshold.rule": "percentile"}
+    return SpikingYOLO(weights, request.param, settings if request.param == "signed-digits" else None)
+
+
+@pytest.fixture(scope="module")
+def photos(weights):
+    return [weights.parent / "photos" / name for name in ("a.png", "b.png")]
+
+
+def assert_same(result: Result, expected: Result) -> None:
+    assert len(expected) > 0
+    for name in ("xyxy", "confidence", "class_id"):
+        assert torch.equal(getattr(result, name), getattr(expected, name)), name
+    assert result.spikes_by_layer == expected.spikes_by_layer
+    assert result.operations == expected.operations and result.updates == expected.updates
+
+
+def detect(detector: SpikingYOLO, photo) -> Result:
+    return detector.detect(photo, T, conf=0.05)
+
+
+def test_calls_in_two_threads(detector, photos):
+    expected = [detect(detector, photo) for photo in photos]
+    with ThreadPoolExecutor(2) as pool:
+        results = list(pool.map(lambda i: detect(detector, photos[i % 2]), range(CALLS)))
+    for i, result in enumerate(results):
+        assert_same(result, expected[i % 2])
+
+
+def test_streams_and_calls_side_by_side(detector, photos):
+    """Two videos, photographs and the ANN in four threads."""
+    clips = [walk(6, seed=1), walk(6, seed=2)]
+
+    def watch(clip) -> list[Result]:
+        return list(detector.stream(clip, T=2, conf=0.05))
+
+    films = [watch(clip) for clip in clips]
+    alone, ann = detect(detector, photos[0]), detector.detect_ann(photos[1], conf=0.05)
+    with ThreadPoolExecutor(4) as pool:
+        streams = [pool.submit(watch, clip) for clip in clips]
+        calls = [pool.submit(detect, detector, photos[0]) for _ in range(10)]
+        anns = [pool.submit(detector.detect_ann, photos[1], conf=0.05) for _ in range(10)]
+    for stream, film in zip(streams, films, strict=True):
+        for result, expected in zip(stream.result(), film, strict=True):
+            assert_same(result, expected)
+    for call in calls:
+        assert_same(call.result(), alone)
+    for call in anns:
+        assert_same(call.result(), ann)
+
+
+def test_a_call_from_within_a_call(detector, photos):
+    """progress may call the detector whose run it follows; both are what they are alone."""
+    inner, outer = detect(detector, photos[1]), detect(detector, photos[0])
+    within: list[Result] = []
+    result = detector.detect(photos[0], T, conf=0.05, progress=lambda t: within.append(detect(detector, photos[1])))
+    assert_same(result, outer)
+    assert within
+    for one in within:
+        assert_same(one, inner)
+
+
+def test_an_error_on_the_way_leaves_the_detector_to_others(detector, photos):
+    expected = detect(detector, photos[0])
+
+    def stop(t: int) -> None:
+        raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        detector.detect(photos[0], T, progress=stop)
+    with ThreadPoolExecutor(1) as pool:
+        assert_same(pool.submit(detect, detector, photos[0]).result(timeout=60), expected)
+
+
+@pytest.mark.parametrize("again", [copy.deepcopy, lambda detector: pickle.loads(pickle.dumps(detector))])
+def test_a_copy_is_a_detector_of_its_own(detector, photos, again):
+    expected, twin = detect(detector, photos[0]), again(detector)
+    within: list[Result] = []
+    assert_same(
+        detector.detect(photos[0], T, conf=0.05, progress=lambda t: within.append(detect(twin, photos[0]))), expected
+    )
+    assert_same(within[0], expected)
