@@ -4,8 +4,9 @@
     spiking-yolo calibrate --weights W --data cifar10_jpeg.tar.xz        # a classifier: of the training split
 
 The files lie beside the weights and are found there by every verb: the statistics, from which conversion derives its
-thresholds, and of each method that runs the network to calibrate what it has learned. The default trains its
-thresholds, without labels, which takes minutes. For another method:
+thresholds, and of each method that runs the network to calibrate what it has learned. For a network that comes with
+the package they go to your cache ($SPIKING_YOLO_CACHE) and are taken before the shipped ones, which stay as they are.
+The default trains its thresholds, without labels, which takes minutes. For another method:
 
     spiking-yolo calibrate --weights W --images DIR --method calibration-light
 
@@ -15,7 +16,9 @@ images are not taken again. --method all makes every method's file.
 
 from __future__ import annotations
 
+import shlex
 import sys
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from spiking_yolo.studies.calibrate.options import CalibrateOptions
@@ -40,7 +43,20 @@ def main(options: CalibrateOptions) -> int:
         print(line(file))
 
     files = calibrate(options, on_file, bars)
+    if files[0].path is not None:
+        print(usage(options, files[0].path), end="")
     return int(any(file.skipped for file in files))
+
+
+def usage(options: CalibrateOptions, statistics: Path) -> str:
+    """What to do with files that do not lie beside the weights."""
+    from spiking_yolo.io.places import cache_folder
+
+    if options.output is not None:
+        return f"use them with --statistics {shlex.quote(str(statistics))}\n"
+    if statistics.is_relative_to(cache_folder() / "calibrations"):
+        return f"every verb takes these from now on: remove {statistics.parent} to return to the shipped ones\n"
+    return ""
 
 
 def line(file: Calibrated) -> str:

@@ -27,23 +27,33 @@ LONGEST = 120  # characters of a file's name that tell which settings were chang
 
 @dataclass(frozen=True)
 class CalibrationResult:
-    """Layer parameters that one recipe learned, and from which network, recipe and images."""
+    """Layer parameters that one recipe learned, and from which network, recipe, images and statistics.
+
+    statistics: fingerprint of the statistics; empty in files of before 0.3.0.
+    """
 
     neurons: NeuronParameters
     recipe: Recipe
     weights_sha256: str
     imgsz: Size
     images: tuple[str, ...]
+    statistics: str = ""
 
-    def save(self, path: str | Path) -> None:
+    def contents(self) -> tuple[dict[str, Tensor], dict[str, str]]:
+        """Tensors and metadata of the file."""
         metadata = {
             "format": FORMAT,
             "recipe": self.recipe.to_json(),
             "weights_sha256": self.weights_sha256,
             "imgsz": json_text(self.imgsz),
             "images": json_text(self.images),
+            "statistics": self.statistics,
         }
-        write_safetensors(path, pack(self.neurons), metadata)
+        return pack(self.neurons), metadata
+
+    def save(self, path: str | Path) -> None:
+        """Write one safetensors file, whole or not at all."""
+        write_safetensors(path, *self.contents())
 
     @classmethod
     def load(cls, path: str | Path) -> Self:
@@ -55,7 +65,8 @@ class CalibrationResult:
             images = tuple(entry(metadata, "images", list[str]))
             neurons, recipe = unpack(tensors), Recipe.from_json(metadata["recipe"])
             check_values(neurons)
-            return cls(neurons, recipe, metadata["weights_sha256"], (height, width), images)
+            statistics = metadata.get("statistics", "")
+            return cls(neurons, recipe, metadata["weights_sha256"], (height, width), images, statistics)
         except (LookupError, TypeError, ValueError) as error:
             raise UserError(
                 f"{path} is damaged or of another version ({error}): make it again with `{command('calibrate')}`"

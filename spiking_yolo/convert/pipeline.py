@@ -1,14 +1,16 @@
 """From a weights file to a spiking network: the ANN, its statistics, a recipe, neurons."""
 
+import shlex
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
 from spiking_yolo.convert import uncalibrated
-from spiking_yolo.convert.calibration_file import CalibrationResult, calibrate_command, calibration_path
+from spiking_yolo.convert.calibration_file import CalibrationResult, calibrate_command
 from spiking_yolo.convert.converted import FORMAT, Converted, convert
+from spiking_yolo.convert.locations import find_calibration, find_statistics, notify_of_own
 from spiking_yolo.convert.registry import DEFAULT, get_recipe, list_methods
-from spiking_yolo.convert.statistics import Statistics, statistics_path
+from spiking_yolo.convert.statistics import Statistics
 from spiking_yolo.errors import UserError
 from spiking_yolo.io.images import Picture
 from spiking_yolo.io.sizes import Size, size_name
@@ -29,23 +31,34 @@ def convert_ann(
     """The spiking network by a recipe, from the files beside the weights (or the given statistics).
 
     photographs, finer: looked at only where these files do not exist, see uncalibrated.convert_on.
+    Raises UserError when statistics and calibration do not belong together.
     """
-    needed = [statistics_path(ann.weights, ann.imgsz)]
-    needed += [calibration_path(ann.weights, ann.imgsz, recipe)] if recipe.runs_network else []
-    missing = statistics is None and not all(path.is_file() for path in needed)
+    chosen = None if statistics is None else Path(statistics)
+    calibration = find_calibration(ann, recipe, chosen) if recipe.runs_network else None
+    path = chosen or find_statistics(ann, calibration)
+    needed = [path] if calibration is None else [path, calibration]
+    missing = chosen is None and not all(file.is_file() for file in needed)
     if missing and uncalibrated.takes(recipe):
         network = uncalibrated.convert_on(ann, recipe, photographs, finer, weight_bits)
         if network is not None:
             return network
-    known = load_statistics(ann, statistics, recipe.name)
-    neurons = load_calibration(ann, recipe).neurons if recipe.runs_network else None
+    known, neurons = load_statistics(ann, path, recipe.name), None
+    if calibration is not None:
+        result = load_calibration(ann, recipe, calibration)
+        if result.statistics not in ("", known.fingerprint):
+            raise UserError(
+                f"{calibration} was not made from the statistics {path}: make it again with "
+                f"{calibrate_command(ann, recipe)}{'' if chosen is None else f' --output {shlex.quote(str(chosen))}'}"
+            )
+        neurons = result.neurons
     return convert(ann.graph, ann.spec, known, recipe, {"weights": ann.weights.name}, neurons, weight_bits)
 
 
-def load_calibration(ann: Ann, recipe: Recipe) -> CalibrationResult:
-    """What the recipe learned by running this network, from the file beside the weights."""
-    path = calibration_path(ann.weights, ann.imgsz, recipe)
+def load_calibration(ann: Ann, recipe: Recipe, path: Path | None = None) -> CalibrationResult:
+    """What the recipe learned by running this network, from this file or the one that is found first."""
+    path = path or find_calibration(ann, recipe)
     if path.is_file() and (state := CalibrationResult.load(path)).fits(recipe, ann.sha256, ann.imgsz):
+        notify_of_own(ann, path)
         return state
     what = "is of other settings, weights or size" if path.is_file() else "does not exist"
     raise UserError(
@@ -55,17 +68,18 @@ def load_calibration(ann: Ann, recipe: Recipe) -> CalibrationResult:
 
 
 def load_statistics(ann: Ann, path: str | Path | None = None, method: str = DEFAULT) -> Statistics:
-    """The statistics that belong to this network: those beside its weights, or the given file.
+    """The statistics that belong to this network: those that are found first, or the given file.
 
     method: that wants them, for the command that makes them.
     """
     size = ann.imgsz
-    path = Path(path) if path else statistics_path(ann.weights, size)
+    path = Path(path) if path else find_statistics(ann)
     if not path.is_file():
         also = f" --method {method}" if method != DEFAULT and method in list_methods() else ""
         raise UserError(f"no activation statistics at {path}: make them with {ann.calibrate_command}{also}")
     statistics = Statistics.load(path)
     statistics.check(ann.sha256, size, ann.graph)
+    notify_of_own(ann, path)
     return statistics
 
 

@@ -17,7 +17,7 @@ from spiking_yolo.io.images import Picture, preprocess, read_image
 from spiking_yolo.io.json_text import json_text
 from spiking_yolo.io.places import beside
 from spiking_yolo.io.sizes import Size, size_name
-from spiking_yolo.io.tensors import read_safetensors, write_safetensors
+from spiking_yolo.io.tensors import checksum, read_safetensors, write_safetensors
 from spiking_yolo.io.typed_json import entry
 from spiking_yolo.models.spec import Spec
 
@@ -29,6 +29,7 @@ class Statistics:
     """One histogram per activation node, and the network and images they were taken from.
 
     quantisers: bits -> what served the ANN best on such images; see studies/evaluate/quantised.py.
+    checksum: the fingerprint, where it is known from a file.
     """
 
     histograms: dict[str, Histogram]
@@ -36,6 +37,12 @@ class Statistics:
     imgsz: Size
     images: tuple[str, ...]
     quantisers: Mapping[int, str] = field(default_factory=dict)
+    checksum: str = field(default="", compare=False, repr=False)
+
+    @property
+    def fingerprint(self) -> str:
+        """SHA-256 of all that thresholds are made from, which is everything but the quantisers."""
+        return self.checksum or _fingerprint(*self.contents())
 
     def check(self, weights_sha256: str, imgsz: Size, graph: Graph) -> None:
         """Raise UserError unless these statistics belong to this network at this input size (height, width)."""
@@ -50,7 +57,8 @@ class Statistics:
         if set(self.histograms) != {node.name for node in graph.activations}:
             raise UserError(f"the statistics name other activations than the network has: {mend}")
 
-    def save(self, path: str | Path) -> None:
+    def contents(self) -> tuple[dict[str, Tensor], dict[str, str]]:
+        """Tensors and metadata of the file."""
         metadata = {
             "format": FORMAT,
             "weights_sha256": self.weights_sha256,
@@ -60,7 +68,11 @@ class Statistics:
             "totals": json_text({name: h.total for name, h in self.histograms.items()}),
             "quantisers": json_text(self.quantisers),
         }
-        write_safetensors(path, pack_histograms(list(self.histograms.values())), metadata)
+        return pack_histograms(list(self.histograms.values())), metadata
+
+    def save(self, path: str | Path) -> None:
+        """Write one safetensors file, whole or not at all."""
+        write_safetensors(path, *self.contents())
 
     @classmethod
     def load(cls, path: str | Path) -> Self:
@@ -73,11 +85,16 @@ class Statistics:
             quantisers = entry({"quantisers": "{}", **metadata}, "quantisers", dict[str, str])
             images = tuple(entry(metadata, "images", list[str]))
             chosen = {int(bits): name for bits, name in quantisers.items()}
-            return cls(read(metadata, tensors), metadata["weights_sha256"], (height, width), images, chosen)
+            histograms, digest = read(metadata, tensors), _fingerprint(tensors, metadata)
+            return cls(histograms, metadata["weights_sha256"], (height, width), images, chosen, digest)
         except (AttributeError, KeyError, OSError, TypeError, ValueError) as error:
             raise UserError(
                 f"{path} is damaged or of another version ({error}): make it again with `{command('calibrate')}`"
             ) from error
+
+
+def _fingerprint(tensors: Mapping[str, Tensor], metadata: Mapping[str, str]) -> str:
+    return checksum({key: value for key, value in metadata.items() if key != "quantisers"}, tensors)
 
 
 def _histograms(metadata: Mapping[str, str], tensors: Mapping[str, Tensor]) -> dict[str, Histogram]:

@@ -1,5 +1,6 @@
 """Where the project runs: in a checkout, or installed. Its files and the names of its commands differ."""
 
+import json
 from pathlib import Path
 
 from spiking_yolo.errors import UserError
@@ -35,6 +36,16 @@ def shipped(kind: str) -> Path:
     folder = PACKAGE.parent / IN_CHECKOUT[kind]
     # site-packages may hold a folder of the same name, which belongs to another package.
     return folder if in_checkout() and folder.is_dir() else PACKAGE / "assets" / kind
+
+
+def is_shipped(path: Path) -> bool:
+    """Whether it is one of the shipped weights, statistics or calibrations, or would lie among them."""
+    return path.resolve().is_relative_to(shipped("weights").resolve())
+
+
+def shipped_calibrations() -> dict[str, dict[str, str]]:
+    """SHA-256 of the statistics and calibrations as shipped: {weights file: {file: hexadecimal digest}}."""
+    return json.loads(Path(__file__).with_name("shipped_calibrations.json").read_text())
 
 
 def command(verb: str) -> str:

@@ -2,7 +2,8 @@
 
 import hashlib
 import json
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
+from contextlib import ExitStack
 from pathlib import Path
 
 import torch
@@ -44,11 +45,21 @@ def write_safetensors(path: str | Path, tensors: Mapping[str, Tensor], metadata:
 
     Raises UserError when it cannot be written.
     """
-    # Copies, because the format refuses tensors that share memory.
-    copies = {key: value.detach().cpu().clone().contiguous() for key, value in tensors.items()}
-    data = _in_order(save(copies, {**metadata, _CHECKSUM: checksum(metadata, copies)}))
-    with atomic_write(path) as temporary:  # the library's own writing lets nobody but the owner read the file
-        temporary.write_bytes(data)
+    write_together([(path, tensors, metadata)])
+
+
+def write_together(files: Iterable[tuple[str | Path, Mapping[str, Tensor], dict[str, str]]]) -> None:
+    """Write files (path, tensors, metadata) that belong together; see `write_safetensors`.
+
+    All are whole before the first one is renamed into place. The last is renamed first.
+    """
+    with ExitStack() as renames:
+        for path, tensors, metadata in files:
+            # Copies, because the format refuses tensors that share memory.
+            copies = {key: value.detach().cpu().clone().contiguous() for key, value in tensors.items()}
+            data = _in_order(save(copies, {**metadata, _CHECKSUM: checksum(metadata, copies)}))
+            temporary = renames.enter_context(atomic_write(path))
+            temporary.write_bytes(data)  # the library's own writing lets nobody but the owner read the file
 
 
 def checksum(metadata: Mapping[str, str], tensors: Mapping[str, Tensor]) -> str:

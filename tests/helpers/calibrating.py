@@ -23,5 +23,5 @@ def calibrate_on(weights: Path, pictures: Iterable[str | Picture], imgsz: Size |
     x = torch.stack([preprocess(read_image(file), ann.spec)[0] for file in files])
     recipe = get_recipe(DEFAULT)
     neurons = calibrate(ann.graph, ann.spec, statistics, recipe.with_settings({"calibration.steps": 2}), [x])
-    result = CalibrationResult(neurons, recipe, ann.sha256, ann.imgsz, statistics.images)
+    result = CalibrationResult(neurons, recipe, ann.sha256, ann.imgsz, statistics.images, statistics.fingerprint)
     result.save(calibration_path(weights, ann.imgsz, recipe))

@@ -8,14 +8,16 @@ from pathlib import Path
 from typing import Any
 
 from spiking_yolo.convert.calibrate import calibrate as run_network
-from spiking_yolo.convert.calibration_file import CalibrationResult, calibration_path
+from spiking_yolo.convert.calibration_file import CalibrationResult
+from spiking_yolo.convert.locations import Destination, destination
 from spiking_yolo.convert.registry import DEFAULT, get_recipe, list_methods
-from spiking_yolo.convert.statistics import Statistics, preprocessed, statistics_path, take_statistics
+from spiking_yolo.convert.statistics import Statistics, preprocessed, take_statistics
 from spiking_yolo.datasets.draw import draw, spread
 from spiking_yolo.datasets.open import open_classification
 from spiking_yolo.errors import UserError
 from spiking_yolo.io.images import Picture
 from spiking_yolo.io.sources import expand, is_stream
+from spiking_yolo.io.tensors import write_together
 from spiking_yolo.models.load import Ann
 from spiking_yolo.models.load import load_ann as load
 from spiking_yolo.recipe import Recipe
@@ -48,11 +50,16 @@ class Calibrated:
 def calibrate(
     options: CalibrateOptions, on_file: Callable[[Calibrated], Any] = silent, progress: Progress = silent
 ) -> list[Calibrated]:
-    """Write the statistics, then a file per method; on_file is called with each as soon as it is written."""
+    """Write the statistics and a file per method; on_file is called with each as soon as it is written.
+
+    The statistics are written together with what the first method has learned from them. For a network of the package
+    the files go to the user's cache, see convert/locations.py.
+    """
     recipes = [recipe.with_settings(options.settings) for recipe in _recipes(options.methods)]
     ann = load_ann(options)
     pictures, small = _pictures(options, ann), options.images is None
-    return _calibrate(ann, pictures, recipes, small, options.run_images, options.output, on_file, progress)
+    where = destination(ann, options.output, options.overwrite_shipped)
+    return _calibrate(ann, where, pictures, recipes, small, options.run_images, on_file, progress)
 
 
 def calibrate_trained(
@@ -66,16 +73,16 @@ def calibrate_trained(
     ann = load(weights)
     small = ann.spec.task == "classify"
     chosen = draw(pictures, DRAWN if small else TRAINED, seed)
-    return _calibrate(ann, chosen, [get_recipe(DEFAULT)], small, None, None, on_file, progress)
+    return _calibrate(ann, destination(ann), chosen, [get_recipe(DEFAULT)], small, None, on_file, progress)
 
 
 def _calibrate(
     ann: Ann,
+    where: Destination,
     pictures: Sequence[Picture],
     recipes: Sequence[Recipe],
     small: bool,
     run_images: int | None,
-    output: Path | None,
     on_file: Callable[[Calibrated], Any],
     progress: Progress,
 ) -> list[Calibrated]:
@@ -85,12 +92,25 @@ def _calibrate(
         files.append(file)
         on_file(file)
 
-    statistics, file = _statistics(ann, output or statistics_path(ann.weights, ann.imgsz), pictures, progress)
-    done(file)
-    good = _usable(pictures, statistics)
-    for recipe in recipes:
+    statistics, file = _statistics(ann, where.statistics, pictures, progress)
+    unsaved = [] if file.kept else [(where.statistics, *statistics.contents())]
+    good, learning = _usable(pictures, statistics), [recipe for recipe in recipes if recipe.runs_network]
+    if file.kept or not learning:
+        write_together(unsaved)
+        done(file)
+    for recipe in learning:
         used = spread(good, run_images or _run_images(recipe, small))
-        done(_run(ann, statistics, recipe, used, progress) if recipe.runs_network else Calibrated(None, recipe.name))
+        result, path = _run(ann, statistics, recipe, used, progress), where.calibration(ann, recipe)
+        # What was learned is renamed first: beside old statistics it is refused, where new statistics would be taken
+        # for those of an old calibration that does not say which it was made from.
+        write_together([*unsaved, (path, *result.contents())])
+        if file not in files:
+            unsaved = []
+            done(file)
+        done(Calibrated(path, recipe.name, len(used), len(result.neurons)))
+    for recipe in recipes:
+        if not recipe.runs_network:
+            done(Calibrated(None, recipe.name))
     return files
 
 
@@ -118,6 +138,7 @@ def _pictures(options: CalibrateOptions, ann: Ann) -> Sequence[Picture]:
 
 
 def _statistics(ann: Ann, path: Path, pictures: Sequence[Picture], progress: Progress) -> tuple[Statistics, Calibrated]:
+    """Those in the file at `path` where they are of these pictures, or new ones, which are to be saved there."""
     names = tuple(picture.name for picture in pictures)
     with suppress(UserError):  # none there, or a damaged one, which is made again
         old = Statistics.load(path)
@@ -133,23 +154,20 @@ def _statistics(ann: Ann, path: Path, pictures: Sequence[Picture], progress: Pro
     batches = preprocessed(spread(_usable(pictures, statistics), CHOSEN_ON), ann.spec)
     progress("quantisers", 1, None)
     statistics = replace(statistics, quantisers=choose(ann.graph, statistics, batches))
-    statistics.save(path)
     used, layers = len(statistics.images), len(statistics.histograms)
     return statistics, Calibrated(path, images=used, layers=layers, skipped=tuple(skipped))
 
 
 def _run(
     ann: Ann, statistics: Statistics, recipe: Recipe, pictures: Sequence[Picture], progress: Progress
-) -> Calibrated:
+) -> CalibrationResult:
     parts = itertools.count(1)
     batches = preprocessed(pictures, ann.spec)
     neurons = run_network(
         ann.graph, ann.spec, statistics, recipe, batches, lambda text: progress(recipe.name, next(parts), None, text)
     )
-    path = calibration_path(ann.weights, ann.imgsz, recipe)
     names = tuple(picture.name for picture in pictures)
-    CalibrationResult(neurons, recipe, ann.sha256, ann.imgsz, names).save(path)
-    return Calibrated(path, recipe.name, len(pictures), len(neurons))
+    return CalibrationResult(neurons, recipe, ann.sha256, ann.imgsz, names, statistics.fingerprint)
 
 
 def _usable(pictures: Sequence[Picture], statistics: Statistics) -> list[Picture]:

@@ -8,7 +8,8 @@ from typing import Any
 
 from torch import Tensor
 
-from spiking_yolo.convert.calibration_file import CalibrationResult, calibration_path
+from spiking_yolo.convert.calibration_file import CalibrationResult
+from spiking_yolo.convert.locations import destination
 from spiking_yolo.convert.registry import DEFAULT, get_recipe
 from spiking_yolo.convert.statistics import Statistics
 from spiking_yolo.datasets.draw import draw
@@ -51,7 +52,7 @@ class SearchResult:
         return "\n".join(lines)
 
     def save(self, folder: Path) -> None:
-        """Write trials.csv, beside the weights what a recipe learned that runs the network, and recipe.json."""
+        """Write trials.csv, where calibrations go what a recipe learned that runs the network, and recipe.json."""
         recipe, problem, ann = self.best.recipe, self.problem, self.problem.ann
         rows = [
             {
@@ -66,8 +67,9 @@ class SearchResult:
         write_csv(folder / "trials.csv", rows)
         if recipe.runs_network:
             neurons = problem.converted(recipe).neurons
-            result = CalibrationResult(neurons, recipe, ann.sha256, ann.imgsz, _names(self.photographs))
-            result.save(calibration_path(ann.weights, ann.imgsz, recipe))
+            images, statistics = _names(self.photographs), problem.statistics.fingerprint
+            result = CalibrationResult(neurons, recipe, ann.sha256, ann.imgsz, images, statistics)
+            result.save(destination(ann).calibration(ann, recipe))
         with atomic_write(folder / "recipe.json") as temporary:
             temporary.write_text(recipe.to_json() + "\n")
 
