@@ -1,5 +1,6 @@
 """What an installation brings: the same dependencies everywhere, and a wheel with the default network and samples."""
 
+import platform
 import shutil
 import subprocess
 import sys
@@ -10,6 +11,7 @@ import pytest
 import yaml
 
 import spiking_yolo
+from spiking_yolo.snn.backend.library import LEVELS
 
 ROOT = Path(__file__).parents[2]
 PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
@@ -35,8 +37,9 @@ def test_the_wheel_holds_the_package_the_default_network_and_the_samples(tmp_pat
         shutil.copy(ROOT / name, tree)
     for name in ("spiking_yolo", "weights", "data"):
         (tree / name).symlink_to(ROOT / name)
-    subprocess.run([sys.executable, "setup.py", "-q", "build"], cwd=tree, check=True, capture_output=True)
-    built = tree / "build" / "lib"
+    build = [sys.executable, "setup.py", "-q", "build", "--build-lib", "lib"]
+    subprocess.run(build, cwd=tree, check=True, capture_output=True)
+    built = tree / "lib"
     package = built / "spiking_yolo"
 
     def files(folder: Path, pattern: str) -> set[Path]:
@@ -44,6 +47,9 @@ def test_the_wheel_holds_the_package_the_default_network_and_the_samples(tmp_pat
 
     for pattern in ("*.py", "py.typed", "*.cfg", "*.yaml", "*.json", "*.html", "*.css", "*.js"):
         assert files(ROOT / "spiking_yolo", pattern) <= files(package, pattern)
+    if shutil.which("cc"):
+        levels = LEVELS if platform.machine() in ("x86_64", "AMD64") else LEVELS[:1]
+        assert files(package, "*.so") == {Path("snn", "backend", f"events_{level}.so") for level in levels}
     samples = package / "assets" / "samples"
     assert files(samples, "*") == files(ROOT / "data" / "samples", "*")
     weights = package / "assets" / "weights"

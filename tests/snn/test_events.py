@@ -1,8 +1,15 @@
-"""Event-driven computation against the plain one: the same numbers, to the bit where sums are exact."""
+"""Event-driven computation against the plain one: the same numbers, to the bit where sums are exact.
+
+With every library of which this processor has the instructions. After a change of events.c they are built anew by
+`python setup.py build_ext --inplace`.
+"""
 
 import copy
 import os
 import pickle
+import shutil
+import subprocess
+import sys
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
@@ -19,20 +26,34 @@ from torch import Tensor
 from spiking_yolo.convert.converted import Converted
 from spiking_yolo.convert.registry import get_recipe
 from spiking_yolo.graph import Activation, Graph, max_pool
-from spiking_yolo.snn.backend import library as built
+from spiking_yolo.snn.backend import library as library_module
 from spiking_yolo.snn.backend.active import Active
 from spiking_yolo.snn.backend.backend import Backend
 from spiking_yolo.snn.backend.events import EventConvolution, Kernels
 from spiking_yolo.snn.backend.layout import channels_last, rows
-from spiking_yolo.snn.backend.library import library
+from spiking_yolo.snn.backend.library import LEVELS, load, usable_levels
 from spiking_yolo.snn.backend.pooling import PooledSum
 from spiking_yolo.snn.neurons.signed_memory import SignedMemory
 from spiking_yolo.snn.options import SimulationOptions
 from spiking_yolo.snn.plan import LayerPlan
 from spiking_yolo.snn.stream import Stream
 
-needs_compiler = pytest.mark.skipif(library() is None, reason="no C compiler: nothing is event-driven here")
 UNIT = {"stride": (1, 1), "padding": (1, 1), "groups": 1, "dilation": (1, 1)}
+
+
+@pytest.fixture(scope="module", params=usable_levels())
+def level(request: pytest.FixtureRequest) -> Iterator[str]:
+    """One level after another, as if it were this processor's."""
+    functions = load(request.param)
+    if functions is None:
+        pytest.skip(f"events_{request.param}.so was not built: nothing is event-driven here")
+    with pytest.MonkeyPatch.context() as patch:
+        for module in ("backend", "events"):
+            patch.setattr(f"spiking_yolo.snn.backend.{module}.library", lambda: functions)
+        yield request.param
+
+
+needs_kernels = pytest.mark.usefixtures("level")
 
 
 @pytest.fixture(params=[1, 3])
@@ -56,7 +77,7 @@ def active(x: Tensor) -> Active:
     return Active(rows(x)[where], where, x.shape)
 
 
-@needs_compiler
+@needs_kernels
 @settings(deadline=None, max_examples=60)
 @given(
     st.tuples(st.integers(1, 4), st.integers(1, 3)),
@@ -89,7 +110,7 @@ def test_a_convolution_of_a_few_events(
         assert len(out.where.unique()) == len(out.where) <= out.shape[0] * out.shape[2:].numel()
 
 
-@needs_compiler
+@needs_kernels
 def test_threads_share_the_outputs(threads: int):
     weight = torch.randint(-3, 4, (20, 3, 3, 3)).float()
     tested = EventConvolution(Kernels(), weight, UNIT, price=0, visit=0)
@@ -99,7 +120,7 @@ def test_threads_share_the_outputs(threads: int):
         assert out is not None and torch.equal(out.dense(), F.conv2d(x, weight, padding=1))
 
 
-@needs_compiler
+@needs_kernels
 def test_where_much_arrives_the_plain_convolution_serves():
     weight = torch.ones(4, 4, 3, 3)
     tested = EventConvolution(Kernels(), weight, UNIT)
@@ -110,7 +131,7 @@ def test_where_much_arrives_the_plain_convolution_serves():
     assert not EventConvolution.serves(weight.double(), UNIT)
 
 
-@needs_compiler
+@needs_kernels
 @pytest.mark.parametrize(
     ("kernel", "stride", "padding"),
     [((2, 2), (2, 2), (0, 0, 0, 0)), ((2, 2), (1, 1), (0, 1, 0, 1)), ((3, 2), (2, 1), (1, 0, 1, 1))],
@@ -139,7 +160,7 @@ def test_pooling_of_a_few_rows(
         before = expected.clone()
 
 
-@needs_compiler
+@needs_kernels
 @settings(deadline=None, max_examples=60)
 @given(
     st.sampled_from([0.0, 0.15, 0.5]),
@@ -207,7 +228,7 @@ def moving(n: int = 1) -> list[Tensor]:
     return [frame.float() for frame in frames]
 
 
-@needs_compiler
+@needs_kernels
 @pytest.mark.parametrize("cls", [TinyLeaky, Residual, Pooled])
 @pytest.mark.parametrize(
     ("method", "changes"),
@@ -251,7 +272,7 @@ def test_networks_give_the_same_spikes_to_the_bit(
     assert served
 
 
-@needs_compiler
+@needs_kernels
 def test_copies_work_on_their_own():
     stream = Stream(spiking(make(Pooled), images(2), get_recipe("signed-digits")).network())
     frames = moving()
@@ -264,23 +285,48 @@ def test_copies_work_on_their_own():
         assert torch.equal(expected(frames[2]).run.snapshots[1].outputs[0], twin.snapshot().outputs[0])
 
 
-def test_without_a_compiler_nothing_is_event_driven(monkeypatch: pytest.MonkeyPatch, tmp_path: Path):
-    """None is there, one that fails, a cache that cannot be written to, and no home: no library, and no error."""
-    cache = tmp_path / "file"
-    cache.touch()
-    for changes in ({"CC": "no-such-compiler"}, {"CC": "false"}, {"XDG_CACHE_HOME": str(cache)}):
-        with monkeypatch.context() as patch:
-            for name, value in changes.items():
-                patch.setitem(os.environ, name, value)
-            assert built.library.__wrapped__() is None
+@pytest.mark.skipif(not os.environ.get("CI"), reason="elsewhere the package may be used without its C code")
+@pytest.mark.skipif(shutil.which("cc") is None, reason="no C compiler")
+def test_where_there_is_a_compiler_the_installation_has_built_every_level():
+    assert all(load(level) is not None for level in usable_levels())
 
-    def nowhere() -> Path:
-        raise RuntimeError("Could not determine home directory.")  # as of a user that the system does not know
 
-    with monkeypatch.context() as patch:
-        patch.delenv("XDG_CACHE_HOME", raising=False)
-        patch.setattr(Path, "home", nowhere)
-        assert built.library.__wrapped__() is None
+def test_what_was_built_is_not_older_than_its_source():
+    source = Path(library_module.__file__).with_name("events.c")
+    for file in source.parent.glob("events_*.so"):
+        assert file.stat().st_mtime >= source.stat().st_mtime, "run: python setup.py build_ext --inplace"
+
+
+@pytest.mark.parametrize(
+    ("capability", "levels"),
+    [
+        ("AVX512", LEVELS),
+        ("AVX2", ("default", "avx2")),
+        ("NO AVX", ("default",)),
+        ("DEFAULT", ("default",)),
+        ("SVE256", ("default",)),
+    ],
+)
+def test_levels_are_those_of_pytorch(capability: str, levels: tuple[str, ...], monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setattr(torch.backends.cpu, "get_cpu_capability", lambda: capability)
+    assert usable_levels() == levels
+    chosen = library_module.library.__wrapped__()
+    assert (chosen is None) == (load(levels[-1]) is None)
+    assert chosen is None or levels[-1] in chosen._name
+
+
+def test_pytorch_can_be_told_to_use_a_lower_level():
+    lines = "from spiking_yolo.snn.backend.library import usable_levels; print(*usable_levels())"
+    environment = {**os.environ, "ATEN_CPU_CAPABILITY": "default"}
+    run = subprocess.run([sys.executable, "-c", lines], env=environment, check=True, capture_output=True, text=True)
+    assert run.stdout.split() == ["default"]
+
+
+def test_without_the_c_code_nothing_is_event_driven(monkeypatch: pytest.MonkeyPatch, tmp_path: Path):
+    monkeypatch.setattr(library_module, "__file__", str(tmp_path / "library.py"))
+    assert library_module.library.__wrapped__() is None
+    (tmp_path / f"events_{usable_levels()[-1]}.so").write_text("not a library")
+    assert library_module.library.__wrapped__() is None
     monkeypatch.setattr("spiking_yolo.snn.backend.backend.library", lambda: None)
     stream = Stream(spiking(make(TinyLeaky), images(2), get_recipe("signed-digits")).network())
     for x in moving()[:3]:

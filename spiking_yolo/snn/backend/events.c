@@ -8,8 +8,15 @@ OpenMP where there is one. */
 #include <stdint.h>
 #include <string.h>
 
-enum { LANES = 16, MOST_VECTORS = 4 }; /* of a vector; of outputs that are summed in registers at once */
-typedef float vector __attribute__((vector_size(4 * LANES), aligned(4), may_alias));
+#if defined __AVX512F__
+enum { WIDTH = 16 };
+#elif defined __AVX__
+enum { WIDTH = 8 };
+#else
+enum { WIDTH = 4 };
+#endif
+enum { LANES = 16, MOST_LANES = 4 * LANES }; /* outputs that are summed at once, in registers of WIDTH numbers */
+typedef float vector __attribute__((vector_size(4 * WIDTH), aligned(4), may_alias));
 
 /* Windows over a map: of a convolution, or of pooling. Padding on the right and below follows from the sizes. */
 typedef struct {
@@ -60,13 +67,14 @@ static int64_t number(const Windows *g, int32_t *slot, int64_t *reached) {
     return count;
 }
 
-/* sums[0 .. vectors * LANES] += the weights of each event's channel times its value, summed in registers. */
+/* sums[0 .. lanes] += the weights of each event's channel times its value, summed in registers. */
 static inline __attribute__((always_inline)) void weigh(float *sums, const float *weight, const int32_t *channel,
-                                                        const float *value, int64_t n, int vectors) {
-    vector a[MOST_VECTORS], *to = (vector *)sums;
+                                                        const float *value, int64_t n, int lanes) {
+    vector a[MOST_LANES / WIDTH], *to = (vector *)sums;
+    int vectors = lanes / WIDTH;
     for (int k = 0; k < vectors; k++) a[k] = to[k];
     for (int64_t e = 0; e < n; e++) {
-        const vector *w = (const vector *)(weight + channel[e] * vectors * LANES);
+        const vector *w = (const vector *)(weight + channel[e] * lanes);
         for (int k = 0; k < vectors; k++) a[k] += w[k] * value[e];
     }
     for (int k = 0; k < vectors; k++) to[k] = a[k];
@@ -85,9 +93,9 @@ static void add_position(const Windows *g, int64_t position, const int32_t *chan
             int64_t tap = (iy + g->top - y * g->stride_h) * g->kernel_w + ix + g->left - x * g->stride_w;
             const float *w = weight + tap * channels * block;
             float *sum = sums + s * width;
-            if (block == 4 * LANES) weigh(sum, w, channel, value, n, 4);
-            else if (block == 2 * LANES) weigh(sum, w, channel, value, n, 2);
-            else weigh(sum, w, channel, value, n, 1);
+            if (block == MOST_LANES) weigh(sum, w, channel, value, n, MOST_LANES);
+            else if (block == 2 * LANES) weigh(sum, w, channel, value, n, 2 * LANES);
+            else weigh(sum, w, channel, value, n, LANES);
         }
 }
 

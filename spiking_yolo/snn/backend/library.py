@@ -1,51 +1,33 @@
-"""The compiled form of events.c, built once per machine where there is a C compiler."""
+"""The compiled form of events.c, which setup.py builds beside it where there is a C compiler."""
 
 import ctypes
-import hashlib
-import os
-import shlex
-import subprocess
-import tempfile
 from functools import cache
 from pathlib import Path
 
-SOURCE = Path(__file__).with_name("events.c")
-FLAGS = ("-O3", "-fno-math-errno", "-fno-trapping-math", "-fPIC")
-NATIVE = "-march=native"
-PARALLEL = "-fopenmp"  # compiled so, but not linked: OpenMP is PyTorch's, with which it then shares its threads
+import torch
+
+# PyTorch's names for what it uses of an x86-64 processor, each with the instructions of those before it. Other
+# processors have the first one alone.
+LEVELS = ("default", "avx2", "avx512")
+
+
+def usable_levels() -> tuple[str, ...]:
+    """The levels whose instructions PyTorch uses on this processor; ATEN_CPU_CAPABILITY may name a lower one."""
+    capability = torch.backends.cpu.get_cpu_capability().lower()
+    best = LEVELS.index(capability) if capability in LEVELS else 0
+    return LEVELS[: best + 1]
+
+
+def load(level: str) -> ctypes.CDLL | None:
+    """The functions of events.c for processors of a level; None if they were not built, or do not load."""
+    file = Path(__file__).with_name(f"events_{level}.so")
+    try:
+        return ctypes.CDLL(str(file))
+    except OSError:
+        return None
 
 
 @cache
 def library() -> ctypes.CDLL | None:
-    """The functions of events.c; None where there is no C compiler, or none that can compile it.
-
-    The file lies in the user's cache ($XDG_CACHE_HOME, or ~/.cache), under a name made of the source, the compiler and
-    the processor's instructions, so that another machine with the same home makes its own.
-    """
-    compiler = tuple(shlex.split(os.environ.get("CC", "cc")))  # perhaps with a wrapper before it
-    for more in ((NATIVE, PARALLEL), (NATIVE,), (PARALLEL,), ()):
-        try:
-            return ctypes.CDLL(str(_built(compiler, (*FLAGS, *more))))
-        except (OSError, RuntimeError, subprocess.SubprocessError):
-            continue  # no compiler, no home or no cache, or the compiler or OpenMP is not what it takes
-    return None
-
-
-def _built(compiler: tuple[str, ...], flags: tuple[str, ...]) -> Path:
-    source = SOURCE.read_bytes()
-    machine = _run(*compiler, *flags, "-dM", "-E", "-x", "c", os.devnull)
-    key = hashlib.sha256(b"\0".join((source, machine, *map(str.encode, (*compiler, *flags))))).hexdigest()[:16]
-    folder = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "spiking_yolo"
-    target = folder / f"events-{key}.so"
-    if not target.exists():
-        folder.mkdir(mode=0o700, parents=True, exist_ok=True)
-        with tempfile.TemporaryDirectory(dir=folder) as work:
-            compiled, linked = Path(work, "events.o"), Path(work, "events.so")
-            _run(*compiler, *flags, "-c", str(SOURCE), "-o", str(compiled))
-            _run(*compiler, "-shared", str(compiled), "-lm", "-o", str(linked))
-            linked.replace(target)  # at once, whoever else is building it
-    return target
-
-
-def _run(*command: str) -> bytes:
-    return subprocess.run(command, check=True, capture_output=True, timeout=60).stdout
+    """The functions of events.c for this processor; None where no compiler was at hand when the package was built."""
+    return load(usable_levels()[-1])
