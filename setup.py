@@ -10,7 +10,7 @@ from setuptools.errors import CompileError
 ASSETS = {"spiking_yolo.assets.weights": "weights", "spiking_yolo.assets.samples": "data/samples"}
 FLAGS = ["-O3", "-g0", "-fno-math-errno", "-fno-trapping-math", "-ffp-contract=fast"]
 # OpenMP is compiled but not linked: PyTorch brings GNU's, whose threads the kernels then share. Clang cannot call that
-# one, and for libgomp makes serial code; GCC does not know the first spelling.
+# one, and for libgomp makes serial code; GCC refuses the first spelling.
 OPENMP = (["-fopenmp=libgomp"], ["-fopenmp"], [])
 # Exactly the instructions of which PyTorch makes sure before it reports the capability of that name.
 LEVELS = {"default": []}

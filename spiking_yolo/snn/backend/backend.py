@@ -19,8 +19,8 @@ from spiking_yolo.snn.backend.tree import map_tree
 class Backend:
     """Makes the parts of one network.
 
-    compiled: with PyTorch's compiler. event_driven: what few events reach is computed alone, where there is a C
-    compiler. Both differ by rounding.
+    compiled: with PyTorch's compiler. event_driven: what few events reach is computed alone, where the
+    kernels in C were built. Both differ by rounding.
     """
 
     def __init__(self, compiled: bool = False, event_driven: bool = False):

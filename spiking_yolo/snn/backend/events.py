@@ -1,4 +1,4 @@
-"""Event-driven computation in C, where there is a compiler: what nothing reaches is not computed.
+"""Event-driven computation in C, where that was built: what nothing reaches is not computed.
 
 The results are those of the plain form, but for the order of sums. Float32 on a CPU alone.
 """
