@@ -1,4 +1,4 @@
-"""What pyproject.toml cannot say: the packages, two folders beside the package that belong in it, and the C code."""
+"""Packages found in the tree, and two folders beside the package that belong in it."""
 
 import platform
 
@@ -9,10 +9,11 @@ from setuptools.errors import CompileError
 
 ASSETS = {"spiking_yolo.assets.weights": "weights", "spiking_yolo.assets.samples": "data/samples"}
 FLAGS = ["-O3", "-g0", "-fno-math-errno", "-fno-trapping-math", "-ffp-contract=fast"]
-# OpenMP is compiled but not linked: PyTorch brings GNU's, whose threads the kernels then share. Clang cannot call that
-# one, and for libgomp makes serial code; GCC refuses the first spelling.
+# OpenMP is compiled but not linked: PyTorch brings GNU's, whose threads the kernels then share.
+# Clang cannot call that one, and for libgomp makes serial code; GCC does not know the first
+# spelling.
 OPENMP = (["-fopenmp=libgomp"], ["-fopenmp"], [])
-# Exactly the instructions of which PyTorch makes sure before it reports the capability of that name.
+# The instructions that PyTorch checks for before it reports the capability of that name.
 LEVELS = {"default": []}
 if platform.machine() in ("x86_64", "AMD64"):
     LEVELS["avx2"] = ["-mavx2", "-mfma"]
@@ -44,10 +45,10 @@ class AnyPython(bdist_wheel):
 
 
 def kernels(level: str) -> Extension:
-    """Events.c for processors of one level. Where it cannot be compiled the package works without."""
+    """events.c for processors of one level; the package also works without it."""
     return Extension(
-        f"spiking_yolo.snn.backend.events_{level}",
-        ["spiking_yolo/snn/backend/events.c"],
+        f"spiking_yolo.snn.fast.events_{level}",
+        ["spiking_yolo/snn/fast/events.c"],
         depends=["setup.py"],
         extra_compile_args=[*FLAGS, *LEVELS[level]],
         libraries=["m"],

@@ -10,7 +10,7 @@ from importlib import import_module
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from spiking_yolo.convert.registry import list_methods
+    from spiking_yolo.convert.methods import list_methods
     from spiking_yolo.detector import SpikingYOLO
     from spiking_yolo.errors import UserError
     from spiking_yolo.recipe import Recipe
@@ -25,7 +25,7 @@ _MODULES = {
     "Result": "result",
     "SpikingYOLO": "detector",
     "UserError": "errors",
-    "list_methods": "convert.registry",
+    "list_methods": "convert.methods",
 }
 
 

@@ -14,15 +14,25 @@ from PIL import Image
 from torch import Tensor
 from torchvision.ops import box_convert
 
+from spiking_yolo.data.images import Placement
 from spiking_yolo.decode.boxes import Detections, counted, listed
 from spiking_yolo.errors import UserError
-from spiking_yolo.io.atomic import atomic_write
-from spiking_yolo.io.images import Placement
-from spiking_yolo.io.json_text import json_text
+from spiking_yolo.io.files import atomic_write
+from spiking_yolo.io.json import json_text
 from spiking_yolo.io.names import shown
-from spiking_yolo.snn.record import Quiet
+from spiking_yolo.snn.readout import Quiet
 
-_COLUMNS: tuple[str, ...] = ("image", "T", "class_id", "class", "confidence", "x1", "y1", "x2", "y2")
+_COLUMNS: tuple[str, ...] = (
+    "image",
+    "T",
+    "class_id",
+    "class",
+    "confidence",
+    "x1",
+    "y1",
+    "x2",
+    "y2",
+)
 _IN_REPR = 5  # boxes
 _NOTEBOOK_SIDE = 1280  # pixels
 
@@ -38,18 +48,21 @@ class Box(NamedTuple):
 
 @dataclass(frozen=True, eq=False, repr=False)
 class Result:
-    """The boxes of one image, and what finding them cost. A sequence of Box: len, result[0], iteration.
+    """The boxes of one image, and what finding them cost. A sequence of Box: len, result[0],
+    iteration.
 
-    image: uint8 [H, W, 3] RGB, upright; boxes are in its pixels. path: of its file, None for an image given as pixels.
-    steps: t -> Detections, for the requested steps and T. T is 0 for the ANN, which has no spikes and no steps.
-    simulated: steps that were simulated; fewer than T where the rest would have changed nothing. quiet: since when
-    nothing changes, and until when; see also `settled`. spikes_by_layer, neurons_by_layer: totals per layer.
-    activations: of the ANN. sent, operations: events that were sent, and synaptic operations, by counting ("spikes",
-    "digits", "messages"); counting: the one of this method. macs: multiply-accumulates of one ANN pass; analogue_macs:
-    those of layers that receive analogue values. updates: neurons touched, summed over the steps. maps: t -> layer ->
-    spikes so far per position of the network input, [h, w], if asked for. Of a video, frame: its number, from 0; time:
-    in seconds from the start; fresh: whether the state started anew for it; cut: whether that was, or should have been,
-    because the scene is another one.
+    image: uint8 [H, W, 3] RGB, upright; boxes are in its pixels. path: of its file, None for an
+    image given as pixels. steps: t -> Detections, for the requested steps and T. T is 0 for the
+    ANN, which has no spikes and no steps. simulated: steps that were simulated; fewer than T where
+    the rest would have changed nothing. quiet: since when nothing changes, and until when; see also
+    `settled`. spikes_by_layer, neurons_by_layer: totals per layer. activations: of the ANN. sent,
+    operations: events that were sent, and synaptic operations, by counting ("spikes", "digits",
+    "messages"); counting: the one of this method. macs: multiply-accumulates of one ANN pass;
+    analogue_macs: those of layers that receive analogue values. updates: neurons touched, summed
+    over the steps. maps: t -> layer -> spikes so far per position of the network input, [h, w], if
+    asked for. Of a video, frame: its number, from 0; time: in seconds from the start; fresh:
+    whether the state started anew for it; cut: whether that was, or should have been, because the
+    scene is another one.
     """
 
     image: np.ndarray
@@ -93,7 +106,9 @@ class Result:
 
     def __repr__(self) -> str:
         boxes = list(self)
-        labels = [f"{box.name} {box.confidence:.2f}" for box in boxes[:_IN_REPR]] + ["..."] * (len(boxes) > _IN_REPR)
+        labels = [f"{box.name} {box.confidence:.2f}" for box in boxes[:_IN_REPR]] + ["..."] * (
+            len(boxes) > _IN_REPR
+        )
         count = "1 box" if len(boxes) == 1 else f"{len(boxes) or 'no'} boxes"
         cost = f"T={self.T}, {self._events()}" if self.T else "ANN"
         return f"{count}{': ' * bool(boxes)}{', '.join(labels)}; {cost}"
@@ -121,9 +136,11 @@ class Result:
 
     @property
     def settled(self) -> int | None:
-        """The step after which no later one changes anything, however large T; None where that is not certain.
+        """The step after which no later one changes anything, however large T; None where that is
+        not certain.
 
-        Rate coding never settles, and a method that refines its spikes only after the last refinement.
+        Rate coding never settles, and a method that refines its spikes only after the last
+        refinement.
         """
         return self.quiet and self.quiet.settled
 
@@ -139,12 +156,18 @@ class Result:
 
     @property
     def operations_per_mac(self) -> float:
-        """Synaptic operations, in the counting of this method, per multiply-accumulate of the ANN."""
+        """Synaptic operations, in the counting of this method, per multiply-accumulate of
+        the ANN.
+        """
         return self.operations[self.counting] / self.macs if self.T else 0.0
 
     def _events(self) -> str:
         count = self.spikes if self.counting == "spikes" else self.sent[self.counting]
-        return f"{count / 1e6:.1f} M {self.counting}" if count >= 1e6 else f"{count:,.0f} {self.counting}"
+        return (
+            f"{count / 1e6:.1f} M {self.counting}"
+            if count >= 1e6
+            else f"{count:,.0f} {self.counting}"
+        )
 
     def plot(self, title: str | None = None) -> np.ndarray:
         """The image with its boxes drawn, uint8 [H, W, 3] RGB; a title makes it higher."""
@@ -158,7 +181,9 @@ class Result:
             raise UserError(f"the picture needs a path such as dog.png, not {path!r}")
         Image.init()
         if Image.EXTENSION.get(Path(path).suffix.lower()) not in Image.SAVE:
-            raise UserError(f"cannot save a picture as {path}: give a name that ends in .png or .jpg")
+            raise UserError(
+                f"cannot save a picture as {path}: give a name that ends in .png or .jpg"
+            )
         with atomic_write(path) as temporary:
             Image.fromarray(self.plot()).save(temporary, quality=95)
 
@@ -173,20 +198,37 @@ class Result:
         return png.getvalue()
 
     def summary(self, steps: Iterable[int] | None = None) -> str:
-        """One line for the image and one for each of `steps`; by default for all that were read before T."""
+        """One line for the image and one for each of `steps`; by default for all that were read
+        before T.
+        """
         height, width = self.image.shape[:2]
-        first = f"{shown(self.path or 'image')}: {width}x{height}, {listed(self.detections, self.names)}; "
+        first = (
+            f"{shown(self.path or 'image')}: {width}x{height},"
+            f" {listed(self.detections, self.names)}; "
+        )
         if self.T:
-            quiet = f" ({self.quiet})" if self.quiet is not None and self.quiet.since < self.T else ""
-            first += f"T={self.T}{quiet}, {self._events()}, {self.operations_per_mac:.2f} operations per MAC; "
-            duration = f"{1e3 * self.seconds:.0f} ms, {1e3 * self.seconds / self.simulated:.1f} ms per step"
+            quiet = (
+                f" ({self.quiet})" if self.quiet is not None and self.quiet.since < self.T else ""
+            )
+            first += (
+                f"T={self.T}{quiet}, {self._events()}, {self.operations_per_mac:.2f} operations per"
+                " MAC; "
+            )
+            duration = (
+                f"{1e3 * self.seconds:.0f} ms, {1e3 * self.seconds / self.simulated:.1f} ms per"
+                " step"
+            )
         else:
             duration = f"ANN; {1e3 * self.seconds:.0f} ms"
         steps = sorted(self.steps.keys() - {self.T}) if steps is None else steps
-        return "\n".join([first + duration, *(f"  T={t}: {listed(self.steps[t], self.names)}" for t in steps)])
+        return "\n".join(
+            [first + duration, *(f"  T={t}: {listed(self.steps[t], self.names)}" for t in steps)]
+        )
 
     def counts(self, t: int | None = None) -> str:
-        """ "dog, 2 x car", most confident class first: the boxes of the last timestep, or of timestep t."""
+        """ "dog, 2 x car", most confident class first: the boxes of the last timestep, or of
+        timestep t.
+        """
         return counted(self.detections if t is None else self.steps[t], self.names)
 
     def to_dict(self, steps: Iterable[int] | None = None) -> dict[str, Any]:
@@ -208,17 +250,25 @@ class Result:
             "sent": self.sent,
             "operations": self.operations,
             "macs": self.macs,
-            "steps": [{"T": t, "detections": _entries(self.steps[t], self.names)} for t in sorted(steps)],
+            "steps": [
+                {"T": t, "detections": _entries(self.steps[t], self.names)} for t in sorted(steps)
+            ],
         }
         of_video = ("frame", "time", "fresh", "cut", "analogue_macs", "updates")
-        return content if self.frame is None else content | {name: getattr(self, name) for name in of_video}
+        return (
+            content
+            if self.frame is None
+            else content | {name: getattr(self, name) for name in of_video}
+        )
 
     def to_json(self) -> str:
         """The boxes at every timestep that was read, and the spikes; boxes in pixels, unrounded."""
         return json_text(self.to_dict(), indent=1)
 
     def to_csv(self) -> str:
-        """One line per box under a header: image, T, class_id, class, confidence, x1, y1, x2, y2."""
+        """One line per box under a header: image, T, class_id, class, confidence, x1, y1,
+        x2, y2.
+        """
         text = io.StringIO()
         writer = csv.DictWriter(text, _COLUMNS, lineterminator="\n")
         writer.writeheader()
@@ -226,28 +276,40 @@ class Result:
         return text.getvalue()
 
     def to_df(self) -> Any:
-        """A pandas DataFrame of the rows of `to_csv`. Raises UserError where pandas is not installed."""
+        """A pandas DataFrame of the rows of `to_csv`. Raises UserError where pandas is not
+        installed.
+        """
         return _optional("pandas", "to_df").DataFrame(self._rows(), columns=list(_COLUMNS))
 
-    def to_coco(self, image_id: int = 0, category_ids: Sequence[int] | None = None) -> list[dict[str, Any]]:
-        """Rows of a COCO results file: image_id, category_id, bbox (x, y, width, height in pixels), score.
+    def to_coco(
+        self, image_id: int = 0, category_ids: Sequence[int] | None = None
+    ) -> list[dict[str, Any]]:
+        """Rows of a COCO results file: image_id, category_id, bbox (x, y, width, height in pixels),
+        score.
 
-        category_ids: the category of each class; -1 drops a class. By default COCO's own, where the network has COCO's
-        80 classes, else the ids of the classes.
-        Raises UserError unless there is one category per class.
+        category_ids: the category of each class; -1 drops a class. By default COCO's own, where the
+        network has COCO's 80 classes, else the ids of the classes. Raises UserError unless there is
+        one category per class.
         """
-        from spiking_yolo.datasets.names import COCO_IDS
+        from spiking_yolo.data.coco import COCO_IDS
         from spiking_yolo.metrics.coco import to_coco
 
         if category_ids is None:
-            coco = len(self.names) == len(COCO_IDS) and (self.names[0], self.names[-1]) == ("person", "toothbrush")
+            coco = len(self.names) == len(COCO_IDS) and (self.names[0], self.names[-1]) == (
+                "person",
+                "toothbrush",
+            )
             category_ids = COCO_IDS if coco else range(len(self.names))
         if len(category_ids) != len(self.names):
-            raise UserError(f"category_ids: {len(category_ids)} for {len(self.names)} classes; give one per class")
+            raise UserError(
+                f"category_ids: {len(category_ids)} for {len(self.names)} classes; give one per"
+                " class"
+            )
         return to_coco(self.detections, image_id, category_ids)
 
     def to_supervision(self) -> Any:
-        """supervision.Detections, with class_name as data, and method, T, spikes and mean_rate as metadata.
+        """supervision.Detections, with class_name as data, and method, T, spikes and mean_rate as
+        metadata.
 
         Raises UserError where supervision is not installed.
         """
@@ -256,7 +318,12 @@ class Result:
             confidence=self.confidence.numpy(),
             class_id=self.class_id.numpy(),
             data={"class_name": np.array([box.name for box in self], dtype=str)},
-            metadata={"method": self.method, "T": self.T, "spikes": self.spikes, "mean_rate": self.mean_rate},
+            metadata={
+                "method": self.method,
+                "T": self.T,
+                "spikes": self.spikes,
+                "mean_rate": self.mean_rate,
+            },
         )
 
     def shrunk(self, side: int) -> "Result":
@@ -278,19 +345,35 @@ class Result:
 
     def _rows(self) -> list[dict[str, Any]]:
         return [
-            dict(zip(_COLUMNS, (self.path, self.T, box.class_id, box.name, box.confidence, *box.xyxy), strict=True))
+            dict(
+                zip(
+                    _COLUMNS,
+                    (self.path, self.T, box.class_id, box.name, box.confidence, *box.xyxy),
+                    strict=True,
+                )
+            )
             for box in self
         ]
 
 
 def _boxes(detections: Detections, names: Sequence[str]) -> list[Box]:
-    columns: list[Any] = [c.tolist() for c in (detections.xyxy, detections.confidence, detections.class_id)]
-    return [Box(tuple(xyxy), confidence, c, names[int(c)]) for xyxy, confidence, c in zip(*columns, strict=True)]
+    columns: list[Any] = [
+        c.tolist() for c in (detections.xyxy, detections.confidence, detections.class_id)
+    ]
+    return [
+        Box(tuple(xyxy), confidence, c, names[int(c)])
+        for xyxy, confidence, c in zip(*columns, strict=True)
+    ]
 
 
 def _entries(detections: Detections, names: Sequence[str]) -> list[dict[str, Any]]:
     return [
-        {"class_id": box.class_id, "class": box.name, "confidence": box.confidence, "box_xyxy": list(box.xyxy)}
+        {
+            "class_id": box.class_id,
+            "class": box.name,
+            "confidence": box.confidence,
+            "box_xyxy": list(box.xyxy),
+        }
         for box in _boxes(detections, names)
     ]
 

@@ -1,11 +1,12 @@
 """Options as fields of frozen dataclasses: type, default, documentation and range in one place.
 
-A recipe's slots and the options of every study are such dataclasses. `Options` checks its fields when it is made, so
-that a Python caller and the command line get the same UserError. A field's type is bool, int, float, str, Path, a
-Literal, Size, a tuple of these, a Mapping, Factors, or one of them `| None`.
+A recipe's slots and the options of every study are such dataclasses. `Options` checks its fields
+when it is made, so that a Python caller and the command line get the same UserError. A field's type
+is bool, int, float, str, Path, a Literal, Size, a tuple of these, a Mapping, Factors, or one of
+them `| None`.
 """
 
-from __future__ import annotations  # a field below is called `type`
+from __future__ import annotations
 
 import inspect
 import math
@@ -19,12 +20,20 @@ from pathlib import Path
 from typing import Any, ClassVar, Literal
 
 from spiking_yolo.errors import UserError
-from spiking_yolo.io.sizes import Size, input_size
+from spiking_yolo.io.names import Size, input_size
 
-_IN_WORDS = {int: "a whole number", float: "a number", bool: "true or false", str: "text", Path: "a path"}
+_IN_WORDS = {
+    int: "a whole number",
+    float: "a number",
+    bool: "true or false",
+    str: "text",
+    Path: "a path",
+}
 _UNIONS = (types.UnionType, typing.Union)
-LARGEST = 2**31 - 1  # of a whole number without another bound, which random generators take as a seed too
-Factors = tuple[tuple[str, float], ...]  # NAME -> factor, as text NAME:0.5,NAME2:2
+# Of a whole number without another bound, which random generators take as a seed too.
+LARGEST = 2**31 - 1
+# NAME -> factor, as text NAME:0.5,NAME2:2.
+Factors = tuple[tuple[str, float], ...]
 
 
 def setting(
@@ -36,8 +45,9 @@ def setting(
 ) -> Any:
     """A field with its documentation and its closed range; above: a bound that is itself excluded.
 
-    The range is that of each element of a tuple and of each factor. None as a default is allowed whatever the range.
-    doc None: that of the field of this name in a base class, range included, whose default is changed.
+    The range is that of each element of a tuple and of each factor. None as a default is allowed
+    whatever the range. doc None: that of the field of this name in a base class, range included,
+    whose default is changed.
     """
     metadata = {"doc": doc, "low": low, "high": high, "above": above}
     if isinstance(default, dict):
@@ -47,7 +57,9 @@ def setting(
 
 @dataclass(frozen=True)
 class Setting:
-    """One field as `setting` describes it. type: without `| None`. group: the class that introduced it."""
+    """One field as `setting` describes it. type: without `| None`. group: the class that introduced
+    it.
+    """
 
     name: str
     type: Any
@@ -82,7 +94,9 @@ class Setting:
 
     @property
     def words(self) -> bool:
-        """Whether each value is a word of its own on a command line, as files are; others have commas between them."""
+        """Whether each value is a word of its own on a command line, as files are; others have
+        commas between them.
+        """
         return self.type == tuple[Path, ...]
 
     @property
@@ -105,12 +119,22 @@ def settings_of(cls: type) -> dict[str, Setting]:
         if "doc" not in f.metadata:
             continue
         origins = [c for c in cls.__mro__ if f.name in inspect.get_annotations(c)]
-        described = next(m for c in origins if (m := c.__dataclass_fields__[f.name].metadata)["doc"] is not None)
-        parts = typing.get_args(hints[f.name]) if typing.get_origin(hints[f.name]) in _UNIONS else ()
+        described = next(
+            m for c in origins if (m := c.__dataclass_fields__[f.name].metadata)["doc"] is not None
+        )
+        parts = (
+            typing.get_args(hints[f.name]) if typing.get_origin(hints[f.name]) in _UNIONS else ()
+        )
         kind = next((part for part in parts if part is not types.NoneType), hints[f.name])
         default = f.default if f.default_factory is MISSING else f.default_factory()
         found[f.name] = Setting(
-            f.name, kind, bool(parts), default, **described, group=origins[-1], positional=not f.kw_only
+            f.name,
+            kind,
+            bool(parts),
+            default,
+            **described,
+            group=origins[-1],
+            positional=not f.kw_only,
         )
     return found
 
@@ -120,19 +144,24 @@ _PROVIDERS: dict[tuple[type, str], str] = {}
 
 
 def provided_by(cls: type, name: str, module: str) -> None:
-    """Say which module allows more choices for a field of `cls` when it is imported, as soon as one is asked for."""
+    """Say which module allows more choices for a field of `cls` when it is imported, as soon as one
+    is asked for.
+    """
     _PROVIDERS[cls, name] = module
 
 
 def allow(cls: type, name: str, choice: str) -> None:
-    """Add a choice to a field of `cls` that is a Literal: for what registers itself when it is imported."""
+    """Add a choice to a field of `cls` that is a Literal: for what registers itself when it is
+    imported.
+    """
     if choice not in settings_of(cls)[name].choices:
         _ADDED.setdefault((cls, name), []).append(choice)
 
 
 @dataclass(frozen=True)
 class Options:
-    """Base of frozen dataclasses whose fields are settings: made only from values of the right type and range.
+    """Base of frozen dataclasses whose fields are settings: made only from values of the right type
+    and range.
 
     title: of the group of these options in --help.
     """
@@ -145,7 +174,9 @@ class Options:
 
 
 def parse(name: str, kind: Any, value: Any) -> Any:
-    """A value as a command line or JSON gives it, in the type of its field. name: what messages call it."""
+    """A value as a command line or JSON gives it, in the type of its field. name: what messages
+    call it.
+    """
     if not isinstance(value, str) or kind not in (bool, int, float):
         return float(value) if kind is float and type(value) is int else value
     try:
@@ -157,7 +188,8 @@ def parse(name: str, kind: Any, value: Any) -> Any:
 
 
 def checked(name: str, entry: Setting, value: Any) -> Any:
-    """The value, once it is known to have the type and the range of its field; text becomes a Path, a list a tuple.
+    """The value, once it is known to have the type and the range of its field; text becomes a Path,
+    a list a tuple.
 
     Raises UserError, which calls it `name`, where it does not fit.
     """
@@ -187,13 +219,19 @@ def _checked_element(name: str, entry: Setting, value: Any) -> Any:
         if value not in entry.choices and (entry.group, entry.name) in _PROVIDERS:
             import_module(_PROVIDERS[entry.group, entry.name])
         if value not in entry.choices:
-            raise UserError(f"{name} must be one of {', '.join(map(str, entry.choices))}, not {value!r}")
+            raise UserError(
+                f"{name} must be one of {', '.join(map(str, entry.choices))}, not {value!r}"
+            )
         return value
     if kind is float and type(value) is int:
         value = float(value)
     if kind is Path and isinstance(value, str) and value:
         value = Path(value)
-    if not isinstance(value, kind) or (isinstance(value, bool) and kind is not bool) or "\0" in str(value):
+    if (
+        not isinstance(value, kind)
+        or (isinstance(value, bool) and kind is not bool)
+        or "\0" in str(value)
+    ):
         raise UserError(f"{name} must be {_IN_WORDS[kind]}, not {value!r}")
     _in_range(name, entry, value)
     return value
@@ -223,7 +261,9 @@ def _checked_factors(name: str, entry: Setting, value: Any) -> Factors:
     except (TypeError, ValueError):
         factors = ((None, 0.0),)
     if not all(isinstance(site, str) and site for site, _ in factors):
-        raise UserError(f"{name} takes LAYER:FACTOR with commas, e.g. conv1:0.5,conv2:2, not {value!r}")
+        raise UserError(
+            f"{name} takes LAYER:FACTOR with commas, e.g. conv1:0.5,conv2:2, not {value!r}"
+        )
     if len({site for site, _ in factors}) < len(factors):
         raise UserError(f"{name} names a layer twice: give one factor for each")
     for site, factor in factors:

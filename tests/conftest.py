@@ -1,6 +1,8 @@
-"""One thread per test process, as the networks are tiny and two processes share the machine; SPIKING_YOLO_TEST_THREADS
-asks for another number, to show that no result depends on it. No deadline for an example of Hypothesis: a busy machine
-is no failure. The calibrations of whoever runs the tests are not looked at."""
+"""One thread per test process, as the networks are tiny and two processes share the machine;
+SPIKING_YOLO_TEST_THREADS asks for another number, to show that no result depends on it. No deadline
+for an example of Hypothesis: a busy machine is no failure. The calibrations of whoever runs the
+tests are not looked at.
+"""
 
 import os
 import tempfile

@@ -1,8 +1,9 @@
-"""Memory and open files over long runs in one process: `python -m tests.soak --photographs 2000 --frames 10000`.
+"""Memory and open files over long runs in one process: `python -m tests.soak --photographs 2000
+--frames 10000`.
 
-By default a network of a few weights looks at smooth blobs; --weights, --images and --video name others. Memory is the
-resident set after a garbage collection. Exit status 1 when it grows by more than 2 % from the first hundred images to
-the last ones, or when a file stays open.
+By default a network of a few weights looks at smooth blobs; --weights, --images and --video name
+others. Memory is the resident set after a garbage collection. Exit status 1 when it grows by more
+than 2 % from the first hundred images to the last ones, or when a file stays open.
 """
 
 import argparse
@@ -28,15 +29,18 @@ from helpers.tiny import photo, write_tiny
 from helpers.video import walk, write_frames
 
 from spiking_yolo import SpikingYOLO
+from spiking_yolo.apps.detect_run import Sighting
 from spiking_yolo.cli.detect_report import Report
 from spiking_yolo.cli.main import call
-from spiking_yolo.studies.detect.run import Sighting
 
-FIRST, EVERY, MOST = 100, 20, 0.02  # images before memory counts, and between two looks at it; its growth
+# Images before memory counts, and between two looks at it; its growth.
+FIRST, EVERY, MOST = 100, 20, 0.02
 SIZES = ((80, 48), (64, 64), (200, 120), (333, 500), (640, 360), (61, 127), (1280, 720))
-CHOICE = {"conf": 0.3, "max_det": 8}  # a random network finds a hundred
+# A random network finds a hundred.
+CHOICE = {"conf": 0.3, "max_det": 8}
 LOOK = ("--T", "2", "--conf", "0.3", "--max-det", "8", "--save-txt", "--save-json", "--exist-ok")
-FIGURES = 5  # photographs per one that is drawn with heat maps and an animation, which takes a second each
+# Photographs per one that is drawn with heat maps and an animation, which takes a second each.
+FIGURES = 5
 
 
 class Meter:
@@ -62,20 +66,30 @@ class Meter:
 def open_files() -> Counter[str]:
     """What this process has open, but for the fonts, which matplotlib opens once and keeps."""
     links = [f"/proc/self/fd/{name}" for name in os.listdir("/proc/self/fd")]
-    return Counter(os.readlink(link) for link in links if os.path.islink(link) and ".ttf" not in os.readlink(link))
+    return Counter(
+        os.readlink(link)
+        for link in links
+        if os.path.islink(link) and ".ttf" not in os.readlink(link)
+    )
 
 
 def photographs(options: argparse.Namespace, place: Path) -> list[Path]:
     if options.images:
-        found = sorted(path for path in options.images.iterdir() if path.suffix.lower() in (".jpg", ".png"))
+        found = sorted(
+            path for path in options.images.iterdir() if path.suffix.lower() in (".jpg", ".png")
+        )
     else:
         (place / "images").mkdir()
-        found = [photo(place / "images" / f"{i:04d}.png", i, *size) for i, size in enumerate(5 * SIZES)]
+        found = [
+            photo(place / "images" / f"{i:04d}.png", i, *size) for i, size in enumerate(5 * SIZES)
+        ]
     return list(islice(cycle(found), options.photographs))
 
 
 def video(options: argparse.Namespace, place: Path) -> Path:
-    return options.video or write_frames(place / "v.mp4", list(islice(cycle(walk(15)), options.frames)))
+    return options.video or write_frames(
+        place / "v.mp4", list(islice(cycle(walk(15)), options.frames))
+    )
 
 
 def by_calls(weights: Path, images: list[Path], place: Path, meter: Meter) -> None:
@@ -103,7 +117,11 @@ def by_command(meter: Meter, *argv: object) -> None:
         seen(self, sighting)
         meter()
 
-    with patch.object(Report, "result", watched), open(os.devnull, "w") as nowhere, redirect_stdout(nowhere):
+    with (
+        patch.object(Report, "result", watched),
+        open(os.devnull, "w") as nowhere,
+        redirect_stdout(nowhere),
+    ):
         assert call(["detect", *map(str, argv)]) == 0
 
 
@@ -119,22 +137,31 @@ def runs(options: argparse.Namespace, place: Path) -> Iterator[tuple[str, Callab
     yield "photographs in Python", lambda meter: by_calls(weights, images, place, meter)
     yield "stream in Python", lambda meter: by_stream(weights, clip, options.frames, meter)
     yield "detect LIST", lambda meter: by_command(meter, listed, *common, "--ann", "--steps", "1")
-    yield "detect LIST --overlay --gif", lambda meter: by_command(meter, drawn, *common, "--overlay", "--gif")
+    yield (
+        "detect LIST --overlay --gif",
+        lambda meter: by_command(meter, drawn, *common, "--overlay", "--gif"),
+    )
     yield "detect VIDEO", lambda meter: by_command(meter, clip, *common, *films)
 
 
 def main() -> int:
     parser = argparse.ArgumentParser(prog="python -m tests.soak", description=__doc__)
-    parser.add_argument("--photographs", type=int, default=2000, help="of each run over photographs")
+    parser.add_argument(
+        "--photographs", type=int, default=2000, help="of each run over photographs"
+    )
     parser.add_argument("--frames", type=int, default=10000, help="of each run over a video")
     parser.add_argument("--weights", type=Path, help="a network, with its statistics beside it")
-    parser.add_argument("--images", type=Path, help="a folder of photographs, taken again when they are too few")
+    parser.add_argument(
+        "--images", type=Path, help="a folder of photographs, taken again when they are too few"
+    )
     parser.add_argument("--video", type=Path, help="a video")
     parser.add_argument("--only", action="append", help="a run by its name, or several")
     options = parser.parse_args()
     torch.set_num_threads(1)
     failed = False
-    print(f"{'run':30}{'images':>8}{'first':>9}{'last':>9}{'most':>9}{'growth':>9}{'files':>7}{'seconds':>9}")
+    print(
+        f"{'run':30}{'images':>8}{'first':>9}{'last':>9}{'most':>9}{'growth':>9}{'files':>7}{'seconds':>9}"
+    )
     with tempfile.TemporaryDirectory() as place:
         for name, run in runs(options, Path(place)):
             if options.only and name not in options.only:

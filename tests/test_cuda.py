@@ -8,12 +8,14 @@ from helpers.networks import Residual, TinyLeaky, images, make, spiking
 from helpers.tiny import photo, write_tiny
 from torch.testing import assert_close
 
+from spiking_yolo.convert.methods import get_recipe, list_methods
 from spiking_yolo.convert.pipeline import load
-from spiking_yolo.convert.registry import get_recipe, list_methods
 from spiking_yolo.detector import SpikingYOLO
 from spiking_yolo.result import Result
 
-pytestmark = pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a GPU of NVIDIA and a PyTorch with CUDA")
+pytestmark = pytest.mark.skipif(
+    not torch.cuda.is_available(), reason="needs a GPU of NVIDIA and a PyTorch with CUDA"
+)
 DEVICE = "cuda:0"
 
 
@@ -34,7 +36,9 @@ def test_every_method(method: str, cls: type[torch.nn.Module]):
 
 
 def same(ours: Result, expected: Result) -> None:
-    """The same boxes, in any order, and nearly the same costs: a sum in float32 depends on its order."""
+    """The same boxes, in any order, and nearly the same costs: a sum in float32 depends on its
+    order.
+    """
     assert len(ours) == len(expected)
     for result in (ours, expected):
         assert result.xyxy.device.type == "cpu"

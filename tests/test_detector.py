@@ -1,4 +1,6 @@
-"""SpikingYOLO in Python: kinds of input, what a Result holds, saving and loading, and what is refused."""
+"""SpikingYOLO in Python: kinds of input, what a Result holds, saving and loading, and what is
+refused.
+"""
 
 import inspect
 import json
@@ -15,14 +17,14 @@ from helpers.tiny import CONNECTED, NAMES, SIZE, YOLO, write_tiny
 from PIL import Image
 
 from spiking_yolo import Result, SpikingYOLO, UserError, list_methods
+from spiking_yolo.data.images import preprocess, read_image
+from spiking_yolo.decode.heads import detections
 from spiking_yolo.decode.selection import class_ids
-from spiking_yolo.decode.yolo import detections
 from spiking_yolo.graph import forward
 from spiking_yolo.io.assets import samples_folder, weights_folder
-from spiking_yolo.io.images import preprocess, read_image
 from spiking_yolo.io.tensors import read_safetensors, write_safetensors
+from spiking_yolo.models.darknet_weights import load_darknet
 from spiking_yolo.models.load import file_kind, load_ann
-from spiking_yolo.models.load_darknet import load_darknet
 from spiking_yolo.snn.network import SpikingNetwork
 
 CONF: dict[str, Any] = {"conf": 0.3}
@@ -78,23 +80,34 @@ def test_result_describes_the_boxes(detector, photo):
     assert r.names == NAMES and set(r.class_id.tolist()) <= {0, 1, 2}
     assert (r.confidence > 0.3).all() and (r.confidence.diff() <= 0).all()
     x, y, w, h = r.xywhn.double().unbind(1)
-    corners = torch.stack([(x - w / 2) * 80, (y - h / 2) * 48, (x + w / 2) * 80, (y + h / 2) * 48], 1)
+    corners = torch.stack(
+        [(x - w / 2) * 80, (y - h / 2) * 48, (x + w / 2) * 80, (y + h / 2) * 48], 1
+    )
     torch.testing.assert_close(corners, r.xyxy.double(), atol=1e-3, rtol=0)
     drawn = r.plot()
-    assert drawn.shape == r.image.shape == (48, 80, 3) and drawn.dtype == np.uint8 and (drawn != r.image).any()
+    assert (
+        drawn.shape == r.image.shape == (48, 80, 3)
+        and drawn.dtype == np.uint8
+        and (drawn != r.image).any()
+    )
 
 
 def test_result_counts_spikes(detector, photo):
     r = detector.detect(photo, T=4, maps=True, **CONF)
     assert list(r.spikes_by_layer) == detector.layers
     assert r.spikes == sum(r.spikes_by_layer.values()) > 0
-    activations = r.activations  # of the ANN, whose neurons stand in front of the pooling
-    assert activations > sum(r.neurons_by_layer.values()) and r.mean_rate == pytest.approx(r.spikes / activations / 4)
+    # Of the ANN, whose neurons stand in front of the pooling.
+    activations = r.activations
+    assert activations > sum(r.neurons_by_layer.values()) and r.mean_rate == pytest.approx(
+        r.spikes / activations / 4
+    )
     assert r.sent["spikes"] >= r.sent["digits"] >= r.sent["messages"] > 0
     assert r.operations_per_mac == r.operations["digits"] / r.macs > 0
     for name, neurons in r.neurons_by_layer.items():
         heat = r.maps[4][name]
-        assert heat.sum().item() * neurons / heat.numel() == pytest.approx(r.spikes_by_layer[name], rel=1e-5)
+        assert heat.sum().item() * neurons / heat.numel() == pytest.approx(
+            r.spikes_by_layer[name], rel=1e-5
+        )
 
 
 def test_steps_of_one_run_equal_separate_runs(detector, photo):
@@ -102,7 +115,9 @@ def test_steps_of_one_run_equal_separate_runs(detector, photo):
     assert sorted(r.steps) == [2, 3, 6] and r.steps[6] is r.detections
     for t in (2, 3):
         alone = detector.detect(photo, T=t, **CONF)
-        assert torch.equal(r.steps[t].xyxy, alone.xyxy) and torch.equal(r.steps[t].confidence, alone.confidence)
+        assert torch.equal(r.steps[t].xyxy, alone.xyxy) and torch.equal(
+            r.steps[t].confidence, alone.confidence
+        )
 
 
 def test_classes_are_chosen_before_max_det(detector, photo):
@@ -120,9 +135,12 @@ def test_classes_are_chosen_before_max_det(detector, photo):
 def test_exif_rotation_gives_boxes_of_the_displayed_image(detector, photo, tmp_path):
     upright = Image.open(photo)
     exif = Image.Exif()
-    exif[0x0112] = 6  # the viewer turns it by 90 degrees clockwise
+    # The viewer turns it by 90 degrees clockwise.
+    exif[0x0112] = 6
     upright.transpose(Image.Transpose.ROTATE_90).save(tmp_path / "turned.png", exif=exif)
-    assert_same(detector.detect(photo, T=4, **CONF), detector.detect(tmp_path / "turned.png", T=4, **CONF))
+    assert_same(
+        detector.detect(photo, T=4, **CONF), detector.detect(tmp_path / "turned.png", T=4, **CONF)
+    )
 
 
 def test_ann_is_the_original_network(detector, weights, photo):
@@ -140,7 +158,11 @@ def test_saved_network_is_bit_identical(detector, converted, photo):
     x, _ = preprocess(read_image(photo), detector.spec)
     expected = detector.converted.network().run(x[None], 5)
     for loaded in (SpikingYOLO.load(converted), SpikingYOLO(converted)):
-        assert (loaded.names, loaded.spec, loaded.method) == (detector.names, detector.spec, detector.method)
+        assert (loaded.names, loaded.spec, loaded.method) == (
+            detector.names,
+            detector.spec,
+            detector.method,
+        )
         assert loaded.converted.recipe == detector.converted.recipe
         assert_same(detector.detect(photo, T=4, **CONF), loaded.detect(photo, T=4, **CONF))
         again = loaded.converted.network().run(x[None], 5)
@@ -168,7 +190,9 @@ def test_converted_network_takes_no_recipe(converted, option):
 def test_nan_in_a_converted_network_is_refused(converted, tmp_path):
     metadata, tensors = read_safetensors(converted)
     key = next(k for k in tensors if k.endswith(".bias"))
-    write_safetensors(tmp_path / "nan.safetensors", {**tensors, key: tensors[key] * float("nan")}, metadata)
+    write_safetensors(
+        tmp_path / "nan.safetensors", {**tensors, key: tensors[key] * float("nan")}, metadata
+    )
     with pytest.raises(UserError, match="NaN"):
         SpikingYOLO.load(tmp_path / "nan.safetensors")
 
@@ -208,16 +232,26 @@ def test_a_rectangular_input(weights, detector, photo, tmp_path):
     photos = [str(photo), str(photo.with_name("b.png"))]
     calibrate_on(weights, photos, size)
     wide = SpikingYOLO(weights, imgsz=size)
-    assert (wide.spec.height, wide.spec.width) == wide.detect(photo, T=1).placement.network[::-1] == size
+    assert (
+        (wide.spec.height, wide.spec.width)
+        == wide.detect(photo, T=1).placement.network[::-1]
+        == size
+    )
     other = write_tiny(tmp_path, cfg=YOLO.replace(f"width={SIZE}", "width=96"))
     assert_same(
         wide.detect(photo, T=4, **CONF),
         SpikingYOLO(other).detect(photo, T=4, **CONF),
     )
     x = preprocess(read_image(photo), wide.spec)[0][None]
-    found, expected = wide.converted.network().run(x, 256).snapshots[256].outputs[0], forward(ann.graph, x)[0]
+    found, expected = (
+        wide.converted.network().run(x, 256).snapshots[256].outputs[0],
+        forward(ann.graph, x)[0],
+    )
     assert expected.shape[2:] == (16, 24) and (found - expected).norm() < 0.05 * expected.norm()
-    assert_same(detector.detect(photo, T=4, **CONF), SpikingYOLO(weights, imgsz=SIZE).detect(photo, T=4, **CONF))
+    assert_same(
+        detector.detect(photo, T=4, **CONF),
+        SpikingYOLO(weights, imgsz=SIZE).detect(photo, T=4, **CONF),
+    )
 
 
 @pytest.mark.parametrize("imgsz", [100, (64, 100), (64, 64, 64), "wide"])
@@ -279,7 +313,11 @@ IMAGES = {
 
 
 def cases(table: dict[str, tuple[dict[str, Any], ...]]) -> list[Any]:
-    return [pytest.param(name, option, id=str(option)) for name, options in table.items() for option in options]
+    return [
+        pytest.param(name, option, id=str(option))
+        for name, options in table.items()
+        for option in options
+    ]
 
 
 @pytest.fixture
@@ -292,7 +330,9 @@ def nothing_computed(monkeypatch):
 
 
 @pytest.mark.parametrize(("name", "option"), cases(BOXES | SIMULATED))
-def test_wrong_arguments_are_refused_before_anything_is_simulated(detector, photo, nothing_computed, name, option):
+def test_wrong_arguments_are_refused_before_anything_is_simulated(
+    detector, photo, nothing_computed, name, option
+):
     with pytest.raises(UserError, match=f"^{name}\\b") as refused:
         detector(photo, **{"T": 4} | option)
     assert "\n" not in str(refused.value)
@@ -305,7 +345,9 @@ def test_the_original_network_refuses_the_same(detector, photo, nothing_computed
 
 
 @pytest.mark.parametrize("message", IMAGES)
-def test_what_is_no_image_is_refused_before_anything_is_simulated(detector, photo, nothing_computed, message):
+def test_what_is_no_image_is_refused_before_anything_is_simulated(
+    detector, photo, nothing_computed, message
+):
     image: Any = IMAGES[message]
     for call in (detector, detector.detect_ann):
         with pytest.raises(UserError, match=message):
@@ -327,9 +369,14 @@ def test_a_misspelt_keyword_is_a_type_error(detector, photo, nothing_computed):
 
 def test_types_say_one_result_or_a_list():
     one, several = typing.get_overloads(SpikingYOLO.detect)
-    assert (one.__annotations__["return"], several.__annotations__["return"]) == (Result, list[Result])
+    assert (one.__annotations__["return"], several.__annotations__["return"]) == (
+        Result,
+        list[Result],
+    )
     names = list(inspect.signature(SpikingYOLO.detect).parameters)
-    assert [list(inspect.signature(f).parameters) for f in (one, several, SpikingYOLO.__call__)] == [names] * 3
+    assert [
+        list(inspect.signature(f).parameters) for f in (one, several, SpikingYOLO.__call__)
+    ] == [names] * 3
 
 
 def test_the_detector_is_callable(detector, photo):
@@ -372,7 +419,9 @@ def test_arrays_of_opencv(detector, photo):
         result = detector(image, T=4, bgr=True, **CONF)
         assert_same(expected, result)
         assert (result.image == rgb).all()
-        assert torch.equal(detector.detect_ann(image, bgr=True, **CONF).xyxy, detector.detect_ann(rgb, **CONF).xyxy)
+        assert torch.equal(
+            detector.detect_ann(image, bgr=True, **CONF).xyxy, detector.detect_ann(rgb, **CONF).xyxy
+        )
     assert_same(expected, detector(photo, T=4, bgr=True, **CONF))  # a file knows its own order
     assert detector(bgr, T=4, **CONF).spikes != expected.spikes
 
@@ -404,7 +453,8 @@ def test_weights_of_8_bits_are_those_of_both_networks(weights, detector, photo):
     a, b = (one.detect_ann(photo, **CONF) for one in (detector, small))
     assert abs(len(a) - len(b)) < 5 and not torch.equal(a.confidence[:50], b.confidence[:50])
     assert (a.confidence[:50] - b.confidence[:50]).abs().mean() < 0.02
-    few = SpikingYOLO(weights, "coarse-to-fine", weight_bits=3).converted.graph.tensors  # one theta per layer
+    # One theta per layer.
+    few = SpikingYOLO(weights, "coarse-to-fine", weight_bits=3).converted.graph.tensors
     names = [name for name in few if name.endswith("weight")]
     assert names and all(len(row.unique()) <= 7 for name in names for row in few[name].flatten(1))
     for wrong in (1, 17, "8", 8.0, True):
@@ -415,7 +465,9 @@ def test_weights_of_8_bits_are_those_of_both_networks(weights, detector, photo):
 def test_a_recipe_is_a_method(weights):
     recipe = list_methods()["channel-norm"].recipe
     assert (
-        SpikingYOLO(weights, recipe).converted.recipe == recipe == SpikingYOLO(weights, "channel-norm").converted.recipe
+        SpikingYOLO(weights, recipe).converted.recipe
+        == recipe
+        == SpikingYOLO(weights, "channel-norm").converted.recipe
     )
 
 
@@ -432,7 +484,10 @@ def test_a_recipe_is_a_method(weights):
         ({"precision": "half"}, "precision must be one of float32, bf16"),
         ({"compile": "yes"}, "compile must be True or False"),
         ({"trust": 1}, "trust must be True or False"),
-        ({"weights": weights_folder() / "resnet20-cifar10.safetensors"}, "use `python tools/eval_classify.py`"),
+        (
+            {"weights": weights_folder() / "resnet20-cifar10.safetensors"},
+            "use `python tools/eval_classify.py`",
+        ),
     ],
 )
 def test_a_detector_that_cannot_be_made(weights, options, message):
@@ -442,7 +497,9 @@ def test_a_detector_that_cannot_be_made(weights, options, message):
 
 
 def test_a_detector_says_what_it_is(detector):
-    assert repr(detector) == "SpikingYOLO of tiny.weights: signed-digits, 64 x 64 px, 3 classes, cpu"
+    assert (
+        repr(detector) == "SpikingYOLO of tiny.weights: signed-digits, 64 x 64 px, 3 classes, cpu"
+    )
 
 
 def test_the_default_network_finds_the_dog():

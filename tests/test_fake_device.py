@@ -1,4 +1,5 @@
-"""Simulator, decoder and evaluation on a graphics card that is not there: what is on the wrong device, and who waits.
+"""Simulator, decoder and evaluation on a graphics card that is not there: what is on the wrong
+device, and who waits.
 
 In the time loop nobody waits for the device. Around it, these do:
 """
@@ -17,50 +18,55 @@ from helpers.networks import Pooled, Residual, TinyLeaky, images, make, spiking
 from helpers.tiny import photo, write_tiny
 from torch import Tensor
 
+from spiking_yolo.apps.evaluate import EvaluationOptions
+from spiking_yolo.apps.evaluate.run import evaluate
 from spiking_yolo.convert.converted import Converted
+from spiking_yolo.convert.methods import get_recipe, list_methods
 from spiking_yolo.convert.pipeline import load
-from spiking_yolo.convert.registry import get_recipe, list_methods
-from spiking_yolo.datasets.coco import load_coco
-from spiking_yolo.datasets.open import open_classification
+from spiking_yolo.data.coco import load_coco
+from spiking_yolo.data.formats import open_classification
+from spiking_yolo.data.images import place
 from spiking_yolo.decode.boxes import Detections
+from spiking_yolo.decode.heads import decode, detections
 from spiking_yolo.decode.selection import Selection
-from spiking_yolo.decode.yolo import decode, detections
 from spiking_yolo.detector import SpikingYOLO
 from spiking_yolo.io.assets import default_weights
-from spiking_yolo.io.images import place
 from spiking_yolo.models.spec import HeadSpec, Spec
-from spiking_yolo.snn import encoding, step
-from spiking_yolo.snn.backend.convolution import PackedConvolution
+from spiking_yolo.snn import coding as encoding
+from spiking_yolo.snn import functional as step
+from spiking_yolo.snn.fast.linear import PackedConvolution
 from spiking_yolo.snn.network import SpikingNetwork
-from spiking_yolo.snn.options import SimulationOptions
+from spiking_yolo.snn.plan import SimulationOptions
 from spiking_yolo.snn.pooling import CumulativeMaxPool
 from spiking_yolo.snn.readout import OutputSum
 from spiking_yolo.snn.state import State
 from spiking_yolo.snn.stream import Stream
-from spiking_yolo.studies.evaluate.evaluate import evaluate
-from spiking_yolo.studies.evaluate.options import EvaluationOptions
 
-WEIGHTS = {"graph/graph.py:Graph.to"}  # before it: weights go to the device
-KEYS = {"snn/random.py:image_keys"}  # before it: the fingerprint of an image, where its spikes are random
+# Before it: weights go to the device.
+WEIGHTS = {"graph/graph.py:Graph.to"}
+# Before it: the fingerprint of an image, where its spikes are random.
+KEYS = {"snn/coding.py:image_keys"}
 FRAME = {  # after it: whether a frame of a video is another scene, and how much of it was new
     "snn/stream.py:unlike",
     "snn/stream.py:Stream._operations",
     "snn/operations.py:total_macs",
 }
-BOXES = {"decode/selection.py:Selection.boxes"}  # after it: the heads are read, and decoded on the host
+# After it: the heads are read, and decoded on the host.
+BOXES = {"decode/selection.py:Selection.boxes"}
 DETECTOR = {  # and the costs
-    "io/device.py:usable_device",
+    "io/distributed.py:usable_device",
     "detector.py:SpikingYOLO._prepare",
     "detector.py:SpikingYOLO._result",
     "snn/counting.py:Counts.of_image",
 }
 ENGINE = {
-    "io/device.py:usable_device",
-    "studies/evaluate/engine.py:Engine.records",
-    "studies/evaluate/engine.py:_cpu",
+    "io/distributed.py:usable_device",
+    "apps/evaluate/records.py:Engine.records",
+    "apps/evaluate/records.py:_cpu",
     "snn/counting.py:Counts.of_image",
 }
-HERE = {"outside of the package"}  # images that the tests move there
+# Images that the tests move there.
+HERE = {"outside of the package"}
 VARIANTS: dict[str, tuple[str, dict[str, Any]]] = {
     "random input": ("p-norm", {"encoding.input": "poisson"}),
     "dropped spikes": ("msat", {"msat.confidence": "after"}),
@@ -75,10 +81,14 @@ VARIANTS: dict[str, tuple[str, dict[str, Any]]] = {
 
 @pytest.fixture
 def device(monkeypatch: pytest.MonkeyPatch) -> FakeDevice:
-    """Nobody may wait for it in the time loop: in a step, and where a snapshot is taken on the way."""
+    """Nobody may wait for it in the time loop: in a step, and where a snapshot is taken on
+    the way.
+    """
     fake = FakeDevice()
     for name in ("step", "snapshot"):
-        monkeypatch.setattr(SpikingNetwork, name, fake.without_waiting(getattr(SpikingNetwork, name)))
+        monkeypatch.setattr(
+            SpikingNetwork, name, fake.without_waiting(getattr(SpikingNetwork, name))
+        )
     return fake
 
 
@@ -97,7 +107,14 @@ def test_no_method_waits_in_the_time_loop(device: FakeDevice, method: str, cls: 
     with device:
         run = net.network(DEVICE).run(images(2).to(DEVICE), 3, [1], maps=True)
         last = run.snapshots[3]
-        read = *last.outputs, *last.spikes.values(), *last.sent, *last.operations, last.updates, *last.maps.values()
+        read = (
+            *last.outputs,
+            *last.spikes.values(),
+            *last.sent,
+            *last.operations,
+            last.updates,
+            *last.maps.values(),
+        )
         assert {str(value.device) for value in read} == {DEVICE}
     assert device.waits - HERE <= WEIGHTS | KEYS
 
@@ -112,17 +129,24 @@ def test_nor_does_any_variant(device: FakeDevice, variant: str):
     with device:
         x = images(2).to(DEVICE)
         net.network(DEVICE, simulation=SimulationOptions("bf16")).run(x, 3, [2])
-        net.network(DEVICE, observed=True).run(x, 3, probes=[lambda name, t, layer, current: layer.threshold])
+        net.network(DEVICE, observed=True).run(
+            x, 3, probes=[lambda name, t, layer, current: layer.threshold]
+        )
     assert device.waits - HERE <= WEIGHTS | KEYS
 
 
 def test_a_network_that_is_moved_there_is_as_one_that_was_made_there(device: FakeDevice):
     net = converted(TinyLeaky, "msat").network()
     with device:
-        assert str(net.to(DEVICE).run(images(1).to(DEVICE), 3).snapshots[3].outputs[0].device) == DEVICE
+        assert (
+            str(net.to(DEVICE).run(images(1).to(DEVICE), 3).snapshots[3].outputs[0].device)
+            == DEVICE
+        )
 
 
-@pytest.mark.parametrize("method", [name for name in list_methods() if get_recipe(name).keeps_frames])
+@pytest.mark.parametrize(
+    "method", [name for name in list_methods() if get_recipe(name).keeps_frames]
+)
 def test_frames_of_a_video(device: FakeDevice, method: str):
     net = converted(TinyLeaky, method, **{"encoding.tau": 0.1})
     with device:
@@ -143,7 +167,9 @@ HEADS = {
 
 @pytest.mark.parametrize("head", HEADS)
 def test_heads_are_decoded_anywhere_and_suppressed_on_the_host(device: FakeDevice, head: str):
-    """Suppression decides how many boxes there are, which only the host can wait for: the heads are read before."""
+    """Suppression decides how many boxes there are, which only the host can wait for: the heads are
+    read before.
+    """
     kind = HEADS[head]
     spec = Spec("detect", ("a", "b", "c"), 32, 32, heads=(kind,))
     placement = place(64, 48, spec)
@@ -151,8 +177,12 @@ def test_heads_are_decoded_anywhere_and_suppressed_on_the_host(device: FakeDevic
     with device:
         output = torch.zeros(shape, device=DEVICE)
         boxes, scores = decode([output], spec)
-        assert boxes.shape[2:] == (4,) and scores.shape[2:] == (3,) and {boxes.device, scores.device} == {output.device}
-        assert device.waits <= {"decode/yolo.py:_anchored"}  # the anchors
+        assert (
+            boxes.shape[2:] == (4,)
+            and scores.shape[2:] == (3,)
+            and {boxes.device, scores.device} == {output.device}
+        )
+        assert device.waits <= {"decode/heads.py:_anchored"}  # the anchors
         for several in (False, True):
             with pytest.raises(Waited, match=r"decode/boxes.py:(select|Detections.take)"):
                 detections([output], spec, [placement], 0.1, 0.5, 9, multi_label=several)
@@ -184,7 +214,12 @@ def test_an_evaluation(device: FakeDevice, task: str, tmp_path: Any):
         data = open_classification(folder, "test")
     net = load(weights, "signed-memory")
     with device:
-        found = evaluate(net, data, EvaluationOptions(T=4, steps=(2,), batch=2, early_exit=1, limit=3), device=DEVICE)
+        found = evaluate(
+            net,
+            data,
+            EvaluationOptions(T=4, steps=(2,), batch=2, early_exit=1, limit=3),
+            device=DEVICE,
+        )
     assert [row["T"] for row in found.table.steps] == [2, 4]
     assert device.waits <= WEIGHTS | BOXES | ENGINE
 
@@ -224,9 +259,15 @@ PLACES: dict[str, tuple[Any, str]] = {
 @pytest.mark.parametrize(
     ("place", "mistake"),
     [*(("neurons", mistake) for mistake in MISTAKES)]
-    + [(place, mistake) for place in [*PLACES][1:] for mistake in (".cpu()", "a constant of the host")],
+    + [
+        (place, mistake)
+        for place in [*PLACES][1:]
+        for mistake in (".cpu()", "a constant of the host")
+    ],
 )
-def test_a_mistake_is_found(device: FakeDevice, monkeypatch: pytest.MonkeyPatch, place: str, mistake: str):
+def test_a_mistake_is_found(
+    device: FakeDevice, monkeypatch: pytest.MonkeyPatch, place: str, mistake: str
+):
     net = converted(TinyLeaky, "differential")
     (owner, name), (error, make_mistake) = PLACES[place], MISTAKES[mistake]
     correct = getattr(owner, name)

@@ -17,12 +17,14 @@ STOREYS = (
     ("errors",),
     ("io", "settings"),
     ("graph", "recipe"),
-    ("models", "snn", "datasets"),
+    ("data",),
+    ("models", "snn"),
     ("decode", "convert"),
     ("draw", "metrics"),
     ("result",),
     ("detector", "train"),
-    ("studies",),
+    ("options",),
+    ("apps",),
     ("cli", ""),
 )
 FLOOR = {part: floor for floor, parts in enumerate(STOREYS) for part in parts}
@@ -31,7 +33,10 @@ BESIDE = {("settings", "io"), ("snn", "recipe"), ("convert", "decode")}  # arrow
 
 def modules() -> dict[str, Path]:
     """Every module of the package by its dotted name without the package's."""
-    names = {path: ".".join(path.relative_to(PACKAGE).with_suffix("").parts) for path in PACKAGE.rglob("*.py")}
+    names = {
+        path: ".".join(path.relative_to(PACKAGE).with_suffix("").parts)
+        for path in PACKAGE.rglob("*.py")
+    }
     return {name.removesuffix("__init__").rstrip("."): path for path, name in names.items()}
 
 
@@ -43,10 +48,15 @@ def package_files(name: str, known: dict[str, Path]) -> Iterator[str]:
 
 
 def imports(path: Path, known: dict[str, Path]) -> Iterator[tuple[str, bool]]:
-    """The package's modules that a file imports, and whether it does so when it is loaded itself."""
+    """The package's modules that a file imports, and whether it does so when it is loaded
+    itself.
+    """
     tree = ast.parse(path.read_text())
     later = {
-        id(n) for f in ast.walk(tree) if isinstance(f, ast.FunctionDef | ast.AsyncFunctionDef) for n in ast.walk(f)
+        id(n)
+        for f in ast.walk(tree)
+        if isinstance(f, ast.FunctionDef | ast.AsyncFunctionDef)
+        for n in ast.walk(f)
     }
     typing_only = {
         id(n)
@@ -72,7 +82,11 @@ def imports(path: Path, known: dict[str, Path]) -> Iterator[tuple[str, bool]]:
 
 
 MODULES = modules()
-ARROWS = {(name, target, at_once) for name, path in MODULES.items() for target, at_once in imports(path, MODULES)}
+ARROWS = {
+    (name, target, at_once)
+    for name, path in MODULES.items()
+    for target, at_once in imports(path, MODULES)
+}
 
 
 def part(name: str) -> str:
@@ -80,14 +94,20 @@ def part(name: str) -> str:
 
 
 def test_no_arrow_points_up():
-    """Also those inside of functions. The package itself, which imports its public names on demand, stands on top."""
+    """Also those inside of functions. The package itself, which imports its public names on demand,
+    stands on top.
+    """
     for name, target, _ in ARROWS:
         a, b = part(name), part(target)
-        assert a == b or FLOOR[b] < FLOOR[a] or (a, b) in BESIDE or b == "", f"{name} imports {target}"
+        assert a == b or FLOOR[b] < FLOOR[a] or (a, b) in BESIDE or b == "", (
+            f"{name} imports {target}"
+        )
 
 
 def test_no_circle():
-    """Among what is imported when a module is loaded: between files, and between parts for imports of any time."""
+    """Among what is imported when a module is loaded: between files, and between parts for imports
+    of any time.
+    """
     for graph in (
         {
             name: {
@@ -125,4 +145,8 @@ def test_the_simulator_knows_no_conversion_and_no_file():
 
 
 def test_heads_are_decoded_without_seeing_a_spike():
-    assert not {target for name, target, _ in ARROWS if part(name) == "decode" and part(target) in ("snn", "convert")}
+    assert not {
+        target
+        for name, target, _ in ARROWS
+        if part(name) == "decode" and part(target) in ("snn", "convert")
+    }

@@ -1,4 +1,6 @@
-"""The package as its users meet it: what it names, how light it is, and where it finds the files that come with it."""
+"""The package as its users meet it: what it names, how light it is, and where it finds the files
+that come with it.
+"""
 
 import importlib.util
 import shutil
@@ -10,17 +12,23 @@ import pytest
 from helpers.tiny import ROOT, write_tiny
 
 import spiking_yolo
+from spiking_yolo.data.sources import expand
 from spiking_yolo.errors import UserError
 from spiking_yolo.io import assets
 from spiking_yolo.io.files import sha256
-from spiking_yolo.io.sources import expand
 
 PUBLIC = ["Box", "Recipe", "Result", "SpikingYOLO", "UserError", "__version__", "list_methods"]
 
 
 def python(code: str, folder: Path, path: Path = ROOT) -> str:
     """What this code prints, run in `folder` with the package of `path`."""
-    command = [sys.executable, "-W", "ignore", "-c", f"import sys; sys.path[0] = {str(path)!r}\n{code}"]
+    command = [
+        sys.executable,
+        "-W",
+        "ignore",
+        "-c",
+        f"import sys; sys.path[0] = {str(path)!r}\n{code}",
+    ]
     done = subprocess.run(command, cwd=folder, capture_output=True, text=True, timeout=120)
     assert done.returncode == 0, done.stderr
     return done.stdout.strip()
@@ -46,10 +54,16 @@ def test_the_package_says_that_it_is_typed():
 
 
 def test_the_files_of_the_checkout():
-    assert assets.weights_folder() == ROOT / "weights" and assets.samples_folder() == ROOT / "data" / "samples"
+    assert (
+        assets.weights_folder() == ROOT / "weights"
+        and assets.samples_folder() == ROOT / "data" / "samples"
+    )
     assert sha256(assets.default_weights()) == assets.YOLOV3_TINY
-    assert (assets.samples_folder() / "dog.jpg").is_file() and assets.sample_clip().stat().st_size < 1.5e6
-    assert all(Path(path).suffix == ".jpg" for path in expand([str(assets.samples_folder())]))  # the clip lies apart
+    assert (
+        assets.samples_folder() / "dog.jpg"
+    ).is_file() and assets.sample_clip().stat().st_size < 1.5e6
+    # The clip lies apart.
+    assert all(Path(path).suffix == ".jpg" for path in expand([str(assets.samples_folder())]))
 
 
 @pytest.fixture
@@ -67,17 +81,31 @@ def installed(tmp_path):
 
 def test_the_files_of_an_installed_package(installed):
     site, inside = installed.PACKAGE.parent, installed.PACKAGE / "assets"
-    for folder in (site / "weights", site / "data" / "samples", inside / "weights", inside / "samples"):
-        folder.mkdir(parents=True)  # the first two belong to another package
+    for folder in (
+        site / "weights",
+        site / "data" / "samples",
+        inside / "weights",
+        inside / "samples",
+    ):
+        # The first two belong to another package.
+        folder.mkdir(parents=True)
     (inside / "weights" / "yolov3-tiny.weights").touch()
-    assert installed.weights_folder() == inside / "weights" and installed.samples_folder() == inside / "samples"
+    assert (
+        installed.weights_folder() == inside / "weights"
+        and installed.samples_folder() == inside / "samples"
+    )
     assert installed.default_weights() == inside / "weights" / "yolov3-tiny.weights"
     (site / "pyproject.toml").touch()  # now it is a checkout
-    assert installed.weights_folder() == site / "weights" and installed.samples_folder() == site / "data" / "samples"
+    assert (
+        installed.weights_folder() == site / "weights"
+        and installed.samples_folder() == site / "data" / "samples"
+    )
 
 
 def test_missing_files_say_what_to_do(installed):
-    with pytest.raises(UserError, match="weights does not exist: install spiking_yolo again, or give the weights"):
+    with pytest.raises(
+        UserError, match="weights does not exist: install spiking_yolo again, or give the weights"
+    ):
         installed.weights_folder()
     with pytest.raises(UserError, match=r"samples does not exist: .* or give photographs"):
         installed.samples_folder()
@@ -89,7 +117,9 @@ def test_missing_files_say_what_to_do(installed):
 def test_an_installed_package_finds_its_weights_from_any_folder(tmp_path):
     site = tmp_path / "site"
     shutil.copytree(
-        ROOT / "spiking_yolo", site / "spiking_yolo", ignore=shutil.ignore_patterns("__pycache__", "assets")
+        ROOT / "spiking_yolo",
+        site / "spiking_yolo",
+        ignore=shutil.ignore_patterns("__pycache__", "assets"),
     )
     weights = site / "spiking_yolo" / "assets" / "weights"
     weights.mkdir(parents=True)
@@ -97,4 +127,7 @@ def test_an_installed_package_finds_its_weights_from_any_folder(tmp_path):
     photo = str(weights / "photos" / "a.png")
     code = f"from spiking_yolo import SpikingYOLO; d = SpikingYOLO(); print(d); print(d({photo!r}, T=2).T)"
     said = python(code, tmp_path, site).splitlines()
-    assert said == ["SpikingYOLO of yolov3-tiny.weights: signed-digits, 64 x 64 px, 3 classes, cpu", "2"]
+    assert said == [
+        "SpikingYOLO of yolov3-tiny.weights: signed-digits, 64 x 64 px, 3 classes, cpu",
+        "2",
+    ]

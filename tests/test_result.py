@@ -1,4 +1,6 @@
-"""What a Result says of itself, and the forms in which it leaves: text, pictures, tables and other libraries' types."""
+"""What a Result says of itself, and the forms in which it leaves: text, pictures, tables and other
+libraries' types.
+"""
 
 import csv
 import io
@@ -13,10 +15,10 @@ import torch
 from PIL import Image
 
 from spiking_yolo import Box, Result, UserError
-from spiking_yolo.datasets.names import COCO_IDS
+from spiking_yolo.data.coco import COCO_IDS
+from spiking_yolo.data.images import Placement
 from spiking_yolo.decode.boxes import Detections
-from spiking_yolo.io.images import Placement
-from spiking_yolo.snn.record import Quiet
+from spiking_yolo.snn.readout import Quiet
 
 NAMES = ("cat", "dog", "bird")
 FIRST = (8.0, 4.0, 40.5, 36.25)
@@ -26,7 +28,11 @@ def detections(count: int, class_ids: tuple[int, ...] = (1, 2, 1, 0)) -> Detecti
     """`count` boxes of falling confidence, the first one at FIRST, the others shifted."""
     boxes = torch.tensor(FIRST) + torch.arange(count)[:, None]
     confidence = torch.tensor([0.75 - i / 16 for i in range(count)])
-    return Detections(boxes, confidence, torch.tensor([class_ids[i % len(class_ids)] for i in range(count)]).long())
+    return Detections(
+        boxes,
+        confidence,
+        torch.tensor([class_ids[i % len(class_ids)] for i in range(count)]).long(),
+    )
 
 
 def result(count: int = 3, **changes: Any) -> Result:
@@ -44,7 +50,13 @@ def result(count: int = 3, **changes: Any) -> Result:
 
 
 def ann() -> Result:
-    empty: dict[str, Any] = {"steps": {}, "spikes_by_layer": {}, "neurons_by_layer": {}, "simulated": 0, "quiet": None}
+    empty: dict[str, Any] = {
+        "steps": {},
+        "spikes_by_layer": {},
+        "neurons_by_layer": {},
+        "simulated": 0,
+        "quiet": None,
+    }
     return result(1, method="ann", T=0, **empty)
 
 
@@ -55,7 +67,12 @@ def test_length_and_iteration():
     assert first == Box(FIRST, 0.75, 1, "dog") and isinstance(first.class_id, int)
     assert [box.name for box in r] == ["dog", "bird", "dog"]
     xyxy, confidence, class_id, name = first
-    assert (xyxy, confidence, class_id, name) == (first.xyxy, first.confidence, first.class_id, first.name)
+    assert (xyxy, confidence, class_id, name) == (
+        first.xyxy,
+        first.confidence,
+        first.class_id,
+        first.name,
+    )
 
 
 @pytest.mark.parametrize(
@@ -65,7 +82,10 @@ def test_length_and_iteration():
         (result(1, spikes_by_layer={"a": 5130.0}), "1 box: dog 0.75; T=8, 5,130 spikes"),
         (result(0), "no boxes; T=8, 5.1 M spikes"),
         (result(0, counting="digits"), "no boxes; T=8, 3.2 M digits"),
-        (result(7), "7 boxes: dog 0.75, bird 0.69, dog 0.62, cat 0.56, dog 0.50, ...; T=8, 5.1 M spikes"),
+        (
+            result(7),
+            "7 boxes: dog 0.75, bird 0.69, dog 0.62, cat 0.56, dog 0.50, ...; T=8, 5.1 M spikes",
+        ),
         (ann(), "1 box: dog 0.75; ANN"),
     ],
     ids=str,
@@ -81,7 +101,10 @@ def test_summary():
         "500 ms, 100.0 ms per step"
     )
     assert lines[1:] == ["  T=2: nothing", "  T=4: dog 0.75"]
-    assert result().summary([4, 8]).splitlines()[1:] == ["  T=4: dog 0.75", "  T=8: 2 x dog 0.62-0.75, bird 0.69"]
+    assert result().summary([4, 8]).splitlines()[1:] == [
+        "  T=4: dog 0.75",
+        "  T=8: 2 x dog 0.62-0.75, bird 0.69",
+    ]
     assert "settled" not in result(quiet=Quiet(8)).summary()
     assert "settled" not in result(simulated=8, quiet=None).summary()
     line = result(T=16, steps={16: detections(3)}, quiet=Quiet(12, 17)).summary()
@@ -89,7 +112,11 @@ def test_summary():
 
 
 def test_settled_is_what_is_proved():
-    assert result().settled == 5 and result(quiet=Quiet(5, 9)).settled is None and result(quiet=None).settled is None
+    assert (
+        result().settled == 5
+        and result(quiet=Quiet(5, 9)).settled is None
+        and result(quiet=None).settled is None
+    )
     assert result(path=None).summary().startswith("image: 80x48")
     assert ann().summary() == "a.png: 80x48, dog 0.75; ANN; 500 ms"
 
@@ -111,23 +138,46 @@ def test_json_has_all_steps():
         "macs",
     ]
     assert list(entry) == [*keys, "steps"]
-    assert entry["operations"] == {"spikes": 6e9, "digits": 4e9, "messages": 3e9} and entry["sent"]["messages"] == 2e6
+    assert (
+        entry["operations"] == {"spikes": 6e9, "digits": 4e9, "messages": 3e9}
+        and entry["sent"]["messages"] == 2e6
+    )
     assert (entry["image"], entry["width"], entry["height"], entry["T"]) == ("a.png", 80, 48, 8)
-    assert (entry["method"], entry["spikes"], entry["mean_rate"]) == ("msat-plus", 5_100_000, 5_100_000 / 2_000_000 / 8)
+    assert (entry["method"], entry["spikes"], entry["mean_rate"]) == (
+        "msat-plus",
+        5_100_000,
+        5_100_000 / 2_000_000 / 8,
+    )
     assert len(entry["detections"]) == 3 and entry["detections"][0] == box
-    assert [(s["T"], s["detections"]) for s in entry["steps"]] == [(2, []), (4, [box]), (8, entry["detections"])]
+    assert [(s["T"], s["detections"]) for s in entry["steps"]] == [
+        (2, []),
+        (4, [box]),
+        (8, entry["detections"]),
+    ]
     assert [s["T"] for s in result().to_dict([4])["steps"]] == [4, 8]
-    assert json.loads(result(path=None).to_json())["image"] is None and json.loads(ann().to_json())["steps"] == []
+    assert (
+        json.loads(result(path=None).to_json())["image"] is None
+        and json.loads(ann().to_json())["steps"] == []
+    )
 
 
 def test_csv_reads_back():
     text = result(names=("cat", 'big, "bad" dog', "bird")).to_csv()
     rows = list(csv.DictReader(io.StringIO(text)))
-    assert text.splitlines()[0] == "image,T,class_id,class,confidence,x1,y1,x2,y2" and len(rows) == 3
+    assert (
+        text.splitlines()[0] == "image,T,class_id,class,confidence,x1,y1,x2,y2" and len(rows) == 3
+    )
     first = dict(zip(("x1", "y1", "x2", "y2"), map(str, FIRST), strict=True))
     assert (
         rows[0]
-        == {"image": "a.png", "T": "8", "class_id": "1", "class": 'big, "bad" dog', "confidence": "0.75"} | first
+        == {
+            "image": "a.png",
+            "T": "8",
+            "class_id": "1",
+            "class": 'big, "bad" dog',
+            "confidence": "0.75",
+        }
+        | first
     )
     assert result(0).to_csv().count("\n") == 1
 
@@ -160,7 +210,11 @@ def test_show_opens_the_drawn_picture(monkeypatch):
     shown: list[np.ndarray] = []
     monkeypatch.setattr(Image.Image, "show", lambda picture: shown.append(np.asarray(picture)))
     result().show()
-    assert len(shown) == 1 and (shown[0] == result().plot()).all() and (shown[0] != result().image).any()
+    assert (
+        len(shown) == 1
+        and (shown[0] == result().plot()).all()
+        and (shown[0] != result().image).any()
+    )
 
 
 def test_a_notebook_shows_a_picture_of_moderate_size():
@@ -173,21 +227,29 @@ def test_a_notebook_shows_a_picture_of_moderate_size():
 
 def test_coco_rows():
     rows = result().to_coco(17)
-    assert rows[0] == {"image_id": 17, "category_id": 1, "bbox": [8.0, 4.0, 32.5, 32.25], "score": 0.75}
+    assert rows[0] == {
+        "image_id": 17,
+        "category_id": 1,
+        "bbox": [8.0, 4.0, 32.5, 32.25],
+        "score": 0.75,
+    }
     assert [row["category_id"] for row in rows] == [1, 2, 1]
     assert {row["image_id"] for row in result().to_coco()} == {0}
     assert [row["category_id"] for row in result().to_coco(17, (7, 8, -1))] == [8, 8]
     with pytest.raises(UserError, match="category_ids: 2 for 3 classes"):
         result().to_coco(17, [1, 2])
     eighty = ("person", *map(str, range(78)), "toothbrush")
-    assert [row["category_id"] for row in result(names=eighty, detections=detections(1, (12,))).to_coco(1)] == [
-        COCO_IDS[12]
-    ]
+    assert [
+        row["category_id"]
+        for row in result(names=eighty, detections=detections(1, (12,))).to_coco(1)
+    ] == [COCO_IDS[12]]
     other = result(names=tuple(map(str, range(80))), detections=detections(1, (12,)))
     assert other.to_coco(1)[0]["category_id"] == 12
 
 
-@pytest.mark.parametrize(("method", "package"), [("to_df", "pandas"), ("to_supervision", "supervision")])
+@pytest.mark.parametrize(
+    ("method", "package"), [("to_df", "pandas"), ("to_supervision", "supervision")]
+)
 def test_a_missing_package_is_named(monkeypatch, method, package):
     monkeypatch.setitem(sys.modules, package, None)
     with pytest.raises(UserError, match=rf"{method}\(\) needs {package}: pip install {package}"):
@@ -202,7 +264,12 @@ def test_supervision_gets_boxes_names_and_spikes(monkeypatch):
     assert given["xyxy"].shape == (3, 4) and given["xyxy"].dtype == np.float32
     assert given["confidence"][0] == 0.75 and given["class_id"].tolist() == [1, 2, 1]
     assert given["data"]["class_name"].tolist() == ["dog", "bird", "dog"]
-    assert given["metadata"] == {"method": "msat-plus", "T": 8, "spikes": 5_100_000, "mean_rate": result().mean_rate}
+    assert given["metadata"] == {
+        "method": "msat-plus",
+        "T": 8,
+        "spikes": 5_100_000,
+        "mean_rate": result().mean_rate,
+    }
 
 
 @pytest.mark.parametrize("count", [0, 3])
@@ -216,7 +283,9 @@ def test_supervision_itself_takes_them(count):
 def test_pandas_holds_the_rows_of_the_csv(count):
     pandas = pytest.importorskip("pandas")
     frame = result(count).to_df()
-    assert isinstance(frame, pandas.DataFrame) and frame.to_csv(index=False) == result(count).to_csv()
+    assert (
+        isinstance(frame, pandas.DataFrame) and frame.to_csv(index=False) == result(count).to_csv()
+    )
 
 
 def test_a_data_frame_is_made_of_the_rows(monkeypatch):

@@ -9,7 +9,7 @@ from typing import Any, Literal
 import pytest
 
 from spiking_yolo.errors import UserError, require
-from spiking_yolo.io.sizes import Size
+from spiking_yolo.io.names import Size
 from spiking_yolo.settings import Options, setting, settings_of
 
 
@@ -58,7 +58,9 @@ WRONG = {
 }
 
 
-@pytest.mark.parametrize(("name", "value"), [(name, value) for name, values in WRONG.items() for value in values])
+@pytest.mark.parametrize(
+    ("name", "value"), [(name, value) for name, values in WRONG.items() for value in values]
+)
 def test_anything_else_is_a_user_error_that_names_the_field(name: str, value: Any):
     with pytest.raises(UserError, match=name) as error:
         Study(**{"sources": ("a",), name: value})
@@ -67,9 +69,18 @@ def test_anything_else_is_a_user_error_that_names_the_field(name: str, value: An
 
 def test_fields_say_where_they_come_from_and_what_they_mean():
     entries = settings_of(Study)
-    assert entries["rate"].doc == "how much" and (entries["rate"].low, entries["rate"].high) == (0, 1)
-    assert entries["rate"].default == 0.25 and entries["rate"].group is Shared and entries["T"].group is Study
-    assert entries["sources"].positional and entries["sources"].required and not entries["T"].required
+    assert entries["rate"].doc == "how much" and (entries["rate"].low, entries["rate"].high) == (
+        0,
+        1,
+    )
+    assert (
+        entries["rate"].default == 0.25
+        and entries["rate"].group is Shared
+        and entries["T"].group is Study
+    )
+    assert (
+        entries["sources"].positional and entries["sources"].required and not entries["T"].required
+    )
     assert entries["mode"].choices == ("a", "b") and entries["mode"].documentation == "which [a|b]"
 
 
@@ -82,5 +93,7 @@ def test_a_missing_extra_is_one_line_with_the_command():
 def test_a_whole_number_without_bound_fits_the_random_generators():
     from spiking_yolo.train.options import TrainOptions
 
-    with pytest.raises(UserError, match=r"^seed must be at most 2147483647, not 1180591620717411303424$"):
+    with pytest.raises(
+        UserError, match=r"^seed must be at most 2147483647, not 1180591620717411303424$"
+    ):
         TrainOptions(task="classify", model="resnet20", data=Path("x"), seed=2**70)

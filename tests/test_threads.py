@@ -22,7 +22,9 @@ def weights(tmp_path_factory):
 @pytest.fixture(scope="module", params=["signed-digits", "p-norm"])
 def detector(request, weights):
     settings = {"calibration.kind": "none", "threshold.rule": "percentile"}
-    return SpikingYOLO(weights, request.param, settings if request.param == "signed-digits" else None)
+    return SpikingYOLO(
+        weights, request.param, settings if request.param == "signed-digits" else None
+    )
 
 
 @pytest.fixture(scope="module")
@@ -76,7 +78,9 @@ def test_a_call_from_within_a_call(detector, photos):
     """progress may call the detector whose run it follows; both are what they are alone."""
     inner, outer = detect(detector, photos[1]), detect(detector, photos[0])
     within: list[Result] = []
-    result = detector.detect(photos[0], T, conf=0.05, progress=lambda t: within.append(detect(detector, photos[1])))
+    result = detector.detect(
+        photos[0], T, conf=0.05, progress=lambda t: within.append(detect(detector, photos[1]))
+    )
     assert_same(result, outer)
     assert within
     for one in within:
@@ -95,11 +99,16 @@ def test_an_error_on_the_way_leaves_the_detector_to_others(detector, photos):
         assert_same(pool.submit(detect, detector, photos[0]).result(timeout=60), expected)
 
 
-@pytest.mark.parametrize("again", [copy.deepcopy, lambda detector: pickle.loads(pickle.dumps(detector))])
+@pytest.mark.parametrize(
+    "again", [copy.deepcopy, lambda detector: pickle.loads(pickle.dumps(detector))]
+)
 def test_a_copy_is_a_detector_of_its_own(detector, photos, again):
     expected, twin = detect(detector, photos[0]), again(detector)
     within: list[Result] = []
     assert_same(
-        detector.detect(photos[0], T, conf=0.05, progress=lambda t: within.append(detect(twin, photos[0]))), expected
+        detector.detect(
+            photos[0], T, conf=0.05, progress=lambda t: within.append(detect(twin, photos[0]))
+        ),
+        expected,
     )
     assert_same(within[0], expected)

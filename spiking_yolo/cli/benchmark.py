@@ -1,20 +1,20 @@
-"""Time a spiking network against its ANN, side by side in one process: ratios that hold on a busy machine.
+"""Time a spiking network against its ANN, side by side in one process: ratios that hold on a busy
+machine.
 
     spiking-yolo benchmark                                     # everything, several minutes
     spiking-yolo benchmark --parts steps,shares --method p-norm,msat
-    spiking-yolo benchmark --parts video --video clip.mp4      # later frames, of which only what changes is sent
-    spiking-yolo benchmark --assert                            # exit status 1 when something became too slow
+    spiking-yolo benchmark --parts video --video clip.mp4  # later frames
+    spiking-yolo benchmark --assert  # exit status 1 when something became too slow
 
-Every run is timed beside forward passes of the ANN, in turn, several times; the median of the ratios counts. The
-default method and msat-plus are also timed in bf16 where the processor has instructions for it, and compiled where
-there is a C++ compiler.
-PROJECT/NAME gets benchmark.json.
+Every run is timed beside forward passes of the ANN, in turn, several times; the median of the
+ratios counts. The default method and msat-plus are also timed in bf16 where the processor has
+instructions for it, and compiled where there is a C++ compiler. PROJECT/NAME gets benchmark.json.
 """
 
 import sys
 from typing import Any
 
-from spiking_yolo.studies.benchmark.options import BenchmarkOptions
+from spiking_yolo.apps.benchmark import BenchmarkOptions
 
 OPTIONS = BenchmarkOptions
 FLAGS = {"check": ("--assert",)}
@@ -23,11 +23,9 @@ FLAGS = {"check": ("--assert",)}
 def main(options: BenchmarkOptions) -> int:
     from tqdm import tqdm
 
-    from spiking_yolo.io.json_text import write_json
+    from spiking_yolo.apps.benchmark.run import TABLES, benchmark, read_limits
+    from spiking_yolo.io.json import write_json
     from spiking_yolo.io.run_folder import run_directory
-    from spiking_yolo.studies.benchmark.benchmark import benchmark
-    from spiking_yolo.studies.benchmark.limits import read_limits
-    from spiking_yolo.studies.benchmark.part_tables import TABLES
 
     limits = read_limits(options.limits) if options.check else []
     folder = run_directory(options.project, options.name)

@@ -3,13 +3,14 @@
     spiking-yolo compare --data coco --method p-norm,channel-norm,msat --steps 8,16,32,64
     spiking-yolo compare --data coco --T 256 --limit 16
 
-The same as `spiking-yolo eval` with several methods, by default all of them. PROJECT/NAME gets comparison.csv,
-comparison.json, accuracy-T.png and accuracy-operations.png, and a folder for each method; --resume goes on after an
-interruption. --bootstrap adds the difference of each method to the first, with its 95 % interval on the same draws.
+The same as `spiking-yolo eval` with several methods, by default all of them. PROJECT/NAME gets
+comparison.csv, comparison.json, accuracy-T.png and accuracy-operations.png, and a folder for each
+method; --resume goes on after an interruption. --bootstrap adds the difference of each method to
+the first, with its 95 % interval on the same draws.
 """
 
+from spiking_yolo.apps.evaluate import CompareOptions
 from spiking_yolo.cli.eval import main
-from spiking_yolo.studies.evaluate.options import CompareOptions
 
 __all__ = ["OPTIONS", "main"]
 OPTIONS = CompareOptions

@@ -1,23 +1,25 @@
 """Convert a network to a spiking one and save it as one file that needs nothing else.
 
     spiking-yolo convert --weights W --method M -o net.safetensors
-    spiking-yolo convert best.pt -o net.safetensors                      # a checkpoint of YOLOv5 or Ultralytics
+    spiking-yolo convert best.pt -o net.safetensors  # a checkpoint of YOLOv5 or Ultralytics
 
-The file holds graph, weights, thresholds, recipe and provenance. Every verb that simulates takes it as --weights;
-loading it executes no code.
+The file holds graph, weights, thresholds, recipe and provenance. Every verb that simulates takes it
+as --weights; loading it executes no code.
 """
 
 import shlex
 
+from spiking_yolo.apps.export import ConvertOptions
 from spiking_yolo.io.assets import command
-from spiking_yolo.studies.export.options import ConvertOptions
 
 OPTIONS = ConvertOptions
 FLAGS = {"network": ("WEIGHTS",)}
 
 
 def main(options: ConvertOptions) -> None:
-    from spiking_yolo.studies.export.write import convert
+    from spiking_yolo.apps.export.write import convert
 
     print(f"{convert(options).text()}: saved to {options.output}")
-    print(f"next: {command('detect')} {shlex.join(['image.jpg', '--weights', str(options.output)])}")
+    print(
+        f"next: {command('detect')} {shlex.join(['image.jpg', '--weights', str(options.output)])}"
+    )

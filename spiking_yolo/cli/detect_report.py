@@ -3,25 +3,28 @@
 import sys
 from dataclasses import replace
 
-from spiking_yolo.cli.bars import Bars, write
+from spiking_yolo.apps.detect import DetectOptions
+from spiking_yolo.apps.detect_run import Sighting, Watcher
+from spiking_yolo.apps.sinks import Outputs
 from spiking_yolo.cli.following import following
-from spiking_yolo.convert.registry import patience
+from spiking_yolo.cli.main import Bars, write
+from spiking_yolo.convert.methods import patience
+from spiking_yolo.data.sources import is_stream, is_webcam, taken
 from spiking_yolo.decode.boxes import listed
 from spiking_yolo.errors import UserError
-from spiking_yolo.io.frames import taken
 from spiking_yolo.io.run_folder import run_directory
-from spiking_yolo.io.sources import is_stream, is_webcam
-from spiking_yolo.studies.detect.options import DetectOptions
-from spiking_yolo.studies.detect.outputs import Outputs
-from spiking_yolo.studies.detect.run import Sighting, Watcher
 
 
 class Report(Watcher):
-    """Lines and files of every image, and a bar of its timesteps; of a video a bar of its frames, and one line."""
+    """Lines and files of every image, and a bar of its timesteps; of a video a bar of its frames,
+    and one line.
+    """
 
     def __init__(self, options: DetectOptions):
         self.options, self.bars = options, Bars()
-        self.outputs = Outputs(run_directory(options.project, options.name, options.exist_ok), options)
+        self.outputs = Outputs(
+            run_directory(options.project, options.name, options.exist_ok), options
+        )
         self.count = 0  # of sources
         self.place = ""  # where we are, beside the bar
         self.seen = ""  # the first source with results
@@ -58,7 +61,9 @@ class Report(Watcher):
             return
         self.bars.close()
         write(replace(sighting.result, path=sighting.label).summary(self.options.steps))
-        if not len(sighting.result) and (hint := patience(sighting.result.method, sighting.result.T)):
+        if not len(sighting.result) and (
+            hint := patience(sighting.result.method, sighting.result.T)
+        ):
             write(f"  {hint}")
         if sighting.ann is not None:
             found = listed(sighting.ann.detections, sighting.ann.names)

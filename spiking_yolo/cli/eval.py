@@ -1,19 +1,21 @@
-"""Score spiking networks: accuracy, spikes, operations and energy at every timestep, from one pass per method.
+"""Score spiking networks: accuracy, spikes, operations and energy at every timestep, from one pass
+per method.
 
-    spiking-yolo eval                                              # five sample photographs, a smoke run
+    spiking-yolo eval  # five sample photographs, a smoke run
     spiking-yolo eval --data coco --T 256 --steps 16,32,64,128,256 --method channel-norm
     spiking-yolo eval --data mine.json --images photos/            # any file of COCO's format
     spiking-yolo eval --data VOCdevkit --year 2012 --limit 200 --bootstrap 1000
     spiking-yolo eval --data mine/data.yaml --metric voc           # labels as Ultralytics has them
-    spiking-yolo eval --data cifar10_jpeg.tar.xz --weights W --method all --steps 8,16,32,64 --limit 1000
+    spiking-yolo eval --data cifar10_jpeg.tar.xz --weights W --method all --steps 8,16,32,64
     torchrun --nproc-per-node 4 tools/eval_coco.py --data coco
 
-Detectors are scored by mAP of COCO, or of VOC: mAP_07 is the 11-point rule of 2007, mAP_area the rule of 2010 and
-later. Classifiers are scored by top-1 and top-5 on a folder, or a tar file, with test/CLASS/ or val/CLASS/ inside, or
-on the folder that holds cifar-100-python/. A network trained on other data is scored by the names of its classes.
-PROJECT/NAME gets results.json, results.csv, predictions and plots, with --report also one page to look at; several
-methods get a folder each, beside one table and plots of methods x T. --resume goes on after an interruption and gives
-the same figures.
+Detectors are scored by mAP of COCO, or of VOC: mAP_07 is the 11-point rule of 2007, mAP_area the
+rule of 2010 and later. Classifiers are scored by top-1 and top-5 on a folder, or a tar file, with
+test/CLASS/ or val/CLASS/ inside, or on the folder that holds cifar-100-python/. A network trained
+on other data is scored by the names of its classes. PROJECT/NAME gets results.json, results.csv,
+predictions and plots, with --report also one page to look at; several methods get a folder each,
+beside one table and plots of methods x T. --resume goes on after an interruption and gives the same
+figures.
 """
 
 from __future__ import annotations
@@ -22,34 +24,36 @@ import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from spiking_yolo.studies.evaluate.options import EvalOptions
+from spiking_yolo.apps.evaluate import EvalOptions
 
 if TYPE_CHECKING:
-    from spiking_yolo.studies.evaluate.evaluation import Evaluation
+    from spiking_yolo.apps.evaluate.evaluation import Evaluation
 
 OPTIONS = EvalOptions
 
 
 def main(options: EvalOptions) -> None:
     """Evaluate, print and save; under torchrun the first process prints."""
-    from spiking_yolo.cli.bars import Bars, write
+    from spiking_yolo.apps.evaluate.comparison import COMPARISON
+    from spiking_yolo.apps.evaluate.evaluation import RESULTS
+    from spiking_yolo.apps.evaluate.run import compare, notes, open_inputs
+    from spiking_yolo.apps.report.evaluation import evaluation_page
     from spiking_yolo.cli.following import following
-    from spiking_yolo.datasets.detection import DetectionSet
-    from spiking_yolo.io.ranks import processes
-    from spiking_yolo.studies.evaluate.comparison import COMPARISON
-    from spiking_yolo.studies.evaluate.evaluate import compare, notes
-    from spiking_yolo.studies.evaluate.evaluation import RESULTS
-    from spiking_yolo.studies.evaluate.inputs import open_inputs
-    from spiking_yolo.studies.options import simulation
-    from spiking_yolo.studies.report.evaluation import evaluation_page
-    from spiking_yolo.studies.resume import study_folder
+    from spiking_yolo.cli.main import Bars, write
+    from spiking_yolo.data.detection import DetectionSet
+    from spiking_yolo.io.distributed import processes
+    from spiking_yolo.options import simulation, study_folder
 
     with processes(options.device) as ranks:
         networks, dataset, statistics, options = open_inputs(options)
         several = len(networks) > 1
         lines = notes(next(iter(networks.values())).spec, dataset, options)
         if options.data is None:
-            lines.insert(0, "no --data: the five sample photographs, which show that it runs and measure nothing")
+            lines.insert(
+                0,
+                "no --data: the five sample photographs, which show that it runs and measure"
+                " nothing",
+            )
         if ranks.first:
             print("".join(f"{line}\n" for line in lines), end="")
         log, last = ("*/records-*.jsonl", COMPARISON) if several else ("records-*.jsonl", RESULTS)

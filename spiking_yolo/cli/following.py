@@ -5,11 +5,12 @@ from collections.abc import Mapping
 from pathlib import Path
 
 from spiking_yolo.io.assets import command
-from spiking_yolo.io.sizes import size_name
+from spiking_yolo.io.names import size_name
 from spiking_yolo.settings import Options
 
 _CARRIED = (  # options that make it the same network
-    "weights", "cfg", "names", "imgsz", "trust_weights", "weight_bits", "statistics", "method", "settings",
+    "weights", "cfg", "names", "imgsz", "trust_weights", "weight_bits", "statistics", "method",
+    "settings",
 )  # fmt: skip
 
 
@@ -28,4 +29,8 @@ def _typed(name: str, value: object) -> list[str]:
     if isinstance(value, Mapping):
         return [word for key, one in value.items() for word in ("--set", f"{key}={one}")]
     flag = f"--{name.replace('_', '-')}"
-    return [flag] if value is True else [flag, size_name(value) if isinstance(value, tuple) else str(value)]
+    return (
+        [flag]
+        if value is True
+        else [flag, size_name(value) if isinstance(value, tuple) else str(value)]
+    )

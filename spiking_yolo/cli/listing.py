@@ -3,10 +3,13 @@
 from collections.abc import Mapping
 from typing import Any
 
-from spiking_yolo.convert.registry import DEFAULT, get_recipe, list_methods
+from spiking_yolo.convert.methods import DEFAULT, get_recipe, list_methods
 from spiking_yolo.recipe import Recipe, settings_table
 
-NOTE = "T: timesteps with which Tiny-YOLOv3 keeps 85 % of the ANN's mAP50 on 49 COCO photographs, some on 8"
+NOTE = (
+    "T: timesteps with which Tiny-YOLOv3 keeps 85 % of the ANN's mAP50 on 49 COCO photographs, some"
+    " on 8"
+)
 
 
 def methods_text() -> str:
@@ -16,34 +19,57 @@ def methods_text() -> str:
         thresholds, neuron, calibration = describe(method.recipe)
         events = str(method.recipe.events_per_step)
         needs = str(method.timesteps or "> 256")
-        rows.append((mark, str(method.year), needs, thresholds, neuron, events, calibration, method.limits))
+        rows.append(
+            (mark, str(method.year), needs, thresholds, neuron, events, calibration, method.limits)
+        )
     widths = [max(len(row[i]) for row in rows) for i in range(len(rows[0]) - 1)]
-    lines = ["  ".join(cell.ljust(w) for cell, w in zip(row, [*widths, 0], strict=True)).rstrip() for row in rows]
+    lines = [
+        "  ".join(cell.ljust(w) for cell, w in zip(row, [*widths, 0], strict=True)).rstrip()
+        for row in rows
+    ]
     return "\n".join([*lines, NOTE])
 
 
 def describe(recipe: Recipe) -> tuple[str, str, str]:
     """Thresholds, neuron and calibration of a recipe in a few words."""
     t, n = recipe.threshold, recipe.neuron
-    shown = {"percentile": f"{t.percentile:g} %", "shared": f"{t.percentile:g} % / gamma", "mmse": f"mmse({t.levels})"}
+    shown = {
+        "percentile": f"{t.percentile:g} %",
+        "shared": f"{t.percentile:g} % / gamma",
+        "mmse": f"mmse({t.levels})",
+    }
     rule = shown.get(t.rule, t.rule)
     scale = "" if t.scale == 1 else f" x {t.scale:.3g}"
     coding = "" if recipe.encoding.coding == "rate" else f", {recipe.encoding.coding}"
     reset = " to zero" if n.kind == "if" and n.reset == "zero" else ""
-    return f"{t.scope} {rule}{scale}", f"{n.kind}{reset}, gamma {n.gamma}{coding}", recipe.calibration.kind
+    return (
+        f"{t.scope} {rule}{scale}",
+        f"{n.kind}{reset}, gamma {n.gamma}{coding}",
+        recipe.calibration.kind,
+    )
 
 
 def settings_text(method: str | None = None, settings: Mapping[str, Any] | None = None) -> str:
-    """Every key of --set with its meaning and default; of a method also its own value, with a * where that differs."""
+    """Every key of --set with its meaning and default; of a method also its own value, with a *
+    where that differs.
+    """
     rows = settings_table()
     width = max(len(key) for key, _, _ in rows)
     if method is None and not settings:
-        return "\n".join(f"{key.ljust(width)}  {doc} (default {default})" for key, default, doc in rows)
+        return "\n".join(
+            f"{key.ljust(width)}  {doc} (default {default})" for key, default, doc in rows
+        )
     recipe = get_recipe(method or DEFAULT).with_settings(settings or {})
-    values = {key: getattr(getattr(recipe, key.partition(".")[0]), key.partition(".")[2]) for key, _, _ in rows}
+    values = {
+        key: getattr(getattr(recipe, key.partition(".")[0]), key.partition(".")[2])
+        for key, _, _ in rows
+    }
     column = max(len(str(value)) for value in values.values())
     lines = [f"  {'setting'.ljust(width)}  {recipe.name}"]
     for key, default, doc in rows:
         mark = "*" if values[key] != default else " "
-        lines.append(f"{mark} {key.ljust(width)}  {str(values[key]).ljust(column)}  {doc} (default {default})")
+        lines.append(
+            f"{mark} {key.ljust(width)}  {str(values[key]).ljust(column)}  {doc} (default"
+            f" {default})"
+        )
     return "\n".join([*lines, "* differs from the default"])

@@ -1,26 +1,107 @@
-"""What `spiking-yolo VERB ...` does, and tools/*.py, which are the verbs in a checkout; `start` calls it."""
+"""What `spiking-yolo VERB ...` does, and tools/*.py, which are the verbs in a checkout; `start`
+calls it.
+"""
 
+import os
 import sys
 from collections.abc import Sequence
 from contextvars import copy_context
+from dataclasses import replace
 from importlib import import_module
 from pathlib import Path
 from types import ModuleType
+from typing import Any, TextIO
+
+from tqdm import tqdm
 
 from spiking_yolo import __version__
-from spiking_yolo.cli.names import check_names
 from spiking_yolo.cli.program import become_process, read, status
-from spiking_yolo.draw.formats import ALSO, FigureOptions
+from spiking_yolo.convert.methods import DEFAULT, get_recipe
+from spiking_yolo.data.sources import check_there
+from spiking_yolo.draw.figure import ALSO, FigureOptions
 from spiking_yolo.errors import UserError
-from spiking_yolo.io.near import did_you_mean
+from spiking_yolo.io.names import did_you_mean, shown
+from spiking_yolo.models.zoo import located
+from spiking_yolo.options import MethodOptions, MethodsOptions, WeightsOptions, recipes
 from spiking_yolo.settings import Options
 
+
+def check_names(options: Options) -> None:
+    """Raises UserError for weights, data, or an only source that do not exist, for an unknown
+    method, and for a setting that it does not have. What is in the files shows later.
+    """
+    if isinstance(options, WeightsOptions) and options.weights:
+        path = located(options.weights)
+        if not os.path.exists(path):
+            raise UserError(
+                f"cannot read the weights {path}: No such file or directory; check the path"
+            )
+    if isinstance(options, MethodOptions):
+        get_recipe(options.method or DEFAULT).with_settings(options.settings)
+    if isinstance(options, MethodsOptions):
+        recipes(options if options.methods else replace(options, methods=(DEFAULT,)))
+    for name in ("data", "predictions"):
+        path = getattr(options, name, None)
+        if isinstance(path, Path) and not os.path.exists(path):
+            raise UserError(f"{path} does not exist; check --{name}")
+    sources = getattr(options, "sources", ())
+    if len(sources) == 1:  # of several the others may be good
+        check_there(sources[0])
+
+
+_PATIENCE = 2.0  # seconds before a bar appears
+
+
+def write(text: str, file: TextIO | None = None) -> None:
+    """Print a line above the bars, without what would command the terminal. file: stdout by
+    default.
+    """
+    tqdm.write(shown(text), file=file)
+
+
+class Bars:
+    """One bar per kind of work, for the `progress` callbacks of the studies; nothing where stderr
+    is a file.
+    """
+
+    def __init__(self) -> None:
+        self._bars: dict[str, tqdm[Any]] = {}
+
+    def __call__(self, what: str, done: int, total: int | None, remark: str = "") -> None:
+        """`done` of `total` (None: unknown) of this work, whose bar goes once all is done."""
+        if what not in self._bars:
+            self._bars[what] = tqdm(
+                total=total, desc=what, delay=_PATIENCE, leave=False, disable=None
+            )
+        bar = self._bars[what]
+        bar.set_postfix_str(remark, refresh=False)
+        bar.update(done - bar.n)
+        if done == total:
+            self.close(what)
+
+    def close(self, *what: str) -> None:
+        """Remove these bars, or all."""
+        for name in what or tuple(self._bars):
+            if (bar := self._bars.pop(name, None)) is not None:
+                bar.close()
+
+
 VERBS = {
-    "detect": "find objects in images, videos and webcams, and see what the network sees at every timestep",
-    "report": "one page to look at: photographs or a video at every timestep, with boxes, spike rates and energy",
-    "eval": "score a detector on COCO, VOC or your own data: mAP, spikes and energy at every timestep",
+    "detect": (
+        "find objects in images, videos and webcams, and see what the network sees at every"
+        " timestep"
+    ),
+    "report": (
+        "one page to look at: photographs or a video at every timestep, with boxes, spike rates and"
+        " energy"
+    ),
+    "eval": (
+        "score a detector on COCO, VOC or your own data: mAP, spikes and energy at every timestep"
+    ),
     "classify": "score a classifier: top-1, top-5, spikes and energy at every timestep",
-    "eval-video": "score a detector on videos whose state it keeps: boxes, operations and energy per frame",
+    "eval-video": (
+        "score a detector on videos whose state it keeps: boxes, operations and energy per frame"
+    ),
     "score": "score boxes of any detector against annotations, without a network",
     "compare": "conversion methods on one network: one table, methods x timesteps",
     "analyze": "explain a conversion: where the error of every layer comes from, and what to try",
@@ -38,12 +119,23 @@ PROG = "spiking-yolo"
 
 
 def parse(argv: Sequence[str], prog: str | None = None) -> Options:
-    """The options of `spiking-yolo VERB ...`. Raises UserError for a call that is not good; nothing is run."""
+    """The options of `spiking-yolo VERB ...`. Raises UserError for a call that is not good; nothing
+    is run.
+    """
     verb = argv[0] if argv else ""
     if verb not in VERBS:
-        raise UserError(f"{verb!r} is not one of {', '.join(VERBS)}{did_you_mean(verb, VERBS)}; see {PROG} --help")
+        raise UserError(
+            f"{verb!r} is not one of {', '.join(VERBS)}{did_you_mean(verb, VERBS)}; see {PROG}"
+            " --help"
+        )
     module = _module(verb)
-    return read(module.OPTIONS, module.__doc__, argv[1:], prog or f"{PROG} {verb}", getattr(module, "FLAGS", {}))
+    return read(
+        module.OPTIONS,
+        module.__doc__,
+        argv[1:],
+        prog or f"{PROG} {verb}",
+        getattr(module, "FLAGS", {}),
+    )
 
 
 def call(argv: Sequence[str], prog: str | None = None) -> int:

@@ -1,10 +1,11 @@
 """List the conversion methods, or the settings of one.
 
     spiking-yolo methods
-    spiking-yolo methods msat                       # every setting; * marks those that differ from the default
+    spiking-yolo methods msat  # every setting; * marks those that differ from the default
     spiking-yolo methods msat --set msat.det=false
 
-A method is also a recipe.json. Its settings are changed with --set KEY=VALUE in every verb that converts.
+A method is also a recipe.json. Its settings are changed with --set KEY=VALUE in every verb that
+converts.
 """
 
 from collections.abc import Mapping
@@ -28,4 +29,8 @@ OPTIONS = MethodsOptions
 
 
 def main(options: MethodsOptions) -> None:
-    print(settings_text(options.method, options.settings) if options.method or options.settings else methods_text())
+    print(
+        settings_text(options.method, options.settings)
+        if options.method or options.settings
+        else methods_text()
+    )

@@ -1,30 +1,30 @@
-"""Tune the numbers of a conversion method for one network: thresholds, also per layer, bursts, MSAT's constants.
+"""Tune the numbers of a conversion method for one network: thresholds, also per layer, bursts,
+MSAT's constants.
 
     spiking-yolo search --data coco --T 1 --budget 40
     spiking-yolo search --data photographs --method msat-plus --T 16 --budget 80 --max-operations 3
 
-Every recipe that is tried runs on --limit calibration images; the error of the network's output against the ANN after
-T steps is made small, within an optional limit on synaptic operations. Needs pip install 'spiking_yolo[search]', and
-the statistics that `calibrate` takes. PROJECT/NAME gets recipe.json, which every verb takes as --method, and
-trials.csv; --resume, with the same arguments, goes on after an interruption, or with a larger budget.
+Every recipe that is tried runs on --limit calibration images; the error of the network's output
+against the ANN after T steps is made small, within an optional limit on synaptic operations. Needs
+pip install 'spiking_yolo[search]', and the statistics that `calibrate` takes. PROJECT/NAME gets
+recipe.json, which every verb takes as --method, and trials.csv; --resume, with the same arguments,
+goes on after an interruption, or with a larger budget.
 """
 
+from spiking_yolo.apps.search import SearchOptions
 from spiking_yolo.io.assets import samples_folder
-from spiking_yolo.studies.search.options import SearchOptions
 
 OPTIONS = SearchOptions
 
 
 def main(options: SearchOptions) -> None:
-    from spiking_yolo.cli.bars import Bars
+    from spiking_yolo.apps.search.study import TRIALS, first_recipe, search
     from spiking_yolo.cli.following import following
+    from spiking_yolo.cli.main import Bars
     from spiking_yolo.convert.pipeline import load_statistics
-    from spiking_yolo.datasets.open import open_photographs
-    from spiking_yolo.io.device import usable_device
-    from spiking_yolo.studies.options import load_ann, simulation
-    from spiking_yolo.studies.resume import study_folder
-    from spiking_yolo.studies.search.search import first_recipe, search
-    from spiking_yolo.studies.search.study import TRIALS
+    from spiking_yolo.data.formats import open_photographs
+    from spiking_yolo.io.distributed import usable_device
+    from spiking_yolo.options import load_ann, simulation, study_folder
 
     start = first_recipe(options)
     usable_device(options.device)

@@ -1,4 +1,6 @@
-"""Where a process begins. While it imports, which nothing is lost by, Ctrl-C and SIGTERM end it at once."""
+"""Where a process begins. While it imports, which nothing is lost by, Ctrl-C and SIGTERM end it at
+once.
+"""
 
 import os
 import signal
@@ -12,7 +14,9 @@ SAID = {130: "interrupted", 143: "terminated"}
 
 
 def main(*tool: str) -> NoReturn:
-    """`spiking-yolo VERB ...`. tool: of a file of tools/, its verb, and what goes before what is typed."""
+    """`spiking-yolo VERB ...`. tool: of a file of tools/, its verb, and what goes before what is
+    typed.
+    """
     end_at_once()
     from spiking_yolo.cli.main import run
 

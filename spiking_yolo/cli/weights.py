@@ -2,13 +2,19 @@
 
     spiking-yolo weights
 
-The default network is compared with the public one, and the statistics and calibrations of every network with those
-that were shipped: ok, differs or missing. Exit status: 0; 1 when a file differs or is missing.
+The default network is compared with the public one, and the statistics and calibrations of every
+network with those that were shipped: ok, differs or missing. Exit status: 0; 1 when a file differs
+or is missing.
 """
 
 from pathlib import Path
 
-from spiking_yolo.io.assets import YOLOV3_TINY, default_weights, shipped_calibrations, weights_folder
+from spiking_yolo.io.assets import (
+    YOLOV3_TINY,
+    default_weights,
+    shipped_calibrations,
+    weights_folder,
+)
 from spiking_yolo.io.files import sha256
 from spiking_yolo.settings import Options
 
@@ -16,7 +22,9 @@ OPTIONS = Options
 
 
 def is_network(path: Path) -> bool:
-    """Whether it is a checkpoint; statistics and calibrations have the input size in their names."""
+    """Whether it is a checkpoint; statistics and calibrations have the input size in their
+    names.
+    """
     return path.suffix == ".safetensors" and "." not in path.stem
 
 
@@ -30,7 +38,11 @@ def main(options: Options) -> int:
         if path == default:
             damaged = digest != YOLOV3_TINY
             status |= int(damaged)
-            note = "  the default, damaged: install it again" if damaged else "  the default, as published"
+            note = (
+                "  the default, damaged: install it again"
+                if damaged
+                else "  the default, as published"
+            )
         print(f"{digest}  {path}{note}")
         for name, expected in calibrations.get(path.name, {}).items():
             state = compared(path.with_name(name), expected)

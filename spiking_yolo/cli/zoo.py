@@ -1,4 +1,5 @@
-"""List the networks that work: input size, accuracy as ANN and as spiking network, licence, and where files come from.
+"""List the networks that work: input size, accuracy as ANN and as spiking network, licence, and
+where files come from.
 
     spiking-yolo zoo
     spiking-yolo detect image.jpg --weights yolo-fastest-xl

@@ -1,7 +1,8 @@
-"""Recipes that run the network on calibration images: balanced thresholds, corrections, fractions, gains, confidence.
+"""Recipes that run the network on calibration images: balanced thresholds, corrections, fractions,
+gains, confidence.
 
-Every step takes and returns the parameters of the neurons. Layers are treated in order, each with the layers before it
-spiking as they will, on the part of the graph that ends at the layer.
+Every step takes and returns the parameters of the neurons. Layers are treated in order, each with
+the layers before it spiking as they will, on the part of the graph that ends at the layer.
 """
 
 from collections.abc import Callable, Sequence
@@ -11,10 +12,10 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from spiking_yolo.convert.calibrate_value import Job, best_fraction, best_gain, with_gain
-from spiking_yolo.convert.descent import by_gradient
+from spiking_yolo.convert.output_error import Job, best_fraction, best_gain, with_gain
 from spiking_yolo.convert.statistics import Statistics
 from spiking_yolo.convert.thresholds import NeuronParameters, at_most, base_parameters, layer_factor
+from spiking_yolo.convert.train_thresholds import by_gradient
 from spiking_yolo.graph import Graph, Node, forward
 from spiking_yolo.models.spec import Spec
 from spiking_yolo.recipe import Readout, Recipe
@@ -55,7 +56,9 @@ def calibrate(
 
 
 def balance(job: Job, neurons: NeuronParameters) -> NeuronParameters:
-    """Threshold balancing (Sengupta 2019, section 3.1): theta is the largest current that the layer receives."""
+    """Threshold balancing (Sengupta 2019, section 3.1): theta is the largest current that the layer
+    receives.
+    """
     balanced = dict(neurons)
     for node in job.graph.activations:
         job.progress(f"balance {node.name}")
@@ -76,7 +79,10 @@ def _extreme_currents(network: SpikingNetwork, wanted: str, job: Job) -> tuple[T
         nonlocal highest, lowest
         if name == wanted and current is not None:
             flat = current.transpose(0, 1).flatten(1).float()
-            highest, lowest = torch.maximum(highest, flat.amax(1)), torch.minimum(lowest, flat.amin(1))
+            highest, lowest = (
+                torch.maximum(highest, flat.amax(1)),
+                torch.minimum(lowest, flat.amin(1)),
+            )
 
     for x in job.images:
         network.run(x, job.recipe.calibration.T, probes=[watch])
@@ -84,19 +90,24 @@ def _extreme_currents(network: SpikingNetwork, wanted: str, job: Job) -> tuple[T
 
 
 def _balanced(largest: Tensor, recipe: Recipe, node: Node) -> Tensor:
-    """Theta from the largest currents [C]: their statistic times the scale, bounded by the cap of the activation."""
+    """Theta from the largest currents [C]: their statistic times the scale, bounded by the cap of
+    the activation.
+    """
     top = largest.max()
     if recipe.threshold.scope == "layer":
         largest = top.expand(len(largest))
     scale = recipe.threshold.scale * layer_factor(recipe, node.name)
-    return at_most(torch.where(largest > 0, largest, top if top > 0 else 1.0) * scale, node.phi.cap).contiguous()
+    return at_most(
+        torch.where(largest > 0, largest, top if top > 0 else 1.0) * scale, node.phi.cap
+    ).contiguous()
 
 
 def correct(job: Job, neurons: NeuronParameters) -> NeuronParameters:
     """Layer-wise correction (Li 2021, section 4), per channel, and of the head's bias.
 
-    light: bias -= mean(SNN rate - ANN activation). advanced: initial potential += T * mean(ANN - SNN), here the mean
-    over positions too: the paper keeps one value per neuron, which an image of other content cannot use.
+    light: bias -= mean(SNN rate - ANN activation). advanced: initial potential += T * mean(ANN -
+    SNN), here the mean over positions too: the paper keeps one value per neuron, which an image of
+    other content cannot use.
     """
     graph, recipe, corrected = job.graph, job.recipe, dict(neurons)
     # Differential coding sends a value once, and not its T-th part in each of T steps.
@@ -106,7 +117,9 @@ def correct(job: Job, neurons: NeuronParameters) -> NeuronParameters:
         job.progress(f"correct {node.name}")
         part = graph.up_to(node.name)
         network = SpikingNetwork(part, corrected, recipe)
-        excess = torch.cat([_excess(network, part, x, recipe.calibration.T) for x in job.images]).mean(0)
+        excess = torch.cat(
+            [_excess(network, part, x, recipe.calibration.T) for x in job.images]
+        ).mean(0)
         own = dict(corrected.get(node.name, {}))
         if recipe.calibration.kind == "light" or node.op != "activation":
             own["bias"] = -excess
@@ -126,11 +139,12 @@ def _excess(network: SpikingNetwork, part: Graph, x: Tensor, T: int) -> Tensor:
 
 
 def spike_confidence(job: Job, neurons: NeuronParameters) -> NeuronParameters:
-    """MSAT's spike confidence per layer: of the neurons that fired in the first 16 steps, the share that should have.
+    """MSAT's spike confidence per layer: of the neurons that fired in the first 16 steps, the share
+    that should have.
 
-    job.recipe: with the confidence off, so that nothing is dropped anywhere. An ON neuron should fire where the ANN's
-    pre-activation is positive, an OFF neuron where it is negative. 1 where nothing fired, and with msat.unsure=last
-    in all layers but the last.
+    job.recipe: with the confidence off, so that nothing is dropped anywhere. An ON neuron should
+    fire where the ANN's pre-activation is positive, an OFF neuron where it is negative. 1 where
+    nothing fired, and with msat.unsure=last in all layers but the last.
     """
     job.progress("spike confidence")
     network = SpikingNetwork(job.graph, neurons, job.recipe, observed=True)
@@ -145,7 +159,10 @@ def spike_confidence(job: Job, neurons: NeuronParameters) -> NeuronParameters:
                 fired[name] += int(spoke.sum())
                 right[name] += int((spoke & (drive > 0)).sum())
     unsure = fired if job.recipe.msat.unsure == "all" else job.graph.last_activations()
-    confidence = {n: torch.tensor(right[n] / fired[n] if n in unsure and fired[n] else 1.0) for n in fired}
+    confidence = {
+        n: torch.tensor(right[n] / fired[n] if n in unsure and fired[n] else 1.0) for n in fired
+    }
     return {
-        name: {**own, "confidence": confidence[name]} if name in confidence else own for name, own in neurons.items()
+        name: {**own, "confidence": confidence[name]} if name in confidence else own
+        for name, own in neurons.items()
     }

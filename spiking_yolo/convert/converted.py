@@ -2,30 +2,59 @@
 
 import warnings
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Self
 
 import torch
 from torch import Tensor
 
-from spiking_yolo.convert.calibration_file import pack, unpack
-from spiking_yolo.convert.check import check_neurons, check_values
+from spiking_yolo.convert.calibration_file import check_neurons, check_values, pack, unpack
 from spiking_yolo.convert.statistics import Statistics
 from spiking_yolo.convert.thresholds import NeuronParameters, base_parameters, rescaled
-from spiking_yolo.convert.weight_bits import with_weight_bits
+from spiking_yolo.decode.selection import is_whole
 from spiking_yolo.errors import Notice, UserError
 from spiking_yolo.graph import Graph
-from spiking_yolo.graph.serialise import graph_from, graph_metadata
+from spiking_yolo.graph.graph import graph_from, graph_metadata
 from spiking_yolo.io.assets import command
-from spiking_yolo.io.json_text import json_text
+from spiking_yolo.io.json import entry, json_text
 from spiking_yolo.io.tensors import checksum, read_format, write_safetensors
-from spiking_yolo.io.typed_json import entry
-from spiking_yolo.models.check import check_network
-from spiking_yolo.models.spec import Spec
+from spiking_yolo.models.spec import Spec, check_network
 from spiking_yolo.recipe import Recipe
 from spiking_yolo.snn.network import SpikingNetwork
-from spiking_yolo.snn.options import SimulationOptions
+from spiking_yolo.snn.plan import SimulationOptions
+from spiking_yolo.snn.units import fold, propagate
+
+LEAST, MOST = 2, 16
+
+
+def on_grid(weight: Tensor, bits: int) -> Tensor:
+    """weight [out, ...]: the nearest of k * s, |k| <= 2^(bits-1) - 1, with s = max |weight| /
+    (2^(bits-1) - 1) of each output channel.
+    """
+    levels = 2 ** (bits - 1) - 1
+    step = weight.flatten(1).abs().amax(1) / levels
+    step = torch.where(step > 0, step, 1.0).reshape(-1, *[1] * (weight.ndim - 1))
+    return (weight / step).round_() * step
+
+
+def with_weight_bits(graph: Graph, bits: int, received: Mapping[str, Tensor]) -> Graph:
+    """The graph whose weights, as a chip stores them, have so many bits.
+
+    received: activation node -> what one unit of what it sends is worth, [C]: theta of its spikes,
+    or the step of its integers. A chip stores the weights times that. Raises UserError for less
+    than 2 bits or more than 16.
+    """
+    if not is_whole(bits) or not LEAST <= bits <= MOST:
+        raise UserError(f"weights need {LEAST} to {MOST} bits, not {bits}")
+    units = propagate(graph, received)
+    tensors = dict(graph.tensors)
+    for node in graph.weighted:
+        unit, groups = units[node.inputs[0]], node.attrs.get("groups", 1)
+        stored = on_grid(fold(tensors[f"{node.name}.weight"], unit, groups), bits)
+        tensors[f"{node.name}.weight"] = fold(stored, None if unit is None else 1 / unit, groups)
+    return replace(graph, tensors=tensors)
+
 
 FORMAT = "spiking_yolo-network-1"
 
@@ -34,9 +63,9 @@ FORMAT = "spiking_yolo-network-1"
 class Converted:
     """A converted network: everything a simulation needs, and its origin.
 
-    neurons: node -> {"theta": [C], "theta_off": [C] of an ON/OFF pair, "initial": scalar, in thresholds, ...}; see
-    NeuronLayer.
-    provenance: weights_sha256 and whatever else identifies the source.
+    neurons: node -> {"theta": [C], "theta_off": [C] of an ON/OFF pair, "initial": scalar, in
+    thresholds, ...}; see NeuronLayer. provenance: weights_sha256 and whatever else identifies the
+    source.
     """
 
     graph: Graph
@@ -80,16 +109,24 @@ class Converted:
     @classmethod
     def load(cls, path: str | Path) -> Self:
         """Read a file written by `save`. Executes no code. Raises UserError for anything else."""
-        metadata, tensors = read_format(path, FORMAT, f"a converted network: make one with `{command('convert')}`")
-        weights = {k.removeprefix("graph/"): v for k, v in tensors.items() if k.startswith("graph/")}
-        neurons = unpack({k.removeprefix("site/"): v for k, v in tensors.items() if k.startswith("site/")})
+        metadata, tensors = read_format(
+            path, FORMAT, f"a converted network: make one with `{command('convert')}`"
+        )
+        weights = {
+            k.removeprefix("graph/"): v for k, v in tensors.items() if k.startswith("graph/")
+        }
+        neurons = unpack(
+            {k.removeprefix("site/"): v for k, v in tensors.items() if k.startswith("site/")}
+        )
         try:
             graph = graph_from(metadata, weights)
             spec, recipe = Spec.from_json(metadata["spec"]), Recipe.from_json(metadata["recipe"])
             check_neurons(graph, check_network(graph, spec), neurons)
             return cls(graph, spec, recipe, neurons, entry(metadata, "provenance", dict[str, str]))
         except (AttributeError, LookupError, TypeError, ValueError) as error:
-            raise UserError(f"{path} is damaged or of another version ({error}): convert the network again") from error
+            raise UserError(
+                f"{path} is damaged or of another version ({error}): convert the network again"
+            ) from error
 
 
 def convert(
@@ -103,9 +140,9 @@ def convert(
 ) -> Converted:
     """Convert an ANN: put spiking neurons in place of every activation node of `graph`.
 
-    neurons: the result of calibrate, for recipes that run the network; other recipes need the statistics only.
-    weight_bits: of the weights with theta in them; the thresholds stay those of the original weights.
-    Raises UserError when statistics, recipe and network do not fit together.
+    neurons: the result of calibrate, for recipes that run the network; other recipes need the
+    statistics only. weight_bits: of the weights with theta in them; the thresholds stay those of
+    the original weights. Raises UserError when statistics, recipe and network do not fit together.
     """
     statistics.check(statistics.weights_sha256, (spec.height, spec.width), graph)
     if note := _outside_its_paper(graph, recipe):
@@ -120,27 +157,41 @@ def convert(
     elif recipe.by_gradient:
         neurons = rescaled(graph, neurons, recipe)
     check_values(neurons)
-    origin = {"weights_sha256": statistics.weights_sha256, "calibration_images": str(len(statistics.images))}
+    origin = {
+        "weights_sha256": statistics.weights_sha256,
+        "calibration_images": str(len(statistics.images)),
+    }
     if weight_bits is not None:
         graph = with_weight_bits(
-            graph, weight_bits, {node.name: neurons[node.name]["theta"] for node in graph.activations}
+            graph,
+            weight_bits,
+            {node.name: neurons[node.name]["theta"] for node in graph.activations},
         )
         origin["weight_bits"] = str(weight_bits)
     return Converted(graph, spec, recipe, neurons, {**origin, **(provenance or {})})
 
 
 def _outside_its_paper(graph: Graph, recipe: Recipe) -> str:
-    """A note on what this network has and those of the Spike-Norm paper lack; empty when there is nothing."""
+    """A note on what this network has and those of the Spike-Norm paper lack; empty when there is
+    nothing.
+    """
     if recipe.threshold.rule != "balance" or recipe.neuron.reset != "zero":
         return ""
     ops = [node.op for node in graph.nodes]
-    biases = sum(bias is not None and bool(bias.any()) for _, bias in map(graph.parameters, graph.nodes))
+    biases = sum(
+        bias is not None and bool(bias.any()) for _, bias in map(graph.parameters, graph.nodes)
+    )
     leaky = sum(bool(node.attrs["slope"]) for node in graph.activations)
-    counts = ((biases, "layers with a bias"), (ops.count("max_pool"), "max poolings"), (leaky, "leaky ReLUs"))
+    counts = (
+        (biases, "layers with a bias"),
+        (ops.count("max_pool"), "max poolings"),
+        (leaky, "leaky ReLUs"),
+    )
     extras = [f"{n} {what}" for n, what in counts if n]
     return (
-        f"{recipe.name} was published for networks with none of these, and here are {', '.join(extras)}: biases are "
-        "balanced as part of the current, the rest runs as in every method"
+        f"{recipe.name} was published for networks with none of these, and here are"
+        f" {', '.join(extras)}: biases are balanced as part of the current, the rest runs as in"
+        " every method"
         if extras
         else ""
     )

@@ -1,23 +1,106 @@
 """From a weights file to a spiking network: the ANN, its statistics, a recipe, neurons."""
 
 import shlex
+import warnings
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
-from spiking_yolo.convert import uncalibrated
-from spiking_yolo.convert.calibration_file import CalibrationResult, calibrate_command
+from spiking_yolo.convert.calibrate import calibrate
+from spiking_yolo.convert.calibration_file import (
+    CalibrationResult,
+    calibrate_command,
+    find_calibration,
+    find_statistics,
+    notify_of_own,
+)
 from spiking_yolo.convert.converted import FORMAT, Converted, convert
-from spiking_yolo.convert.locations import find_calibration, find_statistics, notify_of_own
-from spiking_yolo.convert.registry import DEFAULT, get_recipe, list_methods
-from spiking_yolo.convert.statistics import Statistics
-from spiking_yolo.errors import UserError
-from spiking_yolo.io.images import Picture
-from spiking_yolo.io.sizes import Size, size_name
+from spiking_yolo.convert.methods import DEFAULT, get_recipe, list_methods
+from spiking_yolo.convert.statistics import Statistics, observe, preprocessed
+from spiking_yolo.data.images import Picture, read_image
+from spiking_yolo.errors import Notice, UserError
+from spiking_yolo.io.names import Size, size_name
 from spiking_yolo.io.tensors import read_safetensors
 from spiking_yolo.models.load import Ann, file_kind, load_ann
 from spiking_yolo.models.zoo import located
 from spiking_yolo.recipe import Recipe
+
+# Photographs are enough for thresholds that nothing trains.
+FEW = 8
+# Thetas that nothing has trained must be finer: 1.2 (here 1.6 operations per MAC) found as much as
+# the ANN on 50 COCO train2017 photographs with yolov5n at 640 pixels, 0.7 (0.95) three quarters of
+# it.
+OPERATIONS = 1.2
+
+
+def takes(recipe: Recipe) -> bool:
+    """Whether this can be done at once: methods that run the network for minutes, or more, want
+    `calibrate`.
+    """
+    return recipe.threshold.rule == "sensitivity" or not recipe.runs_network
+
+
+def convert_on(
+    ann: Ann,
+    recipe: Recipe,
+    photographs: Iterable[Picture],
+    finer: bool = True,
+    weight_bits: int | None = None,
+) -> Converted | None:
+    """The network with statistics of the first FEW of these that can be read; a Notice says so.
+    None where there are no photographs.
+
+    recipe: one that `takes` this. Where it trains the neurons this does not, and spends more
+    operations if `finer`.
+    """
+    read, tried = _read(photographs)
+    if not tried:
+        return None
+    seen = "the picture itself" if tried == 1 else f"{len(read)} of the pictures themselves"
+    what = (
+        f"{ann.weights.name} has no calibration at {size_name(ann.imgsz)} pixels, so thresholds are"
+        f" taken from {seen}"
+    )
+    untrained = recipe.by_gradient
+    spent = (
+        ", untrained, for more operations"
+        if untrained and finer
+        else ", untrained"
+        if untrained
+        else ""
+    )
+    better = f"{spent}; better: {calibrate_command(ann, recipe)}"
+    warnings.warn(Notice(what + better), stacklevel=2)
+    images = preprocessed(read, ann.spec)
+    names = tuple(picture.name for picture in read)
+    statistics = Statistics(observe(ann.graph, images), ann.sha256, ann.imgsz, names)
+    neurons = None
+    if untrained:
+        operations = {"calibration.operations": OPERATIONS} if finer else {}
+        recipe = recipe.with_settings({"calibration.kind": "none", **operations})
+        neurons = calibrate(ann.graph, ann.spec, statistics, recipe, images)
+    return convert(
+        ann.graph, ann.spec, statistics, recipe, {"weights": ann.weights.name}, neurons, weight_bits
+    )
+
+
+def _read(photographs: Iterable[Picture]) -> tuple[list[Picture], int]:
+    """The pixels of the first FEW that can be read, and how many were tried for that.
+
+    Raises the UserError of the first where none can.
+    """
+    read: list[Picture] = []
+    wrong: list[UserError] = []
+    for name, source in photographs:
+        try:
+            read.append(Picture(name, read_image(source)))
+        except UserError as error:
+            wrong.append(error)
+        if len(read) == FEW:
+            break
+    if wrong and not read:
+        raise wrong[0]
+    return read, len(read) + len(wrong)
 
 
 def convert_ann(
@@ -38,32 +121,39 @@ def convert_ann(
     path = chosen or find_statistics(ann, calibration)
     needed = [path] if calibration is None else [path, calibration]
     missing = chosen is None and not all(file.is_file() for file in needed)
-    if missing and uncalibrated.takes(recipe):
-        network = uncalibrated.convert_on(ann, recipe, photographs, finer, weight_bits)
+    if missing and takes(recipe):
+        network = convert_on(ann, recipe, photographs, finer, weight_bits)
         if network is not None:
             return network
     known, neurons = load_statistics(ann, path, recipe.name), None
     if calibration is not None:
         result = load_calibration(ann, recipe, calibration)
         if result.statistics not in ("", known.fingerprint):
+            output = "" if chosen is None else f" --output {shlex.quote(str(chosen))}"
             raise UserError(
                 f"{calibration} was not made from the statistics {path}: make it again with "
-                f"{calibrate_command(ann, recipe)}{'' if chosen is None else f' --output {shlex.quote(str(chosen))}'}"
+                f"{calibrate_command(ann, recipe)}{output}"
             )
         neurons = result.neurons
-    return convert(ann.graph, ann.spec, known, recipe, {"weights": ann.weights.name}, neurons, weight_bits)
+    return convert(
+        ann.graph, ann.spec, known, recipe, {"weights": ann.weights.name}, neurons, weight_bits
+    )
 
 
 def load_calibration(ann: Ann, recipe: Recipe, path: Path | None = None) -> CalibrationResult:
-    """What the recipe learned by running this network, from this file or the one that is found first."""
+    """What the recipe learned by running this network, from this file or the one that is found
+    first.
+    """
     path = path or find_calibration(ann, recipe)
-    if path.is_file() and (state := CalibrationResult.load(path)).fits(recipe, ann.sha256, ann.imgsz):
+    if path.is_file() and (state := CalibrationResult.load(path)).fits(
+        recipe, ann.sha256, ann.imgsz
+    ):
         notify_of_own(ann, path)
         return state
     what = "is of other settings, weights or size" if path.is_file() else "does not exist"
     raise UserError(
-        f"method {recipe.name} runs the network to calibrate, and its result {path} {what}: make it with "
-        f"{calibrate_command(ann, recipe)}"
+        f"method {recipe.name} runs the network to calibrate, and its result {path} {what}: make it"
+        f" with {calibrate_command(ann, recipe)}"
     )
 
 
@@ -76,7 +166,9 @@ def load_statistics(ann: Ann, path: str | Path | None = None, method: str = DEFA
     path = Path(path) if path else find_statistics(ann)
     if not path.is_file():
         also = f" --method {method}" if method != DEFAULT and method in list_methods() else ""
-        raise UserError(f"no activation statistics at {path}: make them with {ann.calibrate_command}{also}")
+        raise UserError(
+            f"no activation statistics at {path}: make them with {ann.calibrate_command}{also}"
+        )
     statistics = Statistics.load(path)
     statistics.check(ann.sha256, size, ann.graph)
     notify_of_own(ann, path)
@@ -96,7 +188,8 @@ def load(
     weight_bits: int | None = None,
     photographs: Iterable[Picture] = (),
 ) -> Converted:
-    """The converted network of a weights file: converted by the method, or as saved by tools/convert.py.
+    """The converted network of a weights file: converted by the method, or as saved by
+    tools/convert.py.
 
     imgsz, trust: see load_ann; weight_bits: see convert; photographs: see convert_ann.
     """
@@ -105,13 +198,28 @@ def load(
         network = Converted.load(path)
         size = size_name((network.spec.height, network.spec.width))
         options = {"method": method, "set": settings or None, "imgsz": imgsz}
-        options |= {"cfg": cfg, "names": names, "statistics": statistics, "weight-bits": weight_bits}
+        options |= {
+            "cfg": cfg,
+            "names": names,
+            "statistics": statistics,
+            "weight-bits": weight_bits,
+        }
         if given := [f"--{name}" for name, value in options.items() if value is not None]:
             raise UserError(
-                f"{path} is already converted (method {network.recipe.name}, {size} pixels): leave out "
-                f"{' and '.join(given)}, or convert the original weights again"
+                f"{path} is already converted (method {network.recipe.name}, {size} pixels): leave"
+                f" out {' and '.join(given)}, or convert the original weights again"
             )
         return network
     settings = settings or {}
-    recipe, finer = get_recipe(method or DEFAULT).with_settings(settings), "calibration.operations" not in settings
-    return convert_ann(load_ann(path, cfg, names, imgsz, trust), recipe, statistics, weight_bits, photographs, finer)
+    recipe, finer = (
+        get_recipe(method or DEFAULT).with_settings(settings),
+        "calibration.operations" not in settings,
+    )
+    return convert_ann(
+        load_ann(path, cfg, names, imgsz, trust),
+        recipe,
+        statistics,
+        weight_bits,
+        photographs,
+        finer,
+    )

@@ -1,25 +1,196 @@
 """Activation statistics of a network on calibration images, and their file."""
 
+import bz2
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Self
 
+import numpy as np
 import torch
 from torch import Tensor
 
-from spiking_yolo.convert.histogram import BINS, Histogram
-from spiking_yolo.convert.packed import pack_histograms, unpack_histograms
+from spiking_yolo.data.images import Picture, preprocess, read_image
 from spiking_yolo.errors import UserError
 from spiking_yolo.graph import Graph, Node, forward
 from spiking_yolo.io.assets import command
-from spiking_yolo.io.images import Picture, preprocess, read_image
-from spiking_yolo.io.json_text import json_text
-from spiking_yolo.io.places import beside
-from spiking_yolo.io.sizes import Size, size_name
+from spiking_yolo.io.files import beside
+from spiking_yolo.io.json import entry, json_text
+from spiking_yolo.io.names import Size, size_name
 from spiking_yolo.io.tensors import checksum, read_safetensors, write_safetensors
-from spiking_yolo.io.typed_json import entry
 from spiking_yolo.models.spec import Spec
+
+OCTAVES, DIVISIONS = 12, 24
+BINS = 1 + OCTAVES * DIVISIONS
+# Exponent of a channel that has seen no value yet.
+_NONE = -126
+
+
+def edges() -> Tensor:
+    """Bin edges as fractions of 2^exponent: float64 [BINS + 1], from 0 to 1."""
+    octaves = torch.arange(-OCTAVES, 0, dtype=torch.float64)
+    divisions = torch.arange(DIVISIONS, dtype=torch.float64) / DIVISIONS
+    lower = (2.0 ** octaves[:, None] * (1 + divisions)).flatten()
+    return torch.cat(
+        [torch.zeros(1, dtype=torch.float64), lower, torch.ones(1, dtype=torch.float64)]
+    )
+
+
+@dataclass
+class Histogram:
+    """Both signs of one node's pre-activations, per channel.
+
+    counts: int64 [2, C, BINS], of positive values and of magnitudes of negative ones; exact zeros
+    are in neither. exponent: int64 [C]; all magnitudes are at most 2^exponent. minimum, maximum:
+    float64 [C]. total: values per channel.
+    """
+
+    counts: Tensor
+    exponent: Tensor
+    minimum: Tensor
+    maximum: Tensor
+    total: int = 0
+
+    @classmethod
+    def empty(cls, channels: int) -> Self:
+        inf = torch.full((channels,), float("inf"), dtype=torch.float64)
+        exponent = torch.full((channels,), _NONE)
+        return cls(torch.zeros(2, channels, BINS, dtype=torch.int64), exponent, inf, -inf)
+
+    def update(self, x: Tensor) -> None:
+        """Count a batch of pre-activations, [N, C, ...]."""
+        x = x.detach().transpose(0, 1).flatten(1).float()
+        magnitude = x.abs()
+        largest = magnitude.amax(1)
+        # Frexp gives zero exponent 0.
+        top = torch.where(largest > 0, torch.frexp(largest)[1].clamp(min=_NONE), _NONE)
+        self._raise(torch.maximum(top.to(self.exponent.dtype), self.exponent))
+        # Magnitude = mantissa * 2^exponent, mantissa in [1/2, 1).
+        mantissa, exponent = torch.frexp(magnitude)
+        octave = OCTAVES - 1 - (self.exponent[:, None] - exponent)
+        index = 1 + octave * DIVISIONS + ((2 * mantissa - 1) * DIVISIONS).long()
+        index = torch.where(octave < 0, 0, index.clamp(max=BINS - 1))
+        channel = torch.arange(len(x))[:, None] * BINS
+        for sign, chosen in enumerate((x > 0, x < 0)):
+            flat = (index + channel)[chosen]
+            self.counts[sign] += torch.bincount(flat, minlength=len(x) * BINS).reshape(len(x), BINS)
+        self.minimum = torch.minimum(self.minimum, x.amin(1).double())
+        self.maximum = torch.maximum(self.maximum, x.amax(1).double())
+        self.total += x.shape[1]
+
+    def _raise(self, exponent: Tensor) -> None:
+        for c in (exponent > self.exponent).nonzero().flatten().tolist():
+            if self.counts[:, c].any():
+                self.counts[:, c] = _shift(self.counts[:, c], int(exponent[c] - self.exponent[c]))
+        self.exponent = exponent
+
+    def pooled(self) -> Self:
+        """The histogram of the whole layer, as one channel."""
+        top = self.exponent.max()
+        shifted = torch.stack(
+            [_shift(self.counts[:, c], int(top - e)) for c, e in enumerate(self.exponent.tolist())]
+        )
+        total = self.total * len(self.exponent)
+        counts = shifted.sum(0)[:, None]
+        return type(self)(
+            counts, top[None], self.minimum.min()[None], self.maximum.max()[None], total
+        )
+
+
+def _shift(counts: Tensor, octaves: int) -> Tensor:
+    """Counts [..., BINS] for a top that is `octaves` higher; what falls below the last octave is
+    merged.
+    """
+    if octaves == 0:
+        return counts
+    moved = min(octaves * DIVISIONS, BINS - 1)
+    shifted = torch.zeros_like(counts)
+    shifted[..., 1 : BINS - moved] = counts[..., 1 + moved :]
+    shifted[..., 0] = counts[..., : 1 + moved].sum(-1)
+    return shifted
+
+
+# The steps, 0, 1, 2, ... 7, 8, 10, 12, 14, 16, 20, ..., and the bits of an excess over each.
+STEPS = np.array(
+    [0, 1, 2, 3, *((4 + quarter) << octave for octave in range(61) for quarter in range(4))]
+)
+BITS = np.array([0, 0, 0, 0, *(octave for octave in range(61) for _ in range(4))], np.uint8)
+# At most in a file: 600 MB of counts.
+CHANNELS = 1 << 17
+
+
+def pack_histograms(histograms: Sequence[Histogram]) -> dict[str, Tensor]:
+    """Their tensors, one channel behind the other: three of all channels, and two of all counts."""
+    steps, excess = split(torch.cat([h.counts for h in histograms], 1).numpy().ravel())
+    return {
+        "steps": torch.frombuffer(bytearray(bz2.compress(steps.tobytes())), dtype=torch.uint8),
+        "excess": torch.from_numpy(excess),
+        "exponent": torch.cat([h.exponent for h in histograms]).to(torch.int16),
+        "minimum": torch.cat([h.minimum for h in histograms]).float(),
+        "maximum": torch.cat([h.maximum for h in histograms]).float(),
+    }
+
+
+def unpack_histograms(
+    tensors: Mapping[str, Tensor], channels: Sequence[int], totals: Sequence[int]
+) -> list[Histogram]:
+    """The inverse of `pack_histograms`, for histograms of so many channels and values each.
+
+    Raises ValueError for tensors that do not hold exactly these, before more is unpacked than they
+    take.
+    """
+    per_channel = [tensors[key] for key in ("exponent", "minimum", "maximum")]
+    everything = sum(channels)
+    if min(channels, default=0) < 0 or any(t.shape != (everything,) for t in per_channel):
+        raise ValueError("the number of channels is not that of the tensors")
+    if everything > CHANNELS:
+        raise ValueError(f"{everything} channels, where {CHANNELS} are the most")
+    size = 2 * everything * BINS
+    steps = bz2.BZ2Decompressor().decompress(_bytes(tensors["steps"]).tobytes(), size + 1)
+    if len(steps) != size:
+        raise ValueError("the number of counts is not that of the channels")
+    counts = joined(np.frombuffer(steps, np.uint8), _bytes(tensors["excess"]))
+    each = torch.from_numpy(counts).reshape(2, everything, BINS).split(list(channels), 1)
+    exponent, low, high = (t.split(list(channels)) for t in per_channel)
+    return [
+        Histogram(n.contiguous(), e.long(), a.double(), b.double(), int(total))
+        for n, e, a, b, total in zip(each, exponent, low, high, totals, strict=True)
+    ]
+
+
+def split(counts: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Counts, int64 [n]: the number of each one's step, uint8 [n], and the bits of the excesses,
+    lowest bits first.
+    """
+    steps = (np.searchsorted(STEPS, counts, "right") - 1).astype(np.uint8)
+    excess, at = counts - STEPS[steps], BITS[steps]
+    bits = [np.empty(0, bool), *(excess[at > k] >> k & 1 == 1 for k in range(at.max(initial=0)))]
+    return steps, np.packbits(np.concatenate(bits))
+
+
+def joined(steps: np.ndarray, excess: np.ndarray) -> np.ndarray:
+    """The inverse of `split`. Raises ValueError for unknown steps, and when these want another
+    number of bits.
+    """
+    if steps.max(initial=0) >= len(STEPS):
+        raise ValueError("a count has an unknown step")
+    wanted = BITS[steps]
+    if len(excess) != (int(wanted.sum(dtype=np.int64)) + 7) // 8:
+        raise ValueError("the bits of the counts are not as many as their steps say")
+    counts, bits = STEPS[steps], np.unpackbits(excess)
+    at = np.flatnonzero(wanted)
+    for k in range(wanted.max(initial=0)):
+        at = at[wanted[at] > k]
+        counts[at] |= bits[: len(at)].astype(np.int64) << k
+        bits = bits[len(at) :]
+    return counts
+
+
+def _bytes(tensor: Tensor) -> np.ndarray:
+    if tensor.dtype != torch.uint8 or tensor.ndim != 1:
+        raise ValueError("bytes are missing")
+    return tensor.numpy()
+
 
 FORMAT, OLD_FORMAT = "spiking_yolo-statistics-2", "spiking_yolo-statistics-1"
 
@@ -28,7 +199,7 @@ FORMAT, OLD_FORMAT = "spiking_yolo-statistics-2", "spiking_yolo-statistics-1"
 class Statistics:
     """One histogram per activation node, and the network and images they were taken from.
 
-    quantisers: bits -> what served the ANN best on such images; see studies/evaluate/quantised.py.
+    quantisers: bits -> what served the ANN best on such images; see apps/evaluate/quantised.py.
     checksum: the fingerprint, where it is known from a file.
     """
 
@@ -45,15 +216,20 @@ class Statistics:
         return self.checksum or _fingerprint(*self.contents())
 
     def check(self, weights_sha256: str, imgsz: Size, graph: Graph) -> None:
-        """Raise UserError unless these statistics belong to this network at this input size (height, width)."""
+        """Raise UserError unless these statistics belong to this network at this input size
+        (height, width).
+        """
         mend = f"run `{command('calibrate')}` for this network"
         if self.weights_sha256 != weights_sha256:
             raise UserError(
-                f"the statistics are of other weights ({self.weights_sha256[:12]}, not {weights_sha256[:12]}): {mend}"
+                f"the statistics are of other weights ({self.weights_sha256[:12]}, not"
+                f" {weights_sha256[:12]}): {mend}"
             )
         if self.imgsz != tuple(imgsz):
             own, wanted = size_name(self.imgsz), size_name(imgsz)
-            raise UserError(f"the statistics were taken at {own} pixels, not {wanted}: {mend} with --imgsz")
+            raise UserError(
+                f"the statistics were taken at {own} pixels, not {wanted}: {mend} with --imgsz"
+            )
         if set(self.histograms) != {node.name for node in graph.activations}:
             raise UserError(f"the statistics name other activations than the network has: {mend}")
 
@@ -78,7 +254,9 @@ class Statistics:
     def load(cls, path: str | Path) -> Self:
         metadata, tensors = read_safetensors(path)
         if metadata.get("format") not in (FORMAT, OLD_FORMAT):
-            raise UserError(f"{path} is not a statistics file: make one with `{command('calibrate')}`")
+            raise UserError(
+                f"{path} is not a statistics file: make one with `{command('calibrate')}`"
+            )
         try:
             read = _histograms if metadata["format"] == FORMAT else _old_histograms
             height, width = entry(metadata, "imgsz", list[int])
@@ -86,10 +264,13 @@ class Statistics:
             images = tuple(entry(metadata, "images", list[str]))
             chosen = {int(bits): name for bits, name in quantisers.items()}
             histograms, digest = read(metadata, tensors), _fingerprint(tensors, metadata)
-            return cls(histograms, metadata["weights_sha256"], (height, width), images, chosen, digest)
+            return cls(
+                histograms, metadata["weights_sha256"], (height, width), images, chosen, digest
+            )
         except (AttributeError, KeyError, OSError, TypeError, ValueError) as error:
             raise UserError(
-                f"{path} is damaged or of another version ({error}): make it again with `{command('calibrate')}`"
+                f"{path} is damaged or of another version ({error}): make it again with"
+                f" `{command('calibrate')}`"
             ) from error
 
 
@@ -99,31 +280,47 @@ def _fingerprint(tensors: Mapping[str, Tensor], metadata: Mapping[str, str]) -> 
 
 def _histograms(metadata: Mapping[str, str], tensors: Mapping[str, Tensor]) -> dict[str, Histogram]:
     totals, channels = (entry(metadata, key, dict[str, int]) for key in ("totals", "channels"))
-    histograms = unpack_histograms(tensors, [channels[name] for name in totals], list(totals.values()))
+    histograms = unpack_histograms(
+        tensors, [channels[name] for name in totals], list(totals.values())
+    )
     return dict(zip(totals, histograms, strict=True))
 
 
-def _old_histograms(metadata: Mapping[str, str], tensors: Mapping[str, Tensor]) -> dict[str, Histogram]:
+def _old_histograms(
+    metadata: Mapping[str, str], tensors: Mapping[str, Tensor]
+) -> dict[str, Histogram]:
     """Those of files of 0.1.0, which hold every count as int32."""
     histograms = {}
     for name, total in entry(metadata, "totals", dict[str, int]).items():
-        counts, exponent, low, high = (tensors[f"{name}.{k}"] for k in ("counts", "exponent", "minimum", "maximum"))
+        counts, exponent, low, high = (
+            tensors[f"{name}.{k}"] for k in ("counts", "exponent", "minimum", "maximum")
+        )
         if counts.shape != (2, len(exponent), BINS):
             raise ValueError(f"{name} has {counts.shape[-1]} bins, not {BINS}")
-        histograms[name] = Histogram(counts.long(), exponent.long(), low.double(), high.double(), total)
+        histograms[name] = Histogram(
+            counts.long(), exponent.long(), low.double(), high.double(), total
+        )
     return histograms
 
 
 @torch.no_grad()
 def observe(graph: Graph, batches: Iterable[Tensor]) -> dict[str, Histogram]:
-    """Histograms of the pre-activations of every activation node over batches of images [N, C, H, W]."""
+    """Histograms of the pre-activations of every activation node over batches of images [N, C, H,
+    W].
+    """
     if not graph.activations:
-        raise UserError("the network has no activation, such as ReLU, where neurons could spike: give another one")
+        raise UserError(
+            "the network has no activation, such as ReLU, where neurons could spike: give"
+            " another one"
+        )
     histograms: dict[str, Histogram] = {}
 
     def tap(node: Node, before: Tensor, after: Tensor) -> None:
         if not before.float().isfinite().all():
-            raise UserError(f"the input of node {node.name!r} is not finite: the weights are damaged, fetch them again")
+            raise UserError(
+                f"the input of node {node.name!r} is not finite: the weights are damaged, fetch"
+                " them again"
+            )
         if node.name not in histograms:
             histograms[node.name] = Histogram.empty(before.shape[1])
         histograms[node.name].update(before.cpu())
@@ -138,7 +335,9 @@ def observe(graph: Graph, batches: Iterable[Tensor]) -> dict[str, Histogram]:
 def take_statistics(
     graph: Graph, spec: Spec, weights_sha256: str, pictures: Iterable[str | Picture]
 ) -> tuple[Statistics, list[str]]:
-    """Statistics of a network over images or image files, and one line per image that was skipped."""
+    """Statistics of a network over images or image files, and one line per image that was
+    skipped.
+    """
     used: list[str] = []
     skipped: list[str] = []
 
@@ -159,7 +358,9 @@ def take_statistics(
         if waiting:
             yield torch.stack(waiting)
         if not used:
-            raise UserError(f"no image to calibrate on: {skipped[0] if skipped else 'give at least one'}")
+            raise UserError(
+                f"no image to calibrate on: {skipped[0] if skipped else 'give at least one'}"
+            )
 
     histograms = observe(graph, batches())
     return Statistics(histograms, weights_sha256, (spec.height, spec.width), tuple(used)), skipped

@@ -1,31 +1,63 @@
 """Thresholds from activation statistics: maximum, percentile, and minimum mean squared error.
 
-Statistics are of pre-activations z. Where the activation has a cap (clipped ReLU, ReLU6, QCFS), every rule sees
-min(z, cap), and no threshold exceeds the cap: a spike would be worth more than the activation can be.
+Statistics are of pre-activations z. Where the activation has a cap (clipped ReLU, ReLU6, QCFS),
+every rule sees min(z, cap), and no threshold exceeds the cap: a spike would be worth more than the
+activation can be.
 """
 
 from collections.abc import Mapping
+from pathlib import Path
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from spiking_yolo.convert.histogram import Histogram, edges
-from spiking_yolo.convert.silu import check_silu
+from spiking_yolo.convert.methods import list_methods
+from spiking_yolo.convert.statistics import Histogram, edges
 from spiking_yolo.errors import UserError
 from spiking_yolo.graph import Activation, Graph
+from spiking_yolo.io.assets import command
 from spiking_yolo.recipe import SIGNED, Recipe
+from spiking_yolo.snn.neurons.kinds import KINDS
 
-NeuronParameters = Mapping[str, Mapping[str, Tensor]]  # node -> parameters of its neurons, see SpikingNetwork
-PARTS = 256  # of a theta: values at rest are multiples, so that sums of them and of events are exact
-_MMSE_GRID = torch.arange(100, 5, -1, dtype=torch.float64) / 100  # 95 steps of 1 % down from the maximum (Li 2021)
+YAML = Path(__file__).parents[1] / "models" / "yolov8n-relu.yaml"
+
+
+def check_silu(graph: Graph, recipe: Recipe) -> None:
+    """Raise UserError, with the ways out, when the recipe's neurons cannot follow a SiLU of the
+    graph.
+    """
+    silus = [node.name for node in graph.activations if node.phi.silu]
+    if not silus or "silu" in KINDS[recipe.neuron.kind].follows:
+        return
+    able = [
+        name
+        for name, method in list_methods().items()
+        if "silu" in KINDS[method.recipe.neuron.kind].follows
+    ]
+    raise UserError(
+        f"node {silus[0]!r} (SiLU) needs neurons that follow the sum of their input, which those of"
+        f" {recipe.name} do not: use --method {', '.join(able)}; or fine-tune the network with"
+        f" ReLU, as Ultralytics does by `yolo detect train model={YAML} pretrained=WEIGHTS.pt"
+        f" data=DATA.yaml imgsz=640`, and take its statistics by `{command('calibrate')} --weights"
+        " runs/detect/train/weights/best.pt --images DIR`"
+    )
+
+
+# Node -> parameters of its neurons, see SpikingNetwork.
+NeuronParameters = Mapping[str, Mapping[str, Tensor]]
+# Of a theta: values at rest are multiples, so that sums of them and of events are exact.
+PARTS = 256
+# 95 steps of 1 % down from the maximum (Li 2021).
+_MMSE_GRID = torch.arange(100, 5, -1, dtype=torch.float64) / 100
 
 
 def threshold(histogram: Histogram, sign: int, recipe: Recipe, cap: float | None = None) -> Tensor:
     """The threshold of one node before scaling: float64 [C], or [1] for scope=layer.
 
-    sign: 0 for the positive side, 1 for magnitudes of the negative side. Channels without such values give 0.
-    cap: of the positive side; rule=max then gives the cap itself (Deng 2021, Bu 2022).
+    sign: 0 for the positive side, 1 for magnitudes of the negative side. Channels without such
+    values give 0. cap: of the positive side; rule=max then gives the cap itself (Deng 2021, Bu
+    2022).
     """
     settings = recipe.threshold
     if settings.scope == "layer":
@@ -37,8 +69,11 @@ def threshold(histogram: Histogram, sign: int, recipe: Recipe, cap: float | None
         share = recipe.neuron.gamma if settings.rule == "shared" else 1
         return at_most(percentile(histogram, sign, settings.percentile) / share, cap)
     if settings.rule in ("divided", "clamped"):
-        return at_most(released(histogram, sign, settings.percentile, recipe.neuron.gamma, settings.rule), cap)
-    # Differential coding has no highest rate: a neuron catches up later, and nothing is clipped beyond `levels`.
+        return at_most(
+            released(histogram, sign, settings.percentile, recipe.neuron.gamma, settings.rule), cap
+        )
+    # Differential coding has no highest rate: a neuron catches up later, and nothing is clipped
+    # beyond `levels`.
     gamma = 1 if recipe.encoding.coding == "differential" else recipe.neuron.gamma
     rounds = recipe.neuron.initial == 0.5
     return mmse(histogram, sign, settings.levels, gamma, rounds, cap)
@@ -72,8 +107,8 @@ def percentile(histogram: Histogram, sign: int, percent: float) -> Tensor:
 def released(histogram: Histogram, sign: int, percent: float, gamma: int, rule: str) -> Tensor:
     """The percentile of all activations, zeros too, by a release of Li and Zeng 2022; float64 [C].
 
-    rule: what becomes of activations before. divided: those above 1 by gamma (Conversion_Burst); clamped: at gamma
-    (BrainCog).
+    rule: what becomes of activations before. divided: those above 1 by gamma (Conversion_Burst);
+    clamped: at gamma (BrainCog).
     """
     positive = histogram.counts[sign].sum(1).double()
     wanted = positive - histogram.total * (1 - percent / 100)
@@ -96,7 +131,8 @@ def released(histogram: Histogram, sign: int, percent: float, gamma: int, rule: 
 
 
 class _Moments:
-    """Zeroth to second moments of one sign's distribution below a point; each bin is taken as uniform.
+    """Zeroth to second moments of one sign's distribution below a point; each bin is taken as
+    uniform.
 
     cap: values above it count as the cap.
     """
@@ -107,15 +143,20 @@ class _Moments:
         self.top = at_most(extreme(histogram, sign), cap)
         self.edge = edges()
         self.density = histogram.counts[sign].double() / self.edge.diff()
-        self.sums = [F.pad((self.density * (self.edge**p).diff() / p).cumsum(1), (1, 0)) for p in (1, 2, 3)]
+        self.sums = [
+            F.pad((self.density * (self.edge**p).diff() / p).cumsum(1), (1, 0)) for p in (1, 2, 3)
+        ]
 
     def below(self, points: Tensor) -> list[Tensor]:
         """Moments 0, 1, 2 of the values below points [C, k]: three float64 [C, k]."""
         if self.cap is None:
             return self._below(points)
         ends = torch.tensor([[self.cap, torch.inf]], dtype=torch.float64).expand(len(self.scale), 2)
-        beyond = self._below(ends)[0].diff(dim=1) * (points > self.cap)  # how many values were clipped
-        return [m + beyond * self.cap**p for p, m in enumerate(self._below(points.clamp(max=self.cap)))]
+        # How many values were clipped.
+        beyond = self._below(ends)[0].diff(dim=1) * (points > self.cap)
+        return [
+            m + beyond * self.cap**p for p, m in enumerate(self._below(points.clamp(max=self.cap)))
+        ]
 
     def _below(self, points: Tensor) -> list[Tensor]:
         x = (points / self.scale).clamp(0, 1)
@@ -128,11 +169,15 @@ class _Moments:
         ]
 
 
-def mmse(histogram: Histogram, sign: int, levels: int, gamma: int, rounds: bool, cap: float | None = None) -> Tensor:
-    """The theta = c * maximum that minimises mean((q(a) - a)^2), float64 [C] (Li 2021, section 3.1).
+def mmse(
+    histogram: Histogram, sign: int, levels: int, gamma: int, rounds: bool, cap: float | None = None
+) -> Tensor:
+    """The theta = c * maximum that minimises mean((q(a) - a)^2), float64 [C] (Li 2021, section
+    3.1).
 
-    q(a) = clip(floor(a * levels / theta), 0, gamma * levels) * theta / levels, or with round instead of floor: what a
-    neuron with at most gamma spikes of theta per step makes of a in `levels` steps. a is clipped at `cap`.
+    q(a) = clip(floor(a * levels / theta), 0, gamma * levels) * theta / levels, or with round
+    instead of floor: what a neuron with at most gamma spikes of theta per step makes of a in
+    `levels` steps. a is clipped at `cap`.
     """
     moments = _Moments(histogram, sign, cap)
     top = moments.top
@@ -144,10 +189,16 @@ def mmse(histogram: Histogram, sign: int, levels: int, gamma: int, rounds: bool,
     return chosen
 
 
-def _quantisation_error(moments: _Moments, theta: Tensor, levels: int, gamma: int, rounds: bool) -> Tensor:
-    """Sum of squared quantisation errors, float64 [C]: one integral per level, between its decision points."""
+def _quantisation_error(
+    moments: _Moments, theta: Tensor, levels: int, gamma: int, rounds: bool
+) -> Tensor:
+    """Sum of squared quantisation errors, float64 [C]: one integral per level, between its decision
+    points.
+    """
     step = (theta / levels)[:, None]
-    levels_used = min(gamma * levels, int((moments.top / step[:, 0].clamp(min=1e-300)).max().ceil().item()) + 1)
+    levels_used = min(
+        gamma * levels, int((moments.top / step[:, 0].clamp(min=1e-300)).max().ceil().item()) + 1
+    )
     level = torch.arange(levels_used + 1, dtype=torch.float64)
     points = (level[1:] - (0.5 if rounds else 0.0)) * step
     zero, infinity = torch.zeros_like(step), torch.full_like(step, float("inf"))
@@ -156,15 +207,22 @@ def _quantisation_error(moments: _Moments, theta: Tensor, levels: int, gamma: in
     return (m2 - 2 * value * m1 + value**2 * m0).sum(1)
 
 
-def base_parameters(graph: Graph, histograms: Mapping[str, Histogram], recipe: Recipe) -> NeuronParameters:
-    """Parameters of every activation node that follow from the statistics: thresholds and initial potential.
+def base_parameters(
+    graph: Graph, histograms: Mapping[str, Histogram], recipe: Recipe
+) -> NeuronParameters:
+    """Parameters of every activation node that follow from the statistics: thresholds and initial
+    potential.
 
-    Raises UserError when the recipe names a layer that the graph lacks, or cannot convert one that it has.
+    Raises UserError when the recipe names a layer that the graph lacks, or cannot convert one that
+    it has.
     """
     check_silu(graph, recipe)
     names = [node.name for node in graph.activations]
     if unknown := [name for name, _ in recipe.threshold.layers if name not in names]:
-        raise UserError(f"threshold.layers names {unknown[0]!r}: the layers of this network are {', '.join(names)}")
+        raise UserError(
+            f"threshold.layers names {unknown[0]!r}: the layers of this network are"
+            f" {', '.join(names)}"
+        )
     neurons = {}
     for node in graph.activations:
         factor = layer_factor(recipe, node.name)
@@ -175,20 +233,32 @@ def base_parameters(graph: Graph, histograms: Mapping[str, Histogram], recipe: R
 
 
 def rescaled(graph: Graph, neurons: NeuronParameters, recipe: Recipe) -> NeuronParameters:
-    """Parameters whose thetas do not know the scale of the recipe and its factors of layers yet, with both."""
-    factors = {node.name: recipe.threshold.scale * layer_factor(recipe, node.name) for node in graph.activations}
-    return {n: scaled(own, factors[n], graph[n].phi.cap) if n in factors else own for n, own in neurons.items()}
+    """Parameters whose thetas do not know the scale of the recipe and its factors of layers yet,
+    with both.
+    """
+    factors = {
+        node.name: recipe.threshold.scale * layer_factor(recipe, node.name)
+        for node in graph.activations
+    }
+    return {
+        n: scaled(own, factors[n], graph[n].phi.cap) if n in factors else own
+        for n, own in neurons.items()
+    }
 
 
 def scaled(
     own: Mapping[str, Tensor], factor: float, cap: float | None, least: Tensor | None = None
 ) -> dict[str, Tensor]:
-    """Parameters of a layer with theta times a factor, at most the cap and at least `least`, and the same value at rest
-    in other thetas.
+    """Parameters of a layer with theta times a factor, at most the cap and at least `least`, and
+    the same value at rest in other thetas.
     """
     theta = at_most(own["theta"] * factor, cap)
     theta = theta if least is None else theta.maximum(least)
-    rest = {"rest": (own["rest"] * (own["theta"] / theta) * PARTS).round() / PARTS} if "rest" in own else {}
+    rest = (
+        {"rest": (own["rest"] * (own["theta"] / theta) * PARTS).round() / PARTS}
+        if "rest" in own
+        else {}
+    )
     return {**own, "theta": theta, **rest}
 
 
@@ -198,10 +268,11 @@ def layer_factor(recipe: Recipe, name: str) -> float:
 
 
 def layer_thresholds(histogram: Histogram, phi: Activation, recipe: Recipe) -> dict[str, Tensor]:
-    """The thresholds of one activation node: {"theta": [C]}, and "theta_off" for an ON/OFF pair, float32.
+    """The thresholds of one activation node: {"theta": [C]}, and "theta_off" for an ON/OFF pair,
+    float32.
 
-    A pair has a threshold per side. A signed memory neuron serves both sides, with the larger of their thresholds.
-    A channel without activations takes the layer's largest threshold.
+    A pair has a threshold per side. A signed memory neuron serves both sides, with the larger of
+    their thresholds. A channel without activations takes the layer's largest threshold.
     """
     thresholds = {"theta": threshold(histogram, 0, recipe, phi.cap)}
     if (phi.slope or phi.silu) and recipe.neuron.kind != "ibt":
@@ -211,9 +282,14 @@ def layer_thresholds(histogram: Histogram, phi: Activation, recipe: Recipe) -> d
         else:
             thresholds["theta_off"] = off
     channels, scale = len(histogram.exponent), recipe.threshold.scale
-    return {k: (_filled(theta) * scale).float().expand(channels).contiguous() for k, theta in thresholds.items()}
+    return {
+        k: (_filled(theta) * scale).float().expand(channels).contiguous()
+        for k, theta in thresholds.items()
+    }
 
 
 def _filled(statistic: Tensor) -> Tensor:
     largest = statistic.max()
-    return torch.where(statistic > 0, statistic, largest if largest > 0 else torch.ones_like(largest))
+    return torch.where(
+        statistic > 0, statistic, largest if largest > 0 else torch.ones_like(largest)
+    )

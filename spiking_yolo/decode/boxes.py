@@ -34,25 +34,32 @@ def counted(detections: Detections, names: Sequence[str]) -> str:
 
 
 def listed(detections: Detections, names: Sequence[str]) -> str:
-    """ "dog 0.62, 2 x car 0.31-0.55", most confident class first, with the lowest and highest confidence of several;
-    "nothing" without a box.
+    """ "dog 0.62, 2 x car 0.31-0.55", most confident class first, with the lowest and highest
+    confidence of several; "nothing" without a box.
     """
     found: dict[str, list[float]] = {}
-    for c, confidence in zip(detections.class_id.tolist(), detections.confidence.tolist(), strict=True):
+    for c, confidence in zip(
+        detections.class_id.tolist(), detections.confidence.tolist(), strict=True
+    ):
         found.setdefault(names[int(c)], []).append(confidence)
     words = [
-        f"{len(own)} x {name} {min(own):.2f}-{max(own):.2f}" if len(own) > 1 else f"{name} {own[0]:.2f}"
+        f"{len(own)} x {name} {min(own):.2f}-{max(own):.2f}"
+        if len(own) > 1
+        else f"{name} {own[0]:.2f}"
         for name, own in found.items()
     ]
     return ", ".join(words) or "nothing"
 
 
-def select(boxes: Tensor, scores: Tensor, conf: float, iou: float, max_det: int, multi_label: bool) -> Detections:
+def select(
+    boxes: Tensor, scores: Tensor, conf: float, iou: float, max_det: int, multi_label: bool
+) -> Detections:
     """Threshold and per-class greedy NMS of one image.
 
-    boxes: [k, 4] xyxy in any unit. scores: [k, C], objectness times class probability.
-    conf: keep scores strictly above it. iou: a box is suppressed when its IoU with a better one of its class is
-    above it. multi_label: every class above `conf` counts (evaluation); otherwise the best class of a box only.
+    boxes: [k, 4] xyxy in any unit. scores: [k, C], objectness times class probability. conf: keep
+    scores strictly above it. iou: a box is suppressed when its IoU with a better one of its class
+    is above it. multi_label: every class above `conf` counts (evaluation); otherwise the best class
+    of a box only.
     """
     if multi_label:
         index, class_id = (scores > conf).nonzero(as_tuple=True)

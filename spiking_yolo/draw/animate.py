@@ -9,28 +9,34 @@ from PIL import Image
 from torch import Tensor
 
 from spiking_yolo.decode.boxes import Detections, counted
-from spiking_yolo.draw.boxes import draw_detections, side_by_side
+from spiking_yolo.draw.boxes import PALETTE, check_image, draw_detections, side_by_side
 from spiking_yolo.draw.overlay import blend, rate_range
-from spiking_yolo.draw.palette import PALETTE
-from spiking_yolo.draw.text import check_image
 from spiking_yolo.errors import UserError
-from spiking_yolo.io.atomic import atomic_write
+from spiking_yolo.io.files import atomic_write
 
 MOST_BYTES = 2_000_000
 _SMALLEST = 64  # pixels of a side
-_SAMPLED = 8  # frames that colours are taken from
+# Frames that colours are taken from.
+_SAMPLED = 8
 
 
 def timeline_frames(
-    image: np.ndarray, steps: Mapping[int, Detections], names: Sequence[str], rates: Mapping[int, Tensor] | None = None
+    image: np.ndarray,
+    steps: Mapping[int, Detections],
+    names: Sequence[str],
+    rates: Mapping[int, Tensor] | None = None,
 ) -> list[np.ndarray]:
-    """One uint8 [H, W, 3] RGB frame per timestep of `steps`, in order and of one size, with T in the caption.
+    """One uint8 [H, W, 3] RGB frame per timestep of `steps`, in order and of one size, with T in
+    the caption.
 
-    steps: T -> detections after T timesteps. rates: T -> rate map [h, w] over the photograph, shown beside the boxes on
-    one colour scale for all frames. Raises UserError when the timesteps of `rates` differ from those of `steps`.
+    steps: T -> detections after T timesteps. rates: T -> rate map [h, w] over the photograph, shown
+    beside the boxes on one colour scale for all frames. Raises UserError when the timesteps of
+    `rates` differ from those of `steps`.
     """
     if rates is not None and rates.keys() != steps.keys():
-        raise UserError("the rate maps and the detections are of different timesteps; record both together")
+        raise UserError(
+            "the rate maps and the detections are of different timesteps; record both together"
+        )
     frames: list[np.ndarray] = []
     for t, detections in sorted(steps.items()):
         title = f"T = {t}: {counted(detections, names)}"
@@ -44,22 +50,31 @@ def timeline_frames(
     return frames
 
 
-def save_gif(frames: Sequence[np.ndarray], path: str | Path, fps: float = 4, most: int = MOST_BYTES) -> None:
-    """Save frames, uint8 RGB [H, W, 3] of one size, as an endless GIF of at most `most` bytes, smaller if need be.
+def save_gif(
+    frames: Sequence[np.ndarray], path: str | Path, fps: float = 4, most: int = MOST_BYTES
+) -> None:
+    """Save frames, uint8 RGB [H, W, 3] of one size, as an endless GIF of at most `most` bytes,
+    smaller if need be.
 
-    All frames have the same 256 colours, those of the palette's classes among them, so that a class keeps its colour.
-    fps: above 0 and at most 50, rounded to whole hundredths of a second per frame, the format's unit; viewers slow
-    shorter delays down. Raises UserError for no frames, frames of different sizes, or an fps out of range.
+    All frames have the same 256 colours, those of the palette's classes among them, so that a class
+    keeps its colour. fps: above 0 and at most 50, rounded to whole hundredths of a second per
+    frame, the format's unit; viewers slow shorter delays down. Raises UserError for no frames,
+    frames of different sizes, or an fps out of range.
     """
     if not frames or len({check_image(frame).shape for frame in frames}) > 1:
-        raise UserError("an animation needs at least one frame and all of one size; resize the frames")
+        raise UserError(
+            "an animation needs at least one frame and all of one size; resize the frames"
+        )
     if not 0 < fps <= 50:
-        raise UserError(f"{fps} frames per second is not possible in a GIF; give a number above 0, at most 50")
+        raise UserError(
+            f"{fps} frames per second is not possible in a GIF; give a number above 0, at most 50"
+        )
     duration = 10 * round(100 / fps)  # ms
     images = [Image.fromarray(frame) for frame in frames]
     content = _gif(images, duration)
     while len(content) > most and min(images[0].size) > _SMALLEST:
-        ratio = max(0.5, min(0.95, 0.95 * (most / len(content)) ** 0.5))  # bytes go with the pixels, roughly
+        # Bytes go with the pixels, roughly.
+        ratio = max(0.5, min(0.95, 0.95 * (most / len(content)) ** 0.5))
         size = (max(1, round(images[0].width * ratio)), max(1, round(images[0].height * ratio)))
         images = [image.resize(size, Image.Resampling.LANCZOS) for image in images]
         content = _gif(images, duration)
@@ -71,17 +86,22 @@ def _gif(images: Sequence[Image.Image], duration: int) -> bytes:
     colours = _colours(images)
     first, *others = [image.quantize(palette=colours, dither=Image.Dither.NONE) for image in images]
     content = io.BytesIO()
-    first.save(content, format="GIF", save_all=True, append_images=others, duration=duration, loop=0)
+    first.save(
+        content, format="GIF", save_all=True, append_images=others, duration=duration, loop=0
+    )
     return content.getvalue()
 
 
 def _colours(images: Sequence[Image.Image]) -> Image.Image:
-    """256 colours for all images: those of classes, black, white, and others by k-means on small copies of some images.
+    """256 colours for all images: those of classes, black, white, and others by k-means on small
+    copies of some images.
 
     Median cut alone turns red to pink.
     """
     some = images[:: -(-len(images) // _SAMPLED)]
-    small = [np.asarray(image.reduce(max(1, min(image.size) // 200))).reshape(-1, 3) for image in some]
+    small = [
+        np.asarray(image.reduce(max(1, min(image.size) // 200))).reshape(-1, 3) for image in some
+    ]
     pixels = np.concatenate(small)[None]
     fixed = [*PALETTE, (0, 0, 0), (255, 255, 255)]
     chosen = Image.fromarray(pixels).quantize(256 - len(fixed), kmeans=2)

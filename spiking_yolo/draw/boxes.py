@@ -1,42 +1,183 @@
 """Detections drawn on a photograph, and photographs side by side."""
 
 from collections.abc import Sequence
+from functools import lru_cache
+from typing import Any
 
 import numpy as np
 import torch
-from PIL import Image, ImageDraw
+from PIL import Image, ImageDraw, ImageFont
 
 from spiking_yolo.decode.boxes import Detections
-from spiking_yolo.draw.palette import class_colour, text_colour
-from spiking_yolo.draw.text import PAPER, caption, check_image, fit_text, measure, put_text, text_size
 from spiking_yolo.errors import UserError
 
-Rectangle = tuple[int, int, int, int]  # left, top, right, bottom; right and bottom exclusive
+Colour = tuple[int, int, int]
+PALETTE: tuple[Colour, ...] = (
+    (0, 114, 178),
+    (230, 159, 0),
+    (0, 158, 115),
+    (213, 94, 0),
+    (204, 121, 167),
+    (86, 180, 233),
+    (240, 228, 66),
+    (75, 75, 0),
+    (135, 0, 90),
+    (135, 255, 240),
+    (255, 210, 195),
+    (15, 0, 225),
+    (180, 60, 60),
+    (0, 90, 60),
+    (150, 105, 255),
+    (165, 165, 105),
+    (225, 0, 180),
+    (225, 195, 255),
+    (0, 240, 120),
+    (75, 60, 120),
+    (150, 195, 165),
+    (120, 105, 135),
+    (150, 90, 105),
+    (165, 120, 90),
+)
+# Perceptually uniform, and monotonic in grey print.
+RATE_COLOURS = "magma"
+
+
+def class_colour(class_id: int) -> Colour:
+    """uint8 RGB of a class, the same in every picture and run. Beyond the palette only the first
+    one's is not shared: in most data that is the class with the most objects.
+    """
+    if class_id < len(PALETTE):
+        return PALETTE[class_id]
+    return PALETTE[1 + (class_id - len(PALETTE)) % (len(PALETTE) - 1)]
+
+
+def hexadecimal(colour: Colour) -> str:
+    """#rrggbb, for matplotlib and web pages."""
+    return "#{:02x}{:02x}{:02x}".format(*colour)
+
+
+def text_colour(background: Colour) -> Colour:
+    """Black or white, whichever contrasts more with the background."""
+    return (0, 0, 0) if _luma(background) > 127 else (255, 255, 255)
+
+
+def _luma(colour: Colour) -> float:
+    """Brightness in 0..255, by Rec. 601."""
+    return 0.299 * colour[0] + 0.587 * colour[1] + 0.114 * colour[2]
+
+
+# Of curves, seen on white.
+COLOURS = [hexadecimal(colour) for colour in PALETTE if _luma(colour) < 180]
+
+# pixels; smaller glyphs of Pillow's built-in font cannot be read.
+SMALLEST = 8
+INK, PAPER = (20, 20, 20), (255, 255, 255)
+
+
+@lru_cache(maxsize=256)
+def font(size: int) -> ImageFont.FreeTypeFont | ImageFont.ImageFont:
+    return ImageFont.load_default(size)
+
+
+def check_image(image: np.ndarray) -> np.ndarray:
+    """Return the image. Raises UserError unless it is uint8 [H, W, 3] with at least one pixel."""
+    if image.ndim != 3 or image.shape[2] != 3 or image.dtype != np.uint8 or image.size == 0:
+        raise UserError(
+            f"cannot draw on {image.dtype} {image.shape}; give a uint8 RGB image [H, W, 3]"
+        )
+    return image
+
+
+def text_size(height: int, width: int) -> int:
+    """Font size in pixels for a height x width picture that is viewed as a whole."""
+    return max(11, round(0.024 * (height * width) ** 0.5))
+
+
+def measure(text: str, size: int) -> tuple[int, int, int]:
+    """(width, height, margin) in pixels of `text` with a margin all round; the height is the same
+    for any text.
+    """
+    margin = max(1, size // 5)
+    return int(font(size).getlength(text)) + 1 + 2 * margin, size + 2 * margin, margin
+
+
+def fit_text(texts: Sequence[str], size: int, width: int, height: int) -> tuple[str, int] | None:
+    """The first of `texts` that fits into width x height pixels, and its font size, at most `size`.
+
+    A text shrinks to half of `size` before the next is tried. None when none fits at a readable
+    size.
+    """
+    for text in texts:
+        for s in range(size, max(SMALLEST, size // 2) - 1, -1):
+            w, h, _ = measure(text, s)
+            if w <= width and h <= height:
+                return text, s
+    return None
+
+
+def put_text(
+    draw: ImageDraw.ImageDraw, left: int, top: int, text: str, size: int, colour: Any
+) -> None:
+    """Write `text` into a cell of the size that `measure` gives, with its upper left corner at
+    (left, top).
+    """
+    _, height, margin = measure(text, size)
+    draw.text((left + margin, top + height / 2), text, colour, font(size), anchor="lm")
+
+
+def caption(image: np.ndarray, text: str, size: int | None = None) -> np.ndarray:
+    """uint8 [H, W, 3] to [H + strip, W, 3]: adds `text` on a white strip on top.
+
+    size: font size in pixels, by default one that suits the picture; it alone sets the strip's
+    height. Text that would be too small to read is cut with an ellipsis.
+    """
+    height, width = check_image(image).shape[:2]
+    size = size or round(1.1 * text_size(height, width))
+    strip_height = measure("", size)[1]
+    strip = Image.new("RGB", (width, strip_height), PAPER)
+    shortened = [text] + [text[:n].rstrip() + "…" for n in range(min(len(text) - 1, width), 0, -1)]
+    if text and (fitting := fit_text(shortened, size, width, strip_height)):
+        chosen, s = fitting
+        top = (strip_height - measure(chosen, s)[1]) // 2
+        put_text(ImageDraw.Draw(strip), 0, top, chosen, s, INK)
+    return np.concatenate([np.asarray(strip), image])
+
+
+# left, top, right, bottom; right and bottom exclusive.
+Rectangle = tuple[int, int, int, int]
 
 
 def draw_detections(
     image: np.ndarray, detections: Detections, names: Sequence[str], title: str | None = None
 ) -> np.ndarray:
-    """A copy of a uint8 [H, W, 3] RGB image with boxes, and labels "class confidence" inside the picture.
+    """A copy of a uint8 [H, W, 3] RGB image with boxes, and labels "class confidence" inside the
+    picture.
 
-    Frames are drawn inside their boxes, the best detection on top; a label goes where it overlaps better ones least.
-    title: adds a caption strip on top, which increases H.
-    Raises UserError when the image is not uint8 RGB or a class has no name.
+    Frames are drawn inside their boxes, the best detection on top; a label goes where it overlaps
+    better ones least. title: adds a caption strip on top, which increases H. Raises UserError when
+    the image is not uint8 RGB or a class has no name.
     """
     height, width = check_image(image).shape[:2]
     if any(not 0 <= c < len(names) for c in detections.class_id.tolist()):
-        raise UserError(f"a class id is not among the {len(names)} names; give the names the model was trained on")
+        raise UserError(
+            f"a class id is not among the {len(names)} names; give the names the model was"
+            " trained on"
+        )
     picture = Image.fromarray(image)
     draw = ImageDraw.Draw(picture)
     items = _visible(detections, width, height)
     thickness = max(1, round(text_size(height, width) / 6))
     for (left, top, right, bottom), class_id, _ in reversed(items):
-        draw.rectangle((left, top, right - 1, bottom - 1), outline=class_colour(class_id), width=thickness)
+        draw.rectangle(
+            (left, top, right - 1, bottom - 1), outline=class_colour(class_id), width=thickness
+        )
     labels: list[tuple[Rectangle, tuple[str, int], int]] = []
     for box, class_id, confidence in items:
         texts = (f"{names[class_id]} {confidence:.2f}", names[class_id])
         if fitting := fit_text(texts, text_size(height, width), width, height):
-            cell = _place(box, *measure(*fitting)[:2], width, height, [placed for placed, *_ in labels])
+            cell = _place(
+                box, *measure(*fitting)[:2], width, height, [placed for placed, *_ in labels]
+            )
             labels.append((cell, fitting, class_id))
     for (left, top, right, bottom), fitting, class_id in reversed(labels):
         colour = class_colour(class_id)
@@ -47,12 +188,16 @@ def draw_detections(
 
 
 def side_by_side(images: Sequence[np.ndarray], titles: Sequence[str]) -> np.ndarray:
-    """Images uint8 [H_i, W_i, 3] in one row, each under its title, scaled to the height of the tallest.
+    """Images uint8 [H_i, W_i, 3] in one row, each under its title, scaled to the height of the
+    tallest.
 
     Raises UserError when there is no image or the number of titles differs.
     """
     if not images or len(images) != len(titles):
-        raise UserError(f"{len(images)} pictures and {len(titles)} titles; give one title per picture, at least one")
+        raise UserError(
+            f"{len(images)} pictures and {len(titles)} titles; give one title per picture, at"
+            " least one"
+        )
     height = max(check_image(image).shape[0] for image in images)
     widths = [max(1, round(image.shape[1] * height / image.shape[0])) for image in images]
     size = round(1.1 * text_size(height, max(widths)))
@@ -60,23 +205,34 @@ def side_by_side(images: Sequence[np.ndarray], titles: Sequence[str]) -> np.ndar
     row: list[np.ndarray] = []
     for image, width, title in zip(images, widths, titles, strict=True):
         if image.shape[0] != height:
-            image = np.asarray(Image.fromarray(image).resize((width, height), Image.Resampling.BICUBIC))
+            image = np.asarray(
+                Image.fromarray(image).resize((width, height), Image.Resampling.BICUBIC)
+            )
         row += [caption(image, title, size), gutter]
     return np.concatenate(row[:-1], axis=1)
 
 
 def _visible(detections: Detections, width: int, height: int) -> list[tuple[Rectangle, int, float]]:
-    """Boxes in whole pixels clipped to the picture, with class and confidence; boxes outside it are dropped."""
+    """Boxes in whole pixels clipped to the picture, with class and confidence; boxes outside it are
+    dropped.
+    """
     boxes = detections.xyxy.double()
     limits = boxes.new_tensor([width, height, width, height])
     pixels = torch.cat([boxes[:, :2].floor(), boxes[:, 2:].ceil()], 1).clamp(min=0).minimum(limits)
     inside = boxes.isfinite().all(1) & (pixels[:, 2:] > pixels[:, :2]).all(1)
     columns = pixels[inside].long(), detections.class_id[inside], detections.confidence[inside]
-    return [((x1, y1, x2, y2), *rest) for (x1, y1, x2, y2), *rest in zip(*(c.tolist() for c in columns), strict=True)]
+    return [
+        ((x1, y1, x2, y2), *rest)
+        for (x1, y1, x2, y2), *rest in zip(*(c.tolist() for c in columns), strict=True)
+    ]
 
 
-def _place(box: Rectangle, w: int, h: int, width: int, height: int, placed: Sequence[Rectangle]) -> Rectangle:
-    """Where the w x h label of `box` goes: the first place, in order of preference, that overlaps `placed` least."""
+def _place(
+    box: Rectangle, w: int, h: int, width: int, height: int, placed: Sequence[Rectangle]
+) -> Rectangle:
+    """Where the w x h label of `box` goes: the first place, in order of preference, that overlaps
+    `placed` least.
+    """
     left, top, right, bottom = box
     rows = [max(0, min(y, height - h)) for y in (top - h, top, bottom - h, bottom)]
     columns = [max(0, min(x, width - w)) for x in (left, right - w)]

@@ -10,8 +10,8 @@ from matplotlib.font_manager import FontProperties
 from matplotlib.textpath import TextPath
 from matplotlib.ticker import MaxNLocator
 
+from spiking_yolo.draw.boxes import COLOURS
 from spiking_yolo.draw.figure import STYLE, paper_figure
-from spiking_yolo.draw.palette import COLOURS
 from spiking_yolo.errors import UserError
 
 Values = Sequence[float] | np.ndarray
@@ -37,12 +37,13 @@ def line_plot(
 ) -> None:
     """Save curves as .png, .pdf or .svg.
 
-    series: name -> (x, y) or (x, y, lower, upper), the last two drawn as a band. hlines: name -> y, horizontal
-    references such as the ANN's accuracy, hbands: the bands of some of them, and points: name -> (x, y), references
-    too. logx, logy: logarithmic axes, base 2; few whole x become the ticks. marks: a point of a series that stands
-    out, name -> (x, y). least: height of the y axis in its unit, at least, so that small differences look small.
-    Curves that lie on each other are nested: those below are thicker.
-    Raises UserError when lengths differ, there is nothing to draw, or an x of logx is not positive.
+    series: name -> (x, y) or (x, y, lower, upper), the last two drawn as a band. hlines: name -> y,
+    horizontal references such as the ANN's accuracy, hbands: the bands of some of them, and points:
+    name -> (x, y), references too. logx, logy: logarithmic axes, base 2; few whole x become the
+    ticks. marks: a point of a series that stands out, name -> (x, y). least: height of the y axis
+    in its unit, at least, so that small differences look small. Curves that lie on each other are
+    nested: those below are thicker. Raises UserError when lengths differ, there is nothing to draw,
+    or an x of logx is not positive.
     """
     curves = _checked(series, logx)
     with paper_figure(path, *SIZE) as figure:
@@ -57,17 +58,44 @@ def line_plot(
             if band:
                 axes.fill_between(x, band[0], band[1], color=colour, alpha=0.18, linewidth=0)
             if marks and name in marks:
-                axes.plot(*marks[name], "*", ms=11, color=colour, markeredgecolor="black", mew=0.7, zorder=3)
+                axes.plot(
+                    *marks[name],
+                    "*",
+                    ms=11,
+                    color=colour,
+                    markeredgecolor="black",
+                    mew=0.7,
+                    zorder=3,
+                )
         for i, (name, y) in enumerate((hlines or {}).items()):
-            axes.axhline(y, label=name, color=REFERENCE, linestyle=DASHES[i % len(DASHES)], linewidth=1.1, zorder=1)
+            axes.axhline(
+                y,
+                label=name,
+                color=REFERENCE,
+                linestyle=DASHES[i % len(DASHES)],
+                linewidth=1.1,
+                zorder=1,
+            )
             if hbands and name in hbands:
                 axes.axhspan(*hbands[name], color=REFERENCE, alpha=0.1, linewidth=0, zorder=0.5)
         for name, (x, y) in (points or {}).items():
-            axes.plot(x, y, "p", ms=8, label=name, color=REFERENCE, markeredgecolor="white", mew=0.5, zorder=3)
+            axes.plot(
+                x,
+                y,
+                "p",
+                ms=8,
+                label=name,
+                color=REFERENCE,
+                markeredgecolor="white",
+                mew=0.5,
+                zorder=3,
+            )
         low, high = axes.get_ylim()
         if high - low < least:
             axes.set_ylim((low + high - least) / 2, (low + high + least) / 2)
-        every_x = np.unique([*(v for x, *_ in curves.values() for v in x), *(x for x, _ in (points or {}).values())])
+        every_x = np.unique(
+            [*(v for x, *_ in curves.values() for v in x), *(x for x, _ in (points or {}).values())]
+        )
         whole = not (every_x % 1).any()  # steps and epochs
         if logx:
             axes.set_xscale("log", base=2)
@@ -87,12 +115,16 @@ def line_plot(
 
 
 def bar_plot(
-    path: str | Path, values: Mapping[str, Mapping[str, float]], ylabel: str, xlabel: str = "", number: str = ".3g"
+    path: str | Path,
+    values: Mapping[str, Mapping[str, float]],
+    ylabel: str,
+    xlabel: str = "",
+    number: str = ".3g",
 ) -> None:
     """Save grouped bars as .png, .pdf or .svg, with the value above each bar where there is room.
 
-    values: series name -> {category: value}; a missing category leaves a gap. number: format spec of the values.
-    Raises UserError when there is nothing to draw.
+    values: series name -> {category: value}; a missing category leaves a gap. number: format spec
+    of the values. Raises UserError when there is nothing to draw.
     """
     categories = list(dict.fromkeys(c for group in values.values() for c in group))
     if not categories:
@@ -106,7 +138,11 @@ def bar_plot(
         axes = figure.add_subplot(xlabel=xlabel, ylabel=ylabel)
         axes.grid(axis="y")
         for i, (name, group) in enumerate(values.items()):
-            at = [k + (i - (len(values) - 1) / 2) * width for k, c in enumerate(categories) if c in group]
+            at = [
+                k + (i - (len(values) - 1) / 2) * width
+                for k, c in enumerate(categories)
+                if c in group
+            ]
             heights = [group[c] for c in categories if c in group]
             drawn = axes.bar(at, heights, 0.92 * width, label=name, color=COLOURS[i % len(COLOURS)])
             if longest * bars < room:
@@ -121,12 +157,17 @@ def bar_plot(
 
 
 def ranked_bars(
-    path: str | Path, values: Mapping[str, float], xlabel: str, number: str = "+.1f", least: float = 0.0
+    path: str | Path,
+    values: Mapping[str, float],
+    xlabel: str,
+    number: str = "+.1f",
+    least: float = 0.0,
 ) -> None:
-    """Save one horizontal bar per entry, in the given order from above, with its value, as .png, .pdf or .svg.
+    """Save one horizontal bar per entry, in the given order from above, with its value, as .png,
+    .pdf or .svg.
 
-    number: format spec of the values. least: length of the axis at least, in its unit; 0 is always on it.
-    Raises UserError when there is nothing to draw.
+    number: format spec of the values. least: length of the axis at least, in its unit; 0 is always
+    on it. Raises UserError when there is nothing to draw.
     """
     if not values:
         raise UserError("there is no bar to draw; give at least one value")
@@ -146,7 +187,9 @@ def ranked_bars(
 
 
 def _hidden(curves: Sequence[Sequence[np.ndarray]]) -> list[int]:
-    """How many later curves lie on each curve, at most 3: at more than half of its points, to a hundredth of all."""
+    """How many later curves lie on each curve, at most 3: at more than half of its points, to a
+    hundredth of all.
+    """
     low, high = (f([f(y) for _, y, *_ in curves]) for f in (np.nanmin, np.nanmax))
     near = 0.01 * (high - low) or 1.0
 
@@ -154,7 +197,10 @@ def _hidden(curves: Sequence[Sequence[np.ndarray]]) -> list[int]:
         same = len(later[0]) == len(curve[0]) and bool((later[0] == curve[0]).all())
         return same and float((np.abs(later[1] - curve[1]) < near).mean()) > 0.5
 
-    return [min(3, sum(covers(later, curve) for later in curves[i + 1 :])) for i, curve in enumerate(curves)]
+    return [
+        min(3, sum(covers(later, curve) for later in curves[i + 1 :]))
+        for i, curve in enumerate(curves)
+    ]
 
 
 def _checked(series: Mapping[str, tuple[Values, ...]], logx: bool) -> dict[str, list[np.ndarray]]:
@@ -170,12 +216,18 @@ def _checked(series: Mapping[str, tuple[Values, ...]], logx: bool) -> dict[str, 
 
 
 def _legend(figure: Figure, axes: Axes) -> None:
-    """Above the plot, in as many columns as fit; many rows make the figure higher, not the plot lower."""
+    """Above the plot, in as many columns as fit; many rows make the figure higher, not the plot
+    lower.
+    """
     handles, names = axes.get_legend_handles_labels()
     size = STYLE["legend.fontsize"]
     font = FontProperties(family=STYLE["font.family"], size=size)
-    longest = max((TextPath((0, 0), name, prop=font).get_extents().width for name in names if name.strip()), default=0)
-    room = 72 * figure.get_figwidth() / (longest + 5.2 * size)  # a handle and the gaps take five letters' heights
+    longest = max(
+        (TextPath((0, 0), name, prop=font).get_extents().width for name in names if name.strip()),
+        default=0,
+    )
+    # A handle and the gaps take five letters' heights.
+    room = 72 * figure.get_figwidth() / (longest + 5.2 * size)
     columns = max(1, min(len(names), int(room)))
     rows = -(-len(names) // columns)
     figure.set_figheight(figure.get_figheight() + 1.5 * size / 72 * max(0, rows - 2))

@@ -1,16 +1,32 @@
-"""One style for all figures: fonts, lines, file format. matplotlib's global settings are left alone."""
+"""One style for all figures: fonts, lines, file format. matplotlib's global settings are left
+alone.
+"""
 
 from collections.abc import Iterator
 from contextlib import contextmanager
+from contextvars import ContextVar
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
 import matplotlib
 from matplotlib.figure import Figure
 
-from spiking_yolo.draw.formats import ALSO
 from spiking_yolo.errors import UserError
-from spiking_yolo.io.atomic import atomic_write
+from spiking_yolo.io.files import atomic_write
+from spiking_yolo.settings import Options, setting
+
+ALSO: ContextVar[str] = ContextVar("also", default="png")  # the format that is asked for
+
+
+@dataclass(frozen=True, kw_only=True)
+class FigureOptions(Options):
+    """How figures are saved; the command line follows it for all that a verb draws."""
+
+    title = "output"
+
+    figures: Literal["png", "pdf", "svg"] = setting("png", "also save every figure in this format")
+
 
 DPI = 200
 STYLE: dict[Any, Any] = {
@@ -41,17 +57,22 @@ _UNDATED: dict[str, Any] = {".png": None, ".pdf": {"CreationDate": None}, ".svg"
 
 @contextmanager
 def paper_figure(
-    path: str | Path, width: float, height: float, layout: Literal["constrained", "compressed"] = "constrained"
+    path: str | Path,
+    width: float,
+    height: float,
+    layout: Literal["constrained", "compressed"] = "constrained",
 ) -> Iterator[Figure]:
-    """Yield an empty figure of width x height inches and save it on success, as .png at 200 dpi, .pdf or .svg, and in
-    the format of `ALSO`.
+    """Yield an empty figure of width x height inches and save it on success, as .png at 200 dpi,
+    .pdf or .svg, and in the format of `ALSO`.
 
     layout: "compressed" suits axes of fixed aspect, such as pictures; empty margins are cut off.
     Raises UserError for another suffix or when the file cannot be written.
     """
     path = Path(path)
     if path.suffix.lower() not in _UNDATED:
-        raise UserError(f"cannot save a figure as {path.name!r}; end the path in .png, .pdf or .svg")
+        raise UserError(
+            f"cannot save a figure as {path.name!r}; end the path in .png, .pdf or .svg"
+        )
     with matplotlib.rc_context(STYLE):
         figure = Figure(figsize=(width, height), layout=layout)
         yield figure
@@ -59,4 +80,6 @@ def paper_figure(
         for target in dict.fromkeys((path, path.with_suffix(f".{ALSO.get()}"))):
             undated = _UNDATED[target.suffix.lower()]
             with atomic_write(target) as temporary:
-                figure.savefig(temporary, dpi=DPI, metadata=undated, bbox_inches=margins, pad_inches=0.04)
+                figure.savefig(
+                    temporary, dpi=DPI, metadata=undated, bbox_inches=margins, pad_inches=0.04
+                )

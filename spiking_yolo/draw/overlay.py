@@ -17,11 +17,10 @@ from matplotlib.ticker import MaxNLocator
 from torch import Tensor
 from torch.nn.functional import interpolate
 
+from spiking_yolo.data.images import Placement
+from spiking_yolo.draw.boxes import RATE_COLOURS, check_image
 from spiking_yolo.draw.figure import paper_figure
-from spiking_yolo.draw.palette import RATE_COLOURS
-from spiking_yolo.draw.text import check_image
 from spiking_yolo.errors import UserError
-from spiking_yolo.io.images import Placement
 
 UNIT = "spikes per neuron per timestep"
 OPACITY = 0.7  # of the colours
@@ -29,14 +28,22 @@ CONTRAST = 0.6  # of the photograph below
 
 
 def resize_map(rate: Tensor, height: int, width: int) -> Tensor:
-    """[h, w] to float32 [height, width], nearest value. Raises UserError unless it has two dimensions and is finite."""
+    """[h, w] to float32 [height, width], nearest value. Raises UserError unless it has two
+    dimensions and is finite.
+    """
     if rate.ndim != 2 or rate.numel() == 0 or not torch.isfinite(rate).all():
-        raise UserError(f"a rate map of shape {tuple(rate.shape)} cannot be drawn; give finite values [h, w]")
-    return interpolate(rate.detach().cpu().float()[None, None], (height, width), mode="nearest-exact")[0, 0]
+        raise UserError(
+            f"a rate map of shape {tuple(rate.shape)} cannot be drawn; give finite values [h, w]"
+        )
+    return interpolate(
+        rate.detach().cpu().float()[None, None], (height, width), mode="nearest-exact"
+    )[0, 0]
 
 
 def map_to_image(rate: Tensor, placement: Placement) -> Tensor:
-    """A map [h, w] of the network's input as float32 [H, W] of the original image, without the letterbox."""
+    """A map [h, w] of the network's input as float32 [H, W] of the original image, without the
+    letterbox.
+    """
     return resize_map(map_on_image(rate, placement), placement.image[1], placement.image[0])
 
 
@@ -48,7 +55,9 @@ def map_on_image(rate: Tensor, placement: Placement) -> Tensor:
 
 
 def rate_range(*maps: Tensor) -> tuple[float, float]:
-    """Smallest and largest value; if they are equal, the upper one is raised so that a colour bar has a length."""
+    """Smallest and largest value; if they are equal, the upper one is raised so that a colour bar
+    has a length.
+    """
     low = min(float(rate.min()) for rate in maps)
     high = max(float(rate.max()) for rate in maps)
     return low, high if high > low else low + max(abs(low), 1e-3)
@@ -69,9 +78,11 @@ def blend(image: np.ndarray, rate: Tensor, low: float, high: float) -> np.ndarra
 
 
 def rate_overlay(image: np.ndarray, rate: Tensor, title: str, path: str | Path) -> None:
-    """Save one heat map over the photograph as .png, .pdf or .svg, with a colour bar, range and mean.
+    """Save one heat map over the photograph as .png, .pdf or .svg, with a colour bar, range and
+    mean.
 
-    rate: [h, w] over the photograph, see `map_to_image`. Raises UserError for bad input or a bad path.
+    rate: [h, w] over the photograph, see `map_to_image`. Raises UserError for bad input or a bad
+    path.
     """
     height = 4.6 * check_image(image).shape[0] / image.shape[1]
     with paper_figure(path, 5.6, min(max(height, 1.8), 8.0) + 0.5, "compressed") as figure:
@@ -95,22 +106,41 @@ def summary_overlay(image: np.ndarray, maps: Mapping[str, Tensor], path: str | P
     rows = -(-len(panels) // columns)
     panel_width = 1.75 if columns == 4 else 2.3
     panel_height = min(max(0.85 * panel_width * height / width, 0.6), 4.0) + 0.45
-    with paper_figure(path, panel_width * columns + 0.5, rows * panel_height + 0.2, "compressed") as figure:
+    with paper_figure(
+        path, panel_width * columns + 0.5, rows * panel_height + 0.2, "compressed"
+    ) as figure:
         grid: list[Axes] = figure.subplots(rows, columns, squeeze=False).flatten().tolist()
         for axes, (name, rate) in zip(grid, panels.items(), strict=False):
             _panel(axes, image, rate, name, rate_range(rate), size=7)
             _bar(axes, rate_range(rate))
         for axes in grid[len(panels) :]:
             axes.set_axis_off()
-        figure.draw_without_rendering()  # puts the panels where they stay
+        # Puts the panels where they stay.
+        figure.draw_without_rendering()
         bottom = min(axes.get_position().y0 for axes in grid) - 0.15 / figure.get_figheight()
-        figure.text(0.5, bottom, f"colours: {UNIT}, one scale per panel", fontsize=8, ha="center", va="top")
+        figure.text(
+            0.5, bottom, f"colours: {UNIT}, one scale per panel", fontsize=8, ha="center", va="top"
+        )
 
 
-def _panel(axes: Axes, image: np.ndarray, rate: Tensor, title: str, ends: tuple[float, float], size: int = 9) -> None:
-    stretch = not 1 / 8 < image.shape[0] / image.shape[1] < 8  # a strip would otherwise be a hairline
-    axes.imshow(blend(image, rate, *ends), interpolation="antialiased", aspect="auto" if stretch else "equal")
-    low, mean, high = (_number(v) for v in (float(rate.min()), float(rate.mean()), float(rate.max())))
+def _panel(
+    axes: Axes,
+    image: np.ndarray,
+    rate: Tensor,
+    title: str,
+    ends: tuple[float, float],
+    size: int = 9,
+) -> None:
+    # A strip would otherwise be a hairline.
+    stretch = not 1 / 8 < image.shape[0] / image.shape[1] < 8
+    axes.imshow(
+        blend(image, rate, *ends),
+        interpolation="antialiased",
+        aspect="auto" if stretch else "equal",
+    )
+    low, mean, high = (
+        _number(v) for v in (float(rate.min()), float(rate.mean()), float(rate.max()))
+    )
     axes.set_title(f"{title}\ncolours {low} to {high}, mean {mean}", fontsize=size)
     axes.set_axis_off()
 

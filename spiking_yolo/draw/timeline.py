@@ -8,14 +8,15 @@ import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.ticker import MaxNLocator, NullFormatter
 
+from spiking_yolo.draw.boxes import COLOURS
 from spiking_yolo.draw.curves import Values
 from spiking_yolo.draw.figure import paper_figure
-from spiking_yolo.draw.palette import COLOURS
 from spiking_yolo.errors import UserError
 
 SIZE = (6.3, 4.6)  # inches: the width of a page
 _HEIGHTS = (1.5, 0.8, 1.5)  # of the panels
-_DEEPEST = 1e-4  # of the largest value; what is below, such as no operation at all, lies on the edge of a log axis
+# Of the largest value; what is below, such as no operation at all, lies on the edge of a log axis.
+_DEEPEST = 1e-4
 _CHARACTERS = 88  # that a legend row takes
 _ANN: dict[str, Any] = {"color": "#444444", "linestyle": "--", "linewidth": 1.1, "zorder": 1}
 _CUT: dict[str, Any] = {"color": "#888888", "linestyle": ":", "linewidth": 1.1, "zorder": 0.9}
@@ -32,11 +33,11 @@ def timeline(
 ) -> None:
     """Save three panels over the frames as .png, .svg or .pdf: operations, objects and energy.
 
-    frames: their numbers. operations: of each frame, per multiply-accumulate of the ANN, whose line is 1. objects:
-    boxes in each frame. energies: account -> mJ of each frame. ann_energies: account -> mJ of an ANN's pass, a dashed
-    line in the account's colour. cuts: numbers of frames where the scene changed.
-    A panel whose values span decades has a logarithmic axis. Raises UserError for no frames, lists of
-    another length, and numbers that are negative or not finite.
+    frames: their numbers. operations: of each frame, per multiply-accumulate of the ANN, whose line
+    is 1. objects: boxes in each frame. energies: account -> mJ of each frame. ann_energies: account
+    -> mJ of an ANN's pass, a dashed line in the account's colour. cuts: numbers of frames where the
+    scene changed. A panel whose values span decades has a logarithmic axis. Raises UserError for no
+    frames, lists of another length, and numbers that are negative or not finite.
     """
     columns = {"operations": operations, "objects": objects, **energies}
     values = {name: np.asarray(column, float) for name, column in columns.items()}
@@ -44,11 +45,17 @@ def timeline(
         raise UserError("there is no frame to draw: give a video with at least one")
     if uneven := [name for name, column in values.items() if column.shape != (len(frames),)]:
         raise UserError(f"{uneven[0]!r} needs one number for each of the {len(frames)} frames")
-    if strange := [name for name, column in values.items() if not (np.isfinite(column) & (column >= 0)).all()]:
-        raise UserError(f"{strange[0]!r} has a number that is negative or not finite: leave that frame out")
+    if strange := [
+        name for name, column in values.items() if not (np.isfinite(column) & (column >= 0)).all()
+    ]:
+        raise UserError(
+            f"{strange[0]!r} has a number that is negative or not finite: leave that frame out"
+        )
     with paper_figure(path, *SIZE) as figure:
         heights = _HEIGHTS if energies else _HEIGHTS[:2]
-        panels = figure.subplots(len(heights), sharex=True, gridspec_kw={"height_ratios": heights}, squeeze=False)[:, 0]
+        panels = figure.subplots(
+            len(heights), sharex=True, gridspec_kw={"height_ratios": heights}, squeeze=False
+        )[:, 0]
         _operations(panels[0], frames, values["operations"])
         _line(panels[1], frames, values["objects"], "", COLOURS[2], drawstyle="steps-mid")
         most = max(1, values["objects"].max())
@@ -58,7 +65,11 @@ def timeline(
             _energies(panels[2], frames, {name: values[name] for name in energies}, ann_energies)
         for frame in cuts:
             for axes in panels:
-                axes.axvline(frame, label="scene cut" if axes is panels[0] and frame == cuts[0] else None, **_CUT)
+                axes.axvline(
+                    frame,
+                    label="scene cut" if axes is panels[0] and frame == cuts[0] else None,
+                    **_CUT,
+                )
         for axes in panels[::2]:
             _legend(axes)
         panels[-1].set(xlabel="frame", xlim=_room(frames))
@@ -74,8 +85,12 @@ def _operations(axes: Axes, frames: Sequence[int], operations: np.ndarray) -> No
     axes.set_ylabel("operations\nper ANN MAC")
 
 
-def _energies(axes: Axes, frames: Sequence[int], energies: Mapping[str, np.ndarray], ann: Mapping[str, float]) -> None:
-    floor = _scale(axes, [*energies.values(), *(np.array([ann[name]]) for name in energies if name in ann)])
+def _energies(
+    axes: Axes, frames: Sequence[int], energies: Mapping[str, np.ndarray], ann: Mapping[str, float]
+) -> None:
+    floor = _scale(
+        axes, [*energies.values(), *(np.array([ann[name]]) for name in energies if name in ann)]
+    )
     for i, (name, values) in enumerate(energies.items()):
         colour = COLOURS[i % len(COLOURS)]
         _line(axes, frames, np.maximum(values, floor), name, colour)
@@ -87,7 +102,9 @@ def _energies(axes: Axes, frames: Sequence[int], energies: Mapping[str, np.ndarr
 
 
 def _scale(axes: Axes, curves: Sequence[np.ndarray]) -> float:
-    """Choose the axis: logarithmic when positive values span more than a decade. Returns the least value to draw."""
+    """Choose the axis: logarithmic when positive values span more than a decade. Returns the least
+    value to draw.
+    """
     every = np.concatenate(curves)
     low, top = every.min(), every.max()
     floor = top * _DEEPEST
@@ -102,9 +119,18 @@ def _scale(axes: Axes, curves: Sequence[np.ndarray]) -> float:
     return floor
 
 
-def _line(axes: Axes, frames: Sequence[int], values: np.ndarray, label: str, colour: str, **style: Any) -> None:
+def _line(
+    axes: Axes, frames: Sequence[int], values: np.ndarray, label: str, colour: str, **style: Any
+) -> None:
     style |= {"marker": "o", "markersize": 3} if len(frames) == 1 else {}
-    axes.plot(frames, values, label=label, color=colour, linewidth=1.1 if len(frames) < 500 else 0.7, **style)
+    axes.plot(
+        frames,
+        values,
+        label=label,
+        color=colour,
+        linewidth=1.1 if len(frames) < 500 else 0.7,
+        **style,
+    )
 
 
 def _room(frames: Sequence[int]) -> tuple[float, float]:
@@ -119,5 +145,10 @@ def _legend(axes: Axes) -> None:
     fits = sum(map(len, labels)) + 8 * len(labels) < _CHARACTERS
     columns = len(labels) if fits else max(1, _CHARACTERS // (max(map(len, labels)) + 8))
     axes.legend(
-        loc="lower left", bbox_to_anchor=(0, 1), ncols=columns, handlelength=2.2, borderaxespad=0.2, columnspacing=1.4
+        loc="lower left",
+        bbox_to_anchor=(0, 1),
+        ncols=columns,
+        handlelength=2.2,
+        borderaxespad=0.2,
+        columnspacing=1.4,
     )

@@ -1,6 +1,16 @@
-"""The network as plain data, and what works on it: tracing, the forward pass, rewrites, (de)serialisation."""
+"""The network as plain data, and what works on it: tracing, the forward pass, rewrites,
+(de)serialisation.
+"""
 
-from spiking_yolo.graph.graph import OPS, Activation, Graph, Node, forward, max_pool, reached_padding
-from spiking_yolo.graph.node_shapes import shapes
+from spiking_yolo.graph.graph import (
+    OPS,
+    Activation,
+    Graph,
+    Node,
+    forward,
+    max_pool,
+    reached_padding,
+)
+from spiking_yolo.graph.validate import shapes
 
 __all__ = ["OPS", "Activation", "Graph", "Node", "forward", "max_pool", "reached_padding", "shapes"]

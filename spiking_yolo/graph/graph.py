@@ -1,29 +1,33 @@
-"""The network as plain data: nodes, attributes and tensors. The ANN and the SNN are two interpreters of one graph.
+"""The network as plain data: nodes, attributes and tensors. The ANN and the SNN are two
+interpreters of one graph.
 
-A graph holds no code, so loading one executes none. Batch norm is already folded, and every activation *call* is a
-node of its own.
+A graph holds no code, so loading one executes none. Batch norm is already folded, and every
+activation *call* is a node of its own.
 """
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import asdict, dataclass, field, replace
 from typing import Any, Self
 
 import torch
 import torch.nn.functional as F
-from torch import Tensor
+from torch import Size, Tensor
 
 from spiking_yolo.errors import UserError
+from spiking_yolo.io.json import entry, json_text
 
-_SILU_LEAST = 1.2784645  # SiLU has its minimum at minus this
+# SiLU has its minimum at minus this.
+_SILU_LEAST = 1.2784645
 
 
 @dataclass(frozen=True)
 class Activation:
-    """An activation function phi, element-wise; its fields are the attributes of an activation node.
+    """An activation function phi, element-wise; its fields are the attributes of an activation
+    node.
 
-    slope: of the negative side (leaky ReLU); 0 is ReLU. cap: upper bound (clipped ReLU, ReLU6), None for none.
-    levels: round phi(x) to a multiple of cap / levels (QCFS), None for no rounding. silu: x * sigmoid(x), whatever the
-    other fields say; it is not monotone.
+    slope: of the negative side (leaky ReLU); 0 is ReLU. cap: upper bound (clipped ReLU, ReLU6),
+    None for none. levels: round phi(x) to a multiple of cap / levels (QCFS), None for no rounding.
+    silu: x * sigmoid(x), whatever the other fields say; it is not monotone.
     """
 
     slope: float = 0.0
@@ -49,13 +53,17 @@ class Activation:
 
     @property
     def continuous(self) -> Self:
-        """phi without rounding, which is what a spiking neuron approximates: its spikes quantise anyway."""
+        """phi without rounding, which is what a spiking neuron approximates: its spikes quantise
+        anyway.
+        """
         return replace(self, levels=None)
 
 
 @dataclass(frozen=True)
 class Node:
-    """One operation: `op` is a key of OPS, `inputs` name earlier nodes, `attrs` can be written as JSON."""
+    """One operation: `op` is a key of OPS, `inputs` name earlier nodes, `attrs` can be written as
+    JSON.
+    """
 
     name: str
     op: str
@@ -75,7 +83,8 @@ class Node:
 
 @dataclass(frozen=True)
 class Graph:
-    """Nodes in topological order, names of the output nodes, and tensors keyed `NODE.weight` and `NODE.bias`.
+    """Nodes in topological order, names of the output nodes, and tensors keyed `NODE.weight` and
+    `NODE.bias`.
 
     Raises UserError for an unknown operation, or a name that is read before it is defined.
     """
@@ -90,7 +99,9 @@ class Graph:
             if node.op not in OPS:
                 raise UserError(f"node {node.name!r}: unknown operation {node.op!r}")
             if missing := [i for i in node.inputs if i not in seen]:
-                raise UserError(f"node {node.name!r} reads {missing[0]!r}, which does not come before it")
+                raise UserError(
+                    f"node {node.name!r} reads {missing[0]!r}, which does not come before it"
+                )
             seen.add(node.name)
         if missing := [name for name in self.outputs if name not in seen]:
             raise UserError(f"output {missing[0]!r} is not a node of the graph")
@@ -131,28 +142,41 @@ class Graph:
         for node in reversed(self.nodes):
             if node.name in needed:
                 needed.update(node.inputs)
-        return replace(self, nodes=tuple(node for node in self.nodes if node.name in needed), outputs=names)
+        return replace(
+            self, nodes=tuple(node for node in self.nodes if node.name in needed), outputs=names
+        )
 
     def parameters(self, node: Node) -> tuple[Tensor | None, Tensor | None]:
         """Weight and bias of a node, None where it has none."""
         return self.tensors.get(f"{node.name}.weight"), self.tensors.get(f"{node.name}.bias")
 
     def to(self, *args: Any) -> Self:
-        """A copy with every tensor on another device or in another dtype; arguments as of Tensor.to."""
+        """A copy with every tensor on another device or in another dtype; arguments as of
+        Tensor.to.
+        """
         return replace(self, tensors={k: v.to(*args) for k, v in self.tensors.items()})
 
 
 def quantised_relu(
     x: Tensor, theta: Tensor | float, levels: int, floor: Callable[[Tensor], Tensor] = torch.floor
 ) -> Tensor:
-    """QCFS (Bu 2022): `clip(floor(x L / theta + 1/2) / L, 0, 1) * theta`; theta broadcasts against x."""
+    """QCFS (Bu 2022): `clip(floor(x L / theta + 1/2) / L, 0, 1) * theta`; theta broadcasts against
+    x.
+    """
     return (floor(x * (levels / theta) + 0.5) / levels).clamp(0, 1) * theta
 
 
 def reached_padding(
-    h: int, w: int, kernel: Sequence[int], stride: Sequence[int], padding: Sequence[int], ceil: bool = False
+    h: int,
+    w: int,
+    kernel: Sequence[int],
+    stride: Sequence[int],
+    padding: Sequence[int],
+    ceil: bool = False,
 ) -> list[int]:
-    """Padding (left, right, top, bottom) of an h x w map, less what no window reaches on the right and bottom."""
+    """Padding (left, right, top, bottom) of an h x w map, less what no window reaches on the right
+    and bottom.
+    """
     left, right, top, bottom = padding
     if not ceil:
         right -= min(right, (w + left + right - kernel[1]) % stride[1])
@@ -160,10 +184,13 @@ def reached_padding(
     return [left, right, top, bottom]
 
 
-def max_pool(x: Tensor, kernel: list[int], stride: list[int], padding: list[int], ceil: bool = False) -> Tensor:
+def max_pool(
+    x: Tensor, kernel: list[int], stride: list[int], padding: list[int], ceil: bool = False
+) -> Tensor:
     """Max pooling of [N, C, H, W]; padding (left, right, top, bottom) counts as minus infinity.
 
-    Padding that no window reaches is skipped, which saves a copy in darknet's 2 x 2 pooling at stride 2.
+    Padding that no window reaches is skipped, which saves a copy in darknet's 2 x 2 pooling at
+    stride 2.
     """
     sides = reached_padding(x.shape[-2], x.shape[-1], kernel, stride, padding, ceil)
     if any(sides):
@@ -171,10 +198,13 @@ def max_pool(x: Tensor, kernel: list[int], stride: list[int], padding: list[int]
     return F.max_pool2d(x, kernel, stride, ceil_mode=ceil)
 
 
-# name -> f(attrs, weight, bias, *inputs). The bias is separate because some codings add it in the first step only.
+# name -> f(attrs, weight, bias, *inputs). The bias is separate because some codings add it in the
+# first step only.
 OPS: dict[str, Callable[..., Tensor]] = {
     "input": lambda a, w, b, x: x,
-    "conv": lambda a, w, b, x: F.conv2d(x, w, b, a["stride"], a["padding"], a["dilation"], a["groups"]),
+    "conv": lambda a, w, b, x: F.conv2d(
+        x, w, b, a["stride"], a["padding"], a["dilation"], a["groups"]
+    ),
     "linear": lambda a, w, b, x: F.linear(x, w, b),
     "activation": lambda a, w, b, x: Activation(**a)(x),
     "max_pool": lambda a, w, b, x: max_pool(x, a["kernel"], a["stride"], a["padding"], a["ceil"]),
@@ -191,11 +221,13 @@ OPS: dict[str, Callable[..., Tensor]] = {
 }
 
 
-def forward(graph: Graph, x: Tensor, tap: Callable[[Node, Tensor, Tensor], None] | None = None) -> tuple[Tensor, ...]:
+def forward(
+    graph: Graph, x: Tensor, tap: Callable[[Node, Tensor, Tensor], None] | None = None
+) -> tuple[Tensor, ...]:
     """Run the graph as an ANN.
 
-    x: [N, C, H, W]. Returns one tensor per output of the graph. tap(node, pre-activation, activation) is called at
-    every activation. Intermediate tensors are freed after their last use.
+    x: [N, C, H, W]. Returns one tensor per output of the graph. tap(node, pre-activation,
+    activation) is called at every activation. Intermediate tensors are freed after their last use.
     """
     last = {name: node.name for node in graph.nodes for name in node.inputs}
     values: dict[str, Tensor] = {}
@@ -208,3 +240,71 @@ def forward(graph: Graph, x: Tensor, tap: Callable[[Node, Tensor, Tensor], None]
             if last[name] == node.name and name not in graph.outputs:
                 del values[name]
     return tuple(values[name] for name in graph.outputs)
+
+
+def graph_metadata(graph: Graph) -> dict[str, str]:
+    """Nodes and outputs as metadata; the tensors are stored separately."""
+    return {
+        "nodes": json_text([asdict(node) for node in graph.nodes]),
+        "outputs": json_text(graph.outputs),
+    }
+
+
+def graph_from(metadata: Mapping[str, str], tensors: Mapping[str, Tensor]) -> Graph:
+    """The graph of `graph_metadata`. Raises KeyError or ValueError (so UserError too) for anything
+    else.
+    """
+    nodes = tuple(map(_node, entry(metadata, "nodes", list[dict[str, Any]])))
+    return Graph(nodes, tuple(entry(metadata, "outputs", list[str])), tensors)
+
+
+def _node(given: Mapping[str, Any]) -> Node:
+    name, op, inputs, attrs = (given[key] for key in ("name", "op", "inputs", "attrs"))
+    texts = isinstance(inputs, list) and all(isinstance(text, str) for text in (name, op, *inputs))
+    if not texts or not isinstance(attrs, dict):
+        raise ValueError(
+            "a node needs a name, an operation, the names of its inputs and attributes"
+        )
+    return Node(name, op, tuple(inputs), attrs)
+
+
+def layer_titles(graph: Graph, shapes: Mapping[str, Size]) -> dict[str, str]:
+    """Title of every weighted node and activation: "conv 5, 26 x 26, 256 channels", with the shape
+    of its own output.
+
+    Convolutions and linear layers are numbered together, from 1; an activation has the number of
+    the one before it. shapes: of every node's output, [N, C, ...], see `graph.shapes`.
+    """
+    number = {node.name: k for k, node in enumerate(graph.weighted, 1)}
+    own = {name: name for name in number} | weighted_before(graph)
+    return {
+        name: (
+            f"{graph[layer].op} {number[layer]}{', output' * (name in graph.outputs)},"
+            f" {_size(shapes[name])}"
+        )
+        for name, layer in own.items()
+    }
+
+
+def weighted_before(graph: Graph) -> dict[str, str]:
+    """Activation -> the last convolution or linear layer that it is computed from without another
+    activation.
+    """
+    found: dict[str, str] = {}
+    before: dict[str, str | None] = {}  # node -> the same for any node
+    order = {node.name: k for k, node in enumerate(graph.weighted)}
+    for node in graph.nodes:
+        if node.name in order:
+            before[node.name] = node.name
+            continue
+        known = [name for i in node.inputs if (name := before[i]) is not None]
+        last = max(known, key=order.__getitem__, default=None)
+        before[node.name] = None if node.op == "activation" else last
+        if node.op == "activation" and last is not None:
+            found[node.name] = last
+    return found
+
+
+def _size(shape: Size) -> str:
+    place = f"{' x '.join(map(str, shape[2:]))}, " if len(shape) > 2 else ""
+    return f"{place}{shape[1]} {'channels' if len(shape) > 2 else 'values'}"

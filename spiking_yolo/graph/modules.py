@@ -1,7 +1,8 @@
 """Layers and activations that torch.nn lacks; the tracer turns each into one node.
 
-QCFS: Bu et al., "Optimal ANN-SNN conversion for high-accuracy and ultra-low-latency spiking neural networks", 2022.
-Clipped ReLU: Deng and Gu, 2021. Both learn their cap `theta`, which becomes the firing threshold.
+QCFS: Bu et al., "Optimal ANN-SNN conversion for high-accuracy and ultra-low-latency spiking neural
+networks", 2022. Clipped ReLU: Deng and Gu, 2021. Both learn their cap `theta`, which becomes the
+firing threshold.
 """
 
 import torch
@@ -11,15 +12,16 @@ from torch import Tensor, nn
 from spiking_yolo.errors import UserError
 from spiking_yolo.graph.graph import max_pool, quantised_relu
 
-torch.fx.wrap("max_pool")  # its padding depends on the size of the map
+# Its padding depends on the size of the map.
+torch.fx.wrap("max_pool")
 Sides = tuple[int, int, int, int]
 
 
 class PaddedMaxPool2d(nn.Module):
     """Max pooling of [N, C, H, W] after padding (left, right, top, bottom) with -inf.
 
-    Not with 0, so that a border window of negative values keeps its maximum. Output side: floor((input + both pads -
-    kernel) / stride) + 1.
+    Not with 0, so that a border window of negative values keeps its maximum. Output side:
+    floor((input + both pads - kernel) / stride) + 1.
     """
 
     def __init__(self, kernel: int, stride: int, padding: Sides) -> None:
@@ -39,7 +41,8 @@ def straight_through_floor(x: Tensor) -> Tensor:
 
 
 class QCFS(nn.Module):
-    """Quantised clipped ReLU with a trained cap: `clip(floor(x L / theta + 1/2) / L, 0, 1) * theta`.
+    """Quantised clipped ReLU with a trained cap: `clip(floor(x L / theta + 1/2) / L, 0, 1) *
+    theta`.
 
     theta: the cap, a scalar. levels: L, the steps from 0 to the cap; UserError for fewer than one.
     """
@@ -47,7 +50,9 @@ class QCFS(nn.Module):
     def __init__(self, levels: int = 8, theta: float = 8.0) -> None:
         super().__init__()
         if levels < 1:
-            raise UserError(f"QCFS needs at least 1 level, not {levels}: pass levels=8, for example")
+            raise UserError(
+                f"QCFS needs at least 1 level, not {levels}: pass levels=8, for example"
+            )
         self.levels = levels
         self.theta = nn.Parameter(torch.tensor(float(theta)))
 
@@ -73,7 +78,9 @@ ACTIVATIONS = ("relu", "leaky", "clip", "qcfs")
 
 
 def activation(name: str, levels: int = 8) -> nn.Module:
-    """A new activation module. name: one of ACTIVATIONS. levels: for "qcfs". Raises UserError for other names."""
+    """A new activation module. name: one of ACTIVATIONS. levels: for "qcfs". Raises UserError for
+    other names.
+    """
     match name:
         case "relu":
             return nn.ReLU()

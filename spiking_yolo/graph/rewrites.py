@@ -10,12 +10,13 @@ _MOVES = ("concat", "upsample", "max_pool", "slice", "pad", "flatten")  # values
 def pool_before_neuron(graph: Graph) -> Graph:
     """Move every activation behind the max pooling that is its only consumer.
 
-    For signed memory neurons, which round phi of the summed input. Rounding and phi (except SiLU) are monotone, so the
-    settled value is the same, and behind a 2 x 2 pooling a quarter of the neurons remain. The activation keeps its
-    name and with it its threshold.
+    For signed memory neurons, which round phi of the summed input. Rounding and phi (except SiLU)
+    are monotone, so the settled value is the same, and behind a 2 x 2 pooling a quarter of the
+    neurons remain. The activation keeps its name and with it its threshold.
     """
     users = graph.consumers()
-    behind: dict[str, Node] = {}  # pooling -> the activation that moves behind it
+    # Pooling -> the activation that moves behind it.
+    behind: dict[str, Node] = {}
     for node in graph.activations:
         ops = [user.op for user in users[node.name]]
         if ops == ["max_pool"] and node.name not in graph.outputs and not node.phi.silu:
@@ -34,12 +35,14 @@ def pool_before_neuron(graph: Graph) -> Graph:
 
 
 def with_identities(graph: Graph) -> Graph:
-    """Neurons that follow the identity, wherever a weighted layer would receive what no neuron has sent.
+    """Neurons that follow the identity, wherever a weighted layer would receive what no neuron has
+    sent.
 
-    A convolution without activation, as in linear bottlenecks and between shortcuts, would hand analogue values to the
-    next one. A neuron sends them as spikes of both signs: it follows a leaky ReLU of slope 1. It stands behind the sum
-    that the weighted layer reads, but before what only moves values, so that what is joined is not sent twice. Only
-    the image stays analogue, and outputs do.
+    A convolution without activation, as in linear bottlenecks and between shortcuts, would hand
+    analogue values to the next one. A neuron sends them as spikes of both signs: it follows a leaky
+    ReLU of slope 1. It stands behind the sum that the weighted layer reads, but before what only
+    moves values, so that what is joined is not sent twice. Only the image stays analogue, and
+    outputs do.
     """
     source = analogue_nodes(graph)
     wanted: set[str] = set()
@@ -55,12 +58,15 @@ def with_identities(graph: Graph) -> Graph:
     for node in graph.nodes:
         nodes.append(replace(node, inputs=tuple(sends.get(name, name) for name in node.inputs)))
         if node.name in wanted:
-            nodes.append(Node(sends[node.name], "activation", (node.name,), {"slope": 1.0}))  # leaky ReLU of slope 1
+            # Leaky ReLU of slope 1.
+            nodes.append(Node(sends[node.name], "activation", (node.name,), {"slope": 1.0}))
     return replace(graph, nodes=tuple(nodes)) if wanted else graph
 
 
 def analogue_nodes(graph: Graph) -> set[str]:
-    """The nodes that hand on a value which no neuron sent, but for the image and what is made of it alone."""
+    """The nodes that hand on a value which no neuron sent, but for the image and what is made of it
+    alone.
+    """
     image = {node.name for node in graph.nodes if node.op == "input"}
     analogue: set[str] = set()
     for node in graph.nodes:
@@ -75,7 +81,8 @@ def analogue_nodes(graph: Graph) -> set[str]:
 
 
 def constant_nodes(graph: Graph) -> set[str]:
-    """Nodes whose value is the same in every step of rate coding with an analogue image; computed once.
+    """Nodes whose value is the same in every step of rate coding with an analogue image; computed
+    once.
 
     Max pooling of a constant current is one of them: the maximum of t * z is t * max(z).
     """
@@ -89,11 +96,14 @@ def constant_nodes(graph: Graph) -> set[str]:
 def readout_nodes(graph: Graph) -> tuple[Node, ...]:
     """The linear nodes behind the last neurons and poolings, in graph order.
 
-    A linear map of a mean over time is the mean of the map, so they run only where the network's output is read.
+    A linear map of a mean over time is the mean of the map, so they run only where the network's
+    output is read.
     """
     users = graph.consumers()
     readout: list[Node] = []
     for node in reversed(graph.nodes):
-        if node.op not in ("input", "activation", "max_pool") and all(user in readout for user in users[node.name]):
+        if node.op not in ("input", "activation", "max_pool") and all(
+            user in readout for user in users[node.name]
+        ):
             readout.insert(0, node)
     return tuple(readout)

@@ -1,4 +1,6 @@
-"""Torch module to Graph: trace with torch.fx, fold batch norm, translate each node or refuse it by name."""
+"""Torch module to Graph: trace with torch.fx, fold batch norm, translate each node or refuse it by
+name.
+"""
 
 from contextlib import redirect_stderr
 from io import StringIO
@@ -12,8 +14,7 @@ from torch.fx.passes.shape_prop import ShapeProp
 
 from spiking_yolo.errors import UserError
 from spiking_yolo.graph import Graph, Node
-from spiking_yolo.graph.translate.call import Call
-from spiking_yolo.graph.translate.tables import ADVICE, FUNCTIONS, MODULES
+from spiking_yolo.graph.translate import ADVICE, FUNCTIONS, MODULES, Call
 from spiking_yolo.io.names import reason
 
 
@@ -25,17 +26,18 @@ class _Tracer(fx.Tracer):
 def trace(model: nn.Module, example: Tensor) -> Graph:
     """The graph of `model`, with batch norm folded and one node per call.
 
-    example: [1, C, H, W], of which the shapes are learned without computing anything; the graph takes any size that the
-    model takes.
-    Raises UserError, naming the node and what to do, for whatever cannot become a spiking network.
+    example: [1, C, H, W], of which the shapes are learned without computing anything; the graph
+    takes any size that the model takes. Raises UserError, naming the node and what to do, for
+    whatever cannot become a spiking network.
     """
     model = model.eval()
     try:
         traced = fx.GraphModule(model, _Tracer().trace(model))
     except Exception as error:  # fx raises whatever the traced code raises
         raise UserError(
-            f"{type(model).__name__} cannot be traced ({str(error).splitlines()[0].split('. ')[0]}): "
-            "its forward must not branch on tensor values"
+            f"{type(model).__name__} cannot be traced"
+            f" ({str(error).splitlines()[0].split('. ')[0]}): its forward must not branch on tensor"
+            " values"
         ) from error
     _refuse_shared_batch_norm(traced)
     fused = fuse(traced, no_trace=True)
@@ -46,7 +48,9 @@ def trace(model: nn.Module, example: Tensor) -> Graph:
     except Exception as error:  # torch raises whatever does not fit
         size = "x".join(map(str, example.shape[2:]))
         said = reason(error.__cause__ or error)
-        raise UserError(f"{type(model).__name__} cannot be run on an image of {size} pixels: {said}") from error
+        raise UserError(
+            f"{type(model).__name__} cannot be run on an image of {size} pixels: {said}"
+        ) from error
     return _translate(fused)
 
 
@@ -54,7 +58,8 @@ def _translate(fused: fx.GraphModule) -> Graph:
     modules: dict[Any, nn.Module] = dict(fused.named_modules())
     nodes: list[Node] = []
     tensors: dict[str, Tensor] = {}
-    names: dict[fx.Node, Any] = {}  # fx node -> node of the graph, Split, or None for a number
+    # Fx node -> node of the graph, Split, or None for a number.
+    names: dict[fx.Node, Any] = {}
     outputs: tuple[str, ...] = ()
     for node in fused.graph.nodes:
         call = Call(node, nodes, tensors)
@@ -74,7 +79,9 @@ def _translate(fused: fx.GraphModule) -> Graph:
             try:
                 names[node] = FUNCTIONS[node.target](call, *args, **kwargs)
             except TypeError as error:  # an argument that its translation does not have
-                raise call.error(f"it is called in a way that cannot be converted ({reason(error)})") from error
+                raise call.error(
+                    f"it is called in a way that cannot be converted ({reason(error)})"
+                ) from error
         else:
             raise _refusal(node, modules)
     return Graph(tuple(nodes), outputs, tensors)
@@ -89,7 +96,9 @@ def _flat(value: Any) -> tuple[str, ...]:
 
 
 def _refuse_shared_batch_norm(traced: fx.GraphModule) -> None:
-    """Raise UserError for a convolution that is called twice: it cannot absorb a batch norm behind each call."""
+    """Raise UserError for a convolution that is called twice: it cannot absorb a batch norm behind
+    each call.
+    """
     modules: dict[Any, nn.Module] = dict(traced.named_modules())
     calls: dict[str, list[fx.Node]] = {}
     for node in traced.graph.nodes:
@@ -99,7 +108,8 @@ def _refuse_shared_batch_norm(traced: fx.GraphModule) -> None:
         followers = [u for n in nodes for u in n.users if u.op == "call_module"]
         if len(nodes) > 1 and any(isinstance(modules[u.target], nn.BatchNorm2d) for u in followers):
             raise UserError(
-                f"node {nodes[1].name!r}: {target} is called twice with a batch norm behind: copy the module"
+                f"node {nodes[1].name!r}: {target} is called twice with a batch norm behind: copy"
+                " the module"
             )
 
 
@@ -111,6 +121,9 @@ def _refusal(node: fx.Node, modules: dict[Any, nn.Module]) -> UserError:
         kind = node.target
         what = getattr(kind, "__name__", str(kind))
     advice = ADVICE.get(
-        kind, "use convolution, linear, (leaky) ReLU, pooling, add, concat, upsample or flatten instead"
+        kind,
+        "use convolution, linear, (leaky) ReLU, pooling, add, concat, upsample or flatten instead",
     )
-    return UserError(f"node {node.name!r} ({what}) cannot be converted to a spiking network: {advice}")
+    return UserError(
+        f"node {node.name!r} ({what}) cannot be converted to a spiking network: {advice}"
+    )

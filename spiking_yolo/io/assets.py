@@ -1,4 +1,6 @@
-"""Where the project runs: in a checkout, or installed. Its files and the names of its commands differ."""
+"""Where the project runs: in a checkout, or installed. Its files and the names of its commands
+differ.
+"""
 
 import json
 from pathlib import Path
@@ -7,12 +9,16 @@ from spiking_yolo.errors import UserError
 
 PACKAGE = Path(__file__).parents[1]
 IN_CHECKOUT = {"weights": "weights", "samples": "data/samples"}
-TOOLS = {"classify": "eval_classify", "eval": "eval_coco"}  # where the file is not called like its verb
-YOLOV3_TINY = "dccea06f59b781ec1234ddf8d1e94b9519a97f4245748a7d4db75d5b7080a42c"  # SHA-256 of the public weights
+# Where the file is not called like its verb.
+TOOLS = {"classify": "eval_classify", "eval": "eval_coco"}
+# SHA-256 of the public weights.
+YOLOV3_TINY = "dccea06f59b781ec1234ddf8d1e94b9519a97f4245748a7d4db75d5b7080a42c"
 
 
 def weights_folder() -> Path:
-    """The networks that come with the project, with their statistics. Raises UserError when they are missing."""
+    """The networks that come with the project, with their statistics. Raises UserError when they
+    are missing.
+    """
     return _present(shipped("weights"), "give the weights of a network of your own")
 
 
@@ -22,13 +28,17 @@ def samples_folder() -> Path:
 
 
 def sample_clip() -> Path:
-    """Five seconds of a room in which somebody appears, from a fixed camera. Raises UserError when it is missing."""
+    """Five seconds of a room in which somebody appears, from a fixed camera. Raises UserError when
+    it is missing.
+    """
     return _present(samples_folder() / "clips" / "person.mp4", "give a video of your own")
 
 
 def default_weights() -> Path:
     """The public Tiny-YOLOv3 of COCO. Raises UserError when it is missing."""
-    return _present(weights_folder() / "yolov3-tiny.weights", "give the weights of a network of your own")
+    return _present(
+        weights_folder() / "yolov3-tiny.weights", "give the weights of a network of your own"
+    )
 
 
 def shipped(kind: str) -> Path:
@@ -39,17 +49,23 @@ def shipped(kind: str) -> Path:
 
 
 def is_shipped(path: Path) -> bool:
-    """Whether it is one of the shipped weights, statistics or calibrations, or would lie among them."""
+    """Whether it is one of the shipped weights, statistics or calibrations, or would lie among
+    them.
+    """
     return path.resolve().is_relative_to(shipped("weights").resolve())
 
 
 def shipped_calibrations() -> dict[str, dict[str, str]]:
-    """SHA-256 of the statistics and calibrations as shipped: {weights file: {file: hexadecimal digest}}."""
+    """SHA-256 of the statistics and calibrations as shipped: {weights file: {file: hexadecimal
+    digest}}.
+    """
     return json.loads(Path(__file__).with_name("shipped_calibrations.json").read_text())
 
 
 def command(verb: str) -> str:
-    """What a user types for a verb: "python tools/train.py" in a checkout, "spiking-yolo train" elsewhere."""
+    """What a user types for a verb: "python tools/train.py" in a checkout, "spiking-yolo train"
+    elsewhere.
+    """
     return f"python tools/{TOOLS.get(verb, verb)}.py" if in_checkout() else f"spiking-yolo {verb}"
 
 

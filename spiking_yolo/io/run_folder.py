@@ -1,4 +1,6 @@
-"""The folder of a run: made by one process alone, and its own until the run or that process ends, however it ends."""
+"""The folder of a run: made by one process alone, and its own until the run or that process ends,
+however it ends.
+"""
 
 import os
 import tempfile
@@ -11,31 +13,39 @@ try:
 except ImportError:  # Windows has no such locks
     fcntl = None
 
-_held: dict[Path, int] = {}  # folder -> descriptor whose lock the system takes back when the process ends
-_made: list[Path] = []  # folders, which go again if nothing has come into them
+# Folder -> descriptor whose lock the system takes back when the process ends.
+_held: dict[Path, int] = {}
+# folders, which go again if nothing has come into them.
+_made: list[Path] = []
 
 
 def run_directory(project: Path, name: str, exist_ok: bool = False) -> Path:
-    """PROJECT/NAME, or PROJECT/NAME2, NAME3, ... when it exists already: a new folder that no other process has.
+    """PROJECT/NAME, or PROJECT/NAME2, NAME3, ... when it exists already: a new folder that no other
+    process has.
 
-    exist_ok: take an existing one. Raises UserError when nothing can be written there, before any work is done for it,
-    and when another process uses it. See `leave_folders`.
+    exist_ok: take an existing one. Raises UserError when nothing can be written there, before any
+    work is done for it, and when another process uses it. See `leave_folders`.
     """
     if not name:
-        raise UserError("--name must not be empty: give a name for the run directory, or leave it out")
+        raise UserError(
+            "--name must not be empty: give a name for the run directory, or leave it out"
+        )
     path, k = project / name, 2
     try:
         while not (_make(path) or exist_ok):
             path, k = project / f"{name}{k}", k + 1
         tempfile.TemporaryFile(dir=path).close()
     except OSError as error:
-        raise UserError(f"cannot write in {path}: {error.strerror}; give another --project") from error
+        raise UserError(
+            f"cannot write in {path}: {error.strerror}; give another --project"
+        ) from error
     hold(path)
     return path
 
 
 def hold(folder: Path) -> None:
-    """Keep other processes out of an existing folder until `leave_folders`, or until this process ends.
+    """Keep other processes out of an existing folder until `leave_folders`, or until this process
+    ends.
 
     Raises UserError when one has it already.
     """
@@ -47,7 +57,9 @@ def hold(folder: Path) -> None:
         fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except BlockingIOError:
         os.close(descriptor)
-        raise UserError(f"another process works in {folder}: wait for it, or give another --name") from None
+        raise UserError(
+            f"another process works in {folder}: wait for it, or give another --name"
+        ) from None
     except OSError:  # a file system without locks
         os.close(descriptor)
         return
@@ -55,7 +67,9 @@ def hold(folder: Path) -> None:
 
 
 def leave_folders() -> None:
-    """Let other processes into the folders again, and remove those made here into which nothing has come."""
+    """Let other processes into the folders again, and remove those made here into which nothing has
+    come.
+    """
     _release()
     while _made:  # innermost first
         try:
@@ -69,12 +83,15 @@ def _release() -> None:
         os.close(_held.popitem()[1])
 
 
-if fcntl is not None:  # a worker that outlives its killed parent by seconds must not keep the folder
+# A worker that outlives its killed parent by seconds must not keep the folder.
+if fcntl is not None:
     os.register_at_fork(after_in_child=_release)
 
 
 def _make(path: Path) -> bool:
-    """Make a folder and those above it; False if there is one. Raises OSError where that is impossible."""
+    """Make a folder and those above it; False if there is one. Raises OSError where that is
+    impossible.
+    """
     fresh = False
     for folder in (*reversed(path.absolute().parents), path.absolute()):
         try:

@@ -6,17 +6,25 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from spiking_yolo.io.atomic import atomic_write
-from spiking_yolo.io.json_text import finite
+from spiking_yolo.io.files import atomic_write
+from spiking_yolo.io.json import finite
 
-WIDTH = 100  # columns of a terminal that every printed table fits
+# Columns of a terminal that every printed table fits.
+WIDTH = 100
 
 
 def columns(rows: Sequence[Sequence[str]]) -> str:
-    """Aligned text: the first column to the left, the others to the right, two spaces between them."""
+    """Aligned text: the first column to the left, the others to the right, two spaces
+    between them.
+    """
     widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
     lines = (
-        "  ".join([row[0].ljust(widths[0]), *(cell.rjust(w) for cell, w in zip(row[1:], widths[1:], strict=True))])
+        "  ".join(
+            [
+                row[0].ljust(widths[0]),
+                *(cell.rjust(w) for cell, w in zip(row[1:], widths[1:], strict=True)),
+            ]
+        )
         for row in rows
     )
     return "\n".join(line.rstrip() for line in lines)
@@ -27,12 +35,19 @@ def percent(value: float, number: str = ".1f") -> str:
     return "-" if math.isnan(value) else format(100 * value, number)
 
 
-def write_csv(path: Path, rows: Sequence[Mapping[str, Any]], names: Sequence[str] | None = None) -> None:
-    """Write a csv file, whole or not at all. names: of the columns, by default the keys of the first row.
+def write_csv(
+    path: Path, rows: Sequence[Mapping[str, Any]], names: Sequence[str] | None = None
+) -> None:
+    """Write a csv file, whole or not at all. names: of the columns, by default the keys of the
+    first row.
 
-    A key that a row lacks, None, nan and infinity make an empty cell. Raises UserError when it cannot be written.
+    A key that a row lacks, None, nan and infinity make an empty cell. Raises UserError when it
+    cannot be written.
     """
-    with atomic_write(path) as temporary, open(temporary, "w", newline="", encoding="utf-8") as file:
+    with (
+        atomic_write(path) as temporary,
+        open(temporary, "w", newline="", encoding="utf-8") as file,
+    ):
         writer = csv.DictWriter(file, names or list(rows[0]), extrasaction="ignore")
         writer.writeheader()
         writer.writerows(map(finite, rows))

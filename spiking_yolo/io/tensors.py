@@ -1,4 +1,6 @@
-"""Safetensors files, which execute no code when they are read. Those written here notice when a bit of them changes."""
+"""Safetensors files, which execute no code when they are read. Those written here notice when a bit
+of them changes.
+"""
 
 import hashlib
 import json
@@ -12,14 +14,15 @@ from safetensors.torch import save
 from torch import Tensor
 
 from spiking_yolo.errors import UserError
-from spiking_yolo.io.atomic import atomic_write
-from spiking_yolo.io.files import regular
+from spiking_yolo.io.files import atomic_write, regular
 
 _CHECKSUM = "checksum"  # in the metadata
 
 
 def read_safetensors(path: str | Path) -> tuple[dict[str, str], dict[str, Tensor]]:
-    """Metadata and tensors of a safetensors file. Raises UserError for any other file, and for a damaged one."""
+    """Metadata and tensors of a safetensors file. Raises UserError for any other file, and for a
+    damaged one.
+    """
     try:
         with safe_open(regular(path), "pt") as file:
             metadata = dict(file.metadata() or {})
@@ -33,22 +36,29 @@ def read_safetensors(path: str | Path) -> tuple[dict[str, str], dict[str, Tensor
 
 
 def read_format(path: str | Path, name: str, what: str) -> tuple[dict[str, str], dict[str, Tensor]]:
-    """The same of a file whose metadata has this format. Raises UserError "is not <what>" for another."""
+    """The same of a file whose metadata has this format. Raises UserError "is not <what>" for
+    another.
+    """
     metadata, tensors = read_safetensors(path)
     if metadata.get("format") != name:
         raise UserError(f"{path} is not {what}")
     return metadata, tensors
 
 
-def write_safetensors(path: str | Path, tensors: Mapping[str, Tensor], metadata: dict[str, str]) -> None:
-    """Write a safetensors file with its checksum, whole or not at all; the same bytes for the same contents.
+def write_safetensors(
+    path: str | Path, tensors: Mapping[str, Tensor], metadata: dict[str, str]
+) -> None:
+    """Write a safetensors file with its checksum, whole or not at all; the same bytes for the same
+    contents.
 
     Raises UserError when it cannot be written.
     """
     write_together([(path, tensors, metadata)])
 
 
-def write_together(files: Iterable[tuple[str | Path, Mapping[str, Tensor], dict[str, str]]]) -> None:
+def write_together(
+    files: Iterable[tuple[str | Path, Mapping[str, Tensor], dict[str, str]]],
+) -> None:
     """Write files (path, tensors, metadata) that belong together; see `write_safetensors`.
 
     All are whole before the first one is renamed into place. The last is renamed first.
@@ -56,10 +66,13 @@ def write_together(files: Iterable[tuple[str | Path, Mapping[str, Tensor], dict[
     with ExitStack() as renames:
         for path, tensors, metadata in files:
             # Copies, because the format refuses tensors that share memory.
-            copies = {key: value.detach().cpu().clone().contiguous() for key, value in tensors.items()}
+            copies = {
+                key: value.detach().cpu().clone().contiguous() for key, value in tensors.items()
+            }
             data = _in_order(save(copies, {**metadata, _CHECKSUM: checksum(metadata, copies)}))
             temporary = renames.enter_context(atomic_write(path))
-            temporary.write_bytes(data)  # the library's own writing lets nobody but the owner read the file
+            # The library's own writing lets nobody but the owner read the file.
+            temporary.write_bytes(data)
 
 
 def checksum(metadata: Mapping[str, str], tensors: Mapping[str, Tensor]) -> str:
@@ -72,7 +85,9 @@ def checksum(metadata: Mapping[str, str], tensors: Mapping[str, Tensor]) -> str:
 
 
 def _in_order(data: bytes) -> bytes:
-    """A safetensors file with its metadata in order, which the library writes in another one every time."""
+    """A safetensors file with its metadata in order, which the library writes in another one every
+    time.
+    """
     start = 8 + int.from_bytes(data[:8], "little")
     header = json.loads(data[8:start])
     header["__metadata__"] = dict(sorted(header["__metadata__"].items()))
@@ -85,4 +100,6 @@ def check_finite(tensors: Mapping[str, Tensor], path: str | Path) -> None:
     """Raise UserError naming the first tensor that holds NaN or infinity."""
     for key, value in tensors.items():
         if value.is_floating_point() and not value.isfinite().all():
-            raise UserError(f"{path}: {key} holds NaN or infinity; the file is damaged, make or fetch it again")
+            raise UserError(
+                f"{path}: {key} holds NaN or infinity; the file is damaged, make or fetch it again"
+            )

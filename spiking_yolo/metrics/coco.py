@@ -22,9 +22,9 @@ FIGURES += ("AR1", "AR10", "AR100", "AR_small", "AR_medium", "AR_large")
 class CocoScore:
     """COCO's twelve numbers as fractions, -1 where there is nothing to measure.
 
-    stats: by the names of FIGURES. per_class, per_class_50: AP and AP50 by category name, for categories with objects.
-    objects: how many these have, crowds not counted.
-    precision: [10 IoU thresholds, 101 recalls, categories] at all areas and 100 detections, -1 for categories without
+    stats: by the names of FIGURES. per_class, per_class_50: AP and AP50 by category name, for
+    categories with objects. objects: how many these have, crowds not counted. precision: [10 IoU
+    thresholds, 101 recalls, categories] at all areas and 100 detections, -1 for categories without
     objects.
     """
 
@@ -35,17 +35,21 @@ class CocoScore:
     precision: np.ndarray
 
     def curve(self, iou: float = 0.5) -> tuple[np.ndarray, np.ndarray]:
-        """(recall [101], precision [101]) at one IoU threshold: the mean over categories with objects."""
+        """(recall [101], precision [101]) at one IoU threshold: the mean over categories with
+        objects.
+        """
         at = self.precision[round((iou - 0.5) / 0.05)]
         known = at[:, (at > -1).all(0)]
         return np.linspace(0, 1, 101), known.mean(1) if known.shape[1] else np.zeros(101)
 
 
-def to_coco(detections: Detections, image_id: int, category_ids: Sequence[int]) -> list[dict[str, Any]]:
+def to_coco(
+    detections: Detections, image_id: int, category_ids: Sequence[int]
+) -> list[dict[str, Any]]:
     """Detections of one image as rows of a COCO results file, unrounded.
 
-    category_ids: the category of each class of the network (`category_index`); -1, a category that the dataset lacks,
-    drops the class.
+    category_ids: the category of each class of the network (`category_index`); -1, a category that
+    the dataset lacks, drops the class.
     """
     boxes = box_convert(detections.xyxy.double(), "xyxy", "xywh").tolist()
     rows = zip(boxes, detections.confidence.tolist(), detections.class_id.tolist(), strict=True)
@@ -64,10 +68,10 @@ def coco_score(
 ) -> CocoScore:
     """Score boxes by COCO's rules.
 
-    gt: the content of an annotation file. predictions: rows of `to_coco` for images of `gt`. image_ids: the images
-    that count, by default all of `gt`; predictions for others are ignored. backend: "auto" takes faster-coco-eval
-    where it is installed. Changes no argument and prints nothing.
-    Raises ValueError for an image that is not in `gt`.
+    gt: the content of an annotation file. predictions: rows of `to_coco` for images of `gt`.
+    image_ids: the images that count, by default all of `gt`; predictions for others are ignored.
+    backend: "auto" takes faster-coco-eval where it is installed. Changes no argument and prints
+    nothing. Raises ValueError for an image that is not in `gt`.
     """
     if backend == "auto":
         backend = "faster" if importlib.util.find_spec("faster_coco_eval") else "pycocotools"
@@ -79,13 +83,19 @@ def coco_score(
     stats = {name: float(value) for name, value in zip(FIGURES, run.stats[:12], strict=True)}
     precision = np.asarray(run.eval["precision"])[..., 0, -1]
     names = [category["name"] for category in run.cocoGt.loadCats(run.params.catIds)]
-    known = {name: p for name, p in zip(names, np.moveaxis(precision, 2, 0), strict=True) if (p > -1).all()}
+    known = {
+        name: p
+        for name, p in zip(names, np.moveaxis(precision, 2, 0), strict=True)
+        if (p > -1).all()
+    }
     per_class = {name: float(p.mean()) for name, p in known.items()}
     per_class_50 = {name: float(p[0].mean()) for name, p in known.items()}
     ids, scored = dict(zip(names, run.params.catIds, strict=True)), set(run.params.imgIds)
     counted = (o for o in gt["annotations"] if o["image_id"] in scored and not o.get("iscrowd"))
     objects = Counter(o["category_id"] for o in counted)
-    return CocoScore(stats, per_class, per_class_50, {name: objects[ids[name]] for name in known}, precision)
+    return CocoScore(
+        stats, per_class, per_class_50, {name: objects[ids[name]] for name in known}, precision
+    )
 
 
 def evaluator(
@@ -128,7 +138,9 @@ def complete(gt: dict[str, Any]) -> dict[str, Any]:
 
     They mark a match by the object's id, so an object with id 0 would never count as detected.
     """
-    annotations = [{"iscrowd": 0, "area": a["bbox"][2] * a["bbox"][3], **a} for a in gt["annotations"]]
+    annotations = [
+        {"iscrowd": 0, "area": a["bbox"][2] * a["bbox"][3], **a} for a in gt["annotations"]
+    ]
     ids = {a.get("id", 0) for a in annotations}
     if len(ids) < len(annotations) or min(ids, default=1) < 1:
         annotations = [{**a, "id": n} for n, a in enumerate(annotations, 1)]

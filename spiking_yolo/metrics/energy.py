@@ -1,23 +1,86 @@
-"""Energy as a referee accepts it: several accounts side by side, each with its formula. Plain numbers in and out.
+"""Energy as a referee accepts it: several accounts side by side, each with its formula. Plain
+numbers in and out.
 
-An account charges what a network computes, and some of what it moves, at costs of 45 nm (Horowitz, ISSCC 2014, figure
-1.1.9). No account is the energy of a chip, and the answer to "is it worth it?" differs between them.
+An account charges what a network computes, and some of what it moves, at costs of 45 nm (Horowitz,
+ISSCC 2014, figure 1.1.9). No account is the energy of a chip, and the answer to "is it worth it?"
+differs between them.
 """
 
 from dataclasses import dataclass
+from typing import Literal
 
-from spiking_yolo.metrics.work import Size, Value, Work
+Value = Literal["none", "power of two", "any"]
+
+
+@dataclass(frozen=True)
+class Size:
+    """A network, per image. macs: multiply-accumulates of the ANN. weights: how many. inputs,
+    outputs: values that its convolutions and linear layers read and write in one pass. neurons: a
+    pair counts as two. exponentials: of the ANN, one per value of SiLU.
+    """
+
+    macs: float
+    weights: float = 0
+    inputs: float = 0
+    outputs: float = 0
+    neurons: float = 0
+    exponentials: float = 0
+
+
+@dataclass(frozen=True)
+class Work:
+    """What a spiking network did for one image in t steps.
+
+    operations: synaptic operations. events: what neurons and max poolings emitted. Both as
+    `charged`. updates: neurons touched, summed over the steps. analogue_macs: multiply-accumulates
+    of layers that receive analogue values, once if cached, else t times as many. value: what an
+    event carries besides its sign. exponentials: in all, with logarithms.
+    """
+
+    t: float
+    operations: float
+    events: float = 0
+    updates: float = 0
+    analogue_macs: float = 0
+    value: Value = "none"
+    exponentials: float = 0
+
+
+def neurobench(work: Work, size: Size, messages: float) -> dict[str, float]:
+    """The counts by NeuroBench's names (Yik 2025). Footprint: bytes of 8-bit weights and 16-bit
+    potentials.
+
+    messages: non-zero emissions.
+    """
+    return {
+        "effective_ACs": work.operations,
+        "effective_MACs": work.analogue_macs,
+        "activation_sparsity": 1 - messages / (size.neurons * work.t) if size.neurons else 1.0,
+        "membrane_updates": work.updates,
+        "footprint_bytes": size.weights + 2 * size.neurons,
+    }
+
+
+def charged(value: Value) -> Literal["digits", "messages"]:
+    """How operations and events are counted in all accounts."""
+    return "messages" if value == "any" else "digits"
+
 
 PJ_PER_MJ = 1e9
 ADD = {"int16": 0.05, "int32": 0.1, "fp32": 0.9}
 MULTIPLY = {"int8": 0.2, "int32": 3.1, "fp32": 3.7}
-SHIFT = 0.03  # by k: an 8-bit addition to an exponent, or moving the weight
-SRAM = 1.25  # per byte: 10 pJ for 64 bits of 8 KB; larger memories cost more, so that this is a lower bound
+# By k: an 8-bit addition to an exponent, or moving the weight.
+SHIFT = 0.03
+# Per byte: 10 pJ for 64 bits of 8 KB; larger memories cost more, so that this is a lower bound.
+SRAM = 1.25
 EVENT_BYTES = 4  # address, sign, exponent
-TIMELINE = ("int8", "sram16")  # accounts that a timeline of frames shows
-EXPONENTIAL = 10  # multiply-accumulates that an exponential or logarithm takes
+# Accounts that a timeline of frames shows.
+TIMELINE = ("int8", "sram16")
+# multiply-accumulates that an exponential or logarithm takes.
+EXPONENTIAL = 10
 
-# Published pJ per synaptic event of whole chips (PMC10326429, table 3), of other process nodes than 45 nm.
+# Published pJ per synaptic event of whole chips (PMC10326429, table 3), of other process nodes than
+# 45 nm.
 CHIPS = {"TrueNorth": 2.5, "SENECA": 2.8, "SpiNNaker2": 10.0, "NeuronFlow": 20.0, "Loihi": 23.6}
 
 
@@ -28,15 +91,17 @@ class Account:
     ANN = macs * mac + exponentials * exponential + once, with
         mac = multiply + add + (value_bytes + weight_bytes) * sram: a value and a weight read;
         exponential = 10 multiply-accumulates, of 32 bits where there is no float.
-    SNN = operations * operation + analogue_macs * mac + updates * update + events * event + exponentials * exponential
-    + once, with
-        operation = weight_bytes * sram + 2 * potential_bytes * sram + accumulate, and a shift or a multiplication where
-        events carry a value: a weight is read, a potential is read, added to and written;
-        update = 2 * potential_bytes * sram + accumulate: each neuron that was touched is compared with its threshold;
-        event = 2 * EVENT_BYTES * sram + 2 MACs of 32 bits: a queue is written and read, and two coordinates become an
-        address (Lemaire 2022, Eq. 16), where memory is charged; counters that walk along outputs are free for both.
-    once, with ideal reuse: ANN (weights + inputs + outputs) * sram; SNN (t * weights + 2 * 4 * updates) * sram, and
-    the queue: every weight, value and 32-bit potential moves once per pass, and registers do the rest.
+    SNN = operations * operation + analogue_macs * mac + updates * update + events * event +
+    exponentials * exponential + once, with
+        operation = weight_bytes * sram + 2 * potential_bytes * sram + accumulate, and a shift or a
+        multiplication where events carry a value: a weight is read, a potential is read, added to
+        and written; update = 2 * potential_bytes * sram + accumulate: each neuron that was touched
+        is compared with its threshold; event = 2 * EVENT_BYTES * sram + 2 MACs of 32 bits: a queue
+        is written and read, and two coordinates become an address (Lemaire 2022, Eq. 16), where
+        memory is charged; counters that walk along outputs are free for both.
+    once, with ideal reuse: ANN (weights + inputs + outputs) * sram; SNN (t * weights + 2 * 4 *
+    updates) * sram, and the queue: every weight, value and 32-bit potential moves once per pass,
+    and registers do the rest.
     """
 
     key: str
@@ -71,7 +136,9 @@ class Account:
 
     @property
     def event(self) -> float:
-        return 2 * (EVENT_BYTES * self.sram + MULTIPLY["int32"] + ADD["int32"]) if self.sram else 0.0
+        return (
+            2 * (EVENT_BYTES * self.sram + MULTIPLY["int32"] + ADD["int32"]) if self.sram else 0.0
+        )
 
     @property
     def exponential(self) -> float:
@@ -86,7 +153,9 @@ class Account:
     def snn(self, work: Work, size: Size) -> float:
         """mJ of the spiking network."""
         events = work.events * self.event
-        return (self.fixed(work, size) + work.operations * self.operation(work.value) + events) / PJ_PER_MJ
+        return (
+            self.fixed(work, size) + work.operations * self.operation(work.value) + events
+        ) / PJ_PER_MJ
 
     def fixed(self, work: Work, size: Size) -> float:
         """pJ that do not depend on how many events there are."""
@@ -95,8 +164,8 @@ class Account:
         return once + updates + work.analogue_macs * self.mac
 
     def break_even(self, work: Work, size: Size) -> float:
-        """Operations per MAC of the ANN at which both take the same energy, all else as in `work`, with as many
-        events per operation; negative when it never does.
+        """Operations per MAC of the ANN at which both take the same energy, all else as in `work`,
+        with as many events per operation; negative when it never does.
         """
         per_operation = self.operation(work.value)
         if work.operations:
@@ -105,7 +174,9 @@ class Account:
 
 
 def accounts(sram: float = SRAM) -> tuple[Account, ...]:
-    """All accounts. sram: pJ per byte. In the first the ANN is in 32-bit float, in the others of 8 bits throughout."""
+    """All accounts. sram: pJ per byte. In the first the ANN is in 32-bit float, in the others of 8
+    bits throughout.
+    """
     mac, int16, int32 = (MULTIPLY["int8"], ADD["int32"]), ADD["int16"], ADD["int32"]
     return (
         Account("fp32", "fp32", MULTIPLY["fp32"], ADD["fp32"], ADD["fp32"]),

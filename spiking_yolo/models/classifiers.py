@@ -2,11 +2,17 @@
 
 from collections.abc import Callable
 from functools import partial
+from pathlib import Path
 
+import torch
 from torch import Tensor, nn
 
 from spiking_yolo.errors import UserError
 from spiking_yolo.graph.modules import activation as make_activation
+from spiking_yolo.io.files import sha256
+from spiking_yolo.io.names import reason
+from spiking_yolo.models.darknet_weights import class_names
+from spiking_yolo.models.spec import Spec
 
 TORCHVISION = "torchvision:"
 VGG16 = (64, 64, 0, 128, 128, 0, 256, 256, 256, 0, 512, 512, 512, 0, 512, 512, 512, 0)  # 0: pooling
@@ -18,7 +24,9 @@ def conv_bn(cin: int, cout: int, kernel: int = 3, stride: int = 1) -> nn.Sequent
 
 
 class BasicBlock(nn.Module):
-    """Two 3 x 3 convolutions and a shortcut, which is a 1 x 1 convolution where the shape changes."""
+    """Two 3 x 3 convolutions and a shortcut, which is a 1 x 1 convolution where the shape
+    changes.
+    """
 
     def __init__(self, cin: int, cout: int, stride: int, activation: str, levels: int) -> None:
         super().__init__()
@@ -34,26 +42,35 @@ class BasicBlock(nn.Module):
 
 
 def resnet20(classes: int = 10, activation: str = "relu", levels: int = 8) -> nn.Module:
-    """He et al., "Deep residual learning for image recognition", 2016, section 4.2, with convolutional shortcuts.
+    """He et al., "Deep residual learning for image recognition", 2016, section 4.2, with
+    convolutional shortcuts.
 
-    [N, 3, 32, 32] to logits [N, classes]. 16, 32 and 64 channels, three blocks each; global average pooling only.
+    [N, 3, 32, 32] to logits [N, classes]. 16, 32 and 64 channels, three blocks each; global average
+    pooling only.
     """
     layers: list[nn.Module] = [conv_bn(3, 16), make_activation(activation, levels)]
     cin = 16
     for cout in (16, 32, 64):
         for i in range(3):
-            layers.append(BasicBlock(cin, cout, 2 if i == 0 and cout > 16 else 1, activation, levels))
+            layers.append(
+                BasicBlock(cin, cout, 2 if i == 0 and cout > 16 else 1, activation, levels)
+            )
             cin = cout
     return nn.Sequential(*layers, nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(cin, classes))
 
 
 def vgg16(
-    classes: int = 10, activation: str = "relu", levels: int = 8, pool: str = "max", width: float = 1.0
+    classes: int = 10,
+    activation: str = "relu",
+    levels: int = 8,
+    pool: str = "max",
+    width: float = 1.0,
 ) -> nn.Module:
-    """Simonyan and Zisserman, "Very deep convolutional networks", 2015, for 32 x 32 images: batch norm and one linear
-    layer.
+    """Simonyan and Zisserman, "Very deep convolutional networks", 2015, for 32 x 32 images: batch
+    norm and one linear layer.
 
-    [N, 3, 32, 32] to logits [N, classes]. pool: "max" or "avg". width: factor on the number of channels.
+    [N, 3, 32, 32] to logits [N, classes]. pool: "max" or "avg". width: factor on the number of
+    channels.
     """
     if pool not in ("max", "avg"):
         raise UserError(f"unknown pooling {pool!r}: choose max or avg")
@@ -71,15 +88,20 @@ def vgg16(
     return nn.Sequential(*layers, nn.Flatten(), nn.Linear(cin, classes))
 
 
-vgg_thin = partial(vgg16, width=0.5)  # half the channels: 3.7 million parameters instead of 14.7
-CLASSIFIERS: dict[str, Callable[..., nn.Module]] = {"resnet20": resnet20, "vgg16": vgg16, "vgg_thin": vgg_thin}
+# Half the channels: 3.7 million parameters instead of 14.7.
+vgg_thin = partial(vgg16, width=0.5)
+CLASSIFIERS: dict[str, Callable[..., nn.Module]] = {
+    "resnet20": resnet20,
+    "vgg16": vgg16,
+    "vgg_thin": vgg_thin,
+}
 
 
 def build(name: str, classes: int, **options: object) -> nn.Module:
     """A classifier by name: a key of CLASSIFIERS, or "torchvision:NAME" such as torchvision:vgg16.
 
-    options: the model's own; torchvision's take none. Its other networks, of which some download a backbone when they
-    are built, are refused. Raises UserError for an unknown name or option.
+    options: the model's own; torchvision's take none. Its other networks, of which some download a
+    backbone when they are built, are refused. Raises UserError for an unknown name or option.
     """
     try:
         if name.startswith(TORCHVISION):
@@ -87,7 +109,10 @@ def build(name: str, classes: int, **options: object) -> nn.Module:
 
             wanted = name.removeprefix(TORCHVISION)
             if wanted not in models.list_models(module=models):
-                raise UserError(f"torchvision has no classifier {wanted!r}: choose another, such as torchvision:vgg16")
+                raise UserError(
+                    f"torchvision has no classifier {wanted!r}: choose another, such as"
+                    " torchvision:vgg16"
+                )
             if options:
                 raise UserError(f"{name} takes no options, such as {min(options)}: leave them out")
             return models.get_model(wanted, weights=None, num_classes=classes)
@@ -97,4 +122,62 @@ def build(name: str, classes: int, **options: object) -> nn.Module:
         if isinstance(e, UserError):
             raise
         raise UserError(f"cannot build {name}: {e}; check the name and its options") from e
-    raise UserError(f"unknown classifier {name!r}: choose one of {', '.join(CLASSIFIERS)} or torchvision:NAME")
+    raise UserError(
+        f"unknown classifier {name!r}: choose one of {', '.join(CLASSIFIERS)} or torchvision:NAME"
+    )
+
+
+SIZE = 224
+MEAN, STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
+
+
+def load_torchvision(
+    weights: str | Path, arch: str, names: str | Path | None = None
+) -> tuple[nn.Module, Spec, str]:
+    """The network in eval mode, its Spec and the SHA-256 of the weights.
+
+    arch: "torchvision:NAME". names: a file of class names, by default <stem>.names beside the
+    weights; without one, classes are numbered. Raises UserError for an unknown network and for
+    weights that are not its state dict.
+    """
+    digest = sha256(weights)
+    state = read_state_dict(weights)
+    # Bias of the last layer.
+    classes = len(next(value for value in reversed(state.values()) if value.ndim))
+    with torch.device("meta"):
+        model = build(arch, classes)
+    try:
+        model.load_state_dict(state, assign=True)
+    except RuntimeError as e:
+        raise UserError(
+            f"{weights} is no state dict of {arch.removeprefix(TORCHVISION)}: {reason(e)}"
+        ) from e
+    known = class_names(Path(weights), names, classes)
+    return (
+        model.float().eval(),
+        Spec("classify", known, SIZE, SIZE, "crop", mean=MEAN, std=STD),
+        digest,
+    )
+
+
+def read_state_dict(path: str | Path) -> dict[str, Tensor]:
+    """Read a state dict saved by torch.save without executing code. Raises UserError for anything
+    else.
+    """
+    try:
+        state = torch.load(path, map_location="cpu", weights_only=True)
+    except Exception as e:  # torch.load raises whatever the damage leads to
+        raise UserError(
+            f"{path} is no state dict ({reason(e)}): pass what torch.save(model.state_dict()) wrote"
+        ) from e
+    if not isinstance(state, dict) or not any(
+        isinstance(v, Tensor) and v.ndim for v in state.values()
+    ):
+        raise UserError(
+            f"{path} holds no tensors by name: pass what torch.save(model.state_dict()) wrote"
+        )
+    tensors = {str(name): value for name, value in state.items() if isinstance(value, Tensor)}
+    # Expanded ones take no memory yet.
+    if sum(value.numel() for value in tensors.values()) > Path(path).stat().st_size:
+        raise UserError(f"{path} says that it holds more numbers than it has bytes: fetch it again")
+    return tensors

@@ -6,9 +6,11 @@ from pathlib import Path
 
 from spiking_yolo.errors import UserError
 from spiking_yolo.io.files import read_text
+from spiking_yolo.models.spec import HeadSpec
 from spiking_yolo.settings import LARGEST
 
-SECTIONS = 2000  # at most; YOLOv4's largest cfg has a tenth of that
+# At most; YOLOv4's largest cfg has a tenth of that.
+SECTIONS = 2000
 ALIASES = {
     "network": "net",
     "conv": "convolutional",
@@ -21,7 +23,9 @@ ALIASES = {
 
 @dataclass(frozen=True)
 class Section:
-    """One [kind] block. index: its layer number (-1 for [net]). options: values as text, without spaces."""
+    """One [kind] block. index: its layer number (-1 for [net]). options: values as text, without
+    spaces.
+    """
 
     kind: str
     index: int
@@ -33,10 +37,13 @@ class Section:
         return UserError(f"cfg line {self.line}: {where}[{self.kind}]: {problem}")
 
     def integer(self, key: str, default: int | None = None, minimum: int = 0) -> int:
-        """The integer under `key`. Raises UserError when it is malformed, too small, or missing without a default."""
+        """The integer under `key`. Raises UserError when it is malformed, too small, or missing
+        without a default.
+        """
         if key not in self.options and default is None:
             raise self.error(f"{key} is missing; add {key}=...")
-        text = self.options.get(key, str(default)).split("#")[0]  # darknet reads a number up to what is none
+        # Darknet reads a number up to what is none.
+        text = self.options.get(key, str(default)).split("#")[0]
         try:
             value = int(text)
         except ValueError:
@@ -55,7 +62,9 @@ class Section:
         return values[0]
 
     def numbers(self, key: str) -> list[float]:
-        """The comma-separated numbers under `key`; empty when absent. Raises UserError unless all are finite."""
+        """The comma-separated numbers under `key`; empty when absent. Raises UserError unless all
+        are finite.
+        """
         try:
             values = [float(v) for v in self.options.get(key, "").split("#")[0].split(",") if v]
         except ValueError:
@@ -73,7 +82,8 @@ class Section:
 
 
 def parse_cfg(text: str) -> list[Section]:
-    """Sections in file order: [net], then layers 0, 1, ... The first value of a repeated key counts.
+    """Sections in file order: [net], then layers 0, 1, ... The first value of a repeated key
+    counts.
 
     Raises UserError, with the line number, for anything else.
     """
@@ -86,15 +96,22 @@ def parse_cfg(text: str) -> list[Section]:
             if line[-1] != "]" or len(line) < 3:
                 raise UserError(f"cfg line {number}: {line[:40]!r} is not a section; write [name]")
             if len(sections) == SECTIONS:
-                raise UserError(f"cfg line {number}: more than {SECTIONS} sections; give the cfg of a detector")
+                raise UserError(
+                    f"cfg line {number}: more than {SECTIONS} sections; give the cfg of a detector"
+                )
             name = line[1:-1]
             sections.append(Section(ALIASES.get(name, name), len(sections) - 1, number))
             continue
         key, equals, value = line.partition("=")
         if not (key and equals):
-            raise UserError(f"cfg line {number}: {line[:40]!r} is neither [section] nor key=value; is it a .cfg file?")
+            raise UserError(
+                f"cfg line {number}: {line[:40]!r} is neither [section] nor key=value; is it a .cfg"
+                " file?"
+            )
         if not sections:
-            raise UserError(f"cfg line {number}: {line[:40]!r} comes before the first section; start with [net]")
+            raise UserError(
+                f"cfg line {number}: {line[:40]!r} comes before the first section; start with [net]"
+            )
         sections[-1].options.setdefault(key, value)
     if not sections or sections[0].kind != "net":
         raise UserError("cfg: the first section must be [net]; is it a darknet .cfg file?")
@@ -112,3 +129,57 @@ def read_cfg(path: str | Path) -> list[Section]:
         return parse_cfg(text)
     except UserError as e:
         raise UserError(f"{path}: {e}") from e
+
+
+HEADS = ("detection", "region", "yolo")
+# Of AlexeyAB's fork alone: keys of a head, and of [net].
+FORK_KEYS = frozenset({"scale_x_y", "iou_loss", "iou_normalizer", "cls_normalizer", "nms_kind"})
+FORK_NET_KEYS = frozenset({"letter_box", "mosaic", "cutmix"})
+
+
+def head_spec(section: Section) -> HeadSpec:
+    """The HeadSpec of a section. Raises UserError for options whose decoding is not supported."""
+    if section.integer("coords", 4 if section.kind != "detection" else None) != 4:
+        raise section.error("only coords=4 is supported")
+    if section.kind == "detection":
+        return HeadSpec(
+            kind="yolov1",
+            classes=section.integer("classes", 1, minimum=1),
+            num=section.integer("num", 1, minimum=1),
+            side=section.integer("side", 7, minimum=1),
+            sqrt=bool(section.integer("sqrt", 0)),
+            softmax=bool(section.integer("softmax", 0)),
+        )
+    return _anchored(section)
+
+
+def _anchored(section: Section) -> HeadSpec:
+    for key, neutral in (("tree", ""), ("new_coords", "0"), ("background", "0")):
+        if section.options.get(key, neutral) not in (neutral, f"{neutral}.0"):
+            raise section.error(f"{key} is not supported; use a plain yolov2/yolov3 cfg")
+    values = section.numbers("anchors")
+    anchors = list(zip(values[::2], values[1::2], strict=False))
+    num = section.integer("num", 1, minimum=1)
+    if len(values) != 2 * num:
+        raise section.error(f"num={num} needs {2 * num} numbers in anchors=, found {len(values)}")
+    if min(values) <= 0:
+        raise section.error(
+            f"an anchor of {min(values):g} has no size; give widths and heights above 0"
+        )
+    if section.kind == "yolo":
+        mask = section.integers("mask") or list(range(num))
+        if not set(mask) <= set(range(num)):
+            raise section.error(f"mask={section.options['mask']} points outside the {num} anchors")
+        anchors = [anchors[i] for i in mask]
+    region = section.kind == "region"
+    scale = section.number("scale_x_y", 1.0)
+    if scale < 1:
+        raise section.error(f"scale_x_y={scale:g} must be at least 1")
+    return HeadSpec(
+        kind="yolov2" if region else "yolov3",
+        classes=section.integer("classes", 20, minimum=1),
+        num=len(anchors),
+        anchors=tuple(anchors),
+        softmax=region and bool(section.integer("softmax", 0)),
+        scale=scale,
+    )

@@ -1,6 +1,8 @@
 """The darknet .weights binary format: a header, then little-endian float32 arrays in cfg order."""
 
+import dataclasses
 import struct
+import warnings
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -10,9 +12,12 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from spiking_yolo.errors import UserError
-from spiking_yolo.io.atomic import atomic_write
-from spiking_yolo.models.darknet import DarknetNet
+from spiking_yolo.errors import Notice, UserError
+from spiking_yolo.io.assets import YOLOV3_TINY, shipped
+from spiking_yolo.io.files import atomic_write, read_text, sha256
+from spiking_yolo.models.darknet_cfg import Section, head_spec, read_cfg
+from spiking_yolo.models.darknet_network import DarknetNet
+from spiking_yolo.models.spec import Spec, numbered
 
 # Beginnings of files that are often mistaken for .weights.
 FOREIGN = {
@@ -37,7 +42,9 @@ class Header:
 
     @property
     def layout(self) -> str:
-        """Format for struct: `seen` has 8 bytes from version 0.2 on, 4 before and for versions above 1000."""
+        """Format for struct: `seen` has 8 bytes from version 0.2 on, 4 before and for versions
+        above 1000.
+        """
         modern = self.major * 10 + self.minor >= 2 and self.major < 1000 and self.minor < 1000
         return "<3iQ" if modern else "<4i"
 
@@ -52,16 +59,26 @@ class Header:
 
 
 def layer_arrays(layer: nn.Module) -> list[tuple[str, Tensor]]:
-    """A layer's arrays in file order: batch norm precedes a convolution's weights and follows a connected layer's."""
+    """A layer's arrays in file order: batch norm precedes a convolution's weights and follows a
+    connected layer's.
+    """
     parts: dict[str, Any] = dict(layer.named_children())
     bn = parts.get("bn")
-    scales = [] if bn is None else [("scales", bn.weight), ("mean", bn.running_mean), ("variance", bn.running_var)]
+    scales = (
+        []
+        if bn is None
+        else [("scales", bn.weight), ("mean", bn.running_mean), ("variance", bn.running_var)]
+    )
     if "conv" in parts:
         conv = parts["conv"]
         return [("biases", conv.bias if bn is None else bn.bias), *scales, ("weights", conv.weight)]
     if "linear" in parts:
         linear = parts["linear"]
-        return [("biases", linear.bias if bn is None else bn.bias), ("weights", linear.weight), *scales]
+        return [
+            ("biases", linear.bias if bn is None else bn.bias),
+            ("weights", linear.weight),
+            *scales,
+        ]
     return []
 
 
@@ -82,10 +99,14 @@ def _read_header(content: bytes, path: Path) -> Header:
         raise UserError(f"{path} is empty; download it again")
     for magic, what in FOREIGN.items():
         if content.startswith(magic):
-            raise UserError(f"{path} is {what}, not a darknet .weights file; give the original .weights file")
+            raise UserError(
+                f"{path} is {what}, not a darknet .weights file; give the original .weights file"
+            )
     if len(content) >= 16:
         header = Header(*struct.unpack_from("<3i", content))
-        plausible = all(0 <= v <= LARGEST_VERSION for v in (header.major, header.minor, header.revision))
+        plausible = all(
+            0 <= v <= LARGEST_VERSION for v in (header.major, header.minor, header.revision)
+        )
         if plausible and len(content) >= header.size:
             return Header(*struct.unpack_from(header.layout, content))
     raise UserError(f"{path} has no darknet header; give a darknet .weights file")
@@ -95,7 +116,10 @@ def _size_error(path: Path, size: int, header: Header, floats: int) -> UserError
     other = 36 - header.size
     hint = "use the cfg that belongs to this file, or download it again"
     if size == other + 4 * floats:
-        hint = f"the size suits a {other}-byte header, not the version in the header: save the file again"
+        hint = (
+            f"the size suits a {other}-byte header, not the version in the header: save the file"
+            " again"
+        )
     version = f"{header.major}.{header.minor}.{header.revision}"
     return UserError(
         f"{path} has {size} bytes, but the cfg needs {header.size + 4 * floats} "
@@ -106,8 +130,9 @@ def _size_error(path: Path, size: int, header: Header, floats: int) -> UserError
 def read_weights(net: DarknetNet, path: str | Path) -> Header:
     """Fill the network's parameters and BN statistics from a file and return its header.
 
-    A network on the meta device gets its memory now. Raises UserError when the file is not darknet's, is shorter or
-    longer than the cfg needs, or holds NaN, infinity or a negative variance; the network is then unchanged.
+    A network on the meta device gets its memory now. Raises UserError when the file is not
+    darknet's, is shorter or longer than the cfg needs, or holds NaN, infinity or a negative
+    variance; the network is then unchanged.
     """
     path = Path(path)
     try:
@@ -120,7 +145,11 @@ def read_weights(net: DarknetNet, path: str | Path) -> Header:
         raise _size_error(path, len(content), header, floats)
     if any(tensor.is_meta for tensor in net.parameters()):
         net.to_empty(device="cpu")
-        for counter in (m.num_batches_tracked for m in net.modules() if isinstance(m, nn.BatchNorm2d | nn.BatchNorm1d)):
+        for counter in (
+            m.num_batches_tracked
+            for m in net.modules()
+            if isinstance(m, nn.BatchNorm2d | nn.BatchNorm1d)
+        ):
             counter.zero_()  # type: ignore[union-attr]  # all that is not in the file
     values = torch.from_numpy(np.frombuffer(content, "<f4", offset=header.size).astype(np.float32))
     pairs: list[tuple[Tensor, Tensor]] = []
@@ -128,11 +157,16 @@ def read_weights(net: DarknetNet, path: str | Path) -> Header:
     for layer, name, tensor in arrays(net):
         array = values[offset : offset + tensor.numel()]
         if not torch.isfinite(array).all():
-            raise UserError(f"{path}: {layer} {name} hold NaN or infinity; the file is damaged, download it again")
+            raise UserError(
+                f"{path}: {layer} {name} hold NaN or infinity; the file is damaged, download it"
+                " again"
+            )
         if name == "variance" and (array < 0).any():
             raise UserError(f"{path}: {layer} {name} is negative; the file or the cfg is wrong")
         turned = header.transposed and tensor.ndim == 2
-        pairs.append((tensor, array.view(tensor.shape[::-1]).T if turned else array.view(tensor.shape)))
+        pairs.append(
+            (tensor, array.view(tensor.shape[::-1]).T if turned else array.view(tensor.shape))
+        )
         offset += tensor.numel()
     for tensor, array in pairs:
         tensor.copy_(array)
@@ -140,11 +174,125 @@ def read_weights(net: DarknetNet, path: str | Path) -> Header:
 
 
 def write_weights(net: DarknetNet, path: str | Path, header: Header | None = None) -> None:
-    """Write the file that `read_weights` reads, in the version of the header; raises UserError if it cannot."""
+    """Write the file that `read_weights` reads, in the version of the header; raises UserError if
+    it cannot.
+    """
     header = header or Header()
     parts = [struct.pack(header.layout, header.major, header.minor, header.revision, header.seen)]
     for _, _, tensor in arrays(net):
         array = tensor.float().cpu().numpy()
-        parts.append(np.asarray(array.T if header.transposed and array.ndim == 2 else array, "<f4").tobytes())
+        parts.append(
+            np.asarray(array.T if header.transposed and array.ndim == 2 else array, "<f4").tobytes()
+        )
     with atomic_write(path) as new:
         new.write_bytes(b"".join(parts))
+
+
+CFG_FOLDER = Path(__file__).parent / "cfg"
+WEIGHTS_FOLDER = shipped("weights")
+# The same files under other public names.
+SAME_CFG = {"tiny-yolov1": "yolov1-tiny", "tiny-yolo-voc": "yolov2-tiny-voc"}
+NAMES_FILES = {80: "coco.names", 20: "voc.names"}
+
+
+def load_darknet(
+    weights: str | Path, cfg: str | Path | None = None, names: str | Path | None = None
+) -> tuple[DarknetNet, Spec, str]:
+    """The network in eval mode, its Spec and the SHA-256 of the weights.
+
+    cfg: by default <stem>.cfg beside the weights, in the package or among the weights that come
+    with it. names: by default <stem>.names beside the weights, then coco.names or voc.names (80, 20
+    classes) there or among the weights that come with the package, then "class 0", "class 1", ...
+    Raises UserError for what does not fit.
+    """
+    weights = Path(weights)
+    digest = sha256(weights)
+    path = Path(cfg or _find_cfg(weights))
+    sections = _published_masks(read_cfg(path), digest)
+    try:
+        # No memory before it is known that the file is as large as the network.
+        with torch.device("meta"):
+            net = DarknetNet(sections)
+    except UserError as error:
+        raise UserError(f"{path}: {error}") from error
+    classes = {head_spec(net.sections[i]).classes for i in net.head_indices}
+    if len(classes) > 1:
+        raise UserError(
+            f"{path}: the heads disagree on the number of classes {sorted(classes)}; make them"
+            " equal"
+        )
+    read_weights(net, weights)
+    count = classes.pop()
+    common = [
+        folder / NAMES_FILES[count]
+        for folder in (weights.parent, WEIGHTS_FOLDER)
+        if count in NAMES_FILES
+    ]
+    beside = (weights.with_suffix(".names"), *common[:1])
+    if (
+        common
+        and not names
+        and digest != YOLOV3_TINY
+        and not any(path.is_file() for path in beside)
+    ):
+        said = (
+            f"{weights} has {count} classes and no names beside it: taking those of"
+            f" {common[1].name}"
+        )
+        warnings.warn(f"{said}; --names FILE gives others", Notice, stacklevel=2)
+    return net.eval(), net.spec(class_names(weights, names, count, *common)), digest
+
+
+def _find_cfg(weights: Path) -> Path:
+    packaged = SAME_CFG.get(weights.stem, weights.stem)
+    for path in (
+        weights.with_suffix(".cfg"),
+        *(folder / f"{packaged}.cfg" for folder in (CFG_FOLDER, WEIGHTS_FOLDER)),
+    ):
+        if path.is_file():
+            return path
+    raise UserError(
+        f"no cfg is known for {weights}; put {weights.stem}.cfg beside it or pass --cfg"
+    )
+
+
+def _published_masks(sections: list[Section], digest: str) -> list[Section]:
+    """Give the public yolov3-tiny its own anchors.
+
+    It was trained with mask 1,2,3 on the fine head; the cfg was changed to 0,1,2 later, without new
+    weights.
+    """
+    last = sections[-1]
+    if digest != YOLOV3_TINY or last.kind != "yolo" or last.options.get("mask") != "0,1,2":
+        return sections
+    warnings.warn(
+        "the public yolov3-tiny.weights were trained with mask=1,2,3; not using the cfg's 0,1,2",
+        Notice,
+        stacklevel=3,
+    )
+    return [*sections[:-1], dataclasses.replace(last, options={**last.options, "mask": "1,2,3"})]
+
+
+def class_names(
+    weights: Path, given: str | Path | None, classes: int, *others: Path
+) -> tuple[str, ...]:
+    """Class names from the file `given`; without it from <stem>.names beside the weights or the
+    first of the others that exists; else "class 0", "class 1", ... Raises UserError for a file that
+    does not fit.
+    """
+    if given:
+        return read_names(Path(given), classes)
+    path = next((path for path in (weights.with_suffix(".names"), *others) if path.is_file()), None)
+    return read_names(path, classes) if path else numbered(classes)
+
+
+def read_names(path: Path, classes: int) -> tuple[str, ...]:
+    """The class names of a text file, one per line. Raises UserError unless there are so many."""
+    lines = read_text(path).splitlines()
+    names = tuple(line.strip() for line in lines if line.strip())
+    if len(names) != classes:
+        raise UserError(
+            f"{path} has {len(names)} names, but the network has {classes} classes; pass other"
+            " names"
+        )
+    return names

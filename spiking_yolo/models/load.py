@@ -2,10 +2,13 @@
 
 import os
 import shlex
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Any
 
 import torch
+from torch import Tensor, nn
 
 from spiking_yolo.errors import UserError
 from spiking_yolo.graph import Graph
@@ -13,23 +16,91 @@ from spiking_yolo.graph.rewrites import with_identities
 from spiking_yolo.graph.trace import trace
 from spiking_yolo.io.assets import command
 from spiking_yolo.io.files import regular, sha256
-from spiking_yolo.io.sizes import Size, input_size, size_name
-from spiking_yolo.io.tensors import check_finite
-from spiking_yolo.models.check import check_network
-from spiking_yolo.models.checkpoint import load_checkpoint
-from spiking_yolo.models.isolated import open_isolated
-from spiking_yolo.models.load_darknet import load_darknet
-from spiking_yolo.models.load_torchvision import TORCHVISION, load_torchvision
-from spiking_yolo.models.spec import Spec
+from spiking_yolo.io.json import entry, json_text
+from spiking_yolo.io.names import Size, input_size, reason, size_name
+from spiking_yolo.io.tensors import check_finite, read_safetensors, write_safetensors
+from spiking_yolo.models.classifiers import TORCHVISION, build, load_torchvision
+from spiking_yolo.models.darknet_weights import load_darknet
+from spiking_yolo.models.spec import Spec, check_network, check_spec
+from spiking_yolo.models.ultralytics import open_isolated
 from spiking_yolo.models.yolo_checkpoint import read_checkpoint
+from spiking_yolo.models.yolov1 import YOLOv1
 from spiking_yolo.models.zoo import located
+
+FORMAT = "spiking_yolo-ann"
+
+
+def build_model(arch: str, spec: Spec, options: Mapping[str, Any]) -> nn.Module:
+    """The network that `arch` names, newly initialised. Raises UserError for an unknown name or
+    option.
+    """
+    if arch != "yolov1":
+        return build(arch, len(spec.names), **options)
+    try:
+        return YOLOv1(classes=len(spec.names), num=spec.heads[0].num, **options)
+    except TypeError as e:
+        raise UserError(f"cannot build yolov1: {e}; check the options") from e
+
+
+def save_checkpoint(
+    path: str | Path,
+    model: nn.Module,
+    arch: str,
+    options: Mapping[str, Any],
+    spec: Spec,
+    provenance: Mapping[str, Any],
+) -> None:
+    """Write the weights of `model`, which build_model(arch, spec, options) must be able to rebuild.
+
+    provenance: facts about the training that can be written as JSON. The file is written whole or
+    not at all.
+    """
+    metadata = {
+        "format": FORMAT,
+        "arch": arch,
+        "options": json_text(dict(options)),
+        "spec": spec.to_json(),
+        "provenance": json_text(dict(provenance)),
+    }
+    write_safetensors(path, {k: _compact(v) for k, v in model.state_dict().items()}, metadata)
+
+
+def load_checkpoint(path: str | Path) -> tuple[nn.Module, Spec, str]:
+    """The network in eval mode with float32 weights, its Spec, and the file's SHA-256.
+
+    Raises UserError when the file is missing, damaged or not written by save_checkpoint.
+    """
+    digest = sha256(path)
+    metadata, tensors = read_safetensors(path)
+    if metadata.get("format", "").startswith("spiking_yolo-network"):
+        raise UserError(f"{path} is already converted: give the original weights")
+    if metadata.get("format") != FORMAT:
+        raise UserError(f"{path} is no network of `{command('train')}`: pass a file that it wrote")
+    try:
+        spec = Spec.from_json(metadata["spec"])
+        check_spec(spec)
+        # Whatever the file says, it takes no more memory than its tensors.
+        with torch.device("meta"):
+            model = build_model(metadata["arch"], spec, entry(metadata, "options", dict[str, Any]))
+        model.load_state_dict(tensors, assign=True)
+    except (ArithmeticError, AttributeError, LookupError, RuntimeError, TypeError, ValueError) as e:
+        raise UserError(
+            f"{path} does not describe a network ({reason(e)}): train or fetch it again"
+        ) from e
+    return model.float().eval(), spec, digest
+
+
+def _compact(tensor: Tensor) -> Tensor:
+    wanted = torch.float16 if tensor.is_floating_point() and tensor.ndim > 1 else tensor.dtype
+    return tensor.to("cpu", wanted)
 
 
 @dataclass(frozen=True)
 class Ann:
     """A network to convert: its graph, its interface and the file it came from.
 
-    sha256: of the file. options: what a command line needs besides --weights to load that file again.
+    sha256: of the file. options: what a command line needs besides --weights to load that file
+    again.
     """
 
     graph: Graph
@@ -46,7 +117,10 @@ class Ann:
     def calibrate_command(self) -> str:
         """The command line that takes this network's activation statistics."""
         images = ["--data", "DATA"] if self.spec.task == "classify" else ["--images", "DIR"]
-        return f"{command('calibrate')} {shlex.join(['--weights', str(self.weights), *self.options, *images])}"
+        return (
+            f"{command('calibrate')}"
+            f" {shlex.join(['--weights', str(self.weights), *self.options, *images])}"
+        )
 
 
 def load_ann(
@@ -56,22 +130,30 @@ def load_ann(
     imgsz: int | Size | None = None,
     trust: bool = False,
 ) -> Ann:
-    """Load and trace a darknet .weights file, a .safetensors checkpoint of ours, or a .pt of YOLOv5 or Ultralytics.
+    """Load and trace a darknet .weights file, a .safetensors checkpoint of ours, or a .pt of YOLOv5
+    or Ultralytics.
 
-    weights: a path, or a name of `spiking-yolo zoo`. cfg: of darknet, or torchvision:NAME for a state dict of that
-    network, which is read without executing code. imgsz: side of a square input, or (height, width), in pixels.
-    trust: let Ultralytics open a .pt that is not known here, whose pickle can run code.
-    Raises UserError for files that cannot be read, do not fit or are not trusted.
+    weights: a path, or a name of `spiking-yolo zoo`. cfg: of darknet, or torchvision:NAME for a
+    state dict of that network, which is read without executing code. imgsz: side of a square input,
+    or (height, width), in pixels. trust: let Ultralytics open a .pt that is not known here, whose
+    pickle can run code. Raises UserError for files that cannot be read, do not fit or are not
+    trusted.
     """
     path = located(weights)
     size = None if imgsz is None else input_size(imgsz)
     kind = "torchvision" if str(cfg).startswith(TORCHVISION) else file_kind(path)
-    given = {f"--{name}": str(value) for name, value in {"cfg": cfg, "names": names}.items() if value is not None}
+    given = {
+        f"--{name}": str(value)
+        for name, value in {"cfg": cfg, "names": names}.items()
+        if value is not None
+    }
     options = [part for pair in given.items() for part in pair]
     if size is not None:
         options += ["--imgsz", size_name(size)]
     if kind in ("safetensors", "pickle") and given:
-        raise UserError(f"{path} holds its own layers and class names: leave out {' and '.join(given)}")
+        raise UserError(
+            f"{path} holds its own layers and class names: leave out {' and '.join(given)}"
+        )
     if kind == "pickle":
         graph, spec, unknown = _opened(path, trust)
         spec, digest = _resized(spec, size), sha256(path)
@@ -80,11 +162,14 @@ def load_ann(
         if kind == "torchvision":
             model, spec, digest = load_torchvision(path, str(cfg), names)
         else:
-            model, spec, digest = load_checkpoint(path) if kind == "safetensors" else load_darknet(path, cfg, names)
+            model, spec, digest = (
+                load_checkpoint(path) if kind == "safetensors" else load_darknet(path, cfg, names)
+            )
         spec = _resized(spec, size)
         graph = trace(model, torch.zeros(1, 3, spec.height, spec.width))
     check_finite(graph.tensors, path)
-    graph = graph.up_to(*graph.outputs)  # of what nothing reads, nobody could say how fine it must be
+    # Of what nothing reads, nobody could say how fine it must be.
+    graph = graph.up_to(*graph.outputs)
     try:
         check_network(graph, spec)
     except UserError as error:
@@ -93,7 +178,9 @@ def load_ann(
 
 
 def _opened(path: Path, trust: bool) -> tuple[Graph, Spec, bool]:
-    """Graph and Spec of a .pt, and whether its own code had to be run, by Ultralytics, since it is not known here."""
+    """Graph and Spec of a .pt, and whether its own code had to be run, by Ultralytics, since it is
+    not known here.
+    """
     try:
         return *read_checkpoint(path), False
     except UserError:
@@ -103,14 +190,19 @@ def _opened(path: Path, trust: bool) -> tuple[Graph, Spec, bool]:
 
 
 def file_kind(path: Path) -> str:
-    """ "safetensors", "pickle" or "darknet", by the first bytes. Raises UserError for what is not a file."""
+    """ "safetensors", "pickle" or "darknet", by the first bytes. Raises UserError for what is not a
+    file.
+    """
     try:
         with open(regular(path), "rb") as file:
             head = file.read(9)
             size = file.seek(0, os.SEEK_END)
     except OSError as error:
-        raise UserError(f"cannot read the weights {path}: {error.strerror}; check the path") from error
-    if head[8:] == b"{" and int.from_bytes(head[:8], "little") < size:  # length of the JSON header, then the header
+        raise UserError(
+            f"cannot read the weights {path}: {error.strerror}; check the path"
+        ) from error
+    # Length of the JSON header, then the header.
+    if head[8:] == b"{" and int.from_bytes(head[:8], "little") < size:
         return "safetensors"
     if head.startswith((b"PK", b"\x80")) or path.suffix in (".pt", ".pth"):
         return "pickle"
@@ -123,5 +215,8 @@ def _resized(spec: Spec, size: Size | None) -> Spec:
     if size is None:
         return spec
     if any(head.side for head in spec.heads) and size != own:
-        raise UserError(f"this network has a connected head and takes {size_name(own)} pixels only: leave --imgsz out")
+        raise UserError(
+            f"this network has a connected head and takes {size_name(own)} pixels only: leave"
+            " --imgsz out"
+        )
     return replace(spec, height=size[0], width=size[1])

@@ -1,9 +1,10 @@
 """The blocks of YOLOv5 and Ultralytics' detectors, built from what a checkpoint records of them.
 
-Children keep the names that they have there, so that the layers of neurons are called the same whoever opens the file.
+Children keep the names that they have there, so that the layers of neurons are called the same
+whoever opens the file.
 """
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import islice
 from typing import Any
@@ -12,11 +13,92 @@ import torch
 from torch import Tensor, nn
 
 from spiking_yolo.errors import UserError
-from spiking_yolo.models.pickled import Record
-from spiking_yolo.models.torch_file import TorchFile
-from spiking_yolo.models.torch_layers import LAYERS
+from spiking_yolo.models.checkpoint_file import Record, TorchFile
 
-MODULES, DEPTH, POOLS = 5000, 12, 8  # at most: modules in all, in one another; poolings of SPPF
+# Of kernels, strides and paddings, at most.
+SIDE = 64
+State = Mapping[str, Any]
+# Parameter or buffer -> its values in float32.
+Numbers = Callable[[str], Tensor | None]
+Children = Mapping[str, nn.Module]
+
+
+def _geometry(state: State, *keys: str) -> dict[str, Any]:
+    """Attributes that are whole numbers, or pairs of them. Raises ValueError for
+    unreasonable ones.
+    """
+    found = {key: state[key] for key in keys}
+    for value in found.values():
+        sides = value if isinstance(value, tuple) else (value,)
+        if not all(isinstance(side, int) and 0 <= side <= SIDE for side in sides):
+            raise ValueError
+    return found
+
+
+def _conv(state: State, numbers: Numbers, children: Children) -> nn.Module:
+    weight, bias = (numbers(key) for key in ("weight", "bias"))
+    if weight is None or weight.ndim != 4 or not weight.numel() or state["padding_mode"] != "zeros":
+        raise ValueError
+    groups, geometry = int(state["groups"]), _geometry(state, "stride", "padding", "dilation")
+    out, kernel = len(weight), (weight.shape[2], weight.shape[3])
+    inputs = weight.shape[1] * groups
+    conv = nn.Conv2d(
+        inputs, out, kernel, groups=groups, bias=bias is not None, device="meta", **geometry
+    )
+    conv.load_state_dict(
+        {"weight": weight, **({} if bias is None else {"bias": bias})}, assign=True
+    )
+    return conv
+
+
+def _batch_norm(state: State, numbers: Numbers, children: Children) -> nn.Module:
+    keys = ("weight", "bias", "running_mean", "running_var")
+    values = {key: value for key in keys if (value := numbers(key)) is not None}
+    norm = nn.BatchNorm2d(len(values["weight"]), eps=float(state["eps"]), device="meta")
+    norm.load_state_dict({**values, "num_batches_tracked": torch.tensor(0)}, assign=True)
+    return norm
+
+
+def _max_pool(state: State, numbers: Numbers, children: Children) -> nn.Module:
+    return nn.MaxPool2d(
+        **_geometry(state, "kernel_size", "stride", "padding", "dilation"),
+        ceil_mode=bool(state["ceil_mode"]),
+    )
+
+
+def _upsample(state: State, numbers: Numbers, children: Children) -> nn.Module:
+    scale = float(state["scale_factor"])
+    if state["mode"] != "nearest" or not 1 <= scale <= 8:
+        raise ValueError
+    return nn.Upsample(scale_factor=scale)
+
+
+def _leaky(state: State, numbers: Numbers, children: Children) -> nn.Module:
+    return nn.LeakyReLU(float(state["negative_slope"]))
+
+
+def _pad(state: State, numbers: Numbers, children: Children) -> nn.Module:
+    return nn.ZeroPad2d(_geometry(state, "padding")["padding"])
+
+
+# class of torch.nn -> f(attributes, numbers, children)
+LAYERS: dict[str, Callable[..., nn.Module]] = {
+    "Conv2d": _conv,
+    "BatchNorm2d": _batch_norm,
+    "MaxPool2d": _max_pool,
+    "Upsample": _upsample,
+    "LeakyReLU": _leaky,
+    "ZeroPad2d": _pad,
+    "ReLU": lambda *_: nn.ReLU(),
+    "ReLU6": lambda *_: nn.ReLU6(),
+    "SiLU": lambda *_: nn.SiLU(),
+    "Identity": lambda *_: nn.Identity(),
+    "Sequential": lambda state, numbers, children: nn.Sequential(*children.values()),
+    "ModuleList": lambda state, numbers, children: nn.ModuleList(children.values()),
+}
+
+# At most: modules in all, in one another; poolings of SPPF.
+MODULES, DEPTH, POOLS = 5000, 12, 8
 FAMILIES = "give a detector of YOLOv5, or of Ultralytics' v3u, v5u and v8"
 OTHERS = "if you trust its source, --trust-weights (trust=True) lets Ultralytics open it"
 
@@ -60,7 +142,8 @@ class C3(Block):
 class C2f(Block):
     def forward(self, x: Tensor) -> Tensor:
         halves = self.cv1(x).split((self.numbers["c"],) * 2, 1)
-        y = [halves[0], halves[1]]  # to iterate over them cannot be traced
+        # To iterate over them cannot be traced.
+        y = [halves[0], halves[1]]
         for layer in self.m.children():
             y.append(layer(y[-1]))
         return self.cv2(torch.cat(y, 1))
@@ -71,7 +154,9 @@ class SPPF(Block):
         y = [self.cv1(x)]
         for _ in range(self.numbers.get("n", 3)):
             y.append(self.m(y[-1]))
-        return self.cv2(torch.cat(y, 1)) + x if self.numbers.get("add") else self.cv2(torch.cat(y, 1))
+        return (
+            self.cv2(torch.cat(y, 1)) + x if self.numbers.get("add") else self.cv2(torch.cat(y, 1))
+        )
 
 
 class SPP(Block):
@@ -81,9 +166,11 @@ class SPP(Block):
 
 
 class Focus(Block):
-    """A convolution that reads the pixels of each 2 x 2 square as channels: one of twice its side, stride and padding.
+    """A convolution that reads the pixels of each 2 x 2 square as channels: one of twice its side,
+    stride and padding.
 
-    The channels of the pixels above left come first, then those below left, above right, below right.
+    The channels of the pixels above left come first, then those below left, above right, below
+    right.
     """
 
     def __init__(self, children: Mapping[str, nn.Module], numbers: Mapping[str, Any]) -> None:
@@ -111,7 +198,9 @@ class Concat(Block):
 
 
 def raw_head(head: nn.Module, x: Tensor, k: int) -> Tensor:
-    """A head's last convolutions on its k-th map: YOLOv5's has one, the one without anchors two branches."""
+    """A head's last convolutions on its k-th map: YOLOv5's has one, the one without anchors two
+    branches.
+    """
     children = dict(head.named_children())
     if "m" in children:
         return children["m"].get_submodule(str(k))(x)
@@ -141,27 +230,44 @@ class Builder:
     count: int = 0
 
     def build(self, record: Any, name: str, depth: int = 0) -> nn.Module:
-        """The module of a record. Raises UserError, with the record's `name` in the network, for an unknown one."""
+        """The module of a record. Raises UserError, with the record's `name` in the network, for an
+        unknown one.
+        """
         self.count += 1
         if self.count > MODULES or depth > DEPTH:
             raise UserError(f"node {name!r}: more modules than any detector has; {FAMILIES}")
         kind, state = described(record, name)
         origin = "torch.nn.modules." if kind in LAYERS else SOURCES
         if kind not in (*LAYERS, *BLOCKS) or not record.name.startswith(origin):
-            way_out = f"{FAMILIES}; {OTHERS}" if record.name.startswith("ultralytics.") else FAMILIES
+            way_out = (
+                f"{FAMILIES}; {OTHERS}" if record.name.startswith("ultralytics.") else FAMILIES
+            )
             raise UserError(f"node {name!r} ({kind}) is not known here: {way_out}")
         inner = state["_modules"]
         if kind == "Detect":
-            inner = {key: inner[key] for key in ("m", "cv2", "cv3") if key in inner}  # the rest is decoding
-        children = {key: self.build(child, f"{name}.{key}", depth + 1) for key, child in inner.items()}
+            # The rest is decoding.
+            inner = {key: inner[key] for key in ("m", "cv2", "cv3") if key in inner}
+        children = {
+            key: self.build(child, f"{name}.{key}", depth + 1) for key, child in inner.items()
+        }
         try:
             if kind in LAYERS:
                 return LAYERS[kind](state, lambda key: self.tensor(state, key, name), children)
             block, needed = BLOCKS[kind]
-            if needed and children.keys() - {"bn"} != set(needed):  # a fork's, which may compute something else
-                raise UserError(f"node {name!r} ({kind}) has not the children {', '.join(needed)}: {FAMILIES}")
+            # A fork's, which may compute something else.
+            if needed and children.keys() - {"bn"} != set(needed):
+                raise UserError(
+                    f"node {name!r} ({kind}) has not the children {', '.join(needed)}: {FAMILIES}"
+                )
             return block(children, _numbers(state))
-        except (KeyError, TypeError, ValueError, RuntimeError, AttributeError, ArithmeticError) as error:
+        except (
+            KeyError,
+            TypeError,
+            ValueError,
+            RuntimeError,
+            AttributeError,
+            ArithmeticError,
+        ) as error:
             if isinstance(error, UserError):
                 raise
             raise UserError(f"node {name!r} ({kind}) is damaged or unusual: {FAMILIES}") from error
@@ -173,25 +279,33 @@ class Builder:
 
 
 def described(record: Any, name: str) -> tuple[str, dict[str, Any]]:
-    """The last part of the name of a module's class, and its attributes. Raises UserError for what is no module."""
+    """The last part of the name of a module's class, and its attributes. Raises UserError for what
+    is no module.
+    """
     state = record.state if isinstance(record, Record) else None
     parts = ("_modules", "_parameters", "_buffers")
     if not isinstance(state, dict) or not all(isinstance(state.get(part), dict) for part in parts):
-        raise UserError(f"node {name!r} is no module: give a checkpoint of YOLOv5's or Ultralytics' trainer")
+        raise UserError(
+            f"node {name!r} is no module: give a checkpoint of YOLOv5's or Ultralytics' trainer"
+        )
     return record.name.rsplit(".", 1)[-1], state
 
 
 def refuse_attention(kind: str, name: str) -> None:
-    """Raise UserError, naming the node, for a class of modules of which no spiking network can be made."""
+    """Raise UserError, naming the node, for a class of modules of which no spiking network can be
+    made.
+    """
     if "Attention" in kind or "Attn" in kind:
         raise UserError(
-            f"node {name!r} ({kind}) cannot be converted to a spiking network: it is attention, a softmax over "
-            f"products of feature maps; {FAMILIES}"
+            f"node {name!r} ({kind}) cannot be converted to a spiking network: it is attention, a"
+            f" softmax over products of feature maps; {FAMILIES}"
         )
 
 
 def all_modules(record: Any, name: str) -> Iterator[tuple[str, str]]:
-    """Name, and last part of the class, of a module and of those inside it, as far as recorded; MODULES at most."""
+    """Name, and last part of the class, of a module and of those inside it, as far as recorded;
+    MODULES at most.
+    """
     waiting = [(name, record)]
     for _ in range(MODULES):
         if not waiting:
@@ -199,13 +313,20 @@ def all_modules(record: Any, name: str) -> Iterator[tuple[str, str]]:
         name, record = waiting.pop()
         kind, state = described(record, name)
         yield name, kind
-        inner = ((f"{name}.{key}", child) for key, child in state["_modules"].items() if isinstance(child, Record))
+        inner = (
+            (f"{name}.{key}", child)
+            for key, child in state["_modules"].items()
+            if isinstance(child, Record)
+        )
         waiting += islice(inner, MODULES - len(waiting))
 
 
 def _numbers(state: Mapping[str, Any]) -> dict[str, int]:
     """What a block's forward pass asks for. Raises ValueError for unreasonable values."""
     found = {key: state[key] for key in ("add", "c", "d", "n") if key in state}
-    if not all(isinstance(value, int) for value in found.values()) or not 0 < found.get("n", 3) <= POOLS:
+    if (
+        not all(isinstance(value, int) for value in found.values())
+        or not 0 < found.get("n", 3) <= POOLS
+    ):
         raise ValueError
     return found

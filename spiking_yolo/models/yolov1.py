@@ -1,7 +1,7 @@
 """The YOLOv1 detector trained here: Tiny-YOLO backbone, ReLU and a convolutional head.
 
-Redmon et al., "You Only Look Once", 2016, with the connected head replaced by 1 x 1 and 3 x 3 convolutions, so that any
-input size works. Stride 32: a 288 x 416 input has 9 rows of 13 cells.
+Redmon et al., "You Only Look Once", 2016, with the connected head replaced by 1 x 1 and 3 x 3
+convolutions, so that any input size works. Stride 32: a 288 x 416 input has 9 rows of 13 cells.
 """
 
 from collections.abc import Sequence
@@ -13,7 +13,7 @@ from torch import Tensor, nn
 from spiking_yolo.errors import UserError
 from spiking_yolo.graph.modules import PaddedMaxPool2d
 from spiking_yolo.graph.modules import activation as make_activation
-from spiking_yolo.io.sizes import Size, input_size
+from spiking_yolo.io.names import Size, input_size
 from spiking_yolo.models.spec import HeadSpec, Spec
 
 WIDTHS = (16, 32, 64, 128, 256, 512, 1024)
@@ -28,13 +28,19 @@ def conv_block(cin: int, cout: int, kernel: int, activation: str, levels: int) -
 class YOLOv1(nn.Module):
     """Images [N, 3, H, W] in [0, 1] to one raw map [N, C + 5 B, H / 32, W / 32].
 
-    Channels: C class values, B confidences, then x, y, w, h of each of the B boxes. activation: "relu", "leaky", "clip"
-    or "qcfs" (with `levels`). pool: "max", or "avg", which is linear and needs no spiking rule; "avg" leaves out the
-    stride-1 max pooling before the last backbone convolution.
+    Channels: C class values, B confidences, then x, y, w, h of each of the B boxes. activation:
+    "relu", "leaky", "clip" or "qcfs" (with `levels`). pool: "max", or "avg", which is linear and
+    needs no spiking rule; "avg" leaves out the stride-1 max pooling before the last backbone
+    convolution.
     """
 
     def __init__(
-        self, classes: int = 20, num: int = 2, activation: str = "relu", pool: str = "max", levels: int = 8
+        self,
+        classes: int = 20,
+        num: int = 2,
+        activation: str = "relu",
+        pool: str = "max",
+        levels: int = 8,
     ) -> None:
         super().__init__()
         if pool not in ("max", "avg"):
@@ -49,7 +55,8 @@ class YOLOv1(nn.Module):
                 backbone.append(PaddedMaxPool2d(2, 1, (0, 1, 0, 1)))
         self.backbone = nn.Sequential(*backbone)
         self.neck = nn.Sequential(
-            conv_block(WIDTHS[-1], 256, 1, activation, levels), conv_block(256, 512, 3, activation, levels)
+            conv_block(WIDTHS[-1], 256, 1, activation, levels),
+            conv_block(256, 512, 3, activation, levels),
         )
         self.head = nn.Conv2d(512, classes + 5 * num, 1)
 
@@ -57,12 +64,13 @@ class YOLOv1(nn.Module):
         return self.head(self.neck(self.backbone(x)))
 
     def init_from_darknet(self, path: str | Path, own: Spec) -> None:
-        """Start from the public Tiny-YOLOv3 weights, whose convolutions before the output have the same shapes.
+        """Start from the public Tiny-YOLOv3 weights, whose convolutions before the output have the
+        same shapes.
 
-        own: this network's Spec. The output layer starts as a linear approximation of COCO's for the class names that
-        both have. Raises UserError when the file cannot be read.
+        own: this network's Spec. The output layer starts as a linear approximation of COCO's for
+        the class names that both have. Raises UserError when the file cannot be read.
         """
-        from spiking_yolo.models.load_darknet import load_darknet
+        from spiking_yolo.models.darknet_weights import load_darknet
 
         source, spec, _ = load_darknet(Path(path))
         theirs = [m for m in source.modules() if isinstance(m, nn.Conv2d | nn.BatchNorm2d)]
@@ -79,9 +87,10 @@ class YOLOv1(nn.Module):
     def read_output(self, weight: Tensor, bias: Tensor, theirs: Spec, own: Spec) -> None:
         """Set the output layer to a first-order approximation of a YOLOv3 output layer.
 
-        weight: [A (5 + K), 512, 1, 1], bias: [A (5 + K)]. The boxes take anchors evenly spaced from small to large.
-        w = anchor exp(t) becomes sqrt(w) = sqrt(anchor) (1 + t / 2), with anchors as fractions of this network's input,
-        since receptive fields span as many pixels at any input size. Classes are means over the anchors.
+        weight: [A (5 + K), 512, 1, 1], bias: [A (5 + K)]. The boxes take anchors evenly spaced from
+        small to large. w = anchor exp(t) becomes sqrt(w) = sqrt(anchor) (1 + t / 2), with anchors
+        as fractions of this network's input, since receptive fields span as many pixels at any
+        input size. Classes are means over the anchors.
         """
         head: HeadSpec = theirs.heads[0]
         full = torch.cat([weight.flatten(1), bias[:, None]], 1).view(head.num, 5 + head.classes, -1)
@@ -105,7 +114,9 @@ class YOLOv1(nn.Module):
         self.head.bias.copy_(out[:, -1])
 
 
-def yolov1_spec(names: Sequence[str], size: int | Size, num: int = 2, logistic: bool = True) -> Spec:
+def yolov1_spec(
+    names: Sequence[str], size: int | Size, num: int = 2, logistic: bool = True
+) -> Spec:
     """The Spec of a YOLOv1. size: as of input_size, which raises UserError. num: boxes per cell."""
     height, width = input_size(size)
     head = HeadSpec("yolov1", classes=len(names), num=num, sqrt=True, logistic=logistic)

@@ -8,13 +8,13 @@ from typing import Any
 
 from spiking_yolo.errors import UserError
 from spiking_yolo.io.assets import command, shipped
-from spiking_yolo.io.near import did_you_mean
+from spiking_yolo.io.names import did_you_mean
 
 
 @dataclass(frozen=True)
 class ZooNetwork:
-    """file: in the weights folder, or as its source calls it. imgsz: of the input, as published. shipped: whether the
-    file comes with this repository; if not, `source` says where to get it.
+    """file: in the weights folder, or as its source calls it. imgsz: of the input, as published.
+    shipped: whether the file comes with this repository; if not, `source` says where to get it.
     """
 
     name: str
@@ -31,11 +31,45 @@ _OURS, _YOLO = "this project's repository", "YOLO licence (do as you please)"
 _FASTEST, _NANO = "github.com/dog-qiuqiu/Yolo-Fastest", "github.com/dog-qiuqiu/MobileNet-Yolo"
 _V5 = "github.com/ultralytics/yolov5/releases"
 ZOO: tuple[ZooNetwork, ...] = (
-    ZooNetwork("yolov3-tiny", "yolov3-tiny.weights", "COCO", "416", "leaky", "public domain", "pjreddie.com/darknet"),
-    ZooNetwork("yolo-fastest", "yolo-fastest-1.1.weights", "COCO", "320", "leaky, linear", _YOLO, _FASTEST),
-    ZooNetwork("yolo-fastest-xl", "yolo-fastest-1.1-xl.weights", "COCO", "320", "leaky, linear", _YOLO, _FASTEST),
-    ZooNetwork("yolov3-nano", "MobileNetV2-YOLOv3-Nano-coco.weights", "COCO", "320", "ReLU, linear", _YOLO, _NANO),
-    ZooNetwork("yolov3-nano-voc", "MobileNetV2-YOLOv3-Nano-voc.weights", "VOC", "320", "ReLU, linear", _YOLO, _NANO),
+    ZooNetwork(
+        "yolov3-tiny",
+        "yolov3-tiny.weights",
+        "COCO",
+        "416",
+        "leaky",
+        "public domain",
+        "pjreddie.com/darknet",
+    ),
+    ZooNetwork(
+        "yolo-fastest", "yolo-fastest-1.1.weights", "COCO", "320", "leaky, linear", _YOLO, _FASTEST
+    ),
+    ZooNetwork(
+        "yolo-fastest-xl",
+        "yolo-fastest-1.1-xl.weights",
+        "COCO",
+        "320",
+        "leaky, linear",
+        _YOLO,
+        _FASTEST,
+    ),
+    ZooNetwork(
+        "yolov3-nano",
+        "MobileNetV2-YOLOv3-Nano-coco.weights",
+        "COCO",
+        "320",
+        "ReLU, linear",
+        _YOLO,
+        _NANO,
+    ),
+    ZooNetwork(
+        "yolov3-nano-voc",
+        "MobileNetV2-YOLOv3-Nano-voc.weights",
+        "VOC",
+        "320",
+        "ReLU, linear",
+        _YOLO,
+        _NANO,
+    ),
     ZooNetwork("yolov1-voc", "yolov1-voc.safetensors", "VOC", "288x416", "ReLU", "MIT", _OURS),
     ZooNetwork("resnet20", "resnet20-cifar10.safetensors", "CIFAR-10", "32", "ReLU", "MIT", _OURS),
     ZooNetwork("vgg16", "vgg16-cifar10.safetensors", "CIFAR-10", "32", "ReLU", "MIT", _OURS),
@@ -47,19 +81,28 @@ _HEADER: tuple[str, ...] = (
     *("measured on", "--set", "activations", "file", "licence", "source"),
 )
 _NOTES = (
-    "ANN, T=1: AP50 of the original and of the default method in percent (top-1 on CIFAR-10); n photographs.",
+    (
+        "ANN, T=1: AP50 of the original and of the default method in percent (top-1 on CIFAR-10); n"
+        " photographs."
+    ),
     "minus ANN: 95 % interval of the difference, 1,000 resamplings of the photographs.",
-    "The default has settled after T=1, and T=4 and T=16 are the same. T=8: with --set encoding.refine=1 and --set "
-    "encoding.refine_by=0.5.",
+    (
+        "The default has settled after T=1, and T=4 and T=16 are the same. T=8: with --set"
+        " encoding.refine=1 and --set encoding.refine_by=0.5."
+    ),
     "* VOC 2012 val is training data for this network: the difference counts, the figures do not.",
-    "digits: operations of the default per multiply-accumulate of the ANN. The commands are in docs/results.md.",
+    (
+        "digits: operations of the default per multiply-accumulate of the ANN. The commands are in"
+        " docs/results.md."
+    ),
 )
 
 
 def located(weights: str | Path) -> Path:
     """The file that --weights means: a path, or the name of a network of the zoo.
 
-    A file of that name comes first. Raises UserError for a network that is not shipped, or not installed.
+    A file of that name comes first. Raises UserError for a network that is not shipped, or not
+    installed.
     """
     path, wanted = Path(weights), str(weights).lower()
     if os.path.isfile(path):
@@ -73,25 +116,28 @@ def located(weights: str | Path) -> Path:
         return path
     if not network.shipped:
         raise UserError(
-            f"{network.name} is not shipped ({network.licence}): fetch {network.file} from {network.source} and give "
-            f"its path, --weights {network.file}"
+            f"{network.name} is not shipped ({network.licence}): fetch {network.file} from"
+            f" {network.source} and give its path, --weights {network.file}"
         )
     found = shipped("weights") / network.file
     if not found.is_file():
         cfg = f" and {Path(network.file).stem}.cfg" if network.file.endswith(".weights") else ""
         images = "--data DATA" if network.task == "CIFAR-10" else "--images DIR"
         raise UserError(
-            f"{network.file} comes with a checkout and not with an installation: fetch it{cfg} from {network.source} "
-            f"and run `{command('calibrate')} --weights {network.file} {images}`, or use a checkout"
+            f"{network.file} comes with a checkout and not with an installation: fetch it{cfg} from"
+            f" {network.source} and run `{command('calibrate')} --weights {network.file} {images}`,"
+            " or use a checkout"
         )
     return found
 
 
 def measured() -> list[dict[str, Any]]:
-    """Of a network's "name", with what is "set", and at another "imgsz": what it was measured "on", figures in percent.
+    """Of a network's "name", with what is "set", and at another "imgsz": what it was measured "on",
+    figures in percent.
 
-    ann, snn: of the ANN, and of the default method at T = 1 for its digits; interval: of their difference. refined,
-    refined_digits: at T = 8 with spikes that become finer. The commands are in docs/results.md.
+    ann, snn: of the ANN, and of the default method at T = 1 for its digits; interval: of their
+    difference. refined, refined_digits: at T = 8 with spikes that become finer. The commands are in
+    docs/results.md.
     """
     return json.loads(Path(__file__).with_suffix(".json").read_text())
 
@@ -103,9 +149,32 @@ def zoo_text() -> str:
         file = n.file if n.shipped else f"{n.file} (not shipped)"
         for own in (row for row in measured() if row["name"] == n.name):
             low, high = own["interval"]
-            first = (f"{own['ann']:.1f}", f"{own['snn']:.1f}", f"[{low:.1f}, {high:.1f}]", f"{own['digits']:.2f}")
-            settled = (f"{own['refined']:.1f}", f"{own['refined_digits']:.2f}", own["on"], own.get("set", "-"))
-            rows.append((n.name, own.get("imgsz", n.imgsz), *first, *settled, n.activation, file, n.licence, n.source))
+            first = (
+                f"{own['ann']:.1f}",
+                f"{own['snn']:.1f}",
+                f"[{low:.1f}, {high:.1f}]",
+                f"{own['digits']:.2f}",
+            )
+            settled = (
+                f"{own['refined']:.1f}",
+                f"{own['refined_digits']:.2f}",
+                own["on"],
+                own.get("set", "-"),
+            )
+            rows.append(
+                (
+                    n.name,
+                    own.get("imgsz", n.imgsz),
+                    *first,
+                    *settled,
+                    n.activation,
+                    file,
+                    n.licence,
+                    n.source,
+                )
+            )
     widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
-    lines = ["  ".join(c.ljust(w) for c, w in zip(row, widths, strict=True)).rstrip() for row in rows]
+    lines = [
+        "  ".join(c.ljust(w) for c, w in zip(row, widths, strict=True)).rstrip() for row in rows
+    ]
     return "\n".join([*lines, "", *_NOTES])

@@ -1,4 +1,6 @@
-"""The slots of a method: (a) thresholds, (b) neuron and MSAT, (c) calibration, (d) input encoding and readout."""
+"""The slots of a method: (a) thresholds, (b) neuron and MSAT, (c) calibration, (d) input encoding
+and readout.
+"""
 
 from collections.abc import Iterable
 from dataclasses import dataclass
@@ -6,26 +8,37 @@ from typing import Any, Literal
 
 from spiking_yolo.settings import Factors, allow, provided_by, setting, settings_of
 
-MOST = 65536  # spikes per timestep: as many as needed
-SIGNED = ("memory", "dcgs", "few-spikes")  # kinds of neurons that follow the sum of their input, of either sign
+# spikes per timestep: as many as needed.
+MOST = 65536
+# Kinds of neurons that follow the sum of their input, of either sign.
+SIGNED = ("memory", "dcgs", "few-spikes")
 
 
 @dataclass(frozen=True)
 class Threshold:
     """(a) How the threshold theta of each neuron follows from the activation statistics."""
 
-    rule: Literal["max", "percentile", "shared", "divided", "clamped", "mmse", "balance", "sensitivity"] = setting(
+    rule: Literal[
+        "max", "percentile", "shared", "divided", "clamped", "mmse", "balance", "sensitivity"
+    ] = setting(
         "percentile",
-        "what theta starts from: a statistic of the activations (max of one with a cap: the cap; shared: the "
-        "percentile / gamma; divided, clamped: the percentile with activations above 1 divided by gamma, or with all "
-        "clamped at gamma), balance: the largest input current of the layer while the layers before it spike, or "
-        "sensitivity: how much an error matters to the output, and what an event costs, for calibration.operations",
+        "what theta starts from: a statistic of the activations (max of one with a cap: the cap;"
+        " shared: the percentile / gamma; divided, clamped: the percentile with activations above 1"
+        " divided by gamma, or with all clamped at gamma), balance: the largest input current of"
+        " the layer while the layers before it spike, or sensitivity: how much an error matters to"
+        " the output, and what an event costs, for calibration.operations",
     )
-    scope: Literal["channel", "layer"] = setting("channel", "one statistic per channel, or one per layer")
-    percentile: float = setting(99.9, "in percent, over the positive values; divided, clamped: over all", 0.001, 100)
+    scope: Literal["channel", "layer"] = setting(
+        "channel", "one statistic per channel, or one per layer"
+    )
+    percentile: float = setting(
+        99.9, "in percent, over the positive values; divided, clamped: over all", 0.001, 100
+    )
     levels: int = setting(16, "for rule=mmse: quantisation levels below theta", 1, 1024)
     scale: float = setting(1.0, "theta = scale * statistic", 1e-6, 1e6)
-    layers: Factors = setting((), "factors on the theta of single layers, NAME:0.5,NAME2:2", 1e-6, 1e6)
+    layers: Factors = setting(
+        (), "factors on the theta of single layers, NAME:0.5,NAME2:2", 1e-6, 1e6
+    )
 
 
 @dataclass(frozen=True)
@@ -34,37 +47,48 @@ class Neuron:
 
     kind: Literal["if", "ibt", "memory", "dcgs", "few-spikes"] = setting(
         "if",
-        "if: integrate and fire, an ON/OFF pair on leaky ReLU; ibt: signed, imbalanced threshold; memory: signed, "
-        "remembers what it sent; dcgs: signed, one of 8 powers of two per step; few-spikes: binary digits of a value",
+        "if: integrate and fire, an ON/OFF pair on leaky ReLU; ibt: signed, imbalanced threshold;"
+        " memory: signed, remembers what it sent; dcgs: signed, one of 8 powers of two per step;"
+        " few-spikes: binary digits of a value",
     )
-    reset: Literal["subtract", "zero"] = setting("subtract", "for kind=if: subtract the threshold, or reset to zero")
+    reset: Literal["subtract", "zero"] = setting(
+        "subtract", "for kind=if: subtract the threshold, or reset to zero"
+    )
     gamma: int = setting(1, "largest number of spikes per timestep", 1, MOST)
     initial: float = setting(
-        0.0, "membrane potential at the start, in thresholds; 0.5 turns flooring into rounding", -10, 10
+        0.0,
+        "membrane potential at the start, in thresholds; 0.5 turns flooring into rounding",
+        -10,
+        10,
     )
-    shift: int = setting(0, "for kind=if: add theta / (2 * shift) to the potential in every step; 0: never", 0)
+    shift: int = setting(
+        0, "for kind=if: add theta / (2 * shift) to the potential in every step; 0: never", 0
+    )
     events: Literal["spikes", "switches", "digits"] = setting(
         "spikes",
-        "what travels along synapses: spikes, the switching on and off of runs of spikes, or for kind=memory the "
-        "signed digits +-2^k of what is due",
+        "what travels along synapses: spikes, the switching on and off of runs of spikes, or for"
+        " kind=memory the signed digits +-2^k of what is due",
     )
-    digits: int = setting(0, "for events=digits: how many a neuron may send in a step; 0: as many as needed", 0, 16)
+    digits: int = setting(
+        0, "for events=digits: how many a neuron may send in a step; 0: as many as needed", 0, 16
+    )
     slack: float = setting(
         0.0,
-        "for events=digits: how much farther than half a threshold a value is rounded, in thresholds, where that saves "
-        "a digit",
+        "for events=digits: how much farther than half a threshold a value is rounded, in"
+        " thresholds, where that saves a digit",
         0,
         0.5,
     )
     hysteresis: float = setting(
         0.0,
-        "for kind=memory: how much more than half a threshold must be due before a neuron fires in a later frame of a "
-        "video, in thresholds; then it sends all that is due",
+        "for kind=memory: how much more than half a threshold must be due before a neuron fires in"
+        " a later frame of a video, in thresholds; then it sends all that is due",
         0,
         16,
     )
     pool_first: bool = setting(
-        True, "for memory, dcgs, few-spikes: pool potentials, and put the neuron behind its max pooling"
+        True,
+        "for memory, dcgs, few-spikes: pool potentials, and put the neuron behind its max pooling",
     )
 
 
@@ -76,13 +100,16 @@ class Msat:
     variant: Literal["eq17", "algorithm1"] = setting(
         "eq17", "rule of the threshold: Eq. 17, or Algorithm 1 as we read it"
     )
-    units: Literal["normalised", "raw"] = setting("normalised", "potentials as fractions of theta, or as they are")
+    units: Literal["normalised", "raw"] = setting(
+        "normalised", "potentials as fractions of theta, or as they are"
+    )
     dtt: bool = setting(True, "dynamic tracking threshold, Eq. 15")
     det: bool = setting(True, "dynamic evoked threshold, Eq. 16")
     mu: bool = setting(False, "the term exp(-|mean potential|) of Eq. 16")
     gain: float = setting(
         1.0,
-        "k: the rule takes Theta as k, and a potential U as k U / Theta; 0: chosen on the calibration images",
+        "k: the rule takes Theta as k, and a potential U as k U / Theta; 0: chosen on the"
+        " calibration images",
         0,
         100,
     )
@@ -94,12 +121,18 @@ class Msat:
     tau_rd: float = setting(1.0, "weight of the evoked threshold", 0, 100)
     g: float = setting(0.1, "for variant=algorithm1: gain", 0, 100)
     floor: float = setting(1e-3, "smallest threshold, in theta; the authors have none", 0, 1)
-    stages: int = setting(0, "for variant=eq17: thresholds are theta / 2^k, k = 0..stages; 0: any value", 0, 16)
+    stages: int = setting(
+        0, "for variant=eq17: thresholds are theta / 2^k, k = 0..stages; 0: any value", 0, 16
+    )
     confidence: Literal["off", "after", "before"] = setting(
-        "off", "drop spikes of the first 16 steps by the layer's spike confidence, after or before the reset"
+        "off",
+        "drop spikes of the first 16 steps by the layer's spike confidence, after or before the"
+        " reset",
     )
     unsure: Literal["all", "last"] = setting(
-        "all", "for confidence: layers that may drop spikes, all of them or only those that the outputs read"
+        "all",
+        "for confidence: layers that may drop spikes, all of them or only those that the outputs"
+        " read",
     )
 
 
@@ -109,14 +142,21 @@ class Calibration:
 
     kind: Literal["none", "light", "advanced", "fraction", "trained"] = setting(
         "none",
-        "light: bias; advanced: initial potential; fraction: theta, as the fraction of the statistic that serves best; "
-        "trained: all three and a value at rest, by gradient descent without labels, for events=digits",
+        "light: bias; advanced: initial potential; fraction: theta, as the fraction of the"
+        " statistic that serves best; trained: all three and a value at rest, by gradient descent"
+        " without labels, for events=digits",
     )
-    T: int = setting(32, "timesteps of the calibration, and of threshold.rule=balance; does not follow --T", 1, 65536)
+    T: int = setting(
+        32,
+        "timesteps of the calibration, and of threshold.rule=balance; does not follow --T",
+        1,
+        65536,
+    )
     operations: float = setting(
         0.8,
-        "for rule=sensitivity and kind=trained: the digits to aim at, as operations per MAC of the ANN; a third more "
-        "in networks of more than 40 layers, twice as many in those with depthwise convolutions",
+        "for rule=sensitivity and kind=trained: the digits to aim at, as operations per MAC of the"
+        " ANN; a third more in networks of more than 40 layers, twice as many in those with"
+        " depthwise convolutions",
         0.01,
         100,
     )
@@ -130,32 +170,38 @@ class Encoding:
     coding: Literal["rate", "differential"] = setting(
         "rate", "rate: image and bias in every step; differential: once, and layers send changes"
     )
-    input: Literal["analogue", "poisson"] = setting("analogue", "the image itself, or random spikes at its intensities")
+    input: Literal["analogue", "poisson"] = setting(
+        "analogue", "the image itself, or random spikes at its intensities"
+    )
     frames: Literal["keep", "reset"] = setting(
         "keep",
-        "in a video, keep: the state stays from frame to frame, and what changes is sent, with coding=differential; "
-        "reset: each frame is a new image",
+        "in a video, keep: the state stays from frame to frame, and what changes is sent, with"
+        " coding=differential; reset: each frame is a new image",
     )
     tau: float = setting(
         0.0,
-        "for frames=keep: a pixel of a later frame is sent if a channel differs by more than this from what was sent "
-        "for it, of 1",
+        "for frames=keep: a pixel of a later frame is sent if a channel differs by more than this"
+        " from what was sent for it, of 1",
         0,
         1,
     )
     seed: int = setting(0, "of everything that is random: Poisson spikes, spike confidence", 0)
     coarse: int = setting(
         0,
-        "for coding=differential: a spike of the first step is worth 2^coarse thetas, halved in each step down to 1",
+        "for coding=differential: a spike of the first step is worth 2^coarse thetas, halved in"
+        " each step down to 1",
         0,
         16,
     )
     refine: int = setting(
         0,
-        "for coding=differential: after this step, and again whenever t has doubled, spikes become finer; 0: never",
+        "for coding=differential: after this step, and again whenever t has doubled, spikes become"
+        " finer; 0: never",
         0,
     )
-    refine_by: float = setting(0.75, "for refine: what the value of a spike is multiplied by", 0.01, 1)
+    refine_by: float = setting(
+        0.75, "for refine: what the value of a spike is multiplied by", 0.01, 1
+    )
     refinements: int = setting(3, "for refine: how often at most", 0, 16)
 
 
@@ -163,12 +209,14 @@ class Encoding:
 class Readout:
     """(d) How the head's potential becomes the output tensor.
 
-    With skip > 0 the mean is taken over the steps after a warm-up: output(t) = (sum of z over skip < k <= t) / (t -
-    skip). The conservation identities (sum of z = what was emitted + potential) then no longer tie the output to the
-    whole run.
+    With skip > 0 the mean is taken over the steps after a warm-up: output(t) = (sum of z over skip
+    < k <= t) / (t - skip). The conservation identities (sum of z = what was emitted + potential)
+    then no longer tie the output to the whole run.
     """
 
-    skip: int = setting(0, "leave out the first steps of the head's mean; below T; rate coding only", 0)
+    skip: int = setting(
+        0, "leave out the first steps of the head's mean; below T; rate coding only", 0
+    )
 
 
 SLOTS: dict[str, type] = {
@@ -184,11 +232,13 @@ SLOTS: dict[str, type] = {
 for _name, _module in (("kind", "neurons"), ("reset", "step")):
     provided_by(Neuron, _name, f"spiking_yolo.snn.{_module}")
 for _name in ("coding", "input"):
-    provided_by(Encoding, _name, "spiking_yolo.snn.encoding")
+    provided_by(Encoding, _name, "spiking_yolo.snn.coding")
 
 
 def allow_choices(key: str, choices: Iterable[str]) -> None:
-    """Let a setting such as "neuron.kind" take these values too; for code that brings a new neuron, reset or coding."""
+    """Let a setting such as "neuron.kind" take these values too; for code that brings a new neuron,
+    reset or coding.
+    """
     slot, _, name = key.partition(".")
     for choice in choices:
         allow(SLOTS[slot], name, choice)

@@ -2,14 +2,17 @@
 
 What a spike is worth, in the units of the ANN, is a product:
 
-    theta       the threshold that the conversion found, per channel; folded into the weights that receive the spike
-                (units.py, synapses.py), so that it never appears in what travels
-    ratio(t)    theta(t) / theta of a neuron whose threshold adapts, else 1 (msat.py, neurons/msat.py)
-    q(t)        the schedule of the coding, `spike_weight`: 1 unless spikes are coarse and then fine (encoding.py)
+    theta       the threshold that the conversion found, per channel; folded into the weights
+                that receive the spike (units.py, synapses.py), so that it is not transmitted
+    ratio(t)    theta(t) / theta of a neuron whose threshold adapts, else 1 (msat.py)
+    q(t)        the schedule of the coding, `spike_weight`: 1 unless spikes are coarse
+                and then fine (coding.py)
     OFF weight  -slope * theta_off / theta for the OFF neuron of a pair, else 1 (neurons/on_off.py)
 
-What travels is n * ratio(t) * q(t) * OFF weight, "in thetas", with n the number of spikes, which `count` adds up.
+What travels is n * ratio(t) * q(t) * OFF weight, "in thetas", with n the number of spikes, which
+`count` adds up.
 
-network.py has the time loop: input -> synapses -> neurons -> readout; plan.py what is decided before it. Each kind of
-neuron is a file of neurons/ with a pure `step`, whose arithmetic is in step.py. backend/ is there for speed alone.
+network.py has the time loop: input -> synapses -> neurons -> readout; plan.py what is decided
+before it. Each kind of neuron is a file of neurons/ with a pure `step`, whose arithmetic is in
+functional.py. fast/ is there for speed alone.
 """

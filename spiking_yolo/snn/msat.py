@@ -1,23 +1,27 @@
-"""MSAT: the multi-stage adaptive threshold (draft paper, section 4.2, as its released code computes it).
+"""MSAT: the multi-stage adaptive threshold (draft paper, section 4.2, as its released code computes
+it).
 
-With Theta the layer's threshold, U the potential after the reset, Ubar its mean over time, z the current:
+With Theta the layer's threshold, U the potential after the reset, Ubar its mean over time, z the
+current:
 
     t = 0:   theta = Theta
-    t >= 1:  u = tau_mp * [alpha * (U(t-1) - Ubar) - Theta + k_a * ln(1 + exp((U(t-1) - Ubar) / k_i))]     (DTT, Eq. 15)
-               + tau_rd * exp(-z(t) / C)                                                                   (DET, Eq. 16)
+    t >= 1:  u = tau_mp * [alpha * (U(t-1) - Ubar) - Theta
+                           + k_a * ln(1 + exp((U(t-1) - Ubar) / k_i))]     (DTT, Eq. 15)
+               + tau_rd * exp(-z(t) / C)                                (DET, Eq. 16)
              theta(t) = Theta * sigmoid(u)
 
-Where this differs from the draft: tau_rd is applied once, the current stands for V(t+1) - V(t), and the sigmoid bounds
-what Eq. 17 leaves unbounded.
+Where this differs from the draft: tau_rd is applied once, the current stands for V(t+1) - V(t), and
+the sigmoid bounds what Eq. 17 leaves unbounded.
 
-The rule is not scale invariant: where U stays at its mean, theta settles at the fraction of Theta that
-`fraction_at_rest` gives, and Theta alone decides which. So units=normalised, with the gain k, works on k U / Theta,
-k z / Theta and V_T = -k (k = 1 is identical to raw units at Theta = 1), and k is chosen for the network. units=raw
-multiplies U, z and Theta by k.
+The rule is not scale invariant: where U stays at its mean, theta settles at the fraction of Theta
+that `fraction_at_rest` gives, and Theta alone decides which. So units=normalised, with the gain k,
+works on k U / Theta, k z / Theta and V_T = -k (k = 1 is identical to raw units at Theta = 1), and k
+is chosen for the network. units=raw multiplies U, z and Theta by k.
 
-The authors' released neuron is units=raw, gain=1, floor=0, stages=0, mu=false and confidence=off, with neuron.gamma=1,
-neuron.initial=0, reset by subtraction and threshold.rule=max, scope=layer: the spikes are then the same ones, and the
-thresholds the same up to rounding. Its files of spike confidence are 1 everywhere but in the last layer.
+The authors' released neuron is units=raw, gain=1, floor=0, stages=0, mu=false and confidence=off,
+with neuron.gamma=1, neuron.initial=0, reset by subtraction and threshold.rule=max, scope=layer: the
+spikes are then the same ones, and the thresholds the same up to rounding. Its files of spike
+confidence are 1 everywhere but in the last layer.
 """
 
 import math
@@ -26,7 +30,7 @@ import torch
 from torch import Tensor
 
 from spiking_yolo.recipe import Msat
-from spiking_yolo.snn.backend.layout import beside
+from spiking_yolo.snn.fast.rows import beside
 
 LOG2E = math.log2(math.e)
 
@@ -45,15 +49,16 @@ def threshold_ratio(
 ) -> Tensor:
     """theta(t) / Theta of Eq. 17 for t >= 1.
 
-    deviation: U(t-1) - Ubar; mean: Ubar, for s.mu; current: z(t), None for no input; top: Theta; all in the units of
-    the rule, when they are divided by `unit` (but for top). sign: what the current is multiplied with. constant: what
-    `without_potential` gives, where it is known already and the current is not needed. The deviation and `work` are
-    overwritten.
+    deviation: U(t-1) - Ubar; mean: Ubar, for s.mu; current: z(t), None for no input; top: Theta;
+    all in the units of the rule, when they are divided by `unit` (but for top). sign: what the
+    current is multiplied with. constant: what `without_potential` gives, where it is known already
+    and the current is not needed. The deviation and `work` are overwritten.
 
-    sigmoid(u) is computed as A / (A + B) with exp(-u) = B / A, without a logarithm and by exp2, which is several times
-    faster in PyTorch on a CPU than exp. With ln(1 + exp(x)) = max(x, 0) + ln(1 + exp(-|x|)) and p = tau_mp k_a:
-    A = (1 + exp(-|d| / k_i)) ^ p and B = exp(tau_mp (Theta - alpha d) - p max(d, 0) / k_i - DET). A lies in 1..2^p, so
-    nothing overflows but B, where the ratio is 0.
+    sigmoid(u) is computed as A / (A + B) with exp(-u) = B / A, without a logarithm and by exp2,
+    which is several times faster in PyTorch on a CPU than exp. With ln(1 + exp(x)) = max(x, 0) +
+    ln(1 + exp(-|x|)) and p = tau_mp k_a: A = (1 + exp(-|d| / k_i)) ^ p and B = exp(tau_mp (Theta -
+    alpha d) - p max(d, 0) / k_i - DET). A lies in 1..2^p, so nothing overflows but B, where the
+    ratio is 0.
     """
     u = torch.empty_like(deviation) if out is None else out
     if not (s.dtt or s.det):
@@ -63,7 +68,8 @@ def threshold_ratio(
     if s.det and s.mu and mean is not None:
         constant = torch.sub(constant, torch.exp(-mean.abs() / unit), alpha=s.tau_rd * LOG2E)
     power = s.tau_mp * s.k_a if s.dtt else 0.0
-    below = s.tau_mp * s.alpha if s.dtt else 0.0  # slope of -ln B over d < 0, and above for d > 0
+    # Slope of -ln B over d < 0, and above for d > 0.
+    below = s.tau_mp * s.alpha if s.dtt else 0.0
     above = below + power / s.k_i
     bent = torch.ops.aten.leaky_relu(deviation, below / above if above else 0.0, **_into(work))
     b = torch.sub(constant, bent, alpha=above * LOG2E / unit, out=u).exp2_()
@@ -83,7 +89,9 @@ def without_potential(
     unit: Tensor | float = 1.0,
     sign: int = 1,
 ) -> Tensor:
-    """log2 of B in threshold_ratio but for the terms of d and the mean, written to `out`; arguments as there."""
+    """log2 of B in threshold_ratio but for the terms of d and the mean, written to `out`; arguments
+    as there.
+    """
     rest = (s.tau_mp * LOG2E * top) if s.dtt else torch.zeros_like(top)
     if s.det and current is not None:
         evoked = torch.mul(current, -sign * LOG2E / s.c / unit, out=work).exp2_()
@@ -98,8 +106,8 @@ def _into(out: Tensor | None) -> dict[str, Tensor]:
 def stage_cuts(top: Tensor, s: Msat) -> list[Tensor]:
     """From which deviation on the ratio is at least 2^-k, for k = 0..s.stages - 1; for DTT alone.
 
-    Found by bisection of threshold_ratio itself, down to its rounding, in the dtype of `top`: so a comparison decides
-    what the exponentials and the logarithm would have given.
+    Found by bisection of threshold_ratio itself, down to its rounding, in the dtype of `top`: so a
+    comparison decides what the exponentials and the logarithm would have given.
     """
     cuts = []
     for k in range(s.stages):
@@ -113,8 +121,11 @@ def stage_cuts(top: Tensor, s: Msat) -> list[Tensor]:
     return cuts
 
 
-def staged_ratio(deviation: Tensor, cuts: list[Tensor], out: Tensor, reached: Tensor | None) -> Tensor:
-    """The ratio by comparisons: 2^-k from the k-th cut on, half of the last one below all; see stage_cuts.
+def staged_ratio(
+    deviation: Tensor, cuts: list[Tensor], out: Tensor, reached: Tensor | None
+) -> Tensor:
+    """The ratio by comparisons: 2^-k from the k-th cut on, half of the last one below all; see
+    stage_cuts.
 
     reached: a tensor to work in.
     """
@@ -126,12 +137,15 @@ def staged_ratio(deviation: Tensor, cuts: list[Tensor], out: Tensor, reached: Te
 
 
 def scale_of(theta: Tensor, s: Msat, gain: float) -> Tensor:
-    """Theta in the units of the rule, V_T = -that: [C], or one value where it does not depend on theta [C]."""
+    """Theta in the units of the rule, V_T = -that: [C], or one value where it does not depend on
+    theta [C].
+    """
     return gain * (theta if s.units == "raw" else torch.ones_like(theta[:1]))
 
 
 def fraction_at_rest(top: Tensor, s: Msat) -> Tensor:
-    """theta(1) / Theta of a neuron that receives little: U = Ubar, z = 0. top: Theta in the units of the rule.
+    """theta(1) / Theta of a neuron that receives little: U = Ubar, z = 0. top: Theta in the units
+    of the rule.
 
     It is sigmoid(ln 2 - Theta) with the paper's DTT, and sigmoid(ln 2 + 1 - Theta) with DET too.
     """
@@ -140,22 +154,31 @@ def fraction_at_rest(top: Tensor, s: Msat) -> Tensor:
 
 def gain_for(fraction: float, s: Msat) -> float:
     """The k of normalised units at which DTT gives this fraction at rest, in 0..1."""
-    return (s.tau_mp * s.k_a * math.log(2) + s.tau_rd * s.det + math.log(1 / fraction - 1)) / s.tau_mp
+    return (
+        s.tau_mp * s.k_a * math.log(2) + s.tau_rd * s.det + math.log(1 / fraction - 1)
+    ) / s.tau_mp
 
 
 class MsatThreshold:
     """theta(t) / Theta of the neurons of a layer, from the history of their potential."""
 
-    def __init__(self, settings: Msat, theta: Tensor, in_thresholds: bool, gain: float, like: Tensor):
-        """theta: Theta, one value or [C], on the host. in_thresholds: the unit of the potentials and currents that
-        will be given; otherwise they are in the units of the ANN. like: of their dtype and on their device.
+    def __init__(
+        self, settings: Msat, theta: Tensor, in_thresholds: bool, gain: float, like: Tensor
+    ):
+        """theta: Theta, one value or [C], on the host. in_thresholds: the unit of the potentials
+        and currents that will be given; otherwise they are in the units of the ANN. like: of their
+        dtype and on their device.
         """
         raw, top = settings.units == "raw", scale_of(theta, settings, gain)
-        unit = (torch.ones_like(theta[:1]) if raw != in_thresholds else 1 / theta if raw else theta) / gain
+        unit = (
+            torch.ones_like(theta[:1]) if raw != in_thresholds else 1 / theta if raw else theta
+        ) / gain
         # what is given, divided by this, is in the units of the rule
         self.unit = unit.item() if unit.numel() == 1 else beside(unit, like)
         by_comparison = settings.stages and settings.dtt and not settings.det and top.numel() == 1
-        self._cuts = [beside(cut, like) for cut in stage_cuts(top, settings)] if by_comparison else []
+        self._cuts = (
+            [beside(cut, like) for cut in stage_cuts(top, settings)] if by_comparison else []
+        )
         self.settings, self.top = settings, beside(top, like)
 
     @property
@@ -180,16 +203,24 @@ class MsatThreshold:
             current = None if current is None else current / self.unit
         unit = 1.0 if isinstance(self.unit, Tensor) else self.unit
         if self._cuts:
-            return staged_ratio(deviation if unit == 1 else deviation.div_(unit), self._cuts, out, work)
-        return threshold_ratio(deviation, mean, current, self.top, self.settings, out, work, unit, sign, constant)
+            return staged_ratio(
+                deviation if unit == 1 else deviation.div_(unit), self._cuts, out, work
+            )
+        return threshold_ratio(
+            deviation, mean, current, self.top, self.settings, out, work, unit, sign, constant
+        )
 
     def algorithm1(self, ratio: Tensor, sent: Tensor, potential: Tensor) -> Tensor:
-        """Algorithm 1 in our reading, in place: theta(t+1) = max(theta(t) + g * (R(t) - U(t)), floor * Theta).
+        """Algorithm 1 in our reading, in place: theta(t+1) = max(theta(t) + g * (R(t) - U(t)),
+        floor * Theta).
 
-        theta(0) = Theta / 2. sent: R, the mean of the values sent so far; it and the potential are in thresholds.
+        theta(0) = Theta / 2. sent: R, the mean of the values sent so far; it and the potential are
+        in thresholds.
         """
         return ratio.add_(sent - potential, alpha=self.settings.g).clamp_(min=self.settings.floor)
 
     def at_rest(self, potential: Tensor) -> Tensor:
         """What the ratio tends to while the potential stays as it is and nothing is received."""
-        return threshold_ratio(torch.zeros_like(potential), potential / self.unit, None, self.top, self.settings)
+        return threshold_ratio(
+            torch.zeros_like(potential), potential / self.unit, None, self.top, self.settings
+        )

@@ -10,17 +10,14 @@ from torch import Tensor, nn
 from spiking_yolo.errors import UserError
 from spiking_yolo.graph import Graph
 from spiking_yolo.recipe import Recipe
-from spiking_yolo.snn import encoding, operations
-from spiking_yolo.snn.backend.active import Active
-from spiking_yolo.snn.backend.backend import Backend
-from spiking_yolo.snn.backend.layout import immediate
+from spiking_yolo.snn import coding, operations
+from spiking_yolo.snn.coding import ImageInput
 from spiking_yolo.snn.counting import Counts
-from spiking_yolo.snn.image_input import ImageInput
+from spiking_yolo.snn.fast.backend import Backend
+from spiking_yolo.snn.fast.rows import Active, immediate
 from spiking_yolo.snn.neurons import NeuronLayer, build_neurons
-from spiking_yolo.snn.options import SimulationOptions
-from spiking_yolo.snn.plan import NetworkPlan
-from spiking_yolo.snn.readout import OutputSum
-from spiking_yolo.snn.record import Quiet, Run, Snapshot
+from spiking_yolo.snn.plan import NetworkPlan, SimulationOptions
+from spiking_yolo.snn.readout import OutputSum, Quiet, Run, Snapshot
 from spiking_yolo.snn.synapses import Synapses, modules
 
 Probe = Callable[[str, int, NeuronLayer, Tensor | None], None]
@@ -29,12 +26,13 @@ Probe = Callable[[str, int, NeuronLayer, Tensor | None], None]
 class SpikingNetwork(nn.Module):
     """A graph with a layer of neurons at every activation.
 
-    graph: its tensors decide dtype and device, which `.to` changes. neurons: activation node -> parameters of its
-    neurons, {"theta": [C], "initial": ..., "theta_off"}; output node -> {"bias": [C]}, a correction of it.
-    State is allocated at the first step for the shape of the batch and then reused, so memory does not grow with T. It
-    outlives a run: `start(x)`, then `step()` as often as wanted, `feed(x)` for the next image of the same scene, and
-    `snapshot()` wherever the output is wanted. `run` is made of these.
-    observed: everything that a probe may look at is kept, and each layer gets the input of each step; slower.
+    graph: its tensors decide dtype and device, which `.to` changes. neurons: activation node ->
+    parameters of its neurons, {"theta": [C], "initial": ..., "theta_off"}; output node -> {"bias":
+    [C]}, a correction of it. State is allocated at the first step for the shape of the batch and
+    then reused, so memory does not grow with T. It outlives a run: `start(x)`, then `step()` as
+    often as wanted, `feed(x)` for the next image of the same scene, and `snapshot()` wherever the
+    output is wanted. `run` is made of these. observed: everything that a probe may look at is kept,
+    and each layer gets the input of each step; slower.
     """
 
     neurons: nn.ModuleDict
@@ -49,7 +47,9 @@ class SpikingNetwork(nn.Module):
     ):
         super().__init__()
         if missing := [node.name for node in graph.activations if node.name not in neurons]:
-            raise UserError(f"no threshold for the activation {missing[0]!r}: convert the network again")
+            raise UserError(
+                f"no threshold for the activation {missing[0]!r}: convert the network again"
+            )
         if observed:
             simulation = replace(simulation, event_driven=False)
         self.recipe, self.simulation = recipe, simulation
@@ -59,20 +59,28 @@ class SpikingNetwork(nn.Module):
         dtype = self.synapses.like.dtype
         self.neurons = modules(
             {
-                n.name: build_neurons(neurons[n.name], recipe, n.phi, plan.layer(n.name, simulation, dtype), backend)
+                n.name: build_neurons(
+                    neurons[n.name], recipe, n.phi, plan.layer(n.name, simulation, dtype), backend
+                )
                 for n in plan.graph.activations
             }
         )
-        heads = [name for name in plan.graph.outputs if plan.graph[name].op != "activation"]  # neurons add their own
-        corrections = {name: neurons[name]["bias"] for name in heads if "bias" in neurons.get(name, {})}
+        # Neurons add their own.
+        heads = [name for name in plan.graph.outputs if plan.graph[name].op != "activation"]
+        corrections = {
+            name: neurons[name]["bias"] for name in heads if "bias" in neurons.get(name, {})
+        }
         self._input = ImageInput(recipe, simulation.event_driven)
         self._output = OutputSum(plan, self.synapses, recipe.readout.skip, corrections)
-        self._values: dict[str, Tensor | Active | None] | None = None  # of the run; None before the first
+        # Of the run; None before the first.
+        self._values: dict[str, Tensor | Active | None] | None = None
         self.t = 0
 
     @property
     def graph(self) -> Graph:
-        """The graph as it is simulated, with max pooling before the neurons where the recipe says so."""
+        """The graph as it is simulated, with max pooling before the neurons where the recipe says
+        so.
+        """
         return self.plan.graph
 
     def run(
@@ -88,11 +96,12 @@ class SpikingNetwork(nn.Module):
     ) -> Run:
         """Simulate a batch of images for T steps.
 
-        x: [N, C, H, W]. steps: where to take snapshots, besides T. keep: x is the next image of the same scene (see
-        `feed`), and costs go on from those of the one before. maps: snapshots carry spike maps. progress(t) is called
-        after every step; probes(layer name, t, layer, current) after every layer's step, for which the network must be
-        made with observed=True. Raises UserError for steps outside of 1..T.
-        The same as calling the network, by which PyTorch's forward hooks see it.
+        x: [N, C, H, W]. steps: where to take snapshots, besides T. keep: x is the next image of the
+        same scene (see `feed`), and costs go on from those of the one before. maps: snapshots carry
+        spike maps. progress(t) is called after every step; probes(layer name, t, layer, current)
+        after every layer's step, for which the network must be made with observed=True. Raises
+        UserError for steps outside of 1..T. The same as calling the network, by which PyTorch's
+        forward hooks see it.
         """
         return self(x, T, steps, keep=keep, maps=maps, probes=probes, progress=progress)
 
@@ -113,7 +122,10 @@ class SpikingNetwork(nn.Module):
         if T < 1 or wanted[0] < 1 or wanted[-1] > T:
             raise UserError(f"steps must lie in 1..T={T}, not {', '.join(map(str, wanted))}")
         if self.recipe.readout.skip >= T:
-            raise UserError(f"readout.skip={self.recipe.readout.skip} leaves no step to read: it must be below T={T}")
+            raise UserError(
+                f"readout.skip={self.recipe.readout.skip} leaves no step to read: it must be below"
+                f" T={T}"
+            )
         probes = tuple(probes)
         if probes and not self.plan.observed:
             raise ValueError("probes need a network made with observed=True")
@@ -130,7 +142,8 @@ class SpikingNetwork(nn.Module):
         if self._since < T:  # nothing changes up to T
             last = self.snapshot(maps)
             snapshots |= {s: replace(last, t=s) for s in wanted if s >= self._since}
-        kept = self._values or {}  # what later steps do not compute again
+        # What later steps do not compute again.
+        kept = self._values or {}
         self._values = {name: value for name, value in kept.items() if name in self.plan.constant}
         sizes = {name: self._neurons(layer) for name, layer in self.layers()}
         activations = sum(self._shapes[source][1:].numel() for source in self.plan.sources.values())
@@ -143,16 +156,19 @@ class SpikingNetwork(nn.Module):
     def quiet(self) -> Quiet | None:
         """Since when nothing changes and until when; None if the next step may change something.
 
-        In a step everything travels through the whole network. Once no layer sends before it receives something, the
-        next step brings nothing to any of them, nor does a later one until spikes become finer.
+        In a step everything travels through the whole network. Once no layer sends before it
+        receives something, the next step brings nothing to any of them, nor does a later one until
+        spikes become finer.
         """
         if self._quiet_since is None:
             return None
-        return Quiet(self._quiet_since, encoding.next_refinement(self.recipe.encoding, self._since))
+        return Quiet(self._quiet_since, coding.next_refinement(self.recipe.encoding, self._since))
 
     @property
     def image(self) -> Tensor:
-        """What has been sent of the images so far, [N, C, H, W]: the last one, but for pixels that hardly changed."""
+        """What has been sent of the images so far, [N, C, H, W]: the last one, but for pixels that
+        hardly changed.
+        """
         self._check_started()
         return self._input.image
 
@@ -162,22 +178,28 @@ class SpikingNetwork(nn.Module):
         self._input.start(x)
         for _, layer in self.layers():
             layer.reset(self._input.keys)
-        rests = {name: rest for name, layer in self.layers() if (rest := getattr(layer, "rest", None)) is not None}
+        rests = {
+            name: rest
+            for name, layer in self.layers()
+            if (rest := getattr(layer, "rest", None)) is not None
+        }
         at_most_one = {name for name, layer in self.layers() if layer.sends_at_most_one}
         self.synapses.reset(at_most_one, rests, *{layer.digits for _, layer in self.layers()})
         self._output.reset()
         self._updates = torch.zeros(len(x), dtype=torch.float64, device=x.device)
         self._shapes: dict[str, torch.Size] = {}
         self._values = {}
-        self.t = self._since = 0  # steps in all, and with this image
+        # Steps in all, and with this image.
+        self.t = self._since = 0
         self._quiet_since: int | None = None
 
     @torch.no_grad()
     def feed(self, x: Tensor) -> None:
-        """Present the next batch of images, of the same shape, and keep the state: what has changed is sent.
+        """Present the next batch of images, of the same shape, and keep the state: what has changed
+        is sent.
 
-        For differential coding only. The value of spikes starts again as for a new image. From now on neurons have
-        their hysteresis. Raises UserError otherwise.
+        For differential coding only. The value of spikes starts again as for a new image. From now
+        on neurons have their hysteresis. Raises UserError otherwise.
         """
         self._check_started()
         self._input.feed(x)
@@ -187,7 +209,8 @@ class SpikingNetwork(nn.Module):
 
     @torch.no_grad()
     def step(self, probes: tuple[Probe, ...] = ()) -> bool:
-        """One timestep, up to what is read. Returns whether anything may happen while spikes keep their value.
+        """One timestep, up to what is read. Returns whether anything may happen while spikes keep
+        their value.
 
         In rate coding that is always so.
         """
@@ -206,7 +229,9 @@ class SpikingNetwork(nn.Module):
                 values[name] = self._fire(name, node.inputs[0], given[0], weight, probes)
                 active = active or values[name] is not None or not self.layer(name).settled
             else:
-                values[name] = self.synapses(node, given, weight, self.t == 1 or not self.plan.coding.once)
+                values[name] = self.synapses(
+                    node, given, weight, self.t == 1 or not self.plan.coding.once
+                )
             if self.t == 1:
                 value = values[name]
                 assert isinstance(value, Tensor)
@@ -221,16 +246,25 @@ class SpikingNetwork(nn.Module):
         return active or not self.plan.coding.once
 
     def snapshot(self, maps: bool = False) -> Snapshot:
-        """The output and the costs so far. maps: with spike maps. Raises ValueError before the first step."""
+        """The output and the costs so far. maps: with spike maps. Raises ValueError before the
+        first step.
+        """
         self._check_started()
         if self.t == 0:
             raise ValueError("nothing has happened yet: call step() first")
         counts, drawn = self.counts(), {}
-        totals = {name: Counts.unstacked(_per_image(count.stacked())) for name, count in counts.items()}
+        totals = {
+            name: Counts.unstacked(_per_image(count.stacked())) for name, count in counts.items()
+        }
         switching = self.recipe.neuron.events == "switches"
-        spikes = {name: _per_image(layer.count) if switching else totals[name].spikes for name, layer in self.layers()}
+        spikes = {
+            name: _per_image(layer.count) if switching else totals[name].spikes
+            for name, layer in self.layers()
+        }
         if maps:
-            drawn = {name: layer.count.mean(1) for name, layer in self.layers() if layer.count.ndim == 4}
+            drawn = {
+                name: layer.count.mean(1) for name, layer in self.layers() if layer.count.ndim == 4
+            }
         share = self.recipe.bias_share(self.spike_weight(self._since))
         outputs = self._output.read(self.t, self._shapes, share)
         sent = Counts.of(lambda *each: sum(each), *totals.values())
@@ -243,7 +277,7 @@ class SpikingNetwork(nn.Module):
 
     def spike_weight(self, t: int) -> float:
         """What a spike is worth in step t of an image, in thetas."""
-        return encoding.spike_weight(self.recipe.encoding, t)
+        return coding.spike_weight(self.recipe.encoding, t)
 
     def layers(self) -> Iterable[tuple[str, NeuronLayer]]:
         """The layers of neurons by name, in order."""
@@ -256,7 +290,12 @@ class SpikingNetwork(nn.Module):
         return layer
 
     def _fire(
-        self, name: str, source: str, value: Tensor | Active | None, weight: float, probes: tuple[Probe, ...]
+        self,
+        name: str,
+        source: str,
+        value: Tensor | Active | None,
+        weight: float,
+        probes: tuple[Probe, ...],
     ) -> Tensor | Active | None:
         """What a layer of neurons sends; None for silence in differential coding."""
         layer = self.layer(name)
@@ -283,14 +322,20 @@ class SpikingNetwork(nn.Module):
             return int(current is not None)
         received = current.flatten(1).any(1)
         pool = self.plan.sums.get(name)
-        return received if pool is None or immediate(current) else received & self.synapses.arrived[pool]
+        return (
+            received
+            if pool is None or immediate(current)
+            else received & self.synapses.arrived[pool]
+        )
 
     @staticmethod
     def _neurons(layer: NeuronLayer) -> int:
         return layer.count[0].numel() * layer.neurons_per_site
 
     def counts(self) -> dict[str, Counts]:
-        """Events so far of everything that sends them, at each position: layers, max poolings, the image."""
+        """Events so far of everything that sends them, at each position: layers, max poolings, the
+        image.
+        """
         layers = {name: layer.counts for name, layer in self.layers()}
         return {**layers, **self.synapses.pooled_counts(), **self._input.counts()}
 

@@ -1,6 +1,7 @@
 """What a run costs: multiply-accumulates of the ANN, synaptic operations of the SNN.
 
-Both are cut at the borders: neither what a kernel multiplies with padding nor what a spike sends beyond the map counts.
+Both are cut at the borders: neither what a kernel multiplies with padding nor what a spike sends
+beyond the map counts.
 """
 
 from collections.abc import Collection, Mapping, Sequence
@@ -11,8 +12,8 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from spiking_yolo.graph import OPS, Graph, Node
-from spiking_yolo.snn.backend.layout import beside
 from spiking_yolo.snn.counting import Counts
+from spiking_yolo.snn.fast.rows import beside
 
 
 @lru_cache(maxsize=1024)
@@ -28,9 +29,13 @@ def paths(size: int, kernel: int, stride: int, padding: int, dilation: int) -> T
 
 
 def fan_out(node: Node, weight: Tensor, height: int, width: int) -> Tensor:
-    """How many outputs an event at each input position of a convolution reaches: float64 [height, width]."""
+    """How many outputs an event at each input position of a convolution reaches: float64 [height,
+    width].
+    """
     a = node.attrs
-    axes = zip((height, width), weight.shape[2:], a["stride"], a["padding"], a["dilation"], strict=True)
+    axes = zip(
+        (height, width), weight.shape[2:], a["stride"], a["padding"], a["dilation"], strict=True
+    )
     return _fan_out(tuple(axes), weight.shape[0] // a["groups"])
 
 
@@ -41,7 +46,8 @@ def _fan_out(axes: tuple[tuple[int, ...], ...], outputs: int) -> Tensor:
 
 
 def spiking(graph: Graph, senders: Collection[str]) -> set[str]:
-    """The nodes whose output carries events and no analogue values (of the image, or a convolution's output).
+    """The nodes whose output carries events and no analogue values (of the image, or a
+    convolution's output).
 
     senders: of events, neurons and max pooling.
     """
@@ -56,9 +62,9 @@ def spiking(graph: Graph, senders: Collection[str]) -> set[str]:
 def events(graph: Graph, counts: Mapping[str, Tensor]) -> dict[str, Tensor]:
     """Events that each node which carries any has sent on, at each position of its output.
 
-    counts: cumulative events of the senders, of all channels together or of each. Upsampling copies events. A
-    convolution behind average pooling sees each event of the pooled window: what arrives is their sum. Adding delivers
-    both operands'. A slice of channels needs the events of each.
+    counts: cumulative events of the senders, of all channels together or of each. Upsampling copies
+    events. A convolution behind average pooling sees each event of the pooled window: what arrives
+    is their sum. Adding delivers both operands'. A slice of channels needs the events of each.
     """
     arrived, carrying = dict(counts), spiking(graph, counts)
     for node in graph.nodes:
@@ -73,14 +79,17 @@ def _moved(node: Node, arrived: Sequence[Tensor]) -> Tensor:
         arrived = [events.sum(1, keepdim=True) for events in arrived]
     if node.op == "avg_pool":
         a = node.attrs
-        return F.avg_pool2d(arrived[0], a["kernel"], a["stride"], a["padding"], a["ceil"], divisor_override=1)
+        return F.avg_pool2d(
+            arrived[0], a["kernel"], a["stride"], a["padding"], a["ceil"], divisor_override=1
+        )
     if node.op == "global_avg_pool":
         return arrived[0].sum((2, 3), keepdim=True)
     return OPS[node.op](node.attrs, None, None, *arrived)
 
 
 def synaptic_operations(graph: Graph, node: Node, arrived: Tensor) -> Tensor:
-    """Synaptic operations of one convolution or linear layer: every event times the outputs it reaches.
+    """Synaptic operations of one convolution or linear layer: every event times the outputs it
+    reaches.
 
     arrived: events at its input, [N, C or 1, H, W], or [N, any]. Returns float64 [N].
     """
@@ -92,8 +101,8 @@ def synaptic_operations(graph: Graph, node: Node, arrived: Tensor) -> Tensor:
 
 
 def operations_by_layer(graph: Graph, counts: Mapping[str, Counts]) -> dict[str, Counts]:
-    """Synaptic operations of each convolution and linear layer that receives events, float64 [N] in each counting;
-    counts as in `events`.
+    """Synaptic operations of each convolution and linear layer that receives events, float64 [N] in
+    each counting; counts as in `events`.
     """
     arrived = events(graph, {name: count.stacked() for name, count in counts.items()})
     return {
@@ -111,7 +120,9 @@ def total_operations(graph: Graph, counts: Mapping[str, Counts]) -> Counts:
 
 
 def macs(graph: Graph, node: Node, shape: torch.Size) -> int:
-    """Multiply-accumulates of one convolution or linear layer for one image; shape: of its input, [N, C, ...]."""
+    """Multiply-accumulates of one convolution or linear layer for one image; shape: of its input,
+    [N, C, ...].
+    """
     weight = graph.tensors[f"{node.name}.weight"]
     if node.op == "linear":
         return weight.numel()
@@ -119,13 +130,16 @@ def macs(graph: Graph, node: Node, shape: torch.Size) -> int:
 
 
 def total_macs(
-    graph: Graph, shapes: Mapping[str, torch.Size], senders: Collection[str], shown: Tensor | None = None
+    graph: Graph,
+    shapes: Mapping[str, torch.Size],
+    senders: Collection[str],
+    shown: Tensor | None = None,
 ) -> tuple[int, int]:
     """Multiply-accumulates of one image: of all layers, and of those that receive analogue values.
 
-    shapes: of every node's output, [N, C, ...]. senders: of events. shown: values of each pixel of the input that are
-    sent, [N, 1, H, W], the mean over the images counts; None: all. A layer that reads what was computed from the input
-    counts in full unless none is.
+    shapes: of every node's output, [N, C, ...]. senders: of events. shown: values of each pixel of
+    the input that are sent, [N, 1, H, W], the mean over the images counts; None: all. A layer that
+    reads what was computed from the input counts in full unless none is.
     """
     total = analogue = 0
     carrying = spiking(graph, senders)

@@ -1,27 +1,114 @@
-"""What is known of a network before it runs: which nodes are computed when, and what each layer may rely on."""
+"""What is known of a network before it runs: which nodes are computed when, and what each layer may
+rely on.
+"""
 
+import os
+import shutil
+import sys
+import sysconfig
+import warnings
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Self
+from pathlib import Path
+from typing import Literal, Self, get_args
 
 import torch
 from torch import Tensor
 
+from spiking_yolo.errors import Notice, UserError
 from spiking_yolo.graph import Graph, Node
 from spiking_yolo.graph.rewrites import constant_nodes, pool_before_neuron, readout_nodes
 from spiking_yolo.recipe import SIGNED, Recipe
-from spiking_yolo.snn.encoding import CODINGS, Coding
-from spiking_yolo.snn.options import SimulationOptions
+from spiking_yolo.snn.coding import CODINGS, Coding
+
+Precision = Literal["float32", "bf16"]
+
+
+@dataclass(frozen=True)
+class SimulationOptions:
+    """How a network is computed, which changes its results by rounding and its speed by a lot.
+
+    precision: bf16 multiplies spikes and weights in bfloat16, which GPUs and processors with
+    avx512_bf16 or AMX do at twice the speed; potentials, and convolutions of the image, stay in
+    float32. Bursts of up to 256 spikes are exact in bfloat16; weights, currents and graded spikes
+    are rounded to 8 bits. compiled: fuse the arithmetic of the neurons with PyTorch's compiler,
+    where there is one for C++. event_driven: in differential coding, after the first step, compute
+    only what events reach, where they are few: the frames of a fixed camera. Not where anything is
+    compiled.
+    """
+
+    precision: Precision = "float32"
+    compiled: bool = False
+    event_driven: bool = True
+
+    def __post_init__(self) -> None:
+        if self.precision not in get_args(Precision):
+            raise UserError(
+                f"precision must be one of {', '.join(get_args(Precision))}, not {self.precision!r}"
+            )
+
+    def synapses(self, dtype: torch.dtype) -> torch.dtype:
+        """The dtype of the weights that receive spikes, in a network of this dtype."""
+        return torch.bfloat16 if self.precision == "bf16" else dtype
+
+
+def chosen(
+    precision: Precision = "float32", compiled: bool = False, device: str | torch.device = "cpu"
+) -> SimulationOptions:
+    """The simulation on this machine's device; not compiled, with a Notice, where PyTorch's
+    compiler lacks something.
+
+    Another Notice says where bf16 is no faster. Raises UserError for an unknown precision.
+    """
+    simulation = SimulationOptions(precision, compiled)
+    if precision == "bf16" and not bf16_pays(device):
+        warnings.warn(
+            "this processor has no instructions for bfloat16: bf16 is no faster here",
+            Notice,
+            stacklevel=2,
+        )
+    if compiled and (reason := missing()):
+        warnings.warn(f"nothing is compiled: {reason}", Notice, stacklevel=2)
+        return SimulationOptions(precision)
+    return simulation
+
+
+def bf16_pays(device: str | torch.device) -> bool:
+    """Whether bf16 may be faster there than float32: on processors that have instructions for it,
+    and on GPUs.
+    """
+    return str(device).partition(":")[0] != "cpu" or fast_bf16()
+
+
+def missing() -> str:
+    """What PyTorch's compiler lacks on this machine, and what to do about it; empty when
+    nothing.
+    """
+    # As PyTorch looks for it.
+    default = {"darwin": "clang++", "win32": "cl"}.get(sys.platform, "g++")
+    compiler = os.environ.get("CXX", default)
+    if shutil.which(compiler) is None:
+        return f"there is no C++ compiler {compiler!r}; install one, or set CXX to yours"
+    if not Path(sysconfig.get_path("include"), "Python.h").is_file():
+        return "Python.h is not installed; on Debian and Ubuntu it comes with python3-dev"
+    return ""
+
+
+def fast_bf16() -> bool:
+    """Whether this processor multiplies bfloat16 faster than float32."""
+    capable = getattr(torch.cpu, "get_capabilities", dict)()
+    return bool(capable.get("avx512_bf16") or capable.get("amx_bf16"))
 
 
 @dataclass(frozen=True)
 class LayerPlan:
     """What one layer of neurons may rely on.
 
-    reads_sums: what it receives is the sum of its input so far, which the max pooling before it keeps, and not the
-    input of a step. constant: it receives the same current in every step. observed: somebody will look at its neurons,
-    so that all thresholds, and both neurons of a pair, are kept. sent_dtype: of what it sends; None: the potential's.
-    by_channel: a slice of channels is taken of what it sends, so that its events are counted for each channel.
+    reads_sums: what it receives is the sum of its input so far, which the max pooling before it
+    keeps, and not the input of a step. constant: it receives the same current in every step.
+    observed: somebody will look at its neurons, so that all thresholds, and both neurons of a pair,
+    are kept. sent_dtype: of what it sends; None: the potential's. by_channel: a slice of channels
+    is taken of what it sends, so that its events are counted for each channel.
     """
 
     name: str = ""
@@ -36,11 +123,12 @@ class LayerPlan:
 class NetworkPlan:
     """Which nodes of a graph are computed when.
 
-    graph: as it is simulated, with max pooling before the neurons where the recipe says so. observed: see
-    SpikingNetwork. constant: nodes whose value is the same in every step, computed in the first. readout: the linear
-    end of the graph, computed only where the output is read; stepped: all other nodes, in order. releases: node ->
-    values that nobody needs after it. sliced: nodes of whose events a slice is taken. sums: layer of neurons -> max
-    pooling whose sum it reads. sources: activation -> the node that it reads in the ANN.
+    graph: as it is simulated, with max pooling before the neurons where the recipe says so.
+    observed: see SpikingNetwork. constant: nodes whose value is the same in every step, computed in
+    the first. readout: the linear end of the graph, computed only where the output is read;
+    stepped: all other nodes, in order. releases: node -> values that nobody needs after it. sliced:
+    nodes of whose events a slice is taken. sums: layer of neurons -> max pooling whose sum it
+    reads. sources: activation -> the node that it reads in the ANN.
     """
 
     graph: Graph
@@ -56,7 +144,11 @@ class NetworkPlan:
 
     @classmethod
     def of(
-        cls, graph: Graph, neurons: Mapping[str, Mapping[str, Tensor]], recipe: Recipe, observed: bool = False
+        cls,
+        graph: Graph,
+        neurons: Mapping[str, Mapping[str, Tensor]],
+        recipe: Recipe,
+        observed: bool = False,
     ) -> Self:
         """neurons: activation node -> parameters of its neurons."""
         sources = {node.name: node.inputs[0] for node in graph.activations}
@@ -67,7 +159,9 @@ class NetworkPlan:
         constant = frozenset[str]() if changing else frozenset(constant_nodes(graph))
         readout = readout_nodes(graph)
         stepped = tuple(node for node in graph.nodes if node not in readout)
-        summing = {node.name for node in graph.activations if follows_sums(recipe, neurons[node.name])}
+        summing = {
+            node.name for node in graph.activations if follows_sums(recipe, neurons[node.name])
+        }
         return cls(
             graph,
             coding,
@@ -85,14 +179,18 @@ class NetworkPlan:
         """The plan of a layer in a network of this dtype."""
         constant = set(self.graph[name].inputs) <= self.constant
         sent = simulation.synapses(dtype) if simulation.precision == "bf16" else None
-        return LayerPlan(name, name in self.sums, constant, self.observed, sent, name in self.sliced)
+        return LayerPlan(
+            name, name in self.sums, constant, self.observed, sent, name in self.sliced
+        )
 
 
 def follows_sums(recipe: Recipe, parameters: Mapping[str, Tensor]) -> bool:
-    """Whether neurons of these parameters need only the sum of their input so far, not the input of each step.
+    """Whether neurons of these parameters need only the sum of their input so far, not the input of
+    each step.
 
-    A calibrated bias is added to each input, but in differential coding it is a part of the sum (not for MSAT's
-    neurons, which look at it elsewhere too); MSAT's DET looks at the input, and its Algorithm 1 at the step before.
+    A calibrated bias is added to each input, but in differential coding it is a part of the sum
+    (not for MSAT's neurons, which look at it elsewhere too); MSAT's DET looks at the input, and its
+    Algorithm 1 at the step before.
     """
     m = recipe.msat
     return (
@@ -105,7 +203,9 @@ def follows_sums(recipe: Recipe, parameters: Mapping[str, Tensor]) -> bool:
 def _sliced(graph: Graph) -> frozenset[str]:
     found: set[str] = set()
     for node in reversed(graph.nodes):
-        if node.op == "slice" or (node.name in found and not node.weighted and node.op != "activation"):
+        if node.op == "slice" or (
+            node.name in found and not node.weighted and node.op != "activation"
+        ):
             found.update(node.inputs)
     return frozenset(found)
 
@@ -124,13 +224,23 @@ def _sums(graph: Graph, layers: set[str], constant: frozenset[str]) -> dict[str,
     return {name: pool for name in layers if (pool := graph[name].inputs[0]) in alone}
 
 
-def _releases(graph: Graph, stepped: tuple[Node, ...], constant: frozenset[str]) -> dict[str, tuple[str, ...]]:
+def _releases(
+    graph: Graph, stepped: tuple[Node, ...], constant: frozenset[str]
+) -> dict[str, tuple[str, ...]]:
     last = {name: node.name for node in stepped for name in node.inputs}
-    keep = readout_sources(graph, tuple(node for node in graph.nodes if node not in stepped)) | constant
-    return {node.name: tuple(i for i in set(node.inputs) if last[i] == node.name and i not in keep) for node in stepped}
+    keep = (
+        readout_sources(graph, tuple(node for node in graph.nodes if node not in stepped))
+        | constant
+    )
+    return {
+        node.name: tuple(i for i in set(node.inputs) if last[i] == node.name and i not in keep)
+        for node in stepped
+    }
 
 
 def readout_sources(graph: Graph, readout: tuple[Node, ...]) -> set[str]:
-    """The nodes whose values the output is read from: those before the readout, and outputs outside of it."""
+    """The nodes whose values the output is read from: those before the readout, and outputs outside
+    of it.
+    """
     inputs = {name for node in readout for name in node.inputs}
     return {*graph.outputs, *inputs} - {node.name for node in readout}

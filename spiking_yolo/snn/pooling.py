@@ -6,30 +6,30 @@ from typing import Any, Self
 import torch
 from torch import Tensor, nn
 
-from spiking_yolo.snn.backend.active import Active, put
-from spiking_yolo.snn.backend.backend import Backend
-from spiking_yolo.snn.backend.layout import immediate, per_channel, rows
-from spiking_yolo.snn.backend.tree import map_tree
-from spiking_yolo.snn.counting import Counts
-from spiking_yolo.snn.digits import count_digits
+from spiking_yolo.snn.counting import Counts, count_digits
+from spiking_yolo.snn.fast.backend import Backend
+from spiking_yolo.snn.fast.rows import Active, immediate, map_tree, per_channel, put, rows
 from spiking_yolo.snn.state import State
 
-_ROUNDING = 1e-3  # of a spike, in the difference of two sums
+# Of a spike, in the difference of two sums.
+_ROUNDING = 1e-3
 
 
 class CumulativeMaxPool(nn.Module):
-    """Sends the change of the maximum, over each window, of the input's running sum: the sum sent is the pooled sum.
+    """Sends the change of the maximum, over each window, of the input's running sum: the sum sent
+    is the pooled sum.
 
-    Pooling the spikes of single steps instead counts every spike of a window and gets *worse* with T. What is sent can
-    be negative, more than one spike or, behind graded spikes, a part of one. It counts as the spikes that its value
-    takes: a change of a part of a spike is one event all the same.
-    attrs: geometry, see graph.max_pool. sends_sums: the pooled sum itself is handed on in every step, to neurons that
-    work on sums; nothing is counted. by_channel: see LayerPlan.
+    Pooling the spikes of single steps instead counts every spike of a window and gets *worse* with
+    T. What is sent can be negative, more than one spike or, behind graded spikes, a part of one. It
+    counts as the spikes that its value takes: a change of a part of a spike is one event all the
+    same. attrs: geometry, see graph.max_pool. sends_sums: the pooled sum itself is handed on in
+    every step, to neurons that work on sums; nothing is counted. by_channel: see LayerPlan.
     """
 
     sent: Tensor
     state: State
-    arrived: Tensor | None = None  # whether anything did in the last step, for who cannot know from sums and silence
+    # Whether anything did in the last step, for who cannot know from sums and silence.
+    arrived: Tensor | None = None
 
     def __init__(
         self,
@@ -44,19 +44,25 @@ class CumulativeMaxPool(nn.Module):
         self.reset()
 
     def reset(
-        self, bursts: bool = True, rest: Tensor | None = None, digits: Callable[[Tensor], Tensor] = count_digits
+        self,
+        bursts: bool = True,
+        rest: Tensor | None = None,
+        digits: Callable[[Tensor], Tensor] = count_digits,
     ) -> None:
         """Forget everything: the next step starts a new run, of any shape.
 
-        bursts: whether a step of the input can be worth more than one spike. rest: of the input, [C]; what its first
-        step brings without an event, and this one hands on without any, since it shifts a maximum as it shifts all.
-        digits: how many a number of spikes has.
+        bursts: whether a step of the input can be worth more than one spike. rest: of the input,
+        [C]; what its first step brings without an event, and this one hands on without any, since
+        it shifts a maximum as it shifts all. digits: how many a number of spikes has.
         """
         self._pooled_sum.reset()
         self._fresh, self._bursts, self._rest, self._digits = True, bursts, rest, digits
 
-    def forward(self, current: Tensor | Active, spike_weight: float = 1.0) -> Tensor | Active | None:
-        """One timestep. current: [N, C, H, W], what arrives. Returns what is sent, [N, C, H', W']; None for nothing.
+    def forward(
+        self, current: Tensor | Active, spike_weight: float = 1.0
+    ) -> Tensor | Active | None:
+        """One timestep. current: [N, C, H, W], what arrives. Returns what is sent, [N, C, H', W'];
+        None for nothing.
 
         spike_weight: value of one spike, by which what is sent is counted.
         """
@@ -74,14 +80,19 @@ class CumulativeMaxPool(nn.Module):
             if self._rest is not None:
                 self.sent += per_channel(self._rest, pooled)
             without = ("switches", "previous", *(() if self._bursts else ("events",)))
-            self.state = State.allocate(pooled.shape, pooled, pooled.dtype, without, self.by_channel)
-        out = torch.sub(pooled, self.sent, out=self.sent)  # the old `sent` is not needed any more
+            self.state = State.allocate(
+                pooled.shape, pooled, pooled.dtype, without, self.by_channel
+            )
+        # The old `sent` is not needed any more.
+        out = torch.sub(pooled, self.sent, out=self.sent)
         self.sent = pooled
         self._tally(self.state, out, spike_weight)
         return pooled if first and self._rest is not None else out
 
     def _at(self, pooled: Active, before: Tensor, spike_weight: float) -> Active | None:
-        """The same where the maximum may have changed: `pooled`, which was `before`. self.sent has changed with it."""
+        """The same where the maximum may have changed: `pooled`, which was `before`. self.sent has
+        changed with it.
+        """
         if self.sends_sums:
             return pooled
         out = pooled.values - before

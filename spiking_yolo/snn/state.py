@@ -7,9 +7,8 @@ from typing import Any, NamedTuple, Self
 import torch
 from torch import Tensor
 
-from spiking_yolo.snn.backend.layout import empty
-from spiking_yolo.snn.counting import Counts
-from spiking_yolo.snn.digits import count_digits
+from spiking_yolo.snn.counting import Counts, count_digits
+from spiking_yolo.snn.fast.rows import empty
 
 
 def tensor(dtype: torch.dtype | None = None, optional: bool = False, per_position: int = 0) -> Any:
@@ -23,11 +22,13 @@ def tensor(dtype: torch.dtype | None = None, optional: bool = False, per_positio
 
 @dataclass(kw_only=True)
 class State:
-    """The tensors of one layer, one value per neuron: [N, C, ...], or rows of them (see backend/layout.py).
+    """The tensors of one layer, one value per neuron: [N, C, ...], or rows of them (see
+    fast/rows.py).
 
-    count: spikes so far. events: those in each of the Counts, of all channels together, or of each where a slice of
-    channels is taken of what is sent; without bursts it is left out, for all three are the same. With
-    neuron.events=switches also `switches`, the switches so far, and `previous`, what was sent in the step before.
+    count: spikes so far. events: those in each of the Counts, of all channels together, or of each
+    where a slice of channels is taken of what is sent; without bursts it is left out, for all three
+    are the same. With neuron.events=switches also `switches`, the switches so far, and `previous`,
+    what was sent in the step before.
     """
 
     count: Tensor = tensor()
@@ -36,21 +37,27 @@ class State:
     previous: Tensor | None = tensor(optional=True)
 
     def tally(self, spikes: Tensor, digits: Callable[[Tensor], Tensor] = count_digits) -> None:
-        """Count what the neurons send in a step: a burst of n = `spikes` each, n >= 0, or as digits(n) digits."""
+        """Count what the neurons send in a step: a burst of n = `spikes` each, n >= 0, or as
+        digits(n) digits.
+        """
         self.count.add_(spikes)
         if self.events is not None:
             counted = Counts(spikes, digits(spikes), spikes.clamp(max=1))
             together = self.events.shape[1] == len(counted)
-            self.events.add_(torch.cat([n.sum(1, keepdim=True) for n in counted] if together else counted, 1))
+            self.events.add_(
+                torch.cat([n.sum(1, keepdim=True) for n in counted] if together else counted, 1)
+            )
 
     def counts(self, by_channel: bool = False) -> Counts:
-        """Events so far at each position as the synapses receive them, of all channels or of each: float64 [N, 1, ...]
-        or [N, C, ...].
+        """Events so far at each position as the synapses receive them, of all channels or of each:
+        float64 [N, 1, ...] or [N, C, ...].
         """
         if self.events is not None:
             return Counts(*self.events.chunk(3, 1))
         alike = self.count if self.switches is None else self.switches
-        return Counts.alike(alike.double() if by_channel else alike.sum(1, keepdim=True, dtype=torch.float64))
+        return Counts.alike(
+            alike.double() if by_channel else alike.sum(1, keepdim=True, dtype=torch.float64)
+        )
 
     @classmethod
     def allocate(
@@ -71,12 +78,19 @@ class State:
             name: torch.Size((shape[0], channels * kind["per_position"] or shape[1], *shape[2:]))
             for name, kind in kept.items()
         }
-        return cls(**{name: empty(shapes[name], like, kind["dtype"] or dtype).zero_() for name, kind in kept.items()})
+        return cls(
+            **{
+                name: empty(shapes[name], like, kind["dtype"] or dtype).zero_()
+                for name, kind in kept.items()
+            }
+        )
 
 
 @dataclass(kw_only=True)
 class PotentialState(State):
-    """State of neurons with a membrane potential, in the units of the ANN (in thresholds where the neuron says so)."""
+    """State of neurons with a membrane potential, in the units of the ANN (in thresholds where the
+    neuron says so).
+    """
 
     potential: Tensor = tensor()
 
@@ -85,8 +99,9 @@ class PotentialState(State):
 class Parameters:
     """What a step needs besides the state, in shapes that broadcast against it.
 
-    theta: the threshold. initial: the potential at the start, in thresholds. bias: added to the current. cap: the
-    largest activation, in thresholds. rest: what a neuron hands on without an event, in thresholds.
+    theta: the threshold. initial: the potential at the start, in thresholds. bias: added to the
+    current. cap: the largest activation, in thresholds. rest: what a neuron hands on without an
+    event, in thresholds.
     """
 
     theta: Tensor
@@ -99,10 +114,11 @@ class Parameters:
 class Clock(NamedTuple):
     """When a step happens.
 
-    t: steps before it. time: how many activations the sum of the input stands for: t + 1 in rate coding, 1 in
-    differential coding. spike_weight: what a spike of this step is worth, in thetas. These three are numbers, or
-    tensors in compiled code. first: whether t is 0. drops: whether spike confidence may drop spikes in this step.
-    reluctant: whether only a neuron to which more than its hysteresis is due may fire.
+    t: steps before it. time: how many activations the sum of the input stands for: t + 1 in rate
+    coding, 1 in differential coding. spike_weight: what a spike of this step is worth, in thetas.
+    These three are numbers, or tensors in compiled code. first: whether t is 0. drops: whether
+    spike confidence may drop spikes in this step. reluctant: whether only a neuron to which more
+    than its hysteresis is due may fire.
     """
 
     t: Any
@@ -116,8 +132,8 @@ class Clock(NamedTuple):
 class Buffers(NamedTuple):
     """Tensors that a step may write its results to instead of allocating them; None means allocate.
 
-    They exist for speed alone, and a reader may think them away. out: for what is sent. ratio: for MSAT's threshold.
-    a to e: for anything.
+    They exist for speed alone, and a reader may think them away. out: for what is sent. ratio: for
+    MSAT's threshold. a to e: for anything.
     """
 
     a: Tensor | None = None

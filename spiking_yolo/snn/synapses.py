@@ -1,4 +1,6 @@
-"""What lies between the layers of neurons: linear maps, pooling, and operations that only move values."""
+"""What lies between the layers of neurons: linear maps, pooling, and operations that only move
+values.
+"""
 
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from typing import Any, Self, overload
@@ -10,37 +12,40 @@ from torch import Tensor, nn
 from spiking_yolo.errors import UserError
 from spiking_yolo.graph import OPS, Node
 from spiking_yolo.snn import units
-from spiking_yolo.snn.backend.active import Active, dense
-from spiking_yolo.snn.backend.backend import Backend
-from spiking_yolo.snn.backend.events import EventConvolution
-from spiking_yolo.snn.backend.layout import beside, empty, per_channel
-from spiking_yolo.snn.counting import Counts
-from spiking_yolo.snn.digits import count_digits
-from spiking_yolo.snn.options import SimulationOptions
-from spiking_yolo.snn.plan import NetworkPlan
+from spiking_yolo.snn.counting import Counts, count_digits
+from spiking_yolo.snn.fast.backend import Backend
+from spiking_yolo.snn.fast.events import EventConvolution
+from spiking_yolo.snn.fast.rows import Active, beside, dense, empty, per_channel
+from spiking_yolo.snn.plan import NetworkPlan, SimulationOptions
 from spiking_yolo.snn.pooling import CumulativeMaxPool
 
 
 class LinearMap(nn.Module):
     """A linear layer or a convolution with the weights of the ANN, which takes spikes as counts.
 
-    weight: [out, in] or [out, in / groups, kh, kw]. bias: [out] or None. `absorb` must be called before the first step.
+    weight: [out, in] or [out, in / groups, kh, kw]. bias: [out] or None. `absorb` must be called
+    before the first step.
     """
 
     weight: Tensor
     bias: Tensor | None
 
-    def __init__(self, weight: Tensor, bias: Tensor | None, attrs: Mapping[str, Any], backend: Backend):
+    def __init__(
+        self, weight: Tensor, bias: Tensor | None, attrs: Mapping[str, Any], backend: Backend
+    ):
         super().__init__()
-        self.register_buffer("weight", weight.clone())  # loading others must not change the converted network
+        # Loading others must not change the converted network.
+        self.register_buffer("weight", weight.clone())
         self.register_buffer("bias", None if bias is None else bias.clone())
         self.attrs, self._backend = attrs, backend
-        self.folded = None  # the weights with the value of spikes, once it is known
+        # The weights with the value of spikes, once it is known.
+        self.folded = None
         self._convolution: Callable[[Tensor, bool], Tensor] | None = None
         self._events: EventConvolution | None = None
 
     def absorb(self, unit: units.Unit, dtype: torch.dtype) -> None:
-        """Fold the value of an incoming spike, [C], into the weights; None for analogue input, which stays as it is.
+        """Fold the value of an incoming spike, [C], into the weights; None for analogue input,
+        which stays as it is.
 
         dtype: of the weights that receive spikes.
         """
@@ -61,7 +66,8 @@ class LinearMap(nn.Module):
         super()._load_from_state_dict(*args, **kwargs)
 
     def forward(self, x: Tensor | Active, biased: bool) -> Tensor | Active | None:
-        """x: [N, in] or [N, C, H, W]. biased: whether the bias is added. Returns the dtype of the folded weights.
+        """x: [N, in] or [N, C, H, W]. biased: whether the bias is added. Returns the dtype of the
+        folded weights.
 
         None where no output is reached.
         """
@@ -86,8 +92,13 @@ class Synapses(nn.Module):
         super().__init__()
         self.plan, self.simulation = plan, simulation
         graph, summed = plan.graph, set(plan.sums.values())
-        tensors = {n.name: (graph.tensors[f"{n.name}.weight"], graph.parameters(n)[1]) for n in graph.weighted}
-        self.maps = modules({n.name: LinearMap(*tensors[n.name], n.attrs, backend) for n in graph.weighted})
+        tensors = {
+            n.name: (graph.tensors[f"{n.name}.weight"], graph.parameters(n)[1])
+            for n in graph.weighted
+        }
+        self.maps = modules(
+            {n.name: LinearMap(*tensors[n.name], n.attrs, backend) for n in graph.weighted}
+        )
         self.pools = modules(
             {
                 n.name: CumulativeMaxPool(n.attrs, n.name in summed, backend, n.name in plan.sliced)
@@ -95,23 +106,35 @@ class Synapses(nn.Module):
                 if n.op == "max_pool" and n.name not in plan.constant
             }
         )
-        self.like = next(iter(graph.tensors.values()))[:0]  # for dtype and device of potentials and outputs
+        # For dtype and device of potentials and outputs.
+        self.like = next(iter(graph.tensors.values()))[:0]
         self._thetas: dict[str, Tensor] = {}
         self._units: dict[str, units.Unit] = {}
         self._shapes: dict[str, list[torch.Size]] = {}
 
     def absorb(self, thetas: Mapping[str, Tensor]) -> None:
-        """Fold the values of spikes, [C] per layer of neurons, into the weights that receive them, if they are new."""
+        """Fold the values of spikes, [C] per layer of neurons, into the weights that receive them,
+        if they are new.
+        """
         maps = {name: linear for name, linear in self.maps.items() if isinstance(linear, LinearMap)}
-        known = all(name in self._thetas and torch.equal(theta, self._thetas[name]) for name, theta in thetas.items())
+        known = all(
+            name in self._thetas and torch.equal(theta, self._thetas[name])
+            for name, theta in thetas.items()
+        )
         if known and all(linear.folded is not None for linear in maps.values()):
             return
         self._thetas = {name: theta.clone() for name, theta in thetas.items()}
         found = units.propagate(self.plan.graph, self._thetas)
-        self._units = {name: None if unit is None else beside(unit, self.like) for name, unit in found.items()}
+        self._units = {
+            name: None if unit is None else beside(unit, self.like) for name, unit in found.items()
+        }
         for name, linear in maps.items():
             node = self.plan.graph[name]
-            dtype = self.like.dtype if node in self.plan.readout else self.simulation.synapses(self.like.dtype)
+            dtype = (
+                self.like.dtype
+                if node in self.plan.readout
+                else self.simulation.synapses(self.like.dtype)
+            )
             linear.absorb(self._units[node.inputs[0]], dtype)
 
     def reset(
@@ -122,8 +145,8 @@ class Synapses(nn.Module):
     ) -> None:
         """Before a run, after `absorb`.
 
-        at_most_one: layers of neurons that send at most one spike in a step. rests: of layers that have any, [C].
-        digits: how many a number of spikes has.
+        at_most_one: layers of neurons that send at most one spike in a step. rests: of layers that
+        have any, [C]. digits: how many a number of spikes has.
         """
         here = {name: beside(rest, self.like) for name, rest in rests.items()}
         known = units.at_rest(self.plan.graph, here, self._units) if rests else {}
@@ -138,18 +161,24 @@ class Synapses(nn.Module):
 
     @property
     def arrived(self) -> dict[str, Tensor]:
-        """Whether max poolings that hand on sums received anything in the last step, bool []; on a device alone."""
+        """Whether max poolings that hand on sums received anything in the last step, bool []; on a
+        device alone.
+        """
         return {name: pool.arrived for name, pool in self._pools() if pool.arrived is not None}
 
     def _pools(self) -> Iterator[tuple[str, CumulativeMaxPool]]:
-        return ((name, pool) for name, pool in self.pools.items() if isinstance(pool, CumulativeMaxPool))
+        return (
+            (name, pool) for name, pool in self.pools.items() if isinstance(pool, CumulativeMaxPool)
+        )
 
     def forward(
         self, node: Node, given: Sequence[Tensor | Active | None], spike_weight: float, biased: bool
     ) -> Tensor | Active | None:
-        """What a node passes on in a timestep; None stands for silence, all zero, but never in the first step.
+        """What a node passes on in a timestep; None stands for silence, all zero, but never in the
+        first step.
 
-        given: one per input, [N, ...]. spike_weight: what a spike is worth, in thetas. biased: whether to add biases.
+        given: one per input, [N, ...]. spike_weight: what a spike is worth, in thetas. biased:
+        whether to add biases.
         """
         received = [value for value in given if value is not None]
         if not received:
@@ -166,7 +195,9 @@ class Synapses(nn.Module):
                 for value, shape in zip(given, shapes, strict=True)
             ]
         if self._units[node.name] is None:
-            whole = [self.analogue(name, value) for name, value in zip(node.inputs, whole, strict=True)]
+            whole = [
+                self.analogue(name, value) for name, value in zip(node.inputs, whole, strict=True)
+            ]
         return OPS[node.op](node.attrs, None, None, *whole)
 
     @overload
@@ -178,7 +209,8 @@ class Synapses(nn.Module):
         unit = self._units[name]
         if unit is None:
             return value
-        value = dense(value).to(self.like.dtype)  # of spikes that are sent in bf16
+        # Of spikes that are sent in bf16.
+        value = dense(value).to(self.like.dtype)
         return value * per_channel(unit, value)
 
     def _apply(self, fn: Any, recurse: bool = True) -> Self:
@@ -191,4 +223,6 @@ def modules(named: Mapping[str, nn.Module]) -> nn.ModuleDict:
     try:
         return nn.ModuleDict(dict(named))
     except KeyError as error:
-        raise UserError(f"a layer has a name that PyTorch needs itself ({error}): rename it in the network") from error
+        raise UserError(
+            f"a layer has a name that PyTorch needs itself ({error}): rename it in the network"
+        ) from error

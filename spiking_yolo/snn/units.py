@@ -1,7 +1,9 @@
-"""What travels is in thetas: the constant threshold of a spike is folded into the weights that receive it.
+"""What travels is in thetas: the constant threshold of a spike is folded into the weights that
+receive it.
 
-This is weight normalisation on the input side only. Every node gets a `unit`, the value per channel of one spike in
-what it sends; None means plain values. Units pass through pooling, upsampling, concatenation and slicing unchanged.
+This is weight normalisation on the input side only. Every node gets a `unit`, the value per channel
+of one spike in what it sends; None means plain values. Units pass through pooling, upsampling,
+concatenation and slicing unchanged.
 """
 
 from collections.abc import Mapping
@@ -32,7 +34,8 @@ def propagate(graph: Graph, site_units: Mapping[str, Tensor]) -> dict[str, Unit]
         elif node.op == "flatten" and (
             node.name in graph.outputs or any(user.op != "linear" for user in users[node.name])
         ):
-            units[node.name] = None  # one unit per channel no longer fits the features; a linear layer unfolds it
+            # One unit per channel no longer fits the features; a linear layer unfolds it.
+            units[node.name] = None
         elif node.op == "slice" and given[0] is not None:
             units[node.name] = given[0][slice(*node.attrs["slices"][0])]
         else:
@@ -40,8 +43,11 @@ def propagate(graph: Graph, site_units: Mapping[str, Tensor]) -> dict[str, Unit]
     return units
 
 
-def at_rest(graph: Graph, rests: Mapping[str, Tensor], units: Mapping[str, Unit]) -> dict[str, Tensor | None]:
-    """What max pooling may be behind hands on without an event, [C] in the node's unit; None: not known, or nothing.
+def at_rest(
+    graph: Graph, rests: Mapping[str, Tensor], units: Mapping[str, Unit]
+) -> dict[str, Tensor | None]:
+    """What max pooling may be behind hands on without an event, [C] in the node's unit; None: not
+    known, or nothing.
 
     rests: activation node -> [C], in thetas.
     """
@@ -51,7 +57,11 @@ def at_rest(graph: Graph, rests: Mapping[str, Tensor], units: Mapping[str, Unit]
         found: Tensor | None = None
         if node.op == "activation":
             found = rests.get(node.name)
-        elif not given or len(given) < len(node.inputs) or (len(given) > 1 and units[node.name] is None):
+        elif (
+            not given
+            or len(given) < len(node.inputs)
+            or (len(given) > 1 and units[node.name] is None)
+        ):
             pass
         elif node.op == "concat":
             found = torch.cat(given)
@@ -72,8 +82,8 @@ def same(a: Unit, b: Unit) -> bool:
 def fold(weight: Tensor, unit: Unit, groups: int = 1) -> Tensor:
     """Weights that take spikes instead of values.
 
-    weight: [out, in / groups, kh, kw] of a convolution or [out, features] of a linear layer, where features may be a
-    flattened [C, H, W] map with one unit per channel.
+    weight: [out, in / groups, kh, kw] of a convolution or [out, features] of a linear layer, where
+    features may be a flattened [C, H, W] map with one unit per channel.
     """
     if unit is None:
         return weight
@@ -81,5 +91,7 @@ def fold(weight: Tensor, unit: Unit, groups: int = 1) -> Tensor:
     if weight.ndim == 2:
         return weight * unit.repeat_interleave(weight.shape[1] // len(unit))
     out, per_group, kh, kw = weight.shape
-    grouped = weight.reshape(groups, out // groups, per_group, kh, kw) * unit.reshape(groups, 1, per_group, 1, 1)
+    grouped = weight.reshape(groups, out // groups, per_group, kh, kw) * unit.reshape(
+        groups, 1, per_group, 1, 1
+    )
     return grouped.reshape(weight.shape)

@@ -1,4 +1,6 @@
-"""Augmentation: photographs with boxes through albumentations, batches of small images as tensors."""
+"""Augmentation: photographs with boxes through albumentations, batches of small images as
+tensors.
+"""
 
 import os
 from collections.abc import Sequence
@@ -11,7 +13,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from spiking_yolo.errors import require
-from spiking_yolo.io.sizes import Size
+from spiking_yolo.io.names import Size
 
 
 @dataclass(frozen=True)
@@ -29,16 +31,21 @@ class Photo:
 class DetectionAugment:
     """Photos to augmented photos of one size.
 
-    size: (height, width), pixels. mosaic: probability that four photos are tiled into one. scale: smallest share of
-    the area that a crop keeps. A crop has the shape of some photograph, and is stretched to `size` as whole photographs
-    are in an evaluation. A box that loses more than 70 % of its area is dropped.
+    size: (height, width), pixels. mosaic: probability that four photos are tiled into one. scale:
+    smallest share of the area that a crop keeps. A crop has the shape of some photograph, and is
+    stretched to `size` as whole photographs are in an evaluation. A box that loses more than 70 %
+    of its area is dropped.
     """
 
     def __init__(self, size: Size, mosaic: float = 0.0, scale: float = 0.3) -> None:
         os.environ.setdefault("NO_ALBUMENTATIONS_UPDATE", "1")
         A = require("albumentations", "train")
         boxes = A.BboxParams(
-            "pascal_voc", label_fields=["labels"], min_visibility=0.3, clip=True, filter_invalid_bboxes=True
+            "pascal_voc",
+            label_fields=["labels"],
+            min_visibility=0.3,
+            clip=True,
+            filter_invalid_bboxes=True,
         )
         self.mosaic = mosaic
         tiles = A.Mosaic(grid_yx=(2, 2), target_size=size, cell_shape=size, p=1.0)
@@ -62,11 +69,15 @@ class DetectionAugment:
         else:
             self.crop.set_random_seed(seed)
             out = self.crop(**photos[0].as_dict())
-        return Photo(out["image"], np.reshape(out["bboxes"], (-1, 4)), np.asarray(out["labels"], int))
+        return Photo(
+            out["image"], np.reshape(out["bboxes"], (-1, 4)), np.asarray(out["labels"], int)
+        )
 
 
 def crop_and_flip(images: Tensor, rng: np.random.Generator, pad: int = 4) -> Tensor:
-    """Each image [N, C, H, W] shifted by up to `pad` pixels over a reflected border and mirrored half of the time."""
+    """Each image [N, C, H, W] shifted by up to `pad` pixels over a reflected border and mirrored
+    half of the time.
+    """
     n, _, h, w = images.shape
     padded = F.pad(images, (pad,) * 4, mode="reflect")
     dy, dx = (torch.from_numpy(rng.integers(0, 2 * pad + 1, n)) for _ in range(2))
@@ -75,7 +86,9 @@ def crop_and_flip(images: Tensor, rng: np.random.Generator, pad: int = 4) -> Ten
     columns = torch.where(mirrored[:, None], columns.flip(1), columns)
     rows = dy[:, None] + torch.arange(h)
     index = torch.arange(n)[:, None, None]
-    return padded.permute(0, 2, 3, 1)[index, rows[:, :, None], columns[:, None, :]].permute(0, 3, 1, 2)
+    return padded.permute(0, 2, 3, 1)[index, rows[:, :, None], columns[:, None, :]].permute(
+        0, 3, 1, 2
+    )
 
 
 def cutout(images: Tensor, rng: np.random.Generator, side: int = 8) -> Tensor:

@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from spiking_yolo.errors import UserError
 from spiking_yolo.models.spec import Spec
 from spiking_yolo.train.augment import crop_and_flip, cutout
-from spiking_yolo.train.seeds import Batches, generator
+from spiking_yolo.train.checkpoint import Batches, generator
 
 Arrays = tuple[np.ndarray, np.ndarray]  # uint8 [n, H, W, 3], int64 [n]
 
@@ -33,8 +33,9 @@ def normalise(images: np.ndarray, spec: Spec) -> Tensor:
 class ClassifyTask(Batches):
     """See loop.Task. Whole batches are shifted and mirrored.
 
-    hole: side of the square that is cut out of each image, pixels. smoothing: of the labels. A batch's randomness
-    depends on (seed, epoch, first index), hence not on the number of processes that draw it.
+    hole: side of the square that is cut out of each image, pixels. smoothing: of the labels. A
+    batch's randomness depends on (seed, epoch, first index), hence not on the number of processes
+    that draw it.
     """
 
     train: Arrays
@@ -56,7 +57,10 @@ class ClassifyTask(Batches):
         for indices in self.epoch(epoch, first):
             rng = generator(self.seed, epoch, indices[0])
             batch = crop_and_flip(normalise(images[indices], self.spec), rng)
-            yield cutout(batch, rng, self.hole) if self.hole else batch, torch.from_numpy(labels[indices])
+            yield (
+                cutout(batch, rng, self.hole) if self.hole else batch,
+                torch.from_numpy(labels[indices]),
+            )
 
     def loss(self, output: Tensor, targets: Tensor) -> dict[str, Tensor]:
         targets = targets.to(output.device)

@@ -6,10 +6,10 @@ from typing import Any
 
 import torch
 
-from spiking_yolo.datasets.classification import to_arrays
-from spiking_yolo.datasets.draw import draw
-from spiking_yolo.datasets.open import UNPACKED, open_classification, open_detection, voc_years
-from spiking_yolo.io.images import Picture
+from spiking_yolo.data.classification import to_arrays
+from spiking_yolo.data.detection import draw
+from spiking_yolo.data.formats import UNPACKED, open_classification, open_detection, voc_years
+from spiking_yolo.data.images import Picture
 from spiking_yolo.models.spec import Spec
 from spiking_yolo.models.yolov1 import yolov1_spec
 from spiking_yolo.train.classify import ClassifyTask, classifier_spec
@@ -19,7 +19,9 @@ from spiking_yolo.train.options import TrainOptions
 
 @dataclass(frozen=True)
 class TrainingData:
-    """A dataset as a training wants it. pictures: those that are trained on, without their augmentation."""
+    """A dataset as a training wants it. pictures: those that are trained on, without their
+    augmentation.
+    """
 
     spec: Spec
     task: Task
@@ -47,7 +49,9 @@ def detection(options: TrainOptions, common: dict[str, Any]) -> TrainingData:
     own = {k: getattr(options, k) for k in ("epochs", "workers", "mosaic", "cache")}
     task = DetectTask(train=train_set, val=val_set, spec=spec, weights=weights, **common, **own)
     notes = list(dict.fromkeys(train_set.notes + val_set.notes))
-    return TrainingData(spec, task, [Picture.file(str(sample.path)) for sample in train_set.samples], notes)
+    return TrainingData(
+        spec, task, [Picture.file(str(sample.path)) for sample in train_set.samples], notes
+    )
 
 
 def classification(options: TrainOptions, common: dict[str, Any]) -> TrainingData:
@@ -59,11 +63,15 @@ def classification(options: TrainOptions, common: dict[str, Any]) -> TrainingDat
     chosen: Sequence[int] = range(len(labels))
     if options.holdout:
         kept = round(len(labels) * (1 - options.holdout))
-        shuffled = torch.randperm(len(labels), generator=torch.Generator().manual_seed(options.seed)).tolist()
+        shuffled = torch.randperm(
+            len(labels), generator=torch.Generator().manual_seed(options.seed)
+        ).tolist()
         chosen, held = shuffled[:kept], shuffled[kept:]
         val_parts = [(images[held], labels[held])]
     chosen = draw(chosen, share(chosen, options), options.seed)
     train_part = images[chosen], labels[chosen]
-    task = ClassifyTask(train=train_part, val=val_parts[0], spec=spec, hole=options.cutout, **common)
+    task = ClassifyTask(
+        train=train_part, val=val_parts[0], spec=spec, hole=options.cutout, **common
+    )
     notes = [note for dataset in sets for note in dataset.notes]
     return TrainingData(spec, task, [sets[0].pictures[i] for i in chosen], notes)

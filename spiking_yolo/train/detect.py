@@ -7,19 +7,21 @@ from typing import Any
 import cv2
 import numpy as np
 import torch
+import torch.nn.functional as F
 from torch import Tensor, nn
+from torch.overrides import TorchFunctionMode
 from torch.utils.data import DataLoader, Dataset
 
-from spiking_yolo.datasets.detection import DetectionSet
+from spiking_yolo.data.detection import DetectionSet
+from spiking_yolo.data.images import preprocess
 from spiking_yolo.decode.boxes import Detections
-from spiking_yolo.decode.yolo import detections
+from spiking_yolo.decode.heads import detections
 from spiking_yolo.errors import UserError
-from spiking_yolo.io.images import preprocess
 from spiking_yolo.metrics.voc import best_f1, voc_map
 from spiking_yolo.models.spec import Spec
 from spiking_yolo.train.augment import DetectionAugment, Photo
+from spiking_yolo.train.checkpoint import Batches, generator
 from spiking_yolo.train.loss_yolov1 import LossWeights, yolov1_loss
-from spiking_yolo.train.seeds import Batches, generator
 
 Boxes = tuple[list[Tensor], list[Tensor]]
 
@@ -30,7 +32,9 @@ class AugmentedPhotos(Dataset[Any]):
     Difficult and crowd boxes are left out. cache: keep the decoded photos in memory.
     """
 
-    def __init__(self, data: DetectionSet, augment: DetectionAugment, seed: int, cache: bool = True) -> None:
+    def __init__(
+        self, data: DetectionSet, augment: DetectionAugment, seed: int, cache: bool = True
+    ) -> None:
         self.samples, self.augment, self.seed = data.indexed().samples, augment, seed
         self.photos = [self.read(i) for i in range(len(self.samples))] if cache else None
 
@@ -44,7 +48,8 @@ class AugmentedPhotos(Dataset[Any]):
 
     def __getitem__(self, key: tuple[int, int]) -> tuple[Tensor, Tensor, Tensor]:
         epoch, index = key
-        cv2.setNumThreads(0)  # the workers are the parallelism
+        # The workers are the parallelism.
+        cv2.setNumThreads(0)
         rng = generator(self.seed, epoch, index)
         partners = rng.integers(len(self), size=3) if self.augment.mosaic else []
         photos = [self.photos[i] if self.photos else self.read(i) for i in (index, *partners)]
@@ -52,7 +57,11 @@ class AugmentedPhotos(Dataset[Any]):
         height, width = out.image.shape[:2]
         scale = np.array([width, height] * 2, np.float32)
         image = torch.from_numpy(np.ascontiguousarray(out.image.transpose(2, 0, 1)))
-        return image, torch.from_numpy(out.boxes.astype(np.float32) / scale), torch.from_numpy(out.labels)
+        return (
+            image,
+            torch.from_numpy(out.boxes.astype(np.float32) / scale),
+            torch.from_numpy(out.labels),
+        )
 
 
 def collate(items: Sequence[tuple[Tensor, Tensor, Tensor]]) -> tuple[Tensor, Boxes]:
@@ -62,7 +71,9 @@ def collate(items: Sequence[tuple[Tensor, Tensor, Tensor]]) -> tuple[Tensor, Box
 
 @dataclass(kw_only=True)
 class DetectTask(Batches):
-    """See loop.Task. mosaic is off in the last `plain` share of the epochs, so that training ends on whole photos."""
+    """See loop.Task. mosaic is off in the last `plain` share of the epochs, so that training ends
+    on whole photos.
+    """
 
     train: DetectionSet
     val: DetectionSet
@@ -86,15 +97,21 @@ class DetectTask(Batches):
         return {"training": contents(self.train), "validation": contents(self.val)}
 
     def batches(self, epoch: int, first: int = 0) -> Iterator[tuple[Tensor, Boxes]]:
-        self.photos.augment.mosaic = self.mosaic if epoch < round(self.epochs * (1 - self.plain)) else 0.0
+        self.photos.augment.mosaic = (
+            self.mosaic if epoch < round(self.epochs * (1 - self.plain)) else 0.0
+        )
         keys = [[(epoch, i) for i in indices] for indices in self.epoch(epoch, first)]
         # A new loader each epoch: its workers see this epoch's augmentation.
-        loader = DataLoader(self.photos, batch_sampler=keys, collate_fn=collate, num_workers=self.workers)
+        loader = DataLoader(
+            self.photos, batch_sampler=keys, collate_fn=collate, num_workers=self.workers
+        )
         mean, std = (torch.tensor(v)[:, None, None] for v in (self.spec.mean, self.spec.std))
         try:
             for images, targets in loader:
                 yield (images.float() / 255 - mean) / std, targets
-        except UserError as error:  # to what a worker raises torch puts the traceback before it, as text
+        except (
+            UserError
+        ) as error:  # to what a worker raises torch puts the traceback before it, as text
             raise UserError(str(error).rpartition(f"{UserError.__name__}: ")[2]) from None
 
     def loss(self, output: Tensor, targets: Boxes) -> dict[str, Tensor]:
@@ -102,8 +119,9 @@ class DetectTask(Batches):
         return yolov1_loss(output, boxes, labels, self.spec.heads[0], self.weights)
 
     def evaluate(self, model: nn.Module) -> dict[str, float]:
-        """In percent: mAP50, the area under the curve, and mAP50_20 over the classes with 20 or more objects;
-        precision and recall at the confidence of the largest F1. Nothing where there are no objects.
+        """In percent: mAP50, the area under the curve, and mAP50_20 over the classes with 20 or
+        more objects; precision and recall at the confidence of the largest F1. Nothing where there
+        are no objects.
         """
         if not objects(self.val):
             return {}
@@ -134,14 +152,67 @@ def predict(model: nn.Module, data: DetectionSet, spec: Spec, batch: int = 16) -
     results: list[Detections] = []
     for start in range(0, len(data), batch):
         pairs = [preprocess(s.image(), spec) for s in data.samples[start : start + batch]]
-        images = torch.stack([image for image, _ in pairs]).to(device, memory_format=torch.channels_last)
+        images = torch.stack([image for image, _ in pairs]).to(
+            device, memory_format=torch.channels_last
+        )
         output = model(images).float().cpu()
         results += detections([output], spec, [p for _, p in pairs], 0.005, 0.5, 100, True)
     return results
 
 
 def hold_out(data: DetectionSet, share: float, seed: int) -> tuple[DetectionSet, DetectionSet]:
-    """A random split of one set into (rest, share): settings are chosen without the validation data."""
+    """A random split of one set into (rest, share): settings are chosen without the validation
+    data.
+    """
     chosen = set(generator(seed).permutation(len(data))[: round(share * len(data))].tolist())
-    parts = [[s for i, s in enumerate(data.samples) if (i in chosen) == held] for held in (False, True)]
-    return replace(data, samples=parts[0]), replace(data, name=f"{data.name}, held out", samples=parts[1])
+    parts = [
+        [s for i, s in enumerate(data.samples) if (i in chosen) == held] for held in (False, True)
+    ]
+    return replace(data, samples=parts[0]), replace(
+        data, name=f"{data.name}, held out", samples=parts[1]
+    )
+
+
+# Pixels of a map; from 8 x 8 on a plain convolution is faster, and patches are many.
+LARGEST = 16
+
+
+def by_patches(x: Tensor, weight: Tensor, bias: Tensor | None, padding: tuple[int, int]) -> Tensor:
+    """conv2d of x [N, C, H, W] with stride 1 and zero padding (rows, columns) that keeps H and W,
+    up to rounding.
+    """
+    n, _, h, w = x.shape
+    rows, columns = weight.shape[2:]
+    padded = F.pad(x, (padding[1], padding[1], padding[0], padding[0])).permute(0, 2, 3, 1)
+    patches = torch.cat(
+        [padded[:, i : i + h, j : j + w] for i in range(rows) for j in range(columns)], 3
+    )
+    kernels = weight.permute(0, 2, 3, 1).flatten(1)
+    return F.linear(patches.flatten(0, 2), kernels, bias).reshape(n, h, w, -1).permute(0, 3, 1, 2)
+
+
+class SmallMaps(TorchFunctionMode):
+    """Within this context, convolutions on the CPU that `by_patches` can do faster are done
+    by it.
+    """
+
+    def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        if func is F.conv2d and not kwargs and len(args) == 7 and fits(*args):
+            x, weight, bias, _, padding, *_ = args
+            return by_patches(x, weight, bias, padding)
+        return func(*args, **(kwargs or {}))
+
+
+def fits(
+    x: Tensor, weight: Tensor, bias: Any, stride: Any, padding: Any, dilation: Any, groups: int
+) -> bool:
+    """Whether these arguments of conv2d, as nn.Conv2d passes them, are a small map whose size is
+    kept.
+    """
+    same = (
+        tuple(2 * p + 1 for p in padding) == tuple(weight.shape[2:])
+        if isinstance(padding, tuple)
+        else False
+    )
+    plain = stride == (1, 1) and dilation == (1, 1) and groups == 1
+    return x.device.type == "cpu" and x.ndim == 4 and x[0, 0].numel() <= LARGEST and same and plain

@@ -6,14 +6,22 @@ from pathlib import Path
 
 from torch import nn
 
-from spiking_yolo.datasets.open import voc_years
+from spiking_yolo.data.formats import voc_years
 from spiking_yolo.io.assets import command
-from spiking_yolo.io.sizes import size_name
+from spiking_yolo.io.names import size_name
 from spiking_yolo.models.spec import Spec
 from spiking_yolo.train.options import TrainOptions
 
-SCORES = {"mAP50": "mAP50", "mAP50_20": "mAP50_20", "precision": "P", "recall": "R", "top1": "top-1"}  # in percent
-BEST_BY = ("mAP50", "top1")  # of which a row has one if it was validated
+# In percent.
+SCORES = {
+    "mAP50": "mAP50",
+    "mAP50_20": "mAP50_20",
+    "precision": "P",
+    "recall": "R",
+    "top1": "top-1",
+}
+# Of which a row has one if it was validated.
+BEST_BY = ("mAP50", "top1")
 NAMES, NOTES = 5, 5  # that are shown
 
 Row = Mapping[str, float]
@@ -22,17 +30,24 @@ Row = Mapping[str, float]
 def best_row(rows: Sequence[dict[str, float]]) -> dict[str, float] | None:
     """The last of those with the largest figure of BEST_BY; None where none was validated."""
     validated = [row for row in reversed(rows) if row.keys() & set(BEST_BY)]
-    return max(validated, key=lambda row: next(row[key] for key in BEST_BY if key in row), default=None)
+    return max(
+        validated, key=lambda row: next(row[key] for key in BEST_BY if key in row), default=None
+    )
 
 
-def opening(contents: Mapping[str, str], spec: Spec, model: nn.Module, name: str, where: str) -> list[str]:
+def opening(
+    contents: Mapping[str, str], spec: Spec, model: nn.Module, name: str, where: str
+) -> list[str]:
     """contents: of a Task. name: of the architecture. where: the device and its precision."""
     names = ", ".join([*spec.names[:NAMES], *(["..."] if len(spec.names) > NAMES else [])])
     millions = sum(parameter.numel() for parameter in model.parameters()) / 1e6
     return [
         *(f"{split}: {text}" for split, text in contents.items()),
         f"{len(spec.names)} classes: {names}",
-        f"{name}: {millions:.2f} M parameters, input {size_name((spec.height, spec.width))}, on {where}",
+        (
+            f"{name}: {millions:.2f} M parameters, input {size_name((spec.height, spec.width))}, on"
+            f" {where}"
+        ),
     ]
 
 
@@ -55,7 +70,10 @@ def outcome(weights: Path, last: Row, best: Row | None) -> str:
     if best is None or weights.stem == "last":
         why = "no epoch was validated" if best is None else "there is no best.safetensors any more"
         return f"{weights} is of the last epoch, {last['epoch']:.0f}: {why}"
-    return f"{weights} is of epoch {best['epoch']:.0f}, the best by validation: {', '.join(scores(best))}"
+    return (
+        f"{weights} is of epoch {best['epoch']:.0f}, the best by validation:"
+        f" {', '.join(scores(best))}"
+    )
 
 
 def next_commands(options: TrainOptions, weights: Path, example: str, calibrated: bool) -> str:
@@ -64,7 +82,9 @@ def next_commands(options: TrainOptions, weights: Path, example: str, calibrated
     calibrated: whether that can be done at once; otherwise calibration comes first.
     """
     network, data = ["--weights", str(weights)], ["--data", str(options.data)]
-    split = ["--split", options.val_split] if options.val_split and options.val_split != "val" else []
+    split = (
+        ["--split", options.val_split] if options.val_split and options.val_split != "val" else []
+    )
     if options.task == "detect":
         split += ["--year", options.year] if voc_years(options.data) else []
         images = ["--images", str(Path(example).parent), "--limit", "128"]

@@ -15,12 +15,22 @@ from torch.nn.parallel import DistributedDataParallel
 from torch.optim.swa_utils import AveragedModel
 
 from spiking_yolo.errors import UserError
+from spiking_yolo.train.checkpoint import (
+    Begun,
+    Job,
+    Rows,
+    State,
+    generator,
+    load_state,
+    planned,
+    record,
+    save_state,
+)
+from spiking_yolo.train.detect import SmallMaps
 from spiking_yolo.train.lines import epoch_line
-from spiking_yolo.train.seeds import generator
-from spiking_yolo.train.small_maps import SmallMaps
-from spiking_yolo.train.state import Begun, Job, Rows, State, load_state, planned, record, save_state
 
-Progress = Callable[..., Any]  # (what, how much of it is done, of how much)
+# (what, how much of it is done, of how much).
+Progress = Callable[..., Any]
 
 
 def silent(*_: object) -> None:
@@ -30,8 +40,8 @@ def silent(*_: object) -> None:
 class Task(Protocol):
     """The data. A batch is (images [N, 3, H, W] float in [0, 1] or normalised, targets).
 
-    contents: how much there is, by split. batches: those of an epoch from number `first` on. evaluate: figures of the
-    validation, none where there is nothing to validate on.
+    contents: how much there is, by split. batches: those of an epoch from number `first` on.
+    evaluate: figures of the validation, none where there is nothing to validate on.
     """
 
     @property
@@ -44,12 +54,13 @@ class Task(Protocol):
 
 @dataclass(frozen=True)
 class Settings:
-    """optimizer: "adamw" or "sgd" (momentum 0.9, Nesterov). lr: peak learning rate. warmup: share of the training in
-    which it rises linearly; then it falls as a cosine (0.3: one-cycle). ema: decay of the averaged weights per step.
-    clip: largest gradient norm. bf16: autocast. val_every: epochs between validations, 0 for the last only. anneal:
-    share of the training in which the slope of leaky ReLUs falls linearly to 0, so that weights of a leaky network
-    become those of a ReLU network without a jump; 0 leaves slopes alone. save_every: minutes between checkpoints within
-    an epoch, 0 for one after every step.
+    """optimizer: "adamw" or "sgd" (momentum 0.9, Nesterov). lr: peak learning rate. warmup: share
+    of the training in which it rises linearly; then it falls as a cosine (0.3: one-cycle). ema:
+    decay of the averaged weights per step. clip: largest gradient norm. bf16: autocast. val_every:
+    epochs between validations, 0 for the last only. anneal: share of the training in which the
+    slope of leaky ReLUs falls linearly to 0, so that weights of a leaky network become those of a
+    ReLU network without a jump; 0 leaves slopes alone. save_every: minutes between checkpoints
+    within an epoch, 0 for one after every step.
     """
 
     epochs: int
@@ -75,7 +86,9 @@ def learning_rate(progress: float, settings: Settings) -> float:
 
 
 def moving_average(decay: float) -> Callable[[Tensor, Tensor, Tensor | int], Tensor]:
-    """Exponential moving average whose memory grows with the steps n, (1 + n) / (10 + n), up to `decay`."""
+    """Exponential moving average whose memory grows with the steps n, (1 + n) / (10 + n), up to
+    `decay`.
+    """
 
     def update(average: Tensor, current: Tensor, n: Tensor | int) -> Tensor:
         return average + (current - average) * (1 - min(decay, (1 + int(n)) / (10 + int(n))))
@@ -93,7 +106,10 @@ def set_slope(model: nn.Module, slope: float) -> None:
 def make_optimizer(model: nn.Module, settings: Settings) -> torch.optim.Optimizer:
     """Weight decay acts on matrices and kernels only, not on biases, batch norm and thresholds."""
     groups = [
-        {"params": [p for p in model.parameters() if p.ndim > 1], "weight_decay": settings.weight_decay},
+        {
+            "params": [p for p in model.parameters() if p.ndim > 1],
+            "weight_decay": settings.weight_decay,
+        },
         {"params": [p for p in model.parameters() if p.ndim <= 1], "weight_decay": 0.0},
     ]
     match settings.optimizer:
@@ -118,19 +134,23 @@ def fit(
 ) -> tuple[nn.Module, list[dict[str, float]]]:
     """Train; returns the averaged model and one row of figures per epoch.
 
-    folder: gets results.csv after every epoch and state.pt within an epoch too; resume=True goes on from there with
-    the same weights and losses as an uninterrupted run. export(model, rows) is called after every epoch and on
-    resuming at the end of one, progress(epoch, done, total) after every step, say(line) on resuming and once all of an
-    epoch is on disk. job: what must be as it was when a training is resumed, by default the settings but for the
-    number of epochs and checkpoints.
-    Raises UserError when the loss is not finite, for a state.pt that is damaged or of another job, and
-    for what `lengthened` refuses.
+    folder: gets results.csv after every epoch and state.pt within an epoch too; resume=True goes on
+    from there with the same weights and losses as an uninterrupted run. export(model, rows) is
+    called after every epoch and on resuming at the end of one, progress(epoch, done, total) after
+    every step, say(line) on resuming and once all of an epoch is on disk. job: what must be as it
+    was when a training is resumed, by default the settings but for the number of epochs and
+    checkpoints. Raises UserError when the loss is not finite, for a state.pt that is damaged or of
+    another job, and for what `lengthened` refuses.
     """
     model = model.to(device, memory_format=torch.channels_last)  # pyright: ignore[reportCallIssue]
     ema = AveragedModel(model, avg_fn=moving_average(settings.ema), use_buffers=True)
     optimizer = make_optimizer(model, settings)
     state = State(model, ema, optimizer)
-    job = {k: v for k, v in asdict(settings).items() if k not in ("epochs", "save_every")} if job is None else job
+    job = (
+        {k: v for k, v in asdict(settings).items() if k not in ("epochs", "save_every")}
+        if job is None
+        else job
+    )
     rows, begun = load_state(state, folder, job) if resume else ([], Begun())
     other = lengthened(settings, folder, rows, begun, task.steps) if rows or begun.steps else ""
     leader = not dist.is_initialized() or dist.get_rank() == 0
@@ -155,7 +175,16 @@ def fit(
         row = {
             "epoch": epoch + 1.0,
             **train_epoch(
-                trained, ema, optimizer, task, settings, epoch, device, partial(progress, what), begun, checkpoint
+                trained,
+                ema,
+                optimizer,
+                task,
+                settings,
+                epoch,
+                device,
+                partial(progress, what),
+                begun,
+                checkpoint,
             ),
         }
         begun = Begun()
@@ -166,7 +195,8 @@ def fit(
         if leader:
             record(rows, folder)
             export(ema.module, rows)
-            save_state(state, rows, folder, job, settings.epochs)  # last: with it the epoch is done
+            # last: with it the epoch is done.
+            save_state(state, rows, folder, job, settings.epochs)
             saved = time.monotonic()
             say(epoch_line(row, settings.epochs))
         if dist.is_initialized():
@@ -175,7 +205,8 @@ def fit(
 
 
 def lengthened(settings: Settings, folder: Path, rows: Rows, begun: Begun, steps: int) -> str:
-    """What to say of a training that goes on for other epochs than were planned, nothing where they are the same.
+    """What to say of a training that goes on for other epochs than were planned, nothing where they
+    are the same.
 
     Raises UserError where they are too few, and with `anneal`, whose slopes would change back.
     """
@@ -186,13 +217,16 @@ def lengthened(settings: Settings, folder: Path, rows: Rows, begun: Begun, steps
         raise UserError(f"{folder} is in epoch {least} already: give --epochs {least} or more")
     if settings.anneal:
         raise UserError(
-            f"{folder} was planned with --epochs {before}, and --anneal is a share of them: go on with {before}"
+            f"{folder} was planned with --epochs {before}, and --anneal is a share of them: go on"
+            f" with {before}"
         )
     done = len(rows) + begun.steps / steps
-    old, new = (learning_rate(done / s.epochs, s) for s in (replace(settings, epochs=before), settings))
+    old, new = (
+        learning_rate(done / s.epochs, s) for s in (replace(settings, epochs=before), settings)
+    )
     return (
-        f", for {settings.epochs} epochs instead of {before}: the learning rate goes from {old:.3g} to {new:.3g}, "
-        f"as in a training of {settings.epochs}, whose result this will not have"
+        f", for {settings.epochs} epochs instead of {before}: the learning rate goes from {old:.3g}"
+        f" to {new:.3g}, as in a training of {settings.epochs}, whose result this will not have"
     )
 
 
@@ -230,7 +264,9 @@ def train_epoch(
         terms = task.loss(output, targets)
         loss = torch.stack(list(terms.values())).sum()
         if not torch.isfinite(loss):
-            raise UserError(f"the loss is not finite in epoch {epoch + 1}: lower --lr (now {settings.lr:g})")
+            raise UserError(
+                f"the loss is not finite in epoch {epoch + 1}: lower --lr (now {settings.lr:g})"
+            )
         optimizer.zero_grad(set_to_none=True)
         loss.backward()
         nn.utils.clip_grad_norm_(model.parameters(), settings.clip)

@@ -1,8 +1,9 @@
 """The YOLOv1 loss: coordinates, objectness to IoU, empty cells, classes.
 
-Redmon et al., "You Only Look Once", 2016, equation 3, and darknet's [detection] layer with rescore=1. All
-sums are per image, averaged over the batch. A logistic head (HeadSpec.logistic) keeps the terms but measures
-confidences and classes by binary cross-entropy instead of squared error.
+Redmon et al., "You Only Look Once", 2016, equation 3, and darknet's [detection] layer with
+rescore=1. All sums are per image, averaged over the batch. A logistic head (HeadSpec.logistic)
+keeps the terms but measures confidences and classes by binary cross-entropy instead of squared
+error.
 """
 
 from collections.abc import Sequence
@@ -21,8 +22,9 @@ Grid = tuple[int, int]  # rows R and columns S of cells
 
 @dataclass(frozen=True)
 class LossWeights:
-    """coord, noobj: of the paper. giou: of 1 - GIoU of the responsible boxes (the paper has none). ignore: a box that
-    overlaps some object by more than this IoU is not told that it is empty (1: always told, as in the paper).
+    """coord, noobj: of the paper. giou: of 1 - GIoU of the responsible boxes (the paper has none).
+    ignore: a box that overlaps some object by more than this IoU is not told that it is empty (1:
+    always told, as in the paper).
     """
 
     coord: float = 5.0
@@ -32,8 +34,8 @@ class LossWeights:
 
 
 class Targets(NamedTuple):
-    """What responsible cells should say, one row per object. image, row, col, label: int64 [G]. xywh: [G, 4],
-    x and y within the cell, square roots of w and h as fractions of the image.
+    """What responsible cells should say, one row per object. image, row, col, label: int64 [G].
+    xywh: [G, 4], x and y within the cell, square roots of w and h as fractions of the image.
     """
 
     image: Tensor
@@ -58,17 +60,24 @@ def encode(boxes: Sequence[Tensor], labels: Sequence[Tensor], grid: Grid) -> Tar
     cell = scaled.long().clamp(min=0).minimum(limits - 1)
     key = (image * rows + cell[:, 1]) * cols + cell[:, 0]
     same = key[:, None] == key[None]
-    first = same.long().argmax(1) == torch.arange(len(key), device=key.device) if len(key) else key.bool()
+    first = (
+        same.long().argmax(1) == torch.arange(len(key), device=key.device)
+        if len(key)
+        else key.bool()
+    )
     xywh = torch.cat([scaled - cell, cxcywh[:, 2:].sqrt()], 1)
     return Targets(image[first], cell[first, 1], cell[first, 0], label[first].long(), xywh[first])
 
 
 def split(output: Tensor, head: HeadSpec) -> tuple[Tensor, Tensor, Tensor]:
-    """Raw map [N, C + 5 B, R, S] to classes [N, R, S, C], confidences [N, R, S, B] and boxes [N, R, S, B, 4].
+    """Raw map [N, C + 5 B, R, S] to classes [N, R, S, C], confidences [N, R, S, B] and boxes [N, R,
+    S, B, 4].
 
     x and y have passed the logistic function where the head says so; the rest is raw.
     """
-    classes, confidence, boxes = output.permute(0, 2, 3, 1).split([head.classes, head.num, 4 * head.num], -1)
+    classes, confidence, boxes = output.permute(0, 2, 3, 1).split(
+        [head.classes, head.num, 4 * head.num], -1
+    )
     boxes = boxes.unflatten(-1, (head.num, 4))
     if head.logistic:
         boxes = torch.cat([boxes[..., :2].sigmoid(), boxes[..., 2:]], -1)
@@ -84,7 +93,9 @@ def to_xyxy(xywh: Tensor, row: Tensor, col: Tensor, grid: Grid) -> Tensor:
 
 
 def overlaps(predicted: Tensor, boxes: Sequence[Tensor]) -> Tensor:
-    """Best IoU of every predicted box [N, R, S, B, 4] with the objects of its image: [N, R, S, B]."""
+    """Best IoU of every predicted box [N, R, S, B, 4] with the objects of its image: [N, R,
+    S, B].
+    """
     best = [
         box_iou(p.flatten(0, -2), b.to(p)).amax(1) if len(b) else p.new_zeros(p[..., 0].numel())
         for p, b in zip(predicted, boxes, strict=True)
@@ -93,12 +104,17 @@ def overlaps(predicted: Tensor, boxes: Sequence[Tensor]) -> Tensor:
 
 
 def yolov1_loss(
-    output: Tensor, boxes: Sequence[Tensor], labels: Sequence[Tensor], head: HeadSpec, weights: LossWeights
+    output: Tensor,
+    boxes: Sequence[Tensor],
+    labels: Sequence[Tensor],
+    head: HeadSpec,
+    weights: LossWeights,
 ) -> dict[str, Tensor]:
-    """Weighted terms, scalars: "coord", "obj", "noobj", "class" and, when asked for, "giou". The loss is their sum.
+    """Weighted terms, scalars: "coord", "obj", "noobj", "class" and, when asked for, "giou". The
+    loss is their sum.
 
-    output: raw map [N, C + 5 B, R, S]. boxes: per image [n, 4] xyxy as fractions. labels: per image [n]. Of a
-    cell's B boxes the one with the best IoU is responsible.
+    output: raw map [N, C + 5 B, R, S]. boxes: per image [n, 4] xyxy as fractions. labels: per image
+    [n]. Of a cell's B boxes the one with the best IoU is responsible.
     """
     output = output.float()
     count, grid = output.shape[0], (output.shape[2], output.shape[3])
@@ -129,5 +145,7 @@ def yolov1_loss(
         "class": distance(classes[at], F.one_hot(t.label, head.classes).float(), reduction="sum"),
     }
     if weights.giou:
-        terms["giou"] = weights.giou * generalized_box_iou_loss(corners[chosen], truth, reduction="sum")
+        terms["giou"] = weights.giou * generalized_box_iou_loss(
+            corners[chosen], truth, reduction="sum"
+        )
     return {name: term / count for name, term in terms.items()}

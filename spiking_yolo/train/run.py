@@ -9,22 +9,21 @@ from typing import Any
 import torch
 from torch import nn
 
+from spiking_yolo.data.images import Picture
 from spiking_yolo.errors import UserError
+from spiking_yolo.io.distributed import Ranks, processes
 from spiking_yolo.io.files import sha256
-from spiking_yolo.io.images import Picture
-from spiking_yolo.io.ranks import Ranks, processes
 from spiking_yolo.io.run_folder import run_directory
-from spiking_yolo.models.checkpoint import build_model, load_checkpoint, save_checkpoint
 from spiking_yolo.models.classifiers import TORCHVISION
+from spiking_yolo.models.load import build_model, load_checkpoint, save_checkpoint
 from spiking_yolo.models.spec import Spec
 from spiking_yolo.models.yolov1 import YOLOv1
-from spiking_yolo.snn.options import fast_bf16
+from spiking_yolo.snn.plan import fast_bf16
+from spiking_yolo.train.checkpoint import planned, plot
 from spiking_yolo.train.data import classification, detection
 from spiking_yolo.train.lines import best_row, noted, opening
 from spiking_yolo.train.loop import Progress, Settings, fit, silent
 from spiking_yolo.train.options import TrainOptions
-from spiking_yolo.train.report import plot
-from spiking_yolo.train.state import planned
 
 DEFAULTS: dict[str, dict[str, Any]] = {
     "detect": {
@@ -35,17 +34,36 @@ DEFAULTS: dict[str, dict[str, Any]] = {
         "weight_decay": 0.05,
         "warmup": 0.05,
     },
-    "classify": {"epochs": 60, "batch": 128, "lr": 0.1, "optimizer": "sgd", "weight_decay": 5e-4, "warmup": 0.2},
+    "classify": {
+        "epochs": 60,
+        "batch": 128,
+        "lr": 0.1,
+        "optimizer": "sgd",
+        "weight_decay": 5e-4,
+        "warmup": 0.2,
+    },
 }
-# What may change when a training is resumed: where things are, what leaves its results alone, and how long it takes,
-# of which `lengthened` has more.
-FREE = {"data", "project", "name", "resume", "init", "device", "bf16", "workers", "cache", "figures"}
+# What may change when a training is resumed: where things are, what leaves its results alone, and
+# how long it takes, of which `lengthened` has more.
+FREE = {
+    "data",
+    "project",
+    "name",
+    "resume",
+    "init",
+    "device",
+    "bf16",
+    "workers",
+    "cache",
+    "figures",
+}
 FREE |= {"epochs", "val_every", "save_every", "calibrate"}
 
 
 @dataclass(frozen=True)
 class Trained:
-    """weights: the network to use, that of the best validated epoch, or where there is none that of the last one.
+    """weights: the network to use, that of the best validated epoch, or where there is none that of
+    the last one.
 
     rows: figures, one row per epoch. best: that of the best epoch. pictures: as of TrainingData.
     """
@@ -62,18 +80,22 @@ def train(
     progress: Progress = silent,
     say: Callable[[str], Any] = silent,
 ) -> Trained | None:
-    """Train the network and write its checkpoints and curves into options.folder; None but on the first process.
+    """Train the network and write its checkpoints and curves into options.folder; None but on the
+    first process.
 
-    command: how the user called, for the record. progress(epoch, done, total) is called after every step, say(line)
-    with what has been read, and after every epoch. options.calibrate is the caller's matter.
-    Raises UserError for what the user can mend.
+    command: how the user called, for the record. progress(epoch, done, total) is called after every
+    step, say(line) with what has been read, and after every epoch. options.calibrate is the
+    caller's matter. Raises UserError for what the user can mend.
     """
     folder = options.folder
     started = (folder / "state.pt").exists()
     if options.resume and not started:
         raise UserError(f"{folder} holds no training: leave --resume out to start one")
     if started and not options.resume:
-        raise UserError(f"{folder} holds a training already: go on with --resume {folder}, or give another --name")
+        raise UserError(
+            f"{folder} holds a training already: go on with --resume {folder}, or give another"
+            " --name"
+        )
     defaults = DEFAULTS[options.task] | (
         {"epochs": planned(folder)} if options.resume and options.epochs is None else {}
     )
@@ -96,23 +118,38 @@ def _train(
     if ranks.first:
         run_directory(folder.resolve().parent, folder.resolve().name, exist_ok=True)
     torch.manual_seed(options.seed)
-    common: dict[str, Any] = {"batch": options.batch, "seed": options.seed, "rank": ranks.rank, "world": ranks.size}
+    common: dict[str, Any] = {
+        "batch": options.batch,
+        "seed": options.seed,
+        "rank": ranks.rank,
+        "world": ranks.size,
+    }
     data = (detection if options.task == "detect" else classification)(options, common)
     spec, task = data.spec, data.task
-    shape = {"activation": options.activation, **({"levels": options.levels} if options.activation == "qcfs" else {})}
+    shape = {
+        "activation": options.activation,
+        **({"levels": options.levels} if options.activation == "qcfs" else {}),
+    }
     shape |= {"pool": options.pool} if options.pool else {}
     if options.model.startswith(TORCHVISION) and shape == {"activation": "relu"}:
         shape = {}  # it has its own activations
-    model = build_model(options.model, spec, shape | ({"activation": "leaky"} if options.anneal else {}))
+    model = build_model(
+        options.model, spec, shape | ({"activation": "leaky"} if options.anneal else {})
+    )
     if options.init is not None:
         initialise(model, options.init, spec)
     facts = provenance(options, command)
     last, best = (folder / f"{name}.safetensors" for name in ("last", "best"))
     if ranks.first and not started:
-        best.unlink(missing_ok=True)  # of a training that was killed before its first checkpoint
+        # Of a training that was killed before its first checkpoint.
+        best.unlink(missing_ok=True)
 
-    chosen = {f.name: getattr(options, f.name) for f in fields(Settings) if f.name not in ("clip", "bf16")}
-    settings = Settings(**chosen, bf16=has_bf16(device) if options.bf16 == "auto" else options.bf16 == "on")
+    chosen = {
+        f.name: getattr(options, f.name) for f in fields(Settings) if f.name not in ("clip", "bf16")
+    }
+    settings = Settings(
+        **chosen, bf16=has_bf16(device) if options.bf16 == "auto" else options.bf16 == "on"
+    )
 
     def export(average: nn.Module, rows: list[dict[str, float]]) -> None:
         plot(rows, folder)
@@ -128,10 +165,14 @@ def _train(
     for line in (*noted(data.notes), *opening(task.contents(), spec, model, options.model, where)):
         tell(line)
     job = {k: v for k, v in asdict(options).items() if k not in FREE}
-    _, rows = fit(model, task, settings, folder, device, options.resume is not None, export, watch, job, tell)
+    _, rows = fit(
+        model, task, settings, folder, device, options.resume is not None, export, watch, job, tell
+    )
     if not ranks.first:
         return None
-    return Trained(best if best.is_file() else last, rows, best_row(annealed(rows, settings)), data.pictures)
+    return Trained(
+        best if best.is_file() else last, rows, best_row(annealed(rows, settings)), data.pictures
+    )
 
 
 def annealed(rows: list[dict[str, float]], settings: Settings) -> list[dict[str, float]]:
@@ -142,7 +183,8 @@ def annealed(rows: list[dict[str, float]], settings: Settings) -> list[dict[str,
 def initialise(model: nn.Module, path: Path, spec: Spec) -> None:
     """Start from darknet weights, or from a checkpoint of the same network.
 
-    An output layer for another number of classes starts afresh, and so do thresholds that the checkpoint lacks.
+    An output layer for another number of classes starts afresh, and so do thresholds that the
+    checkpoint lacks.
     """
     if path.suffix == ".weights":
         if not isinstance(model, YOLOv1):
@@ -150,7 +192,8 @@ def initialise(model: nn.Module, path: Path, spec: Spec) -> None:
         return model.init_from_darknet(path, spec)
     source = load_checkpoint(path)[0].state_dict()
     own = model.state_dict()
-    output = list(own)[-2:]  # weight and bias of the last layer
+    # Weight and bias of the last layer.
+    output = list(own)[-2:]
     missing = {k for k, v in own.items() if k not in source or source[k].shape != v.shape}
     if any(k not in output and not k.endswith("theta") for k in missing):
         raise UserError(f"{path} is another network than --model: pass one of the same layers")

@@ -1,4 +1,6 @@
-"""Bad input to tools/detect.py: one line on stderr, status 2, nothing written. And odd images, which must work."""
+"""Bad input to tools/detect.py: one line on stderr, status 2, nothing written. And odd images,
+which must work.
+"""
 
 import pickle
 
@@ -32,7 +34,9 @@ def folder(tmp_path_factory):
     torch.save({"a": torch.zeros(1)}, folder / "net.pt")
     torch.save({"a": torch.zeros(1)}, folder / "net.safetensors")
     (folder / "garbage.safetensors").write_bytes(bytes(range(256)) * 4)
-    (folder / "wider.cfg").write_text(good.with_suffix(".cfg").read_text().replace("filters=8", "filters=9"))
+    (folder / "wider.cfg").write_text(
+        good.with_suffix(".cfg").read_text().replace("filters=8", "filters=9")
+    )
     (folder / "text.cfg").write_text("hello")
     (folder / "two.names").write_text("cat\ndog\n")
     (folder / "void").mkdir()
@@ -77,8 +81,14 @@ CASES = {
     "one side not a multiple": (["A", "--imgsz", "64x100"], "multiple of 32"),
     "size of three sides": (["A", "--imgsz", "64x64x3"], "multiple of 32"),
     "size without statistics": (["A", "--imgsz", 96, "--method", "msat"], "tools/calibrate.py"),
-    "statistics of another size": (["A", "--imgsz", 96, "--statistics", "F/tiny.64.statistics.safetensors"], "96"),
-    "statistics of a square": (["A", "--imgsz", "64x96", "--statistics", "F/tiny.64.statistics.safetensors"], "64x96"),
+    "statistics of another size": (
+        ["A", "--imgsz", 96, "--statistics", "F/tiny.64.statistics.safetensors"],
+        "96",
+    ),
+    "statistics of a square": (
+        ["A", "--imgsz", "64x96", "--statistics", "F/tiny.64.statistics.safetensors"],
+        "64x96",
+    ),
     "statistics of other weights": (
         ["A", "--weights", "F/other.weights", "--statistics", "F/tiny.64.statistics.safetensors"],
         "other weights",
@@ -109,7 +119,10 @@ CASES = {
 @pytest.mark.parametrize("case", CASES)
 def test_one_line_status_2_and_nothing_written(folder, tmp_path, capfd, case):
     args, expected = CASES[case]
-    args = [str(a).replace("F/", f"{folder}/") if a != "A" else folder / "photos" / "a.png" for a in args]
+    args = [
+        str(a).replace("F/", f"{folder}/") if a != "A" else folder / "photos" / "a.png"
+        for a in args
+    ]
     options = {"--weights": folder / "tiny.weights", "--project": tmp_path / "runs"}
     more = [part for pair in options.items() if pair[0] not in args for part in pair]
     before = {p: p.stat().st_mtime_ns for p in folder.rglob("*")}
@@ -124,7 +137,13 @@ def test_one_line_status_2_and_nothing_written(folder, tmp_path, capfd, case):
 def test_cuda_where_there_is_none(folder, tmp_path, capfd):
     if torch.cuda.is_available():
         pytest.skip("this machine has CUDA")
-    args = [folder / "photos" / "a.png", "--weights", folder / "tiny.weights", "--project", tmp_path / "runs"]
+    args = [
+        folder / "photos" / "a.png",
+        "--weights",
+        folder / "tiny.weights",
+        "--project",
+        tmp_path / "runs",
+    ]
     assert run_tool("detect", *args, "--device", "cuda") == 2
     assert "cuda" in capfd.readouterr().err
 
@@ -135,7 +154,14 @@ def test_odd_images_work(folder, tmp_path, capsys):
     photo = Image.open(folder / "photos" / "a.png").convert("RGB")
     Image.new("RGB", (1, 1)).save(odd / "one.png")
     Image.new("RGB", (20000, 10), "red").save(odd / "wide.png")
-    for mode, suffix in (("L", "png"), ("LA", "png"), ("RGBA", "png"), ("P", "gif"), ("CMYK", "jpg"), ("1", "png")):
+    for mode, suffix in (
+        ("L", "png"),
+        ("LA", "png"),
+        ("RGBA", "png"),
+        ("P", "gif"),
+        ("CMYK", "jpg"),
+        ("1", "png"),
+    ):
         photo.convert(mode).save(odd / f"{mode}.{suffix}")
     deep = np.asarray(photo).astype(np.uint16) * 257
     cv2.imwrite(str(odd / "grey16.png"), deep[..., 0])
@@ -154,9 +180,22 @@ def test_odd_images_work(folder, tmp_path, capsys):
 @pytest.mark.parametrize("size", [(1, 1), (20000, 10), (10, 20000)])
 def test_every_picture_of_extreme_images(folder, tmp_path, size):
     Image.new("RGB", size, "red").save(tmp_path / "odd.png")
-    args = [tmp_path / "odd.png", "--weights", folder / "tiny.weights", "--project", tmp_path / "runs"]
-    assert run_tool("detect", *args, "--T", 1, "--ann", "--overlay", "--layers", "layers_0_act", "--gif") == 0
-    assert (tmp_path / "runs/exp/odd-rates/summary.png").exists() and (tmp_path / "runs/exp/odd.gif").exists()
+    args = [
+        tmp_path / "odd.png",
+        "--weights",
+        folder / "tiny.weights",
+        "--project",
+        tmp_path / "runs",
+    ]
+    assert (
+        run_tool(
+            "detect", *args, "--T", 1, "--ann", "--overlay", "--layers", "layers_0_act", "--gif"
+        )
+        == 0
+    )
+    assert (tmp_path / "runs/exp/odd-rates/summary.png").exists() and (
+        tmp_path / "runs/exp/odd.gif"
+    ).exists()
 
 
 def test_images_too_wide_for_jpeg_are_one_error(folder, tmp_path, capsys):

@@ -1,4 +1,6 @@
-"""Calibrations and what ships with the package: nothing shipped is replaced, and pairs belong together."""
+"""Calibrations and what ships with the package: nothing shipped is replaced, and pairs belong
+together.
+"""
 
 import json
 import os
@@ -14,21 +16,23 @@ import pytest
 import torch
 from helpers.tiny import ANYTHING, ROOT, SIZE, photo, run_tool, write_tiny
 
+from spiking_yolo.apps.search.study import Problem, Score, SearchResult, Tried
+from spiking_yolo.convert.methods import get_recipe
 from spiking_yolo.convert.pipeline import load, load_statistics
-from spiking_yolo.convert.registry import get_recipe
 from spiking_yolo.convert.statistics import Statistics
 from spiking_yolo.errors import Notice, UserError
 from spiking_yolo.io import assets
 from spiking_yolo.models.load import load_ann
-from spiking_yolo.studies.search.score import Problem, Score
-from spiking_yolo.studies.search.search import SearchResult
-from spiking_yolo.studies.search.study import Tried
 
 FAST = ("--set", "calibration.T=2")
 
 
 def digests(folder: Path) -> dict[str, str]:
-    return {path.name: sha256(path.read_bytes()).hexdigest() for path in folder.iterdir() if path.is_file()}
+    return {
+        path.name: sha256(path.read_bytes()).hexdigest()
+        for path in folder.iterdir()
+        if path.is_file()
+    }
 
 
 @pytest.fixture
@@ -40,7 +44,9 @@ def cache(tmp_path: Path, monkeypatch) -> Path:
 
 @pytest.fixture
 def shipped(tmp_path: Path, cache: Path, monkeypatch) -> Path:
-    """A tiny network that plays one of the package; photos/ beside it has another photograph than its statistics."""
+    """A tiny network that plays one of the package; photos/ beside it has another photograph than
+    its statistics.
+    """
     folder = tmp_path / "shipped"
     folder.mkdir()
     monkeypatch.setitem(assets.IN_CHECKOUT, "weights", str(folder))
@@ -71,10 +77,16 @@ def notices(call: Callable[[], Any]) -> list[str]:
 
 
 def test_the_default_network_is_calibrated_in_the_cache(cache: Path, monkeypatch, capsys):
-    monkeypatch.setattr("spiking_yolo.studies.calibrate.run.choose", lambda *_: {})  # takes half a minute
+    # Takes half a minute.
+    monkeypatch.setattr("spiking_yolo.apps.calibrate_run.choose", lambda *_: {})
     folder = ROOT / "weights"
     before = digests(folder)
-    assert run_tool("calibrate", "--images", ROOT / "data" / "samples", "--limit", 1, "--method", "p-norm") == 0
+    assert (
+        run_tool(
+            "calibrate", "--images", ROOT / "data" / "samples", "--limit", 1, "--method", "p-norm"
+        )
+        == 0
+    )
     assert digests(folder) == before
     (written,) = cache.rglob("*.safetensors")
     assert written.name == "yolov3-tiny.416.statistics.safetensors"
@@ -82,7 +94,9 @@ def test_the_default_network_is_calibrated_in_the_cache(cache: Path, monkeypatch
     assert str(written) in out and f"remove {written.parent} " in out
 
 
-def test_what_the_user_calibrated_comes_first_and_is_said(shipped: Path, cache: Path, tmp_path: Path, capsys):
+def test_what_the_user_calibrated_comes_first_and_is_said(
+    shipped: Path, cache: Path, tmp_path: Path, capsys
+):
     before, plain = digests(shipped.parent), load(shipped, "p-norm")
     assert calibrate(shipped, "--method", "rmp", *FAST) == 0
     assert digests(shipped.parent) == before
@@ -91,22 +105,41 @@ def test_what_the_user_calibrated_comes_first_and_is_said(shipped: Path, cache: 
     said = f"using your calibration in {folder}, remove it to return to the shipped one"
     image = shipped.parent / "photos" / "a.png"
     for method in (("--method", "p-norm"), ("--method", "rmp", *FAST)):
-        args = ("detect", image, "--weights", shipped, *method, *ANYTHING, "--project", tmp_path / "runs")
+        args = (
+            "detect",
+            image,
+            "--weights",
+            shipped,
+            *method,
+            *ANYTHING,
+            "--project",
+            tmp_path / "runs",
+        )
         assert notices(lambda args=args: run_tool(*args)) == [said]
     assert load(shipped, "p-norm").sha256() != plain.sha256()
-    # What was shipped for a method that the user has not calibrated stays with the shipped statistics.
+    # What was shipped for a method that the user has not calibrated stays with the shipped
+    # statistics.
     assert notices(lambda: load(shipped)) == []
     for path in folder.iterdir():
         path.unlink()
     assert load(shipped, "p-norm").sha256() == plain.sha256()
 
 
-def test_a_shipped_target_is_refused_before_anything_is_computed(shipped: Path, monkeypatch, capsys):
+def test_a_shipped_target_is_refused_before_anything_is_computed(
+    shipped: Path, monkeypatch, capsys
+):
     before = digests(shipped.parent)
-    monkeypatch.setattr("spiking_yolo.studies.calibrate.run.load_ann", lambda _: pytest.fail("computed"))
+    monkeypatch.setattr(
+        "spiking_yolo.apps.calibrate_run.load_ann", lambda _: pytest.fail("computed")
+    )
     link = shipped.parent.parent / "link"
     link.symlink_to(shipped.parent)
-    for output in (shipped.parent, shipped.parent / "new" / "s.safetensors", link, link / "tiny.64.x.safetensors"):
+    for output in (
+        shipped.parent,
+        shipped.parent / "new" / "s.safetensors",
+        link,
+        link / "tiny.64.x.safetensors",
+    ):
         assert calibrate(shipped, "--method", "p-norm", "-o", output) == 2
         err = capsys.readouterr().err
         assert "shipped" in err and str(output) in err and err.count("\n") == 1
@@ -136,7 +169,9 @@ def test_thresholds_of_other_statistics_are_refused(own: Path):
     load(own, "rmp", settings)
     photo(own.parent / "photos" / "c.png", 7)
     assert calibrate(own, "--method", "p-norm") == 0
-    with pytest.raises(UserError, match=r"tiny\.64\.rmp\.calibration.*tiny\.64\.statistics.*--method rmp") as error:
+    with pytest.raises(
+        UserError, match=r"tiny\.64\.rmp\.calibration.*tiny\.64\.statistics.*--method rmp"
+    ) as error:
         load(own, "rmp", settings)
     assert "\n" not in str(error.value)
     assert calibrate(own, "--method", "rmp", *FAST) == 0
@@ -177,7 +212,7 @@ def test_an_end_while_thresholds_are_learned_leaves_the_old_pair(own: Path, monk
     def interrupted(*_):
         raise KeyboardInterrupt
 
-    monkeypatch.setattr("spiking_yolo.studies.calibrate.run.run_network", interrupted)
+    monkeypatch.setattr("spiking_yolo.apps.calibrate_run.run_network", interrupted)
     assert calibrate(own, "--method", "rmp", *FAST) == 130
     assert digests(own.parent) == before
 
@@ -186,33 +221,51 @@ def test_a_kept_file_has_the_fingerprint_of_the_new_one(own: Path, tmp_path: Pat
     kept = Statistics.load(own.parent / "tiny.64.statistics.safetensors")
     fresh = Statistics(kept.histograms, kept.weights_sha256, kept.imgsz, kept.images, {4: "other"})
     assert kept.fingerprint == fresh.fingerprint
-    assert Statistics(kept.histograms, kept.weights_sha256, kept.imgsz, ("x",)).fingerprint != kept.fingerprint
+    assert (
+        Statistics(kept.histograms, kept.weights_sha256, kept.imgsz, ("x",)).fingerprint
+        != kept.fingerprint
+    )
 
 
 def test_the_table_of_shipped_calibrations_is_of_the_tracked_files():
-    listed = subprocess.run(["git", "ls-files", "weights"], cwd=ROOT, capture_output=True, text=True)
+    listed = subprocess.run(
+        ["git", "ls-files", "weights"], cwd=ROOT, capture_output=True, text=True
+    )
     if listed.returncode:
         pytest.skip("no git")
     table = json.loads((ROOT / "spiking_yolo" / "io" / "shipped_calibrations.json").read_text())
     files = {name: digest for own in table.values() for name, digest in own.items()}
     networks = set(table)
-    tracked = {Path(name).name for name in listed.stdout.split() if name.endswith(".safetensors")} - networks
-    assert files == {name: sha256((ROOT / "weights" / name).read_bytes()).hexdigest() for name in tracked}
+    tracked = {
+        Path(name).name for name in listed.stdout.split() if name.endswith(".safetensors")
+    } - networks
+    assert files == {
+        name: sha256((ROOT / "weights" / name).read_bytes()).hexdigest() for name in tracked
+    }
     for network, own in table.items():
         assert (ROOT / "weights" / network).is_file()
         assert all(name.startswith(f"{Path(network).stem}.") for name in own)
 
 
 def test_weights_checks_calibrations(shipped: Path, monkeypatch, capsys):
-    names = {path.name: sha256(path.read_bytes()).hexdigest() for path in shipped.parent.glob("*.safetensors")}
+    names = {
+        path.name: sha256(path.read_bytes()).hexdigest()
+        for path in shipped.parent.glob("*.safetensors")
+    }
     statistics, learned = sorted(names, key=lambda name: "statistics" not in name)
     default = "spiking_yolo.cli.weights.default_weights"
     monkeypatch.setattr(default, lambda: shipped)
-    monkeypatch.setattr("spiking_yolo.cli.weights.YOLOV3_TINY", sha256(shipped.read_bytes()).hexdigest())
-    monkeypatch.setattr("spiking_yolo.cli.weights.shipped_calibrations", lambda: {shipped.name: names})
+    monkeypatch.setattr(
+        "spiking_yolo.cli.weights.YOLOV3_TINY", sha256(shipped.read_bytes()).hexdigest()
+    )
+    monkeypatch.setattr(
+        "spiking_yolo.cli.weights.shipped_calibrations", lambda: {shipped.name: names}
+    )
 
     def states() -> dict[str, str]:
-        lines = [line.strip() for line in capsys.readouterr().out.splitlines() if line.startswith(" ")]
+        lines = [
+            line.strip() for line in capsys.readouterr().out.splitlines() if line.startswith(" ")
+        ]
         return dict(line.split(": ") for line in lines)
 
     assert run_tool("weights") == 0
@@ -225,14 +278,20 @@ def test_weights_checks_calibrations(shipped: Path, monkeypatch, capsys):
 
 
 def test_a_search_leaves_what_is_shipped(shipped: Path, cache: Path, tmp_path: Path):
-    """What a searched recipe learned goes to the cache and is taken with the statistics that it was made from."""
+    """What a searched recipe learned goes to the cache and is taken with the statistics that it was
+    made from.
+    """
     before, ann = digests(shipped.parent), load_ann(shipped)
     recipe = replace(get_recipe("rmp").with_settings({"calibration.T": 2}), name="rmp-searched")
     x = torch.rand(1, 3, SIZE, SIZE, generator=torch.Generator().manual_seed(1))
     tried = Tried(recipe, Score(0.1, 1.0), True)
-    result = SearchResult(Problem(ann, load_statistics(ann), [x], 2), ["x.png"], [tried], tried, None)
+    result = SearchResult(
+        Problem(ann, load_statistics(ann), [x], 2), ["x.png"], [tried], tried, None
+    )
     result.save(tmp_path / "run")
     assert digests(shipped.parent) == before
-    assert [path.name for path in cache.rglob("*.safetensors")] == ["tiny.64.rmp-searched.safetensors"]
+    assert [path.name for path in cache.rglob("*.safetensors")] == [
+        "tiny.64.rmp-searched.safetensors"
+    ]
     expected = result.problem.converted(recipe)
     assert load(shipped, tmp_path / "run" / "recipe.json").sha256() == expected.sha256()

@@ -34,8 +34,12 @@ def found(folder, *args):
     return json.loads((folder / "exp/detections.json").read_text())
 
 
-@pytest.mark.parametrize("options", [[], ["--method", "signed-memory"], ["--set", "neuron.gamma=2"]])
-def test_converted_file_needs_nothing_else_and_finds_the_same(weights, image, tmp_path, options, capsys):
+@pytest.mark.parametrize(
+    "options", [[], ["--method", "signed-memory"], ["--set", "neuron.gamma=2"]]
+)
+def test_converted_file_needs_nothing_else_and_finds_the_same(
+    weights, image, tmp_path, options, capsys
+):
     net = tmp_path / "net.safetensors"
     assert run_tool("convert", "--weights", weights, *options, "-o", net) == 0
     assert str(net) in capsys.readouterr().out
@@ -54,7 +58,9 @@ def test_provenance_is_kept(weights, tmp_path):
 
     run_tool("convert", "--weights", weights, "-o", tmp_path / "net.safetensors")
     provenance = Converted.load(tmp_path / "net.safetensors").provenance
-    assert provenance["weights_sha256"] == sha256(weights) and provenance["weights"] == "tiny.weights"
+    assert (
+        provenance["weights_sha256"] == sha256(weights) and provenance["weights"] == "tiny.weights"
+    )
     assert provenance["calibration_images"] == "2"
 
 
@@ -81,12 +87,28 @@ def test_convert_refuses(weights, tmp_path, args, expected, capsys):
 def test_the_command_in_the_message_makes_what_was_missing(spaced, tmp_path, recwarn, imgsz, size):
     """--imgsz without statistics works, says how to make them, and takes those that were made."""
     weights, image = spaced, spaced.parent / "photos" / "a.png"
-    args = ["detect", image, "--weights", weights, "--imgsz", imgsz, "--T", 1, "--project", tmp_path / "runs"]
+    args = [
+        "detect",
+        image,
+        "--weights",
+        weights,
+        "--imgsz",
+        imgsz,
+        "--T",
+        1,
+        "--project",
+        tmp_path / "runs",
+    ]
     with pytest.warns(Notice) as notices:
         assert run_tool(*args) == 0
     command = re.search(r"python tools/calibrate.py (.*)", str(notices[0].message))
     assert command
-    assert run_tool("calibrate", *shlex.split(command[1].replace("DIR", shlex.quote(str(image.parent))))) == 0
+    assert (
+        run_tool(
+            "calibrate", *shlex.split(command[1].replace("DIR", shlex.quote(str(image.parent))))
+        )
+        == 0
+    )
     statistics = Statistics.load(weights.parent / f"tiny.{imgsz}.statistics.safetensors")
     assert statistics.imgsz == size and statistics.images == ("a.png", "b.png")
     recwarn.clear()
@@ -109,11 +131,24 @@ def test_calibrate_repeats_exactly_and_limits(weights, image, tmp_path):
     for seed, name in enumerate("cdefgh"):
         photo(image.parent / f"{name}.png", seed)
     limit = ["--limit", 3]
-    calls = ((one, []), (two, []), (some, limit), (again, [*limit, "--seed", 0]), (others, [*limit, "--seed", 1]))
+    calls = (
+        (one, []),
+        (two, []),
+        (some, limit),
+        (again, [*limit, "--seed", 0]),
+        (others, [*limit, "--seed", 1]),
+    )
     for output, options in calls:
-        assert run_tool("calibrate", "--weights", weights, "--images", image.parent, "-o", output, *options) == 0
+        assert (
+            run_tool(
+                "calibrate", "--weights", weights, "--images", image.parent, "-o", output, *options
+            )
+            == 0
+        )
     drawn, redrawn, other = (Statistics.load(path).images for path in (some, again, others))
-    assert drawn == redrawn != other and len(drawn) == len(other) == 3 and list(drawn) == sorted(drawn)
+    assert (
+        drawn == redrawn != other and len(drawn) == len(other) == 3 and list(drawn) == sorted(drawn)
+    )
     assert len(Statistics.load(one).images) == 8
     saved, repeated = Statistics.load(one).histograms, Statistics.load(two).histograms
     assert all((saved[name].counts == repeated[name].counts).all() for name in saved)
@@ -137,7 +172,9 @@ def test_calibrate_refuses(weights, tmp_path, args, expected, capsys):
     before = sorted(tmp_path.rglob("*"))
     capsys.readouterr()
     args = [a.replace("D/", f"{tmp_path}/") for a in args]
-    assert run_tool("calibrate", *([] if "--weights" in args else ["--weights", weights]), *args) == 2
+    assert (
+        run_tool("calibrate", *([] if "--weights" in args else ["--weights", weights]), *args) == 2
+    )
     err = capsys.readouterr().err
     assert expected in err and len(err.splitlines()) == 1
     assert sorted(tmp_path.rglob("*")) == before

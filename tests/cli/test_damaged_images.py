@@ -1,4 +1,6 @@
-"""An image of a dataset that is damaged: one line names it, and once it is whole again nothing has been lost."""
+"""An image of a dataset that is damaged: one line names it, and once it is whole again nothing has
+been lost.
+"""
 
 import subprocess
 import sys
@@ -24,14 +26,26 @@ def damage(path: Path) -> bytes:
 
 def one_line(capsys: Output, name: str) -> None:
     error = capsys.readouterr().err
-    assert error.startswith("error: cannot read ") and error.count("\n") == 1 and name in error, error
+    assert error.startswith("error: cannot read ") and error.count("\n") == 1 and name in error, (
+        error
+    )
 
 
 def test_an_evaluation_goes_on_once_the_image_is_whole(tmp_path: Path, capsys: Output) -> None:
     weights, data = evaluating.make_scene(tmp_path)
-    call = ("--data", data, "--images", tmp_path / "images", "--weights", weights, *RUN, tmp_path / "runs")
+    call = (
+        "--data",
+        data,
+        "--images",
+        tmp_path / "images",
+        "--weights",
+        weights,
+        *RUN,
+        tmp_path / "runs",
+    )
     assert run_tool("eval", *call, "--name", "whole") == 0
-    image = tmp_path / "images" / "004.png"  # the first of the second four, which are simulated together
+    # The first of the second four, which are simulated together.
+    image = tmp_path / "images" / "004.png"
     content = damage(image)
     capsys.readouterr()
     assert run_tool("eval", *call) == 2
@@ -40,7 +54,9 @@ def test_an_evaluation_goes_on_once_the_image_is_whole(tmp_path: Path, capsys: O
     image.write_bytes(content)
     assert run_tool("eval", *call, "--resume", "latest") == 0
     for name in ("predictions_2.json", "predictions_ann.json"):
-        assert (tmp_path / "runs/exp" / name).read_bytes() == (tmp_path / "runs/whole" / name).read_bytes()
+        assert (tmp_path / "runs/exp" / name).read_bytes() == (
+            tmp_path / "runs/whole" / name
+        ).read_bytes()
 
 
 def test_classification(tmp_path: Path, capsys: Output) -> None:
@@ -50,7 +66,10 @@ def test_classification(tmp_path: Path, capsys: Output) -> None:
     with tarfile.open(tmp_path / "set.tar", "w") as tar:
         tar.add(data, ".")
     for where in (data, tmp_path / "set.tar"):
-        assert run_tool("classify", "--data", where, "--weights", weights, *RUN, tmp_path / "runs") == 2
+        assert (
+            run_tool("classify", "--data", where, "--weights", weights, *RUN, tmp_path / "runs")
+            == 2
+        )
         one_line(capsys, image.name)
     damage(sorted((data / "train").rglob("*.png"))[2])
     task = ("--task", "classify", "--model", "resnet20", "--data", data)
@@ -68,7 +87,18 @@ def test_training_a_detector(tmp_path: Path, capsys: Output, more: tuple[object,
         (tmp_path / "labels" / f"{stem}.txt").write_text("0 0.5 0.5 0.25 0.5\n")
     (tmp_path / "data.yaml").write_text("path: .\ntrain: images\nval: images\nnames: [cup]\n")
     damage(tmp_path / "images" / "c.png")
-    task = ("--task", "detect", "--model", "yolov1", "--imgsz", 64, "--batch", 4, "--data", tmp_path / "data.yaml")
+    task = (
+        "--task",
+        "detect",
+        "--model",
+        "yolov1",
+        "--imgsz",
+        64,
+        "--batch",
+        4,
+        "--data",
+        tmp_path / "data.yaml",
+    )
     assert run_tool("train", *task, *TRAIN, tmp_path / "runs", *more) == 2
     one_line(capsys, "c.png")
 
@@ -80,6 +110,8 @@ def test_what_pillow_warns_of_is_one_line(tmp_path: Path) -> None:
     Image.open(tmp_path / "photos" / "a.png").save(tmp_path / "a.jpg", exif=exif)
     network = ("--weights", tmp_path / "tiny.weights", *RUN, tmp_path / "runs")
     command = [sys.executable, "tools/detect.py", tmp_path / "a.jpg", *network]
-    done = subprocess.run([*map(str, command)], cwd=ROOT, capture_output=True, text=True, timeout=120)
+    done = subprocess.run(
+        [*map(str, command)], cwd=ROOT, capture_output=True, text=True, timeout=120
+    )
     assert done.returncode == 0
     assert [line[:9] for line in done.stderr.splitlines()] == ["warning: "] * 2, done.stderr

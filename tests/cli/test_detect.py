@@ -9,8 +9,8 @@ from helpers.tiny import ANYTHING, NAMES, ROOT, files, photo, run_tool
 from PIL import Image
 
 from spiking_yolo import SpikingYOLO
-from spiking_yolo.datasets.draw import draw
-from spiking_yolo.studies.detect.run import spread_steps
+from spiking_yolo.apps.detect_run import spread_steps
+from spiking_yolo.data.detection import draw
 
 
 def test_an_image_gives_one_line_and_one_picture(detect, image, tmp_path, capsys):
@@ -23,13 +23,18 @@ def test_an_image_gives_one_line_and_one_picture(detect, image, tmp_path, capsys
         assert word in line
     assert re.search(r"80x48, (\d+ x )?\w+ [01]\.\d\d", line), "with confidences"
     assert last == f"results saved to {tmp_path / 'runs' / 'exp'}"
-    assert following.startswith("next: ") and f"report {image} --weights " in following.replace(".py", "")
+    assert following.startswith("next: ") and f"report {image} --weights " in following.replace(
+        ".py", ""
+    )
     assert files(tmp_path / "runs") == {"exp/a.jpg"}
     assert Image.open(tmp_path / "runs/exp/a.jpg").size == (80, 48)
 
 
 def test_json_has_the_published_schema(detect, weights, image, tmp_path):
-    assert detect(image, image.with_name("b.png"), *ANYTHING, "--steps", "3,1", "--gif", "--save-json") == 0
+    assert (
+        detect(image, image.with_name("b.png"), *ANYTHING, "--steps", "3,1", "--gif", "--save-json")
+        == 0
+    )
     entries = json.loads((tmp_path / "runs/exp/detections.json").read_text())
     assert [e["image"] for e in entries] == [str(image), str(image.with_name("b.png"))]
     result = SpikingYOLO(weights).detect(image, T=4, steps=[1, 3], conf=0.3)
@@ -37,11 +42,23 @@ def test_json_has_the_published_schema(detect, weights, image, tmp_path):
         boxes = entries[0]["detections"] if t == "T" else entries[0]["steps"][1]["detections"]
         assert boxes == [
             {"class_id": c, "class": NAMES[c], "confidence": p, "box_xyxy": box}
-            for c, p, box in zip(found.class_id.tolist(), found.confidence.tolist(), found.xyxy.tolist(), strict=True)
+            for c, p, box in zip(
+                found.class_id.tolist(), found.confidence.tolist(), found.xyxy.tolist(), strict=True
+            )
         ]
     assert [s["T"] for s in entries[0]["steps"]] == [1, 3, 4]
     assert all(set(s) == {"T", "detections"} for s in entries[0]["steps"])
-    keys = {"image", "width", "height", "T", "method", "detections", "spikes", "mean_rate", "steps"} | {
+    keys = {
+        "image",
+        "width",
+        "height",
+        "T",
+        "method",
+        "detections",
+        "spikes",
+        "mean_rate",
+        "steps",
+    } | {
         "sent",
         "operations",
         "macs",
@@ -55,20 +72,32 @@ def test_json_has_the_published_schema(detect, weights, image, tmp_path):
 
 @pytest.mark.parametrize("with_confidence", [False, True])
 def test_labels_are_fractions_of_the_image(detect, weights, image, tmp_path, with_confidence):
-    assert detect(image, *ANYTHING, "--save-txt", *(["--save-conf"] if with_confidence else [])) == 0
+    assert (
+        detect(image, *ANYTHING, "--save-txt", *(["--save-conf"] if with_confidence else [])) == 0
+    )
     rows = [line.split() for line in (tmp_path / "runs/exp/labels/a.txt").read_text().splitlines()]
     result = SpikingYOLO(weights).detect(image, T=4, conf=0.3)
     assert [int(row[0]) for row in rows] == result.class_id.tolist()
-    expected = [[*box, p] for box, p in zip(result.xywhn.tolist(), result.confidence.tolist(), strict=True)]
+    expected = [
+        [*box, p] for box, p in zip(result.xywhn.tolist(), result.confidence.tolist(), strict=True)
+    ]
     np.testing.assert_allclose(
-        np.array(rows, float)[:, 1:], np.array(expected)[:, : 5 if with_confidence else 4], atol=1e-6
+        np.array(rows, float)[:, 1:],
+        np.array(expected)[:, : 5 if with_confidence else 4],
+        atol=1e-6,
     )
 
 
 def test_every_picture(detect, image, tmp_path, capsys):
     assert detect(image, *ANYTHING, "--steps", "1,2", "--overlay", "--gif", "--ann") == 0
     layers = {f"exp/a-rates/{name}.png" for name in ("layers_0_act", "layers_2_act", "summary")}
-    assert files(tmp_path / "runs") == {"exp/a.jpg", "exp/a-steps/T1.jpg", "exp/a-steps/T2.jpg", "exp/a.gif", *layers}
+    assert files(tmp_path / "runs") == {
+        "exp/a.jpg",
+        "exp/a-steps/T1.jpg",
+        "exp/a-steps/T2.jpg",
+        "exp/a.gif",
+        *layers,
+    }
     assert Image.open(tmp_path / "runs/exp/a.jpg").width > 160  # two pictures side by side
     assert getattr(Image.open(tmp_path / "runs/exp/a.gif"), "n_frames", 0) == 4
     out = capsys.readouterr().out
@@ -83,13 +112,18 @@ def test_overlay_of_chosen_layers(detect, image, tmp_path):
 def test_classes_by_name_and_number(detect, image, tmp_path):
     def found(run, *options):
         assert detect(image, *ANYTHING, "--save-json", *options) == 0
-        return json.loads((tmp_path / "runs" / run / "detections.json").read_text())[0]["detections"]
+        return json.loads((tmp_path / "runs" / run / "detections.json").read_text())[0][
+            "detections"
+        ]
 
     everything = found("exp")
     assert {d["class_id"] for d in everything} == {0, 2}
     assert found("exp2", "--classes", "bird") == [d for d in everything if d["class_id"] == 2]
     assert found("exp3", "--classes", "0") == [d for d in everything if d["class_id"] == 0]
-    assert found("exp4", "--classes", "bird,0") == everything and found("exp5", "--classes", "dog") == []
+    assert (
+        found("exp4", "--classes", "bird,0") == everything
+        and found("exp5", "--classes", "dog") == []
+    )
 
 
 def test_limit_draws_images_by_the_seed_in_their_order(detect, tmp_path):
@@ -159,7 +193,10 @@ def test_animation_steps(T):
 
 @pytest.mark.parametrize(
     ("name", "expected"),
-    [("dog", [{"dog"}, {"bicycle"}, {"car", "truck"}]), ("person", [{"person"}, {"dog"}, {"horse"}])],
+    [
+        ("dog", [{"dog"}, {"bicycle"}, {"car", "truck"}]),
+        ("person", [{"person"}, {"dog"}, {"horse"}]),
+    ],
 )
 def test_shipped_network_finds_what_the_ann_finds(tmp_path, name, expected):
     from torchvision.ops import box_iou
@@ -174,7 +211,10 @@ def test_shipped_network_finds_what_the_ann_finds(tmp_path, name, expected):
     for wanted in expected:
         assert any(
             d["class"] in wanted
-            and box_iou(torch.tensor([d["box_xyxy"]]), ann.xyxy[ann.class_id == d["class_id"]]).max() >= 0.8
+            and box_iou(
+                torch.tensor([d["box_xyxy"]]), ann.xyxy[ann.class_id == d["class_id"]]
+            ).max()
+            >= 0.8
             for d in entry["detections"]
             if d["class_id"] in ann.class_id
         ), wanted

@@ -35,7 +35,11 @@ def test_figures_come_in_another_format_too(detect, image, tmp_path):
     assert detect(image, "--T", 1, "--overlay", "--layers", "all", "--figures", "pdf") == 0
     rates = {Path(name) for name in files(tmp_path / "runs") if "rates" in name}
     assert {path.suffix for path in rates} == {".png", ".pdf"}
-    assert {path.stem for path in rates if path.suffix == ".png"} == {path.stem for path in rates} >= {"summary"}
+    assert (
+        {path.stem for path in rates if path.suffix == ".png"}
+        == {path.stem for path in rates}
+        >= {"summary"}
+    )
 
 
 def test_results_of_one_name_in_a_folder_keep_their_suffix(detect, tmp_path):
@@ -46,7 +50,9 @@ def test_results_of_one_name_in_a_folder_keep_their_suffix(detect, tmp_path):
         photo(folder / name)
     assert detect(folder, "--T", 1, "--save-txt") == 0
     wanted = {f"exp/{name}.jpg" for name in ("a", "a-jpg", "a-png")}
-    assert files(tmp_path / "runs") == wanted | {f"exp/labels/{name}.txt" for name in ("a", "a-jpg", "a-png")}
+    assert files(tmp_path / "runs") == wanted | {
+        f"exp/labels/{name}.txt" for name in ("a", "a-jpg", "a-png")
+    }
 
 
 def write_clip(path: Path, count: int = 5) -> Path:
@@ -59,7 +65,12 @@ def write_clip(path: Path, count: int = 5) -> Path:
 
 def test_video(detect, tmp_path, capsys):
     clip = write_clip(tmp_path / "clip.mp4")
-    assert detect(clip, *ANYTHING, "--save-json", "--save-txt", "--every", 2, "--max-frames", 2, "--ann") == 0
+    assert (
+        detect(
+            clip, *ANYTHING, "--save-json", "--save-txt", "--every", 2, "--max-frames", 2, "--ann"
+        )
+        == 0
+    )
     labels = {"exp/labels/clip/000000.txt", "exp/labels/clip/000002.txt"}
     assert files(tmp_path / "runs") == {"exp/clip.mp4", "exp/detections.json", *labels}
     entries = json.loads((tmp_path / "runs/exp/detections.json").read_text())

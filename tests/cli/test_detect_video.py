@@ -11,7 +11,7 @@ from helpers.tiny import ANYTHING, photo, run_tool
 from helpers.video import read_frames, walk, write_frames
 
 from spiking_yolo import SpikingYOLO
-from spiking_yolo.datasets.mot_file import read_mot
+from spiking_yolo.data.mot import read_mot
 from spiking_yolo.errors import Notice
 from spiking_yolo.snn.stream import Stream
 
@@ -22,7 +22,9 @@ RATES = ("--method", "p-norm")
 @pytest.fixture
 def detect(weights, tmp_path):
     def call(*args: object) -> int:
-        return run_tool("detect", *args, "--weights", weights, "--project", tmp_path / "runs", *CONF)
+        return run_tool(
+            "detect", *args, "--weights", weights, "--project", tmp_path / "runs", *CONF
+        )
 
     return call
 
@@ -49,7 +51,9 @@ def test_a_video_is_streamed_by_default(detect, weights, clip, tmp_path):
     assert [one["time"] for one in said] == pytest.approx([0, 0.1, 0.2, 0.3, 0.4])
     for one, result in zip(said, found, strict=True):
         assert one["operations"] == result.operations and one["updates"] == result.updates
-        assert one["analogue_macs"] == result.analogue_macs and len(one["detections"]) == len(result)
+        assert one["analogue_macs"] == result.analogue_macs and len(one["detections"]) == len(
+            result
+        )
     assert said[-1]["operations"]["digits"] < said[0]["operations"]["digits"] / 2
 
 
@@ -58,12 +62,20 @@ def test_reset_is_one_image_after_another(detect, weights, clip, tmp_path):
     detector = SpikingYOLO(weights)
     for one, frame in zip(entries(tmp_path), read_frames(clip), strict=False):
         result = detector.detect(frame, conf=0.3)
-        assert one["T"] == result.T == 64 and one["fresh"] and one["operations"] == result.operations
+        assert (
+            one["T"] == result.T == 64 and one["fresh"] and one["operations"] == result.operations
+        )
         assert [box["box_xyxy"] for box in one["detections"]] == result.xyxy.tolist()
 
 
 @pytest.mark.parametrize(
-    ("options", "T"), [((), 1), (("--steps", "1,3"), 3), (("--T", 5, "--steps", "2"), 5), (("--frames", "reset"), 64)]
+    ("options", "T"),
+    [
+        ((), 1),
+        (("--steps", "1,3"), 3),
+        (("--T", 5, "--steps", "2"), 5),
+        (("--frames", "reset"), 64),
+    ],
 )
 def test_timesteps_per_frame(detect, clip, tmp_path, options, T):
     assert detect(clip, "--save-json", "--max-frames", 1, *options) == 0
@@ -72,18 +84,29 @@ def test_timesteps_per_frame(detect, clip, tmp_path, options, T):
 
 def test_refresh_and_every(detect, clip, tmp_path):
     assert detect(clip, "--save-json", "--refresh", 2, "--every", 2) == 0
-    assert [(one["frame"], one["fresh"]) for one in entries(tmp_path)] == [(0, True), (2, False), (4, True)]
+    assert [(one["frame"], one["fresh"]) for one in entries(tmp_path)] == [
+        (0, True),
+        (2, False),
+        (4, True),
+    ]
 
 
 def test_one_line_for_a_video(detect, clip, tmp_path, capsys):
     assert detect(clip, "--save-json", "--ann") == 0
     out, err = capsys.readouterr()
     line, last, following = out.splitlines()
-    assert err == "" and following.startswith("next: ") and last == f"results saved to {tmp_path / 'runs/exp'}"
+    assert (
+        err == ""
+        and following.startswith("next: ")
+        and last == f"results saved to {tmp_path / 'runs/exp'}"
+    )
     said = entries(tmp_path)
     per_mac = [one["operations"]["digits"] / one["macs"] for one in said]
     assert line.startswith(f"{clip}: 5 frames, ")
-    assert f" fps; {np.mean(per_mac[1:]):.2g} operations per MAC of the ANN, first frame {per_mac[0]:.2g}; " in line
+    assert (
+        f" fps; {np.mean(per_mac[1:]):.2g} operations per MAC of the ANN, first frame {per_mac[0]:.2g}; "
+        in line
+    )
     birds = sum(box["class"] == "bird" for one in said for box in one["detections"])
     assert f"{birds} x bird" in line and "; ANN: " in line
 
@@ -108,7 +131,7 @@ def test_all_files_of_a_video(detect, clip, tmp_path, capsys):
 
 
 def test_heat_is_where_something_changed(weights):
-    from spiking_yolo.studies.detect.film import places
+    from spiking_yolo.apps.sinks import places
 
     results = list(SpikingYOLO(weights).stream(walk(3), maps=True))
     heat = [places(result) for result in results]
@@ -120,20 +143,36 @@ def test_mot_file(detect, weights, clip, tmp_path):
     assert detect(clip, "--save-mot", "--save-json", "--every", 2) == 0
     found = read_mot(tmp_path / "runs/exp/clip-mot.txt")
     said = {one["frame"] + 1: one["detections"] for one in entries(tmp_path)}
-    assert list(found) == [1, 3, 5]  # a network without people: all boxes
+    # A network without people: all boxes.
+    assert list(found) == [1, 3, 5]
     for number, boxes in found.items():
         np.testing.assert_allclose(boxes.xyxy, [box["box_xyxy"] for box in said[number]], atol=2e-3)
-        np.testing.assert_allclose(boxes.confidence, [box["confidence"] for box in said[number]], rtol=1e-5)
+        np.testing.assert_allclose(
+            boxes.confidence, [box["confidence"] for box in said[number]], rtol=1e-5
+        )
     (tmp_path / "people.names").write_text("person\ndog\nbird")
     people = sum(box["class_id"] == 0 for box in said[1])
     assert 0 < people < len(said[1])
     for options, expected in (((), people), (("--classes", "person,bird"), len(said[1]))):
-        assert detect(clip, "--save-mot", "--max-frames", 1, "--names", tmp_path / "people.names", *options) == 0
+        assert (
+            detect(
+                clip,
+                "--save-mot",
+                "--max-frames",
+                1,
+                "--names",
+                tmp_path / "people.names",
+                *options,
+            )
+            == 0
+        )
         newest = max(tmp_path.glob("runs/*/clip-mot.txt"), key=lambda path: path.stat().st_mtime_ns)
         assert len(read_mot(newest)[1]) == expected
 
 
-def test_interrupted_video_keeps_its_frames_and_numbers(detect, clip, tmp_path, monkeypatch, capsys):
+def test_interrupted_video_keeps_its_frames_and_numbers(
+    detect, clip, tmp_path, monkeypatch, capsys
+):
     original, calls = Stream.__call__, []
 
     def thrice(self, *args, **kwargs):

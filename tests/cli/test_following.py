@@ -3,22 +3,41 @@
 import shlex
 from pathlib import Path
 
+from spiking_yolo.apps.detect import DetectOptions
 from spiking_yolo.cli.following import following
 from spiking_yolo.cli.main import parse
-from spiking_yolo.studies.detect.options import DetectOptions
 
 
 def test_it_has_the_same_network():
-    network = ["--weights", "my net.pt", "--imgsz", "288x416", "--method", "msat", "--set", "msat.gain=2"]
+    network = [
+        "--weights",
+        "my net.pt",
+        "--imgsz",
+        "288x416",
+        "--method",
+        "msat",
+        "--set",
+        "msat.gain=2",
+    ]
     network += ["--trust-weights", "--weight-bits", "8", "--statistics", "s.safetensors"]
     options = parse(["detect", "a.jpg", *network, "--set", "neuron.slack=0.1"])
     words = shlex.split(following("report", options, Path("a photo.jpg")))
     read = parse(["report", *words[words.index("a photo.jpg") :]])
-    for name in ("weights", "imgsz", "trust_weights", "weight_bits", "statistics", "method", "settings"):
+    for name in (
+        "weights",
+        "imgsz",
+        "trust_weights",
+        "weight_bits",
+        "statistics",
+        "method",
+        "settings",
+    ):
         assert getattr(read, name) == getattr(options, name)
 
 
 def test_other_values_and_none():
     options = DetectOptions(sources=("a.jpg",), settings={"neuron.gamma": 3})
-    assert following("eval", options, method="recipe.json", settings={}).endswith(" --method recipe.json")
+    assert following("eval", options, method="recipe.json", settings={}).endswith(
+        " --method recipe.json"
+    )
     assert following("report", options, "a.jpg").endswith(" a.jpg --set neuron.gamma=3")

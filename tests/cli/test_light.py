@@ -8,7 +8,7 @@ import pytest
 from helpers.tiny import ROOT
 
 from spiking_yolo.cli.main import VERBS
-from spiking_yolo.convert.registry import DEFAULT, list_methods
+from spiking_yolo.convert.methods import DEFAULT, list_methods
 from spiking_yolo.recipe import settings_table
 
 HEAVY = {"torch", "torchvision", "cv2", "numpy", "matplotlib", "PIL", "pandas", "ultralytics"}
@@ -27,13 +27,21 @@ def run(name: str, *args: str, watched: bool = False) -> subprocess.CompletedPro
 
 @pytest.mark.parametrize(
     ("name", "option"),
-    [*CASES, *((name, option) for name in LISTING for option in ("--list-methods", "--list-settings"))],
+    [
+        *CASES,
+        *((name, option) for name in LISTING for option in ("--list-methods", "--list-settings")),
+    ],
 )
 def test_light(name, option):
     done = run(name, option, watched=True)
     lines = done.stderr.splitlines()
-    imported = {line.split("|")[-1].strip().split(".")[0] for line in lines if line.startswith("import time:")}
-    assert {"cyclopts", "spiking_yolo"} <= imported  # so the list is read as it is meant
+    imported = {
+        line.split("|")[-1].strip().split(".")[0]
+        for line in lines
+        if line.startswith("import time:")
+    }
+    # So the list is read as it is meant.
+    assert {"cyclopts", "spiking_yolo"} <= imported
     assert not imported & HEAVY
     said = [line for line in lines if not line.startswith("import time:")]
     if option == "--nonsense":
@@ -51,7 +59,10 @@ def test_light(name, option):
             ("report", "data/samples", "--method", "chanel-norm"),
             "'chanel-norm'; did you mean 'channel-norm'?",
         ),
-        (("detect", "data/samples", "--set", "neuron.gama=3"), "'neuron.gama'; did you mean 'neuron.gamma'?"),
+        (
+            ("detect", "data/samples", "--set", "neuron.gama=3"),
+            "'neuron.gama'; did you mean 'neuron.gamma'?",
+        ),
         (
             ("detect", "data/samples", "--weights", "yolo-fastst"),
             "yolo-fastst; did you mean 'yolo-fastest'?",
@@ -68,14 +79,20 @@ def test_what_does_not_exist_is_said_before_anything_heavy_is_imported(args, sai
     command = [sys.executable, "-X", "importtime", "-c", code]
     done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=60)
     lines = done.stderr.splitlines()
-    imported = {line.split("|")[-1].strip().split(".")[0] for line in lines if line.startswith("import time:")}
+    imported = {
+        line.split("|")[-1].strip().split(".")[0]
+        for line in lines
+        if line.startswith("import time:")
+    }
     assert "spiking_yolo" in imported and not imported & HEAVY
     (error,) = (line for line in lines if not line.startswith("import time:"))
     assert done.returncode == 2 and error.startswith("error: ") and said in error
 
 
 def test_help_is_quick():
-    """Seconds of processor time, which other programs on the machine change less than those of the clock."""
+    """Seconds of processor time, which other programs on the machine change less than those of the
+    clock.
+    """
 
     def seconds() -> float:
         before = resource.getrusage(resource.RUSAGE_CHILDREN)
@@ -90,13 +107,18 @@ def test_listings_are_complete():
     methods, settings = (run("detect", f"--list-{what}").stdout for what in ("methods", "settings"))
     assert f"{DEFAULT} (default)" in methods
     assert {line.split()[0] for line in methods.splitlines()[1:-1]} == set(list_methods())
-    assert [line.split()[0] for line in settings.splitlines()] == [key for key, _, _ in settings_table()]
+    assert [line.split()[0] for line in settings.splitlines()] == [
+        key for key, _, _ in settings_table()
+    ]
 
 
 def test_the_package_is_light():
     code = "import sys, spiking_yolo; print(spiking_yolo.list_methods and sorted(set(sys.modules)))"
     assert (
-        "'torch'" not in subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True).stdout
+        "'torch'"
+        not in subprocess.run(
+            [sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True
+        ).stdout
     )
 
 
@@ -111,6 +133,6 @@ def test_weights_lists_every_network_and_nothing_else():
     lines = [line for line in run("weights").stdout.splitlines() if not line.startswith(" ")]
     listed = {line.split()[1].rpartition("/")[2] for line in lines}
     networks = {path.name for path in (ROOT / "weights").glob("*.weights")}
-    assert listed == networks | {path.with_suffix(".safetensors").name for path in (ROOT / "weights").glob("*.md")} - {
-        "README.safetensors"
-    }
+    assert listed == networks | {
+        path.with_suffix(".safetensors").name for path in (ROOT / "weights").glob("*.md")
+    } - {"README.safetensors"}

@@ -1,4 +1,6 @@
-"""What a process does that a call from Python does not: signals, pipes, and text that its terminal cannot show."""
+"""What a process does that a call from Python does not: signals, pipes, and text that its terminal
+cannot show.
+"""
 
 import os
 import signal
@@ -10,7 +12,8 @@ from pathlib import Path
 import pytest
 from helpers.tiny import ROOT
 
-ASKED = "import signal; signal.signal(signal.SIGINT, signal.default_int_handler)\n"  # in the background it is ignored
+# In the background it is ignored.
+ASKED = "import signal; signal.signal(signal.SIGINT, signal.default_int_handler)\n"
 EARLY = f"""
 {ASKED}
 from spiking_yolo.cli import start
@@ -35,7 +38,7 @@ status(run)
 SCRIPT = """
 import sys, time
 from spiking_yolo.cli.program import become_process, status
-from spiking_yolo.io.atomic import atomic_write
+from spiking_yolo.io.files import atomic_write
 become_process()
 def run():
     with atomic_write(sys.argv[1]) as temporary:
@@ -49,7 +52,9 @@ sys.exit(status(run))
 def test_sigterm_cleans_up_and_is_status_143(tmp_path: Path) -> None:
     command = [sys.executable, "-c", SCRIPT, str(tmp_path / "x")]
     pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE}
-    with subprocess.Popen(command, text=True, env={**os.environ, "PYTHONIOENCODING": "ascii"}, **pipes) as process:
+    with subprocess.Popen(
+        command, text=True, env={**os.environ, "PYTHONIOENCODING": "ascii"}, **pipes
+    ) as process:
         assert process.stdout is not None
         assert process.stdout.readline() == "\\u732b\n"
         process.send_signal(signal.SIGTERM)
@@ -59,11 +64,25 @@ def test_sigterm_cleans_up_and_is_status_143(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("seconds", [0, 0.02, 0.05, 0.1, 0.2, 0.4])
-@pytest.mark.parametrize(("number", "status", "said"), [(2, 130, "interrupted\n"), (15, 143, "terminated\n")])
-def test_a_signal_at_the_very_start(tmp_path: Path, seconds: float, number: int, status: int, said: str) -> None:
+@pytest.mark.parametrize(
+    ("number", "status", "said"), [(2, 130, "interrupted\n"), (15, 143, "terminated\n")]
+)
+def test_a_signal_at_the_very_start(
+    tmp_path: Path, seconds: float, number: int, status: int, said: str
+) -> None:
     """While everything is imported: no traceback."""
-    command = [sys.executable, "-c", EARLY, "detect", "data/samples/eagle.jpg", "--project", str(tmp_path)]
-    with subprocess.Popen(command, text=True, cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.PIPE) as process:
+    command = [
+        sys.executable,
+        "-c",
+        EARLY,
+        "detect",
+        "data/samples/eagle.jpg",
+        "--project",
+        str(tmp_path),
+    ]
+    with subprocess.Popen(
+        command, text=True, cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.PIPE
+    ) as process:
         assert process.stdout is not None and process.stdout.readline() == "ready\n"
         time.sleep(seconds)
         process.send_signal(number)
@@ -71,13 +90,17 @@ def test_a_signal_at_the_very_start(tmp_path: Path, seconds: float, number: int,
     assert (process.returncode, err) == (status, said)
 
 
-@pytest.mark.parametrize(("number", "status", "said"), [(2, 130, "interrupted\n"), (15, 143, "terminated\n")])
-def test_a_signal_in_an_import_that_catches_everything(tmp_path: Path, number: int, status: int, said: str) -> None:
+@pytest.mark.parametrize(
+    ("number", "status", "said"), [(2, 130, "interrupted\n"), (15, 143, "terminated\n")]
+)
+def test_a_signal_in_an_import_that_catches_everything(
+    tmp_path: Path, number: int, status: int, said: str
+) -> None:
     """As libraries do, which see whether another one is there."""
-    (tmp_path / "greedy.py").write_text(f"import signal\ntry:\n    signal.raise_signal({number})\nexcept:\n    pass\n")
-    script = (
-        f"{ASKED}from spiking_yolo.cli.program import become_process; become_process(); import greedy; print('lost')"
+    (tmp_path / "greedy.py").write_text(
+        f"import signal\ntry:\n    signal.raise_signal({number})\nexcept:\n    pass\n"
     )
+    script = f"{ASKED}from spiking_yolo.cli.program import become_process; become_process(); import greedy; print('lost')"
     command = [sys.executable, "-c", script]
     env = {**os.environ, "PYTHONPATH": os.pathsep.join((str(ROOT), str(tmp_path)))}
     done = subprocess.run(command, capture_output=True, text=True, env=env, timeout=60)
@@ -86,7 +109,8 @@ def test_a_signal_in_an_import_that_catches_everything(tmp_path: Path, number: i
 
 def test_what_is_said_has_a_line_without_a_bar() -> None:
     done = subprocess.run([sys.executable, "-c", BAR], capture_output=True, cwd=ROOT, timeout=60)
-    lines = [line.rsplit("\r", 1)[-1] for line in done.stderr.decode().split("\n")]  # as a terminal shows them
+    # As a terminal shows them.
+    lines = [line.rsplit("\r", 1)[-1] for line in done.stderr.decode().split("\n")]
     assert lines[:3] == ["note: mind", "warning: several lines", "error: wrong"]
 
 
@@ -95,5 +119,7 @@ def test_nobody_reads_on() -> None:
     env = {name: value for name, value in os.environ.items() if name != "PYTHONUNBUFFERED"}
     for words in ("--help", "methods", "detect --help"):
         command = f"{sys.executable} -m spiking_yolo.cli {words} | true; echo ${{PIPESTATUS[0]}}"
-        done = subprocess.run(["bash", "-c", command], capture_output=True, text=True, cwd=ROOT, env=env)
+        done = subprocess.run(
+            ["bash", "-c", command], capture_output=True, text=True, cwd=ROOT, env=env
+        )
         assert done.stderr == "" and done.stdout in ("0\n", "1\n")

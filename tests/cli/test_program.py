@@ -7,16 +7,16 @@ from pathlib import Path
 import pytest
 from helpers.tiny import ROOT, run_tool
 
+from spiking_yolo.apps.analyze import AnalyzeOptions
+from spiking_yolo.apps.calibrate import CalibrateOptions
+from spiking_yolo.apps.detect import DetectOptions
+from spiking_yolo.apps.export import ConvertOptions
 from spiking_yolo.cli import detect as detect_verb
 from spiking_yolo.cli.main import VERBS, call, parse
 from spiking_yolo.cli.program import read, status
-from spiking_yolo.convert.registry import list_methods
+from spiking_yolo.convert.methods import list_methods
 from spiking_yolo.errors import UserError
 from spiking_yolo.recipe import settings_table
-from spiking_yolo.studies.analyze.options import AnalyzeOptions
-from spiking_yolo.studies.calibrate.options import CalibrateOptions
-from spiking_yolo.studies.detect.options import DetectOptions
-from spiking_yolo.studies.export.options import ConvertOptions
 from spiking_yolo.train.options import TrainOptions
 
 
@@ -47,7 +47,8 @@ def test_a_flag_does_not_eat_the_image():
 
 
 @pytest.mark.parametrize(
-    "line", ["dog.jpg --t 4", "dog.jpg --tru", "dog.jpg --over", "dog.jpg --Conf 1", "dog.jpg --SET a=1"]
+    "line",
+    ["dog.jpg --t 4", "dog.jpg --tru", "dog.jpg --over", "dog.jpg --Conf 1", "dog.jpg --SET a=1"],
 )
 def test_abbreviations_are_refused(line):
     with pytest.raises(UserError, match="Unknown option"):
@@ -83,19 +84,33 @@ def test_mistakes_in_one_line(line, message):
 
 
 def test_one_positional_argument_files_of_their_own_and_flags_to_switch_off():
-    convert = read(ConvertOptions, "", ["best.pt", "-o", "n.safetensors"], "prog", {"network": ("WEIGHTS",)})
+    convert = read(
+        ConvertOptions, "", ["best.pt", "-o", "n.safetensors"], "prog", {"network": ("WEIGHTS",)}
+    )
     assert convert.weights == Path("best.pt") and convert.output == Path("n.safetensors")
     with pytest.raises(UserError, match="WEIGHTS is one, not 2"):
-        read(ConvertOptions, "", ["a", "b", "-o", "n.safetensors"], "prog", {"network": ("WEIGHTS",)})
+        read(
+            ConvertOptions, "", ["a", "b", "-o", "n.safetensors"], "prog", {"network": ("WEIGHTS",)}
+        )
     with pytest.raises(UserError, match="once"):
-        read(ConvertOptions, "", ["a", "--weights", "b", "-o", "n.safetensors"], "prog", {"network": ("WEIGHTS",)})
-    calibrate = read(CalibrateOptions, "", ["--images", "a,b", "--methods", "msat,tsc", "--limit", "3"], "prog")
+        read(
+            ConvertOptions,
+            "",
+            ["a", "--weights", "b", "-o", "n.safetensors"],
+            "prog",
+            {"network": ("WEIGHTS",)},
+        )
+    calibrate = read(
+        CalibrateOptions, "", ["--images", "a,b", "--methods", "msat,tsc", "--limit", "3"], "prog"
+    )
     assert calibrate.images == Path("a,b") and calibrate.methods == ("msat", "tsc")
     assert read(AnalyzeOptions, "", ["--data", "a", "b,c"], "prog").data == (Path("a"), Path("b,c"))
     needed = ["--task", "detect", "--model", "yolov1", "--data", "d"]
     assert read(TrainOptions, "", needed, "prog").cache
     assert not read(TrainOptions, "", [*needed, "--no-cache"], "prog").cache
-    assert read(TrainOptions, "", [*needed, "--resume", "latest"], "prog").folder == Path("runs/train/exp")
+    assert read(TrainOptions, "", [*needed, "--resume", "latest"], "prog").folder == Path(
+        "runs/train/exp"
+    )
     assert read(TrainOptions, "", [*needed, "--resume", "a/b"], "prog").folder == Path("a/b")
 
 
@@ -103,7 +118,9 @@ def test_help_shows_the_docstring_every_flag_and_its_default(capsys):
     with pytest.raises(SystemExit) as exit:
         read(DetectOptions, detect_verb.__doc__, ["--help"], "spiking-yolo detect")
     out = capsys.readouterr().out
-    assert exit.value.code == 0 and out.startswith("Usage: spiking-yolo detect SOURCE ... [OPTIONS]\n")
+    assert exit.value.code == 0 and out.startswith(
+        "Usage: spiking-yolo detect SOURCE ... [OPTIONS]\n"
+    )
     assert (detect_verb.__doc__ or "").strip() in out and max(map(len, out.splitlines())) <= 120
     for line in (
         "  --T N                   timesteps (default: 64; per frame of a video",
@@ -115,24 +132,34 @@ def test_help_shows_the_docstring_every_flag_and_its_default(capsys):
     assert "--methods" not in out and "default: None" not in out and "default: False" not in out
     with pytest.raises(SystemExit):
         read(TrainOptions, "", ["--help"], "spiking-yolo train")
-    off = " ".join(capsys.readouterr().out.split())  # of what is on, the help is that of the flag that switches it off
+    # Of what is on, the help is that of the flag that switches it off.
+    off = " ".join(capsys.readouterr().out.split())
     assert "--no-cache decode photographs every time" in off and "kept in memory" not in off
 
 
 def test_the_settings_of_a_method_and_what_differs(capsys):
     assert run_tool("methods") == 0
-    assert [line.split()[0] for line in capsys.readouterr().out.splitlines()[1:-1]] == list(list_methods())
+    assert [line.split()[0] for line in capsys.readouterr().out.splitlines()[1:-1]] == list(
+        list_methods()
+    )
     assert run_tool("detect", "--list-settings", "--method", "msat", "--set", "neuron.gamma=3") == 0
     out = capsys.readouterr().out
-    assert run_tool("methods", "msat", "--set", "neuron.gamma=3") == 0 and capsys.readouterr().out == out
-    rows = {line[2:].split()[0]: (line[0], *line[2:].split()[1:2]) for line in out.splitlines()[1:-1]}
+    assert (
+        run_tool("methods", "msat", "--set", "neuron.gamma=3") == 0
+        and capsys.readouterr().out == out
+    )
+    rows = {
+        line[2:].split()[0]: (line[0], *line[2:].split()[1:2]) for line in out.splitlines()[1:-1]
+    }
     assert list(rows) == [key for key, _, _ in settings_table()]
     assert rows["threshold.rule"] == ("*", "max") and rows["neuron.gamma"] == ("*", "3")
     assert rows["msat.enabled"] == ("*", "True") and rows["threshold.percentile"] == (" ", "99.9")
     assert run_tool("methods", "magic") == 2
     capsys.readouterr()
     assert run_tool("weights", "magic") == 2
-    assert capsys.readouterr().err == "error: magic is not expected; see spiking-yolo weights --help\n"
+    assert (
+        capsys.readouterr().err == "error: magic is not expected; see spiking-yolo weights --help\n"
+    )
     assert run_tool("eval", "--list-settings", "--method", "p-norm,msat") == 2
 
 
@@ -148,11 +175,16 @@ def test_exit_statuses(capsys):
     said = capsys.readouterr().err.splitlines()
     assert said[:2] == ["error: two lines", "interrupted"]
     assert said[2] == "error: No space left on device; check the path and the free space"
-    assert len(said) == 4 and said[3].startswith("error: cannot use a bbb") and "File name too long" in said[3]
+    assert (
+        len(said) == 4
+        and said[3].startswith("error: cannot use a bbb")
+        and "File name too long" in said[3]
+    )
 
 
 @pytest.mark.parametrize(
-    "verb", ["detect {}", "detect a.jpg --weights {}", "score --data {} --predictions a", "report {}.mp4"]
+    "verb",
+    ["detect {}", "detect a.jpg --weights {}", "score --data {} --predictions a", "report {}.mp4"],
 )
 def test_a_name_that_no_file_can_have_is_one_that_is_not_there(verb: str, capsys):
     assert call(verb.format("x" * 300).split()) == 2
@@ -163,7 +195,9 @@ def test_a_name_that_no_file_can_have_is_one_that_is_not_there(verb: str, capsys
 def test_a_notice_is_one_line():
     code = "import warnings; from spiking_yolo.cli import program; from spiking_yolo.errors import Notice; "
     code += "print(program.status(lambda: warnings.warn('mind', Notice)))"
-    done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, timeout=60)
+    done = subprocess.run(
+        [sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, timeout=60
+    )
     assert (done.stdout, done.stderr) == ("0\n", "note: mind\n")
 
 
@@ -175,21 +209,29 @@ def test_the_weights_that_come_along(capsys):
 
 def spiking_yolo(*args: str) -> subprocess.CompletedProcess[str]:
     code = f"import sys; sys.path.insert(0, {str(ROOT)!r}); from spiking_yolo.cli.start import main; main()"
-    return subprocess.run([sys.executable, "-c", code, *args], capture_output=True, text=True, timeout=60)
+    return subprocess.run(
+        [sys.executable, "-c", code, *args], capture_output=True, text=True, timeout=60
+    )
 
 
 def test_the_command_lists_its_verbs():
     shown = spiking_yolo("--help")
     assert (
-        shown.returncode == 0 and shown.stdout == spiking_yolo().stdout and all(verb in shown.stdout for verb in VERBS)
+        shown.returncode == 0
+        and shown.stdout == spiking_yolo().stdout
+        and all(verb in shown.stdout for verb in VERBS)
     )
     assert spiking_yolo("--version").stdout.startswith("spiking-yolo 0")
     unknown = spiking_yolo("det", "a.jpg")
-    assert unknown.returncode == 2 and unknown.stderr.startswith("error: 'det' is not one of detect, ")
+    assert unknown.returncode == 2 and unknown.stderr.startswith(
+        "error: 'det' is not one of detect, "
+    )
     assert unknown.stderr.count("\n") == 1
 
 
 def test_options_are_read_where_pydantic_is_loaded():
-    """Then cyclopts validates with it, defaults included: albumentations loads it for a training."""
+    """Then cyclopts validates with it, defaults included: albumentations loads it for a
+    training.
+    """
     pytest.importorskip("pydantic")
     assert parse(["detect", "a.jpg", "--T", "4", "--save-json"]).T == 4

@@ -14,8 +14,8 @@ from safetensors.torch import save_file
 from torch import nn
 
 from spiking_yolo.convert.converted import Converted
+from spiking_yolo.convert.methods import get_recipe, list_methods
 from spiking_yolo.convert.pipeline import load
-from spiking_yolo.convert.registry import get_recipe, list_methods
 from spiking_yolo.errors import UserError
 from spiking_yolo.graph import Graph
 from spiking_yolo.io.tensors import read_safetensors
@@ -30,15 +30,23 @@ def assert_same_run(a: Converted, b: Converted, x: torch.Tensor, *to: Any) -> No
 
 
 @pytest.mark.parametrize(
-    ("cls", "method"), [*((TinyLeaky, name) for name in list_methods()), *((cls, "differential") for cls in ALL[1:])]
+    ("cls", "method"),
+    [*((TinyLeaky, name) for name in list_methods()), *((cls, "differential") for cls in ALL[1:])],
 )
 def test_round_trip_is_bit_identical(cls: type[nn.Module], method: str, tmp_path: Path):
     x = images(2)
     converted = spiking(make(cls), x, get_recipe(method), {"calibration.T": 8})
     converted.save(tmp_path / "net.safetensors")
     loaded = Converted.load(tmp_path / "net.safetensors")
-    assert (loaded.recipe, loaded.spec, loaded.provenance) == (converted.recipe, converted.spec, converted.provenance)
-    assert (loaded.graph.nodes, loaded.graph.outputs) == (converted.graph.nodes, converted.graph.outputs)
+    assert (loaded.recipe, loaded.spec, loaded.provenance) == (
+        converted.recipe,
+        converted.spec,
+        converted.provenance,
+    )
+    assert (loaded.graph.nodes, loaded.graph.outputs) == (
+        converted.graph.nodes,
+        converted.graph.outputs,
+    )
     assert_same_run(converted, loaded, x, torch.float64)
     assert_same_run(converted, loaded, x, torch.float32)
 
@@ -79,7 +87,10 @@ class Bomb:
 def pickles(folder: Path) -> list[Path]:
     """A plain pickle and a PyTorch checkpoint, under names that hide what they are."""
     content = pickle.dumps(Bomb(folder / "executed"))
-    paths = [folder / name for name in ("net.safetensors", "net.pt", "checkpoint.pt", "zipped.safetensors")]
+    paths = [
+        folder / name
+        for name in ("net.safetensors", "net.pt", "checkpoint.pt", "zipped.safetensors")
+    ]
     for path in paths[:2]:
         path.write_bytes(content)
     for path in paths[2:]:
@@ -120,9 +131,15 @@ def test_other_and_damaged_files_are_refused(tmp_path: Path):
 @pytest.mark.parametrize(
     ("change", "what"),
     [
-        (lambda node: replace(node, attrs={**node.attrs, "stride": [0, 0]}), "stride cannot be"),  # SIGFPE when it runs
-        (lambda node: replace(node, attrs={**node.attrs, "padding": [10**9] * 2}), "padding cannot be"),  # memory
-        (lambda node: replace(node, name="../../../escaped"), "must be named by letters"),  # a file of its pictures
+        # SIGFPE when it runs.
+        (lambda node: replace(node, attrs={**node.attrs, "stride": [0, 0]}), "stride cannot be"),
+        # Memory.
+        (
+            lambda node: replace(node, attrs={**node.attrs, "padding": [10**9] * 2}),
+            "padding cannot be",
+        ),
+        # A file of its pictures.
+        (lambda node: replace(node, name="../../../escaped"), "must be named by letters"),
     ],
 )
 def test_a_file_whose_network_would_do_harm_is_refused(change: Any, what: str, tmp_path: Path):
@@ -130,7 +147,10 @@ def test_a_file_whose_network_would_do_harm_is_refused(change: Any, what: str, t
     source, first, second, *rest = net.graph.nodes
     changed = change(first)
     nodes = (source, changed, replace(second, inputs=(changed.name,)), *rest)
-    tensors = {key.replace(f"{first.name}.", f"{changed.name}."): value for key, value in net.graph.tensors.items()}
+    tensors = {
+        key.replace(f"{first.name}.", f"{changed.name}."): value
+        for key, value in net.graph.tensors.items()
+    }
     replace(net, graph=Graph(nodes, net.graph.outputs, tensors)).save(tmp_path / "net.safetensors")
     with pytest.raises(UserError, match=what) as error:
         Converted.load(tmp_path / "net.safetensors")
@@ -153,7 +173,11 @@ def test_metadata_that_makes_no_sense_is_refused(key: str, value: str | None, tm
     path = tmp_path / "net.safetensors"
     spiking(make(TinyLeaky), images(1), Recipe("tested")).save(path)
     metadata, tensors = read_safetensors(path)
-    changed = {**metadata, key: value} if value is not None else {k: v for k, v in metadata.items() if k != key}
+    changed = (
+        {**metadata, key: value}
+        if value is not None
+        else {k: v for k, v in metadata.items() if k != key}
+    )
     save_file(tensors, path, changed)
     with pytest.raises(UserError) as error:
         Converted.load(path)

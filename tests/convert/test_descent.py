@@ -7,13 +7,23 @@ import pytest
 import torch
 from helpers.networks import Grouped, Pooled, TinyLeaky, images, make, spiking
 
-from spiking_yolo.convert.complete import CompleteNetwork, smooth_digits, straight_through
-from spiking_yolo.convert.descent import LAYERS, budget, displacement, divergence, error, mean_relative_error, train
-from spiking_yolo.convert.sensitivity import balanced, scaled_to, sensitivity
+from spiking_yolo.convert.differentiable import CompleteNetwork, smooth_digits, straight_through
+from spiking_yolo.convert.train_thresholds import (
+    LAYERS,
+    balanced,
+    budget,
+    displacement,
+    divergence,
+    error,
+    mean_relative_error,
+    scaled_to,
+    sensitivity,
+    train,
+)
 from spiking_yolo.graph import forward
 from spiking_yolo.models.spec import HeadSpec, Spec
 from spiking_yolo.recipe import Calibration, Recipe
-from spiking_yolo.snn.digits import count_digits
+from spiking_yolo.snn.counting import count_digits
 
 CLASSES = Spec("classify", tuple("abcde"), 8, 8)
 
@@ -30,11 +40,15 @@ def test_smooth_digits_follow_the_digits():
     assert smooth_digits(torch.zeros(1)).item() == 0
     for k in range(2, 12):
         n = torch.arange(2.0**k, 2.0 ** (k + 1))
-        assert smooth_digits(n).mean().item() == pytest.approx(count_digits(n).mean().item(), abs=0.25)
+        assert smooth_digits(n).mean().item() == pytest.approx(
+            count_digits(n).mean().item(), abs=0.25
+        )
 
 
 def test_divergence_by_hand():
-    """Of classes: log 2 where a sure class became one of two equal ones. Of boxes: Bernoulli, per score."""
+    """Of classes: log 2 where a sure class became one of two equal ones. Of boxes: Bernoulli, per
+    score.
+    """
     sure, unsure = torch.tensor([[50.0, 0, -50, -50, -50]]), torch.tensor([[0.0, 0, -50, -50, -50]])
     assert divergence([unsure], [sure], CLASSES).item() == pytest.approx(0.6931, abs=1e-3)
     spec = Spec("detect", ("a",), 32, 32, heads=(HeadSpec("yolov3", 1, 1, ((16, 16),)),))
@@ -45,8 +59,9 @@ def test_divergence_by_hand():
 
 
 def test_displacement_by_hand():
-    """One cell, two anchors. The ANN's sure box, of 16 pixels, is twice as wide in the SNN: IoU and GIoU are a half.
-    The other, of no confidence, is elsewhere, and does not count."""
+    """One cell, two anchors. The ANN's sure box, of 16 pixels, is twice as wide in the SNN: IoU and
+    GIoU are a half. The other, of no confidence, is elsewhere, and does not count.
+    """
     spec = Spec("detect", ("a",), 32, 32, heads=(HeadSpec("yolov3", 1, 2, ((16, 16), (8, 8))),))
     ann = torch.zeros(1, 12, 1, 1)
     ann[0, 4], ann[0, 10] = 50.0, -50.0
@@ -57,7 +72,9 @@ def test_displacement_by_hand():
 
 
 def test_boxes_count_where_they_were_trained_by_their_overlap():
-    """Logits of x equally far from the ANN's: the sigmoid of one is nearly as before, that of the other half of it."""
+    """Logits of x equally far from the ANN's: the sigmoid of one is nearly as before, that of the
+    other half of it.
+    """
     ann = torch.ones(1, 6, 1, 1)
     near, far = ann.clone(), ann.clone()
     near[0, 0], far[0, 0] = 3.0, -1.0
@@ -69,7 +86,9 @@ def test_boxes_count_where_they_were_trained_by_their_overlap():
     assert gap("yolov3") == pytest.approx(0) and gap("yolov5") > 0.05
 
 
-@pytest.mark.parametrize(("cls", "operations", "gain"), [(TinyLeaky, 0.15, 1.05), (Pooled, 0.09, 0.7)])
+@pytest.mark.parametrize(
+    ("cls", "operations", "gain"), [(TinyLeaky, 0.15, 1.05), (Pooled, 0.09, 0.7)]
+)
 def test_training_lowers_the_error_at_the_same_operations(cls: Any, operations: float, gain: float):
     """On images that it was not trained on. Nothing random but what a seed decides.
 
@@ -77,7 +96,11 @@ def test_training_lowers_the_error_at_the_same_operations(cls: Any, operations: 
     """
     graph = spiking(make(cls), images(2), Recipe("tested")).graph
     network, batches = CompleteNetwork(graph, (8, 8), slack=0.15), list(images(24).split(8))
-    spec = CLASSES if cls is Pooled else Spec("detect", ("a",), 8, 8, heads=(HeadSpec("yolov8", 1, 1, bins=1),) * 2)
+    spec = (
+        CLASSES
+        if cls is Pooled
+        else Spec("detect", ("a",), 8, 8, heads=(HeadSpec("yolov8", 1, 1, bins=1),) * 2)
+    )
     thetas = balanced(network, sensitivity(network.graph, batches))
     start = {name: {"theta": theta, "initial": torch.tensor(0.5)} for name, theta in thetas.items()}
     settings = Calibration("trained", operations=operations, steps=150)
@@ -86,7 +109,9 @@ def test_training_lowers_the_error_at_the_same_operations(cls: Any, operations: 
     again = train(network, graph, spec, start, batches, settings)
     assert all(torch.equal(v, again[n][k]) for n, own in after.items() for k, v in own.items())
     x = images(24, seed=9)
-    (start_outputs, start_spent), (outputs, spent) = (network(x, values) for values in (before, after))
+    (start_outputs, start_spent), (outputs, spent) = (
+        network(x, values) for values in (before, after)
+    )
     errors = [mean_relative_error(y, forward(graph, x)).item() for y in (start_outputs, outputs)]
     assert errors[1] < gain * errors[0] and spent.mean() < 1.1 * start_spent.mean(), errors
 

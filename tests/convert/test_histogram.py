@@ -11,8 +11,16 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from torch import Tensor, nn
 
-from spiking_yolo.convert.histogram import BINS, DIVISIONS, OCTAVES, Histogram, edges
-from spiking_yolo.convert.statistics import FORMAT, Statistics, observe
+from spiking_yolo.convert.statistics import (
+    BINS,
+    DIVISIONS,
+    FORMAT,
+    OCTAVES,
+    Histogram,
+    Statistics,
+    edges,
+    observe,
+)
 from spiking_yolo.errors import UserError
 from spiking_yolo.graph import forward
 from spiking_yolo.graph.trace import trace
@@ -40,27 +48,38 @@ def test_edges_are_log_linear():
     assert len(edge) == BINS + 1 and edge[0] == 0 and edge[-1] == 1
     assert edge[1] == 2.0**-OCTAVES
     widths = edge[1:].diff().reshape(OCTAVES, DIVISIONS)
-    assert torch.allclose(widths / edge[1:-1].reshape(OCTAVES, DIVISIONS)[:, :1], torch.tensor(1 / DIVISIONS).double())
+    assert torch.allclose(
+        widths / edge[1:-1].reshape(OCTAVES, DIVISIONS)[:, :1], torch.tensor(1 / DIVISIONS).double()
+    )
 
 
 def test_counts_by_hand():
-    """Top 2^2 for a maximum of 3: 3 = 1.5 * 2^1 lies in the middle of the last octave, 1.5 in the one before."""
+    """Top 2^2 for a maximum of 3: 3 = 1.5 * 2^1 lies in the middle of the last octave, 1.5 in the
+    one before.
+    """
     h = counted(torch.tensor([3.0, 1.5, 0.0, -0.75, 1e-6]).reshape(5, 1))
     assert h.exponent.tolist() == [2] and h.total == 5
     last = 1 + (OCTAVES - 1) * DIVISIONS
     positive = {last + DIVISIONS // 2: 1, last - DIVISIONS + DIVISIONS // 2: 1, 0: 1}
     assert {i: int(n) for i, n in enumerate(h.counts[0, 0]) if n} == positive
-    assert {i: int(n) for i, n in enumerate(h.counts[1, 0]) if n} == {last - 2 * DIVISIONS + DIVISIONS // 2: 1}
+    assert {i: int(n) for i, n in enumerate(h.counts[1, 0]) if n} == {
+        last - 2 * DIVISIONS + DIVISIONS // 2: 1
+    }
     assert (h.minimum.item(), h.maximum.item()) == (-0.75, 3.0)
 
 
 def test_counts_against_numpy():
-    x = torch.randn(4000, 3, generator=torch.Generator().manual_seed(0)) * torch.tensor([0.1, 1.0, 30.0])
+    x = torch.randn(4000, 3, generator=torch.Generator().manual_seed(0)) * torch.tensor(
+        [0.1, 1.0, 30.0]
+    )
     h = counted(x)
     for c in range(3):
         for sign, side in enumerate((x[:, c][x[:, c] > 0], -x[:, c][x[:, c] < 0])):
-            expected, _ = np.histogram(side.double().numpy(), edges().numpy() * 2.0 ** h.exponent[c].item())
-            assert np.abs(np.cumsum(expected) - h.counts[sign, c].cumsum(0).numpy()).max() <= 1  # an edge's rounding
+            expected, _ = np.histogram(
+                side.double().numpy(), edges().numpy() * 2.0 ** h.exponent[c].item()
+            )
+            # An edge's rounding.
+            assert np.abs(np.cumsum(expected) - h.counts[sign, c].cumsum(0).numpy()).max() <= 1
 
 
 @settings(deadline=None, max_examples=60)

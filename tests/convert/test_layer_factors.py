@@ -6,7 +6,7 @@ import pytest
 import torch
 from helpers.networks import TinyLeaky, images, make, spiking
 
-from spiking_yolo.convert.registry import get_recipe
+from spiking_yolo.convert.methods import get_recipe
 from spiking_yolo.errors import UserError
 from spiking_yolo.recipe import Recipe
 
@@ -16,7 +16,8 @@ def test_layer_factors_scale_the_thresholds_of_one_layer(method: str):
     model, x, recipe = make(TinyLeaky), images(1), get_recipe(method)
     settings = {"calibration.T": 4}
     plain = spiking(model, x, recipe, settings).neurons
-    # The first layer is left alone: with balanced thresholds, what it sends decides those of the others.
+    # The first layer is left alone: with balanced thresholds, what it sends decides those of the
+    # others.
     scaled = spiking(model, x, recipe, settings | {"threshold.layers": "act3:0.5"}).neurons
     for name, own in plain.items():
         for key in own.keys() & {"theta", "theta_off"}:
@@ -24,8 +25,12 @@ def test_layer_factors_scale_the_thresholds_of_one_layer(method: str):
 
 
 def test_factors_of_unknown_layers_are_refused():
-    with pytest.raises(UserError, match=r"names 'conv9': the layers of this network are act1, act2, act3$"):
-        spiking(make(TinyLeaky), images(1), get_recipe("p-norm"), {"threshold.layers": "act1:2,conv9:2"})
+    with pytest.raises(
+        UserError, match=r"names 'conv9': the layers of this network are act1, act2, act3$"
+    ):
+        spiking(
+            make(TinyLeaky), images(1), get_recipe("p-norm"), {"threshold.layers": "act1:2,conv9:2"}
+        )
 
 
 @pytest.mark.parametrize(

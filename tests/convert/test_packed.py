@@ -1,4 +1,6 @@
-"""Statistics files: packed without loss, old ones read as before, damaged and hostile ones refused in one line."""
+"""Statistics files: packed without loss, old ones read as before, damaged and hostile ones refused
+in one line.
+"""
 
 import bz2
 import json
@@ -13,9 +15,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from torch import Tensor
 
-from spiking_yolo.convert import packed
-from spiking_yolo.convert.packed import BITS, STEPS, joined, split
-from spiking_yolo.convert.statistics import OLD_FORMAT, Statistics
+from spiking_yolo.convert import statistics as packed
+from spiking_yolo.convert.statistics import BITS, OLD_FORMAT, STEPS, Statistics, joined, split
 from spiking_yolo.errors import UserError
 from spiking_yolo.graph.trace import trace
 from spiking_yolo.io.tensors import read_safetensors, write_safetensors
@@ -98,10 +99,16 @@ HOSTILE: dict[str, Change] = {
         steps=_bytes(bz2.compress(b"\xff" * (2 * len(t["exponent"]) * packed.BINS)))
     ),
     "missing bits": lambda m, t: t.update(excess=t["excess"][1:].clone()),
-    "channels below zero": lambda m, t: m.update(channels=json.dumps(dict.fromkeys(json.loads(m["channels"]), -1))),
+    "channels below zero": lambda m, t: m.update(
+        channels=json.dumps(dict.fromkeys(json.loads(m["channels"]), -1))
+    ),
     "no channels": lambda m, t: m.update(channels="{}"),
-    "channels as words": lambda m, t: m.update(channels=json.dumps(dict.fromkeys(json.loads(m["channels"]), "x"))),
-    "a total as a word": lambda m, t: m.update(totals=json.dumps(dict.fromkeys(json.loads(m["totals"]), "x"))),
+    "channels as words": lambda m, t: m.update(
+        channels=json.dumps(dict.fromkeys(json.loads(m["channels"]), "x"))
+    ),
+    "a total as a word": lambda m, t: m.update(
+        totals=json.dumps(dict.fromkeys(json.loads(m["totals"]), "x"))
+    ),
     "totals as a list": lambda m, t: m.update(totals="[1]"),
     "no JSON": lambda m, t: m.update(images="["),
     "no size": lambda m, t: m.pop("imgsz"),
@@ -116,12 +123,16 @@ def test_damaged_and_hostile_files_are_refused(tmp_path: Path, known: Statistics
     metadata, tensors = read_safetensors(path)
     change(metadata, tensors)
     write_safetensors(path, tensors, metadata)
-    with pytest.raises(UserError, match=r"s\.safetensors is damaged or of another version .*calibrate") as error:
+    with pytest.raises(
+        UserError, match=r"s\.safetensors is damaged or of another version .*calibrate"
+    ) as error:
         Statistics.load(path)
     assert "\n" not in str(error.value)
 
 
-def test_too_many_channels_are_refused(tmp_path: Path, known: Statistics, monkeypatch: pytest.MonkeyPatch):
+def test_too_many_channels_are_refused(
+    tmp_path: Path, known: Statistics, monkeypatch: pytest.MonkeyPatch
+):
     known.save(tmp_path / "s.safetensors")
     monkeypatch.setattr(packed, "CHANNELS", 3)
     with pytest.raises(UserError, match="channels, where 3 are the most"):

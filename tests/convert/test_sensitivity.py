@@ -1,4 +1,6 @@
-"""Sensitivity against derivatives written out, and thresholds that meet the operations asked for."""
+"""Sensitivity against derivatives written out, and thresholds that meet the operations asked
+for.
+"""
 
 from typing import Any
 
@@ -7,13 +9,15 @@ import torch
 from helpers.methods import points
 from helpers.networks import Pooled, TinyLeaky, images, make, spiking
 
-from spiking_yolo.convert.complete import CompleteNetwork
-from spiking_yolo.convert.sensitivity import balanced, scaled_to, sensitivity, times
+from spiking_yolo.convert.differentiable import CompleteNetwork
+from spiking_yolo.convert.train_thresholds import balanced, scaled_to, sensitivity, times
 from spiking_yolo.recipe import Recipe
 
 
 def test_sensitivity_of_a_linear_chain_by_hand():
-    """Two channels that reach one output by weights 3 and -4: S is in the ratio 9 to 16, and |output|^2 divides it."""
+    """Two channels that reach one output by weights 3 and -4: S is in the ratio 9 to 16, and
+    |output|^2 divides it.
+    """
     graph = points([([[1.0, 0.0], [0.0, 1.0]], [0.0, 0.0]), ([[3.0, -4.0]], [0.0])])
     x = torch.tensor([[2.0, 1.0]], dtype=torch.float64).reshape(1, 2, 1, 1)  # the output is 2
     (own,) = sensitivity(graph, [x] * 500).values()
@@ -45,12 +49,27 @@ def test_thresholds_meet_the_operations(cls: Any):
 
 
 def test_no_theta_is_finer_than_the_network_allows():
-    """However many operations are asked for: a neuron sends 65,536 thetas at most, and what is above is lost."""
-    graph, batches = spiking(make(TinyLeaky), images(2), Recipe("tested")).graph, list(images(3).split(1))
+    """However many operations are asked for: a neuron sends 65,536 thetas at most, and what is
+    above is lost.
+    """
+    graph, batches = (
+        spiking(make(TinyLeaky), images(2), Recipe("tested")).graph,
+        list(images(3).split(1)),
+    )
     free = CompleteNetwork(graph, (8, 8))
-    start = {n: {"theta": torch.full((c,), 0.5), "initial": torch.tensor(0.5)} for n, c in free.sites.items()}
-    bounded = CompleteNetwork(graph, (8, 8), least={name: torch.full((c,), 0.125) for name, c in free.sites.items()})
+    start = {
+        n: {"theta": torch.full((c,), 0.5), "initial": torch.tensor(0.5)}
+        for n, c in free.sites.items()
+    }
+    bounded = CompleteNetwork(
+        graph, (8, 8), least={name: torch.full((c,), 0.125) for name, c in free.sites.items()}
+    )
     assert {own["theta"].max().item() for own in times(0.5, bounded, start).values()} == {0.25}
     assert {own["theta"].max().item() for own in times(0.01, bounded, start).values()} == {0.125}
-    assert max(own["theta"].max().item() for own in scaled_to(1e3, free, start, batches).values()) < 0.125
-    assert {own["theta"].max().item() for own in scaled_to(1e3, bounded, start, batches).values()} == {0.125}
+    assert (
+        max(own["theta"].max().item() for own in scaled_to(1e3, free, start, batches).values())
+        < 0.125
+    )
+    assert {
+        own["theta"].max().item() for own in scaled_to(1e3, bounded, start, batches).values()
+    } == {0.125}

@@ -5,9 +5,16 @@ import pytest
 import torch
 from torch import Tensor
 
-from spiking_yolo.convert.histogram import DIVISIONS, OCTAVES, Histogram
-from spiking_yolo.convert.registry import get_recipe
-from spiking_yolo.convert.thresholds import base_parameters, extreme, layer_thresholds, mmse, percentile, threshold
+from spiking_yolo.convert.methods import get_recipe
+from spiking_yolo.convert.statistics import DIVISIONS, OCTAVES, Histogram
+from spiking_yolo.convert.thresholds import (
+    base_parameters,
+    extreme,
+    layer_thresholds,
+    mmse,
+    percentile,
+    threshold,
+)
 from spiking_yolo.graph import Activation, Graph, Node
 from spiking_yolo.recipe import Recipe
 
@@ -15,7 +22,9 @@ PLAIN = Recipe("plain")
 
 
 def samples(n: int = 20000, seed: int = 0) -> Tensor:
-    """Three channels of pre-activations: normal, long-tailed, and mostly negative with a larger scale."""
+    """Three channels of pre-activations: normal, long-tailed, and mostly negative with a larger
+    scale.
+    """
     g = torch.Generator().manual_seed(seed)
     normal, tail, low = (torch.randn(n, generator=g) for _ in range(3))
     return torch.stack([normal, tail * tail.abs(), 40 * low - 60], 1)
@@ -40,11 +49,15 @@ def test_percentile_is_in_the_bin_of_the_exact_one(percent: float, sign: int):
     got = percentile(histogram(x), sign, percent)
     for c in range(x.shape[1]):
         exact = np.percentile(side(x[:, c], sign), percent, method="inverted_cdf")
-        assert got[c].item() == pytest.approx(exact, rel=1 / DIVISIONS, abs=side(x[:, c], sign).max() * 2.0**-OCTAVES)
+        assert got[c].item() == pytest.approx(
+            exact, rel=1 / DIVISIONS, abs=side(x[:, c], sign).max() * 2.0**-OCTAVES
+        )
 
 
 def test_percentile_is_linear_within_a_bin():
-    """A hundred equal values fill one bin [16/16, 25/24): the percentile runs through it and stops at the maximum."""
+    """A hundred equal values fill one bin [16/16, 25/24): the percentile runs through it and stops
+    at the maximum.
+    """
     h = histogram(torch.full((100, 1), 1.02))
     assert percentile(h, 0, 24).item() == pytest.approx(1 + 0.24 / DIVISIONS)
     assert percentile(h, 0, 100).item() == np.float32(1.02)
@@ -69,7 +82,9 @@ def quantiser_error(a: np.ndarray, theta: float, levels: int, gamma: int, rounds
 @pytest.mark.parametrize("gamma", [1, 4])
 @pytest.mark.parametrize("levels", [4, 8, 16, 32])
 def test_mmse_against_brute_force(levels: int, gamma: int, rounds: bool):
-    """The threshold's error on the raw values is the least over the same 95 candidates, up to the bins' width."""
+    """The threshold's error on the raw values is the least over the same 95 candidates, up to the
+    bins' width.
+    """
     x = samples(10000).abs() * torch.tensor([1.0, -1.0, 1.0])
     for c, sign in enumerate((0, 1, 0)):
         got = mmse(histogram(x), sign, levels, gamma, rounds)[c].item()
@@ -90,7 +105,9 @@ def test_mmse_differs_between_floor_and_round():
 @pytest.mark.parametrize("gamma", [1, 4])
 @pytest.mark.parametrize("cap", [0.3, 1.1, 2.0, 1e3])
 def test_mmse_below_a_cap_against_brute_force(cap: float, gamma: int, rounds: bool):
-    """Of the activations min(z, cap), many of which are the cap itself; candidates reach up to their maximum."""
+    """Of the activations min(z, cap), many of which are the cap itself; candidates reach up to
+    their maximum.
+    """
     x = samples(10000).abs() * torch.tensor([1.0, 1.0, -1.0])
     for c in (0, 1):
         got = mmse(histogram(x), 0, 8, gamma, rounds, cap)[c].item()
@@ -100,28 +117,47 @@ def test_mmse_below_a_cap_against_brute_force(cap: float, gamma: int, rounds: bo
         assert np.abs(np.array(candidates) / got - 1).min() < 1e-6
         assert quantiser_error(a, got, 8, gamma, rounds) <= 1.03 * least + 1e-12
     without = mmse(histogram(x), 0, 8, gamma, rounds)
-    assert torch.allclose(mmse(histogram(x), 0, 8, gamma, rounds, cap), without, rtol=1e-9) == (cap == 1e3)
+    assert torch.allclose(mmse(histogram(x), 0, 8, gamma, rounds, cap), without, rtol=1e-9) == (
+        cap == 1e3
+    )
 
 
 def test_every_statistic_is_of_what_the_cap_leaves():
-    """The maximum is the cap itself, reached or not; a percentile is at most the cap; MMSE is of the rest."""
+    """The maximum is the cap itself, reached or not; a percentile is at most the cap; MMSE is of
+    the rest.
+    """
     h = histogram(samples())
     for rule in ("max", "balance"):
         recipe = PLAIN.with_settings({"threshold.rule": rule})
-        assert threshold(h, 0, recipe, 0.5).tolist() == [0.5] * 3 and threshold(h, 0, recipe, 1e4).tolist() == [1e4] * 3
+        assert (
+            threshold(h, 0, recipe, 0.5).tolist() == [0.5] * 3
+            and threshold(h, 0, recipe, 1e4).tolist() == [1e4] * 3
+        )
     smallest_error = PLAIN.with_settings({"threshold.rule": "mmse", "threshold.levels": 8})
     assert torch.equal(threshold(h, 0, smallest_error, 0.5), mmse(h, 0, 8, 1, False, 0.5))
     median = PLAIN.with_settings({"threshold.percentile": 50})
     plain = threshold(h, 0, median)
     assert plain[0] < 0.7 < plain[2]
-    assert torch.equal(threshold(h, 0, median, 0.7), torch.minimum(plain, torch.tensor(0.7, dtype=torch.float64)))
+    assert torch.equal(
+        threshold(h, 0, median, 0.7), torch.minimum(plain, torch.tensor(0.7, dtype=torch.float64))
+    )
 
 
 def test_thresholds_are_scaled_statistics_but_never_above_the_cap():
     h, phi = {"a": histogram(samples()), "b": histogram(samples())}, {"slope": 0.0, "cap": 0.5}
-    nodes = (Node("x", "input"), Node("a", "activation", ("x",), phi), Node("b", "activation", ("a",), phi))
-    for scale, layers, a, b in ((0.2, "b:3", 0.1, 0.3), (1.0, "b:0.5", 0.5, 0.25), (4.0, "a:0.125", 0.25, 0.5)):
-        recipe = PLAIN.with_settings({"threshold.rule": "max", "threshold.scale": scale, "threshold.layers": layers})
+    nodes = (
+        Node("x", "input"),
+        Node("a", "activation", ("x",), phi),
+        Node("b", "activation", ("a",), phi),
+    )
+    for scale, layers, a, b in (
+        (0.2, "b:3", 0.1, 0.3),
+        (1.0, "b:0.5", 0.5, 0.25),
+        (4.0, "a:0.125", 0.25, 0.5),
+    ):
+        recipe = PLAIN.with_settings(
+            {"threshold.rule": "max", "threshold.scale": scale, "threshold.layers": layers}
+        )
         neurons = base_parameters(Graph(nodes, ("b",), {}), h, recipe)
         assert neurons["a"]["theta"].tolist() == pytest.approx([a] * 3)
         assert neurons["b"]["theta"].tolist() == pytest.approx([b] * 3)
@@ -161,7 +197,9 @@ def test_a_dead_channel_takes_the_largest_threshold_of_the_layer():
 
 def test_a_dead_layer_takes_one():
     for x in (torch.zeros(10, 2), -torch.ones(10, 2)):
-        theta = layer_thresholds(histogram(x), Activation(), PLAIN.with_settings({"threshold.scale": 0.5}))["theta"]
+        theta = layer_thresholds(
+            histogram(x), Activation(), PLAIN.with_settings({"threshold.scale": 0.5})
+        )["theta"]
         assert theta.tolist() == [0.5, 0.5] and theta.dtype == torch.float32
 
 
@@ -174,12 +212,17 @@ def test_each_side_of_a_pair_has_its_own_threshold():
 
 def test_signed_memory_covers_the_larger_of_both_sides():
     x = samples() * torch.tensor([1.0, 1.0, 0.5]) - torch.tensor([0.0, 0.0, 100.0])
-    recipe = PLAIN.with_settings({"threshold.rule": "max", "neuron.kind": "memory", "threshold.scale": 0.25})
+    recipe = PLAIN.with_settings(
+        {"threshold.rule": "max", "neuron.kind": "memory", "threshold.scale": 0.25}
+    )
     site = layer_thresholds(histogram(x), Activation(0.5), recipe)
     expected = torch.maximum(x.amax(0).double(), -0.5 * x.amin(0).double()) * 0.25
     assert set(site) == {"theta"} and torch.equal(site["theta"], expected.float())
-    assert x[:, 2].amax() <= 0 < x[:, 0].amax()  # one channel needs its negative side
+    # One channel needs its negative side.
+    assert x[:, 2].amax() <= 0 < x[:, 0].amax()
 
 
 def test_imbalanced_threshold_needs_the_positive_side_only():
-    assert set(layer_thresholds(histogram(samples()), Activation(0.1), get_recipe("channel-norm"))) == {"theta"}
+    assert set(
+        layer_thresholds(histogram(samples()), Activation(0.1), get_recipe("channel-norm"))
+    ) == {"theta"}

@@ -10,18 +10,17 @@ import torch
 from helpers.tiny import files, photo, run_tool, write_tiny
 from helpers.video import noise, write_frames
 
+from spiking_yolo.apps.detect_run import previewed
 from spiking_yolo.convert.calibration_file import calibrate_command
 from spiking_yolo.convert.converted import Converted
-from spiking_yolo.convert.pipeline import convert_ann, load
-from spiking_yolo.convert.registry import get_recipe
+from spiking_yolo.convert.methods import get_recipe
+from spiking_yolo.convert.pipeline import OPERATIONS, convert_ann, load
 from spiking_yolo.convert.statistics import preprocessed
-from spiking_yolo.convert.uncalibrated import OPERATIONS
+from spiking_yolo.data.images import Picture
 from spiking_yolo.errors import Notice, UserError
 from spiking_yolo.graph import forward
-from spiking_yolo.io.images import Picture
 from spiking_yolo.models.load import Ann, load_ann
 from spiking_yolo.recipe import Recipe
-from spiking_yolo.studies.detect.run import previewed
 
 
 @pytest.fixture
@@ -43,23 +42,30 @@ def converted(ann: Ann, pictures: list[Picture], recipe: Recipe, settings: Any =
 
 
 def test_thresholds_are_the_largest_values_of_these_pictures(ann: Ann, pictures: list[Picture]):
-    network = converted(ann, pictures, get_recipe("channel-norm").with_settings({"threshold.rule": "max"}))
+    network = converted(
+        ann, pictures, get_recipe("channel-norm").with_settings({"threshold.rule": "max"})
+    )
     largest: dict[str, torch.Tensor] = {}
     x = torch.cat(list(preprocessed(pictures, ann.spec)))
-    forward(ann.graph, x, lambda node, before, after: largest.update({node.name: after.amax((0, 2, 3))}))
+    forward(
+        ann.graph, x, lambda node, before, after: largest.update({node.name: after.amax((0, 2, 3))})
+    )
     for name, own in network.neurons.items():
         fired = largest[name] > 0
         assert torch.allclose(own["theta"][fired], largest[name][fired])
 
 
-def test_the_default_is_near_the_ann_for_the_operations_it_aims_at(ann: Ann, pictures: list[Picture]):
+def test_the_default_is_near_the_ann_for_the_operations_it_aims_at(
+    ann: Ann, pictures: list[Picture]
+):
     network = converted(ann, pictures, get_recipe("signed-digits"))
     x = torch.cat(list(preprocessed(pictures, ann.spec)))
     shot = network.network().run(x, 1).snapshots[1]
     error = (shot.outputs[0] - forward(ann.graph, x)[0]).norm() / forward(ann.graph, x)[0].norm()
     assert error < 0.05
     assert OPERATIONS - 0.02 < spent(network, x) < OPERATIONS + 0.02
-    fewer = converted(ann, pictures, get_recipe("signed-digits"), {"calibration.operations": "0.7"})  # the usual ones
+    # The usual ones.
+    fewer = converted(ann, pictures, get_recipe("signed-digits"), {"calibration.operations": "0.7"})
     assert 0.68 < spent(fewer, x) < 0.72
 
 
@@ -89,13 +95,16 @@ def test_methods_that_run_for_minutes_want_their_own_calibration(ann: Ann, pictu
     for recipe, seen in ((trained, pictures), (get_recipe("p-norm"), [])):
         with pytest.raises(UserError, match="no activation statistics"):
             convert_ann(ann, recipe, photographs=seen)
-    for name, wanted in (("msat", "DIR --method mine"), ("p-norm", "DIR")):  # of which files have made other recipes
+    # Of which files have made other recipes.
+    for name, wanted in (("msat", "DIR --method mine"), ("p-norm", "DIR")):
         assert calibrate_command(ann, replace(get_recipe(name), name="mine")).endswith(wanted)
     with pytest.raises(UserError, match="no activation statistics at elsewhere"):
         convert_ann(ann, get_recipe("p-norm"), "elsewhere", photographs=pictures)
 
 
-def test_broken_pictures_are_left_out(ann: Ann, pictures: list[Picture], tmp_path: Path, recwarn: Any):
+def test_broken_pictures_are_left_out(
+    ann: Ann, pictures: list[Picture], tmp_path: Path, recwarn: Any
+):
     (tmp_path / "a.png").write_bytes(b"no image")  # called like a good one
     broken, recipe = Picture.file(str(tmp_path / "a.png")), get_recipe("signed-digits")
     with pytest.raises(UserError, match=r"a\.png"):
@@ -105,22 +114,36 @@ def test_broken_pictures_are_left_out(ann: Ann, pictures: list[Picture], tmp_pat
         both = convert_ann(ann, recipe, photographs=[broken, pictures[0]])
     with pytest.warns(Notice, match="from the picture itself"):
         one = convert_ann(ann, recipe, photographs=pictures[:1])
-    assert all(torch.equal(both.neurons[n][k], v) for n, own in one.neurons.items() for k, v in own.items())
+    assert all(
+        torch.equal(both.neurons[n][k], v) for n, own in one.neurons.items() for k, v in own.items()
+    )
 
 
 def test_what_is_looked_at(tmp_path: Path):
     photos = [str(photo(tmp_path / f"{k:02}.png", k)) for k in range(20)]
     looked = [Path(p.source).name for p in previewed(photos)]
-    assert looked[:8] == [f"{k:02}.png" for k in range(0, 16, 2)] and sorted(looked) == [Path(p).name for p in photos]
+    assert looked[:8] == [f"{k:02}.png" for k in range(0, 16, 2)] and sorted(looked) == [
+        Path(p).name for p in photos
+    ]
     frames = noise(25)
     video = str(write_frames(tmp_path / "clip.mp4", frames))
-    assert [p.name.rpartition("#")[2] for p in previewed([video, *photos[:1]])] == ["00.png", "0", "10", "20"]
+    assert [p.name.rpartition("#")[2] for p in previewed([video, *photos[:1]])] == [
+        "00.png",
+        "0",
+        "10",
+        "20",
+    ]
     seen = list(previewed([video]))
     assert [p.name.rpartition("#")[2] for p in seen] == ["0", "10", "20"]
-    nearest = [min(range(25), key=lambda k: np.abs(frames[k].astype(float) - p.source).mean()) for p in seen]
+    nearest = [
+        min(range(25), key=lambda k: np.abs(frames[k].astype(float) - p.source).mean())
+        for p in seen
+    ]
     assert nearest == [0, 10, 20]
     (tmp_path / "broken.mp4").write_bytes(b"no video")
-    assert [p.name for p in previewed([str(tmp_path / "broken.mp4"), video])] == [p.name for p in seen]
+    assert [p.name for p in previewed([str(tmp_path / "broken.mp4"), video])] == [
+        p.name for p in seen
+    ]
     assert list(previewed(["0", "rtsp://camera/live"])) == []
     with pytest.raises(UserError, match=r"broken\.mp4"):
         list(previewed(["0", str(tmp_path / "broken.mp4")]))
@@ -132,11 +155,21 @@ def test_as_many_pictures_as_can_be_read(ann: Ann, tmp_path: Path):
     for k in range(0, 10, 2):
         (tmp_path / f"{k:02}.png").write_bytes(b"no image")
     with pytest.warns(Notice, match="from 7 of the pictures"):
-        load(ann.weights, photographs=previewed([str(path) for path in sorted(tmp_path.glob("??.png"))]))
+        load(
+            ann.weights,
+            photographs=previewed([str(path) for path in sorted(tmp_path.glob("??.png"))]),
+        )
 
 
 def test_statistics_alone_are_not_enough_for_the_default(ann: Ann, pictures: list[Picture]):
-    args = ("--weights", ann.weights, "--images", ann.weights.parent / "photos", "--method", "channel-norm")
+    args = (
+        "--weights",
+        ann.weights,
+        "--images",
+        ann.weights.parent / "photos",
+        "--method",
+        "channel-norm",
+    )
     assert run_tool("calibrate", *args) == 0
     assert load(ann.weights, "channel-norm", photographs=pictures).recipe.name == "channel-norm"
     converted(ann, pictures, get_recipe("signed-digits"))
@@ -152,7 +185,8 @@ def test_detect_and_report_simply_work(ann: Ann, verb: str, source: str, tmp_pat
     with pytest.warns(Notice, match=f"--weights {ann.weights} --images DIR") as notices:
         assert run_tool(verb, *args) == 0
     assert len(notices) == 1
-    assert {name for name in files(folder) if not name.startswith("runs")} == before  # nothing is kept beside them
+    # Nothing is kept beside them.
+    assert {name for name in files(folder) if not name.startswith("runs")} == before
 
 
 _CONV = "[convolutional]\nfilters=4\nsize=3\npad=1\nactivation=leaky\n"
@@ -165,11 +199,13 @@ ODD = {
 
 @pytest.mark.parametrize("layers", ODD.values(), ids=list(ODD))
 def test_the_default_is_near_the_ann_on_odd_networks(tmp_path: Path, layers: str):
-    head = (
-        "[convolutional]\nfilters=16\nsize=1\nactivation=linear\n[yolo]\nmask=0,1\nclasses=3\nnum=2\nanchors=9,9,3,3\n"
-    )
+    head = "[convolutional]\nfilters=16\nsize=1\nactivation=linear\n[yolo]\nmask=0,1\nclasses=3\nnum=2\nanchors=9,9,3,3\n"
     weights = write_tiny(tmp_path, cfg=f"[net]\nwidth=64\nheight=64\n{layers}{head}")
     network = load(weights, photographs=[])
-    x = torch.cat(list(preprocessed([Picture.file(str(tmp_path / "photos" / "a.png"))], network.spec)))
+    x = torch.cat(
+        list(preprocessed([Picture.file(str(tmp_path / "photos" / "a.png"))], network.spec))
+    )
     wanted = forward(load_ann(weights).graph, x)[0]
-    assert (network.network().run(x, 1).snapshots[1].outputs[0] - wanted).norm() < 0.3 * wanted.norm()
+    assert (
+        network.network().run(x, 1).snapshots[1].outputs[0] - wanted
+    ).norm() < 0.3 * wanted.norm()

@@ -1,4 +1,6 @@
-"""Weights of a few bits: the grid by brute force, and that the integers which a chip stores are small."""
+"""Weights of a few bits: the grid by brute force, and that the integers which a chip stores are
+small.
+"""
 
 import pytest
 import torch
@@ -7,9 +9,8 @@ from helpers.networks import Grouped, Residual, TinyLeaky, images, make, spiking
 from hypothesis import given
 from hypothesis import strategies as st
 
-from spiking_yolo.convert.converted import convert
-from spiking_yolo.convert.registry import get_recipe
-from spiking_yolo.convert.weight_bits import on_grid
+from spiking_yolo.convert.converted import convert, on_grid
+from spiking_yolo.convert.methods import get_recipe
 from spiking_yolo.errors import UserError
 from spiking_yolo.graph import forward
 
@@ -23,13 +24,18 @@ def test_nearest_of_all_symmetric_levels(values, bits):
     for value, q in zip(values, found.tolist(), strict=True):
         assert abs(q - value) <= min(abs(g - value) for g in grid) + 1e-12
         assert min(abs(g - q) for g in grid) < 1e-12
-    assert other.tolist() == [7.0] * len(values)  # every output channel has its own step
+    # Every output channel has its own step.
+    assert other.tolist() == [7.0] * len(values)
 
 
-@pytest.mark.parametrize("method", ["coarse-to-fine", "signed-memory", "channel-norm"])  # theta per layer, per channel
+@pytest.mark.parametrize(
+    "method", ["coarse-to-fine", "signed-memory", "channel-norm"]
+)  # theta per layer, per channel
 @pytest.mark.parametrize("cls", [TinyLeaky, Residual, Grouped])
 def test_what_a_chip_stores_are_small_integers(cls, method):
-    """The weights that receive spikes, which hold theta, are integers of -7..7 times a step of the output channel."""
+    """The weights that receive spikes, which hold theta, are integers of -7..7 times a step of the
+    output channel.
+    """
     plain = spiking(make(cls), images(2), get_recipe(method))
     small = _converted(plain, 4)
     network = small.network()
@@ -54,7 +60,12 @@ def test_the_ann_has_them_too_and_more_bits_come_closer():
         errors.append(relative_error(forward(small.graph, x), model(x)))
         run = small.network().run(x, 64)
         assert relative_error(run.snapshots[64].outputs, forward(small.graph, x)) < 0.05
-    assert errors == sorted(errors, reverse=True) and errors[0] > 0.2 and errors[2] < 0.02 and errors[3] < 1e-4
+    assert (
+        errors == sorted(errors, reverse=True)
+        and errors[0] > 0.2
+        and errors[2] < 0.02
+        and errors[3] < 1e-4
+    )
 
 
 @pytest.mark.parametrize("bits", [1, 17])

@@ -21,19 +21,31 @@ def brute_force(boxes, scores, conf, threshold, max_det, multi_label):
         candidates = [(s, k, c) for s, k, c in candidates if s == max(scores[k])]
     kept = []
     for s, k, c in sorted(candidates, reverse=True):
-        if all(c != other_c or iou(boxes[k], boxes[other]) <= threshold for _, other, other_c in kept):
+        if all(
+            c != other_c or iou(boxes[k], boxes[other]) <= threshold for _, other, other_c in kept
+        ):
             kept.append((s, k, c))
     return kept[:max_det]
 
 
 @settings(deadline=None, max_examples=60)
-@given(st.integers(0, 2**31), st.integers(1, 40), st.integers(1, 4), st.booleans(), st.sampled_from([3, 100]))
+@given(
+    st.integers(0, 2**31),
+    st.integers(1, 40),
+    st.integers(1, 4),
+    st.booleans(),
+    st.sampled_from([3, 100]),
+)
 def test_same_as_brute_force(seed, count, classes, multi_label, max_det):
-    """Whole numbers of pixels and scores that all differ: no IoU and no order is decided by rounding."""
+    """Whole numbers of pixels and scores that all differ: no IoU and no order is decided by
+    rounding.
+    """
     generator = torch.Generator().manual_seed(seed)
     corner, size = torch.randint(60, (2, count, 2), generator=generator).float()
     boxes = torch.cat([corner, corner + 5 + size], 1)
-    scores = torch.randperm(1024, generator=generator)[: count * classes].reshape(count, classes) / 1024
+    scores = (
+        torch.randperm(1024, generator=generator)[: count * classes].reshape(count, classes) / 1024
+    )
     found = select(boxes, scores, 0.3, 0.45, max_det, multi_label)
     expected = brute_force(boxes.tolist(), scores.tolist(), 0.3, 0.45, max_det, multi_label)
     assert found.confidence.tolist() == [s for s, _, _ in expected]
@@ -49,7 +61,9 @@ def test_threshold_is_strict_and_suppression_is_strict():
 
 
 def test_classes_do_not_suppress_each_other_and_non_finite_boxes_go():
-    boxes = torch.tensor([[0.0, 0, 10, 10], [0, 0, 10, 10], [0, 0, float("inf"), 1], [0, float("nan"), 1, 1]])
+    boxes = torch.tensor(
+        [[0.0, 0, 10, 10], [0, 0, 10, 10], [0, 0, float("inf"), 1], [0, float("nan"), 1, 1]]
+    )
     scores = torch.tensor([[0.9, 0.0], [0.0, 0.8], [0.99, 0.0], [0.99, 0.0]])
     for multi_label in (True, False):
         found = select(boxes, scores, 0.1, 0.5, 10, multi_label)

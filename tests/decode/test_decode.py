@@ -5,9 +5,9 @@ import math
 import pytest
 import torch
 
-from spiking_yolo.decode.yolo import decode, detections
+from spiking_yolo.data.images import Placement, place
+from spiking_yolo.decode.heads import decode, detections
 from spiking_yolo.errors import UserError
-from spiking_yolo.io.images import Placement, place
 from spiking_yolo.models.spec import HeadSpec, Spec
 
 
@@ -99,7 +99,10 @@ def test_v3_vector():
 def test_every_cell_of_two_heads_on_a_wide_input(kind):
     heads = (HeadSpec(kind, 2, 2, ((1.5, 2.0), (3.0, 1.0))), HeadSpec(kind, 2, 1, ((5.0, 4.0),)))
     wide = Spec("detect", ("a", "b"), 64, 96, heads=heads)
-    maps = [torch.randn(2, 14, 2, 3, dtype=torch.float64), torch.randn(2, 7, 4, 6, dtype=torch.float64)]
+    maps = [
+        torch.randn(2, 14, 2, 3, dtype=torch.float64),
+        torch.randn(2, 7, 4, 6, dtype=torch.float64),
+    ]
     boxes, scores = decode(maps, wide)
     for n in range(2):
         k = 0
@@ -113,7 +116,9 @@ def test_every_cell_of_two_heads_on_a_wide_input(kind):
                         expected = [(j + sigmoid(t[0])) / columns, (i + sigmoid(t[1])) / rows]
                         expected += [aw * math.exp(t[2]) / unit[0], ah * math.exp(t[3]) / unit[1]]
                         assert centre(boxes[n, k]) == pytest.approx(expected)
-                        assert scores[n, k].tolist() == pytest.approx([sigmoid(t[4]) * sigmoid(v) for v in t[5:]])
+                        assert scores[n, k].tolist() == pytest.approx(
+                            [sigmoid(t[4]) * sigmoid(v) for v in t[5:]]
+                        )
                         k += 1
         assert k == boxes.shape[1] == scores.shape[1]
 
@@ -137,7 +142,8 @@ def test_detections_come_in_pixels_of_the_image():
     x = quiet_map()
     x[0, :, 1, 2] = torch.tensor([0, 0, 0, 0, 9.0, 9.0, -9.0])
     (found,) = run(x, place(800, 400, spec(HEAD, size=400)))
-    # Centre (250, 150) in the input, side 100; the image has half its size there, 100 below the top.
+    # Centre (250, 150) in the input, side 100; the image has half its size there, 100 below the
+    # top.
     assert found.xyxy[0].tolist() == pytest.approx([400, 0, 600, 200], abs=1e-3)
     assert found.class_id.tolist() == [0]
 
@@ -191,7 +197,9 @@ def test_tensors_that_do_not_fit():
 
 
 def test_v8_with_one_bin_reads_distances():
-    """Cells of 8 pixels: the centre of column 1, row 0 is at (12, 4), and distances are in cells."""
+    """Cells of 8 pixels: the centre of column 1, row 0 is at (12, 4), and distances are in
+    cells.
+    """
     head = HeadSpec("yolov8", classes=1, num=1, bins=1)
     x = torch.tensor([0.5, 0.25, 1.0, 0.75, 2.0]).view(1, 5, 1, 1).expand(1, 5, 2, 2)
     boxes, scores = decode([x], spec(head, size=16))

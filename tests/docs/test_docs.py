@@ -1,9 +1,11 @@
-"""The documentation says what is true: its Python runs, its commands parse, the outputs that it shows are printed.
+"""The documentation says what is true: its Python runs, its commands parse, the outputs that it
+shows are printed.
 
-The rule. A fenced `python` block is executed, all blocks of a page in one namespace. A command in a fenced `bash`
-block, or in backticks, has its options parsed. Where a `text` block follows, a command is run for real, and what a
-`python` or `bash` block prints must be that text, in which "..." stands for anything within a line, and a number with
-decimals may differ by one in its last place: processors round differently. Blocks that are run read shipped files only.
+The rule. A fenced `python` block is executed, all blocks of a page in one namespace. A command in a
+fenced `bash` block, or in backticks, has its options parsed. Where a `text` block follows, a
+command is run for real, and what a `python` or `bash` block prints must be that text, in which
+"..." stands for anything within a line, and a number with decimals may differ by one in its last
+place: processors round differently. Blocks that are run read shipped files only.
 """
 
 import re
@@ -25,7 +27,12 @@ from spiking_yolo.errors import UserError
 
 ROOT = Path(__file__).parents[2]
 PAGES = sorted(
-    [*ROOT.glob("*.md"), *ROOT.glob("docs/**/*.md"), *ROOT.glob("weights/*.md"), ROOT / "data" / "README.md"]
+    [
+        *ROOT.glob("*.md"),
+        *ROOT.glob("docs/**/*.md"),
+        *ROOT.glob("weights/*.md"),
+        ROOT / "data" / "README.md",
+    ]
 )
 OTHER_PROGRAMS = {
     "cd",
@@ -51,7 +58,9 @@ NUMBER = r"\d+(?:\.\d+)?"
 
 @dataclass(frozen=True)
 class Block:
-    """A fenced block; line: of its first line, from 1. output: the text block behind it, None without one."""
+    """A fenced block; line: of its first line, from 1. output: the text block behind it, None
+    without one.
+    """
 
     page: Path
     line: int
@@ -94,7 +103,9 @@ def matches(shown: str, printed: str) -> bool:
 
 
 def commands(text: str) -> Iterator[list[str]]:
-    """The simple commands of a shell text, as words: variables of the text itself put in, comments left out."""
+    """The simple commands of a shell text, as words: variables of the text itself put in, comments
+    left out.
+    """
     variables: dict[str, str] = {}
     for line in text.replace("\\\n", " ").splitlines():
         if assignment := re.fullmatch(r'\s*(\w+)="(.*)"\s*', line):
@@ -108,7 +119,9 @@ def commands(text: str) -> Iterator[list[str]]:
 
 
 def own(command: list[str]) -> list[str] | None:
-    """["detect", "image.jpg", ...] for a command of this project, however it is started; None for another program."""
+    """["detect", "image.jpg", ...] for a command of this project, however it is started; None for
+    another program.
+    """
     words = [PLACEHOLDERS.get(word, word) for word in command if word != "..."]
     if words[0] == "spiking-yolo":
         return words[1:]
@@ -130,13 +143,17 @@ def own(command: list[str]) -> list[str] | None:
 
 
 def parse_only(argv: list[str]) -> None:
-    """Parse the options of the verb argv[0] without running it; raises for what it does not know."""
+    """Parse the options of the verb argv[0] without running it; raises for what it does not
+    know.
+    """
     parse(argv)
 
 
 @pytest.fixture(scope="module")
 def checkout(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A folder in which the relative paths of the documentation exist, and whose `runs/` may be written to."""
+    """A folder in which the relative paths of the documentation exist, and whose `runs/` may be
+    written to.
+    """
     folder = tmp_path_factory.mktemp("checkout")
     for name in ("data", "weights"):
         (folder / name).symlink_to(ROOT / name)
@@ -147,7 +164,9 @@ ALL = [block for page in PAGES for block in blocks(page)]
 INLINE = [
     (page, code)
     for page in PAGES
-    for code in re.findall(r"`((?:python tools/|spiking-yolo |torchrun )[^`]+)`", re.sub(r"\s+", " ", page.read_text()))
+    for code in re.findall(
+        r"`((?:python tools/|spiking-yolo |torchrun )[^`]+)`", re.sub(r"\s+", " ", page.read_text())
+    )
 ]
 PYTHON_PAGES = sorted({block.page for block in ALL if block.language == "python"})
 
@@ -178,7 +197,9 @@ def test_commands_parse(block):
 
 
 @pytest.mark.parametrize(
-    ("page", "code"), INLINE, ids=lambda value: value.name if isinstance(value, Path) else value[:60]
+    ("page", "code"),
+    INLINE,
+    ids=lambda value: value.name if isinstance(value, Path) else value[:60],
 )
 def test_commands_in_a_sentence_parse(page, code):
     for command in commands(code):
@@ -189,7 +210,9 @@ def test_commands_in_a_sentence_parse(page, code):
                 assert "is missing" in str(error)
 
 
-@pytest.mark.parametrize("block", [b for b in ALL if b.language == "bash" and b.output is not None], ids=str)
+@pytest.mark.parametrize(
+    "block", [b for b in ALL if b.language == "bash" and b.output is not None], ids=str
+)
 def test_commands_print_what_the_page_shows(block, checkout):
     printed = ""
     for command in commands(block.text):
@@ -204,7 +227,9 @@ def test_commands_print_what_the_page_shows(block, checkout):
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
 def test_links_and_names_of_files_lead_somewhere(page):
     text = page.read_text()
-    links = [link.partition("#")[0] for link in re.findall(r"\]\(([^)\s]+)\)", text) if "://" not in link]
+    links = [
+        link.partition("#")[0] for link in re.findall(r"\]\(([^)\s]+)\)", text) if "://" not in link
+    ]
     missing = [link for link in links if link and not (page.parent / link).exists()]
     for name in re.findall(r"`((?:\w+/)*\w+\.py)`", text):
         if not any((ROOT / folder / name).exists() for folder in ("", "spiking_yolo", "tests")):
@@ -213,8 +238,14 @@ def test_links_and_names_of_files_lead_somewhere(page):
 
 
 def test_the_two_lines_of_a_fresh_machine():
-    lines = [line for line in (ROOT / "README.md").read_text().splitlines() if line.startswith("python3.11 -m venv ")]
-    assert len(lines) == 2, "the first sets up and detects, the second runs the tests; .ci/run runs both"
+    lines = [
+        line
+        for line in (ROOT / "README.md").read_text().splitlines()
+        if line.startswith("python3.11 -m venv ")
+    ]
+    assert len(lines) == 2, (
+        "the first sets up and detects, the second runs the tests; .ci/run runs both"
+    )
 
 
 @pytest.mark.parametrize(

@@ -1,4 +1,6 @@
-"""The notebook runs from its first cell to its last, as for someone who opens it, and is kept without outputs."""
+"""The notebook runs from its first cell to its last, as for someone who opens it, and is kept
+without outputs.
+"""
 
 from pathlib import Path
 
@@ -8,11 +10,19 @@ NOTEBOOK = Path(__file__).parents[2] / "docs" / "tutorial.ipynb"
 
 
 def test_the_notebook_runs():
-    nbformat = pytest.importorskip("nbformat", reason="nbclient is not installed: pip install -e '.[dev]'")
-    nbclient = pytest.importorskip("nbclient", reason="nbclient is not installed: pip install -e '.[dev]'")
+    nbformat = pytest.importorskip(
+        "nbformat", reason="nbclient is not installed: pip install -e '.[dev]'"
+    )
+    nbclient = pytest.importorskip(
+        "nbclient", reason="nbclient is not installed: pip install -e '.[dev]'"
+    )
     notebook = nbformat.read(NOTEBOOK, as_version=4)
     code = [cell for cell in notebook.cells if cell.cell_type == "code"]
     assert not any(cell.outputs or cell.execution_count for cell in code)
-    nbclient.NotebookClient(notebook, timeout=300, resources={"metadata": {"path": str(NOTEBOOK.parent)}}).execute()
+    nbclient.NotebookClient(
+        notebook, timeout=300, resources={"metadata": {"path": str(NOTEBOOK.parent)}}
+    ).execute()
     shown = [str(output) for cell in code for output in cell.outputs]
-    assert any("dog" in text and "T=1" in text for text in shown) and any("image/png" in text for text in shown)
+    assert any("dog" in text and "T=1" in text for text in shown) and any(
+        "image/png" in text for text in shown
+    )

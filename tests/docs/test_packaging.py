@@ -1,4 +1,6 @@
-"""What an installation brings: the same dependencies everywhere, and a wheel with the default network and samples."""
+"""What an installation brings: the same dependencies everywhere, and a wheel with the default
+network and samples.
+"""
 
 import platform
 import shutil
@@ -11,7 +13,7 @@ import pytest
 import yaml
 
 import spiking_yolo
-from spiking_yolo.snn.backend.library import LEVELS
+from spiking_yolo.snn.fast.events import LEVELS
 
 ROOT = Path(__file__).parents[2]
 PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
@@ -49,11 +51,15 @@ def test_the_wheel_holds_the_package_the_default_network_and_the_samples(tmp_pat
         assert files(ROOT / "spiking_yolo", pattern) <= files(package, pattern)
     if shutil.which("cc"):
         levels = LEVELS if platform.machine() in ("x86_64", "AMD64") else LEVELS[:1]
-        assert files(package, "*.so") == {Path("snn", "backend", f"events_{level}.so") for level in levels}
+        assert files(package, "*.so") == {
+            Path("snn", "backend", f"events_{level}.so") for level in levels
+        }
     samples = package / "assets" / "samples"
     assert files(samples, "*") == files(ROOT / "data" / "samples", "*")
     weights = package / "assets" / "weights"
-    assert files(weights, "*") == files(ROOT / "weights", "yolov3-tiny.*") | files(ROOT / "weights", "*.names")
+    assert files(weights, "*") == files(ROOT / "weights", "yolov3-tiny.*") | files(
+        ROOT / "weights", "*.names"
+    )
     assert sum(path.stat().st_size for path in built.rglob("*")) < 60e6
     shutil.rmtree(built)
 

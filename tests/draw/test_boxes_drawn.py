@@ -6,9 +6,15 @@ from helpers.drawing import GREY, NAMES, changed, detections, picture
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from spiking_yolo.draw.boxes import draw_detections, side_by_side
-from spiking_yolo.draw.palette import PALETTE, class_colour
-from spiking_yolo.draw.text import caption, font, measure
+from spiking_yolo.draw.boxes import (
+    PALETTE,
+    caption,
+    class_colour,
+    draw_detections,
+    font,
+    measure,
+    side_by_side,
+)
 from spiking_yolo.errors import UserError
 
 
@@ -62,7 +68,9 @@ def test_boxes_over_the_edge_are_clipped_with_their_labels_inside(box):
     assert drawn.shape == (200, 300, 3) and colours.sum() > 200
 
 
-@pytest.mark.parametrize("box", [(float("nan"), 0, 9, 9), (0, 0, float("inf"), 9), (30, 30, 30, 40), (-9, -9, -1, -1)])
+@pytest.mark.parametrize(
+    "box", [(float("nan"), 0, 9, 9), (0, 0, float("inf"), 9), (30, 30, 30, 40), (-9, -9, -1, -1)]
+)
 def test_boxes_that_cannot_be_seen_are_skipped(box):
     image = picture(50, 50)
     assert (draw_detections(image, detections((*box, 0.5, 0)), NAMES) == image).all()
@@ -80,7 +88,9 @@ def test_any_size_and_any_box(height, width, boxes):
     assert drawn.shape[1:] == (width, 3) and drawn.shape[0] > height and drawn.dtype == np.uint8
 
 
-@pytest.mark.parametrize(("height", "width"), [(1, 1), (10, 20000), (20000, 10), (64, 64), (3000, 4000)])
+@pytest.mark.parametrize(
+    ("height", "width"), [(1, 1), (10, 20000), (20000, 10), (64, 64), (3000, 4000)]
+)
 def test_extreme_sizes(height, width):
     found = detections((0, 0, width, height, 0.99, 0), (0, 0, width / 2, height / 2, 0.5, 2))
     assert draw_detections(picture(height, width), found, NAMES).shape == (height, width, 3)
@@ -117,17 +127,25 @@ def test_bad_input_is_named():
 
 
 def distances(colours: np.ndarray) -> np.ndarray:
-    """CIE76 between sRGB colours [n, 3], without the diagonal; 2.3 is the least that an eye notices."""
-    linear = np.where(colours <= 10.31475, colours / 255 / 12.92, ((colours / 255 + 0.055) / 1.055) ** 2.4)
-    to_xyz = np.array([[0.4124, 0.3576, 0.1805], [0.2126, 0.7152, 0.0722], [0.0193, 0.1192, 0.9505]])
-    x, y, z = np.cbrt(linear @ to_xyz.T / [0.9505, 1, 1.089]).T  # all are brighter than the linear part of Lab
+    """CIE76 between sRGB colours [n, 3], without the diagonal; 2.3 is the least that an eye
+    notices.
+    """
+    linear = np.where(
+        colours <= 10.31475, colours / 255 / 12.92, ((colours / 255 + 0.055) / 1.055) ** 2.4
+    )
+    to_xyz = np.array(
+        [[0.4124, 0.3576, 0.1805], [0.2126, 0.7152, 0.0722], [0.0193, 0.1192, 0.9505]]
+    )
+    # All are brighter than the linear part of Lab.
+    x, y, z = np.cbrt(linear @ to_xyz.T / [0.9505, 1, 1.089]).T
     lab = np.stack([116 * y - 16, 500 * (x - y), 200 * (y - z)], 1)
     between = np.linalg.norm(lab[:, None] - lab, axis=2)
     return between[~np.eye(len(colours), dtype=bool)]
 
 
 def test_class_colours_can_be_told_apart():
-    assert distances(np.array([[255.0, 0, 0], [0, 0, 255]])).max() == pytest.approx(176.3, abs=0.3)  # the formula
+    # The formula.
+    assert distances(np.array([[255.0, 0, 0], [0, 0, 255]])).max() == pytest.approx(176.3, abs=0.3)
     assert len(PALETTE) >= 20
     assert distances(np.array(PALETTE, float)).min() > 15
 

@@ -9,10 +9,9 @@ import pytest
 from helpers.drawing import saved_figures
 from matplotlib.colors import to_rgb
 
-from spiking_yolo.convert.registry import list_methods
+from spiking_yolo.convert.methods import list_methods
 from spiking_yolo.draw.curves import bar_plot, line_plot, ranked_bars
-from spiking_yolo.draw.figure import STYLE
-from spiking_yolo.draw.formats import ALSO
+from spiking_yolo.draw.figure import ALSO, STYLE
 from spiking_yolo.errors import UserError
 
 
@@ -40,13 +39,23 @@ def test_line_plot_draws_series_bands_and_references(tmp_path, saved):
 
 
 @pytest.mark.parametrize(
-    "names", [["WWWWWWWWW" + c for c in "abcd"], [f"a method {i}" for i in range(19)], ["a"], ["x" * 90]]
+    "names",
+    [["WWWWWWWWW" + c for c in "abcd"], [f"a method {i}" for i in range(19)], ["a"], ["x" * 90]],
 )
 def test_a_legend_is_not_cut_and_leaves_room(names, tmp_path, saved):
-    line_plot(tmp_path / "a.png", {name: ([1, 2], [i, i]) for i, name in enumerate(names)}, "epoch", "loss")
+    line_plot(
+        tmp_path / "a.png",
+        {name: ([1, 2], [i, i]) for i, name in enumerate(names)},
+        "epoch",
+        "loss",
+    )
     legend, window = saved[0].legends[0].get_window_extent(), saved[0].bbox
-    assert names[0] == "x" * 90 or (legend.x0 >= 0 and legend.x1 <= window.x1)  # that one fits nowhere
-    assert legend.y1 <= window.y1 and saved[0].axes[0].get_window_extent().height > 0.5 * 3.2 * saved[0].dpi
+    # That one fits nowhere.
+    assert names[0] == "x" * 90 or (legend.x0 >= 0 and legend.x1 <= window.x1)
+    assert (
+        legend.y1 <= window.y1
+        and saved[0].axes[0].get_window_extent().height > 0.5 * 3.2 * saved[0].dpi
+    )
 
 
 def test_line_plot_marks_a_point_of_a_series(tmp_path, saved):
@@ -60,18 +69,34 @@ def test_line_plot_marks_a_point_of_a_series(tmp_path, saved):
 
 def test_every_method_has_its_colour_and_the_reference_none_of_them(tmp_path, saved):
     methods = {name: ([1, 2], [i, i]) for i, name in enumerate(list_methods())}
-    line_plot(tmp_path / "a.png", methods, "T", "mAP", hlines={"ANN": 5.0}, points={"ANN's cost": (1.5, 5.0)})
+    line_plot(
+        tmp_path / "a.png",
+        methods,
+        "T",
+        "mAP",
+        hlines={"ANN": 5.0},
+        points={"ANN's cost": (1.5, 5.0)},
+    )
     *curves, line, point = saved[0].axes[0].lines
     colours = {curve.get_color() for curve in curves}
     assert len(colours) == len(methods) >= 19
-    assert all(np.dot(to_rgb(colour), (0.299, 0.587, 0.114)) < 0.71 for colour in colours)  # seen on white
+    # Seen on white.
+    assert all(np.dot(to_rgb(colour), (0.299, 0.587, 0.114)) < 0.71 for colour in colours)
     assert line.get_color() == point.get_color() and point.get_color() not in colours
     assert (*point.get_xdata(), *point.get_ydata()) == (1.5, 5.0)
 
 
 def test_a_small_difference_looks_small(tmp_path, saved):
     series = {"a": ([1, 2], [40.0, 40.2])}
-    line_plot(tmp_path / "a.png", series, "T", "mAP", hlines={"ANN": 40.1}, hbands={"ANN": (38, 41)}, least=10)
+    line_plot(
+        tmp_path / "a.png",
+        series,
+        "T",
+        "mAP",
+        hlines={"ANN": 40.1},
+        hbands={"ANN": (38, 41)},
+        least=10,
+    )
     (axes,) = saved[0].axes
     low, high = axes.get_ylim()
     assert high - low == pytest.approx(10) and low < 38 and axes.patches[-1].get_y() == 38
@@ -79,7 +104,12 @@ def test_a_small_difference_looks_small(tmp_path, saved):
 
 def test_curves_on_each_other_are_nested(tmp_path, saved):
     x = [1, 2, 4]
-    line_plot(tmp_path / "a.png", {"a": (x, [1, 2, 3]), "b": (x, [1, 2, 3]), "c": (x, [3, 2, 1])}, "x", "y")
+    line_plot(
+        tmp_path / "a.png",
+        {"a": (x, [1, 2, 3]), "b": (x, [1, 2, 3]), "c": (x, [3, 2, 1])},
+        "x",
+        "y",
+    )
     below, above, other = (line.get_linewidth() for line in saved[0].axes[0].lines)
     assert below > above == other
 
@@ -92,7 +122,10 @@ def test_ranked_bars_keep_their_order_and_values(tmp_path, saved):
     assert [text.get_text() for text in axes.texts] == ["-2.5", "+0.0", "+4.0"]
     saved[0].draw_without_rendering()
     window = saved[0].bbox
-    assert all(window.contains(*text.get_window_extent().min) for text in (*axes.texts, *axes.get_yticklabels()))
+    assert all(
+        window.contains(*text.get_window_extent().min)
+        for text in (*axes.texts, *axes.get_yticklabels())
+    )
 
 
 @pytest.mark.parametrize(("kind", "starts"), [("pdf", b"%PDF"), ("svg", b"<?xml")])
@@ -112,14 +145,26 @@ def test_epochs_have_ticks_at_whole_numbers_only(x, whole, tmp_path, saved):
 
 
 @pytest.mark.parametrize(
-    "x", [[0.69, 0.861, 1.68, 1.77, 2.84, 3.96], [0.713], [0.69, 0.70], [1.5, 2.5], [0.05, 12.5], [1, 2, 4, 256]]
+    "x",
+    [
+        [0.69, 0.861, 1.68, 1.77, 2.84, 3.96],
+        [0.713],
+        [0.69, 0.70],
+        [1.5, 2.5],
+        [0.05, 12.5],
+        [1, 2, 4, 256],
+    ],
 )
 def test_ticks_of_a_logarithmic_axis_can_be_read(x, tmp_path, saved):
     """At least one, and none over another; timesteps are ticks themselves."""
     line_plot(tmp_path / "a.png", {"a": (x, x)}, "operations", "AP", logx=True)
     (axes,), low, high = saved[0].axes, *saved[0].axes[0].get_xlim()
     saved[0].draw_without_rendering()
-    labels = [text for text in axes.get_xticklabels() if low <= text.get_position()[0] <= high and text.get_text()]
+    labels = [
+        text
+        for text in axes.get_xticklabels()
+        if low <= text.get_position()[0] <= high and text.get_text()
+    ]
     boxes = [text.get_window_extent() for text in labels]
     assert labels and not any(a.overlaps(b) for a, b in pairwise(boxes))
     assert x != [1, 2, 4, 256] or [float(text.get_text()) for text in labels] == x

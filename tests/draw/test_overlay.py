@@ -9,12 +9,18 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image
 
+from spiking_yolo.data.images import place
 from spiking_yolo.draw.animate import save_gif, timeline_frames
-from spiking_yolo.draw.boxes import draw_detections
-from spiking_yolo.draw.overlay import UNIT, blend, map_to_image, rate_overlay, rate_range, summary_overlay
-from spiking_yolo.draw.palette import class_colour
+from spiking_yolo.draw.boxes import class_colour, draw_detections
+from spiking_yolo.draw.overlay import (
+    UNIT,
+    blend,
+    map_to_image,
+    rate_overlay,
+    rate_range,
+    summary_overlay,
+)
 from spiking_yolo.errors import UserError
-from spiking_yolo.io.images import place
 from spiking_yolo.models.spec import Spec
 
 
@@ -24,9 +30,11 @@ def saved(monkeypatch):
 
 
 def test_map_to_image_removes_the_letterbox():
-    placement = place(500, 375, Spec("detect", ("a",), 416, 416))  # content 416x312 below 52 rows of grey
+    # Content 416x312 below 52 rows of grey.
+    placement = place(500, 375, Spec("detect", ("a",), 416, 416))
     rate = torch.zeros(8, 8)
-    rate[0] = rate[-1] = 9.0  # rows 0-51 and 364-415 of the input: exactly the bars
+    # Rows 0-51 and 364-415 of the input: exactly the bars.
+    rate[0] = rate[-1] = 9.0
     rate[1:7] = torch.arange(6.0)[:, None]
     out = map_to_image(rate, placement)
     assert out.shape == (375, 500) and out.max() == 5.0
@@ -35,7 +43,12 @@ def test_map_to_image_removes_the_letterbox():
 
 
 @settings(max_examples=25, deadline=None)
-@given(width=st.integers(1, 900), height=st.integers(1, 900), x=st.floats(0.1, 0.9), y=st.floats(0.1, 0.9))
+@given(
+    width=st.integers(1, 900),
+    height=st.integers(1, 900),
+    x=st.floats(0.1, 0.9),
+    y=st.floats(0.1, 0.9),
+)
 def test_map_to_image_agrees_with_the_way_of_boxes(width, height, x, y):
     """A hot pixel of a full-resolution map lands where Placement.to_image sends it."""
     placement = place(width, height, Spec("detect", ("a",), 96, 128))
@@ -57,7 +70,8 @@ def test_blend_is_the_stated_mixture():
     image = np.array([[[255, 255, 255], [0, 0, 0]]], np.uint8)
     out = blend(image, torch.tensor([[0.0, 0.5]]), 0.0, 0.5)
     low, high = (np.array(matplotlib.colormaps["magma"](v)[:3]) for v in (0.0, 1.0))
-    assert np.abs(out[0, 0] - 255 * (0.7 * low + 0.3 * 0.8)).max() <= 1  # white becomes .8, black .2
+    # White becomes .8, black .2.
+    assert np.abs(out[0, 0] - 255 * (0.7 * low + 0.3 * 0.8)).max() <= 1
     assert np.abs(out[0, 1] - 255 * (0.7 * high + 0.3 * 0.2)).max() <= 1
 
 
@@ -73,7 +87,9 @@ def test_maps_that_cannot_be_drawn_are_refused(tmp_path):
 
 
 def test_colour_bar_spans_the_data_and_the_title_gives_the_numbers(tmp_path, saved):
-    rate_overlay(picture(30, 40), torch.tensor([[0.125, 0.25], [0.25, 0.375]]), "conv1", tmp_path / "a.png")
+    rate_overlay(
+        picture(30, 40), torch.tensor([[0.125, 0.25], [0.25, 0.375]]), "conv1", tmp_path / "a.png"
+    )
     assert colour_bars(saved[0]) == [(0.125, 0.375)]
     (panel,) = saved[0].axes
     assert panel.get_title() == "conv1\ncolours 0.12 to 0.38, mean 0.25"
@@ -99,7 +115,9 @@ def test_summary_shows_every_layer_and_their_mean(tmp_path, saved):
         "b\ncolours 0.2 to 0.4, mean 0.3",
         "mean of all layers\ncolours 0.15 to 0.25, mean 0.2",
     ]
-    assert np.allclose(colour_bars(saved[0]), [(0.1, 0.2), (0.2, 0.4), (0.15, 0.25)]), "a scale for each"
+    assert np.allclose(colour_bars(saved[0]), [(0.1, 0.2), (0.2, 0.4), (0.15, 0.25)]), (
+        "a scale for each"
+    )
 
 
 @pytest.mark.parametrize(("height", "width"), [(1, 1), (10, 20000), (20000, 10)])
@@ -138,7 +156,9 @@ def test_a_class_keeps_its_colour_over_the_frames_of_a_gif(tmp_path):
     """Boxes of two classes come and go on noise, which has more colours than a GIF holds."""
     noise = np.random.default_rng(0).integers(0, 256, (3, 90, 120, 3), np.uint8)
     found = [detections((5, 30, 50, 80, 0.9, c), (70, 30, 110, 80, 0.8, 2 - c)) for c in (0, 1, 2)]
-    frames = [draw_detections(image, boxes, NAMES) for image, boxes in zip(noise, found, strict=True)]
+    frames = [
+        draw_detections(image, boxes, NAMES) for image, boxes in zip(noise, found, strict=True)
+    ]
     save_gif(frames, tmp_path / "a.gif")
     with Image.open(tmp_path / "a.gif") as gif:
         for k in range(3):
@@ -151,11 +171,20 @@ def test_a_gif_is_not_larger_than_it_may_be(tmp_path):
     frames = list(np.random.default_rng(0).integers(0, 256, (4, 200, 300, 3), np.uint8))
     save_gif(frames, tmp_path / "a.gif", most=60_000)
     with Image.open(tmp_path / "a.gif") as gif:
-        assert gif.n_frames == 4 and gif.width < 300 and gif.width / gif.height == pytest.approx(1.5, abs=0.05)
+        assert (
+            gif.n_frames == 4
+            and gif.width < 300
+            and gif.width / gif.height == pytest.approx(1.5, abs=0.05)
+        )
     assert 20_000 < (tmp_path / "a.gif").stat().st_size <= 60_000
 
 
 def test_gif_of_nothing_of_two_sizes_or_too_fast_is_refused(tmp_path):
-    for frames, fps in (([], 4), ([picture(2, 2), picture(3, 2)], 4), ([picture(2, 2)], 0), ([picture(2, 2)], 51)):
+    for frames, fps in (
+        ([], 4),
+        ([picture(2, 2), picture(3, 2)], 4),
+        ([picture(2, 2)], 0),
+        ([picture(2, 2)], 51),
+    ):
         with pytest.raises(UserError):
             save_gif(frames, tmp_path / "a.gif", fps)

@@ -30,7 +30,9 @@ def test_three_panels_with_their_numbers(tmp_path, saved):
     timeline(tmp_path / "a.png", FRAMES, OPERATIONS, [2, 0, 1, 1], ENERGIES, ANN, cuts=[3])
     top, middle, bottom = saved[0].axes
     (spiking,), (objects,), accounts = lines(top), lines(middle), lines(bottom)
-    assert list(spiking.get_xdata()) == FRAMES and list(spiking.get_ydata()) == pytest.approx([0.75, 0.05, 1e-4, 0.04])
+    assert list(spiking.get_xdata()) == FRAMES and list(spiking.get_ydata()) == pytest.approx(
+        [0.75, 0.05, 1e-4, 0.04]
+    )
     assert list(objects.get_ydata()) == [2, 0, 1, 1]
     assert [list(line.get_ydata()) for line in accounts] == [
         pytest.approx([7.5, 0.5, 0.004, 0.4]),
@@ -53,12 +55,21 @@ def test_the_ann_and_cuts_are_lines(tmp_path, saved):
 
 @pytest.mark.parametrize(
     ("operations", "scale", "low"),
-    [([0.9, 0.5], "linear", 0), ([0.9, 0.11], "linear", 0), ([0.9, 0.09], "log", 0.072), ([0.9, 0], "log", 1e-4)],
+    [
+        ([0.9, 0.5], "linear", 0),
+        ([0.9, 0.11], "linear", 0),
+        ([0.9, 0.09], "log", 0.072),
+        ([0.9, 0], "log", 1e-4),
+    ],
 )
 def test_an_axis_is_logarithmic_where_it_spans_a_decade(operations, scale, low, tmp_path, saved):
     timeline(tmp_path / "a.png", [1, 2], operations, [0, 0], {}, {})
     top = saved[0].axes[0]
-    assert top.get_yscale() == scale and top.get_ylim()[0] == pytest.approx(low) and top.get_ylim()[1] > 1
+    assert (
+        top.get_yscale() == scale
+        and top.get_ylim()[0] == pytest.approx(low)
+        and top.get_ylim()[1] > 1
+    )
     assert len(saved[0].axes) == 2, "without energies there is no panel for them"
 
 
@@ -67,13 +78,21 @@ def test_legends_hide_nothing_and_fit_the_page(count, tmp_path, saved):
     values = np.linspace(0, 2, count)
     names = [f"an account with a rather long name {k}" for k in range(5)]
     timeline(
-        tmp_path / "a.png", range(count), values, values, dict.fromkeys(names, values), dict.fromkeys(names, 1.0), [0]
+        tmp_path / "a.png",
+        range(count),
+        values,
+        values,
+        dict.fromkeys(names, values),
+        dict.fromkeys(names, 1.0),
+        [0],
     )
     figure = saved[0]
     figure.draw_without_rendering()
     for axes in figure.axes[::2]:
         box = axes.get_legend().get_window_extent()
-        assert box.x1 <= figure.bbox.x1 and not any(box.overlaps(other.get_window_extent()) for other in figure.axes)
+        assert box.x1 <= figure.bbox.x1 and not any(
+            box.overlaps(other.get_window_extent()) for other in figure.axes
+        )
     assert figure.axes[0].get_window_extent().width > 0.75 * figure.bbox.width
 
 
@@ -82,7 +101,9 @@ def test_all_zero_is_drawn(tmp_path, saved):
     assert saved[0].axes[2].get_ylim() == (0, 1) and labels(saved[0].axes[2]) == ["arithmetic"]
 
 
-@pytest.mark.parametrize(("suffix", "start"), [("png", b"\x89PNG"), ("pdf", b"%PDF"), ("svg", b"<?xml")])
+@pytest.mark.parametrize(
+    ("suffix", "start"), [("png", b"\x89PNG"), ("pdf", b"%PDF"), ("svg", b"<?xml")]
+)
 def test_the_suffix_gives_the_format_and_the_file_is_always_the_same(suffix, start, tmp_path):
     files = [tmp_path / f"{name}.{suffix}" for name in "ab"]
     for file in files:
@@ -97,12 +118,21 @@ def test_the_suffix_gives_the_format_and_the_file_is_always_the_same(suffix, sta
         ({"frames": [], "operations": [], "objects": [], "energies": {}}, "no frame to draw"),
         ({"objects": [1, 2]}, "'objects' needs one number for each of the 4 frames"),
         ({"energies": {"a": [1.0]}}, "'a' needs one number"),
-        ({"operations": [1, 2, float("nan"), 3]}, "'operations' has a number that is negative or not finite"),
+        (
+            {"operations": [1, 2, float("nan"), 3]},
+            "'operations' has a number that is negative or not finite",
+        ),
         ({"operations": [1, 2, -1, 3]}, "'operations' has a number"),
     ],
 )
 def test_bad_numbers_are_named(change, message, tmp_path):
-    arguments = {"frames": FRAMES, "operations": OPERATIONS, "objects": OPERATIONS, "energies": ENERGIES, **change}
+    arguments = {
+        "frames": FRAMES,
+        "operations": OPERATIONS,
+        "objects": OPERATIONS,
+        "energies": ENERGIES,
+        **change,
+    }
     with pytest.raises(UserError, match=message):
         timeline(tmp_path / "a.png", ann_energies=ANN, **arguments)
     with pytest.raises(UserError, match=r"\.png, \.pdf or \.svg"):

@@ -1,6 +1,8 @@
-"""Run damaged files and odd options through the tools; exit status 1 unless each ends in a result or in one line.
+"""Run damaged files and odd options through the tools; exit status 1 unless each ends in a result
+or in one line.
 
-A case follows from its seed alone. `--table FILE` keeps what was found after every batch; the same call then goes on.
+A case follows from its seed alone. `--table FILE` keeps what was found after every batch; the same
+call then goes on.
 """
 
 import argparse
@@ -27,15 +29,24 @@ from tests.fuzz.subjects import SUBJECTS, make_every_call, write_all
 def main() -> int:
     parser = argparse.ArgumentParser(prog="python -m tests.fuzz", description=__doc__)
     parser.add_argument("--count", type=int, default=300, help="cases")
-    parser.add_argument("--seed", type=int, default=0, help="of the first case; the n-th has seed + n")
+    parser.add_argument(
+        "--seed", type=int, default=0, help="of the first case; the n-th has seed + n"
+    )
     parser.add_argument("--jobs", type=int, default=1, help="cases at the same time")
-    parser.add_argument("--table", type=Path, help="a .json of what was found so far, read and written")
-    parser.add_argument("--again", action="store_true", help="only what failed by the table, to see it mended")
+    parser.add_argument(
+        "--table", type=Path, help="a .json of what was found so far, read and written"
+    )
+    parser.add_argument(
+        "--again", action="store_true", help="only what failed by the table, to see it mended"
+    )
     options = parser.parse_args()
     found = Findings(options.seed, options.table)
     end = options.seed + options.count
     seeds = [int(seed) for seed in found.failures] if options.again else range(found.next, end)
-    with tempfile.TemporaryDirectory(dir=memory_disk()) as folder, patch.dict(os.environ, XDG_CACHE_HOME=folder):
+    with (
+        tempfile.TemporaryDirectory(dir=memory_disk()) as folder,
+        patch.dict(os.environ, XDG_CACHE_HOME=folder),
+    ):
         place, good = Path(folder) / "cases", Path(folder) / "good"
         place.mkdir()
         good.mkdir()
@@ -43,7 +54,9 @@ def main() -> int:
         warm_up(good, Path(folder) / "log")
         batches = [seeds[at : at + BATCH] for at in range(0, len(seeds), BATCH)]
         with ThreadPool(options.jobs) as pool:
-            for batch, ends in zip(batches, pool.imap(lambda b: work_through(b, good, place), batches), strict=True):
+            for batch, ends in zip(
+                batches, pool.imap(lambda b: work_through(b, good, place), batches), strict=True
+            ):
                 for seed, became in zip(batch, ends, strict=True):
                     found.add(seed, *became)
                 found.save()
@@ -74,14 +87,22 @@ class Findings:
 
     def save(self) -> None:
         if self.path:
-            kept = {"next": self.next, "table": dict(sorted((+self.table).items())), "failures": self.failures}
+            kept = {
+                "next": self.next,
+                "table": dict(sorted((+self.table).items())),
+                "failures": self.failures,
+            }
             self.path.write_text(json.dumps(kept, indent=1))
 
     def __str__(self) -> str:
-        ends = sorted({key.split()[1] for key in +self.table}, key=lambda end: (end not in ALLOWED, end))
+        ends = sorted(
+            {key.split()[1] for key in +self.table}, key=lambda end: (end not in ALLOWED, end)
+        )
         rows = [["", *ends]]
         rows += [[kind, *(str(self.table[f"{kind} {end}"]) for end in ends)] for kind in SUBJECTS]
-        rows += [["all", *(str(sum(self.table[f"{kind} {end}"] for kind in SUBJECTS)) for end in ends)]]
+        rows += [
+            ["all", *(str(sum(self.table[f"{kind} {end}"] for kind in SUBJECTS)) for end in ends)]
+        ]
         return columns(rows)
 
 
@@ -91,7 +112,9 @@ def memory_disk() -> str | None:
 
 
 def warm_up(good: Path, log: Path) -> None:
-    """Write the good files, and make every call once, so that what it imports need not be imported in each child."""
+    """Write the good files, and make every call once, so that what it imports need not be imported
+    in each child.
+    """
 
     def work() -> None:
         write_all(good)
@@ -100,7 +123,8 @@ def warm_up(good: Path, log: Path) -> None:
     if run_quietly(work, log):
         sys.exit(f"the good files are not:\n{log.read_text()[-2000:]}")
     gc.collect()
-    gc.freeze()  # collections in children would otherwise copy every page
+    # Collections in children would otherwise copy every page.
+    gc.freeze()
 
 
 if __name__ == "__main__":

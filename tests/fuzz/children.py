@@ -1,4 +1,6 @@
-"""Children of a process in which everything is loaded, with limits of memory, processor time and disk."""
+"""Children of a process in which everything is loaded, with limits of memory, processor time and
+disk.
+"""
 
 import errno
 import json
@@ -16,11 +18,15 @@ from typing import Any
 MEMORY, SECONDS, DISK = 4 << 30, 30, 256 << 20
 _LOCAL = ("127.", "localhost", "::1", "/")
 _WRITES = os.O_WRONLY | os.O_RDWR | os.O_CREAT
-_CHANGES = {"os.rename": 1, "os.remove": 0, "os.link": 1, "os.symlink": 1, "os.truncate": 0}  # event -> its path
+# Event -> its path.
+_CHANGES = {"os.rename": 1, "os.remove": 0, "os.link": 1, "os.symlink": 1, "os.truncate": 0}
 
 
-def in_child(work: Callable[[Callable[[Any], None]], Any], place: Path) -> tuple[list[Any], int | None]:
-    """What the work tells before it ends, and the status of the child that does it, None if it had to be killed.
+def in_child(
+    work: Callable[[Callable[[Any], None]], Any], place: Path
+) -> tuple[list[Any], int | None]:
+    """What the work tells before it ends, and the status of the child that does it, None if it had
+    to be killed.
 
     place: the folder below which it may write.
     """
@@ -36,7 +42,9 @@ def in_child(work: Callable[[Callable[[Any], None]], Any], place: Path) -> tuple
         os._exit(0)
     os.close(write)
     said, part = b"", b""
-    while (waiting := select.select([read], [], [], 8 * SECONDS)[0]) and (part := os.read(read, 1 << 16)):
+    while (waiting := select.select([read], [], [], 8 * SECONDS)[0]) and (
+        part := os.read(read, 1 << 16)
+    ):
         said += part
     os.close(read)
     if not waiting:
@@ -46,11 +54,16 @@ def in_child(work: Callable[[Callable[[Any], None]], Any], place: Path) -> tuple
 
 
 def confine(place: Path) -> None:
-    """Set the limits of this process, and have it say so when it would reach for another computer, or change a file
-    that lies neither below the place nor among the system's temporary files; it does not get there.
+    """Set the limits of this process, and have it say so when it would reach for another computer,
+    or change a file that lies neither below the place nor among the system's temporary files; it
+    does not get there.
     """
     used = int(Path("/proc/self/statm").read_text().split()[0]) * resource.getpagesize()
-    limits = {resource.RLIMIT_AS: used + MEMORY, resource.RLIMIT_FSIZE: DISK, resource.RLIMIT_CORE: 0}
+    limits = {
+        resource.RLIMIT_AS: used + MEMORY,
+        resource.RLIMIT_FSIZE: DISK,
+        resource.RLIMIT_CORE: 0,
+    }
     for which, most in limits.items():
         resource.setrlimit(which, (most, most))
 
@@ -75,7 +88,11 @@ def confine(place: Path) -> None:
         if in_a_folder or not isinstance(name, str | bytes | os.PathLike):
             return ""
         path = Path(os.path.abspath(os.fsdecode(name)))
-        own = path.is_relative_to(place) or path.is_relative_to(tempfile.gettempdir()) or path.parts[1:2] == ("proc",)
+        own = (
+            path.is_relative_to(place)
+            or path.is_relative_to(tempfile.gettempdir())
+            or path.parts[1:2] == ("proc",)
+        )
         return "" if own else str(path)
 
     sys.dont_write_bytecode = True
@@ -83,7 +100,9 @@ def confine(place: Path) -> None:
 
 
 def run_quietly(call: Callable[[], Any], log: Path) -> int:
-    """The status of a call whose output goes to a file; 70 for an exception, which is written there too."""
+    """The status of a call whose output goes to a file; 70 for an exception, which is written there
+    too.
+    """
     saved = sys.stdout, sys.stderr, os.dup(1), os.dup(2)
     with open(log, "w", errors="backslashreplace", buffering=1) as file:
         sys.stdout = sys.stderr = file

@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 
 from spiking_yolo.cli.program import FLAGS
-from spiking_yolo.convert.registry import get_recipe
+from spiking_yolo.convert.methods import get_recipe
 from spiking_yolo.settings import Setting, settings_of
 from tests.fuzz.good import TRAIN
 from tests.fuzz.values import NUMBERS, TEXTS, pick
@@ -20,7 +20,16 @@ FAST = {  # folder of good files and verb -> call
     "detector detect": ("detect", "photos/a.png", *_NET, *PLAIN),
     "detector score": ("score", "--predictions", "predictions.json", "--data", "instances.json"),
     "detector convert": ("convert", *_NET, "--method", "p-norm", "--output", "out/n.safetensors"),
-    "detector export": ("export", *_NET, "--method", "p-norm", "--format", "json", "--output", "out/n.json"),
+    "detector export": (
+        "export",
+        *_NET,
+        "--method",
+        "p-norm",
+        "--format",
+        "json",
+        "--output",
+        "out/n.json",
+    ),
     "detector calibrate": ("calibrate", *_NET, "--images", "photos", "--method", "p-norm"),
     "detector methods": ("methods", "msat"),
     "detector zoo": ("zoo",),
@@ -36,12 +45,38 @@ SLOW = {
     "classifier classify": ("classify", *_SET, *PLAIN),
     "training train": (*TRAIN, *_GOES_ON, "--epochs", "1"),
 }
-_KEYS = [f"{slot}.{key}" for slot, keys in asdict(get_recipe("msat")).items() if slot != "name" for key in keys]
+_KEYS = [
+    f"{slot}.{key}"
+    for slot, keys in asdict(get_recipe("msat")).items()
+    if slot != "name"
+    for key in keys
+]
 CALLS: dict[str, tuple[str, ...]] = {**FAST, **SLOW}
-_LEFT_OUT = {"trust_weights", "compile"}  # the one runs the file's code, as it says; the other takes a minute
+# The one runs the file's code, as it says; the other takes a minute.
+_LEFT_OUT = {"trust_weights", "compile"}
 _ASKS_FOR_WORK = {"65537", "1000000000"}  # and gets it
-_PATHS = ("photos", "tiny.cfg", "tiny.weights", "nowhere/x", "/dev/null", "/dev/zero", "/dev/full", "/proc/self/mem")
-_PATHS += (".", "out", "out/n.json", "x" * 300, "a\x1b[2J", "$a_$", "\u202e", "a\nb", "\udcff", "a\0b")
+_PATHS = (
+    "photos",
+    "tiny.cfg",
+    "tiny.weights",
+    "nowhere/x",
+    "/dev/null",
+    "/dev/zero",
+    "/dev/full",
+    "/proc/self/mem",
+)
+_PATHS += (
+    ".",
+    "out",
+    "out/n.json",
+    "x" * 300,
+    "a\x1b[2J",
+    "$a_$",
+    "\u202e",
+    "a\nb",
+    "\udcff",
+    "a\0b",
+)
 _DEVICES = ("cuda", "cuda:7", "meta", "cpu:3", "mps", "hpu", "-1")
 
 

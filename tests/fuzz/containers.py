@@ -32,14 +32,32 @@ _PARTS = (
     b"t",
     b"\x81",
 )
-_NUMBERS = (b"K\0", b"K\1", b"K\x07", b"M\0\x10", b"J\0\0\0@", b"J\xff\xff\xff\xff", b"\x8a\x09" + b"\xff" * 8 + b"\0")
-_NUMBERS += (b"G\x7f\xf8\0\0\0\0\0\0", b"G\x7f\xf0\0\0\0\0\0\0", b"G\x7e7\xe4<\x88\0u\x9c", b"X\1\0\0\0$", b"X\0\0\0\0")
+_NUMBERS = (
+    b"K\0",
+    b"K\1",
+    b"K\x07",
+    b"M\0\x10",
+    b"J\0\0\0@",
+    b"J\xff\xff\xff\xff",
+    b"\x8a\x09" + b"\xff" * 8 + b"\0",
+)
+_NUMBERS += (
+    b"G\x7f\xf8\0\0\0\0\0\0",
+    b"G\x7f\xf0\0\0\0\0\0\0",
+    b"G\x7e7\xe4<\x88\0u\x9c",
+    b"X\1\0\0\0$",
+    b"X\0\0\0\0",
+)
 
 
 def _safetensors(path: Path, rng: np.random.Generator) -> None:
-    """Change a value of the metadata or a tensor, and leave the checksum out, as one who means harm would."""
+    """Change a value of the metadata or a tensor, and leave the checksum out, as one who means harm
+    would.
+    """
     with safe_open(path, "pt") as file:
-        metadata = {key: value for key, value in (file.metadata() or {}).items() if key != "checksum"}
+        metadata = {
+            key: value for key, value in (file.metadata() or {}).items() if key != "checksum"
+        }
         tensors = {key: file.get_tensor(key).clone() for key in file.keys()}  # noqa: SIM118
     if rng.random() < 0.7:
         key = pick(sorted(metadata), rng)
@@ -60,7 +78,9 @@ def _torch(path: Path, rng: np.random.Generator) -> None:
     if rng.random() < 0.2:
         changed = pick(sorted(parts), rng)
         at = int(rng.integers(len(parts[changed]) + 1))
-        parts[changed] = parts[changed][:at] + rng.bytes(4) + parts[changed][at + 4 * int(rng.integers(2)) :]
+        parts[changed] = (
+            parts[changed][:at] + rng.bytes(4) + parts[changed][at + 4 * int(rng.integers(2)) :]
+        )
     else:
         for _ in range(rng.integers(1, 4)):
             parts[changed] = _instruction(parts[changed], rng)
@@ -76,7 +96,11 @@ def _instruction(content: bytes, rng: np.random.Generator) -> bytes:
     except ValueError:  # damaged by what was done before
         return content
     ends = [*(at for at, _ in places[1:]), len(content)]
-    numbers = [i for i, (_, op) in enumerate(places) if op.name.startswith(("BININT", "LONG1", "BINFLOAT", "NEW"))]
+    numbers = [
+        i
+        for i, (_, op) in enumerate(places)
+        if op.name.startswith(("BININT", "LONG1", "BINFLOAT", "NEW"))
+    ]
     if rng.random() < 0.6:
         i = pick(numbers, rng)
         new = pick(_NUMBERS, rng)
@@ -92,8 +116,14 @@ def _tar(path: Path, rng: np.random.Generator) -> None:
         members = [(member, (file := tar.extractfile(member)) and file.read()) for member in tar]
     member = pick(members, rng)[0]
     changes: list[Callable[[], None]] = [
-        lambda: setattr(member, "name", pick((*TEXTS, "a/" * 40, "../" * 9, pick(members, rng)[0].name), rng)),
-        lambda: setattr(member, "type", pick((b"1", b"2", b"3", b"4", b"5", b"6", b"7", b"S", b"L", b"x", b"Z"), rng)),
+        lambda: setattr(
+            member, "name", pick((*TEXTS, "a/" * 40, "../" * 9, pick(members, rng)[0].name), rng)
+        ),
+        lambda: setattr(
+            member,
+            "type",
+            pick((b"1", b"2", b"3", b"4", b"5", b"6", b"7", b"S", b"L", b"x", b"Z"), rng),
+        ),
         lambda: setattr(member, "linkname", pick((*TEXTS, "/etc/passwd", "../.."), rng)),
         lambda: setattr(member, "size", int(pick((0, 1, 511, 513, 1 << 20, 1 << 33), rng))),
         lambda: setattr(member, "mode", int(pick((0, 0o7777), rng))),
@@ -122,7 +152,9 @@ def _png(path: Path, rng: np.random.Generator) -> None:
     length = int.from_bytes(data[start : start + 4])
     for _ in range(rng.integers(1, 4)):
         data[start + 4 + rng.integers(4 * bool(length), 4 + length)] = rng.integers(256)
-    data[start + 8 + length : start + 12 + length] = zlib.crc32(data[start + 4 : start + 8 + length]).to_bytes(4)
+    data[start + 8 + length : start + 12 + length] = zlib.crc32(
+        data[start + 4 : start + 8 + length]
+    ).to_bytes(4)
     path.write_bytes(data)
 
 

@@ -14,9 +14,20 @@ from helpers.classifying import write_data, write_network
 from helpers.tiny import NAMES, YOLO, photo, run_tool, write_tiny
 from torch import nn
 
-from spiking_yolo.convert.registry import get_recipe
+from spiking_yolo.convert.methods import get_recipe
 
-TRAIN = ("train", "--task", "classify", "--model", "resnet20", "--batch", "8", "--device", "cpu", "--no-calibrate")
+TRAIN = (
+    "train",
+    "--task",
+    "classify",
+    "--model",
+    "resnet20",
+    "--batch",
+    "8",
+    "--device",
+    "cpu",
+    "--no-calibrate",
+)
 VOC = (
     "<annotation><size><width>80</width><height>48</height><depth>3</depth></size>\n<object><name>cat</name>\n"
     "<difficult>0</difficult>\n<bndbox>\n<xmin>4</xmin><ymin>5</ymin><xmax>24</xmax><ymax>35</ymax></bndbox></object>\n"
@@ -25,12 +36,22 @@ VOC = (
 
 
 def write_detector(folder: Path) -> None:
-    """A darknet detector, what belongs to it, a YOLOv5, photographs, and the boxes in them in every format."""
+    """A darknet detector, what belongs to it, a YOLOv5, photographs, and the boxes in them in every
+    format.
+    """
     folder.mkdir()
     weights = write_tiny(folder, cfg=YOLO.replace("=64", "=32"))
     photo(folder / "photos" / "c.jpg")
     (folder / "recipe.json").write_text(get_recipe("p-norm").to_json())
-    run_tool("convert", "--weights", weights, "--method", "p-norm", "--output", folder / "net.safetensors")
+    run_tool(
+        "convert",
+        "--weights",
+        weights,
+        "--method",
+        "p-norm",
+        "--output",
+        folder / "net.safetensors",
+    )
     write_yolov5(folder / "yolo.pt")
     calibrate_on(folder / "yolo.pt", [str(folder / "photos" / "a.png")])
     write_boxes(folder)
@@ -39,13 +60,27 @@ def write_detector(folder: Path) -> None:
 def write_boxes(folder: Path) -> None:
     """Annotations of a photograph in COCO's, VOC's and YOLO's formats, and predictions."""
     images = [{"id": 1, "file_name": "a.png", "width": 80, "height": 48}]
-    boxes = [{"id": 1, "image_id": 1, "category_id": 1, "bbox": [3, 4, 20, 30], "area": 600, "iscrowd": 0}]
+    boxes = [
+        {
+            "id": 1,
+            "image_id": 1,
+            "category_id": 1,
+            "bbox": [3, 4, 20, 30],
+            "area": 600,
+            "iscrowd": 0,
+        }
+    ]
     kinds = [{"id": i, "name": name} for i, name in enumerate(NAMES, 1)]
     coco = {"images": images, "annotations": boxes, "categories": kinds}
     (folder / "instances.json").write_text(json.dumps(coco))
-    found = [{"image_id": "a", "category_id": name, "bbox": [3, 5, 20, 28], "score": 0.5} for name in NAMES[:2]]
+    found = [
+        {"image_id": "a", "category_id": name, "bbox": [3, 5, 20, 28], "score": 0.5}
+        for name in NAMES[:2]
+    ]
     (folder / "predictions.json").write_text(json.dumps(found))
-    (folder / "data.yaml").write_text(f"path: .\nval: images\nnames: [{', '.join(NAMES)}]\nnc: {len(NAMES)}\n")
+    (folder / "data.yaml").write_text(
+        f"path: .\nval: images\nnames: [{', '.join(NAMES)}]\nnc: {len(NAMES)}\n"
+    )
     devkit = folder / "VOCdevkit" / "VOC2012"
     for made in ("labels", "images", "out"):
         (folder / made).mkdir()
@@ -59,7 +94,9 @@ def write_boxes(folder: Path) -> None:
 
 
 def write_yolov5(path: Path) -> None:
-    """A checkpoint of YOLOv5's trainer, whose classes need not be there: one convolution and a head."""
+    """A checkpoint of YOLOv5's trainer, whose classes need not be there: one convolution and a
+    head.
+    """
     modules = {name: ModuleType(name) for name in ("models", "models.common", "models.yolo")}
 
     def of(name: str) -> nn.Module:
@@ -70,14 +107,24 @@ def write_yolov5(path: Path) -> None:
 
     torch.manual_seed(0)
     conv, head, model = of("models.common.Conv"), of("models.yolo.Detect"), of("models.yolo.Model")
-    conv.conv, conv.bn, conv.act = nn.Conv2d(3, 4, 3, 8, 1, bias=False), nn.BatchNorm2d(4), nn.ReLU()
+    conv.conv, conv.bn, conv.act = (
+        nn.Conv2d(3, 4, 3, 8, 1, bias=False),
+        nn.BatchNorm2d(4),
+        nn.ReLU(),
+    )
     head.m = nn.ModuleList([nn.Conv2d(4, 8, 1)])
     head.register_buffer("anchors", torch.tensor([[[1.0, 2.0]]]))
     head.nc, head.stride = 3, torch.tensor([8.0])
     conv.f, head.f = -1, [-1]
-    model.model, model.yaml, model.names = nn.Sequential(conv, head), {"nc": 3, "ch": 3}, list(NAMES)
+    model.model, model.yaml, model.names = (
+        nn.Sequential(conv, head),
+        {"nc": 3, "ch": 3},
+        list(NAMES),
+    )
     with patch.dict(sys.modules, modules):
-        torch.save({"epoch": 1, "model": model.half(), "ema": None, "train_args": {"imgsz": 32}}, path)
+        torch.save(
+            {"epoch": 1, "model": model.half(), "ema": None, "train_args": {"imgsz": 32}}, path
+        )
 
 
 def write_classifier(folder: Path) -> None:
@@ -96,5 +143,7 @@ def write_training(folder: Path) -> None:
     checkpoint = write_network(folder / "ann.safetensors")
     write_data(folder / "set", checkpoint, 4, 4)
     checkpoint.unlink()
-    run = partial(run_tool, *TRAIN, "--data", folder / "set", "--project", folder / "out", "--name", "t")
+    run = partial(
+        run_tool, *TRAIN, "--data", folder / "set", "--project", folder / "out", "--name", "t"
+    )
     assert run("--epochs", "1") == 0

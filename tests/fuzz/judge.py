@@ -1,4 +1,6 @@
-"""What became of a case: the verdict on its exit status, on what it said, and on the files that it left."""
+"""What became of a case: the verdict on its exit status, on what it said, and on the files that it
+left.
+"""
 
 import os
 import shutil
@@ -14,9 +16,11 @@ from tests.fuzz.children import SECONDS, in_child, run_quietly
 from tests.fuzz.nonsense import nonsense
 from tests.fuzz.subjects import SUBJECTS, prepared
 
-BATCH = 50  # cases in one child, since a fork costs as much as a case
+# Cases in one child, since a fork costs as much as a case.
+BATCH = 50
 ALLOWED = ("result", "refused")
-End = tuple[str, str, str]  # kind of file, what became of the case, the end of what it said
+# Kind of file, what became of the case, the end of what it said.
+End = tuple[str, str, str]
 
 
 def work_through(seeds: Sequence[int], good: Path, place: Path) -> list[End]:
@@ -26,18 +30,26 @@ def work_through(seeds: Sequence[int], good: Path, place: Path) -> list[End]:
     """
     found: list[End] = []
     with tempfile.TemporaryDirectory(dir=place) as own:
-        cases = Path(own) / "cases"  # what goes up two steps from a case is still seen here
+        # What goes up two steps from a case is still seen here.
+        cases = Path(own) / "cases"
         cases.mkdir()
         while len(found) < len(seeds):
             left = seeds[len(found) :]
-            ended, status = in_child(lambda tell: [tell(judged(seed, good, cases)) for seed in left], place.parent)  # noqa: B023
+            ended, status = in_child(
+                lambda tell, seeds=left: [tell(judged(seed, good, cases)) for seed in seeds],
+                place.parent,
+            )
             found += map(tuple, ended)
             if len(found) < len(seeds):  # the child did not survive this one
                 found.append(buried(seeds[len(found)], status, cases))
     for i, (seed, (kind, end, _)) in enumerate(zip(seeds, found, strict=True)):
         if end not in ALLOWED and len(seeds) > 1:
             (alone,) = work_through([seed], good, place)
-            found[i] = alone if alone[1] == end else (kind, end, f"as the {i}-th of a batch; alone {alone[1:]}")
+            found[i] = (
+                alone
+                if alone[1] == end
+                else (kind, end, f"as the {i}-th of a batch; alone {alone[1:]}")
+            )
     return found
 
 
@@ -54,7 +66,8 @@ def judged(seed: int, good: Path, cases: Path) -> End:
     case, log = cases / f"{seed}", cases / f"{seed}.log"
     call = prepared(kind, rng, good, case)
     hidden, outside = set(case.rglob(".*")), around(case)
-    signal.setitimer(signal.ITIMER_PROF, SECONDS)  # of processor time, after which the process ends
+    # Of processor time, after which the process ends.
+    signal.setitimer(signal.ITIMER_PROF, SECONDS)
     os.chdir(case)
     status = run_quietly(call, log)
     os.chdir(cases)
@@ -82,14 +95,22 @@ def buried(seed: int, status: int | None, cases: Path) -> End:
     log.unlink(missing_ok=True)
     shutil.rmtree(case, ignore_errors=True)
     hangs = status is None or status == -signal.SIGPROF
-    return kind, "hang" if hangs else "crash", shown(f"status {status}: {' | '.join(said.splitlines())}")
+    return (
+        kind,
+        "hang" if hangs else "crash",
+        shown(f"status {status}: {' | '.join(said.splitlines())}"),
+    )
 
 
 def around(case: Path) -> set[Path]:
-    """What is where the paths of `mutate.TEXTS` lead from the folder of a case, or from one inside of it."""
+    """What is where the paths of `mutate.TEXTS` lead from the folder of a case, or from one inside
+    of it.
+    """
     cases = case.parent
     return {
-        path for folder in (case / "out", case, cases, cases.parent, Path("/tmp")) for path in folder.glob("escaped*")
+        path
+        for folder in (case / "out", case, cases, cases.parent, Path("/tmp"))
+        for path in folder.glob("escaped*")
     }
 
 

@@ -45,7 +45,9 @@ def _overwrite(data: bytes, rng: np.random.Generator) -> bytes:
 def _repeat(data: bytes, rng: np.random.Generator) -> bytes:
     lines = data.split(b"\n")
     at = int(rng.integers(len(lines)))
-    return b"\n".join([*lines[: at + 1], *lines[at : at + 1 + int(rng.integers(3))], *lines[at + 1 :]])
+    return b"\n".join(
+        [*lines[: at + 1], *lines[at : at + 1 + int(rng.integers(3))], *lines[at + 1 :]]
+    )
 
 
 def _drop(data: bytes, rng: np.random.Generator) -> bytes:

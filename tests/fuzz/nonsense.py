@@ -7,7 +7,9 @@ from typing import Any
 
 
 def nonsense(case: Path) -> str:
-    """What is wrong with a file that a tool wrote into out/ below the folder of a case; nothing if none is."""
+    """What is wrong with a file that a tool wrote into out/ below the folder of a case; nothing if
+    none is.
+    """
     for path in filter(Path.is_file, (case / "out").rglob("*")):  # a folder may be called so too
         try:
             if path.suffix == ".json":
@@ -16,7 +18,8 @@ def nonsense(case: Path) -> str:
                 for line in path.read_text().splitlines():
                     _check_box(*map(float, line.split()[1:5]))
         except UnicodeDecodeError:
-            continue  # a network under the suffix that --output has
+            # A network under the suffix that --output has.
+            continue
         except ValueError as error:
             return f"{path.relative_to(case)}: {error}"
     return ""

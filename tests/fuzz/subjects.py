@@ -15,7 +15,8 @@ from tests.fuzz.command_lines import CALLS, PLAIN, odd_call
 from tests.fuzz.good import write_classifier, write_detector, write_training
 from tests.fuzz.mutate import mutate
 
-SLOW = 0.03  # share of the cases with the slow call of their subject, where it has one
+# Share of the cases with the slow call of their subject, where it has one.
+SLOW = 0.03
 WRITERS = {"detector": write_detector, "classifier": write_classifier, "training": write_training}
 
 
@@ -34,7 +35,17 @@ class Subject:
 
 
 _NORM = ("--method", "p-norm")
-_DETECT = ("detect", "photos/a.png", "--T", "2", "--project", "out", "--save-json", "--save-txt", "--weights")
+_DETECT = (
+    "detect",
+    "photos/a.png",
+    "--T",
+    "2",
+    "--project",
+    "out",
+    "--save-json",
+    "--save-txt",
+    "--weights",
+)
 _EVAL = ("eval", "--weights", "tiny.weights", *PLAIN, "--data")
 _SCORE = ("score", "--predictions", "predictions.json", "--output", "out/score.json", "--data")
 _CONVERT = ("convert", *_NORM, "--output", "out.safetensors", "--weights")
@@ -44,18 +55,30 @@ SUBJECTS = {
     "weights": Subject("tiny.weights", CALLS["detector convert"], CALLS["detector calibrate"]),
     "names": Subject("tiny.names", (*_DETECT, "tiny.weights", *_NORM), (*_EVAL, "data.yaml")),
     "statistics": Subject("tiny.32.statistics.safetensors", (*_DETECT, "tiny.weights", *_NORM)),
-    "network": Subject("net.safetensors", (*_DETECT, "net.safetensors"), (*_DETECT, "net.safetensors", "--overlay")),
+    "network": Subject(
+        "net.safetensors", (*_DETECT, "net.safetensors"), (*_DETECT, "net.safetensors", "--overlay")
+    ),
     "recipe": Subject("recipe.json", (*_DETECT, "tiny.weights", "--method", "recipe.json")),
     "image": Subject("photos/a.png", (*_DETECT, "tiny.weights", *_NORM)),
-    "photograph": Subject("photos/c.jpg", ("detect", "photos/c.jpg", "--weights", "tiny.weights", *PLAIN)),
-    "pt": Subject(
-        "yolo.pt", (*_CONVERT, "yolo.pt"), ("calibrate", "--images", "photos", *_NORM, "--weights", "yolo.pt")
+    "photograph": Subject(
+        "photos/c.jpg", ("detect", "photos/c.jpg", "--weights", "tiny.weights", *PLAIN)
     ),
-    "coco": Subject("instances.json", (*_SCORE, "instances.json"), (*_EVAL, "instances.json", "--images", "photos")),
+    "pt": Subject(
+        "yolo.pt",
+        (*_CONVERT, "yolo.pt"),
+        ("calibrate", "--images", "photos", *_NORM, "--weights", "yolo.pt"),
+    ),
+    "coco": Subject(
+        "instances.json",
+        (*_SCORE, "instances.json"),
+        (*_EVAL, "instances.json", "--images", "photos"),
+    ),
     "predictions": Subject("predictions.json", (*_SCORE, "instances.json")),
     "yaml": Subject("data.yaml", (*_SCORE, "data.yaml"), (*_EVAL, "data.yaml")),
     "labels": Subject("labels/a.txt", (*_SCORE, "data.yaml"), (*_EVAL, "data.yaml")),
-    "voc": Subject("VOCdevkit/VOC2012/Annotations/a.xml", (*_SCORE, "VOCdevkit", "--metric", "voc")),
+    "voc": Subject(
+        "VOCdevkit/VOC2012/Annotations/a.xml", (*_SCORE, "VOCdevkit", "--metric", "voc")
+    ),
     "listing": Subject("VOCdevkit/VOC2012/ImageSets/Main/val.txt", (*_SCORE, "VOCdevkit")),
     "checkpoint": Subject(
         "ann.safetensors",
@@ -63,8 +86,16 @@ SUBJECTS = {
         CALLS["classifier calibrate"],
         "classifier",
     ),
-    "tar": Subject("set.tar", ("calibrate", *_NORM, *_TAR), ("classify", *PLAIN, *_TAR), "classifier", 0.25),
-    "state": Subject("out/t/state.pt", CALLS["training train"], (*CALLS["training train"][:-1], "2"), "training", 0.15),
+    "tar": Subject(
+        "set.tar", ("calibrate", *_NORM, *_TAR), ("classify", *PLAIN, *_TAR), "classifier", 0.25
+    ),
+    "state": Subject(
+        "out/t/state.pt",
+        CALLS["training train"],
+        (*CALLS["training train"][:-1], "2"),
+        "training",
+        0.15,
+    ),
     "options": Subject("", ()),
 }
 
@@ -89,7 +120,9 @@ def prepared(kind: str, rng: np.random.Generator, good: Path, case: Path) -> Cal
 
 
 def make_every_call(good: Path, place: Path) -> None:
-    """Undamaged. Options of a call that was made are not parsed again, which would take half of the time."""
+    """Undamaged. Options of a call that was made are not parsed again, which would take half of the
+    time.
+    """
     cli.parse = lru_cache(cli.parse)
     calls = [(name.split()[0], call) for name, call in CALLS.items()]
     calls += [(s.folder, call) for s in SUBJECTS.values() for call in (s.call, s.slow) if call]

@@ -1,4 +1,6 @@
-"""The fuzzer sees what it looks for: a verdict of each kind, and cases that follow from their seed."""
+"""The fuzzer sees what it looks for: a verdict of each kind, and cases that follow from
+their seed.
+"""
 
 import os
 import signal
@@ -60,12 +62,17 @@ def test_a_child_tells_what_it_did_before_it_was_killed(tmp_path: Path):
     assert children.in_child(work, tmp_path) == ([1], -signal.SIGKILL)
 
 
-def test_a_child_reaches_no_other_computer_and_gets_no_more_memory(monkeypatch: pytest.MonkeyPatch, capfd, tmp_path):
+def test_a_child_reaches_no_other_computer_and_gets_no_more_memory(
+    monkeypatch: pytest.MonkeyPatch, capfd, tmp_path
+):
     monkeypatch.setattr(children, "MEMORY", 100 << 20)
 
     def work(tell):
         sys.stderr = sys.__stderr__
-        for call in (lambda: socket.create_connection(("example.org", 80)), lambda: bytearray(1 << 30)):
+        for call in (
+            lambda: socket.create_connection(("example.org", 80)),
+            lambda: bytearray(1 << 30),
+        ):
             try:
                 call()
             except (OSError, MemoryError) as error:

@@ -12,8 +12,40 @@ from torch import Tensor
 Value = TypeVar("Value")
 NUMBERS = ("0", "-1", "1", "2", "1.5", "nan", "NaN", "inf", "1e999", "-0.0", "65537", "1000000000")
 NUMBERS += ("1e308", "1e-300", "9" * 30, "9" * 5000)
-JSON = (0, -1, 1, 2, 3, 1.5, 100, 65537, 10**9, 10**30, 1e308, 1e-300, None, True, [], {}, [1, 2], [[[]]], {"a": 1})
-TEXTS = ("", "../../escaped", "/tmp/escaped", "a\x1b[2J", "$a_$", "x" * 300, "\u202e", "null", "[]", "{}", "[" * 3000)
+JSON = (
+    0,
+    -1,
+    1,
+    2,
+    3,
+    1.5,
+    100,
+    65537,
+    10**9,
+    10**30,
+    1e308,
+    1e-300,
+    None,
+    True,
+    [],
+    {},
+    [1, 2],
+    [[[]]],
+    {"a": 1},
+)
+TEXTS = (
+    "",
+    "../../escaped",
+    "/tmp/escaped",
+    "a\x1b[2J",
+    "$a_$",
+    "x" * 300,
+    "\u202e",
+    "null",
+    "[]",
+    "{}",
+    "[" * 3000,
+)
 _MANY = "".join(f"<!ENTITY e{i} '{f'&e{i - 1};' * 10}'>" for i in range(1, 12))
 FRAGMENTS = {  # lines of a format that ask for much, or for other files, by suffix
     ".xml": (
@@ -28,7 +60,10 @@ FRAGMENTS = {  # lines of a format that ask for much, or for other files, by suf
     ".yaml": (
         "a: &a [*a, *a]",
         "b: !!python/object/apply:os.mkdir [/tmp/escaped]",
-        "\n".join(f"c{i}: &c{i} [{', '.join([f'*c{i - 1}'] * 9)}]" if i else "c0: &c0 [x]" for i in range(12)),
+        "\n".join(
+            f"c{i}: &c{i} [{', '.join([f'*c{i - 1}'] * 9)}]" if i else "c0: &c0 [x]"
+            for i in range(12)
+        ),
         "d: " + "{a: " * 2000,
         "<<: *a",
         "path: /",
@@ -85,5 +120,12 @@ def odd(value: Any, rng: np.random.Generator) -> Any:
 def _odd_tensors(tensor: Tensor) -> list[Tensor]:
     found = [tensor * 0, tensor[None].clone(), tensor.to(torch.int8), tensor.flatten()[:-1].clone()]
     if tensor.is_floating_point():
-        found += [tensor * torch.nan, tensor * torch.inf, -tensor, tensor + 1e30, tensor.double(), tensor.half()]
+        found += [
+            tensor * torch.nan,
+            tensor * torch.inf,
+            -tensor,
+            tensor + 1e30,
+            tensor.double(),
+            tensor.half(),
+        ]
     return found

@@ -1,4 +1,6 @@
-"""Graphs that would stop the process, fill the memory or fail somewhere inside: one line that names the node."""
+"""Graphs that would stop the process, fill the memory or fail somewhere inside: one line that names
+the node.
+"""
 
 from dataclasses import replace
 from typing import Any
@@ -10,8 +12,8 @@ from torch import Tensor, nn
 
 from spiking_yolo.errors import UserError
 from spiking_yolo.graph import Graph, Node, shapes
-from spiking_yolo.graph.check import check_graph
 from spiking_yolo.graph.trace import trace
+from spiking_yolo.graph.validate import check_graph
 
 CONV = {"stride": [1, 1], "padding": [1, 1], "dilation": [1, 1], "groups": 1}
 POOL = {"kernel": [2, 2], "stride": [2, 2], "padding": [0, 0, 0, 0], "ceil": False}
@@ -20,10 +22,14 @@ POOL = {"kernel": [2, 2], "stride": [2, 2], "padding": [0, 0, 0, 0], "ceil": Fal
 WEIGHT = torch.zeros(4, 3, 3, 3)
 
 
-def network(op: str = "conv", weight: Tensor | None = WEIGHT, bias: Any = None, **attrs: Any) -> Graph:
+def network(
+    op: str = "conv", weight: Tensor | None = WEIGHT, bias: Any = None, **attrs: Any
+) -> Graph:
     tensors = {"a.weight": weight, "a.bias": bias}
     node = Node("a", op, ("x",), {**(CONV if op == "conv" else {}), **attrs})
-    return Graph((Node("x", "input"), node), ("a",), {k: t for k, t in tensors.items() if t is not None})
+    return Graph(
+        (Node("x", "input"), node), ("a",), {k: t for k, t in tensors.items() if t is not None}
+    )
 
 
 def bare(op: str, **attrs: Any) -> Graph:
@@ -39,7 +45,9 @@ BAD: dict[str, Graph] = {
     "padding of millions": network(padding=[10**6, 10**6]),
     "groups 0": network(groups=0),
     "groups that do not divide": network(groups=2),
-    "no groups": replace(network(), nodes=(Node("x", "input"), Node("a", "conv", ("x",), {"stride": [1, 1]}))),
+    "no groups": replace(
+        network(), nodes=(Node("x", "input"), Node("a", "conv", ("x",), {"stride": [1, 1]}))
+    ),
     "unknown attribute": network(colour="red"),
     "no weight": bare("conv", **CONV),
     "weight of two axes": network(weight=torch.zeros(4, 3)),
@@ -74,7 +82,9 @@ BAD: dict[str, Graph] = {
 
 @pytest.mark.parametrize("case", BAD)
 def test_it_is_refused_in_one_line(case: str) -> None:
-    with pytest.raises(UserError, match=r"'a' \((\w+)\)|^a (node|network) |of a network must") as caught:
+    with pytest.raises(
+        UserError, match=r"'a' \((\w+)\)|^a (node|network) |of a network must"
+    ) as caught:
         check_graph(BAD[case], 16, 16)
     assert str(caught.value).isprintable() and len(str(caught.value)) < 200
 

@@ -3,7 +3,7 @@
 from torch import randn
 
 from spiking_yolo.graph import Graph, Node, shapes
-from spiking_yolo.graph.describe import layer_titles, weighted_before
+from spiking_yolo.graph.graph import layer_titles, weighted_before
 
 CONV = {"stride": [1, 1], "padding": [1, 1], "dilation": [1, 1], "groups": 1}
 POOL = {"kernel": [2, 2], "stride": [2, 2], "padding": [0, 0, 0, 0], "ceil": False}
@@ -24,7 +24,11 @@ def test_layers_are_numbered_and_have_the_size_of_their_own_output():
             Node("out", "linear", ("flat",)),
         ),
         ("out",),
-        {"a.weight": randn(4, 3, 3, 3), "b.weight": randn(4, 4, 3, 3), "out.weight": randn(5, 4 * 3 * 4)},
+        {
+            "a.weight": randn(4, 3, 3, 3),
+            "b.weight": randn(4, 4, 3, 3),
+            "out.weight": randn(5, 4 * 3 * 4),
+        },
     )
     assert weighted_before(graph) == {"f": "a", "g": "b"}
     assert layer_titles(graph, shapes(graph, 6, 8)) == {

@@ -1,4 +1,6 @@
-"""Neurons of the identity: where they stand, and that every method converts a linear bottleneck with them."""
+"""Neurons of the identity: where they stand, and that every method converts a linear bottleneck
+with them.
+"""
 
 from dataclasses import replace
 from typing import Any
@@ -9,7 +11,7 @@ from helpers.methods import relative_error
 from helpers.networks import ALL, images, make, spiking
 from torch import Tensor, nn
 
-from spiking_yolo.convert.registry import get_recipe, list_methods
+from spiking_yolo.convert.methods import get_recipe, list_methods
 from spiking_yolo.graph import Graph, forward
 from spiking_yolo.graph.rewrites import analogue_nodes, with_identities
 from spiking_yolo.graph.trace import trace
@@ -18,7 +20,9 @@ from spiking_yolo.snn.operations import total_macs
 
 
 class Bottleneck(nn.Module):
-    """A linear bottleneck, twice, with a shortcut, pooled and joined; an output in the middle. [N, 3, 8, 8]."""
+    """A linear bottleneck, twice, with a shortcut, pooled and joined; an output in the middle. [N,
+    3, 8, 8].
+    """
 
     def __init__(self):
         super().__init__()
@@ -44,9 +48,15 @@ def graph() -> Graph:
 
 def test_they_stand_where_a_weighted_layer_would_read_analogue_values(graph: Graph):
     identities = [node.name for node in graph.activations if node.phi.slope == 1]
-    assert identities == ["down_identity", "add_identity"]  # not behind y, which is an output and an operand of the sum
-    assert graph["expand"].inputs == ("down_identity",) and graph["add"].inputs == ("down_identity", "project")
-    assert graph["cat"].inputs == ("add_identity", "pool") and graph["pool"].inputs == ("down_identity",)
+    # Not behind y, which is an output and an operand of the sum.
+    assert identities == ["down_identity", "add_identity"]
+    assert graph["expand"].inputs == ("down_identity",) and graph["add"].inputs == (
+        "down_identity",
+        "project",
+    )
+    assert graph["cat"].inputs == ("add_identity", "pool") and graph["pool"].inputs == (
+        "down_identity",
+    )
     assert graph.outputs == ("head", "project")
     read = {name for node in graph.nodes if node.op in ("conv", "linear") for name in node.inputs}
     assert read.isdisjoint(analogue_nodes(graph)) and with_identities(graph) is graph
@@ -66,11 +76,25 @@ def test_networks_without_such_layers_stay_as_they_are(cls: Any):
 
 def test_only_the_layer_of_the_image_multiplies(graph: Graph):
     x = images(1)
-    values = dict(zip([n.name for n in graph.nodes], forward(replace(graph, outputs=_names(graph)), x), strict=True))
-    counts = {n.name: Counts.alike(values[n.name]) for n in graph.nodes if n.op in ("activation", "max_pool")}
-    total, analogue = total_macs(graph, {name: value.shape for name, value in values.items()}, counts)
+    values = dict(
+        zip(
+            [n.name for n in graph.nodes],
+            forward(replace(graph, outputs=_names(graph)), x),
+            strict=True,
+        )
+    )
+    counts = {
+        n.name: Counts.alike(values[n.name])
+        for n in graph.nodes
+        if n.op in ("activation", "max_pool")
+    }
+    total, analogue = total_macs(
+        graph, {name: value.shape for name, value in values.items()}, counts
+    )
     stem = 3 * 4 * (9 * 36 + 6 * 24 + 4 * 4)
-    assert analogue == stem and total == stem + 64 * (4 * 3 + 3 * 6 + 6 * 3 + 6 * 5) + 6 * (9 * 36 + 6 * 24 + 4 * 4)
+    assert analogue == stem and total == stem + 64 * (4 * 3 + 3 * 6 + 6 * 3 + 6 * 5) + 6 * (
+        9 * 36 + 6 * 24 + 4 * 4
+    )
 
 
 def _names(graph: Graph) -> tuple[str, ...]:
@@ -84,6 +108,7 @@ def test_every_method_converts_them(name: str, graph: Graph):
     x = images(2)
     network = converted.network()
     snapshot = network.run(x, 64).snapshots[64]
-    clips = name in ("channel-norm", "spike-norm")  # at a percentile of each sign; by a reset to zero
+    # At a percentile of each sign; by a reset to zero.
+    clips = name in ("channel-norm", "spike-norm")
     assert relative_error(snapshot.outputs, make(Bottleneck)(x)) < (0.4 if clips else 0.1)
     assert network.layer("add_identity").slope == 1 and (snapshot.spikes["add_identity"] > 0).all()

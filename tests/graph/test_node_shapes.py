@@ -39,8 +39,18 @@ sides = st.integers(1, 9)
 
 
 @settings(max_examples=150, deadline=None)
-@given(sides, sides, pairs, pairs, pairs, st.lists(st.integers(0, 3), min_size=4, max_size=4), st.booleans())
-def test_of_windows(h: int, w: int, kernel: Any, stride: Any, dilation: Any, padding: Any, ceil: bool) -> None:
+@given(
+    sides,
+    sides,
+    pairs,
+    pairs,
+    pairs,
+    st.lists(st.integers(0, 3), min_size=4, max_size=4),
+    st.booleans(),
+)
+def test_of_windows(
+    h: int, w: int, kernel: Any, stride: Any, dilation: Any, padding: Any, ceil: bool
+) -> None:
     """Where a graph runs and its maxima are finite, these are its shapes; where not, it says so."""
     window = {"kernel": kernel, "stride": stride, "ceil": ceil}
     conv = {"stride": stride, "padding": padding[:2], "dilation": dilation, "groups": 1}
@@ -70,14 +80,26 @@ def test_what_all_layers_take_together_is_bounded() -> None:
     said = r"node 'sum9' \(add\): up to here an image of 512 x 512 pixels takes 2215378944 numbers and 0 mul"
     with pytest.raises(UserError, match=said):
         shapes(Graph((Node("x", "input"), up, *sums), ("sum19",), {}), 512, 512)
-    large = Node("large", "conv", ("x",), {"stride": [1, 1], "padding": [31, 31], "dilation": [1, 1], "groups": 1})
+    large = Node(
+        "large",
+        "conv",
+        ("x",),
+        {"stride": [1, 1], "padding": [31, 31], "dilation": [1, 1], "groups": 1},
+    )
     tensors = {"large.weight": torch.empty(64, 3, 63, 63)}
-    with pytest.raises(UserError, match=r"node 'large' \(conv\): .* and 3196260974592 multiply-accumulates, more than"):
+    with pytest.raises(
+        UserError,
+        match=r"node 'large' \(conv\): .* and 3196260974592 multiply-accumulates, more than",
+    ):
         shapes(Graph((Node("x", "input"), large), ("large",), tensors), 2048, 2048)
 
 
 def test_a_map_of_terabytes_is_refused_by_name_and_costs_nothing() -> None:
     names = ["x", *(f"up{i}" for i in range(9))]
-    ups = [Node(name, "upsample", (before,), {"scale": [99, 99]}) for before, name in pairwise(names)]
-    with pytest.raises(UserError, match=r"node 'up1' \(upsample\) makes a map of 3x156816x156816: "):
+    ups = [
+        Node(name, "upsample", (before,), {"scale": [99, 99]}) for before, name in pairwise(names)
+    ]
+    with pytest.raises(
+        UserError, match=r"node 'up1' \(upsample\) makes a map of 3x156816x156816: "
+    ):
         shapes(Graph((Node("x", "input"), *ups), ("up8",), {}), 16, 16)

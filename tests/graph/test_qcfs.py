@@ -16,7 +16,9 @@ def test_forward_by_hand():
 
 
 def test_backward_by_hand():
-    """Straight through: inside the range d/dx = 1; d/dtheta = q - x / theta there, 1 above it, 0 below."""
+    """Straight through: inside the range d/dx = 1; d/dtheta = q - x / theta there, 1 above it, 0
+    below.
+    """
     layer = QCFS(levels=4, theta=2.0)
     x = torch.tensor([-1.0, 0.3, 5.0], requires_grad=True)
     for i, (dx, dtheta) in enumerate([(0.0, 0.0), (1.0, 0.25 - 0.15), (0.0, 1.0)]):

@@ -1,4 +1,6 @@
-"""The traced graph computes what the module computes, or the module is refused by the name of the node."""
+"""The traced graph computes what the module computes, or the module is refused by the name of the
+node.
+"""
 
 from typing import Any
 
@@ -42,7 +44,9 @@ def test_batch_norm_is_folded_by_its_equation():
     model = make(TinyLeaky)
     graph, bn, conv = trace(model, images(1)), model.bn1, model.conv1
     factor = bn.weight / (bn.running_var + bn.eps).sqrt()
-    torch.testing.assert_close(graph.tensors["conv1.weight"], conv.weight * factor[:, None, None, None])
+    torch.testing.assert_close(
+        graph.tensors["conv1.weight"], conv.weight * factor[:, None, None, None]
+    )
     torch.testing.assert_close(graph.tensors["conv1.bias"], bn.bias - bn.running_mean * factor)
     assert not any("bn" in node.name for node in graph.nodes)
 
@@ -128,8 +132,14 @@ def test_a_cap_is_an_attribute_of_the_activation(name: str, dtype: torch.dtype):
     model, x = Calls(f).to(dtype), 20 * torch.rand(2, 3, 4, 4, dtype=dtype)
     graph = trace(model, x[:1])
     (site,) = graph.activations
-    assert site.phi.levels == phi.levels and site.phi.cap == pytest.approx(phi.cap, rel=1e-7) and site.phi.slope == 0
-    assert all(type(value) in (int, float) for value in site.attrs.values()), "the graph is saved as JSON"
+    assert (
+        site.phi.levels == phi.levels
+        and site.phi.cap == pytest.approx(phi.cap, rel=1e-7)
+        and site.phi.slope == 0
+    )
+    assert all(type(value) in (int, float) for value in site.attrs.values()), (
+        "the graph is saved as JSON"
+    )
     z: list[Tensor] = []
     got = forward(graph, x, lambda node, before, after: z.append(before))[0]
     assert (z[0] < 0).any() and (z[0] > (site.phi.cap or 0)).any()
@@ -147,11 +157,17 @@ class ConvCalledTwice(nn.Module):
 
 
 class ReluCalledTwice(nn.Module):
-    """Pre-activation: it is the norm behind the activation that cannot be folded, not the shared ReLU."""
+    """Pre-activation: it is the norm behind the activation that cannot be folded, not the shared
+    ReLU.
+    """
 
     def __init__(self):
         super().__init__()
-        self.conv1, self.conv2, self.norm = nn.Conv2d(3, 4, 1), nn.Conv2d(4, 4, 1), nn.BatchNorm2d(4)
+        self.conv1, self.conv2, self.norm = (
+            nn.Conv2d(3, 4, 1),
+            nn.Conv2d(4, 4, 1),
+            nn.BatchNorm2d(4),
+        )
         self.relu = nn.ReLU()
 
     def forward(self, x: Tensor) -> Tensor:
@@ -168,14 +184,22 @@ REFUSED = {
     "torch.sigmoid": (Calls(torch.sigmoid), "'sigmoid'", "decoding"),
     "GELU": (Calls(nn.GELU()), "'f'", "fine-tune"),
     "F.gelu": (Calls(F.gelu), "'gelu'", "fine-tune"),
-    "norm behind activation": (Calls(nn.Sequential(nn.ReLU(), nn.BatchNorm2d(4))), "'f_1'", "conv, norm, activation"),
+    "norm behind activation": (
+        Calls(nn.Sequential(nn.ReLU(), nn.BatchNorm2d(4))),
+        "'f_1'",
+        "conv, norm, activation",
+    ),
     "softmax": (Calls(nn.Softmax(1)), "'f'", "attention"),
     "F.softmax": (Calls(lambda x: F.softmax(x, 1)), "'softmax'", "attention"),
     "unknown function": (Calls(torch.erf), "'erf'", "use convolution"),
     "unknown module": (Calls(nn.ELU()), "'f'", "use convolution"),
     "dilated pooling": (Calls(nn.MaxPool2d(2, dilation=2)), "'f'", "plain pooling"),
     "bilinear": (Calls(nn.Upsample(scale_factor=2, mode="bilinear")), "'f'", "nearest"),
-    "reflection": (Calls(nn.Conv2d(4, 4, 3, padding=1, padding_mode="reflect")), "'f'", "zero padding"),
+    "reflection": (
+        Calls(nn.Conv2d(4, 4, 3, padding=1, padding_mode="reflect")),
+        "'f'",
+        "zero padding",
+    ),
     "uneven adaptive pooling": (Calls(nn.AdaptiveAvgPool2d(3)), "'f'", "divides evenly"),
     "constant added": (Calls(lambda x: x + 1), "'add'", "two feature maps"),
     "product": (Calls(lambda x: x * x), "'mul'", "use convolution"),
@@ -210,12 +234,16 @@ def test_refusals_name_the_node_and_a_way_out(name: str):
         ((Node("x", "input"),), ("y",), "'y'"),
     ],
 )
-def test_a_graph_that_makes_no_sense_is_refused(nodes: tuple[Node, ...], outputs: tuple[str, ...], message: str):
+def test_a_graph_that_makes_no_sense_is_refused(
+    nodes: tuple[Node, ...], outputs: tuple[str, ...], message: str
+):
     with pytest.raises(UserError, match=message):
         Graph(nodes, outputs, {})
 
 
-def test_a_network_that_cannot_run_is_refused_without_a_traceback_on_the_way(capsys: pytest.CaptureFixture[str]):
+def test_a_network_that_cannot_run_is_refused_without_a_traceback_on_the_way(
+    capsys: pytest.CaptureFixture[str],
+):
     with pytest.raises(UserError, match="cannot be run on an image of 8x8 pixels"):
         trace(nn.Sequential(nn.Conv2d(3, 4, 3), nn.Conv2d(5, 4, 3)), torch.zeros(1, 3, 8, 8))
     assert capsys.readouterr().err == ""
@@ -227,7 +255,9 @@ def test_a_call_with_arguments_of_another_kind_is_refused_by_its_node(call):
         def forward(self, x: Tensor) -> Tensor:
             return call(x)
 
-    with pytest.raises(UserError, match=r"node '(mean|cat)': it is called in a way that cannot be converted"):
+    with pytest.raises(
+        UserError, match=r"node '(mean|cat)': it is called in a way that cannot be converted"
+    ):
         trace(Odd(), images(1))
 
 

@@ -1,4 +1,6 @@
-"""A headless Chromium, spoken to through a pipe in its DevTools protocol: no driver and no port are needed."""
+"""A headless Chromium, spoken to through a pipe in its DevTools protocol: no driver and no port are
+needed.
+"""
 
 import base64
 import json
@@ -12,7 +14,14 @@ from pathlib import Path
 from typing import Any
 
 PROGRAMS = ("chromium", "chromium-browser", "google-chrome", "google-chrome-stable")
-FLAGS = ("--headless=new", "--no-sandbox", "--disable-gpu", "--no-first-run", "--disable-dev-shm-usage", "--mute-audio")
+FLAGS = (
+    "--headless=new",
+    "--no-sandbox",
+    "--disable-gpu",
+    "--no-first-run",
+    "--disable-dev-shm-usage",
+    "--mute-audio",
+)
 
 
 def program() -> str | None:
@@ -21,7 +30,9 @@ def program() -> str | None:
 
 
 class Browser:
-    """One page. errors: what its console and its exceptions said. requests: every address that was asked for."""
+    """One page. errors: what its console and its exceptions said. requests: every address that was
+    asked for.
+    """
 
     def __init__(self, write: int, read: int):
         self._write, self._read = write, read
@@ -29,7 +40,9 @@ class Browser:
         self.errors: list[str] = []
         self.requests: list[str] = []
         target = self.call("Target.createTarget", url="about:blank")["targetId"]
-        self._session = self.call("Target.attachToTarget", targetId=target, flatten=True)["sessionId"]
+        self._session = self.call("Target.attachToTarget", targetId=target, flatten=True)[
+            "sessionId"
+        ]
         for domain in ("Page", "Runtime", "Log", "Network"):
             self.call(f"{domain}.enable")
 
@@ -50,9 +63,17 @@ class Browser:
         """Load a file in a window of this size; returns once it is drawn."""
         scheme = [{"name": "prefers-color-scheme", "value": "dark" if dark else "light"}]
         self.call("Emulation.setEmulatedMedia", features=scheme)
-        self.call("Emulation.setDeviceMetricsOverride", width=width, height=height, deviceScaleFactor=1, mobile=False)
+        self.call(
+            "Emulation.setDeviceMetricsOverride",
+            width=width,
+            height=height,
+            deviceScaleFactor=1,
+            mobile=False,
+        )
         self.call("Page.navigate", url=path.as_uri())
-        self.value("new Promise(done => document.readyState === 'complete' ? done() : addEventListener('load', done))")
+        self.value(
+            "new Promise(done => document.readyState === 'complete' ? done() : addEventListener('load', done))"
+        )
         self.settle()
 
     def value(self, expression: str) -> Any:
@@ -75,7 +96,13 @@ class Browser:
         codes = {" ": 32, "ArrowLeft": 37, "ArrowRight": 39, "Home": 36, "End": 35}
         for kind in ("keyDown", "keyUp"):
             extra = text if kind == "keyDown" else {}
-            self.call("Input.dispatchKeyEvent", type=kind, key=key, windowsVirtualKeyCode=codes[key], **extra)
+            self.call(
+                "Input.dispatchKeyEvent",
+                type=kind,
+                key=key,
+                windowsVirtualKeyCode=codes[key],
+                **extra,
+            )
         self.settle()
 
     def screenshot(self, path: Path, whole: bool = True) -> None:
@@ -111,7 +138,13 @@ def browser() -> Iterator[Browser]:
     read_theirs, write_ours = os.pipe()
     read_ours, write_theirs = os.pipe()
     with tempfile.TemporaryDirectory(ignore_cleanup_errors=True) as profile:
-        command = [found, *FLAGS, f"--user-data-dir={profile}", "--remote-debugging-pipe", "about:blank"]
+        command = [
+            found,
+            *FLAGS,
+            f"--user-data-dir={profile}",
+            "--remote-debugging-pipe",
+            "about:blank",
+        ]
 
         def inherit() -> None:  # it reads descriptor 3 and writes descriptor 4
             saved = os.dup(read_theirs), os.dup(write_theirs)
@@ -119,7 +152,11 @@ def browser() -> Iterator[Browser]:
             os.dup2(saved[1], 4)
 
         process = subprocess.Popen(
-            command, preexec_fn=inherit, close_fds=False, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
+            command,
+            preexec_fn=inherit,
+            close_fds=False,
+            stdout=subprocess.DEVNULL,
+            stderr=subprocess.DEVNULL,
         )
         os.close(read_theirs)
         os.close(write_theirs)

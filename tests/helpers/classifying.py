@@ -1,4 +1,6 @@
-"""A small random classifier on disk, calibrated, and images most of which have the label that its ANN gives them."""
+"""A small random classifier on disk, calibrated, and images most of which have the label that its
+ANN gives them.
+"""
 
 from pathlib import Path
 
@@ -7,10 +9,10 @@ import torch
 from PIL import Image
 
 from helpers.calibrating import calibrate_on
-from spiking_yolo.datasets.open import open_classification
-from spiking_yolo.io.images import preprocess, read_image
-from spiking_yolo.models.checkpoint import load_checkpoint, save_checkpoint
+from spiking_yolo.data.formats import open_classification
+from spiking_yolo.data.images import preprocess, read_image
 from spiking_yolo.models.classifiers import resnet20
+from spiking_yolo.models.load import load_checkpoint, save_checkpoint
 from spiking_yolo.models.spec import Spec
 
 SIZE = 16
@@ -26,7 +28,9 @@ def write_image(path: Path, seed: int, size: tuple[int, int] = (SIZE, SIZE)) -> 
 
 
 def write_network(path: Path) -> Path:
-    """ResNet20 with random weights, whose running statistics are those of random images and whose outputs differ."""
+    """ResNet20 with random weights, whose running statistics are those of random images and whose
+    outputs differ.
+    """
     torch.manual_seed(0)
     model = resnet20(len(NAMES)).train()
     for _ in range(8):
@@ -38,7 +42,9 @@ def write_network(path: Path) -> Path:
 
 
 def write_data(folder: Path, weights: Path, train: int = 16, test: int = 12) -> Path:
-    """folder/{train,test}/CLASS/*.png. Of four test images one has the next label but one of what the ANN says."""
+    """folder/{train,test}/CLASS/*.png. Of four test images one has the next label but one of what
+    the ANN says.
+    """
     model, spec, _ = load_checkpoint(weights)
     for split, count, first in (("train", train, 1000), ("test", test, 0)):
         for name in NAMES:

@@ -1,4 +1,6 @@
-"""A second reading of darknet's files: cfg and weights straight into float64 arithmetic, with none of the package."""
+"""A second reading of darknet's files: cfg and weights straight into float64 arithmetic, with none
+of the package.
+"""
 
 from collections.abc import Callable
 from pathlib import Path
@@ -22,7 +24,9 @@ def sections(cfg: str) -> list[tuple[str, dict[str, str]]]:
 
 
 def heads(cfg: Path, weights: Path, x: Tensor) -> list[Tensor]:
-    """The inputs of all [yolo] sections for x, float64 [N, 3, H, W]; every byte of the weights is used."""
+    """The inputs of all [yolo] sections for x, float64 [N, 3, H, W]; every byte of the weights is
+    used.
+    """
     values = torch.from_numpy(np.fromfile(weights, "<f4", offset=20).astype(np.float64))
     at = 0
 
@@ -47,9 +51,13 @@ def heads(cfg: Path, weights: Path, x: Tensor) -> list[Tensor]:
             size, stride = int(options["size"]), int(options["stride"])
             left = (size - 1) // 2
             right = size - 1 - left
-            y = F.max_pool2d(F.pad(before, (left, right, left, right), value=-torch.inf), size, stride)
+            y = F.max_pool2d(
+                F.pad(before, (left, right, left, right), value=-torch.inf), size, stride
+            )
         elif kind == "upsample":
-            y = before.repeat_interleave(int(options["stride"]), 2).repeat_interleave(int(options["stride"]), 3)
+            y = before.repeat_interleave(int(options["stride"]), 2).repeat_interleave(
+                int(options["stride"]), 3
+            )
         elif kind in ("dropout", "yolo"):
             y = before
         else:
@@ -65,7 +73,9 @@ def _convolution(x: Tensor, options: dict[str, str], take: Callable[..., Tensor]
     n, k, groups = (int(options.get(key, 1)) for key in ("filters", "size", "groups"))
     shift = take(n)
     normalised = options.get("batch_normalize", "0") == "1"
-    gamma, mean, variance = (take(n), take(n), take(n)) if normalised else (torch.ones(n), torch.zeros(n), None)
+    gamma, mean, variance = (
+        (take(n), take(n), take(n)) if normalised else (torch.ones(n), torch.zeros(n), None)
+    )
     weight = take(n, x.shape[1] // groups, k, k)
     padding = k // 2 if options.get("pad", "0") == "1" else 0
     y = F.conv2d(x, weight, None, int(options.get("stride", 1)), padding, 1, groups)

@@ -8,11 +8,11 @@ import torch
 from PIL import Image
 
 from helpers.calibrating import calibrate_on
-from spiking_yolo.decode.yolo import detections
+from spiking_yolo.data.images import preprocess, read_image
+from spiking_yolo.decode.heads import detections
 from spiking_yolo.graph import forward
-from spiking_yolo.io.images import preprocess, read_image
-from spiking_yolo.models.darknet import DarknetNet
 from spiking_yolo.models.darknet_cfg import read_cfg
+from spiking_yolo.models.darknet_network import DarknetNet
 from spiking_yolo.models.darknet_weights import write_weights
 from spiking_yolo.models.load import load_ann
 
@@ -80,21 +80,34 @@ def make_photos(folder: Path, n: int) -> list[Path]:
 
 
 def make_scene(folder: Path, n: int = 6) -> tuple[Path, Path]:
-    """(weights, instances.json) in `folder`: the objects are some of the ANN's own boxes, so that its mAP is not 0."""
+    """(weights, instances.json) in `folder`: the objects are some of the ANN's own boxes, so that
+    its mAP is not 0.
+    """
     photos = make_photos(folder / "images", n)
     weights = make_network(folder, photos)
     ann = load_ann(weights)
     images, annotations = [], []
     for image_id, path in enumerate(photos, 1):
         x, placement = preprocess(read_image(path), ann.spec)
-        (found,) = detections(forward(ann.graph, x[None]), ann.spec, [placement], 0.05, 0.45, 9, multi_label=True)
+        (found,) = detections(
+            forward(ann.graph, x[None]), ann.spec, [placement], 0.05, 0.45, 9, multi_label=True
+        )
         width, height = placement.image
         images.append({"id": image_id, "file_name": path.name, "width": width, "height": height})
-        for (x1, y1, x2, y2), label in zip(found.xyxy[::2].tolist(), found.class_id[::2].tolist(), strict=True):
+        for (x1, y1, x2, y2), label in zip(
+            found.xyxy[::2].tolist(), found.class_id[::2].tolist(), strict=True
+        ):
             box = [x1, y1, x2 - x1, y2 - y1]
-            row = {"id": len(annotations) + 1, "image_id": image_id, "category_id": 10 * (label + 1), "bbox": box}
+            row = {
+                "id": len(annotations) + 1,
+                "image_id": image_id,
+                "category_id": 10 * (label + 1),
+                "bbox": box,
+            }
             annotations.append({**row, "area": box[2] * box[3], "iscrowd": 0})
     categories = [{"id": 10 * (i + 1), "name": name} for i, name in enumerate(NAMES)]
     path = folder / "instances.json"
-    path.write_text(json.dumps({"images": images, "annotations": annotations, "categories": categories}))
+    path.write_text(
+        json.dumps({"images": images, "annotations": annotations, "categories": categories})
+    )
     return weights, path

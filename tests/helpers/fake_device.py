@@ -1,7 +1,9 @@
-"""A graphics card that is not there: what lies on it has a shape and no values, so that nobody reads it unnoticed.
+"""A graphics card that is not there: what lies on it has a shape and no values, so that nobody
+reads it unnoticed.
 
-Tensors of the host stay as they are; those of the card are PyTorch's fake tensors, which know their device. What mixes
-the two is refused, numbers without a dimension included, and what makes the host wait is noticed.
+Tensors of the host stay as they are; those of the card are PyTorch's fake tensors, which know their
+device. What mixes the two is refused, numbers without a dimension included, and what makes the host
+wait is noticed.
 """
 
 import functools
@@ -18,12 +20,29 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
 
 import spiking_yolo
-from spiking_yolo.snn.digits import _more
+from spiking_yolo.snn.counting import _more
 
 DEVICE = "cuda:0"
 _PACKAGE = Path(spiking_yolo.__file__).parent
-_SHAPED_BY_VALUES = {"nonzero", "masked_select", "_unique2", "unique_dim", "unique_consecutive", "bincount", "nms"}
-_GUARDED = {"__getitem__", "__setitem__", "contiguous", "copy_", "nonzero", "__bool__", "__float__", "__int__"}
+_SHAPED_BY_VALUES = {
+    "nonzero",
+    "masked_select",
+    "_unique2",
+    "unique_dim",
+    "unique_consecutive",
+    "bincount",
+    "nms",
+}
+_GUARDED = {
+    "__getitem__",
+    "__setitem__",
+    "contiguous",
+    "copy_",
+    "nonzero",
+    "__bool__",
+    "__float__",
+    "__int__",
+}
 
 
 class Mixed(AssertionError):
@@ -31,13 +50,16 @@ class Mixed(AssertionError):
 
 
 class Waited(AssertionError):
-    """The host waits for the device where it must not, or for something that noise cannot stand for."""
+    """The host waits for the device where it must not, or for something that noise cannot stand
+    for.
+    """
 
 
 class FakeDevice(TorchDispatchMode):
     """While it is entered there is a device "cuda:0".
 
-    waits: where the package has waited for it, as "module.py:function". What it reads there is noise.
+    waits: where the package has waited for it, as "module.py:function". What it reads there is
+    noise.
     """
 
     def __init__(self) -> None:
@@ -48,7 +70,8 @@ class FakeDevice(TorchDispatchMode):
         self._noise = torch.Generator().manual_seed(0)
 
     def __enter__(self) -> Self:
-        self._fake.__enter__()  # every operation comes here first and then there
+        # Every operation comes here first and then there.
+        self._fake.__enter__()
         self._unguarded.__enter__()
         return super().__enter__()
 
@@ -56,7 +79,8 @@ class FakeDevice(TorchDispatchMode):
         super().__exit__(*error)
         self._unguarded.__exit__(*error)
         self._fake.__exit__(*error)
-        _more.cache_clear()  # it holds a tensor of each device
+        # It holds a tensor of each device.
+        _more.cache_clear()
 
     def without_waiting(self, function: Callable[..., Any]) -> Callable[..., Any]:
         """The same function, in which every wait is a Waited."""
@@ -77,7 +101,9 @@ class FakeDevice(TorchDispatchMode):
             return torch.device("meta")
         tensors = [value for value in tree_leaves((args, kwargs)) if isinstance(value, Tensor)]
         there = [isinstance(value, FakeTensor) for value in tensors]
-        target = torch.device(kwargs.get("device") or ("cuda" if any(there) else "cpu")).type == "cuda"
+        target = (
+            torch.device(kwargs.get("device") or ("cuda" if any(there) else "cpu")).type == "cuda"
+        )
         if not target and not any(there):
             with unset_fake_temporarily():
                 return func(*args, **kwargs)
@@ -92,7 +118,9 @@ class FakeDevice(TorchDispatchMode):
             self._wait(func)
             with unset_fake_temporarily():
                 return self._host(*args).item()
-        masked = name == "index" and any(value.dtype in (torch.bool, torch.uint8) for value in tensors[1:])
+        masked = name == "index" and any(
+            value.dtype in (torch.bool, torch.uint8) for value in tensors[1:]
+        )
         if masked or name in _SHAPED_BY_VALUES:
             raise Waited(f"{func} in {_place()}: the shape depends on values of the device")
         if name == "equal":
@@ -101,7 +129,9 @@ class FakeDevice(TorchDispatchMode):
         return func(*args, **kwargs)
 
     def _copy(self, func: Any, args: Any, kwargs: Any, non_blocking: Any) -> Any:
-        """Between host and device. Copies to the device need not be waited for, others always are."""
+        """Between host and device. Copies to the device need not be waited for, others
+        always are.
+        """
         *into, value = [x for x in args if isinstance(x, Tensor)]
         to_device = not isinstance(value, FakeTensor)
         if not (to_device and non_blocking):
@@ -124,7 +154,9 @@ class FakeDevice(TorchDispatchMode):
 
 
 class _Unguarded(TorchFunctionMode):
-    """A PyTorch without CUDA has no guard of its devices, for which some functions ask: they are told of another."""
+    """A PyTorch without CUDA has no guard of its devices, for which some functions ask: they are
+    told of another.
+    """
 
     active = False
 

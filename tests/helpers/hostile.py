@@ -1,4 +1,6 @@
-"""Checkpoints that would do harm to who unpickles them, or to who believes them: name -> writer of a file."""
+"""Checkpoints that would do harm to who unpickles them, or to who believes them: name -> writer of
+a file.
+"""
 
 import os
 import struct
@@ -58,7 +60,9 @@ def _overlapping(path: Path, trap: Path) -> None:
     """Two directory entries for one place, as in a bomb of overlapping files."""
     archive(path, b"\x80\x02}.", **{"0": bytes(4000), "1": b""})
     data = bytearray(path.read_bytes())
-    first, second = (data.index(b"archive/data/" + k, data.index(b"PK\x01\x02")) - 46 for k in (b"0", b"1"))
+    first, second = (
+        data.index(b"archive/data/" + k, data.index(b"PK\x01\x02")) - 46 for k in (b"0", b"1")
+    )
     data[second + 16 : second + 28], data[second + 42 : second + 46] = (
         data[first + 16 : first + 28],
         data[first + 42 : first + 46],
@@ -78,7 +82,8 @@ def _mkdir(trap: Path) -> Calls:
 
 
 NESTED = b"\x80\x02" + b"(" * 200_000 + b"t" * 200_000 + b"."
-DOUBLED = b"\x80\x02)" + b"q\x01h\x01\x86" * 60 + b"q\x02}h\x02K\x01s."  # a key that takes 2^60 steps to hash
+# A key that takes 2^60 steps to hash.
+DOUBLED = b"\x80\x02)" + b"q\x01h\x01\x86" * 60 + b"q\x02}h\x02K\x01s."
 
 HOSTILE: dict[str, Writer] = {
     "mkdir": call(_mkdir),
@@ -93,7 +98,9 @@ HOSTILE: dict[str, Writer] = {
     "protocol 0": lambda path, trap: archive(path, pickled({"model": _mkdir(trap)}, 0)),
     "protocol 4": lambda path, trap: archive(path, pickled({"model": _mkdir(trap)}, 4)),
     "getattr": call(lambda trap: Calls(getattr, "x", "upper")),
-    "call of a result": raw(lambda t: b"\x80\x02cbuiltins\ngetattr\ncos\npath\nX\x04\x00\x00\x00join\x86R)R."),
+    "call of a result": raw(
+        lambda t: b"\x80\x02cbuiltins\ngetattr\ncos\npath\nX\x04\x00\x00\x00join\x86R)R."
+    ),
     "build on a dict": raw(b"\x80\x02}}X\x01\x00\x00\x00aK\x01sb."),
     "build on a class": raw(b"\x80\x02cbuiltins\ndict\n}X\x01\x00\x00\x00aK\x01sb."),
     "build on a tensor": raw(b"\x80\x02" + tensor(1, (1,), (1,)) + b"}b.", **{"0": bytes(4)}),
@@ -136,31 +143,45 @@ HOSTILE: dict[str, Writer] = {
     "turned boxes": raw(network(record("ultralytics.nn.modules.head OBB", f=b"]K\x00a"))),
     "name of two lines": raw(
         network(
-            record("torch.nn.modules.container Sequential", _modules=mapping(**{"a\nb\x1b": plain(1)})),
+            record(
+                "torch.nn.modules.container Sequential", _modules=mapping(**{"a\nb\x1b": plain(1)})
+            ),
             record("models.yolo Detect"),
         )
     ),
     "class of two lines": raw(
         b"\x80\x04"
-        + mapping(model=plain("models") + plain("a\nb\x1b") + b"\x93)\x81" + mapping(yaml=b"}") + b"b")
+        + mapping(
+            model=plain("models") + plain("a\nb\x1b") + b"\x93)\x81" + mapping(yaml=b"}") + b"b"
+        )
         + b"."
     ),
     "unknown layer": raw(network(record("os system"), record("models.yolo Detect"))),
     "the same layer 2^30 times": raw(network(doubled(30), record("models.yolo Detect"))),
-    "huge tensor": detector(tensor(1 << 40, (1 << 20, 1 << 20, 1, 1), (1 << 20, 1, 1, 1)), **{"0": bytes(4)}),
+    "huge tensor": detector(
+        tensor(1 << 40, (1 << 20, 1 << 20, 1, 1), (1 << 20, 1, 1, 1)), **{"0": bytes(4)}
+    ),
     "infinite groups": detector(
         tensor(1, (1, 1, 1, 1), (1, 1, 1, 1)),
         {"padding_mode": plain("zeros"), "groups": b"G" + struct.pack(">d", float("inf"))},
         **{"0": bytes(4)},
     ),
     "empty tensor": detector(tensor(0, (0, 3, 3, 3), (27, 9, 3, 1)), **{"0": b""}),
-    "tensor of one number": detector(tensor(1, (4096, 4096, 3, 3), (0, 0, 0, 0)), **{"0": bytes(4)}),
+    "tensor of one number": detector(
+        tensor(1, (4096, 4096, 3, 3), (0, 0, 0, 0)), **{"0": bytes(4)}
+    ),
     "tensor beyond its end": detector(tensor(4, (2, 2, 1, 1), (2, 1, 1, 1), 2), **{"0": bytes(16)}),
-    "tensor before its start": detector(tensor(4, (2, 2, 1, 1), (2, 1, 1, 1), -2), **{"0": bytes(16)}),
+    "tensor before its start": detector(
+        tensor(4, (2, 2, 1, 1), (2, 1, 1, 1), -2), **{"0": bytes(16)}
+    ),
     "tensor of another file": detector(tensor(1, (1, 1, 1, 1), (1, 1, 1, 1), key="../../data.pkl")),
     "short storage": detector(tensor(4, (4, 1, 1, 1), (1, 1, 1, 1)), **{"0": bytes(8)}),
-    "pickle elsewhere": lambda path, trap: archive(path, pickled({"model": _mkdir(trap)}), "archive/other/data.pkl"),
-    "pickle above": lambda path, trap: archive(path, pickled({"model": _mkdir(trap)}), "../data.pkl"),
+    "pickle elsewhere": lambda path, trap: archive(
+        path, pickled({"model": _mkdir(trap)}), "archive/other/data.pkl"
+    ),
+    "pickle above": lambda path, trap: archive(
+        path, pickled({"model": _mkdir(trap)}), "../data.pkl"
+    ),
     "compressed": _zipped(_compressed),
     "two pickles": _zipped(
         lambda file, c: (file.writestr("a/data.pkl", b"\x80\x02}."), file.writestr("a/b.pkl", c))[0]
@@ -173,5 +194,7 @@ HOSTILE: dict[str, Writer] = {
     ),
     "flipped bit": _flipped,
     "only a state dict": lambda path, trap: torch.save(torch.nn.Conv2d(1, 1, 1).state_dict(), path),
-    "keys that collide": raw(b"\x80\x02}(" + b"".join(plain(i * (2**61 - 1)) + b"N" for i in range(4)) + b"u."),
+    "keys that collide": raw(
+        b"\x80\x02}(" + b"".join(plain(i * (2**61 - 1)) + b"N" for i in range(4)) + b"u."
+    ),
 }

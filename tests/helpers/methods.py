@@ -1,4 +1,6 @@
-"""What the tests of the methods share: one neuron, one layer, a plain chain of layers, and what every layer sent."""
+"""What the tests of the methods share: one neuron, one layer, a plain chain of layers, and what
+every layer sent.
+"""
 
 import copy
 from collections.abc import Iterable, Mapping
@@ -9,7 +11,7 @@ from torch import Tensor, nn
 
 from helpers.networks import images, make, spiking
 from spiking_yolo.convert.converted import Converted
-from spiking_yolo.convert.registry import get_recipe
+from spiking_yolo.convert.methods import get_recipe
 from spiking_yolo.graph import Activation, Graph, Node
 from spiking_yolo.recipe import Recipe
 from spiking_yolo.snn.network import SpikingNetwork
@@ -22,7 +24,11 @@ class Chain(nn.Module):
 
     def __init__(self):
         super().__init__()
-        self.conv1, self.relu1, self.pool = nn.Conv2d(3, 6, 3, padding=1), nn.ReLU(), nn.AvgPool2d(2)
+        self.conv1, self.relu1, self.pool = (
+            nn.Conv2d(3, 6, 3, padding=1),
+            nn.ReLU(),
+            nn.AvgPool2d(2),
+        )
         self.conv2, self.relu2 = nn.Conv2d(6, 6, 3, padding=1), nn.ReLU()
         self.flatten, self.fc = nn.Flatten(), nn.Linear(96, 5)
 
@@ -31,7 +37,9 @@ class Chain(nn.Module):
 
 
 class Rounded(nn.Module):
-    """An activation put on the grid of multiples of `step` [C]: floor(phi(z) / step + 1/2) * step."""
+    """An activation put on the grid of multiples of `step` [C]: floor(phi(z) / step + 1/2) *
+    step.
+    """
 
     def __init__(self, step: Tensor, slope: float):
         super().__init__()
@@ -43,7 +51,9 @@ class Rounded(nn.Module):
 
 
 def quantised(model: nn.Module, converted: Converted, factor: float = 1.0) -> nn.Module:
-    """The module with every activation on the grid theta * factor. Activation modules are called once each."""
+    """The module with every activation on the grid theta * factor. Activation modules are called
+    once each.
+    """
     rounded = copy.deepcopy(model)
     for name, module in model.named_modules():
         if isinstance(module, nn.ReLU | nn.LeakyReLU):
@@ -53,7 +63,9 @@ def quantised(model: nn.Module, converted: Converted, factor: float = 1.0) -> nn
     return rounded
 
 
-def method(cls: type[nn.Module], name: str, settings: Mapping[str, Any] | None = None) -> tuple[nn.Module, Converted]:
+def method(
+    cls: type[nn.Module], name: str, settings: Mapping[str, Any] | None = None
+) -> tuple[nn.Module, Converted]:
     """A network of the tests and its conversion by a registered method, calibrated on images(2)."""
     model = make(cls)
     return model, spiking(model, images(2), get_recipe(name), settings)
@@ -66,13 +78,29 @@ def relative_error(got: Iterable[Tensor], expected: Any) -> float:
 
 
 def neuron(
-    recipe: Recipe, theta: Any = 1, slope: Any = 0, theta_off: Any = 1, cap: float | None = None, **params: Any
+    recipe: Recipe,
+    theta: Any = 1,
+    slope: Any = 0,
+    theta_off: Any = 1,
+    cap: float | None = None,
+    **params: Any,
 ) -> NeuronLayer:
-    """One neuron, or pair, of a recipe, ready for its first step; params: confidence, gain, bias, initial_off."""
-    values = {"theta": [theta], "theta_off": [theta_off], "initial": recipe.neuron.initial, "gain": 1, **params}
+    """One neuron, or pair, of a recipe, ready for its first step; params: confidence, gain, bias,
+    initial_off.
+    """
+    values = {
+        "theta": [theta],
+        "theta_off": [theta_off],
+        "initial": recipe.neuron.initial,
+        "gain": 1,
+        **params,
+    }
     phi = Activation(float(slope), cap)
     built = build_neurons(
-        {k: torch.tensor(v, dtype=torch.float64) for k, v in values.items()}, recipe, phi, LayerPlan("neuron")
+        {k: torch.tensor(v, dtype=torch.float64) for k, v in values.items()},
+        recipe,
+        phi,
+        LayerPlan("neuron"),
     )
     built.reset([0])
     return built
@@ -89,7 +117,9 @@ def conv(name: str, source: str) -> Node:
 
 
 def points(layers: list[tuple[list[list[float]], list[float]]], slope: float = 0.0) -> Graph:
-    """1x1 convolutions (weight, bias) with an activation between each two: sites act1, act2, ..., output `head`."""
+    """1x1 convolutions (weight, bias) with an activation between each two: sites act1, act2, ...,
+    output `head`.
+    """
     nodes, tensors = [Node("x", "input")], {}
     for i, (weight, bias) in enumerate(layers, 1):
         name = "head" if i == len(layers) else f"conv{i}"
@@ -102,7 +132,9 @@ def points(layers: list[tuple[list[list[float]], list[float]]], slope: float = 0
 
 
 def record(network: SpikingNetwork, x: Tensor, T: int) -> dict[str, Tensor]:
-    """What every layer sent in every step, in units: [T, N, ...]. Steps in which a layer rests are zeros."""
+    """What every layer sent in every step, in units: [T, N, ...]. Steps in which a layer rests are
+    zeros.
+    """
     sent: dict[str, dict[int, Tensor]] = {}
 
     def probe(name: str, t: int, layer: NeuronLayer, current: Tensor | None) -> None:
@@ -110,4 +142,7 @@ def record(network: SpikingNetwork, x: Tensor, T: int) -> dict[str, Tensor]:
 
     network.run(x, T, probes=[probe])
     silence = {name: torch.zeros_like(steps[1]) for name, steps in sent.items()}
-    return {name: torch.stack([s.get(t, silence[name]) for t in range(1, T + 1)]) for name, s in sent.items()}
+    return {
+        name: torch.stack([s.get(t, silence[name]) for t in range(1, T + 1)])
+        for name, s in sent.items()
+    }

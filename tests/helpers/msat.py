@@ -1,4 +1,6 @@
-"""A scalar second implementation of MSAT (conversion_methods.md, section 2), and what its tests share."""
+"""A scalar second implementation of MSAT (conversion_methods.md, section 2), and what its tests
+share.
+"""
 
 import random
 from collections.abc import Iterator
@@ -9,7 +11,7 @@ import pytest
 import torch
 from hypothesis import strategies as st
 
-from spiking_yolo.convert.registry import get_recipe
+from spiking_yolo.convert.methods import get_recipe
 from spiking_yolo.recipe import Msat
 from spiking_yolo.snn.neurons import MsatIntegrateAndFire, NeuronLayer
 
@@ -29,7 +31,13 @@ SETTINGS: dict[str, dict[str, Any]] = {
     "det only": {"msat.dtt": False},
     "neither": {"msat.dtt": False, "msat.det": False},
     "mu": {"msat.mu": True},
-    "constants": {"msat.alpha": 1.5, "msat.k_a": 0.4, "msat.k_i": 0.2, "msat.c": 0.5, "msat.tau_rd": 2.0},
+    "constants": {
+        "msat.alpha": 1.5,
+        "msat.k_a": 0.4,
+        "msat.k_i": 0.2,
+        "msat.c": 0.5,
+        "msat.tau_rd": 2.0,
+    },
     "algorithm1": {"msat.variant": "algorithm1", "msat.g": 0.4},
     "bursts": {"neuron.gamma": 3},
     "gain": {"msat.gain": 3.0},
@@ -48,11 +56,17 @@ def scalar_msat(
     u, after, sent, theta = initial * top, [], [], top
     for t, z in enumerate(zs):
         if s.variant == "algorithm1":
-            theta = top / 2 if t == 0 else max(theta + s.g * (sum(sent) / t - after[-1]), s.floor * top)
+            theta = (
+                top / 2 if t == 0 else max(theta + s.g * (sum(sent) / t - after[-1]), s.floor * top)
+            )
         elif t > 0 and (s.dtt or s.det):
             mean = sum(after) / t / unit
             moved = after[-1] / unit - mean
-            drive = s.tau_mp * (s.alpha * moved - top / unit + s.k_a * log(1 + exp(moved / s.k_i))) if s.dtt else 0.0
+            drive = (
+                s.tau_mp * (s.alpha * moved - top / unit + s.k_a * log(1 + exp(moved / s.k_i)))
+                if s.dtt
+                else 0.0
+            )
             if s.det:
                 drive += s.tau_rd * (exp(-z / unit / s.c) + (exp(-abs(mean)) if s.mu else 0.0))
             theta = top * max(sigmoid(drive), s.floor)

@@ -18,7 +18,9 @@ from spiking_yolo.snn.neurons.on_off import OnOff
 
 
 class TinyLeaky(nn.Module):
-    """Tiny-YOLO in small: pools of stride 2 and 1, a route, upsampling, concatenation, two heads. [N, 3, 8, 8]."""
+    """Tiny-YOLO in small: pools of stride 2 and 1, a route, upsampling, concatenation, two heads.
+    [N, 3, 8, 8].
+    """
 
     def __init__(self, slope: float = 0.1):
         super().__init__()
@@ -39,7 +41,9 @@ class TinyLeaky(nn.Module):
     def forward(self, x: Tensor) -> tuple[Tensor, Tensor]:
         early = self.act1(self.bn1(self.conv1(x)))
         deep = self.pool2(self.act2(self.bn2(self.conv2(self.pool1(early)))))
-        return self.head1(deep), self.head2(torch.cat([self.up(self.act3(self.conv3(deep))), early], 1))
+        return self.head1(deep), self.head2(
+            torch.cat([self.up(self.act3(self.conv3(deep))), early], 1)
+        )
 
 
 class Residual(nn.Module):
@@ -123,7 +127,8 @@ class Grouped(nn.Module):
 
 
 class Strided(nn.Module):
-    """A YOLO in small with strides for poolings: a split backbone, a depthwise layer, a route, two heads.
+    """A YOLO in small with strides for poolings: a split backbone, a depthwise layer, a route, two
+    heads.
 
     [N, 3, 8, 8].
     """
@@ -147,7 +152,9 @@ ALL = (TinyLeaky, Residual, Pooled, Split, Grouped)
 
 
 def make(cls: type[nn.Module], seed: int = 0, **kwargs: Any) -> nn.Module:
-    """An instance in evaluation mode, in float64, with random weights, biases and batch-norm statistics."""
+    """An instance in evaluation mode, in float64, with random weights, biases and batch-norm
+    statistics.
+    """
     torch.manual_seed(seed)
     model = cls(**kwargs).double().eval()
     for m in model.modules():
@@ -160,7 +167,9 @@ def make(cls: type[nn.Module], seed: int = 0, **kwargs: Any) -> nn.Module:
 
 
 def images(n: int = 2, seed: int = 0, size: int = 8) -> Tensor:
-    return torch.rand(n, 3, size, size, generator=torch.Generator().manual_seed(seed), dtype=torch.float64)
+    return torch.rand(
+        n, 3, size, size, generator=torch.Generator().manual_seed(seed), dtype=torch.float64
+    )
 
 
 def statistics(graph: Graph, x: Tensor) -> Statistics:
@@ -172,7 +181,13 @@ def spec_of(graph: Graph, x: Tensor) -> Spec:
     maps = [y for y in forward(graph, x) if y.ndim == 4]
     if not maps:
         return Spec("classify", tuple("abcde"), x.shape[2], x.shape[3])
-    return Spec("detect", ("a",), x.shape[2], x.shape[3], heads=(HeadSpec("yolov8", 1, 1, bins=1),) * len(maps))
+    return Spec(
+        "detect",
+        ("a",),
+        x.shape[2],
+        x.shape[3],
+        heads=(HeadSpec("yolov8", 1, 1, bins=1),) * len(maps),
+    )
 
 
 def spiking(
@@ -182,17 +197,28 @@ def spiking(
     graph = model if isinstance(model, Graph) else trace(model, x[:1])
     spec = spec_of(graph, x[:1])
     recipe, observed = recipe.with_settings(settings or {}), statistics(graph, x)
-    classes = Spec("classify", tuple("abcde"), x.shape[2], x.shape[3])  # whatever the outputs, they can be compared
-    neurons = calibrate(graph, classes, observed, recipe, list(x.split(1))) if recipe.runs_network else None
+    # Whatever the outputs, they can be compared.
+    classes = Spec("classify", tuple("abcde"), x.shape[2], x.shape[3])
+    neurons = (
+        calibrate(graph, classes, observed, recipe, list(x.split(1)))
+        if recipe.runs_network
+        else None
+    )
     return convert(graph, spec, observed, recipe, neurons=neurons)
 
 
 def spike_counts(net: Converted, x: Tensor, T: int) -> tuple[dict[str, Tensor], tuple[Tensor, ...]]:
-    """Spikes of every neuron in T steps by layer, of a pair NAME_on and NAME_off; and the outputs, means over time."""
+    """Spikes of every neuron in T steps by layer, of a pair NAME_on and NAME_off; and the outputs,
+    means over time.
+    """
     counts: dict[str, Tensor] = {}
 
     def count(name: str, t: int, layer: Any, current: Tensor) -> None:
-        sides = {f"{name}_on": layer.on, f"{name}_off": layer.off} if isinstance(layer, OnOff) else {name: layer}
+        sides = (
+            {f"{name}_on": layer.on, f"{name}_off": layer.off}
+            if isinstance(layer, OnOff)
+            else {name: layer}
+        )
         counts.update({side: neurons.count for side, neurons in sides.items()})
 
     return counts, net.network(observed=True).run(x, T, probes=[count]).snapshots[T].outputs

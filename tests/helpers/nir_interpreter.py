@@ -1,4 +1,6 @@
-"""An interpreter of NIR files that knows nothing of this project: what a file says is what it runs."""
+"""An interpreter of NIR files that knows nothing of this project: what a file says is what
+it runs.
+"""
 
 from collections.abc import Iterable
 from graphlib import TopologicalSorter
@@ -16,8 +18,11 @@ def pair(value) -> tuple[int, int]:
     return int(height), int(width)
 
 
-def simulate(path: Path, currents: Iterable[Tensor]) -> tuple[dict[str, Tensor], dict[str, Tensor], nir.NIRGraph]:
-    """Spike counts of every IF node, the sum of what arrived at every Output, and the graph of the file.
+def simulate(
+    path: Path, currents: Iterable[Tensor]
+) -> tuple[dict[str, Tensor], dict[str, Tensor], nir.NIRGraph]:
+    """Spike counts of every IF node, the sum of what arrived at every Output, and the graph of the
+    file.
 
     currents: what the Input sends, [N, C, H, W] per step. All arithmetic is in float64.
     """
@@ -33,13 +38,21 @@ def simulate(path: Path, currents: Iterable[Tensor]) -> tuple[dict[str, Tensor],
         values: dict[str, Tensor] = {}
         for name in order:
             node = graph.nodes[name]
-            given = current if isinstance(node, nir.Input) else sum(values[source] for source in sources[name])
+            given = (
+                current
+                if isinstance(node, nir.Input)
+                else sum(values[source] for source in sources[name])
+            )
             assert isinstance(given, Tensor)
-            assert given.shape[1:] == tuple(node.input_type["input"]), name  # what the file says of its shapes is so
+            # What the file says of its shapes is so.
+            assert given.shape[1:] == tuple(node.input_type["input"]), name
             if isinstance(node, nir.IF):
                 v = potential.get(name, torch.zeros_like(given)) + torch.from_numpy(node.r) * given
                 spikes = (v >= torch.from_numpy(node.v_threshold)).double()
-                reset = {b"subtract": v - torch.from_numpy(node.v_threshold), b"zero": torch.from_numpy(node.v_reset)}
+                reset = {
+                    b"subtract": v - torch.from_numpy(node.v_threshold),
+                    b"zero": torch.from_numpy(node.v_reset),
+                }
                 kind = node.metadata["reset"]
                 after = reset[kind if isinstance(kind, bytes) else kind.encode()]
                 potential[name] = torch.where(spikes > 0, after, v)

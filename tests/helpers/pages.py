@@ -6,12 +6,15 @@ from html.parser import HTMLParser
 from pathlib import Path
 from typing import Any
 
-LOADS = {"src", "href", "srcset", "action", "poster", "data", "formaction"}  # attributes by which a page asks for more
+# Attributes by which a page asks for more.
+LOADS = {"src", "href", "srcset", "action", "poster", "data", "formaction"}
 
 
 @dataclass
 class Parsed:
-    """addresses: of everything that the file asks for. texts: by element, the content of each. policy: what it may."""
+    """addresses: of everything that the file asks for. texts: by element, the content of each.
+    policy: what it may.
+    """
 
     addresses: list[str] = field(default_factory=list)
     texts: dict[str, list[str]] = field(default_factory=dict)

@@ -1,4 +1,6 @@
-"""Files of torch.save written by hand: pickles from their instructions, and what calls a function when unpickled."""
+"""Files of torch.save written by hand: pickles from their instructions, and what calls a function
+when unpickled.
+"""
 
 import io
 import pickle
@@ -9,7 +11,8 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-Writer = Callable[[Path, Path], None]  # (file to write, what it would create when it is unpickled)
+# (file to write, what it would create when it is unpickled).
+Writer = Callable[[Path, Path], None]
 
 
 class Calls:
@@ -37,12 +40,16 @@ def pickled(value: Any, protocol: int = 2) -> bytes:
     return stream.getvalue()
 
 
-def call(function: Callable[[Path], Calls], wrap: Callable[[Any], Any] = lambda x: {"model": x}) -> Writer:
+def call(
+    function: Callable[[Path], Calls], wrap: Callable[[Any], Any] = lambda x: {"model": x}
+) -> Writer:
     return lambda path, trap: archive(path, pickled(wrap(function(trap))))
 
 
 def raw(content: bytes | Callable[[Path], bytes], **entries: bytes) -> Writer:
-    return lambda path, trap: archive(path, content(trap) if callable(content) else content, **entries)
+    return lambda path, trap: archive(
+        path, content(trap) if callable(content) else content, **entries
+    )
 
 
 def plain(value: Any) -> bytes:
@@ -59,18 +66,40 @@ def plain(value: Any) -> bytes:
 def record(name: str, **attributes: bytes) -> bytes:
     """The instructions that make an object of a class, with the instructions of its attributes."""
     empty = {"_modules": b"}", "_parameters": b"}", "_buffers": b"}"}
-    return b"c" + name.replace(" ", "\n").encode() + b"\n)\x81" + mapping(**{**empty, **attributes}) + b"b"
+    return (
+        b"c"
+        + name.replace(" ", "\n").encode()
+        + b"\n)\x81"
+        + mapping(**{**empty, **attributes})
+        + b"b"
+    )
 
 
 def mapping(**values: bytes) -> bytes:
     """n0, n1, ...: keys "0", "1", ..., which are no names in Python."""
     keys = (key[1:] if re.fullmatch(r"n\d+", key) else key for key in values)
-    return b"}(" + b"".join(plain(key) + value for key, value in zip(keys, values.values(), strict=True)) + b"u"
+    return (
+        b"}("
+        + b"".join(plain(key) + value for key, value in zip(keys, values.values(), strict=True))
+        + b"u"
+    )
 
 
-def tensor(count: int, size: tuple[int, ...], stride: tuple[int, ...], offset: int = 0, key: str = "0") -> bytes:
-    """The instructions that make a tensor over entry `key`, which is said to have `count` numbers."""
-    storage = b"(" + plain("storage") + b"ctorch\nFloatStorage\n" + plain(key) + plain("cpu") + plain(count) + b"tQ"
+def tensor(
+    count: int, size: tuple[int, ...], stride: tuple[int, ...], offset: int = 0, key: str = "0"
+) -> bytes:
+    """The instructions that make a tensor over entry `key`, which is said to have `count`
+    numbers.
+    """
+    storage = (
+        b"("
+        + plain("storage")
+        + b"ctorch\nFloatStorage\n"
+        + plain(key)
+        + plain("cpu")
+        + plain(count)
+        + b"tQ"
+    )
     rest = plain(offset) + plain(size) + plain(stride) + b"\x89ccollections\nOrderedDict\n)R"
     return b"ctorch._utils\n_rebuild_tensor_v2\n(" + storage + rest + b"tR"
 
@@ -94,10 +123,24 @@ def doubled(times: int) -> bytes:
 def again(name: str, values: int, times: int) -> bytes:
     """A list of so many values that is given to what is called `name`, again and again."""
     call = b"h\x01h\x00\x85R"
-    return b"](" + b"N" * values + b"eq\x00c" + name.replace(" ", "\n").encode() + b"\nq\x01" + call * times
+    return (
+        b"]("
+        + b"N" * values
+        + b"eq\x00c"
+        + name.replace(" ", "\n").encode()
+        + b"\nq\x01"
+        + call * times
+    )
 
 
 def detector(tensor: bytes, numbers: dict[str, bytes] | None = None, **entries: bytes) -> Writer:
-    """A network whose first convolution has this weight. numbers: the instructions of other attributes of it."""
-    conv = record("torch.nn.modules.conv Conv2d", _parameters=mapping(weight=tensor), f=plain(-1), **(numbers or {}))
+    """A network whose first convolution has this weight. numbers: the instructions of other
+    attributes of it.
+    """
+    conv = record(
+        "torch.nn.modules.conv Conv2d",
+        _parameters=mapping(weight=tensor),
+        f=plain(-1),
+        **(numbers or {}),
+    )
     return raw(network(conv, record("models.yolo Detect", f=b"]K\x00a", nc=plain(1))), **entries)

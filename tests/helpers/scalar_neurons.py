@@ -1,6 +1,8 @@
-"""Scalar neurons in exact fractions: the second implementation of the neuron tests, and what they are fed.
+"""Scalar neurons in exact fractions: the second implementation of the neuron tests, and what they
+are fed.
 
-Inputs are multiples of 1/64, thresholds of 1/8 and slopes are powers of two, so that float64 makes no error.
+Inputs are multiples of 1/64, thresholds of 1/8 and slopes are powers of two, so that float64 makes
+no error.
 """
 
 from collections.abc import Iterator
@@ -25,7 +27,9 @@ def phi(x: Fraction, slope: Fraction) -> Fraction:
     return x if x > 0 else slope * x
 
 
-def scalar_if(zs: list, theta: Any, gamma: int, initial: Any, zero: bool = False) -> Iterator[tuple[int, Fraction]]:
+def scalar_if(
+    zs: list, theta: Any, gamma: int, initial: Any, zero: bool = False
+) -> Iterator[tuple[int, Fraction]]:
     u = initial * theta
     for z in zs:
         u += z
@@ -34,8 +38,12 @@ def scalar_if(zs: list, theta: Any, gamma: int, initial: Any, zero: bool = False
         yield n, u
 
 
-def scalar_ibt(zs: list, theta: Any, gamma: int, initial: Any, slope: Any) -> Iterator[tuple[int, Fraction]]:
-    """Kim 2020: thresholds theta and -theta / alpha; the crossed one is taken off, as often as it was crossed."""
+def scalar_ibt(
+    zs: list, theta: Any, gamma: int, initial: Any, slope: Any
+) -> Iterator[tuple[int, Fraction]]:
+    """Kim 2020: thresholds theta and -theta / alpha; the crossed one is taken off, as often as it
+    was crossed.
+    """
     u = initial * theta
     for z in zs:
         u += z
@@ -48,7 +56,9 @@ def scalar_ibt(zs: list, theta: Any, gamma: int, initial: Any, slope: Any) -> It
         yield n, u
 
 
-def scalar_memory(zs: list, theta: Any, gamma: int, initial: Any, slope: Any) -> Iterator[tuple[int, Fraction]]:
+def scalar_memory(
+    zs: list, theta: Any, gamma: int, initial: Any, slope: Any
+) -> Iterator[tuple[int, Fraction]]:
     total, sent = Fraction(0), 0
     for z in zs:
         total += z

@@ -1,4 +1,6 @@
-"""A detector small enough to run every tool on it in milliseconds, and the tools called in this process."""
+"""A detector small enough to run every tool on it in milliseconds, and the tools called in this
+process.
+"""
 
 import runpy
 import sys
@@ -12,16 +14,19 @@ from PIL import Image
 
 from helpers.calibrating import calibrate_on
 from spiking_yolo.cli.main import call
-from spiking_yolo.models.darknet import DarknetNet
 from spiking_yolo.models.darknet_cfg import parse_cfg
+from spiking_yolo.models.darknet_network import DarknetNet
 from spiking_yolo.models.darknet_weights import write_weights
 
 ROOT = Path(__file__).parents[2]
 NAMES = ("cat", "dog", "bird")
 SIZE = 64
-ANYTHING = ("--conf", "0.3", "--T", "4")  # a random network is sure of little
+# A random network is sure of little.
+ANYTHING = ("--conf", "0.3", "--T", "4")
 
-_CONV = "[convolutional]\nbatch_normalize=1\nfilters={}\nsize=3\nstride=1\npad=1\nactivation=leaky\n"
+_CONV = (
+    "[convolutional]\nbatch_normalize=1\nfilters={}\nsize=3\nstride=1\npad=1\nactivation=leaky\n"
+)
 _POOL = "[maxpool]\nsize=2\nstride=2\n"
 YOLO = (
     f"[net]\nwidth={SIZE}\nheight={SIZE}\nchannels=3\n{_CONV.format(4)}{_POOL}{_CONV.format(8)}{_POOL}"
@@ -43,7 +48,9 @@ def photo(path: Path, seed: int = 0, width: int = 80, height: int = 48) -> Path:
 
 
 def write_tiny(folder: Path, name: str = "tiny", cfg: str = YOLO) -> Path:
-    """folder/NAME.weights with its cfg, names and activation statistics, and folder/photos/{a,b}.png."""
+    """folder/NAME.weights with its cfg, names and activation statistics, and
+    folder/photos/{a,b}.png.
+    """
     weights = folder / f"{name}.weights"
     weights.with_suffix(".cfg").write_text(cfg)
     weights.with_suffix(".names").write_text("\n".join(NAMES))
@@ -63,7 +70,9 @@ def write_tiny(folder: Path, name: str = "tiny", cfg: str = YOLO) -> Path:
 
 
 def run_tool(tool: str, *args: object) -> int:
-    """Run tools/TOOL.py, or the verb TOOL that has no such file, with these arguments; returns its exit status."""
+    """Run tools/TOOL.py, or the verb TOOL that has no such file, with these arguments; returns its
+    exit status.
+    """
     path = ROOT / "tools" / f"{tool}.py"
     if not path.exists():
         return call([tool, *map(str, args)])

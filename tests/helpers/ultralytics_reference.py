@@ -4,9 +4,9 @@ Run in a process of its own, since importing that package changes the whole proc
 
     python tests/helpers/ultralytics_reference.py FOLDER
 
-Writes per network NAME.pt; NAME.safetensors: the raw heads and decoded boxes of one tensor, and what their predictor
-finds on a photograph; NAME.network.safetensors: our graph; and refusals.json: what our adapter says to other networks,
-which are written too.
+Writes per network NAME.pt; NAME.safetensors: the raw heads and decoded boxes of one tensor, and
+what their predictor finds on a photograph; NAME.network.safetensors: our graph; and refusals.json:
+what our adapter says to other networks, which are written too.
 """
 
 import json
@@ -22,8 +22,7 @@ from ultralytics.utils.ops import xywh2xyxy
 from spiking_yolo.errors import UserError
 from spiking_yolo.graph.trace import trace
 from spiking_yolo.io.tensors import write_safetensors
-from spiking_yolo.models.isolated import write_network
-from spiking_yolo.models.ultralytics import adapt
+from spiking_yolo.models.ultralytics import adapt, write_network
 
 FOLDER = Path(sys.argv[1])
 NETWORKS = {
@@ -46,7 +45,11 @@ def smooth(n: int, size: int, seed: int) -> torch.Tensor:
 def build(name: str, activation: str = "ReLU()", kind=DetectionModel):
     """A random network from Ultralytics' own yaml."""
     torch.manual_seed(0)
-    model = kind({**yaml_model_load(f"{name}.yaml"), "activation": f"torch.nn.{activation}"}, nc=3, verbose=False)
+    model = kind(
+        {**yaml_model_load(f"{name}.yaml"), "activation": f"torch.nn.{activation}"},
+        nc=3,
+        verbose=False,
+    )
     model.names = dict(enumerate(NAMES))
     return model.eval()
 
@@ -57,7 +60,8 @@ def calibrate(model):
     for module in model.modules():
         if isinstance(module, torch.nn.BatchNorm2d):
             module.momentum = None  # the mean over all batches
-            torch.nn.init.uniform_(module.bias, 1, 2)  # less chaotic than a zero: rounding stays rounding
+            # Less chaotic than a zero: rounding stays rounding.
+            torch.nn.init.uniform_(module.bias, 1, 2)
     model.train()
     for seed in range(2):
         model(smooth(2, SIZE, seed))
@@ -77,8 +81,17 @@ def reference(name: str) -> None:
     decoded, raw = model(x)
     found = non_max_suppression(decoded.clone(), 0.4, 0.45)[0]
     photo = (smooth(1, 96, 8)[0, :, :64].permute(1, 2, 0) * 255).byte().numpy()  # 64 rows
-    predicted = YOLO(path).predict(photo[..., ::-1].copy(), imgsz=SIZE, rect=False, conf=0.4, iou=0.45)[0].boxes.data
-    tensors = {"x": x, "boxes": xywh2xyxy(decoded[0, :4].T), "classes": decoded[0, 4:].T, "found": found}
+    predicted = (
+        YOLO(path)
+        .predict(photo[..., ::-1].copy(), imgsz=SIZE, rect=False, conf=0.4, iou=0.45)[0]
+        .boxes.data
+    )
+    tensors = {
+        "x": x,
+        "boxes": xywh2xyxy(decoded[0, :4].T),
+        "classes": decoded[0, 4:].T,
+        "found": found,
+    }
     tensors |= {"raw boxes": raw["boxes"], "raw scores": raw["scores"]}
     tensors |= {"photo": torch.from_numpy(photo), "predicted": predicted}
     write_safetensors(FOLDER / f"{name}.safetensors", tensors, {})
@@ -98,6 +111,8 @@ def refusal(name: str, kind=DetectionModel) -> str:
 if __name__ == "__main__":
     for name in NETWORKS:
         reference(name)
-    refusals = {name: refusal(name) for name in ("yolo11n", "yolo12n", "yolov10n", "yolov6n", "yolov8n-p6")}
+    refusals = {
+        name: refusal(name) for name in ("yolo11n", "yolo12n", "yolov10n", "yolov6n", "yolov8n-p6")
+    }
     refusals["segment"] = refusal("yolov8n-seg", SegmentationModel)
     (FOLDER / "refusals.json").write_text(json.dumps(refusals))

@@ -6,12 +6,14 @@ from pathlib import Path
 import cv2
 import numpy as np
 
-from spiking_yolo.io.sources import quiet_opencv
+from spiking_yolo.data.sources import quiet_opencv
 
 
 def noise(count: int, height: int = 96, width: int = 128, seed: int = 0) -> list[np.ndarray]:
     """Frames that hardly compress: uint8 [height, width, 3]."""
-    return list(np.random.default_rng(seed).integers(0, 256, (count, height, width, 3), dtype=np.uint8))
+    return list(
+        np.random.default_rng(seed).integers(0, 256, (count, height, width, 3), dtype=np.uint8)
+    )
 
 
 def grey(values: Sequence[int], height: int = 48, width: int = 64) -> list[np.ndarray]:
@@ -21,7 +23,9 @@ def grey(values: Sequence[int], height: int = 48, width: int = 64) -> list[np.nd
 def write_frames(path: Path, frames: Sequence[np.ndarray], fps: float = 10) -> Path:
     """By OpenCV alone, as MPEG-4."""
     with quiet_opencv():
-        writer = cv2.VideoWriter(str(path), cv2.VideoWriter.fourcc(*"mp4v"), fps, frames[0].shape[1::-1])
+        writer = cv2.VideoWriter(
+            str(path), cv2.VideoWriter.fourcc(*"mp4v"), fps, frames[0].shape[1::-1]
+        )
         for frame in frames:
             writer.write(frame[..., ::-1].copy())
         writer.release()
@@ -48,7 +52,9 @@ def break_tail(path: Path, part: float = 0.4) -> Path:
 
 
 def walk(count: int, height: int = 48, width: int = 80, seed: int = 0) -> list[np.ndarray]:
-    """A bright square that walks through a scene of smooth blobs, seen by a camera that stands still."""
+    """A bright square that walks through a scene of smooth blobs, seen by a camera that stands
+    still.
+    """
     coarse = np.random.default_rng(seed).integers(0, 256, (5, 8, 3), np.uint8)
     scene = cv2.resize(coarse, (width, height), interpolation=cv2.INTER_CUBIC)
     frames = [scene.copy() for _ in range(count)]

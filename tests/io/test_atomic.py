@@ -10,7 +10,7 @@ import pytest
 from helpers.tiny import ROOT
 
 from spiking_yolo.errors import UserError
-from spiking_yolo.io.atomic import GradualFile, atomic_write, temporary_name
+from spiking_yolo.io.files import GradualFile, atomic_write, temporary_name
 
 
 def test_success_replaces_and_failure_keeps(tmp_path):
@@ -30,7 +30,10 @@ def test_only_files_are_replaced(tmp_path):
     os.mkfifo(tmp_path / "pipe")
     (tmp_path / "link").symlink_to(os.devnull)
     for path in ("", ".", "/", tmp_path / "pipe", tmp_path / "link"):
-        with pytest.raises(UserError, match="a folder, a pipe or a device; give a file"), atomic_write(path):
+        with (
+            pytest.raises(UserError, match="a folder, a pipe or a device; give a file"),
+            atomic_write(path),
+        ):
             pass
     assert (tmp_path / "link").is_symlink() and not (tmp_path / "pipe").is_file()
 
@@ -50,7 +53,7 @@ def test_a_name_as_long_as_the_system_allows(tmp_path):
 
 KILLED = """
 import os, signal, sys
-from spiking_yolo.io.atomic import atomic_write
+from spiking_yolo.io.files import atomic_write
 with atomic_write(sys.argv[1]) as temporary:
     temporary.write_text("half")
     os.kill(os.getpid(), signal.SIGKILL)
@@ -58,8 +61,13 @@ with atomic_write(sys.argv[1]) as temporary:
 
 
 def test_what_a_killed_process_left_goes_with_the_next_write(tmp_path):
-    """What a living one is at stays, and so does what another machine wrote, whose processes nobody knows here."""
-    assert subprocess.run([sys.executable, "-c", KILLED, str(tmp_path / "x.txt")], cwd=ROOT).returncode == -9
+    """What a living one is at stays, and so does what another machine wrote, whose processes nobody
+    knows here.
+    """
+    assert (
+        subprocess.run([sys.executable, "-c", KILLED, str(tmp_path / "x.txt")], cwd=ROOT).returncode
+        == -9
+    )
     (left,) = tmp_path.iterdir()
     assert left.read_text() == "half" and left.suffix == ".txt"
     living = tmp_path / temporary_name().replace(f"-{os.getpid()}-", f"-{os.getppid()}-")

@@ -10,7 +10,9 @@ from spiking_yolo.io.files import read_text, sha256
 
 def test_sha256_of_a_known_text(tmp_path):
     (tmp_path / "x").write_bytes(b"abc")
-    assert sha256(tmp_path / "x") == "ba7816bf8f01cfea414140de5dae2223b00361a396177a9cb410ff61f20015ad"
+    assert (
+        sha256(tmp_path / "x") == "ba7816bf8f01cfea414140de5dae2223b00361a396177a9cb410ff61f20015ad"
+    )
     with pytest.raises(UserError, match="cannot read"):
         sha256(tmp_path / "missing")
 

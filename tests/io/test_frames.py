@@ -7,10 +7,9 @@ import pytest
 from helpers.video import break_tail, grey, noise, write_frames
 from PIL import Image
 
+from spiking_yolo.data import sources
+from spiking_yolo.data.sources import Video, frames_of, open_video, taken
 from spiking_yolo.errors import Notice, UserError
-from spiking_yolo.io import sources
-from spiking_yolo.io.frames import frames_of, taken
-from spiking_yolo.io.sources import Video, open_video
 
 
 def means(images) -> list[int]:
@@ -105,7 +104,8 @@ def test_a_whole_video_or_one_left_early_is_not_complained_of(tmp_path):
 
 
 @pytest.mark.parametrize(
-    ("count", "came", "short"), [(300, 297, False), (300, 296, True), (40, 39, True), (None, 1, False)]
+    ("count", "came", "short"),
+    [(300, 297, False), (300, 296, True), (40, 39, True), (None, 1, False)],
 )
 def test_lengths_that_containers_estimate_are_not_taken_to_the_frame(count, came, short):
     assert bool(Video("v.mkv", count, 25, None, came).shortfall) == short
@@ -120,7 +120,14 @@ def test_enormous_frames_are_refused_before_one_is_read(tmp_path, monkeypatch):
 
 @pytest.mark.parametrize(
     ("count", "every", "most", "expected"),
-    [(10, 1, None, 10), (10, 3, None, 4), (10, 3, 2, 2), (10, 3, 9, 4), (None, 2, 5, 5), (None, 1, None, None)],
+    [
+        (10, 1, None, 10),
+        (10, 3, None, 4),
+        (10, 3, 2, 2),
+        (10, 3, 9, 4),
+        (None, 2, 5, 5),
+        (None, 1, None, None),
+    ],
 )
 def test_how_many_frames_are_taken(count, every, most, expected):
     assert taken(count, every, most) == expected

@@ -14,8 +14,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from PIL import Image
 
+from spiking_yolo.data.images import Placement, place, preprocess, read_image
 from spiking_yolo.errors import UserError
-from spiking_yolo.io.images import Placement, place, preprocess, read_image
 from spiking_yolo.models.spec import Spec
 
 LETTERBOX = Spec("detect", (), 416, 416)
@@ -174,7 +174,12 @@ def test_placement_lies_inside_and_keeps_the_ratio(width, height, net_width, net
         assert (w, h) == (net_width, net_height)
 
 
-@given(sides, sides, st.sampled_from([LETTERBOX, STRETCH]), st.lists(st.floats(0, 1), min_size=4, max_size=4))
+@given(
+    sides,
+    sides,
+    st.sampled_from([LETTERBOX, STRETCH]),
+    st.lists(st.floats(0, 1), min_size=4, max_size=4),
+)
 def test_boxes_return_exactly(width, height, spec, corners):
     size = torch.tensor([width, height] * 2, dtype=torch.float64)
     box = torch.tensor(corners, dtype=torch.float64) * size
@@ -182,7 +187,8 @@ def test_boxes_return_exactly(width, height, spec, corners):
     pairs = (placement.image, placement.resized, placement.pad, placement.network)
     image, resized, pad, network = (box.new_tensor(pair * 2) for pair in pairs)
     inside = (box * (resized / image) + pad) / network
-    assert (inside >= 0).all() and (inside <= 1 + 1e-12).all()  # width * (network / width) may round up
+    # Width * (network / width) may round up.
+    assert (inside >= 0).all() and (inside <= 1 + 1e-12).all()
     assert torch.allclose(placement.to_image(inside), box, rtol=0, atol=1e-8)
 
 
@@ -209,8 +215,12 @@ def test_read_only_sources_stay_untouched(tmp_path: Path):
 
 
 def test_a_photograph_that_is_postscript_reaches_no_other_program(tmp_path, monkeypatch):
-    (tmp_path / "x.jpg").write_bytes(b"%!PS-Adobe-3.0 EPSF-3.0\n%%BoundingBox: 0 0 9 9\n%%EndComments\nshowpage\n")
-    monkeypatch.setattr("subprocess.check_call", lambda *args, **kwargs: pytest.fail(f"it ran {args}"))
+    (tmp_path / "x.jpg").write_bytes(
+        b"%!PS-Adobe-3.0 EPSF-3.0\n%%BoundingBox: 0 0 9 9\n%%EndComments\nshowpage\n"
+    )
+    monkeypatch.setattr(
+        "subprocess.check_call", lambda *args, **kwargs: pytest.fail(f"it ran {args}")
+    )
     with pytest.raises(UserError, match=r"cannot read .* as an image"):
         read_image(tmp_path / "x.jpg")
 
@@ -235,8 +245,10 @@ def test_a_large_photograph_is_opened_without_a_word(tmp_path):
     """In a process of its own: pytest has other filters of warnings."""
     path = tmp_path / "x.pgm"
     path.write_bytes(b"P5 10000 9000 255\n")
-    code = "import sys; from spiking_yolo.io.images import open_image; print(open_image(sys.argv[1]).size)"
-    done = subprocess.run([sys.executable, "-c", code, path], cwd=ROOT, capture_output=True, text=True, timeout=60)
+    code = "import sys; from spiking_yolo.data.images import open_image; print(open_image(sys.argv[1]).size)"
+    done = subprocess.run(
+        [sys.executable, "-c", code, path], cwd=ROOT, capture_output=True, text=True, timeout=60
+    )
     assert (done.stdout, done.stderr) == ("(10000, 9000)\n", "")
 
 

@@ -47,10 +47,17 @@ def test_file_names(text: str, expected: str) -> None:
 @given(st.text())
 def test_a_file_name_is_one_name_in_its_folder(text: str) -> None:
     name = file_name(text)
-    assert 0 < len(name.encode()) <= 120 and "/" not in name and not name.startswith(".") and name.isprintable()
+    assert (
+        0 < len(name.encode()) <= 120
+        and "/" not in name
+        and not name.startswith(".")
+        and name.isprintable()
+    )
 
 
-@pytest.mark.parametrize("name", ["", "..", "../a", "a/b", "a b", "a\n", "$a_$", ".a", "a" * 101, None])
+@pytest.mark.parametrize(
+    "name", ["", "..", "../a", "a/b", "a b", "a\n", "$a_$", ".a", "a" * 101, None]
+)
 def test_names_of_layers_and_methods_are_plain(name: str) -> None:
     with pytest.raises(UserError, match=r"a method .* must be named by letters"):
         plain_name(name, "a method")

@@ -3,7 +3,7 @@
 import os
 from pathlib import Path
 
-from spiking_yolo.io.places import beside
+from spiking_yolo.io.files import beside
 
 
 def test_beside_or_in_the_cache(tmp_path: Path, monkeypatch):
@@ -17,7 +17,9 @@ def test_beside_or_in_the_cache(tmp_path: Path, monkeypatch):
     monkeypatch.setattr(os, "access", lambda path, mode: False)
     kept = beside(weights, "net.x")
     assert kept.name == "net.x" and kept.parents[2] == tmp_path / "cache" / "spiking_yolo"
-    assert kept != beside(other, "net.x") and kept == beside(tmp_path / "b" / ".." / "a" / "net.pt", "net.x")
+    assert kept != beside(other, "net.x") and kept == beside(
+        tmp_path / "b" / ".." / "a" / "net.pt", "net.x"
+    )
     monkeypatch.setenv("SPIKING_YOLO_CACHE", str(tmp_path / "mine"))
     assert beside(weights, "net.x").parents[2] == tmp_path / "mine"
     (tmp_path / "a" / "net.x").write_text("shipped")

@@ -48,12 +48,15 @@ def names(project: Path, ready: Any, found: Any) -> None:
     path = run_directory(project, "exp")
     (path / str(os.getpid())).write_text("")
     found.put(path.name)
-    ready.wait()  # all have theirs at the same time
+    # All have theirs at the same time.
+    ready.wait()
 
 
 def test_processes_that_start_together_share_no_folder(tmp_path: Path) -> None:
     ready, found = PROCESSES.Barrier(3), PROCESSES.Queue()
-    workers = [PROCESSES.Process(target=names, args=(tmp_path / "runs", ready, found)) for _ in range(3)]
+    workers = [
+        PROCESSES.Process(target=names, args=(tmp_path / "runs", ready, found)) for _ in range(3)
+    ]
     for worker in workers:
         worker.start()
     assert sorted(found.get(timeout=60) for _ in workers) == ["exp", "exp2", "exp3"]
@@ -105,9 +108,13 @@ time.sleep(60)
 
 
 def test_a_forked_child_does_not_keep_the_folder(tmp_path: Path) -> None:
-    """As the worker of a training does, which notices only after seconds that its parent was killed."""
+    """As the worker of a training does, which notices only after seconds that its parent was
+    killed.
+    """
     command = [sys.executable, "-c", FORKING, str(tmp_path)]
-    with subprocess.Popen(command, stdout=subprocess.PIPE, cwd=ROOT, start_new_session=True) as process:
+    with subprocess.Popen(
+        command, stdout=subprocess.PIPE, cwd=ROOT, start_new_session=True
+    ) as process:
         assert process.stdout is not None and process.stdout.readline() == b"held\n"
         with pytest.raises(UserError, match="another process works in"):
             hold(tmp_path)

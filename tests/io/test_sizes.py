@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from spiking_yolo.errors import UserError
-from spiking_yolo.io.sizes import input_size, size_name
+from spiking_yolo.io.names import input_size, size_name
 
 WITHOUT_NETWORK = {"score"}
 TOOLS = sorted({path.stem for path in (ROOT / "tools").glob("[!_]*.py")} - WITHOUT_NETWORK)
@@ -17,9 +17,19 @@ side = st.integers(1, 100).map(lambda k: 32 * k)
 
 @given(side, side)
 def test_every_spelling_is_height_before_width(height: int, width: int):
-    for given_size in ((height, width), [height, width], f"{height}x{width}", size_name((height, width))):
+    for given_size in (
+        (height, width),
+        [height, width],
+        f"{height}x{width}",
+        size_name((height, width)),
+    ):
         assert input_size(given_size) == (height, width)
-    assert input_size(height) == input_size(str(height)) == input_size(f"{height}x{height}") == (height, height)
+    assert (
+        input_size(height)
+        == input_size(str(height))
+        == input_size(f"{height}x{height}")
+        == (height, height)
+    )
     assert size_name((height, height)) == str(height)
 
 
@@ -39,7 +49,21 @@ WORDS = (
     "4128",
     "9" * 30,
 )
-NUMBERS = (100, 0, -32, 64.0, True, None, (), (288, 100), (64, 64.0), (32, 32, 32), ("32", "32"), (288,), 4128)
+NUMBERS = (
+    100,
+    0,
+    -32,
+    64.0,
+    True,
+    None,
+    (),
+    (288, 100),
+    (64, 64.0),
+    (32, 32, 32),
+    ("32", "32"),
+    (288,),
+    4128,
+)
 
 
 @pytest.mark.parametrize("size", [*WORDS, *NUMBERS])

@@ -9,8 +9,8 @@ import cv2
 import numpy as np
 import pytest
 
+from spiking_yolo.data.sources import expand, is_stream, open_video
 from spiking_yolo.errors import UserError
-from spiking_yolo.io.sources import expand, is_stream, open_video
 
 ROOT = Path(__file__).parents[2]
 
@@ -62,8 +62,18 @@ def test_a_list_names_its_sources_and_a_folder_those_inside(tmp_path):
     assert expand([folder]) == [str(tmp_path / "b.jpg")]
     assert expand([folder], recursive=True) == [str(tmp_path / "b.jpg"), *inside]
     path.write_text("# photographs\nb.jpg\n\ninner\n/else/c.jpg\n3\nhttps://a.org/v.mp4\n")
-    assert expand([str(path)]) == [str(tmp_path / "b.jpg"), *inside, "/else/c.jpg", "3", "https://a.org/v.mp4"]
-    for text, said in (("", "lists nothing"), ("#x\n", "lists nothing"), ("list.txt", "a list too")):
+    assert expand([str(path)]) == [
+        str(tmp_path / "b.jpg"),
+        *inside,
+        "/else/c.jpg",
+        "3",
+        "https://a.org/v.mp4",
+    ]
+    for text, said in (
+        ("", "lists nothing"),
+        ("#x\n", "lists nothing"),
+        ("list.txt", "a list too"),
+    ):
         path.write_text(text)
         with pytest.raises(UserError, match=said):
             expand([str(path)])
@@ -86,7 +96,8 @@ def test_nothing_to_see_is_refused(folder, source):
 
 
 @pytest.mark.parametrize(
-    ("source", "stream"), [("0", True), ("12", True), ("a.MP4", True), ("a.jpg", False), ("-1", False), ("²", False)]
+    ("source", "stream"),
+    [("0", True), ("12", True), ("a.MP4", True), ("a.jpg", False), ("-1", False), ("²", False)],
 )
 def test_streams(source, stream):
     assert is_stream(source) is stream
@@ -107,9 +118,14 @@ def test_bad_videos_give_one_error_and_no_noise(tmp_path):
     """In a process of its own, since OpenCV's FFmpeg reads its log level once."""
     whole = write_video(tmp_path / "v.mp4", [9, 9, 9]).read_bytes()
     (tmp_path / "cut.mp4").write_bytes(whole[: len(whole) // 2])
-    code = "import sys; from spiking_yolo.io.sources import open_video; open_video(sys.argv[1]).__enter__()"
+    code = "import sys; from spiking_yolo.data.sources import open_video; open_video(sys.argv[1]).__enter__()"
     os.mkfifo(tmp_path / "pipe.mp4")
-    reasons = {"no.mp4": "does not exist", "cut.mp4": "damaged", "97": "webcam 97", "pipe.mp4": "a pipe or a device"}
+    reasons = {
+        "no.mp4": "does not exist",
+        "cut.mp4": "damaged",
+        "97": "webcam 97",
+        "pipe.mp4": "a pipe or a device",
+    }
     for source, reason in reasons.items():
         argument = source if source == "97" else str(tmp_path / source)
         command = [sys.executable, "-c", code, argument]

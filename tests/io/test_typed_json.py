@@ -4,7 +4,7 @@ from typing import Any
 
 import pytest
 
-from spiking_yolo.io.typed_json import entry, read_json
+from spiking_yolo.io.json import entry, read_json
 
 
 @pytest.mark.parametrize(

@@ -12,9 +12,9 @@ import numpy as np
 import pytest
 from helpers.video import grey, noise, read_frames
 
+from spiking_yolo.data import video
+from spiking_yolo.data.video import VideoWriter, best_codec, fitted, frame_count
 from spiking_yolo.errors import UserError
-from spiking_yolo.io import video
-from spiking_yolo.io.video import VideoWriter, best_codec, fitted, frame_count
 
 ROOT = Path(__file__).parents[2]
 
@@ -41,7 +41,9 @@ def test_nothing_is_left_without_a_frame(tmp_path):
 
 @pytest.mark.parametrize("broken", [{"avc1"}, {"avc1", "mp4v"}, set()])
 def test_the_codec_is_the_first_one_that_can_be_read_back(broken, monkeypatch):
-    """A writer may open and write nothing that plays, as OpenCV's does with a foreign H.264 library."""
+    """A writer may open and write nothing that plays, as OpenCV's does with a foreign H.264
+    library.
+    """
     fresh, opened, original = best_codec.__wrapped__, [], video.open_writer
     silent = SimpleNamespace(write=lambda frame: None, release=lambda: None)
 
@@ -60,7 +62,12 @@ def test_the_codec_is_the_first_one_that_can_be_read_back(broken, monkeypatch):
 
 def test_a_frame_of_another_size_is_fitted_into_the_first(tmp_path):
     with VideoWriter(tmp_path / "v.mp4", 25) as writer:
-        for frame in (*grey([200]), *grey([200], 48, 32), *grey([200], 24, 64), *grey([200], 480, 640)):
+        for frame in (
+            *grey([200]),
+            *grey([200], 48, 32),
+            *grey([200], 24, 64),
+            *grey([200], 480, 640),
+        ):
             writer.write(frame)
     first, tall, wide, large = (f[..., 0].astype(int) for f in read_frames(tmp_path / "v.mp4"))
     assert {f.shape for f in (first, tall, wide, large)} == {(48, 64)}
@@ -90,7 +97,7 @@ def test_a_full_disk_is_named_and_the_frames_so_far_play(tmp_path, monkeypatch):
 def test_a_write_that_fails_unseen_is_found_when_the_file_is_closed(tmp_path):
     """A limit on the size of files acts as a full disk that cannot be asked."""
     code = (
-        "import sys; from helpers.video import noise; from spiking_yolo.io.video import VideoWriter, best_codec\n"
+        "import sys; from helpers.video import noise; from spiking_yolo.data.video import VideoWriter, best_codec\n"
         "best_codec()\n"
         "with VideoWriter(sys.argv[1], 25) as writer:\n"
         "    for frame in noise(30): writer.write(frame)\n"
@@ -102,17 +109,23 @@ def test_a_write_that_fails_unseen_is_found_when_the_file_is_closed(tmp_path):
 
     command = [sys.executable, "-c", code, str(tmp_path / "v.mp4")]
     environment = {"PYTHONPATH": f"{ROOT}:{ROOT / 'tests'}", "PATH": "/usr/bin:/bin"}
-    done = subprocess.run(command, env=environment, preexec_fn=limit, capture_output=True, text=True, timeout=60)
+    done = subprocess.run(
+        command, env=environment, preexec_fn=limit, capture_output=True, text=True, timeout=60
+    )
     noisy, _, traceback = done.stderr.partition("Traceback")
-    assert noisy == "" and "v.mp4: its frames did not arrive; check the folder and the free" in traceback
+    assert (
+        noisy == ""
+        and "v.mp4: its frames did not arrive; check the folder and the free" in traceback
+    )
     assert list(tmp_path.iterdir()) == []
 
 
 def test_ctrl_c_leaves_a_playable_video(tmp_path):
     path, ready = tmp_path / "v.mp4", tmp_path / "ready"
     code = (
-        "import signal, sys, pathlib; from helpers.video import noise; from spiking_yolo.io.video import VideoWriter\n"
-        "signal.signal(signal.SIGINT, signal.default_int_handler)\n"  # which a shell may have switched off
+        "import signal, sys, pathlib; from helpers.video import noise; from spiking_yolo.data.video import VideoWriter\n"
+        # Which a shell may have switched off.
+        "signal.signal(signal.SIGINT, signal.default_int_handler)\n"
         "frames = noise(10)\n"
         "with VideoWriter(sys.argv[1], 25) as writer:\n"
         "    while True:\n"
@@ -120,7 +133,9 @@ def test_ctrl_c_leaves_a_playable_video(tmp_path):
         "        pathlib.Path(sys.argv[2]).touch()\n"
     )
     environment = {"PYTHONPATH": f"{ROOT}:{ROOT / 'tests'}", "PATH": "/usr/bin:/bin"}
-    process = subprocess.Popen([sys.executable, "-c", code, str(path), str(ready)], env=environment, stderr=-3)
+    process = subprocess.Popen(
+        [sys.executable, "-c", code, str(path), str(ready)], env=environment, stderr=-3
+    )
     deadline = time.monotonic() + 60
     while not ready.exists() and time.monotonic() < deadline:
         time.sleep(0.02)

@@ -1,1 +1,3 @@
-"""Every tool killed at moments of all kinds, and run again: `python -m tests.kills --count 100 --seed 0`."""
+"""Every tool killed at moments of all kinds, and run again: `python -m tests.kills --count 100
+--seed 0`.
+"""

@@ -1,8 +1,10 @@
-"""Kill every tool at moments of all kinds, and run it again: `python -m tests.kills --count 100 --seed 0`.
+"""Kill every tool at moments of all kinds, and run it again: `python -m tests.kills --count 100
+--seed 0`.
 
-Each case is a child of a process in which everything is loaded, killed by signal 9 somewhere in the time that it takes
-undisturbed. Then whatever has a final name must be whole, and the same call, or --resume where the tool has it, must
-give what an undisturbed run gives, bit by bit but for times and dates. Exit status 1 when it does not.
+Each case is a child of a process in which everything is loaded, killed by signal 9 somewhere in the
+time that it takes undisturbed. Then whatever has a final name must be whole, and the same call, or
+--resume where the tool has it, must give what an undisturbed run gives, bit by bit but for times
+and dates. Exit status 1 when it does not.
 """
 
 import argparse
@@ -68,7 +70,9 @@ def run(case: Path, argv: tuple[str, ...]) -> tuple[int, str]:
     return os.waitstatus_to_exitcode(done[1]), (case / "log").read_text()
 
 
-def killed(tool: Tool, good: Path, case: Path, seconds: float, wanted: dict[str, Any]) -> tuple[str, str]:
+def killed(
+    tool: Tool, good: Path, case: Path, seconds: float, wanted: dict[str, Any]
+) -> tuple[str, str]:
     """What became of a case, in one word and in many."""
     shutil.copytree(good, case)
     number = child(case, tool.call)
@@ -78,14 +82,18 @@ def killed(tool: Tool, good: Path, case: Path, seconds: float, wanted: dict[str,
         return LATE, ""
     if found := torn(case):
         return "torn", str(found)
-    status, said = run(case, (*tool.call, *tool.resume)) if tool.resume else (2, "no unfinished run")
+    status, said = (
+        run(case, (*tool.call, *tool.resume)) if tool.resume else (2, "no unfinished run")
+    )
     resumed = status == 0
     if status == 2 and ("no unfinished run" in said or "holds no training" in said):
         status, said = run(case, tool.call)
     if status:
         return "refused", f"{status}: {said[-300:]}"
     got = results(case)
-    if differing := [name for name in got.keys() | wanted.keys() if got.get(name) != wanted.get(name)]:
+    if differing := [
+        name for name in got.keys() | wanted.keys() if got.get(name) != wanted.get(name)
+    ]:
         return "differs", f"{sorted(differing)} {'resumed' if resumed else 'again'}"
     return "resumed" if resumed else "again", ""
 
@@ -98,7 +106,10 @@ def main() -> int:
     options = parser.parse_args()
     torch.set_num_threads(1)
     cv2.setNumThreads(0)
-    for module in (*(m.name for m in pkgutil.walk_packages(spiking_yolo.__path__, "spiking_yolo.")), *IMPORTS):
+    for module in (
+        *(m.name for m in pkgutil.walk_packages(spiking_yolo.__path__, "spiking_yolo.")),
+        *IMPORTS,
+    ):
         if not module.endswith("__main__"):
             import_module(module)
     names = options.only or list(TOOLS)[: options.count]
@@ -126,7 +137,10 @@ def main() -> int:
                 end, said = killed(TOOLS[name], good, Path(place) / f"{n}", seconds, wanted[name])
                 shutil.rmtree(Path(place) / f"{n}")
             table[name, end] += 1
-            print(f"kill {n}, {name} after {seconds:.2f} of {lengths[name]:.2f} s: {end} {said}", flush=True)
+            print(
+                f"kill {n}, {name} after {seconds:.2f} of {lengths[name]:.2f} s: {end} {said}",
+                flush=True,
+            )
     for (name, end), count in sorted(table.items()):
         print(f"{name:16}{end:10}{count:5}")
     return int(any(end in ("torn", "refused", "differs") for _, end in table))

@@ -8,23 +8,28 @@ from typing import Any
 import torch
 from PIL import Image
 
+from spiking_yolo.data.video import frame_count
 from spiking_yolo.errors import UserError
 from spiking_yolo.io.tensors import read_safetensors
-from spiking_yolo.io.video import frame_count
 
 # Keys of what is of the run and not of its result; torch.save has the time in no file.
 PASSING = ("seconds", "command", "date", "job", "ms", "fps", "checksum", "versions", "resume")
-TIMED = ("benchmark.json", "trials.log")  # times are all that is in one, and every attempt in the other
+# Times are all that is in one, and every attempt in the other.
+TIMED = ("benchmark.json", "trials.log")
 
 
 def content(path: Path) -> Any:
-    """What a result file says, without what passes. Raises whatever its reader does where it is not whole."""
+    """What a result file says, without what passes. Raises whatever its reader does where it is not
+    whole.
+    """
     match path.suffix:
         case ".json":
             return _lasting(json.loads(path.read_text()))
         case ".jsonl":  # of an interrupted run: the last line may be torn, and is written again
             return [
-                _lasting(json.loads(line)) for line in path.read_text().splitlines(keepends=True) if line[-1:] == "\n"
+                _lasting(json.loads(line))
+                for line in path.read_text().splitlines(keepends=True)
+                if line[-1:] == "\n"
             ]
         case ".csv":
             with open(path, newline="") as file:
@@ -47,7 +52,11 @@ def content(path: Path) -> Any:
 
 def _lasting(value: Any) -> Any:
     if isinstance(value, dict):
-        return {k: _lasting(v) for k, v in value.items() if not any(word in k.split("_") for word in PASSING)}
+        return {
+            k: _lasting(v)
+            for k, v in value.items()
+            if not any(word in k.split("_") for word in PASSING)
+        }
     return [_lasting(one) for one in value] if isinstance(value, list) else value
 
 
@@ -72,14 +81,21 @@ def results(case: Path) -> dict[str, Any]:
     latest = runs[-1] if runs else case / "out"
     files = [*latest.rglob("*"), *case.glob("*.safetensors")]
     found = [path for path in files if path.is_file() and path.name not in TIMED]
-    return {path.name if path.parent == case else str(path.relative_to(latest)): content(path) for path in found}
+    return {
+        path.name if path.parent == case else str(path.relative_to(latest)): content(path)
+        for path in found
+    }
 
 
 def torn(case: Path) -> list[str]:
     """The files with a final name that are not whole, and why."""
     said = []
     for path in case.rglob("*"):
-        if path.is_file() and not path.name.startswith(".") and path.name not in ("log", "trials.log"):
+        if (
+            path.is_file()
+            and not path.name.startswith(".")
+            and path.name not in ("log", "trials.log")
+        ):
             try:
                 content(path)
             except (Exception, UserError) as error:

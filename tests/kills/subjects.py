@@ -11,7 +11,9 @@ from helpers.video import walk, write_frames, write_images
 
 @dataclass(frozen=True)
 class Tool:
-    """A call that writes below out/, and what to add to go on with it; without that it is called again."""
+    """A call that writes below out/, and what to add to go on with it; without that it is called
+    again.
+    """
 
     call: tuple[str, ...]
     resume: tuple[str, ...] = ()
@@ -29,24 +31,62 @@ TRAIN = ("--imgsz", "64", "--batch", "4", "--epochs", "2", "--save-every", "0", 
 MODES = ("--modes", "ann,stream", "--bootstrap", "9")
 PARTS = ("--parts", "shares")
 TOOLS = {
-    "detect": Tool(("detect", "photos", "v.mp4", *TINY, *OUT, "--T", "2", *FILES, "--gif", "--exist-ok")),
-    "eval": Tool(("eval", *SCENE, *OUT, "--method", "p-norm", "--T", "8", "--report"), LATEST),
-    "compare": Tool(("compare", *SCENE, *OUT, "--method", "p-norm,channel-norm", "--T", "8"), LATEST),
-    "classify": Tool(("classify", *CLASSES, "--data", "set", *OUT, "--method", "p-norm", "--T", "4"), LATEST),
-    "eval-video": Tool(
-        ("eval-video", "--data", "walk", *TINY[:2], *OUT, "--modes", "ann,stream", "--bootstrap", "9"), LATEST
+    "detect": Tool(
+        ("detect", "photos", "v.mp4", *TINY, *OUT, "--T", "2", *FILES, "--gif", "--exist-ok")
     ),
-    "search": Tool(("search", "--data", "photos", *TINY[:2], *OUT, *QUICK, "--T", "2", "--budget", "4"), LATEST),
-    "train classify": Tool(("train", "--task", "classify", "--model", "resnet20", "--data", "set", *TRAIN), LATEST),
-    "train detect": Tool(("train", "--task", "detect", "--model", "yolov1", "--data", "data.yaml", *TRAIN), LATEST),
-    "calibrate": Tool(("calibrate", "--weights", "net.weights", "--images", "images", "--method", "spike-norm")),
+    "eval": Tool(("eval", *SCENE, *OUT, "--method", "p-norm", "--T", "8", "--report"), LATEST),
+    "compare": Tool(
+        ("compare", *SCENE, *OUT, "--method", "p-norm,channel-norm", "--T", "8"), LATEST
+    ),
+    "classify": Tool(
+        ("classify", *CLASSES, "--data", "set", *OUT, "--method", "p-norm", "--T", "4"), LATEST
+    ),
+    "eval-video": Tool(
+        (
+            "eval-video",
+            "--data",
+            "walk",
+            *TINY[:2],
+            *OUT,
+            "--modes",
+            "ann,stream",
+            "--bootstrap",
+            "9",
+        ),
+        LATEST,
+    ),
+    "search": Tool(
+        ("search", "--data", "photos", *TINY[:2], *OUT, *QUICK, "--T", "2", "--budget", "4"), LATEST
+    ),
+    "train classify": Tool(
+        ("train", "--task", "classify", "--model", "resnet20", "--data", "set", *TRAIN), LATEST
+    ),
+    "train detect": Tool(
+        ("train", "--task", "detect", "--model", "yolov1", "--data", "data.yaml", *TRAIN), LATEST
+    ),
+    "calibrate": Tool(
+        ("calibrate", "--weights", "net.weights", "--images", "images", "--method", "spike-norm")
+    ),
     "convert": Tool(("convert", *TINY, "--output", "out/net.safetensors")),
     "export": Tool(("export", *TINY, "--format", "json", "--output", "out/net.json")),
     "report": Tool(("report", "photos", *TINY, *OUT, "--T", "4")),
     "report VIDEO": Tool(("report", "v.mp4", *TINY[:2], *OUT)),
-    "score": Tool(("score", *SCENE[2:4], "--predictions", "found.json", "--output", "out/s.json", "--bootstrap", "99")),
+    "score": Tool(
+        (
+            "score",
+            *SCENE[2:4],
+            "--predictions",
+            "found.json",
+            "--output",
+            "out/s.json",
+            "--bootstrap",
+            "99",
+        )
+    ),
     "analyze": Tool(("analyze", "--data", "photos", *TINY, *OUT, "--T", "8")),
-    "benchmark": Tool(("benchmark", "--images", "photos", *TINY, *OUT, "--T", "4", "--repeats", "1", *PARTS)),
+    "benchmark": Tool(
+        ("benchmark", "--images", "photos", *TINY, *OUT, "--T", "4", "--repeats", "1", *PARTS)
+    ),
 }
 
 
@@ -67,5 +107,7 @@ def write_all(folder: Path) -> None:
         (folder / "yolo" / "labels" / f"{i}.txt").write_text("0 0.5 0.5 0.25 0.5\n")
     (folder / "data.yaml").write_text("path: yolo\ntrain: images\nval: images\nnames: [cup]\n")
     boxes = json.loads(instances.read_text())["annotations"]
-    rows = [{k: box[k] for k in ("image_id", "category_id", "bbox")} | {"score": 0.5} for box in boxes]
+    rows = [
+        {k: box[k] for k in ("image_id", "category_id", "bbox")} | {"score": 0.5} for box in boxes
+    ]
     (folder / "found.json").write_text(json.dumps(rows))

@@ -1,4 +1,6 @@
-"""Bootstrap by image weights against the slow way: copying the images that were drawn more than once."""
+"""Bootstrap by image weights against the slow way: copying the images that were drawn more than
+once.
+"""
 
 from dataclasses import replace
 from pathlib import Path
@@ -8,19 +10,20 @@ import numpy as np
 import pytest
 import torch
 
-from spiking_yolo.datasets.coco_json import as_coco
-from spiking_yolo.datasets.detection import DetectionSet, Sample
+from spiking_yolo.data.coco import as_coco
+from spiking_yolo.data.detection import DetectionSet, Sample
 from spiking_yolo.decode.boxes import Detections
-from spiking_yolo.metrics.bootstrap import Resampling, draws
+from spiking_yolo.metrics.bootstrap import CocoResampled, Resampling, VocResampled, draws
 from spiking_yolo.metrics.coco import coco_score, to_coco
-from spiking_yolo.metrics.resampled import CocoResampled, VocResampled
 from spiking_yolo.metrics.voc import voc_map
 
 IMAGES = 12
 
 
 def scene(noise: float, seed: int = 3) -> tuple[DetectionSet, list[Detections]]:
-    """Photos with up to five objects of three classes and noisy, partly wrong detections; scores are distinct."""
+    """Photos with up to five objects of three classes and noisy, partly wrong detections; scores
+    are distinct.
+    """
     rng = np.random.default_rng(seed)
     samples, found = [], []
     for i in range(IMAGES):
@@ -29,7 +32,9 @@ def scene(noise: float, seed: int = 3) -> tuple[DetectionSet, list[Detections]]:
         boxes = np.hstack([corner, corner + side]).astype(float)
         labels, flags = rng.integers(0, 3, n), rng.random(n) < 0.2
         samples.append(Sample.of(i, Path(f"{i}.jpg"), (500, 500), boxes, labels, ignored=flags))
-        guess = np.vstack([np.repeat(boxes, 2, 0), rng.uniform(0, 200, (2, 4)) + np.array([0, 0, 200, 200])])
+        guess = np.vstack(
+            [np.repeat(boxes, 2, 0), rng.uniform(0, 200, (2, 4)) + np.array([0, 0, 200, 200])]
+        )
         guess = guess + rng.normal(0, noise, guess.shape)
         classes = np.concatenate([np.repeat(labels, 2), rng.integers(0, 3, 2)])
         scores = torch.tensor(rng.random(len(guess)), dtype=torch.float64)
@@ -47,7 +52,9 @@ def coco_rows(found: list[Detections]) -> list[dict[str, Any]]:
 
 def test_draws_are_seeded_and_whole() -> None:
     weights = draws(IMAGES, 50, 7)
-    assert weights.shape == (50, IMAGES) and (weights.sum(1) == IMAGES).all() and (weights >= 0).all()
+    assert (
+        weights.shape == (50, IMAGES) and (weights.sum(1) == IMAGES).all() and (weights >= 0).all()
+    )
     assert (weights == draws(IMAGES, 50, 7)).all() and not (weights == draws(IMAGES, 50, 8)).all()
 
 
@@ -57,7 +64,9 @@ def test_voc_weights_equal_copied_images() -> None:
     fast = VocResampled(voc_map(found, data).ranked).score(weights)
     for row, w in zip(fast, weights, strict=True):
         chosen = copies(w)
-        slow = voc_map([found[i] for i in chosen], replace(data, samples=[data.samples[i] for i in chosen]))
+        slow = voc_map(
+            [found[i] for i in chosen], replace(data, samples=[data.samples[i] for i in chosen])
+        )
         np.testing.assert_allclose(row, [slow.mAP_area, slow.mAP_07], atol=1e-12)
     assert fast.std(0).min() > 0.01
 
@@ -90,7 +99,11 @@ def test_ties_and_crowded_images_are_those_of_pycocotools() -> None:
     data, found = scene(noise=12)
     rng = np.random.default_rng(0)
     rows = [
-        {**row, "bbox": (np.array(row["bbox"]) + rng.normal(0, 9, 4) * [1, 1, 0, 0]).tolist(), "score": score}
+        {
+            **row,
+            "bbox": (np.array(row["bbox"]) + rng.normal(0, 9, 4) * [1, 1, 0, 0]).tolist(),
+            "score": score,
+        }
         for row in coco_rows(found)
         for score in (rng.integers(1, 4, 60) / 4).tolist()
     ]
@@ -102,16 +115,23 @@ def test_ties_and_crowded_images_are_those_of_pycocotools() -> None:
 def test_coco_counts_only_the_chosen_images() -> None:
     data, found = scene(noise=12)
     some = CocoResampled.of(as_coco(data), coco_rows(found), [2, 5, 9, 11])
-    expected = coco_score(as_coco(data), coco_rows(found), [2, 5, 9, 11], backend="pycocotools").stats
+    expected = coco_score(
+        as_coco(data), coco_rows(found), [2, 5, 9, 11], backend="pycocotools"
+    ).stats
     assert some.images == 4
-    np.testing.assert_allclose(some.score(np.ones((1, 4), int))[0], [expected["AP"], expected["AP50"]], rtol=1e-12)
+    np.testing.assert_allclose(
+        some.score(np.ones((1, 4), int))[0], [expected["AP"], expected["AP50"]], rtol=1e-12
+    )
 
 
 def test_parts_do_not_change_the_result(monkeypatch: pytest.MonkeyPatch) -> None:
     data, found = scene(noise=12)
-    voc, coco = VocResampled(voc_map(found, data).ranked), CocoResampled.of(as_coco(data), coco_rows(found))
+    voc, coco = (
+        VocResampled(voc_map(found, data).ranked),
+        CocoResampled.of(as_coco(data), coco_rows(found)),
+    )
     whole = [Resampling.of(data, 30).intervals() for data in (voc, coco)]
-    monkeypatch.setattr("spiking_yolo.metrics.resampled._AT_ONCE", 1)
+    monkeypatch.setattr("spiking_yolo.metrics.bootstrap._AT_ONCE", 1)
     assert [Resampling.of(data, 30).intervals() for data in (voc, coco)] == whole
 
 
@@ -157,7 +177,9 @@ def test_a_draw_without_objects_is_left_out() -> None:
     hit = Detections(torch.tensor([[0.0, 0, 9, 9]]), torch.tensor([0.9]), torch.tensor([0]))
     none = Detections(torch.zeros(0, 4), torch.zeros(0), torch.zeros(0, dtype=torch.int64))
     voc = VocResampled(voc_map([hit, none], DetectionSet("two", ("a",), [sample, bare], [])).ranked)
-    assert np.isnan(voc.score(np.array([[0, 2]]))).all() and (voc.score(np.array([[1, 1]])) == 1).all()
+    assert (
+        np.isnan(voc.score(np.array([[0, 2]]))).all() and (voc.score(np.array([[1, 1]])) == 1).all()
+    )
     assert Resampling.of(voc, 40).intervals()["mAP_07"].low == 1.0
 
 
@@ -167,4 +189,6 @@ def test_an_interval_holds_the_score_whatever_the_draws() -> None:
     for value in (0.1, 0.3, 0.9):
         (got,) = Resampling(("AP",), 3, 0, np.array([value]), scores).intervals().values()
         assert got.low <= got.value <= got.high
-        assert got.low == pytest.approx(min(value, 0.205)) and got.high == pytest.approx(max(value, 0.395))
+        assert got.low == pytest.approx(min(value, 0.205)) and got.high == pytest.approx(
+            max(value, 0.395)
+        )

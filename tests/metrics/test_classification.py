@@ -1,4 +1,6 @@
-"""Accuracy, matching of classes, preprocessing and calibration of classifiers, each beside a computation of its own."""
+"""Accuracy, matching of classes, preprocessing and calibration of classifiers, each beside a
+computation of its own.
+"""
 
 import json
 from pathlib import Path
@@ -14,19 +16,18 @@ from hypothesis import strategies as st
 from PIL import Image
 from torchvision import transforms
 
+from spiking_yolo.apps.evaluate.scores import ClassificationScorer
+from spiking_yolo.apps.evaluate.tasks import ClassificationTask, classification_classes
 from spiking_yolo.convert.statistics import Statistics
-from spiking_yolo.datasets.labelled import LabelledSet
-from spiking_yolo.datasets.open import open_classification
+from spiking_yolo.data.classification import LabelledSet
+from spiking_yolo.data.formats import open_classification
+from spiking_yolo.data.images import Picture, preprocess
 from spiking_yolo.errors import UserError
-from spiking_yolo.io.images import Picture, preprocess
 from spiking_yolo.metrics.bootstrap import draws
 from spiking_yolo.metrics.classification import AccuracyResampled, correct, top_classes
-from spiking_yolo.models.checkpoint import save_checkpoint
-from spiking_yolo.models.classifiers import build
-from spiking_yolo.models.load_torchvision import load_torchvision
+from spiking_yolo.models.classifiers import build, load_torchvision
+from spiking_yolo.models.load import save_checkpoint
 from spiking_yolo.models.spec import Spec, numbered
-from spiking_yolo.studies.evaluate.classification import ClassificationTask, class_map
-from spiking_yolo.studies.evaluate.scorers import ClassificationScorer
 
 
 def test_top_classes_by_hand():
@@ -65,12 +66,17 @@ def test_resampled_accuracy_is_that_of_the_images_drawn():
 
 
 def labelled(classes, labels) -> LabelledSet:
-    pictures = [Picture(f"{i}.png", np.full((16, 16, 3), 10 * i, np.uint8)) for i in range(len(labels))]
+    pictures = [
+        Picture(f"{i}.png", np.full((16, 16, 3), 10 * i, np.uint8)) for i in range(len(labels))
+    ]
     return LabelledSet("data", tuple(classes), pictures, np.array(labels))
 
 
 def test_scorer_by_hand():
-    found = [{"class_id": ids, "confidence": []} for ids in ([2, 0, 1], [1, 0, 2], [-1, 0, 2], [0, -1, 1])]
+    found = [
+        {"class_id": ids, "confidence": []}
+        for ids in ([2, 0, 1], [1, 0, 2], [-1, 0, 2], [0, -1, 1])
+    ]
     scored = ClassificationScorer(labelled("abcd", [2, 0, 0, 2])).score(found)
     assert scored.figures == {"top1": 0.25, "top5": 0.75}
     assert scored.per_class == {"a": 0.0, "c": 0.5} and scored.objects == {"a": 2, "c": 2}
@@ -79,7 +85,8 @@ def test_scorer_by_hand():
 def test_predictions_are_classes_of_the_dataset():
     data = labelled(("fox", "ant", "bee"), [0, 1])
     task = ClassificationTask(SPEC, data)
-    logits = torch.tensor([[0.0, 1, 5, 2, 0, 4, 0], [9.0, 0, 0, 0, 0, 0, 0]])  # ant, bee, cow, dog, elk, fox, gnu
+    # ant, bee, cow, dog, elk, fox, gnu.
+    logits = torch.tensor([[0.0, 1, 5, 2, 0, 4, 0], [9.0, 0, 0, 0, 0, 0, 0]])
     first, second = task.predict([logits], [None, None])
     assert first["class_id"] == [-1, 0, -1, 2, 1] and second["class_id"] == [1, 2, -1, -1, -1]
     assert first["confidence"] == pytest.approx(logits[0].softmax(0)[[2, 5, 3, 1, 0]].tolist())
@@ -88,11 +95,11 @@ def test_predictions_are_classes_of_the_dataset():
 
 def test_classes_are_matched_by_name_or_by_number():
     data = labelled(("b", "a"), [0])
-    assert class_map(data, ("a", "b", "c")) == (1, 0, -1)
-    assert class_map(data, numbered(2)) == (0, 1)
+    assert classification_classes(data, ("a", "b", "c")) == (1, 0, -1)
+    assert classification_classes(data, numbered(2)) == (0, 1)
     for names in (("a", "c"), numbered(3)):
         with pytest.raises(UserError, match=r"no class 'b'.*--names"):
-            class_map(data, names)
+            classification_classes(data, names)
     with pytest.raises(UserError, match="no images"):
         ClassificationTask(SPEC, labelled(NAMES, []))
 
@@ -113,7 +120,12 @@ def test_an_image_stops_when_its_class_is_sure_and_stays():
 def test_crop_is_torchvisions(size):
     image = Image.fromarray(np.random.default_rng(1).integers(0, 256, (*size, 3), np.uint8))
     mean, std = [0.485, 0.456, 0.406], [0.229, 0.224, 0.225]
-    steps = [transforms.Resize(256), transforms.CenterCrop(224), transforms.ToTensor(), transforms.Normalize(mean, std)]
+    steps = [
+        transforms.Resize(256),
+        transforms.CenterCrop(224),
+        transforms.ToTensor(),
+        transforms.Normalize(mean, std),
+    ]
     spec = Spec("classify", ("a",), 224, 224, "crop", mean=tuple(mean), std=tuple(std))
     x, placement = preprocess(np.asarray(image), spec)
     torch.testing.assert_close(x, transforms.Compose(steps)(image), rtol=0, atol=1e-6)
@@ -135,12 +147,16 @@ def test_crop_of_a_rectangle(size):
 
 
 def test_imagenet_folders_and_weights_of_torchvision(tmp_path, capsys):
-    """Photographs of several sizes under val/WNID, a state dict, and torchvision's own preprocessing beside it."""
+    """Photographs of several sizes under val/WNID, a state dict, and torchvision's own
+    preprocessing beside it.
+    """
     classes = ("n01440764", "n01443537", "n01484850")
     for k, name in enumerate(classes):
         for split, count in (("train", 4), ("val", 2)):
             for i in range(count):
-                write_image(tmp_path / split / name / f"{i}.JPEG", 10 * k + i, (70 + 9 * k + i, 80 - i))
+                write_image(
+                    tmp_path / split / name / f"{i}.JPEG", 10 * k + i, (70 + 9 * k + i, 80 - i)
+                )
     torch.manual_seed(2)
     model = build("torchvision:resnet18", 3).eval()
     weights = tmp_path / "resnet18.pth"
@@ -157,7 +173,9 @@ def test_imagenet_folders_and_weights_of_torchvision(tmp_path, capsys):
     rows = json.loads((tmp_path / "runs" / "exp" / "predictions_ann.json").read_text())
     for row in rows:
         with torch.no_grad():
-            expected = model(prepare(Image.open(tmp_path / "val" / row["image"]))[None])[0].softmax(0)
+            expected = model(prepare(Image.open(tmp_path / "val" / row["image"]))[None])[0].softmax(
+                0
+            )
         assert row["confidence"] == pytest.approx(expected[row["class_id"]].tolist(), abs=1e-5)
     assert [row["label"] for row in rows] == [0, 0, 1, 1, 2, 2]
 
@@ -167,11 +185,24 @@ def test_cifar100_as_torchvision_keeps_it(tmp_path, monkeypatch):
     torch.manual_seed(0)
     weights = tmp_path / "net.safetensors"
     spec = Spec("classify", ("apple", "bee"), 32, 32, "stretch")
-    save_checkpoint(weights, build("vgg_thin", 2, width=0.0625), "vgg_thin", {"width": 0.0625}, spec, {})
+    save_checkpoint(
+        weights, build("vgg_thin", 2, width=0.0625), "vgg_thin", {"width": 0.0625}, spec, {}
+    )
     assert run_tool("calibrate", "--data", tmp_path, "--weights", weights) == 0
     assert Statistics.load(tmp_path / "net.32.statistics.safetensors").images == ("00000", "00001")
     assert (
-        run_tool("eval_classify", "--data", tmp_path, "--weights", weights, "--T", 2, "--project", tmp_path / "r") == 0
+        run_tool(
+            "eval_classify",
+            "--data",
+            tmp_path,
+            "--weights",
+            weights,
+            "--T",
+            2,
+            "--project",
+            tmp_path / "r",
+        )
+        == 0
     )
     (row,) = json.loads((tmp_path / "r" / "exp" / "predictions_ann.json").read_text())
     assert (row["image"], row["label"]) == ("00000", 1)
@@ -182,20 +213,41 @@ def test_calibration_draws_from_the_training_split_only(tmp_path, capsys):
         for k in range(8):
             write_image(tmp_path / split / NAMES[k % 2] / f"{first + k}.png", first + k)
     weights = tmp_path / "net.safetensors"
-    save_checkpoint(weights, build("resnet20", 2), "resnet20", {}, Spec("classify", NAMES[:2], 16, 16, "stretch"), {})
+    save_checkpoint(
+        weights,
+        build("resnet20", 2),
+        "resnet20",
+        {},
+        Spec("classify", NAMES[:2], 16, 16, "stretch"),
+        {},
+    )
 
     def drawn(seed: int) -> tuple[str, ...]:
         output = tmp_path / "s.safetensors"
-        args = ("--data", tmp_path, "--weights", weights, "-o", output, "--limit", 5, "--seed", seed)
+        args = (
+            "--data",
+            tmp_path,
+            "--weights",
+            weights,
+            "-o",
+            output,
+            "--limit",
+            5,
+            "--seed",
+            seed,
+        )
         assert run_tool("calibrate", *args) == 0
         return Statistics.load(output).images
 
     names = drawn(0)
     assert len(names) == 5 and names == drawn(0) != drawn(1)
-    assert names == tuple(p.name for p in open_classification(tmp_path, "train").subset(5, 0).pictures)
+    assert names == tuple(
+        p.name for p in open_classification(tmp_path, "train").subset(5, 0).pictures
+    )
     assert all(int(Path(name).stem) < 50 for name in names)
     statistics = tmp_path / "s.safetensors"
-    statistics.write_bytes(statistics.read_bytes()[:-50])  # damaged: what every other tool says is to calibrate again
+    # damaged: what every other tool says is to calibrate again.
+    statistics.write_bytes(statistics.read_bytes()[:-50])
     assert drawn(0) == names
     capsys.readouterr()
     assert run_tool("calibrate", "--data", tmp_path, "--weights", write_tiny(tmp_path)) == 2

@@ -11,23 +11,25 @@ import pytest
 import torch
 from helpers.coco import CATEGORIES, EXPECTED, FOUND, OBJECTS, ground_truth
 
-from spiking_yolo.datasets.coco import category_index
-from spiking_yolo.datasets.coco_json import as_coco
-from spiking_yolo.datasets.detection import DetectionSet, Sample
+from spiking_yolo.data.coco import as_coco, category_index
+from spiking_yolo.data.detection import DetectionSet, Sample
 from spiking_yolo.decode.boxes import Detections
 from spiking_yolo.metrics.coco import CocoScore, coco_score, to_coco
 
 FASTER = pytest.param(
     "faster",
     marks=pytest.mark.skipif(
-        importlib.util.find_spec("faster_coco_eval") is None, reason="faster-coco-eval is not installed"
+        importlib.util.find_spec("faster_coco_eval") is None,
+        reason="faster-coco-eval is not installed",
     ),
 )
 BACKENDS = ["pycocotools", FASTER]
 
 
 def predictions() -> list[dict[str, Any]]:
-    """The rows as the evaluation makes them: network classes 0, 1, 2 named dog, toothbrush, person."""
+    """The rows as the evaluation makes them: network classes 0, 1, 2 named dog, toothbrush,
+    person.
+    """
     names = ("dog", "toothbrush", "person")
     ids = category_index(CATEGORIES, names)
     rows = []
@@ -54,11 +56,15 @@ def test_the_twelve_figures(backend: Any) -> None:
     assert list(score.stats)[:3] == ["AP", "AP50", "AP75"]
     ap = {"person": 0.629538, "dog": 0.564604, "toothbrush": 0.9}
     assert score.per_class == pytest.approx(ap, abs=1e-6)
-    assert score.per_class_50 == pytest.approx({"person": 0.915842, "dog": 0.752475, "toothbrush": 1.0}, abs=1e-6)
+    assert score.per_class_50 == pytest.approx(
+        {"person": 0.915842, "dog": 0.752475, "toothbrush": 1.0}, abs=1e-6
+    )
 
 
 @pytest.mark.parametrize("backend", BACKENDS)
-def test_nothing_is_printed_and_no_argument_changes(backend: Any, capfd: pytest.CaptureFixture[str]) -> None:
+def test_nothing_is_printed_and_no_argument_changes(
+    backend: Any, capfd: pytest.CaptureFixture[str]
+) -> None:
     gt, rows = ground_truth(), predictions()
     before = copy.deepcopy((gt, rows))
     coco_score(gt, rows, backend=backend)
@@ -70,7 +76,11 @@ def test_nothing_is_printed_and_no_argument_changes(backend: Any, capfd: pytest.
 def test_only_the_chosen_images_count(backend: Any) -> None:
     """As if the file held no other image, which the second scoring shows."""
     gt = ground_truth()
-    some = {**gt, "images": gt["images"][::2], "annotations": [a for a in gt["annotations"] if a["image_id"] != 2]}
+    some = {
+        **gt,
+        "images": gt["images"][::2],
+        "annotations": [a for a in gt["annotations"] if a["image_id"] != 2],
+    }
     chosen = coco_score(gt, predictions(), [3, 1], backend=backend)
     alone = coco_score(some, [r for r in predictions() if r["image_id"] != 2], backend=backend)
     assert figures(chosen) == figures(alone)
@@ -100,7 +110,9 @@ def test_an_object_with_the_id_zero_can_be_found(backend: Any) -> None:
     for annotation in gt["annotations"]:
         annotation["id"] -= 1
         del annotation["area"]
-    assert [round(value, 6) for value in figures(coco_score(gt, predictions(), backend=backend))] == EXPECTED
+    assert [
+        round(value, 6) for value in figures(coco_score(gt, predictions(), backend=backend))
+    ] == EXPECTED
 
 
 def test_the_curve_is_the_mean_over_categories() -> None:
@@ -121,18 +133,29 @@ def test_unknown_images_are_refused() -> None:
 
 def test_rows_are_not_rounded_and_foreign_classes_are_dropped() -> None:
     found = Detections(
-        torch.tensor([[0.1, 0.2, 10.35, 20.45], [1, 1, 2, 2]]), torch.tensor([0.123456, 0.1]), torch.tensor([1, 0])
+        torch.tensor([[0.1, 0.2, 10.35, 20.45], [1, 1, 2, 2]]),
+        torch.tensor([0.123456, 0.1]),
+        torch.tensor([1, 0]),
     )
     (row,) = to_coco(found, 7, (-1, 44))
     assert (row["image_id"], row["category_id"]) == (7, 44)
     np.testing.assert_allclose(row["bbox"], [0.1, 0.2, 10.25, 20.25], rtol=1e-6)
     assert row["score"] == pytest.approx(0.123456, rel=1e-6)
     assert json.loads(json.dumps(row)) == row
-    assert to_coco(Detections(torch.zeros(0, 4), torch.zeros(0), torch.zeros(0, dtype=torch.int64)), 1, (1,)) == []
+    assert (
+        to_coco(
+            Detections(torch.zeros(0, 4), torch.zeros(0), torch.zeros(0, dtype=torch.int64)),
+            1,
+            (1,),
+        )
+        == []
+    )
 
 
 def test_any_set_scores_as_coco() -> None:
-    """The mini set through our own record has the same figures: areas, crowds and sparse ids survive."""
+    """The mini set through our own record has the same figures: areas, crowds and sparse ids
+    survive.
+    """
     samples = []
     for image in (1, 2, 3):
         mine = [row for row in OBJECTS if row[0] == image]

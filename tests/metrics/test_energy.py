@@ -1,4 +1,6 @@
-"""The accounts against the published table, and against every access of a three-layer network, one by one."""
+"""The accounts against the published table, and against every access of a three-layer network, one
+by one.
+"""
 
 import dataclasses
 
@@ -6,16 +8,21 @@ import pytest
 import torch
 import torch.nn.functional as F
 
-from spiking_yolo.metrics.energy import CHIPS, accounts
-from spiking_yolo.metrics.work import Size, Work, charged, neurobench
+from spiking_yolo.metrics.energy import CHIPS, Size, Work, accounts, charged, neurobench
 
 FP32, INT8, SRAM16, SRAM32, REUSE = accounts()
-BUS = 10 / 8  # pJ of a byte of 8 KB SRAM, of Horowitz's 10 pJ for 64 bits
+# pJ of a byte of 8 KB SRAM, of Horowitz's 10 pJ for 64 bits.
+BUS = 10 / 8
 
 
 def test_costs_of_an_operation_are_the_published_ones():
     """pJ per MAC and per synaptic operation, and break-even where nothing else is paid."""
-    table = {"fp32": (4.6, 0.9, 5.1), "int8": (0.3, 0.1, 3.0), "sram16": (2.8, 6.3, 0.44), "sram32": (2.8, 11.35, 0.25)}
+    table = {
+        "fp32": (4.6, 0.9, 5.1),
+        "int8": (0.3, 0.1, 3.0),
+        "sram16": (2.8, 6.3, 0.44),
+        "sram32": (2.8, 11.35, 0.25),
+    }
     for account in (FP32, INT8, SRAM16, SRAM32):
         mac, operation, even = table[account.key]
         assert account.mac == pytest.approx(mac) and account.operation() == pytest.approx(operation)
@@ -24,11 +31,15 @@ def test_costs_of_an_operation_are_the_published_ones():
 
 
 def test_ann_of_tiny_yolo():
-    assert FP32.ann(Size(2_782_480_896)) == pytest.approx(12.7994, abs=1e-4)  # mJ: 2.78 G times 4.6 pJ
+    # mJ: 2.78 G times 4.6 pJ.
+    assert FP32.ann(Size(2_782_480_896)) == pytest.approx(12.7994, abs=1e-4)
     assert SRAM16.ann(Size(2e9)) == pytest.approx(5.6)
     assert REUSE.ann(Size(2e9, 8e6, 3e6, 1e6)) == pytest.approx(0.6 + 12e6 * BUS / 1e9)
-    silu = Size(1e9, exponentials=1e6)  # ten multiply-accumulates each, as in a spiking network
-    assert FP32.ann(silu) == pytest.approx(4.6 + 0.046) and INT8.ann(silu) == pytest.approx(0.3 + 10e-3 * (3.1 + 0.1))
+    # Ten multiply-accumulates each, as in a spiking network.
+    silu = Size(1e9, exponentials=1e6)
+    assert FP32.ann(silu) == pytest.approx(4.6 + 0.046) and INT8.ann(silu) == pytest.approx(
+        0.3 + 10e-3 * (3.1 + 0.1)
+    )
 
 
 def test_graded_events_multiply_powers_shift_and_exponentials_are_paid():
@@ -36,7 +47,9 @@ def test_graded_events_multiply_powers_shift_and_exponentials_are_paid():
     for account, shift, multiply in ((FP32, 0.03, 3.7), (INT8, 0.03, 0.2), (SRAM32, 0.03, 0.2)):
         for value, more in (("power of two", shift), ("any", multiply)):
             work = dataclasses.replace(plain, value=value)
-            assert account.snn(work, Size(1)) - account.snn(plain, Size(1)) == pytest.approx(4 * more)
+            assert account.snn(work, Size(1)) - account.snn(plain, Size(1)) == pytest.approx(
+                4 * more
+            )
     dear = dataclasses.replace(plain, exponentials=1e7)
     assert FP32.snn(dear, Size(1)) - FP32.snn(plain, Size(1)) == pytest.approx(0.46)
     assert INT8.snn(dear, Size(1)) - INT8.snn(plain, Size(1)) == pytest.approx(0.32)
@@ -109,15 +122,27 @@ METERS = {
 @pytest.mark.parametrize("shifted", [False, True])
 @pytest.mark.parametrize("account", [FP32, INT8, SRAM16, SRAM32, REUSE], ids=lambda a: a.key)
 def test_three_layers_access_by_access(account, shifted):
-    """conv 3x3 of the image, conv 3x3 with stride 2, linear: two steps of random events, all loops written out."""
+    """conv 3x3 of the image, conv 3x3 with stride 2, linear: two steps of random events, all loops
+    written out.
+    """
     random = torch.Generator().manual_seed(0)
     first, second, classes = (4, 7, 7), (5, 3, 3), 6  # of an image of 3 x 9 x 9
-    fired = [[torch.randint(-1, 2, shape, generator=random) for shape in (first, second)] for _ in range(2)]
+    fired = [
+        [torch.randint(-1, 2, shape, generator=random) for shape in (first, second)]
+        for _ in range(2)
+    ]
     analogue = 4 * 49 * 3 * 9
-    size = Size(analogue + 5 * 9 * 4 * 9 + 45 * classes, 4 * 27 + 5 * 36 + 45 * classes, 243 + 196 + 45, 196 + 45 + 6)
+    size = Size(
+        analogue + 5 * 9 * 4 * 9 + 45 * classes,
+        4 * 27 + 5 * 36 + 45 * classes,
+        243 + 196 + 45,
+        196 + 45 + 6,
+    )
     operations = events = 0.0
     for one, two in fired:
-        reached = F.conv2d(one.abs()[None].double(), torch.ones(5, 4, 3, 3, dtype=torch.float64), stride=2)
+        reached = F.conv2d(
+            one.abs()[None].double(), torch.ones(5, 4, 3, 3, dtype=torch.float64), stride=2
+        )
         operations += reached.sum().item() + int(two.abs().sum()) * classes
         events += int(one.abs().sum() + two.abs().sum())
     value = "power of two" if shifted else "none"

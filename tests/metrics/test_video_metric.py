@@ -12,8 +12,7 @@ from hypothesis import strategies as st
 from pycocotools.coco import COCO
 from pycocotools.cocoeval import COCOeval
 
-from spiking_yolo.datasets.mot import open_sequences
-from spiking_yolo.datasets.mot_file import MotBoxes
+from spiking_yolo.data.mot import MotBoxes, open_sequences
 from spiking_yolo.decode.boxes import Detections
 from spiking_yolo.errors import UserError
 from spiking_yolo.metrics.bootstrap import Blocks, Resampling
@@ -21,7 +20,8 @@ from spiking_yolo.metrics.video import agreement, agreement_by_box, person_ap
 
 NAMES = ("dog", "person", "car")
 VIDEO = Path(__file__).parents[3] / "shared/video"
-Frame = list[tuple[float, ...]]  # x1, y1, x2, y2, confidence, class
+# x1, y1, x2, y2, confidence, class.
+Frame = list[tuple[float, ...]]
 
 
 def detections(rows: Frame) -> Detections:
@@ -30,7 +30,9 @@ def detections(rows: Frame) -> Detections:
 
 
 def scene(frames: int, noise: float, seed: int) -> tuple[list[Detections], dict[int, MotBoxes]]:
-    """People, a third of them ignored; noisy detections of them, doubled, with false ones and other classes."""
+    """People, a third of them ignored; noisy detections of them, doubled, with false ones and other
+    classes.
+    """
     rng, found, truth = np.random.default_rng(seed), [], {}
     for number in range(1, frames + 1):
         n = rng.integers(0, 5)
@@ -38,7 +40,9 @@ def scene(frames: int, noise: float, seed: int) -> tuple[list[Detections], dict[
         boxes = np.hstack([corner, corner + side])
         if n:
             truth[number] = MotBoxes.of(boxes, ignored=rng.random(n) < 0.33)
-        guess = np.vstack([np.repeat(boxes, 2, 0), rng.uniform(0, 200, (2, 4)) + np.array([0, 0, 200, 200])])
+        guess = np.vstack(
+            [np.repeat(boxes, 2, 0), rng.uniform(0, 200, (2, 4)) + np.array([0, 0, 200, 200])]
+        )
         guess += np.random.default_rng(seed + number).normal(0, 1, guess.shape) * noise
         scores, classes = rng.random((len(guess), 1)), rng.choice([1, 1, 1, 0, 2], (len(guess), 1))
         found.append(detections(np.hstack([guess, scores, classes]).tolist()))
@@ -46,9 +50,12 @@ def scene(frames: int, noise: float, seed: int) -> tuple[list[Detections], dict[
 
 
 def coco_ap(
-    objects: list[tuple[int, int, list[float], int]], rows: list[tuple[int, int, list[float], float]]
+    objects: list[tuple[int, int, list[float], int]],
+    rows: list[tuple[int, int, list[float], float]],
 ) -> list[float]:
-    """[AP, AP50] by pycocotools alone. objects: (frame, class, xyxy, crowd). rows: (frame, class, xyxy, score)."""
+    """[AP, AP50] by pycocotools alone. objects: (frame, class, xyxy, crowd). rows: (frame, class,
+    xyxy, score).
+    """
 
     def xywh(box: list[float]) -> dict[str, object]:
         x1, y1, x2, y2 = box
@@ -67,7 +74,11 @@ def coco_ap(
     }
     with contextlib.redirect_stdout(io.StringIO()):
         gt.createIndex()
-        results = [{"image_id": i, "category_id": c, "score": s, **xywh(box)} for i, c, box, s in rows if c in classes]
+        results = [
+            {"image_id": i, "category_id": c, "score": s, **xywh(box)}
+            for i, c, box, s in rows
+            if c in classes
+        ]
         run = COCOeval(gt, gt.loadRes(results), "bbox")
         run.evaluate()
         run.accumulate()
@@ -86,12 +97,15 @@ def rows_of(found: list[Detections]) -> list[tuple[int, int, list[float], float]
 @pytest.mark.parametrize("seed", range(4))
 def test_person_ap_of_pooled_videos_is_that_of_pycocotools(seed: int) -> None:
     videos = [scene(frames, 12, 10 * seed + k) for k, frames in enumerate((9, 30, 1))]
-    got = person_ap([found for found, _ in videos], [truth for _, truth in videos], NAMES, n=2).value
+    got = person_ap(
+        [found for found, _ in videos], [truth for _, truth in videos], NAMES, n=2
+    ).value
     objects, shift = [], 0
     for found, truth in videos:
         for number, people in truth.items():
             objects += [
-                (shift + number - 1, 1, b, int(i)) for b, i in zip(people.xyxy.tolist(), people.ignored, strict=True)
+                (shift + number - 1, 1, b, int(i))
+                for b, i in zip(people.xyxy.tolist(), people.ignored, strict=True)
             ]
         shift += len(found)
     expected = coco_ap(objects, rows_of([frame for found, _ in videos for frame in found]))
@@ -109,7 +123,9 @@ def test_agreement_is_pycocotools_with_the_sure_boxes_as_truth(seed: int) -> Non
 
 
 def test_ignored_people_count_neither_way() -> None:
-    """By hand: one person found; a box on an ignored one, and a part of it, cost nothing; one elsewhere does."""
+    """By hand: one person found; a box on an ignored one, and a part of it, cost nothing; one
+    elsewhere does.
+    """
     truth = {1: MotBoxes.of([[0, 0, 10, 20], [50, 0, 90, 80]], ignored=[False, True])}
     true, on, part, false = (
         (0, 0, 10, 20, 0.5, 1),
@@ -141,13 +157,18 @@ def test_frames_without_people_and_videos_without_any() -> None:
 
 
 def test_a_network_agrees_with_itself() -> None:
-    apart = [detections([(40 * k, 0, 40 * k + 20, 30, 0.2 + 0.1 * k, k % 3) for k in range(n)]) for n in range(6)]
+    apart = [
+        detections([(40 * k, 0, 40 * k + 20, 30, 0.2 + 0.1 * k, k % 3) for k in range(n)])
+        for n in range(6)
+    ]
     result = agreement([apart], [apart], n=20)
     assert result.value == pytest.approx(1) and np.nanmin(result.scores) == pytest.approx(1)
 
 
 def test_block_draws_equal_copied_frames() -> None:
-    """Weights by blocks give what pycocotools gives for the frames that were drawn, each copied as often."""
+    """Weights by blocks give what pycocotools gives for the frames that were drawn, each copied as
+    often.
+    """
     found, truth = scene(40, 12, 5)
     result = person_ap([found], [truth], NAMES, n=6, seed=3, block=8)
     for scores, weights in zip(result.scores, Blocks((40,), 8).draws(6, 3), strict=True):
@@ -156,10 +177,17 @@ def test_block_draws_equal_copied_frames() -> None:
             (k, 1, box, int(ignored))
             for k, i in enumerate(chosen)
             for box, ignored in zip(
-                *((truth[i + 1].xyxy.tolist(), truth[i + 1].ignored) if i + 1 in truth else ([], [])), strict=True
+                *(
+                    (truth[i + 1].xyxy.tolist(), truth[i + 1].ignored)
+                    if i + 1 in truth
+                    else ([], [])
+                ),
+                strict=True,
             )
         ]
-        np.testing.assert_allclose(scores, coco_ap(objects, rows_of([found[i] for i in chosen])), rtol=1e-12)
+        np.testing.assert_allclose(
+            scores, coco_ap(objects, rows_of([found[i] for i in chosen])), rtol=1e-12
+        )
 
 
 @given(st.lists(st.integers(0, 70), min_size=1, max_size=3), st.integers(1, 40), st.integers(0, 99))
@@ -176,17 +204,27 @@ def test_blocks_are_runs_of_frames_and_every_frame_is_drawn_as_often() -> None:
     np.testing.assert_allclose(weights.mean(0), 1, atol=0.08)
     changes = (weights != np.roll(weights, 1, 1)).sum(1)
     assert changes.max() <= 8, "four blocks have at most eight ends"
-    # Covariance of the weights of frames d apart: four blocks, each with both in (15 - d) / 60, with either in 1 / 4.
+    # Covariance of the weights of frames d apart: four blocks, each with both in (15 - d) / 60,
+    # with either in 1 / 4.
     centred = weights - 1.0
     near, far = ((centred * np.roll(centred, d, 1)).mean() for d in (1, 20))
-    assert near == pytest.approx(14 / 15 - 15 / 60, abs=0.05) and far == pytest.approx(-15 / 60, abs=0.05)
+    assert near == pytest.approx(14 / 15 - 15 / 60, abs=0.05) and far == pytest.approx(
+        -15 / 60, abs=0.05
+    )
 
 
 def test_blocks_of_resembling_frames_have_the_wider_interval() -> None:
-    """Ten scenes that stand still for twelve frames each: drawn one by one they would feign 120 independent frames."""
+    """Ten scenes that stand still for twelve frames each: drawn one by one they would feign 120
+    independent frames.
+    """
     stills = [scene(1, 25, 50 + k) for k in range(10)]
     found = [still for (still,), _ in stills for _ in range(12)]
-    truth = {12 * k + i: people[1] for k, (_, people) in enumerate(stills) for i in range(1, 13) if people}
+    truth = {
+        12 * k + i: people[1]
+        for k, (_, people) in enumerate(stills)
+        for i in range(1, 13)
+        if people
+    }
 
     def width(block: int) -> float:
         interval = person_ap([found], [truth], NAMES, n=400, block=block).intervals()["AP50"]
@@ -199,7 +237,10 @@ def test_modes_are_paired_on_the_same_blocks() -> None:
     (good, truth), (bad, _) = scene(40, 3, 1), scene(40, 25, 1)
     first, second = (person_ap([found], [truth], NAMES, n=200, seed=2) for found in (good, bad))
     gap = (first - second).intervals()["AP50"]
-    assert gap.value == pytest.approx(first.value[1] - second.value[1]) and 0 < gap.low < gap.value < gap.high
+    assert (
+        gap.value == pytest.approx(first.value[1] - second.value[1])
+        and 0 < gap.low < gap.value < gap.high
+    )
     alone = person_ap([good], [truth], NAMES, n=0, seed=2)
     np.testing.assert_array_equal(alone.value, first.value)
     assert alone.scores.shape == (0, len(first.value))
@@ -222,12 +263,17 @@ def test_the_truth_of_a_real_sequence_scores_one_against_itself() -> None:
     truth = sequence.ground_truth()
     found = [detections([(*box, 0.9, 1) for box in truth[n].xyxy.tolist()]) for n in range(1, 61)]
     assert person_ap([found], [truth], NAMES, n=5).value == pytest.approx([1, 1])
-    shifted = [detections([(*(np.array(b) + 1000), 0.9, 1) for b in truth[n].xyxy.tolist()]) for n in range(1, 61)]
+    shifted = [
+        detections([(*(np.array(b) + 1000), 0.9, 1) for b in truth[n].xyxy.tolist()])
+        for n in range(1, 61)
+    ]
     assert person_ap([shifted], [truth], NAMES, n=5).value.tolist() == [0, 0]
 
 
 def test_agreement_by_box_weights_classes():
-    """Nine dogs that are found, and one car that is not: half of the classes, nine tenths of the boxes."""
+    """Nine dogs that are found, and one car that is not: half of the classes, nine tenths of the
+    boxes.
+    """
     dogs = [(20.0 * k, 0.0, 20.0 * k + 10, 10.0, 0.9, 0.0) for k in range(9)]
     reference = [[detections([*dogs, (0, 50, 10, 60, 0.9, 2)])]]
     found = [[detections(dogs)]]

@@ -1,4 +1,6 @@
-"""The VOC scorer against worked numbers and a second, loop-by-loop implementation of the devkit's rule."""
+"""The VOC scorer against worked numbers and a second, loop-by-loop implementation of the devkit's
+rule.
+"""
 
 from fractions import Fraction
 from pathlib import Path
@@ -9,13 +11,21 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from spiking_yolo.datasets.detection import DetectionSet, Sample
+from spiking_yolo.data.detection import DetectionSet, Sample
 from spiking_yolo.decode.boxes import Detections
-from spiking_yolo.metrics.precision import average_precision
-from spiking_yolo.metrics.voc import best_f1, inclusive_iou, match, relabel, voc_map
+from spiking_yolo.metrics.voc import (
+    average_precision,
+    best_f1,
+    inclusive_iou,
+    match,
+    relabel,
+    voc_map,
+)
 
 
-def truth(boxes: list, labels: list[int] | None = None, difficult: list[bool] | None = None, name: int = 0) -> Sample:
+def truth(
+    boxes: list, labels: list[int] | None = None, difficult: list[bool] | None = None, name: int = 0
+) -> Sample:
     labels = [0] * len(boxes) if labels is None else labels
     return Sample.of(name, Path(f"{name}.jpg"), (200, 200), boxes, labels, difficult)
 
@@ -45,15 +55,19 @@ def of(samples: list[Sample], classes: tuple[str, ...] = ("thing",)) -> Detectio
         ([0, 0], 3, 0.0, 0.0),
     ],
 )
-def test_average_precision_of_worked_lists(tp: list[int], npos: int, eleven: float, area: float) -> None:
+def test_average_precision_of_worked_lists(
+    tp: list[int], npos: int, eleven: float, area: float
+) -> None:
     ranked = np.array(tp, dtype=bool)
     assert average_precision(ranked, npos, "11point") == pytest.approx(eleven, abs=1e-9)
     assert average_precision(ranked, npos, "area") == pytest.approx(area, abs=1e-9)
 
 
 def test_precision_and_recall_at_the_best_f1() -> None:
-    """Two classes together: hits at .9, .8 (class 1) and .3, misses at .8, .4 and .3, and four objects. F1 is 2/5 at
-    .9, 4/7 at .8, 4/8 at .4, and 6/10 at .3, where hit and miss cannot be parted; without the last hit .8 is best."""
+    """Two classes together: hits at .9, .8 (class 1) and .3, misses at .8, .4 and .3, and four
+    objects. F1 is 2/5 at .9, 4/7 at .8, 4/8 at .4, and 6/10 at .3, where hit and miss cannot be
+    parted; without the last hit .8 is best.
+    """
     boxes = [[0, 0, 9, 9], [50, 0, 59, 9], [0, 50, 9, 59], [50, 50, 59, 59]]
     missed = [[100, 100, 109, 109]]
     data = of([truth(boxes, [0, 1, 0, 0]), truth([], name=1)], ("a", "b"))
@@ -68,16 +82,22 @@ def test_precision_and_recall_at_the_best_f1() -> None:
 
 
 def test_eleven_points_are_compared_exactly() -> None:
-    """Three of ten reach recall 0.3, three of five reach 0.6; floats of np.arange(0, 1.1, 0.1) deny both."""
+    """Three of ten reach recall 0.3, three of five reach 0.6; floats of np.arange(0, 1.1, 0.1) deny
+    both.
+    """
 
     def with_floats(tp: np.ndarray, npos: int) -> float:
         recall, precision = np.cumsum(tp) / npos, np.cumsum(tp) / np.arange(1, len(tp) + 1)
         return sum(precision[recall >= t].max(initial=0) for t in np.arange(0, 1.1, 0.1)) / 11
 
     ten, five = np.ones(3, bool), np.array([1, 1, 0, 1, 0, 0, 1, 0], bool)
-    assert with_floats(ten, 10) == pytest.approx(3 / 11) and with_floats(five, 5) == pytest.approx(0.6785714286)
+    assert with_floats(ten, 10) == pytest.approx(3 / 11) and with_floats(five, 5) == pytest.approx(
+        0.6785714286
+    )
     assert average_precision(ten, 10, "11point") == pytest.approx(4 / 11, abs=1e-12)
-    assert average_precision(five, 5, "11point") == pytest.approx((5 + 2 * 0.75 + 2 * 4 / 7) / 11, abs=1e-12)
+    assert average_precision(five, 5, "11point") == pytest.approx(
+        (5 + 2 * 0.75 + 2 * 4 / 7) / 11, abs=1e-12
+    )
 
 
 def test_no_objects_has_no_average_precision() -> None:
@@ -85,7 +105,9 @@ def test_no_objects_has_no_average_precision() -> None:
 
 
 def plain_ap(tp: list[bool], npos: int) -> tuple[Fraction, Fraction]:
-    """(11-point, area) in exact arithmetic, from the definition by thresholds and by recall steps."""
+    """(11-point, area) in exact arithmetic, from the definition by thresholds and by recall
+    steps.
+    """
     points = []
     for i in range(len(tp)):
         hits = sum(tp[: i + 1])
@@ -103,14 +125,21 @@ def plain_ap(tp: list[bool], npos: int) -> tuple[Fraction, Fraction]:
 def test_average_precision_against_its_definition(tp: list[bool], missed: int) -> None:
     npos = max(sum(tp) + missed, 1)
     eleven, area = plain_ap(tp, npos)
-    assert average_precision(np.array(tp, bool), npos, "11point") == pytest.approx(float(eleven), abs=1e-12)
-    assert average_precision(np.array(tp, bool), npos, "area") == pytest.approx(float(area), abs=1e-12)
+    assert average_precision(np.array(tp, bool), npos, "11point") == pytest.approx(
+        float(eleven), abs=1e-12
+    )
+    assert average_precision(np.array(tp, bool), npos, "area") == pytest.approx(
+        float(area), abs=1e-12
+    )
 
 
 def test_difficult_objects_are_neither_found_nor_missed() -> None:
     a = truth([(10, 10, 50, 50), (60, 60, 100, 100)], difficult=[False, True])
     b = truth([(20, 20, 80, 80)], name=1)
-    on_a = found([(60, 60, 100, 100), (10, 10, 50, 50), (11, 11, 51, 51), (61, 60, 100, 100)], [0.9, 0.8, 0.7, 0.65])
+    on_a = found(
+        [(60, 60, 100, 100), (10, 10, 50, 50), (11, 11, 51, 51), (61, 60, 100, 100)],
+        [0.9, 0.8, 0.7, 0.65],
+    )
     on_b = found([(150, 150, 190, 190), (20, 20, 80, 80)], [0.6, 0.5])
     score = voc_map([on_a, on_b], of([a, b]))
     assert score.npos == {"thing": 2}
@@ -135,7 +164,9 @@ def test_exactly_half_matches() -> None:
 
 
 def test_a_taken_object_leaves_no_second_best() -> None:
-    """The second box overlaps the free object with IoU > 0.5 too, but the taken one more: it is false."""
+    """The second box overlaps the free object with IoU > 0.5 too, but the taken one more: it is
+    false.
+    """
     objects = truth([(0, 0, 99, 99), (20, 0, 119, 99)])
     boxes = np.array([[0.0, 0, 99, 99], [5, 0, 104, 99]])
     assert inclusive_iou(boxes[1:], objects.boxes).min() > 0.5
@@ -178,7 +209,9 @@ def test_labels_are_read_through_the_category_ids() -> None:
 
 
 def test_relabel_drops_unknown_classes() -> None:
-    moved = relabel(found([(0, 0, 1, 1), (0, 0, 2, 2), (0, 0, 3, 3)], [0.9, 0.8, 0.7], [0, 1, 2]), (5, -1, 0))
+    moved = relabel(
+        found([(0, 0, 1, 1), (0, 0, 2, 2), (0, 0, 3, 3)], [0.9, 0.8, 0.7], [0, 1, 2]), (5, -1, 0)
+    )
     assert moved.class_id.tolist() == [5, 0]
     np.testing.assert_allclose(moved.confidence, [0.9, 0.7])
     assert moved.xyxy[1].tolist() == [0, 0, 3, 3]
@@ -225,11 +258,17 @@ def test_against_the_devkit_loop(seed: int) -> None:
         n, m = rng.integers(0, 6), rng.integers(0, 12)
         corner, side = rng.integers(0, 30, (n, 2)), rng.integers(10, 40, (n, 2))
         boxes = np.hstack([corner, corner + side]).astype(float)
-        samples.append(truth(boxes.tolist(), rng.integers(0, 3, n).tolist(), (rng.random(n) < 0.3).tolist(), i))
+        samples.append(
+            truth(boxes.tolist(), rng.integers(0, 3, n).tolist(), (rng.random(n) < 0.3).tolist(), i)
+        )
         near = boxes[rng.integers(0, n, m)] + rng.integers(-6, 7, (m, 4)) if n else np.zeros((0, 4))
         scores = rng.integers(0, 8, len(near)) / 8  # many ties
-        predictions.append(found(near.tolist(), scores.tolist(), rng.integers(0, 3, len(near)).tolist()))
+        predictions.append(
+            found(near.tolist(), scores.tolist(), rng.integers(0, 3, len(near)).tolist())
+        )
     score = voc_map(predictions, of(samples, ("a", "b", "c")))
     # Within an image the loop must see ties in the same order; sorting is stable in both.
     expected = {name: devkit_ap(predictions, samples, c) for c, name in enumerate("abc")}
-    assert score.per_class == pytest.approx({k: v for k, v in expected.items() if v is not None}, abs=1e-12)
+    assert score.per_class == pytest.approx(
+        {k: v for k, v in expected.items() if v is not None}, abs=1e-12
+    )

@@ -7,7 +7,7 @@ from safetensors.torch import save_file
 
 from spiking_yolo.errors import UserError
 from spiking_yolo.io.files import sha256
-from spiking_yolo.models.checkpoint import build_model, load_checkpoint, save_checkpoint
+from spiking_yolo.models.load import build_model, load_checkpoint, save_checkpoint
 from spiking_yolo.models.yolov1 import yolov1_spec
 from spiking_yolo.train.classify import classifier_spec
 
@@ -50,7 +50,12 @@ def test_kernels_take_two_bytes(tmp_path):
 
 def save_raw(path, **changes):
     model = build_model("resnet20", CLASSIFY, {})
-    metadata = {"format": "spiking_yolo-ann", "arch": "resnet20", "options": "{}", "spec": CLASSIFY.to_json()}
+    metadata = {
+        "format": "spiking_yolo-ann",
+        "arch": "resnet20",
+        "options": "{}",
+        "spec": CLASSIFY.to_json(),
+    }
     metadata = {k: v for k, v in (metadata | changes).items() if v is not None}
     save_file({k: v.contiguous() for k, v in model.state_dict().items()}, path, metadata)
 

@@ -5,8 +5,7 @@ import torch
 from torch import nn
 
 from spiking_yolo.errors import UserError
-from spiking_yolo.models.classifiers import CLASSIFIERS, build
-from spiking_yolo.models.load_torchvision import load_torchvision
+from spiking_yolo.models.classifiers import CLASSIFIERS, build, load_torchvision
 
 
 @pytest.mark.parametrize("name", CLASSIFIERS)
@@ -30,7 +29,14 @@ def test_sizes_counted_by_hand():
     def conv(cin: int, cout: int, k: int = 3) -> int:
         return k * k * cin * cout + 2 * cout
 
-    residual = conv(3, 16) + 6 * conv(16, 16) + conv(16, 32) + 5 * conv(32, 32) + conv(32, 64) + 5 * conv(64, 64)
+    residual = (
+        conv(3, 16)
+        + 6 * conv(16, 16)
+        + conv(16, 32)
+        + 5 * conv(32, 32)
+        + conv(32, 64)
+        + 5 * conv(64, 64)
+    )
     residual += conv(16, 32, 1) + conv(32, 64, 1) + 64 * 10 + 10
     assert parameters(build("resnet20", 10)) == residual
     plain = [3, 64, 64, 128, 128, 256, 256, 256, *[512] * 6]
@@ -60,7 +66,9 @@ def test_torchvision_network_with_a_state_dict(tmp_path):
     loaded, spec, digest = load_torchvision(tmp_path / "w.pth", "torchvision:resnet18")
     x = torch.rand(1, 3, 64, 64)
     assert torch.equal(source.eval()(x), loaded(x))
-    assert spec.names == ("class 0", "class 1", "class 2", "class 3", "class 4") and len(digest) == 64
+    assert (
+        spec.names == ("class 0", "class 1", "class 2", "class 3", "class 4") and len(digest) == 64
+    )
     assert (spec.task, spec.height, spec.width, spec.resize) == ("classify", 224, 224, "crop")
     (tmp_path / "w.names").write_text("a\nb\nc\nd\ne\n")
     assert load_torchvision(tmp_path / "w.pth", "torchvision:resnet18")[1].names == tuple("abcde")

@@ -7,11 +7,11 @@ import sys
 
 import pytest
 
-from spiking_yolo.models.isolated import environment
+from spiking_yolo.models.ultralytics import environment
 
 SCRIPT = """
 import socket, sys
-from spiking_yolo.models.confined import FILE, confine
+from spiking_yolo.models.ultralytics import FILE, confine
 gone = confine()
 import resource
 assert resource.getrlimit(resource.RLIMIT_FSIZE)[0] == FILE and "torch" not in sys.modules
@@ -26,7 +26,9 @@ except OSError:
 def test_it_has_no_network_where_the_system_allows_that():
     with socket.create_server(("127.0.0.1", 0)) as server:
         port = str(server.getsockname()[1])
-        done = subprocess.run([sys.executable, "-c", SCRIPT, port], capture_output=True, text=True, check=True)
+        done = subprocess.run(
+            [sys.executable, "-c", SCRIPT, port], capture_output=True, text=True, check=True
+        )
     if done.stdout == "connected False\n":
         pytest.skip("this system lets no process give up its network")
     assert done.stdout == "alone True\n"
@@ -36,4 +38,7 @@ def test_the_users_environment_does_not_switch_safe_loading_off(monkeypatch):
     monkeypatch.setenv("ULTRALYTICS_SAFE_LOAD", "0")
     monkeypatch.setenv("YOLO_OFFLINE", "0")
     given = environment("/somewhere")
-    assert given["ULTRALYTICS_SAFE_LOAD"] == given["YOLO_OFFLINE"] == "1" and given["PATH"] == os.environ["PATH"]
+    assert (
+        given["ULTRALYTICS_SAFE_LOAD"] == given["YOLO_OFFLINE"] == "1"
+        and given["PATH"] == os.environ["PATH"]
+    )

@@ -28,17 +28,30 @@ def test_first_of_a_repeated_key_counts_and_equals_signs_stay_in_the_value():
 
 
 def test_numbers_end_where_a_comment_begins():
-    (_, layer) = parse_cfg("[net]\n[conv]\nsize=3 # small\nmask=0,1 # the fine ones\nscale=1.5 # x\n")
-    assert layer.integer("size") == 3 and layer.integers("mask") == [0, 1] and layer.number("scale", 1.0) == 1.5
+    (_, layer) = parse_cfg(
+        "[net]\n[conv]\nsize=3 # small\nmask=0,1 # the fine ones\nscale=1.5 # x\n"
+    )
+    assert (
+        layer.integer("size") == 3
+        and layer.integers("mask") == [0, 1]
+        and layer.number("scale", 1.0) == 1.5
+    )
 
 
 names = st.text("abcdefghijk_", min_size=1, max_size=8)
 
 
-@given(st.lists(st.tuples(names, st.dictionaries(names, st.integers(-9, 999), max_size=4)), min_size=1, max_size=6))
+@given(
+    st.lists(
+        st.tuples(names, st.dictionaries(names, st.integers(-9, 999), max_size=4)),
+        min_size=1,
+        max_size=6,
+    )
+)
 def test_what_is_written_is_read(layers):
     text = "[net]\n" + "".join(
-        f"[ {kind} ]\n" + "".join(f"{k} = {v}\n" for k, v in options.items()) for kind, options in layers
+        f"[ {kind} ]\n" + "".join(f"{k} = {v}\n" for k, v in options.items())
+        for kind, options in layers
     )
     found = [(s.kind, {k: int(v) for k, v in s.options.items()}) for s in parse_cfg(text)[1:]]
     aliases = {

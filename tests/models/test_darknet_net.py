@@ -11,13 +11,12 @@ from hypothesis import given
 from hypothesis import strategies as st
 from torch.utils.flop_counter import FlopCounterMode
 
+from spiking_yolo.data.images import preprocess, read_image
 from spiking_yolo.errors import UserError
 from spiking_yolo.graph.modules import PaddedMaxPool2d
-from spiking_yolo.io.images import preprocess, read_image
-from spiking_yolo.models.darknet import DarknetNet
 from spiking_yolo.models.darknet_cfg import parse_cfg, read_cfg
-from spiking_yolo.models.darknet_weights import count_floats, layer_arrays
-from spiking_yolo.models.load_darknet import load_darknet
+from spiking_yolo.models.darknet_network import DarknetNet
+from spiking_yolo.models.darknet_weights import count_floats, layer_arrays, load_darknet
 
 ROOT = Path(__file__).parents[2]
 CFG = ROOT / "spiking_yolo" / "models" / "cfg"
@@ -40,7 +39,9 @@ def build(layers: str, size: int = 8) -> DarknetNet:
 HEAD = "[conv]\nfilters=6\nactivation=linear"
 
 
-@pytest.mark.parametrize(("cfg", "floats", "gflop"), PUBLISHED, ids=lambda v: getattr(v, "stem", ""))
+@pytest.mark.parametrize(
+    ("cfg", "floats", "gflop"), PUBLISHED, ids=lambda v: getattr(v, "stem", "")
+)
 def test_published_networks(cfg, floats, gflop):
     with torch.device("meta"):
         net = DarknetNet(read_cfg(cfg)).eval()
@@ -56,11 +57,28 @@ def test_published_networks(cfg, floats, gflop):
 def test_yolov3_tiny_shapes_floats_and_spec():
     with torch.device("meta"):
         net = DarknetNet(read_cfg(PUBLISHED[-1][0]))
-    cumulative = list(accumulate(sum(t.numel() for _, t in layer_arrays(layer)) for layer in net.layers))
-    expected = {0: 496, 2: 5232, 4: 23920, 6: 98160, 8: 394096, 10: 1575792, 12: 6298480, 13: 6561648}
+    cumulative = list(
+        accumulate(sum(t.numel() for _, t in layer_arrays(layer)) for layer in net.layers)
+    )
+    expected = {
+        0: 496,
+        2: 5232,
+        4: 23920,
+        6: 98160,
+        8: 394096,
+        10: 1575792,
+        12: 6298480,
+        13: 6561648,
+    }
     expected |= {14: 7743344, 15: 7874159, 18: 7907439, 21: 8793199, 22: 8858734}
     assert {i: cumulative[i] for i in expected} == expected
-    shapes = {11: (512, 13, 13), 17: (256, 13, 13), 19: (128, 26, 26), 20: (384, 26, 26), 23: (255, 26, 26)}
+    shapes = {
+        11: (512, 13, 13),
+        17: (256, 13, 13),
+        19: (128, 26, 26),
+        20: (384, 26, 26),
+        23: (255, 26, 26),
+    }
     assert {i: net.shapes[i] for i in shapes} == shapes
     spec = net.spec(["thing"] * 80)
     assert spec.resize == "letterbox" and (spec.width, spec.height) == (416, 416)
@@ -100,7 +118,11 @@ def reference_yolov3_tiny(image: np.ndarray) -> list[torch.Tensor]:
             gamma, mean, var = take(filters), take(filters), take(filters)
         y = F.conv2d(x, take(filters, x.shape[1], size, size), padding=size // 2)
         if bn:
-            y = gamma.view(-1, 1, 1) * (y - mean.view(-1, 1, 1)) / (var.view(-1, 1, 1) + 1e-5).sqrt()
+            y = (
+                gamma.view(-1, 1, 1)
+                * (y - mean.view(-1, 1, 1))
+                / (var.view(-1, 1, 1) + 1e-5).sqrt()
+            )
         y = y + bias.view(-1, 1, 1)
         return torch.where(y > 0, y, 0.1 * y) if bn else y
 
@@ -132,7 +154,9 @@ def test_logits_of_the_public_yolov3_tiny():
 
 
 def test_traceable():
-    net = build("[conv]\nfilters=4\nsize=3\npad=1\nactivation=leaky\n[max]\nsize=2\nstride=1\n" + HEAD).eval()
+    net = build(
+        "[conv]\nfilters=4\nsize=3\npad=1\nactivation=leaky\n[max]\nsize=2\nstride=1\n" + HEAD
+    ).eval()
     image = torch.randn(1, 3, 8, 8)
     traced = torch.fx.symbolic_trace(net)
     assert torch.equal(traced(image)[0], net(image)[0])
@@ -184,7 +208,10 @@ def test_kept_outputs_are_only_those_still_needed():
 @pytest.mark.parametrize(
     ("layers", "message"),
     [
-        ("[conv]\nfilters=6", r"layer 0 \[convolutional\]: activation=logistic cannot be converted"),
+        (
+            "[conv]\nfilters=6",
+            r"layer 0 \[convolutional\]: activation=logistic cannot be converted",
+        ),
         ("[conv]\nfilters=7\nactivation=linear", "need an input of"),
         ("[conv]\nfilters=6\nactivation=linear\ngroups=2", "groups=2 must divide"),
         ("[route]\nlayers=0", "must name earlier layers"),
@@ -192,15 +219,27 @@ def test_kept_outputs_are_only_those_still_needed():
         ("[lstm]\n", r"layer 0 \[lstm\]: this kind of layer"),
         ("[max]\nsize=20\nstride=20\npadding=0\n" + HEAD, "shrinks to nothing"),
         ("[connected]\noutput=4\nactivation=linear\n[max]\nstride=2", "cannot follow"),
-        ("[max]\nstride=2\nsize=2\n[route]\nlayers=0\n[upsample]\n[route]\nlayers=-1,0", "differ in height"),
-        (HEAD + "\n[yolo]\nclasses=1\nnum=2\nanchors=1,1", "num=2 needs 4 numbers in anchors=, found 2"),
+        (
+            "[max]\nstride=2\nsize=2\n[route]\nlayers=0\n[upsample]\n[route]\nlayers=-1,0",
+            "differ in height",
+        ),
+        (
+            HEAD + "\n[yolo]\nclasses=1\nnum=2\nanchors=1,1",
+            "num=2 needs 4 numbers in anchors=, found 2",
+        ),
         (HEAD + "\n[yolo]\nclasses=1\nnum=1\nanchors=0,4", "an anchor of 0 has no size"),
         (HEAD + "\n[yolo]\nclasses=1\nnum=1\nanchors=1,1\nmask=1", "points outside"),
         ("[crop]\ncrop_width=4\ncrop_height=8\nnoadjust=1", "must be of the whole map, 8 x 8"),
         ("[crop]\ncrop_width=8\ncrop_height=8", "without noadjust=1 values are rescaled"),
-        ("[conv]\nfilters=6\nactivation=linear\nshare_index=0", "share_index=0 is not supported; .* without it"),
+        (
+            "[conv]\nfilters=6\nactivation=linear\nshare_index=0",
+            "share_index=0 is not supported; .* without it",
+        ),
         ("[conv]\nfilters=6\nactivation=linear\ndilation=2", "dilation=2 is not supported"),
-        ("[conv]\nfilters=6\nactivation=linear\nstride=2\nstride_x=1", "stride_x=1 is not supported"),
+        (
+            "[conv]\nfilters=6\nactivation=linear\nstride=2\nstride_x=1",
+            "stride_x=1 is not supported",
+        ),
     ],
 )
 def test_mistakes_name_the_layer(layers, message):

@@ -12,10 +12,15 @@ import torch
 
 from spiking_yolo.errors import Notice, UserError
 from spiking_yolo.io.assets import YOLOV3_TINY
-from spiking_yolo.models.darknet import DarknetNet
 from spiking_yolo.models.darknet_cfg import parse_cfg, read_cfg
-from spiking_yolo.models.darknet_weights import Header, count_floats, read_weights, write_weights
-from spiking_yolo.models.load_darknet import load_darknet
+from spiking_yolo.models.darknet_network import DarknetNet
+from spiking_yolo.models.darknet_weights import (
+    Header,
+    count_floats,
+    load_darknet,
+    read_weights,
+    write_weights,
+)
 
 ROOT = Path(__file__).parents[2]
 CFG = ROOT / "spiking_yolo" / "models" / "cfg"
@@ -53,7 +58,11 @@ def test_round_trip_has_the_published_size_and_the_same_bits(cfg, header, size, 
     net.to_empty(device="cpu")
     generator = np.random.default_rng(0)
     floats = generator.random(count_floats(net), np.float32)
-    save(first, floats, struct.pack(header.layout, header.major, header.minor, header.revision, header.seen))
+    save(
+        first,
+        floats,
+        struct.pack(header.layout, header.major, header.minor, header.revision, header.seen),
+    )
     assert first.stat().st_size == size
     assert read_weights(net, first) == header
     write_weights(net, second, header)
@@ -70,7 +79,11 @@ def test_array_order(tmp_path):
     assert conv.bn.bias.tolist() == [0, 1] and conv.bn.weight.tolist() == [2, 3]
     assert conv.bn.running_mean.tolist() == [4, 5] and conv.bn.running_var.tolist() == [6, 7]
     assert conv.conv.weight.flatten().tolist() == list(range(8, 62))
-    assert plain.conv.bias.tolist() == [62, 63, 64] and plain.conv.weight.flatten().tolist() == list(range(65, 71))
+    assert plain.conv.bias.tolist() == [
+        62,
+        63,
+        64,
+    ] and plain.conv.weight.flatten().tolist() == list(range(65, 71))
     assert full.bn.bias.tolist() == list(range(71, 82))
     assert full.linear.weight.flatten().tolist() == list(range(82, 82 + 528))
     assert full.bn.weight.tolist() == list(range(610, 621))
@@ -79,7 +92,9 @@ def test_array_order(tmp_path):
 
 @pytest.mark.parametrize(("major", "minor"), [(1001, 0), (0, 1001)])
 def test_connected_matrices_are_transposed_beyond_version_1000(major, minor, tmp_path):
-    path = save(tmp_path / "x.weights", np.arange(SMALL_FLOATS), struct.pack("<4i", major, minor, 0, 5))
+    path = save(
+        tmp_path / "x.weights", np.arange(SMALL_FLOATS), struct.pack("<4i", major, minor, 0, 5)
+    )
     net = small()
     header = read_weights(net, path)
     assert net.layers[2].linear.weight[0, :3].tolist() == [82, 93, 104]
@@ -200,7 +215,9 @@ def test_class_names_are_found_in_order(tmp_path):
 def test_voc_names_by_number_of_classes(tmp_path, recwarn):
     """A guess, which is said, unless the names lie beside the weights."""
     path = small_files(tmp_path, classes=20)
-    with pytest.warns(Notice, match="net.weights has 20 classes and no names beside it: taking those of voc.names"):
+    with pytest.warns(
+        Notice, match="net.weights has 20 classes and no names beside it: taking those of voc.names"
+    ):
         assert load_darknet(path)[1].names[11] == "dog"
     (tmp_path / "voc.names").write_text("\n".join("abcdefghijklmnopqrst"))
     assert load_darknet(path)[1].names[11] == "l" and not recwarn.list

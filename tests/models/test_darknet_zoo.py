@@ -1,4 +1,6 @@
-"""Depthwise darknet networks: the public ones against a second implementation, shortcuts, heads, random round trips."""
+"""Depthwise darknet networks: the public ones against a second implementation, shortcuts, heads,
+random round trips.
+"""
 
 import math
 from pathlib import Path
@@ -11,13 +13,19 @@ from helpers.darknet_reference import heads as reference
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from spiking_yolo.decode.yolo import decode
+from spiking_yolo.data.images import preprocess, read_image
+from spiking_yolo.decode.heads import decode
 from spiking_yolo.errors import UserError
 from spiking_yolo.graph import forward
-from spiking_yolo.io.images import preprocess, read_image
-from spiking_yolo.models.darknet import DarknetNet
 from spiking_yolo.models.darknet_cfg import parse_cfg
-from spiking_yolo.models.darknet_weights import Header, arrays, count_floats, read_weights, write_weights
+from spiking_yolo.models.darknet_network import DarknetNet
+from spiking_yolo.models.darknet_weights import (
+    Header,
+    arrays,
+    count_floats,
+    read_weights,
+    write_weights,
+)
 from spiking_yolo.models.load import load_ann
 from spiking_yolo.models.spec import HeadSpec, Spec
 
@@ -48,13 +56,16 @@ def test_public_networks_agree_with_a_second_implementation(name: str, photograp
     outputs = forward(ann.graph.to(torch.float64), x.double()[None])
     single = forward(ann.graph, x[None])
     for output, rounded, wanted in zip(outputs, single, expected, strict=True):
-        assert (output - wanted).abs().max() < 1e-4  # folded batch norms are rounded to float32
+        # Folded batch norms are rounded to float32.
+        assert (output - wanted).abs().max() < 1e-4
         assert (rounded - wanted).abs().max() < 1e-3
     assert ann.spec.resize == "stretch" and ann.imgsz == (320, 320)
     assert sum(node.attrs["slope"] == 1 for node in ann.graph.activations) == IDENTITIES[name]
 
 
-@pytest.mark.skipif(not hasattr(cv2.dnn, "readNetFromDarknet"), reason="OpenCV 5 reads no darknet; 4 does")
+@pytest.mark.skipif(
+    not hasattr(cv2.dnn, "readNetFromDarknet"), reason="OpenCV 5 reads no darknet; 4 does"
+)
 @pytest.mark.parametrize("name", IDENTITIES)
 def test_public_networks_agree_with_opencv(name: str, photograph: np.ndarray):
     path = found(name)
@@ -63,7 +74,8 @@ def test_public_networks_agree_with_opencv(name: str, photograph: np.ndarray):
     boxes, scores = decode(forward(ann.graph, x[None]), ann.spec)
     net = cv2.dnn.readNetFromDarknet(str(path.with_suffix(".cfg")), str(path))  # pyright: ignore[reportAttributeAccessIssue]
     net.setInput(x[None].numpy())
-    rows = np.concatenate(net.forward(net.getUnconnectedOutLayersNames()))  # cell by cell, boxes of a cell together
+    # Cell by cell, boxes of a cell together.
+    rows = np.concatenate(net.forward(net.getUnconnectedOutLayersNames()))
     theirs = torch.from_numpy(rows[:, 5:]).amax(1).sort(descending=True).values
     ours = scores[0].amax(1).sort(descending=True).values
     assert len(boxes[0]) == len(rows) and (theirs[:20] - ours[:20]).abs().max() < 1e-3
@@ -83,7 +95,11 @@ def test_a_shortcut_adds_and_then_activates(activation: str):
     x = torch.randn(1, 3, 16, 8)
     first = net.layers[0](x)
     total = first + net.layers[1](first)
-    acted = {"linear": total, "relu": total.relu(), "leaky": torch.nn.functional.leaky_relu(total, 0.1)}
+    acted = {
+        "linear": total,
+        "relu": total.relu(),
+        "leaky": torch.nn.functional.leaky_relu(total, 0.1),
+    }
     assert torch.equal(net(x)[0], net.layers[3](acted[activation]))
 
 
@@ -99,17 +115,32 @@ def test_dropout_changes_nothing_and_counts_as_a_layer():
     [
         (f"{TWO}[shortcut]\nfrom=-3", r"layer 2 \[shortcut\]: from=-3 must name earlier layers"),
         (f"{TWO}[shortcut]", "from= must name earlier layers"),
-        (f"{TWO}[conv]\nfilters=5\nactivation=linear\n[shortcut]\nfrom=-2", "the layers to add differ in channels"),
-        (f"{TWO}[conv]\nfilters=4\nstride=2\nactivation=linear\n[shortcut]\nfrom=-2", "differ in channels, height"),
+        (
+            f"{TWO}[conv]\nfilters=5\nactivation=linear\n[shortcut]\nfrom=-2",
+            "the layers to add differ in channels",
+        ),
+        (
+            f"{TWO}[conv]\nfilters=4\nstride=2\nactivation=linear\n[shortcut]\nfrom=-2",
+            "differ in channels, height",
+        ),
         (
             f"{TWO}[shortcut]\nfrom=-2\nalpha=0.5\nbeta=1",
             "alpha=0.5 is not supported; use a network trained with alpha=1",
         ),
-        (f"{TWO}[shortcut]\nfrom=-2\nweights_type=per_channel", "weights_type=per_channel is not supported"),
-        (f"{TWO}[shortcut]\nfrom=-2\nactivation=mish", "activation=mish cannot be converted; use linear, leaky"),
+        (
+            f"{TWO}[shortcut]\nfrom=-2\nweights_type=per_channel",
+            "weights_type=per_channel is not supported",
+        ),
+        (
+            f"{TWO}[shortcut]\nfrom=-2\nactivation=mish",
+            "activation=mish cannot be converted; use linear, leaky",
+        ),
         ("[conv]\nactivation=mish", "activation=mish cannot be converted"),
         ("[conv]\nactivation=logistic", "activation=logistic cannot be converted"),
-        (f"{TWO}[conv]\ngroups=3\nfilters=6\nactivation=relu", "groups=3 must divide 4 inputs and filters=6"),
+        (
+            f"{TWO}[conv]\ngroups=3\nfilters=6\nactivation=relu",
+            "groups=3 must divide 4 inputs and filters=6",
+        ),
         ("[sam]\nfrom=-1", r"\[sam\]: this kind of layer cannot be converted; .* convolutional"),
         (HEAD.replace("num=1", "num=1\nscale_x_y=x"), "scale_x_y=x is not a list of numbers"),
         (HEAD.replace("num=1", "num=1\nmask=1e999"), "mask=1e999 is not a list of numbers"),
@@ -161,7 +192,11 @@ def random_cfg(draw: st.DrawFn) -> str:
     """A depthwise network with shortcuts and several routes, of random widths."""
     text, widths = "[net]\nwidth=8\nheight=16\n", []
     for i in range(draw(st.integers(1, 6))):
-        kind = draw(st.sampled_from(["plain", "depthwise", "grouped", "shortcut", "route", "spp", "dropout"]))
+        kind = draw(
+            st.sampled_from(
+                ["plain", "depthwise", "grouped", "shortcut", "route", "spp", "dropout"]
+            )
+        )
         before = widths[-1] if widths else 3
         same = [k for k, width in enumerate(widths[:-1]) if width == before]
         if kind == "shortcut" and same:
@@ -177,22 +212,31 @@ def random_cfg(draw: st.DrawFn) -> str:
         else:
             groups = {"depthwise": before, "grouped": math.gcd(before, 2)}.get(kind, 1)
             filters = groups * draw(st.integers(1, 3))
-            act, norm, size = (draw(st.sampled_from(v)) for v in (["relu", "leaky", "linear"], [0, 1], [1, 3]))
+            act, norm, size = (
+                draw(st.sampled_from(v)) for v in (["relu", "leaky", "linear"], [0, 1], [1, 3])
+            )
             text += f"[convolutional]\nfilters={filters}\ngroups={groups}\nsize={size}\npad=1\n"
             text += f"batch_normalize={norm}\nactivation={act}\n"
             before = filters
         widths.append(before)
-    return text + "[convolutional]\nfilters=6\nactivation=linear\n[yolo]\nclasses=1\nnum=1\nanchors=1,1\n"
+    return (
+        text
+        + "[convolutional]\nfilters=6\nactivation=linear\n[yolo]\nclasses=1\nnum=1\nanchors=1,1\n"
+    )
 
 
 @settings(max_examples=40, deadline=None)
 @given(random_cfg(), st.integers(0, 2**32 - 1))
-def test_random_networks_are_read_and_computed_alike(tmp_path_factory: pytest.TempPathFactory, cfg: str, seed: int):
+def test_random_networks_are_read_and_computed_alike(
+    tmp_path_factory: pytest.TempPathFactory, cfg: str, seed: int
+):
     folder = tmp_path_factory.mktemp("random")
     net, again = (DarknetNet(parse_cfg(cfg)).eval() for _ in range(2))
     generator = torch.Generator().manual_seed(seed)
     for _, name, tensor in arrays(net):
-        tensor.copy_(torch.rand(tensor.shape, generator=generator) - (0.5 if name != "variance" else -0.1))
+        tensor.copy_(
+            torch.rand(tensor.shape, generator=generator) - (0.5 if name != "variance" else -0.1)
+        )
     (folder / "a.cfg").write_text(cfg)
     write_weights(net, folder / "a.weights", Header(seen=3))
     assert (folder / "a.weights").stat().st_size == 20 + 4 * count_floats(net)

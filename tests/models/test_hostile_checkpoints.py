@@ -1,4 +1,6 @@
-"""Checkpoints that would do harm: each is refused in one line, creates nothing, and takes neither time nor memory."""
+"""Checkpoints that would do harm: each is refused in one line, creates nothing, and takes neither
+time nor memory.
+"""
 
 import pickle
 import resource
@@ -17,8 +19,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from spiking_yolo.errors import UserError
-from spiking_yolo.models.pickled import Record, read_pickle
-from spiking_yolo.models.torch_file import KNOWN, TorchFile
+from spiking_yolo.models.checkpoint_file import KNOWN, Record, TorchFile, read_pickle
 from spiking_yolo.models.yolo_checkpoint import read_checkpoint
 
 RUNS = [
@@ -46,7 +47,12 @@ def test_it_is_refused_in_one_line_and_creates_nothing(name: str, tmp_path: Path
     assert time.perf_counter() - start < 10
     assert resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before < 300_000  # kB
     said = str(caught.value)
-    assert said.startswith(f"cannot open {path}: ") and "\n" not in said and len(said) < 500 and said.isprintable()
+    assert (
+        said.startswith(f"cannot open {path}: ")
+        and "\n" not in said
+        and len(said) < 500
+        and said.isprintable()
+    )
     assert sorted(p.name for p in tmp_path.iterdir()) == ["hostile.pt"]
 
 
@@ -60,7 +66,9 @@ def test_the_traps_are_no_duds(name: str, tmp_path: Path):
     assert trap.exists()
 
 
-def test_there_are_many_kinds_of_them_and_a_folder_of_them_creates_nothing(tmp_path: Path, capsys: Any):
+def test_there_are_many_kinds_of_them_and_a_folder_of_them_creates_nothing(
+    tmp_path: Path, capsys: Any
+):
     assert len(HOSTILE) >= 45
     folder, trap = tmp_path / "zoo", tmp_path / "executed"
     folder.mkdir()
@@ -69,10 +77,15 @@ def test_there_are_many_kinds_of_them_and_a_folder_of_them_creates_nothing(tmp_p
     names = sorted(path.name for path in folder.iterdir())
     image = ROOT / "data" / "samples" / "dog.jpg"
     for name in names:  # the command line ends alike
-        assert run_tool("detect", image, "--weights", folder / name, "--project", tmp_path / "runs") == 2
+        assert (
+            run_tool("detect", image, "--weights", folder / name, "--project", tmp_path / "runs")
+            == 2
+        )
         said = capsys.readouterr().err
         assert len(said.splitlines()) == 1 and "cannot open" in said, name
-    assert sorted(path.name for path in folder.iterdir()) == names and list(tmp_path.iterdir()) == [folder]
+    assert sorted(path.name for path in folder.iterdir()) == names and list(tmp_path.iterdir()) == [
+        folder
+    ]
 
 
 @settings(max_examples=300, deadline=None)
@@ -86,7 +99,9 @@ def test_any_bytes_are_data_or_refused(content: bytes):
 
 @settings(max_examples=150, deadline=None)
 @given(data=st.data())
-def test_a_changed_checkpoint_is_read_or_refused(data: st.DataObject, tmp_path_factory: pytest.TempPathFactory):
+def test_a_changed_checkpoint_is_read_or_refused(
+    data: st.DataObject, tmp_path_factory: pytest.TempPathFactory
+):
     folder = tmp_path_factory.mktemp("fuzzed")
     content = bytearray(pickled({"model": [Path("a"), {"b": (1.5, "c", None)}], "ema": {3, 4}}))
     for _ in range(data.draw(st.integers(1, 4))):
@@ -97,10 +112,20 @@ def test_a_changed_checkpoint_is_read_or_refused(data: st.DataObject, tmp_path_f
     assert [path.name for path in folder.iterdir()] == ["a.pt"]
 
 
-plain = st.none() | st.booleans() | st.integers(-(2**40), 2**40) | st.floats(allow_nan=False) | st.text(max_size=9)
+plain = (
+    st.none()
+    | st.booleans()
+    | st.integers(-(2**40), 2**40)
+    | st.floats(allow_nan=False)
+    | st.text(max_size=9)
+)
 values = st.recursive(
     plain | st.binary(max_size=9),
-    lambda inner: st.lists(inner, max_size=5) | st.tuples(inner, inner) | st.dictionaries(st.text(max_size=5), inner),
+    lambda inner: (
+        st.lists(inner, max_size=5)
+        | st.tuples(inner, inner)
+        | st.dictionaries(st.text(max_size=5), inner)
+    ),
     max_leaves=20,
 )
 
@@ -113,10 +138,16 @@ def test_plain_values_are_read_as_python_reads_them(value: Any, protocol: int):
 
 def test_an_object_is_its_name_and_its_attributes():
     record = read_pickle(pickled(UserError("said")), KNOWN)
-    assert isinstance(record, Record) and record.name == "spiking_yolo.errors.UserError" and record.args == ("said",)
+    assert (
+        isinstance(record, Record)
+        and record.name == "spiking_yolo.errors.UserError"
+        and record.args == ("said",)
+    )
 
 
-@pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16, torch.float32, torch.int64, torch.bool])
+@pytest.mark.parametrize(
+    "dtype", [torch.float16, torch.bfloat16, torch.float32, torch.int64, torch.bool]
+)
 def test_tensors_are_those_that_were_saved(dtype: torch.dtype, tmp_path: Path):
     whole = torch.arange(24).reshape(2, 3, 4).to(dtype)
     saved = {
@@ -136,13 +167,19 @@ def test_tensors_are_those_that_were_saved(dtype: torch.dtype, tmp_path: Path):
 
 @settings(max_examples=300, deadline=None)
 @given(data=st.data())
-def test_a_damaged_archive_is_refused(data: st.DataObject, tmp_path_factory: pytest.TempPathFactory):
+def test_a_damaged_archive_is_refused(
+    data: st.DataObject, tmp_path_factory: pytest.TempPathFactory
+):
     path = tmp_path_factory.mktemp("damaged") / "a.pt"
     torch.save({"model": [torch.arange(9.0), "b"]}, path)
     content = bytearray(path.read_bytes())
     for _ in range(data.draw(st.integers(1, 5))):
-        content[data.draw(st.integers(0, len(content) - 1))] = data.draw(st.sampled_from([0, 1, 8, 255]))
-    path.write_bytes(content[: data.draw(st.integers(0, len(content)))] if data.draw(st.booleans()) else content)
+        content[data.draw(st.integers(0, len(content) - 1))] = data.draw(
+            st.sampled_from([0, 1, 8, 255])
+        )
+    path.write_bytes(
+        content[: data.draw(st.integers(0, len(content)))] if data.draw(st.booleans()) else content
+    )
     with pytest.raises(UserError):
         read_checkpoint(path)
 

@@ -1,4 +1,6 @@
-"""Networks of Ultralytics: heads, boxes and photographs against the package itself, the spiking network, refusals."""
+"""Networks of Ultralytics: heads, boxes and photographs against the package itself, the spiking
+network, refusals.
+"""
 
 import json
 import subprocess
@@ -13,18 +15,24 @@ from helpers.networks import statistics
 from torchvision.ops import box_iou
 
 from spiking_yolo.convert.converted import convert
-from spiking_yolo.convert.registry import get_recipe
+from spiking_yolo.convert.methods import get_recipe
+from spiking_yolo.data.images import place, preprocess
 from spiking_yolo.decode.boxes import Detections
-from spiking_yolo.decode.yolo import decode, detections
+from spiking_yolo.decode.heads import decode, detections
 from spiking_yolo.errors import UserError
 from spiking_yolo.graph import forward
-from spiking_yolo.io.images import place, preprocess
 from spiking_yolo.io.tensors import read_safetensors
-from spiking_yolo.models import isolated as isolated
+from spiking_yolo.models import ultralytics as isolated
 from spiking_yolo.models.yolo_checkpoint import read_checkpoint
 
 # layers of neurons
-NETWORKS = {"yolov8n": 57, "yolov5n": 69, "yolov3-tiny": 19, "yolov5n-relu6": 69, "yolov8n-silu": 57}
+NETWORKS = {
+    "yolov8n": 57,
+    "yolov5n": 69,
+    "yolov3-tiny": 19,
+    "yolov5n-relu6": 69,
+    "yolov8n-silu": 57,
+}
 SIZE = 192
 
 
@@ -33,7 +41,9 @@ def folder(tmp_path_factory):
     """What tests/helpers/ultralytics_reference.py writes."""
     folder = tmp_path_factory.mktemp("ultralytics")
     script = Path(__file__).parents[1] / "helpers" / "ultralytics_reference.py"
-    subprocess.run([sys.executable, str(script), str(folder)], env=isolated.environment(folder), check=True)
+    subprocess.run(
+        [sys.executable, str(script), str(folder)], env=isolated.environment(folder), check=True
+    )
     return folder
 
 
@@ -51,7 +61,8 @@ def test_every_activation_is_a_layer_and_the_rest_comes_from_the_checkpoint(netw
     assert {(node.phi.cap, node.phi.silu) for node in graph.activations} == {
         (6 if "6" in name else None, "silu" in name)
     }
-    assert spec.names == ("cat", "dog", "bird") and (spec.height, spec.width) == (SIZE, SIZE)  # 187 rounded up
+    # 187 rounded up.
+    assert spec.names == ("cat", "dog", "bird") and (spec.height, spec.width) == (SIZE, SIZE)
 
 
 def test_the_checkpoint_is_read_alike_without_ultralytics(network, folder):
@@ -78,7 +89,9 @@ def test_other_networks_are_refused_without_ultralytics(folder, name, said):
 def test_raw_heads_are_those_of_ultralytics(network):
     name, graph, _, theirs = network
     heads = forward(graph, theirs["x"])
-    assert [SIZE // head.shape[2] for head in heads] == ([16, 32] if name == "yolov3-tiny" else [8, 16, 32])
+    assert [SIZE // head.shape[2] for head in heads] == (
+        [16, 32] if name == "yolov3-tiny" else [8, 16, 32]
+    )
     raw = torch.cat([head.flatten(2) for head in heads], 2)
     expected = torch.cat([theirs["raw boxes"], theirs["raw scores"]], 1)
     assert expected.abs().max() > 5
@@ -86,16 +99,20 @@ def test_raw_heads_are_those_of_ultralytics(network):
 
 
 def inside(rows: torch.Tensor, width: int, height: int) -> torch.Tensor:
-    """Their detections clipped to the image, without those that lie beside it, which ours leaves out."""
+    """Their detections clipped to the image, without those that lie beside it, which ours leaves
+    out.
+    """
     x1, y1, x2, y2 = rows[:, :4].clamp(min=0).minimum(torch.tensor([width, height] * 2)).unbind(1)
     return torch.cat([torch.stack([x1, y1, x2, y2], 1), rows[:, 4:]], 1)[(x2 > x1) & (y2 > y1)]
 
 
 def assert_same_detections(ours: Detections, theirs: torch.Tensor) -> None:
-    """Compare ours with their rows (x1, y1, x2, y2, confidence, class) as sets, each row with the nearest of its class.
+    """Compare ours with their rows (x1, y1, x2, y2, confidence, class) as sets, each row with the
+    nearest of its class.
 
-    The order says nothing: confidences of different boxes come as close as 3e-6, and how a processor rounds decides
-    which is first. Nothing else is that close: scores to the limit of 0.4, IoUs to 0.45, scores of overlapping boxes.
+    The order says nothing: confidences of different boxes come as close as 3e-6, and how a
+    processor rounds decides which is first. Nothing else is that close: scores to the limit of 0.4,
+    IoUs to 0.45, scores of overlapping boxes.
     """
     assert len(ours) == len(theirs) >= 5
     assert (ours.confidence.diff() <= 0).all()
@@ -113,7 +130,8 @@ def test_boxes_and_confidences_are_those_of_ultralytics(network):
     boxes, scores = decode(heads, spec)
     sure = theirs["classes"].amax(1)
     assert ((sure > 0.25) & (sure < 0.999)).sum() >= 100
-    assert (theirs["boxes"][:, 2:] - theirs["boxes"][:, :2]).std() > 5  # pixels: boxes of many sizes
+    # pixels: boxes of many sizes.
+    assert (theirs["boxes"][:, 2:] - theirs["boxes"][:, :2]).std() > 5
     torch.testing.assert_close(boxes[0] * SIZE, theirs["boxes"], rtol=0, atol=1e-2)
     torch.testing.assert_close(scores[0], theirs["classes"], rtol=0, atol=1e-3)
 
@@ -124,16 +142,22 @@ def test_boxes_and_confidences_are_those_of_ultralytics(network):
 def test_a_photograph_is_prepared_and_read_as_by_their_predictor(network):
     _, graph, spec, theirs = network
     x, placement = preprocess(theirs["photo"].numpy(), spec)
-    ours = detections(forward(graph, x[None]), spec, [placement], 0.4, 0.45, 300, multi_label=False)[0]
+    ours = detections(
+        forward(graph, x[None]), spec, [placement], 0.4, 0.45, 300, multi_label=False
+    )[0]
     assert_same_detections(ours, inside(theirs["predicted"], 96, 64))
 
 
 def test_the_error_of_the_spiking_network_falls(network):
     _, graph, spec, theirs = network
     x = torch.nn.functional.interpolate(theirs["x"], size=64)
-    converted = convert(graph, replace(spec, height=64, width=64), statistics(graph, x), get_recipe("msat-plus"))
+    converted = convert(
+        graph, replace(spec, height=64, width=64), statistics(graph, x), get_recipe("msat-plus")
+    )
     found = converted.network().run(x, 128, [8, 32])
-    errors = [relative_error(snapshot.outputs, forward(graph, x)) for snapshot in found.snapshots.values()]
+    errors = [
+        relative_error(snapshot.outputs, forward(graph, x)) for snapshot in found.snapshots.values()
+    ]
     assert errors[0] > 2 * errors[1] > 3 * errors[2] and errors[2] < 0.02
 
 

@@ -1,4 +1,6 @@
-"""A checkpoint of Ultralytics through the tools: trusted or refused, opened in a process isolated, made a safe file."""
+"""A checkpoint of Ultralytics through the tools: trusted or refused, opened in a process isolated,
+made a safe file.
+"""
 
 import os
 import re
@@ -13,7 +15,7 @@ import torch
 from helpers.tiny import photo, run_tool
 
 from spiking_yolo import SpikingYOLO, UserError
-from spiking_yolo.models import isolated as isolated
+from spiking_yolo.models import ultralytics as isolated
 from spiking_yolo.models.load import load_ann
 
 MAKE = """
@@ -54,9 +56,14 @@ class Hostile:
 
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory):
-    """best.pt, a detector of five layers with two heads; other.pt, with a layer that is not known here; and photos/."""
+    """best.pt, a detector of five layers with two heads; other.pt, with a layer that is not known
+    here; and photos/.
+    """
     folder = tmp_path_factory.mktemp("tools")
-    for name, layer in (("best", '[-1, 1, "C2f", [16, true]]'), ("other", '[-1, 1, "GhostConv", [16, 3, 1]]')):
+    for name, layer in (
+        ("best", '[-1, 1, "C2f", [16, true]]'),
+        ("other", '[-1, 1, "GhostConv", [16, 3, 1]]'),
+    ):
         command = [sys.executable, "-c", MAKE, str(folder / f"{name}.pt"), layer]
         subprocess.run(command, env=isolated.environment(folder), check=True)
     (folder / "photos").mkdir()
@@ -88,7 +95,9 @@ def hostile(tmp_path):
         ("search", ["--data", "D", "--weights"]),
     ],
 )
-def test_a_hostile_checkpoint_is_not_opened_unless_trusted(folder, hostile, tool, args, capsys, monkeypatch):
+def test_a_hostile_checkpoint_is_not_opened_unless_trusted(
+    folder, hostile, tool, args, capsys, monkeypatch
+):
     monkeypatch.chdir(hostile.parent)
     args = [str(a).replace("D", str(folder / "photos"), 1) if a[0] == "D" else a for a in args]
     assert run_tool(tool, *args, hostile) == 2
@@ -97,7 +106,9 @@ def test_a_hostile_checkpoint_is_not_opened_unless_trusted(folder, hostile, tool
 
 
 def test_what_is_not_known_asks_for_trust(folder, hostile):
-    with pytest.raises(UserError, match=r"'model\.3' \(GhostConv\) is not known here: .*--trust-weights"):
+    with pytest.raises(
+        UserError, match=r"'model\.3' \(GhostConv\) is not known here: .*--trust-weights"
+    ):
         SpikingYOLO(folder / "other.pt")
     with pytest.raises(UserError, match="cannot open"):
         SpikingYOLO(hostile)
@@ -116,7 +127,9 @@ def test_even_a_trusted_checkpoint_may_hold_only_what_ultralytics_knows(hostile)
 
 
 def test_the_file_that_is_named_is_opened(folder: Path, tmp_path: Path):
-    """Ultralytics takes yolov5nu.pt where it is asked for yolov5n.pt, and leaves apostrophes out of paths."""
+    """Ultralytics takes yolov5nu.pt where it is asked for yolov5n.pt, and leaves apostrophes out of
+    paths.
+    """
     place = tmp_path / "Bob's"
     place.mkdir()
     (place / "yolov5n.pt").write_bytes((folder / "other.pt").read_bytes())
@@ -129,28 +142,45 @@ def test_the_file_that_is_named_is_opened(folder: Path, tmp_path: Path):
 
 
 def test_from_a_checkpoint_to_a_safe_file(folder, tmp_path, capsys, monkeypatch):
-    """The command in the message makes the statistics; the converted file needs neither trust nor checkpoint."""
+    """The command in the message makes the statistics; the converted file needs neither trust nor
+    checkpoint.
+    """
     (tmp_path / "sitecustomize.py").write_text(WATCH)
     monkeypatch.setenv("PYTHONPATH", str(tmp_path))
     monkeypatch.setenv("WATCH_LOG", str(tmp_path / "log"))
     threads, net = torch.get_num_threads(), tmp_path / "net.safetensors"
-    convert = ("convert", folder / "other.pt", "--trust-weights", "--method", "msat-plus", "-o", net)
+    convert = (
+        "convert",
+        folder / "other.pt",
+        "--trust-weights",
+        "--method",
+        "msat-plus",
+        "-o",
+        net,
+    )
     assert run_tool(*convert) == 2
     command = re.search(r"python tools/calibrate.py (.*)", capsys.readouterr().err)
     assert command and "--trust-weights" in command[1] and command[1].endswith("--method msat-plus")
-    assert run_tool("calibrate", *shlex.split(command[1].replace("DIR", str(folder / "photos")))) == 0
+    assert (
+        run_tool("calibrate", *shlex.split(command[1].replace("DIR", str(folder / "photos")))) == 0
+    )
     assert run_tool(*convert) == 0
-    assert (tmp_path / "log").read_text() == "watching\n" * 3  # no network, nothing written elsewhere
+    # No network, nothing written elsewhere.
+    assert (tmp_path / "log").read_text() == "watching\n" * 3
     assert "ultralytics" not in sys.modules and torch.get_num_threads() == threads
 
     image = folder / "photos" / "0.png"
-    expected = SpikingYOLO(folder / "other.pt", "msat-plus", trust=True).detect(image, T=8, conf=0.01)
+    expected = SpikingYOLO(folder / "other.pt", "msat-plus", trust=True).detect(
+        image, T=8, conf=0.01
+    )
     (folder / "other.pt").rename(folder / "gone.pt")
     detector = SpikingYOLO(net)
     found = detector.detect(image, T=8, conf=0.01)
     assert len(found.xyxy) and np.array_equal(found.xyxy, expected.xyxy)
     assert detector.names == ("cat", "dog", "bird")
-    assert run_tool("detect", image, "--weights", net, "--T", 2, "--project", tmp_path / "runs") == 0
+    assert (
+        run_tool("detect", image, "--weights", net, "--T", 2, "--project", tmp_path / "runs") == 0
+    )
 
 
 def test_weights_are_given_once_and_names_are_in_the_checkpoint(folder, tmp_path, capsys):

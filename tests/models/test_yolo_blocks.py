@@ -1,4 +1,6 @@
-"""Blocks of checkpoints that no shipped network has, against what their papers and trainers compute."""
+"""Blocks of checkpoints that no shipped network has, against what their papers and trainers
+compute.
+"""
 
 import pytest
 import torch
@@ -6,12 +8,14 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from spiking_yolo.errors import UserError
-from spiking_yolo.models.pickled import Record
+from spiking_yolo.models.checkpoint_file import Record
 from spiking_yolo.models.yolo_blocks import MODULES, SPP, Conv, Focus, all_modules, refuse_attention
 
 
 def conv(inputs: int, outputs: int, kernel: int) -> Conv:
-    return Conv({"conv": nn.Conv2d(inputs, outputs, kernel, padding=kernel // 2), "act": nn.SiLU()}, {})
+    return Conv(
+        {"conv": nn.Conv2d(inputs, outputs, kernel, padding=kernel // 2), "act": nn.SiLU()}, {}
+    )
 
 
 @pytest.mark.parametrize("kernel", [1, 3])
@@ -21,28 +25,44 @@ def test_focus_reads_every_second_pixel_as_a_channel(kernel: int):
     inner, x = conv(12, 5, kernel), torch.randn(2, 3, 8, 10)
     squares = [x[..., row::2, column::2] for row, column in ((0, 0), (1, 0), (0, 1), (1, 1))]
     expected = inner(torch.cat(squares, 1))
-    torch.testing.assert_close(Focus({"conv": inner}, {})(x), expected)  # which changes the convolution
+    # Which changes the convolution.
+    torch.testing.assert_close(Focus({"conv": inner}, {})(x), expected)
 
 
 @torch.no_grad()
 def test_spp_joins_poolings_of_its_first_convolution():
     torch.manual_seed(0)
-    first, last, pools = conv(4, 2, 1), conv(8, 3, 1), nn.ModuleList(nn.MaxPool2d(k, 1, k // 2) for k in (5, 9, 13))
+    first, last, pools = (
+        conv(4, 2, 1),
+        conv(8, 3, 1),
+        nn.ModuleList(nn.MaxPool2d(k, 1, k // 2) for k in (5, 9, 13)),
+    )
     x = torch.randn(1, 4, 16, 16)
     y: Tensor = first(x)
     joined = [y, *(F.max_pool2d(y, k, 1, k // 2) for k in (5, 9, 13))]
-    torch.testing.assert_close(SPP({"cv1": first, "cv2": last, "m": pools}, {})(x), last(torch.cat(joined, 1)))
+    torch.testing.assert_close(
+        SPP({"cv1": first, "cv2": last, "m": pools}, {})(x), last(torch.cat(joined, 1))
+    )
 
 
 def test_attention_is_found_wherever_it_is():
     def module(name: str, **inner: Record) -> Record:
         return Record(name, state={"_modules": inner, "_parameters": {}, "_buffers": {}})
 
-    net = module("a.Sequential", first=module("a.Conv"), m=module("b.C2PSA", attn=module("b.Attention")))
+    net = module(
+        "a.Sequential", first=module("a.Conv"), m=module("b.C2PSA", attn=module("b.Attention"))
+    )
     found = dict(all_modules(net, "model"))
-    assert found == {"model": "Sequential", "model.first": "Conv", "model.m": "C2PSA", "model.m.attn": "Attention"}
+    assert found == {
+        "model": "Sequential",
+        "model.first": "Conv",
+        "model.m": "C2PSA",
+        "model.m.attn": "Attention",
+    }
     within_itself: dict[str, Record] = {}
-    endless = Record("a.Sequential", state={"_modules": within_itself, "_parameters": {}, "_buffers": {}})
+    endless = Record(
+        "a.Sequential", state={"_modules": within_itself, "_parameters": {}, "_buffers": {}}
+    )
     within_itself.update({str(i): endless for i in range(2 * MODULES)})
     assert len(list(all_modules(endless, "model"))) == MODULES
     refuse_attention("Conv", "model.first")

@@ -5,9 +5,9 @@ import pytest
 import torch
 from torch import nn
 
-from spiking_yolo.decode.yolo import decode
+from spiking_yolo.decode.heads import decode
 from spiking_yolo.errors import UserError
-from spiking_yolo.models.load_darknet import load_darknet
+from spiking_yolo.models.darknet_weights import load_darknet
 from spiking_yolo.models.spec import HeadSpec, Spec
 from spiking_yolo.models.yolov1 import YOLOv1, yolov1_spec
 
@@ -43,7 +43,9 @@ def test_mistakes():
 
 @pytest.mark.parametrize(("height", "width"), [(128, 128), (96, 160)])
 def test_reading_a_yolov3_output_to_first_order(height: int, width: int):
-    """With t = 0 the boxes are those of YOLOv3 at this size: the anchors 0 and 2 of three, and its class scores."""
+    """With t = 0 the boxes are those of YOLOv3 at this size: the anchors 0 and 2 of three, and its
+    class scores.
+    """
     source = HeadSpec("yolov3", classes=2, num=3, anchors=((32, 64), (64, 64), (128, 96)))
     spec = Spec("detect", ("cat", "dog"), 128, 128, heads=(source,))
     bias = torch.zeros(3, 7)
@@ -58,7 +60,9 @@ def test_reading_a_yolov3_output_to_first_order(height: int, width: int):
     theirs, their_scores = decode([there], replace(spec, height=height, width=width))
     anchors = torch.tensor([0, 2])
     theirs = theirs.view(3, rows * cols, 4)[anchors].transpose(0, 1).reshape(-1, 4)
-    their_scores = their_scores.view(3, rows * cols, 2)[anchors].transpose(0, 1).reshape(-1, 2).flip(1)
+    their_scores = (
+        their_scores.view(3, rows * cols, 2)[anchors].transpose(0, 1).reshape(-1, 2).flip(1)
+    )
     torch.testing.assert_close(boxes[0], theirs)
     torch.testing.assert_close(scores[0], their_scores)
 
@@ -73,5 +77,7 @@ def test_starts_as_the_public_network():
     with torch.no_grad():
         coarse = source(x)[0].view(3, 85, 13, 13)
         mine = net.eval()(x)[0]
-    torch.testing.assert_close(mine[0], coarse[:, 5 + spec.names.index("dog")].mean(0), atol=1e-3, rtol=1e-3)
+    torch.testing.assert_close(
+        mine[0], coarse[:, 5 + spec.names.index("dog")].mean(0), atol=1e-3, rtol=1e-3
+    )
     torch.testing.assert_close(mine[2], coarse[2, 4], atol=1e-3, rtol=1e-3)

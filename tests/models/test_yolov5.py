@@ -9,20 +9,25 @@ import torch.nn.functional as F
 from helpers.tiny import run_tool
 from torch import Tensor
 
-from spiking_yolo.decode.yolo import decode
+from spiking_yolo.data.images import preprocess, read_image
+from spiking_yolo.decode.heads import decode
 from spiking_yolo.errors import Notice, UserError
 from spiking_yolo.graph import forward
-from spiking_yolo.io.images import preprocess, read_image
+from spiking_yolo.models.checkpoint_file import Record, TorchFile
 from spiking_yolo.models.load import load_ann
-from spiking_yolo.models.pickled import Record
 from spiking_yolo.models.spec import HeadSpec, Spec
-from spiking_yolo.models.torch_file import TorchFile
 from spiking_yolo.models.yolo_checkpoint import _input_size, _names
 
 ROOT = Path(__file__).parents[2]
 PUBLIC = ROOT.parent / "shared" / "zoo" / "yolov5n.pt"
-needs_public = pytest.mark.skipif(not PUBLIC.is_file(), reason="yolov5n.pt (AGPL) is not at hand and not shipped")
-ANCHORS = {8: (10, 13, 16, 30, 33, 23), 16: (30, 61, 62, 45, 59, 119), 32: (116, 90, 156, 198, 373, 326)}
+needs_public = pytest.mark.skipif(
+    not PUBLIC.is_file(), reason="yolov5n.pt (AGPL) is not at hand and not shipped"
+)
+ANCHORS = {
+    8: (10, 13, 16, 30, 33, 23),
+    16: (30, 61, 62, 45, 59, 119),
+    32: (116, 90, 156, 198, 373, 326),
+}
 
 
 def test_head_by_hand():
@@ -30,10 +35,13 @@ def test_head_by_hand():
     x = torch.tensor([0.0, 1.0, 0.0, -1.0, 2.0, 0.5]).view(1, 6, 1, 1).expand(1, 6, 2, 2)
     boxes, scores = decode([x], Spec("detect", ("a",), 32, 32, heads=(head,)))
     sigmoid = torch.tensor([0.0, 1.0, 0.0, -1.0, 2.0, 0.5]).sigmoid()
-    cx, cy = 1 + 2 * sigmoid[0] - 0.5, 2 * sigmoid[1] - 0.5  # of column 1, row 0, in cells of 16 pixels
+    # Of column 1, row 0, in cells of 16 pixels.
+    cx, cy = 1 + 2 * sigmoid[0] - 0.5, 2 * sigmoid[1] - 0.5
     w, h = 16 * (2 * sigmoid[2]) ** 2, 8 * (2 * sigmoid[3]) ** 2
     wanted = torch.stack([16 * cx - w / 2, 16 * cy - h / 2, 16 * cx + w / 2, 16 * cy + h / 2]) / 32
-    assert torch.allclose(boxes[0, 1], wanted) and torch.allclose(scores[0, 1, 0], sigmoid[4] * sigmoid[5])
+    assert torch.allclose(boxes[0, 1], wanted) and torch.allclose(
+        scores[0, 1, 0], sigmoid[4] * sigmoid[5]
+    )
 
 
 class Public:
@@ -46,7 +54,9 @@ class Public:
         record = self.root
         for part in path.split("."):
             record = record.state["_modules"][part]
-        return self.file.tensor({**record.state["_parameters"], **record.state["_buffers"]}[key], path).double()
+        return self.file.tensor(
+            {**record.state["_parameters"], **record.state["_buffers"]}[key], path
+        ).double()
 
     def conv(self, x: Tensor, path: str, stride: int = 1, padding: int | None = None) -> Tensor:
         weight = self.values(f"{path}.conv", "weight")
@@ -76,7 +86,10 @@ class Public:
         mid = self.c3(torch.cat([self.conv(fine, "18", 2), middle], 1), "20", 1, False)
         coarse = self.c3(torch.cat([self.conv(mid, "21", 2), top], 1), "23", 1, False)
         maps = enumerate((fine, mid, coarse))
-        return [F.conv2d(y, self.values(f"24.m.{k}", "weight"), self.values(f"24.m.{k}", "bias")) for k, y in maps]
+        return [
+            F.conv2d(y, self.values(f"24.m.{k}", "weight"), self.values(f"24.m.{k}", "bias"))
+            for k, y in maps
+        ]
 
     @staticmethod
     def double(x: Tensor) -> Tensor:
@@ -84,7 +97,9 @@ class Public:
 
 
 def boxes_and_scores(heads: list[Tensor]) -> tuple[Tensor, Tensor]:
-    """Rows x1, y1, x2, y2 in pixels and scores, by cell with loops over anchors: v5's own formula."""
+    """Rows x1, y1, x2, y2 in pixels and scores, by cell with loops over anchors: v5's own
+    formula.
+    """
     rows, scores = [], []
     for stride, y in zip(ANCHORS, heads, strict=True):
         y = torch.sigmoid(y[0]).unflatten(0, (3, 85))
@@ -100,21 +115,28 @@ def boxes_and_scores(heads: list[Tensor]) -> tuple[Tensor, Tensor]:
 @needs_public
 def test_the_public_network_agrees_with_a_forward_pass_of_its_own():
     ann = load_ann(PUBLIC)
-    assert ann.imgsz == (640, 640) and ann.spec.resize == "letterbox-114" and ann.spec.names[16] == "dog"
+    assert (
+        ann.imgsz == (640, 640)
+        and ann.spec.resize == "letterbox-114"
+        and ann.spec.names[16] == "dog"
+    )
     assert len(ann.spec.names) == 80 and ann.options == () and len(ann.graph.activations) == 57
     x, _ = preprocess(read_image(ROOT / "data" / "samples" / "dog.jpg"), ann.spec)
     with TorchFile(PUBLIC) as file:
         expected = Public(file)(x[None].double())
     heads = forward(ann.graph.to(torch.float64), x[None].double())
     for head, wanted in zip(heads, expected, strict=True):
-        assert (head - wanted).abs().max() < 1e-4  # folded batch norms are rounded to float32
+        # Folded batch norms are rounded to float32.
+        assert (head - wanted).abs().max() < 1e-4
     boxes, scores = decode(heads, ann.spec)
     rows, sure = boxes_and_scores(expected)
     assert (boxes[0] * 640 - rows).abs().max() < 1e-2 and (scores[0] - sure).abs().max() < 1e-5
     assert sure.max() > 0.7
 
 
-@pytest.mark.parametrize("options", [{"imgsz": 300}, Record("argparse.Namespace", state={"imgsz": 300})])
+@pytest.mark.parametrize(
+    "options", [{"imgsz": 300}, Record("argparse.Namespace", state={"imgsz": 300})]
+)
 def test_the_size_it_was_trained_at_is_in_whole_strides(options: Any):
     assert _input_size({"opt": options}, {}) == _input_size({}, {"args": options}) == (320, 320)
     assert _input_size({"opt": {}}, {}) == _input_size(None, {}) == (640, 640)
@@ -141,7 +163,15 @@ def test_forms_of_names(names: Any):
 def test_it_is_used_like_any_other(tmp_path: Path, capsys: Any):
     with pytest.raises(UserError, match="leave out --names"):
         load_ann(PUBLIC, names=tmp_path / "a.names")
-    args = (ROOT / "data" / "samples" / "dog.jpg", "--weights", PUBLIC, "--imgsz", 320, "--project", tmp_path)
+    args = (
+        ROOT / "data" / "samples" / "dog.jpg",
+        "--weights",
+        PUBLIC,
+        "--imgsz",
+        320,
+        "--project",
+        tmp_path,
+    )
     with pytest.warns(Notice, match="no calibration at 320 pixels"):
         assert run_tool("detect", *args, "--T", 1) == 0
     found = capsys.readouterr().out

@@ -8,11 +8,11 @@ import pytest
 from helpers.tiny import run_tool
 
 from spiking_yolo.cli.main import call
+from spiking_yolo.convert.methods import DEFAULT, get_recipe
 from spiking_yolo.convert.pipeline import load_calibration, load_statistics
-from spiking_yolo.convert.registry import DEFAULT, get_recipe
 from spiking_yolo.errors import UserError
 from spiking_yolo.io.assets import weights_folder
-from spiking_yolo.io.sizes import size_name
+from spiking_yolo.io.names import size_name
 from spiking_yolo.models import zoo
 from spiking_yolo.models.load import load_ann
 from spiking_yolo.models.zoo import ZOO, located, measured
@@ -30,7 +30,9 @@ def test_every_shipped_network_opens_by_its_name(network: Any):
 
 def test_one_that_is_not_shipped_says_where_it_is():
     for name in ("yolov5n", "YOLOv5n", "yolov5n.pt"):
-        with pytest.raises(UserError, match=r"yolov5n is not shipped \(AGPL-3.0\): fetch yolov5n.pt from github"):
+        with pytest.raises(
+            UserError, match=r"yolov5n is not shipped \(AGPL-3.0\): fetch yolov5n.pt from github"
+        ):
             load_ann(name)
 
 
@@ -44,14 +46,18 @@ def test_a_file_comes_before_a_name(tmp_path: Path, monkeypatch: pytest.MonkeyPa
         assert located(name).name == "yolo-fastest-1.1.weights"
 
 
-def test_one_that_is_not_installed_says_how_to_get_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+def test_one_that_is_not_installed_says_how_to_get_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
     monkeypatch.setattr(zoo, "shipped", lambda kind: tmp_path / kind)
     with pytest.raises(
         UserError,
         match=r"fetch it and yolo-fastest-1.1-xl.cfg from github.com/\S+ and run `.*--images DIR`, or use a checkout$",
     ):
         located("yolo-fastest-xl")
-    with pytest.raises(UserError, match=r"fetch it from this project's repository and run `.*--data DATA`"):
+    with pytest.raises(
+        UserError, match=r"fetch it from this project's repository and run `.*--data DATA`"
+    ):
         located("vgg16")
 
 
@@ -63,15 +69,21 @@ def test_the_table_has_a_row_each_and_says_what_the_figures_are(capsys: Any):
     assert list(dict.fromkeys(row.split()[0] for row in rows)) == [network.name for network in ZOO]
     row = r"^yolo-fastest-xl +320 +42\.4 +41\.8 +\[-2\.5, 1\.4\] +1\.40 +42\.3 +3\.50 +COCO val2017, n = 49 +- "
     assert re.search(row, table, re.M)
-    assert re.search(r"^yolov3-tiny +416 .* 0\.91 .* n = 49 +calibration\.operations=0\.9 ", table, re.M)
+    assert re.search(
+        r"^yolov3-tiny +416 .* 0\.91 .* n = 49 +calibration\.operations=0\.9 ", table, re.M
+    )
     assert "AP50" in notes and "docs/results" in notes
 
 
 def test_every_shipped_network_was_measured_and_the_figures_are_in_the_documentation():
     figures, page = measured(), (ROOT / "docs" / "results" / "zoo.md").read_text()
     assert {own["name"] for own in figures} == {n.name for n in ZOO}
-    rows = [line.strip("| ").split(" | ") for line in page.partition("## The zoo with more steps")[2].splitlines()]
-    measures = [row for row in rows if len(row) == 6 and ";" in row[5]]  # ANN, then minus the ANN's; digits
+    rows = [
+        line.strip("| ").split(" | ")
+        for line in page.partition("## The zoo with more steps")[2].splitlines()
+    ]
+    # ANN, then minus the ANN's; digits.
+    measures = [row for row in rows if len(row) == 6 and ";" in row[5]]
     for own in figures:
         found = [
             row
@@ -84,13 +96,17 @@ def test_every_shipped_network_was_measured_and_the_figures_are_in_the_documenta
         assert "[{}, {}]".format(*own["interval"]) in found[0][2]
         assert all(setting in found[0][0] for setting in own.get("set", "").split())
         for cell, key in ((2, "snn"), (5, "refined")):
-            assert own["ann"] + float(found[0][cell].split()[0]) == pytest.approx(own[key], abs=0.11)
+            assert own["ann"] + float(found[0][cell].split()[0]) == pytest.approx(
+                own[key], abs=0.11
+            )
 
 
 SHIPPED = {n.name for n in ZOO if n.shipped}
 
 
-@pytest.mark.parametrize("own", [own for own in measured() if own["name"] in SHIPPED], ids=lambda own: own["name"])
+@pytest.mark.parametrize(
+    "own", [own for own in measured() if own["name"] in SHIPPED], ids=lambda own: own["name"]
+)
 def test_every_row_of_a_shipped_network_has_what_the_default_needs(own: Any):
     settings = [setting.split("=") for setting in own.get("set", "").split()]
     ann, recipe = load_ann(own["name"]), get_recipe(DEFAULT).with_settings(dict(settings))
@@ -99,14 +115,29 @@ def test_every_row_of_a_shipped_network_has_what_the_default_needs(own: Any):
 
 
 def test_what_ships_is_small():
-    new = [path for stem in ("yolo-fastest", "MobileNet") for path in weights_folder().glob(f"{stem}*")]
+    new = [
+        path for stem in ("yolo-fastest", "MobileNet") for path in weights_folder().glob(f"{stem}*")
+    ]
     assert sum(path.stat().st_size for path in new) < 25e6
 
 
 def test_names_work_on_the_command_line(tmp_path: Path, capsys: Any):
     image = ROOT / "data" / "samples" / "dog.jpg"
     assert (
-        run_tool("detect", image, image, "--limit", 1, "--weights", "yolov3-tiny", "--T", 1, "--project", tmp_path) == 0
+        run_tool(
+            "detect",
+            image,
+            image,
+            "--limit",
+            1,
+            "--weights",
+            "yolov3-tiny",
+            "--T",
+            1,
+            "--project",
+            tmp_path,
+        )
+        == 0
     )
     said = capsys.readouterr().out
     assert said.count("dog.jpg:") == 1 and "dog" in said

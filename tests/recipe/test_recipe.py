@@ -7,9 +7,18 @@ from typing import Any
 
 import pytest
 
-from spiking_yolo.convert.registry import DEFAULT, get_recipe, list_methods
+from spiking_yolo.convert.methods import DEFAULT, get_recipe, list_methods
 from spiking_yolo.errors import UserError
-from spiking_yolo.recipe import Calibration, Encoding, Msat, Neuron, Readout, Recipe, Threshold, settings_table
+from spiking_yolo.recipe import (
+    Calibration,
+    Encoding,
+    Msat,
+    Neuron,
+    Readout,
+    Recipe,
+    Threshold,
+    settings_table,
+)
 
 SLOTS = {
     "threshold": Threshold,
@@ -43,9 +52,13 @@ def test_default_is_a_method():
 
 def test_settings_table_lists_every_field_with_its_default():
     listed = {key: default for key, default, _ in settings_table()}
-    assert listed == {f"{slot}.{f.name}": f.default for slot, cls in SLOTS.items() for f in fields(cls)}
+    assert listed == {
+        f"{slot}.{f.name}": f.default for slot, cls in SLOTS.items() for f in fields(cls)
+    }
     assert all(doc for _, _, doc in settings_table())
-    assert "[subtract|zero]" in next(doc for key, _, doc in settings_table() if key == "neuron.reset")
+    assert "[subtract|zero]" in next(
+        doc for key, _, doc in settings_table() if key == "neuron.reset"
+    )
 
 
 @pytest.mark.parametrize(
@@ -67,7 +80,9 @@ def test_settings_are_parsed_to_the_type_of_their_key(key: str, text: Any, value
     recipe = Recipe("plain").with_settings({key: text})
     got = getattr(getattr(recipe, slot), name)
     assert got == value and type(got) is type(value)
-    assert Recipe("plain") == recipe.with_settings({key: getattr(getattr(Recipe("plain"), slot), name)})
+    assert Recipe("plain") == recipe.with_settings(
+        {key: getattr(getattr(Recipe("plain"), slot), name)}
+    )
 
 
 def test_several_settings_are_applied_together():
@@ -162,15 +177,22 @@ def test_unknown_methods_and_files_are_refused(tmp_path: Path):
         ("few-spikes", {}, 8, (32, 104)),
     ],
 )
-def test_events_per_step_and_latency(method: str, settings: dict[str, int], events: int, latency: tuple[int, int]):
+def test_events_per_step_and_latency(
+    method: str, settings: dict[str, int], events: int, latency: tuple[int, int]
+):
     """T = 4, ten layers."""
     recipe = get_recipe(method).with_settings(settings)
     assert recipe.events_per_step == events and recipe.latency(4, 10) == latency
 
 
-@pytest.mark.parametrize("layers", ["act1:2,act2:0.5", {"act1": 2, "act2": 0.5}, [["act1", 2], ("act2", 0.5)]])
+@pytest.mark.parametrize(
+    "layers", ["act1:2,act2:0.5", {"act1": 2, "act2": 0.5}, [["act1", 2], ("act2", 0.5)]]
+)
 def test_factors_of_layers_in_every_form(layers: Any):
-    assert Recipe("x", threshold=Threshold(layers=layers)).threshold.layers == (("act1", 2.0), ("act2", 0.5))
+    assert Recipe("x", threshold=Threshold(layers=layers)).threshold.layers == (
+        ("act1", 2.0),
+        ("act2", 0.5),
+    )
 
 
 @pytest.mark.parametrize("layers", [None, 3, [["act1", "x"]], [["act1"]], ["a1"], {"act1": None}])

@@ -1,4 +1,6 @@
-"""Networks with clipped ReLU, ReLU6 and QCFS: traced as they compute, and converted by every method."""
+"""Networks with clipped ReLU, ReLU6 and QCFS: traced as they compute, and converted by every
+method.
+"""
 
 from collections.abc import Callable
 from functools import cache
@@ -12,13 +14,12 @@ from helpers.networks import images, make, spiking
 from torch import Tensor, nn
 
 from spiking_yolo.convert.converted import Converted
-from spiking_yolo.convert.registry import get_recipe, list_methods
+from spiking_yolo.convert.methods import get_recipe, list_methods
 from spiking_yolo.graph import Activation, forward
 from spiking_yolo.graph.modules import QCFS, ClippedReLU
 from spiking_yolo.graph.trace import trace
-from spiking_yolo.models.checkpoint import save_checkpoint
 from spiking_yolo.models.classifiers import build
-from spiking_yolo.models.load import load_ann
+from spiking_yolo.models.load import load_ann, save_checkpoint
 from spiking_yolo.models.yolov1 import YOLOv1
 from spiking_yolo.train.classify import classifier_spec
 
@@ -52,7 +53,9 @@ CLIP, QUANTISED = ClippedReLU, lambda cap: QCFS(4, cap)
 def converted(method: str, activation: Any = CLIP, **settings: Any) -> Converted:
     """Calibrated on images(2)."""
     model = make(Capped, activation=activation)
-    return spiking(model, images(2), get_recipe(method), {k.replace("__", "."): v for k, v in settings.items()})
+    return spiking(
+        model, images(2), get_recipe(method), {k.replace("__", "."): v for k, v in settings.items()}
+    )
 
 
 @torch.no_grad()
@@ -60,7 +63,11 @@ def converted(method: str, activation: Any = CLIP, **settings: Any) -> Converted
 def test_graph_computes_what_the_module_computes(activation: Any):
     model, x = make(Capped, activation=activation), images(3)
     graph, clipped = trace(model, x[:1]), []
-    got = forward(graph, x, lambda node, z, a: clipped.append(((z > (node.phi.cap or 0)).any() & (z < 0).any()).item()))
+    got = forward(
+        graph,
+        x,
+        lambda node, z, a: clipped.append(((z > (node.phi.cap or 0)).any() & (z < 0).any()).item()),
+    )
     torch.testing.assert_close(got[0], model(x), rtol=0, atol=1e-10)
     assert clipped == [True] * 3
 
@@ -75,7 +82,9 @@ def test_what_is_trained_here_is_traced(name: str, activation: str):
     def network() -> nn.Module:
         if name == "yolov1":
             return YOLOv1(classes=3, pool="max", **options)
-        return build(name, 10, **options, **({"width": 0.1, "pool": "avg"} if name == "vgg16" else {}))
+        return build(
+            name, 10, **options, **({"width": 0.1, "pool": "avg"} if name == "vgg16" else {})
+        )
 
     model, x = make(network), torch.rand(2, 3, 32, 32, dtype=torch.float64)  # type: ignore[arg-type]
     for module in model.modules():
@@ -83,24 +92,31 @@ def test_what_is_trained_here_is_traced(name: str, activation: str):
             module.theta.fill_(0.7)
     graph = trace(model, x[:1])
     levels = 4 if activation == "qcfs" else None
-    assert {node.phi for node in graph.activations} == {Activation(cap=graph.activations[0].phi.cap, levels=levels)}
+    assert {node.phi for node in graph.activations} == {
+        Activation(cap=graph.activations[0].phi.cap, levels=levels)
+    }
     torch.testing.assert_close(forward(graph, x)[0], model(x), rtol=0, atol=1e-5)
 
 
 @torch.no_grad()
 @pytest.mark.parametrize("name", METHODS)
 def test_every_method_comes_close_and_no_threshold_is_above_the_cap(name: str):
-    """As in test_method_all, on images that it was not calibrated on; the second time with thresholds that want to."""
+    """As in test_method_all, on images that it was not calibrated on; the second time with
+    thresholds that want to.
+    """
     x, network = images(2, seed=7), converted(name)
     errors = [
         relative_error(s.outputs, make(Capped, activation=CLIP)(x))
         for s in network.network().run(x, 64, [1]).snapshots.values()
     ]
     assert errors[1] < (0.4 if name == "spike-norm" else 0.1), errors
-    assert errors[1] < errors[0] or network.recipe.counting == "digits", errors  # complete after one step
+    # Complete after one step.
+    assert errors[1] < errors[0] or network.recipe.counting == "digits", errors
     for one in (network, converted(name, threshold__scale=10_000.0)):
         thetas = [one.neurons[node.name]["theta"] for node in one.graph.activations]
-        assert all((theta <= torch.tensor(cap)).all() for theta, cap in zip(thetas, CAPS, strict=True))
+        assert all(
+            (theta <= torch.tensor(cap)).all() for theta, cap in zip(thetas, CAPS, strict=True)
+        )
         assert one is network or all(
             (theta == torch.tensor(cap)).all() for theta, cap in zip(thetas, CAPS, strict=True)
         )
@@ -108,7 +124,9 @@ def test_every_method_comes_close_and_no_threshold_is_above_the_cap(name: str):
 
 @pytest.mark.parametrize("name", METHODS)
 def test_no_layer_sends_more_than_its_cap(name: str):
-    """Rate coding: cap * t and half a spike at most, in every step; differential: once it has settled."""
+    """Rate coding: cap * t and half a spike at most, in every step; differential: once it has
+    settled.
+    """
     one, T = converted(name), 48
     for site, sent in record(one.network(observed=True), images(2, seed=7), T).items():
         cap, theta = one.graph[site].phi.cap, one.neurons[site]["theta"].double()[:, None, None]
@@ -119,14 +137,22 @@ def test_no_layer_sends_more_than_its_cap(name: str):
             assert (total <= ceiling[:, None, None, None, None] + theta / 2 + 1e-6).all()
             assert (total[-1] > 0.8 * T * cap).any() or one.recipe.neuron.reset == "zero"
         else:
-            rounding = 0.5 + one.recipe.neuron.slack + (one.neurons[site]["initial"].double() - 0.5).clamp(min=0).max()
-            assert (total[-1] <= cap + theta * rounding + 1e-6).all() and (total[-1] > 0.8 * cap).any()
+            rounding = (
+                0.5
+                + one.recipe.neuron.slack
+                + (one.neurons[site]["initial"].double() - 0.5).clamp(min=0).max()
+            )
+            assert (total[-1] <= cap + theta * rounding + 1e-6).all() and (
+                total[-1] > 0.8 * cap
+            ).any()
 
 
 @torch.no_grad()
 @pytest.mark.parametrize("pool_first", [True, False])
 def test_signed_memory_is_qcfs_after_as_many_steps_as_levels(pool_first: bool):
-    """Every layer: theta = cap, T = L, and spikes enough to catch up within a step. No error is left at all."""
+    """Every layer: theta = cap, T = L, and spikes enough to catch up within a step. No error is
+    left at all.
+    """
     settings = {
         "threshold__rule": "max",
         "threshold__scale": 1.0,
@@ -134,7 +160,9 @@ def test_signed_memory_is_qcfs_after_as_many_steps_as_levels(pool_first: bool):
         "neuron__pool_first": pool_first,
     }
     x = images(2, seed=7)
-    output = converted("signed-memory", QUANTISED, **settings).network().run(x, 4).snapshots[4].outputs
+    output = (
+        converted("signed-memory", QUANTISED, **settings).network().run(x, 4).snapshots[4].outputs
+    )
     assert relative_error(output, make(Capped, activation=QUANTISED)(x)) < 1e-6
 
 
@@ -142,16 +170,23 @@ def test_signed_memory_is_qcfs_after_as_many_steps_as_levels(pool_first: bool):
 def test_differential_coding_settles_on_qcfs():
     """delta = cap / L: the grid of the neurons is that of the activation."""
     x, settings = images(2, seed=7), {"threshold__rule": "max", "threshold__scale": 0.25}
-    output = converted("differential", QUANTISED, **settings).network().run(x, 64).snapshots[64].outputs
+    output = (
+        converted("differential", QUANTISED, **settings).network().run(x, 64).snapshots[64].outputs
+    )
     assert relative_error(output, make(Capped, activation=QUANTISED)(x)) < 1e-6
 
 
 @torch.no_grad()
 def test_one_layer_of_if_neurons_is_qcfs_after_as_many_steps_as_levels():
-    """Bu 2022, by the settings that make `opt` it: the threshold is the cap, the potential starts at half of it."""
+    """Bu 2022, by the settings that make `opt` it: the threshold is the cap, the potential starts
+    at half of it.
+    """
     torch.manual_seed(0)
     model = nn.Sequential(nn.Conv2d(3, 6, 3), QCFS(8, 0.4), nn.Conv2d(6, 5, 1)).double()
-    network, x = spiking(model, images(2), get_recipe("opt"), {"neuron.shift": 0, "neuron.initial": 0.5}), images(2)
+    network, x = (
+        spiking(model, images(2), get_recipe("opt"), {"neuron.shift": 0, "neuron.initial": 0.5}),
+        images(2),
+    )
     assert (network.neurons["_1"]["theta"] == torch.tensor(0.4)).all()
     run = network.network().run(x, 8, [7])
     assert (
@@ -174,6 +209,13 @@ def test_a_converted_network_keeps_caps_and_levels_in_its_file(tmp_path: Path):
 def test_a_checkpoint_of_the_training_tool_loads_with_its_caps(tmp_path: Path):
     options = {"activation": "qcfs", "levels": 4}
     spec = classifier_spec(tuple("abcdefghij"), 32, 32)
-    save_checkpoint(tmp_path / "net.safetensors", build("resnet20", 10, **options), "resnet20", options, spec, {})
+    save_checkpoint(
+        tmp_path / "net.safetensors",
+        build("resnet20", 10, **options),
+        "resnet20",
+        options,
+        spec,
+        {},
+    )
     sites = load_ann(tmp_path / "net.safetensors").graph.activations
     assert len(sites) == 19 and {node.phi for node in sites} == {Activation(cap=8.0, levels=4)}

@@ -1,4 +1,5 @@
-"""Neurons of an activation with a cap: what they send follows t * min(relu(mean of z), cap), and QCFS exactly.
+"""Neurons of an activation with a cap: what they send follows t * min(relu(mean of z), cap), and
+QCFS exactly.
 
 Numbers are multiples of 1/64 and thresholds powers of two, so that float64 makes no error.
 """
@@ -14,7 +15,7 @@ from helpers.methods import neuron, send
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from spiking_yolo.convert.registry import get_recipe
+from spiking_yolo.convert.methods import get_recipe
 from spiking_yolo.errors import UserError
 from spiking_yolo.graph import Activation
 from spiking_yolo.recipe import Encoding, Msat, Neuron, Recipe
@@ -50,13 +51,20 @@ def scalar_memory(zs: list, theta: Any, gamma: int, initial: Any, ceilings: list
 
 
 def capped(settings: Neuron, theta: Any, cap: Any, coding: Any = "rate", **msat: Any) -> Any:
-    recipe = Recipe("test", neuron=settings, msat=Msat(enabled=bool(msat), **msat), encoding=Encoding(coding=coding))
+    recipe = Recipe(
+        "test",
+        neuron=settings,
+        msat=Msat(enabled=bool(msat), **msat),
+        encoding=Encoding(coding=coding),
+    )
     return neuron(recipe, theta, cap=float(cap))
 
 
 @settings(deadline=None)
 @given(currents, thetas, gammas, initials, caps)
-def test_integrate_and_fire(zs: list, theta: Fraction, gamma: int, initial: Fraction, cap: Fraction):
+def test_integrate_and_fire(
+    zs: list, theta: Fraction, gamma: int, initial: Fraction, cap: Fraction
+):
     """Also where the bound is left out because the neuron saturates by itself."""
     tested = capped(Neuron(gamma=gamma, initial=float(initial)), theta, cap)
     assert send(tested, zs) == list(scalar_if(zs, theta, gamma, initial, cap))
@@ -66,16 +74,22 @@ def test_integrate_and_fire(zs: list, theta: Fraction, gamma: int, initial: Frac
 @given(currents, thetas, gammas, initials, caps)
 def test_signed_memory(zs: list, theta: Fraction, gamma: int, initial: Fraction, cap: Fraction):
     """The ceiling rises with t in rate coding, and stays in differential coding."""
-    for coding, ceilings in (("rate", [cap * t for t in range(1, len(zs) + 1)]), ("differential", [cap] * len(zs))):
+    for coding, ceilings in (
+        ("rate", [cap * t for t in range(1, len(zs) + 1)]),
+        ("differential", [cap] * len(zs)),
+    ):
         tested = capped(Neuron("memory", gamma=gamma, initial=float(initial)), theta, cap, coding)
         assert send(tested, zs) == list(scalar_memory(zs, theta, gamma, initial, ceilings))
 
 
 def test_by_hand():
-    """theta 1, cap 3/2. A burst may make up for steps in which less was sent; a memory neuron takes back."""
+    """theta 1, cap 3/2. A burst may make up for steps in which less was sent; a memory neuron takes
+    back.
+    """
     burst = Neuron(gamma=4)
     assert send(capped(burst, 1, 1.5), [4, 4, 4, 4]) == [2, 1, 2, 1]  # of 1.5, 3, 4.5, 6, halves up
-    assert send(capped(burst, 1, 1.5), [0, 0, 9, 0]) == [0, 0, 4, 2]  # 5 may be sent by t = 3, but 4 at once
+    # 5 may be sent by t = 3, but 4 at once.
+    assert send(capped(burst, 1, 1.5), [0, 0, 9, 0]) == [0, 0, 4, 2]
     assert send(capped(burst, 1, 1.5), [9, -9, 0, 0]) == [2, 0, 0, 0]  # what was sent stays sent
     memory = Neuron("memory", gamma=4, initial=0.5)
     assert send(capped(memory, 1, 1.5), [4, 4, -8, 4]) == [2, 1, -3, 4]
@@ -84,11 +98,18 @@ def test_by_hand():
 
 @settings(deadline=None)
 @given(st.data(), thetas, caps, st.sampled_from([4, 8]))
-def test_memory_follows_the_mean_within_half_a_threshold(data: Any, theta: Fraction, cap: Fraction, gamma: int):
-    """|sent - t * min(relu(mean z), cap)| <= theta / 2 in every step, while no step asks for more than gamma spikes."""
+def test_memory_follows_the_mean_within_half_a_threshold(
+    data: Any, theta: Fraction, cap: Fraction, gamma: int
+):
+    """|sent - t * min(relu(mean z), cap)| <= theta / 2 in every step, while no step asks for more
+    than gamma spikes.
+    """
     cap = min(cap, gamma * theta)
     limit = int(gamma * theta * 64)
-    zs = [Fraction(n, 64) for n in data.draw(st.lists(st.integers(-limit, limit), min_size=1, max_size=30))]
+    zs = [
+        Fraction(n, 64)
+        for n in data.draw(st.lists(st.integers(-limit, limit), min_size=1, max_size=30))
+    ]
     sent = send(capped(Neuron("memory", gamma=gamma, initial=0.5), theta, cap), zs)
     for t in range(1, len(zs) + 1):
         mean = sum(zs[:t], Fraction(0)) / t
@@ -115,7 +136,8 @@ KINDS = {
 def test_every_neuron_sends_the_capped_mean(kind: str, z: float, fraction: float, cap: float):
     """Constant input: T * min(relu(z), cap) within a spike after T = 64 steps.
 
-    Theta is at most the cap, and large enough for the cap to be reached, also by a threshold that MSAT lowers.
+    Theta is at most the cap, and large enough for the cap to be reached, also by a threshold that
+    MSAT lowers.
     """
     chosen, msat = KINDS[kind]
     theta = cap * max(fraction, (4 if msat else 1) / chosen.gamma)
@@ -128,7 +150,9 @@ def test_every_neuron_sends_the_capped_mean(kind: str, z: float, fraction: float
 @given(st.lists(st.floats(-5, 5), min_size=1, max_size=30), st.floats(0.1, 3), st.floats(0.1, 3))
 @pytest.mark.parametrize("kind", KINDS)
 def test_no_neuron_sends_more_than_the_cap_allows(kind: str, zs: list, theta: float, cap: float):
-    """Whatever comes in, and with thresholds that no conversion would give: half a spike above cap * t at most."""
+    """Whatever comes in, and with thresholds that no conversion would give: half a spike above cap
+    * t at most.
+    """
     chosen, msat = KINDS[kind]
     tested, total = capped(chosen, theta, cap, **msat), 0.0
     for t, z in enumerate(zs, 1):
@@ -138,7 +162,11 @@ def test_no_neuron_sends_more_than_the_cap_allows(kind: str, zs: list, theta: fl
 
 
 @settings(deadline=None, max_examples=60)
-@given(st.integers(-64, 640).map(lambda n: Fraction(n, 64)), caps, st.sampled_from(["differential", "coarse-to-fine"]))
+@given(
+    st.integers(-64, 640).map(lambda n: Fraction(n, 64)),
+    caps,
+    st.sampled_from(["differential", "coarse-to-fine"]),
+)
 def test_differential_coding_settles_at_the_capped_value(z: Fraction, cap: Fraction, name: str):
     theta = Fraction(1, 4)
     tested = neuron(get_recipe(name), theta, cap=float(cap))
@@ -152,17 +180,28 @@ def test_differential_coding_settles_at_the_capped_value(z: Fraction, cap: Fract
     st.sampled_from([Fraction(1, 2), Fraction(3), Fraction(8)]),
 )
 def test_qcfs_is_exact_after_as_many_steps_as_levels(n: int, levels: int, theta: Fraction):
-    """Bu 2022: threshold theta, U(0) = theta / 2, T = L: the rate is clip(floor(z L / theta + 1/2) / L, 0, 1) theta."""
-    z = theta * n / 1000 + Fraction(1, 4096)  # not on the edge between two levels
+    """Bu 2022: threshold theta, U(0) = theta / 2, T = L: the rate is clip(floor(z L / theta + 1/2)
+    / L, 0, 1) theta.
+    """
+    # Not on the edge between two levels.
+    z = theta * n / 1000 + Fraction(1, 4096)
     tested = capped(Neuron(initial=0.5), theta, theta)
     rate = int(sum(send(tested, [z] * levels))) * theta / levels
-    assert rate == min(max(Fraction(floor(z * levels / theta + HALF), levels), Fraction(0)), Fraction(1)) * theta
+    assert (
+        rate
+        == min(max(Fraction(floor(z * levels / theta + HALF), levels), Fraction(0)), Fraction(1))
+        * theta
+    )
 
 
 @settings(deadline=None, max_examples=30)
 @given(st.floats(-5, 20), st.floats(0.1, 3), st.booleans())
-def test_an_adaptive_memory_neuron_counts_as_unsent_what_the_cap_leaves(z: float, cap: float, rate: bool):
-    """So its threshold comes to rest above the cap too, and in differential coding it falls silent for good."""
+def test_an_adaptive_memory_neuron_counts_as_unsent_what_the_cap_leaves(
+    z: float, cap: float, rate: bool
+):
+    """So its threshold comes to rest above the cap too, and in differential coding it falls silent
+    for good.
+    """
     memory, coding = Neuron("memory", gamma=8, initial=0.5), "rate" if rate else "differential"
     tested = capped(memory, cap / 4, cap, coding, stages=2, det=False)
     sent = sum(send(tested, [z] + [z if rate else 0] * 63)) * cap / 4
@@ -173,7 +212,9 @@ def test_an_adaptive_memory_neuron_counts_as_unsent_what_the_cap_leaves(z: float
 
 @pytest.mark.parametrize(("levels", "T"), [(4, 4), (4, 6), (8, 3), (2, 16)])
 def test_qcfs_error_has_no_mean_for_any_number_of_steps(levels: int, T: int):
-    """Bu 2022, Theorem 2, for z spread evenly over 0..theta; with U(0) = 0 the rate is half a spike short."""
+    """Bu 2022, Theorem 2, for z spread evenly over 0..theta; with U(0) = 0 the rate is half a spike
+    short.
+    """
     theta, points = 3.0, 16 * levels * T
     z = (torch.arange(points, dtype=torch.float64) + 0.5)[None] * theta / points
     expected = Activation(cap=theta, levels=levels)(z).mean()
@@ -185,7 +226,9 @@ def test_qcfs_error_has_no_mean_for_any_number_of_steps(levels: int, T: int):
 
 def test_saturation_is_inherent_where_the_spikes_of_a_step_are_worth_the_cap():
     theta, phi = torch.tensor([0.5, 1.0]), Activation(cap=1.0)
-    assert saturates(theta, phi, Recipe("r")) and saturates(theta, Activation(), Recipe("r", neuron=Neuron(gamma=9)))
+    assert saturates(theta, phi, Recipe("r")) and saturates(
+        theta, Activation(), Recipe("r", neuron=Neuron(gamma=9))
+    )
     assert not saturates(theta, phi, Recipe("r", neuron=Neuron(gamma=2)))
 
 

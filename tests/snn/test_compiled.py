@@ -1,4 +1,6 @@
-"""Compiled steps: what is an argument, when code is made, and that it computes what the plain step does."""
+"""Compiled steps: what is an argument, when code is made, and that it computes what the plain step
+does.
+"""
 
 import weakref
 
@@ -7,12 +9,12 @@ import torch
 from helpers.networks import TinyLeaky, images, make, spiking
 from torch import Tensor
 
-from spiking_yolo.convert.registry import get_recipe
+from spiking_yolo.convert.methods import get_recipe
 from spiking_yolo.graph import Activation
-from spiking_yolo.snn.backend.backend import Backend
-from spiking_yolo.snn.backend.compiled import Fused
+from spiking_yolo.snn.fast.backend import Backend
+from spiking_yolo.snn.fast.steps import Fused
 from spiking_yolo.snn.neurons import build_neurons
-from spiking_yolo.snn.options import SimulationOptions, missing
+from spiking_yolo.snn.plan import SimulationOptions, missing
 
 pytestmark = pytest.mark.skipif(bool(missing()), reason=f"cannot compile: {missing()}")
 
@@ -22,7 +24,9 @@ def made(monkeypatch) -> list[tuple]:
     """The kinds of arguments that code was made for, in order."""
     kinds: list[tuple] = []
     compile = Fused._compile
-    monkeypatch.setattr(Fused, "_compile", lambda self, kind, *a: kinds.append(kind) or compile(self, kind, *a))
+    monkeypatch.setattr(
+        Fused, "_compile", lambda self, kind, *a: kinds.append(kind) or compile(self, kind, *a)
+    )
     return kinds
 
 
@@ -53,9 +57,13 @@ def test_a_function_may_return_nothing():
 @pytest.mark.parametrize("phi", [Activation(cap=2.0), Activation(silu=True)], ids=["cap", "SiLU"])
 def test_what_is_due_follows_the_time(phi: Activation):
     """In rate coding a cap and SiLU look at t, which compiled code is given."""
-    params = {"theta": torch.tensor([0.5, 1.0, 0.25], dtype=torch.float64), "initial": torch.tensor(0.5)}
+    params = {
+        "theta": torch.tensor([0.5, 1.0, 0.25], dtype=torch.float64),
+        "initial": torch.tensor(0.5),
+    }
     plain, compiled = (
-        build_neurons(params, get_recipe("signed-memory"), phi, backend=Backend(compiled)) for compiled in (False, True)
+        build_neurons(params, get_recipe("signed-memory"), phi, backend=Backend(compiled))
+        for compiled in (False, True)
     )
     generator = torch.Generator().manual_seed(0)
     for layer in (plain, compiled):
@@ -69,9 +77,13 @@ def test_what_is_due_follows_the_time(phi: Activation):
 @pytest.mark.parametrize("slope", [0.0, 0.25])
 @pytest.mark.parametrize("name", ["dcgs", "few-spikes"])
 def test_events_of_other_sizes(name: str, slope: float):
-    params = {"theta": torch.tensor([0.5, 1.0, 0.25], dtype=torch.float64), "initial": torch.tensor(0.0)}
+    params = {
+        "theta": torch.tensor([0.5, 1.0, 0.25], dtype=torch.float64),
+        "initial": torch.tensor(0.0),
+    }
     plain, compiled = (
-        build_neurons(params, get_recipe(name), Activation(slope), backend=Backend(c)) for c in (False, True)
+        build_neurons(params, get_recipe(name), Activation(slope), backend=Backend(c))
+        for c in (False, True)
     )
     generator = torch.Generator().manual_seed(0)
     for layer in (plain, compiled):
@@ -84,10 +96,14 @@ def test_events_of_other_sizes(name: str, slope: float):
 
 
 def test_code_is_made_once_for_each_shape(made: list):
-    """Shapes in turn, as when the last batch of an evaluation is smaller; results stay those of the plain network."""
+    """Shapes in turn, as when the last batch of an evaluation is smaller; results stay those of the
+    plain network.
+    """
     x = images(2)
     converted = spiking(make(TinyLeaky), x, get_recipe("coarse-to-fine"))
-    plain, compiled = (converted.network(simulation=SimulationOptions(compiled=c)) for c in (False, True))
+    plain, compiled = (
+        converted.network(simulation=SimulationOptions(compiled=c)) for c in (False, True)
+    )
     sizes = []
     for batch in (x, x[:1], x.flip(0), x[1:]):
         a, b = (network.run(batch, 12).snapshots[12].outputs for network in (plain, compiled))
@@ -99,7 +115,9 @@ def test_code_is_made_once_for_each_shape(made: list):
 
 def test_a_layer_keeps_the_state_of_one_shape_and_no_current():
     params = {"theta": torch.ones(3), "initial": torch.tensor(0.5)}
-    layer = build_neurons(params, get_recipe("signed-memory"), Activation(), backend=Backend(compiled=True))
+    layer = build_neurons(
+        params, get_recipe("signed-memory"), Activation(), backend=Backend(compiled=True)
+    )
     states = []
     for n in (2, 3, 2):
         layer.reset()

@@ -1,4 +1,6 @@
-"""Signed digits against a search over all sums of signed powers of two, and against the definition digit by digit."""
+"""Signed digits against a search over all sums of signed powers of two, and against the definition
+digit by digit.
+"""
 
 from fractions import Fraction
 from functools import cache
@@ -9,16 +11,18 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from spiking_yolo.snn.backend.compiled import Fused
-from spiking_yolo.snn.digits import count_digits, leading_digit, most_significant, thrifty_round
-from spiking_yolo.snn.options import missing
+from spiking_yolo.snn.counting import count_digits, leading_digit, most_significant, thrifty_round
+from spiking_yolo.snn.fast.steps import Fused
+from spiking_yolo.snn.plan import missing
 
 numbers = st.integers(-(2**22) + 1, 2**22 - 1)
 
 
 @cache
 def fewest() -> dict[int, int]:
-    """n -> how few terms +-2^k, k <= 10, add up to it, by breadth first, for what at most four of them reach."""
+    """n -> how few terms +-2^k, k <= 10, add up to it, by breadth first, for what at most four of
+    them reach.
+    """
     terms = [sign << k for k in range(11) for sign in (1, -1)]
     found, last = {0: 0}, {0}
     for many in range(1, 5):
@@ -28,7 +32,9 @@ def fewest() -> dict[int, int]:
 
 
 def digits(n: int) -> list[int]:
-    """The non-adjacent form by its definition, as the values of the digits, the least significant first."""
+    """The non-adjacent form by its definition, as the values of the digits, the least significant
+    first.
+    """
     found, weight = [], 1
     while n:
         d = 2 - n % 4 if n % 2 else 0
@@ -58,13 +64,19 @@ def test_digits_are_those_of_the_definition(values: list[int], dtype: torch.dtyp
 @pytest.mark.skipif(bool(missing()), reason=f"cannot compile: {missing()}")
 def test_digits_in_compiled_code():
     n = torch.arange(-999.0, 1000.0)
-    for function in (count_digits, lambda n: most_significant(n, 2), lambda n: thrifty_round(n / 7, 0.2)):
+    for function in (
+        count_digits,
+        lambda n: most_significant(n, 2),
+        lambda n: thrifty_round(n / 7, 0.2),
+    ):
         assert torch.equal(Fused(function)(n), function(n))
 
 
 @given(st.floats(-2000, 2000), st.floats(0, 0.5))
 def test_thrifty_rounding_is_the_cheaper_neighbour(value: float, slack: float):
-    """Of least error^2 + 2 slack digits; in 2 of 16 intervals, where digits differ by higher bits, the nearer."""
+    """Of least error^2 + 2 slack digits; in 2 of 16 intervals, where digits differ by higher bits,
+    the nearer.
+    """
     low = floor(value)
     count = {n: 0 if low % 16 in (5, 10) else len(digits(n)) for n in (low, low + 1)}
     price = {n: (value - n) ** 2 + 2 * slack * count[n] for n in count}

@@ -1,4 +1,6 @@
-"""The input: analogue, or Poisson spikes that depend on the seed, the image and the step, and on nothing else."""
+"""The input: analogue, or Poisson spikes that depend on the seed, the image and the step, and on
+nothing else.
+"""
 
 import hashlib
 from typing import Any
@@ -11,9 +13,9 @@ from helpers.networks import Residual, TinyLeaky, images, make, spiking
 from torch import Tensor
 
 from spiking_yolo.recipe import Recipe
+from spiking_yolo.snn.coding import image_keys, uniform
 from spiking_yolo.snn.network import SpikingNetwork
 from spiking_yolo.snn.neurons import NeuronLayer
-from spiking_yolo.snn.random import image_keys, uniform
 
 POISSON = {"encoding.input": "poisson", "neuron.initial": 0.5}
 
@@ -52,11 +54,15 @@ def test_poisson_input_is_spikes_of_the_right_mean():
 def test_steps_and_pixels_are_independent():
     x = torch.full((1, 1, 8, 8), 0.5, dtype=torch.float64)
     spikes = watch(POISSON, x, 200)[:, 0].flatten(1) - 0.5
-    assert (spikes[1:] * spikes[:-1]).mean().abs() < 0.01 and (spikes[:, 1:] * spikes[:, :-1]).mean().abs() < 0.01
+    assert (spikes[1:] * spikes[:-1]).mean().abs() < 0.01 and (
+        spikes[:, 1:] * spikes[:, :-1]
+    ).mean().abs() < 0.01
 
 
 def test_signs_and_large_values_are_kept():
-    """Spikes have the sign of the pixel; an image beyond 1 sends spikes of its largest magnitude."""
+    """Spikes have the sign of the pixel; an image beyond 1 sends spikes of its largest
+    magnitude.
+    """
     x = torch.tensor([4.0, 2.0, -2.0, 0.0], dtype=torch.float64).reshape(1, 1, 2, 2)
     entered = watch(POISSON, x, 1000).flatten(1)
     assert entered[:, 0].unique().tolist() == [4] and entered[:, 1].unique().tolist() == [0, 4]
@@ -83,32 +89,56 @@ def test_an_image_sends_the_same_spikes_in_any_batch():
 @pytest.mark.parametrize("cls", [Residual, TinyLeaky])
 def test_a_poisson_run_converges_on_the_ann_and_repeats(cls: Any):
     model, x = make(cls), images(2)
-    network = spiking(model, x, Recipe("tested"), {**POISSON, "threshold.percentile": 100}).network()
+    network = spiking(
+        model, x, Recipe("tested"), {**POISSON, "threshold.percentile": 100}
+    ).network()
     run = network.run(x, 1024, [16])
     with torch.no_grad():
         expected = model(x)
     for i, target in enumerate(expected if isinstance(expected, tuple) else (expected,)):
-        early, late = (((run.snapshots[t].outputs[i] - target).norm() / target.norm()).item() for t in (16, 1024))
+        early, late = (
+            ((run.snapshots[t].outputs[i] - target).norm() / target.norm()).item()
+            for t in (16, 1024)
+        )
         assert late < 0.1 and late < early / 3
     again = network.run(x, 16).snapshots[16]
-    assert all(torch.equal(a, b) for a, b in zip(again.outputs, run.snapshots[16].outputs, strict=True))
+    assert all(
+        torch.equal(a, b) for a, b in zip(again.outputs, run.snapshots[16].outputs, strict=True)
+    )
 
 
 def test_input_spikes_cost_operations():
-    """Each one reaches every weight of a 1x1 convolution with 3 outputs; an analogue image costs none, but MACs."""
+    """Each one reaches every weight of a 1x1 convolution with 3 outputs; an analogue image costs
+    none, but MACs.
+    """
     graph = points([([[1.0], [2.0], [-1.0]], [0.0] * 3), ([[0.0] * 3], [0.0])])
     x = torch.tensor([1.0, 1.0, 0.0, 0.0], dtype=torch.float64).reshape(1, 1, 2, 2)
     neurons = {"act1": {"theta": torch.full((3,), 1e9), "initial": torch.tensor(0.0)}}
-    for settings, operations, analogue in (({}, 0, 12), ({"encoding.input": "poisson"}, 7 * 2 * 3, 0)):
+    for settings, operations, analogue in (
+        ({}, 0, 12),
+        ({"encoding.input": "poisson"}, 7 * 2 * 3, 0),
+    ):
         run = SpikingNetwork(graph, neurons, Recipe("tested").with_settings(settings)).run(x, 7)
-        assert (run.snapshots[7].operations.spikes.item(), run.analogue_macs) == (operations, analogue)
+        assert (run.snapshots[7].operations.spikes.item(), run.analogue_macs) == (
+            operations,
+            analogue,
+        )
 
 
 def test_random_numbers_depend_on_each_of_their_keys():
     like = torch.zeros(2, 5)
     base = uniform(like, 0, [1, 2], "a", 0)
-    assert torch.equal(uniform(like, 0, [1, 2], "a", 0), base) and (base >= 0).all() and (base < 1).all()
-    for changed in ((1, [1, 2], "a", 0), (0, [3, 4], "a", 0), (0, [1, 2], "b", 0), (0, [1, 2], "a", 1)):
+    assert (
+        torch.equal(uniform(like, 0, [1, 2], "a", 0), base)
+        and (base >= 0).all()
+        and (base < 1).all()
+    )
+    for changed in (
+        (1, [1, 2], "a", 0),
+        (0, [3, 4], "a", 0),
+        (0, [1, 2], "b", 0),
+        (0, [1, 2], "a", 1),
+    ):
         assert not (uniform(like, *changed) == base).any()
     x = images(3)
     assert len(set(image_keys(x))) == 3 and image_keys(x[1:]) == image_keys(x)[1:]
@@ -119,6 +149,8 @@ def test_a_stream_is_that_of_the_generator():
     like = torch.zeros(2, 3, 150, 151)
     drawn = uniform(like, 5, [7, 8], "conv", 3)
     for image, key in zip(drawn, (7, 8), strict=True):
-        state = int.from_bytes(hashlib.blake2b(f"5/{key}/conv/3".encode(), digest_size=7).digest(), "little")
+        state = int.from_bytes(
+            hashlib.blake2b(f"5/{key}/conv/3".encode(), digest_size=7).digest(), "little"
+        )
         whole = np.random.SFC64(state).random_raw(16988).view("<u2")[: image.numel()]
         np.testing.assert_array_equal(image.movedim(0, -1).flatten().numpy() * 2**16, whole)

@@ -1,7 +1,8 @@
-"""Event-driven computation against the plain one: the same numbers, to the bit where sums are exact.
+"""Event-driven computation against the plain one: the same numbers, to the bit where sums are
+exact.
 
-With every library of which this processor has the instructions. After a change of events.c they are built anew by
-`python setup.py build_ext --inplace`.
+With every library of which this processor has the instructions. After a change of events.c they are
+built anew by `python setup.py build_ext --inplace`.
 """
 
 import copy
@@ -24,18 +25,15 @@ from hypothesis import strategies as st
 from torch import Tensor
 
 from spiking_yolo.convert.converted import Converted
-from spiking_yolo.convert.registry import get_recipe
+from spiking_yolo.convert.methods import get_recipe
 from spiking_yolo.graph import Activation, Graph, max_pool
-from spiking_yolo.snn.backend import library as library_module
-from spiking_yolo.snn.backend.active import Active
-from spiking_yolo.snn.backend.backend import Backend
-from spiking_yolo.snn.backend.events import EventConvolution, Kernels
-from spiking_yolo.snn.backend.layout import channels_last, rows
-from spiking_yolo.snn.backend.library import LEVELS, load, usable_levels
-from spiking_yolo.snn.backend.pooling import PooledSum
-from spiking_yolo.snn.neurons.signed_memory import SignedMemory
-from spiking_yolo.snn.options import SimulationOptions
-from spiking_yolo.snn.plan import LayerPlan
+from spiking_yolo.snn.fast import events as library_module
+from spiking_yolo.snn.fast.backend import Backend
+from spiking_yolo.snn.fast.events import LEVELS, EventConvolution, Kernels, load, usable_levels
+from spiking_yolo.snn.fast.linear import PooledSum
+from spiking_yolo.snn.fast.rows import Active, channels_last, rows
+from spiking_yolo.snn.neurons.signed import SignedMemory
+from spiking_yolo.snn.plan import LayerPlan, SimulationOptions
 from spiking_yolo.snn.stream import Stream
 
 UNIT = {"stride": (1, 1), "padding": (1, 1), "groups": 1, "dilation": (1, 1)}
@@ -49,7 +47,7 @@ def level(request: pytest.FixtureRequest) -> Iterator[str]:
         pytest.skip(f"events_{request.param}.so was not built: nothing is event-driven here")
     with pytest.MonkeyPatch.context() as patch:
         for module in ("backend", "events"):
-            patch.setattr(f"spiking_yolo.snn.backend.{module}.library", lambda: functions)
+            patch.setattr(f"spiking_yolo.snn.fast.{module}.library", lambda: functions)
         yield request.param
 
 
@@ -99,14 +97,20 @@ def test_a_convolution_of_a_few_events(
     whole: bool,
     seed: int,
 ):
-    """Twice, since what is put away between two calls must be empty again; as a map, and as some of its rows."""
+    """Twice, since what is put away between two calls must be empty again; as a map, and as some of
+    its rows.
+    """
     generator = torch.Generator().manual_seed(seed)
     weight = torch.randint(-3, 4, (outputs, channels, *kernel), generator=generator).float()
-    tested = EventConvolution(Kernels(), weight, {**UNIT, "stride": stride, "padding": padding}, price=0, visit=0)
+    tested = EventConvolution(
+        Kernels(), weight, {**UNIT, "stride": stride, "padding": padding}, price=0, visit=0
+    )
     for k in range(2):
         x = some((n, channels, 9, 7), seed + k)
         out = tested(x if whole else active(x))
-        assert out is not None and torch.equal(out.dense(), F.conv2d(x, weight, stride=stride, padding=padding))
+        assert out is not None and torch.equal(
+            out.dense(), F.conv2d(x, weight, stride=stride, padding=padding)
+        )
         assert len(out.where.unique()) == len(out.where) <= out.shape[0] * out.shape[2:].numel()
 
 
@@ -134,13 +138,22 @@ def test_where_much_arrives_the_plain_convolution_serves():
 @needs_kernels
 @pytest.mark.parametrize(
     ("kernel", "stride", "padding"),
-    [((2, 2), (2, 2), (0, 0, 0, 0)), ((2, 2), (1, 1), (0, 1, 0, 1)), ((3, 2), (2, 1), (1, 0, 1, 1))],
+    [
+        ((2, 2), (2, 2), (0, 0, 0, 0)),
+        ((2, 2), (1, 1), (0, 1, 0, 1)),
+        ((3, 2), (2, 1), (1, 0, 1, 1)),
+    ],
 )
 def test_pooling_of_a_few_rows(
     kernel: tuple[int, int], stride: tuple[int, int], padding: tuple[int, ...], threads: int
 ):
     """What is changed, and only that, beside a maximum of the sum of all."""
-    attrs: dict[str, Any] = {"kernel": [*kernel], "stride": [*stride], "padding": [*padding], "ceil": False}
+    attrs: dict[str, Any] = {
+        "kernel": [*kernel],
+        "stride": [*stride],
+        "padding": [*padding],
+        "ceil": False,
+    }
     tested, total = PooledSum(attrs, kernels=Kernels()), torch.zeros(2, 3, 6, 8)
     whole = before = torch.zeros(())
     for k in range(5):
@@ -172,18 +185,30 @@ def test_pooling_of_a_few_rows(
     st.integers(0, 99),
 )
 def test_neurons_of_a_few_rows(
-    slack: float, hysteresis: float, slope: float, cap: float | None, biased: bool, sums: bool, seed: int
+    slack: float,
+    hysteresis: float,
+    slope: float,
+    cap: float | None,
+    biased: bool,
+    sums: bool,
+    seed: int,
 ):
-    """Frames through a layer that gets some rows, and one that gets the whole map: the same state to the bit."""
+    """Frames through a layer that gets some rows, and one that gets the whole map: the same state
+    to the bit.
+    """
     generator = torch.Generator().manual_seed(seed)
     changes = {"neuron.slack": slack, "neuron.hysteresis": hysteresis}
     recipe = get_recipe("signed-digits").with_settings(changes)
-    parameters = {"theta": torch.rand(5, generator=generator) + 0.1, "initial": torch.rand(5, generator=generator)}
+    parameters = {
+        "theta": torch.rand(5, generator=generator) + 0.1,
+        "initial": torch.rand(5, generator=generator),
+    }
     if biased:
         parameters["bias"] = torch.randn(5, generator=generator)
     phi, plan = Activation(slope=slope, cap=cap), LayerPlan(reads_sums=sums, observed=False)
     plain, tested = (
-        SignedMemory(parameters, recipe, phi, plan, Backend(event_driven=driven)) for driven in (False, True)
+        SignedMemory(parameters, recipe, phi, plan, Backend(event_driven=driven))
+        for driven in (False, True)
     )
     total = torch.zeros(2, 5, 4, 6)
     for k in range(4):
@@ -191,7 +216,9 @@ def test_neurons_of_a_few_rows(
         total = total + x
         current = total if sums else x
         reached = active(x)
-        few = Active(rows(current)[reached.where], reached.where, x.shape, current if sums else None)
+        few = Active(
+            rows(current)[reached.where], reached.where, x.shape, current if sums else None
+        )
         expected, sent = plain(current), tested(few if k else current)
         assert isinstance(expected, Tensor) and isinstance(sent, Active) == (k > 0)
         assert torch.equal(sent.dense() if isinstance(sent, Active) else sent, expected)
@@ -201,7 +228,9 @@ def test_neurons_of_a_few_rows(
 
 
 def exact(converted: Converted) -> Converted:
-    """The same in float32, with numbers of few binary places, so that sums do not depend on their order."""
+    """The same in float32, with numbers of few binary places, so that sums do not depend on their
+    order.
+    """
 
     def coarse(x: Tensor, places: int = 6) -> Tensor:
         return ((x * 2**places).round() / 2**places).float()
@@ -211,7 +240,8 @@ def exact(converted: Converted) -> Converted:
     assert isinstance(graph, Graph)
     neurons = {
         name: {
-            key: value.log2().round().exp2().float() if key == "theta" else coarse(value) for key, value in site.items()
+            key: value.log2().round().exp2().float() if key == "theta" else coarse(value)
+            for key, value in site.items()
         }
         for name, site in converted.neurons.items()
     }
@@ -224,7 +254,9 @@ def moving(n: int = 1) -> list[Tensor]:
     frames = [base.clone() for _ in range(7)]
     for k, frame in enumerate(frames[1:5]):
         frame[:, :, k : k + 2, 5:7] += 0.5
-    frames[6] += (torch.rand(base.shape, generator=torch.Generator().manual_seed(1)) * 8).round() / 64
+    frames[6] += (
+        torch.rand(base.shape, generator=torch.Generator().manual_seed(1)) * 8
+    ).round() / 64
     return [frame.float() for frame in frames]
 
 
@@ -233,7 +265,10 @@ def moving(n: int = 1) -> list[Tensor]:
 @pytest.mark.parametrize(
     ("method", "changes"),
     [
-        ("signed-digits", {"neuron.hysteresis": 0.25, "encoding.tau": 0.02, "calibration.steps": 2}),
+        (
+            "signed-digits",
+            {"neuron.hysteresis": 0.25, "encoding.tau": 0.02, "calibration.steps": 2},
+        ),
         ("signed-digits", {"neuron.pool_first": False, "calibration.steps": 2}),
         ("few-spikes", {}),
         ("dcgs", {}),
@@ -253,20 +288,25 @@ def test_networks_give_the_same_spikes_to_the_bit(
         served += found is not None
         return found
 
-    monkeypatch.setattr(EventConvolution.__init__, "__defaults__", (0.0, 0.0))  # what is free is always done
+    # What is free is always done.
+    monkeypatch.setattr(EventConvolution.__init__, "__defaults__", (0.0, 0.0))
     monkeypatch.setattr(EventConvolution, "__call__", counted)
     recipe = get_recipe(method).with_settings(changes)
     converted = exact(spiking(make(cls), images(2), recipe))
     plain, tested = (
-        Stream(converted.network(simulation=SimulationOptions(event_driven=driven)), T=2) for driven in (False, True)
+        Stream(converted.network(simulation=SimulationOptions(event_driven=driven)), T=2)
+        for driven in (False, True)
     )
     for x in moving():
         a, b = (stream(x).run.snapshots[2] for stream in (plain, tested))
         assert all(map(torch.equal, a.outputs, b.outputs))
         for name in a.spikes:
             assert torch.equal(a.spikes[name], b.spikes[name])
-        assert all(map(torch.equal, a.operations, b.operations)) and all(map(torch.equal, a.sent, b.sent))
-        assert (a.updates >= b.updates).all()  # the plain form also updates what receives nothing but zeros
+        assert all(map(torch.equal, a.operations, b.operations)) and all(
+            map(torch.equal, a.sent, b.sent)
+        )
+        # The plain form also updates what receives nothing but zeros.
+        assert (a.updates >= b.updates).all()
     for name, layer in tested.network.layers():
         assert torch.equal(layer.count, plain.network.layer(name).count)
     assert served
@@ -282,10 +322,14 @@ def test_copies_work_on_their_own():
         twin.run(frames[2], 1, keep=True)
         expected = Stream(stream.network)
         expected(frames[1])
-        assert torch.equal(expected(frames[2]).run.snapshots[1].outputs[0], twin.snapshot().outputs[0])
+        assert torch.equal(
+            expected(frames[2]).run.snapshots[1].outputs[0], twin.snapshot().outputs[0]
+        )
 
 
-@pytest.mark.skipif(not os.environ.get("CI"), reason="elsewhere the package may be used without its C code")
+@pytest.mark.skipif(
+    not os.environ.get("CI"), reason="elsewhere the package may be used without its C code"
+)
 @pytest.mark.skipif(shutil.which("cc") is None, reason="no C compiler")
 def test_where_there_is_a_compiler_the_installation_has_built_every_level():
     assert all(load(level) is not None for level in usable_levels())
@@ -294,7 +338,9 @@ def test_where_there_is_a_compiler_the_installation_has_built_every_level():
 def test_what_was_built_is_not_older_than_its_source():
     source = Path(library_module.__file__).with_name("events.c")
     for file in source.parent.glob("events_*.so"):
-        assert file.stat().st_mtime >= source.stat().st_mtime, "run: python setup.py build_ext --inplace"
+        assert file.stat().st_mtime >= source.stat().st_mtime, (
+            "run: python setup.py build_ext --inplace"
+        )
 
 
 @pytest.mark.parametrize(
@@ -307,7 +353,9 @@ def test_what_was_built_is_not_older_than_its_source():
         ("SVE256", ("default",)),
     ],
 )
-def test_levels_are_those_of_pytorch(capability: str, levels: tuple[str, ...], monkeypatch: pytest.MonkeyPatch):
+def test_levels_are_those_of_pytorch(
+    capability: str, levels: tuple[str, ...], monkeypatch: pytest.MonkeyPatch
+):
     monkeypatch.setattr(torch.backends.cpu, "get_cpu_capability", lambda: capability)
     assert usable_levels() == levels
     chosen = library_module.library.__wrapped__()
@@ -316,18 +364,22 @@ def test_levels_are_those_of_pytorch(capability: str, levels: tuple[str, ...], m
 
 
 def test_pytorch_can_be_told_to_use_a_lower_level():
-    lines = "from spiking_yolo.snn.backend.library import usable_levels; print(*usable_levels())"
+    lines = "from spiking_yolo.snn.fast.events import usable_levels; print(*usable_levels())"
     environment = {**os.environ, "ATEN_CPU_CAPABILITY": "default"}
-    run = subprocess.run([sys.executable, "-c", lines], env=environment, check=True, capture_output=True, text=True)
+    run = subprocess.run(
+        [sys.executable, "-c", lines], env=environment, check=True, capture_output=True, text=True
+    )
     assert run.stdout.split() == ["default"]
 
 
-def test_without_the_c_code_nothing_is_event_driven(monkeypatch: pytest.MonkeyPatch, tmp_path: Path):
+def test_without_the_c_code_nothing_is_event_driven(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+):
     monkeypatch.setattr(library_module, "__file__", str(tmp_path / "library.py"))
     assert library_module.library.__wrapped__() is None
     (tmp_path / f"events_{usable_levels()[-1]}.so").write_text("not a library")
     assert library_module.library.__wrapped__() is None
-    monkeypatch.setattr("spiking_yolo.snn.backend.backend.library", lambda: None)
+    monkeypatch.setattr("spiking_yolo.snn.fast.backend.library", lambda: None)
     stream = Stream(spiking(make(TinyLeaky), images(2), get_recipe("signed-digits")).network())
     for x in moving()[:3]:
         assert stream(x).run.snapshots[1].outputs[0].isfinite().all()

@@ -1,4 +1,6 @@
-"""On a device that computes while the host goes on nobody asks what has happened: zeros are sent, of the same worth."""
+"""On a device that computes while the host goes on nobody asks what has happened: zeros are sent,
+of the same worth.
+"""
 
 from typing import Any
 
@@ -7,17 +9,19 @@ import torch
 from helpers.networks import Pooled, TinyLeaky, images, make, spiking
 from torch import Tensor
 
-from spiking_yolo.convert.registry import get_recipe, list_methods
+from spiking_yolo.convert.methods import get_recipe, list_methods
 from spiking_yolo.snn import network as network_module
 from spiking_yolo.snn import pooling as pooling_module
-from spiking_yolo.snn.encoding import change
+from spiking_yolo.snn.coding import pixel_change
 from spiking_yolo.snn.network import SpikingNetwork
 from spiking_yolo.snn.neurons import layer as layer_module
-from spiking_yolo.snn.options import SimulationOptions
-from spiking_yolo.snn.record import Snapshot
+from spiking_yolo.snn.plan import SimulationOptions
+from spiking_yolo.snn.readout import Snapshot
 from spiking_yolo.snn.stream import Stream
 
-DIFFERENTIAL = [name for name in list_methods() if get_recipe(name).encoding.coding == "differential"]
+DIFFERENTIAL = [
+    name for name in list_methods() if get_recipe(name).encoding.coding == "differential"
+]
 
 
 def numbers(snapshot: Snapshot) -> list[Tensor]:
@@ -28,8 +32,8 @@ def numbers(snapshot: Snapshot) -> list[Tensor]:
 @pytest.mark.parametrize("cls", [TinyLeaky, Pooled])
 @pytest.mark.parametrize("method", DIFFERENTIAL)
 def test_nobody_asks_and_all_is_the_same(monkeypatch: pytest.MonkeyPatch, method: str, cls: Any):
-    """Photographs and frames, one of which is the same again. Only how many steps are simulated is another number, and
-    so, in later frames, the mean over time that the thresholds of MSAT follow.
+    """Photographs and frames, one of which is the same again. Only how many steps are simulated is
+    another number, and so, in later frames, the mean over time that the thresholds of MSAT follow.
     """
     recipe = get_recipe(method).with_settings({"encoding.tau": 0.1})
     short = {"calibration.steps": 2} if recipe.calibration.kind == "trained" else {}
@@ -39,19 +43,30 @@ def test_nobody_asks_and_all_is_the_same(monkeypatch: pytest.MonkeyPatch, method
 
     def run(network: SpikingNetwork) -> list[Any]:
         stream = Stream(network, T=40)
-        return [stream(frame, steps=[1, 2, 5], maps=True) for frame in ((x,) if recipe.msat.enabled else (x, y, y, x))]
+        return [
+            stream(frame, steps=[1, 2, 5], maps=True)
+            for frame in ((x,) if recipe.msat.enabled else (x, y, y, x))
+        ]
 
     asked = run(net.network(simulation=SimulationOptions(event_driven=False)))
     for module in (layer_module, network_module, pooling_module):
         monkeypatch.setattr(module, "immediate", lambda x: False)
     unasked = run(net.network(simulation=SimulationOptions(event_driven=False)))
     for one, other in zip(asked, unasked, strict=True):
-        assert (one.fresh, one.cut, one.run.analogue_macs) == (other.fresh, other.cut, other.run.analogue_macs)
-        assert one.run.snapshots.keys() == other.run.snapshots.keys() and one.run.steps <= other.run.steps
+        assert (one.fresh, one.cut, one.run.analogue_macs) == (
+            other.fresh,
+            other.cut,
+            other.run.analogue_macs,
+        )
+        assert (
+            one.run.snapshots.keys() == other.run.snapshots.keys()
+            and one.run.steps <= other.run.steps
+        )
         for t, snapshot in one.run.snapshots.items():
             unasked_for = other.run.snapshots[t]
             assert all(map(torch.equal, numbers(snapshot), numbers(unasked_for)))
-            more = snapshot.updates - unasked_for.updates  # zeros of a pooling count where they are no silence
+            # Zeros of a pooling count where they are no silence.
+            more = snapshot.updates - unasked_for.updates
             assert not more.any() if method != "dcgs" else (more >= 0).all()
 
 
@@ -60,6 +75,8 @@ def test_every_pixel_of_a_change_is_as_good_as_those_that_changed(tau: float):
     before, x = images(2), images(2)
     x[:, :, ::3] += 0.05
     x[1, 0, 2:4] += 0.3
-    few, every = (change(x, before, tau, every) for every in (False, True))
+    few, every = (pixel_change(x, before, tau, every) for every in (False, True))
     assert len(few[0].where) < len(every[0].where) == 2 * 8 * 8 and torch.equal(few[1], every[1])
-    assert torch.equal(few[0].dense(), every[0].dense()) and torch.equal(few[0].counted(), every[0].counted())
+    assert torch.equal(few[0].dense(), every[0].dense()) and torch.equal(
+        few[0].counted(), every[0].counted()
+    )

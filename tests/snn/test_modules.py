@@ -1,4 +1,6 @@
-"""A spiking network as an nn.Module: its parameters, hooks, devices and dtypes, and runs step by step."""
+"""A spiking network as an nn.Module: its parameters, hooks, devices and dtypes, and runs step by
+step.
+"""
 
 import copy
 import pickle
@@ -9,11 +11,11 @@ import torch
 from helpers.networks import TinyLeaky, images, make, spiking
 from torch import nn
 
-from spiking_yolo.convert.registry import get_recipe
+from spiking_yolo.convert.methods import get_recipe
 from spiking_yolo.errors import UserError
 from spiking_yolo.snn.network import SpikingNetwork
 from spiking_yolo.snn.neurons import NeuronLayer
-from spiking_yolo.snn.record import Run
+from spiking_yolo.snn.readout import Run
 
 T = 12
 METHODS = ("p-norm", "channel-norm", "signed-memory", "msat", "msat-plus")
@@ -25,14 +27,18 @@ def network(method: str = "p-norm", **options: Any) -> SpikingNetwork:
 
 def same(a: Run, b: Run) -> bool:
     x, y = a.snapshots[T], b.snapshots[T]
-    return all(map(torch.equal, x.outputs, y.outputs)) and all(map(torch.equal, x.spikes.values(), y.spikes.values()))
+    return all(map(torch.equal, x.outputs, y.outputs)) and all(
+        map(torch.equal, x.spikes.values(), y.spikes.values())
+    )
 
 
 def test_parameters_have_names_and_can_be_loaded():
     """The weights are the ANN's; a network of other weights and thresholds becomes this one."""
     ours, x = network(), images(2)
     state = ours.state_dict()
-    assert {"synapses.maps.conv1.weight", "synapses.maps.head2.bias", "neurons.act1.theta"} <= set(state)
+    assert {"synapses.maps.conv1.weight", "synapses.maps.head2.bias", "neurons.act1.theta"} <= set(
+        state
+    )
     assert torch.equal(state["synapses.maps.conv2.weight"], ours.graph.tensors["conv2.weight"])
     other = spiking(make(TinyLeaky, seed=1), images(2, seed=1), get_recipe("p-norm")).network()
     before = other.run(x, T)
@@ -54,7 +60,9 @@ def test_to_another_dtype(method: str):
 
 def test_forward_hooks_see_currents_and_spikes():
     ours, seen = network(), []
-    hook = ours.neurons["act2"].register_forward_hook(lambda module, args, out: seen.append((module.t, out.clone())))
+    hook = ours.neurons["act2"].register_forward_hook(
+        lambda module, args, out: seen.append((module.t, out.clone()))
+    )
     run = ours.run(images(2), T)
     hook.remove()
     ours.run(images(2), T)
@@ -72,7 +80,9 @@ def test_forward_hooks_of_the_network_see_the_run():
 
 
 @pytest.mark.parametrize("method", METHODS)
-@pytest.mark.parametrize("again", [copy.deepcopy, lambda network: pickle.loads(pickle.dumps(network))])
+@pytest.mark.parametrize(
+    "again", [copy.deepcopy, lambda network: pickle.loads(pickle.dumps(network))]
+)
 def test_a_copy_after_a_run_gives_the_same_and_has_no_run_to_go_on_with(method: str, again: Any):
     """Also of float32, where weights are packed."""
     ours, x = network(method).float(), images(2).float()
@@ -121,7 +131,9 @@ def settle(ours: SpikingNetwork) -> None:
 
 @pytest.mark.parametrize("method", ["differential", "coarse-to-fine", "msat-plus"])
 def test_the_next_image_needs_only_what_has_changed(method: str):
-    """Settled, it is as right as a network that has seen the second image alone; the same image costs nothing."""
+    """Settled, it is as right as a network that has seen the second image alone; the same image
+    costs nothing.
+    """
     x, ours = images(2), network(method)
     y = x.clone()
     y[:, :, 2:4, 2:4] += 0.2
@@ -140,7 +152,10 @@ def test_the_next_image_needs_only_what_has_changed(method: str):
     alone = fresh.snapshot()
     assert ((second.operations.spikes - first) < 0.7 * alone.operations.spikes).all()
     for a, b, old in zip(
-        second.outputs, alone.outputs, network(method).run(x, 300).snapshots[300].outputs, strict=True
+        second.outputs,
+        alone.outputs,
+        network(method).run(x, 300).snapshots[300].outputs,
+        strict=True,
     ):
         assert (a - b).norm() < 0.3 * (old - b).norm()
 
@@ -167,7 +182,9 @@ def test_a_run_can_go_on(method: str):
     ours.run(x, 5)
     for _ in range(5, T):
         ours.step()
-    assert all(map(torch.equal, ours.snapshot().outputs, network(method).run(x, T).snapshots[T].outputs))
+    assert all(
+        map(torch.equal, ours.snapshot().outputs, network(method).run(x, T).snapshots[T].outputs)
+    )
 
 
 def test_without_a_run_there_is_no_step():
@@ -202,7 +219,9 @@ def test_images_that_are_fed_without_a_step_add_up_and_their_memory_may_be_used_
 
 
 def test_loading_changes_this_network_alone():
-    """Not the converted network that it was made of, nor others of it; a part may be loaded by itself."""
+    """Not the converted network that it was made of, nor others of it; a part may be loaded by
+    itself.
+    """
     converted, x = spiking(make(TinyLeaky), images(2), get_recipe("p-norm")), images(2)
     ours, other = converted.network(), converted.network()
     before = ours.run(x, T)

@@ -9,30 +9,46 @@ import torch
 from helpers.networks import ALL, Pooled, Residual, TinyLeaky, images, make, spiking
 from torch import Tensor, nn
 
-from spiking_yolo.convert.registry import get_recipe, list_methods
+from spiking_yolo.convert.methods import get_recipe, list_methods
 from spiking_yolo.errors import UserError
 from spiking_yolo.graph import Graph
 from spiking_yolo.graph.trace import trace
 from spiking_yolo.recipe import Recipe
 from spiking_yolo.snn.network import SpikingNetwork
 from spiking_yolo.snn.neurons import NeuronLayer
-from spiking_yolo.snn.record import Run, Snapshot
+from spiking_yolo.snn.readout import Run, Snapshot
 
-MEMORY = {"neuron.kind": "memory", "neuron.gamma": 4, "neuron.initial": 0.5, "threshold.scale": 0.25}
+MEMORY = {
+    "neuron.kind": "memory",
+    "neuron.gamma": 4,
+    "neuron.initial": 0.5,
+    "threshold.scale": 0.25,
+}
 DIFFERENTIAL = {**MEMORY, "encoding.coding": "differential", "threshold.scale": 0.1}
 KINDS = {
     "if": {"threshold.percentile": 100, "neuron.initial": 0.5},
     "ibt": {"threshold.percentile": 100, "neuron.kind": "ibt"},
-    "memory": {"threshold.percentile": 100, "neuron.kind": "memory", "neuron.gamma": 4, "neuron.initial": 0.5},
+    "memory": {
+        "threshold.percentile": 100,
+        "neuron.kind": "memory",
+        "neuron.gamma": 4,
+        "neuron.initial": 0.5,
+    },
 }
 
 
 class SpikesIntoNeurons(nn.Module):
-    """Activations that read pooled spikes, and maps of different sizes that are flattened together. [N, 3, 8, 8]."""
+    """Activations that read pooled spikes, and maps of different sizes that are flattened together.
+    [N, 3, 8, 8].
+    """
 
     def __init__(self):
         super().__init__()
-        self.conv1, self.conv2, self.fc = nn.Conv2d(3, 4, 3), nn.Conv2d(3, 2, 5), nn.Linear(4 * 9 + 2 * 4, 5)
+        self.conv1, self.conv2, self.fc = (
+            nn.Conv2d(3, 4, 3),
+            nn.Conv2d(3, 2, 5),
+            nn.Linear(4 * 9 + 2 * 4, 5),
+        )
         self.relu, self.leaky = nn.ReLU(), nn.LeakyReLU(0.5)
         self.average, self.pool = nn.AvgPool2d(2), nn.MaxPool2d(2, 1)
 
@@ -43,22 +59,29 @@ class SpikesIntoNeurons(nn.Module):
         return self.fc(features), features
 
 
-def network(cls: type[nn.Module], settings: dict[str, Any], x: Tensor, observed: bool = False) -> SpikingNetwork:
+def network(
+    cls: type[nn.Module], settings: dict[str, Any], x: Tensor, observed: bool = False
+) -> SpikingNetwork:
     return spiking(make(cls), x, Recipe("tested"), settings).network(observed=observed)
 
 
 def assert_same(a: Snapshot, b: Snapshot, part: slice | None = None) -> None:
     """Bit by bit; part: the images of b that a holds, whose outputs may then differ by rounding.
 
-    A library may sum in another order for a batch of another size. In float64 that moves no spike: counts stay equal.
+    A library may sum in another order for a batch of another size. In float64 that moves no spike:
+    counts stay equal.
     """
     rounding = 0.0 if part is None else 1e-12
     part = part or slice(None)
     for x, y in zip(a.outputs, b.outputs, strict=True):
         torch.testing.assert_close(x, y[part], rtol=0, atol=rounding)
-    assert a.spikes.keys() == b.spikes.keys() and all(torch.equal(a.spikes[k], b.spikes[k][part]) for k in a.spikes)
+    assert a.spikes.keys() == b.spikes.keys() and all(
+        torch.equal(a.spikes[k], b.spikes[k][part]) for k in a.spikes
+    )
     assert torch.equal(a.operations.spikes, b.operations.spikes[part])
-    assert a.maps.keys() == b.maps.keys() and all(torch.equal(a.maps[k], b.maps[k][part]) for k in a.maps)
+    assert a.maps.keys() == b.maps.keys() and all(
+        torch.equal(a.maps[k], b.maps[k][part]) for k in a.maps
+    )
 
 
 @torch.no_grad()
@@ -71,9 +94,12 @@ def test_rates_converge_to_the_ann(cls: type[nn.Module], kind: str):
     steps = [16, 64, 512]
     run = spiking(model, x, Recipe("tested"), KINDS[kind]).network().run(x, 512, steps)
     for i, target in enumerate(expected):
-        errors = [((run.snapshots[t].outputs[i] - target).norm() / target.norm()).item() for t in steps]
+        errors = [
+            ((run.snapshots[t].outputs[i] - target).norm() / target.norm()).item() for t in steps
+        ]
         assert errors[0] > errors[1] > errors[2], errors
-        # An IBT neuron that fires both signs keeps an error: for good, whatever T, it sends +1 and -1 at unequal cost.
+        # An IBT neuron that fires both signs keeps an error: for good, whatever T, it sends +1 and
+        # -1 at unequal cost.
         assert errors[2] < (0.05 if kind == "ibt" else 0.03), errors
 
 
@@ -84,10 +110,16 @@ def test_differential_coding_comes_closer_with_finer_steps(cls: type[nn.Module])
     expected, errors = model(x), []
     expected = expected if isinstance(expected, tuple) else (expected,)
     for scale in (0.2, 0.02, 0.002):
-        run = spiking(model, x, Recipe("tested"), {**DIFFERENTIAL, "threshold.scale": scale}).network().run(x, 1000)
+        run = (
+            spiking(model, x, Recipe("tested"), {**DIFFERENTIAL, "threshold.scale": scale})
+            .network()
+            .run(x, 1000)
+        )
         assert run.steps < 1000
         outputs = run.snapshots[1000].outputs
-        errors.append(max(((a - b).norm() / b.norm()).item() for a, b in zip(outputs, expected, strict=True)))
+        errors.append(
+            max(((a - b).norm() / b.norm()).item() for a, b in zip(outputs, expected, strict=True))
+        )
     assert errors[0] > errors[1] > errors[2] and errors[2] < 0.005, errors
 
 
@@ -105,7 +137,9 @@ def test_one_run_gives_every_snapshot(settings: dict[str, Any]):
 
 @pytest.mark.parametrize("settings", [*KINDS.values(), MEMORY, DIFFERENTIAL])
 def test_no_state_leaks_between_runs(settings: dict[str, Any]):
-    """The same bits when run twice, after other images, and after a batch of another size and image size."""
+    """The same bits when run twice, after other images, and after a batch of another size and image
+    size.
+    """
     x, other = images(3), images(3, seed=9)
     net = network(TinyLeaky, settings, x)
     first = net.run(x, 20, maps=True).snapshots[20]
@@ -128,10 +162,15 @@ def test_a_batch_of_three_is_three_batches_of_one(cls: type[nn.Module], settings
 
 def test_pooling_before_the_neuron_settles_on_the_same_output_with_fewer_neurons():
     x = images(2)
-    first, last = (network(TinyLeaky, {**DIFFERENTIAL, "neuron.pool_first": p}, x).run(x, 500) for p in (True, False))
+    first, last = (
+        network(TinyLeaky, {**DIFFERENTIAL, "neuron.pool_first": p}, x).run(x, 500)
+        for p in (True, False)
+    )
     for a, b in zip(first.snapshots[500].outputs, last.snapshots[500].outputs, strict=True):
         torch.testing.assert_close(a, b, rtol=0, atol=1e-10)
-    first, last = (network(Pooled, {**MEMORY, "neuron.pool_first": p}, x).run(x, 1) for p in (True, False))
+    first, last = (
+        network(Pooled, {**MEMORY, "neuron.pool_first": p}, x).run(x, 1) for p in (True, False)
+    )
     assert sum(first.neurons.values()) == 6 * 4 * 4 + 6 * 4 * 4 + 8
     assert sum(last.neurons.values()) == 6 * 8 * 8 + 6 * 4 * 4 + 8
 
@@ -148,7 +187,9 @@ def test_neurons_spikes_and_maps_agree():
 
 
 def test_readout_may_skip_the_warm_up():
-    """output(t) = (sum of z over skip < k <= t) / (t - skip), from the means of a run without skipping."""
+    """output(t) = (sum of z over skip < k <= t) / (t - skip), from the means of a run without
+    skipping.
+    """
     x = images(2)
     every = network(TinyLeaky, KINDS["if"], x).run(x, 12, range(1, 13)).snapshots
     net = network(TinyLeaky, {**KINDS["if"], "readout.skip": 5}, x)
@@ -179,12 +220,19 @@ def test_a_site_without_threshold_is_refused():
 def test_progress_and_probes_see_every_step():
     x, seen, probed = images(1), [], []
     net = network(Pooled, KINDS["if"], x, observed=True)
-    net.run(x, 5, progress=seen.append, probes=[lambda name, t, layer, current: probed.append((name, t))])
+    net.run(
+        x,
+        5,
+        progress=seen.append,
+        probes=[lambda name, t, layer, current: probed.append((name, t))],
+    )
     assert seen == [1, 2, 3, 4, 5]
     assert probed == [(name, t) for t in seen for name in net.neurons]
 
 
-def integer_spikes(graph: Graph, x: Tensor, recipe: Recipe) -> tuple[list[tuple[str, int, Tensor]], Run]:
+def integer_spikes(
+    graph: Graph, x: Tensor, recipe: Recipe
+) -> tuple[list[tuple[str, int, Tensor]], Run]:
     spikes: list[tuple[str, int, Tensor]] = []
 
     def probe(name: str, t: int, layer: NeuronLayer, current: Tensor | None) -> None:
@@ -200,11 +248,16 @@ DETERMINISTIC = {"encoding.input": "analogue", "msat.confidence": "off", "calibr
 
 @pytest.mark.parametrize("j", [-3, 5])
 @pytest.mark.parametrize(("method", "settings"), [*((name, {}) for name in list_methods()), *RULES])
-def test_scaled_input_and_biases_give_identical_spikes(method: str, settings: dict[str, Any], j: int):
-    """Times 2^j, with thresholds recomputed: every spike of every step is the same, the output is scaled."""
+def test_scaled_input_and_biases_give_identical_spikes(
+    method: str, settings: dict[str, Any], j: int
+):
+    """Times 2^j, with thresholds recomputed: every spike of every step is the same, the output is
+    scaled.
+    """
     x, recipe = images(2), get_recipe(method).with_settings({**DETERMINISTIC, **settings})
     if recipe.by_gradient:
-        recipe = recipe.with_settings({"calibration.kind": "none"})  # training sees the scores, which do not scale
+        # Training sees the scores, which do not scale.
+        recipe = recipe.with_settings({"calibration.kind": "none"})
     graph = trace(make(TinyLeaky), x[:1])
     scaled = {k: v * 2.0**j if k.endswith(".bias") else v for k, v in graph.tensors.items()}
     before, run = integer_spikes(graph, x, recipe)
@@ -217,13 +270,18 @@ def test_scaled_input_and_biases_give_identical_spikes(method: str, settings: di
 
 
 def live_bytes() -> int:
-    tensors = [o for o in gc.get_objects() if type(o) in (Tensor, nn.Parameter)]  # not what compilers leave behind
-    return sum({t.untyped_storage().data_ptr(): t.untyped_storage().nbytes() for t in tensors}.values())
+    # Not what compilers leave behind.
+    tensors = [o for o in gc.get_objects() if type(o) in (Tensor, nn.Parameter)]
+    return sum(
+        {t.untyped_storage().data_ptr(): t.untyped_storage().nbytes() for t in tensors}.values()
+    )
 
 
 @pytest.mark.parametrize("settings", [KINDS["if"], MEMORY, DIFFERENTIAL])
 def test_memory_does_not_grow_with_time(settings: dict[str, Any]):
-    """Bytes of all live tensors, during and after a run of 256 steps and one of 16, with 16 snapshots each."""
+    """Bytes of all live tensors, during and after a run of 256 steps and one of 16, with 16
+    snapshots each.
+    """
     x = images(2, size=32)
     converted = spiking(make(TinyLeaky), x, Recipe("tested"), settings)
 
@@ -231,11 +289,16 @@ def test_memory_does_not_grow_with_time(settings: dict[str, Any]):
         gc.collect()
         before, net, seen = live_bytes(), converted.network(), []
         run = net.run(
-            x, T, range(T // 16, T + 1, T // 16), progress=lambda t: t % (T // 4) or seen.append(live_bytes())
+            x,
+            T,
+            range(T // 16, T + 1, T // 16),
+            progress=lambda t: t % (T // 4) or seen.append(live_bytes()),
         )
         assert len(run.snapshots) == 16
         return max([*seen, live_bytes()]) - before
 
-    peak(16)  # what the first run of a process allocates for good
+    # What the first run of a process allocates for good.
+    peak(16)
     short = peak(16)
-    assert short > 100_000 and peak(256) <= 1.05 * short  # less: a settled network's snapshots are one
+    # less: a settled network's snapshots are one.
+    assert short > 100_000 and peak(256) <= 1.05 * short

@@ -1,6 +1,7 @@
 """Neurons against scalar second implementations in exact fractions, and their invariants.
 
-Inputs are multiples of 1/64, thresholds of 1/8 and slopes are powers of two, so that float64 makes no error.
+Inputs are multiples of 1/64, thresholds of 1/8 and slopes are powers of two, so that float64 makes
+no error.
 """
 
 from fractions import Fraction
@@ -8,15 +9,25 @@ from typing import Any
 
 import pytest
 import torch
-from helpers.scalar_neurons import currents, gammas, initials, phi, scalar_ibt, scalar_if, scalar_memory, slopes, thetas
+from helpers.scalar_neurons import (
+    currents,
+    gammas,
+    initials,
+    phi,
+    scalar_ibt,
+    scalar_if,
+    scalar_memory,
+    slopes,
+    thetas,
+)
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from spiking_yolo.convert.silu import check_silu
+from spiking_yolo.convert.thresholds import check_silu
 from spiking_yolo.errors import UserError
 from spiking_yolo.graph import Activation, Graph, Node
 from spiking_yolo.recipe import Neuron, Recipe
-from spiking_yolo.snn.backend.layout import per_channel
+from spiking_yolo.snn.fast.rows import per_channel
 from spiking_yolo.snn.neurons import (
     ImbalancedThreshold,
     IntegrateAndFire,
@@ -57,12 +68,16 @@ def test_integrate_and_fire(zs: list, theta: Fraction, gamma: int, initial: Frac
     assert steps == list(scalar_if(zs, theta, gamma, initial, zero))
     assert tested.count.item() == sum(n for n, _ in steps)
     if not zero:  # conservation
-        assert sum(zs) + initial * theta - Fraction(steps[-1][1]) == theta * sum(int(n) for n, _ in steps)
+        assert sum(zs) + initial * theta - Fraction(steps[-1][1]) == theta * sum(
+            int(n) for n, _ in steps
+        )
 
 
 @settings(deadline=None)
 @given(currents, thetas, gammas, initials, slopes)
-def test_imbalanced_threshold(zs: list, theta: Fraction, gamma: int, initial: Fraction, slope: Fraction):
+def test_imbalanced_threshold(
+    zs: list, theta: Fraction, gamma: int, initial: Fraction, slope: Fraction
+):
     tested = layer(Neuron("ibt", gamma=gamma, initial=float(initial)), theta, slope)
     assert isinstance(tested, ImbalancedThreshold)
     steps = drive(tested, zs)
@@ -83,9 +98,20 @@ def test_signed_memory(zs: list, theta: Fraction, gamma: int, initial: Fraction,
 
 
 @settings(deadline=None)
-@given(currents, thetas, gammas, initials, slopes, st.sampled_from([Fraction(1, 2), Fraction(1), Fraction(4)]))
-def test_on_off_pair(zs: list, theta: Fraction, gamma: int, initial: Fraction, slope: Fraction, ratio: Fraction):
-    """Two IF neurons, one fed -z. The value sent is n_on * theta_on - slope * n_off * theta_off; both count."""
+@given(
+    currents,
+    thetas,
+    gammas,
+    initials,
+    slopes,
+    st.sampled_from([Fraction(1, 2), Fraction(1), Fraction(4)]),
+)
+def test_on_off_pair(
+    zs: list, theta: Fraction, gamma: int, initial: Fraction, slope: Fraction, ratio: Fraction
+):
+    """Two IF neurons, one fed -z. The value sent is n_on * theta_on - slope * n_off * theta_off;
+    both count.
+    """
     tested = layer(Neuron(gamma=gamma, initial=float(initial)), theta, slope, theta * ratio)
     assert isinstance(tested, OnOff) and tested.neurons_per_site == 2
     sent = [n for n, _ in drive(tested, zs)]
@@ -97,12 +123,21 @@ def test_on_off_pair(zs: list, theta: Fraction, gamma: int, initial: Fraction, s
 
 @settings(deadline=None)
 @given(st.data(), thetas, gammas, slopes | st.just(Fraction(0)))
-def test_signed_memory_follows_phi_within_half_a_threshold(data: Any, theta: Fraction, gamma: int, slope: Fraction):
+def test_signed_memory_follows_phi_within_half_a_threshold(
+    data: Any, theta: Fraction, gamma: int, slope: Fraction
+):
     limit = int(gamma * theta * 64)
-    zs = [Fraction(n, 64) for n in data.draw(st.lists(st.integers(-limit, limit), min_size=1, max_size=30))]
-    sent = [n for n, _ in drive(layer(Neuron("memory", gamma=gamma, initial=0.5), theta, slope), zs)]
+    zs = [
+        Fraction(n, 64)
+        for n in data.draw(st.lists(st.integers(-limit, limit), min_size=1, max_size=30))
+    ]
+    sent = [
+        n for n, _ in drive(layer(Neuron("memory", gamma=gamma, initial=0.5), theta, slope), zs)
+    ]
     for t in range(1, len(zs) + 1):
-        assert abs(sum(map(int, sent[:t])) * theta - phi(sum(zs[:t], Fraction(0)), slope)) <= theta / 2
+        assert (
+            abs(sum(map(int, sent[:t])) * theta - phi(sum(zs[:t], Fraction(0)), slope)) <= theta / 2
+        )
 
 
 @settings(deadline=None)
@@ -115,19 +150,27 @@ def test_constant_input_is_sent_within_a_threshold(data: Any, theta: Fraction, g
 
 
 def test_by_hand():
-    """theta 1. IF: U = 5/8, 10/8 - 1, 7/8, 12/8 - 1. IBT with alpha 1/2 fires -1 at U <= -2. Memory takes back."""
+    """theta 1. IF: U = 5/8, 10/8 - 1, 7/8, 12/8 - 1. IBT with alpha 1/2 fires -1 at U <= -2. Memory
+    takes back.
+    """
     z = [0.625] * 4
     assert [n for n, _ in drive(layer(Neuron(), 1), z)] == [0, 1, 0, 1]
     assert [n for n, _ in drive(layer(Neuron(reset="zero"), 1), z)] == [0, 1, 0, 1]
     assert drive(layer(Neuron(reset="zero"), 1), z)[1] == (1, 0.0)
     assert [n for n, _ in drive(layer(Neuron(initial=0.5), 1), z)] == [1, 0, 1, 1]
     assert [n for n, _ in drive(layer(Neuron("ibt"), 1, 0.5), [-0.75] * 4)] == [0, 0, -1, 0]
-    assert [n for n, _ in drive(layer(Neuron("memory", gamma=4, initial=0.5), 1), [3, -2, -4, 4])] == [3, -2, -1, 1]
-    assert [n for n, _ in drive(layer(Neuron("memory", gamma=2, initial=0.5), 1), [5, 0, 0, 0])] == [2, 2, 1, 0]
+    assert [
+        n for n, _ in drive(layer(Neuron("memory", gamma=4, initial=0.5), 1), [3, -2, -4, 4])
+    ] == [3, -2, -1, 1]
+    assert [
+        n for n, _ in drive(layer(Neuron("memory", gamma=2, initial=0.5), 1), [5, 0, 0, 0])
+    ] == [2, 2, 1, 0]
 
 
 def test_memory_with_a_smaller_spike_and_with_silence():
-    """1.375 is rounded to 1, then to 1.5 by halves, which is its nearest quarter too; counted in spikes."""
+    """1.375 is rounded to 1, then to 1.5 by halves, which is its nearest quarter too; counted in
+    spikes.
+    """
     tested = layer(Neuron("memory", gamma=4, initial=0.5), 1)
     assert tested(torch.tensor([[1.375]], dtype=torch.float64)).item() == 1
     assert tested(None, spike_weight=0.5).item() == 0.5
@@ -202,7 +245,9 @@ def test_a_kind_that_follows_silu_converts_it():
     class Smooth(IntegrateAndFire):
         pass
 
-    graph = Graph((Node("x", "input"), Node("act", "activation", ("x",), {"silu": True})), ("act",), {})
+    graph = Graph(
+        (Node("x", "input"), Node("act", "activation", ("x",), {"silu": True})), ("act",), {}
+    )
     check_silu(graph, Recipe("test").with_settings({"neuron.kind": "smooth"}))
     with pytest.raises(UserError, match=r"node 'act' \(SiLU\) needs neurons that follow"):
         check_silu(graph, Recipe("test"))

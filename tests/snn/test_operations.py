@@ -20,15 +20,24 @@ from spiking_yolo.snn.operations import fan_out
 
 
 class Everything(nn.Module):
-    """Padding, stride, groups, all kinds of pooling, upsampling, concatenation, addition and linear layers."""
+    """Padding, stride, groups, all kinds of pooling, upsampling, concatenation, addition and linear
+    layers.
+    """
 
     def __init__(self):
         super().__init__()
-        self.conv1, self.act1, self.pool = nn.Conv2d(3, 4, 3, padding=1), nn.ReLU(), nn.MaxPool2d(3, 2, 1)
+        self.conv1, self.act1, self.pool = (
+            nn.Conv2d(3, 4, 3, padding=1),
+            nn.ReLU(),
+            nn.MaxPool2d(3, 2, 1),
+        )
         self.conv2, self.act2 = nn.Conv2d(4, 4, 3, stride=2, padding=1), nn.ReLU()
         self.up = nn.Upsample(scale_factor=2)
         self.conv3, self.act3 = nn.Conv2d(8, 4, 3, padding=1, groups=2), nn.ReLU()
-        self.sliding, self.conv4 = nn.AvgPool2d(3, 1, 1, count_include_pad=False), nn.Conv2d(4, 3, 3)
+        self.sliding, self.conv4 = (
+            nn.AvgPool2d(3, 1, 1, count_include_pad=False),
+            nn.Conv2d(4, 3, 3),
+        )
         self.average, self.linear1 = nn.AvgPool2d(2), nn.Linear(16, 3)
         self.conv5, self.linear2 = nn.Conv2d(4, 5, 2, padding=1), nn.Linear(4, 2)
 
@@ -48,7 +57,9 @@ def covers(start: int, kernel: int, i: int) -> bool:
 
 
 def conv_operations(events: np.ndarray, conv: nn.Conv2d) -> float:
-    """events [C, H, W]. For every event, all outputs: one operation where the kernel covers the event."""
+    """events [C, H, W]. For every event, all outputs: one operation where the kernel covers the
+    event.
+    """
     (kh, kw), (sh, sw), (ph, pw) = conv.kernel_size, conv.stride, conv.padding
     _, height, width = events.shape
     rows, columns = (height + 2 * ph - kh) // sh + 1, (width + 2 * pw - kw) // sw + 1
@@ -76,7 +87,10 @@ def pooled_changes(spikes: list[np.ndarray]) -> list[np.ndarray]:
     total, before, changes = np.zeros((4, 8, 8)), np.zeros((4, 4, 4)), []
     for s in spikes:
         total += s
-        windows = [[total[:, max(y, 0) : y + 3, max(x, 0) : x + 3].max((1, 2)) for x in starts] for y in starts]
+        windows = [
+            [total[:, max(y, 0) : y + 3, max(x, 0) : x + 3].max((1, 2)) for x in starts]
+            for y in starts
+        ]
         after = np.array(windows).transpose(2, 0, 1)
         changes.append(after - before)
         before = after
@@ -87,7 +101,11 @@ def fewest_digits(n: int) -> int:
     """Signed powers of two that add up to n, by trying both neighbours of an odd number."""
     if n < 2:
         return n
-    return fewest_digits(n // 2) if n % 2 == 0 else 1 + min(fewest_digits(n // 2), fewest_digits(n // 2 + 1))
+    return (
+        fewest_digits(n // 2)
+        if n % 2 == 0
+        else 1 + min(fewest_digits(n // 2), fewest_digits(n // 2 + 1))
+    )
 
 
 EVENTS: dict[str, Callable[[int], int]] = {
@@ -98,7 +116,9 @@ EVENTS: dict[str, Callable[[int], int]] = {
 
 
 def counted(sent: list[np.ndarray], counting: str) -> np.ndarray:
-    """Events of what was sent in thetas: that of a part of a spike is one, and a thousandth is rounding."""
+    """Events of what was sent in thetas: that of a part of a spike is one, and a thousandth is
+    rounding.
+    """
     return sum(np.vectorize(EVENTS[counting])(np.ceil(np.abs(s) - 1e-3).astype(int)) for s in sent)  # type: ignore
 
 
@@ -111,7 +131,12 @@ MEMORY = {"neuron.kind": "memory", "neuron.gamma": 4, "neuron.initial": 0.5, "th
         {"threshold.percentile": 90},
         {**MEMORY, "neuron.pool_first": False},
         {**MEMORY, "neuron.pool_first": False, "encoding.coding": "differential"},
-        {**MEMORY, "neuron.pool_first": False, "neuron.gamma": 64, "encoding.coding": "differential"},
+        {
+            **MEMORY,
+            "neuron.pool_first": False,
+            "neuron.gamma": 64,
+            "encoding.coding": "differential",
+        },
         {"msat.enabled": True},
         {"msat.enabled": True, "threshold.scale": 0.2, "neuron.gamma": 5},
     ],
@@ -127,7 +152,11 @@ def test_against_every_event_and_every_output(settings: dict[str, Any]):
         if name == "act1":
             graded.append(layer.out.numpy().copy())
 
-    run = spiking(model, x, Recipe("tested"), settings).network(observed=True).run(x, T, probes=[probe])
+    run = (
+        spiking(model, x, Recipe("tested"), settings)
+        .network(observed=True)
+        .run(x, T, probes=[probe])
+    )
     for i, counting in product(range(2), EVENTS):
         act1, act2, act3 = (counted([s[i] for s in steps], counting) for steps in spikes.values())
         pooled = counted(pooled_changes([s[i] for s in graded]), counting)
@@ -148,17 +177,28 @@ def test_against_every_event_and_every_output(settings: dict[str, Any]):
 
 
 def test_both_neurons_of_a_pair_are_counted():
-    """A 1 x 1 convolution to 5 channels behind the pair: 5 operations for every spike of either neuron."""
+    """A 1 x 1 convolution to 5 channels behind the pair: 5 operations for every spike of either
+    neuron.
+    """
     torch.manual_seed(0)
     model = nn.Sequential(nn.Conv2d(3, 4, 1), nn.LeakyReLU(0.1), nn.Conv2d(4, 5, 1)).double()
     x = images(2)
-    snapshot = spiking(model, x, Recipe("tested"), {"threshold.percentile": 50}).network().run(x, 8).snapshots[8]
+    snapshot = (
+        spiking(model, x, Recipe("tested"), {"threshold.percentile": 50})
+        .network()
+        .run(x, 8)
+        .snapshots[8]
+    )
     assert torch.equal(snapshot.operations.spikes, snapshot.spikes["_1"] * 5)
     assert (snapshot.operations.spikes > 0).all()
 
 
 @settings(deadline=None, max_examples=40)
-@given(st.tuples(*[st.integers(1, 3)] * 2), st.tuples(*[st.integers(1, 3)] * 2), st.tuples(*[st.integers(0, 2)] * 2))
+@given(
+    st.tuples(*[st.integers(1, 3)] * 2),
+    st.tuples(*[st.integers(1, 3)] * 2),
+    st.tuples(*[st.integers(0, 2)] * 2),
+)
 def test_fan_out_of_any_geometry(kernel: tuple, stride: tuple, padding: tuple):
     conv = nn.Conv2d(4, 6, kernel, stride, padding, groups=2)
     attrs = {"stride": list(stride), "padding": list(padding), "dilation": [1, 1], "groups": 2}
@@ -170,7 +210,9 @@ def test_fan_out_of_any_geometry(kernel: tuple, stride: tuple, padding: tuple):
 
 
 def test_fan_out_with_dilation_by_hand():
-    """Kernel 3, dilation 2, padding 2 on a row of 3: the middle is reached by one output, the ends by two."""
+    """Kernel 3, dilation 2, padding 2 on a row of 3: the middle is reached by one output, the ends
+    by two.
+    """
     attrs = {"stride": [1, 1], "padding": [0, 2], "dilation": [1, 2], "groups": 1}
     fan = fan_out(Node("conv", "conv", ("x",), attrs), torch.zeros(1, 1, 1, 3), 1, 3)
     assert fan.tolist() == [[2.0, 1.0, 2.0]]
@@ -184,10 +226,11 @@ def test_fan_out_with_dilation_by_hand():
     ],
 )
 def test_multiply_accumulates_by_hand(cls: type[nn.Module], macs: int, analogue: int):
-    """Weights times output positions for one image, less those on padding; only the first layer sees analogue values.
+    """Weights times output positions for one image, less those on padding; only the first layer
+    sees analogue values.
 
-    A kernel of 3 with padding 1 on a row of n: of 3 n places 3 n - 2 lie on it; with stride 2 11 of 12, with dilation 2
-    and padding 2 8 of 12 of the row of 4.
+    A kernel of 3 with padding 1 on a row of n: of 3 n places 3 n - 2 lie on it; with stride 2 11 of
+    12, with dilation 2 and padding 2 8 of 12 of the row of 4.
     """
     x = images(2)
     run = spiking(make(cls), x, Recipe("tested")).network().run(x, 1)

@@ -1,4 +1,6 @@
-"""Where a pair's current never changes one of the two neurons is enough: the same spikes, half of the work."""
+"""Where a pair's current never changes one of the two neurons is enough: the same spikes, half of
+the work.
+"""
 
 from typing import Any
 
@@ -6,9 +8,9 @@ import pytest
 import torch
 from helpers.networks import TinyLeaky, images, make, spiking
 
-from spiking_yolo.convert.registry import get_recipe
+from spiking_yolo.convert.methods import get_recipe
 from spiking_yolo.snn.neurons import ConstantOnOff, OnOff
-from spiking_yolo.snn.record import Run
+from spiking_yolo.snn.readout import Run
 
 T, STEPS = 40, (1, 7, 20)
 SETTINGS: dict[str, tuple[str, dict[str, Any]]] = {
@@ -25,7 +27,9 @@ SETTINGS: dict[str, tuple[str, dict[str, Any]]] = {
 
 
 def runs(method: str, settings: dict[str, Any]) -> tuple[Any, Any, Run, Run]:
-    """The pairs behind the image in a network as it is and in an observed one, and a run of each, in float64."""
+    """The pairs behind the image in a network as it is and in an observed one, and a run of each,
+    in float64.
+    """
     x = images(3)
     converted = spiking(make(TinyLeaky), x, get_recipe(method), settings)
     one, two = converted.network(), converted.network(observed=True)
@@ -49,7 +53,8 @@ def test_one_neuron_of_a_pair_does_what_the_two_do(name: str):
 
 
 @pytest.mark.parametrize(
-    "settings", [{"neuron.initial": 0.5}, {"neuron.shift": 8}, {"msat.enabled": True, "msat.units": "raw"}]
+    "settings",
+    [{"neuron.initial": 0.5}, {"neuron.shift": 8}, {"msat.enabled": True, "msat.units": "raw"}],
 )
 def test_both_are_computed_where_both_may_fire_or_theta_matters(settings: dict[str, Any]):
     x = images(2)

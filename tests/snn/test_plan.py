@@ -6,17 +6,23 @@ from helpers.methods import relative_error
 from helpers.networks import images, make, spiking
 from torch import Tensor, nn
 
-from spiking_yolo.convert.registry import get_recipe
+from spiking_yolo.convert.methods import get_recipe
 from spiking_yolo.snn.plan import NetworkPlan
 
 
 class Shared(nn.Module):
-    """A max pooling of neurons whose output goes to neurons of its own, and elsewhere as `use` says. [N, 3, 8, 8]."""
+    """A max pooling of neurons whose output goes to neurons of its own, and elsewhere as `use`
+    says. [N, 3, 8, 8].
+    """
 
     def __init__(self, use: str = "conv"):
         super().__init__()
         self.use, self.pool = use, nn.MaxPool2d(2)
-        self.conv1, self.conv2, self.conv3 = nn.Conv2d(3, 4, 3, padding=1), nn.Conv2d(4, 4, 1), nn.Conv2d(4, 5, 1)
+        self.conv1, self.conv2, self.conv3 = (
+            nn.Conv2d(3, 4, 3, padding=1),
+            nn.Conv2d(4, 4, 1),
+            nn.Conv2d(4, 5, 1),
+        )
 
     def forward(self, x: Tensor) -> Tensor | tuple[Tensor, Tensor]:
         pooled = self.pool(torch.relu(self.conv1(x)) + x[:, :1])
@@ -32,6 +38,11 @@ def test_a_pooling_with_another_consumer_sends_changes(method: str, use: str, su
     model, x = make(Shared, use=use), images(2)
     converted = spiking(model, x, get_recipe(method))
     plan = NetworkPlan.of(converted.graph, converted.neurons, converted.recipe)
-    assert len(plan.sums) == sums and all(plan.graph[pool].op == "max_pool" for pool in plan.sums.values())
+    assert len(plan.sums) == sums and all(
+        plan.graph[pool].op == "max_pool" for pool in plan.sums.values()
+    )
     run = converted.network().run(x, 64, [8])
-    assert [relative_error(run.snapshots[t].outputs, model(x)) < most for t, most in ((8, 0.2), (64, 0.05))] == [1, 1]
+    assert [
+        relative_error(run.snapshots[t].outputs, model(x)) < most
+        for t, most in ((8, 0.2), (64, 0.05))
+    ] == [1, 1]

@@ -10,19 +10,21 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Tensor
 
-from spiking_yolo.convert.registry import get_recipe
+from spiking_yolo.convert.methods import get_recipe
 from spiking_yolo.graph import max_pool
 from spiking_yolo.recipe import Recipe
-from spiking_yolo.snn.backend import pooling
-from spiking_yolo.snn.backend.backend import Backend
-from spiking_yolo.snn.backend.pooling import tiles
+from spiking_yolo.snn.fast import linear as pooling
+from spiking_yolo.snn.fast.backend import Backend
+from spiking_yolo.snn.fast.linear import tiles
 from spiking_yolo.snn.pooling import CumulativeMaxPool
 from spiking_yolo.snn.state import State
 
 
 @st.composite
 def geometries(draw: Any) -> dict[str, Any]:
-    """Any kernel and stride, each side's padding below the kernel; rounding the size up only without padding."""
+    """Any kernel and stride, each side's padding below the kernel; rounding the size up only
+    without padding.
+    """
     kernel = [draw(st.integers(1, 3)), draw(st.integers(1, 3))]
     stride = [draw(st.integers(1, 3)), draw(st.integers(1, 3))]
     ceil = draw(st.booleans())
@@ -31,10 +33,16 @@ def geometries(draw: Any) -> dict[str, Any]:
 
 
 def starts(size: int, before: int, after: int, kernel: int, stride: int, ceil: bool) -> list[int]:
-    """Where windows start. Rounding up adds one for the rest that no whole window reaches, if it starts inside."""
+    """Where windows start. Rounding up adds one for the rest that no whole window reaches, if it
+    starts inside.
+    """
     size += before + after
     whole = list(range(0, size - kernel + 1, stride))
-    extra = [whole[-1] + stride] if ceil and whole[-1] + kernel < size and whole[-1] + stride < size else []
+    extra = (
+        [whole[-1] + stride]
+        if ceil and whole[-1] + kernel < size and whole[-1] + stride < size
+        else []
+    )
     return [start - before for start in whole + extra]
 
 
@@ -44,14 +52,17 @@ def looped_max_pool(x: np.ndarray, a: dict[str, Any]) -> np.ndarray:
     (kh, kw), (sh, sw) = a["kernel"], a["stride"]
     rows = starts(x.shape[2], top, bottom, kh, sh, a["ceil"])
     columns = starts(x.shape[3], left, right, kw, sw, a["ceil"])
-    pooled = [[x[:, :, max(i, 0) : i + kh, max(j, 0) : j + kw].max((2, 3)) for j in columns] for i in rows]
+    pooled = [
+        [x[:, :, max(i, 0) : i + kh, max(j, 0) : j + kw].max((2, 3)) for j in columns] for i in rows
+    ]
     return np.array(pooled).transpose(2, 3, 0, 1)
 
 
 @settings(deadline=None)
 @given(geometries(), st.integers(0, 2**31))
 def test_what_is_sent_adds_up_to_the_maximum_of_what_arrived(a: dict[str, Any], seed: int):
-    """After every step, for input of either sign; inputs are multiples of 1/8, so that sums are exact.
+    """After every step, for input of either sign; inputs are multiples of 1/8, so that sums are
+    exact.
 
     A part of a spike counts as one.
     """
@@ -66,17 +77,38 @@ def test_what_is_sent_adds_up_to_the_maximum_of_what_arrived(a: dict[str, Any], 
 
 
 @pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
-@pytest.mark.parametrize(("shape", "tiled"), [((2, 3, 4, 6), True), ((2, 3, 5, 6), False), ((2, 3, 4, 7), False)])
+@pytest.mark.parametrize(
+    ("shape", "tiled"), [((2, 3, 4, 6), True), ((2, 3, 5, 6), False), ((2, 3, 4, 7), False)]
+)
 @pytest.mark.parametrize(
     ("padding", "reached"),
-    [([0, 0, 0, 0], False), ([0, 1, 0, 1], False), ([1, 1, 1, 1], True), ([1, 0, 0, 0], True), ([0, 1, 1, 0], True)],
+    [
+        ([0, 0, 0, 0], False),
+        ([0, 1, 0, 1], False),
+        ([1, 1, 1, 1], True),
+        ([1, 0, 0, 0], True),
+        ([0, 1, 1, 0], True),
+    ],
 )
 @pytest.mark.parametrize("ceil", [False, True])
 def test_the_forms_for_2_x_2_give_the_same(
-    dtype: torch.dtype, shape: tuple[int, ...], tiled: bool, padding: list[int], reached: bool, ceil: bool, monkeypatch
+    dtype: torch.dtype,
+    shape: tuple[int, ...],
+    tiled: bool,
+    padding: list[int],
+    reached: bool,
+    ceil: bool,
+    monkeypatch,
 ):
-    """Where windows tile the map: maxima of pairs and, for a compiler, other sums. test_compiled.py compiles."""
-    a: dict[str, Any] = {"kernel": [2, 2], "stride": [2, 2], "padding": padding, "ceil": ceil and not any(padding)}
+    """Where windows tile the map: maxima of pairs and, for a compiler, other sums. test_compiled.py
+    compiles.
+    """
+    a: dict[str, Any] = {
+        "kernel": [2, 2],
+        "stride": [2, 2],
+        "padding": padding,
+        "ceil": ceil and not any(padding),
+    }
     assert tiles(shape[2], shape[3], **a) == (tiled and not reached)
     monkeypatch.setattr(pooling, "Fused", lambda f: f)
     plain, compiled = CumulativeMaxPool(a), CumulativeMaxPool(a, backend=Backend(compiled=True))
@@ -92,8 +124,12 @@ def test_the_forms_for_2_x_2_give_the_same(
 
 
 def test_by_hand():
-    """2 x 1 windows: the neuron that leads changes, and the pooled sum with it; padding never wins."""
-    pool = CumulativeMaxPool({"kernel": [1, 2], "stride": [1, 2], "padding": [0, 1, 0, 0], "ceil": False})
+    """2 x 1 windows: the neuron that leads changes, and the pooled sum with it; padding
+    never wins.
+    """
+    pool = CumulativeMaxPool(
+        {"kernel": [1, 2], "stride": [1, 2], "padding": [0, 1, 0, 0], "ceil": False}
+    )
     steps = [[1.0, 0.0, -1.0], [0.0, 2.0, -1.0], [0.0, -2.0, 1.0]]
     sent = [pool(torch.tensor(z).reshape(1, 1, 1, 3)).flatten().tolist() for z in steps]
     assert sent == [[1.0, -1.0], [1.0, -1.0], [-1.0, 1.0]]
@@ -101,7 +137,9 @@ def test_by_hand():
 
 
 def test_events_are_counted_in_spikes():
-    pool = CumulativeMaxPool({"kernel": [1, 1], "stride": [1, 1], "padding": [0, 0, 0, 0], "ceil": False})
+    pool = CumulativeMaxPool(
+        {"kernel": [1, 1], "stride": [1, 1], "padding": [0, 0, 0, 0], "ceil": False}
+    )
     pool(torch.full((1, 1, 1, 1), 3.0))
     pool(torch.full((1, 1, 1, 1), -0.5), spike_weight=0.25)
     assert [n.item() for n in pool.counts] == [3 + 2, 2 + 1, 1 + 1]
@@ -110,12 +148,16 @@ def test_events_are_counted_in_spikes():
 
 
 def test_reset_and_another_shape():
-    pool = CumulativeMaxPool({"kernel": [2, 2], "stride": [2, 2], "padding": [0, 0, 0, 0], "ceil": False})
+    pool = CumulativeMaxPool(
+        {"kernel": [2, 2], "stride": [2, 2], "padding": [0, 0, 0, 0], "ceil": False}
+    )
     x = torch.rand(2, 3, 4, 4)
     first = pool(x).clone()
     pool(x)
     pool.reset()
-    assert torch.equal(pool(x), first) and torch.equal(pool.counts.spikes, (first > 0).sum(1, keepdim=True).double())
+    assert torch.equal(pool(x), first) and torch.equal(
+        pool.counts.spikes, (first > 0).sum(1, keepdim=True).double()
+    )
     pool.reset()
     assert pool(x[:1, :, :2]).shape == (1, 3, 1, 2)
 
@@ -126,16 +168,22 @@ SUMS: list[tuple[str, dict[str, Any], bool]] = [
     ("msat-plus", {}, True),
     ("msat-plus", {"msat.mu": True, "msat.stages": 0}, True),
     ("signed-memory", {"msat.enabled": True, "msat.det": False}, True),
-    ("signed-memory", {"msat.enabled": True}, False),  # looks at the input of each step
+    # Looks at the input of each step.
+    ("signed-memory", {"msat.enabled": True}, False),
     ("differential", {"msat.enabled": True}, False),
-    ("signed-memory", {"msat.enabled": True, "msat.variant": "algorithm1"}, False),  # at the step before
+    # At the step before.
+    ("signed-memory", {"msat.enabled": True, "msat.variant": "algorithm1"}, False),
     ("signed-memory", {"encoding.input": "poisson"}, True),
 ]
 
 
 @pytest.mark.parametrize(("method", "changes", "summed"), SUMS)
-def test_a_sum_that_is_handed_on_leads_to_what_its_changes_lead_to(method: str, changes: dict[str, Any], summed: bool):
-    """Without a probe memory neurons behind a pooling read its sum; with one they get the changes of it."""
+def test_a_sum_that_is_handed_on_leads_to_what_its_changes_lead_to(
+    method: str, changes: dict[str, Any], summed: bool
+):
+    """Without a probe memory neurons behind a pooling read its sum; with one they get the changes
+    of it.
+    """
     x = images(3)
     converted = spiking(make(TinyLeaky), x, get_recipe(method), changes)
     network, observed = converted.network(), converted.network(observed=True)
@@ -150,14 +198,17 @@ def test_a_sum_that_is_handed_on_leads_to_what_its_changes_lead_to(method: str, 
 
 def test_a_pooling_that_hands_on_its_sum():
     pool = CumulativeMaxPool(
-        {"kernel": [1, 2], "stride": [1, 2], "padding": [0, 1, 0, 0], "ceil": False}, sends_sums=True
+        {"kernel": [1, 2], "stride": [1, 2], "padding": [0, 1, 0, 0], "ceil": False},
+        sends_sums=True,
     )
     steps = [[1.0, 0.0, -1.0], [0.0, 2.0, -1.0], [0.0, -2.0, 1.0]]
     sums = [pool(torch.tensor(z).reshape(1, 1, 1, 3)).flatten().tolist() for z in steps]
     assert sums == [[1.0, -1.0], [2.0, -2.0], [1.0, -1.0]]
 
 
-def step_of_direct_pooling(self: CumulativeMaxPool, current: Tensor, spike_weight: float = 1.0) -> Tensor:
+def step_of_direct_pooling(
+    self: CumulativeMaxPool, current: Tensor, spike_weight: float = 1.0
+) -> Tensor:
     a = self.attrs
     out = max_pool(current, a["kernel"], a["stride"], a["padding"], a["ceil"])
     self.state = State(count=out)
@@ -165,15 +216,22 @@ def step_of_direct_pooling(self: CumulativeMaxPool, current: Tensor, spike_weigh
 
 
 def test_direct_pooling_of_spikes_does_not_converge_and_ours_does(monkeypatch: pytest.MonkeyPatch):
-    """A window fires whenever any of its neurons does: its rate exceeds the largest, however long the run."""
+    """A window fires whenever any of its neurons does: its rate exceeds the largest, however long
+    the run.
+    """
     model, x = make(Pooled), images(4)
-    converted = spiking(model, x, Recipe("if"), {"threshold.percentile": 100, "neuron.initial": 0.5})
+    converted = spiking(
+        model, x, Recipe("if"), {"threshold.percentile": 100, "neuron.initial": 0.5}
+    )
     with torch.no_grad():
         expected = model(x)
 
     def errors() -> list[float]:
         run = converted.network().run(x, 512, [32])
-        return [((run.snapshots[t].outputs[0] - expected).norm() / expected.norm()).item() for t in (32, 512)]
+        return [
+            ((run.snapshots[t].outputs[0] - expected).norm() / expected.norm()).item()
+            for t in (32, 512)
+        ]
 
     ours = errors()
     monkeypatch.setattr(CumulativeMaxPool, "forward", step_of_direct_pooling)
@@ -185,8 +243,15 @@ def test_direct_pooling_of_spikes_does_not_converge_and_ours_does(monkeypatch: p
 @settings(deadline=None, max_examples=50)
 @given(st.data(), st.sampled_from([[0, 0, 0, 0], [0, 1, 0, 1], [1, 0, 1, 0]]), st.booleans())
 def test_a_rest_is_handed_on_and_not_counted(data: Any, padding: list[int], large: bool):
-    """The sums are those of all that arrives; the events are those of the same spikes without the rest."""
-    attrs = {"kernel": [2, 2], "stride": [2, 2] if large else [1, 1], "padding": padding, "ceil": False}
+    """The sums are those of all that arrives; the events are those of the same spikes without the
+    rest.
+    """
+    attrs = {
+        "kernel": [2, 2],
+        "stride": [2, 2] if large else [1, 1],
+        "padding": padding,
+        "ceil": False,
+    }
     numbers = st.lists(st.integers(-9, 9), min_size=32, max_size=32)
     rest = torch.tensor(data.draw(st.lists(st.integers(-512, 512), min_size=2, max_size=2))) / 256
     steps = [torch.tensor(data.draw(numbers)).float().view(1, 2, 4, 4) for _ in range(3)]
@@ -199,7 +264,9 @@ def test_a_rest_is_handed_on_and_not_counted(data: Any, padding: list[int], larg
 
 
 def test_sums_of_another_device_are_not_gone_on_with():
-    summed = Backend().pooled_sum({"kernel": [2, 2], "stride": [2, 2], "padding": [0, 0, 0, 0], "ceil": False})
+    summed = Backend().pooled_sum(
+        {"kernel": [2, 2], "stride": [2, 2], "padding": [0, 0, 0, 0], "ceil": False}
+    )
     summed(torch.ones(1, 1, 4, 4))
     summed.reset()
     assert summed(torch.ones(1, 1, 4, 4, device="meta")).is_meta

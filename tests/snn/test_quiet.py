@@ -10,12 +10,13 @@ from helpers.tiny import write_tiny
 
 from spiking_yolo import SpikingYOLO
 from spiking_yolo.convert.converted import Converted
-from spiking_yolo.convert.registry import get_recipe, list_methods
+from spiking_yolo.convert.methods import get_recipe, list_methods
 from spiking_yolo.recipe import Encoding
-from spiking_yolo.snn.encoding import next_refinement, spike_weight
-from spiking_yolo.snn.record import Quiet, Run, Snapshot
+from spiking_yolo.snn.coding import next_refinement, spike_weight
+from spiking_yolo.snn.readout import Quiet, Run, Snapshot
 
-LONG = 150  # beyond every refinement below, the last of which is at 33 or 65
+# Beyond every refinement below, the last of which is at 33 or 65.
+LONG = 150
 LENGTHS = (1, 2, 3, 8, 16, 17, 40, 70)
 REFINED = {"encoding.refine": 16, "encoding.refine_by": 0.5, "encoding.refinements": 2}
 QUICK = {"calibration.steps": 2, "calibration.T": 4}

@@ -9,7 +9,7 @@ from spiking_yolo.errors import UserError
 from spiking_yolo.graph.rewrites import readout_nodes
 from spiking_yolo.recipe import Recipe
 from spiking_yolo.snn.network import SpikingNetwork
-from spiking_yolo.snn.options import SimulationOptions
+from spiking_yolo.snn.plan import SimulationOptions
 
 
 def outputs(skip: int, T: int, steps: list[int]) -> dict[int, float]:
@@ -17,17 +17,25 @@ def outputs(skip: int, T: int, steps: list[int]) -> dict[int, float]:
     graph = points([([[1.0]], [0.0]), ([[8.0]], [1.0])])
     neurons = {"act1": {"theta": torch.ones(1), "initial": torch.tensor(0.0)}}
     x = torch.full((1, 1, 1, 1), 3 / 8, dtype=torch.float64)
-    run = SpikingNetwork(graph, neurons, Recipe("tested").with_settings({"readout.skip": skip})).run(x, T, steps)
+    run = SpikingNetwork(
+        graph, neurons, Recipe("tested").with_settings({"readout.skip": skip})
+    ).run(x, T, steps)
     return {t: snapshot.outputs[0].item() for t, snapshot in run.snapshots.items()}
 
 
 def test_mean_over_all_steps_by_hand():
-    assert outputs(0, 8, [1, 3, 4, 6]) == pytest.approx({1: 1, 3: 1 + 8 / 3, 4: 3, 6: 1 + 16 / 6, 8: 4})
+    assert outputs(0, 8, [1, 3, 4, 6]) == pytest.approx(
+        {1: 1, 3: 1 + 8 / 3, 4: 3, 6: 1 + 16 / 6, 8: 4}
+    )
 
 
 def test_mean_after_a_warm_up_by_hand():
-    """skip = 3 leaves the first spike out: of steps 4 to 8 two fire. Before there is anything to read it is zero."""
-    assert outputs(3, 8, [2, 3, 4, 6]) == pytest.approx({2: 0, 3: 0, 4: 1, 6: 1 + 8 / 3, 8: 1 + 16 / 5})
+    """skip = 3 leaves the first spike out: of steps 4 to 8 two fire. Before there is anything to
+    read it is zero.
+    """
+    assert outputs(3, 8, [2, 3, 4, 6]) == pytest.approx(
+        {2: 0, 3: 0, 4: 1, 6: 1 + 8 / 3, 8: 1 + 16 / 5}
+    )
 
 
 def test_a_warm_up_must_leave_a_step():
@@ -38,7 +46,10 @@ def test_a_warm_up_must_leave_a_step():
 
 def test_spikes_and_operations_are_counted_during_the_warm_up_as_well():
     x = images(2)
-    runs = [spiking(make(TinyLeaky), x, Recipe("tested"), {"readout.skip": s}).network().run(x, 12) for s in (0, 6)]
+    runs = [
+        spiking(make(TinyLeaky), x, Recipe("tested"), {"readout.skip": s}).network().run(x, 12)
+        for s in (0, 6)
+    ]
     first, second = (run.snapshots[12] for run in runs)
     assert torch.equal(first.operations.spikes, second.operations.spikes)
     assert all(torch.equal(first.spikes[k], second.spikes[k]) for k in first.spikes)
@@ -56,7 +67,9 @@ ENDS = {
 
 @pytest.mark.parametrize("cls", ALL)
 def test_the_linear_end_is_computed_only_where_it_is_read(cls):
-    """All that no neuron and no max pooling depends on; what is read does not depend on how often."""
+    """All that no neuron and no max pooling depends on; what is read does not depend on how
+    often.
+    """
     x = images(2)
     network = spiking(make(cls), x, Recipe("tested")).network()
     end = ENDS[cls.__name__].split()

@@ -1,4 +1,6 @@
-"""SiLU by signed neurons with memory: a second implementation, what settles, pooling, thresholds, and refusals."""
+"""SiLU by signed neurons with memory: a second implementation, what settles, pooling, thresholds,
+and refusals.
+"""
 
 import math
 from math import floor
@@ -12,18 +14,17 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Tensor, nn
 
-from spiking_yolo.convert.histogram import Histogram
-from spiking_yolo.convert.registry import DEFAULT, get_recipe, list_methods
-from spiking_yolo.convert.silu import YAML
-from spiking_yolo.convert.thresholds import layer_thresholds
+from spiking_yolo.apps.evaluate.quantised import quantised_ann
+from spiking_yolo.apps.evaluate.tables import CostModel
+from spiking_yolo.convert.methods import DEFAULT, get_recipe, list_methods
+from spiking_yolo.convert.statistics import Histogram
+from spiking_yolo.convert.thresholds import YAML, layer_thresholds
 from spiking_yolo.errors import UserError
 from spiking_yolo.graph import Activation, forward
 from spiking_yolo.graph.trace import trace
 from spiking_yolo.recipe import Recipe
 from spiking_yolo.snn.neurons import NeuronLayer, build_neurons
 from spiking_yolo.snn.plan import LayerPlan
-from spiking_yolo.studies.evaluate.quantised import quantised_ann
-from spiking_yolo.studies.evaluate.rows import CostModel
 
 SILU = Activation(silu=True)
 FOLLOW = [name for name, method in list_methods().items() if method.recipe.neuron.kind == "memory"]
@@ -31,7 +32,9 @@ LEAST = 0.27846454  # of SiLU, at -1.2784645
 
 
 class Smooth(nn.Module):
-    """SiLU with max pooling behind it, which must not change places, a shortcut, and both ways to call it."""
+    """SiLU with max pooling behind it, which must not change places, a shortcut, and both ways to
+    call it.
+    """
 
     def __init__(self):
         super().__init__()
@@ -48,7 +51,10 @@ def silu(x: float) -> float:
 
 
 def neuron(recipe: Recipe, theta: float) -> NeuronLayer:
-    params = {"theta": torch.tensor([theta], dtype=torch.float64), "initial": torch.tensor(0.5, dtype=torch.float64)}
+    params = {
+        "theta": torch.tensor([theta], dtype=torch.float64),
+        "initial": torch.tensor(0.5, dtype=torch.float64),
+    }
     layer = build_neurons(params, recipe, SILU)
     layer.reset()
     return layer
@@ -66,8 +72,12 @@ def step(layer: NeuronLayer, current: float | None) -> float:
     st.sampled_from(["rate", "differential"]),
 )
 def test_against_a_second_implementation(currents, theta, gamma, coding):
-    """Due after t steps: t * silu(S / t) in rate coding, silu(S) in differential coding; gamma spikes at most."""
-    recipe = get_recipe("signed-memory").with_settings({"neuron.gamma": gamma, "encoding.coding": coding})
+    """Due after t steps: t * silu(S / t) in rate coding, silu(S) in differential coding; gamma
+    spikes at most.
+    """
+    recipe = get_recipe("signed-memory").with_settings(
+        {"neuron.gamma": gamma, "encoding.coding": coding}
+    )
     layer, total, sent = neuron(recipe, theta), 0.0, 0
     for t, current in enumerate(currents, 1):
         total += current
@@ -81,8 +91,12 @@ def test_against_a_second_implementation(currents, theta, gamma, coding):
 
 
 def test_algorithm_1_of_msat_against_a_second_implementation():
-    """Its threshold answers to what was left after the step before, of an activation that was another then."""
-    recipe = get_recipe("signed-memory").with_settings({"msat.enabled": True, "msat.variant": "algorithm1"})
+    """Its threshold answers to what was left after the step before, of an activation that was
+    another then.
+    """
+    recipe = get_recipe("signed-memory").with_settings(
+        {"msat.enabled": True, "msat.variant": "algorithm1"}
+    )
     s, theta, generator = recipe.msat, 0.5, torch.Generator().manual_seed(1)
     layer, total, sent, left, ratio = neuron(recipe, theta), 0.0, 0.0, 0.0, 0.5
     for t in range(1, 41):
@@ -121,7 +135,8 @@ def network() -> tuple[nn.Module, Tensor]:
     model = make(Smooth)
     with torch.no_grad():
         for conv in (model.conv1, model.conv2):
-            conv.weight *= 6  # pre-activations on both sides of the dip
+            # pre-activations on both sides of the dip.
+            conv.weight *= 6
     return model, images(2)
 
 
@@ -143,7 +158,8 @@ def test_the_error_falls_with_every_method_that_follows_the_sum(name):
     assert (errors[0] > 4 * errors[2] or complete) and errors[2] < 0.1
     model = CostModel.of(converted)
     height, width = x.shape[2:]
-    assert model.exponentials == 1 and model.size(1, 1).exponentials == 8 * height * width * 5 / 4  # one pooled to half
+    # One pooled to half.
+    assert model.exponentials == 1 and model.size(1, 1).exponentials == 8 * height * width * 5 / 4
 
 
 def test_the_pool_stays_behind_the_neurons():
@@ -155,10 +171,14 @@ def test_the_pool_stays_behind_the_neurons():
 
 
 def test_theta_covers_what_phi_makes_of_both_sides():
-    """By hand: theta is 0.1 of the largest |silu|; channels that are positive, small, and only negative."""
+    """By hand: theta is 0.1 of the largest |silu|; channels that are positive, small, and only
+    negative.
+    """
     histogram = Histogram.empty(4)
     histogram.update(torch.tensor([[[5.0, 4.0], [0.3, -0.1], [0.1, -0.5], [-1.0, -3.0]]]))
-    recipe = get_recipe("signed-memory").with_settings({"threshold.rule": "max", "threshold.scale": 0.1})
+    recipe = get_recipe("signed-memory").with_settings(
+        {"threshold.rule": "max", "threshold.scale": 0.1}
+    )
     theta = layer_thresholds(histogram, SILU, recipe)["theta"]
     expected = [0.1 * silu(5), 0.1 * silu(0.3), -0.1 * silu(-0.5), 0.1 * LEAST]
     assert theta.tolist() == pytest.approx(expected, rel=1e-5)
@@ -168,7 +188,9 @@ def test_reach_is_that_of_a_dense_grid():
     for above, below in ((0.0, 0.5), (3.0, 1.0), (0.1, 9.0)):
         grid = F.silu(torch.linspace(-below, above, 100001, dtype=torch.float64))
         found = SILU.reach(*torch.tensor([[above], [below]], dtype=torch.float64))
-        assert [side.item() for side in found] == pytest.approx([grid.max().item(), -grid.min().item()], abs=1e-8)
+        assert [side.item() for side in found] == pytest.approx(
+            [grid.max().item(), -grid.min().item()], abs=1e-8
+        )
 
 
 def test_the_quantised_rival_knows_the_dip():
@@ -188,4 +210,9 @@ def test_other_methods_refuse_with_the_ways_out(name):
     assert f"yolo detect train model={YAML} " in said and "tools/calibrate.py --weights" in said
     assert YAML.is_file() and "torch.nn.ReLU()" in YAML.read_text()
     with pytest.raises(UserError, match=r"'act' \(SiLU\)"):
-        build_neurons({"theta": torch.ones(1), "initial": torch.tensor(0.0)}, get_recipe(name), SILU, LayerPlan("act"))
+        build_neurons(
+            {"theta": torch.ones(1), "initial": torch.tensor(0.0)},
+            get_recipe(name),
+            SILU,
+            LayerPlan("act"),
+        )

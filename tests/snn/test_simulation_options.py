@@ -1,4 +1,6 @@
-"""How a network is computed, in bf16 and compiled: what it may change, what a person is told, and the tools."""
+"""How a network is computed, in bf16 and compiled: what it may change, what a person is told, and
+the tools.
+"""
 
 import json
 from pathlib import Path
@@ -13,24 +15,31 @@ from helpers.tiny import run_tool, write_tiny
 from torch import Tensor
 
 from spiking_yolo import SpikingYOLO
+from spiking_yolo.apps.benchmark import cases as benchmark
+from spiking_yolo.apps.evaluate import EvalOptions
 from spiking_yolo.convert.converted import Converted
-from spiking_yolo.convert.registry import get_recipe
+from spiking_yolo.convert.methods import get_recipe
 from spiking_yolo.errors import Notice, UserError
 from spiking_yolo.settings import settings_of
-from spiking_yolo.snn import options as executing
-from spiking_yolo.snn.backend.backend import Backend
-from spiking_yolo.snn.options import Precision, SimulationOptions
+from spiking_yolo.snn import plan as executing
+from spiking_yolo.snn.fast.backend import Backend
+from spiking_yolo.snn.plan import Precision, SimulationOptions
 from spiking_yolo.snn.synapses import LinearMap
-from spiking_yolo.studies.benchmark import cases as benchmark
-from spiking_yolo.studies.evaluate.options import EvalOptions
 
 T = 32
 METHODS = ("p-norm", "msat-plus")
-no_compiler = pytest.mark.skipif(bool(executing.missing()), reason=f"cannot compile: {executing.missing()}")
+no_compiler = pytest.mark.skipif(
+    bool(executing.missing()), reason=f"cannot compile: {executing.missing()}"
+)
 
 
 def outputs(converted: Converted, x: Tensor, **simulation) -> tuple[Tensor, ...]:
-    return converted.network(torch.float32, simulation=SimulationOptions(**simulation)).run(x, T).snapshots[T].outputs
+    return (
+        converted.network(torch.float32, simulation=SimulationOptions(**simulation))
+        .run(x, T)
+        .snapshots[T]
+        .outputs
+    )
 
 
 @pytest.fixture
@@ -64,9 +73,11 @@ def test_in_bf16_neurons_send_bf16_and_keep_float32():
 
 @pytest.mark.parametrize("method", METHODS)
 def test_bf16_does_not_depend_on_the_batch(method: str):
-    """Up to the order of a library's sums: in a step of 32 a current may round to the next bf16 number.
+    """Up to the order of a library's sums: in a step of 32 a current may round to the next bf16
+    number.
 
-    On images that it was not calibrated on: there the neuron that set a threshold would come just up to it.
+    On images that it was not calibrated on: there the neuron that set a threshold would come just
+    up to it.
     """
     x = images(3, seed=7).float()
     converted = spiking(make(TinyLeaky), images(3), get_recipe(method))
@@ -77,12 +88,17 @@ def test_bf16_does_not_depend_on_the_batch(method: str):
 
 
 def test_bursts_of_spikes_are_exact_in_bf16():
-    """Eight significant bits: whole numbers to 256 pass through weights of a power of two unchanged, 257 does not."""
+    """Eight significant bits: whole numbers to 256 pass through weights of a power of two
+    unchanged, 257 does not.
+    """
     n = torch.arange(258.0).reshape(1, 1, 1, 258)
     sizes = {"stride": [1, 1], "padding": [0, 0], "dilation": [1, 1], "groups": 1}
     for value in (1.0, 0.25, 8.0):
         weight, one = torch.full((1, 1, 1, 1), value), torch.ones(1)
-        conv, linear = LinearMap(weight, None, sizes, Backend()), LinearMap(weight[0, 0], None, {}, Backend())
+        conv, linear = (
+            LinearMap(weight, None, sizes, Backend()),
+            LinearMap(weight[0, 0], None, {}, Backend()),
+        )
         for synapse in (conv, linear):
             synapse.absorb(one, torch.bfloat16)
         for sent in (conv(n, False), linear(n[0, 0].T, False)):
@@ -97,14 +113,19 @@ def test_compiled_is_eager_but_for_rounding():
     x = images(2)
     for method in ("p-norm", "channel-norm", "signed-memory", "msat-plus", "msat"):
         converted = spiking(make(TinyLeaky), x, get_recipe(method))
-        networks = (converted.network(simulation=SimulationOptions(compiled=compiled)) for compiled in (False, True))
+        networks = (
+            converted.network(simulation=SimulationOptions(compiled=compiled))
+            for compiled in (False, True)
+        )
         eager, compiled = (network.run(x, T).snapshots[T].outputs for network in networks)
         for a, b in zip(eager, compiled, strict=True):
             assert torch.allclose(a, b, rtol=1e-9), method
 
 
 def test_without_a_compiler_nothing_is_compiled_and_a_note_says_so(nothing_installed):
-    with pytest.warns(Notice, match=r"nothing is compiled: there is no C\+\+ compiler .* set CXX") as notes:
+    with pytest.warns(
+        Notice, match=r"nothing is compiled: there is no C\+\+ compiler .* set CXX"
+    ) as notes:
         assert executing.chosen("float32", True) == SimulationOptions()
     assert len(notes) == 1
 
@@ -116,7 +137,9 @@ def test_a_compiler_of_another_name_is_looked_for(nothing_installed, monkeypatch
     monkeypatch.setattr("sysconfig.get_path", lambda name: str(tmp_path))
     assert "Python.h is not installed" in executing.missing()
     (tmp_path / "Python.h").touch()
-    assert executing.missing() == "" and executing.chosen("float32", True) == SimulationOptions(compiled=True)
+    assert executing.missing() == "" and executing.chosen("float32", True) == SimulationOptions(
+        compiled=True
+    )
 
 
 def test_bf16_that_is_no_faster_is_computed_with_a_note(nothing_installed):
@@ -142,7 +165,9 @@ def test_the_choices_of_the_command_line_are_all_there_are():
     assert get_args(Precision) == settings_of(EvalOptions)["precision"].choices
 
 
-@pytest.mark.parametrize(("tool", "options"), [("detect", ["x.png"]), ("eval_coco", []), ("eval_classify", [])])
+@pytest.mark.parametrize(
+    ("tool", "options"), [("detect", ["x.png"]), ("eval_coco", []), ("eval_classify", [])]
+)
 def test_an_unknown_precision_is_one_line(tool: str, options: list[str], capsys):
     assert run_tool(tool, *options, "--precision", "fp16") == 2
     error = capsys.readouterr().err
@@ -155,7 +180,9 @@ def test_tools_that_do_not_simulate_do_not_offer_it(capsys):
 
 
 @pytest.mark.filterwarnings("always::spiking_yolo.errors.Notice")
-def test_an_evaluation_says_its_precision_and_is_resumed_with_no_other(tmp_path: Path, capsys, nothing_installed):
+def test_an_evaluation_says_its_precision_and_is_resumed_with_no_other(
+    tmp_path: Path, capsys, nothing_installed
+):
     weights, _ = make_scene(tmp_path, 2)
     call = ["--data", tmp_path, "--weights", weights, "--T", 4, "--project", tmp_path / "runs"]
     assert run_tool("eval_coco", *call, "--precision", "bf16", "--compile") == 0
@@ -174,7 +201,10 @@ def test_a_comparison_says_its_precision(tmp_path: Path, capsys):
     call = ["--data", tmp_path, "--weights", weights, "--methods", "p-norm,msat-plus", "--T", 4]
     assert run_tool("compare", *call, "--project", tmp_path / "runs", "--precision", "bf16") == 0
     assert "2 images, bf16\n" in capsys.readouterr().out
-    assert json.loads((tmp_path / "runs" / "exp" / "comparison.json").read_text())["precision"] == "bf16"
+    assert (
+        json.loads((tmp_path / "runs" / "exp" / "comparison.json").read_text())["precision"]
+        == "bf16"
+    )
 
 
 @pytest.mark.parametrize(
@@ -185,10 +215,14 @@ def test_a_comparison_says_its_precision(tmp_path: Path, capsys):
         (True, True, ["float32/eager", "float32/compiled", "bf16/eager", "bf16/compiled"]),
     ],
 )
-def test_the_benchmark_times_what_the_machine_can(fast: bool, compiler: bool, kinds: list[str], monkeypatch):
+def test_the_benchmark_times_what_the_machine_can(
+    fast: bool, compiler: bool, kinds: list[str], monkeypatch
+):
     monkeypatch.setattr(benchmark, "bf16_pays", lambda device: fast)
     monkeypatch.setattr(benchmark, "missing", lambda: "" if compiler else "all")
     names = [case.full_name for case in benchmark.executed(benchmark.ALWAYS, "cpu")]
-    assert names == [f"{name}/{kind}" for name in ("default", "msat-plus", "msat-plus gamma=1") for kind in kinds]
+    assert names == [
+        f"{name}/{kind}" for name in ("default", "msat-plus", "msat-plus gamma=1") for kind in kinds
+    ]
     eager = [case.full_name for case in benchmark.executed(benchmark.ALWAYS, "cpu", compiled=False)]
     assert eager == [name for name in names if name.endswith("eager")]

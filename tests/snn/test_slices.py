@@ -5,12 +5,14 @@ import torch
 from helpers.networks import images, make, spiking
 from torch import Tensor, nn
 
-from spiking_yolo.convert.registry import get_recipe
+from spiking_yolo.convert.methods import get_recipe
 from spiking_yolo.snn import operations
 
 
 class Sliced(nn.Module):
-    """Each half of the channels goes its own way, as in C2f, and one of them behind max pooling and an addition."""
+    """Each half of the channels goes its own way, as in C2f, and one of them behind max pooling and
+    an addition.
+    """
 
     def __init__(self, slope: float = 0.0):
         super().__init__()
@@ -33,7 +35,11 @@ PLAIN = {
     "burst": {},
     "msat": {"msat.gain": 1, "neuron.initial": 1},
     "signed-memory": {},
-    "signed-digits": {"threshold.rule": "percentile", "calibration.kind": "none", "threshold.scale": 0.05},
+    "signed-digits": {
+        "threshold.rule": "percentile",
+        "calibration.kind": "none",
+        "threshold.scale": 0.05,
+    },
     "few-spikes": {},
 }
 
@@ -43,7 +49,9 @@ PLAIN = {
 def test_slices_of_channels_get_the_events_of_these(method: str, slope: float):
     """In one step a neuron's count is what it sends: by hand from the counts of the neurons."""
     x = images(2)
-    network = spiking(make(Sliced, slope=slope), x, get_recipe(method), PLAIN[method]).network(observed=True)
+    network = spiking(make(Sliced, slope=slope), x, get_recipe(method), PLAIN[method]).network(
+        observed=True
+    )
     network.run(x, T=1)
     found = operations.operations_by_layer(network.graph, network.counts())
     sent = network.layer("act").count.double().sum((2, 3))
@@ -55,4 +63,6 @@ def test_slices_of_channels_get_the_events_of_these(method: str, slope: float):
     if "pool" in network.counts():
         pooled, added = (network.counts()[n].spikes.sum((2, 3)) for n in ("pool", "relu"))
         assert found["inner"].spikes.tolist() == (2 * pooled[:, 2:].sum(1)).tolist()
-        assert found["third"].spikes.tolist() == (3 * (pooled[:, :2].sum(1) + added.sum(1))).tolist()
+        assert (
+            found["third"].spikes.tolist() == (3 * (pooled[:, :2].sum(1) + added.sum(1))).tolist()
+        )

@@ -1,4 +1,6 @@
-"""A video through one network: what changes is sent, and the state is what the last frames make of it."""
+"""A video through one network: what changes is sent, and the state is what the last frames make of
+it.
+"""
 
 from typing import Any
 
@@ -11,13 +13,15 @@ from hypothesis import strategies as st
 from torch import Tensor
 from torch.nn.functional import conv2d
 
-from spiking_yolo.convert.registry import get_recipe
+from spiking_yolo.convert.methods import get_recipe
 from spiking_yolo.errors import UserError
-from spiking_yolo.snn.encoding import change
+from spiking_yolo.snn.coding import pixel_change
 from spiking_yolo.snn.network import SpikingNetwork
 from spiking_yolo.snn.stream import REFRESH, Stream, unlike
 
-DIGITS = get_recipe("signed-digits").with_settings({"neuron.hysteresis": 0, "encoding.tau": 0, "calibration.steps": 2})
+DIGITS = get_recipe("signed-digits").with_settings(
+    {"neuron.hysteresis": 0, "encoding.tau": 0, "calibration.steps": 2}
+)
 SETTLING = ("signed-digits", "few-spikes", "differential", "msat-plus")
 
 
@@ -32,7 +36,9 @@ def operations(stream: Stream, x: Tensor) -> float:
 
 @pytest.mark.parametrize("method", SETTLING)
 def test_a_still_camera_costs_nothing(method: str):
-    """Frame by frame as one long run, once it has settled; the first frame costs what a photograph costs."""
+    """Frame by frame as one long run, once it has settled; the first frame costs what a photograph
+    costs.
+    """
     x, T = images(1), 200
     stream, photograph = Stream(network(method), T), network(method).run(x, T).snapshots[T]
     first = stream(x)
@@ -58,12 +64,17 @@ def test_costs_of_frames_add_up():
     whole = net.snapshot()
     assert sum(p.operations.digits.item() for p in parts) == whole.operations.digits.item()
     assert sum(p.sent.messages.item() for p in parts) == whole.sent.messages.item()
-    assert all(sum(p.spikes[name].item() for p in parts) == total.item() for name, total in whole.spikes.items())
+    assert all(
+        sum(p.spikes[name].item() for p in parts) == total.item()
+        for name, total in whole.spikes.items()
+    )
     assert 0 < parts[1].operations.digits.item() < parts[0].operations.digits.item()
 
 
 def test_only_the_pixels_that_changed_are_multiplied():
-    """One pixel in a corner reaches 2 x 2 places of 4 channels, with 3 colours: 48 of the first layer's MACs."""
+    """One pixel in a corner reaches 2 x 2 places of 4 channels, with 3 colours: 48 of the first
+    layer's MACs.
+    """
     x = images(1)
     y = x.clone()
     y[:, :, 0, 0] += 0.5
@@ -75,7 +86,10 @@ def test_only_the_pixels_that_changed_are_multiplied():
 def test_two_states_do_not_mix():
     a, b = images(2).split(1)
     both, alone = [Stream(network()) for _ in range(2)], [Stream(network()) for _ in range(2)]
-    mixed = [[s(x).run.snapshots[1].outputs for s, x in zip(both, pair, strict=True)] for pair in ((a, b), (b, a))]
+    mixed = [
+        [s(x).run.snapshots[1].outputs for s, x in zip(both, pair, strict=True)]
+        for pair in ((a, b), (b, a))
+    ]
     for k, frames in enumerate(((a, b), (b, a))):
         for t, x in enumerate(frames):
             for p, q in zip(alone[k](x).run.snapshots[1].outputs, mixed[t][k], strict=True):
@@ -91,7 +105,9 @@ def test_reset_is_the_old_path(method: str):
         given, run = stream(x), alone.run(x, 4)
         assert given.fresh and not given.cut and given.run.analogue_macs == run.analogue_macs
         assert all(map(torch.equal, given.run.snapshots[4].outputs, run.snapshots[4].outputs))
-        assert torch.equal(given.run.snapshots[4].operations.spikes, run.snapshots[4].operations.spikes)
+        assert torch.equal(
+            given.run.snapshots[4].operations.spikes, run.snapshots[4].operations.spikes
+        )
 
 
 def test_a_new_start_every_so_often():
@@ -119,7 +135,9 @@ def test_a_cut_costs_one_first_frame():
     assert unlike(y, x) and not unlike(y, y * 0.9)
 
 
-def test_a_change_that_costs_more_than_a_first_frame_is_a_cut_seen_too_late(monkeypatch: pytest.MonkeyPatch):
+def test_a_change_that_costs_more_than_a_first_frame_is_a_cut_seen_too_late(
+    monkeypatch: pytest.MonkeyPatch,
+):
     monkeypatch.setattr("spiking_yolo.snn.stream.unlike", lambda x, sent: False)
     stream, dark, bright = Stream(network()), torch.zeros(1, 3, 8, 8).double(), images(1) * 4
     first = stream(dark).run.snapshots[1].operations.digits
@@ -129,7 +147,9 @@ def test_a_change_that_costs_more_than_a_first_frame_is_a_cut_seen_too_late(monk
 
 
 def test_hysteresis_by_hand():
-    """theta = 1, h = 1/4: fires at 3/4 and above, and then sends the nearest whole number; none in the first frame."""
+    """theta = 1, h = 1/4: fires at 3/4 and above, and then sends the nearest whole number; none in
+    the first frame.
+    """
     settings = {"neuron.hysteresis": 0.25, "threshold.scale": 1.0}
     layer = neuron(get_recipe("differential").with_settings({**settings, "neuron.gamma": 9}))
     assert send(layer, [0.6]) == [1]  # the first frame rounds
@@ -142,7 +162,9 @@ def test_hysteresis_by_hand():
 @given(st.lists(st.integers(-40, 40), min_size=2, max_size=8), st.sampled_from([0, 0.25, 0.5, 1.0]))
 def test_what_is_left_unsent_is_bounded_by_the_hysteresis(values: list[int], h: float):
     """|S - sent| < 1/2 + h thetas after each frame, and 1/2 at most where it fired."""
-    layer = neuron(get_recipe("differential").with_settings({"neuron.hysteresis": h, "neuron.gamma": 65536}))
+    layer = neuron(
+        get_recipe("differential").with_settings({"neuron.hysteresis": h, "neuron.gamma": 65536})
+    )
     total = sent = 0.0
     for k, value in enumerate(values):
         layer.later = k > 0
@@ -156,33 +178,43 @@ def test_what_is_left_unsent_is_bounded_by_the_hysteresis(values: list[int], h: 
 def test_tau_by_hand():
     sent = torch.tensor([[0.5, 0.5], [0.5, 0.5]]).repeat(1, 2, 1, 1)  # two channels of 2 x 2
     x = sent.clone()
-    x[0, 0, 0, 0] += 0.25  # one channel is enough for a pixel
+    # One channel is enough for a pixel.
+    x[0, 0, 0, 0] += 0.25
     x[0, 1, 0, 1] += 0.125  # no more than tau
     x[0, :, 1, 1] -= torch.tensor([0.125, 0.375])
-    changed, image = change(x, sent, 0.125)
+    changed, image = pixel_change(x, sent, 0.125)
     assert changed.where.tolist() == [0, 3]
     assert changed.values.tolist() == [[0.25, 0.0], [-0.125, -0.375]]
     expected = sent.clone()
     expected[..., 0, 0], expected[..., 1, 1] = x[..., 0, 0], x[..., 1, 1]
     assert torch.equal(image, expected)
-    again, image = change(x, image, 0.125)
+    again, image = pixel_change(x, image, 0.125)
     assert not len(again.where) and torch.equal(image, expected)
-    everything, image = change(x, image, 0.0)
+    everything, image = pixel_change(x, image, 0.0)
     assert everything.where.tolist() == [1] and torch.equal(image, x)
 
 
 @pytest.mark.parametrize("refresh", [0, REFRESH])
 def test_what_rounding_makes_of_five_thousand_frames(refresh: int):
-    """In float32, of a clip that is repeated, so that errors add up: 2^-24 of the largest sum per frame at most."""
+    """In float32, of a clip that is repeated, so that errors add up: 2^-24 of the largest sum per
+    frame at most.
+    """
     generator = torch.Generator().manual_seed(0)
-    frames = [torch.rand(1, 3, 8, 8, generator=generator) * 0.3 + images(1).float() * 0.7 for _ in range(10)]
+    frames = [
+        torch.rand(1, 3, 8, 8, generator=generator) * 0.3 + images(1).float() * 0.7
+        for _ in range(10)
+    ]
     converted = spiking(make(TinyLeaky), images(2), DIGITS)
     stream = Stream(converted.network(torch.float32), refresh=refresh)
     fresh = sum(stream(frames[k % 10]).fresh for k in range(5000))
     assert fresh == (5 if refresh else 1) and torch.equal(stream.network.image, frames[9])
     weight, bias = (converted.graph.tensors[f"conv1.{name}"] for name in ("weight", "bias"))
-    expected = conv2d(frames[9].double(), weight, bias + converted.neurons["act1"]["bias"], padding=1)
-    error = (stream.network.layer("act1").potential.double() - expected).abs().max() / expected.abs().max()
+    expected = conv2d(
+        frames[9].double(), weight, bias + converted.neurons["act1"]["bias"], padding=1
+    )
+    error = (
+        stream.network.layer("act1").potential.double() - expected
+    ).abs().max() / expected.abs().max()
     assert error < min(refresh or 5000, 5000) * 2**-24
 
 

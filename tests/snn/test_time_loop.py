@@ -1,6 +1,7 @@
 """The simulator against a second implementation of the whole time loop, spike by spike.
 
-The second one carries values n * theta between the module's own layers, with the original weights and batch norms.
+The second one carries values n * theta between the module's own layers, with the original weights
+and batch norms.
 """
 
 from collections.abc import Callable, Mapping
@@ -27,7 +28,9 @@ class Plain:
     """One site: z -> n * theta, remembering n of every step. Values in ANN units throughout."""
 
     def __init__(self, name: str, site: Mapping[str, Tensor], recipe: Recipe, record: Record):
-        self.theta, self.off = (site[k].double()[:, None, None] if k in site else None for k in ("theta", "theta_off"))
+        self.theta, self.off = (
+            site[k].double()[:, None, None] if k in site else None for k in ("theta", "theta_off")
+        )
         self.settings, self.name, self.record = recipe.neuron, name, record
         self.u = self.v = self.m = torch.zeros(())
 
@@ -72,8 +75,12 @@ def pooling(pool: nn.Module) -> Callable[[Tensor], Tensor]:
     return step
 
 
-def simulate(model: Any, neurons: Mapping[str, Any], recipe: Recipe, x: Tensor, T: int) -> tuple[list[Tensor], Record]:
-    """TinyLeaky's forward pass, T times. Returns the heads (mean, or sum in differential coding) and all spikes."""
+def simulate(
+    model: Any, neurons: Mapping[str, Any], recipe: Recipe, x: Tensor, T: int
+) -> tuple[list[Tensor], Record]:
+    """TinyLeaky's forward pass, T times. Returns the heads (mean, or sum in differential coding)
+    and all spikes.
+    """
     differential, record = recipe.encoding.coding == "differential", Record()
     n1, n2, n3 = (Plain(name, neurons[name], recipe, record) for name in ("act1", "act2", "act3"))
     pool1, pool2 = pooling(model.pool1), pooling(model.pool2)
@@ -83,9 +90,12 @@ def simulate(model: Any, neurons: Mapping[str, Any], recipe: Recipe, x: Tensor, 
         silent = differential and t > 1
 
         def layer(f: Callable[[Tensor], Tensor], s: Tensor, silent: bool = silent) -> Tensor:
-            return f(s) - f(torch.zeros_like(s)) if silent else f(s)  # without the bias, which came at t = 1
+            # Without the bias, which came at t = 1.
+            return f(s) - f(torch.zeros_like(s)) if silent else f(s)
 
-        early = n1(layer(lambda s: model.bn1(model.conv1(s)), torch.zeros_like(x) if silent else x), t)
+        early = n1(
+            layer(lambda s: model.bn1(model.conv1(s)), torch.zeros_like(x) if silent else x), t
+        )
         z = layer(lambda s: model.bn2(model.conv2(s)), pool1(early))
         deep = n2(pool2(z), t) if before else pool2(n2(z, t))
         up = F.interpolate(n3(layer(model.conv3, deep), t), scale_factor=2)
@@ -98,11 +108,19 @@ CASES = {
     "pair": {"neuron.initial": 0.5},
     "pair, bursts": {"neuron.gamma": 3},
     "imbalanced": {"neuron.kind": "ibt", "neuron.gamma": 2},
-    "memory": {"neuron.kind": "memory", "neuron.gamma": 4, "neuron.initial": 0.5, "threshold.scale": 0.25},
+    "memory": {
+        "neuron.kind": "memory",
+        "neuron.gamma": 4,
+        "neuron.initial": 0.5,
+        "threshold.scale": 0.25,
+    },
     "differential": {"encoding.coding": "differential", "neuron.kind": "memory", "neuron.gamma": 2}
     | {"neuron.initial": 0.5, "threshold.scale": 0.1},
 }
-CASES |= {f"{name}, pool last": {**CASES[name], "neuron.pool_first": False} for name in ("memory", "differential")}
+CASES |= {
+    f"{name}, pool last": {**CASES[name], "neuron.pool_first": False}
+    for name in ("memory", "differential")
+}
 
 
 @torch.no_grad()
@@ -120,7 +138,9 @@ def test_every_spike_of_every_step(case: str):
     run = converted.network(observed=True).run(x, T, probes=[probe])
     for key, spikes in expected.items():
         assert torch.equal(got.get(key, torch.zeros_like(spikes)), spikes), key
-    assert all(spikes.any() for (name, t), spikes in expected.items() if t == 2), "a test without spikes"
+    assert all(spikes.any() for (name, t), spikes in expected.items() if t == 2), (
+        "a test without spikes"
+    )
     for a, b in zip(run.snapshots[T].outputs, heads, strict=True):
         torch.testing.assert_close(a, b, rtol=0, atol=1e-12)
     for name, count in run.snapshots[T].spikes.items():
@@ -147,18 +167,29 @@ def quantised(model: Any, neurons: Mapping[str, Any], x: Tensor, parts: int = 1)
 @pytest.mark.parametrize("pool_first", [True, False])
 @pytest.mark.parametrize("refinements", [0, 2])
 def test_differential_coding_settles_on_the_quantised_network(pool_first: bool, refinements: int):
-    """Then it stops before T, and every later snapshot is the same. Refined: on the grid of the last refinement."""
+    """Then it stops before T, and every later snapshot is the same. Refined: on the grid of the
+    last refinement.
+    """
     model, x = make(TinyLeaky, slope=SLOPE), images(3)
     refined = {"encoding.refine": 4, "encoding.refine_by": 0.5, "encoding.refinements": refinements}
-    settings = {**CASES["differential"], "neuron.pool_first": pool_first, **(refined if refinements else {})}
+    settings = {
+        **CASES["differential"],
+        "neuron.pool_first": pool_first,
+        **(refined if refinements else {}),
+    }
     converted = spiking(model, x, Recipe("tested"), settings)
     T = 2000
     run = converted.network().run(x, T, [1, 100, 1000])
     assert run.steps < 100
     settled = run.snapshots[T]
-    for a, b in zip(settled.outputs, quantised(model, converted.neurons, x, 2**refinements), strict=True):
+    for a, b in zip(
+        settled.outputs, quantised(model, converted.neurons, x, 2**refinements), strict=True
+    ):
         torch.testing.assert_close(a, b, rtol=0, atol=1e-10)
     for t in (100, 1000):
-        assert all(torch.equal(a, b) for a, b in zip(run.snapshots[t].outputs, settled.outputs, strict=True))
+        assert all(
+            torch.equal(a, b)
+            for a, b in zip(run.snapshots[t].outputs, settled.outputs, strict=True)
+        )
         assert torch.equal(run.snapshots[t].operations.spikes, settled.operations.spikes)
     assert not torch.equal(run.snapshots[1].outputs[0], settled.outputs[0])

@@ -9,17 +9,17 @@ import pytest
 import torch
 from helpers.checkpoints import read_provenance
 
-from spiking_yolo.datasets.detection import DetectionSet, Sample
+from spiking_yolo.data.detection import DetectionSet, Sample
 from spiking_yolo.errors import UserError
-from spiking_yolo.models.checkpoint import load_checkpoint
+from spiking_yolo.models.load import load_checkpoint
 from spiking_yolo.models.spec import Spec
 from spiking_yolo.models.yolov1 import YOLOv1, yolov1_spec
 from spiking_yolo.train.augment import DetectionAugment, Photo, crop_and_flip, cutout
+from spiking_yolo.train.checkpoint import generator
 from spiking_yolo.train.detect import AugmentedPhotos, DetectTask, LossWeights, hold_out
 from spiking_yolo.train.loop import Settings, fit
 from spiking_yolo.train.options import TrainOptions
 from spiking_yolo.train.run import train
-from spiking_yolo.train.seeds import generator
 
 ROOT = Path(__file__).parents[2]
 COLOURS = {0: (255, 0, 0), 1: (0, 255, 0)}
@@ -43,7 +43,9 @@ def draw(folder: Path, count: int, side: int = 64) -> DetectionSet:
 
 def make_task(data: DetectionSet, spec: Spec, batch: int = 4, **options) -> DetectTask:
     weights = LossWeights(giou=2, ignore=0.6)
-    return DetectTask(train=data, val=data, spec=spec, epochs=2, weights=weights, batch=batch, **options)
+    return DetectTask(
+        train=data, val=data, spec=spec, epochs=2, weights=weights, batch=batch, **options
+    )
 
 
 def test_two_epochs_overfit(tmp_path):
@@ -65,7 +67,9 @@ def test_items_depend_on_seed_epoch_and_index_only(tmp_path):
     data = draw(tmp_path, 8)
     spec = yolov1_spec(data.classes, (64, 96))
     alone, helped = make_task(data, spec), make_task(data, spec, workers=2)
-    for (a, (boxes_a, _)), (b, (boxes_b, _)) in zip(alone.batches(0), helped.batches(0), strict=True):
+    for (a, (boxes_a, _)), (b, (boxes_b, _)) in zip(
+        alone.batches(0), helped.batches(0), strict=True
+    ):
         assert a.shape == (4, 3, 64, 96) and torch.equal(a, b)
         assert all(torch.equal(x, y) for x, y in zip(boxes_a, boxes_b, strict=True))
     photos = AugmentedPhotos(data, DetectionAugment((64, 64)), seed=0)
@@ -76,7 +80,9 @@ def test_items_depend_on_seed_epoch_and_index_only(tmp_path):
 @pytest.mark.parametrize("size", [(96, 96), (64, 128)])
 @pytest.mark.parametrize("mosaic", [0.0, 1.0])
 def test_boxes_follow_their_objects(tmp_path, mosaic, size):
-    """After any augmentation the middle of a box still has the colour of its class, and boxes stay inside."""
+    """After any augmentation the middle of a box still has the colour of its class, and boxes stay
+    inside.
+    """
     data = draw(tmp_path, 12)
     photos = AugmentedPhotos(data, DetectionAugment(size, mosaic), seed=1)
     total, limits = 0, torch.tensor([size[1], size[0]])
@@ -96,7 +102,9 @@ def test_boxes_follow_their_objects(tmp_path, mosaic, size):
 def test_difficult_boxes_are_not_trained_on(tmp_path):
     data = draw(tmp_path, 1)
     sample = dataclasses.replace(data.samples[0], ignored=np.array([True]))
-    photos = AugmentedPhotos(dataclasses.replace(data, samples=[sample]), DetectionAugment((64, 64)), 0)
+    photos = AugmentedPhotos(
+        dataclasses.replace(data, samples=[sample]), DetectionAugment((64, 64)), 0
+    )
     assert len(photos.read(0).labels) == 0
     assert photos[0, 0][1].shape == (0, 4)
 
@@ -144,8 +152,9 @@ def test_nothing_to_train_on():
 
 
 def test_own_classes_from_a_data_yaml(tmp_path):
-    """Any number of classes; a second training starts from the first one's checkpoint, with other classes still and
-    on a rectangle."""
+    """Any number of classes; a second training starts from the first one's checkpoint, with other
+    classes still and on a rectangle.
+    """
     for split in ("train", "val"):
         images, labels = tmp_path / "images" / split, tmp_path / "labels" / split
         images.mkdir(parents=True)

@@ -1,4 +1,6 @@
-"""A training that is killed at any of its writes, or resumed with other options or from a damaged state."""
+"""A training that is killed at any of its writes, or resumed with other options or from a damaged
+state.
+"""
 
 import json
 import resource
@@ -13,11 +15,12 @@ import torch
 from test_loop import CPU, ROOT, Settings, fit, task, tiny
 
 from spiking_yolo.errors import UserError
-from spiking_yolo.io.atomic import atomic_write
+from spiking_yolo.io.files import atomic_write
 
 SETTINGS = Settings(epochs=2, lr=0.05)
 OFTEN = replace(SETTINGS, save_every=0)
-WRITES = {SETTINGS: 6, OFTEN: 12}  # three per epoch, and one after each of its four steps but the last
+# Three per epoch, and one after each of its four steps but the last.
+WRITES = {SETTINGS: 6, OFTEN: 12}
 # Children of a process of one thread; each is killed before or after one of its renames.
 SCRIPT = """
 import os, signal, sys; sys.path[:0] = {paths!r}
@@ -45,7 +48,9 @@ for kill in range(2 * WRITES[settings]):
 """
 
 
-def trained(folder: Path, settings: Settings = SETTINGS, resume: bool = False) -> tuple[dict[str, torch.Tensor], str]:
+def trained(
+    folder: Path, settings: Settings = SETTINGS, resume: bool = False
+) -> tuple[dict[str, torch.Tensor], str]:
     """The weights and the figures that a training leaves in its folder."""
     torch.set_num_threads(1)
 
@@ -58,11 +63,16 @@ def trained(folder: Path, settings: Settings = SETTINGS, resume: bool = False) -
 
 
 @pytest.mark.parametrize(("settings", "first"), [(SETTINGS, 5), (OFTEN, 1)])
-def test_killed_at_every_write_nothing_is_lost(tmp_path: Path, settings: Settings, first: int) -> None:
-    """first: the kill that leaves a state, which is the third rename, or the first one within the epoch."""
+def test_killed_at_every_write_nothing_is_lost(
+    tmp_path: Path, settings: Settings, first: int
+) -> None:
+    """first: the kill that leaves a state, which is the third rename, or the first one within the
+    epoch.
+    """
     paths = [str(ROOT), str(ROOT / "tests" / "train")]
     subprocess.run(
-        [sys.executable, "-c", SCRIPT.format(paths=paths, folder=str(tmp_path), settings=settings)], check=True
+        [sys.executable, "-c", SCRIPT.format(paths=paths, folder=str(tmp_path), settings=settings)],
+        check=True,
     )
     weights, figures = trained(tmp_path / "whole")
     for kill in range(2 * WRITES[settings]):
@@ -74,8 +84,12 @@ def test_killed_at_every_write_nothing_is_lost(tmp_path: Path, settings: Setting
         torch.testing.assert_close(resumed, weights, rtol=0, atol=0)
 
 
-@pytest.mark.parametrize("option", [{"lr": 0.1}, {"seed": 1}, {"optimizer": "sgd"}, {"weight_decay": 0.0}])
-def test_going_on_with_other_options_is_refused(tmp_path: Path, option: dict[str, float | str]) -> None:
+@pytest.mark.parametrize(
+    "option", [{"lr": 0.1}, {"seed": 1}, {"optimizer": "sgd"}, {"weight_decay": 0.0}]
+)
+def test_going_on_with_other_options_is_refused(
+    tmp_path: Path, option: dict[str, float | str]
+) -> None:
     trained(tmp_path)
     (name, value), *_ = option.items()
     flag = name.replace("_", "-")
@@ -95,7 +109,9 @@ def test_a_damaged_state_is_named(tmp_path: Path, at: float) -> None:
     data = (tmp_path / "state.pt").read_bytes()
     for damaged in (data[: int(at * len(data))], json.dumps([at]).encode()):
         (tmp_path / "state.pt").write_bytes(damaged)
-        with pytest.raises(UserError, match=r"state\.pt is damaged or of another version: train anew"):
+        with pytest.raises(
+            UserError, match=r"state\.pt is damaged or of another version: train anew"
+        ):
             trained(tmp_path, resume=True)
 
 

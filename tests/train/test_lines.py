@@ -32,18 +32,24 @@ def test_what_was_read():
 def test_epochs():
     assert epoch_line(ROWS[0], 40) == "epoch 1/40: loss 2.5, mAP50 12.3 %, P 60.0 %, R 40.0 %"
     assert epoch_line(ROWS[1], 40) == "epoch 2/40: loss 1.25"
-    assert epoch_line({"epoch": 1.0, "loss": 1.0, "top1": 9.0}, 1) == "epoch 1/1: loss 1, top-1 9.0 %"
+    assert (
+        epoch_line({"epoch": 1.0, "loss": 1.0, "top1": 9.0}, 1) == "epoch 1/1: loss 1, top-1 9.0 %"
+    )
 
 
 def test_the_best_epoch():
     assert best_row(ROWS) is ROWS[2]
     assert best_row(ROWS[1:2]) is None and best_row([]) is None
-    assert best_row([{"top1": 100.0, "epoch": k} for k in (1.0, 2.0)]) == {"top1": 100.0, "epoch": 2.0}
+    assert best_row([{"top1": 100.0, "epoch": k} for k in (1.0, 2.0)]) == {
+        "top1": 100.0,
+        "epoch": 2.0,
+    }
 
 
 def test_the_outcome_says_which_epoch_and_why():
-    assert "best.safetensors is of epoch 3, the best by validation: mAP50 30.0 %, P 71.0 %" in outcome(
-        Path("r/best.safetensors"), ROWS[-1], ROWS[2]
+    assert (
+        "best.safetensors is of epoch 3, the best by validation: mAP50 30.0 %, P 71.0 %"
+        in outcome(Path("r/best.safetensors"), ROWS[-1], ROWS[2])
     )
     assert outcome(Path("last.safetensors"), ROWS[-1], None) == (
         "last.safetensors is of the last epoch, 4: no epoch was validated"
@@ -57,8 +63,12 @@ def test_next_commands_have_real_paths(tmp_path, monkeypatch, task, calibrated):
     monkeypatch.setattr("spiking_yolo.io.assets.in_checkout", lambda: False)
     (tmp_path / "VOC2012").mkdir()
     data = {"detect": tmp_path, "classify": "c 10.tar"}[task]
-    options = TrainOptions(task=task, model="m", data=data, val_split={"detect": "val", "classify": "test"}[task])
-    lines = next_commands(options, Path("r/best.safetensors"), "photos/a.jpg", calibrated).splitlines()
+    options = TrainOptions(
+        task=task, model="m", data=data, val_split={"detect": "val", "classify": "test"}[task]
+    )
+    lines = next_commands(
+        options, Path("r/best.safetensors"), "photos/a.jpg", calibrated
+    ).splitlines()
     network = "--weights r/best.safetensors"
     expected = {
         "detect": [

@@ -15,9 +15,9 @@ import torch
 from torch import nn
 
 from spiking_yolo.errors import UserError
+from spiking_yolo.train.checkpoint import Batches
 from spiking_yolo.train.classify import ClassifyTask, classifier_spec
 from spiking_yolo.train.loop import Settings, fit, learning_rate, make_optimizer, set_slope
-from spiking_yolo.train.seeds import Batches
 
 ROOT = Path(__file__).parents[2]
 CPU = torch.device("cpu")
@@ -26,17 +26,29 @@ CPU = torch.device("cpu")
 def tiny() -> nn.Sequential:
     torch.manual_seed(1)
     return nn.Sequential(
-        nn.Conv2d(3, 4, 3), nn.BatchNorm2d(4), nn.LeakyReLU(0.1), nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(4, 2)
+        nn.Conv2d(3, 4, 3),
+        nn.BatchNorm2d(4),
+        nn.LeakyReLU(0.1),
+        nn.AdaptiveAvgPool2d(1),
+        nn.Flatten(),
+        nn.Linear(4, 2),
     )
 
 
 def task(seed: int = 0) -> ClassifyTask:
     """Bright against dark images."""
     labels = np.arange(32) % 2
-    images = np.random.default_rng(0).integers(0, 100, (32, 8, 8, 3)) + labels[:, None, None, None] * 150
+    images = (
+        np.random.default_rng(0).integers(0, 100, (32, 8, 8, 3)) + labels[:, None, None, None] * 150
+    )
     data = (images.astype(np.uint8), labels)
     return ClassifyTask(
-        train=data, val=data, spec=classifier_spec(("dark", "bright"), 8, 8), batch=8, seed=seed, hole=2
+        train=data,
+        val=data,
+        spec=classifier_spec(("dark", "bright"), 8, 8),
+        batch=8,
+        seed=seed,
+        hole=2,
     )
 
 
@@ -101,7 +113,13 @@ def test_annealing_ends_in_a_relu(tmp_path):
 
 def test_a_loss_that_explodes_is_a_user_error(tmp_path):
     with pytest.raises(UserError, match="lower --lr"):
-        fit(tiny(), task(), Settings(epochs=3, lr=1e30, warmup=0, clip=1e30, optimizer="sgd"), tmp_path, CPU)
+        fit(
+            tiny(),
+            task(),
+            Settings(epochs=3, lr=1e30, warmup=0, clip=1e30, optimizer="sgd"),
+            tmp_path,
+            CPU,
+        )
 
 
 def test_a_state_of_another_network_is_refused(tmp_path):
@@ -117,7 +135,9 @@ def test_order_is_a_seeded_permutation_shared_among_ranks():
     assert [[len(batch) for batch in part] for part in parts] == [[3]] * 3
     assert len({i for part in parts for batch in part for i in batch}) == 9
     whole = batches(7, 3)
-    assert [len(batch) for batch in whole.epoch(0)] == [3, 3] and whole.epoch(0)[1:] == whole.epoch(0, first=1)
+    assert [len(batch) for batch in whole.epoch(0)] == [3, 3] and whole.epoch(0)[1:] == whole.epoch(
+        0, first=1
+    )
     assert batches(1, 3).epoch(0) == [[0]]
 
 
@@ -143,7 +163,9 @@ fit(tiny(), slow, Settings(epochs=6, lr=0.05), Path({folder!r}), CPU)
 
 
 def test_survives_kill_9(tmp_path):
-    """A process killed without warning leaves a state from which the curve goes on as if nothing had happened."""
+    """A process killed without warning leaves a state from which the curve goes on as if nothing
+    had happened.
+    """
 
     settings = Settings(epochs=6, lr=0.05)
     whole = fit(tiny(), task(), settings, tmp_path / "whole", CPU)[1]
@@ -161,8 +183,9 @@ def test_survives_kill_9(tmp_path):
 
 
 def test_a_resumed_epoch_does_only_what_is_left(tmp_path):
-    """Killed after the first two of four steps: the third is the first one to be drawn again, and the sums of the
-    loss go on. Dropout draws what it would have drawn."""
+    """Killed after the first two of four steps: the third is the first one to be drawn again, and
+    the sums of the loss go on. Dropout draws what it would have drawn.
+    """
 
     def dropping() -> nn.Sequential:
         return nn.Sequential(*tiny()[:-1], nn.Dropout(), nn.Linear(4, 2))
@@ -214,7 +237,9 @@ def test_going_on_for_longer_is_said_and_takes_the_rate_of_the_longer_training(t
     fit(tiny(), task(), settings, tmp_path, CPU)
     longer = replace(settings, epochs=4)
     rows = fit(tiny(), task(), longer, tmp_path, CPU, resume=True, say=said.append)[1]
-    assert [row["lr"] for row in rows[2:]] == [learning_rate((epoch + 3 / 4) / 4, longer) for epoch in (2, 3)]
+    assert [row["lr"] for row in rows[2:]] == [
+        learning_rate((epoch + 3 / 4) / 4, longer) for epoch in (2, 3)
+    ]
     assert said[0].startswith(
         "going on after 2 epochs and 0 of 4 steps, for 4 epochs instead of 2: the learning rate goes"
     )

@@ -6,7 +6,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Tensor
 
-from spiking_yolo.decode.yolo import decode
+from spiking_yolo.decode.heads import decode
 from spiking_yolo.models.spec import HeadSpec
 from spiking_yolo.models.yolov1 import yolov1_spec
 from spiking_yolo.train.loss_yolov1 import LossWeights, encode, split, to_xyxy, yolov1_loss
@@ -16,21 +16,25 @@ LOGISTIC = HeadSpec("yolov1", classes=2, num=2, logistic=True)
 
 
 def linear_example() -> tuple[Tensor, list[Tensor], list[Tensor]]:
-    """One image, S = 2. The object: centre (0.75, 0.25), size 0.25 x 0.25, class 1, hence row 0, column 1,
-    x = y = 0.5, square roots 0.5. Box 1 of that cell is right but for x = 0.4; box 0 is far off."""
+    """One image, S = 2. The object: centre (0.75, 0.25), size 0.25 x 0.25, class 1, hence row 0,
+    column 1, x = y = 0.5, square roots 0.5. Box 1 of that cell is right but for x = 0.4; box 0 is
+    far off.
+    """
     output = torch.zeros(1, 12, 2, 2)
     output[0, :2, 0, 1] = torch.tensor([0.1, 0.7])
     output[0, 2:4, 0, 1] = torch.tensor([0.2, 0.6])
     output[0, 4:8, 0, 1] = torch.tensor([0.0, 0.0, 0.1, 0.1])
     output[0, 8:12, 0, 1] = torch.tensor([0.4, 0.5, 0.5, 0.5])
-    output[0, 2, 1, 0] = 0.3  # an empty cell that claims something
+    # An empty cell that claims something.
+    output[0, 2, 1, 0] = 0.3
     return output, [torch.tensor([[0.625, 0.125, 0.875, 0.375]])], [torch.tensor([1])]
 
 
 def test_linear_terms_by_hand():
     output, boxes, labels = linear_example()
     terms = yolov1_loss(output, boxes, labels, LINEAR, LossWeights(giou=2.0))
-    iou = 0.2 / 0.3  # shifted by 0.05 along a side of 0.25
+    # Shifted by 0.05 along a side of 0.25.
+    iou = 0.2 / 0.3
     assert terms["coord"].item() == pytest.approx(5 * 0.1**2, abs=1e-6)
     assert terms["obj"].item() == pytest.approx((0.6 - iou) ** 2, abs=1e-6)
     assert terms["noobj"].item() == pytest.approx(0.5 * (0.2**2 + 0.3**2), abs=1e-6)
@@ -43,7 +47,11 @@ def test_terms_are_means_over_images():
     one = yolov1_loss(output, boxes, labels, LINEAR, LossWeights())
     nothing = [torch.zeros(0, 4)], [torch.zeros(0, dtype=torch.long)]
     two = yolov1_loss(
-        torch.cat([output, torch.zeros_like(output)]), boxes + nothing[0], labels + nothing[1], LINEAR, LossWeights()
+        torch.cat([output, torch.zeros_like(output)]),
+        boxes + nothing[0],
+        labels + nothing[1],
+        LINEAR,
+        LossWeights(),
     )
     assert "giou" not in one
     for name in one:
@@ -62,7 +70,9 @@ def test_logistic_terms_by_hand():
 
     assert terms["coord"].item() == pytest.approx(5 * 0.1**2, abs=1e-6)
     assert terms["obj"].item() == pytest.approx(entropy(0.6, 0.2 / 0.3), abs=1e-5)
-    assert terms["noobj"].item() == pytest.approx(0.5 * (6 * math.log(2) + entropy(0.2, 0)), abs=1e-5)
+    assert terms["noobj"].item() == pytest.approx(
+        0.5 * (6 * math.log(2) + entropy(0.2, 0)), abs=1e-5
+    )
     assert terms["class"].item() == pytest.approx(entropy(0.1, 0) + entropy(0.7, 1), abs=1e-5)
 
 
@@ -99,7 +109,9 @@ def test_a_centre_on_the_far_border_stays_inside():
 
 
 def test_a_rectangular_target_by_hand():
-    """Two rows of four cells, two images. Centres (.65, .75) and (.55, .6) share the cell of row 1, column 2."""
+    """Two rows of four cells, two images. Centres (.65, .75) and (.55, .6) share the cell of row 1,
+    column 2.
+    """
     first = torch.tensor([[0.525, 0.57, 0.775, 0.93], [0.5, 0.55, 0.6, 0.65], [0.5, 0.3, 0.6, 0.5]])
     second = torch.tensor([[0.0, 0.5, 0.2, 1.0]])
     targets = encode([first, second], [torch.tensor([1, 2, 3]), torch.tensor([4])], (2, 4))
@@ -113,7 +125,9 @@ def test_a_rectangular_target_by_hand():
         (1, 1, 0, 4): pytest.approx([0.4, 0.5, 0.2**0.5, 0.5**0.5], abs=1e-5),
     }
     expected = torch.stack([second[0], first[0], first[2]])  # largest first
-    torch.testing.assert_close(to_xyxy(targets.xywh, targets.row, targets.col, (2, 4)).sort(0)[0], expected.sort(0)[0])
+    torch.testing.assert_close(
+        to_xyxy(targets.xywh, targets.row, targets.col, (2, 4)).sort(0)[0], expected.sort(0)[0]
+    )
 
 
 fraction = st.floats(0.02, 0.98)
@@ -135,7 +149,9 @@ def scenes(draw: st.DrawFn) -> tuple[tuple[int, int], list[tuple[float, float, f
 @settings(deadline=None, max_examples=100)
 @given(scenes(), st.booleans())
 def test_encoding_and_decoding_are_inverses(scene, logistic):
-    """A map written from the targets decodes to the boxes that they came from, one per cell, and costs nothing."""
+    """A map written from the targets decodes to the boxes that they came from, one per cell, and
+    costs nothing.
+    """
     (rows, cols), objects = scene
     spec = yolov1_spec(tuple("abcde"), (32 * rows, 32 * cols), num=1, logistic=logistic)
     cells, kept = set(), []
@@ -156,7 +172,9 @@ def test_encoding_and_decoding_are_inverses(scene, logistic):
     index, found = (scores[0] > 0.5).nonzero(as_tuple=True)
     mine = torch.cat([decoded[0, index], found[:, None]], 1).tolist()
     expected = torch.cat([boxes, labels[:, None]], 1).tolist()
-    torch.testing.assert_close(torch.tensor(sorted(mine)), torch.tensor(sorted(expected)), atol=1e-3, rtol=0)
+    torch.testing.assert_close(
+        torch.tensor(sorted(mine)), torch.tensor(sorted(expected)), atol=1e-3, rtol=0
+    )
     terms = yolov1_loss(output, [boxes], [labels], spec.heads[0], LossWeights(giou=2.0))
     assert sum(terms.values()) < 1e-2
 
@@ -165,5 +183,7 @@ def test_encoding_and_decoding_are_inverses(scene, logistic):
 def test_the_loss_sees_the_boxes_that_decoding_makes(head: HeadSpec):
     spec = yolov1_spec(("a", "b"), (96, 160), logistic=head.logistic)
     output = torch.randn(2, 12, 3, 5)
-    mine = to_xyxy(split(output, head)[2], torch.arange(3)[:, None, None], torch.arange(5)[:, None], (3, 5))
+    mine = to_xyxy(
+        split(output, head)[2], torch.arange(3)[:, None, None], torch.arange(5)[:, None], (3, 5)
+    )
     torch.testing.assert_close(mine.flatten(1, 3), decode([output], spec)[0])

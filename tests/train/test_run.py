@@ -15,7 +15,7 @@ from helpers.tiny import ROOT
 from spiking_yolo.cli.main import call as call_cli
 from spiking_yolo.convert.pipeline import load
 from spiking_yolo.errors import UserError
-from spiking_yolo.models.checkpoint import load_checkpoint
+from spiking_yolo.models.load import load_checkpoint
 from spiking_yolo.train.data import detection
 from spiking_yolo.train.options import TrainOptions
 from spiking_yolo.train.run import Trained, train
@@ -64,9 +64,22 @@ def test_files_of_a_training(squares: Path) -> None:
     model, spec, _ = load_checkpoint(folder / "last.safetensors")
     assert spec.names == ("class0", "class1") and model(torch.rand(1, 3, 32, 32)).shape == (1, 2)
     assert read_provenance(folder / "last.safetensors")["job"]["data"] == "data"
-    again = tool("--task", "classify", "--model", "resnet20", "--data", squares, "--project", squares.parent / "runs")
+    again = tool(
+        "--task",
+        "classify",
+        "--model",
+        "resnet20",
+        "--data",
+        squares,
+        "--project",
+        squares.parent / "runs",
+    )
     assert again.returncode == 2
-    assert again.stderr.startswith("error: ") and again.stderr.count("\n") == 1 and "--resume" in again.stderr
+    assert (
+        again.stderr.startswith("error: ")
+        and again.stderr.count("\n") == 1
+        and "--resume" in again.stderr
+    )
     for epochs in (2, None):  # the second one has nothing left to do
         assert trained(options(squares, epochs=epochs, resume="latest")).rows[-1]["epoch"] == 2
         assert epochs_done(folder / "last.safetensors") == 2
@@ -76,7 +89,9 @@ def test_files_of_a_training(squares: Path) -> None:
 
 def test_the_best_epoch_is_kept(squares: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     figures = iter([50.0, 75.0, 75.0, 25.0])
-    monkeypatch.setattr("spiking_yolo.train.classify.ClassifyTask.evaluate", lambda *_: {"top1": next(figures)})
+    monkeypatch.setattr(
+        "spiking_yolo.train.classify.ClassifyTask.evaluate", lambda *_: {"top1": next(figures)}
+    )
     folder = squares.parent / "runs" / "exp"
     folder.mkdir(parents=True)
     (folder / "best.safetensors").write_text("of a training that left no state")
@@ -88,7 +103,8 @@ def test_the_best_epoch_is_kept(squares: Path, monkeypatch: pytest.MonkeyPatch) 
 
 
 def test_without_validation_there_is_no_best(squares: Path) -> None:
-    shutil.rmtree(squares / "test")  # which a part held out of the training images stands for
+    # Which a part held out of the training images stands for.
+    shutil.rmtree(squares / "test")
     result = trained(options(squares, holdout=0.01))  # of 8 images none
     assert result.weights.name == "last.safetensors" and result.best is None
     assert not result.weights.with_stem("best").exists()
@@ -96,21 +112,35 @@ def test_without_validation_there_is_no_best(squares: Path) -> None:
 
 def test_a_fraction_is_seeded(squares: Path) -> None:
     runs = {
-        name: {picture.name for picture in trained(options(squares, name=name, fraction=0.5, seed=seed)).pictures}
+        name: {
+            picture.name
+            for picture in trained(options(squares, name=name, fraction=0.5, seed=seed)).pictures
+        }
         for name, seed in {"a": 0, "b": 0, "c": 1}.items()
     }
     assert {len(names) for names in runs.values()} == {4}
     assert runs["a"] == runs["b"] != runs["c"]
     said: list[str] = []
     trained(options(squares, name="held", fraction=0.5, holdout=0.25), say=said.append)
-    assert said[:2] == ["training: 3 images", "validation: 2 images"]  # of the six that are not held out
+    # Of the six that are not held out.
+    assert said[:2] == ["training: 3 images", "validation: 2 images"]
 
 
 def test_the_command_calibrates_and_says_what_comes_next(
     squares: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     monkeypatch.setattr("spiking_yolo.convert.calibrate.by_gradient", lambda _, neurons: neurons)
-    command = ["train", "--task", "classify", "--model", "resnet20", "--data", str(squares), "--epochs", "1"]
+    command = [
+        "train",
+        "--task",
+        "classify",
+        "--model",
+        "resnet20",
+        "--data",
+        str(squares),
+        "--epochs",
+        "1",
+    ]
     command += ["--batch", "4", "--device", "cpu", "--project", str(squares.parent / "runs")]
     assert call_cli(command) == 0
     lines = capsys.readouterr().out.splitlines()
@@ -118,9 +148,12 @@ def test_the_command_calibrates_and_says_what_comes_next(
     assert lines[0] == "training: 8 images" and lines[2] == "2 classes: class0, class1"
     assert lines[4].startswith("epoch 1/1: loss ") and lines[4].endswith(" %")
     assert lines[5].startswith(f"{weights} is of epoch 1, the best by validation: top-1 ")
-    assert f"--weights {weights} --data {squares}" in lines[-2] and f"--weights {weights}" in lines[-1]
-    load(weights)  # which wants the statistics and the file of the default method
-    monkeypatch.setattr("spiking_yolo.studies.calibrate.run._statistics", refuse)
+    assert (
+        f"--weights {weights} --data {squares}" in lines[-2] and f"--weights {weights}" in lines[-1]
+    )
+    # Which wants the statistics and the file of the default method.
+    load(weights)
+    monkeypatch.setattr("spiking_yolo.apps.calibrate_run._statistics", refuse)
     assert call_cli([*command, "--name", "refused"]) == 1
     out, err = capsys.readouterr()
     assert err == "not calibrated: no\n" and "calibrate" in out.splitlines()[-3]
@@ -134,6 +167,8 @@ def refuse(*_: object) -> None:
 
 def test_a_coco_folder_is_read_as_one():
     """The year of a VOCdevkit, which always has a value, does not make it one."""
-    coco = TrainOptions(task="detect", model="yolov1", data=ROOT / "data" / "samples", imgsz=(64, 96))
+    coco = TrainOptions(
+        task="detect", model="yolov1", data=ROOT / "data" / "samples", imgsz=(64, 96)
+    )
     read = detection(coco, {"batch": 2, "seed": 0, "rank": 0, "world": 1})
     assert len(read.pictures) == 5 and "dog" in read.spec.names

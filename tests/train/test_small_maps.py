@@ -6,8 +6,8 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from spiking_yolo.train import small_maps
-from spiking_yolo.train.small_maps import SmallMaps
+from spiking_yolo.train import detect as small_maps
+from spiking_yolo.train.detect import SmallMaps
 
 
 def with_gradients(conv: nn.Module, x: Tensor) -> list[Tensor]:
@@ -28,7 +28,10 @@ def test_values_and_gradients_are_those_of_a_plain_convolution(
     conv = nn.Conv2d(3, 5, kernel, padding=padding).double()
     x = torch.randn(4, 3, *size, dtype=torch.float64)
     plain = with_gradients(conv, x)
-    with patch.object(small_maps, "by_patches", wraps=small_maps.by_patches) as product, SmallMaps():
+    with (
+        patch.object(small_maps, "by_patches", wraps=small_maps.by_patches) as product,
+        SmallMaps(),
+    ):
         ours = with_gradients(conv, x)
     assert product.call_count == 1
     for a, b in zip(ours, plain, strict=True):

@@ -10,26 +10,59 @@ from helpers.checkpoints import read_provenance
 from helpers.classifying import write_image
 from helpers.tiny import ROOT
 
-from spiking_yolo.models.checkpoint import load_checkpoint
+from spiking_yolo.models.load import load_checkpoint
 
 
 def test_two_processes_make_one_checkpoint(tmp_path):
     for split in ("train", "test"):
         for k in range(16):
             write_image(tmp_path / "data" / split / ("cat", "dog")[k % 2] / f"{k}.png", k)
-    launcher = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2"]
-    args = ["--task", "classify", "--model", "resnet20", "--data", tmp_path / "data", "--epochs", 2, "--batch", 4]
-    args += ["--project", tmp_path / "runs", "--lr", 0.01, "--device", "cpu", "--bf16", "off", "--no-calibrate"]
+    launcher = [
+        sys.executable,
+        "-m",
+        "torch.distributed.run",
+        "--standalone",
+        "--nproc-per-node",
+        "2",
+    ]
+    args = [
+        "--task",
+        "classify",
+        "--model",
+        "resnet20",
+        "--data",
+        tmp_path / "data",
+        "--epochs",
+        2,
+        "--batch",
+        4,
+    ]
+    args += [
+        "--project",
+        tmp_path / "runs",
+        "--lr",
+        0.01,
+        "--device",
+        "cpu",
+        "--bf16",
+        "off",
+        "--no-calibrate",
+    ]
     command = [*launcher, str(ROOT / "tools" / "train.py"), *map(str, args)]
     env = {**os.environ, "OMP_NUM_THREADS": "1"}
     done = subprocess.run(command, env=env, capture_output=True, text=True, timeout=600)
     assert done.returncode == 0, done.stderr
-    assert done.stdout.count("training: 16 images") == done.stdout.count("epoch 2/2: ") == 1  # the first one speaks
+    # The first one speaks.
+    assert done.stdout.count("training: 16 images") == done.stdout.count("epoch 2/2: ") == 1
     best, checkpoint = sorted(tmp_path.rglob("*.safetensors"))
-    assert checkpoint == tmp_path / "runs" / "exp" / "last.safetensors" and best == checkpoint.with_stem("best")
+    assert (
+        checkpoint == tmp_path / "runs" / "exp" / "last.safetensors"
+        and best == checkpoint.with_stem("best")
+    )
     model, spec, _ = load_checkpoint(checkpoint)
     assert spec.names == ("cat", "dog") and all(p.isfinite().all() for p in model.parameters())
-    # 16 images in batches of 4 in each of 2 processes are 2 steps an epoch: each process saw half of the images.
+    # 16 images in batches of 4 in each of 2 processes are 2 steps an epoch: each process saw half
+    # of the images.
     state = torch.load(tmp_path / "runs" / "exp" / "state.pt", weights_only=True)
     assert int(state["ema"]["n_averaged"]) == 2 * 2
     assert read_provenance(checkpoint)["epochs_done"] == 2

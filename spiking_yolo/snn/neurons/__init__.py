@@ -1,17 +1,17 @@
-"""Spiking neurons: one file per kind. Every file here is imported, so that a new kind is a new file."""
+"""Spiking neurons: one file per kind. Every file here is imported, so that a new kind is a new
+file.
+"""
 
 from importlib import import_module
 from pkgutil import iter_modules
 
 from spiking_yolo.snn.neurons.build import build_neurons, saturates
-from spiking_yolo.snn.neurons.constant_on_off import ConstantOnOff
-from spiking_yolo.snn.neurons.imbalanced_threshold import ImbalancedThreshold
-from spiking_yolo.snn.neurons.integrate_and_fire import IntegrateAndFire
+from spiking_yolo.snn.neurons.integrate_and_fire import ImbalancedThreshold, IntegrateAndFire
 from spiking_yolo.snn.neurons.kinds import register
 from spiking_yolo.snn.neurons.layer import NeuronLayer
 from spiking_yolo.snn.neurons.msat import CONFIDENCE_STEPS, MsatIntegrateAndFire, MsatSignedMemory
-from spiking_yolo.snn.neurons.on_off import OnOff
-from spiking_yolo.snn.neurons.signed_memory import SignedMemory
+from spiking_yolo.snn.neurons.on_off import ConstantOnOff, OnOff
+from spiking_yolo.snn.neurons.signed import SignedMemory
 
 __all__ = [
     "CONFIDENCE_STEPS",

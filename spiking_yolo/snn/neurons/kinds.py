@@ -11,27 +11,31 @@ Builder = Callable[..., NeuronLayer]
 
 @dataclass(frozen=True)
 class Kind:
-    """build: makes a layer from the arguments of NeuronLayer. follows: what it can follow besides ReLU, of "slope"
-    (leaky ReLU), "cap" and "silu".
+    """build: makes a layer from the arguments of NeuronLayer. follows: what it can follow besides
+    ReLU, of "slope" (leaky ReLU), "cap" and "silu".
     """
 
     build: Builder
     follows: frozenset[str]
 
 
-KINDS: dict[str, Kind] = {}  # neuron.kind -> what makes a layer of it
+# neuron.kind -> what makes a layer of it.
+KINDS: dict[str, Kind] = {}
 
 
 def register(kind: str, follows: Collection[str] = ()) -> Callable[[Builder], Builder]:
-    """Decorator: neuron.kind=KIND asks for this class, or function; see Kind. Networks with more are refused.
+    """Decorator: neuron.kind=KIND asks for this class, or function; see Kind. Networks with more
+    are refused.
 
-    Raises ValueError where another class has the name. The same one again, as from a notebook's cell, takes its place.
+    Raises ValueError where another class has the name. The same one again, as from a notebook's
+    cell, takes its place.
     """
 
     def add(builder: Builder) -> Builder:
         if kind in KINDS and _origin(KINDS[kind].build) != _origin(builder):
             raise ValueError(
-                f"neuron.kind={kind} is taken by {'.'.join(_origin(KINDS[kind].build))}: choose another name"
+                f"neuron.kind={kind} is taken by {'.'.join(_origin(KINDS[kind].build))}: choose"
+                " another name"
             )
         KINDS[kind] = Kind(builder, frozenset(follows))
         allow_choices("neuron.kind", [kind])

@@ -1,6 +1,7 @@
 """What all layers of spiking neurons have in common.
 
-A layer receives a current in the units of the ANN and sends spikes in thetas: snn/__init__.py says what one is worth.
+A layer receives a current in the units of the ANN and sends spikes in thetas: snn/__init__.py says
+what one is worth.
 """
 
 from abc import ABC, abstractmethod
@@ -12,13 +13,19 @@ from torch import Tensor, nn
 
 from spiking_yolo.graph import Activation
 from spiking_yolo.recipe import Recipe
-from spiking_yolo.snn.backend.active import Active, dense
-from spiking_yolo.snn.backend.backend import Backend
-from spiking_yolo.snn.backend.layout import beside, empty, immediate, per_channel, shared
-from spiking_yolo.snn.backend.tree import leaves
-from spiking_yolo.snn.counting import Counts
-from spiking_yolo.snn.digits import count_digits
-from spiking_yolo.snn.encoding import CODINGS
+from spiking_yolo.snn.coding import CODINGS
+from spiking_yolo.snn.counting import Counts, count_digits
+from spiking_yolo.snn.fast.backend import Backend
+from spiking_yolo.snn.fast.rows import (
+    Active,
+    beside,
+    dense,
+    empty,
+    immediate,
+    leaves,
+    per_channel,
+    shared,
+)
 from spiking_yolo.snn.plan import LayerPlan
 from spiking_yolo.snn.state import Buffers, Clock, Parameters, PotentialState
 
@@ -26,13 +33,14 @@ from spiking_yolo.snn.state import Buffers, Clock, Parameters, PotentialState
 class NeuronLayer(nn.Module, ABC):
     """A layer of neurons at an activation site: parameters, a state, and the pure function `step`.
 
-    A kind of neuron is a subclass that says which State it keeps, how it starts and what a step does. Calling the layer
-    is one timestep of all its neurons.
+    A kind of neuron is a subclass that says which State it keeps, how it starts and what a step
+    does. Calling the layer is one timestep of all its neurons.
 
-    parameters: theta [C], the threshold; initial, the potential at the start in thresholds (scalar, [C] or [C, H, W]);
-    where calibrated, bias [C], added to the current, confidence, a scalar, and rest [C], see SignedMemory. phi: the
-    activation that is followed. Its cap bounds the sum of what is sent: to cap * t in rate coding, and to cap in
-    differential coding. sign: of the current, -1 for an OFF neuron, which integrates -z.
+    parameters: theta [C], the threshold; initial, the potential at the start in thresholds (scalar,
+    [C] or [C, H, W]); where calibrated, bias [C], added to the current, confidence, a scalar, and
+    rest [C], see SignedMemory. phi: the activation that is followed. Its cap bounds the sum of what
+    is sent: to cap * t in rate coding, and to cap in differential coding. sign: of the current, -1
+    for an OFF neuron, which integrates -z.
     """
 
     neurons_per_site: ClassVar[int] = 1
@@ -54,7 +62,8 @@ class NeuronLayer(nn.Module, ABC):
     ):
         super().__init__()
         for name, value in parameters.items():
-            self.register_buffer(name, value.clone())  # loading others must not change the converted network
+            # Loading others must not change the converted network.
+            self.register_buffer(name, value.clone())
         self.recipe, self.settings, self.plan = recipe, recipe.neuron, plan
         self.phi, self.slope, self.sign = phi.continuous, phi.slope, sign
         self.coding = CODINGS[recipe.encoding.coding]
@@ -66,10 +75,11 @@ class NeuronLayer(nn.Module, ABC):
 
     @abstractmethod
     def step(self, s: Any, p: Any, z: Tensor | None, clock: Clock, buffers: Buffers) -> Tensor:
-        """One timestep of some of the neurons: a pure function of its arguments, but that it updates the state.
+        """One timestep of some of the neurons: a pure function of its arguments, but that it
+        updates the state.
 
-        s: their state. p: their parameters. z: what they received, [n, C]; None for nothing. Tallies the spikes in s
-        and returns what is sent, in thetas, in buffers.out if there is one.
+        s: their state. p: their parameters. z: what they received, [n, C]; None for nothing.
+        Tallies the spikes in s and returns what is sent, in thetas, in buffers.out if there is one.
         """
 
     @staticmethod
@@ -91,20 +101,28 @@ class NeuronLayer(nn.Module, ABC):
         return self.state_type.allocate(shape, like, dtype, self.unneeded(), self.plan.by_channel)
 
     def step_parameters(self, like: Tensor) -> Any:
-        """What `step` gets as p, as [], [C] or [C, H, W], in the dtype and on the device of `like`."""
+        """What `step` gets as p, as [], [C] or [C, H, W], in the dtype and on the device of
+        `like`.
+        """
         theta, initial = beside(shared(self.theta), like), beside(shared(self.initial), like)
         cap = None if self.phi.cap is None else self.phi.cap / theta
         bias, rest = (self._optional(name, like) for name in ("bias", "rest"))
         return Parameters(theta=theta, initial=initial, bias=bias, cap=cap, rest=rest)
 
     def bind(self, p: Any) -> None:
-        """Derive what depends on the parameters alone, before the first step of each shape and dtype."""
+        """Derive what depends on the parameters alone, before the first step of each shape and
+        dtype.
+        """
 
     def prepare(self, s: Any, clock: Clock) -> None:
-        """Before each step, on the whole state: what cannot be part of a pure function, such as random numbers."""
+        """Before each step, on the whole state: what cannot be part of a pure function, such as
+        random numbers.
+        """
 
     def events(self, current: Tensor | Active, clock: Clock) -> Active | None:
-        """The whole timestep where only what receives something is computed; None if it is not computed so."""
+        """The whole timestep where only what receives something is computed; None if it is not
+        computed so.
+        """
         return None
 
     @property
@@ -115,19 +133,27 @@ class NeuronLayer(nn.Module, ABC):
     # Time
 
     def reset(self, keys: Sequence[int] = ()) -> None:
-        """Forget everything: the next step starts a new run, of any shape. keys: of the images, for randomness."""
+        """Forget everything: the next step starts a new run, of any shape. keys: of the images, for
+        randomness.
+        """
         self.t, self.spike_weight = 0, 1.0
-        self.later = False  # whether this is a later frame of a video
-        self.settled = False  # whether nothing was sent, and nothing will be until something is received
+        # Whether this is a later frame of a video.
+        self.later = False
+        # Whether nothing was sent, and nothing will be until something is received.
+        self.settled = False
         self.keys = keys
         self._largest: list[Tensor] = []
 
-    def forward(self, current: Tensor | Active | None, spike_weight: float = 1.0) -> Tensor | Active:
-        """One timestep: what is sent, in thetas, [N, C, ...], a tensor that the next step overwrites.
+    def forward(
+        self, current: Tensor | Active | None, spike_weight: float = 1.0
+    ) -> Tensor | Active:
+        """One timestep: what is sent, in thetas, [N, C, ...], a tensor that the next step
+        overwrites.
 
-        current: what was received, [N, C, ...], in the units of the ANN; None for nothing new; Active for some rows,
-        the others having received nothing. What is sent is Active too where only these rows are computed. With
-        plan.reads_sums `current` is the sum of all input so far. spike_weight: what a spike is worth, in thetas.
+        current: what was received, [N, C, ...], in the units of the ANN; None for nothing new;
+        Active for some rows, the others having received nothing. What is sent is Active too where
+        only these rows are computed. With plan.reads_sums `current` is the sum of all input so far.
+        spike_weight: what a spike is worth, in thetas.
         """
         if self.t == 0:
             if not isinstance(current, Tensor):
@@ -137,7 +163,10 @@ class NeuronLayer(nn.Module, ABC):
             self._sum = self._sum if current is None else dense(current)
             current = self._sum if current is None else current
         current = self._shrunk(current, spike_weight)
-        time, reluctant = self.coding.activations(self.t + 1), self.later and self.settings.hysteresis > 0
+        time, reluctant = (
+            self.coding.activations(self.t + 1),
+            self.later and self.settings.hysteresis > 0,
+        )
         clock = Clock(self.t, time, spike_weight, self.t == 0, self.drops(self.t), reluctant)
         self.prepare(self.state, clock)
         sent = None if current is None else self.events(current, clock)
@@ -152,7 +181,8 @@ class NeuronLayer(nn.Module, ABC):
         return self.out if sent is None else sent
 
     def emit(self, s: Any, p: Any, z: Tensor | None, clock: Clock, buffers: Buffers) -> Tensor:
-        """What some of the neurons send in one step: `step` with the calibrated bias, in the dtype of the state.
+        """What some of the neurons send in one step: `step` with the calibrated bias, in the dtype
+        of the state.
 
         If switches are what travels, they are counted.
         """
@@ -164,13 +194,23 @@ class NeuronLayer(nn.Module, ABC):
         return out
 
     def biased(self, p: Any, z: Tensor | None, first: bool) -> Tensor | None:
-        """The current with the calibrated bias, which differential coding adds once: to the first, or to the sum."""
-        if z is None or p.bias is None or (self.coding.once and not first and not self.plan.reads_sums):
+        """The current with the calibrated bias, which differential coding adds once: to the first,
+        or to the sum.
+        """
+        if (
+            z is None
+            or p.bias is None
+            or (self.coding.once and not first and not self.plan.reads_sums)
+        ):
             return z
         return z + p.bias
 
-    def _shrunk(self, current: Tensor | Active | None, spike_weight: float) -> Tensor | Active | None:
-        """The current, by which a bias becomes what it is where a spike is worth so much; see Recipe.bias_share."""
+    def _shrunk(
+        self, current: Tensor | Active | None, spike_weight: float
+    ) -> Tensor | Active | None:
+        """The current, by which a bias becomes what it is where a spike is worth so much; see
+        Recipe.bias_share.
+        """
         share = self.recipe.bias_share
         change = share(spike_weight) - (1.0 if self.plan.reads_sums else share(self.spike_weight))
         if not change or not hasattr(self, "bias"):
@@ -184,11 +224,16 @@ class NeuronLayer(nn.Module, ABC):
         return False
 
     def silent(self) -> bool:
-        """Whether nothing was sent in the last step. Only differential coding wants to know; in rate coding False.
+        """Whether nothing was sent in the last step. Only differential coding wants to know; in
+        rate coding False.
 
         False too where the answer would have to be waited for.
         """
-        return self.coding.once and immediate(self.out) and not any(value.any() for value in self._largest)
+        return (
+            self.coding.once
+            and immediate(self.out)
+            and not any(value.any() for value in self._largest)
+        )
 
     def quiet(self) -> bool:
         """Whether nothing was sent, and nothing will be until something is received."""
@@ -207,7 +252,9 @@ class NeuronLayer(nn.Module, ABC):
 
     @property
     def counts(self) -> Counts:
-        """What the synapses received so far, spikes or the switches that stand for them: see State.counts."""
+        """What the synapses received so far, spikes or the switches that stand for them: see
+        State.counts.
+        """
         counts: Counts = self.state.counts(self.plan.by_channel)
         return counts
 
@@ -238,7 +285,9 @@ class NeuronLayer(nn.Module, ABC):
     # Memory
 
     def show(self, state: Any, out: Tensor) -> None:
-        """Let what this neuron does be read here too, where another layer holds its state and runs its step."""
+        """Let what this neuron does be read here too, where another layer holds its state and runs
+        its step.
+        """
         self.state, self.out = state, out
 
     def _begin(self, current: Tensor) -> None:
@@ -253,21 +302,25 @@ class NeuronLayer(nn.Module, ABC):
 
     def _allocate(self, current: Tensor, dtype: torch.dtype, key: tuple[Any, ...]) -> None:
         self.state = self.new_state(current.shape, current, dtype)
-        exact = self._optional("rest", current) is not None  # a coarse dtype holds whole numbers alone
+        # A coarse dtype holds whole numbers alone.
+        exact = self._optional("rest", current) is not None
         self.out = empty(current.shape, current, dtype if exact else self.plan.sent_dtype or dtype)
         like = current.new_empty((0,), dtype=dtype)
         self.bind(self._run.bind(self.state, self.step_parameters(like), self.out, key))
         self._allocated = key
 
     def _forget(self) -> None:
-        """Let go of the state, and of code that was compiled for it: parameters, dtype or device are others now."""
+        """Let go of the state, and of code that was compiled for it: parameters, dtype or device
+        are others now.
+        """
         self._run = self.backend.step(reports=self.coding.once)
         self._allocated: tuple[Any, ...] | None = None
 
     def _apply(self, fn: Any, recurse: bool = True) -> Self:
         """Moved to another device or dtype: the run is over.
 
-        Parameters stay with the host, which reads them without waiting, and follow the state when it is allocated.
+        Parameters stay with the host, which reads them without waiting, and follow the state when
+        it is allocated.
         """
         self._forget()
         self.reset()
@@ -283,14 +336,29 @@ class NeuronLayer(nn.Module, ABC):
         super()._load_from_state_dict(*args, **kwargs)
 
     def __getstate__(self) -> dict[str, Any]:
-        """A copy, or what is pickled, has no run: its step works on views of the state, which pickling would part."""
-        kept = {name: value for name, value in self.__dict__.items() if name not in ("state", "out", "_events")}
-        return {**kept, "_run": self.backend.step(reports=self.coding.once), "_allocated": None, "t": 0}
+        """A copy, or what is pickled, has no run: its step works on views of the state, which
+        pickling would part.
+        """
+        kept = {
+            name: value
+            for name, value in self.__dict__.items()
+            if name not in ("state", "out", "_events")
+        }
+        return {
+            **kept,
+            "_run": self.backend.step(reports=self.coding.once),
+            "_allocated": None,
+            "t": 0,
+        }
 
     def _optional(self, name: str, like: Tensor) -> Tensor | None:
         value = getattr(self, name, None)
         return None if value is None else beside(shared(value), like)
 
     def extra_repr(self) -> str:
-        theta = f"{self.theta.min():.3g}..{self.theta.max():.3g}" if len(self.theta) > 1 else f"{self.theta.item():.3g}"
+        theta = (
+            f"{self.theta.min():.3g}..{self.theta.max():.3g}"
+            if len(self.theta) > 1
+            else f"{self.theta.item():.3g}"
+        )
         return f"channels={len(self.theta)}, theta={theta}, gamma={self.settings.gamma}"

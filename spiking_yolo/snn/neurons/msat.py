@@ -6,23 +6,24 @@ from typing import Any, ClassVar
 import torch
 from torch import Tensor
 
-from spiking_yolo.snn import step as F
-from spiking_yolo.snn.backend.layout import per_channel, shared
+from spiking_yolo.snn import functional as F
+from spiking_yolo.snn.coding import uniform
+from spiking_yolo.snn.fast.rows import per_channel, shared
 from spiking_yolo.snn.msat import MsatThreshold
 from spiking_yolo.snn.neurons.integrate_and_fire import IntegrateAndFire
 from spiking_yolo.snn.neurons.layer import NeuronLayer
-from spiking_yolo.snn.neurons.signed_memory import MemoryState, SignedMemory
-from spiking_yolo.snn.random import uniform
+from spiking_yolo.snn.neurons.signed import MemoryState, SignedMemory
 from spiking_yolo.snn.state import Buffers, Clock, Parameters, PotentialState, tensor
 
 CONFIDENCE_STEPS = 16
 
 
 class MsatNeurons(NeuronLayer):
-    """What both kinds share: the sum of the potentials over time, and the threshold's ratio to Theta.
+    """What both kinds share: the sum of the potentials over time, and the threshold's ratio to
+    Theta.
 
-    The ratio is kept only where it matters in the next step or somebody may ask for thresholds. in_thresholds: whether
-    potentials are kept in thresholds, or in the units of the ANN.
+    The ratio is kept only where it matters in the next step or somebody may ask for thresholds.
+    in_thresholds: whether potentials are kept in thresholds, or in the units of the ANN.
     """
 
     in_thresholds: ClassVar[bool] = False
@@ -34,11 +35,15 @@ class MsatNeurons(NeuronLayer):
         return self.recipe.msat.variant == "algorithm1"
 
     def unneeded(self) -> tuple[str, ...]:
-        return (*super().unneeded(), *(() if self.plan.observed or self.is_algorithm1 else ("ratio",)))
+        return (
+            *super().unneeded(),
+            *(() if self.plan.observed or self.is_algorithm1 else ("ratio",)),
+        )
 
     def bind(self, p: Parameters) -> None:
         theta = shared(self.theta).to(p.theta.dtype)
-        gain = self.recipe.msat.gain or self.gain.item()  # 0: what the calibration has found for this layer
+        # 0: what the calibration has found for this layer.
+        gain = self.recipe.msat.gain or self.gain.item()
         self.rule = MsatThreshold(self.recipe.msat, theta, self.in_thresholds, gain, like=p.theta)
 
     def start(self, s: Any, p: Parameters, z: Tensor | None, buffers: Buffers) -> None:
@@ -47,7 +52,9 @@ class MsatNeurons(NeuronLayer):
             s.ratio.fill_(self.rule.first)
 
     def ratio(self, s: Any, clock: Clock, buffers: Buffers) -> Tensor:
-        """The ratio of the step before, or room for this step's; in the first step it is filled in."""
+        """The ratio of the step before, or room for this step's; in the first step it is
+        filled in.
+        """
         if s.ratio is not None:
             return s.ratio
         ratio = torch.empty_like(s.total) if buffers.ratio is None else buffers.ratio
@@ -61,9 +68,11 @@ class MsatNeurons(NeuronLayer):
 
 @dataclass(kw_only=True)
 class MsatPotentialState(PotentialState):
-    """total: the sum of the potentials over time. ratio: theta(t) / Theta. sent: net value, in thetas.
+    """total: the sum of the potentials over time. ratio: theta(t) / Theta. sent: net value, in
+    thetas.
 
-    keep: 1 where a spike of this step is kept, 0 where it is dropped. evoked: what DET contributes, if it is constant.
+    keep: 1 where a spike of this step is kept, 0 where it is dropped. evoked: what DET contributes,
+    if it is constant.
     """
 
     total: Tensor = tensor()
@@ -76,8 +85,8 @@ class MsatPotentialState(PotentialState):
 class MsatIntegrateAndFire(MsatNeurons, IntegrateAndFire):
     """IF neuron whose threshold follows MSAT: it sends n * theta(t), a graded spike.
 
-    With spike confidence, spikes of the first 16 steps are kept with the layer's probability, after the reset (as the
-    authors do) or before it.
+    With spike confidence, spikes of the first 16 steps are kept with the layer's probability, after
+    the reset (as the authors do) or before it.
     """
 
     state_type: ClassVar[type[Any]] = MsatPotentialState
@@ -85,7 +94,11 @@ class MsatIntegrateAndFire(MsatNeurons, IntegrateAndFire):
 
     def unneeded(self) -> tuple[str, ...]:
         needs_sent = self.phi.cap is not None or self.is_algorithm1
-        without = (*(() if needs_sent else ("sent",)), *(() if self.is_unsure else ("keep",)), "evoked")
+        without = (
+            *(() if needs_sent else ("sent",)),
+            *(() if self.is_unsure else ("keep",)),
+            "evoked",
+        )
         return (*super().unneeded(), *without)
 
     @property
@@ -101,24 +114,31 @@ class MsatIntegrateAndFire(MsatNeurons, IntegrateAndFire):
             s.keep.copy_(self.drawn(self.plan.name, clock.t, s.potential))
 
     def drawn(self, name: str, t: int, like: Tensor) -> Tensor:
-        """Which spikes of a step are kept, uint8 [N, C, ...]: drawn by seed, image, layer and step."""
+        """Which spikes of a step are kept, uint8 [N, C, ...]: drawn by seed, image, layer
+        and step.
+        """
         numbers = uniform(like, self.recipe.encoding.seed, self.keys, name, t)
         return (numbers < self.confidence.item()).to(torch.uint8)
 
     def step(  # pyright: ignore[reportIncompatibleMethodOverride]  (each class steps the state that it makes)
         self, s: MsatPotentialState, p: Parameters, z: Tensor | None, clock: Clock, buffers: Buffers
     ) -> Tensor:
-        assert z is not None  # rate coding: there is a current in every step
+        # Rate coding: there is a current in every step.
+        assert z is not None
         ratio = self.ratio(s, clock, buffers)
         if not clock.first:
             self.adapt(s, p, z, clock, ratio, buffers)
         self.charge(s, p)
         theta = ratio if self.in_thresholds else torch.mul(ratio, p.theta, out=buffers.a)
-        room = None if p.cap is None or s.sent is None else F.room(p.cap * clock.time, s.sent, ratio)
+        room = (
+            None if p.cap is None or s.sent is None else F.room(p.cap * clock.time, s.sent, ratio)
+        )
         keep = self.kept(s, clock, theta, buffers.c)
         before = keep if self.recipe.msat.confidence == "before" else None
         gamma = self.settings.gamma
-        fired = F.integrate_and_fire(s.potential, z, theta, gamma, buffers.b, self.reset_rule, before, room, self.sign)
+        fired = F.integrate_and_fire(
+            s.potential, z, theta, gamma, buffers.b, self.reset_rule, before, room, self.sign
+        )
         if keep is not None and before is None:
             fired.mul_(keep)
         s.tally(fired)
@@ -129,14 +149,22 @@ class MsatIntegrateAndFire(MsatNeurons, IntegrateAndFire):
         return out
 
     @staticmethod
-    def kept(s: MsatPotentialState, clock: Clock, like: Tensor, out: Tensor | None) -> Tensor | None:
+    def kept(
+        s: MsatPotentialState, clock: Clock, like: Tensor, out: Tensor | None
+    ) -> Tensor | None:
         """1 or 0 for each neuron, in the dtype of `like`; None where no spike is dropped."""
         if s.keep is None or not clock.drops:
             return None
         return s.keep.to(like) if out is None else out.copy_(s.keep)
 
     def adapt(
-        self, s: MsatPotentialState, p: Parameters, z: Tensor | None, clock: Clock, ratio: Tensor, buffers: Buffers
+        self,
+        s: MsatPotentialState,
+        p: Parameters,
+        z: Tensor | None,
+        clock: Clock,
+        ratio: Tensor,
+        buffers: Buffers,
     ) -> None:
         """theta(t) / Theta for this step, in `ratio`."""
         m = self.recipe.msat
@@ -151,7 +179,9 @@ class MsatIntegrateAndFire(MsatNeurons, IntegrateAndFire):
 
 @dataclass(kw_only=True)
 class MsatMemoryState(MemoryState):
-    """total: the sum of what was unsent over time. ratio: theta(t) / Theta. last: what was unsent, for Algorithm 1."""
+    """total: the sum of what was unsent over time. ratio: theta(t) / Theta. last: what was unsent,
+    for Algorithm 1.
+    """
 
     total: Tensor = tensor()
     ratio: Tensor | None = tensor(optional=True)
@@ -159,12 +189,14 @@ class MsatMemoryState(MemoryState):
 
 
 class MsatSignedMemory(MsatNeurons, SignedMemory):
-    """Signed memory neuron whose threshold follows MSAT: coarse while the input moves, fine once it has settled.
+    """Signed memory neuron whose threshold follows MSAT: coarse while the input moves, fine once it
+    has settled.
 
-    The potential of the rule is U = |phi(S) - what was sent|, and z counts as |z|, since the neuron fires in both
-    directions. Theta tracks U as it is before the spikes of the step, the potential that they answer; the mean is of U
-    after them, as in the IF neuron. Without input U never grows and the ratio tends to its value at rest, so with
-    msat.stages each neuron falls silent for good; where the threshold may take any value it follows U down for ever.
+    The potential of the rule is U = |phi(S) - what was sent|, and z counts as |z|, since the neuron
+    fires in both directions. Theta tracks U as it is before the spikes of the step, the potential
+    that they answer; the mean is of U after them, as in the IF neuron. Without input U never grows
+    and the ratio tends to its value at rest, so with msat.stages each neuron falls silent for good;
+    where the threshold may take any value it follows U down for ever.
     """
 
     state_type: ClassVar[type[Any]] = MsatMemoryState
@@ -182,14 +214,18 @@ class MsatSignedMemory(MsatNeurons, SignedMemory):
         due = self.due(s, p, self.total(s, z), clock.time, buffers.d if s.last is None else s.last)
         if not clock.first and s.last is None:
             tracked = torch.abs(due, out=buffers.a)
-            current = torch.div(z, p.theta, out=buffers.b).abs_() if m.det and z is not None else None
+            current = (
+                torch.div(z, p.theta, out=buffers.b).abs_() if m.det and z is not None else None
+            )
             mean = s.total / clock.t if m.mu else None
             deviation = F.add(tracked, s.total, -1 / clock.t, tracked)  # U - Ubar
             ratio = self.rule.eq17(deviation, mean, current, ratio, buffers.c)
         weight = clock.spike_weight
         value = torch.mul(ratio, weight, out=buffers.a) if F.scales(weight) else ratio
         hysteresis = clock.reluctant * self.settings.hysteresis
-        out, spikes = F.send(due, s.sent, p.initial, self.settings, buffers.out, buffers.b, value, hysteresis)
+        out, spikes = F.send(
+            due, s.sent, p.initial, self.settings, buffers.out, buffers.b, value, hysteresis
+        )
         s.tally(spikes)
         s.total.add_(due.sub_(out).abs_())
         return out
@@ -198,17 +234,25 @@ class MsatSignedMemory(MsatNeurons, SignedMemory):
         super().idle()
         self._run.each(self._count_unsent, self._received())
 
-    def _count_unsent(self, s: MsatMemoryState, p: Parameters, z: Tensor | None, buffers: Buffers) -> None:
+    def _count_unsent(
+        self, s: MsatMemoryState, p: Parameters, z: Tensor | None, buffers: Buffers
+    ) -> None:
         s.total.add_(self._still_due(s, p, z, buffers).abs_())
 
     def quiet(self) -> bool:
-        """Nothing was sent, and nothing will be while thresholds that are above their value at rest come down to it."""
+        """Nothing was sent, and nothing will be while thresholds that are above their value at rest
+        come down to it.
+        """
         return self.silent() and not any(self._run.each(self._awaits, self._received()))
 
-    def _awaits(self, s: MsatMemoryState, p: Parameters, z: Tensor | None, buffers: Buffers) -> bool:
-        """Whether a neuron may still fire without input, when its threshold has come down to its rest.
+    def _awaits(
+        self, s: MsatMemoryState, p: Parameters, z: Tensor | None, buffers: Buffers
+    ) -> bool:
+        """Whether a neuron may still fire without input, when its threshold has come down to its
+        rest.
 
-        None fired in the last step: those whose threshold was below its rest will not when it has risen.
+        None fired in the last step: those whose threshold was below its rest will not when it has
+        risen.
         """
         if self.is_algorithm1:
             return False
@@ -216,7 +260,9 @@ class MsatSignedMemory(MsatNeurons, SignedMemory):
         value = self.rule.at_rest(due.abs()) * self.spike_weight
         return bool(((due >= (1 - p.initial) * value) | (due < -p.initial * value)).any())
 
-    def _still_due(self, s: MsatMemoryState, p: Parameters, z: Tensor | None, buffers: Buffers) -> Tensor:
+    def _still_due(
+        self, s: MsatMemoryState, p: Parameters, z: Tensor | None, buffers: Buffers
+    ) -> Tensor:
         return self.due(s, p, self.total(s, z), self.coding.activations(self.t), buffers.d)
 
     def _received(self) -> Tensor | None:

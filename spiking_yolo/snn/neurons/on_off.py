@@ -1,6 +1,7 @@
 """Pairs of neurons for leaky ReLU: ON integrates the current, OFF its negative.
 
-Sent: n_on * theta_on - slope * n_off * theta_off, in units of theta_on. Both neurons' spikes are counted.
+Sent: n_on * theta_on - slope * n_off * theta_off, in units of theta_on. Both neurons' spikes are
+counted.
 """
 
 from abc import abstractmethod
@@ -13,19 +14,21 @@ from torch import Tensor
 
 from spiking_yolo.graph import Activation
 from spiking_yolo.recipe import Recipe
-from spiking_yolo.snn.backend.backend import Backend
-from spiking_yolo.snn.backend.layout import beside, empty, shared
 from spiking_yolo.snn.counting import Counts
+from spiking_yolo.snn.fast.backend import Backend
+from spiking_yolo.snn.fast.rows import beside, empty, shared
+from spiking_yolo.snn.msat import without_potential
 from spiking_yolo.snn.neurons.integrate_and_fire import IntegrateAndFire
 from spiking_yolo.snn.neurons.layer import NeuronLayer
 from spiking_yolo.snn.neurons.msat import MsatIntegrateAndFire
 from spiking_yolo.snn.plan import LayerPlan
-from spiking_yolo.snn.state import Buffers, Clock, Parameters
+from spiking_yolo.snn.state import Buffers, Clock, Parameters, State, tensor
 
 
 @dataclass(kw_only=True)
 class PairParameters(Parameters):
-    """theta, initial, bias: of the ON neuron. weight: what an OFF spike is worth, in thetas of the ON neuron.
+    """theta, initial, bias: of the ON neuron. weight: what an OFF spike is worth, in thetas of the
+    ON neuron.
 
     on, off: what the members get, which run as neurons of their own.
     """
@@ -54,8 +57,14 @@ class Pair(NeuronLayer):
         backend: Backend | None = None,
     ):
         super().__init__(parameters, recipe, phi, plan, backend)
-        own = {name: parameters[name] for name in ("theta", "initial", "confidence", "gain") if name in parameters}
-        self.make_members(own, {"theta": self.theta_off, "initial": parameters.get("initial_off", self.initial)})
+        own = {
+            name: parameters[name]
+            for name in ("theta", "initial", "confidence", "gain")
+            if name in parameters
+        }
+        self.make_members(
+            own, {"theta": self.theta_off, "initial": parameters.get("initial_off", self.initial)}
+        )
 
     @abstractmethod
     def make_members(self, on: Mapping[str, Tensor], off: Mapping[str, Tensor]) -> None:
@@ -68,12 +77,15 @@ class Pair(NeuronLayer):
     def step_parameters(self, like: Tensor) -> PairParameters:
         p, off = super().step_parameters(like), beside(shared(self.theta_off), like)
         weight = -self.slope * off / p.theta
-        return PairParameters(theta=p.theta, initial=p.initial, bias=p.bias, cap=p.cap, theta_off=off, weight=weight)
+        return PairParameters(
+            theta=p.theta, initial=p.initial, bias=p.bias, cap=p.cap, theta_off=off, weight=weight
+        )
 
 
 @dataclass(kw_only=True)
 class OnOffState:
-    """The states of the two neurons. Unless somebody observes them they count into the same tensors.
+    """The states of the two neurons. Unless somebody observes them they count into the same
+    tensors.
 
     on_out, off_out: what each of them sent, for observers. switches: the two count their own.
     """
@@ -92,7 +104,11 @@ class OnOff(Pair):
         kind = MsatIntegrateAndFire if self.recipe.msat.enabled else IntegrateAndFire
 
         def member(side: str, parameters: Mapping[str, Tensor], sign: int) -> NeuronLayer:
-            plan = LayerPlan(f"{self.plan.name}/{side}", observed=self.plan.observed, by_channel=self.plan.by_channel)
+            plan = LayerPlan(
+                f"{self.plan.name}/{side}",
+                observed=self.plan.observed,
+                by_channel=self.plan.by_channel,
+            )
             return kind(parameters, self.recipe, Activation(), plan, sign=sign)
 
         self.on, self.off = member("on", on, 1), member("off", {**on, **off}, -1)
@@ -132,7 +148,9 @@ class OnOff(Pair):
         self.on.start(s.on, p.on, z, buffers)
         self.off.start(s.off, p.off, z, buffers)
 
-    def step(self, s: OnOffState, p: PairParameters, z: Tensor | None, clock: Clock, buffers: Buffers) -> Tensor:
+    def step(
+        self, s: OnOffState, p: PairParameters, z: Tensor | None, clock: Clock, buffers: Buffers
+    ) -> Tensor:
         on_out, off_out = (s.on_out, s.off_out) if self.plan.observed else (buffers.d, buffers.e)
         on = self.on.emit(s.on, p.on, z, clock, buffers._replace(out=on_out))
         off = self.off.emit(s.off, p.off, z, clock, buffers._replace(out=off_out))
@@ -146,8 +164,125 @@ class OnOff(Pair):
     def counts(self) -> Counts:
         on, off = self.state.on, self.state.off
         counts: Counts = on.counts(self.plan.by_channel)
-        return counts if on.count is off.count else Counts.of(torch.add, counts, off.counts(self.plan.by_channel))
+        return (
+            counts
+            if on.count is off.count
+            else Counts.of(torch.add, counts, off.counts(self.plan.by_channel))
+        )
 
     @property
     def sides(self) -> tuple[NeuronLayer, ...]:
         return self.on, self.off
+
+
+@dataclass(kw_only=True)
+class ConstantOnOffState(State):
+    """What follows from the constant current. current: as the neuron that fires receives it. value:
+    of its spikes, in thetas of the ON neuron. positive: 1 where it is the ON neuron, 0 where OFF.
+    one: its state.
+    """
+
+    current: Tensor = tensor()
+    value: Tensor = tensor()
+    positive: Tensor = tensor(torch.uint8)
+    count: Any = tensor(optional=True)
+    one: Any = None
+
+
+class OneSide(MsatIntegrateAndFire):
+    """The adaptive neuron of a ConstantOnOff, whose threshold is 1."""
+
+    in_thresholds: ClassVar[bool] = True
+
+    def unneeded(self) -> tuple[str, ...]:
+        return tuple(name for name in super().unneeded() if name != "evoked")
+
+
+class ConstantOnOff(Pair):
+    """The pair where the current never changes: one of the two never fires, since its potential
+    starts at 0 and does not rise. Only the other is computed, as a neuron that receives |z| / theta
+    and has the threshold 1.
+    """
+
+    def make_members(self, on: Mapping[str, Tensor], off: Mapping[str, Tensor]) -> None:
+        one = {**on, "theta": torch.ones(1), "initial": torch.zeros(())}
+        kind = OneSide if self.recipe.msat.enabled else IntegrateAndFire
+        self.one = kind(one, self.recipe, Activation(), LayerPlan(self.plan.name, observed=False))
+
+    @staticmethod
+    def is_enough(parameters: Mapping[str, Tensor], recipe: Recipe) -> bool:
+        """Whether no potential of the two can rise without current, and only the ratio of current
+        and theta matters.
+        """
+        initial = parameters["initial"], parameters.get("initial_off", parameters["initial"])
+        rises = any(bool(value.any()) for value in initial) or recipe.neuron.shift
+        return (
+            not rises and recipe.neuron.events != "switches" and recipe.msat.units == "normalised"
+        )
+
+    def new_state(self, shape: torch.Size, like: Tensor, dtype: torch.dtype) -> ConstantOnOffState:
+        state = ConstantOnOffState.allocate(shape, like, dtype, self.unneeded())
+        state.one = self.one.new_state(shape, like, dtype)
+        return state
+
+    def step_parameters(self, like: Tensor) -> PairParameters:
+        p = super().step_parameters(like)
+        p.on = self.one.step_parameters(like)
+        return p
+
+    def bind(self, p: PairParameters) -> None:
+        self.one.bind(p.on)
+
+    def reset(self, keys: Any = ()) -> None:
+        super().reset(keys)
+        self.one.reset(keys)
+
+    def drops(self, t: int) -> bool:
+        return self.one.drops(t)
+
+    def start(
+        self, s: ConstantOnOffState, p: PairParameters, z: Tensor | None, buffers: Buffers
+    ) -> None:
+        z = self.biased(p, z.to(p.theta.dtype) if z is not None else None, first=True)
+        assert z is not None
+        positive = z > 0
+        s.positive.copy_(positive)
+        s.current.copy_(z.abs() / torch.where(positive, p.theta, p.theta_off))
+        s.value.copy_(torch.where(positive, 1.0, p.weight))
+        self.one.start(s.one, p.on, z, buffers)
+        if isinstance(self.one, OneSide):
+            rule = self.one.rule
+            without_potential(s.current, rule.top, rule.settings, s.one.evoked, None, rule.unit)
+
+    def prepare(self, s: ConstantOnOffState, clock: Clock) -> None:
+        """Of the spikes that either neuron would keep, those of the neuron that fires."""
+        if isinstance(self.one, OneSide) and clock.drops and s.one.keep is not None:
+            on, off = (
+                self.one.drawn(f"{self.plan.name}/{side}", clock.t, s.current)
+                for side in ("on", "off")
+            )
+            # where positive on, else off; torch.where takes fifty times as long
+            s.one.keep.copy_(on.bitwise_xor_(off).bitwise_and_(s.positive).bitwise_xor_(off))
+
+    def step(
+        self,
+        s: ConstantOnOffState,
+        p: PairParameters,
+        z: Tensor | None,
+        clock: Clock,
+        buffers: Buffers,
+    ) -> Tensor:
+        sent = self.one.emit(s.one, p.on, s.current, clock, buffers._replace(out=buffers.d))
+        return torch.mul(sent, s.value, out=buffers.out)
+
+    def unneeded(self) -> tuple[str, ...]:
+        return "count", "events", "switches", "previous", "one"  # the neuron that fires counts
+
+    @property
+    def count(self) -> Tensor:
+        return self.state.one.count
+
+    @property
+    def counts(self) -> Counts:
+        counts: Counts = self.state.one.counts(self.plan.by_channel)
+        return counts

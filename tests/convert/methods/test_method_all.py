@@ -14,7 +14,7 @@ from helpers.tiny import run_tool
 import spiking_yolo.convert.methods as package
 from spiking_yolo.cli.listing import methods_text
 from spiking_yolo.convert.converted import Converted
-from spiking_yolo.convert.registry import DEFAULT, get_recipe, list_methods
+from spiking_yolo.convert.methods import DEFAULT, get_recipe, list_methods
 
 METHODS = list(list_methods())
 TABLES = "p-norm channel-norm spike-norm rmp tsc opt calibration-light calibration-advanced burst msat fixed-fraction"
@@ -31,7 +31,9 @@ def converted(cls: type, name: str) -> Converted:
 @pytest.mark.parametrize("cls", [TinyLeaky, Residual, Pooled])
 @pytest.mark.parametrize("name", METHODS)
 def test_it_runs_on_leaky_and_on_relu_networks(name: str, cls: Any):
-    """With images that it was not calibrated on. Reset to zero never comes close; all others do, and keep doing so."""
+    """With images that it was not calibrated on. Reset to zero never comes close; all others do,
+    and keep doing so.
+    """
     x, steps = images(2, seed=7), [1, 8, 64]
     run = converted(cls, name).network().run(x, 64, steps)
     errors = [relative_error(run.snapshots[t].outputs, make(cls)(x)) for t in steps]
@@ -40,7 +42,9 @@ def test_it_runs_on_leaky_and_on_relu_networks(name: str, cls: Any):
     complete = name in ("few-spikes", "signed-digits")  # in one step
     assert errors[2] < errors[0] or (complete and errors[2] == errors[0]), errors
     assert all((count > 0).all() for count in run.snapshots[64].spikes.values())
-    assert (run.snapshots[64].operations.spikes > 0).all() and run.neurons.keys() == run.snapshots[64].spikes.keys()
+    assert (run.snapshots[64].operations.spikes > 0).all() and run.neurons.keys() == run.snapshots[
+        64
+    ].spikes.keys()
 
 
 @pytest.mark.parametrize("cls", [TinyLeaky, Pooled])
@@ -54,26 +58,34 @@ def test_runs_repeat_and_do_not_depend_on_the_batch(name: str, cls: Any):
     again = record(network, x, 18)
     assert all(torch.equal(again[k], v) for k, v in together.items())
     alone = record(network, x[1:2], 18)
-    assert all(torch.allclose(alone[k][:, 0], v[:, 1], rtol=0, atol=1e-12) for k, v in together.items())
+    assert all(
+        torch.allclose(alone[k][:, 0], v[:, 1], rtol=0, atol=1e-12) for k, v in together.items()
+    )
 
 
 @pytest.mark.parametrize("j", [-3, 5])
 @pytest.mark.parametrize("cls", [TinyLeaky, Pooled])
 @pytest.mark.parametrize("name", [name for name in METHODS if name not in POISSON])
 def test_scaled_input_and_biases_give_identical_spikes(name: str, cls: Any, j: int):
-    """Times 2^j, calibrated again. Without the confidence, whose random numbers are keyed by the image.
+    """Times 2^j, calibrated again. Without the confidence, whose random numbers are keyed by the
+    image.
 
-    A Poisson image is not scaled: its spikes come with a chance that is the intensity itself. Nor does training scale:
-    it looks at the scores, and its sums are rounded.
+    A Poisson image is not scaled: its spikes come with a chance that is the intensity itself. Nor
+    does training scale: it looks at the scores, and its sums are rounded.
     """
     settings: dict[str, Any] = {"msat.confidence": "off"}
     if get_recipe(name).calibration.kind == "trained":
         settings["calibration.kind"] = "none"
     plain = spiking(make(cls), images(2), get_recipe(name), settings)
     tensors = {k: v * 2.0**j if k.endswith(".bias") else v for k, v in plain.graph.tensors.items()}
-    scaled = spiking(replace(plain.graph, tensors=tensors), images(2) * 2.0**j, get_recipe(name), settings)
+    scaled = spiking(
+        replace(plain.graph, tensors=tensors), images(2) * 2.0**j, get_recipe(name), settings
+    )
     x = images(2, seed=7)
-    before, after = record(plain.network(observed=True), x, 20), record(scaled.network(observed=True), x * 2.0**j, 20)
+    before, after = (
+        record(plain.network(observed=True), x, 20),
+        record(scaled.network(observed=True), x * 2.0**j, 20),
+    )
     assert all(torch.equal(before[k], after[k]) and before[k].any() for k in before)
 
 
@@ -89,12 +101,27 @@ def test_methods_are_told_apart():
 
 
 def test_list_methods_lists_all(capsys: pytest.CaptureFixture[str]):
-    """A line each: name, year, timesteps, thresholds, neuron, events per step, calibration, limits, default marked."""
+    """A line each: name, year, timesteps, thresholds, neuron, events per step, calibration, limits,
+    default marked.
+    """
     assert run_tool("detect", "--list-methods") == 0
     header, *lines, note = capsys.readouterr().out.strip().splitlines()
-    assert header.split() == ["method", "year", "T", "thresholds", "neuron", "events/step", "calibration", "limits"]
-    assert [line.split()[0] for line in lines] == METHODS and methods_text() == "\n".join([header, *lines, note])
+    assert header.split() == [
+        "method",
+        "year",
+        "T",
+        "thresholds",
+        "neuron",
+        "events/step",
+        "calibration",
+        "limits",
+    ]
+    assert [line.split()[0] for line in lines] == METHODS and methods_text() == "\n".join(
+        [header, *lines, note]
+    )
     for name, line in zip(METHODS, lines, strict=True):
         method = list_methods()[name]
-        assert f"{method.year}  {method.timesteps or '> 256'} " in line and line.endswith(method.limits)
+        assert f"{method.year}  {method.timesteps or '> 256'} " in line and line.endswith(
+            method.limits
+        )
         assert ("(default)" in line) == (name == DEFAULT)

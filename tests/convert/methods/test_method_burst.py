@@ -11,8 +11,8 @@ from helpers.scalar_neurons import currents, scalar_if, thetas
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from spiking_yolo.convert.histogram import Histogram
-from spiking_yolo.convert.registry import get_recipe
+from spiking_yolo.convert.methods import get_recipe
+from spiking_yolo.convert.statistics import Histogram
 from spiking_yolo.convert.thresholds import threshold
 
 BURST = get_recipe("burst")
@@ -38,14 +38,20 @@ def test_counts_against_a_second_implementation(zs: list[Fraction], theta: Fract
 
 
 @pytest.mark.parametrize("gamma", [1, 2, 5])
-@pytest.mark.parametrize(("rule", "percent"), [("divided", 99.9), ("divided", 70), ("clamped", 99), ("clamped", 30)])
+@pytest.mark.parametrize(
+    ("rule", "percent"), [("divided", 99.9), ("divided", 70), ("clamped", 99), ("clamped", 30)]
+)
 @pytest.mark.parametrize("spread", [0.2, 1.0, 8.0])
 def test_the_thresholds_of_the_releases(rule: str, percent: float, spread: float, gamma: int):
-    """Against the sorted activations of a layer, zeros among them: within the bins of the histogram."""
+    """Against the sorted activations of a layer, zeros among them: within the bins of the
+    histogram.
+    """
     z = spread * torch.randn(1, 2, 60, 60, generator=torch.Generator().manual_seed(1))
     histogram = Histogram.empty(2)
     histogram.update(z)
-    recipe = BURST.with_settings({"threshold.rule": rule, "threshold.percentile": percent, "neuron.gamma": gamma})
+    recipe = BURST.with_settings(
+        {"threshold.rule": rule, "threshold.percentile": percent, "neuron.gamma": gamma}
+    )
     a = z.clamp(min=0)
     a = torch.where(a > 1, a / gamma, a) if rule == "divided" else a.clamp(max=gamma)
     exact = a.flatten().sort().values[int(a.numel() * percent / 100) - 1].item()
@@ -58,7 +64,8 @@ def test_the_default_shares_the_percentile_among_the_spikes():
     histogram = Histogram.empty(1)
     histogram.update(z)
     whole, third = (
-        threshold(histogram, 0, BURST.with_settings(s)) for s in ({"threshold.rule": "percentile"}, {"neuron.gamma": 3})
+        threshold(histogram, 0, BURST.with_settings(s))
+        for s in ({"threshold.rule": "percentile"}, {"neuron.gamma": 3})
     )
     assert third.item() == pytest.approx(whole.item() / 3)
 
@@ -75,10 +82,14 @@ def test_positive_input_up_to_gamma_thresholds_leaves_less_than_one(fractions: l
 
 @pytest.mark.parametrize("cls", [Pooled, TinyLeaky])
 def test_a_network_counts_every_spike_of_a_burst(cls: Any):
-    """Thresholds are a fifth of p-norm's; at half of that neurons burst, and counts are sums of the numbers sent."""
+    """Thresholds are a fifth of p-norm's; at half of that neurons burst, and counts are sums of the
+    numbers sent.
+    """
     _, converted = method(cls, "burst", {"threshold.scale": 0.5})
     _, plain = method(cls, "p-norm", {"threshold.scale": 0.1})
-    assert all(torch.equal(s["theta"], plain.neurons[k]["theta"]) for k, s in converted.neurons.items())
+    assert all(
+        torch.equal(s["theta"], plain.neurons[k]["theta"]) for k, s in converted.neurons.items()
+    )
     sent = record(converted.network(observed=True), images(2), 16)
     spikes = converted.network().run(images(2), 16).snapshots[16].spikes
     for name, n in sent.items():
@@ -94,6 +105,9 @@ def test_bursts_clip_later_than_single_spikes():
     for gamma in (1, 5, 10):
         settings = {"threshold.rule": "percentile", "threshold.scale": 0.1, "neuron.gamma": gamma}
         model, converted = method(Pooled, "burst", settings)
-        expected, (got,) = model(images(2)), converted.network().run(images(2), 64).snapshots[64].outputs
+        expected, (got,) = (
+            model(images(2)),
+            converted.network().run(images(2), 64).snapshots[64].outputs,
+        )
         errors.append(((got - expected).norm() / expected.norm()).item())
     assert errors[0] > 2 * errors[1] > 4 * errors[2]

@@ -7,30 +7,35 @@ import torch
 from helpers.methods import method, neuron, points, relative_error, send
 from helpers.networks import Pooled, TinyLeaky, images, spiking
 
-from spiking_yolo.convert.registry import get_recipe
+from spiking_yolo.convert.methods import get_recipe
 
 ADVANCED = get_recipe("calibration-advanced")
 
 
 def test_the_start_is_added_once():
-    """theta = 2, a start of 0.75 thresholds: U = 1.5 + 0.5 fires at once, then every fourth step."""
+    """theta = 2, a start of 0.75 thresholds: U = 1.5 + 0.5 fires at once, then every fourth
+    step.
+    """
     recipe = ADVANCED.with_settings({"neuron.initial": 0.75})
     layer = neuron(recipe, 2)
     assert send(layer, [0.5] * 6) == [1, 0, 0, 0, 1, 0] and layer.potential.item() == 1.5 + 3 - 4
 
 
 def test_a_pair_starts_its_neurons_apart():
-    """ON a threshold ahead, OFF one behind: at no input the pair sends one spike of ON, and OFF owes one."""
+    """ON a threshold ahead, OFF one behind: at no input the pair sends one spike of ON, and OFF
+    owes one.
+    """
     params = {"initial": [1.0], "initial_off": [-1.0]}
     assert send(neuron(ADVANCED, slope=0.5, **params), [0, 0, -1, -1]) == [1, 0, 0, -0.5]
 
 
 @pytest.mark.parametrize("T", [4, 16])
 def test_it_makes_up_for_clipping_over_the_calibrated_time(T: int):
-    """theta is set to 1/2 of the maximum. At 1/4 the rate is right. At 3/4 it is 1/2: 1/8 too little on the average.
+    """theta is set to 1/2 of the maximum. At 1/4 the rate is right. At 3/4 it is 1/2: 1/8 too
+    little on the average.
 
-    So the start rises by T / 8 / theta thresholds. A larger start cannot help a neuron that fires in every step, but
-    the one at 1/4 then sends T / 4 more in T steps, which balances the mean.
+    So the start rises by T / 8 / theta thresholds. A larger start cannot help a neuron that fires
+    in every step, but the one at 1/4 then sends T / 4 more in T steps, which balances the mean.
     """
     graph = points([([[1.0]], [0.0]), ([[1.0]], [0.0])])
     x = torch.tensor([0.75, 0.25], dtype=torch.float64).reshape(1, 1, 1, 2)
@@ -46,7 +51,9 @@ def test_it_makes_up_for_clipping_over_the_calibrated_time(T: int):
 @torch.no_grad()
 @pytest.mark.parametrize("cls", [Pooled, TinyLeaky])
 def test_every_layer_and_the_head_are_corrected(cls: Any):
-    """The start of every layer per channel, the head by its bias; closer at the calibrated T than without."""
+    """The start of every layer per channel, the head by its bias; closer at the calibrated T than
+    without.
+    """
     model, converted = method(cls, "calibration-advanced", {"calibration.T": 8})
     plain = method(cls, "calibration-advanced", {"calibration.kind": "none"})[1]
     for name, site in converted.neurons.items():
@@ -56,10 +63,15 @@ def test_every_layer_and_the_head_are_corrected(cls: Any):
             assert "bias" not in site and site["initial"].shape == site["theta"].shape
             assert (site["initial"] - 0.5).abs().max() > 1e-3
             assert torch.equal(site["theta"], plain.neurons[name]["theta"])
-            if "theta_off" in site:  # the shift is the same in the units of the ANN, with the opposite sign
-                on, off = ((site[k] - 0.5) * site[t] for k, t in (("initial", "theta"), ("initial_off", "theta_off")))
+            # The shift is the same in the units of the ANN, with the opposite sign.
+            if "theta_off" in site:
+                on, off = (
+                    (site[k] - 0.5) * site[t]
+                    for k, t in (("initial", "theta"), ("initial_off", "theta_off"))
+                )
                 torch.testing.assert_close(on, -off)
     corrected, before = (
-        relative_error(c.network().run(images(2), 8).snapshots[8].outputs, model(images(2))) for c in (converted, plain)
+        relative_error(c.network().run(images(2), 8).snapshots[8].outputs, model(images(2)))
+        for c in (converted, plain)
     )
     assert corrected < before

@@ -8,7 +8,7 @@ from helpers.methods import Rounded, method, neuron, quantised, relative_error
 from helpers.networks import Pooled, TinyLeaky, images
 from torch import Tensor
 
-from spiking_yolo.convert.registry import get_recipe
+from spiking_yolo.convert.methods import get_recipe
 from spiking_yolo.snn.neurons import NeuronLayer
 
 COARSE = get_recipe("coarse-to-fine")
@@ -38,8 +38,8 @@ def test_the_value_of_a_spike_over_time(cls: Any):
 def test_a_neuron_by_hand():
     """theta = 1, x = 37.3: 2 spikes of 16, 1 of 8 (40), -1 of 4 (36), 1 of 2 (38), -1 of 1 (37).
 
-    37.3 / 16 = 2.33; 5.3 / 8 = 0.66; -2.7 / 4 = -0.68; 1.3 / 2 = 0.65; -0.7 / 1 = -0.7. Then 0.3 is 0.6 of 1/2: one
-    more (37.5); -0.2 is -0.8 of 1/4: one less (37.25); 0.05 is 0.4 of 1/8: nothing.
+    37.3 / 16 = 2.33; 5.3 / 8 = 0.66; -2.7 / 4 = -0.68; 1.3 / 2 = 0.65; -0.7 / 1 = -0.7. Then 0.3 is
+    0.6 of 1/2: one more (37.5); -0.2 is -0.8 of 1/4: one less (37.25); 0.05 is 0.4 of 1/8: nothing.
     """
     layer, sent = neuron(COARSE), {}
     for t in range(1, 41):
@@ -53,13 +53,18 @@ def test_a_neuron_by_hand():
 @torch.no_grad()
 @pytest.mark.parametrize("cls", [Pooled, TinyLeaky])
 def test_it_settles_on_the_network_quantised_with_the_final_step(cls: Any):
-    """theta / 8, from step 33 on; then nothing is sent, and the run ends. Before every refinement with that step."""
+    """theta / 8, from step 33 on; then nothing is sent, and the run ends. Before every refinement
+    with that step.
+    """
     model, converted = method(cls, "coarse-to-fine")
     x, T = images(2, seed=3), 1000
     run = converted.network().run(x, T, [8, 16, 32, 100])
     assert 33 < run.steps < 100
     for t, parts in ((8, 1), (16, 2), (32, 4), (T, 8)):
-        assert relative_error(run.snapshots[t].outputs, quantised(model, converted, 1 / parts)(x)) < 1e-12
+        assert (
+            relative_error(run.snapshots[t].outputs, quantised(model, converted, 1 / parts)(x))
+            < 1e-12
+        )
     assert torch.equal(run.snapshots[100].operations.spikes, run.snapshots[T].operations.spikes)
 
 
@@ -82,7 +87,9 @@ def test_refined_by_another_factor_it_settles_in_stages(cls: Any):
 
     Pooling in front of such neurons would not be the same: rounding in stages is not monotone.
     """
-    model, converted = method(cls, "coarse-to-fine", {"encoding.refine_by": 0.8, "neuron.pool_first": False})
+    model, converted = method(
+        cls, "coarse-to-fine", {"encoding.refine_by": 0.8, "neuron.pool_first": False}
+    )
     x, T, ann = images(2, seed=3), 1000, quantised(model, converted)
     run = converted.network().run(x, T, [8, 16, 32])
     for t, value in ((8, 1.0), (16, 0.8), (32, 0.64), (T, 0.512)):
@@ -96,7 +103,9 @@ def test_refined_by_another_factor_it_settles_in_stages(cls: Any):
 
 @torch.no_grad()
 def test_refined_spikes_bring_the_network_closer():
-    """On the average over many images: the grid is half as wide at the end as before the first refinement."""
+    """On the average over many images: the grid is half as wide at the end as before the first
+    refinement.
+    """
     model, converted = method(TinyLeaky, "coarse-to-fine")
     x = images(32, seed=4)
     run = converted.network().run(x, 64, [1, 4, 8, 64])
@@ -107,7 +116,9 @@ def test_refined_spikes_bring_the_network_closer():
 def test_a_coarse_start_sends_large_activations_in_fewer_spikes():
     counts = {}
     for coarse in (0, 4):
-        _, converted = method(TinyLeaky, "coarse-to-fine", {"encoding.coarse": coarse, "threshold.scale": 0.02})
+        _, converted = method(
+            TinyLeaky, "coarse-to-fine", {"encoding.coarse": coarse, "threshold.scale": 0.02}
+        )
         run = converted.network().run(images(2), 40)
         counts[coarse] = sum(s.sum().item() for s in run.snapshots[40].spikes.values())
     assert counts[4] < 0.7 * counts[0]

@@ -1,4 +1,6 @@
-"""DCGS: its spikes worked out by hand, and the authors' rule with all of its variables beside ours."""
+"""DCGS: its spikes worked out by hand, and the authors' rule with all of its variables
+beside ours.
+"""
 
 import pytest
 import torch
@@ -7,7 +9,7 @@ from helpers.networks import Pooled, TinyLeaky, images
 from hypothesis import given
 from hypothesis import strategies as st
 
-from spiking_yolo.convert.registry import get_recipe
+from spiking_yolo.convert.methods import get_recipe
 from spiking_yolo.errors import UserError
 
 RECIPE = get_recipe("dcgs")
@@ -16,12 +18,15 @@ RECIPE = get_recipe("dcgs")
 @pytest.mark.parametrize(
     ("zs", "sent"),
     [
-        # due 1.3: theta; 2 * 0.3: theta / 2; 3 * 0.05: theta / 8; 4 * 0.008333: theta / 32; then too little for / 128
+        # due 1.3: theta; 2 * 0.3: theta / 2; 3 * 0.05: theta / 8; 4 * 0.008333: theta / 32; then
+        # too little for / 128
         ([1.3, 0, 0, 0, 0], [1, 0.5 / 2, 0.125 / 3, 0.03125 / 4, 0]),
         ([0.74], [0.5]),
-        ([0.76], [1]),  # fires at three quarters of a threshold
+        # Fires at three quarters of a threshold.
+        ([0.76], [1]),
         ([0.5, -0.1, 0], [0.5, -0.25 / 2, 0.0625 / 3]),
-        ([0.5, -3, 0], [0.5, -1 / 2, 0]),  # takes back what was sent, and no more
+        # Takes back what was sent, and no more.
+        ([0.5, -3, 0], [0.5, -1 / 2, 0]),
         ([-2, 0], [0, 0]),
     ],
 )
@@ -35,7 +40,8 @@ def test_leaky_relu_is_followed_below_zero_too():
     layer = neuron(RECIPE, theta=2, slope=0.5)
     assert send(layer, [-4, 0]) == [-1, 0]  # phi = -2, which is -theta
     layer = neuron(RECIPE, slope=0.5)
-    assert send(layer, [1, -3]) == pytest.approx([1, -1 / 2])  # phi = -1: due -2 * 2, but theta at most
+    # Phi = -1: due -2 * 2, but theta at most.
+    assert send(layer, [1, -3]) == pytest.approx([1, -1 / 2])
 
 
 @given(st.lists(st.floats(-2, 2), min_size=1, max_size=8), st.floats(0.3, 3))
@@ -45,7 +51,8 @@ def test_the_authors_variables_give_the_same_spikes(zs, theta):
     for t, z in enumerate(zs, 1):
         x = t * z
         mem += x + exp_in - exp_out
-        net += exp_out  # what the rate says without a spike
+        # What the rate says without a spike.
+        net += exp_out
         spike = 0.0
         for k in range(8):
             size = theta / 2**k
@@ -70,16 +77,27 @@ def test_the_error_falls_with_time_and_no_more_than_one_spike_is_sent(cls):
     run = converted.network(observed=True).run(x, 16, range(1, 17))
     expected = model(x) if cls is TinyLeaky else (model(x),)
     errors = [
-        max(((a - b).norm() / b.norm()).item() for a, b in zip(run.snapshots[t].outputs, expected, strict=True))
+        max(
+            ((a - b).norm() / b.norm()).item()
+            for a, b in zip(run.snapshots[t].outputs, expected, strict=True)
+        )
         for t in (1, 4, 16)
     ]
     assert errors[0] > 4 * errors[1] > 4 * errors[2] and errors[2] < 0.01, errors
     for t in (1, 7, 16):
-        assert all((run.snapshots[t].spikes[name] <= t * n).all() for name, n in run.neurons.items())
+        assert all(
+            (run.snapshots[t].spikes[name] <= t * n).all() for name, n in run.neurons.items()
+        )
 
 
 @pytest.mark.parametrize(
-    "settings", [{"neuron.gamma": 2}, {"neuron.initial": 0.5}, {"encoding.coding": "rate"}, {"encoding.coarse": 2}]
+    "settings",
+    [
+        {"neuron.gamma": 2},
+        {"neuron.initial": 0.5},
+        {"encoding.coding": "rate"},
+        {"encoding.coarse": 2},
+    ],
 )
 def test_settings_that_it_cannot_keep_are_refused(settings):
     with pytest.raises(UserError, match=r"dcgs"):

@@ -1,4 +1,6 @@
-"""Differential coding: it settles on the network quantised with the same step, and then sends nothing."""
+"""Differential coding: it settles on the network quantised with the same step, and then sends
+nothing.
+"""
 
 from fractions import Fraction
 from math import floor
@@ -13,21 +15,27 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Tensor
 
-from spiking_yolo.convert.registry import get_recipe
+from spiking_yolo.convert.methods import get_recipe
 from spiking_yolo.snn.neurons import NeuronLayer
 
 DIFFERENTIAL = get_recipe("differential")
 
 
 def test_changes_by_hand():
-    """delta = 1, gamma = 4, ReLU: 6.5 is 7 after rounding, sent as 4 and 3; then silence; then -7 as the input ends."""
-    assert send(neuron(DIFFERENTIAL), [6.5, 0, 0, -5, -3, 0]) == [4, 3, 0, -4, -3, 0]  # of 6.5, 6.5, 6.5, 1.5, -1.5
-    assert send(neuron(DIFFERENTIAL, slope=0.5), [6.5, 0, 0, -9.5, 0]) == [4, 3, 0, -4, -4]  # -1.5 rounds to -1
+    """delta = 1, gamma = 4, ReLU: 6.5 is 7 after rounding, sent as 4 and 3; then silence; then -7
+    as the input ends.
+    """
+    # Of 6.5, 6.5, 6.5, 1.5, -1.5.
+    assert send(neuron(DIFFERENTIAL), [6.5, 0, 0, -5, -3, 0]) == [4, 3, 0, -4, -3, 0]
+    # -1.5 rounds to -1.
+    assert send(neuron(DIFFERENTIAL, slope=0.5), [6.5, 0, 0, -9.5, 0]) == [4, 3, 0, -4, -4]
 
 
 @settings(deadline=None, max_examples=50)
 @given(currents, thetas, slopes | st.just(Fraction(0)))
-def test_a_neuron_falls_silent_at_its_rounded_activation(zs: list[Fraction], delta: Fraction, slope: Fraction):
+def test_a_neuron_falls_silent_at_its_rounded_activation(
+    zs: list[Fraction], delta: Fraction, slope: Fraction
+):
     wait = floor(sum(map(abs, zs)) / delta / 4) + 1
     sent = send(neuron(DIFFERENTIAL, delta, slope), [*zs, *[0] * (wait + 5)])
     assert sum(sent) == floor(phi(sum(zs, Fraction(0)), slope) / delta + Fraction(1, 2))
@@ -49,7 +57,9 @@ def test_it_settles_on_the_quantised_network_and_then_sends_nothing(cls: Any):
     assert 2 < run.steps < 40
     expected = quantised(model, converted)(x)
     assert relative_error(run.snapshots[T].outputs, expected) < 1e-12
-    assert 1e-3 < relative_error(run.snapshots[T].outputs, model(x)) < 0.2, "too fine a step to tell them apart"
+    assert 1e-3 < relative_error(run.snapshots[T].outputs, model(x)) < 0.2, (
+        "too fine a step to tell them apart"
+    )
     assert max(t for t, _, fired in probed if fired) == run.steps - 1
     a, b = run.snapshots[40], run.snapshots[T]
     assert torch.equal(a.operations.spikes, b.operations.spikes) and all(
@@ -60,11 +70,18 @@ def test_it_settles_on_the_quantised_network_and_then_sends_nothing(cls: Any):
 
 @torch.no_grad()
 def test_image_and_bias_enter_once():
-    """The first layer's sum is its pre-activation after any number of steps; the output is not divided by t."""
-    model, converted = method(Pooled, "differential", {"threshold.scale": 1e-3, "neuron.gamma": 1000})
+    """The first layer's sum is its pre-activation after any number of steps; the output is not
+    divided by t.
+    """
+    model, converted = method(
+        Pooled, "differential", {"threshold.scale": 1e-3, "neuron.gamma": 1000}
+    )
     x, run = images(2), converted.network().run(images(2), 60, [20])
     assert relative_error(run.snapshots[20].outputs, model(x)) < 1e-2
-    assert all(torch.equal(a, b) for a, b in zip(run.snapshots[20].outputs, run.snapshots[60].outputs, strict=True))
+    assert all(
+        torch.equal(a, b)
+        for a, b in zip(run.snapshots[20].outputs, run.snapshots[60].outputs, strict=True)
+    )
 
 
 @torch.no_grad()
@@ -84,4 +101,6 @@ def test_the_sum_sent_is_the_quantised_activation_of_every_layer():
     assert sent.abs().max() == 4 and (sent.abs() == 4).sum() > 10
     with torch.no_grad():
         grid = quantised(model, converted).body[:2](images(2))  # type: ignore[index, operator]
-    torch.testing.assert_close(sent.sum(0) * converted.neurons["body_1"]["theta"][:, None, None], grid)
+    torch.testing.assert_close(
+        sent.sum(0) * converted.neurons["body_1"]["theta"][:, None, None], grid
+    )

@@ -8,11 +8,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 from torch import nn
 
-from spiking_yolo.convert.registry import get_recipe
+from spiking_yolo.convert.methods import get_recipe
 from spiking_yolo.errors import UserError
 from spiking_yolo.graph import forward
 from spiking_yolo.graph.trace import trace
-from spiking_yolo.snn.digits import count_binary_digits
+from spiking_yolo.snn.counting import count_binary_digits
 from spiking_yolo.snn.network import SpikingNetwork
 
 RECIPE = get_recipe("few-spikes")
@@ -20,7 +20,9 @@ DOWN = RECIPE.with_settings({"neuron.initial": 0.0})  # as published
 THREE = DOWN.with_settings({"neuron.gamma": 7})  # K = 3
 
 
-@pytest.mark.parametrize(("z", "sent", "events"), [(5.9, 5, 2), (100, 7, 3), (4, 4, 1), (0.99, 0, 0), (-4, 0, 0)])
+@pytest.mark.parametrize(
+    ("z", "sent", "events"), [(5.9, 5, 2), (100, 7, 3), (4, 4, 1), (0.99, 0, 0), (-4, 0, 0)]
+)
 def test_digits_by_hand(z, sent, events):
     layer = neuron(THREE)
     assert send(layer, [z, 0]) == [sent, 0]
@@ -69,8 +71,13 @@ def test_the_network_rounded_in_one_step_and_then_silence(cls):
 
     expected = forward(converted.graph, x, rounded)
     run = converted.network().run(x, 4, [1, 2])
-    assert all(torch.allclose(a, b) for a, b in zip(run.snapshots[1].outputs, expected, strict=True))
-    assert all(torch.equal(a, b) for a, b in zip(run.snapshots[1].outputs, run.snapshots[4].outputs, strict=True))
+    assert all(
+        torch.allclose(a, b) for a, b in zip(run.snapshots[1].outputs, expected, strict=True)
+    )
+    assert all(
+        torch.equal(a, b)
+        for a, b in zip(run.snapshots[1].outputs, run.snapshots[4].outputs, strict=True)
+    )
     sent = record(converted.network(observed=True), x, 2)
     assert all(steps[0].any() and not steps[1].any() for steps in sent.values())
 
@@ -83,9 +90,13 @@ def test_settings_that_it_cannot_keep_are_refused(settings):
 
 def test_max_pooling_counts_what_it_sends_in_base_two():
     """7 is three ones in base two, two signed digits."""
-    graph = trace(nn.Sequential(nn.ReLU(), nn.MaxPool2d(2), nn.Conv2d(1, 1, 1)), torch.zeros(1, 1, 2, 2))
+    graph = trace(
+        nn.Sequential(nn.ReLU(), nn.MaxPool2d(2), nn.Conv2d(1, 1, 1)), torch.zeros(1, 1, 2, 2)
+    )
     neuron, pool = (node.name for node in graph.nodes if node.op in ("activation", "max_pool"))
     recipe = DOWN.with_settings({"neuron.pool_first": False})
-    network = SpikingNetwork(graph, {neuron: {"theta": torch.ones(1), "initial": torch.zeros(())}}, recipe)
+    network = SpikingNetwork(
+        graph, {neuron: {"theta": torch.ones(1), "initial": torch.zeros(())}}, recipe
+    )
     network.run(torch.tensor([7.0, 3, 0, 1]).view(1, 1, 2, 2), T=1)
     assert [float(count) for count in network.counts()[pool]] == [7, 3, 1]

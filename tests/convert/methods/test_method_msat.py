@@ -1,6 +1,8 @@
-"""MSAT: thresholds and spikes against a scalar second implementation of conversion_methods.md, section 2.
+"""MSAT: thresholds and spikes against a scalar second implementation of conversion_methods.md,
+section 2.
 
-Also its ablations, Algorithm 1, and what it conserves. Scale, calibrated gain and spike confidence have files too.
+Also its ablations, Algorithm 1, and what it conserves. Scale, calibrated gain and spike confidence
+have files too.
 """
 
 from math import exp, log, log1p
@@ -13,7 +15,7 @@ from helpers.networks import TinyLeaky, images
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from spiking_yolo.convert.registry import get_recipe
+from spiking_yolo.convert.methods import get_recipe
 from spiking_yolo.errors import UserError
 from spiking_yolo.snn.msat import threshold_ratio
 from spiking_yolo.snn.neurons import MsatIntegrateAndFire, NeuronLayer, OnOff
@@ -30,7 +32,9 @@ def test_thresholds_and_spikes(source: str, setting: str, top: float, units: str
     got = drive(neuron(recipe, top), zs)
     assert [n for _, n, _ in got] == [n for _, n, _ in expected]
     for i in (0, 2):
-        assert [step[i] for step in got] == pytest.approx([step[i] for step in expected], rel=1e-9, abs=1e-12)
+        assert [step[i] for step in got] == pytest.approx(
+            [step[i] for step in expected], rel=1e-9, abs=1e-12
+        )
     assert sum(n for _, n, _ in got) > 3, "too few spikes to show anything"
     assert (len({theta for theta, _, _ in got}) > 1) == (setting != "neither")
 
@@ -39,10 +43,18 @@ wide = st.floats(-1e4, 1e4, width=32)
 
 
 @given(
-    wide, wide, st.floats(0.125, 1000, width=32), st.sampled_from(sorted(SETTINGS)), st.sampled_from([0.5, 1.0, 3.0])
+    wide,
+    wide,
+    st.floats(0.125, 1000, width=32),
+    st.sampled_from(sorted(SETTINGS)),
+    st.sampled_from([0.5, 1.0, 3.0]),
 )
-def test_the_ratio_in_float32_far_from_the_middle(d: float, z: float, top: float, setting: str, tau: float):
-    """Raw units with Theta in the hundreds: the exponentials of Eq. 17 overflow one by one, the ratio must not."""
+def test_the_ratio_in_float32_far_from_the_middle(
+    d: float, z: float, top: float, setting: str, tau: float
+):
+    """Raw units with Theta in the hundreds: the exponentials of Eq. 17 overflow one by one, the
+    ratio must not.
+    """
     s = MSAT.with_settings({**SETTINGS[setting], "msat.tau_mp": tau}).msat
     x = d / s.k_i
     u = tau * (s.alpha * d - top + s.k_a * (max(x, 0) + log1p(exp(-abs(x))))) if s.dtt else 0.0
@@ -53,31 +65,40 @@ def test_the_ratio_in_float32_far_from_the_middle(d: float, z: float, top: float
 
 
 def test_first_steps_by_hand():
-    """Theta = 1, z = 1/2. t = 0: theta = 1, U = 1/2. t = 1: the mean is U, so u = -1 + ln 2 + exp(-1/10), and it fires.
+    """Theta = 1, z = 1/2. t = 0: theta = 1, U = 1/2. t = 1: the mean is U, so u = -1 + ln 2 +
+    exp(-1/10), and it fires.
 
     t = 2: the mean of 1/2 and U(1), and so on.
     """
     (first, n0, u0), (second, n1, u1), (third, _, _) = drive(neuron(MSAT), [0.5] * 3)
     assert (first, n0, u0) == (1.0, 0.0, 0.5)
-    assert second == pytest.approx(sigmoid(-1 + log(2) + exp(-0.1))) == pytest.approx(0.6452, abs=5e-5)
+    assert (
+        second == pytest.approx(sigmoid(-1 + log(2) + exp(-0.1))) == pytest.approx(0.6452, abs=5e-5)
+    )
     assert n1 == 1 and u1 == pytest.approx(1 - second)
     moved = (u1 - 0.5) / 2
     assert third == pytest.approx(sigmoid(0.03 * moved - 1 + log(1 + exp(moved)) + exp(-0.1)))
 
 
 def test_msat_tuned_starts_half_way_to_its_first_threshold_and_bursts():
-    """Of small inputs msat has sent half a spike too little in the mean, and this a fifth of one."""
+    """Of small inputs msat has sent half a spike too little in the mean, and this a fifth of
+    one.
+    """
     zs = [k / 100 for k in range(1, 101, 3)]
     missing = {}
     for name, initial, gamma in (("msat", 0.0, 1), ("msat-tuned", 0.1, 5)):
         recipe = get_recipe(name).with_settings({"msat.gain": 3})
         runs = [drive(neuron(recipe, 2.0), [2 * z] * 8) for z in zs]
         expected = [list(scalar_msat([2 * z] * 8, 2.0, recipe.msat, gamma, initial)) for z in zs]
-        assert [[n for _, n, _ in run] for run in runs] == [[n for _, n, _ in run] for run in expected]
+        assert [[n for _, n, _ in run] for run in runs] == [
+            [n for _, n, _ in run] for run in expected
+        ]
         most = max(n for run in runs for _, n, _ in run)
         assert most == 1 if gamma == 1 else 1 < most <= gamma
         small = [(run, z) for run, z in zip(runs, zs, strict=True) if z < 0.2]
-        missing[name] = sum(8 * 2 * z - sum(theta * n for theta, n, _ in run) for run, z in small) / len(small)
+        missing[name] = sum(
+            8 * 2 * z - sum(theta * n for theta, n, _ in run) for run, z in small
+        ) / len(small)
     assert missing["msat"] > 0.2 > 2 * missing["msat-tuned"] > 0
 
 
@@ -95,20 +116,34 @@ def test_a_rising_input_lowers_the_threshold_and_a_charged_neuron_raises_it():
 def test_conservation(zs: list[float], setting: str, top: float):
     """Graded spikes: the sum of the input is what was sent plus U, whatever the threshold did."""
     steps = drive(neuron(MSAT.with_settings(SETTINGS[setting]), top), zs)
-    assert sum(zs) == pytest.approx(sum(theta * n for theta, n, _ in steps) + steps[-1][2], abs=1e-9)
+    assert sum(zs) == pytest.approx(
+        sum(theta * n for theta, n, _ in steps) + steps[-1][2], abs=1e-9
+    )
 
 
 def test_the_threshold_never_falls_below_its_floor():
     steep = {"msat.units": "raw", "msat.floor": 0.01, "msat.tau_rd": 0.0}
-    assert min(theta for theta, _, _ in drive(neuron(MSAT.with_settings(steep), 50), [1.0] * 20)) == 0.01 * 50
+    assert (
+        min(theta for theta, _, _ in drive(neuron(MSAT.with_settings(steep), 50), [1.0] * 20))
+        == 0.01 * 50
+    )
     falling = {"msat.variant": "algorithm1", "msat.g": 5.0, "msat.floor": 0.02}
-    assert min(theta for theta, _, _ in drive(neuron(MSAT.with_settings(falling), 2), [0.9, 0.0] * 9)) == 0.02 * 2
+    assert (
+        min(theta for theta, _, _ in drive(neuron(MSAT.with_settings(falling), 2), [0.9, 0.0] * 9))
+        == 0.02 * 2
+    )
 
 
 def test_without_a_floor_a_threshold_may_vanish():
-    """As in the authors' code: sigmoid(1.7 - 800) is 0 in float64, and the neuron fires without sending anything."""
-    steps = drive(neuron(MSAT.with_settings({"msat.units": "raw", "msat.floor": 0}), 800), [1.0] * 4)
-    assert [(theta, n) for theta, n, _ in steps] == [(800, 0), (0, 1), (0, 1), (0, 1)] and steps[-1][2] == 4
+    """As in the authors' code: sigmoid(1.7 - 800) is 0 in float64, and the neuron fires without
+    sending anything.
+    """
+    steps = drive(
+        neuron(MSAT.with_settings({"msat.units": "raw", "msat.floor": 0}), 800), [1.0] * 4
+    )
+    assert [(theta, n) for theta, n, _ in steps] == [(800, 0), (0, 1), (0, 1), (0, 1)] and steps[
+        -1
+    ][2] == 4
     for more in ({"neuron.gamma": 2}, {"neuron.kind": "memory"}):
         with pytest.raises(UserError, match="floor=0 needs"):
             MSAT.with_settings({"msat.floor": 0, **more})
@@ -123,14 +158,18 @@ def test_without_both_terms_it_is_the_plain_neuron():
 
 @torch.no_grad()
 def test_a_probe_records_the_threshold_of_every_neuron():
-    """In a leaky network of both neurons of a pair; all start at the maximum of the layer's pre-activations."""
+    """In a leaky network of both neurons of a pair; all start at the maximum of the layer's
+    pre-activations.
+    """
     model, converted = method(TinyLeaky, "msat")
     z = model.bn1(model.conv1(images(2)))  # type: ignore[operator]
     history: list[torch.Tensor] = []
 
     def probe(name: str, t: int, layer: NeuronLayer, current: torch.Tensor | None) -> None:
         if name == "act1" and isinstance(layer, OnOff):
-            assert isinstance(layer.on, MsatIntegrateAndFire) and isinstance(layer.off, MsatIntegrateAndFire)
+            assert isinstance(layer.on, MsatIntegrateAndFire) and isinstance(
+                layer.off, MsatIntegrateAndFire
+            )
             history.append(torch.stack([layer.on.threshold, layer.off.threshold]).clone())
 
     converted.network(observed=True).run(images(2), 12, probes=[probe])

@@ -1,4 +1,6 @@
-"""MSAT's gain: the one for all layers with the smallest error of the output, against trying all of them."""
+"""MSAT's gain: the one for all layers with the smallest error of the output, against trying all of
+them.
+"""
 
 from collections.abc import Mapping
 from dataclasses import replace
@@ -8,8 +10,8 @@ import pytest
 import torch
 from helpers.networks import Pooled, TinyLeaky, images, make, spiking
 
-from spiking_yolo.convert.calibrate_value import GAINS
-from spiking_yolo.convert.registry import get_recipe
+from spiking_yolo.convert.methods import get_recipe
+from spiking_yolo.convert.output_error import GAINS
 from spiking_yolo.graph import forward
 from spiking_yolo.snn.network import SpikingNetwork
 
@@ -19,7 +21,9 @@ MSAT = get_recipe("msat")
 def error(cls: Any, gains: Mapping[str, float], T: int) -> float:
     """Sum over the images of |SNN - ANN| / |ANN|, over all outputs of an image together."""
     converted = spiking(make(cls), images(2), MSAT, {"msat.gain": 1})
-    neurons = {name: {**own, "gain": torch.tensor(gains[name])} for name, own in converted.neurons.items()}
+    neurons = {
+        name: {**own, "gain": torch.tensor(gains[name])} for name, own in converted.neurons.items()
+    }
     network = SpikingNetwork(converted.graph, neurons, MSAT)
     total = 0.0
     for image in images(2).split(1):
@@ -43,18 +47,27 @@ def test_k_is_the_best_of_all_and_then_layers_move(cls: Any, T: int):
             if error(cls, trial, T) < 0.995 * best:
                 gains, best = trial, error(cls, trial, T)
                 break
-    assert {name: own["gain"].item() for name, own in chosen.neurons.items()} == pytest.approx(gains)
-    assert 0 < min(own["confidence"].item() for own in chosen.neurons.values()) <= 1  # at these gains
+    assert {name: own["gain"].item() for name, own in chosen.neurons.items()} == pytest.approx(
+        gains
+    )
+    # At these gains.
+    assert 0 < min(own["confidence"].item() for own in chosen.neurons.values()) <= 1
 
 
 def test_it_is_a_parameter_of_each_layer():
-    """The layers of a network with an open gain do what msat.gain says where it is the same for all."""
+    """The layers of a network with an open gain do what msat.gain says where it is the same for
+    all.
+    """
     x = images(1, seed=3)
     open_gain, known = (
-        spiking(make(TinyLeaky), images(2), MSAT, {"msat.gain": k, "calibration.T": 2}) for k in (0, 2.5)
+        spiking(make(TinyLeaky), images(2), MSAT, {"msat.gain": k, "calibration.T": 2})
+        for k in (0, 2.5)
     )
     neurons = {name: {**own, "gain": torch.tensor(2.5)} for name, own in known.neurons.items()}
-    a, b = (c.network().run(x, 20).snapshots[20].outputs for c in (replace(open_gain, neurons=neurons), known))
+    a, b = (
+        c.network().run(x, 20).snapshots[20].outputs
+        for c in (replace(open_gain, neurons=neurons), known)
+    )
     assert all(map(torch.equal, a, b))
 
 

@@ -1,4 +1,6 @@
-"""MSAT-plus, and the signed memory neuron under MSAT: against a scalar second implementation, and that it settles."""
+"""MSAT-plus, and the signed memory neuron under MSAT: against a scalar second implementation, and
+that it settles.
+"""
 
 import random
 from collections.abc import Iterator
@@ -12,13 +14,14 @@ from helpers.networks import TinyLeaky, images
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from spiking_yolo.convert.registry import get_recipe
+from spiking_yolo.convert.methods import get_recipe
 from spiking_yolo.errors import UserError
 from spiking_yolo.recipe import Recipe
 from spiking_yolo.snn.neurons import MsatSignedMemory
 
 PLUS = get_recipe("msat-plus")
-ONE_STEP: dict[str, Any] = {"encoding.coarse": 0, "encoding.refine": 0}  # the same spike_weight in every step
+# The same spike_weight in every step.
+ONE_STEP: dict[str, Any] = {"encoding.coarse": 0, "encoding.refine": 0}
 GENERATOR = random.Random(2)
 INPUTS = {
     "once": [2.3] + [0.0] * 15,
@@ -38,8 +41,12 @@ SETTINGS: dict[str, dict[str, Any]] = {
 }
 
 
-def scalar(zs: list[float], recipe: Recipe, theta: float, slope: float) -> Iterator[tuple[float, float, float]]:
-    """Ratio, spikes n, and what was not sent after them, of one neuron; everything in thresholds."""
+def scalar(
+    zs: list[float], recipe: Recipe, theta: float, slope: float
+) -> Iterator[tuple[float, float, float]]:
+    """Ratio, spikes n, and what was not sent after them, of one neuron; everything in
+    thresholds.
+    """
     s, gamma = recipe.msat, recipe.neuron.gamma
     total, sent, after = 0.0, 0.0, []
     for z in zs:
@@ -49,8 +56,16 @@ def scalar(zs: list[float], recipe: Recipe, theta: float, slope: float) -> Itera
         if after and (s.dtt or s.det):
             mean = sum(after) / len(after)
             moved = abs(wanted - sent) - mean
-            u = s.tau_mp * (s.alpha * moved - 1 + s.k_a * log(1 + exp(moved / s.k_i))) if s.dtt else 0.0
-            u += s.tau_rd * (exp(-abs(z) / theta / s.c) + (exp(-mean) if s.mu else 0.0)) if s.det else 0.0
+            u = (
+                s.tau_mp * (s.alpha * moved - 1 + s.k_a * log(1 + exp(moved / s.k_i)))
+                if s.dtt
+                else 0.0
+            )
+            u += (
+                s.tau_rd * (exp(-abs(z) / theta / s.c) + (exp(-mean) if s.mu else 0.0))
+                if s.det
+                else 0.0
+            )
             ratio = 1 / (1 + exp(-u))
             if s.stages:
                 ratio = 2.0 ** -min(floor(-log2(ratio) + 0.5), s.stages)
@@ -79,7 +94,9 @@ def test_the_neuron_against_a_scalar_one(drive: str, name: str, theta: float):
 
 
 def test_coarse_while_the_input_moves_and_fine_once_it_has_settled():
-    """Theta = 1: the first spikes are worth 1, later changes of 2, 0.7 and 0.1 are met with 1, 1/2 and 1/4."""
+    """Theta = 1: the first spikes are worth 1, later changes of 2, 0.7 and 0.1 are met with 1, 1/2
+    and 1/4.
+    """
     layer = neuron(PLUS.with_settings(ONE_STEP))
     values = []
     for z in [4.1, 0, 0, 2.0, 0, 0, 0.7, 0, 0, 0.1, 0, 0]:
@@ -91,7 +108,9 @@ def test_coarse_while_the_input_moves_and_fine_once_it_has_settled():
 
 @settings(deadline=None, max_examples=60)
 @given(st.lists(st.floats(-20, 20, width=16), min_size=1, max_size=12), st.sampled_from([0.0, 0.1]))
-def test_a_neuron_falls_silent_and_is_right_to_within_half_its_finest_spike(zs: list[float], slope: float):
+def test_a_neuron_falls_silent_and_is_right_to_within_half_its_finest_spike(
+    zs: list[float], slope: float
+):
     layer = neuron(PLUS.with_settings(ONE_STEP), slope=slope)
     sent = sum(send(layer, zs))
     sent += sum(send(layer, [0.0] * 40))
@@ -104,7 +123,9 @@ def test_a_neuron_falls_silent_and_is_right_to_within_half_its_finest_spike(zs: 
 @settings(deadline=None, max_examples=60)
 @given(st.lists(st.floats(-4, 4, width=16), min_size=1, max_size=10), st.sampled_from([0, 2, 5]))
 def test_quiet_means_silent_for_good(zs: list[float], stages: int):
-    """Whenever a layer says so, nothing follows without input, and its thresholds go on as if it had been stepped."""
+    """Whenever a layer says so, nothing follows without input, and its thresholds go on as if it
+    had been stepped.
+    """
     recipe = PLUS.with_settings({**ONE_STEP, "msat.stages": stages})
     layer, resting = neuron(recipe), neuron(recipe)
     for z in [*zs, *[0.0] * 8]:
@@ -122,14 +143,18 @@ def test_quiet_means_silent_for_good(zs: list[float], stages: int):
 
 @pytest.mark.parametrize("cls", [TinyLeaky, Chain])
 def test_network_settles_on_the_network_quantised_with_a_quarter_of_theta(cls: type):
-    """A quarter of what theta has become in every layer alike, when it has been refined for the last time."""
+    """A quarter of what theta has become in every layer alike, when it has been refined for the
+    last time.
+    """
     model, converted = method(cls, "msat-plus", {"encoding.refine": 8, "encoding.refine_by": 0.5})
     x = images(2)
     result = converted.network().run(x, 200, [30, 60])
     expected = quantised(model, converted, 0.25 * 0.5**PLUS.encoding.refinements)(x)
     assert relative_error(result.snapshots[200].outputs, expected) < 1e-9
     assert 32 < result.steps < 60
-    assert torch.equal(result.snapshots[60].operations.spikes, result.snapshots[200].operations.spikes)
+    assert torch.equal(
+        result.snapshots[60].operations.spikes, result.snapshots[200].operations.spikes
+    )
     assert relative_error(result.snapshots[30].outputs, expected) > 1e-4
 
 
@@ -138,7 +163,9 @@ def test_spikes_are_worth_powers_of_two():
     worth: dict[str, set[float]] = {}
 
     def probe(name: str, t: int, layer: Any, current: Any) -> None:
-        worth.setdefault(name, set()).update((layer.threshold / layer.theta[:, None, None]).unique().tolist())
+        worth.setdefault(name, set()).update(
+            (layer.threshold / layer.theta[:, None, None]).unique().tolist()
+        )
 
     converted.network(observed=True).run(images(2), 24, probes=[probe])
     assert all(values <= {1.0, 0.5, 0.25} for values in worth.values())
@@ -158,7 +185,9 @@ def test_an_image_does_not_depend_on_its_batch():
 
 
 def test_the_threshold_matters():
-    """Against the recipe without it, the error; against the fixed threshold that it ends at, the operations."""
+    """Against the recipe without it, the error; against the fixed threshold that it ends at, the
+    operations.
+    """
     x = images(2)
 
     def run(settings: dict[str, Any]) -> tuple[float, float]:
@@ -168,7 +197,10 @@ def test_the_threshold_matters():
 
     error, operations = run({})
     without, _ = run({"msat.enabled": False})
-    fine = {"threshold.scale": PLUS.threshold.scale / 4, "encoding.coarse": PLUS.encoding.coarse + 2}
+    fine = {
+        "threshold.scale": PLUS.threshold.scale / 4,
+        "encoding.coarse": PLUS.encoding.coarse + 2,
+    }
     fixed, dear = run({"msat.enabled": False, **fine})
     assert error < 0.6 * without
     assert error < 1.2 * fixed and operations < 0.97 * dear

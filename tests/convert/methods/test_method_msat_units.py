@@ -1,4 +1,6 @@
-"""The scale of MSAT's rule: normalised and raw units, its gain, and the fraction of Theta at which it starts."""
+"""The scale of MSAT's rule: normalised and raw units, its gain, and the fraction of Theta at which
+it starts.
+"""
 
 from math import exp, log, sqrt
 
@@ -13,7 +15,9 @@ from spiking_yolo.snn.msat import fraction_at_rest, gain_for
 
 
 def test_normalised_units_settle_near_two_thirds_of_theta():
-    """On constant inputs spread over the range; at T = 64 that costs accuracy against a fixed Theta."""
+    """On constant inputs spread over the range; at T = 64 that costs accuracy against a fixed
+    Theta.
+    """
     zs = [k / 20 for k in range(1, 20)]
     runs = [drive(neuron(MSAT, 3), [3 * z] * 64) for z in zs]
     late = [theta / 3 for run in runs for theta, _, _ in run[32:]]
@@ -23,14 +27,20 @@ def test_normalised_units_settle_near_two_thirds_of_theta():
         return (sum(theta * n for theta, n, _ in run) / 64 / 3 - z) ** 2
 
     fixed = [drive(neuron(MSAT.with_settings(SETTINGS["neither"]), 3), [3 * z] * 64) for z in zs]
-    adaptive, constant = (sqrt(sum(map(error, runs, zs)) / sum(z * z for z in zs)) for runs in (runs, fixed))
+    adaptive, constant = (
+        sqrt(sum(map(error, runs, zs)) / sum(z * z for z in zs)) for runs in (runs, fixed)
+    )
     assert 0.005 < constant < 0.02 < adaptive < 0.1
 
 
 def test_raw_units_collapse_where_theta_is_large():
-    """Theta = 20, an input of a tenth of it: raw thresholds fall to the input and nearly every step fires."""
+    """Theta = 20, an input of a tenth of it: raw thresholds fall to the input and nearly every step
+    fires.
+    """
     zs = [2.0] * 64
-    raw, normalised = (drive(neuron(MSAT.with_settings({"msat.units": u}), 20), zs) for u in ("raw", "normalised"))
+    raw, normalised = (
+        drive(neuron(MSAT.with_settings({"msat.units": u}), 20), zs) for u in ("raw", "normalised")
+    )
     assert sum(n for _, n, _ in raw[1:]) > 50 > 12 > sum(n for _, n, _ in normalised)
 
 
@@ -38,7 +48,8 @@ def test_raw_units_collapse_where_theta_is_large():
 @given(VALUES, st.sampled_from(sorted(SETTINGS)))
 def test_raw_is_normalised_at_theta_one(zs: list[float], setting: str):
     raw, normalised = (
-        drive(neuron(MSAT.with_settings({**SETTINGS[setting], "msat.units": u})), zs) for u in ("raw", "normalised")
+        drive(neuron(MSAT.with_settings({**SETTINGS[setting], "msat.units": u})), zs)
+        for u in ("raw", "normalised")
     )
     assert raw == normalised
 
@@ -56,14 +67,42 @@ terms = st.sampled_from([(True, True), (True, False), (False, True)])
 
 
 @settings(deadline=None)
-@given(terms, st.floats(0.1, 20), st.floats(0.1, 8), st.floats(0, 4), st.floats(0, 2), st.booleans(), st.booleans())
+@given(
+    terms,
+    st.floats(0.1, 20),
+    st.floats(0.1, 8),
+    st.floats(0, 4),
+    st.floats(0, 2),
+    st.booleans(),
+    st.booleans(),
+)
 def test_the_starting_fraction(
-    terms: tuple[bool, bool], gain: float, tau_mp: float, tau_rd: float, k_a: float, mu: bool, paired: bool
+    terms: tuple[bool, bool],
+    gain: float,
+    tau_mp: float,
+    tau_rd: float,
+    k_a: float,
+    mu: bool,
+    paired: bool,
 ):
-    """Of a neuron that receives next to nothing, in the second step: U is its own mean. In float64, but not below."""
+    """Of a neuron that receives next to nothing, in the second step: U is its own mean. In float64,
+    but not below.
+    """
     dtt, det = terms
-    values = {"dtt": dtt, "det": det, "tau_mp": tau_mp, "tau_rd": tau_rd, "k_a": k_a, "mu": mu, "gain": gain}
-    s = (recipe := MSAT.with_settings({f"msat.{k}": v for k, v in values.items()} | {"msat.floor": 0})).msat
+    values = {
+        "dtt": dtt,
+        "det": det,
+        "tau_mp": tau_mp,
+        "tau_rd": tau_rd,
+        "k_a": k_a,
+        "mu": mu,
+        "gain": gain,
+    }
+    s = (
+        recipe := MSAT.with_settings(
+            {f"msat.{k}": v for k, v in values.items()} | {"msat.floor": 0}
+        )
+    ).msat
     u = (tau_mp * (k_a * log(2) - gain) if dtt else 0) + (tau_rd * (1 + mu) if det else 0)
     expected = pytest.approx(1 / (1 + exp(-u)), rel=1e-9)
     assert fraction_at_rest(torch.tensor([gain], dtype=torch.float64), s).item() == expected
@@ -76,21 +115,38 @@ def test_the_starting_fraction(
 
 
 def test_the_papers_starting_fractions():
-    """sigmoid(ln 2 - Theta) with DTT, sigmoid(ln 2 + 1 - Theta) with both: .42 and .67 at 1, .09 and .21 at 3."""
+    """sigmoid(ln 2 - Theta) with DTT, sigmoid(ln 2 + 1 - Theta) with both: .42 and .67 at 1, .09
+    and .21 at 3.
+    """
     dtt = MSAT.with_settings({"msat.det": False}).msat
-    got = [fraction_at_rest(torch.tensor([k]), s).item() for k in (1.0, 3.0) for s in (dtt, MSAT.msat)]
+    got = [
+        fraction_at_rest(torch.tensor([k]), s).item() for k in (1.0, 3.0) for s in (dtt, MSAT.msat)
+    ]
     assert got == pytest.approx([0.424, 0.667, 0.091, 0.213], abs=1e-3)
 
 
 @settings(deadline=None, max_examples=40)
-@given(VALUES, st.floats(0.3, 4), st.sampled_from([0.5, 1.0, 3.0]), st.sampled_from(["vgg16", "resnet20", "mu"]))
+@given(
+    VALUES,
+    st.floats(0.3, 4),
+    st.sampled_from([0.5, 1.0, 3.0]),
+    st.sampled_from(["vgg16", "resnet20", "mu"]),
+)
 def test_a_gain_is_raw_units_at_theta_k(zs: list[float], gain: float, top: float, setting: str):
-    """Whatever Theta is; and with raw units a gain is a network whose activations are that much larger."""
+    """Whatever Theta is; and with raw units a gain is a network whose activations are that much
+    larger.
+    """
     raw = MSAT.with_settings({**SETTINGS[setting], "msat.units": "raw"})
     expected = [theta / gain for theta, _, _ in drive(neuron(raw, gain), [z * gain for z in zs])]
     for recipe in (MSAT.with_settings(SETTINGS[setting]), raw):
-        known = recipe.with_settings({"msat.gain": gain if recipe.msat.units == "normalised" else gain / top})
-        found = recipe.with_settings({"msat.gain": 0})  # then it is a parameter of the layer
-        runs = [drive(neuron(r, top, gain=known.msat.gain), [z * top for z in zs]) for r in (known, found)]
+        known = recipe.with_settings(
+            {"msat.gain": gain if recipe.msat.units == "normalised" else gain / top}
+        )
+        # Then it is a parameter of the layer.
+        found = recipe.with_settings({"msat.gain": 0})
+        runs = [
+            drive(neuron(r, top, gain=known.msat.gain), [z * top for z in zs])
+            for r in (known, found)
+        ]
         assert runs[0] == runs[1]
         assert [theta / top for theta, _, _ in runs[0]] == pytest.approx(expected, rel=1e-6)

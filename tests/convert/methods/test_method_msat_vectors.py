@@ -1,4 +1,5 @@
-"""MSAT in raw units against the authors' released neuron, run on two small networks: every spike, every threshold.
+"""MSAT in raw units against the authors' released neuron, run on two small networks: every spike,
+every threshold.
 
 The vectors are not part of this repository: a README beside them says how they were made.
 """
@@ -11,9 +12,9 @@ import torch
 from safetensors import safe_open
 from torch import Tensor, nn
 
-from spiking_yolo.convert.registry import get_recipe
+from spiking_yolo.convert.methods import get_recipe
 from spiking_yolo.graph.trace import trace
-from spiking_yolo.snn.backend.layout import per_channel
+from spiking_yolo.snn.fast.rows import per_channel
 from spiking_yolo.snn.network import SpikingNetwork
 from spiking_yolo.snn.neurons import NeuronLayer
 
@@ -42,7 +43,15 @@ def network(name: str) -> nn.Module:
         ]
         body += [conv(12, 12), nn.ReLU(), nn.AvgPool2d(2)]
     else:
-        body = [conv(3, 8), nn.BatchNorm2d(8), nn.ReLU(), nn.MaxPool2d(2), conv(8, 12), nn.BatchNorm2d(12), nn.ReLU()]
+        body = [
+            conv(3, 8),
+            nn.BatchNorm2d(8),
+            nn.ReLU(),
+            nn.MaxPool2d(2),
+            conv(8, 12),
+            nn.BatchNorm2d(12),
+            nn.ReLU(),
+        ]
         body += [conv(12, 12), nn.BatchNorm2d(12), nn.ReLU(), nn.MaxPool2d(2)]
     model = nn.Sequential()
     model.conv, model.flatten, model.fc = nn.Sequential(*body), nn.Flatten(), nn.Linear(48, 5)
@@ -68,7 +77,10 @@ def test_the_released_neuron(name: str):
     layers = [node.name for node in graph.activations]
     channels = [len(expected[f"layer{i}/spikes"]) for i in range(len(layers))]
     thetas = [theta.expand(c) for theta, c in zip(expected["Theta"], channels, strict=True)]
-    neurons = {name: {"theta": theta, "initial": torch.zeros(())} for name, theta in zip(layers, thetas, strict=True)}
+    neurons = {
+        name: {"theta": theta, "initial": torch.zeros(())}
+        for name, theta in zip(layers, thetas, strict=True)
+    }
     recipe = get_recipe("msat").with_settings({**RELEASED, **constants, **used})
     snn = SpikingNetwork(graph, neurons, recipe, observed=True)
     history: dict[str, list[Tensor]] = {name: [] for name in layers}
@@ -83,7 +95,9 @@ def test_the_released_neuron(name: str):
     run = snn.run(expected["x"], T, range(1, T + 1), probes=[probe])
     for i, name in enumerate(layers):
         theta, sent = torch.stack(history[name], 1)
-        torch.testing.assert_close(theta, expected[f"layer{i}/theta"].double().expand_as(theta), rtol=1e-6, atol=1e-6)
+        torch.testing.assert_close(
+            theta, expected[f"layer{i}/theta"].double().expand_as(theta), rtol=1e-6, atol=1e-6
+        )
         torch.testing.assert_close(sent, expected[f"layer{i}/sent"].double(), rtol=1e-6, atol=1e-6)
         spikes = counts[name].short()
         assert torch.equal(spikes, expected[f"layer{i}/spikes"]) and spikes.sum() > 20

@@ -12,7 +12,7 @@ from helpers.scalar_neurons import thetas
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from spiking_yolo.convert.registry import get_recipe
+from spiking_yolo.convert.methods import get_recipe
 from spiking_yolo.errors import UserError
 
 OPT = get_recipe("opt")
@@ -28,11 +28,16 @@ def test_shift_by_hand():
 
 @settings(deadline=None, max_examples=50)
 @given(st.integers(0, 6), st.integers(0, 64), thetas)
-def test_at_its_step_the_shift_equals_a_start_at_half_a_threshold(log2: int, n: int, theta: Fraction):
+def test_at_its_step_the_shift_equals_a_start_at_half_a_threshold(
+    log2: int, n: int, theta: Fraction
+):
     """Both round T * z / theta; before that step the shift has added less, and after it more."""
     T, z = 2**log2, Fraction(n, 64) * theta
     shifted, half = (
-        send(neuron(OPT.with_settings({"neuron.shift": shift, "neuron.initial": initial}), theta), [z] * T)
+        send(
+            neuron(OPT.with_settings({"neuron.shift": shift, "neuron.initial": initial}), theta),
+            [z] * T,
+        )
         for shift, initial in ((T, 0.0), (0, 0.5))
     )
     assert sum(shifted) == sum(half) == min(floor(T * z / theta + Fraction(1, 2)), T)
@@ -48,11 +53,17 @@ def test_conservation_with_the_shift(ns: list[int]):
 
 
 def test_a_network_reads_the_same_at_the_step_of_the_shift_whatever_the_run():
-    """One layer, T_shift = 8: at t = 8 of a run of 20 the output is that of a half-threshold start."""
+    """One layer, T_shift = 8: at t = 8 of a run of 20 the output is that of a half-threshold
+    start.
+    """
     graph = points([([[0.25], [-0.5], [1.0]], [0.1, 0.3, 0.0]), ([[1.0, -2.0, 0.5]], [0.0])])
     x = torch.linspace(0, 1, 24, dtype=torch.float64).reshape(1, 1, 4, 6)
     shifted = spiking(graph, x, OPT, {"neuron.shift": 8}).network().run(x, 20, [4, 8])
-    half = spiking(graph, x, OPT, {"neuron.shift": 0, "neuron.initial": 0.5}).network().run(x, 20, [4, 8])
+    half = (
+        spiking(graph, x, OPT, {"neuron.shift": 0, "neuron.initial": 0.5})
+        .network()
+        .run(x, 20, [4, 8])
+    )
     for t, same in ((4, False), (8, True), (20, False)):
         a, b = (run.snapshots[t].outputs[0] for run in (shifted, half))
         assert torch.allclose(a, b, rtol=0, atol=1e-12) == same

@@ -10,14 +10,16 @@ from helpers.methods import Chain, method, neuron, record, relative_error, send
 from helpers.networks import TinyLeaky, images
 from torch import Tensor
 
-from spiking_yolo.convert.histogram import DIVISIONS
-from spiking_yolo.convert.registry import get_recipe
+from spiking_yolo.convert.methods import get_recipe
+from spiking_yolo.convert.statistics import DIVISIONS
 
 P_NORM = get_recipe("p-norm")
 
 
 def test_spike_train_by_hand():
-    """z = 3/8, theta = 1: U = 3/8, 6/8, 9/8 - 1, 4/8, 7/8, 10/8 - 1, 5/8, 8/8 - 1. A spike at equality; no burst."""
+    """z = 3/8, theta = 1: U = 3/8, 6/8, 9/8 - 1, 4/8, 7/8, 10/8 - 1, 5/8, 8/8 - 1. A spike at
+    equality; no burst.
+    """
     assert send(neuron(P_NORM), [3 / 8] * 8) == [0, 0, 1, 0, 0, 1, 0, 1]
     assert send(neuron(P_NORM), [3, 0, 0, -5, 4.5]) == [1, 1, 1, 0, 0]
     assert send(neuron(P_NORM), [3, 0, 0, -2, 3]) == [1, 1, 1, 0, 1]
@@ -29,12 +31,16 @@ def test_theta_is_the_percentile_of_the_positive_activations_of_the_layer():
     first = torch.relu(model.conv1(images(2)))  # type: ignore[operator]
     exact = np.percentile(first[first > 0].numpy(), 99.9, method="inverted_cdf")
     theta = converted.neurons["relu1"]["theta"]
-    assert theta.unique().numel() == 1 and theta[0].item() == pytest.approx(exact, rel=1 / DIVISIONS)
+    assert theta.unique().numel() == 1 and theta[0].item() == pytest.approx(
+        exact, rel=1 / DIVISIONS
+    )
     assert theta[0] <= first.max().float() and converted.neurons["relu1"]["initial"] == 0
 
 
 def normalised(model: Any, thetas: list[float], x: Tensor, T: int) -> list[list[Tensor]]:
-    """Rueckauer 2017, section 2.2: weights times lambda_in / lambda_out, biases over lambda_out, unit thresholds."""
+    """Rueckauer 2017, section 2.2: weights times lambda_in / lambda_out, biases over lambda_out,
+    unit thresholds.
+    """
     model, (first, second) = copy.deepcopy(model), thetas
     for layer, before, after in ((model.conv1, 1.0, first), (model.conv2, first, second)):
         layer.weight.mul_(before / after)
@@ -75,20 +81,25 @@ def test_a_pair_on_a_leaky_network_has_both_percentiles():
 @torch.no_grad()
 def test_rates_equal_spikingjelly():
     """Thresholds from the same maximum; the mean of its output over T steps is our head."""
-    pytest.importorskip("spikingjelly", reason="spikingjelly is not installed: pip install spikingjelly")
+    pytest.importorskip(
+        "spikingjelly", reason="spikingjelly is not installed: pip install spikingjelly"
+    )
     from spikingjelly.activation_based import ann2snn, functional, neuron
 
     if not hasattr(ann2snn, "RateCodingRecipe"):
         pytest.skip("this spikingjelly is too old: pip install 'spikingjelly>=2'")
     model, converted = method(Chain, "p-norm", {"threshold.rule": "max"})
-    calibration, x, T = images(2), images(2, seed=1), 64  # the neuron at the maximum would be at its threshold
+    # The neuron at the maximum would be at its threshold.
+    calibration, x, T = images(2), images(2, seed=1), 64
     recipe = ann2snn.RateCodingRecipe([(calibration, calibration)], mode="Max")
     theirs = ann2snn.Converter(recipe, device="cpu").convert(copy.deepcopy(model)).double()
     functional.reset_net(theirs)
     counts: dict[str, Any] = {}
     for name, module in theirs.named_modules():
         if isinstance(module, neuron.IFNode):
-            module.register_forward_hook(lambda m, i, o, n=name: counts.update({n: counts.get(n, 0) + o}))
+            module.register_forward_hook(
+                lambda m, i, o, n=name: counts.update({n: counts.get(n, 0) + o})
+            )
     output = torch.stack([theirs(x) for _ in range(T)]).mean(0)
     ours = record(converted.network(observed=True), x, T)
     assert len(counts) == 2

@@ -10,13 +10,15 @@ from helpers.networks import Pooled, TinyLeaky, images, spiking
 from helpers.scalar_neurons import currents, scalar_if, thetas
 from hypothesis import given, settings
 
-from spiking_yolo.convert.registry import get_recipe
+from spiking_yolo.convert.methods import get_recipe
 
 RMP = get_recipe("rmp")
 
 
 def test_residual_by_hand():
-    """z = 3/4, theta = 1: after its spikes U holds 2/4, 1/4, 0: three spikes in four steps, where a reset has two."""
+    """z = 3/4, theta = 1: after its spikes U holds 2/4, 1/4, 0: three spikes in four steps, where a
+    reset has two.
+    """
     layer, residual = neuron(RMP), []
     for z in [0.75] * 4:
         send(layer, [z])
@@ -35,7 +37,9 @@ def test_residual_against_a_second_implementation(zs: list[Fraction], theta: Fra
 
 
 def test_thresholds_by_hand():
-    """Layer 1: currents 1/2 and 1, theta = 1/2 * 1: both fire in every step. Layer 2 receives (3 + 2) * 1/2 = 5/2."""
+    """Layer 1: currents 1/2 and 1, theta = 1/2 * 1: both fire in every step. Layer 2 receives (3 +
+    2) * 1/2 = 5/2.
+    """
     graph = points([([[0.5], [1.0]], [0.0, 0.0]), ([[3.0, 2.0]], [0.0]), ([[1.0]], [0.0])])
     x = torch.ones(1, 1, 1, 1, dtype=torch.float64)
     converted = spiking(graph, x, RMP, {"threshold.scale": 0.5})
@@ -45,7 +49,9 @@ def test_thresholds_by_hand():
 
 @pytest.mark.parametrize("cls", [Pooled, TinyLeaky])
 def test_beta_lowers_the_balanced_threshold(cls: Any):
-    """The first layer's exactly; later layers receive other spikes then, but of about the same size."""
+    """The first layer's exactly; later layers receive other spikes then, but of about the same
+    size.
+    """
     _, ours = method(cls, "rmp")
     _, whole = method(cls, "rmp", {"threshold.scale": 1.0})
     first, *later = ours.neurons
@@ -56,7 +62,9 @@ def test_beta_lowers_the_balanced_threshold(cls: Any):
 
 
 def test_the_residual_makes_up_for_what_a_reset_loses():
-    """Same thresholds, no beta: with subtraction the first layer's rates approach the ANN's, with zero they do not."""
+    """Same thresholds, no beta: with subtraction the first layer's rates approach the ANN's, with
+    zero they do not.
+    """
     x, errors = images(2), {}
     for reset in ("subtract", "zero"):
         model, converted = method(Pooled, "rmp", {"threshold.scale": 1.0, "neuron.reset": reset})

@@ -1,4 +1,6 @@
-"""Signed digits: complete values in one step, counted by digits, silent afterwards; bounded digits wait."""
+"""Signed digits: complete values in one step, counted by digits, silent afterwards; bounded digits
+wait.
+"""
 
 from dataclasses import replace
 from typing import Any
@@ -11,16 +13,16 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Tensor
 
-from spiking_yolo.convert.complete import CompleteNetwork
 from spiking_yolo.convert.converted import Converted
-from spiking_yolo.convert.registry import get_recipe
+from spiking_yolo.convert.differentiable import CompleteNetwork
+from spiking_yolo.convert.methods import get_recipe
 from spiking_yolo.convert.thresholds import rescaled
 from spiking_yolo.errors import UserError
 from spiking_yolo.graph import forward, max_pool
 from spiking_yolo.recipe import Recipe
-from spiking_yolo.snn.digits import count_digits
+from spiking_yolo.snn.counting import count_digits
 from spiking_yolo.snn.neurons import SignedMemory
-from spiking_yolo.snn.options import SimulationOptions
+from spiking_yolo.snn.plan import SimulationOptions
 
 DIGITS = get_recipe("signed-digits")
 PLAIN = DIGITS.with_settings({"neuron.slack": 0})
@@ -28,41 +30,63 @@ PLAIN = DIGITS.with_settings({"neuron.slack": 0})
 
 def converted(cls: type) -> Converted:
     """With values at rest that are far from zero, and of both signs."""
-    network = spiking(make(cls), images(4), DIGITS, {"calibration.steps": 8, "calibration.operations": 0.25})
+    network = spiking(
+        make(cls), images(4), DIGITS, {"calibration.steps": 8, "calibration.operations": 0.25}
+    )
     generator = torch.Generator().manual_seed(0)
 
     def rest(theta: Tensor) -> Tensor:
         return torch.randint(-512, 513, theta.shape, generator=generator) / 256
 
-    neurons = {n: {**own, "rest": rest(own["theta"])} if "theta" in own else own for n, own in network.neurons.items()}
+    neurons = {
+        n: {**own, "rest": rest(own["theta"])} if "theta" in own else own
+        for n, own in network.neurons.items()
+    }
     return replace(network, neurons=neurons)
 
 
 def test_events_by_hand():
-    """7.2 is 7 = 8 - 1, two digits at once. With one digit per step: 8, then -1; -7 undoes it the same way."""
+    """7.2 is 7 = 8 - 1, two digits at once. With one digit per step: 8, then -1; -7 undoes it the
+    same way.
+    """
     layer = neuron(PLAIN)
     assert send(layer, [7.2, 0, -7.2, 0]) == [7, 0, -7, 0]
-    assert (layer.counts.spikes.item(), layer.counts.digits.item(), layer.counts.messages.item()) == (14, 4, 2)
+    assert (
+        layer.counts.spikes.item(),
+        layer.counts.digits.item(),
+        layer.counts.messages.item(),
+    ) == (14, 4, 2)
     layer = neuron(PLAIN.with_settings({"neuron.digits": 1}))
-    assert send(layer, [7.2, 0, -7.2, 0, 0]) == [8, -1, -8, 1, 0] and layer.counts.digits.item() == 4
-    assert send(neuron(PLAIN.with_settings({"neuron.digits": 2})), [22.9, 0, 0]) == [24, -1, 0]  # 23 = 32 - 8 - 1
+    assert (
+        send(layer, [7.2, 0, -7.2, 0, 0]) == [8, -1, -8, 1, 0] and layer.counts.digits.item() == 4
+    )
+    # 23 = 32 - 8 - 1.
+    assert send(neuron(PLAIN.with_settings({"neuron.digits": 2})), [22.9, 0, 0]) == [24, -1, 0]
 
 
 def test_events_in_rate_coding():
-    """2.6 in every step, one digit per step: of 3 = 4 - 1 the digit 4 is sent, and what is too much is due later."""
+    """2.6 in every step, one digit per step: of 3 = 4 - 1 the digit 4 is sent, and what is too much
+    is due later.
+    """
     settings = {"kind": "memory", "events": "digits", "digits": 1, "gamma": 16, "initial": 0.5}
     layer = neuron(Recipe("tested").with_settings({f"neuron.{k}": v for k, v in settings.items()}))
     assert send(layer, [2.6] * 5) == [4, 1, 4, 1, 4]  # due: 2.6, 1.2, 2.8, 1.4, 3
 
 
 def test_rest_by_hand():
-    """2.9 with a rest of -.75 is 3.65 above it: 4 are sent, and 3.25 handed on. Then 3 are taken back.
+    """2.9 with a rest of -.75 is 3.65 above it: 4 are sent, and 3.25 handed on. Then 3 are taken
+    back.
 
-    With one digit a step, -1 is 3 above -4: 4 are sent, which leave nothing to hand on, and yet -1 is still due.
+    With one digit a step, -1 is 3 above -4: 4 are sent, which leave nothing to hand on, and yet -1
+    is still due.
     """
     layer = neuron(PLAIN, rest=[-0.75])
     assert send(layer, [2.9, 0, -2.9]) == [3.25, 0, -3]
-    assert (layer.counts.spikes.item(), layer.counts.digits.item(), layer.counts.messages.item()) == (7, 3, 2)
+    assert (
+        layer.counts.spikes.item(),
+        layer.counts.digits.item(),
+        layer.counts.messages.item(),
+    ) == (7, 3, 2)
     assert isinstance(layer, SignedMemory) and layer.unsent().item() == -0.25
     layer = neuron(PLAIN.with_settings({"neuron.digits": 1}), slope=1, rest=[-4.0])
     assert send(layer, [-1]) == [0] and not layer.settled and send(layer, [0]) == [-1]
@@ -70,7 +94,18 @@ def test_rest_by_hand():
 
 def test_slack_by_hand():
     """0 and other multiples of 4 reach .65 far, and 3 only .35."""
-    for value, sent in {0.6: 0, 0.7: 1, 2.6: 2, 2.7: 3, 3.3: 3, 3.4: 4, 4.6: 4, -0.6: 0, -3.4: -4, -2.6: -2}.items():
+    for value, sent in {
+        0.6: 0,
+        0.7: 1,
+        2.6: 2,
+        2.7: 3,
+        3.3: 3,
+        3.4: 4,
+        4.6: 4,
+        -0.6: 0,
+        -3.4: -4,
+        -2.6: -2,
+    }.items():
         assert send(neuron(DIGITS, slope=1), [value, 0]) == [sent, 0], value
 
 
@@ -95,27 +130,37 @@ def test_a_network_is_silent_after_the_first_step_and_equals_its_function(cls: A
     torch.testing.assert_close(first.operations.digits / run.macs, spent, rtol=1e-6, atol=1e-9)
     assert run.macs == function.macs and (first.operations.digits > 0).all()
     assert all(torch.equal(a, b) for a, b in zip(first.sent, last.sent, strict=True))
-    assert (first.sent.messages <= first.sent.digits).all() and (first.sent.digits < first.sent.spikes).all()
+    assert (first.sent.messages <= first.sent.digits).all() and (
+        first.sent.digits < first.sent.spikes
+    ).all()
 
 
 @pytest.mark.parametrize("cls", [TinyLeaky, Residual, Pooled])
 @pytest.mark.parametrize(
-    ("observed", "compiled"), [(False, False), (True, False), (False, True)], ids=["plain", "observed", "compiled"]
+    ("observed", "compiled"),
+    [(False, False), (True, False), (False, True)],
+    ids=["plain", "observed", "compiled"],
 )
 def test_a_rest_stays_with_the_next_image(cls: Any, observed: bool, compiled: bool):
-    """Another image's output is its own, whatever was shown before, and so is a second run of the same network."""
+    """Another image's output is its own, whatever was shown before, and so is a second run of the
+    same network.
+    """
     network, x = converted(cls), images(2, seed=5)
     net = network.network(simulation=SimulationOptions(compiled=compiled), observed=observed)
     function = CompleteNetwork(network.graph, (8, 8), DIGITS.neuron.slack)
     net.run(x.flip(0), 2)
     first = net.run(x, 1).snapshots[1]
-    torch.testing.assert_close(first.outputs, tuple(function(x, network.neurons)[0]), rtol=1e-9, atol=1e-9)
+    torch.testing.assert_close(
+        first.outputs, tuple(function(x, network.neurons)[0]), rtol=1e-9, atol=1e-9
+    )
     net.feed(x)
     assert not net.step() and torch.equal(net.snapshot().outputs[0], first.outputs[0])
 
 
 def test_a_learned_bias_shrinks_with_the_spikes_by_hand():
-    """2.2 and a bias of .4, then of .2 and .1: 2.6, 2.4 and 2.3 become 3, 2.5 and 2.25. The next image has it whole."""
+    """2.2 and a bias of .4, then of .2 and .1: 2.6, 2.4 and 2.3 become 3, 2.5 and 2.25. The next
+    image has it whole.
+    """
     layer = neuron(PLAIN, bias=[0.4])
     steps = [(2.2, 1.0), (None, 0.5), (None, 0.25), (None, 0.25), (0.3, 1.0)]
     sent = []
@@ -153,23 +198,35 @@ def test_what_pools_send_does_not_count_the_rest():
             n = own.out - network.neurons[layer]["rest"][:, None, None]
             pooled = max_pool(n, **net.graph[pool].attrs)
             for value, counted in ((n, counts[layer]), (pooled.round(), counts[pool])):
-                assert torch.equal(count_digits(value).double().sum(1, keepdim=True), counted.digits)
+                assert torch.equal(
+                    count_digits(value).double().sum(1, keepdim=True), counted.digits
+                )
 
 
 def test_scale_and_factors_need_no_new_calibration():
     """They act on what was trained; a coarser theta sends fewer digits."""
     network, x = converted(TinyLeaky), images(2)
     recipe = DIGITS.with_settings(
-        {"calibration.steps": 8, "calibration.operations": 0.25, "threshold.scale": 2, "threshold.layers": "act3:3"}
+        {
+            "calibration.steps": 8,
+            "calibration.operations": 0.25,
+            "threshold.scale": 2,
+            "threshold.layers": "act3:3",
+        }
     )
     plain = network.neurons
     coarse = rescaled(network.graph, plain, recipe)
     assert torch.equal(coarse["act1"]["theta"], 2 * plain["act1"]["theta"])
     assert torch.equal(coarse["act3"]["theta"], 6 * plain["act3"]["theta"])
-    rests = [own["act3"]["rest"] * own["act3"]["theta"] for own in (coarse, plain)]  # the same value in other thetas
+    # The same value in other thetas.
+    rests = [own["act3"]["rest"] * own["act3"]["theta"] for own in (coarse, plain)]
     assert ((rests[0] - rests[1]).abs() <= coarse["act3"]["theta"] / 512).all() and rests[0].any()
     few, many = (
-        Converted(network.graph, network.spec, recipe, neurons, {}).network().run(x, 1).snapshots[1].operations.digits
+        Converted(network.graph, network.spec, recipe, neurons, {})
+        .network()
+        .run(x, 1)
+        .snapshots[1]
+        .operations.digits
         for neurons in (coarse, plain)
     )
     assert (few < many).all()
@@ -181,7 +238,10 @@ def test_scale_and_factors_need_no_new_calibration():
         ({"neuron.events": "digits"}, "needs neuron.kind=memory"),
         ({"neuron.events": "digits", "neuron.digits": -1}, "neuron.digits"),
         ({"neuron.kind": "memory", "neuron.digits": 2}, "need neuron.events=digits"),
-        ({"neuron.events": "digits", "neuron.kind": "memory", "msat.enabled": True}, "stages of its own"),
+        (
+            {"neuron.events": "digits", "neuron.kind": "memory", "msat.enabled": True},
+            "stages of its own",
+        ),
         ({"threshold.rule": "sensitivity"}, "need complete values"),
         ({"calibration.kind": "trained"}, "need complete values"),
     ],

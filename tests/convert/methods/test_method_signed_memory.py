@@ -12,14 +12,16 @@ from helpers.scalar_neurons import currents, phi, scalar_memory, slopes, thetas
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from spiking_yolo.convert.registry import get_recipe
+from spiking_yolo.convert.methods import get_recipe
 
 MEMORY = get_recipe("signed-memory")
 SLOPES = slopes | st.just(Fraction(0))
 
 
 def test_wrongly_sent_spikes_are_taken_back_by_hand():
-    """theta = 1, ReLU: 3 sent, then the sum falls to 1, to -4, and rises to 1/2, which rounds up."""
+    """theta = 1, ReLU: 3 sent, then the sum falls to 1, to -4, and rises to 1/2, which
+    rounds up.
+    """
     layer = neuron(MEMORY)
     assert send(layer, [3, -2, -5, 4.5]) == [3, -2, -1, 1]
     assert layer.count.item() == 7
@@ -33,7 +35,9 @@ def test_at_most_gamma_spikes_per_step():
 @settings(deadline=None, max_examples=50)
 @given(currents, thetas, SLOPES)
 def test_against_a_second_implementation(zs: list[Fraction], theta: Fraction, slope: Fraction):
-    assert send(neuron(MEMORY, theta, slope), zs) == [n for n, _ in scalar_memory(zs, theta, 4, Fraction(1, 2), slope)]
+    assert send(neuron(MEMORY, theta, slope), zs) == [
+        n for n, _ in scalar_memory(zs, theta, 4, Fraction(1, 2), slope)
+    ]
 
 
 @settings(deadline=None, max_examples=50)
@@ -50,7 +54,9 @@ def test_the_order_of_arrival_does_not_matter(data: Any, theta: Fraction, slope:
 
 @torch.no_grad()
 def test_theta_covers_the_negative_side_too():
-    """A quarter of the larger of both sides' percentiles; the negative one is sent scaled by the slope."""
+    """A quarter of the larger of both sides' percentiles; the negative one is sent scaled by the
+    slope.
+    """
     _, steep = method(TinyLeaky, "signed-memory", {"threshold.rule": "max"})
     model, _ = method(TinyLeaky, "signed-memory")
     z = model.bn1(model.conv1(images(2))).transpose(0, 1).flatten(1)  # type: ignore[operator]
@@ -61,7 +67,9 @@ def test_theta_covers_the_negative_side_too():
 @torch.no_grad()
 @pytest.mark.parametrize("cls", [Pooled, TinyLeaky])
 def test_the_sums_of_a_network_settle_on_a_finer_and_finer_grid(cls: Any):
-    """In rate coding the mean over t steps lies on the grid theta / t, up to the slew of the layers before."""
+    """In rate coding the mean over t steps lies on the grid theta / t, up to the slew of the layers
+    before.
+    """
     model, converted = method(cls, "signed-memory")
     run = converted.network().run(images(2), 256, [16, 256])
     for t, bound in ((16, 0.05), (256, 0.004)):

@@ -10,7 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Tensor
 
-from spiking_yolo.convert.registry import get_recipe
+from spiking_yolo.convert.methods import get_recipe
 from spiking_yolo.errors import Notice
 from spiking_yolo.snn.neurons import NeuronLayer
 
@@ -34,10 +34,12 @@ def test_the_rate_of_a_constant_input_is_one_over_a_whole_number(n: int, T: int)
 
 
 def test_balanced_thresholds_by_hand():
-    """An image of ones is a spike in every step, whatever the seed: the currents, and so the thresholds, are known.
+    """An image of ones is a spike in every step, whatever the seed: the currents, and so the
+    thresholds, are known.
 
-    Layer 1: currents 1/2 and 3/4, theta = 3/4: the first neuron fires at t = 2, 4, ..., the second in every step.
-    Layer 2, weights (3, 2), bias 1/4: its largest current is (3 + 2) * 3/4 + 1/4 = 4; the ANN's activation is 3 1/4.
+    Layer 1: currents 1/2 and 3/4, theta = 3/4: the first neuron fires at t = 2, 4, ..., the second
+    in every step. Layer 2, weights (3, 2), bias 1/4: its largest current is (3 + 2) * 3/4 + 1/4 =
+    4; the ANN's activation is 3 1/4.
     """
     graph = points([([[0.5], [0.75]], [0.0, 0.0]), ([[3.0, 2.0]], [0.25]), ([[1.0]], [0.0])])
     x = torch.ones(1, 1, 1, 1, dtype=torch.float64)
@@ -61,13 +63,17 @@ def test_the_input_is_spikes_and_the_run_repeats():
     a, b = record(network, x, 10), record(network, x, 10)
     assert all(torch.equal(a[k], b[k]) and a[k].any() for k in a)
     network.run(x, 6, probes=[watch])
-    assert not torch.equal(currents[0], currents[1]), "the current of the first layer should be random"
+    assert not torch.equal(currents[0], currents[1]), (
+        "the current of the first layer should be random"
+    )
     other = spiking(converted.graph, x, SPIKE_NORM, {"encoding.seed": 1})
     assert not torch.equal(record(other.network(observed=True), x, 10)["act1"], a["act1"])
 
 
 def test_biases_are_part_of_the_balanced_current():
-    """The paper has none. A layer driven by its bias alone is balanced to it, and fires in every step."""
+    """The paper has none. A layer driven by its bias alone is balanced to it, and fires in every
+    step.
+    """
     graph = points([([[0.0]], [2.0]), ([[1.0]], [0.0])])
     x = torch.zeros(1, 1, 1, 1, dtype=torch.float64)
     converted = spiking(graph, x, SPIKE_NORM)
@@ -76,9 +82,13 @@ def test_biases_are_part_of_the_balanced_current():
 
 
 def test_it_says_what_its_paper_does_not_have():
-    """The paper has no bias, no max pooling and no leaky ReLU. A network of its kind is converted in silence."""
+    """The paper has no bias, no max pooling and no leaky ReLU. A network of its kind is converted
+    in silence.
+    """
     x = torch.ones(1, 1, 1, 1, dtype=torch.float64)
-    with pytest.warns(Notice, match=r"spike-norm .* here are 1 layers with a bias: biases are balanced"):
+    with pytest.warns(
+        Notice, match=r"spike-norm .* here are 1 layers with a bias: biases are balanced"
+    ):
         spiking(points([([[1.0]], [0.5]), ([[1.0]], [0.0])]), x, SPIKE_NORM)
     with pytest.warns(Notice, match="leaky ReLUs"):
         method(TinyLeaky, "spike-norm")

@@ -13,14 +13,16 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Tensor
 
-from spiking_yolo.convert.registry import get_recipe
+from spiking_yolo.convert.methods import get_recipe
 from spiking_yolo.snn.neurons import NeuronLayer, OnOff
 
 TSC, RMP = get_recipe("tsc"), get_recipe("rmp")
 
 
 def test_switches_by_hand():
-    """Spikes 0 1 1 1 0 1 0 0: on, off, on, off. The last run counts its off only once it has ended."""
+    """Spikes 0 1 1 1 0 1 0 0: on, off, on, off. The last run counts its off only once it has
+    ended.
+    """
     layer = neuron(TSC)
     assert send(layer, [0, 1, 1, 1, 0, 1, 0, 0]) == [0, 1, 1, 1, 0, 1, 0, 0]
     assert (layer.counts.spikes.item(), layer.count.item()) == (4, 4)
@@ -29,9 +31,13 @@ def test_switches_by_hand():
     assert (open_end.counts.spikes.item(), open_end.count.item()) == (1, 3)
 
 
-@pytest.mark.parametrize(("z", "spikes", "switches"), [(0.9, 230, 51), (0.1, 25, 50), (1.0, 256, 1), (0.5, 128, 255)])
+@pytest.mark.parametrize(
+    ("z", "spikes", "switches"), [(0.9, 230, 51), (0.1, 25, 50), (1.0, 256, 1), (0.5, 128, 255)]
+)
 def test_it_pays_at_high_rates_only(z: float, spikes: int, switches: int):
-    """T = 256; above one half the silent steps are alone and cost two switches each, below it the spikes are."""
+    """T = 256; above one half the silent steps are alone and cost two switches each, below it the
+    spikes are.
+    """
     layer = neuron(TSC)
     send(layer, [z] * 256)
     assert (layer.count.item(), layer.counts.spikes.item()) == (spikes, switches)
@@ -49,7 +55,9 @@ def test_switches_are_changes_of_the_spike_train(zs: list[Fraction], theta: Frac
 
 
 class Synapses:
-    """Toggles at every switch that arrives and integrates what is on. A pair has a line per neuron."""
+    """Toggles at every switch that arrives and integrates what is on. A pair has a line per
+    neuron.
+    """
 
     def __init__(self):
         self.on: dict[str, Tensor] = {}
@@ -57,7 +65,11 @@ class Synapses:
         self.decoded: dict[str, Tensor] = {}
 
     def __call__(self, name: str, t: int, layer: NeuronLayer, current: Tensor | None) -> None:
-        lines = {f"{name}/on": layer.on, f"{name}/off": layer.off} if isinstance(layer, OnOff) else {name: layer}
+        lines = (
+            {f"{name}/on": layer.on, f"{name}/off": layer.off}
+            if isinstance(layer, OnOff)
+            else {name: layer}
+        )
         for line, source in lines.items():
             zero = torch.zeros_like(source.count)
             switched = source.state.switches - self.seen.get(line, zero)
@@ -84,13 +96,19 @@ def test_integrating_the_switches_gives_the_spikes_of_rmp(cls: Any):
 
     a = tsc.network(observed=True).run(x, T, probes=[synapses]).snapshots[T]
     b = rmp.network(observed=True).run(x, T, probes=[spikes]).snapshots[T]
-    assert counts and all(torch.equal(synapses.decoded[k], v) and v.any() for k, v in counts.items())
+    assert counts and all(
+        torch.equal(synapses.decoded[k], v) and v.any() for k, v in counts.items()
+    )
     assert all(torch.equal(p, q) for p, q in zip(a.outputs, b.outputs, strict=True))
     sent: Any = 0
     for name in a.spikes:
         assert torch.equal(a.spikes[name], b.spikes[name])
-        switched = sum(v.flatten(1).sum(1) for k, v in synapses.seen.items() if k.partition("/")[0] == name)
+        switched = sum(
+            v.flatten(1).sum(1) for k, v in synapses.seen.items() if k.partition("/")[0] == name
+        )
         assert isinstance(switched, Tensor)
         sent = sent + switched
     assert (a.sent.spikes >= sent).all() and (b.sent.spikes >= sum(b.spikes.values())).all()
-    assert not torch.equal(a.operations.spikes, b.operations.spikes), "operations should be counted by switches"
+    assert not torch.equal(a.operations.spikes, b.operations.spikes), (
+        "operations should be counted by switches"
+    )

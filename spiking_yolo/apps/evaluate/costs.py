@@ -1,0 +1,108 @@
+"""What the energy of a converted network rests on, besides what a run counts."""
+
+from dataclasses import dataclass
+
+from spiking_yolo.convert.converted import Converted
+from spiking_yolo.graph import shapes
+from spiking_yolo.graph.rewrites import constant_nodes
+from spiking_yolo.metrics.energy import Size, Value, Work
+from spiking_yolo.recipe import Recipe
+from spiking_yolo.snn.counting import Counting
+from spiking_yolo.snn.operations import spiking
+
+# Kinds of neurons whose every event is worth another power of two.
+CARRIERS = ("dcgs", "few-spikes")
+
+
+@dataclass(frozen=True)
+class CostModel:
+    """counting: in which the method's operations are reported. value: what events carry. streams:
+    layers with analogue input compute in every step instead of once. exponentials: per neuron and
+    step. weights, inputs, outputs, ann_exponentials: see Size.
+    """
+
+    counting: Counting = "spikes"
+    value: Value = "none"
+    streams: bool = False
+    exponentials: int = 0
+    weights: int = 0
+    inputs: int = 0
+    outputs: int = 0
+    ann_exponentials: int = 0
+
+    @classmethod
+    def of(cls, converted: Converted) -> "CostModel":
+        graph, recipe = converted.graph, converted.recipe
+        constant = constant_nodes(graph)
+        sizes = {
+            name: shape.numel()
+            for name, shape in shapes(graph, converted.spec.height, converted.spec.width).items()
+        }
+        events = spiking(graph, [node.name for node in graph.activations])
+        streams, weights, inputs, outputs = False, 0, 0, 0
+        for node in graph.nodes:
+            if node.weighted:
+                streams = streams or (node.name not in constant and node.inputs[0] not in events)
+                weights += graph.tensors[f"{node.name}.weight"].numel()
+                inputs, outputs = inputs + sizes[node.inputs[0]], outputs + sizes[node.name]
+        ann_exponentials = sum(sizes[node.name] for node in graph.activations if node.phi.silu)
+        streams = streams and recipe.encoding.coding == "rate"
+        per_neuron = exponentials(recipe, silu=ann_exponentials > 0)
+        return cls(
+            recipe.counting,
+            spike_value(recipe),
+            streams,
+            per_neuron,
+            weights,
+            inputs,
+            outputs,
+            ann_exponentials,
+        )
+
+    def size(self, macs: float, neurons: float) -> Size:
+        """macs, neurons: of one image."""
+        return Size(macs, self.weights, self.inputs, self.outputs, neurons, self.ann_exponentials)
+
+    def work(
+        self,
+        t: float,
+        size: Size,
+        operations: float,
+        events: float,
+        updates: float,
+        analogue_macs: float,
+    ) -> Work:
+        """What was done in t steps; operations and events as `charged(value)`. analogue_macs: of
+        one step.
+        """
+        analogue, exponentials = (
+            analogue_macs * (t if self.streams else 1),
+            self.exponentials * size.neurons * t,
+        )
+        return Work(t, operations, events, updates, analogue, self.value, exponentials)
+
+
+def spike_value(recipe: Recipe) -> Value:
+    """What the recipe's events carry: MSAT's threshold differs per neuron and step, in stages it is
+    Theta / 2^k. Where a neuron sends several thetas at once they travel as signed digits. Schedules
+    of all neurons scale weights instead.
+    """
+    if recipe.msat.enabled and not recipe.msat.stages:
+        return "any"
+    unit = (
+        recipe.neuron.gamma == 1 and recipe.neuron.kind not in CARRIERS and not recipe.msat.enabled
+    )
+    return "none" if unit else "power of two"
+
+
+def exponentials(recipe: Recipe, silu: bool = False) -> int:
+    """Exponentials and logarithms per neuron and step: ln(1 + exp) of Eq. 15, exp of Eq. 16, and
+    the sigmoid.
+
+    In stages DTT alone needs none: theta rises with U - mean(U), so comparing that with one
+    constant per stage will do. silu: neurons compute SiLU of their potential, one more.
+    """
+    m = recipe.msat
+    if not m.enabled or m.variant != "eq17" or not (m.dtt or m.det) or (m.stages and not m.det):
+        return int(silu)
+    return 2 * m.dtt + m.det * (1 + m.mu) + 1 + silu

@@ -1,0 +1,342 @@
+"""The pictures of an evaluation: accuracy against time and operations, precision and recall, change
+per class.
+"""
+
+import json
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass
+from datetime import date
+from pathlib import Path
+from typing import Any
+
+from spiking_yolo.apps.evaluate import EvaluationOptions
+from spiking_yolo.apps.evaluate.costs import CostModel
+from spiking_yolo.apps.evaluate.records import Record
+from spiking_yolo.apps.evaluate.scores import Scorer
+from spiking_yolo.apps.evaluate.tables import (
+    NOTE,
+    BreakEven,
+    Intervals,
+    Row,
+    Table,
+    break_even,
+    class_table,
+    energy_table,
+    in_precision,
+    interval_table,
+    main_table,
+    neurobench_table,
+    resamplings,
+    row_intervals,
+    seconds_per_image,
+    table,
+)
+from spiking_yolo.convert.converted import Converted
+from spiking_yolo.data.classification import LabelledSet
+from spiking_yolo.data.coco import CocoSet, as_coco
+from spiking_yolo.data.detection import DetectionSet
+from spiking_yolo.draw.curves import line_plot, ranked_bars
+from spiking_yolo.io.json import finite, write_json
+from spiking_yolo.io.tables import percent, write_csv
+from spiking_yolo.metrics.bootstrap import Resampling
+from spiking_yolo.metrics.energy import Account
+from spiking_yolo.options import command_line, versions
+from spiking_yolo.snn.plan import SimulationOptions
+
+CURVES, CLASSES = 6, 40  # more do not fit
+_MOVED = 0.05  # points; less is shown as 0.0
+# Points on the axis of a score: with few images, less than that is hardly known.
+SPAN = 10.0
+
+
+def plot_all(
+    table: Table, scorer: Scorer, method: str, folder: Path, intervals: Intervals | None = None
+) -> None:
+    """mAP-T.png, mAP-operations.png, precision-recall.png and class-change.png; pictures without
+    content are left out.
+
+    scorer: says which figure is plotted and how its pictures are called. intervals: drawn as a
+    band.
+    """
+    figure, (name, measure) = scorer.main[0], scorer.names
+    ann = 100 * table.ann[figure]
+    if not math.isnan(ann):
+        label, reference = f"{figure} (%)", {"ANN": ann}
+        y = [100 * row[figure] for row in table.steps]
+        band = _band(table, figure, intervals)
+        t = [row["T"] for row in table.steps]
+        of_ann = (intervals or {}).get("ann", {}).get(figure)
+        spans = {"ANN": (100 * of_ann.low, 100 * of_ann.high)} if of_ann else {}
+        path = folder / f"{name}-T.png"
+        line_plot(
+            path,
+            {method: (t, y, *band)},
+            "timesteps T",
+            label,
+            True,
+            reference,
+            hbands=spans,
+            least=SPAN,
+        )
+        operations = [row["sops_per_image"] / 1e9 for row in table.steps]
+        point = {"ANN, multiply-accumulates": (table.ann["macs"] / 1e9, ann)}
+        x_label = "synaptic operations per image (10⁹)"
+        path = folder / f"{name}-operations.png"
+        line_plot(
+            path,
+            {method: (operations, y)},
+            x_label,
+            label,
+            hlines=reference,
+            points=point,
+            least=SPAN,
+        )
+    curves = {"ANN": table.scored["ann"].curve}
+    curves |= {
+        f"T = {row['T']}": table.scored[str(row["T"])].curve for row in table.steps[-CURVES:]
+    }
+    known = {row: curve for row, curve in curves.items() if curve is not None}
+    if known:
+        line_plot(folder / "precision-recall.png", known, "recall", "precision, mean over classes")
+    _class_change(table, folder / "class-change.png", measure)
+
+
+def plot_energy(
+    table: Table, accounts: Sequence[Account], worth: Sequence[BreakEven], path: Path
+) -> None:
+    """Energy as a multiple of the ANN's against operations per MAC, a curve per account; stars:
+    break-even.
+    """
+    stars = {one.account: (one.operations, 1.0) for one in worth if one.operations > 0}
+    series, marks = {}, {}
+    for account in accounts:
+        ann = table.ann[account.energy]
+        points = [
+            (row["effective_ACs"] / table.size.macs, row[account.energy] / ann)
+            for row in table.steps
+        ]
+        if account.key in stars:
+            marks[account.name] = stars[account.key]
+            points.append(stars[account.key])
+        series[account.name] = tuple(zip(*sorted(p for p in points if p[0] > 0), strict=True))
+    drawn = {name: curve for name, curve in series.items() if curve}
+    label = "synaptic operations / ANN multiply-accumulates"
+    line_plot(
+        path, drawn, label, "energy / energy of the ANN", True, {"ANN": 1.0}, logy=True, marks=marks
+    )
+
+
+def _band(table: Table, figure: str, intervals: Intervals | None) -> tuple[list[float], ...]:
+    rows = [(intervals or {}).get(str(row["T"]), {}).get(figure) for row in table.steps]
+    known = [i for i in rows if i is not None]
+    if len(known) < len(rows):
+        return ()
+    return [100 * i.low for i in known], [100 * i.high for i in known]
+
+
+def _class_change(table: Table, path: Path, measure: str) -> None:
+    """`measure` of the last step minus the ANN's; of many classes those that change most, and how
+    many others.
+
+    n: of its objects, or images.
+    """
+    last = table.steps[-1]["T"]
+    ann, snn = table.scored["ann"].per_class, table.scored[str(last)].per_class
+    change = {
+        name: 100 * (snn[name] - ann[name]) for name in ann if not math.isnan(snn[name] - ann[name])
+    }
+    moved = sorted(
+        (name for name in change if abs(change[name]) >= _MOVED),
+        key=lambda name: -abs(change[name]),
+    )
+    chosen = moved[:CLASSES]
+    if chosen:
+        n = table.scored["ann"].objects
+        shown = {
+            f"{name} (n = {n[name]})": change[name]
+            for name in sorted(chosen, key=lambda name: change[name])
+        }
+        rest = [f"{len(change) - len(moved)} classes do not change"] * (len(change) > len(moved))
+        rest += [f"{len(moved) - len(chosen)} others change less than these"] * (
+            len(moved) > len(chosen)
+        )
+        label = "\n".join(
+            [f"{measure} at T = {last} minus the ANN's, points", *["; ".join(rest)] * bool(rest)]
+        )
+        ranked_bars(path, shown, label, least=SPAN)
+
+
+RESULTS = "results.json"  # what `save` writes last
+
+
+@dataclass(frozen=True, eq=False)
+class Evaluation:
+    """A converted network on a dataset. Figures are fractions, nan where there is nothing to
+    measure.
+
+    of_images: of the dataset, of which `dataset` may be a part. records: one per image, see Engine.
+    table: one row per timestep, and of the ANN. resamplings: by row, if the options ask for a
+    bootstrap, and intervals: the 95 % of them. worth: where the spiking network uses less energy
+    than the ANN, if there is a quantised ANN to compare with.
+    """
+
+    network: Converted
+    dataset: DetectionSet | LabelledSet
+    of_images: int
+    scorer: Scorer
+    accounts: Sequence[Account]
+    simulation: SimulationOptions
+    records: Sequence[Record]
+    table: Table
+    resamplings: Mapping[str, Resampling]
+    intervals: Intervals
+    worth: Sequence[BreakEven]
+
+    @classmethod
+    def of(
+        cls,
+        records: Sequence[Record],
+        network: Converted,
+        dataset: DetectionSet | LabelledSet,
+        scorer: Scorer,
+        options: EvaluationOptions = EvaluationOptions(),  # noqa: B008
+        simulation: SimulationOptions = SimulationOptions(),
+        of_images: int | None = None,
+    ) -> "Evaluation":
+        """Score the records of all images of the dataset."""
+        rows = table(records, scorer, CostModel.of(network), options.accounts)
+        drawn = resamplings(rows, options.bootstrap, options.seed) if options.bootstrap else {}
+        ranges = row_intervals(drawn)
+        worth = break_even(rows, options.accounts) if rows.baseline else []
+        images = len(dataset) if of_images is None else of_images
+        return cls(
+            network,
+            dataset,
+            images,
+            scorer,
+            options.accounts,
+            simulation,
+            records,
+            rows,
+            drawn,
+            ranges,
+            worth,
+        )
+
+    def text(self, per_class: bool = False) -> str:
+        """Tables that fit 100 columns, and what they rest on. per_class: the accuracy of every
+        class too.
+        """
+        figures, rows = self.scorer.main, self.table
+        method = self.network.recipe.name + in_precision(self.simulation.precision)
+        lines = [
+            f"{self.dataset.name}, {len(self.dataset)} images, method {method}; figures in percent"
+        ]
+        lines.append(main_table(rows, figures))
+        lines.append(self._latency())
+        if rows.exit:
+            kept, saved = (
+                percent(rows.exit[f"{figures[0]}_kept"]),
+                percent(rows.exit["operations_saved"]),
+            )
+            last = rows.steps[-1]["T"]
+            lines.append(
+                f"early exit keeps {kept} % of {figures[0]} at T={last} and saves {saved} % of the"
+                " operations"
+            )
+        lines += [
+            f"\n{energy_table(rows, self.accounts, self.worth)}",
+            NOTE,
+            f"\n{neurobench_table(rows)}",
+        ]
+        if self.intervals:
+            lines.append(f"\n{interval_table(self.intervals, figures[0])}")
+        if per_class:
+            lines.append(f"\n{class_table(rows)}")
+        return "\n".join([*lines, f"\n{seconds_per_image(self.records):.3g} s per image"])
+
+    def _latency(self) -> str:
+        recipe, layers = self.network.recipe, len(self.network.graph.activations)
+        T = self.table.steps[-1]["T"]
+        together, pipelined = recipe.latency(T, layers)
+        return (
+            f"a neuron sends at most {recipe.events_per_step} events per step; one after the other"
+            f" T={T} takes {together} sub-steps\nof all {layers} layers, or {pipelined} where"
+            " layers are a pipeline"
+        )
+
+    def save(self, folder: Path) -> None:
+        """Write instances.json (what was scored, unless it is COCO's own file),
+        predictions_ann.json and predictions_T.json per step (boxes in COCO's results format),
+        results.csv, plots and, last, results.json.
+        """
+        if isinstance(self.dataset, DetectionSet) and not isinstance(self.dataset, CocoSet):
+            write_json(folder / "instances.json", as_coco(self.dataset))
+        predictions = {"ann": [r["ann"] for r in self.records]}
+        predictions |= {
+            t: [r["steps"][t]["found"] for r in self.records] for t in self.records[0]["steps"]
+        }
+        for name, of_images in predictions.items():
+            write_json(folder / f"predictions_{name}.json", self.scorer.rows(of_images))
+        rows = [{"row": title, **row} for title, _, row in self._rows()]
+        write_csv(
+            folder / "results.csv",
+            rows,
+            list(dict.fromkeys(name for row in rows[::-1] for name in row)),
+        )
+        plot_all(self.table, self.scorer, self.network.recipe.name, folder, self.intervals)
+        if self.worth:
+            plot_energy(self.table, self.accounts, self.worth, folder / "energy-operations.png")
+        write_json(folder / RESULTS, self.results(), indent=1)
+
+    def results(self) -> dict[str, Any]:
+        """The content of results.json; None stands for nothing to measure."""
+        table = self.table
+        rows = {name: row | self._interval(name) for _, name, row in self._rows()}
+        content = {
+            "dataset": self.dataset.name,
+            "images": len(self.dataset),
+            "of_images": self.of_images,
+            "notes": self.dataset.notes,
+            **asdict(self.simulation),
+            "weights": self.network.provenance.get("weights"),
+            "weights_sha256": self.network.provenance.get("weights_sha256"),
+            "command": command_line(),
+            "date": date.today().isoformat(),
+            "method": self.network.recipe.name,
+            "recipe": json.loads(self.network.recipe.to_json()),
+            "versions": versions(),
+            "events_per_step": self.network.recipe.events_per_step,
+            "accounts": [asdict(account) for account in self.accounts],
+            "ann": rows["ann"],
+            "steps": [rows[str(row["T"])] for row in table.steps],
+            "measure_per_class": self.scorer.names[1],
+            "objects_per_class": table.scored["ann"].objects,
+            "per_class": {
+                name: scored.per_class for name, scored in table.scored.items() if scored.per_class
+            },
+        }
+        if table.baseline:
+            content["baseline"] = [rows[f"{row['bits']} bit"] for row in table.baseline]
+            content["break_even"] = [asdict(one) for one in self.worth]
+        if table.exit:
+            content["early_exit"] = rows["exit"]
+        return finite({**content, "seconds_per_image": seconds_per_image(self.records)})
+
+    def _interval(self, name: str) -> Row:
+        intervals = self.intervals.get(name)
+        return (
+            {"interval_95": {figure: [i.low, i.high] for figure, i in intervals.items()}}
+            if intervals
+            else {}
+        )
+
+    def _rows(self) -> list[tuple[str, str, Row]]:
+        """Title, name in `table.scored`, and row."""
+        rows = [("ann", "ann", self.table.ann)]
+        rows += [
+            (f"ann {row['bits']} bit", f"{row['bits']} bit", row) for row in self.table.baseline
+        ]
+        rows += [(f"T={row['T']}", str(row["T"]), row) for row in self.table.steps]
+        return rows + ([("early exit", "exit", self.table.exit)] if self.table.exit else [])

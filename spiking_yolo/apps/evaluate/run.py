@@ -1,0 +1,225 @@
+"""What an evaluation needs from the disk: converted networks, a dataset, and statistics for the
+quantised ANN.
+"""
+
+from collections.abc import Callable, Mapping
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from spiking_yolo.apps.evaluate import EvalOptions, EvaluationOptions
+from spiking_yolo.apps.evaluate.comparison import Comparison
+from spiking_yolo.apps.evaluate.evaluation import Evaluation
+from spiking_yolo.apps.evaluate.quantised import bits_of, quantised_ann
+from spiking_yolo.apps.evaluate.records import Engine, EngineOptions, run_records
+from spiking_yolo.apps.evaluate.scores import ClassificationScorer, CocoScorer, Scorer, VocScorer
+from spiking_yolo.apps.evaluate.tables import differences
+from spiking_yolo.apps.evaluate.tasks import ClassificationTask, DetectionTask
+from spiking_yolo.convert.converted import Converted
+from spiking_yolo.convert.pipeline import load_statistics
+from spiking_yolo.convert.statistics import Statistics
+from spiking_yolo.data.classification import LabelledSet
+from spiking_yolo.data.detection import DetectionSet
+from spiking_yolo.data.formats import UNPACKED, open_classification, open_detection, voc_years
+from spiking_yolo.errors import UserError
+from spiking_yolo.io.assets import samples_folder
+from spiking_yolo.io.distributed import Ranks
+from spiking_yolo.models.spec import Spec
+from spiking_yolo.options import load_all, load_ann
+from spiking_yolo.snn.plan import SimulationOptions
+
+Inputs = tuple[dict[str, Converted], DetectionSet | LabelledSet, Statistics | None, EvalOptions]
+
+
+def open_inputs(options: EvalOptions) -> Inputs:
+    """What `compare` takes: networks, dataset, statistics, and options with the metric that "auto"
+    stands for.
+
+    Everything is read before the first run. Raises UserError for files that are missing, damaged or
+    do not fit.
+    """
+    data, metric = options.data or samples_folder(), options.metric
+    if not data.exists():  # said before the networks are converted, which takes its time
+        raise UserError(f"{data} does not exist; check --data")
+    networks = load_all(options)
+    if metric == "auto" and next(iter(networks.values())).spec.task == "classify":
+        metric = "accuracy"
+    if metric == "accuracy":
+        dataset = open_classification(data, options.split, options.project.parent / UNPACKED)
+    else:
+        dataset = open_detection(data, options.split, options.images, options.year)
+    if metric == "auto":
+        metric = "voc" if voc_years(data) else "coco"
+    statistics = (
+        load_statistics(load_ann(options), options.statistics) if options.baseline else None
+    )
+    return networks, dataset, statistics, replace(options, metric=metric)
+
+
+# method, images that are done, images in all.
+Progress = Callable[[str, int, int], Any]
+# Of a quantised ANN that is worth a row.
+MOST_BITS = 12
+# Of a dataset are shown; all are in results.json.
+NOTES = 5
+SMALL = 320 * 320  # pixels of a detector
+
+
+def evaluate(
+    network: Converted,
+    dataset: DetectionSet | LabelledSet,
+    options: EvaluationOptions = EvaluationOptions(),  # noqa: B008
+    *,
+    statistics: Statistics | None = None,
+    scorer: Scorer | None = None,
+    simulation: SimulationOptions = SimulationOptions(),
+    device: str | torch.device = "cpu",
+    folder: Path | None = None,
+    progress: Progress = lambda method, done, total: None,
+) -> Evaluation:
+    """The ANN and the spiking network at every timestep of the options; for the parameters see
+    `compare`.
+    """
+    results: list[Evaluation] = []
+    compare(
+        {network.recipe.name: network},
+        dataset,
+        options,
+        statistics=statistics,
+        scorer=scorer,
+        simulation=simulation,
+        folder=folder,
+        ranks=Ranks(device=device),
+        progress=progress,
+        finished=lambda name, evaluation: results.append(evaluation),
+    )
+    return results[0]
+
+
+def compare(
+    networks: Mapping[str, Converted],
+    dataset: DetectionSet | LabelledSet,
+    options: EvaluationOptions = EvaluationOptions(),  # noqa: B008
+    *,
+    statistics: Statistics | None = None,
+    scorer: Scorer | None = None,
+    simulation: SimulationOptions = SimulationOptions(),
+    folder: Path | None = None,
+    ranks: Ranks = Ranks(),  # noqa: B008
+    progress: Progress = lambda method, done, total: None,
+    finished: Callable[[str, Evaluation], Any] = lambda method, evaluation: None,
+) -> Comparison:
+    """Evaluate conversions of one network, one after the other.
+
+    networks: by method; all converted before the first run, so that a missing calibration is found
+    at once. statistics: of the activations; with them there are rows of the quantised ANN, the
+    rival of a spiking network. scorer: by default as the dataset and `options.metric` say. folder:
+    keeps the records of finished images, and goes on with those of an interrupted call; of several
+    networks each has a folder inside, by its name. ranks: this process among those of torchrun, and
+    its device; in all but the first the tables stay empty. progress(method, done, total) is called
+    after each batch. finished(method, evaluation) is called after each method: an evaluation, which
+    holds all predictions, is not kept, nor is what its table scored. Raises UserError when network,
+    data and options do not fit.
+    """
+    listed = len(dataset)
+    if options.limit is not None:
+        dataset = dataset.subset(options.limit, options.seed)
+    scorer = scorer or scorer_of(dataset, options)
+    tables, drawn = {}, {}
+    for name, network in networks.items():
+        engine = _engine(network, dataset, options, statistics, simulation, ranks.device)
+        own = folder / name if folder and len(networks) > 1 else folder
+        records = run_records(
+            engine, own, ranks, lambda done, total, name=name: progress(name, done, total)
+        )
+        if ranks.first:
+            evaluation = Evaluation.of(
+                records, network, dataset, scorer, options, simulation, listed
+            )
+            finished(name, evaluation)
+            tables[name] = replace(evaluation.table, scored={})
+            drawn[name] = evaluation.resamplings
+    recipes = {name: network.recipe for name, network in networks.items()}
+    minus = differences(drawn) if options.bootstrap else {}
+    return Comparison(dataset, recipes, tables, scorer.main[0], simulation, minus)
+
+
+def _engine(
+    network: Converted,
+    dataset: DetectionSet | LabelledSet,
+    options: EvaluationOptions,
+    statistics: Statistics | None,
+    simulation: SimulationOptions,
+    device: str | torch.device,
+) -> Engine:
+    steps, gamma = options.timesteps, network.recipe.neuron.gamma
+    bits = (
+        sorted({8, *(b for t in steps if (b := bits_of(gamma, t)) < MOST_BITS)})
+        if statistics
+        else []
+    )
+    quantised = {b: quantised_ann(network.graph, statistics, b) for b in bits} if statistics else {}
+    task = task_of(network.spec, dataset, options)
+    batch = options.batch or usual_batch(network.spec)
+    engine_options = EngineOptions(steps[-1], steps, batch, tuple(bits), options.early_exit)
+    return Engine(network, task, engine_options, device, quantised, simulation)
+
+
+def usual_batch(spec: Spec) -> int:
+    """How many images are simulated together. A step of a small detector is spent on calls as much
+    as on arithmetic: four at once are 1.4 (one step) to 1.7 times as fast at 320 pixels, and at 416
+    1.0 to 1.1 times.
+    """
+    if spec.task == "classify":
+        return spec.images_at_once
+    return 4 if spec.height * spec.width <= SMALL else 1
+
+
+def task_of(
+    spec: Spec, dataset: DetectionSet | LabelledSet, options: EvaluationOptions
+) -> DetectionTask | ClassificationTask:
+    """What is predicted for the images of a dataset. Raises UserError when the network does not fit
+    the data.
+    """
+    if isinstance(dataset, LabelledSet):
+        return ClassificationTask(
+            spec, dataset, 0.5 if options.exit_conf is None else options.exit_conf
+        )
+    exit_conf = 0.25 if options.exit_conf is None else options.exit_conf
+    return DetectionTask(spec, dataset, options.conf, options.iou, options.max_det, exit_conf)
+
+
+def scorer_of(dataset: DetectionSet | LabelledSet, options: EvaluationOptions) -> Scorer:
+    if isinstance(dataset, LabelledSet):
+        return ClassificationScorer(dataset)
+    return VocScorer(dataset) if options.metric == "voc" else CocoScorer(dataset)
+
+
+def notes(spec: Spec, dataset: DetectionSet | LabelledSet, options: EvaluationOptions) -> list[str]:
+    """What to know about the data before looking at figures, one line each."""
+    lines = dataset.notes[:NOTES]
+    if len(dataset.notes) > NOTES:
+        lines = [*lines, f"{len(dataset.notes) - NOTES} more notes are in results.json"]
+    if options.limit is not None and options.limit < len(dataset):
+        lines = [
+            *lines,
+            f"{options.limit} of {len(dataset)} images, by --limit; only these are scored",
+        ]
+    task = task_of(spec, dataset, options)
+    if isinstance(task, DetectionTask):
+        ours, theirs, known = (
+            len(spec.names),
+            len(dataset.classes),
+            sum(index >= 0 for index in task.classes),
+        )
+        if not known == ours == theirs:
+            lines = [
+                *lines,
+                (
+                    f"{known} of the network's {ours} classes are matched with the dataset's"
+                    f" {theirs} by name"
+                ),
+            ]
+    return [f"note: {line}" for line in lines]

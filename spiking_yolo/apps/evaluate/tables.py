@@ -1,0 +1,371 @@
+"""Records of all images -> the rows of a table: figures, spikes, operations and energy at every
+step.
+"""
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+
+from spiking_yolo.apps.evaluate.costs import CostModel
+from spiking_yolo.apps.evaluate.records import Record
+from spiking_yolo.apps.evaluate.scores import COCO_NAMES, Scored, Scorer
+from spiking_yolo.io.tables import columns, percent
+from spiking_yolo.metrics.bootstrap import Interval, Resampling
+from spiking_yolo.metrics.energy import (
+    CHIPS,
+    PJ_PER_MJ,
+    Account,
+    Size,
+    Work,
+    accounts,
+    charged,
+    neurobench,
+)
+from spiking_yolo.snn.counting import Counts
+
+Row = dict[str, Any]
+
+
+@dataclass(frozen=True, eq=False)
+class Table:
+    """Rows of one network on one dataset, and the scores that they come from.
+
+    ann: {"macs", figures}, with the energy of every account. steps: one row per timestep. baseline:
+    the quantised ANN. exit: early exit. scored: by row: "ann", "4", "8", ..., "8 bit", "exit".
+    size: of the network, and works: of every row of the spiking one, for its energy.
+    """
+
+    ann: Row
+    steps: list[Row]
+    size: Size
+    baseline: list[Row] = field(default_factory=list)
+    exit: Row | None = None
+    scored: dict[str, Scored] = field(default_factory=dict)
+    works: dict[str, Work] = field(default_factory=dict)
+
+
+def table(
+    records: Sequence[Record],
+    scorer: Scorer,
+    model: CostModel,
+    energy: Sequence[Account] = accounts(),
+) -> Table:
+    """Score every column of the records, and average what they cost per image."""
+    macs, neurons, activations = (_mean(records, key) for key in ("macs", "neurons", "activations"))
+    size, charge = model.size(macs, neurons), charged(model.value)
+    scored: dict[str, Scored] = {}
+    works: dict[str, Work] = {}
+
+    def ann_row(name: str, predictions: list[Any]) -> Row:
+        scored[name] = scorer.score(predictions)
+        return {**scored[name].figures, "macs": macs}
+
+    def spiking_row(name: str, at: Sequence[dict[str, Any]], t: float) -> Row:
+        scored[name] = scorer.score([one["found"] for one in at])
+        operations = {
+            counting: _mean([one["operations"] for one in at], counting)
+            for counting in Counts._fields
+        }
+        sent = {
+            counting: _mean([one["sent"] for one in at], counting) for counting in Counts._fields
+        }
+        updates, analogue = _mean(at, "updates"), _mean(records, "analogue_macs")
+        work = works[name] = model.work(
+            t, size, operations[charge], sent[charge], updates, analogue
+        )
+        spikes = _mean(at, "spikes")
+        return {
+            **scored[name].figures,
+            "spikes_per_image": spikes,
+            "mean_rate": spikes / (activations * t),
+            "sops_per_image": operations[model.counting],
+            **{f"sops_per_mac_{counting}": value / macs for counting, value in operations.items()},
+            "output_error": _mean(at, "error"),
+            **{account.energy: account.snn(work, size) for account in energy},
+            **neurobench(work, size, sent["messages"]),
+        }
+
+    def exit_row(last: Row) -> Row:
+        at = [r["exit"] for r in records]
+        row = {"mean_T": _mean(at, "t"), **spiking_row("exit", at, _mean(at, "t"))}
+        figure, full = scorer.main[0], last["sops_per_image"]
+        whole = last[figure]
+        row[f"{figure}_kept"] = scored["exit"].figures[figure] / whole if whole else float("nan")
+        row["operations_saved"] = 1 - row["sops_per_image"] / full if full else 0.0
+        return row
+
+    first = records[0]
+    ann = ann_row("ann", [r["ann"] for r in records])
+    ann |= {account.energy: account.ann(size) for account in energy}
+    steps = [
+        {"T": int(t), **spiking_row(t, [r["steps"][t] for r in records], float(t))}
+        for t in first["steps"]
+    ]
+    baseline = [
+        {"bits": int(b), **ann_row(f"{b} bit", [r["quantised"][b] for r in records])}
+        for b in first["quantised"]
+    ]
+    return Table(
+        ann, steps, size, baseline, exit_row(steps[-1]) if "exit" in first else None, scored, works
+    )
+
+
+def _mean(records: Sequence[Mapping[str, Any]], key: str) -> float:
+    return float(np.mean([r[key] for r in records]))
+
+
+def seconds_per_image(records: Sequence[Record]) -> float:
+    """Of simulating and reading the predictions, without the ANN and the files."""
+    return _mean(records, "seconds")
+
+
+Intervals = dict[str, dict[str, Interval]]
+
+
+def resamplings(table: Table, n: int, seed: int) -> dict[str, Resampling]:
+    """By row, as in table.scored."""
+    data = {name: scored.resampled() for name, scored in table.scored.items() if scored.resampled}
+    return {name: Resampling.of(one, n, seed) for name, one in data.items()}
+
+
+def row_intervals(rows: Mapping[str, Resampling]) -> Intervals:
+    """Row -> figure -> 95 % interval; "FIGURE_minus_ann" is the paired difference. rows: with one
+    named "ann".
+    """
+    found = {name: intervals(one) for name, one in rows.items()}
+    for name in found.keys() - {"ann"}:
+        found[name] |= {f"{f}_minus_ann": i for f, i in intervals(rows[name] - rows["ann"]).items()}
+    return found
+
+
+def differences(methods: Mapping[str, Mapping[str, Resampling]]) -> dict[str, Intervals]:
+    """Method -> T -> figure -> 95 % interval of the method minus the first method, on the same
+    draws of images.
+
+    methods: rows by method. Of the first there is nothing.
+    """
+    if not methods:
+        return {}
+    (_, reference), *others = methods.items()
+    return {
+        name: {t: intervals(rows[t] - reference[t]) for t in rows if t.isdecimal()}
+        for name, rows in others
+    }
+
+
+def intervals(one: Resampling) -> dict[str, Interval]:
+    """By figure, named as in a table."""
+    return {COCO_NAMES.get(f, f): i for f, i in one.intervals().items()}
+
+
+@dataclass(frozen=True)
+class BreakEven:
+    """Where the spiking network's energy falls below `ann` mJ, in one account.
+
+    T: of the longest run measured; operations: below so many per MAC of the ANN it uses less in T
+    steps, measured: how many it had; negative: never. until: the T up to which it uses less, by
+    linear interpolation between the measured ones; None: at every T measured.
+    """
+
+    account: str
+    ann: float
+    T: int
+    measured: float
+    operations: float
+    until: float | None
+
+    def text(self) -> str:
+        if self.operations <= 0 or self.until == 0:
+            return "never"
+        return "all T" if self.until is None else f"T <= {self.until:.1f}"
+
+
+def break_even(table: Table, accounts: Sequence[Account]) -> list[BreakEven]:
+    """In the account "fp32" against the float ANN, in the others against the 8-bit one."""
+    last = table.steps[-1]
+    work, size = table.works[str(last["T"])], table.size
+    return [
+        BreakEven(
+            account.key,
+            account.ann(size),
+            last["T"],
+            work.operations / size.macs,
+            account.break_even(work, size),
+            crossing(table.steps, account.energy, start(account, work, size), account.ann(size)),
+        )
+        for account in accounts
+    ]
+
+
+def start(account: Account, work: Work, size: Size) -> float:
+    """mJ before the first spike: what analogue layers cost."""
+    return account.snn(Work(0, 0, analogue_macs=work.analogue_macs), size)
+
+
+def crossing(steps: Sequence[Row], key: str, before: float, budget: float) -> float | None:
+    """The T at which the energy, linear between (0, before) and the rows, first passes the budget;
+    None: never.
+    """
+    t, energy = 0.0, before
+    if energy > budget:
+        return 0.0
+    for row in steps:
+        if row[key] > budget:
+            return t + (row["T"] - t) * (budget - energy) / (row[key] - energy)
+        t, energy = float(row["T"]), row[key]
+    return None
+
+
+NOTE = """\
+fp32: 32-bit float and its ANN, as most papers print it; the others: 8-bit weights and an 8-bit ANN.
+8 bit: 32-bit sums, no memory. SRAM: every access is paid, with 16- or 32-bit potentials.
+reuse: each byte moves once per pass. chips: published pJ per synaptic event, TrueNorth to Loihi.
+All but chips at 45 nm; operations are signed digits, or messages where spikes carry any value."""
+
+
+def in_precision(precision: str) -> str:
+    """What a title says behind a name: nothing where a network is computed as usual."""
+    return "" if precision == "float32" else f", {precision}"
+
+
+def main_table(table: Table, figures: Sequence[str]) -> str:
+    """One line per row: figures in percent, spikes, operations per MAC of the ANN in three
+    countings, output error.
+    """
+    head = ["", *figures, "minus ANN", "M spikes", "rate", *Counts._fields, "error"]
+    unit = [""] * (len(figures) + 4) + ["per MAC"] * 3 + [""]
+    rows = [head, unit, ["ANN", *_figures(table.ann, figures), *[""] * 7]]
+    for row in table.baseline:
+        rows.append(
+            [
+                f"ANN {row['bits']} bit",
+                *_figures(row, figures),
+                _minus_ann(row, table, figures),
+                *[""] * 6,
+            ]
+        )
+    for row in table.steps:
+        rows.append([f"T={row['T']}", *_spiking(row, table, figures)])
+    if table.exit:
+        rows.append(
+            [f"exit, mean T={table.exit['mean_T']:.1f}", *_spiking(table.exit, table, figures)]
+        )
+    return columns(rows)
+
+
+def _figures(row: Row, names: Sequence[str]) -> list[str]:
+    return [percent(row[name]) for name in names]
+
+
+def _minus_ann(row: Row, table: Table, figures: Sequence[str]) -> str:
+    return percent(row[figures[0]] - table.ann[figures[0]], "+.1f")
+
+
+def _spiking(row: Row, table: Table, figures: Sequence[str]) -> list[str]:
+    work = [f"{row['spikes_per_image'] / 1e6:.3g}", f"{row['mean_rate']:.4f}"]
+    work += [f"{row[f'sops_per_mac_{counting}']:.3g}" for counting in Counts._fields]
+    return [
+        *_figures(row, figures),
+        _minus_ann(row, table, figures),
+        *work,
+        f"{row['output_error']:.3f}",
+    ]
+
+
+def energy_table(table: Table, accounts: Sequence[Account], worth: Sequence[BreakEven] = ()) -> str:
+    """mJ per image in every account, and by the published energies of chips; what an operation
+    costs; break-even.
+    """
+    chips = CHIPS.values()
+
+    def cells(f: Callable[[Account], float | str]) -> list[str]:
+        return [v if isinstance(v, str) else f"{v:.3g}" for v in map(f, accounts)]
+
+    def spiking(title: str, row: Row) -> list[str]:
+        low, high = (pj * row["effective_ACs"] / PJ_PER_MJ for pj in (min(chips), max(chips)))
+        return [title, *cells(lambda a: row[a.energy]), f"{low:.3g} - {high:.3g}"]
+
+    value = next(iter(table.works.values())).value
+    rows = [["mJ per image", *(account.name for account in accounts), "chips"]]
+    rows.append(["ANN", *cells(lambda a: table.ann[a.energy]), ""])
+    rows += [spiking(f"T={row['T']}", row) for row in table.steps]
+    if table.exit:
+        rows.append(spiking("early exit", table.exit))
+    rows.append(["pJ per MAC", *cells(lambda a: a.mac), ""])
+    rows.append(
+        ["pJ per operation", *cells(lambda a: a.operation(value)), f"{min(chips)} - {max(chips)}"]
+    )
+    if worth:
+        even = {one.account: one for one in worth}
+        rows.append(["even at operations/MAC", *cells(lambda a: even[a.key].operations), ""])
+        rows.append(["less than the ANN", *cells(lambda a: even[a.key].text()), ""])
+    return columns(rows)
+
+
+def neurobench_table(table: Table) -> str:
+    """NeuroBench's counts, per image."""
+    rows = [
+        [
+            "NeuroBench",
+            "effective ACs (G)",
+            "effective MACs (G)",
+            "activation sparsity",
+            "membrane updates (M)",
+        ]
+    ]
+    for row in table.steps:
+        counts = (
+            row["effective_ACs"] / 1e9,
+            row["effective_MACs"] / 1e9,
+            row["activation_sparsity"],
+        )
+        rows.append(
+            [f"T={row['T']}", *(f"{n:.3g}" for n in (*counts, row["membrane_updates"] / 1e6))]
+        )
+    footprint = table.steps[-1]["footprint_bytes"] / 1e6
+    return f"{columns(rows)}\nfootprint {footprint:.3g} MB: 8-bit weights and 16-bit potentials"
+
+
+def interval_table(intervals: Intervals, figure: str) -> str:
+    """95 % intervals of one figure and of its difference to the ANN, in percent."""
+    rows = [["", figure, "95 % interval", "minus ANN", "95 % interval"]]
+    for name, row in intervals.items():
+        cells = [row_name(name)]
+        for key in (figure, f"{figure}_minus_ann"):
+            i = row.get(key)
+            cells += (
+                [percent(i.value, ".1f"), f"[{percent(i.low)}, {percent(i.high)}]"]
+                if i
+                else ["", ""]
+            )
+        rows.append(cells)
+    return columns(rows)
+
+
+def class_table(table: Table) -> str:
+    """AP of every class that has objects, in percent, and how many; the last steps where not all
+    fit the width.
+    """
+    names = ["ann", *[str(row["T"]) for row in table.steps][-8:]]
+    objects = table.scored["ann"].objects
+    rows = [["class", "n", *map(row_name, names), "minus ANN"]]
+    for label in table.scored["ann"].per_class:
+        values = [table.scored[name].per_class[label] for name in names]
+        rows.append(
+            [
+                label,
+                str(objects[label]),
+                *map(percent, values),
+                percent(values[-1] - values[0], "+.1f"),
+            ]
+        )
+    return columns(rows)
+
+
+def row_name(name: str) -> str:
+    """The name of a row of table.scored as a table shows it."""
+    if name.isdecimal():
+        return f"T={name}"
+    return {"ann": "ANN", "exit": "early exit"}.get(name, f"ANN {name}")

@@ -1,0 +1,125 @@
+"""A converted network as JSON that a person can read: graph, shapes, thresholds and where it came
+from; no weights.
+"""
+
+import json
+from dataclasses import dataclass
+from typing import Any
+
+from torch import Tensor
+
+from spiking_yolo.apps.export import ConvertOptions, ExportOptions
+from spiking_yolo.apps.export.expressible import listing, missing, needed
+from spiking_yolo.apps.export.nir_graph import to_nir
+from spiking_yolo.convert.converted import Converted
+from spiking_yolo.errors import UserError, require
+from spiking_yolo.graph import Node, shapes
+from spiking_yolo.io.files import atomic_write
+from spiking_yolo.io.json import json_text
+from spiking_yolo.options import load
+
+FORMAT = "spiking_yolo-description-1"
+
+
+def describe(converted: Converted) -> str:
+    """The JSON text, one line per node.
+
+    A node has name, op, inputs, attrs, and shape, that of its output without the batch: [C, H, W]
+    or [features]. weight, bias: shapes. neurons: what its neurons have, see
+    snn.neurons.NeuronLayer: theta per channel in the units of the original network, a single number
+    where all channels share it; of a value per neuron the shape, and its range.
+    """
+    graph = converted.graph
+    sizes = shapes(graph, converted.spec.height, converted.spec.width)
+    head = {
+        "format": FORMAT,
+        "recipe": json.loads(converted.recipe.to_json()),
+        "spec": json.loads(converted.spec.to_json()),
+        "provenance": dict(converted.provenance),
+        "outputs": list(graph.outputs),
+    }
+    lines = [f" {json_text(key)}: {json_text(value)}," for key, value in head.items()]
+    nodes = [
+        f"  {json_text(_node(converted, node, list(sizes[node.name][1:])))}" for node in graph.nodes
+    ]
+    return "\n".join(["{", *lines, ' "nodes": [', ",\n".join(nodes), " ]", "}", ""])
+
+
+def _node(converted: Converted, node: Node, shape: list[int]) -> dict[str, Any]:
+    entry = {
+        "name": node.name,
+        "op": node.op,
+        "inputs": list(node.inputs),
+        "attrs": dict(node.attrs),
+        "shape": shape,
+    }
+    weight, bias = converted.graph.parameters(node)
+    entry |= {
+        key: list(value.shape)
+        for key, value in (("weight", weight), ("bias", bias))
+        if value is not None
+    }
+    if own := converted.neurons.get(node.name):
+        entry["neurons"] = {key: _values(value) for key, value in own.items()}
+    return entry
+
+
+def _values(tensor: Tensor) -> Any:
+    """Numbers to 7 digits, about as many as float32 has."""
+    low, high = (float(f"{end.item():.7g}") for end in tensor.aminmax())
+    if low == high:
+        return low
+    if tensor.ndim > 1:
+        return {"shape": list(tensor.shape), "min": low, "max": high}
+    return [float(f"{value:.7g}") for value in tensor.tolist()]
+
+
+@dataclass(frozen=True)
+class Exported:
+    """What was written. nodes: of the NIR graph, None in another format."""
+
+    converted: Converted
+    nodes: int | None = None
+
+    def text(self) -> str:
+        layers = (
+            f"{len(self.converted.neurons)} layers of neurons, method {self.converted.recipe.name}"
+        )
+        return layers if self.nodes is None else f"{layers}, {self.nodes} NIR nodes"
+
+
+def convert(options: ConvertOptions) -> Exported:
+    """Convert, and save one file that needs nothing else."""
+    converted = load(options)
+    converted.save(options.output)
+    return Exported(converted)
+
+
+def explain(options: ExportOptions) -> str:
+    """What NIR cannot express of the network, node by node. Writes nothing."""
+    converted, sizes = needed(load(options))
+    return listing(missing(converted, sizes), len(converted.graph.nodes), sizes)
+
+
+def export(options: ExportOptions) -> Exported:
+    """Write the network in the format, whole or not at all.
+
+    Raises UserError when NIR cannot express it, when there is no --output, or when the system
+    refuses to write.
+    """
+    if options.output is None:
+        raise UserError("--explain writes nothing: leave it out")
+    converted = load(options)
+    if options.format == "safetensors":
+        converted.save(options.output)
+    elif options.format == "json":
+        text = describe(converted)
+        with atomic_write(options.output) as temporary:
+            temporary.write_text(text)
+    else:
+        nir = require("nir", "export")
+        graph = to_nir(converted)
+        with atomic_write(options.output) as temporary:
+            nir.write(temporary, graph)
+        return Exported(converted, len(graph.nodes))
+    return Exported(converted)

@@ -1,0 +1,48 @@
+"""The options of a report. Imports nothing heavy."""
+
+from dataclasses import KW_ONLY, dataclass
+from pathlib import Path
+
+from spiking_yolo.errors import UserError
+from spiking_yolo.options import (
+    ComputeOptions,
+    DetectionOptions,
+    LimitOptions,
+    MethodOptions,
+    OutputOptions,
+    ordered_steps,
+)
+from spiking_yolo.settings import setting
+
+# Timesteps of a photograph where nothing is said.
+LONGEST = 16
+
+
+@dataclass(frozen=True)
+class ReportOptions(MethodOptions, ComputeOptions, DetectionOptions, LimitOptions, OutputOptions):
+    """What is looked at, for how long, and where the page goes."""
+
+    title = "options"
+
+    sources: tuple[str, ...] = setting(doc="photographs, folders, globs, or one video")
+    _: KW_ONLY
+    T: int | None = setting(None, f"timesteps (default: {LONGEST}; per frame of a video 1)", 1)
+    steps: tuple[int, ...] = setting(
+        (), "timesteps that the slider has (default: all, or 24 of a long run)", 1
+    )
+    classes: tuple[str, ...] = setting(
+        (), "keep these classes only: names or numbers with commas, e.g. dog,car"
+    )
+    recursive: bool = setting(False, "of a folder, the photographs in folders inside it too")
+    every: int = setting(1, "of a video, every N-th frame", 1)
+    max_frames: int | None = setting(None, "of a video, at most N frames", 1)
+    output: Path | None = setting(
+        None, "file to write, ending in .html (default: PROJECT/NAME/report.html)"
+    )
+    project: Path = setting(Path("runs/report"))
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        object.__setattr__(self, "steps", ordered_steps(self.steps, self.T))
+        if self.output and self.output.suffix.lower() not in (".html", ".htm"):
+            raise UserError(f"--output must end in .html, not {self.output.name}")

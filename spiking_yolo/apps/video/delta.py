@@ -1,0 +1,142 @@
+"""The rival of a spiking network on video: graded changes above a threshold, without spikes.
+
+EvNets (Dutson and Gupta, ECCV 2022). Each layer keeps what it was last sent; of its new input,
+changes whose magnitude exceeds a threshold are sent as floats and added to the layer's sums, and
+the activation is taken of the sums. What is not sent stays due: the reference moves only by what
+was.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from spiking_yolo.graph import OPS, Graph, Node, shapes
+from spiking_yolo.snn.counting import Counts
+from spiking_yolo.snn.operations import spiking, synaptic_operations
+from spiking_yolo.snn.stream import unlike
+
+
+@dataclass(frozen=True)
+class Pass:
+    """One frame. outputs: head tensors [1, ...]. sent, operations: by counting. updates: neurons
+    touched.
+
+    analogue_macs: of layers that receive analogue values. fresh, cut: see Result.
+    """
+
+    outputs: tuple[Tensor, ...]
+    sent: dict[str, float]
+    operations: dict[str, float]
+    updates: float
+    analogue_macs: float
+    fresh: bool = True
+    cut: bool = False
+
+
+def gates(
+    graph: Graph, height: int, width: int, theta: Mapping[str, Tensor], factor: float, image: float
+) -> dict[str, Tensor]:
+    """What a change of each value must exceed: node -> [1, C, ...].
+
+    theta: activation -> thresholds [C], which count `factor` times and go the way of the values.
+    image: of the input. Sums without an activation have no threshold.
+    """
+    found: dict[str, Tensor] = {}
+    sizes = shapes(graph, height, width)
+    like = next(iter(graph.tensors.values()))
+    for node in graph.nodes:
+        shape, given = sizes[node.name], [found[name] for name in node.inputs]
+        if node.op == "input":
+            found[node.name] = like.new_full(shape, image)
+        elif node.op == "activation":
+            own = factor * theta[node.name].to(like)
+            found[node.name] = own.reshape(1, -1, *[1] * (len(shape) - 2)).expand(shape)
+        elif node.weighted:
+            found[node.name] = like.new_zeros(()).expand(shape)
+        elif node.op == "add":
+            found[node.name] = torch.maximum(*given)
+        else:
+            found[node.name] = OPS[node.op](node.attrs, None, None, *given)
+    return found
+
+
+def uniform_gates(graph: Graph, threshold: float) -> dict[str, Tensor]:
+    """The same threshold for every value."""
+    return {node.name: torch.tensor(threshold) for node in graph.nodes}
+
+
+class DeltaNetwork:
+    """The graph of an ANN on one video: network(x) -> Pass, frame after frame.
+
+    A message is a float that is sent between layers, an operation one of them times an output that
+    it reaches. analogue_macs: the same of what layers receive that read the image, or sums without
+    an activation. updates: sums of layers that received something. gates: node -> threshold of its
+    values. Everything is sent in the first frame, at a cut and when the size changes.
+    """
+
+    def __init__(self, graph: Graph, gates: Mapping[str, Tensor]):
+        self.graph, self.gates = graph, gates
+        self._events = spiking(
+            graph, [node.name for node in graph.nodes if node.op in ("activation", "max_pool")]
+        )
+        # What the readers of a node know of it.
+        self._sent: dict[str, Tensor] = {}
+        self._sums: dict[str, Tensor] = {}
+
+    @torch.no_grad()
+    def __call__(self, x: Tensor) -> Pass:
+        """x: [1, C, H, W]."""
+        (image,) = (node.name for node in self.graph.nodes if node.op == "input")
+        before = self._sent.get(image)
+        cut = before is not None and (before.shape != x.shape or unlike(x, before))
+        if fresh := before is None or cut:
+            self._sent, self._sums = {}, {}
+        values: dict[str, Tensor] = {}
+        # Of this frame, by sender: two layers that read one node get the same.
+        changes: dict[str, Tensor] = {}
+        operations = analogue = updates = 0.0
+        for node in self.graph.nodes:
+            if not node.weighted:
+                given = [x] if node.op == "input" else [values[name] for name in node.inputs]
+                values[node.name] = OPS[node.op](node.attrs, None, None, *given)
+                continue
+            (source,) = node.inputs
+            if source not in changes:
+                changes[source] = self._change(source, values[source])
+            arrived = (changes[source] != 0).sum(1, keepdim=True)
+            values[node.name] = self._added(node, changes[source], bool(arrived.any()))
+            work = float(synaptic_operations(self.graph, node, arrived))
+            from_events = source in self._events
+            operations, analogue = (
+                operations + work * from_events,
+                analogue + work * (not from_events),
+            )
+            updates += values[node.name].numel() * bool(arrived.any())
+        events = (change for name, change in changes.items() if name in self._events)
+        messages = sum(float(change.count_nonzero()) for change in events)
+        outputs = tuple(values[name].clone() for name in self.graph.outputs)
+        sent, done = Counts.alike(messages)._asdict(), Counts.alike(operations)._asdict()
+        return Pass(outputs, sent, done, updates, analogue, fresh, cut)
+
+    def _change(self, name: str, value: Tensor) -> Tensor:
+        """What is sent of a node's value."""
+        if name not in self._sent:
+            self._sent[name] = value.clone()
+            return value
+        change = value - self._sent[name]
+        change = torch.where(change.abs() > self.gates[name], change, 0)
+        self._sent[name] += change
+        return change
+
+    def _added(self, node: Node, change: Tensor, any_arrived: bool) -> Tensor:
+        """The sums of a layer after it has received a change; the bias is in them since the first
+        frame.
+        """
+        weight, bias = self.graph.parameters(node)
+        if node.name not in self._sums:
+            self._sums[node.name] = OPS[node.op](node.attrs, weight, bias, change)
+        elif any_arrived:
+            self._sums[node.name] += OPS[node.op](node.attrs, weight, None, change)
+        return self._sums[node.name]

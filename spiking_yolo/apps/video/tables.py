@@ -1,0 +1,253 @@
+"""Records of frames -> the rows of a table: scores, operations and energy of one mode on one or
+several sequences.
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import Any
+
+import numpy as np
+
+from spiking_yolo.apps.evaluate.tasks import from_json
+from spiking_yolo.apps.video.modes import Bench, FrameRecord
+from spiking_yolo.data.mot import MotBoxes
+from spiking_yolo.decode.boxes import Detections
+from spiking_yolo.io.tables import columns, percent
+from spiking_yolo.metrics.bootstrap import Resampling
+from spiking_yolo.metrics.energy import CHIPS, PJ_PER_MJ, Account, Size, Work, charged
+from spiking_yolo.metrics.video import agreement, agreement_by_box, person_ap
+from spiking_yolo.snn.counting import Counts
+
+Row = dict[str, Any]
+Modes = Mapping[str, list[FrameRecord]]
+
+
+@dataclass(frozen=True, eq=False)
+class Measured:
+    """A sequence as every mode saw it. truth: people by frame of the records, from 1; None where
+    nobody marked any.
+    """
+
+    name: str
+    truth: Mapping[int, MotBoxes] | None
+    modes: Modes
+
+
+def rows(bench: Bench, measured: Sequence[Measured]) -> list[Row]:
+    """One row per mode, over all frames of the sequences; AP50 over those that have a ground truth.
+
+    cuts: the frames of one sequence, of several with the name of theirs.
+    """
+    scored = [one for one in measured if one.truth is not None]
+    ap = {mode: _ap(bench, scored, mode) for mode in measured[0].modes} if scored else {}
+    return [_row(bench, measured, mode, ap) for mode in measured[0].modes]
+
+
+def _ap(bench: Bench, scored: Sequence[Measured], mode: str) -> Resampling:
+    truth = [one.truth or {} for one in scored]
+    return person_ap(
+        _found(scored, mode), truth, bench.converted.spec.names, bench.options.bootstrap
+    )
+
+
+def _row(
+    bench: Bench, measured: Sequence[Measured], mode: str, ap: Mapping[str, Resampling]
+) -> Row:
+    frames = [one.modes[mode] for one in measured]
+    first, later = (
+        [records[0] for records in frames],
+        [r for records in frames for r in records[1:]],
+    )
+    row: Row = {"mode": mode, "frames": sum(map(len, frames))}
+    if mode in ap:
+        row |= _figure("AP50", ap[mode], "AP50")
+        if "ann" in ap:
+            row |= _figure("AP50_minus_ann", ap[mode] - ap["ann"], "AP50")
+    if "ann" in measured[0].modes:
+        found, reference = _found(measured, mode), _found(measured, "ann")
+        row |= _figure("agreement", agreement(found, reference, n=bench.options.bootstrap), "AP50")
+        row["agreement_by_box"] = agreement_by_box(found, reference)
+    worst, where = max((r.error, (one.name, r.frame)) for one in measured for r in one.modes[mode])
+    errors = [[r.error for r in records] for records in frames]
+    row["output_error"] = {
+        "mean": float(np.mean(np.concatenate(errors))),
+        "first": float(np.mean([of[0] for of in errors])),
+        "last": float(np.mean([of[-1] for of in errors])),
+        "worst": worst,
+        "worst_sequence": where[0],
+        "worst_frame": where[1],
+    }
+    row["first"], row["later"] = costs(bench, first), costs(bench, later)
+    row["energy_mJ"], row["first_energy_mJ"] = (
+        energies(bench, mode, later),
+        energies(bench, mode, first),
+    )
+    row["seconds_per_frame"] = float(np.mean([r.seconds for r in later or first]))
+    cuts = [(one.name, r.frame) for one in measured for r in one.modes[mode] if r.cut]
+    row["cuts"] = [frame for _, frame in cuts] if len(measured) == 1 else cuts
+    return row
+
+
+def _found(measured: Sequence[Measured], mode: str) -> list[list[Detections]]:
+    return [[from_json(record.boxes) for record in one.modes[mode]] for one in measured]
+
+
+def _figure(name: str, of: Resampling, figure: str) -> Row:
+    """Its value, and its 95 % interval where there are resamplings."""
+    if not len(of.scores):
+        return {name: float(of.value[of.figures.index(figure)])}
+    interval = of.intervals()[figure]
+    return {name: interval.value, f"{name}_95": [interval.low, interval.high]}
+
+
+def costs(bench: Bench, records: Sequence[FrameRecord]) -> Row:
+    """Means over frames. spikes, digits, messages: operations in this counting per MAC of the ANN;
+    sops: in that of the method. analogue: MACs of layers that read the image, per MAC of the ANN.
+    sent: events, by counting. updates: of neurons. None without a frame.
+    """
+    macs = bench.size.macs
+    per_mac = {
+        counting: _mean([r.operations[counting] for r in records], macs)
+        for counting in Counts._fields
+    }
+    return {
+        **per_mac,
+        "sops": per_mac[bench.model.counting],
+        "analogue": _mean([r.analogue_macs for r in records], macs),
+        "sent": {
+            counting: _mean([r.sent[counting] for r in records]) for counting in Counts._fields
+        },
+        "updates": _mean([r.updates for r in records]),
+    }
+
+
+def energies(bench: Bench, mode: str, records: Sequence[FrameRecord]) -> dict[str, float | None]:
+    """mJ per frame in every account; of the ANN in float in the first and of 8 bits in the
+    others.
+    """
+    if mode == "ann":
+        return {account.key: account.ann(bench.size) for account in bench.options.accounts}
+    work = mean_work(bench, mode, records)
+    return {
+        account.key: work and account.snn(work, bench.size) for account in bench.options.accounts
+    }
+
+
+def mean_work(bench: Bench, mode: str, records: Sequence[FrameRecord]) -> Work | None:
+    """Per frame. None without a frame."""
+    if not records:
+        return None
+    value = bench.value(mode)
+    charge = charged(value)
+    steps = 1 if mode == "delta" else bench.options.T
+    means = ([r.operations[charge] for r in records], [r.sent[charge] for r in records])
+    counts = (*means, [r.updates for r in records], [r.analogue_macs for r in records])
+    model = replace(bench.model, value=value)
+    return model.work(steps, bench.size, *(float(np.mean(column)) for column in counts))
+
+
+def _mean(values: Sequence[float], unit: float = 1.0) -> float | None:
+    return float(np.mean(values)) / unit if values else None
+
+
+NOTE = """\
+AP50 of person against the ground truth, and agreement with the ANN's boxes above 25 %, in percent;
+by box: with each class counting as often as the ANN sees it, else each as much as another.
+error: of the outputs, relative to the ANN's, mean over the frames. Operations are per
+multiply-accumulate of the ANN; analogue: of the layer that reads the image.
+s: of the network alone, per later frame."""
+ENERGY_NOTE = """\
+fp32: 32-bit float and its ANN, as most papers print it; the others: 8-bit weights and an 8-bit ANN.
+8 bit: 32-bit sums, no memory. SRAM: every access is paid, with 16- or 32-bit potentials.
+reuse: each byte moves once per pass. All at 45 nm; of later frames."""
+_LONGEST = 17  # characters of a name
+
+
+def score_table(named: Mapping[str, Sequence[Row]]) -> str:
+    """One line per sequence and mode: how good the boxes and the outputs are."""
+    table = [["", "AP50", "95 %", "- ANN", "95 %", "agree", "by box", "error", "last", "worst"]]
+    for name, rows in named.items():
+        for row in rows:
+            minus = "AP50_minus_ann" if row["mode"] != "ann" else ""
+            cells = [_percent(row.get("AP50")), _interval(row.get("AP50_95"))]
+            cells += [_percent(row.get(minus), "+.1f"), _interval(row.get(f"{minus}_95"))]
+            cells += [_percent(row.get("agreement")), _percent(row.get("agreement_by_box"))]
+            errors = [f"{row['output_error'][key]:.3f}" for key in ("mean", "last", "worst")]
+            table.append([_label(name, row["mode"]), *cells, *errors])
+    return columns(table)
+
+
+def cost_table(named: Mapping[str, Sequence[Row]]) -> str:
+    """One line per sequence and mode: operations, seconds, and where a cut was seen."""
+    table = [["", "first frame", "later: spikes", "digits", "messages", "analogue", "s", "cuts"]]
+    for name, rows in named.items():
+        for row in rows:
+            first, later = row["first"], row["later"]
+            cells = [
+                _number(first["sops"]),
+                *(_number(later[key]) for key in ("spikes", "digits", "messages")),
+            ]
+            cells += [
+                _number(later["analogue"]),
+                f"{row['seconds_per_frame']:.3g}",
+                str(len(row["cuts"])),
+            ]
+            table.append([_label(name, row["mode"]), *cells])
+    return columns(table)
+
+
+def account_table(
+    named: Mapping[str, Sequence[Row]], accounts: Sequence[Account], size: Size, work: Work | None
+) -> str:
+    """mJ of each row in every account, beside the ANN's; where the last row's stream takes less.
+
+    work: of the stream in all, for the operations at which both would take the same.
+    """
+    table = [["mJ per later frame", *(account.name for account in accounts)]]
+    table.append(["ANN", *(f"{account.ann(size):.3g}" for account in accounts)])
+    for name, rows in named.items():
+        for row in rows:
+            if row["mode"] != "ann":
+                energy = row["energy_mJ"]
+                table.append(
+                    [
+                        _label(name, row["mode"]),
+                        *(_number(energy[account.key]) for account in accounts),
+                    ]
+                )
+    if work is not None:
+        energies = [(account.snn(work, size), account.ann(size)) for account in accounts]
+        table.append(
+            ["stream of the ANN", *(percent(snn / ann, ".3g") + " %" for snn, ann in energies)]
+        )
+        table.append(
+            ["stream takes less", *("yes" if snn < ann else "no" for snn, ann in energies)]
+        )
+        table.append(
+            ["even at operations/MAC", *(f"{a.break_even(work, size):.3g}" for a in accounts)]
+        )
+        low, high = (
+            f"{work.operations * CHIPS[chip] / PJ_PER_MJ:.3g}" for chip in ("TrueNorth", "Loihi")
+        )
+        return (
+            f"{columns(table)}\nby published energies of an event: {low} mJ (TrueNorth) to {high}"
+            " mJ (Loihi)"
+        )
+    return columns(table)
+
+
+def _label(name: str, mode: str) -> str:
+    short = name if len(name) <= _LONGEST else f"{name[: _LONGEST - 3]}..."
+    return f"{short} {mode}"
+
+
+def _percent(value: float | None, number: str = ".1f") -> str:
+    return "" if value is None else percent(value, number)
+
+
+def _interval(ends: Any) -> str:
+    return f"{percent(ends[0])}..{percent(ends[1])}" if ends else ""
+
+
+def _number(value: float | None) -> str:
+    return "-" if value is None else f"{value:.3g}"

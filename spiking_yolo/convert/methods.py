@@ -1,0 +1,607 @@
+"""The conversion methods: one table, with the paper, the equation and what each method needs.
+
+The order of the functions is the order of every list of methods. A recipe is built and checked when
+it is asked for.
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+
+from spiking_yolo.errors import UserError
+from spiking_yolo.io.names import did_you_mean
+from spiking_yolo.recipe import MOST, Calibration, Encoding, Msat, Neuron, Recipe, Threshold
+
+DEFAULT = "signed-digits"
+
+
+@dataclass(frozen=True)
+class Method:
+    """A conversion method and where it comes from.
+
+    build: makes its recipe. timesteps: with which Tiny-YOLOv3 has 85 % of the ANN's mAP50 on 49
+    COCO photographs, or on 8 (docs/results.md, docs/msat.md); None: more than the 256 that were
+    tried. limits: what it cannot take, or what to know before using it.
+    """
+
+    name: str
+    build: Callable[[], Recipe]
+    timesteps: int | None
+    year: int
+    reference: str
+    limits: str
+
+    @cached_property
+    def recipe(self) -> Recipe:
+        """Its settings, checked."""
+        return self.build()
+
+
+METHODS: dict[str, Method] = {}
+
+
+def register(
+    name: str, *, year: int, reference: str, limits: str, timesteps: int | None = None
+) -> Callable[[Callable[[], Recipe]], Callable[[], Recipe]]:
+    """Decorator: add a method, whose recipe the function returns. The parameters are those of
+    Method.
+    """
+
+    def add(build: Callable[[], Recipe]) -> Callable[[], Recipe]:
+        METHODS[name] = Method(name, build, timesteps, year, reference, limits)
+        return build
+
+    return add
+
+
+def list_methods() -> dict[str, Method]:
+    """All methods by name, in the order of this file."""
+    return dict(METHODS)
+
+
+def get_recipe(name: str | Path | Recipe) -> Recipe:
+    """The recipe of a registered method, or of a .json file; a Recipe is itself. Raises UserError
+    for anything else.
+    """
+    if isinstance(name, Recipe):
+        return name
+    if str(name).endswith(".json"):
+        return Recipe.read(name)
+    methods = METHODS
+    if str(name) not in methods:
+        hint = (
+            did_you_mean(str(name), methods)
+            or f": choose from {', '.join(methods)}, or give a recipe.json"
+        )
+        raise UserError(f"unknown method {str(name)!r}{hint}")
+    return methods[str(name)].recipe
+
+
+def patience(name: str, T: int) -> str:
+    """What to know about a method that had only T timesteps, fewer than it usually needs; empty
+    where they suffice.
+    """
+    method, default = list_methods().get(name), list_methods()[DEFAULT]
+    if method is None or (method.timesteps is not None and method.timesteps <= T):
+        return ""
+    needs = f"T >= {method.timesteps}" if method.timesteps else "T above 256"
+    return f"{name} usually needs {needs}; the default, {DEFAULT}, needs {default.timesteps}"
+
+
+@register(
+    "p-norm",
+    year=2017,
+    timesteps=128,
+    reference="Rueckauer et al., Frontiers in Neuroscience 2017",
+    limits="slow where a layer's activations differ much in size",
+)
+def _p_norm() -> Recipe:
+    """p-Norm: one threshold per layer, a high percentile of its activations.
+
+    Rueckauer, Lungu, Hu, Pfeiffer, Liu: Conversion of continuous-valued deep networks to efficient
+    event-driven networks for image classification, Frontiers in Neuroscience 2017. Section 2.2.2:
+    lambda = the p-th percentile of the non-zero activations, p = 99.9, weights scaled by lambda_in
+    / lambda_out; Eq. 4: reset by subtraction; U(0) = 0. (SpikingJelly's converter counts zeros too,
+    so that its 99.9 % lies lower in a layer with few active neurons.) Needs: activation statistics.
+    """
+    return Recipe(
+        "p-norm",
+        threshold=Threshold(rule="percentile", scope="layer", percentile=99.9),
+        neuron=Neuron(kind="if", reset="subtract", gamma=1, initial=0.0),
+    )
+
+
+@register(
+    "channel-norm",
+    year=2020,
+    timesteps=128,
+    reference="Kim et al., Spiking-YOLO, AAAI 2020",
+    limits="slow on leaky ReLU: the published detector needs thousands of timesteps",
+)
+def _channel_norm() -> Recipe:
+    """Channel-Norm with the imbalanced-threshold neuron: Spiking-YOLO.
+
+    Kim, Park, Na, Yoon: Spiking-YOLO, AAAI 2020. Equation 6: weights are normalised per channel by
+    the largest activation, here the 99.9th percentile of the positive values. Section 4.2: for
+    leaky ReLU with slope alpha a neuron fires +1 at U >= theta and -1 at U <= -theta / alpha, and
+    loses the threshold that it crossed. Needs: activation statistics. The negative side needs a
+    drive of theta / alpha before its first spike, which is why the published detector runs for
+    thousands of timesteps.
+    """
+    return Recipe(
+        "channel-norm",
+        threshold=Threshold(rule="percentile", scope="channel", percentile=99.9),
+        neuron=Neuron(kind="ibt", gamma=1, initial=0.0),
+    )
+
+
+@register(
+    "spike-norm",
+    year=2019,
+    timesteps=None,
+    reference="Sengupta et al., Frontiers in Neuroscience 2019",
+    limits="made for networks without bias; reset to zero loses charge",
+)
+def _spike_norm() -> Recipe:
+    """Spike-Norm: thresholds balanced layer by layer, with the layers before already spiking.
+
+    Sengupta, Ye, Wang, Liu, Roy: Going deeper in spiking neural networks, Frontiers in Neuroscience
+    2019. Algorithm 1: theta of a layer = the largest input current that it receives while the
+    earlier layers spike; Poisson input; the membrane is reset to zero, so what exceeds the
+    threshold is lost. Needs: the network run on calibration images. The paper restricts training to
+    networks without bias, without batch norm and with average pooling; biases are then part of the
+    current that is balanced, and a rate can be off by them.
+    """
+    return Recipe(
+        "spike-norm",
+        threshold=Threshold(rule="balance", scope="layer"),
+        neuron=Neuron(kind="if", reset="zero", gamma=1, initial=0.0),
+        encoding=Encoding(input="poisson"),
+    )
+
+
+@register(
+    "rmp",
+    year=2020,
+    timesteps=None,
+    reference="Han et al., RMP-SNN, CVPR 2020",
+    limits="slow: the largest current is far above the usual one",
+)
+def _rmp() -> Recipe:
+    """RMP: threshold balancing with the residual membrane potential kept.
+
+    Han, Srinivasan, Roy: RMP-SNN, CVPR 2020. Thresholds as Spike-Norm's, times beta <= 1 (here 0.8,
+    a setting: --set threshold.scale); Eq. 5: the threshold is subtracted at a spike, so the
+    residual potential stays. Needs: the network run on calibration images.
+    """
+    return Recipe(
+        "rmp",
+        threshold=Threshold(rule="balance", scope="layer", scale=0.8),
+        neuron=Neuron(kind="if", reset="subtract", gamma=1, initial=0.0),
+    )
+
+
+@register(
+    "tsc",
+    year=2020,
+    timesteps=None,
+    reference="Han and Roy, ECCV 2020 (our reading)",
+    limits="at low rates more events than spikes",
+)
+def _tsc() -> Recipe:
+    """TSC: temporal switch coding, our reading.
+
+    Han and Roy: Deep spiking neural network, energy efficiency through time based coding, ECCV
+    2020. A run of consecutive spikes is sent as two events, switch on (+) and switch off (-); the
+    synapse integrates its weight while it is on. The dynamics, and so the accuracy, are RMP's; the
+    events are switches. No released code was found, and the paper claims about two events per
+    synapse and inference: this reading reaches that at high rates only. At low rates it costs
+    *more* than spikes do (an isolated spike is two switches); both counts are reported. Needs: the
+    network run on calibration images.
+    """
+    return Recipe(
+        "tsc",
+        threshold=Threshold(rule="balance", scope="layer", scale=0.8),
+        neuron=Neuron(kind="if", reset="subtract", gamma=1, initial=0.0, events="switches"),
+    )
+
+
+@register(
+    "opt",
+    year=2021,
+    timesteps=256,
+    reference="Deng and Gu, ICLR 2021",
+    limits="better with clipped-ReLU training and average pooling",
+)
+def _opt() -> Recipe:
+    """Opt.: the layer's maximum as threshold, and half a threshold added over the run.
+
+    Deng and Gu: Optimal conversion of conventional artificial neural networks to spiking neural
+    networks, ICLR 2021. Theorem 2: shifting the current by theta / (2 T) each step turns the
+    flooring of the rate into rounding at t = T; T is --set neuron.shift and does not follow --T.
+    The paper trains with a clipped ReLU whose cap becomes the threshold (tools/train.py
+    --activation clip); in networks without one the maximum of the activations takes the cap's
+    place. On a network trained with --activation qcfs, --set neuron.shift=0 --set
+    neuron.initial=0.5 is the conversion of Bu et al., Optimal ANN-SNN conversion for high-accuracy
+    and ultra-low-latency spiking neural networks, ICLR 2022. In the released code the last layer
+    fires too; here, as in every method, the head only integrates. Needs: activation statistics.
+    """
+    return Recipe(
+        "opt",
+        threshold=Threshold(rule="max", scope="layer"),
+        neuron=Neuron(kind="if", reset="subtract", gamma=1, initial=0.0, shift=32),
+    )
+
+
+@register(
+    "calibration-light",
+    year=2021,
+    timesteps=128,
+    reference="Li et al., A free lunch from ANN, ICML 2021",
+    limits="corrected for one T (--set calibration.T)",
+)
+def _calibration_light() -> Recipe:
+    """Calibration, light: MMSE thresholds and a bias correction per channel.
+
+    Li, Deng, Dong, Gong, Gu: A free lunch from ANN, ICML 2021. Section 3: theta by grid search for
+    the smallest mean squared error of the rate with T levels (here from the histogram of all
+    calibration images, where the paper averages five batches); Eq. 15: bias -= mean(SNN rate - ANN
+    activation) per channel, layer after layer. Half a threshold at the start, where the release
+    adds theta / 2T in every step: in error .27 for .30 at T = 32, for a sixth fewer operations
+    (docs/msat.md). The head's bias is corrected too. Needs: the network run on calibration images.
+    """
+    return Recipe(
+        "calibration-light",
+        threshold=Threshold(rule="mmse", scope="layer", levels=32),
+        neuron=Neuron(kind="if", reset="subtract", gamma=1, initial=0.5),
+        calibration=Calibration(kind="light", T=32),
+    )
+
+
+@register(
+    "calibration-advanced",
+    year=2021,
+    timesteps=64,
+    reference="Li et al., A free lunch from ANN, ICML 2021",
+    limits="corrected for one T (--set calibration.T)",
+)
+def _calibration_advanced() -> Recipe:
+    """Calibration, advanced: MMSE thresholds and a correction of the initial potential.
+
+    Li, Deng, Dong, Gong, Gu: A free lunch from ANN, ICML 2021, Eq. 17: initial potential += T *
+    mean(ANN - SNN), layer after layer; in the release per neuron, here per channel, since a value
+    per neuron belongs to images of one layout. Half a threshold at the start instead of the
+    release's theta / 2T in every step: the same error (.16 and .15 at T = 32), for a sixth fewer
+    operations (docs/msat.md). Otherwise as calibration-light. Needs: the network run on calibration
+    images.
+    """
+    return Recipe(
+        "calibration-advanced",
+        threshold=Threshold(rule="mmse", scope="layer", levels=32),
+        neuron=Neuron(kind="if", reset="subtract", gamma=1, initial=0.5),
+        calibration=Calibration(kind="advanced", T=32),
+    )
+
+
+@register(
+    "burst",
+    year=2022,
+    timesteps=16,
+    reference="Li and Zeng, burst spikes, IJCAI 2022",
+    limits="a burst of n costs n spikes",
+)
+def _burst() -> Recipe:
+    """Burst spikes: up to gamma spikes per timestep carry the residual potential away at once.
+
+    Li and Zeng: Efficient and accurate conversion of spiking neural network with burst spikes,
+    IJCAI 2022. Eq. 8: n = clip(floor(U / theta), 0, gamma), gamma = 5 here. Its max pooling by
+    lateral inhibition is the exact cumulative pooling of snn/pooling.py. Needs: activation
+    statistics.
+
+    theta is the layer's 99.9th percentile shared among the gamma spikes of a step, so that a burst
+    at its longest is worth the percentile. The two releases come near to that, in units of the
+    network's activations:
+
+    * Conversion_Burst, `--set threshold.rule=divided`: the 99.9th percentile of all values, those
+      above 1 divided by gamma (there in place, at every module, so that divisions add up along the
+      network; here once, at the layer).
+    * BrainCog, `--set threshold.rule=clamped --set threshold.percentile=99`: activations clamped at
+      gamma.
+
+    `--set threshold.rule=percentile` does not divide: bursts then clear debts only.
+    """
+    return Recipe(
+        "burst",
+        threshold=Threshold(rule="shared", scope="layer", percentile=99.9),
+        neuron=Neuron(kind="if", reset="subtract", gamma=5, initial=0.0),
+    )
+
+
+@register(
+    "msat",
+    year=2022,
+    timesteps=64,
+    reference="MSAT draft paper, Eq. 14-17",
+    limits="graded spikes; an exponential and a logarithm per neuron and step",
+)
+def _msat() -> Recipe:
+    """MSAT: the multi-stage adaptive threshold, the draft paper's method.
+
+    Section 4.2, Eq. 14 to 17, as the released code computes them (snn/msat.py has the rule and
+    where it departs from the draft): the threshold of every neuron tracks its membrane potential
+    (DTT) and is lowered by a rising input (DET); Theta is the layer's maximum; a spike is worth
+    theta(t), so it is graded.
+
+    The rule works at one scale only. Its gain k, which stands for Theta in it, is what this method
+    is free in: of 1, 1.5, ..., 4 the smallest that comes within 3 % of the smallest error of the
+    output after --set calibration.T steps on the calibration images. With --set msat.gain=1 a
+    neuron starts at .67 of Theta, too late for most; with 3 at .21. --set msat.units=raw --set
+    msat.gain=1 is the paper's, which fails on layers whose maximum is far from 1 to 4.
+
+    The released code's spike confidence, of which the draft says nothing, keeps spikes of the first
+    16 steps with a probability that is measured on the calibration images: --set
+    msat.confidence=after in every layer, and with --set msat.unsure=last in the last ones only, as
+    in the authors' files. It is off: on photographs it raises the error by 70 % at T = 16, and by
+    40 to 50 % at T = 32 and 64. Until gains came, this method was --set msat.gain=1 --set
+    msat.confidence=after. Ablation: --set msat.dtt=false, msat.det=false. Compare with
+    fixed-fraction. Needs: the network run on calibration images.
+    """
+    return Recipe(
+        "msat",
+        threshold=Threshold(rule="max", scope="layer"),
+        neuron=Neuron(kind="if", reset="subtract", gamma=1, initial=0.0),
+        msat=Msat(enabled=True, gain=0),
+    )
+
+
+@register(
+    "msat-tuned",
+    year=2026,
+    timesteps=16,
+    reference="this project, after the MSAT draft paper",
+    limits="graded spikes in bursts; an exponential and a logarithm per neuron and step",
+)
+def _msat_tuned() -> Recipe:
+    """MSAT-tuned: MSAT whose neurons start half way to their first threshold, and send bursts.
+
+    As msat, with its gain from the calibration images, and two changes that help on detectors and
+    classifiers alike. A potential of a tenth of Theta at the start is half of the .2 Theta at which
+    thresholds start with a gain of 3, and turns the flooring of a rate into rounding; half of
+    Theta, as the methods with a fixed threshold have it, would let every neuron fire in the second
+    step. Up to five spikes of theta(t) in a step clear the debts of the first steps. Chosen on
+    training images, where it errs by a tenth (VGG16) to a half (Tiny-YOLOv3) of what msat does at
+    equal T, for one and a half to more than twice the operations; docs/msat.md has what helped,
+    what did not, and its controls. Needs: the network run on calibration images.
+    """
+    return Recipe(
+        "msat-tuned",
+        threshold=Threshold(rule="max", scope="layer"),
+        neuron=Neuron(kind="if", reset="subtract", gamma=5, initial=0.1),
+        msat=Msat(enabled=True, gain=0),
+    )
+
+
+@register(
+    "msat-plus",
+    year=2026,
+    timesteps=4,
+    reference="this project, after the MSAT draft paper",
+    limits="spikes have a sign, and a value (a power of two)",
+)
+def _msat_plus() -> Recipe:
+    """MSAT-plus: MSAT's tracking threshold under differential coding, in stages that are powers of
+    two.
+
+    The draft's DTT (Eq. 15 with its constants, tau_mp = 4) raises the threshold of a neuron whose
+    potential is above its mean. With differential coding that is what is wanted: while a neuron's
+    input moves, its spikes are worth Theta or half of it; once it has settled, Theta / 4. The
+    stages make the events stop (a threshold that may take any value crosses the potential again and
+    again), and a spike's value a shift of bits. The settled network is that of a fixed threshold
+    Theta / 4, for a sixth fewer operations. Theta is of the layer (.26 of the percentile), and the
+    schedule of all neurons that of coarse-to-fine from its second step on: spikes are worth 8, 4,
+    2, 1 theta. DET is off: it costs operations and gains nothing here. Chosen on COCO train2017
+    photographs; docs/msat.md has what helped and what did not, docs/results.md the control. Needs:
+    activation statistics, of both signs.
+    """
+    return Recipe(
+        "msat-plus",
+        threshold=Threshold(rule="percentile", scope="layer", percentile=90.0, scale=0.26),
+        neuron=Neuron(kind="memory", gamma=8, initial=0.5),
+        msat=Msat(enabled=True, det=False, tau_mp=4.0, stages=2),
+        encoding=Encoding(coding="differential", coarse=3, refine=8, refine_by=0.5),
+    )
+
+
+@register(
+    "fixed-fraction",
+    year=2026,
+    timesteps=256,
+    reference="this project, the control of MSAT",
+    limits="c is chosen for one T (--set calibration.T)",
+)
+def _fixed_fraction() -> Recipe:
+    """Fixed fraction: theta = c * maximum of the layer, the control that MSAT must be compared
+    with.
+
+    One c for all layers, of 0.1, 0.2, ..., 1.0 the one with the smallest error of the network's
+    output after T steps on the calibration images. MSAT lowers thresholds that are far above the
+    usual activation; so does a constant. Needs: the network run on calibration images.
+    """
+    return Recipe(
+        "fixed-fraction",
+        threshold=Threshold(rule="max", scope="layer"),
+        neuron=Neuron(kind="if", reset="subtract", gamma=1, initial=0.0),
+        calibration=Calibration(kind="fraction", T=32),
+    )
+
+
+@register(
+    "signed-memory",
+    year=2022,
+    timesteps=8,
+    reference="after Wang et al., signed neuron with memory, IJCAI 2022",
+    limits="spikes have a sign; operations grow with T",
+)
+def _signed_memory() -> Recipe:
+    """Signed neuron with memory, rate coding.
+
+    After Wang et al. 2022 (signed neuron with memory, for ReLU): a negative spike may take back
+    what was wrongly sent. Generalised to (leaky) ReLU and to gamma spikes per step: with S the sum
+    of the input and m the net spikes sent, n = clip(round(phi(S) / theta) - m, -gamma, gamma). What
+    was sent follows phi of the summed input, whatever the order of arrival; quantisation, clipping
+    and slew remain. Needs: activation statistics, of both signs.
+    """
+    return Recipe(
+        "signed-memory",
+        threshold=Threshold(rule="percentile", scope="channel", percentile=99.9, scale=0.25),
+        neuron=Neuron(kind="memory", gamma=4, initial=0.5),
+    )
+
+
+@register(
+    "differential",
+    year=2017,
+    timesteps=4,
+    reference="after O'Connor and Welling, Sigma-Delta Quantized Networks, ICLR 2017",
+    limits="spikes have a sign; its output is that of the network rounded to theta",
+)
+def _differential() -> Recipe:
+    """Differential (sigma-delta) coding: layers send the changes of their activation, and fall
+    silent when it has settled.
+
+    Known from sigma-delta networks (O'Connor and Welling 2017) and from differential coding in
+    conversion; here for detectors. Image and bias enter once. Every layer keeps x, the sum of the
+    currents received, and y, what it has sent: n = clip(round((phi(x) - y) / delta), -gamma,
+    gamma); y += n * delta. The head's potential is the output, not divided by t. It settles on the
+    network quantised with step delta, and the operations stop growing with T. delta = MMSE
+    threshold / levels, per channel. On a network trained with QCFS of L levels (tools/train.py
+    --activation qcfs) delta = cap / L settles on the ANN itself: --set threshold.rule=max,
+    threshold.scale=0.125 for L = 8. Needs: activation statistics, of both signs.
+    """
+    return Recipe(
+        "differential",
+        threshold=Threshold(rule="mmse", scope="channel", levels=16, scale=1 / 16),
+        neuron=Neuron(kind="memory", gamma=4, initial=0.5),
+        encoding=Encoding(coding="differential"),
+    )
+
+
+@register(
+    "coarse-to-fine",
+    year=2026,
+    timesteps=4,
+    reference="this project",
+    limits="spikes have a sign, and a value that depends on the timestep",
+)
+def _coarse_to_fine() -> Recipe:
+    """Coarse to fine: differential coding whose spikes are coarse while the input moves and fine
+    once it has settled.
+
+    A spike of the first step is worth 2^coarse thetas, of the next half of that, and so on down to
+    one theta: a large activation arrives in a few spikes, and the settled value is as fine as theta
+    (the weighted spikes of Kim et al., Deep neural networks with weighted spikes, Neurocomputing
+    2018, carried by differential coding). After step 8, and again whenever t has doubled, theta
+    itself is halved, so that the error keeps falling with T while the operations grow with log T.
+    All neurons follow one schedule: nothing is graded per neuron, and the weights are scaled by a
+    constant. theta = 90th percentile of the layer's positive activations times 0.1: a smaller
+    error, at equal operations, than the MMSE threshold's, which heavy tails make too coarse for the
+    usual value, and than a theta per channel, which spends many spikes on channels whose small
+    values matter little to the next layer. Chosen on COCO train2017 photographs; docs/results.md
+    has the comparison. Needs: activation statistics, of both signs.
+    """
+    return Recipe(
+        "coarse-to-fine",
+        threshold=Threshold(rule="percentile", scope="layer", percentile=90.0, scale=0.1),
+        neuron=Neuron(kind="memory", gamma=8, initial=0.5),
+        encoding=Encoding(coding="differential", coarse=4, refine=8, refine_by=0.5),
+    )
+
+
+@register(
+    "signed-digits",
+    year=2026,
+    timesteps=1,
+    reference="this project, after the MSAT draft paper",
+    limits="spikes have a sign, and a value (a power of two)",
+)
+def _signed_digits() -> Recipe:
+    """Signed digits: every neuron sends its complete value in one step, as few events +-2^k theta
+    as there can be.
+
+    MSAT taken at its word: a threshold in stages theta 2^k; the stage follows the potential, and
+    what is sent is subtracted (snn/counting.py, docs/msat.md). Differential coding carries it: what
+    a layer has sent needs no correction, so the network is settled after the first step. A neuron
+    of b bits sends b / 3 events on average and (b + 1) / 2 at most, one after the other on a chip
+    that sends an event at a time. theta starts from the sensitivity of the output
+    (convert/train_thresholds.py); theta, initial potential, a bias and a value at rest per channel
+    are then trained on photographs without labels (convert/train_thresholds.py) for the operations
+    asked for, at which the network takes fewer operations than the ANN has multiply-accumulates.
+    Weights stay as they are. A channel at rest sends nothing, and the next layer knows its value as
+    it knows a bias. Chosen on COCO train2017 photographs; docs/results.md has each idea with its
+    figure. Needs: activation statistics, and a calibration file (`calibrate --method
+    signed-digits`).
+    """
+    return Recipe(
+        "signed-digits",
+        threshold=Threshold(rule="sensitivity"),
+        neuron=Neuron(
+            kind="memory", events="digits", gamma=MOST, initial=0.5, slack=0.15, hysteresis=0.35
+        ),
+        calibration=Calibration(kind="trained", operations=0.7, steps=320),
+        encoding=Encoding(coding="differential"),
+    )
+
+
+@register(
+    "few-spikes",
+    year=2021,
+    timesteps=1,
+    reference="Stoeckl and Maass, Nature Machine Intelligence 2021",
+    limits="at most 8 spikes per value, each worth another power of two",
+)
+def _few_spikes() -> Recipe:
+    """Few-spikes coding: a value is complete in one step, as at most K spikes of its binary digits.
+
+    Stoeckl and Maass: Optimized spiking neurons can classify images with high accuracy through
+    temporal coding with two spikes, Nature Machine Intelligence 3, 2021. Spike k of K is worth
+    alpha / 2^k; here K = 8 and alpha is the layer's 99.99th percentile, beyond which values are
+    clipped. A step of ours is K sub-steps, layer after layer: L layers need L * K on a chip. The
+    output is that of the network with activations of 8 bits, and no step adds to it. Published
+    neurons round down; a potential of half a spike at the start rounds to the nearest, which makes
+    this rival better. Output error on 8 COCO train2017 photographs, and operations per MAC: .077
+    (1.68) rounded down, .032 (1.80) to the nearest; with K = 7 (neuron.gamma=127,
+    threshold.scale=0.0078125) .041 (1.41), with K = 6 .132 (1.04). Needs: activation statistics.
+    """
+    return Recipe(
+        "few-spikes",
+        threshold=Threshold(rule="percentile", scope="layer", percentile=99.99, scale=1 / 256),
+        neuron=Neuron(kind="few-spikes", gamma=255, initial=0.5),
+        encoding=Encoding(coding="differential"),
+    )
+
+
+@register(
+    "dcgs",
+    year=2025,
+    timesteps=1,
+    reference="Huang et al., ICML 2025",
+    limits="spikes have a sign, and a value (a power of two)",
+)
+def _dcgs() -> Recipe:
+    """DCGS: one spike per neuron and step, of eight sizes, differential in the rate.
+
+    Huang et al.: Differential coding for training-free ANN-to-SNN conversion, ICML 2025. Thresholds
+    are theta / 2^k, k = 0..7; a spike of step t corrects the running mean by its t-th part, so that
+    the error falls with 1 / t. The rule is that of the authors' code (snn/neurons/signed.py). theta
+    is the 99.9th percentile of the channel. They report T = 4 and 8, and count every spike as one
+    operation, whatever its size. Their networks have ReLU; what leaky ReLU does is ours. Neurons
+    stand behind their max pooling, as in all methods that follow sums, which makes this rival
+    cheaper. Needs: activation statistics.
+    """
+    return Recipe(
+        "dcgs",
+        threshold=Threshold(rule="percentile", scope="channel", percentile=99.9),
+        neuron=Neuron(kind="dcgs"),
+        encoding=Encoding(coding="differential"),
+    )

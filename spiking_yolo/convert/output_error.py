@@ -1,0 +1,109 @@
+"""Numbers of a recipe that are chosen by the error of the network's output on calibration
+images.
+"""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from spiking_yolo.convert.thresholds import NeuronParameters
+from spiking_yolo.graph import Graph, forward
+from spiking_yolo.models.spec import Spec
+from spiking_yolo.recipe import Recipe
+from spiking_yolo.snn.network import SpikingNetwork
+
+FRACTIONS = tuple(c / 10 for c in range(1, 11))
+# Above 4 the thresholds of Eq. 17 collapse.
+GAINS = (1.0, 1.5, 2.0, 2.5, 3.0, 3.5, 4.0)
+NEAR, WORTH = 0.03, 0.005
+# Of a layer's gain, beside the one for all.
+STEPS = (0.8, 1.25)
+
+
+@dataclass(frozen=True)
+class Job:
+    """A network to calibrate. images: batches, [N, C, H, W]. progress(text): called before each
+    part of the work.
+    """
+
+    graph: Graph
+    spec: Spec
+    recipe: Recipe
+    images: Sequence[Tensor]
+    progress: Callable[[str], Any]
+
+
+def best_fraction(job: Job, neurons: NeuronParameters) -> NeuronParameters:
+    """theta = c * statistic, one c for all layers: the one with the smallest relative error of the
+    output after T.
+    """
+    error = _judge(job)
+
+    def scaled(c: float) -> NeuronParameters:
+        return {
+            name: {k: v * c if k.startswith("theta") else v for k, v in own.items()}
+            for name, own in neurons.items()
+        }
+
+    return scaled(min(FRACTIONS, key=lambda c: error(scaled(c), f"fraction {c:g}")))
+
+
+def best_gain(job: Job, neurons: NeuronParameters) -> NeuronParameters:
+    """msat.gain of every layer, by the relative error of the output after T.
+
+    First one for all: of GAINS the smallest whose error is within NEAR of the smallest error, since
+    a larger gain sends more spikes. Then, layer after layer, a smaller or a larger one where that
+    lowers the error by more than WORTH.
+    """
+    error = _judge(job)
+    errors = {k: error(with_gain(neurons, k), f"gain {k:g}") for k in GAINS}
+    k = next(k for k in GAINS if errors[k] <= (1 + NEAR) * min(errors.values()))
+    best, chosen = errors[k], with_gain(neurons, k)
+    for node in job.graph.activations:
+        for factor in STEPS:
+            own = {node.name: {**chosen[node.name], "gain": torch.tensor(k * factor)}}
+            trial = {**chosen, **own}
+            if (found := error(trial, f"gain {k * factor:g} of {node.name}")) < (1 - WORTH) * best:
+                best, chosen = found, trial
+                break
+    return chosen
+
+
+def with_gain(neurons: NeuronParameters, k: float) -> NeuronParameters:
+    """The same gain for every layer."""
+    return {name: {**own, "gain": torch.tensor(k)} for name, own in neurons.items()}
+
+
+def _judge(job: Job) -> Callable[[NeuronParameters, str], float]:
+    """What gives the relative error of the output after T, summed over images and outputs, with
+    some parameters.
+
+    Its second argument says what is tried.
+    """
+    T = job.recipe.calibration.T
+    expected = [forward(job.graph, x) for x in job.images]
+
+    def error(neurons: NeuronParameters, what: str) -> float:
+        job.progress(what)
+        network = SpikingNetwork(job.graph, neurons, job.recipe)
+        results = [network.run(x, T).snapshots[T].outputs for x in job.images]
+        return sum(
+            relative_error([output[k] for output in got], [output[k] for output in wanted])
+            for got, wanted in zip(results, expected, strict=True)
+            for k in range(len(wanted[0]))
+        )
+
+    return error
+
+
+def relative_error(got: Sequence[Tensor], expected: Sequence[Tensor]) -> float:
+    """Norm of the difference over the norm of what was expected, over all outputs."""
+    difference = sum(
+        float((g - e).double().square().sum()) for g, e in zip(got, expected, strict=True)
+    )
+    return (
+        difference / max(sum(float(e.double().square().sum()) for e in expected), 1e-300)
+    ) ** 0.5

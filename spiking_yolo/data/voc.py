@@ -1,0 +1,94 @@
+"""PASCAL VOC in the layout of its devkit.
+
+The XML is read here because torchvision's VOCDetection takes no custom split and checks neither
+sizes nor files.
+"""
+
+import math
+from pathlib import Path
+from xml.etree import ElementTree
+
+from spiking_yolo.data.coco import VOC_NAMES
+from spiking_yolo.data.detection import DetectionSet, Sample, outside_notes, present
+from spiking_yolo.errors import UserError
+from spiking_yolo.io.files import read_text, regular
+
+_CORNERS = ("xmin", "ymin", "xmax", "ymax")
+
+
+def load_voc(devkit: str | Path, year: int | str, split: str) -> DetectionSet:
+    """A split of VOCdevkit/VOC{year}: ImageSets/Main/{split}.txt, Annotations/*.xml,
+    JPEGImages/*.jpg.
+
+    devkit: the folder VOCdevkit or its parent. image_id is the file's stem; labels index VOC_NAMES.
+    VOC counts pixels from 1, boxes here from 0 (one less in all four coordinates, as darknet trains
+    on them). Raises UserError, naming the file, for a missing split, a missing or malformed XML
+    file, a split without images.
+    """
+    devkit = Path(devkit)
+    if (devkit / "VOCdevkit").is_dir():
+        devkit = devkit / "VOCdevkit"
+    base = devkit / f"VOC{year}"
+    listing = base / "ImageSets" / "Main" / f"{split}.txt"
+    if not listing.is_file():
+        have = (
+            ", ".join(sorted(p.stem for p in listing.parent.glob("*.txt") if "_" not in p.stem))
+            or "none"
+        )
+        raise UserError(
+            f"{listing} is missing: pass VOCdevkit, its year and a split (found: {have})"
+        )
+    # A listing of one class has a second column, 1 or -1; only the name matters.
+    stems = [line.split()[0] for line in read_text(listing).splitlines() if line.strip()]
+    if not stems:
+        raise UserError(f"{listing} lists no images: pass a split with images")
+    images = base / "JPEGImages"
+    there, notes = present([f"{stem}.jpg" for stem in stems], images, listing)
+    samples = [
+        read_xml(base / "Annotations" / f"{stem}.xml", images / f"{stem}.jpg")
+        for stem in stems
+        if f"{stem}.jpg" in there
+    ]
+    return DetectionSet(f"VOC{year} {split}", VOC_NAMES, samples, notes + outside_notes(samples))
+
+
+def read_xml(xml: Path, image: Path) -> Sample:
+    """Read one annotation file. Raises UserError naming it when it is missing or not in VOC's
+    format.
+    """
+    path = regular(xml)
+    try:
+        root = ElementTree.parse(path).getroot()
+    except FileNotFoundError:
+        raise UserError(f"{xml} is missing: every listed image needs its annotation") from None
+    except (ElementTree.ParseError, LookupError, ValueError) as error:
+        raise UserError(f"{xml} is not readable XML ({error}): replace it") from None
+    boxes, labels, difficult = [], [], []
+    try:
+        size = (int(root.findtext("size/width", "")), int(root.findtext("size/height", "")))
+    except ValueError:
+        size = (0, 0)
+    if min(size) < 1:
+        raise UserError(f"{xml} gives no image size: add <size> with width and height in pixels")
+    for item in root.findall("object"):
+        name = item.findtext("name", "").strip()
+        if name not in VOC_NAMES:
+            raise UserError(
+                f"{xml} has an object named '{name}', which is not a VOC class: correct the name"
+            )
+        try:
+            x1, y1, x2, y2 = (
+                float(item.findtext(f"bndbox/{corner}", "")) - 1 for corner in _CORNERS
+            )
+        except ValueError:
+            raise UserError(f"{xml} has a {name} without a whole bndbox: add the numbers") from None
+        if not all(map(math.isfinite, (x1, y1, x2, y2))):
+            raise UserError(
+                f"{xml} has a {name} with a corner that is no finite number: correct the box"
+            )
+        if not (x2 >= x1 and y2 >= y1):
+            raise UserError(f"{xml} has a {name} with max before min: correct the box")
+        boxes.append((x1, y1, x2, y2))
+        labels.append(VOC_NAMES.index(name))
+        difficult.append(item.findtext("difficult", "0").strip() == "1")
+    return Sample.of(xml.stem, image, size, boxes, labels, difficult)

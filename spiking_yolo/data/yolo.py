@@ -1,0 +1,187 @@
+"""Datasets described by an Ultralytics data.yaml, with labels in YOLO text files."""
+
+import os
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import yaml
+
+from spiking_yolo.data.detection import DetectionSet, Sample, absent_note
+from spiking_yolo.data.images import open_image
+from spiking_yolo.errors import UserError
+from spiking_yolo.io.files import read_text
+from spiking_yolo.io.names import reason
+
+SUFFIXES = {".jpg", ".jpeg", ".png", ".bmp", ".webp", ".tif", ".tiff"}
+BRACKETS = 1000  # in a file, at most
+_EXIF_ORIENTATION, _QUARTER_TURNS = 0x0112, {5, 6, 7, 8}
+
+
+def load_data_yaml(path: str | Path, split: str = "val") -> DetectionSet:
+    """A split of a data.yaml: keys path (default: the file's folder), the split, names (list or
+    dict), nc.
+
+    A split is a folder of images, a text file that lists images, or a list of these. The labels of
+    images/a.jpg are in labels/a.txt, one line `class cx cy w h` per object, in fractions of the
+    displayed image; an image without label file has no objects, which is noted. image_id counts
+    from 1. Raises UserError, naming file and line, for missing keys, images that cannot be opened,
+    and malformed labels.
+    """
+    path = Path(path)
+    config = _read(path)
+    names = _names(config, path)
+    root = _root(path, _plain(config.get("path") or "", "path", path))
+    if not config.get(split):
+        have = ", ".join(k for k in ("train", "val", "test") if config.get(k)) or "none"
+        raise UserError(f"{path} has no split '{split}': choose another (found: {have})")
+    entries = config[split] if isinstance(config[split], list) else [config[split]]
+    entries = [_plain(entry, split, path) for entry in entries]
+    listed = [image for entry in entries for image in _images(entry, root, path)]
+    images = [image for image in listed if os.path.isfile(image)]
+    if not images:
+        raise UserError(
+            f"{path}: the split '{split}' has no images at {root / entries[0]}: correct the path"
+        )
+    notes = absent_note([str(i) for i in listed if not os.path.isfile(i)], len(listed), root)
+    bare = sum(not label_path(image).is_file() for image in images)
+    if bare:
+        notes.append(
+            f"{bare} of {len(images)} images have no label file and are taken to show no objects"
+        )
+    samples = [read_sample(n, image, len(names)) for n, image in enumerate(images, 1)]
+    return DetectionSet(f"{path.stem} {split}", names, samples, notes)
+
+
+def _read(path: Path) -> dict[str, Any]:
+    text = read_text(path)
+    # In one another they take the parser the square of their number.
+    if sum(map(text.count, "[{")) > BRACKETS:
+        raise UserError(f"{path} has more than {BRACKETS} brackets: is it a data.yaml?")
+    try:
+        config = yaml.safe_load(text)
+    except (
+        yaml.YAMLError,
+        RecursionError,
+        ValueError,
+        LookupError,
+        TypeError,
+        AttributeError,
+    ) as error:
+        # the last four: a number or a date that is none
+        raise UserError(f"{path} is not readable yaml ({reason(error)}): correct it") from None
+    if not isinstance(config, dict):
+        raise UserError(f"{path} is not a data.yaml: it needs the keys path, train, val and names")
+    return config
+
+
+def _names(config: dict[str, Any], path: Path) -> tuple[str, ...]:
+    names = config.get("names")
+    if isinstance(names, dict):
+        if sorted(names, key=str) != sorted(range(len(names)), key=str):
+            raise UserError(
+                f"{path}: names must number the classes 0 to {len(names) - 1}: correct it"
+            )
+        names = [names[i] for i in range(len(names))]
+    if not isinstance(names, list) or not names:
+        raise UserError(
+            f"{path} has no class names: add names, a list or a table of number and name"
+        )
+    if config.get("nc", len(names)) != len(names):
+        raise UserError(
+            f"{path} has nc {_plain(config['nc'], 'nc', path)} and {len(names)} names: make them"
+            " agree"
+        )
+    return tuple(_plain(name, "names", path) for name in names)
+
+
+def _plain(value: Any, key: str, path: Path) -> str:
+    """As text. Raises UserError for a list or table, whose text can be endless: yaml may repeat a
+    part in itself.
+    """
+    if isinstance(value, list | dict | set | tuple):
+        raise UserError(
+            f"{path}: {key} has a list or a table where text or a number belongs: correct it"
+        )
+    return str(value)
+
+
+def _root(path: Path, key: str) -> Path:
+    """The dataset's folder: relative to the file, or to the working directory as in Ultralytics."""
+    beside = path.parent / key
+    return beside if os.path.isdir(beside) or not os.path.isdir(key) else Path(key)
+
+
+def _images(key: str, root: Path, path: Path) -> list[Path]:
+    """The image files of one entry of a split. Exported datasets often write ../train/images for
+    train/images.
+    """
+    entry = root / key
+    if not os.path.exists(entry):
+        entry = root / key.removeprefix("../")
+    if os.path.isdir(entry):
+        return sorted(p for p in entry.rglob("*") if p.suffix.lower() in SUFFIXES)
+    if not os.path.isfile(entry):
+        raise UserError(f"{path} names {entry}, which does not exist: correct the path")
+    lines = [line.strip() for line in read_text(entry).splitlines() if line.strip()]
+    beside = [entry.parent / line for line in lines]
+    return [
+        near if os.path.isfile(near) else root / line
+        for near, line in zip(beside, lines, strict=True)
+    ]
+
+
+def label_path(image: Path) -> Path:
+    """The label file of an image: the last `images` folder in its path becomes `labels`, and the
+    suffix .txt.
+    """
+    parts = list(image.parts)
+    folders = [i for i, part in enumerate(parts[:-1]) if part == "images"]
+    if folders:
+        parts[folders[-1]] = "labels"
+    return Path(*parts).with_suffix(".txt")
+
+
+def read_sample(image_id: int, image: Path, classes: int) -> Sample:
+    """Read one image's size and labels. Raises UserError naming the image, or the label file and
+    line.
+    """
+    width, height = displayed_size(image)
+    file = label_path(image)
+    lines = read_text(file).splitlines() if file.exists() else []
+    rows = [
+        _label(line, f"{file} line {n}", classes) for n, line in enumerate(lines, 1) if line.strip()
+    ]
+    label, centre, size = np.split(np.array(rows).reshape(-1, 5), [1, 3], 1)
+    boxes = np.hstack([centre - size / 2, centre + size / 2]) * (width, height, width, height)
+    return Sample.of(image_id, image, (width, height), boxes, label)
+
+
+def _label(line: str, where: str, classes: int) -> list[float]:
+    try:
+        row = [float(word) for word in line.split()]
+    except ValueError:
+        row = []
+    if len(row) != 5:
+        raise UserError(f"{where}: '{line.strip()[:60]}' is not 'class cx cy w h': correct it")
+    if row[0] not in range(classes):
+        raise UserError(
+            f"{where}: class {line.split()[0]} is not one of 0 to {classes - 1}: correct it or the"
+            " names"
+        )
+    if not all(0 <= v <= 1 for v in row[1:]):
+        raise UserError(
+            f"{where}: coordinates must be fractions of the image, 0 to 1: divide by its size"
+        )
+    return row
+
+
+def displayed_size(image: Path) -> tuple[int, int]:
+    """(width, height) in pixels as displayed (EXIF rotation applied), from the header only."""
+    with open_image(image) as photo:
+        width, height = photo.size
+        try:
+            turned = photo.getexif().get(_EXIF_ORIENTATION) in _QUARTER_TURNS
+        except Exception:  # Pillow raises whatever the damage leads to; decoders pass over it
+            turned = False
+    return (height, width) if turned else (width, height)

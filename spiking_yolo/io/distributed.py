@@ -1,0 +1,86 @@
+"""The device that a network runs on."""
+
+import os
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from datetime import timedelta
+from typing import Any, TypeVar
+
+import torch
+import torch.distributed as dist
+
+from spiking_yolo.errors import UserError
+
+
+def usable_device(name: str | torch.device) -> torch.device:
+    """The device of this name, once a tensor has been there and back. Raises UserError when that
+    fails.
+    """
+    try:
+        device = torch.device(name)
+        torch.zeros(1, device=device).cpu()
+    except (RuntimeError, AssertionError, TypeError, ImportError) as error:
+        reason = str(error).splitlines()[0].rstrip(".")
+        raise UserError(
+            f"cannot use the device {name} ({reason}): leave it out, or give cpu"
+        ) from error
+    return device
+
+
+T = TypeVar("T")
+# The fastest process waits for the slowest.
+_PATIENCE = timedelta(days=7)
+
+
+@dataclass(frozen=True)
+class Ranks:
+    """This process among `size`. device: where this process computes."""
+
+    rank: int = 0
+    size: int = 1
+    device: str | torch.device = "cpu"
+
+    @property
+    def first(self) -> bool:
+        return self.rank == 0
+
+    def share(self, items: Sequence[T]) -> list[T]:
+        """The items of this process."""
+        return list(items[self.rank :: self.size])
+
+    def gather(self, value: T) -> list[T]:
+        """The value of every process, in the first one; elsewhere an empty list."""
+        if self.size == 1:
+            return [value]
+        values: list[Any] = [None] * self.size
+        dist.gather_object(value, values if self.first else None)
+        return values if self.first else []
+
+    def broadcast(self, value: T) -> T:
+        """The first process's value, in all of them."""
+        values = [value]
+        if self.size > 1:
+            dist.broadcast_object_list(values, 0)
+        return values[0]
+
+
+@contextmanager
+def processes(device: str) -> Iterator[Ranks]:
+    """Join the other processes that torchrun started, if there are any: gloo on CPU, nccl on
+    GPU.
+    """
+    size, rank = int(os.environ.get("WORLD_SIZE", 1)), int(os.environ.get("RANK", 0))
+    own = usable_device(device)
+    if size == 1:
+        yield Ranks(device=own)
+        return
+    cuda = own.type == "cuda"
+    if cuda:
+        own = torch.device("cuda", int(os.environ.get("LOCAL_RANK", 0)))
+        torch.cuda.set_device(own)
+    dist.init_process_group("nccl" if cuda else "gloo", timeout=_PATIENCE)
+    try:
+        yield Ranks(rank, size, own)
+    finally:
+        dist.destroy_process_group()

@@ -1,0 +1,133 @@
+"""JSON that is written: no nan, no infinity, and whole files."""
+
+import json
+import math
+import types
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, NoReturn, get_args, get_origin
+
+from spiking_yolo.errors import UserError
+from spiking_yolo.io.files import atomic_write, regular
+
+
+def write_json(path: str | Path, content: Any, indent: int | None = None) -> None:
+    """Write a JSON file, whole or not at all; see `json_text`. Raises UserError when the system
+    refuses to write.
+    """
+    with atomic_write(path) as temporary:
+        temporary.write_text(json_text(content, indent=indent) + "\n")
+
+
+def json_text(value: Any, **layout: Any) -> str:
+    """The JSON of a value, with null for nan and infinity, which JSON does not have. layout: of
+    json.dumps.
+    """
+    return json.dumps(finite(value), allow_nan=False, **layout)
+
+
+def exact_json(value: Any) -> str:
+    """The JSON of figures, which reads back exactly. Raises UserError for nan and infinity."""
+    try:
+        return json.dumps(value, allow_nan=False, separators=(",", ":"))
+    except ValueError:
+        raise UserError(
+            "the network's outputs are not finite: convert it with other settings"
+        ) from None
+
+
+def finite(value: Any, digits: int | None = None) -> Any:
+    """The same value, dicts and lists included, with None for nan and infinity.
+
+    digits: significant ones that floats keep, whole numbers without a point; all of them by
+    default.
+    """
+    if isinstance(value, dict):
+        return {key: finite(item, digits) for key, item in value.items()}
+    if isinstance(value, list | tuple):
+        return [finite(item, digits) for item in value]
+    if not isinstance(value, float) or digits is None or not math.isfinite(value):
+        return None if isinstance(value, float) and not math.isfinite(value) else value
+    short = float(f"{value:.{digits}g}")
+    return int(short) if short.is_integer() and abs(short) < 1e15 else short
+
+
+def flat(value: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
+    """One entry per number: the keys of nested mappings joined by points, as in energy_mJ.fp32."""
+    found: dict[str, Any] = {}
+    for key, item in value.items():
+        found |= (
+            flat(item, f"{prefix}{key}.") if isinstance(item, Mapping) else {prefix + key: item}
+        )
+    return found
+
+
+# Characters of a value in a message.
+LONGEST = 60
+
+
+def read_json(text: str | bytes, kind: Any = Any) -> Any:
+    """The value of a JSON text. kind: int, float, str, bool, None, list[...], dict[str, ...], a
+    union of them or Any.
+
+    Lists and objects may not lie deeper than Python's stack, and NaN and infinity are no JSON.
+    Raises ValueError that says what is wrong.
+    """
+    try:
+        value = json.loads(text, parse_constant=_refuse)
+    except RecursionError:
+        raise ValueError("its lists lie too deep in one another") from None
+    if not _fits(value, kind):
+        raise ValueError(f"{ascii(value)[:LONGEST]} is no {getattr(kind, '__name__', kind)}")
+    return value
+
+
+def read_json_file(path: Path, wanted: str) -> Any:
+    """The value of a JSON file. wanted: what to pass. Raises UserError when it is missing, or not
+    readable as JSON.
+    """
+    try:
+        content = regular(path).read_bytes()
+    except FileNotFoundError:
+        raise UserError(f"{path} is missing: pass {wanted}") from None
+    except OSError as error:
+        raise UserError(f"cannot read {path}: {error.strerror}; pass {wanted}") from None
+    try:
+        return read_json(content)
+    except ValueError as error:  # not JSON, or not UTF-8
+        raise UserError(
+            f"{path} is not readable json ({str(error)[:80]}): write or fetch it again"
+        ) from None
+
+
+def entry(metadata: Mapping[str, str], key: str, kind: Any = Any) -> Any:
+    """The JSON value of a file's metadata. Raises ValueError naming the key when it is missing or
+    of another type.
+    """
+    if key not in metadata:
+        raise ValueError(f"{key} is missing")
+    try:
+        return read_json(metadata[key], kind)
+    except ValueError as error:
+        raise ValueError(f"{key}: {error}") from None
+
+
+def _refuse(constant: str) -> NoReturn:
+    raise ValueError(f"{constant} is no number")
+
+
+def _fits(value: Any, kind: Any) -> bool:
+    if kind is Any:
+        return True
+    origin, parts = get_origin(kind), get_args(kind)
+    if origin is types.UnionType:
+        return any(_fits(value, part) for part in parts)
+    if origin is list:
+        return isinstance(value, list) and all(_fits(item, parts[0]) for item in value)
+    if origin is dict:
+        return isinstance(value, dict) and all(_fits(item, parts[1]) for item in value.values())
+    return (
+        type(value) is kind
+        or (kind is float and type(value) is int)
+        or (kind is None and value is None)
+    )

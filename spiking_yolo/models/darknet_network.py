@@ -1,0 +1,299 @@
+"""The layers of a darknet cfg, one module per section."""
+
+import math
+from collections import OrderedDict
+from collections.abc import Callable, Sequence
+
+import torch
+from torch import Tensor, nn
+
+from spiking_yolo.errors import UserError
+from spiking_yolo.graph.modules import PaddedMaxPool2d
+from spiking_yolo.graph.validate import MOST
+from spiking_yolo.io.names import LARGEST
+from spiking_yolo.models.darknet_cfg import FORK_KEYS, FORK_NET_KEYS, HEADS, Section, head_spec
+from spiking_yolo.models.spec import Spec
+
+Shape = tuple[int, ...]
+IGNORED = ("dropout", "cost")
+# Options that change a layer's meaning, with the value that does not.
+NEUTRAL = {
+    "convolutional": {
+        **dict.fromkeys(("flipped", "binary", "xnor", "antialiasing", "deform", "coordconv"), "0"),
+        "dilation": "1",
+        "share_index": "",
+    },
+    "maxpool": {"maxpool_depth": "0", "antialiasing": "0", "maxpool_zero_nonmax": "0"},
+    "route": {"groups": "1", "group_id": "0"},
+    "shortcut": {"weights_type": "none", "alpha": "1", "beta": "1"},
+    "upsample": {"scale": "1"},
+}
+KINDS = (
+    "convolutional",
+    "connected",
+    "maxpool",
+    "upsample",
+    "route",
+    "shortcut",
+    "crop",
+    *IGNORED,
+    *HEADS,
+)
+ACTIVATIONS: dict[str, Callable[[], nn.Module]] = {
+    "leaky": lambda: nn.LeakyReLU(0.1),
+    "relu": nn.ReLU,
+    "relu6": nn.ReLU6,
+    "swish": nn.SiLU,
+}
+
+
+class Concat(nn.Module):
+    """A [route]: its inputs, one after the other along the channels."""
+
+    def forward(self, *inputs: Tensor) -> Tensor:
+        return torch.cat(inputs, 1)
+
+
+class Shortcut(nn.Module):
+    """A [shortcut]: the sum of its inputs, then its activation."""
+
+    def __init__(self, act: nn.Module) -> None:
+        super().__init__()
+        self.act = act
+
+    def forward(self, x: Tensor, *others: Tensor) -> Tensor:
+        for other in others:
+            x = x + other
+        return self.act(x)
+
+
+def sources(section: Section) -> tuple[int, ...]:
+    """Indices of the layers that feed this one; -1 is the image. Raises UserError for layers that
+    are not before it.
+    """
+    before = section.index - 1
+    if section.kind not in ("route", "shortcut"):
+        return (before,)
+    key = "layers" if section.kind == "route" else "from"
+    named = tuple(section.index + i if i < 0 else i for i in section.integers(key))
+    if not named or not all(0 <= i <= before for i in named):
+        raise section.error(f"{key}={section.options.get(key, '')} must name earlier layers")
+    return named if section.kind == "route" else (before, *named)
+
+
+def build_layer(section: Section, inputs: list[Shape]) -> tuple[nn.Module, Shape]:
+    """The module of a section, and the shape of its output without the batch axis.
+
+    inputs: shapes of what it reads. Raises UserError naming the layer.
+    """
+    stride = section.options.get("stride", "1")
+    for key, neutral in {
+        "stride_x": stride,
+        "stride_y": stride,
+        **NEUTRAL.get(section.kind, {}),
+    }.items():
+        if section.options.get(key, neutral) not in (neutral, f"{neutral}.0"):
+            way = f"with {key}={neutral}" if neutral else "without it"
+            raise section.error(
+                f"{key}={section.options[key]} is not supported; use a network trained {way}"
+            )
+    shape = inputs[0]
+    match section.kind:
+        case "convolutional":
+            return _convolutional(section, shape)
+        case "connected":
+            return _connected(section, shape)
+        case "maxpool":
+            return _maxpool(section, shape)
+        case "upsample":
+            stride = section.integer("stride", 2, minimum=1)
+            return nn.Upsample(scale_factor=stride), (
+                shape[0],
+                shape[1] * stride,
+                shape[2] * stride,
+            )
+        case "route":
+            if len({s[1:] for s in inputs}) > 1:
+                raise section.error(
+                    f"the layers to join differ in height or width, {inputs}: name others in"
+                    " layers="
+                )
+            join = Concat() if len(inputs) > 1 else nn.Identity()
+            return join, (sum(s[0] for s in inputs), *shape[1:])
+        case "shortcut":
+            if len(set(inputs)) > 1:
+                raise section.error(
+                    f"the layers to add differ in channels, height or width, {inputs}: name others"
+                    " in from="
+                )
+            return Shortcut(_activation(section, "linear") or nn.Identity()), shape
+        case "crop":
+            if (section.integer("crop_height", 1), section.integer("crop_width", 1)) != shape[1:]:
+                raise section.error(
+                    f"a crop must be of the whole map, {shape[1]} x {shape[2]}; change width and"
+                    " height"
+                )
+            if not section.integer("noadjust", 0):
+                raise section.error(
+                    "without noadjust=1 values are rescaled, which is not supported; use another"
+                    " network"
+                )
+            return nn.Identity(), shape
+        case kind if kind in IGNORED:
+            return nn.Identity(), shape
+        case kind if kind in HEADS:
+            return _head(section, shape)
+    raise section.error(
+        f"this kind of layer cannot be converted; train a network of {', '.join(KINDS)}"
+    )
+
+
+def _activation(section: Section, default: str) -> nn.Module | None:
+    """The activation of a section; None for a linear one."""
+    name = section.options.get("activation", default)
+    if name == "linear":
+        return None
+    if name not in ACTIVATIONS:
+        known = ", ".join(ACTIVATIONS)
+        raise section.error(
+            f"activation={name} cannot be converted; use linear, {known}, or fine-tune the network"
+            " with one of them"
+        )
+    return ACTIVATIONS[name]()
+
+
+def _block(section: Section, parts: dict[str, nn.Module], norm: nn.Module | None) -> nn.Module:
+    """The parts, then batch norm, then the activation of the section."""
+    if norm is not None:
+        parts["bn"] = norm
+    if act := _activation(section, "logistic"):
+        parts["act"] = act
+    return nn.Sequential(OrderedDict(parts))
+
+
+def _convolutional(section: Section, shape: Shape) -> tuple[nn.Module, Shape]:
+    filters, size, stride, groups = (
+        section.integer(key, 1, minimum=1) for key in ("filters", "size", "stride", "groups")
+    )
+    padding = size // 2 if section.integer("pad", 0) else section.integer("padding", 0)
+    if shape[0] % groups or filters % groups:
+        raise section.error(
+            f"groups={groups} must divide {shape[0]} inputs and filters={filters}; change one of"
+            " them"
+        )
+    _bounded(section, filters * shape[0] // groups * size**2)
+    bn = bool(section.integer("batch_normalize", 0) or section.integer("cbn", 0))
+    conv = nn.Conv2d(shape[0], filters, size, stride, padding, groups=groups, bias=not bn)
+    block = _block(section, {"conv": conv}, nn.BatchNorm2d(filters, eps=1e-5) if bn else None)
+    height, width = ((side + 2 * padding - size) // stride + 1 for side in shape[1:])
+    return block, (filters, height, width)
+
+
+def _connected(section: Section, shape: Shape) -> tuple[nn.Module, Shape]:
+    output = section.integer("output", 1, minimum=1)
+    _bounded(section, output * math.prod(shape))
+    bn = bool(section.integer("batch_normalize", 0))
+    parts = {"flatten": nn.Flatten(), "linear": nn.Linear(math.prod(shape), output, bias=not bn)}
+    return _block(section, parts, nn.BatchNorm1d(output, eps=1e-5) if bn else None), (output,)
+
+
+def _bounded(section: Section, weights: int) -> None:
+    if weights > MOST:
+        raise section.error(f"{weights} weights are more than {MOST}; make the layer smaller")
+
+
+def _maxpool(section: Section, shape: Shape) -> tuple[nn.Module, Shape]:
+    """`padding` is the total of both sides; half of it, rounded down, goes to the left and top."""
+    stride = section.integer("stride", 1, minimum=1)
+    size = section.integer("size", stride, minimum=1)
+    total = section.integer("padding", size - 1)
+    before, after = total // 2, total - total // 2
+    pads = (before, after, before, after)
+    layer = PaddedMaxPool2d(size, stride, pads) if total else nn.MaxPool2d(size, stride)
+    height, width = ((side + total - size) // stride + 1 for side in shape[1:])
+    return layer, (shape[0], height, width)
+
+
+def _head(section: Section, shape: Shape) -> tuple[nn.Module, Shape]:
+    head = head_spec(section)
+    wanted = (head.side**2 * head.values,) if head.kind == "yolov1" else (head.values, *shape[1:])
+    if math.prod(wanted) != math.prod(shape):
+        raise section.error(
+            f"classes={head.classes} and {head.num} boxes need an input of {wanted}, not {shape}"
+        )
+    # A [detection] fed by a convolution reads the map as a flat vector, channel by channel.
+    return nn.Flatten() if wanted != shape else nn.Identity(), wanted
+
+
+class DarknetNet(nn.Module):
+    """The network of a cfg: [N, 3, H, W] to the input of every head, in cfg order, before any
+    sigmoid or softmax.
+
+    layers[i] is cfg layer i; shapes[i] is its output shape without the batch axis. Raises
+    UserError, naming the layer, for one that is unknown or does not fit.
+    """
+
+    def __init__(self, sections: Sequence[Section]) -> None:
+        super().__init__()
+        self.net = net = sections[0]
+        self.height, self.width = net.integer("height", minimum=1), net.integer("width", minimum=1)
+        if max(self.height, self.width) > LARGEST:
+            raise net.error(f"height and width can be at most {LARGEST}")
+        if net.integer("channels", 3) != 3:
+            raise net.error("only channels=3 (RGB) is supported")
+        self.sections = tuple(sections[1:])
+        self.layers = nn.ModuleList()
+        self.shapes: list[Shape] = []
+        self.sources: list[tuple[int, ...]] = []
+        for section in self.sections:
+            given = sources(section)
+            inputs = [self.shapes[i] if i >= 0 else (3, self.height, self.width) for i in given]
+            if not inputs[0][1:] and section.kind not in ("connected", "detection", *IGNORED):
+                raise section.error("cannot follow a [connected] layer")
+            layer, shape = build_layer(section, inputs)
+            if math.prod(shape) > MOST:
+                raise section.error(
+                    f"a map of {shape} has more than {MOST} numbers; make the network smaller"
+                )
+            if min(shape) < 1:
+                raise section.error(
+                    f"the map shrinks to nothing; enlarge width and height of [net] ({self.width})"
+                )
+            self.layers.append(layer)
+            self.shapes.append(shape)
+            self.sources.append(given)
+        self.head_indices = tuple(s.index for s in self.sections if s.kind in HEADS)
+        if not self.head_indices:
+            raise UserError(
+                "cfg: there is no [yolo], [region] or [detection] section; a detector needs one"
+            )
+
+    def forward(self, x: Tensor) -> tuple[Tensor, ...]:
+        outputs: dict[int, Tensor] = {-1: x}
+        for i, (layer, given) in enumerate(zip(self.layers, self.sources, strict=True)):
+            outputs[i] = layer(*(outputs[s] for s in given))
+        return tuple(outputs[i] for i in self.head_indices)
+
+    def spec(self, names: Sequence[str]) -> Spec:
+        """Input size, class names and heads.
+
+        YOLOv1 and AlexeyAB's fork of darknet stretch the image, the fork unless letter_box=1; the
+        original darknet letterboxes for v2 and v3. The fork is known by keys that the original does
+        not have.
+        """
+        heads = tuple(head_spec(self.sections[i]) for i in self.head_indices)
+        known = [FORK_NET_KEYS & self.net.options.keys()]
+        forked = any(
+            known + [FORK_KEYS & self.sections[i].options.keys() for i in self.head_indices]
+        )
+        stretches = any(h.kind == "yolov1" for h in heads) or (
+            forked and not self.net.integer("letter_box", 0)
+        )
+        return Spec(
+            "detect",
+            tuple(names),
+            self.height,
+            self.width,
+            "stretch" if stretches else "letterbox",
+            heads,
+        )

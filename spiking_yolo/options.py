@@ -1,0 +1,307 @@
+"""Groups of options that several studies share, and what is made from them. Imports nothing heavy.
+
+A study's own options are a frozen dataclass that inherits the groups it needs.
+"""
+
+from __future__ import annotations
+
+import platform
+import shlex
+import sys
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from importlib import metadata
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal, TypeVar
+
+from spiking_yolo import __version__
+from spiking_yolo.convert.methods import DEFAULT, get_recipe, list_methods
+from spiking_yolo.errors import UserError
+from spiking_yolo.io.assets import default_weights
+from spiking_yolo.io.names import Size
+from spiking_yolo.io.run_folder import hold, run_directory
+from spiking_yolo.recipe import Recipe
+from spiking_yolo.settings import Options, setting
+
+if TYPE_CHECKING:
+    from spiking_yolo.convert.converted import Converted
+    from spiking_yolo.data.images import Picture
+    from spiking_yolo.models.load import Ann
+    from spiking_yolo.snn.plan import SimulationOptions
+
+IMGSZ = "network input in pixels, 416 or HEIGHTxWIDTH (288x416): multiples of 32"
+Item = TypeVar("Item")
+# (what, how much of it is done, of how much or None, remark="").
+Progress = Callable[..., Any]
+
+
+def silent(*_: object) -> None:
+    """For callbacks that are not wanted."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class WeightsOptions(Options):
+    """The network to convert."""
+
+    title = "network"
+
+    weights: Path | None = setting(
+        None,
+        "darknet .weights, .safetensors, a .pt of YOLOv5 or v8, or a name of the verb zoo (default:"
+        " the Tiny-YOLOv3 that comes with the package)",
+    )
+    trust_weights: bool = setting(
+        False, "open a .pt that is not known here, which can run code hidden in it"
+    )
+    imgsz: Size | None = setting(None, IMGSZ)
+    cfg: Path | None = setting(
+        None, "darknet cfg, if it does not lie beside the weights; or torchvision:NAME"
+    )
+    names: Path | None = setting(
+        None, "class names, one per line, if they do not lie beside the weights"
+    )
+
+
+@dataclass(frozen=True, kw_only=True)
+class ConversionOptions(WeightsOptions):
+    """How it is converted, and where it runs. Inherit MethodOptions or MethodsOptions."""
+
+    settings: Mapping[str, Any] = setting({}, "change a setting of the method; see --list-settings")
+    statistics: Path | None = setting(
+        None, "activation statistics, if they do not lie beside the weights"
+    )
+    device: str = setting("cpu", "cpu, cuda, cuda:1, ...")
+    weight_bits: int | None = setting(
+        None, "bits of the weights, of the ANN too: 8, as a chip holds them", 2, 16
+    )
+
+
+@dataclass(frozen=True, kw_only=True)
+class MethodOptions(ConversionOptions):
+    """One conversion method."""
+
+    method: str | None = setting(
+        None, f"conversion method or recipe.json (default: {DEFAULT}); see --list-methods"
+    )
+
+
+@dataclass(frozen=True, kw_only=True)
+class MethodsOptions(ConversionOptions):
+    """Any number of conversion methods, side by side."""
+
+    methods: tuple[str, ...] = setting(
+        (),
+        f"methods or recipe.json files with commas, or all (default: {DEFAULT}); see"
+        " --list-methods",
+    )
+
+
+@dataclass(frozen=True, kw_only=True)
+class ComputeOptions(Options):
+    """How the network is computed."""
+
+    title = "network"
+
+    precision: Literal["float32", "bf16"] = setting(
+        "float32", "bf16: multiply spikes and weights in bfloat16; potentials stay in float32"
+    )
+    compile: bool = setting(
+        False, "fuse the arithmetic of the neurons with PyTorch's compiler; needs a C++ compiler"
+    )
+
+
+@dataclass(frozen=True, kw_only=True)
+class DetectionOptions(Options):
+    """Which boxes count."""
+
+    title = "boxes"
+
+    conf: float = setting(0.25, "smallest confidence", 0, 1)
+    iou: float = setting(0.45, "suppress boxes that overlap more", 0, 1)
+    max_det: int = setting(300, "boxes per image", 1)
+
+
+@dataclass(frozen=True, kw_only=True)
+class LimitOptions(Options):
+    """A part of the images; `drawn` takes it."""
+
+    limit: int | None = setting(None, "use N images only, drawn by --seed", 1)
+    seed: int = setting(0, "draws the images of --limit", 0)
+
+
+@dataclass(frozen=True, kw_only=True)
+class OutputOptions(Options):
+    """Where files go: PROJECT/NAME, or PROJECT/NAME2, NAME3, ... when it exists already."""
+
+    title = "output"
+
+    project: Path = setting(Path("runs"), "folder of all runs")
+    name: str = setting("exp", "folder inside the project; exp2, exp3, ... when it exists")
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if Path(self.name).is_absolute() or ".." in Path(self.name).parts:
+            raise UserError(
+                f"--name {self.name} must lie inside --project: give the folder by --project"
+            )
+
+
+@dataclass(frozen=True, kw_only=True)
+class ResumableOptions(OutputOptions):
+    """The output of a study that goes on after an interruption."""
+
+    resume: Path | None = setting(
+        None,
+        "go on with an interrupted run: its folder, or latest for the newest of this project and"
+        " name",
+    )
+
+
+def load_ann(options: WeightsOptions) -> Ann:
+    """The original network."""
+    from spiking_yolo.models.load import load_ann
+
+    weights = options.weights or default_weights()
+    return load_ann(weights, options.cfg, options.names, options.imgsz, options.trust_weights)
+
+
+def load(options: MethodOptions, photographs: Iterable[Picture] = ()) -> Converted:
+    """The network, converted by the method. photographs: see pipeline.convert_ann."""
+    return load_as(options, options.method, photographs)
+
+
+def load_as(
+    options: ConversionOptions, method: str | None, photographs: Iterable[Picture] = ()
+) -> Converted:
+    """The network, converted by this method; None is the default method, or that of a converted
+    file.
+    """
+    from spiking_yolo.convert.pipeline import load
+
+    return load(
+        options.weights or default_weights(),
+        method,
+        options.settings,
+        cfg=options.cfg,
+        names=options.names,
+        imgsz=options.imgsz,
+        statistics=options.statistics,
+        trust=options.trust_weights,
+        weight_bits=options.weight_bits,
+        photographs=photographs,
+    )
+
+
+def load_all(options: MethodsOptions) -> dict[str, Converted]:
+    """The network converted by every method, by its name; a missing calibration is found at
+    once.
+    """
+    from spiking_yolo.convert.pipeline import convert_ann
+
+    if len(options.methods) <= 1 and options.methods != ("all",):
+        network = load_as(options, next(iter(options.methods), None))
+        return {network.recipe.name: network}
+    chosen, ann = recipes(options), load_ann(options)
+    return {
+        name: convert_ann(ann, recipe, options.statistics, options.weight_bits)
+        for name, recipe in chosen.items()
+    }
+
+
+def recipes(options: MethodsOptions) -> dict[str, Recipe]:
+    """The recipes of `methods` by name, with the settings applied; ("all",) is every registered
+    one.
+
+    Raises UserError for an unknown one, for two of one name, and where the settings do not fit.
+    """
+    names = list(list_methods()) if options.methods == ("all",) else options.methods
+    chosen = [get_recipe(name).with_settings(options.settings) for name in names]
+    by_name = {recipe.name: recipe for recipe in chosen}
+    if len(by_name) < len(chosen):
+        raise UserError(
+            f"--method {','.join(names)} holds two methods of one name: give each of them once"
+        )
+    return by_name
+
+
+def simulation(options: ComputeOptions, device: str) -> SimulationOptions:
+    """How the network is computed on this device; a Notice says what this machine cannot do."""
+    from spiking_yolo.snn.plan import chosen
+
+    return chosen(options.precision, options.compile, device)
+
+
+def drawn(items: Sequence[Item], options: LimitOptions) -> list[Item]:
+    """`limit` items drawn without replacement by `seed`, in their order; all of them without a
+    limit.
+    """
+    from spiking_yolo.data.detection import draw
+
+    return list(items) if options.limit is None else draw(items, options.limit, options.seed)
+
+
+def ordered_steps(steps: Sequence[int], T: int | None) -> tuple[int, ...]:
+    """The timesteps sorted, each once. Raises UserError for one beyond T (None: any)."""
+    chosen = tuple(sorted(set(steps)))
+    if chosen and T is not None and chosen[-1] > T:
+        raise UserError(f"--steps must lie in 1..{T} (--T), not {','.join(map(str, steps))}")
+    return chosen
+
+
+LATEST = Path("latest")
+
+
+def study_folder(options: ResumableOptions, records: str, last: str = "") -> Path:
+    """Where a run writes.
+
+    records: a pattern of what an interrupted run has left. last: what a finished one has, if it
+    cannot go on. Raises UserError when nothing can be written there or another process does, when
+    there is nothing to resume, or it is finished.
+    """
+    project, name, folder = options.project, options.name, options.resume
+    if folder is None:
+        return run_directory(project, name)
+    if folder == LATEST:
+        last_part = len(Path(name).name)
+        runs = [
+            p
+            for p in project.glob(f"{name}*")
+            if p.name[last_part:].isdigit() or p == project / name
+        ]
+        unfinished = [
+            p for p in runs if not (last and (p / last).exists()) and any(p.glob(records))
+        ]
+        if not unfinished:
+            raise UserError(
+                f"no unfinished run {name} in {project}: leave --resume out, or name its folder"
+            )
+        folder = max(unfinished, key=lambda p: int(p.name[last_part:] or 1))
+    elif last and (folder / last).exists():
+        raise UserError(f"{folder} is finished: leave --resume out to start a new run")
+    elif not any(folder.glob(records)):
+        raise UserError(f"{folder} holds no interrupted run: leave --resume out to start a new one")
+    hold(folder)
+    return folder
+
+
+LIBRARIES = ("torch", "torchvision", "numpy", "pycocotools", "opencv-python")
+
+
+def versions() -> dict[str, str]:
+    """Version by name, without the libraries that are not installed."""
+    result = {"spiking_yolo": __version__, "python": platform.python_version()}
+    for name in LIBRARIES:
+        try:
+            result[name] = metadata.version(name)
+        except metadata.PackageNotFoundError:
+            continue
+    return result
+
+
+def command_line() -> str:
+    """What was typed to run this process, for whoever wants the same result; without the folder of
+    the program.
+    """
+    program, words = Path(sys.argv[0]), sys.argv[1:]
+    tool = program.parent.name == "tools" and program.suffix == ".py"
+    return shlex.join([*(("python", f"tools/{program.name}") if tool else (program.name,)), *words])

@@ -1,0 +1,329 @@
+"""Event-driven convolution, pooling and neurons in C: only what an event reaches is computed.
+
+setup.py builds events.c beside this file where there is a C compiler. The results are those of the
+plain form, but for the order of sums. Float32 on a CPU alone.
+"""
+
+import ctypes
+from collections.abc import Mapping
+from ctypes import c_double, c_float, c_int, c_int64, c_void_p
+from functools import cache, cached_property
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from spiking_yolo.recipe import Neuron
+from spiking_yolo.snn.fast.rows import Active, rows
+
+# PyTorch's names for what it uses of an x86-64 processor, each with the instructions of those
+# before it. Other processors have the first one alone.
+LEVELS = ("default", "avx2", "avx512")
+
+
+def usable_levels() -> tuple[str, ...]:
+    """The levels whose instructions PyTorch uses on this processor; ATEN_CPU_CAPABILITY may name a
+    lower one.
+    """
+    capability = torch.backends.cpu.get_cpu_capability().lower()
+    best = LEVELS.index(capability) if capability in LEVELS else 0
+    return LEVELS[: best + 1]
+
+
+def load(level: str) -> ctypes.CDLL | None:
+    """The functions of events.c for processors of a level; None if they were not built, or do not
+    load.
+    """
+    file = Path(__file__).with_name(f"events_{level}.so")
+    try:
+        return ctypes.CDLL(str(file))
+    except OSError:
+        return None
+
+
+@cache
+def library() -> ctypes.CDLL | None:
+    """The functions of events.c for this processor; None where no compiler was at hand when the
+    package was built.
+    """
+    return load(usable_levels()[-1])
+
+
+# Numbers of a vector in events.c.
+LANES = 16
+# Measured with AVX-512; see EventConvolution.
+PRICE, VISIT = 4.0, 1000.0
+
+
+class Windows(ctypes.Structure):
+    """See events.c."""
+
+    _fields_ = tuple(
+        (name, c_int64)
+        for name in (
+            "n",
+            "h",
+            "w",
+            "out_h",
+            "out_w",
+            "kernel_h",
+            "kernel_w",
+            "stride_h",
+            "stride_w",
+            "top",
+            "left",
+        )
+    )
+
+
+class Rows(NamedTuple):
+    """Rows of a map as the functions of events.c take them: the first number, the distance of rows,
+    which, how many.
+    """
+
+    values: int
+    stride: int
+    where: int | None
+    n: int
+
+    @classmethod
+    def of(cls, x: Tensor | Active) -> tuple["Rows", Tensor]:
+        """Also what must live as long: a map [N, C, ...] may have to be copied."""
+        values, where = (x.values, x.where) if isinstance(x, Active) else (rows(x), None)
+        # C would read anything else as such, and beyond its end.
+        values = values.to(torch.float32)
+        if values.stride(-1) != 1:
+            values = values.contiguous()
+        which = None if where is None else where.data_ptr()
+        return cls(values.data_ptr(), values.stride(0), which, len(values)), values
+
+
+class Scratch:
+    """Tensors that every call may write to, of the largest size that was asked for. They begin as
+    zeros.
+    """
+
+    def __init__(self) -> None:
+        self._flat: dict[str, Tensor] = {}
+
+    def __call__(self, name: str, n: int, dtype: torch.dtype) -> int:
+        """The address of room for n numbers."""
+        if name not in self._flat or len(self._flat[name]) < n:
+            self._flat[name] = torch.zeros(n, dtype=dtype)
+        return self._flat[name].data_ptr()
+
+
+class Kernels:
+    """The functions of events.c for one network, if there is a `library`; a copy, or what is
+    pickled, loads it anew.
+    """
+
+    def __init__(self) -> None:
+        functions = library()
+        assert functions is not None
+        windows, numbers = ctypes.POINTER(Windows), [c_void_p, c_int64, c_void_p, c_int64, c_int64]
+        weights = [c_void_p, c_int64, c_int64, c_double, c_double, c_double]
+        self.convolve, self.pool, self.fire = functions.convolve, functions.pool, functions.fire
+        self.convolve.argtypes = [windows, *numbers, *weights, c_int, *[c_void_p] * 6]
+        self.pool.argtypes = [windows, *numbers, c_int, *[c_void_p] * 7]
+        self.fire.argtypes = [*numbers, c_int, *[c_void_p] * 4, *[c_float] * 4, *[c_void_p] * 7]
+        for function in (self.convolve, self.pool, self.fire):
+            function.restype = c_int64
+        self.scratch = Scratch()
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return Kernels, ()
+
+
+class EventConvolution:
+    """A convolution without bias of what few events bring.
+
+    weight: [out, in, kh, kw], float32, of one group. price, visit: what an event's
+    multiply-accumulate takes, and an output that an input position reaches, in multiply-accumulates
+    of a dense convolution.
+    """
+
+    def __init__(
+        self,
+        kernels: Kernels,
+        weight: Tensor,
+        attrs: Mapping[str, Any],
+        price: float = PRICE,
+        visit: float = VISIT,
+    ):
+        self._kernels, self._outputs, self._price, self._visit = kernels, len(weight), price, visit
+        self._kernel, self._stride, self._padding = (
+            tuple(weight.shape[2:]),
+            attrs["stride"],
+            attrs["padding"],
+        )
+        self._given, self._width = weight, -(-len(weight) // LANES) * LANES
+        self._block = next(LANES * k for k in (4, 2, 1) if self._width % (LANES * k) == 0)
+        self._shape: torch.Size | None = None
+
+    @cached_property
+    def _weight(self) -> Tensor:
+        """[width / block, kh, kw, in, block]; a photograph at T = 1 does not need it."""
+        padded = F.pad(self._given, (0, 0, 0, 0, 0, 0, 0, self._width - self._outputs))
+        return padded.unflatten(0, (-1, self._block)).permute(0, 3, 4, 2, 1).contiguous()
+
+    @staticmethod
+    def serves(weight: Tensor, attrs: Mapping[str, Any]) -> bool:
+        """Whether a convolution with these weights and attributes can be computed so."""
+        plain = attrs["groups"] == 1 and tuple(attrs["dilation"]) == (1, 1)
+        return plain and weight.dtype == torch.float32 and weight.device.type == "cpu"
+
+    def __call__(self, x: Tensor | Active) -> Active | None:
+        """The outputs that are reached; None if there is so much that a dense convolution is
+        faster.
+
+        x: [N, in, H, W], float32. Returns tensors that the next call overwrites.
+        """
+        if x.shape != self._shape:
+            self._bind(x.shape)
+        (given, _alive), scratch = Rows.of(x), self._kernels.scratch
+        channels, outputs = x.shape[1], len(self._reached)
+        size = given.n * channels
+        count = self._kernels.convolve(
+            ctypes.byref(self._windows),
+            *given,
+            channels,
+            self._weight.data_ptr(),
+            self._width,
+            self._block,
+            self._price,
+            self._visit,
+            self._dense,
+            torch.get_num_threads(),
+            scratch("channel", size, torch.int32),
+            scratch("value", size, torch.float32),
+            scratch("ends", 2 * given.n, torch.int64),
+            scratch("slot", outputs, torch.int32),
+            self._reached.data_ptr(),
+            self._sums.data_ptr(),
+        )
+        if count < 0:
+            return None
+        return Active(self._sums[:count, : self._outputs], self._reached[:count], self._result)
+
+    def _bind(self, shape: torch.Size) -> None:
+        (kh, kw), (sh, sw), (ph, pw) = self._kernel, self._stride, self._padding
+        out = (shape[2] + 2 * ph - kh) // sh + 1, (shape[3] + 2 * pw - kw) // sw + 1
+        self._windows = Windows(
+            shape[0], *shape[2:], *out, *self._kernel, *self._stride, *self._padding
+        )
+        positions = shape[0] * out[0] * out[1]
+        self._dense = float(positions) * kh * kw * shape[1] * self._width
+        self._reached = torch.empty(positions, dtype=torch.int64)
+        self._sums = torch.empty((positions, self._width))
+        self._shape, self._result = shape, torch.Size((shape[0], self._outputs, *out))
+
+
+class EventPool:
+    """Max pooling of a running sum. total: [N * H * W, C]; pooled: [N, C, H', W'], its maxima; both
+    are updated.
+    """
+
+    def __init__(
+        self,
+        kernels: Kernels,
+        attrs: Mapping[str, Any],
+        shape: torch.Size,
+        total: Tensor,
+        pooled: Tensor,
+    ):
+        left, _, top, _ = attrs["padding"]
+        sides = *shape[2:], *pooled.shape[2:], *attrs["kernel"], *attrs["stride"]
+        self._windows = Windows(shape[0], *sides, top, left)
+        self._kernels, self._total, self._pooled = kernels, total, pooled
+        self._whole = rows(pooled)
+        self._reached, self._changed = (
+            torch.empty(len(self._whole), dtype=torch.int64) for _ in range(2)
+        )
+        self._maxima, self._before = (torch.empty_like(self._whole) for _ in range(2))
+
+    def __call__(self, x: Active) -> tuple[Active, Tensor]:
+        """After these rows were added: the maxima that have changed, and what they were."""
+        (given, _alive), whole = Rows.of(x), self._whole
+        count = self._kernels.pool(
+            ctypes.byref(self._windows),
+            *given,
+            whole.shape[1],
+            torch.get_num_threads(),
+            self._total.data_ptr(),
+            self._kernels.scratch("slot", len(whole), torch.int32),
+            self._reached.data_ptr(),
+            whole.data_ptr(),
+            self._changed.data_ptr(),
+            self._maxima.data_ptr(),
+            self._before.data_ptr(),
+        )
+        changed = Active(
+            self._maxima[:count], self._changed[:count], self._pooled.shape, self._pooled
+        )
+        return changed, self._before[:count]
+
+
+class EventNeurons:
+    """Neurons with memory that send all that is due in every step, as signed digits; `step.send`
+    has the equations.
+
+    state: of MemoryState, as rows. parameters: of Parameters. slope: of the leaky ReLU.
+    """
+
+    def __init__(
+        self, kernels: Kernels, state: Any, parameters: Any, settings: Neuron, slope: float
+    ):
+        self._kernels, self._state, self._settings, self._slope = kernels, state, settings, slope
+        channels, p = state.sent.shape[1], parameters
+        none = p.theta.new_zeros(())
+        # Else the sum has it already.
+        bias = none if p.bias is None or state.potential is not None else p.bias
+        cap = p.theta.new_full((), torch.inf) if p.cap is None else p.cap
+        values = (p.theta, p.initial, bias, cap)
+        self._parameters = [value.expand(channels).contiguous() for value in values]
+        self._out, self._fired = (
+            torch.empty_like(state.sent),
+            torch.empty(len(state.sent), dtype=torch.int64),
+        )
+
+    @staticmethod
+    def serves(state: Any, parameters: Any) -> bool:
+        """Whether neurons with this state and these parameters can be computed so."""
+        values = [
+            v
+            for v in (parameters.theta, parameters.initial, parameters.bias, parameters.cap)
+            if v is not None
+        ]
+        together = (
+            state.switches is None and state.events is not None and state.events.shape[1] == 3
+        )
+        plain = together and all(v.ndim < 2 for v in values)
+        return plain and state.sent.dtype == torch.float32 and state.sent.device.type == "cpu"
+
+    def __call__(self, x: Tensor | Active, hysteresis: float) -> Active:
+        """What is sent by the neurons that receive x, [N, C, ...], float32; valid until the next
+        call.
+        """
+        (given, _alive), s, threads = Rows.of(x), self._state, torch.get_num_threads()
+        n, scratch = self._settings, self._kernels.scratch
+        count = self._kernels.fire(
+            *given,
+            s.sent.shape[1],
+            threads,
+            *(value.data_ptr() for value in self._parameters),
+            self._slope,
+            n.slack,
+            hysteresis,
+            n.gamma,
+            None if s.potential is None else s.potential.data_ptr(),
+            s.sent.data_ptr(),
+            s.count.data_ptr(),
+            s.events.data_ptr(),
+            self._out.data_ptr(),
+            self._fired.data_ptr(),
+            scratch("counts", threads, torch.int64),
+        )
+        return Active(self._out[:count], self._fired[:count], x.shape)

@@ -1,0 +1,155 @@
+"""How a layer's tensors lie in memory: channels last, as rows of channels.
+
+In memory a tensor [N, C, H, W] is [N * H * W, C]: one row per position. What neurons compute is
+elementwise, so that a layer's rows can be taken in any portions.
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass, fields, is_dataclass
+from typing import Any, TypeVar
+
+import torch
+from torch import Tensor
+
+
+def channels_last(x: Tensor) -> Tensor:
+    """The same tensor with its channels last in memory; only maps, [N, C, H, W], are touched."""
+    return x.contiguous(memory_format=torch.channels_last) if x.ndim == 4 else x
+
+
+def empty(shape: torch.Size, like: Tensor, dtype: torch.dtype) -> Tensor:
+    """Uninitialised [N, C, ...] with the channels last in memory, on the device of `like`."""
+    return torch.empty((shape[0], *shape[2:], shape[1]), dtype=dtype, device=like.device).movedim(
+        -1, 1
+    )
+
+
+def rows(x: Tensor) -> Tensor:
+    """[N, C, H, W] as [N * H * W, C], and [N, C] as it is: a view where channels come last in
+    memory, else a copy.
+    """
+    x = x.movedim(1, -1).contiguous()
+    return x.flatten(0, -2) if x.ndim > 2 else x
+
+
+def per_channel(values: Tensor, like: Tensor) -> Tensor:
+    """[C], [C, 1, 1] or [C, H, W] values in a shape that broadcasts against a tensor of `like`'s
+    shape [N, C, ...].
+    """
+    values = beside(values, like)
+    return values.reshape(values.shape + (1,) * (like.ndim - 1 - values.ndim))
+
+
+def spread(values: Tensor, shape: torch.Size) -> Tensor:
+    """A parameter, [] or [C] or [C, H, W], in a shape that broadcasts against the rows of a tensor
+    [N, C, H, W].
+    """
+    return rows(values.expand(shape[0], *values.shape)) if values.ndim > 1 else values
+
+
+def shared(values: Tensor) -> Tensor:
+    """[C] values as [1] where all are the same; others, and those of another shape, as they are."""
+    return values[:1] if values.ndim == 1 and bool((values == values[0]).all()) else values
+
+
+def beside(value: Tensor, like: Tensor, dtype: torch.dtype | None = None) -> Tensor:
+    """A tensor of the host on the device of `like`, in its dtype or another, without waiting for
+    that device.
+
+    The host's memory has been read when the call returns, so that it may change or go.
+    """
+    return value.to(like.device, dtype or like.dtype, non_blocking=not immediate(like))
+
+
+def immediate(x: Tensor) -> bool:
+    """Whether values are there as soon as they are computed; any device but a CPU is asked, and
+    computes meanwhile.
+
+    Where they are not, nobody in a time loop looks at one: to wait would cost more than to compute
+    zeros.
+    """
+    return x.device.type == "cpu"
+
+
+@dataclass(frozen=True)
+class Active:
+    """Some rows of a map. values: [n, C]. where: [n], which rows, in order. shape: of the map, [N,
+    C, H, W].
+
+    whole: the map, where it is at hand; without it, it is zero elsewhere.
+    """
+
+    values: Tensor
+    where: Tensor
+    shape: torch.Size
+    whole: Tensor | None = None
+
+    def images(self) -> Tensor:
+        """1 for each image of which there is a row, else 0: [N]."""
+        image = self.where.div(self.shape[2:].numel(), rounding_mode="floor")
+        return torch.zeros(self.shape[0], dtype=torch.int64, device=self.where.device).index_fill_(
+            0, image, 1
+        )
+
+    def counted(self) -> Tensor:
+        """How many values of each position are not zero, [N, 1, H, W]."""
+        counts = self.values.count_nonzero(1)[:, None]
+        return Active(counts, self.where, torch.Size((self.shape[0], 1, *self.shape[2:]))).dense()
+
+    def nonzero(self) -> "Active":
+        """Without the rows that are zero."""
+        # any() takes three times as long.
+        kept = self.values.abs().sum(1).nonzero().view(-1)
+        return Active(
+            self.values.index_select(0, kept), self.where.index_select(0, kept), self.shape
+        )
+
+    def dense(self) -> Tensor:
+        """The map, [N, C, H, W]."""
+        if self.whole is not None:
+            return self.whole
+        result = empty(self.shape, self.values, self.values.dtype).zero_()
+        rows(result).index_copy_(0, self.where, self.values)
+        return result
+
+
+def dense(value: Tensor | Active) -> Tensor:
+    return value.dense() if isinstance(value, Active) else value
+
+
+def put(tree: Any, where: Tensor, part: Any) -> None:
+    """Write the rows of `part` back into the dataclass of tensors [n, C] that they were
+    taken from.
+    """
+    for name, value in vars(tree).items():
+        if value is not None:
+            value.index_copy_(0, where, getattr(part, name))
+
+
+T = TypeVar("T")
+
+
+def map_tree(f: Callable[[Any], Any], tree: T) -> T:
+    """The same dataclass with f(leaf) for every leaf but None; f is called once for what is one
+    object.
+    """
+    return _mapped(f, tree, {})
+
+
+def leaves(tree: Any) -> list[Any]:
+    """Every leaf but None, once."""
+    result: list[Any] = []
+    map_tree(result.append, tree)
+    return result
+
+
+def _mapped(f: Callable[[Any], Any], tree: Any, known: dict[int, Any]) -> Any:
+    if tree is None:
+        return None
+    if is_dataclass(tree) and not isinstance(tree, type):
+        return type(tree)(
+            **{field.name: _mapped(f, getattr(tree, field.name), known) for field in fields(tree)}
+        )
+    if id(tree) not in known:
+        known[id(tree)] = f(tree)
+    return known[id(tree)]

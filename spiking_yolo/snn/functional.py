@@ -1,0 +1,180 @@
+"""One timestep of each neuron, as pure arithmetic on tensors.
+
+State tensors are updated in place and the spikes are written to `out`: fresh temporaries cost more
+than the arithmetic. Where `out` may be None it is for a compiler, which makes no temporaries.
+`theta` broadcasts against the state. Functions return what is sent in thetas: n spikes, or n * q
+with spikes worth q.
+"""
+
+from collections.abc import Callable
+from typing import Any
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from spiking_yolo.recipe import Neuron, allow_choices
+from spiking_yolo.snn.counting import most_significant, thrifty_round
+
+
+def scales(factor: Tensor | float) -> bool:
+    """Whether multiplying by `factor` has an effect; a tensor, as in compiled code, is assumed to
+    have one.
+    """
+    return isinstance(factor, Tensor) or factor != 1
+
+
+def add(x: Tensor, y: Tensor, factor: Tensor | float, out: Tensor | None) -> Tensor:
+    """x + factor * y."""
+    return x + y * factor if isinstance(factor, Tensor) else torch.add(x, y, alpha=factor, out=out)
+
+
+def leaky_(x: Tensor, slope: float) -> Tensor:
+    """(Leaky) ReLU in place."""
+    return F.leaky_relu_(x, slope) if slope else x.relu_()
+
+
+def integrate_and_fire(
+    potential: Tensor,
+    current: Tensor,
+    theta: Tensor,
+    gamma: int,
+    out: Tensor | None,
+    reset: "Reset | None" = None,
+    keep: Tensor | None = None,
+    room: Tensor | None = None,
+    sign: int = 1,
+) -> Tensor:
+    """IF: U += z; n = clip(floor(U / theta), 0, gamma); U is reset where it fired (Diehl 2015).
+
+    reset: see RESETS; by subtraction if None. keep: 0 where a neuron may not fire in this step, 1
+    elsewhere. room: how often it may fire at most. sign: of the current, -1 for a neuron that
+    integrates -z.
+    """
+    potential.add_(current, alpha=sign)
+    if gamma == 1:
+        out = torch.ge(potential, theta, out=out).to(potential)
+    else:
+        out = torch.div(potential, theta, out=out).floor_().clamp_(0, gamma)
+    if room is not None:
+        torch.minimum(out, room, out=out)
+    if keep is not None:
+        out.mul_(keep)
+    (reset or subtract)(potential, out, theta)
+    return out
+
+
+Reset = Callable[[Tensor, Tensor, Tensor], Any]
+
+
+def subtract(potential: Tensor, spikes: Tensor, theta: Tensor) -> None:
+    """U -= n * theta (Rueckauer 2017): the sum of what was sent plus U is the sum of the input plus
+    U(0).
+    """
+    potential.addcmul_(spikes, theta, value=-1)
+
+
+def zero(potential: Tensor, spikes: Tensor, theta: Tensor) -> None:
+    """U = 0 where the neuron fired (Diehl 2015): what exceeds the threshold is lost."""
+    potential.masked_fill_(spikes > 0, 0.0)
+
+
+# neuron.reset -> what it does to U after n spikes.
+RESETS: dict[str, Reset] = {"subtract": subtract, "zero": zero}
+allow_choices("neuron.reset", RESETS)
+
+
+def room(ceiling: Tensor, sent: Tensor, unit: Tensor | float = 1.0) -> Tensor:
+    """Spikes that an IF neuron may still fire below the cap of its activation: round((ceiling -
+    sent) / unit).
+
+    An activation phi(z) = min(relu(z), cap) bounds what is sent in t steps to cap * t = `ceiling`,
+    to the nearest spike; the neuron keeps the excess in its potential. The bound is on the sum and
+    not on the step: a neuron that was late may catch up. `sent` is the sum so far, `unit` the value
+    of a spike.
+    """
+    return ((ceiling - sent) / unit + 0.5).floor_().clamp_(min=0)
+
+
+def imbalanced_threshold(
+    potential: Tensor, current: Tensor, theta: Tensor, slope: float, gamma: int, out: Tensor | None
+) -> Tensor:
+    """Signed neuron of Spiking-YOLO (Kim 2020, section 4.2) for leaky ReLU with slope alpha.
+
+    n = +k at U >= k * theta, -k at U <= -k * theta / alpha, |n| <= gamma; U loses the threshold
+    that was crossed (n * theta or n * theta / alpha), and n * theta is sent.
+    """
+    potential.add_(current)
+    out = F.leaky_relu_(torch.div(potential, theta, out=out), slope).trunc_().clamp_(-gamma, gamma)
+    potential.addcmul_(F.leaky_relu(out, 1 / slope), theta, value=-1)
+    return out
+
+
+def unsent(
+    total: Tensor,
+    sent: Tensor | float,
+    theta: Tensor,
+    slope: float,
+    out: Tensor | None,
+    ceiling: Tensor | None = None,
+    silu_time: float | Tensor | None = None,
+) -> Tensor:
+    """What a signed neuron with memory has not sent yet: phi(S) / theta - m, in thresholds.
+
+    S (`total`) is the sum of all input, m (`sent`) the net value sent in thresholds, phi the
+    (leaky) ReLU. What was sent follows phi of the input's sum, whatever order the input came in
+    (after Wang 2022).
+
+    An activation with a cap is not homogeneous: what is due after t steps is t * phi(S / t) =
+    min(relu(S), cap * t), which `ceiling` bounds to cap * t, in thresholds. In differential coding
+    S is the pre-activation itself and what is due is phi(S): the ceiling stays at cap.
+
+    For SiLU, which is not homogeneous either, t * phi(S / t) = S * sigmoid(S / t); `silu_time` is
+    t, or 1 in differential coding.
+    """
+    out = torch.div(total, theta, out=out)
+    if silu_time is not None:
+        out.mul_(torch.sigmoid(total / silu_time))
+    else:
+        leaky_(out, slope)
+    if ceiling is not None:
+        out = torch.minimum(out, ceiling, out=out)
+    return out.sub_(sent)
+
+
+def send(
+    due: Tensor,
+    sent: Tensor,
+    initial: Tensor | float,
+    settings: Neuron,
+    out: Tensor | None,
+    spikes: Tensor | None,
+    spike_weight: Tensor | float = 1.0,
+    hysteresis: float = 0.0,
+) -> tuple[Tensor, Tensor]:
+    """Send what is due as spikes: n = clip(floor(due / q + u0), -gamma, gamma); m += n * q.
+
+    due: in thresholds, see `unsent`; may be `out`. u0 = `initial` (1/2 rounds); q = `spike_weight`,
+    the value of a spike in thresholds. With a slack n is rounded so as to save digits
+    (`thrifty_round`), and where `digits` bounds them, n keeps its most significant ones. With a
+    hysteresis h a neuron sends nothing unless at least q / 2 + h * q is due, or what `initial`
+    makes of it; then it sends n, so that what it has sent is not biased. Returns n * q, in `out`,
+    and |n|, in `spikes`.
+    """
+    scaled = scales(spike_weight)
+    out = (
+        torch.div(due, spike_weight, out=out).add_(initial)
+        if scaled
+        else torch.add(due, initial, out=out)
+    )
+    rounds = settings.slack or hysteresis
+    n = thrifty_round(out.sub_(0.5), settings.slack) if rounds else out.floor_()
+    n = n.clamp_(-settings.gamma, settings.gamma)
+    if hysteresis:
+        n = n.mul_(out.abs_() >= 0.5 + hysteresis)
+    if settings.digits:
+        n = most_significant(n, settings.digits)
+    spikes = torch.abs(n, out=spikes)
+    out = torch.mul(n, spike_weight, out=out) if scaled else n if n is out else out.copy_(n)
+    sent.add_(out)
+    return out, spikes

@@ -1,0 +1,200 @@
+"""Signed neurons that remember what they have sent."""
+
+from dataclasses import dataclass
+from typing import Any, ClassVar
+
+import torch
+from torch import Tensor
+
+from spiking_yolo.recipe import MOST
+from spiking_yolo.snn import functional as F
+from spiking_yolo.snn.counting import count_binary_digits
+from spiking_yolo.snn.fast.events import EventNeurons
+from spiking_yolo.snn.fast.rows import Active, per_channel
+from spiking_yolo.snn.neurons.kinds import register
+from spiking_yolo.snn.neurons.layer import NeuronLayer
+from spiking_yolo.snn.state import Buffers, Clock, Parameters, State, tensor
+
+
+@dataclass(kw_only=True)
+class MemoryState(State):
+    """potential: the sum of the input; None if the pooling before the layer keeps it. sent: net
+    value, in thetas.
+    """
+
+    potential: Tensor | None = tensor(optional=True)
+    sent: Tensor = tensor()
+
+
+class SignedMemory(NeuronLayer):
+    """Signed neuron with memory (after Wang 2022): what it has sent follows phi of the sum of its
+    input.
+
+    For (leaky) ReLU, with a cap or without, and SiLU; in rate and in differential coding.
+
+    In differential coding it may have a value at rest, [C]: what is due is counted from there, and
+    the next layers know it as they know their biases. It depends on no image, so that it costs no
+    event and no operation: what it sends them is one constant per neuron of theirs, computed
+    beforehand (a map, since a kernel meets no rest beyond the border). Here the first step of a run
+    hands on n + rest, of which n is tallied.
+    """
+
+    state_type: ClassVar[type[Any]] = MemoryState
+    _events: EventNeurons | None = None
+
+    def unneeded(self) -> tuple[str, ...]:
+        return (*super().unneeded(), *(("potential",) if self.plan.reads_sums else ()))
+
+    def start(self, s: MemoryState, p: Parameters, z: Tensor | None, buffers: Buffers) -> None:
+        """The sum of the input starts at zero; `initial` is what is added before rounding down. The
+        rest is known.
+        """
+        if p.rest is not None:
+            s.sent.copy_(p.rest)
+
+    def step(
+        self, s: MemoryState, p: Parameters, z: Tensor | None, clock: Clock, buffers: Buffers
+    ) -> Tensor:
+        due = self.due(s, p, self.total(s, z), clock.time, buffers.out)
+        weight, hysteresis = clock.spike_weight, clock.reluctant * self.settings.hysteresis
+        out, spikes = F.send(
+            due, s.sent, p.initial, self.settings, due, buffers.a, weight, hysteresis
+        )
+        s.tally(spikes)
+        return out.add_(p.rest) if clock.first and p.rest is not None else out
+
+    def bind(self, p: Parameters) -> None:
+        plain = (
+            type(self) is SignedMemory
+            and self.complete
+            and not self.phi.silu
+            and self.plan.sent_dtype is None
+        )
+        self._events = (
+            self.backend.event_neurons(self.state, p, self.settings, self.slope) if plain else None
+        )
+
+    def events(self, current: Tensor | Active, clock: Clock) -> Active | None:
+        if self._events is None or clock.first or clock.spike_weight != 1:
+            return None
+        return self._events(current, clock.reluctant * self.settings.hysteresis)
+
+    def total(self, s: MemoryState, z: Tensor | None) -> Tensor:
+        """The sum of all input, with what arrives now: z itself for a layer that reads sums."""
+        if s.potential is None:
+            assert z is not None
+            return z
+        return s.potential if z is None else s.potential.add_(z)
+
+    def quiet(self) -> bool:
+        """Nothing was sent, or values are sent complete: then nothing is left, but what rounding
+        leaves of a sum.
+        """
+        # Then zero may be a spike that cancels it.
+        handed_on_rest = self.t == 1 and hasattr(self, "rest")
+        return self.coding.once and (self.complete or (self.silent() and not handed_on_rest))
+
+    @property
+    def complete(self) -> bool:
+        """Whether all that is due is sent in every step."""
+        n = self.settings
+        return n.events == "digits" and not n.digits and n.gamma == MOST
+
+    def due(
+        self, s: MemoryState, p: Parameters, total: Tensor, time: Any, out: Tensor | None
+    ) -> Tensor:
+        """What has not been sent yet, in thetas."""
+        ceiling = None if p.cap is None else p.cap * time
+        return F.unsent(
+            total, s.sent, p.theta, self.slope, out, ceiling, time if self.phi.silu else None
+        )
+
+    def unsent(self) -> Tensor:
+        """What has not been sent yet, in the units of the ANN; negative where too much was sent."""
+        p = self.step_parameters(self.count)
+        theta = per_channel(p.theta, self.count)
+        cap = None if p.cap is None else per_channel(p.cap, self.count)
+        broadcast = Parameters(theta=theta, initial=p.initial, cap=cap)
+        time = self.coding.activations(self.t)
+        return self.due(
+            self.state, broadcast, self.potential, time, torch.empty_like(self.count)
+        ).mul_(theta)
+
+
+# theta, theta / 2, ..., theta / 128.
+THRESHOLDS = 8
+# Of a threshold, halfway between it and the next.
+FIRES_AT = 0.75
+
+
+def multi_threshold_spike(due: Tensor, least: Tensor | None) -> Tensor:
+    """One spike +-2^-k, k = 0..7, or 0: with the largest 2^-k <= |due| / 0.75.
+
+    due: in thetas. least: a negative spike is at most as large; None: no such bound.
+    """
+    size = due.abs() / FIRES_AT
+    if least is not None:
+        size = torch.where(due < 0, torch.minimum(size, least), size)
+    power = (size >= 2.0 ** (1 - THRESHOLDS)).to(due) * 2.0 ** (1 - THRESHOLDS)
+    for k in range(THRESHOLDS - 1):
+        power += (size >= 2.0**-k).to(due) * 2.0 ** -(k + 1)  # twice the next smaller one
+    return power * due.sign()
+
+
+@register("dcgs", follows=("slope", "cap"))
+class MultiThreshold(SignedMemory):
+    """Sends one of 8 powers of two, with a sign, in each step; a spike of step t changes the mean
+    by its t-th part.
+
+    Released rule, for ReLU: mem += x(t) - bias + exp_in - exp_out, exp_in += (x(t) - bias) / t,
+    exp_out += s(t) / t. Summed up, mem is t (S - m) with S = exp_in, the sum of what arrives (which
+    is x(t) / t here, since what travels is s(t) / t), and m = exp_out, what was sent. A negative
+    spike needs as much sent before, t m >= theta / 2^k, so that no mean becomes negative, and t
+    (relu(S) - m), which is computed here, gives the same spikes. For leaky ReLU it is t (phi(S) -
+    m), without that bound: ours, the paper has ReLU only.
+    """
+
+    def step(
+        self, s: MemoryState, p: Parameters, z: Tensor | None, clock: Clock, buffers: Buffers
+    ) -> Tensor:
+        t: Any = clock.t + 1
+        due = self.due(s, p, self.total(s, z), clock.time, buffers.a).mul_(t)
+        fired = multi_threshold_spike(due, None if self.slope else s.sent * t)
+        s.tally((fired != 0).to(fired))
+        out = fired / t if buffers.out is None else torch.div(fired, t, out=buffers.out)
+        s.sent.add_(out)
+        return out
+
+    def quiet(self) -> bool:
+        """Never for good: what is due grows with t until it is sent."""
+        return False
+
+
+@register("few-spikes", follows=("slope", "cap"))
+class FewSpikes(SignedMemory):
+    """n = clip(floor(phi(S) / theta), 0, gamma), gamma = 2^K - 1, sent complete in one step as its
+    binary digits.
+
+    The FS neuron with T(k) = h(k) = d(k) = alpha 2^-k, k = 1..K (section "Design of FS-neurons",
+    ReLU), and theta = alpha / 2^K: K sub-steps, in each of which it fires if alpha 2^-k is still to
+    be sent. Layers follow one another, so what arrives is complete too, and nothing is left for a
+    second step. On leaky ReLU an ON/OFF pair would share the work, of which one is silent, the
+    input being complete: so it is one neuron here, whose spikes have a sign.
+    """
+
+    @staticmethod
+    def digits(n: Tensor) -> Tensor:
+        """Ones in base two, which has no signs of its own."""
+        return count_binary_digits(n)
+
+    def step(
+        self, s: MemoryState, p: Parameters, z: Tensor | None, clock: Clock, buffers: Buffers
+    ) -> Tensor:
+        phi = F.unsent(self.total(s, z), 0.0, p.theta, self.slope, buffers.a, p.cap)
+        value = (
+            torch.abs(phi).add_(p.initial).floor_().clamp_(max=self.settings.gamma).mul_(phi.sign())
+        )
+        out = torch.sub(value, s.sent, out=buffers.out)
+        s.tally(out.abs(), self.digits)
+        s.sent.copy_(value)
+        return out

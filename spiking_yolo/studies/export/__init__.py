@@ -1,1 +1,0 @@
-"""A converted network for other tools: Neuromorphic Intermediate Representation, JSON, safetensors."""

@@ -1,1 +1,0 @@
-"""Tune the numbers of a recipe on calibration images: space -> score -> study."""

@@ -1,0 +1,244 @@
+"""The chain of errors of one layer, against numbers computed by hand and against loops over single
+neurons.
+"""
+
+import math
+from dataclasses import replace
+
+import pytest
+import torch
+from helpers.networks import Pooled, TinyLeaky, images, make, spiking
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from spiking_yolo.apps.analyze.chain import PARTS, Chain, chain
+from spiking_yolo.apps.analyze.watch import Watch
+from spiking_yolo.convert.methods import get_recipe, list_methods
+from spiking_yolo.graph import Activation, forward
+from spiking_yolo.recipe import Recipe
+
+IF = Recipe("test")
+MEMORY = IF.with_settings({"neuron.kind": "memory", "neuron.initial": 0.5})
+DIFFERENTIAL = MEMORY.with_settings({"encoding.coding": "differential"})
+
+
+def column(values) -> torch.Tensor:
+    """One channel, a neuron per value: [1, 1, n, 1]."""
+    return torch.tensor(values, dtype=torch.float64)[None, None, :, None]
+
+
+def links(
+    recipe, z, T, slope=0.0, received=None, sent=None, spike_weight=lambda t: 1.0, phi=None, **site
+) -> Chain:
+    """The chain of neurons with pre-activations z; the SNN's input and output are the ideal ones
+    unless given.
+    """
+    site = {k: torch.tensor([v], dtype=torch.float64) for k, v in site.items()}
+    site["initial"] = torch.tensor(recipe.neuron.initial)
+    ideal = column(z) * (1 if recipe.encoding.coding == "differential" else T)
+    got = ideal if received is None else column(received)
+    out = torch.zeros_like(ideal) if sent is None else column(sent)
+    return chain(
+        site, recipe, phi or Activation(slope), "layer", column(z), got, out, T, spike_weight
+    )
+
+
+def values(tensor) -> list[float]:
+    return pytest.approx(tensor.flatten().tolist(), abs=1e-12)
+
+
+def test_integrate_and_fire_by_hand():
+    found = links(
+        IF, [0.3, 1.7, -0.2], 4, received=[2.4, 6.8, 1.2], sent=[3.0, 4.0, 2.0], theta=1.0
+    )
+    assert values(found.ann) == [0.3, 1.7, 0.0]
+    assert values(found.clipped) == [0.3, 1.0, 0.0]
+    assert values(found.grid) == [0.25, 1.0, 0.0]  # floor(1.2) of 4 steps
+    assert values(found.ideal) == [0.25, 1.0, 0.0]
+    # 0.6 in each step: floor(2.4); 0.3: floor(1.2).
+    assert values(found.even) == [0.5, 1.0, 0.25]
+    assert values(found.snn) == [0.75, 1.0, 0.5]
+    parts = found.parts()
+    assert values(parts["clipping"]) == [0.0, -0.7, 0.0]
+    assert values(parts["quantisation"]) == [-0.05, 0.0, 0.0]
+    assert values(parts["spike-inherent"]) == [0.0, 0.0, 0.0]
+    assert values(parts["wrong input"]) == [0.25, 0.0, 0.25]
+    assert values(parts["uneven arrival"]) == [0.25, 0.0, 0.25]
+
+
+def test_half_a_threshold_and_the_shift_round():
+    half = IF.with_settings({"neuron.initial": 0.5})
+    assert values(links(half, [0.3, 0.4, 0.1], 4, theta=1.0).grid) == [0.25, 0.5, 0.0]
+    shifted = links(IF.with_settings({"neuron.shift": 4}), [0.3, 0.4, 0.1], 4, theta=1.0)
+    assert values(shifted.grid) == [0.25, 0.5, 0.0] and values(shifted.ideal) == [0.25, 0.5, 0.0]
+
+
+def test_gamma_raises_the_highest_rate():
+    found = links(IF.with_settings({"neuron.gamma": 3}), [1.7, 5.0], 4, theta=1.0)
+    assert values(found.clipped) == [1.7, 3.0] and values(found.ideal) == [1.5, 3.0]
+
+
+def test_on_off_pair_by_hand():
+    found = links(IF, [-0.3, -0.7, 0.6], 4, slope=0.1, theta=1.0, theta_off=0.5)
+    # The OFF neuron reaches 0.5, worth 0.05.
+    assert values(found.clipped) == [-0.03, -0.05, 0.6]
+    # OFF: floor(1.2 / 0.5) = 2 of 4 steps.
+    assert values(found.grid) == [-0.025, -0.05, 0.5]
+    assert values(found.ideal) == [-0.025, -0.05, 0.5]
+
+
+def test_imbalanced_threshold_by_hand():
+    ibt = IF.with_settings({"neuron.kind": "ibt"})
+    found = links(ibt, [-3.0, -0.5, 0.6], 4, slope=0.1, theta=1.0)
+    assert values(found.ann) == [-0.3, -0.05, 0.6]
+    # The potential passes -10 once, within 4 steps of -3.
+    assert values(found.grid) == [-0.25, 0.0, 0.5]
+    assert values(found.ideal) == [-0.25, 0.0, 0.5]
+
+
+def test_signed_memory_by_hand():
+    found = links(MEMORY, [0.3, -3.0, 2.0], 4, slope=0.1, theta=1.0)
+    assert values(found.clipped) == [0.3, -0.3, 1.0]
+    assert values(found.grid) == [0.25, -0.25, 1.0]
+    assert values(found.ideal) == [0.25, -0.25, 1.0]
+
+
+def test_what_lies_beyond_a_cap_is_no_error():
+    """The ANN clips as well; a burst neuron and a memory neuron stop there, 1.5 after 4 steps of at
+    most 2.
+    """
+    clip, double = Activation(cap=1.5), {"neuron.gamma": 2}
+    for recipe in (IF.with_settings(double), MEMORY.with_settings(double)):
+        found = links(recipe, [0.5, 1.25, 3.0], 4, phi=clip, theta=1.0)
+        assert values(found.ann) == [0.5, 1.25, 1.5] and values(found.clipped) == [0.5, 1.25, 1.5]
+        assert values(found.grid) == [0.5, 1.25, 1.5] and values(found.ideal) == [0.5, 1.25, 1.5]
+    assert values(links(IF, [3.0], 4, phi=clip, theta=1.0).parts()["clipping"]) == [-0.5]
+    found = links(DIFFERENTIAL, [3.0], 8, phi=clip, theta=0.25)
+    assert (
+        values(found.ann) == [1.5] and values(found.grid) == [1.5] and values(found.ideal) == [1.5]
+    )
+
+
+def test_the_levels_of_qcfs_are_the_anns():
+    """2 levels of 0.5. After 2 steps the neuron's grid is the same, after 4 it is finer: that is
+    quantisation.
+    """
+    half, phi = IF.with_settings({"neuron.initial": 0.5}), Activation(cap=1.0, levels=2)
+    assert values(links(half, [0.3, 0.7, 3.0], 2, phi=phi, theta=1.0).grid) == [0.5, 0.5, 1.0]
+    found = links(half, [0.3, 0.7, 3.0], 4, phi=phi, theta=1.0)
+    assert values(found.ann) == [0.5, 0.5, 1.0] and values(found.ideal) == [0.25, 0.75, 1.0]
+    assert values(found.parts()["quantisation"]) == [-0.25, 0.25, 0.0]
+
+
+def test_reset_to_zero_is_spike_inherent():
+    zero = IF.with_settings({"neuron.reset": "zero"})
+    # Fires in every second step and loses 0.4.
+    found = links(zero, [0.7], 10, theta=1.0)
+    assert values(found.grid) == [0.7] and values(found.ideal) == [0.5]
+    assert values(found.parts()["spike-inherent"]) == [-0.2]
+
+
+def test_differential_coding_is_clipped_by_time():
+    assert values(links(DIFFERENTIAL, [0.6, -0.6], 2, slope=0.1, theta=0.25).clipped) == [
+        0.5,
+        -0.06,
+    ]
+    found = links(DIFFERENTIAL, [0.6], 8, theta=0.25, sent=[0.75])
+    assert (
+        values(found.clipped) == [0.6]
+        and values(found.ideal) == [0.5]
+        and values(found.even) == [0.5]
+    )
+    # What was sent is not divided by T.
+    assert values(found.parts()["uneven arrival"]) == [0.25]
+
+
+@given(st.lists(st.floats(-2, 2), min_size=1, max_size=8), st.integers(1, 12))
+@settings(max_examples=40, deadline=None)
+def test_finer_spikes_against_a_loop(z, T):
+    spike_weight = lambda t: max(2.0 ** (3 - t), 1.0) * (0.7 if t > 6 else 1.0)  # noqa: E731
+    recipe = DIFFERENTIAL.with_settings({"neuron.gamma": 64})
+    found = links(recipe, z, T, slope=0.1, spike_weight=spike_weight, theta=0.125)
+    expected = []
+    for value in z:
+        target, sent = (value if value > 0 else 0.1 * value), 0.0
+        for t in range(1, T + 1):
+            step = 0.125 * spike_weight(t)
+            sent += math.floor((target - sent) / step + 0.5) * step
+        expected.append(sent)
+    assert pytest.approx(expected, abs=1e-9) == found.grid.flatten().tolist()
+    # Gamma does not slow anything down.
+    assert found.parts()["spike-inherent"].abs().max() < 1e-9
+
+
+def test_an_adaptive_threshold_is_judged_by_what_it_became():
+    msat = get_recipe("msat").with_settings({"msat.gain": 1})
+    T, theta, z = 16, 2.0, 5.0
+    found = links(msat, [z], T, theta=theta)
+    s, potential, history, total = msat.msat, 0.0, [], 0.0
+    for t in range(T):
+        now = theta
+        if t:
+            mean = sum(history) / t
+            x = history[-1] - mean
+            u = s.tau_mp * (s.alpha * x - 1 + s.k_a * math.log1p(math.exp(x / s.k_i)))
+            u += s.tau_rd * math.exp(-z / theta / s.c)
+            now = theta / (1 + math.exp(-u))
+        potential += z - now
+        total += now
+        history.append(potential / theta)
+    assert total < 0.96 * theta * T
+    assert [total / T] == values(found.clipped) and [total / T] == values(found.ideal)
+
+
+def test_a_calibrated_bias_belongs_to_the_input():
+    found = links(IF, [0.5], 4, theta=1.0, bias=0.25)
+    assert values(found.ideal) == [0.5] and values(found.even) == [0.75]
+
+
+METHODS = [
+    name for name, method in list_methods().items() if method.recipe.threshold.rule != "balance"
+]  # balancing takes its time, and has neurons that other methods have
+
+
+@pytest.mark.parametrize("name", METHODS)
+@pytest.mark.parametrize(("model", "T"), [(TinyLeaky, 20), (Pooled, 7)])
+def test_the_parts_add_up(name, model, T):
+    x = images(2)
+    recipe = get_recipe(name).with_settings({"neuron.pool_first": False, "calibration.T": 4})
+    converted = spiking(make(model), x, recipe)
+    network = converted.network(observed=True)
+    before = {}
+    forward(converted.graph, x, lambda node, pre, post: before.update({node.name: (pre, node.phi)}))
+    watch = Watch(before, T)
+    network.run(x, T, probes=[watch])
+    for i, (site, seen) in enumerate(watch.layers.items()):
+        z, phi = before[site]
+        found = chain(
+            converted.neurons[site], converted.recipe, phi, site, z, seen.received, seen.sent, T, network.spike_weight,
+            network._input.keys,
+        )  # fmt: skip
+        parts = found.parts()
+        assert tuple(parts) == PARTS
+        assert (sum(parts.values()) - (found.snn - found.ann)).abs().max() < 1e-13
+        if i == 0 and "bias" not in converted.neurons[site] and recipe.encoding.input == "analogue":
+            assert (
+                parts["wrong input"].abs().max() < 1e-9
+                and parts["uneven arrival"].abs().max() < 1e-9
+            )
+
+
+def test_what_was_sent_is_what_the_next_layer_received():
+    """Conservation: sum of input + U(0) - U(T) = sum of what was sent, for an IF neuron on ReLU."""
+    x = images(1)
+    recipe = replace(get_recipe("p-norm"), name="p")
+    converted = spiking(make(Pooled), x, recipe)
+    network, before = converted.network(observed=True), {}
+    forward(
+        converted.graph, x, lambda node, pre, post: before.update({node.name: (pre, Activation())})
+    )
+    watch = Watch(before, 9)
+    network.run(x, 9, probes=[watch])
+    for name, seen in watch.layers.items():
+        assert torch.allclose(seen.received - network.neurons[name].potential, seen.sent, atol=1e-9)
+        assert seen.sent.max() > 0

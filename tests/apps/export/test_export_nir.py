@@ -1,0 +1,297 @@
+"""NIR files, run by an interpreter of their own: every neuron spikes as in our simulator. What NIR
+cannot say.
+"""
+
+import json
+from collections.abc import Callable, Mapping
+from dataclasses import replace
+from typing import Any
+
+import pytest
+import torch
+from helpers import networks
+from helpers.networks import images, make, spike_counts, spiking
+from torch import Tensor, nn
+
+from spiking_yolo.convert.converted import Converted
+from spiking_yolo.convert.methods import get_recipe, list_methods
+from spiking_yolo.errors import UserError
+from spiking_yolo.graph import Graph, Node
+from spiking_yolo.models.classifiers import resnet20, vgg_thin
+from spiking_yolo.models.spec import Spec
+from spiking_yolo.snn.coding import image_keys, uniform
+
+nir = pytest.importorskip("nir")
+
+from helpers.nir_interpreter import simulate  # noqa: E402  (needs nir)
+
+from spiking_yolo.apps.export.nir_graph import to_nir  # noqa: E402
+
+T = 32
+METHODS = ("p-norm", "channel-norm", "rmp", "opt", "fixed-fraction")
+
+
+class Averaged(nn.Module):
+    """Convolution, overlapping average pooling with padding, flatten and linear layers. [N, 3, 8,
+    8].
+    """
+
+    def __init__(self):
+        super().__init__()
+        self.body = nn.Sequential(
+            nn.Conv2d(3, 6, 3, padding=1),
+            nn.ReLU(),
+            nn.AvgPool2d(3, 2, 1),
+            nn.Conv2d(6, 6, 3),
+            nn.ReLU(),
+            nn.Flatten(),
+            nn.Linear(24, 8),
+            nn.ReLU(),
+            nn.Linear(8, 5),
+        )
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.body(x)
+
+
+class Odd(nn.Module):
+    """Where units meet: sums of sums, x + x, a layer read twice, pooling before neurons, spikes as
+    an output.
+    """
+
+    def __init__(self):
+        super().__init__()
+        self.conv1, self.conv2 = (
+            nn.Conv2d(3, 6, 3, padding=1),
+            nn.Conv2d(6, 6, 3, padding=1, groups=2),
+        )
+        self.conv3 = nn.Conv2d(6, 6, 3, padding=2, dilation=2, groups=6)
+        self.pool, self.unused = nn.AvgPool2d(2), nn.Conv2d(6, 1, 1)
+        self.fc = nn.Linear(96, 5)
+
+    def forward(self, x: Tensor) -> tuple[Tensor, ...]:
+        raw = self.conv1(x)
+        a = torch.relu(raw)
+        b = torch.relu(raw + self.conv2(a) + a)
+        self.unused(b)
+        c = torch.relu(self.pool(self.conv3(b + b)))
+        return (
+            self.fc(torch.flatten(c, 1)),
+            torch.relu(self.pool(b)),
+            torch.relu(torch.flatten(self.pool(raw), 1)),
+        )
+
+
+def converted(
+    model: Any, method: str, settings: Mapping[str, Any] | None = None, size: int = 8
+) -> Converted:
+    return spiking(model, images(2, 0, size), get_recipe(method), settings)
+
+
+def compare(net: Converted, path, steps: Callable[[Tensor, int], Tensor] = lambda x, t: x) -> Any:
+    """Run our network and the exported one on an image that was not calibrated on: the same spikes
+    of every neuron.
+    """
+    nir.write(path, to_nir(net))
+    x = images(1, 7, net.spec.height)
+    ours, means = spike_counts(net, x, T)
+    theirs, outputs, graph = simulate(path, (steps(x, t) for t in range(T)))
+    assert theirs.keys() == ours.keys()
+    for name, count in theirs.items():
+        assert torch.equal(count, ours[name]) and count.any(), name
+    for mean, total in zip(means, (outputs[k] for k in sorted(outputs)), strict=True):
+        assert torch.allclose(total / T, mean, atol=1e-9)
+    return graph
+
+
+@pytest.mark.parametrize(
+    ("model", "method"),
+    [(networks.Residual, m) for m in METHODS] + [(Averaged, "opt"), (Odd, "channel-norm")],
+)
+def test_same_spikes(model, method, tmp_path):
+    compare(converted(make(model), method), tmp_path / "net.nir")
+
+
+@pytest.mark.parametrize(
+    ("build", "options"), [(resnet20, {}), (vgg_thin, {"pool": "avg", "width": 0.125})]
+)
+def test_same_spikes_of_classifiers(build, options, tmp_path):
+    graph = compare(
+        converted(make(build, **options), "channel-norm", size=32), tmp_path / "net.nir"
+    )
+    neurons = [node for node in graph.nodes.values() if isinstance(node, nir.IF)]
+    assert len(neurons) == (19 if build is resnet20 else 13)
+    assert all((node.v_threshold == 1).all() and (node.r == 1).all() for node in neurons)
+
+
+@pytest.mark.parametrize(
+    ("method", "settings"),
+    [
+        ("p-norm", {"neuron.reset": "zero"}),
+        ("burst", {"neuron.gamma": 1}),
+        ("calibration-light", {"neuron.initial": 0, "calibration.T": 4}),
+        ("tsc", {"neuron.events": "spikes"}),
+    ],
+)
+def test_same_spikes_with_settings(method, settings, tmp_path):
+    graph = compare(converted(make(networks.Residual), method, settings), tmp_path / "net.nir")
+    reset = "zero" if "neuron.reset" in settings else "subtract"
+    assert {
+        node.metadata["reset"] for node in graph.nodes.values() if isinstance(node, nir.IF)
+    } == {reset}
+
+
+def test_poisson_input_is_what_the_metadata_say(tmp_path):
+    """Spikes of value max(1, max |x|), with probability |x| / that, by our random numbers."""
+    net = converted(make(Averaged), "spike-norm", {"calibration.T": 4})
+    (name,) = (node.name for node in net.graph.nodes if node.op == "input")
+
+    def spikes(x: Tensor, t: int) -> Tensor:
+        top = max(1.0, x.abs().max().item())
+        return x.sign() * top * (uniform(x, 0, image_keys(x), name, t + 1) < x.abs() / top)
+
+    graph = compare(net, tmp_path / "net.nir", spikes)
+    assert "random" in graph.metadata["input"]
+
+
+def test_metadata(tmp_path):
+    net = converted(make(Averaged), "p-norm", {"readout.skip": 3})
+    nir.write(tmp_path / "net.nir", to_nir(net))
+    metadata = nir.read(tmp_path / "net.nir").metadata
+    assert (
+        metadata["dt"] == 1
+        and "v >= v_threshold" in metadata["step"]
+        and "4..T" in metadata["readout"]
+    )
+    assert "every step" in metadata["input"]
+    assert (
+        json.loads(metadata["recipe"])["name"] == "p-norm"
+        and json.loads(metadata["spec"])["height"] == 8
+    )
+    assert json.loads(metadata["provenance"])["weights_sha256"] == "0" * 64
+
+
+def test_folding_by_hand():
+    """theta 2 before theta 4: W * 2 / 4 and b / 4; the first layer W / 2 and b / 2, the last W * 4
+    and b.
+    """
+    nodes, last = [Node("x", "input")], "x"
+    tensors = {}
+    for k in range(3):
+        conv = Node(
+            f"conv{k}",
+            "conv",
+            (last,),
+            {"stride": [1, 1], "padding": [0, 0], "dilation": [1, 1], "groups": 1},
+        )
+        tensors |= {
+            f"conv{k}.weight": torch.full((1, 3 if k == 0 else 1, 1, 1), 3.0),
+            f"conv{k}.bias": torch.ones(1),
+        }
+        last = f"act{k}"
+        nodes += [conv, Node(last, "activation", (conv.name,), {"slope": 0.0})][: 2 if k < 2 else 1]
+    neurons = {
+        f"act{k}": {"theta": torch.tensor([2.0 * (k + 1)]), "initial": torch.tensor(0.0)}
+        for k in range(2)
+    }
+    spec = Spec("classify", ("a",), 2, 2)
+    net = Converted(
+        Graph(tuple(nodes), ("conv2",), tensors), spec, get_recipe("p-norm"), neurons, {}
+    )
+    made = to_nir(net).nodes
+    assert [made[f"conv{k}"].weight.flat[0] for k in range(3)] == [1.5, 1.5, 12.0]
+    assert [made[f"conv{k}"].bias.item() for k in range(3)] == [0.5, 0.25, 1.0]
+    assert made["conv0"].weight.dtype == "float32"
+
+
+@pytest.mark.parametrize(
+    ("model", "method", "node", "reason"),
+    [
+        (networks.TinyLeaky, "p-norm", "pool1", "strides of 2"),
+        (networks.TinyLeaky, "p-norm", "up", "no upsampling"),
+        (networks.TinyLeaky, "channel-norm", "act1", "ImbalancedThreshold"),
+        (networks.Pooled, "p-norm", "body_2", "--pool avg"),
+        (networks.Split, "p-norm", "getitem_5", "no slices of rows"),
+        (
+            lambda: nn.Sequential(nn.Conv2d(3, 3, 1), nn.SiLU()),
+            "signed-memory",
+            "_1",
+            "fine-tune the network with ReLU",
+        ),
+        (networks.Residual, "signed-memory", "relu", "SignedMemory; use --method p-norm"),
+        (networks.Residual, "differential", "relu", "SignedMemory"),
+        (networks.Residual, "msat", "relu", "MsatIntegrateAndFire"),
+        (networks.Residual, "burst", "relu", "--set neuron.gamma=1"),
+        (networks.Residual, "tsc", "relu", "--set neuron.events=spikes"),
+        (networks.Residual, "calibration-light", "relu", "--set neuron.initial=0"),
+        (networks.Residual, "calibration-advanced", "relu", "--set neuron.initial=0"),
+        (
+            lambda: nn.Sequential(nn.Conv2d(3, 3, (3, 1)), nn.ReLU()),
+            "p-norm",
+            "_0",
+            "square kernels",
+        ),
+        (
+            lambda: nn.Sequential(nn.ReLU6(), nn.ZeroPad2d(1), nn.Conv2d(3, 3, 3)),
+            "p-norm",
+            "_1",
+            "padding",
+        ),
+        (
+            lambda: nn.Sequential(nn.Conv2d(3, 3, 1), nn.ReLU(), nn.AvgPool2d(3, ceil_mode=True)),
+            "p-norm",
+            "_2",
+            "ceil_mode=False",
+        ),
+        (
+            lambda: nn.Sequential(
+                nn.Conv2d(3, 3, 1), nn.ReLU(), nn.AvgPool2d(2, 2, 1, count_include_pad=False)
+            ),
+            "p-norm",
+            "_2",
+            "count_include_pad=True",
+        ),
+        (
+            lambda: nn.Sequential(nn.Conv2d(3, 3, 1), nn.AvgPool2d(2), nn.ReLU()),
+            "opt",
+            "_2",
+            "constant part",
+        ),
+        (Odd, "opt", "relu", "constant part"),
+    ],
+)
+def test_refuses_by_name(model, method, node, reason):
+    with pytest.raises(UserError, match="cannot be exported") as refused:
+        to_nir(converted(make(model), method, {"calibration.T": 2}))
+    assert f"node '{node}' " in str(refused.value) and reason in str(refused.value)
+
+
+def test_a_threshold_above_the_cap_is_refused(tmp_path):
+    """With a cap the threshold is at most the cap, and then an IF neuron cannot pass it; above it,
+    it could.
+    """
+    net = converted(
+        make(lambda: nn.Sequential(nn.Conv2d(3, 3, 1), nn.ReLU6(), nn.Conv2d(3, 2, 1))), "p-norm"
+    )
+    compare(net, tmp_path / "net.nir")
+    with pytest.raises(UserError, match=r"node '_1' .* above the cap 6"):
+        to_nir(replace(net, neurons={"_1": {**net.neurons["_1"], "theta": torch.full((3,), 7.0)}}))
+
+
+def test_average_pooling_that_fits_needs_no_ceil(tmp_path):
+    body = nn.Sequential(
+        nn.Conv2d(3, 4, 1), nn.ReLU(), nn.AvgPool2d(2, ceil_mode=True), nn.Conv2d(4, 2, 1)
+    )
+    compare(converted(make(lambda: body), "p-norm"), tmp_path / "net.nir")
+
+
+def test_every_method_is_exported_or_refused():
+    """On a network that NIR can express, the method alone decides."""
+    exported = set()
+    for method in list_methods():
+        try:
+            to_nir(converted(make(Averaged), method, {"calibration.T": 2}))
+            exported.add(method)
+        except UserError as error:
+            assert "cannot be exported" in str(error)
+    assert exported == {*METHODS, "spike-norm"}

@@ -1,0 +1,151 @@
+"""Reports in a real browser: nothing fails, nothing is asked for, and the slider changes what is
+seen.
+
+Screenshots go to the folder that SCREENSHOTS names, where that is set.
+"""
+
+import os
+from pathlib import Path
+
+import pytest
+from helpers.chromium import PROGRAMS, Browser, browser, program
+from helpers.evaluating import make_scene
+from helpers.tiny import ANYTHING, run_tool, write_tiny
+from helpers.video import walk, write_frames
+
+pytestmark = pytest.mark.skipif(
+    program() is None, reason=f"no browser: install one of {', '.join(PROGRAMS)}"
+)
+DARK = "rgb(19, 16, 23)"
+SMALLEST = "Math.min(...[...document.querySelectorAll('.plot text')].map(t => t.getBoundingClientRect().height))"
+NAMELESS = """[...document.querySelectorAll('button, input, select')].filter(e => !(e.textContent.trim()
+    || e.getAttribute('aria-label') || e.title || e.labels?.length || e.querySelector('img')?.alt)).length"""
+
+
+@pytest.fixture(scope="module")
+def chromium():
+    with browser() as one:
+        yield one
+
+
+@pytest.fixture(scope="module")
+def weights(tmp_path_factory):
+    return write_tiny(tmp_path_factory.mktemp("tiny"))
+
+
+def kept(chromium: Browser, name: str) -> None:
+    if folder := os.environ.get("SCREENSHOTS"):
+        Path(folder).mkdir(parents=True, exist_ok=True)
+        chromium.screenshot(Path(folder) / f"{name}.png")
+
+
+def seen(chromium: Browser) -> dict[str, str]:
+    """What a person sees that depends on the slider."""
+    return chromium.value(
+        """({slider: document.querySelector('.player output').textContent,
+            said: document.querySelector('input[type=range]').getAttribute('aria-valuetext'),
+            numbers: document.querySelector('.numbers').textContent,
+            boxes: document.querySelector('.stage svg')?.innerHTML ?? '',
+            heat: document.querySelector('.stage canvas')?.toDataURL() ?? ''})"""
+    )
+
+
+def quiet(chromium: Browser, page: Path) -> None:
+    """Nothing was said on the console, and nothing but the page and what lies in it was
+    asked for.
+    """
+    assert chromium.errors == []
+    assert {url for url in chromium.requests if not url.startswith("data:")} <= {
+        page.as_uri(),
+        "about:blank",
+    }
+
+
+def test_photographs(chromium, weights, tmp_path):
+    page = tmp_path / "page.html"
+    call = ("--method", "msat-plus", "--weights", weights, "-o", page)
+    assert run_tool("report", weights.parent / "photos", *ANYTHING, *call) == 0
+    chromium.requests.clear()
+    chromium.open(page)
+    first = seen(chromium)
+    assert first["slider"] == "T = 1" and first["said"].startswith("T = 1: ")
+    chromium.press("End")
+    last = seen(chromium)
+    assert last["slider"] == "T = 4"
+    for part in ("numbers", "boxes", "said"):
+        assert first[part] != last[part]
+    chromium.press("ArrowLeft")
+    assert seen(chromium)["slider"] == "T = 3"
+    chromium.value("document.querySelector('table button').click()")  # the first layer's heat map
+    chromium.settle()
+    shown = seen(chromium)["heat"]
+    assert shown != first["heat"] and chromium.value(
+        "document.querySelector('.stage').classList.contains('heat')"
+    )
+    chromium.press("Home")
+    assert seen(chromium)["heat"] != shown
+    kept(chromium, "photographs")
+    chromium.press(" ")
+    assert chromium.value("document.querySelector('.play').getAttribute('aria-label')") == "Pause"
+    chromium.value("document.querySelectorAll('.film button')[1].click()")
+    assert "b.png" in chromium.value("document.querySelector('.stage img').alt")
+    quiet(chromium, page)
+
+
+def test_dark_and_narrow(chromium, weights, tmp_path):
+    page = tmp_path / "page.html"
+    assert (
+        run_tool("report", weights.parent / "photos", *ANYTHING, "--weights", weights, "-o", page)
+        == 0
+    )
+    chromium.open(page, 380, 800, dark=True)
+    assert chromium.value("getComputedStyle(document.body).backgroundColor") == DARK
+    # Only tables scroll, in their own frames.
+    assert chromium.value("document.documentElement.scrollWidth") <= 380
+    assert chromium.value(SMALLEST) > 8 and chromium.value(NAMELESS) == 0
+    kept(chromium, "narrow-dark")
+    chromium.open(page)
+    assert chromium.value("getComputedStyle(document.body).backgroundColor") != DARK
+
+
+def test_a_video(chromium, weights, tmp_path):
+    page = tmp_path / "clip.html"
+    clip = write_frames(tmp_path / "clip.mp4", walk(5))
+    assert run_tool("report", clip, "--conf", "0.3", "--weights", weights, "-o", page) == 0
+    chromium.requests.clear()
+    chromium.open(page)
+    first = seen(chromium)
+    # Where events happen.
+    chromium.value("[...document.querySelectorAll('.tools input')].at(-1).click()")
+    chromium.press("ArrowRight")
+    second = seen(chromium)
+    assert (first["slider"], second["slider"]) == ("0.00 s", "0.10 s")
+    assert first["numbers"] != second["numbers"] and first["heat"] != second["heat"]
+    kept(chromium, "video")
+    quiet(chromium, page)
+
+
+def test_an_evaluation(chromium, tmp_path):
+    weights, data = make_scene(tmp_path)
+    call = (
+        "--data",
+        data,
+        "--images",
+        data.parent / "images",
+        "--weights",
+        weights,
+        "--T",
+        2,
+        "--method",
+        "msat-plus",
+    )
+    assert run_tool("eval", *call, "--report", "--project", tmp_path, "--name", "out") == 0
+    page = tmp_path / "out" / "report.html"
+    chromium.requests.clear()
+    chromium.open(page)
+    assert seen(chromium)["slider"] == "T = 2"
+    last = seen(chromium)["numbers"]
+    chromium.press("ArrowLeft")
+    assert seen(chromium)["slider"] == "T = 1" and seen(chromium)["numbers"] != last
+    kept(chromium, "evaluation")
+    quiet(chromium, page)

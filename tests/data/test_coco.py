@@ -1,0 +1,252 @@
+"""The COCO reader, the id mapping and the common record, on small files."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from spiking_yolo.data.coco import (
+    COCO_IDS,
+    VOC_NAMES,
+    as_coco,
+    category_index,
+    load_coco,
+    load_coco_json,
+    match_names,
+)
+from spiking_yolo.data.detection import DetectionSet, Sample
+from spiking_yolo.errors import UserError
+
+SHARED = Path(__file__).parents[2].parent / "shared"
+DARKNET_NAMES = (
+    "person", "bicycle", "car", "motorbike", "aeroplane", "bus", "train", "truck", "boat", "traffic light",
+    "fire hydrant", "stop sign", "parking meter", "bench", "bird", "cat", "dog", "horse", "sheep", "cow",
+    "elephant", "bear", "zebra", "giraffe", "backpack", "umbrella", "handbag", "tie", "suitcase", "frisbee",
+    "skis", "snowboard", "sports ball", "kite", "baseball bat", "baseball glove", "skateboard", "surfboard",
+    "tennis racket", "bottle", "wine glass", "cup", "fork", "knife", "spoon", "bowl", "banana", "apple",
+    "sandwich", "orange", "broccoli", "carrot", "hot dog", "pizza", "donut", "cake", "chair", "sofa",
+    "pottedplant", "bed", "diningtable", "toilet", "tvmonitor", "laptop", "mouse", "remote", "keyboard",
+    "cell phone", "microwave", "oven", "toaster", "sink", "refrigerator", "book", "clock", "vase", "scissors",
+    "teddy bear", "hair drier", "toothbrush",
+)  # fmt: skip
+
+
+def content() -> dict[str, Any]:
+    return {
+        "images": [
+            {"id": 7, "file_name": "a.jpg", "width": 100, "height": 80},
+            {"id": 3, "file_name": "b.jpg", "width": 60, "height": 50},
+        ],
+        "annotations": [
+            {
+                "id": 1,
+                "image_id": 7,
+                "category_id": 18,
+                "bbox": [10, 20, 30, 40],
+                "area": 900.5,
+                "iscrowd": 0,
+            },
+            {"id": 2, "image_id": 7, "category_id": 1, "bbox": [0, 0, 5, 5], "iscrowd": 1},
+        ],
+        "categories": [{"id": 18, "name": "dog"}, {"id": 1, "name": "person"}],
+    }
+
+
+def official(root: Path, data: object, files: tuple[str, ...] = ("a.jpg", "b.jpg")) -> Path:
+    (root / "annotations").mkdir(parents=True)
+    (root / "val2017").mkdir()
+    (root / "annotations" / "instances_val2017.json").write_text(json.dumps(data))
+    for name in files:
+        (root / "val2017" / name).touch()
+    return root
+
+
+def test_official_layout(tmp_path: Path) -> None:
+    data = load_coco(official(tmp_path, content()), "val2017")
+    assert (data.name, data.classes, data.category_ids) == ("val2017", ("dog", "person"), (18, 1))
+    assert data.notes == [] and data.annotations == content()
+    a, b = data.samples
+    assert (a.image_id, a.width, a.height, a.path) == (7, 100, 80, tmp_path / "val2017" / "a.jpg")
+    assert a.boxes.tolist() == [[10, 20, 40, 60], [0, 0, 5, 5]] and a.labels.tolist() == [18, 1]
+    assert a.area.tolist() == [900.5, 25] and a.ignored.tolist() == [False, True]
+    assert b.boxes.shape == (0, 4) and b.labels.dtype == np.int64
+    assert data.indexed().samples[0].labels.tolist() == [0, 1]
+
+
+@pytest.mark.parametrize("folder", ["", "images"])
+def test_flat_layout(tmp_path: Path, folder: str) -> None:
+    (tmp_path / "instances.json").write_text(json.dumps(content()))
+    (tmp_path / folder).mkdir(exist_ok=True)
+    for name in ("a.jpg", "b.jpg"):
+        (tmp_path / folder / name).touch()
+    assert [s.path for s in load_coco(tmp_path).samples] == [
+        tmp_path / folder / n for n in ("a.jpg", "b.jpg")
+    ]
+
+
+def test_absent_images_are_noted(tmp_path: Path) -> None:
+    data = load_coco(official(tmp_path, content(), ("b.jpg",)), "val2017")
+    assert [s.image_id for s in data.samples] == [3]
+    assert len(data.notes) == 1 and "1 of 2" in data.notes[0] and "a.jpg" in data.notes[0]
+
+
+def test_boxes_outside_are_kept_and_noted(tmp_path: Path) -> None:
+    raw = content()
+    raw["annotations"][0]["bbox"] = [90, 20, 30, 40]
+    data = load_coco(official(tmp_path, raw), "val2017")
+    assert data.samples[0].boxes[0].tolist() == [90, 20, 120, 60]
+    assert len(data.notes) == 1 and data.notes[0].startswith("a.jpg")
+
+
+def damaged(change: Any) -> Any:
+    raw = content()
+    change(raw)
+    return raw
+
+
+@pytest.mark.parametrize(
+    ("data", "says"),
+    [
+        ([1, 2], "no list 'images'"),
+        ({"images": [], "annotations": []}, "no list 'categories'"),
+        (damaged(lambda d: d.update(images=[], annotations=[])), "lists no images"),
+        (damaged(lambda d: d["images"][1].pop("width")), r"images\[1\] has no width"),
+        (damaged(lambda d: d["images"][1].update(width=0)), r"images\[1\].*size"),
+        (damaged(lambda d: d["images"][1].update(id=7)), "twice"),
+        (damaged(lambda d: d["categories"][1].update(id=18)), "twice"),
+        (
+            damaged(lambda d: d["annotations"][1].update(category_id=2)),
+            r"annotations\[1\].*not listed",
+        ),
+        (
+            damaged(lambda d: d["annotations"][1].update(image_id=2)),
+            r"annotations\[1\].*not listed",
+        ),
+        (
+            damaged(lambda d: d["annotations"][1].update(bbox=[1, 2, 3])),
+            r"annotations\[1\] needs a bbox",
+        ),
+        (
+            damaged(lambda d: d["annotations"][1].update(bbox=[1, 2, -3, 4])),
+            r"annotations\[1\] needs a bbox",
+        ),
+        (
+            damaged(lambda d: d["annotations"][1].update(bbox=[1, 2, 3, float("nan")])),
+            "NaN is no number",
+        ),
+        (damaged(lambda d: d["annotations"][1].update(bbox=[1, 2, 3, "4"])), "needs a bbox"),
+        (damaged(lambda d: d["annotations"][1].update(bbox=[1, 2, 3, 10**400])), "needs a bbox"),
+        (
+            damaged(lambda d: d["annotations"][1].update(area=None)),
+            r"annotations\[1\] needs an area",
+        ),
+        (damaged(lambda d: d["annotations"][1].update(id="9")), r"annotations\[1\] needs an id"),
+        (damaged(lambda d: d["annotations"][1].update(id=True)), r"annotations\[1\] needs an id"),
+        (
+            damaged(lambda d: d["annotations"][1].update(category_id=True)),
+            r"annotations\[1\] has no category_id",
+        ),
+        (damaged(lambda d: d["annotations"][1].update(id=10**30)), r"annotations\[1\] needs an id"),
+        (damaged(lambda d: d["categories"][0].update(id=10**30)), r"categories\[0\] has no id"),
+        (damaged(lambda d: d["images"][0].update(width=10**30)), r"images\[0\] has no width"),
+        (damaged(lambda d: d["annotations"][1].update(area=-1)), r"annotations\[1\] needs an area"),
+        (damaged(lambda d: d["annotations"][1].update(iscrowd="no")), r"annotations\[1\].*iscrowd"),
+    ],
+)
+def test_what_is_not_coco_is_named(tmp_path: Path, data: object, says: str) -> None:
+    with pytest.raises(UserError, match=says) as caught:
+        load_coco(official(tmp_path, data), "val2017")
+    assert "instances_val2017.json" in str(caught.value) and "\n" not in str(caught.value)
+
+
+def test_missing_and_unreadable_files_are_named(tmp_path: Path) -> None:
+    root = official(tmp_path, content(), ())
+    with pytest.raises(UserError, match=r"instances_test.json is missing.*found: val2017"):
+        load_coco(root, "test")
+    with pytest.raises(UserError, match=r"has none of the \d+ images of instances_val2017.json"):
+        load_coco(root, "val2017")
+    with pytest.raises(UserError, match=r"nowhere.json is missing"):
+        load_coco_json(tmp_path / "nowhere.json", tmp_path)
+    (tmp_path / "half.json").write_text('{"images": [')
+    with pytest.raises(UserError, match=r"half.json is not readable json"):
+        load_coco_json(tmp_path / "half.json", tmp_path)
+
+
+def test_official_ids_go_by_position() -> None:
+    published = (
+        *(*range(1, 12), *range(13, 26), 27, 28, *range(31, 45), *range(46, 66)),
+        *(67, 70, *range(72, 83), *range(84, 91)),
+    )
+    assert published == COCO_IDS and len(COCO_IDS) == 80
+    shuffled = [{"id": i, "name": f"thing {i}"} for i in reversed(COCO_IDS)]
+    assert category_index(shuffled, DARKNET_NAMES) == COCO_IDS
+
+
+def test_other_lists_go_by_name_in_either_spelling() -> None:
+    some = [{"id": 63, "name": "couch"}, {"id": 9, "name": "TV"}, {"id": 4, "name": "dog"}]
+    ids = category_index(some, DARKNET_NAMES)
+    assert {i: c for i, c in enumerate(ids) if c >= 0} == {57: 63, 62: 9, 16: 4} and len(ids) == 80
+    assert category_index(some, ("tvmonitor", "zebra", "dog", "sofa")) == (9, -1, 4, 63)
+    with pytest.raises(UserError, match=r"'couch' \(2 unknown\)"):
+        category_index(some, ("dog", "cat"))
+
+
+def test_voc_classes_among_the_outputs_of_a_coco_network() -> None:
+    indices = match_names(VOC_NAMES, DARKNET_NAMES)
+    assert indices == (4, 1, 14, 8, 39, 5, 2, 15, 56, 19, 60, 16, 17, 3, 0, 58, 18, 57, 6, 62)
+    assert [DARKNET_NAMES[i] for i in indices] == list(VOC_NAMES)
+    to_voc = match_names(DARKNET_NAMES, VOC_NAMES)
+    assert (
+        to_voc[16] == VOC_NAMES.index("dog")
+        and to_voc[22] == -1
+        and sum(i >= 0 for i in to_voc) == 20
+    )
+
+
+def test_subset_is_seeded_and_sorted() -> None:
+    samples = [Sample.of(i, Path(f"{i}.jpg"), (9, 9), [], []) for i in range(30)]
+    data = DetectionSet("numbers", ("a",), samples, ["kept"])
+    ids = [s.image_id for s in data.subset(10, 4).samples]
+    assert ids == sorted(set(ids)) and len(ids) == 10
+    assert (
+        ids
+        == [s.image_id for s in data.subset(10, 4).samples]
+        != [s.image_id for s in data.subset(10, 5).samples]
+    )
+    assert [s.image_id for s in data.subset(99, 0).samples] == list(range(30)) and data.subset(
+        3, 0
+    ).notes == ["kept"]
+    assert len(data) == 30
+
+
+def test_subset_of_coco_keeps_the_annotations(tmp_path: Path) -> None:
+    part = load_coco(official(tmp_path, content()), "val2017").subset(1, 0)
+    assert len(part) == 1 and part.annotations == content() and part.category_ids == (18, 1)
+
+
+def test_as_coco_is_coco(tmp_path: Path) -> None:
+    """Written and read again, a set has the same boxes, names and flags."""
+    sample = Sample.of(
+        "x", Path("a.jpg"), (50, 40), [(1, 2, 11, 22), (0, 0, 4, 4)], [1, 0], ignored=[False, True]
+    )
+    (tmp_path / "a.jpg").touch()
+    (tmp_path / "instances.json").write_text(
+        json.dumps(as_coco(DetectionSet("one", ("cat", "dog"), [sample], [])))
+    )
+    again = load_coco(tmp_path)
+    assert again.classes == ("cat", "dog") and again.category_ids == (1, 2)
+    (back,) = again.samples
+    assert back.boxes.tolist() == sample.boxes.tolist() and back.labels.tolist() == [2, 1]
+    assert back.ignored.tolist() == [False, True] and back.area.tolist() == [200, 16]
+
+
+def test_real_files() -> None:
+    if not (SHARED / "data" / "coco").is_dir():
+        pytest.skip("needs ../shared/data/coco")
+    val = load_coco(SHARED / "data" / "coco", "val2017")
+    assert (len(val), sum(len(s.labels) for s in val.samples), val.notes) == (49, 381, [])
+    assert (
+        category_index(val.annotations["categories"], DARKNET_NAMES) == val.category_ids == COCO_IDS
+    )

@@ -1,0 +1,70 @@
+"""The images of --limit are the same choice for every kind of list, and what may be named as
+photographs.
+"""
+
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+from helpers.tiny import photo
+from hypothesis import given
+from hypothesis import strategies as st
+
+from spiking_yolo.data.classification import LabelledSet
+from spiking_yolo.data.detection import DetectionSet, Sample, draw
+from spiking_yolo.data.formats import open_photographs
+from spiking_yolo.data.images import Picture
+from spiking_yolo.errors import UserError
+from spiking_yolo.options import LimitOptions, drawn
+
+
+@given(st.integers(0, 40), st.integers(1, 40), st.integers(0, 5))
+def test_a_draw_has_each_item_once_and_keeps_the_order(size: int, n: int, seed: int):
+    chosen = draw(range(size), n, seed)
+    assert (
+        len(chosen) == min(n, size)
+        and chosen == sorted(set(chosen))
+        and set(chosen) <= set(range(size))
+    )
+    assert chosen == draw(range(size), n, seed)
+
+
+def test_all_kinds_of_sets_draw_alike():
+    names = [f"{i:02d}.png" for i in range(30)]
+    photographs = drawn(names, LimitOptions(limit=7, seed=3))
+    assert photographs != names[:7] and photographs != draw(names, 7)
+    samples = [Sample.of(name, Path(name), (9, 9), [], []) for name in names]
+    boxes = DetectionSet("boxes", ("cat",), samples, [])
+    assert [sample.path.name for sample in boxes.subset(7, 3).samples] == photographs
+    classes = LabelledSet(
+        "classes", ("cat",), [Picture(name, name) for name in names], np.arange(30)
+    )
+    part = classes.subset(7, 3)
+    assert [p.name for p in part.pictures] == photographs and [
+        names[i] for i in part.labels
+    ] == photographs
+    assert replace(boxes, samples=boxes.samples[:5]).subset(9).samples == boxes.samples[:5]
+    assert drawn(names, LimitOptions()) == names
+
+
+def test_photographs_are_files_or_a_split_of_a_dataset(tmp_path: Path):
+    for split in ("train", "val"):
+        (tmp_path / "images" / split).mkdir(parents=True)
+        photo(tmp_path / "images" / split / f"{split}.png")
+    data = tmp_path / "data.yaml"
+    data.write_text("train: images/train\nval: images/val\nnames: [cat]\n")
+
+    def names(*args, **options) -> list[str]:
+        return [Path(path).name for path in open_photographs(*args, **options)]
+
+    assert names([str(data)]) == ["val.png"] and names([str(data)], training=True) == ["train.png"]
+    assert names([str(data)], "val", training=True) == ["val.png"]
+    assert names(
+        [str(tmp_path / "images" / "val"), str(tmp_path / "images" / "train" / "train.png")]
+    ) == [
+        "val.png",
+        "train.png",
+    ]
+    with pytest.raises(UserError, match="--split belongs to"):
+        names([str(tmp_path / "images" / "val")], "val")

@@ -1,0 +1,210 @@
+"""MOTChallenge: its text files, and where sequences lie."""
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+from helpers.video import grey, write_frames
+from hypothesis import given
+from hypothesis import strategies as st
+from PIL import Image
+
+from spiking_yolo.data.mot import MotBoxes, mot_lines, open_sequences, read_mot
+from spiking_yolo.errors import UserError
+
+VIDEO = Path(__file__).parents[3] / "shared/video"
+TEXT = "1,1,399,182,121,229,1,-1,-1,-1\n"
+
+
+def write(path: Path, text: str = TEXT) -> Path:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text(text)
+    return path
+
+
+def clip(path: Path, frames: int = 3, fps: float = 10) -> Path:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    return write_frames(path, grey([50 * n for n in range(1, frames + 1)]), fps)
+
+
+def images(folder: Path, values=(1, 2)) -> None:
+    folder.mkdir(parents=True)
+    for n, value in enumerate(values, 1):
+        Image.fromarray(grey([value])[0]).save(folder / f"{n:06d}.png")
+
+
+def test_corners_count_from_zero_and_frames_from_one(tmp_path: Path) -> None:
+    frames = read_mot(
+        write(
+            tmp_path / "gt.txt",
+            "3,7,1,11,20,30,1,-1,-1,-1\n\n1,8,5.5,1,2.25,4,1,-1,-1,-1\n3,9,2,2,1,1",
+        )
+    )
+    assert list(frames) == [1, 3] and [len(boxes) for boxes in frames.values()] == [1, 2]
+    assert frames[3].xyxy.tolist() == [[0, 10, 20, 40], [1, 1, 2, 2]] and frames[
+        3
+    ].ids.tolist() == [7, 9]
+    assert frames[1].xyxy.tolist() == [[4.5, 0, 6.75, 4]]
+
+
+@pytest.mark.parametrize(
+    ("rest", "ignored"),
+    [
+        ("", False),
+        (",1", False),
+        (",0", True),
+        (",1,1,1.0", False),
+        (",0,1,1.0", True),
+        (",1,7,0.3", True),
+        (",1,3", True),
+        (",1,-1,-1", False),
+        # MOT15: where the person stands in the world.
+        (",1,4.4852,5.5016,0", False),
+        (",1,12.0,5.5016,0", False),
+        (",0,-1,-1,-1", True),
+    ],
+)
+def test_what_is_not_scored(tmp_path: Path, rest: str, ignored: bool) -> None:
+    frames = read_mot(write(tmp_path / "gt.txt", f"1,1,1,1,9,9{rest}\n"))
+    assert frames[1].ignored.tolist() == [ignored]
+
+
+@pytest.mark.parametrize(
+    ("line", "reason"),
+    [
+        ("1,1,nan,1,9,9", "finite"),
+        ("1,1,1,1,inf,9", "finite"),
+        ("1,1,1,1,9,9,1,1,nan", "finite"),
+        ("1,1,1,1,-9,9", "-9 and 9, must not be negative"),
+        ("1,1,1,1,9,-0.5", "9 and -0.5, must not be negative"),
+        ("1,1,1,1,9", "is not 'frame,id,left,top,width,height,...'"),
+        ("1 1 1 1 9 9", "is not 'frame,id"),
+        ("1,1,,1,9,9", "is not 'frame,id"),
+        ("1.5,1,1,1,9,9", "frame 1.5 is not a whole number from 1"),
+        ("0,1,1,1,9,9", "frame 0 is not"),
+        ("1,1.5,1,1,9,9", "the id 1.5 is not"),
+    ],
+)
+def test_bad_lines_are_named(tmp_path: Path, line: str, reason: str) -> None:
+    path = write(tmp_path / "gt.txt", f"{TEXT}{line}\n")
+    with pytest.raises(UserError) as error:
+        read_mot(path)
+    assert str(error.value).startswith(f"{path} line 2: ") and reason in str(error.value)
+    assert "\n" not in str(error.value)
+
+
+def test_files_without_boxes_are_named(tmp_path: Path) -> None:
+    with pytest.raises(UserError, match=r"gt\.txt has no boxes"):
+        read_mot(write(tmp_path / "gt.txt", "\n"))
+    (tmp_path / "gt.txt").write_bytes(b"\xff\xfe\x00")
+    for path in (tmp_path / "gt.txt", tmp_path / "none.txt"):
+        with pytest.raises(UserError, match=f"{path} is (missing|not a text file)"):
+            read_mot(path)
+
+
+_NUMBER = st.floats(-2000, 2000)
+_BOX = st.tuples(
+    _NUMBER,
+    _NUMBER,
+    st.floats(0, 3000),
+    st.floats(0, 3000),
+    st.floats(1e-4, 1),
+    st.integers(-1, 99),
+)
+
+
+@given(
+    st.dictionaries(
+        st.integers(1, 9999), st.lists(_BOX, min_size=1, max_size=4), min_size=1, max_size=4
+    )
+)
+def test_results_come_back(
+    tmp_path_factory: pytest.TempPathFactory, table: dict[int, list[tuple[float, ...]]]
+) -> None:
+    frames = {}
+    for number, rows in table.items():
+        x, y, w, h, confidence, ids = np.array(rows).T
+        frames[number] = MotBoxes.of(np.stack([x, y, x + w, y + h], 1), confidence, ids)
+    path = tmp_path_factory.mktemp("mot") / "clip.txt"
+    path.write_text("".join(mot_lines(number, boxes) for number, boxes in frames.items()))
+    back = read_mot(path)
+    assert set(back) == set(frames)
+    for number, boxes in frames.items():
+        np.testing.assert_allclose(back[number].xyxy, boxes.xyxy, atol=0.0011)
+        np.testing.assert_allclose(back[number].confidence, boxes.confidence, rtol=1e-5)
+        assert back[number].ids.tolist() == boxes.ids.tolist() and not back[number].ignored.any()
+
+
+def test_results_are_written_as_the_challenge_has_them() -> None:
+    assert (
+        mot_lines(1, MotBoxes.of([[0, 10, 20.5, 40]], [0.875]))
+        == "1,-1,1.000,11.000,20.500,30.000,0.875,-1,-1,-1\n"
+    )
+    assert mot_lines(2, MotBoxes.of([])) == ""
+    assert mot_lines(3, MotBoxes.of([[1, 1, 2, 2]])) == "3,-1,2.000,2.000,1.000,1.000,1,-1,-1,-1\n"
+
+
+def test_a_folder_of_sequences_and_clips(tmp_path: Path) -> None:
+    images(tmp_path / "b" / "img1")
+    write(tmp_path / "b/gt/gt.txt")
+    write(tmp_path / "b/seqinfo.ini", "[Sequence]\nname=b\nframeRate=30\n")
+    clip(tmp_path / "c/other.mp4")
+    write(tmp_path / "c/gt.txt")
+    clip(tmp_path / "a.mp4", 2)
+    clip(tmp_path / "d/anything.mp4", 1)
+    (tmp_path / "empty").mkdir()
+    a, b, c, d = open_sequences(tmp_path)
+    assert [s.name for s in (a, b, c, d)] == ["a", "b", "c", "d"]
+    assert [s.truth and s.truth.relative_to(tmp_path).as_posix() for s in (a, b, c, d)] == [
+        None,
+        "b/gt/gt.txt",
+        "c/gt.txt",
+        None,
+    ]
+    assert [s.length for s in (a, b, c, d)] == [2, 2, 3, 1]
+    assert [round(float(f.mean())) for f in b.frames()] == [1, 2]
+    assert (
+        len(list(c.frames())) == 3
+        and c.ground_truth()[1].ids.tolist() == [1]
+        and a.ground_truth() == {}
+    )
+
+
+def test_one_sequence_and_one_clip(tmp_path: Path) -> None:
+    video = clip(tmp_path / "s/s.mp4")
+    clip(tmp_path / "s/heatmap.mp4", 1)
+    write(tmp_path / "s/gt.txt")
+    (sequence,), (bare,) = open_sequences(tmp_path / "s"), open_sequences(video)
+    assert (sequence.name, sequence.source, sequence.length) == ("s", video, 3)
+    assert (bare.name, bare.source, bare.truth) == ("s", video, None)
+
+
+def test_what_holds_no_frames_is_refused(tmp_path: Path) -> None:
+    write(tmp_path / "s/gt.txt")
+    (tmp_path / "s/img1").mkdir()
+    (tmp_path / "void").mkdir()
+    with pytest.raises(UserError, match=r"the sequence .*s has no frames"):
+        open_sequences(tmp_path)
+    with pytest.raises(UserError, match="void holds no video"):
+        open_sequences(tmp_path / "void")
+    with pytest.raises(UserError, match="does not exist"):
+        open_sequences(tmp_path / "nothing")
+    clip(tmp_path / "s/a.mp4")
+    clip(tmp_path / "s/b.mp4")
+    with pytest.raises(UserError, match=r"has 2 videos: keep one, or name one s\.mp4"):
+        open_sequences(tmp_path / "s")
+
+
+@pytest.mark.skipif(not VIDEO.is_dir(), reason="the recorded sequences are not here")
+def test_real_sequences() -> None:
+    """World coordinates in the eighth column are no classes, so that everybody is scored."""
+    found = {s.name: s for s in open_sequences(VIDEO) if s.truth}
+    numbers = {
+        name: (s.length, sum(map(len, s.ground_truth().values()))) for name, s in found.items()
+    }
+    assert numbers == {"TUD-Campus": (71, 359), "TUD-Stadtmitte": (179, 1156)}
+    assert not any(
+        boxes.ignored.any() for s in found.values() for boxes in s.ground_truth().values()
+    )
+    first = found["TUD-Campus"].ground_truth()[1]
+    assert first.xyxy[0].tolist() == [398, 181, 519, 410]

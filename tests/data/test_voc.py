@@ -1,0 +1,128 @@
+"""The VOC reader on a small devkit."""
+
+from pathlib import Path
+
+import pytest
+
+from spiking_yolo.data.coco import VOC_NAMES
+from spiking_yolo.data.voc import load_voc, read_xml
+from spiking_yolo.errors import UserError
+
+SHARED = Path(__file__).parents[2].parent / "shared"
+SIZE = "<size><width>100</width><height>80</height><depth>3</depth></size>"
+
+
+def thing(
+    name: str, box: tuple[float, ...], difficult: str = "<difficult>0</difficult>", extra: str = ""
+) -> str:
+    corners = "".join(
+        f"<{k}>{v}</{k}>" for k, v in zip(("xmin", "ymin", "xmax", "ymax"), box, strict=False)
+    )
+    return f"<object><name>{name}</name>{difficult}<bndbox>{corners}</bndbox>{extra}</object>"
+
+
+def devkit(
+    root: Path, files: dict[str, str], images: tuple[str, ...] | None = None, listing: str = ""
+) -> Path:
+    base = root / "VOCdevkit" / "VOC2007"
+    for folder in ("ImageSets/Main", "Annotations", "JPEGImages"):
+        (base / folder).mkdir(parents=True)
+    (base / "ImageSets" / "Main" / "test.txt").write_text(listing or "\n".join(files) + "\n")
+    for stem, body in files.items():
+        (base / "Annotations" / f"{stem}.xml").write_text(f"<annotation>{body}</annotation>")
+    for stem in files if images is None else images:
+        (base / "JPEGImages" / f"{stem}.jpg").touch()
+    return root / "VOCdevkit"
+
+
+def test_boxes_count_from_zero_and_flags_are_kept(tmp_path: Path) -> None:
+    head = "<part><name>head</name><bndbox><xmin>2</xmin></bndbox></part>"
+    body = (
+        SIZE
+        + thing("dog", (1, 1, 100, 80), extra=head)
+        + thing("cat", (5.5, 6, 20, 30), "<difficult>1</difficult>")
+    )
+    data = load_voc(
+        devkit(tmp_path, {"000001": body + thing("tvmonitor", (9, 9, 9, 9), "")}), 2007, "test"
+    )
+    assert (data.name, data.classes, data.notes) == ("VOC2007 test", VOC_NAMES, [])
+    (sample,) = data.samples
+    assert (sample.image_id, sample.width, sample.height, sample.path.name) == (
+        "000001",
+        100,
+        80,
+        "000001.jpg",
+    )
+    assert sample.boxes.tolist() == [[0, 0, 99, 79], [4.5, 5, 19, 29], [8, 8, 8, 8]]
+    assert [VOC_NAMES[i] for i in sample.labels] == ["dog", "cat", "tvmonitor"]
+    assert sample.ignored.tolist() == [False, True, False]
+
+
+def test_the_parent_folder_and_class_listings_do(tmp_path: Path) -> None:
+    devkit(tmp_path, {"a": SIZE, "b": SIZE}, listing="a  1\nb -1\n\n")
+    assert [s.image_id for s in load_voc(tmp_path, "2007", "test").samples] == ["a", "b"]
+
+
+def test_absent_images_and_boxes_outside_are_noted(tmp_path: Path) -> None:
+    files = {"a": SIZE + thing("dog", (50, 50, 140, 70)), "b": SIZE}
+    data = load_voc(devkit(tmp_path, files, images=("a",)), 2007, "test")
+    assert [s.image_id for s in data.samples] == ["a"] and data.samples[0].boxes[0, 2] == 139
+    assert len(data.notes) == 2 and "1 of 2" in data.notes[0] and "b.jpg" in data.notes[0]
+    assert data.notes[1].startswith("a.jpg")
+
+
+@pytest.mark.parametrize(
+    ("body", "says"),
+    [
+        ("", "gives no image size"),
+        ("<size><width>0</width><height>80</height></size>", "gives no image size"),
+        ("<size><width>wide</width><height>80</height></size>", "gives no image size"),
+        ("<size>", "not readable XML"),
+        (SIZE + thing("dragon", (1, 1, 2, 2)), "'dragon', which is not a VOC class"),
+        (SIZE + thing("dog", (1, 1, 2)), "dog without a whole bndbox"),
+        (SIZE + thing("dog", (5, 1, 2, 2)), "max before min"),
+        (SIZE + thing("dog", (1, 1, float("nan"), 2)), "no finite number"),
+        (SIZE + thing("dog", (1, 1, float("inf"), 2)), "no finite number"),
+    ],
+)
+def test_faulty_xml_is_named(tmp_path: Path, body: str, says: str) -> None:
+    with pytest.raises(UserError, match=says) as caught:
+        load_voc(devkit(tmp_path, {"0042": body}), 2007, "test")
+    assert "0042.xml" in str(caught.value) and "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize("encoding", ["utf-7", "big5", "nonsense"])
+def test_an_encoding_that_the_parser_lacks_is_damage(tmp_path: Path, encoding: str) -> None:
+    path = tmp_path / "a.xml"
+    path.write_text(f"<?xml version='1.0' encoding='{encoding}'?><annotation/>")
+    with pytest.raises(UserError, match="not readable XML"):
+        read_xml(path, tmp_path / "a.jpg")
+
+
+def test_missing_files_are_named(tmp_path: Path) -> None:
+    root = devkit(tmp_path, {"a": SIZE})
+    with pytest.raises(UserError, match=r"train.txt is missing.*found: test"):
+        load_voc(root, 2007, "train")
+    with pytest.raises(UserError, match=r"VOC2012.*test.txt is missing.*found: none"):
+        load_voc(root, 2012, "test")
+    (root / "VOC2007" / "Annotations" / "a.xml").unlink()
+    with pytest.raises(UserError, match=r"a.xml is missing"):
+        load_voc(root, 2007, "test")
+    (root / "VOC2007" / "JPEGImages" / "a.jpg").unlink()
+    with pytest.raises(UserError, match=r"has none of the 1 images of test.txt"):
+        load_voc(root, 2007, "test")
+    (root / "VOC2007" / "ImageSets" / "Main" / "test.txt").write_text("\n")
+    with pytest.raises(UserError, match=r"test.txt lists no images"):
+        load_voc(root, 2007, "test")
+
+
+def test_real_files() -> None:
+    if not (SHARED / "data" / "VOCdevkit").is_dir():
+        pytest.skip("needs ../shared/data/VOCdevkit")
+    val = load_voc(SHARED / "data" / "VOCdevkit", 2012, "val")
+    counts = (
+        len(val),
+        sum(len(s.labels) for s in val.samples),
+        sum(int(s.ignored.sum()) for s in val.samples),
+    )
+    assert counts == (865, 1784, 169) and val.notes == []
