@@ -4,7 +4,7 @@ from dataclasses import KW_ONLY, dataclass
 from pathlib import Path
 from typing import Literal
 
-from spiking_yolo.draw.figure import FigureOptions
+from spiking_yolo.draw import FigureOptions
 from spiking_yolo.errors import UserError
 from spiking_yolo.options import (
     ComputeOptions,

@@ -137,6 +137,7 @@ class Film:
             {name: [one.energies[i] for one in shown] for i, name in enumerate(self._ann_energies)},
             self._ann_energies,
             [one.frame for one in shown if one.cut],
+            also=self.options.figures,
         )
 
 
@@ -292,11 +293,13 @@ class Outputs:
         rates = {layer: _rate(result, result.T, layer) for layer in result.maps[result.T]}
         for layer in layers:
             title = f"{titles[layer]}, T = {result.T}"
-            rate_overlay(result.image, rates[layer], title, self.path(f"{name}-rates/{layer}.png"))
+            path = self.path(f"{name}-rates/{layer}.png")
+            rate_overlay(result.image, rates[layer], title, path, self.options.figures)
         summary_overlay(
             result.image,
             {titles[layer]: rate for layer, rate in rates.items()},
             self.path(f"{name}-rates/summary.png"),
+            self.options.figures,
         )
 
     def animation(self, name: str, result: Result) -> None:

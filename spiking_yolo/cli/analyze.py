@@ -35,5 +35,5 @@ def main(options: AnalyzeOptions) -> None:
     explanation = explain(networks, photographs, options, Bars())
     print(f"{next(iter(networks))}, T = {options.T}, {len(photographs)} of {len(listed)} images\n")
     print(explanation.text())
-    explanation.save(folder)
+    explanation.save(folder, options.figures)
     print(f"results saved to {folder}")

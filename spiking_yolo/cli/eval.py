@@ -61,7 +61,7 @@ def main(options: EvalOptions) -> None:
 
         def finished(name: str, evaluation: Evaluation) -> None:
             own = folder / name if several else folder
-            evaluation.save(own)
+            evaluation.save(own, options.figures)
             if options.report:
                 evaluation_page(evaluation).save(own / "report.html")
             if not several:
@@ -86,5 +86,5 @@ def main(options: EvalOptions) -> None:
             raise
         if several and ranks.first:
             print(f"\n{comparison.text()}")
-            comparison.save(folder)
+            comparison.save(folder, options.figures)
             print(f"results saved to {folder}")

@@ -5,7 +5,6 @@ calls it.
 import os
 import sys
 from collections.abc import Sequence
-from contextvars import copy_context
 from dataclasses import replace
 from importlib import import_module
 from pathlib import Path
@@ -18,7 +17,6 @@ from spiking_yolo import __version__
 from spiking_yolo.cli.program import become_process, read, status
 from spiking_yolo.convert.methods import DEFAULT, get_recipe
 from spiking_yolo.data.sources import check_there
-from spiking_yolo.draw.figure import ALSO, FigureOptions
 from spiking_yolo.errors import UserError
 from spiking_yolo.io.names import did_you_mean, shown
 from spiking_yolo.models.zoo import located
@@ -144,11 +142,9 @@ def call(argv: Sequence[str], prog: str | None = None) -> int:
     def inside() -> int | None:
         options = parse(argv, prog)
         check_names(options)
-        if isinstance(options, FigureOptions):
-            ALSO.set(options.figures)
         return _module(argv[0]).main(options)
 
-    return status(lambda: copy_context().run(inside))
+    return status(inside)
 
 
 def _module(verb: str) -> ModuleType:

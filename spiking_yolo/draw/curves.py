@@ -10,6 +10,7 @@ from matplotlib.font_manager import FontProperties
 from matplotlib.textpath import TextPath
 from matplotlib.ticker import MaxNLocator
 
+from spiking_yolo.draw import FigureFormat
 from spiking_yolo.draw.boxes import COLOURS
 from spiking_yolo.draw.figure import STYLE, paper_figure
 from spiking_yolo.errors import UserError
@@ -34,6 +35,7 @@ def line_plot(
     hbands: Mapping[str, tuple[float, float]] | None = None,
     points: Mapping[str, tuple[float, float]] | None = None,
     least: float = 0.0,
+    also: FigureFormat = "png",
 ) -> None:
     """Save curves as .png, .pdf or .svg.
 
@@ -46,7 +48,7 @@ def line_plot(
     or an x of logx is not positive.
     """
     curves = _checked(series, logx)
-    with paper_figure(path, *SIZE) as figure:
+    with paper_figure(path, *SIZE, also=also) as figure:
         axes = figure.add_subplot(xlabel=xlabel, ylabel=ylabel)
         axes.grid(True)
         above = _hidden(list(curves.values()))
@@ -120,6 +122,7 @@ def bar_plot(
     ylabel: str,
     xlabel: str = "",
     number: str = ".3g",
+    also: FigureFormat = "png",
 ) -> None:
     """Save grouped bars as .png, .pdf or .svg, with the value above each bar where there is room.
 
@@ -134,7 +137,7 @@ def bar_plot(
     inches = max(SIZE[0], min(0.32 * bars, 9.0))
     room = CHARACTERS * inches / SIZE[0]
     longest = max(len(format(v, number)) for group in values.values() for v in group.values())
-    with paper_figure(path, inches, SIZE[1]) as figure:
+    with paper_figure(path, inches, SIZE[1], also=also) as figure:
         axes = figure.add_subplot(xlabel=xlabel, ylabel=ylabel)
         axes.grid(axis="y")
         for i, (name, group) in enumerate(values.items()):
@@ -162,6 +165,7 @@ def ranked_bars(
     xlabel: str,
     number: str = "+.1f",
     least: float = 0.0,
+    also: FigureFormat = "png",
 ) -> None:
     """Save one horizontal bar per entry, in the given order from above, with its value, as .png,
     .pdf or .svg.
@@ -171,7 +175,8 @@ def ranked_bars(
     """
     if not values:
         raise UserError("there is no bar to draw; give at least one value")
-    with paper_figure(path, SIZE[0], max(1.6, 0.22 * len(values) + 0.9)) as figure:
+    height = max(1.6, 0.22 * len(values) + 0.9)
+    with paper_figure(path, SIZE[0], height, also=also) as figure:
         axes = figure.add_subplot(xlabel=xlabel)
         axes.grid(axis="x")
         colours = [COLOURS[0] if value >= 0 else COLOURS[3] for value in values.values()]

@@ -4,29 +4,15 @@ alone.
 
 from collections.abc import Iterator
 from contextlib import contextmanager
-from contextvars import ContextVar
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
 import matplotlib
 from matplotlib.figure import Figure
 
+from spiking_yolo.draw import FigureFormat
 from spiking_yolo.errors import UserError
 from spiking_yolo.io.files import atomic_write
-from spiking_yolo.settings import Options, setting
-
-ALSO: ContextVar[str] = ContextVar("also", default="png")  # the format that is asked for
-
-
-@dataclass(frozen=True, kw_only=True)
-class FigureOptions(Options):
-    """How figures are saved; the command line follows it for all that a verb draws."""
-
-    title = "output"
-
-    figures: Literal["png", "pdf", "svg"] = setting("png", "also save every figure in this format")
-
 
 DPI = 200
 STYLE: dict[Any, Any] = {
@@ -61,9 +47,10 @@ def paper_figure(
     width: float,
     height: float,
     layout: Literal["constrained", "compressed"] = "constrained",
+    also: FigureFormat = "png",
 ) -> Iterator[Figure]:
     """Yield an empty figure of width x height inches and save it on success, as .png at 200 dpi,
-    .pdf or .svg, and in the format of `ALSO`.
+    .pdf or .svg, and in the format `also`.
 
     layout: "compressed" suits axes of fixed aspect, such as pictures; empty margins are cut off.
     Raises UserError for another suffix or when the file cannot be written.
@@ -77,7 +64,7 @@ def paper_figure(
         figure = Figure(figsize=(width, height), layout=layout)
         yield figure
         margins = "tight" if layout == "compressed" else None
-        for target in dict.fromkeys((path, path.with_suffix(f".{ALSO.get()}"))):
+        for target in dict.fromkeys((path, path.with_suffix(f".{also}"))):
             undated = _UNDATED[target.suffix.lower()]
             with atomic_write(target) as temporary:
                 figure.savefig(

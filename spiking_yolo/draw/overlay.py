@@ -18,6 +18,7 @@ from torch import Tensor
 from torch.nn.functional import interpolate
 
 from spiking_yolo.data.images import Placement
+from spiking_yolo.draw import FigureFormat
 from spiking_yolo.draw.boxes import RATE_COLOURS, check_image
 from spiking_yolo.draw.figure import paper_figure
 from spiking_yolo.errors import UserError
@@ -77,7 +78,13 @@ def blend(image: np.ndarray, rate: Tensor, low: float, high: float) -> np.ndarra
     return np.rint(255 * (OPACITY * colours + (1 - OPACITY) * grey[..., None])).astype(np.uint8)
 
 
-def rate_overlay(image: np.ndarray, rate: Tensor, title: str, path: str | Path) -> None:
+def rate_overlay(
+    image: np.ndarray,
+    rate: Tensor,
+    title: str,
+    path: str | Path,
+    also: FigureFormat = "png",
+) -> None:
     """Save one heat map over the photograph as .png, .pdf or .svg, with a colour bar, range and
     mean.
 
@@ -85,13 +92,18 @@ def rate_overlay(image: np.ndarray, rate: Tensor, title: str, path: str | Path) 
     path.
     """
     height = 4.6 * check_image(image).shape[0] / image.shape[1]
-    with paper_figure(path, 5.6, min(max(height, 1.8), 8.0) + 0.5, "compressed") as figure:
+    with paper_figure(path, 5.6, min(max(height, 1.8), 8.0) + 0.5, "compressed", also) as figure:
         axes = figure.subplots()
         _panel(axes, image, rate, title, rate_range(rate))
         _bar(axes, rate_range(rate)).set_label(UNIT)
 
 
-def summary_overlay(image: np.ndarray, maps: Mapping[str, Tensor], path: str | Path) -> None:
+def summary_overlay(
+    image: np.ndarray,
+    maps: Mapping[str, Tensor],
+    path: str | Path,
+    also: FigureFormat = "png",
+) -> None:
     """Save a grid of one heat map per layer and, last, the mean of all maps, as .png, .pdf or .svg.
 
     Each panel has a scale of its own, so that quiet layers show something too.
@@ -107,7 +119,7 @@ def summary_overlay(image: np.ndarray, maps: Mapping[str, Tensor], path: str | P
     panel_width = 1.75 if columns == 4 else 2.3
     panel_height = min(max(0.85 * panel_width * height / width, 0.6), 4.0) + 0.45
     with paper_figure(
-        path, panel_width * columns + 0.5, rows * panel_height + 0.2, "compressed"
+        path, panel_width * columns + 0.5, rows * panel_height + 0.2, "compressed", also
     ) as figure:
         grid: list[Axes] = figure.subplots(rows, columns, squeeze=False).flatten().tolist()
         for axes, (name, rate) in zip(grid, panels.items(), strict=False):

@@ -8,6 +8,7 @@ import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.ticker import MaxNLocator, NullFormatter
 
+from spiking_yolo.draw import FigureFormat
 from spiking_yolo.draw.boxes import COLOURS
 from spiking_yolo.draw.curves import Values
 from spiking_yolo.draw.figure import paper_figure
@@ -30,6 +31,7 @@ def timeline(
     energies: Mapping[str, Values],
     ann_energies: Mapping[str, float],
     cuts: Sequence[int] = (),
+    also: FigureFormat = "png",
 ) -> None:
     """Save three panels over the frames as .png, .svg or .pdf: operations, objects and energy.
 
@@ -51,7 +53,7 @@ def timeline(
         raise UserError(
             f"{strange[0]!r} has a number that is negative or not finite: leave that frame out"
         )
-    with paper_figure(path, *SIZE) as figure:
+    with paper_figure(path, *SIZE, also=also) as figure:
         heights = _HEIGHTS if energies else _HEIGHTS[:2]
         panels = figure.subplots(
             len(heights), sharex=True, gridspec_kw={"height_ratios": heights}, squeeze=False

@@ -12,6 +12,7 @@ import numpy as np
 import torch
 from torch import nn
 
+from spiking_yolo.draw import FigureFormat
 from spiking_yolo.errors import UserError
 from spiking_yolo.io.files import atomic_write
 from spiking_yolo.io.tables import write_csv
@@ -179,9 +180,9 @@ def record(rows: Rows, folder: Path) -> None:
     )
 
 
-def plot(rows: list[dict[str, float]], folder: Path) -> None:
+def plot(rows: list[dict[str, float]], folder: Path, figures: FigureFormat = "png") -> None:
     """Draw folder/loss.png and, as soon as there is one, folder/score.png from one row per
-    epoch.
+    epoch; each also in the format `figures`.
     """
     from spiking_yolo.draw.curves import line_plot
 
@@ -195,6 +196,6 @@ def plot(rows: list[dict[str, float]], folder: Path) -> None:
 
     terms = [k for k in rows[0] if k not in ("epoch", "lr", *SCORES)]
     terms = terms if len(terms) > 2 else ["loss"]  # which is the only term
-    line_plot(folder / "loss.png", series(terms), "epoch", "loss")
+    line_plot(folder / "loss.png", series(terms), "epoch", "loss", also=figures)
     if scores := series(list(SCORES)):
-        line_plot(folder / "score.png", scores, "epoch", "validation, %")
+        line_plot(folder / "score.png", scores, "epoch", "validation, %", also=figures)

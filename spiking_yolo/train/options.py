@@ -4,7 +4,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
-from spiking_yolo.draw.figure import FigureOptions
+from spiking_yolo.draw import FigureOptions
 from spiking_yolo.io.names import Size
 from spiking_yolo.settings import Options, setting
 

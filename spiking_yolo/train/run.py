@@ -152,7 +152,7 @@ def _train(
     )
 
     def export(average: nn.Module, rows: list[dict[str, float]]) -> None:
-        plot(rows, folder)
+        plot(rows, folder, options.figures)
         if not (usable := annealed(rows, settings)):
             return
         record = facts | {"epochs_done": len(rows), "last": rows[-1]}

@@ -1,6 +1,5 @@
 """Figures of a paper hold all their data and leave the global style alone."""
 
-from contextvars import copy_context
 from itertools import pairwise
 
 import matplotlib
@@ -11,7 +10,7 @@ from matplotlib.colors import to_rgb
 
 from spiking_yolo.convert.methods import list_methods
 from spiking_yolo.draw.curves import bar_plot, line_plot, ranked_bars
-from spiking_yolo.draw.figure import ALSO, STYLE
+from spiking_yolo.draw.figure import STYLE
 from spiking_yolo.errors import UserError
 
 
@@ -130,9 +129,7 @@ def test_ranked_bars_keep_their_order_and_values(tmp_path, saved):
 
 @pytest.mark.parametrize(("kind", "starts"), [("pdf", b"%PDF"), ("svg", b"<?xml")])
 def test_every_figure_is_saved_in_another_format_too(kind, starts, tmp_path):
-    context = copy_context()
-    context.run(ALSO.set, kind)
-    context.run(bar_plot, tmp_path / "a.png", {"a": {"x": 1.0}}, "y")
+    bar_plot(tmp_path / "a.png", {"a": {"x": 1.0}}, "y", also=kind)
     bar_plot(tmp_path / "b.png", {"a": {"x": 1.0}}, "y")
     assert {path.name for path in tmp_path.iterdir()} == {"a.png", f"a.{kind}", "b.png"}
     assert (tmp_path / f"a.{kind}").read_bytes().startswith(starts)

@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 from pathlib import Path
 
-from spiking_yolo.draw.figure import FigureOptions
+from spiking_yolo.draw import FigureOptions
 from spiking_yolo.options import LimitOptions, MethodsOptions, OutputOptions
 from spiking_yolo.settings import setting
 

@@ -14,6 +14,7 @@ from spiking_yolo.apps.analyze.run import Analysis, MethodCost, analyze, method_
 from spiking_yolo.apps.analyze.tables import NOTE, cost_table, layer_table, wrapped
 from spiking_yolo.apps.analyze.totals import LayerTotals, short
 from spiking_yolo.convert.converted import Converted
+from spiking_yolo.draw import FigureFormat
 from spiking_yolo.io.json import write_json
 from spiking_yolo.io.tables import write_csv
 from spiking_yolo.options import versions
@@ -195,13 +196,13 @@ class Explanation:
         ]
         return "\n\n".join([*parts, wrapped(self.diagnosis)])
 
-    def save(self, folder: Path) -> None:
-        """Write layers.csv, analysis.json and the figures."""
+    def save(self, folder: Path, figures: FigureFormat = "png") -> None:
+        """Write layers.csv, analysis.json and the figures, as .png and in the format `figures`."""
         from spiking_yolo.apps.analyze.figures import draw_all
 
         write_csv(folder / "layers.csv", [layer.row() for layer in self.analysis.layers])
         write_json(folder / "analysis.json", self.content(), indent=1)
-        draw_all(self.analysis, self.costs, folder)
+        draw_all(self.analysis, self.costs, folder, figures)
 
     def content(self) -> dict[str, Any]:
         """analysis.json: rows as in layers.csv, SIN ratios of every step, the sampled neurons, and

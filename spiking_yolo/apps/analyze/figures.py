@@ -18,29 +18,42 @@ from spiking_yolo.apps.analyze.tables import (
     threshold_over_time,
 )
 from spiking_yolo.apps.analyze.totals import LayerTotals, short
+from spiking_yolo.draw import FigureFormat
 from spiking_yolo.draw.curves import MARKERS, bar_plot
 from spiking_yolo.draw.figure import paper_figure
 
 CURVES = 6  # more cannot be told apart
 
 
-def draw_all(analysis: Analysis, costs: Mapping[str, MethodCost], folder: Path) -> None:
+def draw_all(
+    analysis: Analysis,
+    costs: Mapping[str, MethodCost],
+    folder: Path,
+    figures: FigureFormat = "png",
+) -> None:
     """error.png, wrong-spikes.png and spikes.png; where thresholds change, threshold-time.png and
     threshold-activation.png too.
 
     costs: by method; without any, spikes.png shows the layers of the analysed network.
+    figures: a second format of every figure.
     """
     sample = full(analysis.sample, analysis.T)
     caption = f"{analysis.method}, layer {short(sample.name)}"
-    error_by_layer(analysis.layers, folder / "error.png")
-    wrong_spikes(analysis.layers, folder / "wrong-spikes.png")
+    error_by_layer(analysis.layers, folder / "error.png", figures)
+    wrong_spikes(analysis.layers, folder / "wrong-spikes.png", figures)
     if changes(sample):
-        threshold_over_time(sample, folder / "threshold-time.png", caption)
-        threshold_and_activation(sample, folder / "threshold-activation.png", caption)
-    spike_count(analysis, costs, folder / "spikes.png")
+        threshold_over_time(sample, folder / "threshold-time.png", caption, figures)
+        path = folder / "threshold-activation.png"
+        threshold_and_activation(sample, path, caption, figures)
+    spike_count(analysis, costs, folder / "spikes.png", figures)
 
 
-def spike_count(analysis: Analysis, costs: Mapping[str, MethodCost], path: Path) -> None:
+def spike_count(
+    analysis: Analysis,
+    costs: Mapping[str, MethodCost],
+    path: Path,
+    also: FigureFormat = "png",
+) -> None:
     """Fig. 5: spikes by method after several numbers of steps; without methods, by layer of the
     analysed network.
     """
@@ -63,16 +76,17 @@ def spike_count(analysis: Analysis, costs: Mapping[str, MethodCost], path: Path)
         f"spikes per image{unit}",
         "" if costs else f"layer ({analysis.method}, T = {T})",
         ".2g",
+        also,
     )
 
 
-def error_by_layer(layers: Sequence[LayerTotals], path: Path) -> None:
+def error_by_layer(layers: Sequence[LayerTotals], path: Path, also: FigureFormat = "png") -> None:
     """Fig. 2: the relative error of every layer, as a stack of what each part contributes."""
     colours = dict(
         zip(PARTS, (COLOURS[3], COLOURS[1], COLOURS[4], COLOURS[0], COLOURS[5]), strict=True)
     )
     place = np.arange(len(layers))
-    with paper_figure(path, max(4.6, 0.36 * len(layers) + 1.4), 3.2) as figure:
+    with paper_figure(path, max(4.6, 0.36 * len(layers) + 1.4), 3.2, also=also) as figure:
         axes = figure.subplots()
         up, down = np.zeros(len(layers)), np.zeros(len(layers))
         for name in PARTS:
@@ -93,10 +107,10 @@ def error_by_layer(layers: Sequence[LayerTotals], path: Path) -> None:
         legend((axes,), 3)
 
 
-def wrong_spikes(layers: Sequence[LayerTotals], path: Path) -> None:
+def wrong_spikes(layers: Sequence[LayerTotals], path: Path, also: FigureFormat = "png") -> None:
     """Fig. 3: neurons that the ANN leaves inactive and that have fired, over time."""
     chosen = spread(layers, CURVES)
-    with paper_figure(path, 4.6, 3.2) as figure:
+    with paper_figure(path, 4.6, 3.2, also=also) as figure:
         axes = figure.subplots()
         for i, layer in enumerate(chosen):
             t = range(1, layer.T + 1)

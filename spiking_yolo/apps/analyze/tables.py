@@ -16,6 +16,7 @@ from spiking_yolo.apps.analyze.chain import OWN
 from spiking_yolo.apps.analyze.run import Analysis, MethodCost
 from spiking_yolo.apps.analyze.totals import short
 from spiking_yolo.apps.analyze.watch import NeuronSample
+from spiking_yolo.draw import FigureFormat
 from spiking_yolo.draw.boxes import COLOURS
 from spiking_yolo.draw.curves import MARKERS
 from spiking_yolo.draw.figure import paper_figure
@@ -30,12 +31,14 @@ def changes(sample: NeuronSample) -> bool:
     return not np.allclose(theta, theta[0, 0])
 
 
-def threshold_over_time(sample: NeuronSample, path: Path, caption: str) -> None:
+def threshold_over_time(
+    sample: NeuronSample, path: Path, caption: str, also: FigureFormat = "png"
+) -> None:
     """Fig. 4: the threshold of some neurons over time, beside their membrane potential."""
     theta, potential = (
         np.stack(values) / sample.top for values in (sample.theta, sample.potential)
     )
-    with paper_figure(path, 4.6, 4.2) as figure:
+    with paper_figure(path, 4.6, 4.2, also=also) as figure:
         above, below = figure.subplots(2, 1, sharex=True)
         shared = bool(np.allclose(theta, theta[:, :1]))
         if shared:
@@ -69,7 +72,9 @@ def typical(sample: NeuronSample) -> list[int]:
     return list(dict.fromkeys([*chosen, *inactive]))
 
 
-def threshold_and_activation(sample: NeuronSample, path: Path, caption: str) -> None:
+def threshold_and_activation(
+    sample: NeuronSample, path: Path, caption: str, also: FigureFormat = "png"
+) -> None:
     """Fig. 6: the threshold of every sampled neuron against its ANN activation, after different
     numbers of steps.
     """
@@ -79,7 +84,7 @@ def threshold_and_activation(sample: NeuronSample, path: Path, caption: str) -> 
     labels = {t: f"t = {t}" for t in steps}
     if np.allclose(theta, theta[:1]):
         labels = {T: "at every t"}
-    with paper_figure(path, 4.6, 3.2) as figure:
+    with paper_figure(path, 4.6, 3.2, also=also) as figure:
         axes = figure.subplots()
         for i, (t, label) in enumerate(labels.items()):
             x, y = sample.activation / sample.top, theta[t - 1]

@@ -9,6 +9,7 @@ from spiking_yolo.apps.evaluate.evaluation import SPAN
 from spiking_yolo.apps.evaluate.tables import Intervals, Row, Table, in_precision
 from spiking_yolo.data.classification import LabelledSet
 from spiking_yolo.data.detection import DetectionSet
+from spiking_yolo.draw import FigureFormat
 from spiking_yolo.draw.curves import line_plot
 from spiking_yolo.io.json import write_json
 from spiking_yolo.io.tables import columns, percent, write_csv
@@ -90,19 +91,24 @@ class Comparison:
             )
         return [lines]
 
-    def save(self, folder: Path) -> None:
+    def save(self, folder: Path, figures: FigureFormat = "png") -> None:
         """Write comparison.csv, accuracy-T.png, accuracy-operations.png and, last, comparison.json.
 
-        In the last, minus_first of a method is T -> figure -> [difference, low, high].
+        figures: a second format of the plots. In the last, minus_first of a method is
+        T -> figure -> [difference, low, high].
         """
         rows = [
             {"method": name, **row} for name, table in self.tables.items() for row in table.steps
         ]
         write_csv(folder / "comparison.csv", [{"method": "ann", **self.ann}, *rows], list(rows[0]))
         operations = "synaptic operations / ANN multiply-accumulates"
-        self._plot(folder / "accuracy-T.png", "T", 1, "timesteps T")
+        self._plot(folder / "accuracy-T.png", "T", 1, "timesteps T", figures)
         self._plot(
-            folder / "accuracy-operations.png", "sops_per_image", self.ann["macs"], operations
+            folder / "accuracy-operations.png",
+            "sops_per_image",
+            self.ann["macs"],
+            operations,
+            figures,
         )
         methods = {
             name: {"recipe": json.loads(self.recipes[name].to_json()), "steps": table.steps}
@@ -127,7 +133,9 @@ class Comparison:
         }
         write_json(folder / COMPARISON, content, indent=1)
 
-    def _plot(self, path: Path, key: str, scale: float, label: str) -> None:
+    def _plot(
+        self, path: Path, key: str, scale: float, label: str, figures: FigureFormat = "png"
+    ) -> None:
         series = {}
         for method, table in self.tables.items():
             rows = [row for row in table.steps if row[key] / scale >= LEAST]
@@ -139,5 +147,13 @@ class Comparison:
         ann = 100 * self.ann[self.figure]
         points = {"ANN, multiply-accumulates": (1.0, ann)} if scale != 1 else {}
         line_plot(
-            path, series, label, f"{self.figure} (%)", True, {"ANN": ann}, points=points, least=SPAN
+            path,
+            series,
+            label,
+            f"{self.figure} (%)",
+            True,
+            {"ANN": ann},
+            points=points,
+            least=SPAN,
+            also=figures,
         )

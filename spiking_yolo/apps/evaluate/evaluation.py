@@ -36,6 +36,7 @@ from spiking_yolo.convert.converted import Converted
 from spiking_yolo.data.classification import LabelledSet
 from spiking_yolo.data.coco import CocoSet, as_coco
 from spiking_yolo.data.detection import DetectionSet
+from spiking_yolo.draw import FigureFormat
 from spiking_yolo.draw.curves import line_plot, ranked_bars
 from spiking_yolo.io.json import finite, write_json
 from spiking_yolo.io.tables import percent, write_csv
@@ -51,13 +52,18 @@ SPAN = 10.0
 
 
 def plot_all(
-    table: Table, scorer: Scorer, method: str, folder: Path, intervals: Intervals | None = None
+    table: Table,
+    scorer: Scorer,
+    method: str,
+    folder: Path,
+    intervals: Intervals | None = None,
+    figures: FigureFormat = "png",
 ) -> None:
     """mAP-T.png, mAP-operations.png, precision-recall.png and class-change.png; pictures without
     content are left out.
 
     scorer: says which figure is plotted and how its pictures are called. intervals: drawn as a
-    band.
+    band. figures: a second format of every picture.
     """
     figure, (name, measure) = scorer.main[0], scorer.names
     ann = 100 * table.ann[figure]
@@ -78,6 +84,7 @@ def plot_all(
             reference,
             hbands=spans,
             least=SPAN,
+            also=figures,
         )
         operations = [row["sops_per_image"] / 1e9 for row in table.steps]
         point = {"ANN, multiply-accumulates": (table.ann["macs"] / 1e9, ann)}
@@ -91,6 +98,7 @@ def plot_all(
             hlines=reference,
             points=point,
             least=SPAN,
+            also=figures,
         )
     curves = {"ANN": table.scored["ann"].curve}
     curves |= {
@@ -98,12 +106,17 @@ def plot_all(
     }
     known = {row: curve for row, curve in curves.items() if curve is not None}
     if known:
-        line_plot(folder / "precision-recall.png", known, "recall", "precision, mean over classes")
-    _class_change(table, folder / "class-change.png", measure)
+        path = folder / "precision-recall.png"
+        line_plot(path, known, "recall", "precision, mean over classes", also=figures)
+    _class_change(table, folder / "class-change.png", measure, figures)
 
 
 def plot_energy(
-    table: Table, accounts: Sequence[Account], worth: Sequence[BreakEven], path: Path
+    table: Table,
+    accounts: Sequence[Account],
+    worth: Sequence[BreakEven],
+    path: Path,
+    figures: FigureFormat = "png",
 ) -> None:
     """Energy as a multiple of the ANN's against operations per MAC, a curve per account; stars:
     break-even.
@@ -123,7 +136,15 @@ def plot_energy(
     drawn = {name: curve for name, curve in series.items() if curve}
     label = "synaptic operations / ANN multiply-accumulates"
     line_plot(
-        path, drawn, label, "energy / energy of the ANN", True, {"ANN": 1.0}, logy=True, marks=marks
+        path,
+        drawn,
+        label,
+        "energy / energy of the ANN",
+        True,
+        {"ANN": 1.0},
+        logy=True,
+        marks=marks,
+        also=figures,
     )
 
 
@@ -135,7 +156,7 @@ def _band(table: Table, figure: str, intervals: Intervals | None) -> tuple[list[
     return [100 * i.low for i in known], [100 * i.high for i in known]
 
 
-def _class_change(table: Table, path: Path, measure: str) -> None:
+def _class_change(table: Table, path: Path, measure: str, figures: FigureFormat) -> None:
     """`measure` of the last step minus the ANN's; of many classes those that change most, and how
     many others.
 
@@ -164,7 +185,7 @@ def _class_change(table: Table, path: Path, measure: str) -> None:
         label = "\n".join(
             [f"{measure} at T = {last} minus the ANN's, points", *["; ".join(rest)] * bool(rest)]
         )
-        ranked_bars(path, shown, label, least=SPAN)
+        ranked_bars(path, shown, label, least=SPAN, also=figures)
 
 
 RESULTS = "results.json"  # what `save` writes last
@@ -266,10 +287,10 @@ class Evaluation:
             " layers are a pipeline"
         )
 
-    def save(self, folder: Path) -> None:
+    def save(self, folder: Path, figures: FigureFormat = "png") -> None:
         """Write instances.json (what was scored, unless it is COCO's own file),
         predictions_ann.json and predictions_T.json per step (boxes in COCO's results format),
-        results.csv, plots and, last, results.json.
+        results.csv, plots (as .png and in the format `figures`) and, last, results.json.
         """
         if isinstance(self.dataset, DetectionSet) and not isinstance(self.dataset, CocoSet):
             write_json(folder / "instances.json", as_coco(self.dataset))
@@ -285,9 +306,11 @@ class Evaluation:
             rows,
             list(dict.fromkeys(name for row in rows[::-1] for name in row)),
         )
-        plot_all(self.table, self.scorer, self.network.recipe.name, folder, self.intervals)
+        method = self.network.recipe.name
+        plot_all(self.table, self.scorer, method, folder, self.intervals, figures)
         if self.worth:
-            plot_energy(self.table, self.accounts, self.worth, folder / "energy-operations.png")
+            path = folder / "energy-operations.png"
+            plot_energy(self.table, self.accounts, self.worth, path, figures)
         write_json(folder / RESULTS, self.results(), indent=1)
 
     def results(self) -> dict[str, Any]:

@@ -5,7 +5,7 @@ from pathlib import Path
 from typing import Literal
 
 from spiking_yolo.apps.evaluate import EnergyOptions
-from spiking_yolo.draw.figure import FigureOptions
+from spiking_yolo.draw import FigureOptions
 from spiking_yolo.errors import UserError
 from spiking_yolo.options import ComputeOptions, DetectionOptions, MethodOptions, ResumableOptions
 from spiking_yolo.settings import setting

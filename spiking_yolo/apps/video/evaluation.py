@@ -118,4 +118,5 @@ class VideoEvaluation:
             {a.name: [of[a.key] or 0.0 for of in by_frame] for a in drawn},
             {a.name: a.ann(bench.size) for a in drawn},
             [record.frame for record in records if record.cut],
+            also=bench.options.figures,
         )
