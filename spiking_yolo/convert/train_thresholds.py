@@ -16,6 +16,7 @@ from spiking_yolo.convert.output_error import Job
 from spiking_yolo.convert.thresholds import NeuronParameters, scaled
 from spiking_yolo.decode.heads import decode
 from spiking_yolo.graph import Graph, Node, forward
+from spiking_yolo.models.heads import HEADS
 from spiking_yolo.models.spec import Spec
 from spiking_yolo.recipe import Calibration
 from spiking_yolo.snn.fast.rows import channels_last
@@ -126,8 +127,6 @@ FINEST = 1 << 14
 RATE = 0.03
 FEWEST = 4  # images per step, at least
 LEAST = 1e-6  # probability
-# Heads whose boxes were trained by their overlap, not by squared logits.
-BY_OVERLAP = ("yolov5", "yolov8")
 SENSITIVITY_IMAGES = 32
 START, GAIN = 1.5, 0.03  # of the multiplier
 # Times the operations, where each output of a layer has so few inputs that their errors do not
@@ -266,7 +265,7 @@ def train(
 def error(outputs: Sequence[Tensor], expected: Sequence[Tensor], spec: Spec) -> Tensor:
     """log of the weighted geometric mean of the errors that are made small."""
     scores = divergence(outputs, expected, spec).clamp(min=LEAST**2).log() / 2
-    if any(head.kind in BY_OVERLAP for head in spec.heads):
+    if any(HEADS[head.kind].overlap for head in spec.heads):
         missed = displacement(outputs, expected, spec).clamp(min=LEAST).log()
         scores = (2 * scores + missed) / 3
     return mean_relative_error(outputs, expected).log() / 4 + scores * 3 / 4

@@ -13,44 +13,7 @@ from spiking_yolo.graph import Graph
 from spiking_yolo.graph.validate import check_graph
 from spiking_yolo.io.json import json_text, read_json
 from spiking_yolo.io.names import LARGEST, label
-
-
-@dataclass(frozen=True)
-class HeadSpec:
-    """How one output tensor becomes boxes.
-
-    kind: "yolov1" (darknet's [detection], connected or convolutional), "yolov2" ([region]),
-    "yolov3" ([yolo]), "yolov5" (the original's, with anchors) or "yolov8" (the anchor-free head of
-    Ultralytics' v8, v3u and v5u). anchors: (w, h) pairs; grid cells for yolov2, pixels of the
-    network input for yolov3 and yolov5. num: boxes per cell. side: grid cells per side of a
-    connected yolov1 head, 0 when the output is a map. sqrt: yolov1 predicts square roots of w and
-    h. softmax: class scores by softmax (v2) instead of sigmoid. logistic: apply the logistic
-    function to yolov1's class values, confidences, x and y (the published one has none). bins:
-    yolov8's values per side of a box, a distribution over 0, 1, ..., bins - 1 grid cells. scale: of
-    x and y of an anchored box around the middle of its cell (scale_x_y), so that they reach its
-    border.
-    """
-
-    kind: Literal["yolov1", "yolov2", "yolov3", "yolov5", "yolov8"]
-    classes: int
-    num: int
-    anchors: tuple[tuple[float, float], ...] = ()
-    side: int = 0
-    sqrt: bool = True
-    softmax: bool = False
-    logistic: bool = False
-    bins: int = 16
-    scale: float = 1.0
-
-    @property
-    def values(self) -> int:
-        """Output values per grid cell."""
-        match self.kind:
-            case "yolov1":
-                return 5 * self.num + self.classes
-            case "yolov8":
-                return 4 * self.bins + self.classes
-        return self.num * (5 + self.classes)
+from spiking_yolo.models.heads import HEADS, HeadSpec
 
 
 @dataclass(frozen=True)
@@ -115,7 +78,8 @@ def check_network(graph: Graph, spec: Spec) -> dict[str, torch.Size]:
     if spec.task == "classify":
         fit = outputs == [(len(spec.names),)]
     else:
-        fit = len(outputs) == len(spec.heads) and all(map(_fits, outputs, spec.heads))
+        pairs = zip(outputs, spec.heads, strict=False)
+        fit = len(outputs) == len(spec.heads) and all(head.fits(shape) for shape, head in pairs)
     if not fit:
         shown = ", ".join("x".join(map(str, shape)) for shape in outputs)
         raise UserError(
@@ -123,12 +87,6 @@ def check_network(graph: Graph, spec: Spec) -> dict[str, torch.Size]:
             f" {_MEND}"
         )
     return known
-
-
-def _fits(shape: tuple[int, ...], head: HeadSpec) -> bool:
-    if head.side:
-        return shape == (head.side**2 * head.values,)
-    return len(shape) == 3 and shape[0] == head.values
 
 
 def check_spec(spec: Spec) -> None:
@@ -148,15 +106,15 @@ def check_spec(spec: Spec) -> None:
 
 
 def _check_head(head: HeadSpec, classes: int) -> None:
-    anchored = head.kind in ("yolov2", "yolov3", "yolov5")
-    _require("kind", head.kind in get_args(get_type_hints(HeadSpec)["kind"]), head.kind)
+    _require("kind", isinstance(head.kind, str) and head.kind in HEADS, head.kind)
     _require("classes", _whole(head.classes, classes, classes), head.classes)
     _require("num", _whole(head.num, 1, BOXES), head.num)
     _require("side", _whole(head.side, 0, LARGEST), head.side)
     _require("bins", _whole(head.bins, 1, BINS), head.bins)
     _require("scale", _numbers([head.scale], 1, 1e-3), head.scale)
     sound = len(head.anchors) == head.num and all(_numbers(pair, 2, 1e-6) for pair in head.anchors)
-    _require("anchors", sound or not (anchored or head.anchors), head.anchors)
+    needed = HEADS[head.kind].anchored or head.anchors
+    _require("anchors", sound or not needed, head.anchors)
     for flag in ("sqrt", "softmax", "logistic"):
         _require(flag, isinstance(getattr(head, flag), bool), getattr(head, flag))
 

@@ -1,0 +1,209 @@
+"""Detection heads: what the values of an output tensor mean. A layout of a head is one entry.
+
+Sources: Redmon et al. 2016 (YOLO), Redmon and Farhadi 2017 (YOLO9000) and 2018 (YOLOv3), as in
+darknet. Ultralytics' heads without anchors (v8, and v3u, v5u): Ultralytics YOLOv8, 2023, and Li et
+al., Generalized Focal Loss, NeurIPS 2020, Eq. 4 (a side of a box is the mean of a distribution over
+whole numbers of grid cells).
+"""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from spiking_yolo.io.names import Size
+
+Decoded = tuple[Tensor, Tensor]
+
+
+@dataclass(frozen=True)
+class HeadSpec:
+    """How one output tensor becomes boxes.
+
+    Attributes:
+        kind: The layout, a key of HEADS: "yolov1" (darknet's [detection], connected or
+            convolutional), "yolov2" ([region]), "yolov3" ([yolo]), "yolov5" (the original's, with
+            anchors) or "yolov8" (the anchor-free head of Ultralytics' v8, v3u and v5u).
+        classes: Number of classes.
+        num: Boxes per cell.
+        anchors: (w, h) pairs; grid cells for yolov2, pixels of the network input for others.
+        side: Grid cells per side of a connected yolov1 head, 0 when the output is a map.
+        sqrt: yolov1 predicts square roots of w and h.
+        softmax: Class scores by softmax (v2) instead of sigmoid.
+        logistic: Apply the logistic function to yolov1's class values, confidences, x and y (the
+            published one has none).
+        bins: yolov8's values per side of a box, a distribution over 0, 1, ..., bins - 1 cells.
+        scale: Of x and y of an anchored box around the middle of its cell (scale_x_y), so that they
+            reach its border.
+    """
+
+    kind: str
+    classes: int
+    num: int
+    anchors: tuple[tuple[float, float], ...] = ()
+    side: int = 0
+    sqrt: bool = True
+    softmax: bool = False
+    logistic: bool = False
+    bins: int = 16
+    scale: float = 1.0
+
+    @property
+    def values(self) -> int:
+        """Output values per grid cell."""
+        return HEADS[self.kind].values(self)
+
+    def fits(self, shape: Sequence[int]) -> bool:
+        """Whether an output of this shape, without the batch, is this head's."""
+        if self.side:
+            return tuple(shape) == (self.side**2 * self.values,)
+        return len(shape) == 3 and shape[0] == self.values
+
+    def decode(self, x: Tensor, imgsz: Size) -> Decoded:
+        """Boxes and scores of an output tensor, see Head.decode."""
+        return HEADS[self.kind].decode(x, self, imgsz)
+
+
+@dataclass(frozen=True)
+class Head:
+    """A layout of a head.
+
+    Attributes:
+        decode: From an output [N, values, H, W] (or [N, side^2 values] of a connected head), its
+            HeadSpec and the size of the network input, to boxes [N, K, 4], xyxy as fractions of the
+            input and not clipped, and scores [N, K, C].
+        values: Output values per grid cell.
+        anchored: It needs an anchor for each of the `num` boxes of a cell.
+        overlap: Its boxes were trained by their overlap (IoU), not by squared errors of its values.
+            Thresholds are then trained by overlap too.
+    """
+
+    decode: Callable[[Tensor, HeadSpec, Size], Decoded]
+    values: Callable[[HeadSpec], int]
+    anchored: bool = False
+    overlap: bool = False
+
+
+# HeadSpec.kind -> its layout.
+HEADS: dict[str, Head] = {}
+
+
+def register(
+    kind: str,
+    values: Callable[[HeadSpec], int],
+    anchored: bool = False,
+    overlap: bool = False,
+) -> Callable[[Callable[[Tensor, HeadSpec, Size], Decoded]], Callable[..., Decoded]]:
+    """Decorator: add a layout of heads, which the function decodes; see Head for the arguments."""
+
+    def add(decode: Callable[[Tensor, HeadSpec, Size], Decoded]) -> Callable[..., Decoded]:
+        HEADS[kind] = Head(decode, values, anchored, overlap)
+        return decode
+
+    return add
+
+
+def _anchored_values(head: HeadSpec) -> int:
+    return head.num * (5 + head.classes)
+
+
+@register("yolov1", values=lambda head: 5 * head.num + head.classes)
+def yolov1(x: Tensor, head: HeadSpec, imgsz: Size) -> Decoded:
+    """Map [N, C + B + 4B, H, W], or vector of the classes, then the confidences, then the boxes of
+    all S x S cells.
+
+    x, y: offsets in the cell; w, h: fractions of the input or their roots. K runs row, column, box.
+    """
+    per_cell = [head.classes, head.num, 4 * head.num]
+    if head.side:
+        parts = x.split([head.side**2 * values for values in per_cell], 1)
+        cells = torch.cat([part.reshape(len(x), head.side, head.side, -1) for part in parts], 3)
+    else:
+        cells = x.permute(0, 2, 3, 1)
+    classes, confidence, boxes = cells.split(per_cell, 3)
+    classes = classes.unsqueeze(3)
+    boxes = boxes.unflatten(3, (head.num, 4))
+    if head.softmax:
+        classes = classes.softmax(-1)
+    if head.logistic:
+        classes = classes.sigmoid()
+        confidence = confidence.sigmoid()
+        boxes = torch.cat([boxes[..., :2].sigmoid(), boxes[..., 2:]], -1)
+    height, width = boxes.shape[1:3]
+    col, row = grid(boxes, height, width)
+    cx = (boxes[..., 0] + col[..., None]) / width
+    cy = (boxes[..., 1] + row[..., None]) / height
+    size = boxes[..., 2:].square() if head.sqrt else boxes[..., 2:]
+    scores = confidence.unsqueeze(-1) * classes
+    return corners(cx, cy, size[..., 0], size[..., 1]).flatten(1, 3), scores.flatten(1, 3)
+
+
+@register("yolov2", values=_anchored_values, anchored=True)
+def yolov2(x: Tensor, head: HeadSpec, imgsz: Size) -> Decoded:
+    """Anchored, see `_anchored`; widths and heights are exponentials, anchors in grid cells."""
+    return _anchored(x, head, x.shape[-2:], torch.exp)
+
+
+@register("yolov3", values=_anchored_values, anchored=True)
+def yolov3(x: Tensor, head: HeadSpec, imgsz: Size) -> Decoded:
+    """Anchored, see `_anchored`; widths and heights are exponentials, anchors in pixels."""
+    return _anchored(x, head, imgsz, torch.exp)
+
+
+@register("yolov5", values=_anchored_values, anchored=True, overlap=True)
+def yolov5(x: Tensor, head: HeadSpec, imgsz: Size) -> Decoded:
+    """Anchored, see `_anchored`; widths and heights are (2 sigmoid)^2, at most 4 anchors."""
+    return _anchored(x, head, imgsz, lambda t: (2 * t.sigmoid()).square())
+
+
+def _anchored(
+    x: Tensor, head: HeadSpec, unit: Sequence[int], growth: Callable[[Tensor], Tensor]
+) -> Decoded:
+    """[N, A*(5 + C), H, W] with x, y, w, h, objectness, classes; K runs anchor, row, column.
+
+    unit: Height and width of the input, in the unit of the anchors. growth: From w or h to a factor
+    on the anchor.
+    """
+    x = x.unflatten(1, (head.num, 5 + head.classes))
+    tx, ty, tw, th, objectness = x[:, :, :5].unbind(2)
+    height, width = x.shape[-2:]
+    col, row = grid(x, height, width)
+    anchor_w, anchor_h = x.new_tensor(head.anchors).T[..., None, None]
+    w = anchor_w * growth(tw) / unit[1]
+    h = anchor_h * growth(th) / unit[0]
+    offset = (head.scale - 1) / 2
+    cx = (col + (tx.sigmoid() * head.scale - offset)) / width
+    cy = (row + (ty.sigmoid() * head.scale - offset)) / height
+    classes = x[:, :, 5:].softmax(2) if head.softmax else x[:, :, 5:].sigmoid()
+    scores = objectness.sigmoid().unsqueeze(2) * classes
+    return corners(cx, cy, w, h).flatten(1, 3), scores.movedim(2, -1).flatten(1, 3)
+
+
+@register("yolov8", values=lambda head: 4 * head.bins + head.classes, overlap=True)
+def yolov8(x: Tensor, head: HeadSpec, imgsz: Size) -> Decoded:
+    """[N, 4 bins + C, H, W]: logits of the distances from the cell's centre to left, top, right and
+    bottom, then of the classes; K runs row, column. With one bin the distances themselves.
+    """
+    height, width = x.shape[-2:]
+    distances, classes = x.permute(0, 2, 3, 1).split([4 * head.bins, head.classes], 3)
+    if head.bins > 1:
+        numbers = torch.arange(head.bins, dtype=x.dtype, device=x.device)
+        distances = distances.unflatten(3, (4, head.bins)).softmax(4) @ numbers
+    left, top, right, bottom = distances.unbind(3)
+    col, row = grid(x, height, width)
+    cx, cy = col + 0.5, row + 0.5
+    sides = (cx - left) / width, (cy - top) / height, (cx + right) / width, (cy + bottom) / height
+    return torch.stack(sides, 3).flatten(1, 2), classes.sigmoid().flatten(1, 2)
+
+
+def grid(like: Tensor, height: int, width: int) -> tuple[Tensor, Tensor]:
+    """Column numbers [1, W] and row numbers [H, 1]."""
+    col = torch.arange(width, dtype=like.dtype, device=like.device)
+    row = torch.arange(height, dtype=like.dtype, device=like.device)
+    return col[None, :], row[:, None]
+
+
+def corners(cx: Tensor, cy: Tensor, w: Tensor, h: Tensor) -> Tensor:
+    """xyxy [..., 4] from centres and sizes."""
+    return torch.stack([cx - w / 2, cy - h / 2, cx + w / 2, cy + h / 2], -1)
