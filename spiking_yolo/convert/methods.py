@@ -20,9 +20,14 @@ DEFAULT = "signed-digits"
 class Method:
     """A conversion method and where it comes from.
 
-    build: makes its recipe. timesteps: with which Tiny-YOLOv3 has 85 % of the ANN's mAP50 on 49
-    COCO photographs, or on 8 (docs/results.md, docs/msat.md); None: more than the 256 that were
-    tried. limits: what it cannot take, or what to know before using it.
+    Attributes:
+        name: As --method has it.
+        build: Makes its recipe.
+        timesteps: With which Tiny-YOLOv3 has 85 % of the ANN's mAP50 on 49 COCO photographs, or on
+            8 (docs/results.md, docs/msat.md); None: more than the 256 that were tried.
+        year: Of its publication.
+        reference: The paper.
+        limits: What it cannot convert, or what to know before using it.
     """
 
     name: str
@@ -42,13 +47,15 @@ METHODS: dict[str, Method] = {}
 
 
 def register(
-    name: str, *, year: int, reference: str, limits: str, timesteps: int | None = None
+    *, year: int, reference: str, limits: str, timesteps: int | None = None
 ) -> Callable[[Callable[[], Recipe]], Callable[[], Recipe]]:
-    """Decorator: add a method, whose recipe the function returns. The parameters are those of
-    Method.
+    """Decorator: add a method with the recipe that the function returns; for the rest see Method.
+
+    It is named as the function, with "-" for "_".
     """
 
     def add(build: Callable[[], Recipe]) -> Callable[[], Recipe]:
+        name = build.__name__.replace("_", "-")
         METHODS[name] = Method(name, build, timesteps, year, reference, limits)
         return build
 
@@ -60,43 +67,40 @@ def list_methods() -> dict[str, Method]:
     return dict(METHODS)
 
 
-def get_recipe(name: str | Path | Recipe) -> Recipe:
-    """The recipe of a registered method, or of a .json file; a Recipe is itself. Raises UserError
-    for anything else.
+def get_recipe(method: str | Path | Recipe) -> Recipe:
+    """The recipe of a method by its name, or of a .json file; a Recipe is itself.
+
+    Raises:
+        UserError: There is no such method.
     """
-    if isinstance(name, Recipe):
-        return name
-    if str(name).endswith(".json"):
+    if isinstance(method, Recipe):
+        return method
+    name = str(method)
+    if name.endswith(".json"):
         return Recipe.read(name)
-    methods = METHODS
-    if str(name) not in methods:
-        hint = (
-            did_you_mean(str(name), methods)
-            or f": choose from {', '.join(methods)}, or give a recipe.json"
-        )
-        raise UserError(f"unknown method {str(name)!r}{hint}")
-    return methods[str(name)].recipe
+    if name not in METHODS:
+        choices = f": choose from {', '.join(METHODS)}, or give a recipe.json"
+        raise UserError(f"unknown method {name!r}{did_you_mean(name, METHODS) or choices}")
+    return METHODS[name].recipe
 
 
 def patience(name: str, T: int) -> str:
-    """What to know about a method that had only T timesteps, fewer than it usually needs; empty
-    where they suffice.
-    """
-    method, default = list_methods().get(name), list_methods()[DEFAULT]
+    """A note for a method that had only T timesteps, fewer than it usually needs; else empty."""
+    method = METHODS.get(name)
     if method is None or (method.timesteps is not None and method.timesteps <= T):
         return ""
     needs = f"T >= {method.timesteps}" if method.timesteps else "T above 256"
-    return f"{name} usually needs {needs}; the default, {DEFAULT}, needs {default.timesteps}"
+    default = METHODS[DEFAULT].timesteps
+    return f"{name} usually needs {needs}; the default, {DEFAULT}, needs {default}"
 
 
 @register(
-    "p-norm",
     year=2017,
     timesteps=128,
     reference="Rueckauer et al., Frontiers in Neuroscience 2017",
     limits="slow where a layer's activations differ much in size",
 )
-def _p_norm() -> Recipe:
+def p_norm() -> Recipe:
     """p-Norm: one threshold per layer, a high percentile of its activations.
 
     Rueckauer, Lungu, Hu, Pfeiffer, Liu: Conversion of continuous-valued deep networks to efficient
@@ -113,13 +117,12 @@ def _p_norm() -> Recipe:
 
 
 @register(
-    "channel-norm",
     year=2020,
     timesteps=128,
     reference="Kim et al., Spiking-YOLO, AAAI 2020",
     limits="slow on leaky ReLU: the published detector needs thousands of timesteps",
 )
-def _channel_norm() -> Recipe:
+def channel_norm() -> Recipe:
     """Channel-Norm with the imbalanced-threshold neuron: Spiking-YOLO.
 
     Kim, Park, Na, Yoon: Spiking-YOLO, AAAI 2020. Equation 6: weights are normalised per channel by
@@ -137,13 +140,12 @@ def _channel_norm() -> Recipe:
 
 
 @register(
-    "spike-norm",
     year=2019,
     timesteps=None,
     reference="Sengupta et al., Frontiers in Neuroscience 2019",
     limits="made for networks without bias; reset to zero loses charge",
 )
-def _spike_norm() -> Recipe:
+def spike_norm() -> Recipe:
     """Spike-Norm: thresholds balanced layer by layer, with the layers before already spiking.
 
     Sengupta, Ye, Wang, Liu, Roy: Going deeper in spiking neural networks, Frontiers in Neuroscience
@@ -162,13 +164,12 @@ def _spike_norm() -> Recipe:
 
 
 @register(
-    "rmp",
     year=2020,
     timesteps=None,
     reference="Han et al., RMP-SNN, CVPR 2020",
     limits="slow: the largest current is far above the usual one",
 )
-def _rmp() -> Recipe:
+def rmp() -> Recipe:
     """RMP: threshold balancing with the residual membrane potential kept.
 
     Han, Srinivasan, Roy: RMP-SNN, CVPR 2020. Thresholds as Spike-Norm's, times beta <= 1 (here 0.8,
@@ -183,13 +184,12 @@ def _rmp() -> Recipe:
 
 
 @register(
-    "tsc",
     year=2020,
     timesteps=None,
     reference="Han and Roy, ECCV 2020 (our reading)",
     limits="at low rates more events than spikes",
 )
-def _tsc() -> Recipe:
+def tsc() -> Recipe:
     """TSC: temporal switch coding, our reading.
 
     Han and Roy: Deep spiking neural network, energy efficiency through time based coding, ECCV
@@ -208,13 +208,12 @@ def _tsc() -> Recipe:
 
 
 @register(
-    "opt",
     year=2021,
     timesteps=256,
     reference="Deng and Gu, ICLR 2021",
     limits="better with clipped-ReLU training and average pooling",
 )
-def _opt() -> Recipe:
+def opt() -> Recipe:
     """Opt.: the layer's maximum as threshold, and half a threshold added over the run.
 
     Deng and Gu: Optimal conversion of conventional artificial neural networks to spiking neural
@@ -235,13 +234,12 @@ def _opt() -> Recipe:
 
 
 @register(
-    "calibration-light",
     year=2021,
     timesteps=128,
     reference="Li et al., A free lunch from ANN, ICML 2021",
     limits="corrected for one T (--set calibration.T)",
 )
-def _calibration_light() -> Recipe:
+def calibration_light() -> Recipe:
     """Calibration, light: MMSE thresholds and a bias correction per channel.
 
     Li, Deng, Dong, Gong, Gu: A free lunch from ANN, ICML 2021. Section 3: theta by grid search for
@@ -260,13 +258,12 @@ def _calibration_light() -> Recipe:
 
 
 @register(
-    "calibration-advanced",
     year=2021,
     timesteps=64,
     reference="Li et al., A free lunch from ANN, ICML 2021",
     limits="corrected for one T (--set calibration.T)",
 )
-def _calibration_advanced() -> Recipe:
+def calibration_advanced() -> Recipe:
     """Calibration, advanced: MMSE thresholds and a correction of the initial potential.
 
     Li, Deng, Dong, Gong, Gu: A free lunch from ANN, ICML 2021, Eq. 17: initial potential += T *
@@ -285,13 +282,12 @@ def _calibration_advanced() -> Recipe:
 
 
 @register(
-    "burst",
     year=2022,
     timesteps=16,
     reference="Li and Zeng, burst spikes, IJCAI 2022",
     limits="a burst of n costs n spikes",
 )
-def _burst() -> Recipe:
+def burst() -> Recipe:
     """Burst spikes: up to gamma spikes per timestep carry the residual potential away at once.
 
     Li and Zeng: Efficient and accurate conversion of spiking neural network with burst spikes,
@@ -319,13 +315,12 @@ def _burst() -> Recipe:
 
 
 @register(
-    "msat",
     year=2022,
     timesteps=64,
     reference="MSAT draft paper, Eq. 14-17",
     limits="graded spikes; an exponential and a logarithm per neuron and step",
 )
-def _msat() -> Recipe:
+def msat() -> Recipe:
     """MSAT: the multi-stage adaptive threshold, the draft paper's method.
 
     Section 4.2, Eq. 14 to 17, as the released code computes them (snn/msat.py has the rule and
@@ -356,13 +351,12 @@ def _msat() -> Recipe:
 
 
 @register(
-    "msat-tuned",
     year=2026,
     timesteps=16,
     reference="this project, after the MSAT draft paper",
     limits="graded spikes in bursts; an exponential and a logarithm per neuron and step",
 )
-def _msat_tuned() -> Recipe:
+def msat_tuned() -> Recipe:
     """MSAT-tuned: MSAT whose neurons start half way to their first threshold, and send bursts.
 
     As msat, with its gain from the calibration images, and two changes that help on detectors and
@@ -383,13 +377,12 @@ def _msat_tuned() -> Recipe:
 
 
 @register(
-    "msat-plus",
     year=2026,
     timesteps=4,
     reference="this project, after the MSAT draft paper",
     limits="spikes have a sign, and a value (a power of two)",
 )
-def _msat_plus() -> Recipe:
+def msat_plus() -> Recipe:
     """MSAT-plus: MSAT's tracking threshold under differential coding, in stages that are powers of
     two.
 
@@ -414,13 +407,12 @@ def _msat_plus() -> Recipe:
 
 
 @register(
-    "fixed-fraction",
     year=2026,
     timesteps=256,
     reference="this project, the control of MSAT",
     limits="c is chosen for one T (--set calibration.T)",
 )
-def _fixed_fraction() -> Recipe:
+def fixed_fraction() -> Recipe:
     """Fixed fraction: theta = c * maximum of the layer, the control that MSAT must be compared
     with.
 
@@ -437,13 +429,12 @@ def _fixed_fraction() -> Recipe:
 
 
 @register(
-    "signed-memory",
     year=2022,
     timesteps=8,
     reference="after Wang et al., signed neuron with memory, IJCAI 2022",
     limits="spikes have a sign; operations grow with T",
 )
-def _signed_memory() -> Recipe:
+def signed_memory() -> Recipe:
     """Signed neuron with memory, rate coding.
 
     After Wang et al. 2022 (signed neuron with memory, for ReLU): a negative spike may take back
@@ -460,13 +451,12 @@ def _signed_memory() -> Recipe:
 
 
 @register(
-    "differential",
     year=2017,
     timesteps=4,
     reference="after O'Connor and Welling, Sigma-Delta Quantized Networks, ICLR 2017",
     limits="spikes have a sign; its output is that of the network rounded to theta",
 )
-def _differential() -> Recipe:
+def differential() -> Recipe:
     """Differential (sigma-delta) coding: layers send the changes of their activation, and fall
     silent when it has settled.
 
@@ -488,13 +478,12 @@ def _differential() -> Recipe:
 
 
 @register(
-    "coarse-to-fine",
     year=2026,
     timesteps=4,
     reference="this project",
     limits="spikes have a sign, and a value that depends on the timestep",
 )
-def _coarse_to_fine() -> Recipe:
+def coarse_to_fine() -> Recipe:
     """Coarse to fine: differential coding whose spikes are coarse while the input moves and fine
     once it has settled.
 
@@ -519,13 +508,12 @@ def _coarse_to_fine() -> Recipe:
 
 
 @register(
-    "signed-digits",
     year=2026,
     timesteps=1,
     reference="this project, after the MSAT draft paper",
     limits="spikes have a sign, and a value (a power of two)",
 )
-def _signed_digits() -> Recipe:
+def signed_digits() -> Recipe:
     """Signed digits: every neuron sends its complete value in one step, as few events +-2^k theta
     as there can be.
 
@@ -554,13 +542,12 @@ def _signed_digits() -> Recipe:
 
 
 @register(
-    "few-spikes",
     year=2021,
     timesteps=1,
     reference="Stoeckl and Maass, Nature Machine Intelligence 2021",
     limits="at most 8 spikes per value, each worth another power of two",
 )
-def _few_spikes() -> Recipe:
+def few_spikes() -> Recipe:
     """Few-spikes coding: a value is complete in one step, as at most K spikes of its binary digits.
 
     Stoeckl and Maass: Optimized spiking neurons can classify images with high accuracy through
@@ -582,13 +569,12 @@ def _few_spikes() -> Recipe:
 
 
 @register(
-    "dcgs",
     year=2025,
     timesteps=1,
     reference="Huang et al., ICML 2025",
     limits="spikes have a sign, and a value (a power of two)",
 )
-def _dcgs() -> Recipe:
+def dcgs() -> Recipe:
     """DCGS: one spike per neuron and step, of eight sizes, differential in the rate.
 
     Huang et al.: Differential coding for training-free ANN-to-SNN conversion, ICML 2025. Thresholds
