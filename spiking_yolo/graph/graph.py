@@ -7,6 +7,7 @@ activation *call* is a node of its own.
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
+from functools import cached_property
 from typing import Any, Self
 
 import torch
@@ -98,23 +99,29 @@ class Graph:
         for node in self.nodes:
             if node.op not in OPS:
                 raise UserError(f"node {node.name!r}: unknown operation {node.op!r}")
-            if missing := [i for i in node.inputs if i not in seen]:
-                raise UserError(
-                    f"node {node.name!r} reads {missing[0]!r}, which does not come before it"
-                )
+            for name in node.inputs:
+                if name not in seen:
+                    raise UserError(
+                        f"node {node.name!r} reads {name!r}, which does not come before it"
+                    )
             seen.add(node.name)
-        if missing := [name for name in self.outputs if name not in seen]:
-            raise UserError(f"output {missing[0]!r} is not a node of the graph")
+        for name in self.outputs:
+            if name not in seen:
+                raise UserError(f"output {name!r} is not a node of the graph")
 
     def __getitem__(self, name: str) -> Node:
-        return next(node for node in self.nodes if node.name == name)
+        return self._by_name[name]
 
-    @property
+    @cached_property
+    def _by_name(self) -> dict[str, Node]:
+        return {node.name: node for node in self.nodes}
+
+    @cached_property
     def activations(self) -> tuple[Node, ...]:
         """The activation nodes: each becomes a layer of spiking neurons."""
         return tuple(node for node in self.nodes if node.op == "activation")
 
-    @property
+    @cached_property
     def weighted(self) -> tuple[Node, ...]:
         """The convolutions and linear layers, in order."""
         return tuple(node for node in self.nodes if node.weighted)

@@ -18,7 +18,10 @@ _PLAIN = re.compile(r"\w[\w.+-]{0,99}")
 
 def shown(text: object) -> str:
     """Text for a terminal or a record: what is not printable, line ends apart, becomes "?"."""
-    return "".join(c if c.isprintable() or c == "\n" else "?" for c in str(text))
+    text = str(text)
+    if text.isprintable():
+        return text
+    return "".join(c if c.isprintable() or c == "\n" else "?" for c in text)
 
 
 def reason(error: object) -> str:
