@@ -12,7 +12,7 @@ import inspect
 import math
 import types
 import typing
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from dataclasses import MISSING, dataclass, field, fields
 from functools import cache
 from importlib import import_module
@@ -42,14 +42,16 @@ def setting(
     low: float | None = None,
     high: float | None = None,
     above: float | None = None,
+    choices: Collection[str] = (),
 ) -> Any:
     """A field with its documentation and its closed range; above: a bound that is itself excluded.
 
     The range is that of each element of a tuple and of each factor. None as a default is allowed
-    whatever the range. doc None: that of the field of this name in a base class, range included,
+    whatever the range. choices: of a text, looked up when it is checked, so that they may grow. doc
+    None: that of the field of this name in a base class, range included,
     whose default is changed.
     """
-    metadata = {"doc": doc, "low": low, "high": high, "above": above}
+    metadata = {"doc": doc, "low": low, "high": high, "above": above, "names": choices}
     if isinstance(default, dict):
         return field(default_factory=lambda: dict(default), metadata=metadata)
     return field(default=default, metadata=metadata)
@@ -69,6 +71,7 @@ class Setting:
     low: float | None
     high: float | None
     above: float | None
+    names: Collection[str]
     group: type
     positional: bool
 
@@ -80,7 +83,7 @@ class Setting:
     def choices(self) -> tuple[Any, ...]:
         """The allowed values: those of the Literal, and those that `allow` has added."""
         if typing.get_origin(self.type) is not Literal:
-            return ()
+            return tuple(self.names)
         return (*typing.get_args(self.type), *_ADDED.get((self.group, self.name), ()))
 
     @property

@@ -17,8 +17,7 @@ from spiking_yolo.convert.statistics import Histogram, edges
 from spiking_yolo.errors import UserError
 from spiking_yolo.graph import Activation, Graph
 from spiking_yolo.io.assets import command
-from spiking_yolo.recipe import SIGNED, Recipe
-from spiking_yolo.snn.neurons.kinds import KINDS
+from spiking_yolo.recipe import Recipe
 
 YAML = Path(__file__).parents[1] / "models" / "yolov8n-relu.yaml"
 
@@ -28,12 +27,12 @@ def check_silu(graph: Graph, recipe: Recipe) -> None:
     graph.
     """
     silus = [node.name for node in graph.activations if node.phi.silu]
-    if not silus or "silu" in KINDS[recipe.neuron.kind].follows:
+    if not silus or "silu" in recipe.neuron_kind.follows:
         return
     able = [
         name
         for name, method in list_methods().items()
-        if "silu" in KINDS[method.recipe.neuron.kind].follows
+        if "silu" in method.recipe.neuron_kind.follows
     ]
     raise UserError(
         f"node {silus[0]!r} (SiLU) needs neurons that follow the sum of their input, which those of"
@@ -275,9 +274,10 @@ def layer_thresholds(histogram: Histogram, phi: Activation, recipe: Recipe) -> d
     their thresholds. A channel without activations takes the layer's largest threshold.
     """
     thresholds = {"theta": threshold(histogram, 0, recipe, phi.cap)}
-    if (phi.slope or phi.silu) and recipe.neuron.kind != "ibt":
+    kind = recipe.neuron_kind
+    if (phi.slope or phi.silu) and (kind.memory or not kind.signed):
         off = threshold(histogram, 1, recipe)
-        if recipe.neuron.kind in SIGNED:
+        if kind.memory:
             thresholds["theta"] = torch.maximum(*phi.reach(thresholds["theta"], off))
         else:
             thresholds["theta_off"] = off

@@ -3,7 +3,6 @@
 from spiking_yolo.recipe.recipe import Recipe
 from spiking_yolo.recipe.slots import (
     MOST,
-    SIGNED,
     Calibration,
     Encoding,
     Msat,
@@ -16,7 +15,6 @@ from spiking_yolo.recipe.slots import (
 
 __all__ = [
     "MOST",
-    "SIGNED",
     "Calibration",
     "Encoding",
     "Msat",

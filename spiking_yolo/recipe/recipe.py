@@ -1,8 +1,6 @@
-"""A conversion method as data: a frozen Recipe of its slots, in and out of JSON, overridden key by
-key.
-"""
+"""A conversion method as data: a frozen Recipe of slots, read and written as JSON."""
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any, Literal
@@ -11,7 +9,7 @@ from spiking_yolo.errors import UserError
 from spiking_yolo.io.files import read_text
 from spiking_yolo.io.json import json_text, read_json
 from spiking_yolo.io.names import did_you_mean, plain_name
-from spiking_yolo.recipe.conflicts import by_gradient, conflict
+from spiking_yolo.recipe.kinds import KINDS, Kind, kinds_with
 from spiking_yolo.recipe.slots import (
     SLOTS,
     Calibration,
@@ -27,8 +25,14 @@ from spiking_yolo.settings import checked, parse, settings_of
 
 @dataclass(frozen=True)
 class Recipe:
-    """One conversion method. Raises UserError for values out of range and for slots that do not fit
-    together.
+    """One conversion method.
+
+    Raises:
+        UserError: A value is out of range, or two slots do not fit together.
+
+    Example:
+        >>> Recipe("mine", neuron=Neuron(gamma=4)).with_settings({"neuron.gamma": "5"}).neuron.gamma
+        5
     """
 
     name: str
@@ -42,28 +46,36 @@ class Recipe:
     def __post_init__(self):
         plain_name(self.name, "a method")
         for slot, cls in SLOTS.items():
-            given = getattr(self, slot)
-            values = {
-                n: checked(f"{slot}.{n}", entry, getattr(given, n))
-                for n, entry in settings_of(cls).items()
-            }
-            object.__setattr__(self, slot, cls(**values))
-        if reason := conflict(
-            self.threshold, self.neuron, self.msat, self.calibration, self.encoding, self.readout
-        ):
+            values = getattr(self, slot)
+            changes = {}
+            for name, entry in settings_of(cls).items():
+                value = getattr(values, name)
+                # Defaults are sound, and most values are defaults.
+                if value is not entry.default:
+                    changes[name] = checked(f"{slot}.{name}", entry, value)
+            object.__setattr__(self, slot, replace(values, **changes))
+        for reason in _conflicts(self):
             raise UserError(reason)
 
     @property
+    def neuron_kind(self) -> Kind:
+        """What the neurons of this method are and can do."""
+        return KINDS[self.neuron.kind]
+
+    @property
     def runs_network(self) -> bool:
-        """Whether this recipe must run the network on calibration images; the result is kept in a
-        file.
+        """Whether it runs the network on calibration images; what it learns is kept in a file."""
+        adapts = (self.msat.enabled and not self.msat.gain) or self.msat.confidence != "off"
+        corrects = self.threshold.rule == "balance" or self.calibration.kind != "none"
+        return adapts or corrects or self.by_gradient
+
+    @property
+    def by_gradient(self) -> bool:
+        """Whether gradients decide the thresholds.
+
+        They then hold for every setting but those of the calibration.
         """
-        adapts = (
-            (self.msat.enabled and not self.msat.gain)
-            or self.msat.confidence != "off"
-            or self.by_gradient
-        )
-        return self.threshold.rule == "balance" or self.calibration.kind != "none" or adapts
+        return self.threshold.rule == "sensitivity" or self.calibration.kind == "trained"
 
     @property
     def keeps_frames(self) -> bool:
@@ -72,79 +84,66 @@ class Recipe:
 
     @property
     def events_per_step(self) -> int:
-        """How many events a neuron may send in a step: the spikes of a burst, signed digits, or
-        binary ones.
-        """
-        n, bits = self.neuron, self.neuron.gamma.bit_length()
-        if n.events == "digits":
-            return min(n.digits or bits, (bits + 2) // 2)
-        return bits if n.kind == "few-spikes" else n.gamma
+        """The largest number of events of a neuron in one step: spikes of a burst, or digits."""
+        bits = self.neuron.gamma.bit_length()
+        if self.neuron.events == "digits":
+            return min(self.neuron.digits or bits, (bits + 2) // 2)
+        return bits if self.neuron_kind.events == "digits" else self.neuron.gamma
 
     def latency(self, T: int, layers: int) -> tuple[int, int]:
-        """Sub-steps of one event per neuron that T steps take: all layers in each step, and
-        pipelined.
+        """Sub-steps of one event per neuron that T steps take: layer after layer, and pipelined.
 
-        In a pipeline a layer takes a value only when it is complete, and works on the next while
-        others go on.
+        In a pipeline a layer waits for a complete value, and works on the next while others go on.
         """
         return T * self.events_per_step, (T + layers - 1) * self.events_per_step
 
-    @property
-    def by_gradient(self) -> bool:
-        """Whether what is learned holds for every setting but those of its calibration."""
-        return by_gradient(self.threshold, self.calibration)
-
     def bias_share(self, spike_weight: float) -> float:
-        """How much of a calibrated bias holds where a spike is worth so many thetas.
+        """The share of a calibrated bias that applies while a spike is worth `spike_weight` thetas.
 
-        One that gradient descent has learned makes up for what rounding to whole thetas loses, and
-        shrinks with that.
+        A bias that gradient descent has learned makes up for what rounding to whole thetas loses,
+        and shrinks with it.
         """
         return spike_weight if self.by_gradient else 1.0
 
     @property
     def counting(self) -> Literal["spikes", "digits"]:
-        """In which of the countings (see snn/counting.py) the events of this method are what they
-        say they are.
-        """
-        return (
-            "digits"
-            if self.neuron.events == "digits" or self.neuron.kind == "few-spikes"
-            else "spikes"
-        )
+        """How the events of this method are counted, see snn/counting.py."""
+        digits = self.neuron.events == "digits" or self.neuron_kind.events == "digits"
+        return "digits" if digits else "spikes"
 
     def with_settings(self, settings: Mapping[str, Any]) -> "Recipe":
-        """A copy with some keys changed, e.g. {"neuron.gamma": "4"}; strings are parsed to the
-        key's type.
+        """A copy with some keys changed; text is parsed to the type of the key.
+
+        Args:
+            settings: Values by key, e.g. {"neuron.gamma": "4"}.
+
+        Raises:
+            UserError: A key is unknown, or a value does not fit.
         """
-        slots: dict[str, dict[str, Any]] = {}
-        for path, value in settings.items():
-            slot, _, name = path.partition(".")
-            known = settings_of(SLOTS[slot]) if slot in SLOTS else {}
-            if name not in known:
+        changes: dict[str, dict[str, Any]] = {}
+        for key, value in settings.items():
+            slot, _, name = key.partition(".")
+            fields = settings_of(SLOTS[slot]) if slot in SLOTS else {}
+            if name not in fields:
                 keys = [key for key, _, _ in settings_table()]
-                hint = did_you_mean(path, keys) or f": the keys are {', '.join(keys)}"
-                raise UserError(f"unknown setting {path!r}{hint}")
-            slots.setdefault(slot, {})[name] = parse(path, known[name].type, value)
-        return replace(
-            self, **{slot: replace(getattr(self, slot), **new) for slot, new in slots.items()}
-        )
+                hint = did_you_mean(key, keys) or f": the keys are {', '.join(keys)}"
+                raise UserError(f"unknown setting {key!r}{hint}")
+            changes.setdefault(slot, {})[name] = parse(key, fields[name].type, value)
+        slots = {slot: replace(getattr(self, slot), **new) for slot, new in changes.items()}
+        return replace(self, **slots) if slots else self
 
     def changes(self, start: "Recipe") -> dict[str, Any]:
-        """Key -> value of what differs from another recipe, but for the readout: it needs no
-        calibration of its own.
+        """The settings in which this differs from another recipe, by key.
+
+        The readout is left out: it needs no calibration of its own.
         """
-        pairs = {
-            slot: (vars(getattr(self, slot)), vars(getattr(start, slot)))
-            for slot in SLOTS
-            if slot != "readout"
-        }
-        return {
-            f"{slot}.{k}": v
-            for slot, (own, old) in pairs.items()
-            for k, v in own.items()
-            if v != old[k]
-        }
+        changes = {}
+        for slot in SLOTS:
+            values, others = vars(getattr(self, slot)), vars(getattr(start, slot))
+            for name, value in values.items():
+                if value != others[name] and slot != "readout":
+                    changes[f"{slot}.{name}"] = value
+        return changes
 
     def to_json(self) -> str:
         return json_text(asdict(self))
@@ -166,3 +165,96 @@ class Recipe:
     @classmethod
     def read(cls, path: str | Path) -> "Recipe":
         return cls.from_json(read_text(path))
+
+
+def _conflicts(recipe: Recipe) -> Iterator[str]:
+    """Why the slots of a recipe do not fit together, and what to set instead."""
+    yield from _unsupported(recipe)
+    yield from _coding_conflicts(recipe)
+    yield from _digit_conflicts(recipe)
+    yield from _msat_conflicts(recipe)
+
+
+def _unsupported(recipe: Recipe) -> Iterator[str]:
+    """Settings that the kind of neuron does not read."""
+    neuron, encoding, msat = recipe.neuron, recipe.encoding, recipe.msat
+    refined = encoding.refine or encoding.coarse
+    differential = encoding.coding == "differential"
+    settings = (
+        ("gamma", "neuron.gamma above 1", neuron.gamma > 1),
+        ("initial", "neuron.initial", neuron.initial),
+        ("reset", f"neuron.reset={neuron.reset}", neuron.reset != "subtract"),
+        ("shift", "neuron.shift", neuron.shift),
+        ("digits", "neuron.events=digits", neuron.events == "digits"),
+        ("hysteresis", "neuron.hysteresis", neuron.hysteresis),
+        ("schedule", "encoding.coarse or encoding.refine", refined and differential),
+        ("msat", "msat.enabled", msat.enabled),
+        ("confidence", "msat.confidence", msat.confidence != "off"),
+    )
+    for option, setting, is_set in settings:
+        if is_set and option not in recipe.neuron_kind.supports:
+            yield f"{setting} needs neuron.kind={kinds_with(option)}, not {neuron.kind}"
+    if neuron.shift and neuron.initial:
+        yield ("neuron.shift needs neuron.initial=0: it takes the place of the initial potential")
+
+
+def _coding_conflicts(recipe: Recipe) -> Iterator[str]:
+    neuron, encoding, kind = recipe.neuron, recipe.encoding, recipe.neuron_kind
+    if encoding.coding == "differential":
+        if not kind.memory:
+            yield (
+                "encoding.coding=differential needs neurons that remember what they sent:"
+                " --set neuron.kind=memory, or a rate-coded --method"
+            )
+        if recipe.readout.skip:
+            yield "readout.skip needs encoding.coding=rate: differential coding has no mean to take"
+        if encoding.input == "poisson":
+            yield (
+                "encoding.input=poisson needs encoding.coding=rate: differential coding sends the"
+                " image once"
+            )
+        if recipe.threshold.rule == "balance":
+            yield "threshold.rule=balance needs encoding.coding=rate"
+        return
+    needs = "needs encoding.coding=differential"
+    if not kind.rate:
+        yield f"neuron.kind={neuron.kind} {needs}: it sends a value, and then its changes"
+    if encoding.refine or encoding.coarse:
+        yield f"encoding.coarse or encoding.refine {needs}"
+    if encoding.tau:
+        yield f"encoding.tau {needs}, in which an image is sent once"
+    if neuron.hysteresis:
+        yield f"neuron.hysteresis {needs}, which keeps the state from frame to frame"
+
+
+def _digit_conflicts(recipe: Recipe) -> Iterator[str]:
+    neuron, differential = recipe.neuron, recipe.encoding.coding == "differential"
+    if neuron.events == "switches" and (recipe.msat.enabled or differential):
+        yield (
+            "neuron.events=switches needs spikes of one value: --set msat.enabled=false,"
+            " encoding.coding=rate"
+        )
+    if neuron.events == "digits" and recipe.msat.enabled:
+        yield "neuron.events=digits has stages of its own: --set msat.enabled=false"
+    if neuron.events != "digits" and (neuron.digits or neuron.slack):
+        yield "neuron.digits and neuron.slack need neuron.events=digits"
+    if recipe.by_gradient and not (neuron.events == "digits" and differential):
+        yield (
+            "threshold.rule=sensitivity and calibration.kind=trained need complete values:"
+            " --set neuron.events=digits, encoding.coding=differential"
+        )
+
+
+def _msat_conflicts(recipe: Recipe) -> Iterator[str]:
+    msat = recipe.msat
+    if msat.confidence != "off" and not msat.enabled:
+        yield "msat.confidence needs msat.enabled=true"
+    if not msat.enabled:
+        return
+    if msat.variant == "algorithm1" and recipe.encoding.coding == "differential":
+        yield "msat.variant=algorithm1 needs encoding.coding=rate: its threshold never settles"
+    if not msat.floor and (recipe.neuron_kind.signed or recipe.neuron.gamma > 1):
+        yield (
+            "msat.floor=0 needs neuron.kind=if and neuron.gamma=1: other neurons divide by the"
+            " threshold"
+        )

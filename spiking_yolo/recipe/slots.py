@@ -6,12 +6,11 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Any, Literal
 
+from spiking_yolo.recipe.kinds import KINDS
 from spiking_yolo.settings import Factors, allow, provided_by, setting, settings_of
 
 # spikes per timestep: as many as needed.
 MOST = 65536
-# Kinds of neurons that follow the sum of their input, of either sign.
-SIGNED = ("memory", "dcgs", "few-spikes")
 
 
 @dataclass(frozen=True)
@@ -45,11 +44,8 @@ class Threshold:
 class Neuron:
     """(b) What a neuron does with its input current in a timestep."""
 
-    kind: Literal["if", "ibt", "memory", "dcgs", "few-spikes"] = setting(
-        "if",
-        "if: integrate and fire, an ON/OFF pair on leaky ReLU; ibt: signed, imbalanced threshold;"
-        " memory: signed, remembers what it sent; dcgs: signed, one of 8 powers of two per step;"
-        " few-spikes: binary digits of a value",
+    kind: str = setting(
+        "if", "; ".join(f"{name}: {kind.doc}" for name, kind in KINDS.items()), choices=KINDS
     )
     reset: Literal["subtract", "zero"] = setting(
         "subtract", "for kind=if: subtract the threshold, or reset to zero"

@@ -12,7 +12,7 @@ from spiking_yolo.graph import Graph
 from spiking_yolo.recipe import Recipe
 from spiking_yolo.snn import coding, operations
 from spiking_yolo.snn.coding import ImageInput
-from spiking_yolo.snn.counting import Counts
+from spiking_yolo.snn.counting import Counts, count_digits
 from spiking_yolo.snn.fast.backend import Backend
 from spiking_yolo.snn.fast.rows import Active, immediate
 from spiking_yolo.snn.neurons import NeuronLayer, build_neurons
@@ -184,7 +184,9 @@ class SpikingNetwork(nn.Module):
             if (rest := getattr(layer, "rest", None)) is not None
         }
         at_most_one = {name for name, layer in self.layers() if layer.sends_at_most_one}
-        self.synapses.reset(at_most_one, rests, *{layer.digits for _, layer in self.layers()})
+        self.synapses.reset(
+            at_most_one, rests, next((layer.digits for _, layer in self.layers()), count_digits)
+        )
         self._output.reset()
         self._updates = torch.zeros(len(x), dtype=torch.float64, device=x.device)
         self._shapes: dict[str, torch.Size] = {}

@@ -18,7 +18,7 @@ from torch import Tensor
 from spiking_yolo.errors import Notice, UserError
 from spiking_yolo.graph import Graph, Node
 from spiking_yolo.graph.rewrites import constant_nodes, pool_before_neuron, readout_nodes
-from spiking_yolo.recipe import SIGNED, Recipe
+from spiking_yolo.recipe import Recipe
 from spiking_yolo.snn.coding import CODINGS, Coding
 
 Precision = Literal["float32", "bf16"]
@@ -152,7 +152,7 @@ class NetworkPlan:
     ) -> Self:
         """neurons: activation node -> parameters of its neurons."""
         sources = {node.name: node.inputs[0] for node in graph.activations}
-        if recipe.neuron.kind in SIGNED and recipe.neuron.pool_first:
+        if recipe.neuron_kind.memory and recipe.neuron.pool_first:
             graph = pool_before_neuron(graph)
         coding = CODINGS[recipe.encoding.coding]
         changing = coding.once or recipe.encoding.input != "analogue"
@@ -194,7 +194,7 @@ def follows_sums(recipe: Recipe, parameters: Mapping[str, Tensor]) -> bool:
     """
     m = recipe.msat
     return (
-        recipe.neuron.kind in SIGNED
+        recipe.neuron_kind.memory
         and ("bias" not in parameters or (CODINGS[recipe.encoding.coding].once and not m.enabled))
         and not (m.enabled and (m.det or m.variant == "algorithm1"))
     )

@@ -37,7 +37,7 @@ from spiking_yolo.snn.neurons import (
     build_neurons,
     register,
 )
-from spiking_yolo.snn.neurons.kinds import KINDS
+from spiking_yolo.snn.neurons.build import BUILDERS
 from spiking_yolo.snn.plan import LayerPlan
 
 
@@ -214,7 +214,7 @@ def test_a_name_is_taken_once_but_by_the_same_class_again():
 
     register("again")(define())
     register("again")(latest := define())
-    assert KINDS["again"].build is latest
+    assert BUILDERS["again"] is latest
     with pytest.raises(ValueError, match=r"is taken by .*_integrate_and_fire"):
         register("if")(latest)
 

@@ -27,13 +27,7 @@ from torch import Tensor
 from spiking_yolo.graph import Activation
 from spiking_yolo.recipe import Recipe
 from spiking_yolo.snn.fast.rows import per_channel
-from spiking_yolo.snn.neurons import (
-    ImbalancedThreshold,
-    NeuronLayer,
-    OnOff,
-    SignedMemory,
-    build_neurons,
-)
+from spiking_yolo.snn.neurons import NeuronLayer, build_neurons
 from spiking_yolo.snn.plan import LayerPlan
 
 OWN = ("clipping", "quantisation", "spike-inherent")
@@ -93,7 +87,7 @@ def chain(
     below = -limit[0] if len(limit) == 1 else -phi.slope * limit[1]
     clipped = ann.clamp(min=below).minimum(limit[0])
     on_grid = (
-        _grid(alone, before.double(), reach, T)
+        alone.rate_grid(before.double(), [total / T for total in reach.totals], T)
         if rate
         else reach.rounded.double().clamp(below, limit[0])
     )
@@ -149,35 +143,3 @@ class Reach:
                 (self.target - self.rounded) / now[0] + per_channel(layer.initial, self.target)
             )
             self.rounded.addcmul_(steps, now[0].expand_as(steps))
-
-
-def _grid(layer: NeuronLayer, before: Tensor, reach: Reach, T: int) -> Tensor:
-    """The value that T steps of constant input come to when nothing else goes wrong; rate coding.
-    float64.
-    """
-    most = layer.settings.gamma * T
-    steps = [total / T for total in reach.totals]
-    if isinstance(layer, OnOff):
-        on, off = (
-            _one_sided(layer.on, before, steps[0], T),
-            _one_sided(layer.off, -before, steps[1], T),
-        )
-        return on - layer.slope * off
-    if isinstance(layer, SignedMemory):
-        counts = torch.floor(layer.phi(before) * T / steps[0] + per_channel(layer.initial, before))
-    elif isinstance(layer, ImbalancedThreshold):
-        counts = layer.phi(before * T / steps[0] + per_channel(layer.initial, before)).trunc()
-    else:
-        return _one_sided(layer, before, steps[0], T)
-    return counts.clamp(-most, most) * steps[0] / T
-
-
-def _one_sided(layer: NeuronLayer, drive: Tensor, step: Tensor, T: int) -> Tensor:
-    """n * theta / T with n = floor((T * z + U(0)) / theta), of an IF neuron."""
-    shift = getattr(layer, "shift", None)
-    start = per_channel(layer.initial, drive) * per_channel(layer.theta, drive)
-    charge = T * (drive if shift is None else drive + shift) + start
-    counts = (charge / step).floor().clamp(0, layer.settings.gamma * T)
-    if layer.phi.cap is not None:
-        counts = counts.minimum((T * layer.phi.cap / step + 0.5).floor())
-    return counts * step / T

@@ -18,7 +18,7 @@ from spiking_yolo.draw import FigureFormat
 from spiking_yolo.io.json import write_json
 from spiking_yolo.io.tables import write_csv
 from spiking_yolo.options import versions
-from spiking_yolo.recipe import SIGNED, Recipe
+from spiking_yolo.recipe import Recipe
 
 _REASON = {
     "clipping": "activations above the highest rate are cut off",
@@ -91,13 +91,14 @@ def _own(layer: LayerTotals) -> float:
 def advice(part: str, recipe: Recipe, T: int) -> str:
     """What makes one part of the error smaller, for this recipe."""
     t, n, e = recipe.threshold, recipe.neuron, recipe.encoding
+    kind = recipe.neuron_kind
     lower, higher = (
         f"--set threshold.scale={t.scale / 2:.3g}",
         f"--set threshold.scale={2 * t.scale:.3g}",
     )
-    spikes = (
-        f" or more spikes per step (--set neuron.gamma={2 * n.gamma})" if n.kind != "dcgs" else ""
-    )
+    spikes = ""
+    if "gamma" in kind.supports:
+        spikes = f" or more spikes per step (--set neuron.gamma={2 * n.gamma})"
     differential = e.coding == "differential"
     if n.events == "digits" and not n.digits and part != "wrong input":
         return (
@@ -118,12 +119,12 @@ def advice(part: str, recipe: Recipe, T: int) -> str:
         if differential:
             finer = (
                 ", or let spikes become finer (encoding.refine in --list-settings)"
-                if n.kind == "memory"
+                if "schedule" in kind.supports
                 else ""
             )
             return f"a lower threshold ({lower}){finer}"
         half = (
-            n.kind != "ibt"
+            (kind.memory or not kind.signed)
             and not n.initial
             and not n.shift
             and recipe.calibration.kind != "advanced"
@@ -141,7 +142,7 @@ def advice(part: str, recipe: Recipe, T: int) -> str:
             "MSAT that drops no spikes (--set msat.confidence=off), and beside it --method"
             " fixed-fraction"
         )
-    if n.kind not in SIGNED:
+    if not kind.memory:
         return (
             "neurons that take back wrong spikes: --method signed-memory, or a differential one"
             " (coarse-to-fine)"

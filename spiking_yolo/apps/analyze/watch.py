@@ -11,7 +11,7 @@ from torch import Tensor
 
 from spiking_yolo.graph import Activation
 from spiking_yolo.snn.fast.rows import per_channel
-from spiking_yolo.snn.neurons import NeuronLayer, OnOff, SignedMemory
+from spiking_yolo.snn.neurons import NeuronLayer
 
 ACTIVE, INACTIVE = 300, 60  # neurons of a sample
 
@@ -50,15 +50,14 @@ class LayerWatch:
         self.wrong += self.wrong[-1:] * (t - len(self.wrong))
 
     def _wrong(self, layer: NeuronLayer) -> int:
-        pair = isinstance(layer, OnOff)
-        if pair or not self.signed:
+        if len(layer.sides) > 1 or not self.signed:
             inactive = [~self._positive, ~self._negative][: len(layer.sides)]
             self.eligible = sum(int(mask.sum()) for mask in inactive)
             fired = (
                 (side.count > 0) & mask for side, mask in zip(layer.sides, inactive, strict=True)
             )
             return sum(int(mask.sum()) for mask in fired)
-        seen = self.sent if isinstance(layer, SignedMemory) else layer.out
+        seen = self.sent if layer.recipe.neuron_kind.memory else layer.out
         wrong = ((seen > 0) & ~self._positive) | ((seen < 0) & ~self._negative)
         ever = self._ever = wrong if self._ever is None else self._ever.logical_or_(wrong)
         self.eligible = ever.numel()
@@ -103,8 +102,8 @@ class NeuronSample:
 
     def see(self, t: int, layer: NeuronLayer) -> None:
         on = layer.sides[0]
-        potential = on.unsent() if isinstance(on, SignedMemory) else on.potential
-        theta, potential = on.threshold.expand_as(on.count)[self.where], potential[self.where]
+        theta = on.threshold.expand_as(on.count)[self.where]
+        potential = on.residual()[self.where]
         self.t.append(t)
         self.theta.append(theta.cpu().numpy())
         self.potential.append(potential.cpu().numpy())

@@ -10,9 +10,6 @@ from spiking_yolo.recipe import Recipe
 from spiking_yolo.snn.counting import Counting
 from spiking_yolo.snn.operations import spiking
 
-# Kinds of neurons whose every event is worth another power of two.
-CARRIERS = ("dcgs", "few-spikes")
-
 
 @dataclass(frozen=True)
 class CostModel:
@@ -89,10 +86,9 @@ def spike_value(recipe: Recipe) -> Value:
     """
     if recipe.msat.enabled and not recipe.msat.stages:
         return "any"
-    unit = (
-        recipe.neuron.gamma == 1 and recipe.neuron.kind not in CARRIERS and not recipe.msat.enabled
-    )
-    return "none" if unit else "power of two"
+    if recipe.neuron.gamma > 1 or recipe.msat.enabled:
+        return "power of two"
+    return recipe.neuron_kind.carries
 
 
 def exponentials(recipe: Recipe, silu: bool = False) -> int:

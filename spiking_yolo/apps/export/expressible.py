@@ -19,8 +19,7 @@ from spiking_yolo.errors import UserError
 from spiking_yolo.graph import Node, shapes
 from spiking_yolo.io.tables import columns
 from spiking_yolo.recipe import Recipe
-from spiking_yolo.snn.neurons import IntegrateAndFire, NeuronLayer
-from spiking_yolo.snn.neurons.on_off import OnOff
+from spiking_yolo.snn.neurons import NeuronLayer
 
 _MISSING = {
     "max_pool": (
@@ -89,9 +88,10 @@ def _without_carrier(converted: Converted, sizes: Mapping[str, torch.Size]) -> l
 
 def _neuron(layer: NeuronLayer, recipe: Recipe) -> str | None:
     """A pair is two IF neurons, each of which NIR knows."""
-    if isinstance(layer, OnOff):
-        return _neuron(layer.on, recipe) or _neuron(layer.off, recipe)
-    if type(layer) is not IntegrateAndFire:
+    if len(layer.sides) > 1:
+        on, off = layer.sides
+        return _neuron(on, recipe) or _neuron(off, recipe)
+    if not recipe.neuron_kind.plain or recipe.msat.enabled or layer.slope:
         advice = "fine-tune the network with ReLU" if layer.phi.silu else "use --method p-norm"
         return f"NIR has no signed or adaptive neurons such as {type(layer).__name__}; {advice}"
     if recipe.neuron.gamma > 1:

@@ -5,9 +5,8 @@ file.
 from importlib import import_module
 from pkgutil import iter_modules
 
-from spiking_yolo.snn.neurons.build import build_neurons, saturates
+from spiking_yolo.snn.neurons.build import build_neurons, register
 from spiking_yolo.snn.neurons.integrate_and_fire import ImbalancedThreshold, IntegrateAndFire
-from spiking_yolo.snn.neurons.kinds import register
 from spiking_yolo.snn.neurons.layer import NeuronLayer
 from spiking_yolo.snn.neurons.msat import CONFIDENCE_STEPS, MsatIntegrateAndFire, MsatSignedMemory
 from spiking_yolo.snn.neurons.on_off import ConstantOnOff, OnOff
@@ -25,7 +24,6 @@ __all__ = [
     "SignedMemory",
     "build_neurons",
     "register",
-    "saturates",
 ]
 
 for _module in iter_modules(__path__, f"{__name__}."):

@@ -1,5 +1,7 @@
 """Integrate-and-fire neurons with a fixed threshold, for ReLU."""
 
+from collections.abc import Sequence
+
 import torch
 from torch import Tensor
 
@@ -67,3 +69,7 @@ class ImbalancedThreshold(NeuronLayer):
         )
         s.tally(torch.abs(out, out=buffers.a))
         return out
+
+    def rate_grid(self, current: Tensor, thetas: Sequence[Tensor], T: int) -> Tensor:
+        start = per_channel(self.initial, current)
+        return self._bounded(self.phi(current * T / thetas[0] + start).trunc(), thetas[0], T)

@@ -14,7 +14,7 @@ from torch import Tensor, nn
 from spiking_yolo.graph import Activation
 from spiking_yolo.recipe import Recipe
 from spiking_yolo.snn.coding import CODINGS
-from spiking_yolo.snn.counting import Counts, count_digits
+from spiking_yolo.snn.counting import Counts, count_binary_digits, count_digits
 from spiking_yolo.snn.fast.backend import Backend
 from spiking_yolo.snn.fast.rows import (
     Active,
@@ -67,6 +67,9 @@ class NeuronLayer(nn.Module, ABC):
         self.recipe, self.settings, self.plan = recipe, recipe.neuron, plan
         self.phi, self.slope, self.sign = phi.continuous, phi.slope, sign
         self.coding = CODINGS[recipe.encoding.coding]
+        # How many digits n >= 0 spikes are counted as.
+        binary = recipe.neuron_kind.events == "digits"
+        self.digits = count_binary_digits if binary else count_digits
         self.backend = backend or Backend()
         self._forget()
         NeuronLayer.reset(self)
@@ -81,11 +84,6 @@ class NeuronLayer(nn.Module, ABC):
         s: their state. p: their parameters. z: what they received, [n, C]; None for nothing.
         Tallies the spikes in s and returns what is sent, in thetas, in buffers.out if there is one.
         """
-
-    @staticmethod
-    def digits(n: Tensor) -> Tensor:
-        """How many digits n >= 0 spikes are counted as."""
-        return count_digits(n)
 
     def start(self, s: Any, p: Any, z: Tensor | None, buffers: Buffers) -> None:
         """Before the first step, in which z arrives. The state holds zeros."""
@@ -281,6 +279,40 @@ class NeuronLayer(nn.Module, ABC):
     def sides(self) -> "tuple[NeuronLayer, ...]":
         """The neurons of the layer: (ON, OFF) of a pair, else the layer itself."""
         return (self,)
+
+    def residual(self) -> Tensor:
+        """What has been received and not sent yet, in the units of the ANN, [N, C, ...]."""
+        return self.potential
+
+    def rate_grid(self, current: Tensor, thetas: Sequence[Tensor], T: int) -> Tensor:
+        """The value that is sent in T steps of a constant current when nothing goes wrong.
+
+        For rate coding. This default is integrate and fire: n * theta / T with
+        n = clip(floor((T z + U(0)) / theta), 0, gamma T).
+
+        Args:
+            current: [N, C, ...], float64.
+            thetas: The mean threshold of each of the `sides`.
+            T: Number of timesteps.
+        """
+        theta = thetas[0]
+        start = per_channel(self.initial, current) * per_channel(self.theta, current)
+        shift = self.shift
+        charge = T * (current if shift is None else current + shift) + start
+        counts = (charge / theta).floor().clamp(min=0)
+        if self.phi.cap is not None:
+            counts = counts.minimum((T * self.phi.cap / theta + 0.5).floor())
+        return self._bounded(counts, theta, T)
+
+    def _bounded(self, counts: Tensor, theta: Tensor, T: int) -> Tensor:
+        """The mean of `counts` spikes in T steps, of at most gamma in each."""
+        most = self.settings.gamma * T
+        return counts.clamp(-most, most) * theta / T
+
+    @property
+    def shift(self) -> Tensor | None:
+        """What is added to the potential in every step; None for nothing."""
+        return None
 
     # Memory
 

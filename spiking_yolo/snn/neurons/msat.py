@@ -1,18 +1,24 @@
 """Neurons whose threshold follows MSAT (msat.py)."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, ClassVar
 
 import torch
 from torch import Tensor
 
+from spiking_yolo.graph import Activation
+from spiking_yolo.recipe import Recipe
 from spiking_yolo.snn import functional as F
 from spiking_yolo.snn.coding import uniform
+from spiking_yolo.snn.fast.backend import Backend
 from spiking_yolo.snn.fast.rows import per_channel, shared
 from spiking_yolo.snn.msat import MsatThreshold
+from spiking_yolo.snn.neurons.build import register
 from spiking_yolo.snn.neurons.integrate_and_fire import IntegrateAndFire
 from spiking_yolo.snn.neurons.layer import NeuronLayer
 from spiking_yolo.snn.neurons.signed import MemoryState, SignedMemory
+from spiking_yolo.snn.plan import LayerPlan
 from spiking_yolo.snn.state import Buffers, Clock, Parameters, PotentialState, tensor
 
 CONFIDENCE_STEPS = 16
@@ -267,3 +273,16 @@ class MsatSignedMemory(MsatNeurons, SignedMemory):
 
     def _received(self) -> Tensor | None:
         return self._sum if self.plan.reads_sums else None
+
+
+@register("memory")
+def _memory(
+    parameters: Mapping[str, Tensor],
+    recipe: Recipe,
+    phi: Activation,
+    plan: LayerPlan,
+    backend: Backend | None,
+) -> NeuronLayer:
+    """Signed neurons with memory, with a fixed threshold or an adaptive one."""
+    kind = MsatSignedMemory if recipe.msat.enabled else SignedMemory
+    return kind(parameters, recipe, phi, plan, backend)

@@ -5,7 +5,7 @@ counted.
 """
 
 from abc import abstractmethod
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, ClassVar
 
@@ -18,7 +18,8 @@ from spiking_yolo.snn.counting import Counts
 from spiking_yolo.snn.fast.backend import Backend
 from spiking_yolo.snn.fast.rows import beside, empty, shared
 from spiking_yolo.snn.msat import without_potential
-from spiking_yolo.snn.neurons.integrate_and_fire import IntegrateAndFire
+from spiking_yolo.snn.neurons.build import register
+from spiking_yolo.snn.neurons.integrate_and_fire import ImbalancedThreshold, IntegrateAndFire
 from spiking_yolo.snn.neurons.layer import NeuronLayer
 from spiking_yolo.snn.neurons.msat import MsatIntegrateAndFire
 from spiking_yolo.snn.plan import LayerPlan
@@ -174,6 +175,10 @@ class OnOff(Pair):
     def sides(self) -> tuple[NeuronLayer, ...]:
         return self.on, self.off
 
+    def rate_grid(self, current: Tensor, thetas: Sequence[Tensor], T: int) -> Tensor:
+        on = self.on.rate_grid(current, thetas[:1], T)
+        return on - self.slope * self.off.rate_grid(-current, thetas[1:], T)
+
 
 @dataclass(kw_only=True)
 class ConstantOnOffState(State):
@@ -286,3 +291,35 @@ class ConstantOnOff(Pair):
     def counts(self) -> Counts:
         counts: Counts = self.state.one.counts(self.plan.by_channel)
         return counts
+
+
+@register("ibt")
+@register("if")
+def _integrate_and_fire(
+    parameters: Mapping[str, Tensor],
+    recipe: Recipe,
+    phi: Activation,
+    plan: LayerPlan,
+    backend: Backend | None,
+) -> NeuronLayer:
+    """IF neurons for ReLU; for leaky ReLU pairs of them, or imbalanced thresholds."""
+    kind: type[NeuronLayer]
+    if phi.slope == 0:
+        kind = MsatIntegrateAndFire if recipe.msat.enabled else IntegrateAndFire
+        phi = Activation() if saturates(parameters["theta"], phi, recipe) else phi
+    elif recipe.neuron.kind == "ibt":
+        kind = ImbalancedThreshold
+    elif plan.constant and not plan.observed and ConstantOnOff.is_enough(parameters, recipe):
+        kind = ConstantOnOff
+    else:
+        kind = OnOff
+    return kind(parameters, recipe, phi, plan, backend)
+
+
+def saturates(theta: Tensor, phi: Activation, recipe: Recipe) -> bool:
+    """Whether IF neurons cannot exceed the cap: gamma spikes per step are worth no more.
+
+    So it is with the threshold at the cap and one spike per step, the neuron of Deng 2021 and Bu
+    2022. The thresholds of MSAT's Eq. 17 stay below Theta.
+    """
+    return phi.cap is None or not bool((recipe.neuron.gamma * theta > phi.cap).any())

@@ -1,5 +1,6 @@
 """Signed neurons that remember what they have sent."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, ClassVar
 
@@ -8,10 +9,9 @@ from torch import Tensor
 
 from spiking_yolo.recipe import MOST
 from spiking_yolo.snn import functional as F
-from spiking_yolo.snn.counting import count_binary_digits
 from spiking_yolo.snn.fast.events import EventNeurons
 from spiking_yolo.snn.fast.rows import Active, per_channel
-from spiking_yolo.snn.neurons.kinds import register
+from spiking_yolo.snn.neurons.build import register
 from spiking_yolo.snn.neurons.layer import NeuronLayer
 from spiking_yolo.snn.state import Buffers, Clock, Parameters, State, tensor
 
@@ -65,7 +65,8 @@ class SignedMemory(NeuronLayer):
 
     def bind(self, p: Parameters) -> None:
         plain = (
-            type(self) is SignedMemory
+            type(self).step is SignedMemory.step
+            and type(self).due is SignedMemory.due
             and self.complete
             and not self.phi.silu
             and self.plan.sent_dtype is None
@@ -109,7 +110,7 @@ class SignedMemory(NeuronLayer):
             total, s.sent, p.theta, self.slope, out, ceiling, time if self.phi.silu else None
         )
 
-    def unsent(self) -> Tensor:
+    def residual(self) -> Tensor:
         """What has not been sent yet, in the units of the ANN; negative where too much was sent."""
         p = self.step_parameters(self.count)
         theta = per_channel(p.theta, self.count)
@@ -119,6 +120,10 @@ class SignedMemory(NeuronLayer):
         return self.due(
             self.state, broadcast, self.potential, time, torch.empty_like(self.count)
         ).mul_(theta)
+
+    def rate_grid(self, current: Tensor, thetas: Sequence[Tensor], T: int) -> Tensor:
+        counts = (self.phi(current) * T / thetas[0] + per_channel(self.initial, current)).floor()
+        return self._bounded(counts, thetas[0], T)
 
 
 # theta, theta / 2, ..., theta / 128.
@@ -141,7 +146,7 @@ def multi_threshold_spike(due: Tensor, least: Tensor | None) -> Tensor:
     return power * due.sign()
 
 
-@register("dcgs", follows=("slope", "cap"))
+@register("dcgs")
 class MultiThreshold(SignedMemory):
     """Sends one of 8 powers of two, with a sign, in each step; a spike of step t changes the mean
     by its t-th part.
@@ -170,7 +175,7 @@ class MultiThreshold(SignedMemory):
         return False
 
 
-@register("few-spikes", follows=("slope", "cap"))
+@register("few-spikes")
 class FewSpikes(SignedMemory):
     """n = clip(floor(phi(S) / theta), 0, gamma), gamma = 2^K - 1, sent complete in one step as its
     binary digits.
@@ -181,11 +186,6 @@ class FewSpikes(SignedMemory):
     second step. On leaky ReLU an ON/OFF pair would share the work, of which one is silent, the
     input being complete: so it is one neuron here, whose spikes have a sign.
     """
-
-    @staticmethod
-    def digits(n: Tensor) -> Tensor:
-        """Ones in base two, which has no signs of its own."""
-        return count_binary_digits(n)
 
     def step(
         self, s: MemoryState, p: Parameters, z: Tensor | None, clock: Clock, buffers: Buffers

@@ -90,7 +90,7 @@ def test_the_neuron_against_a_scalar_one(drive: str, name: str, theta: float):
         assert layer.threshold.item() == pytest.approx(ratio * theta, rel=1e-9)
         assert got == pytest.approx(n * ratio, rel=1e-9, abs=1e-12)
         assert layer.count.item() == spikes
-        assert layer.unsent().item() == pytest.approx(left * theta, abs=1e-9)
+        assert layer.residual().item() == pytest.approx(left * theta, abs=1e-9)
 
 
 def test_coarse_while_the_input_moves_and_fine_once_it_has_settled():

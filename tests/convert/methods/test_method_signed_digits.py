@@ -87,7 +87,7 @@ def test_rest_by_hand():
         layer.counts.digits.item(),
         layer.counts.messages.item(),
     ) == (7, 3, 2)
-    assert isinstance(layer, SignedMemory) and layer.unsent().item() == -0.25
+    assert isinstance(layer, SignedMemory) and layer.residual().item() == -0.25
     layer = neuron(PLAIN.with_settings({"neuron.digits": 1}), slope=1, rest=[-4.0])
     assert send(layer, [-1]) == [0] and not layer.settled and send(layer, [0]) == [-1]
 

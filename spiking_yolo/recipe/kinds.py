@@ -1,0 +1,88 @@
+"""The kinds of neurons: what `neuron.kind` can be, and what the rest of the package may rely on.
+
+The layers themselves are in snn/neurons, whose `register` adds a new kind to this table; here is
+what can be known without torch.
+"""
+
+from dataclasses import dataclass
+from typing import Literal
+
+
+@dataclass(frozen=True)
+class Kind:
+    """The properties of a kind of neuron.
+
+    Attributes:
+        doc: What it does, in a few words.
+        signed: One neuron sends spikes of both signs. For leaky ReLU other kinds form a pair, whose
+            OFF neuron has a threshold of its own.
+        memory: It remembers the net value that it has sent, which follows phi of the sum of its
+            input in whatever order that arrives (Wang 2022; sigma-delta neurons). Differential
+            coding needs this; such neurons can stand behind their max pooling, and their threshold
+            covers the activations of both signs.
+        rate: It works in rate coding.
+        events: "digits" if it sends the binary digits of its value whatever neuron.events says.
+        carries: What an event carries besides its sign, for estimates of energy.
+        follows: The activations other than ReLU that it can follow: "slope" (leaky ReLU), "cap"
+            (ReLU6) and "silu". Networks with others are refused.
+        supports: The optional settings that it reads: "gamma", "initial", "reset", "shift",
+            "hysteresis", "digits" (neuron.events=digits), "schedule" (encoding.coarse and refine:
+            spikes worth clock.spike_weight), "msat" and "confidence". Others are refused.
+        plain: For ReLU, and without MSAT, it is integrate and fire as NIR defines it.
+    """
+
+    doc: str = ""
+    signed: bool = False
+    memory: bool = False
+    rate: bool = True
+    events: Literal["spikes", "digits"] = "spikes"
+    carries: Literal["none", "power of two", "any"] = "none"
+    follows: tuple[str, ...] = ()
+    supports: tuple[str, ...] = ("gamma", "initial")
+    plain: bool = False
+
+    def __post_init__(self) -> None:
+        if self.memory and not self.signed:
+            raise ValueError("a neuron with a memory takes spikes back: it needs signed=True")
+
+
+KINDS: dict[str, Kind] = {
+    "if": Kind(
+        "integrate and fire, an ON/OFF pair on leaky ReLU",
+        follows=("slope", "cap"),
+        supports=("gamma", "initial", "reset", "shift", "msat", "confidence"),
+        plain=True,
+    ),
+    "ibt": Kind("signed, imbalanced threshold", signed=True, follows=("slope", "cap"), plain=True),
+    "memory": Kind(
+        "signed, remembers what it sent",
+        signed=True,
+        memory=True,
+        follows=("slope", "cap", "silu"),
+        supports=("gamma", "initial", "hysteresis", "digits", "schedule", "msat"),
+    ),
+    "dcgs": Kind(
+        "signed, one of 8 powers of two per step",
+        signed=True,
+        memory=True,
+        rate=False,
+        carries="power of two",
+        follows=("slope", "cap"),
+        supports=(),
+    ),
+    "few-spikes": Kind(
+        "binary digits of a value",
+        signed=True,
+        memory=True,
+        rate=False,
+        events="digits",
+        carries="power of two",
+        follows=("slope", "cap"),
+    ),
+}
+
+
+def kinds_with(option: str) -> str:
+    """The kinds of neurons that support a setting, as a message names them."""
+    names = [name for name, kind in KINDS.items() if option in kind.supports]
+    return " or ".join(names)

@@ -1,0 +1,78 @@
+"""A neuron registered here is treated everywhere as the one of the package that it equals."""
+
+from dataclasses import replace
+
+import pytest
+from helpers.methods import Chain, method
+from helpers.tiny import write_tiny
+
+from spiking_yolo import SpikingYOLO
+from spiking_yolo.apps.analyze.diagnosis import diagnose
+from spiking_yolo.apps.analyze.run import analyze
+from spiking_yolo.apps.evaluate.costs import CostModel
+from spiking_yolo.apps.export.expressible import missing, needed
+from spiking_yolo.convert.pipeline import load
+from spiking_yolo.recipe import Recipe
+from spiking_yolo.snn.neurons import IntegrateAndFire, SignedMemory, register
+
+
+@register(
+    "renamed-memory",
+    signed=True,
+    memory=True,
+    follows=("slope", "cap", "silu"),
+    supports=("gamma", "initial", "hysteresis", "digits", "schedule"),
+)
+class RenamedMemory(SignedMemory):
+    pass
+
+
+@register("renamed-if", supports=("gamma", "initial", "reset", "shift"), plain=True)
+class RenamedIf(IntegrateAndFire):
+    pass
+
+
+@pytest.fixture(scope="module")
+def weights(tmp_path_factory):
+    return write_tiny(tmp_path_factory.mktemp("network"))
+
+
+def test_the_default_detector_gives_the_same_boxes_spikes_and_operations():
+    detectors = SpikingYOLO(), SpikingYOLO(settings={"neuron.kind": "renamed-memory"})
+    ours, renamed = (one.detect("data/samples/dog.jpg", T=1) for one in detectors)
+    assert list(ours) == list(renamed) and len(ours) > 0
+    assert ours.spikes_by_layer == renamed.spikes_by_layer and ours.spikes > 1e6
+    assert ours.operations == renamed.operations
+
+
+@pytest.mark.parametrize("name", ["signed-memory", "differential", "coarse-to-fine"])
+def test_analysis_and_energy_are_the_same(weights, name):
+    found = []
+    for settings in ({}, {"neuron.kind": "renamed-memory"}):
+        network = load(weights, name, settings)
+        analysis = analyze(network, [str(weights.parent / "photos" / "a.png")], 8)
+        rows = [layer.row() for layer in analysis.layers]
+        found.append((rows, diagnose(analysis, 0.01), CostModel.of(network)))
+    assert str(found[0]) == str(found[1])
+
+
+def test_nir_takes_a_plain_neuron_of_another_name():
+    _, converted = method(Chain, "p-norm")
+    refused = {}
+    for kind in ("if", "renamed-if", "renamed-memory"):
+        recipe = converted.recipe.with_settings({"neuron.kind": kind})
+        network, sizes = needed(replace(converted, recipe=recipe))
+        refused[kind] = [one.node.name for one in missing(network, sizes)]
+    assert refused == {"if": [], "renamed-if": [], "renamed-memory": ["relu1", "relu2"]}
+
+
+def test_what_an_event_carries():
+    @register("heavy", signed=True, memory=True, rate=False, carries="any", events="digits")
+    class Heavy(SignedMemory):
+        pass
+
+    recipe = Recipe("test").with_settings(
+        {"neuron.kind": "heavy", "neuron.gamma": 7, "encoding.coding": "differential"}
+    )
+    assert recipe.neuron_kind.carries == "any"
+    assert recipe.counting == "digits" and recipe.events_per_step == 3
