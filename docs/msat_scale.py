@@ -12,7 +12,7 @@ import torch
 
 from spiking_yolo.apps.evaluate import EvaluationOptions
 from spiking_yolo.apps.evaluate.run import evaluate
-from spiking_yolo.convert.pipeline import load
+from spiking_yolo.convert.load import load
 from spiking_yolo.data.formats import open_classification, open_detection
 from spiking_yolo.draw.boxes import COLOURS
 from spiking_yolo.draw.curves import MARKERS

@@ -14,7 +14,7 @@ import torch
 from torch import Tensor
 
 from spiking_yolo.convert.converted import Converted
-from spiking_yolo.convert.pipeline import load
+from spiking_yolo.convert.load import load
 from spiking_yolo.data.images import ImageSource, Placement, preprocess, read_image
 from spiking_yolo.data.sources import FrameSource, frames_of
 from spiking_yolo.decode.selection import (

@@ -166,7 +166,7 @@ def load_ann(options: WeightsOptions) -> Ann:
 
 
 def load(options: MethodOptions, photographs: Iterable[Picture] = ()) -> Converted:
-    """The network, converted by the method. photographs: see pipeline.convert_ann."""
+    """The network, converted by the method. photographs: see convert_ann."""
     return load_as(options, options.method, photographs)
 
 
@@ -176,7 +176,7 @@ def load_as(
     """The network, converted by this method; None is the default method, or that of a converted
     file.
     """
-    from spiking_yolo.convert.pipeline import load
+    from spiking_yolo.convert.load import load
 
     return load(
         options.weights or default_weights(),
@@ -196,7 +196,7 @@ def load_all(options: MethodsOptions) -> dict[str, Converted]:
     """The network converted by every method, by its name; a missing calibration is found at
     once.
     """
-    from spiking_yolo.convert.pipeline import convert_ann
+    from spiking_yolo.convert.load import convert_ann
 
     if len(options.methods) <= 1 and options.methods != ("all",):
         network = load_as(options, next(iter(options.methods), None))

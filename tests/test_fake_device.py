@@ -21,8 +21,8 @@ from torch import Tensor
 from spiking_yolo.apps.evaluate import EvaluationOptions
 from spiking_yolo.apps.evaluate.run import evaluate
 from spiking_yolo.convert.converted import Converted
+from spiking_yolo.convert.load import load
 from spiking_yolo.convert.methods import get_recipe, list_methods
-from spiking_yolo.convert.pipeline import load
 from spiking_yolo.data.coco import load_coco
 from spiking_yolo.data.formats import open_classification
 from spiking_yolo.data.images import place

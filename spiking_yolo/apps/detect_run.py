@@ -13,7 +13,7 @@ import numpy as np
 from spiking_yolo.apps.detect import DetectOptions
 from spiking_yolo.apps.evaluate.costs import CostModel
 from spiking_yolo.convert.converted import Converted
-from spiking_yolo.convert.pipeline import FEW
+from spiking_yolo.convert.load import FEW
 from spiking_yolo.data.detection import spread
 from spiking_yolo.data.images import Picture
 from spiking_yolo.data.sources import Video, expand, is_stream, open_video

@@ -21,7 +21,7 @@ def main(options: SearchOptions) -> None:
     from spiking_yolo.apps.search.study import TRIALS, first_recipe, search
     from spiking_yolo.cli.following import following
     from spiking_yolo.cli.main import Bars
-    from spiking_yolo.convert.pipeline import load_statistics
+    from spiking_yolo.convert.load import load_statistics
     from spiking_yolo.data.formats import open_photographs
     from spiking_yolo.io.distributed import usable_device
     from spiking_yolo.options import load_ann, simulation, study_folder

@@ -11,7 +11,7 @@ from spiking_yolo.apps.analyze.diagnosis import diagnose
 from spiking_yolo.apps.analyze.run import analyze
 from spiking_yolo.apps.evaluate.costs import CostModel
 from spiking_yolo.apps.export.expressible import missing, needed
-from spiking_yolo.convert.pipeline import load
+from spiking_yolo.convert.load import load
 from spiking_yolo.recipe import Recipe
 from spiking_yolo.snn.neurons import IntegrateAndFire, SignedMemory, register
 

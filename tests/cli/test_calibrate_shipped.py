@@ -17,8 +17,8 @@ import torch
 from helpers.tiny import ANYTHING, ROOT, SIZE, photo, run_tool, write_tiny
 
 from spiking_yolo.apps.search.study import Problem, Score, SearchResult, Tried
+from spiking_yolo.convert.load import load, load_statistics
 from spiking_yolo.convert.methods import get_recipe
-from spiking_yolo.convert.pipeline import load, load_statistics
 from spiking_yolo.convert.statistics import Statistics
 from spiking_yolo.errors import Notice, UserError
 from spiking_yolo.io import assets

@@ -17,8 +17,8 @@ from torch import Tensor
 from spiking_yolo.convert.calibrate import calibrate
 from spiking_yolo.convert.calibration_file import CalibrationResult, calibration_path
 from spiking_yolo.convert.converted import Converted
+from spiking_yolo.convert.load import load, load_statistics
 from spiking_yolo.convert.methods import get_recipe
-from spiking_yolo.convert.pipeline import load, load_statistics
 from spiking_yolo.errors import UserError
 from spiking_yolo.graph import Graph, forward
 from spiking_yolo.models.load import load_ann

@@ -14,8 +14,8 @@ from safetensors.torch import save_file
 from torch import nn
 
 from spiking_yolo.convert.converted import Converted
+from spiking_yolo.convert.load import load
 from spiking_yolo.convert.methods import get_recipe, list_methods
-from spiking_yolo.convert.pipeline import load
 from spiking_yolo.errors import UserError
 from spiking_yolo.graph import Graph
 from spiking_yolo.io.tensors import read_safetensors

@@ -8,8 +8,8 @@ import pytest
 from helpers.tiny import run_tool
 
 from spiking_yolo.cli.main import call
+from spiking_yolo.convert.load import load_calibration, load_statistics
 from spiking_yolo.convert.methods import DEFAULT, get_recipe
-from spiking_yolo.convert.pipeline import load_calibration, load_statistics
 from spiking_yolo.errors import UserError
 from spiking_yolo.io.assets import weights_folder
 from spiking_yolo.io.names import size_name

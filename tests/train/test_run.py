@@ -13,7 +13,7 @@ from helpers.checkpoints import read_provenance
 from helpers.tiny import ROOT
 
 from spiking_yolo.cli.main import call as call_cli
-from spiking_yolo.convert.pipeline import load
+from spiking_yolo.convert.load import load
 from spiking_yolo.errors import UserError
 from spiking_yolo.models.load import load_checkpoint
 from spiking_yolo.train.data import detection

@@ -13,8 +13,8 @@ from torch import Tensor, nn
 
 from spiking_yolo.apps.benchmark import BenchmarkOptions
 from spiking_yolo.convert.converted import Converted
+from spiking_yolo.convert.load import convert_ann
 from spiking_yolo.convert.methods import DEFAULT, get_recipe
-from spiking_yolo.convert.pipeline import convert_ann
 from spiking_yolo.data.images import preprocess, read_image
 from spiking_yolo.data.sources import expand, is_stream
 from spiking_yolo.errors import UserError

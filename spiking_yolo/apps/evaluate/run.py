@@ -18,7 +18,7 @@ from spiking_yolo.apps.evaluate.scores import ClassificationScorer, CocoScorer, 
 from spiking_yolo.apps.evaluate.tables import differences
 from spiking_yolo.apps.evaluate.tasks import ClassificationTask, DetectionTask
 from spiking_yolo.convert.converted import Converted
-from spiking_yolo.convert.pipeline import load_statistics
+from spiking_yolo.convert.load import load_statistics
 from spiking_yolo.convert.statistics import Statistics
 from spiking_yolo.data.classification import LabelledSet
 from spiking_yolo.data.detection import DetectionSet

@@ -9,7 +9,7 @@ from PIL import Image
 
 from spiking_yolo.apps.analyze.run import MethodCost, analyze, work
 from spiking_yolo.apps.analyze.tables import cost_table, layer_table, wrapped
-from spiking_yolo.convert.pipeline import load
+from spiking_yolo.convert.load import load
 
 FIGURES = {"error", "wrong-spikes", "spikes"}
 OF_THRESHOLDS = {"threshold-time", "threshold-activation"}

@@ -11,8 +11,8 @@ from spiking_yolo.apps.analyze.run import analyze, starts
 from spiking_yolo.apps.analyze.tables import layer_table
 from spiking_yolo.apps.analyze.totals import LayerTotals
 from spiking_yolo.apps.analyze.watch import LayerWatch
+from spiking_yolo.convert.load import load
 from spiking_yolo.convert.methods import get_recipe, list_methods
-from spiking_yolo.convert.pipeline import load
 from spiking_yolo.graph import Activation
 from spiking_yolo.recipe import Recipe
 from spiking_yolo.snn.neurons import build_neurons

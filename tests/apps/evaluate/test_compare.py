@@ -12,7 +12,7 @@ from helpers.tiny import run_tool
 from spiking_yolo.apps.evaluate import EvaluationOptions, comparison
 from spiking_yolo.apps.evaluate.run import compare, evaluate, notes
 from spiking_yolo.apps.evaluate.tables import Table
-from spiking_yolo.convert.pipeline import load, load_statistics
+from spiking_yolo.convert.load import load, load_statistics
 from spiking_yolo.data.coco import load_coco
 from spiking_yolo.errors import UserError
 from spiking_yolo.metrics.energy import Size

@@ -22,8 +22,8 @@ from spiking_yolo.apps.evaluate.costs import CostModel
 from spiking_yolo.apps.evaluate.records import Engine, EngineOptions, run_records
 from spiking_yolo.apps.evaluate.run import evaluate, usual_batch
 from spiking_yolo.apps.evaluate.tasks import DetectionTask, detection_classes, from_json, to_json
+from spiking_yolo.convert.load import load
 from spiking_yolo.convert.methods import get_recipe
-from spiking_yolo.convert.pipeline import load
 from spiking_yolo.data.coco import VOC_NAMES, load_coco
 from spiking_yolo.data.detection import DetectionSet, Sample
 from spiking_yolo.data.images import preprocess, read_image

@@ -19,7 +19,7 @@ from helpers.classifying import NAMES, write_all, write_image
 from helpers.tiny import ROOT, run_tool, write_tiny
 from PIL import Image
 
-from spiking_yolo.convert.pipeline import load
+from spiking_yolo.convert.load import load
 from spiking_yolo.data.formats import open_classification
 from spiking_yolo.models.load import load_checkpoint
 

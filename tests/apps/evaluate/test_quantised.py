@@ -17,7 +17,7 @@ from spiking_yolo.apps.evaluate.quantised import (
     quantise,
     quantised_ann,
 )
-from spiking_yolo.convert.pipeline import load_statistics
+from spiking_yolo.convert.load import load_statistics
 from spiking_yolo.convert.statistics import Statistics
 from spiking_yolo.convert.thresholds import mmse
 from spiking_yolo.data.images import preprocess, read_image

@@ -31,8 +31,8 @@ from spiking_yolo.apps.evaluate.tables import (
     table,
 )
 from spiking_yolo.apps.evaluate.tasks import DetectionTask, to_json
+from spiking_yolo.convert.load import load, load_statistics
 from spiking_yolo.convert.methods import get_recipe
-from spiking_yolo.convert.pipeline import load, load_statistics
 from spiking_yolo.data.coco import CocoSet, load_coco
 from spiking_yolo.data.detection import DetectionSet, Sample
 from spiking_yolo.decode.boxes import Detections

@@ -1,0 +1,241 @@
+"""From a weights file to a spiking network: the ANN, its statistics, a recipe, neurons."""
+
+import shlex
+import warnings
+from collections.abc import Iterable, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from spiking_yolo.convert.calibrate import calibrate
+from spiking_yolo.convert.calibration_file import (
+    CalibrationResult,
+    calibrate_command,
+    find_calibration,
+    find_statistics,
+    notify_of_own,
+)
+from spiking_yolo.convert.converted import FORMAT, Converted, convert
+from spiking_yolo.convert.methods import DEFAULT, get_recipe, list_methods
+from spiking_yolo.convert.statistics import Statistics, observe, preprocessed
+from spiking_yolo.data.images import Picture, read_image
+from spiking_yolo.errors import Notice, UserError
+from spiking_yolo.io.names import Size, size_name
+from spiking_yolo.io.tensors import read_safetensors
+from spiking_yolo.models.load import Ann, file_kind, load_ann
+from spiking_yolo.models.zoo import located
+from spiking_yolo.recipe import Recipe
+
+# Photographs are enough for thresholds that are not trained.
+FEW = 8
+# Thetas that are not trained must be finer: 1.2 (here 1.6 operations per MAC) found as much as the
+# ANN on 50 COCO train2017 photographs with yolov5n at 640 pixels, 0.7 (0.95) three quarters of it.
+OPERATIONS = 1.2
+
+
+def load(
+    weights: str | Path,
+    method: str | Path | Recipe | None = None,
+    settings: Mapping[str, Any] | None = None,
+    *,
+    cfg: str | Path | None = None,
+    names: str | Path | None = None,
+    imgsz: int | Size | None = None,
+    statistics: str | Path | None = None,
+    trust: bool = False,
+    weight_bits: int | None = None,
+    photographs: Iterable[Picture] = (),
+) -> Converted:
+    """The spiking network of a weights file: converted now, or as tools/convert.py saved it.
+
+    Args:
+        weights: A file, or the name of a network of the zoo.
+        method: Name of a method, a recipe or its .json file; the default method if None.
+        settings: Changes of the recipe by key, as of --set.
+        cfg, names, imgsz, trust: See load_ann.
+        statistics: Their file, instead of the one that belongs to the weights.
+        weight_bits: See convert.
+        photographs: See convert_ann.
+
+    Raises:
+        UserError: Something is missing, damaged, or does not fit the rest.
+    """
+    path = located(weights)
+    if file_kind(path) == "safetensors" and read_safetensors(path)[0].get("format") == FORMAT:
+        options = {
+            "method": method,
+            "set": settings or None,
+            "imgsz": imgsz,
+            "cfg": cfg,
+            "names": names,
+            "statistics": statistics,
+            "weight-bits": weight_bits,
+        }
+        return _load_converted(path, [name for name, value in options.items() if value is not None])
+    settings = settings or {}
+    recipe = get_recipe(method or DEFAULT).with_settings(settings)
+    ann = load_ann(path, cfg, names, imgsz, trust)
+    finer = "calibration.operations" not in settings
+    return convert_ann(ann, recipe, statistics, weight_bits, photographs, finer)
+
+
+def _load_converted(path: Path, options: Sequence[str]) -> Converted:
+    network = Converted.load(path)
+    if options:
+        size = size_name((network.spec.height, network.spec.width))
+        surplus = " and ".join(f"--{name}" for name in options)
+        raise UserError(
+            f"{path} is already converted (method {network.recipe.name}, {size} pixels): leave out"
+            f" {surplus}, or convert the original weights again"
+        )
+    return network
+
+
+def convert_ann(
+    ann: Ann,
+    recipe: Recipe,
+    statistics: str | Path | None = None,
+    weight_bits: int | None = None,
+    photographs: Iterable[Picture] = (),
+    finer: bool = True,
+) -> Converted:
+    """The spiking network by a recipe, from statistics and calibration in files.
+
+    Args:
+        ann: The network.
+        recipe: The method.
+        statistics: Their file, instead of the one that belongs to the weights.
+        weight_bits: See convert.
+        photographs: Used only where the files do not exist, see convert_on_photographs.
+        finer: See convert_on_photographs.
+
+    Raises:
+        UserError: Statistics and calibration are missing or do not belong together.
+    """
+    chosen = None if statistics is None else Path(statistics)
+    calibration = find_calibration(ann, recipe, chosen) if recipe.runs_network else None
+    path = chosen or find_statistics(ann, calibration)
+    needed = [path] if calibration is None else [path, calibration]
+    missing = chosen is None and not all(file.is_file() for file in needed)
+    if missing and converts_at_once(recipe):
+        network = convert_on_photographs(ann, recipe, photographs, finer, weight_bits)
+        if network is not None:
+            return network
+    known = load_statistics(ann, path, recipe.name)
+    neurons = None
+    if calibration is not None:
+        result = load_calibration(ann, recipe, calibration)
+        if result.statistics not in ("", known.fingerprint):
+            output = "" if chosen is None else f" --output {shlex.quote(str(chosen))}"
+            raise UserError(
+                f"{calibration} was not made from the statistics {path}: make it again with "
+                f"{calibrate_command(ann, recipe)}{output}"
+            )
+        neurons = result.neurons
+    origin = {"weights": ann.weights.name}
+    return convert(ann.graph, ann.spec, known, recipe, origin, neurons, weight_bits)
+
+
+def converts_at_once(recipe: Recipe) -> bool:
+    """Whether no calibration file is needed: other methods run the network for minutes."""
+    return recipe.threshold.rule == "sensitivity" or not recipe.runs_network
+
+
+def convert_on_photographs(
+    ann: Ann,
+    recipe: Recipe,
+    photographs: Iterable[Picture],
+    finer: bool = True,
+    weight_bits: int | None = None,
+) -> Converted | None:
+    """The network with statistics of the first FEW readable photographs; a Notice says so.
+
+    Neurons are not trained, whatever the recipe says.
+
+    Args:
+        recipe: One that `converts_at_once`.
+        finer: Spend more operations where the recipe would train the neurons.
+
+    Returns:
+        None where there are no photographs.
+    """
+    pictures, tried = _read(photographs)
+    if not tried:
+        return None
+    source = "the picture itself"
+    if tried > 1:
+        source = f"{len(pictures)} of the pictures themselves"
+    spent = ""
+    if recipe.by_gradient:
+        spent = ", untrained, for more operations" if finer else ", untrained"
+    notice = (
+        f"{ann.weights.name} has no calibration at {size_name(ann.imgsz)} pixels, so thresholds are"
+        f" taken from {source}{spent}; better: {calibrate_command(ann, recipe)}"
+    )
+    warnings.warn(Notice(notice), stacklevel=2)
+    images = preprocessed(pictures, ann.spec)
+    names = tuple(picture.name for picture in pictures)
+    statistics = Statistics(observe(ann.graph, images), ann.sha256, ann.imgsz, names)
+    neurons = None
+    if recipe.by_gradient:
+        recipe = recipe.with_settings({"calibration.kind": "none"})
+        if finer:
+            recipe = recipe.with_settings({"calibration.operations": OPERATIONS})
+        neurons = calibrate(ann.graph, ann.spec, statistics, recipe, images)
+    origin = {"weights": ann.weights.name}
+    return convert(ann.graph, ann.spec, statistics, recipe, origin, neurons, weight_bits)
+
+
+def _read(photographs: Iterable[Picture]) -> tuple[list[Picture], int]:
+    """The pixels of the first FEW that can be read, and how many were tried for that.
+
+    Raises the UserError of the first where none can be read.
+    """
+    pictures: list[Picture] = []
+    errors: list[UserError] = []
+    for name, source in photographs:
+        try:
+            pictures.append(Picture(name, read_image(source)))
+        except UserError as error:
+            errors.append(error)
+        if len(pictures) == FEW:
+            break
+    if errors and not pictures:
+        raise errors[0]
+    return pictures, len(pictures) + len(errors)
+
+
+def load_calibration(ann: Ann, recipe: Recipe, path: Path | None = None) -> CalibrationResult:
+    """What the recipe learned by running this network.
+
+    path: The file, or None for the one that is found first.
+    """
+    path = path or find_calibration(ann, recipe)
+    problem = "does not exist"
+    if path.is_file():
+        result = CalibrationResult.load(path)
+        if result.fits(recipe, ann.sha256, ann.imgsz):
+            notify_of_own(ann, path)
+            return result
+        problem = "is of other settings, weights or size"
+    raise UserError(
+        f"method {recipe.name} runs the network to calibrate, and its result {path} {problem}: make"
+        f" it with {calibrate_command(ann, recipe)}"
+    )
+
+
+def load_statistics(ann: Ann, path: str | Path | None = None, method: str = DEFAULT) -> Statistics:
+    """The statistics that belong to this network.
+
+    path: Their file, or None for the one that is found first. method: That needs them, for the
+    command that makes them.
+    """
+    path = Path(path) if path else find_statistics(ann)
+    if not path.is_file():
+        also = f" --method {method}" if method != DEFAULT and method in list_methods() else ""
+        raise UserError(
+            f"no activation statistics at {path}: make them with {ann.calibrate_command}{also}"
+        )
+    statistics = Statistics.load(path)
+    statistics.check(ann.sha256, ann.imgsz, ann.graph)
+    notify_of_own(ann, path)
+    return statistics
