@@ -19,7 +19,7 @@ from spiking_yolo.decode.boxes import Detections, counted, listed
 from spiking_yolo.errors import UserError
 from spiking_yolo.io.files import atomic_write
 from spiking_yolo.io.json import json_text
-from spiking_yolo.io.names import shown
+from spiking_yolo.io.names import printable
 from spiking_yolo.snn.readout import Quiet
 
 _COLUMNS: tuple[str, ...] = (
@@ -203,7 +203,7 @@ class Result:
         """
         height, width = self.image.shape[:2]
         first = (
-            f"{shown(self.path or 'image')}: {width}x{height},"
+            f"{printable(self.path or 'image')}: {width}x{height},"
             f" {listed(self.detections, self.names)}; "
         )
         if self.T:

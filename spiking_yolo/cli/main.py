@@ -18,7 +18,7 @@ from spiking_yolo.cli.program import become_process, read, status
 from spiking_yolo.convert.methods import DEFAULT, get_recipe
 from spiking_yolo.data.sources import check_there
 from spiking_yolo.errors import UserError
-from spiking_yolo.io.names import did_you_mean, shown
+from spiking_yolo.io.names import did_you_mean, printable
 from spiking_yolo.models.zoo import located
 from spiking_yolo.options import MethodOptions, MethodsOptions, WeightsOptions, recipes
 from spiking_yolo.settings import Options
@@ -54,7 +54,7 @@ def write(text: str, file: TextIO | None = None) -> None:
     """Print a line above the bars, without what would command the terminal. file: stdout by
     default.
     """
-    tqdm.write(shown(text), file=file)
+    tqdm.write(printable(text), file=file)
 
 
 class Bars:

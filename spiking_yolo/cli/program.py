@@ -20,7 +20,7 @@ from cyclopts import App, CycloptsError, Parameter, UnusedCliTokensError
 from spiking_yolo.cli.listing import methods_text, settings_text
 from spiking_yolo.cli.start import SAID, end, handle_signals
 from spiking_yolo.errors import Notice, UserError
-from spiking_yolo.io.names import Size, shown, size_name
+from spiking_yolo.io.names import Size, printable, size_name
 from spiking_yolo.io.run_folder import leave_folders
 from spiking_yolo.options import ConversionOptions
 from spiking_yolo.settings import Options, Setting, checked, parse, settings_of
@@ -204,7 +204,7 @@ def _clear_bars() -> None:
 
 
 def _one_line(text: object) -> str:
-    return shown(" ".join(str(text).split()))
+    return printable(" ".join(str(text).split()))
 
 
 def read(

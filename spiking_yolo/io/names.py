@@ -16,7 +16,7 @@ FILE = 120  # bytes of a file's stem
 _PLAIN = re.compile(r"\w[\w.+-]{0,99}")
 
 
-def shown(text: object) -> str:
+def printable(text: object) -> str:
     """Text for a terminal or a record: what is not printable, line ends apart, becomes "?"."""
     text = str(text)
     if text.isprintable():
@@ -28,21 +28,21 @@ def reason(error: object) -> str:
     """What an exception says, on one line of no more than REASON characters: torch's and parsers'
     fill pages.
     """
-    return shown(" ".join(str(error).split()))[:REASON]
+    return printable(" ".join(str(error).split()))[:REASON]
 
 
 def label(text: object) -> str:
     """The name of a class on one line: no more than LABEL characters, without what would command a
     terminal.
     """
-    return shown(" ".join(str(text).split()))[:LABEL]
+    return printable(" ".join(str(text).split()))[:LABEL]
 
 
 def file_name(text: str) -> str:
     """The stem of a file to write: no folder, nothing hidden, and short enough for a number and a
     suffix behind it.
     """
-    name = re.sub(r"[/\\\0]", "_", shown(text).replace("\n", "_")).lstrip(".") or "_"
+    name = re.sub(r"[/\\\0]", "_", printable(text).replace("\n", "_")).lstrip(".") or "_"
     return name.encode()[:FILE].decode(errors="ignore")
 
 

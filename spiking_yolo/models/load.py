@@ -31,9 +31,7 @@ FORMAT = "spiking_yolo-ann"
 
 
 def build_model(arch: str, spec: Spec, options: Mapping[str, Any]) -> nn.Module:
-    """The network that `arch` names, newly initialised. Raises UserError for an unknown name or
-    option.
-    """
+    """A newly initialised network. Raises UserError for an unknown `arch` or option."""
     if arch != "yolov1":
         return build(arch, len(spec.names), **options)
     try:
@@ -50,10 +48,15 @@ def save_checkpoint(
     spec: Spec,
     provenance: Mapping[str, Any],
 ) -> None:
-    """Write the weights of `model`, which build_model(arch, spec, options) must be able to rebuild.
+    """Write the weights of a network, whole or not at all.
 
-    provenance: facts about the training that can be written as JSON. The file is written whole or
-    not at all.
+    Args:
+        path: A .safetensors file.
+        model: What `build_model(arch, spec, options)` builds.
+        arch: Name of the architecture.
+        options: Its options.
+        spec: Its interface.
+        provenance: Facts about the training that can be written as JSON.
     """
     metadata = {
         "format": FORMAT,
@@ -68,7 +71,8 @@ def save_checkpoint(
 def load_checkpoint(path: str | Path) -> tuple[nn.Module, Spec, str]:
     """The network in eval mode with float32 weights, its Spec, and the file's SHA-256.
 
-    Raises UserError when the file is missing, damaged or not written by save_checkpoint.
+    Raises:
+        UserError: The file is missing, damaged or not written by `save_checkpoint`.
     """
     digest = sha256(path)
     metadata, tensors = read_safetensors(path)
@@ -79,7 +83,7 @@ def load_checkpoint(path: str | Path) -> tuple[nn.Module, Spec, str]:
     try:
         spec = Spec.from_json(metadata["spec"])
         check_spec(spec)
-        # Whatever the file says, it takes no more memory than its tensors.
+        # So that it takes no more memory than its tensors, whatever the file says.
         with torch.device("meta"):
             model = build_model(metadata["arch"], spec, entry(metadata, "options", dict[str, Any]))
         model.load_state_dict(tensors, assign=True)
@@ -91,16 +95,21 @@ def load_checkpoint(path: str | Path) -> tuple[nn.Module, Spec, str]:
 
 
 def _compact(tensor: Tensor) -> Tensor:
-    wanted = torch.float16 if tensor.is_floating_point() and tensor.ndim > 1 else tensor.dtype
-    return tensor.to("cpu", wanted)
+    """Kernels as float16; vectors may hold values beyond its range."""
+    half = tensor.is_floating_point() and tensor.ndim > 1
+    return tensor.to("cpu", torch.float16 if half else tensor.dtype)
 
 
 @dataclass(frozen=True)
 class Ann:
     """A network to convert: its graph, its interface and the file it came from.
 
-    sha256: of the file. options: what a command line needs besides --weights to load that file
-    again.
+    Attributes:
+        graph: The traced network.
+        spec: How images enter it and what its outputs mean.
+        weights: The file.
+        sha256: Of the file.
+        options: What a command line needs besides --weights to load that file again.
     """
 
     graph: Graph
@@ -117,10 +126,8 @@ class Ann:
     def calibrate_command(self) -> str:
         """The command line that takes this network's activation statistics."""
         images = ["--data", "DATA"] if self.spec.task == "classify" else ["--images", "DIR"]
-        return (
-            f"{command('calibrate')}"
-            f" {shlex.join(['--weights', str(self.weights), *self.options, *images])}"
-        )
+        words = ["--weights", str(self.weights), *self.options, *images]
+        return f"{command('calibrate')} {shlex.join(words)}"
 
 
 def load_ann(
@@ -130,45 +137,52 @@ def load_ann(
     imgsz: int | Size | None = None,
     trust: bool = False,
 ) -> Ann:
-    """Load and trace a darknet .weights file, a .safetensors checkpoint of ours, or a .pt of YOLOv5
-    or Ultralytics.
+    """Load and trace a network: darknet, a checkpoint of ours, YOLOv5, Ultralytics, torchvision.
 
-    weights: a path, or a name of `spiking-yolo zoo`. cfg: of darknet, or torchvision:NAME for a
-    state dict of that network, which is read without executing code. imgsz: side of a square input,
-    or (height, width), in pixels. trust: let Ultralytics open a .pt that is not known here, whose
-    pickle can run code. Raises UserError for files that cannot be read, do not fit or are not
-    trusted.
+    Args:
+        weights: A .weights, .safetensors or .pt file, or a name of `spiking-yolo zoo`.
+        cfg: Of a darknet network; or torchvision:NAME, for a state dict of that network.
+        names: File of class names, by default beside the weights.
+        imgsz: Input size in pixels, the side of a square or (height, width).
+        trust: Let Ultralytics open a .pt that is not known here, which can run the file's code.
+
+    Raises:
+        UserError: A file cannot be read, does not fit, or is not trusted.
+
+    Example:
+        >>> load_ann("yolov3-tiny").imgsz
+        (416, 416)
     """
     path = located(weights)
     size = None if imgsz is None else input_size(imgsz)
     kind = "torchvision" if str(cfg).startswith(TORCHVISION) else file_kind(path)
-    given = {
-        f"--{name}": str(value)
-        for name, value in {"cfg": cfg, "names": names}.items()
-        if value is not None
-    }
-    options = [part for pair in given.items() for part in pair]
+    options: list[str] = []
+    for name, value in (("--cfg", cfg), ("--names", names)):
+        if value is not None:
+            options += [name, str(value)]
+    if kind in ("safetensors", "pickle") and options:
+        raise UserError(
+            f"{path} holds its own layers and class names: leave out {' and '.join(options[::2])}"
+        )
     if size is not None:
         options += ["--imgsz", size_name(size)]
-    if kind in ("safetensors", "pickle") and given:
-        raise UserError(
-            f"{path} holds its own layers and class names: leave out {' and '.join(given)}"
-        )
     if kind == "pickle":
-        graph, spec, unknown = _opened(path, trust)
-        spec, digest = _resized(spec, size), sha256(path)
-        options += ["--trust-weights"] if unknown else []
+        graph, spec, isolated = _open_pickle(path, trust)
+        spec = _resized(spec, size)
+        digest = sha256(path)
+        if isolated:
+            options.append("--trust-weights")
     else:
         if kind == "torchvision":
             model, spec, digest = load_torchvision(path, str(cfg), names)
+        elif kind == "safetensors":
+            model, spec, digest = load_checkpoint(path)
         else:
-            model, spec, digest = (
-                load_checkpoint(path) if kind == "safetensors" else load_darknet(path, cfg, names)
-            )
+            model, spec, digest = load_darknet(path, cfg, names)
         spec = _resized(spec, size)
         graph = trace(model, torch.zeros(1, 3, spec.height, spec.width))
     check_finite(graph.tensors, path)
-    # Of what nothing reads, nobody could say how fine it must be.
+    # Nodes that no output depends on have no statistics that could determine their thresholds.
     graph = graph.up_to(*graph.outputs)
     try:
         check_network(graph, spec)
@@ -177,10 +191,8 @@ def load_ann(
     return Ann(with_identities(graph), spec, path, digest, tuple(options))
 
 
-def _opened(path: Path, trust: bool) -> tuple[Graph, Spec, bool]:
-    """Graph and Spec of a .pt, and whether its own code had to be run, by Ultralytics, since it is
-    not known here.
-    """
+def _open_pickle(path: Path, trust: bool) -> tuple[Graph, Spec, bool]:
+    """Graph and Spec of a .pt, and whether Ultralytics had to open it."""
     try:
         return *read_checkpoint(path), False
     except UserError:
@@ -190,8 +202,10 @@ def _opened(path: Path, trust: bool) -> tuple[Graph, Spec, bool]:
 
 
 def file_kind(path: Path) -> str:
-    """ "safetensors", "pickle" or "darknet", by the first bytes. Raises UserError for what is not a
-    file.
+    """ "safetensors", "pickle" or "darknet", by the first bytes of a file.
+
+    Raises:
+        UserError: There is no file, or it cannot be read.
     """
     try:
         with open(regular(path), "rb") as file:
@@ -201,7 +215,7 @@ def file_kind(path: Path) -> str:
         raise UserError(
             f"cannot read the weights {path}: {error.strerror}; check the path"
         ) from error
-    # Length of the JSON header, then the header.
+    # safetensors: the length of the JSON header, then the header.
     if head[8:] == b"{" and int.from_bytes(head[:8], "little") < size:
         return "safetensors"
     if head.startswith((b"PK", b"\x80")) or path.suffix in (".pt", ".pth"):
@@ -211,12 +225,12 @@ def file_kind(path: Path) -> str:
 
 def _resized(spec: Spec, size: Size | None) -> Spec:
     """The Spec at another input size. Raises UserError for a network of fixed size."""
-    own = spec.height, spec.width
     if size is None:
         return spec
-    if any(head.side for head in spec.heads) and size != own:
+    fixed = spec.height, spec.width
+    if any(head.side for head in spec.heads) and size != fixed:
         raise UserError(
-            f"this network has a connected head and takes {size_name(own)} pixels only: leave"
+            f"this network has a connected head and takes {size_name(fixed)} pixels only: leave"
             " --imgsz out"
         )
     return replace(spec, height=size[0], width=size[1])

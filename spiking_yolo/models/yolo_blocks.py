@@ -1,11 +1,10 @@
-"""The blocks of YOLOv5 and Ultralytics' detectors, built from what a checkpoint records of them.
+"""The blocks of YOLOv5 and Ultralytics' detectors, built from the Records of a checkpoint.
 
-Children keep the names that they have there, so that the layers of neurons are called the same
-whoever opens the file.
+Children keep their names in the checkpoint, so the layers of neurons have the same names whether
+this package or Ultralytics opens it.
 """
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
 from itertools import islice
 from typing import Any
 
@@ -13,7 +12,7 @@ import torch
 from torch import Tensor, nn
 
 from spiking_yolo.errors import UserError
-from spiking_yolo.models.checkpoint_file import Record, TorchFile
+from spiking_yolo.models.checkpoint_file import Record, tensor_of
 
 # Of kernels, strides and paddings, at most.
 SIDE = 64
@@ -24,36 +23,41 @@ Children = Mapping[str, nn.Module]
 
 
 def _geometry(state: State, *keys: str) -> dict[str, Any]:
-    """Attributes that are whole numbers, or pairs of them. Raises ValueError for
-    unreasonable ones.
-    """
-    found = {key: state[key] for key in keys}
-    for value in found.values():
+    """Attributes that are integers or pairs of them. Raises ValueError for unreasonable ones."""
+    geometry = {key: state[key] for key in keys}
+    for value in geometry.values():
         sides = value if isinstance(value, tuple) else (value,)
         if not all(isinstance(side, int) and 0 <= side <= SIDE for side in sides):
             raise ValueError
-    return found
+    return geometry
 
 
 def _conv(state: State, numbers: Numbers, children: Children) -> nn.Module:
-    weight, bias = (numbers(key) for key in ("weight", "bias"))
+    weight = numbers("weight")
+    bias = numbers("bias")
     if weight is None or weight.ndim != 4 or not weight.numel() or state["padding_mode"] != "zeros":
         raise ValueError
-    groups, geometry = int(state["groups"]), _geometry(state, "stride", "padding", "dilation")
-    out, kernel = len(weight), (weight.shape[2], weight.shape[3])
-    inputs = weight.shape[1] * groups
+    groups = int(state["groups"])
     conv = nn.Conv2d(
-        inputs, out, kernel, groups=groups, bias=bias is not None, device="meta", **geometry
+        weight.shape[1] * groups,
+        len(weight),
+        (weight.shape[2], weight.shape[3]),
+        groups=groups,
+        bias=bias is not None,
+        device="meta",
+        **_geometry(state, "stride", "padding", "dilation"),
     )
-    conv.load_state_dict(
-        {"weight": weight, **({} if bias is None else {"bias": bias})}, assign=True
-    )
+    parameters = {"weight": weight} if bias is None else {"weight": weight, "bias": bias}
+    conv.load_state_dict(parameters, assign=True)
     return conv
 
 
 def _batch_norm(state: State, numbers: Numbers, children: Children) -> nn.Module:
-    keys = ("weight", "bias", "running_mean", "running_var")
-    values = {key: value for key in keys if (value := numbers(key)) is not None}
+    values: dict[str, Tensor] = {}
+    for key in ("weight", "bias", "running_mean", "running_var"):
+        value = numbers(key)
+        if value is not None:
+            values[key] = value
     norm = nn.BatchNorm2d(len(values["weight"]), eps=float(state["eps"]), device="meta")
     norm.load_state_dict({**values, "num_batches_tracked": torch.tensor(0)}, assign=True)
     return norm
@@ -97,14 +101,16 @@ LAYERS: dict[str, Callable[..., nn.Module]] = {
     "ModuleList": lambda state, numbers, children: nn.ModuleList(children.values()),
 }
 
-# At most: modules in all, in one another; poolings of SPPF.
+# At most: modules in all, modules inside one another, poolings of SPPF.
 MODULES, DEPTH, POOLS = 5000, 12, 8
+# What a layer's constructor raises for attributes that are missing or unusual.
+DAMAGE = (LookupError, TypeError, ValueError, RuntimeError, AttributeError, ArithmeticError)
 FAMILIES = "give a detector of YOLOv5, or of Ultralytics' v3u, v5u and v8"
 OTHERS = "if you trust its source, --trust-weights (trust=True) lets Ultralytics open it"
 
 
 class Block(nn.Module):
-    """A module of these children. numbers: of the record, by name."""
+    """A module with the children of a record, and the numbers that its forward pass needs."""
 
     cv1: nn.Module
     cv2: nn.Module
@@ -154,9 +160,8 @@ class SPPF(Block):
         y = [self.cv1(x)]
         for _ in range(self.numbers.get("n", 3)):
             y.append(self.m(y[-1]))
-        return (
-            self.cv2(torch.cat(y, 1)) + x if self.numbers.get("add") else self.cv2(torch.cat(y, 1))
-        )
+        out = self.cv2(torch.cat(y, 1))
+        return out + x if self.numbers.get("add") else out
 
 
 class SPP(Block):
@@ -166,19 +171,18 @@ class SPP(Block):
 
 
 class Focus(Block):
-    """A convolution that reads the pixels of each 2 x 2 square as channels: one of twice its side,
-    stride and padding.
+    """A convolution over space-to-depth channels, as one of twice the side, stride and padding.
 
-    The channels of the pixels above left come first, then those below left, above right, below
-    right.
+    The pixels of each 2 x 2 square become channels in the order above left, below left, above
+    right, below right.
     """
 
     def __init__(self, children: Mapping[str, nn.Module], numbers: Mapping[str, Any]) -> None:
         super().__init__(children, numbers)
         conv: Any = children["conv"].get_submodule("conv")
         w = conv.weight.detach().unflatten(1, (4, -1))
-        (height, width), groups = conv.kernel_size, conv.groups
-        if groups != 1 or conv.dilation != (1, 1):
+        height, width = conv.kernel_size
+        if conv.groups != 1 or conv.dilation != (1, 1):
             raise ValueError
         spread = w.new_zeros(len(w), w.shape[2], 2 * height, 2 * width)
         for k in range(4):
@@ -198,9 +202,7 @@ class Concat(Block):
 
 
 def raw_head(head: nn.Module, x: Tensor, k: int) -> Tensor:
-    """A head's last convolutions on its k-th map: YOLOv5's has one, the one without anchors two
-    branches.
-    """
+    """A head's last convolutions on its k-th map: one in YOLOv5, two branches without anchors."""
     children = dict(head.named_children())
     if "m" in children:
         return children["m"].get_submodule(str(k))(x)
@@ -222,66 +224,77 @@ BLOCKS: dict[str, tuple[type[Block], tuple[str, ...]]] = {
 SOURCES = ("models.common.", "models.yolo.", "ultralytics.nn.modules.", "ultralytics.nn.tasks.")
 
 
-@dataclass
 class Builder:
-    """Makes modules of records, with the numbers of an open file. count: made so far."""
+    """Builds modules from Records.
 
-    file: TorchFile
-    count: int = 0
+    Args:
+        budget: How many numbers the modules may hold in all, so that a file cannot use the same
+            tensor thousands of times.
+    """
+
+    def __init__(self, budget: int) -> None:
+        self.budget = budget
+        self.count = 0
 
     def build(self, record: Any, name: str, depth: int = 0) -> nn.Module:
-        """The module of a record. Raises UserError, with the record's `name` in the network, for an
-        unknown one.
+        """The module of a record, which is called `name` in the network.
+
+        Raises:
+            UserError: The record is of an unknown class, or damaged.
         """
         self.count += 1
         if self.count > MODULES or depth > DEPTH:
             raise UserError(f"node {name!r}: more modules than any detector has; {FAMILIES}")
         kind, state = described(record, name)
-        origin = "torch.nn.modules." if kind in LAYERS else SOURCES
-        if kind not in (*LAYERS, *BLOCKS) or not record.name.startswith(origin):
-            way_out = (
-                f"{FAMILIES}; {OTHERS}" if record.name.startswith("ultralytics.") else FAMILIES
-            )
-            raise UserError(f"node {name!r} ({kind}) is not known here: {way_out}")
+        _check_known(record, kind, name)
         inner = state["_modules"]
         if kind == "Detect":
             # The rest is decoding.
             inner = {key: inner[key] for key in ("m", "cv2", "cv3") if key in inner}
-        children = {
-            key: self.build(child, f"{name}.{key}", depth + 1) for key, child in inner.items()
-        }
+        children: dict[str, nn.Module] = {}
+        for key, child in inner.items():
+            children[key] = self.build(child, f"{name}.{key}", depth + 1)
         try:
             if kind in LAYERS:
                 return LAYERS[kind](state, lambda key: self.tensor(state, key, name), children)
             block, needed = BLOCKS[kind]
-            # A fork's, which may compute something else.
+            # A fork may have a block of this name that computes something else.
             if needed and children.keys() - {"bn"} != set(needed):
                 raise UserError(
-                    f"node {name!r} ({kind}) has not the children {', '.join(needed)}: {FAMILIES}"
+                    f"node {name!r} ({kind}) does not have the children {', '.join(needed)}:"
+                    f" {FAMILIES}"
                 )
             return block(children, _numbers(state))
-        except (
-            KeyError,
-            TypeError,
-            ValueError,
-            RuntimeError,
-            AttributeError,
-            ArithmeticError,
-        ) as error:
-            if isinstance(error, UserError):
-                raise
+        except UserError:
+            raise
+        except DAMAGE as error:
             raise UserError(f"node {name!r} ({kind}) is damaged or unusual: {FAMILIES}") from error
 
     def tensor(self, state: Mapping[str, Any], key: str, name: str) -> Tensor | None:
         """A parameter or buffer in float32, None where there is none."""
-        record = {**state["_buffers"], **state["_parameters"]}.get(key)
-        return None if record is None else self.file.tensor(record, f"{name}.{key}").float()
+        value = {**state["_buffers"], **state["_parameters"]}.get(key)
+        if value is None:
+            return None
+        tensor = tensor_of(value, f"{name}.{key}")
+        self.budget -= tensor.numel()
+        if self.budget < 0:
+            raise UserError(f"{name}.{key} is used too often: give another checkpoint")
+        return tensor
+
+
+def _check_known(record: Record, kind: str, name: str) -> None:
+    """Raise UserError for a class that is neither one of torch.nn nor a block of the trainers."""
+    origin = "torch.nn.modules." if kind in LAYERS else SOURCES
+    if (kind in LAYERS or kind in BLOCKS) and record.name.startswith(origin):
+        return
+    way_out = FAMILIES
+    if record.name.startswith("ultralytics."):
+        way_out = f"{FAMILIES}; {OTHERS}"
+    raise UserError(f"node {name!r} ({kind}) is not known here: {way_out}")
 
 
 def described(record: Any, name: str) -> tuple[str, dict[str, Any]]:
-    """The last part of the name of a module's class, and its attributes. Raises UserError for what
-    is no module.
-    """
+    """Class, without its package, and attributes of a module. Raises UserError for no module."""
     state = record.state if isinstance(record, Record) else None
     parts = ("_modules", "_parameters", "_buffers")
     if not isinstance(state, dict) or not all(isinstance(state.get(part), dict) for part in parts):
@@ -292,9 +305,7 @@ def described(record: Any, name: str) -> tuple[str, dict[str, Any]]:
 
 
 def refuse_attention(kind: str, name: str) -> None:
-    """Raise UserError, naming the node, for a class of modules of which no spiking network can be
-    made.
-    """
+    """Raise UserError, naming the node, for a class of attention modules."""
     if "Attention" in kind or "Attn" in kind:
         raise UserError(
             f"node {name!r} ({kind}) cannot be converted to a spiking network: it is attention, a"
@@ -303,9 +314,7 @@ def refuse_attention(kind: str, name: str) -> None:
 
 
 def all_modules(record: Any, name: str) -> Iterator[tuple[str, str]]:
-    """Name, and last part of the class, of a module and of those inside it, as far as recorded;
-    MODULES at most.
-    """
+    """Name and class of a module and of those inside it; MODULES at most."""
     waiting = [(name, record)]
     for _ in range(MODULES):
         if not waiting:
@@ -322,11 +331,10 @@ def all_modules(record: Any, name: str) -> Iterator[tuple[str, str]]:
 
 
 def _numbers(state: Mapping[str, Any]) -> dict[str, int]:
-    """What a block's forward pass asks for. Raises ValueError for unreasonable values."""
-    found = {key: state[key] for key in ("add", "c", "d", "n") if key in state}
-    if (
-        not all(isinstance(value, int) for value in found.values())
-        or not 0 < found.get("n", 3) <= POOLS
-    ):
+    """The numbers that a block's forward pass needs. Raises ValueError for unreasonable ones."""
+    numbers = {key: state[key] for key in ("add", "c", "d", "n") if key in state}
+    if not all(isinstance(value, int) for value in numbers.values()):
         raise ValueError
-    return found
+    if not 0 < numbers.get("n", 3) <= POOLS:
+        raise ValueError
+    return numbers

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import numpy as np
 
-from spiking_yolo.io.names import shown
+from spiking_yolo.io.names import printable
 from tests.fuzz.children import SECONDS, in_child, run_quietly
 from tests.fuzz.nonsense import nonsense
 from tests.fuzz.subjects import SUBJECTS, prepared
@@ -84,7 +84,7 @@ def judged(seed: int, good: Path, cases: Path) -> End:
     elif end == "result" and (wrong := nonsense(case)):
         end, said = "nonsense", wrong
     shutil.rmtree(case)
-    return kind, end, shown(" | ".join(said[-400:].splitlines()))
+    return kind, end, printable(" | ".join(said[-400:].splitlines()))
 
 
 def buried(seed: int, status: int | None, cases: Path) -> End:
@@ -98,7 +98,7 @@ def buried(seed: int, status: int | None, cases: Path) -> End:
     return (
         kind,
         "hang" if hangs else "crash",
-        shown(f"status {status}: {' | '.join(said.splitlines())}"),
+        printable(f"status {status}: {' | '.join(said.splitlines())}"),
     )
 
 

@@ -5,7 +5,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from spiking_yolo.errors import UserError
-from spiking_yolo.io.names import file_name, label, plain_name, shown, whole
+from spiking_yolo.io.names import file_name, label, plain_name, printable, whole
 
 
 @pytest.mark.parametrize(
@@ -25,7 +25,7 @@ def test_labels(text: str, expected: str) -> None:
 
 
 def test_text_for_a_terminal_keeps_its_lines() -> None:
-    assert shown("a  b\n\x07c") == "a  b\n?c"
+    assert printable("a  b\n\x07c") == "a  b\n?c"
 
 
 @pytest.mark.parametrize(

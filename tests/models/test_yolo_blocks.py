@@ -8,7 +8,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from spiking_yolo.errors import UserError
-from spiking_yolo.models.checkpoint_file import Record
+from spiking_yolo.models.checkpoint_file import Record, stand_in
 from spiking_yolo.models.yolo_blocks import MODULES, SPP, Conv, Focus, all_modules, refuse_attention
 
 
@@ -47,7 +47,7 @@ def test_spp_joins_poolings_of_its_first_convolution():
 
 def test_attention_is_found_wherever_it_is():
     def module(name: str, **inner: Record) -> Record:
-        return Record(name, state={"_modules": inner, "_parameters": {}, "_buffers": {}})
+        return stand_in(name)(state={"_modules": inner, "_parameters": {}, "_buffers": {}})
 
     net = module(
         "a.Sequential", first=module("a.Conv"), m=module("b.C2PSA", attn=module("b.Attention"))
@@ -60,9 +60,8 @@ def test_attention_is_found_wherever_it_is():
         "model.m.attn": "Attention",
     }
     within_itself: dict[str, Record] = {}
-    endless = Record(
-        "a.Sequential", state={"_modules": within_itself, "_parameters": {}, "_buffers": {}}
-    )
+    endless = module("a.Sequential")
+    endless.state["_modules"] = within_itself
     within_itself.update({str(i): endless for i in range(2 * MODULES)})
     assert len(list(all_modules(endless, "model"))) == MODULES
     refuse_attention("Conv", "model.first")

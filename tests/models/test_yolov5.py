@@ -13,7 +13,7 @@ from spiking_yolo.data.images import preprocess, read_image
 from spiking_yolo.decode.heads import decode
 from spiking_yolo.errors import Notice, UserError
 from spiking_yolo.graph import forward
-from spiking_yolo.models.checkpoint_file import Record, TorchFile
+from spiking_yolo.models.checkpoint_file import read_objects, stand_in, tensor_of
 from spiking_yolo.models.load import load_ann
 from spiking_yolo.models.spec import HeadSpec, Spec
 from spiking_yolo.models.yolo_checkpoint import _input_size, _names
@@ -47,16 +47,15 @@ def test_head_by_hand():
 class Public:
     """yolov5n by its published layer list, in float64; only the numbers come from the file."""
 
-    def __init__(self, file: TorchFile) -> None:
-        self.file, self.root = file, file.content["model"].state["_modules"]["model"]
+    def __init__(self, content: Any) -> None:
+        self.root = content["model"].state["_modules"]["model"]
 
     def values(self, path: str, key: str) -> Tensor:
         record = self.root
         for part in path.split("."):
             record = record.state["_modules"][part]
-        return self.file.tensor(
-            {**record.state["_parameters"], **record.state["_buffers"]}[key], path
-        ).double()
+        numbers = {**record.state["_parameters"], **record.state["_buffers"]}
+        return tensor_of(numbers[key], path).double()
 
     def conv(self, x: Tensor, path: str, stride: int = 1, padding: int | None = None) -> Tensor:
         weight = self.values(f"{path}.conv", "weight")
@@ -122,8 +121,7 @@ def test_the_public_network_agrees_with_a_forward_pass_of_its_own():
     )
     assert len(ann.spec.names) == 80 and ann.options == () and len(ann.graph.activations) == 57
     x, _ = preprocess(read_image(ROOT / "data" / "samples" / "dog.jpg"), ann.spec)
-    with TorchFile(PUBLIC) as file:
-        expected = Public(file)(x[None].double())
+    expected = Public(read_objects(PUBLIC))(x[None].double())
     heads = forward(ann.graph.to(torch.float64), x[None].double())
     for head, wanted in zip(heads, expected, strict=True):
         # Folded batch norms are rounded to float32.
@@ -135,7 +133,7 @@ def test_the_public_network_agrees_with_a_forward_pass_of_its_own():
 
 
 @pytest.mark.parametrize(
-    "options", [{"imgsz": 300}, Record("argparse.Namespace", state={"imgsz": 300})]
+    "options", [{"imgsz": 300}, stand_in("argparse.Namespace")(state={"imgsz": 300})]
 )
 def test_the_size_it_was_trained_at_is_in_whole_strides(options: Any):
     assert _input_size({"opt": options}, {}) == _input_size({}, {"args": options}) == (320, 320)
