@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any, Literal, TypeVar
 
 from spiking_yolo import __version__
 from spiking_yolo.convert.methods import DEFAULT, get_recipe, list_methods
+from spiking_yolo.decode import DetectionOptions as DetectionOptions
 from spiking_yolo.errors import UserError
 from spiking_yolo.io.assets import default_weights
 from spiking_yolo.io.names import Size
@@ -108,17 +109,6 @@ class ComputeOptions(Options):
     compile: bool = setting(
         False, "fuse the arithmetic of the neurons with PyTorch's compiler; needs a C++ compiler"
     )
-
-
-@dataclass(frozen=True, kw_only=True)
-class DetectionOptions(Options):
-    """Which boxes count."""
-
-    title = "boxes"
-
-    conf: float = setting(0.25, "smallest confidence", 0, 1)
-    iou: float = setting(0.45, "suppress boxes that overlap more", 0, 1)
-    max_det: int = setting(300, "boxes per image", 1)
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -20,6 +20,7 @@ from spiking_yolo.errors import UserError
 from spiking_yolo.io.files import atomic_write
 from spiking_yolo.io.json import json_text
 from spiking_yolo.io.names import printable
+from spiking_yolo.observe import Observation
 from spiking_yolo.snn.readout import Quiet
 
 _COLUMNS: tuple[str, ...] = (
@@ -90,6 +91,43 @@ class Result:
     fresh: bool = True
     cut: bool = False
     maps: dict[int, dict[str, Tensor]] = field(default_factory=dict)
+
+    @classmethod
+    def of(cls, seen: Observation, names: tuple[str, ...], method: str, counting: str) -> "Result":
+        """The result of an observation of the spiking network."""
+        seconds = seen.seconds
+        return cls(
+            **_of_image(seen, names),
+            seconds=seconds.read + seconds.network + seconds.decode,
+            method=method,
+            T=seen.T,
+            detections=seen.last.boxes,
+            steps={t: step.boxes for t, step in seen.steps.items()},
+            simulated=seen.simulated,
+            quiet=seen.quiet,
+            spikes_by_layer=seen.last.spikes,
+            neurons_by_layer=seen.neurons_by_layer,
+            activations=seen.activations,
+            sent=seen.last.sent,
+            operations=seen.last.operations,
+            counting=counting,
+            macs=seen.macs,
+            analogue_macs=seen.analogue_macs,
+            updates=seen.last.updates,
+            maps={t: step.maps for t, step in seen.steps.items() if step.maps},
+        )
+
+    @classmethod
+    def of_ann(cls, seen: Observation, names: tuple[str, ...]) -> "Result":
+        """The result of the ANN in an observation."""
+        seconds = seen.seconds
+        return cls(
+            **_of_image(seen, names),
+            seconds=seconds.read + seconds.ann + seconds.ann_decode,
+            method="ann",
+            T=0,
+            detections=seen.ann_boxes,
+        )
 
     def __len__(self) -> int:
         return len(self.detections)
@@ -354,6 +392,19 @@ class Result:
             )
             for box in self
         ]
+
+
+def _of_image(seen: Observation, names: tuple[str, ...]) -> dict[str, Any]:
+    return {
+        "image": seen.input.image,
+        "path": seen.input.path,
+        "names": names,
+        "placement": seen.input.placement,
+        "frame": seen.input.frame,
+        "time": seen.input.time,
+        "fresh": seen.fresh,
+        "cut": seen.cut,
+    }
 
 
 def _boxes(detections: Detections, names: Sequence[str]) -> list[Box]:

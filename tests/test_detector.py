@@ -18,8 +18,7 @@ from PIL import Image
 
 from spiking_yolo import Result, SpikingYOLO, UserError, list_methods
 from spiking_yolo.data.images import preprocess, read_image
-from spiking_yolo.decode.heads import detections
-from spiking_yolo.decode.selection import class_ids
+from spiking_yolo.decode.selection import Selection, class_ids
 from spiking_yolo.graph import forward
 from spiking_yolo.io.assets import samples_folder, weights_folder
 from spiking_yolo.io.tensors import read_safetensors, write_safetensors
@@ -147,7 +146,7 @@ def test_ann_is_the_original_network(detector, weights, photo):
     net, spec, _ = load_darknet(weights)
     x, placement = preprocess(read_image(photo), spec)
     with torch.no_grad():
-        expected = detections(net(x[None]), spec, [placement], 0.3, 0.45, 300, False)[0]
+        (expected,) = Selection(conf=0.3).boxes(net(x[None]), spec, [placement])
     ann = detector.detect_ann(photo, **CONF)
     assert ann.T == 0 and ann.spikes == 0 and ann.mean_rate == 0
     assert torch.equal(ann.class_id, expected.class_id)
@@ -325,8 +324,8 @@ def nothing_computed(monkeypatch):
     def computed(*args, **kwargs):
         raise AssertionError("the network was computed")
 
-    monkeypatch.setattr(SpikingNetwork, "run", computed)
-    monkeypatch.setattr("spiking_yolo.detector.forward", computed)
+    monkeypatch.setattr(SpikingNetwork, "forward", computed)
+    monkeypatch.setattr("spiking_yolo.observe.forward", computed)
 
 
 @pytest.mark.parametrize(("name", "option"), cases(BOXES | SIMULATED))

@@ -27,7 +27,7 @@ from spiking_yolo.data.coco import load_coco
 from spiking_yolo.data.formats import open_classification
 from spiking_yolo.data.images import place
 from spiking_yolo.decode.boxes import Detections
-from spiking_yolo.decode.heads import decode, detections
+from spiking_yolo.decode.heads import decode
 from spiking_yolo.decode.selection import Selection
 from spiking_yolo.detector import SpikingYOLO
 from spiking_yolo.io.assets import default_weights
@@ -52,11 +52,11 @@ FRAME = {  # after it: whether a frame of a video is another scene, and how much
     "snn/operations.py:total_macs",
 }
 # After it: the heads are read, and decoded on the host.
-BOXES = {"decode/selection.py:Selection.boxes"}
+BOXES = {"observe.py:_on_cpu"}
 DETECTOR = {  # and the costs
     "io/distributed.py:usable_device",
-    "detector.py:SpikingYOLO._prepare",
-    "detector.py:SpikingYOLO._result",
+    "observe.py:Observer._stack",
+    "observe.py:_step",
     "snn/counting.py:Counts.of_image",
 }
 ENGINE = {
@@ -184,11 +184,12 @@ def test_heads_are_decoded_anywhere_and_suppressed_on_the_host(device: FakeDevic
         )
         assert device.waits <= {"decode/heads.py:_anchored"}  # the anchors
         for several in (False, True):
-            with pytest.raises(Waited, match=r"decode/boxes.py:(select|Detections.take)"):
-                detections([output], spec, [placement], 0.1, 0.5, 9, multi_label=several)
+            with pytest.raises(Waited, match=r"decode/(selection.py:Selection.select|boxes.py)"):
+                Selection(conf=0.1, multi_label=several).select(boxes[0], scores[0])
         device.waits.clear()
-        assert isinstance(Selection(conf=0.01).boxes([output], spec, placement), Detections)
-    assert device.waits == BOXES
+        (found,) = Selection(conf=0.01).boxes([output], spec, [placement])
+        assert isinstance(found, Detections)
+    assert device.waits == {"decode/selection.py:Selection.boxes"}
 
 
 @pytest.mark.parametrize("method", ["p-norm", "differential", None])

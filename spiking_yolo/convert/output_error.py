@@ -12,6 +12,7 @@ from torch import Tensor
 from spiking_yolo.convert.thresholds import NeuronParameters
 from spiking_yolo.graph import Graph, forward
 from spiking_yolo.models.spec import Spec
+from spiking_yolo.observe import relative_error as relative_error
 from spiking_yolo.recipe import Recipe
 from spiking_yolo.snn.network import SpikingNetwork
 
@@ -97,13 +98,3 @@ def _judge(job: Job) -> Callable[[NeuronParameters, str], float]:
         )
 
     return error
-
-
-def relative_error(got: Sequence[Tensor], expected: Sequence[Tensor]) -> float:
-    """Norm of the difference over the norm of what was expected, over all outputs."""
-    difference = sum(
-        float((g - e).double().square().sum()) for g, e in zip(got, expected, strict=True)
-    )
-    return (
-        difference / max(sum(float(e.double().square().sum()) for e in expected), 1e-300)
-    ) ** 0.5

@@ -1,11 +1,10 @@
-"""Detections of one image, and the suppression that leaves one box per object."""
+"""The boxes of one image."""
 
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 
 from torch import Tensor
-from torchvision.ops import batched_nms
 
 
 @dataclass(frozen=True)
@@ -49,23 +48,3 @@ def listed(detections: Detections, names: Sequence[str]) -> str:
         for name, own in found.items()
     ]
     return ", ".join(words) or "nothing"
-
-
-def select(
-    boxes: Tensor, scores: Tensor, conf: float, iou: float, max_det: int, multi_label: bool
-) -> Detections:
-    """Threshold and per-class greedy NMS of one image.
-
-    boxes: [k, 4] xyxy in any unit. scores: [k, C], objectness times class probability. conf: keep
-    scores strictly above it. iou: a box is suppressed when its IoU with a better one of its class
-    is above it. multi_label: every class above `conf` counts (evaluation); otherwise the best class
-    of a box only.
-    """
-    if multi_label:
-        index, class_id = (scores > conf).nonzero(as_tuple=True)
-        every = Detections(boxes[index].float(), scores[index, class_id].float(), class_id)
-    else:
-        confidence, class_id = scores.max(1)
-        every = Detections(boxes.float(), confidence.float(), class_id).take(confidence > conf)
-    every = every.take(every.xyxy.isfinite().all(1))
-    return every.take(batched_nms(every.xyxy, every.confidence, every.class_id, iou)[:max_det])

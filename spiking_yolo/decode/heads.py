@@ -1,13 +1,10 @@
-"""Raw head outputs -> boxes and scores -> detections. Pure functions; they never see a spike."""
+"""Raw head outputs -> boxes and scores. Pure functions; they never see a spike."""
 
 from collections.abc import Sequence
-from dataclasses import replace
 
 import torch
 from torch import Tensor
 
-from spiking_yolo.data.images import Placement
-from spiking_yolo.decode.boxes import Detections, select
 from spiking_yolo.errors import UserError
 from spiking_yolo.models.heads import Decoded
 from spiking_yolo.models.spec import Spec
@@ -37,29 +34,3 @@ def decode(heads: Sequence[Tensor], spec: Spec) -> Decoded:
         boxes.append(head_boxes)
         scores.append(head_scores)
     return torch.cat(boxes, 1), torch.cat(scores, 1)
-
-
-def detections(
-    heads: Sequence[Tensor],
-    spec: Spec,
-    placements: Sequence[Placement],
-    conf: float,
-    iou: float,
-    max_det: int,
-    multi_label: bool,
-) -> list[Detections]:
-    """One Detections per image of the batch, in pixels of its original image; see boxes.select.
-
-    Suppression precedes clipping, as in darknet. Boxes that lie wholly in the letterbox are
-    dropped.
-    """
-    boxes, scores = decode(heads, spec)
-    # Within one input size around the image; an enormous box would cost NMS the precision of all
-    # others.
-    boxes = boxes.clamp(-1, 2)
-    results = []
-    for image_boxes, image_scores, placement in zip(boxes, scores, placements, strict=True):
-        kept = select(image_boxes, image_scores, conf, iou, max_det, multi_label)
-        kept = replace(kept, xyxy=placement.to_image(kept.xyxy))
-        results.append(kept.take((kept.xyxy[:, 2:] > kept.xyxy[:, :2]).all(1)))
-    return results

@@ -2,18 +2,19 @@
 
 import os
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
-from numbers import Real
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
 import torch
 from PIL import Image
 from torch import Tensor
+from torchvision.ops import batched_nms
 
 from spiking_yolo.data.images import Placement, read_image
+from spiking_yolo.decode import DetectionOptions
 from spiking_yolo.decode.boxes import Detections
-from spiking_yolo.decode.heads import detections
+from spiking_yolo.decode.heads import decode
 from spiking_yolo.errors import UserError
 from spiking_yolo.io.names import did_you_mean, whole
 from spiking_yolo.models.spec import Spec
@@ -21,41 +22,80 @@ from spiking_yolo.models.spec import Spec
 Classes = str | int | Iterable[str | int]
 
 
-@dataclass(frozen=True)
-class Selection:
-    """Thresholds of non-maximum suppression, and the classes to keep.
+@dataclass(frozen=True, kw_only=True)
+class Selection(DetectionOptions):
+    """Reads boxes off the outputs of a detector, by the options that every verb has.
 
-    conf: keep boxes whose confidence is above it. iou: a box is suppressed when it overlaps a
-    better one of its class by more. max_det: the best so many boxes of the kept classes. classes:
-    ids, None for all. Raises UserError, naming the argument, for a wrong type or range.
+    Args:
+        classes: Ids of the classes to keep; None keeps all. `max_det` counts boxes of these only.
+        multi_label: Whether a box counts for every class above `conf`, as in evaluations, and not
+            for its best class alone.
+
+    Raises:
+        UserError: An argument, which the message names, has the wrong type or is out of range.
     """
 
-    conf: float = 0.25
-    iou: float = 0.45
-    max_det: int = 300
     classes: tuple[int, ...] | None = None
+    multi_label: bool = False
 
     def __post_init__(self) -> None:
-        for name in ("conf", "iou"):
-            value = getattr(self, name)
-            if not isinstance(value, Real) or isinstance(value, bool) or not 0 <= float(value) <= 1:
-                raise UserError(f"{name} must be a number in 0..1, not {value!r}")
-        check_count("max_det", self.max_det)
+        for name, value in self.box_options().items():
+            if isinstance(value, np.generic):
+                object.__setattr__(self, name, value.item())
+        super().__post_init__()
 
-    def boxes(self, outputs: Sequence[Tensor], spec: Spec, placement: Placement) -> Detections:
-        """The boxes of one image, in its pixels, off the raw head outputs [1, ...] of the
-        network.
+    @classmethod
+    def of(
+        cls,
+        options: DetectionOptions,
+        classes: tuple[int, ...] | None = None,
+        multi_label: bool = False,
+    ) -> "Selection":
+        """The selection that the options of a verb ask for."""
+        return cls(**options.box_options(), classes=classes, multi_label=multi_label)
+
+    def boxes(
+        self, outputs: Sequence[Tensor], spec: Spec, placements: Sequence[Placement]
+    ) -> list[Detections]:
+        """The boxes of each image of a batch, in its pixels, off the raw head outputs [N, ...].
+
+        Suppression precedes clipping, as in darknet. Boxes that lie wholly in the letterbox are
+        dropped.
         """
-        heads = [output.cpu() for output in outputs]
-        # Boxes of other classes must not use up max_det.
-        limit = self.max_det if self.classes is None else 10**6
-        every = detections(heads, spec, [placement], self.conf, self.iou, limit, multi_label=False)[
-            0
-        ]
-        if self.classes is None:
-            return every
-        kept = torch.isin(every.class_id, torch.tensor(self.classes, dtype=torch.int64))
-        return every.take(kept).take(slice(self.max_det))
+        boxes, scores = decode([output.cpu() for output in outputs], spec)
+        # Within one input size around the image; an enormous box would cost NMS the precision of
+        # all others.
+        boxes = boxes.clamp(-1, 2)
+        results: list[Detections] = []
+        for of_image, score, placement in zip(boxes, scores, placements, strict=True):
+            chosen = self.select(of_image, score)
+            chosen = replace(chosen, xyxy=placement.to_image(chosen.xyxy))
+            chosen = chosen.take((chosen.xyxy[:, 2:] > chosen.xyxy[:, :2]).all(1))
+            if self.classes is not None:
+                wanted = torch.tensor(self.classes, dtype=torch.int64)
+                chosen = chosen.take(torch.isin(chosen.class_id, wanted))
+                chosen = chosen.take(slice(self.max_det))
+            results.append(chosen)
+        return results
+
+    def select(self, boxes: Tensor, scores: Tensor) -> Detections:
+        """Threshold the scores of one image and suppress boxes, greedily, within each class.
+
+        Args:
+            boxes: Corners x1, y1, x2, y2 in any unit, [k, 4].
+            scores: Objectness times class probability, [k, C]; above `conf` a box counts.
+        """
+        if self.multi_label:
+            index, class_id = (scores > self.conf).nonzero(as_tuple=True)
+            every = Detections(boxes[index].float(), scores[index, class_id].float(), class_id)
+        else:
+            confidence, class_id = scores.max(1)
+            every = Detections(boxes.float(), confidence.float(), class_id)
+            every = every.take(confidence > self.conf)
+        every = every.take(every.xyxy.isfinite().all(1))
+        order = batched_nms(every.xyxy, every.confidence, every.class_id, self.iou)
+        # Boxes of other classes, which are dropped later, must not use up max_det.
+        return every.take(order[: self.max_det] if self.classes is None else order)
 
 
 def class_ids(classes: Classes | None, names: Sequence[str]) -> tuple[int, ...] | None:

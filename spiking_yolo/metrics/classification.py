@@ -1,27 +1,10 @@
 """Top-k accuracy of a classifier."""
 
 import numpy as np
-import torch
-from torch import Tensor
-
-
-def top_classes(logits: Tensor, k: int) -> Tensor:
-    """The k classes with the largest logits, best first: int64 [n, min(k, classes)] from [n,
-    classes].
-
-    Ties go to the lower index. A nan logit counts as minus infinity, and its class is given as -1.
-    """
-    known = ~logits.isnan()
-    order = (
-        torch.where(known, logits, -torch.inf)
-        .sort(dim=1, descending=True, stable=True)
-        .indices[:, :k]
-    )
-    return torch.where(known.gather(1, order), order, -1)
 
 
 def correct(classes: np.ndarray, labels: np.ndarray, k: int) -> np.ndarray:
-    """Whether each label [n] is among the first k columns of `classes` [n, m], as of `top_classes`:
+    """Whether each label [n] is among the first k columns of `classes` [n, m], as of `ranked`:
     bool [n].
     """
     return (classes[:, :k] == labels[:, None]).any(1)

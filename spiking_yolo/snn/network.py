@@ -270,8 +270,11 @@ class SpikingNetwork(nn.Module):
         share = self.recipe.bias_share(self.spike_weight(self._since))
         outputs = self._output.read(self.t, self._shapes, share)
         sent = Counts.of(lambda *each: sum(each), *totals.values())
-        done = operations.total_operations(self.graph, counts)
-        return Snapshot(self._since, outputs, spikes, sent, done, self._updates.clone(), drawn)
+        by_layer = operations.operations_by_layer(self.graph, counts)
+        nothing = Counts.alike(torch.zeros_like(self._updates))
+        done = Counts.of(lambda *each: sum(each), nothing, *by_layer.values())
+        updates = self._updates.clone()
+        return Snapshot(self._since, outputs, spikes, sent, done, updates, drawn, totals, by_layer)
 
     def _check_started(self) -> None:
         if self._values is None:

@@ -85,7 +85,8 @@ class Snapshot:
     counting. With neuron.events=switches the events are switches. updates: neurons that were
     updated, summed over the steps, float64 [N]: all of a layer in each step in which it received
     something. maps: layer -> spikes so far per position, the mean over the channels, [N, h, w];
-    empty unless asked for.
+    empty unless asked for. sent_by_layer: `sent` of each sender; operations_by_layer: `operations`
+    of each convolution and linear layer that receives events.
     """
 
     t: int
@@ -95,6 +96,8 @@ class Snapshot:
     operations: Counts
     updates: Tensor
     maps: dict[str, Tensor] = field(default_factory=dict)
+    sent_by_layer: dict[str, Counts] = field(default_factory=dict)
+    operations_by_layer: dict[str, Counts] = field(default_factory=dict)
 
     def since(self, before: "Snapshot") -> "Snapshot":
         """The same with the costs since a snapshot of the same run."""
@@ -104,11 +107,17 @@ class Snapshot:
             sent=Counts.of(torch.sub, self.sent, before.sent),
             operations=Counts.of(torch.sub, self.operations, before.operations),
             updates=self.updates - before.updates,
+            sent_by_layer=_less(self.sent_by_layer, before.sent_by_layer),
+            operations_by_layer=_less(self.operations_by_layer, before.operations_by_layer),
             maps={
                 name: m - before.maps[name] if name in before.maps else m
                 for name, m in self.maps.items()
             },
         )
+
+
+def _less(counts: dict[str, Counts], before: dict[str, Counts]) -> dict[str, Counts]:
+    return {name: Counts.of(torch.sub, count, before[name]) for name, count in counts.items()}
 
 
 @dataclass(frozen=True)

@@ -15,7 +15,7 @@ from torch.utils.data import DataLoader, Dataset
 from spiking_yolo.data.detection import DetectionSet
 from spiking_yolo.data.images import preprocess
 from spiking_yolo.decode.boxes import Detections
-from spiking_yolo.decode.heads import detections
+from spiking_yolo.decode.selection import Selection
 from spiking_yolo.errors import UserError
 from spiking_yolo.metrics.voc import best_f1, voc_map
 from spiking_yolo.models.spec import Spec
@@ -150,13 +150,14 @@ def predict(model: nn.Module, data: DetectionSet, spec: Spec, batch: int = 16) -
     """Detections of every photo of `data`, in its order, with the settings of an evaluation."""
     device = next(model.parameters()).device
     results: list[Detections] = []
+    selection = Selection(conf=0.005, iou=0.5, max_det=100, multi_label=True)
     for start in range(0, len(data), batch):
         pairs = [preprocess(s.image(), spec) for s in data.samples[start : start + batch]]
         images = torch.stack([image for image, _ in pairs]).to(
             device, memory_format=torch.channels_last
         )
         output = model(images).float().cpu()
-        results += detections([output], spec, [p for _, p in pairs], 0.005, 0.5, 100, True)
+        results += selection.boxes([output], spec, [placement for _, placement in pairs])
     return results
 
 

@@ -4,7 +4,12 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from spiking_yolo.decode.boxes import select
+from spiking_yolo.decode.selection import Selection
+
+
+def select(boxes, scores, conf, iou, max_det, multi_label):
+    selection = Selection(conf=conf, iou=iou, max_det=max_det, multi_label=multi_label)
+    return selection.select(boxes, scores)
 
 
 def iou(a: list[float], b: list[float]) -> float:

@@ -6,7 +6,8 @@ import pytest
 import torch
 
 from spiking_yolo.data.images import Placement, place
-from spiking_yolo.decode.heads import decode, detections
+from spiking_yolo.decode.heads import decode
+from spiking_yolo.decode.selection import Selection
 from spiking_yolo.errors import UserError
 from spiking_yolo.models.spec import HeadSpec, Spec
 
@@ -135,7 +136,7 @@ def quiet_map() -> torch.Tensor:
 
 def run(x: torch.Tensor, placement: Placement, **kwargs) -> list:
     options = {"conf": 0.25, "iou": 0.45, "max_det": 10, "multi_label": False} | kwargs
-    return detections([x], spec(HEAD, size=400), [placement] * len(x), **options)
+    return Selection(**options).boxes([x], spec(HEAD, size=400), [placement] * len(x))
 
 
 def test_detections_come_in_pixels_of_the_image():

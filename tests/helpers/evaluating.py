@@ -9,7 +9,7 @@ from PIL import Image
 
 from helpers.calibrating import calibrate_on
 from spiking_yolo.data.images import preprocess, read_image
-from spiking_yolo.decode.heads import detections
+from spiking_yolo.decode.selection import Selection
 from spiking_yolo.graph import forward
 from spiking_yolo.models.darknet_cfg import read_cfg
 from spiking_yolo.models.darknet_network import DarknetNet
@@ -89,9 +89,8 @@ def make_scene(folder: Path, n: int = 6) -> tuple[Path, Path]:
     images, annotations = [], []
     for image_id, path in enumerate(photos, 1):
         x, placement = preprocess(read_image(path), ann.spec)
-        (found,) = detections(
-            forward(ann.graph, x[None]), ann.spec, [placement], 0.05, 0.45, 9, multi_label=True
-        )
+        selection = Selection(conf=0.05, max_det=9, multi_label=True)
+        (found,) = selection.boxes(forward(ann.graph, x[None]), ann.spec, [placement])
         width, height = placement.image
         images.append({"id": image_id, "file_name": path.name, "width": width, "height": height})
         for (x1, y1, x2, y2), label in zip(

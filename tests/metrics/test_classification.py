@@ -22,9 +22,10 @@ from spiking_yolo.convert.statistics import Statistics
 from spiking_yolo.data.classification import LabelledSet
 from spiking_yolo.data.formats import open_classification
 from spiking_yolo.data.images import Picture, preprocess
+from spiking_yolo.decode.classes import ranked
 from spiking_yolo.errors import UserError
 from spiking_yolo.metrics.bootstrap import draws
-from spiking_yolo.metrics.classification import AccuracyResampled, correct, top_classes
+from spiking_yolo.metrics.classification import AccuracyResampled, correct
 from spiking_yolo.models.classifiers import build, load_torchvision
 from spiking_yolo.models.load import save_checkpoint
 from spiking_yolo.models.spec import Spec, numbered
@@ -33,9 +34,9 @@ from spiking_yolo.models.spec import Spec, numbered
 def test_top_classes_by_hand():
     nan = float("nan")
     logits = torch.tensor([[0.1, 0.9, 0.5], [0.2, 0.2, 0.1], [3.0, 2.0, 1.0], [nan, 1.0, 2.0]])
-    best = top_classes(logits, 5)
+    best = ranked(logits, 5)
     assert best.tolist() == [[1, 2, 0], [0, 1, 2], [0, 1, 2], [2, 1, -1]]
-    assert top_classes(logits, 1).tolist() == [[1], [0], [0], [2]]
+    assert ranked(logits, 1).tolist() == [[1], [0], [0], [2]]
     labels = np.array([2, 1, 2, 0])
     assert [correct(best.numpy(), labels, k).tolist() for k in (1, 2, 5)] == [
         [False, False, False, False],
@@ -53,7 +54,7 @@ def test_a_label_is_found_when_fewer_than_k_are_ahead_of_it(seed, k):
         sum((v, -i) > (row[label], -label) for i, v in enumerate(row)) < k
         for row, label in zip(logits.tolist(), labels.tolist(), strict=True)
     ]
-    assert correct(top_classes(torch.from_numpy(logits), k).numpy(), labels, k).tolist() == expected
+    assert correct(ranked(torch.from_numpy(logits), k).numpy(), labels, k).tolist() == expected
 
 
 def test_resampled_accuracy_is_that_of_the_images_drawn():

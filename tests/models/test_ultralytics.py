@@ -18,7 +18,8 @@ from spiking_yolo.convert.converted import convert
 from spiking_yolo.convert.methods import get_recipe
 from spiking_yolo.data.images import place, preprocess
 from spiking_yolo.decode.boxes import Detections
-from spiking_yolo.decode.heads import decode, detections
+from spiking_yolo.decode.heads import decode
+from spiking_yolo.decode.selection import Selection
 from spiking_yolo.errors import UserError
 from spiking_yolo.graph import forward
 from spiking_yolo.io.tensors import read_safetensors
@@ -135,16 +136,14 @@ def test_boxes_and_confidences_are_those_of_ultralytics(network):
     torch.testing.assert_close(boxes[0] * SIZE, theirs["boxes"], rtol=0, atol=1e-2)
     torch.testing.assert_close(scores[0], theirs["classes"], rtol=0, atol=1e-3)
 
-    ours = detections(heads, spec, [place(SIZE, SIZE, spec)], 0.4, 0.45, 300, multi_label=False)[0]
+    (ours,) = Selection(conf=0.4).boxes(heads, spec, [place(SIZE, SIZE, spec)])
     assert_same_detections(ours, inside(theirs["found"], SIZE, SIZE))
 
 
 def test_a_photograph_is_prepared_and_read_as_by_their_predictor(network):
     _, graph, spec, theirs = network
     x, placement = preprocess(theirs["photo"].numpy(), spec)
-    ours = detections(
-        forward(graph, x[None]), spec, [placement], 0.4, 0.45, 300, multi_label=False
-    )[0]
+    (ours,) = Selection(conf=0.4).boxes(forward(graph, x[None]), spec, [placement])
     assert_same_detections(ours, inside(theirs["predicted"], 96, 64))
 
 

@@ -13,9 +13,9 @@ from spiking_yolo.data.coco import CocoSet, category_index
 from spiking_yolo.data.detection import DetectionSet
 from spiking_yolo.data.images import Placement, preprocess, read_image
 from spiking_yolo.decode.boxes import Detections
-from spiking_yolo.decode.heads import detections
+from spiking_yolo.decode.classes import ranked
+from spiking_yolo.decode.selection import Selection
 from spiking_yolo.errors import UserError
-from spiking_yolo.metrics.classification import top_classes
 from spiking_yolo.metrics.voc import relabel
 from spiking_yolo.models.spec import Spec, numbered
 
@@ -84,6 +84,10 @@ class DetectionTask:
         self.spec, self.dataset = spec, dataset
         self.thresholds = {"conf": conf, "iou": iou, "max_det": max_det, "exit_conf": exit_conf}
         self.classes = detection_classes(dataset, spec.names)
+        known = tuple(c for c, index in enumerate(self.classes) if index >= 0)
+        self.selection = Selection(
+            conf=conf, iou=iou, max_det=max_det, classes=known, multi_label=True
+        )
 
     def __len__(self) -> int:
         return len(self.dataset)
@@ -92,11 +96,8 @@ class DetectionTask:
         return preprocess(self.dataset.samples[index].image(), self.spec)
 
     def predict(self, outputs: Sequence[Tensor], contexts: Sequence[Placement]) -> list[BoxRecord]:
-        # Classes that the dataset lacks must not take the places of others.
-        unlimited = len(self.spec.names) * sum(o[0].numel() for o in outputs)
-        conf, iou, max_det, _ = self.thresholds.values()
-        by_image = detections(outputs, self.spec, contexts, conf, iou, unlimited, multi_label=True)
-        return [to_json(relabel(boxes, self.classes).take(slice(max_det))) for boxes in by_image]
+        by_image = self.selection.boxes(outputs, self.spec, contexts)
+        return [to_json(relabel(boxes, self.classes)) for boxes in by_image]
 
     def same(self, a: BoxRecord, b: BoxRecord) -> bool:
         return same_detections(self._visible(from_json(a)), self._visible(from_json(b)))
@@ -169,7 +170,7 @@ class ClassificationTask:
 
     def predict(self, outputs: Sequence[Tensor], contexts: Sequence[None]) -> list[ClassRecord]:
         (logits,) = outputs
-        best = top_classes(logits, KEPT)
+        best = ranked(logits, KEPT)
         confidence = logits.double().softmax(1).gather(1, best.clamp(min=0)).float()
         ours = torch.where(best < 0, -1, self.classes[best])
         return [

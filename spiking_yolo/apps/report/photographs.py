@@ -363,8 +363,10 @@ class Photographer:
         """Boxes of the ANN and at every step, and the objects among them."""
         spec, conf = self.converted.spec, self.selection.conf
         faint = replace(self.selection, conf=min(conf, FAINT), max_det=10**6)
-        ann = faint.boxes(exact, spec, placement)
-        steps = {t: faint.boxes(run.snapshots[t].outputs, spec, placement) for t in self.steps}
+        (ann,) = faint.boxes(exact, spec, [placement])
+        steps = {}
+        for t in self.steps:
+            (steps[t],) = faint.boxes(run.snapshots[t].outputs, spec, [placement])
 
         def shown(boxes: Detections) -> Detections:
             return boxes.take(boxes.confidence > conf).take(slice(self.selection.max_det))

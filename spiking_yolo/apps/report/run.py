@@ -48,9 +48,7 @@ def _of_photographs(
     converted, device = load(options, previewed(sources)), usable_device(options.device)
     T = options.T or max(options.steps, default=LONGEST)
     names = converted.spec.names
-    selection = Selection(
-        options.conf, options.iou, options.max_det, class_ids(options.classes or None, names)
-    )
+    selection = Selection.of(options, class_ids(options.classes or None, names))
     at = ""
 
     def after(t: int) -> None:

@@ -22,7 +22,7 @@ from spiking_yolo.convert.converted import Converted
 from spiking_yolo.convert.output_error import relative_error
 from spiking_yolo.data.images import preprocess
 from spiking_yolo.data.mot import VideoSequence
-from spiking_yolo.decode.heads import detections
+from spiking_yolo.decode.selection import Selection
 from spiking_yolo.errors import UserError
 from spiking_yolo.graph import forward
 from spiking_yolo.io.files import atomic_write
@@ -188,9 +188,7 @@ def measure(
         outputs = [output.cpu() for output in found.outputs]  # which waits for an accelerator
         seconds = time.perf_counter() - start
         exact = outputs if mode == "ann" else [output.cpu() for output in forward(graph, x)]
-        (boxes,) = detections(
-            outputs, spec, [placement], options.conf, options.iou, options.max_det, multi_label=True
-        )
+        (boxes,) = Selection.of(options, multi_label=True).boxes(outputs, spec, [placement])
         error = relative_error(outputs, exact)
         costs = {name: value for name, value in vars(found).items() if name != "outputs"}
         records.append(FrameRecord(number, to_json(boxes), error=error, seconds=seconds, **costs))

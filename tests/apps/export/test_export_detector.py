@@ -176,7 +176,7 @@ def test_a_darknet_detector_gives_the_same_boxes(tmp_path, capsys):
     x, placement = preprocess(read_image(picture), detector.spec)
     _, outputs, _ = simulate(tmp_path / "net.nir", [x[None].double()] * T)
     heads = [outputs[name].float() / T for name in ("output_0", "output_1")]
-    theirs = Selection(conf=0.3).boxes(heads, detector.spec, placement)
+    (theirs,) = Selection(conf=0.3).boxes(heads, detector.spec, [placement])
     assert len(ours) == len(theirs.xyxy) > 10
     mine = torch.tensor([list(box.xyxy) for box in ours], dtype=torch.float32)
     apart = torch.cdist(mine, theirs.xyxy.float())

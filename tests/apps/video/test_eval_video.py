@@ -15,7 +15,7 @@ from spiking_yolo.apps.evaluate.tasks import from_json
 from spiking_yolo.apps.video import MODES, run
 from spiking_yolo.data.images import preprocess
 from spiking_yolo.data.mot import MotBoxes, mot_lines, read_mot
-from spiking_yolo.decode.heads import detections
+from spiking_yolo.decode.selection import Selection
 from spiking_yolo.graph import forward
 from spiking_yolo.io.tables import WIDTH
 from spiking_yolo.metrics.video import person_ap
@@ -37,9 +37,8 @@ def people(detector: SpikingYOLO, frames: list[np.ndarray]) -> dict[int, MotBoxe
     for number, frame in enumerate(frames, 1):
         x, placement = preprocess(frame, detector.spec)
         outputs = forward(detector.converted.graph, x[None])
-        (found,) = detections(
-            outputs, detector.spec, [placement], 0.25, 0.45, 100, multi_label=True
-        )
+        selection = Selection(max_det=100, multi_label=True)
+        (found,) = selection.boxes(outputs, detector.spec, [placement])
         truth[number] = MotBoxes.of(found.xyxy[found.class_id == 2])
     return truth
 

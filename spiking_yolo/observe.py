@@ -1,0 +1,432 @@
+"""Observe a network on images: the only place that reads an image, prepares it, runs the spiking
+network and the ANN on it, decodes their outputs, compares them and counts what was sent.
+
+    observer = Observer(converted.network(), converted.graph, converted.spec, Selection(conf=0.3))
+    for seen in observer.observe(["dog.jpg", "horses.jpg"], T=16, steps=[1, 4], want=EVERYTHING):
+        print(seen.path, seen.ann, seen.steps[4].prediction, seen.error(4), seen.last.operations)
+
+One run to T gives an `Observation` per image with a `StepObservation` for each of `steps` and T.
+T=0 runs the ANN alone. The frames of a video, whose state stays in the network, are followed:
+
+    frames = (read_input(image, observer.spec, frame=n) for n, image in enumerate(video))
+    for seen in observer.follow(frames, Stream(observer.network, T=1), want={"boxes"}):
+        print(seen.frame, seen.cut, seen.last.prediction, seen.last.operations)
+
+All that detects, reports, evaluates, searches or calibrates reads these records, and runs no
+network itself.
+"""
+
+import time
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from itertools import islice
+from typing import Any, Literal, Protocol
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from spiking_yolo.data.images import ImageSource, Placement, preprocess, read_image
+from spiking_yolo.decode.boxes import Detections
+from spiking_yolo.decode.classes import TopClasses, top_classes
+from spiking_yolo.decode.selection import Selection, path_of
+from spiking_yolo.graph import Graph, forward
+from spiking_yolo.models.spec import Spec
+from spiking_yolo.snn.network import Probe, SpikingNetwork
+from spiking_yolo.snn.readout import Quiet, Run, Snapshot
+from spiking_yolo.snn.stream import FrameRun
+
+# boxes: predictions, of the steps and, with ann, of the ANN. ann: the ANN's outputs, which errors
+# are relative to. maps: spikes by position. layers: events and operations by layer.
+Want = Literal["boxes", "ann", "maps", "layers"]
+EVERYTHING: tuple[Want, ...] = ("boxes", "ann", "maps", "layers")
+Prediction = Detections | TopClasses
+Forward = Callable[[Tensor], tuple[Tensor, ...]]
+
+
+@dataclass(frozen=True, eq=False)
+class Input:
+    """An image, ready for a network.
+
+    Attributes:
+        x: Float32 [C, h, w], as the network takes it.
+        placement: Where the image lies in `x`.
+        image: The image, uint8 [H, W, 3] RGB.
+        path: Its file; None if it was given as pixels.
+        frame: Its number in a video, from 0.
+        time: In the video, in seconds.
+        seconds: Reading and preparing it took so long.
+    """
+
+    x: Tensor
+    placement: Placement | None = None
+    image: np.ndarray | None = None
+    path: str | None = None
+    frame: int | None = None
+    time: float = 0.0
+    seconds: float = 0.0
+
+
+def read_input(
+    source: ImageSource,
+    spec: Spec,
+    bgr: bool = False,
+    frame: int | None = None,
+    time_of_frame: float = 0.0,
+) -> Input:
+    """Read an image and prepare it for a network. bgr: arrays have the channel order of OpenCV."""
+    start = time.perf_counter()
+    image = read_image(source)
+    if bgr and isinstance(source, np.ndarray):
+        image = np.ascontiguousarray(image[..., ::-1])
+    x, placement = preprocess(image, spec)
+    seconds = time.perf_counter() - start
+    return Input(x, placement, image, path_of(source), frame, time_of_frame, seconds)
+
+
+@dataclass(frozen=True)
+class Seconds:
+    """Wall time of one image, a batch divided evenly among its images.
+
+    Attributes:
+        read: Reading and preparing the image.
+        network: The spiking network.
+        decode: Decoding its outputs at all steps.
+        ann: The forward pass of the ANN.
+        ann_decode: Decoding its outputs.
+    """
+
+    read: float
+    network: float
+    decode: float
+    ann: float
+    ann_decode: float
+
+
+@dataclass(frozen=True, eq=False)
+class StepObservation:
+    """The spiking network after t steps with an image.
+
+    Attributes:
+        t: Timesteps simulated so far.
+        prediction: Boxes or classes, None unless wanted.
+        outputs: Head tensors [1, ...] in the units of the ANN, on the CPU.
+        spikes: Spikes so far by layer; a burst of n counts n.
+        sent: Events so far of neurons, poolings and the image, by counting: "spikes", "digits" and
+            "messages".
+        operations: Synaptic operations so far, by counting.
+        updates: Neurons updated, summed over the steps.
+        maps: Spikes so far by layer and position, the mean over channels, [h, w].
+        sent_by_layer: Events so far by sender and counting.
+        operations_by_layer: Operations so far by convolution or linear layer and counting.
+    """
+
+    t: int
+    prediction: Prediction | None
+    outputs: tuple[Tensor, ...]
+    spikes: dict[str, float]
+    sent: dict[str, float]
+    operations: dict[str, float]
+    updates: float
+    maps: dict[str, Tensor] = field(default_factory=dict)
+    sent_by_layer: dict[str, dict[str, float]] = field(default_factory=dict)
+    operations_by_layer: dict[str, dict[str, float]] = field(default_factory=dict)
+
+    @property
+    def boxes(self) -> Detections:
+        """The prediction of a detector."""
+        assert isinstance(self.prediction, Detections)
+        return self.prediction
+
+    @property
+    def total_spikes(self) -> float:
+        return sum(self.spikes.values())
+
+
+@dataclass(frozen=True, eq=False)
+class Observation:
+    """What was seen of one image, or one frame of a video.
+
+    Attributes:
+        input: The image as it was read.
+        T: Timesteps; 0 if the ANN alone has run.
+        steps: t -> StepObservation, for the requested steps and T.
+        ann: Boxes or classes of the ANN, None unless wanted.
+        ann_outputs: Head tensors [1, ...] of the ANN, on the CPU; empty unless wanted.
+        quantised: Bits -> prediction of the ANN with activations of so many bits.
+        neurons_by_layer: Neurons of each layer; of an ON/OFF pair both count.
+        activations: Activations of the ANN.
+        macs: Multiply-accumulates of one ANN pass.
+        analogue_macs: Those of layers that receive analogue values.
+        simulated: Steps that were simulated: fewer than T if the rest changes nothing.
+        quiet: Since when nothing changes, and until when; None while it does.
+        seconds: What took how long.
+        fresh: Whether the network's state started anew for this frame.
+        cut: Whether this frame shows another scene.
+    """
+
+    input: Input
+    T: int
+    steps: dict[int, StepObservation]
+    seconds: Seconds
+    ann: Prediction | None = None
+    ann_outputs: tuple[Tensor, ...] = ()
+    quantised: dict[int, Prediction] = field(default_factory=dict)
+    neurons_by_layer: dict[str, int] = field(default_factory=dict)
+    activations: int = 0
+    macs: int = 0
+    analogue_macs: int = 0
+    simulated: int = 0
+    quiet: Quiet | None = None
+    fresh: bool = True
+    cut: bool = False
+
+    @property
+    def last(self) -> StepObservation:
+        """The network after T steps."""
+        return self.steps[self.T]
+
+    @property
+    def neurons(self) -> int:
+        return sum(self.neurons_by_layer.values())
+
+    @property
+    def ann_boxes(self) -> Detections:
+        """The ANN's prediction, of a detector."""
+        assert isinstance(self.ann, Detections)
+        return self.ann
+
+    def error(self, t: int) -> float:
+        """Relative error of the outputs after t steps against the ANN's, which must be wanted."""
+        return relative_error(self.steps[t].outputs, self.ann_outputs)
+
+
+_NO_RUN = Run({}, {}, 0, 0, 0, 0)
+
+
+class FrameNetwork(Protocol):
+    """What takes the frames of a video one after the other, and keeps its state: see Stream."""
+
+    T: int
+
+    def __call__(self, x: Tensor, *, steps: Sequence[int], maps: bool) -> FrameRun: ...
+
+
+class Observer:
+    """A spiking network beside the ANN that it was converted from.
+
+    Args:
+        network: The spiking network; None where only the ANN, or a stream, is observed.
+        graph: The ANN, on the device of the network.
+        spec: How images enter, and what outputs mean.
+        selection: Which boxes of a detector count.
+        quantised: Bits -> the ANN with activations of so many bits, whose predictions are wanted.
+    """
+
+    def __init__(
+        self,
+        network: SpikingNetwork | None,
+        graph: Graph,
+        spec: Spec,
+        selection: Selection | None = None,
+        quantised: Mapping[int, Forward] | None = None,
+    ):
+        self.network = network
+        self.graph = graph
+        self.spec = spec
+        self.selection = Selection() if selection is None else selection
+        self.quantised = quantised or {}
+
+    def observe(
+        self,
+        images: Iterable[ImageSource | Input],
+        T: int,
+        steps: Iterable[int] = (),
+        *,
+        want: Collection[Want] = ("boxes",),
+        batch: int = 1,
+        progress: Callable[[int], Any] | None = None,
+        probes: Iterable[Probe] = (),
+    ) -> Iterator[Observation]:
+        """Observe images, each as if nothing had been seen before it.
+
+        Args:
+            images: Files, PIL images or RGB arrays, read on use; or Inputs that are read already.
+            T: Timesteps; 0 runs the ANN alone.
+            steps: Timesteps in 1..T to observe besides T.
+            want: What to find out; see Want. Events and operations are always counted.
+            batch: Images that are simulated together.
+            progress: Called with t after every timestep.
+            probes: See SpikingNetwork.
+
+        Yields:
+            One Observation per image, in order.
+
+        Raises:
+            UserError: An image cannot be read, or steps lie outside of 1..T.
+        """
+        left = iter(images)
+        while chunk := list(islice(left, batch)):
+            inputs = [self._read(image) for image in chunk]
+            x = self._stack(inputs)
+            start = time.perf_counter()
+            run = _NO_RUN
+            if T:
+                assert self.network is not None
+                maps = "maps" in want
+                run = self.network(x, T, steps, maps=maps, probes=probes, progress=progress)
+            of = FrameRun(run, fresh=True, cut=False)
+            yield from self._observations(inputs, x, of, T, want, start)
+
+    def follow(
+        self,
+        frames: Iterable[ImageSource | Input],
+        stream: FrameNetwork,
+        steps: Sequence[int] = (),
+        *,
+        want: Collection[Want] = ("boxes",),
+    ) -> Iterator[Observation]:
+        """Observe the frames of one video by a network that keeps its state; costs are per frame.
+
+        Args:
+            frames: As images of `observe`.
+            stream: A network that keeps its state, such as a Stream; it says T.
+            steps: Timesteps in 1..T to observe besides T.
+            want: See `observe`.
+        """
+        for frame in frames:
+            inputs = [self._read(frame)]
+            x = self._stack(inputs)
+            start = time.perf_counter()
+            of = stream(x, steps=steps, maps="maps" in want)
+            yield from self._observations(inputs, x, of, stream.T, want, start)
+
+    def predict(
+        self, outputs: Sequence[Tensor], placements: Sequence[Placement]
+    ) -> Sequence[Prediction]:
+        """Boxes or classes of each image of a batch off the head tensors [N, ...]."""
+        if self.spec.task == "classify":
+            return top_classes(outputs[0])
+        return self.selection.boxes(outputs, self.spec, placements)
+
+    def _read(self, image: ImageSource | Input) -> Input:
+        return image if isinstance(image, Input) else read_input(image, self.spec)
+
+    def _stack(self, inputs: Sequence[Input]) -> Tensor:
+        like = next(iter(self.graph.tensors.values()))
+        return torch.stack([one.x for one in inputs]).to(like.device)
+
+    @torch.no_grad()
+    def _observations(
+        self,
+        inputs: Sequence[Input],
+        x: Tensor,
+        of: FrameRun,
+        T: int,
+        want: Collection[Want],
+        start: float,
+    ) -> list[Observation]:
+        """The records of a batch x whose run began at `start`."""
+        n, run = len(inputs), of.run
+        outputs = _each_once(_on_cpu, {t: s.outputs for t, s in run.snapshots.items()})
+        simulated = time.perf_counter()
+
+        def predict(heads: Sequence[Tensor]) -> Sequence[Any]:
+            if "boxes" not in want or not heads:
+                return [None] * n
+            return self.predict(heads, [one.placement for one in inputs])
+
+        predictions = _each_once(predict, outputs)
+        decoded = time.perf_counter()
+        expected = _on_cpu(forward(self.graph, x)) if "ann" in want else ()
+        passed = time.perf_counter()
+        ann = predict(expected)
+        read_ann = time.perf_counter()
+        quantised = {bits: predict(_on_cpu(rival(x))) for bits, rival in self.quantised.items()}
+
+        observations: list[Observation] = []
+        for k, image in enumerate(inputs):
+            steps = {}
+            for t, snapshot in run.snapshots.items():
+                steps[t] = _step(snapshot, k, outputs[t], predictions[t][k], want)
+            seconds = Seconds(
+                read=image.seconds,
+                network=(simulated - start) / n,
+                decode=(decoded - simulated) / n,
+                ann=(passed - decoded) / n,
+                ann_decode=(read_ann - passed) / n,
+            )
+            seen = Observation(
+                input=image,
+                T=T,
+                steps=steps,
+                seconds=seconds,
+                ann=ann[k],
+                ann_outputs=_of_image(expected, k),
+                quantised={bits: of_bits[k] for bits, of_bits in quantised.items()},
+                neurons_by_layer=run.neurons,
+                activations=run.activations,
+                macs=run.macs,
+                analogue_macs=run.analogue_macs,
+                simulated=run.steps,
+                quiet=run.quiet,
+                fresh=of.fresh,
+                cut=of.cut,
+            )
+            observations.append(seen)
+        return observations
+
+
+def _step(
+    snapshot: Snapshot,
+    k: int,
+    outputs: Sequence[Tensor],
+    prediction: Prediction | None,
+    want: Collection[Want],
+) -> StepObservation:
+    """Image k of a batch."""
+    step = StepObservation(
+        snapshot.t,
+        prediction,
+        _of_image(outputs, k),
+        {name: total[k].item() for name, total in snapshot.spikes.items()},
+        snapshot.sent.of_image(k),
+        snapshot.operations.of_image(k),
+        snapshot.updates[k].item(),
+    )
+    for name, spikes in snapshot.maps.items():
+        step.maps[name] = spikes[k].cpu()
+    if "layers" in want:
+        for name, sent in snapshot.sent_by_layer.items():
+            step.sent_by_layer[name] = sent.of_image(k)
+        for name, operations in snapshot.operations_by_layer.items():
+            step.operations_by_layer[name] = operations.of_image(k)
+    return step
+
+
+def _each_once(f: Callable[[Any], Any], values: Mapping[int, Any]) -> dict[int, Any]:
+    """f of each value; only once of one that is repeated, as when a network has settled."""
+    results: dict[int, Any] = {}
+    before = result = None
+    for t, value in values.items():
+        if value is not before:
+            before, result = value, f(value)
+        results[t] = result
+    return results
+
+
+def _on_cpu(outputs: Sequence[Tensor]) -> tuple[Tensor, ...]:
+    return tuple(output.cpu() for output in outputs)
+
+
+def _of_image(outputs: Sequence[Tensor], k: int) -> tuple[Tensor, ...]:
+    return tuple(output[k : k + 1] for output in outputs)
+
+
+def relative_error(outputs: Sequence[Tensor], expected: Sequence[Tensor]) -> float:
+    """Norm of the difference over the norm of what was expected, over all outputs."""
+    difference = total = 0.0
+    for output, exact in zip(outputs, expected, strict=True):
+        difference += float((output - exact).double().square().sum())
+        total += float(exact.double().square().sum())
+    return (difference / max(total, 1e-300)) ** 0.5
