@@ -18,7 +18,7 @@ from spiking_yolo.graph.rewrites import pool_before_neuron
 from spiking_yolo.io.names import Size
 from spiking_yolo.snn import operations
 from spiking_yolo.snn.counting import Counts, count_digits, thrifty_round
-from spiking_yolo.snn.fast.rows import channels_last, per_channel
+from spiking_yolo.snn.layout import channels_last, per_channel
 
 # Node -> theta, initial, bias, rest of its neurons.
 Values = Mapping[str, Mapping[str, Tensor]]

@@ -19,7 +19,7 @@ from spiking_yolo.graph import Graph, Node, forward
 from spiking_yolo.models.heads import HEADS
 from spiking_yolo.models.spec import Spec
 from spiking_yolo.recipe import Calibration
-from spiking_yolo.snn.fast.rows import channels_last
+from spiking_yolo.snn.layout import channels_last
 
 PROBES = 2  # per image
 # Of the layer's mean, below which a channel's sensitivity is not believed.

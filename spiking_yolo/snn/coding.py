@@ -13,7 +13,7 @@ from torch import Tensor
 from spiking_yolo.errors import UserError
 from spiking_yolo.recipe import Encoding, Recipe, allow_choices
 from spiking_yolo.snn.counting import Counts
-from spiking_yolo.snn.fast.rows import Active, beside, channels_last, dense, immediate, rows
+from spiking_yolo.snn.layout import Active, beside, channels_last, dense, immediate, rows
 
 
 def image_keys(x: Tensor) -> list[int]:

@@ -12,7 +12,7 @@ from typing import Any, Literal, NamedTuple, Self
 import torch
 from torch import Tensor
 
-from spiking_yolo.snn.fast.rows import beside
+from spiking_yolo.snn.layout import beside
 
 Counting = Literal["spikes", "digits", "messages"]
 

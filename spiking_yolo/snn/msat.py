@@ -30,7 +30,7 @@ import torch
 from torch import Tensor
 
 from spiking_yolo.recipe import Msat
-from spiking_yolo.snn.fast.rows import beside
+from spiking_yolo.snn.layout import beside
 
 LOG2E = math.log2(math.e)
 

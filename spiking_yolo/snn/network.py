@@ -13,8 +13,8 @@ from spiking_yolo.recipe import Recipe
 from spiking_yolo.snn import coding, operations
 from spiking_yolo.snn.coding import ImageInput
 from spiking_yolo.snn.counting import Counts, count_digits
-from spiking_yolo.snn.fast.backend import Backend
-from spiking_yolo.snn.fast.rows import Active, immediate
+from spiking_yolo.snn.fast import Backend
+from spiking_yolo.snn.layout import Active, immediate
 from spiking_yolo.snn.neurons import NeuronLayer, build_neurons
 from spiking_yolo.snn.plan import NetworkPlan, SimulationOptions
 from spiking_yolo.snn.readout import OutputSum, Quiet, Run, Snapshot

@@ -13,7 +13,7 @@ from torch import Tensor
 
 from spiking_yolo.graph import OPS, Graph, Node
 from spiking_yolo.snn.counting import Counts
-from spiking_yolo.snn.fast.rows import beside
+from spiking_yolo.snn.layout import beside
 
 
 @lru_cache(maxsize=1024)

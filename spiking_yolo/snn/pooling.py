@@ -7,9 +7,9 @@ import torch
 from torch import Tensor, nn
 
 from spiking_yolo.snn.counting import Counts, count_digits
-from spiking_yolo.snn.fast.backend import Backend
-from spiking_yolo.snn.fast.rows import Active, immediate, map_tree, per_channel, put, rows
-from spiking_yolo.snn.state import State
+from spiking_yolo.snn.fast import Backend
+from spiking_yolo.snn.layout import Active, immediate, per_channel, rows
+from spiking_yolo.snn.state import State, map_tree, put
 
 # Of a spike, in the difference of two sums.
 _ROUNDING = 1e-3

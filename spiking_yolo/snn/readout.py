@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from spiking_yolo.snn.counting import Counts
-from spiking_yolo.snn.fast.rows import Active, beside, dense, per_channel
+from spiking_yolo.snn.layout import Active, beside, dense, per_channel
 from spiking_yolo.snn.plan import NetworkPlan, readout_sources
 from spiking_yolo.snn.synapses import Synapses
 

@@ -1,14 +1,16 @@
 """What a layer of neurons remembers from step to step, and what a step is told."""
 
 from collections.abc import Callable, Collection
-from dataclasses import MISSING, dataclass, field, fields
-from typing import Any, NamedTuple, Self
+from dataclasses import MISSING, dataclass, field, fields, is_dataclass
+from typing import Any, NamedTuple, Self, TypeVar
 
 import torch
 from torch import Tensor
 
 from spiking_yolo.snn.counting import Counts, count_digits
-from spiking_yolo.snn.fast.rows import empty
+from spiking_yolo.snn.layout import empty
+
+T = TypeVar("T")
 
 
 def tensor(dtype: torch.dtype | None = None, optional: bool = False, per_position: int = 0) -> Any:
@@ -23,7 +25,7 @@ def tensor(dtype: torch.dtype | None = None, optional: bool = False, per_positio
 @dataclass(kw_only=True)
 class State:
     """The tensors of one layer, one value per neuron: [N, C, ...], or rows of them (see
-    fast/rows.py).
+    layout.py).
 
     count: spikes so far. events: those in each of the Counts, of all channels together, or of each
     where a slice of channels is taken of what is sent; without bursts it is left out, for all three
@@ -143,3 +145,38 @@ class Buffers(NamedTuple):
     e: Tensor | None = None
     ratio: Tensor | None = None
     out: Tensor | None = None
+
+
+def put(tree: Any, where: Tensor, part: Any) -> None:
+    """Write the rows of `part` back into the dataclass of tensors [n, C] that they were
+    taken from.
+    """
+    for name, value in vars(tree).items():
+        if value is not None:
+            value.index_copy_(0, where, getattr(part, name))
+
+
+def map_tree(f: Callable[[Any], Any], tree: T) -> T:
+    """The same dataclass with f(leaf) for every leaf but None; f is called once for what is one
+    object.
+    """
+    return _mapped(f, tree, {})
+
+
+def leaves(tree: Any) -> list[Any]:
+    """Every leaf but None, once."""
+    result: list[Any] = []
+    map_tree(result.append, tree)
+    return result
+
+
+def _mapped(f: Callable[[Any], Any], tree: Any, known: dict[int, Any]) -> Any:
+    if tree is None:
+        return None
+    if is_dataclass(tree) and not isinstance(tree, type):
+        return type(tree)(
+            **{field.name: _mapped(f, getattr(tree, field.name), known) for field in fields(tree)}
+        )
+    if id(tree) not in known:
+        known[id(tree)] = f(tree)
+    return known[id(tree)]

@@ -13,9 +13,8 @@ from spiking_yolo.errors import UserError
 from spiking_yolo.graph import OPS, Node
 from spiking_yolo.snn import units
 from spiking_yolo.snn.counting import Counts, count_digits
-from spiking_yolo.snn.fast.backend import Backend
-from spiking_yolo.snn.fast.events import EventConvolution
-from spiking_yolo.snn.fast.rows import Active, beside, dense, empty, per_channel
+from spiking_yolo.snn.fast import Backend, EventConvolution
+from spiking_yolo.snn.layout import Active, beside, dense, empty, per_channel
 from spiking_yolo.snn.plan import NetworkPlan, SimulationOptions
 from spiking_yolo.snn.pooling import CumulativeMaxPool
 

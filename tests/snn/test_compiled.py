@@ -11,7 +11,7 @@ from torch import Tensor
 
 from spiking_yolo.convert.methods import get_recipe
 from spiking_yolo.graph import Activation
-from spiking_yolo.snn.fast.backend import Backend
+from spiking_yolo.snn.fast import Backend
 from spiking_yolo.snn.fast.steps import Fused
 from spiking_yolo.snn.neurons import build_neurons
 from spiking_yolo.snn.plan import SimulationOptions, missing

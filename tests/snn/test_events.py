@@ -27,11 +27,11 @@ from torch import Tensor
 from spiking_yolo.convert.converted import Converted
 from spiking_yolo.convert.methods import get_recipe
 from spiking_yolo.graph import Activation, Graph, max_pool
+from spiking_yolo.snn.fast import Backend
 from spiking_yolo.snn.fast import events as library_module
-from spiking_yolo.snn.fast.backend import Backend
 from spiking_yolo.snn.fast.events import LEVELS, EventConvolution, Kernels, load, usable_levels
 from spiking_yolo.snn.fast.linear import PooledSum
-from spiking_yolo.snn.fast.rows import Active, channels_last, rows
+from spiking_yolo.snn.layout import Active, channels_last, rows
 from spiking_yolo.snn.neurons.signed import SignedMemory
 from spiking_yolo.snn.plan import LayerPlan, SimulationOptions
 from spiking_yolo.snn.stream import Stream
@@ -379,7 +379,7 @@ def test_without_the_c_code_nothing_is_event_driven(
     assert library_module.library.__wrapped__() is None
     (tmp_path / f"events_{usable_levels()[-1]}.so").write_text("not a library")
     assert library_module.library.__wrapped__() is None
-    monkeypatch.setattr("spiking_yolo.snn.fast.backend.library", lambda: None)
+    monkeypatch.setattr("spiking_yolo.snn.fast.library", lambda: None)
     stream = Stream(spiking(make(TinyLeaky), images(2), get_recipe("signed-digits")).network())
     for x in moving()[:3]:
         assert stream(x).run.snapshots[1].outputs[0].isfinite().all()

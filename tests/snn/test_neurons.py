@@ -27,7 +27,7 @@ from spiking_yolo.convert.thresholds import check_silu
 from spiking_yolo.errors import UserError
 from spiking_yolo.graph import Activation, Graph, Node
 from spiking_yolo.recipe import Neuron, Recipe
-from spiking_yolo.snn.fast.rows import per_channel
+from spiking_yolo.snn.layout import per_channel
 from spiking_yolo.snn.neurons import (
     ImbalancedThreshold,
     IntegrateAndFire,

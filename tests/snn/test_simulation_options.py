@@ -22,7 +22,7 @@ from spiking_yolo.convert.methods import get_recipe
 from spiking_yolo.errors import Notice, UserError
 from spiking_yolo.settings import settings_of
 from spiking_yolo.snn import plan as executing
-from spiking_yolo.snn.fast.backend import Backend
+from spiking_yolo.snn.fast import Backend
 from spiking_yolo.snn.plan import Precision, SimulationOptions
 from spiking_yolo.snn.synapses import LinearMap
 

@@ -26,7 +26,7 @@ from torch import Tensor
 
 from spiking_yolo.graph import Activation
 from spiking_yolo.recipe import Recipe
-from spiking_yolo.snn.fast.rows import per_channel
+from spiking_yolo.snn.layout import per_channel
 from spiking_yolo.snn.neurons import NeuronLayer, build_neurons
 from spiking_yolo.snn.plan import LayerPlan
 

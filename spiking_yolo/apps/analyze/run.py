@@ -16,7 +16,7 @@ from spiking_yolo.data.images import preprocess, read_image
 from spiking_yolo.errors import UserError
 from spiking_yolo.graph import Activation, Node, forward
 from spiking_yolo.snn.coding import image_keys
-from spiking_yolo.snn.fast.rows import per_channel
+from spiking_yolo.snn.layout import per_channel
 from spiking_yolo.snn.msat import fraction_at_rest, gain_for, scale_of
 
 

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from spiking_yolo.graph import Activation
-from spiking_yolo.snn.fast.rows import per_channel
+from spiking_yolo.snn.layout import per_channel
 from spiking_yolo.snn.neurons import NeuronLayer
 
 ACTIVE, INACTIVE = 300, 60  # neurons of a sample

@@ -19,7 +19,7 @@ from spiking_yolo.errors import require
 from spiking_yolo.graph import Node, shapes
 from spiking_yolo.io.json import json_text
 from spiking_yolo.recipe import Recipe
-from spiking_yolo.snn.fast.rows import per_channel
+from spiking_yolo.snn.layout import per_channel
 from spiking_yolo.snn.units import Unit, same
 
 if TYPE_CHECKING:

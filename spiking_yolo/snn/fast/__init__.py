@@ -1,6 +1,67 @@
-"""Everything that exists for speed alone: memory layout, blocks, packed weights, compiled code.
+"""Speed alone: event-driven kernels, blocks that stay in the cache, compiled code, packed weights.
 
-`Backend` (backend.py) makes what the simulator uses of it. A reader who skips this folder
-understands everything else: a layer's step is applied to all its rows, a pooled sum is
-max_pool(sum), a convolution is a convolution.
+A reader can skip this folder. `Backend` is all that the simulator uses of it: each of its methods
+has a plain form beside which its result differs by rounding at most.
 """
+
+from collections.abc import Mapping
+from typing import Any
+
+from torch import Tensor
+
+from spiking_yolo.recipe import Neuron
+from spiking_yolo.snn.fast.events import EventConvolution, EventNeurons, Kernels, library
+from spiking_yolo.snn.fast.linear import PackedConvolution, PooledSum
+from spiking_yolo.snn.fast.steps import BlockedStep, CompiledStep, Scratch
+from spiking_yolo.snn.layout import rows
+from spiking_yolo.snn.state import map_tree
+
+
+class Backend:
+    """Makes the parts of one network.
+
+    compiled: with PyTorch's compiler. event_driven: what few events reach is computed alone, where
+    the kernels in C were built. Both differ by rounding.
+    """
+
+    def __init__(self, compiled: bool = False, event_driven: bool = False):
+        self.compiled = compiled
+        self._kernels = (
+            Kernels() if event_driven and not compiled and library() is not None else None
+        )
+        self._scratch = Scratch()
+
+    def step(self, reports: bool) -> BlockedStep:
+        """What applies a layer's pure step to all its rows. reports: whether it tells the largest
+        value sent.
+        """
+        return (CompiledStep if self.compiled else BlockedStep)(self._scratch, reports)
+
+    def pooled_sum(self, attrs: Mapping[str, Any]) -> PooledSum:
+        """max_pool of the sum over time; attrs: see graph.max_pool."""
+        return PooledSum(attrs, self.compiled, self._kernels)
+
+    def convolution(
+        self, weight: Tensor, bias: Tensor | None, attrs: Mapping[str, Any]
+    ) -> PackedConvolution:
+        """A convolution that is called many times with the same weights."""
+        return PackedConvolution(weight, bias, attrs)
+
+    def event_convolution(
+        self, weight: Tensor, attrs: Mapping[str, Any]
+    ) -> EventConvolution | None:
+        """The same of few events, without bias; None where there is no such thing."""
+        if self._kernels is None or not EventConvolution.serves(weight, attrs):
+            return None
+        return EventConvolution(self._kernels, weight, attrs)
+
+    def event_neurons(
+        self, state: Any, parameters: Any, settings: Neuron, slope: float
+    ) -> EventNeurons | None:
+        """Neurons with memory that send all that is due; None where there is no such thing. See
+        EventNeurons.
+        """
+        state = map_tree(rows, state)
+        if self._kernels is None or not EventNeurons.serves(state, parameters):
+            return None
+        return EventNeurons(self._kernels, state, parameters, settings, slope)

@@ -16,7 +16,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from spiking_yolo.recipe import Neuron
-from spiking_yolo.snn.fast.rows import Active, rows
+from spiking_yolo.snn.layout import Active, rows
 
 # PyTorch's names for what it uses of an x86-64 processor, each with the instructions of those
 # before it. Other processors have the first one alone.

@@ -11,8 +11,8 @@ from torch import Tensor
 
 from spiking_yolo.graph import max_pool, reached_padding
 from spiking_yolo.snn.fast.events import EventPool, Kernels
-from spiking_yolo.snn.fast.rows import Active, channels_last, rows
 from spiking_yolo.snn.fast.steps import Fused
+from spiking_yolo.snn.layout import Active, channels_last, rows
 
 
 class PackedConvolution:

@@ -14,8 +14,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from spiking_yolo.snn.fast.rows import leaves, map_tree, rows, spread
-from spiking_yolo.snn.state import Buffers, Clock
+from spiking_yolo.snn.layout import rows, spread
+from spiking_yolo.snn.state import Buffers, Clock, leaves, map_tree
 
 # Elements of a block: a dozen float32 tensors of this size stay in a cache of 16 MB.
 SIZE = 2**18

@@ -10,7 +10,7 @@ from spiking_yolo.graph import Activation
 from spiking_yolo.recipe import Recipe
 from spiking_yolo.recipe.kinds import KINDS, Kind
 from spiking_yolo.snn.coding import CODINGS
-from spiking_yolo.snn.fast.backend import Backend
+from spiking_yolo.snn.fast import Backend
 from spiking_yolo.snn.neurons.layer import NeuronLayer
 from spiking_yolo.snn.plan import LayerPlan
 

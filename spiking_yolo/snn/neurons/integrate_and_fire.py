@@ -6,7 +6,7 @@ import torch
 from torch import Tensor
 
 from spiking_yolo.snn import functional as F
-from spiking_yolo.snn.fast.rows import per_channel
+from spiking_yolo.snn.layout import per_channel
 from spiking_yolo.snn.neurons.layer import NeuronLayer
 from spiking_yolo.snn.state import Buffers, Clock, Parameters, PotentialState
 

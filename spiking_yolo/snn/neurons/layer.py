@@ -15,19 +15,10 @@ from spiking_yolo.graph import Activation
 from spiking_yolo.recipe import Recipe
 from spiking_yolo.snn.coding import CODINGS
 from spiking_yolo.snn.counting import Counts, count_binary_digits, count_digits
-from spiking_yolo.snn.fast.backend import Backend
-from spiking_yolo.snn.fast.rows import (
-    Active,
-    beside,
-    dense,
-    empty,
-    immediate,
-    leaves,
-    per_channel,
-    shared,
-)
+from spiking_yolo.snn.fast import Backend
+from spiking_yolo.snn.layout import Active, beside, dense, empty, immediate, per_channel, shared
 from spiking_yolo.snn.plan import LayerPlan
-from spiking_yolo.snn.state import Buffers, Clock, Parameters, PotentialState
+from spiking_yolo.snn.state import Buffers, Clock, Parameters, PotentialState, leaves
 
 
 class NeuronLayer(nn.Module, ABC):

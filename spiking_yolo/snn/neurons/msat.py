@@ -11,8 +11,8 @@ from spiking_yolo.graph import Activation
 from spiking_yolo.recipe import Recipe
 from spiking_yolo.snn import functional as F
 from spiking_yolo.snn.coding import uniform
-from spiking_yolo.snn.fast.backend import Backend
-from spiking_yolo.snn.fast.rows import per_channel, shared
+from spiking_yolo.snn.fast import Backend
+from spiking_yolo.snn.layout import per_channel, shared
 from spiking_yolo.snn.msat import MsatThreshold
 from spiking_yolo.snn.neurons.build import register
 from spiking_yolo.snn.neurons.integrate_and_fire import IntegrateAndFire

@@ -15,8 +15,8 @@ from torch import Tensor
 from spiking_yolo.graph import Activation
 from spiking_yolo.recipe import Recipe
 from spiking_yolo.snn.counting import Counts
-from spiking_yolo.snn.fast.backend import Backend
-from spiking_yolo.snn.fast.rows import beside, empty, shared
+from spiking_yolo.snn.fast import Backend
+from spiking_yolo.snn.layout import beside, empty, shared
 from spiking_yolo.snn.msat import without_potential
 from spiking_yolo.snn.neurons.build import register
 from spiking_yolo.snn.neurons.integrate_and_fire import ImbalancedThreshold, IntegrateAndFire

@@ -9,8 +9,8 @@ from torch import Tensor
 
 from spiking_yolo.recipe import MOST
 from spiking_yolo.snn import functional as F
-from spiking_yolo.snn.fast.events import EventNeurons
-from spiking_yolo.snn.fast.rows import Active, per_channel
+from spiking_yolo.snn.fast import EventNeurons
+from spiking_yolo.snn.layout import Active, per_channel
 from spiking_yolo.snn.neurons.build import register
 from spiking_yolo.snn.neurons.layer import NeuronLayer
 from spiking_yolo.snn.state import Buffers, Clock, Parameters, State, tensor

@@ -14,7 +14,7 @@ from torch import Tensor, nn
 
 from spiking_yolo.convert.methods import get_recipe
 from spiking_yolo.graph.trace import trace
-from spiking_yolo.snn.fast.rows import per_channel
+from spiking_yolo.snn.layout import per_channel
 from spiking_yolo.snn.network import SpikingNetwork
 from spiking_yolo.snn.neurons import NeuronLayer
 

@@ -1,12 +1,10 @@
-"""How a layer's tensors lie in memory: channels last, as rows of channels.
+"""How a layer's tensors lie in memory: channels last, as rows of channels, all or some of them.
 
-In memory a tensor [N, C, H, W] is [N * H * W, C]: one row per position. What neurons compute is
-elementwise, so that a layer's rows can be taken in any portions.
+In memory a tensor [N, C, H, W] is [N * H * W, C]: one row per position. Neurons compute element by
+element, so the rows of a layer can be processed in any portions.
 """
 
-from collections.abc import Callable
-from dataclasses import dataclass, fields, is_dataclass
-from typing import Any, TypeVar
+from dataclasses import dataclass
 
 import torch
 from torch import Tensor
@@ -115,41 +113,3 @@ class Active:
 
 def dense(value: Tensor | Active) -> Tensor:
     return value.dense() if isinstance(value, Active) else value
-
-
-def put(tree: Any, where: Tensor, part: Any) -> None:
-    """Write the rows of `part` back into the dataclass of tensors [n, C] that they were
-    taken from.
-    """
-    for name, value in vars(tree).items():
-        if value is not None:
-            value.index_copy_(0, where, getattr(part, name))
-
-
-T = TypeVar("T")
-
-
-def map_tree(f: Callable[[Any], Any], tree: T) -> T:
-    """The same dataclass with f(leaf) for every leaf but None; f is called once for what is one
-    object.
-    """
-    return _mapped(f, tree, {})
-
-
-def leaves(tree: Any) -> list[Any]:
-    """Every leaf but None, once."""
-    result: list[Any] = []
-    map_tree(result.append, tree)
-    return result
-
-
-def _mapped(f: Callable[[Any], Any], tree: Any, known: dict[int, Any]) -> Any:
-    if tree is None:
-        return None
-    if is_dataclass(tree) and not isinstance(tree, type):
-        return type(tree)(
-            **{field.name: _mapped(f, getattr(tree, field.name), known) for field in fields(tree)}
-        )
-    if id(tree) not in known:
-        known[id(tree)] = f(tree)
-    return known[id(tree)]
