@@ -119,12 +119,12 @@ class Graph:
     @cached_property
     def activations(self) -> tuple[Node, ...]:
         """The activation nodes: each becomes a layer of spiking neurons."""
-        return tuple(node for node in self.nodes if node.op == "activation")
+        return tuple([node for node in self.nodes if node.op == "activation"])
 
     @cached_property
     def weighted(self) -> tuple[Node, ...]:
         """The convolutions and linear layers, in order."""
-        return tuple(node for node in self.nodes if node.weighted)
+        return tuple([node for node in self.nodes if node.weighted])
 
     def consumers(self) -> dict[str, list[Node]]:
         """For every node, the nodes that read it."""
@@ -136,12 +136,16 @@ class Graph:
 
     def last_activations(self) -> set[str]:
         """The activation nodes that outputs are computed from with no other in between."""
-        needed, found = set(self.outputs), set()
+        needed = set(self.outputs)
+        last = set()
         for node in reversed(self.nodes):
-            if node.name in needed:
-                found.update([node.name] if node.op == "activation" else [])
-                needed.update([] if node.op == "activation" else node.inputs)
-        return found
+            if node.name not in needed:
+                continue
+            if node.op == "activation":
+                last.add(node.name)
+            else:
+                needed.update(node.inputs)
+        return last
 
     def up_to(self, *names: str) -> Self:
         """The subgraph that computes `names`, which become its outputs."""

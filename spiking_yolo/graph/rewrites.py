@@ -1,5 +1,6 @@
 """Graph rewrites that save work and keep results."""
 
+from collections.abc import Iterable, Mapping
 from dataclasses import replace
 
 from spiking_yolo.graph import Graph, Node
@@ -28,10 +29,14 @@ def pool_before_neuron(graph: Graph) -> Graph:
         if moved is None and node.name in renamed.values():
             continue
         source = moved or node
-        rewired = replace(node, inputs=tuple(renamed.get(name, name) for name in source.inputs))
+        rewired = replace(node, inputs=_renamed(source.inputs, renamed))
         nodes += [rewired, replace(moved, inputs=(node.name,))] if moved else [rewired]
-    outputs = tuple(renamed.get(name, name) for name in graph.outputs)
+    outputs = _renamed(graph.outputs, renamed)
     return replace(graph, nodes=tuple(nodes), outputs=outputs)
+
+
+def _renamed(names: Iterable[str], others: Mapping[str, str]) -> tuple[str, ...]:
+    return tuple([others.get(name, name) for name in names])
 
 
 def with_identities(graph: Graph) -> Graph:
@@ -56,7 +61,7 @@ def with_identities(graph: Graph) -> Graph:
     sends = {name: f"{name}_identity" for name in wanted}
     nodes: list[Node] = []
     for node in graph.nodes:
-        nodes.append(replace(node, inputs=tuple(sends.get(name, name) for name in node.inputs)))
+        nodes.append(replace(node, inputs=_renamed(node.inputs, sends)))
         if node.name in wanted:
             # Leaky ReLU of slope 1.
             nodes.append(Node(sends[node.name], "activation", (node.name,), {"slope": 1.0}))
@@ -99,11 +104,12 @@ def readout_nodes(graph: Graph) -> tuple[Node, ...]:
     A linear map of a mean over time is the mean of the map, so they run only where the network's
     output is read.
     """
-    users = graph.consumers()
+    # What is read by anything else is not part of it.
+    others: set[str] = set()
     readout: list[Node] = []
     for node in reversed(graph.nodes):
-        if node.op not in ("input", "activation", "max_pool") and all(
-            user in readout for user in users[node.name]
-        ):
-            readout.insert(0, node)
-    return tuple(readout)
+        if node.name in others or node.op in ("input", "activation", "max_pool"):
+            others.update(node.inputs)
+        else:
+            readout.append(node)
+    return tuple(reversed(readout))

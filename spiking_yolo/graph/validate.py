@@ -27,12 +27,14 @@ def shapes(graph: Graph, height: int, width: int) -> dict[str, torch.Size]:
     known: dict[str, Tensor] = {}
     numbers = macs = 0
     for node in graph.nodes:
-        weight, bias = (None if t is None else _meta(*t.shape) for t in graph.parameters(node))
-        inputs = (
-            [known[name] for name in node.inputs]
-            if node.op != "input"
-            else [_meta(1, 3, height, width)]
-        )
+        weight, bias = graph.parameters(node)
+        if weight is not None:
+            weight = _meta(*weight.shape)
+        if bias is not None:
+            bias = _meta(*bias.shape)
+        inputs = [known[name] for name in node.inputs]
+        if node.op == "input":
+            inputs = [_meta(1, 3, height, width)]
         try:
             made = OPS[node.op](node.attrs, weight, bias, *inputs)
             if (bias is not None and bias.shape != made.shape[1:2]) or not _fits(
@@ -144,8 +146,12 @@ def _integer(least: int, most: int = FARTHEST) -> Test:
 
 
 def _integers(count: int, least: int) -> Test:
-    one = _integer(least)
-    return lambda v: isinstance(v, list | tuple) and len(v) == count and all(map(one, v))
+    def test(v: Any) -> bool:
+        if not isinstance(v, list | tuple) or len(v) != count or set(map(type, v)) != {int}:
+            return False
+        return least <= min(v) and max(v) <= FARTHEST
+
+    return test
 
 
 def _number(low: float, high: float) -> Test:

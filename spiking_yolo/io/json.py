@@ -122,6 +122,8 @@ def _fits(value: Any, kind: Any) -> bool:
     origin, parts = get_origin(kind), get_args(kind)
     if origin is types.UnionType:
         return any(_fits(value, part) for part in parts)
+    if origin is list and parts[0] in (int, str):
+        return isinstance(value, list) and set(map(type, value)) <= {parts[0]}
     if origin is list:
         return isinstance(value, list) and all(_fits(item, parts[0]) for item in value)
     if origin is dict:

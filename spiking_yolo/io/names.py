@@ -35,7 +35,10 @@ def label(text: object) -> str:
     """The name of a class on one line: no more than LABEL characters, without what would command a
     terminal.
     """
-    return printable(" ".join(str(text).split()))[:LABEL]
+    line = " ".join(str(text).split())
+    if not line.isprintable():
+        line = printable(line)
+    return line[:LABEL]
 
 
 def file_name(text: str) -> str:

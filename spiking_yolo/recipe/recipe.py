@@ -51,9 +51,10 @@ class Recipe:
             for name, entry in settings_of(cls).items():
                 value = getattr(values, name)
                 # Defaults are sound, and most values are defaults.
-                if value is not entry.default:
+                if type(value) is not type(entry.default) or value != entry.default:
                     changes[name] = checked(f"{slot}.{name}", entry, value)
-            object.__setattr__(self, slot, replace(values, **changes))
+            if changes:
+                object.__setattr__(self, slot, replace(values, **changes))
         for reason in _conflicts(self):
             raise UserError(reason)
 
@@ -191,8 +192,9 @@ def _unsupported(recipe: Recipe) -> Iterator[str]:
         ("msat", "msat.enabled", msat.enabled),
         ("confidence", "msat.confidence", msat.confidence != "off"),
     )
+    supports = recipe.neuron_kind.supports
     for option, setting, is_set in settings:
-        if is_set and option not in recipe.neuron_kind.supports:
+        if is_set and option not in supports:
             yield f"{setting} needs neuron.kind={kinds_with(option)}, not {neuron.kind}"
     if neuron.shift and neuron.initial:
         yield ("neuron.shift needs neuron.initial=0: it takes the place of the initial potential")

@@ -158,7 +158,8 @@ class NetworkPlan:
         changing = coding.once or recipe.encoding.input != "analogue"
         constant = frozenset[str]() if changing else frozenset(constant_nodes(graph))
         readout = readout_nodes(graph)
-        stepped = tuple(node for node in graph.nodes if node not in readout)
+        later = {node.name for node in readout}
+        stepped = tuple([node for node in graph.nodes if node.name not in later])
         summing = {
             node.name for node in graph.activations if follows_sums(recipe, neurons[node.name])
         }
@@ -169,7 +170,7 @@ class NetworkPlan:
             constant,
             readout,
             stepped,
-            _releases(graph, stepped, constant),
+            _releases(graph, stepped, readout, constant),
             _sliced(graph),
             {} if observed else _sums(graph, summing, constant),
             sources,
@@ -201,46 +202,43 @@ def follows_sums(recipe: Recipe, parameters: Mapping[str, Tensor]) -> bool:
 
 
 def _sliced(graph: Graph) -> frozenset[str]:
-    found: set[str] = set()
+    """The nodes of whose events a slice of channels is taken, directly or after linear nodes."""
+    sliced: set[str] = set()
     for node in reversed(graph.nodes):
-        if node.op == "slice" or (
-            node.name in found and not node.weighted and node.op != "activation"
-        ):
-            found.update(node.inputs)
-    return frozenset(found)
+        passes = node.name in sliced and not node.weighted and node.op != "activation"
+        if passes or node.op == "slice":
+            sliced.update(node.inputs)
+    return frozenset(sliced)
 
 
 def _sums(graph: Graph, layers: set[str], constant: frozenset[str]) -> dict[str, str]:
     """Those of the layers that read a max pooling alone -> that pooling."""
     users = graph.consumers()
-    alone = {
-        node.name
-        for node in graph.nodes
-        if node.op == "max_pool"
-        and node.name not in constant
-        and len(users[node.name]) == 1
-        and node.name not in graph.outputs
-    }
-    return {name: pool for name in layers if (pool := graph[name].inputs[0]) in alone}
+    sums = {}
+    for name in layers:
+        pool = graph[graph[name].inputs[0]]
+        alone = len(users[pool.name]) == 1 and pool.name not in graph.outputs
+        if pool.op == "max_pool" and alone and pool.name not in constant:
+            sums[name] = pool.name
+    return sums
 
 
 def _releases(
-    graph: Graph, stepped: tuple[Node, ...], constant: frozenset[str]
+    graph: Graph, stepped: tuple[Node, ...], readout: tuple[Node, ...], constant: frozenset[str]
 ) -> dict[str, tuple[str, ...]]:
-    last = {name: node.name for node in stepped for name in node.inputs}
-    keep = (
-        readout_sources(graph, tuple(node for node in graph.nodes if node not in stepped))
-        | constant
-    )
-    return {
-        node.name: tuple(i for i in set(node.inputs) if last[i] == node.name and i not in keep)
-        for node in stepped
-    }
+    """Node -> the values that nobody needs after it."""
+    last: dict[str, str] = {}
+    for node in stepped:
+        last.update(dict.fromkeys(node.inputs, node.name))
+    releases: dict[str, tuple[str, ...]] = {node.name: () for node in stepped}
+    for name in last.keys() - readout_sources(graph, readout) - constant:
+        releases[last[name]] += (name,)
+    return releases
 
 
 def readout_sources(graph: Graph, readout: tuple[Node, ...]) -> set[str]:
     """The nodes whose values the output is read from: those before the readout, and outputs outside
     of it.
     """
-    inputs = {name for node in readout for name in node.inputs}
-    return {*graph.outputs, *inputs} - {node.name for node in readout}
+    sources = set(graph.outputs).union(*[node.inputs for node in readout])
+    return sources - {node.name for node in readout}
