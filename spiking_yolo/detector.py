@@ -185,6 +185,7 @@ class SpikingYOLO:
         iou: float = ...,
         classes: Classes | None = ...,
         max_det: int = ...,
+        agnostic_nms: bool = ...,
         bgr: bool = ...,
         maps: bool = ...,
         progress: Callable[[int], Any] | None = ...,
@@ -200,6 +201,7 @@ class SpikingYOLO:
         iou: float = ...,
         classes: Classes | None = ...,
         max_det: int = ...,
+        agnostic_nms: bool = ...,
         bgr: bool = ...,
         maps: bool = ...,
         progress: Callable[[int], Any] | None = ...,
@@ -214,6 +216,7 @@ class SpikingYOLO:
         iou: float = 0.45,
         classes: Classes | None = None,
         max_det: int = 300,
+        agnostic_nms: bool = False,
         bgr: bool = False,
         maps: bool = False,
         progress: Callable[[int], Any] | None = None,
@@ -230,6 +233,7 @@ class SpikingYOLO:
             iou: Suppress a box that overlaps a better one of its class by more than this.
             classes: Names or ids of the classes to keep, one or several; None keeps all.
             max_det: Most boxes per image.
+            agnostic_nms: Suppress boxes across classes, not within each class.
             bgr: Whether arrays are BGR, as those of OpenCV.
             maps: Record spike maps; see Result.maps.
             progress: Called with t after every timestep.
@@ -246,7 +250,11 @@ class SpikingYOLO:
             3 boxes: car 0.63, dog 0.62, bicycle 0.56; T=1, 2.2 M digits
         """
         selection = Selection(
-            conf=conf, iou=iou, max_det=max_det, classes=class_ids(classes, self.names)
+            conf=conf,
+            iou=iou,
+            max_det=max_det,
+            agnostic_nms=agnostic_nms,
+            classes=class_ids(classes, self.names),
         )
         T = check_count("T", T)
         times = checked_steps(steps, T)
@@ -278,6 +286,7 @@ class SpikingYOLO:
         iou: float = 0.45,
         classes: Classes | None = None,
         max_det: int = 300,
+        agnostic_nms: bool = False,
         bgr: bool = False,
     ) -> Result:
         """Detect objects with the original network: same preprocessing, decoding and suppression.
@@ -292,7 +301,11 @@ class SpikingYOLO:
             UserError: As `detect`.
         """
         selection = Selection(
-            conf=conf, iou=iou, max_det=max_det, classes=class_ids(classes, self.names)
+            conf=conf,
+            iou=iou,
+            max_det=max_det,
+            agnostic_nms=agnostic_nms,
+            classes=class_ids(classes, self.names),
         )
         check_flags(bgr=bgr)
         check_image(image)
@@ -313,6 +326,7 @@ class SpikingYOLO:
         iou: float = 0.45,
         classes: Classes | None = None,
         max_det: int = 300,
+        agnostic_nms: bool = False,
         bgr: bool = False,
         maps: bool = False,
     ) -> Iterator[Result]:
@@ -330,7 +344,7 @@ class SpikingYOLO:
             refresh: Start anew after so many frames, so that rounding errors do not add up; 0:
                 only at a cut and where the size changes.
             every: Take every n-th frame.
-            conf, iou, classes, max_det, bgr, maps: See `detect`.
+            conf, iou, classes, max_det, agnostic_nms, bgr, maps: See `detect`.
 
         Yields:
             A Result per frame, with its number, time, and whether it is a cut.
@@ -344,7 +358,11 @@ class SpikingYOLO:
             ...     print(result.frame, result.counts(), result.operations_per_mac)
         """
         selection = Selection(
-            conf=conf, iou=iou, max_det=max_det, classes=class_ids(classes, self.names)
+            conf=conf,
+            iou=iou,
+            max_det=max_det,
+            agnostic_nms=agnostic_nms,
+            classes=class_ids(classes, self.names),
         )
         T = check_count("T", T)
         times = checked_steps(steps, T)

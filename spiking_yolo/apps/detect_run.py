@@ -168,8 +168,7 @@ class _Run:
         self.options, self.detector, self.watcher = options, detector, watcher
         self.layers = choose_layers(options.layers, detector.layers) if options.overlay else ()
         classes = class_ids(options.classes or None, detector.names)
-        thresholds = {name: getattr(options, name) for name in ("conf", "iou", "max_det")}
-        self.choice: dict[str, Any] = {**thresholds, "classes": classes}
+        self.choice: dict[str, Any] = {**options.box_options(), "classes": classes}
 
     @cached_property
     def costs(self) -> CostModel:

@@ -15,6 +15,7 @@ class DetectionOptions(Options):
     conf: float = setting(0.25, "smallest confidence", 0, 1)
     iou: float = setting(0.45, "suppress boxes that overlap more", 0, 1)
     max_det: int = setting(300, "boxes per image", 1)
+    agnostic_nms: bool = setting(False, "suppress boxes across classes, not within each class")
 
     def box_options(self) -> dict[str, Any]:
         """These options alone, by name, of a verb that has more."""

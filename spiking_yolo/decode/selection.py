@@ -9,7 +9,7 @@ import numpy as np
 import torch
 from PIL import Image
 from torch import Tensor
-from torchvision.ops import batched_nms
+from torchvision.ops import batched_nms, nms
 
 from spiking_yolo.data.images import Placement, read_image
 from spiking_yolo.decode import DetectionOptions
@@ -72,14 +72,12 @@ class Selection(DetectionOptions):
             chosen = replace(chosen, xyxy=placement.to_image(chosen.xyxy))
             chosen = chosen.take((chosen.xyxy[:, 2:] > chosen.xyxy[:, :2]).all(1))
             if self.classes is not None:
-                wanted = torch.tensor(self.classes, dtype=torch.int64)
-                chosen = chosen.take(torch.isin(chosen.class_id, wanted))
-                chosen = chosen.take(slice(self.max_det))
+                chosen = self._of_classes(chosen).take(slice(self.max_det))
             results.append(chosen)
         return results
 
     def select(self, boxes: Tensor, scores: Tensor) -> Detections:
-        """Threshold the scores of one image and suppress boxes, greedily, within each class.
+        """Threshold the scores of one image, and suppress boxes greedily.
 
         Args:
             boxes: Corners x1, y1, x2, y2 in any unit, [k, 4].
@@ -93,9 +91,20 @@ class Selection(DetectionOptions):
             every = Detections(boxes.float(), confidence.float(), class_id)
             every = every.take(confidence > self.conf)
         every = every.take(every.xyxy.isfinite().all(1))
-        order = batched_nms(every.xyxy, every.confidence, every.class_id, self.iou)
+        if self.agnostic_nms:
+            # Nor may boxes of other classes suppress any.
+            every = self._of_classes(every)
+            order = nms(every.xyxy, every.confidence, self.iou)
+        else:
+            order = batched_nms(every.xyxy, every.confidence, every.class_id, self.iou)
         # Boxes of other classes, which are dropped later, must not use up max_det.
         return every.take(order[: self.max_det] if self.classes is None else order)
+
+    def _of_classes(self, boxes: Detections) -> Detections:
+        if self.classes is None:
+            return boxes
+        classes = torch.tensor(self.classes, dtype=torch.int64)
+        return boxes.take(torch.isin(boxes.class_id, classes))
 
 
 def class_ids(classes: Classes | None, names: Sequence[str]) -> tuple[int, ...] | None:

@@ -3,6 +3,7 @@
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from torchvision.ops import nms
 
 from spiking_yolo.decode.selection import Selection
 
@@ -73,6 +74,30 @@ def test_classes_do_not_suppress_each_other_and_non_finite_boxes_go():
     for multi_label in (True, False):
         found = select(boxes, scores, 0.1, 0.5, 10, multi_label)
         assert found.class_id.tolist() == [0, 1]
+
+
+@settings(deadline=None, max_examples=30)
+@given(st.integers(0, 2**31), st.booleans())
+def test_agnostic_suppression_is_torchvisions(seed, multi_label):
+    """Of one box per class and score, in whole pixels; some classes are not wanted."""
+    generator = torch.Generator().manual_seed(seed)
+    corner, size = torch.randint(40, (2, 20, 2), generator=generator).float()
+    boxes = torch.cat([corner, corner + 5 + size], 1)
+    scores = torch.randperm(60, generator=generator).reshape(20, 3) / 60
+    index, class_id = (scores > 0.2).nonzero(as_tuple=True)
+    if not multi_label:
+        best = scores[index, class_id] == scores.max(1).values[index]
+        index, class_id = index[best], class_id[best]
+    for classes in (None, (0, 2)):
+        wanted = torch.isin(class_id, torch.tensor(classes or (0, 1, 2)))
+        rows, labels = index[wanted], class_id[wanted]
+        order = nms(boxes[rows], scores[rows, labels], 0.4)
+        selection = Selection(
+            conf=0.2, iou=0.4, agnostic_nms=True, classes=classes, multi_label=multi_label
+        )
+        chosen = selection.select(boxes, scores)
+        assert chosen.xyxy.tolist() == boxes[rows][order].tolist()
+        assert chosen.class_id.tolist() == labels[order].tolist()
 
 
 def test_nothing_above_the_threshold():
