@@ -27,9 +27,15 @@ from torch import Tensor
 from spiking_yolo.convert.converted import Converted
 from spiking_yolo.convert.methods import get_recipe
 from spiking_yolo.graph import Activation, Graph, max_pool
-from spiking_yolo.snn.fast import Backend
-from spiking_yolo.snn.fast import events as library_module
-from spiking_yolo.snn.fast.events import LEVELS, EventConvolution, Kernels, load, usable_levels
+from spiking_yolo.snn.fast import Backend, events
+from spiking_yolo.snn.fast.events import (
+    LEVELS,
+    EventConvolution,
+    Kernels,
+    library,
+    load,
+    usable_levels,
+)
 from spiking_yolo.snn.fast.linear import PooledSum
 from spiking_yolo.snn.layout import Active, channels_last, rows
 from spiking_yolo.snn.neurons.signed import SignedMemory
@@ -46,8 +52,8 @@ def level(request: pytest.FixtureRequest) -> Iterator[str]:
     if functions is None:
         pytest.skip(f"events_{request.param}.so was not built: nothing is event-driven here")
     with pytest.MonkeyPatch.context() as patch:
-        for module in ("backend", "events"):
-            patch.setattr(f"spiking_yolo.snn.fast.{module}.library", lambda: functions)
+        for module in ("fast", "fast.events"):
+            patch.setattr(f"spiking_yolo.snn.{module}.library", lambda: functions)
         yield request.param
 
 
@@ -336,7 +342,7 @@ def test_where_there_is_a_compiler_the_installation_has_built_every_level():
 
 
 def test_what_was_built_is_not_older_than_its_source():
-    source = Path(library_module.__file__).with_name("events.c")
+    source = Path(events.__file__).with_name("events.c")
     for file in source.parent.glob("events_*.so"):
         assert file.stat().st_mtime >= source.stat().st_mtime, (
             "run: python setup.py build_ext --inplace"
@@ -358,7 +364,7 @@ def test_levels_are_those_of_pytorch(
 ):
     monkeypatch.setattr(torch.backends.cpu, "get_cpu_capability", lambda: capability)
     assert usable_levels() == levels
-    chosen = library_module.library.__wrapped__()
+    chosen = library.__wrapped__()
     assert (chosen is None) == (load(levels[-1]) is None)
     assert chosen is None or levels[-1] in chosen._name
 
@@ -375,10 +381,10 @@ def test_pytorch_can_be_told_to_use_a_lower_level():
 def test_without_the_c_code_nothing_is_event_driven(
     monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ):
-    monkeypatch.setattr(library_module, "__file__", str(tmp_path / "library.py"))
-    assert library_module.library.__wrapped__() is None
+    monkeypatch.setattr(events, "__file__", str(tmp_path / "events.py"))
+    assert library.__wrapped__() is None
     (tmp_path / f"events_{usable_levels()[-1]}.so").write_text("not a library")
-    assert library_module.library.__wrapped__() is None
+    assert library.__wrapped__() is None
     monkeypatch.setattr("spiking_yolo.snn.fast.library", lambda: None)
     stream = Stream(spiking(make(TinyLeaky), images(2), get_recipe("signed-digits")).network())
     for x in moving()[:3]:
