@@ -52,7 +52,7 @@ def test_the_wheel_holds_the_package_the_default_network_and_the_samples(tmp_pat
     if shutil.which("cc"):
         levels = LEVELS if platform.machine() in ("x86_64", "AMD64") else LEVELS[:1]
         assert files(package, "*.so") == {
-            Path("snn", "backend", f"events_{level}.so") for level in levels
+            Path("snn", "fast", f"events_{level}.so") for level in levels
         }
     samples = package / "assets" / "samples"
     assert files(samples, "*") == files(ROOT / "data" / "samples", "*")
