@@ -3,11 +3,10 @@
 import sys
 from dataclasses import replace
 
+from spiking_yolo.apps.console import Bars, next_command, write
 from spiking_yolo.apps.detect import DetectOptions
 from spiking_yolo.apps.detect_run import Sighting, Watcher
 from spiking_yolo.apps.sinks import Outputs
-from spiking_yolo.cli.following import following
-from spiking_yolo.cli.main import Bars, write
 from spiking_yolo.convert.methods import patience
 from spiking_yolo.data.sources import is_stream, is_webcam, taken
 from spiking_yolo.decode.boxes import listed
@@ -38,7 +37,7 @@ class Report(Watcher):
         if self.outputs.used:
             print(f"results saved to {self.outputs.directory}")
             if self.seen:
-                print(following("report", self.options, self.seen))
+                print(next_command("report", self.options, self.seen))
 
     def source(self, source: str, number: int, count: int) -> None:
         self.count = count

@@ -9,16 +9,14 @@ from dataclasses import replace
 from importlib import import_module
 from pathlib import Path
 from types import ModuleType
-from typing import Any, TextIO
-
-from tqdm import tqdm
+from typing import get_type_hints
 
 from spiking_yolo import __version__
 from spiking_yolo.cli.program import become_process, read, status
 from spiking_yolo.convert.methods import DEFAULT, get_recipe
 from spiking_yolo.data.sources import check_there
 from spiking_yolo.errors import UserError
-from spiking_yolo.io.names import did_you_mean, printable
+from spiking_yolo.io.names import did_you_mean
 from spiking_yolo.models.zoo import located
 from spiking_yolo.options import MethodOptions, MethodsOptions, WeightsOptions, recipes
 from spiking_yolo.settings import Options
@@ -45,43 +43,6 @@ def check_names(options: Options) -> None:
     sources = getattr(options, "sources", ())
     if len(sources) == 1:  # of several the others may be good
         check_there(sources[0])
-
-
-_PATIENCE = 2.0  # seconds before a bar appears
-
-
-def write(text: str, file: TextIO | None = None) -> None:
-    """Print a line above the bars, without what would command the terminal. file: stdout by
-    default.
-    """
-    tqdm.write(printable(text), file=file)
-
-
-class Bars:
-    """One bar per kind of work, for the `progress` callbacks of the studies; nothing where stderr
-    is a file.
-    """
-
-    def __init__(self) -> None:
-        self._bars: dict[str, tqdm[Any]] = {}
-
-    def __call__(self, what: str, done: int, total: int | None, remark: str = "") -> None:
-        """`done` of `total` (None: unknown) of this work, whose bar goes once all is done."""
-        if what not in self._bars:
-            self._bars[what] = tqdm(
-                total=total, desc=what, delay=_PATIENCE, leave=False, disable=None
-            )
-        bar = self._bars[what]
-        bar.set_postfix_str(remark, refresh=False)
-        bar.update(done - bar.n)
-        if done == total:
-            self.close(what)
-
-    def close(self, *what: str) -> None:
-        """Remove these bars, or all."""
-        for name in what or tuple(self._bars):
-            if (bar := self._bars.pop(name, None)) is not None:
-                bar.close()
 
 
 VERBS = {
@@ -113,6 +74,13 @@ VERBS = {
     "zoo": "list the networks that work, with their licences, and names for --weights",
     "weights": "show the networks that come with the package, and check the default one",
 }
+# Where a verb is, unless it is in the module of its name in apps/.
+MODULES = {
+    "detect": "cli.detect",
+    "report": "cli.report",
+    "eval": "apps.evaluate",
+    "eval-video": "apps.video",
+}
 PROG = "spiking-yolo"
 
 
@@ -126,9 +94,9 @@ def parse(argv: Sequence[str], prog: str | None = None) -> Options:
             f"{verb!r} is not one of {', '.join(VERBS)}{did_you_mean(verb, VERBS)}; see {PROG}"
             " --help"
         )
-    module = _module(verb)
+    module = verb_module(verb)
     return read(
-        module.OPTIONS,
+        options_of(module),
         module.__doc__,
         argv[1:],
         prog or f"{PROG} {verb}",
@@ -142,13 +110,19 @@ def call(argv: Sequence[str], prog: str | None = None) -> int:
     def inside() -> int | None:
         options = parse(argv, prog)
         check_names(options)
-        return _module(argv[0]).main(options)
+        return verb_module(argv[0]).main(options)
 
     return status(inside)
 
 
-def _module(verb: str) -> ModuleType:
-    return import_module(f"spiking_yolo.cli.{verb.replace('-', '_')}")
+def verb_module(verb: str) -> ModuleType:
+    """The module of a verb: its docstring is the text of --help, its `main` takes the options."""
+    return import_module(f"spiking_yolo.{MODULES.get(verb, f'apps.{verb}')}")
+
+
+def options_of(module: ModuleType) -> type[Options]:
+    """The class of the options that `main` of a verb's module takes."""
+    return get_type_hints(module.main)["options"]
 
 
 def run(*tool: str) -> int:

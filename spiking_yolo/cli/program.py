@@ -17,7 +17,7 @@ from typing import Annotated, Any, NoReturn, TypeVar
 
 from cyclopts import App, CycloptsError, Parameter, UnusedCliTokensError
 
-from spiking_yolo.cli.listing import methods_text, settings_text
+from spiking_yolo.apps.methods import methods_text, settings_text
 from spiking_yolo.cli.start import SAID, end, handle_signals
 from spiking_yolo.errors import Notice, UserError
 from spiking_yolo.io.names import Size, printable, size_name

@@ -16,8 +16,8 @@ OPTIONS = ReportOptions
 
 
 def main(options: ReportOptions) -> None:
+    from spiking_yolo.apps.console import Bars
     from spiking_yolo.apps.report.run import report
-    from spiking_yolo.cli.main import Bars
     from spiking_yolo.io.run_folder import run_directory
 
     path = options.output or run_directory(options.project, options.name) / "report.html"

@@ -253,13 +253,13 @@ def test_weights_checks_calibrations(shipped: Path, monkeypatch, capsys):
         for path in shipped.parent.glob("*.safetensors")
     }
     statistics, learned = sorted(names, key=lambda name: "statistics" not in name)
-    default = "spiking_yolo.cli.weights.default_weights"
+    default = "spiking_yolo.apps.weights.default_weights"
     monkeypatch.setattr(default, lambda: shipped)
     monkeypatch.setattr(
-        "spiking_yolo.cli.weights.YOLOV3_TINY", sha256(shipped.read_bytes()).hexdigest()
+        "spiking_yolo.apps.weights.YOLOV3_TINY", sha256(shipped.read_bytes()).hexdigest()
     )
     monkeypatch.setattr(
-        "spiking_yolo.cli.weights.shipped_calibrations", lambda: {shipped.name: names}
+        "spiking_yolo.apps.weights.shipped_calibrations", lambda: {shipped.name: names}
     )
 
     def states() -> dict[str, str]:

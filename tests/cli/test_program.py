@@ -9,8 +9,8 @@ from helpers.tiny import ROOT, run_tool
 
 from spiking_yolo.apps.analyze import AnalyzeOptions
 from spiking_yolo.apps.calibrate import CalibrateOptions
+from spiking_yolo.apps.convert import ConvertOptions
 from spiking_yolo.apps.detect import DetectOptions
-from spiking_yolo.apps.export import ConvertOptions
 from spiking_yolo.cli import detect as detect_verb
 from spiking_yolo.cli.main import VERBS, call, parse
 from spiking_yolo.cli.program import read, status

@@ -1,11 +1,11 @@
 """A good call of every verb, and what happens to its options."""
 
 from dataclasses import asdict
-from importlib import import_module
 from pathlib import Path
 
 import numpy as np
 
+from spiking_yolo.cli.main import options_of, verb_module
 from spiking_yolo.cli.program import FLAGS
 from spiking_yolo.convert.methods import get_recipe
 from spiking_yolo.settings import Setting, settings_of
@@ -85,9 +85,11 @@ def odd_call(rng: np.random.Generator) -> tuple[str, tuple[str, ...]]:
     calls = SLOW if rng.random() < 0.05 else FAST
     name = pick(list(calls), rng)
     folder, verb = name.split()
-    module = import_module(f"spiking_yolo.cli.{verb}")
+    module = verb_module(verb)
     spelled = {**FLAGS, **getattr(module, "FLAGS", {})}
-    entries = [entry for key, entry in settings_of(module.OPTIONS).items() if key not in _LEFT_OUT]
+    entries = [
+        entry for key, entry in settings_of(options_of(module)).items() if key not in _LEFT_OUT
+    ]
     call = calls[name]
     for _ in range(rng.integers(1, 4) if entries else 0):
         entry = pick(entries, rng)

@@ -1,32 +1,26 @@
-"""A converted network for other tools: Neuromorphic Intermediate Representation, JSON,
-safetensors.
+"""Write a converted network for other tools: NIR, the Neuromorphic Intermediate Representation,
+JSON or safetensors.
+
+    spiking-yolo export --weights W --method p-norm --format nir -o net.nir
+    spiking-yolo export --weights W --method p-norm --format nir --explain
+    spiking-yolo export --weights W --format json -o net.json
+    spiking-yolo export --weights W --format safetensors -o net.safetensors
+
+nir: for simulators and neuromorphic chips, of networks with (leaky) ReLU, average pooling, strides,
+additions and concatenations, by methods with IF neurons of one spike per step (p-norm,
+channel-norm, rmp, opt, fixed-fraction, spike-norm). Spikes are ones; the file's metadata say how
+the input is presented and what a timestep is. Needs the extra "export". --explain lists the nodes
+that NIR has no words for. json: graph, shapes, thresholds and provenance, to read. safetensors: the
+file of `spiking-yolo convert`.
 """
 
-from dataclasses import KW_ONLY, dataclass
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
 from spiking_yolo.errors import UserError
 from spiking_yolo.options import MethodOptions
 from spiking_yolo.settings import setting
-
-
-@dataclass(frozen=True)
-class ConvertOptions(MethodOptions):
-    """Which network, and where its file goes."""
-
-    title = "options"
-
-    network: Path | None = setting(None, "the same as --weights")
-    _: KW_ONLY
-    output: Path = setting(doc="file to write, ending in .safetensors")
-
-    def __post_init__(self) -> None:
-        super().__post_init__()
-        check_suffix(self.output, "safetensors")
-        if self.network and self.weights:
-            raise UserError("give the weights once: as the first argument or with --weights")
-        object.__setattr__(self, "weights", self.network or self.weights)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -54,3 +48,13 @@ class ExportOptions(MethodOptions):
 def check_suffix(path: Path, suffix: str) -> None:
     if path.suffix != f".{suffix}":
         raise UserError(f"--output must end in .{suffix}, not {path.name}")
+
+
+def main(options: ExportOptions) -> None:
+    from spiking_yolo.apps.export.write import explain, export
+
+    print(
+        explain(options)
+        if options.explain
+        else f"{export(options).text()}: saved to {options.output}"
+    )

@@ -8,7 +8,8 @@ from typing import Any
 
 from torch import Tensor
 
-from spiking_yolo.apps.export import ConvertOptions, ExportOptions
+from spiking_yolo.apps.convert import ConvertOptions
+from spiking_yolo.apps.export import ExportOptions
 from spiking_yolo.apps.export.expressible import listing, missing, needed
 from spiking_yolo.apps.export.nir_graph import to_nir
 from spiking_yolo.convert.converted import Converted

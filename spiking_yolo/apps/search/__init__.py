@@ -1,8 +1,20 @@
-"""Tune the numbers of a recipe on calibration images: space -> score -> study."""
+"""Tune the numbers of a conversion method for one network: thresholds, also per layer, bursts,
+MSAT's constants.
+
+    spiking-yolo search --data coco --T 1 --budget 40
+    spiking-yolo search --data photographs --method msat-plus --T 16 --budget 80 --max-operations 3
+
+Every recipe that is tried runs on --limit calibration images; the error of the network's output
+against the ANN after T steps is made small, within an optional limit on synaptic operations. Needs
+pip install 'spiking_yolo[search]', and the statistics that `calibrate` takes. PROJECT/NAME gets
+recipe.json, which every verb takes as --method, and trials.csv; --resume, with the same arguments,
+goes on after an interruption, or with a larger budget.
+"""
 
 from dataclasses import dataclass
 from pathlib import Path
 
+from spiking_yolo.io.assets import samples_folder
 from spiking_yolo.options import ComputeOptions, LimitOptions, MethodOptions, ResumableOptions
 from spiking_yolo.settings import setting
 
@@ -27,3 +39,26 @@ class SearchOptions(LimitOptions, MethodOptions, ComputeOptions, ResumableOption
         None, "synaptic operations allowed, in ANN MACs", above=0
     )
     project: Path = setting(Path("runs/search"))
+
+
+def main(options: SearchOptions) -> None:
+    from spiking_yolo.apps.console import Bars, next_command
+    from spiking_yolo.apps.search.study import TRIALS, first_recipe, search
+    from spiking_yolo.convert.load import load_statistics
+    from spiking_yolo.data.formats import open_photographs
+    from spiking_yolo.io.distributed import usable_device
+    from spiking_yolo.options import load_ann, simulation, study_folder
+
+    start = first_recipe(options)
+    usable_device(options.device)
+    data = [str(path) for path in options.data or [samples_folder()]]
+    photographs = open_photographs(data, options.split, training=True)
+    ann = load_ann(options)
+    statistics = load_statistics(ann, options.statistics)
+    folder = study_folder(options, TRIALS)
+    how = simulation(options, options.device)
+    result = search(ann, statistics, start, photographs, folder, options, how, Bars())
+    result.save(folder)
+    print(result.text())
+    print(f"the recipe is saved to {folder / 'recipe.json'}")
+    print(next_command("eval", options, method=folder / "recipe.json", settings={}))

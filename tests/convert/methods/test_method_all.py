@@ -12,7 +12,7 @@ from helpers.networks import Pooled, Residual, TinyLeaky, images, make, spiking
 from helpers.tiny import run_tool
 
 import spiking_yolo.convert.methods as package
-from spiking_yolo.cli.listing import methods_text
+from spiking_yolo.apps.methods import methods_text
 from spiking_yolo.convert.converted import Converted
 from spiking_yolo.convert.methods import DEFAULT, get_recipe, list_methods
 

@@ -1,10 +1,20 @@
-"""The tables that --list-methods and --list-settings print."""
+"""List the conversion methods, or the settings of one.
+
+    spiking-yolo methods
+    spiking-yolo methods msat  # every setting; * marks those that differ from the default
+    spiking-yolo methods msat --set msat.det=false
+
+A method is also a recipe.json. Its settings are changed with --set KEY=VALUE in every verb that
+converts.
+"""
 
 from collections.abc import Mapping
+from dataclasses import KW_ONLY, dataclass
 from typing import Any
 
 from spiking_yolo.convert.methods import DEFAULT, get_recipe, list_methods
 from spiking_yolo.recipe import Recipe, settings_table
+from spiking_yolo.settings import Options, setting
 
 NOTE = (
     "T: timesteps with which Tiny-YOLOv3 keeps 85 % of the ANN's mAP50 on 49 COCO photographs, some"
@@ -73,3 +83,20 @@ def settings_text(method: str | None = None, settings: Mapping[str, Any] | None 
             f" {default})"
         )
     return "\n".join([*lines, "* differs from the default"])
+
+
+@dataclass(frozen=True)
+class MethodsOptions(Options):
+    """Which list."""
+
+    method: str | None = setting(None, "a method or recipe.json, whose settings are listed")
+    _: KW_ONLY
+    settings: Mapping[str, Any] = setting({}, "change a setting")
+
+
+def main(options: MethodsOptions) -> None:
+    print(
+        settings_text(options.method, options.settings)
+        if options.method or options.settings
+        else methods_text()
+    )

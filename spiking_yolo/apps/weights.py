@@ -18,8 +18,6 @@ from spiking_yolo.io.assets import (
 from spiking_yolo.io.files import sha256
 from spiking_yolo.settings import Options
 
-OPTIONS = Options
-
 
 def is_network(path: Path) -> bool:
     """Whether it is a checkpoint; statistics and calibrations have the input size in their

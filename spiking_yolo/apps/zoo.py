@@ -10,8 +10,6 @@ A name of the list can be given as --weights wherever a file can.
 from spiking_yolo.models.zoo import zoo_text
 from spiking_yolo.settings import Options
 
-OPTIONS = Options
-
 
 def main(options: Options) -> None:
     print(zoo_text())

@@ -31,15 +31,13 @@ from spiking_yolo.errors import UserError
 from spiking_yolo.train.options import TrainOptions
 
 if TYPE_CHECKING:
-    from spiking_yolo.cli.main import Bars
+    from spiking_yolo.apps.console import Bars
     from spiking_yolo.train.run import Trained
-
-OPTIONS = TrainOptions
 
 
 def main(options: TrainOptions) -> int:
     """Exit status 1 when the network was trained but could not be calibrated."""
-    from spiking_yolo.cli.main import Bars, write
+    from spiking_yolo.apps.console import Bars, write
     from spiking_yolo.options import command_line
     from spiking_yolo.train.lines import next_commands, outcome
     from spiking_yolo.train.run import train
@@ -64,8 +62,8 @@ def main(options: TrainOptions) -> int:
 
 def calibrate(trained: Trained, seed: int, bars: Bars) -> bool:
     """Whether it worked; what was trained stays in any case."""
+    from spiking_yolo.apps.calibrate import line
     from spiking_yolo.apps.calibrate_run import calibrate_trained
-    from spiking_yolo.cli.calibrate import line
 
     print(
         "calibrating on training images, which can take minutes (--no-calibrate leaves it out)",

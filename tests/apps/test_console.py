@@ -3,8 +3,8 @@
 import shlex
 from pathlib import Path
 
+from spiking_yolo.apps.console import next_command
 from spiking_yolo.apps.detect import DetectOptions
-from spiking_yolo.cli.following import following
 from spiking_yolo.cli.main import parse
 
 
@@ -21,7 +21,7 @@ def test_it_has_the_same_network():
     ]
     network += ["--trust-weights", "--weight-bits", "8", "--statistics", "s.safetensors"]
     options = parse(["detect", "a.jpg", *network, "--set", "neuron.slack=0.1"])
-    words = shlex.split(following("report", options, Path("a photo.jpg")))
+    words = shlex.split(next_command("report", options, Path("a photo.jpg")))
     read = parse(["report", *words[words.index("a photo.jpg") :]])
     for name in (
         "weights",
@@ -37,7 +37,7 @@ def test_it_has_the_same_network():
 
 def test_other_values_and_none():
     options = DetectOptions(sources=("a.jpg",), settings={"neuron.gamma": 3})
-    assert following("eval", options, method="recipe.json", settings={}).endswith(
+    assert next_command("eval", options, method="recipe.json", settings={}).endswith(
         " --method recipe.json"
     )
-    assert following("report", options, "a.jpg").endswith(" a.jpg --set neuron.gamma=3")
+    assert next_command("report", options, "a.jpg").endswith(" a.jpg --set neuron.gamma=3")

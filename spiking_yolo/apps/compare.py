@@ -9,8 +9,23 @@ method; --resume goes on after an interruption. --bootstrap adds the difference 
 the first, with its 95 % interval on the same draws.
 """
 
-from spiking_yolo.apps.evaluate import CompareOptions
-from spiking_yolo.cli.eval import main
+from dataclasses import dataclass
+from pathlib import Path
 
-__all__ = ["OPTIONS", "main"]
-OPTIONS = CompareOptions
+from spiking_yolo.apps import evaluate
+from spiking_yolo.apps.evaluate import EvalOptions
+from spiking_yolo.settings import setting
+
+
+@dataclass(frozen=True, kw_only=True)
+class CompareOptions(EvalOptions):
+    """An evaluation of all methods."""
+
+    methods: tuple[str, ...] = setting(
+        ("all",), "methods or recipe.json files with commas; see --list-methods"
+    )
+    project: Path = setting(Path("runs/compare"))
+
+
+def main(options: CompareOptions) -> None:
+    evaluate.main(options)
