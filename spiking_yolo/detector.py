@@ -13,7 +13,7 @@ import torch
 from spiking_yolo.convert.converted import Converted
 from spiking_yolo.convert.load import load
 from spiking_yolo.data.images import ImageSource
-from spiking_yolo.data.sources import FrameSource, frames_of
+from spiking_yolo.data.video import FrameSource, frames_of
 from spiking_yolo.decode.selection import (
     Classes,
     Selection,

@@ -15,7 +15,8 @@ from typing import Self
 
 import numpy as np
 
-from spiking_yolo.data.sources import VIDEOS, frames_of, image_paths
+from spiking_yolo.data.sources import VIDEOS, image_paths
+from spiking_yolo.data.video import frames_of
 from spiking_yolo.errors import UserError
 from spiking_yolo.io.files import read_text
 

@@ -8,7 +8,8 @@ from helpers.video import break_tail, grey, noise, write_frames
 from PIL import Image
 
 from spiking_yolo.data import sources
-from spiking_yolo.data.sources import Video, frames_of, open_video, taken
+from spiking_yolo.data.sources import Video, open_video, taken
+from spiking_yolo.data.video import frames_of
 from spiking_yolo.errors import Notice, UserError
 
 

@@ -29,7 +29,7 @@ from spiking_yolo.apps.benchmark.cases import (
 from spiking_yolo.apps.benchmark.timing import Timing, interleaved, peak_memory, shares
 from spiking_yolo.apps.benchmark.video import video
 from spiking_yolo.convert.methods import get_recipe, list_methods
-from spiking_yolo.data.sources import frames_of
+from spiking_yolo.data.video import frames_of
 from spiking_yolo.errors import UserError
 from spiking_yolo.io.distributed import usable_device
 from spiking_yolo.io.names import STRIDE, Size, size_name

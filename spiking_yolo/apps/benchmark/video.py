@@ -17,7 +17,7 @@ from spiking_yolo.apps.benchmark import BenchmarkOptions
 from spiking_yolo.apps.benchmark.cases import Case, ann_pass, photograph_paths
 from spiking_yolo.apps.benchmark.timing import Stopwatch, interleaved, seconds
 from spiking_yolo.data.images import preprocess, read_image
-from spiking_yolo.data.sources import frames_of
+from spiking_yolo.data.video import frames_of
 from spiking_yolo.errors import UserError
 from spiking_yolo.io.assets import sample_clip
 from spiking_yolo.models.load import Ann
