@@ -24,7 +24,7 @@ class Method:
         name: As --method has it.
         build: Makes its recipe.
         timesteps: With which Tiny-YOLOv3 has 85 % of the ANN's mAP50 on 49 COCO photographs, or on
-            8 (docs/results.md, docs/msat.md); None: more than the 256 that were tried.
+            8 (docs/results, docs/msat); None: more than the 256 that were tried.
         year: Of its publication.
         reference: The paper.
         limits: What it cannot convert, or what to know before using it.
@@ -247,7 +247,8 @@ def calibration_light() -> Recipe:
     calibration images, where the paper averages five batches); Eq. 15: bias -= mean(SNN rate - ANN
     activation) per channel, layer after layer. Half a threshold at the start, where the release
     adds theta / 2T in every step: in error .27 for .30 at T = 32, for a sixth fewer operations
-    (docs/msat.md). The head's bias is corrected too. Needs: the network run on calibration images.
+    (docs/msat/ablation.md). The head's bias is corrected too. Needs: the network run on calibration
+    images.
     """
     return Recipe(
         "calibration-light",
@@ -270,8 +271,8 @@ def calibration_advanced() -> Recipe:
     mean(ANN - SNN), layer after layer; in the release per neuron, here per channel, since a value
     per neuron belongs to images of one layout. Half a threshold at the start instead of the
     release's theta / 2T in every step: the same error (.16 and .15 at T = 32), for a sixth fewer
-    operations (docs/msat.md). Otherwise as calibration-light. Needs: the network run on calibration
-    images.
+    operations (docs/msat/ablation.md). Otherwise as calibration-light. Needs: the network run on
+    calibration images.
     """
     return Recipe(
         "calibration-advanced",
@@ -365,8 +366,8 @@ def msat_tuned() -> Recipe:
     Theta, as the methods with a fixed threshold have it, would let every neuron fire in the second
     step. Up to five spikes of theta(t) in a step clear the debts of the first steps. Chosen on
     training images, where it errs by a tenth (VGG16) to a half (Tiny-YOLOv3) of what msat does at
-    equal T, for one and a half to more than twice the operations; docs/msat.md has what helped,
-    what did not, and its controls. Needs: the network run on calibration images.
+    equal T, for one and a half to more than twice the operations; docs/msat/variants.md has what
+    helped, what did not, and its controls. Needs: the network run on calibration images.
     """
     return Recipe(
         "msat-tuned",
@@ -394,7 +395,7 @@ def msat_plus() -> Recipe:
     Theta / 4, for a sixth fewer operations. Theta is of the layer (.26 of the percentile), and the
     schedule of all neurons that of coarse-to-fine from its second step on: spikes are worth 8, 4,
     2, 1 theta. DET is off: it costs operations and gains nothing here. Chosen on COCO train2017
-    photographs; docs/msat.md has what helped and what did not, docs/results.md the control. Needs:
+    photographs; docs/msat/msat-plus.md has what helped, what did not, and the control. Needs:
     activation statistics, of both signs.
     """
     return Recipe(
@@ -496,8 +497,8 @@ def coarse_to_fine() -> Recipe:
     constant. theta = 90th percentile of the layer's positive activations times 0.1: a smaller
     error, at equal operations, than the MMSE threshold's, which heavy tails make too coarse for the
     usual value, and than a theta per channel, which spends many spikes on channels whose small
-    values matter little to the next layer. Chosen on COCO train2017 photographs; docs/results.md
-    has the comparison. Needs: activation statistics, of both signs.
+    values matter little to the next layer. Chosen on COCO train2017 photographs;
+    docs/msat/msat-plus.md has the comparison. Needs: activation statistics, of both signs.
     """
     return Recipe(
         "coarse-to-fine",
@@ -518,16 +519,16 @@ def signed_digits() -> Recipe:
     as there can be.
 
     MSAT taken at its word: a threshold in stages theta 2^k; the stage follows the potential, and
-    what is sent is subtracted (snn/counting.py, docs/msat.md). Differential coding carries it: what
-    a layer has sent needs no correction, so the network is settled after the first step. A neuron
-    of b bits sends b / 3 events on average and (b + 1) / 2 at most, one after the other on a chip
-    that sends an event at a time. theta starts from the sensitivity of the output
+    what is sent is subtracted (snn/counting.py, docs/msat/variants.md). Differential coding carries
+    it: what a layer has sent needs no correction, so the network is settled after the first step. A
+    neuron of b bits sends b / 3 events on average and (b + 1) / 2 at most, one after the other on a
+    chip that sends an event at a time. theta starts from the sensitivity of the output
     (convert/train_thresholds.py); theta, initial potential, a bias and a value at rest per channel
     are then trained on photographs without labels (convert/train_thresholds.py) for the operations
     asked for, at which the network takes fewer operations than the ANN has multiply-accumulates.
     Weights stay as they are. A channel at rest sends nothing, and the next layer knows its value as
-    it knows a bias. Chosen on COCO train2017 photographs; docs/results.md has each idea with its
-    figure. Needs: activation statistics, and a calibration file (`calibrate --method
+    it knows a bias. Chosen on COCO train2017 photographs; docs/notes/signed-digits.md has each idea
+    with its figure. Needs: activation statistics, and a calibration file (`calibrate --method
     signed-digits`).
     """
     return Recipe(

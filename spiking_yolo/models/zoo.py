@@ -93,7 +93,7 @@ _NOTES = (
     "* VOC 2012 val is training data for this network: the difference counts, the figures do not.",
     (
         "digits: operations of the default per multiply-accumulate of the ANN. The commands are in"
-        " docs/results.md."
+        " docs/results/zoo.md."
     ),
 )
 
@@ -137,7 +137,7 @@ def measured() -> list[dict[str, Any]]:
 
     ann, snn: of the ANN, and of the default method at T = 1 for its digits; interval: of their
     difference. refined, refined_digits: at T = 8 with spikes that become finer. The commands are in
-    docs/results.md.
+    docs/results/zoo.md.
     """
     return json.loads(Path(__file__).with_suffix(".json").read_text())
 

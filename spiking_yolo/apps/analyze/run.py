@@ -64,7 +64,7 @@ def method_cost(
     return MethodCost(spikes, errors)
 
 
-# Of Theta; docs/msat.md has the curves.
+# Of Theta; docs/msat/scale.md has the curves.
 LOWEST, AIM, HIGHEST = 0.1, 0.2, 0.35
 
 
