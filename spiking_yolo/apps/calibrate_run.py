@@ -16,9 +16,8 @@ from spiking_yolo.convert.calibration_file import CalibrationResult, Destination
 from spiking_yolo.convert.methods import DEFAULT, get_recipe, list_methods
 from spiking_yolo.convert.statistics import Statistics, preprocessed, take_statistics
 from spiking_yolo.data.detection import draw, spread
-from spiking_yolo.data.formats import open_classification
+from spiking_yolo.data.formats import open_classification, open_photographs
 from spiking_yolo.data.images import Picture
-from spiking_yolo.data.sources import expand, is_stream
 from spiking_yolo.errors import UserError
 from spiking_yolo.io.tensors import write_together
 from spiking_yolo.models.load import Ann
@@ -145,7 +144,7 @@ def _recipes(methods: Sequence[str]) -> list[Recipe]:
 
 def _pictures(options: CalibrateOptions, ann: Ann) -> Sequence[Picture]:
     if options.images:
-        files = [path for path in expand([str(options.images)]) if not is_stream(path)]
+        files = open_photographs([str(options.images)], training=True)
         return [Picture.file(path) for path in drawn(files, options)]
     if ann.spec.task != "classify":
         raise UserError(

@@ -1,9 +1,7 @@
-"""Unpacking a tar archive that nobody vouches for: regular files only, under names of our own
-making.
+"""Unpacking tar archives from untrusted sources.
 
-Python's own filter for hostile archives follows links and can be led out of the folder by them
-(CVE-2025-4517). Here nothing but folders and files is made, in a folder that is new, so there is no
-link to follow.
+Only folders and regular files are taken. tarfile's data filter checks their names; links, which
+have led it out of the folder (CVE-2025-4517), are refused.
 """
 
 import bz2
@@ -13,34 +11,31 @@ import os
 import shutil
 import tarfile
 import tempfile
-from collections.abc import Iterator
-from contextlib import contextmanager
-from pathlib import Path, PurePosixPath
-from typing import IO, Any
+from pathlib import Path
+from typing import IO
 
 from spiking_yolo.errors import UserError
 from spiking_yolo.io.files import remove_left_over, temporary_name
 from spiking_yolo.io.names import label, reason
 
-# At most in an archive, unpacked.
-MEMBERS, BYTES = 1 << 20, 16 << 30
-# Of the unpacked bytes to the archive's, which are not held against the first 64 MiB.
+# Members and unpacked bytes of an archive, at most.
+MEMBERS, BYTES = 1 << 19, 16 << 30
+# Unpacked bytes for each byte of the archive, at most; the first 64 MiB are always allowed.
 RATIO, FREE = 20, 64 << 20
-# Bytes in a part of a name; parts.
-LONGEST, DEEPEST = 255, 16
-# Bytes at once; only a header that lies about its length asks for more.
+# Bytes that are read at once; only a header that lies about its length asks for more.
 _READ = 1 << 20
 _OPENERS = {b"\x1f\x8b": gzip.open, b"BZh": bz2.open, b"\xfd7zXZ": lzma.open}
 
 
 def unpack(archive: Path, cache: Path) -> Path:
-    """The folder in `cache` with the files of a tar archive (plain, gz, bz2, xz), unpacked by the
-    first call.
+    """Unpack a tar archive (plain, gz, bz2 or xz) into a folder of `cache`, once.
 
-    Its name holds the archive's size and time, so a changed archive is unpacked again. Raises
-    UserError for a damaged archive, for links, devices and names that leave the folder, for more
-    than MEMBERS or BYTES or a ratio above RATIO, and where it cannot be written; the cache is then
-    as before.
+    The folder's name holds the archive's size and time, so a changed archive is unpacked again.
+
+    Raises:
+        UserError: The archive is damaged, holds something else than files and folders, names that
+            leave the folder, or more than MEMBERS, BYTES or RATIO allow; or the cache cannot be
+            written. The cache is then as before.
     """
     stat = archive.stat()
     target = cache / f"{archive.name.split('.')[0]}-{stat.st_size}-{stat.st_mtime_ns}"
@@ -49,7 +44,7 @@ def unpack(archive: Path, cache: Path) -> Path:
     part: Path | None = None
     try:
         cache.mkdir(parents=True, exist_ok=True)
-        # The name `target` appears only when all is there, whoever else unpacks at the same time.
+        # `target` appears only when all is there, whoever else unpacks at the same time.
         remove_left_over(cache)
         part = Path(tempfile.mkdtemp(prefix=temporary_name(), dir=cache))
         _extract(archive, part, min(BYTES, max(FREE, RATIO * stat.st_size)))
@@ -57,7 +52,8 @@ def unpack(archive: Path, cache: Path) -> Path:
     except OSError as error:
         if not target.is_dir():
             raise UserError(
-                f"cannot unpack {archive} into {cache}: {error.strerror}; check the free space"
+                f"cannot unpack {archive} into {cache}: {error.strerror}; check the archive and the"
+                " free space"
             ) from error
     finally:
         if part is not None:
@@ -66,81 +62,42 @@ def unpack(archive: Path, cache: Path) -> Path:
 
 
 def _extract(archive: Path, folder: Path, allowance: int) -> None:
-    made: set[PurePosixPath] = set()
-    for member, content in _members(archive):
-        name = _safe_name(archive, member)
-        path = folder / name
-        if member.isdir():
-            path.mkdir(parents=True, exist_ok=True)
-            continue
+    count = 0
+
+    def checked(member: tarfile.TarInfo, destination: str) -> tarfile.TarInfo | None:
+        nonlocal allowance, count
+        if member.issparse() or not (member.isfile() or member.isdir()):
+            raise ValueError(f"{label(member.name)!r} is a link, a device or a sparse file")
+        if not member.name.isprintable():
+            raise ValueError(f"{label(member.name)!r} is no name of a file")
+        count += 1
         allowance -= member.size
-        if allowance < 0:
+        if allowance < 0 or count > MEMBERS:
             raise UserError(
-                f"{archive} unpacks to far more than its size: unpack it yourself and give the"
-                " folder"
+                f"{archive} unpacks to far more than its size, or to more than {MEMBERS} files:"
+                " unpack it yourself and give the folder"
             )
-        if name in made or path.is_dir() or any(parent in made for parent in name.parents):
-            raise _unsafe(archive, member, "is there twice")
-        made.add(name)
-        path.parent.mkdir(parents=True, exist_ok=True)
-        with open(path, "xb") as file:
-            for block in content:
-                file.write(block)
+        return tarfile.data_filter(member, destination)
 
-
-def _members(archive: Path) -> Iterator[tuple[tarfile.TarInfo, Iterator[bytes]]]:
-    """Every folder and regular file of the archive, and the file's content. Raises UserError for
-    anything else.
-    """
-    with _damage_named(archive), _opened(archive) as stream:
-        tar, count = tarfile.TarFile(fileobj=_Frugal(stream)), 0  # type: ignore[arg-type]
-        while (member := tar.next()) is not None:
-            tar.members.clear()  # type: ignore[attr-defined]  # it keeps them all
-            count += 1
-            if count > MEMBERS:
-                raise UserError(
-                    f"{archive} holds more than {MEMBERS} files: unpack it yourself and give the"
-                    " folder"
-                )
-            plain = member.type in (tarfile.REGTYPE, tarfile.AREGTYPE) and not member.issparse()
-            if not (plain or member.isdir()):
-                raise _unsafe(archive, member, "is a link, a device or a sparse file")
-            yield member, _blocks(archive, tar, member)
-
-
-def _blocks(archive: Path, tar: tarfile.TarFile, member: tarfile.TarInfo) -> Iterator[bytes]:
-    with _damage_named(archive):
-        content = tar.extractfile(member)
-        left = member.size
-        while content is not None and left and (block := content.read(min(left, _READ >> 4))):
-            left -= len(block)
-            yield block
-        if left:
-            raise EOFError("it ends early")
-
-
-@contextmanager
-def _damage_named(archive: Path) -> Iterator[None]:
-    """What the readers raise, which depends on the damage, as a UserError. System errors have a
-    number, and pass.
-    """
     try:
-        yield
-    except Exception as error:
-        if isinstance(error, UserError) or (isinstance(error, OSError) and error.errno is not None):
+        with _opened(archive) as stream, tarfile.open(fileobj=_Frugal(stream), mode="r:") as tar:
+            tar.extractall(folder, filter=checked)
+    except Exception as error:  # the readers raise whatever the damage leads to
+        if isinstance(error, UserError) or getattr(error, "errno", None) is not None:
             raise
         raise UserError(
-            f"{archive} is not a whole and safe tar file ({reason(error)}): fetch it again"
+            f"{archive} is not a whole and safe tar file ({reason(error)}): fetch it from another"
+            " place"
         ) from error
 
 
 def _opened(archive: Path) -> IO[bytes]:
     with open(archive, "rb") as file:
         head = file.read(6)
-    opener: Any = next(
-        (opener for magic, opener in _OPENERS.items() if head.startswith(magic)), open
-    )
-    return opener(archive, "rb")
+    for magic, opener in _OPENERS.items():
+        if head.startswith(magic):
+            return opener(archive, "rb")
+    return open(archive, "rb")
 
 
 class _Frugal:
@@ -153,22 +110,3 @@ class _Frugal:
         if not 0 <= size <= _READ:
             raise tarfile.ReadError(f"a header says that it has {size} bytes")
         return self.file.read(size)
-
-
-def _safe_name(archive: Path, member: tarfile.TarInfo) -> PurePosixPath:
-    """The member's name, relative and without steps up. Raises UserError for any other."""
-    name = PurePosixPath(member.name)
-    fits = member.name.isprintable() and len(name.parts) <= DEEPEST and not name.is_absolute()
-    if not fits or any(part == ".." or len(part.encode()) > LONGEST for part in name.parts):
-        raise _unsafe(
-            archive, member, "has a name that leaves the folder, or that no file can have"
-        )
-    return name
-
-
-def _unsafe(archive: Path, member: tarfile.TarInfo, problem: str) -> UserError:
-    name = repr(label(member.name))
-    return UserError(
-        f"{archive} is not a whole and safe tar file ({name} {problem}): fetch it from another"
-        " place"
-    )

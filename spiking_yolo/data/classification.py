@@ -16,10 +16,14 @@ from spiking_yolo.io.names import label
 
 @dataclass(frozen=True, eq=False)
 class LabelledSet:
-    """A split of a dataset.
+    """A split of a classification dataset.
 
-    classes: the names. pictures: in the dataset's order; files are read when they are used. labels:
-    int64 [n], indices of `classes`. notes: what was found odd while reading, one line each.
+    Attributes:
+        name: For titles and records.
+        classes: Names of the classes.
+        pictures: In the dataset's order; files are read on use.
+        labels: int64 [n], indices of `classes`.
+        notes: One line for each oddity in the files.
     """
 
     name: str
@@ -44,24 +48,22 @@ class LabelledSet:
 
     def lines(self) -> Iterator[str]:
         """What identifies each image."""
-        return (
-            f"{picture.name}|{label}"
-            for picture, label in zip(self.pictures, self.labels, strict=True)
-        )
+        for picture, index in zip(self.pictures, self.labels, strict=True):
+            yield f"{picture.name}|{index}"
 
 
 def load_cifar100(root: Path, split: str) -> LabelledSet:
-    """CIFAR-100; root holds cifar-100-python/, split: train or test.
+    """CIFAR-100, train or test; `root` holds cifar-100-python/.
 
-    Its files are pickles: torchvision checks their published MD5 sums first. Raises UserError for
-    files that differ, unread, and for another split.
+    Its files are pickles: torchvision checks their published MD5 sums before it reads them.
+
+    Raises:
+        UserError: A file is not the published one, or there is no such split.
     """
     if split not in ("train", "test"):
         raise UserError(f"CIFAR-100 has no split '{split}': choose train or test")
     try:
-        return _labelled(
-            f"{root.name} {split}", CIFAR100(str(root), train=split == "train", download=False)
-        )
+        return _labelled(split, CIFAR100(str(root), train=split == "train", download=False))
     except RuntimeError:
         raise UserError(
             f"a file of {root / CIFAR100.base_folder} is missing or its MD5 sum is not the"
@@ -69,12 +71,22 @@ def load_cifar100(root: Path, split: str) -> LabelledSet:
         ) from None
 
 
-def load_folders(name: str, folder: Path) -> LabelledSet:
-    """Images in folders of their classes, which are in alphabetical order. Raises UserError where
-    there are none.
+def load_folders(root: Path, split: str = "") -> LabelledSet:
+    """Images in folders SPLIT/CLASS/; the classes are in alphabetical order.
+
+    Args:
+        root: The dataset's folder.
+        split: By default test, or val if there is no test.
+
+    Raises:
+        UserError: There are no folders of images.
     """
+    if not split:
+        only_val = (root / "val").is_dir() and not (root / "test").is_dir()
+        split = "val" if only_val else "test"
+    folder = root / split
     try:
-        return _labelled(name, ImageFolder(str(folder)))
+        return _labelled(split, ImageFolder(str(folder)))
     except FileNotFoundError:
         raise UserError(
             f"{folder} has no folders of images: each class needs {folder.name}/CLASS/ there"
@@ -84,18 +96,18 @@ def load_folders(name: str, folder: Path) -> LabelledSet:
 def _labelled(name: str, dataset: CIFAR100 | ImageFolder) -> LabelledSet:
     if isinstance(dataset, CIFAR100):
         pictures = [Picture(f"{i:05d}", image) for i, image in enumerate(dataset.data)]
-        labels = dataset.targets
     else:
-        paths, labels = zip(*dataset.samples, strict=True)
-        pictures = [
-            Picture(Path(path).relative_to(dataset.root).as_posix(), path) for path in paths
-        ]
-    return LabelledSet(name, tuple(dataset.classes), pictures, np.array(labels, np.int64))
+        paths = [path for path, _ in dataset.samples]
+        pictures = [Picture(Path(p).relative_to(dataset.root).as_posix(), p) for p in paths]
+    labels = np.array(dataset.targets, np.int64)
+    return LabelledSet(name, tuple(dataset.classes), pictures, labels)
 
 
 def to_arrays(dataset: LabelledSet) -> tuple[np.ndarray, np.ndarray]:
-    """All images and labels: uint8 [n, H, W, 3] RGB and int64 [n]. Raises UserError when sizes
-    differ.
+    """All images and labels: uint8 [n, H, W, 3] RGB and int64 [n].
+
+    Raises:
+        UserError: The images differ in size.
     """
     images = [read_image(picture.source) for picture in dataset.pictures]
     if len({image.shape for image in images}) != 1:

@@ -1,12 +1,12 @@
-"""Class names and category ids of PASCAL VOC and COCO, and which names mean the same class."""
+"""COCO: annotation files, results files, and class names (six of which VOC spells otherwise)."""
 
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
-from spiking_yolo.data.detection import DetectionSet, Sample, outside_notes, present
+from spiking_yolo.data.detection import CocoTruth, DetectionSet, Sample, outside_notes, present
 from spiking_yolo.errors import UserError
 from spiking_yolo.io.json import read_json_file
 from spiking_yolo.io.names import label
@@ -123,41 +123,26 @@ def is_number(value: Any, least: float = -FARTHEST) -> bool:
 
 
 def as_coco(dataset: DetectionSet) -> dict[str, Any]:
-    """Any set as a COCO dict. Image ids are positions in `samples`, counted from 1; so are category
-    ids in `classes`.
-
-    Ignored objects become crowds: a detection of one counts neither way.
-    """
-    annotations = []
-    data = dataset.indexed()
-    for image_id, s in enumerate(data.samples, 1):
-        for (x1, y1, x2, y2), index, area, ignored in zip(
-            s.boxes.tolist(), s.labels, s.area, s.ignored, strict=True
-        ):
-            row = {"id": len(annotations) + 1, "image_id": image_id, "category_id": int(index) + 1}
-            row |= {
-                "bbox": [x1, y1, x2 - x1, y2 - y1],
-                "area": float(area),
-                "iscrowd": int(ignored),
-            }
-            annotations.append(row)
-    images = [
-        {"id": i, "file_name": s.path.name, "width": s.width, "height": s.height}
-        for i, s in enumerate(data.samples, 1)
-    ]
-    categories = [{"id": i, "name": name} for i, name in enumerate(data.classes, 1)]
-    return {"info": {}, "images": images, "annotations": annotations, "categories": categories}
+    """The annotations of `DetectionSet.as_coco`."""
+    return dataset.as_coco().annotations
 
 
 @dataclass(frozen=True)
 class CocoSet(DetectionSet):
-    """A DetectionSet whose labels are the file's category ids.
+    """A DetectionSet from an annotation file, with the file's ids.
 
-    annotations: the whole file, for pycocotools; it may list images that are absent, so score the
-    image ids of `samples` only. category_ids: the ids of `classes`, in the file's order.
+    Attributes:
+        annotations: The whole file. It may list images that are absent.
     """
 
+    has_ids: ClassVar[bool] = True
+
     annotations: dict[str, Any] = field(default_factory=dict)
+
+    def as_coco(self) -> CocoTruth:
+        """The file as it is, and the ids of `samples` and `classes`."""
+        image_ids = [int(sample.image_id) for sample in self.samples]
+        return CocoTruth(self.annotations, image_ids, self.category_ids)
 
 
 def load_coco(root: str | Path, split: str = "") -> CocoSet:

@@ -1,12 +1,10 @@
-"""Some of many images. That of --limit is a seeded choice, made in the same way wherever images are
-limited.
-"""
+"""The record that every detection dataset is read into: photographs with boxes and labels."""
 
 import os
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Self, TypeVar
+from typing import Any, ClassVar, NamedTuple, Self, TypeVar
 
 import numpy as np
 
@@ -18,8 +16,9 @@ T = TypeVar("T")
 
 
 def draw(items: Sequence[T], n: int, seed: int = 0) -> list[T]:
-    """n of the items, drawn without replacement and kept in their order; all of them when there are
-    no more.
+    """A seeded choice of n items in their order, or all of them if there are no more.
+
+    `--limit` chooses in this way for every kind of dataset.
     """
     chosen = np.random.default_rng(seed).choice(len(items), min(n, len(items)), replace=False)
     return [items[i] for i in np.sort(chosen)]
@@ -34,10 +33,16 @@ def spread(items: Sequence[T], n: int) -> Sequence[T]:
 class Sample:
     """One photograph and its objects.
 
-    path: the image file. width, height: its size in pixels as annotated. boxes: float64 [n, 4],
-    corners x1, y1, x2, y2 in pixels of the image, zero-based. labels: int64 [n], category ids:
-    values of `DetectionSet.category_ids`. ignored: bool [n], VOC's difficult objects and COCO's
-    crowds, which are neither trained on nor scored. area: float64 [n], square pixels.
+    Attributes:
+        image_id: Its id in the dataset.
+        path: The image file.
+        width: Pixels, as annotated.
+        height: Pixels, as annotated.
+        boxes: float64 [n, 4], corners x1, y1, x2, y2 in pixels, zero-based.
+        labels: int64 [n], values of `DetectionSet.category_ids`.
+        ignored: bool [n], VOC's difficult objects and COCO's crowds, which are neither trained on
+            nor scored.
+        area: float64 [n], square pixels.
     """
 
     image_id: int | str
@@ -63,19 +68,17 @@ class Sample:
         """A sample from lists. size: (width, height). The area is by default that of the box."""
         corners = np.asarray(boxes, dtype=np.float64).reshape(-1, 4)
         n = len(corners)
-        sizes = (
-            (corners[:, 2:] - corners[:, :2]).prod(1)
-            if area is None
-            else np.asarray(area, dtype=np.float64)
-        )
+        if area is None:
+            area = (corners[:, 2:] - corners[:, :2]).prod(1)
+        sizes = np.asarray(area, dtype=np.float64)
         ids = np.asarray(labels, dtype=np.int64).reshape(n)
         return cls(image_id, path, *size, corners, ids, np.full(n, ignored, bool), sizes)
 
     def image(self) -> np.ndarray:
-        """The photograph that the boxes are of, uint8 [height, width, 3] RGB: as its EXIF tag turns
-        it, or as stored.
+        """The photograph, uint8 [height, width, 3] RGB, turned by its EXIF tag or as stored.
 
-        Raises UserError when neither has the size of the annotation.
+        Raises:
+            UserError: Neither has the size of the annotation.
         """
         image = read_image(self.path)
         if image.shape[:2] == (self.width, self.height) != (self.height, self.width):
@@ -90,13 +93,36 @@ class Sample:
         return image
 
 
+class CocoTruth(NamedTuple):
+    """A dataset in COCO's format, for pycocotools.
+
+    Attributes:
+        annotations: The content of an annotation file.
+        image_ids: Of each sample.
+        category_ids: Of each class.
+    """
+
+    annotations: dict[str, Any]
+    image_ids: list[int]
+    category_ids: tuple[int, ...]
+
+
 @dataclass(frozen=True)
 class DetectionSet:
-    """A split of a dataset.
+    """A split of a detection dataset.
 
-    classes: the names. category_ids: the label of each class, in the same order; empty means 0, 1,
-    2, ... notes: one line for each thing that was found odd and kept, or left out, while reading.
+    Attributes:
+        name: For titles and records.
+        classes: Names of the classes.
+        samples: The photographs.
+        notes: One line for each oddity that was kept or left out while reading.
+        category_ids: The label of each class, by default 0, 1, 2, ...
+        metric: How the format is scored, "coco" or "voc"; what `--metric auto` stands for.
+        has_ids: Whether images and classes have ids that users know, as in an annotation file.
     """
+
+    metric: ClassVar[str] = "coco"
+    has_ids: ClassVar[bool] = False
 
     name: str
     classes: tuple[str, ...]
@@ -119,32 +145,59 @@ class DetectionSet:
 
     def lines(self) -> Iterator[str]:
         """What identifies each image and its objects."""
-        return (
-            f"{s.image_id}|{s.path.name}|{s.width}|{s.height}|{s.labels.tolist()}|{s.boxes.tolist()}"
-            for s in self.samples
-        )
+        for s in self.samples:
+            size = f"{s.width}|{s.height}"
+            yield f"{s.image_id}|{s.path.name}|{size}|{s.labels.tolist()}|{s.boxes.tolist()}"
 
     def indexed(self) -> Self:
-        """The same set with labels that index `classes`, as training and the VOC scorer want
-        them.
-        """
+        """The same set with labels that are indices of `classes`."""
         order = np.argsort(self.category_ids)
         ids = np.array(self.category_ids, dtype=np.int64)[order]
         samples = [replace(s, labels=order[np.searchsorted(ids, s.labels)]) for s in self.samples]
         return replace(self, samples=samples, category_ids=tuple(range(len(self.classes))))
 
+    def as_coco(self) -> CocoTruth:
+        """The set in COCO's format; images and categories are numbered from 1.
+
+        Ignored objects become crowds: detections of them count neither way.
+        """
+        images: list[dict[str, Any]] = []
+        annotations: list[dict[str, Any]] = []
+        for image_id, s in enumerate(self.indexed().samples, 1):
+            size = {"width": s.width, "height": s.height}
+            images.append({"id": image_id, "file_name": s.path.name, **size})
+            for k, (x1, y1, x2, y2) in enumerate(s.boxes.tolist()):
+                annotations.append(
+                    {
+                        "id": len(annotations) + 1,
+                        "image_id": image_id,
+                        "category_id": int(s.labels[k]) + 1,
+                        "bbox": [x1, y1, x2 - x1, y2 - y1],
+                        "area": float(s.area[k]),
+                        "iscrowd": int(s.ignored[k]),
+                    }
+                )
+        categories = [{"id": i, "name": name} for i, name in enumerate(self.classes, 1)]
+        content = {"info": {}, "images": images, "annotations": annotations}
+        return CocoTruth(
+            {**content, "categories": categories},
+            list(range(1, len(images) + 1)),
+            tuple(range(1, len(categories) + 1)),
+        )
+
 
 def present(names: Sequence[str], folder: Path, listing: Path) -> tuple[set[str], list[str]]:
     """Which of the files that `listing` names are in the folder, and a note about the others.
 
-    Raises UserError when none is there.
+    Raises:
+        UserError: None of them is there.
     """
     there = set(os.listdir(folder)) if folder.is_dir() else set()
-    absent = [
-        name
-        for name in names
-        if name not in there and not ("/" in name and os.path.isfile(folder / name))
-    ]
+    absent: list[str] = []
+    for name in names:
+        in_subfolder = "/" in name and os.path.isfile(folder / name)
+        if name not in there and not in_subfolder:
+            absent.append(name)
     if len(absent) == len(names):
         raise UserError(
             f"{folder} has none of the {len(names)} images of {listing.name}: put them there"
@@ -153,7 +206,7 @@ def present(names: Sequence[str], folder: Path, listing: Path) -> tuple[set[str]
 
 
 def absent_note(absent: list[str], listed: int, where: Path) -> list[str]:
-    """The note about images that are listed and not there; no note when there are none."""
+    """A note about listed images that do not exist, if there are any."""
     if not absent:
         return []
     return [
@@ -163,12 +216,11 @@ def absent_note(absent: list[str], listed: int, where: Path) -> list[str]:
 
 
 def outside_notes(samples: list[Sample]) -> list[str]:
-    """A note for each image with a box more than a pixel beyond its edge; the boxes stay as
-    annotated.
-    """
-    beyond = [
-        s
-        for s in samples
-        if (s.boxes[:, :2] < -1).any() or (s.boxes[:, 2:] > (s.width + 1, s.height + 1)).any()
-    ]
-    return [f"{s.path.name}: a box leaves the image; kept as annotated" for s in beyond]
+    """A note for each image with a box more than a pixel beyond its edge."""
+    notes: list[str] = []
+    for s in samples:
+        before = (s.boxes[:, :2] < -1).any()
+        behind = (s.boxes[:, 2:] > (s.width + 1, s.height + 1)).any()
+        if before or behind:
+            notes.append(f"{s.path.name}: a box leaves the image; kept as annotated")
+    return notes

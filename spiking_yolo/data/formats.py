@@ -1,98 +1,201 @@
-"""A dataset from whatever a person names: COCO, VOC, Ultralytics; CIFAR, ImageNet; or photographs
-alone.
+"""The dataset formats, in one table that every command reads.
+
+A new format is a module with a loader, and an entry in FORMATS.
 """
 
-from __future__ import annotations
-
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import Any, Literal
 
+from spiking_yolo.data.archive import unpack
+from spiking_yolo.data.classification import LabelledSet, load_cifar100, load_folders
+from spiking_yolo.data.coco import load_coco, load_coco_json
+from spiking_yolo.data.detection import DetectionSet
 from spiking_yolo.data.sources import expand, is_stream
+from spiking_yolo.data.voc import load_voc, voc_years
+from spiking_yolo.data.yolo import load_data_yaml
 from spiking_yolo.errors import UserError
 
-if TYPE_CHECKING:
-    from spiking_yolo.data.classification import LabelledSet
-    from spiking_yolo.data.detection import DetectionSet
-
-# Folder beside the runs in which archives are unpacked, by whichever tool needs one first.
+# Folder beside the runs in which archives are unpacked.
 UNPACKED = "data"
+Task = Literal["detect", "classify"]
+
+
+@dataclass(frozen=True)
+class Format:
+    """A dataset format.
+
+    Attributes:
+        name: What messages call it.
+        recognises: Whether a dataset of this format is at a path.
+        load: `load(path, split)` reads a split as a DetectionSet (or a LabelledSet of classes).
+        train: The split to train on by default, "" where there are no splits.
+        val: The split to validate and report on by default.
+        task: What the labels are for.
+        option: The keyword that `load` takes besides, "year" or "images", if any.
+    """
+
+    name: str
+    recognises: Callable[[Path], bool]
+    load: Callable[..., Any]
+    train: str = ""
+    val: str = ""
+    task: Task = "detect"
+    option: str = ""
+
+
+def _annotation_file(path: Path, split: str, images: Path | None = None) -> DetectionSet:
+    return load_coco_json(path, images or path.parent)
+
+
+def _devkit(path: Path, split: str, year: int | str | None = None) -> DetectionSet:
+    return load_voc(path, year or voc_years(path)[-1], split)
+
+
+# In order: the first that recognises a path reads it.
+FORMATS: tuple[Format, ...] = (
+    Format(
+        "a COCO annotation file",
+        lambda path: path.suffix == ".json",
+        _annotation_file,
+        option="images",
+    ),
+    Format(
+        "a data.yaml",
+        lambda path: path.suffix in (".yaml", ".yml"),
+        load_data_yaml,
+        train="train",
+        val="val",
+    ),
+    Format(
+        "a VOCdevkit",
+        lambda path: bool(voc_years(path)),
+        _devkit,
+        train="train",
+        val="val",
+        option="year",
+    ),
+    Format(
+        "a COCO folder with annotations/",
+        lambda path: (path / "annotations").is_dir(),
+        load_coco,
+        train="train2017",
+        val="val2017",
+    ),
+    Format(
+        "a folder with instances.json",
+        lambda path: (path / "instances.json").is_file(),
+        load_coco,
+    ),
+    Format(
+        "CIFAR-100",
+        lambda path: (path / "cifar-100-python").is_dir(),
+        load_cifar100,
+        train="train",
+        val="test",
+        task="classify",
+    ),
+    Format("folders SPLIT/CLASS/", Path.is_dir, load_folders, train="train", task="classify"),
+)
+
+
+def format_of(data: Path, task: Task = "detect") -> Format | None:
+    """The format of the dataset at a path, None if there is none."""
+    for entry in FORMATS:
+        if entry.task == task and entry.recognises(data):
+            return entry
+    return None
+
+
+def takes(data: Path, option: str) -> bool:
+    """Whether the format of a detection dataset has an option, such as "year"."""
+    entry = format_of(data)
+    return entry is not None and entry.option == option
 
 
 def open_detection(
-    data: Path, split: str | None = None, images: Path | None = None, year: int | str | None = None
+    data: Path,
+    split: str | None = None,
+    images: Path | None = None,
+    year: int | str | None = None,
 ) -> DetectionSet:
-    """COCO folder, annotation .json (with its folder of images), data.yaml, or VOCdevkit.
+    """Read a split of a detection dataset in any of FORMATS.
 
-    split: by default val2017 of a COCO folder and val of the others. year: of a VOCdevkit, by
-    default its latest. Raises UserError when it is none of them or its files do not fit.
+    Args:
+        data: Path of the dataset.
+        split: By default the one to report on, such as val or val2017.
+        images: Folder of the photographs; only for an annotation file, by default its folder.
+        year: Of a VOCdevkit, by default its latest.
+
+    Raises:
+        UserError: It is of no known format, its files do not fit, or an option belongs to another
+            format.
     """
-    from spiking_yolo.data.coco import load_coco, load_coco_json
-    from spiking_yolo.data.voc import load_voc
-    from spiking_yolo.data.yolo import load_data_yaml
-
-    if data.suffix == ".json":
-        return load_coco_json(data, images or data.parent)
-    if images is not None:
-        raise UserError("--images belongs to an annotation file: give it as --data FILE.json")
-    if data.suffix in (".yaml", ".yml"):
-        return load_data_yaml(data, split or "val")
-    if year is not None or voc_years(data):
-        return load_voc(data, year or voc_years(data)[-1], split or "val")
-    return load_coco(data, split or ("" if (data / "instances.json").is_file() else "val2017"))
-
-
-def voc_years(data: Path) -> list[int]:
-    """The years of a VOCdevkit, or of the one in the folder, ascending; none where it is something
-    else.
-    """
-    folders = [*data.glob("VOC[0-9]*"), *data.glob("VOCdevkit/VOC[0-9]*")]
-    return sorted(int(folder.name[3:]) for folder in folders if folder.name[3:].isdecimal())
+    entry = format_of(data)
+    if entry is None:
+        names = [entry.name for entry in FORMATS if entry.task == "detect"]
+        raise UserError(
+            f"{data} is no detection dataset: pass {', '.join(names[:-1])} or {names[-1]}"
+        )
+    options = {"images": images, "year": year}
+    options = {name: value for name, value in options.items() if value is not None}
+    for name in options:
+        if name != entry.option:
+            owner = next(other.name for other in FORMATS if other.option == name)
+            raise UserError(
+                f"--{name} belongs to {owner}, and {data} is {entry.name}: leave it out"
+            )
+    return entry.load(data, split or entry.val, **options)
 
 
 def open_classification(
     data: Path, split: str | None = None, cache: Path = Path("runs") / UNPACKED
 ) -> LabelledSet:
-    """CIFAR-100 as torchvision keeps it, or SPLIT/CLASS/ folders of images: CIFAR-10, ImageNet,
-    one's own.
+    """Read a split of a classification dataset: CIFAR-100, or folders SPLIT/CLASS/ of images.
 
-    data: the folder, or a tar file of one, which is unpacked once into `cache`. split: by default
-    the one to report on: test, or val where the folder has that instead. Raises UserError for
-    anything else.
+    Args:
+        data: The folder, or a tar file of one, which is unpacked once.
+        split: By default the one to report on: test, or val where the folder has only that.
+        cache: Where archives are unpacked.
+
+    Raises:
+        UserError: There is no such dataset or split.
     """
-    from spiking_yolo.data.archive import unpack
-    from spiking_yolo.data.classification import load_cifar100, load_folders
-
     if not data.exists():
         raise UserError(
             f"{data} does not exist: pass a folder or a tar file with SPLIT/CLASS/ inside"
         )
-    if (data / "cifar-100-python").is_dir():
-        return load_cifar100(data, split or "test")
-    root = unpack(data, cache) if data.is_file() else data
-    split = split or ("val" if (root / "val").is_dir() and not (root / "test").is_dir() else "test")
-    return load_folders(f"{data.name.split('.')[0]} {split}", root / split)
+    folder = unpack(data, cache) if data.is_file() else data
+    entry = format_of(folder, "classify")
+    assert entry is not None  # a folder of classes at least
+    dataset = entry.load(folder, split or entry.val)
+    # A folder in the cache is not named as the archive.
+    return replace(dataset, name=f"{data.name.split('.')[0]} {dataset.name}")
 
 
 def open_photographs(
     data: Sequence[str], split: str | None = None, training: bool = False
 ) -> list[str]:
-    """Image files: of a detection dataset those of a split, else what the sources name.
+    """Image files: those of a dataset's split, or what the sources name.
 
-    split: by default the one to validate on; training: the one to train on. Raises UserError when
-    there are no images, and for a split of something that has none.
+    Args:
+        data: One dataset for detection, or images, folders, globs and lists.
+        split: Of a dataset, by default the one to validate on.
+        training: Take the split to train on by default.
+
+    Raises:
+        UserError: There are no images, or a split is given of something that has none.
     """
-    folder = Path(data[0])
-    official = (folder / "annotations").is_dir()
-    if len(data) == 1 and (
-        official or voc_years(folder) or folder.suffix in (".json", ".yaml", ".yml")
-    ):
-        if training and split is None and folder.suffix != ".json":
-            split = "train2017" if official else "train"
-        return [str(sample.path) for sample in open_detection(folder, split).samples]
+    path = Path(data[0])
+    entry = format_of(path) if len(data) == 1 else None
+    if entry is not None and (entry.val or path.is_file()):
+        default = entry.train if training else entry.val
+        return [str(sample.path) for sample in entry.load(path, split or default).samples]
     if split is not None:
         raise UserError(
-            "--split belongs to a COCO folder, a VOCdevkit or a data.yaml: leave it out"
+            "--split belongs to a dataset with splits, such as a COCO folder or a data.yaml: leave"
+            " it out"
         )
     images = [path for path in expand(data) if not is_stream(path)]
     if not images:

@@ -16,6 +16,18 @@ from spiking_yolo.io.files import read_text, regular
 _CORNERS = ("xmin", "ymin", "xmax", "ymax")
 
 
+class VocSet(DetectionSet):
+    """A DetectionSet that is scored by PASCAL VOC's protocol."""
+
+    metric = "voc"
+
+
+def voc_years(data: Path) -> list[int]:
+    """The years of a VOCdevkit, or of the one in the folder, in order; none elsewhere."""
+    folders = [*data.glob("VOC[0-9]*"), *data.glob("VOCdevkit/VOC[0-9]*")]
+    return sorted(int(folder.name[3:]) for folder in folders if folder.name[3:].isdecimal())
+
+
 def load_voc(devkit: str | Path, year: int | str, split: str) -> DetectionSet:
     """A split of VOCdevkit/VOC{year}: ImageSets/Main/{split}.txt, Annotations/*.xml,
     JPEGImages/*.jpg.
@@ -49,7 +61,7 @@ def load_voc(devkit: str | Path, year: int | str, split: str) -> DetectionSet:
         for stem in stems
         if f"{stem}.jpg" in there
     ]
-    return DetectionSet(f"VOC{year} {split}", VOC_NAMES, samples, notes + outside_notes(samples))
+    return VocSet(f"VOC{year} {split}", VOC_NAMES, samples, notes + outside_notes(samples))
 
 
 def read_xml(xml: Path, image: Path) -> Sample:

@@ -1,39 +1,46 @@
-"""The folder of a run: made by one process alone, and its own until the run or that process ends,
-however it ends.
-"""
+"""The folder of a run, which belongs to one process at a time."""
 
-import os
+from __future__ import annotations
+
 import tempfile
+from contextlib import suppress
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from spiking_yolo.errors import UserError
 
-try:
-    import fcntl
-except ImportError:  # Windows has no such locks
-    fcntl = None
+if TYPE_CHECKING:
+    from filelock import FileLock
 
-# Folder -> descriptor whose lock the system takes back when the process ends.
-_held: dict[Path, int] = {}
-# folders, which go again if nothing has come into them.
+# In the folder of a run, as long as a process works there; the system frees it when that is killed.
+LOCK = ".lock"
+
+_held: dict[Path, FileLock] = {}
+# Folders made by this process, outermost first; those that stay empty are removed again.
 _made: list[Path] = []
 
 
 def run_directory(project: Path, name: str, exist_ok: bool = False) -> Path:
-    """PROJECT/NAME, or PROJECT/NAME2, NAME3, ... when it exists already: a new folder that no other
-    process has.
+    """Make and hold the folder of a run: PROJECT/NAME, or PROJECT/NAME2, NAME3, ... if it exists.
 
-    exist_ok: take an existing one. Raises UserError when nothing can be written there, before any
-    work is done for it, and when another process uses it. See `leave_folders`.
+    Args:
+        project: Folder of runs.
+        name: Of the run.
+        exist_ok: Take PROJECT/NAME even if it exists.
+
+    Raises:
+        UserError: Nothing can be written there, or another process works in it.
     """
     if not name:
         raise UserError(
             "--name must not be empty: give a name for the run directory, or leave it out"
         )
-    path, k = project / name, 2
+    path = project / name
+    number = 2
     try:
         while not (_make(path) or exist_ok):
-            path, k = project / f"{name}{k}", k + 1
+            path = project / f"{name}{number}"
+            number += 1
         tempfile.TemporaryFile(dir=path).close()
     except OSError as error:
         raise UserError(
@@ -44,59 +51,50 @@ def run_directory(project: Path, name: str, exist_ok: bool = False) -> Path:
 
 
 def hold(folder: Path) -> None:
-    """Keep other processes out of an existing folder until `leave_folders`, or until this process
-    ends.
+    """Keep other processes out of a folder until `leave_folders`, or until this process ends.
 
-    Raises UserError when one has it already.
+    Raises:
+        UserError: Another process works in it.
     """
+    from filelock import FileLock, Timeout
+
     folder = folder.resolve()
-    if fcntl is None or folder in _held:
+    if folder in _held:
         return
-    descriptor = os.open(folder, os.O_RDONLY)
+    lock = FileLock(folder / LOCK, thread_local=False)
     try:
-        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except BlockingIOError:
-        os.close(descriptor)
+        lock.acquire(blocking=False)
+    except Timeout:
         raise UserError(
             f"another process works in {folder}: wait for it, or give another --name"
         ) from None
     except OSError:  # a file system without locks
-        os.close(descriptor)
         return
-    _held[folder] = descriptor
+    _held[folder] = lock
 
 
 def leave_folders() -> None:
-    """Let other processes into the folders again, and remove those made here into which nothing has
-    come.
-    """
-    _release()
-    while _made:  # innermost first
-        try:
-            _made.pop().rmdir()
-        except OSError:
-            continue
-
-
-def _release() -> None:
+    """Let other processes into the folders, and remove those made here that are still empty."""
     while _held:
-        os.close(_held.popitem()[1])
-
-
-# A worker that outlives its killed parent by seconds must not keep the folder.
-if fcntl is not None:
-    os.register_at_fork(after_in_child=_release)
+        folder, lock = _held.popitem()
+        # Not the parent's, in a process that was forked.
+        if lock.is_locked:
+            # Before it is released: afterwards it may be another process's.
+            with suppress(OSError):
+                (folder / LOCK).unlink()
+            lock.release()
+    while _made:
+        with suppress(OSError):
+            _made.pop().rmdir()
 
 
 def _make(path: Path) -> bool:
-    """Make a folder and those above it; False if there is one. Raises OSError where that is
-    impossible.
-    """
+    """Make a folder and those above it; False if it exists. Raises OSError if it cannot be made."""
     fresh = False
     for folder in (*reversed(path.absolute().parents), path.absolute()):
         try:
             folder.mkdir()
-        except OSError:  # there is one already, perhaps since a moment
+        except OSError:  # it may exist since a moment ago
             if not folder.is_dir():
                 raise
             fresh = False

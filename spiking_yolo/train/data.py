@@ -8,7 +8,7 @@ import torch
 
 from spiking_yolo.data.classification import to_arrays
 from spiking_yolo.data.detection import draw
-from spiking_yolo.data.formats import UNPACKED, open_classification, open_detection, voc_years
+from spiking_yolo.data.formats import UNPACKED, open_classification, open_detection, takes
 from spiking_yolo.data.images import Picture
 from spiking_yolo.models.spec import Spec
 from spiking_yolo.models.yolov1 import yolov1_spec
@@ -37,7 +37,7 @@ def share(items: Sequence[Any], options: TrainOptions) -> int:
 def detection(options: TrainOptions, common: dict[str, Any]) -> TrainingData:
     from spiking_yolo.train.detect import DetectTask, LossWeights, hold_out
 
-    year = options.year if voc_years(options.data) else None
+    year = options.year if takes(options.data, "year") else None
     train_set = open_detection(options.data, options.split, year=year)
     if options.holdout:
         train_set, val_set = hold_out(train_set, options.holdout, options.seed)

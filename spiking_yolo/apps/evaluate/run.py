@@ -22,7 +22,7 @@ from spiking_yolo.convert.load import load_statistics
 from spiking_yolo.convert.statistics import Statistics
 from spiking_yolo.data.classification import LabelledSet
 from spiking_yolo.data.detection import DetectionSet
-from spiking_yolo.data.formats import UNPACKED, open_classification, open_detection, voc_years
+from spiking_yolo.data.formats import UNPACKED, open_classification, open_detection
 from spiking_yolo.errors import UserError
 from spiking_yolo.io.assets import samples_folder
 from spiking_yolo.io.distributed import Ranks
@@ -51,7 +51,7 @@ def open_inputs(options: EvalOptions) -> Inputs:
     else:
         dataset = open_detection(data, options.split, options.images, options.year)
     if metric == "auto":
-        metric = "voc" if voc_years(data) else "coco"
+        metric = dataset.metric
     statistics = (
         load_statistics(load_ann(options), options.statistics) if options.baseline else None
     )

@@ -1,0 +1,101 @@
+"""One table of dataset formats: an entry is all that a new one needs."""
+
+import csv
+import json
+from pathlib import Path
+
+import pytest
+from helpers.tiny import ANYTHING, NAMES, run_tool, write_tiny
+
+from spiking_yolo.data import formats
+from spiking_yolo.data.detection import DetectionSet, Sample
+from spiking_yolo.data.formats import FORMATS, Format, format_of, open_detection, open_photographs
+from spiking_yolo.errors import UserError
+
+
+def load_csv(path: Path, split: str) -> DetectionSet:
+    """Rows split, photograph, class, x1, y1, x2, y2."""
+    boxes: dict[str, list[list[float]]] = {}
+    labels: dict[str, list[int]] = {}
+    with path.open() as file:
+        for own, image, label, *corners in csv.reader(file):
+            if own == split:
+                boxes.setdefault(image, []).append([float(value) for value in corners])
+                labels.setdefault(image, []).append(NAMES.index(label))
+    samples = [
+        Sample.of(n, path.parent / image, (80, 48), boxes[image], labels[image])
+        for n, image in enumerate(boxes, 1)
+    ]
+    return DetectionSet(f"csv {split}", NAMES, samples, [])
+
+
+@pytest.fixture
+def data(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A network, and a dataset of two photographs in a format that is made up here."""
+    mine = Format("a table", lambda path: path.suffix == ".csv", load_csv, "first", "last")
+    monkeypatch.setattr(formats, "FORMATS", (*FORMATS, mine))
+    write_tiny(tmp_path)
+    path = tmp_path / "boxes.csv"
+    path.write_text("first,photos/a.png,cat,8,8,40,40\nlast,photos/b.png,dog,4,6,60,44\n")
+    return path
+
+
+def test_a_new_format_works_in_every_command(data: Path, capsys: pytest.CaptureFixture[str]):
+    folder = data.parent
+    network = ("--weights", folder / "tiny.weights")
+    runs = ("--project", folder / "runs")
+    assert run_tool("eval_coco", *network, "--data", data, *ANYTHING, *runs, "--name", "eval") == 0
+    written = json.loads((folder / "runs" / "eval" / "instances.json").read_text())
+    assert [image["file_name"] for image in written["images"]] == ["b.png"]
+
+    predictions = folder / "found.json"
+    box = {"image_id": "b", "category_id": "dog", "bbox": [4, 6, 56, 38], "score": 0.9}
+    predictions.write_text(json.dumps([box]))
+    capsys.readouterr()
+    assert run_tool("score", "--predictions", predictions, "--data", data) == 0
+    assert "100.0" in capsys.readouterr().out
+
+    assert run_tool("calibrate", *network, "--images", data) == 0
+    assert "1 image" in capsys.readouterr().out
+    task = ("--task", "detect", "--model", "yolov1", "--split", "first", "--val-split", "last")
+    small = ("--epochs", 1, "--batch", 1, "--imgsz", 64, "--mosaic", 0, "--no-calibrate")
+    assert run_tool("train", "--data", data, *task, *small, *runs, "--name", "train") == 0
+    assert (folder / "runs" / "train" / "last.safetensors").is_file()
+
+
+def test_the_splits_are_those_of_the_format(data: Path):
+    assert open_detection(data).name == "csv last"
+    assert [Path(p).name for p in open_photographs([str(data)])] == ["b.png"]
+    assert [Path(p).name for p in open_photographs([str(data)], training=True)] == ["a.png"]
+
+
+def test_options_of_other_formats_are_refused(data: Path, tmp_path: Path):
+    with pytest.raises(UserError, match="--year belongs to a VOCdevkit"):
+        open_detection(data, year=2012)
+    with pytest.raises(UserError, match="--images belongs to a COCO annotation file"):
+        open_detection(data, images=tmp_path)
+    with pytest.raises(UserError, match=r"no detection dataset: pass .* or a table"):
+        open_detection(tmp_path / "photos")
+
+
+@pytest.mark.parametrize(
+    ("place", "name"),
+    [
+        ("a.json", "a COCO annotation file"),
+        ("data.yaml", "a data.yaml"),
+        ("VOCdevkit/VOC2012/", "a VOCdevkit"),
+        ("annotations/", "a COCO folder with annotations/"),
+        ("instances.json", "a folder with instances.json"),
+        ("photos/", None),
+    ],
+)
+def test_formats_are_recognised_by_their_files(tmp_path: Path, place: str, name: str | None):
+    path = tmp_path / "set" / place
+    if place.endswith("/"):
+        path.mkdir(parents=True)
+    else:
+        path.parent.mkdir()
+        path.touch()
+    is_file = place in ("a.json", "data.yaml")
+    entry = format_of(path if is_file else tmp_path / "set")
+    assert (entry.name if entry else None) == name
