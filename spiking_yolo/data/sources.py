@@ -1,7 +1,6 @@
-"""Sources named on a command line: image files, folders, globs, lists, videos, addresses of
-streams, and webcams.
+"""Sources: images, folders, globs, lists, videos, stream addresses and webcams.
 
-Imports nothing heavy, so that what does not exist is said at once.
+Imports nothing heavy until a source is opened, so that a missing file is reported at once.
 """
 
 from __future__ import annotations
@@ -26,7 +25,8 @@ if TYPE_CHECKING:
 IMAGES = {".bmp", ".gif", ".jpeg", ".jpg", ".png", ".ppm", ".pgm", ".tif", ".tiff", ".webp"}
 VIDEOS = {".avi", ".m4v", ".mkv", ".mov", ".mp4", ".mpeg", ".mpg", ".webm", ".wmv"}
 ADDRESSES = {"http", "https", "rtsp", "rtsps", "rtmp", "udp", "tcp"}
-LIST = ".txt"  # of sources, one a line
+# A text file with one source a line.
+LIST = ".txt"
 # In a frame; Pillow refuses photographs above this.
 MAX_PIXELS = 178_956_970
 UNKNOWN_FPS = 25.0
@@ -42,19 +42,14 @@ def is_address(source: str) -> bool:
 
 
 def is_stream(source: str) -> bool:
-    """Whether this names a video file, the address of one, or a webcam."""
+    """Whether it is a video file, the address of one, or a webcam."""
     return is_webcam(source) or is_address(source) or Path(source).suffix.lower() in VIDEOS
 
 
 def check_there(source: str) -> None:
-    """Raises UserError for a file that does not exist; nothing is opened."""
-    if (
-        is_webcam(source)
-        or is_address(source)
-        or glob.has_magic(source)
-        or not source
-        or os.path.exists(source)
-    ):
+    """Raise UserError for a file that does not exist; nothing is opened."""
+    named_otherwise = is_webcam(source) or is_address(source) or glob.has_magic(source)
+    if named_otherwise or not source or os.path.exists(source):
         return
     if is_stream(source):
         raise UserError(
@@ -64,114 +59,123 @@ def check_there(source: str) -> None:
 
 
 def expand(sources: Sequence[str], recursive: bool = False) -> list[str]:
-    """Files, addresses and webcams named by `sources`; a folder or glob gives its images and
-    videos, sorted.
+    """The files, addresses and webcams that `sources` name.
 
-    A .txt file lists sources, one a line, relative to the list; empty lines and those that begin
-    with # are skipped. recursive: of a folder also those in the folders inside. Raises UserError
-    for a folder, glob or list with none. Whether a file can be read shows later.
+    A folder or glob gives its images and videos, sorted. A .txt file lists sources, one a line,
+    relative to the list; empty lines and lines that begin with # are skipped. Whether a file can be
+    read shows later.
+
+    Args:
+        sources: As on a command line.
+        recursive: Include folders inside folders.
+
+    Raises:
+        UserError: A folder, glob or list names nothing.
     """
     names: list[str] = []
     for source in sources:
-        path = Path(source)
-        if not source:
-            raise UserError(
-                "a source is empty: give an image, a folder, a glob, a video or a webcam's number"
-            )
-        if os.path.isdir(path):
-            inside = path.rglob("*") if recursive else path.iterdir()
-            seen, problem = _seen(map(str, inside)), f"{source} holds no images: give a folder with"
-        elif path.suffix.lower() == LIST and os.path.isfile(path):
-            seen, problem = expand(_listed(path), recursive), ""
-        elif not os.path.exists(path) and not is_address(source) and glob.has_magic(source):
-            seen, problem = (
-                _seen(glob.iglob(source, recursive=True)),
-                f"no image matches {source}: they end in",
-            )
-        else:
-            seen, problem = [source], ""
-        if not seen:
-            raise UserError(f"{problem} {', '.join(sorted(IMAGES))} or videos")
-        names += seen
+        names += _expanded(source, recursive)
     return names
 
 
-def _listed(path: Path) -> list[str]:
-    """The sources of a list. Raises UserError for one that is empty, no text, or holds another
-    list.
-    """
+def _expanded(source: str, recursive: bool) -> list[str]:
+    path = Path(source)
+    if not source:
+        raise UserError(
+            "a source is empty: give an image, a folder, a glob, a video or a webcam's number"
+        )
+    if os.path.isdir(path):
+        inside = path.rglob("*") if recursive else path.iterdir()
+        names = _media(map(str, inside))
+        problem = f"{source} holds no images: give a folder with"
+    elif path.suffix.lower() == LIST and os.path.isfile(path):
+        return expand(_read_list(path), recursive)
+    elif not os.path.exists(path) and not is_address(source) and glob.has_magic(source):
+        names = _media(glob.iglob(source, recursive=True))
+        problem = f"no image matches {source}: they end in"
+    else:
+        return [source]
+    if not names:
+        raise UserError(f"{problem} {', '.join(sorted(IMAGES))} or videos")
+    return names
+
+
+def _read_list(path: Path) -> list[str]:
+    """The sources of a list. Raises UserError if it is empty, no text, or names another list."""
     lines = [line.strip() for line in read_text(path).splitlines()]
-    named = [line for line in lines if line and not line.startswith("#")]
-    if not named:
+    sources: list[str] = []
+    for line in lines:
+        if not line or line.startswith("#"):
+            continue
+        if line.lower().endswith(LIST):
+            raise UserError(f"{path} lists {line}, which is a list too: give its lines instead")
+        absolute = is_webcam(line) or is_address(line) or Path(line).is_absolute()
+        sources.append(line if absolute else str(path.parent / line))
+    if not sources:
         raise UserError(f"{path} lists nothing: give text with one source a line")
-    if nested := [line for line in named if line.lower().endswith(LIST)]:
-        raise UserError(f"{path} lists {nested[0]}, which is a list too: give its lines instead")
-    plain = [is_webcam(line) or is_address(line) or Path(line).is_absolute() for line in named]
-    return [
-        line if known else str(path.parent / line) for line, known in zip(named, plain, strict=True)
-    ]
+    return sources
 
 
-def _seen(paths: Iterable[str]) -> list[str]:
-    return sorted(
-        p for p in paths if Path(p).suffix.lower() in IMAGES | VIDEOS and Path(p).is_file()
-    )
+def _media(paths: Iterable[str]) -> list[str]:
+    """The images and videos among the paths, sorted."""
+    suffixes = IMAGES | VIDEOS
+    return sorted(p for p in paths if Path(p).suffix.lower() in suffixes and Path(p).is_file())
 
 
 @dataclass(eq=False)
 class Video:
     """An open video or webcam.
 
-    count: frames that the file promises, None if unknown. fps: frames per second, 25 if unknown.
-    came: frames read so far, those that `every` skips included.
+    Attributes:
+        name: The source.
+        count: Frames that the file promises, None if unknown.
+        fps: Frames per second, 25 if unknown.
+        capture: OpenCV's VideoCapture.
+        position: Frames read so far, skipped ones included.
     """
 
     name: str
     count: int | None
     fps: float
     capture: Any
-    came: int = 0
+    position: int = 0
 
     def frames(self, every: int = 1) -> Iterator[np.ndarray]:
-        """Every `every`-th frame, uint8 [H, W, 3] RGB.
+        """Every `every`-th frame, uint8 [H, W, 3] RGB. A video that breaks off gives a Notice.
 
-        A video that ends before its time gives a Notice, and what was read counts. Raises UserError
-        when there is no frame at all.
+        Raises:
+            UserError: There is no frame at all.
         """
-
         while self.capture.grab():
-            self.came += 1
-            if (self.came - 1) % every == 0:
+            self.position += 1
+            if (self.position - 1) % every == 0:
                 good, frame = self.capture.retrieve()
                 if not good:
-                    self.came -= 1
+                    self.position -= 1
                     break
                 yield frame[..., ::-1].copy()
-        if self.came == 0:
+        if self.position == 0:
             raise UserError(f"{self.name} has no frames: give a complete video file")
         if self.shortfall:
             warnings.warn(Notice(self.shortfall), stacklevel=2)
 
     @property
     def shortfall(self) -> str:
-        """What to say when fewer frames came than were promised; empty when all did. Asked when the
-        video has ended.
+        """A message if the video broke off, else "". To be asked when it has ended.
 
-        Some containers only estimate their length, so up to 1 % is not missed.
+        Some containers only estimate their length, so up to 1 % may be missing.
         """
-        if self.count is None or self.count - self.came <= self.count // 100:
+        if self.count is None or self.count - self.position <= self.count // 100:
             return ""
         return (
-            f"{self.name} breaks off: {self.came} of {self.count} frames could be read, and only"
-            " these count"
+            f"{self.name} breaks off: {self.position} of {self.count} frames could be read, and"
+            " only these count"
         )
 
 
 @contextmanager
 def quiet_opencv() -> Iterator[None]:
-    """OpenCV and its FFmpeg keep their messages to themselves: what goes wrong is said by a
-    UserError.
-    """
+    """Silence OpenCV and its FFmpeg, whose messages would stand beside our UserError."""
     # Read once, when FFmpeg is first used.
     os.environ.setdefault("OPENCV_FFMPEG_LOGLEVEL", "-8")
     import cv2
@@ -185,12 +189,14 @@ def quiet_opencv() -> Iterator[None]:
 
 @contextmanager
 def open_video(source: str) -> Iterator[Video]:
-    """Open a video file, an address or a webcam. Raises UserError when that fails, and for frames
-    above MAX_PIXELS.
+    """Open a video file, an address or a webcam.
+
+    Raises:
+        UserError: It cannot be opened, or its frames have more than MAX_PIXELS.
     """
     webcam = is_webcam(source)
     if not webcam and not is_address(source):
-        # OpenCV waits for ever for a pipe.
+        # OpenCV would wait for a pipe for ever.
         regular(source)
     with quiet_opencv():
         import cv2
@@ -198,37 +204,37 @@ def open_video(source: str) -> Iterator[Video]:
         capture = cv2.VideoCapture(int(source) if webcam else source)
     try:
         if not capture.isOpened():
-            if webcam:
-                raise UserError(
-                    f"cannot open webcam {source}: check that it is connected and not in use"
-                )
-            if is_address(source):
-                raise UserError(
-                    f"cannot open {source}: nothing answers, or it is no video; check the address"
-                    " and the net"
-                )
-            reason = (
-                "it is damaged or of an unknown format"
-                if os.path.exists(source)
-                else "it does not exist"
-            )
-            raise UserError(f"cannot open the video {source}: {reason}; give a complete video file")
-        width, height = (
-            int(capture.get(key)) for key in (cv2.CAP_PROP_FRAME_WIDTH, cv2.CAP_PROP_FRAME_HEIGHT)
-        )
+            raise UserError(_why_closed(source))
+        width = int(capture.get(cv2.CAP_PROP_FRAME_WIDTH))
+        height = int(capture.get(cv2.CAP_PROP_FRAME_HEIGHT))
         if width * height > MAX_PIXELS:
             raise UserError(
                 f"{source} has frames of {width} x {height}, above {MAX_PIXELS} pixels: give a"
                 " smaller video"
             )
-        count, fps = int(capture.get(cv2.CAP_PROP_FRAME_COUNT)), capture.get(cv2.CAP_PROP_FPS)
+        count = int(capture.get(cv2.CAP_PROP_FRAME_COUNT))
+        fps = capture.get(cv2.CAP_PROP_FPS)
         yield Video(source, count if count > 0 else None, fps if fps > 0 else UNKNOWN_FPS, capture)
     finally:
         capture.release()
 
 
+def _why_closed(source: str) -> str:
+    if is_webcam(source):
+        return f"cannot open webcam {source}: check that it is connected and not in use"
+    if is_address(source):
+        return (
+            f"cannot open {source}: nothing answers, or it is no video; check the address and the"
+            " net"
+        )
+    reason = "it does not exist"
+    if os.path.exists(source):
+        reason = "it is damaged or of an unknown format"
+    return f"cannot open the video {source}: {reason}; give a complete video file"
+
+
 def taken(count: int | None, every: int = 1, most: int | None = None) -> int | None:
-    """How many frames of `count` are looked at: every n-th, `most` at most. None if unknown."""
+    """How many of `count` frames are read: every `every`-th, `most` at most. None if unknown."""
     if count is None:
         return most
     chosen = -(-count // every)
@@ -237,15 +243,12 @@ def taken(count: int | None, every: int = 1, most: int | None = None) -> int | N
 
 def image_paths(folder: Path) -> tuple[Path, ...]:
     """The images of a folder. Numbers in names count as such: 2.jpg comes before 10.jpg."""
+    images = [p for p in folder.iterdir() if p.suffix.lower() in IMAGES and p.is_file()]
+    return tuple(sorted(images, key=_by_number))
 
-    def order(path: Path) -> list[tuple[int, str]]:
-        return [
-            (int(part), "") if part.isdecimal() else (-1, part)
-            for part in re.split(r"(\d+)", path.name)
-        ]
 
-    return tuple(
-        sorted(
-            (p for p in folder.iterdir() if p.suffix.lower() in IMAGES and p.is_file()), key=order
-        )
-    )
+def _by_number(path: Path) -> list[tuple[int, str]]:
+    key: list[tuple[int, str]] = []
+    for part in re.split(r"(\d+)", path.name):
+        key.append((int(part), "") if part.isdecimal() else (-1, part))
+    return key

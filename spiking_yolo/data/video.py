@@ -1,4 +1,4 @@
-"""Videos: anything that shows one picture after another as frames, and writing frames as .mp4."""
+"""Videos, webcams, folders and iterables as streams of frames; and writing frames as .mp4."""
 
 import os
 import shutil
@@ -36,7 +36,13 @@ FrameSource = str | os.PathLike[str] | int | np.ndarray | Iterable[ImageSource]
 
 
 class Frames(NamedTuple):
-    """images: uint8 [H, W, 3] RGB; sizes may change. fps: 25 if unknown. total: None if unknown."""
+    """Frames of a source, read on use.
+
+    Attributes:
+        images: uint8 [H, W, 3] RGB; sizes may change.
+        fps: Frames per second, 25 if unknown.
+        total: Number of frames, None if unknown.
+    """
 
     images: Iterator[np.ndarray]
     fps: float
@@ -44,40 +50,43 @@ class Frames(NamedTuple):
 
 
 def frames_of(source: FrameSource) -> Frames:
-    """The frames of a source, which is opened now and read on use.
+    """Open a source of frames, which are read on use. A video that breaks off gives a Notice.
 
-    source: a video file; a webcam's number; a folder of images, in the order of the numbers in
-    their names; an image; an array [n, H, W, 3]; or any iterable of arrays, files or PIL images
-    (see `read_image`). Raises UserError for a source that cannot be opened, and while reading for
-    one without frames and for a bad frame. A video that breaks off gives a Notice.
+    Args:
+        source: A video file; a webcam's number; a folder of images, in the order of the numbers in
+            their names; an image; an array [n, H, W, 3]; or any iterable of arrays, files or PIL
+            images (see `read_image`).
+
+    Raises:
+        UserError: The source cannot be opened; or, while reading, it has no frames or a bad one.
     """
     if isinstance(source, str | os.PathLike | int):
-        name = str(source)
-        if is_stream(name):
-            stack = ExitStack()
-            video = stack.enter_context(open_video(name))
-            return Frames(_of_video(video, stack), video.fps, video.count)
-        if not Path(name).is_dir():
-            return Frames(_of_images([name]), UNKNOWN_FPS, 1)
-        paths = image_paths(Path(name))
-        if not paths:
-            raise UserError(
-                f"{name} holds no frames: give a folder with {', '.join(sorted(IMAGES))}"
-            )
-        return Frames(_of_images(paths), UNKNOWN_FPS, len(paths))
+        return _frames_of_name(str(source))
     if isinstance(source, np.ndarray) and source.ndim < 4:
         source = [source]
-    return Frames(
-        _of_images(source), UNKNOWN_FPS, len(source) if isinstance(source, Sized) else None
-    )
+    total = len(source) if isinstance(source, Sized) else None
+    return Frames(_read_images(source), UNKNOWN_FPS, total)
 
 
-def _of_video(video: Video, stack: ExitStack) -> Iterator[np.ndarray]:
+def _frames_of_name(name: str) -> Frames:
+    if is_stream(name):
+        stack = ExitStack()
+        video = stack.enter_context(open_video(name))
+        return Frames(_read_video(video, stack), video.fps, video.count)
+    if not Path(name).is_dir():
+        return Frames(_read_images([name]), UNKNOWN_FPS, 1)
+    paths = image_paths(Path(name))
+    if not paths:
+        raise UserError(f"{name} holds no frames: give a folder with {', '.join(sorted(IMAGES))}")
+    return Frames(_read_images(paths), UNKNOWN_FPS, len(paths))
+
+
+def _read_video(video: Video, stack: ExitStack) -> Iterator[np.ndarray]:
     with stack:
         yield from video.frames()
 
 
-def _of_images(images: Iterable[ImageSource]) -> Iterator[np.ndarray]:
+def _read_images(images: Iterable[ImageSource]) -> Iterator[np.ndarray]:
     number = 0
     for number, image in enumerate(images, 1):
         try:
@@ -90,23 +99,27 @@ def _of_images(images: Iterable[ImageSource]) -> Iterator[np.ndarray]:
 
 
 class VideoWriter:
-    """An .mp4 that appears once it is closed, with the frames so far: also when Ctrl-C or an error
-    ends the `with`.
+    """A context manager that writes an .mp4.
 
-    path: of the file; none appears without a frame. fps: frames per second. The first frame sets
-    the size (its last row or column is cut where odd); others are fitted into it.
+    The file appears on exit with the frames so far, also when Ctrl-C or an error ends the `with`;
+    without a frame there is none. The first frame sets the size (an odd last row or column is cut);
+    others are fitted into it.
+
+    Args:
+        path: Of the file.
+        fps: Frames per second.
     """
 
     def __init__(self, path: str | Path, fps: float):
-        self.path, self.fps, self.written = Path(path), fps, 0
+        self.path = Path(path)
+        self.fps = fps
+        self.written = 0
         self._size = (0, 0)
         self._stack = ExitStack()
         self._writer: Any = None
 
     def write(self, pixels: np.ndarray) -> None:
-        """Append a frame, uint8 [H, W, 3] RGB. Raises UserError, naming the file, when it cannot be
-        written.
-        """
+        """Append a frame, uint8 [H, W, 3] RGB. Raises UserError if it cannot be written."""
         import cv2
 
         self._writer = self._writer or self._open(pixels.shape[1], pixels.shape[0])
@@ -120,7 +133,8 @@ class VideoWriter:
 
     def _open(self, width: int, height: int) -> Any:
         self._size = (width, height)
-        with ExitStack() as stack:  # undone when the writer does not open
+        # Undone if the writer does not open.
+        with ExitStack() as stack:
             temporary = stack.enter_context(atomic_write(self.path))
             writer = open_writer(temporary, best_codec(), self.fps, self._size)
             stack.callback(self._finish, writer, temporary)
@@ -128,18 +142,14 @@ class VideoWriter:
         return writer
 
     def _finish(self, writer: Any, temporary: Path) -> None:
-        """OpenCV does not say when a disk was full, so look at what arrived. `atomic_write` words
-        the error.
-        """
+        """Check what was written, since OpenCV does not report a full disk."""
         with quiet_opencv():
             writer.release()
         if frame_count(temporary) < max(1, self.written):
             raise OSError("its frames did not arrive")
 
     def close(self) -> None:
-        """Finish the file. Raises UserError, naming it, when it did not fit on the disk; then there
-        is none.
-        """
+        """Finish the file. Raises UserError if it did not fit on the disk; then there is none."""
         self._stack.close()
 
     def __enter__(self) -> Self:
@@ -155,9 +165,7 @@ class VideoWriter:
 
 
 def fitted(pixels: np.ndarray, width: int, height: int) -> np.ndarray:
-    """The frame, uint8 [H, W, 3], at this size: scaled with its aspect ratio kept, on grey. Itself
-    where it fits.
-    """
+    """The frame, uint8 [H, W, 3], scaled into this size with its aspect ratio, on grey."""
     import cv2
 
     h, w = pixels.shape[:2]
@@ -175,10 +183,10 @@ def fitted(pixels: np.ndarray, width: int, height: int) -> np.ndarray:
 
 @cache
 def best_codec() -> str:
-    """The first of CODECS that this machine's OpenCV writes, tried on a small file that is read
-    back.
+    """The first of CODECS that this machine's OpenCV can write, tried on a small file.
 
-    Raises UserError when there is none.
+    Raises:
+        UserError: There is none.
     """
     with tempfile.TemporaryDirectory() as folder:
         for codec in CODECS:
@@ -213,10 +221,8 @@ def frame_count(path: Path) -> int:
         import cv2
 
         capture = cv2.VideoCapture(str(path))
-        count = (
-            int(capture.get(cv2.CAP_PROP_FRAME_COUNT))
-            if capture.isOpened() and capture.read()[0]
-            else 0
-        )
+        count = 0
+        if capture.isOpened() and capture.read()[0]:
+            count = int(capture.get(cv2.CAP_PROP_FRAME_COUNT))
         capture.release()
     return count

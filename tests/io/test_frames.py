@@ -88,12 +88,12 @@ def test_a_broken_tail_is_said_and_what_was_read_counts(tmp_path):
     path = break_tail(write_frames(tmp_path / "v.mp4", noise(40)))
     with open_video(str(path)) as video, pytest.warns(Notice) as notes:
         frames = list(video.frames())
-    assert 5 < len(frames) < 40 and (video.came, video.count) == (len(frames), 40)
+    assert 5 < len(frames) < 40 and (video.position, video.count) == (len(frames), 40)
     assert [str(note.message) for note in notes] == [
-        f"{path} breaks off: {video.came} of 40 frames could be read, and only these count"
+        f"{path} breaks off: {video.position} of 40 frames could be read, and only these count"
     ]
     with open_video(str(path)) as again, pytest.warns(Notice):
-        assert len(list(again.frames(every=3))) == -(-again.came // 3)
+        assert len(list(again.frames(every=3))) == -(-again.position // 3)
 
 
 def test_a_whole_video_or_one_left_early_is_not_complained_of(tmp_path):
