@@ -69,7 +69,7 @@ FORMATS: tuple[Format, ...] = (
         val="val",
     ),
     Format(
-        "a VOCdevkit",
+        "a VOCdevkit with VOC2012 or another year",
         lambda path: bool(voc_years(path)),
         _devkit,
         train="train",

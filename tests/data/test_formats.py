@@ -83,7 +83,7 @@ def test_options_of_other_formats_are_refused(data: Path, tmp_path: Path):
     [
         ("a.json", "a COCO annotation file"),
         ("data.yaml", "a data.yaml"),
-        ("VOCdevkit/VOC2012/", "a VOCdevkit"),
+        ("VOCdevkit/VOC2012/", "a VOCdevkit with VOC2012 or another year"),
         ("annotations/", "a COCO folder with annotations/"),
         ("instances.json", "a folder with instances.json"),
         ("photos/", None),

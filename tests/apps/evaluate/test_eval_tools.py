@@ -140,9 +140,13 @@ def test_two_processes_give_the_figures_of_one(scene, reference, tmp_path):
 
 
 MISTAKES = {
-    "no annotations": (COCO, ["--data", "{empty}"], "instances_val2017.json is missing"),
+    "no annotations": (COCO, ["--data", "{empty}"], "is no detection dataset"),
     "not COCO": (COCO, ["--data", "{empty}/not.json"], "no list 'images'"),
-    "images without json": (COCO, ["--data", "{empty}", "--images", "{empty}"], "--data FILE.json"),
+    "images without json": (
+        COCO,
+        ["--data", "{empty}", "--images", "{empty}"],
+        "a COCO annotation file",
+    ),
     "no listing": (VOC, ["--data", "{empty}"], "VOC2012"),
     "seed alone": (COCO, ["--seed", "1"], "--limit"),
     "batch": (COCO, ["--batch", "0"], "--batch"),
