@@ -18,6 +18,7 @@ from collections.abc import Callable, Iterator
 from contextlib import redirect_stdout
 from itertools import cycle, islice
 from pathlib import Path
+from typing import Any
 from unittest.mock import patch
 
 import numpy as np
@@ -29,8 +30,7 @@ from helpers.tiny import photo, write_tiny
 from helpers.video import walk, write_frames
 
 from spiking_yolo import SpikingYOLO
-from spiking_yolo.apps.detect_run import Sighting
-from spiking_yolo.cli.detect_report import Report
+from spiking_yolo.apps.detect.run import DetectRun
 from spiking_yolo.cli.main import call
 
 # Images before memory counts, and between two looks at it; its growth.
@@ -111,14 +111,15 @@ def by_stream(weights: Path, clip: Path, frames: int, meter: Meter) -> None:
 
 def by_command(meter: Meter, *argv: object) -> None:
     """`spiking-yolo detect`, watched where it has a result in hand."""
-    seen = Report.result
+    original = DetectRun.results
 
-    def watched(self: Report, sighting: Sighting) -> None:
-        seen(self, sighting)
-        meter()
+    def watched(self: DetectRun, *args: Any) -> Iterator[Any]:
+        for seen in original(self, *args):
+            meter()
+            yield seen
 
     with (
-        patch.object(Report, "result", watched),
+        patch.object(DetectRun, "results", watched),
         open(os.devnull, "w") as nowhere,
         redirect_stdout(nowhere),
     ):

@@ -76,8 +76,6 @@ VERBS = {
 }
 # Where a verb is, unless it is in the module of its name in apps/.
 MODULES = {
-    "detect": "cli.detect",
-    "report": "cli.report",
     "eval": "apps.evaluate",
     "eval-video": "apps.video",
 }

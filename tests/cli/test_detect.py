@@ -9,7 +9,7 @@ from helpers.tiny import ANYTHING, NAMES, ROOT, files, photo, run_tool
 from PIL import Image
 
 from spiking_yolo import SpikingYOLO
-from spiking_yolo.apps.detect_run import spread_steps
+from spiking_yolo.apps.detect.run import spread_steps
 from spiking_yolo.data.detection import draw
 
 

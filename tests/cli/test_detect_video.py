@@ -120,21 +120,21 @@ def test_two_videos_do_not_mix(detect, clip, tmp_path):
     assert said[-1]["T"] == 64
 
 
-def test_all_files_of_a_video(detect, clip, tmp_path, capsys):
-    assert detect(clip, "--overlay", "--timeline", "--save-mot", "--gif") == 0
+def test_all_files_of_a_video(detect, clip, tmp_path):
+    with pytest.warns(Notice, match="--gif is for images"):
+        assert detect(clip, "--overlay", "--timeline", "--save-mot", "--gif") == 0
     folder = tmp_path / "runs/exp"
     assert files(folder) == {"clip.mp4", "clip-events.mp4", "clip-mot.txt", "clip-timeline.png"}
-    assert "--gif is for images" in capsys.readouterr().err
     assert len(read_frames(folder / "clip.mp4")) == 5
     boxes, heat = (read_frames(folder / name) for name in ("clip.mp4", "clip-events.mp4"))
     assert len(heat) == 5 and heat[0].shape[0] > boxes[0].shape[0]  # under a title
 
 
 def test_heat_is_where_something_changed(weights):
-    from spiking_yolo.apps.sinks import places
+    from spiking_yolo.apps.detect.sinks import spikes_over_image
 
     results = list(SpikingYOLO(weights).stream(walk(3), maps=True))
-    heat = [places(result) for result in results]
+    heat = [spikes_over_image(result) for result in results]
     assert heat[0].shape == (48, 80) and (heat[0] > 0).float().mean() > 0.9
     assert heat[2][16:32, :24].mean() > 5 * heat[2][:, 48:].mean()  # the square is on the left
 

@@ -10,7 +10,7 @@ import torch
 from helpers.tiny import files, photo, run_tool, write_tiny
 from helpers.video import noise, write_frames
 
-from spiking_yolo.apps.detect_run import previewed
+from spiking_yolo.apps.detect.run import previewed
 from spiking_yolo.convert.calibration_file import calibrate_command
 from spiking_yolo.convert.converted import Converted
 from spiking_yolo.convert.load import OPERATIONS, convert_ann, load

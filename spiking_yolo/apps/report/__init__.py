@@ -1,4 +1,14 @@
-"""The options of a report. Imports nothing heavy."""
+"""One page to look at: what a spiking network sees in photographs or a video, at every timestep or
+frame.
+
+    spiking-yolo report photos/ --method msat-plus --T 16
+    spiking-yolo report image.jpg --method msat-plus --T 64 -o image.html
+    spiking-yolo report video.mp4 --every 2
+
+The page is one HTML file that opens offline and needs no other file: boxes of the spiking network
+and of the ANN, spike rates of every layer over the picture, output error, operations and energy. Of
+an evaluation, which needs labels, `spiking-yolo eval --report` makes one.
+"""
 
 from dataclasses import KW_ONLY, dataclass
 from pathlib import Path
@@ -46,3 +56,18 @@ class ReportOptions(MethodOptions, ComputeOptions, DetectionOptions, LimitOption
         object.__setattr__(self, "steps", ordered_steps(self.steps, self.T))
         if self.output and self.output.suffix.lower() not in (".html", ".htm"):
             raise UserError(f"--output must end in .html, not {self.output.name}")
+
+
+def main(options: ReportOptions) -> None:
+    from spiking_yolo.apps.console import Bars
+    from spiking_yolo.apps.report.run import report
+    from spiking_yolo.io.run_folder import run_directory
+
+    path = options.output or run_directory(options.project, options.name) / "report.html"
+    bars = Bars()
+    try:
+        page = report(options, bars)
+    finally:
+        bars.close()
+    page.save(path)
+    print(f"report saved to {path}, {path.stat().st_size / 1e6:.1f} MB: open it in a browser")

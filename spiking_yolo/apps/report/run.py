@@ -4,11 +4,11 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
-from spiking_yolo.apps.detect_run import detect, previewed, spread_steps
+from spiking_yolo.apps.detect.run import DetectRun, previewed, spread_steps
 from spiking_yolo.apps.report import LONGEST, ReportOptions
 from spiking_yolo.apps.report.page import Page, facts, legend
 from spiking_yolo.apps.report.photographs import Photographer
-from spiking_yolo.apps.report.video import Recorder, detect_options
+from spiking_yolo.apps.report.video import FrameColumns, detect_options
 from spiking_yolo.data.sources import expand, is_stream
 from spiking_yolo.decode.selection import Selection, class_ids
 from spiking_yolo.errors import UserError
@@ -81,15 +81,17 @@ def _of_photographs(
 
 
 def _of_video(options: ReportOptions, source: str, progress: Callable[..., Any]) -> Page:
-    converted, detection = load(options, previewed([source])), detect_options(options)
-    recorder = Recorder(detection, lambda done, count: progress("frames", done, count))
-    detect(detection, recorder, converted)
+    run = DetectRun(detect_options(options))
+    columns = FrameColumns()
+    for seen in run.frames(source, progress):
+        columns.add(seen)
+    converted = run.detector.converted
     data = {
         "kind": "video",
         **facts(converted),
-        **recorder.data(),
+        **columns.data(),
         "T": options.T or 1,
         "conf": options.conf,
+        "classes": legend(columns.classes, converted.spec.names),
     }
-    data["classes"] = legend(data["classes"], recorder.names)
     return Page(f"{Path(source).name} through {data['network']}, spiking, frame by frame", data)

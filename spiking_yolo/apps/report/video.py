@@ -1,13 +1,12 @@
-"""A video through the network that keeps its state, with all that a page shows of every frame."""
+"""The page of a video: everything that it shows of each frame."""
 
-from collections.abc import Callable
 from typing import Any
 
 import numpy as np
 import torch
 
 from spiking_yolo.apps.detect import DetectOptions
-from spiking_yolo.apps.detect_run import Sighting, Watcher
+from spiking_yolo.apps.detect.run import FrameResult
 from spiking_yolo.apps.report import ReportOptions
 from spiking_yolo.apps.report.page import rounded
 from spiking_yolo.apps.report.photographs import (
@@ -19,7 +18,6 @@ from spiking_yolo.apps.report.photographs import (
     sprite,
     thumbnails,
 )
-from spiking_yolo.data.sources import taken
 from spiking_yolo.metrics.energy import accounts
 from spiking_yolo.settings import settings_of
 
@@ -28,66 +26,59 @@ HEAT_SIDE = 48  # cells on the longer side
 FRAMES = 4_000_000
 
 
-class Recorder(Watcher):
-    """Keeps what the page shows of each frame. progress(frames so far, frames in all or None)."""
+class FrameColumns:
+    """The frames of a video as a page has them: a list per quantity."""
 
-    def __init__(self, options: DetectOptions, progress: Callable[[int, int | None], Any]):
-        self.options, self.progress = options, progress
-        self.sightings: list[dict[str, Any]] = []
+    def __init__(self) -> None:
+        self.columns: dict[str, list[Any]] = {}
+        self.energy: dict[str, list[float]] = {account.key: [] for account in accounts()}
+        self.ann_energy: dict[str, float] = {}
+        self.classes: set[int] = set()
         self.thumbnails: list[bytes] = []
         self.heat: list[np.ndarray] = []
+        self.size = (0, 0)
 
-    def result(self, sighting: Sighting) -> None:
-        result, ann, work, size, video = (
-            sighting.result, sighting.ann, sighting.work, sighting.size, sighting.video,
-        )  # fmt: skip
-        assert ann is not None and work is not None and size is not None and video is not None
-        self.height, self.width = result.image.shape[:2]
-        self.names = result.names
-        self.ann_energy = {a.key: a.ann(size) for a in accounts()}
-        layers = [
-            small_map(layer, result.placement, HEAT_SIDE)
-            for layer in result.maps[result.T].values()
-        ]
-        self.heat.append(torch.stack(layers).sum(0).numpy())
+    def add(self, seen: FrameResult) -> None:
+        result, ann = seen.result, seen.ann
+        assert ann is not None
+        row = {
+            "frame": seen.frame,
+            "time": result.time,
+            "boxes": box_rows(result.detections),
+            "ann": box_rows(ann.detections),
+            "operations": result.operations_per_mac,
+            "spikes": result.spikes,
+            "cut": result.cut,
+            "fresh": result.fresh,
+        }
+        for key, value in row.items():
+            self.columns.setdefault(key, []).append(value)
+        for account in accounts():
+            self.energy[account.key].append(account.snn(seen.work, seen.size))
+            self.ann_energy[account.key] = account.ann(seen.size)
+        self.classes |= class_ids([result.detections, ann.detections])
+        self.size = result.image.shape[:2]
         self.thumbnails.append(jpeg(result.image, *THUMBNAILS[0]))
-        self.sightings.append(
-            {
-                "frame": result.frame,
-                "time": result.time,
-                "boxes": box_rows(result.detections),
-                "ann": box_rows(ann.detections),
-                "classes": class_ids([result.detections, ann.detections]),
-                "operations": result.operations_per_mac,
-                "spikes": result.spikes,
-                "energy": {a.key: a.snn(work, size) for a in accounts()},
-                "cut": result.cut,
-                "fresh": result.fresh,
-            }
-        )
-        self.progress(
-            len(self.sightings), taken(video.count, self.options.every, self.options.max_frames)
-        )
+        layers = []
+        for layer in result.maps[result.T].values():
+            layers.append(small_map(layer, result.placement, HEAT_SIDE))
+        self.heat.append(torch.stack(layers).sum(0).numpy())
 
     def data(self) -> dict[str, Any]:
-        """Of all frames: a list per quantity, and the classes that were seen."""
-        columns: dict[str, Any] = {
-            key: [one[key] for one in self.sightings] for key in self.sightings[0]
-        }
-        seen = sorted(set().union(*columns.pop("classes")))
-        energy = {a.key: [one[a.key] for one in columns["energy"]] for a in accounts()}
+        """What the page shows of all frames."""
+        height, width = self.size
         heat = np.log1p(np.stack(self.heat))
         top = float(heat.max()) or 1.0
+        numbers = {**self.columns, "energy": self.energy, "annEnergy": self.ann_energy}
         return {
-            "width": self.width,
-            "height": self.height,
+            "width": width,
+            "height": height,
             "images": thumbnails(self.thumbnails, FRAMES),
-            **rounded({**columns, "energy": energy, "annEnergy": self.ann_energy}),
+            **rounded(numbers),
             "heat": {
                 **sprite(np.rint(255 / top * heat).astype(np.uint8)),
                 "peak": rounded(float(np.expm1(top))),
             },
-            "classes": seen,
         }
 
 

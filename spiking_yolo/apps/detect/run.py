@@ -1,0 +1,387 @@
+"""The sources of a call, image by image and frame by frame, through the network."""
+
+import itertools
+import warnings
+from collections.abc import Iterator, Sequence
+from contextlib import ExitStack
+from dataclasses import dataclass, replace
+from functools import cached_property
+from itertools import islice
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from spiking_yolo.apps.detect import DetectOptions
+from spiking_yolo.apps.evaluate.costs import CostModel
+from spiking_yolo.convert.converted import Converted
+from spiking_yolo.convert.load import FEW
+from spiking_yolo.data.detection import spread
+from spiking_yolo.data.images import Picture
+from spiking_yolo.data.sources import Video, expand, is_stream, is_webcam, open_video, taken
+from spiking_yolo.decode.selection import class_ids
+from spiking_yolo.detector import SpikingYOLO
+from spiking_yolo.draw.boxes import side_by_side
+from spiking_yolo.errors import Notice, UserError
+from spiking_yolo.io.names import file_name
+from spiking_yolo.metrics.energy import Size, Work, charged
+from spiking_yolo.options import Progress, drawn, load, silent
+from spiking_yolo.result import Result
+
+GIF_FRAMES = 16
+# Every so many frames of a video, one is previewed.
+PREVIEW = 10
+
+
+@dataclass(frozen=True, kw_only=True)
+class ImageResult:
+    """An image and its boxes.
+
+    Attributes:
+        source: As it was named.
+        result: Of the spiking network.
+        ann: Of the ANN, if asked for.
+        name: Of its files, without a suffix.
+    """
+
+    source: str
+    result: Result
+    ann: Result | None
+    name: str
+
+    @property
+    def label(self) -> str:
+        return self.source
+
+    def annotated(self) -> np.ndarray:
+        """The picture with its boxes; beside the ANN's if there are any."""
+        result, ann = self.result, self.ann
+        if ann is None:
+            return result.plot()
+        titles = (f"ANN: {ann.counts()}", f"{result.method}, T = {result.T}: {result.counts()}")
+        return side_by_side((ann.plot(), result.plot()), titles)
+
+
+@dataclass(frozen=True, kw_only=True)
+class FrameResult(ImageResult):
+    """A frame of a video and its boxes.
+
+    Attributes:
+        fps: Frames per second of those that are looked at.
+        work: What the frame cost.
+        size: Of the network, for its energy.
+    """
+
+    fps: float
+    work: Work
+    size: Size
+
+    @property
+    def frame(self) -> int:
+        """Its number, from 0."""
+        assert self.result.frame is not None
+        return self.result.frame
+
+    @property
+    def label(self) -> str:
+        """clip.mp4#12"""
+        return f"{self.source}#{self.frame}"
+
+
+class Sink:
+    """Takes the results of a run."""
+
+    def image(self, seen: ImageResult) -> None:
+        """Take an image."""
+
+    def frame(self, seen: FrameResult) -> None:
+        """Take the next frame of a video."""
+
+    def end_source(self) -> None:
+        """Finish a source, also one that failed or was interrupted."""
+
+    def close(self) -> None:
+        """Finish the run."""
+
+
+@dataclass(frozen=True)
+class Failure:
+    """A source that could not be read, or whose files could not be written."""
+
+    source: str
+    error: UserError
+
+
+class DetectRun:
+    """The network and the sources of one call.
+
+    Args:
+        options: What to look at, and how.
+        converted: The network of `options`, if it has been loaded already.
+
+    Raises:
+        UserError: There is no such source, the options do not fit together, or the network cannot
+            be loaded.
+    """
+
+    def __init__(self, options: DetectOptions, converted: Converted | None = None):
+        self.options = options
+        self.sources = drawn(expand(options.sources, options.recursive), options)
+        has_video = any(map(is_stream, self.sources))
+        if not has_video:
+            check_no_video_options(options)
+        converted = converted or load(options, previewed(self.sources))
+        if has_video:
+            converted = with_frames(converted, options.frames)
+        self.detector = SpikingYOLO(
+            converted,
+            device=options.device,
+            precision=options.precision,
+            compile=options.compile,
+        )
+        self.overlay_layers: tuple[str, ...] = ()
+        if options.overlay:
+            self.overlay_layers = choose_layers(options.layers, self.detector.layers)
+        self._names = FileNames()
+        self.selection: dict[str, Any] = {
+            **options.box_options(),
+            "classes": class_ids(options.classes or None, self.detector.names),
+        }
+
+    def results(
+        self, sinks: Sequence[Sink] = (), progress: Progress = silent
+    ) -> Iterator[ImageResult | FrameResult | Failure]:
+        """Go through all sources.
+
+        Args:
+            sinks: What takes every result before it is yielded.
+            progress: Called with (what, done, of how many, remark) after each timestep or frame.
+
+        Raises:
+            UserError: The only source failed; of several, a failure is yielded.
+        """
+        with ExitStack() as files:
+            for sink in sinks:
+                files.callback(sink.close)
+            for number, source in enumerate(self.sources, 1):
+                where = source
+                if len(self.sources) > 1:
+                    where = f"source {number}/{len(self.sources)}"
+                try:
+                    yield from self._source(source, where, sinks, progress)
+                except UserError as error:
+                    if len(self.sources) == 1:
+                        raise
+                    yield Failure(source, error)
+
+    def _source(
+        self, source: str, where: str, sinks: Sequence[Sink], progress: Progress
+    ) -> Iterator[ImageResult | FrameResult]:
+        with ExitStack() as files:
+            for sink in sinks:
+                files.callback(sink.end_source)
+            if not is_stream(source):
+                seen = self.image(source, where, progress)
+                for sink in sinks:
+                    sink.image(seen)
+                yield seen
+                return
+            for seen in self.frames(source, progress):
+                for sink in sinks:
+                    sink.frame(seen)
+                yield seen
+
+    def image(self, source: str, where: str = "", progress: Progress = silent) -> ImageResult:
+        """Detect objects in an image."""
+        options = self.options
+        T = options.timesteps()
+        steps = set(options.steps)
+        if options.gif:
+            steps |= set(spread_steps(T, GIF_FRAMES))
+        result = self.detector.detect(
+            source,
+            T,
+            steps,
+            maps=options.overlay or options.gif,
+            progress=lambda t: progress("timesteps", t, T, where),
+            **self.selection,
+        )
+        # A network in which nothing changes any more stops before T.
+        progress("timesteps", T, T, where)
+        return ImageResult(
+            source=source, result=result, ann=self._ann(result.image), name=self._names.of(source)
+        )
+
+    def frames(self, source: str, progress: Progress = silent) -> Iterator[FrameResult]:
+        """Detect objects in the frames of a video."""
+        options = self.options
+        every = options.every
+        if options.gif:
+            note = f"{source}: --gif is for images, a video gets none"
+            warnings.warn(Notice(note), stacklevel=2)
+        name = ""
+        with open_video(source) as video:
+            count = taken(video.count, every, options.max_frames)
+            images = islice(video.frames(every), options.max_frames)
+            results = self.detector.stream(
+                images,
+                options.timesteps(self.detector.converted.recipe.keeps_frames),
+                options.steps,
+                refresh=options.refresh,
+                maps=options.overlay,
+                **self.selection,
+            )
+            for index, result in enumerate(results):
+                name = name or self._names.of(source)
+                seen = self._frame(source, name, result, index * every, video)
+                progress("frames", index + 1, count, result.counts())
+                yield seen
+
+    def _frame(
+        self, source: str, name: str, result: Result, number: int, video: Video
+    ) -> FrameResult:
+        model = self.costs
+        size = model.size(result.macs, sum(result.neurons_by_layer.values()))
+        counting = charged(model.value)
+        work = model.work(
+            result.T,
+            size,
+            result.operations[counting],
+            result.sent[counting],
+            result.updates,
+            result.analogue_macs,
+        )
+        return FrameResult(
+            source=source,
+            result=replace(result, frame=number, time=number / video.fps),
+            ann=self._ann(result.image),
+            name=name,
+            fps=video.fps / self.options.every,
+            work=work,
+            size=size,
+        )
+
+    def _ann(self, pixels: np.ndarray) -> Result | None:
+        if not self.options.ann:
+            return None
+        return self.detector.detect_ann(pixels, **self.selection)
+
+    @cached_property
+    def layer_titles(self) -> dict[str, str]:
+        return self.detector.layer_titles()
+
+    @cached_property
+    def costs(self) -> CostModel:
+        return CostModel.of(self.detector.converted)
+
+
+class FileNames:
+    """Names for the files of each source, without a suffix: unique in a run.
+
+    a for a.jpg, a-png for a.png beside it, a-2 for an a.jpg of another folder.
+    """
+
+    def __init__(self) -> None:
+        self._sources: dict[str, str] = {}  # by name
+
+    def of(self, source: str) -> str:
+        path = Path(f"webcam{source}" if is_webcam(source) else source)
+        stem = file_name(path.stem)
+        candidates = [stem]
+        first = self._sources.get(stem)
+        if first is not None and first != str(path) and Path(first).parent == path.parent:
+            candidates.append(f"{stem}-{file_name(path.suffix[1:].lower())}")
+        numbered = (f"{stem}-{number}" for number in itertools.count(2))
+        for name in itertools.chain(candidates, numbered):
+            if name not in self._sources:
+                break
+        self._sources[name] = str(path)
+        return name
+
+
+def check_no_video_options(options: DetectOptions) -> None:
+    """Raises UserError for an option that has no meaning for images."""
+    of_videos = {"--save-mot": options.save_mot, "--timeline": options.timeline}
+    flags = [flag for flag, value in of_videos.items() if value]
+    if flags:
+        raise UserError(
+            f"{' and '.join(flags)}: for videos and webcams only; name one, or leave it out"
+        )
+
+
+def previewed(sources: Sequence[str]) -> Iterator[Picture]:
+    """Pictures for a calibration on the fly: the images, a few spread over all of them first, then
+    some frames of the first video that can be read.
+
+    Raises:
+        UserError: There are only videos, and none can be read; the error of the first.
+    """
+    images = [source for source in sources if not is_stream(source)]
+    first = spread(images, FEW)
+    yield from map(Picture.file, dict.fromkeys([*first, *images]))
+    errors: list[UserError] = []
+    for source in sources:
+        if not is_stream(source) or not Path(source).is_file():
+            continue
+        try:
+            with open_video(source) as video:
+                frames = list(islice(video.frames(PREVIEW), FEW))
+        except UserError as error:
+            errors.append(error)
+            continue
+        for k, frame in enumerate(frames):
+            yield Picture(f"{source}#{k * PREVIEW}", frame)
+        return
+    if errors and not images:
+        raise errors[0]
+
+
+def with_frames(converted: Converted, frames: str | None) -> Converted:
+    """Choose whether the network keeps its state from frame to frame.
+
+    Args:
+        converted: The network.
+        frames: "keep", "reset", or None: as the recipe says, with a Notice if the method cannot
+            keep its state.
+
+    Raises:
+        UserError: "keep" for a method that cannot.
+    """
+    recipe = converted.recipe
+    if recipe.encoding.coding == "rate" and frames != "reset":
+        problem = (
+            f"method {recipe.name} sends rates and cannot keep its state between the frames of a"
+            " video"
+        )
+        if frames == "keep":
+            raise UserError(f"{problem}: give --frames reset, or another --method")
+        warnings.warn(Notice(f"{problem}: each frame is a new image"), stacklevel=2)
+    if frames is None:
+        return converted
+    return replace(converted, recipe=recipe.with_settings({"encoding.frames": frames}))
+
+
+def spread_steps(T: int, most: int) -> list[int]:
+    """Timesteps to show: all of a short run; of a long one at most so many, denser at the start,
+    where more happens.
+    """
+    if most >= T:
+        return list(range(1, T + 1))
+    return sorted({round(float(t)) for t in np.geomspace(1, T, most)})
+
+
+def choose_layers(choice: tuple[str, ...], layers: list[str]) -> tuple[str, ...]:
+    """Layers for the heat maps.
+
+    Args:
+        choice: ("auto",): the first, the middle and the last; ("all",); or names.
+        layers: The names of all layers, in order.
+    """
+    if choice == ("auto",):
+        return layers[0], layers[len(layers) // 2], layers[-1]
+    if choice == ("all",):
+        return tuple(layers)
+    for name in choice:
+        if name not in layers:
+            raise UserError(f"--layers: no layer {name!r}; the layers are {', '.join(layers)}")
+    return choice

@@ -1,0 +1,379 @@
+"""What a detection writes: a sink per kind of file, and one for the terminal."""
+
+from collections import Counter
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import torch
+from PIL import Image
+from torch import Tensor
+
+from spiking_yolo.apps.detect.run import DetectRun, FrameResult, ImageResult, Sink
+from spiking_yolo.convert.methods import patience
+from spiking_yolo.data.mot import MotBoxes, mot_lines
+from spiking_yolo.data.sources import is_webcam
+from spiking_yolo.data.video import VideoWriter
+from spiking_yolo.decode.boxes import listed
+from spiking_yolo.draw import FigureFormat
+from spiking_yolo.draw.boxes import draw_detections
+from spiking_yolo.io.files import GradualFile, atomic_write
+from spiking_yolo.io.json import json_text
+from spiking_yolo.metrics.energy import TIMELINE, accounts
+from spiking_yolo.metrics.video import PERSON
+from spiking_yolo.result import Result
+
+OVERLAY_SIDE = 1280  # pixels; a figure shows no more
+GIF_SIDE = 640
+
+
+def file_sinks(run: DetectRun, folder: Path) -> list[Sink]:
+    """The sinks that write what the options of the run ask for."""
+    options = run.options
+    sinks: list[Sink] = []
+    if options.save_txt:
+        sinks.append(Labels(folder, options.save_conf))
+    if options.save_json:
+        sinks.append(Json(folder, options.steps))
+    sinks.append(Pictures(folder, options.steps))
+    sinks.append(Video(folder))
+    if options.overlay:
+        sinks.append(Overlays(folder, run.overlay_layers, run.layer_titles, options.figures))
+        sinks.append(EventVideo(folder))
+    if options.gif:
+        sinks.append(Animations(folder))
+    if options.save_mot:
+        sinks.append(MotFiles(folder, every_class=bool(options.classes)))
+    if options.timeline:
+        sinks.append(Timelines(folder, options.figures))
+    return sinks
+
+
+class Labels(Sink):
+    """labels/IMAGE.txt or labels/VIDEO/FRAME.txt, a line per box: class, centre x, centre y, width,
+    height as fractions of the image [, confidence].
+    """
+
+    def __init__(self, folder: Path, confidence: bool):
+        self.folder, self.confidence = folder / "labels", confidence
+
+    def image(self, seen: ImageResult) -> None:
+        self._write(seen.name, seen.result)
+
+    def frame(self, seen: FrameResult) -> None:
+        # A folder per video: v-000000.txt may be that of an image v-000000.png.
+        self._write(f"{seen.name}/{seen.frame:06d}", seen.result)
+
+    def _write(self, name: str, result: Result) -> None:
+        text = ""
+        for class_id, box, confidence in zip(
+            result.class_id.tolist(), result.xywhn.tolist(), result.confidence.tolist(), strict=True
+        ):
+            numbers = [*box, confidence] if self.confidence else box
+            text += " ".join([str(class_id), *(f"{number:.6f}" for number in numbers)]) + "\n"
+        with atomic_write(self.folder / f"{name}.txt") as temporary:
+            temporary.write_text(text)
+
+
+class Json(Sink):
+    """detections.json: a list with an entry per image and frame; memory does not grow with it."""
+
+    def __init__(self, folder: Path, steps: tuple[int, ...]):
+        self.steps = steps
+        self._file = GradualFile(folder / "detections.json", "\n]\n")
+
+    def image(self, seen: ImageResult) -> None:
+        entry = replace(seen.result, path=seen.label).to_dict(self.steps)
+        start = "," if self._file.begun else "["
+        self._file.write(f"{start}\n{json_text(entry, indent=1)}")
+
+    frame = image
+
+    def close(self) -> None:
+        self._file.close()
+
+
+class Pictures(Sink):
+    """IMAGE.jpg with boxes, and IMAGE-steps/T.jpg for the chosen steps."""
+
+    def __init__(self, folder: Path, steps: tuple[int, ...]):
+        self.folder, self.steps = folder, steps
+
+    def image(self, seen: ImageResult) -> None:
+        result = seen.result
+        self._write(seen.name, seen.annotated())
+        for t in self.steps:
+            title = f"T = {t}: {result.counts(t)}"
+            picture = draw_detections(result.image, result.steps[t], result.names, title)
+            self._write(f"{seen.name}-steps/T{t}", picture)
+
+    def _write(self, name: str, pixels: np.ndarray) -> None:
+        with atomic_write(self.folder / f"{name}.jpg") as temporary:
+            Image.fromarray(pixels).save(temporary, quality=95)
+
+
+class Overlays(Sink):
+    """IMAGE-rates/LAYER.png: heat maps of spike rates; summary.png beside them: all layers."""
+
+    def __init__(
+        self,
+        folder: Path,
+        layers: tuple[str, ...],
+        titles: dict[str, str],
+        figures: FigureFormat,
+    ):
+        self.folder, self.layers, self.titles, self.figures = folder, layers, titles, figures
+
+    def image(self, seen: ImageResult) -> None:
+        from spiking_yolo.draw.overlay import rate_overlay, summary_overlay
+
+        result = seen.result.shrunk(OVERLAY_SIDE)
+        folder = self.folder / f"{seen.name}-rates"
+        rates = rates_over_image(result, result.T)
+        for layer in self.layers:
+            title = f"{self.titles[layer]}, T = {result.T}"
+            path = folder / f"{layer}.png"
+            rate_overlay(result.image, rates[layer], title, path, self.figures)
+        by_title = {self.titles[layer]: rate for layer, rate in rates.items()}
+        summary_overlay(result.image, by_title, folder / "summary.png", self.figures)
+
+
+class Animations(Sink):
+    """IMAGE.gif: boxes, and the mean rate of all layers, as they appear over the timesteps."""
+
+    def __init__(self, folder: Path):
+        self.folder = folder
+
+    def image(self, seen: ImageResult) -> None:
+        from spiking_yolo.draw.animate import save_gif, timeline_frames
+
+        result = seen.result.shrunk(GIF_SIDE)
+        mean_rates: dict[int, Tensor] = {}
+        for t in result.maps:
+            rates = list(rates_over_image(result, t).values())
+            mean_rates[t] = sum(rates[1:], rates[0]) / len(rates)
+        pictures = timeline_frames(result.image, result.steps, result.names, mean_rates)
+        save_gif(pictures, self.folder / f"{seen.name}.gif", fps=2)
+
+
+class VideoSink(Sink):
+    """An .mp4 of pictures of the frames."""
+
+    suffix = ""
+
+    def __init__(self, folder: Path):
+        self.folder = folder
+        self._writer: VideoWriter | None = None
+
+    def frame(self, seen: FrameResult) -> None:
+        if self._writer is None:
+            self._writer = VideoWriter(self.folder / f"{seen.name}{self.suffix}.mp4", seen.fps)
+        self._writer.write(self.picture(seen))
+
+    def picture(self, seen: FrameResult) -> np.ndarray:
+        return seen.annotated()
+
+    def end_source(self) -> None:
+        writer, self._writer = self._writer, None
+        if writer is not None:
+            writer.close()
+
+
+class Video(VideoSink):
+    """VIDEO.mp4 with boxes."""
+
+
+class EventVideo(VideoSink):
+    """VIDEO-events.mp4: where events happened in each frame, dark for none, bright for the most in
+    the first frame, on a logarithmic scale.
+    """
+
+    suffix = "-events"
+    _brightest: float | None = None
+
+    def picture(self, seen: FrameResult) -> np.ndarray:
+        from spiking_yolo.draw.overlay import blend
+
+        result = seen.result
+        heat = torch.log1p(spikes_over_image(result))
+        if self._brightest is None:
+            self._brightest = max(float(heat.max()), 1e-3)
+        title = f"frame {seen.frame}: {result.operations_per_mac:.2g} operations per MAC of the ANN"
+        return replace(result, image=blend(result.image, heat, 0.0, self._brightest)).plot(title)
+
+    def end_source(self) -> None:
+        self._brightest = None
+        super().end_source()
+
+
+class MotFiles(Sink):
+    """VIDEO-mot.txt as MOTChallenge has it: people only, unless `every_class` or the network knows
+    none.
+    """
+
+    def __init__(self, folder: Path, every_class: bool):
+        self.folder, self.every_class = folder, every_class
+        self._file: GradualFile | None = None
+
+    def frame(self, seen: FrameResult) -> None:
+        boxes, names = seen.result.detections, seen.result.names
+        if not self.every_class and PERSON in names:
+            boxes = boxes.take(boxes.class_id == names.index(PERSON))
+        if self._file is None:
+            self._file = GradualFile(self.folder / f"{seen.name}-mot.txt")
+        # Frames of MOTChallenge are numbered from 1.
+        self._file.write(mot_lines(seen.frame + 1, MotBoxes.of(boxes.xyxy, boxes.confidence)))
+
+    def end_source(self) -> None:
+        file, self._file = self._file, None
+        if file is not None:
+            file.close()
+
+
+class Timelines(Sink):
+    """VIDEO-timeline.png: operations, objects and energy of each frame."""
+
+    def __init__(self, folder: Path, figures: FigureFormat):
+        self.folder, self.figures = folder, figures
+        self._accounts = [account for account in accounts() if account.key in TIMELINE]
+        self._clear()
+
+    def _clear(self) -> None:
+        self._name = ""
+        self._frames: list[int] = []
+        self._operations: list[float] = []
+        self._objects: list[int] = []
+        self._cuts: list[int] = []
+        self._energies: dict[str, list[float]] = {one.name: [] for one in self._accounts}
+        self._ann_energies: dict[str, float] = {}
+
+    def frame(self, seen: FrameResult) -> None:
+        self._name = seen.name
+        self._frames.append(seen.frame)
+        self._operations.append(seen.result.operations_per_mac)
+        self._objects.append(len(seen.result))
+        if seen.result.cut:
+            self._cuts.append(seen.frame)
+        for account in self._accounts:
+            self._energies[account.name].append(account.snn(seen.work, seen.size))
+            self._ann_energies[account.name] = account.ann(seen.size)
+
+    def end_source(self) -> None:
+        from spiking_yolo.draw.timeline import timeline
+
+        if not self._frames:
+            return
+        try:
+            timeline(
+                self.folder / f"{self._name}-timeline.png",
+                self._frames,
+                self._operations,
+                self._objects,
+                self._energies,
+                self._ann_energies,
+                self._cuts,
+                also=self.figures,
+            )
+        finally:
+            self._clear()
+
+
+class Console(Sink):
+    """Lines of the terminal: some per image, one per video."""
+
+    def __init__(self, steps: tuple[int, ...], write: Callable[[str], None]):
+        self.steps, self.write = steps, write
+        # Sources so far, and the first of them that has results and is no webcam.
+        self.sources = 0
+        self.first = ""
+        self.any_results = False
+        self._video: VideoSummary | None = None
+
+    def image(self, seen: ImageResult) -> None:
+        self._note(seen)
+        result, ann = seen.result, seen.ann
+        self.write(replace(result, path=seen.label).summary(self.steps))
+        if not len(result) and (hint := patience(result.method, result.T)):
+            self.write(f"  {hint}")
+        if ann is not None:
+            self.write(f"  ANN: {listed(ann.detections, ann.names)}; {1e3 * ann.seconds:.0f} ms")
+
+    def frame(self, seen: FrameResult) -> None:
+        self._note(seen)
+        if self._video is None:
+            self._video = VideoSummary(seen.source)
+        self._video.add(seen)
+
+    def _note(self, seen: ImageResult) -> None:
+        self.any_results = True
+        if not self.first and not is_webcam(seen.source):
+            self.first = seen.source
+
+    def end_source(self) -> None:
+        self.sources += 1
+        video, self._video = self._video, None
+        if video is not None:
+            self.write(str(video))
+
+
+class VideoSummary:
+    """One line about a video: frames, their rate, operations against the ANN, boxes by class."""
+
+    def __init__(self, source: str):
+        self.source = source
+        self.operations: list[float] = []
+        self.seconds = 0.0
+        self.cuts = 0
+        self.boxes: Counter[str] = Counter()
+        self.ann_boxes: Counter[str] | None = None
+
+    def add(self, seen: FrameResult) -> None:
+        result = seen.result
+        self.operations.append(result.operations_per_mac)
+        self.seconds += result.seconds
+        self.cuts += result.cut
+        self.boxes.update(box.name for box in result)
+        if seen.ann is not None:
+            self.ann_boxes = self.ann_boxes or Counter()
+            self.ann_boxes.update(box.name for box in seen.ann)
+
+    def __str__(self) -> str:
+        first, *later = self.operations
+        frames = len(self.operations)
+        parts = [f"{frames} frame{'s' * (frames > 1)}, {frames / self.seconds:.3g} fps"]
+        if later:
+            mean = np.mean(later)
+            parts.append(f"{mean:.2g} operations per MAC of the ANN, first frame {first:.2g}")
+        else:
+            parts.append(f"{first:.2g} operations per MAC of the ANN")
+        if self.cuts:
+            parts.append(f"{self.cuts} scene cut{'s' * (self.cuts > 1)}")
+        parts.append(f"boxes: {by_class(self.boxes)}")
+        if self.ann_boxes is not None:
+            parts.append(f"ANN: {by_class(self.ann_boxes)}")
+        return f"{self.source}: {'; '.join(parts)}"
+
+
+def by_class(counts: Counter[str]) -> str:
+    """ "5 x bird, dog", the most frequent first."""
+    words = [f"{n} x {name}" if n > 1 else name for name, n in counts.most_common()]
+    return ", ".join(words) or "none"
+
+
+def spikes_over_image(result: Result) -> Tensor:
+    """Spikes of all layers over the image, float32 [H, W]: the sum of their means over channels."""
+    from spiking_yolo.draw.overlay import map_to_image
+
+    layers = [map_to_image(layer, result.placement) for layer in result.maps[result.T].values()]
+    return torch.stack(layers).sum(0)
+
+
+def rates_over_image(result: Result, t: int) -> dict[str, Tensor]:
+    """Spikes per neuron and timestep over the image by layer, float32 [H, W]."""
+    from spiking_yolo.draw.overlay import map_to_image
+
+    rates: dict[str, Tensor] = {}
+    for layer, spikes in result.maps[t].items():
+        rates[layer] = map_to_image(spikes / t, result.placement)
+    return rates
