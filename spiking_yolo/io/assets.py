@@ -1,6 +1,4 @@
-"""Where the project runs: in a checkout, or installed. Its files and the names of its commands
-differ.
-"""
+"""Files that come with the project, and its commands; in a checkout, or installed."""
 
 import json
 from pathlib import Path
@@ -9,40 +7,36 @@ from spiking_yolo.errors import UserError
 
 PACKAGE = Path(__file__).parents[1]
 IN_CHECKOUT = {"weights": "weights", "samples": "data/samples"}
-# Where the file is not called like its verb.
+# Tools whose file is not called like the verb.
 TOOLS = {"classify": "eval_classify", "eval": "eval_coco"}
 # SHA-256 of the public weights.
 YOLOV3_TINY = "dccea06f59b781ec1234ddf8d1e94b9519a97f4245748a7d4db75d5b7080a42c"
 
 
 def weights_folder() -> Path:
-    """The networks that come with the project, with their statistics. Raises UserError when they
-    are missing.
-    """
+    """The networks that come with the project. Raises UserError if they are missing."""
     return _present(shipped("weights"), "give the weights of a network of your own")
 
 
 def samples_folder() -> Path:
-    """Five COCO photographs and their instances.json. Raises UserError when they are missing."""
+    """Five COCO photographs and their instances.json. Raises UserError if they are missing."""
     return _present(shipped("samples"), "give photographs of your own")
 
 
 def sample_clip() -> Path:
-    """Five seconds of a room in which somebody appears, from a fixed camera. Raises UserError when
-    it is missing.
-    """
+    """Five seconds of a person in a room, from a fixed camera. Raises UserError if missing."""
     return _present(samples_folder() / "clips" / "person.mp4", "give a video of your own")
 
 
 def default_weights() -> Path:
-    """The public Tiny-YOLOv3 of COCO. Raises UserError when it is missing."""
+    """The public Tiny-YOLOv3 of COCO. Raises UserError if it is missing."""
     return _present(
         weights_folder() / "yolov3-tiny.weights", "give the weights of a network of your own"
     )
 
 
 def shipped(kind: str) -> Path:
-    """The folder of "weights" or "samples", whether or not it is there."""
+    """The folder of "weights" or "samples", which may be missing."""
     folder = PACKAGE.parent / IN_CHECKOUT[kind]
     # site-packages may hold a folder of the same name, which belongs to another package.
     return folder if in_checkout() and folder.is_dir() else PACKAGE / "assets" / kind
@@ -63,9 +57,7 @@ def shipped_calibrations() -> dict[str, dict[str, str]]:
 
 
 def command(verb: str) -> str:
-    """What a user types for a verb: "python tools/train.py" in a checkout, "spiking-yolo train"
-    elsewhere.
-    """
+    """What a user types: "python tools/train.py" in a checkout, or "spiking-yolo train"."""
     return f"python tools/{TOOLS.get(verb, verb)}.py" if in_checkout() else f"spiking-yolo {verb}"
 
 

@@ -1,4 +1,4 @@
-"""The device that a network runs on."""
+"""The device of this process, and the other processes that torchrun started."""
 
 import os
 from collections.abc import Iterator, Sequence
@@ -14,9 +14,7 @@ from spiking_yolo.errors import UserError
 
 
 def usable_device(name: str | torch.device) -> torch.device:
-    """The device of this name, once a tensor has been there and back. Raises UserError when that
-    fails.
-    """
+    """The device of this name, tried with a tensor. Raises UserError if it cannot be used."""
     try:
         device = torch.device(name)
         torch.zeros(1, device=device).cpu()
@@ -29,13 +27,19 @@ def usable_device(name: str | torch.device) -> torch.device:
 
 
 T = TypeVar("T")
-# The fastest process waits for the slowest.
+# How long the fastest process waits for the slowest.
 _PATIENCE = timedelta(days=7)
 
 
 @dataclass(frozen=True)
 class Ranks:
-    """This process among `size`. device: where this process computes."""
+    """This process among several.
+
+    Attributes:
+        rank: Number of this process.
+        size: Number of processes.
+        device: Where this process computes.
+    """
 
     rank: int = 0
     size: int = 1
@@ -67,10 +71,9 @@ class Ranks:
 
 @contextmanager
 def processes(device: str) -> Iterator[Ranks]:
-    """Join the other processes that torchrun started, if there are any: gloo on CPU, nccl on
-    GPU.
-    """
-    size, rank = int(os.environ.get("WORLD_SIZE", 1)), int(os.environ.get("RANK", 0))
+    """Join the processes that torchrun started, if any, with gloo on CPU and nccl on GPU."""
+    size = int(os.environ.get("WORLD_SIZE", 1))
+    rank = int(os.environ.get("RANK", 0))
     own = usable_device(device)
     if size == 1:
         yield Ranks(device=own)

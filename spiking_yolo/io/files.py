@@ -1,4 +1,4 @@
-"""Files that are read: their fingerprints, and text of what is a file indeed."""
+"""Reading regular files, writing files whole or not at all, and where derived files lie."""
 
 import hashlib
 import itertools
@@ -9,16 +9,18 @@ import shutil
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
+from typing import TextIO
 
 from platformdirs import user_cache_path
 
 from spiking_yolo.errors import UserError
 
-LONGEST = 1 << 28  # bytes of a text file
+# Bytes of a text file, at most.
+LONGEST = 1 << 28
 
 
 def sha256(path: str | Path) -> str:
-    """Lowercase hexadecimal SHA-256 of the file. Raises UserError when it cannot be read."""
+    """Lowercase hexadecimal SHA-256 of a file. Raises UserError if it cannot be read."""
     try:
         with open(regular(path), "rb") as f:
             return hashlib.file_digest(f, "sha256").hexdigest()
@@ -27,24 +29,27 @@ def sha256(path: str | Path) -> str:
 
 
 def regular(path: str | Path) -> Path:
-    """The path, unless something else than a file is there: a FIFO or a device would be read for
-    ever.
+    """The path of a regular file, or of nothing: the reader reports that it is missing.
 
-    Raises UserError then; a path where nothing is passes, for the reader to word it.
+    Raises:
+        UserError: It is a folder, or a pipe or device, which could be read for ever.
     """
     path = Path(path)
-    # Path.exists raises where a name is too long for a file.
+    # Path.exists raises if a name is too long for a file.
     if os.path.exists(path) and not os.path.isfile(path):
         raise UserError(f"cannot read {path}: it is a folder, a pipe or a device; give a file")
     return path
 
 
 def read_text(path: str | Path, errors: str = "strict") -> str:
-    """The text of a UTF-8 file, with or without byte-order mark. errors: of what is none, as
-    str.decode has it.
+    """The text of a UTF-8 file, with or without byte-order mark.
 
-    Raises UserError naming the file when it cannot be read, is no text or has more than LONGEST
-    bytes.
+    Args:
+        path: Of the file.
+        errors: How to treat invalid bytes, as in str.decode.
+
+    Raises:
+        UserError: It cannot be read, is no text or has more than LONGEST bytes.
     """
     path = regular(path)
     try:
@@ -62,24 +67,22 @@ def read_text(path: str | Path, errors: str = "strict") -> str:
         raise UserError(f"{path} is not a text file in UTF-8: save it as one") from None
 
 
-# Of temporary names; with the machine, since of another one's processes nobody knows here whether
-# they live.
+# Prefix of temporary names. It identifies the machine, since nothing is known here about the
+# processes of another one.
 _TEMPORARY = f".spiking-yolo-{hashlib.sha256(platform.node().encode()).hexdigest()[:8]}-"
-# The system uses the numbers of processes again.
+# Process ids are used again.
 _PROCESS = secrets.token_hex(4)
 _numbers = itertools.count()
 _tidied: set[Path] = set()
 
 
 def temporary_name(suffix: str = "") -> str:
-    """A name for what will be renamed, short however long the file's is, and of this process."""
+    """A name, with this process's id, for a file that will be renamed."""
     return f"{_TEMPORARY}{os.getpid()}-{_PROCESS}-{next(_numbers)}{suffix}"
 
 
 def remove_left_over(folder: Path) -> None:
-    """Remove what killed processes of this machine have left there under temporary names; once per
-    process.
-    """
+    """Remove temporary files of killed processes of this machine, once per process and folder."""
     folder = folder.absolute()
     if folder in _tidied or os.name != "posix":
         return
@@ -88,37 +91,40 @@ def remove_left_over(folder: Path) -> None:
         number, _, rest = path.name.removeprefix(_TEMPORARY).partition("-")
         if (number == str(os.getpid()) and rest.startswith(_PROCESS)) or _lives(number):
             continue
-        with suppress(OSError):  # another process has been faster
-            shutil.rmtree(path) if path.is_dir() else path.unlink()
+        # Another process may be faster.
+        with suppress(OSError):
+            if path.is_dir():
+                shutil.rmtree(path)
+            else:
+                path.unlink()
 
 
 def _lives(number: str) -> bool:
-    """Whether there is a process of this number besides our own."""
+    """Whether another process has this id."""
     if number == str(os.getpid()):
         return False
     try:
         os.kill(int(number), 0)
     except ProcessLookupError:
         return False
-    except (
-        OSError,
-        OverflowError,
-        ValueError,
-    ):  # it is another user's, or this is no number of a process
+    except (OSError, OverflowError, ValueError):
+        # Another user's, or no process id.
         return True
     return True
 
 
 @contextmanager
 def atomic_write(path: str | Path) -> Iterator[Path]:
-    """Yield a temporary path beside `path`; the file written there replaces `path` on success only.
+    """Yield a temporary path beside `path`; what is written there replaces `path` on success.
 
-    The folder is created when missing, and what killed processes have left in it goes. The
-    temporary name keeps the suffix, by which some writers choose a format. Raises UserError when
-    the system refuses to write.
+    The folder is created if it is missing. The temporary name keeps the suffix, from which some
+    writers choose a format.
+
+    Raises:
+        UserError: The system refuses to write.
     """
     path = Path(path)
-    # Who may, would put a file in the place of /dev/null.
+    # A privileged user could replace /dev/null.
     if os.path.exists(path) and not os.path.isfile(path):
         raise UserError(f"cannot write {path}: it is a folder, a pipe or a device; give a file")
     temporary = path.with_name(temporary_name(path.suffix))
@@ -137,16 +143,20 @@ def atomic_write(path: str | Path) -> Iterator[Path]:
 
 
 class GradualFile:
-    """A text file that appears once it is closed, with what has been written so far; memory does
-    not grow with it.
+    """A text file that is written bit by bit and appears when it is closed.
 
-    end: of its text. None appears when nothing was written. Raises UserError, naming it, when the
-    system refuses; then there is none.
+    Nothing appears if nothing was written, or if the system refuses, which raises UserError.
+
+    Args:
+        path: Of the file.
+        end: Text that closing appends.
     """
 
     def __init__(self, path: Path, end: str = ""):
-        self.path, self.end = path, end
-        self._stack, self._file = ExitStack(), None
+        self.path = path
+        self.end = end
+        self._stack = ExitStack()
+        self._file: TextIO | None = None
 
     @property
     def begun(self) -> bool:
@@ -160,7 +170,8 @@ class GradualFile:
             self._file.write(text)
 
     def close(self) -> None:
-        file, self._file = self._file, None
+        file = self._file
+        self._file = None
         if file is not None:
             with self._undone_by_errors():
                 file.write(self.end)
@@ -168,7 +179,7 @@ class GradualFile:
 
     @contextmanager
     def _undone_by_errors(self) -> Iterator[None]:
-        """Not by Ctrl-C, which leaves what there is."""
+        """Discard the file on errors, but not on Ctrl-C."""
         try:
             yield
         except OSError as error:
@@ -178,18 +189,16 @@ class GradualFile:
 
 
 def cache_folder() -> Path:
-    """The package's folder in the user's cache; the environment variable SPIKING_YOLO_CACHE names
-    another.
-    """
+    """$SPIKING_YOLO_CACHE, or the package's folder in the user's cache."""
     chosen = os.environ.get("SPIKING_YOLO_CACHE")
     return Path(chosen) if chosen else user_cache_path("spiking_yolo", appauthor=False)
 
 
 def beside(file: Path, name: str) -> Path:
-    """The place of a file that belongs to another: beside it, whether it is there or not.
+    """The path of a file that is derived from another: beside it, whether it exists or not.
 
-    Where that folder cannot be written to and has no such file, a folder below `cache_folder`, one
-    for each path that files belong to. What is kept there must know itself whose it is.
+    If that folder is read-only and has no such file, a folder below `cache_folder` that belongs to
+    the path of `file`. The derived file must itself say which content it is derived from.
     """
     path = file.with_name(name)
     if path.exists() or not file.parent.is_dir() or os.access(file.parent, os.W_OK):

@@ -1,4 +1,4 @@
-"""JSON that is written: no nan, no infinity, and whole files."""
+"""JSON: written without nan and infinity, and read from untrusted files with checked types."""
 
 import json
 import math
@@ -12,22 +12,18 @@ from spiking_yolo.io.files import atomic_write, regular
 
 
 def write_json(path: str | Path, content: Any, indent: int | None = None) -> None:
-    """Write a JSON file, whole or not at all; see `json_text`. Raises UserError when the system
-    refuses to write.
-    """
+    """Write a JSON file, whole or not at all; see `json_text`. Raises UserError if that fails."""
     with atomic_write(path) as temporary:
         temporary.write_text(json_text(content, indent=indent) + "\n")
 
 
 def json_text(value: Any, **layout: Any) -> str:
-    """The JSON of a value, with null for nan and infinity, which JSON does not have. layout: of
-    json.dumps.
-    """
+    """The JSON of a value, with null for nan and infinity. layout: keywords of json.dumps."""
     return json.dumps(finite(value), allow_nan=False, **layout)
 
 
 def exact_json(value: Any) -> str:
-    """The JSON of figures, which reads back exactly. Raises UserError for nan and infinity."""
+    """The JSON of figures, which are read back exactly. Raises UserError for nan and infinity."""
     try:
         return json.dumps(value, allow_nan=False, separators=(",", ":"))
     except ValueError:
@@ -37,29 +33,35 @@ def exact_json(value: Any) -> str:
 
 
 def finite(value: Any, digits: int | None = None) -> Any:
-    """The same value, dicts and lists included, with None for nan and infinity.
+    """The value, and those inside dicts and lists, with None for nan and infinity.
 
-    digits: significant ones that floats keep, whole numbers without a point; all of them by
-    default.
+    Args:
+        value: What to write as JSON.
+        digits: Significant digits of floats, by default all. Whole numbers become int.
     """
     if isinstance(value, dict):
         return {key: finite(item, digits) for key, item in value.items()}
     if isinstance(value, list | tuple):
         return [finite(item, digits) for item in value]
-    if not isinstance(value, float) or digits is None or not math.isfinite(value):
-        return None if isinstance(value, float) and not math.isfinite(value) else value
+    if not isinstance(value, float):
+        return value
+    if not math.isfinite(value):
+        return None
+    if digits is None:
+        return value
     short = float(f"{value:.{digits}g}")
     return int(short) if short.is_integer() and abs(short) < 1e15 else short
 
 
 def flat(value: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
-    """One entry per number: the keys of nested mappings joined by points, as in energy_mJ.fp32."""
-    found: dict[str, Any] = {}
+    """One entry per number: keys of nested mappings are joined by points, as in energy_mJ.fp32."""
+    entries: dict[str, Any] = {}
     for key, item in value.items():
-        found |= (
-            flat(item, f"{prefix}{key}.") if isinstance(item, Mapping) else {prefix + key: item}
-        )
-    return found
+        if isinstance(item, Mapping):
+            entries |= flat(item, f"{prefix}{key}.")
+        else:
+            entries[prefix + key] = item
+    return entries
 
 
 # Characters of a value in a message.
@@ -67,31 +69,38 @@ LONGEST = 60
 
 
 def read_json(text: str | bytes, kind: Any = Any) -> Any:
-    """The value of a JSON text. kind: int, float, str, bool, None, list[...], dict[str, ...], a
-    union of them or Any.
+    """The value of a JSON text.
 
-    Lists and objects may not lie deeper than Python's stack, and NaN and infinity are no JSON.
-    Raises ValueError that says what is wrong.
+    Args:
+        text: JSON without NaN and infinity.
+        kind: The type that it must have: int, float, str, bool, None, list[...], dict[str, ...], a
+            union of them, or Any.
+
+    Raises:
+        ValueError: It is no such JSON; says what is wrong.
     """
     try:
         value = json.loads(text, parse_constant=_refuse)
     except RecursionError:
-        raise ValueError("its lists lie too deep in one another") from None
+        raise ValueError("its lists are nested too deeply") from None
     if not _fits(value, kind):
         raise ValueError(f"{ascii(value)[:LONGEST]} is no {getattr(kind, '__name__', kind)}")
     return value
 
 
-def read_json_file(path: Path, wanted: str) -> Any:
-    """The value of a JSON file. wanted: what to pass. Raises UserError when it is missing, or not
-    readable as JSON.
+def read_json_file(path: Path, expected: str) -> Any:
+    """The value of a JSON file. Raises UserError if it is missing or no JSON.
+
+    Args:
+        path: Of the file.
+        expected: What the message asks for.
     """
     try:
         content = regular(path).read_bytes()
     except FileNotFoundError:
-        raise UserError(f"{path} is missing: pass {wanted}") from None
+        raise UserError(f"{path} is missing: pass {expected}") from None
     except OSError as error:
-        raise UserError(f"cannot read {path}: {error.strerror}; pass {wanted}") from None
+        raise UserError(f"cannot read {path}: {error.strerror}; pass {expected}") from None
     try:
         return read_json(content)
     except ValueError as error:  # not JSON, or not UTF-8
@@ -101,9 +110,7 @@ def read_json_file(path: Path, wanted: str) -> Any:
 
 
 def entry(metadata: Mapping[str, str], key: str, kind: Any = Any) -> Any:
-    """The JSON value of a file's metadata. Raises ValueError naming the key when it is missing or
-    of another type.
-    """
+    """A JSON value in a file's metadata. Raises ValueError if it is missing or of another type."""
     if key not in metadata:
         raise ValueError(f"{key} is missing")
     try:
@@ -119,7 +126,8 @@ def _refuse(constant: str) -> NoReturn:
 def _fits(value: Any, kind: Any) -> bool:
     if kind is Any:
         return True
-    origin, parts = get_origin(kind), get_args(kind)
+    origin = get_origin(kind)
+    parts = get_args(kind)
     if origin is types.UnionType:
         return any(_fits(value, part) for part in parts)
     if origin is list and parts[0] in (int, str):

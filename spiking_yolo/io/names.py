@@ -1,5 +1,4 @@
-"""Names that come from files, which may say anything: made safe to show, to write to and to store
-under.
+"""Text from files and command lines, made safe to print and to use as a name; input sizes.
 
 Imports nothing heavy.
 """
@@ -11,8 +10,10 @@ from numbers import Integral
 
 from spiking_yolo.errors import UserError
 
-LABEL, REASON = 80, 200  # characters, at most
-FILE = 120  # bytes of a file's stem
+# Characters, at most.
+LABEL, REASON = 80, 200
+# Bytes of the stem of a file.
+FILE = 120
 _PLAIN = re.compile(r"\w[\w.+-]{0,99}")
 
 
@@ -25,16 +26,12 @@ def printable(text: object) -> str:
 
 
 def reason(error: object) -> str:
-    """What an exception says, on one line of no more than REASON characters: torch's and parsers'
-    fill pages.
-    """
+    """An exception's message on one line of at most REASON characters; torch's fill pages."""
     return printable(" ".join(str(error).split()))[:REASON]
 
 
 def label(text: object) -> str:
-    """The name of a class on one line: no more than LABEL characters, without what would command a
-    terminal.
-    """
+    """The name of a class on one line of at most LABEL printable characters."""
     line = " ".join(str(text).split())
     if not line.isprintable():
         line = printable(line)
@@ -42,15 +39,13 @@ def label(text: object) -> str:
 
 
 def file_name(text: str) -> str:
-    """The stem of a file to write: no folder, nothing hidden, and short enough for a number and a
-    suffix behind it.
-    """
+    """The stem of a file to write: without folders, not hidden, with room for a suffix."""
     name = re.sub(r"[/\\\0]", "_", printable(text).replace("\n", "_")).lstrip(".") or "_"
     return name.encode()[:FILE].decode(errors="ignore")
 
 
 def whole(text: str) -> int | None:
-    """The number that decimal digits write, of at most nine of them; None for other text.
+    """The number in a text of one to nine decimal digits, None for other text.
 
     Python refuses to read more than 4300 digits, and nothing here is counted to a billion.
     """
@@ -58,9 +53,10 @@ def whole(text: str) -> int | None:
 
 
 def plain_name(text: object, what: str) -> str:
-    """A name that is a file name, a key of tensors and a label as it is: of layers and methods.
+    """Check the name of a layer or method, which is used for files, tensors and labels as it is.
 
-    Raises UserError unless it has letters, digits and . _ + - only.
+    Raises:
+        UserError: It has other characters than letters, digits and . _ + -.
     """
     if not (isinstance(text, str) and _PLAIN.fullmatch(text)):
         raise UserError(
@@ -71,38 +67,46 @@ def plain_name(text: object, what: str) -> str:
 
 
 def did_you_mean(name: str, known: Iterable[str]) -> str:
-    """ "; did you mean 'msat'?" where a known name resembles this one, else nothing."""
-    close = difflib.get_close_matches(name, list(known), 1)
-    return f"; did you mean {close[0]!r}?" if close else ""
+    """ "; did you mean 'msat'?" if a known name resembles this one, else ""."""
+    matches = difflib.get_close_matches(name, list(known), 1)
+    return f"; did you mean {matches[0]!r}?" if matches else ""
 
 
 # Pixels of the input per cell of the coarsest map, in all detectors here.
 STRIDE = 32
-# pixels; a typing error should not ask for terabytes.
+# Pixels of a side, at most: a typing error should not ask for terabytes.
 LARGEST = 4096
-Size = tuple[int, int]  # height, width in pixels
+# Height and width in pixels.
+Size = tuple[int, int]
 
 
-def input_size(given: int | str | Sequence[int]) -> Size:
-    """(height, width) in pixels from the side of a square, a pair, or text: 416, (288, 416), "416"
-    or "288x416".
+def input_size(value: int | str | Sequence[int]) -> Size:
+    """Height and width in pixels.
 
-    Raises UserError unless both are multiples of STRIDE, up to LARGEST.
+    Args:
+        value: The side of a square, a pair, or text: 416, (288, 416), "416" or "288x416".
+
+    Raises:
+        UserError: A side is no multiple of STRIDE up to LARGEST.
     """
-    if isinstance(given, str):
-        sides: list[int] = [whole(part) or 0 for part in given.split("x")]
+    if isinstance(value, str):
+        sides = [whole(part) or 0 for part in value.split("x")]
+        if len(sides) == 1:
+            sides *= 2
+    elif isinstance(value, Sequence):
+        sides = list(value)
     else:
-        sides = list(given) if isinstance(given, Sequence) else [given, given]
+        sides = [value, value]
     fit = all(isinstance(s, Integral) and 0 < s <= LARGEST and s % STRIDE == 0 for s in sides)
-    if not fit or (len(sides) != 2 and not (isinstance(given, str) and len(sides) == 1)):
+    if not fit or len(sides) != 2:
         raise UserError(
             f"each side of the input must be a multiple of {STRIDE} pixels, at most {LARGEST}: give"
-            f" 416 for a square, or height x width as in 288x416, not {given!r:.40}"
+            f" 416 for a square, or height x width as in 288x416, not {value!r:.40}"
         )
-    return int(sides[0]), int(sides[-1])
+    return int(sides[0]), int(sides[1])
 
 
 def size_name(size: Size) -> str:
-    """(416, 416) to "416", (288, 416) to "288x416"; `input_size` reads it back."""
+    """ "416" for (416, 416) and "288x416" for (288, 416); `input_size` reads both."""
     height, width = size
     return str(height) if height == width else f"{height}x{width}"

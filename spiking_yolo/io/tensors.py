@@ -1,6 +1,4 @@
-"""Safetensors files, which execute no code when they are read. Those written here notice when a bit
-of them changes.
-"""
+"""Safetensors files, which hold data only. Those written here have a checksum."""
 
 import hashlib
 import json
@@ -16,29 +14,27 @@ from torch import Tensor
 from spiking_yolo.errors import UserError
 from spiking_yolo.io.files import atomic_write, regular
 
-_CHECKSUM = "checksum"  # in the metadata
+# Key in the metadata.
+_CHECKSUM = "checksum"
 
 
 def read_safetensors(path: str | Path) -> tuple[dict[str, str], dict[str, Tensor]]:
-    """Metadata and tensors of a safetensors file. Raises UserError for any other file, and for a
-    damaged one.
-    """
+    """Metadata and tensors of a safetensors file. Raises UserError for other or damaged files."""
     try:
         with safe_open(regular(path), "pt") as file:
             metadata = dict(file.metadata() or {})
             tensors = {key: file.get_tensor(key) for key in file.keys()}  # noqa: SIM118
     except (OSError, SafetensorError) as error:
         raise UserError(f"cannot read {path} as safetensors: {error}") from error
-    known = metadata.pop(_CHECKSUM, None)  # files of others have none
-    if known is not None and known != checksum(metadata, tensors):
+    # Files of other programs have none.
+    stored = metadata.pop(_CHECKSUM, None)
+    if stored is not None and stored != checksum(metadata, tensors):
         raise UserError(f"{path} is damaged, it is not as it was written: make or fetch it again")
     return metadata, tensors
 
 
 def read_format(path: str | Path, name: str, what: str) -> tuple[dict[str, str], dict[str, Tensor]]:
-    """The same of a file whose metadata has this format. Raises UserError "is not <what>" for
-    another.
-    """
+    """Metadata and tensors of a file of this format. Raises UserError "is not <what>" otherwise."""
     metadata, tensors = read_safetensors(path)
     if metadata.get("format") != name:
         raise UserError(f"{path} is not {what}")
@@ -48,10 +44,12 @@ def read_format(path: str | Path, name: str, what: str) -> tuple[dict[str, str],
 def write_safetensors(
     path: str | Path, tensors: Mapping[str, Tensor], metadata: dict[str, str]
 ) -> None:
-    """Write a safetensors file with its checksum, whole or not at all; the same bytes for the same
-    contents.
+    """Write a safetensors file with its checksum, whole or not at all.
 
-    Raises UserError when it cannot be written.
+    The same contents give the same bytes.
+
+    Raises:
+        UserError: It cannot be written.
     """
     write_together([(path, tensors, metadata)])
 
@@ -65,18 +63,18 @@ def write_together(
     """
     with ExitStack() as renames:
         for path, tensors, metadata in files:
-            # Copies, because the format refuses tensors that share memory.
-            copies = {
-                key: value.detach().cpu().clone().contiguous() for key, value in tensors.items()
-            }
+            # The format refuses tensors that share memory.
+            copies: dict[str, Tensor] = {}
+            for key, value in tensors.items():
+                copies[key] = value.detach().cpu().clone().contiguous()
             data = _in_order(save(copies, {**metadata, _CHECKSUM: checksum(metadata, copies)}))
             temporary = renames.enter_context(atomic_write(path))
-            # The library's own writing lets nobody but the owner read the file.
+            # The library's own writer makes files that only their owner can read.
             temporary.write_bytes(data)
 
 
 def checksum(metadata: Mapping[str, str], tensors: Mapping[str, Tensor]) -> str:
-    """SHA-256 of all that a file says, whatever its order."""
+    """SHA-256 of metadata and tensors, whatever their order in the file."""
     digest = hashlib.sha256(json.dumps(metadata, sort_keys=True).encode())
     for key, value in sorted(tensors.items()):
         digest.update(json.dumps([key, str(value.dtype), list(value.shape)]).encode())
@@ -85,9 +83,7 @@ def checksum(metadata: Mapping[str, str], tensors: Mapping[str, Tensor]) -> str:
 
 
 def _in_order(data: bytes) -> bytes:
-    """A safetensors file with its metadata in order, which the library writes in another one every
-    time.
-    """
+    """A safetensors file with sorted metadata; the library writes it in varying order."""
     start = 8 + int.from_bytes(data[:8], "little")
     header = json.loads(data[8:start])
     header["__metadata__"] = dict(sorted(header["__metadata__"].items()))
