@@ -25,4 +25,4 @@ def test_there_is_one_writer_of_json():
     writers = [
         path for path in (ROOT / "spiking_yolo").rglob("*.py") if "json.dump" in path.read_text()
     ]
-    assert {path.name for path in writers} == {"json_text.py", "tensors.py"}
+    assert {path.name for path in writers} == {"json.py", "tensors.py"}
