@@ -23,20 +23,18 @@ YAML = Path(__file__).parents[1] / "models" / "yolov8n-relu.yaml"
 
 
 def check_silu(graph: Graph, recipe: Recipe) -> None:
-    """Raise UserError, with the ways out, when the recipe's neurons cannot follow a SiLU of the
-    graph.
-    """
+    """Raise UserError if the recipe's neurons cannot follow a SiLU of the graph."""
     silus = [node.name for node in graph.activations if node.phi.silu]
     if not silus or "silu" in recipe.neuron_kind.follows:
         return
-    able = [
+    methods = [
         name
         for name, method in list_methods().items()
         if "silu" in method.recipe.neuron_kind.follows
     ]
     raise UserError(
         f"node {silus[0]!r} (SiLU) needs neurons that follow the sum of their input, which those of"
-        f" {recipe.name} do not: use --method {', '.join(able)}; or fine-tune the network with"
+        f" {recipe.name} do not: use --method {', '.join(methods)}; or fine-tune the network with"
         f" ReLU, as Ultralytics does by `yolo detect train model={YAML} pretrained=WEIGHTS.pt"
         f" data=DATA.yaml imgsz=640`, and take its statistics by `{command('calibrate')} --weights"
         " runs/detect/train/weights/best.pt --images DIR`"
@@ -52,16 +50,20 @@ _MMSE_GRID = torch.arange(100, 5, -1, dtype=torch.float64) / 100
 
 
 def threshold(histogram: Histogram, sign: int, recipe: Recipe, cap: float | None = None) -> Tensor:
-    """The threshold of one node before scaling: float64 [C], or [1] for scope=layer.
+    """The threshold of one node before scaling.
 
-    sign: 0 for the positive side, 1 for magnitudes of the negative side. Channels without such
-    values give 0. cap: of the positive side; rule=max then gives the cap itself (Deng 2021, Bu
-    2022).
+    Args:
+        sign: 0 for the positive side, 1 for magnitudes of the negative side.
+        cap: Of the positive side; rule=max then gives the cap itself (Deng 2021, Bu 2022).
+
+    Returns:
+        float64 [C], or [1] for scope=layer; 0 for channels without values of this sign.
     """
     settings = recipe.threshold
     if settings.scope == "layer":
         histogram = histogram.pooled()
-    if settings.rule in ("max", "balance"):  # what balance measures takes the maximum's place later
+    # What rule=balance measures takes the place of the maximum later.
+    if settings.rule in ("max", "balance"):
         top = extreme(histogram, sign)
         return top if cap is None else torch.full_like(top, cap)
     if settings.rule in ("percentile", "shared"):
@@ -71,8 +73,7 @@ def threshold(histogram: Histogram, sign: int, recipe: Recipe, cap: float | None
         return at_most(
             released(histogram, sign, settings.percentile, recipe.neuron.gamma, settings.rule), cap
         )
-    # Differential coding has no highest rate: a neuron catches up later, and nothing is clipped
-    # beyond `levels`.
+    # Differential coding has no highest rate: a neuron catches up later, and nothing is clipped.
     gamma = 1 if recipe.encoding.coding == "differential" else recipe.neuron.gamma
     rounds = recipe.neuron.initial == 0.5
     return mmse(histogram, sign, settings.levels, gamma, rounds, cap)
@@ -106,27 +107,32 @@ def percentile(histogram: Histogram, sign: int, percent: float) -> Tensor:
 def released(histogram: Histogram, sign: int, percent: float, gamma: int, rule: str) -> Tensor:
     """The percentile of all activations, zeros too, by a release of Li and Zeng 2022; float64 [C].
 
-    rule: what becomes of activations before. divided: those above 1 by gamma (Conversion_Burst);
-    clamped: at gamma (BrainCog).
+    Args:
+        rule: "divided": activations above 1 are first divided by gamma (Conversion_Burst);
+            "clamped": all are first clamped at gamma (BrainCog).
     """
     positive = histogram.counts[sign].sum(1).double()
-    wanted = positive - histogram.total * (1 - percent / 100)
+    target = positive - histogram.total * (1 - percent / 100)
     moments = _Moments(histogram, sign)
 
     def below(points: Tensor) -> Tensor:
         return moments.below(points[:, None])[0][:, 0]
 
-    low, high = torch.zeros_like(positive), moments.top.clone()
+    low = torch.zeros_like(positive)
+    high = moments.top.clone()
     one = torch.ones_like(high)
     for _ in range(60):
         middle = (low + high) / 2
-        count = below(middle)
         if rule == "divided":
-            count = below(middle.minimum(one)) + (below(gamma * middle) - below(one)).clamp(min=0)
-        enough = count >= wanted
-        low, high = torch.where(enough, low, middle), torch.where(enough, middle, high)
-    chosen = torch.where(wanted > 0, high, 0.0)
-    return chosen.clamp(max=gamma) if rule == "clamped" else chosen
+            above = (below(gamma * middle) - below(one)).clamp(min=0)
+            count = below(middle.minimum(one)) + above
+        else:
+            count = below(middle)
+        enough = count >= target
+        low = torch.where(enough, low, middle)
+        high = torch.where(enough, middle, high)
+    value = torch.where(target > 0, high, 0.0)
+    return value.clamp(max=gamma) if rule == "clamped" else value
 
 
 class _Moments:
@@ -142,30 +148,30 @@ class _Moments:
         self.top = at_most(extreme(histogram, sign), cap)
         self.edge = edges()
         self.density = histogram.counts[sign].double() / self.edge.diff()
-        self.sums = [
-            F.pad((self.density * (self.edge**p).diff() / p).cumsum(1), (1, 0)) for p in (1, 2, 3)
-        ]
+        self.sums: list[Tensor] = []
+        for p in (1, 2, 3):
+            in_bins = self.density * (self.edge**p).diff() / p
+            self.sums.append(F.pad(in_bins.cumsum(1), (1, 0)))
 
     def below(self, points: Tensor) -> list[Tensor]:
         """Moments 0, 1, 2 of the values below points [C, k]: three float64 [C, k]."""
         if self.cap is None:
             return self._below(points)
         ends = torch.tensor([[self.cap, torch.inf]], dtype=torch.float64).expand(len(self.scale), 2)
-        # How many values were clipped.
-        beyond = self._below(ends)[0].diff(dim=1) * (points > self.cap)
-        return [
-            m + beyond * self.cap**p for p, m in enumerate(self._below(points.clamp(max=self.cap)))
-        ]
+        clipped = self._below(ends)[0].diff(dim=1) * (points > self.cap)
+        inside = self._below(points.clamp(max=self.cap))
+        return [moment + clipped * self.cap**p for p, moment in enumerate(inside)]
 
     def _below(self, points: Tensor) -> list[Tensor]:
         x = (points / self.scale).clamp(0, 1)
         index = torch.searchsorted(self.edge, x, right=True).sub_(1).clamp_(0, len(self.edge) - 2)
-        density, edge = self.density.gather(1, index), self.edge[index]
-        parts = (total.gather(1, index) for total in self.sums)
-        return [
-            (part + density * (x**p - edge**p) / p) * self.scale ** (p - 1)
-            for p, part in zip((1, 2, 3), parts, strict=True)
-        ]
+        density = self.density.gather(1, index)
+        edge = self.edge[index]
+        moments = []
+        for p, total in enumerate(self.sums, 1):
+            in_bin = density * (x**p - edge**p) / p
+            moments.append((total.gather(1, index) + in_bin) * self.scale ** (p - 1))
+        return moments
 
 
 def mmse(
@@ -180,24 +186,26 @@ def mmse(
     """
     moments = _Moments(histogram, sign, cap)
     top = moments.top
-    best, chosen = torch.full_like(top, float("inf")), top.clone()
+    best = torch.full_like(top, float("inf"))
+    theta = top.clone()
     for c in _MMSE_GRID:
         error = _quantisation_error(moments, c * top, levels, gamma, rounds)
         better = error < best
-        best, chosen = torch.where(better, error, best), torch.where(better, c * top, chosen)
-    return chosen
+        best = torch.where(better, error, best)
+        theta = torch.where(better, c * top, theta)
+    return theta
 
 
 def _quantisation_error(
     moments: _Moments, theta: Tensor, levels: int, gamma: int, rounds: bool
 ) -> Tensor:
-    """Sum of squared quantisation errors, float64 [C]: one integral per level, between its decision
-    points.
+    """Sum of squared quantisation errors, float64 [C].
+
+    It is one integral per level, between its decision points.
     """
     step = (theta / levels)[:, None]
-    levels_used = min(
-        gamma * levels, int((moments.top / step[:, 0].clamp(min=1e-300)).max().ceil().item()) + 1
-    )
+    highest = (moments.top / step[:, 0].clamp(min=1e-300)).max().ceil().item()
+    levels_used = min(gamma * levels, int(highest) + 1)
     level = torch.arange(levels_used + 1, dtype=torch.float64)
     points = (level[1:] - (0.5 if rounds else 0.0)) * step
     zero, infinity = torch.zeros_like(step), torch.full_like(step, float("inf"))
@@ -209,11 +217,11 @@ def _quantisation_error(
 def base_parameters(
     graph: Graph, histograms: Mapping[str, Histogram], recipe: Recipe
 ) -> NeuronParameters:
-    """Parameters of every activation node that follow from the statistics: thresholds and initial
-    potential.
+    """Thresholds and initial potential of every activation node, from the statistics.
 
-    Raises UserError when the recipe names a layer that the graph lacks, or cannot convert one that
-    it has.
+    Raises:
+        UserError: The recipe names a layer that the graph lacks, or cannot convert one of its
+            layers.
     """
     check_silu(graph, recipe)
     names = [node.name for node in graph.activations]
@@ -232,33 +240,32 @@ def base_parameters(
 
 
 def rescaled(graph: Graph, neurons: NeuronParameters, recipe: Recipe) -> NeuronParameters:
-    """Parameters whose thetas do not know the scale of the recipe and its factors of layers yet,
-    with both.
-    """
-    factors = {
-        node.name: recipe.threshold.scale * layer_factor(recipe, node.name)
-        for node in graph.activations
-    }
-    return {
-        n: scaled(own, factors[n], graph[n].phi.cap) if n in factors else own
-        for n, own in neurons.items()
-    }
+    """The parameters with the scale of the recipe and its factors of layers in their thetas."""
+    result = dict(neurons)
+    for node in graph.activations:
+        factor = recipe.threshold.scale * layer_factor(recipe, node.name)
+        result[node.name] = scaled(neurons[node.name], factor, node.phi.cap)
+    return result
 
 
 def scaled(
-    own: Mapping[str, Tensor], factor: float, cap: float | None, least: Tensor | None = None
+    parameters: Mapping[str, Tensor],
+    factor: float,
+    cap: float | None,
+    least: Tensor | None = None,
 ) -> dict[str, Tensor]:
-    """Parameters of a layer with theta times a factor, at most the cap and at least `least`, and
-    the same value at rest in other thetas.
+    """Parameters of a layer with theta times a factor, at most the cap and at least `least`.
+
+    A resting value stays the same, counted in other thetas.
     """
-    theta = at_most(own["theta"] * factor, cap)
-    theta = theta if least is None else theta.maximum(least)
-    rest = (
-        {"rest": (own["rest"] * (own["theta"] / theta) * PARTS).round() / PARTS}
-        if "rest" in own
-        else {}
-    )
-    return {**own, "theta": theta, **rest}
+    theta = at_most(parameters["theta"] * factor, cap)
+    if least is not None:
+        theta = theta.maximum(least)
+    result = {**parameters, "theta": theta}
+    if "rest" in parameters:
+        rest = parameters["rest"] * (parameters["theta"] / theta)
+        result["rest"] = (rest * PARTS).round() / PARTS
+    return result
 
 
 def layer_factor(recipe: Recipe, name: str) -> float:
@@ -267,8 +274,7 @@ def layer_factor(recipe: Recipe, name: str) -> float:
 
 
 def layer_thresholds(histogram: Histogram, phi: Activation, recipe: Recipe) -> dict[str, Tensor]:
-    """The thresholds of one activation node: {"theta": [C]}, and "theta_off" for an ON/OFF pair,
-    float32.
+    """The thresholds of one activation node, float32: "theta" [C], and "theta_off" of a pair.
 
     A pair has a threshold per side. A signed memory neuron serves both sides, with the larger of
     their thresholds. A channel without activations takes the layer's largest threshold.
@@ -281,15 +287,12 @@ def layer_thresholds(histogram: Histogram, phi: Activation, recipe: Recipe) -> d
             thresholds["theta"] = torch.maximum(*phi.reach(thresholds["theta"], off))
         else:
             thresholds["theta_off"] = off
-    channels, scale = len(histogram.exponent), recipe.threshold.scale
-    return {
-        k: (_filled(theta) * scale).float().expand(channels).contiguous()
-        for k, theta in thresholds.items()
-    }
-
-
-def _filled(statistic: Tensor) -> Tensor:
-    largest = statistic.max()
-    return torch.where(
-        statistic > 0, statistic, largest if largest > 0 else torch.ones_like(largest)
-    )
+    channels = len(histogram.exponent)
+    scale = recipe.threshold.scale
+    for name, theta in thresholds.items():
+        largest = theta.max()
+        if largest <= 0:
+            largest = torch.ones_like(largest)
+        theta = torch.where(theta > 0, theta, largest) * scale
+        thresholds[name] = theta.float().expand(channels).contiguous()
+    return thresholds
