@@ -1,6 +1,6 @@
-"""Recipes that run the network on calibration images: balanced thresholds, corrections, fractions,
-gains, confidence.
+"""Recipes that run the network on calibration images.
 
+They balance thresholds, correct errors, choose fractions and gains, and measure the confidence.
 Every step takes and returns the parameters of the neurons. Layers are treated in order, each with
 the layers before it spiking as they will, on the part of the graph that ends at the layer.
 """
@@ -32,14 +32,21 @@ def calibrate(
     images: Sequence[Tensor],
     progress: Callable[[str], Any] = lambda text: None,
 ) -> NeuronParameters:
-    """Parameters of the neurons by a recipe with `runs_network`; images, progress: see Job."""
+    """The parameters of the neurons that a recipe learns by running the network.
+
+    Args:
+        recipe: One that `runs_network`.
+        images: Batches, [N, C, H, W].
+        progress: Called with a few words before each part of the work.
+    """
     neurons = base_parameters(graph, statistics.histograms, recipe)
     # One state serves every readout, and no spike is dropped until the confidence is known.
     plain = replace(recipe, readout=Readout(), msat=replace(recipe.msat, confidence="off"))
     job = Job(graph, spec, plain, images, progress)
     chooses_gain = recipe.msat.enabled and not recipe.msat.gain
     if chooses_gain:
-        neurons = with_gain(neurons, 1.0)  # until thresholds are known
+        # Until thresholds are known.
+        neurons = with_gain(neurons, 1.0)
     if recipe.threshold.rule == "balance":
         neurons = balance(job, neurons)
     if recipe.by_gradient:
@@ -56,33 +63,32 @@ def calibrate(
 
 
 def balance(job: Job, neurons: NeuronParameters) -> NeuronParameters:
-    """Threshold balancing (Sengupta 2019, section 3.1): theta is the largest current that the layer
-    receives.
+    """Threshold balancing (Sengupta 2019, section 3.1).
+
+    theta is the largest current that the layer receives while the layers before it spike.
     """
     balanced = dict(neurons)
     for node in job.graph.activations:
         job.progress(f"balance {node.name}")
         network = SpikingNetwork(job.graph.up_to(node.name), balanced, job.recipe, observed=True)
         highest, lowest = _extreme_currents(network, node.name, job)
-        own = {**balanced[node.name], "theta": _balanced(highest, job.recipe, node)}
-        if "theta_off" in own:
-            own["theta_off"] = _balanced(-lowest, job.recipe, node)
-        balanced[node.name] = own
+        parameters = {**balanced[node.name], "theta": _balanced(highest, job.recipe, node)}
+        if "theta_off" in parameters:
+            parameters["theta_off"] = _balanced(-lowest, job.recipe, node)
+        balanced[node.name] = parameters
     return balanced
 
 
-def _extreme_currents(network: SpikingNetwork, wanted: str, job: Job) -> tuple[Tensor, Tensor]:
+def _extreme_currents(network: SpikingNetwork, layer: str, job: Job) -> tuple[Tensor, Tensor]:
     """The largest current above and below zero that a layer receives, [C] each."""
     highest = lowest = torch.zeros(())
 
-    def watch(name: str, t: int, layer: NeuronLayer, current: Tensor | None) -> None:
+    def watch(name: str, t: int, neurons: NeuronLayer, current: Tensor | None) -> None:
         nonlocal highest, lowest
-        if name == wanted and current is not None:
+        if name == layer and current is not None:
             flat = current.transpose(0, 1).flatten(1).float()
-            highest, lowest = (
-                torch.maximum(highest, flat.amax(1)),
-                torch.minimum(lowest, flat.amin(1)),
-            )
+            highest = torch.maximum(highest, flat.amax(1))
+            lowest = torch.minimum(lowest, flat.amin(1))
 
     for x in job.images:
         network.run(x, job.recipe.calibration.T, probes=[watch])
@@ -90,16 +96,13 @@ def _extreme_currents(network: SpikingNetwork, wanted: str, job: Job) -> tuple[T
 
 
 def _balanced(largest: Tensor, recipe: Recipe, node: Node) -> Tensor:
-    """Theta from the largest currents [C]: their statistic times the scale, bounded by the cap of
-    the activation.
-    """
+    """Theta from the largest currents [C], times the scale, bounded by the activation's cap."""
     top = largest.max()
     if recipe.threshold.scope == "layer":
         largest = top.expand(len(largest))
+    filled = torch.where(largest > 0, largest, top if top > 0 else 1.0)
     scale = recipe.threshold.scale * layer_factor(recipe, node.name)
-    return at_most(
-        torch.where(largest > 0, largest, top if top > 0 else 1.0) * scale, node.phi.cap
-    ).contiguous()
+    return at_most(filled * scale, node.phi.cap).contiguous()
 
 
 def correct(job: Job, neurons: NeuronParameters) -> NeuronParameters:
@@ -110,25 +113,25 @@ def correct(job: Job, neurons: NeuronParameters) -> NeuronParameters:
     other content cannot use.
     """
     graph, recipe, corrected = job.graph, job.recipe, dict(neurons)
+    T = recipe.calibration.T
     # Differential coding sends a value once, and not its T-th part in each of T steps.
-    steps = 1 if recipe.encoding.coding == "differential" else recipe.calibration.T
+    steps = 1 if recipe.encoding.coding == "differential" else T
     heads = [graph[name] for name in graph.outputs if graph[name].op != "activation"]
     for node in (*graph.activations, *heads):
         job.progress(f"correct {node.name}")
         part = graph.up_to(node.name)
         network = SpikingNetwork(part, corrected, recipe)
-        excess = torch.cat(
-            [_excess(network, part, x, recipe.calibration.T) for x in job.images]
-        ).mean(0)
-        own = dict(corrected.get(node.name, {}))
+        excess = torch.cat([_excess(network, part, x, T) for x in job.images]).mean(0)
+        parameters = dict(corrected.get(node.name, {}))
         if recipe.calibration.kind == "light" or node.op != "activation":
-            own["bias"] = -excess
+            parameters["bias"] = -excess
         else:
             shift = -excess * steps
-            own["initial"] = recipe.neuron.initial + shift / own["theta"]
-            if "theta_off" in own:
-                own["initial_off"] = recipe.neuron.initial - shift / own["theta_off"]
-        corrected[node.name] = own
+            parameters["initial"] = recipe.neuron.initial + shift / parameters["theta"]
+            if "theta_off" in parameters:
+                off = shift / parameters["theta_off"]
+                parameters["initial_off"] = recipe.neuron.initial - off
+        corrected[node.name] = parameters
     return corrected
 
 
@@ -139,30 +142,33 @@ def _excess(network: SpikingNetwork, part: Graph, x: Tensor, T: int) -> Tensor:
 
 
 def spike_confidence(job: Job, neurons: NeuronParameters) -> NeuronParameters:
-    """MSAT's spike confidence per layer: of the neurons that fired in the first 16 steps, the share
-    that should have.
+    """MSAT's spike confidence of each layer.
 
-    job.recipe: with the confidence off, so that nothing is dropped anywhere. An ON neuron should
-    fire where the ANN's pre-activation is positive, an OFF neuron where it is negative. 1 where
-    nothing fired, and with msat.unsure=last in all layers but the last.
+    It is the share of the neurons that fired in the first 16 steps and should have: an ON neuron
+    where the ANN's pre-activation is positive, an OFF neuron where it is negative. 1 where nothing
+    fired, and with msat.unsure=last in all layers but the last.
+
+    Args:
+        job: With a recipe whose confidence is off, so that nothing is dropped anywhere.
     """
     job.progress("spike confidence")
     network = SpikingNetwork(job.graph, neurons, job.recipe, observed=True)
-    right, fired = dict.fromkeys(network.neurons, 0), dict.fromkeys(network.neurons, 0)
+    right = dict.fromkeys(network.neurons, 0)
+    fired = dict.fromkeys(network.neurons, 0)
     drives: dict[str, Tensor] = {}
     for x in job.images:
         forward(job.graph, x, lambda node, pre, post: drives.update({node.name: pre}))
         network.run(x, CONFIDENCE_STEPS)
         for name, layer in network.layers():
             for side in layer.sides:
-                spoke, drive = side.count > 0, side.sign * drives[name]
-                fired[name] += int(spoke.sum())
-                right[name] += int((spoke & (drive > 0)).sum())
+                has_fired = side.count > 0
+                fired[name] += int(has_fired.sum())
+                right[name] += int((has_fired & (side.sign * drives[name] > 0)).sum())
+    result = dict(neurons)
     unsure = fired if job.recipe.msat.unsure == "all" else job.graph.last_activations()
-    confidence = {
-        n: torch.tensor(right[n] / fired[n] if n in unsure and fired[n] else 1.0) for n in fired
-    }
-    return {
-        name: {**own, "confidence": confidence[name]} if name in confidence else own
-        for name, own in neurons.items()
-    }
+    for name in fired:
+        confidence = 1.0
+        if name in unsure and fired[name]:
+            confidence = right[name] / fired[name]
+        result[name] = {**neurons[name], "confidence": torch.tensor(confidence)}
+    return result
