@@ -83,27 +83,9 @@ class SpikingNetwork(nn.Module):
         """
         return self.plan.graph
 
-    def run(
-        self,
-        x: Tensor,
-        T: int,
-        steps: Iterable[int] = (),
-        *,
-        keep: bool = False,
-        maps: bool = False,
-        probes: Iterable[Probe] = (),
-        progress: Callable[[int], Any] | None = None,
-    ) -> Run:
-        """Simulate a batch of images for T steps.
-
-        x: [N, C, H, W]. steps: where to take snapshots, besides T. keep: x is the next image of the
-        same scene (see `feed`), and costs go on from those of the one before. maps: snapshots carry
-        spike maps. progress(t) is called after every step; probes(layer name, t, layer, current)
-        after every layer's step, for which the network must be made with observed=True. Raises
-        UserError for steps outside of 1..T. The same as calling the network, by which PyTorch's
-        forward hooks see it.
-        """
-        return self(x, T, steps, keep=keep, maps=maps, probes=probes, progress=progress)
+    # To run the network is to call it, so that PyTorch's forward hooks see both; the arguments are
+    # those of `forward`.
+    run = nn.Module.__call__
 
     @torch.no_grad()
     def forward(
@@ -117,7 +99,25 @@ class SpikingNetwork(nn.Module):
         probes: Iterable[Probe] = (),
         progress: Callable[[int], Any] | None = None,
     ) -> Run:
-        """See `run`."""
+        """Simulate a batch of images for T steps.
+
+        Args:
+            x: Images, [N, C, H, W].
+            T: Number of timesteps.
+            steps: Where to take snapshots, besides T.
+            keep: x is the next image of the same scene (see `feed`), and costs go on from those of
+                the image before.
+            maps: Snapshots carry spike maps.
+            probes: probe(layer name, t, layer, current), called after each layer's step; the
+                network must be made with observed=True.
+            progress: progress(t), called after every step.
+
+        Returns:
+            The snapshots by timestep, and what the run cost.
+
+        Raises:
+            UserError: A step lies outside of 1..T.
+        """
         wanted = sorted({*steps, T})
         if T < 1 or wanted[0] < 1 or wanted[-1] > T:
             raise UserError(f"steps must lie in 1..T={T}, not {', '.join(map(str, wanted))}")

@@ -4,15 +4,14 @@ cache.
 Results do not depend on the blocks.
 """
 
-import logging
 import threading
-from collections.abc import Callable, Hashable, Iterable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Hashable, Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import torch
 from torch import Tensor
+from torch.fx.experimental.proxy_tensor import make_fx
 
 from spiking_yolo.snn.layout import rows, spread
 from spiking_yolo.snn.state import Buffers, Clock, leaves, map_tree
@@ -157,21 +156,17 @@ class Fused:
     def _compile(
         self, kind: Sequence[torch.dtype | None], tensors: list[Any]
     ) -> Callable[..., Any]:
-        from torch._inductor import standalone_compile  # takes a second to import
-        from torch.fx.experimental.proxy_tensor import make_fx
-
         def function(*given: Tensor) -> tuple[Tensor, ...]:
             following = iter(given)
             result = self._function(*(None if dtype is None else next(following) for dtype in kind))
             return () if result is None else (result,)
 
-        graph = make_fx(function)(*(tensor.clone() for tensor in tensors))  # runs the function
-        # Graphs from inductor's cache keep numbers of the layer or process that made them
-        # (pytorch#194976).
-        options = {"config_patches": {"fx_graph_cache": False, "size_asserts": False}}
-        # That code outside of a cache cannot be saved.
-        with _without_warnings("torch._inductor.standalone_compile"):
-            return standalone_compile(graph, tensors, options=options)
+        # This runs the function once, on copies.
+        graph = make_fx(function)(*(tensor.clone() for tensor in tensors))
+        code = torch.compile(graph, fullgraph=True, dynamic=False)
+        # Compiles now, on copies too: torch.compile waits for the first call.
+        code(*(tensor.clone() for tensor in tensors))
+        return code
 
 
 class CompiledStep(BlockedStep):
@@ -250,15 +245,3 @@ def _tensors(block: Block) -> list[Tensor]:
     """All tensors of a block, each once, what is sent last."""
     unique = {id(tensor): tensor for tree in _trees(block) for tensor in leaves(tree)}
     return [*unique.values(), block.out]
-
-
-@contextmanager
-def _without_warnings(name: str) -> Iterator[None]:
-    """Of the logger with this name."""
-    logger = logging.getLogger(name)
-    before = logger.level
-    logger.setLevel(logging.ERROR)
-    try:
-        yield
-    finally:
-        logger.setLevel(before)
