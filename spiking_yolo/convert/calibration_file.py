@@ -1,6 +1,4 @@
-"""Files of calibration results: what a recipe learned by running the network, a few kilobytes
-beside the weights.
-"""
+"""Calibration files: what a recipe learned by running the network, and where that lies."""
 
 import re
 import warnings
@@ -12,7 +10,7 @@ from typing import Any, Self
 import torch
 from torch import Tensor
 
-from spiking_yolo.convert.methods import DEFAULT, list_methods
+from spiking_yolo.convert.methods import DEFAULT, METHODS
 from spiking_yolo.convert.statistics import statistics_path
 from spiking_yolo.convert.thresholds import NeuronParameters
 from spiking_yolo.errors import Notice, UserError
@@ -26,49 +24,50 @@ from spiking_yolo.models.load import Ann
 from spiking_yolo.recipe import Readout, Recipe
 
 THRESHOLDS = ("theta", "theta_off")
-
-
-def check_neurons(graph: Graph, known: Mapping[str, torch.Size], neurons: NeuronParameters) -> None:
-    """Raise UserError, naming the node, unless every activation has thresholds and all values fit
-    their channels.
-
-    known: shape of every node, [1, C, ...].
-    """
-    for node in graph.activations:
-        if not neurons.get(node.name, {}).keys() >= {"theta", "initial"}:
-            raise UserError(f"node {node.name!r} has no threshold")
-    check_values(neurons)
-    for name, own in neurons.items():
-        shapes = [(), (1,), tuple(known[name][1:2])] if name in known else []
-        if wrong := [key for key, value in own.items() if tuple(value.shape) not in shapes]:
-            raise UserError(f"{label(wrong[0])} of node {label(name)!r} is not for its channels")
-
-
-def check_values(neurons: NeuronParameters) -> None:
-    """Raise UserError, naming the node, for thresholds that are not above 0 and for values that are
-    not finite.
-    """
-    for name, own in neurons.items():
-        where = f"node {label(name)!r}"
-        check_finite(own, where)
-        for key, value in own.items():
-            if not value.is_floating_point() or (key in THRESHOLDS and not (value > 0).all()):
-                raise UserError(
-                    f"{where}: {label(key)} must be a number{' above 0' * (key in THRESHOLDS)}"
-                )
-
-
 FORMAT = "spiking_yolo-calibration-1"
 # Characters of a file's name that tell which settings were changed.
 LONGEST = 120
 
 
+def check_neurons(graph: Graph, sizes: Mapping[str, torch.Size], neurons: NeuronParameters) -> None:
+    """Raise UserError, naming the node, unless the parameters of the neurons are complete and fit.
+
+    sizes: Shape of every node's output, [1, C, ...].
+    """
+    for node in graph.activations:
+        if not neurons.get(node.name, {}).keys() >= {"theta", "initial"}:
+            raise UserError(f"node {node.name!r} has no threshold")
+    check_values(neurons)
+    for name, parameters in neurons.items():
+        shapes = [(), (1,), tuple(sizes[name][1:2])] if name in sizes else []
+        for key, value in parameters.items():
+            if tuple(value.shape) not in shapes:
+                raise UserError(f"{label(key)} of node {label(name)!r} is not for its channels")
+
+
+def check_values(neurons: NeuronParameters) -> None:
+    """Raise UserError, naming the node, for values that no neuron can have."""
+    for name, parameters in neurons.items():
+        where = f"node {label(name)!r}"
+        check_finite(parameters, where)
+        for key, value in parameters.items():
+            if not value.is_floating_point():
+                raise UserError(f"{where}: {label(key)} must be a number")
+            if key in THRESHOLDS and not (value > 0).all():
+                raise UserError(f"{where}: {label(key)} must be a number above 0")
+
+
 @dataclass(frozen=True)
 class CalibrationResult:
-    """Layer parameters that one recipe learned, and from which network, recipe, images and
-    statistics.
+    """What one recipe learned, and from what.
 
-    statistics: fingerprint of the statistics; empty in files of before 0.3.0.
+    Attributes:
+        neurons: The parameters of every layer of neurons.
+        recipe: The method.
+        weights_sha256: Of the network's weights.
+        imgsz: Size of its input.
+        images: Names of the calibration images.
+        statistics: Fingerprint of the statistics; empty in files of before 0.3.0.
     """
 
     neurons: NeuronParameters
@@ -102,11 +101,15 @@ class CalibrationResult:
         try:
             height, width = entry(metadata, "imgsz", list[int])
             images = tuple(entry(metadata, "images", list[str]))
-            neurons, recipe = unpack(tensors), Recipe.from_json(metadata["recipe"])
+            neurons = unpack(tensors)
             check_values(neurons)
-            statistics = metadata.get("statistics", "")
             return cls(
-                neurons, recipe, metadata["weights_sha256"], (height, width), images, statistics
+                neurons,
+                Recipe.from_json(metadata["recipe"]),
+                metadata["weights_sha256"],
+                (height, width),
+                images,
+                metadata.get("statistics", ""),
             )
         except (LookupError, TypeError, ValueError) as error:
             raise UserError(
@@ -115,18 +118,13 @@ class CalibrationResult:
             ) from error
 
     def fits(self, recipe: Recipe, weights_sha256: str, imgsz: Size) -> bool:
-        """Whether this belongs to this network, and the recipe learns the same."""
-        return (
-            _learns(self.recipe) == _learns(recipe)
-            and self.weights_sha256 == weights_sha256
-            and self.imgsz == tuple(imgsz)
-        )
+        """Whether it belongs to this network, and the recipe learns the same."""
+        same_network = self.weights_sha256 == weights_sha256 and self.imgsz == tuple(imgsz)
+        return same_network and _learns(self.recipe) == _learns(recipe)
 
 
 def _learns(recipe: Recipe) -> Any:
-    """What decides what a recipe learns: not its readout, and of thresholds by gradient what they
-    were made for.
-    """
+    """The settings that decide what a recipe learns."""
     if recipe.by_gradient:
         return recipe.threshold.rule, recipe.calibration
     return replace(recipe, readout=Readout())
@@ -134,7 +132,11 @@ def _learns(recipe: Recipe) -> Any:
 
 def pack(neurons: NeuronParameters) -> dict[str, Tensor]:
     """{node: {name: tensor}} to {"node/name": tensor}."""
-    return {f"{node}/{k}": v for node, own in neurons.items() for k, v in own.items()}
+    tensors = {}
+    for node, parameters in neurons.items():
+        for name, value in parameters.items():
+            tensors[f"{node}/{name}"] = value
+    return tensors
 
 
 def unpack(tensors: Mapping[str, Tensor]) -> NeuronParameters:
@@ -148,41 +150,38 @@ def unpack(tensors: Mapping[str, Tensor]) -> NeuronParameters:
 
 def calibrate_command(ann: Ann, recipe: Recipe) -> str:
     """The command line that makes the files which this network needs with a recipe."""
-    method = list_methods().get(recipe.name)
-    changes = recipe.changes(method.recipe) if method else {}
-    named = (
-        f" --method {recipe.name}"
-        if recipe.name != DEFAULT and (method or recipe.runs_network)
-        else ""
-    )
-    return "".join(
-        (ann.calibrate_command, named, *(f" --set {key}={value}" for key, value in changes.items()))
-    )
+    method = METHODS.get(recipe.name)
+    words = [ann.calibrate_command]
+    if recipe.name != DEFAULT and (method or recipe.runs_network):
+        words.append(f"--method {recipe.name}")
+    if method:
+        changes = recipe.changes(method.recipe)
+        words += [f"--set {key}={value}" for key, value in changes.items()]
+    return " ".join(words)
 
 
 def calibration_path(weights: Path, imgsz: Size, recipe: Recipe) -> Path:
-    """Path of a recipe's calibration file: `beside` the weights, named by size, method and the
-    settings changed.
+    """The calibration file of a recipe, `beside` the weights.
+
+    It is named by size, method, and the changed settings that matter to what is learned.
     """
-    method = list_methods().get(recipe.name)
-    changes = recipe.changes(method.recipe if method else recipe).items()
-    changes = [
-        (k, v)
-        for k, v in changes
-        if not recipe.by_gradient or k.startswith(("calibration.", "threshold.rule"))
-    ]
-    values = (
-        f".{key}={value:g}" if isinstance(value, float) else f".{key}={value}"
-        for key, value in changes
-    )
-    changed = re.sub(r"[^\w.=-]", "_", "".join(values))[:LONGEST]
-    return beside(weights, f"{weights.stem}.{size_name(imgsz)}.{recipe.name}{changed}.safetensors")
+    method = METHODS.get(recipe.name)
+    changes = ""
+    for key, value in (recipe.changes(method.recipe) if method else {}).items():
+        if not recipe.by_gradient or key.startswith(("calibration.", "threshold.rule")):
+            text = f"{value:g}" if isinstance(value, float) else str(value)
+            changes += f".{key}={text}"
+    changes = re.sub(r"[^\w.=-]", "_", changes)[:LONGEST]
+    return beside(weights, f"{weights.stem}.{size_name(imgsz)}.{recipe.name}{changes}.safetensors")
 
 
 @dataclass(frozen=True)
 class Destination:
-    """Where to write statistics, and in which folder what methods learn; None is beside the
-    weights.
+    """Where calibration writes.
+
+    Attributes:
+        statistics: The file of the statistics.
+        folder: Of the files of the methods; None is beside the weights.
     """
 
     statistics: Path
@@ -197,8 +196,9 @@ class Destination:
 def destination(
     ann: Ann, output: Path | None = None, overwrite_shipped: bool = False
 ) -> Destination:
-    """Where the files of a network are written. output: a folder, or the .safetensors file of the
-    statistics.
+    """Where the files of a network are written.
+
+    output: A folder, or the .safetensors file of the statistics.
     """
     if output is not None and output.suffix == ".safetensors" and not output.is_dir():
         return Destination(output, output.parent)
@@ -214,8 +214,9 @@ def user_folder(ann: Ann) -> Path:
 
 
 def find_calibration(ann: Ann, recipe: Recipe, statistics: Path | None = None) -> Path:
-    """What the recipe learned: beside the given statistics, in the user's cache, or beside the
-    weights.
+    """The file of what a recipe learned, as far as it exists.
+
+    It is looked for beside `statistics`, in the user's cache, and beside the weights.
     """
     path = calibration_path(ann.weights, ann.imgsz, recipe)
     folders = [] if statistics is None else [statistics.parent]
@@ -227,8 +228,9 @@ def find_calibration(ann: Ann, recipe: Recipe, statistics: Path | None = None) -
 
 
 def find_statistics(ann: Ann, calibration: Path | None = None) -> Path:
-    """The statistics of a network. calibration: of which they are wanted; those in its folder come
-    first.
+    """The file of the statistics of a network.
+
+    calibration: A file that was made from them; those in its folder come first.
     """
     path = statistics_path(ann.weights, ann.imgsz)
     own = user_folder(ann) / path.name
@@ -239,9 +241,7 @@ def find_statistics(ann: Ann, calibration: Path | None = None) -> Path:
 
 
 def notify_of_own(ann: Ann, path: Path) -> None:
-    """Say that a file of the user's takes the place of a shipped one; Python shows the same notice
-    once.
-    """
+    """Say that a file of the user replaces a shipped one; Python shows the same notice once."""
     folder = user_folder(ann)
     if is_shipped(ann.weights) and path.parent == folder:
         what = f"using your calibration in {folder}, remove it to return to the shipped one"

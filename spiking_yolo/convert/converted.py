@@ -25,12 +25,15 @@ from spiking_yolo.snn.network import SpikingNetwork
 from spiking_yolo.snn.plan import SimulationOptions
 from spiking_yolo.snn.units import fold, propagate
 
+FORMAT = "spiking_yolo-network-1"
+# Bits of weights.
 LEAST, MOST = 2, 16
 
 
 def on_grid(weight: Tensor, bits: int) -> Tensor:
-    """weight [out, ...]: the nearest of k * s, |k| <= 2^(bits-1) - 1, with s = max |weight| /
-    (2^(bits-1) - 1) of each output channel.
+    """The weight [out, ...] rounded to whole multiples k of a step s, |k| <= 2^(bits-1) - 1.
+
+    Each output channel has its own s = max |weight| / (2^(bits-1) - 1).
     """
     levels = 2 ** (bits - 1) - 1
     step = weight.flatten(1).abs().amax(1) / levels
@@ -41,31 +44,37 @@ def on_grid(weight: Tensor, bits: int) -> Tensor:
 def with_weight_bits(graph: Graph, bits: int, received: Mapping[str, Tensor]) -> Graph:
     """The graph whose weights, as a chip stores them, have so many bits.
 
-    received: activation node -> what one unit of what it sends is worth, [C]: theta of its spikes,
-    or the step of its integers. A chip stores the weights times that. Raises UserError for less
-    than 2 bits or more than 16.
+    Args:
+        bits: 2 to 16.
+        received: Activation node -> what one unit of what it sends is worth, [C]: theta of its
+            spikes, or the step of its integers. A chip stores the weights times that.
+
+    Raises:
+        UserError: bits is out of range.
     """
     if not is_whole(bits) or not LEAST <= bits <= MOST:
         raise UserError(f"weights need {LEAST} to {MOST} bits, not {bits}")
     units = propagate(graph, received)
     tensors = dict(graph.tensors)
     for node in graph.weighted:
-        unit, groups = units[node.inputs[0]], node.attrs.get("groups", 1)
+        unit = units[node.inputs[0]]
+        groups = node.attrs.get("groups", 1)
         stored = on_grid(fold(tensors[f"{node.name}.weight"], unit, groups), bits)
         tensors[f"{node.name}.weight"] = fold(stored, None if unit is None else 1 / unit, groups)
     return replace(graph, tensors=tensors)
-
-
-FORMAT = "spiking_yolo-network-1"
 
 
 @dataclass(frozen=True)
 class Converted:
     """A converted network: everything a simulation needs, and its origin.
 
-    neurons: node -> {"theta": [C], "theta_off": [C] of an ON/OFF pair, "initial": scalar, in
-    thresholds, ...}; see NeuronLayer. provenance: weights_sha256 and whatever else identifies the
-    source.
+    Attributes:
+        graph: The ANN.
+        spec: Its interface.
+        recipe: The method.
+        neurons: Node -> {"theta": [C], "theta_off": [C] of an ON/OFF pair, "initial": scalar, in
+            thresholds, ...}; see NeuronLayer.
+        provenance: weights_sha256 and whatever else identifies the source.
     """
 
     graph: Graph
@@ -80,7 +89,13 @@ class Converted:
         simulation: SimulationOptions = SimulationOptions(),
         observed: bool = False,
     ) -> SpikingNetwork:
-        """The network to simulate. to: device or dtype, as of Tensor.to. observed: for probes."""
+        """The network to simulate.
+
+        Args:
+            to: Device or dtype, as of Tensor.to.
+            simulation: How it is computed.
+            observed: Whether probes will look at its neurons.
+        """
         graph = self.graph
         for where in to:
             graph = graph.to(where)
@@ -112,15 +127,19 @@ class Converted:
         metadata, tensors = read_format(
             path, FORMAT, f"a converted network: make one with `{command('convert')}`"
         )
-        weights = {
-            k.removeprefix("graph/"): v for k, v in tensors.items() if k.startswith("graph/")
-        }
-        neurons = unpack(
-            {k.removeprefix("site/"): v for k, v in tensors.items() if k.startswith("site/")}
-        )
+        weights: dict[str, Tensor] = {}
+        sites: dict[str, Tensor] = {}
+        for key, value in tensors.items():
+            folder, _, name = key.partition("/")
+            if folder == "graph":
+                weights[name] = value
+            elif folder == "site":
+                sites[name] = value
+        neurons = unpack(sites)
         try:
             graph = graph_from(metadata, weights)
-            spec, recipe = Spec.from_json(metadata["spec"]), Recipe.from_json(metadata["recipe"])
+            spec = Spec.from_json(metadata["spec"])
+            recipe = Recipe.from_json(metadata["recipe"])
             check_neurons(graph, check_network(graph, spec), neurons)
             return cls(graph, spec, recipe, neurons, entry(metadata, "provenance", dict[str, str]))
         except (AttributeError, LookupError, TypeError, ValueError) as error:
@@ -140,9 +159,14 @@ def convert(
 ) -> Converted:
     """Convert an ANN: put spiking neurons in place of every activation node of `graph`.
 
-    neurons: the result of calibrate, for recipes that run the network; other recipes need the
-    statistics only. weight_bits: of the weights with theta in them; the thresholds stay those of
-    the original weights. Raises UserError when statistics, recipe and network do not fit together.
+    Args:
+        neurons: What `calibrate` returned, for recipes that run the network; other recipes need
+            the statistics only.
+        weight_bits: Of the weights with theta in them; the thresholds stay those of the original
+            weights.
+
+    Raises:
+        UserError: Statistics, recipe and network do not fit together.
     """
     statistics.check(statistics.weights_sha256, (spec.height, spec.width), graph)
     if note := _outside_its_paper(graph, recipe):
@@ -162,36 +186,27 @@ def convert(
         "calibration_images": str(len(statistics.images)),
     }
     if weight_bits is not None:
-        graph = with_weight_bits(
-            graph,
-            weight_bits,
-            {node.name: neurons[node.name]["theta"] for node in graph.activations},
-        )
+        thetas = {node.name: neurons[node.name]["theta"] for node in graph.activations}
+        graph = with_weight_bits(graph, weight_bits, thetas)
         origin["weight_bits"] = str(weight_bits)
     return Converted(graph, spec, recipe, neurons, {**origin, **(provenance or {})})
 
 
 def _outside_its_paper(graph: Graph, recipe: Recipe) -> str:
-    """A note on what this network has and those of the Spike-Norm paper lack; empty when there is
-    nothing.
-    """
+    """A note on what this network has and those of the Spike-Norm paper lack, if anything."""
     if recipe.threshold.rule != "balance" or recipe.neuron.reset != "zero":
         return ""
-    ops = [node.op for node in graph.nodes]
-    biases = sum(
-        bias is not None and bool(bias.any()) for _, bias in map(graph.parameters, graph.nodes)
-    )
-    leaky = sum(bool(node.attrs["slope"]) for node in graph.activations)
-    counts = (
-        (biases, "layers with a bias"),
-        (ops.count("max_pool"), "max poolings"),
-        (leaky, "leaky ReLUs"),
-    )
-    extras = [f"{n} {what}" for n, what in counts if n]
+    counts = {"layers with a bias": 0, "max poolings": 0, "leaky ReLUs": 0}
+    for node in graph.nodes:
+        _, bias = graph.parameters(node)
+        counts["layers with a bias"] += bias is not None and bool(bias.any())
+        counts["max poolings"] += node.op == "max_pool"
+        counts["leaky ReLUs"] += node.op == "activation" and bool(node.phi.slope)
+    extras = [f"{count} {what}" for what, count in counts.items() if count]
+    if not extras:
+        return ""
     return (
         f"{recipe.name} was published for networks with none of these, and here are"
         f" {', '.join(extras)}: biases are balanced as part of the current, the rest runs as in"
         " every method"
-        if extras
-        else ""
     )
