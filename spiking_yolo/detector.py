@@ -388,6 +388,10 @@ class SpikingYOLO:
 
         return results()
 
+    def observer(self, selection: Selection | None = None) -> Observer:
+        """An Observer with a network of its own: it sees more than a Result holds."""
+        return Observer(self._new_network(), self._graph, self.spec, selection)
+
     def _result(self, seen: Observation) -> Result:
         return Result.of(seen, self.names, self.method, self.converted.recipe.counting)
 

@@ -9,7 +9,7 @@ from helpers.tiny import ANYTHING, NAMES, ROOT, files, photo, run_tool
 from PIL import Image
 
 from spiking_yolo import SpikingYOLO
-from spiking_yolo.apps.detect.run import spread_steps
+from spiking_yolo.apps.detect.run import DetectRun, spread_steps
 from spiking_yolo.data.detection import draw
 
 
@@ -169,7 +169,7 @@ def test_all_broken_is_status_2_and_no_directory(detect, tmp_path, capsys):
 
 
 def test_interrupted_keeps_what_was_done(detect, image, tmp_path, monkeypatch, capsys):
-    original, calls = SpikingYOLO.detect, []
+    original, calls = DetectRun.image, []
 
     def once(self, *args, **kwargs):
         calls.append(1)
@@ -177,7 +177,7 @@ def test_interrupted_keeps_what_was_done(detect, image, tmp_path, monkeypatch, c
             raise KeyboardInterrupt
         return original(self, *args, **kwargs)
 
-    monkeypatch.setattr(SpikingYOLO, "detect", once)
+    monkeypatch.setattr(DetectRun, "image", once)
     assert detect(image, image, "--T", 1, "--save-json") == 130
     assert files(tmp_path / "runs") == {"exp/a.jpg", "exp/detections.json"}
     out, err = capsys.readouterr()

@@ -8,7 +8,6 @@ from dataclasses import dataclass, replace
 from functools import cached_property
 from itertools import islice
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 
@@ -19,14 +18,16 @@ from spiking_yolo.convert.load import FEW
 from spiking_yolo.data.detection import spread
 from spiking_yolo.data.images import Picture
 from spiking_yolo.data.sources import Video, expand, is_stream, is_webcam, open_video, taken
-from spiking_yolo.decode.selection import class_ids
+from spiking_yolo.decode.selection import Selection, class_ids
 from spiking_yolo.detector import SpikingYOLO
 from spiking_yolo.draw.boxes import side_by_side
 from spiking_yolo.errors import Notice, UserError
 from spiking_yolo.io.names import file_name
-from spiking_yolo.metrics.energy import Size, Work, charged
+from spiking_yolo.metrics.energy import Size, Work
+from spiking_yolo.observe import Input, Observation, Want, read_input
 from spiking_yolo.options import Progress, drawn, load, silent
 from spiking_yolo.result import Result
+from spiking_yolo.snn.stream import Stream
 
 GIF_FRAMES = 16
 # Every so many frames of a video, one is previewed.
@@ -142,11 +143,9 @@ class DetectRun:
         self.overlay_layers: tuple[str, ...] = ()
         if options.overlay:
             self.overlay_layers = choose_layers(options.layers, self.detector.layers)
+        classes = class_ids(options.classes or None, self.detector.names)
+        self.observer = self.detector.observer(Selection.of(options, classes))
         self._names = FileNames()
-        self.selection: dict[str, Any] = {
-            **options.box_options(),
-            "classes": class_ids(options.classes or None, self.detector.names),
-        }
 
     def results(
         self, sinks: Sequence[Sink] = (), progress: Progress = silent
@@ -198,73 +197,68 @@ class DetectRun:
         steps = set(options.steps)
         if options.gif:
             steps |= set(spread_steps(T, GIF_FRAMES))
-        result = self.detector.detect(
-            source,
+        (seen,) = self.observer.observe(
+            [source],
             T,
-            steps,
-            maps=options.overlay or options.gif,
+            sorted(steps),
+            want=self._want(maps=options.overlay or options.gif),
             progress=lambda t: progress("timesteps", t, T, where),
-            **self.selection,
         )
         # A network in which nothing changes any more stops before T.
         progress("timesteps", T, T, where)
-        return ImageResult(
-            source=source, result=result, ann=self._ann(result.image), name=self._names.of(source)
-        )
+        result, ann = self._results(seen)
+        return ImageResult(source=source, result=result, ann=ann, name=self._names.of(source))
 
     def frames(self, source: str, progress: Progress = silent) -> Iterator[FrameResult]:
         """Detect objects in the frames of a video."""
         options = self.options
-        every = options.every
         if options.gif:
             note = f"{source}: --gif is for images, a video gets none"
             warnings.warn(Notice(note), stacklevel=2)
+        T = options.timesteps(self.detector.converted.recipe.keeps_frames)
+        assert self.observer.network is not None
+        stream = Stream(self.observer.network, T, options.refresh)
         name = ""
         with open_video(source) as video:
-            count = taken(video.count, every, options.max_frames)
-            images = islice(video.frames(every), options.max_frames)
-            results = self.detector.stream(
-                images,
-                options.timesteps(self.detector.converted.recipe.keeps_frames),
-                options.steps,
-                refresh=options.refresh,
-                maps=options.overlay,
-                **self.selection,
-            )
-            for index, result in enumerate(results):
+            count = taken(video.count, options.every, options.max_frames)
+            inputs = self._inputs(video)
+            want = self._want(maps=options.overlay)
+            observations = self.observer.follow(inputs, stream, options.steps, want=want)
+            for done, seen in enumerate(observations, 1):
                 name = name or self._names.of(source)
-                seen = self._frame(source, name, result, index * every, video)
-                progress("frames", index + 1, count, result.counts())
-                yield seen
+                result, ann = self._results(seen)
+                work, size = self.costs.observed(seen, T)
+                progress("frames", done, count, result.counts())
+                yield FrameResult(
+                    source=source,
+                    result=result,
+                    ann=ann,
+                    name=name,
+                    fps=video.fps / options.every,
+                    work=work,
+                    size=size,
+                )
 
-    def _frame(
-        self, source: str, name: str, result: Result, number: int, video: Video
-    ) -> FrameResult:
-        model = self.costs
-        size = model.size(result.macs, sum(result.neurons_by_layer.values()))
-        counting = charged(model.value)
-        work = model.work(
-            result.T,
-            size,
-            result.operations[counting],
-            result.sent[counting],
-            result.updates,
-            result.analogue_macs,
-        )
-        return FrameResult(
-            source=source,
-            result=replace(result, frame=number, time=number / video.fps),
-            ann=self._ann(result.image),
-            name=name,
-            fps=video.fps / self.options.every,
-            work=work,
-            size=size,
-        )
+    def _inputs(self, video: Video) -> Iterator[Input]:
+        every = self.options.every
+        images = islice(video.frames(every), self.options.max_frames)
+        for index, image in enumerate(images):
+            number = index * every
+            yield read_input(image, self.observer.spec, False, number, number / video.fps)
 
-    def _ann(self, pixels: np.ndarray) -> Result | None:
-        if not self.options.ann:
-            return None
-        return self.detector.detect_ann(pixels, **self.selection)
+    def _want(self, maps: bool) -> list[Want]:
+        want: list[Want] = ["boxes"]
+        if maps:
+            want.append("maps")
+        if self.options.ann:
+            want.append("ann")
+        return want
+
+    def _results(self, seen: Observation) -> tuple[Result, Result | None]:
+        """Of the spiking network, and of the ANN if asked for."""
+        names, recipe = self.detector.names, self.detector.converted.recipe
+        ann = Result.of_ann(seen, names) if self.options.ann else None
+        return Result.of(seen, names, recipe.name, recipe.counting), ann
 
     @cached_property
     def layer_titles(self) -> dict[str, str]:

@@ -5,7 +5,8 @@ from dataclasses import dataclass
 from spiking_yolo.convert.converted import Converted
 from spiking_yolo.graph import shapes
 from spiking_yolo.graph.rewrites import constant_nodes
-from spiking_yolo.metrics.energy import Size, Value, Work
+from spiking_yolo.metrics.energy import Size, Value, Work, charged
+from spiking_yolo.observe import Observation
 from spiking_yolo.recipe import Recipe
 from spiking_yolo.snn.counting import Counting
 from spiking_yolo.snn.operations import spiking
@@ -77,6 +78,14 @@ class CostModel:
             self.exponentials * size.neurons * t,
         )
         return Work(t, operations, events, updates, analogue, self.value, exponentials)
+
+    def observed(self, seen: Observation, t: int) -> tuple[Work, Size]:
+        """What was done for an image in t steps, and the size of the network."""
+        step, counting = seen.steps[t], charged(self.value)
+        size = self.size(seen.macs, seen.neurons)
+        operations, sent = step.operations[counting], step.sent[counting]
+        work = self.work(t, size, operations, sent, step.updates, seen.analogue_macs)
+        return work, size
 
 
 def spike_value(recipe: Recipe) -> Value:
