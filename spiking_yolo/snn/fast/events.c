@@ -194,6 +194,15 @@ int64_t pool(const Windows *g, const float *values, int64_t stride, const int64_
     return count;
 }
 
+/* How many bits are set; unlike GCC's own, for a whole vector at a time on every processor. */
+static int32_t ones(uint32_t x) {
+    x -= x >> 1 & 0x55555555;
+    x = (x & 0x33333333) + (x >> 2 & 0x33333333);
+    x = (x + (x >> 4)) & 0x0f0f0f0f;
+    x += x >> 8;
+    return (int32_t)((x + (x >> 16)) & 63);
+}
+
 /* Numbers by their last four bits: with one digit less than the next one, and with one more (digits.py). */
 static const uint32_t MORE = 0x1115, FEWER = 0xa888;
 
@@ -251,7 +260,7 @@ int64_t fire(const float *received, int64_t stride, const int64_t *where, int64_
                 memory[c] += own[c];
                 total[c] += size;
                 burst += (int32_t)whole;
-                digits += __builtin_popcount(whole ^ 3 * whole);
+                digits += ones(whole ^ 3 * whole);
                 messages += whole > 0;
             }
             events[3 * at] += burst;
