@@ -12,7 +12,7 @@ import inspect
 import math
 import types
 import typing
-from collections.abc import Collection, Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import MISSING, dataclass, field, fields
 from functools import cache
 from importlib import import_module
@@ -85,6 +85,15 @@ class Setting:
         if typing.get_origin(self.type) is not Literal:
             return tuple(self.names)
         return (*typing.get_args(self.type), *_ADDED.get((self.group, self.name), ()))
+
+    @property
+    def range(self) -> str:
+        """The range in words, such as "at least 1"; "" where any value is allowed."""
+        if self.above is not None:
+            return f"above {self.above}" + (f", at most {self.high}" if self.high else "")
+        if self.high is not None:
+            return f"in {self.low}..{self.high}"
+        return "" if self.low is None else f"at least {self.low}"
 
     @property
     def is_mapping(self) -> bool:
@@ -190,6 +199,28 @@ def parse(name: str, kind: Any, value: Any) -> Any:
         raise UserError(f"{name} must be {_IN_WORDS[kind]}, not {value!r}") from None
 
 
+def from_texts(name: str, entry: Setting, texts: Sequence[str]) -> Any:
+    """The value of a field from the words of a command line, which calls it `name`.
+
+    Raises:
+        UserError: The words are not of the type of the field, or the value is out of range.
+    """
+    if entry.is_mapping:
+        return dict(_key_value(name, text) for text in texts)
+    if not entry.many:
+        return checked(name, entry, parse(name, entry.type, texts[0]))
+    if not entry.words:
+        texts = [text.strip() for text in texts[0].split(",")]
+    return checked(name, entry, tuple(parse(name, entry.element, text) for text in texts))
+
+
+def _key_value(name: str, text: str) -> tuple[str, str]:
+    key, equals, value = text.partition("=")
+    if not (key and equals and value):
+        raise UserError(f"{name} takes KEY=VALUE, e.g. {name} neuron.gamma=4, not {text!r}")
+    return key, value
+
+
 def checked(name: str, entry: Setting, value: Any) -> Any:
     """The value, once it is known to have the type and the range of its field; text becomes a Path,
     a list a tuple.
@@ -241,13 +272,14 @@ def _checked_element(name: str, entry: Setting, value: Any) -> Any:
 
 
 def _in_range(name: str, entry: Setting, value: Any) -> None:
-    low, high, above = entry.low, entry.high, entry.above
-    if above is not None and not value > above:
-        raise UserError(f"{name} must be above {above}, not {value}")
-    if (low is not None and not value >= low) or (high is not None and not value <= high):
-        bounds = f"at least {low}" if high is None else f"in {low}..{high}"
-        raise UserError(f"{name} must be {bounds}, not {value}")
-    if isinstance(value, int) and high is None and value > LARGEST:
+    inside = (
+        (entry.low is None or value >= entry.low)
+        and (entry.high is None or value <= entry.high)
+        and (entry.above is None or value > entry.above)
+    )
+    if not inside:
+        raise UserError(f"{name} must be {entry.range}, not {value}")
+    if isinstance(value, int) and entry.high is None and value > LARGEST:
         raise UserError(f"{name} must be at most {LARGEST}, not {str(value)[:40]}")
     if isinstance(value, float) and not math.isfinite(value):
         raise UserError(f"{name} must be a finite number, not {value}")

@@ -17,8 +17,6 @@ from spiking_yolo.io.assets import command
 from spiking_yolo.options import MethodOptions
 from spiking_yolo.settings import setting
 
-FLAGS = {"network": ("WEIGHTS",)}
-
 
 @dataclass(frozen=True)
 class ConvertOptions(MethodOptions):

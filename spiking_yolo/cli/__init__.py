@@ -1,5 +1,1 @@
-"""The command line: one module per verb, which parses, calls a study, prints and saves. Imports
-nothing heavy.
-
-Only this package knows cyclopts; program.py makes a command line from a dataclass of options.
-"""
+"""The `spiking-yolo` command. Each verb is a module in `apps`; only this package knows cyclopts."""

@@ -1,5 +1,5 @@
 """`python -m spiking_yolo.cli` is `spiking-yolo`."""
 
-from spiking_yolo.cli.start import main
+from spiking_yolo.cli.main import main
 
 main()

@@ -1,6 +1,4 @@
-"""What `spiking-yolo VERB ...` does, and tools/*.py, which are the verbs in a checkout; `start`
-calls it.
-"""
+"""The verbs of `spiking-yolo`, and how a typed command becomes a call of one of them."""
 
 import os
 import sys
@@ -9,10 +7,11 @@ from dataclasses import replace
 from importlib import import_module
 from pathlib import Path
 from types import ModuleType
-from typing import get_type_hints
+from typing import NoReturn, get_type_hints
 
 from spiking_yolo import __version__
-from spiking_yolo.cli.program import become_process, read, status
+from spiking_yolo.cli.process import prepare_process, status
+from spiking_yolo.cli.program import read
 from spiking_yolo.convert.methods import DEFAULT, get_recipe
 from spiking_yolo.data.sources import check_there
 from spiking_yolo.errors import UserError
@@ -20,30 +19,6 @@ from spiking_yolo.io.names import did_you_mean
 from spiking_yolo.models.zoo import located
 from spiking_yolo.options import MethodOptions, MethodsOptions, WeightsOptions, recipes
 from spiking_yolo.settings import Options
-
-
-def check_names(options: Options) -> None:
-    """Raises UserError for weights, data, or an only source that do not exist, for an unknown
-    method, and for a setting that it does not have. What is in the files shows later.
-    """
-    if isinstance(options, WeightsOptions) and options.weights:
-        path = located(options.weights)
-        if not os.path.exists(path):
-            raise UserError(
-                f"cannot read the weights {path}: No such file or directory; check the path"
-            )
-    if isinstance(options, MethodOptions):
-        get_recipe(options.method or DEFAULT).with_settings(options.settings)
-    if isinstance(options, MethodsOptions):
-        recipes(options if options.methods else replace(options, methods=(DEFAULT,)))
-    for name in ("data", "predictions"):
-        path = getattr(options, name, None)
-        if isinstance(path, Path) and not os.path.exists(path):
-            raise UserError(f"{path} does not exist; check --{name}")
-    sources = getattr(options, "sources", ())
-    if len(sources) == 1:  # of several the others may be good
-        check_there(sources[0])
-
 
 VERBS = {
     "detect": (
@@ -74,7 +49,7 @@ VERBS = {
     "zoo": "list the networks that work, with their licences, and names for --weights",
     "weights": "show the networks that come with the package, and check the default one",
 }
-# Where a verb is, unless it is in the module of its name in apps/.
+# Modules of the verbs whose name is not that of their module in apps/.
 MODULES = {
     "eval": "apps.evaluate",
     "eval-video": "apps.video",
@@ -82,35 +57,57 @@ MODULES = {
 PROG = "spiking-yolo"
 
 
-def parse(argv: Sequence[str], prog: str | None = None) -> Options:
-    """The options of `spiking-yolo VERB ...`. Raises UserError for a call that is not good; nothing
-    is run.
+def main(*tool: str) -> NoReturn:
+    """Run the command line of this process, and exit with its status.
+
+    Args:
+        tool: In a file of tools/, its verb and the words that go before those that were typed.
     """
-    verb = argv[0] if argv else ""
-    if verb not in VERBS:
-        raise UserError(
-            f"{verb!r} is not one of {', '.join(VERBS)}{did_you_mean(verb, VERBS)}; see {PROG}"
-            " --help"
-        )
-    module = verb_module(verb)
-    return read(
-        options_of(module),
-        module.__doc__,
-        argv[1:],
-        prog or f"{PROG} {verb}",
-        getattr(module, "FLAGS", {}),
-    )
+    prepare_process()
+    argv = [*tool, *sys.argv[1:]]
+    if argv[:1] == ["--version"]:
+        code = status(lambda: print(f"{PROG} {__version__}"))
+    elif not argv or argv[0] in ("--help", "-h"):
+        code = status(lambda: print(_overview()))
+    else:
+        code = call(argv, f"python tools/{Path(sys.argv[0]).name}" if tool else None)
+    sys.exit(code)
+
+
+def _overview() -> str:
+    lines = [f"Usage: {PROG} VERB [OPTIONS], or {PROG} VERB --help", ""]
+    lines += [f"  {verb:<11}{summary}" for verb, summary in VERBS.items()]
+    return "\n".join(lines)
 
 
 def call(argv: Sequence[str], prog: str | None = None) -> int:
-    """Run a verb; returns its exit status."""
+    """Run a verb; returns its exit status.
 
-    def inside() -> int | None:
+    Args:
+        argv: The verb and its words, such as ["detect", "dog.jpg", "--T", "4"].
+        prog: What messages call the command instead of "spiking-yolo VERB".
+    """
+
+    def run_verb() -> int | None:
         options = parse(argv, prog)
         check_names(options)
         return verb_module(argv[0]).main(options)
 
-    return status(inside)
+    return status(run_verb)
+
+
+def parse(argv: Sequence[str], prog: str | None = None) -> Options:
+    """The options of a verb, which is not run.
+
+    Raises:
+        UserError: There is no such verb, or its words are not a good call.
+    """
+    verb = argv[0] if argv else ""
+    if verb not in VERBS:
+        hint = did_you_mean(verb, VERBS)
+        raise UserError(f"{verb!r} is not one of {', '.join(VERBS)}{hint}; see {PROG} --help")
+    module = verb_module(verb)
+    return read(options_of(module), module.__doc__, argv[1:], prog or f"{PROG} {verb}")
 
 
 def verb_module(verb: str) -> ModuleType:
@@ -123,15 +120,27 @@ def options_of(module: ModuleType) -> type[Options]:
     return get_type_hints(module.main)["options"]
 
 
-def run(*tool: str) -> int:
-    """What was typed; returns its exit status. tool: see start.main."""
-    become_process()
-    argv = [*tool, *sys.argv[1:]]
-    if argv and argv[0] not in ("--help", "-h", "--version"):
-        return call(argv, f"python tools/{Path(sys.argv[0]).name}" if tool else None)
-    return status(lambda: print(f"{PROG} {__version__}" if argv[:1] == ["--version"] else _usage()))
+def check_names(options: Options) -> None:
+    """Check what can be checked before anything heavy is imported.
 
-
-def _usage() -> str:
-    lines = [f"  {verb:<11}{text}" for verb, text in VERBS.items()]
-    return "\n".join([f"Usage: {PROG} VERB [OPTIONS], or {PROG} VERB --help", "", *lines])
+    Raises:
+        UserError: Weights, data or the only source do not exist; a method or a setting is unknown.
+    """
+    if isinstance(options, WeightsOptions) and options.weights:
+        path = located(options.weights)
+        if not os.path.exists(path):
+            raise UserError(
+                f"cannot read the weights {path}: No such file or directory; check the path"
+            )
+    if isinstance(options, MethodOptions):
+        get_recipe(options.method or DEFAULT).with_settings(options.settings)
+    if isinstance(options, MethodsOptions):
+        recipes(options if options.methods else replace(options, methods=(DEFAULT,)))
+    for name in ("data", "predictions"):
+        path = getattr(options, name, None)
+        if isinstance(path, Path) and not os.path.exists(path):
+            raise UserError(f"{path} does not exist; check --{name}")
+    sources = getattr(options, "sources", ())
+    # Of several sources, the others may be good.
+    if len(sources) == 1:
+        check_there(sources[0])

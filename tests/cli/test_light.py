@@ -19,7 +19,7 @@ LISTING = ("detect", "convert", "export")
 
 def run(name: str, *args: str, watched: bool = False) -> subprocess.CompletedProcess[str]:
     """tools/NAME.py, or the verb NAME without one."""
-    code = f"import sys; sys.argv[1:] = {[name, *args]!r}; from spiking_yolo.cli.start import main; main()"
+    code = f"import sys; sys.argv[1:] = {[name, *args]!r}; from spiking_yolo.cli.main import main; main()"
     what = [f"tools/{name}.py", *args] if name in TOOLS else ["-c", code]
     command = [sys.executable, *(["-X", "importtime"] if watched else []), *what]
     return subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=60)
@@ -75,7 +75,9 @@ def test_light(name, option):
     ],
 )
 def test_what_does_not_exist_is_said_before_anything_heavy_is_imported(args, said):
-    code = f"import sys; sys.argv[1:] = {list(args)!r}; from spiking_yolo.cli.start import main; main()"
+    code = (
+        f"import sys; sys.argv[1:] = {list(args)!r}; from spiking_yolo.cli.main import main; main()"
+    )
     command = [sys.executable, "-X", "importtime", "-c", code]
     done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=60)
     lines = done.stderr.splitlines()

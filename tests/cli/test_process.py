@@ -6,24 +6,14 @@ import os
 import signal
 import subprocess
 import sys
-import time
 from pathlib import Path
 
 import pytest
 from helpers.tiny import ROOT
 
-# In the background it is ignored.
-ASKED = "import signal; signal.signal(signal.SIGINT, signal.default_int_handler)\n"
-EARLY = f"""
-{ASKED}
-from spiking_yolo.cli import start
-start.end_at_once()
-print("ready", flush=True)
-start.main()
-"""
 BAR = """
 import sys, time, warnings
-from spiking_yolo.cli.program import status
+from spiking_yolo.cli.process import status
 from spiking_yolo.errors import Notice, UserError
 from tqdm import tqdm
 def run():
@@ -36,10 +26,11 @@ def run():
 status(run)
 """
 SCRIPT = """
-import sys, time
-from spiking_yolo.cli.program import become_process, status
+import signal, sys, time
+signal.signal(signal.SIGINT, signal.default_int_handler)  # ignored in the background
+from spiking_yolo.cli.process import prepare_process, status
 from spiking_yolo.io.files import atomic_write
-become_process()
+prepare_process()
 def run():
     with atomic_write(sys.argv[1]) as temporary:
         temporary.write_text("half")
@@ -49,7 +40,13 @@ sys.exit(status(run))
 """
 
 
-def test_sigterm_cleans_up_and_is_status_143(tmp_path: Path) -> None:
+@pytest.mark.parametrize(
+    ("number", "status", "message"),
+    [(signal.SIGINT, 130, "interrupted\n"), (signal.SIGTERM, 143, "terminated\n")],
+)
+def test_a_signal_removes_what_is_half_written(
+    tmp_path: Path, number: int, status: int, message: str
+) -> None:
     command = [sys.executable, "-c", SCRIPT, str(tmp_path / "x")]
     pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE}
     with subprocess.Popen(
@@ -57,54 +54,10 @@ def test_sigterm_cleans_up_and_is_status_143(tmp_path: Path) -> None:
     ) as process:
         assert process.stdout is not None
         assert process.stdout.readline() == "\\u732b\n"
-        process.send_signal(signal.SIGTERM)
-        out, err = process.communicate(timeout=30)
-    assert (process.returncode, out, err) == (143, "", "terminated\n")
-    assert not list(tmp_path.iterdir())
-
-
-@pytest.mark.parametrize("seconds", [0, 0.02, 0.05, 0.1, 0.2, 0.4])
-@pytest.mark.parametrize(
-    ("number", "status", "said"), [(2, 130, "interrupted\n"), (15, 143, "terminated\n")]
-)
-def test_a_signal_at_the_very_start(
-    tmp_path: Path, seconds: float, number: int, status: int, said: str
-) -> None:
-    """While everything is imported: no traceback."""
-    command = [
-        sys.executable,
-        "-c",
-        EARLY,
-        "detect",
-        "data/samples/eagle.jpg",
-        "--project",
-        str(tmp_path),
-    ]
-    with subprocess.Popen(
-        command, text=True, cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.PIPE
-    ) as process:
-        assert process.stdout is not None and process.stdout.readline() == "ready\n"
-        time.sleep(seconds)
         process.send_signal(number)
-        _, err = process.communicate(timeout=30)
-    assert (process.returncode, err) == (status, said)
-
-
-@pytest.mark.parametrize(
-    ("number", "status", "said"), [(2, 130, "interrupted\n"), (15, 143, "terminated\n")]
-)
-def test_a_signal_in_an_import_that_catches_everything(
-    tmp_path: Path, number: int, status: int, said: str
-) -> None:
-    """As libraries do, which see whether another one is there."""
-    (tmp_path / "greedy.py").write_text(
-        f"import signal\ntry:\n    signal.raise_signal({number})\nexcept:\n    pass\n"
-    )
-    script = f"{ASKED}from spiking_yolo.cli.program import become_process; become_process(); import greedy; print('lost')"
-    command = [sys.executable, "-c", script]
-    env = {**os.environ, "PYTHONPATH": os.pathsep.join((str(ROOT), str(tmp_path)))}
-    done = subprocess.run(command, capture_output=True, text=True, env=env, timeout=60)
-    assert (done.returncode, done.stdout, done.stderr) == (status, "", said)
+        out, err = process.communicate(timeout=30)
+    assert (process.returncode, out, err) == (status, "", message)
+    assert not list(tmp_path.iterdir())
 
 
 def test_what_is_said_has_a_line_without_a_bar() -> None:

@@ -13,10 +13,12 @@ from spiking_yolo.apps.convert import ConvertOptions
 from spiking_yolo.apps.detect import DetectOptions
 from spiking_yolo.cli import detect as detect_verb
 from spiking_yolo.cli.main import VERBS, call, parse
-from spiking_yolo.cli.program import read, status
+from spiking_yolo.cli.process import status
+from spiking_yolo.cli.program import read
 from spiking_yolo.convert.methods import list_methods
 from spiking_yolo.errors import UserError
 from spiking_yolo.recipe import settings_table
+from spiking_yolo.settings import settings_of
 from spiking_yolo.train.options import TrainOptions
 
 
@@ -66,7 +68,7 @@ def test_abbreviations_are_refused(line):
         ("a --T 0", "--T must be at least 1, not 0"),
         ("a --conf -1", "--conf must be in 0..1, not -1.0"),
         ("a --conf inf", "--conf must be in 0..1, not inf"),
-        ("a --precision f16", "--precision must be one of float32, bf16, not 'f16'"),
+        ("a --precision f16", '"f16" for --precision. Choose from: "float32", "bf16"'),
         ("a --steps 4,,8", "--steps must be a whole number, not ''"),
         ("a --steps 4,65", "--steps must lie in 1..64"),
         ("a --set gamma", "--set takes KEY=VALUE"),
@@ -84,21 +86,16 @@ def test_mistakes_in_one_line(line, message):
 
 
 def test_one_positional_argument_files_of_their_own_and_flags_to_switch_off():
-    convert = read(
-        ConvertOptions, "", ["best.pt", "-o", "n.safetensors"], "prog", {"network": ("WEIGHTS",)}
-    )
+    convert = read(ConvertOptions, "", ["best.pt", "-o", "n.safetensors"], "prog")
     assert convert.weights == Path("best.pt") and convert.output == Path("n.safetensors")
-    with pytest.raises(UserError, match="WEIGHTS is one, not 2"):
-        read(
-            ConvertOptions, "", ["a", "b", "-o", "n.safetensors"], "prog", {"network": ("WEIGHTS",)}
-        )
+    with pytest.raises(UserError, match="b is not expected"):
+        read(ConvertOptions, "", ["a", "b", "-o", "n.safetensors"], "prog")
     with pytest.raises(UserError, match="once"):
         read(
             ConvertOptions,
             "",
             ["a", "--weights", "b", "-o", "n.safetensors"],
             "prog",
-            {"network": ("WEIGHTS",)},
         )
     calibrate = read(
         CalibrateOptions, "", ["--images", "a,b", "--methods", "msat,tsc", "--limit", "3"], "prog"
@@ -114,27 +111,34 @@ def test_one_positional_argument_files_of_their_own_and_flags_to_switch_off():
     assert read(TrainOptions, "", [*needed, "--resume", "a/b"], "prog").folder == Path("a/b")
 
 
-def test_help_shows_the_docstring_every_flag_and_its_default(capsys):
+def test_help_shows_the_text_and_every_flag_with_its_meaning_range_and_default(capsys):
     with pytest.raises(SystemExit) as exit:
         read(DetectOptions, detect_verb.__doc__, ["--help"], "spiking-yolo detect")
     out = capsys.readouterr().out
-    assert exit.value.code == 0 and out.startswith(
-        "Usage: spiking-yolo detect SOURCE ... [OPTIONS]\n"
-    )
-    assert (detect_verb.__doc__ or "").strip() in out and max(map(len, out.splitlines())) <= 120
-    for line in (
-        "  --T N                   timesteps (default: 64; per frame of a video",
-        "  --compile  ",
-        "--precision float32|bf16",
-        "(required)",
+    assert exit.value.code == 0
+    assert out.startswith("Usage: spiking-yolo detect SOURCE ... [OPTIONS]\n")
+    assert (detect_verb.__doc__ or "").strip() in out
+    # Without the frames around the groups, and what wraps the lines.
+    words = " ".join(out.replace("│", " ").split())
+    for text in (
+        "SOURCE image, folder, glob",
+        "webcam number [required]",
+        "--T INT timesteps (default: 64; per frame of a video",
+        "--compile fuse",
+        "--conf FLOAT smallest confidence [in 0..1] [default: 0.25]",
+        "--seed INT draws the images of --limit [at least 0] [default: 0]",
+        "[choices: float32, bf16] [default: float32]",
+        "--list-settings",
     ):
-        assert line in out
-    assert "--methods" not in out and "default: None" not in out and "default: False" not in out
+        assert text in words, text
+    for name in settings_of(DetectOptions):
+        if name not in ("sources", "settings"):
+            assert f"--{name.replace('_', '-')} " in words
+    assert "--methods" not in words and "default: None" not in words and "False" not in words
     with pytest.raises(SystemExit):
         read(TrainOptions, "", ["--help"], "spiking-yolo train")
-    # Of what is on, the help is that of the flag that switches it off.
-    off = " ".join(capsys.readouterr().out.split())
-    assert "--no-cache decode photographs every time" in off and "kept in memory" not in off
+    out = " ".join(capsys.readouterr().out.replace("│", " ").split())
+    assert "--no-cache photographs are decoded once" in out and "[default: 320]" in out
 
 
 def test_the_settings_of_a_method_and_what_differs(capsys):
@@ -193,8 +197,8 @@ def test_a_name_that_no_file_can_have_is_one_that_is_not_there(verb: str, capsys
 
 
 def test_a_notice_is_one_line():
-    code = "import warnings; from spiking_yolo.cli import program; from spiking_yolo.errors import Notice; "
-    code += "print(program.status(lambda: warnings.warn('mind', Notice)))"
+    code = "import warnings; from spiking_yolo.cli import process; from spiking_yolo.errors import Notice; "
+    code += "print(process.status(lambda: warnings.warn('mind', Notice)))"
     done = subprocess.run(
         [sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, timeout=60
     )
@@ -208,7 +212,7 @@ def test_the_weights_that_come_along(capsys):
 
 
 def spiking_yolo(*args: str) -> subprocess.CompletedProcess[str]:
-    code = f"import sys; sys.path.insert(0, {str(ROOT)!r}); from spiking_yolo.cli.start import main; main()"
+    code = f"import sys; sys.path.insert(0, {str(ROOT)!r}); from spiking_yolo.cli.main import main; main()"
     return subprocess.run(
         [sys.executable, "-c", code, *args], capture_output=True, text=True, timeout=60
     )

@@ -6,7 +6,7 @@ from pathlib import Path
 import numpy as np
 
 from spiking_yolo.cli.main import options_of, verb_module
-from spiking_yolo.cli.program import FLAGS
+from spiking_yolo.cli.program import spellings
 from spiking_yolo.convert.methods import get_recipe
 from spiking_yolo.settings import Setting, settings_of
 from tests.fuzz.good import TRAIN
@@ -86,14 +86,13 @@ def odd_call(rng: np.random.Generator) -> tuple[str, tuple[str, ...]]:
     name = pick(list(calls), rng)
     folder, verb = name.split()
     module = verb_module(verb)
-    spelled = {**FLAGS, **getattr(module, "FLAGS", {})}
     entries = [
         entry for key, entry in settings_of(options_of(module)).items() if key not in _LEFT_OUT
     ]
     call = calls[name]
     for _ in range(rng.integers(1, 4) if entries else 0):
         entry = pick(entries, rng)
-        flag = spelled.get(entry.name, (f"--{entry.name.replace('_', '-')}",))[0]
+        flag = spellings(entry)[0]
         value = () if entry.type is bool else (_odd_value(entry, rng),)
         if flag in call and value:
             at = call.index(flag)

@@ -68,9 +68,6 @@ class BenchmarkOptions(WeightsOptions, OutputOptions):
             )
 
 
-FLAGS = {"check": ("--assert",)}
-
-
 def main(options: BenchmarkOptions) -> int:
     from tqdm import tqdm
 

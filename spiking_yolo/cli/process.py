@@ -1,0 +1,90 @@
+"""The process around a verb: exit statuses, errors and warnings in one line, Ctrl-C and SIGTERM."""
+
+import io
+import os
+import signal
+import sys
+import threading
+import warnings
+from collections.abc import Callable
+from types import FrameType
+from typing import NoReturn
+
+from spiking_yolo.errors import Notice, UserError
+from spiking_yolo.io.names import printable
+from spiking_yolo.io.run_folder import leave_folders
+
+
+class Terminated(KeyboardInterrupt):
+    """SIGTERM, handled like Ctrl-C: half-written files are removed, finished ones stay."""
+
+
+def prepare_process() -> None:
+    """Let SIGTERM raise Terminated, and let any text be printed; not for calls from Python."""
+    ignored = signal.getsignal(signal.SIGTERM) is signal.SIG_IGN
+    if threading.current_thread() is threading.main_thread() and not ignored:
+        signal.signal(signal.SIGTERM, _terminate)
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="backslashreplace")
+
+
+def _terminate(number: int, frame: FrameType | None) -> NoReturn:
+    raise Terminated
+
+
+def status(call: Callable[[], int | None]) -> int:
+    """The exit status of a call.
+
+    What it returns, or 0; 2 and one line on stderr for a UserError and for what the system says
+    of a file; 130 after Ctrl-C, 143 after SIGTERM. Warnings are one line on stderr each; lines
+    begin below any progress bar.
+    """
+    other_format = warnings.formatwarning
+    warnings.formatwarning = _warning
+    try:
+        code = call() or 0
+        # While an error can still be caught.
+        sys.stdout.flush()
+        return code
+    except UserError as error:
+        return _failed(2, f"error: {_one_line(error)}")
+    except Terminated:
+        return _failed(143, "terminated")
+    except KeyboardInterrupt:
+        return _failed(130, "interrupted")
+    except BrokenPipeError:
+        # As in `--help | head`: nobody reads on.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 1
+    except OSError as error:
+        if error.errno is None:
+            raise
+        what = "" if error.filename is None else f"cannot use {_one_line(error.filename)}: "
+        return _failed(2, f"error: {what}{error.strerror}; check the path and the free space")
+    finally:
+        warnings.formatwarning = other_format
+        leave_folders()
+
+
+def _failed(code: int, message: str) -> int:
+    _clear_bars()
+    print(message, file=sys.stderr)
+    return code
+
+
+def _warning(message: Warning | str, category: type[Warning], *_: object) -> str:
+    _clear_bars()
+    return f"{'note' if issubclass(category, Notice) else 'warning'}: {_one_line(message)}\n"
+
+
+def _clear_bars() -> None:
+    """Empty the line of a progress bar, so that what is printed next has it to itself."""
+    # Bars exist only where tqdm has been imported.
+    bars = getattr(sys.modules.get("tqdm"), "tqdm", None)
+    for bar in getattr(bars, "_instances", ()):
+        bar.clear()
+
+
+def _one_line(text: object) -> str:
+    return printable(" ".join(str(text).split()))
