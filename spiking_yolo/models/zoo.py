@@ -1,4 +1,4 @@
-"""The networks that are known to work, by name. Imports nothing heavy."""
+"""The networks that are known to work, by name (zoo.json). Imports nothing heavy."""
 
 import json
 import os
@@ -13,8 +13,17 @@ from spiking_yolo.io.names import did_you_mean
 
 @dataclass(frozen=True)
 class ZooNetwork:
-    """file: in the weights folder, or as its source calls it. imgsz: of the input, as published.
-    shipped: whether the file comes with this repository; if not, `source` says where to get it.
+    """A network that is known to work.
+
+    Attributes:
+        name: What --weights takes.
+        file: In the weights folder, or as its source calls it.
+        task: The dataset that it was trained on.
+        imgsz: Input size as published.
+        activation: Of its layers.
+        licence: Of the weights.
+        source: Where to get the file.
+        shipped: Whether the file comes with this repository.
     """
 
     name: str
@@ -27,100 +36,35 @@ class ZooNetwork:
     shipped: bool = True
 
 
-_OURS, _YOLO = "this project's repository", "YOLO licence (do as you please)"
-_FASTEST, _NANO = "github.com/dog-qiuqiu/Yolo-Fastest", "github.com/dog-qiuqiu/MobileNet-Yolo"
-_V5 = "github.com/ultralytics/yolov5/releases"
-ZOO: tuple[ZooNetwork, ...] = (
-    ZooNetwork(
-        "yolov3-tiny",
-        "yolov3-tiny.weights",
-        "COCO",
-        "416",
-        "leaky",
-        "public domain",
-        "pjreddie.com/darknet",
-    ),
-    ZooNetwork(
-        "yolo-fastest", "yolo-fastest-1.1.weights", "COCO", "320", "leaky, linear", _YOLO, _FASTEST
-    ),
-    ZooNetwork(
-        "yolo-fastest-xl",
-        "yolo-fastest-1.1-xl.weights",
-        "COCO",
-        "320",
-        "leaky, linear",
-        _YOLO,
-        _FASTEST,
-    ),
-    ZooNetwork(
-        "yolov3-nano",
-        "MobileNetV2-YOLOv3-Nano-coco.weights",
-        "COCO",
-        "320",
-        "ReLU, linear",
-        _YOLO,
-        _NANO,
-    ),
-    ZooNetwork(
-        "yolov3-nano-voc",
-        "MobileNetV2-YOLOv3-Nano-voc.weights",
-        "VOC",
-        "320",
-        "ReLU, linear",
-        _YOLO,
-        _NANO,
-    ),
-    ZooNetwork("yolov1-voc", "yolov1-voc.safetensors", "VOC", "288x416", "ReLU", "MIT", _OURS),
-    ZooNetwork("resnet20", "resnet20-cifar10.safetensors", "CIFAR-10", "32", "ReLU", "MIT", _OURS),
-    ZooNetwork("vgg16", "vgg16-cifar10.safetensors", "CIFAR-10", "32", "ReLU", "MIT", _OURS),
-    ZooNetwork("vgg-thin", "vgg-thin-cifar10.safetensors", "CIFAR-10", "32", "ReLU", "MIT", _OURS),
-    ZooNetwork("yolov5n", "yolov5n.pt", "COCO", "640", "SiLU", "AGPL-3.0", _V5, False),
-)
-_HEADER: tuple[str, ...] = (
-    *("name", "input", "ANN", "T=1", "minus ANN", "digits", "T=8", "digits"),
-    *("measured on", "--set", "activations", "file", "licence", "source"),
-)
-_NOTES = (
-    (
-        "ANN, T=1: AP50 of the original and of the default method in percent (top-1 on CIFAR-10); n"
-        " photographs."
-    ),
-    "minus ANN: 95 % interval of the difference, 1,000 resamplings of the photographs.",
-    (
-        "The default has settled after T=1, and T=4 and T=16 are the same. T=8: with --set"
-        " encoding.refine=1 and --set encoding.refine_by=0.5."
-    ),
-    "* VOC 2012 val is training data for this network: the difference counts, the figures do not.",
-    (
-        "digits: operations of the default per multiply-accumulate of the ANN. The commands are in"
-        " docs/results/zoo.md."
-    ),
-)
+_CONTENT = json.loads(Path(__file__).with_suffix(".json").read_text())
+ZOO: tuple[ZooNetwork, ...] = tuple(ZooNetwork(**entry) for entry in _CONTENT["networks"])
+_HEADER = ("name", "input", "ANN", "T=1", "minus ANN", "digits", "T=8", "digits", "measured on")
+_HEADER += ("--set", "activations", "file", "licence", "source")
 
 
 def located(weights: str | Path) -> Path:
-    """The file that --weights means: a path, or the name of a network of the zoo.
+    """The file that --weights means: a path, or else the name of a network of the zoo.
 
-    A file of that name comes first. Raises UserError for a network that is not shipped, or not
-    installed.
+    Raises:
+        UserError: The network is not shipped, or not installed.
     """
-    path, wanted = Path(weights), str(weights).lower()
+    path = Path(weights)
     if os.path.isfile(path):
         return path
-    network = next((n for n in ZOO if wanted in (n.name, Path(n.file).stem.lower())), None)
-    network = network or next((n for n in ZOO if not n.shipped and wanted == n.file), None)
-    is_name = not path.suffix and not os.path.exists(path)
-    if network is None and is_name and (hint := did_you_mean(wanted, (n.name for n in ZOO))):
-        raise UserError(f"there are no weights {weights}{hint}")
+    network = _named(str(weights).lower())
     if network is None:
+        is_name = not path.suffix and not os.path.exists(path)
+        hint = did_you_mean(str(weights).lower(), [n.name for n in ZOO]) if is_name else ""
+        if hint:
+            raise UserError(f"there are no weights {weights}{hint}")
         return path
     if not network.shipped:
         raise UserError(
             f"{network.name} is not shipped ({network.licence}): fetch {network.file} from"
             f" {network.source} and give its path, --weights {network.file}"
         )
-    found = shipped("weights") / network.file
-    if not found.is_file():
+    file = shipped("weights") / network.file
+    if not file.is_file():
         cfg = f" and {Path(network.file).stem}.cfg" if network.file.endswith(".weights") else ""
         images = "--data DATA" if network.task == "CIFAR-10" else "--images DIR"
         raise UserError(
@@ -128,53 +72,61 @@ def located(weights: str | Path) -> Path:
             f" {network.source} and run `{command('calibrate')} --weights {network.file} {images}`,"
             " or use a checkout"
         )
-    return found
+    return file
 
 
-def measured() -> list[dict[str, Any]]:
-    """Of a network's "name", with what is "set", and at another "imgsz": what it was measured "on",
-    figures in percent.
+def _named(name: str) -> ZooNetwork | None:
+    """The network of this name, or of this file's name; with suffix if the file is not shipped."""
+    for network in ZOO:
+        names = [network.name, Path(network.file).stem.lower()]
+        if not network.shipped:
+            names.append(network.file)
+        if name in names:
+            return network
+    return None
 
-    ann, snn: of the ANN, and of the default method at T = 1 for its digits; interval: of their
-    difference. refined, refined_digits: at T = 8 with spikes that become finer. The commands are in
-    docs/results/zoo.md.
+
+def measurements() -> list[dict[str, Any]]:
+    """What the networks achieve, in percent.
+
+    Each row has the network's `name`, what it was measured `on`, and `set` and `imgsz` if they are
+    not the defaults. `ann` and `snn` are of the ANN and of the default method at T = 1, which sends
+    `digits`; `interval` is of their difference. `refined` and `refined_digits` are at T = 8 with
+    spikes that become finer. The commands are in docs/results/zoo.md.
     """
-    return json.loads(Path(__file__).with_suffix(".json").read_text())
+    return _CONTENT["measured"]
 
 
 def zoo_text() -> str:
     """The table of `spiking-yolo zoo`."""
     rows = [_HEADER]
-    for n in ZOO:
-        file = n.file if n.shipped else f"{n.file} (not shipped)"
-        for own in (row for row in measured() if row["name"] == n.name):
-            low, high = own["interval"]
-            first = (
-                f"{own['ann']:.1f}",
-                f"{own['snn']:.1f}",
-                f"[{low:.1f}, {high:.1f}]",
-                f"{own['digits']:.2f}",
-            )
-            settled = (
-                f"{own['refined']:.1f}",
-                f"{own['refined_digits']:.2f}",
-                own["on"],
-                own.get("set", "-"),
-            )
+    for network in ZOO:
+        file = network.file if network.shipped else f"{network.file} (not shipped)"
+        for row in measurements():
+            if row["name"] != network.name:
+                continue
+            low, high = row["interval"]
             rows.append(
                 (
-                    n.name,
-                    own.get("imgsz", n.imgsz),
-                    *first,
-                    *settled,
-                    n.activation,
+                    network.name,
+                    row.get("imgsz", network.imgsz),
+                    f"{row['ann']:.1f}",
+                    f"{row['snn']:.1f}",
+                    f"[{low:.1f}, {high:.1f}]",
+                    f"{row['digits']:.2f}",
+                    f"{row['refined']:.1f}",
+                    f"{row['refined_digits']:.2f}",
+                    row["on"],
+                    row.get("set", "-"),
+                    network.activation,
                     file,
-                    n.licence,
-                    n.source,
+                    network.licence,
+                    network.source,
                 )
             )
     widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
-    lines = [
-        "  ".join(c.ljust(w) for c, w in zip(row, widths, strict=True)).rstrip() for row in rows
-    ]
-    return "\n".join([*lines, "", *_NOTES])
+    lines: list[str] = []
+    for cells in rows:
+        padded = [cell.ljust(width) for cell, width in zip(cells, widths, strict=True)]
+        lines.append("  ".join(padded).rstrip())
+    return "\n".join([*lines, "", *_CONTENT["notes"]])

@@ -15,7 +15,7 @@ from spiking_yolo.io.assets import weights_folder
 from spiking_yolo.io.names import size_name
 from spiking_yolo.models import zoo
 from spiking_yolo.models.load import load_ann
-from spiking_yolo.models.zoo import ZOO, located, measured
+from spiking_yolo.models.zoo import ZOO, located, measurements
 
 ROOT = Path(__file__).parents[2]
 
@@ -76,7 +76,7 @@ def test_the_table_has_a_row_each_and_says_what_the_figures_are(capsys: Any):
 
 
 def test_every_shipped_network_was_measured_and_the_figures_are_in_the_documentation():
-    figures, page = measured(), (ROOT / "docs" / "results" / "zoo.md").read_text()
+    figures, page = measurements(), (ROOT / "docs" / "results" / "zoo.md").read_text()
     assert {own["name"] for own in figures} == {n.name for n in ZOO}
     rows = [
         line.strip("| ").split(" | ")
@@ -105,7 +105,7 @@ SHIPPED = {n.name for n in ZOO if n.shipped}
 
 
 @pytest.mark.parametrize(
-    "own", [own for own in measured() if own["name"] in SHIPPED], ids=lambda own: own["name"]
+    "own", [own for own in measurements() if own["name"] in SHIPPED], ids=lambda own: own["name"]
 )
 def test_every_row_of_a_shipped_network_has_what_the_default_needs(own: Any):
     settings = [setting.split("=") for setting in own.get("set", "").split()]
