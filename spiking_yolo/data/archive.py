@@ -12,7 +12,7 @@ import shutil
 import tarfile
 import tempfile
 from pathlib import Path
-from typing import IO
+from typing import IO, Any
 
 from spiking_yolo.errors import UserError
 from spiking_yolo.io.files import remove_left_over, temporary_name
@@ -80,8 +80,10 @@ def _extract(archive: Path, folder: Path, allowance: int) -> None:
         return tarfile.data_filter(member, destination)
 
     try:
-        with _opened(archive) as stream, tarfile.open(fileobj=_Frugal(stream), mode="r:") as tar:
-            tar.extractall(folder, filter=checked)
+        with _opened(archive) as stream:
+            source: Any = _Frugal(stream)
+            with tarfile.open(fileobj=source, mode="r:") as tar:
+                tar.extractall(folder, filter=checked)
     except Exception as error:  # the readers raise whatever the damage leads to
         if isinstance(error, UserError) or getattr(error, "errno", None) is not None:
             raise

@@ -40,29 +40,47 @@ def canonical(name: str) -> str:
 
 
 def match_names(names: Sequence[str], classes: Sequence[str]) -> tuple[int, ...]:
-    """The index in `classes` of each of `names`, -1 where absent; names are compared by
-    `canonical`.
-    """
+    """The index in `classes` of each name, -1 if absent; compared by `canonical`."""
     index = {canonical(name): i for i, name in reversed(list(enumerate(classes)))}
     return tuple(index.get(canonical(name), -1) for name in names)
 
 
-# Pixels or square pixels, whatever the annotation.
+# Of coordinates and areas in pixels, at most.
 FARTHEST = 1e12
-LARGEST = 2**63  # of what is counted or numbered
+# Of ids and counts.
+LARGEST = 2**63
+_REQUIRED = {
+    "images": {"id": int, "file_name": str, "width": int, "height": int},
+    "annotations": {"image_id": int, "category_id": int, "bbox": list},
+    "categories": {"id": int, "name": str},
+}
 
 
 def read_annotations(path: Path) -> dict[str, Any]:
-    """Read and check an annotation file. Raises UserError naming it and the first entry that is not
-    COCO.
+    """Read and check an annotation file.
+
+    Raises:
+        UserError: It is missing or not COCO; names the first entry that is wrong.
     """
     data = read_json_file(path, "the annotation file of the split")
-    wanted = {
-        "images": {"id": int, "file_name": str, "width": int, "height": int},
-        "annotations": {"image_id": int, "category_id": int, "bbox": list},
-        "categories": {"id": int, "name": str},
-    }
-    for part, keys in wanted.items():
+    _check_keys(path, data)
+    for n, image in enumerate(data["images"]):
+        if min(image["width"], image["height"]) < 1:
+            raise UserError(f"{path}: images[{n}] needs a size of at least one pixel; correct it")
+    image_ids = _ids(path, data, "images")
+    category_ids = _ids(path, data, "categories")
+    for n, item in enumerate(data["annotations"]):
+        if item["image_id"] not in image_ids or item["category_id"] not in category_ids:
+            raise UserError(
+                f"{path}: annotations[{n}] names an image or category that is not listed: add it"
+            )
+        if problem := _annotation_problem(item):
+            raise UserError(f"{path}: annotations[{n}] needs {problem}")
+    return data
+
+
+def _check_keys(path: Path, data: Any) -> None:
+    for part, keys in _REQUIRED.items():
         if not isinstance(data, dict) or not isinstance(data.get(part), list):
             raise UserError(
                 f"{path} has no list '{part}', so it is not COCO: pass an instances json"
@@ -75,47 +93,33 @@ def read_annotations(path: Path) -> dict[str, Any]:
                         f"{path} is not COCO: {part}[{n}] has no {key} ({kind.__name__});"
                         " correct it"
                     )
-    for n, image in enumerate(data["images"]):
-        if min(image["width"], image["height"]) < 1:
-            raise UserError(f"{path}: images[{n}] needs a size of at least one pixel; correct it")
-    images, categories = ([item["id"] for item in data[part]] for part in ("images", "categories"))
-    for part, ids in (("images", images), ("categories", categories)):
-        if len(set(ids)) < len(ids):
-            raise UserError(f"{path} gives an id of '{part}' twice: number them anew")
-    known = set(images), set(categories)
-    for n, item in enumerate(data["annotations"]):
-        if item["image_id"] not in known[0] or item["category_id"] not in known[1]:
-            raise UserError(
-                f"{path}: annotations[{n}] names an image or category that is not listed: add it"
-            )
-        if not is_box(item["bbox"]):
-            raise UserError(
-                f"{path}: annotations[{n}] needs a bbox x, y, width, height, got"
-                f" {label(item['bbox'])}"
-            )
-        if not is_number(item.get("area", 0), 0):
-            raise UserError(
-                f"{path}: annotations[{n}] needs an area in square pixels, or none: correct it"
-            )
-        if type(item.get("id", 0)) is not int or abs(item.get("id", 0)) >= LARGEST:
-            raise UserError(
-                f"{path}: annotations[{n}] needs an id that is a whole number, or none: correct it"
-            )
-        if item.get("iscrowd", 0) not in (0, 1):
-            raise UserError(
-                f"{path}: annotations[{n}] needs an iscrowd of 0 or 1, or none: correct it"
-            )
-    return data
+
+
+def _ids(path: Path, data: dict[str, Any], part: str) -> set[int]:
+    ids = {item["id"] for item in data[part]}
+    if len(ids) < len(data[part]):
+        raise UserError(f"{path} gives an id of '{part}' twice: number them anew")
+    return ids
+
+
+def _annotation_problem(item: dict[str, Any]) -> str:
+    """What an annotation needs, "" if nothing is wrong."""
+    if not is_box(item["bbox"]):
+        return f"a bbox x, y, width, height, got {label(item['bbox'])}"
+    if not is_number(item.get("area", 0), 0):
+        return "an area in square pixels, or none: correct it"
+    if type(item.get("id", 0)) is not int or abs(item.get("id", 0)) >= LARGEST:
+        return "an id that is a whole number, or none: correct it"
+    if item.get("iscrowd", 0) not in (0, 1):
+        return "an iscrowd of 0 or 1, or none: correct it"
+    return ""
 
 
 def is_box(value: Any) -> bool:
     """Whether it is x, y, width, height."""
-    return (
-        isinstance(value, list)
-        and len(value) == 4
-        and all(map(is_number, value))
-        and min(value[2:]) >= 0
-    )
+    if not isinstance(value, list) or len(value) != 4:
+        return False
+    return all(map(is_number, value)) and min(value[2:]) >= 0
 
 
 def is_number(value: Any, least: float = -FARTHEST) -> bool:
@@ -149,32 +153,40 @@ def load_coco(root: str | Path, split: str = "") -> CocoSet:
     """A split of a COCO folder.
 
     Official layout: annotations/instances_{split}.json, with images in {split}/ or images/{split}/.
-    Otherwise the flat layout, which ignores `split`: instances.json, with images beside it or in
-    images/. Raises UserError as `load_coco_json` does, and when there is no annotation file.
+    Flat layout, which has no splits: instances.json, with images beside it or in images/.
+
+    Raises:
+        UserError: There is no such annotation file, or `load_coco_json` refuses it.
     """
     root = Path(root)
-    official, flat = root / "annotations" / f"instances_{split}.json", root / "instances.json"
+    official = root / "annotations" / f"instances_{split}.json"
     if official.is_file():
-        folders = (root / split, root / "images" / split)
-        return load_coco_json(official, next((f for f in folders if f.is_dir()), folders[0]))
+        folder = root / split
+        if not folder.is_dir() and (root / "images" / split).is_dir():
+            folder = root / "images" / split
+        return load_coco_json(official, folder)
+    flat = root / "instances.json"
     if flat.is_file():
         return load_coco_json(flat, root / "images" if (root / "images").is_dir() else root)
-    have = sorted(
-        p.stem.removeprefix("instances_") for p in root.glob("annotations/instances_*.json")
-    )
+    files = root.glob("annotations/instances_*.json")
+    splits = sorted(file.stem.removeprefix("instances_") for file in files)
     raise UserError(
         f"{official} is missing: pass a COCO folder and one of its splits (found:"
-        f" {', '.join(have) or 'none'}), a VOCdevkit (with VOC2012 or another year) or a data.yaml"
+        f" {', '.join(splits) or 'none'})"
     )
 
 
 def load_coco_json(path: str | Path, images_dir: str | Path | None) -> CocoSet:
-    """The images and objects of one annotation file. images_dir: None if no photograph will be
-    opened.
+    """The images and objects of one annotation file.
 
-    Absent images are left out and boxes beyond their image are kept; both are noted. Raises
-    UserError, naming the file, when it is missing, not JSON, not COCO, inconsistent, lists no
-    image, or when none of its images exists.
+    Absent images are left out and boxes beyond their image are kept; both are noted.
+
+    Args:
+        path: The file.
+        images_dir: Folder of the photographs, None if none will be opened.
+
+    Raises:
+        UserError: The file is missing or not COCO, lists no image, or none of its images exists.
     """
     path, folder = Path(path), Path(images_dir or "")
     data = read_annotations(path)
@@ -184,19 +196,23 @@ def load_coco_json(path: str | Path, images_dir: str | Path | None) -> CocoSet:
     for item in data["annotations"]:
         objects[item["image_id"]].append(item)
     files = [image["file_name"] for image in data["images"]]
-    there, notes = (set(files), []) if images_dir is None else present(files, folder, path)
-    samples = [
-        _sample(image, objects[image["id"]], folder)
-        for image in data["images"]
-        if image["file_name"] in there
-    ]
-    names, ids = (tuple(category[key] for category in data["categories"]) for key in ("name", "id"))
+    there = set(files)
+    notes: list[str] = []
+    if images_dir is not None:
+        there, notes = present(files, folder, path)
+    images = [image for image in data["images"] if image["file_name"] in there]
+    samples = [_sample(image, objects[image["id"]], folder) for image in images]
+    names = tuple(category["name"] for category in data["categories"])
+    ids = tuple(category["id"] for category in data["categories"])
     name = path.stem.removeprefix("instances_")
     return CocoSet(name, names, samples, notes + outside_notes(samples), ids, data)
 
 
 def _sample(image: dict[str, Any], items: list[dict[str, Any]], folder: Path) -> Sample:
-    boxes = [(x, y, x + w, y + h) for x, y, w, h in (item["bbox"] for item in items)]
+    boxes: list[tuple[float, ...]] = []
+    for item in items:
+        x, y, width, height = item["bbox"]
+        boxes.append((x, y, x + width, y + height))
     return Sample.of(
         image["id"],
         folder / image["file_name"],
@@ -211,11 +227,17 @@ def _sample(image: dict[str, Any], items: list[dict[str, Any]], folder: Path) ->
 def category_index(
     categories: Sequence[dict[str, Any]], spec_names: Sequence[str]
 ) -> tuple[int, ...]:
-    """The category id of each class of a network, -1 where the dataset has no such category.
+    """The category id of each class of a network, -1 if the dataset has no such category.
 
-    categories: the annotation file's list. COCO's 80 ids match 80 outputs by position, whatever the
-    spelling; any other list is matched by name, where VOC's and COCO's names of a class are equal.
-    Raises UserError for a category that the network does not know.
+    COCO's 80 ids match 80 outputs by position, whatever the spelling. Other lists are matched by
+    name, where VOC's and COCO's names of a class count as equal.
+
+    Args:
+        categories: The annotation file's list.
+        spec_names: The network's classes.
+
+    Raises:
+        UserError: The network does not know a category.
     """
     ids = tuple(c["id"] for c in categories)
     if len(spec_names) == len(COCO_IDS) and set(ids) == set(COCO_IDS):
@@ -234,7 +256,7 @@ HINT = (
     "call it as the data do, by its id in an annotation .json (eval writes instances.json) or by"
     " its name"
 )
-# image_id, category_id, bbox [x, y, width, height] in pixels, score.
+# A detection: image_id, category_id, bbox [x, y, width, height] in pixels, score.
 Row = dict[str, Any]
 
 
@@ -243,8 +265,13 @@ def read_predictions(
 ) -> list[Row]:
     """The rows of a results file.
 
-    image_ids, category_ids: those that are known; the rows get what these stand for. Raises
-    UserError, naming the file and the first row that is wrong.
+    Args:
+        path: The file.
+        image_ids: Names and ids of images that the file may use, and the ids that the rows get.
+        category_ids: The same of categories.
+
+    Raises:
+        UserError: It is no results file; names the first row that is wrong.
     """
     rows = read_json_file(path, "the boxes that were found, a list in COCO's results format")
     if not isinstance(rows, list):
@@ -255,10 +282,11 @@ def read_predictions(
 def _row(
     path: Path, n: int, row: Any, images: Mapping[Any, Any], categories: Mapping[Any, Any]
 ) -> Row:
-    wanted = {"image_id", "category_id", "bbox", "score"}
-    if not isinstance(row, dict) or not wanted <= row.keys():
-        raise UserError(f"{path}: row {n} needs {', '.join(sorted(wanted))}; correct it")
-    image, category = _known(row["image_id"], images), _known(row["category_id"], categories)
+    keys = {"image_id", "category_id", "bbox", "score"}
+    if not isinstance(row, dict) or not keys <= row.keys():
+        raise UserError(f"{path}: row {n} needs {', '.join(sorted(keys))}; correct it")
+    image = _look_up(row["image_id"], images)
+    category = _look_up(row["category_id"], categories)
     if image is None:
         raise UserError(
             f"{path}: row {n} is of image {row['image_id']!r}, which is not in the data: {HINT}"
@@ -285,5 +313,5 @@ def _row(
     }
 
 
-def _known(key: Any, known: Mapping[Any, Any]) -> Any:
-    return known.get(key) if isinstance(key, int | str) and not isinstance(key, bool) else None
+def _look_up(key: Any, table: Mapping[Any, Any]) -> Any:
+    return table.get(key) if isinstance(key, int | str) and not isinstance(key, bool) else None

@@ -15,24 +15,26 @@ from torch import Tensor
 from spiking_yolo.errors import UserError
 from spiking_yolo.io.names import reason
 
-# What Pillow may decode. Its other formats are rare, or leave the work to programs: EPS is handed
+# What Pillow may decode; JPEG includes MPO. Others are rare, or handed to other programs, as EPS is
 # to Ghostscript.
-FORMATS = ("JPEG", "PNG", "BMP", "GIF", "PPM", "TIFF", "WEBP")  # JPEG has MPO in it
+FORMATS = ("JPEG", "PNG", "BMP", "GIF", "PPM", "TIFF", "WEBP")
 ImageSource = str | os.PathLike[str] | np.ndarray | Image.Image
 Resize = Literal["letterbox", "letterbox-114", "stretch", "crop"]
 GREY = 0.5
-# pixels; annotated pictures are JPEGs.
+# Pixels of a side, at most: annotated pictures are JPEGs.
 SIDE = 65_500
-# Pixels at most of a picture that is enlarged to be cropped.
+# Pixels of a picture that is enlarged to be cropped, at most.
 RESIZED = 1 << 25
 
-# Pillow warns, in two lines, of half of what it refuses.
+# Pillow warns at half the size at which it raises an error.
 warnings.filterwarnings("ignore", category=Image.DecompressionBombWarning)
 
 
 class InputFormat(Protocol):
-    """How images enter a network (see models.spec.Spec): input size in pixels, how images are
-    resized to it, and the per-channel mean and standard deviation that normalise values in [0, 1].
+    """How images enter a network; see models.spec.Spec.
+
+    Input size in pixels, how images are resized to it, and the mean and standard deviation per
+    channel that normalise values in [0, 1].
     """
 
     @property
@@ -59,11 +61,12 @@ class Picture(NamedTuple):
 
 
 def open_image(path: str | os.PathLike[str]) -> Image.Image:
-    """An image file whose content is of one of FORMATS, whatever its suffix says; decoded on use,
-    to be closed.
+    """Open an image file of one of FORMATS, whatever its suffix says; it is decoded on use.
 
-    The only place that opens one. Raises UserError, naming the file, when it is missing, empty or
-    not an image.
+    The only place that opens image files. The caller closes it.
+
+    Raises:
+        UserError: The file is missing, empty or not an image.
     """
     name = os.fspath(path)
     if os.path.exists(path) and not os.path.isfile(path):
@@ -94,10 +97,14 @@ def _unreadable(path: str, error: Exception) -> UserError:
 def read_image(source: ImageSource) -> np.ndarray:
     """The image as uint8 [H, W, 3] RGB, upright (EXIF rotation applied).
 
-    source: a file; a PIL image; or an RGB array [H, W], [H, W, 1], [H, W, 3] or [H, W, 4] of uint8,
-    uint16 or floats in [0, 1]. Transparency is dropped, 16 bits become 8, and an animation gives
-    its first frame. Raises UserError, naming the file, when it is missing, empty, truncated,
-    enormous or not an image.
+    Transparency is dropped, 16 bits become 8, and an animation gives its first frame.
+
+    Args:
+        source: A file; a PIL image; or an RGB array [H, W], [H, W, 1], [H, W, 3] or [H, W, 4] of
+            uint8, uint16 or floats in [0, 1].
+
+    Raises:
+        UserError: The file is missing, empty, truncated, enormous or not an image; names it.
     """
     if isinstance(source, np.ndarray):
         return _from_array(source)
@@ -114,7 +121,8 @@ def read_image(source: ImageSource) -> np.ndarray:
 
 def _from_pil(image: Image.Image) -> np.ndarray:
     image = ImageOps.exif_transpose(image)
-    if image.mode.startswith("I"):  # 16-bit greyscale, which convert("RGB") would clip to white
+    # 16-bit greyscale, which convert("RGB") would clip to white.
+    if image.mode.startswith("I"):
         return _from_array(np.asarray(image).clip(0, 65535).astype(np.uint16))
     if image.mode == "F":
         return _from_array(np.asarray(image))
@@ -148,8 +156,11 @@ def _from_array(array: np.ndarray) -> np.ndarray:
 class Placement:
     """Where an image lies in the network's input. All pairs are (width, height) in pixels.
 
-    image: original size. resized: size within the input. pad: space to its left and above it.
-    network: input size.
+    Attributes:
+        image: Original size.
+        resized: Size within the input.
+        pad: Space to its left and above it.
+        network: Input size.
     """
 
     image: tuple[int, int]
@@ -158,9 +169,7 @@ class Placement:
     network: tuple[int, int]
 
     def to_image(self, boxes: Tensor) -> Tensor:
-        """Boxes xyxy [..., 4], from fractions of the input to pixels of the original image, clipped
-        to it.
-        """
+        """Boxes xyxy [..., 4] in pixels of the image, clipped, from fractions of the input."""
         pairs = (self.image, self.resized, self.pad, self.network)
         image, resized, pad, network = (boxes.new_tensor(pair * 2) for pair in pairs)
         pixels = (boxes * network - pad) * (image / resized)
@@ -168,29 +177,14 @@ class Placement:
 
 
 def place(width: int, height: int, spec: InputFormat) -> Placement:
-    """Placement of a width x height image: stretched over the input, or centred with its aspect
-    ratio kept.
+    """Placement of a width x height image: stretched, or centred with its aspect ratio.
 
     Sides are rounded down as in darknet, or to the nearest pixel as in Ultralytics, and are at
-    least 1. For "crop" the image covers the input with a margin, one of its sides being 256 / 224
-    of the input's (so `pad` is 0 or negative); rounded as in torchvision, whose inputs are square.
+    least 1.
     """
-    network = (spec.width, spec.height)
     if spec.resize == "crop":
-        side, least = (
-            (spec.height, height)
-            if width * spec.height > height * spec.width
-            else (spec.width, width)
-        )
-        side = side * 256 // 224
-        resized = (int(side * width / least), int(side * height / least))
-        if math.prod(resized) > RESIZED:
-            raise UserError(
-                f"an image of {width}x{height} pixels is too long and thin to be cropped: cut it to"
-                " size"
-            )
-        pad = (-round((resized[0] - network[0]) / 2), -round((resized[1] - network[1]) / 2))
-        return Placement((width, height), resized, pad, network)
+        return _place_cropped(width, height, spec)
+    network = (spec.width, spec.height)
     if spec.resize == "stretch":
         resized = network
     elif spec.resize == "letterbox-114":
@@ -204,11 +198,37 @@ def place(width: int, height: int, spec: InputFormat) -> Placement:
     return Placement((width, height), resized, pad, network)
 
 
+def _place_cropped(width: int, height: int, spec: InputFormat) -> Placement:
+    """The image covers the input with a margin; one of its sides is 256 / 224 of the input's.
+
+    So `pad` is 0 or negative. Rounded as in torchvision, whose inputs are square.
+    """
+    if width * spec.height > height * spec.width:
+        side = spec.height * 256 // 224
+        shortest = height
+    else:
+        side = spec.width * 256 // 224
+        shortest = width
+    resized = (int(side * width / shortest), int(side * height / shortest))
+    if math.prod(resized) > RESIZED:
+        raise UserError(
+            f"an image of {width}x{height} pixels is too long and thin to be cropped: cut it to"
+            " size"
+        )
+    left = -round((resized[0] - spec.width) / 2)
+    top = -round((resized[1] - spec.height) / 2)
+    return Placement((width, height), resized, (left, top), (spec.width, spec.height))
+
+
 def preprocess(image: np.ndarray, spec: InputFormat) -> tuple[Tensor, Placement]:
-    """uint8 [H, W, 3] RGB to float32 [3, spec.height, spec.width], and where the image lies in it.
+    """The network's input, float32 [3, spec.height, spec.width], and where the image lies in it.
 
     Bilinear resizing; values in [0, 1], then (x - mean) / std. The letterbox is grey, 0.5 as in
     darknet or 114 / 255 as in Ultralytics, which also rounds resized values to whole 255ths.
+
+    Args:
+        image: uint8 [H, W, 3] RGB.
+        spec: The network's input.
     """
     placement = place(image.shape[1], image.shape[0], spec)
     canvas = _middle(image, placement) if spec.resize == "crop" else _framed(image, placement, spec)
@@ -218,7 +238,8 @@ def preprocess(image: np.ndarray, spec: InputFormat) -> tuple[Tensor, Placement]
 
 def _middle(image: np.ndarray, placement: Placement) -> np.ndarray:
     """The centre crop of torchvision's evaluation, resized by Pillow, which antialiases."""
-    (width, height), (left, top) = placement.network, placement.pad
+    width, height = placement.network
+    left, top = placement.pad
     resized = np.asarray(
         Image.fromarray(image).resize(placement.resized, Image.Resampling.BILINEAR), np.float32
     )
@@ -226,7 +247,8 @@ def _middle(image: np.ndarray, placement: Placement) -> np.ndarray:
 
 
 def _framed(image: np.ndarray, placement: Placement, spec: InputFormat) -> np.ndarray:
-    (width, height), (left, top) = placement.resized, placement.pad
+    width, height = placement.resized
+    left, top = placement.pad
     whole = spec.resize == "letterbox-114"
     canvas = np.full((spec.height, spec.width, 3), 114 / 255 if whole else GREY, np.float32)
     source = image if whole else image.astype(np.float32)

@@ -20,19 +20,20 @@ from spiking_yolo.data.video import frames_of
 from spiking_yolo.errors import UserError
 from spiking_yolo.io.files import read_text
 
-# Columns that a line needs; the column of the class.
-_LEAST, _CLASS = 6, 7
-_WITH_CLASS = (8, 9)  # columns of a line that has one
-_PEDESTRIAN, _NOT_GIVEN = 1, -1
+# Columns that a line needs, the column of the class, and the lengths of lines that have one.
+_LEAST, _CLASS, _WITH_CLASS = 6, 7, (8, 9)
+_PEDESTRIAN, _NO_CLASS = 1, -1
 
 
 @dataclass(frozen=True, eq=False)
 class MotBoxes:
     """The boxes of one frame.
 
-    xyxy: float64 [n, 4], corners in pixels, zero-based. ids: int64 [n], -1 where there is none.
-    confidence: float64 [n]; of ground truth the flag. ignored: bool [n], regions that are not
-    scored.
+    Attributes:
+        xyxy: float64 [n, 4], corners in pixels, zero-based.
+        ids: int64 [n], -1 for none.
+        confidence: float64 [n]; the flag of ground truth.
+        ignored: bool [n], regions that are not scored.
     """
 
     xyxy: np.ndarray
@@ -62,8 +63,10 @@ def read_mot(path: str | Path) -> dict[int, MotBoxes]:
     """The boxes of each frame that has some, by its number from 1.
 
     Boxes with flag 0, and of a class other than pedestrian, are ignored regions; lines without
-    class are pedestrians. Raises UserError, naming file and line, for what is no box, and for a
-    file without any.
+    class are pedestrians.
+
+    Raises:
+        UserError: A line is no box, or there is none; names file and line.
     """
     path = Path(path)
     lines = read_text(path).splitlines()
@@ -85,9 +88,9 @@ def _row(line: str, where: str) -> list[float]:
     except ValueError:
         row = []
     if len(row) < _LEAST:
-        shown = line.strip()[:60]
         raise UserError(
-            f"{where}: '{shown}' is not 'frame,id,left,top,width,height,...': correct it"
+            f"{where}: '{line.strip()[:60]}' is not 'frame,id,left,top,width,height,...': correct"
+            " it"
         )
     if not all(map(math.isfinite, row)):
         raise UserError(f"{where}: every number must be finite: correct it or remove the line")
@@ -105,10 +108,11 @@ def _row(line: str, where: str) -> list[float]:
 
 def _boxes(rows: list[list[float]]) -> MotBoxes:
     table = np.array([row[:_LEAST] for row in rows])
-    corner, size = table[:, 2:4] - 1, table[:, 4:6]
+    corner = table[:, 2:4] - 1
+    size = table[:, 4:6]
     flags = np.array([row[_LEAST] if len(row) > _LEAST else 1.0 for row in rows])
-    classes = [row[_CLASS] if len(row) in _WITH_CLASS else _NOT_GIVEN for row in rows]
-    ignored = (flags == 0) | ~np.isin(classes, (_PEDESTRIAN, _NOT_GIVEN))
+    classes = [row[_CLASS] if len(row) in _WITH_CLASS else _NO_CLASS for row in rows]
+    ignored = (flags == 0) | ~np.isin(classes, (_PEDESTRIAN, _NO_CLASS))
     return MotBoxes.of(np.hstack([corner, corner + size]), flags, table[:, 1], ignored)
 
 
@@ -116,13 +120,11 @@ def mot_lines(frame: int, boxes: MotBoxes) -> str:
     """Lines `frame,id,left,top,width,height,confidence,-1,-1,-1`, to a thousandth of a pixel;
     frames count from 1.
     """
-    return "".join(_line(frame, boxes, i) for i in range(len(boxes)))
-
-
-def _line(frame: int, boxes: MotBoxes, i: int) -> str:
-    x1, y1, x2, y2 = boxes.xyxy[i].tolist()
-    place = f"{x1 + 1:.3f},{y1 + 1:.3f},{x2 - x1:.3f},{y2 - y1:.3f}"
-    return f"{frame},{boxes.ids[i]},{place},{boxes.confidence[i]:.6g},-1,-1,-1\n"
+    lines: list[str] = []
+    for i, (x1, y1, x2, y2) in enumerate(boxes.xyxy.tolist()):
+        box = f"{x1 + 1:.3f},{y1 + 1:.3f},{x2 - x1:.3f},{y2 - y1:.3f}"
+        lines.append(f"{frame},{boxes.ids[i]},{box},{boxes.confidence[i]:.6g},-1,-1,-1\n")
+    return "".join(lines)
 
 
 LAYOUT = "NAME/img1/*.jpg or NAME/NAME.mp4, with gt/gt.txt or gt.txt"
@@ -130,10 +132,13 @@ LAYOUT = "NAME/img1/*.jpg or NAME/NAME.mp4, with gt/gt.txt or gt.txt"
 
 @dataclass(frozen=True)
 class VideoSequence:
-    """A video and, if known, its people.
+    """A video and, if there is ground truth, its people.
 
-    source: a video file, or image files in order. truth: the text file of `read_mot`. length:
-    frames that there should be, None if unknown.
+    Attributes:
+        name: For titles and files.
+        source: A video file, or image files in order.
+        truth: The text file of `read_mot`.
+        length: Number of frames that there should be, None if unknown.
     """
 
     name: str
@@ -142,7 +147,7 @@ class VideoSequence:
     length: int | None
 
     def frames(self) -> Iterator[np.ndarray]:
-        """uint8 [H, W, 3] RGB each. Raises UserError for frames that cannot be read."""
+        """The frames, uint8 [H, W, 3] RGB. Raises UserError for those that cannot be read."""
         return frames_of(self.source).images
 
     def ground_truth(self) -> dict[int, MotBoxes]:
@@ -153,12 +158,16 @@ class VideoSequence:
 
 
 def open_sequences(path: str | Path) -> list[VideoSequence]:
-    """The sequence or sequences at `path`, by name.
+    """The sequences at a path, sorted by name.
 
-    path: a video file; the folder of a sequence; or a folder of video files and of such folders. A
-    sequence is img1/ with images or else its one video file, or NAME.mp4 among several; ground
-    truth in gt/gt.txt or gt.txt is optional. Raises UserError when there is none, and for a
-    sequence without frames.
+    A sequence is a folder with images in img1/, or with one video file, or NAME.mp4 among several;
+    ground truth in gt/gt.txt or gt.txt is optional.
+
+    Args:
+        path: A video file, the folder of a sequence, or a folder of video files and sequences.
+
+    Raises:
+        UserError: There is none, or one has no frames.
     """
     path = Path(path)
     if path.is_file():
@@ -168,22 +177,22 @@ def open_sequences(path: str | Path) -> list[VideoSequence]:
     if _is_sequence(path):
         return [_sequence(path)]
     folders = [p for p in path.iterdir() if p.is_dir() and (_is_sequence(p) or _videos(p))]
-    found = [*map(_clip, _videos(path)), *map(_sequence, folders)]
-    if not found:
+    sequences = [*map(_clip, _videos(path)), *map(_sequence, folders)]
+    if not sequences:
         raise UserError(f"{path} holds no video: give a folder with {LAYOUT}, or with video files")
-    return sorted(found, key=lambda sequence: sequence.name)
+    return sorted(sequences, key=lambda sequence: sequence.name)
 
 
 def _is_sequence(folder: Path) -> bool:
-    return (
-        (folder / "img1").is_dir()
-        or (folder / "seqinfo.ini").is_file()
-        or _truth(folder) is not None
-    )
+    has_frames = (folder / "img1").is_dir() or (folder / "seqinfo.ini").is_file()
+    return has_frames or _truth(folder) is not None
 
 
 def _truth(folder: Path) -> Path | None:
-    return next((p for p in (folder / "gt" / "gt.txt", folder / "gt.txt") if p.is_file()), None)
+    for file in (folder / "gt" / "gt.txt", folder / "gt.txt"):
+        if file.is_file():
+            return file
+    return None
 
 
 def _videos(folder: Path) -> list[Path]:

@@ -29,13 +29,18 @@ def voc_years(data: Path) -> list[int]:
 
 
 def load_voc(devkit: str | Path, year: int | str, split: str) -> DetectionSet:
-    """A split of VOCdevkit/VOC{year}: ImageSets/Main/{split}.txt, Annotations/*.xml,
-    JPEGImages/*.jpg.
+    """A split of a VOCdevkit: ImageSets/Main/SPLIT.txt, Annotations/*.xml, JPEGImages/*.jpg.
 
-    devkit: the folder VOCdevkit or its parent. image_id is the file's stem; labels index VOC_NAMES.
-    VOC counts pixels from 1, boxes here from 0 (one less in all four coordinates, as darknet trains
-    on them). Raises UserError, naming the file, for a missing split, a missing or malformed XML
-    file, a split without images.
+    image_id is the file's stem; labels are indices of VOC_NAMES. VOC counts pixels from 1, boxes
+    here from 0 (all four coordinates are one less, as darknet trains on them).
+
+    Args:
+        devkit: The folder VOCdevkit or its parent.
+        year: Of VOC{year}/ in it.
+        split: Such as train or val.
+
+    Raises:
+        UserError: The split or an XML file is missing or malformed; names the file.
     """
     devkit = Path(devkit)
     if (devkit / "VOCdevkit").is_dir():
@@ -43,12 +48,11 @@ def load_voc(devkit: str | Path, year: int | str, split: str) -> DetectionSet:
     base = devkit / f"VOC{year}"
     listing = base / "ImageSets" / "Main" / f"{split}.txt"
     if not listing.is_file():
-        have = (
-            ", ".join(sorted(p.stem for p in listing.parent.glob("*.txt") if "_" not in p.stem))
-            or "none"
-        )
+        # Those with "_" are of one class.
+        splits = sorted(p.stem for p in listing.parent.glob("*.txt") if "_" not in p.stem)
         raise UserError(
-            f"{listing} is missing: pass VOCdevkit, its year and a split (found: {have})"
+            f"{listing} is missing: pass VOCdevkit, its year and a split (found:"
+            f" {', '.join(splits) or 'none'})"
         )
     # A listing of one class has a second column, 1 or -1; only the name matters.
     stems = [line.split()[0] for line in read_text(listing).splitlines() if line.strip()]
@@ -56,18 +60,16 @@ def load_voc(devkit: str | Path, year: int | str, split: str) -> DetectionSet:
         raise UserError(f"{listing} lists no images: pass a split with images")
     images = base / "JPEGImages"
     there, notes = present([f"{stem}.jpg" for stem in stems], images, listing)
-    samples = [
-        read_xml(base / "Annotations" / f"{stem}.xml", images / f"{stem}.jpg")
-        for stem in stems
-        if f"{stem}.jpg" in there
-    ]
+    samples: list[Sample] = []
+    for stem in stems:
+        if f"{stem}.jpg" in there:
+            xml = base / "Annotations" / f"{stem}.xml"
+            samples.append(read_xml(xml, images / f"{stem}.jpg"))
     return VocSet(f"VOC{year} {split}", VOC_NAMES, samples, notes + outside_notes(samples))
 
 
 def read_xml(xml: Path, image: Path) -> Sample:
-    """Read one annotation file. Raises UserError naming it when it is missing or not in VOC's
-    format.
-    """
+    """Read an annotation file. Raises UserError if it is missing or not in VOC's format."""
     path = regular(xml)
     try:
         root = ElementTree.parse(path).getroot()
@@ -75,32 +77,36 @@ def read_xml(xml: Path, image: Path) -> Sample:
         raise UserError(f"{xml} is missing: every listed image needs its annotation") from None
     except (ElementTree.ParseError, LookupError, ValueError) as error:
         raise UserError(f"{xml} is not readable XML ({error}): replace it") from None
-    boxes, labels, difficult = [], [], []
     try:
         size = (int(root.findtext("size/width", "")), int(root.findtext("size/height", "")))
     except ValueError:
         size = (0, 0)
     if min(size) < 1:
         raise UserError(f"{xml} gives no image size: add <size> with width and height in pixels")
+    boxes: list[list[float]] = []
+    labels: list[int] = []
+    difficult: list[bool] = []
     for item in root.findall("object"):
         name = item.findtext("name", "").strip()
         if name not in VOC_NAMES:
             raise UserError(
                 f"{xml} has an object named '{name}', which is not a VOC class: correct the name"
             )
-        try:
-            x1, y1, x2, y2 = (
-                float(item.findtext(f"bndbox/{corner}", "")) - 1 for corner in _CORNERS
-            )
-        except ValueError:
-            raise UserError(f"{xml} has a {name} without a whole bndbox: add the numbers") from None
-        if not all(map(math.isfinite, (x1, y1, x2, y2))):
-            raise UserError(
-                f"{xml} has a {name} with a corner that is no finite number: correct the box"
-            )
-        if not (x2 >= x1 and y2 >= y1):
-            raise UserError(f"{xml} has a {name} with max before min: correct the box")
-        boxes.append((x1, y1, x2, y2))
+        boxes.append(_box(item, f"{xml} has a {name}"))
         labels.append(VOC_NAMES.index(name))
         difficult.append(item.findtext("difficult", "0").strip() == "1")
     return Sample.of(xml.stem, image, size, boxes, labels, difficult)
+
+
+def _box(item: ElementTree.Element, what: str) -> list[float]:
+    """The corners of an object, counted from 0."""
+    try:
+        box = [float(item.findtext(f"bndbox/{corner}", "")) - 1 for corner in _CORNERS]
+    except ValueError:
+        raise UserError(f"{what} without a whole bndbox: add the numbers") from None
+    if not all(map(math.isfinite, box)):
+        raise UserError(f"{what} with a corner that is no finite number: correct the box")
+    x1, y1, x2, y2 = box
+    if not (x2 >= x1 and y2 >= y1):
+        raise UserError(f"{what} with max before min: correct the box")
+    return box

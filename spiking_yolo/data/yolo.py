@@ -14,30 +14,37 @@ from spiking_yolo.io.files import read_text
 from spiking_yolo.io.names import reason
 
 SUFFIXES = {".jpg", ".jpeg", ".png", ".bmp", ".webp", ".tif", ".tiff"}
-BRACKETS = 1000  # in a file, at most
+# In a file, at most: nested ones take the parser the square of their number.
+BRACKETS = 1000
 _EXIF_ORIENTATION, _QUARTER_TURNS = 0x0112, {5, 6, 7, 8}
 
 
 def load_data_yaml(path: str | Path, split: str = "val") -> DetectionSet:
-    """A split of a data.yaml: keys path (default: the file's folder), the split, names (list or
-    dict), nc.
+    """A split of a data.yaml with the keys path (default: its folder), train, val, names and nc.
 
     A split is a folder of images, a text file that lists images, or a list of these. The labels of
     images/a.jpg are in labels/a.txt, one line `class cx cy w h` per object, in fractions of the
     displayed image; an image without label file has no objects, which is noted. image_id counts
-    from 1. Raises UserError, naming file and line, for missing keys, images that cannot be opened,
-    and malformed labels.
+    from 1.
+
+    Raises:
+        UserError: A key is missing, an image cannot be opened, or a label is malformed; names file
+            and line.
     """
     path = Path(path)
     config = _read(path)
     names = _names(config, path)
     root = _root(path, _plain(config.get("path") or "", "path", path))
     if not config.get(split):
-        have = ", ".join(k for k in ("train", "val", "test") if config.get(k)) or "none"
-        raise UserError(f"{path} has no split '{split}': choose another (found: {have})")
+        splits = [name for name in ("train", "val", "test") if config.get(name)]
+        raise UserError(
+            f"{path} has no split '{split}': choose another (found: {', '.join(splits) or 'none'})"
+        )
     entries = config[split] if isinstance(config[split], list) else [config[split]]
     entries = [_plain(entry, split, path) for entry in entries]
-    listed = [image for entry in entries for image in _images(entry, root, path)]
+    listed: list[Path] = []
+    for entry in entries:
+        listed += _images(entry, root, path)
     images = [image for image in listed if os.path.isfile(image)]
     if not images:
         raise UserError(
@@ -55,20 +62,13 @@ def load_data_yaml(path: str | Path, split: str = "val") -> DetectionSet:
 
 def _read(path: Path) -> dict[str, Any]:
     text = read_text(path)
-    # In one another they take the parser the square of their number.
     if sum(map(text.count, "[{")) > BRACKETS:
         raise UserError(f"{path} has more than {BRACKETS} brackets: is it a data.yaml?")
+    # A number or a date that is none raises other errors than YAMLError.
+    invalid = (yaml.YAMLError, RecursionError, ValueError, LookupError, TypeError, AttributeError)
     try:
         config = yaml.safe_load(text)
-    except (
-        yaml.YAMLError,
-        RecursionError,
-        ValueError,
-        LookupError,
-        TypeError,
-        AttributeError,
-    ) as error:
-        # the last four: a number or a date that is none
+    except invalid as error:
         raise UserError(f"{path} is not readable yaml ({reason(error)}): correct it") from None
     if not isinstance(config, dict):
         raise UserError(f"{path} is not a data.yaml: it needs the keys path, train, val and names")
@@ -96,8 +96,8 @@ def _names(config: dict[str, Any], path: Path) -> tuple[str, ...]:
 
 
 def _plain(value: Any, key: str, path: Path) -> str:
-    """As text. Raises UserError for a list or table, whose text can be endless: yaml may repeat a
-    part in itself.
+    """As text. Raises UserError for a list or table, whose text could be endless: yaml may hold
+    references to itself.
     """
     if isinstance(value, list | dict | set | tuple):
         raise UserError(
@@ -108,8 +108,10 @@ def _plain(value: Any, key: str, path: Path) -> str:
 
 def _root(path: Path, key: str) -> Path:
     """The dataset's folder: relative to the file, or to the working directory as in Ultralytics."""
-    beside = path.parent / key
-    return beside if os.path.isdir(beside) or not os.path.isdir(key) else Path(key)
+    folder = path.parent / key
+    if not os.path.isdir(folder) and os.path.isdir(key):
+        return Path(key)
+    return folder
 
 
 def _images(key: str, root: Path, path: Path) -> list[Path]:
@@ -123,18 +125,16 @@ def _images(key: str, root: Path, path: Path) -> list[Path]:
         return sorted(p for p in entry.rglob("*") if p.suffix.lower() in SUFFIXES)
     if not os.path.isfile(entry):
         raise UserError(f"{path} names {entry}, which does not exist: correct the path")
-    lines = [line.strip() for line in read_text(entry).splitlines() if line.strip()]
-    beside = [entry.parent / line for line in lines]
-    return [
-        near if os.path.isfile(near) else root / line
-        for near, line in zip(beside, lines, strict=True)
-    ]
+    images: list[Path] = []
+    for line in read_text(entry).splitlines():
+        if line := line.strip():
+            near = entry.parent / line
+            images.append(near if os.path.isfile(near) else root / line)
+    return images
 
 
 def label_path(image: Path) -> Path:
-    """The label file of an image: the last `images` folder in its path becomes `labels`, and the
-    suffix .txt.
-    """
+    """The label file of an image: its last folder `images` becomes `labels`, its suffix .txt."""
     parts = list(image.parts)
     folders = [i for i, part in enumerate(parts[:-1]) if part == "images"]
     if folders:
@@ -143,15 +143,14 @@ def label_path(image: Path) -> Path:
 
 
 def read_sample(image_id: int, image: Path, classes: int) -> Sample:
-    """Read one image's size and labels. Raises UserError naming the image, or the label file and
-    line.
-    """
+    """Read the size and labels of an image. Raises UserError that names the file and line."""
     width, height = displayed_size(image)
     file = label_path(image)
     lines = read_text(file).splitlines() if file.exists() else []
-    rows = [
-        _label(line, f"{file} line {n}", classes) for n, line in enumerate(lines, 1) if line.strip()
-    ]
+    rows: list[list[float]] = []
+    for n, line in enumerate(lines, 1):
+        if line.strip():
+            rows.append(_label(line, f"{file} line {n}", classes))
     label, centre, size = np.split(np.array(rows).reshape(-1, 5), [1, 3], 1)
     boxes = np.hstack([centre - size / 2, centre + size / 2]) * (width, height, width, height)
     return Sample.of(image_id, image, (width, height), boxes, label)
@@ -182,6 +181,7 @@ def displayed_size(image: Path) -> tuple[int, int]:
         width, height = photo.size
         try:
             turned = photo.getexif().get(_EXIF_ORIENTATION) in _QUARTER_TURNS
-        except Exception:  # Pillow raises whatever the damage leads to; decoders pass over it
+        except Exception:
+            # Pillow raises whatever the damage leads to; decoders ignore it.
             turned = False
     return (height, width) if turned else (width, height)

@@ -140,53 +140,72 @@ def _check_archive(file: zipfile.ZipFile, path: Path) -> str:
 
 
 def _check_pickle(content: bytes) -> None:
-    """Bound the time and memory that unpickling takes, without unpickling. Raises UserError.
-
-    Follows the pickle's stack, but of each value it keeps only a size: how many values are in it.
-    Tuples in tuples that take for ever to hash, and copies of one long list, have large sizes.
-    """
+    """Bound the time and memory that unpickling takes, without unpickling. Raises UserError."""
     if len(content) > LARGEST_PICKLE:
         raise UserError(f"its pickle has {len(content)} bytes, more than any detector's")
-    limit = VALUES_PER_BYTE * len(content)
-    stack: list[list[int]] = []
-    marks: list[int] = []
-    memo: dict[int, list[int]] = {}
+    sizes = _Sizes()
     names: set[str] = set()
-    long_numbers = copies = 0
+    long_numbers = 0
     for op, argument, _ in pickletools.genops(content):
-        if op.name == "MARK":
-            marks.append(len(stack))
-            continue
-        if op.name in ("BINPUT", "LONG_BINPUT"):
-            memo[argument] = stack[-1]
-            continue
-        if op.name in ("BINGET", "LONG_BINGET"):
-            stack.append(memo[argument])
-            continue
         if op.name == "PROTO" and argument != 2:
             raise UserError(f"its pickle has protocol {argument}: save it again with torch.save")
         if op.name == "GLOBAL":
-            _check_name(argument.replace(" ", "."))
-            names.add(argument)
-        long_numbers += isinstance(argument, int) and abs(argument) >= 1 << 32
-        start = len(stack) - len(op.stack_before)
-        if pickletools.markobject in op.stack_before:
-            start = marks.pop() - op.stack_before.index(pickletools.markobject)
-        operands = stack[start:]
-        del stack[start:]
+            name = str(argument).replace(" ", ".")
+            _check_name(name)
+            names.add(name)
+        if isinstance(argument, int) and abs(argument) >= 1 << 32:
+            long_numbers += 1
+        largest = max(sizes.step(op, argument), sizes.copied)
+        if largest > VALUES_PER_BYTE * len(content) or max(len(names), long_numbers) > NAMES:
+            raise UserError("its pickle uses the same values again and again: give another file")
+
+
+class _Sizes:
+    """Follows a pickle's stack, but of each value keeps only a size: how many values are in it.
+
+    Tuples in tuples that take for ever to hash, and copies of one long list, have large sizes.
+    """
+
+    def __init__(self) -> None:
+        # Sizes are in lists of one element, which the stack and the memo share as values would be.
+        self.stack: list[list[int]] = []
+        self.memo: dict[Any, list[int]] = {}
+        self.marks: list[int] = []
+        # Values in the arguments of calls, which may copy them.
+        self.copied = 0
+
+    def step(self, op: pickletools.OpcodeInfo, argument: Any) -> int:
+        """Carry out an instruction. Returns the size of the value that it makes or changes."""
+        if op.name == "MARK":
+            self.marks.append(len(self.stack))
+            return 0
+        if op.name in ("BINPUT", "LONG_BINPUT"):
+            self.memo[argument] = self.stack[-1]
+            return 0
+        if op.name in ("BINGET", "LONG_BINGET"):
+            self.stack.append(self.memo[argument])
+            return 0
+        operands = self._pop(op.stack_before)
         size = 1 + sum(operand[0] for operand in operands)
         if isinstance(argument, str | bytes):
             size += len(argument) // 8
         if op.name in ("REDUCE", "NEWOBJ"):
             size *= GROWTH
-            copies += size
+            self.copied += size
         if op.name in ("APPEND", "APPENDS", "SETITEM", "SETITEMS", "BUILD"):
             operands[0][0] = size
-            stack.append(operands[0])
+            self.stack.append(operands[0])
         elif op.stack_after:
-            stack.append([size])
-        if max(size, copies) > limit or max(len(names), long_numbers) > NAMES:
-            raise UserError("its pickle uses the same values again and again: give another file")
+            self.stack.append([size])
+        return size
+
+    def _pop(self, kinds: list[pickletools.StackObject]) -> list[list[int]]:
+        start = len(self.stack) - len(kinds)
+        if pickletools.markobject in kinds:
+            start = self.marks.pop() - kinds.index(pickletools.markobject)
+        operands = self.stack[start:]
+        del self.stack[start:]
+        return operands
 
 
 def _check_name(name: str) -> None:

@@ -132,8 +132,8 @@ def _heads(
     """The heads, and their strides in pixels."""
     maps = len(source) if isinstance(source, list) else 1
     stride = tensor_of(head.get("stride"), "the head's stride")
-    classes = head.get("nc")
-    bins = head.get("reg_max", 16)
+    classes: Any = head.get("nc")
+    bins: Any = head.get("reg_max", 16)
     sound = type(classes) is int and 0 < classes <= CLASSES
     sound = sound and type(bins) is int and 0 < bins <= 64
     branches = ("m",) if "m" in head["_modules"] else ("cv2", "cv3")

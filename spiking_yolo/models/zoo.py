@@ -38,8 +38,10 @@ class ZooNetwork:
 
 _CONTENT = json.loads(Path(__file__).with_suffix(".json").read_text())
 ZOO: tuple[ZooNetwork, ...] = tuple(ZooNetwork(**entry) for entry in _CONTENT["networks"])
-_HEADER = ("name", "input", "ANN", "T=1", "minus ANN", "digits", "T=8", "digits", "measured on")
-_HEADER += ("--set", "activations", "file", "licence", "source")
+_HEADER: tuple[str, ...] = (
+    *("name", "input", "ANN", "T=1", "minus ANN", "digits", "T=8", "digits"),
+    *("measured on", "--set", "activations", "file", "licence", "source"),
+)
 
 
 def located(weights: str | Path) -> Path:
