@@ -40,20 +40,15 @@ class IntegrateAndFire(NeuronLayer):
         return F.RESETS[self.settings.reset]
 
     def charge(self, s: PotentialState, p: Parameters) -> None:
-        """neuron.shift: theta / (2 shift) is added to the potential in every step (Deng and Gu
-        2021).
-        """
+        """Add theta / (2 shift) to the potential (neuron.shift, Deng and Gu 2021)."""
         if self.settings.shift:
             s.potential.add_(p.theta / (2 * self.settings.shift))
 
     @property
     def shift(self) -> Tensor | None:
-        """What is added to the potential in every step; None for nothing."""
-        return (
-            per_channel(self.theta, self.count) / (2 * self.settings.shift)
-            if self.settings.shift
-            else None
-        )
+        if not self.settings.shift:
+            return None
+        return per_channel(self.theta, self.count) / (2 * self.settings.shift)
 
 
 class ImbalancedThreshold(NeuronLayer):

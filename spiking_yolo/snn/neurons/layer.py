@@ -27,11 +27,16 @@ class NeuronLayer(nn.Module, ABC):
     A kind of neuron is a subclass that says which State it keeps, how it starts and what a step
     does. Calling the layer is one timestep of all its neurons.
 
-    parameters: theta [C], the threshold; initial, the potential at the start in thresholds (scalar,
-    [C] or [C, H, W]); where calibrated, bias [C], added to the current, confidence, a scalar, and
-    rest [C], see SignedMemory. phi: the activation that is followed. Its cap bounds the sum of what
-    is sent: to cap * t in rate coding, and to cap in differential coding. sign: of the current, -1
-    for an OFF neuron, which integrates -z.
+    Args:
+        parameters: theta [C], the threshold; initial, the potential at the start in thresholds
+            (scalar, [C] or [C, H, W]); where calibrated, bias [C], added to the current,
+            confidence, a scalar, and rest [C], see SignedMemory.
+        recipe: The method.
+        phi: The activation to follow. Its cap bounds the sum of what is sent: to cap * t in rate
+            coding, and to cap in differential coding.
+        plan: What the layer may rely on.
+        backend: How its steps are computed.
+        sign: Of the current; -1 for an OFF neuron, which integrates -z.
     """
 
     neurons_per_site: ClassVar[int] = 1
@@ -55,8 +60,12 @@ class NeuronLayer(nn.Module, ABC):
         for name, value in parameters.items():
             # Loading others must not change the converted network.
             self.register_buffer(name, value.clone())
-        self.recipe, self.settings, self.plan = recipe, recipe.neuron, plan
-        self.phi, self.slope, self.sign = phi.continuous, phi.slope, sign
+        self.recipe = recipe
+        self.settings = recipe.neuron
+        self.plan = plan
+        self.phi = phi.continuous
+        self.slope = phi.slope
+        self.sign = sign
         self.coding = CODINGS[recipe.encoding.coding]
         # How many digits n >= 0 spikes are counted as.
         binary = recipe.neuron_kind.events == "digits"
@@ -69,11 +78,17 @@ class NeuronLayer(nn.Module, ABC):
 
     @abstractmethod
     def step(self, s: Any, p: Any, z: Tensor | None, clock: Clock, buffers: Buffers) -> Tensor:
-        """One timestep of some of the neurons: a pure function of its arguments, but that it
-        updates the state.
+        """One timestep of some of the neurons: a pure function but for the state, which it updates.
 
-        s: their state. p: their parameters. z: what they received, [n, C]; None for nothing.
-        Tallies the spikes in s and returns what is sent, in thetas, in buffers.out if there is one.
+        Args:
+            s: Their state, in which spikes are tallied.
+            p: Their parameters.
+            z: What they received, [n, C]; None for nothing.
+            clock: The time.
+            buffers: Room for intermediate results, a to c, and for the result, out; may be None.
+
+        Returns:
+            What is sent, in thetas.
         """
 
     def start(self, s: Any, p: Any, z: Tensor | None, buffers: Buffers) -> None:
@@ -82,36 +97,34 @@ class NeuronLayer(nn.Module, ABC):
 
     def unneeded(self) -> tuple[str, ...]:
         """Fields of the state that this layer can do without."""
-        bursts = () if self.settings.gamma > 1 else ("events",)
-        switching = self.settings.events == "switches"
-        return ("events",) if switching else (*bursts, "switches", "previous")
+        if self.settings.events == "switches":
+            return ("events",)
+        if self.settings.gamma > 1:
+            return "switches", "previous"
+        return "events", "switches", "previous"
 
     def new_state(self, shape: torch.Size, like: Tensor, dtype: torch.dtype) -> Any:
         return self.state_type.allocate(shape, like, dtype, self.unneeded(), self.plan.by_channel)
 
     def step_parameters(self, like: Tensor) -> Any:
-        """What `step` gets as p, as [], [C] or [C, H, W], in the dtype and on the device of
-        `like`.
-        """
-        theta, initial = beside(shared(self.theta), like), beside(shared(self.initial), like)
-        cap = None if self.phi.cap is None else self.phi.cap / theta
-        bias, rest = (self._optional(name, like) for name in ("bias", "rest"))
-        return Parameters(theta=theta, initial=initial, bias=bias, cap=cap, rest=rest)
+        """The p of `step`, [], [C] or [C, H, W] each, in the dtype and on the device of `like`."""
+        theta = beside(shared(self.theta), like)
+        return Parameters(
+            theta=theta,
+            initial=beside(shared(self.initial), like),
+            bias=self._optional("bias", like),
+            cap=None if self.phi.cap is None else self.phi.cap / theta,
+            rest=self._optional("rest", like),
+        )
 
     def bind(self, p: Any) -> None:
-        """Derive what depends on the parameters alone, before the first step of each shape and
-        dtype.
-        """
+        """Derive what depends on the parameters alone, once for each shape and dtype."""
 
     def prepare(self, s: Any, clock: Clock) -> None:
-        """Before each step, on the whole state: what cannot be part of a pure function, such as
-        random numbers.
-        """
+        """What cannot be part of a pure function, such as random numbers; before each step."""
 
     def events(self, current: Tensor | Active, clock: Clock) -> Active | None:
-        """The whole timestep where only what receives something is computed; None if it is not
-        computed so.
-        """
+        """The timestep, computed only where something is received; None if that is not possible."""
         return None
 
     @property
@@ -122,10 +135,12 @@ class NeuronLayer(nn.Module, ABC):
     # Time
 
     def reset(self, keys: Sequence[int] = ()) -> None:
-        """Forget everything: the next step starts a new run, of any shape. keys: of the images, for
-        randomness.
+        """Forget everything: the next step starts a new run, of any shape.
+
+        keys: Of the images, for randomness.
         """
-        self.t, self.spike_weight = 0, 1.0
+        self.t = 0
+        self.spike_weight = 1.0
         # Whether this is a later frame of a video.
         self.later = False
         # Whether nothing was sent, and nothing will be until something is received.
@@ -136,45 +151,47 @@ class NeuronLayer(nn.Module, ABC):
     def forward(
         self, current: Tensor | Active | None, spike_weight: float = 1.0
     ) -> Tensor | Active:
-        """One timestep: what is sent, in thetas, [N, C, ...], a tensor that the next step
-        overwrites.
+        """One timestep.
 
-        current: what was received, [N, C, ...], in the units of the ANN; None for nothing new;
-        Active for some rows, the others having received nothing. What is sent is Active too where
-        only these rows are computed. With plan.reads_sums `current` is the sum of all input so far.
-        spike_weight: what a spike is worth, in thetas.
+        Args:
+            current: What was received, [N, C, ...], in the units of the ANN; None for nothing new;
+                Active if only some rows received something. With plan.reads_sums it is the sum of
+                all input so far.
+            spike_weight: What a spike is worth, in thetas.
+
+        Returns:
+            What is sent, in thetas, [N, C, ...], a tensor that the next step overwrites; Active if
+            only some rows were computed.
         """
         if self.t == 0:
             if not isinstance(current, Tensor):
                 raise ValueError("the first step needs a current")
             self._begin(current)
         if self.plan.reads_sums:
-            self._sum = self._sum if current is None else dense(current)
-            current = self._sum if current is None else current
+            if current is None:
+                current = self._sum
+            else:
+                self._sum = dense(current)
         current = self._shrunk(current, spike_weight)
-        time, reluctant = (
-            self.coding.activations(self.t + 1),
-            self.later and self.settings.hysteresis > 0,
-        )
+        time = self.coding.activations(self.t + 1)
+        reluctant = self.later and self.settings.hysteresis > 0
         clock = Clock(self.t, time, spike_weight, self.t == 0, self.drops(self.t), reluctant)
         self.prepare(self.state, clock)
         sent = None if current is None else self.events(current, clock)
         if sent is not None:
             self._largest = [sent.values]
-        else:  # of complete values that are sent first nobody asks
+        else:
             current = None if current is None else dense(current)
-            asked = immediate(self.out) and not (clock.first and self.complete)
-            self._largest = self._run(self.emit, current, clock, asked)
-        self.t, self.spike_weight = self.t + 1, spike_weight
+            # Whether complete values were sent first is never asked.
+            reports = immediate(self.out) and not (clock.first and self.complete)
+            self._largest = self._run(self.emit, current, clock, reports)
+        self.t += 1
+        self.spike_weight = spike_weight
         self.settled = self.coding.once and self.quiet()
         return self.out if sent is None else sent
 
     def emit(self, s: Any, p: Any, z: Tensor | None, clock: Clock, buffers: Buffers) -> Tensor:
-        """What some of the neurons send in one step: `step` with the calibrated bias, in the dtype
-        of the state.
-
-        If switches are what travels, they are counted.
-        """
+        """One `step` with the calibrated bias, in the dtype of the state; counts switches."""
         z = None if z is None else z.to(p.theta.dtype)
         out = self.step(s, p, self.biased(p, z, clock.first), clock, buffers)
         if s.switches is not None:
@@ -183,22 +200,21 @@ class NeuronLayer(nn.Module, ABC):
         return out
 
     def biased(self, p: Any, z: Tensor | None, first: bool) -> Tensor | None:
-        """The current with the calibrated bias, which differential coding adds once: to the first,
-        or to the sum.
+        """The current with the calibrated bias.
+
+        Differential coding adds it once: to the first current, or to the sum.
         """
-        if (
-            z is None
-            or p.bias is None
-            or (self.coding.once and not first and not self.plan.reads_sums)
-        ):
+        added = self.coding.once and not first and not self.plan.reads_sums
+        if z is None or p.bias is None or added:
             return z
         return z + p.bias
 
     def _shrunk(
         self, current: Tensor | Active | None, spike_weight: float
     ) -> Tensor | Active | None:
-        """The current, by which a bias becomes what it is where a spike is worth so much; see
-        Recipe.bias_share.
+        """The current with the change of the bias, if a spike has another worth than before.
+
+        See Recipe.bias_share.
         """
         share = self.recipe.bias_share
         change = share(spike_weight) - (1.0 if self.plan.reads_sums else share(self.spike_weight))
@@ -213,16 +229,14 @@ class NeuronLayer(nn.Module, ABC):
         return False
 
     def silent(self) -> bool:
-        """Whether nothing was sent in the last step. Only differential coding wants to know; in
-        rate coding False.
+        """Whether nothing was sent in the last step.
 
-        False too where the answer would have to be waited for.
+        For differential coding; always False in rate coding, and where one would have to wait for
+        the answer.
         """
-        return (
-            self.coding.once
-            and immediate(self.out)
-            and not any(value.any() for value in self._largest)
-        )
+        if not self.coding.once or not immediate(self.out):
+            return False
+        return not any(value.any() for value in self._largest)
 
     def quiet(self) -> bool:
         """Whether nothing was sent, and nothing will be until something is received."""
@@ -241,9 +255,7 @@ class NeuronLayer(nn.Module, ABC):
 
     @property
     def counts(self) -> Counts:
-        """What the synapses received so far, spikes or the switches that stand for them: see
-        State.counts.
-        """
+        """The events so far, see State.counts."""
         counts: Counts = self.state.counts(self.plan.by_channel)
         return counts
 
@@ -308,10 +320,9 @@ class NeuronLayer(nn.Module, ABC):
     # Memory
 
     def show(self, state: Any, out: Tensor) -> None:
-        """Let what this neuron does be read here too, where another layer holds its state and runs
-        its step.
-        """
-        self.state, self.out = state, out
+        """Expose state and output here, if another layer holds the state and runs the step."""
+        self.state = state
+        self.out = out
 
     def _begin(self, current: Tensor) -> None:
         dtype = torch.promote_types(current.dtype, torch.float32)
@@ -325,17 +336,16 @@ class NeuronLayer(nn.Module, ABC):
 
     def _allocate(self, current: Tensor, dtype: torch.dtype, key: tuple[Any, ...]) -> None:
         self.state = self.new_state(current.shape, current, dtype)
-        # A coarse dtype holds whole numbers alone.
-        exact = self._optional("rest", current) is not None
-        self.out = empty(current.shape, current, dtype if exact else self.plan.sent_dtype or dtype)
+        # A coarse dtype holds whole numbers only.
+        whole = self._optional("rest", current) is None
+        sent_dtype = self.plan.sent_dtype if whole and self.plan.sent_dtype else dtype
+        self.out = empty(current.shape, current, sent_dtype)
         like = current.new_empty((0,), dtype=dtype)
         self.bind(self._run.bind(self.state, self.step_parameters(like), self.out, key))
         self._allocated = key
 
     def _forget(self) -> None:
-        """Let go of the state, and of code that was compiled for it: parameters, dtype or device
-        are others now.
-        """
+        """Drop the state and code compiled for it: parameters, dtype or device have changed."""
         self._run = self.backend.step(reports=self.coding.once)
         self._allocated: tuple[Any, ...] | None = None
 
@@ -359,29 +369,19 @@ class NeuronLayer(nn.Module, ABC):
         super()._load_from_state_dict(*args, **kwargs)
 
     def __getstate__(self) -> dict[str, Any]:
-        """A copy, or what is pickled, has no run: its step works on views of the state, which
-        pickling would part.
-        """
-        kept = {
-            name: value
-            for name, value in self.__dict__.items()
-            if name not in ("state", "out", "_events")
-        }
-        return {
-            **kept,
-            "_run": self.backend.step(reports=self.coding.once),
-            "_allocated": None,
-            "t": 0,
-        }
+        """A copy has no run: a step works on views of the state, which pickling would separate."""
+        attributes = dict(self.__dict__)
+        for name in ("state", "out", "_events"):
+            attributes.pop(name, None)
+        attributes.update(_run=self.backend.step(reports=self.coding.once), _allocated=None, t=0)
+        return attributes
 
     def _optional(self, name: str, like: Tensor) -> Tensor | None:
         value = getattr(self, name, None)
         return None if value is None else beside(shared(value), like)
 
     def extra_repr(self) -> str:
-        theta = (
-            f"{self.theta.min():.3g}..{self.theta.max():.3g}"
-            if len(self.theta) > 1
-            else f"{self.theta.item():.3g}"
-        )
+        theta = f"{self.theta.min():.3g}"
+        if len(self.theta) > 1:
+            theta += f"..{self.theta.max():.3g}"
         return f"channels={len(self.theta)}, theta={theta}, gamma={self.settings.gamma}"

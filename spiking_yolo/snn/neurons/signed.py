@@ -18,8 +18,10 @@ from spiking_yolo.snn.state import Buffers, Clock, Parameters, State, tensor
 
 @dataclass(kw_only=True)
 class MemoryState(State):
-    """potential: the sum of the input; None if the pooling before the layer keeps it. sent: net
-    value, in thetas.
+    """The state of a SignedMemory.
+
+    potential: Sum of the input; None if the pooling before the layer keeps it. sent: Net value that
+    was sent, in thetas.
     """
 
     potential: Tensor | None = tensor(optional=True)
@@ -32,11 +34,11 @@ class SignedMemory(NeuronLayer):
 
     For (leaky) ReLU, with a cap or without, and SiLU; in rate and in differential coding.
 
-    In differential coding it may have a value at rest, [C]: what is due is counted from there, and
-    the next layers know it as they know their biases. It depends on no image, so that it costs no
-    event and no operation: what it sends them is one constant per neuron of theirs, computed
-    beforehand (a map, since a kernel meets no rest beyond the border). Here the first step of a run
-    hands on n + rest, of which n is tallied.
+    In differential coding it may have a resting value, [C]: what is due is counted from there, and
+    the next layers know it as they know their biases. It does not depend on the image, so it costs
+    no event and no operation: in each neuron of the next layer it is one constant, computed
+    beforehand (a map, since at the border a kernel receives less of it). The first step of a run
+    returns n + rest, of which n is tallied.
     """
 
     state_type: ClassVar[type[Any]] = MemoryState
@@ -46,8 +48,9 @@ class SignedMemory(NeuronLayer):
         return (*super().unneeded(), *(("potential",) if self.plan.reads_sums else ()))
 
     def start(self, s: MemoryState, p: Parameters, z: Tensor | None, buffers: Buffers) -> None:
-        """The sum of the input starts at zero; `initial` is what is added before rounding down. The
-        rest is known.
+        """The sum of the input starts at zero, what was sent at the resting value.
+
+        `initial` is what is added before rounding down.
         """
         if p.rest is not None:
             s.sent.copy_(p.rest)
@@ -56,12 +59,14 @@ class SignedMemory(NeuronLayer):
         self, s: MemoryState, p: Parameters, z: Tensor | None, clock: Clock, buffers: Buffers
     ) -> Tensor:
         due = self.due(s, p, self.total(s, z), clock.time, buffers.out)
-        weight, hysteresis = clock.spike_weight, clock.reluctant * self.settings.hysteresis
+        hysteresis = clock.reluctant * self.settings.hysteresis
         out, spikes = F.send(
-            due, s.sent, p.initial, self.settings, due, buffers.a, weight, hysteresis
+            due, s.sent, p.initial, self.settings, due, buffers.a, clock.spike_weight, hysteresis
         )
         s.tally(spikes)
-        return out.add_(p.rest) if clock.first and p.rest is not None else out
+        if clock.first and p.rest is not None:
+            out.add_(p.rest)
+        return out
 
     def bind(self, p: Parameters) -> None:
         plain = (
@@ -88,12 +93,10 @@ class SignedMemory(NeuronLayer):
         return s.potential if z is None else s.potential.add_(z)
 
     def quiet(self) -> bool:
-        """Nothing was sent, or values are sent complete: then nothing is left, but what rounding
-        leaves of a sum.
-        """
-        # Then zero may be a spike that cancels it.
-        handed_on_rest = self.t == 1 and hasattr(self, "rest")
-        return self.coding.once and (self.complete or (self.silent() and not handed_on_rest))
+        """Whether nothing will be sent without input: values are complete, or nothing was sent."""
+        # In the first step a zero may be the resting value and a spike that cancels it.
+        has_sent_rest = self.t == 1 and hasattr(self, "rest")
+        return self.coding.once and (self.complete or (self.silent() and not has_sent_rest))
 
     @property
     def complete(self) -> bool:
@@ -135,21 +138,21 @@ FIRES_AT = 0.75
 def multi_threshold_spike(due: Tensor, least: Tensor | None) -> Tensor:
     """One spike +-2^-k, k = 0..7, or 0: with the largest 2^-k <= |due| / 0.75.
 
-    due: in thetas. least: a negative spike is at most as large; None: no such bound.
+    due: In thetas. least: Bound on the size of a negative spike; None: no such bound.
     """
     size = due.abs() / FIRES_AT
     if least is not None:
         size = torch.where(due < 0, torch.minimum(size, least), size)
     power = (size >= 2.0 ** (1 - THRESHOLDS)).to(due) * 2.0 ** (1 - THRESHOLDS)
     for k in range(THRESHOLDS - 1):
-        power += (size >= 2.0**-k).to(due) * 2.0 ** -(k + 1)  # twice the next smaller one
+        # Twice the next smaller one.
+        power += (size >= 2.0**-k).to(due) * 2.0 ** -(k + 1)
     return power * due.sign()
 
 
 @register("dcgs")
 class MultiThreshold(SignedMemory):
-    """Sends one of 8 powers of two, with a sign, in each step; a spike of step t changes the mean
-    by its t-th part.
+    """DCGS: sends one of 8 powers of two, with a sign; in step t it changes the mean by a t-th.
 
     Released rule, for ReLU: mem += x(t) - bias + exp_in - exp_out, exp_in += (x(t) - bias) / t,
     exp_out += s(t) / t. Summed up, mem is t (S - m) with S = exp_in, the sum of what arrives (which
@@ -171,14 +174,13 @@ class MultiThreshold(SignedMemory):
         return out
 
     def quiet(self) -> bool:
-        """Never for good: what is due grows with t until it is sent."""
+        """False: what is due grows with t until it is sent."""
         return False
 
 
 @register("few-spikes")
 class FewSpikes(SignedMemory):
-    """n = clip(floor(phi(S) / theta), 0, gamma), gamma = 2^K - 1, sent complete in one step as its
-    binary digits.
+    """Sends n = clip(floor(phi(S) / theta), 0, gamma), gamma = 2^K - 1, as its binary digits.
 
     The FS neuron with T(k) = h(k) = d(k) = alpha 2^-k, k = 1..K (section "Design of FS-neurons",
     ReLU), and theta = alpha / 2^K: K sub-steps, in each of which it fires if alpha 2^-k is still to
