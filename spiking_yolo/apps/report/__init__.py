@@ -10,8 +10,11 @@ and of the ANN, spike rates of every layer over the picture, output error, opera
 an evaluation, which needs labels, `spiking-yolo eval --report` makes one.
 """
 
+from __future__ import annotations
+
 from dataclasses import KW_ONLY, dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from spiking_yolo.errors import UserError
 from spiking_yolo.options import (
@@ -20,9 +23,15 @@ from spiking_yolo.options import (
     LimitOptions,
     MethodOptions,
     OutputOptions,
+    Progress,
+    drawn,
     ordered_steps,
+    silent,
 )
 from spiking_yolo.settings import setting
+
+if TYPE_CHECKING:
+    from spiking_yolo.apps.report.page import Page
 
 # Timesteps of a photograph where nothing is said.
 LONGEST = 16
@@ -58,9 +67,39 @@ class ReportOptions(MethodOptions, ComputeOptions, DetectionOptions, LimitOption
             raise UserError(f"--output must end in .html, not {self.output.name}")
 
 
+def report(options: ReportOptions, progress: Progress = silent) -> Page:
+    """The page of some photographs, or of one video.
+
+    Args:
+        options: What to look at, and for how long.
+        progress: Called with (what, done, of how many, remark) after each timestep or frame.
+
+    Returns:
+        The Page, which `save` writes.
+
+    Raises:
+        UserError: The options do not fit together, or a source cannot be read.
+
+    Example:
+        >>> report(ReportOptions(("dog.jpg",), T=16)).save(Path("dog.html"))
+    """
+    from spiking_yolo.apps.report.photographs import photographs_page
+    from spiking_yolo.apps.report.video import video_page
+    from spiking_yolo.data.sources import expand, is_stream
+
+    sources = drawn(expand(options.sources, options.recursive), options)
+    if not any(map(is_stream, sources)):
+        return photographs_page(options, sources, progress)
+    if len(sources) > 1:
+        raise UserError(
+            f"a report is of photographs or of one video, not of {len(sources)} sources with a"
+            " video"
+        )
+    return video_page(options, sources[0], progress)
+
+
 def main(options: ReportOptions) -> None:
     from spiking_yolo.apps.console import Bars
-    from spiking_yolo.apps.report.run import report
     from spiking_yolo.io.run_folder import run_directory
 
     path = options.output or run_directory(options.project, options.name) / "report.html"

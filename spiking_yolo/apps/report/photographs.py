@@ -1,209 +1,127 @@
-"""Pictures inside of a page: data URIs of JPEG and PNG, within a budget of bytes."""
+"""The page of photographs: boxes, spikes, error and energy at every timestep."""
 
-import base64
-import io
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
-from functools import cached_property
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import torch
-from PIL import Image
 from torch import Tensor
-from torch.nn.functional import adaptive_avg_pool2d
 from torchvision.ops import box_iou
 
+from spiking_yolo.apps.detect.run import previewed, spread_steps
 from spiking_yolo.apps.evaluate.costs import CostModel
-from spiking_yolo.apps.report.page import rounded
-from spiking_yolo.convert.converted import Converted
-from spiking_yolo.convert.output_error import relative_error
-from spiking_yolo.data.images import Placement, preprocess, read_image
+from spiking_yolo.apps.report import LONGEST, ReportOptions
+from spiking_yolo.apps.report.page import (
+    Page,
+    as_bytes,
+    facts,
+    legend,
+    photograph,
+    rounded,
+    small_map,
+    sprite,
+)
+from spiking_yolo.decode import selection
 from spiking_yolo.decode.boxes import Detections
 from spiking_yolo.decode.selection import Selection
-from spiking_yolo.draw.overlay import map_on_image
-from spiking_yolo.graph import forward, shapes
+from spiking_yolo.detector import SpikingYOLO
+from spiking_yolo.graph import Graph, shapes
 from spiking_yolo.graph.graph import layer_titles, weighted_before
-from spiking_yolo.metrics.energy import accounts, charged
+from spiking_yolo.metrics.energy import accounts
 from spiking_yolo.models.spec import Spec
-from spiking_yolo.snn.counting import Counting, Counts
-from spiking_yolo.snn.network import SpikingNetwork
-from spiking_yolo.snn.operations import macs, operations_by_layer
-from spiking_yolo.snn.plan import SimulationOptions
-from spiking_yolo.snn.readout import Run
+from spiking_yolo.observe import EVERYTHING, Observation
+from spiking_yolo.options import Progress, load, silent
+from spiking_yolo.snn.operations import macs
 
-# Longer side, quality.
-PHOTOGRAPHS = ((1280, 85), (1120, 80), (960, 75), (800, 70), (640, 60), (480, 50), (320, 40))
-THUMBNAILS = ((480, 70), (400, 60), (320, 50), (256, 45), (192, 40), (128, 35))
-
-_HIGHEST = 8192  # pixels of a PNG
-
-
-def data_uri(content: bytes, kind: str) -> str:
-    """kind: "jpeg" or "png"."""
-    return f"data:image/{kind};base64,{base64.b64encode(content).decode()}"
-
-
-def jpeg(pixels: np.ndarray, side: int, quality: int) -> bytes:
-    """uint8 [H, W, 3] RGB as a JPEG whose longer side has at most `side` pixels."""
-    image = Image.fromarray(pixels)
-    image.thumbnail((side, side), Image.Resampling.LANCZOS, reducing_gap=3.0)
-    content = io.BytesIO()
-    image.save(content, "jpeg", quality=quality, optimize=True, progressive=True)
-    return content.getvalue()
-
-
-def photograph(pixels: np.ndarray, budget: int) -> str:
-    """The best JPEG of PHOTOGRAPHS whose data URI has at most `budget` characters, or the
-    smallest.
-    """
-    uri = ""
-    for side, quality in PHOTOGRAPHS:
-        uri = data_uri(jpeg(pixels, side, quality), "jpeg")
-        if len(uri) <= budget:
-            break
-    return uri
-
-
-def thumbnails(frames: Sequence[bytes], budget: int) -> list[str]:
-    """JPEGs of the first of THUMBNAILS, again and smaller until all data URIs together fit into
-    `budget` characters.
-    """
-    for k, (side, quality) in enumerate(THUMBNAILS):
-        if k:
-            frames = [
-                jpeg(np.asarray(Image.open(io.BytesIO(frame))), side, quality) for frame in frames
-            ]
-        if sum(map(len, frames)) * 4 / 3 <= budget:
-            break
-    return [data_uri(frame, "jpeg") for frame in frames]
-
-
-def sprite(tiles: np.ndarray) -> dict[str, Any]:
-    """Pictures of one size, uint8 [n, h, w], row by row in one grey PNG: equal ones cost next to
-    nothing.
-
-    columns: of tiles in the PNG, more than one where it would be higher than browsers draw.
-    """
-    n, height, width = tiles.shape
-    columns = -(-n * height // _HIGHEST)
-    rows = -(-n // columns)
-    grid = np.zeros((rows * columns, height, width), np.uint8)
-    grid[:n] = tiles
-    whole = (
-        grid.reshape(rows, columns, height, width)
-        .swapaxes(1, 2)
-        .reshape(rows * height, columns * width)
-    )
-    content = io.BytesIO()
-    Image.fromarray(whole).save(content, "png", optimize=True)
-    return {
-        "sprite": data_uri(content.getvalue(), "png"),
-        "width": width,
-        "height": height,
-        "columns": columns,
-    }
-
-
-def small_map(rate: Tensor, placement: Placement, side: int) -> Tensor:
-    """A map [h, w] of the network's input over the photograph, float32, with at most `side` cells
-    on its longer side.
-
-    Larger ones are averaged, so that the mean stays.
-    """
-    part = map_on_image(rate, placement)
-    scale = min(1.0, side / max(part.shape))
-    height, width = (max(1, round(n * scale)) for n in part.shape)
-    return adaptive_avg_pool2d(part[None], (height, width))[0]
-
-
-def as_bytes(maps: Tensor) -> tuple[np.ndarray, list[float], list[float]]:
-    """Maps [n, h, w] as uint8, each from 0 at its own smallest value to 255 at its largest; and
-    those values.
-    """
-    low, high = maps.flatten(1).aminmax(dim=1)
-    scaled = (maps - low[:, None, None]) / (high - low).clamp(min=1e-30)[:, None, None]
-    return (255 * scaled).round().to(torch.uint8).numpy(), low.tolist(), high.tolist()
-
-
-SAME = 0.5  # IoU of two boxes of one object
+SLIDER_STEPS = 24  # of a long run
+MAP_SIDE = 52  # cells on the longer side of a heat map
+PLOTTED_OBJECTS = 12
+# Characters of a photograph and its maps, so that ten stay below 5 MB.
+PER_PHOTOGRAPH = 440_000
+# IoU from which two boxes are of one object.
+SAME_OBJECT = 0.5
 # Confidence from which an object is followed, whatever boxes are shown.
 FAINT = 0.01
 
 
-@dataclass(frozen=True)
-class Followed:
-    """An object. ann: the ANN's confidence, confidence: that at each step; None where it is below
-    FAINT.
+def photographs_page(
+    options: ReportOptions, sources: list[str], progress: Progress = silent
+) -> Page:
+    """The page of some photographs.
+
+    Args:
+        options: Of the report.
+        sources: Paths of the photographs.
+        progress: Called with (what, done, of how many, where) after each timestep.
+
+    Raises:
+        UserError: A photograph or the network cannot be read.
     """
+    converted = load(options, previewed(sources))
+    detector = SpikingYOLO(
+        converted, device=options.device, precision=options.precision, compile=options.compile
+    )
+    T = options.T or max(options.steps, default=LONGEST)
+    chosen = Selection.of(options, selection.class_ids(options.classes or None, detector.names))
+    # Objects are followed below the confidence of the boxes that are shown.
+    observer = detector.observer(replace(chosen, conf=min(chosen.conf, FAINT), max_det=10**6))
+    assert observer.network is not None
+    content = PhotographContent(
+        steps=slider_steps(T, options.steps),
+        layers=layers_of(observer.network.graph, converted.spec),
+        costs=CostModel.of(converted),
+        selection=chosen,
+    )
+    photographs: list[dict[str, Any]] = []
+    classes: set[int] = set()
+    neurons: Mapping[str, int] = {}
+    for number, source in enumerate(sources, 1):
+        where = f"photograph {number}/{len(sources)}"
+        for seen in observer.observe(
+            [source],
+            T,
+            content.steps,
+            want=EVERYTHING,
+            progress=lambda t, where=where: progress("timesteps", t, T, where),
+        ):
+            photographs.append(content.of(source, seen))
+            classes |= content.classes(seen)
+            neurons = seen.neurons_by_layer
+    layers = [
+        {"title": layer.title, "neurons": neurons.get(layer.neurons or "", 0), "macs": layer.macs}
+        for layer in content.layers
+    ]
+    data = {
+        "kind": "photographs",
+        **facts(converted),
+        "T": T,
+        "steps": content.steps,
+        "conf": options.conf,
+        "layers": layers,
+        "classes": legend(classes, detector.names),
+        "photographs": photographs,
+    }
+    what = photographs[0]["name"] if len(photographs) == 1 else f"{len(photographs)} photographs"
+    return Page(f"{what} through {data['network']}, spiking for {T} timesteps", data)
 
-    class_id: int
-    ann: float | None
-    confidence: list[float | None]
 
-
-def follow(ann: Detections, steps: Mapping[int, Detections], conf: float) -> list[Followed]:
-    """Objects that the ANN or any step finds with a confidence above `conf`: those of the ANN
-    first, the surest first.
-
-    ann, steps: boxes above FAINT. A box belongs to an object of its class that it overlaps by more
-    than SAME; each object has at most one box at a time, the surest.
+def slider_steps(T: int, steps: Sequence[int] = ()) -> list[int]:
+    """Timesteps of the slider, T always: all of a short run; of a long one at most SLIDER_STEPS,
+    denser at the start.
     """
-    found: list[tuple[Tensor, int]] = []
-    for boxes in (ann, *reversed(list(steps.values()))):
-        sure = boxes.take(boxes.confidence > conf)
-        free = set(range(len(sure))) - set(_assigned(found, sure).values())
-        found += [(sure.xyxy[k], int(sure.class_id[k])) for k in sorted(free)]
-    by_ann = _confidences(found, ann)
-    by_step = [_confidences(found, boxes) for boxes in steps.values()]
-    objects = [Followed(c, by_ann[k], [of[k] for of in by_step]) for k, (_, c) in enumerate(found)]
-    return sorted(objects, key=lambda one: (one.ann is None or one.ann <= conf, -_most(one)))
-
-
-def _most(one: Followed) -> float:
-    return max(c or 0.0 for c in (one.ann, *one.confidence))
-
-
-def _confidences(objects: list[tuple[Tensor, int]], boxes: Detections) -> list[float | None]:
-    mine = _assigned(objects, boxes)
-    return [float(boxes.confidence[mine[k]]) if k in mine else None for k in range(len(objects))]
-
-
-def _assigned(objects: list[tuple[Tensor, int]], boxes: Detections) -> dict[int, int]:
-    """Object -> its box; the surest boxes choose first, each the object that it overlaps most."""
-    if not objects or not len(boxes):
-        return {}
-    overlap = box_iou(boxes.xyxy, torch.stack([box for box, _ in objects]))
-    overlap = overlap * (boxes.class_id[:, None] == torch.tensor([c for _, c in objects]))
-    mine: dict[int, int] = {}
-    for k in range(len(boxes)):  # the surest first
-        row = overlap[k].clone()
-        row[list(mine)] = 0
-        best = int(row.argmax())
-        if row[best] > SAME:
-            mine[best] = k
-    return mine
-
-
-def unmatched(ann: Detections, snn: Detections) -> tuple[list[int], list[int]]:
-    """Positions of the boxes that only one of them has."""
-    mine = _assigned([(box, int(c)) for box, c in zip(ann.xyxy, ann.class_id, strict=True)], snn)
-    missed = [k for k in range(len(ann)) if k not in mine]
-    return missed, sorted(set(range(len(snn))) - set(mine.values()))
-
-
-def class_ids(every: Iterable[Detections]) -> set[int]:
-    """The classes of all boxes."""
-    return {int(c) for boxes in every for c in boxes.class_id}
+    return sorted({*steps, T}) if steps else spread_steps(T, SLIDER_STEPS)
 
 
 @dataclass(frozen=True)
 class Layer:
     """A convolution or linear layer and the neurons behind it.
 
-    neurons: name of their activation, None at an output. macs: multiply-accumulates of the ANN in
-    this layer.
+    Attributes:
+        name: Of its node.
+        title: What the page calls it.
+        neurons: Name of their activation; None at an output.
+        macs: Multiply-accumulates of the ANN in this layer.
     """
 
     name: str
@@ -212,227 +130,233 @@ class Layer:
     macs: int
 
 
-@dataclass(frozen=True)
-class LayerCounts:
-    """What layers have done so far: events sent by activation, operations received by weighted
-    node.
-    """
-
-    sent: Mapping[str, Counts]
-    operations: Mapping[str, Counts]
-
-    @classmethod
-    def of(cls, network: SpikingNetwork) -> "LayerCounts":
-        """Of the first image of the run that is going on."""
-        counts = network.counts()
-        sent = {name: Counts.of(_total, count) for name, count in counts.items()}
-        operations = operations_by_layer(network.graph, counts)
-        return cls(
-            sent,
-            {name: Counts.of(lambda n: float(n[0]), count) for name, count in operations.items()},
-        )
-
-
-def _total(events: torch.Tensor) -> float:
-    return float(events[0].sum(dtype=torch.float64))
-
-
-def layers_of(network: SpikingNetwork, spec: Spec) -> list[Layer]:
-    """The layers in order, as they are simulated."""
-    graph = network.graph
+def layers_of(graph: Graph, spec: Spec) -> list[Layer]:
+    """The layers of a simulated graph, in order."""
     sizes = shapes(graph, spec.height, spec.width)
-    titles, behind = (
-        layer_titles(graph, sizes),
-        {layer: name for name, layer in weighted_before(graph).items()},
-    )
-    return [
-        Layer(
-            node.name,
-            titles[behind.get(node.name, node.name)],
-            behind.get(node.name),
-            macs(graph, node, sizes[node.inputs[0]]),
-        )
-        for node in graph.weighted
-    ]
+    titles = layer_titles(graph, sizes)
+    neurons_of = {layer: neurons for neurons, layer in weighted_before(graph).items()}
+    layers: list[Layer] = []
+    for node in graph.weighted:
+        neurons = neurons_of.get(node.name)
+        count = macs(graph, node, sizes[node.inputs[0]])
+        layers.append(Layer(node.name, titles[neurons or node.name], neurons, count))
+    return layers
 
 
-def layer_columns(
-    layers: list[Layer],
-    run: Run,
-    counts: Mapping[int, LayerCounts],
-    steps: list[int],
-    counting: Counting,
-) -> list[dict[str, Any]]:
-    """Of each layer its numbers by step: spikes and digits that its neurons sent, operations that
-    it received.
+@dataclass(frozen=True)
+class PhotographContent:
+    """What the page shows of a photograph.
 
-    operations: in the method's own counting; None where the input is analogue.
-    """
-    return [
-        {
-            "spikes": [run.snapshots[t].spikes[one.neurons].item() for t in steps]
-            if one.neurons
-            else None,
-            "digits": [counts[t].sent[one.neurons].digits for t in steps] if one.neurons else None,
-            "operations": rounded(
-                [getattr(counts[t].operations[one.name], counting) for t in steps]
-            )
-            if one.name in counts[steps[0]].operations
-            else None,
-        }
-        for one in layers
-    ]
-
-
-# Cells on the longer side of a heat map.
-MAP_SIDE = 52
-OBJECTS = 12  # are followed in the plot
-# characters, so that ten stay below 5 MB.
-PER_PHOTOGRAPH = 440_000
-
-
-@dataclass(frozen=True, eq=False)
-class Photographer:
-    """A network, and how it is looked at. steps: the timesteps of the slider. progress(t) after
-    each timestep.
+    Attributes:
+        steps: Timesteps of the slider.
+        layers: Of the network, in order.
+        costs: For energies, and the counting of operations.
+        selection: Boxes that are shown.
     """
 
-    converted: Converted
     steps: list[int]
+    layers: list[Layer]
+    costs: CostModel
     selection: Selection
-    device: torch.device
-    simulation: SimulationOptions = SimulationOptions()
-    progress: Callable[[int], Any] = lambda t: None
 
-    @cached_property
-    def network(self) -> Any:
-        return self.converted.network(self.device, simulation=self.simulation)
-
-    @cached_property
-    def layers(self) -> list[Layer]:
-        return layers_of(self.network, self.converted.spec)
-
-    @cached_property
-    def costs(self) -> CostModel:
-        return CostModel.of(self.converted)
-
-    def sites(self, layer: Layer) -> int:
-        """Neurons of a layer, a pair counting as two; 0 at an output. After the first
-        photograph.
-        """
-        if layer.neurons is None:
-            return 0
-        return (
-            self.network.layer(layer.neurons).count[0].numel()
-            * self.network.layer(layer.neurons).neurons_per_site
-        )
-
-    @torch.no_grad()
-    def photograph(self, path: str) -> dict[str, Any]:
-        """What the page shows of one photograph. Raises UserError when it cannot be read."""
-        spec = self.converted.spec
-        pixels = read_image(path)
-        x, placement = preprocess(pixels, spec)
-        x = x[None].to(self.device)
-        counts: dict[int, LayerCounts] = {}
-
-        def after(t: int) -> None:
-            if t in self.steps:
-                counts[t] = LayerCounts.of(self.network)
-            self.progress(t)
-
-        run: Run = self.network.run(x, self.steps[-1], self.steps, maps=True, progress=after)
-        last = LayerCounts.of(self.network)  # a quiet network stops early
-        counts |= {t: last for t in self.steps if t not in counts}
-        exact = forward(self.converted.graph.to(self.device), x)
-        heat = self._maps(run, placement)
-        used = sum(len(one["sprite"]) for one in heat if one)
-        height, width = pixels.shape[:2]
+    def of(self, source: str, seen: Observation) -> dict[str, Any]:
+        """The content, of JSON's types. seen: with everything, and boxes from FAINT on."""
+        maps = self._maps(seen)
+        used = sum(len(sprites["sprite"]) for sprites in maps if sprites)
+        assert seen.input.image is not None
+        height, width = seen.input.image.shape[:2]
         return {
-            "name": Path(path).name,
+            "name": Path(source).name,
             "width": width,
             "height": height,
-            "image": photograph(pixels, PER_PHOTOGRAPH - used),
-            **self._boxes(run, exact, placement),
-            **self._costs(run, exact),
-            "layers": layer_columns(self.layers, run, counts, self.steps, self.costs.counting),
-            "maps": heat,
+            "image": photograph(seen.input.image, PER_PHOTOGRAPH - used),
+            **self._boxes(seen),
+            **self._costs(seen),
+            "layers": [self._layer(layer, seen) for layer in self.layers],
+            "maps": maps,
         }
 
-    def _boxes(self, run: Run, exact: Sequence[Tensor], placement: Placement) -> dict[str, Any]:
+    def classes(self, seen: Observation) -> set[int]:
+        """Classes of the boxes that are shown."""
+        return class_ids([self._shown(seen.ann_boxes), *self._shown_boxes(seen)])
+
+    def _shown(self, boxes: Detections) -> Detections:
+        sure = boxes.take(boxes.confidence > self.selection.conf)
+        return sure.take(slice(self.selection.max_det))
+
+    def _shown_boxes(self, seen: Observation) -> list[Detections]:
+        return [self._shown(seen.steps[t].boxes) for t in self.steps]
+
+    def _boxes(self, seen: Observation) -> dict[str, Any]:
         """Boxes of the ANN and at every step, and the objects among them."""
-        spec, conf = self.converted.spec, self.selection.conf
-        faint = replace(self.selection, conf=min(conf, FAINT), max_det=10**6)
-        (ann,) = faint.boxes(exact, spec, [placement])
-        steps = {}
-        for t in self.steps:
-            (steps[t],) = faint.boxes(run.snapshots[t].outputs, spec, [placement])
-
-        def shown(boxes: Detections) -> Detections:
-            return boxes.take(boxes.confidence > conf).take(slice(self.selection.max_det))
-
-        seen = {t: shown(boxes) for t, boxes in steps.items()}
+        by_step = {t: seen.steps[t].boxes for t in self.steps}
+        objects = follow(seen.ann_boxes, by_step, self.selection.conf)[:PLOTTED_OBJECTS]
         return {
-            "ann": box_rows(shown(ann)),
-            "boxes": [box_rows(boxes) for boxes in seen.values()],
-            "objects": [rounded(asdict(one)) for one in follow(ann, steps, conf)[:OBJECTS]],
-            "classes": sorted(class_ids([shown(ann), *seen.values()])),
+            "ann": box_rows(self._shown(seen.ann_boxes)),
+            "boxes": [box_rows(boxes) for boxes in self._shown_boxes(seen)],
+            "objects": [rounded(asdict(one)) for one in objects],
         }
 
-    def _costs(self, run: Run, exact: Sequence[Tensor]) -> dict[str, Any]:
+    def _costs(self, seen: Observation) -> dict[str, Any]:
         """By step: output error, operations per MAC, spikes, digits, and mJ of every account."""
-        model, charge = self.costs, charged(self.costs.value)
-        size = model.size(run.macs, sum(run.neurons.values()))
-        snapshots = [run.snapshots[t] for t in self.steps]
-        works = [
-            model.work(
-                s.t, size, float(getattr(s.operations, charge)), float(getattr(s.sent, charge)),
-                float(s.updates), run.analogue_macs,
-            )
-            for s in snapshots
-        ]  # fmt: skip
-        return rounded(
-            {
-                "quiet": run.quiet and asdict(run.quiet),
-                "macs": run.macs,
-                "error": [relative_error(s.outputs, exact) for s in snapshots],
-                "operations": [
-                    float(getattr(s.operations, model.counting)) / run.macs for s in snapshots
-                ],
-                "spikes": [sum(n.item() for n in s.spikes.values()) for s in snapshots],
-                "digits": [float(s.sent.digits) for s in snapshots],
-                "energy": {a.key: [a.snn(work, size) for work in works] for a in accounts()},
-                "annEnergy": {a.key: a.ann(size) for a in accounts()},
-            }
-        )
+        steps = [seen.steps[t] for t in self.steps]
+        works = []
+        for t in self.steps:
+            work, size = self.costs.observed(seen, t)
+            works.append(work)
+        counting = self.costs.counting
+        costs = {
+            "quiet": seen.quiet and asdict(seen.quiet),
+            "macs": seen.macs,
+            "error": [seen.error(t) for t in self.steps],
+            "operations": [step.operations[counting] / seen.macs for step in steps],
+            "spikes": [step.total_spikes for step in steps],
+            "digits": [step.sent["digits"] for step in steps],
+            "energy": {a.key: [a.snn(work, size) for work in works] for a in accounts()},
+            "annEnergy": {a.key: a.ann(size) for a in accounts()},
+        }
+        return rounded(costs)
 
-    def _maps(self, run: Run, placement: Placement) -> list[dict[str, Any] | None]:
-        """Of each layer its spikes so far at every step, and low, high and mean per neuron. None
-        without a place.
+    def _layer(self, layer: Layer, seen: Observation) -> dict[str, Any]:
+        """By step: spikes and digits that the neurons sent, operations that the layer received.
+
+        None at an output, or where the input is analogue.
         """
-        found: list[dict[str, Any] | None] = []
+        steps = [seen.steps[t] for t in self.steps]
+        spikes = digits = operations = None
+        if layer.neurons:
+            spikes = [step.spikes[layer.neurons] for step in steps]
+            digits = [step.sent_by_layer[layer.neurons]["digits"] for step in steps]
+        if layer.name in steps[0].operations_by_layer:
+            counting = self.costs.counting
+            operations = rounded([s.operations_by_layer[layer.name][counting] for s in steps])
+        return {"spikes": spikes, "digits": digits, "operations": operations}
+
+    def _maps(self, seen: Observation) -> list[dict[str, Any] | None]:
+        """Of each layer its spikes so far at every step, and low, high and mean per neuron. None
+        for neurons without a place.
+        """
+        assert seen.input.placement is not None
+        sprites: list[dict[str, Any] | None] = []
         for layer in self.layers:
-            if layer.neurons not in run.snapshots[self.steps[0]].maps:
-                found.append(None)
+            if layer.neurons not in seen.steps[self.steps[0]].maps:
+                sprites.append(None)
                 continue
-            maps = [
-                small_map(run.snapshots[t].maps[layer.neurons][0].cpu(), placement, MAP_SIDE)
-                for t in self.steps
-            ]
+            maps: list[Tensor] = []
+            for t in self.steps:
+                spikes = seen.steps[t].maps[layer.neurons]
+                maps.append(small_map(spikes, seen.input.placement, MAP_SIDE))
             tiles, low, high = as_bytes(torch.stack(maps))
-            means = [float(one.mean()) for one in maps]
-            found.append(
-                {
-                    **sprite(tiles),
-                    "low": rounded(low),
-                    "high": rounded(high),
-                    "mean": rounded(means),
-                }
-            )
-        return found
+            mean = [float(one.mean()) for one in maps]
+            numbers = rounded({"low": low, "high": high, "mean": mean})
+            sprites.append({**sprite(tiles), **numbers})
+        return sprites
+
+
+@dataclass(frozen=True)
+class Followed:
+    """An object over time.
+
+    Attributes:
+        class_id: Its class.
+        ann: The ANN's confidence; None below FAINT.
+        confidence: The spiking network's at each step; None below FAINT.
+    """
+
+    class_id: int
+    ann: float | None
+    confidence: list[float | None]
+
+
+# A box that stands for an object, [4], and its class.
+Object = tuple[Tensor, int]
+
+
+def follow(ann: Detections, steps: Mapping[int, Detections], conf: float) -> list[Followed]:
+    """Follow the objects that the ANN or any step detects with a confidence above `conf`.
+
+    A box belongs to an object of its class that it overlaps by more than SAME_OBJECT; each object
+    has at most one box at a time, the most confident.
+
+    Args:
+        ann: The ANN's boxes, from FAINT on.
+        steps: t -> boxes of the spiking network, from FAINT on.
+        conf: Confidence that makes a box an object.
+
+    Returns:
+        The ANN's objects first, then the most confident first.
+    """
+    objects: list[Object] = []
+    for boxes in (ann, *reversed(list(steps.values()))):
+        sure = boxes.take(boxes.confidence > conf)
+        assigned = set(assign(objects, sure).values())
+        for k in range(len(sure)):
+            if k not in assigned:
+                objects.append((sure.xyxy[k], int(sure.class_id[k])))
+    by_ann = _confidences(objects, ann)
+    by_step = [_confidences(objects, boxes) for boxes in steps.values()]
+    followed: list[Followed] = []
+    for k, (_, class_id) in enumerate(objects):
+        followed.append(Followed(class_id, by_ann[k], [of_step[k] for of_step in by_step]))
+
+    def order(one: Followed) -> tuple[bool, float]:
+        highest = max(confidence or 0.0 for confidence in (one.ann, *one.confidence))
+        return one.ann is None or one.ann <= conf, -highest
+
+    return sorted(followed, key=order)
+
+
+def _confidences(objects: list[Object], boxes: Detections) -> list[float | None]:
+    """Of each object's box."""
+    confidences: list[float | None] = [None] * len(objects)
+    for index, k in assign(objects, boxes).items():
+        confidences[index] = float(boxes.confidence[k])
+    return confidences
+
+
+def assign(objects: list[Object], boxes: Detections) -> dict[int, int]:
+    """Index of an object -> index of its box. The most confident boxes choose first, each the
+    object that it overlaps most.
+    """
+    if not objects or not len(boxes):
+        return {}
+    overlap = box_iou(boxes.xyxy, torch.stack([box for box, _ in objects]))
+    classes = torch.tensor([class_id for _, class_id in objects])
+    overlap = overlap * (boxes.class_id[:, None] == classes)
+    assigned: dict[int, int] = {}
+    for k in range(len(boxes)):
+        row = overlap[k].clone()
+        row[list(assigned)] = 0
+        best = int(row.argmax())
+        if row[best] > SAME_OBJECT:
+            assigned[best] = k
+    return assigned
+
+
+def unmatched(ann: Detections, snn: Detections) -> tuple[list[int], list[int]]:
+    """Indices of the boxes that only the first, and that only the second network has."""
+    objects = [(box, int(c)) for box, c in zip(ann.xyxy, ann.class_id, strict=True)]
+    assigned = assign(objects, snn)
+    missed = [k for k in range(len(ann)) if k not in assigned]
+    return missed, sorted(set(range(len(snn))) - set(assigned.values()))
+
+
+def class_ids(detections: Iterable[Detections]) -> set[int]:
+    """The classes of all boxes."""
+    classes: set[int] = set()
+    for boxes in detections:
+        classes.update(boxes.class_id.tolist())
+    return classes
 
 
 def box_rows(boxes: Detections) -> list[list[Any]]:
     """[x1, y1, x2, y2, confidence, class] of each box, in whole pixels of the photograph."""
-    columns = boxes.xyxy.round().int().tolist(), boxes.confidence.tolist(), boxes.class_id.tolist()
-    return [[*xyxy, round(confidence, 3), c] for xyxy, confidence, c in zip(*columns, strict=True)]
+    rows: list[list[Any]] = []
+    for corners, confidence, class_id in zip(
+        boxes.xyxy.round().int().tolist(),
+        boxes.confidence.tolist(),
+        boxes.class_id.tolist(),
+        strict=True,
+    ):
+        rows.append([*corners, round(confidence, 3), class_id])
+    return rows

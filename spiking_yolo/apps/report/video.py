@@ -1,29 +1,60 @@
 """The page of a video: everything that it shows of each frame."""
 
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
 
 from spiking_yolo.apps.detect import DetectOptions
-from spiking_yolo.apps.detect.run import FrameResult
+from spiking_yolo.apps.detect.run import DetectRun, FrameResult
 from spiking_yolo.apps.report import ReportOptions
-from spiking_yolo.apps.report.page import rounded
-from spiking_yolo.apps.report.photographs import (
+from spiking_yolo.apps.report.page import (
     THUMBNAILS,
-    box_rows,
-    class_ids,
+    Page,
+    facts,
     jpeg,
+    legend,
+    rounded,
     small_map,
     sprite,
     thumbnails,
 )
+from spiking_yolo.apps.report.photographs import box_rows, class_ids
 from spiking_yolo.metrics.energy import accounts
+from spiking_yolo.options import Progress, silent
 from spiking_yolo.settings import settings_of
 
 HEAT_SIDE = 48  # cells on the longer side
 # Characters of all thumbnails, so that the page stays below 5 MB.
 FRAMES = 4_000_000
+
+
+def video_page(options: ReportOptions, source: str, progress: Progress = silent) -> Page:
+    """The page of one video.
+
+    Args:
+        options: Of the report.
+        source: The video.
+        progress: Called with (what, done, of how many, remark) after each frame.
+
+    Raises:
+        UserError: The video or the network cannot be read.
+    """
+    run = DetectRun(detect_options(options))
+    columns = FrameColumns()
+    for seen in run.frames(source, progress):
+        columns.add(seen)
+    converted = run.detector.converted
+    data = {
+        "kind": "video",
+        **facts(converted),
+        **columns.data(),
+        "T": options.T or 1,
+        "conf": options.conf,
+        "classes": legend(columns.classes, converted.spec.names),
+    }
+    return Page(f"{Path(source).name} through {data['network']}, spiking, frame by frame", data)
 
 
 class FrameColumns:

@@ -24,17 +24,17 @@ from PIL import Image
 from spiking_yolo import SpikingYOLO, UserError
 from spiking_yolo.apps.report import ReportOptions
 from spiking_yolo.apps.report.evaluation import difference
-from spiking_yolo.apps.report.page import Page, rounded
-from spiking_yolo.apps.report.photographs import (
+from spiking_yolo.apps.report.page import (
+    Page,
     as_bytes,
-    follow,
     jpeg,
     photograph,
+    rounded,
     small_map,
     sprite,
     thumbnails,
 )
-from spiking_yolo.apps.report.run import slider_steps
+from spiking_yolo.apps.report.photographs import follow, slider_steps
 from spiking_yolo.data.images import Placement
 
 NASTY = "</script><img src=x onerror=alert(1)><!--"
