@@ -25,11 +25,14 @@ CONFIDENCE_STEPS = 16
 
 
 class MsatNeurons(NeuronLayer):
-    """What both kinds share: the sum of the potentials over time, and the threshold's ratio to
-    Theta.
+    """What both kinds share: the sum of the potentials over time, and the ratio theta(t) / Theta.
 
-    The ratio is kept only where it matters in the next step or somebody may ask for thresholds.
-    in_thresholds: whether potentials are kept in thresholds, or in the units of the ANN.
+    The ratio is stored only if the next step needs it or thresholds are observed.
+
+    Attributes:
+        in_thresholds: Whether potentials are in thresholds, or in the units of the ANN.
+        rule: Of the threshold.
+        gain: As calibrated for this layer.
     """
 
     in_thresholds: ClassVar[bool] = False
@@ -41,14 +44,14 @@ class MsatNeurons(NeuronLayer):
         return self.recipe.msat.variant == "algorithm1"
 
     def unneeded(self) -> tuple[str, ...]:
-        return (
-            *super().unneeded(),
-            *(() if self.plan.observed or self.is_algorithm1 else ("ratio",)),
-        )
+        unneeded = super().unneeded()
+        if self.plan.observed or self.is_algorithm1:
+            return unneeded
+        return (*unneeded, "ratio")
 
     def bind(self, p: Parameters) -> None:
         theta = shared(self.theta).to(p.theta.dtype)
-        # 0: what the calibration has found for this layer.
+        # 0: as calibrated for this layer.
         gain = self.recipe.msat.gain or self.gain.item()
         self.rule = MsatThreshold(self.recipe.msat, theta, self.in_thresholds, gain, like=p.theta)
 
@@ -58,9 +61,7 @@ class MsatNeurons(NeuronLayer):
             s.ratio.fill_(self.rule.first)
 
     def ratio(self, s: Any, clock: Clock, buffers: Buffers) -> Tensor:
-        """The ratio of the step before, or room for this step's; in the first step it is
-        filled in.
-        """
+        """The ratio of the step before, or room for that of this step; filled in the first step."""
         if s.ratio is not None:
             return s.ratio
         ratio = torch.empty_like(s.total) if buffers.ratio is None else buffers.ratio
@@ -74,11 +75,11 @@ class MsatNeurons(NeuronLayer):
 
 @dataclass(kw_only=True)
 class MsatPotentialState(PotentialState):
-    """total: the sum of the potentials over time. ratio: theta(t) / Theta. sent: net value, in
-    thetas.
+    """The state of a MsatIntegrateAndFire.
 
-    keep: 1 where a spike of this step is kept, 0 where it is dropped. evoked: what DET contributes,
-    if it is constant.
+    total: Sum of the potentials over time. ratio: theta(t) / Theta. sent: Net value, in thetas.
+    keep: 1 where a spike of this step is kept, 0 where it is dropped. evoked: The contribution of
+    DET, if it is constant.
     """
 
     total: Tensor = tensor()
@@ -99,13 +100,12 @@ class MsatIntegrateAndFire(MsatNeurons, IntegrateAndFire):
     confidence: Tensor
 
     def unneeded(self) -> tuple[str, ...]:
-        needs_sent = self.phi.cap is not None or self.is_algorithm1
-        without = (
-            *(() if needs_sent else ("sent",)),
-            *(() if self.is_unsure else ("keep",)),
-            "evoked",
-        )
-        return (*super().unneeded(), *without)
+        unneeded = [*super().unneeded(), "evoked"]
+        if self.phi.cap is None and not self.is_algorithm1:
+            unneeded.append("sent")
+        if not self.is_unsure:
+            unneeded.append("keep")
+        return tuple(unneeded)
 
     @property
     def is_unsure(self) -> bool:
@@ -117,12 +117,10 @@ class MsatIntegrateAndFire(MsatNeurons, IntegrateAndFire):
 
     def prepare(self, s: MsatPotentialState, clock: Clock) -> None:
         if clock.drops and s.keep is not None:
-            s.keep.copy_(self.drawn(self.plan.name, clock.t, s.potential))
+            s.keep.copy_(self.random_keep(self.plan.name, clock.t, s.potential))
 
-    def drawn(self, name: str, t: int, like: Tensor) -> Tensor:
-        """Which spikes of a step are kept, uint8 [N, C, ...]: drawn by seed, image, layer
-        and step.
-        """
+    def random_keep(self, name: str, t: int, like: Tensor) -> Tensor:
+        """1 for spikes of a step to keep, uint8 [N, C, ...]; random by seed, image, layer, step."""
         numbers = uniform(like, self.recipe.encoding.seed, self.keys, name, t)
         return (numbers < self.confidence.item()).to(torch.uint8)
 
@@ -136,10 +134,10 @@ class MsatIntegrateAndFire(MsatNeurons, IntegrateAndFire):
             self.adapt(s, p, z, clock, ratio, buffers)
         self.charge(s, p)
         theta = ratio if self.in_thresholds else torch.mul(ratio, p.theta, out=buffers.a)
-        room = (
-            None if p.cap is None or s.sent is None else F.room(p.cap * clock.time, s.sent, ratio)
-        )
-        keep = self.kept(s, clock, theta, buffers.c)
+        room = None
+        if p.cap is not None and s.sent is not None:
+            room = F.room(p.cap * clock.time, s.sent, ratio)
+        keep = self.keep(s, clock, theta, buffers.c)
         before = keep if self.recipe.msat.confidence == "before" else None
         gamma = self.settings.gamma
         fired = F.integrate_and_fire(
@@ -155,10 +153,10 @@ class MsatIntegrateAndFire(MsatNeurons, IntegrateAndFire):
         return out
 
     @staticmethod
-    def kept(
+    def keep(
         s: MsatPotentialState, clock: Clock, like: Tensor, out: Tensor | None
     ) -> Tensor | None:
-        """1 or 0 for each neuron, in the dtype of `like`; None where no spike is dropped."""
+        """1 or 0 for each neuron, in the dtype of `like`; None if no spike is dropped."""
         if s.keep is None or not clock.drops:
             return None
         return s.keep.to(like) if out is None else out.copy_(s.keep)
@@ -179,14 +177,17 @@ class MsatIntegrateAndFire(MsatNeurons, IntegrateAndFire):
             self.rule.algorithm1(ratio, s.sent / clock.t, s.potential / p.theta)
             return
         mean = s.total / clock.t if m.mu else None
-        deviation = F.add(s.potential, s.total, -1 / clock.t, buffers.a)  # U - Ubar
+        # U - Ubar
+        deviation = F.add(s.potential, s.total, -1 / clock.t, buffers.a)
         self.rule.eq17(deviation, mean, z if m.det else None, ratio, buffers.b, self.sign, s.evoked)
 
 
 @dataclass(kw_only=True)
 class MsatMemoryState(MemoryState):
-    """total: the sum of what was unsent over time. ratio: theta(t) / Theta. last: what was unsent,
-    for Algorithm 1.
+    """The state of a MsatSignedMemory.
+
+    total: Sum over time of what was not sent yet. ratio: theta(t) / Theta. last: What was not sent
+    yet, for Algorithm 1.
     """
 
     total: Tensor = tensor()
@@ -214,17 +215,19 @@ class MsatSignedMemory(MsatNeurons, SignedMemory):
     def step(  # pyright: ignore[reportIncompatibleMethodOverride]
         self, s: MsatMemoryState, p: Parameters, z: Tensor | None, clock: Clock, buffers: Buffers
     ) -> Tensor:
-        m, ratio = self.recipe.msat, self.ratio(s, clock, buffers)
+        m = self.recipe.msat
+        ratio = self.ratio(s, clock, buffers)
         if not clock.first and s.last is not None:
             self.rule.algorithm1(ratio, s.sent / clock.t, s.last)
         due = self.due(s, p, self.total(s, z), clock.time, buffers.d if s.last is None else s.last)
         if not clock.first and s.last is None:
             tracked = torch.abs(due, out=buffers.a)
-            current = (
-                torch.div(z, p.theta, out=buffers.b).abs_() if m.det and z is not None else None
-            )
+            current = None
+            if m.det and z is not None:
+                current = torch.div(z, p.theta, out=buffers.b).abs_()
             mean = s.total / clock.t if m.mu else None
-            deviation = F.add(tracked, s.total, -1 / clock.t, tracked)  # U - Ubar
+            # U - Ubar
+            deviation = F.add(tracked, s.total, -1 / clock.t, tracked)
             ratio = self.rule.eq17(deviation, mean, current, ratio, buffers.c)
         weight = clock.spike_weight
         value = torch.mul(ratio, weight, out=buffers.a) if F.scales(weight) else ratio
@@ -246,19 +249,15 @@ class MsatSignedMemory(MsatNeurons, SignedMemory):
         s.total.add_(self._still_due(s, p, z, buffers).abs_())
 
     def quiet(self) -> bool:
-        """Nothing was sent, and nothing will be while thresholds that are above their value at rest
-        come down to it.
-        """
+        """Whether nothing was sent, and nothing will be while thresholds come to rest."""
         return self.silent() and not any(self._run.each(self._awaits, self._received()))
 
     def _awaits(
         self, s: MsatMemoryState, p: Parameters, z: Tensor | None, buffers: Buffers
     ) -> bool:
-        """Whether a neuron may still fire without input, when its threshold has come down to its
-        rest.
+        """Whether a neuron may still fire without input, once its threshold is at rest.
 
-        None fired in the last step: those whose threshold was below its rest will not when it has
-        risen.
+        None fired in the last step, so those whose threshold was lower will not when it has risen.
         """
         if self.is_algorithm1:
             return False

@@ -28,10 +28,10 @@ from spiking_yolo.snn.state import Buffers, Clock, Parameters, State, tensor
 
 @dataclass(kw_only=True)
 class PairParameters(Parameters):
-    """theta, initial, bias: of the ON neuron. weight: what an OFF spike is worth, in thetas of the
-    ON neuron.
+    """The parameters of a pair; theta, initial and bias are those of the ON neuron.
 
-    on, off: what the members get, which run as neurons of their own.
+    weight: Worth of an OFF spike, in thetas of the ON neuron. on, off: Parameters of the two as
+    neurons of their own.
     """
 
     theta_off: Tensor
@@ -41,9 +41,9 @@ class PairParameters(Parameters):
 
 
 class Pair(NeuronLayer):
-    """What both forms share. The pair adds the calibrated bias, before the sign turns.
+    """What both forms of a pair share. The pair adds the calibrated bias, not its members.
 
-    parameters: as of NeuronLayer, theta_off [C], and initial_off where calibrated.
+    parameters: As of NeuronLayer, theta_off [C], and initial_off where calibrated.
     """
 
     neurons_per_site: ClassVar[int] = 2
@@ -58,37 +58,38 @@ class Pair(NeuronLayer):
         backend: Backend | None = None,
     ):
         super().__init__(parameters, recipe, phi, plan, backend)
-        own = {
-            name: parameters[name]
-            for name in ("theta", "initial", "confidence", "gain")
-            if name in parameters
-        }
-        self.make_members(
-            own, {"theta": self.theta_off, "initial": parameters.get("initial_off", self.initial)}
-        )
+        names = ("theta", "initial", "confidence", "gain")
+        on = {name: parameters[name] for name in names if name in parameters}
+        initial = parameters.get("initial_off", self.initial)
+        self.make_members(on, {**on, "theta": self.theta_off, "initial": initial})
 
     @abstractmethod
     def make_members(self, on: Mapping[str, Tensor], off: Mapping[str, Tensor]) -> None:
-        """on: parameters of the ON neuron. off: those in which the OFF neuron differs."""
+        """Make the neurons from the parameters of the ON and of the OFF neuron."""
 
     @property
     def sends_at_most_one(self) -> bool:
         return super().sends_at_most_one and bool((self.slope * self.theta_off <= self.theta).all())
 
     def step_parameters(self, like: Tensor) -> PairParameters:
-        p, off = super().step_parameters(like), beside(shared(self.theta_off), like)
-        weight = -self.slope * off / p.theta
+        p = super().step_parameters(like)
+        theta_off = beside(shared(self.theta_off), like)
+        weight = -self.slope * theta_off / p.theta
         return PairParameters(
-            theta=p.theta, initial=p.initial, bias=p.bias, cap=p.cap, theta_off=off, weight=weight
+            theta=p.theta,
+            initial=p.initial,
+            bias=p.bias,
+            cap=p.cap,
+            theta_off=theta_off,
+            weight=weight,
         )
 
 
 @dataclass(kw_only=True)
 class OnOffState:
-    """The states of the two neurons. Unless somebody observes them they count into the same
-    tensors.
+    """The states of the two neurons, which count into the same tensors unless they are observed.
 
-    on_out, off_out: what each of them sent, for observers. switches: the two count their own.
+    on_out, off_out: What each of them sent, for observers. switches: The two count their own.
     """
 
     on: Any
@@ -102,31 +103,31 @@ class OnOff(Pair):
     """Both neurons of each pair."""
 
     def make_members(self, on: Mapping[str, Tensor], off: Mapping[str, Tensor]) -> None:
+        self.on = self._member("on", on, 1)
+        self.off = self._member("off", off, -1)
+
+    def _member(self, side: str, parameters: Mapping[str, Tensor], sign: int) -> NeuronLayer:
         kind = MsatIntegrateAndFire if self.recipe.msat.enabled else IntegrateAndFire
-
-        def member(side: str, parameters: Mapping[str, Tensor], sign: int) -> NeuronLayer:
-            plan = LayerPlan(
-                f"{self.plan.name}/{side}",
-                observed=self.plan.observed,
-                by_channel=self.plan.by_channel,
-            )
-            return kind(parameters, self.recipe, Activation(), plan, sign=sign)
-
-        self.on, self.off = member("on", on, 1), member("off", {**on, **off}, -1)
+        name = f"{self.plan.name}/{side}"
+        plan = LayerPlan(name, observed=self.plan.observed, by_channel=self.plan.by_channel)
+        return kind(parameters, self.recipe, Activation(), plan, sign=sign)
 
     def new_state(self, shape: torch.Size, like: Tensor, dtype: torch.dtype) -> OnOffState:
-        on, off = (side.new_state(shape, like, dtype) for side in self.sides)
+        on = self.on.new_state(shape, like, dtype)
+        off = self.off.new_state(shape, like, dtype)
         if not self.plan.observed:
             off.count, off.events = on.count, on.events
             return OnOffState(on=on, off=off)
-        on_out, off_out = (empty(shape, like, dtype) for _ in range(2))
+        on_out = empty(shape, like, dtype)
+        off_out = empty(shape, like, dtype)
         self.on.show(on, on_out)
         self.off.show(off, off_out)
         return OnOffState(on=on, off=off, on_out=on_out, off_out=off_out)
 
     def step_parameters(self, like: Tensor) -> PairParameters:
         p = super().step_parameters(like)
-        p.on, p.off = (side.step_parameters(like) for side in self.sides)
+        p.on = self.on.step_parameters(like)
+        p.off = self.off.step_parameters(like)
         return p
 
     def bind(self, p: PairParameters) -> None:
@@ -165,11 +166,9 @@ class OnOff(Pair):
     def counts(self) -> Counts:
         on, off = self.state.on, self.state.off
         counts: Counts = on.counts(self.plan.by_channel)
-        return (
-            counts
-            if on.count is off.count
-            else Counts.of(torch.add, counts, off.counts(self.plan.by_channel))
-        )
+        if on.count is off.count:
+            return counts
+        return Counts.of(torch.add, counts, off.counts(self.plan.by_channel))
 
     @property
     def sides(self) -> tuple[NeuronLayer, ...]:
@@ -182,9 +181,10 @@ class OnOff(Pair):
 
 @dataclass(kw_only=True)
 class ConstantOnOffState(State):
-    """What follows from the constant current. current: as the neuron that fires receives it. value:
-    of its spikes, in thetas of the ON neuron. positive: 1 where it is the ON neuron, 0 where OFF.
-    one: its state.
+    """What follows from the constant current.
+
+    current: As the neuron that fires receives it. value: Of its spikes, in thetas of the ON neuron.
+    positive: 1 where it is the ON neuron, 0 where OFF. one: Its state.
     """
 
     current: Tensor = tensor()
@@ -204,9 +204,10 @@ class OneSide(MsatIntegrateAndFire):
 
 
 class ConstantOnOff(Pair):
-    """The pair where the current never changes: one of the two never fires, since its potential
-    starts at 0 and does not rise. Only the other is computed, as a neuron that receives |z| / theta
-    and has the threshold 1.
+    """The pair for a constant current, of which one neuron never fires.
+
+    Its potential starts at 0 and does not rise. Only the other is computed, as a neuron that
+    receives |z| / theta and has the threshold 1.
     """
 
     def make_members(self, on: Mapping[str, Tensor], off: Mapping[str, Tensor]) -> None:
@@ -216,14 +217,12 @@ class ConstantOnOff(Pair):
 
     @staticmethod
     def is_enough(parameters: Mapping[str, Tensor], recipe: Recipe) -> bool:
-        """Whether no potential of the two can rise without current, and only the ratio of current
-        and theta matters.
-        """
-        initial = parameters["initial"], parameters.get("initial_off", parameters["initial"])
-        rises = any(bool(value.any()) for value in initial) or recipe.neuron.shift
-        return (
-            not rises and recipe.neuron.events != "switches" and recipe.msat.units == "normalised"
-        )
+        """Whether no potential rises without current, and only current / theta matters."""
+        initial = parameters["initial"]
+        starts_charged = initial.any() or parameters.get("initial_off", initial).any()
+        if starts_charged or recipe.neuron.shift:
+            return False
+        return recipe.neuron.events != "switches" and recipe.msat.units == "normalised"
 
     def new_state(self, shape: torch.Size, like: Tensor, dtype: torch.dtype) -> ConstantOnOffState:
         state = ConstantOnOffState.allocate(shape, like, dtype, self.unneeded())
@@ -260,13 +259,11 @@ class ConstantOnOff(Pair):
             without_potential(s.current, rule.top, rule.settings, s.one.evoked, None, rule.unit)
 
     def prepare(self, s: ConstantOnOffState, clock: Clock) -> None:
-        """Of the spikes that either neuron would keep, those of the neuron that fires."""
+        """Choose the spikes to keep as for both neurons, and take those of the one that fires."""
         if isinstance(self.one, OneSide) and clock.drops and s.one.keep is not None:
-            on, off = (
-                self.one.drawn(f"{self.plan.name}/{side}", clock.t, s.current)
-                for side in ("on", "off")
-            )
-            # where positive on, else off; torch.where takes fifty times as long
+            on = self.one.random_keep(f"{self.plan.name}/on", clock.t, s.current)
+            off = self.one.random_keep(f"{self.plan.name}/off", clock.t, s.current)
+            # Where positive on, else off; torch.where takes fifty times as long.
             s.one.keep.copy_(on.bitwise_xor_(off).bitwise_and_(s.positive).bitwise_xor_(off))
 
     def step(
@@ -281,7 +278,8 @@ class ConstantOnOff(Pair):
         return torch.mul(sent, s.value, out=buffers.out)
 
     def unneeded(self) -> tuple[str, ...]:
-        return "count", "events", "switches", "previous", "one"  # the neuron that fires counts
+        # The neuron that fires counts.
+        return "count", "events", "switches", "previous", "one"
 
     @property
     def count(self) -> Tensor:
