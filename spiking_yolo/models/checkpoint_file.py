@@ -8,6 +8,7 @@ time and memory, so the archive and the pickle are checked before torch sees the
 import io
 import pickletools
 import re
+import warnings
 import zipfile
 from pathlib import Path
 from typing import Any, ClassVar, Self
@@ -75,7 +76,10 @@ def read_objects(path: Path) -> Any:
     try:
         names = torch.serialization.get_unsafe_globals_in_checkpoint(archive)
         archive.seek(0)
-        with torch.serialization.safe_globals([(stand_in(name), name) for name in names]):
+        stand_ins = [(stand_in(name), name) for name in names]
+        # torch warns of some damages before it raises.
+        with warnings.catch_warnings(), torch.serialization.safe_globals(stand_ins):
+            warnings.simplefilter("ignore")
             return torch.load(archive, map_location="cpu", weights_only=True)
     except Exception as error:  # torch raises whatever the damage leads to
         # Its own advice is to load the file unsafely.
