@@ -1,4 +1,4 @@
-"""Randomness that depends on (seed, image, layer, step) and on nothing else, such as the batch."""
+"""How the image enters and how values travel: codings, spike values, random streams, frames."""
 
 import hashlib
 import zlib
@@ -17,40 +17,41 @@ from spiking_yolo.snn.layout import Active, beside, channels_last, dense, immedi
 
 
 def image_keys(x: Tensor) -> list[int]:
-    """A fingerprint per image of [N, ...]."""
+    """A fingerprint of each image of [N, ...], which seeds its random numbers."""
     return [zlib.crc32(image.contiguous().cpu().numpy().tobytes()) for image in x]
 
 
 def uniform(like: Tensor, seed: int, keys: Sequence[int], layer: str, t: int) -> Tensor:
-    """Uniform numbers in [0, 1), multiples of 2^-16, in the shape of `like`, [N, C, ...], one
-    stream per image.
+    """Uniform random numbers in [0, 1), multiples of 2^-16, in the shape of `like`, [N, C, ...].
 
-    A stream runs through the image with its channels last, the order in which a spiking network
-    keeps its tensors.
+    They depend on (seed, image, layer, step) and on nothing else, such as the batch. Each image has
+    a stream of its own, which runs through the image with its channels last, as tensors lie in
+    memory here.
     """
     size = like[0].numel()
     numbers = np.empty((len(keys), size), np.float32)
     for row, key in zip(numbers, keys, strict=True):
         digest = hashlib.blake2b(f"{seed}/{key}/{layer}/{t}".encode(), digest_size=7).digest()
-        drawn = np.random.SFC64(int.from_bytes(digest, "little")).random_raw((size + 3) // 4)
-        np.multiply(drawn.view("<u2")[:size], np.float32(2.0**-16), out=row)
-    found = torch.from_numpy(numbers).view(len(keys), *like.shape[2:], like.shape[1])
-    return beside(found.movedim(-1, 1), like, like.dtype)
+        bits = np.random.SFC64(int.from_bytes(digest, "little")).random_raw((size + 3) // 4)
+        np.multiply(bits.view("<u2")[:size], np.float32(2.0**-16), out=row)
+    values = torch.from_numpy(numbers).view(len(keys), *like.shape[2:], like.shape[1])
+    return beside(values.movedim(-1, 1), like, like.dtype)
 
 
 @dataclass(frozen=True)
 class Coding:
     """How activations travel: all that the simulator knows of encoding.coding.
 
-    once: image and biases enter in the first step, layers send the changes of their activation and
-    fall silent when it has settled, and the sum of what was sent is the output. Otherwise image and
-    biases enter in every step, and the mean over time is the output.
+    Attributes:
+        once: Image and biases enter in the first step; layers send the changes of their activation
+            and fall silent once it has settled; the output is the sum of what was sent. Otherwise
+            image and biases enter in every step, and the output is the mean over time.
     """
 
     once: bool
 
     def activations(self, t: int) -> int:
-        """How many activations the sum of what was sent in t steps stands for."""
+        """How many times the activation is contained in the sum of t steps."""
         return 1 if self.once else t
 
 
@@ -59,17 +60,16 @@ allow_choices("encoding.coding", CODINGS)
 
 
 def spike_weight(e: Encoding, t: int) -> float:
-    """What a spike of step t is worth, in thetas: coarse at first, and finer each time t doubles
-    after `refine`.
+    """The value of a spike in step t, in thetas.
+
+    Coarse at first, down to 1, and finer whenever t has doubled after step `refine`.
     """
     times = ((t - 1) // e.refine).bit_length() if e.refine else 0
     return 2.0 ** max(e.coarse - t + 1, 0) * e.refine_by ** min(times, e.refinements)
 
 
 def next_refinement(e: Encoding, t: int) -> int | None:
-    """The first step after t in which a spike is worth less than in step t; None if its value stays
-    for good.
-    """
+    """The first step after t with finer spikes than step t; None if there is none."""
     times = [e.refine * 2**k + 1 for k in range(e.refinements)] if e.refine else []
     if t <= e.coarse:
         times.append(t + 1)
@@ -78,14 +78,23 @@ def next_refinement(e: Encoding, t: int) -> int | None:
 
 
 def pixel_change(x: Tensor, sent: Tensor, tau: float, every: bool = False) -> tuple[Active, Tensor]:
-    """The next frame, [N, C, H, W], after what was sent of those before.
+    """What a new frame changes in the frame that has been transmitted so far.
 
-    A pixel counts that differs by more than tau in a channel. Returns its difference, and what has
-    now been sent: x at these pixels, elsewhere what it was. every: give zeros for the other pixels,
-    so that none need be counted.
+    A pixel has changed if it differs by more than tau in at least one channel.
+
+    Args:
+        x: The new frame, [N, C, H, W].
+        sent: The frame as transmitted so far.
+        tau: The tolerance, of 1.
+        every: Return zeros for unchanged pixels, so that they need not be counted.
+
+    Returns:
+        The differences at the changed pixels, and the frame as transmitted now: x at these pixels,
+        `sent` elsewhere.
     """
     differs = (x - sent).abs_() > tau if tau else x != sent
-    changed = reduce(torch.logical_or, differs.unbind(1))  # half the time of any(1)
+    # In half the time of any(1).
+    changed = reduce(torch.logical_or, differs.unbind(1))
     now = torch.where(changed[:, None], x, sent) if tau else x.clone()
     if every:
         whole = rows(now - sent)
@@ -98,23 +107,28 @@ def pixel_change(x: Tensor, sent: Tensor, tau: float, every: bool = False) -> tu
 
 
 def analogue(x: Tensor, seed: int, keys: Sequence[int], name: str, t: int) -> tuple[Tensor, None]:
-    """The image itself, which is no event."""
+    """The image itself as a current; no spikes."""
     return x, None
 
 
 def poisson(x: Tensor, seed: int, keys: Sequence[int], name: str, t: int) -> tuple[Tensor, Tensor]:
-    """Spikes of each image's largest magnitude (at least 1) with a chance proportional to each
-    intensity.
+    """Poisson spikes: a pixel fires with a probability proportional to its intensity.
 
-    x: [N, C, H, W]; keys: of the images. Returns the values sent and where a spike was, 0 or 1.
+    A spike has the largest magnitude of its image (at least 1).
+
+    Args:
+        x: Images, [N, C, H, W].
+        keys: Their fingerprints.
+
+    Returns:
+        The values that travel, and where there was a spike (0 or 1).
     """
     top = x.abs().amax((1, 2, 3), keepdim=True).clamp(min=1)
     fired = (uniform(x, seed, keys, name, t) * top < x.abs()).to(x)
     return x.sign() * fired * top, fired
 
 
-# encoding.input -> what the image sends in step t, and where a spike was (0 or 1), None if it sends
-# no spikes
+# encoding.input -> what enters in step t, and where there was a spike (0 or 1; None: no spikes).
 INPUTS: dict[str, Callable[..., tuple[Tensor, Tensor | None]]] = {
     "analogue": analogue,
     "poisson": poisson,
@@ -123,12 +137,13 @@ allow_choices("encoding.input", INPUTS)
 
 
 class ImageInput:
-    """A batch of images, [N, C, H, W], as it enters a network, and the next of the same scene after
-    it.
+    """A batch of images, [N, C, H, W], as it enters the network, and the frames that follow.
 
-    event_driven: of what has changed in a later image, keep the positions. image: what has been
-    sent of the images so far, the last one but for pixels that hardly changed. shown: which of it
-    was new in a later image, else None. keys: of the images, for everything that is random.
+    Attributes:
+        image: The images as transmitted so far: the last ones, except for pixels whose change
+            stayed below encoding.tau.
+        change: What the last frame changed; None for a first frame.
+        keys: Fingerprints of the images, for all that is random.
     """
 
     def __init__(self, recipe: Recipe, event_driven: bool):
@@ -137,16 +152,19 @@ class ImageInput:
         self._random = recipe.encoding.input != "analogue" or recipe.msat.confidence != "off"
 
     def start(self, x: Tensor) -> None:
-        """Forget everything and present other images."""
+        """Present new images and forget the former ones."""
         self.keys = image_keys(x) if self._random else []
-        self.image: Tensor = x.clone() if self._once else channels_last(x)  # x may be written to
-        self.shown: Active | None = None
+        # The caller may write to x later.
+        self.image: Tensor = x.clone() if self._once else channels_last(x)
+        self.change: Active | None = None
         self._unsent: Tensor | Active | None = self.image
         self._fired: dict[str, Tensor] = {}
 
     def feed(self, x: Tensor) -> None:
-        """Present the next images, of which what has changed is sent. Raises UserError where that
-        cannot be.
+        """Present the next frames, of which only changes are sent.
+
+        Raises:
+            UserError: The coding is not differential, or the shape differs.
         """
         if not self._once:
             raise UserError(
@@ -160,14 +178,14 @@ class ImageInput:
             )
         few = immediate(x)
         change, self.image = pixel_change(x, self.image, self._settings.tau, every=not few)
-        self.shown = change
+        self.change = change
         if self._unsent is not None:
             self._unsent = dense(self._unsent) + change.dense()
         elif len(change.where):
             self._unsent = change if few and self._event_driven else change.dense()
 
     def send(self, name: str, t: int) -> Tensor | Active | None:
-        """What the node of this name sends in step t; None for nothing new."""
+        """What the input node of this name sends in step t; None for nothing new."""
         if self._once:
             new, self._unsent = self._unsent, None
             return new
@@ -179,5 +197,5 @@ class ImageInput:
         return sent
 
     def counts(self) -> dict[str, Counts]:
-        """Spikes so far at each position, where it sends spikes."""
+        """Spikes so far at each position, if the image sends spikes."""
         return {name: Counts.alike(fired) for name, fired in self._fired.items()}

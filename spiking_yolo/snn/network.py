@@ -24,15 +24,21 @@ Probe = Callable[[str, int, NeuronLayer, Tensor | None], None]
 
 
 class SpikingNetwork(nn.Module):
-    """A graph with a layer of neurons at every activation.
+    """A graph with a layer of spiking neurons at every activation.
 
-    graph: its tensors decide dtype and device, which `.to` changes. neurons: activation node ->
-    parameters of its neurons, {"theta": [C], "initial": ..., "theta_off"}; output node -> {"bias":
-    [C]}, a correction of it. State is allocated at the first step for the shape of the batch and
-    then reused, so memory does not grow with T. It outlives a run: `start(x)`, then `step()` as
-    often as wanted, `feed(x)` for the next image of the same scene, and `snapshot()` wherever the
-    output is wanted. `run` is made of these. observed: everything that a probe may look at is kept,
-    and each layer gets the input of each step; slower.
+    State is allocated at the first step for the shape of the batch and reused from then on, so
+    memory does not grow with T. The state outlives a run: `start(x)`, any number of `step()`,
+    `feed(x)` for the next image of the same scene, and `snapshot()` to read output and costs at any
+    time. `run` is made of these.
+
+    Args:
+        graph: The network. Its tensors decide dtype and device, which `.to` changes.
+        neurons: Activation node -> parameters of its neurons, {"theta": [C], "initial": ...,
+            "theta_off"}; output node -> {"bias": [C]}, a correction added to that output.
+        recipe: The conversion method.
+        simulation: Precision and speed-ups.
+        observed: Keep everything that a probe may read, and pass each layer the input of each step;
+            slower.
     """
 
     neurons: nn.ModuleDict
@@ -52,35 +58,35 @@ class SpikingNetwork(nn.Module):
             )
         if observed:
             simulation = replace(simulation, event_driven=False)
-        self.recipe, self.simulation = recipe, simulation
-        self.plan = plan = NetworkPlan.of(graph, neurons, recipe, observed)
-        backend = Backend(simulation.compiled, simulation.event_driven and plan.coding.once)
-        self.synapses = Synapses(plan, simulation, backend)
+        self.recipe = recipe
+        self.simulation = simulation
+        self.plan = NetworkPlan.of(graph, neurons, recipe, observed)
+        event_driven = simulation.event_driven and self.plan.coding.once
+        backend = Backend(simulation.compiled, event_driven)
+        self.synapses = Synapses(self.plan, simulation, backend)
         dtype = self.synapses.like.dtype
-        self.neurons = modules(
-            {
-                n.name: build_neurons(
-                    neurons[n.name], recipe, n.phi, plan.layer(n.name, simulation, dtype), backend
-                )
-                for n in plan.graph.activations
-            }
-        )
-        # Neurons add their own.
-        heads = [name for name in plan.graph.outputs if plan.graph[name].op != "activation"]
+        layers: dict[str, NeuronLayer] = {}
+        for node in self.plan.graph.activations:
+            layer_plan = self.plan.layer(node.name, simulation, dtype)
+            layers[node.name] = build_neurons(
+                neurons[node.name], recipe, node.phi, layer_plan, backend
+            )
+        self.neurons = modules(layers)
+        # An output that is an activation adds its correction itself.
         corrections = {
-            name: neurons[name]["bias"] for name in heads if "bias" in neurons.get(name, {})
+            name: neurons[name]["bias"]
+            for name in self.plan.graph.outputs
+            if self.plan.graph[name].op != "activation" and "bias" in neurons.get(name, {})
         }
         self._input = ImageInput(recipe, simulation.event_driven)
-        self._output = OutputSum(plan, self.synapses, recipe.readout.skip, corrections)
-        # Of the run; None before the first.
+        self._output = OutputSum(self.plan, self.synapses, recipe.readout.skip, corrections)
+        # The values of the nodes in this run; None before the first run.
         self._values: dict[str, Tensor | Active | None] | None = None
         self.t = 0
 
     @property
     def graph(self) -> Graph:
-        """The graph as it is simulated, with max pooling before the neurons where the recipe says
-        so.
-        """
+        """The graph as simulated: with max pooling before the neurons if the recipe says so."""
         return self.plan.graph
 
     # To run the network is to call it, so that PyTorch's forward hooks see both; the arguments are
@@ -118,9 +124,9 @@ class SpikingNetwork(nn.Module):
         Raises:
             UserError: A step lies outside of 1..T.
         """
-        wanted = sorted({*steps, T})
-        if T < 1 or wanted[0] < 1 or wanted[-1] > T:
-            raise UserError(f"steps must lie in 1..T={T}, not {', '.join(map(str, wanted))}")
+        times = sorted({*steps, T})
+        if T < 1 or times[0] < 1 or times[-1] > T:
+            raise UserError(f"steps must lie in 1..T={T}, not {', '.join(map(str, times))}")
         if self.recipe.readout.skip >= T:
             raise UserError(
                 f"readout.skip={self.recipe.readout.skip} leaves no step to read: it must be below"
@@ -129,36 +135,44 @@ class SpikingNetwork(nn.Module):
         probes = tuple(probes)
         if probes and not self.plan.observed:
             raise ValueError("probes need a network made with observed=True")
-        (self.feed if keep else self.start)(x)
+        if keep:
+            self.feed(x)
+        else:
+            self.start(x)
         snapshots: dict[int, Snapshot] = {}
         for t in range(1, T + 1):
             active = self.step(probes)
-            if t in wanted:
+            if t in times:
                 snapshots[t] = self.snapshot(maps)
             if progress is not None:
                 progress(t)
             if not active and self.spike_weight(T) == self.spike_weight(t):
                 break
-        if self._since < T:  # nothing changes up to T
+        if self._since < T:
+            # Nothing changes up to T.
             last = self.snapshot(maps)
-            snapshots |= {s: replace(last, t=s) for s in wanted if s >= self._since}
-        # What later steps do not compute again.
-        kept = self._values or {}
-        self._values = {name: value for name, value in kept.items() if name in self.plan.constant}
-        sizes = {name: self._neurons(layer) for name, layer in self.layers()}
+            for t in times:
+                if t >= self._since:
+                    snapshots[t] = replace(last, t=t)
+        return self._record(snapshots)
+
+    def _record(self, snapshots: dict[int, Snapshot]) -> Run:
+        """The snapshots with what is known of the whole run; releases what no later step reads."""
+        values = self._values or {}
+        self._values = {name: values[name] for name in values if name in self.plan.constant}
+        neurons = {name: self._neurons(layer) for name, layer in self.layers()}
         activations = sum(self._shapes[source][1:].numel() for source in self.plan.sources.values())
-        shown = None if self._input.shown is None else self._input.shown.counted()
+        change = None if self._input.change is None else self._input.change.counted()
         senders = {*self.neurons, *self.synapses.pooled_counts(), *self._input.counts()}
-        macs = operations.total_macs(self.graph, self._shapes, senders, shown)
-        return Run(snapshots, sizes, activations, self._since, *macs, self.quiet)
+        macs, analogue_macs = operations.total_macs(self.graph, self._shapes, senders, change)
+        return Run(snapshots, neurons, activations, self._since, macs, analogue_macs, self.quiet)
 
     @property
     def quiet(self) -> Quiet | None:
         """Since when nothing changes and until when; None if the next step may change something.
 
-        In a step everything travels through the whole network. Once no layer sends before it
-        receives something, the next step brings nothing to any of them, nor does a later one until
-        spikes become finer.
+        Every step runs through the whole network. Once no layer would fire without new input, the
+        next step brings no layer any input, nor does a later one until spikes become finer.
         """
         if self._quiet_since is None:
             return None
@@ -166,8 +180,8 @@ class SpikingNetwork(nn.Module):
 
     @property
     def image(self) -> Tensor:
-        """What has been sent of the images so far, [N, C, H, W]: the last one, but for pixels that
-        hardly changed.
+        """The images as transmitted so far, [N, C, H, W]: the last ones, except for pixels whose
+        change stayed below encoding.tau.
         """
         self._check_started()
         return self._input.image
@@ -178,62 +192,67 @@ class SpikingNetwork(nn.Module):
         self._input.start(x)
         for _, layer in self.layers():
             layer.reset(self._input.keys)
-        rests = {
-            name: rest
-            for name, layer in self.layers()
-            if (rest := getattr(layer, "rest", None)) is not None
-        }
-        at_most_one = {name for name, layer in self.layers() if layer.sends_at_most_one}
-        self.synapses.reset(
-            at_most_one, rests, next((layer.digits for _, layer in self.layers()), count_digits)
-        )
+        resting: dict[str, Tensor] = {}
+        single: set[str] = set()
+        for name, layer in self.layers():
+            rest = getattr(layer, "rest", None)
+            if rest is not None:
+                resting[name] = rest
+            if layer.sends_at_most_one:
+                single.add(name)
+        digits = next((layer.digits for _, layer in self.layers()), count_digits)
+        self.synapses.reset(single, resting, digits)
         self._output.reset()
         self._updates = torch.zeros(len(x), dtype=torch.float64, device=x.device)
         self._shapes: dict[str, torch.Size] = {}
         self._values = {}
-        # Steps in all, and with this image.
+        # Steps since `start`, and steps with the current image.
         self.t = self._since = 0
         self._quiet_since: int | None = None
 
     @torch.no_grad()
     def feed(self, x: Tensor) -> None:
-        """Present the next batch of images, of the same shape, and keep the state: what has changed
-        is sent.
+        """Present the next images of the same scenes, and keep the state: only changes are sent.
 
-        For differential coding only. The value of spikes starts again as for a new image. From now
-        on neurons have their hysteresis. Raises UserError otherwise.
+        The schedule of spike values starts again, and neurons have their hysteresis from now on.
+
+        Raises:
+            UserError: The coding is not differential, or the shape differs.
         """
         self._check_started()
         self._input.feed(x)
         self._since, self._quiet_since = 0, None
         for _, layer in self.layers():
-            layer.later = True
+            layer.has_hysteresis = True
 
     @torch.no_grad()
     def step(self, probes: tuple[Probe, ...] = ()) -> bool:
-        """One timestep, up to what is read. Returns whether anything may happen while spikes keep
-        their value.
+        """Simulate one timestep, up to the nodes from which the output is read.
 
-        In rate coding that is always so.
+        Returns:
+            Whether a further step may change something while spikes keep their value; in rate
+            coding always.
         """
         self._check_started()
         assert self._values is not None
-        self.t, self._since = self.t + 1, self._since + 1
-        values, active, weight = self._values, False, self.spike_weight(self._since)
+        self.t += 1
+        self._since += 1
+        values = self._values
+        active = False
+        weight = self.spike_weight(self._since)
+        biased = self.t == 1 or not self.plan.coding.once
         for node in self.plan.stepped:
             name = node.name
             if self.t > 1 and name in self.plan.constant:
                 continue
-            given = [values[i] for i in node.inputs]
+            inputs = [values[i] for i in node.inputs]
             if node.op == "input":
                 values[name] = self._input.send(name, self.t)
             elif node.op == "activation":
-                values[name] = self._fire(name, node.inputs[0], given[0], weight, probes)
+                values[name] = self._fire(name, node.inputs[0], inputs[0], weight, probes)
                 active = active or values[name] is not None or not self.layer(name).settled
             else:
-                values[name] = self.synapses(
-                    node, given, weight, self.t == 1 or not self.plan.coding.once
-                )
+                values[name] = self.synapses(node, inputs, weight, biased)
             if self.t == 1:
                 value = values[name]
                 assert isinstance(value, Tensor)
@@ -248,40 +267,47 @@ class SpikingNetwork(nn.Module):
         return active or not self.plan.coding.once
 
     def snapshot(self, maps: bool = False) -> Snapshot:
-        """The output and the costs so far. maps: with spike maps. Raises ValueError before the
-        first step.
+        """The output and the costs so far; with spike maps if `maps`.
+
+        Raises:
+            ValueError: No step has been simulated.
         """
         self._check_started()
         if self.t == 0:
             raise ValueError("nothing has happened yet: call step() first")
-        counts, drawn = self.counts(), {}
-        totals = {
-            name: Counts.unstacked(_per_image(count.stacked())) for name, count in counts.items()
-        }
+        counts = self.counts()
+        by_sender = {}
+        for name, count in counts.items():
+            by_sender[name] = Counts.unstacked(_per_image(count.stacked()))
+        # With neuron.events=switches the events are switches, not spikes.
         switching = self.recipe.neuron.events == "switches"
-        spikes = {
-            name: _per_image(layer.count) if switching else totals[name].spikes
-            for name, layer in self.layers()
-        }
-        if maps:
-            drawn = {
-                name: layer.count.mean(1) for name, layer in self.layers() if layer.count.ndim == 4
-            }
-        share = self.recipe.bias_share(self.spike_weight(self._since))
-        outputs = self._output.read(self.t, self._shapes, share)
-        sent = Counts.of(lambda *each: sum(each), *totals.values())
+        spikes = {}
+        spike_maps = {}
+        for name, layer in self.layers():
+            spikes[name] = _per_image(layer.count) if switching else by_sender[name].spikes
+            if maps and layer.count.ndim == 4:
+                spike_maps[name] = layer.count.mean(1)
         by_layer = operations.operations_by_layer(self.graph, counts)
-        nothing = Counts.alike(torch.zeros_like(self._updates))
-        done = Counts.of(lambda *each: sum(each), nothing, *by_layer.values())
-        updates = self._updates.clone()
-        return Snapshot(self._since, outputs, spikes, sent, done, updates, drawn, totals, by_layer)
+        none = Counts.alike(torch.zeros_like(self._updates))
+        share = self.recipe.bias_share(self.spike_weight(self._since))
+        return Snapshot(
+            t=self._since,
+            outputs=self._output.read(self.t, self._shapes, share),
+            spikes=spikes,
+            sent=_total(by_sender.values()),
+            operations=_total([none, *by_layer.values()]),
+            updates=self._updates.clone(),
+            maps=spike_maps,
+            sent_by_layer=by_sender,
+            operations_by_layer=by_layer,
+        )
 
     def _check_started(self) -> None:
         if self._values is None:
             raise ValueError("there is no run to go on with: call start(x) first")
 
     def spike_weight(self, t: int) -> float:
-        """What a spike is worth in step t of an image, in thetas."""
+        """The value of a spike in step t of an image, in thetas."""
         return coding.spike_weight(self.recipe.encoding, t)
 
     def layers(self) -> Iterable[tuple[str, NeuronLayer]]:
@@ -302,7 +328,7 @@ class SpikingNetwork(nn.Module):
         weight: float,
         probes: tuple[Probe, ...],
     ) -> Tensor | Active | None:
-        """What a layer of neurons sends; None for silence in differential coding."""
+        """Run one layer; returns its spikes, or None for silence in differential coding."""
         layer = self.layer(name)
         current = None if value is None else self.synapses.analogue(source, value)
         if current is None and layer.settled and layer.spike_weight == weight:
@@ -312,40 +338,40 @@ class SpikingNetwork(nn.Module):
         self._updates += self._neurons(layer) * self._received(name, current)
         if self.plan.coding.once and self.t > 1 and layer.silent():
             spikes = None
-        for probe in probes:  # of a network that is observed, in which nothing is left out
+        for probe in probes:
+            # In an observed network nothing is left out.
             assert not isinstance(current, Active)
             probe(name, self.t, layer, current)
         return spikes
 
     def _received(self, name: str, current: Tensor | Active | None) -> Tensor | int:
-        """1 for each image of which a layer received something in this step, else 0."""
+        """1 for each image for which a layer received input in this step, else 0."""
         if self.t == 1 or not self.plan.coding.once:
             return 1
         if isinstance(current, Active):
             return current.images()
-        if current is None or (immediate(current) and len(current) == 1):  # silence is None
-            return int(current is not None)
+        if current is None:
+            return 0
+        if immediate(current) and len(current) == 1:
+            # Input that is all zero comes as None.
+            return 1
         received = current.flatten(1).any(1)
         pool = self.plan.sums.get(name)
-        return (
-            received
-            if pool is None or immediate(current)
-            else received & self.synapses.arrived[pool]
-        )
+        if pool is None or immediate(current):
+            return received
+        return received & self.synapses.arrived[pool]
 
     @staticmethod
     def _neurons(layer: NeuronLayer) -> int:
         return layer.count[0].numel() * layer.neurons_per_site
 
     def counts(self) -> dict[str, Counts]:
-        """Events so far of everything that sends them, at each position: layers, max poolings, the
-        image.
-        """
+        """Events so far by sender and position: layers, max poolings, the image."""
         layers = {name: layer.counts for name, layer in self.layers()}
         return {**layers, **self.synapses.pooled_counts(), **self._input.counts()}
 
     def __getstate__(self) -> dict[str, Any]:
-        """A copy, or what is pickled, has no run."""
+        """A copy or a pickle holds no run."""
         return {**self.__dict__, "_values": None}
 
     def _apply(self, fn: Any, recurse: bool = True) -> Self:
@@ -356,3 +382,7 @@ class SpikingNetwork(nn.Module):
 
 def _per_image(count: Tensor) -> Tensor:
     return count.sum(tuple(range(1, count.ndim)), dtype=torch.float64)
+
+
+def _total(counts: Iterable[Counts]) -> Counts:
+    return Counts.of(lambda *each: sum(each), *counts)

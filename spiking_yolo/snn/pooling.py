@@ -16,19 +16,24 @@ _ROUNDING = 1e-3
 
 
 class CumulativeMaxPool(nn.Module):
-    """Sends the change of the maximum, over each window, of the input's running sum: the sum sent
-    is the pooled sum.
+    """Sends the change of the maximum of the input's running sum over each window.
 
-    Pooling the spikes of single steps instead counts every spike of a window and gets *worse* with
-    T. What is sent can be negative, more than one spike or, behind graded spikes, a part of one. It
-    counts as the spikes that its value takes: a change of a part of a spike is one event all the
-    same. attrs: geometry, see graph.max_pool. sends_sums: the pooled sum itself is handed on in
-    every step, to neurons that work on sums; nothing is counted. by_channel: see LayerPlan.
+    The sum of what is sent is then the pooled sum. (Pooling the spikes of single steps would count
+    every spike of a window, and get *worse* with T.) What is sent can be negative, more than one
+    spike or, behind graded spikes, a fraction of one. It is counted as the number of spikes that
+    its value takes; a fraction of a spike is one event.
+
+    Args:
+        attrs: Geometry, see graph.max_pool.
+        sends_sums: Pass on the pooled sum itself in every step, to neurons that work on sums;
+            nothing is counted.
+        backend: Speed-ups.
+        by_channel: See LayerPlan.
     """
 
     sent: Tensor
     state: State
-    # Whether anything did in the last step, for who cannot know from sums and silence.
+    # Whether there was input in the last step: sums do not show it on an accelerator.
     arrived: Tensor | None = None
 
     def __init__(
@@ -39,7 +44,9 @@ class CumulativeMaxPool(nn.Module):
         by_channel: bool = False,
     ):
         super().__init__()
-        self.attrs, self.sends_sums, self.by_channel = attrs, sends_sums, by_channel
+        self.attrs = attrs
+        self.sends_sums = sends_sums
+        self.by_channel = by_channel
         self._pooled_sum = (backend or Backend()).pooled_sum(attrs)
         self.reset()
 
@@ -49,49 +56,62 @@ class CumulativeMaxPool(nn.Module):
         rest: Tensor | None = None,
         digits: Callable[[Tensor], Tensor] = count_digits,
     ) -> None:
-        """Forget everything: the next step starts a new run, of any shape.
+        """Start a new run, of any shape, with the next step.
 
-        bursts: whether a step of the input can be worth more than one spike. rest: of the input,
-        [C]; what its first step brings without an event, and this one hands on without any, since
-        it shifts a maximum as it shifts all. digits: how many a number of spikes has.
+        Args:
+            bursts: Whether the input of a step can be worth more than one spike.
+            rest: Resting value of the input, [C]: it arrives in the first step without an event and
+                is passed on without one, because it shifts all values of a window alike.
+            digits: The number of digits of a number of spikes.
         """
         self._pooled_sum.reset()
-        self._fresh, self._bursts, self._rest, self._digits = True, bursts, rest, digits
+        self._fresh = True
+        self._bursts = bursts
+        self._rest = rest
+        self._digits = digits
 
     def forward(
         self, current: Tensor | Active, spike_weight: float = 1.0
     ) -> Tensor | Active | None:
-        """One timestep. current: [N, C, H, W], what arrives. Returns what is sent, [N, C, H', W'];
-        None for nothing.
+        """One timestep.
 
-        spike_weight: value of one spike, by which what is sent is counted.
+        Args:
+            current: The input, [N, C, H, W].
+            spike_weight: The value of one spike, in which the output is counted.
+
+        Returns:
+            The output, [N, C, H', W'], or None for silence.
         """
         if isinstance(current, Active):
-            if not self._fresh and (changed := self._pooled_sum.at(current)) is not None:
-                return self._at(*changed, spike_weight)
+            change = None if self._fresh else self._pooled_sum.at(current)
+            if change is not None:
+                return self._at(*change, spike_weight)
             current = current.dense()
         pooled = self._pooled_sum(current)
         if self.sends_sums:
-            self._fresh, self.arrived = False, None if immediate(current) else current.any()
+            self._fresh = False
+            self.arrived = None if immediate(current) else current.any()
             return pooled
         first = self._fresh
         if first:
-            self._fresh, self.sent = False, torch.zeros_like(pooled)
+            self._fresh = False
+            self.sent = torch.zeros_like(pooled)
             if self._rest is not None:
                 self.sent += per_channel(self._rest, pooled)
             without = ("switches", "previous", *(() if self._bursts else ("events",)))
             self.state = State.allocate(
                 pooled.shape, pooled, pooled.dtype, without, self.by_channel
             )
-        # The old `sent` is not needed any more.
+        # Into the memory of the old `sent`.
         out = torch.sub(pooled, self.sent, out=self.sent)
         self.sent = pooled
         self._tally(self.state, out, spike_weight)
         return pooled if first and self._rest is not None else out
 
     def _at(self, pooled: Active, before: Tensor, spike_weight: float) -> Active | None:
-        """The same where the maximum may have changed: `pooled`, which was `before`. self.sent has
-        changed with it.
+        """The same for the rows whose maximum may have changed from `before` to `pooled`.
+
+        self.sent shares memory with the pooled sum and has changed with it.
         """
         if self.sends_sums:
             return pooled
@@ -111,7 +131,7 @@ class CumulativeMaxPool(nn.Module):
 
     @property
     def counts(self) -> Counts:
-        """Events sent so far: see State.counts."""
+        """Events so far, see State.counts."""
         return self.state.counts(self.by_channel)
 
     def _apply(self, fn: Any, recurse: bool = True) -> Self:

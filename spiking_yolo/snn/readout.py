@@ -1,6 +1,4 @@
-"""Where the output of a network is read: the mean over time of what arrives at the linear end of
-the graph.
-"""
+"""The output of a run: the accumulated input of the heads, snapshots of it, and what it cost."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
@@ -15,31 +13,37 @@ from spiking_yolo.snn.synapses import Synapses
 
 
 class OutputSum:
-    """Sums what arrives at the nodes that need not be computed in every step, and computes them
-    where a run is read.
+    """Accumulates the input of the linear end of the graph, which is computed only when read.
 
-    skip: steps at the start that are not read. corrections: output -> bias [C], added to it.
+    Args:
+        plan: Which nodes are that linear end.
+        synapses: Computes them.
+        skip: Number of steps at the start that are left out.
+        corrections: Output -> bias [C] that is added to it.
     """
 
     def __init__(
         self, plan: NetworkPlan, synapses: Synapses, skip: int, corrections: Mapping[str, Tensor]
     ):
-        self._plan, self._synapses, self._skip, self._given = plan, synapses, skip, corrections
+        self._plan = plan
+        self._synapses = synapses
+        self._skip = skip
+        self._biases = corrections
         self._sources = readout_sources(plan.graph, plan.readout)
         self.reset()
 
     def reset(self) -> None:
         self._sums: dict[str, Tensor] = {}
         self._corrections = {
-            name: beside(bias, self._synapses.like) for name, bias in self._given.items()
+            name: beside(bias, self._synapses.like) for name, bias in self._biases.items()
         }
-        # As they were read last, while nothing has arrived since.
+        # The outputs as last read, valid until more input arrives, and the share of the corrections
+        # in them.
         self._outputs: tuple[Tensor, ...] | None = None
-        # Of the corrections, when they were read last.
         self._share = 1.0
 
     def add(self, values: Mapping[str, Tensor | Active | None], t: int) -> None:
-        """values: of all nodes in step t; None for silence, but never in the first step."""
+        """Accumulate step t. values: of all nodes; None is silence, but never in the first step."""
         for name in self._sources:
             value = values[name]
             if t == 1 and isinstance(value, Tensor):
@@ -49,9 +53,12 @@ class OutputSum:
                 self._sums[name].add_(dense(value))
 
     def read(self, t: int, shapes: dict[str, torch.Size], share: float = 1.0) -> tuple[Tensor, ...]:
-        """After t steps, in the units of the ANN; 0 while no step has been read.
+        """The outputs after t steps, in the units of the ANN; 0 while no step counts.
 
-        Shapes of the nodes go to `shapes`. share: of the corrections that is added.
+        Args:
+            t: Steps so far.
+            shapes: Receives the shapes of the nodes that are computed here.
+            share: The share of the corrections that is added.
         """
         if self._outputs is not None and self._plan.coding.once and share == self._share:
             return self._outputs
@@ -61,12 +68,10 @@ class OutputSum:
         values: dict[str, Tensor] = {name: total / divisor for name, total in self._sums.items()}
         for node in self._plan.readout:
             value = self._synapses(node, [values[name] for name in node.inputs], 1.0, True)
-            # With biases nothing is left out.
+            # With biases the value is never None or sparse.
             assert isinstance(value, Tensor)
-            values[node.name], shapes[node.name] = (
-                value if steps > 0 else torch.zeros_like(value),
-                value.shape,
-            )
+            shapes[node.name] = value.shape
+            values[node.name] = value if steps > 0 else torch.zeros_like(value)
         self._outputs = tuple(self._output(name, values[name]) for name in self._plan.graph.outputs)
         return self._outputs
 
@@ -79,14 +84,20 @@ class OutputSum:
 class Snapshot:
     """The network after t steps with an image. All tensors are per image, [N, ...].
 
-    outputs: head tensors in the units of the ANN. spikes: layer -> spikes so far, float64 [N].
-    sent: events that neurons, poolings and the image have sent so far; operations: synaptic
-    operations so far, each event times the outputs that it reaches; both float64 [N] in each
-    counting. With neuron.events=switches the events are switches. updates: neurons that were
-    updated, summed over the steps, float64 [N]: all of a layer in each step in which it received
-    something. maps: layer -> spikes so far per position, the mean over the channels, [N, h, w];
-    empty unless asked for. sent_by_layer: `sent` of each sender; operations_by_layer: `operations`
-    of each convolution and linear layer that receives events.
+    Attributes:
+        t: Steps with this image.
+        outputs: Head tensors in the units of the ANN.
+        spikes: Layer -> spikes so far, float64 [N].
+        sent: Events that neurons, max poolings and the image have sent so far, float64 [N] in each
+            counting. With neuron.events=switches the events are switches.
+        operations: Synaptic operations so far: each event times the outputs that it reaches;
+            float64 [N] in each counting.
+        updates: Updated neurons, summed over the steps, float64 [N]: all neurons of a layer in each
+            step in which the layer received input.
+        maps: Layer -> spikes so far at each position, averaged over the channels, [N, h, w]; empty
+            unless asked for.
+        sent_by_layer: `sent` of each sender.
+        operations_by_layer: `operations` of each convolution and linear layer that receives events.
     """
 
     t: int
@@ -100,15 +111,15 @@ class Snapshot:
     operations_by_layer: dict[str, Counts] = field(default_factory=dict)
 
     def since(self, before: "Snapshot") -> "Snapshot":
-        """The same with the costs since a snapshot of the same run."""
+        """The same outputs, with the costs since an earlier snapshot of the same run."""
         return replace(
             self,
             spikes={name: spikes - before.spikes[name] for name, spikes in self.spikes.items()},
             sent=Counts.of(torch.sub, self.sent, before.sent),
             operations=Counts.of(torch.sub, self.operations, before.operations),
             updates=self.updates - before.updates,
-            sent_by_layer=_less(self.sent_by_layer, before.sent_by_layer),
-            operations_by_layer=_less(self.operations_by_layer, before.operations_by_layer),
+            sent_by_layer=_difference(self.sent_by_layer, before.sent_by_layer),
+            operations_by_layer=_difference(self.operations_by_layer, before.operations_by_layer),
             maps={
                 name: m - before.maps[name] if name in before.maps else m
                 for name, m in self.maps.items()
@@ -116,16 +127,18 @@ class Snapshot:
         )
 
 
-def _less(counts: dict[str, Counts], before: dict[str, Counts]) -> dict[str, Counts]:
+def _difference(counts: dict[str, Counts], before: dict[str, Counts]) -> dict[str, Counts]:
     return {name: Counts.of(torch.sub, count, before[name]) for name, count in counts.items()}
 
 
 @dataclass(frozen=True)
 class Quiet:
-    """Outputs and counts stay as they are from step `since` of an image on.
+    """Outputs and counts do not change after step `since` of an image.
 
-    until: the step in which spikes become finer, so that more may be sent; None: nothing ever
-    changes again.
+    Attributes:
+        since: The last step that changed something.
+        until: The step in which spikes become finer, so that more may be sent; None if nothing
+            changes any more.
     """
 
     since: int
@@ -133,9 +146,7 @@ class Quiet:
 
     @property
     def settled(self) -> int | None:
-        """The step after which no later one changes anything, however long the run; None if one
-        may.
-        """
+        """The last step that changes anything, however long the run; None if unknown."""
         return self.since if self.until is None else None
 
     def __str__(self) -> str:
@@ -146,13 +157,19 @@ class Quiet:
 
 @dataclass(frozen=True)
 class Run:
-    """Snapshots by t; neurons: layer -> neurons of one image; steps: steps simulated.
+    """A run of the network.
 
-    They are fewer than T where the rest is quiet, which is not asked of a GPU. quiet: since when
-    nothing changes; None if the step after the last one may change something, as in rate coding.
-    activations: of the ANN, of one image; neurons behind their pooling are fewer, ON/OFF pairs
-    more. macs: multiply-accumulates of one ANN forward pass. analogue_macs: those of layers that
-    receive analogue values, per run where they are constant or differential, else per step.
+    Attributes:
+        snapshots: By timestep.
+        neurons: Layer -> neurons of one image.
+        activations: Activations of the ANN for one image. There are fewer neurons where these stand
+            behind their pooling, and more where they form ON/OFF pairs.
+        steps: Simulated steps: fewer than T if nothing changed any more, which a GPU is not asked.
+        macs: Multiply-accumulates of one forward pass of the ANN.
+        analogue_macs: Those of layers with analogue input: per run where that is constant or
+            differential, else per step.
+        quiet: Since when nothing changes; None if the next step may change something, as in rate
+            coding.
     """
 
     snapshots: dict[int, Snapshot]

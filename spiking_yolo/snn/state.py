@@ -1,4 +1,4 @@
-"""What a layer of neurons remembers from step to step, and what a step is told."""
+"""The state of a layer of neurons, and the arguments of a step."""
 
 from collections.abc import Callable, Collection
 from dataclasses import MISSING, dataclass, field, fields, is_dataclass
@@ -14,9 +14,12 @@ T = TypeVar("T")
 
 
 def tensor(dtype: torch.dtype | None = None, optional: bool = False, per_position: int = 0) -> Any:
-    """A field of a state: one value per neuron, or so many per position, [N, per_position, ...].
+    """Declare a tensor of a state: one value per neuron, or `per_position` values per position.
 
-    dtype: that of the potentials if None. optional: may be left out.
+    Args:
+        dtype: None for that of the potentials.
+        optional: Whether a layer may go without it.
+        per_position: Values per position, [N, per_position, ...]; 0 for one per neuron.
     """
     kind = {"dtype": dtype, "per_position": per_position}
     return field(default=None if optional else MISSING, metadata=kind)  # type: ignore[call-overload]
@@ -24,13 +27,15 @@ def tensor(dtype: torch.dtype | None = None, optional: bool = False, per_positio
 
 @dataclass(kw_only=True)
 class State:
-    """The tensors of one layer, one value per neuron: [N, C, ...], or rows of them (see
-    layout.py).
+    """The tensors of one layer, one value per neuron: [N, C, ...], or rows of them (layout.py).
 
-    count: spikes so far. events: those in each of the Counts, of all channels together, or of each
-    where a slice of channels is taken of what is sent; without bursts it is left out, for all three
-    are the same. With neuron.events=switches also `switches`, the switches so far, and `previous`,
-    what was sent in the step before.
+    Attributes:
+        count: Spikes so far.
+        events: Events so far in each of the Counts, summed over the channels, or by channel if a
+            later node takes a slice of the channels. Without bursts the three are equal and it is
+            left out.
+        switches: With neuron.events=switches, the switches so far.
+        previous: With neuron.events=switches, the output of the last step.
     """
 
     count: Tensor = tensor()
@@ -39,9 +44,7 @@ class State:
     previous: Tensor | None = tensor(optional=True)
 
     def tally(self, spikes: Tensor, digits: Callable[[Tensor], Tensor] = count_digits) -> None:
-        """Count what the neurons send in a step: a burst of n = `spikes` each, n >= 0, or as
-        digits(n) digits.
-        """
+        """Count the output of a step: bursts of n = `spikes` >= 0, which make digits(n) digits."""
         self.count.add_(spikes)
         if self.events is not None:
             counted = Counts(spikes, digits(spikes), spikes.clamp(max=1))
@@ -51,9 +54,7 @@ class State:
             )
 
     def counts(self, by_channel: bool = False) -> Counts:
-        """Events so far at each position as the synapses receive them, of all channels or of each:
-        float64 [N, 1, ...] or [N, C, ...].
-        """
+        """Events so far at each position, float64 [N, 1, ...], or [N, C, ...] by channel."""
         if self.events is not None:
             return Counts(*self.events.chunk(3, 1))
         alike = self.count if self.switches is None else self.switches
@@ -70,9 +71,14 @@ class State:
         without: Collection[str] = (),
         by_channel: bool = False,
     ) -> Self:
-        """Zeros in every field but those of `without`. shape: [N, C, ...]; on the device of `like`.
+        """A state of zeros.
 
-        by_channel: events are counted for each channel.
+        Args:
+            shape: [N, C, ...].
+            like: A tensor on the device to use.
+            dtype: Of the potentials.
+            without: Fields that are left out.
+            by_channel: Whether events are counted by channel.
         """
         kept = {f.name: f.metadata for f in fields(cls) if f.name not in without}
         channels = shape[1] if by_channel else 1
@@ -90,8 +96,10 @@ class State:
 
 @dataclass(kw_only=True)
 class PotentialState(State):
-    """State of neurons with a membrane potential, in the units of the ANN (in thresholds where the
-    neuron says so).
+    """The state of neurons with a membrane potential.
+
+    Attributes:
+        potential: In the units of the ANN, or in thresholds where the neuron says so.
     """
 
     potential: Tensor = tensor()
@@ -99,11 +107,14 @@ class PotentialState(State):
 
 @dataclass(kw_only=True)
 class Parameters:
-    """What a step needs besides the state, in shapes that broadcast against it.
+    """The parameters of a step, in shapes that broadcast against the state.
 
-    theta: the threshold. initial: the potential at the start, in thresholds. bias: added to the
-    current. cap: the largest activation, in thresholds. rest: what a neuron hands on without an
-    event, in thresholds.
+    Attributes:
+        theta: The threshold.
+        initial: The initial potential, in thresholds.
+        bias: Added to the current.
+        cap: The largest activation, in thresholds.
+        rest: The resting value, in thresholds, which a neuron passes on without an event.
     """
 
     theta: Tensor
@@ -114,13 +125,16 @@ class Parameters:
 
 
 class Clock(NamedTuple):
-    """When a step happens.
+    """When a step happens. The first three are numbers, or tensors in compiled code.
 
-    t: steps before it. time: how many activations the sum of the input stands for: t + 1 in rate
-    coding, 1 in differential coding. spike_weight: what a spike of this step is worth, in thetas.
-    These three are numbers, or tensors in compiled code. first: whether t is 0. drops: whether
-    spike confidence may drop spikes in this step. reluctant: whether only a neuron to which more
-    than its hysteresis is due may fire.
+    Attributes:
+        t: Steps before this one.
+        time: How many activations the sum of the input contains: t + 1 in rate coding, 1 in
+            differential coding.
+        spike_weight: The value of a spike in this step, in thetas.
+        first: Whether t is 0.
+        drops: Whether spike confidence may drop spikes in this step.
+        hysteresis: Whether a neuron fires only beyond its hysteresis, as in later video frames.
     """
 
     t: Any
@@ -128,14 +142,14 @@ class Clock(NamedTuple):
     spike_weight: Any
     first: bool
     drops: bool = False
-    reluctant: bool = False
+    hysteresis: bool = False
 
 
 class Buffers(NamedTuple):
-    """Tensors that a step may write its results to instead of allocating them; None means allocate.
+    """Preallocated tensors for the results of a step; None means allocate.
 
-    They exist for speed alone, and a reader may think them away. out: for what is sent. ratio: for
-    MSAT's threshold. a to e: for anything.
+    An optimisation that can be ignored when reading. out: for the output; ratio: for MSAT's
+    threshold; a to e: for intermediate results.
     """
 
     a: Tensor | None = None
@@ -148,18 +162,14 @@ class Buffers(NamedTuple):
 
 
 def put(tree: Any, where: Tensor, part: Any) -> None:
-    """Write the rows of `part` back into the dataclass of tensors [n, C] that they were
-    taken from.
-    """
+    """Write the rows of `part` back into the dataclass of tensors [n, C] they were taken from."""
     for name, value in vars(tree).items():
         if value is not None:
             value.index_copy_(0, where, getattr(part, name))
 
 
 def map_tree(f: Callable[[Any], Any], tree: T) -> T:
-    """The same dataclass with f(leaf) for every leaf but None; f is called once for what is one
-    object.
-    """
+    """The same dataclass with f(leaf) for each leaf but None; once for leaves of one object."""
     return _mapped(f, tree, {})
 
 

@@ -1,6 +1,4 @@
-"""A video through one spiking network: the state stays from frame to frame, and what has changed is
-sent.
-"""
+"""A video through one spiking network that keeps its state: only changes travel."""
 
 from dataclasses import dataclass, replace
 from typing import Any
@@ -11,7 +9,8 @@ from torch import Tensor
 from spiking_yolo.snn.network import SpikingNetwork
 from spiking_yolo.snn.readout import Run, Snapshot
 
-# frames, in which rounding in float32 adds up to 6e-5 of the largest sums at most.
+# Frames after which the state starts anew. Until then rounding in float32 adds up to at most 6e-5
+# of the largest sums.
 REFRESH = 1000
 # Two frames that have nothing in common differ by twice the variance of one.
 UNLIKE = 1.0
@@ -19,8 +18,12 @@ UNLIKE = 1.0
 
 @dataclass(frozen=True)
 class FrameRun:
-    """run: of one frame, with the costs of this frame alone. fresh: the state started anew. cut:
-    the scene was new.
+    """One frame.
+
+    Attributes:
+        run: The run, with the costs of this frame alone.
+        fresh: Whether the state started anew.
+        cut: Whether the scene is another one.
     """
 
     run: Run
@@ -29,13 +32,13 @@ class FrameRun:
 
 
 class Stream:
-    """One video after another frame: stream(x) -> FrameRun.
+    """A video, frame by frame: stream(x) -> FrameRun.
 
     The first frame costs what a photograph costs. The state starts anew for a frame of another
-    size, after `refresh` frames (0: never), and where the scene is another one (see `unlike`),
-    since to cancel the old one would cost as much again. A frame that is like the one before but
-    costs more than a first one is a cut too, seen too late. Without recipe.keeps_frames every frame
-    is a first one. The network belongs to this stream alone.
+    size, after `refresh` frames (0: never), and at a cut (see `unlike`), because cancelling the old
+    scene would cost as much again. A frame that resembles the one before but costs more than a
+    first frame is reported as a cut too, in hindsight. Without recipe.keeps_frames every frame is a
+    first one. The network belongs to this stream alone.
     """
 
     def __init__(self, network: SpikingNetwork, T: int = 1, refresh: int = REFRESH):
@@ -44,46 +47,49 @@ class Stream:
 
     def reset(self) -> None:
         """The next frame is the first of a video."""
-        self._last: Snapshot | None = None  # cumulative, of the network
-        # Operations of the last first frame.
+        # The cumulative snapshot after the last frame.
+        self._last: Snapshot | None = None
+        # Operations of the last fresh frame, and frames since then.
         self._first = 0.0
-        self._age = 0  # frames since then
+        self._age = 0
 
     @torch.no_grad()
     def __call__(self, x: Tensor, **options: Any) -> FrameRun:
-        """x: [N, C, H, W]; N videos at once share their cuts. options: of SpikingNetwork.run, such
-        as maps.
+        """Simulate the next frame.
+
+        Args:
+            x: The frame, [N, C, H, W]; N videos at once share their cuts.
+            **options: Of SpikingNetwork.run, such as maps.
         """
-        due = (
-            self._last is None
-            or not self.network.recipe.keeps_frames
-            or self._age == self.refresh > 0
-        )
-        cut = not due and (x.shape != self.network.image.shape or unlike(x, self.network.image))
-        fresh = due or cut
+        restart = self._last is None or not self.network.recipe.keeps_frames
+        restart = restart or self._age == self.refresh > 0
+        cut = False
+        if not restart:
+            image = self.network.image
+            cut = x.shape != image.shape or unlike(x, image)
+        fresh = restart or cut
         run = self.network.run(x, self.T, keep=not fresh, **options)
-        before, self._last = self._last, run.snapshots[self.T]
+        before = self._last
+        self._last = run.snapshots[self.T]
         self._age = 1 if fresh else self._age + 1
         if fresh:
             self._first = self._operations(self._last)
             return FrameRun(run, fresh, cut)
         assert before is not None
-        run = replace(
-            run, snapshots={t: snapshot.since(before) for t, snapshot in run.snapshots.items()}
-        )
-        return FrameRun(run, fresh, self._operations(run.snapshots[self.T]) > self._first)
+        snapshots = {t: snapshot.since(before) for t, snapshot in run.snapshots.items()}
+        late_cut = self._operations(snapshots[self.T]) > self._first
+        return FrameRun(replace(run, snapshots=snapshots), fresh, late_cut)
 
     def _operations(self, snapshot: Snapshot) -> float:
         return getattr(snapshot.operations, self.network.recipe.counting).sum().item()
 
 
 def unlike(x: Tensor, sent: Tensor) -> bool:
-    """Whether a frame, [N, C, H, W], has so little in common with the one that was sent that it is
-    another scene.
+    """Whether a frame, [N, C, H, W], shows another scene than the frame transmitted so far.
 
-    That is so if they differ by more than the frame differs from its own mean colour.
+    It does if the two differ by more than the frame differs from its own mean colour.
     """
-    # Every k-th pixel of every k-th row is enough.
+    # A sample of the pixels is enough.
     k = max(min(x.shape[2:]) // 100, 1)
     x, sent = x[:, :, ::k, ::k], sent[:, :, ::k, ::k]
     own = (x - x.mean((2, 3), keepdim=True)).square_().sum((1, 2, 3))

@@ -1,6 +1,4 @@
-"""What lies between the layers of neurons: linear maps, pooling, and operations that only move
-values.
-"""
+"""Everything between the layers of neurons: linear maps, max pooling, and data movement."""
 
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from typing import Any, Self, overload
@@ -20,10 +18,15 @@ from spiking_yolo.snn.pooling import CumulativeMaxPool
 
 
 class LinearMap(nn.Module):
-    """A linear layer or a convolution with the weights of the ANN, which takes spikes as counts.
+    """A linear layer or a convolution with the weights of the ANN, applied to spike counts.
 
-    weight: [out, in] or [out, in / groups, kh, kw]. bias: [out] or None. `absorb` must be called
-    before the first step.
+    Call `absorb` before the first step.
+
+    Args:
+        weight: [out, in] or [out, in / groups, kh, kw].
+        bias: [out] or None.
+        attrs: Geometry of a convolution.
+        backend: Speed-ups.
     """
 
     weight: Tensor
@@ -33,20 +36,21 @@ class LinearMap(nn.Module):
         self, weight: Tensor, bias: Tensor | None, attrs: Mapping[str, Any], backend: Backend
     ):
         super().__init__()
-        # Loading others must not change the converted network.
+        # Copies: loading other weights must not change the converted network.
         self.register_buffer("weight", weight.clone())
         self.register_buffer("bias", None if bias is None else bias.clone())
         self.attrs, self._backend = attrs, backend
-        # The weights with the value of spikes, once it is known.
+        # The weights times the value of a spike, once that is known.
         self.folded = None
         self._convolution: Callable[[Tensor, bool], Tensor] | None = None
         self._events: EventConvolution | None = None
 
     def absorb(self, unit: units.Unit, dtype: torch.dtype) -> None:
-        """Fold the value of an incoming spike, [C], into the weights; None for analogue input,
-        which stays as it is.
+        """Fold the value of an incoming spike into the weights.
 
-        dtype: of the weights that receive spikes.
+        Args:
+            unit: The value, [C]; None for analogue input.
+            dtype: Of weights that receive spikes.
         """
         weight = self.weight
         if unit is not None:
@@ -65,13 +69,14 @@ class LinearMap(nn.Module):
         super()._load_from_state_dict(*args, **kwargs)
 
     def forward(self, x: Tensor | Active, biased: bool) -> Tensor | Active | None:
-        """x: [N, in] or [N, C, H, W]. biased: whether the bias is added. Returns the dtype of the
-        folded weights.
+        """The map of x, [N, in] or [N, C, H, W], in the dtype of the folded weights.
 
-        None where no output is reached.
+        Returns None if no event reaches an output. biased: whether the bias is added.
         """
-        if self._events is not None and not biased and (reached := self._events(x)) is not None:
-            return reached if len(reached.where) else None
+        if self._events is not None and not biased:
+            reached = self._events(x)
+            if reached is not None:
+                return reached if len(reached.where) else None
         x = dense(x)
         if self._convolution is not None:
             return self._convolution(x, biased)
@@ -85,7 +90,7 @@ class LinearMap(nn.Module):
 
 
 class Synapses(nn.Module):
-    """Every node of a graph but its neurons. The weights absorb theta (units.py)."""
+    """All nodes of a graph except its neurons. The weights absorb theta (units.py)."""
 
     def __init__(self, plan: NetworkPlan, simulation: SimulationOptions, backend: Backend):
         super().__init__()
@@ -112,8 +117,9 @@ class Synapses(nn.Module):
         self._shapes: dict[str, list[torch.Size]] = {}
 
     def absorb(self, thetas: Mapping[str, Tensor]) -> None:
-        """Fold the values of spikes, [C] per layer of neurons, into the weights that receive them,
-        if they are new.
+        """Fold theta, [C] of each layer of neurons, into the weights that receive its spikes.
+
+        Does nothing if the thresholds are the same as before.
         """
         maps = {name: linear for name, linear in self.maps.items() if isinstance(linear, LinearMap)}
         known = all(
@@ -123,9 +129,9 @@ class Synapses(nn.Module):
         if known and all(linear.folded is not None for linear in maps.values()):
             return
         self._thetas = {name: theta.clone() for name, theta in thetas.items()}
-        found = units.propagate(self.plan.graph, self._thetas)
         self._units = {
-            name: None if unit is None else beside(unit, self.like) for name, unit in found.items()
+            name: None if unit is None else beside(unit, self.like)
+            for name, unit in units.propagate(self.plan.graph, self._thetas).items()
         }
         for name, linear in maps.items():
             node = self.plan.graph[name]
@@ -142,10 +148,12 @@ class Synapses(nn.Module):
         rests: Mapping[str, Tensor] = {},
         digits: Callable[[Tensor], Tensor] = count_digits,
     ) -> None:
-        """Before a run, after `absorb`.
+        """Prepare a run, after `absorb`.
 
-        at_most_one: layers of neurons that send at most one spike in a step. rests: of layers that
-        have any, [C]. digits: how many a number of spikes has.
+        Args:
+            at_most_one: Layers of neurons that send at most one spike per step.
+            rests: Resting values of the layers that have one, [C].
+            digits: The number of digits of a number of spikes.
         """
         here = {name: beside(rest, self.like) for name, rest in rests.items()}
         known = units.at_rest(self.plan.graph, here, self._units) if rests else {}
@@ -155,13 +163,13 @@ class Synapses(nn.Module):
         self._shapes.clear()
 
     def pooled_counts(self) -> dict[str, Counts]:
-        """Events so far of the max poolings that send any, [N, C, H, W]."""
+        """Events so far of the max poolings that send events, [N, C, H, W]."""
         return {name: pool.counts for name, pool in self._pools() if not pool.sends_sums}
 
     @property
     def arrived(self) -> dict[str, Tensor]:
-        """Whether max poolings that hand on sums received anything in the last step, bool []; on a
-        device alone.
+        """Whether max poolings that pass on sums had input in the last step, bool []; on an
+        accelerator only.
         """
         return {name: pool.arrived for name, pool in self._pools() if pool.arrived is not None}
 
@@ -173,11 +181,13 @@ class Synapses(nn.Module):
     def forward(
         self, node: Node, given: Sequence[Tensor | Active | None], spike_weight: float, biased: bool
     ) -> Tensor | Active | None:
-        """What a node passes on in a timestep; None stands for silence, all zero, but never in the
-        first step.
+        """The output of a node in a timestep; None stands for silence, but never in the first step.
 
-        given: one per input, [N, ...]. spike_weight: what a spike is worth, in thetas. biased:
-        whether to add biases.
+        Args:
+            node: The node.
+            given: Its inputs, [N, ...] each.
+            spike_weight: The value of a spike, in thetas.
+            biased: Whether to add biases.
         """
         received = [value for value in given if value is not None]
         if not received:
@@ -204,11 +214,11 @@ class Synapses(nn.Module):
     @overload
     def analogue(self, name: str, value: Tensor | Active) -> Tensor | Active: ...
     def analogue(self, name: str, value: Tensor | Active) -> Tensor | Active:
-        """What node `name` sends, in the units of the ANN."""
+        """The value that node `name` sends, in the units of the ANN."""
         unit = self._units[name]
         if unit is None:
             return value
-        # Of spikes that are sent in bf16.
+        # Spikes may travel in bf16.
         value = dense(value).to(self.like.dtype)
         return value * per_channel(unit, value)
 

@@ -230,7 +230,7 @@ def test_neurons_of_a_few_rows(
         assert torch.equal(sent.dense() if isinstance(sent, Active) else sent, expected)
         for a, b in zip(vars(plain.state).values(), vars(tested.state).values(), strict=True):
             assert (a is None and b is None) or torch.equal(a, b)
-        plain.later = tested.later = True
+        plain.has_hysteresis = tested.has_hysteresis = True
 
 
 def exact(converted: Converted) -> Converted:

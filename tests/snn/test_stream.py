@@ -153,7 +153,7 @@ def test_hysteresis_by_hand():
     settings = {"neuron.hysteresis": 0.25, "threshold.scale": 1.0}
     layer = neuron(get_recipe("differential").with_settings({**settings, "neuron.gamma": 9}))
     assert send(layer, [0.6]) == [1]  # the first frame rounds
-    layer.later = True
+    layer.has_hysteresis = True
     assert send(layer, [0.7, 0.1, 0.34, 0.02]) == [0, 0, 0, 1]  # due .3, .4, .74, .76
     assert send(layer, [-0.5, -0.02]) == [0, -1]  # due -.74, -.76
 
@@ -167,7 +167,7 @@ def test_what_is_left_unsent_is_bounded_by_the_hysteresis(values: list[int], h: 
     )
     total = sent = 0.0
     for k, value in enumerate(values):
-        layer.later = k > 0
+        layer.has_hysteresis = k > 0
         z = value / 8 - total if k else value / 8
         (out,) = send(layer, [z])
         total, sent = total + z, sent + out

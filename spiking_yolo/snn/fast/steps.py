@@ -207,7 +207,7 @@ class CompiledStep(BlockedStep):
             if value != before:
                 number.fill_(value)
         self._values = values
-        key = self._key, clock.first, clock.drops, clock.reluctant
+        key = self._key, clock.first, clock.drops, clock.hysteresis
         if key not in self._codes:
             self._codes[key] = Fused(self._function(emit, clock))
         largest = self._codes[key](
@@ -228,7 +228,7 @@ class CompiledStep(BlockedStep):
         def compute(
             z: Tensor | None, t: Tensor, time: Tensor, weight: Tensor, *tensors: Tensor
         ) -> Tensor | None:
-            now = Clock(t, time, weight, clock.first, clock.drops, clock.reluctant)
+            now = Clock(t, time, weight, clock.first, clock.drops, clock.hysteresis)
             s, p = (map_tree(lambda i: tensors[i], tree) for tree in (state, parameters))
             sent = emit(s, p, z, now, Buffers())
             tensors[-1].copy_(sent)

@@ -142,7 +142,7 @@ class NeuronLayer(nn.Module, ABC):
         self.t = 0
         self.spike_weight = 1.0
         # Whether this is a later frame of a video.
-        self.later = False
+        self.has_hysteresis = False
         # Whether nothing was sent, and nothing will be until something is received.
         self.settled = False
         self.keys = keys
@@ -174,8 +174,8 @@ class NeuronLayer(nn.Module, ABC):
                 self._sum = dense(current)
         current = self._shrunk(current, spike_weight)
         time = self.coding.activations(self.t + 1)
-        reluctant = self.later and self.settings.hysteresis > 0
-        clock = Clock(self.t, time, spike_weight, self.t == 0, self.drops(self.t), reluctant)
+        hysteresis = self.has_hysteresis and self.settings.hysteresis > 0
+        clock = Clock(self.t, time, spike_weight, self.t == 0, self.drops(self.t), hysteresis)
         self.prepare(self.state, clock)
         sent = None if current is None else self.events(current, clock)
         if sent is not None:

@@ -231,7 +231,7 @@ class MsatSignedMemory(MsatNeurons, SignedMemory):
             ratio = self.rule.eq17(deviation, mean, current, ratio, buffers.c)
         weight = clock.spike_weight
         value = torch.mul(ratio, weight, out=buffers.a) if F.scales(weight) else ratio
-        hysteresis = clock.reluctant * self.settings.hysteresis
+        hysteresis = clock.hysteresis * self.settings.hysteresis
         out, spikes = F.send(
             due, s.sent, p.initial, self.settings, buffers.out, buffers.b, value, hysteresis
         )

@@ -59,7 +59,7 @@ class SignedMemory(NeuronLayer):
         self, s: MemoryState, p: Parameters, z: Tensor | None, clock: Clock, buffers: Buffers
     ) -> Tensor:
         due = self.due(s, p, self.total(s, z), clock.time, buffers.out)
-        hysteresis = clock.reluctant * self.settings.hysteresis
+        hysteresis = clock.hysteresis * self.settings.hysteresis
         out, spikes = F.send(
             due, s.sent, p.initial, self.settings, due, buffers.a, clock.spike_weight, hysteresis
         )
@@ -83,7 +83,7 @@ class SignedMemory(NeuronLayer):
     def events(self, current: Tensor | Active, clock: Clock) -> Active | None:
         if self._events is None or clock.first or clock.spike_weight != 1:
             return None
-        return self._events(current, clock.reluctant * self.settings.hysteresis)
+        return self._events(current, clock.hysteresis * self.settings.hysteresis)
 
     def total(self, s: MemoryState, z: Tensor | None) -> Tensor:
         """The sum of all input, with what arrives now: z itself for a layer that reads sums."""
