@@ -1,9 +1,8 @@
 """Options as fields of frozen dataclasses: type, default, documentation and range in one place.
 
-A recipe's slots and the options of every study are such dataclasses. `Options` checks its fields
-when it is made, so that a Python caller and the command line get the same UserError. A field's type
-is bool, int, float, str, Path, a Literal, Size, a tuple of these, a Mapping, Factors, or one of
-them `| None`.
+The slots of a recipe and the options of every verb are such dataclasses. The type of a field is
+bool, int, float, str, Path, a Literal, Size, a tuple of these, a Mapping, Factors, or one of them
+`| None`.
 """
 
 from __future__ import annotations
@@ -12,7 +11,7 @@ import inspect
 import math
 import types
 import typing
-from collections.abc import Collection, Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import MISSING, dataclass, field, fields
 from functools import cache
 from importlib import import_module
@@ -20,19 +19,18 @@ from pathlib import Path
 from typing import Any, ClassVar, Literal
 
 from spiking_yolo.errors import UserError
-from spiking_yolo.io.names import Size, input_size
+from spiking_yolo.io.names import Size, did_you_mean, input_size
 
-_IN_WORDS = {
+_TYPE_NAMES = {
     int: "a whole number",
     float: "a number",
     bool: "true or false",
     str: "text",
     Path: "a path",
 }
-_UNIONS = (types.UnionType, typing.Union)
-# Of a whole number without another bound, which random generators take as a seed too.
+# Of a whole number without another bound: random generators take no larger seed.
 LARGEST = 2**31 - 1
-# NAME -> factor, as text NAME:0.5,NAME2:2.
+# LAYER -> factor; as text LAYER:0.5,LAYER2:2.
 Factors = tuple[tuple[str, float], ...]
 
 
@@ -42,16 +40,36 @@ def setting(
     low: float | None = None,
     high: float | None = None,
     above: float | None = None,
-    choices: Collection[str] = (),
+    choices: Iterable[str] | None = None,
+    provider: str | None = None,
 ) -> Any:
-    """A field with its documentation and its closed range; above: a bound that is itself excluded.
+    """A field of a dataclass of options, with its documentation and range.
 
-    The range is that of each element of a tuple and of each factor. None as a default is allowed
-    whatever the range. choices: of a text, looked up when it is checked, so that they may grow. doc
-    None: that of the field of this name in a base class, range included,
-    whose default is changed.
+    Args:
+        default: Of the field; required without one. None is allowed whatever the range.
+        doc: Meaning. None repeats a field of a base class, range included, with another default.
+        low: Smallest value: of each element of a tuple, of each factor.
+        high: Largest value.
+        above: A bound that is itself excluded.
+        choices: Allowed texts, besides those of a Literal; may grow later.
+        provider: Module that adds choices when it is imported; imported when one is not known.
+
+    Example:
+        >>> @dataclass(frozen=True, kw_only=True)
+        ... class MyOptions(Options):
+        ...     T: int = setting(64, "timesteps", 1)
+        >>> MyOptions(T=0)
+        Traceback (most recent call last):
+        spiking_yolo.errors.UserError: T must be at least 1, not 0
     """
-    metadata = {"doc": doc, "low": low, "high": high, "above": above, "names": choices}
+    metadata = {
+        "doc": doc,
+        "low": low,
+        "high": high,
+        "above": above,
+        "more_choices": [] if choices is None else choices,
+        "provider": provider,
+    }
     if isinstance(default, dict):
         return field(default_factory=lambda: dict(default), metadata=metadata)
     return field(default=default, metadata=metadata)
@@ -59,32 +77,34 @@ def setting(
 
 @dataclass(frozen=True)
 class Setting:
-    """One field as `setting` describes it. type: without `| None`. group: the class that introduced
-    it.
+    """One field as `setting` describes it.
+
+    type: of the values, without `| None`. group: the class that introduced the field. positional:
+    whether its values have no flag on the command line.
     """
 
     name: str
     type: Any
     optional: bool
     default: Any
+    group: Any
+    positional: bool
     doc: str
     low: float | None
     high: float | None
     above: float | None
-    names: Collection[str]
-    group: type
-    positional: bool
+    more_choices: Any
+    provider: str | None
 
     @property
     def required(self) -> bool:
         return self.default is MISSING
 
     @property
-    def choices(self) -> tuple[Any, ...]:
-        """The allowed values: those of the Literal, and those that `allow` has added."""
-        if typing.get_origin(self.type) is not Literal:
-            return tuple(self.names)
-        return (*typing.get_args(self.type), *_ADDED.get((self.group, self.name), ()))
+    def choices(self) -> tuple[str, ...]:
+        """The allowed texts: those of a Literal, and those that were added. Empty: any."""
+        literals = typing.get_args(self.type) if typing.get_origin(self.type) is Literal else ()
+        return (*literals, *(choice for choice in self.more_choices if choice not in literals))
 
     @property
     def range(self) -> str:
@@ -106,8 +126,9 @@ class Setting:
 
     @property
     def words(self) -> bool:
-        """Whether each value is a word of its own on a command line, as files are; others have
-        commas between them.
+        """Whether each value is a word of its own on a command line, as files are.
+
+        Other values are separated by commas.
         """
         return self.type == tuple[Path, ...]
 
@@ -118,64 +139,42 @@ class Setting:
 
     @property
     def documentation(self) -> str:
-        """What it means, with the choices where it has some."""
-        return self.doc + (f" [{'|'.join(map(str, self.choices))}]" if self.choices else "")
+        """The meaning, with the choices if there are some."""
+        return self.doc + (f" [{'|'.join(self.choices)}]" if self.choices else "")
 
 
 @cache
 def settings_of(cls: type) -> dict[str, Setting]:
-    """The described fields of a dataclass by name, in the order of its `__init__`."""
+    """The fields of a dataclass that `setting` describes, in the order of its `__init__`."""
     hints = typing.get_type_hints(cls)
-    found = {}
+    settings = {}
     for f in fields(cls):
         if "doc" not in f.metadata:
             continue
-        origins = [c for c in cls.__mro__ if f.name in inspect.get_annotations(c)]
-        described = next(
-            m for c in origins if (m := c.__dataclass_fields__[f.name].metadata)["doc"] is not None
-        )
-        parts = (
-            typing.get_args(hints[f.name]) if typing.get_origin(hints[f.name]) in _UNIONS else ()
-        )
-        kind = next((part for part in parts if part is not types.NoneType), hints[f.name])
-        default = f.default if f.default_factory is MISSING else f.default_factory()
-        found[f.name] = Setting(
-            f.name,
-            kind,
-            bool(parts),
-            default,
-            **described,
-            group=origins[-1],
+        classes = [c for c in cls.__mro__ if f.name in inspect.get_annotations(c)]
+        descriptions = [c.__dataclass_fields__[f.name].metadata for c in classes]
+        description = next(d for d in descriptions if d["doc"] is not None)
+        hint = hints[f.name]
+        is_union = typing.get_origin(hint) in (types.UnionType, typing.Union)
+        members = typing.get_args(hint) if is_union else (hint,)
+        settings[f.name] = Setting(
+            name=f.name,
+            type=next(member for member in members if member is not types.NoneType),
+            optional=types.NoneType in members,
+            default=f.default if f.default_factory is MISSING else f.default_factory(),
+            group=classes[-1],
             positional=not f.kw_only,
+            **description,
         )
-    return found
-
-
-_ADDED: dict[tuple[type, str], list[str]] = {}
-_PROVIDERS: dict[tuple[type, str], str] = {}
-
-
-def provided_by(cls: type, name: str, module: str) -> None:
-    """Say which module allows more choices for a field of `cls` when it is imported, as soon as one
-    is asked for.
-    """
-    _PROVIDERS[cls, name] = module
-
-
-def allow(cls: type, name: str, choice: str) -> None:
-    """Add a choice to a field of `cls` that is a Literal: for what registers itself when it is
-    imported.
-    """
-    if choice not in settings_of(cls)[name].choices:
-        _ADDED.setdefault((cls, name), []).append(choice)
+    return settings
 
 
 @dataclass(frozen=True)
 class Options:
-    """Base of frozen dataclasses whose fields are settings: made only from values of the right type
-    and range.
+    """Base of the options of a verb: frozen dataclasses whose fields are settings.
 
-    title: of the group of these options in --help.
+    Values are checked when an object is made, so that Python and the command line get the same
+    UserError. title: of the group of these options in --help.
     """
 
     title: ClassVar[str] = "options"
@@ -186,17 +185,20 @@ class Options:
 
 
 def parse(name: str, kind: Any, value: Any) -> Any:
-    """A value as a command line or JSON gives it, in the type of its field. name: what messages
-    call it.
+    """A value from a command line or from JSON, in the type of its field.
+
+    name: what messages call it. Text of other types than numbers and flags stays as it is.
     """
+    if kind is float and type(value) is int:
+        return float(value)
     if not isinstance(value, str) or kind not in (bool, int, float):
-        return float(value) if kind is float and type(value) is int else value
+        return value
     try:
         if kind is bool:
             return {"true": True, "1": True, "false": False, "0": False}[value.lower()]
         return kind(value)
     except (ValueError, KeyError):
-        raise UserError(f"{name} must be {_IN_WORDS[kind]}, not {value!r}") from None
+        raise UserError(f"{name} must be {_TYPE_NAMES[kind]}, not {value!r}") from None
 
 
 def from_texts(name: str, entry: Setting, texts: Sequence[str]) -> Any:
@@ -222,10 +224,10 @@ def _key_value(name: str, text: str) -> tuple[str, str]:
 
 
 def checked(name: str, entry: Setting, value: Any) -> Any:
-    """The value, once it is known to have the type and the range of its field; text becomes a Path,
-    a list a tuple.
+    """The value of a field, if it has its type and range; text becomes a Path, a list a tuple.
 
-    Raises UserError, which calls it `name`, where it does not fit.
+    Raises:
+        UserError: It does not; the message calls it `name`.
     """
     if value is None and (entry.optional or entry.default is None):
         return value
@@ -250,28 +252,28 @@ def _checked_element(name: str, entry: Setting, value: Any) -> Any:
         except UserError as error:
             raise UserError(f"{name}: {error}") from None
     if entry.choices:
-        if value not in entry.choices and (entry.group, entry.name) in _PROVIDERS:
-            import_module(_PROVIDERS[entry.group, entry.name])
-        if value not in entry.choices:
-            raise UserError(
-                f"{name} must be one of {', '.join(map(str, entry.choices))}, not {value!r}"
-            )
+        _check_choice(name, entry, value)
         return value
     if kind is float and type(value) is int:
         value = float(value)
     if kind is Path and isinstance(value, str) and value:
         value = Path(value)
-    if (
-        not isinstance(value, kind)
-        or (isinstance(value, bool) and kind is not bool)
-        or "\0" in str(value)
-    ):
-        raise UserError(f"{name} must be {_IN_WORDS[kind]}, not {value!r}")
-    _in_range(name, entry, value)
+    fits = isinstance(value, kind) and (kind is bool or not isinstance(value, bool))
+    if not fits or "\0" in str(value):
+        raise UserError(f"{name} must be {_TYPE_NAMES[kind]}, not {value!r}")
+    _check_range(name, entry, value)
     return value
 
 
-def _in_range(name: str, entry: Setting, value: Any) -> None:
+def _check_choice(name: str, entry: Setting, value: Any) -> None:
+    if value not in entry.choices and entry.provider:
+        import_module(entry.provider)
+    if value not in entry.choices:
+        hint = did_you_mean(value, entry.choices) if isinstance(value, str) else ""
+        raise UserError(f"{name} must be one of {', '.join(entry.choices)}, not {value!r}{hint}")
+
+
+def _check_range(name: str, entry: Setting, value: Any) -> None:
     inside = (
         (entry.low is None or value >= entry.low)
         and (entry.high is None or value <= entry.high)
@@ -286,21 +288,26 @@ def _in_range(name: str, entry: Setting, value: Any) -> None:
 
 
 def _checked_factors(name: str, entry: Setting, value: Any) -> Factors:
-    pairs = value.items() if isinstance(value, Mapping) else value
-    if isinstance(value, str):
-        pairs = (part.rpartition(":")[::2] for part in value.split(",") if part)
     try:
-        # "a1" is no pair of "a" and "1".
-        apart: Iterable[Any] = (() if isinstance(pair, str) else pair for pair in pairs)
-        factors = tuple((site, float(factor)) for site, factor in apart)
+        factors = tuple((layer, float(factor)) for layer, factor in _pairs(value))
     except (TypeError, ValueError):
-        factors = ((None, 0.0),)
-    if not all(isinstance(site, str) and site for site, _ in factors):
+        factors = (("", 0.0),)
+    if not all(isinstance(layer, str) and layer for layer, _ in factors):
         raise UserError(
             f"{name} takes LAYER:FACTOR with commas, e.g. conv1:0.5,conv2:2, not {value!r}"
         )
-    if len({site for site, _ in factors}) < len(factors):
+    if len(dict(factors)) < len(factors):
         raise UserError(f"{name} names a layer twice: give one factor for each")
-    for site, factor in factors:
-        _in_range(f"{name} of {site}", entry, factor)
+    for layer, factor in factors:
+        _check_range(f"{name} of {layer}", entry, factor)
     return factors
+
+
+def _pairs(value: Any) -> Iterable[Any]:
+    """Layers and factors from "LAYER:0.5,LAYER2:2", a mapping, or pairs."""
+    if isinstance(value, Mapping):
+        return value.items()
+    if isinstance(value, str):
+        return [part.rpartition(":")[::2] for part in value.split(",") if part]
+    # A text of two letters would unpack like a pair.
+    return [() if isinstance(pair, str) else pair for pair in value]

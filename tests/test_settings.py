@@ -3,6 +3,7 @@
 import math
 from collections.abc import Mapping
 from dataclasses import KW_ONLY, FrozenInstanceError, dataclass
+from importlib import import_module
 from pathlib import Path
 from typing import Any, Literal
 
@@ -10,6 +11,7 @@ import pytest
 
 from spiking_yolo.errors import UserError, require
 from spiking_yolo.io.names import Size
+from spiking_yolo.recipe import Recipe
 from spiking_yolo.settings import Options, setting, settings_of
 
 
@@ -97,3 +99,29 @@ def test_a_whole_number_without_bound_fits_the_random_generators():
         UserError, match=r"^seed must be at most 2147483647, not 1180591620717411303424$"
     ):
         TrainOptions(task="classify", model="resnet20", data=Path("x"), seed=2**70)
+
+
+def test_choices_come_from_a_module_that_is_imported_when_one_is_not_known(tmp_path, monkeypatch):
+    """As kinds of neurons do, which register themselves."""
+    (tmp_path / "more_moods.py").write_text("import moods\nmoods.MOODS.append('sad')\n")
+    (tmp_path / "moods.py").write_text("MOODS = ['glad']\n")
+    monkeypatch.syspath_prepend(tmp_path)
+    moods = import_module("moods").MOODS
+
+    @dataclass(frozen=True, kw_only=True)
+    class Mood(Options):
+        mood: str = setting("glad", "how", choices=moods, provider="more_moods")
+
+    assert settings_of(Mood)["mood"].choices == ("glad",)
+    assert Mood(mood="sad").mood == "sad"
+    assert settings_of(Mood)["mood"].documentation == "how [glad|sad]"
+    with pytest.raises(UserError, match=r"one of glad, sad, not 'glat'; did you mean 'glad'\?"):
+        Mood(mood="glat")
+
+
+@pytest.mark.parametrize(
+    "key", ["neuron.kind", "neuron.reset", "encoding.coding", "encoding.input"]
+)
+def test_every_setting_of_a_recipe_that_plug_ins_extend_refuses_others(key: str):
+    with pytest.raises(UserError, match=f"{key} must be one of "):
+        Recipe("x").with_settings({key: "nonsense"})

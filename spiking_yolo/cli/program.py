@@ -160,7 +160,7 @@ def _parameter(entry: Setting, group: Group, required: bool) -> inspect.Paramete
         return inspect.Parameter(entry.name, kind, annotation=annotation, default=default)
     if entry.type is bool:
         details["negative"] = f"--no-{flags[0][2:]}" if entry.default is True else ()
-    elif not entry.choices:
+    else:
         details["metavar"] = _metavar(entry)
         details["converter"] = _converter(entry)
         if entry.words:
@@ -188,6 +188,8 @@ def _metavar(entry: Setting) -> str:
     words = {int: "INT", float: "FLOAT", str: "TEXT", Path: "PATH", Size: "SIZE"}
     if entry.is_mapping:
         return "KEY=VALUE"
+    if entry.choices:
+        return "CHOICE"
     word = words[entry.element]
     if entry.words:
         return f"{word}..."

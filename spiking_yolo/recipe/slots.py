@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import Any, Literal
 
 from spiking_yolo.recipe.kinds import KINDS
-from spiking_yolo.settings import Factors, allow, provided_by, setting, settings_of
+from spiking_yolo.settings import Factors, setting, settings_of
 
 # spikes per timestep: as many as needed.
 MOST = 65536
@@ -45,10 +45,15 @@ class Neuron:
     """(b) What a neuron does with its input current in a timestep."""
 
     kind: str = setting(
-        "if", "; ".join(f"{name}: {kind.doc}" for name, kind in KINDS.items()), choices=KINDS
+        "if",
+        "; ".join(f"{name}: {kind.doc}" for name, kind in KINDS.items()),
+        choices=KINDS,
+        provider="spiking_yolo.snn.neurons",
     )
     reset: Literal["subtract", "zero"] = setting(
-        "subtract", "for kind=if: subtract the threshold, or reset to zero"
+        "subtract",
+        "for kind=if: subtract the threshold, or reset to zero",
+        provider="spiking_yolo.snn.functional",
     )
     gamma: int = setting(1, "largest number of spikes per timestep", 1, MOST)
     initial: float = setting(
@@ -164,10 +169,14 @@ class Encoding:
     """(d) What travels: the image into the network, and values between layers."""
 
     coding: Literal["rate", "differential"] = setting(
-        "rate", "rate: image and bias in every step; differential: once, and layers send changes"
+        "rate",
+        "rate: image and bias in every step; differential: once, and layers send changes",
+        provider="spiking_yolo.snn.coding",
     )
     input: Literal["analogue", "poisson"] = setting(
-        "analogue", "the image itself, or random spikes at its intensities"
+        "analogue",
+        "the image itself, or random spikes at its intensities",
+        provider="spiking_yolo.snn.coding",
     )
     frames: Literal["keep", "reset"] = setting(
         "keep",
@@ -225,19 +234,10 @@ SLOTS: dict[str, type] = {
 }
 
 
-for _name, _module in (("kind", "neurons"), ("reset", "step")):
-    provided_by(Neuron, _name, f"spiking_yolo.snn.{_module}")
-for _name in ("coding", "input"):
-    provided_by(Encoding, _name, "spiking_yolo.snn.coding")
-
-
 def allow_choices(key: str, choices: Iterable[str]) -> None:
-    """Let a setting such as "neuron.kind" take these values too; for code that brings a new neuron,
-    reset or coding.
-    """
+    """Let a setting such as "encoding.coding" take these values too, for code that adds them."""
     slot, _, name = key.partition(".")
-    for choice in choices:
-        allow(SLOTS[slot], name, choice)
+    settings_of(SLOTS[slot])[name].more_choices.extend(choices)
 
 
 def settings_table() -> list[tuple[str, Any, str]]:

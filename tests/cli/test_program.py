@@ -7,11 +7,11 @@ from pathlib import Path
 import pytest
 from helpers.tiny import ROOT, run_tool
 
+from spiking_yolo.apps import detect as detect_verb
 from spiking_yolo.apps.analyze import AnalyzeOptions
 from spiking_yolo.apps.calibrate import CalibrateOptions
 from spiking_yolo.apps.convert import ConvertOptions
 from spiking_yolo.apps.detect import DetectOptions
-from spiking_yolo.cli import detect as detect_verb
 from spiking_yolo.cli.main import VERBS, call, parse
 from spiking_yolo.cli.process import status
 from spiking_yolo.cli.program import read
@@ -68,7 +68,7 @@ def test_abbreviations_are_refused(line):
         ("a --T 0", "--T must be at least 1, not 0"),
         ("a --conf -1", "--conf must be in 0..1, not -1.0"),
         ("a --conf inf", "--conf must be in 0..1, not inf"),
-        ("a --precision f16", '"f16" for --precision. Choose from: "float32", "bf16"'),
+        ("a --precision f16", "--precision must be one of float32, bf16, not 'f16'"),
         ("a --steps 4,,8", "--steps must be a whole number, not ''"),
         ("a --steps 4,65", "--steps must lie in 1..64"),
         ("a --set gamma", "--set takes KEY=VALUE"),
