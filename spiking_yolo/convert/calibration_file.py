@@ -16,7 +16,7 @@ from spiking_yolo.convert.thresholds import NeuronParameters
 from spiking_yolo.errors import Notice, UserError
 from spiking_yolo.graph import Graph
 from spiking_yolo.io.assets import command, is_shipped
-from spiking_yolo.io.files import beside, cache_folder
+from spiking_yolo.io.files import cache_folder, derived_file
 from spiking_yolo.io.json import entry, json_text
 from spiking_yolo.io.names import Size, label, size_name
 from spiking_yolo.io.tensors import check_finite, read_format, write_safetensors
@@ -172,7 +172,9 @@ def calibration_path(weights: Path, imgsz: Size, recipe: Recipe) -> Path:
             text = f"{value:g}" if isinstance(value, float) else str(value)
             changes += f".{key}={text}"
     changes = re.sub(r"[^\w.=-]", "_", changes)[:LONGEST]
-    return beside(weights, f"{weights.stem}.{size_name(imgsz)}.{recipe.name}{changes}.safetensors")
+    return derived_file(
+        weights, f"{weights.stem}.{size_name(imgsz)}.{recipe.name}{changes}.safetensors"
+    )
 
 
 @dataclass(frozen=True)

@@ -14,7 +14,7 @@ from spiking_yolo.data.images import Picture, preprocess, read_image
 from spiking_yolo.errors import UserError
 from spiking_yolo.graph import Graph, Node, forward
 from spiking_yolo.io.assets import command
-from spiking_yolo.io.files import beside
+from spiking_yolo.io.files import derived_file
 from spiking_yolo.io.json import entry, json_text
 from spiking_yolo.io.names import Size, size_name
 from spiking_yolo.io.tensors import checksum, read_safetensors, write_safetensors
@@ -374,4 +374,4 @@ def preprocessed(pictures: Sequence[Picture], spec: Spec) -> Sequence[Tensor]:
 
 def statistics_path(weights: Path, imgsz: Size) -> Path:
     """Path of the statistics of a weights file: `beside` it, named by the input size."""
-    return beside(weights, f"{weights.stem}.{size_name(imgsz)}.statistics.safetensors")
+    return derived_file(weights, f"{weights.stem}.{size_name(imgsz)}.statistics.safetensors")

@@ -194,7 +194,7 @@ def cache_folder() -> Path:
     return Path(chosen) if chosen else user_cache_path("spiking_yolo", appauthor=False)
 
 
-def beside(file: Path, name: str) -> Path:
+def derived_file(file: Path, name: str) -> Path:
     """The path of a file that is derived from another: beside it, whether it exists or not.
 
     If that folder is read-only and has no such file, a folder below `cache_folder` that belongs to
