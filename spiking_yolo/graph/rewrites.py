@@ -58,6 +58,8 @@ def with_identities(graph: Graph) -> Graph:
             reading += node.inputs
         elif node.name in source:
             wanted.add(node.name)
+    if not wanted:
+        return graph
     sends = {name: f"{name}_identity" for name in wanted}
     nodes: list[Node] = []
     for node in graph.nodes:
@@ -65,7 +67,7 @@ def with_identities(graph: Graph) -> Graph:
         if node.name in wanted:
             # Leaky ReLU of slope 1.
             nodes.append(Node(sends[node.name], "activation", (node.name,), {"slope": 1.0}))
-    return replace(graph, nodes=tuple(nodes)) if wanted else graph
+    return replace(graph, nodes=tuple(nodes))
 
 
 def analogue_nodes(graph: Graph) -> set[str]:

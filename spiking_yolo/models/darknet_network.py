@@ -172,9 +172,10 @@ def _block(section: Section, parts: dict[str, nn.Module], norm: nn.Module | None
 
 
 def _convolutional(section: Section, shape: Shape) -> tuple[nn.Module, Shape]:
-    filters, size, stride, groups = (
-        section.integer(key, 1, minimum=1) for key in ("filters", "size", "stride", "groups")
-    )
+    filters = section.integer("filters", 1, minimum=1)
+    size = section.integer("size", 1, minimum=1)
+    stride = section.integer("stride", 1, minimum=1)
+    groups = section.integer("groups", 1, minimum=1)
     padding = size // 2 if section.integer("pad", 0) else section.integer("padding", 0)
     if shape[0] % groups or filters % groups:
         raise section.error(
@@ -185,7 +186,8 @@ def _convolutional(section: Section, shape: Shape) -> tuple[nn.Module, Shape]:
     bn = bool(section.integer("batch_normalize", 0) or section.integer("cbn", 0))
     conv = nn.Conv2d(shape[0], filters, size, stride, padding, groups=groups, bias=not bn)
     block = _block(section, {"conv": conv}, nn.BatchNorm2d(filters, eps=1e-5) if bn else None)
-    height, width = ((side + 2 * padding - size) // stride + 1 for side in shape[1:])
+    height = (shape[1] + 2 * padding - size) // stride + 1
+    width = (shape[2] + 2 * padding - size) // stride + 1
     return block, (filters, height, width)
 
 

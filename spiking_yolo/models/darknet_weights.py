@@ -3,7 +3,6 @@
 import dataclasses
 import struct
 import warnings
-from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -82,16 +81,21 @@ def layer_arrays(layer: nn.Module) -> list[tuple[str, Tensor]]:
     return []
 
 
-def arrays(net: DarknetNet) -> Iterator[tuple[str, str, Tensor]]:
+def arrays(net: DarknetNet) -> list[tuple[str, str, Tensor]]:
     """Layer, name and values of every array of the network's file, in file order."""
+    result = []
     for section, layer in zip(net.sections, net.layers, strict=True):
         for name, tensor in layer_arrays(layer):
-            yield f"layer {section.index} [{section.kind}]", name, tensor.detach()
+            result.append((f"layer {section.index} [{section.kind}]", name, tensor.detach()))
+    return result
 
 
 def count_floats(net: DarknetNet) -> int:
     """Number of float32 values in this network's file."""
-    return sum(tensor.numel() for _, _, tensor in arrays(net))
+    count = 0
+    for _, _, tensor in arrays(net):
+        count += tensor.numel()
+    return count
 
 
 def _read_header(content: bytes, path: Path) -> Header:
@@ -154,6 +158,7 @@ def read_weights(net: DarknetNet, path: str | Path) -> Header:
     values = torch.from_numpy(np.frombuffer(content, "<f4", offset=header.size).astype(np.float32))
     pairs: list[tuple[Tensor, Tensor]] = []
     offset = 0
+    transposed = header.transposed
     for layer, name, tensor in arrays(net):
         array = values[offset : offset + tensor.numel()]
         if not torch.isfinite(array).all():
@@ -163,10 +168,10 @@ def read_weights(net: DarknetNet, path: str | Path) -> Header:
             )
         if name == "variance" and (array < 0).any():
             raise UserError(f"{path}: {layer} {name} is negative; the file or the cfg is wrong")
-        turned = header.transposed and tensor.ndim == 2
-        pairs.append(
-            (tensor, array.view(tensor.shape[::-1]).T if turned else array.view(tensor.shape))
-        )
+        if transposed and tensor.ndim == 2:
+            pairs.append((tensor, array.view(tensor.shape[::-1]).T))
+        else:
+            pairs.append((tensor, array.view(tensor.shape)))
         offset += tensor.numel()
     for tensor, array in pairs:
         tensor.copy_(array)
@@ -289,7 +294,7 @@ def class_names(
 def read_names(path: Path, classes: int) -> tuple[str, ...]:
     """The class names of a text file, one per line. Raises UserError unless there are so many."""
     lines = read_text(path).splitlines()
-    names = tuple(line.strip() for line in lines if line.strip())
+    names = tuple([line.strip() for line in lines if line.strip()])
     if len(names) != classes:
         raise UserError(
             f"{path} has {len(names)} names, but the network has {classes} classes; pass other"
