@@ -161,7 +161,7 @@ def calibrate_command(ann: Ann, recipe: Recipe) -> str:
 
 
 def calibration_path(weights: Path, imgsz: Size, recipe: Recipe) -> Path:
-    """The calibration file of a recipe, `beside` the weights.
+    """The calibration file of a recipe, beside the weights.
 
     It is named by size, method, and the changed settings that matter to what is learned.
     """

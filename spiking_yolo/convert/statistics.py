@@ -373,5 +373,5 @@ def preprocessed(pictures: Sequence[Picture], spec: Spec) -> Sequence[Tensor]:
 
 
 def statistics_path(weights: Path, imgsz: Size) -> Path:
-    """Path of the statistics of a weights file: `beside` it, named by the input size."""
+    """Path of the statistics of a weights file, beside it and named by the input size."""
     return derived_file(weights, f"{weights.stem}.{size_name(imgsz)}.statistics.safetensors")

@@ -205,3 +205,13 @@ def test_a_damaged_checkpoint_is_one_line(tmp_path, content):
     with pytest.raises(UserError, match=r"cannot open .*best\.pt") as caught:
         SpikingYOLO(path, trust=True)
     assert "\n" not in str(caught.value)
+
+
+def test_the_users_environment_does_not_switch_safe_loading_off(monkeypatch):
+    monkeypatch.setenv("ULTRALYTICS_SAFE_LOAD", "0")
+    monkeypatch.setenv("YOLO_OFFLINE", "0")
+    given = isolated.environment("/somewhere")
+    assert (
+        given["ULTRALYTICS_SAFE_LOAD"] == given["YOLO_OFFLINE"] == "1"
+        and given["PATH"] == os.environ["PATH"]
+    )
