@@ -61,8 +61,8 @@ DETECTOR = {  # and the costs
 }
 ENGINE = {
     "io/distributed.py:usable_device",
-    "apps/evaluate/records.py:Engine.records",
-    "apps/evaluate/records.py:_cpu",
+    "observe.py:Observer._stack",
+    "observe.py:_step",
     "snn/counting.py:Counts.of_image",
 }
 # Images that the tests move there.

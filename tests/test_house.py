@@ -20,7 +20,7 @@ STOREYS = (
     ("data",),
     ("models", "snn"),
     ("decode",),
-    ("observe",),
+    ("log", "observe"),
     ("convert",),
     ("draw", "metrics"),
     ("result",),

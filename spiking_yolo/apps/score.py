@@ -11,12 +11,22 @@ by the names of the files, without suffix, and of the classes. For data without 
 writes one, instances.json, beside its predictions.
 """
 
-from dataclasses import dataclass
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 from spiking_yolo.errors import UserError
+from spiking_yolo.io.json import write_json
+from spiking_yolo.io.tables import columns, percent
 from spiking_yolo.settings import Options, setting
+
+if TYPE_CHECKING:
+    from spiking_yolo.apps.evaluate.scoring import CocoScorer
+    from spiking_yolo.decode.boxes import Detections
+    from spiking_yolo.metrics.bootstrap import Interval
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -45,12 +55,110 @@ class ScoreOptions(Options):
             raise UserError(f"--output {self.output} must end in .json: it gets the figures")
 
 
+@dataclass(frozen=True)
+class Score:
+    """figures: by name, as fractions, nan where there is nothing to measure. per_class: AP50.
+    objects: of each of these classes. notes: of the data.
+    """
+
+    images: int
+    boxes: int
+    figures: Mapping[str, float]
+    per_class: Mapping[str, float]
+    objects: Mapping[str, int]
+    intervals: Mapping[str, Interval]
+    notes: Sequence[str]
+
+    def text(self, per_class: bool = False) -> str:
+        """A table in percent. per_class: and one of the classes."""
+        head = ["percent", "", *(["95 %"] if self.intervals else [])]
+        rows = [
+            [name, percent(value), *self._interval(name)] for name, value in self.figures.items()
+        ]
+        parts = [f"{self.boxes} boxes, {self.images} images", columns([head, *rows])]
+        if per_class:
+            classes = [
+                [name, str(self.objects[name]), percent(ap)] for name, ap in self.per_class.items()
+            ]
+            parts.append(columns([["class", "n", "AP50"], *classes]))
+        return "\n\n".join(parts)
+
+    def _interval(self, name: str) -> list[str]:
+        if not self.intervals:
+            return []
+        found = self.intervals.get(name)
+        return ["" if found is None else f"[{percent(found.low)}, {percent(found.high)}]"]
+
+    def save(self, path: Path) -> None:
+        """As JSON, in fractions; null for what cannot be measured."""
+        write_json(path, asdict(self), indent=2)
+
+
+def score(options: ScoreOptions) -> Score:
+    """Score the boxes of a file by COCO's or VOC's rule, with intervals. No network is needed.
+
+    Of an annotation file no photograph need be there. Images and classes are called by their ids in
+    it; and in all data images by the names of their files without suffix, and classes by theirs.
+
+    Raises:
+        UserError: A file is not what it should be.
+    """
+    from spiking_yolo.apps.evaluate.scoring import CocoScorer, VocScorer
+    from spiking_yolo.apps.evaluate.tables import intervals
+    from spiking_yolo.data.coco import CocoSet, load_coco_json, read_predictions
+    from spiking_yolo.data.formats import open_detection
+    from spiking_yolo.metrics.bootstrap import Resampling
+
+    if options.data.suffix == ".json":
+        data = load_coco_json(options.data, None)
+    else:
+        data = open_detection(options.data, options.split, None, options.year)
+    coco = CocoScorer(data)
+    stems = [sample.path.stem for sample in data.samples]
+    images: dict[Any, int] = dict(zip(stems, coco.image_ids, strict=True))
+    classes: dict[Any, int] = dict(zip(data.classes, coco.category_ids, strict=True))
+    # Others have no numbers but their places in a list, which depend on the list.
+    if isinstance(data, CocoSet):
+        images |= {number: number for number in images.values()}
+        classes |= {number: number for number in classes.values()}
+    rows = read_predictions(options.predictions, images, classes)
+    if options.metric == "voc":
+        scored = VocScorer(data).score(_by_image(rows, coco))
+    else:
+        scored = coco.score_rows(rows)
+    ranges: Mapping[str, Interval] = {}
+    if scored.resampled and options.bootstrap:
+        ranges = intervals(Resampling.of(scored.resampled(), options.bootstrap, options.seed))
+    return Score(
+        len(data), len(rows), scored.figures, scored.per_class, scored.objects, ranges, data.notes
+    )
+
+
+def _by_image(rows: Sequence[Mapping[str, Any]], coco: CocoScorer) -> list[Detections]:
+    """The boxes of each image, with classes as positions in coco.category_ids."""
+    import numpy as np
+    import torch
+
+    from spiking_yolo.decode.boxes import Detections
+
+    class_of = {number: i for i, number in enumerate(coco.category_ids)}
+    by_image: dict[int, list[Mapping[str, Any]]] = {number: [] for number in coco.image_ids}
+    for row in rows:
+        by_image[row["image_id"]].append(row)
+    detections: list[Detections] = []
+    for own in by_image.values():
+        corners = [[x, y, x + w, y + h] for x, y, w, h in (row["bbox"] for row in own)]
+        xyxy = torch.from_numpy(np.array(corners, np.float32).reshape(-1, 4))
+        confidence = torch.tensor([row["score"] for row in own], dtype=torch.float32)
+        class_id = torch.tensor([class_of[row["category_id"]] for row in own], dtype=torch.int64)
+        detections.append(Detections(xyxy, confidence, class_id))
+    return detections
+
+
 def main(options: ScoreOptions) -> None:
     """Score, print and save."""
-    from spiking_yolo.apps.score_run import score
-
-    found = score(options)
-    print("".join(f"{note}\n" for note in found.notes) + found.text(options.per_class))
+    result = score(options)
+    print("".join(f"{note}\n" for note in result.notes) + result.text(options.per_class))
     if options.output is not None:
-        found.save(options.output)
+        result.save(options.output)
         print(f"\nfigures saved to {options.output}")

@@ -3,7 +3,7 @@
 import json
 import math
 import types
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any, NoReturn, get_args, get_origin
 
@@ -22,10 +22,13 @@ def json_text(value: Any, **layout: Any) -> str:
     return json.dumps(finite(value), allow_nan=False, **layout)
 
 
-def exact_json(value: Any) -> str:
-    """The JSON of figures, which are read back exactly. Raises UserError for nan and infinity."""
+def exact_json(value: Any, default: Callable[[Any], Any] | None = None) -> str:
+    """The JSON of figures, which reads back exactly. Raises UserError for nan and infinity.
+
+    default: what JSON has of values that it does not know.
+    """
     try:
-        return json.dumps(value, allow_nan=False, separators=(",", ":"))
+        return json.dumps(value, allow_nan=False, separators=(",", ":"), default=default)
     except ValueError:
         raise UserError(
             "the network's outputs are not finite: convert it with other settings"

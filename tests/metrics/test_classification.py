@@ -16,13 +16,16 @@ from hypothesis import strategies as st
 from PIL import Image
 from torchvision import transforms
 
-from spiking_yolo.apps.evaluate.scores import ClassificationScorer
-from spiking_yolo.apps.evaluate.tasks import ClassificationTask, classification_classes
+from spiking_yolo.apps.evaluate.scoring import (
+    ClassificationScorer,
+    ClassificationTask,
+    classification_classes,
+)
 from spiking_yolo.convert.statistics import Statistics
 from spiking_yolo.data.classification import LabelledSet
 from spiking_yolo.data.formats import open_classification
 from spiking_yolo.data.images import Picture, preprocess
-from spiking_yolo.decode.classes import ranked
+from spiking_yolo.decode.classes import TopClasses, ranked, top_classes
 from spiking_yolo.errors import UserError
 from spiking_yolo.metrics.bootstrap import draws
 from spiking_yolo.metrics.classification import AccuracyResampled, correct
@@ -74,11 +77,11 @@ def labelled(classes, labels) -> LabelledSet:
 
 
 def test_scorer_by_hand():
-    found = [
-        {"class_id": ids, "confidence": []}
+    best = [
+        TopClasses(torch.tensor(ids), torch.zeros(3))
         for ids in ([2, 0, 1], [1, 0, 2], [-1, 0, 2], [0, -1, 1])
     ]
-    scored = ClassificationScorer(labelled("abcd", [2, 0, 0, 2])).score(found)
+    scored = ClassificationScorer(labelled("abcd", [2, 0, 0, 2])).score(best)
     assert scored.figures == {"top1": 0.25, "top5": 0.75}
     assert scored.per_class == {"a": 0.0, "c": 0.5} and scored.objects == {"a": 2, "c": 2}
 
@@ -88,10 +91,11 @@ def test_predictions_are_classes_of_the_dataset():
     task = ClassificationTask(SPEC, data)
     # ant, bee, cow, dog, elk, fox, gnu.
     logits = torch.tensor([[0.0, 1, 5, 2, 0, 4, 0], [9.0, 0, 0, 0, 0, 0, 0]])
-    first, second = task.predict([logits], [None, None])
-    assert first["class_id"] == [-1, 0, -1, 2, 1] and second["class_id"] == [1, 2, -1, -1, -1]
-    assert first["confidence"] == pytest.approx(logits[0].softmax(0)[[2, 5, 3, 1, 0]].tolist())
-    assert json.loads(json.dumps(first)) == first
+    first, second = (task.relabel(best) for best in top_classes(logits))
+    assert first.class_id.tolist() == [-1, 0, -1, 2, 1]
+    assert second.class_id.tolist() == [1, 2, -1, -1, -1]
+    expected = logits[0].softmax(0)[[2, 5, 3, 1, 0]]
+    assert first.confidence.tolist() == pytest.approx(expected.tolist())
 
 
 def test_classes_are_matched_by_name_or_by_number():
@@ -109,7 +113,7 @@ def test_an_image_stops_when_its_class_is_sure_and_stays():
     same = ClassificationTask(SPEC, labelled(NAMES, [0]), exit_conf=0.5).same
 
     def guess(label, confidence):
-        return {"class_id": [label, 9], "confidence": [confidence, 0.1]}
+        return TopClasses(torch.tensor([label, 9]), torch.tensor([confidence, 0.1]))
 
     assert same(guess(1, 0.80), guess(1, 0.81))
     assert not same(guess(1, 0.80), guess(2, 0.80))

@@ -12,8 +12,8 @@ from typing import Any
 
 from spiking_yolo.apps.evaluate import EvaluationOptions
 from spiking_yolo.apps.evaluate.costs import CostModel
-from spiking_yolo.apps.evaluate.records import Record
-from spiking_yolo.apps.evaluate.scores import Scorer
+from spiking_yolo.apps.evaluate.records import ImageRecord
+from spiking_yolo.apps.evaluate.scoring import Scorer
 from spiking_yolo.apps.evaluate.tables import (
     NOTE,
     BreakEven,
@@ -196,7 +196,7 @@ class Evaluation:
     """A converted network on a dataset. Figures are fractions, nan where there is nothing to
     measure.
 
-    of_images: of the dataset, of which `dataset` may be a part. records: one per image, see Engine.
+    of_images: of the dataset, of which `dataset` may be a part. records: one per image.
     table: one row per timestep, and of the ANN. resamplings: by row, if the options ask for a
     bootstrap, and intervals: the 95 % of them. worth: where the spiking network uses less energy
     than the ANN, if there is a quantised ANN to compare with.
@@ -208,7 +208,7 @@ class Evaluation:
     scorer: Scorer
     accounts: Sequence[Account]
     simulation: SimulationOptions
-    records: Sequence[Record]
+    records: Sequence[ImageRecord]
     table: Table
     resamplings: Mapping[str, Resampling]
     intervals: Intervals
@@ -217,7 +217,7 @@ class Evaluation:
     @classmethod
     def of(
         cls,
-        records: Sequence[Record],
+        records: Sequence[ImageRecord],
         network: Converted,
         dataset: DetectionSet | LabelledSet,
         scorer: Scorer,
@@ -294,12 +294,11 @@ class Evaluation:
         """
         if isinstance(self.dataset, DetectionSet) and not isinstance(self.dataset, CocoSet):
             write_json(folder / "instances.json", as_coco(self.dataset))
-        predictions = {"ann": [r["ann"] for r in self.records]}
-        predictions |= {
-            t: [r["steps"][t]["found"] for r in self.records] for t in self.records[0]["steps"]
-        }
-        for name, of_images in predictions.items():
-            write_json(folder / f"predictions_{name}.json", self.scorer.rows(of_images))
+        ann = [record.ann for record in self.records]
+        write_json(folder / "predictions_ann.json", self.scorer.rows(ann))
+        for t in self.records[0].steps:
+            predictions = [record.steps[t].prediction for record in self.records]
+            write_json(folder / f"predictions_{t}.json", self.scorer.rows(predictions))
         rows = [{"row": title, **row} for title, _, row in self._rows()]
         write_csv(
             folder / "results.csv",

@@ -4,6 +4,7 @@ quantised ANN.
 
 from collections.abc import Callable, Mapping
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -13,20 +14,28 @@ from spiking_yolo.apps.evaluate import EvalOptions, EvaluationOptions
 from spiking_yolo.apps.evaluate.comparison import Comparison
 from spiking_yolo.apps.evaluate.evaluation import Evaluation
 from spiking_yolo.apps.evaluate.quantised import bits_of, quantised_ann
-from spiking_yolo.apps.evaluate.records import Engine, EngineOptions, run_records
-from spiking_yolo.apps.evaluate.scores import ClassificationScorer, CocoScorer, Scorer, VocScorer
+from spiking_yolo.apps.evaluate.records import observe_images
+from spiking_yolo.apps.evaluate.scoring import (
+    ClassificationScorer,
+    ClassificationTask,
+    CocoScorer,
+    DetectionTask,
+    Scorer,
+    VocScorer,
+)
 from spiking_yolo.apps.evaluate.tables import differences
-from spiking_yolo.apps.evaluate.tasks import ClassificationTask, DetectionTask
 from spiking_yolo.convert.converted import Converted
 from spiking_yolo.convert.load import load_statistics
 from spiking_yolo.convert.statistics import Statistics
 from spiking_yolo.data.classification import LabelledSet
 from spiking_yolo.data.detection import DetectionSet
 from spiking_yolo.data.formats import UNPACKED, open_classification, open_detection
+from spiking_yolo.decode.selection import Selection
 from spiking_yolo.errors import UserError
 from spiking_yolo.io.assets import samples_folder
 from spiking_yolo.io.distributed import Ranks
 from spiking_yolo.models.spec import Spec
+from spiking_yolo.observe import Forward
 from spiking_yolo.options import load_all, load_ann
 from spiking_yolo.snn.plan import SimulationOptions
 
@@ -64,7 +73,6 @@ Progress = Callable[[str, int, int], Any]
 MOST_BITS = 12
 # Of a dataset are shown; all are in results.json.
 NOTES = 5
-SMALL = 320 * 320  # pixels of a detector
 
 
 def evaluate(
@@ -129,10 +137,18 @@ def compare(
     scorer = scorer or scorer_of(dataset, options)
     tables, drawn = {}, {}
     for name, network in networks.items():
-        engine = _engine(network, dataset, options, statistics, simulation, ranks.device)
-        own = folder / name if folder and len(networks) > 1 else folder
-        records = run_records(
-            engine, own, ranks, lambda done, total, name=name: progress(name, done, total)
+        task = task_of(network.spec, dataset, options)
+        rivals = quantised_rivals(network, statistics, options) if statistics else {}
+        folder_of_method = folder / name if folder and len(networks) > 1 else folder
+        records = observe_images(
+            network,
+            task,
+            options,
+            rivals,
+            simulation,
+            folder_of_method,
+            ranks,
+            partial(progress, name),
         )
         if ranks.first:
             evaluation = Evaluation.of(
@@ -146,35 +162,16 @@ def compare(
     return Comparison(dataset, recipes, tables, scorer.main[0], simulation, minus)
 
 
-def _engine(
-    network: Converted,
-    dataset: DetectionSet | LabelledSet,
-    options: EvaluationOptions,
-    statistics: Statistics | None,
-    simulation: SimulationOptions,
-    device: str | torch.device,
-) -> Engine:
-    steps, gamma = options.timesteps, network.recipe.neuron.gamma
-    bits = (
-        sorted({8, *(b for t in steps if (b := bits_of(gamma, t)) < MOST_BITS)})
-        if statistics
-        else []
-    )
-    quantised = {b: quantised_ann(network.graph, statistics, b) for b in bits} if statistics else {}
-    task = task_of(network.spec, dataset, options)
-    batch = options.batch or usual_batch(network.spec)
-    engine_options = EngineOptions(steps[-1], steps, batch, tuple(bits), options.early_exit)
-    return Engine(network, task, engine_options, device, quantised, simulation)
-
-
-def usual_batch(spec: Spec) -> int:
-    """How many images are simulated together. A step of a small detector is spent on calls as much
-    as on arithmetic: four at once are 1.4 (one step) to 1.7 times as fast at 320 pixels, and at 416
-    1.0 to 1.1 times.
+def quantised_rivals(
+    network: Converted, statistics: Statistics, options: EvaluationOptions
+) -> dict[int, Forward]:
+    """Bits -> the quantised ANN: of 8 bits, and of as many as hold what a neuron sends until each
+    step.
     """
-    if spec.task == "classify":
-        return spec.images_at_once
-    return 4 if spec.height * spec.width <= SMALL else 1
+    gamma = network.recipe.neuron.gamma
+    bits = {8, *(bits_of(gamma, t) for t in options.timesteps)}
+    few = sorted(b for b in bits if b < MOST_BITS)
+    return {b: quantised_ann(network.graph, statistics, b) for b in few}
 
 
 def task_of(
@@ -188,7 +185,7 @@ def task_of(
             spec, dataset, 0.5 if options.exit_conf is None else options.exit_conf
         )
     exit_conf = 0.25 if options.exit_conf is None else options.exit_conf
-    return DetectionTask(spec, dataset, options.conf, options.iou, options.max_det, exit_conf)
+    return DetectionTask(spec, dataset, Selection.of(options), exit_conf)
 
 
 def scorer_of(dataset: DetectionSet | LabelledSet, options: EvaluationOptions) -> Scorer:

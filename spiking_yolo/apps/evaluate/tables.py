@@ -9,8 +9,8 @@ from typing import Any
 import numpy as np
 
 from spiking_yolo.apps.evaluate.costs import CostModel
-from spiking_yolo.apps.evaluate.records import Record
-from spiking_yolo.apps.evaluate.scores import COCO_NAMES, Scored, Scorer
+from spiking_yolo.apps.evaluate.records import ImageRecord, StepRecord
+from spiking_yolo.apps.evaluate.scoring import COCO_NAMES, Scored, Scorer
 from spiking_yolo.io.tables import columns, percent
 from spiking_yolo.metrics.bootstrap import Interval, Resampling
 from spiking_yolo.metrics.energy import (
@@ -23,6 +23,7 @@ from spiking_yolo.metrics.energy import (
     charged,
     neurobench,
 )
+from spiking_yolo.observe import Prediction
 from spiking_yolo.snn.counting import Counts
 
 Row = dict[str, Any]
@@ -47,35 +48,31 @@ class Table:
 
 
 def table(
-    records: Sequence[Record],
+    records: Sequence[ImageRecord],
     scorer: Scorer,
     model: CostModel,
     energy: Sequence[Account] = accounts(),
 ) -> Table:
     """Score every column of the records, and average what they cost per image."""
-    macs, neurons, activations = (_mean(records, key) for key in ("macs", "neurons", "activations"))
-    size, charge = model.size(macs, neurons), charged(model.value)
+    macs = _mean(records, "macs")
+    activations = _mean(records, "activations")
+    analogue = _mean(records, "analogue_macs")
+    size = model.size(macs, _mean(records, "neurons"))
+    charge = charged(model.value)
     scored: dict[str, Scored] = {}
     works: dict[str, Work] = {}
 
-    def ann_row(name: str, predictions: list[Any]) -> Row:
+    def ann_row(name: str, predictions: list[Prediction]) -> Row:
         scored[name] = scorer.score(predictions)
         return {**scored[name].figures, "macs": macs}
 
-    def spiking_row(name: str, at: Sequence[dict[str, Any]], t: float) -> Row:
-        scored[name] = scorer.score([one["found"] for one in at])
-        operations = {
-            counting: _mean([one["operations"] for one in at], counting)
-            for counting in Counts._fields
-        }
-        sent = {
-            counting: _mean([one["sent"] for one in at], counting) for counting in Counts._fields
-        }
-        updates, analogue = _mean(at, "updates"), _mean(records, "analogue_macs")
-        work = works[name] = model.work(
-            t, size, operations[charge], sent[charge], updates, analogue
-        )
-        spikes = _mean(at, "spikes")
+    def spiking_row(name: str, at: Sequence[StepRecord], t: float) -> Row:
+        scored[name] = scorer.score([step.prediction for step in at])
+        operations = _mean_counts([step.operations for step in at])
+        sent = _mean_counts([step.sent for step in at])
+        updates, spikes = _mean(at, "updates"), _mean(at, "spikes")
+        work = model.work(t, size, operations[charge], sent[charge], updates, analogue)
+        works[name] = work
         return {
             **scored[name].figures,
             "spikes_per_image": spikes,
@@ -87,8 +84,7 @@ def table(
             **neurobench(work, size, sent["messages"]),
         }
 
-    def exit_row(last: Row) -> Row:
-        at = [r["exit"] for r in records]
+    def exit_row(at: Sequence[StepRecord], last: Row) -> Row:
         row = {"mean_T": _mean(at, "t"), **spiking_row("exit", at, _mean(at, "t"))}
         figure, full = scorer.main[0], last["sops_per_image"]
         whole = last[figure]
@@ -96,27 +92,31 @@ def table(
         row["operations_saved"] = 1 - row["sops_per_image"] / full if full else 0.0
         return row
 
-    first = records[0]
-    ann = ann_row("ann", [r["ann"] for r in records])
+    ann = ann_row("ann", [record.ann for record in records])
     ann |= {account.energy: account.ann(size) for account in energy}
-    steps = [
-        {"T": int(t), **spiking_row(t, [r["steps"][t] for r in records], float(t))}
-        for t in first["steps"]
-    ]
-    baseline = [
-        {"bits": int(b), **ann_row(f"{b} bit", [r["quantised"][b] for r in records])}
-        for b in first["quantised"]
-    ]
-    return Table(
-        ann, steps, size, baseline, exit_row(steps[-1]) if "exit" in first else None, scored, works
-    )
+    steps: list[Row] = []
+    for t in records[0].steps:
+        at = [record.steps[t] for record in records]
+        steps.append({"T": t, **spiking_row(str(t), at, float(t))})
+    baseline: list[Row] = []
+    for bits in records[0].quantised:
+        predictions = [record.quantised[bits] for record in records]
+        baseline.append({"bits": bits, **ann_row(f"{bits} bit", predictions)})
+    stops = [record.exit for record in records if record.exit is not None]
+    early = exit_row(stops, steps[-1]) if stops else None
+    return Table(ann, steps, size, baseline, early, scored, works)
 
 
-def _mean(records: Sequence[Mapping[str, Any]], key: str) -> float:
-    return float(np.mean([r[key] for r in records]))
+def _mean(records: Sequence[ImageRecord] | Sequence[StepRecord], name: str) -> float:
+    return float(np.mean([getattr(record, name) for record in records]))
 
 
-def seconds_per_image(records: Sequence[Record]) -> float:
+def _mean_counts(counts: Sequence[Mapping[str, float]]) -> dict[str, float]:
+    """Means by counting."""
+    return {name: float(np.mean([count[name] for count in counts])) for name in Counts._fields}
+
+
+def seconds_per_image(records: Sequence[ImageRecord]) -> float:
     """Of simulating and reading the predictions, without the ANN and the files."""
     return _mean(records, "seconds")
 

@@ -8,7 +8,6 @@ from typing import Any
 
 from spiking_yolo.apps.evaluate.evaluation import Evaluation
 from spiking_yolo.apps.evaluate.tables import Row
-from spiking_yolo.apps.evaluate.tasks import from_json
 from spiking_yolo.apps.report.page import Page, facts, legend, rounded
 from spiking_yolo.apps.report.photographs import box_rows, class_ids, photograph, unmatched
 from spiking_yolo.data.detection import DetectionSet
@@ -117,8 +116,7 @@ def _photographs(
     if not isinstance(dataset, DetectionSet):
         return [], {}
     every = [
-        (_sure(r["ann"]), [_sure(r["steps"][str(t)]["found"]) for t in steps])
-        for r in evaluation.records
+        (_sure(r.ann), [_sure(r.steps[t].prediction) for t in steps]) for r in evaluation.records
     ]
     differences = [difference(ann, of_steps[-1]) for ann, of_steps in every]
     order = sorted(range(len(every)), key=lambda k: -differences[k])
@@ -139,8 +137,7 @@ def _photographs(
     return shown, legend(seen, dataset.classes)
 
 
-def _sure(record: dict[str, Any]) -> Detections:
-    boxes = from_json(record)
+def _sure(boxes: Any) -> Detections:
     return boxes.take(boxes.confidence > SURE)
 
 

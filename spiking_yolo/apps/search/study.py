@@ -11,7 +11,6 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from spiking_yolo.apps.evaluate.records import check_call
 from spiking_yolo.apps.search import SearchOptions, space
 from spiking_yolo.apps.search.space import changes
 from spiking_yolo.convert.calibrate import calibrate
@@ -27,6 +26,7 @@ from spiking_yolo.graph import forward
 from spiking_yolo.io.files import atomic_write
 from spiking_yolo.io.json import json_text
 from spiking_yolo.io.tables import columns, write_csv
+from spiking_yolo.log import check_call
 from spiking_yolo.models.load import Ann
 from spiking_yolo.recipe import Recipe
 from spiking_yolo.snn.plan import SimulationOptions

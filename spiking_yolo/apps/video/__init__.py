@@ -83,8 +83,8 @@ class VideoOptions(
 def main(options: VideoOptions) -> None:
     """Evaluate, print and save."""
     from spiking_yolo.apps.console import Bars, write
+    from spiking_yolo.apps.video.evaluation import KEPT, evaluate, open_data
     from spiking_yolo.apps.video.modes import Bench
-    from spiking_yolo.apps.video.run import KEPT, evaluate, open_data
     from spiking_yolo.io.distributed import usable_device
     from spiking_yolo.options import load, simulation, study_folder
 

@@ -6,8 +6,7 @@ the activation is taken of the sums. What is not sent stays due: the reference m
 was.
 """
 
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
 
 import torch
 from torch import Tensor
@@ -15,24 +14,8 @@ from torch import Tensor
 from spiking_yolo.graph import OPS, Graph, Node, shapes
 from spiking_yolo.snn.counting import Counts
 from spiking_yolo.snn.operations import spiking, synaptic_operations
-from spiking_yolo.snn.stream import unlike
-
-
-@dataclass(frozen=True)
-class Pass:
-    """One frame. outputs: head tensors [1, ...]. sent, operations: by counting. updates: neurons
-    touched.
-
-    analogue_macs: of layers that receive analogue values. fresh, cut: see Result.
-    """
-
-    outputs: tuple[Tensor, ...]
-    sent: dict[str, float]
-    operations: dict[str, float]
-    updates: float
-    analogue_macs: float
-    fresh: bool = True
-    cut: bool = False
+from spiking_yolo.snn.readout import Run, Snapshot
+from spiking_yolo.snn.stream import FrameRun, unlike
 
 
 def gates(
@@ -68,7 +51,7 @@ def uniform_gates(graph: Graph, threshold: float) -> dict[str, Tensor]:
 
 
 class DeltaNetwork:
-    """The graph of an ANN on one video: network(x) -> Pass, frame after frame.
+    """The graph of an ANN on one video: network(x) -> FrameRun, frame after frame.
 
     A message is a float that is sent between layers, an operation one of them times an output that
     it reaches. analogue_macs: the same of what layers receive that read the image, or sums without
@@ -76,8 +59,11 @@ class DeltaNetwork:
     values. Everything is sent in the first frame, at a cut and when the size changes.
     """
 
+    T = 1
+
     def __init__(self, graph: Graph, gates: Mapping[str, Tensor]):
-        self.graph, self.gates = graph, gates
+        self.graph = graph
+        self.gates = gates
         self._events = spiking(
             graph, [node.name for node in graph.nodes if node.op in ("activation", "max_pool")]
         )
@@ -86,8 +72,8 @@ class DeltaNetwork:
         self._sums: dict[str, Tensor] = {}
 
     @torch.no_grad()
-    def __call__(self, x: Tensor) -> Pass:
-        """x: [1, C, H, W]."""
+    def __call__(self, x: Tensor, *, steps: Sequence[int] = (), maps: bool = False) -> FrameRun:
+        """x: [1, C, H, W]. There is one step, and no map of spikes."""
         (image,) = (node.name for node in self.graph.nodes if node.op == "input")
         before = self._sent.get(image)
         cut = before is not None and (before.shape != x.shape or unlike(x, before))
@@ -108,17 +94,18 @@ class DeltaNetwork:
             arrived = (changes[source] != 0).sum(1, keepdim=True)
             values[node.name] = self._added(node, changes[source], bool(arrived.any()))
             work = float(synaptic_operations(self.graph, node, arrived))
-            from_events = source in self._events
-            operations, analogue = (
-                operations + work * from_events,
-                analogue + work * (not from_events),
-            )
+            if source in self._events:
+                operations += work
+            else:
+                analogue += work
             updates += values[node.name].numel() * bool(arrived.any())
         events = (change for name, change in changes.items() if name in self._events)
         messages = sum(float(change.count_nonzero()) for change in events)
         outputs = tuple(values[name].clone() for name in self.graph.outputs)
-        sent, done = Counts.alike(messages)._asdict(), Counts.alike(operations)._asdict()
-        return Pass(outputs, sent, done, updates, analogue, fresh, cut)
+        costs = torch.tensor([messages, operations, updates], dtype=torch.float64)
+        sent, done, updated = costs[:, None]
+        snapshot = Snapshot(1, outputs, {}, Counts.alike(sent), Counts.alike(done), updated)
+        return FrameRun(Run({1: snapshot}, {}, 0, 1, 0, round(analogue)), fresh, cut)
 
     def _change(self, name: str, value: Tensor) -> Tensor:
         """What is sent of a node's value."""

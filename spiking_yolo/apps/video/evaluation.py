@@ -1,14 +1,18 @@
-"""The result of an evaluation on videos: its rows, what is printed of them, and its files."""
+"""An evaluation on videos: every sequence through every network, and the files of the result."""
 
+import itertools
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from functools import cached_property
 from pathlib import Path
 from typing import Any
 
+import torch
+
+from spiking_yolo import __version__
 from spiking_yolo.apps.evaluate.tables import in_precision
-from spiking_yolo.apps.video.modes import Bench
+from spiking_yolo.apps.video.modes import Bench, FrameRecord, measure
 from spiking_yolo.apps.video.tables import (
     ENERGY_NOTE,
     NOTE,
@@ -21,14 +25,21 @@ from spiking_yolo.apps.video.tables import (
     rows,
     score_table,
 )
+from spiking_yolo.data import mot
+from spiking_yolo.data.mot import MotBoxes
+from spiking_yolo.data.sources import taken
 from spiking_yolo.draw.timeline import timeline
+from spiking_yolo.errors import UserError
 from spiking_yolo.io.json import finite, flat, write_json
 from spiking_yolo.io.names import file_name
 from spiking_yolo.io.tables import write_csv
+from spiking_yolo.log import RecordLog, read_records
 from spiking_yolo.metrics.energy import TIMELINE
-from spiking_yolo.options import versions
+from spiking_yolo.metrics.video import PERSON
+from spiking_yolo.options import Progress, silent, versions
 
 RESULTS = "results.json"  # what `save` writes last
+KEPT = "frames-*.jsonl"  # what an interrupted run has left
 # Confidence of the objects that a timeline counts.
 SEEN = 0.25
 TOTAL = "total"
@@ -114,9 +125,113 @@ class VideoEvaluation:
             path,
             [record.frame for record in records],
             [record.operations[bench.model.counting] / bench.size.macs for record in records],
-            [sum(c > SEEN for c in record.boxes["confidence"]) for record in records],
+            [int((record.boxes.confidence > SEEN).sum()) for record in records],
             {a.name: [of[a.key] or 0.0 for of in by_frame] for a in drawn},
             {a.name: a.ann(bench.size) for a in drawn},
             [record.frame for record in records if record.cut],
             also=bench.options.figures,
         )
+
+
+def open_data(paths: Sequence[Path]) -> list[mot.VideoSequence]:
+    """All sequences at all paths. Raises UserError when two have one name, and as `open_sequences`
+    does.
+    """
+    found = [sequence for path in paths for sequence in mot.open_sequences(path)]
+    names = [sequence.name for sequence in found]
+    names += [TOTAL] * (len(names) > 1)
+    if twice := {name for name in names if names.count(name) > 1}:
+        raise UserError(
+            f"--data holds two sequences called {min(twice)}: give each of them once, or rename one"
+        )
+    return found
+
+
+def evaluate(
+    bench: Bench,
+    sequences: Sequence[mot.VideoSequence],
+    folder: Path | None = None,
+    progress: Progress = silent,
+) -> VideoEvaluation:
+    """Measure every sequence in every mode, one after the other.
+
+    folder: keeps what is finished, and has it from an interrupted run; None keeps nothing.
+    progress(what, done, total). Raises UserError before the first frame for a bad ground truth, or
+    a folder of another call; and for a sequence that cannot be read.
+    """
+    every, modes = bench.options.every, bench.options.modes
+    if any(sequence.truth for sequence in sequences) and PERSON not in bench.converted.spec.names:
+        raise UserError(
+            f"this network has no class '{PERSON}', which the ground truth marks: give bare clips"
+        )
+    truths = [
+        _taken(sequence.ground_truth(), every) if sequence.truth else None for sequence in sequences
+    ]
+    network = bench.converted.sha256() if folder else ""
+    known: dict[tuple[str, str], list[FrameRecord]] = {}
+    calls: dict[tuple[str, str], dict[str, Any]] = {}
+    if folder:
+        for sequence, mode in itertools.product(sequences, modes):
+            call = _call(bench, network, sequence, mode)
+            calls[sequence.name, mode] = call
+            records = read_records(_log(folder, sequence.name, mode), call, FrameRecord)
+            known[sequence.name, mode] = records
+
+    def records_of(sequence: mot.VideoSequence, mode: str) -> list[FrameRecord]:
+        key = sequence.name, mode
+        if known.get(key):
+            return known[key]
+        length = taken(sequence.length, every, bench.options.limit_frames)
+        title = f"{sequence.name}, {mode}"
+        records = measure(bench, sequence, mode, lambda done: progress(title, done, length))
+        if folder:
+            log = RecordLog(_log(folder, *key), calls[key])
+            log.append(records)
+            log.close()
+        return records
+
+    measured: list[Measured] = []
+    for sequence, truth in zip(sequences, truths, strict=True):
+        by_mode = {mode: records_of(sequence, mode) for mode in modes}
+        measured.append(Measured(sequence.name, truth, by_mode))
+    return VideoEvaluation(bench, measured)
+
+
+def _log(folder: Path, sequence: str, mode: str) -> Path:
+    """Where the records of a finished sequence and mode are."""
+    return folder / f"frames-{file_name(sequence)}-{mode}.jsonl"
+
+
+def _taken(truth: Mapping[int, MotBoxes], every: int) -> dict[int, MotBoxes]:
+    """The people of every n-th frame, by its number among these, from 1."""
+    return {
+        (number - 1) // every + 1: boxes
+        for number, boxes in truth.items()
+        if (number - 1) % every == 0
+    }
+
+
+def _call(bench: Bench, network: str, sequence: mot.VideoSequence, mode: str) -> dict[str, Any]:
+    """What decides the records of a sequence in a mode. A run may be resumed only with an equal
+    one.
+    """
+    options, spec = bench.options, bench.converted.spec
+    names = ["limit_frames", "every"]
+    names += ["T"] if mode in ("reset", "stream") else []
+    names += {"stream": ["refresh"], "delta": ["delta_threshold", "delta_unit"]}.get(mode, [])
+    files = [sequence.source] if isinstance(sequence.source, Path) else sequence.source
+    return {
+        "recipe": json.loads(bench.converted.recipe.to_json()),
+        "network_sha256": network,
+        "imgsz": [spec.height, spec.width],
+        **{name: getattr(options, name) for name in names},
+        **options.box_options(),
+        "source": {
+            "files": [file.name for file in files],
+            "bytes": sum(file.stat().st_size for file in files),
+        },
+        **asdict(bench.simulation),
+        "device": bench.device.type,
+        "torch": torch.__version__,
+        "spiking_yolo": __version__,
+    }

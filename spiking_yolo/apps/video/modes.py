@@ -1,39 +1,26 @@
-"""The networks that are compared on a video, behind one face: a frame in, its outputs and costs
-out.
-"""
+"""The networks that are compared on a video, and what an evaluation keeps of every frame."""
 
-import json
-import time
-from collections.abc import Callable
-from dataclasses import asdict, dataclass, replace
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, replace
 from itertools import islice
-from pathlib import Path
 from typing import Any
 
 import torch
-from torch import Tensor
 
 from spiking_yolo.apps.evaluate.costs import CostModel
-from spiking_yolo.apps.evaluate.records import check_call
-from spiking_yolo.apps.evaluate.tasks import BoxRecord, to_json
 from spiking_yolo.apps.video import VideoOptions
-from spiking_yolo.apps.video.delta import DeltaNetwork, Pass, gates, uniform_gates
+from spiking_yolo.apps.video.delta import DeltaNetwork, gates, uniform_gates
 from spiking_yolo.convert.converted import Converted
-from spiking_yolo.convert.output_error import relative_error
-from spiking_yolo.data.images import preprocess
 from spiking_yolo.data.mot import VideoSequence
+from spiking_yolo.decode.boxes import Detections
 from spiking_yolo.decode.selection import Selection
 from spiking_yolo.errors import UserError
-from spiking_yolo.graph import forward
-from spiking_yolo.io.files import atomic_write
-from spiking_yolo.io.json import exact_json
-from spiking_yolo.io.names import file_name
+from spiking_yolo.log import prediction_from
 from spiking_yolo.metrics.energy import Size, Value
+from spiking_yolo.observe import FrameNetwork, Input, Observation, Observer, read_input
 from spiking_yolo.snn.counting import Counts
 from spiking_yolo.snn.plan import SimulationOptions
 from spiking_yolo.snn.stream import Stream
-
-Network = Callable[[Tensor], Pass]
 
 
 @dataclass(frozen=True)
@@ -83,46 +70,22 @@ class Bench:
             model,
         )
 
-    def network(self, mode: str) -> Network:
-        """One that has seen no frame yet."""
-        if mode == "ann":
-            return self._ann()
+    def network(self, mode: str) -> FrameNetwork:
+        """The network of a mode other than ann, which has seen no frame yet."""
         if mode == "delta":
             return self._delta()
-        return self._spiking(keep=mode == "stream")
+        converted = self.converted
+        if mode == "reset":
+            recipe = converted.recipe.with_settings({"encoding.frames": "reset"})
+            converted = replace(converted, recipe=recipe)
+        network = converted.network(self.device, simulation=self.simulation)
+        return Stream(network, self.options.T, self.options.refresh)
 
     def value(self, mode: str) -> Value:
         """What an event carries."""
         return "any" if mode == "delta" else self.model.value
 
-    def _ann(self) -> Network:
-        graph = self.converted.graph.to(self.device)
-        macs, none = Counts.alike(self.size.macs)._asdict(), Counts.alike(0.0)._asdict()
-
-        @torch.no_grad()
-        def ann(x: Tensor) -> Pass:
-            return Pass(forward(graph, x), none, macs, 0.0, 0.0)
-
-        return ann
-
-    def _spiking(self, keep: bool) -> Network:
-        converted, options = self.converted, self.options
-        if not keep:
-            recipe = converted.recipe.with_settings({"encoding.frames": "reset"})
-            converted = replace(converted, recipe=recipe)
-        network = converted.network(self.device, simulation=self.simulation)
-        stream = Stream(network, options.T, options.refresh)
-
-        def spiking(x: Tensor) -> Pass:
-            of = stream(x)
-            last = of.run.snapshots[options.T]
-            sent, operations = last.sent.of_image(0), last.operations.of_image(0)
-            updates, analogue_macs = last.updates.item(), of.run.analogue_macs
-            return Pass(last.outputs, sent, operations, updates, analogue_macs, of.fresh, of.cut)
-
-        return spiking
-
-    def _delta(self) -> Network:
+    def _delta(self) -> DeltaNetwork:
         converted, options, spec = self.converted, self.options, self.converted.spec
         graph = converted.graph.to(self.device)
         if options.delta_unit == "absolute":
@@ -150,17 +113,21 @@ def _way_out(converted: Converted) -> str:
     return "another --method" if encoding.coding == "rate" else "--set encoding.frames=keep"
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class FrameRecord:
-    """What a network found in a frame and what that cost.
+    """What an evaluation keeps of a frame.
 
-    frame: its number in the video, from 0. error: of all head outputs, relative to the ANN's.
-    seconds: of the network alone, without reading the frame and decoding boxes. The others as in
-    Pass.
+    Attributes:
+        frame: Its number in the video, from 0.
+        boxes: What the network of this mode sees.
+        sent, operations, updates, analogue_macs: See StepObservation and Observation.
+        error: Of all head outputs, relative to the ANN's.
+        seconds: Of the network alone, without reading the frame and decoding boxes.
+        fresh, cut: See Observation.
     """
 
     frame: int
-    boxes: BoxRecord
+    boxes: Detections
     sent: dict[str, float]
     operations: dict[str, float]
     updates: float
@@ -170,55 +137,69 @@ class FrameRecord:
     fresh: bool
     cut: bool
 
+    @property
+    def index(self) -> int:
+        return self.frame
 
-@torch.no_grad()
+    @classmethod
+    def of(cls, seen: Observation) -> "FrameRecord":
+        """What the spiking network, or another that keeps its state, makes of a frame."""
+        step = seen.last
+        return cls(
+            frame=seen.input.frame or 0,
+            boxes=step.boxes,
+            sent=step.sent,
+            operations=step.operations,
+            updates=step.updates,
+            analogue_macs=seen.analogue_macs,
+            error=seen.error(seen.T),
+            seconds=seen.seconds.network,
+            fresh=seen.fresh,
+            cut=seen.cut,
+        )
+
+    @classmethod
+    def of_ann(cls, seen: Observation, macs: float) -> "FrameRecord":
+        """What the ANN makes of a frame, whose operations are multiply-accumulates."""
+        return cls(
+            frame=seen.input.frame or 0,
+            boxes=seen.ann_boxes,
+            sent=dict.fromkeys(Counts._fields, 0.0),
+            operations=dict.fromkeys(Counts._fields, macs),
+            updates=0.0,
+            analogue_macs=0.0,
+            error=0.0,
+            seconds=seen.seconds.ann,
+            fresh=True,
+            cut=False,
+        )
+
+    @classmethod
+    def from_json(cls, content: dict[str, Any]) -> "FrameRecord":
+        return cls(**{**content, "boxes": prediction_from(content["boxes"])})
+
+
 def measure(
     bench: Bench, sequence: VideoSequence, mode: str, progress: Callable[[int], Any]
 ) -> list[FrameRecord]:
     """All frames that the options ask for, one after the other; progress(n) after the n-th."""
     options, spec = bench.options, bench.converted.spec
-    graph, network = bench.converted.graph.to(bench.device), bench.network(mode)
+    graph = bench.converted.graph.to(bench.device)
+    observer = Observer(None, graph, spec, Selection.of(options, multi_label=True))
+
+    def inputs() -> Iterator[Input]:
+        numbered = islice(enumerate(sequence.frames()), 0, None, options.every)
+        for number, image in islice(numbered, options.limit_frames):
+            yield read_input(image, spec, frame=number)
+
     records: list[FrameRecord] = []
-    taken = islice(enumerate(sequence.frames()), 0, None, options.every)
-    for number, image in islice(taken, options.limit_frames):
-        x, placement = preprocess(image, spec)
-        x = x[None].to(bench.device)
-        start = time.perf_counter()
-        found = network(x)
-        outputs = [output.cpu() for output in found.outputs]  # which waits for an accelerator
-        seconds = time.perf_counter() - start
-        exact = outputs if mode == "ann" else [output.cpu() for output in forward(graph, x)]
-        (boxes,) = Selection.of(options, multi_label=True).boxes(outputs, spec, [placement])
-        error = relative_error(outputs, exact)
-        costs = {name: value for name, value in vars(found).items() if name != "outputs"}
-        records.append(FrameRecord(number, to_json(boxes), error=error, seconds=seconds, **costs))
-        progress(len(records))
+    want = ("boxes", "ann")
+    if mode == "ann":
+        for seen in observer.observe(inputs(), T=0, want=want):
+            records.append(FrameRecord.of_ann(seen, bench.size.macs))
+            progress(len(records))
+    else:
+        for seen in observer.follow(inputs(), bench.network(mode), want=want):
+            records.append(FrameRecord.of(seen))
+            progress(len(records))
     return records
-
-
-def kept(folder: Path, sequence: str, mode: str) -> Path:
-    """Where a finished sequence and mode is kept."""
-    return folder / f"frames-{file_name(sequence)}-{mode}.json"
-
-
-def save(path: Path, call: dict[str, Any], records: list[FrameRecord]) -> None:
-    with atomic_write(path) as temporary:
-        temporary.write_text(
-            exact_json({"call": call, "frames": [asdict(record) for record in records]}) + "\n"
-        )
-
-
-def load(path: Path, call: dict[str, Any]) -> list[FrameRecord] | None:
-    """The records of an interrupted run, None where there are none.
-
-    Raises UserError for a file that is damaged, or was made by another call.
-    """
-    if not path.is_file():
-        return None
-    try:
-        content = json.loads(path.read_text())
-        known, frames = content["call"], [FrameRecord(**frame) for frame in content["frames"]]
-    except (OSError, ValueError, KeyError, TypeError, RecursionError):
-        raise UserError(f"{path} is damaged: remove it, and it is measured again") from None
-    check_call(known, call, path)
-    return frames

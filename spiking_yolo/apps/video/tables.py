@@ -8,7 +8,6 @@ from typing import Any
 
 import numpy as np
 
-from spiking_yolo.apps.evaluate.tasks import from_json
 from spiking_yolo.apps.video.modes import Bench, FrameRecord
 from spiking_yolo.data.mot import MotBoxes
 from spiking_yolo.decode.boxes import Detections
@@ -89,7 +88,7 @@ def _row(
 
 
 def _found(measured: Sequence[Measured], mode: str) -> list[list[Detections]]:
-    return [[from_json(record.boxes) for record in one.modes[mode]] for one in measured]
+    return [[record.boxes for record in one.modes[mode]] for one in measured]
 
 
 def _figure(name: str, of: Resampling, figure: str) -> Row:

@@ -5,7 +5,7 @@ import operator
 import pytest
 import torch
 
-from spiking_yolo.apps.evaluate.tasks import exit_step, same_detections
+from spiking_yolo.apps.evaluate.scoring import exit_step, same_detections
 from spiking_yolo.decode.boxes import Detections
 
 

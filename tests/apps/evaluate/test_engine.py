@@ -19,9 +19,9 @@ from torchvision.ops import batched_nms
 
 from spiking_yolo.apps.evaluate import EvaluationOptions
 from spiking_yolo.apps.evaluate.costs import CostModel
-from spiking_yolo.apps.evaluate.records import Engine, EngineOptions, run_records
-from spiking_yolo.apps.evaluate.run import evaluate, usual_batch
-from spiking_yolo.apps.evaluate.tasks import DetectionTask, detection_classes, from_json, to_json
+from spiking_yolo.apps.evaluate.records import ImageRecord, observe_images, usual_batch
+from spiking_yolo.apps.evaluate.run import evaluate
+from spiking_yolo.apps.evaluate.scoring import DetectionTask, detection_classes
 from spiking_yolo.convert.load import load
 from spiking_yolo.convert.methods import get_recipe
 from spiking_yolo.data.coco import VOC_NAMES, load_coco
@@ -29,7 +29,10 @@ from spiking_yolo.data.detection import DetectionSet, Sample
 from spiking_yolo.data.images import preprocess, read_image
 from spiking_yolo.data.yolo import load_data_yaml
 from spiking_yolo.decode.boxes import Detections
+from spiking_yolo.decode.selection import Selection
 from spiking_yolo.errors import UserError
+from spiking_yolo.io.json import exact_json
+from spiking_yolo.log import RecordLog, json_fields, prediction_from, read_records
 from spiking_yolo.models.darknet_weights import load_darknet
 from spiking_yolo.models.spec import Spec
 
@@ -46,10 +49,13 @@ def converted(scene):
     return load(scene[0], "signed-memory")
 
 
+def as_json(record) -> dict:
+    return json.loads(exact_json(record, json_fields))
+
+
 def records(converted, dataset, **settings):
-    return run_records(
-        Engine(converted, DetectionTask(converted.spec, dataset), EngineOptions(**settings))
-    )
+    options = EvaluationOptions(**{"steps": (settings["T"],), "batch": 1, **settings})
+    return observe_images(converted, DetectionTask(converted.spec, dataset), options)
 
 
 def test_one_run_gives_what_three_give(converted, scene):
@@ -71,20 +77,18 @@ def test_settled_network_is_read_after_its_last_change(scene):
     network = load(scene[0], "differential")
     both, alone = records(network, scene[1], T=200, steps=(2,)), records(network, scene[1], T=200)
     for a, b in zip(both, alone, strict=True):
-        assert a["steps"]["200"] == b["steps"]["200"]
-    assert any(r["steps"]["2"]["found"] != r["steps"]["200"]["found"] for r in both)
+        assert as_json(a.steps[200]) == as_json(b.steps[200])
+    assert any(as_json(r.steps[2].prediction) != as_json(r.steps[200].prediction) for r in both)
 
 
 def test_batch_changes_nothing_but_rounding(converted, scene):
     one, four = (records(converted, scene[1], T=6, batch=n) for n in (1, 4))
-    assert [r["index"] for r in four] == list(range(6))
+    assert [r.index for r in four] == list(range(6))
     for a, b in zip(one, four, strict=True):
-        assert a["steps"]["6"]["spikes"] == pytest.approx(b["steps"]["6"]["spikes"], rel=1e-4)
-        assert a["steps"]["6"]["operations"] == pytest.approx(
-            b["steps"]["6"]["operations"], rel=1e-4
-        )
-        for x, y in ((a["ann"], b["ann"]), (a["steps"]["6"]["found"], b["steps"]["6"]["found"])):
-            assert x["confidence"] == pytest.approx(y["confidence"], abs=1e-4)
+        assert a.steps[6].spikes == pytest.approx(b.steps[6].spikes, rel=1e-4)
+        assert a.steps[6].operations == pytest.approx(b.steps[6].operations, rel=1e-4)
+        for x, y in ((a.ann, b.ann), (a.steps[6].prediction, b.steps[6].prediction)):
+            assert x.confidence.tolist() == pytest.approx(y.confidence.tolist(), abs=1e-4)
 
 
 def test_ann_row_equals_an_evaluation_of_its_own(converted, scene):
@@ -143,26 +147,32 @@ def test_ann_row_equals_an_evaluation_of_its_own(converted, scene):
 
 def test_early_exit_row_is_made_of_the_steps_at_which_images_stop(scene):
     network = load(scene[0], "differential")
-    exits = records(network, scene[1], T=12, patience=2)
-    stops = [r["exit"]["t"] for r in exits]
+    exits = records(network, scene[1], T=12, early_exit=2)
+    stops = [r.exit.t for r in exits]
     assert min(stops) < 12
     for t in set(stops):
         for r, at in zip(exits, records(network, scene[1], T=12, steps=(t,)), strict=True):
-            if r["exit"]["t"] == t:
-                assert r["exit"] == {"t": t, **at["steps"][str(t)]}
+            if r.exit.t == t:
+                assert as_json(r.exit) == as_json(at.steps[t])
 
 
-def test_records_are_json_and_boxes_come_back_bit_by_bit(converted, scene):
-    (first, *_) = records(converted, scene[1], T=2)
-    assert json.loads(json.dumps(first)) == first
-    assert set(first) >= {"index", "ann", "steps", "neurons", "macs", "seconds"}
+def test_a_record_comes_back_from_a_log(converted, scene, tmp_path):
+    network = load(scene[0], "differential")
+    (first, *_) = records(network, scene[1], T=4, early_exit=2)
+    log = RecordLog(tmp_path / "log.jsonl", {"T": 4})
+    log.append([first])
+    log.close()
+    (back,) = read_records(tmp_path / "log.jsonl", {"T": 4}, ImageRecord)
+    assert as_json(back) == as_json(first)
+    assert torch.equal(back.ann.xyxy, first.ann.xyxy) and len(first.ann) > 0
+    assert back.exit.t == first.exit.t and list(back.steps) == [4]
 
 
 @given(st.lists(st.floats(width=32, allow_nan=False, allow_infinity=False), max_size=8))
 def test_float32_survives_json(values):
     boxes = torch.tensor([[v, v, v, v] for v in values], dtype=torch.float32).reshape(-1, 4)
     found = Detections(boxes, boxes[:, 0], torch.arange(len(boxes)))
-    back = from_json(json.loads(json.dumps(to_json(found))))
+    back = prediction_from(as_json(found))
     assert torch.equal(back.xyxy, found.xyxy) and torch.equal(back.confidence, found.confidence)
     assert torch.equal(back.class_id, found.class_id)
 
@@ -182,12 +192,12 @@ def test_classes_that_the_dataset_lacks_take_nobodys_place(converted, scene):
     sample = scene[1].samples[0]
     bare = Sample.of(1, sample.path, (sample.width, sample.height), [], [])
     few = DetectionSet("one class", (NAMES[2],), [bare], [])
-    task = DetectionTask(converted.spec, few, max_det=3)
-    everything = DetectionTask(converted.spec, scene[1], max_det=10_000)
-    (own,) = run_records(Engine(converted, task, EngineOptions(1)))
-    found = run_records(Engine(converted, everything, EngineOptions(1)))[0]["ann"]
-    best = [p for p, c in zip(found["confidence"], found["class_id"], strict=True) if c == 2][:3]
-    assert own["ann"]["confidence"] == best and own["ann"]["class_id"] == [0, 0, 0]
+    task = DetectionTask(converted.spec, few, Selection(conf=0.001, max_det=3))
+    everything = DetectionTask(converted.spec, scene[1], Selection(conf=0.001, max_det=10_000))
+    (own,) = observe_images(converted, task, EvaluationOptions(T=1))
+    every = observe_images(converted, everything, EvaluationOptions(T=1))[0].ann
+    best = every.confidence[every.class_id == 2][:3]
+    assert torch.equal(own.ann.confidence, best) and own.ann.class_id.tolist() == [0, 0, 0]
 
 
 def test_image_of_another_size_than_annotated(converted, scene):

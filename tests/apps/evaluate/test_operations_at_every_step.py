@@ -1,4 +1,4 @@
-"""Synaptic operations of a record against counting every event at every output it reaches, one at a
+"""Synaptic operations of an observation against counting every event at every output it reaches, one at a
 time.
 """
 
@@ -8,7 +8,7 @@ import torch
 from helpers.networks import images, make, spiking
 from torch import Tensor, nn
 
-from spiking_yolo.apps.evaluate.records import Engine, EngineOptions
+from spiking_yolo.observe import Input, Observer
 from spiking_yolo.recipe import Recipe
 
 T = 5
@@ -30,28 +30,6 @@ class Mixed(nn.Module):
         return self.conv3(torch.cat([self.up(deep), pooled], 1))
 
 
-class Nothing:
-    """A task without predictions."""
-
-    dataset: None = None
-    thresholds: dict[str, float] = {}  # noqa: RUF012
-
-    def __init__(self, x: Tensor):
-        self.x = x
-
-    def __len__(self) -> int:
-        return len(self.x)
-
-    def load(self, index):
-        return self.x[index], None
-
-    def predict(self, outputs, contexts):
-        return [None for _ in contexts]
-
-    def same(self, a, b):
-        return False
-
-
 def reached(events: Tensor, outputs: int, size: int, stride: int) -> float:
     """events: [C, H, W] at a 3x3 convolution with padding 1 and `size` x `size` outputs per
     channel.
@@ -64,7 +42,7 @@ def reached(events: Tensor, outputs: int, size: int, stride: int) -> float:
     return total
 
 
-def test_operations_of_a_record():
+def test_operations_of_an_observation():
     x = images(2)
     converted = spiking(make(Mixed), x, Recipe("if"), {"neuron.gamma": 2, "threshold.scale": 0.3})
     spikes: dict[str, list[Tensor]] = {}
@@ -77,16 +55,16 @@ def test_operations_of_a_record():
     pooled = torch.stack([torch.max_pool2d(s, 2) for s in first.cumsum(0)])
     pooled = torch.cat([pooled[:1], pooled.diff(dim=0)]).abs().sum(0)
     deep = second.sum(0)
-    engine = Engine(converted, Nothing(x), EngineOptions(T, batch=2))
-    records = [record for batch in engine.batches() for record in engine.records(batch)]
-    for k, record in enumerate(records):
+    observer = Observer(converted.network(), converted.graph, converted.spec)
+    inputs = [Input(image) for image in x]
+    for k, seen in enumerate(observer.observe(inputs, T, want=(), batch=2)):
         up = deep[k].repeat_interleave(2, 1).repeat_interleave(2, 2)
         expected = reached(pooled[k], 6, 2, stride=2) + reached(
             torch.cat([up, pooled[k]]), 5, 4, stride=1
         )
         assert expected > 1000
-        assert record["steps"][str(T)]["operations"]["spikes"] == expected
-        assert record["steps"][str(T)]["spikes"] == (first[:, k].sum() + deep[k].sum()).item()
-        assert record["neurons"] == record["activations"] == 4 * 64 + 6 * 4
-        assert record["macs"] == 3 * 4 * 22**2 + 4 * 6 * 5**2 + 10 * 5 * 10**2
-        assert record["analogue_macs"] == 3 * 4 * 22**2
+        assert seen.last.operations["spikes"] == expected
+        assert seen.last.total_spikes == (first[:, k].sum() + deep[k].sum()).item()
+        assert seen.neurons == seen.activations == 4 * 64 + 6 * 4
+        assert seen.macs == 3 * 4 * 22**2 + 4 * 6 * 5**2 + 10 * 5 * 10**2
+        assert seen.analogue_macs == 3 * 4 * 22**2

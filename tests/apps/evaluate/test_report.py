@@ -15,8 +15,8 @@ from spiking_yolo.apps.evaluate import EvaluationOptions
 from spiking_yolo.apps.evaluate.costs import CostModel, exponentials, spike_value
 from spiking_yolo.apps.evaluate.evaluation import Evaluation
 from spiking_yolo.apps.evaluate.quantised import quantised_ann
-from spiking_yolo.apps.evaluate.records import Engine, EngineOptions, run_records
-from spiking_yolo.apps.evaluate.scores import CocoScorer, VocScorer
+from spiking_yolo.apps.evaluate.records import observe_images
+from spiking_yolo.apps.evaluate.scoring import CocoScorer, DetectionTask, VocScorer
 from spiking_yolo.apps.evaluate.tables import (
     Table,
     break_even,
@@ -30,13 +30,14 @@ from spiking_yolo.apps.evaluate.tables import (
     row_intervals,
     table,
 )
-from spiking_yolo.apps.evaluate.tasks import DetectionTask, to_json
 from spiking_yolo.convert.load import load, load_statistics
 from spiking_yolo.convert.methods import get_recipe
 from spiking_yolo.data.coco import CocoSet, load_coco
 from spiking_yolo.data.detection import DetectionSet, Sample
 from spiking_yolo.decode.boxes import Detections
+from spiking_yolo.io.json import exact_json
 from spiking_yolo.io.tables import WIDTH, percent
+from spiking_yolo.log import json_fields, prediction_from
 from spiking_yolo.metrics.energy import Size, Work, accounts
 from spiking_yolo.models.load import load_ann
 from spiking_yolo.recipe import Recipe
@@ -67,7 +68,8 @@ def test_twelve_figures_through_scorer_and_json():
             torch.tensor([row[6] for row in mine]),
             torch.tensor([(1, 18, 90).index(row[1]) for row in mine]),
         )
-        predictions.append(json.loads(json.dumps(to_json(found))))
+        content = json.loads(exact_json(found, json_fields))
+        predictions.append(prediction_from(content))
     scored = CocoScorer(dataset).score(predictions)
     assert list(scored.figures) == [
         "mAP50-95",
@@ -94,11 +96,11 @@ def test_voc_figures_of_the_facts_document():
         [((400, 400, 450, 450), 0.6), ((20, 20, 80, 80), 0.5)],
     ]
     predictions = [
-        {
-            "xyxy": [list(box) for box, _ in row],
-            "confidence": [p for _, p in row],
-            "class_id": [0] * len(row),
-        }
+        Detections(
+            torch.tensor([box for box, _ in row]).float(),
+            torch.tensor([p for _, p in row]),
+            torch.zeros(len(row), dtype=torch.int64),
+        )
         for row in rows
     ]
     scored = VocScorer(DetectionSet("voc", ("dog",), [a, b], [])).score(predictions)
@@ -193,10 +195,8 @@ def run(tmp_path_factory):
         load_ann(weights),
     )
     rivals = {bits: quantised_ann(ann.graph, load_statistics(ann), bits) for bits in (3, 8)}
-    options = EngineOptions(8, (2, 4), bits=tuple(rivals), patience=1)
-    records = run_records(
-        Engine(network, DetectionTask(network.spec, dataset), options, quantised=rivals)
-    )
+    options = EvaluationOptions(T=8, steps=(2, 4), early_exit=1, batch=1)
+    records = observe_images(network, DetectionTask(network.spec, dataset), options, rivals)
     return dataset, network, records, CocoScorer(dataset)
 
 
@@ -208,38 +208,34 @@ def rows(run):
 def test_rows_are_means_over_images(run, rows):
     records = run[2]
     for row in rows.steps:
-        at = [r["steps"][str(row["T"])] for r in records]
-        assert row["spikes_per_image"] == pytest.approx(sum(a["spikes"] for a in at) / 6)
+        at = [r.steps[row["T"]] for r in records]
+        assert row["spikes_per_image"] == pytest.approx(sum(a.spikes for a in at) / 6)
         assert row["mean_rate"] == pytest.approx(
-            row["spikes_per_image"] / records[0]["activations"] / row["T"]
+            row["spikes_per_image"] / records[0].activations / row["T"]
         )
         for counting in ("spikes", "digits", "messages"):
-            total = sum(a["operations"][counting] for a in at) / 6
-            assert row[f"sops_per_mac_{counting}"] == pytest.approx(total / records[0]["macs"])
-        cost = row["effective_ACs"] * 0.93 + records[0]["analogue_macs"] * 4.6
+            total = sum(a.operations[counting] for a in at) / 6
+            assert row[f"sops_per_mac_{counting}"] == pytest.approx(total / records[0].macs)
+        cost = row["effective_ACs"] * 0.93 + records[0].analogue_macs * 4.6
         cost += row["membrane_updates"] * 0.9
         assert row["energy_mJ_fp32"] == pytest.approx(cost / 1e9)
-        assert row["effective_ACs"] / records[0]["macs"] == pytest.approx(
-            row["sops_per_mac_digits"]
-        )
-        assert row["sops_per_mac_spikes"] == pytest.approx(
-            row["sops_per_image"] / records[0]["macs"]
-        )
-        sent = sum(a["sent"]["messages"] for a in at) / 6 / row["T"]
-        assert row["activation_sparsity"] == pytest.approx(1 - sent / records[0]["neurons"])
-        assert row["membrane_updates"] == pytest.approx(sum(a["updates"] for a in at) / 6)
-        assert row["effective_MACs"] == records[0]["analogue_macs"]
-    assert rows.ann["energy_mJ_fp32"] == pytest.approx(records[0]["macs"] * 4.6e-9)
+        assert row["effective_ACs"] / records[0].macs == pytest.approx(row["sops_per_mac_digits"])
+        assert row["sops_per_mac_spikes"] == pytest.approx(row["sops_per_image"] / records[0].macs)
+        sent = sum(a.sent["messages"] for a in at) / 6 / row["T"]
+        assert row["activation_sparsity"] == pytest.approx(1 - sent / records[0].neurons)
+        assert row["membrane_updates"] == pytest.approx(sum(a.updates for a in at) / 6)
+        assert row["effective_MACs"] == records[0].analogue_macs
+    assert rows.ann["energy_mJ_fp32"] == pytest.approx(records[0].macs * 4.6e-9)
     assert [row["bits"] for row in rows.baseline] == [3, 8]
     assert rows.baseline[0]["mAP50"] < rows.baseline[1]["mAP50"] <= rows.ann["mAP50"] + 0.1
 
 
 def test_early_exit_row(run, rows):
-    stops = [r["exit"]["t"] for r in run[2]]
+    stops = [r.exit.t for r in run[2]]
     assert rows.exit["mean_T"] == pytest.approx(sum(stops) / 6) and rows.exit["mean_T"] < 8
     saved = 1 - (
-        sum(r["exit"]["operations"]["spikes"] for r in run[2])
-        / sum(r["steps"]["8"]["operations"]["spikes"] for r in run[2])
+        sum(r.exit.operations["spikes"] for r in run[2])
+        / sum(r.steps[8].operations["spikes"] for r in run[2])
     )
     assert rows.exit["operations_saved"] == pytest.approx(saved) and saved > 0
     assert rows.exit["mAP50_kept"] == pytest.approx(rows.exit["mAP50"] / rows.steps[-1]["mAP50"])
@@ -315,7 +311,7 @@ def test_files(run, rows, tmp_path):
     assert float(lines[3]["mAP50"]) == rows.steps[0]["mAP50"] and lines[0]["AP_large"] == ""
     saved = json.loads((tmp_path / "predictions_4.json").read_text())
     assert {row["category_id"] for row in saved} <= {10, 20, 30}
-    assert len(saved) == sum(len(r["steps"]["4"]["found"]["confidence"]) for r in records)
+    assert len(saved) == sum(len(r.steps[4].prediction) for r in records)
     assert {row["image_id"] for row in saved} == {s.image_id for s in dataset.samples}
     assert {p.stem for p in tmp_path.glob("*.png")} == {
         "mAP-T",

@@ -8,8 +8,7 @@ from typing import Any
 
 import pytest
 
-from spiking_yolo.apps.score import ScoreOptions
-from spiking_yolo.apps.score_run import Score, score
+from spiking_yolo.apps.score import Score, ScoreOptions, score
 from spiking_yolo.cli.main import call
 from spiking_yolo.errors import UserError
 

@@ -1,6 +1,7 @@
 """Graded changes above a threshold: by hand, and against the ANN where the threshold is 0."""
 
 from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
 import pytest
@@ -13,6 +14,25 @@ from spiking_yolo.models.load import load_ann
 
 POINT = {"stride": [1, 1], "padding": [0, 0], "dilation": [1, 1], "groups": 1}
 AROUND = {**POINT, "padding": [1, 1]}
+
+
+class Frame(NamedTuple):
+    """What a network makes of a frame, in plain numbers."""
+
+    outputs: tuple[torch.Tensor, ...]
+    sent: dict[str, float]
+    operations: dict[str, float]
+    analogue_macs: float
+    updates: float
+    fresh: bool
+    cut: bool
+
+
+def frame_of(network: DeltaNetwork, x: torch.Tensor) -> Frame:
+    of = network(x)
+    s = of.run.snapshots[1]
+    costs = s.sent.of_image(0), s.operations.of_image(0), of.run.analogue_macs, s.updates.item()
+    return Frame(s.outputs, *costs, of.fresh, of.cut)
 
 
 def chain(out: int = 1, kernel: int = 1) -> Graph:
@@ -48,7 +68,7 @@ def test_by_hand():
     network = DeltaNetwork(chain(), {"x": torch.tensor(0.2), "phi": torch.tensor(1.0)})
 
     def see(value: float) -> tuple[float, ...]:
-        of = network(torch.full((1, 1, 1, 1), value))
+        of = frame_of(network, torch.full((1, 1, 1, 1), value))
         return (
             round(of.outputs[0].item(), 4),
             of.sent["messages"],
@@ -79,7 +99,7 @@ def test_a_message_costs_what_it_reaches(place, reached):
     x = torch.rand(1, 1, 4, 4)
     network(x)
     x[0, 0, place[0], place[1]] += 0.1
-    of = network(x)
+    of = frame_of(network, x)
     assert (of.sent["messages"], of.operations["messages"], of.analogue_macs, of.fresh) == (
         1,
         5 * reached,
@@ -91,7 +111,7 @@ def test_a_message_costs_what_it_reaches(place, reached):
 def test_without_threshold_it_is_the_ann(graph):
     network = DeltaNetwork(graph, uniform_gates(graph, 0.0))
     for k, x in enumerate(drifting(6)):
-        of = network(x)
+        of = frame_of(network, x)
         assert of.fresh == (k == 0) and not of.cut
         for got, expected in zip(of.outputs, forward(graph, x), strict=True):
             torch.testing.assert_close(got, expected, atol=1e-4, rtol=1e-4)
@@ -100,7 +120,7 @@ def test_without_threshold_it_is_the_ann(graph):
 def test_nothing_is_sent_where_nothing_changes(graph):
     network = DeltaNetwork(graph, uniform_gates(graph, 0.0))
     (x,) = drifting(1)
-    first, second = network(x), network(x.clone())
+    first, second = frame_of(network, x), frame_of(network, x.clone())
     assert first.sent["messages"] > 0 and first.operations["messages"] > 0 and first.updates > 0
     assert (
         second.sent["messages"],
@@ -121,7 +141,7 @@ def test_a_higher_threshold_sends_less_and_errs_more(graph):
 
     def run(threshold: float) -> tuple[float, float]:
         network = DeltaNetwork(graph, uniform_gates(graph, threshold))
-        last = [network(x) for x in frames][-1]
+        last = [frame_of(network, x) for x in frames][-1]
         exact = forward(graph, frames[-1])
         return last.operations["messages"], sum(
             float((a - b).abs().sum()) for a, b in zip(last.outputs, exact, strict=True)
@@ -136,7 +156,7 @@ def test_a_cut_and_another_size_start_anew(graph):
     x = drifting(1)[0]
     network(x)
     for frame in (1 - x, torch.rand(1, 3, 32, 64)):
-        of = network(frame)
+        of = frame_of(network, frame)
         assert of.fresh and of.cut
         for got, expected in zip(of.outputs, forward(graph, frame), strict=True):
             torch.testing.assert_close(got, expected)

@@ -11,13 +11,14 @@ from helpers.tiny import run_tool, write_tiny
 from helpers.video import grey, noise, walk, write_frames, write_images
 
 from spiking_yolo import SpikingYOLO
-from spiking_yolo.apps.evaluate.tasks import from_json
-from spiking_yolo.apps.video import MODES, run
+from spiking_yolo.apps.video import MODES, evaluation
+from spiking_yolo.apps.video.modes import FrameRecord
 from spiking_yolo.data.images import preprocess
 from spiking_yolo.data.mot import MotBoxes, mot_lines, read_mot
 from spiking_yolo.decode.selection import Selection
 from spiking_yolo.graph import forward
 from spiking_yolo.io.tables import WIDTH
+from spiking_yolo.log import read_log
 from spiking_yolo.metrics.video import person_ap
 
 FRAMES = 6
@@ -87,7 +88,7 @@ def done(weights, data, tmp_path_factory) -> Path:
 
 
 def test_files_and_schema(done):
-    kept = {f"frames-{name}-{mode}.json" for name in ("walk", "still") for mode in MODES}
+    kept = {f"frames-{name}-{mode}.jsonl" for name in ("walk", "still") for mode in MODES}
     figures = {"timeline-walk.png", "timeline-still.png"}
     assert {path.name for path in done.iterdir()} == kept | figures | {
         "results.json",
@@ -145,8 +146,8 @@ def test_the_ann_agrees_with_itself(done):
 
 def ap_of(folder: Path, mode: str, truth: dict[int, MotBoxes]) -> float:
     """AP50 of the boxes that were kept."""
-    kept = json.loads((folder / f"frames-walk-{mode}.json").read_text())["frames"]
-    found = [from_json(frame["boxes"]) for frame in kept]
+    _, lines, _ = read_log(folder / f"frames-walk-{mode}.jsonl")
+    found = [FrameRecord.from_json(line).boxes for line in lines]
     return float(person_ap([found], [truth], ("cat", "dog", "person"), n=1).value[1])
 
 
@@ -250,8 +251,8 @@ def test_every_frame_keeps_its_people(tool, data, tmp_path):
     expected = ap_of(tmp_path / "runs/exp", "ann", {1: truth[1], 2: truth[3]})
     assert sequence["frames"] == 2 and by_mode(sequence)["ann"]["AP50"] == pytest.approx(expected)
     assert expected > ap_of(tmp_path / "runs/exp", "ann", {1: truth[1], 2: truth[5]})
-    kept = json.loads((tmp_path / "runs/exp/frames-walk-ann.json").read_text())["frames"]
-    assert [frame["frame"] for frame in kept] == [0, 2]
+    _, lines, _ = read_log(tmp_path / "runs/exp/frames-walk-ann.jsonl")
+    assert [line["frame"] for line in lines] == [0, 2]
 
 
 def test_one_frame(tool, data, tmp_path, capsys):
@@ -270,8 +271,8 @@ def test_cuts_and_refresh(tool, tmp_path):
     rows = by_mode(results(tmp_path / "runs/exp")["total"])
     assert rows["stream"]["cuts"] == rows["delta"]["cuts"] == [3, 4] and rows["reset"]["cuts"] == []
     assert tool("--data", tmp_path / "cut", "--modes", "stream", "--refresh", 2) == 0
-    kept = json.loads((tmp_path / "runs/exp2/frames-cut-stream.json").read_text())["frames"]
-    assert [frame["fresh"] for frame in kept] == [True, False, True, True, True, False]
+    _, lines, _ = read_log(tmp_path / "runs/exp2/frames-cut-stream.jsonl")
+    assert [line["fresh"] for line in lines] == [True, False, True, True, True, False]
 
 
 def test_absolute_thresholds(tool, data, tmp_path):
@@ -294,7 +295,7 @@ def without_seconds(folder: Path) -> list[Any]:
 
 
 def test_resume_does_the_rest(tool, data, done, tmp_path, monkeypatch, capsys):
-    original, calls = run.frames.measure, []
+    original, calls = evaluation.measure, []
 
     def stopped(*args: Any) -> Any:
         calls.append(1)
@@ -303,7 +304,7 @@ def test_resume_does_the_rest(tool, data, done, tmp_path, monkeypatch, capsys):
         return original(*args)
 
     folder = tmp_path / "runs/exp"
-    monkeypatch.setattr(run.frames, "measure", stopped)
+    monkeypatch.setattr(evaluation, "measure", stopped)
     assert tool("--data", data) == 130
     assert f"--resume {folder}" in capsys.readouterr().err
     assert len(list(folder.iterdir())) == 5 and not (folder / "results.json").exists()
@@ -326,9 +327,9 @@ def test_resume_does_the_rest(tool, data, done, tmp_path, monkeypatch, capsys):
         for row in without_seconds(folder)
     ] == whole
 
-    (folder / "frames-walk-ann.json").write_text("{")
+    (folder / "frames-walk-ann.jsonl").write_text("{\n{}\n")
     assert tool("--data", data, "--resume", folder) == 2
-    assert "frames-walk-ann.json is damaged" in capsys.readouterr().err
+    assert "frames-walk-ann.jsonl line 1 is damaged" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize(

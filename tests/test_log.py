@@ -8,8 +8,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from spiking_yolo.apps.evaluate.records import RecordLog, read_log
 from spiking_yolo.errors import UserError
+from spiking_yolo.log import RecordLog, read_log
 
 CALL = {"T": 8, "steps": (4, 8), "recipe": {"name": "m", "neuron": {"gamma": 4}}}
 
