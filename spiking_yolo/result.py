@@ -1,4 +1,4 @@
-"""What the detector hands back for one image."""
+"""The result of a detection: boxes of one image, their costs, and how to draw and write them."""
 
 import csv
 import importlib
@@ -39,7 +39,14 @@ _NOTEBOOK_SIDE = 1280  # pixels
 
 
 class Box(NamedTuple):
-    """One box. xyxy: corners x1, y1, x2, y2 in pixels of the image. confidence: in 0..1."""
+    """One box.
+
+    Attributes:
+        xyxy: Corners x1, y1, x2, y2 in pixels of the image.
+        confidence: In 0..1.
+        class_id: Index of the class.
+        name: Name of the class.
+    """
 
     xyxy: tuple[float, float, float, float]
     confidence: float
@@ -49,21 +56,39 @@ class Box(NamedTuple):
 
 @dataclass(frozen=True, eq=False, repr=False)
 class Result:
-    """The boxes of one image, and what finding them cost. A sequence of Box: len, result[0],
-    iteration.
+    """The boxes of one image and what they cost; a sequence of `Box`, best first.
 
-    image: uint8 [H, W, 3] RGB, upright; boxes are in its pixels. path: of its file, None for an
-    image given as pixels. steps: t -> Detections, for the requested steps and T. T is 0 for the
-    ANN, which has no spikes and no steps. simulated: steps that were simulated; fewer than T where
-    the rest would have changed nothing. quiet: since when nothing changes, and until when; see also
-    `settled`. spikes_by_layer, neurons_by_layer: totals per layer. activations: of the ANN. sent,
-    operations: events that were sent, and synaptic operations, by counting ("spikes", "digits",
-    "messages"); counting: the one of this method. macs: multiply-accumulates of one ANN pass;
-    analogue_macs: those of layers that receive analogue values. updates: neurons touched, summed
-    over the steps. maps: t -> layer -> spikes so far per position of the network input, [h, w], if
-    asked for. Of a video, frame: its number, from 0; time: in seconds from the start; fresh:
-    whether the state started anew for it; cut: whether that was, or should have been, because the
-    scene is another one.
+    Attributes:
+        image: The image, uint8 [H, W, 3] RGB, upright; boxes are in its pixels.
+        path: Its file; None if it was given as pixels.
+        names: Class names, by id.
+        method: Name of the conversion method; "ann" for the original network.
+        T: Timesteps; 0 for the ANN, which has no spikes and no steps.
+        detections: The boxes after T steps.
+        placement: Where the image lies in the input of the network.
+        seconds: Wall time of reading, simulating and decoding.
+        steps: t -> boxes, for the requested steps and T.
+        simulated: Steps that were simulated; fewer than T if the rest would change nothing.
+        quiet: Since when nothing changes, and until when; see also `settled`.
+        spikes_by_layer: Spikes of each layer.
+        neurons_by_layer: Neurons of each layer.
+        activations: Activations of the ANN.
+        sent: Events by counting: "spikes", "digits" and "messages".
+        operations: Synaptic operations by counting.
+        counting: The counting of this method.
+        macs: Multiply-accumulates of one pass of the ANN.
+        analogue_macs: Those of layers that receive analogue values.
+        updates: Neurons updated, summed over the steps.
+        frame: Number of the frame in a video, from 0; None for an image.
+        time: Time of the frame in seconds.
+        fresh: Whether the network's state started anew for this frame.
+        cut: Whether this frame shows another scene than the one before.
+        maps: t -> layer -> spikes so far per position of the network input, [h, w], if requested.
+
+    Example:
+        >>> result = SpikingYOLO().detect("dog.jpg", T=1)
+        >>> for box in result:
+        ...     print(box.name, box.confidence, box.xyxy)
     """
 
     image: np.ndarray
@@ -153,7 +178,7 @@ class Result:
 
     @property
     def xyxy(self) -> Tensor:
-        """Corners in pixels of the image, float32 [n, 4], best first."""
+        """Corners x1, y1, x2, y2 in pixels of the image, float32 [n, 4], best first."""
         return self.detections.xyxy
 
     @property
@@ -164,7 +189,7 @@ class Result:
 
     @property
     def confidence(self) -> Tensor:
-        """Float32 [n]."""
+        """Confidence of each box, float32 [n]."""
         return self.detections.confidence
 
     @property
@@ -184,19 +209,17 @@ class Result:
 
     @property
     def spikes(self) -> float:
-        """Total number of spikes; a burst of n counts n."""
+        """Spikes of all layers; a burst of n counts n."""
         return sum(self.spikes_by_layer.values())
 
     @property
     def mean_rate(self) -> float:
-        """Spikes per activation of the ANN and timestep, whatever neurons stand for it."""
+        """Spikes per activation of the ANN and timestep."""
         return self.spikes / (self.activations * self.T) if self.T else 0.0
 
     @property
     def operations_per_mac(self) -> float:
-        """Synaptic operations, in the counting of this method, per multiply-accumulate of
-        the ANN.
-        """
+        """Synaptic operations, as this method counts them, per multiply-accumulate of the ANN."""
         return self.operations[self.counting] / self.macs if self.T else 0.0
 
     def _events(self) -> str:
@@ -208,13 +231,24 @@ class Result:
         )
 
     def plot(self, title: str | None = None) -> np.ndarray:
-        """The image with its boxes drawn, uint8 [H, W, 3] RGB; a title makes it higher."""
+        """Draw the boxes.
+
+        Args:
+            title: Text above the picture, which it makes higher.
+
+        Returns:
+            A picture, uint8 [H, W, 3] RGB.
+        """
         from spiking_yolo.draw.boxes import draw_detections
 
         return draw_detections(self.image, self.detections, self.names, title)
 
     def save(self, path: str | Path) -> None:
-        """Write the image with its boxes drawn. Raises UserError where that cannot be written."""
+        """Write the image with its boxes to a .png or .jpg.
+
+        Raises:
+            UserError: The name has no such ending, or the file cannot be written.
+        """
         if not isinstance(path, (str, os.PathLike)):
             raise UserError(f"the picture needs a path such as dog.png, not {path!r}")
         Image.init()
@@ -226,19 +260,17 @@ class Result:
             Image.fromarray(self.plot()).save(temporary, quality=95)
 
     def show(self) -> None:
-        """Open the image with its boxes drawn in the system's viewer."""
+        """Open the image with its boxes in the system's viewer."""
         Image.fromarray(self.plot()).show()
 
     def _repr_png_(self) -> bytes:
-        """What a notebook shows."""
+        """The picture that a notebook displays."""
         png = io.BytesIO()
         Image.fromarray(self.shrunk(_NOTEBOOK_SIDE).plot()).save(png, "png")
         return png.getvalue()
 
     def summary(self, steps: Iterable[int] | None = None) -> str:
-        """One line for the image and one for each of `steps`; by default for all that were read
-        before T.
-        """
+        """One line for the image and one for each of `steps`: by default all steps before T."""
         height, width = self.image.shape[:2]
         first = (
             f"{printable(self.path or 'image')}: {width}x{height},"
@@ -264,19 +296,23 @@ class Result:
         )
 
     def counts(self, t: int | None = None) -> str:
-        """ "dog, 2 x car", most confident class first: the boxes of the last timestep, or of
-        timestep t.
+        """Objects by class, such as "dog, 2 x car", after timestep t or the last one; the most
+        confident class comes first.
         """
         return counted(self.detections if t is None else self.steps[t], self.names)
 
     def to_dict(self, steps: Iterable[int] | None = None) -> dict[str, Any]:
-        """What `to_json` writes; of a video's frame also its number and what else it cost.
+        """The content of `to_json`; for a frame of a video also its number and further costs.
 
-        steps: the timesteps to list besides T; by default all that were read.
+        Args:
+            steps: Timesteps to list besides T; by default all.
         """
         height, width = self.image.shape[:2]
-        steps = self.steps if steps is None else {*steps, self.T}
-        content = {
+        chosen = self.steps if steps is None else {*steps, self.T}
+        by_step: list[dict[str, Any]] = []
+        for t in sorted(chosen):
+            by_step.append({"T": t, "detections": _entries(self.steps[t], self.names)})
+        content: dict[str, Any] = {
             "image": self.path,
             "width": width,
             "height": height,
@@ -288,25 +324,19 @@ class Result:
             "sent": self.sent,
             "operations": self.operations,
             "macs": self.macs,
-            "steps": [
-                {"T": t, "detections": _entries(self.steps[t], self.names)} for t in sorted(steps)
-            ],
+            "steps": by_step,
         }
-        of_video = ("frame", "time", "fresh", "cut", "analogue_macs", "updates")
-        return (
-            content
-            if self.frame is None
-            else content | {name: getattr(self, name) for name in of_video}
-        )
+        if self.frame is not None:
+            for name in ("frame", "time", "fresh", "cut", "analogue_macs", "updates"):
+                content[name] = getattr(self, name)
+        return content
 
     def to_json(self) -> str:
-        """The boxes at every timestep that was read, and the spikes; boxes in pixels, unrounded."""
+        """Boxes at every timestep and costs, as JSON; boxes in pixels, not rounded."""
         return json_text(self.to_dict(), indent=1)
 
     def to_csv(self) -> str:
-        """One line per box under a header: image, T, class_id, class, confidence, x1, y1,
-        x2, y2.
-        """
+        """CSV with one line per box: image, T, class_id, class, confidence, x1, y1, x2, y2."""
         text = io.StringIO()
         writer = csv.DictWriter(text, _COLUMNS, lineterminator="\n")
         writer.writeheader()
@@ -314,30 +344,35 @@ class Result:
         return text.getvalue()
 
     def to_df(self) -> Any:
-        """A pandas DataFrame of the rows of `to_csv`. Raises UserError where pandas is not
-        installed.
+        """The rows of `to_csv` as a pandas DataFrame.
+
+        Raises:
+            UserError: pandas is not installed.
         """
         return _optional("pandas", "to_df").DataFrame(self._rows(), columns=list(_COLUMNS))
 
     def to_coco(
         self, image_id: int = 0, category_ids: Sequence[int] | None = None
     ) -> list[dict[str, Any]]:
-        """Rows of a COCO results file: image_id, category_id, bbox (x, y, width, height in pixels),
-        score.
+        """Rows of a COCO results file: image_id, category_id, bbox (x, y, width, height in pixels)
+        and score.
 
-        category_ids: the category of each class; -1 drops a class. By default COCO's own, where the
-        network has COCO's 80 classes, else the ids of the classes. Raises UserError unless there is
-        one category per class.
+        Args:
+            image_id: The id of this image in the annotations.
+            category_ids: The category of each class; -1 drops a class. Default: COCO's own if the
+                network has COCO's 80 classes, else the ids of the classes.
+
+        Raises:
+            UserError: `category_ids` does not have one category per class.
         """
         from spiking_yolo.data.coco import COCO_IDS
         from spiking_yolo.metrics.coco import to_coco
 
         if category_ids is None:
-            coco = len(self.names) == len(COCO_IDS) and (self.names[0], self.names[-1]) == (
-                "person",
-                "toothbrush",
-            )
-            category_ids = COCO_IDS if coco else range(len(self.names))
+            category_ids = range(len(self.names))
+            ends = self.names[0], self.names[-1]
+            if len(self.names) == len(COCO_IDS) and ends == ("person", "toothbrush"):
+                category_ids = COCO_IDS
         if len(category_ids) != len(self.names):
             raise UserError(
                 f"category_ids: {len(category_ids)} for {len(self.names)} classes; give one per"
@@ -346,10 +381,11 @@ class Result:
         return to_coco(self.detections, image_id, category_ids)
 
     def to_supervision(self) -> Any:
-        """supervision.Detections, with class_name as data, and method, T, spikes and mean_rate as
-        metadata.
+        """The boxes as supervision.Detections; class names are in `data`, method and costs in
+        `metadata`.
 
-        Raises UserError where supervision is not installed.
+        Raises:
+            UserError: supervision is not installed.
         """
         return _optional("supervision", "to_supervision").Detections(
             xyxy=self.xyxy.numpy(),
@@ -365,7 +401,7 @@ class Result:
         )
 
     def shrunk(self, side: int) -> "Result":
-        """The same on a copy of the image whose longer side has at most `side` pixels."""
+        """The same result for a copy of the image whose longer side has at most `side` pixels."""
         height, width = self.image.shape[:2]
         scale = side / max(height, width)
         if scale >= 1:
@@ -382,16 +418,11 @@ class Result:
         )
 
     def _rows(self) -> list[dict[str, Any]]:
-        return [
-            dict(
-                zip(
-                    _COLUMNS,
-                    (self.path, self.T, box.class_id, box.name, box.confidence, *box.xyxy),
-                    strict=True,
-                )
-            )
-            for box in self
-        ]
+        rows: list[dict[str, Any]] = []
+        for box in self:
+            values = (self.path, self.T, box.class_id, box.name, box.confidence, *box.xyxy)
+            rows.append(dict(zip(_COLUMNS, values, strict=True)))
+        return rows
 
 
 def _of_image(seen: Observation, names: tuple[str, ...]) -> dict[str, Any]:
@@ -408,25 +439,21 @@ def _of_image(seen: Observation, names: tuple[str, ...]) -> dict[str, Any]:
 
 
 def _boxes(detections: Detections, names: Sequence[str]) -> list[Box]:
-    columns: list[Any] = [
-        c.tolist() for c in (detections.xyxy, detections.confidence, detections.class_id)
-    ]
-    return [
-        Box(tuple(xyxy), confidence, c, names[int(c)])
-        for xyxy, confidence, c in zip(*columns, strict=True)
-    ]
+    rows = zip(
+        detections.xyxy.tolist(),
+        detections.confidence.tolist(),
+        detections.class_id.tolist(),
+        strict=True,
+    )
+    return [Box(tuple(xyxy), confidence, c, names[int(c)]) for xyxy, confidence, c in rows]
 
 
 def _entries(detections: Detections, names: Sequence[str]) -> list[dict[str, Any]]:
-    return [
-        {
-            "class_id": box.class_id,
-            "class": box.name,
-            "confidence": box.confidence,
-            "box_xyxy": list(box.xyxy),
-        }
-        for box in _boxes(detections, names)
-    ]
+    entries: list[dict[str, Any]] = []
+    for box in _boxes(detections, names):
+        entry = {"class_id": box.class_id, "class": box.name, "confidence": box.confidence}
+        entries.append({**entry, "box_xyxy": list(box.xyxy)})
+    return entries
 
 
 def _optional(package: str, method: str) -> Any:

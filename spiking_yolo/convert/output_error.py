@@ -10,9 +10,9 @@ import torch
 from torch import Tensor
 
 from spiking_yolo.convert.thresholds import NeuronParameters
-from spiking_yolo.graph import Graph, forward
+from spiking_yolo.graph import Graph
 from spiking_yolo.models.spec import Spec
-from spiking_yolo.observe import relative_error as relative_error
+from spiking_yolo.observe import Input, Observer, relative_error
 from spiking_yolo.recipe import Recipe
 from spiking_yolo.snn.network import SpikingNetwork
 
@@ -44,10 +44,11 @@ def best_fraction(job: Job, neurons: NeuronParameters) -> NeuronParameters:
     error = _judge(job)
 
     def scaled(c: float) -> NeuronParameters:
-        return {
-            name: {k: v * c if k.startswith("theta") else v for k, v in own.items()}
-            for name, own in neurons.items()
-        }
+        parameters: NeuronParameters = {}
+        for name, own in neurons.items():
+            thetas = {key: c * value for key, value in own.items() if key.startswith("theta")}
+            parameters[name] = {**own, **thetas}
+        return parameters
 
     return scaled(min(FRACTIONS, key=lambda c: error(scaled(c), f"fraction {c:g}")))
 
@@ -65,10 +66,12 @@ def best_gain(job: Job, neurons: NeuronParameters) -> NeuronParameters:
     best, chosen = errors[k], with_gain(neurons, k)
     for node in job.graph.activations:
         for factor in STEPS:
-            own = {node.name: {**chosen[node.name], "gain": torch.tensor(k * factor)}}
-            trial = {**chosen, **own}
-            if (found := error(trial, f"gain {k * factor:g} of {node.name}")) < (1 - WORTH) * best:
-                best, chosen = found, trial
+            own = {**chosen[node.name], "gain": torch.tensor(k * factor)}
+            trial = {**chosen, node.name: own}
+            trial_error = error(trial, f"gain {k * factor:g} of {node.name}")
+            if trial_error < (1 - WORTH) * best:
+                best = trial_error
+                chosen = trial
                 break
     return chosen
 
@@ -79,22 +82,21 @@ def with_gain(neurons: NeuronParameters, k: float) -> NeuronParameters:
 
 
 def _judge(job: Job) -> Callable[[NeuronParameters, str], float]:
-    """What gives the relative error of the output after T, summed over images and outputs, with
-    some parameters.
-
-    Its second argument says what is tried.
+    """A function of parameters, and of what to call them: the relative error of the output after T,
+    summed over batches and outputs.
     """
     T = job.recipe.calibration.T
-    expected = [forward(job.graph, x) for x in job.images]
 
-    def error(neurons: NeuronParameters, what: str) -> float:
-        job.progress(what)
+    def error(neurons: NeuronParameters, title: str) -> float:
+        job.progress(title)
         network = SpikingNetwork(job.graph, neurons, job.recipe)
-        results = [network.run(x, T).snapshots[T].outputs for x in job.images]
-        return sum(
-            relative_error([output[k] for output in got], [output[k] for output in wanted])
-            for got, wanted in zip(results, expected, strict=True)
-            for k in range(len(wanted[0]))
-        )
+        observer = Observer(network, job.graph, job.spec)
+        total = 0.0
+        for x in job.images:
+            seen = list(observer.observe(map(Input, x), T, want=("ann",), batch=len(x)))
+            for k in range(len(job.graph.outputs)):
+                outputs = [one.last.outputs[k] for one in seen]
+                total += relative_error(outputs, [one.ann_outputs[k] for one in seen])
+        return total
 
     return error

@@ -11,10 +11,10 @@ from spiking_yolo.apps.analyze.chain import chain
 from spiking_yolo.apps.analyze.totals import LayerTotals, short
 from spiking_yolo.apps.analyze.watch import NeuronSample, Watch, choose
 from spiking_yolo.convert.converted import Converted
-from spiking_yolo.convert.output_error import relative_error
 from spiking_yolo.data.images import preprocess, read_image
 from spiking_yolo.errors import UserError
 from spiking_yolo.graph import Activation, Node, forward
+from spiking_yolo.observe import relative_error
 from spiking_yolo.snn.coding import image_keys
 from spiking_yolo.snn.layout import per_channel
 from spiking_yolo.snn.msat import fraction_at_rest, gain_for, scale_of

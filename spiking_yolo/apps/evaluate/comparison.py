@@ -1,9 +1,10 @@
 """Many methods on one network and dataset: one table and one plot, methods x timesteps."""
 
 import json
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
+from typing import Any
 
 from spiking_yolo.apps.evaluate.evaluation import SPAN
 from spiking_yolo.apps.evaluate.tables import Intervals, Row, Table, in_precision
@@ -25,10 +26,15 @@ LEAST = 0.01
 
 @dataclass(frozen=True)
 class Comparison:
-    """Tables by method. figure: the one that the printed table and the plots show, e.g. mAP50.
+    """Many methods on one network and dataset.
 
-    differences: of every method but the first to the first, if there was a bootstrap; see
-    `differences`.
+    Attributes:
+        dataset: The images.
+        recipes: By method.
+        tables: By method.
+        figure: The one that the printed table and the plots show, such as mAP50.
+        simulation: How the networks were computed.
+        differences: Of every method but the first to the first, if there was a bootstrap.
     """
 
     dataset: DetectionSet | LabelledSet
@@ -39,57 +45,58 @@ class Comparison:
     differences: Mapping[str, Intervals] = field(default_factory=dict)
 
     @property
+    def first(self) -> Table:
+        """The table of the first method."""
+        return next(iter(self.tables.values()))
+
+    @property
     def ann(self) -> Row:
-        return next(iter(self.tables.values())).ann
+        return self.first.ann
 
     def text(self) -> str:
-        """A title; per method and T: accuracy in percent, spikes, and operations as multiples of
-        the ANN's MACs.
-        """
-        steps = [f"T={row['T']}" for row in next(iter(self.tables.values())).steps]
+        """A title; per method and T: accuracy in percent, spikes, and operations per MAC."""
+        steps = [f"T={row['T']}" for row in self.first.steps]
         ann, macs = self.ann[self.figure], self.ann["macs"]
         accuracy = [[f"{self.figure} (%)", *steps, "best*"]]
-        gap = [["minus ANN (points)", *steps]]
-        spikes = [["M spikes per image", *steps]]
-        work = {
-            counting: [[f"operations per MAC, {counting}", *steps]] for counting in Counts._fields
-        }
         for name, table in self.tables.items():
             values = [row[self.figure] for row in table.steps]
             accuracy.append([name, *map(percent, values), percent(max(values))])
-            gap.append([name, *(percent(value - ann, "+.1f") for value in values)])
-            spikes.append([name, *(f"{row['spikes_per_image'] / 1e6:.3g}" for row in table.steps)])
-            for counting, lines in work.items():
-                lines.append(
-                    [name, *(f"{row[f'sops_per_mac_{counting}']:.3g}" for row in table.steps)]
-                )
         accuracy.append(["ANN", *[percent(ann)] * len(steps), ""])
-        note = f"* selected over T on this split. ANN: {macs / 1e9:.3g} G MACs per image"
-        title = (
-            f"{self.dataset.name}, {len(self.dataset)}"
-            f" images{in_precision(self.simulation.precision)}"
-        )
-        more = (gap, *self._paired(), spikes, *work.values())
-        return "\n\n".join([f"{title}\n{columns(accuracy)}\n{note}", *map(columns, more)])
 
-    def _paired(self) -> list[list[list[str]]]:
-        """The table of the differences to the first method in points, with their 95 % intervals."""
-        if not self.differences:
-            return []
-        steps = [f"T={row['T']}" for row in next(iter(self.tables.values())).steps]
+        def cells(title: str, cell: Callable[[Row], str]) -> str:
+            lines = [[title, *steps]]
+            for name, table in self.tables.items():
+                lines.append([name, *map(cell, table.steps)])
+            return columns(lines)
+
+        images = f"{len(self.dataset)} images{in_precision(self.simulation.precision)}"
+        parts = [
+            f"{self.dataset.name}, {images}\n{columns(accuracy)}\n"
+            f"* selected over T on this split. ANN: {macs / 1e9:.3g} G MACs per image",
+            cells("minus ANN (points)", lambda row: percent(row[self.figure] - ann, "+.1f")),
+        ]
+        if self.differences:
+            parts.append(self._paired(steps))
+        parts.append(
+            cells("M spikes per image", lambda row: f"{row['spikes_per_image'] / 1e6:.3g}")
+        )
+        for counting in Counts._fields:
+            key = f"sops_per_mac_{counting}"
+            parts.append(
+                cells(f"operations per MAC, {counting}", lambda row, key=key: f"{row[key]:.3g}")
+            )
+        return "\n\n".join(parts)
+
+    def _paired(self, steps: Sequence[str]) -> str:
+        """The differences to the first method in points, with their 95 % intervals."""
         lines = [[f"minus {next(iter(self.tables))}, 95 %", *steps]]
         for name, rows in self.differences.items():
-            cells = (row[self.figure] for row in rows.values())
-            lines.append(
-                [
-                    name,
-                    *(
-                        f"{percent(i.value, '+.1f')} [{percent(i.low)}, {percent(i.high)}]"
-                        for i in cells
-                    ),
-                ]
-            )
-        return [lines]
+            line = [name]
+            for row in rows.values():
+                i = row[self.figure]
+                line.append(f"{percent(i.value, '+.1f')} [{percent(i.low)}, {percent(i.high)}]")
+            lines.append(line)
+        return columns(lines)
 
     def save(self, folder: Path, figures: FigureFormat = "png") -> None:
         """Write comparison.csv, accuracy-T.png, accuracy-operations.png and, last, comparison.json.
@@ -97,9 +104,9 @@ class Comparison:
         figures: a second format of the plots. In the last, minus_first of a method is
         T -> figure -> [difference, low, high].
         """
-        rows = [
-            {"method": name, **row} for name, table in self.tables.items() for row in table.steps
-        ]
+        rows: list[Row] = []
+        for name, table in self.tables.items():
+            rows += [{"method": name, **row} for row in table.steps]
         write_csv(folder / "comparison.csv", [{"method": "ann", **self.ann}, *rows], list(rows[0]))
         operations = "synaptic operations / ANN multiply-accumulates"
         self._plot(folder / "accuracy-T.png", "T", 1, "timesteps T", figures)
@@ -110,22 +117,19 @@ class Comparison:
             operations,
             figures,
         )
-        methods = {
-            name: {"recipe": json.loads(self.recipes[name].to_json()), "steps": table.steps}
-            for name, table in self.tables.items()
-        }
+        methods: dict[str, dict[str, Any]] = {}
+        for name, table in self.tables.items():
+            recipe = json.loads(self.recipes[name].to_json())
+            methods[name] = {"recipe": recipe, "steps": table.steps}
         for name, by_step in self.differences.items():
-            methods[name]["minus_first"] = {
-                t: {figure: [i.value, i.low, i.high] for figure, i in row.items()}
-                for t, row in by_step.items()
-            }
-        described = {
+            minus: dict[str, dict[str, list[float]]] = {}
+            for t, row in by_step.items():
+                minus[t] = {figure: [i.value, i.low, i.high] for figure, i in row.items()}
+            methods[name]["minus_first"] = minus
+        content = {
             "dataset": self.dataset.name,
             "images": len(self.dataset),
             **asdict(self.simulation),
-        }
-        content = {
-            **described,
             "versions": versions(),
             "command": command_line(),
             "ann": self.ann,

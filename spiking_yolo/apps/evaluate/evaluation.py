@@ -65,50 +65,49 @@ def plot_all(
     scorer: says which figure is plotted and how its pictures are called. intervals: drawn as a
     band. figures: a second format of every picture.
     """
-    figure, (name, measure) = scorer.main[0], scorer.names
-    ann = 100 * table.ann[figure]
-    if not math.isnan(ann):
-        label, reference = f"{figure} (%)", {"ANN": ann}
-        y = [100 * row[figure] for row in table.steps]
-        band = _band(table, figure, intervals)
-        t = [row["T"] for row in table.steps]
-        of_ann = (intervals or {}).get("ann", {}).get(figure)
-        spans = {"ANN": (100 * of_ann.low, 100 * of_ann.high)} if of_ann else {}
-        path = folder / f"{name}-T.png"
-        line_plot(
-            path,
-            {method: (t, y, *band)},
-            "timesteps T",
-            label,
-            True,
-            reference,
-            hbands=spans,
-            least=SPAN,
-            also=figures,
-        )
-        operations = [row["sops_per_image"] / 1e9 for row in table.steps]
-        point = {"ANN, multiply-accumulates": (table.ann["macs"] / 1e9, ann)}
-        x_label = "synaptic operations per image (10⁹)"
-        path = folder / f"{name}-operations.png"
-        line_plot(
-            path,
-            {method: (operations, y)},
-            x_label,
-            label,
-            hlines=reference,
-            points=point,
-            least=SPAN,
-            also=figures,
-        )
+    figure = scorer.main[0]
+    name, measure = scorer.names
+    if not math.isnan(table.ann[figure]):
+        _plot_figure(table, figure, method, folder / name, intervals or {}, figures)
     curves = {"ANN": table.scored["ann"].curve}
-    curves |= {
-        f"T = {row['T']}": table.scored[str(row["T"])].curve for row in table.steps[-CURVES:]
-    }
-    known = {row: curve for row, curve in curves.items() if curve is not None}
-    if known:
+    for row in table.steps[-CURVES:]:
+        curves[f"T = {row['T']}"] = table.scored[str(row["T"])].curve
+    series = {title: curve for title, curve in curves.items() if curve is not None}
+    if series:
         path = folder / "precision-recall.png"
-        line_plot(path, known, "recall", "precision, mean over classes", also=figures)
+        line_plot(path, series, "recall", "precision, mean over classes", also=figures)
     _class_change(table, folder / "class-change.png", measure, figures)
+
+
+def _plot_figure(
+    table: Table, figure: str, method: str, stem: Path, intervals: Intervals, figures: FigureFormat
+) -> None:
+    """A figure against time and against operations."""
+    ann = 100 * table.ann[figure]
+    y = [100 * row[figure] for row in table.steps]
+    of_ann = intervals.get("ann", {}).get(figure)
+    spans = {"ANN": (100 * of_ann.low, 100 * of_ann.high)} if of_ann else {}
+    line_plot(
+        stem.with_name(f"{stem.name}-T.png"),
+        {method: ([row["T"] for row in table.steps], y, *_band(table, figure, intervals))},
+        "timesteps T",
+        f"{figure} (%)",
+        True,
+        {"ANN": ann},
+        hbands=spans,
+        least=SPAN,
+        also=figures,
+    )
+    line_plot(
+        stem.with_name(f"{stem.name}-operations.png"),
+        {method: ([row["sops_per_image"] / 1e9 for row in table.steps], y)},
+        "synaptic operations per image (10⁹)",
+        f"{figure} (%)",
+        hlines={"ANN": ann},
+        points={"ANN, multiply-accumulates": (table.ann["macs"] / 1e9, ann)},
+        least=SPAN,
+        also=figures,
+    )
 
 
 def plot_energy(
@@ -148,12 +147,17 @@ def plot_energy(
     )
 
 
-def _band(table: Table, figure: str, intervals: Intervals | None) -> tuple[list[float], ...]:
-    rows = [(intervals or {}).get(str(row["T"]), {}).get(figure) for row in table.steps]
-    known = [i for i in rows if i is not None]
-    if len(known) < len(rows):
-        return ()
-    return [100 * i.low for i in known], [100 * i.high for i in known]
+def _band(table: Table, figure: str, intervals: Intervals) -> tuple[list[float], ...]:
+    """The ends of the intervals of all steps, none if one of them lacks its own."""
+    low: list[float] = []
+    high: list[float] = []
+    for row in table.steps:
+        interval = intervals.get(str(row["T"]), {}).get(figure)
+        if interval is None:
+            return ()
+        low.append(100 * interval.low)
+        high.append(100 * interval.high)
+    return low, high
 
 
 def _class_change(table: Table, path: Path, measure: str, figures: FigureFormat) -> None:
@@ -163,29 +167,29 @@ def _class_change(table: Table, path: Path, measure: str, figures: FigureFormat)
     n: of its objects, or images.
     """
     last = table.steps[-1]["T"]
-    ann, snn = table.scored["ann"].per_class, table.scored[str(last)].per_class
-    change = {
-        name: 100 * (snn[name] - ann[name]) for name in ann if not math.isnan(snn[name] - ann[name])
-    }
-    moved = sorted(
-        (name for name in change if abs(change[name]) >= _MOVED),
-        key=lambda name: -abs(change[name]),
-    )
-    chosen = moved[:CLASSES]
-    if chosen:
-        n = table.scored["ann"].objects
-        shown = {
-            f"{name} (n = {n[name]})": change[name]
-            for name in sorted(chosen, key=lambda name: change[name])
-        }
-        rest = [f"{len(change) - len(moved)} classes do not change"] * (len(change) > len(moved))
-        rest += [f"{len(moved) - len(chosen)} others change less than these"] * (
-            len(moved) > len(chosen)
-        )
-        label = "\n".join(
-            [f"{measure} at T = {last} minus the ANN's, points", *["; ".join(rest)] * bool(rest)]
-        )
-        ranked_bars(path, shown, label, least=SPAN, also=figures)
+    ann = table.scored["ann"].per_class
+    snn = table.scored[str(last)].per_class
+    change: dict[str, float] = {}
+    for name in ann:
+        difference = 100 * (snn[name] - ann[name])
+        if not math.isnan(difference):
+            change[name] = difference
+    moved = [name for name in change if abs(change[name]) >= _MOVED]
+    moved.sort(key=lambda name: -abs(change[name]))
+    chosen = sorted(moved[:CLASSES], key=lambda name: change[name])
+    if not chosen:
+        return
+    n = table.scored["ann"].objects
+    others: list[str] = []
+    if len(change) > len(moved):
+        others.append(f"{len(change) - len(moved)} classes do not change")
+    if len(moved) > len(chosen):
+        others.append(f"{len(moved) - len(chosen)} others change less than these")
+    label = f"{measure} at T = {last} minus the ANN's, points"
+    if others:
+        label += f"\n{'; '.join(others)}"
+    bars = {f"{name} (n = {n[name]})": change[name] for name in chosen}
+    ranked_bars(path, bars, label, least=SPAN, also=figures)
 
 
 RESULTS = "results.json"  # what `save` writes last

@@ -14,11 +14,11 @@ import torch
 from torch import Tensor
 
 from spiking_yolo.convert.converted import with_weight_bits
-from spiking_yolo.convert.output_error import relative_error
 from spiking_yolo.convert.statistics import Histogram, Statistics
 from spiking_yolo.convert.thresholds import at_most, extreme, mmse, percentile
 from spiking_yolo.errors import UserError
 from spiking_yolo.graph import Activation, Graph, Node, forward
+from spiking_yolo.observe import relative_error
 
 Forward = Callable[[Tensor], tuple[Tensor, ...]]
 Side = Callable[[Histogram, int, float | None, int], Tensor]

@@ -1,4 +1,6 @@
-"""How well a recipe serves: the error of the network's output, and what it costs."""
+"""Search for the numbers of a recipe: the score of a recipe, the study that optuna drives, and its
+result.
+"""
 
 import json
 import math
@@ -8,26 +10,21 @@ from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
-import torch
-from torch import Tensor
-
 from spiking_yolo.apps.search import SearchOptions, space
 from spiking_yolo.apps.search.space import changes
 from spiking_yolo.convert.calibrate import calibrate
 from spiking_yolo.convert.calibration_file import CalibrationResult, destination
 from spiking_yolo.convert.converted import Converted, convert
 from spiking_yolo.convert.methods import DEFAULT, get_recipe
-from spiking_yolo.convert.output_error import relative_error
 from spiking_yolo.convert.statistics import Statistics
 from spiking_yolo.data.detection import draw
-from spiking_yolo.data.images import preprocess, read_image
 from spiking_yolo.errors import UserError
-from spiking_yolo.graph import forward
 from spiking_yolo.io.files import atomic_write
 from spiking_yolo.io.json import json_text
 from spiking_yolo.io.tables import columns, write_csv
 from spiking_yolo.log import check_call
 from spiking_yolo.models.load import Ann
+from spiking_yolo.observe import Input, Observer, read_input
 from spiking_yolo.recipe import Recipe
 from spiking_yolo.snn.plan import SimulationOptions
 
@@ -52,13 +49,11 @@ class Score:
 
 @dataclass(frozen=True)
 class Problem:
-    """A network and the images on which its conversion is judged after T steps. images: each [1, C,
-    H, W].
-    """
+    """A network and the images on which its conversion is judged after T steps."""
 
     ann: Ann
     statistics: Statistics
-    images: Sequence[Tensor]
+    images: Sequence[Input]
     T: int
     device: str = "cpu"
     simulation: SimulationOptions = field(default_factory=SimulationOptions)
@@ -68,24 +63,21 @@ class Problem:
         """The network by a recipe; one that runs the network is calibrated on the images."""
         graph, neurons = self.ann.graph, None
         if recipe.runs_network:
-            neurons = calibrate(graph, self.ann.spec, self.statistics, recipe, self.images)
+            images = [image.x[None] for image in self.images]
+            neurons = calibrate(graph, self.ann.spec, self.statistics, recipe, images)
         origin = {"weights": self.ann.weights.name}
         return convert(
             graph, self.ann.spec, self.statistics, recipe, origin, neurons, self.weight_bits
         )
 
-    @torch.no_grad()
     def scores(self, recipe: Recipe) -> Iterator[Score]:
         """The score after each image, over the images so far."""
         network = self.converted(recipe).network(self.device, simulation=self.simulation)
-        graph = self.ann.graph.to(self.device)
+        observer = Observer(network, self.ann.graph.to(self.device), self.ann.spec)
         error = operations = 0.0
-        for i, x in enumerate(self.images, 1):
-            x = x.to(self.device)
-            result = network.run(x, self.T)
-            last = result.snapshots[self.T]
-            error += relative_error(last.outputs, forward(graph, x))
-            operations += getattr(last.operations, recipe.counting).item() / result.macs
+        for i, seen in enumerate(observer.observe(self.images, self.T, want=("ann",)), 1):
+            error += seen.error(self.T)
+            operations += seen.last.operations[recipe.counting] / seen.macs
             yield Score(error / i, operations / i)
 
     def score(self, recipe: Recipe) -> Score:
@@ -104,8 +96,8 @@ TRIALS = "trials.log"
 
 
 @dataclass(frozen=True)
-class Tried:
-    """A recipe and its score. complete: judged on all images; hopeless ones are given up before."""
+class Attempt:
+    """A recipe and its score; complete if it was judged on all images, and not given up before."""
 
     recipe: Recipe
     score: Score
@@ -145,22 +137,22 @@ class Search:
         for trial in self.study.get_trials(states=[TrialState.RUNNING]):
             self.study.tell(trial.number, state=TrialState.FAIL)
 
-    def run(self, progress: Callable[[Tried], Any] = lambda tried: None) -> None:
-        """Try recipes until the budget is spent. progress(tried) is called after each."""
+    def run(self, progress: Callable[[Attempt], Any] = lambda attempt: None) -> None:
+        """Try recipes until the budget is spent. progress(attempt) is called after each."""
         while len(done := self._finished()) < self.budget:
             progress(self._first() if not done else self._next(done))
 
     @property
-    def tried(self) -> list[Tried]:
+    def attempts(self) -> list[Attempt]:
         """Everything tried so far, in order; the first is the recipe that the search started
         from.
         """
-        return [_tried(trial) for trial in self._finished()]
+        return [_attempt(trial) for trial in self._finished()]
 
     @property
-    def best(self) -> Tried:
+    def best(self) -> Attempt:
         """The smallest error within the limit. Raises UserError when nothing tried is within it."""
-        return best(self.tried, self.limit)
+        return best(self.attempts, self.limit)
 
     def _finished(self) -> list[FrozenTrial]:
         done = self.study.get_trials(
@@ -168,31 +160,32 @@ class Search:
         )
         return [trial for trial in done if "recipe" in trial.user_attrs]
 
-    def _first(self) -> Tried:
+    def _first(self) -> Attempt:
         score = self.problem.score(self.start)
         self._note(
             space.numbers(self.start), score.loss(self.limit), _attributes(self.start, score)
         )
-        return Tried(self.start, score, True)
+        return Attempt(self.start, score, True)
 
-    def _next(self, done: Sequence[FrozenTrial]) -> Tried:
+    def _next(self, done: Sequence[FrozenTrial]) -> Attempt:
         shared: int = self.study.user_attrs["shared"]
-        base, wanted, startup = self.start, space.numbers(self.start), 10
+        base, startup = self.start, 10
+        numbers = space.numbers(self.start)
         if len(done) >= shared:
-            first = [tried for tried in map(_tried, done[:shared]) if tried.complete]
-            centre = min(first, key=lambda tried: tried.score.loss(self.limit))
+            first = [attempt for attempt in map(_attempt, done[:shared]) if attempt.complete]
+            centre = min(first, key=lambda attempt: attempt.score.loss(self.limit))
             base, startup = centre.recipe, 0
-            wanted = space.layer_numbers(
-                base, [node.name for node in self.problem.ann.graph.activations]
-            )
-            if len(done) == shared and not self._noted():  # which a killed search may have done
-                self._note(wanted, centre.score.loss(self.limit), {})
+            layers = [node.name for node in self.problem.ann.graph.activations]
+            numbers = space.layer_numbers(base, layers)
+            # A killed search may have noted them already.
+            if len(done) == shared and not self._noted():
+                self._note(numbers, centre.score.loss(self.limit), {})
         seed = self.seed + 10007 * len(done)
         self.study.sampler = optuna.samplers.TPESampler(
             seed=seed, n_startup_trials=startup, constant_liar=False
         )
-        trial = self.study.ask({n.key: _distribution(n) for n in wanted})
-        values = {n.key: n.searched(trial.params[n.key]) for n in wanted}
+        trial = self.study.ask({n.key: _distribution(n) for n in numbers})
+        values = {n.key: n.searched(trial.params[n.key]) for n in numbers}
         return self._judge(trial, base.with_settings(space.settings(base, values)))
 
     def _noted(self) -> bool:
@@ -217,11 +210,12 @@ class Search:
             )
         )
 
-    def _judge(self, trial: Trial, recipe: Recipe) -> Tried:
+    def _judge(self, trial: Trial, recipe: Recipe) -> Attempt:
         """Score a recipe; given up once it is worse than the median of the others after as many
         images.
         """
-        score, i = Score(math.inf, math.inf), 0
+        i = 0
+        score = Score(math.inf, math.inf)
         for i, score in enumerate(self.problem.scores(recipe), 1):
             trial.report(_finite(score.loss(self.limit)), i)
             if i < len(self.problem.images) and trial.should_prune():
@@ -233,20 +227,20 @@ class Search:
             self.study.tell(trial, _finite(score.loss(self.limit)))
         else:
             self.study.tell(trial, state=TrialState.PRUNED)
-        return Tried(recipe, score, complete)
+        return Attempt(recipe, score, complete)
 
 
-def best(tried: Sequence[Tried], limit: float | None) -> Tried:
-    complete = [t for t in tried if t.complete]
-    allowed = [t for t in complete if limit is None or t.score.operations <= limit]
+def best(attempts: Sequence[Attempt], limit: float | None) -> Attempt:
+    complete = [attempt for attempt in attempts if attempt.complete]
+    allowed = [a for a in complete if limit is None or a.score.operations <= limit]
     if not allowed:
-        least = min(t.score.operations for t in complete)
+        least = min(attempt.score.operations for attempt in complete)
         raise UserError(
             f"nothing that was tried keeps to --max-operations {limit:g}, the least was"
             f" {least:.3g}: allow more, resume with a larger --budget, or start from a cheaper"
             " --method"
         )
-    return min(allowed, key=lambda t: t.score.error)
+    return min(allowed, key=lambda attempt: attempt.score.error)
 
 
 def _open(path: Path) -> optuna.Study:
@@ -296,33 +290,36 @@ def _attributes(recipe: Recipe, score: Score) -> dict[str, Any]:
     }
 
 
-def _tried(trial: FrozenTrial) -> Tried:
-    a = trial.user_attrs
-    complete = trial.state == TrialState.COMPLETE
-    return Tried(
-        Recipe.from_json(json_text(a["recipe"])), Score(a["error"], a["operations"]), complete
-    )
+def _attempt(trial: FrozenTrial) -> Attempt:
+    attributes = trial.user_attrs
+    recipe = Recipe.from_json(json_text(attributes["recipe"]))
+    score = Score(attributes["error"], attributes["operations"])
+    return Attempt(recipe, score, trial.state == TrialState.COMPLETE)
 
 
 @dataclass(frozen=True)
 class SearchResult:
-    """tried: all recipes, the first is the one that the search started from. photographs: the
-    images it ran on.
+    """The recipes that a search tried, and the best of them.
 
-    unseen: on so many other images the scores of the first recipe and of the best, where there are
-    more images.
+    Attributes:
+        problem: What they were judged on.
+        photographs: The images that the search ran on.
+        attempts: All recipes; the first is the one that the search started from.
+        best: The smallest error within the limit.
+        unseen: The number of other images, and on them the scores of the first recipe and of the
+            best; None if there are no others.
     """
 
     problem: Problem
     photographs: Sequence[str]
-    tried: Sequence[Tried]
-    best: Tried
+    attempts: Sequence[Attempt]
+    best: Attempt
     unseen: tuple[int, Score, Score] | None
 
     def text(self) -> str:
         """What was gained, and what was changed."""
-        start = self.tried[0]
-        title = f"{start.recipe.name}, T = {self.problem.T}, {len(self.tried)} recipes tried on "
+        start = self.attempts[0]
+        title = f"{start.recipe.name}, T = {self.problem.T}, {len(self.attempts)} recipes tried on "
         lines = [f"{title}{len(self.photographs)} images", _gain(start.score, self.best.score)]
         changed = changes(start.recipe, self.best.recipe)
         lines += [f"  --set {line}" for line in changed] or [
@@ -338,16 +335,16 @@ class SearchResult:
         recipe.json.
         """
         recipe, problem, ann = self.best.recipe, self.problem, self.problem.ann
-        rows = [
-            {
+        rows: list[dict[str, Any]] = []
+        for i, attempt in enumerate(self.attempts):
+            row = {
                 "trial": i,
-                "complete": t.complete,
-                "relative_error": t.score.error,
-                "operations_per_mac": t.score.operations,
-                "settings": " ".join(changes(self.tried[0].recipe, t.recipe)),
+                "complete": attempt.complete,
+                "relative_error": attempt.score.error,
+                "operations_per_mac": attempt.score.operations,
+                "settings": " ".join(changes(self.attempts[0].recipe, attempt.recipe)),
             }
-            for i, t in enumerate(self.tried)
-        ]
+            rows.append(row)
         write_csv(folder / "trials.csv", rows)
         if recipe.runs_network:
             neurons = problem.converted(recipe).neurons
@@ -409,14 +406,15 @@ def search(
         "seed": options.seed,
     }
     study = Search(problem, start, folder, call, options.budget, options.seed)
-    losses = [t.score.loss(study.limit) for t in study.tried if t.complete]
-    done, total = len(study.tried), max(options.budget, len(study.tried))
+    losses = [a.score.loss(study.limit) for a in study.attempts if a.complete]
+    done = len(study.attempts)
+    total = max(options.budget, done)
 
-    def count(tried: Tried) -> None:
+    def count(attempt: Attempt) -> None:
         nonlocal done
         done += 1
-        if tried.complete:
-            losses.append(tried.score.loss(study.limit))
+        if attempt.complete:
+            losses.append(attempt.score.loss(study.limit))
         progress("recipes", done, total, f"best {min(losses):.4f}")
 
     study.run(count)
@@ -425,11 +423,11 @@ def search(
     if other:
         rest = replace(problem, images=_read(other, ann))
         unseen = len(other), rest.score(start), rest.score(best.recipe)
-    return SearchResult(problem, used, study.tried, best, unseen)
+    return SearchResult(problem, used, study.attempts, best, unseen)
 
 
-def _read(paths: Sequence[str], ann: Ann) -> list[Tensor]:
-    return [preprocess(read_image(path), ann.spec)[0][None] for path in paths]
+def _read(paths: Sequence[str], ann: Ann) -> list[Input]:
+    return [read_input(path, ann.spec) for path in paths]
 
 
 def _names(paths: Sequence[str]) -> tuple[str, ...]:
@@ -438,8 +436,6 @@ def _names(paths: Sequence[str]) -> tuple[str, ...]:
 
 def _gain(start: Score, best: Score) -> str:
     rows = [("", "relative error", "operations / ANN MACs")]
-    rows += [
-        (name, f"{s.error:.4f}", f"{s.operations:.3g}")
-        for name, s in (("  start", start), ("  best", best))
-    ]
+    for name, score in (("  start", start), ("  best", best)):
+        rows.append((name, f"{score.error:.4f}", f"{score.operations:.3g}"))
     return columns(rows)

@@ -23,10 +23,11 @@ from spiking_yolo.graph import forward
 from spiking_yolo.graph.trace import trace
 from spiking_yolo.models.load import Ann
 from spiking_yolo.models.spec import Spec
+from spiking_yolo.observe import Input
 from spiking_yolo.recipe import Recipe
 
 pytest.importorskip("optuna", reason='the search needs optuna: pip install "optuna>=4,<6"')
-from spiking_yolo.apps.search.study import TRIALS, Search, Tried, best
+from spiking_yolo.apps.search.study import TRIALS, Attempt, Search, best
 
 # Thresholds far too large.
 ROUGH = get_recipe("coarse-to-fine").with_settings({"threshold.scale": 3.0})
@@ -37,9 +38,8 @@ def problem() -> Problem:
     x = images(3)
     graph = trace(make(TinyLeaky), x[:1])
     spec = Spec("classify", tuple("abcde"), 8, 8)
-    return Problem(
-        Ann(graph, spec, Path("tiny.weights"), "0" * 64), statistics(graph, x), list(x.split(1)), 6
-    )
+    ann = Ann(graph, spec, Path("tiny.weights"), "0" * 64)
+    return Problem(ann, statistics(graph, x), [Input(image) for image in x], 6)
 
 
 def search(
@@ -98,7 +98,7 @@ def test_changes_are_what_set_would_say():
 def test_score_is_the_mean_over_images(problem: Problem, method: str):
     """Against the norms computed here, of a network simulated in one batch."""
     recipe = get_recipe(method)
-    x = torch.cat(list(problem.images))
+    x = torch.stack([image.x for image in problem.images])
     graph = problem.ann.graph
     result = problem.converted(recipe).network().run(x, problem.T)
     last = result.snapshots[problem.T]
@@ -124,9 +124,9 @@ def test_loss_puts_every_cheap_recipe_before_every_dear_one():
 def test_best_ignores_what_was_given_up_or_costs_too_much():
     a, b, c = Recipe("a"), Recipe("b"), Recipe("c")
     tried = [
-        Tried(a, Score(0.5, 1.0), True),
-        Tried(b, Score(0.1, 3.0), True),
-        Tried(c, Score(0.01, 0.5), False),
+        Attempt(a, Score(0.5, 1.0), True),
+        Attempt(b, Score(0.1, 3.0), True),
+        Attempt(c, Score(0.01, 0.5), False),
     ]
     assert best(tried, None).recipe == b and best(tried, 2.0).recipe == a
     with pytest.raises(UserError, match=r"--max-operations 0\.5, the least was 1"):
@@ -138,7 +138,7 @@ def test_search_finds_a_better_recipe_and_tunes_layers_in_its_second_half(
 ):
     found = search(problem, tmp_path, 16)
     found.run()
-    tried = found.tried
+    tried = found.attempts
     assert len(tried) == 16 and tried[0].recipe == ROUGH
     assert found.best.score.error < 0.7 * tried[0].score.error
     assert all(not t.recipe.threshold.layers for t in tried[:8])
@@ -154,17 +154,17 @@ def test_search_keeps_to_the_limit(problem: Problem, tmp_path: Path):
     limit = problem.score(fine).operations * 0.7
     found = search(problem, tmp_path, 14, limit, fine)
     found.run()
-    assert found.tried[0].score.operations > limit >= found.best.score.operations
+    assert found.attempts[0].score.operations > limit >= found.best.score.operations
 
 
 class Killed(Exception):
     pass
 
 
-def killed_after(n: int) -> Callable[[Tried], None]:
+def killed_after(n: int) -> Callable[[Attempt], None]:
     calls = iter(range(1, n + 1))
 
-    def progress(tried: Tried) -> None:
+    def progress(attempt: Attempt) -> None:
         if next(calls) == n:
             raise Killed
 
@@ -183,7 +183,7 @@ def test_an_interruption_changes_nothing(
     broken = search(problem, tmp_path / "broken", 16)
     with pytest.raises(Killed):
         broken.run(killed_after(n))
-    assert len(broken.tried) == n
+    assert len(broken.attempts) == n
 
     def kill(*_: object) -> None:
         raise Killed
@@ -192,9 +192,9 @@ def test_an_interruption_changes_nothing(
     with pytest.raises(Killed):
         broken.run()  # a trial that never ends
     resumed = search(problem, tmp_path / "broken", 16)
-    seen: list[Tried] = []
+    seen: list[Attempt] = []
     resumed.run(seen.append)
-    assert len(seen) == 16 - n and resumed.tried == whole.tried
+    assert len(seen) == 16 - n and resumed.attempts == whole.attempts
     search(problem, tmp_path / "broken", 16).run(pytest.fail)  # nothing is left to do
 
 
@@ -210,7 +210,7 @@ def test_a_line_that_a_kill_has_torn_is_forgotten_and_so_is_its_lock(
     (tmp_path / "broken" / f"{TRIALS}.lock").symlink_to("nowhere")
     resumed = search(problem, tmp_path / "broken", 2)
     resumed.run()
-    assert resumed.tried == whole.tried
+    assert resumed.attempts == whole.attempts
 
 
 def test_a_folder_belongs_to_one_search(problem: Problem, tmp_path: Path):
@@ -226,7 +226,7 @@ def test_losses_that_are_no_numbers_do_not_stop_the_search(
     monkeypatch.setattr(Problem, "score", lambda self, recipe: Score(0.5, 1.0))
     found = search(problem, tmp_path, 3)
     found.run()
-    assert len(found.tried) == 3 and found.best.recipe == ROUGH
+    assert len(found.attempts) == 3 and found.best.recipe == ROUGH
 
 
 def test_tool_writes_a_recipe_that_the_tools_take(tmp_path: Path, capsys: Any):

@@ -1,0 +1,159 @@
+"""Observations against the network itself, and against norms and sums that are computed here."""
+
+import numpy as np
+import pytest
+import torch
+from helpers.networks import Split, TinyLeaky, images, make, spiking
+from helpers.tiny import write_tiny
+from helpers.video import walk
+
+from spiking_yolo.convert.load import load
+from spiking_yolo.convert.methods import get_recipe
+from spiking_yolo.data.images import preprocess, read_image
+from spiking_yolo.decode.selection import Selection
+from spiking_yolo.errors import UserError
+from spiking_yolo.graph import forward
+from spiking_yolo.observe import EVERYTHING, Input, Observer, read_input, relative_error
+from spiking_yolo.snn.stream import Stream
+
+T, STEPS = 6, (2, 4)
+
+
+@pytest.fixture(scope="module")
+def detector(tmp_path_factory):
+    """A converted detector and its two photographs."""
+    weights = write_tiny(tmp_path_factory.mktemp("tiny"))
+    converted = load(weights, "msat-plus")
+    return converted, [weights.parent / "photos" / name for name in ("a.png", "b.png")]
+
+
+def observer(converted, **options) -> Observer:
+    return Observer(converted.network(), converted.graph, converted.spec, **options)
+
+
+def test_relative_error_by_hand():
+    outputs = [torch.tensor([3.0, 0.0]), torch.tensor([[1.0]])]
+    expected = [torch.tensor([0.0, 4.0]), torch.tensor([[1.0]])]
+    assert relative_error(outputs, expected) == pytest.approx((25 / 17) ** 0.5)
+    assert relative_error(expected, expected) == 0
+    assert relative_error([torch.zeros(2)], [torch.zeros(2)]) == 0
+
+
+def test_a_batch_is_what_the_network_and_the_ann_give():
+    x = images(3)
+    converted = spiking(make(TinyLeaky), x, get_recipe("msat-plus"))
+    run = converted.network().run(x, T, STEPS, maps=True)
+    exact = forward(converted.graph, x)
+    seen = list(observer(converted).observe(map(Input, x), T, STEPS, want=EVERYTHING, batch=3))
+    assert len(seen) == 3
+    for k, one in enumerate(seen):
+        assert list(one.steps) == [2, 4, 6] and one.last is one.steps[6]
+        assert (one.macs, one.analogue_macs) == (run.macs, run.analogue_macs)
+        assert one.neurons_by_layer == run.neurons and one.activations == run.activations
+        for output, expected in zip(one.ann_outputs, exact, strict=True):
+            assert torch.equal(output, expected[k : k + 1])
+        for t, step in one.steps.items():
+            snapshot = run.snapshots[t]
+            assert step.spikes == {name: n[k].item() for name, n in snapshot.spikes.items()}
+            assert step.sent == snapshot.sent.of_image(k)
+            assert step.operations == snapshot.operations.of_image(k)
+            assert step.updates == snapshot.updates[k].item()
+            for name, spikes in step.maps.items():
+                assert torch.equal(spikes, snapshot.maps[name][k])
+            flat = [torch.cat([o[k].flatten() for o in all_]) for all_ in (snapshot.outputs, exact)]
+            error = (flat[0] - flat[1]).norm() / flat[1].norm()
+            assert one.error(t) == pytest.approx(error.item(), rel=1e-9)
+
+
+def test_layers_add_up():
+    x = images(2)
+    converted = spiking(make(Split), x, get_recipe("signed-digits"))
+    for one in observer(converted).observe(map(Input, x), 2, want=("layers",), batch=2):
+        for counting in ("spikes", "digits", "messages"):
+            sent = sum(counts[counting] for counts in one.last.sent_by_layer.values())
+            done = sum(counts[counting] for counts in one.last.operations_by_layer.values())
+            assert sent == pytest.approx(one.last.sent[counting]) and sent > 0
+            assert done == pytest.approx(one.last.operations[counting]) and done > 0
+
+
+def test_only_what_is_wanted(detector):
+    converted, photos = detector
+    (bare,) = observer(converted).observe(photos[:1], T, want=())
+    assert bare.ann is None and bare.ann_outputs == () and bare.last.prediction is None
+    assert bare.last.maps == bare.last.sent_by_layer == bare.last.operations_by_layer == {}
+    (full,) = observer(converted).observe(photos[:1], T, want=EVERYTHING)
+    assert full.last.operations == bare.last.operations and full.last.maps
+    assert all(map(torch.equal, full.last.outputs, bare.last.outputs))
+
+
+def test_boxes_are_read_off_the_outputs(detector):
+    converted, photos = detector
+    selection = Selection(conf=0.1, iou=0.3, max_det=9)
+    both = list(observer(converted, selection=selection).observe(photos, T, want=("boxes", "ann")))
+    for photo, one in zip(photos, both, strict=True):
+        x, placement = preprocess(read_image(photo), converted.spec)
+        heads = forward(converted.graph, x[None])
+        (expected,) = selection.boxes(heads, converted.spec, [placement])
+        assert len(expected) > 0 and torch.equal(one.ann_boxes.xyxy, expected.xyxy)
+        (expected,) = selection.boxes(one.last.outputs, converted.spec, [placement])
+        assert torch.equal(one.last.boxes.xyxy, expected.xyxy)
+        assert one.input.path == str(photo) and one.input.placement == placement
+
+
+def test_batches_give_the_same_boxes(detector):
+    converted, photos = detector
+    one, two = (
+        list(observer(converted).observe(photos, T, want=("boxes", "ann"), batch=n)) for n in (1, 2)
+    )
+    for a, b in zip(one, two, strict=True):
+        assert a.last.spikes == pytest.approx(b.last.spikes, rel=1e-4)
+        assert a.last.boxes.confidence.tolist() == pytest.approx(
+            b.last.boxes.confidence.tolist(), abs=1e-4
+        )
+
+
+def test_zero_steps_run_the_ann_alone(detector):
+    converted, photos = detector
+    ann = Observer(None, converted.graph, converted.spec)
+    (seen,) = ann.observe(photos[:1], T=0, want=("boxes", "ann"))
+    assert seen.steps == {} and seen.seconds.network >= 0 and len(seen.ann_outputs) == 1
+    (both,) = observer(converted).observe(photos[:1], T, want=("boxes", "ann"))
+    assert torch.equal(seen.ann_boxes.xyxy, both.ann_boxes.xyxy)
+
+
+def test_frames_cost_what_changes(detector):
+    """Of a clip by a kept state: costs by frame, whose sum is what the network has counted."""
+    converted = load(detector[1][0].parents[1] / "tiny.weights", "signed-digits")
+    clip = walk(4, seed=2)
+    network, alone = converted.network(), converted.network()
+    ann = Observer(None, converted.graph, converted.spec)
+    inputs = [read_input(frame, converted.spec, frame=n) for n, frame in enumerate(clip)]
+    seen = list(ann.follow(inputs, Stream(network, T=1), want=("ann",)))
+    assert [one.input.frame for one in seen] == [0, 1, 2, 3]
+    assert [one.fresh for one in seen] == [True, False, False, False]
+    for n, one in enumerate(inputs):
+        run = alone.run(one.x[None], 1, keep=n > 0)
+    assert sum(one.last.operations["digits"] for one in seen) == pytest.approx(
+        run.snapshots[1].operations.digits.item()
+    )
+    for one in seen:
+        assert 0 < one.error(1) < 1
+
+
+def test_progress_and_mistakes(detector):
+    converted, photos = detector
+    calls: list[int] = []
+    list(observer(converted).observe(photos[:1], T, progress=calls.append))
+    assert calls == list(range(1, len(calls) + 1)) and 0 < len(calls) <= T
+    with pytest.raises(UserError, match="steps"):
+        list(observer(converted).observe(photos[:1], T, [T + 1]))
+    with pytest.raises(UserError, match="does not exist"):
+        list(observer(converted).observe([photos[0], "nowhere.png"], T))
+
+
+def test_bgr_is_turned(detector):
+    converted, photos = detector
+    pixels = np.array(read_image(photos[0]))
+    turned = read_input(pixels[..., ::-1], converted.spec, bgr=True)
+    assert torch.equal(turned.x, read_input(pixels, converted.spec).x)
+    assert turned.path is None and (turned.image == pixels).all()
