@@ -44,7 +44,7 @@ def test_a_batch_is_what_the_network_and_the_ann_give():
     converted = spiking(make(TinyLeaky), x, get_recipe("msat-plus"))
     run = converted.network().run(x, T, STEPS, maps=True)
     exact = forward(converted.graph, x)
-    seen = list(observer(converted).observe(map(Input, x), T, STEPS, want=EVERYTHING, batch=3))
+    seen = list(observer(converted).observe(map(Input, x), T, STEPS, want=("ann", "maps"), batch=3))
     assert len(seen) == 3
     for k, one in enumerate(seen):
         assert list(one.steps) == [2, 4, 6] and one.last is one.steps[6]

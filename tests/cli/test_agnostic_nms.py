@@ -1,20 +1,22 @@
-"""--agnostic-nms in every verb that shows or scores boxes: none of them overlaps a better one."""
+"""--agnostic-nms in every verb that shows or scores boxes, against torchvision."""
 
 import json
 
 import pytest
-import torch
 from helpers.pages import parsed
 from helpers.tiny import run_tool, write_tiny
 from helpers.video import walk, write_images
-from torchvision.ops import box_iou
+from torchvision.ops import nms
 
 from spiking_yolo import SpikingYOLO
 from spiking_yolo.apps.video.modes import FrameRecord
+from spiking_yolo.data.images import preprocess, read_image
+from spiking_yolo.decode.heads import decode
+from spiking_yolo.graph import forward
 from spiking_yolo.log import read_log
 
-IOU = 0.3
-BOXES = ("--conf", "0.05", "--iou", str(IOU), "--T", "2")
+CONF, IOU, T = 0.05, 0.3, 2
+BOXES = ("--conf", str(CONF), "--iou", str(IOU), "--T", str(T))
 
 
 @pytest.fixture(scope="module")
@@ -27,16 +29,34 @@ def photo(weights):
     return weights.parent / "photos" / "a.png"
 
 
-def largest_overlap(corners) -> float:
-    """Of two boxes of one image, whatever their classes."""
-    boxes = torch.as_tensor(corners, dtype=torch.float32).reshape(-1, 4)
-    assert len(boxes) > 1
-    return box_iou(boxes, boxes).fill_diagonal_(0).max().item()
+@pytest.fixture(scope="module")
+def detector(weights):
+    return SpikingYOLO(weights)
 
 
-def check(overlaps: dict[bool, float]) -> None:
-    # Clipped at the border of the image, boxes may overlap a little more.
-    assert overlaps[True] < IOU + 0.2 < overlaps[False]
+def confidences(detector, pixels, agnostic: bool, multi_label: bool, steps: int) -> list[float]:
+    """Of the boxes that torchvision leaves, of the spiking network or, without steps, the ANN."""
+    x, _ = preprocess(pixels, detector.spec)
+    graph = detector.converted.graph
+    heads = forward(graph, x[None])
+    if steps:
+        heads = detector.converted.network()(x[None], steps).snapshots[steps].outputs
+    (boxes,), (scores,) = decode(heads, detector.spec)
+    index, class_id = (scores > CONF).nonzero(as_tuple=True)
+    if not multi_label:
+        best = class_id == scores.argmax(1)[index]
+        index, class_id = index[best], class_id[best]
+    corners = boxes[index].clamp(-1, 2) + (0 if agnostic else 10 * class_id[:, None])
+    rows = nms(corners, scores[index, class_id], IOU)
+    return scores[index, class_id][rows].tolist()
+
+
+def check(detector, pixels, found: dict[bool, list[float]], multi_label=False, steps=T) -> None:
+    """found: confidences with and without the option, which it must make fewer."""
+    assert 1 < len(found[True]) < len(found[False])
+    for agnostic, values in found.items():
+        expected = confidences(detector, pixels, agnostic, multi_label, steps)[: len(values)]
+        assert values == pytest.approx(expected, abs=1e-3)
 
 
 def run(tool: str, agnostic: bool, *arguments: object) -> None:
@@ -44,71 +64,63 @@ def run(tool: str, agnostic: bool, *arguments: object) -> None:
     assert run_tool(tool, *arguments, *BOXES, *flag) == 0
 
 
-def test_python(weights, photo):
-    detector = SpikingYOLO(weights, method="p-norm")
-    options = {"conf": 0.05, "iou": IOU}
-    for call in (
-        lambda agnostic: detector.detect(photo, T=2, agnostic_nms=agnostic, **options),
-        lambda agnostic: detector.detect_ann(photo, agnostic_nms=agnostic, **options),
-        lambda agnostic: next(detector.stream([photo], agnostic_nms=agnostic, **options)),
+def test_python(detector, photo):
+    options = {"conf": CONF, "iou": IOU}
+    pixels = read_image(photo)
+    for steps, call in (
+        (T, lambda flag: detector.detect(photo, T, agnostic_nms=flag, **options)),
+        (0, lambda flag: detector.detect_ann(photo, agnostic_nms=flag, **options)),
+        (T, lambda flag: next(detector.stream([photo], T, agnostic_nms=flag, **options))),
     ):
-        check({agnostic: largest_overlap(call(agnostic).xyxy) for agnostic in (True, False)})
+        found = {flag: call(flag).confidence.tolist() for flag in (True, False)}
+        check(detector, pixels, found, steps=steps)
 
 
-def test_detect(weights, photo, tmp_path):
-    overlaps = {}
-    for agnostic in (True, False):
-        out = ("--save-json", "--project", tmp_path, "--name", agnostic)
-        run("detect", agnostic, photo, "--weights", weights, *out)
-        (entry,) = json.loads((tmp_path / str(agnostic) / "detections.json").read_text())
-        overlaps[agnostic] = largest_overlap([box["box_xyxy"] for box in entry["detections"]])
-    check(overlaps)
+def test_detect(detector, weights, photo, tmp_path):
+    found = {}
+    for flag in (True, False):
+        out = ("--save-json", "--project", tmp_path, "--name", flag)
+        run("detect", flag, photo, "--weights", weights, *out)
+        (entry,) = json.loads((tmp_path / str(flag) / "detections.json").read_text())
+        found[flag] = [box["confidence"] for box in entry["detections"]]
+    check(detector, read_image(photo), found)
 
 
-def test_report(weights, photo, tmp_path):
-    overlaps = {}
-    for agnostic in (True, False):
-        path = tmp_path / f"{agnostic}.html"
-        run("report", agnostic, photo, "--weights", weights, "-o", path)
+def test_report(detector, weights, photo, tmp_path):
+    found = {}
+    for flag in (True, False):
+        path = tmp_path / f"{flag}.html"
+        run("report", flag, photo, "--weights", weights, "-o", path)
         (shown,) = parsed(path).data["photographs"]
-        overlaps[agnostic] = largest_overlap([box[:4] for box in shown["boxes"][-1]])
-    check(overlaps)
+        found[flag] = [box[4] for box in shown["boxes"][-1]]
+    check(detector, read_image(photo), found)
 
 
-def test_eval(weights, photo, tmp_path):
-    names = ("cat", "dog", "bird")
+def test_eval(detector, weights, photo, tmp_path):
+    box = {"id": 1, "image_id": 1, "category_id": 1, "bbox": [1, 1, 9, 9], "area": 81, "iscrowd": 0}
     content = {
         "images": [{"id": 1, "file_name": "a.png", "width": 80, "height": 48}],
-        "annotations": [
-            {
-                "id": 1,
-                "image_id": 1,
-                "category_id": 1,
-                "bbox": [1, 1, 9, 9],
-                "area": 81,
-                "iscrowd": 0,
-            }
-        ],
-        "categories": [{"id": i, "name": name} for i, name in enumerate(names, 1)],
+        "annotations": [box],
+        "categories": [{"id": i, "name": n} for i, n in enumerate(detector.names, 1)],
     }
     (tmp_path / "data.json").write_text(json.dumps(content))
     data = ("--data", tmp_path / "data.json", "--images", photo.parent)
-    overlaps = {}
-    for agnostic in (True, False):
-        out = ("--project", tmp_path, "--name", agnostic)
-        run("eval_coco", agnostic, *data, "--weights", weights, *out)
-        rows = json.loads((tmp_path / str(agnostic) / "predictions_2.json").read_text())
-        corners = [[x, y, x + w, y + h] for x, y, w, h in (row["bbox"] for row in rows)]
-        overlaps[agnostic] = largest_overlap(corners)
-    check(overlaps)
+    found = {}
+    for flag in (True, False):
+        out = ("--project", tmp_path, "--name", flag)
+        run("eval_coco", flag, *data, "--weights", weights, *out)
+        rows = json.loads((tmp_path / str(flag) / f"predictions_{T}.json").read_text())
+        found[flag] = [row["score"] for row in rows]
+    check(detector, read_image(photo), found, multi_label=True)
 
 
-def test_eval_video(weights, tmp_path):
-    write_images(tmp_path / "clip" / "img1", walk(2))
-    overlaps = {}
-    for agnostic in (True, False):
-        out = ("--project", tmp_path, "--name", agnostic, "--modes", "ann")
-        run("eval_video", agnostic, "--data", tmp_path / "clip", "--weights", weights, *out)
-        _, lines, _ = read_log(tmp_path / str(agnostic) / "frames-clip-ann.jsonl")
-        overlaps[agnostic] = largest_overlap(FrameRecord.from_json(lines[0]).boxes.xyxy)
-    check(overlaps)
+def test_eval_video(detector, weights, tmp_path):
+    clip = walk(2)
+    write_images(tmp_path / "clip" / "img1", clip)
+    found = {}
+    for flag in (True, False):
+        out = ("--project", tmp_path, "--name", flag, "--modes", "ann")
+        run("eval_video", flag, "--data", tmp_path / "clip", "--weights", weights, *out)
+        _, lines, _ = read_log(tmp_path / str(flag) / "frames-clip-ann.jsonl")
+        found[flag] = FrameRecord.from_json(lines[0]).boxes.confidence.tolist()
+    check(detector, clip[0], found, multi_label=True, steps=0)
