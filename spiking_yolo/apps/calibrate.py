@@ -20,22 +20,19 @@ from __future__ import annotations
 
 import shlex
 import sys
-from pathlib import Path
-from typing import TYPE_CHECKING
-
-if TYPE_CHECKING:
-    from spiking_yolo.apps.calibrate_run import Calibrated
-
-
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 from spiking_yolo.convert.methods import DEFAULT
 from spiking_yolo.errors import UserError
 from spiking_yolo.io.assets import is_shipped
 from spiking_yolo.options import LimitOptions, WeightsOptions
 from spiking_yolo.settings import setting
+
+if TYPE_CHECKING:
+    from spiking_yolo.apps.calibrate_run import Calibrated
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -70,11 +67,9 @@ class CalibrateOptions(WeightsOptions, LimitOptions):
     def __post_init__(self) -> None:
         super().__post_init__()
         if bool(self.images) == bool(self.data):
-            wrong = (
-                "--images and --data are two: give one"
-                if self.images
-                else "--images is missing, or --data"
-            )
+            wrong = "--images is missing, or --data"
+            if self.images:
+                wrong = "--images and --data are two: give one"
             raise UserError(f"{wrong}: the images to calibrate on")
         if self.output is not None and is_shipped(self.output) and not self.overwrite_shipped:
             raise UserError(
@@ -84,7 +79,7 @@ class CalibrateOptions(WeightsOptions, LimitOptions):
 
 
 def main(options: CalibrateOptions) -> int:
-    """Exit status 1 when images were skipped."""
+    """Calibrate and print; exit status 1 when images were skipped."""
     from spiking_yolo.apps.calibrate_run import calibrate
     from spiking_yolo.apps.console import Bars
 
@@ -94,7 +89,7 @@ def main(options: CalibrateOptions) -> int:
         bars.close()
         for reason in file.skipped:
             print(f"skipped: {reason}", file=sys.stderr)
-        print(line(file))
+        print(describe(file))
 
     files = calibrate(options, on_file, bars)
     if files[0].path is not None:
@@ -116,7 +111,8 @@ def usage(options: CalibrateOptions, statistics: Path) -> str:
     return ""
 
 
-def line(file: Calibrated) -> str:
+def describe(file: Calibrated) -> str:
+    """One line about a file that was written, or was not needed."""
     if file.path is None:
         return f"method {file.method} needs the statistics only"
     if file.kept:

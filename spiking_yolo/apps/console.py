@@ -11,20 +11,41 @@ from spiking_yolo.io.assets import command
 from spiking_yolo.io.names import printable, size_name
 from spiking_yolo.settings import Options
 
-_CARRIED = (  # options that make it the same network
-    "weights", "cfg", "names", "imgsz", "trust_weights", "weight_bits", "statistics", "method",
+# Options that make it the same network.
+_NETWORK_OPTIONS = (
+    "weights",
+    "cfg",
+    "names",
+    "imgsz",
+    "trust_weights",
+    "weight_bits",
+    "statistics",
+    "method",
     "settings",
-)  # fmt: skip
+)
+# Seconds before a bar appears.
+_PATIENCE = 2.0
 
 
-def next_command(verb: str, options: Options, *words: str | Path, **changed: object) -> str:
-    """ "next: spiking-yolo VERB WORDS --weights W", with the network of `options`.
+def next_command(verb: str, options: Options, *words: str | Path, **changes: object) -> str:
+    """The command that usually comes next, for the network of `options`.
 
-    changed: other values of its options.
+    Args:
+        verb: Of the command.
+        options: Of the verb that ends with it.
+        words: First words of the command, such as an image.
+        changes: Other values of the network's options.
+
+    Example:
+        >>> next_command("report", DetectOptions(("a.jpg",), method="msat"), "a.jpg")
+        'next: spiking-yolo report a.jpg --method msat'
     """
-    given = {name: changed.get(name, getattr(options, name, None)) for name in _CARRIED}
-    flags = [word for name, value in given.items() if value for word in _typed(name, value)]
-    return f"next: {command(verb)} {shlex.join([*map(str, words), *flags])}".rstrip()
+    parts = [command(verb), shlex.join(map(str, words))]
+    for name in _NETWORK_OPTIONS:
+        value = changes.get(name, getattr(options, name, None))
+        if value:
+            parts.append(shlex.join(_typed(name, value)))
+    return "next: " + " ".join(part for part in parts if part)
 
 
 def _typed(name: str, value: object) -> list[str]:
@@ -32,33 +53,27 @@ def _typed(name: str, value: object) -> list[str]:
     if isinstance(value, Mapping):
         return [word for key, one in value.items() for word in ("--set", f"{key}={one}")]
     flag = f"--{name.replace('_', '-')}"
-    return (
-        [flag]
-        if value is True
-        else [flag, size_name(value) if isinstance(value, tuple) else str(value)]
-    )
-
-
-_PATIENCE = 2.0  # seconds before a bar appears
+    if value is True:
+        return [flag]
+    return [flag, size_name(value) if isinstance(value, tuple) else str(value)]
 
 
 def write(text: str, file: TextIO | None = None) -> None:
-    """Print a line above the bars, without what would command the terminal. file: stdout by
-    default.
-    """
+    """Print a line above the bars, without control characters. file: stdout by default."""
     tqdm.write(printable(text), file=file)
 
 
 class Bars:
-    """One bar per kind of work, for the `progress` callbacks of the studies; nothing where stderr
-    is a file.
+    """Progress bars: one for each kind of work; none where stderr is a file.
+
+    An object is called as the `progress` of a study.
     """
 
     def __init__(self) -> None:
         self._bars: dict[str, tqdm[Any]] = {}
 
     def __call__(self, what: str, done: int, total: int | None, remark: str = "") -> None:
-        """`done` of `total` (None: unknown) of this work, whose bar goes once all is done."""
+        """Show that `done` of `total` (None: unknown) is done; at the end the bar disappears."""
         if what not in self._bars:
             self._bars[what] = tqdm(
                 total=total, desc=what, delay=_PATIENCE, leave=False, disable=None

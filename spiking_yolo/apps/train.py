@@ -24,10 +24,14 @@ trains longer, at the learning rate that a training of so many has there, and sa
 
 from __future__ import annotations
 
+import shlex
 import sys
+from collections.abc import Mapping
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from spiking_yolo.errors import UserError
+from spiking_yolo.io.assets import command
 from spiking_yolo.train.options import TrainOptions
 
 if TYPE_CHECKING:
@@ -36,10 +40,9 @@ if TYPE_CHECKING:
 
 
 def main(options: TrainOptions) -> int:
-    """Exit status 1 when the network was trained but could not be calibrated."""
+    """Train, calibrate and print; exit status 1 when the network could not be calibrated."""
     from spiking_yolo.apps.console import Bars, write
     from spiking_yolo.options import command_line
-    from spiking_yolo.train.lines import next_commands, outcome
     from spiking_yolo.train.run import train
 
     bars = Bars()
@@ -47,22 +50,21 @@ def main(options: TrainOptions) -> int:
         trained = train(options, command_line(), bars, write)
     except KeyboardInterrupt:
         if (options.folder / "state.pt").is_file():
-            write(
-                f"the last checkpoint is kept: go on with --resume {options.folder}",
-                file=sys.stderr,
-            )
+            hint = f"the last checkpoint is kept: go on with --resume {options.folder}"
+            write(hint, file=sys.stderr)
         raise
     if trained is None:
         return 0
     print(outcome(trained.weights, trained.rows[-1], trained.best))
     calibrated = options.calibrate and calibrate(trained, options.seed, bars)
-    print(next_commands(options, trained.weights, str(trained.pictures[0].source), calibrated))
+    example = str(trained.pictures[0].source)
+    print(next_commands(options, trained.weights, example, calibrated))
     return int(options.calibrate and not calibrated)
 
 
 def calibrate(trained: Trained, seed: int, bars: Bars) -> bool:
-    """Whether it worked; what was trained stays in any case."""
-    from spiking_yolo.apps.calibrate import line
+    """Calibrate the trained network; returns whether it worked. The network stays in any case."""
+    from spiking_yolo.apps.calibrate import describe
     from spiking_yolo.apps.calibrate_run import calibrate_trained
 
     print(
@@ -71,7 +73,7 @@ def calibrate(trained: Trained, seed: int, bars: Bars) -> bool:
     )
     try:
         calibrate_trained(
-            trained.weights, trained.pictures, seed, lambda file: print(line(file)), bars
+            trained.weights, trained.pictures, seed, lambda file: print(describe(file)), bars
         )
     except UserError as error:
         print(f"not calibrated: {error}", file=sys.stderr)
@@ -79,3 +81,44 @@ def calibrate(trained: Trained, seed: int, bars: Bars) -> bool:
     finally:
         bars.close()
     return True
+
+
+def outcome(weights: Path, last: Mapping[str, float], best: Mapping[str, float] | None) -> str:
+    """Which epoch the network is of, and why. last, best: the rows of these epochs."""
+    from spiking_yolo.train.lines import scores
+
+    if best is not None and weights.stem != "last":
+        figures = ", ".join(scores(best))
+        return f"{weights} is of epoch {best['epoch']:.0f}, the best by validation: {figures}"
+    why = "no epoch was validated" if best is None else "there is no best.safetensors any more"
+    return f"{weights} is of the last epoch, {last['epoch']:.0f}: {why}"
+
+
+def next_commands(options: TrainOptions, weights: Path, example: str, calibrated: bool) -> str:
+    """The commands that usually come next: scoring the network, and using it.
+
+    Args:
+        options: Of the training.
+        weights: The trained network.
+        example: An image to detect in; other images beside it serve to calibrate.
+        calibrated: Whether the network is ready; otherwise calibration comes first.
+    """
+    from spiking_yolo.data.formats import takes
+
+    network = ["--weights", str(weights)]
+    data = ["--data", str(options.data)]
+    evaluation = [*network, *data]
+    if options.val_split and options.val_split != "val":
+        evaluation += ["--split", options.val_split]
+    if options.task == "detect":
+        if takes(options.data, "year"):
+            evaluation += ["--year", options.year]
+        images = ["--images", str(Path(example).parent), "--limit", "128"]
+        calls = [("eval", evaluation), ("detect", [example, *network])]
+    else:
+        images = data
+        output = ["--output", str(weights.with_name("spiking.safetensors"))]
+        calls = [("classify", evaluation), ("convert", [*network, *output])]
+    if not calibrated:
+        calls.insert(0, ("calibrate", [*network, *images]))
+    return "\n".join(f"next: {command(verb)} {shlex.join(words)}" for verb, words in calls)

@@ -19,38 +19,37 @@ from spiking_yolo.io.files import sha256
 from spiking_yolo.settings import Options
 
 
-def is_network(path: Path) -> bool:
-    """Whether it is a checkpoint; statistics and calibrations have the input size in their
-    names.
-    """
-    return path.suffix == ".safetensors" and "." not in path.stem
-
-
 def main(options: Options) -> int:
-    default, folder = default_weights(), weights_folder()
-    networks = [p for p in sorted(folder.iterdir()) if p.suffix == ".weights" or is_network(p)]
+    """Print; exit status 1 when a file is not as it was shipped."""
+    default = default_weights()
     calibrations = shipped_calibrations()
     status = 0
-    for path in networks:
-        digest, note = sha256(path), ""
+    for path in sorted(weights_folder().iterdir()):
+        if path.suffix != ".weights" and not is_network(path):
+            continue
+        digest = sha256(path)
+        note = ""
         if path == default:
-            damaged = digest != YOLOV3_TINY
-            status |= int(damaged)
-            note = (
-                "  the default, damaged: install it again"
-                if damaged
-                else "  the default, as published"
-            )
+            note = "  the default, as published"
+            if digest != YOLOV3_TINY:
+                note = "  the default, damaged: install it again"
+                status = 1
         print(f"{digest}  {path}{note}")
         for name, expected in calibrations.get(path.name, {}).items():
-            state = compared(path.with_name(name), expected)
-            status |= int(state != "ok")
+            state = compare(path.with_name(name), expected)
+            if state != "ok":
+                status = 1
             print(f"    {name}: {state}")
     return status
 
 
-def compared(path: Path, expected: str) -> str:
-    """Whether a file is the one of this SHA-256: "ok", "differs" or "missing"."""
+def is_network(path: Path) -> bool:
+    """Whether a file is a checkpoint: names of calibrations have the input size as a suffix."""
+    return path.suffix == ".safetensors" and "." not in path.stem
+
+
+def compare(path: Path, expected: str) -> str:
+    """Whether a file has this SHA-256: "ok", "differs" or "missing"."""
     if not path.is_file():
         return "missing"
     return "ok" if sha256(path) == expected else "differs"

@@ -1,16 +1,11 @@
-"""What a training says: what it has read, how an epoch went, and what to do with its network."""
+"""What a training says while it runs: what it has read, and how an epoch went."""
 
-import shlex
 from collections.abc import Mapping, Sequence
-from pathlib import Path
 
 from torch import nn
 
-from spiking_yolo.data.formats import takes
-from spiking_yolo.io.assets import command
 from spiking_yolo.io.names import size_name
 from spiking_yolo.models.spec import Spec
-from spiking_yolo.train.options import TrainOptions
 
 # In percent.
 SCORES = {
@@ -63,35 +58,3 @@ def scores(row: Row) -> list[str]:
 
 def epoch_line(row: Row, epochs: int) -> str:
     return ", ".join([f"epoch {row['epoch']:.0f}/{epochs}: loss {row['loss']:.4g}", *scores(row)])
-
-
-def outcome(weights: Path, last: Row, best: Row | None) -> str:
-    """Which epoch the network is of, and why."""
-    if best is None or weights.stem == "last":
-        why = "no epoch was validated" if best is None else "there is no best.safetensors any more"
-        return f"{weights} is of the last epoch, {last['epoch']:.0f}: {why}"
-    return (
-        f"{weights} is of epoch {best['epoch']:.0f}, the best by validation:"
-        f" {', '.join(scores(best))}"
-    )
-
-
-def next_commands(options: TrainOptions, weights: Path, example: str, calibrated: bool) -> str:
-    """What usually comes next: scoring the network, and using it. example: an image to detect in.
-
-    calibrated: whether that can be done at once; otherwise calibration comes first.
-    """
-    network, data = ["--weights", str(weights)], ["--data", str(options.data)]
-    split = (
-        ["--split", options.val_split] if options.val_split and options.val_split != "val" else []
-    )
-    if options.task == "detect":
-        split += ["--year", options.year] if takes(options.data, "year") else []
-        images = ["--images", str(Path(example).parent), "--limit", "128"]
-        first, then = ("eval", [*network, *data, *split]), ("detect", [example, *network])
-    else:
-        images = data
-        first = ("classify", [*network, *data, *split])
-        then = ("convert", [*network, "--output", str(weights.with_name("spiking.safetensors"))])
-    calls = [*([] if calibrated else [("calibrate", [*network, *images])]), first, then]
-    return "\n".join(f"next: {command(verb)} {shlex.join(words)}" for verb, words in calls)

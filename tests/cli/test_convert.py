@@ -159,7 +159,7 @@ def test_calibrate_repeats_exactly_and_limits(weights, image, tmp_path):
     [
         (["--images", "D/nowhere.png"], "does not exist"),
         (["--images", "D/void"], "holds no images"),
-        (["--images", "0"], "no image to calibrate on"),
+        (["--images", "0"], "no image"),
         ([], "--images"),
         (["--images", "D/photos", "--limit", "0"], "--limit"),
         (["--images", "D/photos", "-o", "/dev/null/s.safetensors"], "cannot write"),

@@ -5,8 +5,9 @@ from pathlib import Path
 import pytest
 from torch import nn
 
+from spiking_yolo.apps.train import next_commands, outcome
 from spiking_yolo.models.yolov1 import yolov1_spec
-from spiking_yolo.train.lines import best_row, epoch_line, next_commands, noted, opening, outcome
+from spiking_yolo.train.lines import best_row, epoch_line, noted, opening
 from spiking_yolo.train.options import TrainOptions
 
 ROWS = [

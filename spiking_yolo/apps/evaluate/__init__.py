@@ -21,15 +21,9 @@ figures.
 from __future__ import annotations
 
 import sys
-from pathlib import Path
-from typing import TYPE_CHECKING
-
-if TYPE_CHECKING:
-    from spiking_yolo.apps.evaluate.evaluation import Evaluation
-
-
 from dataclasses import dataclass
-from typing import Literal
+from pathlib import Path
+from typing import TYPE_CHECKING, Literal
 
 from spiking_yolo.draw import FigureOptions
 from spiking_yolo.errors import UserError
@@ -43,6 +37,9 @@ from spiking_yolo.options import (
     ordered_steps,
 )
 from spiking_yolo.settings import Options, setting
+
+if TYPE_CHECKING:
+    from spiking_yolo.apps.evaluate.evaluation import Evaluation
 
 # Timesteps where nothing is said.
 LONGEST = 64
