@@ -104,7 +104,7 @@ class Setting:
     def choices(self) -> tuple[str, ...]:
         """The allowed texts: those of a Literal, and those that were added. Empty: any."""
         literals = typing.get_args(self.type) if typing.get_origin(self.type) is Literal else ()
-        return (*literals, *(choice for choice in self.more_choices if choice not in literals))
+        return tuple(dict.fromkeys((*literals, *self.more_choices)))
 
     @property
     def range(self) -> str:

@@ -17,6 +17,8 @@ from torch import Size, Tensor
 from spiking_yolo.errors import UserError
 from spiking_yolo.io.json import entry, json_text
 
+# Operations with weights.
+WEIGHTED = ("conv", "linear")
 # SiLU has its minimum at minus this.
 _SILU_LEAST = 1.2784645
 
@@ -74,7 +76,7 @@ class Node:
     @property
     def weighted(self) -> bool:
         """Whether it is a convolution or a linear layer."""
-        return self.op in ("conv", "linear")
+        return self.op in WEIGHTED
 
     @property
     def phi(self) -> Activation:
@@ -124,7 +126,7 @@ class Graph:
     @cached_property
     def weighted(self) -> tuple[Node, ...]:
         """The convolutions and linear layers, in order."""
-        return tuple([node for node in self.nodes if node.weighted])
+        return tuple([node for node in self.nodes if node.op in WEIGHTED])
 
     def consumers(self) -> dict[str, list[Node]]:
         """For every node, the nodes that read it."""

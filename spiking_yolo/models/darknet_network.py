@@ -273,7 +273,7 @@ class DarknetNet(nn.Module):
     def forward(self, x: Tensor) -> tuple[Tensor, ...]:
         outputs: dict[int, Tensor] = {-1: x}
         for i, (layer, given) in enumerate(zip(self.layers, self.sources, strict=True)):
-            outputs[i] = layer(*(outputs[s] for s in given))
+            outputs[i] = layer(*[outputs[s] for s in given])
         return tuple(outputs[i] for i in self.head_indices)
 
     def spec(self, names: Sequence[str]) -> Spec:

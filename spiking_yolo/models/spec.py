@@ -132,6 +132,8 @@ def _whole(value: Any, least: int, most: int) -> bool:
 
 
 def _numbers(values: Iterable[Any], count: int, least: float) -> bool:
-    given = list(values)
-    sound = all(type(v) in (int, float) and math.isfinite(v) and least <= v <= 1e6 for v in given)
-    return len(given) == count and sound
+    numbers = list(values)
+    for v in numbers:
+        if type(v) not in (int, float) or not math.isfinite(v) or not least <= v <= 1e6:
+            return False
+    return len(numbers) == count

@@ -4,12 +4,15 @@ import subprocess
 import sys
 
 SCRIPT = """
+import os
 import sys
+import spiking_yolo
 from spiking_yolo import SpikingYOLO
+package = os.path.dirname(spiking_yolo.__file__) + os.sep
 calls = 0
 def count(frame, event, argument):
     global calls
-    calls += event == "call" and "spiking_yolo" in frame.f_code.co_filename
+    calls += event == "call" and frame.f_code.co_filename.startswith(package)
 sys.setprofile(count)
 SpikingYOLO()
 sys.setprofile(None)
