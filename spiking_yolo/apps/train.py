@@ -85,7 +85,7 @@ def calibrate(trained: Trained, seed: int, bars: Bars) -> bool:
 
 def outcome(weights: Path, last: Mapping[str, float], best: Mapping[str, float] | None) -> str:
     """Which epoch the network is of, and why. last, best: the rows of these epochs."""
-    from spiking_yolo.train.lines import scores
+    from spiking_yolo.train.checkpoint import scores
 
     if best is not None and weights.stem != "last":
         figures = ", ".join(scores(best))

@@ -1,12 +1,19 @@
-"""Torch module to Graph: trace with torch.fx, fold batch norm, translate each node or refuse it by
+"""Torch module to Graph: trace with torch.fx, fold batch norm, translate each call or refuse it by
 name.
+
+MODULES and FUNCTIONS say how a module and a function become nodes; ADVICE says what to do about
+those that cannot.
 """
 
+import operator
+from collections.abc import Callable
 from contextlib import redirect_stderr
+from dataclasses import dataclass
 from io import StringIO
 from typing import Any
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor, fx, nn
 from torch._subclasses.fake_tensor import FakeTensorMode
 from torch.fx.experimental.optimization import fuse
@@ -14,8 +21,310 @@ from torch.fx.passes.shape_prop import ShapeProp
 
 from spiking_yolo.errors import UserError
 from spiking_yolo.graph import Graph, Node
-from spiking_yolo.graph.translate import ADVICE, FUNCTIONS, MODULES, Call
+from spiking_yolo.graph.modules import QCFS, ClippedReLU, PaddedMaxPool2d
 from spiking_yolo.io.names import reason
+
+# A split node: its source, and start and stop of each part.
+Split = tuple[str, list[tuple[int, int]]]
+
+
+@dataclass(frozen=True)
+class Call:
+    """One traced call. Its translator appends to the `nodes` and `tensors` of the graph that is
+    being built.
+    """
+
+    node: fx.Node
+    nodes: list[Node]
+    tensors: dict[str, Tensor]
+
+    def emit(self, op: str, *inputs: str, **attrs: Any) -> str:
+        """Add a node of this call's name; returns the name."""
+        self.nodes.append(Node(self.node.name, op, inputs, attrs))
+        return self.node.name
+
+    def weights(self, module: nn.Conv2d | nn.Linear) -> None:
+        """Copy a layer's weight and bias; a layer without bias gets zeros."""
+        bias = (
+            module.bias
+            if module.bias is not None
+            else module.weight.new_zeros(module.weight.shape[0])
+        )
+        self.tensors[f"{self.node.name}.weight"] = module.weight.detach().clone()
+        self.tensors[f"{self.node.name}.bias"] = bias.detach().clone()
+
+    @property
+    def shapes(self) -> tuple[torch.Size, torch.Size]:
+        """Shapes of the first input and of the output for the example."""
+        return (
+            self.node.all_input_nodes[0].meta["tensor_meta"].shape,
+            self.node.meta["tensor_meta"].shape,
+        )
+
+    def error(self, problem: str) -> UserError:
+        return UserError(f"node {self.node.name!r}: {problem}")
+
+
+def pair(value: Any) -> list[int]:
+    return [int(v) for v in value] if isinstance(value, (tuple, list)) else [int(value)] * 2
+
+
+def conv(call: Call, x: str, m: nn.Conv2d) -> str:
+    if m.padding_mode != "zeros" or isinstance(m.padding, str):
+        raise call.error(
+            f"use numeric zero padding; {m.padding_mode} {m.padding} cannot be converted"
+        )
+    call.weights(m)
+    geometry = {k: pair(getattr(m, k)) for k in ("stride", "padding", "dilation")}
+    return call.emit("conv", x, **geometry, groups=m.groups)
+
+
+def linear(call: Call, x: str, m: nn.Linear) -> str:
+    call.weights(m)
+    return call.emit("linear", x)
+
+
+def relu(call: Call, x: str, inplace: bool = False) -> str:
+    return call.emit("activation", x, slope=0.0)
+
+
+def leaky(call: Call, x: str, negative_slope: float = 0.01, inplace: bool = False) -> str:
+    if not 0 <= negative_slope < 1:
+        raise call.error(f"leaky ReLU needs a slope in [0, 1), not {negative_slope}")
+    return call.emit("activation", x, slope=float(negative_slope))
+
+
+def silu(call: Call, x: str, inplace: bool = False) -> str:
+    return call.emit("activation", x, slope=0.0, silu=True)
+
+
+def capped(call: Call, x: str, cap: float, **levels: int) -> str:
+    if not 0 < cap < float("inf"):
+        raise call.error(f"a ReLU needs a cap above zero, not {cap:g}: train the network again")
+    return call.emit("activation", x, slope=0.0, cap=float(cap), **levels)
+
+
+def hardtanh(
+    call: Call, x: str, min_val: float = -1.0, max_val: float = 1.0, inplace: bool = False
+) -> str:
+    if min_val != 0:
+        raise call.error(
+            f"clipping to [{min_val:g}, {max_val:g}] cannot be converted: clip at 0 below"
+        )
+    return capped(call, x, max_val)
+
+
+def window(kernel_size: Any, stride: Any) -> dict[str, list[int]]:
+    return {"kernel": pair(kernel_size), "stride": pair(stride or kernel_size)}
+
+
+def max_pool(
+    call: Call,
+    x: str,
+    kernel_size: Any,
+    stride: Any = None,
+    padding: Any = 0,
+    dilation: Any = 1,
+    ceil_mode: bool = False,
+    return_indices: bool = False,
+) -> str:
+    if pair(dilation) != [1, 1] or return_indices:
+        raise call.error(
+            "max pooling with dilation or indices cannot be converted: use plain pooling"
+        )
+    ph, pw = pair(padding)
+    return call.emit(
+        "max_pool", x, **window(kernel_size, stride), padding=[pw, pw, ph, ph], ceil=ceil_mode
+    )
+
+
+def padded_max_pool(call: Call, x: str, m: PaddedMaxPool2d) -> str:
+    return call.emit(
+        "max_pool", x, **window(m.kernel, m.stride), padding=[int(p) for p in m.padding], ceil=False
+    )
+
+
+def avg_pool(
+    call: Call,
+    x: str,
+    kernel_size: Any,
+    stride: Any = None,
+    padding: Any = 0,
+    ceil_mode: bool = False,
+    count_include_pad: bool = True,
+    divisor_override: int | None = None,
+) -> str:
+    if divisor_override:
+        raise call.error("average pooling with divisor_override cannot be converted: leave it out")
+    border = {"padding": pair(padding), "ceil": ceil_mode, "count_include_pad": count_include_pad}
+    return call.emit("avg_pool", x, **window(kernel_size, stride), **border)
+
+
+def adaptive_avg_pool(call: Call, x: str, output_size: Any) -> str:
+    (_, _, height, width), (_, _, h, w) = call.shapes
+    if (h, w) == (1, 1):
+        return call.emit("global_avg_pool", x)
+    if (h, w) == (height, width):
+        return x
+    if height % h or width % w:
+        raise call.error(
+            f"adaptive pooling of {height}x{width} to {h}x{w} cannot be converted: use an input"
+            " size that it divides evenly, or output size 1"
+        )
+    return avg_pool(call, x, (height // h, width // w))
+
+
+def mean(call: Call, x: str, dim: Any, keepdim: bool = False) -> str:
+    if sorted(d % 4 for d in pair(dim)) != [2, 3]:
+        raise call.error(f"only the mean over height and width can be converted, not over {dim}")
+    if keepdim:
+        return call.emit("global_avg_pool", x)
+    mean = Node(f"{call.node.name}.mean", "global_avg_pool", (x,))
+    call.nodes.append(mean)
+    return call.emit("flatten", mean.name)
+
+
+def upsample(
+    call: Call,
+    x: str,
+    size: Any = None,
+    scale_factor: Any = None,
+    mode: str = "nearest",
+    **bilinear: Any,
+) -> str:
+    scale = list(scale_factor) if isinstance(scale_factor, (tuple, list)) else [scale_factor] * 2
+    if size is not None or mode != "nearest" or any(s is None or s != int(s) for s in scale):
+        raise call.error("only nearest upsampling by a whole scale_factor can be converted")
+    return call.emit("upsample", x, scale=[int(s) for s in scale])
+
+
+def concat(call: Call, xs: list[str], dim: int = 0) -> str:
+    if dim not in (1, -3):
+        raise call.error(f"only concatenation of channels (dim 1) can be converted, not dim {dim}")
+    return call.emit("concat", *xs)
+
+
+def split(call: Call, x: str, *args: Any, **kwargs: Any) -> Split:
+    dim = kwargs.get("dim", args[1] if len(args) > 1 else 0)
+    if dim not in (1, -3):
+        raise call.error(f"only channels (dim 1) can be split, not dim {dim}")
+    widths = [part.shape[1] for part in call.node.meta["tensor_meta"]]
+    ends = [sum(widths[: i + 1]) for i in range(len(widths))]
+    return x, [(end - width, end) for end, width in zip(ends, widths, strict=True)]
+
+
+def getitem(call: Call, source: str | Split | None, index: Any) -> str | None:
+    if source is None:  # an element of a shape
+        return None
+    if isinstance(source, tuple):  # a part of a split
+        return call.emit("slice", source[0], slices=[[*source[1][index], 1]])
+    index = index if isinstance(index, tuple) else (index,)
+    if any(not isinstance(i, slice) for i in index) or index[0] != slice(None):
+        raise call.error("only slices that keep the batch dimension can be converted")
+    return call.emit(
+        "slice", source, slices=[[s.start, s.stop, s.step] for s in index[1:]] or [[None] * 3]
+    )
+
+
+def add(call: Call, x: Any, y: Any, alpha: float = 1) -> str:
+    if not (isinstance(x, str) and isinstance(y, str)) or alpha != 1:
+        raise call.error("only the plain sum of two feature maps can be converted")
+    return call.emit("add", x, y)
+
+
+def flatten(call: Call, x: str, start_dim: int = 0, end_dim: int = -1) -> str:
+    if start_dim != 1 or end_dim != -1:
+        raise call.error("flatten must keep the batch dimension and nothing else (start_dim=1)")
+    return call.emit("flatten", x)
+
+
+def reshape(call: Call, x: str, *shape: Any, **named: Any) -> str:
+    before, after = call.shapes
+    if len(after) != 2 or after[0] != before[0]:
+        raise call.error("only flattening to [N, features] can be converted, not another reshape")
+    return call.emit("flatten", x)
+
+
+def pad(call: Call, x: str, pad: Any, mode: str = "constant", value: float | None = None) -> str:
+    if mode != "constant" or value not in (0, None):
+        raise call.error(f"only zero padding can be converted, not {mode} {value}")
+    return call.emit("pad", x, padding=[int(p) for p in pad])
+
+
+def identity(call: Call, x: str, *args: Any, **kwargs: Any) -> str:
+    return x
+
+
+def shape(call: Call, *args: Any, **kwargs: Any) -> None:
+    """A number that is known from the example, and no feature map."""
+
+
+def _fields(translate: Callable[..., str], *fields: str) -> Callable[..., str]:
+    """A translator for a module that passes the attributes `fields` on."""
+    return lambda call, x, m: translate(call, x, **{f: getattr(m, f) for f in fields})
+
+
+_POOL = ("kernel_size", "stride", "padding", "ceil_mode")
+
+# type of the leaf module -> f(call, input name, module)
+MODULES: dict[type, Callable[..., str]] = {
+    nn.Conv2d: conv,
+    nn.Linear: linear,
+    nn.ReLU: _fields(relu),
+    nn.LeakyReLU: _fields(leaky, "negative_slope"),
+    **dict.fromkeys([nn.Hardtanh, nn.ReLU6], _fields(hardtanh, "min_val", "max_val")),
+    nn.SiLU: _fields(silu),
+    ClippedReLU: lambda call, x, m: capped(call, x, m.theta.item()),
+    QCFS: lambda call, x, m: capped(call, x, m.theta.item(), levels=m.levels),
+    nn.MaxPool2d: _fields(max_pool, *_POOL, "dilation", "return_indices"),
+    PaddedMaxPool2d: padded_max_pool,
+    nn.AvgPool2d: _fields(avg_pool, *_POOL, "count_include_pad", "divisor_override"),
+    nn.AdaptiveAvgPool2d: _fields(adaptive_avg_pool, "output_size"),
+    nn.Upsample: _fields(upsample, "size", "scale_factor", "mode"),
+    nn.Flatten: _fields(flatten, "start_dim", "end_dim"),
+    nn.ZeroPad2d: lambda call, x, m: pad(call, x, m.padding),
+    **dict.fromkeys([nn.Identity, nn.Dropout, nn.Dropout2d], identity),
+}
+
+# function, or name of the tensor method -> f(call, *translated arguments)
+FUNCTIONS: dict[Any, Callable[..., str | Split | None]] = {
+    **dict.fromkeys([F.relu, F.relu_, torch.relu, "relu", "relu_"], relu),
+    F.leaky_relu: leaky,
+    F.relu6: lambda call, x, inplace=False: capped(call, x, 6.0),
+    F.silu: silu,
+    **dict.fromkeys([F.hardtanh, F.hardtanh_], hardtanh),
+    **dict.fromkeys([F.max_pool2d, torch.max_pool2d], max_pool),
+    F.avg_pool2d: avg_pool,
+    F.adaptive_avg_pool2d: adaptive_avg_pool,
+    **dict.fromkeys([torch.mean, "mean"], mean),
+    F.interpolate: upsample,
+    **dict.fromkeys([torch.cat, torch.concat], concat),
+    **dict.fromkeys([torch.chunk, torch.split, "chunk", "split"], split),
+    operator.getitem: getitem,
+    **dict.fromkeys([operator.add, operator.iadd, torch.add, "add", "add_"], add),
+    **dict.fromkeys([torch.flatten, "flatten"], flatten),
+    **dict.fromkeys([torch.reshape, "reshape", "view"], reshape),
+    F.pad: pad,
+    **dict.fromkeys([F.dropout, "contiguous"], identity),
+    **dict.fromkeys(["size", "dim"], shape),
+}
+
+ADVICE: dict[Any, str] = {
+    nn.BatchNorm2d: (
+        "only a batch norm directly after a convolution can be folded: reorder to conv, norm,"
+        " activation"
+    ),
+    **dict.fromkeys(
+        [nn.GELU, F.gelu, nn.Mish], "fine-tune the network with ReLU or LeakyReLU first"
+    ),
+    **dict.fromkeys(
+        [nn.Sigmoid, torch.sigmoid, "sigmoid"],
+        "a sigmoid belongs into the decoding, behind the output",
+    ),
+    **dict.fromkeys(
+        [nn.Softmax, F.softmax, torch.softmax, "softmax"], "attention cannot be converted to spikes"
+    ),
+}
 
 
 class _Tracer(fx.Tracer):

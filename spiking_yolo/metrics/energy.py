@@ -13,7 +13,7 @@ Value = Literal["none", "power of two", "any"]
 
 
 @dataclass(frozen=True)
-class Size:
+class NetworkSize:
     """A network, per image. macs: multiply-accumulates of the ANN. weights: how many. inputs,
     outputs: values that its convolutions and linear layers read and write in one pass. neurons: a
     pair counts as two. exponentials: of the ANN, one per value of SiLU.
@@ -46,7 +46,7 @@ class Work:
     exponentials: float = 0
 
 
-def neurobench(work: Work, size: Size, messages: float) -> dict[str, float]:
+def neurobench(work: Work, size: NetworkSize, messages: float) -> dict[str, float]:
     """The counts by NeuroBench's names (Yik 2025). Footprint: bytes of 8-bit weights and 16-bit
     potentials.
 
@@ -145,25 +145,25 @@ class Account:
         fp32 = self.multiply == MULTIPLY["fp32"]
         return EXPONENTIAL * (self.mac if fp32 else MULTIPLY["int32"] + ADD["int32"])
 
-    def ann(self, size: Size) -> float:
+    def ann(self, size: NetworkSize) -> float:
         """mJ of one pass of the ANN."""
         once = (size.weights + size.inputs + size.outputs) * self.sram if self.reuse else 0.0
         return (size.macs * self.mac + size.exponentials * self.exponential + once) / PJ_PER_MJ
 
-    def snn(self, work: Work, size: Size) -> float:
+    def snn(self, work: Work, size: NetworkSize) -> float:
         """mJ of the spiking network."""
         events = work.events * self.event
         return (
             self.fixed(work, size) + work.operations * self.operation(work.value) + events
         ) / PJ_PER_MJ
 
-    def fixed(self, work: Work, size: Size) -> float:
+    def fixed(self, work: Work, size: NetworkSize) -> float:
         """pJ that do not depend on how many events there are."""
         once = (work.t * size.weights + 2 * 4 * work.updates) * self.sram if self.reuse else 0.0
         updates = work.updates * self.update + work.exponentials * self.exponential
         return once + updates + work.analogue_macs * self.mac
 
-    def break_even(self, work: Work, size: Size) -> float:
+    def break_even(self, work: Work, size: NetworkSize) -> float:
         """Operations per MAC of the ANN at which both take the same energy, all else as in `work`,
         with as many events per operation; negative when it never does.
         """

@@ -16,7 +16,6 @@ from spiking_yolo.draw import FigureFormat
 from spiking_yolo.errors import UserError
 from spiking_yolo.io.files import atomic_write
 from spiking_yolo.io.tables import write_csv
-from spiking_yolo.train.lines import SCORES
 
 
 def generator(*key: int) -> np.random.Generator:
@@ -58,6 +57,18 @@ class Batches:
 Rows = list[dict[str, float]]
 # Option -> number or text: what must not change while a training goes on.
 Job = Mapping[str, Any]
+
+
+# In percent.
+SCORES = {
+    "mAP50": "mAP50",
+    "mAP50_20": "mAP50_20",
+    "precision": "P",
+    "recall": "R",
+    "top1": "top-1",
+}
+# Of which a row has one if it was validated.
+BEST_BY = ("mAP50", "top1")
 
 
 @dataclass(frozen=True)
@@ -168,6 +179,22 @@ def _checked(rows: Any, *needed: str) -> Rows:
     if not all(row.keys() >= set(needed) for row in rows):
         raise KeyError
     return list(rows)
+
+
+def best_row(rows: Rows) -> dict[str, float] | None:
+    """The last of those with the largest figure of BEST_BY; None where none was validated."""
+    validated = [row for row in reversed(rows) if row.keys() & set(BEST_BY)]
+    return max(
+        validated, key=lambda row: next(row[key] for key in BEST_BY if key in row), default=None
+    )
+
+
+def scores(row: Mapping[str, float]) -> list[str]:
+    return [f"{label} {row[key]:.1f} %" for key, label in SCORES.items() if key in row]
+
+
+def epoch_line(row: Mapping[str, float], epochs: int) -> str:
+    return ", ".join([f"epoch {row['epoch']:.0f}/{epochs}: loss {row['loss']:.4g}", *scores(row)])
 
 
 def record(rows: Rows, folder: Path) -> None:

@@ -10,7 +10,6 @@ from torch import Tensor, nn
 
 from spiking_yolo.errors import UserError
 from spiking_yolo.models.spec import Spec
-from spiking_yolo.train.augment import crop_and_flip, cutout
 from spiking_yolo.train.checkpoint import Batches, generator
 
 Arrays = tuple[np.ndarray, np.ndarray]  # uint8 [n, H, W, 3], int64 [n]
@@ -27,6 +26,32 @@ def normalise(images: np.ndarray, spec: Spec) -> Tensor:
     scaled = torch.from_numpy(images).permute(0, 3, 1, 2).float() / 255
     mean, std = (torch.tensor(v)[:, None, None] for v in (spec.mean, spec.std))
     return (scaled - mean) / std
+
+
+def crop_and_flip(images: Tensor, rng: np.random.Generator, pad: int = 4) -> Tensor:
+    """Each image [N, C, H, W] shifted by up to `pad` pixels over a reflected border and mirrored
+    half of the time.
+    """
+    n, _, h, w = images.shape
+    padded = F.pad(images, (pad,) * 4, mode="reflect")
+    dy, dx = (torch.from_numpy(rng.integers(0, 2 * pad + 1, n)) for _ in range(2))
+    mirrored = torch.from_numpy(rng.random(n) < 0.5)
+    columns = dx[:, None] + torch.arange(w)
+    columns = torch.where(mirrored[:, None], columns.flip(1), columns)
+    rows = dy[:, None] + torch.arange(h)
+    index = torch.arange(n)[:, None, None]
+    return padded.permute(0, 2, 3, 1)[index, rows[:, :, None], columns[:, None, :]].permute(
+        0, 3, 1, 2
+    )
+
+
+def cutout(images: Tensor, rng: np.random.Generator, side: int = 8) -> Tensor:
+    """A square of `side` pixels of each image [N, C, H, W] set to zero, cut off at the border."""
+    n, _, h, w = images.shape
+    y, x = (torch.from_numpy(rng.integers(0, s, n)) for s in (h, w))
+    rows = (torch.arange(h) - y[:, None] + side // 2).div(side, rounding_mode="floor") == 0
+    columns = (torch.arange(w) - x[:, None] + side // 2).div(side, rounding_mode="floor") == 0
+    return images.masked_fill((rows[:, None, :, None] & columns[:, None, None, :]), 0)
 
 
 @dataclass(kw_only=True)

@@ -1,5 +1,6 @@
 """The detection task: photographs with boxes, the YOLOv1 loss, mAP on a validation split."""
 
+import os
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
@@ -16,14 +17,72 @@ from spiking_yolo.data.detection import DetectionSet
 from spiking_yolo.data.images import preprocess
 from spiking_yolo.decode.boxes import Detections
 from spiking_yolo.decode.selection import Selection
-from spiking_yolo.errors import UserError
+from spiking_yolo.errors import UserError, require
+from spiking_yolo.io.names import Size
 from spiking_yolo.metrics.voc import best_f1, voc_map
 from spiking_yolo.models.spec import Spec
-from spiking_yolo.train.augment import DetectionAugment, Photo
 from spiking_yolo.train.checkpoint import Batches, generator
 from spiking_yolo.train.loss_yolov1 import LossWeights, yolov1_loss
 
 Boxes = tuple[list[Tensor], list[Tensor]]
+
+
+@dataclass(frozen=True)
+class Photo:
+    """image: uint8 [H, W, 3] RGB. boxes: float [n, 4] xyxy in pixels. labels: int [n]."""
+
+    image: np.ndarray
+    boxes: np.ndarray
+    labels: np.ndarray
+
+    def as_dict(self) -> dict[str, Any]:
+        return {"image": self.image, "bboxes": self.boxes, "labels": self.labels}
+
+
+class DetectionAugment:
+    """Photos to augmented photos of one size.
+
+    size: (height, width), pixels. mosaic: probability that four photos are tiled into one. scale:
+    smallest share of the area that a crop keeps. A crop has the shape of some photograph, and is
+    stretched to `size` as whole photographs are in an evaluation. A box that loses more than 70 %
+    of its area is dropped.
+    """
+
+    def __init__(self, size: Size, mosaic: float = 0.0, scale: float = 0.3) -> None:
+        os.environ.setdefault("NO_ALBUMENTATIONS_UPDATE", "1")
+        A = require("albumentations", "train")
+        boxes = A.BboxParams(
+            "pascal_voc",
+            label_fields=["labels"],
+            min_visibility=0.3,
+            clip=True,
+            filter_invalid_bboxes=True,
+        )
+        self.mosaic = mosaic
+        tiles = A.Mosaic(grid_yx=(2, 2), target_size=size, cell_shape=size, p=1.0)
+        single = [
+            A.HorizontalFlip(p=0.5),
+            A.RandomResizedCrop(size, scale=(scale, 1.0), ratio=(0.7, 1.7)),
+        ]
+        colour = [A.ColorJitter(0.4, 0.4, 0.5, 0.02, p=0.8), A.ToGray(p=0.03)]
+        self.tiles = A.Compose([tiles, *colour], bbox_params=boxes)
+        self.crop = A.Compose([*single, *colour], bbox_params=boxes)
+        self.flip = A.Compose([single[0]], bbox_params=boxes)
+
+    def __call__(self, photos: Sequence[Photo], rng: np.random.Generator) -> Photo:
+        """photos: the one to augment, then three partners for the mosaic (or none)."""
+        seed = int(rng.integers(2**31))
+        if len(photos) == 4 and rng.random() < self.mosaic:
+            self.flip.set_random_seed(seed)
+            parts = [self.flip(**p.as_dict()) for p in photos]
+            self.tiles.set_random_seed(seed)
+            out = self.tiles(**parts[0], mosaic_metadata=parts[1:])
+        else:
+            self.crop.set_random_seed(seed)
+            out = self.crop(**photos[0].as_dict())
+        return Photo(
+            out["image"], np.reshape(out["bboxes"], (-1, 4)), np.asarray(out["labels"], int)
+        )
 
 
 class AugmentedPhotos(Dataset[Any]):

@@ -20,6 +20,7 @@ from spiking_yolo.train.checkpoint import (
     Job,
     Rows,
     State,
+    epoch_line,
     generator,
     load_state,
     planned,
@@ -27,7 +28,6 @@ from spiking_yolo.train.checkpoint import (
     save_state,
 )
 from spiking_yolo.train.detect import SmallMaps
-from spiking_yolo.train.lines import epoch_line
 
 # (what, how much of it is done, of how much).
 Progress = Callable[..., Any]

@@ -1,7 +1,7 @@
 """From options to a trained network on disk."""
 
 import datetime
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, fields, replace
 from pathlib import Path
 from typing import Any
@@ -9,20 +9,24 @@ from typing import Any
 import torch
 from torch import nn
 
+from spiking_yolo.data.classification import to_arrays
+from spiking_yolo.data.detection import draw
+from spiking_yolo.data.formats import UNPACKED, open_classification, open_detection, takes
 from spiking_yolo.data.images import Picture
 from spiking_yolo.errors import UserError
 from spiking_yolo.io.distributed import Ranks, processes
 from spiking_yolo.io.files import sha256
+from spiking_yolo.io.names import size_name
 from spiking_yolo.io.run_folder import run_directory
 from spiking_yolo.models.classifiers import TORCHVISION
 from spiking_yolo.models.load import build_model, load_checkpoint, save_checkpoint
 from spiking_yolo.models.spec import Spec
-from spiking_yolo.models.yolov1 import YOLOv1
+from spiking_yolo.models.yolov1 import YOLOv1, yolov1_spec
 from spiking_yolo.snn.plan import fast_bf16
-from spiking_yolo.train.checkpoint import planned, plot
-from spiking_yolo.train.data import classification, detection
-from spiking_yolo.train.lines import best_row, noted, opening
-from spiking_yolo.train.loop import Progress, Settings, fit, silent
+from spiking_yolo.train.checkpoint import best_row, planned, plot
+from spiking_yolo.train.classify import ClassifyTask, classifier_spec
+from spiking_yolo.train.detect import DetectTask, LossWeights, hold_out
+from spiking_yolo.train.loop import Progress, Settings, Task, fit, silent
 from spiking_yolo.train.options import TrainOptions
 
 DEFAULTS: dict[str, dict[str, Any]] = {
@@ -58,6 +62,89 @@ FREE = {
     "figures",
 }
 FREE |= {"epochs", "val_every", "save_every", "calibrate"}
+
+
+NAMES, NOTES = 5, 5  # that are shown
+
+
+@dataclass(frozen=True)
+class TrainingData:
+    """A dataset as a training wants it. pictures: those that are trained on, without their
+    augmentation.
+    """
+
+    spec: Spec
+    task: Task
+    pictures: Sequence[Picture]
+    notes: Sequence[str]
+
+
+def share(items: Sequence[Any], options: TrainOptions) -> int:
+    """How many of the items --fraction is, one at least."""
+    return max(1, round(options.fraction * len(items)))
+
+
+def detection(options: TrainOptions, common: dict[str, Any]) -> TrainingData:
+    year = options.year if takes(options.data, "year") else None
+    train_set = open_detection(options.data, options.split, year=year)
+    if options.holdout:
+        train_set, val_set = hold_out(train_set, options.holdout, options.seed)
+    else:
+        val_set = open_detection(options.data, options.val_split, year=year)
+    train_set = train_set.subset(share(train_set.samples, options), options.seed)
+    spec = yolov1_spec(train_set.classes, options.imgsz, logistic=not options.linear)
+    weights = LossWeights(giou=options.giou, ignore=options.ignore)
+    own = {k: getattr(options, k) for k in ("epochs", "workers", "mosaic", "cache")}
+    task = DetectTask(train=train_set, val=val_set, spec=spec, weights=weights, **common, **own)
+    notes = list(dict.fromkeys(train_set.notes + val_set.notes))
+    return TrainingData(
+        spec, task, [Picture.file(str(sample.path)) for sample in train_set.samples], notes
+    )
+
+
+def classification(options: TrainOptions, common: dict[str, Any]) -> TrainingData:
+    unpacked = options.project.parent / UNPACKED
+    splits = (options.split,) if options.holdout else (options.split, options.val_split)
+    sets = [open_classification(options.data, split, unpacked) for split in splits]
+    (images, labels), *val_parts = (to_arrays(dataset) for dataset in sets)
+    spec = classifier_spec(sets[0].classes, *images.shape[1:3])
+    chosen: Sequence[int] = range(len(labels))
+    if options.holdout:
+        kept = round(len(labels) * (1 - options.holdout))
+        shuffled = torch.randperm(
+            len(labels), generator=torch.Generator().manual_seed(options.seed)
+        ).tolist()
+        chosen, held = shuffled[:kept], shuffled[kept:]
+        val_parts = [(images[held], labels[held])]
+    chosen = draw(chosen, share(chosen, options), options.seed)
+    train_part = images[chosen], labels[chosen]
+    task = ClassifyTask(
+        train=train_part, val=val_parts[0], spec=spec, hole=options.cutout, **common
+    )
+    notes = [note for dataset in sets for note in dataset.notes]
+    return TrainingData(spec, task, [sets[0].pictures[i] for i in chosen], notes)
+
+
+def opening(
+    contents: Mapping[str, str], spec: Spec, model: nn.Module, name: str, where: str
+) -> list[str]:
+    """contents: of a Task. name: of the architecture. where: the device and its precision."""
+    names = ", ".join([*spec.names[:NAMES], *(["..."] if len(spec.names) > NAMES else [])])
+    millions = sum(parameter.numel() for parameter in model.parameters()) / 1e6
+    return [
+        *(f"{split}: {text}" for split, text in contents.items()),
+        f"{len(spec.names)} classes: {names}",
+        (
+            f"{name}: {millions:.2f} M parameters, input {size_name((spec.height, spec.width))}, on"
+            f" {where}"
+        ),
+    ]
+
+
+def noted(notes: Sequence[str]) -> list[str]:
+    """The notes of a dataset, the first few."""
+    more = [f"and {len(notes) - NOTES} more of this kind"] if len(notes) > NOTES else []
+    return [f"note: {line}" for line in (*notes[:NOTES], *more)]
 
 
 @dataclass(frozen=True)

@@ -27,8 +27,7 @@ from spiking_yolo.data.formats import open_classification
 from spiking_yolo.data.images import Picture, preprocess
 from spiking_yolo.decode.classes import TopClasses, ranked, top_classes
 from spiking_yolo.errors import UserError
-from spiking_yolo.metrics.bootstrap import draws
-from spiking_yolo.metrics.classification import AccuracyResampled, correct
+from spiking_yolo.metrics.bootstrap import AccuracyResampled, correct, draws
 from spiking_yolo.models.classifiers import build, load_torchvision
 from spiking_yolo.models.load import save_checkpoint
 from spiking_yolo.models.spec import Spec, numbered

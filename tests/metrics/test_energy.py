@@ -8,7 +8,7 @@ import pytest
 import torch
 import torch.nn.functional as F
 
-from spiking_yolo.metrics.energy import CHIPS, Size, Work, accounts, charged, neurobench
+from spiking_yolo.metrics.energy import CHIPS, NetworkSize, Work, accounts, charged, neurobench
 
 FP32, INT8, SRAM16, SRAM32, REUSE = accounts()
 # pJ of a byte of 8 KB SRAM, of Horowitz's 10 pJ for 64 bits.
@@ -26,17 +26,17 @@ def test_costs_of_an_operation_are_the_published_ones():
     for account in (FP32, INT8, SRAM16, SRAM32):
         mac, operation, even = table[account.key]
         assert account.mac == pytest.approx(mac) and account.operation() == pytest.approx(operation)
-        assert account.break_even(Work(1, 0), Size(1e9)) == pytest.approx(even, rel=0.02)
+        assert account.break_even(Work(1, 0), NetworkSize(1e9)) == pytest.approx(even, rel=0.02)
     assert list(CHIPS.values()) == [2.5, 2.8, 10, 20, 23.6]
 
 
 def test_ann_of_tiny_yolo():
     # mJ: 2.78 G times 4.6 pJ.
-    assert FP32.ann(Size(2_782_480_896)) == pytest.approx(12.7994, abs=1e-4)
-    assert SRAM16.ann(Size(2e9)) == pytest.approx(5.6)
-    assert REUSE.ann(Size(2e9, 8e6, 3e6, 1e6)) == pytest.approx(0.6 + 12e6 * BUS / 1e9)
+    assert FP32.ann(NetworkSize(2_782_480_896)) == pytest.approx(12.7994, abs=1e-4)
+    assert SRAM16.ann(NetworkSize(2e9)) == pytest.approx(5.6)
+    assert REUSE.ann(NetworkSize(2e9, 8e6, 3e6, 1e6)) == pytest.approx(0.6 + 12e6 * BUS / 1e9)
     # Ten multiply-accumulates each, as in a spiking network.
-    silu = Size(1e9, exponentials=1e6)
+    silu = NetworkSize(1e9, exponentials=1e6)
     assert FP32.ann(silu) == pytest.approx(4.6 + 0.046) and INT8.ann(silu) == pytest.approx(
         0.3 + 10e-3 * (3.1 + 0.1)
     )
@@ -47,19 +47,19 @@ def test_graded_events_multiply_powers_shift_and_exponentials_are_paid():
     for account, shift, multiply in ((FP32, 0.03, 3.7), (INT8, 0.03, 0.2), (SRAM32, 0.03, 0.2)):
         for value, more in (("power of two", shift), ("any", multiply)):
             work = dataclasses.replace(plain, value=value)
-            assert account.snn(work, Size(1)) - account.snn(plain, Size(1)) == pytest.approx(
-                4 * more
-            )
+            assert account.snn(work, NetworkSize(1)) - account.snn(
+                plain, NetworkSize(1)
+            ) == pytest.approx(4 * more)
     dear = dataclasses.replace(plain, exponentials=1e7)
-    assert FP32.snn(dear, Size(1)) - FP32.snn(plain, Size(1)) == pytest.approx(0.46)
-    assert INT8.snn(dear, Size(1)) - INT8.snn(plain, Size(1)) == pytest.approx(0.32)
+    assert FP32.snn(dear, NetworkSize(1)) - FP32.snn(plain, NetworkSize(1)) == pytest.approx(0.46)
+    assert INT8.snn(dear, NetworkSize(1)) - INT8.snn(plain, NetworkSize(1)) == pytest.approx(0.32)
     assert charged("none") == charged("power of two") == "digits" and charged("any") == "messages"
 
 
 @pytest.mark.parametrize("value", ["none", "power of two", "any"])
 @pytest.mark.parametrize("account", accounts(2.0), ids=lambda a: a.key)
 def test_break_even_operations_spend_exactly_the_budget(account, value):
-    size = Size(macs=3e9, weights=8e6, inputs=3e6, outputs=3e6)
+    size = NetworkSize(macs=3e9, weights=8e6, inputs=3e6, outputs=3e6)
     work = Work(2, 1e9, 2e6, 3e6, 1e7, value=value, exponentials=1e5)
     operations = account.break_even(work, size) * size.macs
     even = dataclasses.replace(work, operations=operations, events=operations * 2e-3)
@@ -68,7 +68,7 @@ def test_break_even_operations_spend_exactly_the_budget(account, value):
 
 
 def test_names_of_neurobench():
-    counts = neurobench(Work(4, 5e6, 9, 2e3, 1e6), Size(1e7, weights=5000, neurons=100), 300)
+    counts = neurobench(Work(4, 5e6, 9, 2e3, 1e6), NetworkSize(1e7, weights=5000, neurons=100), 300)
     assert counts == {
         "effective_ACs": 5e6,
         "effective_MACs": 1e6,
@@ -132,7 +132,7 @@ def test_three_layers_access_by_access(account, shifted):
         for _ in range(2)
     ]
     analogue = 4 * 49 * 3 * 9
-    size = Size(
+    size = NetworkSize(
         analogue + 5 * 9 * 4 * 9 + 45 * classes,
         4 * 27 + 5 * 36 + 45 * classes,
         243 + 196 + 45,

@@ -14,9 +14,16 @@ from spiking_yolo.errors import UserError
 from spiking_yolo.models.load import load_checkpoint
 from spiking_yolo.models.spec import Spec
 from spiking_yolo.models.yolov1 import YOLOv1, yolov1_spec
-from spiking_yolo.train.augment import DetectionAugment, Photo, crop_and_flip, cutout
 from spiking_yolo.train.checkpoint import generator
-from spiking_yolo.train.detect import AugmentedPhotos, DetectTask, LossWeights, hold_out
+from spiking_yolo.train.classify import crop_and_flip, cutout
+from spiking_yolo.train.detect import (
+    AugmentedPhotos,
+    DetectionAugment,
+    DetectTask,
+    LossWeights,
+    Photo,
+    hold_out,
+)
 from spiking_yolo.train.loop import Settings, fit
 from spiking_yolo.train.options import TrainOptions
 from spiking_yolo.train.run import train

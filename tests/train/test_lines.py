@@ -7,8 +7,9 @@ from torch import nn
 
 from spiking_yolo.apps.train import next_commands, outcome
 from spiking_yolo.models.yolov1 import yolov1_spec
-from spiking_yolo.train.lines import best_row, epoch_line, noted, opening
+from spiking_yolo.train.checkpoint import best_row, epoch_line
 from spiking_yolo.train.options import TrainOptions
+from spiking_yolo.train.run import noted, opening
 
 ROWS = [
     {"epoch": 1.0, "loss": 2.5, "mAP50": 12.34, "precision": 60.0, "recall": 40.04},

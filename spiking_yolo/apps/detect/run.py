@@ -23,7 +23,7 @@ from spiking_yolo.detector import SpikingYOLO
 from spiking_yolo.draw.boxes import side_by_side
 from spiking_yolo.errors import Notice, UserError
 from spiking_yolo.io.names import file_name
-from spiking_yolo.metrics.energy import Size, Work
+from spiking_yolo.metrics.energy import NetworkSize, Work
 from spiking_yolo.observe import Input, Observation, Want, read_input
 from spiking_yolo.options import Progress, drawn, load, silent
 from spiking_yolo.result import Result
@@ -75,7 +75,7 @@ class FrameResult(ImageResult):
 
     fps: float
     work: Work
-    size: Size
+    size: NetworkSize
 
     @property
     def frame(self) -> int:

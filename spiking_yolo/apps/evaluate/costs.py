@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from spiking_yolo.convert.converted import Converted
 from spiking_yolo.graph import shapes
 from spiking_yolo.graph.rewrites import constant_nodes
-from spiking_yolo.metrics.energy import Size, Value, Work, charged
+from spiking_yolo.metrics.energy import NetworkSize, Value, Work, charged
 from spiking_yolo.observe import Observation
 from spiking_yolo.recipe import Recipe
 from spiking_yolo.snn.counting import Counting
@@ -16,7 +16,7 @@ from spiking_yolo.snn.operations import spiking
 class CostModel:
     """counting: in which the method's operations are reported. value: what events carry. streams:
     layers with analogue input compute in every step instead of once. exponentials: per neuron and
-    step. weights, inputs, outputs, ann_exponentials: see Size.
+    step. weights, inputs, outputs, ann_exponentials: see NetworkSize.
     """
 
     counting: Counting = "spikes"
@@ -57,14 +57,16 @@ class CostModel:
             ann_exponentials,
         )
 
-    def size(self, macs: float, neurons: float) -> Size:
+    def size(self, macs: float, neurons: float) -> NetworkSize:
         """macs, neurons: of one image."""
-        return Size(macs, self.weights, self.inputs, self.outputs, neurons, self.ann_exponentials)
+        return NetworkSize(
+            macs, self.weights, self.inputs, self.outputs, neurons, self.ann_exponentials
+        )
 
     def work(
         self,
         t: float,
-        size: Size,
+        size: NetworkSize,
         operations: float,
         events: float,
         updates: float,
@@ -79,7 +81,7 @@ class CostModel:
         )
         return Work(t, operations, events, updates, analogue, self.value, exponentials)
 
-    def observed(self, seen: Observation, t: int) -> tuple[Work, Size]:
+    def observed(self, seen: Observation, t: int) -> tuple[Work, NetworkSize]:
         """What was done for an image in t steps, and the size of the network."""
         step, counting = seen.steps[t], charged(self.value)
         size = self.size(seen.macs, seen.neurons)

@@ -18,8 +18,13 @@ from spiking_yolo.decode.boxes import Detections
 from spiking_yolo.decode.classes import TopClasses
 from spiking_yolo.decode.selection import Selection
 from spiking_yolo.errors import UserError
-from spiking_yolo.metrics.bootstrap import CocoResampled, Resampled, VocResampled
-from spiking_yolo.metrics.classification import AccuracyResampled, correct
+from spiking_yolo.metrics.bootstrap import (
+    AccuracyResampled,
+    CocoResampled,
+    Resampled,
+    VocResampled,
+    correct,
+)
 from spiking_yolo.metrics.coco import FIGURES, coco_score, to_coco
 from spiking_yolo.metrics.voc import VocScore, relabel, voc_map
 from spiking_yolo.models.spec import Spec, numbered

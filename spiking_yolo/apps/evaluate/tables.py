@@ -17,7 +17,7 @@ from spiking_yolo.metrics.energy import (
     CHIPS,
     PJ_PER_MJ,
     Account,
-    Size,
+    NetworkSize,
     Work,
     accounts,
     charged,
@@ -40,7 +40,7 @@ class Table:
 
     ann: Row
     steps: list[Row]
-    size: Size
+    size: NetworkSize
     baseline: list[Row] = field(default_factory=list)
     exit: Row | None = None
     scored: dict[str, Scored] = field(default_factory=dict)
@@ -199,7 +199,7 @@ def break_even(table: Table, accounts: Sequence[Account]) -> list[BreakEven]:
     ]
 
 
-def start(account: Account, work: Work, size: Size) -> float:
+def start(account: Account, work: Work, size: NetworkSize) -> float:
     """mJ before the first spike: what analogue layers cost."""
     return account.snn(Work(0, 0, analogue_macs=work.analogue_macs), size)
 

@@ -16,7 +16,7 @@ from spiking_yolo.decode.boxes import Detections
 from spiking_yolo.decode.selection import Selection
 from spiking_yolo.errors import UserError
 from spiking_yolo.log import prediction_from
-from spiking_yolo.metrics.energy import Size, Value
+from spiking_yolo.metrics.energy import NetworkSize, Value
 from spiking_yolo.observe import FrameNetwork, Input, Observation, Observer, read_input
 from spiking_yolo.snn.counting import Counts
 from spiking_yolo.snn.plan import SimulationOptions
@@ -33,7 +33,7 @@ class Bench:
     device: torch.device
     simulation: SimulationOptions
     options: VideoOptions
-    size: Size
+    size: NetworkSize
     model: CostModel
 
     @classmethod

@@ -13,7 +13,7 @@ from spiking_yolo.data.mot import MotBoxes
 from spiking_yolo.decode.boxes import Detections
 from spiking_yolo.io.tables import columns, percent
 from spiking_yolo.metrics.bootstrap import Resampling
-from spiking_yolo.metrics.energy import CHIPS, PJ_PER_MJ, Account, Size, Work, charged
+from spiking_yolo.metrics.energy import CHIPS, PJ_PER_MJ, Account, NetworkSize, Work, charged
 from spiking_yolo.metrics.video import agreement, agreement_by_box, person_ap
 from spiking_yolo.snn.counting import Counts
 
@@ -196,7 +196,10 @@ def cost_table(named: Mapping[str, Sequence[Row]]) -> str:
 
 
 def account_table(
-    named: Mapping[str, Sequence[Row]], accounts: Sequence[Account], size: Size, work: Work | None
+    named: Mapping[str, Sequence[Row]],
+    accounts: Sequence[Account],
+    size: NetworkSize,
+    work: Work | None,
 ) -> str:
     """mJ of each row in every account, beside the ANN's; where the last row's stream takes less.
 

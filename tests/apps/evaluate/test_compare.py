@@ -15,7 +15,7 @@ from spiking_yolo.apps.evaluate.tables import Table
 from spiking_yolo.convert.load import load, load_statistics
 from spiking_yolo.data.coco import load_coco
 from spiking_yolo.errors import UserError
-from spiking_yolo.metrics.energy import Size
+from spiking_yolo.metrics.energy import NetworkSize
 from spiking_yolo.models.load import load_ann
 from spiking_yolo.snn.plan import SimulationOptions
 
@@ -157,7 +157,8 @@ def test_a_method_that_has_sent_nothing_yet_does_not_stretch_the_plot(tmp_path, 
     ]
     idle = [{"T": 1, "mAP50": 0.0, "sops_per_image": 0.0}]
     tables = {
-        name: Table(ann, rows, Size(100.0)) for name, rows in (("slow", slow), ("idle", idle))
+        name: Table(ann, rows, NetworkSize(100.0))
+        for name, rows in (("slow", slow), ("idle", idle))
     }
     compared = comparison.Comparison(None, {}, tables, "mAP50", SimulationOptions())  # type: ignore[arg-type]
     compared._plot(tmp_path / "operations.png", "sops_per_image", 100.0, "x")

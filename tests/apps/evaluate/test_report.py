@@ -38,7 +38,7 @@ from spiking_yolo.decode.boxes import Detections
 from spiking_yolo.io.json import exact_json
 from spiking_yolo.io.tables import WIDTH, percent
 from spiking_yolo.log import json_fields, prediction_from
-from spiking_yolo.metrics.energy import Size, Work, accounts
+from spiking_yolo.metrics.energy import NetworkSize, Work, accounts
 from spiking_yolo.models.load import load_ann
 from spiking_yolo.recipe import Recipe
 
@@ -129,7 +129,7 @@ def test_break_even_in_every_account():
     is never less.
     """
     _, _, sram16, *_ = ACCOUNTS
-    size = Size(macs=1e9, neurons=1e6)
+    size = NetworkSize(macs=1e9, neurons=1e6)
     works = {"4": Work(4, 3e9, analogue_macs=1e8), "8": Work(8, 6e9, analogue_macs=1e8)}
     rows = [
         {"T": int(t), **{a.energy: a.snn(work, size) for a in ACCOUNTS}}
