@@ -1,4 +1,4 @@
-"""Animations: detections and firing rates over the timesteps."""
+"""Animations of detections and firing rates over the timesteps."""
 
 import io
 from collections.abc import Mapping, Sequence
@@ -14,10 +14,12 @@ from spiking_yolo.draw.overlay import blend, rate_range
 from spiking_yolo.errors import UserError
 from spiking_yolo.io.files import atomic_write
 
+# Largest GIF.
 MOST_BYTES = 2_000_000
-_SMALLEST = 64  # pixels of a side
-# Frames that colours are taken from.
-_SAMPLED = 8
+# A side has at least so many pixels, however large the GIF is.
+SMALLEST_SIDE = 64
+# The palette is taken from so many frames.
+PALETTE_FRAMES = 8
 
 
 def timeline_frames(
@@ -26,12 +28,19 @@ def timeline_frames(
     names: Sequence[str],
     rates: Mapping[int, Tensor] | None = None,
 ) -> list[np.ndarray]:
-    """One uint8 [H, W, 3] RGB frame per timestep of `steps`, in order and of one size, with T in
-    the caption.
+    """Draw a picture per timestep, with T in its caption.
 
-    steps: T -> detections after T timesteps. rates: T -> rate map [h, w] over the photograph, shown
-    beside the boxes on one colour scale for all frames. Raises UserError when the timesteps of
-    `rates` differ from those of `steps`.
+    Args:
+        image: uint8 RGB [H, W, 3].
+        steps: t -> detections after t timesteps.
+        names: Of the classes, by id.
+        rates: t -> rate map [h, w] over the image, drawn beside the boxes on one colour scale.
+
+    Returns:
+        uint8 RGB pictures of one size, by t.
+
+    Raises:
+        UserError: `rates` and `steps` have different timesteps.
     """
     if rates is not None and rates.keys() != steps.keys():
         raise UserError(
@@ -44,7 +53,10 @@ def timeline_frames(
             frames.append(draw_detections(image, detections, names, title))
             continue
         low, high = rate_range(*rates.values())
-        panels = draw_detections(image, detections, names), blend(image, rates[t], low, high)
+        panels = (
+            draw_detections(image, detections, names),
+            blend(image, rates[t], low, high),
+        )
         rate_title = f"spike rate, mean {rates[t].mean():.3f} (colours {low:.2f} to {high:.2f})"
         frames.append(side_by_side(panels, (title, rate_title)))
     return frames
@@ -53,13 +65,19 @@ def timeline_frames(
 def save_gif(
     frames: Sequence[np.ndarray], path: str | Path, fps: float = 4, most: int = MOST_BYTES
 ) -> None:
-    """Save frames, uint8 RGB [H, W, 3] of one size, as an endless GIF of at most `most` bytes,
-    smaller if need be.
+    """Save an endless GIF.
 
-    All frames have the same 256 colours, those of the palette's classes among them, so that a class
-    keeps its colour. fps: above 0 and at most 50, rounded to whole hundredths of a second per
-    frame, the format's unit; viewers slow shorter delays down. Raises UserError for no frames,
-    frames of different sizes, or an fps out of range.
+    All frames have the same 256 colours, those of the classes among them, so that a class keeps its
+    colour.
+
+    Args:
+        frames: uint8 RGB [H, W, 3] of one size.
+        path: Of the file.
+        fps: Frames per second, above 0 and at most 50: viewers slow shorter delays down.
+        most: Bytes; frames are made smaller to keep to it.
+
+    Raises:
+        UserError: There are no frames, their sizes differ, or fps is out of range.
     """
     if not frames or len({check_image(frame).shape for frame in frames}) > 1:
         raise UserError(
@@ -69,11 +87,12 @@ def save_gif(
         raise UserError(
             f"{fps} frames per second is not possible in a GIF; give a number above 0, at most 50"
         )
-    duration = 10 * round(100 / fps)  # ms
+    # Milliseconds, in the format's unit of hundredths of a second.
+    duration = 10 * round(100 / fps)
     images = [Image.fromarray(frame) for frame in frames]
     content = _gif(images, duration)
-    while len(content) > most and min(images[0].size) > _SMALLEST:
-        # Bytes go with the pixels, roughly.
+    while len(content) > most and min(images[0].size) > SMALLEST_SIDE:
+        # The file grows with the number of pixels, roughly.
         ratio = max(0.5, min(0.95, 0.95 * (most / len(content)) ** 0.5))
         size = (max(1, round(images[0].width * ratio)), max(1, round(images[0].height * ratio)))
         images = [image.resize(size, Image.Resampling.LANCZOS) for image in images]
@@ -94,18 +113,16 @@ def _gif(images: Sequence[Image.Image], duration: int) -> bytes:
 
 def _colours(images: Sequence[Image.Image]) -> Image.Image:
     """256 colours for all images: those of classes, black, white, and others by k-means on small
-    copies of some images.
-
-    Median cut alone turns red to pink.
+    copies of some images. Median cut alone turns red to pink.
     """
-    some = images[:: -(-len(images) // _SAMPLED)]
-    small = [
-        np.asarray(image.reduce(max(1, min(image.size) // 200))).reshape(-1, 3) for image in some
-    ]
+    small: list[np.ndarray] = []
+    for image in images[:: -(-len(images) // PALETTE_FRAMES)]:
+        reduced = image.reduce(max(1, min(image.size) // 200))
+        small.append(np.asarray(reduced).reshape(-1, 3))
     pixels = np.concatenate(small)[None]
     fixed = [*PALETTE, (0, 0, 0), (255, 255, 255)]
     chosen = Image.fromarray(pixels).quantize(256 - len(fixed), kmeans=2)
-    palette = [*(v for colour in fixed for v in colour), *(chosen.getpalette() or [])]
+    palette = [value for colour in fixed for value in colour] + (chosen.getpalette() or [])
     colours = Image.new("P", (1, 1))
     colours.putpalette(palette[: 3 * 256])
     return colours

@@ -43,8 +43,10 @@ RATE_COLOURS = "magma"
 
 
 def class_colour(class_id: int) -> Colour:
-    """uint8 RGB of a class, the same in every picture and run. Beyond the palette only the first
-    one's is not shared: in most data that is the class with the most objects.
+    """RGB of a class, the same in every picture and run.
+
+    Classes beyond the palette share colours, but not that of class 0, which has the most objects
+    in most data sets.
     """
     if class_id < len(PALETTE):
         return PALETTE[class_id]
@@ -66,12 +68,13 @@ def _luma(colour: Colour) -> float:
     return 0.299 * colour[0] + 0.587 * colour[1] + 0.114 * colour[2]
 
 
-# Of curves, seen on white.
+# Of curves on white paper.
 COLOURS = [hexadecimal(colour) for colour in PALETTE if _luma(colour) < 180]
 
-# pixels; smaller glyphs of Pillow's built-in font cannot be read.
+# Pixels; smaller glyphs of Pillow's built-in font cannot be read.
 SMALLEST = 8
-INK, PAPER = (20, 20, 20), (255, 255, 255)
+INK = (20, 20, 20)
+PAPER = (255, 255, 255)
 
 
 @lru_cache(maxsize=256)
@@ -102,10 +105,12 @@ def measure(text: str, size: int) -> tuple[int, int, int]:
 
 
 def fit_text(texts: Sequence[str], size: int, width: int, height: int) -> tuple[str, int] | None:
-    """The first of `texts` that fits into width x height pixels, and its font size, at most `size`.
+    """Choose the first of `texts` that fits into width x height pixels.
 
-    A text shrinks to half of `size` before the next is tried. None when none fits at a readable
-    size.
+    A text shrinks to half of `size` before the next is tried.
+
+    Returns:
+        The text and its font size, or None if no text fits at a readable size.
     """
     for text in texts:
         for s in range(size, max(SMALLEST, size // 2) - 1, -1):
@@ -126,10 +131,15 @@ def put_text(
 
 
 def caption(image: np.ndarray, text: str, size: int | None = None) -> np.ndarray:
-    """uint8 [H, W, 3] to [H + strip, W, 3]: adds `text` on a white strip on top.
+    """Add text on a white strip above a picture; text that does not fit ends with an ellipsis.
 
-    size: font size in pixels, by default one that suits the picture; it alone sets the strip's
-    height. Text that would be too small to read is cut with an ellipsis.
+    Args:
+        image: uint8 RGB [H, W, 3].
+        text: One line.
+        size: Font size in pixels, which sets the height of the strip. Default: by the picture.
+
+    Returns:
+        uint8 RGB [H + strip, W, 3].
     """
     height, width = check_image(image).shape[:2]
     size = size or round(1.1 * text_size(height, width))
@@ -143,19 +153,28 @@ def caption(image: np.ndarray, text: str, size: int | None = None) -> np.ndarray
     return np.concatenate([np.asarray(strip), image])
 
 
-# left, top, right, bottom; right and bottom exclusive.
+# Left, top, right, bottom in pixels; right and bottom are exclusive.
 Rectangle = tuple[int, int, int, int]
 
 
 def draw_detections(
     image: np.ndarray, detections: Detections, names: Sequence[str], title: str | None = None
 ) -> np.ndarray:
-    """A copy of a uint8 [H, W, 3] RGB image with boxes, and labels "class confidence" inside the
-    picture.
+    """Draw boxes with labels "class confidence", the most confident on top.
 
-    Frames are drawn inside their boxes, the best detection on top; a label goes where it overlaps
-    better ones least. title: adds a caption strip on top, which increases H. Raises UserError when
-    the image is not uint8 RGB or a class has no name.
+    A label lies inside the picture, where it overlaps labels of better boxes least.
+
+    Args:
+        image: uint8 RGB [H, W, 3]; it stays as it is.
+        detections: Boxes in pixels of the image.
+        names: Of the classes, by id.
+        title: Text on a strip above the picture, which increases H.
+
+    Returns:
+        uint8 RGB [H, W, 3].
+
+    Raises:
+        UserError: The image is not uint8 RGB, or a class has no name.
     """
     height, width = check_image(image).shape[:2]
     if any(not 0 <= c < len(names) for c in detections.class_id.tolist()):
@@ -171,13 +190,15 @@ def draw_detections(
         draw.rectangle(
             (left, top, right - 1, bottom - 1), outline=class_colour(class_id), width=thickness
         )
+    cells: list[Rectangle] = []
     labels: list[tuple[Rectangle, tuple[str, int], int]] = []
     for box, class_id, confidence in items:
         texts = (f"{names[class_id]} {confidence:.2f}", names[class_id])
-        if fitting := fit_text(texts, text_size(height, width), width, height):
-            cell = _place(
-                box, *measure(*fitting)[:2], width, height, [placed for placed, *_ in labels]
-            )
+        fitting = fit_text(texts, text_size(height, width), width, height)
+        if fitting is not None:
+            label_width, label_height, _ = measure(*fitting)
+            cell = _place(box, label_width, label_height, width, height, cells)
+            cells.append(cell)
             labels.append((cell, fitting, class_id))
     for (left, top, right, bottom), fitting, class_id in reversed(labels):
         colour = class_colour(class_id)
@@ -188,10 +209,14 @@ def draw_detections(
 
 
 def side_by_side(images: Sequence[np.ndarray], titles: Sequence[str]) -> np.ndarray:
-    """Images uint8 [H_i, W_i, 3] in one row, each under its title, scaled to the height of the
-    tallest.
+    """Put pictures in one row, each under its title, scaled to the height of the tallest.
 
-    Raises UserError when there is no image or the number of titles differs.
+    Args:
+        images: uint8 RGB [H_i, W_i, 3].
+        titles: One per image.
+
+    Raises:
+        UserError: There is no image, or the number of titles differs.
     """
     if not images or len(images) != len(titles):
         raise UserError(
@@ -213,32 +238,40 @@ def side_by_side(images: Sequence[np.ndarray], titles: Sequence[str]) -> np.ndar
 
 
 def _visible(detections: Detections, width: int, height: int) -> list[tuple[Rectangle, int, float]]:
-    """Boxes in whole pixels clipped to the picture, with class and confidence; boxes outside it are
-    dropped.
-    """
+    """Boxes inside of the picture, clipped to whole pixels, with class and confidence."""
     boxes = detections.xyxy.double()
     limits = boxes.new_tensor([width, height, width, height])
     pixels = torch.cat([boxes[:, :2].floor(), boxes[:, 2:].ceil()], 1).clamp(min=0).minimum(limits)
     inside = boxes.isfinite().all(1) & (pixels[:, 2:] > pixels[:, :2]).all(1)
-    columns = pixels[inside].long(), detections.class_id[inside], detections.confidence[inside]
-    return [
-        ((x1, y1, x2, y2), *rest)
-        for (x1, y1, x2, y2), *rest in zip(*(c.tolist() for c in columns), strict=True)
-    ]
+    items: list[tuple[Rectangle, int, float]] = []
+    for (x1, y1, x2, y2), class_id, confidence in zip(
+        pixels[inside].long().tolist(),
+        detections.class_id[inside].tolist(),
+        detections.confidence[inside].tolist(),
+        strict=True,
+    ):
+        items.append(((x1, y1, x2, y2), class_id, confidence))
+    return items
 
 
 def _place(
     box: Rectangle, w: int, h: int, width: int, height: int, placed: Sequence[Rectangle]
 ) -> Rectangle:
-    """Where the w x h label of `box` goes: the first place, in order of preference, that overlaps
+    """Where the w x h label of `box` goes: the first cell, in order of preference, that overlaps
     `placed` least.
     """
     left, top, right, bottom = box
-    rows = [max(0, min(y, height - h)) for y in (top - h, top, bottom - h, bottom)]
-    columns = [max(0, min(x, width - w)) for x in (left, right - w)]
-    cells = [(x, y, x + w, y + h) for y in rows for x in columns]
+    cells: list[Rectangle] = []
+    for y in (top - h, top, bottom - h, bottom):
+        row = max(0, min(y, height - h))
+        for x in (left, right - w):
+            column = max(0, min(x, width - w))
+            cells.append((column, row, column + w, row + h))
     return min(cells, key=lambda cell: sum(_overlap(cell, other) for other in placed))
 
 
 def _overlap(a: Rectangle, b: Rectangle) -> int:
-    return max(0, min(a[2], b[2]) - max(a[0], b[0])) * max(0, min(a[3], b[3]) - max(a[1], b[1]))
+    """Pixels that both cover."""
+    width = min(a[2], b[2]) - max(a[0], b[0])
+    height = min(a[3], b[3]) - max(a[1], b[1])
+    return max(0, width) * max(0, height)

@@ -24,13 +24,16 @@ from spiking_yolo.draw.figure import paper_figure
 from spiking_yolo.errors import UserError
 
 UNIT = "spikes per neuron per timestep"
-OPACITY = 0.7  # of the colours
-CONTRAST = 0.6  # of the photograph below
+# Of the colours, and contrast of the photograph below them.
+OPACITY = 0.7
+CONTRAST = 0.6
 
 
 def resize_map(rate: Tensor, height: int, width: int) -> Tensor:
-    """[h, w] to float32 [height, width], nearest value. Raises UserError unless it has two
-    dimensions and is finite.
+    """Resize a map [h, w] to float32 [height, width] by the nearest value.
+
+    Raises:
+        UserError: It has not two dimensions, or a value is not finite.
     """
     if rate.ndim != 2 or rate.numel() == 0 or not torch.isfinite(rate).all():
         raise UserError(
@@ -42,34 +45,36 @@ def resize_map(rate: Tensor, height: int, width: int) -> Tensor:
 
 
 def map_to_image(rate: Tensor, placement: Placement) -> Tensor:
-    """A map [h, w] of the network's input as float32 [H, W] of the original image, without the
-    letterbox.
-    """
+    """Resize a map [h, w] over the network's input to float32 [H, W] over the original image."""
     return resize_map(map_on_image(rate, placement), placement.image[1], placement.image[0])
 
 
 def map_on_image(rate: Tensor, placement: Placement) -> Tensor:
-    """The same in the pixels of the network's input."""
+    """Cut the letterbox off a map [h, w] over the network's input; float32 in its pixels."""
     (width, height), (left, top) = placement.resized, placement.pad
     whole = resize_map(rate, placement.network[1], placement.network[0])
     return whole[top : top + height, left : left + width]
 
 
 def rate_range(*maps: Tensor) -> tuple[float, float]:
-    """Smallest and largest value; if they are equal, the upper one is raised so that a colour bar
-    has a length.
-    """
+    """Ends of a colour scale: the smallest and the largest value; never the same."""
     low = min(float(rate.min()) for rate in maps)
     high = max(float(rate.max()) for rate in maps)
-    return low, high if high > low else low + max(abs(low), 1e-3)
+    if high <= low:
+        high = low + max(abs(low), 1e-3)
+    return low, high
 
 
 def blend(image: np.ndarray, rate: Tensor, low: float, high: float) -> np.ndarray:
-    """The photograph under the map [h, w], whose colours run from `low` to `high`: uint8 [H, W, 3].
+    """Blend a photograph and a map [h, w] whose colours run from `low` to `high`.
 
     The photograph is grey and of low contrast, so that its shadows do not look like low rates.
 
-    Raises UserError for an image that is not uint8 RGB or a map that is not finite.
+    Returns:
+        uint8 RGB [H, W, 3].
+
+    Raises:
+        UserError: The image is not uint8 RGB, or the map is not finite.
     """
     height, width = check_image(image).shape[:2]
     values = resize_map(rate, height, width).numpy()
@@ -85,11 +90,17 @@ def rate_overlay(
     path: str | Path,
     also: FigureFormat = "png",
 ) -> None:
-    """Save one heat map over the photograph as .png, .pdf or .svg, with a colour bar, range and
-    mean.
+    """Save a heat map over the photograph, with a colour bar, range and mean.
 
-    rate: [h, w] over the photograph, see `map_to_image`. Raises UserError for bad input or a bad
-    path.
+    Args:
+        image: uint8 RGB [H, W, 3].
+        rate: [h, w] over the photograph, see `map_to_image`.
+        title: Above the picture.
+        path: Ends in .png, .pdf or .svg.
+        also: A second format in which the figure is saved.
+
+    Raises:
+        UserError: The image is not uint8 RGB, the map is not finite, or the path has another end.
     """
     height = 4.6 * check_image(image).shape[0] / image.shape[1]
     with paper_figure(path, 5.6, min(max(height, 1.8), 8.0) + 0.5, "compressed", also) as figure:
@@ -104,10 +115,18 @@ def summary_overlay(
     path: str | Path,
     also: FigureFormat = "png",
 ) -> None:
-    """Save a grid of one heat map per layer and, last, the mean of all maps, as .png, .pdf or .svg.
+    """Save a grid of one heat map per layer and, last, the mean of all maps.
 
     Each panel has a scale of its own, so that quiet layers show something too.
-    Raises UserError for bad input or a bad path.
+
+    Args:
+        image: uint8 RGB [H, W, 3].
+        maps: Title -> map [h, w] over the photograph.
+        path: Ends in .png, .pdf or .svg.
+        also: A second format in which the figure is saved.
+
+    Raises:
+        UserError: There is no map, or as `rate_overlay`.
     """
     if not maps:
         raise UserError("there is no rate map to draw; record the spikes of at least one layer")
@@ -150,14 +169,13 @@ def _panel(
         interpolation="antialiased",
         aspect="auto" if stretch else "equal",
     )
-    low, mean, high = (
-        _number(v) for v in (float(rate.min()), float(rate.mean()), float(rate.max()))
-    )
+    low, mean, high = _number(rate.min()), _number(rate.mean()), _number(rate.max())
     axes.set_title(f"{title}\ncolours {low} to {high}, mean {mean}", fontsize=size)
     axes.set_axis_off()
 
 
-def _number(rate: float) -> str:
+def _number(value: Tensor) -> str:
+    rate = float(value)
     return "<1e-4" if 0 < rate < 1e-4 else f"{rate:.2g}"
 
 
