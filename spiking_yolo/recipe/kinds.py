@@ -7,6 +7,20 @@ what can be known without torch.
 from dataclasses import dataclass
 from typing import Literal
 
+# What neurons may follow besides ReLU, and settings that not all of them read.
+ACTIVATIONS = ("slope", "cap", "silu")
+OPTIONS = (
+    "gamma",
+    "initial",
+    "reset",
+    "shift",
+    "hysteresis",
+    "digits",
+    "schedule",
+    "msat",
+    "confidence",
+)
+
 
 @dataclass(frozen=True)
 class Kind:
@@ -25,9 +39,9 @@ class Kind:
         carries: What an event carries besides its sign, for estimates of energy.
         follows: The activations other than ReLU that it can follow: "slope" (leaky ReLU), "cap"
             (ReLU6) and "silu". Networks with others are refused.
-        supports: The optional settings that it reads: "gamma", "initial", "reset", "shift",
-            "hysteresis", "digits" (neuron.events=digits), "schedule" (encoding.coarse and refine:
-            spikes worth clock.spike_weight), "msat" and "confidence". Others are refused.
+        supports: The settings that it reads, of OPTIONS; others are refused. "digits" is
+            neuron.events=digits, "schedule" encoding.coarse and refine (spikes that are worth
+            clock.spike_weight thetas).
         plain: For ReLU, and without MSAT, it is integrate and fire as NIR defines it.
     """
 
@@ -44,6 +58,10 @@ class Kind:
     def __post_init__(self) -> None:
         if self.memory and not self.signed:
             raise ValueError("a neuron with a memory takes spikes back: it needs signed=True")
+        for name, choices in (("follows", ACTIVATIONS), ("supports", OPTIONS)):
+            unknown = set(getattr(self, name)) - set(choices)
+            if unknown:
+                raise ValueError(f"{name} must be of {', '.join(choices)}, not {unknown.pop()!r}")
 
 
 KINDS: dict[str, Kind] = {

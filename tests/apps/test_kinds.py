@@ -12,6 +12,7 @@ from spiking_yolo.apps.analyze.run import analyze
 from spiking_yolo.apps.evaluate.costs import CostModel
 from spiking_yolo.apps.export.expressible import missing, needed
 from spiking_yolo.convert.load import load
+from spiking_yolo.errors import UserError
 from spiking_yolo.recipe import Recipe
 from spiking_yolo.snn.neurons import IntegrateAndFire, SignedMemory, register
 
@@ -76,3 +77,20 @@ def test_what_an_event_carries():
     )
     assert recipe.neuron_kind.carries == "any"
     assert recipe.counting == "digits" and recipe.events_per_step == 3
+
+
+@pytest.mark.parametrize(
+    ("properties", "wrong"),
+    [
+        ({"signed": True}, "memory=True"),
+        ({"memory": True}, "signed=True"),
+        ({"signed": True, "memory": True, "supports": ("digit",)}, "digit"),
+        ({"signed": True, "memory": True, "follows": ("relu6",)}, "relu6"),
+    ],
+)
+def test_wrong_properties_are_refused(properties, wrong):
+    """A signed neuron with memory that does not say so would be converted wrongly, in silence."""
+    with pytest.raises(ValueError, match=wrong):
+        register("wrong", **properties)(RenamedMemory)
+    with pytest.raises(UserError, match="wrong"):
+        Recipe("test").with_settings({"neuron.kind": "wrong"})

@@ -31,7 +31,7 @@ def register(kind: str, **properties: Any) -> Callable[[Builder], Builder]:
             the kinds of this package have theirs in that file.
 
     Raises:
-        ValueError: The name is taken by another class.
+        ValueError: The name is taken by another class, or the properties are wrong.
 
     Example:
         >>> @register("leaky", follows=("slope",))
@@ -39,20 +39,22 @@ def register(kind: str, **properties: Any) -> Callable[[Builder], Builder]:
     """
 
     def add(builder: Builder) -> Builder:
-        owner = BUILDERS.get(kind, builder)
-        if _origin(owner) != _origin(builder):
-            name = ".".join(_origin(owner))
-            raise ValueError(f"neuron.kind={kind} is taken by {name}: choose another name")
-        if properties or kind not in KINDS:
-            KINDS[kind] = Kind(**properties)
+        name = _full_name(builder)
+        owner = _full_name(BUILDERS.get(kind, builder))
+        if owner != name:
+            raise ValueError(f"neuron.kind={kind} is taken by {owner}: choose another name")
+        new = Kind(**properties) if properties or kind not in KINDS else KINDS[kind]
+        if getattr(builder, "remembers", False) and not new.memory:
+            raise ValueError(f"{name} remembers what it sent: register it with memory=True")
+        KINDS[kind] = new
         BUILDERS[kind] = builder
         return builder
 
     return add
 
 
-def _origin(builder: Builder) -> tuple[str, str]:
-    return builder.__module__, builder.__qualname__
+def _full_name(builder: Builder) -> str:
+    return f"{builder.__module__}.{builder.__qualname__}"
 
 
 def build_neurons(

@@ -40,6 +40,8 @@ class NeuronLayer(nn.Module, ABC):
     """
 
     neurons_per_site: ClassVar[int] = 1
+    # Whether what it has sent follows phi of the sum of its input, see Kind.memory.
+    remembers: ClassVar[bool] = False
     state_type: ClassVar[type[Any]] = PotentialState
     theta: Tensor
     initial: Tensor

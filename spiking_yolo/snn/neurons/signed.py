@@ -42,6 +42,7 @@ class SignedMemory(NeuronLayer):
     """
 
     state_type: ClassVar[type[Any]] = MemoryState
+    remembers: ClassVar[bool] = True
     _events: EventNeurons | None = None
 
     def unneeded(self) -> tuple[str, ...]:
