@@ -105,7 +105,7 @@ def score(options: ScoreOptions) -> Score:
     """
     from spiking_yolo.apps.evaluate.scoring import CocoScorer, VocScorer
     from spiking_yolo.apps.evaluate.tables import intervals
-    from spiking_yolo.data.coco import CocoSet, load_coco_json, read_predictions
+    from spiking_yolo.data.coco import load_coco_json, read_predictions
     from spiking_yolo.data.formats import open_detection
     from spiking_yolo.metrics.bootstrap import Resampling
 
@@ -118,7 +118,7 @@ def score(options: ScoreOptions) -> Score:
     images: dict[Any, int] = dict(zip(stems, coco.image_ids, strict=True))
     classes: dict[Any, int] = dict(zip(data.classes, coco.category_ids, strict=True))
     # Others have no numbers but their places in a list, which depend on the list.
-    if isinstance(data, CocoSet):
+    if data.has_ids:
         images |= {number: number for number in images.values()}
         classes |= {number: number for number in classes.values()}
     rows = read_predictions(options.predictions, images, classes)

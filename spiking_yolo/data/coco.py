@@ -126,11 +126,6 @@ def is_number(value: Any, least: float = -FARTHEST) -> bool:
     return type(value) in (int, float) and least <= value <= FARTHEST
 
 
-def as_coco(dataset: DetectionSet) -> dict[str, Any]:
-    """The annotations of `DetectionSet.as_coco`."""
-    return dataset.as_coco().annotations
-
-
 @dataclass(frozen=True)
 class CocoSet(DetectionSet):
     """A DetectionSet from an annotation file, with the file's ids.

@@ -233,7 +233,7 @@ def _why_closed(source: str) -> str:
     return f"cannot open the video {source}: {reason}; give a complete video file"
 
 
-def taken(count: int | None, every: int = 1, most: int | None = None) -> int | None:
+def frames_to_read(count: int | None, every: int = 1, most: int | None = None) -> int | None:
     """How many of `count` frames are read: every `every`-th, `most` at most. None if unknown."""
     if count is None:
         return most

@@ -7,7 +7,6 @@ from pathlib import Path
 
 import numpy as np
 
-from spiking_yolo.data.coco import as_coco
 from spiking_yolo.data.detection import DetectionSet, Sample
 from spiking_yolo.data.mot import MotBoxes
 from spiking_yolo.decode.boxes import Detections
@@ -101,7 +100,7 @@ def _matched(objects: Sequence[_Objects], found: Videos, classes: Sequence[int])
     """
     # Size is not scored.
     samples = [Sample.of(i, Path(str(i)), (1, 1), *frame) for i, frame in enumerate(objects, 1)]
-    gt = as_coco(DetectionSet("video", tuple(map(str, classes)), samples, []))
+    gt = DetectionSet("video", tuple(map(str, classes)), samples, []).as_coco().annotations
     frames = [frame for video in found for frame in video]
     known = 1 + max((int(c) for frame in frames for c in frame.class_id), default=0)
     category_ids = [classes.index(c) + 1 if c in classes else -1 for c in range(known)]

@@ -10,7 +10,6 @@ import pytest
 from spiking_yolo.data.coco import (
     COCO_IDS,
     VOC_NAMES,
-    as_coco,
     category_index,
     load_coco,
     load_coco_json,
@@ -233,7 +232,7 @@ def test_as_coco_is_coco(tmp_path: Path) -> None:
     )
     (tmp_path / "a.jpg").touch()
     (tmp_path / "instances.json").write_text(
-        json.dumps(as_coco(DetectionSet("one", ("cat", "dog"), [sample], [])))
+        json.dumps(DetectionSet("one", ("cat", "dog"), [sample], []).as_coco().annotations)
     )
     again = load_coco(tmp_path)
     assert again.classes == ("cat", "dog") and again.category_ids == (1, 2)

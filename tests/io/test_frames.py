@@ -8,7 +8,7 @@ from helpers.video import break_tail, grey, noise, write_frames
 from PIL import Image
 
 from spiking_yolo.data import sources
-from spiking_yolo.data.sources import Video, open_video, taken
+from spiking_yolo.data.sources import Video, frames_to_read, open_video
 from spiking_yolo.data.video import frames_of
 from spiking_yolo.errors import Notice, UserError
 
@@ -131,4 +131,4 @@ def test_enormous_frames_are_refused_before_one_is_read(tmp_path, monkeypatch):
     ],
 )
 def test_how_many_frames_are_taken(count, every, most, expected):
-    assert taken(count, every, most) == expected
+    assert frames_to_read(count, every, most) == expected

@@ -10,7 +10,6 @@ import numpy as np
 import pytest
 import torch
 
-from spiking_yolo.data.coco import as_coco
 from spiking_yolo.data.detection import DetectionSet, Sample
 from spiking_yolo.decode.boxes import Detections
 from spiking_yolo.metrics.bootstrap import CocoResampled, Resampling, VocResampled, draws
@@ -74,10 +73,10 @@ def test_voc_weights_equal_copied_images() -> None:
 def test_coco_weights_equal_copied_images() -> None:
     data, found = scene(noise=12)
     weights = draws(IMAGES, 25, 1)
-    fast = CocoResampled.of(as_coco(data), coco_rows(found)).score(weights)
+    fast = CocoResampled.of(data.as_coco().annotations, coco_rows(found)).score(weights)
     for row, w in zip(fast, weights, strict=True):
         chosen = copies(w)
-        gt = as_coco(replace(data, samples=[data.samples[i] for i in chosen]))
+        gt = replace(data, samples=[data.samples[i] for i in chosen]).as_coco().annotations
         slow = coco_score(gt, coco_rows([found[i] for i in chosen]), backend="pycocotools").stats
         np.testing.assert_allclose(row, [slow["AP"], slow["AP50"]], atol=1e-12)
     assert fast.std(0).min() > 0.01
@@ -86,11 +85,11 @@ def test_coco_weights_equal_copied_images() -> None:
 def test_every_image_once_is_the_score() -> None:
     data, found = scene(noise=12)
     voc = voc_map(found, data)
-    coco = coco_score(as_coco(data), coco_rows(found), backend="pycocotools").stats
+    coco = coco_score(data.as_coco().annotations, coco_rows(found), backend="pycocotools").stats
     once = np.ones((1, IMAGES), np.int64)
     ours = VocResampled(voc.ranked).score(once)[0].tolist()
     assert ours == [voc.mAP_area, voc.mAP_07]
-    theirs = CocoResampled.of(as_coco(data), coco_rows(found)).score(once)[0]
+    theirs = CocoResampled.of(data.as_coco().annotations, coco_rows(found)).score(once)[0]
     np.testing.assert_allclose(theirs, [coco["AP"], coco["AP50"]], rtol=1e-14)
 
 
@@ -107,16 +106,16 @@ def test_ties_and_crowded_images_are_those_of_pycocotools() -> None:
         for row in coco_rows(found)
         for score in (rng.integers(1, 4, 60) / 4).tolist()
     ]
-    expected = coco_score(as_coco(data), rows, backend="pycocotools").stats
-    ours = CocoResampled.of(as_coco(data), rows).score(np.ones((1, IMAGES), int))[0]
+    expected = coco_score(data.as_coco().annotations, rows, backend="pycocotools").stats
+    ours = CocoResampled.of(data.as_coco().annotations, rows).score(np.ones((1, IMAGES), int))[0]
     np.testing.assert_allclose(ours, [expected["AP"], expected["AP50"]], rtol=1e-12)
 
 
 def test_coco_counts_only_the_chosen_images() -> None:
     data, found = scene(noise=12)
-    some = CocoResampled.of(as_coco(data), coco_rows(found), [2, 5, 9, 11])
+    some = CocoResampled.of(data.as_coco().annotations, coco_rows(found), [2, 5, 9, 11])
     expected = coco_score(
-        as_coco(data), coco_rows(found), [2, 5, 9, 11], backend="pycocotools"
+        data.as_coco().annotations, coco_rows(found), [2, 5, 9, 11], backend="pycocotools"
     ).stats
     assert some.images == 4
     np.testing.assert_allclose(
@@ -128,7 +127,7 @@ def test_parts_do_not_change_the_result(monkeypatch: pytest.MonkeyPatch) -> None
     data, found = scene(noise=12)
     voc, coco = (
         VocResampled(voc_map(found, data).ranked),
-        CocoResampled.of(as_coco(data), coco_rows(found)),
+        CocoResampled.of(data.as_coco().annotations, coco_rows(found)),
     )
     whole = [Resampling.of(data, 30).intervals() for data in (voc, coco)]
     monkeypatch.setattr("spiking_yolo.metrics.bootstrap._AT_ONCE", 1)
@@ -164,7 +163,7 @@ def test_unlike_measurements_are_not_paired() -> None:
     with pytest.raises(ValueError, match="12 and 11 images"):
         voc - Resampling.of(fewer, 5)
     with pytest.raises(ValueError, match="cannot be paired"):
-        voc - Resampling.of(CocoResampled.of(as_coco(data), coco_rows(found)), 5)
+        voc - Resampling.of(CocoResampled.of(data.as_coco().annotations, coco_rows(found)), 5)
     for other in ({"n": 6}, {"n": 5, "seed": 1}):
         with pytest.raises(ValueError, match="other draws"):
             voc - Resampling.of(VocResampled(voc_map(found, data).ranked), **other)

@@ -11,7 +11,7 @@ import pytest
 import torch
 from helpers.coco import CATEGORIES, EXPECTED, FOUND, OBJECTS, ground_truth
 
-from spiking_yolo.data.coco import as_coco, category_index
+from spiking_yolo.data.coco import category_index
 from spiking_yolo.data.detection import DetectionSet, Sample
 from spiking_yolo.decode.boxes import Detections
 from spiking_yolo.metrics.coco import CocoScore, coco_score, to_coco
@@ -166,5 +166,5 @@ def test_any_set_scores_as_coco() -> None:
     data = DetectionSet("mini", ("toothbrush", "person", "dog"), samples, [], (90, 1, 18))
     ours = {90: 1, 1: 2, 18: 3}
     rows = [{**row, "category_id": ours[row["category_id"]]} for row in predictions()]
-    score = coco_score(as_coco(data), rows, backend="pycocotools")
+    score = coco_score(data.as_coco().annotations, rows, backend="pycocotools")
     assert [round(value, 6) for value in figures(score)] == EXPECTED

@@ -17,7 +17,14 @@ from spiking_yolo.convert.converted import Converted
 from spiking_yolo.convert.load import FEW
 from spiking_yolo.data.detection import spread
 from spiking_yolo.data.images import Picture
-from spiking_yolo.data.sources import Video, expand, is_stream, is_webcam, open_video, taken
+from spiking_yolo.data.sources import (
+    Video,
+    expand,
+    frames_to_read,
+    is_stream,
+    is_webcam,
+    open_video,
+)
 from spiking_yolo.decode.selection import Selection, class_ids
 from spiking_yolo.detector import SpikingYOLO
 from spiking_yolo.draw.boxes import side_by_side
@@ -220,7 +227,7 @@ class DetectRun:
         stream = Stream(self.observer.network, T, options.refresh)
         name = ""
         with open_video(source) as video:
-            count = taken(video.count, options.every, options.max_frames)
+            count = frames_to_read(video.count, options.every, options.max_frames)
             inputs = self._inputs(video)
             want = self._want(maps=options.overlay)
             observations = self.observer.follow(inputs, stream, options.steps, want=want)

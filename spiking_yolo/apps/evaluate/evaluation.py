@@ -34,7 +34,6 @@ from spiking_yolo.apps.evaluate.tables import (
 )
 from spiking_yolo.convert.converted import Converted
 from spiking_yolo.data.classification import LabelledSet
-from spiking_yolo.data.coco import CocoSet, as_coco
 from spiking_yolo.data.detection import DetectionSet
 from spiking_yolo.draw import FigureFormat
 from spiking_yolo.draw.curves import line_plot, ranked_bars
@@ -296,8 +295,8 @@ class Evaluation:
         predictions_ann.json and predictions_T.json per step (boxes in COCO's results format),
         results.csv, plots (as .png and in the format `figures`) and, last, results.json.
         """
-        if isinstance(self.dataset, DetectionSet) and not isinstance(self.dataset, CocoSet):
-            write_json(folder / "instances.json", as_coco(self.dataset))
+        if isinstance(self.dataset, DetectionSet) and not self.dataset.has_ids:
+            write_json(folder / "instances.json", self.dataset.as_coco().annotations)
         ann = [record.ann for record in self.records]
         write_json(folder / "predictions_ann.json", self.scorer.rows(ann))
         for t in self.records[0].steps:

@@ -12,7 +12,7 @@ import torch
 from torchvision.ops import box_iou
 
 from spiking_yolo.data.classification import LabelledSet
-from spiking_yolo.data.coco import CocoSet, as_coco, category_index
+from spiking_yolo.data.coco import category_index
 from spiking_yolo.data.detection import DetectionSet
 from spiking_yolo.decode.boxes import Detections
 from spiking_yolo.decode.classes import TopClasses
@@ -113,14 +113,9 @@ class DetectionTask:
 
 
 def detection_classes(dataset: DetectionSet, names: Sequence[str]) -> tuple[int, ...]:
-    """For each class of the network its index in `dataset.classes`, -1 where the dataset lacks
-    it.
-    """
-    if isinstance(dataset, CocoSet):
-        categories = dataset.annotations["categories"]
-    else:
-        pairs = zip(dataset.category_ids, dataset.classes, strict=True)
-        categories = [{"id": i, "name": name} for i, name in pairs]
+    """The index in `dataset.classes` of each class of the network, -1 if the dataset lacks it."""
+    pairs = zip(dataset.category_ids, dataset.classes, strict=True)
+    categories = [{"id": i, "name": name} for i, name in pairs]
     position = {c: i for i, c in enumerate(dataset.category_ids)}
     return tuple(position.get(c, -1) for c in category_index(categories, names))
 
@@ -274,22 +269,13 @@ class Scorer(Protocol):
 
 
 class CocoScorer:
-    """The twelve figures of COCO, for any dataset. A set that is not COCO is scored as one
-    (`as_coco`).
-    """
+    """The twelve figures of COCO, for any dataset (`DetectionSet.as_coco`)."""
 
     main = ("mAP50", "mAP50-95")
     names = ("mAP", "AP")
 
     def __init__(self, dataset: DetectionSet):
-        if isinstance(dataset, CocoSet):
-            self.truth: dict[str, Any] = dataset.annotations
-            self.category_ids = dataset.category_ids
-            self.image_ids = [int(sample.image_id) for sample in dataset.samples]
-        else:
-            self.truth = as_coco(dataset)
-            self.category_ids = tuple(range(1, len(dataset.classes) + 1))
-            self.image_ids = list(range(1, len(dataset) + 1))
+        self.truth, self.image_ids, self.category_ids = dataset.as_coco()
 
     def rows(self, predictions: Sequence[Detections]) -> list[dict[str, Any]]:
         """Predictions in COCO's results format."""

@@ -27,7 +27,7 @@ from spiking_yolo.apps.video.tables import (
 )
 from spiking_yolo.data import mot
 from spiking_yolo.data.mot import MotBoxes
-from spiking_yolo.data.sources import taken
+from spiking_yolo.data.sources import frames_to_read
 from spiking_yolo.draw.timeline import timeline
 from spiking_yolo.errors import UserError
 from spiking_yolo.io.json import finite, flat, write_json
@@ -181,7 +181,7 @@ def evaluate(
         key = sequence.name, mode
         if known.get(key):
             return known[key]
-        length = taken(sequence.length, every, bench.options.limit_frames)
+        length = frames_to_read(sequence.length, every, bench.options.limit_frames)
         title = f"{sequence.name}, {mode}"
         records = measure(bench, sequence, mode, lambda done: progress(title, done, length))
         if folder:
