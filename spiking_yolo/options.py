@@ -1,6 +1,11 @@
-"""Groups of options that several studies share, and what is made from them. Imports nothing heavy.
+"""Groups of options that several verbs share, and what is made from them. Imports nothing heavy.
 
-A study's own options are a frozen dataclass that inherits the groups it needs.
+The options of a verb are a frozen dataclass that inherits the groups it needs:
+
+    network   WeightsOptions < ConversionOptions < MethodOptions or MethodsOptions; ComputeOptions
+    boxes     DetectionOptions
+    images    LimitOptions
+    output    OutputOptions < ResumableOptions
 """
 
 from __future__ import annotations
@@ -37,7 +42,7 @@ Progress = Callable[..., Any]
 
 
 def silent(*_: object) -> None:
-    """For callbacks that are not wanted."""
+    """A callback that does nothing."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -65,7 +70,10 @@ class WeightsOptions(Options):
 
 @dataclass(frozen=True, kw_only=True)
 class ConversionOptions(WeightsOptions):
-    """How it is converted, and where it runs. Inherit MethodOptions or MethodsOptions."""
+    """How the network is converted, and where it runs.
+
+    Inherit MethodOptions or MethodsOptions.
+    """
 
     settings: Mapping[str, Any] = setting({}, "change a setting of the method; see --list-settings")
     statistics: Path | None = setting(
@@ -113,7 +121,7 @@ class ComputeOptions(Options):
 
 @dataclass(frozen=True, kw_only=True)
 class LimitOptions(Options):
-    """A part of the images; `drawn` takes it."""
+    """A part of the images, see `drawn`."""
 
     limit: int | None = setting(None, "use N images only, drawn by --seed", 1)
     seed: int = setting(0, "draws the images of --limit", 0)
@@ -138,7 +146,7 @@ class OutputOptions(Options):
 
 @dataclass(frozen=True, kw_only=True)
 class ResumableOptions(OutputOptions):
-    """The output of a study that goes on after an interruption."""
+    """The output of a verb that continues after an interruption."""
 
     resume: Path | None = setting(
         None,
@@ -156,16 +164,14 @@ def load_ann(options: WeightsOptions) -> Ann:
 
 
 def load(options: MethodOptions, photographs: Iterable[Picture] = ()) -> Converted:
-    """The network, converted by the method. photographs: see convert_ann."""
-    return load_as(options, options.method, photographs)
+    """The network, converted by the method. photographs: see `convert_ann`."""
+    return _load(options, options.method, photographs)
 
 
-def load_as(
+def _load(
     options: ConversionOptions, method: str | None, photographs: Iterable[Picture] = ()
 ) -> Converted:
-    """The network, converted by this method; None is the default method, or that of a converted
-    file.
-    """
+    """method: None for the default method, or that of a converted file."""
     from spiking_yolo.convert.load import load
 
     return load(
@@ -183,26 +189,26 @@ def load_as(
 
 
 def load_all(options: MethodsOptions) -> dict[str, Converted]:
-    """The network converted by every method, by its name; a missing calibration is found at
-    once.
-    """
+    """The network converted by every method, by its name."""
     from spiking_yolo.convert.load import convert_ann
 
     if len(options.methods) <= 1 and options.methods != ("all",):
-        network = load_as(options, next(iter(options.methods), None))
+        network = _load(options, next(iter(options.methods), None))
         return {network.recipe.name: network}
-    chosen, ann = recipes(options), load_ann(options)
-    return {
-        name: convert_ann(ann, recipe, options.statistics, options.weight_bits)
-        for name, recipe in chosen.items()
-    }
+    # Recipes first: a mistake in them is reported before the weights are read.
+    by_name = recipes(options)
+    ann = load_ann(options)
+    networks = {}
+    for name, recipe in by_name.items():
+        networks[name] = convert_ann(ann, recipe, options.statistics, options.weight_bits)
+    return networks
 
 
 def recipes(options: MethodsOptions) -> dict[str, Recipe]:
-    """The recipes of `methods` by name, with the settings applied; ("all",) is every registered
-    one.
+    """The recipes of `methods` by name, with the settings applied; ("all",) is every method.
 
-    Raises UserError for an unknown one, for two of one name, and where the settings do not fit.
+    Raises:
+        UserError: A method is unknown, two have one name, or the settings do not fit.
     """
     names = list(list_methods()) if options.methods == ("all",) else options.methods
     chosen = [get_recipe(name).with_settings(options.settings) for name in names]
@@ -222,50 +228,45 @@ def simulation(options: ComputeOptions, device: str) -> SimulationOptions:
 
 
 def drawn(items: Sequence[Item], options: LimitOptions) -> list[Item]:
-    """`limit` items drawn without replacement by `seed`, in their order; all of them without a
-    limit.
-    """
+    """`limit` items, drawn without replacement by `seed` and kept in order; all without a limit."""
     from spiking_yolo.data.detection import draw
 
     return list(items) if options.limit is None else draw(items, options.limit, options.seed)
 
 
 def ordered_steps(steps: Sequence[int], T: int | None) -> tuple[int, ...]:
-    """The timesteps sorted, each once. Raises UserError for one beyond T (None: any)."""
+    """The timesteps sorted, each once.
+
+    Raises:
+        UserError: One is beyond T; None allows any.
+    """
     chosen = tuple(sorted(set(steps)))
     if chosen and T is not None and chosen[-1] > T:
         raise UserError(f"--steps must lie in 1..{T} (--T), not {','.join(map(str, steps))}")
     return chosen
 
 
+# What --resume takes for the newest run.
 LATEST = Path("latest")
 
 
 def study_folder(options: ResumableOptions, records: str, last: str = "") -> Path:
-    """Where a run writes.
+    """The folder that a run writes into: a new one, or that of the run which --resume names.
 
-    records: a pattern of what an interrupted run has left. last: what a finished one has, if it
-    cannot go on. Raises UserError when nothing can be written there or another process does, when
-    there is nothing to resume, or it is finished.
+    Args:
+        options: Project, name, and the run to resume.
+        records: Pattern of the files that an interrupted run leaves.
+        last: File that a finished run has, if such a run cannot be resumed.
+
+    Raises:
+        UserError: Nothing can be written there, another process does, there is nothing to resume,
+            or the run is finished.
     """
-    project, name, folder = options.project, options.name, options.resume
+    folder = options.resume
     if folder is None:
-        return run_directory(project, name)
+        return run_directory(options.project, options.name)
     if folder == LATEST:
-        last_part = len(Path(name).name)
-        runs = [
-            p
-            for p in project.glob(f"{name}*")
-            if p.name[last_part:].isdigit() or p == project / name
-        ]
-        unfinished = [
-            p for p in runs if not (last and (p / last).exists()) and any(p.glob(records))
-        ]
-        if not unfinished:
-            raise UserError(
-                f"no unfinished run {name} in {project}: leave --resume out, or name its folder"
-            )
-        folder = max(unfinished, key=lambda p: int(p.name[last_part:] or 1))
+        folder = _latest_run(options, records, last)
     elif last and (folder / last).exists():
         raise UserError(f"{folder} is finished: leave --resume out to start a new run")
     elif not any(folder.glob(records)):
@@ -274,11 +275,28 @@ def study_folder(options: ResumableOptions, records: str, last: str = "") -> Pat
     return folder
 
 
+def _latest_run(options: ResumableOptions, records: str, last: str) -> Path:
+    """The unfinished run NAME, NAME2, NAME3, ... of the highest number."""
+    project, name = options.project, options.name
+    numbers: dict[Path, int] = {}
+    for folder in project.glob(f"{name}*"):
+        number = folder.name[len(Path(name).name) :]
+        is_run = folder == project / name or number.isdigit()
+        finished = last and (folder / last).exists()
+        if is_run and not finished and any(folder.glob(records)):
+            numbers[folder] = int(number or 1)
+    if not numbers:
+        raise UserError(
+            f"no unfinished run {name} in {project}: leave --resume out, or name its folder"
+        )
+    return max(numbers, key=lambda folder: numbers[folder])
+
+
 LIBRARIES = ("torch", "torchvision", "numpy", "pycocotools", "opencv-python")
 
 
 def versions() -> dict[str, str]:
-    """Version by name, without the libraries that are not installed."""
+    """Versions of this package, Python and the installed libraries, by name."""
     result = {"spiking_yolo": __version__, "python": platform.python_version()}
     for name in LIBRARIES:
         try:
@@ -289,9 +307,9 @@ def versions() -> dict[str, str]:
 
 
 def command_line() -> str:
-    """What was typed to run this process, for whoever wants the same result; without the folder of
-    the program.
-    """
-    program, words = Path(sys.argv[0]), sys.argv[1:]
-    tool = program.parent.name == "tools" and program.suffix == ".py"
-    return shlex.join([*(("python", f"tools/{program.name}") if tool else (program.name,)), *words])
+    """What was typed to run this process, without the folder of the program."""
+    program = Path(sys.argv[0])
+    words = [program.name]
+    if program.parent.name == "tools" and program.suffix == ".py":
+        words = ["python", f"tools/{program.name}"]
+    return shlex.join([*words, *sys.argv[1:]])
