@@ -8,7 +8,7 @@ A method is also a recipe.json. Its settings are changed with --set KEY=VALUE in
 converts.
 """
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import KW_ONLY, dataclass
 from typing import Any
 
@@ -22,71 +22,8 @@ NOTE = (
 )
 
 
-def methods_text() -> str:
-    rows = [("method", "year", "T", "thresholds", "neuron", "events/step", "calibration", "limits")]
-    for name, method in list_methods().items():
-        mark = f"{name} (default)" if name == DEFAULT else name
-        thresholds, neuron, calibration = describe(method.recipe)
-        events = str(method.recipe.events_per_step)
-        needs = str(method.timesteps or "> 256")
-        rows.append(
-            (mark, str(method.year), needs, thresholds, neuron, events, calibration, method.limits)
-        )
-    widths = [max(len(row[i]) for row in rows) for i in range(len(rows[0]) - 1)]
-    lines = [
-        "  ".join(cell.ljust(w) for cell, w in zip(row, [*widths, 0], strict=True)).rstrip()
-        for row in rows
-    ]
-    return "\n".join([*lines, NOTE])
-
-
-def describe(recipe: Recipe) -> tuple[str, str, str]:
-    """Thresholds, neuron and calibration of a recipe in a few words."""
-    t, n = recipe.threshold, recipe.neuron
-    shown = {
-        "percentile": f"{t.percentile:g} %",
-        "shared": f"{t.percentile:g} % / gamma",
-        "mmse": f"mmse({t.levels})",
-    }
-    rule = shown.get(t.rule, t.rule)
-    scale = "" if t.scale == 1 else f" x {t.scale:.3g}"
-    coding = "" if recipe.encoding.coding == "rate" else f", {recipe.encoding.coding}"
-    reset = " to zero" if n.kind == "if" and n.reset == "zero" else ""
-    return (
-        f"{t.scope} {rule}{scale}",
-        f"{n.kind}{reset}, gamma {n.gamma}{coding}",
-        recipe.calibration.kind,
-    )
-
-
-def settings_text(method: str | None = None, settings: Mapping[str, Any] | None = None) -> str:
-    """Every key of --set with its meaning and default; of a method also its own value, with a *
-    where that differs.
-    """
-    rows = settings_table()
-    width = max(len(key) for key, _, _ in rows)
-    if method is None and not settings:
-        return "\n".join(
-            f"{key.ljust(width)}  {doc} (default {default})" for key, default, doc in rows
-        )
-    recipe = get_recipe(method or DEFAULT).with_settings(settings or {})
-    values = {
-        key: getattr(getattr(recipe, key.partition(".")[0]), key.partition(".")[2])
-        for key, _, _ in rows
-    }
-    column = max(len(str(value)) for value in values.values())
-    lines = [f"  {'setting'.ljust(width)}  {recipe.name}"]
-    for key, default, doc in rows:
-        mark = "*" if values[key] != default else " "
-        lines.append(
-            f"{mark} {key.ljust(width)}  {str(values[key]).ljust(column)}  {doc} (default"
-            f" {default})"
-        )
-    return "\n".join([*lines, "* differs from the default"])
-
-
 @dataclass(frozen=True)
-class MethodsOptions(Options):
+class ListOptions(Options):
     """Which list."""
 
     method: str | None = setting(None, "a method or recipe.json, whose settings are listed")
@@ -94,9 +31,70 @@ class MethodsOptions(Options):
     settings: Mapping[str, Any] = setting({}, "change a setting")
 
 
-def main(options: MethodsOptions) -> None:
-    print(
-        settings_text(options.method, options.settings)
-        if options.method or options.settings
-        else methods_text()
-    )
+def main(options: ListOptions) -> None:
+    """Print the list."""
+    if options.method or options.settings:
+        print(settings_text(options.method, options.settings))
+    else:
+        print(methods_text())
+
+
+def methods_text() -> str:
+    """A table of the conversion methods, as --list-methods prints it."""
+    rows = [("method", "year", "T", "thresholds", "neuron", "events/step", "calibration", "limits")]
+    for name, method in list_methods().items():
+        recipe = method.recipe
+        title = f"{name} (default)" if name == DEFAULT else name
+        timesteps = str(method.timesteps or "> 256")
+        events = str(recipe.events_per_step)
+        cells = (_threshold(recipe), _neuron(recipe), events, recipe.calibration.kind)
+        rows.append((title, str(method.year), timesteps, *cells, method.limits))
+    return f"{_aligned(rows)}\n{NOTE}"
+
+
+def _threshold(recipe: Recipe) -> str:
+    """The thresholds of a recipe in a few words."""
+    threshold = recipe.threshold
+    rules = {
+        "percentile": f"{threshold.percentile:g} %",
+        "shared": f"{threshold.percentile:g} % / gamma",
+        "mmse": f"mmse({threshold.levels})",
+    }
+    text = f"{threshold.scope} {rules.get(threshold.rule, threshold.rule)}"
+    return text if threshold.scale == 1 else f"{text} x {threshold.scale:.3g}"
+
+
+def _neuron(recipe: Recipe) -> str:
+    """The neurons of a recipe in a few words."""
+    neuron, coding = recipe.neuron, recipe.encoding.coding
+    reset = " to zero" if neuron.kind == "if" and neuron.reset == "zero" else ""
+    text = f"{neuron.kind}{reset}, gamma {neuron.gamma}"
+    return text if coding == "rate" else f"{text}, {coding}"
+
+
+def settings_text(method: str | None = None, settings: Mapping[str, Any] | None = None) -> str:
+    """The keys of --set with meaning and default, as --list-settings prints them.
+
+    With a method or settings also the values of its recipe, with a * where they differ.
+    """
+    table = settings_table()
+    if method is None and not settings:
+        return _aligned([(key, f"{doc} (default {default})") for key, default, doc in table])
+    recipe = get_recipe(method or DEFAULT).with_settings(settings or {})
+    rows = [("  setting", recipe.name, "")]
+    for key, default, doc in table:
+        slot, _, name = key.partition(".")
+        value = getattr(getattr(recipe, slot), name)
+        mark = " " if value == default else "*"
+        rows.append((f"{mark} {key}", str(value), f"{doc} (default {default})"))
+    return f"{_aligned(rows)}\n* differs from the default"
+
+
+def _aligned(rows: Sequence[Sequence[str]]) -> str:
+    """Columns of text, flush left, with two spaces between them."""
+    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
+    lines: list[str] = []
+    for row in rows:
+        cells = [cell.ljust(width) for cell, width in zip(row, widths, strict=True)]
+        lines.append("  ".join(cells).rstrip())
+    return "\n".join(lines)
