@@ -3,10 +3,10 @@
     spiking-yolo analyze --method p-norm --T 64
     spiking-yolo analyze --data coco --limit 32 --method msat,p-norm,coarse-to-fine --T 64
 
-The error of each layer is split, element by element, into clipping, quantisation, the
-spike-inherent part and what it inherits from the layers below. --data takes photographs, folders,
-globs, a COCO folder, a VOCdevkit or a data.yaml; labels are not used. Of several methods the first
-is analysed, and all are compared by spikes and error of the output. PROJECT/NAME gets layers.csv,
+The error of each layer is split, element by element, into clipping, quantisation, a spike-inherent
+part and what it inherits from the layers below. --data takes photographs, folders, globs, a COCO
+folder, a VOCdevkit or a data.yaml; labels are not used. Of several methods the first is analysed,
+and all are compared by their spikes and the error of their output. PROJECT/NAME gets layers.csv,
 analysis.json and the figures: error.png (error by layer), wrong-spikes.png (spikes of inactivated
 neurons over time), spikes.png (by layer, or by method) and, of a method whose thresholds change,
 threshold-time.png and threshold-activation.png (of sampled neurons of one layer).
@@ -23,7 +23,7 @@ from spiking_yolo.settings import setting
 
 @dataclass(frozen=True, kw_only=True)
 class AnalyzeOptions(LimitOptions, MethodsOptions, FigureOptions, OutputOptions):
-    """What is analysed, for how long, and how much error is too much."""
+    """The networks and images to analyse, for how long, and how much error is too much."""
 
     title = "options"
 
@@ -41,7 +41,7 @@ class AnalyzeOptions(LimitOptions, MethodsOptions, FigureOptions, OutputOptions)
 
 
 def main(options: AnalyzeOptions) -> None:
-    from spiking_yolo.apps.analyze.diagnosis import explain
+    from spiking_yolo.apps.analyze.run import explain
     from spiking_yolo.apps.console import Bars
     from spiking_yolo.data.formats import open_photographs
     from spiking_yolo.io.distributed import usable_device
@@ -49,10 +49,10 @@ def main(options: AnalyzeOptions) -> None:
     from spiking_yolo.options import drawn, load_all
 
     usable_device(options.device)
-    listed = open_photographs(
-        [str(path) for path in options.data or [samples_folder()]], options.split
-    )
-    photographs, networks = drawn(listed, options), load_all(options)
+    data = [str(path) for path in options.data or [samples_folder()]]
+    listed = open_photographs(data, options.split)
+    photographs = drawn(listed, options)
+    networks = load_all(options)
     folder = run_directory(options.project, options.name)
     explanation = explain(networks, photographs, options, Bars())
     print(f"{next(iter(networks))}, T = {options.T}, {len(photographs)} of {len(listed)} images\n")

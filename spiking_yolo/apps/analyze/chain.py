@@ -1,19 +1,19 @@
-"""The error of a layer of neurons as a signed chain, element by element (after section 3 of the
-draft paper).
+"""The error of a layer of neurons, split element by element along a chain (section 3 of the draft
+paper).
 
     ANN activation
       -> clipped at the highest rate                                  clipping
-      -> put on the neuron's grid                                     quantisation
-      -> the neuron fed its ideal input, the ANN's, for T steps       spike-inherent
-      -> fed the input that it really got, evenly spread over T       inherited: wrong input
-      -> what the SNN's neuron sent                                   inherited: uneven arrival
+      -> rounded to the neuron's grid                                 quantisation
+      -> sent by the neuron in T steps of ideal input, the ANN's      spike-inherent
+      -> sent for the input that it received, evenly spread over T    inherited: wrong input
+      -> sent in the SNN                                              inherited: uneven arrival
 
-The first three are the layer's own, the last two come from the layers below and together are the
-inherited part. With rate coding values are what was sent divided by T; with differential coding
-they are what was sent, and the input comes once.
+The first three differences are the layer's own, the other two come from the layers below and
+together are the inherited part. In rate coding a value is what was sent divided by T; in
+differential coding it is what was sent, and the input comes once.
 
-A neuron's thresholds over its T ideal steps, theta(t), define both its highest value, gamma *
-mean(theta), and its grid, mean(theta) / T: with a fixed theta these are the usual ones, and a
+The thresholds theta(t) of a neuron over its T ideal steps define its highest value,
+gamma * mean(theta), and its grid, mean(theta) / T. For a fixed theta these are the usual ones; a
 threshold that adapts is judged by what it became. The grid of a differential neuron is what
 rounding with each step's theta(t) in turn reaches.
 """
@@ -38,7 +38,7 @@ SpikeWeight = Callable[[int], float]
 
 @dataclass(frozen=True)
 class Chain:
-    """The links of the chain for one layer, float64 [N, C, ...] each."""
+    """The links of the chain of one layer, in order, float64 [N, C, ...] each."""
 
     ann: Tensor
     clipped: Tensor
@@ -49,11 +49,8 @@ class Chain:
 
     def parts(self) -> dict[str, Tensor]:
         """PARTS -> signed error; they add up to snn - ann."""
-        links = (self.ann, self.clipped, self.grid, self.ideal, self.even, self.snn)
-        return {
-            name: after - before
-            for name, before, after in zip(PARTS, links[:-1], links[1:], strict=True)
-        }
+        links = [self.ann, self.clipped, self.grid, self.ideal, self.even, self.snn]
+        return {name: links[k + 1] - links[k] for k, name in enumerate(PARTS)}
 
 
 def chain(
@@ -70,31 +67,37 @@ def chain(
 ) -> Chain:
     """The chain of one layer.
 
-    site, recipe, phi, name: as for build_neurons. before: the ANN's pre-activation [N, C, ...].
-    received, sent: sums over T steps of the current and of the values sent in the SNN.
-    spike_weight(t): value of a spike in thetas. keys: of the images, see snn.random. A calibrated
-    bias counts as input: it corrects what comes from below.
+    A calibrated bias counts as input: it corrects the error of the layers below.
+
+    Args:
+        site: Parameters of the neurons; with recipe, phi and name as for build_neurons.
+        recipe: Of the network.
+        phi: The ANN's activation function.
+        name: Of the layer.
+        before: The ANN's pre-activation, [N, C, ...].
+        received: Sum of the input current in the SNN over T steps.
+        sent: Sum of the values that the SNN's neurons sent.
+        T: Timesteps.
+        spike_weight: Timestep -> value of a spike in thetas.
+        keys: Of the images; see snn.coding.image_keys.
     """
     rate = recipe.encoding.coding == "rate"
     per = T if rate else 1
-    alone = build_neurons(
-        {k: v for k, v in site.items() if k != "bias"}, recipe, phi, LayerPlan(name)
-    )
+    unbiased = {key: value for key, value in site.items() if key != "bias"}
+    layer = build_neurons(unbiased, recipe, phi, LayerPlan(name))
     reach = Reach(before, phi)
-    ideal = feed(alone, before, T, spike_weight, keys, reach.watch)
+    ideal = feed(layer, before, T, spike_weight, keys, reach.watch)
     ann = phi(before).double()
-    limit = [alone.settings.gamma * total / per for total in reach.totals]
-    below = -limit[0] if len(limit) == 1 else -phi.slope * limit[1]
-    clipped = ann.clamp(min=below).minimum(limit[0])
-    on_grid = (
-        alone.rate_grid(before.double(), [total / T for total in reach.totals], T)
-        if rate
-        else reach.rounded.double().clamp(below, limit[0])
-    )
-    even = feed(
-        build_neurons(site, recipe, phi, LayerPlan(name)), received / per, T, spike_weight, keys
-    )
-    return Chain(ann, clipped, on_grid, ideal / per, even / per, sent.double() / per)
+    highest = [layer.settings.gamma * total / per for total in reach.totals]
+    lowest = -highest[0] if len(highest) == 1 else -phi.slope * highest[1]
+    clipped = ann.clamp(min=lowest).minimum(highest[0])
+    if rate:
+        grid = layer.rate_grid(before.double(), [total / T for total in reach.totals], T)
+    else:
+        grid = reach.rounded.double().clamp(lowest, highest[0])
+    biased = build_neurons(site, recipe, phi, LayerPlan(name))
+    even = feed(biased, received / per, T, spike_weight, keys)
+    return Chain(ann, clipped, grid, ideal / per, even / per, sent.double() / per)
 
 
 def feed(
@@ -105,8 +108,18 @@ def feed(
     keys: Sequence[int] = (),
     watch: Callable[[NeuronLayer], None] = lambda layer: None,
 ) -> Tensor:
-    """The value that a layer on its own sends in T steps, float64, fed the same current in every
-    step (rate coding) or once (differential).
+    """Run a layer on its own with constant input.
+
+    Args:
+        layer: The neurons.
+        current: Their input in every step; in differential coding, in the first step only.
+        T: Timesteps.
+        spike_weight: Timestep -> value of a spike in thetas.
+        keys: Of the images.
+        watch: Called after every step.
+
+    Returns:
+        The value that was sent in T steps, float64.
     """
     layer.reset(keys)
     always = not layer.coding.once
@@ -118,8 +131,16 @@ def feed(
 
 
 class Reach:
-    """What thresholds allow a layer to send: their sums over time, and what rounding with each in
-    turn reaches.
+    """The values that thresholds allow a layer to send.
+
+    Args:
+        before: The ANN's pre-activation, [N, C, ...].
+        phi: Its activation function.
+
+    Attributes:
+        target: The activation that rounding approaches.
+        rounded: What rounding with each step's threshold in turn has reached, in differential
+            coding.
     """
 
     def __init__(self, before: Tensor, phi: Activation):
@@ -129,17 +150,20 @@ class Reach:
 
     @property
     def totals(self) -> list[Tensor]:
-        """Sum of theta(t), float64, for each side."""
+        """Sum of theta(t) over the steps, float64, of each side."""
         return [total.double() for total in self._sums]
 
     def watch(self, layer: NeuronLayer) -> None:
-        now = [side.threshold for side in layer.sides]
-        self._sums = [a + b for a, b in zip(self._sums, now, strict=True)] if self._sums else now
-        if layer.coding.once:
-            if self._sums is now and (rest := getattr(layer, "rest", None)) is not None:
-                # The first step: known without an event.
-                self.rounded += per_channel(rest * layer.theta, self.target)
-            steps = torch.floor(
-                (self.target - self.rounded) / now[0] + per_channel(layer.initial, self.target)
-            )
-            self.rounded.addcmul_(steps, now[0].expand_as(steps))
+        """Take the thresholds of one step."""
+        thetas = [side.threshold for side in layer.sides]
+        first = not self._sums
+        self._sums = thetas if first else [a + b for a, b in zip(self._sums, thetas, strict=True)]
+        if not layer.coding.once:
+            return
+        rest = getattr(layer, "rest", None)
+        if first and rest is not None:
+            # The value that receivers assume before any event.
+            self.rounded += per_channel(rest * layer.theta, self.target)
+        due = (self.target - self.rounded) / thetas[0]
+        spikes = torch.floor(due + per_channel(layer.initial, self.target))
+        self.rounded.addcmul_(spikes, thetas[0].expand_as(spikes))

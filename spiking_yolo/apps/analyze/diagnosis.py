@@ -1,24 +1,88 @@
-"""What is wrong with a conversion, in words, and what to try."""
+"""What an analysis prints: tables of layers and methods, and what is wrong, with what to try."""
 
-import json
 import math
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import asdict, dataclass
-from itertools import count
-from pathlib import Path
-from typing import Any
+import textwrap
+from collections.abc import Mapping, Sequence
 
-from spiking_yolo.apps.analyze import AnalyzeOptions
+import torch
+
 from spiking_yolo.apps.analyze.chain import INHERITED, OWN
-from spiking_yolo.apps.analyze.run import Analysis, MethodCost, analyze, method_cost, starts, work
-from spiking_yolo.apps.analyze.tables import NOTE, cost_table, layer_table, wrapped
-from spiking_yolo.apps.analyze.totals import LayerTotals, short
+from spiking_yolo.apps.analyze.records import Analysis, LayerTotals, MethodCost, short
 from spiking_yolo.convert.converted import Converted
-from spiking_yolo.draw import FigureFormat
-from spiking_yolo.io.json import write_json
-from spiking_yolo.io.tables import write_csv
-from spiking_yolo.options import versions
+from spiking_yolo.io.tables import WIDTH, columns, percent
 from spiking_yolo.recipe import Recipe
+from spiking_yolo.snn.msat import fraction_at_rest, gain_for, scale_of
+
+_HEAD = (
+    *("error", "clip", "quant", "spike", "below", "uneven"),
+    *("sat", "silent", "dead", "SIN16", "SIN", "rate", "spikes"),
+)
+
+NOTE = """\
+error: norm of the difference between SNN and ANN, in % of the norm of the ANN's activation. Norms
+of its parts: clip(ping), quant(isation), spike(-inherent), and what comes from the layers below,
+of which uneven (arrival). sat: % of neurons at their highest rate. silent: channels that are active
+in the ANN and never fired; dead: channels that are never active in the ANN. SIN: % of inactivated
+neurons that fired, by t = 16 and in all. Neurons stand in front of max pooling here
+(neuron.pool_first=false), so that layers compare one to one with the ANN's."""
+
+
+def layer_table(analysis: Analysis) -> str:
+    """One line per layer, of at most 100 columns; NOTE explains the columns."""
+    rows = []
+    for layer in analysis.layers:
+        norms = layer.norms()
+        cells = [percent(layer.relative_error)]
+        for part in (*OWN, "inherited", "uneven arrival"):
+            cells.append(percent(norms[part]))
+        cells.append(percent(layer.saturated / layer.sites))
+        cells += [str(layer.count("silent")), str(layer.count("dead"))]
+        cells += [percent(layer.sin(16)), percent(layer.sin(layer.T))]
+        rows.append([*cells, f"{layer.rate:.3f}", _compact(layer.spikes[layer.T] / layer.images)])
+    room = WIDTH
+    for cells in zip(_HEAD, *rows, strict=True):
+        room -= 2 + max(map(len, cells))
+    table = [["layer", *_HEAD]]
+    for layer, row in zip(analysis.layers, rows, strict=True):
+        table.append([_cut(short(layer.name), max(room, 5)), *row])
+    return columns(table)
+
+
+def cost_table(costs: Mapping[str, MethodCost]) -> str:
+    """Spikes and error of the output by method and timestep, each method as the tools run it."""
+    times = sorted(next(iter(costs.values())).spikes)
+    rows = [["method", *(f"spikes T={t}" for t in times), *(f"error T={t}" for t in times)]]
+    for name, cost in costs.items():
+        spikes = [_compact(cost.spikes[t]) for t in times]
+        errors = [_number(cost.error[t]) for t in times]
+        rows.append([name, *spikes, *errors])
+    return columns(rows)
+
+
+def _number(value: float) -> str:
+    if math.isnan(value):
+        return "-"
+    return f"{value:.3f}" if value < 10 else f"{value:.3g}"
+
+
+def _compact(count: float) -> str:
+    for scale, unit in ((1e9, "G"), (1e6, "M"), (1e3, "k")):
+        if count >= scale:
+            return f"{count / scale:.3g}{unit}"
+    return f"{count:.3g}"
+
+
+def _cut(name: str, room: int) -> str:
+    return name if len(name) <= room else "…" + name[1 - room :]
+
+
+def wrapped(sentences: Sequence[str]) -> str:
+    """Sentences as lines that fit the width, each beginning a line of its own."""
+    lines = []
+    for sentence in sentences:
+        lines += textwrap.wrap(sentence, WIDTH, break_on_hyphens=False, subsequent_indent="  ")
+    return "\n".join(lines)
+
 
 _REASON = {
     "clipping": "activations above the highest rate are cut off",
@@ -29,53 +93,55 @@ _REASON = {
 }
 # Share of channels or neurons that is worth a sentence.
 _MANY = 0.1
-_NOTABLE = 0.2  # share of an error
+# Share of an error that is.
+_NOTABLE = 0.2
 
 
 def diagnose(analysis: Analysis, tolerance: float) -> list[str]:
-    """Sentences: the output's error, the first layer whose relative error passes `tolerance`, what
-    to try, where MSAT starts, oddities.
+    """What is wrong, and what to try.
+
+    Names the output's error, the first layer whose relative error exceeds `tolerance` with its
+    largest part and a remedy, where MSAT's thresholds start, and conspicuous channels and spikes.
     """
-    recipe, T, layers = analysis.converted.recipe, analysis.T, analysis.layers
+    layers = analysis.layers
+    T = analysis.T
     lines = [f"The output's relative error is {analysis.output_error[T]:.3g} after {T} steps."]
-    first = next((i for i, layer in enumerate(layers) if layer.relative_error > tolerance), None)
-    if first is None:
+    for i, layer in enumerate(layers):
+        if layer.relative_error > tolerance:
+            lines += _first_layer(layers[: i + 1], analysis.converted.recipe, T, tolerance)
+            break
+    else:
         worst = max(layers, key=lambda layer: _or_zero(layer.relative_error))
         lines.append(
-            f"No layer's error passes {tolerance:g}; the largest is {worst.relative_error:.3g}, "
+            f"No layer's error exceeds {tolerance:g}; the largest is {worst.relative_error:.3g}, "
             f"in layer {short(worst.name)}."
         )
-    else:
-        lines += _first_layer(layers[: first + 1], recipe, T, tolerance)
     return lines + starts(analysis.converted) + _oddities(layers)
 
 
 def _first_layer(
     layers: Sequence[LayerTotals], recipe: Recipe, T: int, tolerance: float
 ) -> list[str]:
-    """layers: up to the one that passes the tolerance."""
+    """On the last of `layers`, the first one of the network that exceeds the tolerance."""
     layer = layers[-1]
     part = layer.dominant()
-    what = f"inherited, {part}" if part in INHERITED else part
+    what = f"inherited ({part})" if part in INHERITED else part
     reason = _REASON[part]
     if part == "wrong input" and len(layers) == 1:
-        # What comes into a first layer is the image, and what a calibration added to it.
-        poisson = recipe.encoding.input == "poisson"
-        reason = (
-            "the image arrives as random spikes"
-            if poisson
-            else "a calibrated bias mends the channel's mean only"
-        )
+        # The input of a first layer is the image, and what a calibration added to it.
+        reason = "a calibrated bias only corrects the channel's mean"
+        if recipe.encoding.input == "poisson":
+            reason = "the image arrives as random spikes"
     lines = [
-        f"Layer {short(layer.name)} is the first whose error passes {tolerance:g}:"
+        f"Layer {short(layer.name)} is the first whose error exceeds {tolerance:g}:"
         f" {layer.relative_error:.3g}, of which {layer.shares()[part]:.3g} is {what}: {reason}."
     ]
     if part == "wrong input" and len(layers) > 1:
-        source = max(layers[:-1], key=_own)
+        source = max(layers[:-1], key=_own_error)
         part = source.dominant(OWN)
         lines.append(
-            f"Look above: of the layers before it layer {short(source.name)} adds the largest error"
-            f" of its own, {_own(source):.3g}, mostly {part}: {_REASON[part]}."
+            f"Of the layers before it, layer {short(source.name)} adds the largest error of its"
+            f" own, {_own_error(source):.3g}, mostly {part}: {_REASON[part]}."
         )
         if layer.shares()["uneven arrival"] > _NOTABLE * layer.relative_error:
             lines.append(f"Uneven arrival adds to it: try {advice('uneven arrival', recipe, T)}.")
@@ -84,62 +150,32 @@ def _first_layer(
     return [*lines, f"Try {advice(part, recipe, T)}."]
 
 
-def _own(layer: LayerTotals) -> float:
+def _own_error(layer: LayerTotals) -> float:
     return _or_zero(layer.relative(layer.squares["own"]))
 
 
 def advice(part: str, recipe: Recipe, T: int) -> str:
     """What makes one part of the error smaller, for this recipe."""
-    t, n, e = recipe.threshold, recipe.neuron, recipe.encoding
     kind = recipe.neuron_kind
-    lower, higher = (
-        f"--set threshold.scale={t.scale / 2:.3g}",
-        f"--set threshold.scale={2 * t.scale:.3g}",
-    )
-    spikes = ""
+    bursts = ""
     if "gamma" in kind.supports:
-        spikes = f" or more spikes per step (--set neuron.gamma={2 * n.gamma})"
-    differential = e.coding == "differential"
-    if n.events == "digits" and not n.digits and part != "wrong input":
-        return (
-            f"a lower threshold ({lower}): neurons send complete values, all that they lose is by"
-            " rounding"
-        )
-    if part == "clipping":
-        if differential:
-            return f"more steps (--T {2 * T}){spikes}"
-        percentile = t.rule == "percentile" and t.percentile < 100
-        highest = (
-            "a higher percentile (--set threshold.percentile=100)"
-            if percentile
-            else f"a higher threshold ({higher})"
-        )
-        return f"{highest},{spikes}"
-    if part == "quantisation":
-        if differential:
-            finer = (
-                ", or let spikes become finer (encoding.refine in --list-settings)"
-                if "schedule" in kind.supports
-                else ""
-            )
-            return f"a lower threshold ({lower}){finer}"
-        half = (
-            (kind.memory or not kind.signed)
-            and not n.initial
-            and not n.shift
-            and recipe.calibration.kind != "advanced"
-        )
-        # Of Theta, and MSAT's second threshold is a fifth of it.
-        u0 = 0.1 if recipe.msat.enabled else 0.5
-        start = f", or a start at half a threshold (--set neuron.initial={u0:g})" if half else ""
-        return f"more steps (--T {2 * T}), a lower threshold ({lower}){start}"
+        bursts = f" or more spikes per step (--set neuron.gamma={2 * recipe.neuron.gamma})"
     if part == "wrong input":
         return "the image itself instead of random spikes (--set encoding.input=analogue)"
-    if n.reset == "zero":
+    if recipe.neuron.events == "digits" and not recipe.neuron.digits:
+        return (
+            f"a lower threshold ({_scaled_threshold(recipe, 0.5)}): neurons send complete values,"
+            " and only rounding loses anything"
+        )
+    if part == "clipping":
+        return _against_clipping(recipe, T, bursts)
+    if part == "quantisation":
+        return _against_quantisation(recipe, T)
+    if recipe.neuron.reset == "zero":
         return "a reset that keeps the rest of the charge (--set neuron.reset=subtract)"
     if part == "spike-inherent" and recipe.msat.confidence != "off":
         return (
-            "MSAT that drops no spikes (--set msat.confidence=off), and beside it --method"
+            "MSAT that drops no spikes (--set msat.confidence=off), and for comparison --method"
             " fixed-fraction"
         )
     if not kind.memory:
@@ -149,119 +185,127 @@ def advice(part: str, recipe: Recipe, T: int) -> str:
         )
     if recipe.msat.enabled and part == "spike-inherent":
         return "a constant threshold (--set msat.enabled=false)"
-    return f"more steps (--T {2 * T}){spikes}, so that neurons catch up sooner"
+    return f"more steps (--T {2 * T}){bursts}, so that neurons catch up sooner"
+
+
+def _scaled_threshold(recipe: Recipe, factor: float) -> str:
+    return f"--set threshold.scale={factor * recipe.threshold.scale:.3g}"
+
+
+def _against_clipping(recipe: Recipe, T: int, bursts: str) -> str:
+    if recipe.encoding.coding == "differential":
+        return f"more steps (--T {2 * T}){bursts}"
+    if recipe.threshold.rule == "percentile" and recipe.threshold.percentile < 100:
+        return f"a higher percentile (--set threshold.percentile=100),{bursts}"
+    return f"a higher threshold ({_scaled_threshold(recipe, 2)}),{bursts}"
+
+
+def _against_quantisation(recipe: Recipe, T: int) -> str:
+    kind, neuron = recipe.neuron_kind, recipe.neuron
+    lower = f"a lower threshold ({_scaled_threshold(recipe, 0.5)})"
+    if recipe.encoding.coding == "differential":
+        if "schedule" in kind.supports:
+            return f"{lower}, or let spikes become finer (encoding.refine in --list-settings)"
+        return lower
+    text = f"more steps (--T {2 * T}), {lower}"
+    rounds = neuron.initial or neuron.shift or recipe.calibration.kind == "advanced"
+    if rounds or (kind.signed and not kind.memory):
+        return text
+    # Of Theta, and MSAT's second threshold is a fifth of it.
+    start = 0.1 if recipe.msat.enabled else 0.5
+    return f"{text}, or a start at half a threshold (--set neuron.initial={start:g})"
+
+
+# The range of theta / Theta in which MSAT's thresholds should start, and its usual value;
+# docs/msat/scale.md has the curves.
+LOWEST, AIM, HIGHEST = 0.1, 0.2, 0.35
+
+
+def starting_fractions(converted: Converted) -> dict[str, tuple[float, float]]:
+    """Where MSAT's thresholds start, by layer.
+
+    Returns:
+        Layer -> theta / Theta in the second step at a small input, the smallest and the largest of
+        its neurons. Empty where thresholds do not adapt, or not by Eq. 17 in rate coding.
+    """
+    s = converted.recipe.msat
+    adapts = s.enabled and s.variant == "eq17" and (s.dtt or s.det)
+    if not adapts or converted.recipe.encoding.coding != "rate":
+        return {}
+    fractions = {}
+    for node in converted.graph.activations:
+        own = converted.neurons[node.name]
+        theta = torch.cat([own[key] for key in ("theta", "theta_off") if key in own])
+        fraction = fraction_at_rest(scale_of(theta, s, s.gain or own["gain"].item()), s)
+        fractions[node.name] = fraction.min().item(), fraction.max().item()
+    return fractions
+
+
+def starts(converted: Converted) -> list[str]:
+    """Where MSAT's thresholds start, and how to bring those outside LOWEST..HIGHEST between them.
+
+    Gains that the calibration chose need no correction: it has measured what the range is a rule of
+    thumb for.
+    """
+    texts, outside = {}, []
+    for name, (low, high) in starting_fractions(converted).items():
+        texts[short(name)] = " to ".join(sorted({f"{low:.2g}", f"{high:.2g}"}))
+        if low < LOWEST or high > HIGHEST:
+            outside.append(short(name))
+    if not texts:
+        return []
+    if len(set(texts.values())) == 1:
+        where = f"{next(iter(texts.values()))} of Theta in every layer"
+    else:
+        by_layer = ", ".join(f"{text} in layer {name}" for name, text in texts.items())
+        where = f"these fractions of Theta: {by_layer}"
+    lines = [f"MSAT's thresholds start at {where}."]
+    if outside:
+        where = "That" if len(outside) == len(texts) else f"In layer {', '.join(outside)} that"
+        lines.append(
+            f"{where} is outside {LOWEST:g} to {HIGHEST:g}, where MSAT helps most:"
+            f" {_start_advice(converted)}."
+        )
+    return lines
+
+
+def _start_advice(converted: Converted) -> str:
+    s = converted.recipe.msat
+    if not (s.dtt and s.tau_mp):
+        return (
+            "try the tracking threshold, the only term that depends on Theta (--set msat.dtt=true"
+            " --set msat.tau_mp=1)"
+        )
+    if not s.gain:
+        return "the calibration found it best there"
+    units = "" if s.units == "normalised" else "--set msat.units=normalised "
+    gain = f"{units}--set msat.gain={max(gain_for(AIM, s), 0.1):.2g}"
+    return f"try {gain}, or let the calibration choose ({units}--set msat.gain=0)"
 
 
 def _oddities(layers: Sequence[LayerTotals]) -> list[str]:
+    """The layers with the most silent and dead channels and wrong spikes, if these are many."""
     lines = []
     for kind, what in (
-        ("silent", "are active in the ANN and never fired"),
+        ("silent", "are active in the ANN but never fired"),
         ("dead", "are never active in the ANN"),
     ):
-        counts = {one.name: (one.count(kind), len(one.channels["fired"])) for one in layers}
-        name, (count, channels) = max(counts.items(), key=lambda item: item[1][0] / item[1][1])
-        if count > _MANY * channels:
+        worst = max(layers, key=lambda layer: layer.count(kind) / len(layer.channels["fired"]))
+        number, channels = worst.count(kind), len(worst.channels["fired"])
+        if number > _MANY * channels:
             lines.append(
-                f"{count} of {channels} channels of layer {short(name)} {what} on these images."
+                f"{number} of {channels} channels of layer {short(worst.name)} {what} on these"
+                " images."
             )
-    sin = max(layers, key=lambda one: _or_zero(one.sin(one.T)))
-    if _or_zero(sin.sin(sin.T)) > _MANY:
+    worst = max(layers, key=lambda layer: _or_zero(layer.sin(layer.T)))
+    sin = _or_zero(worst.sin(worst.T))
+    if sin > _MANY:
         lines.append(
-            f"Layer {short(sin.name)} has the most spikes of inactivated neurons: "
-            f"{100 * sin.sin(sin.T):.0f} % of them fired."
+            f"Layer {short(worst.name)} has the most spikes of inactivated neurons: {100 * sin:.0f}"
+            " % of them fired."
         )
     return lines
 
 
 def _or_zero(value: float) -> float:
     return value if math.isfinite(value) else 0.0
-
-
-@dataclass(frozen=True)
-class Explanation:
-    """analysis: of the first method. costs: of all methods, by name, if there are several.
-    diagnosis: sentences.
-    """
-
-    analysis: Analysis
-    costs: Mapping[str, MethodCost]
-    diagnosis: Sequence[str]
-    tolerance: float
-
-    def text(self) -> str:
-        """Tables that fit 100 columns, and the diagnosis."""
-        parts = [
-            layer_table(self.analysis),
-            NOTE,
-            *([cost_table(self.costs)] if self.costs else []),
-        ]
-        return "\n\n".join([*parts, wrapped(self.diagnosis)])
-
-    def save(self, folder: Path, figures: FigureFormat = "png") -> None:
-        """Write layers.csv, analysis.json and the figures, as .png and in the format `figures`."""
-        from spiking_yolo.apps.analyze.figures import draw_all
-
-        write_csv(folder / "layers.csv", [layer.row() for layer in self.analysis.layers])
-        write_json(folder / "analysis.json", self.content(), indent=1)
-        draw_all(self.analysis, self.costs, folder, figures)
-
-    def content(self) -> dict[str, Any]:
-        """analysis.json: rows as in layers.csv, SIN ratios of every step, the sampled neurons, and
-        their origin.
-        """
-        analysis, sample = self.analysis, self.analysis.sample
-        network = analysis.converted
-        return {
-            "method": analysis.method,
-            "recipe": json.loads(network.recipe.to_json()),
-            "weights_sha256": network.provenance.get("weights_sha256"),
-            "versions": versions(),
-            "T": analysis.T,
-            "images": [Path(image).name for image in analysis.images],
-            "limit": self.tolerance,
-            "diagnosis": list(self.diagnosis),
-            "output_error": {str(t): error for t, error in analysis.output_error.items()},
-            "layers": [
-                {**layer.row(), "sin": [layer.sin(t) for t in range(1, layer.T + 1)]}
-                for layer in analysis.layers
-            ],
-            "sample": {
-                "layer": sample.name,
-                "activation": sample.activation.tolist(),
-                "Theta": sample.top.tolist(),
-                "t": sample.t,
-                "theta": [values.tolist() for values in sample.theta],
-                "potential": [values.tolist() for values in sample.potential],
-            },
-            "methods": {name: asdict(cost) for name, cost in self.costs.items()},
-        }
-
-
-def explain(
-    networks: Mapping[str, Converted],
-    photographs: Sequence[str],
-    options: AnalyzeOptions = AnalyzeOptions(),  # noqa: B008
-    progress: Callable[[str, int, int], Any] = lambda what, done, total: None,
-) -> Explanation:
-    """Analyse the first network on image files; of several, compare also what each spends and how
-    far it is off.
-
-    networks: by method. progress(what, done, total) is called after each timestep. Raises UserError
-    for an unknown layer, a device that is not there, and files that are not images.
-    """
-    T, device = options.T, options.device
-    first = next(iter(networks.values()))
-    compared = networks if len(networks) > 1 else {}
-
-    def ticks(what: str, per_image: int) -> Callable[[], Any]:
-        done = count(1)
-        return lambda: progress(what, next(done), len(photographs) * per_image)
-
-    analysis = analyze(
-        first, photographs, T, options.layer, device, ticks("layers", work(first, T))
-    )
-    costs = {
-        name: method_cost(network, photographs, T, device, ticks(name, T))
-        for name, network in compared.items()
-    }
-    return Explanation(analysis, costs, diagnose(analysis, options.tolerance), options.tolerance)

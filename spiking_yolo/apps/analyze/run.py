@@ -1,23 +1,137 @@
-"""What a method spends and how far its output is off, as the tools run it."""
+"""Analyse networks on images: run them, collect every layer's errors, and write the results."""
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass, replace
+import json
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import asdict, dataclass, replace
+from itertools import count
+from pathlib import Path
 from typing import Any
 
 import torch
 from torch import Tensor
 
+from spiking_yolo.apps.analyze import AnalyzeOptions
 from spiking_yolo.apps.analyze.chain import chain
-from spiking_yolo.apps.analyze.totals import LayerTotals, short
-from spiking_yolo.apps.analyze.watch import NeuronSample, Watch, choose
+from spiking_yolo.apps.analyze.diagnosis import NOTE, cost_table, diagnose, layer_table, wrapped
+from spiking_yolo.apps.analyze.records import (
+    Analysis,
+    LayerTotals,
+    MethodCost,
+    NeuronSample,
+    Watch,
+    sample_neurons,
+    short,
+)
 from spiking_yolo.convert.converted import Converted
-from spiking_yolo.data.images import preprocess, read_image
+from spiking_yolo.draw import FigureFormat
 from spiking_yolo.errors import UserError
-from spiking_yolo.graph import Activation, Node, forward
-from spiking_yolo.observe import relative_error
+from spiking_yolo.graph import Activation, Graph, Node, forward
+from spiking_yolo.io.json import write_json
+from spiking_yolo.io.tables import write_csv
+from spiking_yolo.observe import Observation, Observer, read_input, relative_error
+from spiking_yolo.options import versions
 from spiking_yolo.snn.coding import image_keys
 from spiking_yolo.snn.layout import per_channel
-from spiking_yolo.snn.msat import fraction_at_rest, gain_for, scale_of
+
+Before = dict[str, tuple[Tensor, Activation]]
+
+
+@dataclass(frozen=True)
+class Explanation:
+    """An analysis, what it means, and what the compared methods cost.
+
+    Attributes:
+        analysis: Of the first method.
+        costs: By method, if there are several.
+        diagnosis: Sentences.
+        tolerance: The relative error that a layer may have.
+    """
+
+    analysis: Analysis
+    costs: Mapping[str, MethodCost]
+    diagnosis: Sequence[str]
+    tolerance: float
+
+    def text(self) -> str:
+        """Tables that fit 100 columns, and the diagnosis."""
+        parts = [layer_table(self.analysis), NOTE]
+        if self.costs:
+            parts.append(cost_table(self.costs))
+        return "\n\n".join([*parts, wrapped(self.diagnosis)])
+
+    def save(self, folder: Path, figures: FigureFormat = "png") -> None:
+        """Write layers.csv, analysis.json and the figures, as .png and in the format `figures`."""
+        from spiking_yolo.apps.analyze.figures import draw_all
+
+        write_csv(folder / "layers.csv", [layer.row() for layer in self.analysis.layers])
+        write_json(folder / "analysis.json", self.content(), indent=1)
+        draw_all(self.analysis, self.costs, folder, figures)
+
+    def content(self) -> dict[str, Any]:
+        """analysis.json: the rows of layers.csv with the SIN ratio of every step, the sampled
+        neurons, and where all of it comes from.
+        """
+        analysis = self.analysis
+        sample = analysis.sample
+        network = analysis.converted
+        layers = []
+        for layer in analysis.layers:
+            sin = [layer.sin(t) for t in range(1, layer.T + 1)]
+            layers.append({**layer.row(), "sin": sin})
+        return {
+            "method": analysis.method,
+            "recipe": json.loads(network.recipe.to_json()),
+            "weights_sha256": network.provenance.get("weights_sha256"),
+            "versions": versions(),
+            "T": analysis.T,
+            "images": [Path(image).name for image in analysis.images],
+            "limit": self.tolerance,
+            "diagnosis": list(self.diagnosis),
+            "output_error": {str(t): error for t, error in analysis.output_error.items()},
+            "layers": layers,
+            "sample": {
+                "layer": sample.name,
+                "activation": sample.activation.tolist(),
+                "Theta": sample.top.tolist(),
+                "t": sample.t,
+                "theta": [values.tolist() for values in sample.theta],
+                "potential": [values.tolist() for values in sample.potential],
+            },
+            "methods": {name: asdict(cost) for name, cost in self.costs.items()},
+        }
+
+
+def explain(
+    networks: Mapping[str, Converted],
+    photographs: Sequence[str],
+    options: AnalyzeOptions = AnalyzeOptions(),  # noqa: B008
+    progress: Callable[[str, int, int], Any] = lambda what, done, total: None,
+) -> Explanation:
+    """Analyse the first network; of several, compare also their spikes and the output's error.
+
+    Args:
+        networks: By method.
+        photographs: Image files.
+        options: How long to run, which layer to sample, and how much error is too much.
+        progress: Called as progress(what, done, total) after each timestep.
+
+    Raises:
+        UserError: A layer is unknown, a device is missing, or a file is not an image.
+    """
+    T, device = options.T, options.device
+    first = next(iter(networks.values()))
+
+    def ticks(what: str, per_image: int) -> Callable[[], Any]:
+        done = count(1)
+        return lambda: progress(what, next(done), len(photographs) * per_image)
+
+    tick = ticks("layers", work(first, T))
+    analysis = analyze(first, photographs, T, options.layer, device, tick)
+    costs: dict[str, MethodCost] = {}
+    if len(networks) > 1:
+        for name, network in networks.items():
+            costs[name] = method_cost(network, photographs, T, device, ticks(name, T))
+    return Explanation(analysis, costs, diagnose(analysis, options.tolerance), options.tolerance)
 
 
 def steps(T: int) -> list[int]:
@@ -25,21 +139,9 @@ def steps(T: int) -> list[int]:
     return sorted({max(1, T // 4), max(1, T // 2), T})
 
 
-def load(converted: Converted, paths: Iterable[str], device: str) -> Iterable[Tensor]:
-    """The network's input for each image file, [1, 3, H, W]."""
-    for path in paths:
-        yield preprocess(read_image(path), converted.spec)[0][None].to(device)
-
-
-@dataclass(frozen=True)
-class MethodCost:
-    """What a method spends as the tools run it: means over images, by timestep.
-
-    error: of the output, relative to the ANN's.
-    """
-
-    spikes: Mapping[int, float]
-    error: Mapping[int, float]
+def work(converted: Converted, T: int) -> int:
+    """How often `analyze` calls progress for one image."""
+    return T + len(converted.graph.activations)
 
 
 def method_cost(
@@ -50,109 +152,15 @@ def method_cost(
     progress: Callable[[], Any] = lambda: None,
 ) -> MethodCost:
     """Spikes and error of a method at `steps(T)`. progress() is called T times per image."""
-    graph, network = converted.graph.to(device), converted.network(device)
-    spikes, errors = dict.fromkeys(steps(T), 0.0), dict.fromkeys(steps(T), 0.0)
-    for x in load(converted, paths, device):
-        with torch.no_grad():
-            expected = forward(graph, x)
-        run = network.run(x, T, steps(T), progress=lambda t: progress())
-        for _ in range(T - run.steps):
-            progress()
-        for t, snapshot in run.snapshots.items():
-            spikes[t] += float(sum(n.sum() for n in snapshot.spikes.values())) / len(paths)
-            errors[t] += relative_error(snapshot.outputs, expected) / len(paths)
+    observer = Observer(converted.network(device), converted.graph.to(device), converted.spec)
+    spikes = dict.fromkeys(steps(T), 0.0)
+    errors = dict.fromkeys(steps(T), 0.0)
+    for seen in observer.observe(paths, T, steps(T), want={"ann"}, progress=lambda t: progress()):
+        _tick_the_rest(seen, progress)
+        for t, step in seen.steps.items():
+            spikes[t] += step.total_spikes / len(paths)
+            errors[t] += seen.error(t) / len(paths)
     return MethodCost(spikes, errors)
-
-
-# Of Theta; docs/msat/scale.md has the curves.
-LOWEST, AIM, HIGHEST = 0.1, 0.2, 0.35
-
-
-def starting_fractions(converted: Converted) -> dict[str, tuple[float, float]]:
-    """Layer -> theta / Theta in the second step at a small input: of its neurons the least and the
-    most.
-
-    Empty where thresholds do not adapt, or are not those of rate coding by Eq. 17.
-    """
-    s, found = converted.recipe.msat, {}
-    if (
-        not s.enabled
-        or s.variant != "eq17"
-        or not (s.dtt or s.det)
-        or converted.recipe.encoding.coding != "rate"
-    ):
-        return found
-    for node in converted.graph.activations:
-        own = converted.neurons[node.name]
-        theta = torch.cat([own[key] for key in ("theta", "theta_off") if key in own])
-        fraction = fraction_at_rest(scale_of(theta, s, s.gain or own["gain"].item()), s)
-        found[node.name] = fraction.min().item(), fraction.max().item()
-    return found
-
-
-def starts(converted: Converted) -> list[str]:
-    """The fractions by layer, and how to bring those outside LOWEST..HIGHEST between them.
-
-    Of gains that the calibration chose nothing is to be mended: it has measured what the range is a
-    rule of thumb for.
-    """
-    fractions = starting_fractions(converted)
-    if not fractions:
-        return []
-    ranges = {
-        short(name): " to ".join(sorted({f"{value:.2g}" for value in both}))
-        for name, both in fractions.items()
-    }
-    if len(set(ranges.values())) == 1:
-        which = f"{next(iter(ranges.values()))} of Theta in every layer"
-    else:
-        which = "these fractions of Theta: " + ", ".join(
-            f"{text} in layer {name}" for name, text in ranges.items()
-        )
-    lines = [f"MSAT's thresholds start at {which}."]
-    outside = [short(n) for n, (low, high) in fractions.items() if low < LOWEST or high > HIGHEST]
-    if outside:
-        where = "That" if len(outside) == len(fractions) else f"In layer {', '.join(outside)} that"
-        lines.append(
-            f"{where} is outside {LOWEST:g} to {HIGHEST:g}, where MSAT is mostly of use:"
-            f" {_mend(converted)}."
-        )
-    return lines
-
-
-def _mend(converted: Converted) -> str:
-    s = converted.recipe.msat
-    if not (s.dtt and s.tau_mp):
-        return (
-            "try the tracking threshold, which alone knows Theta (--set msat.dtt=true --set"
-            " msat.tau_mp=1)"
-        )
-    if not s.gain:
-        return "the calibration found it best there"
-    units = "" if s.units == "normalised" else "--set msat.units=normalised "
-    gain = f"{units}--set msat.gain={max(gain_for(AIM, s), 0.1):.2g}"
-    return f"try {gain}, or let the calibration choose ({units}--set msat.gain=0)"
-
-
-@dataclass(frozen=True)
-class Analysis:
-    """converted: with neurons in front of the pooling, so that layers compare one to one with the
-    ANN's activations.
-
-    layers: in order. sample: neurons of one layer on the first image. output_error: of the head's
-    tensors at some timesteps, norm of the difference over norm of the ANN's, mean over images.
-    """
-
-    converted: Converted
-    T: int
-    images: tuple[str, ...]
-    layers: tuple[LayerTotals, ...]
-    sample: NeuronSample
-    output_error: Mapping[int, float]
-
-    @property
-    def method(self) -> str:
-        return self.converted.recipe.name
 
 
 def analyze(
@@ -163,69 +171,93 @@ def analyze(
     device: str = "cpu",
     progress: Callable[[], Any] = lambda: None,
 ) -> Analysis:
-    """Run every image for T steps. layer: where neurons are sampled; None is the middle of the
-    network.
+    """Run every image for T steps, and split the error of every layer into its parts.
 
-    progress() is called `work(converted, T)` times per image. One image is in memory at a time.
-    Raises UserError for an unknown layer and for files that are not images.
+    Args:
+        converted: The network. Its neurons are put in front of max pooling.
+        paths: Image files, of which one is in memory at a time.
+        T: Timesteps.
+        layer: Where neurons are sampled; None: in the middle of the network.
+        device: Where the network runs.
+        progress: Called `work(converted, T)` times per image.
+
+    Raises:
+        UserError: The layer is unknown, or a file is not an image.
     """
     neuron = replace(converted.recipe.neuron, pool_first=False)
     converted = replace(converted, recipe=replace(converted.recipe, neuron=neuron))
-    graph, network = converted.graph.to(device), converted.network(device, observed=True)
+    network = converted.network(device, observed=True)
+    graph = converted.graph.to(device)
+    observer = Observer(network, graph, converted.spec)
     names = [node.name for node in graph.activations]
-    layer = (
-        names[len(names) // 2]
-        if layer is None
-        else {short(name): name for name in names}.get(layer, layer)
-    )
-    if layer not in names:
-        raise UserError(f"no layer {layer!r}: choose from {', '.join(map(short, names))}")
+    layer = _layer_of(names, layer)
     totals = {name: LayerTotals(name, T) for name in names}
     sample: NeuronSample | None = None
     errors = dict.fromkeys(steps(T), 0.0)
-    for x in load(converted, paths, device):
-        before: dict[str, tuple[Tensor, Activation]] = {}
-
-        def tap(
-            node: Node,
-            pre: Tensor,
-            post: Tensor,
-            before: dict[str, tuple[Tensor, Activation]] = before,
-        ) -> None:
-            before[node.name] = pre, node.phi
-
-        with torch.no_grad():
-            expected = forward(graph, x, tap)
+    for path in paths:
+        image = read_input(path, converted.spec)
+        x = image.x[None].to(device)
+        before, outputs = _pre_activations(graph, x)
         watch = Watch(before, T)
         if sample is None:
             z, phi = before[layer]
-            sample = watch.sample = choose(layer, phi(z), converted.neurons[layer]["theta"])
-        run = network.run(x, T, steps(T), probes=[watch], progress=lambda t: progress())
-        for _ in range(T - run.steps):
-            progress()
-        for t, snapshot in run.snapshots.items():
-            errors[t] += relative_error(snapshot.outputs, expected) / len(paths)
+            sample = sample_neurons(layer, phi(z), converted.neurons[layer]["theta"])
+            watch.sample = sample
+        run = observer.observe(
+            [image], T, steps(T), want=(), probes=[watch], progress=lambda t: progress()
+        )
+        seen = next(iter(run))
+        _tick_the_rest(seen, progress)
+        for t, step in seen.steps.items():
+            errors[t] += relative_error(step.outputs, outputs) / len(paths)
         for name, (z, phi) in before.items():
-            seen = watch.layers.pop(name)
-            seen.finish()
-            site, sums, keys = converted.neurons[name], (seen.received, seen.sent), image_keys(x)
+            record = watch.layers.pop(name)
+            record.finish()
             links = chain(
-                site, converted.recipe, phi, name, z, *sums, T, network.spike_weight, keys
+                converted.neurons[name],
+                converted.recipe,
+                phi,
+                name,
+                z,
+                record.received,
+                record.sent,
+                T,
+                network.spike_weight,
+                image_keys(x),
             )
-            spikes = {t: float(s.spikes[name].sum()) for t, s in run.snapshots.items()}
-            totals[name].add(
-                links,
-                per_channel(converted.neurons[name]["theta"], z),
-                seen,
-                spikes,
-                run.neurons[name],
-            )
+            theta = per_channel(converted.neurons[name]["theta"], z)
+            spikes = {t: step.spikes[name] for t, step in seen.steps.items()}
+            totals[name].add(links, theta, record, spikes, seen.neurons_by_layer[name])
             progress()
     assert sample is not None
-    names_ = tuple(str(path) for path in paths)
-    return Analysis(converted, T, names_, tuple(totals.values()), sample, errors)
+    images = tuple(str(path) for path in paths)
+    return Analysis(converted, T, images, tuple(totals.values()), sample, errors)
 
 
-def work(converted: Converted, T: int) -> int:
-    """Calls of progress for one image."""
-    return T + len(converted.graph.activations)
+def _layer_of(names: Sequence[str], layer: str | None) -> str:
+    """The full name of a layer; by default the middle one."""
+    if layer is None:
+        return names[len(names) // 2]
+    by_short_name = {short(name): name for name in names}
+    layer = by_short_name.get(layer, layer)
+    if layer not in names:
+        raise UserError(f"no layer {layer!r}: choose from {', '.join(by_short_name)}")
+    return layer
+
+
+@torch.no_grad()
+def _pre_activations(graph: Graph, x: Tensor) -> tuple[Before, tuple[Tensor, ...]]:
+    """The ANN's pre-activations by layer, with their activation functions, and its outputs."""
+    before: Before = {}
+
+    def tap(node: Node, pre: Tensor, post: Tensor) -> None:
+        before[node.name] = pre, node.phi
+
+    outputs = forward(graph, x, tap)
+    return before, tuple(output.cpu() for output in outputs)
+
+
+def _tick_the_rest(seen: Observation, progress: Callable[[], Any]) -> None:
+    """Progress of the steps that were not simulated, since nothing changes in them."""
+    for _ in range(seen.T - seen.simulated):
+        progress()

@@ -10,7 +10,7 @@ nir: for simulators and neuromorphic chips, of networks with (leaky) ReLU, avera
 additions and concatenations, by methods with IF neurons of one spike per step (p-norm,
 channel-norm, rmp, opt, fixed-fraction, spike-norm). Spikes are ones; the file's metadata say how
 the input is presented and what a timestep is. Needs the extra "export". --explain lists the nodes
-that NIR has no words for. json: graph, shapes, thresholds and provenance, to read. safetensors: the
+that NIR cannot express. json: graph, shapes, thresholds and provenance, to read. safetensors: the
 file of `spiking-yolo convert`.
 """
 
@@ -25,7 +25,7 @@ from spiking_yolo.settings import setting
 
 @dataclass(frozen=True, kw_only=True)
 class ExportOptions(MethodOptions):
-    """Which network, in which format, and where its file goes."""
+    """The network, the format, and where the file goes."""
 
     title = "options"
 
@@ -53,8 +53,7 @@ def check_suffix(path: Path, suffix: str) -> None:
 def main(options: ExportOptions) -> None:
     from spiking_yolo.apps.export.write import explain, export
 
-    print(
-        explain(options)
-        if options.explain
-        else f"{export(options).text()}: saved to {options.output}"
-    )
+    if options.explain:
+        print(explain(options))
+    else:
+        print(f"{export(options).text()}: saved to {options.output}")

@@ -12,8 +12,7 @@ from dataclasses import dataclass, replace
 
 import torch
 
-from spiking_yolo.apps.export import folding
-from spiking_yolo.apps.export.sums import slices_channels, with_sums
+from spiking_yolo.apps.export.rewrite import slices_channels, uncarried, with_sums
 from spiking_yolo.convert.converted import Converted
 from spiking_yolo.errors import UserError
 from spiking_yolo.graph import Node, shapes
@@ -21,7 +20,7 @@ from spiking_yolo.io.tables import columns
 from spiking_yolo.recipe import Recipe
 from spiking_yolo.snn.neurons import NeuronLayer
 
-_MISSING = {
+_NOT_IN_NIR = {
     "max_pool": (
         "no max pooling of spikes; train the network with average pooling (train --pool avg) or"
         " with strides of 2 in its convolutions"
@@ -33,37 +32,40 @@ _NO_CARRIER = (
     "its current has a constant part (neuron.shift or a calibrated bias), and no convolution or"
     " linear layer feeds it alone, to take that as its bias; use --method p-norm"
 )
+_ALTERNATIVE = "--format safetensors and json take every network"
 
 
 @dataclass(frozen=True)
 class Missing:
-    """A node that NIR cannot express; reason: what NIR lacks, and the way out."""
+    """A node that NIR cannot express, and why, with a remedy."""
 
     node: Node
     reason: str
 
 
 def needed(converted: Converted) -> tuple[Converted, dict[str, torch.Size]]:
-    """The network without nodes that no output needs, and the shape of every node's output, [1, C,
-    ...].
+    """The network without nodes that no output needs, and the shape of each node's output,
+    [1, C, ...].
     """
     graph = converted.graph.up_to(*converted.graph.outputs)
-    return replace(converted, graph=graph), shapes(
-        graph, converted.spec.height, converted.spec.width
-    )
+    sizes = shapes(graph, converted.spec.height, converted.spec.width)
+    return replace(converted, graph=graph), sizes
 
 
 def missing(converted: Converted, sizes: Mapping[str, torch.Size]) -> list[Missing]:
-    """Every node that NIR cannot express, in the network's order. sizes: of every node's output,
-    [1, C, ...].
+    """Every node that NIR cannot express, in the network's order.
+
+    Args:
+        converted: The network; see `needed`.
+        sizes: Shape of every node's output, [1, C, ...].
     """
-    # unobserved, a pair with a constant current is one neuron.
+    # Unless it is observed, a pair with a constant current is one neuron.
     layers = dict(converted.network(observed=True).layers())
-    found: list[Missing] = []
+    lost: list[Missing] = []
     for node in converted.graph.nodes:
         reason: str | None = None
-        if node.op in _MISSING:
-            reason = f"NIR has {_MISSING[node.op]}"
+        if node.op in _NOT_IN_NIR:
+            reason = f"NIR has {_NOT_IN_NIR[node.op]}"
         elif node.op == "activation":
             reason = _neuron(layers[node.name], converted.recipe)
         elif node.op == "slice" and not slices_channels(node, sizes):
@@ -71,23 +73,25 @@ def missing(converted: Converted, sizes: Mapping[str, torch.Size]) -> list[Missi
         elif node.op == "avg_pool":
             reason = _avg_pool(node, sizes)
         elif node.op == "conv":
-            kernel = converted.graph.tensors[f"{node.name}.weight"].shape[2:]
-            reason = None if kernel[0] == kernel[1] else "the package nir takes square kernels only"
+            height, width = converted.graph.tensors[f"{node.name}.weight"].shape[2:]
+            if height != width:
+                reason = "the package nir takes square kernels only"
         if reason:
-            found.append(Missing(node, reason))
-    return found or _without_carrier(converted, sizes)
-
-
-def _without_carrier(converted: Converted, sizes: Mapping[str, torch.Size]) -> list[Missing]:
-    """Looked for last, in what is left of a network that NIR can express otherwise."""
+            lost.append(Missing(node, reason))
+    if lost:
+        return lost
+    # A network that NIR can express but for constant currents.
     summed = with_sums(converted.graph, converted.neurons, sizes)
-    lost = folding.uncarried(summed.graph, summed.neurons, converted.recipe)
-    names = dict.fromkeys(summed.pairs.get(name, (name,))[0] for name in lost)
-    return [Missing(converted.graph[name], _NO_CARRIER) for name in names]
+    for name in uncarried(summed.graph, summed.neurons, converted.recipe):
+        original, _ = summed.pairs.get(name, (name, ""))
+        entry = Missing(converted.graph[original], _NO_CARRIER)
+        if entry not in lost:
+            lost.append(entry)
+    return lost
 
 
 def _neuron(layer: NeuronLayer, recipe: Recipe) -> str | None:
-    """A pair is two IF neurons, each of which NIR knows."""
+    """Why NIR cannot express a layer of neurons. It knows a pair as two IF neurons."""
     if len(layer.sides) > 1:
         on, off = layer.sides
         return _neuron(on, recipe) or _neuron(off, recipe)
@@ -115,63 +119,52 @@ def _neuron(layer: NeuronLayer, recipe: Recipe) -> str | None:
 
 
 def _avg_pool(node: Node, sizes: Mapping[str, torch.Size]) -> str | None:
-    a = node.attrs
-    if any(a["padding"]) and not a["count_include_pad"]:
+    """Why NIR cannot express an average pooling."""
+    attrs = node.attrs
+    if any(attrs["padding"]) and not attrs["count_include_pad"]:
         return "NIR's average counts the padding; train with count_include_pad=True"
-    given, made = sizes[node.inputs[0]][2:], sizes[node.name][2:]
-    floor = [
-        (n + 2 * p - k) // s + 1
-        for n, p, k, s in zip(given, a["padding"], a["kernel"], a["stride"], strict=True)
-    ]
-    return (
-        None
-        if floor == list(made)
-        else "NIR has no pooling windows beyond the border; train with ceil_mode=False"
+    for axis in (0, 1):
+        padded = sizes[node.inputs[0]][2 + axis] + 2 * attrs["padding"][axis]
+        windows = (padded - attrs["kernel"][axis]) // attrs["stride"][axis] + 1
+        if windows != sizes[node.name][2 + axis]:
+            return "NIR has no pooling windows beyond the border; train with ceil_mode=False"
+    return None
+
+
+def refusal(lost: Sequence[Missing], nodes: int) -> UserError:
+    """How many of the network's `nodes` are missing, and the first of each kind with a remedy, in
+    one line.
+    """
+    groups = _by_reason(lost)
+    kinds = []
+    for group in groups:
+        node = group[0].node
+        more = f", the first of {len(group)}" if len(group) > 1 else ""
+        kinds.append(f"node {node.name!r} ({node.op}{more}): {group[0].reason}")
+    hint = "--explain lists them all, " if len(lost) > len(groups) else ""
+    return UserError(
+        f"{len(lost)} of {nodes} nodes cannot be exported: {'; '.join(kinds)}; {hint}{_ALTERNATIVE}"
     )
 
 
-_ELSE = "--format safetensors and json take every network"
-
-
-def refusal(found: Sequence[Missing], nodes: int) -> UserError:
-    """How many of the network's `nodes` are missing, and the first of each kind with the way out,
-    in one line.
-    """
-    alike = _alike(found)
-    kinds = "; ".join(_kind(lost) for lost in alike)
-    listed = "--explain lists them all, " if len(found) > len(alike) else ""
-    return UserError(f"{_of(found, nodes)} cannot be exported: {kinds}; {listed}{_ELSE}")
-
-
-def listing(found: Sequence[Missing], nodes: int, sizes: Mapping[str, torch.Size]) -> str:
-    """A line per missing node with its operation and the shape of its output, under the reason that
-    they share.
-    """
-    if not found:
+def listing(lost: Sequence[Missing], nodes: int, sizes: Mapping[str, torch.Size]) -> str:
+    """A line per missing node with its operation and the shape of its output, below the reason."""
+    if not lost:
         return f"NIR can express all {nodes} nodes: without --explain the file is written"
-    lines = [f"{_of(found, nodes)} cannot be exported; {_ELSE}"]
-    for lost in _alike(found):
-        shapes = (" x ".join(map(str, sizes[one.node.name][1:])) for one in lost)
-        rows = [
-            (one.node.name, one.node.op, shape) for one, shape in zip(lost, shapes, strict=True)
-        ]
-        lines += ["", lost[0].reason, *(f"  {line}" for line in columns(rows).splitlines())]
+    lines = [f"{len(lost)} of {nodes} nodes cannot be exported; {_ALTERNATIVE}"]
+    for group in _by_reason(lost):
+        rows = []
+        for entry in group:
+            shape = " x ".join(map(str, sizes[entry.node.name][1:]))
+            rows.append((entry.node.name, entry.node.op, shape))
+        lines += ["", group[0].reason]
+        lines += [f"  {line}" for line in columns(rows).splitlines()]
     return "\n".join(lines)
 
 
-def _of(found: Sequence[Missing], nodes: int) -> str:
-    return f"{len(found)} of {nodes} nodes"
-
-
-def _alike(found: Sequence[Missing]) -> list[list[Missing]]:
-    """By kind: the same operation for the same reason."""
-    alike: dict[tuple[str, str], list[Missing]] = {}
-    for lost in found:
-        alike.setdefault((lost.node.op, lost.reason), []).append(lost)
-    return list(alike.values())
-
-
-def _kind(lost: Sequence[Missing]) -> str:
-    node = lost[0].node
-    more = f", the first of {len(lost)}" if len(lost) > 1 else ""
-    return f"node {node.name!r} ({node.op}{more}): {lost[0].reason}"
+def _by_reason(lost: Sequence[Missing]) -> list[list[Missing]]:
+    """Groups of the same operation and reason."""
+    groups: dict[tuple[str, str], list[Missing]] = {}
+    for entry in lost:
+        groups.setdefault((entry.node.op, entry.reason), []).append(entry)
+    return list(groups.values())

@@ -11,14 +11,19 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from spiking_yolo.apps.export import folding
 from spiking_yolo.apps.export.expressible import missing, needed, refusal
-from spiking_yolo.apps.export.sums import Summed, with_sums
+from spiking_yolo.apps.export.rewrite import (
+    Summed,
+    delivered_units,
+    normalised,
+    ratio,
+    with_offsets,
+    with_sums,
+)
 from spiking_yolo.convert.converted import Converted
 from spiking_yolo.errors import require
 from spiking_yolo.graph import Node, shapes
 from spiking_yolo.io.json import json_text
-from spiking_yolo.recipe import Recipe
 from spiking_yolo.snn.layout import per_channel
 from spiking_yolo.snn.units import Unit, same
 
@@ -43,41 +48,44 @@ _POISSON = (
 def to_nir(converted: Converted) -> nir.NIRGraph:
     """The network as a NIR graph that needs nothing else.
 
-    Thresholds are folded into weights and biases (folding.py): a spike is a one, r = 1, and
-    v_threshold = 1 wherever a convolution or linear layer feeds only one layer of neurons. IF nodes
-    carry the names of our layers; an ON/OFF pair is two, NAME_on and NAME_off, with `pair` and
-    `side` in their metadata, and concatenations are sums (sums.py). Convolutions of kernel 1 appear
-    where a sum needs spikes in another unit. Arrays have the dtype of the network's tensors. The
-    graph's metadata say how the input is presented (input), what a step is (step), how the output
-    is read (readout), and hold recipe, spec and provenance as JSON. Raises UserError naming what
-    NIR cannot express.
+    Thresholds are folded into weights and biases: a spike is a one, r = 1, and v_threshold = 1
+    wherever a convolution or linear layer feeds only one layer of neurons. IF nodes carry the names
+    of our layers; an ON/OFF pair is two, NAME_on and NAME_off, with `pair` and `side` in their
+    metadata, and concatenations are sums (see rewrite.py). Convolutions of kernel 1 appear where a
+    sum needs spikes in another unit. Arrays have the dtype of the network's tensors. The graph's
+    metadata say how the input is presented (input), what a step is (step), how the output is read
+    (readout), and hold recipe, spec and provenance as JSON.
+
+    Raises:
+        UserError: NIR cannot express some nodes, which the message names.
     """
     package = require("nir", "export")
     converted, sizes = needed(converted)
     if lost := missing(converted, sizes):
         raise refusal(lost, len(converted.graph.nodes))
     summed = with_sums(converted.graph, converted.neurons, sizes)
-    source = folding.with_offsets(summed.graph, summed.neurons, converted.recipe)
+    source = with_offsets(summed.graph, summed.neurons, converted.recipe)
     return _Writer(package, converted, replace(summed, graph=source)).graph()
 
 
 class _Writer:
-    """sources: node -> the NIR nodes whose sum it is. units: node -> the value of a one in that
-    sum, [C].
+    """Writes the nodes of a network one after the other.
+
+    Attributes:
+        sources: Node -> the NIR nodes whose sum it is.
+        units: Node -> the value of a one in that sum, [C].
     """
 
     def __init__(self, package: Any, converted: Converted, summed: Summed):
-        self.nir, self.converted, self.source, self.pairs = (
-            package,
-            converted,
-            summed.graph,
-            summed.pairs,
-        )
+        self.nir = package
+        self.converted = converted
+        self.source = summed.graph
+        self.pairs = summed.pairs
         self.sizes = shapes(self.source, converted.spec.height, converted.spec.width)
         self.thetas = {
             node.name: summed.neurons[node.name]["theta"] for node in self.source.activations
         }
-        self.asked = folding.asked_units(self.source, self.thetas)
+        self.delivered = delivered_units(self.source, self.thetas)
         self.like = next(iter(self.source.tensors.values()))
         self.nodes: dict[str, Any] = {}
         self.edges: list[tuple[str, str]] = []
@@ -89,73 +97,76 @@ class _Writer:
             self._add(node)
         for k, name in enumerate(self.source.outputs):
             own = self._free("output" if len(self.source.outputs) == 1 else f"output_{k}")
-            self._put(
-                own,
-                self.nir.Output(np.array(self.sizes[name][1:])),
-                self._delivered(name, None, own),
-            )
+            output = self.nir.Output(np.array(self.sizes[name][1:]))
+            self._put(own, output, self._in_unit(name, None, own))
         return self.nir.NIRGraph(self.nodes, self.edges, metadata=_metadata(self.converted))
 
     def _add(self, node: Node) -> None:
         name, shape = node.name, self.sizes[node.name][1:]
-        unit = self.units[node.inputs[0]] if node.inputs else None
         if node.op == "input":
             name = self._free("input")
             self._put(name, self.nir.Input(np.array(shape)), [])
-        elif node.weighted:
-            parameters = folding.normalised(self.source, node, unit, self.asked[name])
-            self._put(name, self._layer(node, *parameters), self.sources[node.inputs[0]])
-            unit = self.asked[name]
+            self.units[node.name] = None
+            self.sources[node.name] = [name]
+            return
+        unit = self.units[node.inputs[0]]
+        if node.op == "add":
+            self.units[name] = self.delivered[name]
+            self.sources[name] = self._sum(node)
+            return
+        if node.weighted:
+            parameters = normalised(self.source, node, unit, self.delivered[name])
+            written = self._layer(node, *parameters)
+            unit = self.delivered[name]
         elif node.op == "activation":
-            self._put(name, self._neurons(node, unit), self.sources[node.inputs[0]])
+            written = self._neurons(node, unit)
             unit = self.thetas[name]
-        elif node.op == "add":
-            unit = self.asked[name]
         elif node.op == "flatten":
-            self._put(name, self._flatten(node), self.sources[node.inputs[0]])
+            # Counted from the end, so that it says the same with and without a batch dimension.
+            whole = np.array(self.sizes[node.inputs[0]][1:])
+            written = self.nir.Flatten({"input": whole}, start_dim=-len(whole), end_dim=-1)
             unit = None if unit is None else unit.repeat_interleave(shape[0] // len(unit))
         else:
-            self._put(name, self._pool(node), self.sources[node.inputs[0]])
-        self.units[node.name] = unit
-        self.sources[node.name] = self._sum(node) if node.op == "add" else [name]
+            written = self._pool(node)
+        self._put(name, written, self.sources[node.inputs[0]])
+        self.units[name] = unit
+        self.sources[name] = [name]
 
-    def _put(self, name: str, made: Any, sources: list[str]) -> None:
-        self.nodes[name] = made
+    def _put(self, name: str, written: Any, sources: list[str]) -> None:
+        self.nodes[name] = written
         self.edges += [(source, name) for source in sources]
 
     def _sum(self, node: Node) -> list[str]:
         sources: list[str] = []
         for k, name in enumerate(node.inputs):
-            sources += self._delivered(name, self.units[node.name], f"{node.name}_{k}", sources)
+            sources += self._in_unit(name, self.units[node.name], f"{node.name}_{k}", sources)
         return sources
 
-    def _delivered(
+    def _in_unit(
         self, name: str, unit: Unit, reader: str, beside: list[str] | None = None
     ) -> list[str]:
-        """NIR nodes whose sum is the node's value in `unit`: its own, or one more that changes the
-        unit.
+        """NIR nodes whose sum is the node's value in `unit`.
 
-        One more also where an edge from them would meet the same edge, from `beside`: NIR has no
-        double edges.
+        These are its own, or another one that changes the unit. That is also needed where an edge
+        from them would double one from `beside`: NIR has no double edges.
         """
         if same(self.units[name], unit) and set(self.sources[name]).isdisjoint(beside or ()):
             return self.sources[name]
         shape = self.sizes[name][1:]
-        factors = folding.ratio(self.units[name], unit, shape[0], self.like).diag()
+        factors = ratio(self.units[name], unit, shape[0], self.like).diag()
         zero = factors.new_zeros(len(factors))
+        if len(shape) == 1:
+            written = self._affine(factors, zero)
+        else:
+            written = self._conv(factors[..., None, None], zero, shape)
         own = self._free(f"{name}_to_{reader}")
-        made = (
-            self._affine(factors, zero)
-            if len(shape) == 1
-            else self._conv(factors[..., None, None], zero, shape)
-        )
-        self._put(own, made, self.sources[name])
+        self._put(own, written, self.sources[name])
         return [own]
 
     def _free(self, name: str) -> str:
         """The name, with underscores until no other node of either graph has it."""
-        taken = {*self.nodes, *(node.name for node in self.source.nodes if node.op != "input")}
-        while name in taken:
+        others = {node.name for node in self.source.nodes if node.op != "input"}
+        while name in self.nodes or name in others:
             name += "_"
         return name
 
@@ -168,31 +179,25 @@ class _Writer:
     def _affine(self, weight: Tensor, bias: Tensor) -> Any:
         return self.nir.Affine(_array(weight), _array(bias))
 
-    def _conv(self, weight: Tensor, bias: Tensor, given: torch.Size, **geometry: Any) -> Any:
+    def _conv(self, weight: Tensor, bias: Tensor, shape: torch.Size, **geometry: Any) -> Any:
         g = {"stride": (1, 1), "padding": (0, 0), "dilation": (1, 1)} | geometry
-        return self.nir.Conv2d(tuple(given[1:]), _array(weight), **g, groups=1, bias=_array(bias))
+        return self.nir.Conv2d(tuple(shape[1:]), _array(weight), **g, groups=1, bias=_array(bias))
 
     def _neurons(self, node: Node, unit: Unit) -> Any:
         shape, theta = self.sizes[node.name], self.thetas[node.name]
-        threshold = folding.ratio(theta, unit, len(theta), self.like)
-        known = {"reset": self.converted.recipe.neuron.reset}
+        threshold = ratio(theta, unit, len(theta), self.like)
+        metadata = {"reset": self.converted.recipe.neuron.reset}
         if node.name in self.pairs:
-            known["pair"], known["side"] = self.pairs[node.name]
+            metadata["pair"], metadata["side"] = self.pairs[node.name]
         full = _array(per_channel(threshold, self.like.new_empty(shape)).expand(shape)[0])
-        return self.nir.IF(np.ones_like(full), full, np.zeros_like(full), metadata=known)
+        return self.nir.IF(np.ones_like(full), full, np.zeros_like(full), metadata=metadata)
 
     def _pool(self, node: Node) -> Any:
         if node.op == "global_avg_pool":
             whole = np.array(self.sizes[node.inputs[0]][2:])
             return self.nir.AvgPool2d(whole, whole, np.array([0, 0]))
-        return self.nir.AvgPool2d(
-            *(np.array(node.attrs[k]) for k in ("kernel", "stride", "padding"))
-        )
-
-    def _flatten(self, node: Node) -> Any:
-        """Counted from the end, so that it says the same with and without a batch dimension."""
-        given = np.array(self.sizes[node.inputs[0]][1:])
-        return self.nir.Flatten({"input": given}, start_dim=-len(given), end_dim=-1)
+        geometry = [np.array(node.attrs[key]) for key in ("kernel", "stride", "padding")]
+        return self.nir.AvgPool2d(*geometry)
 
 
 def _array(tensor: Tensor) -> np.ndarray:
@@ -200,7 +205,7 @@ def _array(tensor: Tensor) -> np.ndarray:
 
 
 def _metadata(converted: Converted) -> dict[str, Any]:
-    recipe: Recipe = converted.recipe
+    recipe = converted.recipe
     return {
         "generator": "spiking_yolo",
         "dt": 1.0,

@@ -1,6 +1,4 @@
-"""A converted network as JSON that a person can read: graph, shapes, thresholds and where it came
-from; no weights.
-"""
+"""Write a converted network to a file: NIR, safetensors, or JSON that a person can read."""
 
 import json
 from dataclasses import dataclass
@@ -23,12 +21,12 @@ FORMAT = "spiking_yolo-description-1"
 
 
 def describe(converted: Converted) -> str:
-    """The JSON text, one line per node.
+    """The network as JSON, one line per node; without weights.
 
     A node has name, op, inputs, attrs, and shape, that of its output without the batch: [C, H, W]
-    or [features]. weight, bias: shapes. neurons: what its neurons have, see
-    snn.neurons.NeuronLayer: theta per channel in the units of the original network, a single number
-    where all channels share it; of a value per neuron the shape, and its range.
+    or [features]. weight, bias: shapes. neurons: their parameters, see snn.neurons.NeuronLayer, as
+    theta per channel in the units of the original network; a single number where all channels share
+    it; of a value per neuron the shape and the range.
     """
     graph = converted.graph
     sizes = shapes(graph, converted.spec.height, converted.spec.width)
@@ -40,14 +38,15 @@ def describe(converted: Converted) -> str:
         "outputs": list(graph.outputs),
     }
     lines = [f" {json_text(key)}: {json_text(value)}," for key, value in head.items()]
-    nodes = [
-        f"  {json_text(_node(converted, node, list(sizes[node.name][1:])))}" for node in graph.nodes
-    ]
+    nodes = []
+    for node in graph.nodes:
+        entry = _node(converted, node, list(sizes[node.name][1:]))
+        nodes.append(f"  {json_text(entry)}")
     return "\n".join(["{", *lines, ' "nodes": [', ",\n".join(nodes), " ]", "}", ""])
 
 
 def _node(converted: Converted, node: Node, shape: list[int]) -> dict[str, Any]:
-    entry = {
+    entry: dict[str, Any] = {
         "name": node.name,
         "op": node.op,
         "inputs": list(node.inputs),
@@ -55,11 +54,10 @@ def _node(converted: Converted, node: Node, shape: list[int]) -> dict[str, Any]:
         "shape": shape,
     }
     weight, bias = converted.graph.parameters(node)
-    entry |= {
-        key: list(value.shape)
-        for key, value in (("weight", weight), ("bias", bias))
-        if value is not None
-    }
+    if weight is not None:
+        entry["weight"] = list(weight.shape)
+    if bias is not None:
+        entry["bias"] = list(bias.shape)
     if own := converted.neurons.get(node.name):
         entry["neurons"] = {key: _values(value) for key, value in own.items()}
     return entry
@@ -83,10 +81,9 @@ class Exported:
     nodes: int | None = None
 
     def text(self) -> str:
-        layers = (
-            f"{len(self.converted.neurons)} layers of neurons, method {self.converted.recipe.name}"
-        )
-        return layers if self.nodes is None else f"{layers}, {self.nodes} NIR nodes"
+        layers = len(self.converted.neurons)
+        text = f"{layers} layers of neurons, method {self.converted.recipe.name}"
+        return text if self.nodes is None else f"{text}, {self.nodes} NIR nodes"
 
 
 def convert(options: ConvertOptions) -> Exported:
@@ -105,8 +102,8 @@ def explain(options: ExportOptions) -> str:
 def export(options: ExportOptions) -> Exported:
     """Write the network in the format, whole or not at all.
 
-    Raises UserError when NIR cannot express it, when there is no --output, or when the system
-    refuses to write.
+    Raises:
+        UserError: NIR cannot express it, there is no --output, or the file cannot be written.
     """
     if options.output is None:
         raise UserError("--explain writes nothing: leave it out")

@@ -7,8 +7,9 @@ import pytest
 from helpers.tiny import photo, run_tool
 from PIL import Image
 
-from spiking_yolo.apps.analyze.run import MethodCost, analyze, work
-from spiking_yolo.apps.analyze.tables import cost_table, layer_table, wrapped
+from spiking_yolo.apps.analyze.diagnosis import cost_table, layer_table, wrapped
+from spiking_yolo.apps.analyze.records import MethodCost
+from spiking_yolo.apps.analyze.run import analyze, work
 from spiking_yolo.convert.load import load
 
 FIGURES = {"error", "wrong-spikes", "spikes"}
@@ -81,7 +82,7 @@ def test_output_error_is_that_of_the_tensors(weights):
     for path in paths:
         x = preprocess(read_image(path), converted.spec)[0][None]
         snn, ann = (
-            converted.network().run(x, 6).snapshots[6].outputs[0],
+            converted.network()(x, 6).snapshots[6].outputs[0],
             forward(converted.graph, x)[0],
         )
         errors.append(float((snn - ann).norm() / ann.norm()))

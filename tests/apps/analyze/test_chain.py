@@ -12,7 +12,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from spiking_yolo.apps.analyze.chain import PARTS, Chain, chain
-from spiking_yolo.apps.analyze.watch import Watch
+from spiking_yolo.apps.analyze.records import Watch
 from spiking_yolo.convert.methods import get_recipe, list_methods
 from spiking_yolo.graph import Activation, forward
 from spiking_yolo.recipe import Recipe
@@ -211,7 +211,7 @@ def test_the_parts_add_up(name, model, T):
     before = {}
     forward(converted.graph, x, lambda node, pre, post: before.update({node.name: (pre, node.phi)}))
     watch = Watch(before, T)
-    network.run(x, T, probes=[watch])
+    network(x, T, probes=[watch])
     for i, (site, seen) in enumerate(watch.layers.items()):
         z, phi = before[site]
         found = chain(
@@ -238,7 +238,7 @@ def test_what_was_sent_is_what_the_next_layer_received():
         converted.graph, x, lambda node, pre, post: before.update({node.name: (pre, Activation())})
     )
     watch = Watch(before, 9)
-    network.run(x, 9, probes=[watch])
+    network(x, 9, probes=[watch])
     for name, seen in watch.layers.items():
         assert torch.allclose(seen.received - network.neurons[name].potential, seen.sent, atol=1e-9)
         assert seen.sent.max() > 0

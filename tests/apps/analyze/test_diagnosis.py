@@ -6,11 +6,9 @@ import pytest
 import torch
 
 from spiking_yolo.apps.analyze.chain import Chain
-from spiking_yolo.apps.analyze.diagnosis import _first_layer, advice, diagnose
-from spiking_yolo.apps.analyze.run import analyze, starts
-from spiking_yolo.apps.analyze.tables import layer_table
-from spiking_yolo.apps.analyze.totals import LayerTotals
-from spiking_yolo.apps.analyze.watch import LayerWatch
+from spiking_yolo.apps.analyze.diagnosis import _first_layer, advice, diagnose, layer_table, starts
+from spiking_yolo.apps.analyze.records import LayerTotals, LayerWatch
+from spiking_yolo.apps.analyze.run import analyze
 from spiking_yolo.convert.load import load
 from spiking_yolo.convert.methods import get_recipe, list_methods
 from spiking_yolo.graph import Activation
@@ -28,7 +26,7 @@ def diagnosis(weights, method, T=16, tolerance=0.1, **settings) -> str:
 
 def test_low_thresholds_clip(weights):
     said = diagnosis(weights, "p-norm", threshold__scale="0.1")
-    assert "Layer 0 is the first whose error passes 0.1" in said and "is clipping" in said
+    assert "Layer 0 is the first whose error exceeds 0.1" in said and "is clipping" in said
     assert "--set threshold.percentile=100" in said and "--set neuron.gamma=2" in said
 
 
@@ -71,7 +69,7 @@ def test_a_bias_that_mends_the_mean_is_named():
     totals.add(Chain(*links), torch.ones(3, 1, 1), seen, {4: 1.0}, 192)
     said = " ".join(_first_layer([totals], get_recipe("calibration-light"), 4, 0.1))
     assert (
-        "a calibrated bias mends the channel's mean only" in said
+        "a calibrated bias only corrects the channel's mean" in said
         and "Try more steps (--T 8)" in said
     )
 
@@ -88,7 +86,7 @@ def test_inherited_errors_point_above(weights):
         first.relative_error < limit < second.relative_error and second.dominant() == "wrong input"
     )
     said = "\n".join(diagnose(found, limit))
-    assert "Layer 2 is the first" in said and "Look above: of the layers before it layer 0" in said
+    assert "Layer 2 is the first" in said and "Of the layers before it, layer 0 adds" in said
 
 
 ALL = "MSAT's thresholds start at {} of Theta in every layer."
@@ -99,12 +97,15 @@ ALL = "MSAT's thresholds start at {} of Theta in every layer."
     [
         (
             {"msat__gain": "1"},
-            f"{ALL.format(0.67)} That is outside 0.1 to 0.35, where MSAT is mostly of use: try --set msat.gain=3.1",
+            f"{ALL.format(0.67)} That is outside 0.1 to 0.35, where MSAT helps most: try --set msat.gain=3.1",
         ),
         ({"msat__gain": "3"}, ALL.format(0.21)),
         ({"msat__gain": "3", "msat__det": "false"}, f"{ALL.format(0.091)} That is outside"),
         ({"msat__gain": "2", "msat__det": "false"}, ALL.format(0.21)),
-        ({"msat__dtt": "false", "msat__gain": "1"}, "which alone knows Theta (--set msat.dtt=true"),
+        (
+            {"msat__dtt": "false", "msat__gain": "1"},
+            "the only term that depends on Theta (--set msat.dtt=true",
+        ),
         (
             {"msat__units": "raw", "msat__gain": "1"},
             "try --set msat.units=normalised --set msat.gain=3.1",
@@ -115,7 +116,7 @@ def test_where_msat_starts(weights, settings, says):
     """sigmoid(ln 2 + 1 - 3) = .21, which a gain of ln 2 + 1 + ln(.8 / .2) = 3.1 makes .2."""
     said = diagnosis(weights, "msat", T=2, msat__confidence="off", **settings).replace("\n", " ")
     assert says in said and ("outside" in said) == (
-        "outside" in says or "try" in says or "alone" in says
+        "outside" in says or "try" in says or "only" in says
     )
 
 
@@ -141,14 +142,16 @@ def test_a_start_that_differs_between_layers(weights):
 
 
 def test_nothing_to_complain_about(weights):
-    assert "No layer's error passes 0.9" in diagnosis(weights, "signed-memory", T=32, tolerance=0.9)
+    assert "No layer's error exceeds 0.9" in diagnosis(
+        weights, "signed-memory", T=32, tolerance=0.9
+    )
 
 
 def test_unused_and_silent_channels_are_named(weights):
     converted = load(weights, "p-norm", {"threshold.scale": "1000"})
     found = analyze(converted, [str(weights.parent / "photos" / "a.png")], 4)
     said = "\n".join(diagnose(found, 0.1))
-    assert "are active in the ANN and never fired" in said
+    assert "are active in the ANN but never fired" in said
     assert all(
         layer.count("silent") == len(layer.channels["positive"]) - layer.count("dead")
         for layer in found.layers

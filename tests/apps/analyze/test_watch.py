@@ -8,9 +8,14 @@ import torch
 from helpers.networks import Pooled, TinyLeaky, images, make, spiking
 
 from spiking_yolo.apps.analyze.chain import PARTS, Chain
-from spiking_yolo.apps.analyze.tables import full, typical
-from spiking_yolo.apps.analyze.totals import LayerTotals
-from spiking_yolo.apps.analyze.watch import LayerWatch, NeuronSample, Watch, choose
+from spiking_yolo.apps.analyze.figures import typical
+from spiking_yolo.apps.analyze.records import (
+    LayerTotals,
+    LayerWatch,
+    NeuronSample,
+    Watch,
+    sample_neurons,
+)
 from spiking_yolo.convert.methods import get_recipe
 from spiking_yolo.graph import Activation, forward
 from spiking_yolo.recipe import Neuron, Recipe
@@ -35,7 +40,7 @@ def recorded(model, name, T, settings=None):
         record.setdefault(name, {})[t] = (layer.out.clone(), on, off)
 
     network, watch = converted.network(observed=True), Watch(before, T)
-    network.run(x, T, probes=[watch, keep])
+    network(x, T, probes=[watch, keep])
     for seen in watch.layers.values():
         seen.finish()
     return watch, network, record
@@ -210,7 +215,7 @@ def test_sample_follows_thresholds_and_potentials():
     z, phi = before[name]
     after = phi(z)
     watch, kept = Watch(before, T), []
-    sample = watch.sample = choose(name, after, converted.neurons[name]["theta"])
+    sample = watch.sample = sample_neurons(name, after, converted.neurons[name]["theta"])
 
     def keep(layer_name, t, layer, current):
         if layer_name == name:
@@ -218,7 +223,7 @@ def test_sample_follows_thresholds_and_potentials():
                 (layer.on.threshold.flatten().clone(), layer.on.potential.flatten().clone())
             )
 
-    converted.network(observed=True).run(x, T, probes=[watch, keep])
+    converted.network(observed=True)(x, T, probes=[watch, keep])
     flat = torch.from_numpy(
         np.ravel_multi_index([w.numpy() for w in sample.where], tuple(after.shape))
     )
@@ -234,13 +239,13 @@ def test_sample_follows_thresholds_and_potentials():
 
 
 def test_a_sample_of_a_dead_layer_and_the_gaps_of_a_settled_one():
-    dead = choose("x", torch.zeros(1, 2, 3, 3), torch.ones(2))
+    dead = sample_neurons("x", torch.zeros(1, 2, 3, 3), torch.ones(2))
     assert len(dead.activation) == 18 and len(typical(dead)) == 1
     one, two = np.ones(2), np.full(2, 2.0)
     sample = NeuronSample(
         "x", np.array([1.0, 0.2]), one, (), [1, 2, 5], [one, two, one], [two, one, two]
     )
-    whole = full(sample, 7)
+    whole = sample.at_every_step(7)
     assert whole.t == list(range(1, 8))
     assert [values[0] for values in whole.theta] == [1, 2, 2, 2, 1, 1, 1]
     assert [values[0] for values in whole.potential] == [2, 1, 1, 1, 2, 2, 2]

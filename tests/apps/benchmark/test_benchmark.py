@@ -101,7 +101,7 @@ def test_a_timed_network_is_the_same_network_and_its_shares_add_up():
     assert {"conv2", "act2", "pool2", "head1"} <= set(figures["by_node"])
     timed = converted.network()
     Stopwatch(timed, torch.device("cpu"))
-    snapshots = timed.run(x, 6).snapshots[6], converted.network().run(x, 6).snapshots[6]
+    snapshots = timed(x, 6).snapshots[6], converted.network()(x, 6).snapshots[6]
     assert all(torch.equal(a, b) for a, b in zip(*(s.outputs for s in snapshots), strict=True))
 
 
