@@ -1,6 +1,4 @@
-"""One style for all figures: fonts, lines, file format. matplotlib's global settings are left
-alone.
-"""
+"""One style for all figures, apart from matplotlib's global settings."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -16,7 +14,8 @@ from spiking_yolo.io.files import atomic_write
 
 DPI = 200
 STYLE: dict[Any, Any] = {
-    "text.parse_math": False,  # names of classes may have a dollar sign
+    # Names of classes may have a dollar sign.
+    "text.parse_math": False,
     "font.family": "DejaVu Sans",
     "font.size": 9,
     "axes.titlesize": 9,
@@ -33,11 +32,13 @@ STYLE: dict[Any, Any] = {
     "grid.linewidth": 0.6,
     "lines.linewidth": 1.6,
     "lines.markersize": 5,
-    "pdf.fonttype": 42,  # publishers reject Type 3 fonts
-    "svg.hashsalt": "spiking_yolo",  # names of parts are otherwise drawn at random
+    # Publishers reject Type 3 fonts.
+    "pdf.fonttype": 42,
+    # The same figure is the same file, without random names of its parts.
+    "svg.hashsalt": "spiking_yolo",
 }
 
-# No date keeps the same figure the same file.
+# Nor with a date in it.
 _UNDATED: dict[str, Any] = {".png": None, ".pdf": {"CreationDate": None}, ".svg": {"Date": None}}
 
 
@@ -49,11 +50,17 @@ def paper_figure(
     layout: Literal["constrained", "compressed"] = "constrained",
     also: FigureFormat = "png",
 ) -> Iterator[Figure]:
-    """Yield an empty figure of width x height inches and save it on success, as .png at 200 dpi,
-    .pdf or .svg, and in the format `also`.
+    """Yield an empty figure, and save it on success.
 
-    layout: "compressed" suits axes of fixed aspect, such as pictures; empty margins are cut off.
-    Raises UserError for another suffix or when the file cannot be written.
+    Args:
+        path: Ends in .png (200 dpi), .pdf or .svg.
+        width: In inches.
+        height: In inches.
+        layout: "compressed" suits axes of fixed aspect, such as pictures, and cuts empty margins.
+        also: A second format in which the figure is saved.
+
+    Raises:
+        UserError: The path has another end, or the file cannot be written.
     """
     path = Path(path)
     if path.suffix.lower() not in _UNDATED:

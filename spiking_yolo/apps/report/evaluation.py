@@ -1,5 +1,5 @@
-"""The page of an evaluation: figures over the timesteps, per class, and the photographs that both
-networks see differently.
+"""The page of an evaluation: figures over the timesteps and per class, and the photographs in which
+the boxes of both networks differ most.
 """
 
 from collections.abc import Sequence
@@ -17,13 +17,19 @@ from spiking_yolo.snn.counting import Counts
 
 # Confidence of the boxes that are drawn and compared.
 SURE = 0.25
-PHOTOGRAPHS = 12  # are shown
-PER_PHOTOGRAPH = 300_000  # characters
+# So many are shown, each of at most so many characters.
+PHOTOGRAPHS = 12
+PER_PHOTOGRAPH = 300_000
 
 
 def evaluation_page(evaluation: Evaluation) -> Page:
-    """The page of a finished evaluation. Raises UserError where a photograph of it is gone."""
-    table, scorer = evaluation.table, evaluation.scorer
+    """The page of a finished evaluation.
+
+    Raises:
+        UserError: A photograph of it is gone.
+    """
+    table = evaluation.table
+    scorer = evaluation.scorer
     steps = [row["T"] for row in table.steps]
     photographs, classes = _photographs(evaluation, steps)
     data = {
@@ -61,17 +67,16 @@ def evaluation_page(evaluation: Evaluation) -> Page:
 
 def _figures(evaluation: Evaluation, name: str, row: Row) -> dict[str, Any]:
     """The main figures with their intervals, and the first one's difference to the ANN."""
-    found = evaluation.intervals.get(name, {})
+    intervals = evaluation.intervals.get(name, {})
+    figures: dict[str, Any] = {}
+    for figure in evaluation.scorer.main:
+        figures[figure] = {"value": row[figure], "interval": _ends(intervals.get(figure))}
     first = evaluation.scorer.main[0]
-    return {
-        "figures": {
-            f: {"value": row[f], "interval": _ends(found.get(f))} for f in evaluation.scorer.main
-        },
-        "minus": {
-            "value": row[first] - evaluation.table.ann[first],
-            "interval": _ends(found.get(f"{first}_minus_ann")),
-        },
+    minus = {
+        "value": row[first] - evaluation.table.ann[first],
+        "interval": _ends(intervals.get(f"{first}_minus_ann")),
     }
+    return {"figures": figures, "minus": minus}
 
 
 def _ends(interval: Interval | None) -> list[float] | None:
@@ -94,56 +99,55 @@ def _spiking(evaluation: Evaluation, row: Row) -> dict[str, Any]:
 
 def _per_class(evaluation: Evaluation, steps: Sequence[int]) -> list[dict[str, Any]]:
     scored = evaluation.table.scored
-    n = scored["ann"].objects
-    return [
-        {
-            "name": name,
-            "n": n[name],
-            "ann": ann,
-            "steps": [scored[str(t)].per_class[name] for t in steps],
-        }
-        for name, ann in scored["ann"].per_class.items()
-    ]
+    objects = scored["ann"].objects
+    rows: list[dict[str, Any]] = []
+    for name, ann in scored["ann"].per_class.items():
+        by_step = [scored[str(t)].per_class[name] for t in steps]
+        rows.append({"name": name, "n": objects[name], "ann": ann, "steps": by_step})
+    return rows
 
 
 def _photographs(
     evaluation: Evaluation, steps: Sequence[int]
 ) -> tuple[list[dict[str, Any]], dict[str, Any]]:
-    """Those in which the boxes at the last step differ most from the ANN's, and the classes in
-    them.
+    """The photographs in which the boxes at the last step differ most from the ANN's, and the
+    legend of the classes in them.
     """
     dataset = evaluation.dataset
     if not isinstance(dataset, DetectionSet):
         return [], {}
-    every = [
-        (_sure(r.ann), [_sure(r.steps[t].prediction) for t in steps]) for r in evaluation.records
-    ]
-    differences = [difference(ann, of_steps[-1]) for ann, of_steps in every]
-    order = sorted(range(len(every)), key=lambda k: -differences[k])
-    chosen = [k for k in order if differences[k] > 0][:PHOTOGRAPHS]
-    seen = class_ids(boxes for k in chosen for boxes in (every[k][0], *every[k][1]))
-    shown = [
-        {
-            "name": Path(dataset.samples[k].path).name,
-            "image": photograph(dataset.samples[k].image(), PER_PHOTOGRAPH),
-            "width": dataset.samples[k].width,
-            "height": dataset.samples[k].height,
-            "difference": differences[k],
-            "ann": box_rows(every[k][0]),
-            "boxes": [box_rows(boxes) for boxes in every[k][1]],
-        }
-        for k in chosen
-    ]
-    return shown, legend(seen, dataset.classes)
+    pairs: list[tuple[float, int]] = []
+    for k, record in enumerate(evaluation.records):
+        score = difference(_sure(record.ann), _sure(record.steps[steps[-1]].prediction))
+        if score > 0:
+            pairs.append((-score, k))
+    photographs: list[dict[str, Any]] = []
+    classes: set[int] = set()
+    for negative, k in sorted(pairs)[:PHOTOGRAPHS]:
+        record, sample = evaluation.records[k], dataset.samples[k]
+        ann = _sure(record.ann)
+        by_step = [_sure(record.steps[t].prediction) for t in steps]
+        classes |= class_ids([ann, *by_step])
+        photographs.append(
+            {
+                "name": Path(sample.path).name,
+                "image": photograph(sample.image(), PER_PHOTOGRAPH),
+                "width": sample.width,
+                "height": sample.height,
+                "difference": -negative,
+                "ann": box_rows(ann),
+                "boxes": [box_rows(boxes) for boxes in by_step],
+            }
+        )
+    return photographs, legend(classes, dataset.classes)
 
 
 def _sure(boxes: Any) -> Detections:
+    """The boxes that are drawn and compared."""
     return boxes.take(boxes.confidence > SURE)
 
 
 def difference(ann: Detections, snn: Detections) -> float:
-    """How differently two networks see a photograph: the confidences of the boxes that only one of
-    them has, summed.
-    """
+    """Sum of the confidences of the boxes that only one of two networks has."""
     missed, added = unmatched(ann, snn)
     return float(ann.confidence[missed].sum() + snn.confidence[added].sum())
