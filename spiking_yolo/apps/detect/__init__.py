@@ -36,7 +36,7 @@ from spiking_yolo.settings import setting
 if TYPE_CHECKING:
     from spiking_yolo.result import Result
 
-# Timesteps of an image where nothing is said.
+# Timesteps of an image by default.
 LONGEST = 64
 
 
@@ -109,8 +109,12 @@ class DetectOptions(
             raise UserError("--layers are those of --overlay: give that too, or leave it out")
 
     def timesteps(self, kept: bool = False) -> int:
-        """Of an image or, if kept, of a frame of a video whose state stays."""
-        return self.T or (max(self.steps, default=1) if kept else LONGEST)
+        """Timesteps of an image or, if `kept`, of a frame of a video whose state stays."""
+        if self.T is not None:
+            return self.T
+        if kept:
+            return max(self.steps, default=1)
+        return LONGEST
 
 
 @dataclass(frozen=True)

@@ -2,7 +2,7 @@
 
 from collections import Counter
 from collections.abc import Callable
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -24,7 +24,8 @@ from spiking_yolo.metrics.energy import TIMELINE, accounts
 from spiking_yolo.metrics.video import PERSON
 from spiking_yolo.result import Result
 
-OVERLAY_SIDE = 1280  # pixels; a figure shows no more
+# Longer side in pixels; a figure shows no more.
+OVERLAY_SIDE = 1280
 GIF_SIDE = 640
 
 
@@ -50,13 +51,14 @@ def file_sinks(run: DetectRun, folder: Path) -> list[Sink]:
     return sinks
 
 
+@dataclass
 class Labels(Sink):
     """labels/IMAGE.txt or labels/VIDEO/FRAME.txt, a line per box: class, centre x, centre y, width,
     height as fractions of the image [, confidence].
     """
 
-    def __init__(self, folder: Path, confidence: bool):
-        self.folder, self.confidence = folder / "labels", confidence
+    folder: Path
+    confidence: bool
 
     def image(self, seen: ImageResult) -> None:
         self._write(seen.name, seen.result)
@@ -72,7 +74,7 @@ class Labels(Sink):
         ):
             numbers = [*box, confidence] if self.confidence else box
             text += " ".join([str(class_id), *(f"{number:.6f}" for number in numbers)]) + "\n"
-        with atomic_write(self.folder / f"{name}.txt") as temporary:
+        with atomic_write(self.folder / f"labels/{name}.txt") as temporary:
             temporary.write_text(text)
 
 
@@ -94,11 +96,12 @@ class Json(Sink):
         self._file.close()
 
 
+@dataclass
 class Pictures(Sink):
     """IMAGE.jpg with boxes, and IMAGE-steps/T.jpg for the chosen steps."""
 
-    def __init__(self, folder: Path, steps: tuple[int, ...]):
-        self.folder, self.steps = folder, steps
+    folder: Path
+    steps: tuple[int, ...]
 
     def image(self, seen: ImageResult) -> None:
         result = seen.result
@@ -113,17 +116,15 @@ class Pictures(Sink):
             Image.fromarray(pixels).save(temporary, quality=95)
 
 
+@dataclass
 class Overlays(Sink):
     """IMAGE-rates/LAYER.png: heat maps of spike rates; summary.png beside them: all layers."""
 
-    def __init__(
-        self,
-        folder: Path,
-        layers: tuple[str, ...],
-        titles: dict[str, str],
-        figures: FigureFormat,
-    ):
-        self.folder, self.layers, self.titles, self.figures = folder, layers, titles, figures
+    folder: Path
+    layers: tuple[str, ...]
+    # Of all layers.
+    titles: dict[str, str]
+    figures: FigureFormat
 
     def image(self, seen: ImageResult) -> None:
         from spiking_yolo.draw.overlay import rate_overlay, summary_overlay
@@ -139,11 +140,11 @@ class Overlays(Sink):
         summary_overlay(result.image, by_title, folder / "summary.png", self.figures)
 
 
+@dataclass
 class Animations(Sink):
     """IMAGE.gif: boxes, and the mean rate of all layers, as they appear over the timesteps."""
 
-    def __init__(self, folder: Path):
-        self.folder = folder
+    folder: Path
 
     def image(self, seen: ImageResult) -> None:
         from spiking_yolo.draw.animate import save_gif, timeline_frames
@@ -213,7 +214,8 @@ class MotFiles(Sink):
     """
 
     def __init__(self, folder: Path, every_class: bool):
-        self.folder, self.every_class = folder, every_class
+        self.folder = folder
+        self.every_class = every_class
         self._file: GradualFile | None = None
 
     def frame(self, seen: FrameResult) -> None:
@@ -235,7 +237,8 @@ class Timelines(Sink):
     """VIDEO-timeline.png: operations, objects and energy of each frame."""
 
     def __init__(self, folder: Path, figures: FigureFormat):
-        self.folder, self.figures = folder, figures
+        self.folder = folder
+        self.figures = figures
         self._accounts = [account for account in accounts() if account.key in TIMELINE]
         self._clear()
 
@@ -283,7 +286,8 @@ class Console(Sink):
     """Lines of the terminal: some per image, one per video."""
 
     def __init__(self, steps: tuple[int, ...], write: Callable[[str], None]):
-        self.steps, self.write = steps, write
+        self.steps = steps
+        self.write = write
         # Sources so far, and the first of them that has results and is no webcam.
         self.sources = 0
         self.first = ""

@@ -33,13 +33,13 @@ from spiking_yolo.settings import setting
 if TYPE_CHECKING:
     from spiking_yolo.apps.report.page import Page
 
-# Timesteps of a photograph where nothing is said.
+# Timesteps of a photograph by default.
 LONGEST = 16
 
 
 @dataclass(frozen=True)
 class ReportOptions(MethodOptions, ComputeOptions, DetectionOptions, LimitOptions, OutputOptions):
-    """What is looked at, for how long, and where the page goes."""
+    """What to look at, for how long, and where the page goes."""
 
     title = "options"
 
@@ -47,7 +47,7 @@ class ReportOptions(MethodOptions, ComputeOptions, DetectionOptions, LimitOption
     _: KW_ONLY
     T: int | None = setting(None, f"timesteps (default: {LONGEST}; per frame of a video 1)", 1)
     steps: tuple[int, ...] = setting(
-        (), "timesteps that the slider has (default: all, or 24 of a long run)", 1
+        (), "timesteps of the slider (default: all, or 24 of a long run)", 1
     )
     classes: tuple[str, ...] = setting(
         (), "keep these classes only: names or numbers with commas, e.g. dog,car"
