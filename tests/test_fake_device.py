@@ -182,7 +182,7 @@ def test_heads_are_decoded_anywhere_and_suppressed_on_the_host(device: FakeDevic
             and scores.shape[2:] == (3,)
             and {boxes.device, scores.device} == {output.device}
         )
-        assert device.waits <= {"decode/heads.py:_anchored"}  # the anchors
+        assert device.waits <= {"models/heads.py:_anchored"}  # the anchors
         for several in (False, True):
             with pytest.raises(Waited, match=r"decode/(selection.py:Selection.select|boxes.py)"):
                 Selection(conf=0.1, multi_label=several).select(boxes[0], scores[0])

@@ -1,6 +1,4 @@
-"""The pictures of an evaluation: accuracy against time and operations, precision and recall, change
-per class.
-"""
+"""The result of an evaluation: its plots, what is printed of it, and its files."""
 
 import json
 import math
@@ -120,22 +118,23 @@ def plot_energy(
     break-even.
     """
     stars = {one.account: (one.operations, 1.0) for one in worth if one.operations > 0}
-    series, marks = {}, {}
+    series: dict[str, tuple[tuple[float, ...], ...]] = {}
+    marks: dict[str, tuple[float, float]] = {}
     for account in accounts:
         ann = table.ann[account.energy]
-        points = [
-            (row["effective_ACs"] / table.size.macs, row[account.energy] / ann)
-            for row in table.steps
-        ]
+        points: list[tuple[float, float]] = []
+        for row in table.steps:
+            points.append((row["effective_ACs"] / table.size.macs, row[account.energy] / ann))
         if account.key in stars:
             marks[account.name] = stars[account.key]
             points.append(stars[account.key])
-        series[account.name] = tuple(zip(*sorted(p for p in points if p[0] > 0), strict=True))
-    drawn = {name: curve for name, curve in series.items() if curve}
+        curve = sorted(point for point in points if point[0] > 0)
+        if curve:
+            series[account.name] = tuple(zip(*curve, strict=True))
     label = "synaptic operations / ANN multiply-accumulates"
     line_plot(
         path,
-        drawn,
+        series,
         label,
         "energy / energy of the ANN",
         True,
@@ -196,13 +195,21 @@ RESULTS = "results.json"  # what `save` writes last
 
 @dataclass(frozen=True, eq=False)
 class Evaluation:
-    """A converted network on a dataset. Figures are fractions, nan where there is nothing to
-    measure.
+    """A converted network on a dataset. Figures are fractions, nan if they cannot be measured.
 
-    of_images: of the dataset, of which `dataset` may be a part. records: one per image.
-    table: one row per timestep, and of the ANN. resamplings: by row, if the options ask for a
-    bootstrap, and intervals: the 95 % of them. worth: where the spiking network uses less energy
-    than the ANN, if there is a quantised ANN to compare with.
+    Attributes:
+        network: The converted network.
+        dataset: The images that were evaluated.
+        of_images: Images of the whole dataset, of which `dataset` may be a part.
+        scorer: How predictions were scored.
+        accounts: Of energy.
+        simulation: How the network was computed.
+        records: One per image.
+        table: One row per timestep, and of the ANN.
+        resamplings: By row, if the options ask for a bootstrap.
+        intervals: Their 95 % intervals.
+        worth: Where the spiking network uses less energy than the ANN, if there is a quantised ANN
+            to compare with.
     """
 
     network: Converted
@@ -230,55 +237,52 @@ class Evaluation:
     ) -> "Evaluation":
         """Score the records of all images of the dataset."""
         rows = table(records, scorer, CostModel.of(network), options.accounts)
-        drawn = resamplings(rows, options.bootstrap, options.seed) if options.bootstrap else {}
-        ranges = row_intervals(drawn)
-        worth = break_even(rows, options.accounts) if rows.baseline else []
-        images = len(dataset) if of_images is None else of_images
+        by_row: dict[str, Resampling] = {}
+        if options.bootstrap:
+            by_row = resamplings(rows, options.bootstrap, options.seed)
         return cls(
-            network,
-            dataset,
-            images,
-            scorer,
-            options.accounts,
-            simulation,
-            records,
-            rows,
-            drawn,
-            ranges,
-            worth,
+            network=network,
+            dataset=dataset,
+            of_images=len(dataset) if of_images is None else of_images,
+            scorer=scorer,
+            accounts=options.accounts,
+            simulation=simulation,
+            records=records,
+            table=rows,
+            resamplings=by_row,
+            intervals=row_intervals(by_row),
+            worth=break_even(rows, options.accounts) if rows.baseline else [],
         )
 
     def text(self, per_class: bool = False) -> str:
-        """Tables that fit 100 columns, and what they rest on. per_class: the accuracy of every
-        class too.
+        """Tables that fit 100 columns, and what they rest on.
+
+        per_class: the accuracy of every class too.
         """
         figures, rows = self.scorer.main, self.table
+        images = f"{self.dataset.name}, {len(self.dataset)} images"
         method = self.network.recipe.name + in_precision(self.simulation.precision)
         lines = [
-            f"{self.dataset.name}, {len(self.dataset)} images, method {method}; figures in percent"
+            f"{images}, method {method}; figures in percent",
+            main_table(rows, figures),
+            self._latency(),
         ]
-        lines.append(main_table(rows, figures))
-        lines.append(self._latency())
         if rows.exit:
-            kept, saved = (
-                percent(rows.exit[f"{figures[0]}_kept"]),
-                percent(rows.exit["operations_saved"]),
-            )
+            share = percent(rows.exit[f"{figures[0]}_kept"])
+            saving = percent(rows.exit["operations_saved"])
             last = rows.steps[-1]["T"]
             lines.append(
-                f"early exit keeps {kept} % of {figures[0]} at T={last} and saves {saved} % of the"
-                " operations"
+                f"early exit keeps {share} % of {figures[0]} at T={last} and saves {saving} % of"
+                " the operations"
             )
-        lines += [
-            f"\n{energy_table(rows, self.accounts, self.worth)}",
-            NOTE,
-            f"\n{neurobench_table(rows)}",
-        ]
+        lines.append(f"\n{energy_table(rows, self.accounts, self.worth)}")
+        lines += [NOTE, f"\n{neurobench_table(rows)}"]
         if self.intervals:
             lines.append(f"\n{interval_table(self.intervals, figures[0])}")
         if per_class:
             lines.append(f"\n{class_table(rows)}")
-        return "\n".join([*lines, f"\n{seconds_per_image(self.records):.3g} s per image"])
+        lines.append(f"\n{seconds_per_image(self.records):.3g} s per image")
+        return "\n".join(lines)
 
     def _latency(self) -> str:
         recipe, layers = self.network.recipe, len(self.network.graph.activations)

@@ -33,9 +33,14 @@ Row = dict[str, Any]
 class Table:
     """Rows of one network on one dataset, and the scores that they come from.
 
-    ann: {"macs", figures}, with the energy of every account. steps: one row per timestep. baseline:
-    the quantised ANN. exit: early exit. scored: by row: "ann", "4", "8", ..., "8 bit", "exit".
-    size: of the network, and works: of every row of the spiking one, for its energy.
+    Attributes:
+        ann: The figures and MACs of the ANN, and its energy in every account.
+        steps: One row per timestep.
+        size: Of the network, for its energy.
+        baseline: The quantised ANN.
+        exit: Early exit.
+        scored: By row: "ann", "4", "8", ..., "8 bit", "exit".
+        works: What the spiking network does, by row.
     """
 
     ann: Row
@@ -126,18 +131,24 @@ Intervals = dict[str, dict[str, Interval]]
 
 def resamplings(table: Table, n: int, seed: int) -> dict[str, Resampling]:
     """By row, as in table.scored."""
-    data = {name: scored.resampled() for name, scored in table.scored.items() if scored.resampled}
-    return {name: Resampling.of(one, n, seed) for name, one in data.items()}
+    by_row: dict[str, Resampling] = {}
+    for name, scored in table.scored.items():
+        if scored.resampled:
+            by_row[name] = Resampling.of(scored.resampled(), n, seed)
+    return by_row
 
 
 def row_intervals(rows: Mapping[str, Resampling]) -> Intervals:
     """Row -> figure -> 95 % interval; "FIGURE_minus_ann" is the paired difference. rows: with one
     named "ann".
     """
-    found = {name: intervals(one) for name, one in rows.items()}
-    for name in found.keys() - {"ann"}:
-        found[name] |= {f"{f}_minus_ann": i for f, i in intervals(rows[name] - rows["ann"]).items()}
-    return found
+    by_row: Intervals = {}
+    for name, resampling in rows.items():
+        by_row[name] = intervals(resampling)
+        if name != "ann":
+            for figure, interval in intervals(resampling - rows["ann"]).items():
+                by_row[name][f"{figure}_minus_ann"] = interval
+    return by_row
 
 
 def differences(methods: Mapping[str, Mapping[str, Resampling]]) -> dict[str, Intervals]:
@@ -149,24 +160,31 @@ def differences(methods: Mapping[str, Mapping[str, Resampling]]) -> dict[str, In
     if not methods:
         return {}
     (_, reference), *others = methods.items()
-    return {
-        name: {t: intervals(rows[t] - reference[t]) for t in rows if t.isdecimal()}
-        for name, rows in others
-    }
+    minus: dict[str, Intervals] = {}
+    for name, rows in others:
+        steps = [t for t in rows if t.isdecimal()]
+        minus[name] = {t: intervals(rows[t] - reference[t]) for t in steps}
+    return minus
 
 
-def intervals(one: Resampling) -> dict[str, Interval]:
+def intervals(resampling: Resampling) -> dict[str, Interval]:
     """By figure, named as in a table."""
-    return {COCO_NAMES.get(f, f): i for f, i in one.intervals().items()}
+    by_figure = resampling.intervals()
+    return {COCO_NAMES.get(name, name): interval for name, interval in by_figure.items()}
 
 
 @dataclass(frozen=True)
 class BreakEven:
-    """Where the spiking network's energy falls below `ann` mJ, in one account.
+    """Where the spiking network uses less energy than the ANN, in one account.
 
-    T: of the longest run measured; operations: below so many per MAC of the ANN it uses less in T
-    steps, measured: how many it had; negative: never. until: the T up to which it uses less, by
-    linear interpolation between the measured ones; None: at every T measured.
+    Attributes:
+        account: Key of the account.
+        ann: Energy of the ANN in mJ.
+        T: Timesteps of the longest run.
+        measured: Operations per MAC of the ANN in that run.
+        operations: Below so many operations per MAC, T steps take less energy; negative: never.
+        until: The T up to which it uses less, by linear interpolation between the steps that were
+            measured; None: at each of them.
     """
 
     account: str
@@ -186,17 +204,19 @@ def break_even(table: Table, accounts: Sequence[Account]) -> list[BreakEven]:
     """In the account "fp32" against the float ANN, in the others against the 8-bit one."""
     last = table.steps[-1]
     work, size = table.works[str(last["T"])], table.size
-    return [
-        BreakEven(
-            account.key,
-            account.ann(size),
-            last["T"],
-            work.operations / size.macs,
-            account.break_even(work, size),
-            crossing(table.steps, account.energy, start(account, work, size), account.ann(size)),
+    results: list[BreakEven] = []
+    for account in accounts:
+        ann = account.ann(size)
+        one = BreakEven(
+            account=account.key,
+            ann=ann,
+            T=last["T"],
+            measured=work.operations / size.macs,
+            operations=account.break_even(work, size),
+            until=crossing(table.steps, account.energy, start(account, work, size), ann),
         )
-        for account in accounts
-    ]
+        results.append(one)
+    return results
 
 
 def start(account: Account, work: Work, size: NetworkSize) -> float:
@@ -208,13 +228,14 @@ def crossing(steps: Sequence[Row], key: str, before: float, budget: float) -> fl
     """The T at which the energy, linear between (0, before) and the rows, first passes the budget;
     None: never.
     """
-    t, energy = 0.0, before
-    if energy > budget:
+    if before > budget:
         return 0.0
+    t, energy = 0.0, before
     for row in steps:
         if row[key] > budget:
             return t + (row["T"] - t) * (budget - energy) / (row[key] - energy)
-        t, energy = float(row["T"]), row[key]
+        t = float(row["T"])
+        energy = row[key]
     return None
 
 
@@ -238,20 +259,13 @@ def main_table(table: Table, figures: Sequence[str]) -> str:
     unit = [""] * (len(figures) + 4) + ["per MAC"] * 3 + [""]
     rows = [head, unit, ["ANN", *_figures(table.ann, figures), *[""] * 7]]
     for row in table.baseline:
-        rows.append(
-            [
-                f"ANN {row['bits']} bit",
-                *_figures(row, figures),
-                _minus_ann(row, table, figures),
-                *[""] * 6,
-            ]
-        )
+        cells = [*_figures(row, figures), _minus_ann(row, table, figures)]
+        rows.append([f"ANN {row['bits']} bit", *cells, *[""] * 6])
     for row in table.steps:
         rows.append([f"T={row['T']}", *_spiking(row, table, figures)])
     if table.exit:
-        rows.append(
-            [f"exit, mean T={table.exit['mean_T']:.1f}", *_spiking(table.exit, table, figures)]
-        )
+        title = f"exit, mean T={table.exit['mean_T']:.1f}"
+        rows.append([title, *_spiking(table.exit, table, figures)])
     return columns(rows)
 
 
@@ -278,52 +292,43 @@ def energy_table(table: Table, accounts: Sequence[Account], worth: Sequence[Brea
     """mJ per image in every account, and by the published energies of chips; what an operation
     costs; break-even.
     """
-    chips = CHIPS.values()
+    low, high = min(CHIPS.values()), max(CHIPS.values())
 
-    def cells(f: Callable[[Account], float | str]) -> list[str]:
-        return [v if isinstance(v, str) else f"{v:.3g}" for v in map(f, accounts)]
+    def cells(number: Callable[[Account], float]) -> list[str]:
+        return [f"{number(account):.3g}" for account in accounts]
 
     def spiking(title: str, row: Row) -> list[str]:
-        low, high = (pj * row["effective_ACs"] / PJ_PER_MJ for pj in (min(chips), max(chips)))
-        return [title, *cells(lambda a: row[a.energy]), f"{low:.3g} - {high:.3g}"]
+        ends = [pj * row["effective_ACs"] / PJ_PER_MJ for pj in (low, high)]
+        return [title, *cells(lambda a: row[a.energy]), f"{ends[0]:.3g} - {ends[1]:.3g}"]
 
     value = next(iter(table.works.values())).value
     rows = [["mJ per image", *(account.name for account in accounts), "chips"]]
     rows.append(["ANN", *cells(lambda a: table.ann[a.energy]), ""])
-    rows += [spiking(f"T={row['T']}", row) for row in table.steps]
+    for row in table.steps:
+        rows.append(spiking(f"T={row['T']}", row))
     if table.exit:
         rows.append(spiking("early exit", table.exit))
     rows.append(["pJ per MAC", *cells(lambda a: a.mac), ""])
-    rows.append(
-        ["pJ per operation", *cells(lambda a: a.operation(value)), f"{min(chips)} - {max(chips)}"]
-    )
+    rows.append(["pJ per operation", *cells(lambda a: a.operation(value)), f"{low} - {high}"])
     if worth:
         even = {one.account: one for one in worth}
         rows.append(["even at operations/MAC", *cells(lambda a: even[a.key].operations), ""])
-        rows.append(["less than the ANN", *cells(lambda a: even[a.key].text()), ""])
+        rows.append(["less than the ANN", *(even[a.key].text() for a in accounts), ""])
     return columns(rows)
 
 
 def neurobench_table(table: Table) -> str:
     """NeuroBench's counts, per image."""
-    rows = [
-        [
-            "NeuroBench",
-            "effective ACs (G)",
-            "effective MACs (G)",
-            "activation sparsity",
-            "membrane updates (M)",
-        ]
-    ]
+    head = ["effective ACs (G)", "effective MACs (G)", "activation sparsity"]
+    rows = [["NeuroBench", *head, "membrane updates (M)"]]
     for row in table.steps:
         counts = (
             row["effective_ACs"] / 1e9,
             row["effective_MACs"] / 1e9,
             row["activation_sparsity"],
+            row["membrane_updates"] / 1e6,
         )
-        rows.append(
-            [f"T={row['T']}", *(f"{n:.3g}" for n in (*counts, row["membrane_updates"] / 1e6))]
-        )
+        rows.append([f"T={row['T']}", *(f"{n:.3g}" for n in counts)])
     footprint = table.steps[-1]["footprint_bytes"] / 1e6
     return f"{columns(rows)}\nfootprint {footprint:.3g} MB: 8-bit weights and 16-bit potentials"
 
@@ -335,11 +340,10 @@ def interval_table(intervals: Intervals, figure: str) -> str:
         cells = [row_name(name)]
         for key in (figure, f"{figure}_minus_ann"):
             i = row.get(key)
-            cells += (
-                [percent(i.value, ".1f"), f"[{percent(i.low)}, {percent(i.high)}]"]
-                if i
-                else ["", ""]
-            )
+            if i:
+                cells += [percent(i.value, ".1f"), f"[{percent(i.low)}, {percent(i.high)}]"]
+            else:
+                cells += ["", ""]
         rows.append(cells)
     return columns(rows)
 
@@ -353,14 +357,8 @@ def class_table(table: Table) -> str:
     rows = [["class", "n", *map(row_name, names), "minus ANN"]]
     for label in table.scored["ann"].per_class:
         values = [table.scored[name].per_class[label] for name in names]
-        rows.append(
-            [
-                label,
-                str(objects[label]),
-                *map(percent, values),
-                percent(values[-1] - values[0], "+.1f"),
-            ]
-        )
+        cells = [*map(percent, values), percent(values[-1] - values[0], "+.1f")]
+        rows.append([label, str(objects[label]), *cells])
     return columns(rows)
 
 

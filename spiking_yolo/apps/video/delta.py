@@ -1,9 +1,8 @@
 """The rival of a spiking network on video: graded changes above a threshold, without spikes.
 
-EvNets (Dutson and Gupta, ECCV 2022). Each layer keeps what it was last sent; of its new input,
-changes whose magnitude exceeds a threshold are sent as floats and added to the layer's sums, and
-the activation is taken of the sums. What is not sent stays due: the reference moves only by what
-was.
+EvNets (Dutson and Gupta, ECCV 2022). Each layer remembers what it was last sent. Changes of its
+input whose magnitude exceeds a threshold are sent as floats and added to the layer's sums, of which
+the activation is taken. Smaller changes add up: the reference moves only by what was sent.
 """
 
 from collections.abc import Mapping, Sequence
@@ -26,23 +25,25 @@ def gates(
     theta: activation -> thresholds [C], which count `factor` times and go the way of the values.
     image: of the input. Sums without an activation have no threshold.
     """
-    found: dict[str, Tensor] = {}
+    thresholds: dict[str, Tensor] = {}
     sizes = shapes(graph, height, width)
     like = next(iter(graph.tensors.values()))
     for node in graph.nodes:
-        shape, given = sizes[node.name], [found[name] for name in node.inputs]
+        shape = sizes[node.name]
+        inputs = [thresholds[name] for name in node.inputs]
         if node.op == "input":
-            found[node.name] = like.new_full(shape, image)
+            threshold = like.new_full(shape, image)
         elif node.op == "activation":
-            own = factor * theta[node.name].to(like)
-            found[node.name] = own.reshape(1, -1, *[1] * (len(shape) - 2)).expand(shape)
+            per_channel = factor * theta[node.name].to(like)
+            threshold = per_channel.reshape(1, -1, *[1] * (len(shape) - 2)).expand(shape)
         elif node.weighted:
-            found[node.name] = like.new_zeros(()).expand(shape)
+            threshold = like.new_zeros(()).expand(shape)
         elif node.op == "add":
-            found[node.name] = torch.maximum(*given)
+            threshold = torch.maximum(*inputs)
         else:
-            found[node.name] = OPS[node.op](node.attrs, None, None, *given)
-    return found
+            threshold = OPS[node.op](node.attrs, None, None, *inputs)
+        thresholds[node.name] = threshold
+    return thresholds
 
 
 def uniform_gates(graph: Graph, threshold: float) -> dict[str, Tensor]:
@@ -51,12 +52,16 @@ def uniform_gates(graph: Graph, threshold: float) -> dict[str, Tensor]:
 
 
 class DeltaNetwork:
-    """The graph of an ANN on one video: network(x) -> FrameRun, frame after frame.
+    """The ANN on one video: network(x) -> FrameRun, frame after frame.
 
-    A message is a float that is sent between layers, an operation one of them times an output that
-    it reaches. analogue_macs: the same of what layers receive that read the image, or sums without
-    an activation. updates: sums of layers that received something. gates: node -> threshold of its
-    values. Everything is sent in the first frame, at a cut and when the size changes.
+    A message is a float that is sent between layers; an operation is a message times an output that
+    it reaches. `analogue_macs` counts the same for layers that read the image, or sums without an
+    activation; `updates` the sums of layers that received something. Everything is sent in the
+    first frame, at a cut and when the size changes.
+
+    Args:
+        graph: The ANN.
+        gates: Node -> what a change of its values must exceed to be sent; see `gates`.
     """
 
     T = 1
@@ -77,16 +82,18 @@ class DeltaNetwork:
         (image,) = (node.name for node in self.graph.nodes if node.op == "input")
         before = self._sent.get(image)
         cut = before is not None and (before.shape != x.shape or unlike(x, before))
-        if fresh := before is None or cut:
-            self._sent, self._sums = {}, {}
+        fresh = before is None or cut
+        if fresh:
+            self._sent = {}
+            self._sums = {}
         values: dict[str, Tensor] = {}
         # Of this frame, by sender: two layers that read one node get the same.
         changes: dict[str, Tensor] = {}
         operations = analogue = updates = 0.0
         for node in self.graph.nodes:
             if not node.weighted:
-                given = [x] if node.op == "input" else [values[name] for name in node.inputs]
-                values[node.name] = OPS[node.op](node.attrs, None, None, *given)
+                inputs = [x] if node.op == "input" else [values[name] for name in node.inputs]
+                values[node.name] = OPS[node.op](node.attrs, None, None, *inputs)
                 continue
             (source,) = node.inputs
             if source not in changes:

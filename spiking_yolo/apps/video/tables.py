@@ -44,50 +44,56 @@ def rows(bench: Bench, measured: Sequence[Measured]) -> list[Row]:
 
 def _ap(bench: Bench, scored: Sequence[Measured], mode: str) -> Resampling:
     truth = [one.truth or {} for one in scored]
-    return person_ap(
-        _found(scored, mode), truth, bench.converted.spec.names, bench.options.bootstrap
-    )
+    names, n = bench.converted.spec.names, bench.options.bootstrap
+    return person_ap(_boxes(scored, mode), truth, names, n)
 
 
 def _row(
     bench: Bench, measured: Sequence[Measured], mode: str, ap: Mapping[str, Resampling]
 ) -> Row:
-    frames = [one.modes[mode] for one in measured]
-    first, later = (
-        [records[0] for records in frames],
-        [r for records in frames for r in records[1:]],
-    )
-    row: Row = {"mode": mode, "frames": sum(map(len, frames))}
+    sequences = [one.modes[mode] for one in measured]
+    first = [records[0] for records in sequences]
+    later = [record for records in sequences for record in records[1:]]
+    row: Row = {"mode": mode, "frames": sum(map(len, sequences))}
     if mode in ap:
         row |= _figure("AP50", ap[mode], "AP50")
         if "ann" in ap:
             row |= _figure("AP50_minus_ann", ap[mode] - ap["ann"], "AP50")
     if "ann" in measured[0].modes:
-        found, reference = _found(measured, mode), _found(measured, "ann")
-        row |= _figure("agreement", agreement(found, reference, n=bench.options.bootstrap), "AP50")
-        row["agreement_by_box"] = agreement_by_box(found, reference)
-    worst, where = max((r.error, (one.name, r.frame)) for one in measured for r in one.modes[mode])
-    errors = [[r.error for r in records] for records in frames]
-    row["output_error"] = {
-        "mean": float(np.mean(np.concatenate(errors))),
-        "first": float(np.mean([of[0] for of in errors])),
-        "last": float(np.mean([of[-1] for of in errors])),
-        "worst": worst,
-        "worst_sequence": where[0],
-        "worst_frame": where[1],
-    }
-    row["first"], row["later"] = costs(bench, first), costs(bench, later)
-    row["energy_mJ"], row["first_energy_mJ"] = (
-        energies(bench, mode, later),
-        energies(bench, mode, first),
-    )
-    row["seconds_per_frame"] = float(np.mean([r.seconds for r in later or first]))
-    cuts = [(one.name, r.frame) for one in measured for r in one.modes[mode] if r.cut]
-    row["cuts"] = [frame for _, frame in cuts] if len(measured) == 1 else cuts
+        boxes, reference = _boxes(measured, mode), _boxes(measured, "ann")
+        row |= _figure("agreement", agreement(boxes, reference, n=bench.options.bootstrap), "AP50")
+        row["agreement_by_box"] = agreement_by_box(boxes, reference)
+    row["output_error"] = _output_error(measured, mode)
+    row["first"] = costs(bench, first)
+    row["later"] = costs(bench, later)
+    row["energy_mJ"] = energies(bench, mode, later)
+    row["first_energy_mJ"] = energies(bench, mode, first)
+    row["seconds_per_frame"] = float(np.mean([record.seconds for record in later or first]))
+    row["cuts"] = []
+    for one in measured:
+        for record in one.modes[mode]:
+            if record.cut and len(measured) == 1:
+                row["cuts"].append(record.frame)
+            elif record.cut:
+                row["cuts"].append((one.name, record.frame))
     return row
 
 
-def _found(measured: Sequence[Measured], mode: str) -> list[list[Detections]]:
+def _output_error(measured: Sequence[Measured], mode: str) -> dict[str, Any]:
+    """Of all frames, of first and of last ones, and where it is worst."""
+    errors = [[record.error for record in one.modes[mode]] for one in measured]
+    worst = max((r.error, one.name, r.frame) for one in measured for r in one.modes[mode])
+    return {
+        "mean": float(np.mean(np.concatenate(errors))),
+        "first": float(np.mean([of_sequence[0] for of_sequence in errors])),
+        "last": float(np.mean([of_sequence[-1] for of_sequence in errors])),
+        "worst": worst[0],
+        "worst_sequence": worst[1],
+        "worst_frame": worst[2],
+    }
+
+
+def _boxes(measured: Sequence[Measured], mode: str) -> list[list[Detections]]:
     return [[record.boxes for record in one.modes[mode]] for one in measured]
 
 
@@ -105,17 +111,16 @@ def costs(bench: Bench, records: Sequence[FrameRecord]) -> Row:
     sent: events, by counting. updates: of neurons. None without a frame.
     """
     macs = bench.size.macs
-    per_mac = {
-        counting: _mean([r.operations[counting] for r in records], macs)
-        for counting in Counts._fields
-    }
+    per_mac: dict[str, float | None] = {}
+    sent: dict[str, float | None] = {}
+    for counting in Counts._fields:
+        per_mac[counting] = _mean([r.operations[counting] for r in records], macs)
+        sent[counting] = _mean([r.sent[counting] for r in records])
     return {
         **per_mac,
         "sops": per_mac[bench.model.counting],
         "analogue": _mean([r.analogue_macs for r in records], macs),
-        "sent": {
-            counting: _mean([r.sent[counting] for r in records]) for counting in Counts._fields
-        },
+        "sent": sent,
         "updates": _mean([r.updates for r in records]),
     }
 
@@ -139,10 +144,14 @@ def mean_work(bench: Bench, mode: str, records: Sequence[FrameRecord]) -> Work |
     value = bench.value(mode)
     charge = charged(value)
     steps = 1 if mode == "delta" else bench.options.T
-    means = ([r.operations[charge] for r in records], [r.sent[charge] for r in records])
-    counts = (*means, [r.updates for r in records], [r.analogue_macs for r in records])
-    model = replace(bench.model, value=value)
-    return model.work(steps, bench.size, *(float(np.mean(column)) for column in counts))
+    return replace(bench.model, value=value).work(
+        steps,
+        bench.size,
+        operations=float(np.mean([r.operations[charge] for r in records])),
+        events=float(np.mean([r.sent[charge] for r in records])),
+        updates=float(np.mean([r.updates for r in records])),
+        analogue_macs=float(np.mean([r.analogue_macs for r in records])),
+    )
 
 
 def _mean(values: Sequence[float], unit: float = 1.0) -> float | None:
@@ -182,15 +191,9 @@ def cost_table(named: Mapping[str, Sequence[Row]]) -> str:
     for name, rows in named.items():
         for row in rows:
             first, later = row["first"], row["later"]
-            cells = [
-                _number(first["sops"]),
-                *(_number(later[key]) for key in ("spikes", "digits", "messages")),
-            ]
-            cells += [
-                _number(later["analogue"]),
-                f"{row['seconds_per_frame']:.3g}",
-                str(len(row["cuts"])),
-            ]
+            costs_ = [first["sops"], *(later[counting] for counting in Counts._fields)]
+            cells = [_number(cost) for cost in (*costs_, later["analogue"])]
+            cells += [f"{row['seconds_per_frame']:.3g}", str(len(row["cuts"]))]
             table.append([_label(name, row["mode"]), *cells])
     return columns(table)
 
@@ -211,31 +214,20 @@ def account_table(
         for row in rows:
             if row["mode"] != "ann":
                 energy = row["energy_mJ"]
-                table.append(
-                    [
-                        _label(name, row["mode"]),
-                        *(_number(energy[account.key]) for account in accounts),
-                    ]
-                )
-    if work is not None:
-        energies = [(account.snn(work, size), account.ann(size)) for account in accounts]
-        table.append(
-            ["stream of the ANN", *(percent(snn / ann, ".3g") + " %" for snn, ann in energies)]
-        )
-        table.append(
-            ["stream takes less", *("yes" if snn < ann else "no" for snn, ann in energies)]
-        )
-        table.append(
-            ["even at operations/MAC", *(f"{a.break_even(work, size):.3g}" for a in accounts)]
-        )
-        low, high = (
-            f"{work.operations * CHIPS[chip] / PJ_PER_MJ:.3g}" for chip in ("TrueNorth", "Loihi")
-        )
-        return (
-            f"{columns(table)}\nby published energies of an event: {low} mJ (TrueNorth) to {high}"
-            " mJ (Loihi)"
-        )
-    return columns(table)
+                cells = [_number(energy[account.key]) for account in accounts]
+                table.append([_label(name, row["mode"]), *cells])
+    if work is None:
+        return columns(table)
+    share, less, even = ["stream of the ANN"], ["stream takes less"], ["even at operations/MAC"]
+    for account in accounts:
+        snn, ann = account.snn(work, size), account.ann(size)
+        share.append(percent(snn / ann, ".3g") + " %")
+        less.append("yes" if snn < ann else "no")
+        even.append(f"{account.break_even(work, size):.3g}")
+    low, high = (work.operations * CHIPS[chip] / PJ_PER_MJ for chip in ("TrueNorth", "Loihi"))
+    chips = f"{low:.3g} mJ (TrueNorth) to {high:.3g} mJ (Loihi)"
+    text = columns([*table, share, less, even])
+    return f"{text}\nby published energies of an event: {chips}"
 
 
 def _label(name: str, mode: str) -> str:
