@@ -3,7 +3,7 @@
 from collections.abc import Iterator
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Self
+from typing import ClassVar, Self
 
 import numpy as np
 from torchvision.datasets import CIFAR100, ImageFolder
@@ -24,7 +24,10 @@ class LabelledSet:
         pictures: In the dataset's order; files are read on use.
         labels: int64 [n], indices of `classes`.
         notes: One line for each oddity in the files.
+        metric: How it is scored.
     """
+
+    metric: ClassVar[str] = "accuracy"
 
     name: str
     classes: tuple[str, ...]

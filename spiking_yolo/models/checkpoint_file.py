@@ -76,7 +76,7 @@ def read_objects(path: Path) -> Any:
     try:
         names = torch.serialization.get_unsafe_globals_in_checkpoint(archive)
         archive.seek(0)
-        stand_ins = [(stand_in(name), name) for name in names]
+        stand_ins: list[Any] = [(stand_in(name), name) for name in names]
         # torch warns of some damages before it raises.
         with warnings.catch_warnings(), torch.serialization.safe_globals(stand_ins):
             warnings.simplefilter("ignore")
