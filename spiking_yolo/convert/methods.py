@@ -329,18 +329,19 @@ def msat() -> Recipe:
     (DTT) and is lowered by a rising input (DET); Theta is the layer's maximum; a spike is worth
     theta(t), so it is graded.
 
-    The rule works at one scale only. Its gain k, which stands for Theta in it, is what this method
-    is free in: of 1, 1.5, ..., 4 the smallest that comes within 3 % of the smallest error of the
-    output after --set calibration.T steps on the calibration images. With --set msat.gain=1 a
-    neuron starts at .67 of Theta, too late for most; with 3 at .21. --set msat.units=raw --set
-    msat.gain=1 is the paper's, which fails on layers whose maximum is far from 1 to 4.
+    The rule depends on the scale of the potentials, so they are multiplied by a gain k / Theta. k
+    is the free parameter of this method: of 1, 1.5, ..., 4 the smallest whose output error after
+    --set calibration.T steps on the calibration images is within 3 % of the smallest error. With
+    --set msat.gain=1 a neuron starts at 0.67 of Theta, too late for most; with 3 at 0.21. --set
+    msat.units=raw --set msat.gain=1 is the paper's, which fails on layers whose maximum is far from
+    1 to 4.
 
-    The released code's spike confidence, of which the draft says nothing, keeps spikes of the first
-    16 steps with a probability that is measured on the calibration images: --set
+    The spike confidence of the released code, which the draft does not mention, keeps spikes of the
+    first 16 steps with a probability that is measured on the calibration images: --set
     msat.confidence=after in every layer, and with --set msat.unsure=last in the last ones only, as
     in the authors' files. It is off: on photographs it raises the error by 70 % at T = 16, and by
-    40 to 50 % at T = 32 and 64. Until gains came, this method was --set msat.gain=1 --set
-    msat.confidence=after. Ablation: --set msat.dtt=false, msat.det=false. Compare with
+    40 to 50 % at T = 32 and 64. Before gains were introduced, this method was --set msat.gain=1
+    --set msat.confidence=after. Ablation: --set msat.dtt=false, msat.det=false. Compare with
     fixed-fraction. Needs: the network run on calibration images.
     """
     return Recipe(
@@ -360,14 +361,14 @@ def msat() -> Recipe:
 def msat_tuned() -> Recipe:
     """MSAT-tuned: MSAT whose neurons start half way to their first threshold, and send bursts.
 
-    As msat, with its gain from the calibration images, and two changes that help on detectors and
-    classifiers alike. A potential of a tenth of Theta at the start is half of the .2 Theta at which
-    thresholds start with a gain of 3, and turns the flooring of a rate into rounding; half of
-    Theta, as the methods with a fixed threshold have it, would let every neuron fire in the second
-    step. Up to five spikes of theta(t) in a step clear the debts of the first steps. Chosen on
-    training images, where it errs by a tenth (VGG16) to a half (Tiny-YOLOv3) of what msat does at
-    equal T, for one and a half to more than twice the operations; docs/msat/variants.md has what
-    helped, what did not, and its controls. Needs: the network run on calibration images.
+    As msat, with its gain from the calibration images, and two changes that help detectors and
+    classifiers alike. A potential of a tenth of Theta at the start is half of the 0.2 Theta at
+    which thresholds start with a gain of 3, and turns the flooring of a rate into rounding; half of
+    Theta, as in the methods with a fixed threshold, would let every neuron fire in the second step.
+    Up to five spikes of theta(t) in a step send what the first steps have left. Tuned on training
+    images, where it errs by a tenth (VGG16) to a half (Tiny-YOLOv3) of what msat does at equal T,
+    for one and a half to more than twice the operations; docs/msat/variants.md has what helped,
+    what did not, and its controls. Needs: the network run on calibration images.
     """
     return Recipe(
         "msat-tuned",
@@ -388,15 +389,15 @@ def msat_plus() -> Recipe:
     two.
 
     The draft's DTT (Eq. 15 with its constants, tau_mp = 4) raises the threshold of a neuron whose
-    potential is above its mean. With differential coding that is what is wanted: while a neuron's
-    input moves, its spikes are worth Theta or half of it; once it has settled, Theta / 4. The
-    stages make the events stop (a threshold that may take any value crosses the potential again and
-    again), and a spike's value a shift of bits. The settled network is that of a fixed threshold
-    Theta / 4, for a sixth fewer operations. Theta is of the layer (.26 of the percentile), and the
-    schedule of all neurons that of coarse-to-fine from its second step on: spikes are worth 8, 4,
-    2, 1 theta. DET is off: it costs operations and gains nothing here. Chosen on COCO train2017
-    photographs; docs/msat/msat-plus.md has what helped, what did not, and the control. Needs:
-    activation statistics, of both signs.
+    potential is above its mean. This suits differential coding: while a neuron's input changes, its
+    spikes are worth Theta or half of it; once it has settled, Theta / 4. The stages make the events
+    stop (a threshold of any value crosses the potential again and again), and make the value of a
+    spike a shift of bits. The settled network is that of a fixed threshold Theta / 4, for a sixth
+    fewer operations. Theta is one per layer (0.26 of the percentile), and the schedule of all
+    neurons is that of coarse-to-fine from its second step on: spikes are worth 8, 4, 2, 1 theta.
+    DET is off: it costs operations and gains nothing here. Tuned on COCO train2017 photographs;
+    docs/msat/msat-plus.md has what helped, what did not, and the control. Needs: activation
+    statistics, of both signs.
     """
     return Recipe(
         "msat-plus",
@@ -414,12 +415,11 @@ def msat_plus() -> Recipe:
     limits="c is chosen for one T (--set calibration.T)",
 )
 def fixed_fraction() -> Recipe:
-    """Fixed fraction: theta = c * maximum of the layer, the control that MSAT must be compared
-    with.
+    """Fixed fraction: theta = c * maximum of the layer, the control for MSAT.
 
-    One c for all layers, of 0.1, 0.2, ..., 1.0 the one with the smallest error of the network's
-    output after T steps on the calibration images. MSAT lowers thresholds that are far above the
-    usual activation; so does a constant. Needs: the network run on calibration images.
+    One c for all layers: of 0.1, 0.2, ..., 1.0 the one with the smallest error of the output after
+    T steps on the calibration images. MSAT lowers thresholds that are far above the usual
+    activation; so does a constant. Needs: the network run on calibration images.
     """
     return Recipe(
         "fixed-fraction",
@@ -458,14 +458,13 @@ def signed_memory() -> Recipe:
     limits="spikes have a sign; its output is that of the network rounded to theta",
 )
 def differential() -> Recipe:
-    """Differential (sigma-delta) coding: layers send the changes of their activation, and fall
-    silent when it has settled.
+    """Differential (sigma-delta) coding: layers send the changes of their activation.
 
     Known from sigma-delta networks (O'Connor and Welling 2017) and from differential coding in
     conversion; here for detectors. Image and bias enter once. Every layer keeps x, the sum of the
-    currents received, and y, what it has sent: n = clip(round((phi(x) - y) / delta), -gamma,
-    gamma); y += n * delta. The head's potential is the output, not divided by t. It settles on the
-    network quantised with step delta, and the operations stop growing with T. delta = MMSE
+    currents received, and y, the sum of what it has sent: n = clip(round((phi(x) - y) / delta),
+    -gamma, gamma); y += n * delta. The head's potential is the output, not divided by t. It settles
+    on the network quantised with step delta, and the operations stop growing with T. delta = MMSE
     threshold / levels, per channel. On a network trained with QCFS of L levels (tools/train.py
     --activation qcfs) delta = cap / L settles on the ANN itself: --set threshold.rule=max,
     threshold.scale=0.125 for L = 8. Needs: activation statistics, of both signs.
@@ -485,8 +484,7 @@ def differential() -> Recipe:
     limits="spikes have a sign, and a value that depends on the timestep",
 )
 def coarse_to_fine() -> Recipe:
-    """Coarse to fine: differential coding whose spikes are coarse while the input moves and fine
-    once it has settled.
+    """Coarse to fine: differential coding whose spikes become finer with time.
 
     A spike of the first step is worth 2^coarse thetas, of the next half of that, and so on down to
     one theta: a large activation arrives in a few spikes, and the settled value is as fine as theta
@@ -494,11 +492,12 @@ def coarse_to_fine() -> Recipe:
     2018, carried by differential coding). After step 8, and again whenever t has doubled, theta
     itself is halved, so that the error keeps falling with T while the operations grow with log T.
     All neurons follow one schedule: nothing is graded per neuron, and the weights are scaled by a
-    constant. theta = 90th percentile of the layer's positive activations times 0.1: a smaller
-    error, at equal operations, than the MMSE threshold's, which heavy tails make too coarse for the
-    usual value, and than a theta per channel, which spends many spikes on channels whose small
-    values matter little to the next layer. Chosen on COCO train2017 photographs;
-    docs/msat/msat-plus.md has the comparison. Needs: activation statistics, of both signs.
+    constant. theta = 90th percentile of the layer's positive activations times 0.1. At equal
+    operations its error is smaller than that of the MMSE threshold, which heavy tails make too
+    coarse for the usual value, and than that of a theta per channel, which spends many spikes on
+    channels whose small values matter little to the next layer. Tuned on COCO train2017
+    photographs; docs/msat/msat-plus.md has the comparison. Needs: activation statistics, of both
+    signs.
     """
     return Recipe(
         "coarse-to-fine",
@@ -515,21 +514,19 @@ def coarse_to_fine() -> Recipe:
     limits="spikes have a sign, and a value (a power of two)",
 )
 def signed_digits() -> Recipe:
-    """Signed digits: every neuron sends its complete value in one step, as few events +-2^k theta
-    as there can be.
+    """Signed digits: a neuron sends its complete value in one step, as a few events +-2^k theta.
 
-    MSAT taken at its word: a threshold in stages theta 2^k; the stage follows the potential, and
-    what is sent is subtracted (snn/counting.py, docs/msat/variants.md). Differential coding carries
-    it: what a layer has sent needs no correction, so the network is settled after the first step. A
-    neuron of b bits sends b / 3 events on average and (b + 1) / 2 at most, one after the other on a
-    chip that sends an event at a time. theta starts from the sensitivity of the output
-    (convert/train_thresholds.py); theta, initial potential, a bias and a value at rest per channel
-    are then trained on photographs without labels (convert/train_thresholds.py) for the operations
-    asked for, at which the network takes fewer operations than the ANN has multiply-accumulates.
-    Weights stay as they are. A channel at rest sends nothing, and the next layer knows its value as
-    it knows a bias. Chosen on COCO train2017 photographs; docs/notes/signed-digits.md has each idea
-    with its figure. Needs: activation statistics, and a calibration file (`calibrate --method
-    signed-digits`).
+    It is MSAT in its extreme form: a threshold in stages theta 2^k, whose stage follows the
+    potential; what is sent is subtracted (snn/counting.py, docs/msat/variants.md). Differential
+    coding carries it: what a layer has sent needs no correction, so the network is settled after
+    the first step. A neuron of b bits sends b / 3 events on average and (b + 1) / 2 at most, one
+    after the other on a chip that sends an event at a time. theta starts from the sensitivity of
+    the output (convert/train_thresholds.py); theta, initial potential, a bias and a value at rest
+    per channel are then trained on photographs without labels, for a budget of operations that is
+    smaller than the ANN's number of multiply-accumulates. Weights stay as they are. A channel at
+    its resting value sends nothing, and the next layer has that value in its bias. Tuned on COCO
+    train2017 photographs; docs/notes/signed-digits.md has each idea with its figure. Needs:
+    activation statistics, and a calibration file (`calibrate --method signed-digits`).
     """
     return Recipe(
         "signed-digits",
