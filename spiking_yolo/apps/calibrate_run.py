@@ -1,6 +1,4 @@
-"""The files that conversion needs beside the weights: statistics, and what methods learn by running
-the network.
-"""
+"""Statistics of a network, and what methods learn by running it: the files of `calibrate`."""
 
 import itertools
 from collections.abc import Callable, Iterator, Sequence
@@ -25,23 +23,23 @@ from spiking_yolo.models.load import load_ann as load
 from spiking_yolo.options import Progress, drawn, load_ann, silent
 from spiking_yolo.recipe import Recipe
 
-# Images on which the quantiser of the rival ANN is chosen.
-CHOSEN_ON = 16
-# Of --images, that a method runs on.
-RUN_IMAGES = 16
-# The same, for a method that trains its neurons.
-TRAINED, TRAINED_DRAWN = 128, 1000
-# Of --data, whose images are small: for the statistics, and that a method runs on.
-DRAWN, RUN_DRAWN = 1000, 100
+# Images on which the quantisers of the rival ANN are chosen.
+QUANTISER_IMAGES = 16
+# Of --data, whose images are small: images for the statistics.
+STATISTICS_IMAGES = 1000
 
 
 @dataclass(frozen=True)
 class Calibrated:
-    """One file. method: None for the statistics. path: None where the method needs the statistics
-    only.
+    """A file of a calibration.
 
-    images, layers: how many were used. skipped: what is wrong with images that could not be read.
-    kept: the file was of these images already.
+    Attributes:
+        path: None where the method needs the statistics only.
+        method: None for the statistics.
+        images: Number of images that were used.
+        layers: Number of layers.
+        skipped: What is wrong with the images that could not be read.
+        kept: Whether the file was of these images already.
     """
 
     path: Path | None
@@ -57,17 +55,22 @@ def calibrate(
     on_file: Callable[[Calibrated], Any] = silent,
     progress: Progress = silent,
 ) -> list[Calibrated]:
-    """Write the statistics and a file per method; on_file is called with each as soon as it is
-    written.
+    """Write the statistics, and a file for each method that learns by running the network.
 
     The statistics are written together with what the first method has learned from them. For a
     network of the package the files go to the user's cache, see convert/calibration_file.py.
+
+    Args:
+        options: Network, images, methods, and where the files go.
+        on_file: Called with each file as soon as it is written.
+        progress: Called as the progress of a study.
     """
     recipes = [recipe.with_settings(options.settings) for recipe in _recipes(options.methods)]
     ann = load_ann(options)
-    pictures, small = _pictures(options, ann), options.images is None
-    where = destination(ann, options.output, options.overwrite_shipped)
-    return _calibrate(ann, where, pictures, recipes, small, options.run_images, on_file, progress)
+    pictures = _pictures(options, ann)
+    files = destination(ann, options.output, options.overwrite_shipped)
+    job = _Job(ann, files, pictures, options.images is None, on_file, progress)
+    return job.run(recipes, options.run_images)
 
 
 def calibrate_trained(
@@ -77,63 +80,106 @@ def calibrate_trained(
     on_file: Callable[[Calibrated], Any] = silent,
     progress: Progress = silent,
 ) -> list[Calibrated]:
-    """The statistics and the default method's file of a network, on so many of its training images
-    as serve both.
-    """
+    """Calibrate a trained network for the default method, on some of its training images."""
     ann = load(weights)
     small = ann.spec.task == "classify"
-    chosen = draw(pictures, DRAWN if small else TRAINED, seed)
-    return _calibrate(
-        ann, destination(ann), chosen, [get_recipe(DEFAULT)], small, None, on_file, progress
-    )
+    recipe = get_recipe(DEFAULT)
+    number = STATISTICS_IMAGES if small else _run_images(recipe, small)
+    job = _Job(ann, destination(ann), draw(pictures, number, seed), small, on_file, progress)
+    return job.run([recipe])
 
 
-def _calibrate(
-    ann: Ann,
-    where: Destination,
-    pictures: Sequence[Picture],
-    recipes: Sequence[Recipe],
-    small: bool,
-    run_images: int | None,
-    on_file: Callable[[Calibrated], Any],
-    progress: Progress,
-) -> list[Calibrated]:
-    files: list[Calibrated] = []
+@dataclass(frozen=True)
+class _Job:
+    """A network, the images to calibrate it on, and where its files go. small: are the images?"""
 
-    def done(file: Calibrated) -> None:
-        files.append(file)
-        on_file(file)
+    ann: Ann
+    files: Destination
+    pictures: Sequence[Picture]
+    small: bool
+    on_file: Callable[[Calibrated], Any]
+    progress: Progress
 
-    statistics, file = _statistics(ann, where.statistics, pictures, progress)
-    unsaved = [] if file.kept else [(where.statistics, *statistics.contents())]
-    good, learning = (
-        _usable(pictures, statistics),
-        [recipe for recipe in recipes if recipe.runs_network],
-    )
-    if file.kept or not learning:
-        write_together(unsaved)
-        done(file)
-    for recipe in learning:
-        used = spread(good, run_images or _run_images(recipe, small))
-        result, path = _run(ann, statistics, recipe, used, progress), where.calibration(ann, recipe)
-        # What was learned is renamed first: beside old statistics it is refused, where new
-        # statistics would be taken for those of an old calibration that does not say which it was
-        # made from.
-        write_together([*unsaved, (path, *result.contents())])
-        if file not in files:
-            unsaved = []
-            done(file)
-        done(Calibrated(path, recipe.name, len(used), len(result.neurons)))
-    for recipe in recipes:
-        if not recipe.runs_network:
-            done(Calibrated(None, recipe.name))
-    return files
+    def run(self, recipes: Sequence[Recipe], run_images: int | None = None) -> list[Calibrated]:
+        """run_images: on which methods run; None for the default of each."""
+        results: list[Calibrated] = []
+
+        def report(file: Calibrated) -> None:
+            results.append(file)
+            self.on_file(file)
+
+        statistics, file = self.statistics()
+        unsaved = [] if file.kept else [(self.files.statistics, *statistics.contents())]
+        usable = _usable(self.pictures, statistics)
+        learning = [recipe for recipe in recipes if recipe.runs_network]
+        if file.kept or not learning:
+            write_together(unsaved)
+            report(file)
+        for recipe in learning:
+            used = spread(usable, run_images or _run_images(recipe, self.small))
+            result = self.run_method(recipe, statistics, used)
+            path = self.files.calibration(self.ann, recipe)
+            # The calibration is renamed first: beside old statistics it is refused, but new
+            # statistics would be accepted beside an old calibration that names none.
+            write_together([*unsaved, (path, *result.contents())])
+            if file not in results:
+                unsaved = []
+                report(file)
+            report(Calibrated(path, recipe.name, len(used), len(result.neurons)))
+        for recipe in recipes:
+            if not recipe.runs_network:
+                report(Calibrated(None, recipe.name))
+        return results
+
+    def statistics(self) -> tuple[Statistics, Calibrated]:
+        """Those in the file if they are of these pictures, or new ones, which are not saved yet."""
+        names = tuple(picture.name for picture in self.pictures)
+        path = self.files.statistics
+        # A missing file, or a damaged one, is made again.
+        with suppress(UserError):
+            old = Statistics.load(path)
+            same_network = (old.weights_sha256, old.imgsz) == (self.ann.sha256, self.ann.imgsz)
+            if old.quantisers and old.images == names and same_network:
+                return old, Calibrated(path, None, len(names), len(old.histograms), kept=True)
+
+        def counted() -> Iterator[Picture]:
+            for k, picture in enumerate(self.pictures):
+                yield picture
+                self.progress("images", k + 1, len(self.pictures))
+
+        graph, spec = self.ann.graph, self.ann.spec
+        statistics, skipped = take_statistics(graph, spec, self.ann.sha256, counted())
+        usable = _usable(self.pictures, statistics)
+        batches = preprocessed(spread(usable, QUANTISER_IMAGES), spec)
+        self.progress("quantisers", 1, None)
+        statistics = replace(statistics, quantisers=choose(graph, statistics, batches))
+        images, layers = len(statistics.images), len(statistics.histograms)
+        return statistics, Calibrated(path, None, images, layers, tuple(skipped))
+
+    def run_method(
+        self, recipe: Recipe, statistics: Statistics, pictures: Sequence[Picture]
+    ) -> CalibrationResult:
+        """What a method learns by running the network on these pictures."""
+        ann = self.ann
+        parts = itertools.count(1)
+        neurons = run_network(
+            ann.graph,
+            ann.spec,
+            statistics,
+            recipe,
+            preprocessed(pictures, ann.spec),
+            lambda text: self.progress(recipe.name, next(parts), None, text),
+        )
+        names = tuple(picture.name for picture in pictures)
+        fingerprint = statistics.fingerprint
+        return CalibrationResult(neurons, recipe, ann.sha256, ann.imgsz, names, fingerprint)
 
 
 def _run_images(recipe: Recipe, small: bool) -> int:
+    """The number of images that a method runs on: those that train their neurons need more."""
     if recipe.by_gradient:
-        return TRAINED_DRAWN if small else TRAINED
-    return RUN_DRAWN if small else RUN_IMAGES
+        return 1000 if small else 128
+    return 100 if small else 16
 
 
 def _recipes(methods: Sequence[str]) -> list[Recipe]:
@@ -153,59 +199,10 @@ def _pictures(options: CalibrateOptions, ann: Ann) -> Sequence[Picture]:
         )
     assert options.data is not None
     pictures = open_classification(options.data, "train").pictures
-    return drawn(pictures, options if options.limit else replace(options, limit=DRAWN))
-
-
-def _statistics(
-    ann: Ann, path: Path, pictures: Sequence[Picture], progress: Progress
-) -> tuple[Statistics, Calibrated]:
-    """Those in the file at `path` where they are of these pictures, or new ones, which are to be
-    saved there.
-    """
-    names = tuple(picture.name for picture in pictures)
-    with suppress(UserError):  # none there, or a damaged one, which is made again
-        old = Statistics.load(path)
-        if old.quantisers and (old.images, old.weights_sha256, old.imgsz) == (
-            names,
-            ann.sha256,
-            ann.imgsz,
-        ):
-            return old, Calibrated(path, images=len(names), layers=len(old.histograms), kept=True)
-
-    def counted() -> Iterator[Picture]:
-        for k, picture in enumerate(pictures):
-            yield picture
-            progress("images", k + 1, len(pictures))
-
-    statistics, skipped = take_statistics(ann.graph, ann.spec, ann.sha256, counted())
-    batches = preprocessed(spread(_usable(pictures, statistics), CHOSEN_ON), ann.spec)
-    progress("quantisers", 1, None)
-    statistics = replace(statistics, quantisers=choose(ann.graph, statistics, batches))
-    used, layers = len(statistics.images), len(statistics.histograms)
-    return statistics, Calibrated(path, images=used, layers=layers, skipped=tuple(skipped))
-
-
-def _run(
-    ann: Ann,
-    statistics: Statistics,
-    recipe: Recipe,
-    pictures: Sequence[Picture],
-    progress: Progress,
-) -> CalibrationResult:
-    parts = itertools.count(1)
-    batches = preprocessed(pictures, ann.spec)
-    neurons = run_network(
-        ann.graph,
-        ann.spec,
-        statistics,
-        recipe,
-        batches,
-        lambda text: progress(recipe.name, next(parts), None, text),
-    )
-    names = tuple(picture.name for picture in pictures)
-    return CalibrationResult(neurons, recipe, ann.sha256, ann.imgsz, names, statistics.fingerprint)
+    return drawn(pictures, options if options.limit else replace(options, limit=STATISTICS_IMAGES))
 
 
 def _usable(pictures: Sequence[Picture], statistics: Statistics) -> list[Picture]:
-    known = set(statistics.images)
-    return [picture for picture in pictures if picture.name in known]
+    """The pictures that could be read when the statistics were taken."""
+    names = set(statistics.images)
+    return [picture for picture in pictures if picture.name in names]

@@ -16,13 +16,14 @@ import pytest
 import torch
 from helpers.tiny import ANYTHING, ROOT, SIZE, photo, run_tool, write_tiny
 
-from spiking_yolo.apps.search.study import Problem, Score, SearchResult, Tried
+from spiking_yolo.apps.search.study import Attempt, Problem, Score, SearchResult
 from spiking_yolo.convert.load import load, load_statistics
 from spiking_yolo.convert.methods import get_recipe
 from spiking_yolo.convert.statistics import Statistics
 from spiking_yolo.errors import Notice, UserError
 from spiking_yolo.io import assets
 from spiking_yolo.models.load import load_ann
+from spiking_yolo.observe import Input
 
 FAST = ("--set", "calibration.T=2")
 
@@ -284,9 +285,9 @@ def test_a_search_leaves_what_is_shipped(shipped: Path, cache: Path, tmp_path: P
     before, ann = digests(shipped.parent), load_ann(shipped)
     recipe = replace(get_recipe("rmp").with_settings({"calibration.T": 2}), name="rmp-searched")
     x = torch.rand(1, 3, SIZE, SIZE, generator=torch.Generator().manual_seed(1))
-    tried = Tried(recipe, Score(0.1, 1.0), True)
+    tried = Attempt(recipe, Score(0.1, 1.0), True)
     result = SearchResult(
-        Problem(ann, load_statistics(ann), [x], 2), ["x.png"], [tried], tried, None
+        Problem(ann, load_statistics(ann), [Input(x)], 2), ["x.png"], [tried], tried, None
     )
     result.save(tmp_path / "run")
     assert digests(shipped.parent) == before

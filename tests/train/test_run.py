@@ -152,7 +152,7 @@ def test_the_command_calibrates_and_says_what_comes_next(
     )
     # Which wants the statistics and the file of the default method.
     load(weights)
-    monkeypatch.setattr("spiking_yolo.apps.calibrate_run._statistics", refuse)
+    monkeypatch.setattr("spiking_yolo.apps.calibrate_run._Job.statistics", refuse)
     assert call_cli([*command, "--name", "refused"]) == 1
     out, err = capsys.readouterr()
     assert err == "not calibrated: no\n" and "calibrate" in out.splitlines()[-3]
