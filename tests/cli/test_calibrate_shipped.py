@@ -287,7 +287,7 @@ def test_a_search_leaves_what_is_shipped(shipped: Path, cache: Path, tmp_path: P
     x = torch.rand(1, 3, SIZE, SIZE, generator=torch.Generator().manual_seed(1))
     tried = Attempt(recipe, Score(0.1, 1.0), True)
     result = SearchResult(
-        Problem(ann, load_statistics(ann), [Input(x)], 2), ["x.png"], [tried], tried, None
+        Problem(ann, load_statistics(ann), [Input(x[0])], 2), ["x.png"], [tried], tried, None
     )
     result.save(tmp_path / "run")
     assert digests(shipped.parent) == before
