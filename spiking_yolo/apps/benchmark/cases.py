@@ -1,12 +1,15 @@
-"""What is timed: methods and settings by name, and the photographs that they see."""
+"""What is timed: methods and settings by name, the photographs and videos that they see, and the
+same network in spikingjelly.
+"""
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import redirect_stderr
 from dataclasses import dataclass, field, replace
 from importlib.metadata import PackageNotFoundError, version
 from io import StringIO
 from typing import Any
 
+import numpy as np
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
@@ -17,20 +20,23 @@ from spiking_yolo.convert.load import convert_ann
 from spiking_yolo.convert.methods import DEFAULT, get_recipe
 from spiking_yolo.data.images import preprocess, read_image
 from spiking_yolo.data.sources import expand, is_stream
+from spiking_yolo.data.video import frames_of
 from spiking_yolo.errors import UserError
 from spiking_yolo.graph import Graph, Node, forward
-from spiking_yolo.io.assets import samples_folder
+from spiking_yolo.io.assets import sample_clip, samples_folder
 from spiking_yolo.io.names import Size
 from spiking_yolo.models.load import Ann
 from spiking_yolo.models.spec import Spec
 from spiking_yolo.snn.plan import Precision, SimulationOptions, bf16_pays, missing
 
+# Pixels between two frames of a camera that pans.
+PAN = 4
+
 
 def photograph_paths(options: BenchmarkOptions) -> list[str]:
     """The photographs of the folder."""
-    return [
-        path for path in expand([str(options.images or samples_folder())]) if not is_stream(path)
-    ]
+    paths = expand([str(options.images or samples_folder())])
+    return [path for path in paths if not is_stream(path)]
 
 
 def photographs(options: BenchmarkOptions, spec: Spec, n: int, size: Size | None = None) -> Tensor:
@@ -39,6 +45,34 @@ def photographs(options: BenchmarkOptions, spec: Spec, n: int, size: Size | None
     x = torch.stack([preprocess(read_image(paths[i % len(paths)]), spec)[0] for i in range(n)])
     x = x if size is None else F.interpolate(x, size, mode="bilinear")
     return x.to(options.device)
+
+
+def clips(options: BenchmarkOptions) -> dict[str, Iterable[np.ndarray]]:
+    """The videos, a camera that stands still, and one that pans over a photograph.
+
+    Returns:
+        Name -> frames, uint8 [H, W, 3].
+
+    Raises:
+        UserError: A video cannot be opened.
+    """
+    frames: dict[str, Iterable[np.ndarray]] = {}
+    for path in options.video:
+        frames[str(path)] = frames_of(path).images
+    if not frames:
+        frames["sample clip"] = frames_of(sample_clip()).images
+    photograph = read_image(photograph_paths(options)[0])
+    frames["still camera"] = (photograph for _ in range(options.frames))
+    frames["moving camera"] = panned(photograph, options.frames)
+    return frames
+
+
+def panned(photograph: np.ndarray, n: int) -> Iterator[np.ndarray]:
+    """n windows of three quarters of its width, PAN pixels apart, to the right and back again."""
+    reach = max(photograph.shape[1] // 4, 1)
+    for k in range(n):
+        left = reach - abs(reach - k * PAN % (2 * reach))
+        yield photograph[:, left : left + photograph.shape[1] - reach]
 
 
 def ann_pass(ann: Ann, x: Tensor) -> Callable[[], None]:
@@ -63,9 +97,8 @@ class Case:
     @property
     def name(self) -> str:
         """As limits call it, e.g. "msat-plus gamma=1"."""
-        return " ".join(
-            [self.method, *(f"{k.rpartition('.')[2]}={v}" for k, v in self.settings.items())]
-        )
+        settings = [f"{key.rpartition('.')[2]}={value}" for key, value in self.settings.items()]
+        return " ".join([self.method, *settings])
 
     @property
     def full_name(self) -> str:
@@ -78,69 +111,72 @@ class Case:
         return convert_ann(ann, get_recipe(name).with_settings(self.settings))
 
     def run(self, ann: Ann, x: Tensor, T: int) -> Callable[[], int]:
-        """A run of T timesteps, which returns how many were simulated before everything had
-        settled.
+        """A run of T timesteps.
+
+        It returns how many were simulated before everything had settled.
         """
         network = self.convert(ann).network(x.device, simulation=self.simulation)
-        return lambda: network.run(x, T).steps
+        return lambda: network(x, T).steps
 
 
-# Whatever --method names.
+# Timed whatever --method names.
 ALWAYS = (Case("default"), Case("msat-plus"), Case("msat-plus", {"neuron.gamma": 1}))
 
 
 def executed(cases: Iterable[Case], device: str, compiled: bool = True) -> tuple[Case, ...]:
-    """Each case in float32, and where this machine gains by it in bf16; `compiled`: each also
-    compiled if it can be.
+    """Each case in the ways that this machine can run it.
+
+    These are float32, bf16 where the machine gains by it, and each of them compiled, if `compiled`
+    and if a compiler is there.
     """
     precisions: list[Precision] = ["float32", "bf16"] if bf16_pays(device) else ["float32"]
-    kinds = [
-        SimulationOptions(p, c)
-        for p in precisions
-        for c in ((False, True) if compiled and not missing() else (False,))
-    ]
-    return tuple(replace(case, simulation=kind) for case in cases for kind in kinds)
+    simulations = []
+    for precision in precisions:
+        simulations.append(SimulationOptions(precision, False))
+        if compiled and not missing():
+            simulations.append(SimulationOptions(precision, True))
+    return tuple(replace(case, simulation=way) for case in cases for way in simulations)
 
 
 def relu_twin(graph: Graph) -> Graph:
     """The graph with ReLU for every leaky ReLU: same layers, weights and shapes."""
-    return replace(
-        graph,
-        nodes=tuple(
-            replace(n, attrs={"slope": 0.0}) if n.op == "activation" else n for n in graph.nodes
-        ),
-    )
+    nodes = []
+    for node in graph.nodes:
+        nodes.append(replace(node, attrs={"slope": 0.0}) if node.op == "activation" else node)
+    return replace(graph, nodes=tuple(nodes))
 
 
 class Twin(nn.Module):
-    """A graph as modules, which spikingjelly can trace. Raises UserError for an operation that it
-    has no module for.
+    """A graph as modules, which spikingjelly can trace.
+
+    Raises:
+        UserError: There is no module for an operation.
     """
 
     def __init__(self, graph: Graph):
         super().__init__()
-        self.nodes, self.outputs = graph.nodes, graph.outputs
-        self.parts = nn.ModuleDict(
-            {n.name: _module(graph, n) for n in graph.nodes if n.op not in ("input", "concat")}
-        )
+        self.nodes = graph.nodes
+        self.outputs = graph.outputs
+        self.parts = nn.ModuleDict()
+        for node in graph.nodes:
+            if node.op not in ("input", "concat"):
+                self.parts[node.name] = _module(graph, node)
 
     def forward(self, x: Tensor) -> tuple[Tensor, ...]:
         values: dict[str, Tensor] = {}
         for node in self.nodes:
-            given = [values[name] for name in node.inputs]
+            inputs = [values[name] for name in node.inputs]
             if node.op == "input":
                 values[node.name] = x
             elif node.op == "concat":
-                values[node.name] = torch.cat(given, 1)
+                values[node.name] = torch.cat(inputs, 1)
             else:
-                values[node.name] = self.parts[node.name](*given)
+                values[node.name] = self.parts[node.name](*inputs)
         return tuple(values[name] for name in self.outputs)
 
 
 class _PaddedMaxPool(nn.Module):
-    """Max pooling that is padded by one on the right and at the bottom: the last column and row
-    twice, in its words.
-    """
+    """Max pooling that repeats the last column and row."""
 
     def __init__(self, a: Any):
         super().__init__()
@@ -156,15 +192,18 @@ def _module(graph: Graph, node: Node) -> nn.Module:
     if node.op == "conv":
         weight, bias = graph.parameters(node)
         assert weight is not None
-        sizes = a["stride"], a["padding"], a["dilation"], a["groups"], bias is not None
-        made = nn.Conv2d(
+        module = nn.Conv2d(
             weight.shape[1] * a["groups"],
             weight.shape[0],
             (weight.shape[2], weight.shape[3]),
-            *sizes,
+            a["stride"],
+            a["padding"],
+            a["dilation"],
+            a["groups"],
+            bias is not None,
         )
-        made.load_state_dict({"weight": weight} | ({"bias": bias} if bias is not None else {}))
-        return made
+        module.load_state_dict({"weight": weight} | ({"bias": bias} if bias is not None else {}))
+        return module
     if node.op == "activation" and not a["slope"]:
         return nn.ReLU()
     if node.op == "max_pool":
@@ -182,7 +221,7 @@ def _module(graph: Graph, node: Node) -> nn.Module:
 
 
 def spikingjelly_run(graph: Graph, x: Tensor, T: int) -> tuple[str, Callable[[], None]] | None:
-    """What the twin is, and a run of T steps of it; None where spikingjelly 2 is not installed."""
+    """A description of the twin, and a run of T steps of it; None without spikingjelly 2."""
     try:
         from spikingjelly.activation_based import (
             ann2snn,
@@ -194,7 +233,8 @@ def spikingjelly_run(graph: Graph, x: Tensor, T: int) -> tuple[str, Callable[[],
     except (ImportError, AttributeError, PackageNotFoundError):
         return None
     model = Twin(relu_twin(graph)).eval()
-    with redirect_stderr(StringIO()):  # its progress bar
+    # Without its progress bar.
+    with redirect_stderr(StringIO()):
         twin = convert(recipe([(x, x)], mode="99.9%"), device=str(x.device)).convert(model)
 
     @torch.no_grad()

@@ -1,6 +1,4 @@
-"""How long the command takes before it does anything: to print its help, and to refuse a file that
-is not there.
-"""
+"""Run the parts of a benchmark, print their tables, and compare the results with limits."""
 
 import json
 import platform
@@ -9,6 +7,7 @@ import sys
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from itertools import islice
 from pathlib import Path
 from statistics import median
 from typing import Any
@@ -21,14 +20,23 @@ from spiking_yolo.apps.benchmark.cases import (
     ALWAYS,
     Case,
     ann_pass,
+    clips,
     executed,
     photographs,
     relu_twin,
     spikingjelly_run,
 )
-from spiking_yolo.apps.benchmark.timing import Timing, interleaved, peak_memory, shares
-from spiking_yolo.apps.benchmark.video import video
+from spiking_yolo.apps.benchmark.timing import (
+    WARM,
+    Timing,
+    frame_shares,
+    interleaved,
+    peak_memory,
+    shares,
+    timed_frames,
+)
 from spiking_yolo.convert.methods import get_recipe, list_methods
+from spiking_yolo.data.images import preprocess
 from spiking_yolo.data.video import frames_of
 from spiking_yolo.errors import UserError
 from spiking_yolo.io.distributed import usable_device
@@ -36,29 +44,20 @@ from spiking_yolo.io.names import STRIDE, Size, size_name
 from spiking_yolo.io.tables import columns
 from spiking_yolo.models.load import Ann
 from spiking_yolo.options import load_ann, versions
+from spiking_yolo.snn.stream import Stream
 
+BATCH = 8
 CALLS = {"help": ("detect", "--help"), "missing file": ("detect", "no-such-file.jpg")}
-
-
-def start(repeats: int) -> dict[str, dict[str, float]]:
-    """Call -> "s", the median of so many runs in a process of its own."""
-    return {
-        name: {"s": median(_seconds(call) for _ in range(repeats))} for name, call in CALLS.items()
-    }
-
-
-def _seconds(call: tuple[str, ...]) -> float:
-    began = time.perf_counter()
-    subprocess.run(
-        [sys.executable, "-m", "spiking_yolo.cli", *call], capture_output=True, check=False
-    )
-    return time.perf_counter() - began
 
 
 @dataclass(frozen=True)
 class Limit:
-    """A bound on one ratio. of: the path to it in the results, e.g. ("steps", "msat/float32/eager",
-    "ratio").
+    """A bound on one ratio.
+
+    Attributes:
+        of: The path to it in the results, e.g. ("steps", "msat/float32/eager", "ratio").
+        at_most: The largest value allowed, or None.
+        at_least: The smallest value allowed, or None.
     """
 
     of: tuple[str, ...]
@@ -79,8 +78,9 @@ class Limit:
         return float(value)
 
     def violation(self, results: Mapping[str, Any]) -> str | None:
-        """One line when the measured ratio breaks the limit, else None."""
-        value, name = self.value(results), " / ".join(self.of)
+        """One line if the measured ratio breaks the limit, else None."""
+        value = self.value(results)
+        name = " / ".join(self.of)
         if value is not None and self.at_most is not None and value > self.at_most:
             return f"{name} is {value:.3f}, above its limit {self.at_most:g}"
         if value is not None and self.at_least is not None and value < self.at_least:
@@ -91,10 +91,8 @@ class Limit:
 def read_limits(path: Path) -> list[Limit]:
     """The limits of a .json file: a list of {"of": [...], "at_most" or "at_least": number}."""
     try:
-        return [
-            Limit(tuple(map(str, entry.pop("of"))), **entry)
-            for entry in json.loads(path.read_text())
-        ]
+        entries = json.loads(path.read_text())
+        return [Limit(tuple(map(str, entry.pop("of"))), **entry) for entry in entries]
     except (OSError, ValueError, TypeError, KeyError, AttributeError, RecursionError) as error:
         raise UserError(f"cannot read the limits {path}: {error}") from error
 
@@ -111,24 +109,25 @@ def _timed(title: str, rows: Mapping[str, Any]) -> str:
     for name, row in rows.items():
         ratios = row["ratio"], min(row["ratios"]), max(row["ratios"])
         times = f"{row['ms_per_step']:.1f}", str(row["steps"]), f"{row['ms_of_run'] / 1e3:.3g}"
-        table.append([name, *(f"{r:.2f}" for r in ratios), *times])
+        table.append([name, *(f"{ratio:.2f}" for ratio in ratios), *times])
     return columns(table)
 
 
-def _shares(rows: Mapping[str, Any]) -> str:
-    kinds = list(next(iter(rows.values()))["ms_per_step"])
-    table = [["ms per step", *kinds, "sum"]]
-    for name, row in rows.items():
-        times = row["ms_per_step"]
-        table.append(
-            [name, *(f"{times[kind]:.1f}" for kind in kinds), f"{sum(times.values()):.1f}"]
-        )
+def _shares(title: str, by_name: Mapping[str, Mapping[str, float]]) -> str:
+    """A line of milliseconds by kind of module, and their sum."""
+    kinds = list(next(iter(by_name.values())))
+    table = [[title, *kinds, "sum"]]
+    for name, times in by_name.items():
+        total = sum(times.values())
+        table.append([name, *(f"{ms:.1f}" for ms in (*times.values(), total))])
     return columns(table)
 
 
 def _memory(peaks: Mapping[str, float | None]) -> str:
-    rows = ([name, "unknown" if mb is None else f"{mb:.0f}"] for name, mb in peaks.items())
-    return columns([["peak memory of the process", "MB"], *rows])
+    table = [["peak memory of the process", "MB"]]
+    for name, mb in peaks.items():
+        table.append([name, "unknown" if mb is None else f"{mb:.0f}"])
+    return columns(table)
 
 
 def _spikingjelly(part: Mapping[str, Any]) -> str:
@@ -136,50 +135,45 @@ def _spikingjelly(part: Mapping[str, Any]) -> str:
         return "spikingjelly 2 is not installed: no comparison with it"
     table = [["the same T steps", "times faster", "s per run", "steps"]]
     for name, row in part["runs"].items():
-        table.append(
-            [name, f"{row['faster']:.2f}", f"{row['ms_of_run'] / 1e3:.3g}", str(row["steps"])]
-        )
+        seconds = f"{row['ms_of_run'] / 1e3:.3g}"
+        table.append([name, f"{row['faster']:.2f}", seconds, str(row["steps"])])
     return f"against {part['twin']}\n{columns(table)}"
 
 
 def _video(rows: Mapping[str, Any]) -> str:
-    kinds = list(next(iter(rows.values()))["ms_by_kind"])
     table = [
         ["a later frame of", "mean", "median", "10 %", "90 %", "ms", "ANN ms", "frames", "cuts"]
     ]
-    times = [["ms per frame", *kinds, "sum"]]
     for name, row in rows.items():
         ratios = row["mean"], row["ratio"], *row["tenths"]
         numbers = f"{row['ms']:.1f}", f"{row['ann_ms']:.1f}", str(row["frames"]), str(row["cuts"])
-        table.append([name, *(f"{r:.2f}" for r in ratios), *numbers])
-        taken = row["ms_by_kind"].values()
-        times.append([name, *(f"{ms:.1f}" for ms in taken), f"{sum(taken):.1f}"])
-    return f"{columns(table)}\n\n{columns(times)}"
+        table.append([name, *(f"{ratio:.2f}" for ratio in ratios), *numbers])
+    times = _shares("ms per frame", {name: row["ms_by_kind"] for name, row in rows.items()})
+    return f"{columns(table)}\n\n{times}"
 
 
 def _start(rows: Mapping[str, Any]) -> str:
-    return columns(
-        [
-            ["from the call to its end", "s"],
-            *([name, f"{row['s']:.2f}"] for name, row in rows.items()),
-        ]
-    )
+    table = [["from the call to its end", "s"]]
+    for name, row in rows.items():
+        table.append([name, f"{row['s']:.2f}"])
+    return columns(table)
 
 
-TABLES = {
+# Part of the results -> its text.
+TABLES: dict[str, Callable[[Any], str]] = {
     "machine": machine_text,
     "one_step": lambda rows: _timed("one image, T=1", rows),
     "steps": lambda rows: _timed("one image", rows),
     "batch": lambda rows: _timed("eight images", rows),
-    "shares": _shares,
+    "shares": lambda rows: _shares(
+        "ms per step", {name: row["ms_per_step"] for name, row in rows.items()}
+    ),
     "memory": _memory,
     "spikingjelly": _spikingjelly,
     "growth": lambda rows: _timed("growth", rows),
     "video": _video,
     "start": _start,
 }
-
-BATCH = 8
 
 
 def benchmark(
@@ -189,10 +183,17 @@ def benchmark(
 ) -> dict[str, Any]:
     """Measure the parts of the options.
 
-    Returns the content of benchmark.json: "machine", "call", and by part milliseconds, MB, or
-    multiples of one forward pass of the ANN. progress(name) is called before each run,
-    measured(part, figures) after each part, first with "machine". Raises UserError for an unknown
-    method, missing files, and a device that is not there.
+    Args:
+        options: What is timed, and how often.
+        progress: Called with a name before each run.
+        measured: Called with a part's name and figures after each part, first with "machine".
+
+    Returns:
+        The content of benchmark.json: "machine", "call", and by part milliseconds, MB, or multiples
+        of one forward pass of the ANN.
+
+    Raises:
+        UserError: A method is unknown, a file is missing, or a device is.
     """
     usable_device(options.device)
     for path in options.video:
@@ -234,12 +235,12 @@ def machine() -> dict[str, Any]:
 
 def _processor() -> str:
     try:
-        lines = Path("/proc/cpuinfo").read_text().splitlines()
-        return next(
-            line.partition(":")[2].strip() for line in lines if line.startswith("model name")
-        )
-    except (OSError, StopIteration):
-        return platform.processor() or platform.machine()
+        for line in Path("/proc/cpuinfo").read_text().splitlines():
+            if line.startswith("model name"):
+                return line.partition(":")[2].strip()
+    except OSError:
+        pass
+    return platform.processor() or platform.machine()
 
 
 @dataclass(frozen=True)
@@ -252,105 +253,128 @@ class _Bench:
     progress: Callable[[str], Any]
 
     def one_step(self) -> dict[str, Any]:
-        """All that the default does for an image at T = 1, from its pixels to the output and the
-        counts.
-        """
-        x, first = self._photographs(1), executed(ALWAYS[:1], self.options.device)
-        return self._beside_ann({case.full_name: case.run(self.ann, x, 1) for case in first}, x)
+        """The default at T = 1, from an image's pixels to the output and the counts."""
+        return self._against_ann(executed(ALWAYS[:1], self.options.device), T=1)
 
     def steps(self) -> dict[str, Any]:
-        """Every method, per timestep, one image; some also in bf16 and compiled, where this machine
-        can.
-        """
-        return self._against_ann((*executed(ALWAYS, self.options.device), *self.methods), 1)
+        """Every method, per timestep; those of ALWAYS in all ways that this machine can."""
+        return self._against_ann((*executed(ALWAYS, self.options.device), *self.methods))
 
     def batch(self) -> dict[str, Any]:
-        """Those of ALWAYS with several images at once, per timestep; the ANN gets the same
-        batch.
-        """
+        """Those of ALWAYS with several images at once; the ANN gets the same batch."""
         return self._against_ann(executed(ALWAYS, self.options.device, compiled=False), BATCH)
 
     def shares(self) -> dict[str, Any]:
         """Where the time of a step goes."""
-        x, rows = self._photographs(1), {}
+        x = self._photographs(1)
+        rows = {}
         for case in (*ALWAYS, *self.methods):
             self.progress(case.name)
-            rows[case.name] = shares(
-                case.convert(self.ann), x, self.options.T, self.options.repeats
-            )
+            converted = case.convert(self.ann)
+            rows[case.name] = shares(converted, x, self.options.T, self.options.repeats)
         return rows
 
     def memory(self) -> dict[str, Any]:
         """Peak memory, which does not depend on T."""
+        T = min(self.options.T, 4)
         peaks = {}
         for batch in (1, BATCH):
             for case in (None, Case("default"), *self.methods):
                 name = case.name if case else "ANN"
                 self.progress(name)
-                peaks[f"{name}/batch {batch}"] = peak_memory(
-                    self.options, case, batch, min(self.options.T, 4)
-                )
+                peaks[f"{name}/batch {batch}"] = peak_memory(self.options, case, batch, T)
         return peaks
 
     def spikingjelly(self) -> dict[str, Any]:
-        """T steps of ours as a multiple of T steps of its twin; empty where it is not installed."""
+        """T steps of ours as a multiple of T steps of its twin; empty if it is not installed."""
         x, T = self._photographs(1), self.options.T
         theirs = spikingjelly_run(self.ann.graph, x, T)
         if theirs is None:
             return {}
-        what, run = theirs
-        cases = {
-            case.full_name: case.run(self.ann, x, T)
-            for case in executed(ALWAYS, self.options.device)
-        }
+        description, run = theirs
+        runs = {}
+        for case in executed(ALWAYS, self.options.device):
+            runs[case.full_name] = case.run(self.ann, x, T)
         twin = Ann(relu_twin(self.ann.graph), self.ann.spec, self.ann.weights, self.ann.sha256)
-        cases["p-norm on the twin"] = Case("p-norm").run(twin, x, T)
-        timings = self._interleaved(cases, run, calls=1)
-        return {
-            "twin": what,
-            "runs": {name: {**_figures(t), "faster": t.faster} for name, t in timings.items()},
-        }
+        runs["p-norm on the twin"] = Case("p-norm").run(twin, x, T)
+        rows = {}
+        for name, timing in self._interleaved(runs, run, calls=1).items():
+            rows[name] = {**_figures(timing), "faster": timing.faster}
+        return {"twin": description, "runs": rows}
 
     def growth(self) -> dict[str, Any]:
-        """A run's time with T, and a step's with the image's size, as thresholds of the network's
-        own size allow.
+        """How a run's time grows with T, and a step's with the image's size.
+
+        Thresholds are those of the network's own size.
         """
-        rows, T = {}, self.options.T
+        T = self.options.T
         x = self._photographs(1)
+        rows = {}
         for case in ALWAYS:
             times = sorted({max(T // 8, 1), max(T // 4, 1), max(T // 2, 1), T})
-            rows |= self._beside_ann(
-                {f"{case.name}/T={t}": case.run(self.ann, x, t) for t in times}, x
-            )
+            runs = {f"{case.name}/T={t}": case.run(self.ann, x, t) for t in times}
+            rows |= self._beside_ann(runs, x)
         for size in sorted({scaled(self.ann.imgsz, factor) for factor in (0.5, 0.75, 1, 1.5)}):
             x = self._photographs(1, size)
-            runs = {
-                f"{case.name}/{size_name(size)} px": case.run(self.ann, x, T) for case in ALWAYS
-            }
+            name = size_name(size)
+            runs = {f"{case.name}/{name} px": case.run(self.ann, x, T) for case in ALWAYS}
             rows |= self._beside_ann(runs, x)
         return rows
 
     def video(self) -> dict[str, Any]:
-        """A later frame of videos, whose state stays."""
-        return video(self.ann, self.options, self.progress)
+        """A later frame of videos, whose state stays and of which only changes are sent.
+
+        The goals are at most .35 of a pass of the ANN in a room, .7 on a road, and never above 1.3,
+        with a moving camera: limits.json has what the clips of the package must keep to, and
+        docs/performance.md what was measured.
+
+        Raises:
+            UserError: A clip is too short.
+        """
+        rows = {}
+        device = self.options.device
+        converted = Case("default").convert(self.ann)
+        for name, images in clips(self.options).items():
+            x = []
+            for image in islice(images, self.options.frames):
+                x.append(preprocess(image, self.ann.spec)[0][None].to(device))
+            if len(x) < WARM + 3:
+                raise UserError(f"{name} has {len(x)} frames: give a video of {WARM + 3} or more")
+            self.progress(name)
+            reference = ann_pass(self.ann, x[0])
+            rows[name] = timed_frames(Stream(converted.network(device)), x, reference)
+            rows[name]["ms_by_kind"] = frame_shares(Stream(converted.network(device)), x)
+        return rows
 
     def start(self) -> dict[str, Any]:
-        """The command's help, and a mistake."""
-        return start(self.options.repeats)
+        """How long the command takes to print its help, and to refuse a missing file.
+
+        Each is the median of several runs in processes of their own.
+        """
+        rows = {}
+        for name, call in CALLS.items():
+            command = [sys.executable, "-m", "spiking_yolo.cli", *call]
+            seconds = []
+            for _ in range(self.options.repeats):
+                began = time.perf_counter()
+                subprocess.run(command, capture_output=True, check=False)
+                seconds.append(time.perf_counter() - began)
+            rows[name] = {"s": median(seconds)}
+        return rows
 
     def _photographs(self, n: int, size: Size | None = None) -> Tensor:
         return photographs(self.options, self.ann.spec, n, size)
 
-    def _against_ann(self, cases: tuple[Case, ...], batch: int) -> dict[str, Any]:
+    def _against_ann(
+        self, cases: tuple[Case, ...], batch: int = 1, T: int | None = None
+    ) -> dict[str, Any]:
         x = self._photographs(batch)
-        return self._beside_ann(
-            {case.full_name: case.run(self.ann, x, self.options.T) for case in cases}, x
-        )
+        runs = {case.full_name: case.run(self.ann, x, T or self.options.T) for case in cases}
+        return self._beside_ann(runs, x)
 
-    def _beside_ann(self, runs: dict[str, Callable[[], int]], x: Tensor) -> dict[str, Any]:
-        return {
-            name: _figures(t) for name, t in self._interleaved(runs, ann_pass(self.ann, x)).items()
-        }
+    def _beside_ann(self, runs: Mapping[str, Callable[[], int]], x: Tensor) -> dict[str, Any]:
+        timings = self._interleaved(runs, ann_pass(self.ann, x))
+        return {name: _figures(timing) for name, timing in timings.items()}
 
     def _interleaved(
         self, runs: Mapping[str, Callable[[], int]], reference: Any, calls: int = 3
@@ -365,12 +389,12 @@ def scaled(size: Size, factor: float) -> Size:
     return height, width
 
 
-def _figures(t: Timing) -> dict[str, Any]:
-    ms = 1e3 * t.run
+def _figures(timing: Timing) -> dict[str, Any]:
+    ms = 1e3 * timing.run
     return {
-        "ratio": t.ratio,
-        "ratios": t.ratios,
-        "ms_per_step": ms / t.steps,
+        "ratio": timing.ratio,
+        "ratios": timing.ratios,
+        "ms_per_step": ms / timing.steps,
         "ms_of_run": ms,
-        "steps": t.steps,
+        "steps": timing.steps,
     }

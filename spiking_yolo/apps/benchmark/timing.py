@@ -1,5 +1,8 @@
-"""Ratios that can be trusted on a machine that others use too: each run is timed beside a reference
-of its own.
+"""Clocks: runs beside a reference, the share of each kind of module, peak memory, later frames of a
+video.
+
+Every run is timed beside calls of a reference, so that ratios hold on a machine that others use
+too.
 """
 
 import multiprocessing
@@ -10,7 +13,7 @@ from collections.abc import Callable, Mapping
 from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
-from statistics import median
+from statistics import mean, median, quantiles
 from typing import Any
 
 import torch
@@ -22,13 +25,21 @@ from spiking_yolo.convert.converted import Converted
 from spiking_yolo.options import load_ann
 from spiking_yolo.snn.neurons import NeuronLayer
 from spiking_yolo.snn.pooling import CumulativeMaxPool
+from spiking_yolo.snn.stream import FrameRun, Stream
 from spiking_yolo.snn.synapses import LinearMap
+
+# First frames of a video, which build what the later ones use.
+WARM = 3
 
 
 @dataclass(frozen=True)
 class Timing:
-    """Runs of one case. seconds: of each run; reference: of one reference call beside it; steps:
-    timesteps of a run.
+    """Runs of one case.
+
+    Attributes:
+        seconds: Of each run.
+        reference: Seconds of one call of the reference beside each run.
+        steps: Timesteps of a run.
     """
 
     seconds: tuple[float, ...]
@@ -81,9 +92,14 @@ def interleaved(
 ) -> dict[str, Timing]:
     """Time the cases in turn, `repeats` rounds of them after one that does not count.
 
-    cases: name -> a run, which returns its timesteps. reference: called `calls` times before and
-    after each run; the median of both counts, so that a machine that becomes faster or slower does
-    not favour either side. progress(name) is called before every run.
+    Args:
+        cases: Name -> a run, which returns its timesteps.
+        reference: Called before and after each run. The median of both counts, so that a machine
+            that becomes faster or slower favours neither side.
+        repeats: Runs of each case.
+        device: That the runs use.
+        calls: Of the reference, before and after a run.
+        progress: Called with the name before every run.
     """
     runs: dict[str, list[float]] = {name: [] for name in cases}
     beside: dict[str, list[float]] = {name: [] for name in cases}
@@ -92,20 +108,26 @@ def interleaved(
     for turn in range(repeats + 1):
         for name, case in cases.items():
             progress(name)
-            taken, steps[name] = seconds(case, device)
+            duration, steps[name] = seconds(case, device)
             after = [seconds(reference, device)[0] for _ in range(calls)]
             if turn:
-                runs[name].append(taken)
+                runs[name].append(duration)
                 beside[name].append(median(before + after))
             before = after
     return {name: Timing(tuple(runs[name]), tuple(beside[name]), steps[name]) for name in cases}
 
 
 def peak_memory(options: BenchmarkOptions, case: Case | None, batch: int, T: int) -> float | None:
-    """MB of the process, PyTorch and weights included, during a run of T steps; case None: an ANN's
-    forward pass.
+    """Peak memory of a process that runs a case, PyTorch and weights included.
 
-    None where the system does not tell.
+    Args:
+        options: Of the benchmark.
+        case: None: a forward pass of the ANN.
+        batch: Number of photographs.
+        T: Timesteps.
+
+    Returns:
+        MB; None where the system does not tell.
     """
     if sys.platform != "linux":
         return None
@@ -124,7 +146,10 @@ def _peak(options: BenchmarkOptions, case: Case | None, batch: int, T: int) -> f
         lines = Path("/proc/self/status").read_text().splitlines()
     except OSError:
         return None
-    return next(int(line.split()[1]) * 1024 / 1e6 for line in lines if line.startswith("VmHWM:"))
+    for line in lines:
+        if line.startswith("VmHWM:"):
+            return int(line.split()[1]) * 1024 / 1e6
+    return None
 
 
 KINDS: dict[type[nn.Module], str] = {
@@ -138,25 +163,30 @@ class Stopwatch:
     """Adds up the seconds of a network's modules, by kind and by node, with forward hooks."""
 
     def __init__(self, network: nn.Module, device: torch.device):
-        self._device, self._started = device, 0.0
+        self._device = device
+        self._started = 0.0
         self.clear()
         for path, module in network.named_modules():
-            kind = next((name for type_, name in KINDS.items() if isinstance(module, type_)), None)
-            if kind is not None and path.count(".") <= 2:  # not the members of a pair
-                module.register_forward_pre_hook(self._start)
-                module.register_forward_hook(self._stop(kind, path.rpartition(".")[2]))
+            # Deeper are the members of a pair.
+            if path.count(".") > 2:
+                continue
+            for module_type, kind in KINDS.items():
+                if isinstance(module, module_type):
+                    module.register_forward_pre_hook(self._start)
+                    module.register_forward_hook(self._stop(kind, path.rpartition(".")[2]))
 
     def clear(self) -> None:
         self.by_kind: dict[str, float] = defaultdict(float)
         self.by_node: dict[str, float] = defaultdict(float)
 
     def kinds(self, whole: float, n: int) -> dict[str, float]:
-        """Milliseconds by kind, and of all else, of one of n parts that took `whole` seconds
-        together.
+        """Milliseconds by kind and of all else, the mean of n parts.
+
+        whole: Seconds of all parts together.
         """
-        taken = {kind: self.by_kind[kind] for kind in KINDS.values()}
-        taken["everything else"] = whole - sum(taken.values())
-        return {kind: 1e3 * each / n for kind, each in taken.items()}
+        milliseconds = {kind: 1e3 * self.by_kind[kind] / n for kind in KINDS.values()}
+        milliseconds["everything else"] = 1e3 * (whole - sum(self.by_kind.values())) / n
+        return milliseconds
 
     def _start(self, module: nn.Module, args: Any) -> None:
         synchronize(self._device)
@@ -165,26 +195,68 @@ class Stopwatch:
     def _stop(self, kind: str, node: str) -> Any:
         def stop(module: nn.Module, args: Any, output: Any) -> None:
             synchronize(self._device)
-            taken = time.perf_counter() - self._started
-            self.by_kind[kind] += taken
-            self.by_node[node] += taken
+            duration = time.perf_counter() - self._started
+            self.by_kind[kind] += duration
+            self.by_node[node] += duration
 
         return stop
 
 
 def shares(converted: Converted, x: Tensor, T: int, repeats: int) -> dict[str, Any]:
-    """Milliseconds per timestep by kind, the means over `repeats` runs after a first one, and the
-    same by node.
+    """Milliseconds per timestep by kind of module and by node.
+
+    These are means over `repeats` runs after a first one.
     """
     network = converted.network(x.device)
-    stopwatch, device = Stopwatch(network, x.device), torch.device(x.device)
-    whole, steps = 0.0, 1
-    for turn in range(repeats + 1):
-        if turn < 2:
-            whole = 0.0
-            stopwatch.clear()
-        taken, run = seconds(lambda: network.run(x, T), device)
-        whole, steps = whole + taken, run.steps
-    n = max(repeats, 1) * steps
-    by_node = {node: 1e3 * taken / n for node, taken in stopwatch.by_node.items()}
+    stopwatch = Stopwatch(network, x.device)
+    steps = network(x, T).steps
+    stopwatch.clear()
+    whole = sum(seconds(lambda: network(x, T), x.device)[0] for _ in range(repeats))
+    n = repeats * steps
+    by_node = {node: 1e3 * duration / n for node, duration in stopwatch.by_node.items()}
     return {"steps": steps, "ms_per_step": stopwatch.kinds(whole, n), "by_node": by_node}
+
+
+def timed_frames(
+    stream: Callable[[Tensor], FrameRun], x: list[Tensor], reference: Callable[[], None]
+) -> dict[str, Any]:
+    """Time every frame but the first WARM + 1, each between two calls of the reference.
+
+    Returns:
+        "mean": a later frame as a multiple of a call; "ratios" of each with their median "ratio"
+        and first and last "tenths"; "ms", "ann_ms", "frames" and "cuts".
+    """
+    for frame in x[:WARM]:
+        stream(frame)
+    later = iter(x[WARM:])
+    fresh = []
+
+    def run() -> int:
+        fresh.append(stream(next(later)).fresh)
+        return 1
+
+    timing = interleaved({"": run}, reference, len(x) - WARM - 1, x[0].device, calls=1)[""]
+    tenths = quantiles(timing.ratios, n=10, method="inclusive")
+    return {
+        "mean": mean(timing.seconds) / mean(timing.reference),
+        "ratio": timing.ratio,
+        "tenths": [tenths[0], tenths[-1]],
+        "ratios": timing.ratios,
+        "ms": 1e3 * mean(timing.seconds),
+        "ann_ms": 1e3 * mean(timing.reference),
+        "frames": len(timing.seconds),
+        "cuts": sum(fresh),
+    }
+
+
+def frame_shares(stream: Stream, x: list[Tensor]) -> dict[str, float]:
+    """Milliseconds of a later frame by kind of module."""
+    device = x[0].device
+    stopwatch = Stopwatch(stream.network, device)
+    for frame in x[:WARM]:
+        stream(frame)
+    stopwatch.clear()
+    whole = 0.0
+    for frame in x[WARM:]:
+        whole += seconds(lambda frame=frame: stream(frame), device)[0]
+    return stopwatch.kinds(whole, len(x) - WARM)

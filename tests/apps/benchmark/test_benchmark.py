@@ -15,10 +15,24 @@ from helpers.tiny import photo, run_tool, write_tiny
 from torch import Tensor
 
 from spiking_yolo.apps.benchmark import LIMITS, BenchmarkOptions
-from spiking_yolo.apps.benchmark.cases import Case, Twin, photographs, relu_twin, spikingjelly_run
+from spiking_yolo.apps.benchmark.cases import (
+    Case,
+    Twin,
+    panned,
+    photographs,
+    relu_twin,
+    spikingjelly_run,
+)
 from spiking_yolo.apps.benchmark.run import Limit, read_limits, scaled
-from spiking_yolo.apps.benchmark.timing import Stopwatch, Timing, interleaved, peak_memory, shares
-from spiking_yolo.apps.benchmark.video import frame_shares, panned, timed_frames
+from spiking_yolo.apps.benchmark.timing import (
+    Stopwatch,
+    Timing,
+    frame_shares,
+    interleaved,
+    peak_memory,
+    shares,
+    timed_frames,
+)
 from spiking_yolo.convert.methods import get_recipe
 from spiking_yolo.errors import UserError
 from spiking_yolo.graph import forward
