@@ -1,6 +1,7 @@
 """`apps.detect.detect` from Python: the files are those of the command line, to the byte."""
 
 from pathlib import Path
+from typing import Any
 
 import pytest
 from helpers.tiny import files, photo, run_tool
@@ -9,7 +10,7 @@ from helpers.video import walk, write_frames
 from spiking_yolo import SpikingYOLO, UserError
 from spiking_yolo.apps.detect import DetectOptions, detect
 
-FILES = {
+FILES: dict[str, Any] = {
     "save_txt": True,
     "save_conf": True,
     "save_json": True,
@@ -85,7 +86,12 @@ def test_results_are_those_of_the_detector(weights, sources, tmp_path):
 
 def test_a_mistake_raises_and_leaves_nothing(weights, sources, tmp_path):
     project = tmp_path / "runs"
-    for options in ({"save_mot": True}, {"overlay": True, "layers": ("x",)}, {"classes": ("x",)}):
+    mistakes: tuple[dict[str, Any], ...] = (
+        {"save_mot": True},
+        {"overlay": True, "layers": ("x",)},
+        {"classes": ("x",)},
+    )
+    for options in mistakes:
         with pytest.raises(UserError):
             detect(DetectOptions(sources[:1], weights=weights, project=project, **options))
     with pytest.raises(UserError, match=r"broken\.png"):

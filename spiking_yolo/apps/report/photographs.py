@@ -200,10 +200,8 @@ class PhotographContent:
     def _costs(self, seen: Observation) -> dict[str, Any]:
         """By step: output error, operations per MAC, spikes, digits, and mJ of every account."""
         steps = [seen.steps[t] for t in self.steps]
-        works = []
-        for t in self.steps:
-            work, size = self.costs.observed(seen, t)
-            works.append(work)
+        size = self.costs.size(seen.macs, seen.neurons)
+        works = [self.costs.observed(seen, t)[0] for t in self.steps]
         counting = self.costs.counting
         costs = {
             "quiet": seen.quiet and asdict(seen.quiet),
