@@ -12,7 +12,9 @@ What a spike is worth, in the units of the ANN, is a product:
 What travels is n * ratio(t) * q(t) * OFF weight, "in thetas", with n the number of spikes, which
 `count` adds up.
 
-network.py has the time loop: input -> synapses -> neurons -> readout; plan.py what is decided
-before it. Each kind of neuron is a file of neurons/ with a pure `step`, whose arithmetic is in
-functional.py. fast/ is there for speed alone.
+Every step runs through the whole network, layer by layer: input (coding.py) -> synapses, pooling ->
+neurons -> readout. network.py has this time loop, plan.py what is decided before it. With the
+default method one step is enough: each neuron sends its complete value, rounded to a whole number n
+of thresholds, and the events (signed digits of n) exist in the counts only. The neurons are in
+neurons/, with a pure `step` each, whose arithmetic is in functional.py. fast/ is there for speed.
 """

@@ -1,6 +1,6 @@
 """Three ways to count what travels in a step, for a neuron that sends n thresholds at once.
 
-A burst of n unit spikes counts n. As signed digits (see digits.py) it is the sum of a few events
+A burst of n unit spikes counts n. As signed digits (`count_digits`) it is the sum of a few events
 +-2^k, each an address, a sign and a small exponent. As one message with n as its payload it is a
 single event, as on Loihi 2.
 """

@@ -51,20 +51,18 @@ def shared(values: Tensor) -> Tensor:
 
 
 def beside(value: Tensor, like: Tensor, dtype: torch.dtype | None = None) -> Tensor:
-    """A tensor of the host on the device of `like`, in its dtype or another, without waiting for
-    that device.
+    """Copy a tensor of the host to the device and dtype of `like`, without waiting for the device.
 
-    The host's memory has been read when the call returns, so that it may change or go.
+    The host's memory has been read when the call returns, so it may be changed or freed.
     """
     return value.to(like.device, dtype or like.dtype, non_blocking=not immediate(like))
 
 
 def immediate(x: Tensor) -> bool:
-    """Whether values are there as soon as they are computed; any device but a CPU is asked, and
-    computes meanwhile.
+    """Whether values can be read at once.
 
-    Where they are not, nobody in a time loop looks at one: to wait would cost more than to compute
-    zeros.
+    On an accelerator, reading one waits for the device, which costs more than to compute zeros: the
+    time loop never does so.
     """
     return x.device.type == "cpu"
 

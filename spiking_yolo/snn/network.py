@@ -89,8 +89,7 @@ class SpikingNetwork(nn.Module):
         """The graph as simulated: with max pooling before the neurons if the recipe says so."""
         return self.plan.graph
 
-    # To run the network is to call it, so that PyTorch's forward hooks see both; the arguments are
-    # those of `forward`.
+    # `run` is `__call__`, so forward hooks fire either way. See `forward` for the arguments.
     run = nn.Module.__call__
 
     @torch.no_grad()

@@ -1,4 +1,4 @@
-"""Max pooling of spikes, exact for any size, stride and padding, signed input too."""
+"""Max pooling of running sums of currents or spikes, exact for any geometry and signed input."""
 
 from collections.abc import Callable, Mapping
 from typing import Any, Self

@@ -1,7 +1,8 @@
 """Speed alone: event-driven kernels, blocks that stay in the cache, compiled code, packed weights.
 
-A reader can skip this folder. `Backend` is all that the simulator uses of it: each of its methods
-has a plain form beside which its result differs by rounding at most.
+Packed convolutions, pooled sums and the loop over blocks run always; the event-driven kernels and
+compiled code are optional. A reader can skip this folder: `Backend` is all that the simulator uses
+of it, and its results differ from the plain formulas by rounding at most.
 """
 
 from collections.abc import Mapping

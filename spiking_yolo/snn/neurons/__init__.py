@@ -1,5 +1,6 @@
-"""Spiking neurons: one file per kind. Every file here is imported, so that a new kind is a new
-file.
+"""Spiking neurons: a family of kinds per file, and the layer that they share.
+
+Every file here is imported, so that a new kind can be a new file.
 """
 
 from importlib import import_module

@@ -2,7 +2,6 @@
 
 from dataclasses import replace
 from functools import cache
-from pathlib import Path
 from typing import Any
 
 import pytest
@@ -11,7 +10,6 @@ from helpers.methods import record, relative_error
 from helpers.networks import Pooled, Residual, TinyLeaky, images, make, spiking
 from helpers.tiny import run_tool
 
-import spiking_yolo.convert.methods as package
 from spiking_yolo.apps.methods import methods_text
 from spiking_yolo.convert.converted import Converted
 from spiking_yolo.convert.methods import DEFAULT, get_recipe, list_methods
@@ -89,9 +87,11 @@ def test_scaled_input_and_biases_give_identical_spikes(name: str, cls: Any, j: i
     assert all(torch.equal(before[k], after[k]) and before[k].any() for k in before)
 
 
-def test_there_is_a_file_for_every_method_and_every_file_is_imported():
-    files = {p.stem for p in Path(str(package.__file__)).parent.glob("*.py")} - {"__init__"}
-    assert files == files & set(vars(package)) == {name.replace("-", "_") for name in METHODS}
+def test_every_method_is_named_as_its_function_which_names_its_paper():
+    for name, entry in METHODS.items():
+        assert entry.name == name == entry.recipe.name
+        assert entry.build.__name__ == name.replace("-", "_")
+        assert entry.build.__doc__ and str(entry.year)[:2] == "20" and entry.reference
     assert set(TABLES.split()) <= set(METHODS)
 
 
