@@ -2,7 +2,7 @@
 
 import itertools
 import warnings
-from collections.abc import Iterator, Sequence
+from collections.abc import Generator, Iterator, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, replace
 from functools import cached_property
@@ -156,7 +156,7 @@ class DetectRun:
 
     def results(
         self, sinks: Sequence[Sink] = (), progress: Progress = silent
-    ) -> Iterator[ImageResult | FrameResult | Failure]:
+    ) -> Generator[ImageResult | FrameResult | Failure]:
         """Go through all sources.
 
         Args:
@@ -293,9 +293,8 @@ class FileNames:
         if first is not None and first != str(path) and Path(first).parent == path.parent:
             candidates.append(f"{stem}-{file_name(path.suffix[1:].lower())}")
         numbered = (f"{stem}-{number}" for number in itertools.count(2))
-        for name in itertools.chain(candidates, numbered):
-            if name not in self._sources:
-                break
+        names = itertools.chain(candidates, numbered)
+        name = next(name for name in names if name not in self._sources)
         self._sources[name] = str(path)
         return name
 

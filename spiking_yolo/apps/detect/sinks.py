@@ -238,7 +238,7 @@ class Timelines(Sink):
 
     def __init__(self, folder: Path, figures: FigureFormat):
         self.folder = folder
-        self.figures = figures
+        self.figures: FigureFormat = figures
         self._accounts = [account for account in accounts() if account.key in TIMELINE]
         self._clear()
 
