@@ -236,7 +236,7 @@ def json_fields(value: Any) -> Any:
         value = value.numpy()
     if isinstance(value, np.ndarray):
         return list(value)
-    if isinstance(value, np.float32):
+    if isinstance(value, np.floating):
         return float(str(value))
     if isinstance(value, np.generic):
         return value.item()

@@ -12,8 +12,7 @@ T=0 runs the ANN alone. The frames of a video, whose state stays in the network,
     for seen in observer.follow(frames, Stream(observer.network, T=1), want={"boxes"}):
         print(seen.frame, seen.cut, seen.last.prediction, seen.last.operations)
 
-All that detects, reports, evaluates, searches or calibrates reads these records, and runs no
-network itself.
+Everything that shows, scores or compares whole networks only reads these records.
 """
 
 import time
@@ -207,7 +206,10 @@ _NO_RUN = Run({}, {}, 0, 0, 0, 0)
 class FrameNetwork(Protocol):
     """What takes the frames of a video one after the other, and keeps its state: see Stream."""
 
-    T: int
+    @property
+    def T(self) -> int:
+        """Timesteps per frame."""
+        ...
 
     def __call__(self, x: Tensor, *, steps: Sequence[int], maps: bool) -> FrameRun: ...
 
@@ -334,7 +336,8 @@ class Observer:
         def predict(heads: Sequence[Tensor]) -> Sequence[Any]:
             if "boxes" not in want or not heads:
                 return [None] * n
-            return self.predict(heads, [one.placement for one in inputs])
+            placements = [one.placement for one in inputs if one.placement is not None]
+            return self.predict(heads, placements)
 
         predictions = _each_once(predict, outputs)
         decoded = time.perf_counter()

@@ -59,8 +59,8 @@ def open_inputs(options: EvalOptions) -> Inputs:
         dataset = open_classification(data, options.split, options.project.parent / UNPACKED)
     else:
         dataset = open_detection(data, options.split, options.images, options.year)
-    if metric == "auto":
-        metric = dataset.metric
+        if metric == "auto":
+            metric = dataset.metric
     statistics = (
         load_statistics(load_ann(options), options.statistics) if options.baseline else None
     )

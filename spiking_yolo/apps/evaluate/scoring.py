@@ -108,8 +108,9 @@ class DetectionTask:
         return relabel(prediction, self.classes)
 
     def same(self, a: Detections, b: Detections) -> bool:
-        visible = [boxes.take(boxes.confidence > self.exit_conf) for boxes in (a, b)]
-        return same_detections(*visible)
+        visible_a = a.take(a.confidence > self.exit_conf)
+        visible_b = b.take(b.confidence > self.exit_conf)
+        return same_detections(visible_a, visible_b)
 
 
 def detection_classes(dataset: DetectionSet, names: Sequence[str]) -> tuple[int, ...]:
