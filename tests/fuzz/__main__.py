@@ -1,8 +1,8 @@
 """Run damaged files and odd options through the tools; exit status 1 unless each ends in a result
 or in one line.
 
-A case follows from its seed alone. `--table FILE` keeps what was found after every batch; the same
-call then goes on.
+A case follows from its seed alone. `--table FILE` saves the results after every batch; the same call
+then goes on.
 """
 
 import argparse
@@ -34,15 +34,16 @@ def main() -> int:
     )
     parser.add_argument("--jobs", type=int, default=1, help="cases at the same time")
     parser.add_argument(
-        "--table", type=Path, help="a .json of what was found so far, read and written"
+        "--table", type=Path, help="a .json with the results so far, read and written"
     )
     parser.add_argument(
         "--again", action="store_true", help="only what failed by the table, to see it mended"
     )
     options = parser.parse_args()
-    found = Findings(options.seed, options.table)
-    end = options.seed + options.count
-    seeds = [int(seed) for seed in found.failures] if options.again else range(found.next, end)
+    findings = Findings(options.seed, options.table)
+    seeds = range(findings.next, options.seed + options.count)
+    if options.again:
+        seeds = [int(seed) for seed in findings.failures]
     with (
         tempfile.TemporaryDirectory(dir=memory_disk()) as folder,
         patch.dict(os.environ, XDG_CACHE_HOME=folder),
@@ -54,56 +55,61 @@ def main() -> int:
         warm_up(good, Path(folder) / "log")
         batches = [seeds[at : at + BATCH] for at in range(0, len(seeds), BATCH)]
         with ThreadPool(options.jobs) as pool:
-            for batch, ends in zip(
-                batches, pool.imap(lambda b: work_through(b, good, place), batches), strict=True
-            ):
-                for seed, became in zip(batch, ends, strict=True):
-                    found.add(seed, *became)
-                found.save()
-    print(found)
-    return int(bool(found.failures))
+            results = pool.imap(lambda batch: work_through(batch, good, place), batches)
+            for batch, ends in zip(batches, results, strict=True):
+                for seed, end in zip(batch, ends, strict=True):
+                    findings.add(seed, *end)
+                findings.save()
+    print(findings)
+    return int(bool(findings.failures))
 
 
 class Findings:
-    """What became of the cases so far, kept in a file where there is one.
+    """How the cases so far have ended, saved in a file if there is one.
 
-    next: the seed that comes next. table: counts by kind and end. failures: what is wrong, by seed.
+    Attributes:
+        next: The seed that comes next.
+        table: Counts by kind of file and verdict.
+        failures: What is wrong, by seed.
     """
 
     def __init__(self, first: int, path: Path | None) -> None:
-        kept = json.loads(path.read_text()) if path and path.exists() else {}
-        self.path, self.next = path, kept.get("next", first)
-        self.table, self.failures = Counter[str](kept.get("table")), kept.get("failures", {})
+        earlier = json.loads(path.read_text()) if path and path.exists() else {}
+        self.path = path
+        self.next = earlier.get("next", first)
+        self.table = Counter[str](earlier.get("table"))
+        self.failures = earlier.get("failures", {})
 
-    def add(self, seed: int, kind: str, end: str, said: str) -> None:
+    def add(self, seed: int, kind: str, end: str, output: str) -> None:
         """Count a case, or count it anew, and print it if it failed."""
         if before := self.failures.pop(str(seed), ""):
             self.table[" ".join(before.split(": ")[:2])] -= 1
         self.table[f"{kind} {end}"] += 1
         self.next = max(self.next, seed + 1)
         if end not in ALLOWED:
-            self.failures[str(seed)] = f"{kind}: {end}: {said}"
+            self.failures[str(seed)] = f"{kind}: {end}: {output}"
             print(f"--seed {seed} --count 1: {self.failures[str(seed)]}", flush=True)
 
     def save(self) -> None:
         if self.path:
-            kept = {
+            content = {
                 "next": self.next,
                 "table": dict(sorted((+self.table).items())),
                 "failures": self.failures,
             }
-            self.path.write_text(json.dumps(kept, indent=1))
+            self.path.write_text(json.dumps(content, indent=1))
 
     def __str__(self) -> str:
-        ends = sorted(
-            {key.split()[1] for key in +self.table}, key=lambda end: (end not in ALLOWED, end)
-        )
+        ends = {key.split()[1] for key in +self.table}
+        ends = sorted(ends, key=lambda end: (end not in ALLOWED, end))
         rows = [["", *ends]]
-        rows += [[kind, *(str(self.table[f"{kind} {end}"]) for end in ends)] for kind in SUBJECTS]
-        rows += [
-            ["all", *(str(sum(self.table[f"{kind} {end}"] for kind in SUBJECTS)) for end in ends)]
-        ]
-        return columns(rows)
+        totals = dict.fromkeys(ends, 0)
+        for kind in SUBJECTS:
+            counts = [self.table[f"{kind} {end}"] for end in ends]
+            rows.append([kind, *map(str, counts)])
+            for end, count in zip(ends, counts, strict=True):
+                totals[end] += count
+        return columns([*rows, ["all", *map(str, totals.values())]])
 
 
 def memory_disk() -> str | None:

@@ -1,4 +1,4 @@
-"""What is damaged: small good files of every format, and the call that reads each."""
+"""The files that are damaged: small good ones of every format, and the call that reads each."""
 
 import os
 from collections.abc import Callable
@@ -106,7 +106,7 @@ def write_all(good: Path) -> None:
         write(good / name)
 
 
-def prepared(kind: str, rng: np.random.Generator, good: Path, case: Path) -> Callable[[], Any]:
+def prepare(kind: str, rng: np.random.Generator, good: Path, case: Path) -> Callable[[], Any]:
     """The call of a case, whose files are written into a new folder."""
     if kind == "options":
         folder, call = odd_call(rng)
@@ -120,12 +120,14 @@ def prepared(kind: str, rng: np.random.Generator, good: Path, case: Path) -> Cal
 
 
 def make_every_call(good: Path, place: Path) -> None:
-    """Undamaged. Options of a call that was made are not parsed again, which would take half of the
-    time.
+    """Make every call on good files.
+
+    Options of a call are not parsed a second time, which would take half of the time.
     """
     cli.parse = lru_cache(cli.parse)
     calls = [(name.split()[0], call) for name, call in CALLS.items()]
-    calls += [(s.folder, call) for s in SUBJECTS.values() for call in (s.call, s.slow) if call]
+    for subject in SUBJECTS.values():
+        calls += [(subject.folder, call) for call in (subject.call, subject.slow) if call]
     for folder, call in calls:
         copytree(good / folder, place / "case")
         os.chdir(place / "case")

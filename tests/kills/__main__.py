@@ -9,7 +9,6 @@ and dates. Exit status 1 when it does not.
 
 import argparse
 import os
-import pkgutil
 import shutil
 import signal
 import sys
@@ -17,6 +16,7 @@ import tempfile
 import time
 import traceback
 from collections import Counter
+from collections.abc import Iterator
 from importlib import import_module
 from pathlib import Path
 from typing import Any
@@ -34,8 +34,10 @@ from tests.kills.content import results, torn
 from tests.kills.subjects import TOOLS, Tool, write_all
 
 IMPORTS = ("matplotlib.pyplot", "matplotlib.backends.backend_agg", "optuna", "albumentations")
-LATE = "too late"  # it had ended before
-SECONDS = 120  # of a case, at most
+# The verdict on a kill of a process that had ended before.
+LATE = "too late"
+# Of a case, at most.
+SECONDS = 120
 
 
 def child(case: Path, argv: tuple[str, ...]) -> int:
@@ -70,32 +72,46 @@ def run(case: Path, argv: tuple[str, ...]) -> tuple[int, str]:
     return os.waitstatus_to_exitcode(done[1]), (case / "log").read_text()
 
 
-def killed(
-    tool: Tool, good: Path, case: Path, seconds: float, wanted: dict[str, Any]
+def kill(
+    tool: Tool, good: Path, case: Path, seconds: float, expected: dict[str, Any]
 ) -> tuple[str, str]:
-    """What became of a case, in one word and in many."""
+    """Kill a tool after some seconds, and call it again.
+
+    Returns:
+        A verdict in one word, and what supports it. expected: results of an undisturbed run.
+    """
     shutil.copytree(good, case)
     number = child(case, tool.call)
     time.sleep(seconds)
     os.kill(number, signal.SIGKILL)
     if os.waitstatus_to_exitcode(os.waitpid(number, 0)[1]) != -signal.SIGKILL:
         return LATE, ""
-    if found := torn(case):
-        return "torn", str(found)
-    status, said = (
-        run(case, (*tool.call, *tool.resume)) if tool.resume else (2, "no unfinished run")
-    )
-    resumed = status == 0
-    if status == 2 and ("no unfinished run" in said or "holds no training" in said):
-        status, said = run(case, tool.call)
+    if broken := torn(case):
+        return "torn", str(broken)
+    status, output = 2, "no unfinished run"
+    if tool.resume:
+        status, output = run(case, (*tool.call, *tool.resume))
+    verdict = "resumed"
+    if status == 2 and ("no unfinished run" in output or "holds no training" in output):
+        verdict = "again"
+        status, output = run(case, tool.call)
     if status:
-        return "refused", f"{status}: {said[-300:]}"
-    got = results(case)
-    if differing := [
-        name for name in got.keys() | wanted.keys() if got.get(name) != wanted.get(name)
-    ]:
-        return "differs", f"{sorted(differing)} {'resumed' if resumed else 'again'}"
-    return "resumed" if resumed else "again", ""
+        return "refused", f"{status}: {output[-300:]}"
+    actual = results(case)
+    names = actual.keys() | expected.keys()
+    differing = [name for name in names if actual.get(name) != expected.get(name)]
+    if differing:
+        return "differs", f"{sorted(differing)} {verdict}"
+    return verdict, ""
+
+
+def modules() -> Iterator[str]:
+    """The modules of the package. Its compiled kernels, which pkgutil takes for some, are none."""
+    package = Path(spiking_yolo.__file__).parent
+    for path in sorted(package.rglob("*.py")):
+        name = ".".join(("spiking_yolo", *path.relative_to(package).with_suffix("").parts))
+        if not name.endswith("__main__"):
+            yield name.removesuffix(".__init__")
 
 
 def main() -> int:
@@ -106,12 +122,8 @@ def main() -> int:
     options = parser.parse_args()
     torch.set_num_threads(1)
     cv2.setNumThreads(0)
-    for module in (
-        *(m.name for m in pkgutil.walk_packages(spiking_yolo.__path__, "spiking_yolo.")),
-        *IMPORTS,
-    ):
-        if not module.endswith("__main__"):
-            import_module(module)
+    for module in (*modules(), *IMPORTS):
+        import_module(module)
     names = options.only or list(TOOLS)[: options.count]
     table: Counter[tuple[str, str]] = Counter()
     rng = np.random.default_rng(options.seed)
@@ -119,7 +131,7 @@ def main() -> int:
         good = Path(place) / "good"
         good.mkdir()
         write_all(good)
-        lengths, wanted = {}, {}
+        lengths, expected = {}, {}
         for name in names:
             case = Path(place) / name
             shutil.copytree(good, case)
@@ -127,14 +139,14 @@ def main() -> int:
             status, said = run(case, TOOLS[name].call)
             lengths[name] = time.monotonic() - start
             assert status == 0, f"{name}: {said}"
-            wanted[name] = results(case)
-            print(f"{name}: {lengths[name]:.1f} s, {len(wanted[name])} files", flush=True)
+            expected[name] = results(case)
+            print(f"{name}: {lengths[name]:.1f} s, {len(expected[name])} files", flush=True)
         for n in range(options.count):
             name = names[n % len(names)]
             end, said, seconds = LATE, "", 0.0
             while end == LATE:
                 seconds = lengths[name] * rng.random()
-                end, said = killed(TOOLS[name], good, Path(place) / f"{n}", seconds, wanted[name])
+                end, said = kill(TOOLS[name], good, Path(place) / f"{n}", seconds, expected[name])
                 shutil.rmtree(Path(place) / f"{n}")
             table[name, end] += 1
             print(
