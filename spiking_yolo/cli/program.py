@@ -198,7 +198,7 @@ def _metavar(entry: Setting) -> str:
 
 def _shown_default(value: Any) -> Any:
     """A default as it would be typed; nothing for a flag and for what is not set."""
-    if value is False or value in ((), {}):
+    if value is False or value in ((), {}, ""):
         return None
     if not isinstance(value, tuple):
         return value
