@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import ast
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from graphlib import CycleError, TopologicalSorter
 from pathlib import Path
 
@@ -35,60 +35,59 @@ BESIDE = {("settings", "io"), ("snn", "recipe")}  # arrows within a storey
 
 def modules() -> dict[str, Path]:
     """Every module of the package by its dotted name without the package's."""
-    names = {
-        path: ".".join(path.relative_to(PACKAGE).with_suffix("").parts)
-        for path in PACKAGE.rglob("*.py")
-    }
-    return {name.removesuffix("__init__").rstrip("."): path for path, name in names.items()}
+    paths = {}
+    for path in PACKAGE.rglob("*.py"):
+        name = ".".join(path.relative_to(PACKAGE).with_suffix("").parts)
+        paths[name.removesuffix("__init__").rstrip(".")] = path
+    return paths
 
 
-def package_files(name: str, known: dict[str, Path]) -> Iterator[str]:
-    """The packages that a module lies in, but for the outermost."""
-    while name := name.rpartition(".")[0]:
-        if name in known:
-            yield name
+def imported_names(node: ast.Import | ast.ImportFrom) -> list[str]:
+    """Dotted names, of which the last part may be a module or a name in it."""
+    if isinstance(node, ast.Import):
+        return [alias.name for alias in node.names]
+    assert node.level == 0, f"line {node.lineno}: imports are absolute"
+    return [f"{node.module}.{alias.name}" for alias in node.names]
 
 
-def imports(path: Path, known: dict[str, Path]) -> Iterator[tuple[str, bool]]:
-    """The package's modules that a file imports, and whether it does so when it is loaded
-    itself.
+def nodes_in(tree: ast.AST) -> tuple[set[ast.AST], set[ast.AST]]:
+    """The nodes inside of functions, and those that only type checkers see."""
+    in_functions: set[ast.AST] = set()
+    typing_only: set[ast.AST] = set()
+    for node in ast.walk(tree):
+        if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef):
+            in_functions.update(ast.walk(node))
+        elif isinstance(node, ast.If) and "TYPE_CHECKING" in ast.unparse(node.test):
+            typing_only.update(ast.walk(node))
+    return in_functions, typing_only
+
+
+def imports(path: Path, names: Collection[str]) -> Iterator[tuple[str, bool]]:
+    """The package's modules that a file imports, and whether it does so when it is loaded.
+
+    names: of all modules. The packages that a module lies in are imported with it.
     """
     tree = ast.parse(path.read_text())
-    later = {
-        id(n)
-        for f in ast.walk(tree)
-        if isinstance(f, ast.FunctionDef | ast.AsyncFunctionDef)
-        for n in ast.walk(f)
-    }
-    typing_only = {
-        id(n)
-        for i in ast.walk(tree)
-        if isinstance(i, ast.If) and "TYPE_CHECKING" in ast.unparse(i.test)
-        for n in ast.walk(i)
-    }
+    in_functions, typing_only = nodes_in(tree)
     for node in ast.walk(tree):
-        if not isinstance(node, ast.ImportFrom | ast.Import) or id(node) in typing_only:
+        if not isinstance(node, ast.ImportFrom | ast.Import) or node in typing_only:
             continue
-        if isinstance(node, ast.Import):
-            targets = [alias.name for alias in node.names]
-        else:
-            assert node.level == 0, f"{path}: imports are absolute"
-            targets = [f"{node.module}.{alias.name}" for alias in node.names]
-        for target in targets:
-            if target.partition(".")[0] == "spiking_yolo":
-                name = target.partition(".")[2]
-                name = name if name in known else name.rpartition(".")[0]
-                yield name, id(node) not in later
-                for parent in package_files(name, known):  # which are run too
-                    yield parent, id(node) not in later
+        for target in imported_names(node):
+            package, _, name = target.partition(".")
+            if package != "spiking_yolo":
+                continue
+            if name not in names:
+                name = name.rpartition(".")[0]
+            yield name, node not in in_functions
+            while name := name.rpartition(".")[0]:
+                yield name, node not in in_functions
 
 
 MODULES = modules()
-ARROWS = {
-    (name, target, at_once)
-    for name, path in MODULES.items()
-    for target, at_once in imports(path, MODULES)
-}
+# (module, module that it imports, whether it does so when it is loaded)
+ARROWS: set[tuple[str, str, bool]] = set()
+for module, file in MODULES.items():
+    ARROWS |= {(module, *arrow) for arrow in imports(file, MODULES)}
 
 
 def part(name: str) -> str:
@@ -107,20 +106,15 @@ def test_no_arrow_points_up():
 
 
 def test_no_circle():
-    """Among what is imported when a module is loaded: between files, and between parts for imports
-    of any time.
-    """
-    for graph in (
-        {
-            name: {
-                t
-                for n, t, at_once in ARROWS
-                if n == name and at_once and t not in ("", name) and not name.startswith(f"{t}.")
-            }
-            for name in MODULES
-        },
-        {p: {part(t) for n, t, _ in ARROWS if part(n) == p} - {p, ""} for p in map(part, MODULES)},
-    ):
+    """Neither between files, of what is imported when one is loaded, nor between parts."""
+    files: dict[str, set[str]] = {}
+    parts: dict[str, set[str]] = {}
+    for name, target, at_once in ARROWS:
+        if at_once and target not in ("", name) and not name.startswith(f"{target}."):
+            files.setdefault(name, set()).add(target)
+        if part(target) not in ("", part(name)):
+            parts.setdefault(part(name), set()).add(part(target))
+    for graph in (files, parts):
         try:
             TopologicalSorter(graph).prepare()
         except CycleError as error:

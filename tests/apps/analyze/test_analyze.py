@@ -76,7 +76,7 @@ def test_output_error_is_that_of_the_tensors(weights):
     converted = load(weights, "signed-memory", {"neuron.pool_first": "false"})
     paths = [str(weights.parent / "photos" / f"{name}.png") for name in "ab"]
     ticks = []
-    found = analyze(converted, paths, 6, progress=lambda: ticks.append(1))
+    analysis = analyze(converted, paths, 6, progress=lambda: ticks.append(1))
     assert len(ticks) == 2 * work(converted, 6)
     errors = []
     for path in paths:
@@ -87,7 +87,9 @@ def test_output_error_is_that_of_the_tensors(weights):
         )
         errors.append(float((snn - ann).norm() / ann.norm()))
     assert errors[0] != errors[1]
-    assert found.output_error[6] == pytest.approx(sum(errors) / 2, rel=1e-5)  # as in an evaluation
+    assert analysis.output_error[6] == pytest.approx(
+        sum(errors) / 2, rel=1e-5
+    )  # as in an evaluation
 
 
 @pytest.mark.parametrize(
@@ -134,7 +136,7 @@ def test_text_fits():
 
 
 def test_a_long_name_is_cut(weights):
-    found = analyze(load(weights, "p-norm"), [str(weights.parent / "photos" / "a.png")], 4)
-    found.layers[0].name = "features_denseblock_3_layer_7_activation"
-    lines = layer_table(found).splitlines()
+    analysis = analyze(load(weights, "p-norm"), [str(weights.parent / "photos" / "a.png")], 4)
+    analysis.layers[0].name = "features_denseblock_3_layer_7_activation"
+    lines = layer_table(analysis).splitlines()
     assert max(map(len, lines)) <= 100 and lines[1].startswith("…") and "activation" in lines[1]

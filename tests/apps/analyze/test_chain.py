@@ -48,17 +48,17 @@ def values(tensor) -> list[float]:
 
 
 def test_integrate_and_fire_by_hand():
-    found = links(
+    result = links(
         IF, [0.3, 1.7, -0.2], 4, received=[2.4, 6.8, 1.2], sent=[3.0, 4.0, 2.0], theta=1.0
     )
-    assert values(found.ann) == [0.3, 1.7, 0.0]
-    assert values(found.clipped) == [0.3, 1.0, 0.0]
-    assert values(found.grid) == [0.25, 1.0, 0.0]  # floor(1.2) of 4 steps
-    assert values(found.ideal) == [0.25, 1.0, 0.0]
+    assert values(result.ann) == [0.3, 1.7, 0.0]
+    assert values(result.clipped) == [0.3, 1.0, 0.0]
+    assert values(result.grid) == [0.25, 1.0, 0.0]  # floor(1.2) of 4 steps
+    assert values(result.ideal) == [0.25, 1.0, 0.0]
     # 0.6 in each step: floor(2.4); 0.3: floor(1.2).
-    assert values(found.even) == [0.5, 1.0, 0.25]
-    assert values(found.snn) == [0.75, 1.0, 0.5]
-    parts = found.parts()
+    assert values(result.even) == [0.5, 1.0, 0.25]
+    assert values(result.snn) == [0.75, 1.0, 0.5]
+    parts = result.parts()
     assert values(parts["clipping"]) == [0.0, -0.7, 0.0]
     assert values(parts["quantisation"]) == [-0.05, 0.0, 0.0]
     assert values(parts["spike-inherent"]) == [0.0, 0.0, 0.0]
@@ -74,33 +74,33 @@ def test_half_a_threshold_and_the_shift_round():
 
 
 def test_gamma_raises_the_highest_rate():
-    found = links(IF.with_settings({"neuron.gamma": 3}), [1.7, 5.0], 4, theta=1.0)
-    assert values(found.clipped) == [1.7, 3.0] and values(found.ideal) == [1.5, 3.0]
+    result = links(IF.with_settings({"neuron.gamma": 3}), [1.7, 5.0], 4, theta=1.0)
+    assert values(result.clipped) == [1.7, 3.0] and values(result.ideal) == [1.5, 3.0]
 
 
 def test_on_off_pair_by_hand():
-    found = links(IF, [-0.3, -0.7, 0.6], 4, slope=0.1, theta=1.0, theta_off=0.5)
+    result = links(IF, [-0.3, -0.7, 0.6], 4, slope=0.1, theta=1.0, theta_off=0.5)
     # The OFF neuron reaches 0.5, worth 0.05.
-    assert values(found.clipped) == [-0.03, -0.05, 0.6]
+    assert values(result.clipped) == [-0.03, -0.05, 0.6]
     # OFF: floor(1.2 / 0.5) = 2 of 4 steps.
-    assert values(found.grid) == [-0.025, -0.05, 0.5]
-    assert values(found.ideal) == [-0.025, -0.05, 0.5]
+    assert values(result.grid) == [-0.025, -0.05, 0.5]
+    assert values(result.ideal) == [-0.025, -0.05, 0.5]
 
 
 def test_imbalanced_threshold_by_hand():
     ibt = IF.with_settings({"neuron.kind": "ibt"})
-    found = links(ibt, [-3.0, -0.5, 0.6], 4, slope=0.1, theta=1.0)
-    assert values(found.ann) == [-0.3, -0.05, 0.6]
+    result = links(ibt, [-3.0, -0.5, 0.6], 4, slope=0.1, theta=1.0)
+    assert values(result.ann) == [-0.3, -0.05, 0.6]
     # The potential passes -10 once, within 4 steps of -3.
-    assert values(found.grid) == [-0.25, 0.0, 0.5]
-    assert values(found.ideal) == [-0.25, 0.0, 0.5]
+    assert values(result.grid) == [-0.25, 0.0, 0.5]
+    assert values(result.ideal) == [-0.25, 0.0, 0.5]
 
 
 def test_signed_memory_by_hand():
-    found = links(MEMORY, [0.3, -3.0, 2.0], 4, slope=0.1, theta=1.0)
-    assert values(found.clipped) == [0.3, -0.3, 1.0]
-    assert values(found.grid) == [0.25, -0.25, 1.0]
-    assert values(found.ideal) == [0.25, -0.25, 1.0]
+    result = links(MEMORY, [0.3, -3.0, 2.0], 4, slope=0.1, theta=1.0)
+    assert values(result.clipped) == [0.3, -0.3, 1.0]
+    assert values(result.grid) == [0.25, -0.25, 1.0]
+    assert values(result.ideal) == [0.25, -0.25, 1.0]
 
 
 def test_what_lies_beyond_a_cap_is_no_error():
@@ -109,13 +109,15 @@ def test_what_lies_beyond_a_cap_is_no_error():
     """
     clip, double = Activation(cap=1.5), {"neuron.gamma": 2}
     for recipe in (IF.with_settings(double), MEMORY.with_settings(double)):
-        found = links(recipe, [0.5, 1.25, 3.0], 4, phi=clip, theta=1.0)
-        assert values(found.ann) == [0.5, 1.25, 1.5] and values(found.clipped) == [0.5, 1.25, 1.5]
-        assert values(found.grid) == [0.5, 1.25, 1.5] and values(found.ideal) == [0.5, 1.25, 1.5]
+        result = links(recipe, [0.5, 1.25, 3.0], 4, phi=clip, theta=1.0)
+        assert values(result.ann) == [0.5, 1.25, 1.5] and values(result.clipped) == [0.5, 1.25, 1.5]
+        assert values(result.grid) == [0.5, 1.25, 1.5] and values(result.ideal) == [0.5, 1.25, 1.5]
     assert values(links(IF, [3.0], 4, phi=clip, theta=1.0).parts()["clipping"]) == [-0.5]
-    found = links(DIFFERENTIAL, [3.0], 8, phi=clip, theta=0.25)
+    result = links(DIFFERENTIAL, [3.0], 8, phi=clip, theta=0.25)
     assert (
-        values(found.ann) == [1.5] and values(found.grid) == [1.5] and values(found.ideal) == [1.5]
+        values(result.ann) == [1.5]
+        and values(result.grid) == [1.5]
+        and values(result.ideal) == [1.5]
     )
 
 
@@ -125,17 +127,17 @@ def test_the_levels_of_qcfs_are_the_anns():
     """
     half, phi = IF.with_settings({"neuron.initial": 0.5}), Activation(cap=1.0, levels=2)
     assert values(links(half, [0.3, 0.7, 3.0], 2, phi=phi, theta=1.0).grid) == [0.5, 0.5, 1.0]
-    found = links(half, [0.3, 0.7, 3.0], 4, phi=phi, theta=1.0)
-    assert values(found.ann) == [0.5, 0.5, 1.0] and values(found.ideal) == [0.25, 0.75, 1.0]
-    assert values(found.parts()["quantisation"]) == [-0.25, 0.25, 0.0]
+    result = links(half, [0.3, 0.7, 3.0], 4, phi=phi, theta=1.0)
+    assert values(result.ann) == [0.5, 0.5, 1.0] and values(result.ideal) == [0.25, 0.75, 1.0]
+    assert values(result.parts()["quantisation"]) == [-0.25, 0.25, 0.0]
 
 
 def test_reset_to_zero_is_spike_inherent():
     zero = IF.with_settings({"neuron.reset": "zero"})
     # Fires in every second step and loses 0.4.
-    found = links(zero, [0.7], 10, theta=1.0)
-    assert values(found.grid) == [0.7] and values(found.ideal) == [0.5]
-    assert values(found.parts()["spike-inherent"]) == [-0.2]
+    result = links(zero, [0.7], 10, theta=1.0)
+    assert values(result.grid) == [0.7] and values(result.ideal) == [0.5]
+    assert values(result.parts()["spike-inherent"]) == [-0.2]
 
 
 def test_differential_coding_is_clipped_by_time():
@@ -143,14 +145,14 @@ def test_differential_coding_is_clipped_by_time():
         0.5,
         -0.06,
     ]
-    found = links(DIFFERENTIAL, [0.6], 8, theta=0.25, sent=[0.75])
+    result = links(DIFFERENTIAL, [0.6], 8, theta=0.25, sent=[0.75])
     assert (
-        values(found.clipped) == [0.6]
-        and values(found.ideal) == [0.5]
-        and values(found.even) == [0.5]
+        values(result.clipped) == [0.6]
+        and values(result.ideal) == [0.5]
+        and values(result.even) == [0.5]
     )
     # What was sent is not divided by T.
-    assert values(found.parts()["uneven arrival"]) == [0.25]
+    assert values(result.parts()["uneven arrival"]) == [0.25]
 
 
 @given(st.lists(st.floats(-2, 2), min_size=1, max_size=8), st.integers(1, 12))
@@ -158,7 +160,7 @@ def test_differential_coding_is_clipped_by_time():
 def test_finer_spikes_against_a_loop(z, T):
     spike_weight = lambda t: max(2.0 ** (3 - t), 1.0) * (0.7 if t > 6 else 1.0)  # noqa: E731
     recipe = DIFFERENTIAL.with_settings({"neuron.gamma": 64})
-    found = links(recipe, z, T, slope=0.1, spike_weight=spike_weight, theta=0.125)
+    result = links(recipe, z, T, slope=0.1, spike_weight=spike_weight, theta=0.125)
     expected = []
     for value in z:
         target, sent = (value if value > 0 else 0.1 * value), 0.0
@@ -166,15 +168,15 @@ def test_finer_spikes_against_a_loop(z, T):
             step = 0.125 * spike_weight(t)
             sent += math.floor((target - sent) / step + 0.5) * step
         expected.append(sent)
-    assert pytest.approx(expected, abs=1e-9) == found.grid.flatten().tolist()
+    assert pytest.approx(expected, abs=1e-9) == result.grid.flatten().tolist()
     # Gamma does not slow anything down.
-    assert found.parts()["spike-inherent"].abs().max() < 1e-9
+    assert result.parts()["spike-inherent"].abs().max() < 1e-9
 
 
 def test_an_adaptive_threshold_is_judged_by_what_it_became():
     msat = get_recipe("msat").with_settings({"msat.gain": 1})
     T, theta, z = 16, 2.0, 5.0
-    found = links(msat, [z], T, theta=theta)
+    result = links(msat, [z], T, theta=theta)
     s, potential, history, total = msat.msat, 0.0, [], 0.0
     for t in range(T):
         now = theta
@@ -188,12 +190,12 @@ def test_an_adaptive_threshold_is_judged_by_what_it_became():
         total += now
         history.append(potential / theta)
     assert total < 0.96 * theta * T
-    assert [total / T] == values(found.clipped) and [total / T] == values(found.ideal)
+    assert [total / T] == values(result.clipped) and [total / T] == values(result.ideal)
 
 
 def test_a_calibrated_bias_belongs_to_the_input():
-    found = links(IF, [0.5], 4, theta=1.0, bias=0.25)
-    assert values(found.ideal) == [0.5] and values(found.even) == [0.75]
+    result = links(IF, [0.5], 4, theta=1.0, bias=0.25)
+    assert values(result.ideal) == [0.5] and values(result.even) == [0.75]
 
 
 METHODS = [
@@ -214,13 +216,13 @@ def test_the_parts_add_up(name, model, T):
     network(x, T, probes=[watch])
     for i, (site, seen) in enumerate(watch.layers.items()):
         z, phi = before[site]
-        found = chain(
+        result = chain(
             converted.neurons[site], converted.recipe, phi, site, z, seen.received, seen.sent, T, network.spike_weight,
             network._input.keys,
         )  # fmt: skip
-        parts = found.parts()
+        parts = result.parts()
         assert tuple(parts) == PARTS
-        assert (sum(parts.values()) - (found.snn - found.ann)).abs().max() < 1e-13
+        assert (sum(parts.values()) - (result.snn - result.ann)).abs().max() < 1e-13
         if i == 0 and "bias" not in converted.neurons[site] and recipe.encoding.input == "analogue":
             assert (
                 parts["wrong input"].abs().max() < 1e-9

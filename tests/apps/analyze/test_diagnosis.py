@@ -19,9 +19,9 @@ from spiking_yolo.snn.plan import LayerPlan
 
 def diagnosis(weights, method, T=16, tolerance=0.1, **settings) -> str:
     converted = load(weights, method, {k.replace("__", "."): v for k, v in settings.items()})
-    found = analyze(converted, [str(weights.parent / "photos" / "a.png")], T)
-    assert max(map(len, layer_table(found).splitlines())) <= 100
-    return "\n".join(diagnose(found, tolerance))
+    analysis = analyze(converted, [str(weights.parent / "photos" / "a.png")], T)
+    assert max(map(len, layer_table(analysis).splitlines())) <= 100
+    return "\n".join(diagnose(analysis, tolerance))
 
 
 def test_low_thresholds_clip(weights):
@@ -79,13 +79,13 @@ def test_inherited_errors_point_above(weights):
     converted = load(
         weights, "signed-memory", {k.replace("__", "."): v for k, v in settings.items()}
     )
-    found = analyze(converted, [str(weights.parent / "photos" / "a.png")], 8)
-    first, second = found.layers
+    analysis = analyze(converted, [str(weights.parent / "photos" / "a.png")], 8)
+    first, second = analysis.layers
     limit = (first.relative_error + second.relative_error) / 2
     assert (
         first.relative_error < limit < second.relative_error and second.dominant() == "wrong input"
     )
-    said = "\n".join(diagnose(found, limit))
+    said = "\n".join(diagnose(analysis, limit))
     assert "Layer 2 is the first" in said and "Of the layers before it, layer 0 adds" in said
 
 
@@ -136,7 +136,7 @@ def test_a_start_that_differs_between_layers(weights):
         == "MSAT's thresholds start at these fractions of Theta: 0.21 in layer 0, 0.67 in layer 2."
     )
     assert second.startswith("In layer 2 that is outside") and second.endswith(
-        "the calibration found it best there."
+        "the calibration analysis it best there."
     )
     assert starts(load(weights, "msat-plus")) == starts(load(weights, "p-norm")) == []
 
@@ -149,12 +149,12 @@ def test_nothing_to_complain_about(weights):
 
 def test_unused_and_silent_channels_are_named(weights):
     converted = load(weights, "p-norm", {"threshold.scale": "1000"})
-    found = analyze(converted, [str(weights.parent / "photos" / "a.png")], 4)
-    said = "\n".join(diagnose(found, 0.1))
+    analysis = analyze(converted, [str(weights.parent / "photos" / "a.png")], 4)
+    said = "\n".join(diagnose(analysis, 0.1))
     assert "are active in the ANN but never fired" in said
     assert all(
         layer.count("silent") == len(layer.channels["positive"]) - layer.count("dead")
-        for layer in found.layers
+        for layer in analysis.layers
     )
 
 

@@ -62,9 +62,9 @@ def test_cases_take_turns_and_the_first_round_does_not_count(monkeypatch):
         return steps
 
     cases = {"a": lambda: spend("a", 10, 5), "b": lambda: spend("b", 30)}
-    found = interleaved(cases, lambda: spend("r", next(pace)), 3, torch.device("cpu"), calls=2)
+    result = interleaved(cases, lambda: spend("r", next(pace)), 3, torch.device("cpu"), calls=2)
     assert calls == ["r", "r", *["a", "r", "r", "b", "r", "r"] * 4]
-    assert found == {
+    assert result == {
         "a": Timing((10,) * 3, (6.5, 10.5, 14.5), 5),
         "b": Timing((30,) * 3, (8.5, 12.5, 16.5), 1),
     }
@@ -133,9 +133,9 @@ def test_spikingjelly_runs_the_twin(tmp_path: Path):
         "spikingjelly", reason="spikingjelly is not installed: pip install spikingjelly"
     )
     ann = load_ann(BenchmarkOptions(weights=write_tiny(tmp_path)))
-    found = spikingjelly_run(ann.graph, torch.rand(1, 3, 64, 64), 2)
-    assert found is not None and "ReLU for leaky ReLU" in found[0]
-    found[1]()
+    result = spikingjelly_run(ann.graph, torch.rand(1, 3, 64, 64), 2)
+    assert result is not None and "ReLU for leaky ReLU" in result[0]
+    result[1]()
 
 
 def test_the_tool(tmp_path: Path, capsys, monkeypatch):
@@ -212,9 +212,9 @@ def test_sizes_grow_as_the_network_s_own(tmp_path: Path):
 def test_a_panned_photograph():
     """Windows of three quarters, four pixels apart, up to the right border and back."""
     photograph = np.arange(32, dtype=np.uint8)[None, :, None].repeat(3, 2)
-    found = list(panned(photograph, 6))
-    assert [frame[0, 0, 0] for frame in found] == [0, 4, 8, 4, 0, 4]
-    assert {frame.shape for frame in found} == {(1, 24, 3)}
+    result = list(panned(photograph, 6))
+    assert [frame[0, 0, 0] for frame in result] == [0, 4, 8, 4, 0, 4]
+    assert {frame.shape for frame in result} == {(1, 24, 3)}
 
 
 def test_only_later_frames_are_timed(monkeypatch):
@@ -231,13 +231,13 @@ def test_only_later_frames_are_timed(monkeypatch):
         spend(6 if frame >= 4 else 600)
         return FrameRun(cast(Any, None), fresh=bool(frame == 0 or frame == 5), cut=False)
 
-    found = timed_frames(stream, frames, lambda: spend(8))
+    result = timed_frames(stream, frames, lambda: spend(8))
     assert (
-        found["ratios"] == [0.75] * 3
-        and found["mean"] == found["ratio"] == 0.75
-        and found["tenths"] == [0.75] * 2
+        result["ratios"] == [0.75] * 3
+        and result["mean"] == result["ratio"] == 0.75
+        and result["tenths"] == [0.75] * 2
     )
-    assert (found["ms"], found["ann_ms"], found["frames"], found["cuts"]) == (6000, 8000, 3, 1)
+    assert (result["ms"], result["ann_ms"], result["frames"], result["cuts"]) == (6000, 8000, 3, 1)
 
 
 def test_shares_of_a_later_frame():
