@@ -136,7 +136,7 @@ def test_a_start_that_differs_between_layers(weights):
         == "MSAT's thresholds start at these fractions of Theta: 0.21 in layer 0, 0.67 in layer 2."
     )
     assert second.startswith("In layer 2 that is outside") and second.endswith(
-        "the calibration analysis it best there."
+        "the calibration found it best there."
     )
     assert starts(load(weights, "msat-plus")) == starts(load(weights, "p-norm")) == []
 
