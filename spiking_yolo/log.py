@@ -51,9 +51,9 @@ class RecordLog:
 
     def __init__(self, path: Path, call: Mapping[str, Any]):
         self.path = path
-        known, _, self._end = read_log(path)
-        if known:
-            check_call(known, call, path)
+        earlier, _, self._end = read_log(path)
+        if earlier:
+            check_call(earlier, call, path)
         try:
             path.parent.mkdir(parents=True, exist_ok=True)
             self._file = open(path, "ab", buffering=0)  # noqa: SIM115
@@ -61,7 +61,7 @@ class RecordLog:
             raise UserError(f"cannot write {path}: {error.strerror}; check the folder") from error
         # A kill may have cut off the last line.
         self._file.truncate(self._end)
-        if not known:
+        if not earlier:
             self.append([{"call": call}])
 
     def append(self, records: Iterable[Any]) -> None:
@@ -126,18 +126,18 @@ def read_records(path: Path, call: Mapping[str, Any], kind: type[R]) -> list[R]:
     Raises:
         UserError: Another call made it, or a record is damaged.
     """
-    known, lines, _ = read_log(path)
-    if known:
-        check_call(known, call, path)
+    earlier, lines, _ = read_log(path)
+    if earlier:
+        check_call(earlier, call, path)
     try:
         return [kind.from_json(line) for line in lines]
     except (AttributeError, KeyError, TypeError, ValueError):
         raise UserError(f"{path} holds a damaged record: start the run anew") from None
 
 
-def check_call(known: Mapping[str, Any], call: Mapping[str, Any], path: Path) -> None:
+def check_call(earlier: Mapping[str, Any], call: Mapping[str, Any], path: Path) -> None:
     """Raise UserError naming the first setting in which two calls differ."""
-    old = flat(json.loads(json_text(known)))
+    old = flat(json.loads(json_text(earlier)))
     new = flat(json.loads(json_text(call)))
     for key in [*new, *old]:
         if old.get(key) != new.get(key):
@@ -175,11 +175,11 @@ def run_logged(
     Raises:
         UserError: The folder is of another call.
     """
-    known = _known(folder, call, kind, ranks)
-    missing = ranks.share([batch for batch in batches if not all(i in known for i in batch)])
+    finished = _finished(folder, call, kind, ranks)
+    missing = ranks.share([batch for batch in batches if not all(i in finished for i in batch)])
     log = RecordLog(folder / f"records-{ranks.rank}.jsonl", call) if folder else None
     new: list[R] = []
-    done = len(known) if ranks.size == 1 else 0
+    done = len(finished) if ranks.size == 1 else 0
     total = done + sum(map(len, missing))
     try:
         progress(done, total)
@@ -193,27 +193,27 @@ def run_logged(
         if log:
             log.close()
     for records in ranks.gather(new):
-        known |= {record.index: record for record in records}
-    return [known[i] for batch in batches for i in batch] if ranks.first else []
+        finished |= {record.index: record for record in records}
+    return [finished[i] for batch in batches for i in batch] if ranks.first else []
 
 
-def _known(
+def _finished(
     folder: Path | None, call: Mapping[str, Any], kind: type[R], ranks: Ranks
 ) -> dict[int, Any]:
     """Records of an interrupted run by index; in processes other than the first their indices."""
-    known: dict[int, R] = {}
+    finished: dict[int, R] = {}
     problem = ""
     if folder and ranks.first:
         try:
             for path in sorted(folder.glob("records-*.jsonl")):
-                known |= {record.index: record for record in read_records(path, call, kind)}
+                finished |= {record.index: record for record in read_records(path, call, kind)}
         except UserError as error:
             problem = str(error)
     # All processes start together from what the first one has seen, before any of them writes.
-    problem, indices = ranks.broadcast((problem, list(known)))
+    problem, indices = ranks.broadcast((problem, list(finished)))
     if problem:
         raise UserError(problem)
-    return known if ranks.first else dict.fromkeys(indices)
+    return finished if ranks.first else dict.fromkeys(indices)
 
 
 def prediction_from(content: dict[str, Any]) -> Detections | TopClasses:

@@ -86,8 +86,10 @@ class Score:
     def _interval(self, name: str) -> list[str]:
         if not self.intervals:
             return []
-        found = self.intervals.get(name)
-        return ["" if found is None else f"[{percent(found.low)}, {percent(found.high)}]"]
+        interval = self.intervals.get(name)
+        if interval is None:
+            return [""]
+        return [f"[{percent(interval.low)}, {percent(interval.high)}]"]
 
     def save(self, path: Path) -> None:
         """As JSON, in fractions; null for what cannot be measured."""

@@ -23,7 +23,7 @@ from spiking_yolo.apps.evaluate.scoring import (
     Scorer,
     VocScorer,
 )
-from spiking_yolo.apps.evaluate.tables import differences
+from spiking_yolo.apps.evaluate.tables import Table, differences
 from spiking_yolo.convert.converted import Converted
 from spiking_yolo.convert.load import load_statistics
 from spiking_yolo.convert.statistics import Statistics
@@ -34,6 +34,7 @@ from spiking_yolo.decode.selection import Selection
 from spiking_yolo.errors import UserError
 from spiking_yolo.io.assets import samples_folder
 from spiking_yolo.io.distributed import Ranks
+from spiking_yolo.metrics.bootstrap import Resampling
 from spiking_yolo.models.spec import Spec
 from spiking_yolo.observe import Forward
 from spiking_yolo.options import load_all, load_ann
@@ -135,7 +136,8 @@ def compare(
     if options.limit is not None:
         dataset = dataset.subset(options.limit, options.seed)
     scorer = scorer or scorer_of(dataset, options)
-    tables, drawn = {}, {}
+    tables: dict[str, Table] = {}
+    resamplings: dict[str, Mapping[str, Resampling]] = {}
     for name, network in networks.items():
         task = task_of(network.spec, dataset, options)
         rivals = quantised_rivals(network, statistics, options) if statistics else {}
@@ -156,9 +158,9 @@ def compare(
             )
             finished(name, evaluation)
             tables[name] = replace(evaluation.table, scored={})
-            drawn[name] = evaluation.resamplings
+            resamplings[name] = evaluation.resamplings
     recipes = {name: network.recipe for name, network in networks.items()}
-    minus = differences(drawn) if options.bootstrap else {}
+    minus = differences(resamplings) if options.bootstrap else {}
     return Comparison(dataset, recipes, tables, scorer.main[0], simulation, minus)
 
 
@@ -196,27 +198,19 @@ def scorer_of(dataset: DetectionSet | LabelledSet, options: EvaluationOptions) -
 
 def notes(spec: Spec, dataset: DetectionSet | LabelledSet, options: EvaluationOptions) -> list[str]:
     """What to know about the data before looking at figures, one line each."""
-    lines = dataset.notes[:NOTES]
+    lines = list(dataset.notes[:NOTES])
     if len(dataset.notes) > NOTES:
-        lines = [*lines, f"{len(dataset.notes) - NOTES} more notes are in results.json"]
-    if options.limit is not None and options.limit < len(dataset):
-        lines = [
-            *lines,
-            f"{options.limit} of {len(dataset)} images, by --limit; only these are scored",
-        ]
+        lines.append(f"{len(dataset.notes) - NOTES} more notes are in results.json")
+    images = len(dataset)
+    if options.limit is not None and options.limit < images:
+        lines.append(f"{options.limit} of {images} images, by --limit; only these are scored")
     task = task_of(spec, dataset, options)
     if isinstance(task, DetectionTask):
-        ours, theirs, known = (
-            len(spec.names),
-            len(dataset.classes),
-            sum(index >= 0 for index in task.classes),
-        )
-        if not known == ours == theirs:
-            lines = [
-                *lines,
-                (
-                    f"{known} of the network's {ours} classes are matched with the dataset's"
-                    f" {theirs} by name"
-                ),
-            ]
+        matches = sum(index >= 0 for index in task.classes)
+        ours, theirs = len(spec.names), len(dataset.classes)
+        if not matches == ours == theirs:
+            lines.append(
+                f"{matches} of the network's {ours} classes are matched with the dataset's"
+                f" {theirs} by name"
+            )
     return [f"note: {line}" for line in lines]

@@ -93,9 +93,9 @@ class DetectionTask:
         self.dataset = dataset
         self.exit_conf = exit_conf
         self.classes = detection_classes(dataset, spec.names)
-        known = tuple(c for c, index in enumerate(self.classes) if index >= 0)
+        common = tuple(c for c, index in enumerate(self.classes) if index >= 0)
         selection = selection or Selection(conf=0.001, max_det=100)
-        self.selection = replace(selection, classes=known, multi_label=True)
+        self.selection = replace(selection, classes=common, multi_label=True)
 
     @property
     def thresholds(self) -> dict[str, Any]:
@@ -157,8 +157,8 @@ class ClassificationTask:
         return read_input(self.dataset.pictures[index].source, self.spec)
 
     def relabel(self, prediction: TopClasses) -> TopClasses:
-        known = prediction.class_id >= 0
-        labels = torch.where(known, self.classes[prediction.class_id], -1)
+        valid = prediction.class_id >= 0
+        labels = torch.where(valid, self.classes[prediction.class_id], -1)
         return replace(prediction, class_id=labels)
 
     def same(self, a: TopClasses, b: TopClasses, confidence: float = 0.02) -> bool:

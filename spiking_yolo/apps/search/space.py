@@ -70,8 +70,8 @@ def numbers(recipe: Recipe) -> list[Number]:
 
 def layer_numbers(recipe: Recipe, sites: Sequence[str]) -> list[Number]:
     """The factor on theta of every activation site."""
-    known = dict(recipe.threshold.layers)
-    return [Number(f"{LAYERS}:{name}", 0.5, 2.0, known.get(name, 1.0)) for name in sites]
+    factors = dict(recipe.threshold.layers)
+    return [Number(f"{LAYERS}:{name}", 0.5, 2.0, factors.get(name, 1.0)) for name in sites]
 
 
 def settings(recipe: Recipe, values: Mapping[str, float]) -> dict[str, Any]:

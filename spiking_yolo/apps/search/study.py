@@ -128,8 +128,8 @@ class Search:
         self.problem, self.start, self.budget, self.seed = problem, start, budget, seed
         self.limit: float | None = call.get("max_operations")
         self.study = _open(directory / TRIALS)
-        if known := self.study.user_attrs.get("call"):
-            check_call(known, call, directory / TRIALS)
+        if earlier := self.study.user_attrs.get("call"):
+            check_call(earlier, call, directory / TRIALS)
         else:
             self.study.set_user_attr("shared", math.ceil(budget / 2))
             self.study.set_user_attr("call", dict(call))

@@ -92,7 +92,7 @@ def main(options: VideoOptions) -> None:
     bench = Bench.of(load(options), device, simulation(options, options.device), options)
     folder, bars = study_folder(options, KEPT), Bars()
     try:
-        found = evaluate(bench, sequences, folder, bars)
+        evaluation = evaluate(bench, sequences, folder, bars)
     except KeyboardInterrupt:
         if any(folder.glob(KEPT)):
             write(
@@ -102,6 +102,6 @@ def main(options: VideoOptions) -> None:
         raise
     finally:
         bars.close()
-    print(found.text())
-    found.save(folder)
+    print(evaluation.text())
+    evaluation.save(folder)
     print(f"results saved to {folder}")

@@ -119,15 +119,15 @@ class VideoEvaluation:
 
     def _timeline(self, path: Path, one: Measured, mode: str) -> None:
         bench, records = self.bench, one.modes[mode]
-        drawn = [account for account in bench.options.accounts if account.key in TIMELINE]
+        shown_accounts = [account for account in bench.options.accounts if account.key in TIMELINE]
         by_frame = [energies(bench, mode, [record]) for record in records]
         timeline(
             path,
             [record.frame for record in records],
             [record.operations[bench.model.counting] / bench.size.macs for record in records],
             [int((record.boxes.confidence > SEEN).sum()) for record in records],
-            {a.name: [of[a.key] or 0.0 for of in by_frame] for a in drawn},
-            {a.name: a.ann(bench.size) for a in drawn},
+            {a.name: [of[a.key] or 0.0 for of in by_frame] for a in shown_accounts},
+            {a.name: a.ann(bench.size) for a in shown_accounts},
             [record.frame for record in records if record.cut],
             also=bench.options.figures,
         )
@@ -137,14 +137,16 @@ def open_data(paths: Sequence[Path]) -> list[mot.VideoSequence]:
     """All sequences at all paths. Raises UserError when two have one name, and as `open_sequences`
     does.
     """
-    found = [sequence for path in paths for sequence in mot.open_sequences(path)]
-    names = [sequence.name for sequence in found]
+    sequences: list[mot.VideoSequence] = []
+    for path in paths:
+        sequences += mot.open_sequences(path)
+    names = [sequence.name for sequence in sequences]
     names += [TOTAL] * (len(names) > 1)
     if twice := {name for name in names if names.count(name) > 1}:
         raise UserError(
             f"--data holds two sequences called {min(twice)}: give each of them once, or rename one"
         )
-    return found
+    return sequences
 
 
 def evaluate(
@@ -168,19 +170,19 @@ def evaluate(
         _taken(sequence.ground_truth(), every) if sequence.truth else None for sequence in sequences
     ]
     network = bench.converted.sha256() if folder else ""
-    known: dict[tuple[str, str], list[FrameRecord]] = {}
+    finished: dict[tuple[str, str], list[FrameRecord]] = {}
     calls: dict[tuple[str, str], dict[str, Any]] = {}
     if folder:
         for sequence, mode in itertools.product(sequences, modes):
             call = _call(bench, network, sequence, mode)
             calls[sequence.name, mode] = call
             records = read_records(_log(folder, sequence.name, mode), call, FrameRecord)
-            known[sequence.name, mode] = records
+            finished[sequence.name, mode] = records
 
     def records_of(sequence: mot.VideoSequence, mode: str) -> list[FrameRecord]:
         key = sequence.name, mode
-        if known.get(key):
-            return known[key]
+        if finished.get(key):
+            return finished[key]
         length = frames_to_read(sequence.length, every, bench.options.limit_frames)
         title = f"{sequence.name}, {mode}"
         records = measure(bench, sequence, mode, lambda done: progress(title, done, length))
