@@ -67,7 +67,7 @@ def _threshold(recipe: Recipe) -> str:
 def _neuron(recipe: Recipe) -> str:
     """The neurons of a recipe in a few words."""
     neuron, coding = recipe.neuron, recipe.encoding.coding
-    reset = " to zero" if neuron.kind == "if" and neuron.reset == "zero" else ""
+    reset = " to zero" if neuron.reset == "zero" else ""
     text = f"{neuron.kind}{reset}, gamma {neuron.gamma}"
     return text if coding == "rate" else f"{text}, {coding}"
 
