@@ -11,11 +11,12 @@ import torch
 from torch import Tensor
 
 from spiking_yolo.apps.analyze import AnalyzeOptions
-from spiking_yolo.apps.analyze.chain import chain
+from spiking_yolo.apps.analyze.chain import Chain, chain
 from spiking_yolo.apps.analyze.diagnosis import NOTE, cost_table, diagnose, layer_table, wrapped
 from spiking_yolo.apps.analyze.records import (
     Analysis,
     LayerTotals,
+    LayerWatch,
     MethodCost,
     NeuronSample,
     Watch,
@@ -32,6 +33,7 @@ from spiking_yolo.observe import Observation, Observer, read_input, relative_err
 from spiking_yolo.options import versions
 from spiking_yolo.snn.coding import image_keys
 from spiking_yolo.snn.layout import per_channel
+from spiking_yolo.snn.network import SpikingNetwork
 
 Before = dict[str, tuple[Tensor, Activation]]
 
@@ -210,28 +212,39 @@ def analyze(
         _tick_the_rest(seen, progress)
         for t, step in seen.steps.items():
             errors[t] += relative_error(step.outputs, outputs) / len(paths)
-        for name, (z, phi) in before.items():
+        keys = image_keys(x)
+        for name in names:
             record = watch.layers.pop(name)
             record.finish()
-            links = chain(
-                converted.neurons[name],
-                converted.recipe,
-                phi,
-                name,
-                z,
-                record.received,
-                record.sent,
-                T,
-                network.spike_weight,
-                image_keys(x),
-            )
-            theta = per_channel(converted.neurons[name]["theta"], z)
+            links = _chain_of(name, record, converted, network, keys)
+            theta = per_channel(converted.neurons[name]["theta"], record.before)
             spikes = {t: step.spikes[name] for t, step in seen.steps.items()}
             totals[name].add(links, theta, record, spikes, seen.neurons_by_layer[name])
             progress()
     assert sample is not None
     images = tuple(str(path) for path in paths)
     return Analysis(converted, T, images, tuple(totals.values()), sample, errors)
+
+
+def _chain_of(
+    name: str,
+    record: LayerWatch,
+    converted: Converted,
+    network: SpikingNetwork,
+    keys: Sequence[int],
+) -> Chain:
+    return chain(
+        converted.neurons[name],
+        converted.recipe,
+        record.phi,
+        name,
+        record.before,
+        record.received,
+        record.sent,
+        record.T,
+        network.spike_weight,
+        keys,
+    )
 
 
 def _layer_of(names: Sequence[str], layer: str | None) -> str:
