@@ -22,10 +22,13 @@ FIGURES += ("AR1", "AR10", "AR100", "AR_small", "AR_medium", "AR_large")
 class CocoScore:
     """COCO's twelve numbers as fractions, -1 where there is nothing to measure.
 
-    stats: by the names of FIGURES. per_class, per_class_50: AP and AP50 by category name, for
-    categories with objects. objects: how many these have, crowds not counted. precision: [10 IoU
-    thresholds, 101 recalls, categories] at all areas and 100 detections, -1 for categories without
-    objects.
+    Attributes:
+        stats: By the names of FIGURES.
+        per_class: AP by category name, for categories with objects.
+        per_class_50: The same of AP50.
+        objects: Number of objects of these categories, crowds not counted.
+        precision: [10 IoU thresholds, 101 recalls, categories] at all areas and 100 detections, -1
+            for categories without objects.
     """
 
     stats: dict[str, float]
@@ -35,12 +38,13 @@ class CocoScore:
     precision: np.ndarray
 
     def curve(self, iou: float = 0.5) -> tuple[np.ndarray, np.ndarray]:
-        """(recall [101], precision [101]) at one IoU threshold: the mean over categories with
-        objects.
-        """
-        at = self.precision[round((iou - 0.5) / 0.05)]
-        known = at[:, (at > -1).all(0)]
-        return np.linspace(0, 1, 101), known.mean(1) if known.shape[1] else np.zeros(101)
+        """Recall and mean precision over the categories with objects, [101] each, at one IoU."""
+        by_category = self.precision[round((iou - 0.5) / 0.05)]
+        by_category = by_category[:, (by_category > -1).all(0)]
+        precision = np.zeros(101)
+        if by_category.shape[1]:
+            precision = by_category.mean(1)
+        return np.linspace(0, 1, 101), precision
 
 
 def to_coco(
@@ -48,16 +52,21 @@ def to_coco(
 ) -> list[dict[str, Any]]:
     """Detections of one image as rows of a COCO results file, unrounded.
 
-    category_ids: the category of each class of the network (`category_index`); -1, a category that
-    the dataset lacks, drops the class.
+    Args:
+        detections: Of the image.
+        image_id: The image's id in the dataset.
+        category_ids: The category of each class of the network (`category_index`); -1 drops a class
+            that the dataset does not have.
     """
     boxes = box_convert(detections.xyxy.double(), "xyxy", "xywh").tolist()
-    rows = zip(boxes, detections.confidence.tolist(), detections.class_id.tolist(), strict=True)
-    return [
-        {"image_id": image_id, "category_id": category_ids[c], "bbox": box, "score": score}
-        for box, score, c in rows
-        if category_ids[c] >= 0
-    ]
+    scores = detections.confidence.tolist()
+    rows: list[dict[str, Any]] = []
+    for box, score, c in zip(boxes, scores, detections.class_id.tolist(), strict=True):
+        category = category_ids[c]
+        if category >= 0:
+            row = {"image_id": image_id, "category_id": category, "bbox": box, "score": score}
+            rows.append(row)
+    return rows
 
 
 def coco_score(
@@ -66,12 +75,17 @@ def coco_score(
     image_ids: Iterable[int] | None = None,
     backend: Backend = "auto",
 ) -> CocoScore:
-    """Score boxes by COCO's rules.
+    """Score boxes by COCO's rules, without printing.
 
-    gt: the content of an annotation file. predictions: rows of `to_coco` for images of `gt`.
-    image_ids: the images that count, by default all of `gt`; predictions for others are ignored.
-    backend: "auto" takes faster-coco-eval where it is installed. Changes no argument and prints
-    nothing. Raises ValueError for an image that is not in `gt`.
+    Args:
+        gt: The content of an annotation file.
+        predictions: Rows of `to_coco` for images of `gt`.
+        image_ids: The images that count, by default all of `gt`; predictions for other images are
+            ignored.
+        backend: "auto" takes faster-coco-eval where it is installed.
+
+    Raises:
+        ValueError: An image is not in `gt`.
     """
     if backend == "auto":
         backend = "faster" if importlib.util.find_spec("faster_coco_eval") else "pycocotools"
@@ -82,20 +96,22 @@ def coco_score(
         run.summarize()
     stats = {name: float(value) for name, value in zip(FIGURES, run.stats[:12], strict=True)}
     precision = np.asarray(run.eval["precision"])[..., 0, -1]
-    names = [category["name"] for category in run.cocoGt.loadCats(run.params.catIds)]
-    known = {
-        name: p
-        for name, p in zip(names, np.moveaxis(precision, 2, 0), strict=True)
-        if (p > -1).all()
-    }
-    per_class = {name: float(p.mean()) for name, p in known.items()}
-    per_class_50 = {name: float(p[0].mean()) for name, p in known.items()}
-    ids, scored = dict(zip(names, run.params.catIds, strict=True)), set(run.params.imgIds)
-    counted = (o for o in gt["annotations"] if o["image_id"] in scored and not o.get("iscrowd"))
-    objects = Counter(o["category_id"] for o in counted)
-    return CocoScore(
-        stats, per_class, per_class_50, {name: objects[ids[name]] for name in known}, precision
-    )
+    images = set(run.params.imgIds)
+    counts: Counter[int] = Counter()
+    for annotation in gt["annotations"]:
+        if annotation["image_id"] in images and not annotation.get("iscrowd"):
+            counts[annotation["category_id"]] += 1
+    per_class: dict[str, float] = {}
+    per_class_50: dict[str, float] = {}
+    objects: dict[str, int] = {}
+    for k, category in enumerate(run.cocoGt.loadCats(run.params.catIds)):
+        of_category = precision[:, :, k]
+        if (of_category > -1).all():
+            name = category["name"]
+            per_class[name] = float(of_category.mean())
+            per_class_50[name] = float(of_category[0].mean())
+            objects[name] = counts[category["id"]]
+    return CocoScore(stats, per_class, per_class_50, objects, precision)
 
 
 def evaluator(
@@ -119,14 +135,18 @@ def evaluator(
         return coco
 
     content = complete(gt)
-    known = {image["id"] for image in content["images"]}
-    chosen = known if image_ids is None else set(image_ids)
-    if strange := (chosen | {row["image_id"] for row in predictions}) - known:
-        raise ValueError(f"image {min(strange)} is not among the {len(known)} annotated images")
-    rows = [
-        {**row, "id": n, "area": row["bbox"][2] * row["bbox"][3], "iscrowd": 0}
-        for n, row in enumerate((row for row in predictions if row["image_id"] in chosen), 1)
-    ]
+    annotated = {image["id"] for image in content["images"]}
+    chosen = annotated if image_ids is None else set(image_ids)
+    rows: list[dict[str, Any]] = []
+    for row in predictions:
+        image = row["image_id"]
+        if image not in annotated:
+            raise ValueError(f"image {image} is not among the {len(annotated)} annotated images")
+        if image in chosen:
+            area = row["bbox"][2] * row["bbox"][3]
+            rows.append({**row, "id": len(rows) + 1, "area": area, "iscrowd": 0})
+    if missing := chosen - annotated:
+        raise ValueError(f"image {min(missing)} is not among the {len(annotated)} annotated images")
     with contextlib.redirect_stdout(io.StringIO()):
         run = COCOeval(index(content), index({**content, "annotations": rows}), "bbox")
     run.params.imgIds = sorted(chosen)
@@ -138,10 +158,13 @@ def complete(gt: dict[str, Any]) -> dict[str, Any]:
 
     They mark a match by the object's id, so an object with id 0 would never count as detected.
     """
-    annotations = [
-        {"iscrowd": 0, "area": a["bbox"][2] * a["bbox"][3], **a} for a in gt["annotations"]
-    ]
-    ids = {a.get("id", 0) for a in annotations}
+    annotations: list[dict[str, Any]] = []
+    ids: set[int] = set()
+    for annotation in gt["annotations"]:
+        area = annotation["bbox"][2] * annotation["bbox"][3]
+        annotations.append({"iscrowd": 0, "area": area, **annotation})
+        ids.add(annotation.get("id", 0))
     if len(ids) < len(annotations) or min(ids, default=1) < 1:
-        annotations = [{**a, "id": n} for n, a in enumerate(annotations, 1)]
+        for number, annotation in enumerate(annotations, 1):
+            annotation["id"] = number
     return {"info": {}, **gt, "annotations": annotations}

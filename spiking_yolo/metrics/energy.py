@@ -1,9 +1,8 @@
-"""Energy as a referee accepts it: several accounts side by side, each with its formula. Plain
-numbers in and out.
+"""Energy estimates in several accounts, each with its formula; plain numbers in and out.
 
-An account charges what a network computes, and some of what it moves, at costs of 45 nm (Horowitz,
-ISSCC 2014, figure 1.1.9). No account is the energy of a chip, and the answer to "is it worth it?"
-differs between them.
+An account charges the network's computations, and some of its memory traffic, at costs of 45 nm
+(Horowitz, ISSCC 2014, figure 1.1.9). No account is the energy of a chip, and the accounts differ
+about whether the spiking network saves energy.
 """
 
 from dataclasses import dataclass
@@ -14,9 +13,15 @@ Value = Literal["none", "power of two", "any"]
 
 @dataclass(frozen=True)
 class NetworkSize:
-    """A network, per image. macs: multiply-accumulates of the ANN. weights: how many. inputs,
-    outputs: values that its convolutions and linear layers read and write in one pass. neurons: a
-    pair counts as two. exponentials: of the ANN, one per value of SiLU.
+    """What a network computes and holds, per image.
+
+    Attributes:
+        macs: Multiply-accumulates of the ANN.
+        weights: Number of weights.
+        inputs: Values that convolutions and linear layers read in one pass.
+        outputs: Values that they write.
+        neurons: Spiking neurons; a pair counts as two.
+        exponentials: Of the ANN, one per value of SiLU.
     """
 
     macs: float
@@ -29,12 +34,17 @@ class NetworkSize:
 
 @dataclass(frozen=True)
 class Work:
-    """What a spiking network did for one image in t steps.
+    """The work of a spiking network for one image in t steps.
 
-    operations: synaptic operations. events: what neurons and max poolings emitted. Both as
-    `charged`. updates: neurons touched, summed over the steps. analogue_macs: multiply-accumulates
-    of layers that receive analogue values, once if cached, else t times as many. value: what an
-    event carries besides its sign. exponentials: in all, with logarithms.
+    Attributes:
+        t: Timesteps.
+        operations: Synaptic operations, counted as `charged` says.
+        events: Emissions of neurons and max poolings, counted likewise.
+        updates: Neurons touched, summed over the steps.
+        analogue_macs: Multiply-accumulates of layers that receive analogue values: once if cached,
+            else t times as many.
+        value: What an event carries besides its sign.
+        exponentials: Exponentials and logarithms.
     """
 
     t: float
@@ -47,15 +57,22 @@ class Work:
 
 
 def neurobench(work: Work, size: NetworkSize, messages: float) -> dict[str, float]:
-    """The counts by NeuroBench's names (Yik 2025). Footprint: bytes of 8-bit weights and 16-bit
-    potentials.
+    """The counts by NeuroBench's names (Yik 2025).
 
-    messages: non-zero emissions.
+    The footprint is in bytes of 8-bit weights and 16-bit potentials.
+
+    Args:
+        work: Of the spiking network.
+        size: Of the network.
+        messages: Non-zero emissions.
     """
+    sparsity = 1.0
+    if size.neurons:
+        sparsity = 1 - messages / (size.neurons * work.t)
     return {
         "effective_ACs": work.operations,
         "effective_MACs": work.analogue_macs,
-        "activation_sparsity": 1 - messages / (size.neurons * work.t) if size.neurons else 1.0,
+        "activation_sparsity": sparsity,
         "membrane_updates": work.updates,
         "footprint_bytes": size.weights + 2 * size.neurons,
     }
@@ -69,18 +86,19 @@ def charged(value: Value) -> Literal["digits", "messages"]:
 PJ_PER_MJ = 1e9
 ADD = {"int16": 0.05, "int32": 0.1, "fp32": 0.9}
 MULTIPLY = {"int8": 0.2, "int32": 3.1, "fp32": 3.7}
-# By k: an 8-bit addition to an exponent, or moving the weight.
+# A shift by k: an 8-bit addition to an exponent, or moving the weight.
 SHIFT = 0.03
 # Per byte: 10 pJ for 64 bits of 8 KB; larger memories cost more, so that this is a lower bound.
 SRAM = 1.25
-EVENT_BYTES = 4  # address, sign, exponent
+# Address, sign, exponent.
+EVENT_BYTES = 4
 # Accounts that a timeline of frames shows.
 TIMELINE = ("int8", "sram16")
-# multiply-accumulates that an exponential or logarithm takes.
+# Multiply-accumulates per exponential or logarithm.
 EXPONENTIAL = 10
 
-# Published pJ per synaptic event of whole chips (PMC10326429, table 3), of other process nodes than
-# 45 nm.
+# Published pJ per synaptic event of whole chips (PMC10326429, table 3), whose process nodes are
+# not 45 nm.
 CHIPS = {"TrueNorth": 2.5, "SENECA": 2.8, "SpiNNaker2": 10.0, "NeuronFlow": 20.0, "Loihi": 23.6}
 
 
@@ -136,36 +154,42 @@ class Account:
 
     @property
     def event(self) -> float:
-        return (
-            2 * (EVENT_BYTES * self.sram + MULTIPLY["int32"] + ADD["int32"]) if self.sram else 0.0
-        )
+        if not self.sram:
+            return 0.0
+        return 2 * (EVENT_BYTES * self.sram + MULTIPLY["int32"] + ADD["int32"])
 
     @property
     def exponential(self) -> float:
-        fp32 = self.multiply == MULTIPLY["fp32"]
-        return EXPONENTIAL * (self.mac if fp32 else MULTIPLY["int32"] + ADD["int32"])
+        if self.multiply == MULTIPLY["fp32"]:
+            return EXPONENTIAL * self.mac
+        return EXPONENTIAL * (MULTIPLY["int32"] + ADD["int32"])
 
     def ann(self, size: NetworkSize) -> float:
         """mJ of one pass of the ANN."""
-        once = (size.weights + size.inputs + size.outputs) * self.sram if self.reuse else 0.0
+        once = 0.0
+        if self.reuse:
+            once = (size.weights + size.inputs + size.outputs) * self.sram
         return (size.macs * self.mac + size.exponentials * self.exponential + once) / PJ_PER_MJ
 
     def snn(self, work: Work, size: NetworkSize) -> float:
         """mJ of the spiking network."""
         events = work.events * self.event
-        return (
-            self.fixed(work, size) + work.operations * self.operation(work.value) + events
-        ) / PJ_PER_MJ
+        operations = work.operations * self.operation(work.value)
+        return (self.fixed(work, size) + operations + events) / PJ_PER_MJ
 
     def fixed(self, work: Work, size: NetworkSize) -> float:
         """pJ that do not depend on how many events there are."""
-        once = (work.t * size.weights + 2 * 4 * work.updates) * self.sram if self.reuse else 0.0
+        once = 0.0
+        if self.reuse:
+            once = (work.t * size.weights + 2 * 4 * work.updates) * self.sram
         updates = work.updates * self.update + work.exponentials * self.exponential
         return once + updates + work.analogue_macs * self.mac
 
     def break_even(self, work: Work, size: NetworkSize) -> float:
-        """Operations per MAC of the ANN at which both take the same energy, all else as in `work`,
-        with as many events per operation; negative when it never does.
+        """Operations per MAC of the ANN at which both networks take the same energy.
+
+        All else is as in `work`, also the events per operation. Negative where the spiking network
+        takes more in any case.
         """
         per_operation = self.operation(work.value)
         if work.operations:
@@ -174,10 +198,14 @@ class Account:
 
 
 def accounts(sram: float = SRAM) -> tuple[Account, ...]:
-    """All accounts. sram: pJ per byte. In the first the ANN is in 32-bit float, in the others of 8
-    bits throughout.
+    """All accounts. In the first the ANN computes in 32-bit float, in the others in 8 bits.
+
+    Args:
+        sram: pJ per byte.
     """
-    mac, int16, int32 = (MULTIPLY["int8"], ADD["int32"]), ADD["int16"], ADD["int32"]
+    mac = (MULTIPLY["int8"], ADD["int32"])
+    int16 = ADD["int16"]
+    int32 = ADD["int32"]
     return (
         Account("fp32", "fp32", MULTIPLY["fp32"], ADD["fp32"], ADD["fp32"]),
         Account("int8", "8 bit", *mac, int32),

@@ -1,9 +1,9 @@
-"""Scores of boxes in videos: against people that were marked, and against the boxes of another
-network.
-"""
+"""Scores of boxes in videos: against annotated people, and against another network's boxes."""
 
 from collections.abc import Mapping, Sequence
+from itertools import chain
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -17,96 +17,120 @@ from spiking_yolo.metrics.coco import to_coco
 # Of each video, the boxes of each frame.
 Videos = Sequence[Sequence[Detections]]
 PERSON = "person"
-BLOCK = 15  # frames
-# boxes, labels, ignored: of one frame.
+# Frames per block of the bootstrap.
+BLOCK = 15
+# Boxes, labels and ignored flags of one frame.
 _Objects = tuple[object, object, object]
 
 
 def person_ap(
-    found: Videos,
+    detections: Videos,
     truth: Sequence[Mapping[int, MotBoxes]],
     names: Sequence[str],
     n: int = 1000,
     seed: int = 0,
     block: int = BLOCK,
 ) -> Resampling:
-    """AP and AP50 of class person over all frames of all videos, and what they vary by.
+    """AP and AP50 of class person over all frames of all videos, with resamplings.
 
-    found: the first frames of each video. truth: of each video, people by frame number, from 1; a
-    frame without entry shows none. names: of the network's classes. n, seed, block: resamplings in
-    blocks of so many frames. Ignored regions are COCO's crowds: a detection that lies mostly in one
-    and finds nobody counts neither way. Raises UserError for a network that knows no persons.
+    Ignored regions are COCO's crowds: a detection that lies mostly in one and matches nobody counts
+    neither way.
+
+    Args:
+        detections: The first frames of each video.
+        truth: Of each video, people by frame number, from 1; a frame without entry shows none.
+        names: Of the network's classes.
+        n: Number of resamplings.
+        seed: Of the resamplings.
+        block: Frames per block.
+
+    Raises:
+        UserError: The network has no class person.
     """
     if PERSON not in names:
         raise UserError(f"this network has no class '{PERSON}': people in videos need one that has")
     nobody = MotBoxes.of([])
-    people = [
-        video.get(number, nobody)
-        for video, frames in zip(truth, found, strict=True)
-        for number in range(1, len(frames) + 1)
-    ]
-    objects: list[_Objects] = [
-        (boxes.xyxy, np.zeros(len(boxes)), boxes.ignored) for boxes in people
-    ]
-    return _resampling(_matched(objects, found, [list(names).index(PERSON)]), found, n, seed, block)
+    objects: list[_Objects] = []
+    for video, frames in zip(truth, detections, strict=True):
+        for number in range(1, len(frames) + 1):
+            people = video.get(number, nobody)
+            objects.append((people.xyxy, np.zeros(len(people)), people.ignored))
+    data = _matched(objects, detections, [list(names).index(PERSON)])
+    return _resampling(data, detections, n, seed, block)
 
 
 def agreement(
-    found: Videos,
+    detections: Videos,
     reference: Videos,
     conf: float = 0.25,
     n: int = 1000,
     seed: int = 0,
     block: int = BLOCK,
 ) -> Resampling:
-    """AP and AP50 with the boxes of another network above `conf` as the truth: the mean over
-    classes that it sees.
+    """AP and AP50 with another network's boxes as the truth: the mean over the classes it detects.
 
-    found, reference: the same frames of the same videos. The rest as in `person_ap`.
+    Args:
+        detections: Of the network that is scored.
+        reference: Of the other network, on the same frames of the same videos.
+        conf: Boxes of the other network above this confidence are the truth.
+        n: As in `person_ap`, and likewise seed and block.
     """
-    return _resampling(_against(found, reference, conf), found, n, seed, block)
+    data = _against(detections, reference, conf)
+    return _resampling(data, detections, n, seed, block)
 
 
-def agreement_by_box(found: Videos, reference: Videos, conf: float = 0.25) -> float:
-    """The same AP50 with each class counting as often as the other network sees it; nan where it
-    sees nothing.
+def agreement_by_box(detections: Videos, reference: Videos, conf: float = 0.25) -> float:
+    """AP50 as in `agreement`, with each class weighted by its boxes of the other network.
 
-    In a mean over classes one box of a class that is seen once is worth as much as all boxes of
-    another.
+    In a plain mean over classes a class with one box weighs as much as one with hundreds. nan where
+    the other network detects nothing.
     """
-    data = _against(found, reference, conf)
+    data = _against(detections, reference, conf)
     ap = data.per_class(np.ones((1, data.images), np.int64))[:, 0, 0]
-    boxes = np.array([one.positives.sum() for one in data.ranked])
-    return (
-        float(np.average(ap[boxes > 0], weights=boxes[boxes > 0])) if boxes.any() else float("nan")
-    )
+    boxes = np.array([ranked.positives.sum() for ranked in data.ranked])
+    if not boxes.any():
+        return float("nan")
+    return float(np.average(ap[boxes > 0], weights=boxes[boxes > 0]))
 
 
-def _against(found: Videos, reference: Videos, conf: float) -> CocoResampled:
-    if [len(video) for video in found] != [len(video) for video in reference]:
+def _against(detections: Videos, reference: Videos, conf: float) -> CocoResampled:
+    if [len(video) for video in detections] != [len(video) for video in reference]:
         raise ValueError("only detections of the same frames can agree")
-    sure = [frame.take(frame.confidence > conf) for video in reference for frame in video]
-    classes = sorted({int(c) for frame in sure for c in frame.class_id})
-    objects: list[_Objects] = [
-        (frame.xyxy.cpu().numpy(), np.searchsorted(classes, frame.class_id.cpu().numpy()), False)
-        for frame in sure
-    ]
-    return _matched(objects, found, classes or [0])
+    truth: list[Detections] = []
+    classes: set[int] = set()
+    for frame in chain(*reference):
+        confident = frame.take(frame.confidence > conf)
+        truth.append(confident)
+        classes.update(confident.class_id.tolist())
+    order = sorted(classes)
+    objects: list[_Objects] = []
+    for frame in truth:
+        labels = np.searchsorted(order, frame.class_id.cpu().numpy())
+        objects.append((frame.xyxy.cpu().numpy(), labels, False))
+    return _matched(objects, detections, order or [0])
 
 
-def _matched(objects: Sequence[_Objects], found: Videos, classes: Sequence[int]) -> CocoResampled:
-    """objects: of all frames in a row; their labels are positions in `classes`, the network's
-    classes that count.
+def _matched(
+    objects: Sequence[_Objects], detections: Videos, classes: Sequence[int]
+) -> CocoResampled:
+    """Match all frames. The labels of `objects` are positions in `classes`, the network's classes
+    that count.
     """
-    # Size is not scored.
+    # The size of the image is not scored.
     samples = [Sample.of(i, Path(str(i)), (1, 1), *frame) for i, frame in enumerate(objects, 1)]
     gt = DetectionSet("video", tuple(map(str, classes)), samples, []).as_coco().annotations
-    frames = [frame for video in found for frame in video]
-    known = 1 + max((int(c) for frame in frames for c in frame.class_id), default=0)
-    category_ids = [classes.index(c) + 1 if c in classes else -1 for c in range(known)]
-    rows = [row for i, frame in enumerate(frames, 1) for row in to_coco(frame, i, category_ids)]
+    category_ids = [-1] * (1 + max(classes))
+    for category, c in enumerate(classes, 1):
+        category_ids[c] = category
+    rows: list[dict[str, Any]] = []
+    for i, frame in enumerate(chain(*detections), 1):
+        scored = frame.take(frame.class_id < len(category_ids))
+        rows += to_coco(scored, i, category_ids)
     return CocoResampled.of(gt, rows)
 
 
-def _resampling(data: CocoResampled, found: Videos, n: int, seed: int, block: int) -> Resampling:
-    return Resampling.of(data, n, seed, Blocks(tuple(len(video) for video in found), block))
+def _resampling(
+    data: CocoResampled, detections: Videos, n: int, seed: int, block: int
+) -> Resampling:
+    frames = tuple(len(video) for video in detections)
+    return Resampling.of(data, n, seed, Blocks(frames, block))

@@ -22,7 +22,9 @@ Mode = Literal["area", "11point"]
 def envelope(hits: np.ndarray, shown: np.ndarray) -> np.ndarray:
     """Interpolated precision [..., n]: at each rank, the best precision at that or any later rank.
 
-    hits, shown: cumulative counts [..., n] of true positives and of all detections.
+    Args:
+        hits: Cumulative counts of true positives, [..., n].
+        shown: Cumulative counts of all detections, [..., n].
     """
     precision = hits / np.maximum(shown, 1)
     return np.maximum.accumulate(precision[..., ::-1], -1)[..., ::-1]
@@ -34,25 +36,32 @@ def average_precision(
     mode: Mode = "area",
     weights: np.ndarray | None = None,
 ) -> np.ndarray:
-    """AP of a list ranked best first; nan where npos is 0.
+    """Average precision of detections ranked best first.
 
-    tp_ranked: bool [n], True for a true positive, False for a false one. npos: number of objects.
-    mode: "area" under the interpolated curve (VOC 2010 on), or "11point", the mean interpolated
-    precision at recall 0, 0.1, ..., 1 (VOC 2007). Recall is compared with k/10 in integers, hence
-    exactly: three of ten objects reach 0.3, but not the float 0.30000000000000004. weights: how
-    often each detection counts, [n], or [m, n] for m resamplings at once; npos is then [m].
+    Recall is compared with k/10 in integers, hence exactly: three of ten objects reach 0.3, but not
+    the float 0.30000000000000004.
+
+    Args:
+        tp_ranked: Whether each detection is a true positive, bool [n].
+        npos: Number of objects; [m] with weights of m resamplings.
+        mode: "area" under the interpolated curve (VOC 2010 on), or "11point", the mean interpolated
+            precision at recall 0, 0.1, ..., 1 (VOC 2007).
+        weights: How often each detection counts, [n], or [m, n] for m resamplings at once.
+
+    Returns:
+        AP as a fraction; nan where npos is 0.
     """
     tp = np.asarray(tp_ranked, dtype=bool)
-    count = np.ones(len(tp), dtype=np.int64) if weights is None else np.asarray(weights)
-    hits = np.cumsum(count * tp, -1)
+    if weights is None:
+        weights = np.ones(len(tp), dtype=np.int64)
+    hits = np.cumsum(weights * tp, -1)
     positives = np.asarray(npos)[..., None]
-    known = np.maximum(positives, 1)
+    divisor = np.maximum(positives, 1)
     if mode == "area":
-        gained = count * tp / known
+        recall_steps = weights * tp / divisor
     else:
-        reached = hits * 10 // known + 1
-        gained = np.diff(reached, prepend=0) / 11
-    ap = (envelope(hits, np.cumsum(count, -1)) * gained).sum(-1)
+        recall_steps = np.diff(hits * 10 // divisor + 1, prepend=0) / 11
+    ap = (envelope(hits, np.cumsum(weights, -1)) * recall_steps).sum(-1)
     return np.where(positives[..., 0] > 0, ap, np.nan)
 
 
@@ -63,9 +72,11 @@ TRUE, FALSE, IGNORED = 1, 0, -1
 class Ranked:
     """The detections of one class over all images, best first; ignored ones are left out.
 
-    tp: bool [n]. image: int64 [n], position of the detection's image in the dataset. confidence:
-    float [n]. positives: int64 [images], objects of the class per image, difficult ones not
-    counted.
+    Attributes:
+        tp: Whether each is a true positive, bool [n].
+        image: Position of each one's image in the dataset, int64 [n].
+        confidence: float [n].
+        positives: Objects of the class per image, difficult ones not counted, int64 [images].
     """
 
     tp: np.ndarray
@@ -76,12 +87,15 @@ class Ranked:
 
 @dataclass(frozen=True, eq=False)
 class VocScore:
-    """mAP as a fraction: mAP_area (VOC 2010 on) and mAP_07 (11-point, VOC 2007); nan when no class
-    has objects.
+    """Mean average precision as fractions; nan when no class has objects.
 
-    per_class: AP (area) of each class that has objects. npos: objects per class, difficult ones not
-    counted. curves: class -> (recall [n], interpolated precision [n]). ranked: what `bootstrap`
-    resamples.
+    Attributes:
+        mAP_area: Area under the interpolated curve (VOC 2010 on).
+        mAP_07: 11-point interpolation (VOC 2007).
+        per_class: AP (area) of each class that has objects.
+        npos: Objects per class, difficult ones not counted.
+        curves: Class -> (recall [n], interpolated precision [n]).
+        ranked: The ranked detections, which `bootstrap` resamples.
     """
 
     mAP_area: float
@@ -97,14 +111,22 @@ def inclusive_iou(a: np.ndarray, b: np.ndarray) -> np.ndarray:
     low = np.maximum(a[:, None, :2], b[None, :, :2])
     high = np.minimum(a[:, None, 2:], b[None, :, 2:])
     inter = np.clip(high - low + 1, 0, None).prod(-1)
-    area_a, area_b = ((box[:, 2:] - box[:, :2] + 1).prod(-1) for box in (a, b))
+    area_a = (a[:, 2:] - a[:, :2] + 1).prod(-1)
+    area_b = (b[:, 2:] - b[:, :2] + 1).prod(-1)
     return inter / (area_a[:, None] + area_b[None] - inter)
 
 
 def match(boxes: np.ndarray, labels: np.ndarray, truth: Sample, min_iou: float = 0.5) -> np.ndarray:
-    """TRUE, FALSE or IGNORED for each detection of one image: int [n].
+    """Match the detections of one image with its objects.
 
-    boxes: float [n, 4] and labels: int [n], best first. truth: its objects.
+    Args:
+        boxes: xyxy, best first, float [n, 4].
+        labels: int [n].
+        truth: The image's objects.
+        min_iou: Smallest IoU of a match.
+
+    Returns:
+        TRUE, FALSE or IGNORED for each detection, int [n].
     """
     outcome = np.full(len(boxes), FALSE)
     if not len(boxes) or not len(truth.boxes):
@@ -112,7 +134,8 @@ def match(boxes: np.ndarray, labels: np.ndarray, truth: Sample, min_iou: float =
     iou = np.where(labels[:, None] == truth.labels[None], inclusive_iou(boxes, truth.boxes), -1.0)
     best = iou.argmax(1)
     over = np.flatnonzero(iou.max(1) >= min_iou)
-    _, first = np.unique(best[over], return_index=True)  # later ones are duplicates
+    # Later detections of an object are duplicates.
+    _, first = np.unique(best[over], return_index=True)
     outcome[over[first]] = TRUE
     outcome[over[truth.ignored[best[over]]]] = IGNORED
     return outcome
@@ -121,13 +144,14 @@ def match(boxes: np.ndarray, labels: np.ndarray, truth: Sample, min_iou: float =
 def rank(
     predictions: Sequence[Detections], dataset: DetectionSet, min_iou: float = 0.5
 ) -> dict[str, Ranked]:
-    """Match every image and rank the detections of each class. Arguments as in `voc_map`."""
+    """Match every image and rank the detections of each class; arguments as in `voc_map`."""
     if len(predictions) != len(dataset):
         raise ValueError(
             f"{len(predictions)} predictions for the {len(dataset)} images of {dataset.name}"
         )
     dataset = dataset.indexed()
-    matched = [(np.zeros(0, np.int64),) * 4]
+    no_detections = np.zeros(0, np.int64)
+    matched = [(no_detections, no_detections, no_detections, no_detections)]
     positives = np.zeros((len(dataset.classes), len(dataset)), np.int64)
     for i, (detections, truth) in enumerate(zip(predictions, dataset.samples, strict=True)):
         scores = detections.confidence.double().cpu().numpy()
@@ -142,9 +166,8 @@ def rank(
     for c, name in enumerate(dataset.classes):
         chosen = np.flatnonzero((label == c) & (outcome != IGNORED))
         chosen = chosen[np.argsort(-confidence[chosen], kind="stable")]
-        ranked[name] = Ranked(
-            outcome[chosen] == TRUE, image[chosen], confidence[chosen], positives[c]
-        )
+        tp = outcome[chosen] == TRUE
+        ranked[name] = Ranked(tp, image[chosen], confidence[chosen], positives[c])
     return ranked
 
 
@@ -153,26 +176,45 @@ def voc_map(
 ) -> VocScore:
     """Score the detections of a whole dataset.
 
-    predictions: one Detections per image, in the order of `dataset.samples`, boxes in pixels of the
-    image and class_id an index of `dataset.classes` (see `relabel` for a network with other
-    classes).
+    Args:
+        predictions: One Detections per image, in the order of `dataset.samples`: boxes in pixels of
+            the image, and class_id an index of `dataset.classes` (see `relabel` for a network with
+            other classes).
+        dataset: The images and their objects.
+        min_iou: Smallest IoU of a match.
+
+    Raises:
+        ValueError: The number of predictions is not that of the images.
     """
     ranked = rank(predictions, dataset, min_iou)
-    npos = {name: int(r.positives.sum()) for name, r in ranked.items()}
-    known = [name for name in ranked if npos[name]]
-    area, eleven = (
-        {name: float(average_precision(ranked[name].tp, npos[name], mode)) for name in known}
-        for mode in ("area", "11point")
-    )
-    curves = {name: _curve(ranked[name].tp, npos[name]) for name in known}
-    return VocScore(_mean(area), _mean(eleven), area, npos, curves, ranked)
+    npos: dict[str, int] = {}
+    area: dict[str, float] = {}
+    eleven_point: list[float] = []
+    curves: dict[str, tuple[np.ndarray, np.ndarray]] = {}
+    for name, detections in ranked.items():
+        count = npos[name] = int(detections.positives.sum())
+        if not count:
+            continue
+        tp = detections.tp
+        area[name] = float(average_precision(tp, count))
+        eleven_point.append(float(average_precision(tp, count, "11point")))
+        hits = np.cumsum(tp)
+        curves[name] = hits / count, envelope(hits, np.arange(1, len(tp) + 1))
+    mAP_area = mAP_07 = float("nan")
+    if area:
+        mAP_area = float(np.mean(list(area.values())))
+        mAP_07 = float(np.mean(eleven_point))
+    return VocScore(mAP_area, mAP_07, area, npos, curves, ranked)
 
 
 def best_f1(ranked: Mapping[str, Ranked]) -> tuple[float, float]:
-    """Precision and recall, fractions, of all classes together, at the confidence that gives the
-    largest F1.
+    """Precision and recall of all classes together, at the confidence of the largest F1.
 
-    Without detections both are 0. Raises ValueError where there are no objects.
+    Returns:
+        Fractions; both 0 without detections.
+
+    Raises:
+        ValueError: There are no objects.
     """
     objects = sum(int(r.positives.sum()) for r in ranked.values())
     if not objects:
@@ -182,25 +224,14 @@ def best_f1(ranked: Mapping[str, Ranked]) -> tuple[float, float]:
         return 0.0, 0.0
     best_first = np.argsort(-confidence, kind="stable")
     hits = np.cumsum(np.concatenate([r.tp for r in ranked.values()])[best_first])
-    # A threshold cannot part equal ones.
+    # A threshold cannot separate equal confidences.
     ends = np.flatnonzero(np.diff(confidence[best_first], append=-np.inf))
     hits, shown = hits[ends], ends + 1
     best = (2 * hits / (shown + objects)).argmax()
     return float(hits[best] / shown[best]), float(hits[best] / objects)
 
 
-def _mean(per_class: dict[str, float]) -> float:
-    return float(np.mean(list(per_class.values()))) if per_class else float("nan")
-
-
-def _curve(tp: np.ndarray, npos: int) -> tuple[np.ndarray, np.ndarray]:
-    hits = np.cumsum(tp)
-    return hits / npos, envelope(hits, np.arange(1, len(tp) + 1))
-
-
 def relabel(detections: Detections, index: Sequence[int]) -> Detections:
-    """Detections with class_id replaced by index[class_id]; those whose new class is -1 are
-    dropped.
-    """
+    """Replace class_id by index[class_id]; detections whose new class is -1 are dropped."""
     class_id = detections.class_id.new_tensor(index)[detections.class_id]
     return replace(detections, class_id=class_id).take(class_id >= 0)

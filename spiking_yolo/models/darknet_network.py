@@ -12,14 +12,19 @@ from spiking_yolo.graph.modules import PaddedMaxPool2d
 from spiking_yolo.graph.validate import MOST
 from spiking_yolo.io.names import LARGEST
 from spiking_yolo.models.darknet_cfg import FORK_KEYS, FORK_NET_KEYS, HEADS, Section, head_spec
-from spiking_yolo.models.spec import Spec
+from spiking_yolo.models.spec import HeadSpec, Spec
 
 Shape = tuple[int, ...]
 IGNORED = ("dropout", "cost")
 # Options that change a layer's meaning, with the value that does not.
 NEUTRAL = {
     "convolutional": {
-        **dict.fromkeys(("flipped", "binary", "xnor", "antialiasing", "deform", "coordconv"), "0"),
+        "flipped": "0",
+        "binary": "0",
+        "xnor": "0",
+        "antialiasing": "0",
+        "deform": "0",
+        "coordconv": "0",
         "dilation": "1",
         "share_index": "",
     },
@@ -28,17 +33,8 @@ NEUTRAL = {
     "shortcut": {"weights_type": "none", "alpha": "1", "beta": "1"},
     "upsample": {"scale": "1"},
 }
-KINDS = (
-    "convolutional",
-    "connected",
-    "maxpool",
-    "upsample",
-    "route",
-    "shortcut",
-    "crop",
-    *IGNORED,
-    *HEADS,
-)
+KINDS = ("convolutional", "connected", "maxpool", "upsample", "route", "shortcut", "crop")
+KINDS += IGNORED + HEADS
 ACTIVATIONS: dict[str, Callable[[], nn.Module]] = {
     "leaky": lambda: nn.LeakyReLU(0.1),
     "relu": nn.ReLU,
@@ -68,35 +64,37 @@ class Shortcut(nn.Module):
 
 
 def sources(section: Section) -> tuple[int, ...]:
-    """Indices of the layers that feed this one; -1 is the image. Raises UserError for layers that
-    are not before it.
+    """Indices of the layers that feed this one; -1 is the image.
+
+    Raises:
+        UserError: A source is not an earlier layer.
     """
     before = section.index - 1
-    if section.kind not in ("route", "shortcut"):
+    keys = {"route": "layers", "shortcut": "from"}
+    if section.kind not in keys:
         return (before,)
-    key = "layers" if section.kind == "route" else "from"
-    named = tuple(section.index + i if i < 0 else i for i in section.integers(key))
-    if not named or not all(0 <= i <= before for i in named):
+    key = keys[section.kind]
+    indices: list[int] = []
+    for i in section.integers(key):
+        indices.append(section.index + i if i < 0 else i)
+    if not indices or min(indices) < 0 or max(indices) > before:
         raise section.error(f"{key}={section.options.get(key, '')} must name earlier layers")
-    return named if section.kind == "route" else (before, *named)
+    if section.kind == "shortcut":
+        indices.insert(0, before)
+    return tuple(indices)
 
 
 def build_layer(section: Section, inputs: list[Shape]) -> tuple[nn.Module, Shape]:
     """The module of a section, and the shape of its output without the batch axis.
 
-    inputs: shapes of what it reads. Raises UserError naming the layer.
+    Args:
+        section: Of the cfg.
+        inputs: Shapes of the maps it reads.
+
+    Raises:
+        UserError: The layer is unknown, or does not fit its inputs; the message names it.
     """
-    stride = section.options.get("stride", "1")
-    for key, neutral in {
-        "stride_x": stride,
-        "stride_y": stride,
-        **NEUTRAL.get(section.kind, {}),
-    }.items():
-        if section.options.get(key, neutral) not in (neutral, f"{neutral}.0"):
-            way = f"with {key}={neutral}" if neutral else "without it"
-            raise section.error(
-                f"{key}={section.options[key]} is not supported; use a network trained {way}"
-            )
+    _refuse_options(section)
     shape = inputs[0]
     match section.kind:
         case "convolutional":
@@ -107,19 +105,10 @@ def build_layer(section: Section, inputs: list[Shape]) -> tuple[nn.Module, Shape
             return _maxpool(section, shape)
         case "upsample":
             stride = section.integer("stride", 2, minimum=1)
-            return nn.Upsample(scale_factor=stride), (
-                shape[0],
-                shape[1] * stride,
-                shape[2] * stride,
-            )
+            output = (shape[0], shape[1] * stride, shape[2] * stride)
+            return nn.Upsample(scale_factor=stride), output
         case "route":
-            if len({s[1:] for s in inputs}) > 1:
-                raise section.error(
-                    f"the layers to join differ in height or width, {inputs}: name others in"
-                    " layers="
-                )
-            join = Concat() if len(inputs) > 1 else nn.Identity()
-            return join, (sum(s[0] for s in inputs), *shape[1:])
+            return _route(section, inputs)
         case "shortcut":
             if len(set(inputs)) > 1:
                 raise section.error(
@@ -128,17 +117,7 @@ def build_layer(section: Section, inputs: list[Shape]) -> tuple[nn.Module, Shape
                 )
             return Shortcut(_activation(section, "linear") or nn.Identity()), shape
         case "crop":
-            if (section.integer("crop_height", 1), section.integer("crop_width", 1)) != shape[1:]:
-                raise section.error(
-                    f"a crop must be of the whole map, {shape[1]} x {shape[2]}; change width and"
-                    " height"
-                )
-            if not section.integer("noadjust", 0):
-                raise section.error(
-                    "without noadjust=1 values are rescaled, which is not supported; use another"
-                    " network"
-                )
-            return nn.Identity(), shape
+            return _crop(section, shape)
         case kind if kind in IGNORED:
             return nn.Identity(), shape
         case kind if kind in HEADS:
@@ -148,18 +127,53 @@ def build_layer(section: Section, inputs: list[Shape]) -> tuple[nn.Module, Shape
     )
 
 
+def _refuse_options(section: Section) -> None:
+    """Raise UserError for an option that would change the layer's meaning."""
+    stride = section.options.get("stride", "1")
+    neutral = {"stride_x": stride, "stride_y": stride, **NEUTRAL.get(section.kind, {})}
+    for key, value in neutral.items():
+        if section.options.get(key, value) not in (value, f"{value}.0"):
+            way = f"with {key}={value}" if value else "without it"
+            raise section.error(
+                f"{key}={section.options[key]} is not supported; use a network trained {way}"
+            )
+
+
 def _activation(section: Section, default: str) -> nn.Module | None:
     """The activation of a section; None for a linear one."""
     name = section.options.get("activation", default)
     if name == "linear":
         return None
     if name not in ACTIVATIONS:
-        known = ", ".join(ACTIVATIONS)
         raise section.error(
-            f"activation={name} cannot be converted; use linear, {known}, or fine-tune the network"
-            " with one of them"
+            f"activation={name} cannot be converted; use linear, {', '.join(ACTIVATIONS)}, or"
+            " fine-tune the network with one of them"
         )
     return ACTIVATIONS[name]()
+
+
+def _route(section: Section, inputs: list[Shape]) -> tuple[nn.Module, Shape]:
+    if len({shape[1:] for shape in inputs}) > 1:
+        raise section.error(
+            f"the layers to join differ in height or width, {inputs}: name others in layers="
+        )
+    if len(inputs) == 1:
+        return nn.Identity(), inputs[0]
+    channels = sum(shape[0] for shape in inputs)
+    return Concat(), (channels, *inputs[0][1:])
+
+
+def _crop(section: Section, shape: Shape) -> tuple[nn.Module, Shape]:
+    """Only the crop that changes nothing, as in published cfgs, is supported."""
+    if (section.integer("crop_height", 1), section.integer("crop_width", 1)) != shape[1:]:
+        raise section.error(
+            f"a crop must be of the whole map, {shape[1]} x {shape[2]}; change width and height"
+        )
+    if not section.integer("noadjust", 0):
+        raise section.error(
+            "without noadjust=1 values are rescaled, which is not supported; use another network"
+        )
+    return nn.Identity(), shape
 
 
 def _block(section: Section, parts: dict[str, nn.Module], norm: nn.Module | None) -> nn.Module:
@@ -176,7 +190,10 @@ def _convolutional(section: Section, shape: Shape) -> tuple[nn.Module, Shape]:
     size = section.integer("size", 1, minimum=1)
     stride = section.integer("stride", 1, minimum=1)
     groups = section.integer("groups", 1, minimum=1)
-    padding = size // 2 if section.integer("pad", 0) else section.integer("padding", 0)
+    if section.integer("pad", 0):
+        padding = size // 2
+    else:
+        padding = section.integer("padding", 0)
     if shape[0] % groups or filters % groups:
         raise section.error(
             f"groups={groups} must divide {shape[0]} inputs and filters={filters}; change one of"
@@ -209,36 +226,47 @@ def _maxpool(section: Section, shape: Shape) -> tuple[nn.Module, Shape]:
     stride = section.integer("stride", 1, minimum=1)
     size = section.integer("size", stride, minimum=1)
     total = section.integer("padding", size - 1)
-    before, after = total // 2, total - total // 2
-    pads = (before, after, before, after)
-    layer = PaddedMaxPool2d(size, stride, pads) if total else nn.MaxPool2d(size, stride)
-    height, width = ((side + total - size) // stride + 1 for side in shape[1:])
+    before = total // 2
+    after = total - before
+    layer: nn.Module = nn.MaxPool2d(size, stride)
+    if total:
+        layer = PaddedMaxPool2d(size, stride, (before, after, before, after))
+    height = (shape[1] + total - size) // stride + 1
+    width = (shape[2] + total - size) // stride + 1
     return layer, (shape[0], height, width)
 
 
 def _head(section: Section, shape: Shape) -> tuple[nn.Module, Shape]:
     head = head_spec(section)
-    wanted = (head.side**2 * head.values,) if head.kind == "yolov1" else (head.values, *shape[1:])
-    if math.prod(wanted) != math.prod(shape):
+    values = (head.values, *shape[1:])
+    if head.kind == "yolov1":
+        values = (head.side**2 * head.values,)
+    if math.prod(values) != math.prod(shape):
         raise section.error(
-            f"classes={head.classes} and {head.num} boxes need an input of {wanted}, not {shape}"
+            f"classes={head.classes} and {head.num} boxes need an input of {values}, not {shape}"
         )
     # A [detection] fed by a convolution reads the map as a flat vector, channel by channel.
-    return nn.Flatten() if wanted != shape else nn.Identity(), wanted
+    return nn.Identity() if values == shape else nn.Flatten(), values
 
 
 class DarknetNet(nn.Module):
     """The network of a cfg: [N, 3, H, W] to the input of every head, in cfg order, before any
     sigmoid or softmax.
 
-    layers[i] is cfg layer i; shapes[i] is its output shape without the batch axis. Raises
-    UserError, naming the layer, for one that is unknown or does not fit.
+    layers[i] is cfg layer i; shapes[i] is its output shape without the batch axis.
+
+    Args:
+        sections: Of the cfg, [net] first.
+
+    Raises:
+        UserError: A layer is unknown or does not fit; the message names it.
     """
 
     def __init__(self, sections: Sequence[Section]) -> None:
         super().__init__()
         self.net = net = sections[0]
-        self.height, self.width = net.integer("height", minimum=1), net.integer("width", minimum=1)
+        self.height = net.integer("height", minimum=1)
+        self.width = net.integer("width", minimum=1)
         if max(self.height, self.width) > LARGEST:
             raise net.error(f"height and width can be at most {LARGEST}")
         if net.integer("channels", 3) != 3:
@@ -248,8 +276,8 @@ class DarknetNet(nn.Module):
         self.shapes: list[Shape] = []
         self.sources: list[tuple[int, ...]] = []
         for section in self.sections:
-            given = sources(section)
-            inputs = [self.shapes[i] if i >= 0 else (3, self.height, self.width) for i in given]
+            indices = sources(section)
+            inputs = [self.shapes[i] if i >= 0 else (3, self.height, self.width) for i in indices]
             if not inputs[0][1:] and section.kind not in ("connected", "detection", *IGNORED):
                 raise section.error("cannot follow a [connected] layer")
             layer, shape = build_layer(section, inputs)
@@ -263,7 +291,7 @@ class DarknetNet(nn.Module):
                 )
             self.layers.append(layer)
             self.shapes.append(shape)
-            self.sources.append(given)
+            self.sources.append(indices)
         self.head_indices = tuple(s.index for s in self.sections if s.kind in HEADS)
         if not self.head_indices:
             raise UserError(
@@ -272,30 +300,26 @@ class DarknetNet(nn.Module):
 
     def forward(self, x: Tensor) -> tuple[Tensor, ...]:
         outputs: dict[int, Tensor] = {-1: x}
-        for i, (layer, given) in enumerate(zip(self.layers, self.sources, strict=True)):
-            outputs[i] = layer(*[outputs[s] for s in given])
+        for i, (layer, indices) in enumerate(zip(self.layers, self.sources, strict=True)):
+            outputs[i] = layer(*[outputs[k] for k in indices])
         return tuple(outputs[i] for i in self.head_indices)
 
     def spec(self, names: Sequence[str]) -> Spec:
         """Input size, class names and heads.
 
         YOLOv1 and AlexeyAB's fork of darknet stretch the image, the fork unless letter_box=1; the
-        original darknet letterboxes for v2 and v3. The fork is known by keys that the original does
-        not have.
+        original darknet letterboxes for v2 and v3. The fork is recognised by keys that the original
+        does not have.
         """
-        heads = tuple(head_spec(self.sections[i]) for i in self.head_indices)
-        known = [FORK_NET_KEYS & self.net.options.keys()]
-        forked = any(
-            known + [FORK_KEYS & self.sections[i].options.keys() for i in self.head_indices]
-        )
-        stretches = any(h.kind == "yolov1" for h in heads) or (
-            forked and not self.net.integer("letter_box", 0)
-        )
-        return Spec(
-            "detect",
-            tuple(names),
-            self.height,
-            self.width,
-            "stretch" if stretches else "letterbox",
-            heads,
-        )
+        heads: list[HeadSpec] = []
+        fork = bool(FORK_NET_KEYS & self.net.options.keys())
+        stretch = False
+        for i in self.head_indices:
+            head = head_spec(self.sections[i])
+            heads.append(head)
+            fork = fork or bool(FORK_KEYS & self.sections[i].options.keys())
+            stretch = stretch or head.kind == "yolov1"
+        if fork and not stretch and not self.net.integer("letter_box", 0):
+            stretch = True
+        resize = "stretch" if stretch else "letterbox"
+        return Spec("detect", tuple(names), self.height, self.width, resize, tuple(heads))

@@ -1,8 +1,9 @@
-"""Where randomness comes from: functions of (seed, epoch, index), so that neither workers nor
-restarts change it.
+"""The state of a training and its record on disk, and the order of images, which follows from the
+seed and the epoch, so that neither workers nor restarts change it.
 """
 
-from collections.abc import Iterator, Mapping
+import math
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -19,16 +20,20 @@ from spiking_yolo.io.tables import write_csv
 
 
 def generator(*key: int) -> np.random.Generator:
-    """Independent stream of random numbers for a key of non-negative integers: (seed, epoch,
-    index).
-    """
+    """Independent stream of random numbers for a key such as (seed, epoch, index)."""
     return np.random.default_rng(key)
 
 
 @dataclass(kw_only=True)
 class Batches:
-    """Which images make the batches of an epoch. count: of all images. rank, world: this process,
-    and how many.
+    """Which images make the batches of an epoch.
+
+    Attributes:
+        count: Number of images.
+        batch: Images per step and process.
+        seed: Of the order.
+        rank: This process.
+        world: Number of processes.
     """
 
     count: int = field(init=False)
@@ -40,13 +45,15 @@ class Batches:
     def epoch(self, epoch: int, first: int = 0) -> list[list[int]]:
         """Indices of this rank's images of each batch, from batch `first` on.
 
-        Every rank gets floor(count / world) images. What does not fill a batch is dropped, unless
-        it is all there is.
+        Every rank gets floor(count / world) images. An incomplete last batch is dropped, unless it
+        is the only one.
         """
         shuffled = generator(self.seed, epoch).permutation(self.count)
         own = shuffled[self.rank : self.count // self.world * self.world : self.world].tolist()
-        full = [own[i : i + self.batch] for i in range(0, len(own) - self.batch + 1, self.batch)]
-        return (full or [own])[first:]
+        if len(own) < self.batch:
+            return [own][first:]
+        ends = range(self.batch, len(own) + 1, self.batch)
+        return [own[end - self.batch : end] for end in ends][first:]
 
     @property
     def steps(self) -> int:
@@ -55,7 +62,7 @@ class Batches:
 
 
 Rows = list[dict[str, float]]
-# Option -> number or text: what must not change while a training goes on.
+# Option -> number or text, for those that must not change when a training is resumed.
 Job = Mapping[str, Any]
 
 
@@ -73,9 +80,7 @@ BEST_BY = ("mAP50", "top1")
 
 @dataclass(frozen=True)
 class State:
-    """What changes while training; random numbers follow from seed, epoch and step and need no
-    keeping.
-    """
+    """What changes while training. Random numbers follow from seed, epoch and step."""
 
     model: nn.Module
     ema: nn.Module
@@ -84,8 +89,11 @@ class State:
 
 @dataclass(frozen=True)
 class Begun:
-    """The part of an epoch that is done. steps: so many batches. sums: of the loss and its terms
-    over them.
+    """The finished part of an epoch.
+
+    Attributes:
+        steps: Number of batches.
+        sums: Sums over them, of the loss and its terms.
     """
 
     steps: int = 0
@@ -97,27 +105,31 @@ def save_state(
 ) -> None:
     """Write folder/state.pt, plain tensors and numbers only, so that reading it runs no code.
 
-    rows: of the finished epochs. epochs: that are planned. begun: what is done of the next one. The
-    appearance of a row is what finishes an epoch: whatever else the epoch writes must be there
-    before.
+    Its row finishes an epoch: whatever else the epoch writes must be written before.
+
+    Args:
+        state: To save.
+        rows: Figures of the finished epochs.
+        folder: Of the training.
+        job: Options that must not change.
+        epochs: Number of planned epochs.
+        begun: The finished part of the next epoch.
     """
+    content: dict[str, Any] = {name: part.state_dict() for name, part in vars(state).items()}
+    content |= {"rows": rows, "begun": vars(begun or Begun()), "job": dict(job), "epochs": epochs}
     with atomic_write(folder / "state.pt") as path:
-        parts = {k: v.state_dict() for k, v in vars(state).items()}
         try:
-            facts = {
-                "rows": rows,
-                "begun": vars(begun or Begun()),
-                "job": dict(job),
-                "epochs": epochs,
-            }
-            torch.save({**parts, **facts}, path)
-        except RuntimeError as error:  # which is how torch says that the disk is full
+            torch.save(content, path)
+        except RuntimeError as error:
+            # That is what torch raises when the disk is full.
             raise OSError("it did not fit") from error
 
 
 def planned(folder: Path) -> int:
-    """The epochs that an interrupted training was to have. Raises UserError when its state is
-    damaged.
+    """Number of epochs of an interrupted training.
+
+    Raises:
+        UserError: Its state is damaged.
     """
     with _named(folder / "state.pt") as path:
         epochs = int(torch.load(path, map_location="cpu", weights_only=True, mmap=True)["epochs"])
@@ -127,21 +139,30 @@ def planned(folder: Path) -> int:
 
 
 def load_state(state: State, folder: Path, job: Job) -> tuple[Rows, Begun]:
-    """Restore in place from folder/state.pt; returns the rows of the finished epochs, none without
-    a file, and what is done of the next one.
+    """Restore a state in place from folder/state.pt, if there is one.
 
-    Raises UserError when the file is damaged, and when it was made with another job or network.
+    Returns:
+        Rows of the finished epochs, and the finished part of the next one.
+
+    Raises:
+        UserError: The file is damaged, or of another job or network.
     """
     path = folder / "state.pt"
     if not path.is_file():
         return [], Begun()
     with _named(path):
         saved = torch.load(path, map_location="cpu", weights_only=True)
-        rows, before = _checked(saved["rows"], "epoch", "loss"), dict(saved["job"])
-        (sums,) = _checked([saved["begun"]["sums"]])
-        begun = Begun(int(saved["begun"]["steps"]), sums)
+        rows = list(saved["rows"])
+        for row in rows:
+            _check_row(row)
+            if not row.keys() >= {"epoch", "loss"}:
+                raise KeyError
+        before = dict(saved["job"])
+        begun = Begun(int(saved["begun"]["steps"]), dict(saved["begun"]["sums"]))
+        _check_row(begun.sums)
     for option in sorted(before.keys() | job.keys()):
-        old, new = before.get(option), job.get(option)
+        old = before.get(option)
+        new = job.get(option)
         if old != new:
             flag = f"--{option.replace('_', '-')}"
             raise UserError(
@@ -160,7 +181,7 @@ def load_state(state: State, folder: Path, job: Job) -> tuple[Rows, Begun]:
 
 @contextmanager
 def _named(path: Path) -> Iterator[Path]:
-    """For reading the file: torch.load raises whatever its damage leads to."""
+    """Name the file in the error of a damaged one, for which torch.load may raise anything."""
     try:
         yield path
     except Exception as error:
@@ -169,24 +190,22 @@ def _named(path: Path) -> Iterator[Path]:
         ) from error
 
 
-def _checked(rows: Any, *needed: str) -> Rows:
-    if not all(
-        isinstance(name, str) and isinstance(value, float)
-        for row in rows
-        for name, value in row.items()
-    ):
-        raise TypeError
-    if not all(row.keys() >= set(needed) for row in rows):
-        raise KeyError
-    return list(rows)
+def _check_row(row: Mapping[Any, Any]) -> None:
+    for name, value in row.items():
+        if not isinstance(name, str) or not isinstance(value, float):
+            raise TypeError
 
 
 def best_row(rows: Rows) -> dict[str, float] | None:
-    """The last of those with the largest figure of BEST_BY; None where none was validated."""
-    validated = [row for row in reversed(rows) if row.keys() & set(BEST_BY)]
-    return max(
-        validated, key=lambda row: next(row[key] for key in BEST_BY if key in row), default=None
-    )
+    """The last row with the largest figure of BEST_BY; None where no epoch was validated."""
+    best = None
+    largest = -math.inf
+    for row in rows:
+        for key in BEST_BY:
+            if key in row and row[key] >= largest:
+                best = row
+                largest = row[key]
+    return best
 
 
 def scores(row: Mapping[str, float]) -> list[str]:
@@ -198,31 +217,39 @@ def epoch_line(row: Mapping[str, float], epochs: int) -> str:
 
 
 def record(rows: Rows, folder: Path) -> None:
-    """Write folder/results.csv: one line per finished epoch, empty where an epoch was not
-    validated.
-    """
-    columns = list(dict.fromkeys(name for row in rows for name in row))
-    write_csv(
-        folder / "results.csv", [{k: f"{v:.6g}" for k, v in row.items()} for row in rows], columns
-    )
+    """Write folder/results.csv: one line per epoch, with empty cells where it was not validated."""
+    columns: dict[str, None] = {}
+    table: list[dict[str, str]] = []
+    for row in rows:
+        columns.update(dict.fromkeys(row))
+        table.append({name: f"{value:.6g}" for name, value in row.items()})
+    write_csv(folder / "results.csv", table, list(columns))
 
 
-def plot(rows: list[dict[str, float]], folder: Path, figures: FigureFormat = "png") -> None:
-    """Draw folder/loss.png and, as soon as there is one, folder/score.png from one row per
-    epoch; each also in the format `figures`.
+def plot(rows: Rows, folder: Path, figures: FigureFormat = "png") -> None:
+    """Draw folder/loss.png and, once an epoch was validated, folder/score.png.
+
+    Args:
+        rows: Figures, one row per epoch.
+        folder: Of the training.
+        figures: A format in which each is drawn as well.
     """
     from spiking_yolo.draw.curves import line_plot
 
-    def series(keys: list[str]) -> dict[str, Any]:
-        columns = {k: [(r["epoch"], r[k]) for r in rows if k in r] for k in keys}
-        return {
-            k: tuple(map(list, zip(*points, strict=True)))
-            for k, points in columns.items()
-            if points
-        }
+    def series(names: Iterable[str]) -> dict[str, tuple[list[float], list[float]]]:
+        lines: dict[str, tuple[list[float], list[float]]] = {}
+        for name in names:
+            for row in rows:
+                if name in row:
+                    epochs, values = lines.setdefault(name, ([], []))
+                    epochs.append(row["epoch"])
+                    values.append(row[name])
+        return lines
 
-    terms = [k for k in rows[0] if k not in ("epoch", "lr", *SCORES)]
-    terms = terms if len(terms) > 2 else ["loss"]  # which is the only term
+    terms = [name for name in rows[0] if name not in ("epoch", "lr", *SCORES)]
+    if len(terms) <= 2:
+        # The loss has one term, itself.
+        terms = ["loss"]
     line_plot(folder / "loss.png", series(terms), "epoch", "loss", also=figures)
-    if scores := series(list(SCORES)):
-        line_plot(folder / "score.png", scores, "epoch", "validation, %", also=figures)
+    if curves := series(SCORES):
+        line_plot(folder / "score.png", curves, "epoch", "validation, %", also=figures)

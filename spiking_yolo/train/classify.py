@@ -22,33 +22,35 @@ def classifier_spec(names: tuple[str, ...], height: int, width: int) -> Spec:
 
 
 def normalise(images: np.ndarray, spec: Spec) -> Tensor:
-    """uint8 [n, H, W, 3] to float32 [n, 3, H, W], as the network wants them."""
+    """Images uint8 [n, H, W, 3] as the network's input, float32 [n, 3, H, W]."""
     scaled = torch.from_numpy(images).permute(0, 3, 1, 2).float() / 255
-    mean, std = (torch.tensor(v)[:, None, None] for v in (spec.mean, spec.std))
+    mean = torch.tensor(spec.mean)[:, None, None]
+    std = torch.tensor(spec.std)[:, None, None]
     return (scaled - mean) / std
 
 
 def crop_and_flip(images: Tensor, rng: np.random.Generator, pad: int = 4) -> Tensor:
-    """Each image [N, C, H, W] shifted by up to `pad` pixels over a reflected border and mirrored
-    half of the time.
+    """Shift each image [N, C, H, W] by up to `pad` pixels over a reflected border, and mirror half
+    of them.
     """
     n, _, h, w = images.shape
     padded = F.pad(images, (pad,) * 4, mode="reflect")
-    dy, dx = (torch.from_numpy(rng.integers(0, 2 * pad + 1, n)) for _ in range(2))
+    dy = torch.from_numpy(rng.integers(0, 2 * pad + 1, n))
+    dx = torch.from_numpy(rng.integers(0, 2 * pad + 1, n))
     mirrored = torch.from_numpy(rng.random(n) < 0.5)
     columns = dx[:, None] + torch.arange(w)
     columns = torch.where(mirrored[:, None], columns.flip(1), columns)
     rows = dy[:, None] + torch.arange(h)
     index = torch.arange(n)[:, None, None]
-    return padded.permute(0, 2, 3, 1)[index, rows[:, :, None], columns[:, None, :]].permute(
-        0, 3, 1, 2
-    )
+    pixels = padded.permute(0, 2, 3, 1)[index, rows[:, :, None], columns[:, None, :]]
+    return pixels.permute(0, 3, 1, 2)
 
 
 def cutout(images: Tensor, rng: np.random.Generator, side: int = 8) -> Tensor:
-    """A square of `side` pixels of each image [N, C, H, W] set to zero, cut off at the border."""
+    """Set a square of `side` pixels of each image [N, C, H, W] to zero; borders cut it off."""
     n, _, h, w = images.shape
-    y, x = (torch.from_numpy(rng.integers(0, s, n)) for s in (h, w))
+    y = torch.from_numpy(rng.integers(0, h, n))
+    x = torch.from_numpy(rng.integers(0, w, n))
     rows = (torch.arange(h) - y[:, None] + side // 2).div(side, rounding_mode="floor") == 0
     columns = (torch.arange(w) - x[:, None] + side // 2).div(side, rounding_mode="floor") == 0
     return images.masked_fill((rows[:, None, :, None] & columns[:, None, None, :]), 0)
@@ -56,11 +58,17 @@ def cutout(images: Tensor, rng: np.random.Generator, side: int = 8) -> Tensor:
 
 @dataclass(kw_only=True)
 class ClassifyTask(Batches):
-    """See loop.Task. Whole batches are shifted and mirrored.
+    """Classification as a loop.Task.
 
-    hole: side of the square that is cut out of each image, pixels. smoothing: of the labels. A
-    batch's randomness depends on (seed, epoch, first index), hence not on the number of processes
-    that draw it.
+    Random numbers of a batch depend on (seed, epoch, first index), and not on the number of
+    processes.
+
+    Attributes:
+        train: Images and labels to train on.
+        val: Those to validate on.
+        spec: Of the network.
+        smoothing: Label smoothing.
+        hole: Side of the square that is cut out of each image, pixels; 0 for none.
     """
 
     train: Arrays
@@ -82,10 +90,9 @@ class ClassifyTask(Batches):
         for indices in self.epoch(epoch, first):
             rng = generator(self.seed, epoch, indices[0])
             batch = crop_and_flip(normalise(images[indices], self.spec), rng)
-            yield (
-                cutout(batch, rng, self.hole) if self.hole else batch,
-                torch.from_numpy(labels[indices]),
-            )
+            if self.hole:
+                batch = cutout(batch, rng, self.hole)
+            yield batch, torch.from_numpy(labels[indices])
 
     def loss(self, output: Tensor, targets: Tensor) -> dict[str, Tensor]:
         targets = targets.to(output.device)

@@ -13,8 +13,8 @@ from torch import Tensor, nn
 from torch.overrides import TorchFunctionMode
 from torch.utils.data import DataLoader, Dataset
 
-from spiking_yolo.data.detection import DetectionSet
-from spiking_yolo.data.images import preprocess
+from spiking_yolo.data.detection import DetectionSet, Sample
+from spiking_yolo.data.images import Placement, preprocess
 from spiking_yolo.decode.boxes import Detections
 from spiking_yolo.decode.selection import Selection
 from spiking_yolo.errors import UserError, require
@@ -29,7 +29,13 @@ Boxes = tuple[list[Tensor], list[Tensor]]
 
 @dataclass(frozen=True)
 class Photo:
-    """image: uint8 [H, W, 3] RGB. boxes: float [n, 4] xyxy in pixels. labels: int [n]."""
+    """A photograph with boxes.
+
+    Attributes:
+        image: RGB, uint8 [H, W, 3].
+        boxes: xyxy in pixels, float [n, 4].
+        labels: int [n].
+    """
 
     image: np.ndarray
     boxes: np.ndarray
@@ -40,12 +46,15 @@ class Photo:
 
 
 class DetectionAugment:
-    """Photos to augmented photos of one size.
+    """Augments photos by albumentations, to one size.
 
-    size: (height, width), pixels. mosaic: probability that four photos are tiled into one. scale:
-    smallest share of the area that a crop keeps. A crop has the shape of some photograph, and is
-    stretched to `size` as whole photographs are in an evaluation. A box that loses more than 70 %
-    of its area is dropped.
+    A crop has the aspect ratio of some photograph, and is stretched to `size` as whole photographs
+    are in an evaluation. A box that loses more than 70 % of its area is dropped.
+
+    Args:
+        size: Height and width in pixels.
+        mosaic: Probability that four photos are tiled into one.
+        scale: Smallest share of the area that a crop keeps.
     """
 
     def __init__(self, size: Size, mosaic: float = 0.0, scale: float = 0.3) -> None:
@@ -60,17 +69,15 @@ class DetectionAugment:
         )
         self.mosaic = mosaic
         tiles = A.Mosaic(grid_yx=(2, 2), target_size=size, cell_shape=size, p=1.0)
-        single = [
-            A.HorizontalFlip(p=0.5),
-            A.RandomResizedCrop(size, scale=(scale, 1.0), ratio=(0.7, 1.7)),
-        ]
+        flip = A.HorizontalFlip(p=0.5)
+        crop = A.RandomResizedCrop(size, scale=(scale, 1.0), ratio=(0.7, 1.7))
         colour = [A.ColorJitter(0.4, 0.4, 0.5, 0.02, p=0.8), A.ToGray(p=0.03)]
         self.tiles = A.Compose([tiles, *colour], bbox_params=boxes)
-        self.crop = A.Compose([*single, *colour], bbox_params=boxes)
-        self.flip = A.Compose([single[0]], bbox_params=boxes)
+        self.crop = A.Compose([flip, crop, *colour], bbox_params=boxes)
+        self.flip = A.Compose([flip], bbox_params=boxes)
 
     def __call__(self, photos: Sequence[Photo], rng: np.random.Generator) -> Photo:
-        """photos: the one to augment, then three partners for the mosaic (or none)."""
+        """Augment the first photo; three others are partners for the mosaic, if there are any."""
         seed = int(rng.integers(2**31))
         if len(photos) == 4 and rng.random() < self.mosaic:
             self.flip.set_random_seed(seed)
@@ -80,47 +87,54 @@ class DetectionAugment:
         else:
             self.crop.set_random_seed(seed)
             out = self.crop(**photos[0].as_dict())
-        return Photo(
-            out["image"], np.reshape(out["bboxes"], (-1, 4)), np.asarray(out["labels"], int)
-        )
+        boxes = np.reshape(out["bboxes"], (-1, 4))
+        return Photo(out["image"], boxes, np.asarray(out["labels"], int))
 
 
 class AugmentedPhotos(Dataset[Any]):
     """Items (epoch, index) -> (uint8 [3, H, W], boxes [n, 4] xyxy as fractions, labels [n]).
 
-    Difficult and crowd boxes are left out. cache: keep the decoded photos in memory.
+    Difficult and crowd boxes are left out.
+
+    Args:
+        data: The photographs.
+        augment: Their augmentation.
+        seed: Of the augmentation.
+        cache: Whether decoded photos are kept in memory.
     """
 
     def __init__(
         self, data: DetectionSet, augment: DetectionAugment, seed: int, cache: bool = True
     ) -> None:
-        self.samples, self.augment, self.seed = data.indexed().samples, augment, seed
-        self.photos = [self.read(i) for i in range(len(self.samples))] if cache else None
+        self.samples = data.indexed().samples
+        self.augment = augment
+        self.seed = seed
+        self.photos: list[Photo] = []
+        if cache:
+            self.photos = [self.read(i) for i in range(len(self.samples))]
 
     def __len__(self) -> int:
         return len(self.samples)
 
     def read(self, index: int) -> Photo:
         sample = self.samples[index]
-        wanted = ~sample.ignored
-        return Photo(sample.image(), sample.boxes[wanted], sample.labels[wanted])
+        scored = ~sample.ignored
+        return Photo(sample.image(), sample.boxes[scored], sample.labels[scored])
 
     def __getitem__(self, key: tuple[int, int]) -> tuple[Tensor, Tensor, Tensor]:
         epoch, index = key
         # The workers are the parallelism.
         cv2.setNumThreads(0)
         rng = generator(self.seed, epoch, index)
-        partners = rng.integers(len(self), size=3) if self.augment.mosaic else []
-        photos = [self.photos[i] if self.photos else self.read(i) for i in (index, *partners)]
+        indices = [index]
+        if self.augment.mosaic:
+            indices += rng.integers(len(self), size=3).tolist()
+        photos = [self.photos[i] if self.photos else self.read(i) for i in indices]
         out = self.augment(photos, rng)
         height, width = out.image.shape[:2]
-        scale = np.array([width, height] * 2, np.float32)
         image = torch.from_numpy(np.ascontiguousarray(out.image.transpose(2, 0, 1)))
-        return (
-            image,
-            torch.from_numpy(out.boxes.astype(np.float32) / scale),
-            torch.from_numpy(out.labels),
-        )
+        boxes = out.boxes.astype(np.float32) / np.array([width, height] * 2, np.float32)
+        return image, torch.from_numpy(boxes), torch.from_numpy(out.labels)
 
 
 def collate(items: Sequence[tuple[Tensor, Tensor, Tensor]]) -> tuple[Tensor, Boxes]:
@@ -130,8 +144,19 @@ def collate(items: Sequence[tuple[Tensor, Tensor, Tensor]]) -> tuple[Tensor, Box
 
 @dataclass(kw_only=True)
 class DetectTask(Batches):
-    """See loop.Task. mosaic is off in the last `plain` share of the epochs, so that training ends
-    on whole photos.
+    """Detection as a loop.Task.
+
+    Attributes:
+        train: Photographs to train on.
+        val: Those to validate on.
+        spec: Of the network.
+        epochs: Of the whole training.
+        weights: Of the terms of the loss.
+        workers: Processes that augment photographs.
+        mosaic: Probability of a mosaic.
+        plain: Share of the epochs, the last ones, without mosaics, so that training ends on whole
+            photographs.
+        cache: Whether decoded photographs are kept in memory.
     """
 
     train: DetectionSet
@@ -156,47 +181,47 @@ class DetectTask(Batches):
         return {"training": contents(self.train), "validation": contents(self.val)}
 
     def batches(self, epoch: int, first: int = 0) -> Iterator[tuple[Tensor, Boxes]]:
-        self.photos.augment.mosaic = (
-            self.mosaic if epoch < round(self.epochs * (1 - self.plain)) else 0.0
-        )
+        self.photos.augment.mosaic = 0.0
+        if epoch < round(self.epochs * (1 - self.plain)):
+            self.photos.augment.mosaic = self.mosaic
         keys = [[(epoch, i) for i in indices] for indices in self.epoch(epoch, first)]
         # A new loader each epoch: its workers see this epoch's augmentation.
         loader = DataLoader(
             self.photos, batch_sampler=keys, collate_fn=collate, num_workers=self.workers
         )
-        mean, std = (torch.tensor(v)[:, None, None] for v in (self.spec.mean, self.spec.std))
+        mean = torch.tensor(self.spec.mean)[:, None, None]
+        std = torch.tensor(self.spec.std)[:, None, None]
         try:
             for images, targets in loader:
                 yield (images.float() / 255 - mean) / std, targets
-        except (
-            UserError
-        ) as error:  # to what a worker raises torch puts the traceback before it, as text
+        except UserError as error:
+            # torch puts a worker's traceback, as text, before the message.
             raise UserError(str(error).rpartition(f"{UserError.__name__}: ")[2]) from None
 
     def loss(self, output: Tensor, targets: Boxes) -> dict[str, Tensor]:
-        boxes, labels = ([t.to(output.device) for t in group] for group in targets)
+        boxes = [t.to(output.device) for t in targets[0]]
+        labels = [t.to(output.device) for t in targets[1]]
         return yolov1_loss(output, boxes, labels, self.spec.heads[0], self.weights)
 
     def evaluate(self, model: nn.Module) -> dict[str, float]:
-        """In percent: mAP50, the area under the curve, and mAP50_20 over the classes with 20 or
-        more objects; precision and recall at the confidence of the largest F1. Nothing where there
-        are no objects.
+        """Figures in percent; none where there are no objects.
+
+        mAP50 is the area under the curve, and mAP50_20 that of the classes with 20 or more objects;
+        precision and recall are at the confidence of the largest F1.
         """
         if not objects(self.val):
             return {}
         score = voc_map(predict(model, self.val, self.spec, self.batch), self.val)
         common = [ap for name, ap in score.per_class.items() if score.npos[name] >= 20]
+        figures = {"mAP50": 100 * score.mAP_area}
+        if common:
+            figures["mAP50_20"] = 100 * float(np.mean(common))
         precision, recall = best_f1(score.ranked)
-        return {
-            "mAP50": 100 * score.mAP_area,
-            **({"mAP50_20": 100 * float(np.mean(common))} if common else {}),
-            "precision": 100 * precision,
-            "recall": 100 * recall,
-        }
+        return {**figures, "precision": 100 * precision, "recall": 100 * recall}
 
 
 def objects(data: DetectionSet) -> int:
-    """How many boxes count: neither difficult nor of crowds."""
+    """Number of objects that are neither difficult nor crowds."""
     return sum(int((~sample.ignored).sum()) for sample in data.samples)
 
 
@@ -206,55 +231,66 @@ def contents(data: DetectionSet) -> str:
 
 @torch.inference_mode()
 def predict(model: nn.Module, data: DetectionSet, spec: Spec, batch: int = 16) -> list[Detections]:
-    """Detections of every photo of `data`, in its order, with the settings of an evaluation."""
+    """Detections in every photo of `data`, in its order, with the settings of an evaluation."""
     device = next(model.parameters()).device
     results: list[Detections] = []
     selection = Selection(conf=0.005, iou=0.5, max_det=100, multi_label=True)
     for start in range(0, len(data), batch):
-        pairs = [preprocess(s.image(), spec) for s in data.samples[start : start + batch]]
-        images = torch.stack([image for image, _ in pairs]).to(
-            device, memory_format=torch.channels_last
-        )
-        output = model(images).float().cpu()
-        results += selection.boxes([output], spec, [placement for _, placement in pairs])
+        images: list[Tensor] = []
+        placements: list[Placement] = []
+        for sample in data.samples[start : start + batch]:
+            image, placement = preprocess(sample.image(), spec)
+            images.append(image)
+            placements.append(placement)
+        x = torch.stack(images).to(device, memory_format=torch.channels_last)
+        results += selection.boxes([model(x).float().cpu()], spec, placements)
     return results
 
 
 def hold_out(data: DetectionSet, share: float, seed: int) -> tuple[DetectionSet, DetectionSet]:
-    """A random split of one set into (rest, share): settings are chosen without the validation
-    data.
-    """
+    """Split a set at random into the rest and a share to validate on."""
     chosen = set(generator(seed).permutation(len(data))[: round(share * len(data))].tolist())
-    parts = [
-        [s for i, s in enumerate(data.samples) if (i in chosen) == held] for held in (False, True)
-    ]
-    return replace(data, samples=parts[0]), replace(
-        data, name=f"{data.name}, held out", samples=parts[1]
-    )
+    rest: list[Sample] = []
+    validation: list[Sample] = []
+    for i, sample in enumerate(data.samples):
+        if i in chosen:
+            validation.append(sample)
+        else:
+            rest.append(sample)
+    held_out = replace(data, name=f"{data.name}, held out", samples=validation)
+    return replace(data, samples=rest), held_out
 
 
-# Pixels of a map; from 8 x 8 on a plain convolution is faster, and patches are many.
+# Pixels of a map; from 8 x 8 on a plain convolution is faster.
 LARGEST = 16
 
 
 def by_patches(x: Tensor, weight: Tensor, bias: Tensor | None, padding: tuple[int, int]) -> Tensor:
-    """conv2d of x [N, C, H, W] with stride 1 and zero padding (rows, columns) that keeps H and W,
-    up to rounding.
+    """conv2d as one matrix product over patches, equal up to rounding.
+
+    Args:
+        x: [N, C, H, W].
+        weight: [O, C, rows, columns].
+        bias: [O].
+        padding: Zero padding (rows, columns) that keeps H and W at stride 1.
     """
     n, _, h, w = x.shape
     rows, columns = weight.shape[2:]
     padded = F.pad(x, (padding[1], padding[1], padding[0], padding[0])).permute(0, 2, 3, 1)
-    patches = torch.cat(
-        [padded[:, i : i + h, j : j + w] for i in range(rows) for j in range(columns)], 3
-    )
+    patches: list[Tensor] = []
+    for i in range(rows):
+        for j in range(columns):
+            patches.append(padded[:, i : i + h, j : j + w])
     kernels = weight.permute(0, 2, 3, 1).flatten(1)
-    return F.linear(patches.flatten(0, 2), kernels, bias).reshape(n, h, w, -1).permute(0, 3, 1, 2)
+    return (
+        F.linear(torch.cat(patches, 3).flatten(0, 2), kernels, bias)
+        .reshape(n, h, w, -1)
+        .permute(0, 3, 1, 2)
+    )
 
 
 class SmallMaps(TorchFunctionMode):
-    """Within this context, convolutions on the CPU that `by_patches` can do faster are done
-    by it.
-    """
+    """Within this context, `by_patches` computes the convolutions for which it is faster."""
 
     def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
         if func is F.conv2d and not kwargs and len(args) == 7 and fits(*args):
@@ -266,13 +302,10 @@ class SmallMaps(TorchFunctionMode):
 def fits(
     x: Tensor, weight: Tensor, bias: Any, stride: Any, padding: Any, dilation: Any, groups: int
 ) -> bool:
-    """Whether these arguments of conv2d, as nn.Conv2d passes them, are a small map whose size is
-    kept.
+    """Whether conv2d with these arguments, as nn.Conv2d passes them, keeps the size of a small map
+    on the CPU.
     """
-    same = (
-        tuple(2 * p + 1 for p in padding) == tuple(weight.shape[2:])
-        if isinstance(padding, tuple)
-        else False
-    )
+    if not isinstance(padding, tuple) or [2 * p + 1 for p in padding] != list(weight.shape[2:]):
+        return False
     plain = stride == (1, 1) and dilation == (1, 1) and groups == 1
-    return x.device.type == "cpu" and x.ndim == 4 and x[0, 0].numel() <= LARGEST and same and plain
+    return plain and x.device.type == "cpu" and x.ndim == 4 and x[0, 0].numel() <= LARGEST

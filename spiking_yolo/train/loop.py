@@ -3,7 +3,7 @@
 import math
 import time
 from collections.abc import Callable, Iterable
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass
 from functools import partial
 from pathlib import Path
 from typing import Any, Protocol
@@ -29,19 +29,20 @@ from spiking_yolo.train.checkpoint import (
 )
 from spiking_yolo.train.detect import SmallMaps
 
-# (what, how much of it is done, of how much).
+# Called with (stage, done, total).
 Progress = Callable[..., Any]
 
 
 def silent(*_: object) -> None:
-    """For callbacks that are not wanted."""
+    """A callback that does nothing."""
 
 
 class Task(Protocol):
-    """The data. A batch is (images [N, 3, H, W] float in [0, 1] or normalised, targets).
+    """The data of a training and its loss.
 
-    contents: how much there is, by split. batches: those of an epoch from number `first` on.
-    evaluate: figures of the validation, none where there is nothing to validate on.
+    A batch is (images [N, 3, H, W] float in [0, 1] or normalised, targets). `contents` describes
+    each split, `batches` yields those of an epoch from number `first` on, and `evaluate` returns
+    the figures of the validation, none where there is nothing to validate on.
     """
 
     @property
@@ -54,13 +55,23 @@ class Task(Protocol):
 
 @dataclass(frozen=True)
 class Settings:
-    """optimizer: "adamw" or "sgd" (momentum 0.9, Nesterov). lr: peak learning rate. warmup: share
-    of the training in which it rises linearly; then it falls as a cosine (0.3: one-cycle). ema:
-    decay of the averaged weights per step. clip: largest gradient norm. bf16: autocast. val_every:
-    epochs between validations, 0 for the last only. anneal: share of the training in which the
-    slope of leaky ReLUs falls linearly to 0, so that weights of a leaky network become those of a
-    ReLU network without a jump; 0 leaves slopes alone. save_every: minutes between checkpoints
-    within an epoch, 0 for one after every step.
+    """How to train.
+
+    Attributes:
+        epochs: Passes over the data.
+        lr: Peak learning rate.
+        optimizer: "adamw" or "sgd" (momentum 0.9, Nesterov).
+        weight_decay: Of matrices and kernels.
+        warmup: Share of the training in which the learning rate rises linearly; then it falls as a
+            cosine (0.3: one-cycle).
+        ema: Decay of the averaged weights per step.
+        clip: Largest gradient norm.
+        bf16: Whether to use bfloat16 autocast.
+        val_every: Epochs between validations, 0 for the last only.
+        seed: Of everything random.
+        anneal: Share of the training in which the slope of leaky ReLUs falls linearly to 0, so that
+            a leaky network becomes a ReLU network without a jump; 0 leaves slopes alone.
+        save_every: Minutes between checkpoints within an epoch, 0 for one after every step.
     """
 
     epochs: int
@@ -78,7 +89,7 @@ class Settings:
 
 
 def learning_rate(progress: float, settings: Settings) -> float:
-    """progress: share of the training done, 0..1. Ends at 1 % of the peak."""
+    """Learning rate at a progress of 0 to 1; it ends at 1 % of the peak."""
     if progress < settings.warmup:
         return settings.lr * (0.01 + 0.99 * progress / settings.warmup)
     fall = (progress - settings.warmup) / max(1 - settings.warmup, 1e-9)
@@ -86,9 +97,7 @@ def learning_rate(progress: float, settings: Settings) -> float:
 
 
 def moving_average(decay: float) -> Callable[[Tensor, Tensor, Tensor | int], Tensor]:
-    """Exponential moving average whose memory grows with the steps n, (1 + n) / (10 + n), up to
-    `decay`.
-    """
+    """Exponential moving average with a decay of (1 + n) / (10 + n) at step n, at most `decay`."""
 
     def update(average: Tensor, current: Tensor, n: Tensor | int) -> Tensor:
         return average + (current - average) * (1 - min(decay, (1 + int(n)) / (10 + int(n))))
@@ -97,20 +106,21 @@ def moving_average(decay: float) -> Callable[[Tensor, Tensor, Tensor | int], Ten
 
 
 def set_slope(model: nn.Module, slope: float) -> None:
-    """Give every leaky ReLU of the model this slope on the negative side."""
+    """Set the negative slope of every leaky ReLU of the model."""
     for module in model.modules():
         if isinstance(module, nn.LeakyReLU):
             module.negative_slope = slope
 
 
 def make_optimizer(model: nn.Module, settings: Settings) -> torch.optim.Optimizer:
-    """Weight decay acts on matrices and kernels only, not on biases, batch norm and thresholds."""
+    """An optimizer whose weight decay acts on matrices and kernels only, not on biases, batch norm
+    and thresholds.
+    """
+    kernels = [p for p in model.parameters() if p.ndim > 1]
+    others = [p for p in model.parameters() if p.ndim <= 1]
     groups = [
-        {
-            "params": [p for p in model.parameters() if p.ndim > 1],
-            "weight_decay": settings.weight_decay,
-        },
-        {"params": [p for p in model.parameters() if p.ndim <= 1], "weight_decay": 0.0},
+        {"params": kernels, "weight_decay": settings.weight_decay},
+        {"params": others, "weight_decay": 0.0},
     ]
     match settings.optimizer:
         case "adamw":
@@ -134,29 +144,42 @@ def fit(
 ) -> tuple[nn.Module, list[dict[str, float]]]:
     """Train; returns the averaged model and one row of figures per epoch.
 
-    folder: gets results.csv after every epoch and state.pt within an epoch too; resume=True goes on
-    from there with the same weights and losses as an uninterrupted run. export(model, rows) is
-    called after every epoch and on resuming at the end of one, progress(epoch, done, total) after
-    every step, say(line) on resuming and once all of an epoch is on disk. job: what must be as it
-    was when a training is resumed, by default the settings but for the number of epochs and
-    checkpoints. Raises UserError when the loss is not finite, for a state.pt that is damaged or of
-    another job, and for what `lengthened` refuses.
+    Args:
+        model: To train.
+        task: Its data and loss.
+        settings: How to train.
+        folder: Gets results.csv after every epoch, and state.pt also within an epoch.
+        device: To train on.
+        resume: Whether to go on from state.pt, with the same weights and losses as an uninterrupted
+            run.
+        export: export(model, rows), called after every epoch and on resuming at the end of one.
+        progress: progress(epoch, done, total), called after every step.
+        job: Options that must be the same when a training is resumed, by default the settings but
+            for epochs and save_every.
+        say: say(line), called on resuming and once all of an epoch is on disk.
+
+    Raises:
+        UserError: The loss is not finite, state.pt is damaged or of another job, or `lengthened`
+            refuses the number of epochs.
     """
     model = model.to(device, memory_format=torch.channels_last)  # pyright: ignore[reportCallIssue]
     ema = AveragedModel(model, avg_fn=moving_average(settings.ema), use_buffers=True)
     optimizer = make_optimizer(model, settings)
     state = State(model, ema, optimizer)
-    job = (
-        {k: v for k, v in asdict(settings).items() if k not in ("epochs", "save_every")}
-        if job is None
-        else job
-    )
-    rows, begun = load_state(state, folder, job) if resume else ([], Begun())
-    other = lengthened(settings, folder, rows, begun, task.steps) if rows or begun.steps else ""
+    if job is None:
+        job = asdict(settings)
+        del job["epochs"], job["save_every"]
     leader = not dist.is_initialized() or dist.get_rank() == 0
-    if leader and (rows or begun.steps):
-        say(f"going on after {len(rows)} epochs and {begun.steps} of {task.steps} steps{other}")
-    if leader and rows:  # what was deleted in the meantime comes back
+    rows: Rows = []
+    begun = Begun()
+    if resume:
+        rows, begun = load_state(state, folder, job)
+    if rows or begun.steps:
+        other = lengthened(settings, folder, rows, begun, task.steps)
+        if leader:
+            say(f"going on after {len(rows)} epochs and {begun.steps} of {task.steps} steps{other}")
+    if leader and rows:
+        # Restores files that were deleted in the meantime.
         record(rows, folder)
         if not begun.steps:
             export(ema.module, rows)
@@ -171,22 +194,11 @@ def fit(
     trained = DistributedDataParallel(model) if dist.is_initialized() else model
     for epoch in range(len(rows), settings.epochs):
         model.train()
-        what = f"epoch {epoch + 1}/{settings.epochs}"
-        row = {
-            "epoch": epoch + 1.0,
-            **train_epoch(
-                trained,
-                ema,
-                optimizer,
-                task,
-                settings,
-                epoch,
-                device,
-                partial(progress, what),
-                begun,
-                checkpoint,
-            ),
-        }
+        step = partial(progress, f"epoch {epoch + 1}/{settings.epochs}")
+        row = {"epoch": epoch + 1.0}
+        row |= train_epoch(
+            trained, ema, optimizer, task, settings, epoch, device, step, begun, checkpoint
+        )
         begun = Begun()
         last = epoch + 1 == settings.epochs
         if leader and (last or (settings.val_every and (epoch + 1) % settings.val_every == 0)):
@@ -195,7 +207,7 @@ def fit(
         if leader:
             record(rows, folder)
             export(ema.module, rows)
-            # last: with it the epoch is done.
+            # At the end, since it finishes the epoch.
             save_state(state, rows, folder, job, settings.epochs)
             saved = time.monotonic()
             say(epoch_line(row, settings.epochs))
@@ -205,15 +217,17 @@ def fit(
 
 
 def lengthened(settings: Settings, folder: Path, rows: Rows, begun: Begun, steps: int) -> str:
-    """What to say of a training that goes on for other epochs than were planned, nothing where they
-    are the same.
+    """A remark about a training that goes on for other epochs than planned, else "".
 
-    Raises UserError where they are too few, and with `anneal`, whose slopes would change back.
+    Raises:
+        UserError: There are fewer epochs than are done, or `anneal` is set, whose slopes would
+            change back.
     """
     before = planned(folder)
     if settings.epochs == before:
         return ""
-    if settings.epochs < (least := len(rows) + (begun.steps > 0)):
+    least = len(rows) + (begun.steps > 0)
+    if settings.epochs < least:
         raise UserError(f"{folder} is in epoch {least} already: give --epochs {least} or more")
     if settings.anneal:
         raise UserError(
@@ -221,9 +235,8 @@ def lengthened(settings: Settings, folder: Path, rows: Rows, begun: Begun, steps
             f" with {before}"
         )
     done = len(rows) + begun.steps / steps
-    old, new = (
-        learning_rate(done / s.epochs, s) for s in (replace(settings, epochs=before), settings)
-    )
+    old = learning_rate(done / before, settings)
+    new = learning_rate(done / settings.epochs, settings)
     return (
         f", for {settings.epochs} epochs instead of {before}: the learning rate goes from {old:.3g}"
         f" to {new:.3g}, as in a training of {settings.epochs}, whose result this will not have"
@@ -242,12 +255,27 @@ def train_epoch(
     begun: Begun,
     checkpoint: Callable[[Begun], Any],
 ) -> dict[str, float]:
-    """One pass over the data. Returns the mean of the loss and of its terms, and the learning rate.
+    """One pass over the data.
 
-    begun: what is done of it already. checkpoint(begun): called after every step but the last.
+    Args:
+        model: To train.
+        ema: Its averaged weights.
+        optimizer: Of the model.
+        task: Data and loss.
+        settings: How to train.
+        epoch: Number of this epoch, from 0.
+        device: To train on.
+        progress: progress(done, total), called after every step.
+        begun: The part of the epoch that is finished already.
+        checkpoint: checkpoint(begun), called after every step but the last.
+
+    Returns:
+        Means of the loss and of its terms, and the learning rate.
     """
     source = model.module if isinstance(model, DistributedDataParallel) else model
-    steps, sums, lr = begun.steps, dict(begun.sums), 0.0
+    steps = begun.steps
+    sums = dict(begun.sums)
+    lr = 0.0
     for images, targets in task.batches(epoch, steps):
         torch.manual_seed(int(generator(settings.seed, epoch, steps).integers(2**63)))
         done = (epoch + steps / task.steps) / settings.epochs

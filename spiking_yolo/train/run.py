@@ -47,8 +47,8 @@ DEFAULTS: dict[str, dict[str, Any]] = {
         "warmup": 0.2,
     },
 }
-# What may change when a training is resumed: where things are, what leaves its results alone, and
-# how long it takes, of which `lengthened` has more.
+# Options that may change when a training is resumed: paths, what does not change results, and the
+# number of epochs, see `lengthened`.
 FREE = {
     "data",
     "project",
@@ -62,15 +62,20 @@ FREE = {
     "figures",
 }
 FREE |= {"epochs", "val_every", "save_every", "calibrate"}
-
-
-NAMES, NOTES = 5, 5  # that are shown
+# Of a dataset, printed at most.
+NAMES = 5
+NOTES = 5
 
 
 @dataclass(frozen=True)
 class TrainingData:
-    """A dataset as a training wants it. pictures: those that are trained on, without their
-    augmentation.
+    """The data of a training.
+
+    Attributes:
+        spec: Of the network.
+        task: Batches, loss and validation.
+        pictures: The images to train on, without augmentation.
+        notes: Of the datasets.
     """
 
     spec: Spec
@@ -80,11 +85,12 @@ class TrainingData:
 
 
 def share(items: Sequence[Any], options: TrainOptions) -> int:
-    """How many of the items --fraction is, one at least."""
+    """Number of items that --fraction keeps, at least one."""
     return max(1, round(options.fraction * len(items)))
 
 
 def detection(options: TrainOptions, common: dict[str, Any]) -> TrainingData:
+    """Data of a detector. common: the options of every task."""
     year = options.year if takes(options.data, "year") else None
     train_set = open_detection(options.data, options.split, year=year)
     if options.holdout:
@@ -94,65 +100,87 @@ def detection(options: TrainOptions, common: dict[str, Any]) -> TrainingData:
     train_set = train_set.subset(share(train_set.samples, options), options.seed)
     spec = yolov1_spec(train_set.classes, options.imgsz, logistic=not options.linear)
     weights = LossWeights(giou=options.giou, ignore=options.ignore)
-    own = {k: getattr(options, k) for k in ("epochs", "workers", "mosaic", "cache")}
-    task = DetectTask(train=train_set, val=val_set, spec=spec, weights=weights, **common, **own)
-    notes = list(dict.fromkeys(train_set.notes + val_set.notes))
-    return TrainingData(
-        spec, task, [Picture.file(str(sample.path)) for sample in train_set.samples], notes
+    task = DetectTask(
+        train=train_set,
+        val=val_set,
+        spec=spec,
+        epochs=options.epochs or 0,
+        weights=weights,
+        workers=options.workers,
+        mosaic=options.mosaic,
+        cache=options.cache,
+        **common,
     )
+    pictures = [Picture.file(str(sample.path)) for sample in train_set.samples]
+    notes = list(dict.fromkeys(train_set.notes + val_set.notes))
+    return TrainingData(spec, task, pictures, notes)
 
 
 def classification(options: TrainOptions, common: dict[str, Any]) -> TrainingData:
+    """Data of a classifier. common: the options of every task."""
     unpacked = options.project.parent / UNPACKED
-    splits = (options.split,) if options.holdout else (options.split, options.val_split)
-    sets = [open_classification(options.data, split, unpacked) for split in splits]
-    (images, labels), *val_parts = (to_arrays(dataset) for dataset in sets)
-    spec = classifier_spec(sets[0].classes, *images.shape[1:3])
-    chosen: Sequence[int] = range(len(labels))
+    dataset = open_classification(options.data, options.split, unpacked)
+    notes = list(dataset.notes)
+    indices: Sequence[int] = range(len(dataset.pictures))
+    if not options.holdout:
+        val_set = open_classification(options.data, options.val_split, unpacked)
+        notes += val_set.notes
+    images, labels = to_arrays(dataset)
     if options.holdout:
-        kept = round(len(labels) * (1 - options.holdout))
-        shuffled = torch.randperm(
-            len(labels), generator=torch.Generator().manual_seed(options.seed)
-        ).tolist()
-        chosen, held = shuffled[:kept], shuffled[kept:]
-        val_parts = [(images[held], labels[held])]
-    chosen = draw(chosen, share(chosen, options), options.seed)
-    train_part = images[chosen], labels[chosen]
-    task = ClassifyTask(
-        train=train_part, val=val_parts[0], spec=spec, hole=options.cutout, **common
-    )
-    notes = [note for dataset in sets for note in dataset.notes]
-    return TrainingData(spec, task, [sets[0].pictures[i] for i in chosen], notes)
+        rng = torch.Generator().manual_seed(options.seed)
+        shuffled = torch.randperm(len(labels), generator=rng).tolist()
+        count = round(len(labels) * (1 - options.holdout))
+        indices = shuffled[:count]
+        validation = images[shuffled[count:]], labels[shuffled[count:]]
+    else:
+        validation = to_arrays(val_set)
+    indices = draw(indices, share(indices, options), options.seed)
+    spec = classifier_spec(dataset.classes, *images.shape[1:3])
+    part = images[indices], labels[indices]
+    task = ClassifyTask(train=part, val=validation, spec=spec, hole=options.cutout, **common)
+    return TrainingData(spec, task, [dataset.pictures[i] for i in indices], notes)
 
 
 def opening(
     contents: Mapping[str, str], spec: Spec, model: nn.Module, name: str, where: str
 ) -> list[str]:
-    """contents: of a Task. name: of the architecture. where: the device and its precision."""
-    names = ", ".join([*spec.names[:NAMES], *(["..."] if len(spec.names) > NAMES else [])])
+    """Lines about the data and the network.
+
+    Args:
+        contents: Of the task.
+        spec: Of the network.
+        model: The network.
+        name: Of its architecture.
+        where: The device and its precision.
+    """
+    lines = [f"{split}: {text}" for split, text in contents.items()]
+    names = ", ".join(spec.names[:NAMES])
+    if len(spec.names) > NAMES:
+        names += ", ..."
+    lines.append(f"{len(spec.names)} classes: {names}")
     millions = sum(parameter.numel() for parameter in model.parameters()) / 1e6
-    return [
-        *(f"{split}: {text}" for split, text in contents.items()),
-        f"{len(spec.names)} classes: {names}",
-        (
-            f"{name}: {millions:.2f} M parameters, input {size_name((spec.height, spec.width))}, on"
-            f" {where}"
-        ),
-    ]
+    size = size_name((spec.height, spec.width))
+    lines.append(f"{name}: {millions:.2f} M parameters, input {size}, on {where}")
+    return lines
 
 
 def noted(notes: Sequence[str]) -> list[str]:
-    """The notes of a dataset, the first few."""
-    more = [f"and {len(notes) - NOTES} more of this kind"] if len(notes) > NOTES else []
-    return [f"note: {line}" for line in (*notes[:NOTES], *more)]
+    """Lines about the first few notes of a dataset."""
+    lines = [f"note: {note}" for note in notes[:NOTES]]
+    if len(notes) > NOTES:
+        lines.append(f"note: and {len(notes) - NOTES} more of this kind")
+    return lines
 
 
 @dataclass(frozen=True)
 class Trained:
-    """weights: the network to use, that of the best validated epoch, or where there is none that of
-    the last one.
+    """A finished training.
 
-    rows: figures, one row per epoch. best: that of the best epoch. pictures: as of TrainingData.
+    Attributes:
+        weights: The network of the best validated epoch, else of the last one.
+        rows: Figures, one row per epoch.
+        best: The row of the best epoch; None where no epoch was validated.
+        pictures: The images that it was trained on.
     """
 
     weights: Path
@@ -167,12 +195,21 @@ def train(
     progress: Progress = silent,
     say: Callable[[str], Any] = silent,
 ) -> Trained | None:
-    """Train the network and write its checkpoints and curves into options.folder; None but on the
-    first process.
+    """Train a network and write its checkpoints and curves into options.folder.
 
-    command: how the user called, for the record. progress(epoch, done, total) is called after every
-    step, say(line) with what has been read, and after every epoch. options.calibrate is the
-    caller's matter. Raises UserError for what the user can mend.
+    Calibration (options.calibrate) is up to the caller.
+
+    Args:
+        options: What to train, and how.
+        command: The user's command, for the record.
+        progress: progress(epoch, done, total), called after every step.
+        say: say(line), called with a description of the data and after every epoch.
+
+    Returns:
+        The training; None on all processes but the first.
+
+    Raises:
+        UserError: The options, the data or the folder are not usable.
     """
     folder = options.folder
     started = (folder / "state.pt").exists()
@@ -183,12 +220,15 @@ def train(
             f"{folder} holds a training already: go on with --resume {folder}, or give another"
             " --name"
         )
-    defaults = DEFAULTS[options.task] | (
-        {"epochs": planned(folder)} if options.resume and options.epochs is None else {}
-    )
-    options = replace(options, **{k: v for k, v in defaults.items() if getattr(options, k) is None})
-    automatic = "cuda" if torch.cuda.is_available() else "cpu"
-    with processes(automatic if options.device == "auto" else options.device) as ranks:
+    if options.resume and options.epochs is None:
+        options = replace(options, epochs=planned(folder))
+    for name, default in DEFAULTS[options.task].items():
+        if getattr(options, name) is None:
+            options = replace(options, **{name: default})
+    device = options.device
+    if device == "auto":
+        device = "cuda" if torch.cuda.is_available() else "cpu"
+    with processes(device) as ranks:
         return _train(options, ranks, started, command, progress, say)
 
 
@@ -201,7 +241,8 @@ def _train(
     say: Callable[[str], Any],
 ) -> Trained | None:
     """One process of a training."""
-    folder, device = options.folder, torch.device(ranks.device)
+    folder = options.folder
+    device = torch.device(ranks.device)
     if ranks.first:
         run_directory(folder.resolve().parent, folder.resolve().name, exist_ok=True)
     torch.manual_seed(options.seed)
@@ -211,67 +252,83 @@ def _train(
         "rank": ranks.rank,
         "world": ranks.size,
     }
-    data = (detection if options.task == "detect" else classification)(options, common)
-    spec, task = data.spec, data.task
-    shape = {
-        "activation": options.activation,
-        **({"levels": options.levels} if options.activation == "qcfs" else {}),
-    }
-    shape |= {"pool": options.pool} if options.pool else {}
-    if options.model.startswith(TORCHVISION) and shape == {"activation": "relu"}:
-        shape = {}  # it has its own activations
+    if options.task == "detect":
+        data = detection(options, common)
+    else:
+        data = classification(options, common)
+    spec = data.spec
+    task = data.task
+    shape = architecture(options)
     model = build_model(
-        options.model, spec, shape | ({"activation": "leaky"} if options.anneal else {})
+        options.model, spec, {**shape, "activation": "leaky"} if options.anneal else shape
     )
     if options.init is not None:
         initialise(model, options.init, spec)
     facts = provenance(options, command)
-    last, best = (folder / f"{name}.safetensors" for name in ("last", "best"))
+    last = folder / "last.safetensors"
+    best = folder / "best.safetensors"
     if ranks.first and not started:
         # Of a training that was killed before its first checkpoint.
         best.unlink(missing_ok=True)
 
-    chosen = {
-        f.name: getattr(options, f.name) for f in fields(Settings) if f.name not in ("clip", "bf16")
-    }
-    settings = Settings(
-        **chosen, bf16=has_bf16(device) if options.bf16 == "auto" else options.bf16 == "on"
-    )
+    bf16 = options.bf16 == "on" or (options.bf16 == "auto" and has_bf16(device))
+    names = {field.name for field in fields(Settings)} - {"clip", "bf16"}
+    settings = Settings(**{name: getattr(options, name) for name in names}, bf16=bf16)
 
     def export(average: nn.Module, rows: list[dict[str, float]]) -> None:
         plot(rows, folder, options.figures)
-        if not (usable := annealed(rows, settings)):
+        usable = annealed(rows, settings)
+        if not usable:
             return
         record = facts | {"epochs_done": len(rows), "last": rows[-1]}
-        for path in (last, best) if best_row(usable) is rows[-1] else (last,):
-            save_checkpoint(path, average, options.model, shape, spec, record)
+        save_checkpoint(last, average, options.model, shape, spec, record)
+        if best_row(usable) is rows[-1]:
+            save_checkpoint(best, average, options.model, shape, spec, record)
 
-    watch, tell = (progress, say) if ranks.first else (silent, silent)
-    where = f"{device}, {ranks.size} processes" if ranks.size > 1 else str(device)
-    where += " in bfloat16" if settings.bf16 else ""
-    for line in (*noted(data.notes), *opening(task.contents(), spec, model, options.model, where)):
-        tell(line)
-    job = {k: v for k, v in asdict(options).items() if k not in FREE}
-    _, rows = fit(
-        model, task, settings, folder, device, options.resume is not None, export, watch, job, tell
-    )
+    if not ranks.first:
+        progress = say = silent
+    where = str(device)
+    if ranks.size > 1:
+        where += f", {ranks.size} processes"
+    if settings.bf16:
+        where += " in bfloat16"
+    for line in noted(data.notes) + opening(task.contents(), spec, model, options.model, where):
+        say(line)
+    job = {name: value for name, value in asdict(options).items() if name not in FREE}
+    resume = options.resume is not None
+    _, rows = fit(model, task, settings, folder, device, resume, export, progress, job, say)
     if not ranks.first:
         return None
-    return Trained(
-        best if best.is_file() else last, rows, best_row(annealed(rows, settings)), data.pictures
-    )
+    weights = best if best.is_file() else last
+    return Trained(weights, rows, best_row(annealed(rows, settings)), data.pictures)
+
+
+def architecture(options: TrainOptions) -> dict[str, Any]:
+    """Arguments of the network's builder, which the checkpoint records."""
+    shape: dict[str, Any] = {"activation": options.activation}
+    if options.activation == "qcfs":
+        shape["levels"] = options.levels
+    if options.pool:
+        shape["pool"] = options.pool
+    if options.model.startswith(TORCHVISION) and shape == {"activation": "relu"}:
+        # These networks have their own activations.
+        return {}
+    return shape
 
 
 def annealed(rows: list[dict[str, float]], settings: Settings) -> list[dict[str, float]]:
-    """The rows of those epochs whose network is what was asked for."""
+    """The rows of the epochs whose activations are annealed completely."""
     return [row for row in rows if row["epoch"] >= settings.anneal * settings.epochs]
 
 
 def initialise(model: nn.Module, path: Path, spec: Spec) -> None:
     """Start from darknet weights, or from a checkpoint of the same network.
 
-    An output layer for another number of classes starts afresh, and so do thresholds that the
-    checkpoint lacks.
+    An output layer for another number of classes keeps its random weights, and thresholds that the
+    checkpoint does not have keep their initial values.
+
+    Raises:
+        UserError: The file is of another network.
     """
     if path.suffix == ".weights":
         if not isinstance(model, YOLOv1):
@@ -281,10 +338,12 @@ def initialise(model: nn.Module, path: Path, spec: Spec) -> None:
     own = model.state_dict()
     # Weight and bias of the last layer.
     output = list(own)[-2:]
-    missing = {k for k, v in own.items() if k not in source or source[k].shape != v.shape}
-    if any(k not in output and not k.endswith("theta") for k in missing):
-        raise UserError(f"{path} is another network than --model: pass one of the same layers")
-    model.load_state_dict(own | {k: v for k, v in source.items() if k in own and k not in missing})
+    for name, value in own.items():
+        if name in source and source[name].shape == value.shape:
+            own[name] = source[name]
+        elif name not in output and not name.endswith("theta"):
+            raise UserError(f"{path} is another network than --model: pass one of the same layers")
+    model.load_state_dict(own)
 
 
 def has_bf16(device: torch.device) -> bool:
@@ -295,11 +354,14 @@ def has_bf16(device: torch.device) -> bool:
 
 
 def provenance(options: TrainOptions, command: str) -> dict[str, Any]:
-    """What the checkpoint says about its training; of the data only the folder's name."""
-    asked = {k: v.name if isinstance(v, Path) else v for k, v in asdict(options).items()}
+    """The checkpoint's record of its training; of paths only the last part."""
+    job = asdict(options)
+    for name, value in job.items():
+        if isinstance(value, Path):
+            job[name] = value.name
     return {
         "command": command,
-        "job": asked,
+        "job": job,
         "init_sha256": sha256(options.init) if options.init is not None else None,
         "torch": torch.__version__,
         "date": datetime.datetime.now(datetime.UTC).date().isoformat(),
