@@ -190,10 +190,7 @@ def _convolutional(section: Section, shape: Shape) -> tuple[nn.Module, Shape]:
     size = section.integer("size", 1, minimum=1)
     stride = section.integer("stride", 1, minimum=1)
     groups = section.integer("groups", 1, minimum=1)
-    if section.integer("pad", 0):
-        padding = size // 2
-    else:
-        padding = section.integer("padding", 0)
+    padding = size // 2 if section.integer("pad", 0) else section.integer("padding", 0)
     if shape[0] % groups or filters % groups:
         raise section.error(
             f"groups={groups} must divide {shape[0]} inputs and filters={filters}; change one of"

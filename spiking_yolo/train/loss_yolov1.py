@@ -42,8 +42,8 @@ class LossWeights:
 class Targets(NamedTuple):
     """Targets of the responsible cells, one row per object.
 
-    image, row, col and label are int64 [G]; xywh is [G, 4]: x and y within the cell, square roots of
-    w and h as fractions of the image.
+    image, row, col and label are int64 [G]; xywh is [G, 4]: x and y within the cell, square roots
+    of w and h as fractions of the image.
     """
 
     image: Tensor

@@ -122,11 +122,12 @@ def classification(options: TrainOptions, common: dict[str, Any]) -> TrainingDat
     dataset = open_classification(options.data, options.split, unpacked)
     notes = list(dataset.notes)
     indices: Sequence[int] = range(len(dataset.pictures))
+    val_set = None
     if not options.holdout:
         val_set = open_classification(options.data, options.val_split, unpacked)
         notes += val_set.notes
     images, labels = to_arrays(dataset)
-    if options.holdout:
+    if val_set is None:
         rng = torch.Generator().manual_seed(options.seed)
         shuffled = torch.randperm(len(labels), generator=rng).tolist()
         count = round(len(labels) * (1 - options.holdout))
