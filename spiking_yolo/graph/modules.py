@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from spiking_yolo.errors import UserError
 from spiking_yolo.graph.graph import max_pool, quantised_relu
 
-# Its padding depends on the size of the map.
+# A leaf of the trace, since its padding depends on the size of the map.
 torch.fx.wrap("max_pool")
 Sides = tuple[int, int, int, int]
 
@@ -26,7 +26,9 @@ class PaddedMaxPool2d(nn.Module):
 
     def __init__(self, kernel: int, stride: int, padding: Sides) -> None:
         super().__init__()
-        self.kernel, self.stride, self.padding = kernel, stride, padding
+        self.kernel = kernel
+        self.stride = stride
+        self.padding = padding
 
     def forward(self, x: Tensor) -> Tensor:
         return max_pool(x, [self.kernel] * 2, [self.stride] * 2, list(self.padding))
@@ -41,10 +43,14 @@ def straight_through_floor(x: Tensor) -> Tensor:
 
 
 class QCFS(nn.Module):
-    """Quantised clipped ReLU with a trained cap: `clip(floor(x L / theta + 1/2) / L, 0, 1) *
-    theta`.
+    """Quantised clipped ReLU with a trained cap: `theta clip(floor(x L / theta + 1/2) / L, 0, 1)`.
 
-    theta: the cap, a scalar. levels: L, the steps from 0 to the cap; UserError for fewer than one.
+    Args:
+        levels: L, the steps from 0 to the cap.
+        theta: Initial value of the cap, a scalar.
+
+    Raises:
+        UserError: There is not even one level.
     """
 
     def __init__(self, levels: int = 8, theta: float = 8.0) -> None:
@@ -78,8 +84,14 @@ ACTIVATIONS = ("relu", "leaky", "clip", "qcfs")
 
 
 def activation(name: str, levels: int = 8) -> nn.Module:
-    """A new activation module. name: one of ACTIVATIONS. levels: for "qcfs". Raises UserError for
-    other names.
+    """A new activation module.
+
+    Args:
+        name: One of ACTIVATIONS.
+        levels: Of QCFS.
+
+    Raises:
+        UserError: The name is unknown.
     """
     match name:
         case "relu":

@@ -5,14 +5,15 @@ from dataclasses import replace
 
 from spiking_yolo.graph import Graph, Node
 
-_MOVES = ("concat", "upsample", "max_pool", "slice", "pad", "flatten")  # values, each unchanged
+# Operations that move values without changing them.
+_MOVES = ("concat", "upsample", "max_pool", "slice", "pad", "flatten")
 
 
 def pool_before_neuron(graph: Graph) -> Graph:
     """Move every activation behind the max pooling that is its only consumer.
 
     For signed memory neurons, which round phi of the summed input. Rounding and phi (except SiLU)
-    are monotone, so the settled value is the same, and behind a 2 x 2 pooling a quarter of the
+    are monotone, so the final value is the same, and behind a 2 x 2 pooling a quarter of the
     neurons remain. The activation keeps its name and with it its threshold.
     """
     users = graph.consumers()
@@ -25,12 +26,12 @@ def pool_before_neuron(graph: Graph) -> Graph:
     renamed = {pool: node.name for pool, node in behind.items()}
     nodes: list[Node] = []
     for node in graph.nodes:
-        moved = behind.get(node.name)
-        if moved is None and node.name in renamed.values():
-            continue
-        source = moved or node
-        rewired = replace(node, inputs=_renamed(source.inputs, renamed))
-        nodes += [rewired, replace(moved, inputs=(node.name,))] if moved else [rewired]
+        activation = behind.get(node.name)
+        if activation is not None:
+            nodes.append(replace(node, inputs=_renamed(activation.inputs, renamed)))
+            nodes.append(replace(activation, inputs=(node.name,)))
+        elif node.name not in renamed.values():
+            nodes.append(replace(node, inputs=_renamed(node.inputs, renamed)))
     outputs = _renamed(graph.outputs, renamed)
     return replace(graph, nodes=tuple(nodes), outputs=outputs)
 
@@ -40,40 +41,39 @@ def _renamed(names: Iterable[str], others: Mapping[str, str]) -> tuple[str, ...]
 
 
 def with_identities(graph: Graph) -> Graph:
-    """Neurons that follow the identity, wherever a weighted layer would receive what no neuron has
-    sent.
+    """Insert neurons with the identity as activation where a weighted layer reads analogue values.
 
     A convolution without activation, as in linear bottlenecks and between shortcuts, would hand
-    analogue values to the next one. A neuron sends them as spikes of both signs: it follows a leaky
-    ReLU of slope 1. It stands behind the sum that the weighted layer reads, but before what only
-    moves values, so that what is joined is not sent twice. Only the image stays analogue, and
-    outputs do.
+    analogue values to the next one. A neuron of the identity, which is leaky ReLU of slope 1, sends
+    them as spikes of both signs. It stands behind the sum that the weighted layer reads, but before
+    operations that only move values, so that joined maps are not sent twice. Only the image and the
+    outputs stay analogue.
     """
-    source = analogue_nodes(graph)
-    wanted: set[str] = set()
-    reading = [name for node in graph.weighted for name in node.inputs]
-    while reading:
-        node = graph[reading.pop()]
-        if node.name in source and node.op in _MOVES:
-            reading += node.inputs
-        elif node.name in source:
-            wanted.add(node.name)
-    if not wanted:
+    analogue = analogue_nodes(graph)
+    identities: dict[str, str] = {}
+    names: list[str] = []
+    for node in graph.weighted:
+        names += node.inputs
+    while names:
+        node = graph[names.pop()]
+        if node.name not in analogue:
+            continue
+        if node.op in _MOVES:
+            names += node.inputs
+        else:
+            identities[node.name] = f"{node.name}_identity"
+    if not identities:
         return graph
-    sends = {name: f"{name}_identity" for name in wanted}
     nodes: list[Node] = []
     for node in graph.nodes:
-        nodes.append(replace(node, inputs=_renamed(node.inputs, sends)))
-        if node.name in wanted:
-            # Leaky ReLU of slope 1.
-            nodes.append(Node(sends[node.name], "activation", (node.name,), {"slope": 1.0}))
+        nodes.append(replace(node, inputs=_renamed(node.inputs, identities)))
+        if node.name in identities:
+            nodes.append(Node(identities[node.name], "activation", (node.name,), {"slope": 1.0}))
     return replace(graph, nodes=tuple(nodes))
 
 
 def analogue_nodes(graph: Graph) -> set[str]:
-    """The nodes that hand on a value which no neuron sent, but for the image and what is made of it
-    alone.
-    """
+    """Nodes whose value does not come from neurons, except those computed from the image alone."""
     image = {node.name for node in graph.nodes if node.op == "input"}
     analogue: set[str] = set()
     for node in graph.nodes:
@@ -88,8 +88,7 @@ def analogue_nodes(graph: Graph) -> set[str]:
 
 
 def constant_nodes(graph: Graph) -> set[str]:
-    """Nodes whose value is the same in every step of rate coding with an analogue image; computed
-    once.
+    """Nodes whose value is the same in every step of rate coding, and can be computed once.
 
     Max pooling of a constant current is one of them: the maximum of t * z is t * max(z).
     """
@@ -106,7 +105,7 @@ def readout_nodes(graph: Graph) -> tuple[Node, ...]:
     A linear map of a mean over time is the mean of the map, so they run only where the network's
     output is read.
     """
-    # What is read by anything else is not part of it.
+    # Nodes that something else reads.
     others: set[str] = set()
     readout: list[Node] = []
     for node in reversed(graph.nodes):

@@ -10,6 +10,7 @@ from collections.abc import Callable
 from contextlib import redirect_stderr
 from dataclasses import dataclass
 from io import StringIO
+from itertools import chain
 from typing import Any
 
 import torch
@@ -30,43 +31,39 @@ Split = tuple[str, list[tuple[int, int]]]
 
 @dataclass(frozen=True)
 class Call:
-    """One traced call. Its translator appends to the `nodes` and `tensors` of the graph that is
-    being built.
-    """
+    """One traced call, and the nodes and tensors of the graph, to which its translator appends."""
 
     node: fx.Node
     nodes: list[Node]
     tensors: dict[str, Tensor]
 
     def emit(self, op: str, *inputs: str, **attrs: Any) -> str:
-        """Add a node of this call's name; returns the name."""
+        """Add a node with this call's name, and return the name."""
         self.nodes.append(Node(self.node.name, op, inputs, attrs))
         return self.node.name
 
     def weights(self, module: nn.Conv2d | nn.Linear) -> None:
         """Copy a layer's weight and bias; a layer without bias gets zeros."""
-        bias = (
-            module.bias
-            if module.bias is not None
-            else module.weight.new_zeros(module.weight.shape[0])
-        )
+        bias = module.bias
+        if bias is None:
+            bias = module.weight.new_zeros(len(module.weight))
         self.tensors[f"{self.node.name}.weight"] = module.weight.detach().clone()
         self.tensors[f"{self.node.name}.bias"] = bias.detach().clone()
 
     @property
     def shapes(self) -> tuple[torch.Size, torch.Size]:
         """Shapes of the first input and of the output for the example."""
-        return (
-            self.node.all_input_nodes[0].meta["tensor_meta"].shape,
-            self.node.meta["tensor_meta"].shape,
-        )
+        source = self.node.all_input_nodes[0]
+        return source.meta["tensor_meta"].shape, self.node.meta["tensor_meta"].shape
 
     def error(self, problem: str) -> UserError:
         return UserError(f"node {self.node.name!r}: {problem}")
 
 
 def pair(value: Any) -> list[int]:
-    return [int(v) for v in value] if isinstance(value, (tuple, list)) else [int(value)] * 2
+    if isinstance(value, (tuple, list)):
+        return [int(v) for v in value]
+    return [int(value)] * 2
 
 
 def conv(call: Call, x: str, m: nn.Conv2d) -> str:
@@ -133,15 +130,13 @@ def max_pool(
             "max pooling with dilation or indices cannot be converted: use plain pooling"
         )
     ph, pw = pair(padding)
-    return call.emit(
-        "max_pool", x, **window(kernel_size, stride), padding=[pw, pw, ph, ph], ceil=ceil_mode
-    )
+    border = {"padding": [pw, pw, ph, ph], "ceil": ceil_mode}
+    return call.emit("max_pool", x, **window(kernel_size, stride), **border)
 
 
 def padded_max_pool(call: Call, x: str, m: PaddedMaxPool2d) -> str:
-    return call.emit(
-        "max_pool", x, **window(m.kernel, m.stride), padding=[int(p) for p in m.padding], ceil=False
-    )
+    padding = [int(p) for p in m.padding]
+    return call.emit("max_pool", x, **window(m.kernel, m.stride), padding=padding, ceil=False)
 
 
 def avg_pool(
@@ -192,10 +187,11 @@ def upsample(
     mode: str = "nearest",
     **bilinear: Any,
 ) -> str:
-    scale = list(scale_factor) if isinstance(scale_factor, (tuple, list)) else [scale_factor] * 2
-    if size is not None or mode != "nearest" or any(s is None or s != int(s) for s in scale):
+    scale = pair(scale_factor or 0)
+    exact = scale_factor in (scale[0], scale, tuple(scale))
+    if size is not None or mode != "nearest" or not exact:
         raise call.error("only nearest upsampling by a whole scale_factor can be converted")
-    return call.emit("upsample", x, scale=[int(s) for s in scale])
+    return call.emit("upsample", x, scale=scale)
 
 
 def concat(call: Call, xs: list[str], dim: int = 0) -> str:
@@ -208,22 +204,27 @@ def split(call: Call, x: str, *args: Any, **kwargs: Any) -> Split:
     dim = kwargs.get("dim", args[1] if len(args) > 1 else 0)
     if dim not in (1, -3):
         raise call.error(f"only channels (dim 1) can be split, not dim {dim}")
-    widths = [part.shape[1] for part in call.node.meta["tensor_meta"]]
-    ends = [sum(widths[: i + 1]) for i in range(len(widths))]
-    return x, [(end - width, end) for end, width in zip(ends, widths, strict=True)]
+    parts: list[tuple[int, int]] = []
+    start = 0
+    for part in call.node.meta["tensor_meta"]:
+        parts.append((start, start + part.shape[1]))
+        start += part.shape[1]
+    return x, parts
 
 
 def getitem(call: Call, source: str | Split | None, index: Any) -> str | None:
-    if source is None:  # an element of a shape
+    if source is None:
+        # An element of a shape.
         return None
-    if isinstance(source, tuple):  # a part of a split
+    if isinstance(source, tuple):
+        # A part of a split.
         return call.emit("slice", source[0], slices=[[*source[1][index], 1]])
-    index = index if isinstance(index, tuple) else (index,)
+    if not isinstance(index, tuple):
+        index = (index,)
     if any(not isinstance(i, slice) for i in index) or index[0] != slice(None):
         raise call.error("only slices that keep the batch dimension can be converted")
-    return call.emit(
-        "slice", source, slices=[[s.start, s.stop, s.step] for s in index[1:]] or [[None] * 3]
-    )
+    slices = [[s.start, s.stop, s.step] for s in index[1:]]
+    return call.emit("slice", source, slices=slices or [[None, None, None]])
 
 
 def add(call: Call, x: Any, y: Any, alpha: float = 1) -> str:
@@ -256,7 +257,7 @@ def identity(call: Call, x: str, *args: Any, **kwargs: Any) -> str:
 
 
 def shape(call: Call, *args: Any, **kwargs: Any) -> None:
-    """A number that is known from the example, and no feature map."""
+    """A size, which is not part of the graph."""
 
 
 def _fields(translate: Callable[..., str], *fields: str) -> Callable[..., str]:
@@ -333,33 +334,41 @@ class _Tracer(fx.Tracer):
 
 
 def trace(model: nn.Module, example: Tensor) -> Graph:
-    """The graph of `model`, with batch norm folded and one node per call.
+    """The graph of a torch module, with batch norm folded and one node per call.
 
-    example: [1, C, H, W], of which the shapes are learned without computing anything; the graph
-    takes any size that the model takes. Raises UserError, naming the node and what to do, for
-    whatever cannot become a spiking network.
+    Args:
+        model: The module; it is set to eval mode.
+        example: An input [1, C, H, W], of which only the shape counts. The graph takes any size
+            that the model takes.
+
+    Raises:
+        UserError: A call cannot become part of a spiking network; the message names its node and
+            says what to do.
+
+    Example:
+        graph = trace(model, torch.zeros(1, 3, 416, 416))
     """
     model = model.eval()
+    name = type(model).__name__
     try:
         traced = fx.GraphModule(model, _Tracer().trace(model))
-    except Exception as error:  # fx raises whatever the traced code raises
+    except Exception as error:
+        # fx raises whatever the traced code raises.
+        problem = str(error).splitlines()[0].split(". ")[0]
         raise UserError(
-            f"{type(model).__name__} cannot be traced"
-            f" ({str(error).splitlines()[0].split('. ')[0]}): its forward must not branch on tensor"
-            " values"
+            f"{name} cannot be traced ({problem}): its forward must not branch on tensor values"
         ) from error
     _refuse_shared_batch_norm(traced)
     fused = fuse(traced, no_trace=True)
     assert isinstance(fused, fx.GraphModule)
     try:
-        with torch.no_grad(), redirect_stderr(StringIO()):  # it prints a traceback before it raises
+        # It prints a traceback before it raises.
+        with torch.no_grad(), redirect_stderr(StringIO()):
             ShapeProp(fused, fake_mode=FakeTensorMode()).propagate(example)
-    except Exception as error:  # torch raises whatever does not fit
+    except Exception as error:
         size = "x".join(map(str, example.shape[2:]))
-        said = reason(error.__cause__ or error)
-        raise UserError(
-            f"{type(model).__name__} cannot be run on an image of {size} pixels: {said}"
-        ) from error
+        problem = reason(error.__cause__ or error)
+        raise UserError(f"{name} cannot be run on an image of {size} pixels: {problem}") from error
     return _translate(fused)
 
 
@@ -367,7 +376,7 @@ def _translate(fused: fx.GraphModule) -> Graph:
     modules: dict[Any, nn.Module] = dict(fused.named_modules())
     nodes: list[Node] = []
     tensors: dict[str, Tensor] = {}
-    # Fx node -> node of the graph, Split, or None for a number.
+    # fx node -> name of the graph's node, Split, or None for a number.
     names: dict[fx.Node, Any] = {}
     outputs: tuple[str, ...] = ()
     for node in fused.graph.nodes:
@@ -387,7 +396,8 @@ def _translate(fused: fx.GraphModule) -> Graph:
         elif node.op in ("call_function", "call_method") and node.target in FUNCTIONS:
             try:
                 names[node] = FUNCTIONS[node.target](call, *args, **kwargs)
-            except TypeError as error:  # an argument that its translation does not have
+            except TypeError as error:
+                # The translator does not have such an argument.
                 raise call.error(
                     f"it is called in a way that cannot be converted ({reason(error)})"
                 ) from error
@@ -400,26 +410,29 @@ def _flat(value: Any) -> tuple[str, ...]:
     if isinstance(value, str):
         return (value,)
     if isinstance(value, (tuple, list)):
-        return tuple(name for item in value for name in _flat(item))
+        names: tuple[str, ...] = ()
+        for item in value:
+            names += _flat(item)
+        return names
     raise UserError("the network must return feature maps (a tensor, or a list of tensors)")
 
 
 def _refuse_shared_batch_norm(traced: fx.GraphModule) -> None:
-    """Raise UserError for a convolution that is called twice: it cannot absorb a batch norm behind
-    each call.
-    """
+    """Raise UserError for a convolution that is called twice, each time before a batch norm."""
     modules: dict[Any, nn.Module] = dict(traced.named_modules())
     calls: dict[str, list[fx.Node]] = {}
     for node in traced.graph.nodes:
         if node.op == "call_module" and isinstance(modules[node.target], nn.Conv2d):
             calls.setdefault(node.target, []).append(node)
     for target, nodes in calls.items():
-        followers = [u for n in nodes for u in n.users if u.op == "call_module"]
-        if len(nodes) > 1 and any(isinstance(modules[u.target], nn.BatchNorm2d) for u in followers):
-            raise UserError(
-                f"node {nodes[1].name!r}: {target} is called twice with a batch norm behind: copy"
-                " the module"
-            )
+        if len(nodes) == 1:
+            continue
+        for user in chain(*[node.users for node in nodes]):
+            if user.op == "call_module" and isinstance(modules[user.target], nn.BatchNorm2d):
+                raise UserError(
+                    f"node {nodes[1].name!r}: {target} is called twice with a batch norm behind:"
+                    " copy the module"
+                )
 
 
 def _refusal(node: fx.Node, modules: dict[Any, nn.Module]) -> UserError:

@@ -1,5 +1,5 @@
-"""The shape of every node, by PyTorch's meta device: nothing is computed, whatever a graph asks for
-takes no memory.
+"""Validation of untrusted graphs, once on load: attributes, names, weights and the shape of every
+node, which PyTorch's meta device gives without computing or allocating anything.
 """
 
 from collections.abc import Callable, Mapping
@@ -21,66 +21,75 @@ MOST, MOST_IN_ALL, MOST_MACS = 1 << 28, 1 << 31, 1 << 41
 def shapes(graph: Graph, height: int, width: int) -> dict[str, torch.Size]:
     """Output shape of every node, [1, C, ...], for one image of height x width pixels.
 
-    Raises UserError, naming the node, where inputs, weights and attributes do not fit, or a map has
-    more than MOST numbers, and for a network that is larger than any detector.
+    Raises:
+        UserError: Inputs, weights and attributes of a node do not fit, a map has more than MOST
+            numbers, or the network is larger than any detector. The message names the node.
     """
-    known: dict[str, Tensor] = {}
-    numbers = macs = 0
+    maps: dict[str, Tensor] = {}
+    numbers = 0
+    macs = 0
     for node in graph.nodes:
         weight, bias = graph.parameters(node)
         if weight is not None:
             weight = _meta(*weight.shape)
         if bias is not None:
             bias = _meta(*bias.shape)
-        inputs = [known[name] for name in node.inputs]
+        inputs = [maps[name] for name in node.inputs]
         if node.op == "input":
             inputs = [_meta(1, 3, height, width)]
         try:
-            made = OPS[node.op](node.attrs, weight, bias, *inputs)
-            if (bias is not None and bias.shape != made.shape[1:2]) or not _fits(
-                node, weight, inputs, made
-            ):
+            output = OPS[node.op](node.attrs, weight, bias, *inputs)
+            bias_fits = bias is None or bias.shape == output.shape[1:2]
+            if not bias_fits or not _fits(node, weight, inputs, output):
                 raise ValueError("its weight, its window or its inputs are of other shapes")
         except (ArithmeticError, LookupError, RuntimeError, TypeError, ValueError) as error:
-            given = ", ".join(map(_size, inputs))
-            said = reason(error)[:80]
+            sizes = ", ".join(map(_size, inputs))
+            problem = reason(error)[:80]
             raise UserError(
-                f"node {node.name!r} ({node.op}) does not fit its input of {given}: {said}"
+                f"node {node.name!r} ({node.op}) does not fit its input of {sizes}: {problem}"
             ) from error
-        if not 0 < made.numel() <= MOST:
-            size = _size(made)[:60]
+        if not 0 < output.numel() <= MOST:
+            size = _size(output)[:60]
             raise UserError(
                 f"node {node.name!r} ({node.op}) makes a map of {size}: each needs 1 to {MOST}"
                 " numbers"
             )
-        known[node.name] = made
-        numbers += made.numel()
-        macs += made.numel() * (0 if weight is None else weight[0].numel())
+        maps[node.name] = output
+        numbers += output.numel()
+        if weight is not None:
+            macs += output.numel() * weight[0].numel()
         if numbers > MOST_IN_ALL or macs > MOST_MACS:
             raise UserError(
                 f"node {node.name!r} ({node.op}): up to here an image of {height} x {width} pixels"
                 f" takes {numbers} numbers and {macs} multiply-accumulates, more than any detector:"
                 " give a smaller network or --imgsz"
             )
-    return {name: made.shape for name, made in known.items()}
+    return {name: x.shape for name, x in maps.items()}
 
 
-def _fits(node: Node, weight: Tensor | None, inputs: list[Tensor], made: Tensor) -> bool:
-    """What PyTorch lets pass here, and no network may have: broadcasting, and a window that reaches
-    only padding, whose maximum is minus infinity.
+def _fits(node: Node, weight: Tensor | None, inputs: list[Tensor], output: Tensor) -> bool:
+    """Refuse what PyTorch accepts here but no network may have: broadcasting, and a window that
+    covers only padding, whose maximum is minus infinity.
     """
-    x, a = inputs[0], node.attrs
-    if node.op == "max_pool":
-        left, _, top, _ = reached_padding(
-            x.shape[2], x.shape[3], a["kernel"], a["stride"], a["padding"], a["ceil"]
-        )
-        axes = zip(x.shape[2:], made.shape[2:], a["kernel"], a["stride"], (top, left), strict=True)
-        return all(
-            before < k and (count - 1) * s - before < side for side, count, k, s, before in axes
-        )
-    if node.op == "conv" and weight is not None:
-        return len(weight) % a["groups"] == 0
-    return {"add": x.shape == inputs[-1].shape, "linear": x.ndim == 2}.get(node.op, True)
+    x = inputs[0]
+    a = node.attrs
+    match node.op:
+        case "max_pool":
+            left, _, top, _ = reached_padding(
+                x.shape[2], x.shape[3], a["kernel"], a["stride"], a["padding"], a["ceil"]
+            )
+            for axis, before in enumerate((top, left)):
+                last = (output.shape[2 + axis] - 1) * a["stride"][axis] - before
+                if before >= a["kernel"][axis] or last >= x.shape[2 + axis]:
+                    return False
+            return True
+        case "conv":
+            return weight is None or len(weight) % a["groups"] == 0
+        case "add":
+            return x.shape == inputs[-1].shape
+        case "linear":
+            return x.ndim == 2
+    return True
 
 
 def _meta(*shape: int) -> Tensor:
@@ -91,23 +100,26 @@ def _size(x: Tensor) -> str:
     return "x".join(map(str, x.shape[1:]))
 
 
-# Any stride, window, padding or number of levels.
+# Largest stride, window, padding or number of levels.
 FARTHEST = 1 << 16
 NODES = 10_000
 Test = Callable[[Any], bool]
 
 
 def check_graph(graph: Graph, height: int, width: int) -> dict[str, torch.Size]:
-    """The shapes of every node for one image of height x width pixels, once the graph is known to
-    be sound.
+    """Validate an untrusted graph, without computing or allocating anything.
 
-    Nothing is run and no memory taken. Raises UserError, naming the node and what is wrong with it.
+    Returns:
+        The shape of every node for one image of height x width pixels.
+
+    Raises:
+        UserError: The graph is not sound; the message names the node and its fault.
     """
     if not 0 < len(graph.nodes) <= NODES or not graph.outputs:
         raise UserError(f"a network needs 1 to {NODES} nodes and an output, not {len(graph.nodes)}")
-    if sum(node.op == "input" for node in graph.nodes) != 1 or len(
-        {n.name for n in graph.nodes}
-    ) < len(graph.nodes):
+    names = {node.name for node in graph.nodes}
+    inputs = [node for node in graph.nodes if node.op == "input"]
+    if len(inputs) != 1 or len(names) < len(graph.nodes):
         raise UserError("a network needs one input, and another name for every node")
     for node in graph.nodes:
         _check_node(graph, node)
@@ -122,23 +134,27 @@ def _check_node(graph: Graph, node: Node) -> None:
     least, most = _INPUTS.get(node.op, (1, 1))
     if not least <= len(node.inputs) <= most:
         raise UserError(f"{where} has {len(node.inputs)} inputs")
-    tests, given = _ATTRIBUTES.get(node.op, {}), node.attrs
-    missing = set() if node.op == "activation" else tests.keys() - given.keys()
-    if wrong := sorted(missing | (given.keys() - tests.keys()), key=str):
-        raise UserError(f"{where} lacks or does not know the attribute {label(wrong[0])!r}")
-    for key, value in given.items():
+    tests = _ATTRIBUTES.get(node.op, {})
+    wrong = node.attrs.keys() - tests.keys()
+    if node.op != "activation":
+        wrong = wrong | (tests.keys() - node.attrs.keys())
+    if wrong:
+        name = label(min(wrong, key=str))
+        raise UserError(f"{where} lacks or does not know the attribute {name!r}")
+    for key, value in node.attrs.items():
         if not tests[key](value):
             raise UserError(f"{where}: {key} cannot be {label(value)}")
     weight, bias = graph.parameters(node)
     if (weight is not None) != (node.op in _WEIGHT_AXES) or (weight is None and bias is not None):
         raise UserError(f"{where} lacks a weight, or has one that it does not need")
-    if weight is not None and (
-        weight.ndim != _WEIGHT_AXES[node.op] or not weight.is_floating_point()
-    ):
+    if weight is None:
+        return
+    if weight.ndim != _WEIGHT_AXES[node.op] or not weight.is_floating_point():
         raise UserError(f"{where} has a weight of {weight.ndim} axes and type {weight.dtype}")
-    check_finite(
-        {what: t for what, t in (("weight", weight), ("bias", bias)) if t is not None}, where
-    )
+    tensors = {"weight": weight}
+    if bias is not None:
+        tensors["bias"] = bias
+    check_finite(tensors, where)
 
 
 def _integer(least: int, most: int = FARTHEST) -> Test:
@@ -167,27 +183,28 @@ def _boolean(value: Any) -> bool:
 
 
 def _slices(value: Any) -> bool:
-    end, step = _or_none(_integer(-(1 << 31), 1 << 31)), _or_none(_integer(1))
-    return (
-        isinstance(value, list | tuple)
-        and 0 < len(value) <= 3
-        and all(
-            isinstance(s, list | tuple) and len(s) == 3 and end(s[0]) and end(s[1]) and step(s[2])
-            for s in value
-        )
-    )
+    end = _or_none(_integer(-(1 << 31), 1 << 31))
+    step = _or_none(_integer(1))
+    if not isinstance(value, list | tuple) or not 0 < len(value) <= 3:
+        return False
+    for part in value:
+        if not isinstance(part, list | tuple) or len(part) != 3:
+            return False
+        if not (end(part[0]) and end(part[1]) and step(part[2])):
+            return False
+    return True
 
 
 def _paddings(value: Any) -> bool:
     return _integers(2, -FARTHEST)(value) or _integers(4, -FARTHEST)(value)
 
 
-# At least and at most, where it is not one.
+# Fewest and most inputs, for operations that do not have one.
 _INPUTS = {"input": (0, 0), "add": (2, 2), "concat": (1, 1000)}
 _WEIGHT_AXES = {"conv": 4, "linear": 2}
 _POSITIVE, _BORDER = _integers(2, 1), _integers(2, 0)
 _WINDOW: Mapping[str, Test] = {"kernel": _POSITIVE, "stride": _POSITIVE, "ceil": _boolean}
-# op -> attribute -> whether a value will do. Those of an activation may be left out.
+# op -> attribute -> test of its value. Attributes of an activation may be missing.
 _ATTRIBUTES: dict[str, Mapping[str, Test]] = {
     "conv": {"stride": _POSITIVE, "padding": _BORDER, "dilation": _POSITIVE, "groups": _integer(1)},
     "activation": {

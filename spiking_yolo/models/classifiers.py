@@ -15,7 +15,8 @@ from spiking_yolo.models.darknet_weights import class_names
 from spiking_yolo.models.spec import Spec
 
 TORCHVISION = "torchvision:"
-VGG16 = (64, 64, 0, 128, 128, 0, 256, 256, 256, 0, 512, 512, 512, 0, 512, 512, 512, 0)  # 0: pooling
+# Channels of each convolution; 0 is a pooling.
+VGG16 = (64, 64, 0, 128, 128, 0, 256, 256, 256, 0, 512, 512, 512, 0, 512, 512, 512, 0)
 
 
 def conv_bn(cin: int, cout: int, kernel: int = 3, stride: int = 1) -> nn.Sequential:
@@ -24,9 +25,7 @@ def conv_bn(cin: int, cout: int, kernel: int = 3, stride: int = 1) -> nn.Sequent
 
 
 class BasicBlock(nn.Module):
-    """Two 3 x 3 convolutions and a shortcut, which is a 1 x 1 convolution where the shape
-    changes.
-    """
+    """Two 3 x 3 convolutions and a shortcut, a 1 x 1 convolution where the shape changes."""
 
     def __init__(self, cin: int, cout: int, stride: int, activation: str, levels: int) -> None:
         super().__init__()
@@ -42,19 +41,18 @@ class BasicBlock(nn.Module):
 
 
 def resnet20(classes: int = 10, activation: str = "relu", levels: int = 8) -> nn.Module:
-    """He et al., "Deep residual learning for image recognition", 2016, section 4.2, with
-    convolutional shortcuts.
+    """ResNet-20 for [N, 3, 32, 32] to logits [N, classes], with convolutional shortcuts.
 
-    [N, 3, 32, 32] to logits [N, classes]. 16, 32 and 64 channels, three blocks each; global average
-    pooling only.
+    He et al., "Deep residual learning for image recognition", 2016, section 4.2: 16, 32 and 64
+    channels with three blocks each, then global average pooling.
     """
     layers: list[nn.Module] = [conv_bn(3, 16), make_activation(activation, levels)]
     cin = 16
     for cout in (16, 32, 64):
-        for i in range(3):
-            layers.append(
-                BasicBlock(cin, cout, 2 if i == 0 and cout > 16 else 1, activation, levels)
-            )
+        for _ in range(3):
+            # The first block of a stage halves the map, where channels double.
+            stride = 2 if cout > cin else 1
+            layers.append(BasicBlock(cin, cout, stride, activation, levels))
             cin = cout
     return nn.Sequential(*layers, nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(cin, classes))
 
@@ -66,11 +64,16 @@ def vgg16(
     pool: str = "max",
     width: float = 1.0,
 ) -> nn.Module:
-    """Simonyan and Zisserman, "Very deep convolutional networks", 2015, for 32 x 32 images: batch
-    norm and one linear layer.
+    """VGG-16 for [N, 3, 32, 32] to logits [N, classes], with batch norm and one linear layer.
 
-    [N, 3, 32, 32] to logits [N, classes]. pool: "max" or "avg". width: factor on the number of
-    channels.
+    Simonyan and Zisserman, "Very deep convolutional networks", 2015.
+
+    Args:
+        classes: Number of classes.
+        activation: See `graph.modules.activation`.
+        levels: Of QCFS.
+        pool: "max" or "avg".
+        width: Factor on the number of channels.
     """
     if pool not in ("max", "avg"):
         raise UserError(f"unknown pooling {pool!r}: choose max or avg")
@@ -98,33 +101,43 @@ CLASSIFIERS: dict[str, Callable[..., nn.Module]] = {
 
 
 def build(name: str, classes: int, **options: object) -> nn.Module:
-    """A classifier by name: a key of CLASSIFIERS, or "torchvision:NAME" such as torchvision:vgg16.
+    """A classifier by name.
 
-    options: the model's own; torchvision's take none. Its other networks, of which some download a
-    backbone when they are built, are refused. Raises UserError for an unknown name or option.
+    Args:
+        name: A key of CLASSIFIERS, or "torchvision:NAME" such as torchvision:vgg16. torchvision's
+            other networks, some of which download a backbone when they are built, are refused.
+        classes: Number of classes.
+        options: Of the builder; torchvision's networks take none.
+
+    Raises:
+        UserError: The name or an option is unknown.
     """
+    builder: Callable[..., nn.Module]
+    if name.startswith(TORCHVISION):
+        from torchvision import models
+
+        architecture = name.removeprefix(TORCHVISION)
+        if architecture not in models.list_models(module=models):
+            raise UserError(
+                f"torchvision has no classifier {architecture!r}: choose another, such as"
+                " torchvision:vgg16"
+            )
+        if options:
+            raise UserError(f"{name} takes no options, such as {min(options)}: leave them out")
+        builder = partial(models.get_model, architecture, weights=None)
+    elif name in CLASSIFIERS:
+        builder = CLASSIFIERS[name]
+    else:
+        names = ", ".join(CLASSIFIERS)
+        raise UserError(f"unknown classifier {name!r}: choose one of {names} or torchvision:NAME")
     try:
         if name.startswith(TORCHVISION):
-            from torchvision import models
-
-            wanted = name.removeprefix(TORCHVISION)
-            if wanted not in models.list_models(module=models):
-                raise UserError(
-                    f"torchvision has no classifier {wanted!r}: choose another, such as"
-                    " torchvision:vgg16"
-                )
-            if options:
-                raise UserError(f"{name} takes no options, such as {min(options)}: leave them out")
-            return models.get_model(wanted, weights=None, num_classes=classes)
-        if name in CLASSIFIERS:
-            return CLASSIFIERS[name](classes, **options)
-    except (ArithmeticError, TypeError, ValueError) as e:
-        if isinstance(e, UserError):
-            raise
-        raise UserError(f"cannot build {name}: {e}; check the name and its options") from e
-    raise UserError(
-        f"unknown classifier {name!r}: choose one of {', '.join(CLASSIFIERS)} or torchvision:NAME"
-    )
+            return builder(num_classes=classes)
+        return builder(classes, **options)
+    except UserError:
+        raise
+    except (ArithmeticError, TypeError, ValueError) as error:
+        raise UserError(f"cannot build {name}: {error}; check the name and its options") from error
 
 
 SIZE = 224
@@ -134,11 +147,19 @@ MEAN, STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
 def load_torchvision(
     weights: str | Path, arch: str, names: str | Path | None = None
 ) -> tuple[nn.Module, Spec, str]:
-    """The network in eval mode, its Spec and the SHA-256 of the weights.
+    """A torchvision classifier with weights from a file.
 
-    arch: "torchvision:NAME". names: a file of class names, by default <stem>.names beside the
-    weights; without one, classes are numbered. Raises UserError for an unknown network and for
-    weights that are not its state dict.
+    Args:
+        weights: A state dict of the network.
+        arch: "torchvision:NAME".
+        names: A file of class names, by default <stem>.names beside the weights; without one,
+            classes are numbered.
+
+    Returns:
+        The network in eval mode, its Spec and the SHA-256 of the weights.
+
+    Raises:
+        UserError: The network is unknown, or the weights are not its state dict.
     """
     digest = sha256(weights)
     state = read_state_dict(weights)
@@ -152,21 +173,21 @@ def load_torchvision(
         raise UserError(
             f"{weights} is no state dict of {arch.removeprefix(TORCHVISION)}: {reason(e)}"
         ) from e
-    known = class_names(Path(weights), names, classes)
-    return (
-        model.float().eval(),
-        Spec("classify", known, SIZE, SIZE, "crop", mean=MEAN, std=STD),
-        digest,
-    )
+    labels = class_names(Path(weights), names, classes)
+    spec = Spec("classify", labels, SIZE, SIZE, "crop", mean=MEAN, std=STD)
+    return model.float().eval(), spec, digest
 
 
 def read_state_dict(path: str | Path) -> dict[str, Tensor]:
-    """Read a state dict saved by torch.save without executing code. Raises UserError for anything
-    else.
+    """Read a state dict saved by torch.save, without running code.
+
+    Raises:
+        UserError: The file is anything else.
     """
     try:
         state = torch.load(path, map_location="cpu", weights_only=True)
-    except Exception as e:  # torch.load raises whatever the damage leads to
+    except Exception as e:
+        # torch.load may raise anything for a damaged file.
         raise UserError(
             f"{path} is no state dict ({reason(e)}): pass what torch.save(model.state_dict()) wrote"
         ) from e

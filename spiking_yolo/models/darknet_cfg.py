@@ -9,7 +9,7 @@ from spiking_yolo.io.files import read_text
 from spiking_yolo.models.spec import HeadSpec
 from spiking_yolo.settings import LARGEST
 
-# At most; YOLOv4's largest cfg has a tenth of that.
+# Limit; YOLOv4's largest cfg has a tenth of it.
 SECTIONS = 2000
 ALIASES = {
     "network": "net",
@@ -23,8 +23,13 @@ ALIASES = {
 
 @dataclass(frozen=True)
 class Section:
-    """One [kind] block. index: its layer number (-1 for [net]). options: values as text, without
-    spaces.
+    """One [kind] block of a cfg.
+
+    Attributes:
+        kind: Its name.
+        index: Its layer number, -1 for [net].
+        line: Where it begins.
+        options: Values as text, without spaces.
     """
 
     kind: str
@@ -37,12 +42,14 @@ class Section:
         return UserError(f"cfg line {self.line}: {where}[{self.kind}]: {problem}")
 
     def integer(self, key: str, default: int | None = None, minimum: int = 0) -> int:
-        """The integer under `key`. Raises UserError when it is malformed, too small, or missing
-        without a default.
+        """The integer under `key`.
+
+        Raises:
+            UserError: It is malformed, out of range, or missing without a default.
         """
         if key not in self.options and default is None:
             raise self.error(f"{key} is missing; add {key}=...")
-        # Darknet reads a number up to what is none.
+        # Darknet ignores what follows the digits, such as a comment.
         text = self.options.get(key, str(default)).split("#")[0]
         try:
             value = int(text)
@@ -62,8 +69,10 @@ class Section:
         return values[0]
 
     def numbers(self, key: str) -> list[float]:
-        """The comma-separated numbers under `key`; empty when absent. Raises UserError unless all
-        are finite.
+        """The comma-separated numbers under `key`; empty when it is missing.
+
+        Raises:
+            UserError: A number is malformed or not finite.
         """
         try:
             values = [float(v) for v in self.options.get(key, "").split("#")[0].split(",") if v]
@@ -74,7 +83,7 @@ class Section:
         return values
 
     def integers(self, key: str) -> list[int]:
-        """The comma-separated integers under `key`; empty when absent."""
+        """The comma-separated integers under `key`; empty when it is missing."""
         values = self.numbers(key)
         if any(v != int(v) for v in values):
             raise self.error(f"{key}={self.options[key]} is not a list of whole numbers")
@@ -82,10 +91,12 @@ class Section:
 
 
 def parse_cfg(text: str) -> list[Section]:
-    """Sections in file order: [net], then layers 0, 1, ... The first value of a repeated key
-    counts.
+    """Sections in file order: [net], then layers 0, 1, ...
 
-    Raises UserError, with the line number, for anything else.
+    The first value of a repeated key counts.
+
+    Raises:
+        UserError: The text is no cfg; the message has the line number.
     """
     sections: list[Section] = []
     for number, raw in enumerate(text.split("\n"), 1):

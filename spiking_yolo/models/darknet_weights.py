@@ -58,27 +58,22 @@ class Header:
 
 
 def layer_arrays(layer: nn.Module) -> list[tuple[str, Tensor]]:
-    """A layer's arrays in file order: batch norm precedes a convolution's weights and follows a
-    connected layer's.
+    """A layer's arrays in file order.
+
+    Batch norm precedes a convolution's weights and follows a connected layer's.
     """
     parts: dict[str, Any] = dict(layer.named_children())
+    weighted = parts.get("conv", parts.get("linear"))
+    if weighted is None:
+        return []
     bn = parts.get("bn")
-    scales = (
-        []
-        if bn is None
-        else [("scales", bn.weight), ("mean", bn.running_mean), ("variance", bn.running_var)]
-    )
+    weights = [("weights", weighted.weight)]
+    if bn is None:
+        return [("biases", weighted.bias), *weights]
+    norm = [("scales", bn.weight), ("mean", bn.running_mean), ("variance", bn.running_var)]
     if "conv" in parts:
-        conv = parts["conv"]
-        return [("biases", conv.bias if bn is None else bn.bias), *scales, ("weights", conv.weight)]
-    if "linear" in parts:
-        linear = parts["linear"]
-        return [
-            ("biases", linear.bias if bn is None else bn.bias),
-            ("weights", linear.weight),
-            *scales,
-        ]
-    return []
+        return [("biases", bn.bias), *norm, *weights]
+    return [("biases", bn.bias), *weights, *norm]
 
 
 def arrays(net: DarknetNet) -> list[tuple[str, str, Tensor]]:
@@ -132,11 +127,16 @@ def _size_error(path: Path, size: int, header: Header, floats: int) -> UserError
 
 
 def read_weights(net: DarknetNet, path: str | Path) -> Header:
-    """Fill the network's parameters and BN statistics from a file and return its header.
+    """Fill the network's parameters and batch norm statistics from a file.
 
-    A network on the meta device gets its memory now. Raises UserError when the file is not
-    darknet's, is shorter or longer than the cfg needs, or holds NaN, infinity or a negative
-    variance; the network is then unchanged.
+    A network on the meta device gets its memory now.
+
+    Returns:
+        The header of the file.
+
+    Raises:
+        UserError: The file is not darknet's, is shorter or longer than the cfg needs, or holds NaN,
+            infinity or a negative variance; the network is then unchanged.
     """
     path = Path(path)
     try:
@@ -179,16 +179,18 @@ def read_weights(net: DarknetNet, path: str | Path) -> Header:
 
 
 def write_weights(net: DarknetNet, path: str | Path, header: Header | None = None) -> None:
-    """Write the file that `read_weights` reads, in the version of the header; raises UserError if
-    it cannot.
+    """Write the file that `read_weights` reads, in the version of the header.
+
+    Raises:
+        UserError: The file cannot be written.
     """
     header = header or Header()
     parts = [struct.pack(header.layout, header.major, header.minor, header.revision, header.seen)]
     for _, _, tensor in arrays(net):
         array = tensor.float().cpu().numpy()
-        parts.append(
-            np.asarray(array.T if header.transposed and array.ndim == 2 else array, "<f4").tobytes()
-        )
+        if header.transposed and array.ndim == 2:
+            array = array.T
+        parts.append(np.asarray(array, "<f4").tobytes())
     with atomic_write(path) as new:
         new.write_bytes(b"".join(parts))
 
@@ -203,12 +205,20 @@ NAMES_FILES = {80: "coco.names", 20: "voc.names"}
 def load_darknet(
     weights: str | Path, cfg: str | Path | None = None, names: str | Path | None = None
 ) -> tuple[DarknetNet, Spec, str]:
-    """The network in eval mode, its Spec and the SHA-256 of the weights.
+    """Open a darknet network.
 
-    cfg: by default <stem>.cfg beside the weights, in the package or among the weights that come
-    with it. names: by default <stem>.names beside the weights, then coco.names or voc.names (80, 20
-    classes) there or among the weights that come with the package, then "class 0", "class 1", ...
-    Raises UserError for what does not fit.
+    Args:
+        weights: The .weights file.
+        cfg: By default <stem>.cfg beside the weights, in the package or among its weights.
+        names: A file of class names: by default <stem>.names beside the weights, then coco.names or
+            voc.names (80 or 20 classes) there or among the weights of the package; without any,
+            "class 0", "class 1", ...
+
+    Returns:
+        The network in eval mode, its Spec and the SHA-256 of the weights.
+
+    Raises:
+        UserError: A file cannot be read, or they do not fit together.
     """
     weights = Path(weights)
     digest = sha256(weights)
@@ -279,16 +289,25 @@ def _published_masks(sections: list[Section], digest: str) -> list[Section]:
 
 
 def class_names(
-    weights: Path, given: str | Path | None, classes: int, *others: Path
+    weights: Path, names: str | Path | None, classes: int, *others: Path
 ) -> tuple[str, ...]:
-    """Class names from the file `given`; without it from <stem>.names beside the weights or the
-    first of the others that exists; else "class 0", "class 1", ... Raises UserError for a file that
-    does not fit.
+    """Class names of a network.
+
+    Args:
+        weights: Its file; <stem>.names beside it is the default.
+        names: A file of class names, which must exist.
+        classes: Number of classes.
+        others: Files to try after the default; without any, classes are numbered.
+
+    Raises:
+        UserError: The file does not have as many names.
     """
-    if given:
-        return read_names(Path(given), classes)
-    path = next((path for path in (weights.with_suffix(".names"), *others) if path.is_file()), None)
-    return read_names(path, classes) if path else numbered(classes)
+    if names:
+        return read_names(Path(names), classes)
+    for path in (weights.with_suffix(".names"), *others):
+        if path.is_file():
+            return read_names(path, classes)
+    return numbered(classes)
 
 
 def read_names(path: Path, classes: int) -> tuple[str, ...]:

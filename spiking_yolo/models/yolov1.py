@@ -28,10 +28,15 @@ def conv_block(cin: int, cout: int, kernel: int, activation: str, levels: int) -
 class YOLOv1(nn.Module):
     """Images [N, 3, H, W] in [0, 1] to one raw map [N, C + 5 B, H / 32, W / 32].
 
-    Channels: C class values, B confidences, then x, y, w, h of each of the B boxes. activation:
-    "relu", "leaky", "clip" or "qcfs" (with `levels`). pool: "max", or "avg", which is linear and
-    needs no spiking rule; "avg" leaves out the stride-1 max pooling before the last backbone
-    convolution.
+    Channels: C class values, B confidences, then x, y, w, h of each of the B boxes.
+
+    Args:
+        classes: C.
+        num: B.
+        activation: "relu", "leaky", "clip" or "qcfs" (with `levels`).
+        pool: "max", or "avg", which is linear and needs no spiking rule; "avg" leaves out the
+            stride-1 max pooling before the last backbone convolution.
+        levels: Of QCFS.
     """
 
     def __init__(
@@ -45,7 +50,8 @@ class YOLOv1(nn.Module):
         super().__init__()
         if pool not in ("max", "avg"):
             raise UserError(f"unknown pooling {pool!r}: choose max or avg")
-        self.classes, self.num = classes, num
+        self.classes = classes
+        self.num = num
         backbone: list[nn.Module] = []
         for i, (cin, cout) in enumerate(zip((3, *WIDTHS), WIDTHS, strict=False)):
             backbone.append(conv_block(cin, cout, 3, activation, levels))
@@ -64,11 +70,16 @@ class YOLOv1(nn.Module):
         return self.head(self.neck(self.backbone(x)))
 
     def init_from_darknet(self, path: str | Path, own: Spec) -> None:
-        """Start from the public Tiny-YOLOv3 weights, whose convolutions before the output have the
-        same shapes.
+        """Start from the public Tiny-YOLOv3 weights, whose backbone has the same shapes.
 
-        own: this network's Spec. The output layer starts as a linear approximation of COCO's for
-        the class names that both have. Raises UserError when the file cannot be read.
+        The output layer starts as a linear approximation of COCO's for the common class names.
+
+        Args:
+            path: The .weights file.
+            own: This network's Spec.
+
+        Raises:
+            UserError: The file cannot be read, or is of another network.
         """
         from spiking_yolo.models.darknet_weights import load_darknet
 
@@ -87,10 +98,15 @@ class YOLOv1(nn.Module):
     def read_output(self, weight: Tensor, bias: Tensor, theirs: Spec, own: Spec) -> None:
         """Set the output layer to a first-order approximation of a YOLOv3 output layer.
 
-        weight: [A (5 + K), 512, 1, 1], bias: [A (5 + K)]. The boxes take anchors evenly spaced from
-        small to large. w = anchor exp(t) becomes sqrt(w) = sqrt(anchor) (1 + t / 2), with anchors
-        as fractions of this network's input, since receptive fields span as many pixels at any
-        input size. Classes are means over the anchors.
+        The boxes take anchors evenly spaced from small to large. w = anchor exp(t) becomes
+        sqrt(w) = sqrt(anchor) (1 + t / 2), with anchors as fractions of this network's input, since
+        receptive fields span as many pixels at any input size. Classes are means over the anchors.
+
+        Args:
+            weight: Of the YOLOv3 layer, [A (5 + K), 512, 1, 1].
+            bias: [A (5 + K)].
+            theirs: Its Spec.
+            own: This network's Spec.
         """
         head: HeadSpec = theirs.heads[0]
         full = torch.cat([weight.flatten(1), bias[:, None]], 1).view(head.num, 5 + head.classes, -1)
@@ -117,7 +133,17 @@ class YOLOv1(nn.Module):
 def yolov1_spec(
     names: Sequence[str], size: int | Size, num: int = 2, logistic: bool = True
 ) -> Spec:
-    """The Spec of a YOLOv1. size: as of input_size, which raises UserError. num: boxes per cell."""
+    """The Spec of a YOLOv1.
+
+    Args:
+        names: Of the classes.
+        size: A side or (height, width) in pixels.
+        num: Boxes per cell.
+        logistic: Whether the head is logistic.
+
+    Raises:
+        UserError: The size is not a multiple of 32, see `input_size`.
+    """
     height, width = input_size(size)
     head = HeadSpec("yolov1", classes=len(names), num=num, sqrt=True, logistic=logistic)
     return Spec("detect", tuple(names), height, width, "stretch", (head,))
