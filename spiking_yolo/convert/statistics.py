@@ -335,8 +335,13 @@ def observe(graph: Graph, batches: Iterable[Tensor]) -> dict[str, Histogram]:
 def take_statistics(
     graph: Graph, spec: Spec, weights_sha256: str, pictures: Iterable[str | Picture]
 ) -> tuple[Statistics, list[str]]:
-    """Statistics of a network over images or image files, and one line per image that was
-    skipped.
+    """Statistics of a network over images or image files.
+
+    Returns:
+        The statistics, and one message per image that could not be read.
+
+    Raises:
+        UserError: No image could be read.
     """
     used: list[str] = []
     skipped: list[str] = []
@@ -344,13 +349,14 @@ def take_statistics(
     def batches() -> Iterator[Tensor]:
         waiting: list[Tensor] = []
         for picture in pictures:
-            name, source = Picture.file(picture) if isinstance(picture, str) else picture
+            if isinstance(picture, str):
+                picture = Picture.file(picture)
             try:
-                x, _ = preprocess(read_image(source), spec)
+                x, _ = preprocess(read_image(picture.source), spec)
             except UserError as error:
                 skipped.append(str(error))
                 continue
-            used.append(name)
+            used.append(picture.name)
             waiting.append(x)
             if len(waiting) == spec.images_at_once:
                 yield torch.stack(waiting)

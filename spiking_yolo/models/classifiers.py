@@ -112,7 +112,7 @@ def build(name: str, classes: int, **options: object) -> nn.Module:
     Raises:
         UserError: The name or an option is unknown.
     """
-    builder: Callable[..., nn.Module]
+    builder: Callable[[], nn.Module]
     if name.startswith(TORCHVISION):
         from torchvision import models
 
@@ -124,16 +124,14 @@ def build(name: str, classes: int, **options: object) -> nn.Module:
             )
         if options:
             raise UserError(f"{name} takes no options, such as {min(options)}: leave them out")
-        builder = partial(models.get_model, architecture, weights=None)
+        builder = partial(models.get_model, architecture, weights=None, num_classes=classes)
     elif name in CLASSIFIERS:
-        builder = CLASSIFIERS[name]
+        builder = partial(CLASSIFIERS[name], classes, **options)
     else:
         names = ", ".join(CLASSIFIERS)
         raise UserError(f"unknown classifier {name!r}: choose one of {names} or torchvision:NAME")
     try:
-        if name.startswith(TORCHVISION):
-            return builder(num_classes=classes)
-        return builder(classes, **options)
+        return builder()
     except UserError:
         raise
     except (ArithmeticError, TypeError, ValueError) as error:
