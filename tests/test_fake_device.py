@@ -26,15 +26,14 @@ from spiking_yolo.convert.methods import get_recipe, list_methods
 from spiking_yolo.data.coco import load_coco
 from spiking_yolo.data.formats import open_classification
 from spiking_yolo.data.images import place
-from spiking_yolo.decode.boxes import Detections
-from spiking_yolo.decode.heads import decode
+from spiking_yolo.decode.boxes import Detections, decode
 from spiking_yolo.decode.selection import Selection
 from spiking_yolo.detector import SpikingYOLO
 from spiking_yolo.io.assets import default_weights
 from spiking_yolo.models.spec import HeadSpec, Spec
 from spiking_yolo.snn import coding as encoding
 from spiking_yolo.snn import functional as step
-from spiking_yolo.snn.fast.linear import PackedConvolution
+from spiking_yolo.snn.fast.dense import PackedConvolution
 from spiking_yolo.snn.network import SpikingNetwork
 from spiking_yolo.snn.plan import SimulationOptions
 from spiking_yolo.snn.pooling import CumulativeMaxPool

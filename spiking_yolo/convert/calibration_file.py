@@ -23,7 +23,7 @@ from spiking_yolo.io.tensors import check_finite, read_format, write_safetensors
 from spiking_yolo.models.load import Ann
 from spiking_yolo.recipe import Readout, Recipe
 
-THRESHOLDS = ("theta", "theta_off")
+THRESHOLD_KEYS = ("theta", "theta_off")
 FORMAT = "spiking_yolo-calibration-1"
 # Characters of a file's name that tell which settings were changed.
 LONGEST = 120
@@ -53,7 +53,7 @@ def check_values(neurons: NeuronParameters) -> None:
         for key, value in parameters.items():
             if not value.is_floating_point():
                 raise UserError(f"{where}: {label(key)} must be a number")
-            if key in THRESHOLDS and not (value > 0).all():
+            if key in THRESHOLD_KEYS and not (value > 0).all():
                 raise UserError(f"{where}: {label(key)} must be a number above 0")
 
 

@@ -27,7 +27,7 @@ from spiking_yolo.snn.units import fold, propagate
 
 FORMAT = "spiking_yolo-network-1"
 # Bits of weights.
-LEAST, MOST = 2, 16
+MIN_BITS, MAX_BITS = 2, 16
 
 
 def on_grid(weight: Tensor, bits: int) -> Tensor:
@@ -52,8 +52,8 @@ def with_weight_bits(graph: Graph, bits: int, received: Mapping[str, Tensor]) ->
     Raises:
         UserError: bits is out of range.
     """
-    if not is_whole(bits) or not LEAST <= bits <= MOST:
-        raise UserError(f"weights need {LEAST} to {MOST} bits, not {bits}")
+    if not is_whole(bits) or not MIN_BITS <= bits <= MAX_BITS:
+        raise UserError(f"weights need {MIN_BITS} to {MAX_BITS} bits, not {bits}")
     units = propagate(graph, received)
     tensors = dict(graph.tensors)
     for node in graph.weighted:

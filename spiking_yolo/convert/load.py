@@ -16,7 +16,7 @@ from spiking_yolo.convert.calibration_file import (
 )
 from spiking_yolo.convert.converted import FORMAT, Converted, convert
 from spiking_yolo.convert.methods import DEFAULT, get_recipe, list_methods
-from spiking_yolo.convert.statistics import Statistics, observe, preprocessed
+from spiking_yolo.convert.statistics import Statistics, collect_histograms, preprocessed
 from spiking_yolo.data.images import Picture, read_image
 from spiking_yolo.errors import Notice, UserError
 from spiking_yolo.io.names import Size, size_name
@@ -174,7 +174,7 @@ def convert_on_photographs(
     warnings.warn(Notice(notice), stacklevel=2)
     images = preprocessed(pictures, ann.spec)
     names = tuple(picture.name for picture in pictures)
-    statistics = Statistics(observe(ann.graph, images), ann.sha256, ann.imgsz, names)
+    statistics = Statistics(collect_histograms(ann.graph, images), ann.sha256, ann.imgsz, names)
     neurons = None
     if recipe.by_gradient:
         recipe = recipe.with_settings({"calibration.kind": "none"})

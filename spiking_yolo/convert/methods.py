@@ -11,7 +11,7 @@ from pathlib import Path
 
 from spiking_yolo.errors import UserError
 from spiking_yolo.io.names import did_you_mean
-from spiking_yolo.recipe import MOST, Calibration, Encoding, Msat, Neuron, Recipe, Threshold
+from spiking_yolo.recipe import MAX_GAMMA, Calibration, Encoding, Msat, Neuron, Recipe, Threshold
 
 DEFAULT = "signed-digits"
 
@@ -532,7 +532,12 @@ def signed_digits() -> Recipe:
         "signed-digits",
         threshold=Threshold(rule="sensitivity"),
         neuron=Neuron(
-            kind="memory", events="digits", gamma=MOST, initial=0.5, slack=0.15, hysteresis=0.35
+            kind="memory",
+            events="digits",
+            gamma=MAX_GAMMA,
+            initial=0.5,
+            slack=0.15,
+            hysteresis=0.35,
         ),
         calibration=Calibration(kind="trained", operations=0.7, steps=320),
         encoding=Encoding(coding="differential"),

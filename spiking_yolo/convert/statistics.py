@@ -304,7 +304,7 @@ def _old_histograms(
 
 
 @torch.no_grad()
-def observe(graph: Graph, batches: Iterable[Tensor]) -> dict[str, Histogram]:
+def collect_histograms(graph: Graph, batches: Iterable[Tensor]) -> dict[str, Histogram]:
     """Histograms of the pre-activations of every activation node over batches of images [N, C, H,
     W].
     """
@@ -368,7 +368,7 @@ def take_statistics(
                 f"no image to calibrate on: {skipped[0] if skipped else 'give at least one'}"
             )
 
-    histograms = observe(graph, batches())
+    histograms = collect_histograms(graph, batches())
     return Statistics(histograms, weights_sha256, (spec.height, spec.width), tuple(used)), skipped
 
 

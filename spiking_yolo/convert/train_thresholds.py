@@ -17,7 +17,7 @@ from torchvision.ops import generalized_box_iou_loss
 from spiking_yolo.convert.differentiable import CompleteNetwork, Values
 from spiking_yolo.convert.output_error import Job
 from spiking_yolo.convert.thresholds import NeuronParameters, scaled
-from spiking_yolo.decode.heads import decode
+from spiking_yolo.decode.boxes import decode
 from spiking_yolo.graph import Graph, Node, forward
 from spiking_yolo.models.heads import HEADS
 from spiking_yolo.models.spec import Spec
@@ -30,9 +30,10 @@ SENSITIVITY_IMAGES = 32
 # Of the layer's mean, below which a channel's sensitivity is not believed.
 FLOOR = 1e-3
 # The operations that were asked for are met within TOLERANCE, in at most so many corrections, by a
-# factor on all thetas of at most MOST: some networks cannot take so many operations, or so few.
+# factor on all thetas of at most MAX_FACTOR: some networks cannot take so many operations or so
+# few.
 TRIES = 12
-MOST = 64.0
+MAX_FACTOR = 64.0
 TOLERANCE = 0.005
 # Thetas that make up the usual statistic, at most: a neuron may send many where events cost little.
 FINEST = 1 << 14
@@ -159,7 +160,7 @@ def scaled_to(
     Args:
         operations: Per MAC of the ANN, the mean over the images.
     """
-    factor, low, high = 1.0, 1 / MOST, MOST
+    factor, low, high = 1.0, 1 / MAX_FACTOR, MAX_FACTOR
     for _ in range(TRIES):
         trial = times(factor, network, values)
         spent = torch.cat([network(x, trial)[1] for x in images]).mean().item()

@@ -13,8 +13,7 @@ from torchvision.ops import batched_nms, nms
 
 from spiking_yolo.data.images import Placement, read_image
 from spiking_yolo.decode import DetectionOptions
-from spiking_yolo.decode.boxes import Detections
-from spiking_yolo.decode.heads import decode
+from spiking_yolo.decode.boxes import Detections, decode
 from spiking_yolo.errors import UserError
 from spiking_yolo.io.names import did_you_mean, whole
 from spiking_yolo.models.spec import Spec

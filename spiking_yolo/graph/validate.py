@@ -15,14 +15,14 @@ from spiking_yolo.io.tensors import check_finite
 
 # Of one image, at most: numbers in any map (1 GiB; 16 channels at 4096 x 4096 pixels), in all of
 # them, and multiply-accumulates, of which YOLOv8x takes 2^37 at 640 pixels.
-MOST, MOST_IN_ALL, MOST_MACS = 1 << 28, 1 << 31, 1 << 41
+MAX_NUMBERS, MAX_NUMBERS_IN_ALL, MAX_MACS = 1 << 28, 1 << 31, 1 << 41
 
 
 def shapes(graph: Graph, height: int, width: int) -> dict[str, torch.Size]:
     """Output shape of every node, [1, C, ...], for one image of height x width pixels.
 
     Raises:
-        UserError: Inputs, weights and attributes of a node do not fit, a map has more than MOST
+        UserError: Inputs, weights and attributes of a node do not fit, a map has too many
             numbers, or the network is larger than any detector. The message names the node.
     """
     maps: dict[str, Tensor] = {}
@@ -48,17 +48,17 @@ def shapes(graph: Graph, height: int, width: int) -> dict[str, torch.Size]:
             raise UserError(
                 f"node {node.name!r} ({node.op}) does not fit its input of {sizes}: {problem}"
             ) from error
-        if not 0 < output.numel() <= MOST:
+        if not 0 < output.numel() <= MAX_NUMBERS:
             size = _size(output)[:60]
             raise UserError(
-                f"node {node.name!r} ({node.op}) makes a map of {size}: each needs 1 to {MOST}"
-                " numbers"
+                f"node {node.name!r} ({node.op}) makes a map of {size}: each needs 1 to"
+                f" {MAX_NUMBERS} numbers"
             )
         maps[node.name] = output
         numbers += output.numel()
         if weight is not None:
             macs += output.numel() * weight[0].numel()
-        if numbers > MOST_IN_ALL or macs > MOST_MACS:
+        if numbers > MAX_NUMBERS_IN_ALL or macs > MAX_MACS:
             raise UserError(
                 f"node {node.name!r} ({node.op}): up to here an image of {height} x {width} pixels"
                 f" takes {numbers} numbers and {macs} multiply-accumulates, more than any detector:"

@@ -9,7 +9,7 @@ from torch import Tensor, nn
 
 from spiking_yolo.errors import UserError
 from spiking_yolo.graph.modules import PaddedMaxPool2d
-from spiking_yolo.graph.validate import MOST
+from spiking_yolo.graph.validate import MAX_NUMBERS
 from spiking_yolo.io.names import LARGEST
 from spiking_yolo.models.darknet_cfg import FORK_KEYS, FORK_NET_KEYS, HEADS, Section, head_spec
 from spiking_yolo.models.spec import HeadSpec, Spec
@@ -214,8 +214,10 @@ def _connected(section: Section, shape: Shape) -> tuple[nn.Module, Shape]:
 
 
 def _bounded(section: Section, weights: int) -> None:
-    if weights > MOST:
-        raise section.error(f"{weights} weights are more than {MOST}; make the layer smaller")
+    if weights > MAX_NUMBERS:
+        raise section.error(
+            f"{weights} weights are more than {MAX_NUMBERS}; make the layer smaller"
+        )
 
 
 def _maxpool(section: Section, shape: Shape) -> tuple[nn.Module, Shape]:
@@ -278,9 +280,10 @@ class DarknetNet(nn.Module):
             if not inputs[0][1:] and section.kind not in ("connected", "detection", *IGNORED):
                 raise section.error("cannot follow a [connected] layer")
             layer, shape = build_layer(section, inputs)
-            if math.prod(shape) > MOST:
+            if math.prod(shape) > MAX_NUMBERS:
                 raise section.error(
-                    f"a map of {shape} has more than {MOST} numbers; make the network smaller"
+                    f"a map of {shape} has more than {MAX_NUMBERS} numbers;"
+                    " make the network smaller"
                 )
             if min(shape) < 1:
                 raise section.error(

@@ -2,7 +2,7 @@
 
 from spiking_yolo.recipe.recipe import Recipe
 from spiking_yolo.recipe.slots import (
-    MOST,
+    MAX_GAMMA,
     Calibration,
     Encoding,
     Msat,
@@ -14,7 +14,7 @@ from spiking_yolo.recipe.slots import (
 )
 
 __all__ = [
-    "MOST",
+    "MAX_GAMMA",
     "Calibration",
     "Encoding",
     "Msat",

@@ -10,7 +10,7 @@ from spiking_yolo.recipe.kinds import KINDS
 from spiking_yolo.settings import Factors, setting, settings_of
 
 # spikes per timestep: as many as needed.
-MOST = 65536
+MAX_GAMMA = 65536
 
 
 @dataclass(frozen=True)
@@ -55,7 +55,7 @@ class Neuron:
         "for kind=if: subtract the threshold, or reset to zero",
         provider="spiking_yolo.snn.functional",
     )
-    gamma: int = setting(1, "largest number of spikes per timestep", 1, MOST)
+    gamma: int = setting(1, "largest number of spikes per timestep", 1, MAX_GAMMA)
     initial: float = setting(
         0.0,
         "membrane potential at the start, in thresholds; 0.5 turns flooring into rounding",

@@ -13,7 +13,7 @@ from torch import Tensor
 from spiking_yolo.errors import UserError
 from spiking_yolo.recipe import Encoding, Recipe, allow_choices
 from spiking_yolo.snn.counting import Counts
-from spiking_yolo.snn.layout import Active, beside, channels_last, dense, immediate, rows
+from spiking_yolo.snn.layout import Active, channels_last, dense, on_cpu, rows, to_like
 
 
 def image_keys(x: Tensor) -> list[int]:
@@ -35,7 +35,7 @@ def uniform(like: Tensor, seed: int, keys: Sequence[int], layer: str, t: int) ->
         bits = np.random.SFC64(int.from_bytes(digest, "little")).random_raw((size + 3) // 4)
         np.multiply(bits.view("<u2")[:size], np.float32(2.0**-16), out=row)
     values = torch.from_numpy(numbers).view(len(keys), *like.shape[2:], like.shape[1])
-    return beside(values.movedim(-1, 1), like, like.dtype)
+    return to_like(values.movedim(-1, 1), like, like.dtype)
 
 
 @dataclass(frozen=True)
@@ -176,7 +176,7 @@ class ImageInput:
                 f"the next image must have the shape {tuple(self.image.shape)}, not"
                 f" {tuple(x.shape)}"
             )
-        few = immediate(x)
+        few = on_cpu(x)
         change, self.image = pixel_change(x, self.image, self._settings.tau, every=not few)
         self.change = change
         if self._unsent is not None:

@@ -12,7 +12,7 @@ from typing import Any, Literal, NamedTuple, Self
 import torch
 from torch import Tensor
 
-from spiking_yolo.snn.layout import beside
+from spiking_yolo.snn.layout import to_like
 
 Counting = Literal["spikes", "digits", "messages"]
 
@@ -103,7 +103,7 @@ _MORE = (1, 0, 1, -1, 1, 0, 0, -1, 1, 0, 0, -1, 1, -1, 0, -1)
 
 @cache
 def _more(slack: float, dtype: torch.dtype, device: torch.device) -> Tensor:
-    return beside(
+    return to_like(
         torch.tensor(_MORE, dtype=dtype).mul_(slack).add_(0.5),
         torch.empty(0, dtype=dtype, device=device),
     )

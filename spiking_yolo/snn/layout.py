@@ -34,7 +34,7 @@ def per_channel(values: Tensor, like: Tensor) -> Tensor:
     """[C], [C, 1, 1] or [C, H, W] values in a shape that broadcasts against a tensor of `like`'s
     shape [N, C, ...].
     """
-    values = beside(values, like)
+    values = to_like(values, like)
     return values.reshape(values.shape + (1,) * (like.ndim - 1 - values.ndim))
 
 
@@ -45,20 +45,20 @@ def spread(values: Tensor, shape: torch.Size) -> Tensor:
     return rows(values.expand(shape[0], *values.shape)) if values.ndim > 1 else values
 
 
-def shared(values: Tensor) -> Tensor:
+def collapse_equal(values: Tensor) -> Tensor:
     """[C] values as [1] where all are the same; others, and those of another shape, as they are."""
     return values[:1] if values.ndim == 1 and bool((values == values[0]).all()) else values
 
 
-def beside(value: Tensor, like: Tensor, dtype: torch.dtype | None = None) -> Tensor:
+def to_like(value: Tensor, like: Tensor, dtype: torch.dtype | None = None) -> Tensor:
     """Copy a tensor of the host to the device and dtype of `like`, without waiting for the device.
 
     The host's memory has been read when the call returns, so it may be changed or freed.
     """
-    return value.to(like.device, dtype or like.dtype, non_blocking=not immediate(like))
+    return value.to(like.device, dtype or like.dtype, non_blocking=not on_cpu(like))
 
 
-def immediate(x: Tensor) -> bool:
+def on_cpu(x: Tensor) -> bool:
     """Whether values can be read at once.
 
     On an accelerator, reading one waits for the device, which costs more than to compute zeros: the

@@ -30,7 +30,7 @@ import torch
 from torch import Tensor
 
 from spiking_yolo.recipe import Msat
-from spiking_yolo.snn.layout import beside
+from spiking_yolo.snn.layout import to_like
 
 LOG2E = math.log2(math.e)
 
@@ -174,12 +174,12 @@ class MsatThreshold:
             torch.ones_like(theta[:1]) if raw != in_thresholds else 1 / theta if raw else theta
         ) / gain
         # what is given, divided by this, is in the units of the rule
-        self.unit = unit.item() if unit.numel() == 1 else beside(unit, like)
+        self.unit = unit.item() if unit.numel() == 1 else to_like(unit, like)
         by_comparison = settings.stages and settings.dtt and not settings.det and top.numel() == 1
         self._cuts = (
-            [beside(cut, like) for cut in stage_cuts(top, settings)] if by_comparison else []
+            [to_like(cut, like) for cut in stage_cuts(top, settings)] if by_comparison else []
         )
-        self.settings, self.top = settings, beside(top, like)
+        self.settings, self.top = settings, to_like(top, like)
 
     @property
     def first(self) -> float:

@@ -14,7 +14,7 @@ from spiking_yolo.snn import coding, operations
 from spiking_yolo.snn.coding import ImageInput
 from spiking_yolo.snn.counting import Counts, count_digits
 from spiking_yolo.snn.fast import Backend
-from spiking_yolo.snn.layout import Active, immediate
+from spiking_yolo.snn.layout import Active, on_cpu
 from spiking_yolo.snn.neurons import NeuronLayer, build_neurons
 from spiking_yolo.snn.plan import NetworkPlan, SimulationOptions
 from spiking_yolo.snn.readout import OutputSum, Quiet, Run, Snapshot
@@ -351,12 +351,12 @@ class SpikingNetwork(nn.Module):
             return current.images()
         if current is None:
             return 0
-        if immediate(current) and len(current) == 1:
+        if on_cpu(current) and len(current) == 1:
             # Input that is all zero comes as None.
             return 1
         received = current.flatten(1).any(1)
         pool = self.plan.sums.get(name)
-        if pool is None or immediate(current):
+        if pool is None or on_cpu(current):
             return received
         return received & self.synapses.arrived[pool]
 

@@ -13,7 +13,7 @@ from torch import Tensor
 
 from spiking_yolo.graph import OPS, Graph, Node
 from spiking_yolo.snn.counting import Counts
-from spiking_yolo.snn.layout import beside
+from spiking_yolo.snn.layout import to_like
 
 
 @lru_cache(maxsize=1024)
@@ -97,7 +97,7 @@ def synaptic_operations(graph: Graph, node: Node, arrived: Tensor) -> Tensor:
     reaching = arrived.sum(1, dtype=torch.float64)
     if node.op == "linear":
         return reaching * weight.shape[0]
-    return (reaching * beside(fan_out(node, weight, *arrived.shape[2:]), reaching)).sum((1, 2))
+    return (reaching * to_like(fan_out(node, weight, *arrived.shape[2:]), reaching)).sum((1, 2))
 
 
 def operations_by_layer(graph: Graph, counts: Mapping[str, Counts]) -> dict[str, Counts]:

@@ -8,7 +8,7 @@ from torch import Tensor, nn
 
 from spiking_yolo.snn.counting import Counts, count_digits
 from spiking_yolo.snn.fast import Backend
-from spiking_yolo.snn.layout import Active, immediate, per_channel, rows
+from spiking_yolo.snn.layout import Active, on_cpu, per_channel, rows
 from spiking_yolo.snn.state import State, map_tree, put
 
 # Of a spike, in the difference of two sums.
@@ -90,7 +90,7 @@ class CumulativeMaxPool(nn.Module):
         pooled = self._pooled_sum(current)
         if self.sends_sums:
             self._fresh = False
-            self.arrived = None if immediate(current) else current.any()
+            self.arrived = None if on_cpu(current) else current.any()
             return pooled
         first = self._fresh
         if first:

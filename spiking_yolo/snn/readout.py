@@ -7,7 +7,7 @@ import torch
 from torch import Tensor
 
 from spiking_yolo.snn.counting import Counts
-from spiking_yolo.snn.layout import Active, beside, dense, per_channel
+from spiking_yolo.snn.layout import Active, dense, per_channel, to_like
 from spiking_yolo.snn.plan import NetworkPlan, readout_sources
 from spiking_yolo.snn.synapses import Synapses
 
@@ -35,7 +35,7 @@ class OutputSum:
     def reset(self) -> None:
         self._sums: dict[str, Tensor] = {}
         self._corrections = {
-            name: beside(bias, self._synapses.like) for name, bias in self._biases.items()
+            name: to_like(bias, self._synapses.like) for name, bias in self._biases.items()
         }
         # The outputs as last read, valid until more input arrives, and the share of the corrections
         # in them.

@@ -12,7 +12,7 @@ from spiking_yolo.graph import OPS, Node
 from spiking_yolo.snn import units
 from spiking_yolo.snn.counting import Counts, count_digits
 from spiking_yolo.snn.fast import Backend, EventConvolution
-from spiking_yolo.snn.layout import Active, beside, dense, empty, per_channel
+from spiking_yolo.snn.layout import Active, dense, empty, per_channel, to_like
 from spiking_yolo.snn.plan import NetworkPlan, SimulationOptions
 from spiking_yolo.snn.pooling import CumulativeMaxPool
 
@@ -130,7 +130,7 @@ class Synapses(nn.Module):
             return
         self._thetas = {name: theta.clone() for name, theta in thetas.items()}
         self._units = {
-            name: None if unit is None else beside(unit, self.like)
+            name: None if unit is None else to_like(unit, self.like)
             for name, unit in units.propagate(self.plan.graph, self._thetas).items()
         }
         for name, linear in maps.items():
@@ -155,7 +155,7 @@ class Synapses(nn.Module):
             rests: Resting values of the layers that have one, [C].
             digits: The number of digits of a number of spikes.
         """
-        here = {name: beside(rest, self.like) for name, rest in rests.items()}
+        here = {name: to_like(rest, self.like) for name, rest in rests.items()}
         known = units.at_rest(self.plan.graph, here, self._units) if rests else {}
         for name, pool in self._pools():
             source = self.plan.graph[name].inputs[0]

@@ -11,7 +11,7 @@ from torchvision.ops import nms
 from spiking_yolo import SpikingYOLO
 from spiking_yolo.apps.video.modes import FrameRecord
 from spiking_yolo.data.images import preprocess, read_image
-from spiking_yolo.decode.heads import decode
+from spiking_yolo.decode.boxes import decode
 from spiking_yolo.graph import forward
 from spiking_yolo.io.assets import samples_folder
 from spiking_yolo.log import read_log

@@ -18,8 +18,8 @@ from spiking_yolo.convert.statistics import (
     OCTAVES,
     Histogram,
     Statistics,
+    collect_histograms,
     edges,
-    observe,
 )
 from spiking_yolo.errors import UserError
 from spiking_yolo.graph import forward
@@ -108,23 +108,25 @@ def test_pooled_is_the_histogram_of_all_channels_as_one(rows: list[list[float]])
     assert_equal(counted(x).pooled(), counted(x.reshape(-1, 1)))
 
 
-def test_observe_counts_every_pre_activation_of_every_site():
+def test_histograms_count_every_pre_activation_of_every_site():
     model, x = make(TinyLeaky), images(4)
     graph = trace(model, x[:1])
     taps: dict[str, Tensor] = {}
     forward(graph, x, lambda node, before, after: taps.update({node.name: before}))
-    split = observe(graph, [x[:1], x[1:]])
+    split = collect_histograms(graph, [x[:1], x[1:]])
     assert list(split) == ["act1", "act2", "act3"]
     for name, before in taps.items():
         assert_equal(split[name], counted(before))
         assert split[name].total == before[:, 0].numel()
 
 
-def test_observe_without_images_or_activations():
+def test_histograms_without_images_or_activations():
     with pytest.raises(UserError, match="at least one image"):
-        observe(trace(make(TinyLeaky), images(1)), [])
+        collect_histograms(trace(make(TinyLeaky), images(1)), [])
     with pytest.raises(UserError, match="has no activation"):
-        observe(trace(nn.Sequential(nn.Conv2d(3, 1, 1)).double(), images(1)), [images(1)])
+        collect_histograms(
+            trace(nn.Sequential(nn.Conv2d(3, 1, 1)).double(), images(1)), [images(1)]
+        )
 
 
 def test_file_round_trip(tmp_path: Path):
@@ -163,4 +165,4 @@ def test_activations_that_are_not_finite_name_the_node():
     graph = trace(make(TinyLeaky), images(1))
     huge = {key: value * 1e200 for key, value in graph.tensors.items()}
     with pytest.raises(UserError, match="the input of node 'act1' is not finite"):
-        observe(replace(graph, tensors=huge), [images(1)])
+        collect_histograms(replace(graph, tensors=huge), [images(1)])

@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from spiking_yolo.data.images import Placement, place
-from spiking_yolo.decode.heads import decode
+from spiking_yolo.decode.boxes import decode
 from spiking_yolo.decode.selection import Selection
 from spiking_yolo.errors import UserError
 from spiking_yolo.models.spec import HeadSpec, Spec

@@ -7,7 +7,7 @@ import pytest
 import torch
 
 from spiking_yolo.convert.train_thresholds import error
-from spiking_yolo.decode.heads import decode
+from spiking_yolo.decode.boxes import decode
 from spiking_yolo.errors import UserError
 from spiking_yolo.graph import Graph, Node
 from spiking_yolo.models.heads import HEADS, HeadSpec, corners, grid, register

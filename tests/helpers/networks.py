@@ -8,7 +8,7 @@ from torch import Tensor, nn
 
 from spiking_yolo.convert.calibrate import calibrate
 from spiking_yolo.convert.converted import Converted, convert
-from spiking_yolo.convert.statistics import Statistics, observe
+from spiking_yolo.convert.statistics import Statistics, collect_histograms
 from spiking_yolo.graph import Graph, forward
 from spiking_yolo.graph.modules import PaddedMaxPool2d
 from spiking_yolo.graph.trace import trace
@@ -173,7 +173,9 @@ def images(n: int = 2, seed: int = 0, size: int = 8) -> Tensor:
 
 
 def statistics(graph: Graph, x: Tensor) -> Statistics:
-    return Statistics(observe(graph, [x]), "0" * 64, (x.shape[2], x.shape[3]), ("image",))
+    return Statistics(
+        collect_histograms(graph, [x]), "0" * 64, (x.shape[2], x.shape[3]), ("image",)
+    )
 
 
 def spec_of(graph: Graph, x: Tensor) -> Spec:

@@ -14,7 +14,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from spiking_yolo.data.images import preprocess, read_image
-from spiking_yolo.decode.heads import decode
+from spiking_yolo.decode.boxes import decode
 from spiking_yolo.errors import UserError
 from spiking_yolo.graph import forward
 from spiking_yolo.models.darknet_cfg import parse_cfg

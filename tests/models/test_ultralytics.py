@@ -17,8 +17,7 @@ from torchvision.ops import box_iou
 from spiking_yolo.convert.converted import convert
 from spiking_yolo.convert.methods import get_recipe
 from spiking_yolo.data.images import place, preprocess
-from spiking_yolo.decode.boxes import Detections
-from spiking_yolo.decode.heads import decode
+from spiking_yolo.decode.boxes import Detections, decode
 from spiking_yolo.decode.selection import Selection
 from spiking_yolo.errors import UserError
 from spiking_yolo.graph import forward

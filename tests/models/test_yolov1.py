@@ -5,7 +5,7 @@ import pytest
 import torch
 from torch import nn
 
-from spiking_yolo.decode.heads import decode
+from spiking_yolo.decode.boxes import decode
 from spiking_yolo.errors import UserError
 from spiking_yolo.models.darknet_weights import load_darknet
 from spiking_yolo.models.spec import HeadSpec, Spec

@@ -10,7 +10,7 @@ from helpers.tiny import run_tool
 from torch import Tensor
 
 from spiking_yolo.data.images import preprocess, read_image
-from spiking_yolo.decode.heads import decode
+from spiking_yolo.decode.boxes import decode
 from spiking_yolo.errors import Notice, UserError
 from spiking_yolo.graph import forward
 from spiking_yolo.models.checkpoint_file import read_objects, stand_in, tensor_of

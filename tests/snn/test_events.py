@@ -28,6 +28,7 @@ from spiking_yolo.convert.converted import Converted
 from spiking_yolo.convert.methods import get_recipe
 from spiking_yolo.graph import Activation, Graph, max_pool
 from spiking_yolo.snn.fast import Backend, events
+from spiking_yolo.snn.fast.dense import PooledSum
 from spiking_yolo.snn.fast.events import (
     LEVELS,
     EventConvolution,
@@ -36,7 +37,6 @@ from spiking_yolo.snn.fast.events import (
     load,
     usable_levels,
 )
-from spiking_yolo.snn.fast.linear import PooledSum
 from spiking_yolo.snn.layout import Active, channels_last, rows
 from spiking_yolo.snn.neurons.signed import SignedMemory
 from spiking_yolo.snn.plan import LayerPlan, SimulationOptions

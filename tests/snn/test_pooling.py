@@ -14,8 +14,8 @@ from spiking_yolo.convert.methods import get_recipe
 from spiking_yolo.graph import max_pool
 from spiking_yolo.recipe import Recipe
 from spiking_yolo.snn.fast import Backend
-from spiking_yolo.snn.fast import linear as pooling
-from spiking_yolo.snn.fast.linear import tiles
+from spiking_yolo.snn.fast import dense as pooling
+from spiking_yolo.snn.fast.dense import tiles
 from spiking_yolo.snn.pooling import CumulativeMaxPool
 from spiking_yolo.snn.state import State
 

@@ -6,7 +6,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Tensor
 
-from spiking_yolo.decode.heads import decode
+from spiking_yolo.decode.boxes import decode
 from spiking_yolo.models.spec import HeadSpec
 from spiking_yolo.models.yolov1 import yolov1_spec
 from spiking_yolo.train.loss_yolov1 import LossWeights, encode, split, to_xyxy, yolov1_loss

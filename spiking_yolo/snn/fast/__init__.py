@@ -11,8 +11,8 @@ from typing import Any
 from torch import Tensor
 
 from spiking_yolo.recipe import Neuron
+from spiking_yolo.snn.fast.dense import PackedConvolution, PooledSum
 from spiking_yolo.snn.fast.events import EventConvolution, EventNeurons, Kernels, library
-from spiking_yolo.snn.fast.linear import PackedConvolution, PooledSum
 from spiking_yolo.snn.fast.steps import BlockedStep, CompiledStep, Scratch
 from spiking_yolo.snn.layout import rows
 from spiking_yolo.snn.state import map_tree

@@ -16,7 +16,15 @@ from spiking_yolo.recipe import Recipe
 from spiking_yolo.snn.coding import CODINGS
 from spiking_yolo.snn.counting import Counts, count_binary_digits, count_digits
 from spiking_yolo.snn.fast import Backend
-from spiking_yolo.snn.layout import Active, beside, dense, empty, immediate, per_channel, shared
+from spiking_yolo.snn.layout import (
+    Active,
+    collapse_equal,
+    dense,
+    empty,
+    on_cpu,
+    per_channel,
+    to_like,
+)
 from spiking_yolo.snn.plan import LayerPlan
 from spiking_yolo.snn.state import Buffers, Clock, Parameters, PotentialState, leaves
 
@@ -110,10 +118,10 @@ class NeuronLayer(nn.Module, ABC):
 
     def step_parameters(self, like: Tensor) -> Any:
         """The p of `step`, [], [C] or [C, H, W] each, in the dtype and on the device of `like`."""
-        theta = beside(shared(self.theta), like)
+        theta = to_like(collapse_equal(self.theta), like)
         return Parameters(
             theta=theta,
-            initial=beside(shared(self.initial), like),
+            initial=to_like(collapse_equal(self.initial), like),
             bias=self._optional("bias", like),
             cap=None if self.phi.cap is None else self.phi.cap / theta,
             rest=self._optional("rest", like),
@@ -185,7 +193,7 @@ class NeuronLayer(nn.Module, ABC):
         else:
             current = None if current is None else dense(current)
             # Whether complete values were sent first is never asked.
-            reports = immediate(self.out) and not (clock.first and self.complete)
+            reports = on_cpu(self.out) and not (clock.first and self.complete)
             self._largest = self._run(self.emit, current, clock, reports)
         self.t += 1
         self.spike_weight = spike_weight
@@ -236,7 +244,7 @@ class NeuronLayer(nn.Module, ABC):
         For differential coding; always False in rate coding, and where one would have to wait for
         the answer.
         """
-        if not self.coding.once or not immediate(self.out):
+        if not self.coding.once or not on_cpu(self.out):
             return False
         return not any(value.any() for value in self._largest)
 
@@ -380,7 +388,7 @@ class NeuronLayer(nn.Module, ABC):
 
     def _optional(self, name: str, like: Tensor) -> Tensor | None:
         value = getattr(self, name, None)
-        return None if value is None else beside(shared(value), like)
+        return None if value is None else to_like(collapse_equal(value), like)
 
     def extra_repr(self) -> str:
         theta = f"{self.theta.min():.3g}"

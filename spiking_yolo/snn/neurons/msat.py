@@ -12,7 +12,7 @@ from spiking_yolo.recipe import Recipe
 from spiking_yolo.snn import functional as F
 from spiking_yolo.snn.coding import uniform
 from spiking_yolo.snn.fast import Backend
-from spiking_yolo.snn.layout import per_channel, shared
+from spiking_yolo.snn.layout import collapse_equal, per_channel
 from spiking_yolo.snn.msat import MsatThreshold
 from spiking_yolo.snn.neurons.build import register
 from spiking_yolo.snn.neurons.integrate_and_fire import IntegrateAndFire
@@ -50,7 +50,7 @@ class MsatNeurons(NeuronLayer):
         return (*unneeded, "ratio")
 
     def bind(self, p: Parameters) -> None:
-        theta = shared(self.theta).to(p.theta.dtype)
+        theta = collapse_equal(self.theta).to(p.theta.dtype)
         # 0: as calibrated for this layer.
         gain = self.recipe.msat.gain or self.gain.item()
         self.rule = MsatThreshold(self.recipe.msat, theta, self.in_thresholds, gain, like=p.theta)

@@ -16,7 +16,7 @@ from spiking_yolo.graph import Activation
 from spiking_yolo.recipe import Recipe
 from spiking_yolo.snn.counting import Counts
 from spiking_yolo.snn.fast import Backend
-from spiking_yolo.snn.layout import beside, empty, shared
+from spiking_yolo.snn.layout import collapse_equal, empty, to_like
 from spiking_yolo.snn.msat import without_potential
 from spiking_yolo.snn.neurons.build import register
 from spiking_yolo.snn.neurons.integrate_and_fire import ImbalancedThreshold, IntegrateAndFire
@@ -73,7 +73,7 @@ class Pair(NeuronLayer):
 
     def step_parameters(self, like: Tensor) -> PairParameters:
         p = super().step_parameters(like)
-        theta_off = beside(shared(self.theta_off), like)
+        theta_off = to_like(collapse_equal(self.theta_off), like)
         weight = -self.slope * theta_off / p.theta
         return PairParameters(
             theta=p.theta,

@@ -7,7 +7,7 @@ from typing import Any, ClassVar
 import torch
 from torch import Tensor
 
-from spiking_yolo.recipe import MOST
+from spiking_yolo.recipe import MAX_GAMMA
 from spiking_yolo.snn import functional as F
 from spiking_yolo.snn.fast import EventNeurons
 from spiking_yolo.snn.layout import Active, per_channel
@@ -103,7 +103,7 @@ class SignedMemory(NeuronLayer):
     def complete(self) -> bool:
         """Whether all that is due is sent in every step."""
         n = self.settings
-        return n.events == "digits" and not n.digits and n.gamma == MOST
+        return n.events == "digits" and not n.digits and n.gamma == MAX_GAMMA
 
     def due(
         self, s: MemoryState, p: Parameters, total: Tensor, time: Any, out: Tensor | None
@@ -131,7 +131,7 @@ class SignedMemory(NeuronLayer):
 
 
 # theta, theta / 2, ..., theta / 128.
-THRESHOLDS = 8
+NUM_THRESHOLDS = 8
 # Of a threshold, halfway between it and the next.
 FIRES_AT = 0.75
 
@@ -144,8 +144,8 @@ def multi_threshold_spike(due: Tensor, least: Tensor | None) -> Tensor:
     size = due.abs() / FIRES_AT
     if least is not None:
         size = torch.where(due < 0, torch.minimum(size, least), size)
-    power = (size >= 2.0 ** (1 - THRESHOLDS)).to(due) * 2.0 ** (1 - THRESHOLDS)
-    for k in range(THRESHOLDS - 1):
+    power = (size >= 2.0 ** (1 - NUM_THRESHOLDS)).to(due) * 2.0 ** (1 - NUM_THRESHOLDS)
+    for k in range(NUM_THRESHOLDS - 1):
         # Twice the next smaller one.
         power += (size >= 2.0**-k).to(due) * 2.0 ** -(k + 1)
     return power * due.sign()
