@@ -70,10 +70,11 @@ class Stream:
         fresh = restart or cut
         run = self.network.run(x, self.T, keep=not fresh, **options)
         before = self._last
-        self._last = run.snapshots[self.T]
+        last = run.snapshots[self.T]
+        self._last = last
         self._age = 1 if fresh else self._age + 1
         if fresh:
-            self._first = self._operations(self._last)
+            self._first = self._operations(last)
             return FrameRun(run, fresh, cut)
         assert before is not None
         snapshots = {t: snapshot.since(before) for t, snapshot in run.snapshots.items()}

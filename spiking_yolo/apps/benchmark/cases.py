@@ -223,10 +223,7 @@ def _module(graph: Graph, node: Node) -> nn.Module:
 def spikingjelly_run(graph: Graph, x: Tensor, T: int) -> tuple[str, Callable[[], None]] | None:
     """A description of the twin, and a run of T steps of it; None without spikingjelly 2."""
     try:
-        from spikingjelly.activation_based import (
-            ann2snn,
-            functional,  # pyright: ignore[reportMissingImports]
-        )
+        from spikingjelly.activation_based import ann2snn, functional  # pyright: ignore
 
         release = version("spikingjelly")
         recipe, convert = ann2snn.RateCodingRecipe, ann2snn.Converter
