@@ -12,7 +12,7 @@ from torch import Tensor
 from spiking_yolo.convert.thresholds import NeuronParameters
 from spiking_yolo.graph import Graph
 from spiking_yolo.models.spec import Spec
-from spiking_yolo.observe import Input, Observer, relative_error
+from spiking_yolo.observe import Input, Observer
 from spiking_yolo.recipe import Recipe
 from spiking_yolo.snn.network import SpikingNetwork
 
@@ -82,8 +82,9 @@ def with_gain(neurons: NeuronParameters, k: float) -> NeuronParameters:
 
 
 def _judge(job: Job) -> Callable[[NeuronParameters, str], float]:
-    """A function of parameters, and of what to call them: the relative error of the output after T,
-    summed over batches and outputs.
+    """A function of parameters and of what to call them.
+
+    It returns the relative error of the outputs after T, summed over the images.
     """
     T = job.recipe.calibration.T
 
@@ -93,10 +94,8 @@ def _judge(job: Job) -> Callable[[NeuronParameters, str], float]:
         observer = Observer(network, job.graph, job.spec)
         total = 0.0
         for x in job.images:
-            seen = list(observer.observe(map(Input, x), T, want=("ann",), batch=len(x)))
-            for k in range(len(job.graph.outputs)):
-                outputs = [one.last.outputs[k] for one in seen]
-                total += relative_error(outputs, [one.ann_outputs[k] for one in seen])
+            for seen in observer.observe(map(Input, x), T, want=("ann",), batch=len(x)):
+                total += seen.error(T)
         return total
 
     return error

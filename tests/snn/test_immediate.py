@@ -50,7 +50,7 @@ def test_nobody_asks_and_all_is_the_same(monkeypatch: pytest.MonkeyPatch, method
 
     asked = run(net.network(simulation=SimulationOptions(event_driven=False)))
     for module in (layer_module, network_module, pooling_module):
-        monkeypatch.setattr(module, "immediate", lambda x: False)
+        monkeypatch.setattr(module, "on_cpu", lambda x: False)
     unasked = run(net.network(simulation=SimulationOptions(event_driven=False)))
     for one, other in zip(asked, unasked, strict=True):
         assert (one.fresh, one.cut, one.run.analogue_macs) == (

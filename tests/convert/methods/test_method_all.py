@@ -88,7 +88,7 @@ def test_scaled_input_and_biases_give_identical_spikes(name: str, cls: Any, j: i
 
 
 def test_every_method_is_named_as_its_function_which_names_its_paper():
-    for name, entry in METHODS.items():
+    for name, entry in list_methods().items():
         assert entry.name == name == entry.recipe.name
         assert entry.build.__name__ == name.replace("-", "_")
         assert entry.build.__doc__ and str(entry.year)[:2] == "20" and entry.reference
