@@ -344,7 +344,13 @@ class SpikingYOLO:
             refresh: Start anew after so many frames, so that rounding errors do not add up; 0:
                 only at a cut and where the size changes.
             every: Take every n-th frame.
-            conf, iou, classes, max_det, agnostic_nms, bgr, maps: See `detect`.
+            conf: See `detect`.
+            iou: See `detect`.
+            classes: See `detect`.
+            max_det: See `detect`.
+            agnostic_nms: See `detect`.
+            bgr: See `detect`.
+            maps: See `detect`.
 
         Yields:
             A Result per frame, with its number, time, and whether it is a cut.

@@ -29,6 +29,7 @@ from spiking_yolo.data.images import ImageSource, Placement, preprocess, read_im
 from spiking_yolo.decode.boxes import Detections
 from spiking_yolo.decode.classes import TopClasses, top_classes
 from spiking_yolo.decode.selection import Selection, path_of
+from spiking_yolo.errors import UserError
 from spiking_yolo.graph import Graph, forward
 from spiking_yolo.models.spec import Spec
 from spiking_yolo.snn.network import Probe, SpikingNetwork
@@ -267,6 +268,12 @@ class Observer:
         Raises:
             UserError: An image cannot be read, or steps lie outside of 1..T.
         """
+        steps = tuple(steps)
+        probes = tuple(probes)
+        if batch < 1 or (not T and steps):
+            raise UserError(
+                f"batch must be at least 1, and steps lie in 1..T, not {batch} and {steps}"
+            )
         left = iter(images)
         while chunk := list(islice(left, batch)):
             inputs = [self._read(image) for image in chunk]

@@ -187,9 +187,13 @@ def evaluate(
         title = f"{sequence.name}, {mode}"
         records = measure(bench, sequence, mode, lambda done: progress(title, done, length))
         if folder:
-            log = RecordLog(_log(folder, *key), calls[key])
+            # Under its name only once it is whole: the log of a sequence says that it is finished.
+            part = _log(folder, *key).with_suffix(".part")
+            part.unlink(missing_ok=True)
+            log = RecordLog(part, calls[key])
             log.append(records)
             log.close()
+            part.replace(_log(folder, *key))
         return records
 
     measured: list[Measured] = []
