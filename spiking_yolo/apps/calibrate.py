@@ -105,8 +105,8 @@ def usage(options: CalibrateOptions, statistics: Path) -> str:
         return f"use them with --statistics {shlex.quote(str(statistics))}\n"
     if statistics.is_relative_to(cache_folder() / "calibrations"):
         return (
-            f"every verb takes these from now on: remove {statistics.parent} to return to the"
-            " shipped ones\n"
+            f"the methods calibrated here use these from now on: remove {statistics.parent} to"
+            " return to the shipped ones\n"
         )
     return ""
 
