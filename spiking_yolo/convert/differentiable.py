@@ -64,7 +64,7 @@ class CompleteNetwork:
         events = {name: torch.zeros(sizes[name], requires_grad=True) for name in senders}
         counts = {name: Counts.alike(zeros) for name, zeros in events.items()}
         with torch.enable_grad():
-            total = operations.total_operations(self.graph, counts).digits.sum()
+            total = operations.total_operations(self.graph, counts, sizes).digits.sum()
             # Where no event reaches a weight.
             total = total + sum(0 * zeros.sum() for zeros in events.values())
             costs = torch.autograd.grad(total, list(events.values()), materialize_grads=True)

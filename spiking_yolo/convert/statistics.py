@@ -306,7 +306,7 @@ def _old_histograms(
 @torch.no_grad()
 def collect_histograms(graph: Graph, batches: Iterable[Tensor]) -> dict[str, Histogram]:
     """Histograms of the pre-activations of every activation node over batches of images [N, C, H,
-    W].
+    W]; of softmax, whose range follows from no range of scores, of the results.
     """
     if not graph.activations:
         raise UserError(
@@ -323,7 +323,8 @@ def collect_histograms(graph: Graph, batches: Iterable[Tensor]) -> dict[str, His
             )
         if node.name not in histograms:
             histograms[node.name] = Histogram.empty(before.shape[1])
-        histograms[node.name].update(before.cpu())
+        values = after if node.phi.softmax else before
+        histograms[node.name].update(values.cpu())
 
     for batch in batches:
         forward(graph, batch, tap)

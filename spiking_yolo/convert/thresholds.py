@@ -22,8 +22,16 @@ from spiking_yolo.recipe import Recipe
 YAML = Path(__file__).parents[1] / "models" / "yolov8n-relu.yaml"
 
 
-def check_silu(graph: Graph, recipe: Recipe) -> None:
-    """Raise UserError if the recipe's neurons cannot follow a SiLU of the graph."""
+def check_activations(graph: Graph, recipe: Recipe) -> None:
+    """Raise UserError if the recipe's neurons cannot follow a SiLU, or attention, of the graph."""
+    products = [node.name for node in graph.nodes if node.product]
+    if products and not _attends(recipe):
+        methods = [name for name, method in list_methods().items() if _attends(method.recipe)]
+        raise UserError(
+            f"node {products[0]!r} (attention) multiplies two maps, which needs neurons that send"
+            f" the changes of what they follow, and those of {recipe.name} do not: use --method"
+            f" {', '.join(methods)}; or give a detector without attention, such as YOLOv8"
+        )
     silus = [node.name for node in graph.activations if node.phi.silu]
     if not silus or "silu" in recipe.neuron_kind.follows:
         return
@@ -39,6 +47,14 @@ def check_silu(graph: Graph, recipe: Recipe) -> None:
         f" data=DATA.yaml imgsz=640`, and take its statistics by `{command('calibrate')} --weights"
         " runs/detect/train/weights/best.pt --images DIR`"
     )
+
+
+def _attends(recipe: Recipe) -> bool:
+    """Whether its neurons can multiply maps: a product of sums is no sum of products, unless the
+    changes of both are known.
+    """
+    follows = recipe.neuron_kind.follows
+    return "softmax" in follows and recipe.encoding.coding == "differential"
 
 
 # Node -> parameters of its neurons, see SpikingNetwork.
@@ -223,7 +239,7 @@ def base_parameters(
         UserError: The recipe names a layer that the graph lacks, or cannot convert one of its
             layers.
     """
-    check_silu(graph, recipe)
+    check_activations(graph, recipe)
     names = [node.name for node in graph.activations]
     if unknown := [name for name, _ in recipe.threshold.layers if name not in names]:
         raise UserError(

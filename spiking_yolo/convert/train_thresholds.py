@@ -19,6 +19,7 @@ from spiking_yolo.convert.output_error import Job
 from spiking_yolo.convert.thresholds import NeuronParameters, scaled
 from spiking_yolo.decode.boxes import decode
 from spiking_yolo.graph import Graph, Node, forward
+from spiking_yolo.graph.rewrites import product_sources
 from spiking_yolo.models.heads import HEADS
 from spiking_yolo.models.spec import Spec
 from spiking_yolo.recipe import Calibration
@@ -260,8 +261,12 @@ class _Trained:
         sites = network.sites
         self.logs = {name: start[name]["theta"].log() for name in sites}
         self.initial = {name: start[name]["initial"].expand(c).clone() for name, c in sites.items()}
-        self.bias = {name: torch.zeros(c) for name, c in sites.items()}
-        self.rest = {name: torch.zeros(c) for name, c in sites.items()}
+        # A softmax does not change with the mean of its scores, and a value at rest costs nothing
+        # only where weights that are known beforehand receive it.
+        softmaxes = {node.name for node in network.graph.activations if node.phi.softmax}
+        products = product_sources(network.graph)
+        self.bias = {name: torch.zeros(c) for name, c in sites.items() if name not in softmaxes}
+        self.rest = {name: torch.zeros(c) for name, c in sites.items() if name not in products}
         self.output: dict[str, Tensor] = {}
         self.scales: dict[str, Tensor] = {}
         for name, y in zip(network.graph.outputs, expected, strict=True):
@@ -281,12 +286,11 @@ class _Trained:
         values: dict[str, dict[str, Tensor]] = {}
         for name, log in self.logs.items():
             theta = log.exp()
-            values[name] = {
-                "theta": theta,
-                "initial": self.initial[name],
-                "bias": self.bias[name] * theta.detach(),
-                "rest": self.rest[name],
-            }
+            values[name] = {"theta": theta, "initial": self.initial[name]}
+            if name in self.bias:
+                values[name]["bias"] = self.bias[name] * theta.detach()
+            if name in self.rest:
+                values[name]["rest"] = self.rest[name]
         for name, bias in self.output.items():
             values[name] = {"bias": bias * self.scales[name] / 20}
         if detach:

@@ -9,8 +9,19 @@ from spiking_yolo.graph.graph import (
     Node,
     forward,
     max_pool,
+    product_fan_out,
     reached_padding,
 )
 from spiking_yolo.graph.validate import shapes
 
-__all__ = ["OPS", "Activation", "Graph", "Node", "forward", "max_pool", "reached_padding", "shapes"]
+__all__ = [
+    "OPS",
+    "Activation",
+    "Graph",
+    "Node",
+    "forward",
+    "max_pool",
+    "product_fan_out",
+    "reached_padding",
+    "shapes",
+]

@@ -5,6 +5,7 @@ A graph holds no code, so loading one executes none. Batch norm is already folde
 activation *call* is a node of its own.
 """
 
+import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
 from functools import cached_property
@@ -15,30 +16,36 @@ import torch.nn.functional as F
 from torch import Size, Tensor
 
 from spiking_yolo.errors import UserError
+from spiking_yolo.graph.attention import attend, attention_scores
 from spiking_yolo.io.json import entry, json_text
 
 # Operations with weights.
 WEIGHTED = ("conv", "linear")
+# Products of two feature maps, linear in each.
+PRODUCTS = ("attention_scores", "attend")
 # SiLU has its minimum at minus this.
 _SILU_LEAST = 1.2784645
 
 
 @dataclass(frozen=True)
 class Activation:
-    """An activation function phi, element-wise; its fields are the attributes of an activation
-    node.
+    """An activation function phi; its fields are the attributes of an activation node.
 
     slope: of the negative side (leaky ReLU); 0 is ReLU. cap: upper bound (clipped ReLU, ReLU6),
     None for none. levels: round phi(x) to a multiple of cap / levels (QCFS), None for no rounding.
-    silu: x * sigmoid(x), whatever the other fields say; it is not monotone.
+    silu: x * sigmoid(x), whatever the other fields say; it is not monotone. softmax: over the last
+    axis of scores, [N, heads, T, tokens], likewise; all others are element-wise.
     """
 
     slope: float = 0.0
     cap: float | None = None
     levels: int | None = None
     silu: bool = False
+    softmax: bool = False
 
     def __call__(self, x: Tensor) -> Tensor:
+        if self.softmax:
+            return x.softmax(-1)
         if self.silu:
             return F.silu(x)
         if self.cap is not None and self.levels:
@@ -49,10 +56,21 @@ class Activation:
         return y if self.cap is None else y.clamp_(max=self.cap)
 
     def reach(self, above: Tensor, below: Tensor) -> tuple[Tensor, Tensor]:
-        """Largest magnitudes of phi(x) above and below zero, for -below <= x <= above."""
+        """Largest magnitudes of phi(x) above and below zero, for -below <= x <= above.
+
+        Of softmax, whose range does not follow from that of x, they are given: see
+        `convert.statistics`.
+        """
+        if self.softmax:
+            return above, below
         if self.silu:
             return self(above), -self(-below.clamp(max=_SILU_LEAST))
         return self.continuous(above), self.slope * below
+
+    @property
+    def monotone(self) -> bool:
+        """Whether a larger x never has a smaller phi(x), whatever its neighbours are."""
+        return not (self.silu or self.softmax)
 
     @property
     def continuous(self) -> Self:
@@ -77,6 +95,11 @@ class Node:
     def weighted(self) -> bool:
         """Whether it is a convolution or a linear layer."""
         return self.op in WEIGHTED
+
+    @property
+    def product(self) -> bool:
+        """Whether it multiplies two feature maps."""
+        return self.op in PRODUCTS
 
     @property
     def phi(self) -> Activation:
@@ -126,7 +149,12 @@ class Graph:
     @cached_property
     def weighted(self) -> tuple[Node, ...]:
         """The convolutions and linear layers, in order."""
-        return tuple([node for node in self.nodes if node.op in WEIGHTED])
+        return tuple([node for node in self.nodes if node.weighted])
+
+    @cached_property
+    def layers(self) -> tuple[Node, ...]:
+        """All that multiplies: convolutions, linear layers, products of feature maps; in order."""
+        return tuple([node for node in self.nodes if node.weighted or node.product])
 
     def consumers(self) -> dict[str, list[Node]]:
         """For every node, the nodes that read it."""
@@ -168,6 +196,21 @@ class Graph:
         Tensor.to.
         """
         return replace(self, tensors={k: v.to(*args) for k, v in self.tensors.items()})
+
+
+def product_fan_out(node: Node, left: Sequence[int], right: Sequence[int]) -> tuple[int, int]:
+    """How many results of a product of feature maps each value of its operands enters.
+
+    The multiply-accumulates are the values of either operand times their number.
+
+    Args:
+        node: An operation of PRODUCTS.
+        left, right: Shapes of its operands, [N, C, ...].
+    """
+    tokens = math.prod(right[2:]) // node.attrs["areas"]
+    if node.op == "attention_scores":
+        return tokens, tokens
+    return right[1] // node.attrs["heads"], tokens
 
 
 def quantised_relu(
@@ -231,6 +274,8 @@ OPS: dict[str, Callable[..., Tensor]] = {
     "flatten": lambda a, w, b, x: torch.flatten(x, 1),
     "slice": lambda a, w, b, x: x[(slice(None), *(slice(*s) for s in a["slices"]))],
     "pad": lambda a, w, b, x: F.pad(x, a["padding"]),
+    "attention_scores": lambda a, w, b, q, k: attention_scores(q, k, a["heads"], a["areas"]),
+    "attend": lambda a, w, b, weights, v: attend(weights, v, a["heads"], a["areas"]),
 }
 
 
@@ -282,30 +327,34 @@ def _node(given: Mapping[str, Any]) -> Node:
 
 
 def layer_titles(graph: Graph, shapes: Mapping[str, Size]) -> dict[str, str]:
-    """Title of every weighted node and activation: "conv 5, 26 x 26, 256 channels", with the shape
-    of its own output.
+    """Title of every layer and activation: "conv 5, 26 x 26, 256 channels", with the shape of its
+    own output.
 
-    Convolutions and linear layers are numbered together, from 1; an activation has the number of
-    the one before it. shapes: of every node's output, [N, C, ...], see `graph.shapes`.
+    Layers are numbered together, from 1; an activation has the number of the one before it.
+    shapes: of every node's output, [N, C, ...], see `graph.shapes`.
     """
-    number = {node.name: k for k, node in enumerate(graph.weighted, 1)}
-    own = {name: name for name in number} | weighted_before(graph)
+    number = {node.name: k for k, node in enumerate(graph.layers, 1)}
+    own = {name: name for name in number} | layer_before(graph)
     return {
         name: (
-            f"{graph[layer].op} {number[layer]}{', output' * (name in graph.outputs)},"
+            f"{_OP_TITLES.get(graph[layer].op, graph[layer].op)} {number[layer]}"
+            f"{', output' * (name in graph.outputs)},"
             f" {_size(shapes[name])}"
         )
         for name, layer in own.items()
     }
 
 
-def weighted_before(graph: Graph) -> dict[str, str]:
-    """Activation -> the last convolution or linear layer that it is computed from without another
+_OP_TITLES = {"attention_scores": "attention scores", "attend": "attention"}
+
+
+def layer_before(graph: Graph) -> dict[str, str]:
+    """Activation -> the last layer (see `Graph.layers`) that it is computed from without another
     activation.
     """
     found: dict[str, str] = {}
     before: dict[str, str | None] = {}  # node -> the same for any node
-    order = {node.name: k for k, node in enumerate(graph.weighted)}
+    order = {node.name: k for k, node in enumerate(graph.layers)}
     for node in graph.nodes:
         if node.name in order:
             before[node.name] = node.name

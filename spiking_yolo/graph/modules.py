@@ -10,11 +10,40 @@ import torch.fx
 from torch import Tensor, nn
 
 from spiking_yolo.errors import UserError
+from spiking_yolo.graph.attention import attend, attention_scores
 from spiking_yolo.graph.graph import max_pool, quantised_relu
 
 # A leaf of the trace, since its padding depends on the size of the map.
 torch.fx.wrap("max_pool")
 Sides = tuple[int, int, int, int]
+
+
+class Attention(nn.Module):
+    """Attention over the positions of feature maps: softmax(q' k) v in each head, without a scale.
+
+    Args:
+        heads: Number of heads, which share the channels evenly.
+        areas: Runs of consecutive positions, in each of which attention stays; see
+            `graph.attention`.
+
+    Example:
+        >>> q = torch.randn(1, 8, 4, 4)
+        >>> Attention(heads=2)(q, q, torch.randn(1, 16, 4, 4)).shape
+        torch.Size([1, 16, 4, 4])
+    """
+
+    def __init__(self, heads: int, areas: int = 1) -> None:
+        super().__init__()
+        self.heads = heads
+        self.areas = areas
+
+    def forward(self, q: Tensor, k: Tensor, v: Tensor) -> Tensor:
+        """q, k: [N, heads * D, H, W]; v: [N, C, H, W], like the result."""
+        scores = attention_scores(q, k, self.heads, self.areas)
+        return attend(scores.softmax(-1), v, self.heads, self.areas)
+
+    def extra_repr(self) -> str:
+        return f"heads={self.heads}, areas={self.areas}"
 
 
 class PaddedMaxPool2d(nn.Module):

@@ -12,16 +12,16 @@ _MOVES = ("concat", "upsample", "max_pool", "slice", "pad", "flatten")
 def pool_before_neuron(graph: Graph) -> Graph:
     """Move every activation behind the max pooling that is its only consumer.
 
-    For signed memory neurons, which round phi of the summed input. Rounding and phi (except SiLU)
-    are monotone, so the final value is the same, and behind a 2 x 2 pooling a quarter of the
-    neurons remain. The activation keeps its name and with it its threshold.
+    For signed memory neurons, which round phi of the summed input. Rounding and phi (except SiLU
+    and softmax) are monotone, so the final value is the same, and behind a 2 x 2 pooling a quarter
+    of the neurons remain. The activation keeps its name and with it its threshold.
     """
     users = graph.consumers()
     # Pooling -> the activation that moves behind it.
     behind: dict[str, Node] = {}
     for node in graph.activations:
         ops = [user.op for user in users[node.name]]
-        if ops == ["max_pool"] and node.name not in graph.outputs and not node.phi.silu:
+        if ops == ["max_pool"] and node.name not in graph.outputs and node.phi.monotone:
             behind[users[node.name][0].name] = node
     renamed = {pool: node.name for pool, node in behind.items()}
     nodes: list[Node] = []
@@ -44,15 +44,15 @@ def with_identities(graph: Graph) -> Graph:
     """Insert neurons with the identity as activation where a weighted layer reads analogue values.
 
     A convolution without activation, as in linear bottlenecks and between shortcuts, would hand
-    analogue values to the next one. A neuron of the identity, which is leaky ReLU of slope 1, sends
-    them as spikes of both signs. It stands behind the sum that the weighted layer reads, but before
-    operations that only move values, so that joined maps are not sent twice. Only the image and the
-    outputs stay analogue.
+    analogue values to the next one, or to a product of attention. A neuron of the identity, which
+    is leaky ReLU of slope 1, sends them as spikes of both signs. It stands behind the sum that the
+    layer reads, but before operations that only move values, so that joined maps are not sent
+    twice. Only the image and the outputs stay analogue.
     """
     analogue = analogue_nodes(graph)
     identities: dict[str, str] = {}
     names: list[str] = []
-    for node in graph.weighted:
+    for node in graph.layers:
         names += node.inputs
     while names:
         node = graph[names.pop()]
@@ -77,7 +77,7 @@ def analogue_nodes(graph: Graph) -> set[str]:
     image = {node.name for node in graph.nodes if node.op == "input"}
     analogue: set[str] = set()
     for node in graph.nodes:
-        if node.weighted:
+        if node.weighted or node.product:
             analogue.add(node.name)
         elif node.op not in ("input", "activation"):
             if image.issuperset(node.inputs):
@@ -85,6 +85,22 @@ def analogue_nodes(graph: Graph) -> set[str]:
             elif not (analogue | image).isdisjoint(node.inputs):
                 analogue.add(node.name)
     return analogue
+
+
+def product_sources(graph: Graph) -> set[str]:
+    """The activations whose values enter products of feature maps, directly or moved."""
+    sources: set[str] = set()
+    names: list[str] = []
+    for node in graph.nodes:
+        if node.product:
+            names += node.inputs
+    while names:
+        node = graph[names.pop()]
+        if node.op == "activation":
+            sources.add(node.name)
+        else:
+            names += node.inputs
+    return sources
 
 
 def constant_nodes(graph: Graph) -> set[str]:
@@ -103,13 +119,14 @@ def readout_nodes(graph: Graph) -> tuple[Node, ...]:
     """The linear nodes behind the last neurons and poolings, in graph order.
 
     A linear map of a mean over time is the mean of the map, so they run only where the network's
-    output is read.
+    output is read. Products of two maps are not linear in both.
     """
     # Nodes that something else reads.
     others: set[str] = set()
     readout: list[Node] = []
     for node in reversed(graph.nodes):
-        if node.name in others or node.op in ("input", "activation", "max_pool"):
+        nonlinear = node.op in ("input", "activation", "max_pool") or node.product
+        if node.name in others or nonlinear:
             others.update(node.inputs)
         else:
             readout.append(node)

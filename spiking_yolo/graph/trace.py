@@ -22,7 +22,7 @@ from torch.fx.passes.shape_prop import ShapeProp
 
 from spiking_yolo.errors import UserError
 from spiking_yolo.graph import Graph, Node
-from spiking_yolo.graph.modules import QCFS, ClippedReLU, PaddedMaxPool2d
+from spiking_yolo.graph.modules import QCFS, Attention, ClippedReLU, PaddedMaxPool2d
 from spiking_yolo.io.names import reason
 
 # A split node: its source, and start and stop of each part.
@@ -252,6 +252,15 @@ def pad(call: Call, x: str, pad: Any, mode: str = "constant", value: float | Non
     return call.emit("pad", x, padding=[int(p) for p in pad])
 
 
+def attention(call: Call, q: str, k: str, v: str, m: Attention) -> str:
+    attrs = {"heads": m.heads, "areas": m.areas}
+    scores = f"{call.node.name}_scores"
+    weights = f"{call.node.name}_softmax"
+    call.nodes.append(Node(scores, "attention_scores", (q, k), attrs))
+    call.nodes.append(Node(weights, "activation", (scores,), {"softmax": True}))
+    return call.emit("attend", weights, v, **attrs)
+
+
 def identity(call: Call, x: str, *args: Any, **kwargs: Any) -> str:
     return x
 
@@ -267,10 +276,11 @@ def _fields(translate: Callable[..., str], *fields: str) -> Callable[..., str]:
 
 _POOL = ("kernel_size", "stride", "padding", "ceil_mode")
 
-# type of the leaf module -> f(call, input name, module)
+# type of the leaf module -> f(call, names of its inputs, module)
 MODULES: dict[type, Callable[..., str]] = {
     nn.Conv2d: conv,
     nn.Linear: linear,
+    Attention: attention,
     nn.ReLU: _fields(relu),
     nn.LeakyReLU: _fields(leaky, "negative_slope"),
     **dict.fromkeys([nn.Hardtanh, nn.ReLU6], _fields(hardtanh, "min_val", "max_val")),
@@ -323,7 +333,9 @@ ADVICE: dict[Any, str] = {
         "a sigmoid belongs into the decoding, behind the output",
     ),
     **dict.fromkeys(
-        [nn.Softmax, F.softmax, torch.softmax, "softmax"], "attention cannot be converted to spikes"
+        [nn.Softmax, F.softmax, torch.softmax, "softmax"],
+        "write attention as spiking_yolo.graph.modules.Attention; a softmax of scores belongs into"
+        " the decoding, behind the output",
     ),
 }
 
@@ -390,7 +402,7 @@ def _translate(fused: fx.GraphModule) -> Graph:
             outputs = _flat(args[0])
         elif node.op == "call_module" and type(modules[node.target]) in MODULES:
             module = modules[node.target]
-            names[node] = MODULES[type(module)](call, args[0], module)
+            names[node] = MODULES[type(module)](call, *args, module)
         elif node.target is getattr and node.args[1] == "shape":
             names[node] = None
         elif node.op in ("call_function", "call_method") and node.target in FUNCTIONS:

@@ -2,6 +2,7 @@
 node, which PyTorch's meta device gives without computing or allocating anything.
 """
 
+import math
 from collections.abc import Callable, Mapping
 from typing import Any
 
@@ -9,7 +10,7 @@ import torch
 from torch import Tensor
 
 from spiking_yolo.errors import UserError
-from spiking_yolo.graph.graph import OPS, Graph, Node, reached_padding
+from spiking_yolo.graph.graph import OPS, PRODUCTS, Graph, Node, product_fan_out, reached_padding
 from spiking_yolo.io.names import label, plain_name, reason
 from spiking_yolo.io.tensors import check_finite
 
@@ -58,6 +59,8 @@ def shapes(graph: Graph, height: int, width: int) -> dict[str, torch.Size]:
         numbers += output.numel()
         if weight is not None:
             macs += output.numel() * weight[0].numel()
+        if node.product:
+            macs += inputs[0].numel() * product_fan_out(node, *(x.shape for x in inputs))[0]
         if numbers > MAX_NUMBERS_IN_ALL or macs > MAX_MACS:
             raise UserError(
                 f"node {node.name!r} ({node.op}): up to here an image of {height} x {width} pixels"
@@ -89,6 +92,13 @@ def _fits(node: Node, weight: Tensor | None, inputs: list[Tensor], output: Tenso
             return x.shape == inputs[-1].shape
         case "linear":
             return x.ndim == 2
+        case "attention_scores":
+            return x.ndim == 4 and x.shape == inputs[1].shape
+        case "attend":
+            tokens = math.prod(inputs[1].shape[2:])
+            return x.shape[1:] == (a["heads"], tokens, tokens // a["areas"])
+        case "activation" if a.get("softmax"):
+            return x.ndim == 4
     return True
 
 
@@ -144,6 +154,12 @@ def _check_node(graph: Graph, node: Node) -> None:
     for key, value in node.attrs.items():
         if not tests[key](value):
             raise UserError(f"{where}: {key} cannot be {label(value)}")
+    if node.attrs.get("softmax") and graph[node.inputs[0]].op != "attention_scores":
+        raise UserError(
+            f"{where}: its softmax reads {label(node.inputs[0])!r}, which is no scores of attention"
+        )
+    if node.op == "attend" and not graph[node.inputs[0]].attrs.get("softmax"):
+        raise UserError(f"{where} reads {label(node.inputs[0])!r} as weights, which is no softmax")
     weight, bias = graph.parameters(node)
     if (weight is not None) != (node.op in _WEIGHT_AXES) or (weight is None and bias is not None):
         raise UserError(f"{where} lacks a weight, or has one that it does not need")
@@ -200,7 +216,12 @@ def _paddings(value: Any) -> bool:
 
 
 # Fewest and most inputs, for operations that do not have one.
-_INPUTS = {"input": (0, 0), "add": (2, 2), "concat": (1, 1000)}
+_INPUTS = {
+    "input": (0, 0),
+    "add": (2, 2),
+    "concat": (1, 1000),
+    **dict.fromkeys(PRODUCTS, (2, 2)),
+}
 _WEIGHT_AXES = {"conv": 4, "linear": 2}
 _POSITIVE, _BORDER = _integers(2, 1), _integers(2, 0)
 _WINDOW: Mapping[str, Test] = {"kernel": _POSITIVE, "stride": _POSITIVE, "ceil": _boolean}
@@ -212,10 +233,12 @@ _ATTRIBUTES: dict[str, Mapping[str, Test]] = {
         "cap": _or_none(_number(1e-30, 1e30)),
         "levels": _or_none(_integer(1)),
         "silu": _boolean,
+        "softmax": _boolean,
     },
     "max_pool": {**_WINDOW, "padding": _integers(4, 0)},
     "avg_pool": {**_WINDOW, "padding": _BORDER, "count_include_pad": _boolean},
     "upsample": {"scale": _POSITIVE},
     "slice": {"slices": _slices},
     "pad": {"padding": _paddings},
+    **{op: {"heads": _integer(1), "areas": _integer(1)} for op in PRODUCTS},
 }

@@ -12,6 +12,7 @@ from torch import Tensor, nn
 
 from spiking_yolo.errors import UserError
 from spiking_yolo.graph import Graph
+from spiking_yolo.graph.merge import with_merged_weights
 from spiking_yolo.graph.rewrites import with_identities
 from spiking_yolo.graph.trace import trace
 from spiking_yolo.io.assets import command
@@ -188,7 +189,8 @@ def load_ann(
         check_network(graph, spec)
     except UserError as error:
         raise UserError(f"{path}: {error}") from error
-    return Ann(with_identities(graph), spec, path, digest, tuple(options))
+    graph = with_identities(with_merged_weights(graph, (spec.height, spec.width)))
+    return Ann(graph, spec, path, digest, tuple(options))
 
 
 def _open_pickle(path: Path, trust: bool) -> tuple[Graph, Spec, bool]:

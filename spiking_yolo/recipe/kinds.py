@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from typing import Literal
 
 # What neurons may follow besides ReLU, and settings that not all of them read.
-ACTIVATIONS = ("slope", "cap", "silu")
+ACTIVATIONS = ("slope", "cap", "silu", "softmax")
 OPTIONS = (
     "gamma",
     "initial",
@@ -38,7 +38,7 @@ class Kind:
         events: "digits" if it sends the binary digits of its value whatever neuron.events says.
         carries: What an event carries besides its sign, for estimates of energy.
         follows: The activations other than ReLU that it can follow: "slope" (leaky ReLU), "cap"
-            (ReLU6) and "silu". Networks with others are refused.
+            (ReLU6), "silu" and "softmax" (attention). Networks with others are refused.
         supports: The settings that it reads, of OPTIONS; others are refused. "digits" is
             neuron.events=digits, "schedule" encoding.coarse and refine (spikes that are worth
             clock.spike_weight thetas).
@@ -76,7 +76,7 @@ KINDS: dict[str, Kind] = {
         "signed, remembers what it sent",
         signed=True,
         memory=True,
-        follows=("slope", "cap", "silu"),
+        follows=ACTIVATIONS,
         supports=("gamma", "initial", "hysteresis", "digits", "schedule", "msat"),
     ),
     "dcgs": Kind(

@@ -208,6 +208,8 @@ class SpikingNetwork(nn.Module):
         # Steps since `start`, and steps with the current image.
         self.t = self._since = 0
         self._quiet_since: int | None = None
+        # The counts after the first step, where there are products: see product_operations.
+        self._first: dict[str, Counts] | None = None
 
     @torch.no_grad()
     def feed(self, x: Tensor) -> None:
@@ -258,6 +260,10 @@ class SpikingNetwork(nn.Module):
                 self._shapes[name] = value.shape
             for used in self.plan.releases[name]:
                 del values[used]
+        if self.t == 1 and self.synapses.products:
+            self._first = {
+                name: Counts.of(torch.clone, count) for name, count in self.counts().items()
+            }
         self._output.add(values, self.t)
         if not self.plan.coding.once or not all(layer.settled for _, layer in self.layers()):
             self._quiet_since = None
@@ -286,7 +292,7 @@ class SpikingNetwork(nn.Module):
             spikes[name] = _per_image(layer.count) if switching else by_sender[name].spikes
             if maps and layer.count.ndim == 4:
                 spike_maps[name] = layer.count.mean(1)
-        by_layer = operations.operations_by_layer(self.graph, counts)
+        by_layer = operations.operations_by_layer(self.graph, counts, self._shapes, self._first)
         none = Counts.alike(torch.zeros_like(self._updates))
         share = self.recipe.bias_share(self.spike_weight(self._since))
         return Snapshot(

@@ -4,6 +4,7 @@ Both are cut at the borders: neither what a kernel multiplies with padding nor w
 beyond the map counts.
 """
 
+import math
 from collections.abc import Collection, Mapping, Sequence
 from functools import lru_cache
 
@@ -11,7 +12,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from spiking_yolo.graph import OPS, Graph, Node
+from spiking_yolo.graph import OPS, Graph, Node, product_fan_out
 from spiking_yolo.snn.counting import Counts
 from spiking_yolo.snn.layout import to_like
 
@@ -53,7 +54,8 @@ def spiking(graph: Graph, senders: Collection[str]) -> set[str]:
     """
     found: set[str] = set()
     for node in graph.nodes:
-        moved = node.op not in ("input", "conv", "linear") and found.issuperset(node.inputs)
+        analogue = node.op == "input" or node.weighted or node.product
+        moved = not analogue and found.issuperset(node.inputs)
         if node.name in senders or moved:
             found.add(node.name)
     return found
@@ -100,29 +102,80 @@ def synaptic_operations(graph: Graph, node: Node, arrived: Tensor) -> Tensor:
     return (reaching * to_like(fan_out(node, weight, *arrived.shape[2:]), reaching)).sum((1, 2))
 
 
-def operations_by_layer(graph: Graph, counts: Mapping[str, Counts]) -> dict[str, Counts]:
-    """Synaptic operations of each convolution and linear layer that receives events, float64 [N] in
-    each counting; counts as in `events`.
+def product_operations(
+    node: Node, arrived: Sequence[Tensor], shapes: Sequence[Sequence[int]], stored: Tensor | None
+) -> Tensor:
+    """Synaptic operations of a product of two feature maps: an event of one operand adds values of
+    the other, as a spike adds weights.
+
+    In the first step the right operand, keys or values, is stored as weights are, and the events of
+    the left one, queries or softmax, read it. Its changes afterwards meet all that they are
+    multiplied with: d(QK) = dQ K + Q dK.
+
+    Args:
+        node: The product.
+        arrived: Events of both operands, [N, C or 1, ...].
+        shapes: Of both operands, [N, C, ...].
+        stored: Those of the right operand by the end of the first step; None: nothing is stored.
+
+    Returns:
+        float64 [N].
+    """
+    left, right = (events.flatten(1).sum(1, dtype=torch.float64) for events in arrived)
+    if stored is not None:
+        right = right - stored.flatten(1).sum(1, dtype=torch.float64)
+    reach_of_left, reach_of_right = product_fan_out(node, *shapes)
+    return left * reach_of_left + right * reach_of_right
+
+
+def operations_by_layer(
+    graph: Graph,
+    counts: Mapping[str, Counts],
+    shapes: Mapping[str, Sequence[int]],
+    first: Mapping[str, Counts] | None = None,
+) -> dict[str, Counts]:
+    """Synaptic operations of each layer that receives events, float64 [N] in each counting.
+
+    Args:
+        graph: The network.
+        counts: As in `events`.
+        shapes: Of every node's output, [N, C, ...].
+        first: The counts after the first step, see `product_operations`.
     """
     arrived = events(graph, {name: count.stacked() for name, count in counts.items()})
-    return {
-        node.name: Counts.unstacked(synaptic_operations(graph, node, arrived[node.inputs[0]]))
-        for node in graph.weighted
-        if node.inputs[0] in arrived
-    }
+    stored: Mapping[str, Tensor] = {}
+    if first is not None:
+        stored = events(graph, {name: count.stacked() for name, count in first.items()})
+    operations: dict[str, Counts] = {}
+    for node in graph.layers:
+        if not arrived.keys() >= set(node.inputs):
+            continue
+        inputs = [arrived[name] for name in node.inputs]
+        if node.product:
+            sizes = [shapes[name] for name in node.inputs]
+            spent = product_operations(node, inputs, sizes, stored.get(node.inputs[1]))
+        else:
+            spent = synaptic_operations(graph, node, inputs[0])
+        operations[node.name] = Counts.unstacked(spent)
+    return operations
 
 
-def total_operations(graph: Graph, counts: Mapping[str, Counts]) -> Counts:
-    """Those of all layers together."""
+def total_operations(
+    graph: Graph, counts: Mapping[str, Counts], shapes: Mapping[str, Sequence[int]]
+) -> Counts:
+    """Those of all layers together; in products of feature maps events of both sides count."""
     some = next(iter(counts.values())).spikes
     nothing = Counts.alike(some.new_zeros(len(some), dtype=torch.float64))
-    return Counts.of(lambda *each: sum(each), nothing, *operations_by_layer(graph, counts).values())
+    return Counts.of(
+        lambda *each: sum(each), nothing, *operations_by_layer(graph, counts, shapes).values()
+    )
 
 
-def macs(graph: Graph, node: Node, shape: torch.Size) -> int:
-    """Multiply-accumulates of one convolution or linear layer for one image; shape: of its input,
-    [N, C, ...].
-    """
+def macs(graph: Graph, node: Node, shapes: Mapping[str, torch.Size]) -> int:
+    """Multiply-accumulates of a layer for one image; shapes: of every output, [N, C, ...]."""
+    shape = shapes[node.inputs[0]]
+    if node.product:
+        return math.prod(shape[1:]) * product_fan_out(node, shape, shapes[node.inputs[1]])[0]
     weight = graph.tensors[f"{node.name}.weight"]
     if node.op == "linear":
         return weight.numel()
@@ -143,9 +196,9 @@ def total_macs(
     """
     total = analogue = 0
     carrying = spiking(graph, senders)
-    for node in graph.weighted:
+    for node in graph.layers:
         source = node.inputs[0]
-        work = macs(graph, node, shapes[source])
+        work = macs(graph, node, shapes)
         total += work
         if source in carrying:
             continue

@@ -1,4 +1,4 @@
-"""Everything between the layers of neurons: linear maps, max pooling, and data movement."""
+"""Everything between the layers of neurons: linear maps, products, max pooling, data movement."""
 
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from typing import Any, Self, overload
@@ -89,6 +89,46 @@ class LinearMap(nn.Module):
         return f"{shape}, stride={self.attrs['stride']}" if self.weight.ndim == 4 else shape
 
 
+class Product:
+    """A product of two feature maps that arrive as changes: d(A B) = dA B + A' dB, where A' holds
+    dA already.
+
+    State is what both sides have sent. The sum of all results is the product of the sums.
+
+    Args:
+        node: An operation of `graph.PRODUCTS`.
+    """
+
+    def __init__(self, node: Node):
+        self.node = node
+        self.reset()
+
+    def reset(self) -> None:
+        """Nothing has arrived yet."""
+        self._left: Tensor | None = None
+        self._right: Tensor | None = None
+
+    def __call__(self, left: Tensor | None, right: Tensor | None) -> Tensor:
+        """The change of the product; None for no change, of one side at most, and not in the first
+        call.
+        """
+        if self._left is None or self._right is None:
+            assert left is not None and right is not None
+            self._left, self._right = left, right
+            return self._multiply(left, right)
+        changes: list[Tensor] = []
+        if left is not None:
+            changes.append(self._multiply(left, self._right))
+            self._left = self._left + left
+        if right is not None:
+            changes.append(self._multiply(self._left, right))
+            self._right = self._right + right
+        return changes[0] if len(changes) == 1 else changes[0] + changes[1]
+
+    def _multiply(self, left: Tensor, right: Tensor) -> Tensor:
+        return OPS[self.node.op](self.node.attrs, None, None, left, right)
+
+
 class Synapses(nn.Module):
     """All nodes of a graph except its neurons. The weights absorb theta (units.py)."""
 
@@ -110,6 +150,7 @@ class Synapses(nn.Module):
                 if n.op == "max_pool" and n.name not in plan.constant
             }
         )
+        self.products = {n.name: Product(n) for n in graph.nodes if n.product}
         # For dtype and device of potentials and outputs.
         self.like = next(iter(graph.tensors.values()))[:0]
         self._thetas: dict[str, Tensor] = {}
@@ -160,6 +201,8 @@ class Synapses(nn.Module):
         for name, pool in self._pools():
             source = self.plan.graph[name].inputs[0]
             pool.reset(source not in at_most_one, known.get(source), digits)
+        for product in self.products.values():
+            product.reset()
         self._shapes.clear()
 
     def pooled_counts(self) -> dict[str, Counts]:
@@ -196,6 +239,11 @@ class Synapses(nn.Module):
             return self.pools[node.name](received[0], spike_weight)
         if node.name in self.maps:
             return self.maps[node.name](received[0], biased)
+        if node.name in self.products:
+            operands: list[Tensor | None] = []
+            for name, value in zip(node.inputs, given, strict=True):
+                operands.append(None if value is None else dense(self.analogue(name, value)))
+            return self.products[node.name](*operands)
         whole = list(map(dense, received))
         if len(given) > 1:
             shapes = self._shapes.setdefault(node.name, [value.shape for value in received])

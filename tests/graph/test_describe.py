@@ -3,7 +3,7 @@
 from torch import randn
 
 from spiking_yolo.graph import Graph, Node, shapes
-from spiking_yolo.graph.graph import layer_titles, weighted_before
+from spiking_yolo.graph.graph import layer_before, layer_titles
 
 CONV = {"stride": [1, 1], "padding": [1, 1], "dilation": [1, 1], "groups": 1}
 POOL = {"kernel": [2, 2], "stride": [2, 2], "padding": [0, 0, 0, 0], "ceil": False}
@@ -30,7 +30,7 @@ def test_layers_are_numbered_and_have_the_size_of_their_own_output():
             "out.weight": randn(5, 4 * 3 * 4),
         },
     )
-    assert weighted_before(graph) == {"f": "a", "g": "b"}
+    assert layer_before(graph) == {"f": "a", "g": "b"}
     assert layer_titles(graph, shapes(graph, 6, 8)) == {
         "a": "conv 1, 6 x 8, 4 channels",
         "f": "conv 1, 3 x 4, 4 channels",

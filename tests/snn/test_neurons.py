@@ -23,7 +23,7 @@ from helpers.scalar_neurons import (
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from spiking_yolo.convert.thresholds import check_silu
+from spiking_yolo.convert.thresholds import check_activations
 from spiking_yolo.errors import UserError
 from spiking_yolo.graph import Activation, Graph, Node
 from spiking_yolo.recipe import Neuron, Recipe
@@ -248,6 +248,6 @@ def test_a_kind_that_follows_silu_converts_it():
     graph = Graph(
         (Node("x", "input"), Node("act", "activation", ("x",), {"silu": True})), ("act",), {}
     )
-    check_silu(graph, Recipe("test").with_settings({"neuron.kind": "smooth"}))
+    check_activations(graph, Recipe("test").with_settings({"neuron.kind": "smooth"}))
     with pytest.raises(UserError, match=r"node 'act' \(SiLU\) needs neurons that follow"):
-        check_silu(graph, Recipe("test"))
+        check_activations(graph, Recipe("test"))

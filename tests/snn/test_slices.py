@@ -53,7 +53,7 @@ def test_slices_of_channels_get_the_events_of_these(method: str, slope: float):
         observed=True
     )
     network.run(x, T=1)
-    found = operations.operations_by_layer(network.graph, network.counts())
+    found = operations.operations_by_layer(network.graph, network.counts(), network._shapes)
     sent = network.layer("act").count.double().sum((2, 3))
     assert sent.sum() > 0
     assert found["first"].spikes.tolist() == (5 * sent[:, :2].sum(1)).tolist()

@@ -52,8 +52,9 @@ class LayerWatch:
         self.sent = torch.zeros_like(before)
         self.wrong: list[int] = []
         self.eligible = 0
-        self._positive = before > 0
-        self._negative = before < 0
+        signs = phi(before) if phi.softmax else before
+        self._positive = signs > 0
+        self._negative = signs < 0
         self._wrong_before: Tensor | None = None
         # A step and the spike counts of each side by then.
         self._half = (0, [0.0, 0.0])

@@ -42,8 +42,11 @@ class CostModel:
             if node.weighted:
                 streams = streams or (node.name not in constant and node.inputs[0] not in events)
                 weights += graph.tensors[f"{node.name}.weight"].numel()
-                inputs, outputs = inputs + sizes[node.inputs[0]], outputs + sizes[node.name]
-        ann_exponentials = sum(sizes[node.name] for node in graph.activations if node.phi.silu)
+            if node.weighted or node.product:
+                inputs += sum(sizes[name] for name in node.inputs)
+                outputs += sizes[node.name]
+        exponential = [node.name for node in graph.activations if not node.phi.monotone]
+        ann_exponentials = sum(sizes[name] for name in exponential)
         streams = streams and recipe.encoding.coding == "rate"
         per_neuron = exponentials(recipe, silu=ann_exponentials > 0)
         return cls(

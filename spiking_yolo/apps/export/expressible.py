@@ -26,6 +26,8 @@ _NOT_IN_NIR = {
         " with strides of 2 in its convolutions"
     ),
     "upsample": "no upsampling; train the network with heads that need none",
+    "attention_scores": "no products of maps; export a network without attention",
+    "attend": "no products of maps; export a network without attention",
     "pad": "no padding apart from a convolution's; give the convolution behind it the padding",
 }
 _NO_CARRIER = (

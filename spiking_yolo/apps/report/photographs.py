@@ -27,7 +27,7 @@ from spiking_yolo.decode.boxes import Detections
 from spiking_yolo.decode.selection import Selection
 from spiking_yolo.detector import SpikingYOLO
 from spiking_yolo.graph import Graph, shapes
-from spiking_yolo.graph.graph import layer_titles, weighted_before
+from spiking_yolo.graph.graph import layer_before, layer_titles
 from spiking_yolo.metrics.energy import accounts
 from spiking_yolo.models.spec import Spec
 from spiking_yolo.observe import EVERYTHING, Observation
@@ -134,11 +134,11 @@ def layers_of(graph: Graph, spec: Spec) -> list[Layer]:
     """The layers of a simulated graph, in order."""
     sizes = shapes(graph, spec.height, spec.width)
     titles = layer_titles(graph, sizes)
-    neurons_of = {layer: neurons for neurons, layer in weighted_before(graph).items()}
+    neurons_of = {layer: neurons for neurons, layer in layer_before(graph).items()}
     layers: list[Layer] = []
-    for node in graph.weighted:
+    for node in graph.layers:
         neurons = neurons_of.get(node.name)
-        count = macs(graph, node, sizes[node.inputs[0]])
+        count = macs(graph, node, sizes)
         layers.append(Layer(node.name, titles[neurons or node.name], neurons, count))
     return layers
 

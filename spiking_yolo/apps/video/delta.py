@@ -12,9 +12,10 @@ from torch import Tensor
 
 from spiking_yolo.graph import OPS, Graph, Node, shapes
 from spiking_yolo.snn.counting import Counts
-from spiking_yolo.snn.operations import spiking, synaptic_operations
+from spiking_yolo.snn.operations import product_operations, spiking, synaptic_operations
 from spiking_yolo.snn.readout import Run, Snapshot
 from spiking_yolo.snn.stream import FrameRun, unlike
+from spiking_yolo.snn.synapses import Product
 
 
 def gates(
@@ -36,7 +37,7 @@ def gates(
         elif node.op == "activation":
             per_channel = factor * theta[node.name].to(like)
             threshold = per_channel.reshape(1, -1, *[1] * (len(shape) - 2)).expand(shape)
-        elif node.weighted:
+        elif node.weighted or node.product:
             threshold = like.new_zeros(()).expand(shape)
         elif node.op == "add":
             threshold = torch.maximum(*inputs)
@@ -75,6 +76,7 @@ class DeltaNetwork:
         # What the readers of a node know of it.
         self._sent: dict[str, Tensor] = {}
         self._sums: dict[str, Tensor] = {}
+        self._products: dict[str, Product] = {}
 
     @torch.no_grad()
     def __call__(self, x: Tensor, *, steps: Sequence[int] = (), maps: bool = False) -> FrameRun:
@@ -86,26 +88,34 @@ class DeltaNetwork:
         if fresh:
             self._sent = {}
             self._sums = {}
+            self._products = {}
         values: dict[str, Tensor] = {}
         # Of this frame, by sender: two layers that read one node get the same.
         changes: dict[str, Tensor] = {}
         operations = analogue = updates = 0.0
         for node in self.graph.nodes:
-            if not node.weighted:
+            if not (node.weighted or node.product):
                 inputs = [x] if node.op == "input" else [values[name] for name in node.inputs]
                 values[node.name] = OPS[node.op](node.attrs, None, None, *inputs)
                 continue
-            (source,) = node.inputs
-            if source not in changes:
-                changes[source] = self._change(source, values[source])
-            arrived = (changes[source] != 0).sum(1, keepdim=True)
-            values[node.name] = self._added(node, changes[source], bool(arrived.any()))
-            work = float(synaptic_operations(self.graph, node, arrived))
-            if source in self._events:
+            for source in node.inputs:
+                if source not in changes:
+                    changes[source] = self._change(source, values[source])
+            inputs = [changes[source] for source in node.inputs]
+            arrived = [(change != 0).sum(1, keepdim=True) for change in inputs]
+            any_arrived = any(bool(count.any()) for count in arrived)
+            values[node.name] = self._added(node, inputs, any_arrived)
+            if node.product:
+                stored = arrived[1] if fresh else None
+                sizes = [change.shape for change in inputs]
+                work = float(product_operations(node, arrived, sizes, stored))
+            else:
+                work = float(synaptic_operations(self.graph, node, arrived[0]))
+            if self._events.issuperset(node.inputs):
                 operations += work
             else:
                 analogue += work
-            updates += values[node.name].numel() * bool(arrived.any())
+            updates += values[node.name].numel() * any_arrived
         events = (change for name, change in changes.items() if name in self._events)
         messages = sum(float(change.count_nonzero()) for change in events)
         outputs = tuple(values[name].clone() for name in self.graph.outputs)
@@ -124,13 +134,21 @@ class DeltaNetwork:
         self._sent[name] += change
         return change
 
-    def _added(self, node: Node, change: Tensor, any_arrived: bool) -> Tensor:
-        """The sums of a layer after it has received a change; the bias is in them since the first
+    def _added(self, node: Node, changes: Sequence[Tensor], any_arrived: bool) -> Tensor:
+        """The sums of a layer after it has received changes; the bias is in them since the first
         frame.
         """
-        weight, bias = self.graph.parameters(node)
-        if node.name not in self._sums:
-            self._sums[node.name] = OPS[node.op](node.attrs, weight, bias, change)
-        elif any_arrived:
-            self._sums[node.name] += OPS[node.op](node.attrs, weight, None, change)
+        first = node.name not in self._sums
+        if not first and not any_arrived:
+            return self._sums[node.name]
+        if node.product:
+            change = self._products.setdefault(node.name, Product(node))(*changes)
+            assert change is not None
+        else:
+            weight, bias = self.graph.parameters(node)
+            change = OPS[node.op](node.attrs, weight, bias if first else None, *changes)
+        if first:
+            self._sums[node.name] = change
+        else:
+            self._sums[node.name] += change
         return self._sums[node.name]

@@ -82,6 +82,11 @@ def build_neurons(
         raise UserError(
             f"{where} (SiLU) needs neurons that follow the sum of their input: neuron.kind=memory"
         )
+    if phi.softmax and not ("softmax" in follows and CODINGS[recipe.encoding.coding].once):
+        raise UserError(
+            f"{where} (softmax of attention) needs neurons that send the changes of what they"
+            " follow: encoding.coding=differential and neuron.kind=memory"
+        )
     if phi.cap is not None and phi.slope:
         raise UserError(
             f"{where}: a leaky ReLU with a cap cannot be converted: train with a cap and slope 0"

@@ -77,6 +77,8 @@ class NeuronLayer(nn.Module, ABC):
         self.slope = phi.slope
         self.sign = sign
         self.coding = CODINGS[recipe.encoding.coding]
+        # A softmax is taken of the sum of all scores, before the neurons step.
+        self.reads_sums = plan.reads_sums or phi.softmax
         # How many digits n >= 0 spikes are counted as.
         binary = recipe.neuron_kind.events == "digits"
         self.digits = count_binary_digits if binary else count_digits
@@ -177,7 +179,9 @@ class NeuronLayer(nn.Module, ABC):
             if not isinstance(current, Tensor):
                 raise ValueError("the first step needs a current")
             self._begin(current)
-        if self.plan.reads_sums:
+        if self.phi.softmax:
+            current = self._softmax(current)
+        elif self.reads_sums:
             if current is None:
                 current = self._sum
             else:
@@ -209,12 +213,19 @@ class NeuronLayer(nn.Module, ABC):
             s.previous.copy_(out)
         return out
 
+    def _softmax(self, change: Tensor | Active | None) -> Tensor:
+        """The softmax of all scores so far, [N, heads, T, tokens]."""
+        if change is not None:
+            self._scores = dense(change) if self.t == 0 else self._scores + dense(change)
+            self._sum = self.phi(self._scores)
+        return self._sum
+
     def biased(self, p: Any, z: Tensor | None, first: bool) -> Tensor | None:
         """The current with the calibrated bias.
 
         Differential coding adds it once: to the first current, or to the sum.
         """
-        added = self.coding.once and not first and not self.plan.reads_sums
+        added = self.coding.once and not first and not self.reads_sums
         if z is None or p.bias is None or added:
             return z
         return z + p.bias
@@ -227,7 +238,7 @@ class NeuronLayer(nn.Module, ABC):
         See Recipe.bias_share.
         """
         share = self.recipe.bias_share
-        change = share(spike_weight) - (1.0 if self.plan.reads_sums else share(self.spike_weight))
+        change = share(spike_weight) - (1.0 if self.reads_sums else share(self.spike_weight))
         if not change or not hasattr(self, "bias"):
             return current
         like = self.state.sent
@@ -277,7 +288,7 @@ class NeuronLayer(nn.Module, ABC):
     @property
     def potential(self) -> Tensor:
         """Membrane potential, or the sum of the input for neurons that remember it; [N, C, ...]."""
-        if not self.plan.reads_sums:
+        if not self.reads_sums:
             return self.state.potential
         bias = self._optional("bias", self._sum)
         share = self.recipe.bias_share(self.spike_weight)

@@ -271,7 +271,7 @@ class MsatSignedMemory(MsatNeurons, SignedMemory):
         return self.due(s, p, self.total(s, z), self.coding.activations(self.t), buffers.d)
 
     def _received(self) -> Tensor | None:
-        return self._sum if self.plan.reads_sums else None
+        return self._sum if self.reads_sums else None
 
 
 @register("memory")

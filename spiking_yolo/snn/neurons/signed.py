@@ -46,7 +46,7 @@ class SignedMemory(NeuronLayer):
     _events: EventNeurons | None = None
 
     def unneeded(self) -> tuple[str, ...]:
-        return (*super().unneeded(), *(("potential",) if self.plan.reads_sums else ()))
+        return (*super().unneeded(), *(("potential",) if self.reads_sums else ()))
 
     def start(self, s: MemoryState, p: Parameters, z: Tensor | None, buffers: Buffers) -> None:
         """The sum of the input starts at zero, what was sent at the resting value.
@@ -74,7 +74,7 @@ class SignedMemory(NeuronLayer):
             type(self).step is SignedMemory.step
             and type(self).due is SignedMemory.due
             and self.complete
-            and not self.phi.silu
+            and self.phi.monotone
             and self.plan.sent_dtype is None
         )
         self._events = (
