@@ -1,0 +1,271 @@
+"""Attention in a spiking network: products of changes, the softmax neuron, streams, and a recount of
+every operation.
+"""
+
+from typing import Any
+
+import pytest
+import torch
+from helpers.attention import Attending
+from helpers.methods import relative_error
+from helpers.networks import images, make, spiking, statistics
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from torch import Tensor
+
+from spiking_yolo.apps.video.delta import DeltaNetwork, uniform_gates
+from spiking_yolo.convert.converted import Converted
+from spiking_yolo.convert.differentiable import CompleteNetwork
+from spiking_yolo.convert.methods import get_recipe, list_methods
+from spiking_yolo.convert.thresholds import base_parameters
+from spiking_yolo.errors import UserError
+from spiking_yolo.graph import Activation, Node, forward
+from spiking_yolo.graph.attention import attend, attention_scores
+from spiking_yolo.graph.rewrites import product_sources, with_identities
+from spiking_yolo.graph.trace import trace
+from spiking_yolo.snn.counting import count_digits
+from spiking_yolo.snn.network import SpikingNetwork
+from spiking_yolo.snn.neurons import NeuronLayer, build_neurons
+from spiking_yolo.snn.stream import Stream
+from spiking_yolo.snn.synapses import Product
+
+PLAIN = {"neuron.hysteresis": 0, "encoding.tau": 0, "neuron.slack": 0}
+ATTENDING = ("signed-digits", "differential", "coarse-to-fine", "msat-plus")
+
+
+def converted(method: str = "signed-digits", areas: int = 1, scale: float = 0.05) -> Converted:
+    """The network with thetas that are this share of the statistic."""
+    graph = with_identities(trace(make(lambda: Attending(areas)), images(1)))
+    recipe = get_recipe(method)
+    changes: dict[str, Any] = {"threshold.scale": scale}
+    if method == "signed-digits":
+        changes |= {**PLAIN, "calibration.kind": "none", "threshold.rule": "max"}
+    return spiking(graph, images(2), recipe, changes)
+
+
+@settings(deadline=None, max_examples=30)
+@given(
+    op=st.sampled_from(["attention_scores", "attend"]),
+    areas=st.sampled_from([1, 2]),
+    arrivals=st.lists(st.sampled_from(["left", "right", "both"]), max_size=5),
+    seed=st.integers(0, 99),
+)
+def test_changes_of_a_product_add_up(op: str, areas: int, arrivals: list[str], seed: int):
+    """d(QK) = dQ K + Q dK, in float64: the sum is the product of the sums."""
+    generator = torch.Generator().manual_seed(seed)
+    node = Node("p", op, ("a", "b"), {"heads": 2, "areas": areas})
+    multiply = attention_scores if op == "attention_scores" else attend
+    left_shape = (1, 4, 2, 4) if op == "attention_scores" else (1, 2, 8, 8 // areas)
+
+    def change(shape: tuple[int, ...]) -> Tensor:
+        return torch.randn(shape, generator=generator, dtype=torch.float64)
+
+    product = Product(node)
+    left, right = change(left_shape), change((1, 4, 2, 4))
+    total = product(left, right)
+    assert total is not None
+    for arrival in arrivals:
+        left_change = None if arrival == "right" else change(left_shape)
+        right_change = None if arrival == "left" else change((1, 4, 2, 4))
+        result = product(left_change, right_change)
+        assert result is not None
+        total = total + result
+        left = left if left_change is None else left + left_change
+        right = right if right_change is None else right + right_change
+    torch.testing.assert_close(total, multiply(left, right, 2, areas), rtol=1e-12, atol=1e-12)
+
+
+def softmax_neurons(theta: float, method: str = "signed-digits") -> NeuronLayer:
+    recipe = get_recipe(method).with_settings(PLAIN if method == "signed-digits" else {})
+    parameters = {"theta": torch.full((2,), theta), "initial": torch.tensor(0.5)}
+    return build_neurons(parameters, recipe, Activation(softmax=True))
+
+
+def test_a_softmax_neuron_sends_rounded_weights_and_then_their_changes():
+    """By hand: theta = 1/8; scores 0, log 3 weigh 1/4 and 3/4, which is 2 and 6 thetas; equal scores
+    weigh 4 thetas each.
+    """
+    layer = softmax_neurons(0.125)
+    scores = torch.zeros(1, 2, 1, 2)
+    scores[0, 0, 0, 1] = torch.tensor(3.0).log()
+    assert layer(scores).flatten().tolist() == [2, 6, 4, 4]
+    assert layer(-scores).flatten().tolist() == [2, -2, 0, 0]
+    assert layer.count.flatten().tolist() == [4, 8, 4, 4]
+    assert not layer(torch.ones(1, 2, 1, 2)).any()  # the same for all scores of a row
+
+
+@settings(deadline=None, max_examples=25)
+@given(
+    changes=st.lists(st.integers(0, 999), min_size=1, max_size=4),
+    theta=st.floats(1e-3, 0.5),
+    method=st.sampled_from(["signed-digits", "differential"]),
+)
+def test_what_softmax_neurons_have_sent_is_the_rounded_softmax_of_the_sum(
+    changes: list[int], theta: float, method: str
+):
+    layer = softmax_neurons(theta, method)
+    scores, sent = torch.zeros(2, 2, 3, 4), torch.zeros(2, 2, 3, 4)
+    for seed in changes:
+        change = torch.randn(scores.shape, generator=torch.Generator().manual_seed(seed))
+        scores += change
+        sent += layer(change)
+        for _ in range(2000 * (method == "differential")):
+            if layer.settled:
+                break
+            sent += layer(None)
+    error = (sent * theta - scores.softmax(-1)).abs().max().item()
+    assert error <= theta * (0.501 if method == "signed-digits" else 1.001)
+
+
+@pytest.mark.parametrize("areas", [1, 4])
+@pytest.mark.parametrize("method", ATTENDING)
+def test_it_approaches_the_ann(method: str, areas: int):
+    errors = []
+    for scale in (0.2, 0.02):
+        network = converted(method, areas, scale)
+        T = 1 if method == "signed-digits" else 96
+        run = network.network().run(images(2), T)
+        errors.append(relative_error(run.snapshots[T].outputs, forward(network.graph, images(2))))
+    assert errors[1] < 0.02
+    assert errors[1] < errors[0]
+
+
+def test_a_still_camera_costs_nothing_and_a_moving_one_what_a_new_run_shows():
+    network = converted()
+    stream = Stream(network.network(), 1)
+    first, second = images(2)[:1], images(2)[1:]
+    # A few pixels change, so that it is no cut.
+    moved = torch.where(torch.arange(8) < 2, second, first)
+    stream(first)
+    assert stream(first).run.snapshots[1].operations.digits.item() == 0
+    later = stream(moved).run.snapshots[1]
+    fresh = network.network().run(moved, 1).snapshots[1]
+    assert later.operations.digits.item() > 0
+    torch.testing.assert_close(later.outputs, fresh.outputs, rtol=1e-4, atol=1e-5)
+
+
+def recounted(network: SpikingNetwork, node: Node, frames: list[dict[str, Tensor]]) -> float:
+    """Operations of a product by a loop over everything that its operands sent, frame by frame."""
+    heads, areas = node.attrs["heads"], node.attrs["areas"]
+    shapes = network._shapes
+    tokens = shapes[node.inputs[1]][2:].numel()
+    reached_by_right = tokens // areas
+    reached_by_left = reached_by_right
+    if node.op == "attend":
+        reached_by_left = shapes[node.inputs[1]][1] // heads
+    total = 0.0
+    for number, spikes in enumerate(frames):
+        for value in spikes[node.inputs[0]].flatten().tolist():
+            total += count_digits(torch.tensor([value])).item() * reached_by_left
+        if number == 0:
+            continue
+        for value in spikes[node.inputs[1]].flatten().tolist():
+            total += count_digits(torch.tensor([value])).item() * reached_by_right
+    return total
+
+
+@pytest.mark.parametrize("areas", [1, 4])
+def test_operations_of_products_are_recounted(areas: int):
+    """In the first frame keys and values are stored as weights are; later their changes count."""
+    network = converted(areas=areas).network(observed=True)
+    frames: list[dict[str, Tensor]] = []
+
+    def probe(name: str, t: int, layer: NeuronLayer, current: Tensor | None) -> None:
+        frames[-1][name] = layer.out.clone()
+
+    first, second = images(2)[:1], images(2)[1:]
+    for number, x in enumerate((first, second, second * 0.9)):
+        names = [node.name for node in network.graph.activations]
+        frames.append(dict.fromkeys(names, torch.zeros(1)))
+        run = network.run(x, 1, keep=number > 0, probes=[probe])
+        by_layer = run.snapshots[1].operations_by_layer
+        for node in network.graph.nodes:
+            if node.product:
+                expected = recounted(network, node, frames)
+                assert by_layer[node.name].digits.item() == expected, (node.name, number)
+    totals = sum(count.digits.item() for count in by_layer.values())
+    assert run.snapshots[1].operations.digits.item() == totals
+
+
+def test_multiply_accumulates_include_the_products():
+    run = converted().network().run(images(1), 1)
+    # 16 tokens; stem, q and k, v, pe (cut at the border), both products, proj, ffn, head.
+    stem = (
+        3
+        * 6
+        * sum(
+            sum(
+                0 <= 2 * i - 1 + a < 8 and 0 <= 2 * j - 1 + b < 8
+                for a in range(3)
+                for b in range(3)
+            )
+            for i in range(4)
+            for j in range(4)
+        )
+    )
+    pe = 6 * sum(
+        sum(0 <= i - 1 + a < 4 and 0 <= j - 1 + b < 4 for a in range(3) for b in range(3))
+        for i in range(4)
+        for j in range(4)
+    )
+    products = 4 * 16 * 16 + 6 * 16 * 16
+    others = 16 * (6 * 4 * 2 + 6 * 6 + 6 * 6 + 6 * 8 * 2 + 6 * 5)
+    assert run.macs == stem + pe + products + others
+
+
+def test_results_do_not_depend_on_the_batch():
+    network = converted()
+    both = network.network().run(images(2), 1).snapshots[1]
+    for k in range(2):
+        one = network.network().run(images(2)[k : k + 1], 1).snapshots[1]
+        torch.testing.assert_close(one.outputs[0][0], both.outputs[0][k], rtol=1e-4, atol=1e-5)
+
+
+def test_methods_of_rate_coding_refuse_it_with_the_way_out():
+    graph = with_identities(trace(make(Attending), images(1)))
+    histograms = statistics(graph, images(2)).histograms
+    for name, method in list_methods().items():
+        if name in ATTENDING:
+            base_parameters(graph, histograms, method.recipe)
+            continue
+        with pytest.raises(UserError, match=r"node 'attention_scores'.*signed-digits"):
+            base_parameters(graph, histograms, method.recipe)
+
+
+def test_a_softmax_neuron_of_rate_coding_names_its_node():
+    recipe = get_recipe("signed-memory")
+    parameters = {"theta": torch.ones(2), "initial": torch.tensor(0.5)}
+    with pytest.raises(UserError, match=r"encoding\.coding=differential"):
+        build_neurons(parameters, recipe, Activation(softmax=True))
+
+
+def test_the_rival_on_video_multiplies_changes_too():
+    """EvNets without a threshold is the ANN, and a still frame costs it nothing."""
+    graph = with_identities(trace(make(Attending), images(1)))
+    rival = DeltaNetwork(graph, uniform_gates(graph, 0.0))
+    first, second = images(2)[:1], images(2)[1:]
+    moved = torch.where(torch.arange(8) < 2, second, first)
+    for x, still in ((first, False), (first, True), (moved, False), (first, False)):
+        snapshot = rival(x).run.snapshots[1]
+        torch.testing.assert_close(snapshot.outputs, forward(graph, x), rtol=1e-4, atol=1e-5)
+        assert (snapshot.operations.messages.item() == 0) == still
+
+
+def test_trained_neurons_are_the_simulated_ones():
+    """No bias for a softmax, which would not change, and nothing at rest before a product: no
+    constant map could stand for it. Products count both sides in training, as in a stream.
+    """
+    graph = with_identities(trace(make(Attending), images(1)))
+    recipe = get_recipe("signed-digits").with_settings({"calibration.steps": 40})
+    network = spiking(graph, images(2), recipe)
+    without_rest = {name for name, own in network.neurons.items() if "rest" not in own}
+    assert without_rest - set(graph.outputs) == product_sources(graph)
+    assert "bias" not in network.neurons["attention_softmax"]
+    x = images(2)
+    complete = CompleteNetwork(graph, (8, 8), recipe.neuron.slack)
+    outputs, spent = complete(x, network.neurons)
+    snapshot = network.network().run(x, 1).snapshots[1]
+    torch.testing.assert_close(tuple(outputs), snapshot.outputs, rtol=1e-4, atol=1e-5)
+    stored = sum(snapshot.sent_by_layer[name].digits * 16 for name in ("k_identity", "v_identity"))
+    operations = snapshot.operations.digits + stored
+    torch.testing.assert_close(spent.double() * complete.macs, operations, rtol=1e-4, atol=0.5)
