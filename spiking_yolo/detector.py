@@ -57,6 +57,8 @@ class SpikingYOLO:
         imgsz: Input size in pixels: the side of a square, or (height, width).
         statistics: Activation statistics, if they do not lie beside the weights.
         trust: Let Ultralytics open a .pt that is not recognised. It can run code hidden in it.
+        head: "one2one" or "one2many", of a network that has both (YOLOv10, YOLO26). By default the
+            first, whose boxes need no suppression: `iou` has no effect.
         weight_bits: Bits of the weights, also of the ANN: 8, as a chip stores them.
         device: "cpu", "cuda", "cuda:1", ...
         precision: "bf16" multiplies spikes and weights in bfloat16; potentials stay in float32.
@@ -83,6 +85,7 @@ class SpikingYOLO:
         imgsz: int | Size | None = None,
         statistics: str | Path | None = None,
         trust: bool = False,
+        head: str | None = None,
         weight_bits: int | None = None,
         device: str | torch.device = "cpu",
         precision: Precision = "float32",
@@ -100,6 +103,7 @@ class SpikingYOLO:
             "names": names,
             "imgsz": imgsz,
             "statistics": statistics,
+            "head": head,
             "weight_bits": weight_bits,
         }
         if isinstance(weights, Converted):

@@ -35,7 +35,7 @@ if TYPE_CHECKING:
     from spiking_yolo.models.load import Ann
     from spiking_yolo.snn.plan import SimulationOptions
 
-IMGSZ = "network input in pixels, 416 or HEIGHTxWIDTH (288x416): multiples of 32"
+IMGSZ = "network input in pixels, 416 or HEIGHTxWIDTH (288x416): multiples of 32, or of 64 with P6"
 Item = TypeVar("Item")
 # (what, how much of it is done, of how much or None, remark="").
 Progress = Callable[..., Any]
@@ -60,6 +60,11 @@ class WeightsOptions(Options):
         False, "open a .pt that is not known here, which can run code hidden in it"
     )
     imgsz: Size | None = setting(None, IMGSZ)
+    head: Literal["one2one", "one2many"] | None = setting(
+        None,
+        "of the two of YOLOv10 and YOLO26; one2many needs non-maximum suppression, one2one, the"
+        " default, does not",
+    )
     cfg: Path | None = setting(
         None, "darknet cfg, if it does not lie beside the weights; or torchvision:NAME"
     )
@@ -160,7 +165,14 @@ def load_ann(options: WeightsOptions) -> Ann:
     from spiking_yolo.models.load import load_ann
 
     weights = options.weights or default_weights()
-    return load_ann(weights, options.cfg, options.names, options.imgsz, options.trust_weights)
+    return load_ann(
+        weights,
+        options.cfg,
+        options.names,
+        options.imgsz,
+        options.trust_weights,
+        options.head,
+    )
 
 
 def load(options: MethodOptions, photographs: Iterable[Picture] = ()) -> Converted:
@@ -183,6 +195,7 @@ def _load(
         imgsz=options.imgsz,
         statistics=options.statistics,
         trust=options.trust_weights,
+        head=options.head,
         weight_bits=options.weight_bits,
         photographs=photographs,
     )

@@ -42,6 +42,7 @@ def load(
     imgsz: int | Size | None = None,
     statistics: str | Path | None = None,
     trust: bool = False,
+    head: str | None = None,
     weight_bits: int | None = None,
     photographs: Iterable[Picture] = (),
 ) -> Converted:
@@ -51,7 +52,7 @@ def load(
         weights: A file, or the name of a network of the zoo.
         method: Name of a method, a recipe or its .json file; the default method if None.
         settings: Changes of the recipe by key, as of --set.
-        cfg, names, imgsz, trust: See load_ann.
+        cfg, names, imgsz, trust, head: See load_ann.
         statistics: Their file, instead of the one that belongs to the weights.
         weight_bits: See convert.
         photographs: See convert_ann.
@@ -67,13 +68,14 @@ def load(
             "imgsz": imgsz,
             "cfg": cfg,
             "names": names,
+            "head": head,
             "statistics": statistics,
             "weight-bits": weight_bits,
         }
         return _load_converted(path, [name for name, value in options.items() if value is not None])
     settings = settings or {}
     recipe = get_recipe(method or DEFAULT).with_settings(settings)
-    ann = load_ann(path, cfg, names, imgsz, trust)
+    ann = load_ann(path, cfg, names, imgsz, trust, head)
     finer = "calibration.operations" not in settings
     return convert_ann(ann, recipe, statistics, weight_bits, photographs, finer)
 

@@ -67,7 +67,7 @@ class Selection(DetectionOptions):
         boxes = boxes.clamp(-1, 2)
         results: list[Detections] = []
         for of_image, score, placement in zip(boxes, scores, placements, strict=True):
-            chosen = self.select(of_image, score)
+            chosen = self.select(of_image, score, spec.nms)
             chosen = replace(chosen, xyxy=placement.to_image(chosen.xyxy))
             chosen = chosen.take((chosen.xyxy[:, 2:] > chosen.xyxy[:, :2]).all(1))
             if self.classes is not None:
@@ -75,14 +75,16 @@ class Selection(DetectionOptions):
             results.append(chosen)
         return results
 
-    def select(self, boxes: Tensor, scores: Tensor) -> Detections:
+    def select(self, boxes: Tensor, scores: Tensor, suppress: bool = True) -> Detections:
         """Threshold the scores of one image, and suppress boxes greedily.
 
         Args:
             boxes: Corners x1, y1, x2, y2 in any unit, [k, 4].
             scores: Objectness times class probability, [k, C]; above `conf` a box counts.
+            suppress: False for a head that finds each object once. A box then counts for every
+                class above `conf`, as in Ultralytics, or, with `agnostic_nms`, for the best alone.
         """
-        if self.multi_label:
+        if self.multi_label if suppress else not self.agnostic_nms:
             index, class_id = (scores > self.conf).nonzero(as_tuple=True)
             every = Detections(boxes[index].float(), scores[index, class_id].float(), class_id)
         else:
@@ -90,7 +92,9 @@ class Selection(DetectionOptions):
             every = Detections(boxes.float(), confidence.float(), class_id)
             every = every.take(confidence > self.conf)
         every = every.take(every.xyxy.isfinite().all(1))
-        if self.agnostic_nms:
+        if not suppress:
+            order = every.confidence.argsort(descending=True, stable=True)
+        elif self.agnostic_nms:
             # Nor may boxes of other classes suppress any.
             every = self._of_classes(every)
             order = nms(every.xyxy, every.confidence, self.iou)

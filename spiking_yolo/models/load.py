@@ -24,7 +24,7 @@ from spiking_yolo.models.classifiers import TORCHVISION, build, load_torchvision
 from spiking_yolo.models.darknet_weights import load_darknet
 from spiking_yolo.models.spec import Spec, check_network, check_spec
 from spiking_yolo.models.ultralytics import open_isolated
-from spiking_yolo.models.yolo_checkpoint import read_checkpoint
+from spiking_yolo.models.yolo_checkpoint import BRANCHES, read_checkpoint
 from spiking_yolo.models.yolov1 import YOLOv1
 from spiking_yolo.models.zoo import located
 
@@ -137,6 +137,7 @@ def load_ann(
     names: str | Path | None = None,
     imgsz: int | Size | None = None,
     trust: bool = False,
+    head: str | None = None,
 ) -> Ann:
     """Load and trace a network: darknet, a checkpoint of ours, YOLOv5, Ultralytics, torchvision.
 
@@ -146,6 +147,8 @@ def load_ann(
         names: File of class names, by default beside the weights.
         imgsz: Input size in pixels, the side of a square or (height, width).
         trust: Let Ultralytics open a .pt that is not known here, which can run the file's code.
+        head: "one2one" or "one2many", of a network that has both (YOLOv10, YOLO26); by default the
+            first, whose boxes need no non-maximum suppression.
 
     Raises:
         UserError: A file cannot be read, does not fit, or is not trusted.
@@ -167,8 +170,14 @@ def load_ann(
         )
     if size is not None:
         options += ["--imgsz", size_name(size)]
+    if head is not None:
+        if head not in BRANCHES:
+            raise UserError(f"head must be one of {', '.join(BRANCHES)}, not {head!r}")
+        if kind != "pickle":
+            raise UserError(f"{path} has one head alone: leave out --head")
+        options += ["--head", head]
     if kind == "pickle":
-        graph, spec, isolated = _open_pickle(path, trust)
+        graph, spec, isolated = _open_pickle(path, trust, head)
         spec = _resized(spec, size)
         digest = sha256(path)
         if isolated:
@@ -193,14 +202,14 @@ def load_ann(
     return Ann(graph, spec, path, digest, tuple(options))
 
 
-def _open_pickle(path: Path, trust: bool) -> tuple[Graph, Spec, bool]:
+def _open_pickle(path: Path, trust: bool, head: str | None) -> tuple[Graph, Spec, bool]:
     """Graph and Spec of a .pt, and whether Ultralytics had to open it."""
     try:
-        return *read_checkpoint(path), False
+        return *read_checkpoint(path, head), False
     except UserError:
         if not trust:
             raise
-    return *open_isolated(path), True
+    return *open_isolated(path, head), True
 
 
 def file_kind(path: Path) -> str:
@@ -234,5 +243,10 @@ def _resized(spec: Spec, size: Size | None) -> Spec:
         raise UserError(
             f"this network has a connected head and takes {size_name(fixed)} pixels only: leave"
             " --imgsz out"
+        )
+    if size[0] % spec.stride or size[1] % spec.stride:
+        raise UserError(
+            f"each side of this network's input must be a multiple of {spec.stride} pixels, not"
+            f" {size_name(size)}: give another --imgsz"
         )
     return replace(spec, height=size[0], width=size[1])

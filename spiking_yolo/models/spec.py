@@ -12,7 +12,7 @@ from spiking_yolo.errors import UserError
 from spiking_yolo.graph import Graph
 from spiking_yolo.graph.validate import check_graph
 from spiking_yolo.io.json import json_text, read_json
-from spiking_yolo.io.names import LARGEST, label
+from spiking_yolo.io.names import LARGEST, STRIDE, label
 from spiking_yolo.models.heads import HEADS, HeadSpec
 
 
@@ -22,7 +22,9 @@ class Spec:
 
     height, width: input size in pixels. resize: "stretch"; "letterbox" (darknet) or "letterbox-114"
     (Ultralytics), which keep the aspect ratio in a grey frame; or "crop", the centre as in
-    torchvision's evaluation of ImageNet.
+    torchvision's evaluation of ImageNet. stride: pixels per cell of the coarsest map, of which both
+    sides of a detector's input are multiples. nms: whether several boxes of one object must be
+    suppressed; heads trained to find each object once (YOLOv10, YOLO26) need none.
     """
 
     task: Literal["detect", "classify"]
@@ -33,6 +35,8 @@ class Spec:
     heads: tuple[HeadSpec, ...] = ()
     mean: tuple[float, ...] = (0.0, 0.0, 0.0)
     std: tuple[float, ...] = (1.0, 1.0, 1.0)
+    stride: int = STRIDE
+    nms: bool = True
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "names", tuple(map(label, self.names)))
@@ -100,6 +104,8 @@ def check_spec(spec: Spec) -> None:
         _require(name, _whole(getattr(spec, name), 1, most), getattr(spec, name))
     _require("mean", _numbers(spec.mean, 3, -1e3), spec.mean)
     _require("std", _numbers(spec.std, 3, 1e-6), spec.std)
+    _require("stride", _whole(spec.stride, 1, LARGEST), spec.stride)
+    _require("nms", isinstance(spec.nms, bool), spec.nms)
     _require("heads", bool(spec.heads) == (spec.task == "detect"), len(spec.heads))
     for head in spec.heads:
         _check_head(head, len(spec.names))

@@ -11,25 +11,33 @@ import shutil
 import subprocess
 import sys
 import tempfile
+import warnings
 from pathlib import Path
 from typing import Any
 
 import torch
 from torch import nn
 
-from spiking_yolo.errors import UserError, require
+from spiking_yolo.errors import Notice, UserError, require
 from spiking_yolo.graph import Graph
 from spiking_yolo.graph.graph import graph_from, graph_metadata
 from spiking_yolo.graph.trace import trace
-from spiking_yolo.io.names import STRIDE, printable
+from spiking_yolo.io.json import entry, json_text
+from spiking_yolo.io.names import printable
 from spiking_yolo.io.tensors import read_safetensors, write_safetensors
-from spiking_yolo.models.spec import HeadSpec, Spec
-from spiking_yolo.models.yolo_blocks import FAMILIES, refuse_attention
-from spiking_yolo.models.yolo_checkpoint import RawHeads
+from spiking_yolo.models.checkpoint_file import Record, stand_in
+from spiking_yolo.models.spec import Spec
+from spiking_yolo.models.yolo_builder import FAMILIES, Builder
+from spiking_yolo.models.yolo_checkpoint import RawHeads, network_of
+
+# More than any network has, since its tensors are in memory already.
+NUMBERS = 1 << 40
 
 
-def open_isolated(path: Path) -> tuple[Graph, Spec]:
+def open_isolated(path: Path, head: str | None = None) -> tuple[Graph, Spec]:
     """Graph and Spec of an Ultralytics checkpoint. Call for trusted files only: it unpickles.
+
+    head: See `read_checkpoint`.
 
     Raises:
         UserError: The file cannot be opened or converted.
@@ -42,7 +50,7 @@ def open_isolated(path: Path) -> tuple[Graph, Spec]:
         output = Path(folder) / "network.safetensors"
         module = "spiking_yolo.models.ultralytics"
         process = subprocess.run(
-            [sys.executable, "-P", "-m", module, str(checkpoint), str(output)],
+            [sys.executable, "-P", "-m", module, str(checkpoint), str(output), head or ""],
             env=environment(folder),
             capture_output=True,
             text=True,
@@ -71,11 +79,11 @@ def environment(folder: str | Path) -> dict[str, str]:
     }
 
 
-def load_ultralytics(path: str | Path) -> tuple[RawHeads, Spec]:
+def load_ultralytics(path: str | Path, head: str | None = None) -> tuple[RawHeads, Spec]:
     """The network in eval mode and its Spec. Unpickles the file.
 
     Raises:
-        UserError: Ultralytics cannot open it, or it is not a plain detector.
+        UserError: Ultralytics cannot open it, or it is no detector.
     """
     tasks = require("ultralytics.nn.tasks", "ultralytics")
     try:
@@ -85,62 +93,62 @@ def load_ultralytics(path: str | Path) -> tuple[RawHeads, Spec]:
         raise UserError(
             f"Ultralytics cannot open {path} ({lines[0]}): give a checkpoint of its trainer"
         ) from error
-    return adapt(model, model.args.get("imgsz", 640))
+    return adapt(model, head)
 
 
-def adapt(model: Any, imgsz: int | list[int]) -> tuple[RawHeads, Spec]:
-    """Network and Spec of a DetectionModel.
+def adapt(model: nn.Module, head: str | None = None) -> tuple[RawHeads, Spec]:
+    """Network and Spec of a DetectionModel: our blocks where they are known, its own elsewhere.
 
     Args:
         model: An ultralytics.nn.tasks.DetectionModel.
-        imgsz: Side, or (height, width), in pixels; rounded up to whole strides.
+        head: See `read_checkpoint`.
 
     Raises:
-        UserError: A part cannot be converted; names it.
+        UserError: It is no detector.
     """
-    head = model.model[-1] if isinstance(getattr(model, "model", None), nn.Sequential) else model
-    if type(head).__name__ != "Detect" or getattr(head, "one2one_cv2", None) is not None:
-        raise UserError(
-            f"node 'model.{getattr(head, 'i', '')}' ({type(head).__name__}) is not the plain"
-            " detection head of v3u, v5u and v8: give a checkpoint of one of them, trained for the"
-            " task detect"
-        )
-    if getattr(model, "yaml", {}).get("channels", 3) != 3 or head.stride.max() > STRIDE:
-        raise UserError(
-            f"only RGB networks with strides up to {STRIDE} can be converted: give one without P6"
-        )
-    for name, module in model.named_modules():
-        refuse_attention(type(module).__name__, name)
-    sides = imgsz if isinstance(imgsz, (list, tuple)) else (imgsz, imgsz)
-    height, width = (-(-int(side) // STRIDE) * STRIDE for side in sides)
-    names = tuple(str(model.names[i]) for i in range(head.nc))
-    heads = (HeadSpec("yolov8", classes=head.nc, num=1, bins=head.reg_max),) * head.nl
-    return raw_heads(model).eval(), Spec("detect", names, height, width, "letterbox-114", heads)
+    return network_of(_record(model), Builder(NUMBERS, _own_copy), head)
 
 
-def raw_heads(model: Any) -> RawHeads:
-    """A DetectionModel up to its head's last convolutions, [N, 4 bins + C, H, W] per stride.
+def _record(module: nn.Module) -> Record:
+    """What a checkpoint would hold of a module; `args` holds the module itself."""
+    kind = type(module)
+    record = stand_in(f"{kind.__module__}.{kind.__qualname__}")(module)
+    children: dict[str, Record] = {}
+    for name, child in module._modules.items():
+        if child is not None:
+            children[name] = _record(child)
+    record.state = {**vars(module), "_modules": children}
+    return record
 
-    A copy in which every activation call has its own module, and so its own name.
+
+def _own_copy(record: Record) -> nn.Module:
+    """A copy of Ultralytics' module, made ready for tracing.
+
+    Every activation call has its own module, and so its own name.
     """
-    layers = copy.deepcopy(model.model)
-    for module in layers.modules():
-        if isinstance(act := getattr(module, "act", None), nn.Module):
-            module.act = copy.deepcopy(act)
-        # C2f: iterating over chunks cannot be traced, splits say their sizes.
-        if hasattr(module, "forward_split"):
-            module.forward = module.forward_split
-    return RawHeads(layers, [layer.f for layer in layers])
+    (module,) = record.args
+    copied = copy.deepcopy(module)
+    for inner in copied.modules():
+        if isinstance(act := getattr(inner, "act", None), nn.Module):
+            inner.act = copy.deepcopy(act)
+        # Iterating over chunks cannot be traced, splits say their sizes.
+        if hasattr(inner, "forward_split"):
+            inner.forward = inner.forward_split
+    return copied
 
 
-def write_network(path: Path, output: Path) -> None:
+def write_network(path: Path, output: Path, head: str | None = None) -> None:
     """Run in the separate process: unpickle, trace, and write a file for `read_network`."""
-    model, spec = load_ultralytics(path)
+    with warnings.catch_warnings(record=True) as notices:
+        warnings.simplefilter("always")
+        model, spec = load_ultralytics(path, head)
     try:
         graph = trace(model, torch.zeros(1, 3, spec.height, spec.width))
     except UserError as error:
         raise UserError(f"{error}; {FAMILIES}") from error
-    write_safetensors(output, graph.tensors, {**graph_metadata(graph), "spec": spec.to_json()})
+    said = [str(notice.message) for notice in notices if notice.category is Notice]
+    metadata = {"spec": spec.to_json(), "notices": json_text(said)}
+    write_safetensors(output, graph.tensors, {**graph_metadata(graph), **metadata})
 
 
 def read_network(path: Path) -> tuple[Graph, Spec]:
@@ -148,12 +156,14 @@ def read_network(path: Path) -> tuple[Graph, Spec]:
     metadata, tensors = read_safetensors(path)
     # Copies, which outlive the file.
     copies = {key: value.clone() for key, value in tensors.items()}
+    for said in entry(metadata, "notices", list[str]):
+        warnings.warn(Notice(said), stacklevel=2)
     return graph_from(metadata, copies), Spec.from_json(metadata["spec"])
 
 
 if __name__ == "__main__":
     try:
-        write_network(Path(sys.argv[1]), Path(sys.argv[2]))
+        write_network(Path(sys.argv[1]), Path(sys.argv[2]), sys.argv[3] or None)
     except UserError as error:
         print("error:", printable(" ".join(str(error).splitlines())), file=sys.stderr)
         sys.exit(2)

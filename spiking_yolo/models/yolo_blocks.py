@@ -1,112 +1,15 @@
-"""The blocks of YOLOv5 and Ultralytics' detectors, built from the Records of a checkpoint.
+"""The blocks of YOLOv5 and Ultralytics' detectors.
 
 Children keep their names in the checkpoint, so the layers of neurons have the same names whether
 this package or Ultralytics opens it.
 """
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from itertools import islice
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor, nn
-
-from spiking_yolo.errors import UserError
-from spiking_yolo.models.checkpoint_file import Record, tensor_of
-
-# Of kernels, strides and paddings, at most.
-SIDE = 64
-State = Mapping[str, Any]
-# Parameter or buffer -> its values in float32.
-Numbers = Callable[[str], Tensor | None]
-Children = Mapping[str, nn.Module]
-
-
-def _geometry(state: State, *keys: str) -> dict[str, Any]:
-    """Attributes that are integers or pairs of them. Raises ValueError for unreasonable ones."""
-    geometry = {key: state[key] for key in keys}
-    for value in geometry.values():
-        sides = value if isinstance(value, tuple) else (value,)
-        if not all(isinstance(side, int) and 0 <= side <= SIDE for side in sides):
-            raise ValueError
-    return geometry
-
-
-def _conv(state: State, numbers: Numbers, children: Children) -> nn.Module:
-    weight = numbers("weight")
-    bias = numbers("bias")
-    if weight is None or weight.ndim != 4 or not weight.numel() or state["padding_mode"] != "zeros":
-        raise ValueError
-    groups = int(state["groups"])
-    conv = nn.Conv2d(
-        weight.shape[1] * groups,
-        len(weight),
-        (weight.shape[2], weight.shape[3]),
-        groups=groups,
-        bias=bias is not None,
-        device="meta",
-        **_geometry(state, "stride", "padding", "dilation"),
-    )
-    parameters = {"weight": weight} if bias is None else {"weight": weight, "bias": bias}
-    conv.load_state_dict(parameters, assign=True)
-    return conv
-
-
-def _batch_norm(state: State, numbers: Numbers, children: Children) -> nn.Module:
-    values: dict[str, Tensor] = {}
-    for key in ("weight", "bias", "running_mean", "running_var"):
-        value = numbers(key)
-        if value is not None:
-            values[key] = value
-    norm = nn.BatchNorm2d(len(values["weight"]), eps=float(state["eps"]), device="meta")
-    norm.load_state_dict({**values, "num_batches_tracked": torch.tensor(0)}, assign=True)
-    return norm
-
-
-def _max_pool(state: State, numbers: Numbers, children: Children) -> nn.Module:
-    return nn.MaxPool2d(
-        **_geometry(state, "kernel_size", "stride", "padding", "dilation"),
-        ceil_mode=bool(state["ceil_mode"]),
-    )
-
-
-def _upsample(state: State, numbers: Numbers, children: Children) -> nn.Module:
-    scale = float(state["scale_factor"])
-    if state["mode"] != "nearest" or not 1 <= scale <= 8:
-        raise ValueError
-    return nn.Upsample(scale_factor=scale)
-
-
-def _leaky(state: State, numbers: Numbers, children: Children) -> nn.Module:
-    return nn.LeakyReLU(float(state["negative_slope"]))
-
-
-def _pad(state: State, numbers: Numbers, children: Children) -> nn.Module:
-    return nn.ZeroPad2d(_geometry(state, "padding")["padding"])
-
-
-# class of torch.nn -> f(attributes, numbers, children)
-LAYERS: dict[str, Callable[..., nn.Module]] = {
-    "Conv2d": _conv,
-    "BatchNorm2d": _batch_norm,
-    "MaxPool2d": _max_pool,
-    "Upsample": _upsample,
-    "LeakyReLU": _leaky,
-    "ZeroPad2d": _pad,
-    "ReLU": lambda *_: nn.ReLU(),
-    "ReLU6": lambda *_: nn.ReLU6(),
-    "SiLU": lambda *_: nn.SiLU(),
-    "Identity": lambda *_: nn.Identity(),
-    "Sequential": lambda state, numbers, children: nn.Sequential(*children.values()),
-    "ModuleList": lambda state, numbers, children: nn.ModuleList(children.values()),
-}
-
-# At most: modules in all, modules inside one another, poolings of SPPF.
-MODULES, DEPTH, POOLS = 5000, 12, 8
-# What a layer's constructor raises for attributes that are missing or unusual.
-DAMAGE = (LookupError, TypeError, ValueError, RuntimeError, AttributeError, ArithmeticError)
-FAMILIES = "give a detector of YOLOv5, or of Ultralytics' v3u, v5u and v8"
-OTHERS = "if you trust its source, --trust-weights (trust=True) lets Ultralytics open it"
 
 
 class Block(nn.Module):
@@ -124,50 +27,109 @@ class Block(nn.Module):
             self.add_module(name, child)
 
 
-class Conv(Block):
-    """Convolution, batch norm unless it is folded already, activation."""
+class Chain(Block):
+    """Layers one behind the other, beside a shortcut where the numbers say so."""
 
     def forward(self, x: Tensor) -> Tensor:
-        children = dict(self.named_children())
-        for name in ("conv", "bn", "act"):
-            x = children[name](x) if name in children else x
-        return x
-
-
-class Bottleneck(Block):
-    def forward(self, x: Tensor) -> Tensor:
-        y = self.cv2(self.cv1(x))
+        y = x
+        for layer in self.children():
+            y = layer(y)
         return x + y if self.numbers.get("add") else y
 
 
 class C3(Block):
+    """Two branches of half the channels, one of them with bottlenecks."""
+
     def forward(self, x: Tensor) -> Tensor:
         return self.cv3(torch.cat((self.m(self.cv1(x)), self.cv2(x)), 1))
 
 
-class C2f(Block):
+def _joined(y: Sequence[Tensor], chain: Iterable[nn.Module]) -> Tensor:
+    """Maps, and what each layer of a chain makes of the last of them, as one map."""
+    maps = list(y)
+    for layer in chain:
+        maps.append(layer(maps[-1]))
+    return torch.cat(maps, 1)
+
+
+def _halves(x: Tensor) -> tuple[Tensor, Tensor]:
+    """Both halves of the channels."""
+    halves = x.chunk(2, 1)
+    # To iterate over them cannot be traced.
+    return halves[0], halves[1]
+
+
+class C2(Block):
+    """Bottlenecks for half the channels."""
+
     def forward(self, x: Tensor) -> Tensor:
-        halves = self.cv1(x).split((self.numbers["c"],) * 2, 1)
-        # To iterate over them cannot be traced.
-        y = [halves[0], halves[1]]
-        for layer in self.m.children():
-            y.append(layer(y[-1]))
-        return self.cv2(torch.cat(y, 1))
+        left, right = _halves(self.cv1(x))
+        return self.cv2(torch.cat((self.m(left), right), 1))
+
+
+class C2f(Block):
+    """Aggregation of a chain of bottlenecks (C2f, C3k2, C2fCIB), as in ELAN."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.cv2(_joined(_halves(self.cv1(x)), self.m.children()))
+
+
+class ELAN(Block):
+    """Efficient layer aggregation (Wang et al. 2022): all layers but the last are a chain."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        first, *chain, last = self.children()
+        return last(_joined(_halves(first(x)), chain))
 
 
 class SPPF(Block):
+    """Spatial pyramid pooling by repeated poolings."""
+
     def forward(self, x: Tensor) -> Tensor:
-        y = [self.cv1(x)]
-        for _ in range(self.numbers.get("n", 3)):
-            y.append(self.m(y[-1]))
-        out = self.cv2(torch.cat(y, 1))
-        return out + x if self.numbers.get("add") else out
+        y = self.cv2(_joined([self.cv1(x)], [self.m] * self.numbers.get("n", 3)))
+        return y + x if self.numbers.get("add") else y
+
+
+class SPPELAN(Block):
+    """Spatial pyramid pooling by poolings that are all layers but the first and the last."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        first, *chain, last = self.children()
+        return last(_joined([first(x)], chain))
 
 
 class SPP(Block):
+    """Spatial pyramid pooling by poolings of several sizes."""
+
     def forward(self, x: Tensor) -> Tensor:
         y = self.cv1(x)
         return self.cv2(torch.cat([y, *(pool(y) for pool in self.m.children())], 1))
+
+
+class RepConv(Block):
+    """The sum of convolutions of one map, and an activation (RepVGG, Ding et al. 2021)."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        first, *others, activation = self.children()
+        y = first(x)
+        for conv in others:
+            y = y + conv(x)
+        return activation(y)
+
+
+class AConv(Block):
+    """Average pooling, which keeps the size but for one row and column, then a convolution."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.cv1(F.avg_pool2d(x, 2, 1))
+
+
+class ADown(Block):
+    """As AConv for half the channels; max pooling and a convolution for the others."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        left, right = _halves(F.avg_pool2d(x, 2, 1))
+        return torch.cat((self.cv1(left), self.cv2(F.max_pool2d(right, 3, 2, 1))), 1)
 
 
 class Focus(Block):
@@ -201,140 +163,38 @@ class Concat(Block):
         return torch.cat(list(x), self.numbers.get("d", 1))
 
 
-def raw_head(head: nn.Module, x: Tensor, k: int) -> Tensor:
-    """A head's last convolutions on its k-th map: one in YOLOv5, two branches without anchors."""
-    children = dict(head.named_children())
-    if "m" in children:
-        return children["m"].get_submodule(str(k))(x)
-    return torch.cat([children[branch].get_submodule(str(k))(x) for branch in ("cv2", "cv3")], 1)
+class Head(Block):
+    """The layers of a detection head up to its last convolutions, which the children hold by map.
 
-
-# last part of a module's name -> the children that it must have
-BLOCKS: dict[str, tuple[type[Block], tuple[str, ...]]] = {
-    **dict.fromkeys(["Conv", "DWConv"], (Conv, ("conv", "act"))),
-    "Bottleneck": (Bottleneck, ("cv1", "cv2")),
-    "C3": (C3, ("cv1", "cv2", "cv3", "m")),
-    "C2f": (C2f, ("cv1", "cv2", "m")),
-    "SPPF": (SPPF, ("cv1", "cv2", "m")),
-    "SPP": (SPP, ("cv1", "cv2", "m")),
-    "Focus": (Focus, ("conv",)),
-    "Concat": (Concat, ()),
-    "Detect": (Block, ()),
-}
-SOURCES = ("models.common.", "models.yolo.", "ultralytics.nn.modules.", "ultralytics.nn.tasks.")
-
-
-class Builder:
-    """Builds modules from Records.
-
-    Args:
-        budget: How many numbers the modules may hold in all, so that a file cannot use the same
-            tensor thousands of times.
+    YOLOv5 has one branch, heads without anchors one for boxes and one for classes.
     """
 
-    def __init__(self, budget: int) -> None:
-        self.budget = budget
-        self.count = 0
-
-    def build(self, record: Any, name: str, depth: int = 0) -> nn.Module:
-        """The module of a record, which is called `name` in the network.
-
-        Raises:
-            UserError: The record is of an unknown class, or damaged.
-        """
-        self.count += 1
-        if self.count > MODULES or depth > DEPTH:
-            raise UserError(f"node {name!r}: more modules than any detector has; {FAMILIES}")
-        kind, state = described(record, name)
-        _check_known(record, kind, name)
-        inner = state["_modules"]
-        if kind == "Detect":
-            # The rest is decoding.
-            inner = {key: inner[key] for key in ("m", "cv2", "cv3") if key in inner}
-        children: dict[str, nn.Module] = {}
-        for key, child in inner.items():
-            children[key] = self.build(child, f"{name}.{key}", depth + 1)
-        try:
-            if kind in LAYERS:
-                return LAYERS[kind](state, lambda key: self.tensor(state, key, name), children)
-            block, needed = BLOCKS[kind]
-            # A fork may have a block of this name that computes something else.
-            if needed and children.keys() - {"bn"} != set(needed):
-                raise UserError(
-                    f"node {name!r} ({kind}) does not have the children {', '.join(needed)}:"
-                    f" {FAMILIES}"
-                )
-            return block(children, _numbers(state))
-        except UserError:
-            raise
-        except DAMAGE as error:
-            raise UserError(f"node {name!r} ({kind}) is damaged or unusual: {FAMILIES}") from error
-
-    def tensor(self, state: Mapping[str, Any], key: str, name: str) -> Tensor | None:
-        """A parameter or buffer in float32, None where there is none."""
-        value = {**state["_buffers"], **state["_parameters"]}.get(key)
-        if value is None:
-            return None
-        tensor = tensor_of(value, f"{name}.{key}")
-        self.budget -= tensor.numel()
-        if self.budget < 0:
-            raise UserError(f"{name}.{key} is used too often: give another checkpoint")
-        return tensor
+    def forward(self, maps: Sequence[Tensor]) -> list[Tensor]:
+        outputs: list[Tensor] = []
+        for k, x in enumerate(maps):
+            parts = [branch.get_submodule(str(k))(x) for branch in self.children()]
+            outputs.append(parts[0] if len(parts) == 1 else torch.cat(parts, 1))
+        return outputs
 
 
-def _check_known(record: Record, kind: str, name: str) -> None:
-    """Raise UserError for a class that is neither one of torch.nn nor a block of the trainers."""
-    origin = "torch.nn.modules." if kind in LAYERS else SOURCES
-    if (kind in LAYERS or kind in BLOCKS) and record.name.startswith(origin):
-        return
-    way_out = FAMILIES
-    if record.name.startswith("ultralytics."):
-        way_out = f"{FAMILIES}; {OTHERS}"
-    raise UserError(f"node {name!r} ({kind}) is not known here: {way_out}")
-
-
-def described(record: Any, name: str) -> tuple[str, dict[str, Any]]:
-    """Class, without its package, and attributes of a module. Raises UserError for no module."""
-    state = record.state if isinstance(record, Record) else None
-    parts = ("_modules", "_parameters", "_buffers")
-    if not isinstance(state, dict) or not all(isinstance(state.get(part), dict) for part in parts):
-        raise UserError(
-            f"node {name!r} is no module: give a checkpoint of YOLOv5's or Ultralytics' trainer"
-        )
-    return record.name.rsplit(".", 1)[-1], state
-
-
-def refuse_attention(kind: str, name: str) -> None:
-    """Raise UserError, naming the node, for a class of attention modules."""
-    if "Attention" in kind or "Attn" in kind:
-        raise UserError(
-            f"node {name!r} ({kind}) cannot be converted to a spiking network: it is attention, a"
-            f" softmax over products of feature maps; {FAMILIES}"
-        )
-
-
-def all_modules(record: Any, name: str) -> Iterator[tuple[str, str]]:
-    """Name and class of a module and of those inside it; MODULES at most."""
-    waiting = [(name, record)]
-    for _ in range(MODULES):
-        if not waiting:
-            return
-        name, record = waiting.pop()
-        kind, state = described(record, name)
-        yield name, kind
-        inner = (
-            (f"{name}.{key}", child)
-            for key, child in state["_modules"].items()
-            if isinstance(child, Record)
-        )
-        waiting += islice(inner, MODULES - len(waiting))
-
-
-def _numbers(state: Mapping[str, Any]) -> dict[str, int]:
-    """The numbers that a block's forward pass needs. Raises ValueError for unreasonable ones."""
-    numbers = {key: state[key] for key in ("add", "c", "d", "n") if key in state}
-    if not all(isinstance(value, int) for value in numbers.values()):
-        raise ValueError
-    if not 0 < numbers.get("n", 3) <= POOLS:
-        raise ValueError
-    return numbers
+_C3, _C2F, _ELAN = "cv1 cv2 cv3 m", "cv1 cv2 m", "cv1 cv2 cv3 cv4"
+# Last part of a module's name -> its class, and the children that it must have, in their order;
+# several where versions differ, or where fusing leaves fewer.
+BLOCKS: dict[str, tuple[type[Block], tuple[str, ...]]] = {
+    **dict.fromkeys(["Conv", "DWConv"], (Chain, ("conv bn act", "conv act"))),
+    **dict.fromkeys(["Bottleneck", "RepBottleneck", "SCDown"], (Chain, ("cv1 cv2",))),
+    "CIB": (Chain, ("cv1",)),
+    **dict.fromkeys(["C3", "C3k", "RepCSP"], (C3, (_C3,))),
+    "C2": (C2, (_C2F,)),
+    **dict.fromkeys(["C2f", "C3k2", "C2fCIB"], (C2f, (_C2F,))),
+    **dict.fromkeys(["RepNCSPELAN4", "ELAN1"], (ELAN, (_ELAN,))),
+    "SPPF": (SPPF, (_C2F,)),
+    "SPPELAN": (SPPELAN, ("cv1 cv2 cv3 cv4 cv5",)),
+    "SPP": (SPP, (_C2F,)),
+    "RepConv": (RepConv, ("conv1 conv2 act", "conv act")),
+    "RepVGGDW": (RepConv, ("conv conv1 act", "conv act")),
+    "AConv": (AConv, ("cv1",)),
+    "ADown": (ADown, ("cv1 cv2",)),
+    "Focus": (Focus, ("conv",)),
+    "Concat": (Concat, ("",)),
+}

@@ -1,6 +1,7 @@
-"""Detectors of YOLOv5 and Ultralytics (v3u, v5u, v8) from their checkpoints, read as data."""
+"""Detectors of YOLOv5 and Ultralytics (see FAMILIES) from their checkpoints, read as data."""
 
 import re
+import warnings
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -8,22 +9,28 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from spiking_yolo.errors import UserError
+from spiking_yolo.errors import Notice, UserError
 from spiking_yolo.graph import Graph
 from spiking_yolo.graph.trace import trace
 from spiking_yolo.io.names import LARGEST, STRIDE, printable
 from spiking_yolo.models.checkpoint_file import Record, read_objects, tensor_of
 from spiking_yolo.models.spec import HeadSpec, Spec
-from spiking_yolo.models.yolo_blocks import (
-    Builder,
-    all_modules,
-    described,
-    raw_head,
-    refuse_attention,
-)
+from spiking_yolo.models.yolo_blocks import Head
+from spiking_yolo.models.yolo_builder import FAMILIES, SOURCES, Builder, described
 
 TRAINERS = "give a checkpoint of YOLOv5's or Ultralytics' trainer"
 CLASSES = 10_000
+# Of the coarsest map, in pixels, at most; networks for large images have 64.
+LARGEST_STRIDE = 128
+# Class of a head -> what it predicts besides boxes and classes, which is left out.
+HEADS = {
+    **dict.fromkeys(["Detect", "v10Detect"], ""),
+    **dict.fromkeys(["Segment", "Segment26"], "masks"),
+    **dict.fromkeys(["Pose", "Pose26"], "key points"),
+}
+# What --head says -> the branches for boxes and classes. Of networks with both, the first is
+# trained to find each object once, the second as all others are.
+BRANCHES = {"one2one": ("one2one_cv2", "one2one_cv3"), "one2many": ("cv2", "cv3")}
 
 
 class RawHeads(nn.Module):
@@ -41,27 +48,29 @@ class RawHeads(nn.Module):
         self.sources = sources
 
     def forward(self, x: Tensor) -> list[Tensor]:
-        *body, head = self.model
         outputs: list[Any] = []
-        for layer, source in zip(body, self.sources, strict=False):
+        y: Any = x
+        for layer, source in zip(self.model, self.sources, strict=True):
             if isinstance(source, list):
-                x = layer([x if i == -1 else outputs[i] for i in source])
+                y = layer([y if i == -1 else outputs[i] for i in source])
             else:
-                x = layer(x if source == -1 else outputs[source])
-            outputs.append(x)
-        last = self.sources[-1]
-        maps = last if isinstance(last, list) else [last]
-        return [raw_head(head, outputs[i], k) for k, i in enumerate(maps)]
+                y = layer(y if source == -1 else outputs[source])
+            outputs.append(y)
+        return y
 
 
-def read_checkpoint(path: Path) -> tuple[Graph, Spec]:
+def read_checkpoint(path: Path, head: str | None = None) -> tuple[Graph, Spec]:
     """Graph and Spec of a detector, without running the file's code or importing its trainer.
+
+    Args:
+        path: The file.
+        head: Which of two heads, a key of BRANCHES; None: the first that it has.
 
     Raises:
         UserError: The file is damaged, or holds a network that is not known here.
     """
     try:
-        network, spec = _network(read_objects(path), path.stat().st_size)
+        network, spec = network_of(read_objects(path), Builder(path.stat().st_size), head)
         return trace(network, torch.zeros(1, 3, spec.height, spec.width)), spec
     except UserError as error:
         raise UserError(
@@ -69,8 +78,40 @@ def read_checkpoint(path: Path) -> tuple[Graph, Spec]:
         ) from error
 
 
-def _network(saved: Any, size: int) -> tuple[RawHeads, Spec]:
-    """Network and Spec from a checkpoint's content. size: of the file, which bounds its numbers."""
+def network_of(saved: Any, builder: Builder, head: str | None) -> tuple[RawHeads, Spec]:
+    """Network and Spec from a checkpoint's content. head: see `read_checkpoint`.
+
+    Raises:
+        UserError: It holds no detector that is known here.
+    """
+    state = _model_state(saved)
+    modules = described(state["_modules"].get("model"), "model")[1]["_modules"]
+    if not modules:
+        raise UserError(f"its network has no layers: {TRAINERS}")
+    *body, (last, head_record) = modules.items()
+    name = f"model.{last}"
+    left_out, branches = _branches(head_record, name, head)
+    layers = [builder.build(record, f"model.{key}") for key, record in body]
+    head_state = described(head_record, name)[1]
+    parts: dict[str, nn.Module] = {}
+    for key in branches:
+        parts[key] = builder.build(head_state["_modules"][key], f"{name}.{key}")
+    sources = [_sources(record, i) for i, record in enumerate(modules.values())]
+    if not isinstance(sources[-1], list):
+        sources[-1] = [sources[-1]]
+    heads, stride = _heads(builder, head_state, parts, len(sources[-1]))
+    height, width = _input_size(saved, state, stride)
+    names = _names(state.get("names"), heads[0].classes)
+    if left_out:
+        note = f"the {left_out} that this network predicts are left out: it finds boxes alone"
+        warnings.warn(Notice(note), stacklevel=2)
+    nms = branches != BRANCHES["one2one"]
+    spec = Spec("detect", names, height, width, "letterbox-114", heads, stride=stride, nms=nms)
+    return RawHeads([*layers, Head(parts, {})], sources).eval(), spec
+
+
+def _model_state(saved: Any) -> dict[str, Any]:
+    """The attributes of the network in a checkpoint. Raises UserError for one of other images."""
     candidates = [saved]
     if isinstance(saved, dict):
         candidates = [saved.get("ema"), saved.get("model")]
@@ -90,30 +131,37 @@ def _network(saved: Any, size: int) -> tuple[RawHeads, Spec]:
     channels = yaml.get("channels", yaml.get("ch", 3))
     if type(channels) is not int or channels != 3:
         raise UserError("only RGB networks can be converted: give one of three channels")
-    modules = described(state["_modules"].get("model"), "model")[1]["_modules"]
-    if not modules:
-        raise UserError(f"its network has no layers: {TRAINERS}")
-    last = f"model.{len(modules) - 1}"
-    kind, head = described(list(modules.values())[-1], last)
-    if kind != "Detect" or "one2one_cv2" in head["_modules"]:
+    return state
+
+
+def _branches(record: Any, name: str, choice: str | None) -> tuple[str, tuple[str, ...]]:
+    """What a head predicts besides boxes and classes, and which of its modules predict these.
+
+    Raises:
+        UserError: It is of another kind, or does not have the head that was chosen.
+    """
+    kind, state = described(record, name)
+    origin = SOURCES if kind == "Detect" else "ultralytics."
+    if kind not in HEADS or not record.name.startswith(origin):
         raise UserError(
-            f"node '{last}' ({kind}) is not the plain detection head of v5, v3u,"
-            " v5u and v8: give a checkpoint of one of them, trained for the task detect"
+            f"node {name!r} ({kind}) is no head of a detector that is known here: {FAMILIES},"
+            " trained for the task detect"
         )
-    for name, kind in all_modules(state["_modules"]["model"], "model"):
-        refuse_attention(kind, name)
-    builder = Builder(size)
-    layers = [builder.build(record, f"model.{key}") for key, record in modules.items()]
-    sources = [_sources(record, i) for i, record in enumerate(modules.values())]
-    heads, strides = _heads(builder, head, sources[-1])
-    if max(strides) > STRIDE:
+    modules = {key for key, value in state["_modules"].items() if value is not None}
+    present = [head for head, keys in BRANCHES.items() if modules.issuperset(keys)]
+    if choice is not None and (len(present) < 2 or choice not in present):
         raise UserError(
-            f"only networks with strides up to {STRIDE} can be converted: give one without P6"
+            "it has one head alone, and --head chooses between the two of YOLOv10 and YOLO26:"
+            " leave it out"
         )
-    height, width = _input_size(saved, state)
-    names = _names(state.get("names"), heads[0].classes)
-    spec = Spec("detect", names, height, width, "letterbox-114", heads)
-    return RawHeads(layers, sources).eval(), spec
+    if "m" in modules:
+        return HEADS[kind], ("m",)
+    if not present:
+        raise UserError(
+            f"node {name!r} ({kind}) has neither the branches cv2 and cv3 nor one2one_cv2 and"
+            f" one2one_cv3: {FAMILIES}"
+        )
+    return HEADS[kind], BRANCHES[choice or present[0]]
 
 
 def _sources(record: Any, i: int) -> int | list[int]:
@@ -127,32 +175,34 @@ def _sources(record: Any, i: int) -> int | list[int]:
 
 
 def _heads(
-    builder: Builder, head: Mapping[str, Any], source: int | list[int]
-) -> tuple[tuple[HeadSpec, ...], Any]:
-    """The heads, and their strides in pixels."""
-    maps = len(source) if isinstance(source, list) else 1
-    stride = tensor_of(head.get("stride"), "the head's stride")
-    classes: Any = head.get("nc")
-    bins: Any = head.get("reg_max", 16)
+    builder: Builder, state: Mapping[str, Any], branches: Mapping[str, nn.Module], maps: int
+) -> tuple[tuple[HeadSpec, ...], int]:
+    """How each of the maps is decoded, and the stride of the coarsest in pixels."""
+    strides = tensor_of(state.get("stride"), "the head's stride")
+    classes: Any = state.get("nc")
+    bins: Any = state.get("reg_max", 16)
     sound = type(classes) is int and 0 < classes <= CLASSES
     sound = sound and type(bins) is int and 0 < bins <= 64
-    branches = ("m",) if "m" in head["_modules"] else ("cv2", "cv3")
-    for key in branches:
-        branch = described(head["_modules"].get(key), f"head.{key}")[1]
-        sound = sound and len(branch["_modules"]) == maps
-    if not sound or stride.shape != (maps,) or not (stride >= 1).all():
+    for branch in branches.values():
+        sound = sound and len(list(branch.children())) == maps
+    whole = bool((strides >= 1).all()) and torch.equal(strides, strides.round())
+    if not sound or not whole or strides.shape != (maps,):
         raise UserError(f"its head does not say classes and strides of {maps} maps: {TRAINERS}")
-    if branches == ("cv2", "cv3"):
-        return (HeadSpec("yolov8", classes=classes, num=1, bins=bins),) * maps, stride.tolist()
-    anchors = builder.tensor(head, "anchors", "head")
+    if strides.max() > LARGEST_STRIDE:
+        raise UserError(f"its strides go beyond {LARGEST_STRIDE} pixels: {TRAINERS}")
+    # Sizes of images are multiples of STRIDE wherever nothing else is said.
+    stride = max(STRIDE, int(strides.max()))
+    if "m" not in branches:
+        return (HeadSpec("yolov8", classes=classes, num=1, bins=bins),) * maps, stride
+    anchors = builder.tensor(state, "anchors", "head")
     fit = anchors is not None and anchors.ndim == 3 and anchors.shape[::2] == (maps, 2)
     if anchors is None or not fit or not (anchors > 0).all():
         raise UserError(f"its head has no anchors of {maps} maps: {TRAINERS}")
     heads: list[HeadSpec] = []
-    for pairs in (anchors * stride[:, None, None]).tolist():
+    for pairs in (anchors * strides[:, None, None]).tolist():
         sizes = tuple((width, height) for width, height in pairs)
         heads.append(HeadSpec("yolov5", classes, num=len(sizes), anchors=sizes, scale=2.0))
-    return tuple(heads), stride.tolist()
+    return tuple(heads), stride
 
 
 def _names(value: Any, classes: int) -> tuple[str, ...]:
@@ -166,7 +216,7 @@ def _names(value: Any, classes: int) -> tuple[str, ...]:
     return tuple(str(name) if isinstance(name, (str, int)) else "?" for name in names)
 
 
-def _input_size(saved: Any, state: Mapping[str, Any]) -> tuple[int, int]:
+def _input_size(saved: Any, state: Mapping[str, Any], stride: int = STRIDE) -> tuple[int, int]:
     """Height and width that it was trained at, rounded up to whole strides; by default 640."""
     sources = [state.get("args")]
     if isinstance(saved, dict):
@@ -179,8 +229,8 @@ def _input_size(saved: Any, state: Mapping[str, Any]) -> tuple[int, int]:
     sides = [_pixels(side) for side in (size if isinstance(size, (list, tuple)) else [size])]
     if len(sides) not in (1, 2) or not all(0 < side <= LARGEST for side in sides):
         raise UserError(f"its input size is none up to {LARGEST} pixels: {TRAINERS}")
-    height = -(-sides[0] // STRIDE) * STRIDE
-    width = -(-sides[-1] // STRIDE) * STRIDE
+    height = -(-sides[0] // stride) * stride
+    width = -(-sides[-1] // stride) * stride
     return height, width
 
 

@@ -5,8 +5,9 @@ Run in a process of its own, since importing that package changes the whole proc
     python tests/helpers/ultralytics_reference.py FOLDER
 
 Writes per network NAME.pt; NAME.safetensors: the raw heads and decoded boxes of one tensor, and
-what their predictor finds on a photograph; NAME.network.safetensors: our graph; and refusals.json:
-what our adapter says to other networks, which are written too.
+what their predictor finds on a photograph; NAME.network.safetensors: our graph. Per network of
+FAMILIES NAME.pt, and NAME.safetensors with the raw heads of one tensor. And refusals.json: what our
+adapter says to other networks, which are written too.
 """
 
 import json
@@ -15,7 +16,13 @@ from pathlib import Path
 
 import torch
 from ultralytics import YOLO
-from ultralytics.nn.tasks import DetectionModel, SegmentationModel, yaml_model_load
+from ultralytics.nn.tasks import (
+    DetectionModel,
+    OBBModel,
+    PoseModel,
+    SegmentationModel,
+    yaml_model_load,
+)
 from ultralytics.utils.nms import non_max_suppression
 from ultralytics.utils.ops import xywh2xyxy
 
@@ -32,6 +39,8 @@ NETWORKS = {
     "yolov5n-relu6": "ReLU6()",
     "yolov8n-silu": "SiLU()",
 }
+# Only their raw heads are compared.
+FAMILIES = ("yolov9t", "yolov9c", "yolov8n-p6", "yolov8n-seg", "yolov8n-pose")
 NAMES = ("cat", "dog", "bird")
 SIZE = 192
 
@@ -98,11 +107,36 @@ def reference(name: str) -> None:
     write_network(path, FOLDER / f"{name}.network.safetensors")
 
 
+@torch.no_grad()
+def family(name: str) -> None:
+    """A network whose normalisations and heads all differ, with the raw heads of a small image."""
+    kinds = {"seg": SegmentationModel, "pose": PoseModel}
+    model = build(name, "SiLU()", kinds.get(name.split("-")[-1], DetectionModel))
+    chance = torch.Generator().manual_seed(1)
+    norms = [m for m in model.modules() if isinstance(m, torch.nn.BatchNorm2d)]
+    for norm in norms:
+        norm.momentum = None  # the mean over all batches
+        norm.weight.uniform_(0.7, 1.4, generator=chance)
+        norm.bias.uniform_(-0.5, 0.8, generator=chance)
+    # Networks of two heads start with copies.
+    for parameter in model.model[-1].parameters():
+        parameter += 0.02 * torch.randn(parameter.shape, generator=chance)
+    model.train()
+    model(smooth(2, 128, 0))
+    model.eval()
+    torch.save({"model": model, "train_args": {"imgsz": 128}}, FOLDER / f"{name}.pt")
+    x = smooth(1, 128, 7)[..., :64, :] if model.stride.max() == 32 else smooth(1, 128, 7)
+    raw = model(x)[1]
+    heads = {key: raw[key] for key in ("one2one", "one2many")} if "one2one" in raw else {"": raw}
+    tensors = {key: torch.cat([y["boxes"], y["scores"]], 1) for key, y in heads.items()}
+    write_safetensors(FOLDER / f"{name}.safetensors", {"x": x.contiguous(), **tensors}, {})
+
+
 def refusal(name: str, kind=DetectionModel) -> str:
     model = build(name, kind=kind)
-    torch.save({"model": model}, FOLDER / f"{'segment' if kind is SegmentationModel else name}.pt")
+    torch.save({"model": model}, FOLDER / f"{name}.pt")
     try:
-        trace(adapt(model, 64)[0], torch.zeros(1, 3, 64, 64))
+        trace(adapt(model)[0], torch.zeros(1, 3, 64, 64))
     except UserError as error:
         return str(error)
     return ""
@@ -111,8 +145,7 @@ def refusal(name: str, kind=DetectionModel) -> str:
 if __name__ == "__main__":
     for name in NETWORKS:
         reference(name)
-    refusals = {
-        name: refusal(name) for name in ("yolo11n", "yolo12n", "yolov10n", "yolov6n", "yolov8n-p6")
-    }
-    refusals["segment"] = refusal("yolov8n-seg", SegmentationModel)
+    for name in FAMILIES:
+        family(name)
+    refusals = {"yolov6n": refusal("yolov6n"), "yolo11n-obb": refusal("yolo11n-obb", OBBModel)}
     (FOLDER / "refusals.json").write_text(json.dumps(refusals))

@@ -5,6 +5,7 @@ network, refusals.
 import json
 import subprocess
 import sys
+import warnings
 from dataclasses import replace
 from pathlib import Path
 
@@ -75,9 +76,8 @@ def test_the_checkpoint_is_read_alike_without_ultralytics(network, folder):
 @pytest.mark.parametrize(
     ("name", "said"),
     [
-        ("yolo11n", "'model.10.m.0.attn' (Attention)"),
-        ("yolov10n", "'model.23' (v10Detect)"),
-        ("segment", "'model.22' (Segment)"),
+        ("yolov6n", "'model.11' (ConvTranspose2d)"),
+        ("yolo11n-obb", "'model.23' (OBB)"),
     ],
 )
 def test_other_networks_are_refused_without_ultralytics(folder, name, said):
@@ -159,15 +159,43 @@ def test_the_error_of_the_spiking_network_falls(network):
     assert errors[0] > 2 * errors[1] > 3 * errors[2] and errors[2] < 0.02
 
 
+# Strides of the maps, layers of neurons, and what the notice says is left out.
+FAMILIES: dict[str, tuple[list[int], int, str]] = {
+    "yolov9t": ([8, 16, 32], 179, ""),
+    "yolov9c": ([8, 16, 32], 138, ""),
+    "yolov8n-p6": ([8, 16, 32, 64], 75, ""),
+    "yolov8n-seg": ([8, 16, 32], 57, "masks"),
+    "yolov8n-pose": ([8, 16, 32], 57, "key points"),
+}
+
+
+@pytest.mark.parametrize("name", FAMILIES)
+def test_raw_heads_of_other_families_are_those_of_ultralytics(folder, name):
+    strides, layers, left_out = FAMILIES[name]
+    theirs = read_safetensors(folder / f"{name}.safetensors")[1]
+    x = theirs.pop("x")
+    for head, expected in theirs.items():
+        with warnings.catch_warnings(record=True) as notices:
+            warnings.simplefilter("always")
+            graph, spec = read_checkpoint(folder / f"{name}.pt", head or None)
+        assert [left_out in str(notice.message) for notice in notices] == [True] * bool(left_out)
+        assert spec.stride == strides[-1] and (spec.height, spec.width) == (128, 128)
+        assert spec.names == ("cat", "dog", "bird") and spec.nms == (head != "one2one")
+        assert len(graph.activations) == layers
+        outputs = forward(graph, x)
+        assert [x.shape[3] // y.shape[3] for y in outputs] == strides
+        raw = torch.cat([y.flatten(2) for y in outputs], 2)
+        assert (raw - expected).abs().max() < 1e-4 * expected.abs().max()
+    if len(theirs) == 2:
+        first, second = theirs.values()
+        assert (first - second).abs().max() > 0.01
+
+
 @pytest.mark.parametrize(
     ("name", "node", "advice"),
     [
-        ("yolo11n", "'model.10.m.0.attn' (Attention)", "v8"),
-        ("yolo12n", "'model.6.m.0.0.attn' (AAttn)", "v8"),
-        ("yolov10n", "'model.23' (v10Detect)", "v8"),
-        ("segment", "'model.22' (Segment)", "the task detect"),
+        ("yolo11n-obb", "'model.23' (OBB)", "the task detect"),
         ("yolov6n", "'model_11' (ConvTranspose2d)", "upsample"),
-        ("yolov8n-p6", "strides up to 32", "without P6"),
     ],
 )
 def test_what_cannot_be_converted_is_named(folder, name, node, advice):

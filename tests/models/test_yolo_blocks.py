@@ -7,13 +7,11 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from spiking_yolo.errors import UserError
-from spiking_yolo.models.checkpoint_file import Record, stand_in
-from spiking_yolo.models.yolo_blocks import MODULES, SPP, Conv, Focus, all_modules, refuse_attention
+from spiking_yolo.models.yolo_blocks import SPP, Chain, Focus
 
 
-def conv(inputs: int, outputs: int, kernel: int) -> Conv:
-    return Conv(
+def conv(inputs: int, outputs: int, kernel: int) -> Chain:
+    return Chain(
         {"conv": nn.Conv2d(inputs, outputs, kernel, padding=kernel // 2), "act": nn.SiLU()}, {}
     )
 
@@ -43,27 +41,3 @@ def test_spp_joins_poolings_of_its_first_convolution():
     torch.testing.assert_close(
         SPP({"cv1": first, "cv2": last, "m": pools}, {})(x), last(torch.cat(joined, 1))
     )
-
-
-def test_attention_is_found_wherever_it_is():
-    def module(name: str, **inner: Record) -> Record:
-        return stand_in(name)(state={"_modules": inner, "_parameters": {}, "_buffers": {}})
-
-    net = module(
-        "a.Sequential", first=module("a.Conv"), m=module("b.C2PSA", attn=module("b.Attention"))
-    )
-    found = dict(all_modules(net, "model"))
-    assert found == {
-        "model": "Sequential",
-        "model.first": "Conv",
-        "model.m": "C2PSA",
-        "model.m.attn": "Attention",
-    }
-    within_itself: dict[str, Record] = {}
-    endless = module("a.Sequential")
-    endless.state["_modules"] = within_itself
-    within_itself.update({str(i): endless for i in range(2 * MODULES)})
-    assert len(list(all_modules(endless, "model"))) == MODULES
-    refuse_attention("Conv", "model.first")
-    with pytest.raises(UserError, match=r"'model.m.attn' \(Attention\) cannot be converted"):
-        refuse_attention("Attention", "model.m.attn")
