@@ -6,7 +6,7 @@ from pathlib import Path
 
 from spiking_yolo.errors import UserError
 from spiking_yolo.io.files import read_text
-from spiking_yolo.models.spec import HeadSpec
+from spiking_yolo.models.spec import BOXES, HeadSpec
 from spiking_yolo.settings import LARGEST
 
 # Limit; YOLOv4's largest cfg has a tenth of it.
@@ -144,8 +144,12 @@ def read_cfg(path: str | Path) -> list[Section]:
 
 HEADS = ("detection", "region", "yolo")
 # Of AlexeyAB's fork alone: keys of a head, and of [net].
-FORK_KEYS = frozenset({"scale_x_y", "iou_loss", "iou_normalizer", "cls_normalizer", "nms_kind"})
+FORK_KEYS = frozenset(
+    {"scale_x_y", "new_coords", "iou_loss", "iou_normalizer", "cls_normalizer", "nms_kind"}
+)
 FORK_NET_KEYS = frozenset({"letter_box", "mosaic", "cutmix"})
+# Of a box that anchors= does not reach: in pixels for [yolo], in cells for [region].
+DEFAULT_ANCHOR = (0.5, 0.5)
 
 
 def head_spec(section: Section) -> HeadSpec:
@@ -165,32 +169,47 @@ def head_spec(section: Section) -> HeadSpec:
 
 
 def _anchored(section: Section) -> HeadSpec:
-    for key, neutral in (("tree", ""), ("new_coords", "0"), ("background", "0")):
+    for key, neutral in (("tree", ""), ("background", "0")):
         if section.options.get(key, neutral) not in (neutral, f"{neutral}.0"):
             raise section.error(f"{key} is not supported; use a plain yolov2/yolov3 cfg")
-    values = section.numbers("anchors")
-    anchors = list(zip(values[::2], values[1::2], strict=False))
-    num = section.integer("num", 1, minimum=1)
-    if len(values) != 2 * num:
-        raise section.error(f"num={num} needs {2 * num} numbers in anchors=, found {len(values)}")
-    if min(values) <= 0:
-        raise section.error(
-            f"an anchor of {min(values):g} has no size; give widths and heights above 0"
-        )
+    anchors = _anchors(section)
+    num = len(anchors)
     if section.kind == "yolo":
         mask = section.integers("mask") or list(range(num))
         if not set(mask) <= set(range(num)):
             raise section.error(f"mask={section.options['mask']} points outside the {num} anchors")
         anchors = [anchors[i] for i in mask]
     region = section.kind == "region"
+    kind = "yolov2" if region else "yolov3"
+    if not region and section.number("new_coords", 0.0):
+        # Scaled-YOLOv4 and YOLOv7: sizes as in YOLOv5.
+        kind = "yolov5"
     scale = section.number("scale_x_y", 1.0)
     if scale < 1:
         raise section.error(f"scale_x_y={scale:g} must be at least 1")
     return HeadSpec(
-        kind="yolov2" if region else "yolov3",
+        kind=kind,
         classes=section.integer("classes", 20, minimum=1),
         num=len(anchors),
         anchors=tuple(anchors),
         softmax=region and bool(section.integer("softmax", 0)),
         scale=scale,
     )
+
+
+def _anchors(section: Section) -> list[tuple[float, float]]:
+    """`num` pairs (w, h): the first ones in anchors=, then darknet's default."""
+    num = section.integer("num", 1, minimum=1)
+    if num > BOXES:
+        raise section.error(f"num={num} must be at most {BOXES}")
+    values = section.numbers("anchors")
+    if len(values) % 2:
+        raise section.error(
+            f"anchors= needs a width and a height each, not {len(values)} numbers in all"
+        )
+    if values and min(values) <= 0:
+        raise section.error(
+            f"an anchor of {min(values):g} has no size; give widths and heights above 0"
+        )
+    anchors = list(zip(values[::2], values[1::2], strict=True))[:num]
+    return anchors + [DEFAULT_ANCHOR] * (num - len(anchors))

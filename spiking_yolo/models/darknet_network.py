@@ -1,66 +1,19 @@
-"""The layers of a darknet cfg, one module per section."""
+"""The network of a darknet cfg: its layers, which of them reads which, and its interface."""
 
 import math
-from collections import OrderedDict
-from collections.abc import Callable, Sequence
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import replace
+from itertools import chain
 
-import torch
 from torch import Tensor, nn
 
 from spiking_yolo.errors import UserError
-from spiking_yolo.graph.modules import PaddedMaxPool2d
 from spiking_yolo.graph.validate import MAX_NUMBERS
 from spiking_yolo.io.names import LARGEST
 from spiking_yolo.models.darknet_cfg import FORK_KEYS, FORK_NET_KEYS, HEADS, Section, head_spec
+from spiking_yolo.models.darknet_layers import IGNORED, Shape, build_layer
 from spiking_yolo.models.spec import HeadSpec, Spec
-
-Shape = tuple[int, ...]
-IGNORED = ("dropout", "cost")
-# Options that change a layer's meaning, with the value that does not.
-NEUTRAL = {
-    "convolutional": {
-        "flipped": "0",
-        "binary": "0",
-        "xnor": "0",
-        "antialiasing": "0",
-        "deform": "0",
-        "coordconv": "0",
-        "dilation": "1",
-        "share_index": "",
-    },
-    "maxpool": {"maxpool_depth": "0", "antialiasing": "0", "maxpool_zero_nonmax": "0"},
-    "route": {"groups": "1", "group_id": "0"},
-    "shortcut": {"weights_type": "none", "alpha": "1", "beta": "1"},
-    "upsample": {"scale": "1"},
-}
-KINDS = ("convolutional", "connected", "maxpool", "upsample", "route", "shortcut", "crop")
-KINDS += IGNORED + HEADS
-ACTIVATIONS: dict[str, Callable[[], nn.Module]] = {
-    "leaky": lambda: nn.LeakyReLU(0.1),
-    "relu": nn.ReLU,
-    "relu6": nn.ReLU6,
-    "swish": nn.SiLU,
-}
-
-
-class Concat(nn.Module):
-    """A [route]: its inputs, one after the other along the channels."""
-
-    def forward(self, *inputs: Tensor) -> Tensor:
-        return torch.cat(inputs, 1)
-
-
-class Shortcut(nn.Module):
-    """A [shortcut]: the sum of its inputs, then its activation."""
-
-    def __init__(self, act: nn.Module) -> None:
-        super().__init__()
-        self.act = act
-
-    def forward(self, x: Tensor, *others: Tensor) -> Tensor:
-        for other in others:
-            x = x + other
-        return self.act(x)
 
 
 def sources(section: Section) -> tuple[int, ...]:
@@ -84,168 +37,34 @@ def sources(section: Section) -> tuple[int, ...]:
     return tuple(indices)
 
 
-def build_layer(section: Section, inputs: list[Shape]) -> tuple[nn.Module, Shape]:
-    """The module of a section, and the shape of its output without the batch axis.
+def _sigmoids_to_decoding(sections: Sequence[Section]) -> tuple[Section, ...]:
+    """The layers, where those before a head of new_coords=1 are linear.
 
-    Args:
-        section: Of the cfg.
-        inputs: Shapes of the maps it reads.
+    Such a head reads what a convolution with activation=logistic sends. That sigmoid is left to the
+    decoding, so that the network ends with a linear layer as all others do.
 
     Raises:
-        UserError: The layer is unknown, or does not fit its inputs; the message names it.
+        UserError: The layer before such a head is another, or is read elsewhere too.
     """
-    _refuse_options(section)
-    shape = inputs[0]
-    match section.kind:
-        case "convolutional":
-            return _convolutional(section, shape)
-        case "connected":
-            return _connected(section, shape)
-        case "maxpool":
-            return _maxpool(section, shape)
-        case "upsample":
-            stride = section.integer("stride", 2, minimum=1)
-            output = (shape[0], shape[1] * stride, shape[2] * stride)
-            return nn.Upsample(scale_factor=stride), output
-        case "route":
-            return _route(section, inputs)
-        case "shortcut":
-            if len(set(inputs)) > 1:
-                raise section.error(
-                    f"the layers to add differ in channels, height or width, {inputs}: name others"
-                    " in from="
-                )
-            return Shortcut(_activation(section, "linear") or nn.Identity()), shape
-        case "crop":
-            return _crop(section, shape)
-        case kind if kind in IGNORED:
-            return nn.Identity(), shape
-        case kind if kind in HEADS:
-            return _head(section, shape)
-    raise section.error(
-        f"this kind of layer cannot be converted; train a network of {', '.join(KINDS)}"
-    )
-
-
-def _refuse_options(section: Section) -> None:
-    """Raise UserError for an option that would change the layer's meaning."""
-    stride = section.options.get("stride", "1")
-    neutral = {"stride_x": stride, "stride_y": stride, **NEUTRAL.get(section.kind, {})}
-    for key, value in neutral.items():
-        if section.options.get(key, value) not in (value, f"{value}.0"):
-            way = f"with {key}={value}" if value else "without it"
-            raise section.error(
-                f"{key}={section.options[key]} is not supported; use a network trained {way}"
+    layers = list(sections)
+    readers = Counter(chain.from_iterable(map(sources, sections)))
+    for head in sections:
+        if head.kind != "yolo" or not head.number("new_coords", 0.0):
+            continue
+        index = head.index - 1
+        before = layers[index] if index >= 0 else head
+        activation = before.options.get("activation", "logistic")
+        if before.kind != "convolutional" or activation != "logistic":
+            raise head.error(
+                "new_coords=1 needs a [convolutional] with activation=logistic in front of it"
             )
-
-
-def _activation(section: Section, default: str) -> nn.Module | None:
-    """The activation of a section; None for a linear one."""
-    name = section.options.get("activation", default)
-    if name == "linear":
-        return None
-    if name not in ACTIVATIONS:
-        raise section.error(
-            f"activation={name} cannot be converted; use linear, {', '.join(ACTIVATIONS)}, or"
-            " fine-tune the network with one of them"
-        )
-    return ACTIVATIONS[name]()
-
-
-def _route(section: Section, inputs: list[Shape]) -> tuple[nn.Module, Shape]:
-    if len({shape[1:] for shape in inputs}) > 1:
-        raise section.error(
-            f"the layers to join differ in height or width, {inputs}: name others in layers="
-        )
-    if len(inputs) == 1:
-        return nn.Identity(), inputs[0]
-    channels = sum(shape[0] for shape in inputs)
-    return Concat(), (channels, *inputs[0][1:])
-
-
-def _crop(section: Section, shape: Shape) -> tuple[nn.Module, Shape]:
-    """Only the crop that changes nothing, as in published cfgs, is supported."""
-    if (section.integer("crop_height", 1), section.integer("crop_width", 1)) != shape[1:]:
-        raise section.error(
-            f"a crop must be of the whole map, {shape[1]} x {shape[2]}; change width and height"
-        )
-    if not section.integer("noadjust", 0):
-        raise section.error(
-            "without noadjust=1 values are rescaled, which is not supported; use another network"
-        )
-    return nn.Identity(), shape
-
-
-def _block(section: Section, parts: dict[str, nn.Module], norm: nn.Module | None) -> nn.Module:
-    """The parts, then batch norm, then the activation of the section."""
-    if norm is not None:
-        parts["bn"] = norm
-    if act := _activation(section, "logistic"):
-        parts["act"] = act
-    return nn.Sequential(OrderedDict(parts))
-
-
-def _convolutional(section: Section, shape: Shape) -> tuple[nn.Module, Shape]:
-    filters = section.integer("filters", 1, minimum=1)
-    size = section.integer("size", 1, minimum=1)
-    stride = section.integer("stride", 1, minimum=1)
-    groups = section.integer("groups", 1, minimum=1)
-    padding = size // 2 if section.integer("pad", 0) else section.integer("padding", 0)
-    if shape[0] % groups or filters % groups:
-        raise section.error(
-            f"groups={groups} must divide {shape[0]} inputs and filters={filters}; change one of"
-            " them"
-        )
-    _bounded(section, filters * shape[0] // groups * size**2)
-    bn = bool(section.integer("batch_normalize", 0) or section.integer("cbn", 0))
-    conv = nn.Conv2d(shape[0], filters, size, stride, padding, groups=groups, bias=not bn)
-    block = _block(section, {"conv": conv}, nn.BatchNorm2d(filters, eps=1e-5) if bn else None)
-    height = (shape[1] + 2 * padding - size) // stride + 1
-    width = (shape[2] + 2 * padding - size) // stride + 1
-    return block, (filters, height, width)
-
-
-def _connected(section: Section, shape: Shape) -> tuple[nn.Module, Shape]:
-    output = section.integer("output", 1, minimum=1)
-    _bounded(section, output * math.prod(shape))
-    bn = bool(section.integer("batch_normalize", 0))
-    parts = {"flatten": nn.Flatten(), "linear": nn.Linear(math.prod(shape), output, bias=not bn)}
-    return _block(section, parts, nn.BatchNorm1d(output, eps=1e-5) if bn else None), (output,)
-
-
-def _bounded(section: Section, weights: int) -> None:
-    if weights > MAX_NUMBERS:
-        raise section.error(
-            f"{weights} weights are more than {MAX_NUMBERS}; make the layer smaller"
-        )
-
-
-def _maxpool(section: Section, shape: Shape) -> tuple[nn.Module, Shape]:
-    """`padding` is the total of both sides; half of it, rounded down, goes to the left and top."""
-    stride = section.integer("stride", 1, minimum=1)
-    size = section.integer("size", stride, minimum=1)
-    total = section.integer("padding", size - 1)
-    before = total // 2
-    after = total - before
-    layer: nn.Module = nn.MaxPool2d(size, stride)
-    if total:
-        layer = PaddedMaxPool2d(size, stride, (before, after, before, after))
-    height = (shape[1] + total - size) // stride + 1
-    width = (shape[2] + total - size) // stride + 1
-    return layer, (shape[0], height, width)
-
-
-def _head(section: Section, shape: Shape) -> tuple[nn.Module, Shape]:
-    head = head_spec(section)
-    values = (head.values, *shape[1:])
-    if head.kind == "yolov1":
-        values = (head.side**2 * head.values,)
-    if math.prod(values) != math.prod(shape):
-        raise section.error(
-            f"classes={head.classes} and {head.num} boxes need an input of {values}, not {shape}"
-        )
-    # A [detection] fed by a convolution reads the map as a flat vector, channel by channel.
-    return nn.Identity() if values == shape else nn.Flatten(), values
+        if readers[index] > 1:
+            raise before.error(
+                f"activation=logistic is supported for layer {head.index} [yolo] alone; let no"
+                " other layer read this one"
+            )
+        layers[index] = replace(before, options={**before.options, "activation": "linear"})
+    return tuple(layers)
 
 
 class DarknetNet(nn.Module):
@@ -270,12 +89,13 @@ class DarknetNet(nn.Module):
             raise net.error(f"height and width can be at most {LARGEST}")
         if net.integer("channels", 3) != 3:
             raise net.error("only channels=3 (RGB) is supported")
-        self.sections = tuple(sections[1:])
+        self.sections = _sigmoids_to_decoding(sections[1:])
         self.layers = nn.ModuleList()
         self.shapes: list[Shape] = []
         self.sources: list[tuple[int, ...]] = []
         for section in self.sections:
             indices = sources(section)
+            self._refuse_heads(section, indices)
             inputs = [self.shapes[i] if i >= 0 else (3, self.height, self.width) for i in indices]
             if not inputs[0][1:] and section.kind not in ("connected", "detection", *IGNORED):
                 raise section.error("cannot follow a [connected] layer")
@@ -297,6 +117,15 @@ class DarknetNet(nn.Module):
             raise UserError(
                 "cfg: there is no [yolo], [region] or [detection] section; a detector needs one"
             )
+
+    def _refuse_heads(self, section: Section, indices: tuple[int, ...]) -> None:
+        """Raise UserError for a layer that reads a head, behind which darknet has sigmoids."""
+        for i in indices:
+            if i >= 0 and self.sections[i].kind in HEADS and section.kind not in IGNORED:
+                raise section.error(
+                    f"layer {i} [{self.sections[i].kind}] is a head, which no layer can read; put"
+                    " a [route] to another layer in front"
+                )
 
     def forward(self, x: Tensor) -> tuple[Tensor, ...]:
         outputs: dict[int, Tensor] = {-1: x}

@@ -24,7 +24,8 @@ class HeadSpec:
     Attributes:
         kind: The layout, a key of HEADS: "yolov1" (darknet's [detection], connected or
             convolutional), "yolov2" ([region]), "yolov3" ([yolo]), "yolov5" (the original's, with
-            anchors) or "yolov8" (the anchor-free head of Ultralytics' v8, v3u and v5u).
+            anchors, and darknet's with new_coords=1) or "yolov8" (the anchor-free head of
+            Ultralytics' v8, v3u and v5u).
         classes: Number of classes.
         num: Boxes per cell.
         anchors: (w, h) pairs; grid cells for yolov2, pixels of the network input for others.

@@ -24,8 +24,8 @@ def sections(cfg: str) -> list[tuple[str, dict[str, str]]]:
 
 
 def heads(cfg: Path, weights: Path, x: Tensor) -> list[Tensor]:
-    """The inputs of all [yolo] sections for x, float64 [N, 3, H, W]; every byte of the weights is
-    used.
+    """The inputs of all [yolo] sections for x, float64 [N, 3, H, W], behind the activation of the
+    layer before; every byte of the weights is used.
     """
     values = torch.from_numpy(np.fromfile(weights, "<f4", offset=20).astype(np.float64))
     at = 0
@@ -43,12 +43,20 @@ def heads(cfg: Path, weights: Path, x: Tensor) -> list[Tensor]:
         if kind == "convolutional":
             y = _convolution(before, options, take)
         elif kind == "shortcut":
-            y = before + outputs[i + int(options["from"])]
+            y = before.clone()
+            for k in options["from"].split(","):
+                other = outputs[int(k) if int(k) >= 0 else i + int(k)]
+                shared = min(y.shape[1], other.shape[1])
+                y[:, :shared] += other[:, :shared]
         elif kind == "route":
             named = [int(k) for k in options["layers"].split(",")]
-            y = torch.cat([outputs[k if k >= 0 else i + k] for k in named], 1)
+            groups, group = (
+                int(options.get(key, n)) for key, n in (("groups", 1), ("group_id", 0))
+            )
+            y = torch.cat([outputs[k].chunk(groups, 1)[group] for k in named], 1)
         elif kind == "maxpool":
-            size, stride = int(options["size"]), int(options["stride"])
+            stride = int(options["stride"])
+            size = int(options.get("size", stride))
             left = (size - 1) // 2
             right = size - 1 - left
             y = F.max_pool2d(
@@ -84,4 +92,9 @@ def _convolution(x: Tensor, options: dict[str, str], take: Callable[..., Tensor]
 
 
 def _activated(y: Tensor, name: str) -> Tensor:
-    return {"linear": y, "relu": y.clamp(min=0), "leaky": torch.where(y > 0, y, y / 10)}[name]
+    return {
+        "linear": y,
+        "relu": y.clamp(min=0),
+        "leaky": torch.where(y > 0, y, y / 10),
+        "logistic": 1 / (1 + torch.exp(-y)),
+    }[name]

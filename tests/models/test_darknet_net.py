@@ -225,7 +225,7 @@ def test_kept_outputs_are_only_those_still_needed():
         ),
         (
             HEAD + "\n[yolo]\nclasses=1\nnum=2\nanchors=1,1",
-            "num=2 needs 4 numbers in anchors=, found 2",
+            "2 boxes need an input of",
         ),
         (HEAD + "\n[yolo]\nclasses=1\nnum=1\nanchors=0,4", "an anchor of 0 has no size"),
         (HEAD + "\n[yolo]\nclasses=1\nnum=1\nanchors=1,1\nmask=1", "points outside"),

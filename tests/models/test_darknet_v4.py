@@ -1,0 +1,256 @@
+"""YOLOv4-tiny, its variant with three heads, and YOLOv7-tiny: published sizes, a second
+implementation, OpenCV, the spiking network, and shortcuts of unlike depth.
+"""
+
+import math
+from pathlib import Path
+
+import cv2
+import numpy as np
+import pytest
+import torch
+from helpers.darknet_cfgs import (
+    conv,
+    head,
+    net,
+    route,
+    section,
+    write_random,
+    yolov4_tiny,
+    yolov7_tiny,
+)
+from helpers.darknet_reference import heads as reference
+from helpers.tiny import photo, run_tool
+from torch import Tensor
+from torch.nn.functional import leaky_relu, pad
+
+from spiking_yolo.convert.load import load
+from spiking_yolo.data.images import Picture, preprocess
+from spiking_yolo.decode.boxes import decode
+from spiking_yolo.errors import Notice, UserError
+from spiking_yolo.graph import forward
+from spiking_yolo.models.darknet_cfg import parse_cfg
+from spiking_yolo.models.darknet_network import DarknetNet
+from spiking_yolo.models.darknet_weights import count_floats
+from spiking_yolo.models.load import load_ann
+from spiking_yolo.models.spec import HeadSpec, Spec
+
+SIZE = 64
+BOXES = {"anchors": "8,4, 9,20, 40,30", "num": 3, "mask": "0,1,2"}
+# The first sum adds deeper channels, the second shallower ones.
+UNLIKE = (
+    net(SIZE)
+    + conv(12, 3, 8)
+    + conv(8)
+    + section("shortcut", **{"from": -2}, activation="leaky")
+    + conv(20)
+    + section("shortcut", **{"from": -2}, activation="linear")
+    + head(3, **BOXES)
+)
+NETWORKS = {
+    "yolov4-tiny": yolov4_tiny(SIZE),
+    "yolov4-tiny-3l": yolov4_tiny(SIZE, heads=3),
+    "yolov7-tiny": yolov7_tiny(SIZE),
+    "unlike-shortcuts": UNLIKE,
+    "two-groups": net(SIZE)
+    + conv(12, 3, 8)
+    + conv(12)
+    + route(-1, 0, groups=3, group_id=2)
+    + head(3, **BOXES),
+}
+
+
+def test_sizes_are_the_published_ones():
+    with torch.device("meta"):
+        v4, v7 = DarknetNet(parse_cfg(yolov4_tiny())), DarknetNet(parse_cfg(yolov7_tiny()))
+    # Bytes of yolov4-tiny.weights.
+    assert 20 + 4 * count_floats(v4) == 24_251_276
+    # Parameters of YOLOv7-tiny with folded batch norms.
+    weights = [m for m in v7.modules() if isinstance(m, torch.nn.Conv2d)]
+    assert sum(m.weight.numel() + m.out_channels for m in weights) == 6_219_709
+    assert [v4.shapes[i] for i in (3, 8, 34)] == [(32, 104, 104), (128, 104, 104), (384, 26, 26)]
+    assert [v7.shapes[i][1] for i in v7.head_indices] == [52, 26, 13]
+
+
+@pytest.fixture(scope="module")
+def files(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("v4")
+    for name, cfg in NETWORKS.items():
+        write_random(folder / name, cfg)
+    return folder
+
+
+@pytest.fixture(scope="module")
+def image() -> Tensor:
+    return torch.rand(1, 3, SIZE, SIZE, generator=torch.Generator().manual_seed(1))
+
+
+def behind_sigmoids(outputs: tuple[Tensor, ...], spec: Spec) -> list[Tensor]:
+    """What the [yolo] sections read."""
+    new_coords = [head.kind == "yolov5" for head in spec.heads]
+    return [x.sigmoid() if new else x for x, new in zip(outputs, new_coords, strict=True)]
+
+
+@pytest.mark.parametrize("name", NETWORKS)
+def test_a_second_implementation_agrees(name: str, files: Path, image: Tensor):
+    path = files / f"{name}.weights"
+    ann = load_ann(path)
+    expected = reference(path.with_suffix(".cfg"), path, image.double())
+    exact = behind_sigmoids(forward(ann.graph.to(torch.float64), image.double()), ann.spec)
+    single = behind_sigmoids(forward(ann.graph, image), ann.spec)
+    for output, rounded, wanted in zip(exact, single, expected, strict=True):
+        assert wanted.std() > 0.05
+        # Folded batch norms are rounded to float32.
+        assert (output - wanted).abs().max() < 1e-5
+        assert (rounded - wanted).abs().max() < 1e-4
+
+
+@pytest.mark.skipif(
+    not hasattr(cv2.dnn, "readNetFromDarknet"), reason="OpenCV 5 reads no darknet; 4 does"
+)
+# OpenCV cannot join the groups of several layers.
+@pytest.mark.parametrize("name", NETWORKS.keys() - {"two-groups"})
+def test_opencv_agrees(name: str, files: Path, image: Tensor):
+    path = files / f"{name}.weights"
+    ann = load_ann(path)
+    found, scores = decode(forward(ann.graph, image), ann.spec)
+    net = cv2.dnn.readNetFromDarknet(str(path.with_suffix(".cfg")), str(path))  # pyright: ignore[reportAttributeAccessIssue]
+    net.setInput(image.numpy())
+    rows = torch.from_numpy(np.concatenate(net.forward(net.getUnconnectedOutLayersNames())))
+    # OpenCV goes through the boxes of a cell first, and gives centres and sizes.
+    centres, sizes = rows[:, :2], rows[:, 2:4]
+    theirs = torch.cat([centres - sizes / 2, centres + sizes / 2], 1)
+    ours = in_opencv_order(found[0], ann.spec)
+    assert torch.allclose(ours, theirs, rtol=1e-3, atol=1e-4)
+    confident = in_opencv_order(scores[0], ann.spec)
+    # It leaves out scores up to 0.2.
+    sure = (confident > 0.201) | (rows[:, 5:] > 0.201)
+    assert sure.sum() > 20
+    assert (confident - rows[:, 5:])[sure].abs().max() < 1e-3
+
+
+def in_opencv_order(rows: Tensor, spec: Spec) -> Tensor:
+    """[K, V], anchor by anchor in every head, to cell by cell."""
+    parts: list[Tensor] = []
+    for part in rows.split(cells(spec)):
+        parts.append(part.unflatten(0, (3, -1)).transpose(0, 1).flatten(0, 1))
+    return torch.cat(parts)
+
+
+def cells(spec: Spec) -> list[int]:
+    """Boxes of every head."""
+    strides = {1: [8], 2: [32, 16], 3: [32, 16, 8]}[len(spec.heads)]
+    if spec.heads[0].kind == "yolov5":
+        strides = strides[::-1]
+    return [3 * (SIZE // stride) ** 2 for stride in strides]
+
+
+def test_new_coords_by_hand():
+    head = HeadSpec("yolov5", classes=1, num=1, anchors=((8.0, 4.0),), scale=2.0)
+    spec = Spec("detect", ("a",), 64, 64, heads=(head,))
+    logits = torch.zeros(1, 6, 2, 2)
+    # Behind the logistic function: 0.75, 0.2, 0.6, 0.9, 0.8, 0.5 in column 1 of row 0.
+    values = (0.75, 0.2, 0.6, 0.9, 0.8, 0.5)
+    logits[0, :, 0, 1] = torch.tensor([math.log(v / (1 - v)) for v in values])
+    (boxes,), (scores,) = decode([logits], spec)
+    # x = 0.75 * 2 - 0.5 = 1.0 and y = 0.2 * 2 - 0.5 = -0.1 cells of 32 pixels; w = 4 * 0.36 * 8.
+    x, y, w, h = (1 + 1.0) * 32, -0.1 * 32, 4 * 0.36 * 8, 4 * 0.81 * 4
+    corners = [x - w / 2, y - h / 2, x + w / 2, y + h / 2]
+    assert (boxes[1] * 64).tolist() == pytest.approx(corners, rel=1e-5)
+    assert scores[1].item() == pytest.approx(0.8 * 0.5)
+
+
+def test_a_shortcut_adds_the_channels_that_both_have(files: Path, image: Tensor):
+    network = DarknetNet(parse_cfg(UNLIKE)).eval()
+    deep = network.layers[0](image)
+    shallow = network.layers[1](deep)
+    total = leaky_relu(shallow + deep[:, :8], 0.1)
+    wide = network.layers[3](total)
+    wide = wide + pad(total, [0, 0, 0, 0, 0, 12])
+    assert network.shapes[2][0] == 8 and network.shapes[4][0] == 20
+    assert torch.allclose(network(image)[0], network.layers[5](wide), atol=1e-6)
+
+
+def test_groups_and_sums_of_several_layers(image: Tensor):
+    layers = conv(12, 3, 8) + conv(6) + route(-1, 0, groups=3, group_id=1)
+    layers += section("shortcut", **{"from": "0,-2"}, activation="linear")
+    network = DarknetNet(parse_cfg(net(SIZE) + layers + head(3, **BOXES))).eval()
+    first = network.layers[0](image)
+    second = network.layers[1](first)
+    joined = torch.cat([second[:, 2:4], first[:, 4:8]], 1)
+    assert network.shapes[2] == (6, 8, 8)
+    expected = network.layers[4](joined + first[:, :6] + second)
+    assert torch.allclose(network(image)[0], expected, atol=1e-6)
+
+
+def test_boxes_without_an_anchor_have_darknets_and_a_surplus_is_ignored():
+    def anchors(text: str, kind: str = "yolo") -> tuple[tuple[float, float], ...]:
+        layers = f"[conv]\nfilters=18\nactivation=linear\n[{kind}]\nclasses=1\n{text}\n"
+        network = DarknetNet(parse_cfg(f"[net]\nwidth=8\nheight=8\n{layers}"))
+        return network.spec(["a"]).heads[0].anchors
+
+    assert anchors("num=3\nanchors=8,4") == ((8, 4), (0.5, 0.5), (0.5, 0.5))
+    assert anchors("num=5\nmask=0,1,4\nanchors=8,4,6,6") == ((8, 4), (6, 6), (0.5, 0.5))
+    assert anchors("num=3\nanchors=1,2,3,4,5,6,7,8") == ((1, 2), (3, 4), (5, 6))
+    assert anchors("num=3\nanchors=1,2", "region") == ((1, 2), (0.5, 0.5), (0.5, 0.5))
+
+
+LOGISTIC = "[conv]\nfilters=6\nactivation=logistic\n"
+NEW = "[yolo]\nclasses=1\nnum=1\nanchors=8,4\nnew_coords=1\n"
+CONV = "[conv]\nfilters=6\nactivation=linear\n"
+
+
+@pytest.mark.parametrize(
+    ("layers", "message"),
+    [
+        (
+            CONV + "[route]\nlayers=-1\ngroups=2\ngroup_id=2\n",
+            "line 7: layer 1 .*group_id=2 is not",
+        ),
+        (CONV + "[route]\nlayers=-1\ngroups=2\ngroup_id=-1\n", "group_id=-1 must be at least 0"),
+        (CONV + "[route]\nlayers=-1\ngroups=4\n", "line 7: .*groups=4 must divide the 6 channels"),
+        (CONV + "[route]\nlayers=-1\ngroups=0\n", "groups=0 must be at least 1"),
+        (CONV + "[route]\nlayers=-1\ngroups=two\n", "groups=two is not a whole number"),
+        (CONV + NEW, "line 7: .*new_coords=1 needs .* activation=logistic"),
+        (NEW, "needs .* activation=logistic"),
+        (LOGISTIC + NEW.replace("new_coords=1", ""), "line 4: .*activation=logistic cannot be"),
+        (LOGISTIC + NEW + "[route]\nlayers=0\n", "line 4: layer 0 .* for layer 1 .yolo. alone"),
+        (CONV + NEW.replace("new_coords=1", "[route]\nlayers=1"), "layer 1 .* is a head"),
+        (CONV + NEW.replace("new_coords=1", CONV), "layer 1 .* is a head"),
+        (CONV + "[yolo]\nclasses=1\nnum=2000000000\n", "num=2000000000 must be at most 64"),
+        (CONV + "[yolo]\nclasses=1\nnum=1\nanchors=8,4,3\n", "a width and a height each, not 3"),
+    ],
+)
+def test_mistakes_name_line_and_layer(layers: str, message: str):
+    with pytest.raises(UserError, match=message):
+        DarknetNet(parse_cfg(f"[net]\nwidth=8\nheight=8\n{layers}\n{CONV}{NEW[:-13]}"))
+
+
+@pytest.mark.parametrize("name", NETWORKS)
+def test_spikes_follow_the_ann(name: str, files: Path, image: Tensor):
+    pixels = (image[0].movedim(0, 2) * 255).byte().numpy()
+    with pytest.warns(Notice, match="has no calibration"):
+        converted = load(files / f"{name}.weights", photographs=[Picture("a", pixels)])
+    x, _ = preprocess(pixels, converted.spec)
+    expected = forward(converted.graph, x[None])
+    outputs = converted.network()(x[None], 1).snapshots[1].outputs
+    for output, wanted in zip(outputs, expected, strict=True):
+        assert (output - wanted).square().mean().sqrt() < 0.15 * wanted.std()
+
+
+def test_detect_without_a_calibration(files: Path, tmp_path: Path):
+    args = ["--weights", files / "yolov4-tiny.weights", "--T", 1, "--project", tmp_path / "runs"]
+    with pytest.warns(Notice, match="has no calibration"):
+        assert run_tool("detect", photo(tmp_path / "a.png"), *args) == 0
+    assert (tmp_path / "runs" / "exp" / "a.jpg").is_file()
+
+
+def test_a_group_out_of_range_is_one_line(
+    files: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+):
+    cfg = tmp_path / "bad.cfg"
+    cfg.write_text(NETWORKS["yolov4-tiny"].replace("group_id = 1", "group_id = 2", 1))
+    args = ["--weights", files / "yolov4-tiny.weights", "--cfg", cfg]
+    assert run_tool("detect", photo(tmp_path / "a.png"), *args, "--T", 1) == 2
+    (line,) = capsys.readouterr().err.splitlines()
+    assert "bad.cfg: cfg line" in line and "group_id=2" in line
