@@ -6,13 +6,14 @@ costs the synaptic operations that it causes. Rounding passes gradients on as if
 the number of digits as if it were a smooth function.
 """
 
-from collections.abc import Mapping
+import math
+from collections.abc import Iterator, Mapping
 from typing import Any
 
 import torch
 from torch import Tensor
 
-from spiking_yolo.graph import OPS, Graph, Node, shapes
+from spiking_yolo.graph import OPS, Activation, Graph, shapes
 from spiking_yolo.graph.rewrites import pool_before_neuron
 from spiking_yolo.io.names import Size
 from spiking_yolo.snn import operations
@@ -53,13 +54,12 @@ class CompleteNetwork:
         self.least = least or {}
         sizes = shapes(self.graph, *imgsz)
         self.sites = {node.name: sizes[node.name][1] for node in self.graph.activations}
-        # Activation -> name and attributes of the max poolings that read it.
-        self._pools: dict[str, list[tuple[str, Any]]] = {}
-        senders = list(self.sites)
+        # Max pooling that reads neurons, and sends events of its own -> the activation.
+        self._pools: dict[str, str] = {}
         for node in self.graph.nodes:
             if node.op == "max_pool" and node.inputs[0] in self.sites:
-                self._pools.setdefault(node.inputs[0], []).append((node.name, node.attrs))
-                senders.append(node.name)
+                self._pools[node.name] = node.inputs[0]
+        senders = [*self.sites, *self._pools]
         # Operations are a linear function of the events, so its gradient is their costs.
         events = {name: torch.zeros(sizes[name], requires_grad=True) for name in senders}
         counts = {name: Counts.alike(zeros) for name, zeros in events.items()}
@@ -69,11 +69,14 @@ class CompleteNetwork:
             total = total + sum(0 * zeros.sum() for zeros in events.values())
             costs = torch.autograd.grad(total, list(events.values()), materialize_grads=True)
         self.macs = operations.total_macs(self.graph, sizes, senders)[0]
-        self.costs = {name: cost / self.macs for name, cost in zip(events, costs, strict=True)}
+        self.costs = {
+            name: _equal_channels(cost / self.macs)
+            for name, cost in zip(events, costs, strict=True)
+        }
 
     def senders(self, site: str) -> list[str]:
         """The nodes that send what an activation fires: itself, and the poolings behind it."""
-        return [site, *(name for name, _ in self._pools.get(site, ()))]
+        return [site, *(pool for pool, source in self._pools.items() if source == site)]
 
     def __call__(self, x: Tensor, values: Values) -> tuple[list[Tensor], Tensor]:
         """The outputs for images [N, C, H, W], and the operations per MAC of each, [N]."""
@@ -83,41 +86,24 @@ class CompleteNetwork:
             inputs = [results[name] for name in node.inputs]
             if node.op == "input":
                 inputs = [channels_last(x)]
-            if node.op != "activation":
-                results[node.name] = OPS[node.op](node.attrs, *self.graph.parameters(node), *inputs)
-                continue
-            parameters = values[node.name]
-            n, due = self._sent(node, inputs[0], parameters)
-            value = n
-            if "rest" in parameters:
-                value = n + per_channel(parameters["rest"], n)
-            results[node.name] = value * per_channel(parameters["theta"], n)
-            spent = spent + self._spent(node.name, n, due)
-            for name, attrs in self._pools.get(node.name, ()):
-                pooled_n = OPS["max_pool"](attrs, None, None, n)
-                pooled_due = OPS["max_pool"](attrs, None, None, due)
-                spent = spent + self._spent(name, pooled_n, pooled_due)
+            if node.op == "activation":
+                own = values[node.name]
+                value, cost = fire(inputs[0], own, node.phi, self.costs[node.name], self.slack)
+                spent = spent + cost
+            else:
+                value = OPS[node.op](node.attrs, *self.graph.parameters(node), *inputs)
+            if node.name in self._pools:
+                spent = spent + self._pooled(node.name, value, values[self._pools[node.name]])
+            results[node.name] = value
         outputs = [self._corrected(name, results[name], values) for name in self.graph.outputs]
         return outputs, spent
 
-    def _sent(
-        self, node: Node, z: Tensor, parameters: Mapping[str, Tensor]
-    ) -> tuple[Tensor, Tensor]:
-        """How many thetas each neuron sends besides its resting value, and the number before
-        rounding.
-        """
-        if "bias" in parameters:
-            z = z + per_channel(parameters["bias"], z)
-        half = per_channel(parameters["initial"], z) - 0.5
-        due = node.phi.continuous(z) / per_channel(parameters["theta"], z) + half
+    def _pooled(self, name: str, value: Tensor, parameters: Mapping[str, Tensor]) -> Tensor:
+        """Operations per MAC of what a max pooling sends of the neurons before it, [N]."""
+        n = value / per_channel(parameters["theta"], value)
         if "rest" in parameters:
-            due = due - per_channel(parameters["rest"], z)
-        n = thrifty_round(due.detach(), self.slack)
-        return straight_through(n, due), due
-
-    def _spent(self, name: str, n: Tensor, due: Tensor) -> Tensor:
-        """Operations per MAC of what a node sends, [N]."""
-        digits = straight_through(count_digits(n.detach()), smooth_digits(due))
+            n = n - per_channel(parameters["rest"], value)
+        digits = straight_through(count_digits(n.detach().round()), smooth_digits(n))
         return (digits * self.costs[name]).flatten(1).sum(1)
 
     def _corrected(self, name: str, output: Tensor, values: Values) -> Tensor:
@@ -126,9 +112,120 @@ class CompleteNetwork:
         return output if bias is None else output + per_channel(bias, output)
 
 
+def _equal_channels(costs: Tensor) -> Tensor:
+    """[1, C, ...] costs as [1, 1, ...] where all channels have the same."""
+    return costs[:, :1] if bool((costs == costs[:, :1]).all()) else costs
+
+
+def fire(
+    z: Tensor, parameters: Mapping[str, Tensor], phi: Activation, cost: Tensor, slack: float
+) -> tuple[Tensor, Tensor]:
+    """What a layer of neurons sends: its values, and the operations per MAC, [N].
+
+    value = (n + rest) * theta, with n = round(phi(z + bias) / theta + initial - 1/2 - rest) the
+    number of thetas that are sent, at costs of digits(n).
+
+    Args:
+        z: Pre-activations, [N, C, ...].
+        parameters: theta, initial, and where they are trained bias and rest: [C] each.
+        cost: Operations per MAC of an event, [1, C or 1, ...].
+    """
+    channels = z.shape[1]
+    nothing = z.new_zeros(channels)
+    each = [parameters.get(key, nothing) for key in ("theta", "initial", "bias", "rest")]
+    each = [values.expand(channels) for values in each]
+    value, spent = _Fire.apply(_rows(z), *each, phi.continuous, _rows(cost)[0], slack)  # type: ignore[misc]
+    maps = value.reshape(len(z), *z.shape[2:], channels).movedim(-1, 1)
+    return maps, spent
+
+
+# Values that are computed at once: all that is needed of them stays in a processor's cache.
+BLOCK = 1 << 17
+
+
+class _Fire(torch.autograd.Function):
+    """`fire` on [N, positions, C], block by block, so that no step but the result goes to memory.
+
+    The backward pass computes what is due again. With due = phi(z + bias) / theta + initial - 1/2 -
+    rest, which rounding passes gradients on to, and G = d loss / d value:
+    d loss / d due = G theta + d loss / d spent * cost * smooth_digits'(due), and directly
+    d value / d theta = n + rest = value / theta, and d value / d rest = theta.
+    """
+
+    @staticmethod
+    def forward(
+        ctx: Any,
+        z: Tensor,
+        theta: Tensor,
+        initial: Tensor,
+        bias: Tensor,
+        rest: Tensor,
+        phi: Activation,
+        cost: Tensor,
+        slack: float,
+    ) -> tuple[Tensor, Tensor]:
+        shift = initial - 0.5 - rest
+        value = torch.empty_like(z)
+        spent = z.new_zeros(len(z))
+        for images, rows in _blocks(z.shape):
+            due = phi(z[images, rows] + bias).div_(theta).add_(shift)
+            n = thrifty_round(due, slack)
+            spent[images] += count_digits(n).mul_(cost[rows]).sum((1, 2))
+            torch.mul(n.add_(rest), theta, out=value[images, rows])
+        ctx.save_for_backward(z, theta, shift, bias, value, cost)
+        ctx.phi = phi
+        return value, spent
+
+    @staticmethod
+    def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor | None, ...]:
+        z, theta, shift, bias, value, cost = ctx.saved_tensors
+        of_value, of_spent = gradients
+        of_z = torch.empty_like(z)
+        of_theta, of_initial, of_bias, of_rest = theta.new_zeros(4, len(theta))
+        for images, rows in _blocks(z.shape):
+            with torch.enable_grad():
+                x = (z[images, rows] + bias).requires_grad_()
+                y = ctx.phi(x)
+            scaled = y.detach() / theta
+            direct = of_value[images, rows] * theta
+            digits = smooth_digits_slope(scaled + shift).mul_(cost[rows])
+            of_due = digits.mul_(of_spent[images, None, None]).add_(direct)
+            (of_x,) = torch.autograd.grad(y, x, of_due / theta)
+            of_z[images, rows] = of_x
+            of_theta += (of_value[images, rows] * value[images, rows]).sum((0, 1))
+            of_theta -= (of_due * scaled).sum((0, 1))
+            of_initial += of_due.sum((0, 1))
+            of_bias += of_x.sum((0, 1))
+            of_rest += direct.sum((0, 1))
+        of_rest -= of_initial
+        return of_z, of_theta / theta, of_initial, of_bias, of_rest, None, None, None
+
+
+def _rows(x: Tensor) -> Tensor:
+    """[N, C, ...] as [N, positions, C]: a view where channels come last in memory."""
+    return x.movedim(1, -1).reshape(len(x), -1, x.shape[1])
+
+
+def _blocks(shape: torch.Size) -> Iterator[tuple[slice, slice]]:
+    """Images and positions of [N, positions, C], of about BLOCK values: whole images where several
+    make a block.
+    """
+    n, positions, channels = shape
+    images = max(1, BLOCK // (positions * channels))
+    rows = max(1, BLOCK // channels)
+    for i in range(0, n, images):
+        for k in range(0, positions, rows):
+            yield slice(i, i + images), slice(k, k + rows)
+
+
 def smooth_digits(due: Tensor) -> Tensor:
     """About how many digits round(due) has: log2 |due| / 3 + 0.8 of large numbers, 0 of 0."""
     return torch.log2(1 + 32 * due.square()) / 6
+
+
+def smooth_digits_slope(due: Tensor) -> Tensor:
+    """The derivative of `smooth_digits`."""
+    return due * (32 / 3 / math.log(2)) / due.square().mul_(32).add_(1)
 
 
 class _StraightThrough(torch.autograd.Function):
