@@ -162,14 +162,16 @@ class _Job:
         """What a method learns by running the network on these pictures."""
         ann = self.ann
         parts = itertools.count(1)
-        neurons = run_network(
-            ann.graph,
-            ann.spec,
-            statistics,
-            recipe,
-            preprocessed(pictures, ann.spec),
-            lambda text: self.progress(recipe.name, next(parts), None, text),
-        )
+
+        def report(text: str, done: int | None = None, total: int | None = None) -> None:
+            """Work of known length has a bar of its own, other parts are counted."""
+            if done is None:
+                self.progress(recipe.name, next(parts), None, text)
+            else:
+                self.progress(text, done, total)
+
+        images = preprocessed(pictures, ann.spec)
+        neurons = run_network(ann.graph, ann.spec, statistics, recipe, images, report)
         names = tuple(picture.name for picture in pictures)
         fingerprint = statistics.fingerprint
         return CalibrationResult(neurons, recipe, ann.sha256, ann.imgsz, names, fingerprint)

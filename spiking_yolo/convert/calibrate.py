@@ -30,14 +30,14 @@ def calibrate(
     statistics: Statistics,
     recipe: Recipe,
     images: Sequence[Tensor],
-    progress: Callable[[str], Any] = lambda text: None,
+    progress: Callable[..., Any] = lambda text, done=0, total=0: None,
 ) -> NeuronParameters:
     """The parameters of the neurons that a recipe learns by running the network.
 
     Args:
         recipe: One that `runs_network`.
         images: Batches, [N, C, H, W].
-        progress: Called with a few words before each part of the work.
+        progress: Called as the progress of a Job.
     """
     neurons = base_parameters(graph, statistics.histograms, recipe)
     # One state serves every readout, and no spike is dropped until the confidence is known.

@@ -132,6 +132,10 @@ def fire(
     """
     channels = z.shape[1]
     nothing = z.new_zeros(channels)
+    if phi.softmax:
+        # Its axis would be cut by blocks.
+        z = phi(z)
+        phi = Activation(slope=1.0)
     each = [parameters.get(key, nothing) for key in ("theta", "initial", "bias", "rest")]
     each = [values.expand(channels) for values in each]
     value, spent = _Fire.apply(_rows(z), *each, phi.continuous, _rows(cost)[0], slack)  # type: ignore[misc]

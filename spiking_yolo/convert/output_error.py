@@ -26,15 +26,19 @@ STEPS = (0.8, 1.25)
 
 @dataclass(frozen=True)
 class Job:
-    """A network to calibrate. images: batches, [N, C, H, W]. progress(text): called before each
-    part of the work.
+    """A network to calibrate.
+
+    Attributes:
+        images: Batches, [N, C, H, W].
+        progress: progress(text) is called before each part of the work, progress(text, done, total)
+            during one of known length.
     """
 
     graph: Graph
     spec: Spec
     recipe: Recipe
     images: Sequence[Tensor]
-    progress: Callable[[str], Any]
+    progress: Callable[..., Any]
 
 
 def best_fraction(job: Job, neurons: NeuronParameters) -> NeuronParameters:

@@ -51,8 +51,6 @@ START, GAIN = 1.5, 0.03
 DEPTHWISE = 2.0
 # Factor on those of networks of more than LAYERS layers with weights, whose errors add up.
 LAYERS, DEEP = 40, 1.35
-# Messages of progress during the training.
-REPORTS = 10
 
 
 def by_gradient(job: Job, neurons: NeuronParameters) -> NeuronParameters:
@@ -156,25 +154,33 @@ def scaled_to(
 ) -> dict[str, dict[str, Tensor]]:
     """The values with all thetas times one factor, for which the network takes these operations.
 
-    Halving theta costs about half as much again, so that a few corrections find the factor.
+    The factor is searched by the secant method in logarithms; halving theta costs about half as
+    much again.
 
     Args:
         operations: Per MAC of the ANN, the mean over the images.
     """
-    factor, low, high = 1.0, 1 / MAX_FACTOR, MAX_FACTOR
+    low, high = -math.log(MAX_FACTOR), math.log(MAX_FACTOR)
+    # log factor, and log operations by it.
+    factor, slope = 0.0, -2 / 3
+    last: tuple[float, float] | None = None
     for _ in range(TRIES):
-        trial = times(factor, network, values)
+        trial = times(math.exp(factor), network, values)
         spent = torch.cat([network(x, trial)[1] for x in images]).mean().item()
-        if abs(spent / operations - 1) < TOLERANCE:
+        excess = math.log(max(spent, LEAST) / operations)
+        if abs(excess) < TOLERANCE:
             break
-        if spent > operations:
+        if excess > 0:
             low = factor
         else:
             high = factor
-        factor *= (spent / operations) ** 1.5
+        if last is not None:
+            slope = min((excess - last[1]) / (factor - last[0]), -0.1)
+        last = (factor, excess)
+        factor -= excess / slope
         if not low < factor < high:
-            factor = math.sqrt(low * high)
-    return times(factor, network, values)
+            factor = (low + high) / 2
+    return times(math.exp(factor), network, values)
 
 
 def times(factor: float, network: CompleteNetwork, values: Values) -> dict[str, dict[str, Tensor]]:
@@ -196,7 +202,7 @@ def train(
     start: Values,
     images: Sequence[Tensor],
     settings: Calibration,
-    progress: Callable[[str], Any] = lambda text: None,
+    progress: Callable[..., Any] = lambda text, done, total: None,
 ) -> dict[str, dict[str, Tensor]]:
     """Train the neurons so that the outputs are the ANN's, at the same operations.
 
@@ -204,6 +210,7 @@ def train(
         start: thetas, and initial potentials.
         images: Batches.
         settings: How many operations to aim at, and steps to take.
+        progress: progress(text, done, total), called after every step.
 
     Returns:
         theta, initial, bias and rest, [C] each, and the bias of each output; those of the start
@@ -213,11 +220,7 @@ def train(
     operations, steps = settings.operations, settings.steps
     few = images[:: max(1, len(images) * len(images[0]) // 32)]
     start = scaled_to(operations, network, start, few)
-    x = torch.cat(list(images))
-    with torch.no_grad():
-        parts = [forward(ann, part) for part in images]
-    expected = [torch.cat(outputs) for outputs in zip(*parts, strict=True)]
-    parameters = _Trained(network, start, expected)
+    parameters = _Trained(network, start, forward(ann, few[0]))
     tensors = parameters.tensors()
     thetas = len(parameters.logs)
     groups = [
@@ -229,17 +232,18 @@ def train(
         adam, lambda k: 0.05 + 0.475 * (1 + math.cos(math.pi * k / steps))
     )
     multiplier = START
-    for k, batch in enumerate(_batches(len(x), max(FEWEST, spec.images_at_once), steps)):
-        outputs, spent = network(x[batch], parameters.values())
+    for k, x in enumerate(_batches(images, max(FEWEST, spec.images_at_once), steps), 1):
+        with torch.no_grad():
+            expected = forward(ann, x)
+        outputs, spent = network(x, parameters.values())
         ratio = spent.mean() / operations
-        loss = error(outputs, [y[batch] for y in expected], spec) + multiplier * ratio**4 / 4
+        loss = error(outputs, expected, spec) + multiplier * ratio**4 / 4
         adam.zero_grad()
         loss.backward()
         adam.step()
         schedule.step()
         multiplier *= max(ratio.item(), 0.5) ** GAIN
-        if k % max(1, steps // REPORTS) == 0:
-            progress(f"trained {k} of {steps}: operations {spent.mean().item():.2f}")
+        progress("training", k, steps)
 
     def error_of(values: Values) -> float:
         return sum(error(network(x, values)[0], forward(ann, x), spec).item() for x in few)
@@ -349,12 +353,17 @@ def displacement(outputs: Sequence[Tensor], expected: Sequence[Tensor], spec: Sp
     return (weight * loss).sum() / weight.sum()
 
 
-def _batches(n: int, size: int, steps: int) -> Iterator[Tensor]:
-    """Positions of images, in a new order whenever all were used. Equal for equal arguments."""
+def _batches(images: Sequence[Tensor], size: int, steps: int) -> Iterator[Tensor]:
+    """So many batches of images, in a new order whenever all were used. Equal for equal arguments.
+
+    images: Batches, all but the last of the same size.
+    """
     generator = torch.Generator().manual_seed(0)
-    waiting = torch.zeros(0, dtype=torch.long)
+    at_once = len(images[0])
+    n = sum(len(part) for part in images)
+    waiting: list[int] = []
     for _ in range(steps):
         while len(waiting) < min(size, n):
-            waiting = torch.cat([waiting, torch.randperm(n, generator=generator)])
-        yield waiting[:size]
+            waiting += torch.randperm(n, generator=generator).tolist()
+        yield torch.stack([images[k // at_once][k % at_once] for k in waiting[:size]])
         waiting = waiting[size:]

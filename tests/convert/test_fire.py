@@ -1,0 +1,77 @@
+"""Layers of neurons as functions with gradients, against the same in plain operations of PyTorch."""
+
+import pytest
+import torch
+from torch import Tensor
+
+from spiking_yolo.convert import differentiable
+from spiking_yolo.convert.differentiable import fire, smooth_digits, smooth_digits_slope
+from spiking_yolo.graph import Activation
+from spiking_yolo.snn.counting import count_digits, thrifty_round
+
+PHIS = {
+    "leaky": Activation(slope=0.1),
+    "relu6": Activation(cap=6.0),
+    "qcfs": Activation(cap=3.0, levels=4),
+    "silu": Activation(silu=True),
+    "identity": Activation(slope=1.0),
+    "softmax": Activation(softmax=True),
+}
+
+
+def plain(
+    z: Tensor, theta: Tensor, initial: Tensor, bias: Tensor, rest: Tensor, *how: object
+) -> tuple[Tensor, Tensor]:
+    """Rounding and digits with the gradients of what they are applied to, and of smooth digits."""
+    phi, cost, slack = how
+    theta, initial, bias, rest = (p[:, None, None] for p in (theta, initial, bias, rest))
+    due = phi.continuous(z + bias) / theta + initial - 0.5 - rest  # type: ignore[attr-defined]
+    n = due + (thrifty_round(due, slack) - due).detach()  # type: ignore[arg-type]
+    smooth = smooth_digits(due)
+    digits = smooth + (count_digits(n.round()) - smooth).detach()
+    return (n + rest) * theta, (digits * cost).sum((1, 2, 3))  # type: ignore[operator]
+
+
+@pytest.mark.parametrize("block", [1, 40, 1 << 17])
+@pytest.mark.parametrize("name", PHIS)
+def test_values_operations_and_gradients(name: str, block: int, monkeypatch: pytest.MonkeyPatch):
+    """Blocks of single positions, of parts of an image, and of several images."""
+    monkeypatch.setattr(differentiable, "BLOCK", block)
+    generator = torch.Generator().manual_seed(0)
+
+    def random(*shape: int) -> Tensor:
+        return torch.randn(*shape, generator=generator, dtype=torch.float64)
+
+    z, bias = random(3, 4, 5, 6) * 3, random(4) / 4
+    if name == "softmax":
+        bias = torch.zeros_like(bias)
+    theta, initial, rest = random(4).abs() / 4 + 0.02, random(4).abs(), random(4).mul(4).round() / 4
+    cost = random(1, 1 if name == "leaky" else 4, 5, 6).abs()
+    weights = random(3, 4, 5, 6), random(3)
+    inputs = [x.requires_grad_() for x in (z, theta, initial, bias, rest)]
+    neurons = {"theta": theta, "initial": initial, "bias": bias, "rest": rest}
+    results = []
+    for value, spent in (
+        fire(z, neurons, PHIS[name], cost, 0.15),
+        plain(z, theta, initial, bias, rest, PHIS[name], cost, 0.15),
+    ):
+        total = (value * weights[0]).sum() + (spent * weights[1]).sum()
+        gradients = torch.autograd.grad(total, inputs)
+        if name == "softmax":
+            gradients = [g for g, x in zip(gradients, inputs, strict=True) if x is not bias]
+        results.append([value, spent, *gradients])
+    for own, other in zip(*results, strict=True):
+        torch.testing.assert_close(own, other)
+
+
+def test_bias_and_rest_may_be_missing():
+    z = torch.tensor([[0.9, -2.4]])
+    neurons = {"theta": torch.tensor([0.5, 1.0]), "initial": torch.tensor(0.5)}
+    value, spent = fire(z, neurons, Activation(slope=1.0), torch.ones(1, 1), 0.0)
+    assert value.tolist() == [[1.0, -2.0]] and spent.tolist() == [2.0]
+
+
+def test_slope_of_smooth_digits():
+    x = torch.linspace(-9, 9, 37, dtype=torch.float64, requires_grad=True)
+    (slope,) = torch.autograd.grad(smooth_digits(x).sum(), x)
+    torch.testing.assert_close(smooth_digits_slope(x.detach()), slope)
