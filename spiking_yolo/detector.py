@@ -59,6 +59,8 @@ class SpikingYOLO:
         trust: Let Ultralytics open a .pt that is not recognised. It can run code hidden in it.
         head: "one2one" or "one2many", of a network that has both (YOLOv10, YOLO26). By default the
             first, whose boxes need no suppression: `iou` has no effect.
+        resize: "stretch" or "letterbox", how photographs get the shape of the input. By default as
+            the network's file says.
         weight_bits: Bits of the weights, also of the ANN: 8, as a chip stores them.
         device: "cpu", "cuda", "cuda:1", ...
         precision: "bf16" multiplies spikes and weights in bfloat16; potentials stay in float32.
@@ -86,6 +88,7 @@ class SpikingYOLO:
         statistics: str | Path | None = None,
         trust: bool = False,
         head: str | None = None,
+        resize: str | None = None,
         weight_bits: int | None = None,
         device: str | torch.device = "cpu",
         precision: Precision = "float32",
@@ -104,6 +107,7 @@ class SpikingYOLO:
             "imgsz": imgsz,
             "statistics": statistics,
             "head": head,
+            "resize": resize,
             "weight_bits": weight_bits,
         }
         if isinstance(weights, Converted):

@@ -60,6 +60,11 @@ class WeightsOptions(Options):
         False, "open a .pt that is not known here, which can run code hidden in it"
     )
     imgsz: Size | None = setting(None, IMGSZ)
+    resize: Literal["stretch", "letterbox"] | None = setting(
+        None,
+        "how photographs get the shape of the input, if not as the network's file says: distorted,"
+        " or in a grey frame",
+    )
     head: Literal["one2one", "one2many"] | None = setting(
         None,
         "of the two of YOLOv10 and YOLO26; one2many needs non-maximum suppression, one2one, the"
@@ -172,6 +177,7 @@ def load_ann(options: WeightsOptions) -> Ann:
         options.imgsz,
         options.trust_weights,
         options.head,
+        options.resize,
     )
 
 
@@ -196,6 +202,7 @@ def _load(
         statistics=options.statistics,
         trust=options.trust_weights,
         head=options.head,
+        resize=options.resize,
         weight_bits=options.weight_bits,
         photographs=photographs,
     )

@@ -17,6 +17,7 @@ _NETWORK_OPTIONS = (
     "cfg",
     "names",
     "imgsz",
+    "resize",
     "head",
     "trust_weights",
     "weight_bits",

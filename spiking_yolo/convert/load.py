@@ -43,6 +43,7 @@ def load(
     statistics: str | Path | None = None,
     trust: bool = False,
     head: str | None = None,
+    resize: str | None = None,
     weight_bits: int | None = None,
     photographs: Iterable[Picture] = (),
 ) -> Converted:
@@ -52,7 +53,7 @@ def load(
         weights: A file, or the name of a network of the zoo.
         method: Name of a method, a recipe or its .json file; the default method if None.
         settings: Changes of the recipe by key, as of --set.
-        cfg, names, imgsz, trust, head: See load_ann.
+        cfg, names, imgsz, trust, head, resize: See load_ann.
         statistics: Their file, instead of the one that belongs to the weights.
         weight_bits: See convert.
         photographs: See convert_ann.
@@ -69,13 +70,14 @@ def load(
             "cfg": cfg,
             "names": names,
             "head": head,
+            "resize": resize,
             "statistics": statistics,
             "weight-bits": weight_bits,
         }
         return _load_converted(path, [name for name, value in options.items() if value is not None])
     settings = settings or {}
     recipe = get_recipe(method or DEFAULT).with_settings(settings)
-    ann = load_ann(path, cfg, names, imgsz, trust, head)
+    ann = load_ann(path, cfg, names, imgsz, trust, head, resize)
     finer = "calibration.operations" not in settings
     return convert_ann(ann, recipe, statistics, weight_bits, photographs, finer)
 

@@ -10,6 +10,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from spiking_yolo.data.images import Resize
 from spiking_yolo.errors import UserError
 from spiking_yolo.graph import Graph
 from spiking_yolo.graph.merge import with_merged_weights
@@ -138,6 +139,7 @@ def load_ann(
     imgsz: int | Size | None = None,
     trust: bool = False,
     head: str | None = None,
+    resize: str | None = None,
 ) -> Ann:
     """Load and trace a network: darknet, a checkpoint of ours, YOLOv5, Ultralytics, torchvision.
 
@@ -149,6 +151,8 @@ def load_ann(
         trust: Let Ultralytics open a .pt that is not known here, which can run the file's code.
         head: "one2one" or "one2many", of a network that has both (YOLOv10, YOLO26); by default the
             first, whose boxes need no non-maximum suppression.
+        resize: "stretch" or "letterbox", how images get the shape of a detector's input; by default
+            as the file says.
 
     Raises:
         UserError: A file cannot be read, does not fit, or is not trusted.
@@ -176,9 +180,11 @@ def load_ann(
         if kind != "pickle":
             raise UserError(f"{path} has one head alone: leave out --head")
         options += ["--head", head]
+    if resize is not None:
+        options += ["--resize", resize]
     if kind == "pickle":
         graph, spec, isolated = _open_pickle(path, trust, head)
-        spec = _resized(spec, size)
+        spec = _resized(spec, size, resize)
         digest = sha256(path)
         if isolated:
             options.append("--trust-weights")
@@ -189,7 +195,7 @@ def load_ann(
             model, spec, digest = load_checkpoint(path)
         else:
             model, spec, digest = load_darknet(path, cfg, names)
-        spec = _resized(spec, size)
+        spec = _resized(spec, size, resize)
         graph = trace(model, torch.zeros(1, 3, spec.height, spec.width))
     check_finite(graph.tensors, path)
     # Nodes that no output depends on have no statistics that could determine their thresholds.
@@ -234,8 +240,14 @@ def file_kind(path: Path) -> str:
     return "safetensors" if path.suffix == ".safetensors" else "darknet"
 
 
-def _resized(spec: Spec, size: Size | None) -> Spec:
-    """The Spec at another input size. Raises UserError for a network of fixed size."""
+def _resized(spec: Spec, size: Size | None, resize: str | None) -> Spec:
+    """The Spec at another input size, or with images resized otherwise.
+
+    Raises:
+        UserError: The network has a fixed size, or is a classifier, which crops images.
+    """
+    if resize is not None:
+        spec = replace(spec, resize=_resize(spec, resize))
     if size is None:
         return spec
     fixed = spec.height, spec.width
@@ -250,3 +262,14 @@ def _resized(spec: Spec, size: Size | None) -> Spec:
             f" {size_name(size)}: give another --imgsz"
         )
     return replace(spec, height=size[0], width=size[1])
+
+
+def _resize(spec: Spec, name: str) -> Resize:
+    if spec.task != "detect":
+        raise UserError("this network is a classifier, which has its own way: leave --resize out")
+    if name == "stretch":
+        return "stretch"
+    if name != "letterbox":
+        raise UserError(f"resize must be stretch or letterbox, not {name!r}")
+    # Each family has a grey of its own.
+    return spec.resize if spec.resize.startswith("letterbox") else "letterbox"
