@@ -6,6 +6,8 @@ from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+import torch
+
 from spiking_yolo.convert.calibrate import calibrate
 from spiking_yolo.convert.calibration_file import (
     CalibrationResult,
@@ -176,15 +178,18 @@ def convert_on_photographs(
         f" taken from {source}{spent}; better: {calibrate_command(ann, recipe)}"
     )
     warnings.warn(Notice(notice), stacklevel=2)
-    images = preprocessed(pictures, ann.spec)
+    # In double precision: sums are rounded differently by another number of threads, and the search
+    # for thresholds would amplify a difference in the last bit of a float32.
+    graph = ann.graph.to(torch.float64)
+    images = [x.double() for x in preprocessed(pictures, ann.spec)]
     names = tuple(picture.name for picture in pictures)
-    statistics = Statistics(collect_histograms(ann.graph, images), ann.sha256, ann.imgsz, names)
+    statistics = Statistics(collect_histograms(graph, images), ann.sha256, ann.imgsz, names)
     neurons = None
     if recipe.by_gradient:
         recipe = recipe.with_settings({"calibration.kind": "none"})
         if finer:
             recipe = recipe.with_settings({"calibration.operations": OPERATIONS})
-        neurons = calibrate(ann.graph, ann.spec, statistics, recipe, images)
+        neurons = calibrate(graph, ann.spec, statistics, recipe, images)
     origin = {"weights": ann.weights.name}
     return convert(ann.graph, ann.spec, statistics, recipe, origin, neurons, weight_bits)
 

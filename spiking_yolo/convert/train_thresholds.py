@@ -135,8 +135,9 @@ def balanced(network: CompleteNetwork, sensitivities: Mapping[str, Tensor]) -> d
     """
     costs = {}
     for name in sensitivities:
-        means = [network.costs[sender].mean() for sender in network.senders(name)]
-        costs[name] = torch.stack(means).sum()
+        # Rounded alike by any number of threads.
+        means = [network.costs[sender].double().mean() for sender in network.senders(name)]
+        costs[name] = torch.stack(means).sum().float()
     # Events that only sums and outputs read would cost nothing.
     least = min((cost for cost in costs.values() if cost > 0), default=torch.tensor(1.0))
     thetas = {}

@@ -189,6 +189,10 @@ def test_detect_and_report_simply_work(ann: Ann, verb: str, source: str, tmp_pat
     assert {name for name in files(folder) if not name.startswith("runs")} == before
 
 
+_HEAD = (
+    "[convolutional]\nfilters=16\nsize=1\nactivation=linear\n"
+    "[yolo]\nmask=0,1\nclasses=3\nnum=2\nanchors=9,9,3,3\n"
+)
 _CONV = "[convolutional]\nfilters=4\nsize=3\npad=1\nactivation=leaky\n"
 ODD = {
     "a sum of two activations has one of its own": f"{_CONV}{_CONV}{_CONV}[shortcut]\nfrom=-3\nactivation=leaky\n",
@@ -199,8 +203,7 @@ ODD = {
 
 @pytest.mark.parametrize("layers", ODD.values(), ids=list(ODD))
 def test_the_default_is_near_the_ann_on_odd_networks(tmp_path: Path, layers: str):
-    head = "[convolutional]\nfilters=16\nsize=1\nactivation=linear\n[yolo]\nmask=0,1\nclasses=3\nnum=2\nanchors=9,9,3,3\n"
-    weights = write_tiny(tmp_path, cfg=f"[net]\nwidth=64\nheight=64\n{layers}{head}")
+    weights = write_tiny(tmp_path, cfg=f"[net]\nwidth=64\nheight=64\n{layers}{_HEAD}")
     network = load(weights, photographs=[])
     x = torch.cat(
         list(preprocessed([Picture.file(str(tmp_path / "photos" / "a.png"))], network.spec))
@@ -209,3 +212,22 @@ def test_the_default_is_near_the_ann_on_odd_networks(tmp_path: Path, layers: str
     assert (
         network.network().run(x, 1).snapshots[1].outputs[0] - wanted
     ).norm() < 0.3 * wanted.norm()
+
+
+def test_any_number_of_threads_gives_the_same_thresholds(tmp_path: Path):
+    """Threads round sums differently, which the search for thresholds must not amplify."""
+    layer = "[convolutional]\nfilters=48\nsize=3\npad=1\nactivation=leaky\n"
+    weights = write_tiny(tmp_path, cfg=f"[net]\nwidth=96\nheight=96\n{layer * 4}{_HEAD}")
+    wide, photographs = load_ann(weights), [Picture.file(str(tmp_path / "photos" / "a.png"))]
+    for path in tmp_path.glob("*.safetensors"):
+        path.unlink()
+    networks: list[Converted] = []
+    before = torch.get_num_threads()
+    for threads in (1, 2):
+        torch.set_num_threads(threads)
+        networks.append(convert_ann(wide, get_recipe("signed-digits"), photographs=photographs))
+    torch.set_num_threads(before)
+    one, two = networks
+    for name, own in one.neurons.items():
+        assert own["theta"].dtype == torch.float32
+        assert torch.equal(own["theta"], two.neurons[name]["theta"]), name
