@@ -173,7 +173,8 @@ class SpikingYOLO:
         """Names of the layers of neurons that have a place in the image, in order."""
         flat: set[str] = set()
         for node in self._network.graph.nodes:
-            if node.op in ("flatten", "linear") or not flat.isdisjoint(node.inputs):
+            flattens = node.op in ("flatten", "linear", "attention_scores")
+            if flattens or (node.op != "attend" and not flat.isdisjoint(node.inputs)):
                 flat.add(node.name)
         return [name for name in self._network.neurons if name not in flat]
 

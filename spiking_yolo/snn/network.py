@@ -290,7 +290,8 @@ class SpikingNetwork(nn.Module):
         spike_maps = {}
         for name, layer in self.layers():
             spikes[name] = _per_image(layer.count) if switching else by_sender[name].spikes
-            if maps and layer.count.ndim == 4:
+            # Neurons of a softmax belong to pairs of places.
+            if maps and layer.count.ndim == 4 and not layer.phi.softmax:
                 spike_maps[name] = layer.count.mean(1)
         by_layer = operations.operations_by_layer(self.graph, counts, self._shapes, self._first)
         none = Counts.alike(torch.zeros_like(self._updates))

@@ -269,3 +269,9 @@ def test_trained_neurons_are_the_simulated_ones():
     stored = sum(snapshot.sent_by_layer[name].digits * 16 for name in ("k_identity", "v_identity"))
     operations = snapshot.operations.digits + stored
     torch.testing.assert_close(spent.double() * complete.macs, operations, rtol=1e-4, atol=0.5)
+
+
+def test_spike_maps_leave_out_neurons_of_pairs_of_places():
+    maps = converted().network().run(images(1), 1, maps=True).snapshots[1].maps
+    assert "attention_softmax" not in maps
+    assert {name: tuple(m.shape) for name, m in maps.items()}["add_identity"] == (1, 4, 4)
