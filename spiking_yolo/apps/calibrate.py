@@ -35,6 +35,10 @@ if TYPE_CHECKING:
     from spiking_yolo.apps.calibrate_run import Calibrated
 
 
+# The settings of --quick.
+QUICK = {"calibration.kind": "none", "calibration.operations": 1.2}
+
+
 @dataclass(frozen=True, kw_only=True)
 class CalibrateOptions(WeightsOptions, LimitOptions):
     """On which images, and for which methods."""
@@ -58,11 +62,21 @@ class CalibrateOptions(WeightsOptions, LimitOptions):
         (DEFAULT,), "also run the network as these methods need it, and keep the result; or all"
     )
     settings: Mapping[str, Any] = setting({}, "change a setting of the methods")
+    quick: bool = setting(
+        False,
+        "train nothing: thresholds by sensitivity alone, finer ones, as --set"
+        " calibration.kind=none --set calibration.operations=1.2",
+    )
     run_images: int | None = setting(
         None,
         "images that --method runs on (default: 16, 100 of --data; for signed-digits 128, 1000)",
         1,
     )
+
+    @property
+    def changes(self) -> Mapping[str, Any]:
+        """All changed settings of the methods."""
+        return {**QUICK, **self.settings} if self.quick else self.settings
 
     def __post_init__(self) -> None:
         super().__post_init__()
@@ -78,12 +92,16 @@ class CalibrateOptions(WeightsOptions, LimitOptions):
             )
 
 
+# Seconds between lines of progress where stderr is a file.
+LINES = 30.0
+
+
 def main(options: CalibrateOptions) -> int:
     """Calibrate and print; exit status 1 when images were skipped."""
     from spiking_yolo.apps.calibrate_run import calibrate
     from spiking_yolo.apps.console import Bars
 
-    bars = Bars()
+    bars = Bars(lines=LINES)
 
     def on_file(file: Calibrated) -> None:
         bars.close()
@@ -98,17 +116,21 @@ def main(options: CalibrateOptions) -> int:
 
 
 def usage(options: CalibrateOptions, statistics: Path) -> str:
-    """What to do with files that do not lie beside the weights."""
+    """What to do with files that do not lie beside the weights, or have settings of their own."""
     from spiking_yolo.io.files import cache_folder
 
+    words: list[str] = []
+    if options.quick:
+        words += [f"--set {key}={value}" for key, value in options.changes.items()]
     if options.output is not None:
-        return f"use them with --statistics {shlex.quote(str(statistics))}\n"
-    if statistics.is_relative_to(cache_folder() / "calibrations"):
-        return (
+        words.append(f"--statistics {shlex.quote(str(statistics))}")
+    lines = [f"use them with {' '.join(words)}\n"] if words else []
+    if options.output is None and statistics.is_relative_to(cache_folder() / "calibrations"):
+        lines.append(
             f"the methods calibrated here use these from now on: remove {statistics.parent} to"
             " return to the shipped ones\n"
         )
-    return ""
+    return "".join(lines)
 
 
 def describe(file: Calibrated) -> str:

@@ -65,7 +65,10 @@ def calibrate(
         on_file: Called with each file as soon as it is written.
         progress: Called as the progress of a study.
     """
-    recipes = [recipe.with_settings(options.settings) for recipe in _recipes(options.methods)]
+    recipes = _recipes(options.methods)
+    if options.quick and not all(recipe.calibration.kind == "trained" for recipe in recipes):
+        raise UserError(f"--quick is for methods that train, such as {DEFAULT}: leave it out")
+    recipes = [recipe.with_settings(options.changes) for recipe in recipes]
     ann = load_ann(options)
     pictures = _pictures(options, ann)
     files = destination(ann, options.output, options.overwrite_shipped)

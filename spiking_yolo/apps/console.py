@@ -1,6 +1,8 @@
 """What verbs print beside their results: progress bars, lines above them, and the next command."""
 
 import shlex
+import sys
+import time
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, TextIO
@@ -69,10 +71,16 @@ class Bars:
     """Progress bars: one for each kind of work; none where stderr is a file.
 
     An object is called as the `progress` of a study.
+
+    Args:
+        lines: Seconds between lines that stand for the bars in a file; None: no lines.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, lines: float | None = None) -> None:
         self._bars: dict[str, tqdm[Any]] = {}
+        self._lines = None if sys.stderr.isatty() else lines
+        self._starts: dict[str, float] = {}
+        self._last_line = time.monotonic()
 
     def __call__(self, what: str, done: int, total: int | None, remark: str = "") -> None:
         """Show that `done` of `total` (None: unknown) is done; at the end the bar disappears."""
@@ -80,11 +88,24 @@ class Bars:
             self._bars[what] = tqdm(
                 total=total, desc=what, delay=_PATIENCE, leave=False, disable=None
             )
+            self._starts[what] = time.monotonic()
         bar = self._bars[what]
         bar.set_postfix_str(remark, refresh=False)
         bar.update(done - bar.n)
         if done == total:
             self.close(what)
+        if self._lines is not None and total is not None:
+            self._print_line(what, done, total, self._lines)
+
+    def _print_line(self, what: str, done: int, total: int, seconds: float) -> None:
+        """Print how much is done and how long the rest takes, unless there was a line just now."""
+        now = time.monotonic()
+        if now - self._last_line < seconds:
+            return
+        self._last_line = now
+        shape = "{desc}: {n_fmt} of {total_fmt}, {remaining} left"
+        elapsed = now - self._starts[what]
+        write(tqdm.format_meter(done, total, elapsed, prefix=what, bar_format=shape), sys.stderr)
 
     def close(self, *what: str) -> None:
         """Remove these bars, or all."""

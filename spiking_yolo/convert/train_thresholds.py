@@ -211,7 +211,7 @@ def train(
         start: thetas, and initial potentials.
         images: Batches.
         settings: How many operations to aim at, and steps to take.
-        progress: progress(text, done, total), called after every step.
+        progress: progress(text, done, total), called before every step, and at the end.
 
     Returns:
         theta, initial, bias and rest, [C] each, and the bias of each output; those of the start
@@ -233,7 +233,8 @@ def train(
         adam, lambda k: 0.05 + 0.475 * (1 + math.cos(math.pi * k / steps))
     )
     multiplier = START
-    for k, x in enumerate(_batches(images, max(FEWEST, spec.images_at_once), steps), 1):
+    for k, x in enumerate(_batches(images, max(FEWEST, spec.images_at_once), steps)):
+        progress("training", k, steps)
         with torch.no_grad():
             expected = forward(ann, x)
         outputs, spent = network(x, parameters.values())
@@ -244,7 +245,7 @@ def train(
         adam.step()
         schedule.step()
         multiplier *= max(ratio.item(), 0.5) ** GAIN
-        progress("training", k, steps)
+    progress("training", steps, steps)
 
     def error_of(values: Values) -> float:
         return sum(error(network(x, values)[0], forward(ann, x), spec).item() for x in few)

@@ -3,7 +3,8 @@
 import shlex
 from pathlib import Path
 
-from spiking_yolo.apps.console import next_command
+import spiking_yolo.apps.console as console
+from spiking_yolo.apps.console import Bars, next_command
 from spiking_yolo.apps.detect import DetectOptions
 from spiking_yolo.cli.main import parse
 
@@ -41,3 +42,18 @@ def test_other_values_and_none():
         " --method recipe.json"
     )
     assert next_command("report", options, "a.jpg").endswith(" a.jpg --set neuron.gamma=3")
+
+
+def test_lines_for_a_file_say_how_long_it_takes(monkeypatch, capsys):
+    """No terminal: a line after 10 seconds, none before, and none unless asked for."""
+    now = 0.0
+    monkeypatch.setattr(console.time, "monotonic", lambda: now)
+    for bars in (Bars(), Bars(lines=10)):
+        now = 0.0
+        for done in range(8):
+            now = 4.0 * done
+            bars("training", done, 16)
+    assert capsys.readouterr().err.splitlines() == [
+        "training: 3 of 16, 00:52 left",
+        "training: 6 of 16, 00:40 left",
+    ]

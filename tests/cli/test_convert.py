@@ -154,6 +154,27 @@ def test_calibrate_repeats_exactly_and_limits(weights, image, tmp_path):
     assert all((saved[name].counts == repeated[name].counts).all() for name in saved)
 
 
+def test_quick_trains_nothing_and_says_how_to_use_it(weights, image, capsys, recwarn):
+    args = ["--weights", weights, "--images", image.parent, "--quick"]
+    assert run_tool("calibrate", *args, "--set", "calibration.steps=65536") == 0
+    use = re.search(r"use them with (.*)", capsys.readouterr().out)
+    assert use and "kind=none" in use[1] and "steps" in use[1]
+    assert (
+        run_tool(
+            "detect",
+            image,
+            "--weights",
+            weights,
+            *shlex.split(use[1]),
+            "--project",
+            image.parent.parent,
+        )
+        == 0
+    )
+    assert not [w for w in recwarn if w.category is Notice]
+    assert run_tool("calibrate", *args, "--method", "msat") == 2
+
+
 @pytest.mark.parametrize(
     ("args", "expected"),
     [
