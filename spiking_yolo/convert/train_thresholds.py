@@ -41,7 +41,7 @@ FINEST = 1 << 14
 # Learning rate of log theta; of what is counted in thetas two thirds.
 RATE = 0.03
 # Images per step, at least.
-FEWEST = 4
+FEWEST = 2
 # Smallest probability in a logarithm.
 LEAST = 1e-6
 # Of the multiplier of the operations: at the start, and how fast it follows them.
