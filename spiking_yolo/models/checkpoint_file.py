@@ -73,6 +73,9 @@ def read_objects(path: Path) -> Any:
             its size can justify.
     """
     archive = _checked_copy(path)
+    # Classes that other code of this process has declared safe would be called, not replaced.
+    declared = torch.serialization.get_safe_globals()
+    torch.serialization.clear_safe_globals()
     try:
         names = torch.serialization.get_unsafe_globals_in_checkpoint(archive)
         archive.seek(0)
@@ -85,6 +88,8 @@ def read_objects(path: Path) -> Any:
         # Its own advice is to load the file unsafely.
         cause = reason(str(error).split("WeightsUnpickler error: ")[-1])
         raise UserError(f"its pickle is damaged ({cause}): fetch the file again") from error
+    finally:
+        torch.serialization.add_safe_globals(declared)
 
 
 def tensor_of(value: Any, name: str) -> Tensor:

@@ -10,6 +10,9 @@ from typing import Any
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
+from torch.nn.utils.fusion import fuse_conv_bn_eval
+
+from spiking_yolo.graph import modules
 
 
 class Block(nn.Module):
@@ -80,6 +83,118 @@ class ELAN(Block):
     def forward(self, x: Tensor) -> Tensor:
         first, *chain, last = self.children()
         return last(_joined(_halves(first(x)), chain))
+
+
+class Attention(Block):
+    """Attention between the cells of a map (Vaswani et al. 2017), or of each of its areas (Tian et
+    al., "YOLOv12", 2025), with an encoding of their places by a convolution of the values.
+
+    The convolution that computes queries, keys and values becomes three, so that each has neurons
+    of its own. The scale of the scores is in that of the queries.
+    """
+
+    q: nn.Module
+    k: nn.Module
+    v: nn.Module
+    proj: nn.Module
+    pe: nn.Module
+
+    def __init__(self, children: Mapping[str, nn.Module], numbers: Mapping[str, Any]) -> None:
+        super().__init__({name: children[name] for name in ("proj", "pe")}, numbers)
+        heads = numbers["num_heads"]
+        channels: Any = self.pe.get_parameter("conv.weight").shape[0]
+        values = channels // heads
+        if "qkv" in children:
+            weight, bias = _folded(children["qkv"])
+            keys = (len(weight) // heads - values) // 2
+            by_head = torch.arange(len(weight)).unflatten(0, (heads, -1))
+            rows = by_head.split([keys, keys, values], 1)
+        else:
+            keys = values
+            both = [_folded(children[name]) for name in ("qk", "v")]
+            weight, bias = (torch.cat(tensors) for tensors in zip(*both, strict=True))
+            rows = torch.arange(len(weight)).split([channels] * 3)
+        for name, of_name in zip("qkv", rows, strict=True):
+            scale = numbers.get("scale", keys**-0.5) if name == "q" else 1.0
+            own = of_name.flatten()
+            self.add_module(name, _pointwise(weight[own] * scale, bias[own] * scale))
+        self.attention = modules.Attention(heads, numbers.get("area", 1))
+
+    def forward(self, x: Tensor) -> Tensor:
+        v = self.v(x)
+        return self.proj(self.attention(self.q(x), self.k(x), v) + self.pe(v))
+
+
+def _folded(block: nn.Module) -> tuple[Tensor, Tensor]:
+    """Weight and bias of a 1 x 1 convolution, its batch norm included.
+
+    Raises:
+        ValueError: It is another convolution, or has an activation.
+    """
+    parts: dict[str, Any] = dict(block.named_children())
+    conv = parts["conv"]
+    linear = isinstance(parts["act"], nn.Identity) and conv.groups == 1
+    if not linear or (conv.kernel_size, conv.stride, conv.padding) != ((1, 1), (1, 1), (0, 0)):
+        raise ValueError
+    if "bn" in parts:
+        conv = fuse_conv_bn_eval(conv.eval(), parts["bn"].eval())
+    bias = conv.weight.new_zeros(len(conv.weight)) if conv.bias is None else conv.bias
+    return conv.weight.detach(), bias.detach()
+
+
+def _pointwise(weight: Tensor, bias: Tensor) -> nn.Conv2d:
+    """A 1 x 1 convolution with these numbers."""
+    conv = nn.Conv2d(weight.shape[1], len(weight), 1, device="meta")
+    conv.load_state_dict({"weight": weight, "bias": bias}, assign=True)
+    return conv
+
+
+def scaling(factors: Tensor) -> nn.Conv2d:
+    """A factor for each channel, as a depthwise convolution."""
+    conv = nn.Conv2d(len(factors), len(factors), 1, groups=len(factors), bias=False, device="meta")
+    conv.load_state_dict({"weight": factors.view(-1, 1, 1, 1)}, assign=True)
+    return conv
+
+
+class PSABlock(Block):
+    """Attention, then convolutions, each beside a shortcut."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        for layer in self.children():
+            y = layer(x)
+            x = x + y if self.numbers.get("add", True) else y
+        return x
+
+
+class PSA(Block):
+    """Attention and convolutions, each beside a shortcut, for half the channels."""
+
+    attn: nn.Module
+    ffn: nn.Module
+
+    def forward(self, x: Tensor) -> Tensor:
+        left, right = _halves(self.cv1(x))
+        for layer in (self.attn, self.ffn):
+            right = right + layer(right)
+        return self.cv2(torch.cat((left, right), 1))
+
+
+class C2PSA(Block):
+    """Blocks with attention for half the channels."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        left, right = _halves(self.cv1(x))
+        return self.cv2(torch.cat((left, self.m(right)), 1))
+
+
+class A2C2f(Block):
+    """Aggregation of a chain of blocks with area attention; large scales add a scaled shortcut."""
+
+    gamma: nn.Module
+
+    def forward(self, x: Tensor) -> Tensor:
+        y = self.cv2(_joined([self.cv1(x)], self.m.children()))
+        return x + self.gamma(y) if hasattr(self, "gamma") else y
 
 
 class SPPF(Block):
@@ -186,8 +301,15 @@ BLOCKS: dict[str, tuple[type[Block], tuple[str, ...]]] = {
     "CIB": (Chain, ("cv1",)),
     **dict.fromkeys(["C3", "C3k", "RepCSP"], (C3, (_C3,))),
     "C2": (C2, (_C2F,)),
-    **dict.fromkeys(["C2f", "C3k2", "C2fCIB"], (C2f, (_C2F,))),
+    **dict.fromkeys(["C2f", "C3k2", "C2fCIB", "C2fPSA"], (C2f, (_C2F,))),
     **dict.fromkeys(["RepNCSPELAN4", "ELAN1"], (ELAN, (_ELAN,))),
+    "A2C2f": (A2C2f, (_C2F, f"{_C2F} gamma")),
+    "Attention": (Attention, ("qkv proj pe",)),
+    "AAttn": (Attention, ("qkv proj pe", "qk v proj pe")),
+    "PSABlock": (PSABlock, ("attn ffn",)),
+    "ABlock": (PSABlock, ("attn mlp",)),
+    "PSA": (PSA, ("cv1 cv2 attn ffn",)),
+    "C2PSA": (C2PSA, (_C2F,)),
     "SPPF": (SPPF, (_C2F,)),
     "SPPELAN": (SPPELAN, ("cv1 cv2 cv3 cv4 cv5",)),
     "SPP": (SPP, (_C2F,)),

@@ -8,7 +8,7 @@ from torch import Tensor, nn
 
 from spiking_yolo.errors import UserError
 from spiking_yolo.models.checkpoint_file import Record, tensor_of
-from spiking_yolo.models.yolo_blocks import BLOCKS
+from spiking_yolo.models.yolo_blocks import BLOCKS, scaling
 
 # Of kernels, strides and paddings, at most.
 SIDE = 64
@@ -101,7 +101,9 @@ LAYERS: dict[str, Callable[..., nn.Module]] = {
 MODULES, DEPTH, POOLS = 5000, 12, 8
 # What a layer's constructor raises for attributes that are missing or unusual.
 DAMAGE = (LookupError, TypeError, ValueError, RuntimeError, AttributeError, ArithmeticError)
-FAMILIES = "give a detector of YOLOv5, or of Ultralytics' v3u, v5u, v8, v9 (all but e), v10, 11"
+FAMILIES = (
+    "give a detector of YOLOv5, or of Ultralytics' v3u, v5u, v8, v9 (t, s, m, c), v10, 11, 12 or 26"
+)
 OTHERS = "if you trust its source, --trust-weights (trust=True) lets Ultralytics open it"
 # Where the trainers' blocks come from.
 SOURCES = ("models.common.", "models.yolo.", "ultralytics.nn.modules.", "ultralytics.nn.tasks.")
@@ -150,6 +152,8 @@ class Builder:
             if kind in LAYERS:
                 return LAYERS[kind](state, lambda key: self.tensor(state, key, name), children)
             block, variants = BLOCKS[kind]
+            if (gamma := self.tensor(state, "gamma", name)) is not None:
+                children["gamma"] = scaling(gamma)
             ordered = _in_order(children, variants)
             if ordered is None:
                 # A fork may have a block of this name that computes something else.
@@ -208,11 +212,16 @@ def _in_order(
     return None
 
 
-def _numbers(state: Mapping[str, Any]) -> dict[str, int]:
+def _numbers(state: Mapping[str, Any]) -> dict[str, Any]:
     """The numbers that a block's forward pass needs. Raises ValueError for unreasonable ones."""
-    numbers = {key: state[key] for key in ("add", "d", "n") if key in state}
+    keys = ("add", "d", "n", "num_heads", "area")
+    numbers: dict[str, Any] = {key: state[key] for key in keys if key in state}
     if not all(isinstance(value, int) for value in numbers.values()):
         raise ValueError
+    if "scale" in state:
+        numbers["scale"] = float(state["scale"])
+        if not 0 < numbers["scale"] < 1e6:
+            raise ValueError
     if not 0 < numbers.get("n", 3) <= POOLS:
         raise ValueError
     return numbers

@@ -40,7 +40,17 @@ NETWORKS = {
     "yolov8n-silu": "SiLU()",
 }
 # Only their raw heads are compared.
-FAMILIES = ("yolov9t", "yolov9c", "yolov8n-p6", "yolov8n-seg", "yolov8n-pose")
+FAMILIES = (
+    "yolov8n-p6",
+    "yolov8n-pose",
+    "yolov9t",
+    "yolov9c",
+    "yolov10n",
+    "yolo11n-seg",
+    "yolo12n",
+    "yolo12l",
+    "yolo26n",
+)
 NAMES = ("cat", "dog", "bird")
 SIZE = 192
 
@@ -118,6 +128,14 @@ def family(name: str) -> None:
         norm.momentum = None  # the mean over all batches
         norm.weight.uniform_(0.7, 1.4, generator=chance)
         norm.bias.uniform_(-0.5, 0.8, generator=chance)
+    for module in model.modules():
+        # Small weights would hide attention, and the shortcut of large scales.
+        if type(module).__name__ == "ABlock":
+            for conv in module.modules():
+                if isinstance(conv, torch.nn.Conv2d):
+                    torch.nn.init.kaiming_uniform_(conv.weight, 2, generator=chance)
+        if getattr(module, "gamma", None) is not None:
+            module.gamma.uniform_(0.2, 0.8, generator=chance)
     # Networks of two heads start with copies.
     for parameter in model.model[-1].parameters():
         parameter += 0.02 * torch.randn(parameter.shape, generator=chance)

@@ -21,9 +21,10 @@ from spiking_yolo.data.images import place, preprocess
 from spiking_yolo.decode.boxes import Detections, decode
 from spiking_yolo.decode.selection import Selection
 from spiking_yolo.errors import UserError
-from spiking_yolo.graph import forward
+from spiking_yolo.graph import Node, forward
 from spiking_yolo.io.tensors import read_safetensors
 from spiking_yolo.models import ultralytics as isolated
+from spiking_yolo.models.load import load_ann
 from spiking_yolo.models.yolo_checkpoint import read_checkpoint
 
 # layers of neurons
@@ -161,11 +162,15 @@ def test_the_error_of_the_spiking_network_falls(network):
 
 # Strides of the maps, layers of neurons, and what the notice says is left out.
 FAMILIES: dict[str, tuple[list[int], int, str]] = {
+    "yolov8n-p6": ([8, 16, 32, 64], 75, ""),
+    "yolov8n-pose": ([8, 16, 32], 57, "key points"),
     "yolov9t": ([8, 16, 32], 179, ""),
     "yolov9c": ([8, 16, 32], 138, ""),
-    "yolov8n-p6": ([8, 16, 32, 64], 75, ""),
-    "yolov8n-seg": ([8, 16, 32], 57, "masks"),
-    "yolov8n-pose": ([8, 16, 32], 57, "key points"),
+    "yolov10n": ([8, 16, 32], 70, ""),
+    "yolo11n-seg": ([8, 16, 32], 78, "masks"),
+    "yolo12n": ([8, 16, 32], 89, ""),
+    "yolo12l": ([8, 16, 32], 157, ""),
+    "yolo26n": ([8, 16, 32], 89, ""),
 }
 
 
@@ -186,9 +191,43 @@ def test_raw_heads_of_other_families_are_those_of_ultralytics(folder, name):
         assert [x.shape[3] // y.shape[3] for y in outputs] == strides
         raw = torch.cat([y.flatten(2) for y in outputs], 2)
         assert (raw - expected).abs().max() < 1e-4 * expected.abs().max()
+    assert (len(theirs) == 2) == (name in ("yolov10n", "yolo26n"))
     if len(theirs) == 2:
-        first, second = theirs.values()
-        assert (first - second).abs().max() > 0.01
+        assert (theirs["one2one"] - theirs["one2many"]).abs().max() > 0.01
+
+
+def test_attention_is_not_idle(folder):
+    """Without it, or with other areas, the raw heads of these networks would be others."""
+    graph, _ = read_checkpoint(folder / "yolo12n.pt")
+    theirs = read_safetensors(folder / "yolo12n.safetensors")[1]
+    nodes: list[Node] = []
+    for node in graph.nodes:
+        if node.attrs.get("areas") == 4:
+            node = replace(node, attrs={**node.attrs, "areas": 2})
+        nodes.append(node)
+    outputs = forward(replace(graph, nodes=tuple(nodes)), theirs["x"])
+    raw = torch.cat([y.flatten(2) for y in outputs], 2)
+    assert (raw - theirs[""]).abs().max() > 0.01 * theirs[""].abs().max()
+
+
+def test_a_size_fits_the_coarsest_map_and_a_head_exists(folder):
+    with pytest.raises(UserError, match="multiple of 64 pixels, not 96x128"):
+        load_ann(folder / "yolov8n-p6.pt", imgsz=(96, 128))
+    assert load_ann(folder / "yolov8n-p6.pt", imgsz=(64, 192)).imgsz == (64, 192)
+    assert load_ann(folder / "yolo26n.pt", head="one2many").options == ("--head", "one2many")
+    for name, head in (("yolo12n", "one2one"), ("yolo26n", "two"), ("yolov3-tiny", "one2many")):
+        with pytest.raises(UserError, match=r"--head chooses|one of one2one, one2many, not 'two'"):
+            load_ann(folder / f"{name}.pt", head=head)
+
+
+def test_both_heads_and_notices_pass_the_separate_process(folder):
+    for name, head in (("yolo26n", "one2many"), ("yolo11n-seg", None)):
+        with warnings.catch_warnings(record=True) as notices:
+            warnings.simplefilter("always")
+            graph, spec = isolated.open_isolated(folder / f"{name}.pt", head)
+            own, known = read_checkpoint(folder / f"{name}.pt", head)
+        assert graph.nodes == own.nodes and spec == known
+        assert len(notices) == (2 if "seg" in name else 0)
 
 
 @pytest.mark.parametrize(
