@@ -1,5 +1,8 @@
 """Threshold and suppression against brute force."""
 
+from dataclasses import replace
+
+import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -32,6 +35,28 @@ def brute_force(boxes, scores, conf, threshold, max_det, multi_label):
         ):
             kept.append((s, k, c))
     return kept[:max_det]
+
+
+@pytest.mark.parametrize(("agnostic", "multi_label"), [(False, False), (False, True), (True, True)])
+def test_boxes_of_a_head_that_finds_each_object_once_are_only_sorted(agnostic, multi_label):
+    """A box counts for each class above the limit, or with agnostic_nms for its best."""
+    boxes = torch.tensor([[0.0, 0, 9, 9], [0, 0, 9, 9], [5, 5, 6, 6]])
+    scores = torch.tensor([[0.3, 0.6, 0.0], [0.7, 0.1, 0.65], [0.2, 0.2, 0.25]])
+    pairs = [(0.7, 1, 0), (0.65, 1, 2), (0.6, 0, 1), (0.3, 0, 0)]
+    if agnostic:
+        pairs = [(0.7, 1, 0), (0.6, 0, 1)]
+    for count in (4, 3):
+        selection = Selection(
+            conf=0.25, iou=0.1, max_det=count, multi_label=multi_label, agnostic_nms=agnostic
+        )
+        chosen = selection.select(boxes, scores, suppress=False)
+        expected = pairs[:count]
+        assert chosen.confidence.tolist() == pytest.approx([p for p, _, _ in expected])
+        assert chosen.class_id.tolist() == [c for _, _, c in expected]
+        assert chosen.xyxy.tolist() == [boxes[k].tolist() for _, k, _ in expected]
+    of_class = replace(selection, classes=(2,), max_det=1).select(boxes, scores, suppress=False)
+    # Those of other classes, which are dropped later, take no place.
+    assert len(of_class) == len(pairs)
 
 
 @settings(deadline=None, max_examples=60)

@@ -3,7 +3,6 @@ a file.
 """
 
 import os
-import struct
 import zipfile
 from collections import OrderedDict
 from collections.abc import Callable
@@ -12,6 +11,7 @@ from typing import Any
 
 import torch
 
+from helpers.hostile_blocks import BLOCKS
 from helpers.pickles import (
     Calls,
     Writer,
@@ -163,7 +163,7 @@ HOSTILE: dict[str, Writer] = {
     ),
     "infinite groups": detector(
         tensor(1, (1, 1, 1, 1), (1, 1, 1, 1)),
-        {"padding_mode": plain("zeros"), "groups": b"G" + struct.pack(">d", float("inf"))},
+        {"padding_mode": plain("zeros"), "groups": plain(float("inf"))},
         **{"0": bytes(4)},
     ),
     "empty tensor": detector(tensor(0, (0, 3, 3, 3), (27, 9, 3, 1)), **{"0": b""}),
@@ -197,4 +197,5 @@ HOSTILE: dict[str, Writer] = {
     "keys that collide": raw(
         b"\x80\x02}(" + b"".join(plain(i * (2**61 - 1)) + b"N" for i in range(4)) + b"u."
     ),
+    **BLOCKS,
 }

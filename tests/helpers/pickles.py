@@ -56,6 +56,8 @@ def plain(value: Any) -> bytes:
     """The instructions that make a plain value."""
     if isinstance(value, str):
         return b"X" + struct.pack("<I", len(value)) + value.encode()
+    if isinstance(value, float):
+        return b"G" + struct.pack(">d", value)
     if isinstance(value, int):
         return b"\x8a\x08" + struct.pack("<q", value)
     if isinstance(value, tuple):
@@ -104,10 +106,11 @@ def tensor(
     return b"ctorch._utils\n_rebuild_tensor_v2\n(" + storage + rest + b"tR"
 
 
-def network(*layers: bytes) -> bytes:
+def network(*layers: bytes, **attributes: bytes) -> bytes:
+    """The instructions of a checkpoint. attributes: of its network."""
     numbered = {f"n{i}": layer for i, layer in enumerate(layers)}
     body = record("torch.nn.modules.container Sequential", _modules=mapping(**numbered))
-    model = record("models.yolo Model", yaml=b"}", _modules=mapping(model=body))
+    model = record("models.yolo Model", yaml=b"}", _modules=mapping(model=body), **attributes)
     return b"\x80\x02" + mapping(model=model) + b"."
 
 

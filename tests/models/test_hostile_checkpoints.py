@@ -4,6 +4,7 @@ time nor memory.
 
 import resource
 import time
+import warnings
 from contextlib import suppress
 from pathlib import Path
 from typing import Any
@@ -11,6 +12,7 @@ from typing import Any
 import pytest
 import torch
 from helpers.hostile import HOSTILE
+from helpers.hostile_blocks import SOUND
 from helpers.pickles import archive, pickled
 from helpers.tiny import ROOT, run_tool
 from hypothesis import given, settings
@@ -18,6 +20,7 @@ from hypothesis import strategies as st
 
 from spiking_yolo.errors import UserError
 from spiking_yolo.models.checkpoint_file import Record, read_objects, tensor_of
+from spiking_yolo.models.load import load_ann
 from spiking_yolo.models.yolo_checkpoint import read_checkpoint
 
 RUNS = [
@@ -54,6 +57,43 @@ def test_it_is_refused_in_one_line_and_creates_nothing(name: str, tmp_path: Path
     assert sorted(p.name for p in tmp_path.iterdir()) == ["hostile.pt"]
 
 
+@pytest.mark.parametrize("name", SOUND)
+def test_the_same_blocks_without_the_damage_are_opened(name: str, tmp_path: Path):
+    SOUND[name](tmp_path / "sound.pt", tmp_path)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        graph, spec = read_checkpoint(tmp_path / "sound.pt")
+    assert (spec.names, spec.height, spec.width) == (("cat",), 32, 32)
+    assert spec.nms == (name != "two heads") and graph.outputs
+
+
+@pytest.mark.parametrize(
+    ("name", "said"),
+    [
+        ("no heads", r"node 'model\.1' \(Attention\) is damaged or unusual"),
+        ("rows that do not fit", r"node 'model\.1' \(Attention\) is damaged or unusual"),
+        ("queries with an activation", r"node 'model\.1' \(Attention\) is damaged or unusual"),
+        ("attention of other children", r"\(Attention\) does not have the children qkv, proj, pe"),
+        ("attention of a fork", r"node 'model\.1' \(Attention\) is not known here"),
+        ("normalised identity", r"'model\.1' \(RepConv\) does not have the children conv1, conv2"),
+        ("two unknown heads", "neither the branches cv2 and cv3 nor one2one_cv2 and one2one_cv3"),
+        ("head of a fork", r"node 'model\.1\.one2one_cv2' \(Head\) is not known here"),
+        ("head in the middle", r"node 'model\.1' \(Detect\) is not known here"),
+        ("turned boxes", r"node 'model\.0' \(OBB\) is no head"),
+    ],
+)
+def test_a_block_of_another_form_is_named(name: str, said: str, tmp_path: Path):
+    HOSTILE[name](tmp_path / "x.pt", tmp_path / "executed")
+    with pytest.raises(UserError, match=said):
+        read_checkpoint(tmp_path / "x.pt")
+
+
+def test_attention_of_more_pairs_than_memory_holds_is_refused(tmp_path: Path):
+    SOUND["attention"](tmp_path / "x.pt", tmp_path)
+    with pytest.raises(UserError, match=r"'model_1_attention_scores' .* makes a map"):
+        load_ann(tmp_path / "x.pt", imgsz=1024)
+
+
 @pytest.mark.parametrize("name", RUNS)
 def test_the_traps_are_no_duds(name: str, tmp_path: Path):
     """Python's own unpickler runs them."""
@@ -67,7 +107,7 @@ def test_the_traps_are_no_duds(name: str, tmp_path: Path):
 def test_there_are_many_kinds_of_them_and_a_folder_of_them_creates_nothing(
     tmp_path: Path, capsys: Any
 ):
-    assert len(HOSTILE) >= 45
+    assert len(HOSTILE) >= 95
     folder, trap = tmp_path / "zoo", tmp_path / "executed"
     folder.mkdir()
     for i, write in enumerate(HOSTILE.values()):

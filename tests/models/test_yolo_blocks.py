@@ -7,13 +7,22 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from spiking_yolo.models.yolo_blocks import SPP, Chain, Focus
+from spiking_yolo.models.yolo_blocks import SPP, A2C2f, Attention, Chain, Focus, scaling
 
 
 def conv(inputs: int, outputs: int, kernel: int) -> Chain:
     return Chain(
         {"conv": nn.Conv2d(inputs, outputs, kernel, padding=kernel // 2), "act": nn.SiLU()}, {}
     )
+
+
+def linear(inputs: int, outputs: int, kernel: int) -> Chain:
+    """A convolution and a batch norm whose numbers all matter."""
+    norm = nn.BatchNorm2d(outputs).eval()
+    for tensor in (norm.weight, norm.bias, norm.running_mean, norm.running_var):
+        nn.init.uniform_(tensor, 0.5, 1.5)
+    layer = nn.Conv2d(inputs, outputs, kernel, padding=kernel // 2, bias=False)
+    return Chain({"conv": layer, "bn": norm, "act": nn.Identity()}, {})
 
 
 @pytest.mark.parametrize("kernel", [1, 3])
@@ -41,3 +50,53 @@ def test_spp_joins_poolings_of_its_first_convolution():
     torch.testing.assert_close(
         SPP({"cv1": first, "cv2": last, "m": pools}, {})(x), last(torch.cat(joined, 1))
     )
+
+
+def plain_attention(q: Tensor, k: Tensor, v: Tensor, areas: int) -> Tensor:
+    """Of one head, [D, T] each, as in the papers: queries are rows, and the scale is 1 / sqrt(D)."""
+    results: list[Tensor] = []
+    parts = zip(q.chunk(areas, 1), k.chunk(areas, 1), v.chunk(areas, 1), strict=True)
+    for queries, keys, values in parts:
+        weights = torch.softmax(queries.T @ keys / len(keys) ** 0.5, 1)
+        results.append((weights @ values.T).T)
+    return torch.cat(results, 1)
+
+
+@pytest.mark.parametrize(("fused", "areas"), [(True, 1), (True, 2), (False, 1), (False, 4)])
+@torch.no_grad()
+def test_area_attention_of_early_and_later_checkpoints(fused: bool, areas: int):
+    """YOLO12 of 2025 had a convolution for queries and keys, head after head within each of them,
+    and one for values; the later one holds queries, keys and values of each head together.
+    """
+    torch.manual_seed(areas)
+    heads, size = 3, 4
+    channels = heads * size
+    children: dict[str, nn.Module] = {"proj": linear(channels, channels, 1)}
+    children["pe"] = linear(channels, channels, 5)
+    x = torch.randn(1, channels, 4, 6)
+    if fused:
+        children["qkv"] = linear(channels, 3 * channels, 1)
+        by_head = children["qkv"](x)[0].view(heads, 3, size, 24)
+    else:
+        children |= {"qk": linear(channels, 2 * channels, 1), "v": linear(channels, channels, 1)}
+        joined = torch.cat([children["qk"](x), children["v"](x)], 1)
+        by_head = joined[0].view(3, heads, size, 24).transpose(0, 1)
+    outputs = [plain_attention(*by_head[head], areas) for head in range(heads)]
+    values = by_head[:, 2].reshape(1, channels, 4, 6)
+    expected = children["proj"](torch.cat(outputs).view(x.shape) + children["pe"](values))
+    found = Attention(children, {"num_heads": heads, "area": areas})(x)
+    torch.testing.assert_close(found, expected)
+
+
+@torch.no_grad()
+def test_the_shortcut_of_a_large_scale_has_a_factor_for_each_channel():
+    torch.manual_seed(0)
+    first, last, inner = conv(4, 2, 1), conv(4, 4, 1), conv(2, 2, 3)
+    factors, x = torch.tensor([0.5, 0.0, -1.0, 2.0]), torch.randn(1, 4, 5, 5)
+    y = first(x)
+    joined = last(torch.cat([y, inner(y)], 1))
+    children = {"cv1": first, "cv2": last, "m": nn.ModuleList([inner])}
+    torch.testing.assert_close(A2C2f(children, {})(x), joined)
+    children["gamma"] = scaling(factors)
+    expected = x + factors.view(1, 4, 1, 1) * joined
+    torch.testing.assert_close(A2C2f(children, {})(x), expected)
