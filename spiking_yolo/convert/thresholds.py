@@ -15,7 +15,7 @@ from torch import Tensor
 from spiking_yolo.convert.methods import list_methods
 from spiking_yolo.convert.statistics import Histogram, edges
 from spiking_yolo.errors import UserError
-from spiking_yolo.graph import Activation, Graph
+from spiking_yolo.graph import Activation, Gate, Graph
 from spiking_yolo.io.assets import command
 from spiking_yolo.recipe import Recipe
 
@@ -32,18 +32,22 @@ def check_activations(graph: Graph, recipe: Recipe) -> None:
             f" the changes of what they follow, and those of {recipe.name} do not: use --method"
             f" {', '.join(methods)}; or give a detector without attention, such as YOLOv8"
         )
-    silus = [node.name for node in graph.activations if node.phi.silu]
-    if not silus or "silu" in recipe.neuron_kind.follows:
-        return
+    for node in graph.activations:
+        gate = node.phi.gate
+        if gate is not None and gate.name not in recipe.neuron_kind.follows:
+            raise _cannot_follow(gate, node.name, recipe)
+
+
+def _cannot_follow(gate: Gate, node: str, recipe: Recipe) -> UserError:
     methods = [
         name
         for name, method in list_methods().items()
-        if "silu" in method.recipe.neuron_kind.follows
+        if gate.name in method.recipe.neuron_kind.follows
     ]
-    raise UserError(
-        f"node {silus[0]!r} (SiLU) needs neurons that follow the sum of their input, which those of"
-        f" {recipe.name} do not: use --method {', '.join(methods)}; or fine-tune the network with"
-        f" ReLU, as Ultralytics does by `yolo detect train model={YAML} pretrained=WEIGHTS.pt"
+    return UserError(
+        f"node {node!r} ({gate.title}) needs neurons that follow the sum of their input, and those"
+        f" of {recipe.name} do not: use --method {', '.join(methods)}; or fine-tune the network"
+        f" with ReLU, as Ultralytics does by `yolo detect train model={YAML} pretrained=WEIGHTS.pt"
         f" data=DATA.yaml imgsz=640`, and take its statistics by `{command('calibrate')} --weights"
         " runs/detect/train/weights/best.pt --images DIR`"
     )
@@ -297,7 +301,7 @@ def layer_thresholds(histogram: Histogram, phi: Activation, recipe: Recipe) -> d
     """
     thresholds = {"theta": threshold(histogram, 0, recipe, phi.cap)}
     kind = recipe.neuron_kind
-    if (phi.slope or phi.silu) and (kind.memory or not kind.signed):
+    if (phi.slope or phi.gate) and (kind.memory or not kind.signed):
         off = threshold(histogram, 1, recipe)
         if kind.memory:
             thresholds["theta"] = torch.maximum(*phi.reach(thresholds["theta"], off))

@@ -5,6 +5,7 @@
 from spiking_yolo.graph.graph import (
     OPS,
     Activation,
+    Gate,
     Graph,
     Node,
     forward,
@@ -17,6 +18,7 @@ from spiking_yolo.graph.validate import shapes
 __all__ = [
     "OPS",
     "Activation",
+    "Gate",
     "Graph",
     "Node",
     "forward",

@@ -23,8 +23,30 @@ from spiking_yolo.io.json import entry, json_text
 WEIGHTED = ("conv", "linear")
 # Products of two feature maps, linear in each.
 PRODUCTS = ("attention_scores", "attend")
-# SiLU has its minimum at minus this.
-_SILU_LEAST = 1.2784645
+
+
+@dataclass(frozen=True)
+class Gate:
+    """An activation function phi(x) = x * factor(x) with a factor between 0 and 1.
+
+    Attributes:
+        name: The field of Activation that chooses it.
+        title: What messages call it.
+        phi: It computes phi(x) at once.
+        factor: Of x.
+        lowest: phi has its minimum at minus this.
+    """
+
+    name: str
+    title: str
+    phi: Callable[[Tensor], Tensor]
+    factor: Callable[[Tensor], Tensor]
+    lowest: float
+
+
+SILU = Gate("silu", "SiLU", F.silu, torch.sigmoid, 1.2784645)
+# Misra, "Mish: a self regularized non-monotonic activation function", BMVC 2020.
+MISH = Gate("mish", "mish", F.mish, lambda x: F.softplus(x).tanh(), 1.1924312)
 
 
 @dataclass(frozen=True)
@@ -33,8 +55,9 @@ class Activation:
 
     slope: of the negative side (leaky ReLU); 0 is ReLU. cap: upper bound (clipped ReLU, ReLU6),
     None for none. levels: round phi(x) to a multiple of cap / levels (QCFS), None for no rounding.
-    silu: x * sigmoid(x), whatever the other fields say; it is not monotone. softmax: over the last
-    axis of scores, [N, heads, T, tokens], likewise; all others are element-wise.
+    silu: x * sigmoid(x), whatever the other fields say; it is not monotone. mish: likewise x *
+    tanh(ln(1 + e^x)). softmax: over the last axis of scores, [N, heads, T, tokens], likewise; all
+    others are element-wise.
     """
 
     slope: float = 0.0
@@ -42,12 +65,13 @@ class Activation:
     levels: int | None = None
     silu: bool = False
     softmax: bool = False
+    mish: bool = False
 
     def __call__(self, x: Tensor) -> Tensor:
         if self.softmax:
             return x.softmax(-1)
-        if self.silu:
-            return F.silu(x)
+        if self.gate is not None:
+            return self.gate.phi(x)
         if self.cap is not None and self.levels:
             return quantised_relu(x, self.cap, self.levels)
         if self.cap is not None and not self.slope:
@@ -63,14 +87,21 @@ class Activation:
         """
         if self.softmax:
             return above, below
-        if self.silu:
-            return self(above), -self(-below.clamp(max=_SILU_LEAST))
+        if self.gate is not None:
+            return self(above), -self(-below.clamp(max=self.gate.lowest))
         return self.continuous(above), self.slope * below
+
+    @property
+    def gate(self) -> Gate | None:
+        """SiLU's or mish's; None for other functions."""
+        if self.silu:
+            return SILU
+        return MISH if self.mish else None
 
     @property
     def monotone(self) -> bool:
         """Whether a larger x never has a smaller phi(x), whatever its neighbours are."""
-        return not (self.silu or self.softmax)
+        return self.gate is None and not self.softmax
 
     @property
     def continuous(self) -> Self:

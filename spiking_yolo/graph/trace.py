@@ -95,6 +95,10 @@ def silu(call: Call, x: str, inplace: bool = False) -> str:
     return call.emit("activation", x, slope=0.0, silu=True)
 
 
+def mish(call: Call, x: str, inplace: bool = False) -> str:
+    return call.emit("activation", x, slope=0.0, mish=True)
+
+
 def capped(call: Call, x: str, cap: float, **levels: int) -> str:
     if not 0 < cap < float("inf"):
         raise call.error(f"a ReLU needs a cap above zero, not {cap:g}: train the network again")
@@ -285,6 +289,7 @@ MODULES: dict[type, Callable[..., str]] = {
     nn.LeakyReLU: _fields(leaky, "negative_slope"),
     **dict.fromkeys([nn.Hardtanh, nn.ReLU6], _fields(hardtanh, "min_val", "max_val")),
     nn.SiLU: _fields(silu),
+    nn.Mish: _fields(mish),
     ClippedReLU: lambda call, x, m: capped(call, x, m.theta.item()),
     QCFS: lambda call, x, m: capped(call, x, m.theta.item(), levels=m.levels),
     nn.MaxPool2d: _fields(max_pool, *_POOL, "dilation", "return_indices"),
@@ -303,6 +308,7 @@ FUNCTIONS: dict[Any, Callable[..., str | Split | None]] = {
     F.leaky_relu: leaky,
     F.relu6: lambda call, x, inplace=False: capped(call, x, 6.0),
     F.silu: silu,
+    F.mish: mish,
     **dict.fromkeys([F.hardtanh, F.hardtanh_], hardtanh),
     **dict.fromkeys([F.max_pool2d, torch.max_pool2d], max_pool),
     F.avg_pool2d: avg_pool,
@@ -325,9 +331,7 @@ ADVICE: dict[Any, str] = {
         "only a batch norm directly after a convolution can be folded: reorder to conv, norm,"
         " activation"
     ),
-    **dict.fromkeys(
-        [nn.GELU, F.gelu, nn.Mish], "fine-tune the network with ReLU or LeakyReLU first"
-    ),
+    **dict.fromkeys([nn.GELU, F.gelu], "fine-tune the network with ReLU or LeakyReLU first"),
     **dict.fromkeys(
         [nn.Sigmoid, torch.sigmoid, "sigmoid"],
         "a sigmoid belongs into the decoding, behind the output",

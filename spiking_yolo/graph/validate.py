@@ -233,6 +233,7 @@ _ATTRIBUTES: dict[str, Mapping[str, Test]] = {
         "cap": _or_none(_number(1e-30, 1e30)),
         "levels": _or_none(_integer(1)),
         "silu": _boolean,
+        "mish": _boolean,
         "softmax": _boolean,
     },
     "max_pool": {**_WINDOW, "padding": _integers(4, 0)},

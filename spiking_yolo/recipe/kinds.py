@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from typing import Literal
 
 # What neurons may follow besides ReLU, and settings that not all of them read.
-ACTIVATIONS = ("slope", "cap", "silu", "softmax")
+ACTIVATIONS = ("slope", "cap", "silu", "mish", "softmax")
 OPTIONS = (
     "gamma",
     "initial",
@@ -38,7 +38,7 @@ class Kind:
         events: "digits" if it sends the binary digits of its value whatever neuron.events says.
         carries: What an event carries besides its sign, for estimates of energy.
         follows: The activations other than ReLU that it can follow: "slope" (leaky ReLU), "cap"
-            (ReLU6), "silu" and "softmax" (attention). Networks with others are refused.
+            (ReLU6), "silu", "mish" and "softmax" (attention). Networks with others are refused.
         supports: The settings that it reads, of OPTIONS; others are refused. "digits" is
             neuron.events=digits, "schedule" encoding.coarse and refine (spikes that are worth
             clock.spike_weight thetas).

@@ -117,7 +117,8 @@ def unsent(
     slope: float,
     out: Tensor | None,
     ceiling: Tensor | None = None,
-    silu_time: float | Tensor | None = None,
+    factor: Callable[[Tensor], Tensor] | None = None,
+    time: float | Tensor = 1.0,
 ) -> Tensor:
     """What a signed neuron with memory has not sent yet: phi(S) / theta - m, in thresholds.
 
@@ -129,12 +130,12 @@ def unsent(
     min(relu(S), cap * t), which `ceiling` bounds to cap * t, in thresholds. In differential coding
     S is the pre-activation itself and what is due is phi(S): the ceiling stays at cap.
 
-    For SiLU, which is not homogeneous either, t * phi(S / t) = S * sigmoid(S / t); `silu_time` is
-    t, or 1 in differential coding.
+    For SiLU and mish, which are not homogeneous either, t * phi(S / t) = S * factor(S / t), see
+    `graph.Gate`; `time` is t, or 1 in differential coding.
     """
     out = torch.div(total, theta, out=out)
-    if silu_time is not None:
-        out.mul_(torch.sigmoid(total / silu_time))
+    if factor is not None:
+        out.mul_(factor(total / time))
     else:
         leaky_(out, slope)
     if ceiling is not None:

@@ -14,6 +14,7 @@ PHIS = {
     "relu6": Activation(cap=6.0),
     "qcfs": Activation(cap=3.0, levels=4),
     "silu": Activation(silu=True),
+    "mish": Activation(mish=True),
     "identity": Activation(slope=1.0),
     "softmax": Activation(softmax=True),
 }

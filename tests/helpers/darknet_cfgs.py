@@ -66,10 +66,10 @@ def yolov4_tiny(size: int = 416, classes: int = 80, heads: int = 2) -> str:
         text += conv(filters) + route(-6, -1) + pool(2, 2)
     text += conv(512, 3) + conv(256) + conv(512, 3)
     boxes = {"anchors": TINY_ANCHORS, "num": 6, "scale_x_y": 1.05, "nms_kind": "greedynms"}
-    masks = ("3,4,5", "1,2,3")
+    masks = ["3,4,5", "1,2,3"]
     if heads == 3:
         boxes |= {"anchors": V4_ANCHORS, "num": 9}
-        masks = ("6,7,8", "3,4,5", "0,1,2")
+        masks = ["6,7,8", "3,4,5", "0,1,2"]
     text += head(classes, mask=masks[0], **boxes)
     text += route(-4) + conv(128) + UP + route(-1, 23) + conv(256, 3)
     text += head(classes, mask=masks[1], **boxes)
@@ -104,6 +104,39 @@ def yolov7_tiny(size: int = 416, classes: int = 80) -> str:
     for layer, filters, mask in ((68, 128, "0,1,2"), (77, 256, "3,4,5"), (86, 512, "6,7,8")):
         text += route(layer) + conv(filters, 3)
         text += head(classes, activation="logistic", mask=mask, **boxes)
+    return text
+
+
+def yolov4(size: int = 608, classes: int = 80, narrow: int = 1) -> str:
+    """yolov4.cfg, with mish in the backbone. narrow: Divides the channels."""
+
+    def mish(filters: int, kernel: int = 1, stride: int = 1) -> str:
+        return conv(filters // narrow, kernel, stride, activation="mish")
+
+    def leaky(filters: int, kernel: int = 1, stride: int = 1) -> str:
+        return conv(filters // narrow, kernel, stride)
+
+    def in_turn(filters: int, pairs: int) -> str:
+        return (leaky(filters) + leaky(2 * filters, 3)) * pairs
+
+    text = net(size) + mish(32, 3)
+    for filters, blocks in ((64, 1), (128, 2), (256, 8), (512, 8), (1024, 4)):
+        # The first stage is not split in halves.
+        part = max(64, filters // 2)
+        hidden = filters // 2
+        text += mish(filters, 3, 2) + mish(part) + route(-2) + mish(part)
+        block = mish(hidden) + mish(part, 3)
+        text += (block + section("shortcut", **{"from": -3}, activation="linear")) * blocks
+        text += mish(part) + route(-1, -4 - 3 * blocks) + mish(filters)
+    text += in_turn(512, 1) + leaky(512) + _spp() + in_turn(512, 1) + leaky(512)
+    for filters, layer in ((256, 85), (128, 54)):
+        text += leaky(filters) + UP + route(layer) + leaky(filters) + route(-1, -3)
+        text += in_turn(filters, 2) + leaky(filters)
+    boxes = {"anchors": V4_ANCHORS, "num": 9, "nms_kind": "greedynms"}
+    text += leaky(256, 3) + head(classes, mask="0,1,2", scale_x_y=1.2, **boxes)
+    for filters, other, mask, scale in ((256, -16, "3,4,5", 1.1), (512, -37, "6,7,8", 1.05)):
+        text += route(-4) + leaky(filters, 3, 2) + route(-1, other) + in_turn(filters, 3)
+        text += head(classes, mask=mask, scale_x_y=scale, **boxes)
     return text
 
 

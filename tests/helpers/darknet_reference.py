@@ -97,4 +97,5 @@ def _activated(y: Tensor, name: str) -> Tensor:
         "relu": y.clamp(min=0),
         "leaky": torch.where(y > 0, y, y / 10),
         "logistic": 1 / (1 + torch.exp(-y)),
+        "mish": y * torch.tanh(torch.log(1 + torch.exp(y))),
     }[name]

@@ -128,10 +128,10 @@ def test_dropout_changes_nothing_and_counts_as_a_layer():
             "weights_type=per_channel is not supported",
         ),
         (
-            f"{TWO}[shortcut]\nfrom=-2\nactivation=mish",
-            "activation=mish cannot be converted; use linear, leaky",
+            f"{TWO}[shortcut]\nfrom=-2\nactivation=selu",
+            "activation=selu cannot be converted; use linear, leaky",
         ),
-        ("[conv]\nactivation=mish", "activation=mish cannot be converted"),
+        ("[conv]\nactivation=selu", "activation=selu cannot be converted"),
         ("[conv]\nactivation=logistic", "activation=logistic cannot be converted"),
         (
             f"{TWO}[conv]\ngroups=3\nfilters=6\nactivation=relu",

@@ -54,7 +54,11 @@ def test_a_function_may_return_nothing():
     assert Fused(add_one)(total) is None and total.tolist() == [1.0, 1.0]
 
 
-@pytest.mark.parametrize("phi", [Activation(cap=2.0), Activation(silu=True)], ids=["cap", "SiLU"])
+@pytest.mark.parametrize(
+    "phi",
+    [Activation(cap=2.0), Activation(silu=True), Activation(mish=True)],
+    ids=["cap", "SiLU", "mish"],
+)
 def test_what_is_due_follows_the_time(phi: Activation):
     """In rate coding a cap and SiLU look at t, which compiled code is given."""
     params = {

@@ -1,4 +1,4 @@
-"""SiLU by signed neurons with memory: a second implementation, what settles, pooling, thresholds,
+"""SiLU and mish by signed neurons with memory: a second implementation, what settles, pooling, thresholds,
 and refusals.
 """
 
@@ -29,6 +29,7 @@ from spiking_yolo.snn.plan import LayerPlan
 SILU = Activation(silu=True)
 FOLLOW = [name for name, method in list_methods().items() if method.recipe.neuron.kind == "memory"]
 LEAST = 0.27846454  # of SiLU, at -1.2784645
+MISH = Activation(mish=True)
 
 
 class Smooth(nn.Module):
@@ -50,12 +51,19 @@ def silu(x: float) -> float:
     return x / (1 + math.exp(-x))
 
 
-def neuron(recipe: Recipe, theta: float) -> NeuronLayer:
+def mish(x: float) -> float:
+    return x * math.tanh(math.log1p(math.exp(x)))
+
+
+BOTH = pytest.mark.parametrize(("phi", "function"), [(SILU, silu), (MISH, mish)])
+
+
+def neuron(recipe: Recipe, theta: float, phi: Activation = SILU) -> NeuronLayer:
     params = {
         "theta": torch.tensor([theta], dtype=torch.float64),
         "initial": torch.tensor(0.5, dtype=torch.float64),
     }
-    layer = build_neurons(params, recipe, SILU)
+    layer = build_neurons(params, recipe, phi)
     layer.reset()
     return layer
 
@@ -70,18 +78,20 @@ def step(layer: NeuronLayer, current: float | None) -> float:
     st.floats(0.01, 2),
     st.integers(1, 6),
     st.sampled_from(["rate", "differential"]),
+    st.sampled_from([(SILU, silu), (MISH, mish)]),
 )
-def test_against_a_second_implementation(currents, theta, gamma, coding):
-    """Due after t steps: t * silu(S / t) in rate coding, silu(S) in differential coding; gamma
-    spikes at most.
+def test_against_a_second_implementation(currents, theta, gamma, coding, activation):
+    """Due after t steps: t * phi(S / t) in rate coding, phi(S) in differential coding; gamma spikes
+    at most.
     """
+    phi, function = activation
     recipe = get_recipe("signed-memory").with_settings(
         {"neuron.gamma": gamma, "encoding.coding": coding}
     )
-    layer, total, sent = neuron(recipe, theta), 0.0, 0
+    layer, total, sent = neuron(recipe, theta, phi), 0.0, 0
     for t, current in enumerate(currents, 1):
         total += current
-        due = t * silu(total / t) if coding == "rate" else silu(total)
+        due = t * function(total / t) if coding == "rate" else function(total)
         exact = due / theta - sent + 0.5
         n = max(-gamma, min(gamma, floor(exact)))
         if abs(exact - round(exact)) < 1e-6:  # rounding may go either way
@@ -123,11 +133,12 @@ def test_what_was_sent_is_never_further_from_what_is_due_than_half_a_spike():
     assert back > 20  # many spikes were taken back
 
 
-def test_differential_coding_settles_on_the_nearest_multiple_and_falls_silent():
+@BOTH
+def test_differential_coding_settles_on_the_nearest_multiple_and_falls_silent(phi, function):
     for x in (-9.0, -1.2784645, -0.4, 0.0, 0.7, 3.0):
-        layer = neuron(get_recipe("differential"), 0.01)
+        layer = neuron(get_recipe("differential"), 0.01, phi)
         sent = step(layer, x) + sum(step(layer, None) for _ in range(200))
-        assert sent == floor(silu(x) / 0.01 + 0.5)
+        assert sent == floor(function(x) / 0.01 + 0.5)
         assert step(layer, None) == 0 and layer.quiet()
 
 
@@ -146,6 +157,19 @@ def test_the_graph_is_the_network():
     assert [node.phi for node in graph.activations] == [SILU, SILU]
     torch.testing.assert_close(forward(graph, x)[0], model(x))
     assert F.silu(model.conv1(x)).min() < -0.27
+
+
+def test_mish_is_followed_too():
+    """In a network with a pool that stays behind it, and by the default at T = 1."""
+    model, x = network()
+    model.act = nn.Mish()
+    graph = trace(model, x[:1])
+    assert [node.phi for node in graph.activations] == [MISH, SILU]
+    torch.testing.assert_close(forward(graph, x)[0], model(x))
+    converted = spiking(model, x, get_recipe(DEFAULT))
+    assert record(converted.network(observed=True), x, 1)["act"].shape[-2:] == x.shape[-2:]
+    outputs = converted.network()(x, 1).snapshots[1].outputs
+    assert relative_error(outputs, model(x)) < 0.1
 
 
 @pytest.mark.parametrize("name", FOLLOW)
@@ -184,10 +208,12 @@ def test_theta_covers_what_phi_makes_of_both_sides():
     assert theta.tolist() == pytest.approx(expected, rel=1e-5)
 
 
-def test_reach_is_that_of_a_dense_grid():
+@BOTH
+def test_reach_is_that_of_a_dense_grid(phi, function):
     for above, below in ((0.0, 0.5), (3.0, 1.0), (0.1, 9.0)):
-        grid = F.silu(torch.linspace(-below, above, 100001, dtype=torch.float64))
-        found = SILU.reach(*torch.tensor([[above], [below]], dtype=torch.float64))
+        points = torch.linspace(-below, above, 100001, dtype=torch.float64)
+        grid = torch.tensor([function(x) for x in points.tolist()], dtype=torch.float64)
+        found = phi.reach(*torch.tensor([[above], [below]], dtype=torch.float64))
         assert [side.item() for side in found] == pytest.approx(
             [grid.max().item(), -grid.min().item()], abs=1e-8
         )

@@ -46,7 +46,7 @@ class LayerWatch:
     def __init__(self, before: Tensor, phi: Activation, T: int):
         self.before = before
         self.phi = phi
-        self.signed = bool(phi.slope) or phi.silu
+        self.signed = bool(phi.slope or phi.gate)
         self.T = T
         self.received = torch.zeros_like(before)
         self.sent = torch.zeros_like(before)

@@ -110,7 +110,8 @@ def exponentials(recipe: Recipe, silu: bool = False) -> int:
     the sigmoid.
 
     In stages DTT alone needs none: theta rises with U - mean(U), so comparing that with one
-    constant per stage will do. silu: neurons compute SiLU of their potential, one more.
+    constant per stage will do. silu: neurons compute SiLU or mish of their potential, one more:
+    with e = exp(x), mish is x * (e^2 + 2 e) / (e^2 + 2 e + 2).
     """
     m = recipe.msat
     if not m.enabled or m.variant != "eq17" or not (m.dtt or m.det) or (m.stages and not m.det):

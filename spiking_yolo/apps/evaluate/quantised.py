@@ -52,7 +52,7 @@ def activation_range(
         return chosen(histogram, sign, cap, 2**bits - 1)
 
     above = side(0, phi.cap)
-    above, below = phi.reach(above, side(1) if phi.slope or phi.silu else torch.zeros_like(above))
+    above, below = phi.reach(above, side(1) if phi.slope or phi.gate else torch.zeros_like(above))
     return below, above
 
 

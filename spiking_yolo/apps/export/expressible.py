@@ -98,7 +98,7 @@ def _neuron(layer: NeuronLayer, recipe: Recipe) -> str | None:
         on, off = layer.sides
         return _neuron(on, recipe) or _neuron(off, recipe)
     if not recipe.neuron_kind.plain or recipe.msat.enabled or layer.slope:
-        advice = "fine-tune the network with ReLU" if layer.phi.silu else "use --method p-norm"
+        advice = "fine-tune the network with ReLU" if layer.phi.gate else "use --method p-norm"
         return f"NIR has no signed or adaptive neurons such as {type(layer).__name__}; {advice}"
     if recipe.neuron.gamma > 1:
         return (

@@ -78,9 +78,10 @@ def build_neurons(
         UserError: The neurons cannot follow phi, or cannot have a resting value.
     """
     follows, kind, where = recipe.neuron_kind.follows, recipe.neuron.kind, f"node {plan.name!r}"
-    if phi.silu and "silu" not in follows:
+    if phi.gate is not None and phi.gate.name not in follows:
         raise UserError(
-            f"{where} (SiLU) needs neurons that follow the sum of their input: neuron.kind=memory"
+            f"{where} ({phi.gate.title}) needs neurons that follow the sum of their input:"
+            " neuron.kind=memory"
         )
     if phi.softmax and not ("softmax" in follows and CODINGS[recipe.encoding.coding].once):
         raise UserError(

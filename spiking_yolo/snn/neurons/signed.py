@@ -32,7 +32,7 @@ class SignedMemory(NeuronLayer):
     """Signed neuron with memory (after Wang 2022): what it has sent follows phi of the sum of its
     input.
 
-    For (leaky) ReLU, with a cap or without, and SiLU; in rate and in differential coding.
+    For (leaky) ReLU, with a cap or without, SiLU and mish; in rate and in differential coding.
 
     In differential coding it may have a resting value, [C]: what is due is counted from there, and
     the next layers know it as they know their biases. It does not depend on the image, so it costs
@@ -110,9 +110,8 @@ class SignedMemory(NeuronLayer):
     ) -> Tensor:
         """What has not been sent yet, in thetas."""
         ceiling = None if p.cap is None else p.cap * time
-        return F.unsent(
-            total, s.sent, p.theta, self.slope, out, ceiling, time if self.phi.silu else None
-        )
+        factor = self.phi.gate and self.phi.gate.factor
+        return F.unsent(total, s.sent, p.theta, self.slope, out, ceiling, factor, time)
 
     def residual(self) -> Tensor:
         """What has not been sent yet, in the units of the ANN; negative where too much was sent."""
