@@ -143,6 +143,8 @@ def _check_archive(file: zipfile.ZipFile, path: Path) -> str:
     if len(set(names)) < len(names):
         raise UserError("its entries share names: give a file of torch.save")
     # torch.save compresses nothing. Compressed and overlapping entries could become terabytes.
+    if any(info.compress_type != zipfile.ZIP_STORED for info in file.infolist()):
+        raise UserError("its entries are compressed: give a file of torch.save")
     if sum(info.file_size for info in file.infolist()) > path.stat().st_size:
         raise UserError("its entries are larger than the file: give a file of torch.save")
     return top

@@ -23,6 +23,7 @@ from spiking_yolo.io.names import Size, input_size, reason, size_name
 from spiking_yolo.io.tensors import check_finite, read_safetensors, write_safetensors
 from spiking_yolo.models.classifiers import TORCHVISION, build, load_torchvision
 from spiking_yolo.models.darknet_weights import load_darknet
+from spiking_yolo.models.exports import HEAD, refuse_export
 from spiking_yolo.models.spec import Spec, check_network, check_spec
 from spiking_yolo.models.ultralytics import open_isolated
 from spiking_yolo.models.yolo_checkpoint import BRANCHES, read_checkpoint
@@ -183,7 +184,7 @@ def load_ann(
     if resize is not None:
         options += ["--resize", resize]
     if kind == "pickle":
-        graph, spec, isolated = _open_pickle(path, trust, head)
+        graph, spec, isolated = _open_pickle(path, trust, head, size is not None)
         spec = _resized(spec, size, resize)
         digest = sha256(path)
         if isolated:
@@ -208,10 +209,12 @@ def load_ann(
     return Ann(graph, spec, path, digest, tuple(options))
 
 
-def _open_pickle(path: Path, trust: bool, head: str | None) -> tuple[Graph, Spec, bool]:
+def _open_pickle(
+    path: Path, trust: bool, head: str | None, sized: bool
+) -> tuple[Graph, Spec, bool]:
     """Graph and Spec of a .pt, and whether Ultralytics had to open it."""
     try:
-        return *read_checkpoint(path, head), False
+        return *read_checkpoint(path, head, sized), False
     except UserError:
         if not trust:
             raise
@@ -222,19 +225,22 @@ def file_kind(path: Path) -> str:
     """ "safetensors", "pickle" or "darknet", by the first bytes of a file.
 
     Raises:
-        UserError: There is no file, or it cannot be read.
+        UserError: There is no file, it cannot be read, or it is an export.
     """
+    if path.is_dir():
+        refuse_export(path, b"")
     try:
         with open(regular(path), "rb") as file:
-            head = file.read(9)
+            head = file.read(HEAD)
             size = file.seek(0, os.SEEK_END)
     except OSError as error:
         raise UserError(
             f"cannot read the weights {path}: {error.strerror}; check the path"
         ) from error
     # safetensors: the length of the JSON header, then the header.
-    if head[8:] == b"{" and int.from_bytes(head[:8], "little") < size:
+    if head[8:9] == b"{" and int.from_bytes(head[:8], "little") < size:
         return "safetensors"
+    refuse_export(path, head)
     if head.startswith((b"PK", b"\x80")) or path.suffix in (".pt", ".pth"):
         return "pickle"
     return "safetensors" if path.suffix == ".safetensors" else "darknet"

@@ -105,6 +105,12 @@ FAMILIES = (
     "give a detector of YOLOv5, or of Ultralytics' v3u, v5u, v8, v9 (t, s, m, c), v10, 11, 12 or 26"
 )
 OTHERS = "if you trust its source, --trust-weights (trust=True) lets Ultralytics open it"
+# YOLOv5's own classes that are not known here: any other is of a fork of it.
+YOLOV5 = {
+    *("BottleneckCSP", "C3Ghost", "C3SPP", "C3TR", "C3x", "Classify", "Contract", "CrossConv"),
+    *("DWConvTranspose2d", "Expand", "GhostBottleneck", "GhostConv", "MixConv2d", "Model"),
+    *("Proto", "Segment", "Sum", "TransformerBlock", "TransformerLayer"),
+}
 # Where the trainers' blocks come from.
 SOURCES = ("models.common.", "models.yolo.", "ultralytics.nn.modules.", "ultralytics.nn.tasks.")
 
@@ -158,9 +164,7 @@ class Builder:
             if ordered is None:
                 # A fork may have a block of this name that computes something else.
                 needed = ", ".join(variants[0].split()) or "none"
-                raise UserError(
-                    f"node {name!r} ({kind}) does not have the children {needed}: {FAMILIES}"
-                )
+                raise unknown(record, name, f"does not have the children {needed}")
             return block(ordered, _numbers(state))
         except UserError:
             raise
@@ -182,12 +186,31 @@ class Builder:
 def _check_known(record: Record, kind: str, name: str) -> None:
     """Raise UserError for a class that is neither one of torch.nn nor a block of the trainers."""
     origin = "torch.nn.modules." if kind in LAYERS else SOURCES
-    if (kind in LAYERS or kind in BLOCKS) and record.name.startswith(origin):
-        return
+    if not (kind in LAYERS or kind in BLOCKS) or not record.name.startswith(origin):
+        raise unknown(record, name)
+
+
+def is_of_fork(record: Record) -> bool:
+    """Whether the class lies where those of YOLOv5 do, but is none of them."""
+    kind = record.name.rsplit(".", 1)[-1]
+    return record.name.startswith("models.") and kind not in {*YOLOV5, *BLOCKS}
+
+
+def unknown(record: Record, name: str, problem: str = "is not known here") -> UserError:
+    """The error for a module that cannot be built, with the way out that can help.
+
+    Args:
+        record: The module.
+        name: Of it in the network.
+        problem: What is wrong with it.
+    """
+    kind = record.name.rsplit(".", 1)[-1]
+    if is_of_fork(record):
+        problem = "is no layer of YOLOv5 but of a fork of it, which cannot be opened"
     way_out = FAMILIES
     if record.name.startswith("ultralytics."):
         way_out = f"{FAMILIES}; {OTHERS}"
-    raise UserError(f"node {name!r} ({kind}) is not known here: {way_out}")
+    return UserError(f"node {name!r} ({kind}) {problem}: {way_out}")
 
 
 def described(record: Any, name: str) -> tuple[str, dict[str, Any]]:

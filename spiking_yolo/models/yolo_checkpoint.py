@@ -12,14 +12,23 @@ from torch import Tensor, nn
 from spiking_yolo.errors import Notice, UserError
 from spiking_yolo.graph import Graph
 from spiking_yolo.graph.trace import trace
-from spiking_yolo.io.names import LARGEST, STRIDE, printable
+from spiking_yolo.io.names import LARGEST, STRIDE, Size, printable
 from spiking_yolo.models.checkpoint_file import Record, read_objects, tensor_of
 from spiking_yolo.models.spec import HeadSpec, Spec
 from spiking_yolo.models.yolo_blocks import Head
-from spiking_yolo.models.yolo_builder import FAMILIES, SOURCES, Builder, described
+from spiking_yolo.models.yolo_builder import (
+    FAMILIES,
+    SOURCES,
+    Builder,
+    described,
+    is_of_fork,
+    unknown,
+)
 
 TRAINERS = "give a checkpoint of YOLOv5's or Ultralytics' trainer"
 CLASSES = 10_000
+# Pixels of the input's side where a checkpoint does not say them.
+GUESS = 640
 # Of the coarsest map, in pixels, at most; networks for large images have 64.
 LARGEST_STRIDE = 128
 # Class of a head -> what it predicts besides boxes and classes, which is left out.
@@ -59,18 +68,20 @@ class RawHeads(nn.Module):
         return y
 
 
-def read_checkpoint(path: Path, head: str | None = None) -> tuple[Graph, Spec]:
+def read_checkpoint(path: Path, head: str | None = None, sized: bool = False) -> tuple[Graph, Spec]:
     """Graph and Spec of a detector, without running the file's code or importing its trainer.
 
     Args:
         path: The file.
         head: Which of two heads, a key of BRANCHES; None: the first that it has.
+        sized: Whether the caller chooses the input size, so that nothing is said of a guess.
 
     Raises:
         UserError: The file is damaged, or holds a network that is not known here.
     """
     try:
-        network, spec = network_of(read_objects(path), Builder(path.stat().st_size), head)
+        builder = Builder(path.stat().st_size)
+        network, spec = network_of(read_objects(path), builder, head, sized)
         return trace(network, torch.zeros(1, 3, spec.height, spec.width)), spec
     except UserError as error:
         raise UserError(
@@ -78,8 +89,10 @@ def read_checkpoint(path: Path, head: str | None = None) -> tuple[Graph, Spec]:
         ) from error
 
 
-def network_of(saved: Any, builder: Builder, head: str | None) -> tuple[RawHeads, Spec]:
-    """Network and Spec from a checkpoint's content. head: see `read_checkpoint`.
+def network_of(
+    saved: Any, builder: Builder, head: str | None, sized: bool = False
+) -> tuple[RawHeads, Spec]:
+    """Network and Spec from a checkpoint's content. head, sized: see `read_checkpoint`.
 
     Raises:
         UserError: It holds no detector that is known here.
@@ -100,7 +113,14 @@ def network_of(saved: Any, builder: Builder, head: str | None) -> tuple[RawHeads
     if not isinstance(sources[-1], list):
         sources[-1] = [sources[-1]]
     heads, stride = _heads(builder, head_state, parts, len(sources[-1]))
-    height, width = _input_size(saved, state, stride)
+    size = _input_size(saved, state, stride)
+    if size is None and not sized:
+        note = (
+            f"this checkpoint does not say its input size, and {GUESS} pixels is a guess: give the"
+            " size that it was trained at by --imgsz (imgsz=...)"
+        )
+        warnings.warn(Notice(note), stacklevel=2)
+    height, width = size or (GUESS, GUESS)
     names = _names(state.get("names"), heads[0].classes)
     if left_out:
         note = f"the {left_out} that this network predicts are left out: it finds boxes alone"
@@ -143,6 +163,8 @@ def _branches(record: Any, name: str, choice: str | None) -> tuple[str, tuple[st
     kind, state = described(record, name)
     origin = SOURCES if kind == "Detect" else "ultralytics."
     if kind not in HEADS or not record.name.startswith(origin):
+        if is_of_fork(record):
+            raise unknown(record, name)
         raise UserError(
             f"node {name!r} ({kind}) is no head of a detector that is known here: {FAMILIES},"
             " trained for the task detect"
@@ -216,16 +238,18 @@ def _names(value: Any, classes: int) -> tuple[str, ...]:
     return tuple(str(name) if isinstance(name, (str, int)) else "?" for name in names)
 
 
-def _input_size(saved: Any, state: Mapping[str, Any], stride: int = STRIDE) -> tuple[int, int]:
-    """Height and width that it was trained at, rounded up to whole strides; by default 640."""
+def _input_size(saved: Any, state: Mapping[str, Any], stride: int = STRIDE) -> Size | None:
+    """Height and width that it was trained at, rounded up to whole strides; None: it says none."""
     sources = [state.get("args")]
     if isinstance(saved, dict):
         sources += [saved.get("train_args"), saved.get("opt")]
-    size: Any = 640
+    size: Any = None
     for source in reversed(sources):
         options = source.state if isinstance(source, Record) else source
         if isinstance(options, dict):
             size = options.get("imgsz", size)
+    if size is None:
+        return None
     sides = [_pixels(side) for side in (size if isinstance(size, (list, tuple)) else [size])]
     if len(sides) not in (1, 2) or not all(0 < side <= LARGEST for side in sides):
         raise UserError(f"its input size is none up to {LARGEST} pixels: {TRAINERS}")

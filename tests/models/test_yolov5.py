@@ -137,7 +137,7 @@ def test_the_public_network_agrees_with_a_forward_pass_of_its_own():
 )
 def test_the_size_it_was_trained_at_is_in_whole_strides(options: Any):
     assert _input_size({"opt": options}, {}) == _input_size({}, {"args": options}) == (320, 320)
-    assert _input_size({"opt": {}}, {}) == _input_size(None, {}) == (640, 640)
+    assert _input_size({"opt": {}}, {}) is _input_size(None, {}) is None
 
 
 @pytest.mark.parametrize("size", [[640], "640", 640.0, (640, "640.0")])
@@ -155,6 +155,17 @@ def test_forms_of_names(names: Any):
     for wrong in ({1: "a", 2: "b"}, None, "ab"):
         with pytest.raises(UserError, match="it has no names of its 2 classes"):
             _names(wrong, 2)
+
+
+@needs_public
+def test_a_size_that_the_file_does_not_say_is_called_a_guess(recwarn: pytest.WarningsRecorder):
+    """Once, and not where the size is chosen."""
+    with pytest.warns(Notice, match="640 pixels is a guess.*--imgsz") as notices:
+        assert load_ann(PUBLIC).imgsz == (640, 640)
+    assert len(notices) == 1
+    recwarn.clear()
+    assert load_ann(PUBLIC, imgsz=640).imgsz == (640, 640)
+    assert not [w for w in recwarn if w.category is Notice]
 
 
 @needs_public

@@ -1,0 +1,178 @@
+"""Files that are given in place of a checkpoint: each is called by its name, with the way out."""
+
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+import torch
+from helpers.pickles import archive, mapping, network, plain, record
+from helpers.tiny import photo, run_tool, write_tiny
+
+from spiking_yolo import SpikingYOLO, UserError
+from spiking_yolo.models.load import file_kind, load_ann
+from spiking_yolo.models.yolo_checkpoint import read_checkpoint
+
+POINTER = (
+    b"version https://git-lfs.github.com/spec/v1\n"
+    b"oid sha256:4d7a214614ab2935c943f9e0ff69d22eadbb8f32b1258daaa5e2ca24d17e2393\nsize 12345\n"
+)
+# First bytes as the exporters write them.
+CONTENTS = {
+    "ONNX": b"\x08\x08\x12\x07pytorch\x1a\x052.5.1:\x80\x01",
+    "Core ML": b"\x08\x06\x12\xb4\x03\n\x1e\n\x05image",
+    "TensorFlow": b"\n\x2c\n\x05input\x12\x0bPlaceholder",
+    "TFLite": b"\x1c\x00\x00\x00TFL3\x14\x00 \x00",
+    "Keras": b"\x89HDF\r\n\x1a\n\x00\x00",
+    "TensorRT": b"\x20\x02\x00\x00" + b'{"description": "Ultralytics YOLOv8n model"}ftrt',
+    "OpenVINO": b'<?xml version="1.0"?>\n<net name="Model0" version="11">',
+    "ncnn": b"7767517\n167 195\n",
+    "ExecuTorch": b"\x1c\x00\x00\x00ET12\x04\x00",
+}
+NAMES = {
+    "best.onnx": "ONNX",
+    "best_float32.tflite": "TFLite",
+    "best.engine": "TensorRT",
+    "best.pb": "TensorFlow",
+    "best.h5": "Keras",
+    "best.mlmodel": "Core ML",
+    "best.torchscript": "TorchScript",
+    "best.mnn": "MNN",
+    "BEST.ONNX": "ONNX",
+}
+
+
+def refusal(path: Path, trust: bool = False) -> str:
+    with pytest.raises(UserError) as caught:
+        load_ann(path, trust=trust)
+    said = str(caught.value)
+    assert "\n" not in said and str(path) in said
+    return said
+
+
+@pytest.mark.parametrize("name", ["best.pt", "yolo.weights", "best.safetensors"])
+def test_a_pointer_of_git_lfs(tmp_path: Path, name: str):
+    (tmp_path / name).write_bytes(POINTER)
+    assert "git lfs pull" in refusal(tmp_path / name)
+    assert "trust" not in refusal(tmp_path / name, trust=True)
+
+
+def test_a_page_about_the_file(tmp_path: Path):
+    (tmp_path / "best.pt").write_bytes(b"\n<!DOCTYPE html>\n<html lang=en>")
+    assert "web page" in refusal(tmp_path / "best.pt")
+
+
+@pytest.mark.parametrize("trust", [False, True])
+@pytest.mark.parametrize("form", CONTENTS)
+def test_an_export_under_another_name(tmp_path: Path, form: str, trust: bool):
+    """Its content says what it is, whatever it is called."""
+    for name in ("best.pt", "best.weights", "best.onnx"):
+        (tmp_path / name).write_bytes(CONTENTS[form])
+        said = refusal(tmp_path / name, trust)
+        assert f"export to {form}: give the .pt" in said and "trust" not in said
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_an_export_by_its_name(tmp_path: Path, name: str):
+    (tmp_path / name).write_bytes(bytes(64))
+    assert f"export to {NAMES[name]}: give the .pt" in refusal(tmp_path / name)
+
+
+def test_an_export_that_is_a_folder(tmp_path: Path):
+    for name, form in (("best.mlpackage", "Core ML"), ("best_saved_model", "TensorFlow")):
+        (tmp_path / name).mkdir()
+        assert f"export to {form}" in refusal(tmp_path / name)
+    (tmp_path / "weights").mkdir()
+    assert "give a file" in refusal(tmp_path / "weights")
+
+
+class Net(torch.nn.Module):
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        return x * 2
+
+
+def save_script(path: Path) -> None:
+    torch.jit.trace(Net(), torch.zeros(1)).save(str(path))  # type: ignore[attr-defined]
+
+
+def save_exported(path: Path) -> None:
+    torch.export.save(torch.export.export(Net(), (torch.zeros(1),)), path.with_suffix(".pt2"))
+    path.with_suffix(".pt2").rename(path)
+
+
+@pytest.mark.parametrize("trust", [False, True])
+@pytest.mark.parametrize(("form", "save"), [("TorchScript", save_script), ("PT2", save_exported)])
+def test_what_torch_exports(tmp_path: Path, form: str, save: Callable[[Path], None], trust: bool):
+    save(tmp_path / "best.pt")
+    assert f"export to {form}: give the .pt" in refusal(tmp_path / "best.pt", trust)
+
+
+def test_what_is_no_export(tmp_path: Path):
+    """The kinds of files that are read keep theirs, also under an export's name."""
+    weights = write_tiny(tmp_path)
+    (statistics,) = tmp_path.glob("*.statistics.safetensors")
+    torch.save({"a": torch.zeros(2)}, tmp_path / "net.onnx")
+    assert file_kind(weights) == "darknet"
+    assert file_kind(statistics) == "safetensors"
+    assert file_kind(tmp_path / "net.onnx") == "pickle"
+
+
+@pytest.mark.parametrize("verb", ["detect", "convert"])
+def test_the_command_line_says_it_in_one_line(tmp_path: Path, verb: str, capsys):
+    path = tmp_path / "best.pt"
+    path.write_bytes(CONTENTS["ONNX"])
+    args = [photo(tmp_path / "a.png"), "--weights", path, "--project", tmp_path / "runs"]
+    if verb == "convert":
+        args = [path, "-o", tmp_path / "net.safetensors"]
+    assert run_tool(verb, *args) == 2
+    said = capsys.readouterr().err
+    assert "export to ONNX" in said and len(said.splitlines()) == 1
+
+
+def layer(name: str, **modules: bytes) -> bytes:
+    """A layer of a class, which reads the layer before it."""
+    return record(name, f=plain(-1), _modules=mapping(**modules) if modules else b"}")
+
+
+HEAD = record(
+    "models.yolo Detect",
+    f=b"]K\x00a",
+    nc=plain(1),
+    _modules=mapping(m=record("torch.nn.modules.container ModuleList")),
+)
+FORK, TRUST = "of a fork", "--trust-weights"
+# Layers -> whether the message names a fork, and whether it offers trust.
+UNKNOWN: dict[str, tuple[list[bytes], bool, bool]] = {
+    "StemBlock": ([layer("models.common StemBlock"), HEAD], True, False),
+    "ShuffleV2Block": ([layer("models.common ShuffleV2Block"), HEAD], True, False),
+    "a head of YOLOv7": ([layer("models.yolo IDetect")], True, False),
+    "YOLOv5's own GhostConv": ([layer("models.common GhostConv"), HEAD], False, False),
+    "YOLOv5's Segment": ([layer("models.yolo Segment")], False, False),
+    "another Conv": ([layer("models.common Conv", other=layer("models.common Conv")), HEAD], False, False),
+    "a class of anyone": ([layer("mine Layer"), HEAD], False, False),
+    "of torch": ([layer("torch.nn.modules.activation Mish"), HEAD], False, False),
+    "of Ultralytics": ([layer("ultralytics.nn.modules.conv GhostConv"), HEAD], False, True),
+    "another Conv of Ultralytics": (
+        [layer("ultralytics.nn.modules.conv Conv", odd=layer("ultralytics.nn.modules.conv Conv")), HEAD],
+        False,
+        True,
+    ),
+    "a head of Ultralytics": ([layer("ultralytics.nn.modules.head OBB")], False, False),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("name", UNKNOWN)
+def test_trust_is_offered_where_it_can_help(tmp_path: Path, name: str):
+    layers, fork, trust = UNKNOWN[name]
+    archive(tmp_path / "best.pt", network(*layers))
+    with pytest.raises(UserError) as caught:
+        read_checkpoint(tmp_path / "best.pt")
+    said = str(caught.value)
+    assert (FORK in said, TRUST in said) == (fork, trust), said
+
+
+def test_trust_is_not_offered_for_damage(tmp_path: Path):
+    good = network(layer("ultralytics.nn.modules.conv GhostConv"), HEAD)
+    archive(tmp_path / "best.pt", good[: len(good) // 2])
+    with pytest.raises(UserError) as caught:
+        SpikingYOLO(tmp_path / "best.pt")
+    assert TRUST not in str(caught.value)
