@@ -77,7 +77,10 @@ def test_the_same_blocks_without_the_damage_are_opened(name: str, tmp_path: Path
         ("attention of a fork", r"node 'model\.1' \(Attention\) is not known here"),
         ("normalised identity", r"'model\.1' \(RepConv\) does not have the children conv1, conv2"),
         ("two unknown heads", "neither the branches cv2 and cv3 nor one2one_cv2 and one2one_cv3"),
-        ("head of a fork", r"node 'model\.1\.one2one_cv2' \(Head\) is not known here"),
+        (
+            "head of a fork",
+            r"node 'model\.1\.one2one_cv2' \(Head\) is no layer of YOLOv5 but of a fork",
+        ),
         ("head in the middle", r"node 'model\.1' \(Detect\) is not known here"),
         ("turned boxes", r"node 'model\.0' \(OBB\) is no head"),
     ],
