@@ -48,7 +48,7 @@ class SpikingYOLO:
 
     Args:
         weights: A darknet .weights file, a checkpoint (.safetensors) of `train`, a converted
-            network, a .pt of YOLOv5 or YOLOv8, or a Converted. Default: the public Tiny-YOLOv3
+            network, a .pt of YOLOv5 or Ultralytics, or a Converted. Default: the public Tiny-YOLOv3
             that comes with the package.
         method: A registered conversion method (see `list_methods`), a recipe.json or a Recipe.
         settings: Settings of the method to change, such as {"neuron.gamma": 4}.

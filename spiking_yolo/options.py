@@ -53,8 +53,8 @@ class WeightsOptions(Options):
 
     weights: Path | None = setting(
         None,
-        "darknet .weights, .safetensors, a .pt of YOLOv5 or v8, or a name of the verb zoo (default:"
-        " the Tiny-YOLOv3 that comes with the package)",
+        "darknet .weights, .safetensors, a .pt of YOLOv5 or Ultralytics, or a name of the verb zoo"
+        " (default: the Tiny-YOLOv3 that comes with the package)",
     )
     trust_weights: bool = setting(
         False, "open a .pt that is not known here, which can run code hidden in it"
@@ -67,8 +67,8 @@ class WeightsOptions(Options):
     )
     head: Literal["one2one", "one2many"] | None = setting(
         None,
-        "of the two of YOLOv10 and YOLO26; one2many needs non-maximum suppression, one2one, the"
-        " default, does not",
+        "which of the two heads of YOLOv10 and YOLO26: one2one (default) finds each object once,"
+        " one2many needs boxes suppressed",
     )
     cfg: Path | None = setting(
         None, "darknet cfg, if it does not lie beside the weights; or torchvision:NAME"

@@ -13,7 +13,7 @@ class DetectionOptions(Options):
     title = "boxes"
 
     conf: float = setting(0.25, "smallest confidence", 0, 1)
-    iou: float = setting(0.45, "suppress boxes that overlap more", 0, 1)
+    iou: float = setting(0.45, "suppress boxes that overlap more; unused by one2one heads", 0, 1)
     max_det: int = setting(300, "boxes per image", 1)
     agnostic_nms: bool = setting(False, "suppress boxes across classes, not within each class")
 

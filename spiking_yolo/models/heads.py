@@ -1,9 +1,9 @@
 """Detection heads: what the values of an output tensor mean. A layout of a head is one entry.
 
 Sources: Redmon et al. 2016 (YOLO), Redmon and Farhadi 2017 (YOLO9000) and 2018 (YOLOv3), as in
-darknet. Ultralytics' heads without anchors (v8, and v3u, v5u): Ultralytics YOLOv8, 2023, and Li et
-al., Generalized Focal Loss, NeurIPS 2020, Eq. 4 (a side of a box is the mean of a distribution over
-whole numbers of grid cells).
+darknet. Ultralytics' heads without anchors (v3u, v5u, v8 and later): Ultralytics YOLOv8, 2023, and
+Li et al., Generalized Focal Loss, NeurIPS 2020, Eq. 4 (a side of a box is the mean of a
+distribution over whole numbers of grid cells).
 """
 
 from collections.abc import Callable, Sequence
@@ -25,7 +25,7 @@ class HeadSpec:
         kind: The layout, a key of HEADS: "yolov1" (darknet's [detection], connected or
             convolutional), "yolov2" ([region]), "yolov3" ([yolo]), "yolov5" (the original's, with
             anchors, and darknet's with new_coords=1) or "yolov8" (the anchor-free head of
-            Ultralytics' v8, v3u and v5u).
+            Ultralytics' v3u, v5u, v8 and later).
         classes: Number of classes.
         num: Boxes per cell.
         anchors: (w, h) pairs; grid cells for yolov2, pixels of the network input for others.
