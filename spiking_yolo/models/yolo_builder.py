@@ -230,7 +230,7 @@ def _in_order(
     """The children in the order of the variant of a block that has just these; None: none has."""
     for variant in variants:
         names = variant.split()
-        if children.keys() == set(names):
+        if set(children) == set(names):
             return {name: children[name] for name in names}
     return None
 

@@ -19,8 +19,9 @@ def conv(inputs: int, outputs: int, kernel: int) -> Chain:
 def linear(inputs: int, outputs: int, kernel: int) -> Chain:
     """A convolution and a batch norm whose numbers all matter."""
     norm = nn.BatchNorm2d(outputs).eval()
-    for tensor in (norm.weight, norm.bias, norm.running_mean, norm.running_var):
-        nn.init.uniform_(tensor, 0.5, 1.5)
+    for name, tensor in norm.state_dict().items():
+        if name != "num_batches_tracked":
+            nn.init.uniform_(tensor, 0.5, 1.5)
     layer = nn.Conv2d(inputs, outputs, kernel, padding=kernel // 2, bias=False)
     return Chain({"conv": layer, "bn": norm, "act": nn.Identity()}, {})
 
@@ -81,7 +82,7 @@ def test_area_attention_of_early_and_later_checkpoints(fused: bool, areas: int):
         children |= {"qk": linear(channels, 2 * channels, 1), "v": linear(channels, channels, 1)}
         joined = torch.cat([children["qk"](x), children["v"](x)], 1)
         by_head = joined[0].view(3, heads, size, 24).transpose(0, 1)
-    outputs = [plain_attention(*by_head[head], areas) for head in range(heads)]
+    outputs = [plain_attention(q, k, v, areas) for q, k, v in by_head]
     values = by_head[:, 2].reshape(1, channels, 4, 6)
     expected = children["proj"](torch.cat(outputs).view(x.shape) + children["pe"](values))
     found = Attention(children, {"num_heads": heads, "area": areas})(x)
