@@ -1,13 +1,14 @@
-"""Thresholds by sensitivity, and training of the neurons without labels.
+"""Training of the neurons without labels.
 
-Thresholds are coarse where an error matters little to the output and where an event is expensive.
-Then theta, initial potential, bias and resting value of every channel are trained by gradient
-descent, so that the output is the ANN's at the operations asked for.
+Thresholds come from the sensitivity of the output. Then theta, initial potential, bias and resting
+value of every channel are trained by gradient descent, so that the output is the ANN's at the
+operations asked for.
 """
 
 import math
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
+from functools import partial
 from typing import Any
 
 import torch
@@ -16,20 +17,23 @@ from torchvision.ops import generalized_box_iou_loss
 
 from spiking_yolo.convert.differentiable import CompleteNetwork, Values
 from spiking_yolo.convert.output_error import Job
+from spiking_yolo.convert.sensitivity import (
+    LEAST,
+    balanced,
+    boxes_and_scores,
+    relative_outputs,
+    sensitivity,
+)
 from spiking_yolo.convert.thresholds import NeuronParameters, scaled
 from spiking_yolo.decode.boxes import decode
-from spiking_yolo.graph import Graph, Node, forward
+from spiking_yolo.graph import Graph, forward
 from spiking_yolo.graph.rewrites import product_sources
 from spiking_yolo.models.heads import HEADS
 from spiking_yolo.models.spec import Spec
 from spiking_yolo.recipe import Calibration
-from spiking_yolo.snn.layout import channels_last
 
-# Random directions per image, along which sensitivities are measured, and images for that.
-PROBES = 2
+# Images on which sensitivities are measured.
 SENSITIVITY_IMAGES = 32
-# Of the layer's mean, below which a channel's sensitivity is not believed.
-FLOOR = 1e-3
 # The operations that were asked for are met within TOLERANCE, in at most so many corrections, by a
 # factor on all thetas of at most MAX_FACTOR: some networks cannot take so many operations or so
 # few.
@@ -42,8 +46,6 @@ FINEST = 1 << 14
 RATE = 0.03
 # Images per step, at least.
 FEWEST = 2
-# Smallest probability in a logarithm.
-LEAST = 1e-6
 # Of the multiplier of the operations: at the start, and how fast it follows them.
 START, GAIN = 1.5, 0.03
 # Factor on the operations of networks with depthwise convolutions: each of their outputs has few
@@ -66,7 +68,10 @@ def by_gradient(job: Job, neurons: NeuronParameters) -> NeuronParameters:
     if recipe.threshold.rule == "sensitivity":
         job.progress("sensitivity")
         few = job.images[: max(1, SENSITIVITY_IMAGES // len(job.images[0]))]
-        thetas = balanced(network, sensitivity(network.graph, few, recipe.encoding.seed))
+        measure = relative_outputs
+        if job.spec.task == "detect":
+            measure = partial(boxes_and_scores, spec=job.spec)
+        thetas = balanced(network, sensitivity(network.graph, few, recipe.encoding.seed, measure))
         # A first guess of their factor: a tenth of the usual statistic.
         usual = sum(values["theta"].mean() for values in neurons.values())
         factor = usual / sum(theta.mean() for theta in thetas.values()) / 10
@@ -86,67 +91,6 @@ def budget(graph: Graph, operations: float) -> float:
         if node.attrs.get("groups", 1) > 1 and weight.shape[1] == 1:
             return operations * DEPTHWISE
     return operations * DEEP if len(graph.weighted) > LAYERS else operations
-
-
-@torch.enable_grad()
-def sensitivity(graph: Graph, images: Sequence[Tensor], seed: int = 0) -> dict[str, Tensor]:
-    """How much unit noise in each activation changes the output, [C] by activation.
-
-    S[l, c] = E[(d (v . heads / |heads|) / d a[l, c])^2]. v is standard normal, so that one backward
-    pass measures all outputs at once (Hutchinson 1990); the mean is over images, positions and
-    PROBES samples of v. Equal for equal seeds.
-
-    Args:
-        images: Batches, [N, C, H, W].
-    """
-    generator = torch.Generator().manual_seed(seed)
-    sums: dict[str, Tensor] = {}
-    activations: dict[str, Tensor] = {}
-
-    def tap(node: Node, before: Tensor, after: Tensor) -> None:
-        activations[node.name] = after.requires_grad_()
-
-    for x in images:
-        outputs = forward(graph, channels_last(x), tap)
-        squares = [y.detach().square().flatten(1).sum(1) for y in outputs]
-        norm = torch.sqrt(torch.stack(squares).sum(0))
-        for k in range(PROBES):
-            noise = [torch.randn(y.shape, generator=generator).to(y) for y in outputs]
-            products = [(y * v).flatten(1).sum(1) for y, v in zip(outputs, noise, strict=True)]
-            gradients = torch.autograd.grad(
-                (sum(products) / norm).sum(),
-                list(activations.values()),
-                retain_graph=k < PROBES - 1,
-            )
-            for name, gradient in zip(activations, gradients, strict=True):
-                total = gradient.double().square().transpose(0, 1).flatten(1).sum(1)
-                sums[name] = sums.get(name, 0) + total / gradient[0, 0].numel()
-    count = PROBES * sum(len(x) for x in images)
-    return {name: (value / count).float() for name, value in sums.items()}
-
-
-def balanced(network: CompleteNetwork, sensitivities: Mapping[str, Tensor]) -> dict[str, Tensor]:
-    """theta of every activation, [C], up to a common factor.
-
-    Rounding makes noise of theta^2 / 12, which S turns into error of the output, and halving theta
-    costs a third of a digit times the fan-out F. The sum of both is least where S theta^2 is
-    proportional to F: so it is between layers. Between the channels of a layer half of the exponent
-    does as well, and trusts an estimate less.
-    """
-    costs = {}
-    for name in sensitivities:
-        # Rounded alike by any number of threads.
-        means = [network.costs[sender].double().mean() for sender in network.senders(name)]
-        costs[name] = torch.stack(means).sum().float()
-    # Events that only sums and outputs read would cost nothing.
-    least = min((cost for cost in costs.values() if cost > 0), default=torch.tensor(1.0))
-    thetas = {}
-    for name, sensitivities_of_layer in sensitivities.items():
-        cost = costs[name].clamp(min=least)
-        mean = sensitivities_of_layer.mean().clamp(min=1e-30)
-        relative = (sensitivities_of_layer / mean).clamp(min=FLOOR)
-        thetas[name] = torch.sqrt(cost / mean) * relative**-0.25
-    return thetas
 
 
 @torch.no_grad()

@@ -3,6 +3,8 @@
 import shlex
 from pathlib import Path
 
+import pytest
+
 import spiking_yolo.apps.console as console
 from spiking_yolo.apps.console import Bars, next_command
 from spiking_yolo.apps.detect import DetectOptions
@@ -44,7 +46,9 @@ def test_other_values_and_none():
     assert next_command("report", options, "a.jpg").endswith(" a.jpg --set neuron.gamma=3")
 
 
-def test_lines_for_a_file_say_how_long_it_takes(monkeypatch, capsys):
+def test_lines_for_a_file_say_how_long_it_takes(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+):
     """No terminal: a line after 10 seconds, none before, and none unless asked for."""
     now = 0.0
     monkeypatch.setattr(console.time, "monotonic", lambda: now)

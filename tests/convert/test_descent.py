@@ -8,16 +8,15 @@ import torch
 from helpers.networks import Grouped, Pooled, TinyLeaky, images, make, spiking
 
 from spiking_yolo.convert.differentiable import CompleteNetwork, smooth_digits, straight_through
+from spiking_yolo.convert.sensitivity import balanced, sensitivity
 from spiking_yolo.convert.train_thresholds import (
     LAYERS,
-    balanced,
     budget,
     displacement,
     divergence,
     error,
     mean_relative_error,
     scaled_to,
-    sensitivity,
     train,
 )
 from spiking_yolo.graph import forward

@@ -2,6 +2,8 @@
 for.
 """
 
+import math
+from functools import partial
 from typing import Any
 
 import pytest
@@ -10,7 +12,9 @@ from helpers.methods import points
 from helpers.networks import Pooled, TinyLeaky, images, make, spiking
 
 from spiking_yolo.convert.differentiable import CompleteNetwork
-from spiking_yolo.convert.train_thresholds import balanced, scaled_to, sensitivity, times
+from spiking_yolo.convert.sensitivity import BOXES, balanced, boxes_and_scores, sensitivity
+from spiking_yolo.convert.train_thresholds import scaled_to, times
+from spiking_yolo.models.spec import HeadSpec, Spec
 from spiking_yolo.recipe import Recipe
 
 
@@ -23,6 +27,40 @@ def test_sensitivity_of_a_linear_chain_by_hand():
     (own,) = sensitivity(graph, [x] * 500).values()
     assert own[1] / own[0] == pytest.approx(16 / 9)
     assert own[0].item() == pytest.approx(9 / 4, rel=0.1)  # E[v^2] = 1
+
+
+def test_boxes_and_scores_by_hand():
+    """One cell, one class: left, top, right and bottom are 1, 1, 3 and 1 cells, the score is 1/5.
+
+    The logit counts sqrt(p (1 - p)). A side counts BOXES sqrt(p) over the box's width of 4 cells or
+    height of 2.
+    """
+    spec = Spec("detect", ("a",), 32, 32, heads=(HeadSpec("yolov8", 1, 1, bins=1),))
+    logit = math.log(0.2 / 0.8)
+    x = torch.tensor([1.0, 1.0, 3.0, 1.0, logit], dtype=torch.float64).reshape(1, 5, 1, 1)
+    jacobian = torch.autograd.functional.jacobian(
+        lambda x: torch.cat([part.flatten() for part in boxes_and_scores([x], spec)]), x
+    ).reshape(5, 5)
+    side = BOXES * math.sqrt(0.2)
+    expected = torch.zeros(5, 5, dtype=torch.float64)
+    expected[0, 4] = 0.4
+    for k, (sign, cells) in enumerate(((-1, 4), (-1, 2), (1, 4), (1, 2))):
+        expected[1 + k, k] = sign * side / cells
+    torch.testing.assert_close(jacobian, expected)
+
+
+def test_boxes_make_the_neurons_before_them_matter():
+    """Two channels, of which one makes the left side of the box, the other the score."""
+    weights = [[0.0, 0.0] for _ in range(5)]
+    weights[0], weights[4] = [1.0, 0.0], [0.0, 1.0]
+    graph = points([([[1.0, 0.0], [0.0, 1.0]], [0.0, 0.0]), (weights, [0.0, 1.0, 3.0, 1.0, -2.0])])
+    spec = Spec("detect", ("a",), 32, 32, heads=(HeadSpec("yolov8", 1, 1, bins=1),))
+    x = torch.ones(1, 2, 1, 1, dtype=torch.float64)
+    measure = partial(boxes_and_scores, spec=spec)
+    (own,) = sensitivity(graph, [x] * 500, measure=measure).values()
+    p = torch.sigmoid(torch.tensor(-1.0)).item()
+    assert own[0].item() == pytest.approx(BOXES**2 * p / 4**2, rel=0.1)
+    assert own[1].item() == pytest.approx(p * (1 - p), rel=0.1)
 
 
 @pytest.mark.parametrize("cls", [TinyLeaky, Pooled])
