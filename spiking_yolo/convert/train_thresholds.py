@@ -25,6 +25,7 @@ from spiking_yolo.convert.sensitivity import (
     sensitivity,
 )
 from spiking_yolo.convert.thresholds import NeuronParameters, scaled
+from spiking_yolo.data.detection import spread
 from spiking_yolo.decode.boxes import decode
 from spiking_yolo.graph import Graph, forward
 from spiking_yolo.graph.rewrites import product_sources
@@ -32,8 +33,8 @@ from spiking_yolo.models.heads import HEADS
 from spiking_yolo.models.spec import Spec
 from spiking_yolo.recipe import Calibration
 
-# Images on which sensitivities are measured.
-SENSITIVITY_IMAGES = 32
+# Images on which sensitivities and operations are measured, and errors compared, at most.
+FEW = 32
 # The operations that were asked for are met within TOLERANCE, in at most so many corrections, by a
 # factor on all thetas of at most MAX_FACTOR: some networks cannot take so many operations or so
 # few.
@@ -65,9 +66,9 @@ def by_gradient(job: Job, neurons: NeuronParameters) -> NeuronParameters:
     network = CompleteNetwork(
         job.graph, (height, width), recipe.neuron.slack, recipe.neuron.pool_first, least
     )
+    few = _few(job.images)
     if recipe.threshold.rule == "sensitivity":
         job.progress("sensitivity")
-        few = job.images[: max(1, SENSITIVITY_IMAGES // len(job.images[0]))]
         measure = relative_outputs
         if job.spec.task == "detect":
             measure = partial(boxes_and_scores, spec=job.spec)
@@ -78,10 +79,9 @@ def by_gradient(job: Job, neurons: NeuronParameters) -> NeuronParameters:
         neurons = {
             name: {**values, "theta": thetas[name] * factor} for name, values in neurons.items()
         }
-        neurons = scaled_to(operations, network, neurons, few)
     if settings.kind == "trained":
-        neurons = train(network, job.graph, job.spec, neurons, job.images, settings, job.progress)
-    return neurons
+        return train(network, job.graph, job.spec, neurons, job.images, settings, job.progress)
+    return scaled_to(operations, network, neurons, few)
 
 
 def budget(graph: Graph, operations: float) -> float:
@@ -163,7 +163,7 @@ def train(
         may mislead.
     """
     operations, steps = settings.operations, settings.steps
-    few = images[:: max(1, len(images) * len(images[0]) // 32)]
+    few = _few(images)
     start = scaled_to(operations, network, start, few)
     parameters = _Trained(network, start, forward(ann, few[0]))
     tensors = parameters.tensors()
@@ -297,6 +297,11 @@ def displacement(outputs: Sequence[Tensor], expected: Sequence[Tensor], spec: Sp
     loss = generalized_box_iou_loss(boxes.clamp(-1, 2), ann_boxes.clamp(-1, 2))
     weight = scores.amax(2)
     return (weight * loss).sum() / weight.sum()
+
+
+def _few(images: Sequence[Tensor]) -> Sequence[Tensor]:
+    """Some of the batches, at equal distances."""
+    return spread(images, max(1, FEW // len(images[0])))
 
 
 def _batches(images: Sequence[Tensor], size: int, steps: int) -> Iterator[Tensor]:
