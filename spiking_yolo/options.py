@@ -23,7 +23,7 @@ from spiking_yolo import __version__
 from spiking_yolo.convert.methods import DEFAULT, get_recipe, list_methods
 from spiking_yolo.decode import DetectionOptions as DetectionOptions
 from spiking_yolo.errors import UserError
-from spiking_yolo.io.assets import default_weights
+from spiking_yolo.io.assets import MODULE, default_weights
 from spiking_yolo.io.names import Size
 from spiking_yolo.io.run_folder import hold, run_directory
 from spiking_yolo.recipe import Recipe
@@ -330,6 +330,8 @@ def command_line() -> str:
     """What was typed to run this process, without the folder of the program."""
     program = Path(sys.argv[0])
     words = [program.name]
-    if program.parent.name == "tools" and program.suffix == ".py":
+    if program == MODULE:
+        words = ["python", "-m", "spiking_yolo.cli"]
+    elif program.parent.name == "tools" and program.suffix == ".py":
         words = ["python", f"tools/{program.name}"]
     return shlex.join([*words, *sys.argv[1:]])

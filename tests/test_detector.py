@@ -485,7 +485,7 @@ def test_a_recipe_is_a_method(weights):
         ({"trust": 1}, "trust must be True or False"),
         (
             {"weights": weights_folder() / "resnet20-cifar10.safetensors"},
-            "use `python tools/eval_classify.py`",
+            "use `.* classify`",
         ),
     ],
 )

@@ -1,6 +1,7 @@
 """The verbs of `spiking-yolo`, and how a typed command becomes a call of one of them."""
 
 import os
+import shlex
 import sys
 from collections.abc import Sequence
 from dataclasses import replace
@@ -15,6 +16,7 @@ from spiking_yolo.cli.program import read
 from spiking_yolo.convert.methods import DEFAULT, get_recipe
 from spiking_yolo.data.sources import check_there
 from spiking_yolo.errors import UserError
+from spiking_yolo.io.assets import PROGRAM, command
 from spiking_yolo.io.names import did_you_mean
 from spiking_yolo.models.zoo import located
 from spiking_yolo.options import MethodOptions, MethodsOptions, WeightsOptions, recipes
@@ -54,7 +56,6 @@ MODULES = {
     "eval": "apps.evaluate",
     "eval-video": "apps.video",
 }
-PROG = "spiking-yolo"
 
 
 def main(*tool: str) -> NoReturn:
@@ -66,16 +67,16 @@ def main(*tool: str) -> NoReturn:
     prepare_process()
     argv = [*tool, *sys.argv[1:]]
     if argv[:1] == ["--version"]:
-        code = status(lambda: print(f"{PROG} {__version__}"))
+        code = status(lambda: print(f"{PROGRAM} {__version__}"))
     elif not argv or argv[0] in ("--help", "-h"):
         code = status(lambda: print(_overview()))
     else:
-        code = call(argv, f"python tools/{Path(sys.argv[0]).name}" if tool else None)
+        code = call(argv, f"python {shlex.quote(sys.argv[0])}" if tool else None)
     sys.exit(code)
 
 
 def _overview() -> str:
-    lines = [f"Usage: {PROG} VERB [OPTIONS], or {PROG} VERB --help", ""]
+    lines = [f"Usage: {command('VERB')} [OPTIONS], or {command('VERB')} --help", ""]
     lines += [f"  {verb:<11}{summary}" for verb, summary in VERBS.items()]
     return "\n".join(lines)
 
@@ -85,7 +86,7 @@ def call(argv: Sequence[str], prog: str | None = None) -> int:
 
     Args:
         argv: The verb and its words, such as ["detect", "dog.jpg", "--T", "4"].
-        prog: What messages call the command instead of "spiking-yolo VERB".
+        prog: What messages call the command; by default as `command` does.
     """
 
     def run_verb() -> int | None:
@@ -105,9 +106,9 @@ def parse(argv: Sequence[str], prog: str | None = None) -> Options:
     verb = argv[0] if argv else ""
     if verb not in VERBS:
         hint = did_you_mean(verb, VERBS)
-        raise UserError(f"{verb!r} is not one of {', '.join(VERBS)}{hint}; see {PROG} --help")
+        raise UserError(f"{verb!r} is not one of {', '.join(VERBS)}{hint}; see {command('--help')}")
     module = verb_module(verb)
-    return read(options_of(module), module.__doc__, argv[1:], prog or f"{PROG} {verb}")
+    return read(options_of(module), module.__doc__, argv[1:], prog or command(verb))
 
 
 def verb_module(verb: str) -> ModuleType:

@@ -1,6 +1,9 @@
 """The command that comes next is one that can be typed, and of the same network."""
 
 import shlex
+import subprocess
+import sys
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -9,6 +12,7 @@ import spiking_yolo.apps.console as console
 from spiking_yolo.apps.console import Bars, next_command
 from spiking_yolo.apps.detect import DetectOptions
 from spiking_yolo.cli.main import parse
+from spiking_yolo.io.assets import command
 
 
 def test_it_has_the_same_network():
@@ -61,3 +65,67 @@ def test_lines_for_a_file_say_how_long_it_takes(
         "training: 3 of 16, 00:52 left",
         "training: 6 of 16, 00:40 left",
     ]
+
+
+CHECKOUT = Path(__file__).parents[2]
+MODULE = CHECKOUT / "spiking_yolo" / "cli" / "__main__.py"
+
+
+@pytest.mark.parametrize(
+    ("program", "verb", "expected"),
+    [
+        ("/opt/venv/bin/spiking-yolo", "eval", "spiking-yolo eval"),
+        ("C:/venv/Scripts/spiking-yolo.exe", "detect", "spiking-yolo detect"),
+        ("tools/detect.py", "report", "python tools/report.py"),
+        ("tools/detect.py", "classify", "python tools/eval_classify.py"),
+        ("tools/eval_voc.py", "eval-video", "python tools/eval_video.py"),
+        ("../{checkout}/tools/detect.py", "eval", "python ../{checkout}/tools/eval_coco.py"),
+        # There is no such tool.
+        ("tools/detect.py", "zoo", "python -m spiking_yolo.cli zoo"),
+        (str(MODULE), "train", "python -m spiking_yolo.cli train"),
+        ("mine.py", "train", "python -m spiking_yolo.cli train"),
+        ("elsewhere/tools/detect.py", "train", "python -m spiking_yolo.cli train"),
+        ("", "train", "python -m spiking_yolo.cli train"),
+    ],
+)
+def test_commands_are_typed_as_this_one_was(
+    monkeypatch: pytest.MonkeyPatch, program: str, verb: str, expected: str
+):
+    monkeypatch.chdir(CHECKOUT)
+    monkeypatch.setenv("PATH", "/nowhere")
+    monkeypatch.setattr(sys, "argv", [program.format(checkout=CHECKOUT.name)])
+    assert command(verb) == expected.format(checkout=CHECKOUT.name)
+
+
+@pytest.mark.parametrize("argv", [["mine.py"], ["-c"], [""], []])
+def test_a_script_gets_the_installed_command(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, argv: list[str]
+):
+    program = tmp_path / "spiking-yolo"
+    program.write_text("#!/bin/sh\n")
+    program.chmod(0o755)
+    monkeypatch.setenv("PATH", str(tmp_path))
+    monkeypatch.setattr(sys, "argv", argv)
+    assert command("calibrate") == "spiking-yolo calibrate"
+
+
+def test_every_way_to_start_it_is_the_one_it_prints(tmp_path: Path):
+    """In the usage, in a mistake's message, and in the command that comes next."""
+    folder = tmp_path / "bin"
+    folder.mkdir()
+    script = folder / "spiking-yolo"
+    script.write_text("from spiking_yolo.cli.main import main\nmain()\n")
+    image = CHECKOUT / "data" / "samples" / "eagle.jpg"
+    ways = {
+        "spiking-yolo {}": [str(script), "detect"],
+        "python tools/{}.py": ["tools/detect.py"],
+        "python -m spiking_yolo.cli {}": ["-m", "spiking_yolo.cli", "detect"],
+    }
+    for way, words in ways.items():
+        run = partial(subprocess.run, cwd=CHECKOUT, capture_output=True, text=True)
+        start = [sys.executable, *words]
+        options = ["--T", "1", "--imgsz", "320", "--project", str(tmp_path / "runs")]
+        detect, report = way.format("detect"), way.format("report")
+        assert f"Usage: {detect} SOURCE" in run([*start, "--help"]).stdout
+        assert f"see {detect} --help" in run([*start, str(image), "--nonsense"]).stderr
+        assert f"next: {report} {image}" in run([*start, str(image), *options]).stdout

@@ -17,6 +17,7 @@ from spiking_yolo.cli.process import status
 from spiking_yolo.cli.program import read
 from spiking_yolo.convert.methods import list_methods
 from spiking_yolo.errors import UserError
+from spiking_yolo.io.assets import command
 from spiking_yolo.recipe import settings_table
 from spiking_yolo.settings import settings_of
 from spiking_yolo.train.options import TrainOptions
@@ -161,9 +162,8 @@ def test_the_settings_of_a_method_and_what_differs(capsys):
     assert run_tool("methods", "magic") == 2
     capsys.readouterr()
     assert run_tool("weights", "magic") == 2
-    assert (
-        capsys.readouterr().err == "error: magic is not expected; see spiking-yolo weights --help\n"
-    )
+    said = capsys.readouterr().err
+    assert said == f"error: magic is not expected; see {command('weights')} --help\n"
     assert run_tool("eval", "--list-settings", "--method", "p-norm,msat") == 2
 
 

@@ -87,7 +87,7 @@ def test_a_calibration_comes_first_and_pictures_are_not_looked_at(tmp_path: Path
 
 
 def test_methods_that_run_for_minutes_want_their_own_calibration(ann: Ann, pictures: list[Picture]):
-    with pytest.raises(UserError, match=r"calibrate\.py .* --method msat"):
+    with pytest.raises(UserError, match=r" calibrate .* --method msat"):
         convert_ann(ann, get_recipe("msat"), photographs=pictures)
     with pytest.warns(Notice, match=r"better: .*--images DIR --method channel-norm$"):
         convert_ann(ann, get_recipe("channel-norm"), photographs=pictures)

@@ -233,7 +233,7 @@ def test_other_methods_refuse_with_the_ways_out(name):
         spiking(model, x, get_recipe(name))
     said = str(caught.value)
     assert "'act' (SiLU)" in said and all(method in said for method in FOLLOW)
-    assert f"yolo detect train model={YAML} " in said and "tools/calibrate.py --weights" in said
+    assert f"yolo detect train model={YAML} " in said and " calibrate --weights" in said
     assert YAML.is_file() and "torch.nn.ReLU()" in YAML.read_text()
     with pytest.raises(UserError, match=r"'act' \(SiLU\)"):
         build_neurons(

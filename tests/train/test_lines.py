@@ -62,7 +62,7 @@ def test_the_outcome_says_which_epoch_and_why():
 @pytest.mark.parametrize("task", ["detect", "classify"])
 @pytest.mark.parametrize("calibrated", [False, True])
 def test_next_commands_have_real_paths(tmp_path, monkeypatch, task, calibrated):
-    monkeypatch.setattr("spiking_yolo.io.assets.in_checkout", lambda: False)
+    monkeypatch.setattr("sys.argv", ["spiking-yolo"])
     (tmp_path / "VOC2012").mkdir()
     data = {"detect": tmp_path, "classify": "c 10.tar"}[task]
     options = TrainOptions(
