@@ -233,6 +233,7 @@ def test_a_kind_follows_what_it_says_and_networks_with_more_are_refused():
         (Activation(0.1), "slope of 0.1"),
         (Activation(cap=6.0), "cap of 6"),
         (Activation(silu=True), "SiLU"),
+        (Activation(mish=True), "mish"),
     ):
         with pytest.raises(UserError, match=what):
             build_neurons(params, recipe, activation, LayerPlan("act"))
