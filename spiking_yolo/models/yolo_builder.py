@@ -92,6 +92,7 @@ LAYERS: dict[str, Callable[..., nn.Module]] = {
     "ReLU": lambda *_: nn.ReLU(),
     "ReLU6": lambda *_: nn.ReLU6(),
     "SiLU": lambda *_: nn.SiLU(),
+    "Mish": lambda *_: nn.Mish(),
     "Identity": lambda *_: nn.Identity(),
     "Sequential": lambda state, numbers, children: nn.Sequential(*children.values()),
     "ModuleList": lambda state, numbers, children: nn.ModuleList(children.values()),

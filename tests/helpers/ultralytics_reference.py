@@ -150,6 +150,23 @@ def family(name: str) -> None:
     write_safetensors(FOLDER / f"{name}.safetensors", {"x": x.contiguous(), **tensors}, {})
 
 
+@torch.no_grad()
+def mixed() -> None:
+    """A network with a layer that is known to Ultralytics alone, beside attention."""
+    conv, odd = [-1, 1, "Conv", [16, 3, 2]], [-1, 1, "GhostConv", [16, 3, 1]]
+    backbone = [conv, conv, conv, odd, [-1, 1, "C2PSA", [16]], conv]
+    head = [[[4, 5], 1, "Detect", ["nc"]]]
+    torch.manual_seed(0)
+    model = DetectionModel({"nc": 3, "backbone": backbone, "head": head}, verbose=False).eval()
+    model.names = dict(enumerate(NAMES))
+    torch.save({"model": model, "train_args": {"imgsz": 96}}, FOLDER / "mixed.pt")
+    write_network(FOLDER / "mixed.pt", FOLDER / "mixed.network.safetensors")
+    x = smooth(1, 96, 7)
+    raw = model(x)[1]
+    expected = torch.cat([raw["boxes"], raw["scores"]], 1)
+    write_safetensors(FOLDER / "mixed.safetensors", {"x": x, "raw": expected}, {})
+
+
 def refusal(name: str, kind=DetectionModel) -> str:
     model = build(name, kind=kind)
     torch.save({"model": model}, FOLDER / f"{name}.pt")
@@ -165,5 +182,6 @@ if __name__ == "__main__":
         reference(name)
     for name in FAMILIES:
         family(name)
+    mixed()
     refusals = {"yolov6n": refusal("yolov6n"), "yolo11n-obb": refusal("yolo11n-obb", OBBModel)}
     (FOLDER / "refusals.json").write_text(json.dumps(refusals))

@@ -9,15 +9,18 @@ import warnings
 from dataclasses import replace
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 from helpers.methods import relative_error
 from helpers.networks import statistics
 from torchvision.ops import box_iou
 
+from spiking_yolo import SpikingYOLO
 from spiking_yolo.convert.converted import convert
+from spiking_yolo.convert.load import load
 from spiking_yolo.convert.methods import get_recipe
-from spiking_yolo.data.images import place, preprocess
+from spiking_yolo.data.images import Picture, place, preprocess
 from spiking_yolo.decode.boxes import Detections, decode
 from spiking_yolo.decode.selection import Selection
 from spiking_yolo.errors import UserError
@@ -218,6 +221,30 @@ def test_a_size_fits_the_coarsest_map_and_a_head_exists(folder):
     for name, head in (("yolo12n", "one2one"), ("yolo26n", "two"), ("yolov3-tiny", "one2many")):
         with pytest.raises(UserError, match=r"--head chooses|one of one2one, one2many, not 'two'"):
             load_ann(folder / f"{name}.pt", head=head)
+
+
+def test_what_ultralytics_alone_knows_goes_with_what_is_known_here(folder):
+    with pytest.raises(UserError, match=r"'model\.3' \(GhostConv\) is not known"):
+        read_checkpoint(folder / "mixed.pt")
+    graph, _ = isolated.read_network(folder / "mixed.network.safetensors")
+    theirs = read_safetensors(folder / "mixed.safetensors")[1]
+    outputs = forward(graph, theirs["x"])
+    raw = torch.cat([y.flatten(2) for y in outputs], 2)
+    torch.testing.assert_close(raw, theirs["raw"], rtol=1e-4, atol=1e-4)
+    assert "model_4_m_0_attn_q" in {node.name for node in graph.nodes}
+
+
+def test_the_detector_reads_the_head_that_is_asked_for(folder):
+    photograph = np.zeros((64, 64, 3), np.uint8)
+    for head, branch in ((None, "one2one_cv3"), ("one2many", "model_23_cv3")):
+        converted = load(
+            folder / "yolo26n.pt", head=head, imgsz=64, photographs=[Picture("black", photograph)]
+        )
+        sources = [converted.graph[name].inputs[1] for name in converted.graph.outputs]
+        assert len(sources) == 3 and all(branch in source for source in sources)
+        assert len(SpikingYOLO(converted).detect(photograph, T=1)) <= 300
+    with pytest.raises(UserError, match="one of one2one, one2many, not 'first'"):
+        SpikingYOLO(folder / "yolo26n.pt", head="first")
 
 
 def test_both_heads_and_notices_pass_the_separate_process(folder):
