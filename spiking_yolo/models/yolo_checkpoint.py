@@ -114,24 +114,26 @@ def network_of(
         sources[-1] = [sources[-1]]
     heads, stride = _heads(builder, head_state, parts, len(sources[-1]))
     size = _input_size(saved, state, stride)
+    height, width = size or (GUESS, GUESS)
+    names = _names(state.get("names"), heads[0].classes)
+    nms = branches != BRANCHES["one2one"]
+    spec = Spec("detect", names, height, width, "letterbox-114", heads, stride=stride, nms=nms)
     if size is None and not sized:
-        note = (
+        _notify(
             f"this checkpoint does not say its input size, and {GUESS} pixels is a guess: give the"
             " size that it was trained at by --imgsz (imgsz=...)"
         )
-        warnings.warn(Notice(note), stacklevel=2)
-    height, width = size or (GUESS, GUESS)
-    names = _names(state.get("names"), heads[0].classes)
     if left_out:
-        note = f"the {left_out} that this network predicts are left out: it finds boxes alone"
-        warnings.warn(Notice(note), stacklevel=2)
-    nms = branches != BRANCHES["one2one"]
-    spec = Spec("detect", names, height, width, "letterbox-114", heads, stride=stride, nms=nms)
+        _notify(f"the {left_out} that this network predicts are left out: it finds boxes alone")
     return RawHeads([*layers, Head(parts, {})], sources).eval(), spec
 
 
+def _notify(note: str) -> None:
+    warnings.warn(Notice(note), stacklevel=3)
+
+
 def _model_state(saved: Any) -> dict[str, Any]:
-    """The attributes of the network in a checkpoint. Raises UserError for one of other images."""
+    """Attributes of a checkpoint's network. Raises UserError unless it is one of RGB images."""
     candidates = [saved]
     if isinstance(saved, dict):
         candidates = [saved.get("ema"), saved.get("model")]
