@@ -49,11 +49,12 @@ RATE = 0.03
 FEWEST = 2
 # Of the multiplier of the operations: at the start, and how fast it follows them.
 START, GAIN = 1.5, 0.03
-# Factor on the operations of networks with depthwise convolutions: each of their outputs has few
-# inputs, whose errors do not average.
-DEPTHWISE = 2.0
-# Factor on those of networks of more than LAYERS layers with weights, whose errors add up.
-LAYERS, DEEP = 40, 1.35
+# Factor on the operations of networks in which so large a share of the layers is depthwise: each of
+# their outputs has few inputs, whose errors do not average.
+DEPTHWISE, SHARE = 2.0, 0.25
+# Layers with weights, and the factor on the operations of networks that have more of them: errors
+# add up.
+DEEP = ((80, 1.55), (40, 1.35))
 
 
 def by_gradient(job: Job, neurons: NeuronParameters) -> NeuronParameters:
@@ -85,12 +86,18 @@ def by_gradient(job: Job, neurons: NeuronParameters) -> NeuronParameters:
 
 
 def budget(graph: Graph, operations: float) -> float:
-    """The operations per MAC to aim at: as asked for, times DEPTHWISE or DEEP if that applies."""
+    """The operations per MAC to aim at: as asked for, times DEPTHWISE or a factor of DEEP."""
+    layers = len(graph.weighted)
+    depthwise = 0
     for node in graph.weighted:
         weight = graph.tensors[f"{node.name}.weight"]
-        if node.attrs.get("groups", 1) > 1 and weight.shape[1] == 1:
-            return operations * DEPTHWISE
-    return operations * DEEP if len(graph.weighted) > LAYERS else operations
+        depthwise += node.attrs.get("groups", 1) > 1 and weight.shape[1] == 1
+    if depthwise >= SHARE * layers:
+        return operations * DEPTHWISE
+    for least, factor in DEEP:
+        if layers > least:
+            return operations * factor
+    return operations
 
 
 @torch.no_grad()

@@ -156,8 +156,8 @@ class Calibration:
     operations: float = setting(
         0.8,
         "for rule=sensitivity and kind=trained: the digits to aim at, as operations per MAC of the"
-        " ANN; a third more in networks of more than 40 layers, twice as many in those with"
-        " depthwise convolutions",
+        " ANN; a third more in networks of more than 40 layers, a half more in those of more than"
+        " 80, twice as many where a quarter of them are depthwise",
         0.01,
         100,
     )

@@ -10,7 +10,6 @@ from helpers.networks import Grouped, Pooled, TinyLeaky, images, make, spiking
 from spiking_yolo.convert.differentiable import CompleteNetwork, smooth_digits, straight_through
 from spiking_yolo.convert.sensitivity import balanced, sensitivity
 from spiking_yolo.convert.train_thresholds import (
-    LAYERS,
     budget,
     displacement,
     divergence,
@@ -19,7 +18,7 @@ from spiking_yolo.convert.train_thresholds import (
     scaled_to,
     train,
 )
-from spiking_yolo.graph import forward
+from spiking_yolo.graph import Graph, forward
 from spiking_yolo.models.spec import HeadSpec, Spec
 from spiking_yolo.recipe import Calibration, Recipe
 from spiking_yolo.snn.counting import count_digits
@@ -120,11 +119,23 @@ def test_depthwise_networks_take_twice_the_operations():
     assert [budget(graph, 0.7) for graph in graphs] == [1.4, 0.7]
 
 
-def test_deep_networks_take_a_third_more():
+def lengthened(graph: Graph, layers: int) -> Graph:
+    """With copies of the first layer with weights, until there are so many."""
+    first = graph.weighted[0]
+    copies = range(layers - len(graph.weighted))
+    more = tuple(replace(first, name=f"more{k}") for k in copies)
+    tensors = {f"{node.name}.weight": graph.tensors[f"{first.name}.weight"] for node in more}
+    return replace(graph, nodes=(*graph.nodes, *more), tensors={**graph.tensors, **tensors})
+
+
+@pytest.mark.parametrize(("layers", "expected"), [(40, 0.7), (41, 0.945), (80, 0.945), (81, 1.085)])
+def test_deep_networks_take_a_third_or_a_half_more(layers: int, expected: float):
     graph = spiking(make(Pooled), images(2), Recipe("tested")).graph
-    (first, *_), nodes = graph.weighted, len(graph.weighted)
-    for copies, expected in ((LAYERS - nodes, 0.7), (LAYERS + 1 - nodes, 0.945)):
-        more = tuple(replace(first, name=f"more{k}") for k in range(copies))
-        tensors = {f"{node.name}.weight": graph.tensors[f"{first.name}.weight"] for node in more}
-        deep = replace(graph, nodes=(*graph.nodes, *more), tensors={**graph.tensors, **tensors})
-        assert budget(deep, 0.7) == pytest.approx(expected)
+    assert budget(lengthened(graph, layers), 0.7) == pytest.approx(expected)
+
+
+@pytest.mark.parametrize(("layers", "expected"), [(4, 1.4), (5, 0.7)])
+def test_few_depthwise_layers_make_no_depthwise_network(layers: int, expected: float):
+    """One of four layers is depthwise in Grouped."""
+    graph = spiking(make(Grouped), images(2), Recipe("tested")).graph
+    assert budget(lengthened(graph, layers), 0.7) == pytest.approx(expected)
