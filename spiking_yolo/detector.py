@@ -1,19 +1,24 @@
 """The public detector: images in, boxes at every timestep out."""
 
+import os
 import threading
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
-from itertools import islice
+from itertools import chain, islice
 from pathlib import Path
 from typing import Any, overload
 
+import numpy as np
 import torch
 
 from spiking_yolo.convert.converted import Converted
-from spiking_yolo.convert.load import load
-from spiking_yolo.data.images import ImageSource
-from spiking_yolo.data.video import FrameSource, frames_of
+from spiking_yolo.convert.load import prepare
+from spiking_yolo.convert.uncalibrated import FEW, Uncalibrated
+from spiking_yolo.data.detection import spread_first
+from spiking_yolo.data.images import ImageSource, Picture, read_image
+from spiking_yolo.data.sources import expand
+from spiking_yolo.data.video import FrameSource, frames_of, previewed
 from spiking_yolo.decode.selection import (
     Classes,
     Selection,
@@ -26,7 +31,7 @@ from spiking_yolo.decode.selection import (
     kind,
 )
 from spiking_yolo.errors import UserError
-from spiking_yolo.graph import shapes
+from spiking_yolo.graph import Graph, shapes
 from spiking_yolo.graph.graph import layer_titles
 from spiking_yolo.io.assets import command, default_weights
 from spiking_yolo.io.distributed import usable_device
@@ -35,12 +40,15 @@ from spiking_yolo.observe import Input, Observation, Observer, Want, read_input
 from spiking_yolo.recipe import Recipe
 from spiking_yolo.result import Result
 from spiking_yolo.snn.network import SpikingNetwork
-from spiking_yolo.snn.plan import Precision, chosen
+from spiking_yolo.snn.plan import Precision, as_simulated, chosen
 from spiking_yolo.snn.stream import REFRESH, Stream
 
 
 class SpikingYOLO:
     """A YOLO detector converted to a spiking neural network.
+
+    Where no file has a calibration of the weights, thresholds are taken from the first picture that
+    `detect` or `stream` is given, or from those given to `calibrate`, and a Notice says so.
 
     Threads may share a detector: calls of `detect` take turns, and each stream has a network of
     its own. So has a call that `progress` makes; `progress` must not wait for a call in another
@@ -115,19 +123,25 @@ class SpikingYOLO:
             if unused := [name for name, value in conversion.items() if value is not None]:
                 names_ = " and ".join(unused)
                 raise UserError(f"the network is already converted: leave out {names_}")
-            self.converted = weights
+            network = weights
         else:
             path = default_weights() if weights is None else weights
-            self.converted = load(path, method, settings, trust=trust, **files)
-        self.spec = self.converted.spec
+            network = prepare(path, method, settings, trust=trust, **files)
+        self.spec = network.spec
         if self.spec.task != "detect":
             raise UserError(
                 f"this network is a classifier, which finds no boxes: use `{command('classify')}`"
             )
-        self._graph = self.converted.graph.to(self.device)
+        self._graph = network.graph.to(self.device)
         self._simulation = chosen(precision, compile, self.device)
-        self._network = self._new_network()
         self._turn = _Turn()
+        self._calibrating = _Turn()
+        self._uncalibrated: Uncalibrated | None = None
+        self._converted: Converted | None = None
+        if isinstance(network, Uncalibrated):
+            self._uncalibrated = network
+        else:
+            self._use(network)
 
     @classmethod
     def load(
@@ -147,15 +161,66 @@ class SpikingYOLO:
         return cls(Converted.load(path), device=device, precision=precision, compile=compile)
 
     def save(self, path: str | Path) -> None:
-        """Write the converted network to one .safetensors file, which `load` reads."""
+        """Write the converted network to one .safetensors file, which `load` reads.
+
+        Raises:
+            UserError: It has no thresholds yet, see `calibrate`; or the file cannot be written.
+        """
         self.converted.save(path)
 
+    def calibrate(self, images: ImageSource | Sequence[ImageSource], *, bgr: bool = False) -> None:
+        """Take the thresholds from photographs, where no file has a calibration of the weights.
+
+        It takes seconds. `spiking-yolo calibrate` takes minutes and makes better thresholds: it
+        trains them, and keeps them in a file for the next time.
+
+        Args:
+            images: A folder, a video or a glob of photographs like those to come; or a list of
+                images as `detect` takes them. Eight of them are used.
+            bgr: Whether arrays are BGR, as those of OpenCV.
+
+        Raises:
+            UserError: The network has its thresholds from a file; or no image can be read.
+
+        Example:
+            >>> detector = SpikingYOLO("best.pt")
+            >>> detector.calibrate("photos/")
+            >>> detector.save("best-spiking.safetensors")
+        """
+        check_flags(bgr=bgr)
+        if self._uncalibrated is None:
+            raise UserError(
+                "the thresholds of this network come from a file: use it as it is, or make them"
+                f" again by `{command('calibrate')}`"
+            )
+        pictures = _pictures(images, bgr)
+        with self._calibrating:
+            self._use(self._uncalibrated.convert(pictures))
+
+    @property
+    def converted(self) -> Converted:
+        """The converted network. Raises UserError as long as it has no thresholds."""
+        if self._converted is None:
+            raise UserError(
+                f"{self._source.provenance['weights']} has no thresholds yet: detect something"
+                " first, or give photographs to SpikingYOLO.calibrate"
+            )
+        return self._converted
+
+    @property
+    def _source(self) -> Converted | Uncalibrated:
+        """The network as far as it is known."""
+        source = self._converted or self._uncalibrated
+        assert source is not None
+        return source
+
     def __repr__(self) -> str:
-        weights = self.converted.provenance.get("weights", "a network")
+        weights = self._source.provenance.get("weights", "a network")
         size = f"{self.spec.height} x {self.spec.width} px"
+        missing = ", no thresholds yet" if self._converted is None else ""
         return (
             f"SpikingYOLO of {weights}: {self.method}, {size}, {len(self.names)} classes,"
-            f" {self.device}"
+            f" {self.device}{missing}"
         )
 
     @property
@@ -166,22 +231,26 @@ class SpikingYOLO:
     @property
     def method(self) -> str:
         """Name of the conversion method."""
-        return self.converted.recipe.name
+        return self._source.recipe.name
 
     @property
     def layers(self) -> list[str]:
         """Names of the layers of neurons that have a place in the image, in order."""
         flat: set[str] = set()
-        for node in self._network.graph.nodes:
+        graph = self._simulated_graph()
+        for node in graph.nodes:
             flattens = node.op in ("flatten", "linear", "attention_scores")
             if flattens or (node.op != "attend" and not flat.isdisjoint(node.inputs)):
                 flat.add(node.name)
-        return [name for name in self._network.neurons if name not in flat]
+        return [node.name for node in graph.activations if node.name not in flat]
 
     def layer_titles(self) -> dict[str, str]:
         """Titles of `layers` for pictures, such as "conv 5, 26 x 26, 256 channels"."""
-        graph = self._network.graph
+        graph = self._simulated_graph()
         return layer_titles(graph, shapes(graph, self.spec.height, self.spec.width))
+
+    def _simulated_graph(self) -> Graph:
+        return as_simulated(self._graph, self._source.recipe)
 
     @overload
     def detect(
@@ -274,6 +343,8 @@ class SpikingYOLO:
         images: Any = image if several else [image]
         for one in images:
             check_image(one)
+        if images:
+            self._calibrate_once(_listed(images, bgr))
         results: list[Result] = []
         for one in images:
             prepared = read_input(one, self.spec, bgr)
@@ -318,6 +389,9 @@ class SpikingYOLO:
         )
         check_flags(bgr=bgr)
         check_image(image)
+        if self._uncalibrated is not None and self._uncalibrated.weight_bits is not None:
+            # What a chip stores are weights times thresholds.
+            self._calibrate_once(_listed([image], bgr))
         observer = Observer(None, self._graph, self.spec, selection)
         prepared = read_input(image, self.spec, bgr)
         (seen,) = observer.observe([prepared], T=0, want=("boxes", "ann"))
@@ -394,11 +468,16 @@ class SpikingYOLO:
                 prepared = read_input(image, self.spec, bgr)
                 yield replace(prepared, path=None, frame=number, time=number / fps)
 
-        video = Stream(self._new_network(), T, refresh)
-        observer = Observer(None, self._graph, self.spec, selection)
-
         def results() -> Iterator[Result]:
-            for seen in observer.follow(inputs(), video, times, want=_want(maps)):
+            waiting = inputs()
+            first = next(waiting, None)
+            if first is None:
+                return
+            self._calibrate_once([Picture("the first frame", first.image)])
+            video = Stream(self._new_network(), T, refresh)
+            observer = Observer(None, self._graph, self.spec, selection)
+            frames_read = chain([first], waiting)
+            for seen in observer.follow(frames_read, video, times, want=_want(maps)):
                 yield self._result(seen)
 
         return results()
@@ -408,7 +487,22 @@ class SpikingYOLO:
         return Observer(self._new_network(), self._graph, self.spec, selection)
 
     def _result(self, seen: Observation) -> Result:
-        return Result.of(seen, self.names, self.method, self.converted.recipe.counting)
+        return Result.of(seen, self.names, self.method, self._source.recipe.counting)
+
+    def _calibrate_once(self, pictures: Iterable[Picture]) -> None:
+        """Take the thresholds from pictures unless there are any."""
+        if self._uncalibrated is None or self._converted is not None:
+            return
+        with self._calibrating:
+            # Another thread may have been faster.
+            if self._converted is None:
+                self._use(self._uncalibrated.convert(pictures))
+
+    def _use(self, converted: Converted) -> None:
+        self._graph = converted.graph.to(self.device)
+        self._network = converted.network(self.device, simulation=self._simulation)
+        # Last, so that other threads see all of it.
+        self._converted = converted
 
     def _new_network(self) -> SpikingNetwork:
         return self.converted.network(self.device, simulation=self._simulation)
@@ -425,6 +519,26 @@ class SpikingYOLO:
 
 def _want(maps: bool) -> tuple[Want, ...]:
     return ("boxes", "maps") if maps else ("boxes",)
+
+
+def _pictures(images: ImageSource | Sequence[ImageSource], bgr: bool) -> Iterator[Picture]:
+    """What `calibrate` was given, FEW that are spread over it first."""
+    if isinstance(images, (str, os.PathLike)):
+        return previewed(expand([os.fspath(images)]), FEW)
+    several: Any = images if isinstance(images, (list, tuple)) else [images]
+    for one in several:
+        check_image(one)
+    return _listed(several, bgr)
+
+
+def _listed(images: Sequence[ImageSource], bgr: bool) -> Iterator[Picture]:
+    for one in spread_first(images, FEW):
+        if isinstance(one, (str, os.PathLike)):
+            yield Picture.file(os.fspath(one))
+        elif bgr and isinstance(one, np.ndarray):
+            yield Picture("an array", read_image(one)[..., ::-1])
+        else:
+            yield Picture("an image", one)
 
 
 class _Turn:

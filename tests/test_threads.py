@@ -10,6 +10,7 @@ from helpers.tiny import write_tiny
 from helpers.video import walk
 
 from spiking_yolo import Result, SpikingYOLO
+from spiking_yolo.errors import Notice
 
 CALLS, T = 30, 4
 
@@ -72,6 +73,27 @@ def test_streams_and_calls_side_by_side(detector, photos):
         assert_same(call.result(), alone)
     for call in anns:
         assert_same(call.result(), ann)
+
+
+def test_the_first_pictures_in_two_threads_calibrate_once(tmp_path, photos):
+    weights = write_tiny(tmp_path)
+    for path in tmp_path.glob("*.safetensors"):
+        path.unlink()
+    shared = SpikingYOLO(weights)
+
+    def watch(photo) -> list[Result]:
+        return list(shared.stream([photo], T=T, conf=0.05))
+
+    with pytest.warns(Notice) as notices, ThreadPoolExecutor(4) as pool:
+        calls = [pool.submit(detect, shared, photo) for photo in photos]
+        streams = [pool.submit(watch, photo) for photo in photos]
+        results = [call.result(timeout=60) for call in calls]
+        films = [stream.result(timeout=60) for stream in streams]
+    assert len([w for w in notices if w.category is Notice]) == 1
+    alone = SpikingYOLO(shared.converted)
+    for photo, result, (frame,) in zip(photos, results, films, strict=True):
+        assert_same(result, detect(alone, photo))
+        assert torch.equal(frame.xyxy, result.xyxy)
 
 
 def test_a_call_from_within_a_call(detector, photos):

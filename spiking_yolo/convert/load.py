@@ -1,14 +1,10 @@
 """From a weights file to a spiking network: the ANN, its statistics, a recipe, neurons."""
 
 import shlex
-import warnings
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-import torch
-
-from spiking_yolo.convert.calibrate import calibrate
 from spiking_yolo.convert.calibration_file import (
     CalibrationResult,
     calibrate_command,
@@ -18,23 +14,39 @@ from spiking_yolo.convert.calibration_file import (
 )
 from spiking_yolo.convert.converted import FORMAT, Converted, convert
 from spiking_yolo.convert.methods import DEFAULT, get_recipe, list_methods
-from spiking_yolo.convert.statistics import Statistics, collect_histograms, preprocessed
-from spiking_yolo.data.images import Picture, read_image
-from spiking_yolo.errors import Notice, UserError
+from spiking_yolo.convert.statistics import Statistics
+from spiking_yolo.convert.uncalibrated import Uncalibrated, converts_at_once
+from spiking_yolo.data.images import Picture
+from spiking_yolo.errors import UserError
 from spiking_yolo.io.names import Size, size_name
 from spiking_yolo.io.tensors import read_safetensors
 from spiking_yolo.models.load import Ann, file_kind, load_ann
 from spiking_yolo.models.zoo import located
 from spiking_yolo.recipe import Recipe
 
-# Photographs are enough for thresholds that are not trained.
-FEW = 8
-# Thetas that are not trained must be finer: 1.2 (here 1.6 operations per MAC) found as much as the
-# ANN on 50 COCO train2017 photographs with yolov5n at 640 pixels, 0.7 (0.95) three quarters of it.
-OPERATIONS = 1.2
-
 
 def load(
+    weights: str | Path,
+    method: str | Path | Recipe | None = None,
+    settings: Mapping[str, Any] | None = None,
+    *,
+    photographs: Iterable[Picture] = (),
+    **options: Any,
+) -> Converted:
+    """The spiking network of a weights file: converted now, or as tools/convert.py saved it.
+
+    Args:
+        weights, method, settings, options: See `prepare`.
+        photographs: See `convert_ann`.
+
+    Raises:
+        UserError: Something is missing, damaged, or does not fit the rest.
+    """
+    network = prepare(weights, method, settings, **options)
+    return network if isinstance(network, Converted) else network.convert(photographs)
+
+
+def prepare(
     weights: str | Path,
     method: str | Path | Recipe | None = None,
     settings: Mapping[str, Any] | None = None,
@@ -47,9 +59,8 @@ def load(
     head: str | None = None,
     resize: str | None = None,
     weight_bits: int | None = None,
-    photographs: Iterable[Picture] = (),
-) -> Converted:
-    """The spiking network of a weights file: converted now, or as tools/convert.py saved it.
+) -> Converted | Uncalibrated:
+    """The spiking network of a weights file, as far as files tell it.
 
     Args:
         weights: A file, or the name of a network of the zoo.
@@ -58,7 +69,6 @@ def load(
         cfg, names, imgsz, trust, head, resize: See load_ann.
         statistics: Their file, instead of the one that belongs to the weights.
         weight_bits: See convert.
-        photographs: See convert_ann.
 
     Raises:
         UserError: Something is missing, damaged, or does not fit the rest.
@@ -81,7 +91,7 @@ def load(
     recipe = get_recipe(method or DEFAULT).with_settings(settings)
     ann = load_ann(path, cfg, names, imgsz, trust, head, resize)
     finer = "calibration.operations" not in settings
-    return convert_ann(ann, recipe, statistics, weight_bits, photographs, finer)
+    return _prepare_ann(ann, recipe, statistics, weight_bits, finer)
 
 
 def _load_converted(path: Path, options: Sequence[str]) -> Converted:
@@ -102,7 +112,6 @@ def convert_ann(
     statistics: str | Path | None = None,
     weight_bits: int | None = None,
     photographs: Iterable[Picture] = (),
-    finer: bool = True,
 ) -> Converted:
     """The spiking network by a recipe, from statistics and calibration in files.
 
@@ -111,21 +120,30 @@ def convert_ann(
         recipe: The method.
         statistics: Their file, instead of the one that belongs to the weights.
         weight_bits: See convert.
-        photographs: Used only where the files do not exist, see convert_on_photographs.
-        finer: See convert_on_photographs.
+        photographs: Used only where the files do not exist, see Uncalibrated.
 
     Raises:
         UserError: Statistics and calibration are missing or do not belong together.
     """
+    network = _prepare_ann(ann, recipe, statistics, weight_bits)
+    return network if isinstance(network, Converted) else network.convert(photographs)
+
+
+def _prepare_ann(
+    ann: Ann,
+    recipe: Recipe,
+    statistics: str | Path | None,
+    weight_bits: int | None,
+    finer: bool = True,
+) -> Converted | Uncalibrated:
+    """The network converted, or as it is where no files exist and pictures can replace them."""
     chosen = None if statistics is None else Path(statistics)
     calibration = find_calibration(ann, recipe, chosen) if recipe.runs_network else None
     path = chosen or find_statistics(ann, calibration)
     needed = [path] if calibration is None else [path, calibration]
     missing = chosen is None and not all(file.is_file() for file in needed)
     if missing and converts_at_once(recipe):
-        network = convert_on_photographs(ann, recipe, photographs, finer, weight_bits)
-        if network is not None:
-            return network
+        return Uncalibrated(ann, recipe, weight_bits, finer)
     known = load_statistics(ann, path, recipe.name)
     neurons = None
     if calibration is not None:
@@ -139,78 +157,6 @@ def convert_ann(
         neurons = result.neurons
     origin = {"weights": ann.weights.name}
     return convert(ann.graph, ann.spec, known, recipe, origin, neurons, weight_bits)
-
-
-def converts_at_once(recipe: Recipe) -> bool:
-    """Whether no calibration file is needed: other methods run the network for minutes."""
-    return recipe.threshold.rule == "sensitivity" or not recipe.runs_network
-
-
-def convert_on_photographs(
-    ann: Ann,
-    recipe: Recipe,
-    photographs: Iterable[Picture],
-    finer: bool = True,
-    weight_bits: int | None = None,
-) -> Converted | None:
-    """The network with statistics of the first FEW readable photographs; a Notice says so.
-
-    Neurons are not trained, whatever the recipe says.
-
-    Args:
-        recipe: One that `converts_at_once`.
-        finer: Spend more operations where the recipe would train the neurons.
-
-    Returns:
-        None where there are no photographs.
-    """
-    pictures, tried = _read(photographs)
-    if not tried:
-        return None
-    source = "the picture itself"
-    if tried > 1:
-        source = f"{len(pictures)} of the pictures themselves"
-    spent = ""
-    if recipe.by_gradient:
-        spent = ", untrained, for more operations" if finer else ", untrained"
-    notice = (
-        f"{ann.weights.name} has no calibration at {size_name(ann.imgsz)} pixels, so thresholds are"
-        f" taken from {source}{spent}; better: {calibrate_command(ann, recipe)}"
-    )
-    warnings.warn(Notice(notice), stacklevel=2)
-    # In double precision: sums are rounded differently by another number of threads, and the search
-    # for thresholds would amplify a difference in the last bit of a float32.
-    graph = ann.graph.to(torch.float64)
-    images = [x.double() for x in preprocessed(pictures, ann.spec)]
-    names = tuple(picture.name for picture in pictures)
-    statistics = Statistics(collect_histograms(graph, images), ann.sha256, ann.imgsz, names)
-    neurons = None
-    if recipe.by_gradient:
-        recipe = recipe.with_settings({"calibration.kind": "none"})
-        if finer:
-            recipe = recipe.with_settings({"calibration.operations": OPERATIONS})
-        neurons = calibrate(graph, ann.spec, statistics, recipe, images)
-    origin = {"weights": ann.weights.name}
-    return convert(ann.graph, ann.spec, statistics, recipe, origin, neurons, weight_bits)
-
-
-def _read(photographs: Iterable[Picture]) -> tuple[list[Picture], int]:
-    """The pixels of the first FEW that can be read, and how many were tried for that.
-
-    Raises the UserError of the first where none can be read.
-    """
-    pictures: list[Picture] = []
-    errors: list[UserError] = []
-    for name, source in photographs:
-        try:
-            pictures.append(Picture(name, read_image(source)))
-        except UserError as error:
-            errors.append(error)
-        if len(pictures) == FEW:
-            break
-    if errors and not pictures:
-        raise errors[0]
-    return pictures, len(pictures) + len(errors)
 
 
 def load_calibration(ann: Ann, recipe: Recipe, path: Path | None = None) -> CalibrationResult:

@@ -29,6 +29,12 @@ def spread(items: Sequence[T], n: int) -> Sequence[T]:
     return items[:: max(1, len(items) // n)][:n]
 
 
+def spread_first(items: Sequence[T], n: int) -> list[T]:
+    """All items, but n at equal distances before the others."""
+    order = range(len(items))
+    return [items[k] for k in dict.fromkeys([*spread(order, n), *order])]
+
+
 @dataclass(frozen=True, eq=False)
 class Sample:
     """One photograph and its objects.

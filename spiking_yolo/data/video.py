@@ -3,16 +3,18 @@
 import os
 import shutil
 import tempfile
-from collections.abc import Iterable, Iterator, Sized
+from collections.abc import Iterable, Iterator, Sequence, Sized
 from contextlib import ExitStack
 from functools import cache
+from itertools import islice
 from pathlib import Path
 from types import TracebackType
 from typing import Any, NamedTuple, Self
 
 import numpy as np
 
-from spiking_yolo.data.images import ImageSource, read_image
+from spiking_yolo.data.detection import spread_first
+from spiking_yolo.data.images import ImageSource, Picture, read_image
 from spiking_yolo.data.sources import (
     IMAGES,
     UNKNOWN_FPS,
@@ -30,6 +32,8 @@ CODECS = ("avc1", "mp4v")
 # Bytes of disk left for the index, which comes last and without which nothing plays.
 _SPARE = 2**23
 _GREY = 128
+# Every so many frames of a video, one is previewed.
+PREVIEW = 10
 
 
 FrameSource = str | os.PathLike[str] | int | np.ndarray | Iterable[ImageSource]
@@ -79,6 +83,32 @@ def _frames_of_name(name: str) -> Frames:
     if not paths:
         raise UserError(f"{name} holds no frames: give a folder with {', '.join(sorted(IMAGES))}")
     return Frames(_read_images(paths), UNKNOWN_FPS, len(paths))
+
+
+def previewed(sources: Sequence[str], few: int) -> Iterator[Picture]:
+    """Pictures for a calibration on the fly: the images, `few` spread over all of them first, then
+    some frames of the first video that can be read.
+
+    Raises:
+        UserError: There are only videos, and none can be read; the error of the first.
+    """
+    images = [source for source in sources if not is_stream(source)]
+    yield from map(Picture.file, spread_first(images, few))
+    errors: list[UserError] = []
+    for source in sources:
+        if not is_stream(source) or not Path(source).is_file():
+            continue
+        try:
+            with open_video(source) as video:
+                frames = list(islice(video.frames(PREVIEW), few))
+        except UserError as error:
+            errors.append(error)
+            continue
+        for k, frame in enumerate(frames):
+            yield Picture(f"{source}#{k * PREVIEW}", frame)
+        return
+    if errors and not images:
+        raise errors[0]
 
 
 def _read_video(video: Video, stack: ExitStack) -> Iterator[np.ndarray]:

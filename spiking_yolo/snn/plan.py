@@ -152,8 +152,7 @@ class NetworkPlan:
     ) -> Self:
         """neurons: activation node -> parameters of its neurons."""
         sources = {node.name: node.inputs[0] for node in graph.activations}
-        if recipe.neuron_kind.memory and recipe.neuron.pool_first:
-            graph = pool_before_neuron(graph)
+        graph = as_simulated(graph, recipe)
         coding = CODINGS[recipe.encoding.coding]
         changing = coding.once or recipe.encoding.input != "analogue"
         constant = frozenset[str]() if changing else frozenset(constant_nodes(graph))
@@ -183,6 +182,12 @@ class NetworkPlan:
         return LayerPlan(
             name, name in self.sums, constant, self.observed, sent, name in self.sliced
         )
+
+
+def as_simulated(graph: Graph, recipe: Recipe) -> Graph:
+    """The graph with max pooling before the neurons where the recipe says so."""
+    pool_first = recipe.neuron_kind.memory and recipe.neuron.pool_first
+    return pool_before_neuron(graph) if pool_first else graph
 
 
 def follows_sums(recipe: Recipe, parameters: Mapping[str, Tensor]) -> bool:

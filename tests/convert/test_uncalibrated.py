@@ -10,13 +10,14 @@ import torch
 from helpers.tiny import files, photo, run_tool, write_tiny
 from helpers.video import noise, write_frames
 
-from spiking_yolo.apps.detect.run import previewed
 from spiking_yolo.convert.calibration_file import calibrate_command
 from spiking_yolo.convert.converted import Converted
-from spiking_yolo.convert.load import OPERATIONS, convert_ann, load
+from spiking_yolo.convert.load import convert_ann, load
 from spiking_yolo.convert.methods import get_recipe
 from spiking_yolo.convert.statistics import preprocessed
+from spiking_yolo.convert.uncalibrated import FEW, OPERATIONS
 from spiking_yolo.data.images import Picture
+from spiking_yolo.data.video import previewed
 from spiking_yolo.errors import Notice, UserError
 from spiking_yolo.graph import forward
 from spiking_yolo.models.load import Ann, load_ann
@@ -121,19 +122,19 @@ def test_broken_pictures_are_left_out(
 
 def test_what_is_looked_at(tmp_path: Path):
     photos = [str(photo(tmp_path / f"{k:02}.png", k)) for k in range(20)]
-    looked = [Path(p.source).name for p in previewed(photos)]
+    looked = [Path(p.source).name for p in previewed(photos, FEW)]
     assert looked[:8] == [f"{k:02}.png" for k in range(0, 16, 2)] and sorted(looked) == [
         Path(p).name for p in photos
     ]
     frames = noise(25)
     video = str(write_frames(tmp_path / "clip.mp4", frames))
-    assert [p.name.rpartition("#")[2] for p in previewed([video, *photos[:1]])] == [
+    assert [p.name.rpartition("#")[2] for p in previewed([video, *photos[:1]], FEW)] == [
         "00.png",
         "0",
         "10",
         "20",
     ]
-    seen = list(previewed([video]))
+    seen = list(previewed([video], FEW))
     assert [p.name.rpartition("#")[2] for p in seen] == ["0", "10", "20"]
     nearest = [
         min(range(25), key=lambda k: np.abs(frames[k].astype(float) - p.source).mean())
@@ -141,12 +142,12 @@ def test_what_is_looked_at(tmp_path: Path):
     ]
     assert nearest == [0, 10, 20]
     (tmp_path / "broken.mp4").write_bytes(b"no video")
-    assert [p.name for p in previewed([str(tmp_path / "broken.mp4"), video])] == [
+    assert [p.name for p in previewed([str(tmp_path / "broken.mp4"), video], FEW)] == [
         p.name for p in seen
     ]
-    assert list(previewed(["0", "rtsp://camera/live"])) == []
+    assert list(previewed(["0", "rtsp://camera/live"], FEW)) == []
     with pytest.raises(UserError, match=r"broken\.mp4"):
-        list(previewed(["0", str(tmp_path / "broken.mp4")]))
+        list(previewed(["0", str(tmp_path / "broken.mp4")], FEW))
 
 
 def test_as_many_pictures_as_can_be_read(ann: Ann, tmp_path: Path):
@@ -157,7 +158,7 @@ def test_as_many_pictures_as_can_be_read(ann: Ann, tmp_path: Path):
     with pytest.warns(Notice, match="from 7 of the pictures"):
         load(
             ann.weights,
-            photographs=previewed([str(path) for path in sorted(tmp_path.glob("??.png"))]),
+            photographs=previewed([str(path) for path in sorted(tmp_path.glob("??.png"))], FEW),
         )
 
 

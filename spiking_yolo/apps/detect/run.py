@@ -14,9 +14,7 @@ import numpy as np
 from spiking_yolo.apps.detect import DetectOptions
 from spiking_yolo.apps.evaluate.costs import CostModel
 from spiking_yolo.convert.converted import Converted
-from spiking_yolo.convert.load import FEW
-from spiking_yolo.data.detection import spread
-from spiking_yolo.data.images import Picture
+from spiking_yolo.convert.uncalibrated import FEW
 from spiking_yolo.data.sources import (
     Video,
     expand,
@@ -25,6 +23,7 @@ from spiking_yolo.data.sources import (
     is_webcam,
     open_video,
 )
+from spiking_yolo.data.video import previewed
 from spiking_yolo.decode.selection import Selection, class_ids
 from spiking_yolo.detector import SpikingYOLO
 from spiking_yolo.draw.boxes import side_by_side
@@ -37,8 +36,6 @@ from spiking_yolo.result import Result
 from spiking_yolo.snn.stream import Stream
 
 GIF_FRAMES = 16
-# Every so many frames of a video, one is previewed.
-PREVIEW = 10
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -138,7 +135,7 @@ class DetectRun:
         has_video = any(map(is_stream, self.sources))
         if not has_video:
             check_no_video_options(options)
-        converted = converted or load(options, previewed(self.sources))
+        converted = converted or load(options, previewed(self.sources, FEW))
         if has_video:
             converted = with_frames(converted, options.frames)
         self.detector = SpikingYOLO(
@@ -307,33 +304,6 @@ def check_no_video_options(options: DetectOptions) -> None:
         raise UserError(
             f"{' and '.join(flags)}: for videos and webcams only; name one, or leave it out"
         )
-
-
-def previewed(sources: Sequence[str]) -> Iterator[Picture]:
-    """Pictures for a calibration on the fly: the images, a few spread over all of them first, then
-    some frames of the first video that can be read.
-
-    Raises:
-        UserError: There are only videos, and none can be read; the error of the first.
-    """
-    images = [source for source in sources if not is_stream(source)]
-    first = spread(images, FEW)
-    yield from map(Picture.file, dict.fromkeys([*first, *images]))
-    errors: list[UserError] = []
-    for source in sources:
-        if not is_stream(source) or not Path(source).is_file():
-            continue
-        try:
-            with open_video(source) as video:
-                frames = list(islice(video.frames(PREVIEW), FEW))
-        except UserError as error:
-            errors.append(error)
-            continue
-        for k, frame in enumerate(frames):
-            yield Picture(f"{source}#{k * PREVIEW}", frame)
-        return
-    if errors and not images:
-        raise errors[0]
 
 
 def with_frames(converted: Converted, frames: str | None) -> Converted:

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 from torchvision.ops import box_iou
 
-from spiking_yolo.apps.detect.run import previewed, spread_steps
+from spiking_yolo.apps.detect.run import spread_steps
 from spiking_yolo.apps.evaluate.costs import CostModel
 from spiking_yolo.apps.report import LONGEST, ReportOptions
 from spiking_yolo.apps.report.page import (
@@ -22,6 +22,8 @@ from spiking_yolo.apps.report.page import (
     small_map,
     sprite,
 )
+from spiking_yolo.convert.uncalibrated import FEW
+from spiking_yolo.data.video import previewed
 from spiking_yolo.decode import selection
 from spiking_yolo.decode.boxes import Detections
 from spiking_yolo.decode.selection import Selection
@@ -58,7 +60,7 @@ def photographs_page(
     Raises:
         UserError: A photograph or the network cannot be read.
     """
-    converted = load(options, previewed(sources))
+    converted = load(options, previewed(sources, FEW))
     detector = SpikingYOLO(
         converted, device=options.device, precision=options.precision, compile=options.compile
     )

@@ -1,0 +1,231 @@
+"""SpikingYOLO of weights without a calibration: thresholds from the first picture, or on request."""
+
+import copy
+import pickle
+import warnings
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from helpers.calibrating import calibrate_on
+from helpers.tiny import YOLO, write_tiny
+from helpers.video import walk, write_frames
+
+from spiking_yolo import Result, SpikingYOLO, UserError
+from spiking_yolo.convert.converted import Converted
+from spiking_yolo.convert.load import load
+from spiking_yolo.data.images import Picture, read_image
+from spiking_yolo.errors import Notice
+
+CONF: dict[str, Any] = {"conf": 0.3}
+
+
+@pytest.fixture(scope="module")
+def weights(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    path = write_tiny(tmp_path_factory.mktemp("tiny"))
+    for file in path.parent.glob("*.safetensors"):
+        file.unlink()
+    return path
+
+
+@pytest.fixture(scope="module")
+def photo(weights: Path) -> Path:
+    return weights.parent / "photos" / "a.png"
+
+
+@pytest.fixture
+def other(photo: Path) -> Path:
+    return photo.with_name("b.png")
+
+
+def expected(weights: Path, *pictures: Path, method: str | None = None) -> Converted:
+    """The network as the command line converts it for these pictures."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", Notice)
+        return load(weights, method, photographs=[Picture.file(str(path)) for path in pictures])
+
+
+def assert_same_thetas(network: Converted, wanted: Converted) -> None:
+    assert network.neurons.keys() == wanted.neurons.keys()
+    for name, own in wanted.neurons.items():
+        assert torch.equal(network.neurons[name]["theta"], own["theta"]), name
+
+
+def assert_same(a: Result, b: Result) -> None:
+    assert len(a) > 0
+    assert torch.equal(a.xyxy, b.xyxy) and torch.equal(a.confidence, b.confidence)
+    assert a.operations == b.operations
+
+
+@pytest.mark.parametrize("method", [None, "p-norm"])
+def test_the_first_picture_gives_the_thresholds(
+    weights: Path, photo: Path, other: Path, method: str | None
+):
+    detector = SpikingYOLO(weights, method)
+    with pytest.warns(Notice, match="no calibration at 64 pixels.* from the picture itself"):
+        first = detector.detect(photo, T=4, **CONF)
+    wanted = expected(weights, photo, method=method)
+    assert_same_thetas(detector.converted, wanted)
+    assert_same(first, SpikingYOLO(wanted).detect(photo, T=4, **CONF))
+    with warnings.catch_warnings():
+        warnings.simplefilter("error", Notice)
+        detector.detect(other, T=4)
+    assert_same_thetas(detector.converted, wanted)
+
+
+@pytest.mark.parametrize("method", [None, "p-norm"])
+def test_what_is_known_without_thresholds(weights: Path, photo: Path, method: str | None):
+    detector = SpikingYOLO(weights, method)
+    calibrated = SpikingYOLO(expected(weights, photo, method=method))
+    assert detector.layers == calibrated.layers and detector.layers
+    assert detector.layer_titles() == calibrated.layer_titles()
+    assert detector.names == calibrated.names and detector.method == calibrated.method
+    assert repr(detector) == f"{calibrated!r}, no thresholds yet"
+    with pytest.warns(Notice):
+        detector.detect(photo, T=1)
+    assert repr(detector) == repr(calibrated)
+
+
+def test_what_needs_thresholds_says_so(weights: Path, photo: Path, tmp_path: Path):
+    detector = SpikingYOLO(weights)
+    for call in (
+        lambda: detector.save(tmp_path / "net.safetensors"),
+        lambda: detector.converted,
+        detector.observer,
+    ):
+        with pytest.raises(UserError, match=r"tiny\.weights has no thresholds yet.*calibrate"):
+            call()
+    assert not list(tmp_path.iterdir())
+    with pytest.warns(Notice):
+        result = detector.detect(photo, T=4, **CONF)
+    detector.save(tmp_path / "net.safetensors")
+    assert_same(SpikingYOLO.load(tmp_path / "net.safetensors").detect(photo, T=4, **CONF), result)
+
+
+def test_the_ann_needs_none(weights: Path, photo: Path):
+    detector = SpikingYOLO(weights)
+    with warnings.catch_warnings():
+        warnings.simplefilter("error", Notice)
+        result = detector.detect_ann(photo, **CONF)
+    assert "no thresholds yet" in repr(detector)
+    ann = SpikingYOLO(expected(weights, photo)).detect_ann(photo, **CONF)
+    assert len(result) > 0 and torch.equal(result.xyxy, ann.xyxy)
+
+
+def test_weights_of_few_bits_are_those_of_both_networks(weights: Path, photo: Path):
+    """Their grid is of weights times thresholds, so that the ANN needs these too."""
+    detector = SpikingYOLO(weights, weight_bits=3)
+    with pytest.warns(Notice, match="no calibration"):
+        result = detector.detect_ann(photo, **CONF)
+    assert detector.converted.provenance["weight_bits"] == "3"
+    again = SpikingYOLO(detector.converted).detect_ann(photo, **CONF)
+    assert torch.equal(result.confidence, again.confidence)
+    plain = SpikingYOLO(weights).detect_ann(photo, **CONF)
+    assert not torch.equal(result.confidence[:3], plain.confidence[:3])
+
+
+def test_a_stream_begins_with_its_first_frame(weights: Path):
+    frames = walk(3)
+    detector = SpikingYOLO(weights)
+    stream = detector.stream(iter(frames), T=2, **CONF)
+    assert "no thresholds yet" in repr(detector)
+    with pytest.warns(Notice, match="from the picture itself") as notices:
+        results = list(stream)
+    assert len(notices) == 1 and [r.frame for r in results] == [0, 1, 2]
+    alone = SpikingYOLO(weights)
+    alone.calibrate([frames[0]])
+    assert_same_thetas(detector.converted, alone.converted)
+    for result, wanted in zip(results, alone.stream(frames, T=2, **CONF), strict=True):
+        assert_same(result, wanted)
+
+
+def test_pictures_on_request(weights: Path, photo: Path, other: Path):
+    """A folder, a glob, a list of files or of arrays; and again, of other pictures."""
+    detector = SpikingYOLO(weights)
+    both = expected(weights, photo, other)
+    arrays = [read_image(photo), read_image(other)]
+    for images in (
+        photo.parent,
+        f"{photo.parent}/*.png",
+        [photo, str(other)],
+        (arrays[0], arrays[1]),
+    ):
+        with pytest.warns(Notice, match="from 2 of the pictures"):
+            detector.calibrate(images)
+        assert_same_thetas(detector.converted, both)
+    for images, bgr in ((arrays[1], False), (arrays[1][..., ::-1], True)):
+        detector.calibrate(images, bgr=bgr)
+        assert_same_thetas(detector.converted, expected(weights, other))
+
+
+def test_a_video_on_request(weights: Path, tmp_path: Path):
+    video = write_frames(tmp_path / "clip.mp4", walk(12))
+    detector = SpikingYOLO(weights)
+    with pytest.warns(Notice, match="from 2 of the pictures"):
+        detector.calibrate(video)
+
+
+def test_eight_that_are_spread_over_a_list(weights: Path):
+    frames = [np.full((48, 80, 3), k, np.uint8) for k in range(0, 250, 10)]
+    frames[3] = frames[9] = np.random.default_rng(0).integers(0, 256, (48, 80, 3), np.uint8)
+    detector, spread = SpikingYOLO(weights), SpikingYOLO(weights)
+    detector.calibrate(frames)
+    spread.calibrate(frames[0:24:3])
+    assert_same_thetas(detector.converted, spread.converted)
+
+
+def test_what_cannot_be_calibrated(weights: Path, photo: Path, tmp_path: Path):
+    detector = SpikingYOLO(weights)
+    (tmp_path / "broken.png").write_bytes(b"no image")
+    for images, message in (
+        (tmp_path / "gone", "does not exist"),
+        (tmp_path / "broken.png", "cannot read"),
+        ([photo, "gone.png"], "gone.png does not exist"),
+        ([photo, 3], "image must be"),
+        ([], "no activation statistics"),
+    ):
+        with pytest.raises(UserError, match=message):
+            detector.calibrate(images)  # type: ignore[arg-type]
+    with pytest.raises(UserError, match="T must"):
+        detector.detect(photo, T=0)
+    assert detector.detect([], T=1) == []
+    assert "no thresholds yet" in repr(detector)
+    with pytest.raises(UserError, match="come from a file"):
+        SpikingYOLO(expected(weights, photo)).calibrate(photo)
+    with pytest.raises(UserError, match=r"no activation statistics .* calibrate .* --method msat"):
+        SpikingYOLO(weights, "msat")
+
+
+def test_a_calibration_in_a_file_comes_first(photo: Path, tmp_path: Path):
+    other = write_tiny(tmp_path, cfg=YOLO)
+    calibrate_on(other, [str(photo)])
+    with warnings.catch_warnings():
+        warnings.simplefilter("error", Notice)
+        SpikingYOLO(other).detect(photo, T=1)
+
+
+@pytest.mark.parametrize("again", [copy.deepcopy, lambda one: pickle.loads(pickle.dumps(one))])
+def test_a_copy_has_thresholds_of_its_own(weights: Path, photo: Path, again: Any):
+    detector = SpikingYOLO(weights)
+    twin = again(detector)
+    with pytest.warns(Notice):
+        twin.detect(photo, T=1)
+    assert "no thresholds yet" in repr(detector) and "no thresholds" not in repr(twin)
+
+
+@pytest.mark.parametrize("mode", [torch.no_grad, torch.inference_mode])
+def test_without_gradients(weights: Path, photo: Path, mode: Any):
+    with mode():
+        detector = SpikingYOLO(weights)
+        with pytest.warns(Notice):
+            detector.detect(photo, T=1)
+    assert_same_thetas(detector.converted, expected(weights, photo))
+
+
+def test_a_black_picture_can_be_the_first(weights: Path, photo: Path):
+    detector = SpikingYOLO(weights)
+    with pytest.warns(Notice):
+        detector.detect(np.zeros((48, 80, 3), np.uint8), T=1)
+    assert detector.detect(photo, T=4, **CONF).operations_per_mac > 0
