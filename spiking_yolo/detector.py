@@ -473,6 +473,7 @@ class SpikingYOLO:
             first = next(waiting, None)
             if first is None:
                 return
+            assert first.image is not None
             self._calibrate_once([Picture("the first frame", first.image)])
             video = Stream(self._new_network(), T, refresh)
             observer = Observer(None, self._graph, self.spec, selection)

@@ -78,7 +78,7 @@ class Uncalibrated:
                 f"no activation statistics of {ann.weights} at {size_name(ann.imgsz)} pixels: make"
                 f" them with {calibrate_command(ann, recipe)}"
             )
-        warnings.warn(Notice(self._notice(len(pictures), tried)), stacklevel=2)
+        warnings.warn(Notice(self._notice(len(pictures), tried)), stacklevel=3)
         # In double precision: sums are rounded differently by another number of threads, and the
         # search for thresholds would amplify a difference in the last bit of a float32.
         graph = ann.graph.to(torch.float64)

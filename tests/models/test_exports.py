@@ -2,6 +2,7 @@
 
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -117,7 +118,7 @@ def test_what_is_no_export(tmp_path: Path):
 
 
 @pytest.mark.parametrize("verb", ["detect", "convert"])
-def test_the_command_line_says_it_in_one_line(tmp_path: Path, verb: str, capsys):
+def test_the_command_line_says_it_in_one_line(tmp_path: Path, verb: str, capsys: Any):
     path = tmp_path / "best.pt"
     path.write_bytes(CONTENTS["ONNX"])
     args = [photo(tmp_path / "a.png"), "--weights", path, "--project", tmp_path / "runs"]
