@@ -187,8 +187,8 @@ class _Fire(torch.autograd.Function):
         of_z = torch.empty_like(z)
         of_theta, of_initial, of_bias, of_rest = theta.new_zeros(4, len(theta))
         for images, rows in _blocks(z.shape):
+            x = (z[images, rows] + bias).requires_grad_()
             with torch.enable_grad():
-                x = (z[images, rows] + bias).requires_grad_()
                 y = ctx.phi(x)
             scaled = y.detach() / theta
             direct = of_value[images, rows] * theta
