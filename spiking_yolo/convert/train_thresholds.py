@@ -262,11 +262,21 @@ def error(outputs: Sequence[Tensor], expected: Sequence[Tensor], spec: Spec) -> 
     They are the relative error of the outputs, the divergence of the scores and, where the boxes of
     a head were trained by overlap, their displacement.
     """
-    scores = divergence(outputs, expected, spec).clamp(min=LEAST**2).log() / 2
+    distance = mean_relative_error(outputs, expected).log()
+    if spec.task == "classify":
+        return distance / 4 + _half_log(class_divergence(outputs[0], expected[0])) * 3 / 4
+    boxes, scores = decode(outputs, spec)
+    ann_boxes, ann_scores = decode(expected, spec)
+    decoded = _half_log(divergence(scores, ann_scores))
     if any(HEADS[head.kind].overlap for head in spec.heads):
-        boxes = displacement(outputs, expected, spec).clamp(min=LEAST).log()
-        scores = (2 * scores + boxes) / 3
-    return mean_relative_error(outputs, expected).log() / 4 + scores * 3 / 4
+        overlap = displacement(boxes, ann_boxes, ann_scores).clamp(min=LEAST).log()
+        decoded = (2 * decoded + overlap) / 3
+    return distance / 4 + decoded * 3 / 4
+
+
+def _half_log(divergence: Tensor) -> Tensor:
+    """Log of the root: a divergence is quadratic in small errors."""
+    return divergence.clamp(min=LEAST**2).log() / 2
 
 
 def mean_relative_error(outputs: Sequence[Tensor], expected: Sequence[Tensor]) -> Tensor:
@@ -279,29 +289,35 @@ def mean_relative_error(outputs: Sequence[Tensor], expected: Sequence[Tensor]) -
     return torch.sqrt(errors / squares).mean()
 
 
-def divergence(outputs: Sequence[Tensor], expected: Sequence[Tensor], spec: Spec) -> Tensor:
-    """Kullback-Leibler divergence of the scores from the ANN's, summed over boxes and classes; mean
-    over images.
+def class_divergence(logits: Tensor, expected: Tensor) -> Tensor:
+    """Kullback-Leibler divergence of a classifier's classes from the ANN's, mean over images.
 
-    Each score of a box is a probability of its own; the classes of a classifier share one.
+    logits: [N, C].
     """
-    if spec.task == "classify":
-        p = expected[0].log_softmax(1)
-        q = outputs[0].log_softmax(1)
-        return (p.exp() * (p - q)).sum(1).mean()
-    p = decode(expected, spec)[1].clamp(LEAST, 1 - LEAST)
-    q = decode(outputs, spec)[1].clamp(LEAST, 1 - LEAST)
+    p = expected.log_softmax(1)
+    q = logits.log_softmax(1)
+    return (p.exp() * (p - q)).sum(1).mean()
+
+
+def divergence(scores: Tensor, expected: Tensor) -> Tensor:
+    """Kullback-Leibler divergence of the scores of boxes, each a probability of its own, from the
+    ANN's: summed over boxes and classes, mean over images.
+
+    scores: [N, K, C].
+    """
+    p = expected.clamp(LEAST, 1 - LEAST)
+    q = scores.clamp(LEAST, 1 - LEAST)
     return (p * (p / q).log() + (1 - p) * ((1 - p) / (1 - q)).log()).flatten(1).sum(1).mean()
 
 
-def displacement(outputs: Sequence[Tensor], expected: Sequence[Tensor], spec: Spec) -> Tensor:
+def displacement(boxes: Tensor, expected: Tensor, scores: Tensor) -> Tensor:
     """1 - GIoU (Rezatofighi 2019) of each box and the ANN's: mean weighted by the ANN's best score
     in each place.
+
+    boxes: [N, K, 4], xyxy as fractions of the input. scores: [N, K, C].
     """
-    boxes, _ = decode(outputs, spec)
-    ann_boxes, scores = decode(expected, spec)
     # As `detections` takes them.
-    loss = generalized_box_iou_loss(boxes.clamp(-1, 2), ann_boxes.clamp(-1, 2))
+    loss = generalized_box_iou_loss(boxes.clamp(-1, 2), expected.clamp(-1, 2))
     weight = scores.amax(2)
     return (weight * loss).sum() / weight.sum()
 

@@ -11,6 +11,7 @@ from spiking_yolo.convert.differentiable import CompleteNetwork, smooth_digits, 
 from spiking_yolo.convert.sensitivity import balanced, sensitivity
 from spiking_yolo.convert.train_thresholds import (
     budget,
+    class_divergence,
     displacement,
     divergence,
     error,
@@ -18,6 +19,7 @@ from spiking_yolo.convert.train_thresholds import (
     scaled_to,
     train,
 )
+from spiking_yolo.decode.boxes import decode
 from spiking_yolo.graph import Graph, forward
 from spiking_yolo.models.spec import HeadSpec, Spec
 from spiking_yolo.recipe import Calibration, Recipe
@@ -48,12 +50,13 @@ def test_divergence_by_hand():
     score.
     """
     sure, unsure = torch.tensor([[50.0, 0, -50, -50, -50]]), torch.tensor([[0.0, 0, -50, -50, -50]])
-    assert divergence([unsure], [sure], CLASSES).item() == pytest.approx(0.6931, abs=1e-3)
+    assert class_divergence(unsure, sure).item() == pytest.approx(0.6931, abs=1e-3)
     spec = Spec("detect", ("a",), 32, 32, heads=(HeadSpec("yolov3", 1, 1, ((16, 16),)),))
     ann, snn = torch.zeros(1, 6, 1, 1), torch.zeros(1, 6, 1, 1)
     ann[0, 5], snn[0, 5] = 50.0, 0.0  # scores 1/2 * 1 and 1/2 * 1/2
     expected = 0.5 * torch.tensor(0.5 / 0.25).log() + 0.5 * torch.tensor(0.5 / 0.75).log()
-    assert divergence([snn], [ann], spec).item() == pytest.approx(expected.item(), rel=1e-4)
+    scores = [decode([x], spec)[1] for x in (snn, ann)]
+    assert divergence(*scores).item() == pytest.approx(expected.item(), rel=1e-4)
 
 
 def test_displacement_by_hand():
@@ -65,8 +68,10 @@ def test_displacement_by_hand():
     ann[0, 4], ann[0, 10] = 50.0, -50.0
     snn = ann.clone()
     snn[0, 2], snn[0, 6] = torch.tensor(2.0).log(), 3.0
-    assert displacement([snn], [ann], spec).item() == pytest.approx(0.5, abs=1e-4)
-    assert displacement([ann], [ann], spec).item() == pytest.approx(0, abs=1e-5)
+    boxes, _ = decode([snn], spec)
+    ann_boxes, scores = decode([ann], spec)
+    assert displacement(boxes, ann_boxes, scores).item() == pytest.approx(0.5, abs=1e-4)
+    assert displacement(ann_boxes, ann_boxes, scores).item() == pytest.approx(0, abs=1e-5)
 
 
 def test_boxes_count_where_they_were_trained_by_their_overlap():
