@@ -260,7 +260,8 @@ def error(outputs: Sequence[Tensor], expected: Sequence[Tensor], spec: Spec) -> 
     """The loss: log of a weighted geometric mean of several errors.
 
     They are the relative error of the outputs, the divergence of the scores and, where the boxes of
-    a head were trained by overlap, their displacement.
+    a head were trained by overlap, their displacement. Where boxes are not suppressed, one place
+    speaks for an object, so that boxes count by the square of their score, and outputs little.
     """
     distance = mean_relative_error(outputs, expected).log()
     if spec.task == "classify":
@@ -268,6 +269,9 @@ def error(outputs: Sequence[Tensor], expected: Sequence[Tensor], spec: Spec) -> 
     boxes, scores = decode(outputs, spec)
     ann_boxes, ann_scores = decode(expected, spec)
     decoded = _half_log(divergence(scores, ann_scores))
+    if not spec.nms:
+        overlap = displacement(boxes, ann_boxes, ann_scores.square())
+        return distance * 0.1 + decoded * 0.55 + overlap.clamp(min=LEAST).log() * 0.35
     if any(HEADS[head.kind].overlap for head in spec.heads):
         overlap = displacement(boxes, ann_boxes, ann_scores).clamp(min=LEAST).log()
         decoded = (2 * decoded + overlap) / 3
@@ -310,15 +314,15 @@ def divergence(scores: Tensor, expected: Tensor) -> Tensor:
     return (p * (p / q).log() + (1 - p) * ((1 - p) / (1 - q)).log()).flatten(1).sum(1).mean()
 
 
-def displacement(boxes: Tensor, expected: Tensor, scores: Tensor) -> Tensor:
-    """1 - GIoU (Rezatofighi 2019) of each box and the ANN's: mean weighted by the ANN's best score
-    in each place.
+def displacement(boxes: Tensor, expected: Tensor, weights: Tensor) -> Tensor:
+    """1 - GIoU (Rezatofighi 2019) of each box and the ANN's: mean weighted by the best weight in
+    each place.
 
-    boxes: [N, K, 4], xyxy as fractions of the input. scores: [N, K, C].
+    boxes: [N, K, 4], xyxy as fractions of the input. weights: [N, K, C], such as the ANN's scores.
     """
     # As `detections` takes them.
     loss = generalized_box_iou_loss(boxes.clamp(-1, 2), expected.clamp(-1, 2))
-    weight = scores.amax(2)
+    weight = weights.amax(2)
     return (weight * loss).sum() / weight.sum()
 
 
