@@ -1,5 +1,6 @@
 """Training of the neurons: gradients against finite differences, and what the descent gains."""
 
+import math
 from dataclasses import replace
 from typing import Any
 
@@ -87,6 +88,25 @@ def test_boxes_count_where_they_were_trained_by_their_overlap():
         return error([far], [ann], spec).item() - error([near], [ann], spec).item()
 
     assert gap("yolov3") == pytest.approx(0) and gap("yolov5") > 0.05
+
+
+def test_of_an_end_to_end_head_the_surest_place_counts():
+    """Two cells of equal boxes, one of score 0.9 and one of 0.1; the same distance is off in one of
+    them. Weighed by the scores the error of the boxes is 9 times as large in the first, and 81
+    times by their squares.
+    """
+    ann = torch.ones(1, 5, 1, 2)
+    ann[0, 4] = torch.tensor([9.0, 1 / 9]).log()
+    sure, unsure = ann.clone(), ann.clone()
+    sure[0, 2, 0, 0] = unsure[0, 2, 0, 1] = 1.5
+
+    def gap(nms: bool) -> float:
+        heads = (HeadSpec("yolov8", 1, 1, bins=1),)
+        spec = Spec("detect", ("a",), 32, 64, heads=heads, nms=nms)
+        return error([sure], [ann], spec).item() - error([unsure], [ann], spec).item()
+
+    assert gap(True) == pytest.approx(math.log(9) / 4, rel=1e-3)
+    assert gap(False) == pytest.approx(math.log(81) * 0.35, rel=1e-3)
 
 
 @pytest.mark.parametrize(
