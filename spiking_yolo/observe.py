@@ -118,7 +118,8 @@ class StepObservation:
         updates: Neurons updated, summed over the steps.
         maps: Spikes so far by layer and position, the mean over channels, [h, w].
         sent_by_layer: Events so far by sender and counting.
-        operations_by_layer: Operations so far by convolution or linear layer and counting.
+        products: Operations so far in products of attention, by counting; empty without attention.
+        operations_by_layer: Operations so far by layer and counting.
     """
 
     t: int
@@ -128,6 +129,7 @@ class StepObservation:
     sent: dict[str, float]
     operations: dict[str, float]
     updates: float
+    products: dict[str, float] = field(default_factory=dict)
     maps: dict[str, Tensor] = field(default_factory=dict)
     sent_by_layer: dict[str, dict[str, float]] = field(default_factory=dict)
     operations_by_layer: dict[str, dict[str, float]] = field(default_factory=dict)
@@ -403,6 +405,7 @@ def _step(
         snapshot.sent.of_image(k),
         snapshot.operations.of_image(k),
         snapshot.updates[k].item(),
+        {} if snapshot.products is None else snapshot.products.of_image(k),
     )
     for name, spikes in snapshot.maps.items():
         step.maps[name] = spikes[k].cpu()

@@ -295,6 +295,7 @@ class SpikingNetwork(nn.Module):
                 spike_maps[name] = layer.count.mean(1)
         by_layer = operations.operations_by_layer(self.graph, counts, self._shapes, self._first)
         none = Counts.alike(torch.zeros_like(self._updates))
+        products = [by_layer[name] for name in self.synapses.products if name in by_layer]
         share = self.recipe.bias_share(self.spike_weight(self._since))
         return Snapshot(
             t=self._since,
@@ -306,6 +307,7 @@ class SpikingNetwork(nn.Module):
             maps=spike_maps,
             sent_by_layer=by_sender,
             operations_by_layer=by_layer,
+            products=_total(products) if products else None,
         )
 
     def _check_started(self) -> None:

@@ -97,7 +97,8 @@ class Snapshot:
         maps: Layer -> spikes so far at each position, averaged over the channels, [N, h, w]; empty
             unless asked for.
         sent_by_layer: `sent` of each sender.
-        operations_by_layer: `operations` of each convolution and linear layer that receives events.
+        operations_by_layer: `operations` of each layer that receives events.
+        products: `operations` of the products of attention; None where there are none.
     """
 
     t: int
@@ -109,9 +110,13 @@ class Snapshot:
     maps: dict[str, Tensor] = field(default_factory=dict)
     sent_by_layer: dict[str, Counts] = field(default_factory=dict)
     operations_by_layer: dict[str, Counts] = field(default_factory=dict)
+    products: Counts | None = None
 
     def since(self, before: "Snapshot") -> "Snapshot":
         """The same outputs, with the costs since an earlier snapshot of the same run."""
+        products = self.products
+        if products is not None and before.products is not None:
+            products = Counts.of(torch.sub, products, before.products)
         return replace(
             self,
             spikes={name: spikes - before.spikes[name] for name, spikes in self.spikes.items()},
@@ -120,6 +125,7 @@ class Snapshot:
             updates=self.updates - before.updates,
             sent_by_layer=_difference(self.sent_by_layer, before.sent_by_layer),
             operations_by_layer=_difference(self.operations_by_layer, before.operations_by_layer),
+            products=products,
             maps={
                 name: m - before.maps[name] if name in before.maps else m
                 for name, m in self.maps.items()

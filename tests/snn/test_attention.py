@@ -275,3 +275,17 @@ def test_spike_maps_leave_out_neurons_of_pairs_of_places():
     maps = converted().network().run(images(1), 1, maps=True).snapshots[1].maps
     assert "attention_softmax" not in maps
     assert {name: tuple(m.shape) for name, m in maps.items()}["add_identity"] == (1, 4, 4)
+
+
+def test_operations_of_the_products_are_known_apart():
+    network = converted().network()
+    first = network.run(images(2), 1).snapshots[1]
+    assert first.products is not None
+    by_layer = first.operations_by_layer
+    expected = by_layer["attention_scores"].digits + by_layer["attention"].digits
+    assert first.products.digits.equal(expected)
+    later = network.run(images(2) * 0.9, 1, keep=True).snapshots[1]
+    assert later.products is not None
+    difference = later.since(first).products
+    assert difference is not None
+    assert difference.digits.equal(later.products.digits - first.products.digits)

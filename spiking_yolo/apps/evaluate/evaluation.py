@@ -275,6 +275,9 @@ class Evaluation:
                 f"early exit keeps {share} % of {figures[0]} at T={last} and saves {saving} % of"
                 " the operations"
             )
+        if "products_share" in rows.steps[0]:
+            shares = [f"{percent(row['products_share'])} % at T={row['T']}" for row in rows.steps]
+            lines.append(f"products of attention, of the operations: {', '.join(shares)}")
         lines.append(f"\n{energy_table(rows, self.accounts, self.worth)}")
         lines += [NOTE, f"\n{neurobench_table(rows)}"]
         if self.intervals:

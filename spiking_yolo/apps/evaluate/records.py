@@ -33,6 +33,7 @@ class StepRecord:
         spikes: Of all layers, so far.
         sent, operations, updates: See StepObservation.
         error: Of the outputs, relative to the ANN's.
+        products: See StepObservation.
     """
 
     t: int
@@ -42,12 +43,13 @@ class StepRecord:
     operations: dict[str, float]
     updates: float
     error: float
+    products: dict[str, float]
 
     @classmethod
     def of(cls, seen: Observation, t: int, prediction: Prediction) -> "StepRecord":
         step = seen.steps[t]
         costs = step.total_spikes, step.sent, step.operations, step.updates
-        return cls(t, prediction, *costs, seen.error(t))
+        return cls(t, prediction, *costs, seen.error(t), step.products)
 
     @classmethod
     def from_json(cls, content: dict[str, Any]) -> "StepRecord":

@@ -78,6 +78,10 @@ def table(
         updates, spikes = _mean(at, "updates"), _mean(at, "spikes")
         work = model.work(t, size, operations[charge], sent[charge], updates, analogue)
         works[name] = work
+        products: Row = {}
+        if at[0].products:
+            spent = _mean_counts([step.products for step in at])[model.counting]
+            products["products_share"] = spent / operations[model.counting]
         return {
             **scored[name].figures,
             "spikes_per_image": spikes,
@@ -87,6 +91,7 @@ def table(
             "output_error": _mean(at, "error"),
             **{account.energy: account.snn(work, size) for account in energy},
             **neurobench(work, size, sent["messages"]),
+            **products,
         }
 
     def exit_row(at: Sequence[StepRecord], last: Row) -> Row:
