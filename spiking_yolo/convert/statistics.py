@@ -59,21 +59,26 @@ class Histogram:
 
     def update(self, x: Tensor) -> None:
         """Count a batch of pre-activations, [N, C, ...]."""
-        x = x.detach().transpose(0, 1).flatten(1).float()
-        magnitude = x.abs()
-        largest = magnitude.amax(1)
-        # Frexp gives zero exponent 0.
-        top = torch.where(largest > 0, torch.frexp(largest)[1].clamp(min=_NONE), _NONE)
+        x = x.detach().transpose(0, 1).flatten(1).float().contiguous()
+        # On whole numbers in place this takes a fifth of the time: a float is a sign, an exponent
+        # and a fraction, and its bits without the sign are in the order of its magnitude.
+        bits = x.view(torch.int32)
+        magnitude = bits & 0x7FFFFFFF
+        top = (magnitude.amax(1) >> 23) + _NONE
         self._raise(torch.maximum(top.to(self.exponent.dtype), self.exponent))
-        # Magnitude = mantissa * 2^exponent, mantissa in [1/2, 1).
-        mantissa, exponent = torch.frexp(magnitude)
-        octave = OCTAVES - 1 - (self.exponent[:, None] - exponent)
-        index = 1 + octave * DIVISIONS + ((2 * mantissa - 1) * DIVISIONS).long()
-        index = torch.where(octave < 0, 0, index.clamp(max=BINS - 1))
-        channel = torch.arange(len(x))[:, None] * BINS
-        for sign, chosen in enumerate((x > 0, x < 0)):
-            flat = (index + channel)[chosen]
-            self.counts[sign] += torch.bincount(flat, minlength=len(x) * BINS).reshape(len(x), BINS)
+        # The octave below the channel's top, and the division of it.
+        lowest = (OCTAVES - 1 + _NONE - self.exponent).to(torch.int32)[:, None]
+        index = (magnitude >> 23).add_(lowest).mul_(DIVISIONS)
+        index.add_((magnitude & 0x7FFFFF).mul_(DIVISIONS) >> 23).add_(1).clamp_(0, BINS - 1)
+        negative = x < 0
+        zero = magnitude == 0
+        index.masked_fill_(zero, 0)
+        first = torch.arange(len(x), dtype=torch.int32)[:, None] * (2 * BINS)
+        index.add_(negative, alpha=BINS).add_(first)
+        counts = torch.bincount(index.flatten(), minlength=len(x) * 2 * BINS)
+        counts = counts.reshape(len(x), 2, BINS).transpose(0, 1)
+        counts[0, :, 0] -= zero.sum(1)
+        self.counts += counts
         self.minimum = torch.minimum(self.minimum, x.amin(1).double())
         self.maximum = torch.maximum(self.maximum, x.amax(1).double())
         self.total += x.shape[1]
