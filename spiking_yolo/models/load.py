@@ -227,7 +227,7 @@ def file_kind(path: Path) -> str:
     Raises:
         UserError: There is no file, it cannot be read, or it is an export.
     """
-    if path.is_dir():
+    if os.path.isdir(path):
         refuse_export(path, b"")
     try:
         with open(regular(path), "rb") as file:

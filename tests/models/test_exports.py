@@ -84,6 +84,7 @@ def test_an_export_that_is_a_folder(tmp_path: Path):
         assert f"export to {form}" in refusal(tmp_path / name)
     (tmp_path / "weights").mkdir()
     assert "give a file" in refusal(tmp_path / "weights")
+    assert "cannot read the weights" in refusal(tmp_path / ("long" * 100))
 
 
 class Net(torch.nn.Module):
