@@ -1,7 +1,8 @@
 """A network without a calibration: thresholds from the pictures that it is about to see."""
 
 import warnings
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 
 import torch
@@ -79,18 +80,17 @@ class Uncalibrated:
                 f" them with {calibrate_command(ann, recipe)}"
             )
         warnings.warn(Notice(self._notice(len(pictures), tried)), stacklevel=3)
-        # In double precision: sums are rounded differently by another number of threads, and the
-        # search for thresholds would amplify a difference in the last bit of a float32.
-        graph = ann.graph.to(torch.float64)
-        images = [x.double() for x in preprocessed(pictures, ann.spec)]
+        images = preprocessed(pictures, ann.spec)
         names = tuple(picture.name for picture in pictures)
-        statistics = Statistics(collect_histograms(graph, images), ann.sha256, ann.imgsz, names)
         neurons = None
-        if recipe.by_gradient:
-            recipe = recipe.with_settings({"calibration.kind": "none"})
-            if self.finer:
-                recipe = recipe.with_settings({"calibration.operations": OPERATIONS})
-            neurons = calibrate(graph, ann.spec, statistics, recipe, images)
+        with _one_thread():
+            histograms = collect_histograms(ann.graph, images)
+            statistics = Statistics(histograms, ann.sha256, ann.imgsz, names)
+            if recipe.by_gradient:
+                recipe = recipe.with_settings({"calibration.kind": "none"})
+                if self.finer:
+                    recipe = recipe.with_settings({"calibration.operations": OPERATIONS})
+                neurons = calibrate(ann.graph, ann.spec, statistics, recipe, images)
         return convert(
             ann.graph, ann.spec, statistics, recipe, self.provenance, neurons, self.weight_bits
         )
@@ -105,6 +105,21 @@ class Uncalibrated:
             f"{ann.weights.name} has no calibration at {size_name(ann.imgsz)} pixels, so thresholds"
             f" are taken from {source}{spent}; better: {calibrate_command(ann, recipe)}"
         )
+
+
+@contextmanager
+def _one_thread() -> Iterator[None]:
+    """Let PyTorch compute in one thread.
+
+    Another number of threads rounds sums differently, and the search for thresholds would amplify a
+    difference in the last bit.
+    """
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(threads)
 
 
 def _read(photographs: Iterable[Picture]) -> tuple[list[Picture], int]:
