@@ -175,8 +175,8 @@ class SpikingYOLO:
         trains them, and keeps them in a file for the next time.
 
         Args:
-            images: A folder, a video or a glob of photographs like those to come; or a list of
-                images as `detect` takes them. Eight of them are used.
+            images: Photographs like those to come: a folder, a glob, a video, or one or several
+                images as `detect` takes them. Eight that are spread over them are used.
             bgr: Whether arrays are BGR, as those of OpenCV.
 
         Raises:
@@ -418,7 +418,8 @@ class SpikingYOLO:
         The network keeps its state, so that only changes are sent, and each Result has the costs of
         its frame alone. Methods with rate coding, whose state cannot stay, and the setting
         encoding.frames=reset treat each frame as a new image. Streams do not share their state:
-        several may be read in turn.
+        several may be read in turn. Without a calibration the first frame gives the thresholds:
+        where it may be black, call `calibrate` before.
 
         Args:
             frames: A video file, a webcam's number, a folder of images, or an iterable of images.
