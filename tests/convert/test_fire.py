@@ -15,7 +15,6 @@ PHIS = {
     "qcfs": Activation(cap=3.0, levels=4),
     "silu": Activation(silu=True),
     "mish": Activation(mish=True),
-    "mish": Activation(mish=True),
     "identity": Activation(slope=1.0),
     "softmax": Activation(softmax=True),
 }
