@@ -3,7 +3,7 @@
 import warnings
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
 
@@ -82,15 +82,18 @@ class Uncalibrated:
         warnings.warn(Notice(self._notice(len(pictures), tried)), stacklevel=3)
         images = preprocessed(pictures, ann.spec)
         names = tuple(picture.name for picture in pictures)
+        # Copies: weights that were read in inference mode have no gradients.
+        tensors = {key: value.clone() for key, value in ann.graph.tensors.items()}
+        graph = replace(ann.graph, tensors=tensors)
         neurons = None
         with _one_thread():
-            histograms = collect_histograms(ann.graph, images)
+            histograms = collect_histograms(graph, images)
             statistics = Statistics(histograms, ann.sha256, ann.imgsz, names)
             if recipe.by_gradient:
                 recipe = recipe.with_settings({"calibration.kind": "none"})
                 if self.finer:
                     recipe = recipe.with_settings({"calibration.operations": OPERATIONS})
-                neurons = calibrate(ann.graph, ann.spec, statistics, recipe, images)
+                neurons = calibrate(graph, ann.spec, statistics, recipe, images)
         return convert(
             ann.graph, ann.spec, statistics, recipe, self.provenance, neurons, self.weight_bits
         )

@@ -23,6 +23,7 @@ from spiking_yolo.io.json import entry, json_text
 WEIGHTED = ("conv", "linear")
 # Products of two feature maps, linear in each.
 PRODUCTS = ("attention_scores", "attend")
+MULTIPLYING = (*WEIGHTED, *PRODUCTS)
 
 
 @dataclass(frozen=True)
@@ -133,6 +134,11 @@ class Node:
         return self.op in PRODUCTS
 
     @property
+    def multiplies(self) -> bool:
+        """Whether it is a layer: weighted, or a product."""
+        return self.op in MULTIPLYING
+
+    @property
     def phi(self) -> Activation:
         """The activation function of an activation node."""
         return Activation(**self.attrs)
@@ -185,7 +191,7 @@ class Graph:
     @cached_property
     def layers(self) -> tuple[Node, ...]:
         """All that multiplies: convolutions, linear layers, products of feature maps; in order."""
-        return tuple([node for node in self.nodes if node.weighted or node.product])
+        return tuple([node for node in self.nodes if node.multiplies])
 
     def consumers(self) -> dict[str, list[Node]]:
         """For every node, the nodes that read it."""

@@ -87,26 +87,38 @@ def _merge_repeated_inputs(graph: Graph, imgsz: Size) -> Graph:
     Blocks such as C2f join a map with sums in which it is contained, so that without this its
     events would be sent twice or more. Sums of analogue values stay: neurons stand behind them.
     """
+    joins = {node.name: node for node in graph.nodes if _joins_repeatedly(graph, node)}
+    if not joins:
+        return graph
     sizes = shapes(graph, *imgsz)
     analogue = analogue_nodes(graph)
     tensors = dict(graph.tensors)
     nodes: list[Node] = []
     for node in graph.nodes:
-        parts = graph[node.inputs[0]] if node.op == "conv" and node.attrs["groups"] == 1 else None
-        if parts is None or parts.op != "concat" or len(set(parts.inputs)) < len(parts.inputs):
+        join = joins.get(node.inputs[0]) if node.op == "conv" else None
+        if join is None or node.attrs["groups"] > 1:
             nodes.append(node)
             continue
         key = f"{node.name}.weight"
-        channels = [sizes[name][1] for name in parts.inputs]
-        blocks = dict(zip(parts.inputs, tensors[key].split(channels, 1), strict=True))
+        channels = [sizes[name][1] for name in join.inputs]
+        blocks = dict(zip(join.inputs, tensors[key].split(channels, 1), strict=True))
         merged = _without_repeats(graph, blocks, analogue)
         if merged.keys() == blocks.keys():
             nodes.append(node)
             continue
-        joined = replace(parts, name=f"{node.name}_inputs", inputs=tuple(merged))
+        joined = replace(join, name=f"{node.name}_inputs", inputs=tuple(merged))
         nodes += [joined, replace(node, inputs=(joined.name,))]
         tensors[key] = torch.cat(list(merged.values()), 1)
     return replace(graph, nodes=tuple(nodes), tensors=tensors).up_to(*graph.outputs)
+
+
+def _joins_repeatedly(graph: Graph, node: Node) -> bool:
+    """Whether maps are joined of which one is a sum that contains another."""
+    parts = set(node.inputs)
+    if node.op != "concat" or len(parts) < len(node.inputs):
+        return False
+    sums = [graph[name] for name in parts if graph[name].op == "add"]
+    return any(len(parts.intersection(one.inputs)) == 1 for one in sums)
 
 
 def _without_repeats(

@@ -77,7 +77,7 @@ def analogue_nodes(graph: Graph) -> set[str]:
     image = {node.name for node in graph.nodes if node.op == "input"}
     analogue: set[str] = set()
     for node in graph.nodes:
-        if node.weighted or node.product:
+        if node.multiplies:
             analogue.add(node.name)
         elif node.op not in ("input", "activation"):
             if image.issuperset(node.inputs):

@@ -54,7 +54,7 @@ def spiking(graph: Graph, senders: Collection[str]) -> set[str]:
     """
     found: set[str] = set()
     for node in graph.nodes:
-        analogue = node.op == "input" or node.weighted or node.product
+        analogue = node.op == "input" or node.multiplies
         moved = not analogue and found.issuperset(node.inputs)
         if node.name in senders or moved:
             found.add(node.name)

@@ -24,7 +24,7 @@ def propagate(graph: Graph, site_units: Mapping[str, Tensor]) -> dict[str, Unit]
         given = [units[name] for name in node.inputs]
         if node.op == "activation":
             units[node.name] = site_units[node.name]
-        elif node.op == "input" or node.weighted or node.product:
+        elif node.op == "input" or node.multiplies:
             units[node.name] = None
         elif node.op == "concat":
             known = [unit for unit in given if unit is not None]

@@ -42,7 +42,7 @@ class CostModel:
             if node.weighted:
                 streams = streams or (node.name not in constant and node.inputs[0] not in events)
                 weights += graph.tensors[f"{node.name}.weight"].numel()
-            if node.weighted or node.product:
+            if node.multiplies:
                 inputs += sum(sizes[name] for name in node.inputs)
                 outputs += sizes[node.name]
         exponential = [node.name for node in graph.activations if not node.phi.monotone]

@@ -37,7 +37,7 @@ def gates(
         elif node.op == "activation":
             per_channel = factor * theta[node.name].to(like)
             threshold = per_channel.reshape(1, -1, *[1] * (len(shape) - 2)).expand(shape)
-        elif node.weighted or node.product:
+        elif node.multiplies:
             threshold = like.new_zeros(()).expand(shape)
         elif node.op == "add":
             threshold = torch.maximum(*inputs)
@@ -94,7 +94,7 @@ class DeltaNetwork:
         changes: dict[str, Tensor] = {}
         operations = analogue = updates = 0.0
         for node in self.graph.nodes:
-            if not (node.weighted or node.product):
+            if not node.multiplies:
                 inputs = [x] if node.op == "input" else [values[name] for name in node.inputs]
                 values[node.name] = OPS[node.op](node.attrs, None, None, *inputs)
                 continue
