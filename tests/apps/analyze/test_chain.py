@@ -7,6 +7,7 @@ from dataclasses import replace
 
 import pytest
 import torch
+from helpers.attention import Attending
 from helpers.networks import Pooled, TinyLeaky, images, make, spiking
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -15,6 +16,8 @@ from spiking_yolo.apps.analyze.chain import PARTS, Chain, chain
 from spiking_yolo.apps.analyze.records import Watch
 from spiking_yolo.convert.methods import get_recipe, list_methods
 from spiking_yolo.graph import Activation, forward
+from spiking_yolo.graph.rewrites import with_identities
+from spiking_yolo.graph.trace import trace
 from spiking_yolo.recipe import Recipe
 
 IF = Recipe("test")
@@ -244,3 +247,28 @@ def test_what_was_sent_is_what_the_next_layer_received():
     for name, seen in watch.layers.items():
         assert torch.allclose(seen.received - network.neurons[name].potential, seen.sent, atol=1e-9)
         assert seen.sent.max() > 0
+
+
+@pytest.mark.parametrize("name", ["differential", "coarse-to-fine"])
+def test_the_parts_add_up_with_attention(name):
+    """The softmax neurons too, of which nothing is clipped and no spike is wrong."""
+    x = images(2)
+    graph = with_identities(trace(make(Attending), x[:1]))
+    recipe = get_recipe(name).with_settings({"threshold.scale": 0.1})
+    converted = spiking(graph, x, recipe)
+    network = converted.network(observed=True)
+    before = {}
+    forward(graph, x, lambda node, pre, post: before.update({node.name: (pre, node.phi)}))
+    watch = Watch(before, 12)
+    network(x, 12, probes=[watch])
+    site = "attention_softmax"
+    seen, (scores, phi) = watch.layers[site], before[site]
+    result = chain(
+        converted.neurons[site], recipe, phi, site, scores, seen.received, seen.sent, 12,
+        network.spike_weight, network._input.keys,
+    )  # fmt: skip
+    parts = result.parts()
+    torch.testing.assert_close(sum(parts.values()), result.snn - result.ann, rtol=0, atol=1e-13)
+    torch.testing.assert_close(result.ann, scores.softmax(-1))
+    assert parts["clipping"].abs().max() == 0
+    assert seen.wrong[-1] == 0
