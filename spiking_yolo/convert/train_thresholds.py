@@ -172,7 +172,7 @@ def train(
     operations, steps = settings.operations, settings.steps
     few = _few(images)
     start = scaled_to(operations, network, start, few)
-    parameters = _Trained(network, start, forward(ann, few[0]))
+    parameters = TrainableNeurons(network, start, forward(ann, few[0]))
     tensors = parameters.tensors()
     thetas = len(parameters.logs)
     groups = [
@@ -207,7 +207,7 @@ def train(
         return min(start, end, key=error_of)
 
 
-class _Trained:
+class TrainableNeurons:
     """What is trained, in units in which one learning rate serves all: [C] each, by node.
 
     logs: log theta. initial, bias, rest: in thetas. output: the bias of an output that no neurons

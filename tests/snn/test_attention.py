@@ -18,6 +18,7 @@ from spiking_yolo.convert.converted import Converted
 from spiking_yolo.convert.differentiable import CompleteNetwork
 from spiking_yolo.convert.methods import get_recipe, list_methods
 from spiking_yolo.convert.thresholds import base_parameters
+from spiking_yolo.convert.train_thresholds import TrainableNeurons
 from spiking_yolo.errors import UserError
 from spiking_yolo.graph import Activation, Node, forward
 from spiking_yolo.graph.attention import attend, attention_scores
@@ -255,16 +256,21 @@ def test_trained_neurons_are_the_simulated_ones():
     """No bias for a softmax, which would not change, and nothing at rest before a product: no
     constant map could stand for it. Products count both sides in training, as in a stream.
     """
-    graph = with_identities(trace(make(Attending), images(1)))
-    recipe = get_recipe("signed-digits").with_settings({"calibration.steps": 40})
-    network = spiking(graph, images(2), recipe)
-    without_rest = {name for name, own in network.neurons.items() if "rest" not in own}
-    assert without_rest - set(graph.outputs) == product_sources(graph)
-    assert "bias" not in network.neurons["attention_softmax"]
-    x = images(2)
+    start = converted()
+    graph, recipe, x = start.graph, start.recipe, images(2)
     complete = CompleteNetwork(graph, (8, 8), recipe.neuron.slack)
-    outputs, spent = complete(x, network.neurons)
-    snapshot = network.network().run(x, 1).snapshots[1]
+    trained = TrainableNeurons(complete, start.neurons, forward(graph, x))
+    generator = torch.Generator().manual_seed(0)
+    with torch.no_grad():
+        for tensor in trained.tensors():
+            tensor.add_(torch.randn(tensor.shape, generator=generator), alpha=0.1)
+    neurons = trained.values(detach=True)
+    without_rest = {node.name for node in graph.activations if "rest" not in neurons[node.name]}
+    assert without_rest == product_sources(graph)
+    assert "bias" not in neurons["attention_softmax"]
+    outputs, spent = complete(x, neurons)
+    network = SpikingNetwork(graph, neurons, recipe)
+    snapshot = network.run(x, 1).snapshots[1]
     torch.testing.assert_close(tuple(outputs), snapshot.outputs, rtol=1e-4, atol=1e-5)
     stored = sum(snapshot.sent_by_layer[name].digits * 16 for name in ("k_identity", "v_identity"))
     operations = snapshot.operations.digits + stored
