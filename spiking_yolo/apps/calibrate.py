@@ -29,6 +29,7 @@ from spiking_yolo.convert.methods import DEFAULT
 from spiking_yolo.errors import UserError
 from spiking_yolo.io.assets import is_shipped
 from spiking_yolo.options import LimitOptions, WeightsOptions
+from spiking_yolo.recipe import UNTRAINED_OPERATIONS
 from spiking_yolo.settings import setting
 
 if TYPE_CHECKING:
@@ -36,7 +37,7 @@ if TYPE_CHECKING:
 
 
 # The settings of --quick.
-QUICK = {"calibration.kind": "none", "calibration.operations": 1.2}
+QUICK = {"calibration.kind": "none", "calibration.operations": UNTRAINED_OPERATIONS}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -65,7 +66,7 @@ class CalibrateOptions(WeightsOptions, LimitOptions):
     quick: bool = setting(
         False,
         "train nothing: thresholds by sensitivity alone, finer ones, as --set"
-        " calibration.kind=none --set calibration.operations=1.2",
+        f" calibration.kind=none --set calibration.operations={UNTRAINED_OPERATIONS}",
     )
     run_images: int | None = setting(
         None,

@@ -102,9 +102,8 @@ def balanced(network: CompleteNetwork, sensitivities: Mapping[str, Tensor]) -> d
     """
     costs = {}
     for name in sensitivities:
-        # Rounded alike by any number of threads.
-        means = [network.costs[sender].double().mean() for sender in network.senders(name)]
-        costs[name] = torch.stack(means).sum().float()
+        means = [network.costs[sender].mean() for sender in network.senders(name)]
+        costs[name] = torch.stack(means).sum()
     # Events that only sums and outputs read would cost nothing.
     least = min((cost for cost in costs.values() if cost > 0), default=torch.tensor(1.0))
     thetas = {}

@@ -17,13 +17,10 @@ from spiking_yolo.graph import Graph
 from spiking_yolo.io.names import size_name
 from spiking_yolo.models.load import Ann
 from spiking_yolo.models.spec import Spec
-from spiking_yolo.recipe import Recipe
+from spiking_yolo.recipe import UNTRAINED_OPERATIONS, Recipe
 
 # Photographs are enough for thresholds that are not trained.
 FEW = 8
-# Thetas that are not trained must be finer: 1.2 (here 1.6 operations per MAC) found as much as the
-# ANN on 50 COCO train2017 photographs with yolov5n at 640 pixels, 0.7 (0.95) three quarters of it.
-OPERATIONS = 1.2
 
 
 def converts_at_once(recipe: Recipe) -> bool:
@@ -92,7 +89,8 @@ class Uncalibrated:
             if recipe.by_gradient:
                 recipe = recipe.with_settings({"calibration.kind": "none"})
                 if self.finer:
-                    recipe = recipe.with_settings({"calibration.operations": OPERATIONS})
+                    finer = {"calibration.operations": UNTRAINED_OPERATIONS}
+                    recipe = recipe.with_settings(finer)
                 neurons = calibrate(graph, ann.spec, statistics, recipe, images)
         return convert(
             ann.graph, ann.spec, statistics, recipe, self.provenance, neurons, self.weight_bits

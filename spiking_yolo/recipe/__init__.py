@@ -3,6 +3,7 @@
 from spiking_yolo.recipe.recipe import Recipe
 from spiking_yolo.recipe.slots import (
     MAX_GAMMA,
+    UNTRAINED_OPERATIONS,
     Calibration,
     Encoding,
     Msat,
@@ -15,6 +16,7 @@ from spiking_yolo.recipe.slots import (
 
 __all__ = [
     "MAX_GAMMA",
+    "UNTRAINED_OPERATIONS",
     "Calibration",
     "Encoding",
     "Msat",

@@ -10,8 +10,8 @@ from helpers.tiny import ANYTHING, photo, run_tool, write_tiny
 
 from spiking_yolo.convert.converted import Converted
 from spiking_yolo.convert.statistics import Statistics
-from spiking_yolo.convert.uncalibrated import OPERATIONS
 from spiking_yolo.errors import Notice
+from spiking_yolo.recipe import UNTRAINED_OPERATIONS
 
 
 @pytest.fixture
@@ -160,7 +160,7 @@ def test_quick_trains_nothing_and_says_how_to_use_it(weights, image, capsys, rec
     assert run_tool("calibrate", *args, "--set", "calibration.steps=65536") == 0
     use = re.search(r"use them with (.*)", capsys.readouterr().out)
     assert use and "kind=none" in use[1] and "steps" in use[1]
-    assert f"operations={OPERATIONS}" in use[1]
+    assert f"operations={UNTRAINED_OPERATIONS}" in use[1]
     assert (
         run_tool(
             "detect",
