@@ -20,6 +20,7 @@ STOREYS = (
     ("data",),
     ("models", "snn"),
     ("decode",),
+    ("onnx",),
     ("log", "observe"),
     ("convert",),
     ("draw", "metrics"),

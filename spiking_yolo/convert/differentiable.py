@@ -17,7 +17,7 @@ from spiking_yolo.graph import OPS, Activation, Graph, shapes
 from spiking_yolo.graph.rewrites import pool_before_neuron
 from spiking_yolo.io.names import Size
 from spiking_yolo.snn import operations
-from spiking_yolo.snn.counting import Counts, count_digits, thrifty_round
+from spiking_yolo.snn.counting import count_digits, thrifty_round
 from spiking_yolo.snn.layout import channels_last, per_channel
 
 # Node -> theta, initial, bias, rest of its neurons.
@@ -60,19 +60,9 @@ class CompleteNetwork:
             if node.op == "max_pool" and node.inputs[0] in self.sites:
                 self._pools[node.name] = node.inputs[0]
         senders = [*self.sites, *self._pools]
-        # Operations are a linear function of the events, so its gradient is their costs.
-        events = {name: torch.zeros(sizes[name], requires_grad=True) for name in senders}
-        counts = {name: Counts.alike(zeros) for name, zeros in events.items()}
-        with torch.enable_grad():
-            total = operations.total_operations(self.graph, counts, sizes).digits.sum()
-            # Where no event reaches a weight.
-            total = total + sum(0 * zeros.sum() for zeros in events.values())
-            costs = torch.autograd.grad(total, list(events.values()), materialize_grads=True)
         self.macs = operations.total_macs(self.graph, sizes, senders)[0]
-        self.costs = {
-            name: _equal_channels(cost / self.macs)
-            for name, cost in zip(events, costs, strict=True)
-        }
+        costs = operations.costs_of_events(self.graph, sizes, senders)
+        self.costs = {name: _equal_channels(cost / self.macs) for name, cost in costs.items()}
 
     def senders(self, site: str) -> list[str]:
         """The nodes that send what an activation fires: itself, and the poolings behind it."""

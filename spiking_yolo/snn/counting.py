@@ -98,13 +98,13 @@ def most_significant(n: Tensor, k: int) -> Tensor:
 
 
 # Digits of a + 1 less those of a, by a mod 16; where higher bits decide (5 and 10), 0.
-_MORE = (1, 0, 1, -1, 1, 0, 0, -1, 1, 0, 0, -1, 1, -1, 0, -1)
+MORE = (1, 0, 1, -1, 1, 0, 0, -1, 1, 0, 0, -1, 1, -1, 0, -1)
 
 
 @cache
 def _more(slack: float, dtype: torch.dtype, device: torch.device) -> Tensor:
     return to_like(
-        torch.tensor(_MORE, dtype=dtype).mul_(slack).add_(0.5),
+        torch.tensor(MORE, dtype=dtype).mul_(slack).add_(0.5),
         torch.empty(0, dtype=dtype, device=device),
     )
 

@@ -171,6 +171,31 @@ def total_operations(
     )
 
 
+def costs_of_events(
+    graph: Graph, shapes: Mapping[str, torch.Size], senders: Collection[str], first: bool = False
+) -> dict[str, Tensor]:
+    """Synaptic operations that one event of each neuron causes, [1, C, ...] by sender.
+
+    Operations are a linear function of the events, so these are its gradient.
+
+    Args:
+        graph: The network.
+        shapes: Of every node's output, [1, C, ...].
+        senders: The nodes that send events.
+        first: In the first step, in which products store their right operand.
+    """
+    sent = {name: torch.zeros(shapes[name], requires_grad=True) for name in senders}
+    counts = {name: Counts.alike(zeros) for name, zeros in sent.items()}
+    with torch.enable_grad():
+        by_layer = operations_by_layer(graph, counts, shapes, counts if first else None)
+        total = sum(operations.digits.sum() for operations in by_layer.values())
+        # Where no event reaches a weight.
+        total = total + sum(0 * zeros.sum() for zeros in sent.values())
+        assert isinstance(total, Tensor)
+        costs = torch.autograd.grad(total, list(sent.values()), materialize_grads=True)
+    return dict(zip(sent, costs, strict=True))
+
+
 def macs(graph: Graph, node: Node, shapes: Mapping[str, torch.Size]) -> int:
     """Multiply-accumulates of a layer for one image; shapes: of every output, [N, C, ...]."""
     shape = shapes[node.inputs[0]]

@@ -124,10 +124,7 @@ class CumulativeMaxPool(nn.Module):
         return sent if len(sent.where) else None
 
     def _tally(self, state: State, out: Tensor, spike_weight: float) -> None:
-        events = (out != 0).to(out.dtype)
-        if self._bursts:
-            events = torch.maximum(events, (out.abs() / spike_weight).sub_(_ROUNDING).ceil_())
-        state.tally(events, self._digits)
+        state.tally(events_of(out, self._bursts, spike_weight), self._digits)
 
     @property
     def counts(self) -> Counts:
@@ -141,3 +138,14 @@ class CumulativeMaxPool(nn.Module):
 
     def extra_repr(self) -> str:
         return ", ".join(f"{name}={value}" for name, value in self.attrs.items())
+
+
+def events_of(out: Tensor, bursts: bool = True, spike_weight: float = 1.0) -> Tensor:
+    """The number of spikes that each value sent by a pooling takes; a fraction of one is an event.
+
+    bursts: Whether a value can be worth more than one spike.
+    """
+    events = (out != 0).to(out.dtype)
+    if not bursts:
+        return events
+    return torch.maximum(events, (out.abs() / spike_weight).sub_(_ROUNDING).ceil_())

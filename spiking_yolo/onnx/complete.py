@@ -1,0 +1,193 @@
+"""The step of methods that send complete values: a photograph at T = 1, or a frame of a video.
+
+Every layer sends all that is due at once. So what it has sent by the end of a step is a function of
+the image: of earlier steps it needs to know what was sent, not what was received.
+"""
+
+from collections.abc import Mapping
+
+import torch
+from torch import Size, Tensor, nn
+
+from spiking_yolo.graph import Graph, Node, shapes
+from spiking_yolo.io import names
+from spiking_yolo.onnx import operators
+from spiking_yolo.onnx.steps import CLOCK, Neurons, Stepped, Synapses
+from spiking_yolo.recipe import MAX_GAMMA, Recipe
+from spiking_yolo.snn.counting import Counts
+from spiking_yolo.snn.layout import per_channel
+from spiking_yolo.snn.plan import NetworkPlan
+from spiking_yolo.snn.pooling import events_of
+from spiking_yolo.snn.units import at_rest
+
+# The state that is the image as transmitted so far, where encoding.tau leaves pixels out.
+IMAGE = "image"
+
+
+def sends_complete_values(recipe: Recipe) -> bool:
+    """Whether a layer sends all that is due in every step."""
+    neuron = recipe.neuron
+    if recipe.encoding.coding != "differential" or neuron.digits:
+        return False
+    if neuron.kind == "few-spikes":
+        return True
+    return neuron.kind == "memory" and neuron.events == "digits" and neuron.gamma == MAX_GAMMA
+
+
+class CompleteStep:
+    """See Step.
+
+    Args:
+        graph: The ANN.
+        imgsz: Of the input.
+        neurons: Parameters by activation.
+        recipe: The method, which sends complete values.
+        stateful: Whether the next image may be a frame of the same video.
+    """
+
+    def __init__(
+        self, graph: Graph, imgsz: names.Size, neurons: Neurons, recipe: Recipe, stateful: bool
+    ):
+        plan = NetworkPlan.of(graph, neurons, recipe)
+        self.graph = plan.graph
+        self._neurons = neurons
+        self._recipe = recipe
+        self._synapses = Synapses(self.graph, neurons)
+        self.by_channel = plan.sliced
+        resting = {
+            node.name: neurons[node.name]["rest"]
+            for node in self.graph.activations
+            if "rest" in neurons[node.name]
+        }
+        # What each node passes on without an event, [C], in thetas.
+        self._rests = at_rest(self.graph, resting, self._synapses.units)
+        pools = [node.name for node in self.graph.nodes if node.op == "max_pool"]
+        self._pools = frozenset(pools) - set(plan.sums.values())
+        self.senders = tuple(
+            node.name
+            for node in self.graph.nodes
+            if node.op == "activation" or node.name in self._pools
+        )
+        self._divided = self._divide_by_theta()
+        self.states: Mapping[str, Size] = {}
+        if stateful:
+            sizes = shapes(self.graph, *imgsz)
+            states = {CLOCK: Size([1])} | {name: sizes[name] for name in self.senders}
+            if recipe.encoding.tau:
+                states[IMAGE] = Size([1, 3, *imgsz])
+            self.states = states
+
+    def _divide_by_theta(self) -> set[str]:
+        """Let layers with weights deliver in thetas to the neurons that alone read them, with the
+        calibrated bias; returns these activations.
+        """
+        users = self.graph.consumers()
+        divided: set[str] = set()
+        for node in self.graph.activations:
+            phi = node.phi
+            layer = self.graph[node.inputs[0]]
+            chain = [layer.name]
+            while layer.op == "max_pool":
+                layer = self.graph[layer.inputs[0]]
+                chain.append(layer.name)
+            alone = all(len(users[name]) == 1 for name in chain)
+            read = any(name in self.graph.outputs for name in chain)
+            if not (layer.weighted and alone and phi.monotone) or read:
+                continue
+            theta, bias = self._neurons[node.name]["theta"], self._neurons[node.name].get("bias")
+            weight, own = self._synapses.weights[layer.name], self._synapses.biases[layer.name]
+            theta = theta.to(weight)
+            if bias is not None:
+                own = bias.to(weight) if own is None else own + bias.to(weight)
+            by_output = theta.reshape(-1, *[1] * (weight.ndim - 1))
+            self._synapses.weights[layer.name] = weight / by_output
+            self._synapses.biases[layer.name] = None if own is None else own / theta
+            divided.add(node.name)
+        return divided
+
+    def __call__(self, x: Tensor, states: Mapping[str, Tensor]) -> Stepped:
+        following: dict[str, Tensor] = {}
+        later = None
+        if states:
+            following[CLOCK] = states[CLOCK] + 1
+            later = (states[CLOCK] > 0).to(x)
+            if IMAGE in states:
+                tau = self._recipe.encoding.tau
+                x = following[IMAGE] = transmitted(x, states[IMAGE], tau, later)
+        values: dict[str, Tensor] = {}
+        counts: dict[str, Counts] = {}
+        for node in self.graph.nodes:
+            inputs = [values[name] for name in node.inputs]
+            if node.name not in self.senders:
+                value = x if node.op == "input" else self._synapses(node, inputs)
+            else:
+                before = states.get(node.name)
+                if node.op == "activation":
+                    n = self._fired(node, inputs[0], before, later)
+                    spikes = n.abs()
+                    total = n if before is None else n + before
+                    value = self._with_rest(node.name, total)
+                else:
+                    value = self._synapses(node, inputs)
+                    total = self._with_rest(node.name, value, -1)
+                    spikes = events_of(total if before is None else total - before)
+                if states:
+                    following[node.name] = total
+                counts[node.name] = self._counted(node.name, spikes)
+            values[node.name] = value
+        return Stepped(self._synapses.outputs(values, self._neurons), following, counts)
+
+    def _with_rest(self, name: str, value: Tensor, sign: int = 1) -> Tensor:
+        rest = self._rests[name]
+        return value if rest is None else value + sign * per_channel(rest, value)
+
+    def _fired(self, node: Node, z: Tensor, before: Tensor | None, later: Tensor | None) -> Tensor:
+        """The number n of thetas that each neuron sends, which may be negative.
+
+        before: What it has sent so far, without its value at rest. later: 0 in the first step, 1
+        afterwards.
+        """
+        own, settings = self._neurons[node.name], self._recipe.neuron
+        due = self._due(node, z)
+        initial = per_channel(own["initial"], due)
+        if settings.kind == "few-spikes":
+            value = (due.abs() + initial).floor().clamp(max=settings.gamma) * due.sign()
+            return value if before is None else value - before
+        rest = self._rests[node.name]
+        start = initial - 0.5
+        due = due + (start if rest is None else start - per_channel(rest, due))
+        if before is not None:
+            due = due - before
+        n = operators.thrifty_round(due, settings.slack)
+        if later is not None and settings.hysteresis:
+            n = n * (due.abs() >= 0.5 + settings.hysteresis * later).to(n)
+        return n
+
+    def _due(self, node: Node, z: Tensor) -> Tensor:
+        """phi of what is received, in thetas."""
+        own = self._neurons[node.name]
+        theta = per_channel(own["theta"], z)
+        phi = node.phi.continuous
+        if node.name in self._divided:
+            due = nn.functional.leaky_relu(z, phi.slope)
+            return due if phi.cap is None else torch.minimum(due, phi.cap / theta)
+        if phi.softmax:
+            z = phi(z)
+        if "bias" in own:
+            z = z + per_channel(own["bias"], z)
+        return (z if phi.softmax else phi(z)) / theta
+
+    def _counted(self, name: str, spikes: Tensor) -> Counts:
+        """Events at each position, [N, 1, ...], or by channel."""
+        binary = self._recipe.neuron_kind.events == "digits"
+        digits = operators.count_binary_digits if binary else operators.count_digits
+        counts = Counts(spikes, digits(spikes), spikes.clamp(max=1))
+        if name in self.by_channel:
+            return counts
+        return Counts.of(lambda events: events.sum(1, keepdim=True), counts)
+
+
+def transmitted(x: Tensor, before: Tensor, tau: float, later: Tensor) -> Tensor:
+    """The image as transmitted: see snn.coding.pixel_change. later: 0 for the first one, else 1."""
+    changed = ((x - before).abs() > tau).any(1, keepdim=True) | (later == 0)
+    return torch.where(changed, x, before)

@@ -1,0 +1,300 @@
+"""A network as an ONNX model: its step, translated by PyTorch's exporter, with boxes and counts."""
+
+import warnings
+from collections.abc import Mapping, Sequence
+from typing import Any, Literal, Protocol
+
+import onnx
+import torch
+from torch import Tensor, nn
+
+from spiking_yolo import __version__
+from spiking_yolo.decode import DetectionOptions
+from spiking_yolo.decode.boxes import decode
+from spiking_yolo.errors import UserError
+from spiking_yolo.graph import Graph, shapes
+from spiking_yolo.io.json import json_text
+from spiking_yolo.models.spec import Spec
+from spiking_yolo.onnx import operators
+from spiking_yolo.onnx.complete import CompleteStep, sends_complete_values
+from spiking_yolo.onnx.steps import CLOCK, AnnStep, Neurons, Step
+from spiking_yolo.recipe import Recipe
+from spiking_yolo.snn import operations
+from spiking_yolo.snn.counting import Counts
+
+# none; totals: of each sender, and the operations of the network; maps: at each position too.
+Counted = Literal["none", "totals", "maps"]
+
+
+class Conversion(Protocol):
+    """A converted network, see convert.converted.Converted."""
+
+    @property
+    def graph(self) -> Graph: ...
+    @property
+    def spec(self) -> Spec: ...
+    @property
+    def recipe(self) -> Recipe: ...
+    @property
+    def neurons(self) -> Neurons: ...
+    @property
+    def provenance(self) -> Mapping[str, str]: ...
+
+
+def ann_model(
+    graph: Graph, spec: Spec, *, boxes: DetectionOptions | None = None
+) -> onnx.ModelProto:
+    """The ANN as an ONNX model.
+
+    Input `images`, float32 [batch, 3, H, W], RGB / 255; outputs `head_0`, `head_1`, ..., of a
+    classifier `logits`.
+
+    Args:
+        graph: The ANN.
+        spec: Its interface.
+        boxes: Decode the heads: see `spiking_model`.
+
+    Example:
+        >>> from spiking_yolo.models.load import load_ann
+        >>> ann = load_ann("yolov3-tiny")
+        >>> onnx.save(ann_model(ann.graph, ann.spec), "yolov3-tiny.onnx")
+    """
+    module = ExportedStep(AnnStep(graph), spec, boxes)
+    return _exported(module, {"kind": "ann"})
+
+
+def spiking_model(
+    converted: Conversion,
+    *,
+    stateful: bool = False,
+    boxes: DetectionOptions | None = None,
+    counts: Counted = "none",
+    normalised: bool = False,
+) -> onnx.ModelProto:
+    """A spiking network as an ONNX model: T = 1, a frame of a video, or one timestep.
+
+    Methods that send complete values make a graph of one step, which with `stateful` takes the
+    frames of a video one after the other. Rate-coded ones make a graph of one timestep, to be
+    called T times with the same images: it always has states, and its outputs are the means so far.
+
+    Input `images`, float32 [batch, 3, H, W], RGB / 255. Outputs `head_0`, ..., in the units of the
+    ANN (`logits` of a classifier).
+
+    Args:
+        converted: A converted network.
+        stateful: A state `state.NAME` goes in and comes out as `next.NAME`; all are zeros before
+            the first frame. Metadata `states` lists them.
+        boxes: Instead of the heads one output `detections`, [D, 7]: image of the batch, x1, y1, x2,
+            y2 in pixels of the network's input, confidence, class; best first.
+        counts: totals: `spikes`, `digits` and `messages` of the call, [batch, senders] (metadata
+            `senders`), and `operations`, [batch, 3], in these countings. maps: also `events.NAME`
+            of each sender, [batch, 3, ...], summed over channels (by channel, [batch, 3 C, ...],
+            where a later node takes a slice of them).
+        normalised: Images come with mean and standard deviation applied already.
+
+    Raises:
+        UserError: The method cannot be one step of a graph.
+
+    Example:
+        >>> from spiking_yolo import SpikingYOLO
+        >>> model = spiking_model(SpikingYOLO().converted, stateful=True, counts="totals")
+    """
+    recipe, spec = converted.recipe, converted.spec
+    if sends_complete_values(recipe):
+        if stateful and not recipe.keeps_frames:
+            raise UserError(
+                "encoding.frames=reset keeps no state: leave --stateful out, or --set"
+                " encoding.frames=keep"
+            )
+        imgsz = spec.height, spec.width
+        step: Step = CompleteStep(converted.graph, imgsz, converted.neurons, recipe, stateful)
+    else:
+        raise UserError(
+            f"{recipe.name} takes several timesteps: use --method signed-digits or few-spikes"
+        )
+    module = ExportedStep(step, spec, boxes, counts, normalised)
+    metadata = {
+        "kind": "spiking",
+        "method": recipe.name,
+        "recipe": recipe.to_json(),
+        "provenance": json_text(dict(converted.provenance)),
+        "senders": json_text(step.senders),
+        "states": json_text(module.states_table()),
+    }
+    return _exported(module, metadata)
+
+
+class ExportedStep(nn.Module):
+    """A step from images to named results."""
+
+    def __init__(
+        self,
+        step: Step,
+        spec: Spec,
+        boxes: DetectionOptions | None = None,
+        counts: Counted = "none",
+        normalised: bool = False,
+    ):
+        super().__init__()
+        self.step = step
+        self.spec = spec
+        self.boxes = boxes
+        self.counted = counts
+        self.normalised = normalised
+        self.sizes = shapes(step.graph, spec.height, spec.width)
+        if boxes is not None and spec.task != "detect":
+            raise UserError("a classifier finds no boxes: leave --boxes out")
+        # Operations per event in the first step, and what more it is in later ones.
+        self.costs: dict[str, Tensor] = {}
+        self.more: dict[str, Tensor] = {}
+        if counts != "none":
+            where = step.graph, self.sizes, step.senders
+            first = operations.costs_of_events(*where, first=True)
+            later = operations.costs_of_events(*where)
+            for name in step.senders:
+                by_channel = name in step.by_channel
+                self.costs[name] = first[name] if by_channel else first[name][:, :1]
+                more = later[name] - first[name]
+                if step.states and bool(more.any()):
+                    self.more[name] = more if by_channel else more[:, :1]
+
+    def states_table(self) -> list[dict[str, Any]]:
+        """Input, output and shape of each state."""
+        table: list[dict[str, Any]] = []
+        for name, shape in self.step.states.items():
+            sizes = list(shape) if name == CLOCK else ["batch", *shape[1:]]
+            table.append({"input": f"state.{name}", "output": f"next.{name}", "shape": sizes})
+        return table
+
+    def zeros(self, batch: int) -> list[Tensor]:
+        """The states before the first step."""
+        states: list[Tensor] = []
+        for name, shape in self.step.states.items():
+            states.append(torch.zeros(shape if name == CLOCK else (batch, *shape[1:])))
+        return states
+
+    def forward(self, images: Tensor, states: Sequence[Tensor] = ()) -> tuple[Tensor, ...]:
+        return tuple(self.results(images, states).values())
+
+    def results(self, images: Tensor, states: Sequence[Tensor] = ()) -> dict[str, Tensor]:
+        """The outputs by name."""
+        x = images if self.normalised else self._normal(images)
+        stepped = self.step(x, dict(zip(self.step.states, states, strict=True)))
+        results: dict[str, Tensor] = {}
+        if self.boxes is not None:
+            results["detections"] = detections(stepped.outputs, self.spec, self.boxes)
+        else:
+            for k, output in enumerate(stepped.outputs):
+                results["logits" if self.spec.task == "classify" else f"head_{k}"] = output
+        if self.counted != "none":
+            results |= self._totals(stepped.counts, states)
+        if self.counted == "maps":
+            for name, counts in stepped.counts.items():
+                results[f"events.{name}"] = torch.cat([one.float() for one in counts], 1)
+        for name, state in stepped.states.items():
+            results[f"next.{name}"] = state
+        return results
+
+    def _normal(self, images: Tensor) -> Tensor:
+        mean, std = self.spec.mean, self.spec.std
+        if not any(mean) and set(std) == {1.0}:
+            return images
+        return (images - images.new_tensor(mean)[:, None, None]) / images.new_tensor(std)[
+            :, None, None
+        ]
+
+    def _totals(self, counts: Mapping[str, Counts], states: Sequence[Tensor]) -> dict[str, Tensor]:
+        """Events of each sender, and the synaptic operations of all."""
+        totals: Counts = Counts([], [], [])
+        spent: Counts = Counts([], [], [])
+        for name, count in counts.items():
+            cost = self.costs[name]
+            if name in self.more:
+                cost = cost + (states[0] > 0) * self.more[name]
+            for events, total, operation in zip(count, totals, spent, strict=True):
+                total.append(events.flatten(1).sum(1).float())
+                operation.append((events * cost).flatten(1).sum(1).float())
+        results: dict[str, Tensor] = {}
+        for name, total in totals._asdict().items():
+            results[name] = torch.stack(total, 1)
+        results["operations"] = torch.stack([torch.stack(each).sum(0) for each in spent], 1)
+        return results
+
+
+def detections(outputs: Sequence[Tensor], spec: Spec, options: DetectionOptions) -> Tensor:
+    """Boxes off the heads [N, ...]: see `spiking_model`. As Selection chooses them."""
+    boxes, scores = decode(outputs, spec)
+    # See Selection.boxes.
+    size = boxes.new_tensor([spec.width, spec.height, spec.width, spec.height])
+    boxes = boxes.clamp(-1, 2) * size
+    best, label = scores.max(2)
+    if spec.nms:
+        by_class = best[:, None]
+        if not options.agnostic_nms:
+            of_best = torch.arange(scores.shape[2], device=scores.device)[:, None] == label[:, None]
+            by_class = best[:, None] * of_best.to(best)
+        chosen = operators.suppress(boxes, by_class, options.conf, options.iou, options.max_det)
+        image, _, box = chosen.unbind(1)
+        label = label[image, box]
+        confidence = best[image, box]
+    elif options.agnostic_nms:
+        image, box = (best > options.conf).nonzero(as_tuple=True)
+        label = label[image, box]
+        confidence = best[image, box]
+    else:
+        image, box, label = (scores > options.conf).nonzero(as_tuple=True)
+        confidence = scores[image, box, label]
+    columns = [image.float(), *boxes[image, box].unbind(1), confidence, label.float()]
+    found = torch.stack(columns, 1)
+    return found[confidence.argsort(descending=True)]
+
+
+def _exported(module: ExportedStep, metadata: Mapping[str, str]) -> onnx.ModelProto:
+    """The model of a module, checked, with what its user has to know."""
+    spec, batch = module.spec, torch.export.Dim("batch")
+    # Two of each, since the exporter takes a batch of one for a constant.
+    given: list[Any] = [torch.zeros(2, 3, spec.height, spec.width)]
+    moving: list[Any] = [{0: batch}]
+    if module.step.states:
+        given.append(module.zeros(2))
+        moving.append([{} if name == CLOCK else {0: batch} for name in module.step.states])
+    with warnings.catch_warnings(), torch.no_grad():
+        # Of torch, about itself.
+        warnings.simplefilter("ignore")
+        names = list(module.results(*given))
+        program = torch.onnx.export(
+            module.eval(),
+            tuple(given),
+            dynamo=True,
+            dynamic_shapes=tuple(moving),
+            custom_translation_table=operators.TRANSLATIONS,
+            opset_version=operators.OPSET,
+            verbose=False,
+        )
+    assert program is not None
+    for value, name in zip(program.model.graph.inputs, _inputs(module), strict=True):
+        value.name = name
+    for value, name in zip(program.model.graph.outputs, names, strict=True):
+        value.name = name
+    model = program.model_proto
+    model.producer_name, model.producer_version = "spiking_yolo", __version__
+    macs, _ = operations.total_macs(module.step.graph, module.sizes, module.step.senders)
+    about = {
+        "names": json_text(spec.names),
+        "height": str(spec.height),
+        "width": str(spec.width),
+        "resize": spec.resize,
+        "stride": str(spec.stride),
+        "task": spec.task,
+        "spec": spec.to_json(),
+        "macs": str(macs),
+        "license": "the weights keep the licence of the file that they come from",
+        **metadata,
+    }
+    onnx.helper.set_model_props(model, about)
+    onnx.checker.check_model(model, full_check=True)
+    return model
+
+
+def _inputs(module: ExportedStep) -> list[str]:
+    return ["images", *(f"state.{name}" for name in module.step.states)]

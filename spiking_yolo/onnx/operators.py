@@ -1,0 +1,136 @@
+"""Operations that ONNX computes otherwise than PyTorch.
+
+Each is an operator of torch.library, which PyTorch's exporter leaves whole, and a function that
+builds it of ONNX operators; TRANSLATIONS has the pairs. In onnxruntime on a processor Where, Gather
+and Mod cost ten to forty times as much as arithmetic, so none of them is used on whole maps.
+"""
+
+from collections.abc import Callable
+from typing import Any
+
+import torch
+from onnx import TensorProto, helper
+from onnxscript import opset18
+from torch import Tensor
+
+from spiking_yolo.snn import counting
+
+# 17 lacks the bitwise operators. Its types are wider than those of what is built here.
+OPSET = 18
+op: Any = opset18
+# counting.MORE + 1 of 0..15, two bits each.
+_MORE_CODES = sum((more + 1) << (2 * last) for last, more in enumerate(counting.MORE))
+
+
+@torch.library.custom_op("spiking_yolo::count_digits", mutates_args=())
+def count_digits(n: Tensor) -> Tensor:
+    """counting.count_digits: of whole numbers n >= 0."""
+    return counting.count_digits(n)
+
+
+@torch.library.custom_op("spiking_yolo::count_binary_digits", mutates_args=())
+def count_binary_digits(n: Tensor) -> Tensor:
+    """counting.count_binary_digits: of whole numbers n >= 0."""
+    return counting.count_binary_digits(n)
+
+
+@torch.library.custom_op("spiking_yolo::thrifty_round", mutates_args=())
+def thrifty_round(x: Tensor, slack: float) -> Tensor:
+    """counting.thrifty_round."""
+    return counting.thrifty_round(x, slack)
+
+
+@torch.library.custom_op("spiking_yolo::suppress", mutates_args=())
+def suppress(boxes: Tensor, scores: Tensor, conf: float, iou: float, max_det: int) -> Tensor:
+    """Greedy suppression within each class: [D, 3], the image, class and box of each that stays.
+
+    Args:
+        boxes: [N, K, 4], corners.
+        scores: [N, C, K].
+        conf: Boxes above this count.
+        iou: Boxes that overlap a better one by more are suppressed.
+        max_det: Most boxes of one class in one image.
+    """
+    from torchvision.ops import nms
+
+    chosen: list[tuple[int, int, int]] = []
+    for image in range(scores.shape[0]):
+        for label in range(scores.shape[1]):
+            (above,) = (scores[image, label] > conf).nonzero(as_tuple=True)
+            kept = nms(boxes[image, above], scores[image, label, above], iou)[:max_det]
+            chosen += [(image, label, k) for k in above[kept].tolist()]
+    return torch.tensor(chosen, dtype=torch.int64).reshape(-1, 3)
+
+
+@count_digits.register_fake
+@count_binary_digits.register_fake
+def _alike(n: Tensor) -> Tensor:
+    return torch.empty_like(n)
+
+
+@thrifty_round.register_fake
+def _rounded(x: Tensor, slack: float) -> Tensor:
+    return torch.empty_like(x)
+
+
+@suppress.register_fake
+def _suppressed(boxes: Tensor, scores: Tensor, conf: float, iou: float, max_det: int) -> Tensor:
+    return boxes.new_empty((torch.library.get_ctx().new_dynamic_size(), 3), dtype=torch.int64)
+
+
+def _uint32(value: int) -> Any:
+    return op.Constant(value=helper.make_tensor("", TensorProto.UINT32, [], [value]))
+
+
+def _number(value: float) -> Any:
+    return op.Constant(value_float=value)
+
+
+def _onnx_count_digits(n: Any) -> Any:
+    x = op.Cast(n, to=TensorProto.UINT32)
+    return _ones(op.BitwiseXor(x, op.Mul(x, _uint32(3))))
+
+
+def _onnx_count_binary_digits(n: Any) -> Any:
+    return _ones(op.Cast(n, to=TensorProto.UINT32))
+
+
+def _ones(x: Any) -> Any:
+    """How many bits are 1, as in counting."""
+    x = op.Sub(x, op.BitwiseAnd(_shifted(x, 1), _uint32(0x55555555)))
+    pairs = _uint32(0x33333333)
+    x = op.Add(op.BitwiseAnd(x, pairs), op.BitwiseAnd(_shifted(x, 2), pairs))
+    x = op.BitwiseAnd(op.Add(x, _shifted(x, 4)), _uint32(0x0F0F0F0F))
+    return op.Cast(_shifted(op.Mul(x, _uint32(0x01010101)), 24), to=TensorProto.FLOAT)
+
+
+def _shifted(x: Any, bits: int) -> Any:
+    return op.BitShift(x, _uint32(bits), direction="RIGHT")
+
+
+def _onnx_thrifty_round(x: Any, slack: float) -> Any:
+    """floor(x + 1 - cut) with cut = 1/2 + slack * MORE[floor(x) mod 16]."""
+    if not slack:
+        return op.Floor(op.Add(x, _number(0.5)))
+    low = op.Floor(x)
+    bits = op.Cast(op.Add(low, low), to=TensorProto.INT32)
+    last = op.BitwiseAnd(
+        bits, op.Constant(value=helper.make_tensor("", TensorProto.INT32, [], [30]))
+    )
+    shift = op.Cast(last, to=TensorProto.UINT32)
+    code = op.BitwiseAnd(op.BitShift(_uint32(_MORE_CODES), shift, direction="RIGHT"), _uint32(3))
+    later = op.Mul(op.Cast(code, to=TensorProto.FLOAT), _number(-slack))
+    return op.Floor(op.Add(op.Add(x, _number(0.5 + slack)), later))
+
+
+def _onnx_suppress(boxes: Any, scores: Any, conf: float, iou: float, max_det: int) -> Any:
+    most = op.Constant(value_int=max_det)
+    return op.NonMaxSuppression(boxes, scores, most, _number(iou), _number(conf))
+
+
+TRANSLATIONS: dict[Callable[..., Any], Callable[..., Any]] = {
+    torch.ops.spiking_yolo.count_digits.default: _onnx_count_digits,
+    torch.ops.spiking_yolo.count_binary_digits.default: _onnx_count_binary_digits,
+    torch.ops.spiking_yolo.thrifty_round.default: _onnx_thrifty_round,
+    torch.ops.spiking_yolo.suppress.default: _onnx_suppress,
+}
