@@ -209,7 +209,7 @@ class SpikingNetwork(nn.Module):
         self.t = self._since = 0
         self._quiet_since: int | None = None
         # The counts after the first step, where there are products: see product_operations.
-        self._first: dict[str, Counts] | None = None
+        self._first: dict[str, Tensor] | None = None
 
     @torch.no_grad()
     def feed(self, x: Tensor) -> None:
@@ -261,9 +261,7 @@ class SpikingNetwork(nn.Module):
             for used in self.plan.releases[name]:
                 del values[used]
         if self.t == 1 and self.synapses.products:
-            self._first = {
-                name: Counts.of(torch.clone, count) for name, count in self.counts().items()
-            }
+            self._first = {name: count.stacked() for name, count in self.counts().items()}
         self._output.add(values, self.t)
         if not self.plan.coding.once or not all(layer.settled for _, layer in self.layers()):
             self._quiet_since = None
@@ -280,10 +278,10 @@ class SpikingNetwork(nn.Module):
         self._check_started()
         if self.t == 0:
             raise ValueError("nothing has happened yet: call step() first")
-        counts = self.counts()
+        counts = {name: count.stacked() for name, count in self.counts().items()}
         by_sender = {}
         for name, count in counts.items():
-            by_sender[name] = Counts.unstacked(_per_image(count.stacked()))
+            by_sender[name] = Counts.unstacked(_per_image(count))
         # With neuron.events=switches the events are switches, not spikes.
         switching = self.recipe.neuron.events == "switches"
         spikes = {}

@@ -33,17 +33,26 @@ def fan_out(node: Node, weight: Tensor, height: int, width: int) -> Tensor:
     """How many outputs an event at each input position of a convolution reaches: float64 [height,
     width].
     """
+    return _fan_out(_axes(node, weight, height, width), weight.shape[0] // node.attrs["groups"])
+
+
+def _axes(node: Node, weight: Tensor, height: int, width: int) -> tuple[tuple[int, ...], ...]:
+    """The arguments of `paths` for rows and columns."""
     a = node.attrs
-    axes = zip(
-        (height, width), weight.shape[2:], a["stride"], a["padding"], a["dilation"], strict=True
-    )
-    return _fan_out(tuple(axes), weight.shape[0] // a["groups"])
+    along = (height, width), weight.shape[2:], a["stride"], a["padding"], a["dilation"]
+    return tuple(zip(*along, strict=True))
 
 
 @lru_cache(maxsize=1024)
 def _fan_out(axes: tuple[tuple[int, ...], ...], outputs: int) -> Tensor:
     rows, columns = (paths(*axis) for axis in axes)
     return torch.outer(rows, columns) * outputs
+
+
+@lru_cache(maxsize=1024)
+def _all_paths(axes: tuple[tuple[int, ...], ...]) -> int:
+    """How many pairs of an input and an output position a convolution has."""
+    return math.prod(int(paths(*axis).sum().item()) for axis in axes)
 
 
 def spiking(graph: Graph, senders: Collection[str]) -> set[str]:
@@ -96,10 +105,13 @@ def synaptic_operations(graph: Graph, node: Node, arrived: Tensor) -> Tensor:
     arrived: events at its input, [N, C or 1, H, W], or [N, any]. Returns float64 [N].
     """
     weight = graph.tensors[f"{node.name}.weight"]
-    reaching = arrived.sum(1, dtype=torch.float64)
+    # Of a single channel, sum() would take six times as long.
+    alone = arrived.shape[1] == 1
+    reaching = arrived[:, 0].double() if alone else arrived.sum(1, dtype=torch.float64)
     if node.op == "linear":
         return reaching * weight.shape[0]
-    return (reaching * to_like(fan_out(node, weight, *arrived.shape[2:]), reaching)).sum((1, 2))
+    reach = to_like(fan_out(node, weight, *arrived.shape[2:]), reaching)
+    return reaching.flatten(1) @ reach.flatten()
 
 
 def product_operations(
@@ -130,22 +142,20 @@ def product_operations(
 
 def operations_by_layer(
     graph: Graph,
-    counts: Mapping[str, Counts],
+    counts: Mapping[str, Tensor],
     shapes: Mapping[str, Sequence[int]],
-    first: Mapping[str, Counts] | None = None,
+    first: Mapping[str, Tensor] | None = None,
 ) -> dict[str, Counts]:
     """Synaptic operations of each layer that receives events, float64 [N] in each counting.
 
     Args:
         graph: The network.
-        counts: As in `events`.
+        counts: As in `events`, the three countings of each sender as Counts.stacked.
         shapes: Of every node's output, [N, C, ...].
         first: The counts after the first step, see `product_operations`.
     """
-    arrived = events(graph, {name: count.stacked() for name, count in counts.items()})
-    stored: Mapping[str, Tensor] = {}
-    if first is not None:
-        stored = events(graph, {name: count.stacked() for name, count in first.items()})
+    arrived = events(graph, counts)
+    stored = {} if first is None else events(graph, first)
     operations: dict[str, Counts] = {}
     for node in graph.layers:
         if not arrived.keys() >= set(node.inputs):
@@ -166,8 +176,9 @@ def total_operations(
     """Those of all layers together; in products of feature maps events of both sides count."""
     some = next(iter(counts.values())).spikes
     nothing = Counts.alike(some.new_zeros(len(some), dtype=torch.float64))
+    stacked = {name: count.stacked() for name, count in counts.items()}
     return Counts.of(
-        lambda *each: sum(each), nothing, *operations_by_layer(graph, counts, shapes).values()
+        lambda *each: sum(each), nothing, *operations_by_layer(graph, stacked, shapes).values()
     )
 
 
@@ -185,7 +196,7 @@ def costs_of_events(
         first: In the first step, in which products store their right operand.
     """
     sent = {name: torch.zeros(shapes[name], requires_grad=True) for name in senders}
-    counts = {name: Counts.alike(zeros) for name, zeros in sent.items()}
+    counts = {name: Counts.alike(zeros).stacked() for name, zeros in sent.items()}
     with torch.enable_grad():
         by_layer = operations_by_layer(graph, counts, shapes, counts if first else None)
         total = sum(operations.digits.sum() for operations in by_layer.values())
@@ -204,7 +215,7 @@ def macs(graph: Graph, node: Node, shapes: Mapping[str, torch.Size]) -> int:
     weight = graph.tensors[f"{node.name}.weight"]
     if node.op == "linear":
         return weight.numel()
-    return int(shape[1] * fan_out(node, weight, *shape[2:]).sum().item())
+    return weight.shape[0] * weight.shape[1] * _all_paths(_axes(node, weight, *shape[2:]))
 
 
 def total_macs(

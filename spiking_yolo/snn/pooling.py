@@ -29,6 +29,7 @@ class CumulativeMaxPool(nn.Module):
             nothing is counted.
         backend: Speed-ups.
         by_channel: See LayerPlan.
+        lasting: Whether nobody writes to what arrives after the step.
     """
 
     sent: Tensor
@@ -42,12 +43,14 @@ class CumulativeMaxPool(nn.Module):
         sends_sums: bool = False,
         backend: Backend | None = None,
         by_channel: bool = False,
+        lasting: bool = False,
     ):
         super().__init__()
         self.attrs = attrs
         self.sends_sums = sends_sums
         self.by_channel = by_channel
-        self._pooled_sum = (backend or Backend()).pooled_sum(attrs)
+        self._backend = backend or Backend()
+        self._pooled_sum = self._backend.pooled_sum(attrs, lasting)
         self.reset()
 
     def reset(
@@ -102,10 +105,12 @@ class CumulativeMaxPool(nn.Module):
             self.state = State.allocate(
                 pooled.shape, pooled, pooled.dtype, without, self.by_channel
             )
+            plain = self._digits is count_digits
+            self._event_count = self._backend.event_count(self.state) if plain else None
         # Into the memory of the old `sent`.
         out = torch.sub(pooled, self.sent, out=self.sent)
         self.sent = pooled
-        self._tally(self.state, out, spike_weight)
+        self._tally(out, spike_weight)
         return pooled if first and self._rest is not None else out
 
     def _at(self, pooled: Active, before: Tensor, spike_weight: float) -> Active | None:
@@ -115,16 +120,24 @@ class CumulativeMaxPool(nn.Module):
         """
         if self.sends_sums:
             return pooled
-        out = pooled.values - before
-        whole = map_tree(rows, self.state)
-        part = map_tree(lambda value: value.index_select(0, pooled.where), whole)
-        self._tally(part, out, spike_weight)
-        put(whole, pooled.where, part)
-        sent = Active(out, pooled.where, pooled.shape).nonzero()
+        out = Active(pooled.values - before, pooled.where, pooled.shape)
+        self._tally(out, spike_weight)
+        sent = out.nonzero()
         return sent if len(sent.where) else None
 
-    def _tally(self, state: State, out: Tensor, spike_weight: float) -> None:
-        state.tally(events_of(out, self._bursts, spike_weight), self._digits)
+    def _tally(self, out: Tensor | Active, spike_weight: float) -> None:
+        if self._event_count is not None:
+            self._event_count(out, spike_weight, _ROUNDING)
+        elif isinstance(out, Active):
+            whole = map_tree(rows, self.state)
+            part = map_tree(lambda value: value.index_select(0, out.where), whole)
+            part.tally(self._events_of(out.values, spike_weight), self._digits)
+            put(whole, out.where, part)
+        else:
+            self.state.tally(self._events_of(out, spike_weight), self._digits)
+
+    def _events_of(self, out: Tensor, spike_weight: float) -> Tensor:
+        return events_of(out, self._bursts, spike_weight)
 
     @property
     def counts(self) -> Counts:

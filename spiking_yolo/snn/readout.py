@@ -46,11 +46,14 @@ class OutputSum:
         """Accumulate step t. values: of all nodes; None is silence, but never in the first step."""
         for name in self._sources:
             value = values[name]
-            if t == 1 and isinstance(value, Tensor):
-                self._sums[name] = torch.zeros_like(value, dtype=self._synapses.like.dtype)
             if t > self._skip and value is not None:
                 self._outputs = None
-                self._sums[name].add_(dense(value))
+                if t > 1:
+                    self._sums[name].add_(dense(value))
+                else:
+                    self._sums[name] = dense(value).to(self._synapses.like.dtype, copy=True)
+            elif t == 1 and value is not None:
+                self._sums[name] = torch.zeros_like(dense(value), dtype=self._synapses.like.dtype)
 
     def read(self, t: int, shapes: dict[str, torch.Size], share: float = 1.0) -> tuple[Tensor, ...]:
         """The outputs after t steps, in the units of the ANN; 0 while no step counts.

@@ -145,7 +145,14 @@ class Synapses(nn.Module):
         )
         self.pools = modules(
             {
-                n.name: CumulativeMaxPool(n.attrs, n.name in summed, backend, n.name in plan.sliced)
+                n.name: CumulativeMaxPool(
+                    n.attrs,
+                    n.name in summed,
+                    backend,
+                    n.name in plan.sliced,
+                    # Neurons and other poolings write to what they sent.
+                    lasting=graph[n.inputs[0]].weighted,
+                )
                 for n in graph.nodes
                 if n.op == "max_pool" and n.name not in plan.constant
             }

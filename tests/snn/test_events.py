@@ -6,6 +6,7 @@ built anew by `python setup.py build_ext --inplace`.
 """
 
 import copy
+import math
 import os
 import pickle
 import shutil
@@ -16,6 +17,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
 import torch.nn.functional as F
@@ -27,6 +29,7 @@ from torch import Tensor
 from spiking_yolo.convert.converted import Converted
 from spiking_yolo.convert.methods import get_recipe
 from spiking_yolo.graph import Activation, Graph, max_pool
+from spiking_yolo.snn.counting import count_digits
 from spiking_yolo.snn.fast import Backend, events
 from spiking_yolo.snn.fast.dense import PooledSum
 from spiking_yolo.snn.fast.events import (
@@ -40,6 +43,7 @@ from spiking_yolo.snn.fast.events import (
 from spiking_yolo.snn.layout import Active, channels_last, rows
 from spiking_yolo.snn.neurons.signed import SignedMemory
 from spiking_yolo.snn.plan import LayerPlan, SimulationOptions
+from spiking_yolo.snn.state import State
 from spiking_yolo.snn.stream import Stream
 
 UNIT = {"stride": (1, 1), "padding": (1, 1), "groups": 1, "dilation": (1, 1)}
@@ -150,8 +154,13 @@ def test_where_much_arrives_the_plain_convolution_serves():
         ((3, 2), (2, 1), (1, 0, 1, 1)),
     ],
 )
-def test_pooling_of_a_few_rows(
-    kernel: tuple[int, int], stride: tuple[int, int], padding: tuple[int, ...], threads: int
+@pytest.mark.parametrize("lasting", [False, True])
+def test_pooling_of_a_map_then_of_a_few_rows(
+    kernel: tuple[int, int],
+    stride: tuple[int, int],
+    padding: tuple[int, ...],
+    lasting: bool,
+    threads: int,
 ):
     """What is changed, and only that, beside a maximum of the sum of all."""
     attrs: dict[str, Any] = {
@@ -160,13 +169,14 @@ def test_pooling_of_a_few_rows(
         "padding": [*padding],
         "ceil": False,
     }
-    tested, total = PooledSum(attrs, kernels=Kernels()), torch.zeros(2, 3, 6, 8)
-    whole = before = torch.zeros(())
-    for k in range(5):
-        x = some((2, 3, 6, 8), k, 1.0 if k == 0 else 0.1)
+    tested, total = PooledSum(attrs, lasting, kernels=Kernels()), torch.zeros(2, 3, 6, 8)
+    whole = before = first = torch.zeros(())
+    for k in range(6):
+        x = some((2, 3, 6, 8), k, 0.1 if k % 5 else 1.0)
         total = total + x
         expected = rows(max_pool(total, **attrs))
-        if k == 0:
+        if k in (0, 5):
+            first = x if k == 0 else first
             whole = tested(x)
         else:
             x = x.bfloat16() if k == 4 else x  # exact, of whole numbers
@@ -177,6 +187,38 @@ def test_pooling_of_a_few_rows(
             assert torch.equal(now.values, expected[differs]) and torch.equal(old, before[differs])
         assert torch.equal(rows(whole), expected)
         before = expected.clone()
+    # What arrived first belongs to somebody else.
+    assert torch.equal(first, some((2, 3, 6, 8), 0, 1.0))
+
+
+@needs_kernels
+@settings(deadline=None, max_examples=40)
+@given(
+    st.sampled_from([1, 7, 64, 150]),
+    st.sampled_from([1.0, 0.25, 3.0]),
+    st.booleans(),
+    st.integers(0, 99),
+)
+def test_what_pooling_sends_is_counted(channels: int, weight: float, whole: bool, seed: int):
+    """One value after another: whole numbers of spikes, parts of one, and sums that rounding has
+    moved a little.
+    """
+    shape = torch.Size((2, channels, 3, 4))
+    x = some(shape, seed) * weight + some(shape, seed + 1) * 1e-4 + some(shape, seed + 2) * 0.3
+    state = State.allocate(shape, x, torch.float32, ("switches", "previous"))
+    count = Backend(event_driven=True).event_count(state)
+    assert count is not None
+    for _ in range(2):
+        count(x if whole else active(x), weight, 1e-3)
+    bursts = torch.zeros(shape)
+    for i, value in enumerate(x.flatten().tolist()):
+        size = np.float32(abs(value)) / np.float32(weight) - np.float32(1e-3)
+        bursts.view(-1)[i] = max(math.ceil(size), value != 0)
+    assert torch.equal(state.count, 2 * bursts)
+    digits = count_digits(bursts).sum(1, keepdim=True)
+    together = (bursts.sum(1, keepdim=True), digits, bursts.clamp(max=1).sum(1, keepdim=True))
+    for counted, expected in zip(state.counts(), together, strict=True):
+        assert torch.equal(counted, 2 * expected.double())
 
 
 @needs_kernels
@@ -188,19 +230,21 @@ def test_pooling_of_a_few_rows(
     st.sampled_from([None, 6.0]),
     st.booleans(),
     st.booleans(),
+    st.booleans(),
     st.integers(0, 99),
 )
-def test_neurons_of_a_few_rows(
+def test_neurons_of_all_rows_then_of_a_few(
     slack: float,
     hysteresis: float,
     slope: float,
     cap: float | None,
     biased: bool,
+    rests: bool,
     sums: bool,
     seed: int,
 ):
-    """Frames through a layer that gets some rows, and one that gets the whole map: the same state
-    to the bit.
+    """Frames of two videos through a layer that gets some rows, and one that gets the whole map:
+    the same state to the bit.
     """
     generator = torch.Generator().manual_seed(seed)
     changes = {"neuron.slack": slack, "neuron.hysteresis": hysteresis}
@@ -211,13 +255,17 @@ def test_neurons_of_a_few_rows(
     }
     if biased:
         parameters["bias"] = torch.randn(5, generator=generator)
+    if rests:
+        parameters["rest"] = torch.randint(-2, 3, (5,), generator=generator).float()
     phi, plan = Activation(slope=slope, cap=cap), LayerPlan(reads_sums=sums, observed=False)
     plain, tested = (
         SignedMemory(parameters, recipe, phi, plan, Backend(event_driven=driven))
         for driven in (False, True)
     )
     total = torch.zeros(2, 5, 4, 6)
-    for k in range(4):
+    for k in (0, 1, 2, 3, 0, 1):
+        if k == 0:
+            plain.reset(), tested.reset(), total.zero_()
         x = some(total.shape, seed + k, 1.0 if k == 0 else 0.3) * 0.37
         total = total + x
         current = total if sums else x
@@ -228,6 +276,7 @@ def test_neurons_of_a_few_rows(
         expected, sent = plain(current), tested(few if k else current)
         assert isinstance(expected, Tensor) and isinstance(sent, Active) == (k > 0)
         assert torch.equal(sent.dense() if isinstance(sent, Active) else sent, expected)
+        assert tested._kernel is not None and plain._kernel is None
         for a, b in zip(vars(plain.state).values(), vars(tested.state).values(), strict=True):
             assert (a is None and b is None) or torch.equal(a, b)
         plain.has_hysteresis = tested.has_hysteresis = True

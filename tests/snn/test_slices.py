@@ -6,7 +6,6 @@ from helpers.networks import images, make, spiking
 from torch import Tensor, nn
 
 from spiking_yolo.convert.methods import get_recipe
-from spiking_yolo.snn import operations
 
 
 class Sliced(nn.Module):
@@ -52,8 +51,7 @@ def test_slices_of_channels_get_the_events_of_these(method: str, slope: float):
     network = spiking(make(Sliced, slope=slope), x, get_recipe(method), PLAIN[method]).network(
         observed=True
     )
-    network.run(x, T=1)
-    found = operations.operations_by_layer(network.graph, network.counts(), network._shapes)
+    found = network.run(x, T=1).snapshots[1].operations_by_layer
     sent = network.layer("act").count.double().sum((2, 3))
     assert sent.sum() > 0
     assert found["first"].spikes.tolist() == (5 * sent[:, :2].sum(1)).tolist()

@@ -12,7 +12,13 @@ from torch import Tensor
 
 from spiking_yolo.recipe import Neuron
 from spiking_yolo.snn.fast.dense import PackedConvolution, PooledSum
-from spiking_yolo.snn.fast.events import EventConvolution, EventNeurons, Kernels, library
+from spiking_yolo.snn.fast.events import (
+    EventConvolution,
+    EventCount,
+    EventNeurons,
+    Kernels,
+    library,
+)
 from spiking_yolo.snn.fast.steps import BlockedStep, CompiledStep, Scratch
 from spiking_yolo.snn.layout import rows
 from spiking_yolo.snn.state import map_tree
@@ -21,8 +27,8 @@ from spiking_yolo.snn.state import map_tree
 class Backend:
     """Makes the parts of one network.
 
-    compiled: with PyTorch's compiler. event_driven: what few events reach is computed alone, where
-    the kernels in C were built. Both differ by rounding.
+    compiled: with PyTorch's compiler. event_driven: with the kernels in C, where they were built;
+    what few events reach is computed alone. Both differ by rounding.
     """
 
     def __init__(self, compiled: bool = False, event_driven: bool = False):
@@ -38,9 +44,9 @@ class Backend:
         """
         return (CompiledStep if self.compiled else BlockedStep)(self._scratch, reports)
 
-    def pooled_sum(self, attrs: Mapping[str, Any]) -> PooledSum:
-        """max_pool of the sum over time; attrs: see graph.max_pool."""
-        return PooledSum(attrs, self.compiled, self._kernels)
+    def pooled_sum(self, attrs: Mapping[str, Any], lasting: bool = False) -> PooledSum:
+        """max_pool of the sum over time; see PooledSum."""
+        return PooledSum(attrs, lasting, self.compiled, self._kernels)
 
     def convolution(
         self, weight: Tensor, bias: Tensor | None, attrs: Mapping[str, Any]
@@ -66,3 +72,10 @@ class Backend:
         if self._kernels is None or not EventNeurons.serves(state, parameters):
             return None
         return EventNeurons(self._kernels, state, parameters, settings, slope)
+
+    def event_count(self, state: Any) -> EventCount | None:
+        """Counts what max pooling sends; None where there is no such thing."""
+        state = map_tree(rows, state)
+        if self._kernels is None or not EventCount.serves(state):
+            return None
+        return EventCount(self._kernels, state)

@@ -12,7 +12,7 @@ from torch import Tensor
 from spiking_yolo.graph import max_pool, reached_padding
 from spiking_yolo.snn.fast.events import EventPool, Kernels
 from spiking_yolo.snn.fast.steps import Fused
-from spiking_yolo.snn.layout import Active, channels_last, rows
+from spiking_yolo.snn.layout import Active, channels_last, on_cpu, rows
 
 
 class PackedConvolution:
@@ -80,66 +80,59 @@ class PackedConvolution:
 
 
 class PooledSum:
-    """max_pool(sum over time of what arrives), one step at a time. attrs: geometry, see
-    graph.max_pool.
+    """max_pool(sum over time of what arrives), one step at a time.
 
-    compiled: the addition, the conversion of what arrives in bf16 and pooling of 2 x 2 are fused.
-    kernels: for few rows.
+    Args:
+        attrs: Geometry, see graph.max_pool.
+        lasting: Whether nobody writes to what arrives, so that the first sum need not be a copy.
+        compiled: Fuse the addition, the conversion of what arrives in bf16 and pooling of 2 x 2.
+        kernels: In C.
     """
 
     def __init__(
-        self, attrs: Mapping[str, Any], compiled: bool = False, kernels: Kernels | None = None
+        self,
+        attrs: Mapping[str, Any],
+        lasting: bool = False,
+        compiled: bool = False,
+        kernels: Kernels | None = None,
     ):
-        self.attrs, self._compiled, self._kernels = attrs, compiled, kernels
-        self._add: Callable[..., Any]
+        self.attrs, self._lasting = attrs, lasting and not compiled
+        self._compiled, self._kernels = compiled, kernels
+        self._add: Callable[..., Any] = add_
         self._fused: dict[tuple[Any, ...], Fused] = {}
         self._sums: list[Tensor] = []
-        self._events: EventPool | None = None
+        # Whether the sum is what arrived first, and not to be written to.
+        self._borrowed = False
+        self._pool: EventPool | None = None
         self._fresh = True
 
     def reset(self) -> None:
         """Nothing has arrived yet."""
         self._fresh = True
+        if self._borrowed:
+            self._sums, self._borrowed = [], False
 
     def __call__(self, current: Tensor) -> Tensor:
         """current: [N, C, H, W], what arrives in this step. Returns [N, C, H', W'], valid until the
         next step.
         """
         n, c, h, w = current.shape
-        # The sum is exact where the current is rounded.
-        dtype = torch.promote_types(current.dtype, torch.float32)
         in_tiles = tiles(h, w, **self.attrs)
-        by_corners = self._compiled and in_tiles
-        shape = (n * h // 2, w // 2, c) if by_corners else (n * h * w, c)
-        kept = self._sums[0] if self._sums else None
-        if kept is None or (kept.shape, kept.dtype, kept.device) != (shape, dtype, current.device):
-            self._sums = [
-                current.new_empty(shape, dtype=dtype) for _ in range(4 if by_corners else 1)
-            ]
-            add = add_to_corners_ if by_corners else add_
-            self._add = (
-                self._fused.setdefault((current.device, *shape), Fused(add))
-                if self._compiled
-                else add
-            )
-            self._fresh = True
-        first, self._fresh = self._fresh, False
-        if by_corners:
-            if first:
+        if self._compiled and in_tiles:
+            windows = rows(current).view(n * h // 2, 2, w // 2, 2, c)
+            if self._begin((n * h // 2, w // 2, c), current, add_to_corners_, 4):
                 for total in self._sums:
                     total.zero_()
-            windows = rows(current).view(n * h // 2, 2, w // 2, 2, c)
             return self._add(*self._sums, windows).view(n, h // 2, w // 2, c).movedim(-1, 1)
-        (total,) = self._sums
-        (torch.Tensor.copy_ if first else self._add)(total, rows(current))
-        total = total.view(n, h, w, c)
-        pooled = (
-            pool_in_pairs(total).movedim(-1, 1)
-            if in_tiles
-            else max_pool(total.movedim(-1, 1), **self.attrs)
-        )
-        self._shape, self._pooled, self._events = current.shape, channels_last(pooled), None
-        return self._pooled
+        total = self._total(current)
+        if self._kernels is not None and total.dtype == torch.float32 and on_cpu(total):
+            if self._pool is None or self._pool.shape != current.shape:
+                self._pool = EventPool(self._kernels, self.attrs, current.shape)
+            return self._pool.whole(total)
+        self._pool, total = None, total.view(n, h, w, c)
+        if in_tiles:
+            return pool_in_pairs(total).movedim(-1, 1)
+        return max_pool(total.movedim(-1, 1), **self.attrs)
 
     def at(self, current: Active) -> tuple[Active, Tensor] | None:
         """The same for a few rows, after a first call: the maxima that they may change, and what
@@ -147,17 +140,43 @@ class PooledSum:
 
         What that call returned is changed too. None for what is not computed so.
         """
-        total, *corners = self._sums
-        if (
-            self._kernels is None
-            or corners
-            or total.dtype != torch.float32
-            or total.device.type != "cpu"
-        ):
-            return None
-        if self._events is None:
-            self._events = EventPool(self._kernels, self.attrs, self._shape, total, self._pooled)
-        return self._events(current)
+        return None if self._pool is None else self._pool(current, self._own())
+
+    def _total(self, current: Tensor) -> Tensor:
+        """The sum with what arrives now, [N * H * W, C]."""
+        arrived = rows(current)
+        if self._fresh and self._lasting and current.dtype == _sum_dtype(current):
+            self._sums, self._borrowed, self._fresh = [arrived], True, False
+        elif self._begin(arrived.shape, current, add_):
+            self._sums[0].copy_(arrived)
+        else:
+            self._add(self._own(), arrived)
+        return self._sums[0]
+
+    def _begin(
+        self, shape: Sequence[int], like: Tensor, add: Callable[..., Any], number: int = 1
+    ) -> bool:
+        """Whether this is the first step; makes room for so many sums of that shape."""
+        dtype = _sum_dtype(like)
+        kept = self._sums[0] if self._sums else None
+        if kept is None or (kept.shape, kept.dtype, kept.device) != (shape, dtype, like.device):
+            self._sums = [like.new_empty(shape, dtype=dtype) for _ in range(number)]
+            if self._compiled:
+                add = self._fused.setdefault((like.device, *shape), Fused(add))
+            self._add, self._fresh = add, True
+        first, self._fresh = self._fresh, False
+        return first
+
+    def _own(self) -> Tensor:
+        """The sum, to be written to."""
+        if self._borrowed:
+            self._sums, self._borrowed = [self._sums[0].clone()], False
+        return self._sums[0]
+
+
+def _sum_dtype(current: Tensor) -> torch.dtype:
+    """The sum is exact where what arrives is rounded."""
+    return torch.promote_types(current.dtype, torch.float32)
 
 
 def add_(total: Tensor, x: Tensor) -> None:

@@ -1,4 +1,5 @@
-/* Event-driven computation: what few events reach, and nothing else. events.py calls these functions and says more.
+/* Pooling and neurons in one pass over memory, and event-driven computation: what few events reach, and nothing else.
+events.py calls these functions and says more.
 
 Maps are rows of channels (layout.py): row i is position i of [n, h, w]. `where` says which rows `values` holds, in
 order; NULL means all of them. `stride` is how many numbers lie between two rows of `values`. Plain C with GCC's vectors;
@@ -150,6 +151,25 @@ int64_t convolve(const Windows *g, const float *values, int64_t stride, const in
     return count;
 }
 
+/* The maxima of the window of output `o`, one per channel. */
+static void maximum(const Windows *g, const float *restrict map, int64_t o, int64_t channels, float *restrict now) {
+    int64_t x = o % g->out_w, y = o / g->out_w % g->out_h, image = o / g->out_w / g->out_h;
+    int64_t top = y * g->stride_h - g->top, left = x * g->stride_w - g->left;
+    for (int64_t c = 0; c < channels; c++) now[c] = -INFINITY;
+    for (int64_t iy = most(top, 0); iy < least(top + g->kernel_h, g->h); iy++)
+        for (int64_t ix = most(left, 0); ix < least(left + g->kernel_w, g->w); ix++) {
+            const float *values = map + ((image * g->h + iy) * g->w + ix) * channels;
+            for (int64_t c = 0; c < channels; c++) now[c] = values[c] > now[c] ? values[c] : now[c];
+        }
+}
+
+/* Max pooling of a whole map. */
+void pool_map(const Windows *g, const float *map, int64_t channels, int threads, float *pooled) {
+    int64_t outputs = g->n * g->out_h * g->out_w;
+#pragma omp parallel for num_threads(threads)
+    for (int64_t o = 0; o < outputs; o++) maximum(g, map, o, channels, pooled + o * channels);
+}
+
 /* Max pooling of a running sum, `total`, to which `values` are added. slot: zeros, one per output. pooled: the maxima as
 they were, which are updated; changed: which of them changed; maxima, before: [changed, channels], what they are and were.
 Returns how many. */
@@ -164,15 +184,9 @@ int64_t pool(const Windows *g, const float *values, int64_t stride, const int64_
     int64_t windows = number(g, slot, reached), count = 0;
 #pragma omp parallel for num_threads(threads)
     for (int64_t s = 0; s < windows; s++) {
-        int64_t o = reached[s], x = o % g->out_w, y = o / g->out_w % g->out_h, image = o / g->out_w / g->out_h;
-        int64_t top = y * g->stride_h - g->top, left = x * g->stride_w - g->left;
+        int64_t o = reached[s];
         float *now = maxima + s * channels, *old = before + s * channels, *kept = pooled + o * channels;
-        for (int64_t c = 0; c < channels; c++) now[c] = -INFINITY;
-        for (int64_t iy = most(top, 0); iy < least(top + g->kernel_h, g->h); iy++)
-            for (int64_t ix = most(left, 0); ix < least(left + g->kernel_w, g->w); ix++) {
-                const float *sum = total + ((image * g->h + iy) * g->w + ix) * channels;
-                for (int64_t c = 0; c < channels; c++) now[c] = sum[c] > now[c] ? sum[c] : now[c];
-            }
+        maximum(g, total, o, channels, now);
         int differs = 0;
         for (int64_t c = 0; c < channels; c++) {
             differs |= now[c] != kept[c];
@@ -203,70 +217,139 @@ static int32_t ones(uint32_t x) {
     return (int32_t)((x + (x >> 16)) & 63);
 }
 
-/* Numbers by their last four bits: with one digit less than the next one, and with one more (digits.py). */
+/* Numbers by their last four bits: with one digit less than the next one, and with one more (counting.py). */
 static const uint32_t MORE = 0x1115, FEWER = 0xa888;
 
-/* What the neurons of one position send, in thetas: step.py has the equations. Returns whether that is anything. */
-__attribute__((noinline)) static int send(const float *restrict sum, const float *restrict sent,
+/* Count bursts of n spikes, whatever their sign: of each channel, and together as spikes, digits and messages. */
+__attribute__((noinline)) static void tally(const float *restrict n, int64_t channels, float *restrict spikes,
+                                            double *restrict events) {
+    int32_t burst = 0, digits = 0, messages = 0;
+    for (int64_t c = 0; c < channels; c++) {
+        float size = fabsf(n[c]);
+        uint32_t whole = (uint32_t)(int32_t)size;
+        spikes[c] += size;
+        burst += (int32_t)whole;
+        digits += ones(whole ^ 3 * whole);
+        messages += whole > 0;
+    }
+    events[0] += burst;
+    events[1] += digits;
+    events[2] += messages;
+}
+
+/* Count what max pooling sends: values, in spikes of one `weight` each; a part of a spike is one, but for `rounding`. */
+void count(const float *values, int64_t stride, const int64_t *where, int64_t n, int64_t channels, float weight,
+           float rounding, int threads, float *spikes, double *events) {
+#pragma omp parallel for num_threads(threads)
+    for (int64_t i = 0; i < n; i++) {
+        int64_t at = where ? where[i] : i;
+        float bursts[MOST_LANES];
+        for (int64_t c = 0; c < channels; c += MOST_LANES) {
+            int64_t few = least(channels - c, MOST_LANES);
+            for (int64_t k = 0; k < few; k++) {
+                float value = values[i * stride + c + k], size = ceilf(fabsf(value) / weight - rounding);
+                bursts[k] = size > 0 ? size : (float)(value != 0);
+            }
+            tally(bursts, few, spikes + at * channels + c, events + 3 * at);
+        }
+    }
+}
+
+/* A layer of neurons with memory that send all that is due, as signed digits.
+
+Per channel: theta, initial, cap; bias: added to each sum that arrives, and once: to the first current, where the
+potential keeps it; rest: the resting value. Per neuron: potential, NULL where what arrives is the sum of the input
+already, sent, and spikes so far. Per position: events, three each, spikes, digits and messages so far. */
+typedef struct {
+    int64_t channels;
+    const float *theta, *initial, *cap, *bias, *once, *rest;
+    float *potential, *sent, *spikes;
+    double *events;
+    float slope, slack, gamma; /* slope: of the leaky ReLU */
+} Neurons;
+
+/* Where a neuron starts to send, and where it stops. */
+typedef struct {
+    float slope, slack, gamma, half, base, least_due;
+} Rule;
+
+static Rule rule_of(const Neurons *g, float hysteresis) {
+    int thrifty = g->slack > 0 || hysteresis > 0; /* without either, 2 is never reached and all round down */
+    float half = thrifty ? 0.5f : 0.0f, base = thrifty ? 0.5f : 2.0f;
+    return (Rule){g->slope, g->slack, g->gamma, half, base, hysteresis > 0 ? 0.5f + hysteresis : 0.0f};
+}
+
+/* What one neuron sends, in thetas; functional.py has the equations. */
+static inline __attribute__((always_inline)) float spikes_of(Rule r, float sum, float theta, float cap, float sent,
+                                                             float initial) {
+    float due = sum / theta;
+    due = due > 0 ? due : due * r.slope;
+    due = due < cap ? due : cap;
+    due = due - sent + initial - r.half;
+    float low = floorf(due);
+    int32_t bits = (int32_t)low & 15;
+    float cut = r.base + r.slack * (float)((int32_t)(MORE >> bits & 1) - (int32_t)(FEWER >> bits & 1));
+    float n = low + (due - low >= cut ? 1.0f : 0.0f);
+    n = n > r.gamma ? r.gamma : n < -r.gamma ? -r.gamma : n;
+    return fabsf(due) < r.least_due ? 0.0f : n;
+}
+
+/* What the neurons of one position send. Returns whether that is anything. */
+__attribute__((noinline)) static int send(Rule r, const float *restrict sum, const float *restrict sent,
                                           const float *restrict theta, const float *restrict initial,
-                                          const float *restrict bias, const float *restrict cap, float slope,
-                                          float slack, float hysteresis, float gamma, int64_t channels,
+                                          const float *restrict cap, const float *restrict bias, int64_t channels,
                                           float *restrict out) {
-    const int thrifty = slack > 0 || hysteresis > 0; /* without either, 2 is never reached and all round down */
-    const float half = thrifty ? 0.5f : 0.0f, base = thrifty ? 0.5f : 2.0f;
-    const float least_due = hysteresis > 0 ? 0.5f + hysteresis : 0.0f;
     int any = 0;
     for (int64_t c = 0; c < channels; c++) {
-        float due = (sum[c] + bias[c]) / theta[c];
-        due = due > 0 ? due : due * slope;
-        due = due < cap[c] ? due : cap[c];
-        due = due - sent[c] + initial[c] - half;
-        float low = floorf(due);
-        int32_t bits = (int32_t)low & 15;
-        float cut = base + slack * (float)((int32_t)(MORE >> bits & 1) - (int32_t)(FEWER >> bits & 1));
-        float n = low + (due - low >= cut ? 1.0f : 0.0f);
-        n = n > gamma ? gamma : n < -gamma ? -gamma : n;
-        n = fabsf(due) < least_due ? 0.0f : n;
-        out[c] = n;
-        any |= n != 0;
+        out[c] = spikes_of(r, sum[c] + bias[c], theta[c], cap[c], sent[c], initial[c]);
+        any |= out[c] != 0;
     }
     return any;
 }
 
-/* Neurons with memory that send all that is due, as signed digits. theta, initial, bias, cap: one per channel. slope: of
-the leaky ReLU. potential: NULL if `received` is the sum of the input already. spikes: so far, of each neuron; events:
-spikes, digits and messages so far, at each position. out: rows of what is sent, without those of zeros, and fired: which
-they are; room for n. counts: room for one per thread. Returns how many. */
-int64_t fire(const float *received, int64_t stride, const int64_t *where, int64_t n, int64_t channels, int threads,
-             const float *theta, const float *initial, const float *bias, const float *cap, float slope, float slack,
-             float hysteresis, float gamma, float *potential, float *sent, float *spikes, double *events, float *out,
-             int64_t *fired, int64_t *counts) {
+/* One step of the neurons at position `at`, which receive a row. Returns whether they send anything. */
+static int step(const Neurons *g, Rule rule, const float *received, int64_t at, float *out) {
+    int64_t channels = g->channels;
+    float *sent = g->sent + at * channels;
+    if (g->potential) {
+        add(g->potential + at * channels, received, channels);
+        received = g->potential + at * channels;
+    }
+    int any = send(rule, received, sent, g->theta, g->initial, g->cap, g->bias, channels, out);
+    if (any) {
+        add(sent, out, channels);
+        tally(out, channels, g->spikes + at * channels, g->events + 3 * at);
+    }
+    return any;
+}
+
+/* The first step of all neurons, which begins their state. out: what they send, with the resting values. */
+void start(const Neurons *g, const float *received, int64_t stride, int64_t n, int threads, float *out) {
+    const Rule rule = rule_of(g, 0);
+    int64_t channels = g->channels, size = channels * (int64_t)sizeof(float);
+#pragma omp parallel for num_threads(threads)
+    for (int64_t at = 0; at < n; at++) {
+        if (g->potential) memcpy(g->potential + at * channels, g->once, size);
+        memcpy(g->sent + at * channels, g->rest, size);
+        memset(g->spikes + at * channels, 0, size);
+        memset(g->events + 3 * at, 0, 3 * sizeof *g->events);
+        step(g, rule, received + at * stride, at, out + at * channels);
+        add(out + at * channels, g->rest, channels);
+    }
+}
+
+/* Rows of what is sent by the neurons that receive something, without those of zeros, and `fired`: which they are; room
+for n. counts: room for one per thread. Returns how many. */
+int64_t fire(const Neurons *g, const float *received, int64_t stride, const int64_t *where, int64_t n, float hysteresis,
+             int threads, float *out, int64_t *fired, int64_t *counts) {
+    const Rule rule = rule_of(g, hysteresis);
+    int64_t channels = g->channels;
 #pragma omp parallel for num_threads(threads)
     for (int t = 0; t < threads; t++) {
         int64_t kept = n * t / threads;
         for (int64_t i = n * t / threads; i < n * (t + 1) / threads; i++) {
             int64_t at = where ? where[i] : i;
-            float *own = out + kept * channels, *memory = sent + at * channels, *total = spikes + at * channels;
-            const float *sum = received + i * stride;
-            if (potential) {
-                add(potential + at * channels, sum, channels);
-                sum = potential + at * channels;
-            }
-            if (!send(sum, memory, theta, initial, bias, cap, slope, slack, hysteresis, gamma, channels, own)) continue;
-            int32_t burst = 0, digits = 0, messages = 0;
-            for (int64_t c = 0; c < channels; c++) {
-                float size = fabsf(own[c]);
-                uint32_t whole = (uint32_t)(int32_t)size;
-                memory[c] += own[c];
-                total[c] += size;
-                burst += (int32_t)whole;
-                digits += ones(whole ^ 3 * whole);
-                messages += whole > 0;
-            }
-            events[3 * at] += burst;
-            events[3 * at + 1] += digits;
-            events[3 * at + 2] += messages;
-            fired[kept++] = at;
+            if (step(g, rule, received + i * stride, at, out + kept * channels)) fired[kept++] = at;
         }
         counts[t] = kept - n * t / threads;
     }

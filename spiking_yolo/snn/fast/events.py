@@ -1,4 +1,4 @@
-"""Event-driven convolution, pooling and neurons in C: only what an event reaches is computed.
+"""Convolution, pooling and neurons in C: in later steps only what an event reaches is computed.
 
 setup.py builds events.c beside this file where there is a C compiler. The results are those of the
 plain form, but for the order of sums. Float32 on a CPU alone.
@@ -15,8 +15,9 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from spiking_yolo.graph import max_pool
 from spiking_yolo.recipe import Neuron
-from spiking_yolo.snn.layout import Active, rows
+from spiking_yolo.snn.layout import Active, empty, rows
 
 # PyTorch's names for what it uses of an x86-64 processor, each with the instructions of those
 # before it. Other processors have the first one alone.
@@ -78,6 +79,30 @@ class Windows(ctypes.Structure):
     )
 
 
+class Neurons(ctypes.Structure):
+    """See events.c."""
+
+    _fields_ = (
+        ("channels", c_int64),
+        *[
+            (name, c_void_p)
+            for name in (
+                "theta",
+                "initial",
+                "cap",
+                "bias",
+                "once",
+                "rest",
+                "potential",
+                "sent",
+                "spikes",
+                "events",
+            )
+        ],
+        *[(name, c_float) for name in ("slope", "slack", "gamma")],
+    )
+
+
 class Rows(NamedTuple):
     """Rows of a map as the functions of events.c take them: the first number, the distance of rows,
     which, how many.
@@ -123,14 +148,22 @@ class Kernels:
     def __init__(self) -> None:
         functions = library()
         assert functions is not None
-        windows, numbers = ctypes.POINTER(Windows), [c_void_p, c_int64, c_void_p, c_int64, c_int64]
+        windows, neurons = ctypes.POINTER(Windows), ctypes.POINTER(Neurons)
+        given = [c_void_p, c_int64, c_void_p, c_int64]
         weights = [c_void_p, c_int64, c_int64, c_double, c_double, c_double]
         self.convolve, self.pool, self.fire = functions.convolve, functions.pool, functions.fire
-        self.convolve.argtypes = [windows, *numbers, *weights, c_int, *[c_void_p] * 6]
-        self.pool.argtypes = [windows, *numbers, c_int, *[c_void_p] * 7]
-        self.fire.argtypes = [*numbers, c_int, *[c_void_p] * 4, *[c_float] * 4, *[c_void_p] * 7]
+        self.pool_map, self.start = functions.pool_map, functions.start
+        self.count = functions.count
+        self.convolve.argtypes = [windows, *given, c_int64, *weights, c_int, *[c_void_p] * 6]
+        self.pool.argtypes = [windows, *given, c_int64, c_int, *[c_void_p] * 7]
+        self.pool_map.argtypes = [windows, c_void_p, c_int64, c_int, c_void_p]
+        self.count.argtypes = [*given, c_int64, c_float, c_float, c_int, c_void_p, c_void_p]
+        self.start.argtypes = [neurons, c_void_p, c_int64, c_int64, c_int, c_void_p]
+        self.fire.argtypes = [neurons, *given, c_float, c_int, *[c_void_p] * 3]
         for function in (self.convolve, self.pool, self.fire):
             function.restype = c_int64
+        for function in (self.pool_map, self.count, self.start):
+            function.restype = None
         self.scratch = Scratch()
 
     def __reduce__(self) -> tuple[Any, ...]:
@@ -187,7 +220,7 @@ class EventConvolution:
         channels, outputs = x.shape[1], len(self._reached)
         size = given.n * channels
         count = self._kernels.convolve(
-            ctypes.byref(self._windows),
+            self._windows,
             *given,
             channels,
             self._weight.data_ptr(),
@@ -222,53 +255,65 @@ class EventConvolution:
 
 
 class EventPool:
-    """Max pooling of a running sum. total: [N * H * W, C]; pooled: [N, C, H', W'], its maxima; both
-    are updated.
+    """Max pooling of a running sum, whole or where rows were added to it.
+
+    attrs: see graph.max_pool. shape: of the sum, [N, C, H, W].
     """
 
-    def __init__(
-        self,
-        kernels: Kernels,
-        attrs: Mapping[str, Any],
-        shape: torch.Size,
-        total: Tensor,
-        pooled: Tensor,
-    ):
+    def __init__(self, kernels: Kernels, attrs: Mapping[str, Any], shape: torch.Size):
+        self.shape = shape
+        self._result = max_pool(torch.empty(shape, device="meta"), **attrs).shape
         left, _, top, _ = attrs["padding"]
-        sides = *shape[2:], *pooled.shape[2:], *attrs["kernel"], *attrs["stride"]
-        self._windows = Windows(shape[0], *sides, top, left)
-        self._kernels, self._total, self._pooled = kernels, total, pooled
-        self._whole = rows(pooled)
-        self._reached, self._changed = (
-            torch.empty(len(self._whole), dtype=torch.int64) for _ in range(2)
-        )
-        self._maxima, self._before = (torch.empty_like(self._whole) for _ in range(2))
+        sides = *shape[2:], *self._result[2:], *attrs["kernel"], *attrs["stride"]
+        self._kernels, self._windows = kernels, Windows(shape[0], *sides, top, left)
 
-    def __call__(self, x: Active) -> tuple[Active, Tensor]:
-        """After these rows were added: the maxima that have changed, and what they were."""
-        (given, _alive), whole = Rows.of(x), self._whole
-        count = self._kernels.pool(
-            ctypes.byref(self._windows),
-            *given,
-            whole.shape[1],
+    def whole(self, total: Tensor) -> Tensor:
+        """All maxima, [N, C, H', W'], which later calls for a few rows update.
+
+        total: [N * H * W, C], contiguous.
+        """
+        self._pooled = empty(self._result, total, torch.float32)
+        self._kernels.pool_map(
+            self._windows,
+            total.data_ptr(),
+            total.shape[1],
             torch.get_num_threads(),
-            self._total.data_ptr(),
-            self._kernels.scratch("slot", len(whole), torch.int32),
-            self._reached.data_ptr(),
-            whole.data_ptr(),
-            self._changed.data_ptr(),
-            self._maxima.data_ptr(),
-            self._before.data_ptr(),
+            self._pooled.data_ptr(),
         )
-        changed = Active(
-            self._maxima[:count], self._changed[:count], self._pooled.shape, self._pooled
+        return self._pooled
+
+    @cached_property
+    def _room(self) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+        """For the windows that are reached, those that change, and their maxima, now and before."""
+        maxima = torch.empty_like(rows(self._pooled))
+        which = torch.empty(len(maxima), dtype=torch.int64)
+        return which, which.clone(), maxima, maxima.clone()
+
+    def __call__(self, x: Active, total: Tensor) -> tuple[Active, Tensor]:
+        """After these rows were added to the sum: the maxima that have changed, and what they
+        were.
+        """
+        (given, _alive), (reached, changed, maxima, before) = Rows.of(x), self._room
+        count = self._kernels.pool(
+            self._windows,
+            *given,
+            total.shape[1],
+            torch.get_num_threads(),
+            total.data_ptr(),
+            self._kernels.scratch("slot", len(reached), torch.int32),
+            reached.data_ptr(),
+            self._pooled.data_ptr(),
+            changed.data_ptr(),
+            maxima.data_ptr(),
+            before.data_ptr(),
         )
-        return changed, self._before[:count]
+        now = Active(maxima[:count], changed[:count], self._result, self._pooled)
+        return now, before[:count]
 
 
 class EventNeurons:
-    """Neurons with memory that send all that is due in every step, as signed digits; `step.send`
-    has the equations.
+    """Neurons with memory that send all that is due in every step, as signed digits;
+    `functional.send` has the equations.
 
     state: of MemoryState, as rows. parameters: of Parameters. slope: of the leaky ReLU.
     """
@@ -276,54 +321,94 @@ class EventNeurons:
     def __init__(
         self, kernels: Kernels, state: Any, parameters: Any, settings: Neuron, slope: float
     ):
-        self._kernels, self._state, self._settings, self._slope = kernels, state, settings, slope
+        self._kernels, self._state = kernels, state
         channels, p = state.sent.shape[1], parameters
         none = p.theta.new_zeros(())
-        # Else the sum has it already.
-        bias = none if p.bias is None or state.potential is not None else p.bias
+        bias = none if p.bias is None else p.bias
+        # A potential has the bias once it has started.
+        each, once = (bias, none) if state.potential is None else (none, bias)
         cap = p.theta.new_full((), torch.inf) if p.cap is None else p.cap
-        values = (p.theta, p.initial, bias, cap)
+        rest = none if p.rest is None else p.rest
+        values = (p.theta, p.initial, cap, each, once, rest)
         self._parameters = [value.expand(channels).contiguous() for value in values]
-        self._out, self._fired = (
-            torch.empty_like(state.sent),
-            torch.empty(len(state.sent), dtype=torch.int64),
+        memory = (state.potential, state.sent, state.count, state.events)
+        self._neurons = Neurons(
+            channels,
+            *(value.data_ptr() for value in self._parameters),
+            *(None if value is None else value.data_ptr() for value in memory),
+            slope,
+            settings.slack,
+            settings.gamma,
         )
 
     @staticmethod
     def serves(state: Any, parameters: Any) -> bool:
         """Whether neurons with this state and these parameters can be computed so."""
-        values = [
-            v
-            for v in (parameters.theta, parameters.initial, parameters.bias, parameters.cap)
-            if v is not None
-        ]
+        values = [v for v in vars(parameters).values() if v is not None]
         together = (
             state.switches is None and state.events is not None and state.events.shape[1] == 3
         )
         plain = together and all(v.ndim < 2 for v in values)
         return plain and state.sent.dtype == torch.float32 and state.sent.device.type == "cpu"
 
+    def start(self, x: Tensor, out: Tensor) -> Tensor:
+        """The first step, whatever the state. x, out: [N, C, ...]; returns `out`, what is sent."""
+        given, _alive = Rows.of(x)
+        threads = torch.get_num_threads()
+        self._kernels.start(
+            self._neurons, given.values, given.stride, given.n, threads, out.data_ptr()
+        )
+        return out
+
+    @cached_property
+    def _room(self) -> tuple[Tensor, Tensor]:
+        """For what is sent, and by which rows."""
+        sent = self._state.sent
+        return torch.empty_like(sent), torch.empty(len(sent), dtype=torch.int64)
+
     def __call__(self, x: Tensor | Active, hysteresis: float) -> Active:
         """What is sent by the neurons that receive x, [N, C, ...], float32; valid until the next
         call.
         """
-        (given, _alive), s, threads = Rows.of(x), self._state, torch.get_num_threads()
-        n, scratch = self._settings, self._kernels.scratch
+        (given, _alive), threads = Rows.of(x), torch.get_num_threads()
+        out, fired = self._room
         count = self._kernels.fire(
+            self._neurons,
             *given,
-            s.sent.shape[1],
-            threads,
-            *(value.data_ptr() for value in self._parameters),
-            self._slope,
-            n.slack,
             hysteresis,
-            n.gamma,
-            None if s.potential is None else s.potential.data_ptr(),
-            s.sent.data_ptr(),
-            s.count.data_ptr(),
-            s.events.data_ptr(),
-            self._out.data_ptr(),
-            self._fired.data_ptr(),
-            scratch("counts", threads, torch.int64),
+            threads,
+            out.data_ptr(),
+            fired.data_ptr(),
+            self._kernels.scratch("counts", threads, torch.int64),
         )
-        return Active(self._out[:count], self._fired[:count], x.shape)
+        return Active(out[:count], fired[:count], x.shape)
+
+
+class EventCount:
+    """Counts what max pooling sends. state: as rows, of a State with `events` of all channels
+    together.
+    """
+
+    def __init__(self, kernels: Kernels, state: Any):
+        self._kernels, self._state = kernels, state
+
+    @staticmethod
+    def serves(state: Any) -> bool:
+        """Whether such a state can be updated so."""
+        together = state.events is not None and state.events.shape[1] == 3
+        return together and state.count.dtype == torch.float32 and state.count.device.type == "cpu"
+
+    def __call__(self, sent: Tensor | Active, spike_weight: float, rounding: float) -> None:
+        """sent: [N, C, ...], worth |sent| / spike_weight spikes each; less than `rounding` of one
+        does not count.
+        """
+        (given, _alive), state = Rows.of(sent), self._state
+        self._kernels.count(
+            *given,
+            state.count.shape[1],
+            spike_weight,
+            rounding,
+            torch.get_num_threads(),
+            state.count.data_ptr(),
+            state.events.data_ptr(),
+        )

@@ -135,8 +135,10 @@ class NeuronLayer(nn.Module, ABC):
     def prepare(self, s: Any, clock: Clock) -> None:
         """What cannot be part of a pure function, such as random numbers; before each step."""
 
-    def events(self, current: Tensor | Active, clock: Clock) -> Active | None:
-        """The timestep, computed only where something is received; None if that is not possible."""
+    def kernel(self, current: Tensor | Active, clock: Clock) -> Tensor | Active | None:
+        """The timestep in C, the start of the state included, and only where something is received;
+        None if that is not possible.
+        """
         return None
 
     @property
@@ -178,7 +180,8 @@ class NeuronLayer(nn.Module, ABC):
         if self.t == 0:
             if not isinstance(current, Tensor):
                 raise ValueError("the first step needs a current")
-            self._begin(current)
+            self._make_room(current)
+        arrived = current
         if self.phi.softmax:
             current = self._softmax(current)
         elif self.reads_sums:
@@ -190,11 +193,13 @@ class NeuronLayer(nn.Module, ABC):
         time = self.coding.activations(self.t + 1)
         hysteresis = self.has_hysteresis and self.settings.hysteresis > 0
         clock = Clock(self.t, time, spike_weight, self.t == 0, self.drops(self.t), hysteresis)
-        self.prepare(self.state, clock)
-        sent = None if current is None else self.events(current, clock)
-        if sent is not None:
+        sent = None if current is None else self.kernel(current, clock)
+        if isinstance(sent, Active):
             self._largest = [sent.values]
-        else:
+        elif sent is None:
+            if isinstance(arrived, Tensor) and clock.first:
+                self._start(arrived)
+            self.prepare(self.state, clock)
             current = None if current is None else dense(current)
             # Whether complete values were sent first is never asked.
             reports = on_cpu(self.out) and not (clock.first and self.complete)
@@ -345,14 +350,15 @@ class NeuronLayer(nn.Module, ABC):
         self.state = state
         self.out = out
 
-    def _begin(self, current: Tensor) -> None:
+    def _make_room(self, current: Tensor) -> None:
         dtype = torch.promote_types(current.dtype, torch.float32)
         key = current.shape, dtype, current.device
         if self._allocated != key:
             self._allocate(current, dtype, key)
-        else:
-            for value in leaves(self.state):
-                value.zero_()
+
+    def _start(self, current: Tensor) -> None:
+        for value in leaves(self.state):
+            value.zero_()
         self._run.each(self.start, current)
 
     def _allocate(self, current: Tensor, dtype: torch.dtype, key: tuple[Any, ...]) -> None:
@@ -392,7 +398,7 @@ class NeuronLayer(nn.Module, ABC):
     def __getstate__(self) -> dict[str, Any]:
         """A copy has no run: a step works on views of the state, which pickling would separate."""
         attributes = dict(self.__dict__)
-        for name in ("state", "out", "_events"):
+        for name in ("state", "out", "_kernel"):
             attributes.pop(name, None)
         attributes.update(_run=self.backend.step(reports=self.coding.once), _allocated=None, t=0)
         return attributes

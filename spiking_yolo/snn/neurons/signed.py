@@ -10,7 +10,7 @@ from torch import Tensor
 from spiking_yolo.recipe import MAX_GAMMA
 from spiking_yolo.snn import functional as F
 from spiking_yolo.snn.fast import EventNeurons
-from spiking_yolo.snn.layout import Active, per_channel
+from spiking_yolo.snn.layout import Active, dense, per_channel
 from spiking_yolo.snn.neurons.build import register
 from spiking_yolo.snn.neurons.layer import NeuronLayer
 from spiking_yolo.snn.state import Buffers, Clock, Parameters, State, tensor
@@ -43,7 +43,7 @@ class SignedMemory(NeuronLayer):
 
     state_type: ClassVar[type[Any]] = MemoryState
     remembers: ClassVar[bool] = True
-    _events: EventNeurons | None = None
+    _kernel: EventNeurons | None = None
 
     def unneeded(self) -> tuple[str, ...]:
         return (*super().unneeded(), *(("potential",) if self.reads_sums else ()))
@@ -77,14 +77,16 @@ class SignedMemory(NeuronLayer):
             and self.phi.monotone
             and self.plan.sent_dtype is None
         )
-        self._events = (
+        self._kernel = (
             self.backend.event_neurons(self.state, p, self.settings, self.slope) if plain else None
         )
 
-    def events(self, current: Tensor | Active, clock: Clock) -> Active | None:
-        if self._events is None or clock.first or clock.spike_weight != 1:
+    def kernel(self, current: Tensor | Active, clock: Clock) -> Tensor | Active | None:
+        if self._kernel is None or clock.spike_weight != 1:
             return None
-        return self._events(current, clock.hysteresis * self.settings.hysteresis)
+        if clock.first:
+            return self._kernel.start(dense(current), self.out)
+        return self._kernel(current, clock.hysteresis * self.settings.hysteresis)
 
     def total(self, s: MemoryState, z: Tensor | None) -> Tensor:
         """The sum of all input, with what arrives now: z itself for a layer that reads sums."""
