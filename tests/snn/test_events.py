@@ -265,7 +265,9 @@ def test_neurons_of_all_rows_then_of_a_few(
     total = torch.zeros(2, 5, 4, 6)
     for k in (0, 1, 2, 3, 0, 1):
         if k == 0:
-            plain.reset(), tested.reset(), total.zero_()
+            plain.reset()
+            tested.reset()
+            total.zero_()
         x = some(total.shape, seed + k, 1.0 if k == 0 else 0.3) * 0.37
         total = total + x
         current = total if sums else x
@@ -278,7 +280,7 @@ def test_neurons_of_all_rows_then_of_a_few(
         assert torch.equal(sent.dense() if isinstance(sent, Active) else sent, expected)
         assert tested._kernel is not None and plain._kernel is None
         for a, b in zip(vars(plain.state).values(), vars(tested.state).values(), strict=True):
-            assert (a is None and b is None) or torch.equal(a, b)
+            assert a is b or (a is not None and b is not None and torch.equal(a, b))
         plain.has_hysteresis = tested.has_hysteresis = True
 
 
@@ -425,6 +427,11 @@ def test_pytorch_can_be_told_to_use_a_lower_level():
         [sys.executable, "-c", lines], env=environment, check=True, capture_output=True, text=True
     )
     assert run.stdout.split() == ["default"]
+
+
+def test_a_library_of_an_older_release_is_not_used(monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setattr(events, "FUNCTIONS", (*events.FUNCTIONS, "added_later"))
+    assert library.__wrapped__() is None
 
 
 def test_without_the_c_code_nothing_is_event_driven(

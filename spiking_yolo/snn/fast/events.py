@@ -22,6 +22,7 @@ from spiking_yolo.snn.layout import Active, empty, rows
 # PyTorch's names for what it uses of an x86-64 processor, each with the instructions of those
 # before it. Other processors have the first one alone.
 LEVELS = ("default", "avx2", "avx512")
+FUNCTIONS = ("convolve", "pool", "pool_map", "count", "start", "fire")
 
 
 def usable_levels() -> tuple[str, ...]:
@@ -34,14 +35,15 @@ def usable_levels() -> tuple[str, ...]:
 
 
 def load(level: str) -> ctypes.CDLL | None:
-    """The functions of events.c for processors of a level; None if they were not built, or do not
-    load.
+    """The functions of events.c for processors of a level; None if they were not built, are of an
+    older release, or do not load.
     """
     file = Path(__file__).with_name(f"events_{level}.so")
     try:
-        return ctypes.CDLL(str(file))
+        functions = ctypes.CDLL(str(file))
     except OSError:
         return None
+    return functions if all(hasattr(functions, name) for name in FUNCTIONS) else None
 
 
 @cache
