@@ -14,7 +14,6 @@ from spiking_yolo.io import names
 from spiking_yolo.onnx import operators
 from spiking_yolo.onnx.steps import CLOCK, Neurons, Stepped, Synapses
 from spiking_yolo.recipe import MAX_GAMMA, Recipe
-from spiking_yolo.snn.counting import Counts
 from spiking_yolo.snn.layout import per_channel
 from spiking_yolo.snn.plan import NetworkPlan
 from spiking_yolo.snn.pooling import events_of
@@ -52,6 +51,7 @@ class CompleteStep:
         self.graph = plan.graph
         self._neurons = neurons
         self._recipe = recipe
+        self._binary = recipe.neuron_kind.events == "digits"
         self._synapses = Synapses(self.graph, neurons)
         self.by_channel = plan.sliced
         resting = {
@@ -115,7 +115,7 @@ class CompleteStep:
                 tau = self._recipe.encoding.tau
                 x = following[IMAGE] = transmitted(x, states[IMAGE], tau, later)
         values: dict[str, Tensor] = {}
-        counts: dict[str, Counts] = {}
+        events: dict[str, Tensor] = {}
         for node in self.graph.nodes:
             inputs = [values[name] for name in node.inputs]
             if node.name not in self.senders:
@@ -133,9 +133,10 @@ class CompleteStep:
                     spikes = events_of(total if before is None else total - before)
                 if states:
                     following[node.name] = total
-                counts[node.name] = self._counted(node.name, spikes)
+                by_channel = node.name in self.by_channel
+                events[node.name] = operators.count_events(spikes, self._binary, by_channel)
             values[node.name] = value
-        return Stepped(self._synapses.outputs(values, self._neurons), following, counts)
+        return Stepped(self._synapses.outputs(values, self._neurons), following, events)
 
     def _with_rest(self, name: str, value: Tensor, sign: int = 1) -> Tensor:
         rest = self._rests[name]
@@ -176,15 +177,6 @@ class CompleteStep:
         if "bias" in own:
             z = z + per_channel(own["bias"], z)
         return (z if phi.softmax else phi(z)) / theta
-
-    def _counted(self, name: str, spikes: Tensor) -> Counts:
-        """Events at each position, [N, 1, ...], or by channel."""
-        binary = self._recipe.neuron_kind.events == "digits"
-        digits = operators.count_binary_digits if binary else operators.count_digits
-        counts = Counts(spikes, digits(spikes), spikes.clamp(max=1))
-        if name in self.by_channel:
-            return counts
-        return Counts.of(lambda events: events.sum(1, keepdim=True), counts)
 
 
 def transmitted(x: Tensor, before: Tensor, tau: float, later: Tensor) -> Tensor:

@@ -6,6 +6,9 @@ from typing import Any, Literal, Protocol
 
 import onnx
 import torch
+from onnx_ir.passes import Sequential
+from onnx_ir.passes import common as passes
+from onnxscript import optimizer
 from torch import Tensor, nn
 
 from spiking_yolo import __version__
@@ -22,7 +25,7 @@ from spiking_yolo.recipe import Recipe
 from spiking_yolo.snn import operations
 from spiking_yolo.snn.counting import Counts
 
-# none; totals: of each sender, and the operations of the network; maps: at each position too.
+# totals: of each sender, and the operations of the network. maps: at each position.
 Counted = Literal["none", "totals", "maps"]
 
 
@@ -87,8 +90,8 @@ def spiking_model(
         boxes: Instead of the heads one output `detections`, [D, 7]: image of the batch, x1, y1, x2,
             y2 in pixels of the network's input, confidence, class; best first.
         counts: totals: `spikes`, `digits` and `messages` of the call, [batch, senders] (metadata
-            `senders`), and `operations`, [batch, 3], in these countings. maps: also `events.NAME`
-            of each sender, [batch, 3, ...], summed over channels (by channel, [batch, 3 C, ...],
+            `senders`), and `operations`, [batch, 3], in these countings. maps: `events.NAME` of each
+            sender instead, [batch, 3, ...], summed over channels (by channel, [batch, 3 C, ...],
             where a later node takes a slice of them).
         normalised: Images come with mean and standard deviation applied already.
 
@@ -144,19 +147,20 @@ class ExportedStep(nn.Module):
         self.sizes = shapes(step.graph, spec.height, spec.width)
         if boxes is not None and spec.task != "detect":
             raise UserError("a classifier finds no boxes: leave --boxes out")
-        # Operations per event in the first step, and what more it is in later ones.
-        self.costs: dict[str, Tensor] = {}
-        self.more: dict[str, Tensor] = {}
-        if counts != "none":
-            where = step.graph, self.sizes, step.senders
-            first = operations.costs_of_events(*where, first=True)
-            later = operations.costs_of_events(*where)
-            for name in step.senders:
-                by_channel = name in step.by_channel
-                self.costs[name] = first[name] if by_channel else first[name][:, :1]
-                more = later[name] - first[name]
-                if step.states and bool(more.any()):
-                    self.more[name] = more if by_channel else more[:, :1]
+        if counts == "totals":
+            # Operations per event in the first step, and what more it is in later ones.
+            self.costs = self._costs(first=True)
+            more = self._costs(first=False) - self.costs
+            self.more = more if step.states and bool(more.any()) else None
+
+    def _costs(self, first: bool) -> Tensor:
+        """Of each event at each position of all senders, one after the other."""
+        step = self.step
+        costs = operations.costs_of_events(step.graph, self.sizes, step.senders, first)
+        flat: list[Tensor] = []
+        for name, cost in costs.items():
+            flat.append((cost if name in step.by_channel else cost[:, :1]).flatten())
+        return torch.cat(flat)
 
     def states_table(self) -> list[dict[str, Any]]:
         """Input, output and shape of each state."""
@@ -186,11 +190,11 @@ class ExportedStep(nn.Module):
         else:
             for k, output in enumerate(stepped.outputs):
                 results["logits" if self.spec.task == "classify" else f"head_{k}"] = output
-        if self.counted != "none":
-            results |= self._totals(stepped.counts, states)
+        if self.counted == "totals":
+            results |= self._counts(stepped.events, states)
         if self.counted == "maps":
-            for name, counts in stepped.counts.items():
-                results[f"events.{name}"] = torch.cat([one.float() for one in counts], 1)
+            for name, events in stepped.events.items():
+                results[f"events.{name}"] = events
         for name, state in stepped.states.items():
             results[f"next.{name}"] = state
         return results
@@ -203,22 +207,16 @@ class ExportedStep(nn.Module):
             :, None, None
         ]
 
-    def _totals(self, counts: Mapping[str, Counts], states: Sequence[Tensor]) -> dict[str, Tensor]:
-        """Events of each sender, and the synaptic operations of all."""
-        totals: Counts = Counts([], [], [])
-        spent: Counts = Counts([], [], [])
-        for name, count in counts.items():
-            cost = self.costs[name]
-            if name in self.more:
-                cost = cost + (states[0] > 0) * self.more[name]
-            for events, total, operation in zip(count, totals, spent, strict=True):
-                total.append(events.flatten(1).sum(1).float())
-                operation.append((events * cost).flatten(1).sum(1).float())
-        results: dict[str, Tensor] = {}
-        for name, total in totals._asdict().items():
-            results[name] = torch.stack(total, 1)
-        results["operations"] = torch.stack([torch.stack(each).sum(0) for each in spent], 1)
-        return results
+    def _counts(self, events: Mapping[str, Tensor], states: Sequence[Tensor]) -> dict[str, Tensor]:
+        """Events of each sender, and the synaptic operations of all; events: [N, 3, ...]."""
+        # [N, 3, positions, or positions of all channels] of each sender.
+        flat = [one.flatten(1).unflatten(1, (3, -1)) for one in events.values()]
+        sent = torch.stack([one.sum(2) for one in flat], 1)
+        costs = self.costs
+        if self.more is not None:
+            costs = costs + (states[0] > 0) * self.more
+        results = dict(zip(Counts._fields, sent.unbind(2), strict=True))
+        return {**results, "operations": (torch.cat(flat, 2) * costs).sum(2)}
 
 
 def detections(outputs: Sequence[Tensor], spec: Spec, options: DetectionOptions) -> Tensor:
@@ -269,9 +267,17 @@ def _exported(module: ExportedStep, metadata: Mapping[str, str]) -> onnx.ModelPr
             dynamic_shapes=tuple(moving),
             custom_translation_table=operators.TRANSLATIONS,
             opset_version=operators.OPSET,
+            # Its rewriting rules would take minutes.
+            optimize=False,
             verbose=False,
         )
     assert program is not None
+    optimizer.fold_constants(program.model)
+    Sequential(
+        passes.LiftConstantsToInitializersPass(lift_all_constants=True, size_limit=1),
+        passes.DeduplicateInitializersPass(),
+        passes.RemoveUnusedNodesPass(),
+    )(program.model)
     for value, name in zip(program.model.graph.inputs, _inputs(module), strict=True):
         value.name = name
     for value, name in zip(program.model.graph.outputs, names, strict=True):

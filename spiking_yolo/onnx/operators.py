@@ -22,16 +22,23 @@ op: Any = opset18
 _MORE_CODES = sum((more + 1) << (2 * last) for last, more in enumerate(counting.MORE))
 
 
-@torch.library.custom_op("spiking_yolo::count_digits", mutates_args=())
-def count_digits(n: Tensor) -> Tensor:
-    """counting.count_digits: of whole numbers n >= 0."""
-    return counting.count_digits(n)
+@torch.library.custom_op("spiking_yolo::count_events", mutates_args=())
+def count_events(spikes: Tensor, binary: bool, by_channel: bool) -> Tensor:
+    """Spikes, digits and messages at each position.
 
+    Args:
+        spikes: Of each neuron, whole numbers >= 0, [N, C, ...].
+        binary: Whether they travel as binary digits.
+        by_channel: Whether each channel is counted.
 
-@torch.library.custom_op("spiking_yolo::count_binary_digits", mutates_args=())
-def count_binary_digits(n: Tensor) -> Tensor:
-    """counting.count_binary_digits: of whole numbers n >= 0."""
-    return counting.count_binary_digits(n)
+    Returns:
+        The three Counts, [N, 3, ...], or [N, 3 C, ...] by channel.
+    """
+    digits = counting.count_binary_digits if binary else counting.count_digits
+    counts = counting.Counts(spikes, digits(spikes), spikes.clamp(max=1))
+    if not by_channel:
+        counts = counting.Counts.of(lambda count: count.sum(1, keepdim=True), counts)
+    return torch.cat(counts, 1)
 
 
 @torch.library.custom_op("spiking_yolo::thrifty_round", mutates_args=())
@@ -62,10 +69,10 @@ def suppress(boxes: Tensor, scores: Tensor, conf: float, iou: float, max_det: in
     return torch.tensor(chosen, dtype=torch.int64).reshape(-1, 3)
 
 
-@count_digits.register_fake
-@count_binary_digits.register_fake
-def _alike(n: Tensor) -> Tensor:
-    return torch.empty_like(n)
+@count_events.register_fake
+def _counted(spikes: Tensor, binary: bool, by_channel: bool) -> Tensor:
+    channels = 3 * spikes.shape[1] if by_channel else 3
+    return spikes.new_empty((spikes.shape[0], channels, *spikes.shape[2:]))
 
 
 @thrifty_round.register_fake
@@ -86,13 +93,15 @@ def _number(value: float) -> Any:
     return op.Constant(value_float=value)
 
 
-def _onnx_count_digits(n: Any) -> Any:
-    x = op.Cast(n, to=TensorProto.UINT32)
-    return _ones(op.BitwiseXor(x, op.Mul(x, _uint32(3))))
-
-
-def _onnx_count_binary_digits(n: Any) -> Any:
-    return _ones(op.Cast(n, to=TensorProto.UINT32))
+def _onnx_count_events(spikes: Any, binary: bool, by_channel: bool) -> Any:
+    x = op.Cast(spikes, to=TensorProto.UINT32)
+    # As in counting.count_digits.
+    digits = _ones(x if binary else op.BitwiseXor(x, op.Mul(x, _uint32(3))))
+    counts = [spikes, digits, op.Min(spikes, _number(1.0))]
+    if not by_channel:
+        channels = op.Constant(value_ints=[1])
+        counts = [op.ReduceSum(count, channels) for count in counts]
+    return op.Concat(*counts, axis=1)
 
 
 def _ones(x: Any) -> Any:
@@ -129,8 +138,7 @@ def _onnx_suppress(boxes: Any, scores: Any, conf: float, iou: float, max_det: in
 
 
 TRANSLATIONS: dict[Callable[..., Any], Callable[..., Any]] = {
-    torch.ops.spiking_yolo.count_digits.default: _onnx_count_digits,
-    torch.ops.spiking_yolo.count_binary_digits.default: _onnx_count_binary_digits,
+    torch.ops.spiking_yolo.count_events.default: _onnx_count_events,
     torch.ops.spiking_yolo.thrifty_round.default: _onnx_thrifty_round,
     torch.ops.spiking_yolo.suppress.default: _onnx_suppress,
 }

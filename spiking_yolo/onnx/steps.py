@@ -11,7 +11,6 @@ from torch import Size, Tensor
 
 from spiking_yolo.graph import OPS, Graph, Node, forward
 from spiking_yolo.snn import units
-from spiking_yolo.snn.counting import Counts
 from spiking_yolo.snn.layout import per_channel
 
 # The state that counts the steps before this one, [1].
@@ -26,13 +25,13 @@ class Stepped:
     Attributes:
         outputs: Heads in the units of the ANN.
         states: The states by name, for the next step.
-        counts: Node that sends events -> those of this step at each position, [N, 1, ...], or by
-            channel where a slice of them is taken.
+        events: Node that sends events -> the Counts of this step at each position, [N, 3, ...],
+            or by channel, [N, 3 C, ...], where a slice of them is taken.
     """
 
     outputs: Sequence[Tensor]
     states: Mapping[str, Tensor] = field(default_factory=dict)
-    counts: Mapping[str, Counts] = field(default_factory=dict)
+    events: Mapping[str, Tensor] = field(default_factory=dict)
 
 
 class Step(Protocol):
