@@ -90,9 +90,9 @@ def spiking_model(
         boxes: Instead of the heads one output `detections`, [D, 7]: image of the batch, x1, y1, x2,
             y2 in pixels of the network's input, confidence, class; best first.
         counts: totals: `spikes`, `digits` and `messages` of the call, [batch, senders] (metadata
-            `senders`), and `operations`, [batch, 3], in these countings. maps: `events.NAME` of each
-            sender instead, [batch, 3, ...], summed over channels (by channel, [batch, 3 C, ...],
-            where a later node takes a slice of them).
+            `senders`), and `operations`, [batch, 3], in these countings. maps: `events.NAME` of
+            each sender instead, [batch, 3, ...], summed over channels (by channel, [batch, 3 C,
+            ...], where a later node takes a slice of them).
         normalised: Images come with mean and standard deviation applied already.
 
     Raises:
