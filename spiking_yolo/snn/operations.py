@@ -196,8 +196,8 @@ def costs_of_events(
         first: In the first step, in which products store their right operand.
     """
     sent = {name: torch.zeros(shapes[name], requires_grad=True) for name in senders}
-    counts = {name: Counts.alike(zeros).stacked() for name, zeros in sent.items()}
     with torch.enable_grad():
+        counts = {name: Counts.alike(zeros).stacked() for name, zeros in sent.items()}
         by_layer = operations_by_layer(graph, counts, shapes, counts if first else None)
         total = sum(operations.digits.sum() for operations in by_layer.values())
         # Where no event reaches a weight.
