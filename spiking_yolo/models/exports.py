@@ -49,14 +49,14 @@ def refuse_export(path: Path, head: bytes) -> None:
         )
     if re.match(rb"\s*<(!doctype )?html", head, re.IGNORECASE):
         raise UserError(f"cannot open {path}: it is a web page: download the file itself")
-    if name := _format(path, head):
+    if name := export_format(path, head):
         raise UserError(
             f"cannot open {path}: it is an export to {name}: give the .pt that it was made from"
         )
 
 
-def _format(path: Path, head: bytes) -> str:
-    """The format that a network was exported to; empty for anything else."""
+def export_format(path: Path, head: bytes) -> str:
+    """The format that a network was exported to; empty for anything else. See `refuse_export`."""
     for name, (pattern, _) in EXPORTS.items():
         if pattern and re.match(pattern, head, re.DOTALL):
             return name

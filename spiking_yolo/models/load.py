@@ -23,7 +23,8 @@ from spiking_yolo.io.names import Size, input_size, reason, size_name
 from spiking_yolo.io.tensors import check_finite, read_safetensors, write_safetensors
 from spiking_yolo.models.classifiers import TORCHVISION, build, load_torchvision
 from spiking_yolo.models.darknet_weights import load_darknet
-from spiking_yolo.models.exports import HEAD, refuse_export
+from spiking_yolo.models.exports import HEAD, export_format, refuse_export
+from spiking_yolo.models.onnx.network import load_onnx
 from spiking_yolo.models.spec import Spec, check_network, check_spec
 from spiking_yolo.models.ultralytics import open_isolated
 from spiking_yolo.models.yolo_checkpoint import BRANCHES, read_checkpoint
@@ -142,10 +143,10 @@ def load_ann(
     head: str | None = None,
     resize: str | None = None,
 ) -> Ann:
-    """Load and trace a network: darknet, a checkpoint of ours, YOLOv5, Ultralytics, torchvision.
+    """Load a network: darknet, a checkpoint of ours, YOLOv5, Ultralytics, torchvision, ONNX.
 
     Args:
-        weights: A .weights, .safetensors or .pt file, or a name of `spiking-yolo zoo`.
+        weights: A .weights, .safetensors, .pt or .onnx file, or a name of `spiking-yolo zoo`.
         cfg: Of a darknet network; or torchvision:NAME, for a state dict of that network.
         names: File of class names, by default beside the weights.
         imgsz: Input size in pixels, the side of a square or (height, width).
@@ -173,6 +174,8 @@ def load_ann(
         raise UserError(
             f"{path} holds its own layers and class names: leave out {' and '.join(options[::2])}"
         )
+    if kind == "onnx" and cfg is not None:
+        raise UserError(f"{path} holds its own layers: leave out --cfg")
     if size is not None:
         options += ["--imgsz", size_name(size)]
     if head is not None:
@@ -189,6 +192,10 @@ def load_ann(
         digest = sha256(path)
         if isolated:
             options.append("--trust-weights")
+    elif kind == "onnx":
+        graph, spec = load_onnx(path, names, size)
+        spec = _resized(spec, size, resize)
+        digest = sha256(path)
     else:
         if kind == "torchvision":
             model, spec, digest = load_torchvision(path, str(cfg), names)
@@ -222,10 +229,10 @@ def _open_pickle(
 
 
 def file_kind(path: Path) -> str:
-    """ "safetensors", "pickle" or "darknet", by the first bytes of a file.
+    """ "safetensors", "pickle", "onnx" or "darknet", by the first bytes of a file.
 
     Raises:
-        UserError: There is no file, it cannot be read, or it is an export.
+        UserError: There is no file, it cannot be read, or it is another export.
     """
     if os.path.isdir(path):
         refuse_export(path, b"")
@@ -240,6 +247,8 @@ def file_kind(path: Path) -> str:
     # safetensors: the length of the JSON header, then the header.
     if head[8:9] == b"{" and int.from_bytes(head[:8], "little") < size:
         return "safetensors"
+    if export_format(path, head) == "ONNX":
+        return "onnx"
     refuse_export(path, head)
     if head.startswith((b"PK", b"\x80")) or path.suffix in (".pt", ".pth"):
         return "pickle"
@@ -278,4 +287,4 @@ def _resize(spec: Spec, name: str) -> Resize:
     if name != "letterbox":
         raise UserError(f"resize must be stretch or letterbox, not {name!r}")
     # Each family has a grey of its own.
-    return spec.resize if spec.resize.startswith("letterbox") else "letterbox"
+    return spec.resize if spec.resize.startswith(("letterbox", "corner")) else "letterbox"

@@ -115,7 +115,7 @@ def network_of(
     heads, stride = _heads(builder, head_state, parts, len(sources[-1]))
     size = _input_size(saved, state, stride)
     height, width = size or (GUESS, GUESS)
-    names = _names(state.get("names"), heads[0].classes)
+    names = names_of(state.get("names"), heads[0].classes)
     nms = branches != BRANCHES["one2one"]
     spec = Spec("detect", names, height, width, "letterbox-114", heads, stride=stride, nms=nms)
     if size is None and not sized:
@@ -229,7 +229,7 @@ def _heads(
     return tuple(heads), stride
 
 
-def _names(value: Any, classes: int) -> tuple[str, ...]:
+def names_of(value: Any, classes: int) -> tuple[str, ...]:
     """Class names from a list or a dict by number. Raises UserError unless each class has one."""
     names = list(value) if isinstance(value, (list, tuple)) else None
     if isinstance(value, dict) and sorted(map(str, value)) == sorted(map(str, range(len(value)))):

@@ -16,7 +16,7 @@ from spiking_yolo.graph import forward
 from spiking_yolo.models.checkpoint_file import read_objects, stand_in, tensor_of
 from spiking_yolo.models.load import load_ann
 from spiking_yolo.models.spec import HeadSpec, Spec
-from spiking_yolo.models.yolo_checkpoint import _input_size, _names
+from spiking_yolo.models.yolo_checkpoint import _input_size, names_of
 
 ROOT = Path(__file__).parents[2]
 PUBLIC = ROOT.parent / "shared" / "zoo" / "yolov5n.pt"
@@ -149,12 +149,12 @@ def test_forms_of_a_size(size: Any):
 
 @pytest.mark.parametrize("names", [["a", "b"], ("a", "b"), {1: "b", 0: "a"}, {"0": "a", "1": "b"}])
 def test_forms_of_names(names: Any):
-    assert _names(names, 2) == ("a", "b")
+    assert names_of(names, 2) == ("a", "b")
     with pytest.raises(UserError, match="it has 2 names of its 3 classes"):
-        _names(names, 3)
+        names_of(names, 3)
     for wrong in ({1: "a", 2: "b"}, None, "ab"):
         with pytest.raises(UserError, match="it has no names of its 2 classes"):
-            _names(wrong, 2)
+            names_of(wrong, 2)
 
 
 @needs_public

@@ -1,0 +1,160 @@
+"""Detectors from ONNX files: a file in, a Graph and a Spec out."""
+
+import ast
+import json
+import warnings
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+from spiking_yolo.errors import Notice, UserError
+from spiking_yolo.graph import Graph, Node
+from spiking_yolo.io.names import LARGEST, STRIDE, Size, printable
+from spiking_yolo.models.darknet_weights import class_names
+from spiking_yolo.models.onnx.file import OnnxModel, read_onnx
+from spiking_yolo.models.onnx.head import HeadMaps, find_head
+from spiking_yolo.models.onnx.layers import translate
+from spiking_yolo.models.onnx.translation import Translation
+from spiking_yolo.models.spec import Spec
+from spiking_yolo.models.yolo_checkpoint import names_of
+
+# Characters of the class names in a file, at most.
+LONGEST_NAMES = 1 << 18
+SIZE_WAY_OUT = "give the size by --imgsz (imgsz=...), or export the network with a fixed size"
+
+
+def load_onnx(
+    path: Path, names: str | Path | None = None, imgsz: Size | None = None
+) -> tuple[Graph, Spec]:
+    """Graph and Spec of a detector in an ONNX file, of which nothing is run.
+
+    Args:
+        path: The file.
+        names: A file of class names, for one that holds none.
+        imgsz: Height and width in pixels, for a file that leaves them open.
+
+    Raises:
+        UserError: The file is damaged, or holds no detector that is known here.
+    """
+    try:
+        model = read_onnx(path)
+        size = _size(model, imgsz)
+        t, values = translate(model, size, budget=path.stat().st_size)
+        head = find_head(model, values, size)
+        graph = _graph(t, head)
+        spec = _spec(path, model, head, size, names)
+    except UserError as error:
+        raise UserError(
+            f"cannot open {path}: {printable(' '.join(str(error)[:400].split()))}"
+        ) from error
+    if head.note:
+        warnings.warn(Notice(head.note), stacklevel=3)
+    graph, spec = _without_normalisation(graph, spec)
+    if spec.resize == "corner-114":
+        graph = _of_rgb(graph)
+    return graph, spec
+
+
+def _size(model: OnnxModel, imgsz: Size | None) -> Size:
+    """Height and width for which the file is read. Raises UserError if nobody says them."""
+    batch, _, height, width = model.shape
+    if batch not in (None, 1):
+        raise UserError(f"it takes {batch} images at a time: export it with batch=1")
+    if height is None or width is None:
+        sides = imgsz or _sides(model.metadata.get("imgsz", ""))
+        if sides is None:
+            raise UserError(f"the size of its images is open: {SIZE_WAY_OUT}")
+        return sides
+    if not (0 < height <= LARGEST and 0 < width <= LARGEST):
+        raise UserError(f"its images have {height} x {width} pixels: {SIZE_WAY_OUT}")
+    return height, width
+
+
+def _sides(text: str) -> Size | None:
+    """The size that Ultralytics writes, "[640, 640]"."""
+    sides = [int(part) for part in text.strip("[] ").split(",") if part.strip().isdecimal()]
+    if len(sides) != 2 or not 0 < min(sides) <= max(sides) <= LARGEST:
+        return None
+    return sides[0], sides[1]
+
+
+def _graph(t: Translation, head: HeadMaps) -> Graph:
+    """The nodes from which the head's maps are computed, those of each level joined."""
+    outputs: list[str] = []
+    for k, level in enumerate(head.levels):
+        joined = level[0]
+        if len(level) > 1:
+            joined = t.emit("concat", f"head_{k}", *level)
+        outputs.append(joined.node)
+    return Graph(tuple(t.nodes.values()), tuple(outputs), t.tensors).up_to(*outputs)
+
+
+def _spec(
+    path: Path, model: OnnxModel, head: HeadMaps, size: Size, names: str | Path | None
+) -> Spec:
+    classes = head.heads[0].classes
+    stride = STRIDE
+    for level in head.levels:
+        height, width = level[0].shape[2:]
+        if size[0] % height or size[1] % width or size[0] // height != size[1] // width:
+            raise UserError(
+                f"its images of {size[0]} x {size[1]} pixels are no whole number of cells"
+            )
+        stride = max(stride, size[0] // height)
+    texts = _names(model, classes)
+    if texts is not None and names is not None:
+        raise UserError("it holds its own class names: leave out --names")
+    if texts is None:
+        texts = class_names(path, names, classes)
+    resize = "corner-114" if head.heads[0].kind == "yolox" else "letterbox-114"
+    return Spec("detect", texts, *size, resize, head.heads, stride=stride, nms=head.nms)
+
+
+def _names(model: OnnxModel, classes: int) -> tuple[str, ...] | None:
+    """The class names in a file, as text of Python or JSON; None if there are none."""
+    text = model.metadata.get("names", "")
+    if not text:
+        return None
+    try:
+        if len(text) > LONGEST_NAMES:
+            raise ValueError
+        value: Any = json.loads(text) if text.startswith("[") else ast.literal_eval(text)
+    except (ValueError, SyntaxError, TypeError, MemoryError, RecursionError):
+        return None
+    return names_of(value, classes)
+
+
+def _without_normalisation(graph: Graph, spec: Spec) -> tuple[Graph, Spec]:
+    """Mean and standard deviation that the file itself applies to the image, moved to the Spec."""
+    image = next(node for node in graph.nodes if node.op == "input")
+    users = graph.consumers()[image.name]
+    first = users[0] if len(users) == 1 else image
+    if first.op != "conv" or first.attrs["groups"] != 3:
+        return graph, spec
+    weight, bias = graph.parameters(first)
+    if weight is None or bias is None or weight.shape != (3, 1, 1, 1) or not (weight > 0).all():
+        return graph, spec
+    scale = weight.flatten()
+    if scale.max() < 0.02:
+        # Of values up to 255, which no network leaves as large.
+        scale = scale * 255
+    nodes: list[Node] = []
+    for node in graph.nodes:
+        if node != first:
+            inputs = [image.name if name == first.name else name for name in node.inputs]
+            nodes.append(replace(node, inputs=tuple(inputs)))
+    tensors = {k: v for k, v in graph.tensors.items() if k.rsplit(".", 1)[0] != first.name}
+    mean, std = tuple((-bias / scale).tolist()), tuple((1 / scale).tolist())
+    return Graph(tuple(nodes), graph.outputs, tensors), replace(spec, mean=mean, std=std)
+
+
+def _of_rgb(graph: Graph) -> Graph:
+    """A network of RGB images in 0..1, from one of BGR images in 0..255."""
+    tensors = dict(graph.tensors)
+    image = next(node for node in graph.nodes if node.op == "input")
+    for node in graph.consumers()[image.name]:
+        if node.op != "conv" or node.attrs["groups"] != 1:
+            raise UserError(f"node {node.name!r} reads the image, where a convolution is expected")
+        key = f"{node.name}.weight"
+        tensors[key] = tensors[key].flip(1) * 255
+    return Graph(graph.nodes, graph.outputs, tensors)

@@ -1,0 +1,209 @@
+"""The Graph that an ONNX file becomes, while it grows: nodes, their shapes and their weights."""
+
+import re
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from spiking_yolo.errors import UserError
+from spiking_yolo.graph import OPS, Node
+from spiking_yolo.graph.validate import MAX_NUMBERS
+from spiking_yolo.io.names import label, reason
+from spiking_yolo.models.onnx.operators import ERRORS
+from spiking_yolo.models.onnx.values import Feature, Layout, Value
+
+# Weight and bias.
+Weighted = tuple[Tensor, Tensor]
+
+
+class Translation:
+    """Nodes, in order, and their tensors.
+
+    Args:
+        budget: How many numbers the weights may have in all, so that a file cannot use the same
+            tensor thousands of times.
+    """
+
+    def __init__(self, budget: int) -> None:
+        self.budget = budget
+        self.nodes: dict[str, Node] = {}
+        self.features: dict[str, Feature] = {}
+        self.tensors: dict[str, Tensor] = {}
+        self._channels: dict[Any, Feature] = {}
+
+    def start(self, name: str, shape: tuple[int, int, int, int]) -> Feature:
+        """Add the input."""
+        key = self._new_name(name)
+        self.nodes[key] = Node(key, "input")
+        self.features[key] = Feature(key, torch.Size(shape))
+        return self.features[key]
+
+    def emit(
+        self, op: str, name: str, *inputs: Feature, weights: Weighted | None = None, **attrs: Any
+    ) -> Feature:
+        """Add a node.
+
+        Args:
+            op: A key of OPS.
+            name: Of the ONNX node, from which its own is made.
+            inputs: What it reads.
+            weights: Weight and bias.
+            attrs: Its attributes.
+
+        Raises:
+            UserError: It does not fit its inputs, or is larger than any detector's.
+        """
+        key = self._new_name(name)
+        meta: list[Tensor | None] = [None, None]
+        if weights is not None:
+            self.budget -= weights[0].numel()
+            if self.budget < 0:
+                raise UserError(f"node {key!r}: its weights are used too often: give another file")
+            self.tensors[f"{key}.weight"], self.tensors[f"{key}.bias"] = weights
+            meta = [tensor.to("meta") for tensor in weights]
+        maps = [torch.empty(feature.shape, device="meta") for feature in inputs]
+        try:
+            output = OPS[op](attrs, *meta, *maps)
+        except ERRORS as error:
+            sizes = ", ".join(["x".join(map(str, feature.shape[1:])) for feature in inputs])
+            raise UserError(
+                f"node {key!r} ({op}) does not fit its input of {sizes}: {reason(error)[:80]}"
+            ) from error
+        if not 0 < output.numel() <= MAX_NUMBERS:
+            size = "x".join(map(str, output.shape[1:]))
+            raise UserError(f"node {key!r} ({op}) makes a map of {size:.60}: give another file")
+        self.nodes[key] = Node(key, op, tuple([feature.node for feature in inputs]), attrs)
+        self.features[key] = Feature(key, output.shape)
+        return self.features[key]
+
+    def _new_name(self, name: str) -> str:
+        """A name that is not taken, of the characters that names of nodes may have."""
+        base = re.sub(r"[^\w.+-]+", ".", label(name)).strip(".+-") or "node"
+        key = base
+        count = 1
+        while key in self.nodes:
+            count += 1
+            key = f"{base}_{count}"
+        return key
+
+    def feature_of(self, node: str) -> Feature:
+        return self.features[node]
+
+    def feature(self, value: Value | None) -> Feature | None:
+        """A value as a feature map; None if it is none, nor channels of one."""
+        if isinstance(value, Feature):
+            return value
+        if not isinstance(value, Layout):
+            return None
+        source = value.source
+        index = value.index
+        if index.ndim != 4 or index.shape[2:] != source.shape[2:] or len(index) != 1:
+            return None
+        cells = source.shape[2] * source.shape[3]
+        rows = index[0, :, 0, 0] // cells
+        whole = cells * rows[:, None, None] + torch.arange(cells).view(index.shape[2:])
+        if not torch.equal(index[0].long(), whole.long()):
+            return None
+        return self.channels(source, rows.tolist(), value.scale)
+
+    def channels(self, source: Feature, rows: list[int], scale: float = 1.0) -> Feature | None:
+        """Channels of a map, times a factor.
+
+        Of a convolution they become one of their own, so that neurons behind it have a threshold
+        of their own. None where that cannot be done.
+        """
+        if rows == list(range(source.shape[1])) and scale == 1:
+            return source
+        key = (source.node, tuple(rows), scale)
+        if key in self._channels:
+            return self._channels[key]
+        node = self.nodes[source.node]
+        name = f"{source.node}_{rows[0]}"
+        if node.op == "conv" and node.attrs["groups"] == 1:
+            weight, bias = self.weights(source)
+            own = weight[rows] * scale, bias[rows] * scale
+            read = self.feature_of(node.inputs[0])
+            self._channels[key] = self.emit("conv", name, read, weights=own, **node.attrs)
+        elif rows == list(range(rows[0], rows[0] + len(rows))) and scale == 1:
+            parts = [[rows[0], rows[0] + len(rows), 1]]
+            self._channels[key] = self.emit("slice", name, source, slices=parts)
+        else:
+            return None
+        return self._channels[key]
+
+    def weights(self, feature: Feature) -> Weighted:
+        """Weight and bias of a convolution."""
+        return self.tensors[f"{feature.node}.weight"], self.tensors[f"{feature.node}.bias"]
+
+    def scaled(self, x: Feature, scale: Tensor, shift: Tensor, name: str) -> Feature:
+        """x * scale + shift, where both have a number for each channel.
+
+        Part of the convolution before it, or else a depthwise one, which may become part of the
+        convolution behind it.
+        """
+        node = self.nodes[x.node]
+        if node.op == "conv":
+            weight, bias = self.weights(x)
+            own = weight * scale.view(-1, 1, 1, 1), bias * scale + shift
+            return self.emit(
+                "conv", x.node, self.feature_of(node.inputs[0]), weights=own, **node.attrs
+            )
+        pair = [1, 1]
+        geometry = {"stride": pair, "padding": [0, 0], "dilation": pair, "groups": len(scale)}
+        return self.emit("conv", name, x, weights=(scale.view(-1, 1, 1, 1), shift), **geometry)
+
+    def without_scale(
+        self, x: Feature, weights: Weighted, padded: bool
+    ) -> tuple[Feature, Weighted]:
+        """What a convolution reads and its weights, with the scale before it made part of them.
+
+        padded: Whether it adds zeros at the borders.
+        """
+        node = self.nodes[x.node]
+        weight, bias = weights
+        if node.op != "conv" or node.attrs["groups"] != x.shape[1]:
+            return x, weights
+        if self.nodes[node.inputs[0]].op == "input":
+            # Part of how images enter the network.
+            return x, weights
+        scale, shift = self.weights(x)
+        plain = list(scale.shape[1:]) == [1, 1, 1] and list(node.attrs["stride"]) == [1, 1]
+        if not plain or any(node.attrs["padding"]) or (padded and bool(shift.any())):
+            return x, weights
+        bias = bias + weight.sum((2, 3)) @ shift
+        return self.feature_of(node.inputs[0]), (weight * scale.view(1, -1, 1, 1), bias)
+
+    def unfolded(
+        self, x: Feature, weights: Weighted, geometry: dict[str, Any]
+    ) -> tuple[Feature, Weighted, dict[str, Any]]:
+        """A convolution of the pixels of every 2 x 2 square as channels, as one of the pixels
+        themselves of twice the side, stride and padding; any other as it is.
+        """
+        node = self.nodes[x.node]
+        squares = [self.nodes[name] for name in node.inputs] if node.op == "concat" else []
+        weight, bias = weights
+        if len(squares) != 4 or geometry["groups"] != 1 or geometry["dilation"] != [1, 1]:
+            return x, weights, geometry
+        sources = {square.inputs for square in squares}
+        if len(sources) != 1 or any(square.op != "slice" for square in squares):
+            return x, weights, geometry
+        height, width = weight.shape[2:]
+        parts = weight.unflatten(1, (4, -1))
+        spread = weight.new_zeros(len(weight), parts.shape[2], 2 * height, 2 * width)
+        corners: set[tuple[int, int]] = set()
+        for k, square in enumerate(squares):
+            slices = square.attrs["slices"]
+            places = [part for part in slices if part[1:] == [None, 2]]
+            if len(slices) != 3 or len(places) != 2 or slices[0] != [0, None, 1]:
+                return x, weights, geometry
+            top, left = slices[1][0], slices[2][0]
+            corners.add((top, left))
+            spread[:, :, top::2, left::2] = parts[:, k]
+        if corners != {(0, 0), (0, 1), (1, 0), (1, 1)}:
+            return x, weights, geometry
+        doubled = dict(geometry)
+        for name in ("stride", "padding"):
+            doubled[name] = [2 * side for side in geometry[name]]
+        (source,) = sources
+        return self.feature_of(source[0]), (spread, bias), doubled
