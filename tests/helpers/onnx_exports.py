@@ -112,6 +112,9 @@ class YOLOX(nn.Module):
         self.reg_preds = nn.ModuleList([nn.Conv2d(8, 4, 1) for _ in STRIDES])
         self.obj_preds = nn.ModuleList([nn.Conv2d(8, 1, 1) for _ in STRIDES])
         self.decoded = decoded
+        for conv in self.reg_preds:
+            # Boxes of a width that float32 can centre.
+            nn.init.uniform_(conv.weight, -0.02, 0.02)
 
     def forward(self, x: Tensor) -> Tensor:
         rows: list[Tensor] = []
@@ -147,18 +150,25 @@ def lively(model: nn.Module) -> nn.Module:
 
 
 def export(
-    model: nn.Module, path: Path, dynamo: bool = False, size: int = SIZE, **metadata: str
+    model: nn.Module, path: Path, dynamo: bool = False, opset: int = 12, **metadata: str
 ) -> Path:
-    """Export a model for an image of size x size pixels, with what the file should say of itself."""
+    """Export a model for an image of SIZE x SIZE pixels, with what the file should say of itself.
+
+    The newer of torch's two exporters (dynamo) has a least opset of its own.
+    """
     import onnx
 
     with warnings.catch_warnings(), torch.no_grad():
         warnings.simplefilter("ignore")
-        options: dict[str, Any] = {"dynamo": dynamo, "opset_version": 18 if dynamo else 12}
+        options: dict[str, Any] = {"dynamo": dynamo, "opset_version": 18 if dynamo else opset}
         if dynamo:
             options |= {"external_data": False, "verbose": False}
         torch.onnx.export(
-            lively(model), (torch.zeros(1, 3, size, size),), str(path), input_names=["images"], **options
+            lively(model),
+            (torch.zeros(1, 3, SIZE, SIZE),),
+            str(path),
+            input_names=["images"],
+            **options,
         )
     if metadata:
         proto = onnx.load(path)

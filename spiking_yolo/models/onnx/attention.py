@@ -34,7 +34,7 @@ def scores_of(left: Value, right: Value) -> Scores | None:
     tokens = queries[1].shape[1]
     shape = torch.Size((*left.index.shape[:-2], tokens, tokens))
     sources = left.source, right.source
-    return Scores(sources, rows, key_rows, leading, shape, left.scale * right.scale)
+    return Scores(sources, rows, key_rows, leading, tokens, shape, left.scale * right.scale)
 
 
 def _matrices(layout: Layout, index: Tensor) -> Matrices | None:
@@ -88,7 +88,8 @@ def softmax_of(t: Translation, scores: Scores, name: str) -> Weights | None:
         return None
     heads, areas = _counts(scores)
     products = t.emit("attention_scores", f"{name}_scores", query, key, heads=heads, areas=areas)
-    return Weights(t.emit("activation", name, products, softmax=True).node, scores)
+    weights = t.emit("activation", name, products, softmax=True)
+    return Weights(weights.node, scores, scores.shape)
 
 
 def _counts(scores: Scores) -> tuple[int, int]:
@@ -102,7 +103,8 @@ def attended(t: Translation, left: Value, right: Value, name: str) -> Layout | N
     weights, values = (right, left) if turned else (left, right)
     if not (isinstance(weights, Weights) and isinstance(values, Layout)):
         return None
-    if weights.transposed != turned or values.scale != 1:
+    tokens = weights.scores.tokens
+    if weights.transposed != turned or values.scale != 1 or weights.shape[-2:] != (tokens, tokens):
         return None
     index = values.index.transpose(-1, -2) if turned else values.index
     matrices = _matrices(values, index)
@@ -113,7 +115,8 @@ def attended(t: Translation, left: Value, right: Value, name: str) -> Layout | N
     value = None if rows is None else t.channels(values.source, rows)
     if value is None:
         return None
-    tokens = matrices[1].shape[1]
+    if matrices[1].shape[1] != tokens:
+        return None
     areas_by_matrix = torch.tensor([[area * tokens] for _, area in scores.leading])
     if not torch.equal(matrices[1].long(), areas_by_matrix + torch.arange(tokens)):
         return None
@@ -127,9 +130,23 @@ def attended(t: Translation, left: Value, right: Value, name: str) -> Layout | N
     return Layout(output, places.transpose(-1, -2) if turned else places)
 
 
-def transposed(weights: Weights, order: list[int]) -> Weights | None:
-    """With the last two axes exchanged; None for another order."""
-    last = len(order) - 1
-    if order != [*range(last - 1), last, last - 1]:
+def rearranged(value: Scores | Weights, meta: Tensor, op: str, order: list[int]) -> Value | None:
+    """Scores or weights of another shape: axes before the last joined or split, or the last two
+    exchanged.
+
+    Args:
+        value: What is rearranged.
+        meta: The result, on the meta device.
+        op: The operator.
+        order: Of the axes, if it transposes them.
+    """
+    last = meta.ndim - 1
+    if op == "Transpose":
+        if isinstance(value, Scores) or order != [*range(last - 1), last, last - 1]:
+            return None
+        return replace(value, shape=meta.shape, transposed=not value.transposed)
+    if op != "Reshape" or meta.shape[-1] != value.shape[-1]:
         return None
-    return replace(weights, transposed=not weights.transposed)
+    if isinstance(value, Weights) and value.transposed:
+        return None
+    return replace(value, shape=meta.shape)

@@ -7,7 +7,7 @@ what it does, and not by how its exporter writes it.
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
-from itertools import permutations
+from itertools import chain, permutations
 
 import torch
 from torch import Tensor
@@ -72,7 +72,7 @@ def find_head(model: OnnxModel, values: Mapping[str, Value], size: Size) -> Head
         # Some decode every level by itself before they join them.
         if head is not None and (best is None or len(head.levels) > len(best.levels)):
             best = head
-    if best is not None:
+    if best is not None and _sources(tail) == set(chain(*best.levels)):
         ops = {value.node.op for value in tail if isinstance(value, Unresolved)}
         return replace(best, nms="TopK" not in ops or "NonMaxSuppression" in ops)
     head = _undecoded(outputs, model, size)
@@ -92,6 +92,17 @@ def _behind(outputs: Sequence[Value], values: Mapping[str, Value]) -> list[Value
                 needed.update(map(id, value.args))
     tail.reverse()
     return tail
+
+
+def _sources(tail: Sequence[Value]) -> set[Feature]:
+    """The maps that the tail reads: those of a head, unless there is more than a head in it."""
+    sources: set[Feature] = set()
+    for value in tail:
+        if isinstance(value, Layout):
+            sources.add(value.source)
+        elif isinstance(value, Unresolved):
+            sources.update([arg for arg in value.args if isinstance(arg, Feature)])
+    return sources
 
 
 def _trials(tail: Sequence[Value]) -> Iterator[tuple[Tensor, dict[Feature, Tensor]]]:
@@ -269,6 +280,9 @@ def _undecoded(outputs: Sequence[Value], model: OnnxModel, size: Size) -> HeadMa
 
 def _refusal(model: OnnxModel, outputs: Sequence[Value], tail: Sequence[Value]) -> UserError:
     """What was not recognised."""
+    task = model.metadata.get("task", "detect")
+    if task != "detect":
+        return UserError(f"it was exported for the task {task:.20}, not detect: {EXPORTS}")
     for value in tail:
         if isinstance(value, Unresolved) and value.node.op == "Conv":
             before = _before(value)
@@ -278,9 +292,6 @@ def _refusal(model: OnnxModel, outputs: Sequence[Value], tail: Sequence[Value]) 
     metas = [value.meta for value in outputs if isinstance(value, Unresolved)]
     if len(outputs) == 1 and any(meta is not None and meta.ndim == 2 for meta in metas):
         return UserError(f"it is a classifier, which has no boxes: {EXPORTS}")
-    task = model.metadata.get("task", "detect")
-    if task != "detect":
-        return UserError(f"it was exported for the task {task:.20}, not detect: {EXPORTS}")
     return UserError(f"what its outputs mean is not known here: {EXPORTS}")
 
 

@@ -13,7 +13,7 @@ import torch
 from torch import Tensor
 
 from spiking_yolo.errors import UserError
-from spiking_yolo.models.onnx.attention import attended, scores_of, softmax_of, transposed
+from spiking_yolo.models.onnx.attention import attended, rearranged, scores_of, softmax_of
 from spiking_yolo.models.onnx.file import OnnxModel, OnnxNode
 from spiking_yolo.models.onnx.operators import (
     CONSTANT_WORK,
@@ -128,8 +128,10 @@ def _layouts(t: Translation, node: OnnxNode, args: Args, move: Evaluator) -> Seq
     elif node.op == "Softmax" and isinstance(first, Scores):
         if node.attrs["axis"] in (-1, len(first.shape) - 1):
             result = softmax_of(t, first, node.name)
-    elif node.op == "Transpose" and isinstance(first, Weights):
-        result = transposed(first, node.attrs.get("perm", []))
+    elif node.op in MOVES and isinstance(first, Scores | Weights):
+        metas = _shapes(node, args, move)
+        if metas is not None:
+            result = rearranged(first, metas[0], node.op, node.attrs.get("perm", []))
     elif node.op in ("Mul", "Div"):
         result = _scaled_by_number(node, args)
     return None if result is None else [result]
@@ -148,17 +150,22 @@ def _scaled_by_number(node: OnnxNode, args: Args) -> Value | None:
 
 
 def _unresolved(node: OnnxNode, args: Args, shape: Evaluator) -> Sequence[Value]:
+    metas: Sequence[Tensor | None] = [None] * len(node.outputs)
+    known = _shapes(node, args, shape)
+    return [Unresolved(node, tuple(args), part, meta) for part, meta in enumerate(known or metas)]
+
+
+def _shapes(node: OnnxNode, args: Args, shape: Evaluator) -> Sequence[Tensor] | None:
+    """The outputs on the meta device; None where they are not known."""
     metas: list[Tensor | None] = []
-    known = True
     for arg in args:
         meta = meta_of(arg)
-        known = known and (arg is None or meta is not None)
+        if meta is None and arg is not None:
+            return None
         metas.append(meta)
-    outputs: Sequence[Tensor | None] = [None] * len(node.outputs)
-    if known:
-        with suppress(Unsupported):
-            outputs = shape(node, metas)
-    return [Unresolved(node, tuple(args), part, meta) for part, meta in enumerate(outputs)]
+    with suppress(Unsupported):
+        return shape(node, metas)
+    return None
 
 
 def conv(t: Translation, node: OnnxNode, args: Args) -> Feature | None:
@@ -431,9 +438,7 @@ def cut(t: Translation, node: OnnxNode, args: Args) -> Feature | None:
     return _joined_slice(t, node.name, x, slices)
 
 
-def _joined_slice(
-    t: Translation, name: str, x: Feature, slices: list[list[int | None]]
-) -> Feature:
+def _joined_slice(t: Translation, name: str, x: Feature, slices: list[list[int | None]]) -> Feature:
     """A slice as a node, joined with one before it of other axes: rows first, then columns."""
     before = t.nodes[x.node]
     whole = [0, None, 1]

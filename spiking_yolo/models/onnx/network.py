@@ -1,7 +1,6 @@
 """Detectors from ONNX files: a file in, a Graph and a Spec out."""
 
 import ast
-import json
 import warnings
 from dataclasses import replace
 from pathlib import Path
@@ -111,14 +110,14 @@ def _spec(
 
 
 def _names(model: OnnxModel, classes: int) -> tuple[str, ...] | None:
-    """The class names in a file, as text of Python or JSON; None if there are none."""
+    """The class names in a file, a list or dict as Python writes it; None if there are none."""
     text = model.metadata.get("names", "")
     if not text:
         return None
     try:
         if len(text) > LONGEST_NAMES:
             raise ValueError
-        value: Any = json.loads(text) if text.startswith("[") else ast.literal_eval(text)
+        value: Any = ast.literal_eval(text)
     except (ValueError, SyntaxError, TypeError, MemoryError, RecursionError):
         return None
     return names_of(value, classes)

@@ -206,6 +206,7 @@ OPERATORS: dict[str, tuple[Callable[..., Results], int]] = {
     "Sub": (_one(lambda a, x, y: x - y), _DATA),
     "Mul": (_one(lambda a, x, y: x * y), _DATA),
     "Div": (_one(_divide), _DATA),
+    "Mod": (_one(lambda a, x, y: torch.remainder(x, y)), _DATA),
     "Pow": (_one(lambda a, x, y: x**y), _DATA),
     "Exp": (_one(lambda a, x: x.exp()), _DATA),
     "Sqrt": (_one(lambda a, x: x.sqrt()), _DATA),

@@ -4,7 +4,7 @@ import re
 from typing import Any
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from spiking_yolo.errors import UserError
 from spiking_yolo.graph import OPS, Node
@@ -15,6 +15,7 @@ from spiking_yolo.models.onnx.values import Feature, Layout, Value
 
 # Weight and bias.
 Weighted = tuple[Tensor, Tensor]
+RESERVED = set(dir(nn.ModuleDict()))
 
 
 class Translation:
@@ -78,11 +79,11 @@ class Translation:
         return self.features[key]
 
     def _new_name(self, name: str) -> str:
-        """A name that is not taken, of the characters that names of nodes may have."""
-        base = re.sub(r"[^\w.+-]+", ".", label(name)).strip(".+-") or "node"
+        """A name that is not taken, and that a module of torch can have."""
+        base = re.sub(r"\W+", "_", label(name)).strip("_") or "node"
         key = base
         count = 1
-        while key in self.nodes:
+        while key in self.nodes or key in RESERVED:
             count += 1
             key = f"{base}_{count}"
         return key

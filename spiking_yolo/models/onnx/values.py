@@ -43,13 +43,15 @@ class Scores:
     Attributes:
         queries, keys: By head, the channels of the source, one after the other.
         leading: Head and area of each matrix, in order.
-        shape: Of all.
+        tokens: T.
+        shape: Of all; some join the axes before the last.
     """
 
     source: tuple[Feature, Feature]
     queries: list[int]
     keys: list[int]
     leading: list[tuple[int, int]]
+    tokens: int
     shape: torch.Size
     scale: float = 1.0
 
@@ -60,6 +62,7 @@ class Weights:
 
     node: str
     scores: Scores
+    shape: torch.Size
     transposed: bool = False
 
 
@@ -88,7 +91,7 @@ def meta_of(value: "Value | None") -> Tensor | None:
     match value:
         case Tensor():
             return value
-        case Feature(shape=shape):
+        case Feature(shape=shape) | Scores(shape=shape) | Weights(shape=shape):
             return torch.empty(shape, device="meta")
         case Layout(index=index):
             return torch.empty(index.shape, device="meta")
