@@ -56,8 +56,8 @@ class SpikingYOLO:
 
     Args:
         weights: A darknet .weights file, a checkpoint (.safetensors) of `train`, a converted
-            network, a .pt of YOLOv5 or Ultralytics, or a Converted. Default: the public Tiny-YOLOv3
-            that comes with the package.
+            network, a .pt of YOLOv5 or Ultralytics, an .onnx of these, YOLOv7-tiny or YOLOX, or a
+            Converted. Default: the public Tiny-YOLOv3 that comes with the package.
         method: A registered conversion method (see `list_methods`), a recipe.json or a Recipe.
         settings: Settings of the method to change, such as {"neuron.gamma": 4}.
         cfg: The network's .cfg, if it does not lie beside the weights.

@@ -53,7 +53,8 @@ class WeightsOptions(Options):
 
     weights: Path | None = setting(
         None,
-        "darknet .weights, .safetensors, a .pt of YOLOv5 or Ultralytics, or a name of the verb zoo"
+        "darknet .weights, .safetensors, a .pt of YOLOv5 or Ultralytics, an .onnx of these,"
+        " YOLOv7-tiny or YOLOX, or a name of the verb zoo"
         " (default: the Tiny-YOLOv3 that comes with the package)",
     )
     trust_weights: bool = setting(

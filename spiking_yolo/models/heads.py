@@ -207,17 +207,18 @@ def yolov8(x: Tensor, head: HeadSpec, imgsz: Size) -> Decoded:
 
 @register("yolox", values=lambda head: 5 + head.classes, overlap=True)
 def yolox(x: Tensor, head: HeadSpec, imgsz: Size) -> Decoded:
-    """[N, 5 + C, H, W]: the centre in cells from the corner of its own, logarithms of width and
-    height in cells, and logits of objectness and classes; K runs row, column.
+    """[N, 5 + C, H, W]: the centre in cells from the corner of its cell, logarithms of the size in
+    cells, logits of objectness and classes; K runs row, column.
     """
     height, width = x.shape[-2:]
-    tx, ty, tw, th, objectness = x[:, :5].unbind(1)
+    cells = x.permute(0, 2, 3, 1)
     col, row = grid(x, height, width)
-    cx = (col + tx) / width
-    cy = (row + ty) / height
-    boxes = corners(cx, cy, tw.exp() / width, th.exp() / height)
-    scores = objectness.sigmoid().unsqueeze(1) * x[:, 5:].sigmoid()
-    return boxes.flatten(1, 2), scores.flatten(2).transpose(1, 2)
+    cx = (cells[..., 0] + col) / width
+    cy = (cells[..., 1] + row) / height
+    w = cells[..., 2].exp() / width
+    h = cells[..., 3].exp() / height
+    scores = cells[..., 4:5].sigmoid() * cells[..., 5:].sigmoid()
+    return corners(cx, cy, w, h).flatten(1, 2), scores.flatten(1, 2)
 
 
 def grid(like: Tensor, height: int, width: int) -> tuple[Tensor, Tensor]:

@@ -10,25 +10,8 @@ from spiking_yolo.convert.train_thresholds import error
 from spiking_yolo.decode.boxes import decode
 from spiking_yolo.errors import UserError
 from spiking_yolo.graph import Graph, Node
-from spiking_yolo.models.heads import HEADS, HeadSpec, corners, grid, register
+from spiking_yolo.models.heads import HEADS, HeadSpec
 from spiking_yolo.models.spec import Spec, check_network, check_spec
-
-
-@register("yolox", values=lambda head: 5 + head.classes, overlap=True)
-def yolox(x, head, imgsz):
-    """[N, 5 + C, H, W]: the centre in cells from the cell's corner, log of the size in cells,
-    objectness, classes (Ge et al. 2021).
-    """
-    height, width = x.shape[-2:]
-    cells = x.permute(0, 2, 3, 1)
-    col, row = grid(x, height, width)
-    cx = (cells[..., 0] + col) / width
-    cy = (cells[..., 1] + row) / height
-    w = cells[..., 2].exp() / width
-    h = cells[..., 3].exp() / height
-    scores = cells[..., 4:5].sigmoid() * cells[..., 5:].sigmoid()
-    return corners(cx, cy, w, h).flatten(1, 2), scores.flatten(1, 2)
-
 
 SPEC = Spec("detect", ("a", "b"), 64, 96, heads=(HeadSpec("yolox", classes=2, num=1),))
 

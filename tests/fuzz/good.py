@@ -4,6 +4,7 @@ import json
 import sys
 import tarfile
 from functools import partial
+from importlib.util import find_spec
 from pathlib import Path
 from types import ModuleType
 from unittest.mock import patch
@@ -11,6 +12,7 @@ from unittest.mock import patch
 import torch
 from helpers.calibrating import calibrate_on
 from helpers.classifying import write_data, write_network
+from helpers.onnx_exports import Anchored, export
 from helpers.tiny import NAMES, YOLO, photo, run_tool, write_tiny
 from torch import nn
 
@@ -36,8 +38,8 @@ VOC = (
 
 
 def write_detector(folder: Path) -> None:
-    """A darknet detector, what belongs to it, a YOLOv5, photographs, and the boxes in them in every
-    format.
+    """A darknet detector, what belongs to it, a YOLOv5 as .pt and as .onnx, photographs, and the
+    boxes in them in every format.
     """
     folder.mkdir()
     weights = write_tiny(folder, cfg=YOLO.replace("=64", "=32"))
@@ -53,6 +55,9 @@ def write_detector(folder: Path) -> None:
         folder / "net.safetensors",
     )
     write_yolov5(folder / "yolo.pt")
+    if find_spec("onnx"):
+        torch.manual_seed(0)
+        export(Anchored(nn.ReLU()), folder / "yolo.onnx")
     calibrate_on(folder / "yolo.pt", [str(folder / "photos" / "a.png")])
     write_boxes(folder)
 

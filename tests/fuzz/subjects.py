@@ -4,6 +4,7 @@ import os
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import lru_cache
+from importlib.util import find_spec
 from pathlib import Path
 from shutil import copytree, rmtree
 from typing import Any
@@ -98,6 +99,8 @@ SUBJECTS = {
     ),
     "options": Subject("", ()),
 }
+if find_spec("onnx"):
+    SUBJECTS["onnx"] = Subject("yolo.onnx", (*_DETECT, "yolo.onnx"))
 
 
 def write_all(good: Path) -> None:

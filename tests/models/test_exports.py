@@ -19,7 +19,6 @@ POINTER = (
 )
 # First bytes as the exporters write them.
 CONTENTS = {
-    "ONNX": b"\x08\x08\x12\x07pytorch\x1a\x052.5.1:\x80\x01",
     "Core ML": b"\x08\x06\x12\xb4\x03\n\x1e\n\x05image",
     "TensorFlow": b"\n\x2c\n\x05input\x12\x0bPlaceholder",
     "TFLite": b"\x1c\x00\x00\x00TFL3\x14\x00 \x00",
@@ -30,7 +29,6 @@ CONTENTS = {
     "ExecuTorch": b"\x1c\x00\x00\x00ET12\x04\x00",
 }
 NAMES = {
-    "best.onnx": "ONNX",
     "best_float32.tflite": "TFLite",
     "best.engine": "TensorRT",
     "best.pb": "TensorFlow",
@@ -38,7 +36,7 @@ NAMES = {
     "best.mlmodel": "Core ML",
     "best.torchscript": "TorchScript",
     "best.mnn": "MNN",
-    "BEST.ONNX": "ONNX",
+    "BEST.TFLITE": "TFLite",
 }
 
 
@@ -121,13 +119,13 @@ def test_what_is_no_export(tmp_path: Path):
 @pytest.mark.parametrize("verb", ["detect", "convert"])
 def test_the_command_line_says_it_in_one_line(tmp_path: Path, verb: str, capsys: Any):
     path = tmp_path / "best.pt"
-    path.write_bytes(CONTENTS["ONNX"])
+    path.write_bytes(CONTENTS["OpenVINO"])
     args = [photo(tmp_path / "a.png"), "--weights", path, "--project", tmp_path / "runs"]
     if verb == "convert":
         args = [path, "-o", tmp_path / "net.safetensors"]
     assert run_tool(verb, *args) == 2
     said = capsys.readouterr().err
-    assert "export to ONNX" in said and len(said.splitlines()) == 1
+    assert "export to OpenVINO" in said and len(said.splitlines()) == 1
 
 
 def layer(name: str, **modules: bytes) -> bytes:

@@ -21,7 +21,6 @@ from spiking_yolo.graph import forward
 from spiking_yolo.graph.modules import Attention
 from spiking_yolo.models import ultralytics as isolated
 from spiking_yolo.models.load import Ann, load_ann
-from spiking_yolo.models.spec import HeadSpec, Spec
 
 onnx: Any = pytest.importorskip("onnx", reason="onnx is not installed (extra onnx)")
 pytest.importorskip("onnxruntime", reason="onnxruntime is not installed (extra onnx)")
@@ -117,18 +116,6 @@ def test_maps_without_boxes_are_those_of_yolov7_tiny(tmp_path: Path):
     path = export(Anchored(ACTS["silu"], decoded=False), tmp_path / "b.onnx")
     with pytest.raises(UserError, match=r"maps of a YOLO with anchors.*--grid"):
         load_ann(path)
-
-
-def test_head_of_yolox_by_hand():
-    x = torch.tensor([0.2, 0.7, 0.1, -0.4, 2.0, 0.5]).view(1, 6, 1, 1).expand(1, 6, 2, 2)
-    boxes, scores = decode([x], Spec("detect", ("a",), 32, 32, heads=(HeadSpec("yolox", 1, 1),)))
-    cx, cy = 1 + 0.2, 0.7
-    w, h = torch.tensor(0.1).exp(), torch.tensor(-0.4).exp()
-    # Of column 1, row 0, in cells of 16 pixels.
-    wanted = torch.stack([cx - w / 2, cy - h / 2, cx + w / 2, cy + h / 2]) / 2
-    torch.testing.assert_close(boxes[0, 1], wanted)
-    sure = torch.tensor(2.0).sigmoid() * torch.tensor(0.5).sigmoid()
-    torch.testing.assert_close(scores[0, 1, 0], sure)
 
 
 @pytest.mark.parametrize("dynamo", [False, True], ids=["torchscript", "dynamo"])

@@ -22,6 +22,8 @@ from spiking_yolo.models.spec import BINS, BOXES, CLASSES
 
 # Numbers of trial values at a time, at most.
 LIVE = 1 << 28
+# Numbers that a comparison with the kinds of heads computes, for each of the values.
+COMPARISON = 64
 # Maps of a level that are joined, at most.
 PARTS = 3
 # Of YOLOv7-tiny, in pixels, for the exports without --grid, which do not hold them.
@@ -85,7 +87,7 @@ def _behind(outputs: Sequence[Value], values: Mapping[str, Value]) -> list[Value
     """The values behind the network from which the outputs are computed, in order."""
     needed = {id(value) for value in outputs}
     tail: list[Value] = []
-    for value in reversed(values.values()):
+    for value in reversed(list(values.values())):
         if id(value) in needed and isinstance(value, Unresolved | Layout):
             tail.append(value)
             if isinstance(value, Unresolved):
@@ -142,7 +144,7 @@ def _trials(tail: Sequence[Value]) -> Iterator[tuple[Tensor, dict[Feature, Tenso
         try:
             args = [of(arg) for arg in value.args]
             result = evaluate(value.node, args)[value.part]
-        except Unsupported:
+        except (Unsupported, IndexError):
             continue
         sources[id(value)] = {}
         for arg in value.args:
@@ -152,6 +154,7 @@ def _trials(tail: Sequence[Value]) -> Iterator[tuple[Tensor, dict[Feature, Tenso
         if live > LIVE:
             return
         if result.ndim == 3 and len(result) == 1 and result.is_floating_point():
+            evaluate.work -= COMPARISON * result.numel()
             own = {maps[node][0]: maps[node][1] for node in sources[id(value)]}
             yield result[0], own
             yield result[0].T, own
@@ -289,8 +292,11 @@ def _refusal(model: OnnxModel, outputs: Sequence[Value], tail: Sequence[Value]) 
             unknown = [node for node in before if node.op not in OPERATORS]
             node = (unknown or before)[-1]
             return UserError(f"{node.title} cannot be converted to a spiking network: {EXPORTS}")
-    metas = [value.meta for value in outputs if isinstance(value, Unresolved)]
-    if len(outputs) == 1 and any(meta is not None and meta.ndim == 2 for meta in metas):
+    flat = any(
+        isinstance(v, Unresolved) and v.meta is not None and v.meta.ndim == 2 for v in outputs
+    )
+    linear = any(isinstance(value, Unresolved) and value.node.op == "Gemm" for value in tail)
+    if len(outputs) == 1 and (flat or linear):
         return UserError(f"it is a classifier, which has no boxes: {EXPORTS}")
     return UserError(f"what its outputs mean is not known here: {EXPORTS}")
 

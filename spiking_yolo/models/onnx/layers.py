@@ -73,15 +73,19 @@ def translate(
             results = _layouts(t, node, args, move)
         if results is None:
             results = _unresolved(node, args, shape)
-        values.update(zip(node.outputs, results, strict=False))
+        for part, name in enumerate(node.outputs):
+            # Nobody reads what a pooling, for example, says of its indices.
+            rest = Unresolved(node, tuple(args), part, None)
+            values[name] = results[part] if part < len(results) else rest
     return t, values
 
 
 def _constants(node: OnnxNode, args: Args, fold: Evaluator) -> Sequence[Value] | None:
     """The outputs of a node of constants, or of the shape of anything."""
     if node.op == "Shape" and args and (meta := meta_of(args[0])) is not None:
-        sides = torch.tensor(meta.shape)
-        return [sides[node.attrs.get("start", 0) : node.attrs.get("end")]]
+        sides = list(meta.shape)
+        with suppress(TypeError):
+            return [torch.tensor(sides[node.attrs.get("start", 0) : node.attrs.get("end")])]
     constants: list[Tensor | None] = []
     for arg in args:
         if arg is not None and not isinstance(arg, Tensor):

@@ -17,7 +17,7 @@ from spiking_yolo.models.onnx.file import OnnxNode
 Results = tuple[Tensor, ...]
 # Numbers in one value, and work on constants and on trial values in all: numbers computed, those of
 # products as often as they are added up.
-NUMBERS, CONSTANT_WORK, TRIAL_WORK = 1 << 26, 1 << 26, 1 << 34
+NUMBERS, CONSTANT_WORK, TRIAL_WORK = 1 << 26, 1 << 26, 1 << 33
 # Of ONNX data types that shapes and decoders are cast to. Floating point is float32 here, whatever
 # its width in the file.
 FLOATS = (1, 10, 11, 16)
@@ -145,10 +145,11 @@ def _slice(
     axes: list[int] | None = None,
     steps: list[int] | None = None,
 ) -> Tensor:
-    axes = axes or list(range(len(starts)))
-    steps = steps or [1] * len(starts)
     parts = [slice(None)] * x.ndim
-    for start, end, axis, step in zip(starts, ends, axes, steps, strict=True):
+    count = len(starts)
+    for start, end, axis, step in zip(
+        starts, ends, axes or range(count), steps or [1] * count, strict=True
+    ):
         parts[axis] = slice(start, end, step)
     return x[tuple(parts)]
 
@@ -167,9 +168,9 @@ def _squeeze(a: Any, x: Tensor, axes: list[int] | None = None) -> Tensor:
 
 
 def _unsqueeze(a: Any, x: Tensor, axes: list[int] | None = None) -> Tensor:
-    axes = axes or a["axes"]
-    rank = x.ndim + len(axes)
-    for axis in sorted([axis % rank for axis in axes]):
+    new: list[int] = axes or a["axes"]
+    rank = x.ndim + len(new)
+    for axis in sorted([axis % rank for axis in new]):
         x = x.unsqueeze(axis)
     return x
 
