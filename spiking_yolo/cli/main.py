@@ -44,6 +44,7 @@ VERBS = {
     "search": "tune the numbers of a method for one network",
     "convert": "convert a network and save it as one file that needs nothing else",
     "export": "write a converted network for other tools: NIR, JSON or safetensors",
+    "demo": "write a page that detects in the browser: a webcam, a video or a photograph",
     "calibrate": "take the activation statistics that conversion needs",
     "train": "train a detector or a classifier that converts well",
     "benchmark": "time a spiking network against its ANN",

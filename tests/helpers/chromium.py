@@ -21,6 +21,7 @@ FLAGS = (
     "--no-first-run",
     "--disable-dev-shm-usage",
     "--mute-audio",
+    "--hide-scrollbars",
 )
 
 
@@ -31,7 +32,7 @@ def program() -> str | None:
 
 class Browser:
     """One page. errors: what its console and its exceptions said. requests: every address that was
-    asked for.
+    asked for, by its workers too.
     """
 
     def __init__(self, write: int, read: int):
@@ -45,22 +46,31 @@ class Browser:
         ]
         for domain in ("Page", "Runtime", "Log", "Network"):
             self.call(f"{domain}.enable")
+        self.call(
+            "Target.setAutoAttach", autoAttach=True, waitForDebuggerOnStart=True, flatten=True
+        )
 
     def call(self, method: str, **params: Any) -> dict[str, Any]:
         """One command and its answer; what is reported meanwhile is kept."""
-        self._number += 1
-        message = {"id": self._number, "method": method, "params": params}
-        if self._session:
-            message["sessionId"] = self._session
-        os.write(self._write, json.dumps(message).encode() + b"\0")
+        number = self._send(method, params, self._session)
         while True:
             answer = self._next()
-            if answer.get("id") == self._number:
+            if answer.get("id") == number:
                 assert "error" not in answer, answer
                 return answer["result"]
 
-    def open(self, path: Path, width: int = 1200, height: int = 900, dark: bool = False) -> None:
-        """Load a file in a window of this size; returns once it is drawn."""
+    def _send(self, method: str, params: dict[str, Any], session: str) -> int:
+        self._number += 1
+        message = {"id": self._number, "method": method, "params": params}
+        if session:
+            message["sessionId"] = session
+        os.write(self._write, json.dumps(message).encode() + b"\0")
+        return self._number
+
+    def open(
+        self, page: Path | str, width: int = 1200, height: int = 900, dark: bool = False
+    ) -> None:
+        """Load a file or an address in a window of this size; returns once it is drawn."""
         scheme = [{"name": "prefers-color-scheme", "value": "dark" if dark else "light"}]
         self.call("Emulation.setEmulatedMedia", features=scheme)
         self.call(
@@ -70,7 +80,7 @@ class Browser:
             deviceScaleFactor=1,
             mobile=False,
         )
-        self.call("Page.navigate", url=path.as_uri())
+        self.call("Page.navigate", url=page.as_uri() if isinstance(page, Path) else page)
         self.value(
             "new Promise(done => document.readyState === 'complete' ? done() : addEventListener('load', done))"
         )
@@ -119,6 +129,13 @@ class Browser:
         message = json.loads(line)
         params = message.get("params", {})
         match message.get("method"):
+            case "Target.attachedToTarget":
+                # A worker, which waits until it is watched.
+                for method in ("Runtime.enable", "Network.enable", "Target.setAutoAttach"):
+                    watched = {"autoAttach": True, "waitForDebuggerOnStart": True, "flatten": True}
+                    values = watched if method == "Target.setAutoAttach" else {}
+                    self._send(method, values, params["sessionId"])
+                self._send("Runtime.runIfWaitingForDebugger", {}, params["sessionId"])
             case "Network.requestWillBeSent":
                 self.requests.append(params["request"]["url"])
             case "Runtime.exceptionThrown":
@@ -131,8 +148,8 @@ class Browser:
 
 
 @contextmanager
-def browser() -> Iterator[Browser]:
-    """A browser with an empty profile, which is gone afterwards."""
+def browser(*flags: str) -> Iterator[Browser]:
+    """A browser with an empty profile, which is gone afterwards. flags: more of its options."""
     found = program()
     assert found, "ask program() first"
     read_theirs, write_ours = os.pipe()
@@ -141,6 +158,7 @@ def browser() -> Iterator[Browser]:
         command = [
             found,
             *FLAGS,
+            *flags,
             f"--user-data-dir={profile}",
             "--remote-debugging-pipe",
             "about:blank",

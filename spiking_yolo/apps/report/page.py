@@ -104,7 +104,7 @@ class Page:
             ),
             "title": html.escape(self.title),
             "style": style,
-            "data": _embedded(self.data),
+            "data": embedded(self.data),
             "program": program,
         }
         text, *pieces = _read("page.html").split("{{")
@@ -123,7 +123,7 @@ class Page:
             temporary.write_text(self.text(), encoding="utf-8")
 
 
-def _embedded(data: Mapping[str, Any]) -> str:
+def embedded(data: Mapping[str, Any]) -> str:
     """JSON that is safe inside of HTML: names of files and classes may hold </script> or <!--."""
     text = json_text(data, ensure_ascii=False, separators=(",", ":"))
     return text.replace("<", "\\u003c").replace("\u2028", "\\u2028").replace("\u2029", "\\u2029")

@@ -81,8 +81,8 @@ function follow(canvas, draw, pick) {
   }).observe(canvas.parentElement);
 }
 
-/** What made the page. */
-function made() {
+/** What made the page, and a last sentence. */
+function made(promise = "This file is complete in itself: it loads nothing and sends nothing.") {
   const versions = Object.entries(data.versions).map(([name, version]) => `${name} ${version}`).join(", ");
   document.getElementById("made").append(
     h("details", {}, h("summary", {}, `Made on ${data.date}`),
@@ -90,5 +90,5 @@ function made() {
       h("p", {}, `${versions}.`),
       data.settings ? h("details", {}, h("summary", {}, `All settings of ${data.method}`),
         h("pre", {}, JSON.stringify(data.settings, null, 1))) : null),
-    h("p", {}, "This file is complete in itself: it loads nothing and sends nothing."));
+    h("p", {}, promise));
 }

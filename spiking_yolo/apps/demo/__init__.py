@@ -1,0 +1,55 @@
+"""Write a page that detects in the browser: the spiking network on a webcam, a video or a
+photograph, by onnxruntime-web.
+
+    spiking-yolo demo -o folder --serve
+    spiking-yolo demo -o folder --weights yolo-fastest-xl
+    spiking-yolo demo -o folder --runtime onnxruntime-web-1.30.0.tgz
+
+The page shows boxes, how many operations the network needs per multiply-accumulate of the ANN in
+every frame, and where events happen. All its files lie in the folder, which any web server can
+serve: nothing is fetched from elsewhere, and no picture leaves the browser. The network keeps its
+state from frame to frame and needs the extra "onnx". onnxruntime-web comes by npm, once, or from
+--runtime. Browsers open cameras and modules only at https:// and http://localhost, not from a file:
+--serve serves the folder there.
+"""
+
+from dataclasses import dataclass
+from pathlib import Path
+
+from spiking_yolo.options import MethodOptions
+from spiking_yolo.settings import setting
+
+
+@dataclass(frozen=True, kw_only=True)
+class DemoOptions(MethodOptions):
+    """The network, and where its page goes."""
+
+    title = "options"
+
+    output: Path = setting(doc="folder to write: a new one, or that of an earlier demo")
+    serve: bool = setting(False, "serve the folder on this machine alone, until Ctrl-C")
+    port: int = setting(8000, "of --serve", 1, 65535)
+    runtime: Path | None = setting(
+        None, "onnxruntime-web from disk: the file of `npm pack`, or a folder (default: by npm)"
+    )
+    weights: Path | None = setting(
+        Path("yolo-fastest-1.1"),
+        "darknet .weights, .safetensors, a .pt of YOLOv5 or Ultralytics, or a name of the verb zoo;"
+        " small networks are faster",
+    )
+
+
+def main(options: DemoOptions) -> None:
+    from spiking_yolo.apps.demo.folder import write
+    from spiking_yolo.apps.demo.server import serve
+    from spiking_yolo.io.assets import command
+
+    size = write(options)
+    print(f"page saved to {options.output}, {size / 1e6:.1f} MB")
+    if options.serve:
+        serve(options.output, options.port)
+    else:
+        print(
+            f"next: {command('demo')} -o {options.output} --serve, or python -m http.server"
+            f" --directory {options.output} and http://localhost:8000 in a browser"
+        )

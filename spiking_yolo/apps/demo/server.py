@@ -1,0 +1,56 @@
+"""A web server for the folder, on this machine alone."""
+
+from functools import partial
+from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
+from typing import ClassVar
+
+from spiking_yolo.errors import UserError
+
+# Isolated from other pages, the browser lets the network use several threads.
+HEADERS = {
+    "Cross-Origin-Opener-Policy": "same-origin",
+    "Cross-Origin-Embedder-Policy": "require-corp",
+    "Cache-Control": "no-cache",
+}
+
+
+class Handler(SimpleHTTPRequestHandler):
+    """Files of one folder, with the types that browsers insist on."""
+
+    extensions_map: ClassVar[dict[str, str]] = {
+        **SimpleHTTPRequestHandler.extensions_map,
+        ".js": "text/javascript",
+        ".mjs": "text/javascript",
+        ".wasm": "application/wasm",
+        ".onnx": "application/octet-stream",
+    }
+
+    def end_headers(self) -> None:
+        for name, value in HEADERS.items():
+            self.send_header(name, value)
+        super().end_headers()
+
+    def log_message(self, format: str, *args: object) -> None:
+        """Say nothing of each request."""
+
+
+def server(folder: Path, port: int) -> ThreadingHTTPServer:
+    """A server that listens at 127.0.0.1; port 0 takes any that is free.
+
+    Raises:
+        UserError: The port is in use, or not allowed.
+    """
+    try:
+        return ThreadingHTTPServer(("127.0.0.1", port), partial(Handler, directory=str(folder)))
+    except OSError as error:
+        raise UserError(
+            f"cannot serve at port {port} ({error.strerror}): give another --port"
+        ) from error
+
+
+def serve(folder: Path, port: int) -> None:
+    """Serve the folder until Ctrl-C."""
+    with server(folder, port) as http:
+        print(f"open http://localhost:{port} in a browser; Ctrl-C ends", flush=True)
+        http.serve_forever()

@@ -1,0 +1,245 @@
+"""The page of `spiking-yolo demo` in a real browser: a camera that shows a clip and then stands
+still, and everything that can go wrong, in one sentence each.
+
+Screenshots go to the folder that SCREENSHOTS names, where that is set.
+"""
+
+import os
+import shutil
+import threading
+import time
+from pathlib import Path
+
+import cv2
+import pytest
+from helpers.chromium import PROGRAMS, Browser, browser, program
+from helpers.tiny import run_tool
+
+from spiking_yolo import SpikingYOLO
+from spiking_yolo.apps.demo.runtime import runtime_folder
+from spiking_yolo.apps.demo.server import server
+from spiking_yolo.data.images import place
+from spiking_yolo.errors import UserError
+from spiking_yolo.io.assets import sample_clip, samples_folder
+from spiking_yolo.models.spec import Spec
+
+pytestmark = pytest.mark.skipif(
+    program() is None, reason=f"no browser: install one of {', '.join(PROGRAMS)}"
+)
+DARK = "rgb(19, 16, 23)"
+BACKGROUND = "getComputedStyle(document.body).backgroundColor"
+NAMELESS = """[...document.querySelectorAll('button, input, canvas[role]')].filter(e => !e.hidden
+    && !(e.textContent.trim() || e.getAttribute('aria-label') || e.labels?.length)).length"""
+# Seconds in which a slow machine computes a few frames.
+PATIENCE = 40
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory):
+    pytest.importorskip("onnx")
+    try:
+        runtime_folder(None)
+    except UserError as error:
+        pytest.skip(str(error))
+    path = tmp_path_factory.mktemp("demo") / "page"
+    assert run_tool("demo", "-o", path) == 0
+    assert sum(file.stat().st_size for file in path.iterdir()) < 20e6
+    return path
+
+
+@pytest.fixture(scope="module")
+def camera(tmp_path_factory):
+    """Two seconds of the sample clip, then eight of its last frame, as a camera gives them: y4m."""
+    path = tmp_path_factory.mktemp("camera") / "camera.y4m"
+    clip = cv2.VideoCapture(str(sample_clip()))
+    clip.set(cv2.CAP_PROP_POS_FRAMES, 12)
+    frames = []
+    for _ in range(20):
+        frame = cv2.resize(clip.read()[1], (512, 288), interpolation=cv2.INTER_AREA)
+        frames.append(b"FRAME\n" + cv2.cvtColor(frame, cv2.COLOR_BGR2YUV_I420).tobytes())
+    header = b"YUV4MPEG2 W512 H288 F10:1 Ip A1:1 C420jpeg\n"
+    path.write_bytes(header + b"".join(frames) + 80 * frames[-1])
+    return path
+
+
+@pytest.fixture(scope="module")
+def chromium(camera):
+    flags = (
+        "--use-fake-ui-for-media-stream",
+        "--use-fake-device-for-media-stream",
+        f"--use-file-for-fake-video-capture={camera}",
+    )
+    with browser(*flags) as one:
+        yield one
+
+
+@pytest.fixture
+def serve():
+    """A function that serves a folder and returns its address."""
+    servers = []
+
+    def start(path: Path) -> str:
+        http = server(path, 0)
+        threading.Thread(target=http.serve_forever, daemon=True).start()
+        servers.append(http)
+        return f"http://localhost:{http.server_port}/"
+
+    yield start
+    for http in servers:
+        http.shutdown()
+        http.server_close()
+
+
+def said(chromium: Browser, name: str) -> str:
+    return chromium.value(f"document.getElementById('{name}').textContent")
+
+
+def press(chromium: Browser, name: str) -> None:
+    chromium.value(f"document.getElementById('{name}').click()")
+
+
+def wait(chromium: Browser, expression: str) -> None:
+    """Until JavaScript says so; a problem that nobody waits for is an error at once."""
+    end = time.monotonic() + PATIENCE
+    while not chromium.value(expression):
+        problem = said(chromium, "problem")
+        assert not problem or "problem" in expression, problem
+        assert time.monotonic() < end, (expression, chromium.errors)
+        time.sleep(0.1)
+
+
+def wait_until_ready(chromium: Browser) -> None:
+    wait(chromium, "document.body.dataset.ready === 'yes'")
+
+
+def kept(chromium: Browser, name: str) -> None:
+    if path := os.environ.get("SCREENSHOTS"):
+        Path(path).mkdir(parents=True, exist_ok=True)
+        chromium.screenshot(Path(path) / f"{name}.png")
+
+
+def test_a_camera_that_stands_still(chromium, serve, folder):
+    address = serve(folder)
+    chromium.requests.clear()
+    chromium.errors.clear()
+    chromium.open(address)
+    wait_until_ready(chromium)
+    press(chromium, "camera")
+    wait(chromium, "document.getElementById('boxes').textContent.includes('person')")
+    assert chromium.value("document.querySelectorAll('.stage svg rect').length") >= 3
+    # The first frame sends everything; when nothing moves, next to nothing is sent.
+    first = float(said(chromium, "first"))
+    assert 1.2 < first < 1.6
+    wait(chromium, "Number(document.getElementById('operations').textContent) < 0.01")
+    assert "person" in said(chromium, "boxes")
+    press(chromium, "heat")
+    kept(chromium, "demo")
+    assert float(said(chromium, "rate")) > 0
+    press(chromium, "run")
+    assert said(chromium, "run") == "Start"
+    seen = said(chromium, "operations")
+    time.sleep(0.5)
+    assert said(chromium, "operations") == seen
+    assert chromium.errors == []
+    assert {url.partition("?")[0] for url in chromium.requests if url.startswith(address)} >= {
+        f"{address}{name}" for name in ("network.js", "network.onnx")
+    }
+    assert all(url.startswith((address, "blob:", "data:")) for url in chromium.requests)
+
+
+def test_the_sample_clip_dark_and_narrow(chromium, serve, folder):
+    chromium.errors.clear()
+    chromium.open(serve(folder), 390, 844, dark=True)
+    wait_until_ready(chromium)
+    assert chromium.value(BACKGROUND) == DARK
+    press(chromium, "theme")
+    assert chromium.value(BACKGROUND) != DARK
+    press(chromium, "theme")
+    assert chromium.value(BACKGROUND) == DARK
+    press(chromium, "heat")
+    press(chromium, "sample")
+    wait(chromium, "!isNaN(document.getElementById('later').textContent)")
+    assert chromium.value("document.querySelector('.stage').classList.contains('heat')")
+    assert chromium.value("document.documentElement.scrollWidth") <= 390
+    assert chromium.value(NAMELESS) == 0
+    kept(chromium, "demo-narrow-dark")
+    # As from the first frame on.
+    press(chromium, "reset")
+    wait(chromium, "!isNaN(document.getElementById('first').textContent)")
+    press(chromium, "run")
+    assert chromium.errors == []
+
+
+def give_file(chromium: Browser, path: Path) -> None:
+    root = chromium.call("DOM.getDocument")["root"]["nodeId"]
+    node = chromium.call("DOM.querySelector", nodeId=root, selector="#file")["nodeId"]
+    chromium.call("DOM.setFileInputFiles", files=[str(path)], nodeId=node)
+
+
+def test_a_photograph_gives_the_boxes_of_detect(chromium, serve, folder, tmp_path):
+    detector = SpikingYOLO("yolo-fastest-1.1")
+    # Of the network's size, since browsers resize in their own way.
+    size = (detector.spec.width, detector.spec.height)
+    photograph = tmp_path / "dog.png"
+    cv2.imwrite(str(photograph), cv2.resize(cv2.imread(str(samples_folder() / "dog.jpg")), size))
+    result = detector.detect(photograph, T=1)
+    chromium.open(serve(folder))
+    wait_until_ready(chromium)
+    give_file(chromium, photograph)
+    # A photograph stops by itself, and only its first frame sends anything.
+    wait(chromium, "document.getElementById('run').textContent === 'Stop'")
+    wait(chromium, "document.getElementById('run').textContent === 'Start'")
+    assert said(chromium, "operations") == "0"
+    assert float(said(chromium, "first")) == pytest.approx(result.operations_per_mac, abs=0.01)
+    rows = chromium.value("shown.boxes")
+    assert [detector.spec.names[int(row[5])] for row in rows] == [box.name for box in result]
+    for row, box in zip(rows, result, strict=True):
+        assert row[:4] == pytest.approx(list(box.xyxy), abs=1)
+        assert row[4] == pytest.approx(box.confidence, abs=0.01)
+
+
+def test_pictures_are_placed_as_by_detect(chromium, serve, folder):
+    chromium.open(serve(folder))
+    for resize in ("letterbox", "letterbox-114", "stretch"):
+        spec = Spec("detect", ("cat",), 416, 320, resize)
+        for width, height in ((768, 432), (432, 768), (640, 480), (3, 2000), (511, 333)):
+            changed = f"Object.assign(data, {{resize: '{resize}', width: 320, height: 416}})"
+            answer = chromium.value(f"{changed}; place({width}, {height})")
+            expected = place(width, height, spec)
+            assert (answer["width"], answer["height"]) == expected.resized
+            assert (answer["left"], answer["top"]) == expected.pad
+
+
+def test_files_that_are_no_pictures(chromium, serve, folder, tmp_path):
+    chromium.open(serve(folder))
+    wait_until_ready(chromium)
+    for name in ("broken.mp4", "broken.jpg"):
+        (tmp_path / name).write_bytes(b"no picture")
+        give_file(chromium, tmp_path / name)
+        wait(chromium, f"document.getElementById('problem').textContent.includes('{name}')")
+
+
+@pytest.mark.parametrize(
+    "name", ["network.onnx", "network.js", "ort.wasm.bundle.min.mjs", "ort-wasm-simd-threaded.wasm"]
+)
+def test_a_file_that_is_missing_is_named(chromium, serve, folder, tmp_path, name):
+    part = tmp_path / "part"
+    shutil.copytree(folder, part)
+    (part / name).unlink()
+    chromium.open(serve(part))
+    wait(chromium, f"document.getElementById('problem').textContent.includes('{name}')")
+    assert "spiking-yolo demo" in said(chromium, "problem")
+
+
+def test_from_a_file_the_page_says_how_to_open_it(chromium, folder):
+    chromium.open(folder / "index.html")
+    assert "--serve" in said(chromium, "problem")
+
+
+def test_no_camera(serve, folder):
+    with browser("--use-fake-ui-for-media-stream") as one:
+        one.open(serve(folder))
+        wait_until_ready(one)
+        press(one, "camera")
+        wait(one, "document.getElementById('problem').textContent.includes('camera')")
+        assert "sample clip" in said(one, "problem")
