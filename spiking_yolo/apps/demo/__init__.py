@@ -16,12 +16,12 @@ state from frame to frame and needs the extra "onnx". onnxruntime-web comes by n
 from dataclasses import dataclass
 from pathlib import Path
 
-from spiking_yolo.options import MethodOptions
+from spiking_yolo.options import DetectionOptions, MethodOptions
 from spiking_yolo.settings import setting
 
 
 @dataclass(frozen=True, kw_only=True)
-class DemoOptions(MethodOptions):
+class DemoOptions(MethodOptions, DetectionOptions):
     """The network, and where its page goes."""
 
     title = "options"
@@ -33,7 +33,7 @@ class DemoOptions(MethodOptions):
         None, "onnxruntime-web from disk: the file of `npm pack`, or a folder (default: by npm)"
     )
     weights: Path | None = setting(
-        Path("yolo-fastest-1.1"),
+        Path("yolo-fastest"),
         "darknet .weights, .safetensors, a .pt of YOLOv5 or Ultralytics, or a name of the verb zoo;"
         " small networks are faster",
     )

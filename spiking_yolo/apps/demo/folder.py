@@ -12,7 +12,7 @@ from spiking_yolo.apps.demo.runtime import FILES, PACKAGE, VERSION, runtime_fold
 from spiking_yolo.apps.report.page import HTML as REPORT
 from spiking_yolo.apps.report.page import embedded, facts, legend
 from spiking_yolo.convert.converted import Converted
-from spiking_yolo.errors import UserError
+from spiking_yolo.errors import UserError, require
 from spiking_yolo.io.assets import sample_clip
 from spiking_yolo.io.files import atomic_write
 from spiking_yolo.options import load
@@ -35,6 +35,7 @@ def write(options: DemoOptions) -> int:
         UserError: The folder holds other files, the network is no detector or cannot be exported,
             or the runtime is missing.
     """
+    require("onnx", "onnx")
     from spiking_yolo.onnx.model import spiking_model
 
     folder = options.output
@@ -42,11 +43,11 @@ def write(options: DemoOptions) -> int:
     converted = load(options)
     if converted.spec.task != "detect":
         raise UserError("the page draws boxes: give the weights of a detector")
-    model = spiking_model(converted, stateful=True, boxes=True, counts="maps")
+    model = spiking_model(converted, stateful=True, boxes=options, counts="maps")
     runtime = runtime_folder(options.runtime)
     metadata = {entry.key: entry.value for entry in model.metadata_props}
     texts = {
-        "index.html": _page(converted, metadata),
+        "index.html": _page(converted, metadata, options.conf),
         "page.css": _joined(STYLE),
         "page.js": _joined(PROGRAM),
         "network.js": _joined((HTML / "network.js",)),
@@ -75,7 +76,7 @@ def _check_folder(folder: Path) -> None:
         )
 
 
-def _page(converted: Converted, metadata: dict[str, str]) -> str:
+def _page(converted: Converted, metadata: dict[str, str], conf: float) -> str:
     spec = converted.spec
     data: dict[str, Any] = {
         **facts(converted, ()),
@@ -83,6 +84,7 @@ def _page(converted: Converted, metadata: dict[str, str]) -> str:
         "width": spec.width,
         "height": spec.height,
         "resize": spec.resize,
+        "conf": conf,
         "macs": float(metadata["macs"]),
         "states": json.loads(metadata["states"]),
         "runtime": f"{PACKAGE} {VERSION}",

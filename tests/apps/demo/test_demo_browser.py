@@ -177,7 +177,7 @@ def give_file(chromium: Browser, path: Path) -> None:
 
 
 def test_a_photograph_gives_the_boxes_of_detect(chromium, serve, folder, tmp_path):
-    detector = SpikingYOLO("yolo-fastest-1.1")
+    detector = SpikingYOLO("yolo-fastest")
     # Of the network's size, since browsers resize in their own way.
     size = (detector.spec.width, detector.spec.height)
     photograph = tmp_path / "dog.png"

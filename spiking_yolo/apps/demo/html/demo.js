@@ -213,7 +213,10 @@ function connect() {
   });
   $("reset").addEventListener("click", reset);
   $("heat").addEventListener("change", () => { $("scale").hidden = !$("heat").checked; draw(); });
-  $("conf").addEventListener("input", () => { $("least").textContent = Number($("conf").value).toFixed(2); draw(); });
+  const least = () => { $("least").textContent = Number($("conf").value).toFixed(2); draw(); };
+  $("conf").min = $("conf").value = data.conf;
+  $("conf").addEventListener("input", least);
+  least();
 }
 
 async function open() {

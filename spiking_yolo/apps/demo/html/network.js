@@ -46,11 +46,12 @@ function planes(rgba) {
 function heat(outputs) {
   const sums = new Map();
   for (const [name, { data, dims: [, , height, width] }] of Object.entries(outputs)) {
-    if (!name.startsWith("events.")) continue;
-    const size = height * width, from = setup.counted * size;
+    if (!name.startsWith("events.") || !width) continue;
+    // A third of the channels for each counting: one, or those of the layer.
+    const size = height * width, third = data.length / 3;
     if (!sums.has(size)) sums.set(size, { height, width, values: new Float32Array(size) });
     const { values } = sums.get(size);
-    for (let i = 0; i < size; i++) values[i] += data[from + i];
+    for (let i = 0; i < third; i++) values[i % size] += data[setup.counted * third + i];
   }
   const all = [...sums.values()], { height, width } = all.reduce((a, b) => (b.values.length > a.values.length ? b : a));
   const total = new Float32Array(height * width);
