@@ -26,7 +26,7 @@ from spiking_yolo.snn import operations
 from spiking_yolo.snn.counting import Counts
 
 # totals: of each sender, and the operations of the network. maps: at each position.
-Counted = Literal["none", "totals", "maps"]
+Counted = Literal["none", "totals", "maps", "all"]
 
 
 class Conversion(Protocol):
@@ -92,7 +92,7 @@ def spiking_model(
         counts: totals: `spikes`, `digits` and `messages` of the call, [batch, senders] (metadata
             `senders`), and `operations`, [batch, 3], in these countings. maps: `events.NAME` of
             each sender instead, [batch, 3, ...], summed over channels (by channel, [batch, 3 C,
-            ...], where a later node takes a slice of them).
+            ...], where a later node takes a slice of them). all: both.
         normalised: Images come with mean and standard deviation applied already.
 
     Raises:
@@ -147,7 +147,7 @@ class ExportedStep(nn.Module):
         self.sizes = shapes(step.graph, spec.height, spec.width)
         if boxes is not None and spec.task != "detect":
             raise UserError("a classifier finds no boxes: leave --boxes out")
-        if counts == "totals":
+        if counts in ("totals", "all"):
             # Operations per event in the first step, and what more it is in later ones.
             self.costs = self._costs(first=True)
             more = self._costs(first=False) - self.costs
@@ -190,9 +190,9 @@ class ExportedStep(nn.Module):
         else:
             for k, output in enumerate(stepped.outputs):
                 results["logits" if self.spec.task == "classify" else f"head_{k}"] = output
-        if self.counted == "totals":
+        if self.counted in ("totals", "all"):
             results |= self._counts(stepped.events, states)
-        if self.counted == "maps":
+        if self.counted in ("maps", "all"):
             for name, events in stepped.events.items():
                 results[f"events.{name}"] = events
         for name, state in stepped.states.items():
@@ -283,6 +283,9 @@ def _exported(module: ExportedStep, metadata: Mapping[str, str]) -> onnx.ModelPr
     for value, name in zip(program.model.graph.outputs, names, strict=True):
         value.name = name
     model = program.model_proto
+    # Where each node was in the source takes half of the file, and names its folder.
+    for node in model.graph.node:
+        del node.metadata_props[:]
     model.producer_name, model.producer_version = "spiking_yolo", __version__
     macs, _ = operations.total_macs(module.step.graph, module.sizes, module.step.senders)
     about = {

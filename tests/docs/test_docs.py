@@ -135,7 +135,11 @@ def own(command: list[str]) -> list[str] | None:
         if words[1].startswith("docs/"):
             assert (ROOT / words[1]).is_file(), f"{words[1]} does not exist"
             return None
-        known = {"pytest", "http.server", *(f"tests.{path.stem}" for path in (ROOT / "tests").iterdir())}
+        known = {
+            "pytest",
+            "http.server",
+            *(f"tests.{path.stem}" for path in (ROOT / "tests").iterdir()),
+        }
         assert words[1] == "-m" and words[2] in known, f"unknown command: {shlex.join(words)}"
         return None
     assert program in OTHER_PROGRAMS, f"unknown program: {shlex.join(words)}"

@@ -43,7 +43,7 @@ def write(options: DemoOptions) -> int:
     converted = load(options)
     if converted.spec.task != "detect":
         raise UserError("the page draws boxes: give the weights of a detector")
-    model = spiking_model(converted, stateful=True, boxes=options, counts="maps")
+    model = spiking_model(converted, stateful=True, boxes=options, counts="all")
     runtime = runtime_folder(options.runtime)
     metadata = {entry.key: entry.value for entry in model.metadata_props}
     texts = {

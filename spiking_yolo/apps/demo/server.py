@@ -2,8 +2,8 @@
 
 from functools import partial
 from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
+from os import PathLike
 from pathlib import Path
-from typing import ClassVar
 
 from spiking_yolo.errors import UserError
 
@@ -15,16 +15,15 @@ HEADERS = {
 }
 
 
-class Handler(SimpleHTTPRequestHandler):
-    """Files of one folder, with the types that browsers insist on."""
+# What browsers insist on, whatever this machine calls it.
+TYPES = {".js": "text/javascript", ".mjs": "text/javascript", ".wasm": "application/wasm"}
 
-    extensions_map: ClassVar[dict[str, str]] = {
-        **SimpleHTTPRequestHandler.extensions_map,
-        ".js": "text/javascript",
-        ".mjs": "text/javascript",
-        ".wasm": "application/wasm",
-        ".onnx": "application/octet-stream",
-    }
+
+class Handler(SimpleHTTPRequestHandler):
+    """Files of one folder."""
+
+    def guess_type(self, path: str | PathLike[str]) -> str:
+        return TYPES.get(Path(path).suffix) or super().guess_type(path)
 
     def end_headers(self) -> None:
         for name, value in HEADERS.items():

@@ -14,8 +14,9 @@ async function load(options) {
   }
   const answer = await fetch("network.onnx");
   if (!answer.ok) throw new Problem(`The file network.onnx is missing: ${again}`);
-  // Threads share memory, which browsers allow to isolated pages only.
-  ort.env.wasm.numThreads = self.crossOriginIsolated ? Math.min(4, navigator.hardwareConcurrency || 1) : 1;
+  // Threads share memory, which browsers allow to isolated pages only. One core is left to the page and the camera.
+  const cores = navigator.hardwareConcurrency || 1;
+  ort.env.wasm.numThreads = self.crossOriginIsolated ? Math.max(1, Math.min(4, cores - 1)) : 1;
   try {
     session = await ort.InferenceSession.create(new Uint8Array(await answer.arrayBuffer()), { executionProviders: ["wasm"] });
   } catch (error) {
