@@ -9,6 +9,7 @@ from typing import Any
 
 from spiking_yolo.apps.demo import DemoOptions
 from spiking_yolo.apps.demo.runtime import FILES, PACKAGE, VERSION, runtime_folder
+from spiking_yolo.apps.demo.server import POLICY
 from spiking_yolo.apps.report.page import HTML as REPORT
 from spiking_yolo.apps.report.page import embedded, facts, legend
 from spiking_yolo.convert.converted import Converted
@@ -36,6 +37,7 @@ def write(options: DemoOptions) -> int:
             or the runtime is missing.
     """
     require("onnx", "onnx")
+    from spiking_yolo.onnx.complete import sends_complete_values
     from spiking_yolo.onnx.model import spiking_model
 
     folder = options.output
@@ -43,6 +45,11 @@ def write(options: DemoOptions) -> int:
     converted = load(options)
     if converted.spec.task != "detect":
         raise UserError("the page draws boxes: give the weights of a detector")
+    if not sends_complete_values(converted.recipe):
+        raise UserError(
+            f"{converted.recipe.name} takes several timesteps for a frame: give a method that takes"
+            " one, such as --method signed-digits"
+        )
     model = spiking_model(converted, stateful=True, boxes=options, counts="all")
     runtime = runtime_folder(options.runtime)
     metadata = {entry.key: entry.value for entry in model.metadata_props}
@@ -91,7 +98,10 @@ def _page(converted: Converted, metadata: dict[str, str], conf: float) -> str:
     }
     text = _joined((HTML / "index.html",))
     title = f"{Path(data['network']).stem} as a spiking network"
-    return text.replace("{{title}}", html.escape(title)).replace("{{data}}", embedded(data))
+    parts = {"policy": POLICY, "title": html.escape(title), "data": embedded(data)}
+    for name, part in parts.items():
+        text = text.replace("{{" + name + "}}", part)
+    return text
 
 
 def _joined(parts: Any) -> str:

@@ -7,8 +7,14 @@ from pathlib import Path
 
 from spiking_yolo.errors import UserError
 
+# Of the page, and by the server of its worker too: nothing is loaded from elsewhere.
+POLICY = (
+    "default-src 'none'; script-src 'self' 'wasm-unsafe-eval'; style-src 'self'; worker-src 'self'"
+    " blob:; connect-src 'self'; img-src 'self' blob: data:; media-src 'self' blob:"
+)
 # Isolated from other pages, the browser lets the network use several threads.
 HEADERS = {
+    "Content-Security-Policy": POLICY,
     "Cross-Origin-Opener-Policy": "same-origin",
     "Cross-Origin-Embedder-Policy": "require-corp",
     "Cache-Control": "no-cache",

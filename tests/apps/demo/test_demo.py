@@ -69,6 +69,7 @@ def test_the_folder_holds_the_page_and_nothing_else(tmp_path, runtime_files):
 
 
 def test_a_folder_with_other_files_is_left_alone(tmp_path, capsys):
+    pytest.importorskip("onnx")
     (tmp_path / "thesis.txt").write_text("mine")
     assert run_tool("demo", "-o", tmp_path) == 2
     assert "thesis.txt" in capsys.readouterr().err
@@ -77,11 +78,17 @@ def test_a_folder_with_other_files_is_left_alone(tmp_path, capsys):
     assert "give a folder" in capsys.readouterr().err
 
 
-def test_a_network_without_boxes_is_refused(tmp_path, runtime_files, capsys):
+def test_a_network_without_boxes_and_a_method_of_many_steps_are_refused(
+    tmp_path, runtime_files, capsys
+):
+    pytest.importorskip("onnx")
     weights, _ = write_all(tmp_path)
     call = ("-o", tmp_path / "page", "--weights", weights, "--runtime", runtime_files)
     assert run_tool("demo", *call) == 2
     assert "a detector" in capsys.readouterr().err
+    tiny = ("--weights", write_tiny(tmp_path), "--method", "msat-plus")
+    assert run_tool("demo", "-o", tmp_path / "page", *tiny, "--runtime", runtime_files) == 2
+    assert "--method signed-digits" in capsys.readouterr().err
     assert not (tmp_path / "page").exists()
 
 
