@@ -3,6 +3,7 @@
 import html
 import json
 import shutil
+import sys
 from importlib.resources import files
 from pathlib import Path
 from typing import Any
@@ -37,21 +38,15 @@ def write(options: DemoOptions) -> int:
             or the runtime is missing.
     """
     require("onnx", "onnx")
-    from spiking_yolo.onnx.complete import sends_complete_values
     from spiking_yolo.onnx.model import spiking_model
 
     folder = options.output
     _check_folder(folder)
     converted = load(options)
-    if converted.spec.task != "detect":
-        raise UserError("the page draws boxes: give the weights of a detector")
-    if not sends_complete_values(converted.recipe):
-        raise UserError(
-            f"{converted.recipe.name} takes several timesteps for a frame: give a method that takes"
-            " one, such as --method signed-digits"
-        )
-    model = spiking_model(converted, stateful=True, boxes=options, counts="all")
+    _check_network(converted)
     runtime = runtime_folder(options.runtime)
+    print("writing the network, which takes up to a minute", file=sys.stderr)
+    model = spiking_model(converted, stateful=True, boxes=options, counts="all")
     metadata = {entry.key: entry.value for entry in model.metadata_props}
     texts = {
         "index.html": _page(converted, metadata, options.conf),
@@ -80,6 +75,18 @@ def _check_folder(folder: Path) -> None:
     if others:
         raise UserError(
             f"--output {folder} holds {others[0]}, which is not of a demo: give a new folder"
+        )
+
+
+def _check_network(converted: Converted) -> None:
+    from spiking_yolo.onnx.complete import sends_complete_values
+
+    if converted.spec.task != "detect":
+        raise UserError("the page draws boxes: give the weights of a detector")
+    if not sends_complete_values(converted.recipe):
+        raise UserError(
+            f"{converted.recipe.name} takes several timesteps for a frame: give a method that takes"
+            " one, such as --method signed-digits"
         )
 
 

@@ -40,7 +40,7 @@ class Handler(SimpleHTTPRequestHandler):
         """Say nothing of each request."""
 
 
-def server(folder: Path, port: int) -> ThreadingHTTPServer:
+def open_server(folder: Path, port: int) -> ThreadingHTTPServer:
     """A server that listens at 127.0.0.1; port 0 takes any that is free.
 
     Raises:
@@ -52,10 +52,3 @@ def server(folder: Path, port: int) -> ThreadingHTTPServer:
         raise UserError(
             f"cannot serve at port {port} ({error.strerror}): give another --port"
         ) from error
-
-
-def serve(folder: Path, port: int) -> None:
-    """Serve the folder until Ctrl-C."""
-    with server(folder, port) as http:
-        print(f"open http://localhost:{port} in a browser; Ctrl-C ends", flush=True)
-        http.serve_forever()

@@ -17,7 +17,7 @@ from helpers.tiny import run_tool, write_tiny
 from spiking_yolo.apps.demo import runtime
 from spiking_yolo.apps.demo.folder import NAMES
 from spiking_yolo.apps.demo.runtime import FILES, runtime_folder
-from spiking_yolo.apps.demo.server import server
+from spiking_yolo.apps.demo.server import open_server
 from spiking_yolo.errors import UserError
 
 
@@ -137,7 +137,7 @@ def test_a_folder_without_the_runtime_is_refused(tmp_path, runtime_files):
 
 
 def test_the_server_gives_the_types_and_headers_that_browsers_need(runtime_files):
-    with server(runtime_files / "dist", 0) as http:
+    with open_server(runtime_files / "dist", 0) as http:
         threading.Thread(target=http.serve_forever, daemon=True).start()
         types = {}
         for name in FILES:
@@ -147,5 +147,5 @@ def test_the_server_gives_the_types_and_headers_that_browsers_need(runtime_files
             assert answer.headers["Cross-Origin-Embedder-Policy"] == "require-corp"
         assert list(types.values()) == ["text/javascript", "application/wasm"]
         with pytest.raises(UserError, match="--port"):
-            server(runtime_files, http.server_port)
+            open_server(runtime_files, http.server_port)
         http.shutdown()

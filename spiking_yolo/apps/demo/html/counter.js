@@ -63,7 +63,7 @@ class Curve {
   /** values: [seconds, operations per MAC]; below the axis they lie on it. */
   draw(values) {
     this.values = values;
-    const height = 170, left = 44, right = 10, above = 10, below = 30, { width } = this, { LOW, HIGH, SECONDS } = Curve;
+    const height = 170, left = 54, right = 10, above = 10, below = 30, { width } = this, { LOW, HIGH, SECONDS } = Curve;
     if (!width) return;
     const last = Math.max(SECONDS, values.at(-1)?.[0] ?? 0);
     const x = (at) => left + ((at - last + SECONDS) / SECONDS) * (width - left - right);

@@ -69,12 +69,11 @@ class LiveStage extends Stage {
   }
 
   /** Show the frame that was taken. */
-  present(label) {
+  present() {
     this.say("");
     const { width, height } = this.taken;
     Object.assign(this.picture, { width, height });
     this.picture.getContext("2d").drawImage(this.taken, 0, 0);
-    this.picture.setAttribute("aria-label", label);
     [this.width, this.height] = [width, height];
     this.overlay.setAttribute("viewBox", `0 0 ${width} ${height}`);
     Object.assign(this.element.style, { aspectRatio: `${width} / ${height}`, width: `min(100%, calc(${this.tallest} * ${width / height}))` });
@@ -117,7 +116,7 @@ function tell(problem) {
 /** Show the frame that was taken, with these boxes and events; returns its boxes in words. */
 function present(boxes, heat) {
   shown = { boxes, heat };
-  stage.present("The frame that was computed last");
+  stage.present();
   return draw();
 }
 
@@ -127,6 +126,7 @@ function draw() {
   const boxes = shown.boxes.filter((box) => box[4] >= Number($("conf").value));
   stage.draw([{ boxes, dashed: false }]);
   stage.heat($("heat").checked ? shown.heat : null);
+  stage.picture.setAttribute("aria-label", `The frame that was computed last: ${counted(boxes)}`);
   return counted(boxes);
 }
 
@@ -154,12 +154,16 @@ async function run() {
     await source.start();
     while (mine === turn) {
       await source.next();
-      const pixels = stage.take(source);
-      if (fresh) present([], null);
-      const answer = await network.ask({ pixels, fresh }, [pixels]);
-      if (mine !== turn) return;
+      const pixels = stage.take(source), first = fresh;
       fresh = false;
-      counter.add(answer, present(answer.boxes.map((box) => stage.toPicture(box)), answer.heat), threads);
+      if (first) present([], null);
+      const answer = await network.ask({ pixels, fresh: first }, [pixels]);
+      if (mine !== turn) return;
+      // Reset meanwhile.
+      if (fresh) continue;
+      // Of a photograph, everything is sent in the first frame.
+      const heat = source.still && !first ? shown.heat : answer.heat;
+      counter.add(answer, present(answer.boxes.map((box) => stage.toPicture(box)), heat), threads);
       if (source.still && counter.frames >= STILL_FRAMES) stop();
     }
   } catch (error) {

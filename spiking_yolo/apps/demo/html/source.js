@@ -63,6 +63,7 @@ async function openVideo(address, name) {
   Object.assign(element, { loop: true, src: address });
   try {
     await ready(element);
+    if (!element.videoWidth) throw new Error("sound alone");
   } catch {
     throw new Error(`The browser cannot decode ${name}: give an MP4 (H.264) or WebM video, or a JPEG, PNG or WebP photograph.`);
   }
