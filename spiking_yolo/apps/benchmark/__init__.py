@@ -4,11 +4,14 @@ machine.
     spiking-yolo benchmark                                     # everything, several minutes
     spiking-yolo benchmark --parts steps,shares --method p-norm,msat
     spiking-yolo benchmark --parts video --video clip.mp4  # later frames
+    spiking-yolo benchmark --parts runtimes --data coco  # beside onnxruntime and OpenVINO
     spiking-yolo benchmark --assert  # exit status 1 when something became too slow
 
 Every run is timed beside forward passes of the ANN, in turn, several times; the median of the
 ratios counts. The default method and msat-plus are also timed in bf16 where the processor has
-instructions for it, and compiled where there is a C++ compiler. PROJECT/NAME gets benchmark.json.
+instructions for it, and compiled where there is a C++ compiler. The part runtimes needs
+onnxruntime (pip install 'spiking_yolo[onnx]') and takes OpenVINO and NNCF where they are installed;
+it calibrates 8-bit models on the photographs of --images. PROJECT/NAME gets benchmark.json.
 """
 
 import sys
@@ -17,7 +20,7 @@ from pathlib import Path
 from typing import Any
 
 from spiking_yolo.errors import UserError
-from spiking_yolo.options import OutputOptions, WeightsOptions
+from spiking_yolo.options import LimitOptions, OutputOptions, WeightsOptions
 from spiking_yolo.settings import setting
 
 PARTS = (
@@ -29,13 +32,14 @@ PARTS = (
     "spikingjelly",
     "growth",
     "video",
+    "runtimes",
     "start",
 )
 LIMITS = Path(__file__).with_name("limits.json")
 
 
 @dataclass(frozen=True, kw_only=True)
-class BenchmarkOptions(WeightsOptions, OutputOptions):
+class BenchmarkOptions(WeightsOptions, LimitOptions, OutputOptions):
     """The networks and parts to time, how often, and their limits."""
 
     title = "options"
@@ -47,9 +51,13 @@ class BenchmarkOptions(WeightsOptions, OutputOptions):
     )
     images: Path | None = setting(None, "folder of photographs (default: the samples)")
     video: tuple[Path, ...] = setting(
-        (), "videos of the part of that name (default: the sample clip)"
+        (), "videos of the parts video and runtimes (default: the sample clip)"
     )
     frames: int = setting(48, "of a video, at most", 1)
+    data: Path | None = setting(
+        None, "dataset on which the part runtimes scores boxes too, as of the verb eval"
+    )
+    limit: int | None = setting(50, "photographs of --data, drawn by --seed", 1)
     T: int = setting(64, "timesteps of a run", 1)
     repeats: int = setting(5, "runs of which the median counts", 1)
     threads: int | None = setting(None, "of PyTorch (default: its own choice)", 1)

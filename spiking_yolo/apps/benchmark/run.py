@@ -26,6 +26,7 @@ from spiking_yolo.apps.benchmark.cases import (
     relu_twin,
     spikingjelly_run,
 )
+from spiking_yolo.apps.benchmark.race import runtimes
 from spiking_yolo.apps.benchmark.timing import (
     WARM,
     Timing,
@@ -35,13 +36,14 @@ from spiking_yolo.apps.benchmark.timing import (
     shares,
     timed_frames,
 )
+from spiking_yolo.apps.evaluate.scoring import COCO_NAMES
 from spiking_yolo.convert.methods import get_recipe, list_methods
 from spiking_yolo.data.images import preprocess
 from spiking_yolo.data.video import frames_of
 from spiking_yolo.errors import UserError
 from spiking_yolo.io.distributed import usable_device
 from spiking_yolo.io.names import STRIDE, Size, size_name
-from spiking_yolo.io.tables import columns
+from spiking_yolo.io.tables import columns, percent
 from spiking_yolo.models.load import Ann
 from spiking_yolo.options import load_ann, versions
 from spiking_yolo.snn.stream import Stream
@@ -152,6 +154,47 @@ def _video(rows: Mapping[str, Any]) -> str:
     return f"{columns(table)}\n\n{times}"
 
 
+MULTIPLES = {
+    "of_onnxruntime": "/ onnxruntime",
+    "of_fastest_alike": "/ fastest alike",
+    "of_fastest": "/ fastest",
+}
+
+
+def _runtimes(part: Mapping[str, Any]) -> str:
+    if "refusal" in part:
+        return f"runtimes: {part['refusal']}"
+    scores = COCO_NAMES.values() if "photographs" in part else ()
+    still = [["a photograph, T=1", "ms", "least", *MULTIPLES.values(), *scores]]
+    refusals = []
+    for name, row in part["still"].items():
+        if "refusal" in row:
+            refusals.append(f"{name}: {row['refusal']}")
+            continue
+        accuracy = [percent(row[score]) for score in scores]
+        still.append([name, *_numbers(row, "ms", "least_ms"), *_multiples(row), *accuracy])
+    video = [["a later frame of", "ms", *MULTIPLES.values(), "frames"]]
+    for name, row in part["video"].items():
+        video.append([name, *_numbers(row, "ms"), *_multiples(row), str(row["frames"])])
+    notes = [
+        "multiples of the ANN in float32 in onnxruntime, of the fastest ANN of the same precision"
+        f" (float32: {part['fastest']['float32']})",
+        f"and of the fastest of all ({part['fastest']['all']}); int8 calibrated on"
+        f" {part['calibration']} photographs",
+    ]
+    if scores:
+        notes.append(f"boxes of {part['photographs']} photographs of --data, mAP in percent")
+    return "\n".join([*notes, columns(still), *refusals, "", columns(video)])
+
+
+def _numbers(row: Mapping[str, float], *keys: str) -> list[str]:
+    return [f"{row[key]:.1f}" for key in keys]
+
+
+def _multiples(row: Mapping[str, float]) -> list[str]:
+    return [f"{row[key]:.2f}" for key in MULTIPLES]
+
+
 def _start(rows: Mapping[str, Any]) -> str:
     table = [["from the call to its end", "s"]]
     for name, row in rows.items():
@@ -172,6 +215,7 @@ TABLES: dict[str, Callable[[Any], str]] = {
     "spikingjelly": _spikingjelly,
     "growth": lambda rows: _timed("growth", rows),
     "video": _video,
+    "runtimes": _runtimes,
     "start": _start,
 }
 
@@ -345,6 +389,10 @@ class _Bench:
             rows[name] = timed_frames(Stream(converted.network(device)), x, reference)
             rows[name]["ms_by_kind"] = frame_shares(Stream(converted.network(device)), x)
         return rows
+
+    def runtimes(self) -> dict[str, Any]:
+        """The ANN and the default in the runtimes that people use."""
+        return runtimes(self.options, self.ann, self.progress)
 
     def start(self) -> dict[str, Any]:
         """How long the command takes to print its help, and to refuse a missing file.
