@@ -239,8 +239,8 @@ def runtimes(
 
     Returns:
         "still": name -> figures, or "refusal"; "video": clip -> figures; "fastest": "float32" and
-        "all" -> name; "photographs": how many were scored, and "calibration": how many int8 models
-        saw. "refusal" alone without the extra onnx.
+        "all" -> name; "photographs": how many were scored; "calibration": how many int8 models saw.
+        Without the extra onnx "refusal" alone.
 
     Raises:
         UserError: The dataset cannot be read, or a clip is too short.
@@ -250,37 +250,34 @@ def runtimes(
             require(module, "onnx")
     except UserError as error:
         return {"refusal": str(error)}
-    task = None
-    if options.data:
-        task = DetectionTask(ann.spec, drawn_dataset(options))
+    task = DetectionTask(ann.spec, scored_dataset(options)) if options.data else None
     with TemporaryDirectory() as temporary, ExitStack() as stack:
         job = Job(options, Path(temporary), torch.get_num_threads())
         videos = video_files(options, ann.spec, job.folder)
         progress("ONNX models")
         calibration = write_files(job, ann)
-        runners: dict[str, Runner] = {}
+        ready: dict[str, Runner] = {}
+        rows: dict[str, dict[str, Any]] = {}
         for name, runtime in RUNTIMES.items():
             progress(f"loading {name}")
-            runners[name] = stack.enter_context(Runner.started(runtime, job))
-        ready = {name: runner for name, runner in runners.items() if not runner.refusal}
+            runner = stack.enter_context(Runner.started(runtime, job))
+            rows[name] = {"refusal": runner.refusal}
+            if not runner.refusal:
+                ready[name] = runner
+        if BASIS not in ready:
+            return rows[BASIS]
         racing = Racing(ann, job, ready, progress)
         seconds = racing.stills()
-        rows: dict[str, dict[str, Any]] = {}
-        figures = still_figures(seconds)
-        for name, runner in runners.items():
-            rows[name] = figures.get(name, {"refusal": runner.refusal})
+        rows |= still_figures(seconds)
         results: dict[str, Any] = {"still": rows, "calibration": calibration}
         if task:
             for name, score in racing.accuracy(task).items():
                 rows[name] |= score
             results["photographs"] = len(task.dataset)
-        results["fastest"] = {
-            "float32": fastest(seconds, "float32"),
-            "all": fastest(seconds),
-        }
-        anns = dict.fromkeys([BASIS, *results["fastest"].values()])
+        winners = {"float32": fastest(seconds, "float32"), "all": fastest(seconds)}
+        anns = dict.fromkeys([BASIS, *winners.values()])
         results["video"] = {name: racing.video(path, anns) for name, path in videos.items()}
-    return results
+    return {**results, "fastest": winners}
 
 
 def video_files(options: BenchmarkOptions, spec: Spec, folder: Path) -> dict[str, Path]:
@@ -302,7 +299,7 @@ def video_files(options: BenchmarkOptions, spec: Spec, folder: Path) -> dict[str
     return files
 
 
-def drawn_dataset(options: BenchmarkOptions) -> DetectionSet:
+def scored_dataset(options: BenchmarkOptions) -> DetectionSet:
     """The photographs of --data that are scored."""
     assert options.data is not None
     dataset = open_detection(options.data)

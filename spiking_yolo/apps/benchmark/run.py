@@ -36,7 +36,7 @@ from spiking_yolo.apps.benchmark.timing import (
     shares,
     timed_frames,
 )
-from spiking_yolo.apps.evaluate.scoring import COCO_NAMES
+from spiking_yolo.apps.evaluate.scoring import CocoScorer
 from spiking_yolo.convert.methods import get_recipe, list_methods
 from spiking_yolo.data.images import preprocess
 from spiking_yolo.data.video import frames_of
@@ -154,18 +154,14 @@ def _video(rows: Mapping[str, Any]) -> str:
     return f"{columns(table)}\n\n{times}"
 
 
-MULTIPLES = {
-    "of_onnxruntime": "/ onnxruntime",
-    "of_fastest_alike": "/ fastest alike",
-    "of_fastest": "/ fastest",
-}
+MULTIPLES = {"of_onnxruntime": "/ ORT", "of_fastest_alike": "/ alike", "of_fastest": "/ fastest"}
 
 
 def _runtimes(part: Mapping[str, Any]) -> str:
     if "refusal" in part:
         return f"runtimes: {part['refusal']}"
-    scores = COCO_NAMES.values() if "photographs" in part else ()
-    still = [["a photograph, T=1", "ms", "least", *MULTIPLES.values(), *scores]]
+    scores = CocoScorer.main if "photographs" in part else ()
+    still = [["a photograph", "ms", "least", *MULTIPLES.values(), *scores]]
     refusals = []
     for name, row in part["still"].items():
         if "refusal" in row:
@@ -176,15 +172,16 @@ def _runtimes(part: Mapping[str, Any]) -> str:
     video = [["a later frame of", "ms", *MULTIPLES.values(), "frames"]]
     for name, row in part["video"].items():
         video.append([name, *_numbers(row, "ms"), *_multiples(row), str(row["frames"])])
+    winners = part["fastest"]
     notes = [
-        "multiples of the ANN in float32 in onnxruntime, of the fastest ANN of the same precision"
-        f" (float32: {part['fastest']['float32']})",
-        f"and of the fastest of all ({part['fastest']['all']}); int8 calibrated on"
-        f" {part['calibration']} photographs",
+        "/ ORT: a multiple of the ANN in onnxruntime in float32",
+        f"/ alike: of the fastest ANN of the same precision (float32: {winners['float32']})",
+        f"/ fastest: of the fastest ANN ({winners['all']})",
+        f"int8: calibrated on {part['calibration']} photographs",
     ]
     if scores:
-        notes.append(f"boxes of {part['photographs']} photographs of --data, mAP in percent")
-    return "\n".join([*notes, columns(still), *refusals, "", columns(video)])
+        notes.append(f"mAP in percent, {part['photographs']} photographs of --data")
+    return "\n".join([columns(still), *refusals, *notes, "", columns(video)])
 
 
 def _numbers(row: Mapping[str, float], *keys: str) -> list[str]:
