@@ -20,6 +20,7 @@ from spiking_yolo.io.json import json_text
 from spiking_yolo.models.spec import Spec
 from spiking_yolo.onnx import operators
 from spiking_yolo.onnx.complete import CompleteStep, sends_complete_values
+from spiking_yolo.onnx.rate import RateStep
 from spiking_yolo.onnx.steps import CLOCK, AnnStep, Neurons, Step
 from spiking_yolo.recipe import Recipe
 from spiking_yolo.snn import operations
@@ -103,18 +104,16 @@ def spiking_model(
         >>> model = spiking_model(SpikingYOLO().converted, stateful=True, counts="totals")
     """
     recipe, spec = converted.recipe, converted.spec
+    imgsz = spec.height, spec.width
     if sends_complete_values(recipe):
         if stateful and not recipe.keeps_frames:
             raise UserError(
                 "encoding.frames=reset keeps no state: leave --stateful out, or --set"
                 " encoding.frames=keep"
             )
-        imgsz = spec.height, spec.width
         step: Step = CompleteStep(converted.graph, imgsz, converted.neurons, recipe, stateful)
     else:
-        raise UserError(
-            f"{recipe.name} takes several timesteps: use --method signed-digits or few-spikes"
-        )
+        step = RateStep(converted.graph, imgsz, converted.neurons, recipe)
     module = ExportedStep(step, spec, boxes, counts, normalised)
     metadata = {
         "kind": "spiking",
