@@ -39,8 +39,8 @@ from spiking_yolo.io.names import Size
 from spiking_yolo.observe import Input, Observation, Observer, Want, read_input
 from spiking_yolo.recipe import Recipe
 from spiking_yolo.result import Result
-from spiking_yolo.snn.network import SpikingNetwork
-from spiking_yolo.snn.plan import Precision, as_simulated, chosen
+from spiking_yolo.snn.plan import Precision, Runtime, as_simulated, chosen
+from spiking_yolo.snn.readout import Network
 from spiking_yolo.snn.stream import REFRESH, Stream
 
 
@@ -73,6 +73,8 @@ class SpikingYOLO:
         device: "cpu", "cuda", "cuda:1", ...
         precision: "bf16" multiplies spikes and weights in bfloat16; potentials stay in float32.
         compile: Fuse the arithmetic of the neurons with PyTorch's compiler.
+        backend: "simulator", or "onnxruntime" for the network as an exported graph: the same boxes
+            and counts. Making the graph takes seconds.
 
     Raises:
         UserError: A file is missing or damaged, or the arguments do not fit together.
@@ -101,6 +103,7 @@ class SpikingYOLO:
         device: str | torch.device = "cpu",
         precision: Precision = "float32",
         compile: bool = False,
+        backend: Runtime = "simulator",
     ):
         check_flags(trust=trust, compile=compile)
         self.device = usable_device(device)
@@ -133,7 +136,7 @@ class SpikingYOLO:
                 f"this network is a classifier, which finds no boxes: use `{command('classify')}`"
             )
         self._graph = network.graph.to(self.device)
-        self._simulation = chosen(precision, compile, self.device)
+        self._simulation = chosen(precision, compile, self.device, backend)
         self._turn = _Turn()
         self._calibrating = _Turn()
         self._uncalibrated: Uncalibrated | None = None
@@ -151,6 +154,7 @@ class SpikingYOLO:
         device: str | torch.device = "cpu",
         precision: Precision = "float32",
         compile: bool = False,
+        backend: Runtime = "simulator",
     ) -> "SpikingYOLO":
         """Read a network written by `save` or by `spiking-yolo convert`; its output is the same to
         the bit.
@@ -158,7 +162,8 @@ class SpikingYOLO:
         Raises:
             UserError: The file is missing, damaged, or no converted network.
         """
-        return cls(Converted.load(path), device=device, precision=precision, compile=compile)
+        options: dict[str, Any] = {"precision": precision, "compile": compile, "backend": backend}
+        return cls(Converted.load(path), device=device, **options)
 
     def save(self, path: str | Path) -> None:
         """Write the converted network to one .safetensors file, which `load` reads.
@@ -502,15 +507,15 @@ class SpikingYOLO:
 
     def _use(self, converted: Converted) -> None:
         self._graph = converted.graph.to(self.device)
-        self._network = converted.network(self.device, simulation=self._simulation)
+        self._network = converted.engine(self.device, self._simulation)
         # Last, so that other threads see all of it.
         self._converted = converted
 
-    def _new_network(self) -> SpikingNetwork:
-        return self.converted.network(self.device, simulation=self._simulation)
+    def _new_network(self) -> Network:
+        return self.converted.engine(self.device, self._simulation)
 
     @contextmanager
-    def _available_network(self) -> Iterator[SpikingNetwork]:
+    def _available_network(self) -> Iterator[Network]:
         """The detector's network when no other thread uses it; a new one where this thread does."""
         if self._turn.is_mine():
             yield self._new_network()

@@ -32,8 +32,8 @@ from spiking_yolo.decode.selection import Selection, path_of
 from spiking_yolo.errors import UserError
 from spiking_yolo.graph import Graph, forward
 from spiking_yolo.models.spec import Spec
-from spiking_yolo.snn.network import Probe, SpikingNetwork
-from spiking_yolo.snn.readout import Quiet, Run, Snapshot
+from spiking_yolo.snn.network import Probe
+from spiking_yolo.snn.readout import Network, Quiet, Run, Snapshot
 from spiking_yolo.snn.stream import FrameRun
 
 # boxes: predictions, of the steps and, with ann, of the ANN. ann: the ANN's outputs, which errors
@@ -230,7 +230,7 @@ class Observer:
 
     def __init__(
         self,
-        network: SpikingNetwork | None,
+        network: Network | None,
         graph: Graph,
         spec: Spec,
         selection: Selection | None = None,
@@ -285,7 +285,7 @@ class Observer:
             if T:
                 assert self.network is not None
                 maps = "maps" in want
-                run = self.network(x, T, steps, maps=maps, probes=probes, progress=progress)
+                run = self.network.run(x, T, steps, maps=maps, probes=probes, progress=progress)
             of = FrameRun(run, fresh=True, cut=False)
             yield from self._observations(inputs, x, of, T, want, start)
 

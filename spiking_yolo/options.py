@@ -128,6 +128,10 @@ class ComputeOptions(Options):
     compile: bool = setting(
         False, "fuse the arithmetic of the neurons with PyTorch's compiler; needs a C++ compiler"
     )
+    backend: Literal["simulator", "onnxruntime"] = setting(
+        "simulator",
+        "what runs the network; onnxruntime takes seconds to begin with, and is faster for SiLU",
+    )
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -245,7 +249,7 @@ def simulation(options: ComputeOptions, device: str) -> SimulationOptions:
     """How the network is computed on this device; a Notice says what this machine cannot do."""
     from spiking_yolo.snn.plan import chosen
 
-    return chosen(options.precision, options.compile, device)
+    return chosen(options.precision, options.compile, device, options.backend)
 
 
 def drawn(items: Sequence[Item], options: LimitOptions) -> list[Item]:

@@ -23,6 +23,7 @@ from spiking_yolo.models.spec import Spec, check_network
 from spiking_yolo.recipe import Recipe
 from spiking_yolo.snn.network import SpikingNetwork
 from spiking_yolo.snn.plan import SimulationOptions
+from spiking_yolo.snn.readout import Network
 from spiking_yolo.snn.units import fold, propagate
 
 FORMAT = "spiking_yolo-network-1"
@@ -100,6 +101,22 @@ class Converted:
         for where in to:
             graph = graph.to(where)
         return SpikingNetwork(graph, self.neurons, self.recipe, simulation, observed)
+
+    def engine(
+        self,
+        device: torch.device | str = "cpu",
+        simulation: SimulationOptions = SimulationOptions(),
+    ) -> Network:
+        """The network as `simulation` wants it run: by the simulator, or by onnxruntime.
+
+        Raises:
+            UserError: onnxruntime is missing, or cannot run this method.
+        """
+        if simulation.backend == "simulator":
+            return self.network(device, simulation=simulation)
+        from spiking_yolo.onnx.session import OnnxNetwork
+
+        return OnnxNetwork(self)
 
     def tensors(self) -> dict[str, Tensor]:
         """All its numbers, as files name them."""

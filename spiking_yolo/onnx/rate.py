@@ -73,9 +73,7 @@ class RateStep:
                 layer.bind(self._parameters[node.name])
                 for path in _leaves(_new_state(layer, like), layer):
                     states[f"{node.name}.{path}"] = Size([1, *places, channels])
-        self._single = {
-            name for name, layer in self._layers.items() if layer.sends_at_most_one
-        }
+        self._single = {name for name, layer in self._layers.items() if layer.sends_at_most_one}
         for name in self._outputs:
             states[f"{name}.output"] = sizes[name]
         self.states: Mapping[str, Size] = states

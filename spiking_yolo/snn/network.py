@@ -17,7 +17,14 @@ from spiking_yolo.snn.fast import Backend
 from spiking_yolo.snn.layout import Active, on_cpu
 from spiking_yolo.snn.neurons import NeuronLayer, build_neurons
 from spiking_yolo.snn.plan import NetworkPlan, SimulationOptions
-from spiking_yolo.snn.readout import OutputSum, Quiet, Run, Snapshot
+from spiking_yolo.snn.readout import (
+    OutputSum,
+    Quiet,
+    Run,
+    Snapshot,
+    checked_times,
+    per_image,
+)
 from spiking_yolo.snn.synapses import Synapses, modules
 
 Probe = Callable[[str, int, NeuronLayer, Tensor | None], None]
@@ -123,14 +130,7 @@ class SpikingNetwork(nn.Module):
         Raises:
             UserError: A step lies outside of 1..T.
         """
-        times = sorted({*steps, T})
-        if T < 1 or times[0] < 1 or times[-1] > T:
-            raise UserError(f"steps must lie in 1..T={T}, not {', '.join(map(str, times))}")
-        if self.recipe.readout.skip >= T:
-            raise UserError(
-                f"readout.skip={self.recipe.readout.skip} leaves no step to read: it must be below"
-                f" T={T}"
-            )
+        times = checked_times(T, steps, self.recipe.readout.skip)
         probes = tuple(probes)
         if probes and not self.plan.observed:
             raise ValueError("probes need a network made with observed=True")
@@ -278,34 +278,29 @@ class SpikingNetwork(nn.Module):
         self._check_started()
         if self.t == 0:
             raise ValueError("nothing has happened yet: call step() first")
-        counts = {name: count.stacked() for name, count in self.counts().items()}
-        by_sender = {}
-        for name, count in counts.items():
-            by_sender[name] = Counts.unstacked(_per_image(count))
         # With neuron.events=switches the events are switches, not spikes.
         switching = self.recipe.neuron.events == "switches"
-        spikes = {}
-        spike_maps = {}
+        spikes: dict[str, Tensor] = {}
+        spike_maps: dict[str, Tensor] = {}
         for name, layer in self.layers():
-            spikes[name] = _per_image(layer.count) if switching else by_sender[name].spikes
+            if switching:
+                spikes[name] = per_image(layer.count)
             # Neurons of a softmax belong to pairs of places.
             if maps and layer.count.ndim == 4 and not layer.phi.softmax:
                 spike_maps[name] = layer.count.mean(1)
-        by_layer = operations.operations_by_layer(self.graph, counts, self._shapes, self._first)
-        none = Counts.alike(torch.zeros_like(self._updates))
-        products = [by_layer[name] for name in self.synapses.products if name in by_layer]
         share = self.recipe.bias_share(self.spike_weight(self._since))
-        return Snapshot(
-            t=self._since,
-            outputs=self._output.read(self.t, self._shapes, share),
-            spikes=spikes,
-            sent=_total(by_sender.values()),
-            operations=_total([none, *by_layer.values()]),
-            updates=self._updates.clone(),
-            maps=spike_maps,
-            sent_by_layer=by_sender,
-            operations_by_layer=by_layer,
-            products=_total(products) if products else None,
+        # Reading them adds the shapes of the nodes that are computed then.
+        outputs = self._output.read(self.t, self._shapes, share)
+        return Snapshot.of(
+            self.graph,
+            self._since,
+            outputs,
+            {name: count.stacked() for name, count in self.counts().items()},
+            self._shapes,
+            self._updates,
+            self._first,
+            spikes if switching else None,
+            spike_maps,
         )
 
     def _check_started(self) -> None:
@@ -384,11 +379,3 @@ class SpikingNetwork(nn.Module):
         """Moved to another device or dtype: the run is over."""
         self._values = None
         return super()._apply(fn, recurse)
-
-
-def _per_image(count: Tensor) -> Tensor:
-    return count.sum(tuple(range(1, count.ndim)), dtype=torch.float64)
-
-
-def _total(counts: Iterable[Counts]) -> Counts:
-    return Counts.of(lambda *each: sum(each), *counts)

@@ -22,6 +22,7 @@ from spiking_yolo.recipe import Recipe
 from spiking_yolo.snn.coding import CODINGS, Coding
 
 Precision = Literal["float32", "bf16"]
+Runtime = Literal["simulator", "onnxruntime"]
 
 
 @dataclass(frozen=True)
@@ -34,17 +35,29 @@ class SimulationOptions:
     are rounded to 8 bits. compiled: fuse the arithmetic of the neurons with PyTorch's compiler,
     where there is one for C++. event_driven: in differential coding, use the
     kernels in C, and after the first step compute only what events reach, where they are few: the
-    frames of a fixed camera. Not where anything is compiled.
+    frames of a fixed camera. Not where anything is compiled. backend: what computes it; the other
+    fields are the simulator's.
+
+    Raises:
+        UserError: A field has another value than it may have.
     """
 
     precision: Precision = "float32"
     compiled: bool = False
     event_driven: bool = True
+    backend: Runtime = "simulator"
 
     def __post_init__(self) -> None:
-        if self.precision not in get_args(Precision):
+        for name, choices in (("precision", Precision), ("backend", Runtime)):
+            value = getattr(self, name)
+            if value not in get_args(choices):
+                raise UserError(
+                    f"{name} must be one of {', '.join(get_args(choices))}, not {value!r}"
+                )
+        if self.backend == "onnxruntime" and (self.precision != "float32" or self.compiled):
             raise UserError(
-                f"precision must be one of {', '.join(get_args(Precision))}, not {self.precision!r}"
+                "bf16 and compiled code are the simulator's: leave them out, or take"
+                " backend=simulator"
             )
 
     def synapses(self, dtype: torch.dtype) -> torch.dtype:
@@ -53,14 +66,22 @@ class SimulationOptions:
 
 
 def chosen(
-    precision: Precision = "float32", compiled: bool = False, device: str | torch.device = "cpu"
+    precision: Precision = "float32",
+    compiled: bool = False,
+    device: str | torch.device = "cpu",
+    backend: Runtime = "simulator",
 ) -> SimulationOptions:
     """The simulation on this machine's device; not compiled, with a Notice, where PyTorch's
     compiler lacks something.
 
-    Another Notice says where bf16 is no faster. Raises UserError for an unknown precision.
+    Another Notice says where bf16 is no faster.
+
+    Raises:
+        UserError: See SimulationOptions; or onnxruntime is to compute on another device.
     """
-    simulation = SimulationOptions(precision, compiled)
+    simulation = SimulationOptions(precision, compiled, backend=backend)
+    if backend == "onnxruntime" and str(device).partition(":")[0] != "cpu":
+        raise UserError("onnxruntime computes on the processor here: leave the device out")
     if precision == "bf16" and not bf16_pays(device):
         warnings.warn(
             "this processor has no instructions for bfloat16: bf16 is no faster here",

@@ -1,11 +1,16 @@
 """The output of a run: the accumulated input of the heads, snapshots of it, and what it cost."""
 
-from collections.abc import Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from typing import Protocol
 
 import torch
 from torch import Tensor
 
+from spiking_yolo.errors import UserError
+from spiking_yolo.graph import Graph
+from spiking_yolo.recipe import Recipe
+from spiking_yolo.snn import operations
 from spiking_yolo.snn.counting import Counts
 from spiking_yolo.snn.layout import Active, dense, per_channel, to_like
 from spiking_yolo.snn.plan import NetworkPlan, readout_sources
@@ -83,6 +88,20 @@ class OutputSum:
         return value if bias is None else value + self._share * per_channel(bias, value)
 
 
+def checked_times(T: int, steps: Iterable[int], skip: int) -> list[int]:
+    """The timesteps at which snapshots are taken, sorted, with T.
+
+    Raises:
+        UserError: One lies outside of 1..T, or `skip` steps that are left out leave none.
+    """
+    times = sorted({*steps, T})
+    if T < 1 or times[0] < 1 or times[-1] > T:
+        raise UserError(f"steps must lie in 1..T={T}, not {', '.join(map(str, times))}")
+    if skip >= T:
+        raise UserError(f"readout.skip={skip} leaves no step to read: it must be below T={T}")
+    return times
+
+
 @dataclass(frozen=True)
 class Snapshot:
     """The network after t steps with an image. All tensors are per image, [N, ...].
@@ -115,6 +134,52 @@ class Snapshot:
     operations_by_layer: dict[str, Counts] = field(default_factory=dict)
     products: Counts | None = None
 
+    @classmethod
+    def of(
+        cls,
+        graph: Graph,
+        t: int,
+        outputs: tuple[Tensor, ...],
+        counts: Mapping[str, Tensor],
+        shapes: Mapping[str, Sequence[int]],
+        updates: Tensor,
+        first: Mapping[str, Tensor] | None = None,
+        spikes: Mapping[str, Tensor] | None = None,
+        maps: Mapping[str, Tensor] = {},
+    ) -> "Snapshot":
+        """What the counts so far amount to.
+
+        Args:
+            graph: As simulated.
+            t: Steps with this image.
+            outputs: See the attributes.
+            counts: Sender -> Counts so far at each position, stacked.
+            shapes: Of every node's output, [N, C, ...].
+            updates: See the attributes.
+            first: The counts after the first step, see `operations.product_operations`.
+            spikes: Layer -> spikes so far, where its events are something else.
+            maps: See the attributes.
+        """
+        by_sender: dict[str, Counts] = {}
+        for name, count in counts.items():
+            by_sender[name] = Counts.unstacked(per_image(count))
+        own = {node.name: by_sender[node.name].spikes for node in graph.activations}
+        by_layer = operations.operations_by_layer(graph, counts, shapes, first)
+        none = Counts.alike(torch.zeros_like(updates))
+        products = [by_layer[n.name] for n in graph.nodes if n.product and n.name in by_layer]
+        return cls(
+            t=t,
+            outputs=outputs,
+            spikes=own if spikes is None else dict(spikes),
+            sent=_total(by_sender.values()),
+            operations=_total([none, *by_layer.values()]),
+            updates=updates.clone(),
+            maps=dict(maps),
+            sent_by_layer=by_sender,
+            operations_by_layer=by_layer,
+            products=_total(products) if products else None,
+        )
+
     def since(self, before: "Snapshot") -> "Snapshot":
         """The same outputs, with the costs since an earlier snapshot of the same run."""
         products = self.products
@@ -134,6 +199,15 @@ class Snapshot:
                 for name, m in self.maps.items()
             },
         )
+
+
+def per_image(count: Tensor) -> Tensor:
+    """The sum over each image, float64 [N]."""
+    return count.sum(tuple(range(1, count.ndim)), dtype=torch.float64)
+
+
+def _total(counts: Iterable[Counts]) -> Counts:
+    return Counts.of(lambda *each: sum(each), *counts)
 
 
 def _difference(counts: dict[str, Counts], before: dict[str, Counts]) -> dict[str, Counts]:
@@ -193,3 +267,29 @@ class Run:
     def settled(self) -> int | None:
         """See Quiet.settled."""
         return self.quiet and self.quiet.settled
+
+
+class Network(Protocol):
+    """A spiking network that photographs and videos are shown to: SpikingNetwork, or that of
+    another runtime.
+    """
+
+    @property
+    def recipe(self) -> Recipe:
+        """The method."""
+        ...
+
+    @property
+    def graph(self) -> Graph:
+        """As it is simulated."""
+        ...
+
+    @property
+    def image(self) -> Tensor:
+        """The images as transmitted so far."""
+        ...
+
+    @property
+    def run(self) -> Callable[..., Run]:
+        """See SpikingNetwork.forward."""
+        ...

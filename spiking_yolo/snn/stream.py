@@ -6,8 +6,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from spiking_yolo.snn.network import SpikingNetwork
-from spiking_yolo.snn.readout import Run, Snapshot
+from spiking_yolo.snn.readout import Network, Run, Snapshot
 
 # Frames after which the state starts anew. Until then rounding in float32 adds up to at most 6e-5
 # of the largest sums.
@@ -41,7 +40,7 @@ class Stream:
     first one. The network belongs to this stream alone.
     """
 
-    def __init__(self, network: SpikingNetwork, T: int = 1, refresh: int = REFRESH):
+    def __init__(self, network: Network, T: int = 1, refresh: int = REFRESH):
         self.network, self.T, self.refresh = network, T, refresh
         self.reset()
 

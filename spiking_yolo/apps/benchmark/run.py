@@ -384,7 +384,7 @@ class _Bench:
             self.progress(name)
             reference = ann_pass(self.ann, x[0])
             rows[name] = timed_frames(Stream(converted.network(device)), x, reference)
-            rows[name]["ms_by_kind"] = frame_shares(Stream(converted.network(device)), x)
+            rows[name]["ms_by_kind"] = frame_shares(converted.network(device), x)
         return rows
 
     def runtimes(self) -> dict[str, Any]:

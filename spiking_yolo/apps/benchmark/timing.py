@@ -23,6 +23,7 @@ from spiking_yolo.apps.benchmark import BenchmarkOptions
 from spiking_yolo.apps.benchmark.cases import Case, ann_pass, photographs
 from spiking_yolo.convert.converted import Converted
 from spiking_yolo.options import load_ann
+from spiking_yolo.snn.network import SpikingNetwork
 from spiking_yolo.snn.neurons import NeuronLayer
 from spiking_yolo.snn.pooling import CumulativeMaxPool
 from spiking_yolo.snn.stream import FrameRun, Stream
@@ -249,10 +250,11 @@ def timed_frames(
     }
 
 
-def frame_shares(stream: Stream, x: list[Tensor]) -> dict[str, float]:
+def frame_shares(network: SpikingNetwork, x: list[Tensor]) -> dict[str, float]:
     """Milliseconds of a later frame by kind of module."""
     device = x[0].device
-    stopwatch = Stopwatch(stream.network, device)
+    stream = Stream(network)
+    stopwatch = Stopwatch(network, device)
     for frame in x[:WARM]:
         stream(frame)
     stopwatch.clear()

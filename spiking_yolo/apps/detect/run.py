@@ -143,6 +143,7 @@ class DetectRun:
             device=options.device,
             precision=options.precision,
             compile=options.compile,
+            backend=options.backend,
         )
         self.overlay_layers: tuple[str, ...] = ()
         if options.overlay:

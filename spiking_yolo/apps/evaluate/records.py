@@ -117,7 +117,7 @@ def observe_images(
     T, patience = steps[-1], options.early_exit
     batch = options.batch or usual_batch(network.spec)
     device = usable_device(ranks.device)
-    spiking = network.network(device, simulation=simulation)
+    spiking = network.engine(device, simulation)
     graph = network.graph.to(device)
     observer = Observer(spiking, graph, network.spec, task.selection, rivals)
     read = range(1, T + 1) if patience else steps

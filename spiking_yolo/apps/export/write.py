@@ -1,7 +1,8 @@
-"""Write a converted network to a file: NIR, safetensors, or JSON that a person can read."""
+"""Write a converted network to a file: ONNX, NIR, safetensors, or JSON that a person can read."""
 
 import json
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 from torch import Tensor
@@ -15,7 +16,7 @@ from spiking_yolo.errors import UserError, require
 from spiking_yolo.graph import Node, shapes
 from spiking_yolo.io.files import atomic_write
 from spiking_yolo.io.json import json_text
-from spiking_yolo.options import load
+from spiking_yolo.options import DetectionOptions, load, load_ann
 
 FORMAT = "spiking_yolo-description-1"
 
@@ -75,22 +76,30 @@ def _values(tensor: Tensor) -> Any:
 
 @dataclass(frozen=True)
 class Exported:
-    """What was written. nodes: of the NIR graph, None in another format."""
+    """What was written.
 
-    converted: Converted
+    Attributes:
+        what: In words.
+        nodes: Of a graph of another standard, None elsewhere.
+    """
+
+    what: str
     nodes: int | None = None
 
+    @classmethod
+    def of(cls, converted: Converted, nodes: int | None = None) -> "Exported":
+        layers = len(converted.neurons)
+        return cls(f"{layers} layers of neurons, method {converted.recipe.name}", nodes)
+
     def text(self) -> str:
-        layers = len(self.converted.neurons)
-        text = f"{layers} layers of neurons, method {self.converted.recipe.name}"
-        return text if self.nodes is None else f"{text}, {self.nodes} NIR nodes"
+        return self.what if self.nodes is None else f"{self.what}, {self.nodes} nodes"
 
 
 def convert(options: ConvertOptions) -> Exported:
     """Convert, and save one file that needs nothing else."""
     converted = load(options)
     converted.save(options.output)
-    return Exported(converted)
+    return Exported.of(converted)
 
 
 def explain(options: ExportOptions) -> str:
@@ -103,10 +112,13 @@ def export(options: ExportOptions) -> Exported:
     """Write the network in the format, whole or not at all.
 
     Raises:
-        UserError: NIR cannot express it, there is no --output, or the file cannot be written.
+        UserError: The format cannot express it, there is no --output, or the file cannot be
+            written.
     """
     if options.output is None:
         raise UserError("--explain writes nothing: leave it out")
+    if options.format == "onnx":
+        return _export_onnx(options, options.output)
     converted = load(options)
     if options.format == "safetensors":
         converted.save(options.output)
@@ -119,5 +131,27 @@ def export(options: ExportOptions) -> Exported:
         graph = to_nir(converted)
         with atomic_write(options.output) as temporary:
             nir.write(temporary, graph)
-        return Exported(converted, len(graph.nodes))
-    return Exported(converted)
+        return Exported.of(converted, len(graph.nodes))
+    return Exported.of(converted)
+
+
+def _export_onnx(options: ExportOptions, output: Path) -> Exported:
+    """Write an ONNX model: see onnx.model."""
+    onnx = require("onnx", "onnx")
+    require("onnxscript", "onnx")
+    from spiking_yolo.onnx.model import ann_model, spiking_model
+
+    boxes = DetectionOptions(**options.box_options()) if options.boxes else None
+    if options.ann:
+        ann = load_ann(options)
+        model = ann_model(ann.graph, ann.spec, boxes=boxes)
+        exported = Exported("the original network", len(model.graph.node))
+    else:
+        converted = load(options)
+        model = spiking_model(
+            converted, stateful=options.stateful, boxes=boxes, counts=options.counts
+        )
+        exported = Exported.of(converted, len(model.graph.node))
+    with atomic_write(output) as temporary:
+        onnx.save(model, temporary)
+    return exported

@@ -62,7 +62,11 @@ def photographs_page(
     """
     converted = load(options, previewed(sources, FEW))
     detector = SpikingYOLO(
-        converted, device=options.device, precision=options.precision, compile=options.compile
+        converted,
+        device=options.device,
+        precision=options.precision,
+        compile=options.compile,
+        backend=options.backend,
     )
     T = options.T or max(options.steps, default=LONGEST)
     chosen = Selection.of(options, selection.class_ids(options.classes or None, detector.names))

@@ -72,7 +72,7 @@ class Problem:
 
     def scores(self, recipe: Recipe) -> Iterator[Score]:
         """The score after each image, over the images so far."""
-        network = self.converted(recipe).network(self.device, simulation=self.simulation)
+        network = self.converted(recipe).engine(self.device, self.simulation)
         observer = Observer(network, self.ann.graph.to(self.device), self.ann.spec)
         error = operations = 0.0
         for i, seen in enumerate(observer.observe(self.images, self.T, want=("ann",)), 1):

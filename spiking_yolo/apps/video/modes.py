@@ -78,7 +78,7 @@ class Bench:
         if mode == "reset":
             recipe = converted.recipe.with_settings({"encoding.frames": "reset"})
             converted = replace(converted, recipe=recipe)
-        network = converted.network(self.device, simulation=self.simulation)
+        network = converted.engine(self.device, self.simulation)
         return Stream(network, self.options.T, self.options.refresh)
 
     def value(self, mode: str) -> Value:
