@@ -135,8 +135,8 @@ class SpikingYOLO:
             raise UserError(
                 f"this network is a classifier, which finds no boxes: use `{command('classify')}`"
             )
-        self._graph = network.graph.to(self.device)
         self._simulation = chosen(precision, compile, self.device, backend)
+        self._graph = network.graph.to(self.device)
         self._turn = _Turn()
         self._calibrating = _Turn()
         self._uncalibrated: Uncalibrated | None = None

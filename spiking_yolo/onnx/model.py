@@ -89,7 +89,7 @@ def spiking_model(
         stateful: A state `state.NAME` goes in and comes out as `next.NAME`; all are zeros before
             the first frame. Metadata `states` lists them.
         boxes: Instead of the heads one output `detections`, [D, 7]: image of the batch, x1, y1, x2,
-            y2 in pixels of the network's input, confidence, class; best first.
+            y2 in pixels of the network's input and not clipped, confidence, class; best first.
         counts: totals: `spikes`, `digits` and `messages` of the call, [batch, senders] (metadata
             `senders`), and `operations`, [batch, 3], in these countings. maps: `events.NAME` of
             each sender instead, [batch, 3, ...], summed over channels (by channel, [batch, 3 C,

@@ -60,6 +60,7 @@ class RateStep:
             or (node.name in self._pools and node.name not in self._plan.sums.values())
         )
         sizes = shapes(self.graph, *imgsz)
+        some = next(iter(graph.tensors.values()))
         states = {CLOCK: Size([1])}
         for node in self.graph.nodes:
             if node.name in self._pools:
@@ -67,7 +68,7 @@ class RateStep:
             elif node.op == "activation":
                 layer = self._layer(node)
                 channels, *places = sizes[node.name][1:]
-                like = torch.zeros(1, channels)
+                like = some.new_zeros(1, channels)
                 self._layers[node.name] = layer
                 self._parameters[node.name] = layer.step_parameters(like)
                 layer.bind(self._parameters[node.name])

@@ -128,12 +128,13 @@ def test_json_takes_values_per_neuron_as_a_range():
 @pytest.mark.parametrize(
     ("args", "expected"),
     [
-        (["--format", "onnx", "-o", "D/net.onnx"], "onnx"),
+        (["--format", "xml", "-o", "D/net.xml"], "xml"),
         (["--format", "nir"], "--output"),
         (["-o", "D/net.nir"], "--format"),
         (["--format", "nir", "-o", "D/net.json"], "must end in .nir"),
         (["--format", "json", "-o", "/dev/null/net.json"], "cannot write"),
-        (["--format", "nir", "-o", "D/net.nir"], "cannot be exported"),
+        (["--format", "nir", "-o", "D/net.nir"], "--overwrite"),
+        (["--format", "nir", "-o", "D/net.nir", "--overwrite"], "cannot be exported"),
         (["--format", "nir", "-o", "D/new/net.nir", "--method", "p-norm"], "--pool avg"),
         (["--format", "json", "--explain"], "json takes every network"),
         (
