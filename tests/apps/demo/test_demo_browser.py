@@ -142,6 +142,8 @@ def test_a_camera_that_stands_still(chromium, serve, folder):
     seen = said(chromium, "operations")
     time.sleep(0.5)
     assert said(chromium, "operations") == seen
+    tracks = "source.element.srcObject.getTracks().map((track) => track.readyState)"
+    assert chromium.value(tracks) == ["ended"]
     assert chromium.errors == []
     assert {url.partition("?")[0] for url in chromium.requests if url.startswith(address)} >= {
         f"{address}{name}" for name in ("network.js", "network.onnx")

@@ -106,7 +106,7 @@ class LiveStage extends Stage {
 }
 
 const stage = new LiveStage(), counter = new Counter();
-let network = null, threads = 1, source = null, fresh = true, turn = 0, shown = null;
+let network = null, threads = 1, source = null, end = null, fresh = true, turn = 0, shown = null;
 
 function tell(problem) {
   $("problem").textContent = problem;
@@ -137,7 +137,8 @@ function running(yes) {
 
 function stop() {
   turn += 1;
-  source?.stop();
+  end?.();
+  end = null;
   running(false);
 }
 
@@ -151,7 +152,10 @@ async function run() {
   tell("");
   running(true);
   try {
-    await source.start();
+    const started = await source.start();
+    // Another source was chosen while the browser asked for the camera.
+    if (mine !== turn) return started();
+    end = started;
     while (mine === turn) {
       await source.next();
       const pixels = stage.take(source), first = fresh;
@@ -175,12 +179,15 @@ async function run() {
 
 async function choose(open, button) {
   stop();
+  const mine = turn;
   tell("");
   for (const each of document.querySelectorAll(".sources button")) each.setAttribute("aria-pressed", each === button);
   try {
-    source = await open();
+    const opened = await open();
+    if (mine !== turn) return;
+    source = opened;
   } catch (error) {
-    tell(error.message);
+    if (mine === turn) tell(error.message);
     return;
   }
   reset();

@@ -8,8 +8,11 @@ const CAMERA_PROBLEMS = {
   NotReadableError: `The camera is used by another program: close that and press Camera again, ${OTHERWISE}.`,
 };
 
-/** A source: element to draw, size, start(), stop(), and next(), which waits for a frame that was not seen yet. */
-function videoSource(element, { start, stop }) {
+/**
+ * A source: element to draw, size, start(), which returns what ends it, and next(), which waits for a frame that was not
+ * seen yet.
+ */
+function videoSource(element, start) {
   let fresh = true, wake = null;
   const arrived = () => {
     fresh = true;
@@ -18,7 +21,7 @@ function videoSource(element, { start, stop }) {
   };
   element.requestVideoFrameCallback?.(arrived);
   return {
-    element, still: false, start, stop,
+    element, still: false, start,
     get width() { return element.videoWidth; },
     get height() { return element.videoHeight; },
     async next() {
@@ -43,19 +46,19 @@ async function openCamera(lost) {
     throw new Error(`Browsers give the camera to secure pages only: open this one at http://localhost or at an https:// address, ${OTHERWISE}.`);
   const element = document.createElement("video");
   async function start() {
+    let stream;
     try {
-      element.srcObject = await navigator.mediaDevices.getUserMedia({ video: { facingMode: "environment", width: { ideal: 1280 } } });
+      stream = await navigator.mediaDevices.getUserMedia({ video: { facingMode: "environment", width: { ideal: 1280 } } });
     } catch (error) {
       throw new Error(CAMERA_PROBLEMS[error.name] ?? `The camera cannot be opened (${error.name}): try another browser, ${OTHERWISE}.`);
     }
-    for (const track of element.srcObject.getTracks()) track.addEventListener("ended", lost);
+    for (const track of stream.getTracks()) track.addEventListener("ended", lost);
+    element.srcObject = stream;
     await ready(element);
     await element.play();
+    return () => stream.getTracks().forEach((track) => track.stop());
   }
-  function stop() {
-    for (const track of element.srcObject?.getTracks() ?? []) track.stop();
-  }
-  return Object.assign(videoSource(element, { start, stop }), { camera: true });
+  return Object.assign(videoSource(element, start), { camera: true });
 }
 
 async function openVideo(address, name) {
@@ -67,7 +70,10 @@ async function openVideo(address, name) {
   } catch {
     throw new Error(`The browser cannot decode ${name}: give an MP4 (H.264) or WebM video, or a JPEG, PNG or WebP photograph.`);
   }
-  return videoSource(element, { start: () => element.play(), stop: () => element.pause() });
+  return videoSource(element, async () => {
+    await element.play();
+    return () => element.pause();
+  });
 }
 
 async function openPhoto(file) {
@@ -79,7 +85,7 @@ async function openPhoto(file) {
     throw new Error(`The browser cannot decode ${file.name}: give a JPEG, PNG or WebP photograph, or an MP4 or WebM video.`);
   }
   const next = () => new Promise((done) => { setTimeout(done, 30); });
-  return { element, width: element.naturalWidth, height: element.naturalHeight, still: true, start() {}, stop() {}, next };
+  return { element, width: element.naturalWidth, height: element.naturalHeight, still: true, start: () => () => {}, next };
 }
 
 const openFile = (file) => (file.type.startsWith("image/") ? openPhoto(file) : openVideo(URL.createObjectURL(file), file.name));
