@@ -88,6 +88,14 @@ def _named(name: str) -> ZooNetwork | None:
     return None
 
 
+def licence(file: str) -> str:
+    """Of the weights in a file of this name; of unknown ones, that it is unknown here."""
+    for network in ZOO:
+        if network.file == file:
+            return network.licence
+    return "that of the file with the weights"
+
+
 def measurements() -> list[dict[str, Any]]:
     """What the networks achieve, in percent.
 

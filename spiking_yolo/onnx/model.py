@@ -18,6 +18,7 @@ from spiking_yolo.errors import UserError
 from spiking_yolo.graph import Graph, shapes
 from spiking_yolo.io.json import json_text
 from spiking_yolo.models.spec import Spec
+from spiking_yolo.models.zoo import licence
 from spiking_yolo.onnx import operators
 from spiking_yolo.onnx.complete import CompleteStep, sends_complete_values
 from spiking_yolo.onnx.rate import RateStep
@@ -120,6 +121,7 @@ def spiking_model(
         "method": recipe.name,
         "recipe": recipe.to_json(),
         "provenance": json_text(dict(converted.provenance)),
+        "weights": converted.provenance.get("weights", ""),
         "senders": json_text(step.senders),
         "states": json_text(module.states_table()),
     }
@@ -296,7 +298,7 @@ def _exported(module: ExportedStep, metadata: Mapping[str, str]) -> onnx.ModelPr
         "task": spec.task,
         "spec": spec.to_json(),
         "macs": str(macs),
-        "license": "the weights keep the licence of the file that they come from",
+        "license": licence(metadata.get("weights", "")),
         **metadata,
     }
     onnx.helper.set_model_props(model, about)

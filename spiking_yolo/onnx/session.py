@@ -107,6 +107,10 @@ class OnnxNetwork:
 
     __call__ = run
 
+    def __reduce__(self) -> tuple[Any, ...]:
+        """A copy has no run, as one of the simulator; onnxruntime's sessions cannot be copied."""
+        return OnnxNetwork, (self._converted,)
+
     def _session(self, stateful: bool) -> "Session":
         if stateful not in self._sessions:
             self._sessions[stateful] = Session(self._converted, stateful)

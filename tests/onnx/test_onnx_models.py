@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import json
 from dataclasses import replace
 from typing import Any
@@ -132,6 +133,7 @@ def test_a_photograph_with_counts(cls):
             np.testing.assert_array_equal(results[counted][:, k], total.numpy())
     spent = torch.stack([*snapshot.operations], 1)
     np.testing.assert_allclose(results["operations"], spent.numpy(), rtol=1e-6)
+    assert "that of the file" in metadata(model)["license"]
     assert int(metadata(model)["macs"]) == net.network().run(x, 1).macs
 
 
@@ -222,6 +224,14 @@ def test_the_network_of_onnxruntime_is_that_of_the_simulator():
         assert torch.equal(a.operations.messages, b.operations.messages)
         assert torch.equal(a.updates, b.updates)
         torch.testing.assert_close(a.outputs[0], b.outputs[0], atol=1e-4, rtol=1e-4)
+
+
+def test_a_copy_runs():
+    engine = OnnxNetwork(tiny())
+    x = images(1).float()
+    first = engine.run(x, 1).snapshots[1]
+    again = copy.deepcopy(engine).run(x, 1).snapshots[1]
+    assert torch.equal(first.outputs[0], again.outputs[0])
 
 
 def test_a_stream_by_onnxruntime():
