@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 import torch
 from helpers.onnx_exports import ANCHORS, CLASSES, SIZE, YOLOX, Anchored, export
-from helpers.tiny import photo, run_tool
+from helpers.tiny import photo, run_tool, write_tiny
 from torch import Tensor, nn
 
 from spiking_yolo import SpikingYOLO
@@ -21,6 +21,7 @@ from spiking_yolo.graph import forward
 from spiking_yolo.graph.modules import Attention
 from spiking_yolo.models import ultralytics as isolated
 from spiking_yolo.models.load import Ann, load_ann
+from spiking_yolo.onnx.model import ann_model
 
 onnx: Any = pytest.importorskip("onnx", reason="onnx is not installed (extra onnx)")
 pytest.importorskip("onnxruntime", reason="onnxruntime is not installed (extra onnx)")
@@ -329,6 +330,34 @@ def test_it_works_at_once_and_everywhere(tmp_path: Path, capsys: pytest.CaptureF
     assert run_tool("convert", path, "-o", output, *method) == 0
     assert run_tool("detect", image, "--weights", output, "--project", tmp_path / "runs") == 0
     assert "a.png" in capsys.readouterr().out
+
+
+def test_exports_of_this_package(tmp_path: Path):
+    """The ANN comes back as it was; a converted network does not."""
+    ann = load_ann(write_tiny(tmp_path))
+    proto = ann_model(ann.graph, ann.spec)
+    onnx.save(proto, tmp_path / "own.onnx")
+    again = load_ann(tmp_path / "own.onnx")
+    x = images(ann)
+    assert again.spec == ann.spec
+    for own, theirs in zip(forward(again.graph, x), forward(ann.graph, x), strict=True):
+        assert torch.equal(own, theirs)
+    entry = next(entry for entry in proto.metadata_props if entry.key == "spec")
+    for text in (
+        "",
+        "{}",
+        "[1]",
+        '{"heads": [{"kind": 1}]}',
+        entry.value.replace('"yolov3"', '"x"'),
+    ):
+        entry.value = text
+        onnx.save(proto, tmp_path / "damaged.onnx")
+        with pytest.raises(UserError, match=r"damaged|kind cannot be"):
+            load_ann(tmp_path / "damaged.onnx")
+    proto.metadata_props.add(key="kind", value="spiking")
+    onnx.save(proto, tmp_path / "spiking.onnx")
+    with pytest.raises(UserError, match="converted already"):
+        load_ann(tmp_path / "spiking.onnx")
 
 
 def test_operators_are_those_of_the_pt_import(tmp_path: Path):

@@ -12,6 +12,8 @@ from torch import Tensor
 from spiking_yolo.models.onnx.translation import Translation
 from spiking_yolo.models.onnx.values import Layout, Scores, Value, Weights
 
+# Heads times areas, at most.
+MATRICES = 1024
 # Matrices of one layout: channels [L, D] and positions [L, T].
 Matrices = tuple[Tensor, Tensor]
 
@@ -25,7 +27,7 @@ def scores_of(left: Value, right: Value) -> Scores | None:
     if queries is None or keys is None:
         return None
     leading = _heads_and_areas(*queries)
-    if leading is None or _rows(queries, leading) is None or not torch.equal(queries[1], keys[1]):
+    if leading is None or not torch.equal(queries[1], keys[1]):
         return None
     rows = _rows(queries, leading)
     key_rows = _rows(keys, leading)
@@ -42,6 +44,8 @@ def _matrices(layout: Layout, index: Tensor) -> Matrices | None:
     if index.ndim < 3 or not index.numel():
         return None
     index = index.reshape(-1, *index.shape[-2:])
+    if len(index) > MATRICES:
+        return None
     cells = layout.source.shape[-2] * layout.source.shape[-1]
     channels = index[:, 0] // cells
     positions = index[:, :, 0] % cells
@@ -109,19 +113,16 @@ def attended(t: Translation, left: Value, right: Value, name: str) -> Layout | N
     index = values.index.transpose(-1, -2) if turned else values.index
     matrices = _matrices(values, index)
     scores = weights.scores
-    if matrices is None or len(matrices[0]) != len(scores.leading):
+    firsts = torch.tensor([[area * tokens] for _, area in scores.leading])
+    positions = firsts + torch.arange(tokens)
+    if matrices is None or not torch.equal(matrices[1].long(), positions):
         return None
     rows = _rows(matrices, scores.leading)
     value = None if rows is None else t.channels(values.source, rows)
     if value is None:
         return None
-    if matrices[1].shape[1] != tokens:
-        return None
-    areas_by_matrix = torch.tensor([[area * tokens] for _, area in scores.leading])
-    if not torch.equal(matrices[1].long(), areas_by_matrix + torch.arange(tokens)):
-        return None
     heads, areas = _counts(scores)
-    output = t.emit("attend", name, t.feature_of(weights.node), value, heads=heads, areas=areas)
+    output = t.emit("attend", name, t.features[weights.node], value, heads=heads, areas=areas)
     by_head = output.places.view(heads, -1, areas, tokens)
     parts: list[Tensor] = []
     for head, area in scores.leading:

@@ -33,8 +33,8 @@ YOLOV7_TINY = (
     ((116.0, 90.0), (156.0, 198.0), (373.0, 326.0)),
 )
 EXPORTS = (
-    "exports of YOLOv5, YOLOv7-tiny, YOLOX and Ultralytics' detectors (v8, v10, 11, 26), made with"
-    " default options, can be opened"
+    "exports of YOLOv5, YOLOv7-tiny, YOLOX and Ultralytics' detectors, made with default options,"
+    " can be opened"
 )
 
 
@@ -231,10 +231,10 @@ def _anchors(rows: Tensor, x: Tensor, num: int) -> tuple[tuple[float, float], ..
 def _decodes(rows: Tensor, x: Tensor, head: HeadSpec, size: Size) -> bool:
     """Whether the rows are the boxes and scores of a head; of a YOLOX also before decoding."""
     boxes, scores = (part[0] for part in head.decode(x, size))
-    sure = rows[:, -head.classes :]
+    confidence = rows[:, -head.classes :]
     if head.kind != "yolov8":
-        sure = sure * rows[:, 4:5]
-    if not torch.allclose(sure, scores, atol=1e-4):
+        confidence = confidence * rows[:, 4:5]
+    if not torch.allclose(confidence, scores, atol=1e-4):
         return False
     height, width = size
     corners = boxes * boxes.new_tensor([width, height, width, height])
@@ -254,7 +254,9 @@ def _undecoded(outputs: Sequence[Value], model: OnnxModel, size: Size) -> HeadMa
     for value in outputs:
         if not isinstance(value, Layout) or value.index.ndim != 5:
             return None
-        _, num, height, width, values = value.index.shape
+        batch, num, height, width, values = value.index.shape
+        if batch != 1 or value.index.numel() != value.source.shape.numel():
+            return None
         places = value.source.places.view(1, num, values, height, width)
         if not torch.equal(value.index, places.permute(0, 1, 3, 4, 2)):
             return None

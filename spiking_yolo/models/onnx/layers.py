@@ -286,6 +286,9 @@ def relu(t: Translation, node: OnnxNode, args: Args) -> Feature | None:
 
 def leaky(t: Translation, node: OnnxNode, args: Args) -> Feature | None:
     slope = float(node.attrs.get("alpha", 0.01))
+    if slope == 1:
+        # The identity, which an export of ours has where neurons stand.
+        return t.feature(args[0])
     return _activation(t, node, args, slope=slope) if 0 <= slope < 1 else None
 
 
@@ -322,7 +325,8 @@ def _activation(t: Translation, node: OnnxNode, args: Args, **attrs: Any) -> Fea
 
 def pool(t: Translation, node: OnnxNode, args: Args) -> Feature | None:
     a = node.attrs
-    x = t.feature(args[0])
+    source, border = _without_border(args[0]) if node.op == "MaxPool" else (args[0], [0] * 4)
+    x = t.feature(source)
     padding = _padding(a)
     flat = len(a.get("kernel_shape", [])) == 2 and a.get("dilations", [1, 1]) == [1, 1]
     if x is None or padding is None or not flat or a.get("auto_pad", "NOTSET") != "NOTSET":
@@ -333,13 +337,30 @@ def pool(t: Translation, node: OnnxNode, args: Args) -> Feature | None:
         "ceil": bool(a.get("ceil_mode", 0)),
     }
     if node.op == "MaxPool":
-        return t.emit("max_pool", node.name, x, padding=_by_side(padding), **window)
+        sides = [own + before for own, before in zip(padding, border, strict=True)]
+        return t.emit("max_pool", node.name, x, padding=_by_side(sides), **window)
     if padding[:2] != padding[2:]:
         return None
     counted = bool(a.get("count_include_pad", 0))
     return t.emit(
         "avg_pool", node.name, x, padding=padding[:2], count_include_pad=counted, **window
     )
+
+
+def _without_border(value: Value | None) -> tuple[Value | None, list[int]]:
+    """What a border of minus infinity was put around, and its sides: top, left, bottom, right."""
+    none = [0, 0, 0, 0]
+    if not isinstance(value, Unresolved) or value.node.op != "Pad" or len(value.args) != 3:
+        return value, none
+    inner, pads, fill = value.args
+    constants = isinstance(pads, Tensor) and isinstance(fill, Tensor)
+    if not constants or pads.numel() != 8 or fill.numel() != 1 or float(fill) != -torch.inf:
+        return value, none
+    sides: list[int] = pads.tolist()
+    if value.node.attrs.get("mode", "constant") != "constant" or any(sides[:2] + sides[4:6]):
+        return value, none
+    border = sides[2:4] + sides[6:8]
+    return (inner, border) if min(border) >= 0 else (value, none)
 
 
 def global_pool(t: Translation, node: OnnxNode, args: Args) -> Feature | None:
@@ -450,7 +471,7 @@ def _joined_slice(t: Translation, name: str, x: Feature, slices: list[list[int |
         pairs = list(zip(before.attrs["slices"], slices, strict=False))
         if len(pairs) == 3 and all(whole in pair for pair in pairs):
             joined = [one if other == whole else other for one, other in pairs]
-            return t.emit("slice", name, t.feature_of(before.inputs[0]), slices=joined)
+            return t.emit("slice", name, t.features[before.inputs[0]], slices=joined)
     return t.emit("slice", name, x, slices=slices)
 
 

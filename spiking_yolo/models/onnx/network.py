@@ -2,18 +2,20 @@
 
 import ast
 import warnings
+from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 from spiking_yolo.errors import Notice, UserError
 from spiking_yolo.graph import Graph, Node
-from spiking_yolo.io.names import LARGEST, STRIDE, Size, printable
+from spiking_yolo.io.names import LARGEST, STRIDE, Size, label, printable, reason
 from spiking_yolo.models.darknet_weights import class_names
 from spiking_yolo.models.onnx.file import OnnxModel, read_onnx
 from spiking_yolo.models.onnx.head import HeadMaps, find_head
 from spiking_yolo.models.onnx.layers import translate
 from spiking_yolo.models.onnx.translation import Translation
+from spiking_yolo.models.onnx.values import Value
 from spiking_yolo.models.spec import Spec
 from spiking_yolo.models.yolo_checkpoint import names_of
 
@@ -37,8 +39,12 @@ def load_onnx(
     """
     try:
         model = read_onnx(path)
+        if model.metadata.get("kind") == "spiking":
+            raise UserError("it is converted already: give the weights that it was made from")
         size = _size(model, imgsz)
         t, values = translate(model, size, budget=path.stat().st_size)
+        if "spec" in model.metadata:
+            return _own(model, t, values)
         head = find_head(model, values, size)
         graph = _graph(t, head)
         spec = _spec(path, model, head, size, names)
@@ -52,6 +58,21 @@ def load_onnx(
     if spec.resize == "corner-114":
         graph = _of_rgb(graph)
     return graph, spec
+
+
+def _own(model: OnnxModel, t: Translation, values: Mapping[str, Value]) -> tuple[Graph, Spec]:
+    """Of an export of this package, which describes its heads and gives them as they are."""
+    outputs: list[str] = []
+    for name in model.outputs:
+        feature = t.feature(values[name])
+        if feature is None:
+            raise UserError(f"its output {label(name)!r} is no map: export it without boxes")
+        outputs.append(feature.node)
+    try:
+        spec = Spec.from_json(model.metadata["spec"])
+    except (ArithmeticError, AttributeError, LookupError, TypeError, ValueError) as error:
+        raise UserError(f"what it says of itself is damaged ({reason(error)})") from error
+    return _without_normalisation(t.graph(outputs), spec)
 
 
 def _size(model: OnnxModel, imgsz: Size | None) -> Size:
@@ -85,7 +106,7 @@ def _graph(t: Translation, head: HeadMaps) -> Graph:
         if len(level) > 1:
             joined = t.emit("concat", f"head_{k}", *level)
         outputs.append(joined.node)
-    return Graph(tuple(t.nodes.values()), tuple(outputs), t.tensors).up_to(*outputs)
+    return t.graph(outputs)
 
 
 def _spec(

@@ -1,13 +1,14 @@
 """The Graph that an ONNX file becomes, while it grows: nodes, their shapes and their weights."""
 
 import re
+from collections.abc import Sequence
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
 from spiking_yolo.errors import UserError
-from spiking_yolo.graph import OPS, Node
+from spiking_yolo.graph import OPS, Graph, Node
 from spiking_yolo.graph.validate import MAX_NUMBERS
 from spiking_yolo.io.names import label, reason
 from spiking_yolo.models.onnx.operators import ERRORS
@@ -32,6 +33,7 @@ class Translation:
         self.features: dict[str, Feature] = {}
         self.tensors: dict[str, Tensor] = {}
         self._channels: dict[Any, Feature] = {}
+        self._repeats: dict[str, int] = {}
 
     def start(self, name: str, shape: tuple[int, int, int, int]) -> Feature:
         """Add the input."""
@@ -78,18 +80,19 @@ class Translation:
         self.features[key] = Feature(key, output.shape)
         return self.features[key]
 
+    def graph(self, outputs: Sequence[str]) -> Graph:
+        """The Graph that computes these nodes."""
+        nodes = tuple(self.nodes.values())
+        return Graph(nodes, tuple(outputs), self.tensors).up_to(*outputs)
+
     def _new_name(self, name: str) -> str:
         """A name that is not taken, and that a module of torch can have."""
         base = re.sub(r"\W+", "_", label(name)).strip("_") or "node"
         key = base
-        count = 1
         while key in self.nodes or key in RESERVED:
-            count += 1
-            key = f"{base}_{count}"
+            self._repeats[base] = self._repeats.get(base, 1) + 1
+            key = f"{base}_{self._repeats[base]}"
         return key
-
-    def feature_of(self, node: str) -> Feature:
-        return self.features[node]
 
     def feature(self, value: Value | None) -> Feature | None:
         """A value as a feature map; None if it is none, nor channels of one."""
@@ -124,7 +127,7 @@ class Translation:
         if node.op == "conv" and node.attrs["groups"] == 1:
             weight, bias = self.weights(source)
             own = weight[rows] * scale, bias[rows] * scale
-            read = self.feature_of(node.inputs[0])
+            read = self.features[node.inputs[0]]
             self._channels[key] = self.emit("conv", name, read, weights=own, **node.attrs)
         elif rows == list(range(rows[0], rows[0] + len(rows))) and scale == 1:
             parts = [[rows[0], rows[0] + len(rows), 1]]
@@ -148,7 +151,7 @@ class Translation:
             weight, bias = self.weights(x)
             own = weight * scale.view(-1, 1, 1, 1), bias * scale + shift
             return self.emit(
-                "conv", x.node, self.feature_of(node.inputs[0]), weights=own, **node.attrs
+                "conv", x.node, self.features[node.inputs[0]], weights=own, **node.attrs
             )
         pair = [1, 1]
         geometry = {"stride": pair, "padding": [0, 0], "dilation": pair, "groups": len(scale)}
@@ -173,7 +176,7 @@ class Translation:
         if not plain or any(node.attrs["padding"]) or (padded and bool(shift.any())):
             return x, weights
         bias = bias + weight.sum((2, 3)) @ shift
-        return self.feature_of(node.inputs[0]), (weight * scale.view(1, -1, 1, 1), bias)
+        return self.features[node.inputs[0]], (weight * scale.view(1, -1, 1, 1), bias)
 
     def unfolded(
         self, x: Feature, weights: Weighted, geometry: dict[str, Any]
@@ -207,4 +210,4 @@ class Translation:
         for name in ("stride", "padding"):
             doubled[name] = [2 * side for side in geometry[name]]
         (source,) = sources
-        return self.feature_of(source[0]), (spread, bias), doubled
+        return self.features[source[0]], (spread, bias), doubled
