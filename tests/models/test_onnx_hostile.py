@@ -266,6 +266,31 @@ def test_more_nodes_than_any_network_has(tmp_path: Path, monkeypatch: pytest.Mon
     assert "more than 10 nodes" in refusal(tmp_path / "long.onnx")
 
 
+def test_millions_of_empty_parts(good: Path, tmp_path: Path):
+    """They would take 100 times the memory of the file."""
+
+    def field(number: int, content: bytes) -> bytes:
+        size = len(content)
+        digits = bytes([size >> 7 * k & 127 | 128 for k in range(4)]) + bytes([size >> 28])
+        return bytes([number << 3 | 2]) + digits + content
+
+    path = tmp_path / "empty.onnx"
+    few = field(1, b"") * 1000
+    for content, fits in (
+        (field(7, few), True),
+        (field(7, field(1, b"") * 200_000), False),
+        (field(7, field(5, b"") * 200_000), False),
+        (field(7, few) * 200, False),
+        (field(7, field(1, bytes(1 << 25))), False),
+        (field(14, bytes(1 << 25)), False),
+    ):
+        path.write_bytes(b"\x08\x08\x12\x01a" + content)
+        assert ("as no detector has" not in refusal(path)) == fits
+    # A group, which would hide what follows.
+    path.write_bytes(b"\x08\x08\x12\x01a\xfb\x01\xfc\x01" + field(14, bytes(1 << 25)))
+    assert "damaged" in refusal(path)
+
+
 def test_one_tensor_used_again_and_again(good: Path, tmp_path: Path):
     """5,000 convolutions of one kernel would take 5,000 times its memory."""
 

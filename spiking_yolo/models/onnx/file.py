@@ -4,7 +4,7 @@ The onnx package parses the protocol buffer, and nothing of it is run. What is c
 not be checked again: sizes, types, and that every value is computed before it is read.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from graphlib import CycleError, TopologicalSorter
 from pathlib import Path
@@ -19,9 +19,15 @@ from spiking_yolo.io.names import label, reason
 # Bytes of a file, at most: protocol buffers end at 2 GiB.
 LARGEST_FILE = (1 << 31) - 1
 NODES = 20_000
+# Parts of the file, and bytes of all but the weights, at most: in memory these take 100 times as
+# much.
+PARTS, DESCRIPTION = 100_000, 1 << 24
+# Fields of ModelProto and GraphProto.
+GRAPH, WEIGHTS = 7, 5
 # Of these, attributes and inputs have the forms that are read here.
 OLDEST_OPSET = 11
 EXPORT_AGAIN = "export the network again"
+DAMAGED = "it is damaged or no ONNX file"
 QUANTISED = ("QLinear", "Quantize", "Dequantize", "DynamicQuantize", "ConvInteger", "MatMulInteger")
 # Where operators of the standard are.
 STANDARD = ("", "ai.onnx")
@@ -77,12 +83,14 @@ def read_onnx(path: Path) -> OnnxModel:
     if path.stat().st_size > LARGEST_FILE:
         raise UserError(f"it has more than {LARGEST_FILE} bytes, as no ONNX file does")
     proto: Any = onnx.ModelProto()
+    content = path.read_bytes()
+    _check_parts(content)
     try:
-        proto.ParseFromString(path.read_bytes())
+        proto.ParseFromString(content)
     except Exception as error:  # protobuf's own, which has no public name
-        raise UserError(f"it is damaged or no ONNX file: fetch it or {EXPORT_AGAIN}") from error
+        raise UserError(f"{DAMAGED}: fetch it or {EXPORT_AGAIN}") from error
     if not proto.graph.node:
-        raise UserError(f"it is damaged or no ONNX file, since it has no nodes: {EXPORT_AGAIN}")
+        raise UserError(f"{DAMAGED}, since it has no nodes: {EXPORT_AGAIN}")
     graph = proto.graph
     opset = _opset(proto)
     if len(graph.node) > NODES or graph.sparse_initializer or proto.functions:
@@ -101,6 +109,59 @@ def read_onnx(path: Path) -> OnnxModel:
     return OnnxModel(
         nodes, constants, images[0].name, _input_shape(images[0]), outputs, metadata, opset
     )
+
+
+def _check_parts(content: bytes) -> None:
+    """Bound the memory that parsing takes, without parsing. Raises UserError."""
+    count = 0
+    description = 0
+    waiting = [(0, len(content), False)]
+    while waiting:
+        start, end, in_graph = waiting.pop()
+        for number, at, stop in _parts(content, start, end):
+            count += 1
+            if number == GRAPH and not in_graph:
+                waiting.append((at, stop, True))
+            elif not (number == WEIGHTS and in_graph):
+                description += stop - at
+            if count > PARTS or description > DESCRIPTION:
+                raise UserError(
+                    f"it has more than {PARTS} parts, or {DESCRIPTION} bytes besides its weights,"
+                    f" as no detector has: {EXPORT_AGAIN}"
+                )
+
+
+def _parts(content: bytes, at: int, end: int) -> Iterator[tuple[int, int, int]]:
+    """Number, start and end of the fields of a protocol buffer; they end where it is cut."""
+    while at < end:
+        key, at = _varint(content, at)
+        size = 0
+        match key & 7:
+            case 0:
+                _, at = _varint(content, at)
+            case 1:
+                size = 8
+            case 2:
+                size, at = _varint(content, at)
+            case 5:
+                size = 4
+            case _:
+                # Groups, which protocol buffers of version 3 do not have.
+                raise UserError(f"{DAMAGED}: fetch it or {EXPORT_AGAIN}")
+        if at + size > end:
+            return
+        yield key >> 3, at, at + size
+        at += size
+
+
+def _varint(content: bytes, at: int) -> tuple[int, int]:
+    """A number of seven bits to a byte, and where the next begins."""
+    value = 0
+    for k, byte in enumerate(content[at : at + 10]):
+        value |= (byte & 127) << (7 * k)
+        if byte < 128:
+            return value, at + k + 1
+    return value, len(content) + 1
 
 
 def _opset(proto: Any) -> int:
