@@ -13,7 +13,7 @@ from spiking_yolo.convert.calibration_file import check_neurons, check_values, p
 from spiking_yolo.convert.statistics import Statistics
 from spiking_yolo.convert.thresholds import NeuronParameters, base_parameters, rescaled
 from spiking_yolo.decode.selection import is_whole
-from spiking_yolo.errors import Notice, UserError
+from spiking_yolo.errors import Notice, UserError, require
 from spiking_yolo.graph import Graph
 from spiking_yolo.graph.graph import graph_from, graph_metadata
 from spiking_yolo.io.assets import command
@@ -114,6 +114,8 @@ class Converted:
         """
         if simulation.backend == "simulator":
             return self.network(device, simulation=simulation)
+        for package in ("onnx", "onnxscript", "onnxruntime"):
+            require(package, "onnx")
         from spiking_yolo.onnx.session import OnnxNetwork
 
         return OnnxNetwork(self)

@@ -5,10 +5,11 @@ from dataclasses import replace
 from typing import Any
 
 import numpy as np
+import onnxruntime
 import torch
 from torch import Tensor
 
-from spiking_yolo.errors import UserError, require
+from spiking_yolo.errors import UserError
 from spiking_yolo.graph import Graph, Node, shapes
 from spiking_yolo.onnx.complete import sends_complete_values
 from spiking_yolo.onnx.model import Conversion, spiking_model
@@ -34,7 +35,6 @@ class OnnxNetwork:
     """
 
     def __init__(self, converted: Conversion):
-        require("onnxruntime", "onnx")
         recipe, spec = converted.recipe, converted.spec
         if recipe.neuron.events == "switches":
             raise UserError(
@@ -203,15 +203,14 @@ class Session:
     """
 
     def __init__(self, converted: Conversion, stateful: bool):
-        runtime = require("onnxruntime", "onnx")
         model = spiking_model(converted, stateful=stateful, counts="maps", normalised=True)
-        options = runtime.SessionOptions()
+        options = onnxruntime.SessionOptions()
         options.intra_op_num_threads = torch.get_num_threads()
         # Threads that wait for the next run would slow down what runs in between.
         options.add_session_config_entry("session.intra_op.allow_spinning", "0")
         # Warnings are about its own choices.
         options.log_severity_level = 3
-        self._session = runtime.InferenceSession(
+        self._session = onnxruntime.InferenceSession(
             model.SerializeToString(), options, providers=["CPUExecutionProvider"]
         )
         self._names = [output.name for output in self._session.get_outputs()]
@@ -234,7 +233,8 @@ class Session:
         feed = {"images": x.contiguous().numpy(), **self._states}
         outputs: list[Tensor] = []
         events: dict[str, Tensor] = {}
-        for name, value in zip(self._names, self._session.run(None, feed), strict=True):
+        results: Any = self._session.run(None, feed)
+        for name, value in zip(self._names, results, strict=True):
             group, _, rest = name.partition(".")
             if group == "next":
                 self._states[f"state.{rest}"] = value

@@ -88,7 +88,7 @@ class Exported:
 
     @classmethod
     def of(cls, converted: Converted, nodes: int | None = None) -> "Exported":
-        layers = len(converted.neurons)
+        layers = len(converted.graph.activations)
         return cls(f"{layers} layers of neurons, method {converted.recipe.name}", nodes)
 
     def text(self) -> str:
