@@ -353,8 +353,9 @@ def _without_border(value: Value | None) -> tuple[Value | None, list[int]]:
     if not isinstance(value, Unresolved) or value.node.op != "Pad" or len(value.args) != 3:
         return value, none
     inner, pads, fill = value.args
-    constants = isinstance(pads, Tensor) and isinstance(fill, Tensor)
-    if not constants or pads.numel() != 8 or fill.numel() != 1 or float(fill) != -torch.inf:
+    if not isinstance(pads, Tensor) or not isinstance(fill, Tensor):
+        return value, none
+    if pads.numel() != 8 or fill.numel() != 1 or float(fill) != -torch.inf:
         return value, none
     sides: list[int] = pads.tolist()
     if value.node.attrs.get("mode", "constant") != "constant" or any(sides[:2] + sides[4:6]):

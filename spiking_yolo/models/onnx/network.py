@@ -21,6 +21,7 @@ from spiking_yolo.models.yolo_checkpoint import names_of
 
 # Characters of the class names in a file, at most.
 LONGEST_NAMES = 1 << 18
+NAMED = "it holds its own class names: leave out --names"
 SIZE_WAY_OUT = "give the size by --imgsz (imgsz=...), or export the network with a fixed size"
 
 
@@ -44,24 +45,28 @@ def load_onnx(
         size = _size(model, imgsz)
         t, values = translate(model, size, budget=path.stat().st_size)
         if "spec" in model.metadata:
-            return _own(model, t, values)
-        head = find_head(model, values, size)
-        graph = _graph(t, head)
-        spec = _spec(path, model, head, size, names)
+            graph, spec = _own(model, t, values, names)
+        else:
+            head = find_head(model, values, size)
+            graph = _graph(t, head)
+            spec = _spec(path, model, head, size, names)
+            if head.note:
+                warnings.warn(Notice(head.note), stacklevel=3)
+            if head.heads[0].kind == "yolox":
+                graph = _of_rgb(graph)
+        return _without_normalisation(graph, spec)
     except UserError as error:
         raise UserError(
             f"cannot open {path}: {printable(' '.join(str(error)[:400].split()))}"
         ) from error
-    if head.note:
-        warnings.warn(Notice(head.note), stacklevel=3)
-    graph, spec = _without_normalisation(graph, spec)
-    if spec.resize == "corner-114":
-        graph = _of_rgb(graph)
-    return graph, spec
 
 
-def _own(model: OnnxModel, t: Translation, values: Mapping[str, Value]) -> tuple[Graph, Spec]:
+def _own(
+    model: OnnxModel, t: Translation, values: Mapping[str, Value], names: str | Path | None
+) -> tuple[Graph, Spec]:
     """Of an export of this package, which describes its heads and gives them as they are."""
+    if names is not None:
+        raise UserError(NAMED)
     outputs: list[str] = []
     for name in model.outputs:
         feature = t.feature(values[name])
@@ -72,7 +77,7 @@ def _own(model: OnnxModel, t: Translation, values: Mapping[str, Value]) -> tuple
         spec = Spec.from_json(model.metadata["spec"])
     except (ArithmeticError, AttributeError, LookupError, TypeError, ValueError) as error:
         raise UserError(f"what it says of itself is damaged ({reason(error)})") from error
-    return _without_normalisation(t.graph(outputs), spec)
+    return t.graph(outputs), spec
 
 
 def _size(model: OnnxModel, imgsz: Size | None) -> Size:
@@ -123,7 +128,7 @@ def _spec(
         stride = max(stride, size[0] // height)
     texts = _names(model, classes)
     if texts is not None and names is not None:
-        raise UserError("it holds its own class names: leave out --names")
+        raise UserError(NAMED)
     if texts is None:
         texts = class_names(path, names, classes)
     resize = "corner-114" if head.heads[0].kind == "yolox" else "letterbox-114"
