@@ -13,6 +13,7 @@ from torch import Tensor
 from spiking_yolo.errors import UserError
 from spiking_yolo.recipe import Encoding, Recipe, allow_choices
 from spiking_yolo.snn.counting import Counts
+from spiking_yolo.snn.fast import Backend, EventImage
 from spiking_yolo.snn.layout import Active, channels_last, dense, on_cpu, rows, to_like
 
 
@@ -142,12 +143,14 @@ class ImageInput:
     Attributes:
         image: The images as transmitted so far: the last ones, except for pixels whose change
             stayed below encoding.tau.
-        change: What the last frame changed; None for a first frame.
+        shown: How many values of each pixel the last frame sent, [N, 1, H, W]; None for a first
+            frame, which sends all.
         keys: Fingerprints of the images, for all that is random.
     """
 
-    def __init__(self, recipe: Recipe, event_driven: bool):
+    def __init__(self, recipe: Recipe, event_driven: bool, backend: Backend | None = None):
         self._settings, self._event_driven = recipe.encoding, event_driven
+        self._backend = backend or Backend()
         self._once = CODINGS[recipe.encoding.coding].once
         self._random = recipe.encoding.input != "analogue" or recipe.msat.confidence != "off"
 
@@ -156,7 +159,8 @@ class ImageInput:
         self.keys = image_keys(x) if self._random else []
         # The caller may write to x later.
         self.image: Tensor = x.clone() if self._once else channels_last(x)
-        self.change: Active | None = None
+        self.shown: Tensor | None = None
+        self._comparison: EventImage | None = None
         self._unsent: Tensor | Active | None = self.image
         self._fired: dict[str, Tensor] = {}
 
@@ -177,12 +181,26 @@ class ImageInput:
                 f" {tuple(x.shape)}"
             )
         few = on_cpu(x)
-        change, self.image = pixel_change(x, self.image, self._settings.tau, every=not few)
-        self.change = change
-        if self._unsent is not None:
-            self._unsent = dense(self._unsent) + change.dense()
+        # A comparison overwrites the change before.
+        unsent = None if self._unsent is None else dense(self._unsent).clone()
+        change = self._change(x, few)
+        if unsent is not None:
+            self._unsent = unsent + change.dense()
         elif len(change.where):
             self._unsent = change if few and self._event_driven else change.dense()
+
+    def _change(self, x: Tensor, few: bool) -> Active:
+        """What a frame changes in the image, which becomes what has been transmitted with it."""
+        tau = self._settings.tau
+        if self._comparison is None:
+            self._comparison = self._backend.event_image(self.image)
+        if self._comparison is not None:
+            change, self.shown = self._comparison(x, tau)
+            self.image = self._comparison.sent
+        else:
+            change, self.image = pixel_change(x, self.image, tau, every=not few)
+            self.shown = change.counted()
+        return change
 
     def send(self, name: str, t: int) -> Tensor | Active | None:
         """What the input node of this name sends in step t; None for nothing new."""

@@ -69,19 +69,29 @@ def on_cpu(x: Tensor) -> bool:
 
 @dataclass(frozen=True)
 class Active:
-    """Some rows of a map. values: [n, C]. where: [n], which rows, in order. shape: of the map, [N,
-    C, H, W].
+    """Some rows of a map. compact: [n, C], these rows alone; None: those of `whole`. where: [n],
+    which rows, in order. shape: of the map, [N, C, H, W].
 
     whole: the map, where it is at hand; without it, it is zero elsewhere.
     """
 
-    values: Tensor
+    compact: Tensor | None
     where: Tensor
     shape: torch.Size
     whole: Tensor | None = None
 
-    def images(self) -> Tensor:
-        """1 for each image of which there is a row, else 0: [N]."""
+    @property
+    def values(self) -> Tensor:
+        """The rows, [n, C]."""
+        if self.compact is not None:
+            return self.compact
+        assert self.whole is not None
+        return rows(self.whole).index_select(0, self.where)
+
+    def images(self) -> Tensor | int:
+        """1 for each image of which there is a row, else 0: [N], or a number if N is 1."""
+        if self.shape[0] == 1:
+            return min(len(self.where), 1)
         image = self.where.div(self.shape[2:].numel(), rounding_mode="floor")
         return torch.zeros(self.shape[0], dtype=torch.int64, device=self.where.device).index_fill_(
             0, image, 1
@@ -92,20 +102,13 @@ class Active:
         counts = self.values.count_nonzero(1)[:, None]
         return Active(counts, self.where, torch.Size((self.shape[0], 1, *self.shape[2:]))).dense()
 
-    def nonzero(self) -> "Active":
-        """Without the rows that are zero."""
-        # any() takes three times as long.
-        kept = self.values.abs().sum(1).nonzero().view(-1)
-        return Active(
-            self.values.index_select(0, kept), self.where.index_select(0, kept), self.shape
-        )
-
     def dense(self) -> Tensor:
         """The map, [N, C, H, W]."""
         if self.whole is not None:
             return self.whole
-        result = empty(self.shape, self.values, self.values.dtype).zero_()
-        rows(result).index_copy_(0, self.where, self.values)
+        values = self.values
+        result = empty(self.shape, values, values.dtype).zero_()
+        rows(result).index_copy_(0, self.where, values)
         return result
 
 

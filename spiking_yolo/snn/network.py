@@ -85,7 +85,7 @@ class SpikingNetwork(nn.Module):
             for name in self.plan.graph.outputs
             if self.plan.graph[name].op != "activation" and "bias" in neurons.get(name, {})
         }
-        self._input = ImageInput(recipe, simulation.event_driven)
+        self._input = ImageInput(recipe, simulation.event_driven, backend)
         self._output = OutputSum(self.plan, self.synapses, recipe.readout.skip, corrections)
         # The values of the nodes in this run; None before the first run.
         self._values: dict[str, Tensor | Active | None] | None = None
@@ -161,9 +161,10 @@ class SpikingNetwork(nn.Module):
         self._values = {name: values[name] for name in values if name in self.plan.constant}
         neurons = {name: self._neurons(layer) for name, layer in self.layers()}
         activations = sum(self._shapes[source][1:].numel() for source in self.plan.sources.values())
-        change = None if self._input.change is None else self._input.change.counted()
         senders = {*self.neurons, *self.synapses.pooled_counts(), *self._input.counts()}
-        macs, analogue_macs = operations.total_macs(self.graph, self._shapes, senders, change)
+        macs, analogue_macs = operations.total_macs(
+            self.graph, self._shapes, senders, self._input.shown
+        )
         return Run(snapshots, neurons, activations, self._since, macs, analogue_macs, self.quiet)
 
     @property

@@ -86,9 +86,9 @@ class CumulativeMaxPool(nn.Module):
             The output, [N, C, H', W'], or None for silence.
         """
         if isinstance(current, Active):
-            change = None if self._fresh else self._pooled_sum.at(current)
-            if change is not None:
-                return self._at(*change, spike_weight)
+            some = None if self._fresh else self._pooled_sum.at(current, not self.sends_sums)
+            if some is not None:
+                return some if self.sends_sums else self._counted(some, spike_weight)
             current = current.dense()
         pooled = self._pooled_sum(current)
         if self.sends_sums:
@@ -113,17 +113,13 @@ class CumulativeMaxPool(nn.Module):
         self._tally(out, spike_weight)
         return pooled if first and self._rest is not None else out
 
-    def _at(self, pooled: Active, before: Tensor, spike_weight: float) -> Active | None:
-        """The same for the rows whose maximum may have changed from `before` to `pooled`.
+    def _counted(self, out: Active, spike_weight: float) -> Active | None:
+        """The differences of the rows whose maximum may have changed.
 
         self.sent shares memory with the pooled sum and has changed with it.
         """
-        if self.sends_sums:
-            return pooled
-        out = Active(pooled.values - before, pooled.where, pooled.shape)
         self._tally(out, spike_weight)
-        sent = out.nonzero()
-        return sent if len(sent.where) else None
+        return out if len(out.where) else None
 
     def _tally(self, out: Tensor | Active, spike_weight: float) -> None:
         if self._event_count is not None:

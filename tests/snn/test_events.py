@@ -154,12 +154,14 @@ def test_where_much_arrives_the_plain_convolution_serves():
         ((3, 2), (2, 1), (1, 0, 1, 1)),
     ],
 )
+@pytest.mark.parametrize("differences", [False, True])
 @pytest.mark.parametrize("lasting", [False, True])
 def test_pooling_of_a_map_then_of_a_few_rows(
     kernel: tuple[int, int],
     stride: tuple[int, int],
     padding: tuple[int, ...],
     lasting: bool,
+    differences: bool,
     threads: int,
 ):
     """What is changed, and only that, beside a maximum of the sum of all."""
@@ -180,11 +182,12 @@ def test_pooling_of_a_map_then_of_a_few_rows(
             whole = tested(x)
         else:
             x = x.bfloat16() if k == 4 else x  # exact, of whole numbers
-            changed = tested.at(active(x))
+            changed = tested.at(active(x), differences)
             assert changed is not None
-            (now, old), differs = changed, (expected != before).any(1)
-            assert torch.equal(now.where, differs.nonzero().view(-1)) and len(now.where)
-            assert torch.equal(now.values, expected[differs]) and torch.equal(old, before[differs])
+            differs = (expected != before).any(1)
+            assert torch.equal(changed.where, differs.nonzero().view(-1)) and len(changed.where)
+            values = expected - before if differences else expected
+            assert torch.equal(changed.values, values[differs])
         assert torch.equal(rows(whole), expected)
         before = expected.clone()
     # What arrived first belongs to somebody else.

@@ -15,6 +15,7 @@ from spiking_yolo.snn.fast.dense import PackedConvolution, PooledSum
 from spiking_yolo.snn.fast.events import (
     EventConvolution,
     EventCount,
+    EventImage,
     EventNeurons,
     Kernels,
     library,
@@ -72,6 +73,14 @@ class Backend:
         if self._kernels is None or not EventNeurons.serves(state, parameters):
             return None
         return EventNeurons(self._kernels, state, parameters, settings, slope)
+
+    def event_image(self, sent: Tensor) -> EventImage | None:
+        """Compares frames with what has been transmitted so far, `sent`, of which it keeps a copy;
+        None where there is no such thing.
+        """
+        if self._kernels is None or not EventImage.serves(sent):
+            return None
+        return EventImage(self._kernels, sent)
 
     def event_count(self, state: Any) -> EventCount | None:
         """Counts what max pooling sends; None where there is no such thing."""

@@ -134,13 +134,13 @@ class PooledSum:
             return pool_in_pairs(total).movedim(-1, 1)
         return max_pool(total.movedim(-1, 1), **self.attrs)
 
-    def at(self, current: Active) -> tuple[Active, Tensor] | None:
-        """The same for a few rows, after a first call: the maxima that they may change, and what
-        these were before.
+    def at(self, current: Active, differences: bool) -> Active | None:
+        """The same for a few rows, after a first call: the maxima that have changed, or their
+        differences.
 
         What that call returned is changed too. None for what is not computed so.
         """
-        return None if self._pool is None else self._pool(current, self._own())
+        return None if self._pool is None else self._pool(current, self._own(), differences)
 
     def _total(self, current: Tensor) -> Tensor:
         """The sum with what arrives now, [N * H * W, C]."""

@@ -1,9 +1,8 @@
 /* Pooling and neurons in one pass over memory, and event-driven computation: what few events reach, and nothing else.
 events.py calls these functions and says more.
 
-Maps are rows of channels (layout.py): row i is position i of [n, h, w]. `where` says which rows `values` holds, in
-order; NULL means all of them. `stride` is how many numbers lie between two rows of `values`. Plain C with GCC's vectors;
-OpenMP where there is one. */
+Maps are rows of channels (layout.py): row i is position i of [n, h, w]. Plain C with GCC's vectors; OpenMP where there is
+one. */
 
 #include <math.h>
 #include <stdint.h>
@@ -24,6 +23,20 @@ typedef struct {
     int64_t n, h, w, out_h, out_w;
     int64_t kernel_h, kernel_w, stride_h, stride_w, top, left;
 } Windows;
+
+/* n rows of a map, in order: those at `where`, or the first ones if that is NULL. whole: whether `values` holds all rows
+of the map, not these alone. stride: how many numbers lie between two rows of `values`. */
+typedef struct {
+    const float *values;
+    const int64_t *where;
+    int64_t n, stride, whole;
+} Rows;
+
+static int64_t position_of(const Rows *x, int64_t i) { return x->where ? x->where[i] : i; }
+
+static const float *row_of(const Rows *x, int64_t i) {
+    return x->values + (x->whole ? position_of(x, i) : i) * x->stride;
+}
 
 typedef struct {
     int64_t first, last; /* output rows or columns that see an input, last excluded */
@@ -47,6 +60,16 @@ static Range columns_of(const Windows *g, int64_t x) {
 
 static void add(float *restrict sum, const float *restrict values, int64_t n) {
     for (int64_t i = 0; i < n; i++) sum[i] += values[i];
+}
+
+/* Each thread has its share of n indices and has kept the first counts[t] of them: move these together. */
+static int64_t close_gaps(int64_t *indices, int64_t n, int threads, const int64_t *counts) {
+    int64_t kept = counts[0];
+    for (int t = 1; t < threads; t++) {
+        memmove(indices + kept, indices + n * t / threads, counts[t] * sizeof *indices);
+        kept += counts[t];
+    }
+    return kept;
 }
 
 /* Mark the outputs that input `position` reaches. */
@@ -106,14 +129,13 @@ times that, so that what is needed of the weights at a time stays in a cache.
 channel, number_of: room for n * channels; ends: for 2 * n; slot: zeros, one per output. sums: [count, width], what the
 outputs `reached` receive, in order. Returns count, or -1 if it takes longer than `limit`, in multiply-accumulates of
 which an event's takes `price` and an input position `visit` for each output. */
-int64_t convolve(const Windows *g, const float *values, int64_t stride, const int64_t *where, int64_t n,
-                 int64_t channels, const float *weight, int64_t width, int64_t block, double price, double visit,
-                 double limit, int threads, int32_t *channel, float *value, int64_t *ends, int32_t *slot,
-                 int64_t *reached, float *sums) {
-    int64_t *begin = ends, *end = ends + n, events = 0, positions = 0;
+int64_t convolve(const Windows *g, const Rows *x, int64_t channels, const float *weight, int64_t width, int64_t block,
+                 double price, double visit, double limit, int threads, int32_t *channel, float *value, int64_t *ends,
+                 int32_t *slot, int64_t *reached, float *sums) {
+    int64_t n = x->n, *begin = ends, *end = ends + n, events = 0, positions = 0;
 #pragma omp parallel for num_threads(threads) reduction(+ : events, positions)
     for (int64_t i = 0; i < n; i++) {
-        const float *row = values + i * stride;
+        const float *row = row_of(x, i);
         int64_t at = begin[i] = i * channels;
         for (int64_t c = 0; c < channels; c++) { /* always written, and kept if it is an event */
             channel[at] = (int32_t)c;
@@ -128,7 +150,7 @@ int64_t convolve(const Windows *g, const float *values, int64_t stride, const in
     double blocks = (double)(width / block);
     if (taps * (price * (double)(events * width) + visit * blocks * (double)positions) > limit) return -1;
     for (int64_t i = 0; i < n; i++)
-        if (end[i] > begin[i]) reach(g, where ? where[i] : i, slot);
+        if (end[i] > begin[i]) reach(g, position_of(x, i), slot);
     int64_t count = number(g, slot, reached);
 #pragma omp parallel for num_threads(threads)
     for (int t = 0; t < threads; t++) { /* each has some of the outputs, and the inputs near them */
@@ -139,7 +161,7 @@ int64_t convolve(const Windows *g, const float *values, int64_t stride, const in
         for (int64_t b = 0; b < width / block; b++)
             for (int64_t i = 0; i < n; i++) {
                 if (end[i] == begin[i]) continue;
-                int64_t position = where ? where[i] : i, y = position / g->w, image = y / g->h;
+                int64_t position = position_of(x, i), y = position / g->w, image = y / g->h;
                 Range ys = rows_of(g, y - image * g->h);
                 if (image * g->out_h + ys.last <= first || image * g->out_h + ys.first > last) continue;
                 add_position(g, position, channel + begin[i], value + begin[i], end[i] - begin[i], channels,
@@ -170,39 +192,40 @@ void pool_map(const Windows *g, const float *map, int64_t channels, int threads,
     for (int64_t o = 0; o < outputs; o++) maximum(g, map, o, channels, pooled + o * channels);
 }
 
-/* Max pooling of a running sum, `total`, to which `values` are added. slot: zeros, one per output. pooled: the maxima as
-they were, which are updated; changed: which of them changed; maxima, before: [changed, channels], what they are and were.
-Returns how many. */
-int64_t pool(const Windows *g, const float *values, int64_t stride, const int64_t *where, int64_t n, int64_t channels,
-             int threads, float *total, int32_t *slot, int64_t *reached, float *pooled, int64_t *changed,
-             float *maxima, float *before) {
-#pragma omp parallel for num_threads(threads)
-    for (int64_t i = 0; i < n; i++) {
-        add(total + (where ? where[i] : i) * channels, values + i * stride, channels);
+/* Put `now` into `kept`, and the difference into `change` unless that is NULL. Returns whether there is any. */
+static int replace(float *restrict kept, const float *restrict now, float *restrict change, int64_t channels) {
+    int differs = 0;
+    for (int64_t c = 0; c < channels; c++) {
+        differs |= now[c] != kept[c];
+        if (change) change[c] = now[c] - kept[c];
+        kept[c] = now[c];
     }
-    for (int64_t i = 0; i < n; i++) reach(g, where ? where[i] : i, slot);
+    return differs;
+}
+
+/* Max pooling of a running sum, `total`, to which rows are added. row: room for one per thread. slot: zeros, one per
+output. pooled: the maxima as they were, which are updated. changed: which of them changed. change: NULL, or by how much.
+Returns how many. */
+int64_t pool(const Windows *g, const Rows *x, int64_t channels, int threads, float *row, float *total, int32_t *slot,
+             int64_t *reached, float *pooled, int64_t *changed, float *change) {
+#pragma omp parallel for num_threads(threads)
+    for (int64_t i = 0; i < x->n; i++) add(total + position_of(x, i) * channels, row_of(x, i), channels);
+    for (int64_t i = 0; i < x->n; i++) reach(g, position_of(x, i), slot);
     int64_t windows = number(g, slot, reached), count = 0;
 #pragma omp parallel for num_threads(threads)
-    for (int64_t s = 0; s < windows; s++) {
-        int64_t o = reached[s];
-        float *now = maxima + s * channels, *old = before + s * channels, *kept = pooled + o * channels;
-        maximum(g, total, o, channels, now);
-        int differs = 0;
-        for (int64_t c = 0; c < channels; c++) {
-            differs |= now[c] != kept[c];
-            old[c] = kept[c];
-            kept[c] = now[c];
+    for (int t = 0; t < threads; t++) {
+        float *now = row + t * channels;
+        for (int64_t s = windows * t / threads; s < windows * (t + 1) / threads; s++) {
+            int64_t o = reached[s];
+            maximum(g, total, o, channels, now);
+            slot[o] = replace(pooled + o * channels, now, change ? change + s * channels : NULL, channels);
         }
-        slot[o] = differs;
     }
     for (int64_t s = 0; s < windows; s++) {
         int differs = slot[reached[s]];
         slot[reached[s]] = 0;
         if (!differs) continue;
-        if (count < s) {
-            memcpy(maxima + count * channels, maxima + s * channels, channels * sizeof *maxima);
-            memcpy(before + count * channels, before + s * channels, channels * sizeof *before);
-        }
+        if (change && count < s) memcpy(change + count * channels, change + s * channels, channels * sizeof *change);
         changed[count++] = reached[s];
     }
     return count;
@@ -238,17 +261,17 @@ __attribute__((noinline)) static void tally(const float *restrict n, int64_t cha
 }
 
 /* Count what max pooling sends: values, in spikes of one `weight` each; a part of a spike is one, but for `rounding`. */
-void count(const float *values, int64_t stride, const int64_t *where, int64_t n, int64_t channels, float weight,
-           float rounding, int threads, float *spikes, double *events) {
+void count(const Rows *x, int64_t channels, float weight, float rounding, int threads, float *spikes, double *events) {
 #pragma omp parallel for num_threads(threads)
-    for (int64_t i = 0; i < n; i++) {
-        int64_t at = where ? where[i] : i;
+    for (int64_t i = 0; i < x->n; i++) {
+        int64_t at = position_of(x, i);
+        const float *row = row_of(x, i);
         float bursts[MOST_LANES];
         for (int64_t c = 0; c < channels; c += MOST_LANES) {
             int64_t few = least(channels - c, MOST_LANES);
             for (int64_t k = 0; k < few; k++) {
-                float value = values[i * stride + c + k], size = ceilf(fabsf(value) / weight - rounding);
-                bursts[k] = size > 0 ? size : (float)(value != 0);
+                float size = ceilf(fabsf(row[c + k]) / weight - rounding);
+                bursts[k] = size > 0 ? size : (float)(row[c + k] != 0);
             }
             tally(bursts, few, spikes + at * channels + c, events + 3 * at);
         }
@@ -324,41 +347,78 @@ static int step(const Neurons *g, Rule rule, const float *received, int64_t at, 
 }
 
 /* The first step of all neurons, which begins their state. out: what they send, with the resting values. */
-void start(const Neurons *g, const float *received, int64_t stride, int64_t n, int threads, float *out) {
+void start(const Neurons *g, const Rows *x, int threads, float *out) {
     const Rule rule = rule_of(g, 0);
     int64_t channels = g->channels, size = channels * (int64_t)sizeof(float);
 #pragma omp parallel for num_threads(threads)
-    for (int64_t at = 0; at < n; at++) {
+    for (int64_t i = 0; i < x->n; i++) {
+        int64_t at = position_of(x, i);
         if (g->potential) memcpy(g->potential + at * channels, g->once, size);
         memcpy(g->sent + at * channels, g->rest, size);
         memset(g->spikes + at * channels, 0, size);
         memset(g->events + 3 * at, 0, 3 * sizeof *g->events);
-        step(g, rule, received + at * stride, at, out + at * channels);
+        step(g, rule, row_of(x, i), at, out + at * channels);
         add(out + at * channels, g->rest, channels);
     }
 }
 
-/* Rows of what is sent by the neurons that receive something, without those of zeros, and `fired`: which they are; room
-for n. counts: room for one per thread. Returns how many. */
-int64_t fire(const Neurons *g, const float *received, int64_t stride, const int64_t *where, int64_t n, float hysteresis,
-             int threads, float *out, int64_t *fired, int64_t *counts) {
+/* A later step of the neurons that receive something. row: room for one per thread. out: what is sent, zeros but for the
+rows that sent something before; fired: which these are, `before` in number, and which do now. counts: room for one per
+thread. Returns how many. */
+int64_t fire(const Neurons *g, const Rows *x, float hysteresis, int threads, float *row, float *out, int64_t *fired,
+             int64_t before, int64_t *counts) {
     const Rule rule = rule_of(g, hysteresis);
-    int64_t channels = g->channels;
+    int64_t channels = g->channels, size = channels * (int64_t)sizeof(float), n = x->n;
+    for (int64_t i = 0; i < before; i++) memset(out + fired[i] * channels, 0, size);
 #pragma omp parallel for num_threads(threads)
     for (int t = 0; t < threads; t++) {
         int64_t kept = n * t / threads;
         for (int64_t i = n * t / threads; i < n * (t + 1) / threads; i++) {
-            int64_t at = where ? where[i] : i;
-            if (step(g, rule, received + i * stride, at, out + kept * channels)) fired[kept++] = at;
+            int64_t at = position_of(x, i);
+            float *own = row + t * channels;
+            if (!step(g, rule, row_of(x, i), at, own)) continue;
+            memcpy(out + at * channels, own, size);
+            fired[kept++] = at;
         }
         counts[t] = kept - n * t / threads;
     }
-    int64_t kept = counts[0];
-    for (int t = 1; t < threads; t++) { /* close the gaps */
-        int64_t first = n * t / threads;
-        memmove(out + kept * channels, out + first * channels, counts[t] * channels * sizeof *out);
-        memmove(fired + kept, fired + first, counts[t] * sizeof *fired);
-        kept += counts[t];
+    return close_gaps(fired, n, threads, counts);
+}
+
+/* Mark where n numbers differ by more than `tolerance`. */
+static void unlike(const float *restrict x, const float *restrict y, int64_t n, float tolerance,
+                   int32_t *restrict differs) {
+    for (int64_t i = 0; i < n; i++) differs[i] |= fabsf(x[i] - y[i]) > tolerance;
+}
+
+/* What a new frame, x, changes in the one transmitted so far, `sent`, [images, channels, area] both: pixels in which a
+channel differs by more than `tolerance`. change: [images * area, channels], zeros elsewhere; where: which pixels; shown:
+how many of their channels differ, of every pixel; sent is updated. counts: room for one per thread. Returns how many. */
+int64_t compare(const float *x, float *sent, int64_t images, int64_t channels, int64_t area, float tolerance,
+                int threads, float *change, int64_t *where, float *shown, int64_t *counts) {
+    int64_t n = images * area;
+    memset(shown, 0, n * sizeof *shown);
+#pragma omp parallel for num_threads(threads)
+    for (int t = 0; t < threads; t++) {
+        int64_t kept = n * t / threads, end = n * (t + 1) / threads, few;
+        memset(change + kept * channels, 0, (end - kept) * channels * sizeof *change);
+        for (int64_t i = n * t / threads; i < end; i += few) {
+            int64_t first = i / area * channels * area + i % area;
+            int32_t differs[MOST_LANES] = {0};
+            few = least(least(end - i, area - i % area), MOST_LANES);
+            for (int64_t c = 0; c < channels; c++) unlike(x + first + c * area, sent + first + c * area, few, tolerance, differs);
+            for (int64_t k = 0; k < few; k++) {
+                if (!differs[k]) continue;
+                for (int64_t c = 0; c < channels; c++) {
+                    int64_t at = first + c * area + k;
+                    float d = change[(i + k) * channels + c] = x[at] - sent[at];
+                    shown[i + k] += d != 0;
+                    sent[at] = x[at];
+                }
+                where[kept++] = i + k;
+            }
+        }
+        counts[t] = kept - n * t / threads;
     }
-    return kept;
+    return close_gaps(where, n, threads, counts);
 }

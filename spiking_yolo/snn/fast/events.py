@@ -9,7 +9,7 @@ from collections.abc import Mapping
 from ctypes import c_double, c_float, c_int, c_int64, c_void_p
 from functools import cache, cached_property
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 import torch
 import torch.nn.functional as F
@@ -22,7 +22,7 @@ from spiking_yolo.snn.layout import Active, empty, rows
 # PyTorch's names for what it uses of an x86-64 processor, each with the instructions of those
 # before it. Other processors have the first one alone.
 LEVELS = ("default", "avx2", "avx512")
-FUNCTIONS = ("convolve", "pool", "pool_map", "count", "start", "fire")
+FUNCTIONS = ("convolve", "pool", "pool_map", "count", "start", "fire", "compare")
 
 
 def usable_levels() -> tuple[str, ...]:
@@ -105,26 +105,33 @@ class Neurons(ctypes.Structure):
     )
 
 
-class Rows(NamedTuple):
-    """Rows of a map as the functions of events.c take them: the first number, the distance of rows,
-    which, how many.
-    """
+class Rows(ctypes.Structure):
+    """See events.c."""
 
-    values: int
-    stride: int
-    where: int | None
-    n: int
+    _fields_ = (
+        ("values", c_void_p),
+        ("where", c_void_p),
+        ("n", c_int64),
+        ("stride", c_int64),
+        ("whole", c_int64),
+    )
 
     @classmethod
     def of(cls, x: Tensor | Active) -> tuple["Rows", Tensor]:
         """Also what must live as long: a map [N, C, ...] may have to be copied."""
-        values, where = (x.values, x.where) if isinstance(x, Active) else (rows(x), None)
+        where = x.where if isinstance(x, Active) else None
+        if isinstance(x, Active):
+            whole = x.compact is None
+            values = rows(x.dense()) if whole else x.values
+        else:
+            whole, values = True, rows(x)
         # C would read anything else as such, and beyond its end.
         values = values.to(torch.float32)
         if values.stride(-1) != 1:
             values = values.contiguous()
+        n = len(values) if where is None else len(where)
         which = None if where is None else where.data_ptr()
-        return cls(values.data_ptr(), values.stride(0), which, len(values)), values
+        return cls(values.data_ptr(), which, n, values.stride(0), whole), values
 
 
 class Scratch:
@@ -151,18 +158,20 @@ class Kernels:
         functions = library()
         assert functions is not None
         windows, neurons = ctypes.POINTER(Windows), ctypes.POINTER(Neurons)
-        given = [c_void_p, c_int64, c_void_p, c_int64]
+        given = ctypes.POINTER(Rows)
         weights = [c_void_p, c_int64, c_int64, c_double, c_double, c_double]
         self.convolve, self.pool, self.fire = functions.convolve, functions.pool, functions.fire
         self.pool_map, self.start = functions.pool_map, functions.start
-        self.count = functions.count
-        self.convolve.argtypes = [windows, *given, c_int64, *weights, c_int, *[c_void_p] * 6]
-        self.pool.argtypes = [windows, *given, c_int64, c_int, *[c_void_p] * 7]
+        self.count, self.compare = functions.count, functions.compare
+        self.convolve.argtypes = [windows, given, c_int64, *weights, c_int, *[c_void_p] * 6]
+        self.pool.argtypes = [windows, given, c_int64, c_int, *[c_void_p] * 7]
         self.pool_map.argtypes = [windows, c_void_p, c_int64, c_int, c_void_p]
-        self.count.argtypes = [*given, c_int64, c_float, c_float, c_int, c_void_p, c_void_p]
-        self.start.argtypes = [neurons, c_void_p, c_int64, c_int64, c_int, c_void_p]
-        self.fire.argtypes = [neurons, *given, c_float, c_int, *[c_void_p] * 3]
-        for function in (self.convolve, self.pool, self.fire):
+        self.count.argtypes = [given, c_int64, c_float, c_float, c_int, c_void_p, c_void_p]
+        self.start.argtypes = [neurons, given, c_int, c_void_p]
+        self.fire.argtypes = [neurons, given, c_float, c_int, *[c_void_p] * 3, c_int64, c_void_p]
+        frames = [c_void_p, c_void_p, c_int64, c_int64, c_int64]
+        self.compare.argtypes = [*frames, c_float, c_int, *[c_void_p] * 4]
+        for function in (self.convolve, self.pool, self.fire, self.compare):
             function.restype = c_int64
         for function in (self.pool_map, self.count, self.start):
             function.restype = None
@@ -223,7 +232,7 @@ class EventConvolution:
         size = given.n * channels
         count = self._kernels.convolve(
             self._windows,
-            *given,
+            given,
             channels,
             self._weight.data_ptr(),
             self._width,
@@ -285,32 +294,34 @@ class EventPool:
         return self._pooled
 
     @cached_property
-    def _room(self) -> tuple[Tensor, Tensor, Tensor, Tensor]:
-        """For the windows that are reached, those that change, and their maxima, now and before."""
-        maxima = torch.empty_like(rows(self._pooled))
-        which = torch.empty(len(maxima), dtype=torch.int64)
-        return which, which.clone(), maxima, maxima.clone()
+    def _room(self) -> tuple[Tensor, Tensor, Tensor]:
+        """For the windows that are reached, those that change, and by how much."""
+        change = torch.empty_like(rows(self._pooled))
+        which = torch.empty((2, len(change)), dtype=torch.int64)
+        return which[0], which[1], change
 
-    def __call__(self, x: Active, total: Tensor) -> tuple[Active, Tensor]:
-        """After these rows were added to the sum: the maxima that have changed, and what they
-        were.
+    def __call__(self, x: Active, total: Tensor, differences: bool) -> Active:
+        """After these rows were added to the sum: the maxima that have changed, or their
+        differences.
         """
-        (given, _alive), (reached, changed, maxima, before) = Rows.of(x), self._room
+        (given, _alive), (reached, changed, change) = Rows.of(x), self._room
+        scratch, threads, channels = self._kernels.scratch, torch.get_num_threads(), total.shape[1]
         count = self._kernels.pool(
             self._windows,
-            *given,
-            total.shape[1],
-            torch.get_num_threads(),
+            given,
+            channels,
+            threads,
+            scratch("row", threads * channels, torch.float32),
             total.data_ptr(),
-            self._kernels.scratch("slot", len(reached), torch.int32),
+            scratch("slot", len(reached), torch.int32),
             reached.data_ptr(),
             self._pooled.data_ptr(),
             changed.data_ptr(),
-            maxima.data_ptr(),
-            before.data_ptr(),
+            change.data_ptr() if differences else None,
         )
-        now = Active(maxima[:count], changed[:count], self._result, self._pooled)
-        return now, before[:count]
+        if differences:
+            return Active(change[:count], changed[:count], self._result)
+        return Active(None, changed[:count], self._result, self._pooled)
 
 
 class EventNeurons:
@@ -342,6 +353,8 @@ class EventNeurons:
             settings.slack,
             settings.gamma,
         )
+        # How many rows have sent something in the last call.
+        self._count = 0
 
     @staticmethod
     def serves(state: Any, parameters: Any) -> bool:
@@ -356,34 +369,34 @@ class EventNeurons:
     def start(self, x: Tensor, out: Tensor) -> Tensor:
         """The first step, whatever the state. x, out: [N, C, ...]; returns `out`, what is sent."""
         given, _alive = Rows.of(x)
-        threads = torch.get_num_threads()
-        self._kernels.start(
-            self._neurons, given.values, given.stride, given.n, threads, out.data_ptr()
-        )
+        self._kernels.start(self._neurons, given, torch.get_num_threads(), out.data_ptr())
         return out
 
     @cached_property
     def _room(self) -> tuple[Tensor, Tensor]:
-        """For what is sent, and by which rows."""
+        """For what is sent, zeros but in the rows that sent something, and which these are."""
         sent = self._state.sent
-        return torch.empty_like(sent), torch.empty(len(sent), dtype=torch.int64)
+        return torch.zeros_like(sent), torch.empty(len(sent), dtype=torch.int64)
 
     def __call__(self, x: Tensor | Active, hysteresis: float) -> Active:
         """What is sent by the neurons that receive x, [N, C, ...], float32; valid until the next
         call.
         """
-        (given, _alive), threads = Rows.of(x), torch.get_num_threads()
-        out, fired = self._room
-        count = self._kernels.fire(
+        (given, _alive), (out, fired) = Rows.of(x), self._room
+        scratch, threads, channels = self._kernels.scratch, torch.get_num_threads(), out.shape[1]
+        self._count = self._kernels.fire(
             self._neurons,
-            *given,
+            given,
             hysteresis,
             threads,
+            scratch("row", threads * channels, torch.float32),
             out.data_ptr(),
             fired.data_ptr(),
-            self._kernels.scratch("counts", threads, torch.int64),
+            self._count,
+            scratch("counts", threads, torch.int64),
         )
-        return Active(out[:count], fired[:count], x.shape)
+        whole = out.view(x.shape[0], *x.shape[2:], channels).movedim(-1, 1)
+        return Active(None, fired[: self._count], x.shape, whole)
 
 
 class EventCount:
@@ -406,7 +419,7 @@ class EventCount:
         """
         (given, _alive), state = Rows.of(sent), self._state
         self._kernels.count(
-            *given,
+            given,
             state.count.shape[1],
             spike_weight,
             rounding,
@@ -414,3 +427,44 @@ class EventCount:
             state.count.data_ptr(),
             state.events.data_ptr(),
         )
+
+
+class EventImage:
+    """Compares frames, float32 [N, C, H, W], with what has been transmitted so far.
+
+    sent: The first frame; the attribute is a copy, which every frame updates.
+    """
+
+    def __init__(self, kernels: Kernels, sent: Tensor):
+        self._kernels = kernels
+        self.sent = sent.clone(memory_format=torch.contiguous_format)
+        n, c, h, w = sent.shape
+        self._change = torch.empty((n, h, w, c))
+        self._where = torch.empty(n * h * w, dtype=torch.int64)
+
+    @staticmethod
+    def serves(x: Tensor) -> bool:
+        """Whether such frames can be compared so."""
+        return x.ndim == 4 and x.dtype == torch.float32 and x.device.type == "cpu"
+
+    def __call__(self, x: Tensor, tau: float) -> tuple[Active, Tensor]:
+        """The differences at the pixels of which a channel differs by more than tau, valid until
+        the next call, and how many values of each pixel differ, [N, 1, H, W].
+        """
+        n, c, h, w = x.shape
+        x, threads = x.contiguous(), torch.get_num_threads()
+        shown = torch.empty((n, 1, h, w))
+        count = self._kernels.compare(
+            x.data_ptr(),
+            self.sent.data_ptr(),
+            n,
+            c,
+            h * w,
+            tau,
+            threads,
+            self._change.data_ptr(),
+            self._where.data_ptr(),
+            shown.data_ptr(),
+            self._kernels.scratch("counts", threads, torch.int64),
+        )
+        return Active(None, self._where[:count], x.shape, self._change.movedim(-1, 1)), shown

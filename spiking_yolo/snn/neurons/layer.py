@@ -195,7 +195,8 @@ class NeuronLayer(nn.Module, ABC):
         clock = Clock(self.t, time, spike_weight, self.t == 0, self.drops(self.t), hysteresis)
         sent = None if current is None else self.kernel(current, clock)
         if isinstance(sent, Active):
-            self._largest = [sent.values]
+            # Each of these rows has sent something.
+            self._largest = [sent.where[:1] >= 0]
         elif sent is None:
             if isinstance(arrived, Tensor) and clock.first:
                 self._start(arrived)
