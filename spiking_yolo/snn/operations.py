@@ -231,6 +231,7 @@ def total_macs(
     reads what was computed from the input counts in full unless none is.
     """
     total = analogue = 0
+    anything = shown is None or bool(shown.sum())
     carrying = spiking(graph, senders)
     for node in graph.layers:
         source = node.inputs[0]
@@ -240,5 +241,5 @@ def total_macs(
             continue
         if shown is not None and graph[source].op == "input":
             work = round(synaptic_operations(graph, node, shown).mean().item())
-        analogue += work if shown is None or shown.any() else 0
+        analogue += work if anything else 0
     return total, analogue

@@ -11,6 +11,7 @@ from torch import Tensor
 
 from spiking_yolo.graph import max_pool, reached_padding
 from spiking_yolo.snn.fast.events import EventPool, Kernels
+from spiking_yolo.snn.fast.memory import use_large_pages
 from spiking_yolo.snn.fast.steps import Fused
 from spiking_yolo.snn.layout import Active, channels_last, on_cpu, rows
 
@@ -20,7 +21,7 @@ class PackedConvolution:
 
     On a CPU oneDNN wants the weights in an order of its own; PyTorch makes it in every call, which
     for the deep layers of Tiny-YOLO takes a fifth of the time. Here it is made in the first call.
-    The result is the same to the bit. The two operators that this needs are those of PyTorch's
+    The result is the same to the bit. The operators that this needs are those of PyTorch's
     compiler; where they are missing the plain ones serve.
     """
 
@@ -74,8 +75,10 @@ class PackedConvolution:
                 self.weight, *sizes, list(x.shape)
             )
             self._convolve(x, packed, None)
+            where = torch.ops.mkldnn.data_ptr(packed), torch.ops.mkldnn._nbytes(packed)
         except (AttributeError, RuntimeError, TypeError):
             return
+        use_large_pages(*where)
         self._packed = packed
 
 
@@ -124,11 +127,13 @@ class PooledSum:
                 for total in self._sums:
                     total.zero_()
             return self._add(*self._sums, windows).view(n, h // 2, w // 2, c).movedim(-1, 1)
-        total = self._total(current)
+        total, added = self._sum(current)
         if self._kernels is not None and total.dtype == torch.float32 and on_cpu(total):
             if self._pool is None or self._pool.shape != current.shape:
-                self._pool = EventPool(self._kernels, self.attrs, current.shape)
-            return self._pool.whole(total)
+                self._pool = EventPool(self._kernels, self.attrs, current.shape, in_tiles)
+            return self._pool.whole(total, added)
+        if added is not None:
+            self._add(total, added)
         self._pool, total = None, total.view(n, h, w, c)
         if in_tiles:
             return pool_in_pairs(total).movedim(-1, 1)
@@ -142,16 +147,16 @@ class PooledSum:
         """
         return None if self._pool is None else self._pool(current, self._own(), differences)
 
-    def _total(self, current: Tensor) -> Tensor:
-        """The sum with what arrives now, [N * H * W, C]."""
+    def _sum(self, current: Tensor) -> tuple[Tensor, Tensor | None]:
+        """The sum, [N * H * W, C], and what is still to be added to it; None for nothing."""
         arrived = rows(current)
         if self._fresh and self._lasting and current.dtype == _sum_dtype(current):
             self._sums, self._borrowed, self._fresh = [arrived], True, False
         elif self._begin(arrived.shape, current, add_):
             self._sums[0].copy_(arrived)
         else:
-            self._add(self._own(), arrived)
-        return self._sums[0]
+            return self._own(), arrived
+        return self._sums[0], None
 
     def _begin(
         self, shape: Sequence[int], like: Tensor, add: Callable[..., Any], number: int = 1

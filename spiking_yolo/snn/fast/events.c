@@ -39,7 +39,7 @@ static const float *row_of(const Rows *x, int64_t i) {
 }
 
 typedef struct {
-    int64_t first, last; /* output rows or columns that see an input, last excluded */
+    int32_t first, last; /* output rows or columns that see an input, last excluded */
 } Range;
 
 static int64_t least(int64_t a, int64_t b) { return a < b ? a : b; }
@@ -47,15 +47,23 @@ static int64_t most(int64_t a, int64_t b) { return a > b ? a : b; }
 
 static Range seen_by(int64_t i, int64_t padding, int64_t kernel, int64_t stride, int64_t outputs) {
     int64_t past = i + padding - kernel; /* the last start of a window that ends before i */
-    return (Range){past < 0 ? 0 : past / stride + 1, least((i + padding) / stride + 1, outputs)};
+    int64_t first = past < 0 ? 0 : past / stride + 1, last = least((i + padding) / stride + 1, outputs);
+    return (Range){(int32_t)first, (int32_t)last};
 }
 
-static Range rows_of(const Windows *g, int64_t y) {
-    return seen_by(y, g->top, g->kernel_h, g->stride_h, g->out_h);
+/* Those of all rows, then those of all columns: divisions take longer than what they are for. */
+static void set_ranges(const Windows *g, Range *ranges) {
+    for (int64_t y = 0; y < g->h; y++) ranges[y] = seen_by(y, g->top, g->kernel_h, g->stride_h, g->out_h);
+    for (int64_t x = 0; x < g->w; x++) ranges[g->h + x] = seen_by(x, g->left, g->kernel_w, g->stride_w, g->out_w);
 }
 
-static Range columns_of(const Windows *g, int64_t x) {
-    return seen_by(x, g->left, g->kernel_w, g->stride_w, g->out_w);
+typedef struct {
+    int64_t image, y, x;
+} Place;
+
+static Place place_of(const Windows *g, int64_t position) {
+    uint32_t line = (uint32_t)position / (uint32_t)g->w, image = line / (uint32_t)g->h;
+    return (Place){image, line - image * g->h, position - line * g->w};
 }
 
 static void add(float *restrict sum, const float *restrict values, int64_t n) {
@@ -73,11 +81,11 @@ static int64_t close_gaps(int64_t *indices, int64_t n, int threads, const int64_
 }
 
 /* Mark the outputs that input `position` reaches. */
-static void reach(const Windows *g, int64_t position, int32_t *slot) {
-    int64_t area = g->h * g->w, image = position / area, inside = position % area;
-    Range ys = rows_of(g, inside / g->w), xs = columns_of(g, inside % g->w);
+static void reach(const Windows *g, const Range *ranges, int64_t position, int32_t *slot) {
+    Place at = place_of(g, position);
+    Range ys = ranges[at.y], xs = ranges[g->h + at.x];
     for (int64_t y = ys.first; y < ys.last; y++)
-        for (int64_t x = xs.first; x < xs.last; x++) slot[(image * g->out_h + y) * g->out_w + x] = 1;
+        for (int64_t x = xs.first; x < xs.last; x++) slot[(at.image * g->out_h + y) * g->out_w + x] = 1;
 }
 
 /* Number the marked outputs from 1; reached: which they are, in order. Returns how many. */
@@ -105,16 +113,16 @@ static inline __attribute__((always_inline)) void weigh(float *sums, const float
 }
 
 /* What the events of one input position bring to a block of output channels, of the outputs in slots from..to. */
-static void add_position(const Windows *g, int64_t position, const int32_t *channel, const float *value, int64_t n,
-                         int64_t channels, const float *weight, int64_t block, int64_t width, const int32_t *slot,
-                         int64_t from, int64_t to, float *sums) {
-    int64_t area = g->h * g->w, image = position / area, iy = position % area / g->w, ix = position % g->w;
-    Range ys = rows_of(g, iy), xs = columns_of(g, ix);
+static void add_position(const Windows *g, const Range *ranges, int64_t position, const int32_t *channel,
+                         const float *value, int64_t n, int64_t channels, const float *weight, int64_t block,
+                         int64_t width, const int32_t *slot, int64_t from, int64_t to, float *sums) {
+    Place at = place_of(g, position);
+    Range ys = ranges[at.y], xs = ranges[g->h + at.x];
     for (int64_t y = ys.first; y < ys.last; y++)
         for (int64_t x = xs.first; x < xs.last; x++) {
-            int64_t s = slot[(image * g->out_h + y) * g->out_w + x] - 1;
+            int64_t s = slot[(at.image * g->out_h + y) * g->out_w + x] - 1;
             if (s < from || s >= to) continue;
-            int64_t tap = (iy + g->top - y * g->stride_h) * g->kernel_w + ix + g->left - x * g->stride_w;
+            int64_t tap = (at.y + g->top - y * g->stride_h) * g->kernel_w + at.x + g->left - x * g->stride_w;
             const float *w = weight + tap * channels * block;
             float *sum = sums + s * width;
             if (block == MOST_LANES) weigh(sum, w, channel, value, n, MOST_LANES);
@@ -126,12 +134,12 @@ static void add_position(const Windows *g, int64_t position, const int32_t *chan
 /* A convolution without bias. weight: [width / block, kernel_h, kernel_w, channels, block]; block: LANES, twice or four
 times that, so that what is needed of the weights at a time stays in a cache.
 
-channel, number_of: room for n * channels; ends: for 2 * n; slot: zeros, one per output. sums: [count, width], what the
+channel, value: room for n * channels; ends: for 2 * n; ranges: for h + w; slot: zeros, one per output. sums: [count, width], what the
 outputs `reached` receive, in order. Returns count, or -1 if it takes longer than `limit`, in multiply-accumulates of
 which an event's takes `price` and an input position `visit` for each output. */
 int64_t convolve(const Windows *g, const Rows *x, int64_t channels, const float *weight, int64_t width, int64_t block,
                  double price, double visit, double limit, int threads, int32_t *channel, float *value, int64_t *ends,
-                 int32_t *slot, int64_t *reached, float *sums) {
+                 Range *ranges, int32_t *slot, int64_t *reached, float *sums) {
     int64_t n = x->n, *begin = ends, *end = ends + n, events = 0, positions = 0;
 #pragma omp parallel for num_threads(threads) reduction(+ : events, positions)
     for (int64_t i = 0; i < n; i++) {
@@ -149,8 +157,9 @@ int64_t convolve(const Windows *g, const Rows *x, int64_t channels, const float 
     double taps = (double)(g->kernel_h * g->kernel_w) / (double)(g->stride_h * g->stride_w); /* outputs per position */
     double blocks = (double)(width / block);
     if (taps * (price * (double)(events * width) + visit * blocks * (double)positions) > limit) return -1;
+    set_ranges(g, ranges);
     for (int64_t i = 0; i < n; i++)
-        if (end[i] > begin[i]) reach(g, position_of(x, i), slot);
+        if (end[i] > begin[i]) reach(g, ranges, position_of(x, i), slot);
     int64_t count = number(g, slot, reached);
 #pragma omp parallel for num_threads(threads)
     for (int t = 0; t < threads; t++) { /* each has some of the outputs, and the inputs near them */
@@ -161,16 +170,26 @@ int64_t convolve(const Windows *g, const Rows *x, int64_t channels, const float 
         for (int64_t b = 0; b < width / block; b++)
             for (int64_t i = 0; i < n; i++) {
                 if (end[i] == begin[i]) continue;
-                int64_t position = position_of(x, i), y = position / g->w, image = y / g->h;
-                Range ys = rows_of(g, y - image * g->h);
-                if (image * g->out_h + ys.last <= first || image * g->out_h + ys.first > last) continue;
-                add_position(g, position, channel + begin[i], value + begin[i], end[i] - begin[i], channels,
+                int64_t position = position_of(x, i);
+                Place at = place_of(g, position);
+                Range ys = ranges[at.y];
+                if (at.image * g->out_h + ys.last <= first || at.image * g->out_h + ys.first > last) continue;
+                add_position(g, ranges, position, channel + begin[i], value + begin[i], end[i] - begin[i], channels,
                              weight + b * g->kernel_h * g->kernel_w * channels * block, block, width, slot, from, to,
                              sums + b * block);
             }
     }
     for (int64_t s = 0; s < count; s++) slot[reached[s]] = 0;
     return count;
+}
+
+/* Add to the window of output `o`. */
+static void add_window(const Windows *g, float *map, const float *added, int64_t o, int64_t channels) {
+    int64_t x = o % g->out_w, line = o / g->out_w * g->kernel_h;
+    for (int64_t y = line; y < line + g->kernel_h; y++) {
+        int64_t first = (y * g->w + x * g->kernel_w) * channels;
+        add(map + first, added + first, g->kernel_w * channels);
+    }
 }
 
 /* The maxima of the window of output `o`, one per channel. */
@@ -185,11 +204,15 @@ static void maximum(const Windows *g, const float *restrict map, int64_t o, int6
         }
 }
 
-/* Max pooling of a whole map. */
-void pool_map(const Windows *g, const float *map, int64_t channels, int threads, float *pooled) {
+/* Max pooling of a whole map, to which `added` is added unless that is NULL. Windows must not overlap then, and reach
+every position. */
+void pool_map(const Windows *g, float *map, const float *added, int64_t channels, int threads, float *pooled) {
     int64_t outputs = g->n * g->out_h * g->out_w;
 #pragma omp parallel for num_threads(threads)
-    for (int64_t o = 0; o < outputs; o++) maximum(g, map, o, channels, pooled + o * channels);
+    for (int64_t o = 0; o < outputs; o++) {
+        if (added) add_window(g, map, added, o, channels);
+        maximum(g, map, o, channels, pooled + o * channels);
+    }
 }
 
 /* Put `now` into `kept`, and the difference into `change` unless that is NULL. Returns whether there is any. */
@@ -203,14 +226,15 @@ static int replace(float *restrict kept, const float *restrict now, float *restr
     return differs;
 }
 
-/* Max pooling of a running sum, `total`, to which rows are added. row: room for one per thread. slot: zeros, one per
-output. pooled: the maxima as they were, which are updated. changed: which of them changed. change: NULL, or by how much.
+/* Max pooling of a running sum, `total`, to which rows are added. row: room for one per thread. ranges: for h + w.
+slot: zeros, one per output. pooled: the maxima as they were, which are updated. changed: which of them changed. change: NULL, or by how much.
 Returns how many. */
-int64_t pool(const Windows *g, const Rows *x, int64_t channels, int threads, float *row, float *total, int32_t *slot,
-             int64_t *reached, float *pooled, int64_t *changed, float *change) {
+int64_t pool(const Windows *g, const Rows *x, int64_t channels, int threads, float *row, float *total, Range *ranges,
+             int32_t *slot, int64_t *reached, float *pooled, int64_t *changed, float *change) {
 #pragma omp parallel for num_threads(threads)
     for (int64_t i = 0; i < x->n; i++) add(total + position_of(x, i) * channels, row_of(x, i), channels);
-    for (int64_t i = 0; i < x->n; i++) reach(g, position_of(x, i), slot);
+    set_ranges(g, ranges);
+    for (int64_t i = 0; i < x->n; i++) reach(g, ranges, position_of(x, i), slot);
     int64_t windows = number(g, slot, reached), count = 0;
 #pragma omp parallel for num_threads(threads)
     for (int t = 0; t < threads; t++) {

@@ -17,6 +17,7 @@ from torch import Tensor
 
 from spiking_yolo.graph import max_pool
 from spiking_yolo.recipe import Neuron
+from spiking_yolo.snn.fast.memory import use_large_pages
 from spiking_yolo.snn.layout import Active, empty, rows
 
 # PyTorch's names for what it uses of an x86-64 processor, each with the instructions of those
@@ -163,9 +164,9 @@ class Kernels:
         self.convolve, self.pool, self.fire = functions.convolve, functions.pool, functions.fire
         self.pool_map, self.start = functions.pool_map, functions.start
         self.count, self.compare = functions.count, functions.compare
-        self.convolve.argtypes = [windows, given, c_int64, *weights, c_int, *[c_void_p] * 6]
-        self.pool.argtypes = [windows, given, c_int64, c_int, *[c_void_p] * 7]
-        self.pool_map.argtypes = [windows, c_void_p, c_int64, c_int, c_void_p]
+        self.convolve.argtypes = [windows, given, c_int64, *weights, c_int, *[c_void_p] * 7]
+        self.pool.argtypes = [windows, given, c_int64, c_int, *[c_void_p] * 8]
+        self.pool_map.argtypes = [windows, c_void_p, c_void_p, c_int64, c_int, c_void_p]
         self.count.argtypes = [given, c_int64, c_float, c_float, c_int, c_void_p, c_void_p]
         self.start.argtypes = [neurons, given, c_int, c_void_p]
         self.fire.argtypes = [neurons, given, c_float, c_int, *[c_void_p] * 3, c_int64, c_void_p]
@@ -211,7 +212,9 @@ class EventConvolution:
     def _weight(self) -> Tensor:
         """[width / block, kh, kw, in, block]; a photograph at T = 1 does not need it."""
         padded = F.pad(self._given, (0, 0, 0, 0, 0, 0, 0, self._width - self._outputs))
-        return padded.unflatten(0, (-1, self._block)).permute(0, 3, 4, 2, 1).contiguous()
+        blocks = padded.unflatten(0, (-1, self._block)).permute(0, 3, 4, 2, 1).contiguous()
+        use_large_pages(blocks.data_ptr(), blocks.nbytes)
+        return blocks
 
     @staticmethod
     def serves(weight: Tensor, attrs: Mapping[str, Any]) -> bool:
@@ -244,6 +247,7 @@ class EventConvolution:
             scratch("channel", size, torch.int32),
             scratch("value", size, torch.float32),
             scratch("ends", 2 * given.n, torch.int64),
+            scratch("ranges", x.shape[2] + x.shape[3], torch.int64),
             scratch("slot", outputs, torch.int32),
             self._reached.data_ptr(),
             self._sums.data_ptr(),
@@ -268,25 +272,30 @@ class EventConvolution:
 class EventPool:
     """Max pooling of a running sum, whole or where rows were added to it.
 
-    attrs: see graph.max_pool. shape: of the sum, [N, C, H, W].
+    attrs: see graph.max_pool. shape: of the sum, [N, C, H, W]. tiles: whether the windows lie side
+    by side and cover it.
     """
 
-    def __init__(self, kernels: Kernels, attrs: Mapping[str, Any], shape: torch.Size):
-        self.shape = shape
+    def __init__(self, kernels: Kernels, attrs: Mapping[str, Any], shape: torch.Size, tiles: bool):
+        self.shape, self._tiles = shape, tiles
         self._result = max_pool(torch.empty(shape, device="meta"), **attrs).shape
         left, _, top, _ = attrs["padding"]
         sides = *shape[2:], *self._result[2:], *attrs["kernel"], *attrs["stride"]
         self._kernels, self._windows = kernels, Windows(shape[0], *sides, top, left)
 
-    def whole(self, total: Tensor) -> Tensor:
+    def whole(self, total: Tensor, added: Tensor | None = None) -> Tensor:
         """All maxima, [N, C, H', W'], which later calls for a few rows update.
 
-        total: [N * H * W, C], contiguous.
+        total: The sum, [N * H * W, C], contiguous. added: What is added to it; None: nothing.
         """
         self._pooled = empty(self._result, total, torch.float32)
+        if added is not None and not (self._tiles and added.dtype == torch.float32):
+            total.add_(added)
+            added = None
         self._kernels.pool_map(
             self._windows,
             total.data_ptr(),
+            None if added is None else added.data_ptr(),
             total.shape[1],
             torch.get_num_threads(),
             self._pooled.data_ptr(),
@@ -313,6 +322,7 @@ class EventPool:
             threads,
             scratch("row", threads * channels, torch.float32),
             total.data_ptr(),
+            scratch("ranges", x.shape[2] + x.shape[3], torch.int64),
             scratch("slot", len(reached), torch.int32),
             reached.data_ptr(),
             self._pooled.data_ptr(),

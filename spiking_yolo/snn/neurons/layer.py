@@ -160,7 +160,8 @@ class NeuronLayer(nn.Module, ABC):
         # Whether nothing was sent, and nothing will be until something is received.
         self.settled = False
         self.keys = keys
-        self._largest: list[Tensor] = []
+        # Of each block, or of all together: 0 if nothing was sent.
+        self._largest: list[Tensor | int] = []
 
     def forward(
         self, current: Tensor | Active | None, spike_weight: float = 1.0
@@ -196,7 +197,7 @@ class NeuronLayer(nn.Module, ABC):
         sent = None if current is None else self.kernel(current, clock)
         if isinstance(sent, Active):
             # Each of these rows has sent something.
-            self._largest = [sent.where[:1] >= 0]
+            self._largest = [len(sent.where)]
         elif sent is None:
             if isinstance(arrived, Tensor) and clock.first:
                 self._start(arrived)
@@ -263,7 +264,7 @@ class NeuronLayer(nn.Module, ABC):
         """
         if not self.coding.once or not on_cpu(self.out):
             return False
-        return not any(value.any() for value in self._largest)
+        return not any(map(bool, self._largest))
 
     def quiet(self) -> bool:
         """Whether nothing was sent, and nothing will be until something is received."""
