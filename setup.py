@@ -19,7 +19,7 @@ if platform.machine() in ("x86_64", "AMD64"):
     # The tuning decides whether sums are fused multiply-adds: without one GCC avoids their chains.
     LEVELS["avx2"] = ["-mavx2", "-mfma", "-mtune=haswell"]
     LEVELS["avx512"] = ["-mavx512f", "-mavx512bw", "-mavx512dq", "-mavx512vl", "-mfma"]
-    LEVELS["avx512"] += ["-mtune=skylake-avx512"]
+    LEVELS["avx512"] += ["-mtune=skylake-avx512", "-mprefer-vector-width=512"]
 
 
 class SharedLibraries(build_ext):

@@ -386,6 +386,16 @@ void start(const Neurons *g, const Rows *x, int threads, float *out) {
     }
 }
 
+enum { AHEAD = 8 }; /* rows, the time that memory takes */
+
+/* Have the beginnings of what a row needs brought to the cache: the processor cannot foresee which rows come. */
+static void fetch(const Neurons *g, const Rows *x, int64_t i) {
+    int64_t at = position_of(x, i) * g->channels;
+    __builtin_prefetch(row_of(x, i));
+    __builtin_prefetch(g->sent + at, 1);
+    __builtin_prefetch(g->spikes + at, 1);
+}
+
 /* A later step of the neurons that receive something. row: room for one per thread. out: what is sent, zeros but for the
 rows that sent something before; fired: which these are, `before` in number, and which do now. counts: room for one per
 thread. Returns how many. */
@@ -400,6 +410,7 @@ int64_t fire(const Neurons *g, const Rows *x, float hysteresis, int threads, flo
         for (int64_t i = n * t / threads; i < n * (t + 1) / threads; i++) {
             int64_t at = position_of(x, i);
             float *own = row + t * channels;
+            if (i + AHEAD < n) fetch(g, x, i + AHEAD);
             if (!step(g, rule, row_of(x, i), at, own)) continue;
             memcpy(out + at * channels, own, size);
             fired[kept++] = at;
