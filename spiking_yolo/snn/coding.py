@@ -157,8 +157,10 @@ class ImageInput:
     def start(self, x: Tensor) -> None:
         """Present new images and forget the former ones."""
         self.keys = image_keys(x) if self._random else []
+        image = channels_last(x)
         # The caller may write to x later.
-        self.image: Tensor = x.clone() if self._once else channels_last(x)
+        shared = self._once and image.data_ptr() == x.data_ptr()
+        self.image: Tensor = image.clone() if shared else image
         self.shown: Tensor | None = None
         self._comparison: EventImage | None = None
         self._unsent: Tensor | Active | None = self.image
