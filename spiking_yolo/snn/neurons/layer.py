@@ -161,7 +161,7 @@ class NeuronLayer(nn.Module, ABC):
         self.settled = False
         self.keys = keys
         # Of each block, or of all together: 0 if nothing was sent.
-        self._largest: list[Tensor | int] = []
+        self._largest: Sequence[Tensor | int] = []
 
     def forward(
         self, current: Tensor | Active | None, spike_weight: float = 1.0
