@@ -22,6 +22,7 @@ EXPORTS = {
     "yolo26n": ("yolo26n.yaml", {}),
     "yolo26n-sorted": ("yolo26n.yaml", {"nms": False}),
     "yolo12n": ("yolo12n.yaml", {}),
+    "yolov9t": ("yolov9t.yaml", {}),
     "yolov8n-seg": ("yolov8n-seg.yaml", {}),
     "yolov8n-cls": ("yolov8n-cls.yaml", {}),
 }

@@ -73,8 +73,9 @@ ACTS: dict[str, nn.Module] = {
 }
 
 
-@pytest.mark.parametrize("dynamo", [False, True], ids=["torchscript", "dynamo"])
-@pytest.mark.parametrize("act", ACTS)
+@pytest.mark.parametrize(
+    ("act", "dynamo"), [*((act, False) for act in ACTS), ("silu", True), ("prelu", True)]
+)
 def test_heads_with_anchors(tmp_path: Path, act: str, dynamo: bool):
     """YOLOv5, whose anchors are found in what the file computes."""
     path = export(Anchored(ACTS[act]), tmp_path / "a.onnx", dynamo, stride="32", names="{0: 'cat', 1: 'dog', 2: 'cow'}")  # fmt: skip
@@ -119,8 +120,7 @@ def test_maps_without_boxes_are_those_of_yolov7_tiny(tmp_path: Path):
         load_ann(path)
 
 
-@pytest.mark.parametrize("dynamo", [False, True], ids=["torchscript", "dynamo"])
-@pytest.mark.parametrize("decoded", [False, True])
+@pytest.mark.parametrize(("decoded", "dynamo"), [(False, False), (True, False), (False, True)])
 def test_yolox(tmp_path: Path, decoded: bool, dynamo: bool):
     """It takes BGR images of whole numbers up to 255, in the upper left corner of grey."""
     path = export(YOLOX(decoded), tmp_path / "yolox.onnx", dynamo)
@@ -165,6 +165,7 @@ NETWORKS = {
     "yolov8n-dynamic": (16, 0),
     "yolo11n": (16, 2),
     "yolov10n": (16, 2),
+    "yolov9t": (16, 0),
     "yolo12n": (16, 16),
     "yolo26n": (1, 4),
 }

@@ -33,6 +33,7 @@ function place(width, height) {
   const size = { width: data.width, height: data.height };
   if (data.width / width < data.height / height) size.height = Math.max(1, whole((height * data.width) / width));
   else size.width = Math.max(1, whole((width * data.height) / height));
+  if (data.resize === "corner-114") return { left: 0, top: 0, ...size };
   return { left: Math.floor((data.width - size.width) / 2), top: Math.floor((data.height - size.height) / 2), ...size };
 }
 
@@ -62,7 +63,7 @@ class LiveStage extends Stage {
     this.taken.getContext("2d").drawImage(element, 0, 0, this.taken.width, this.taken.height);
     this.size = place(width, height);
     const context = this.input.getContext("2d", { willReadFrequently: true, alpha: false });
-    context.fillStyle = data.resize === "letterbox-114" ? "rgb(114 114 114)" : "rgb(128 128 128)";
+    context.fillStyle = data.resize.endsWith("-114") ? "rgb(114 114 114)" : "rgb(128 128 128)";
     context.fillRect(0, 0, data.width, data.height);
     context.drawImage(element, this.size.left, this.size.top, this.size.width, this.size.height);
     return context.getImageData(0, 0, data.width, data.height).data.buffer;
