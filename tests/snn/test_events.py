@@ -40,6 +40,7 @@ from spiking_yolo.snn.fast.events import (
     load,
     usable_levels,
 )
+from spiking_yolo.snn.fast.memory import use_large_pages
 from spiking_yolo.snn.layout import Active, channels_last, rows
 from spiking_yolo.snn.neurons.signed import SignedMemory
 from spiking_yolo.snn.plan import LayerPlan, SimulationOptions
@@ -385,6 +386,15 @@ def test_copies_work_on_their_own():
         assert torch.equal(
             expected(frames[2]).run.snapshots[1].outputs[0], twin.snapshot().outputs[0]
         )
+
+
+@pytest.mark.parametrize("size", [5, 2**20 + 7, 3 * 2**20])
+def test_large_pages_keep_what_lies_there(size: int):
+    """Four bytes each: less than a page, about two, and several; twice, as of copies of a network."""
+    x = torch.arange(size, dtype=torch.float32)
+    for _ in range(2):
+        use_large_pages(x.data_ptr(), x.nbytes)
+    assert torch.equal(x, torch.arange(size, dtype=torch.float32))
 
 
 @pytest.mark.skipif(

@@ -218,6 +218,26 @@ def test_fan_out_with_dilation_by_hand():
     assert fan.tolist() == [[2.0, 1.0, 2.0]]
 
 
+@torch.no_grad()
+def test_costs_of_events_are_what_one_event_more_costs():
+    """At every neuron, in one counting; also where nobody asked for gradients."""
+    x = images(1)
+    network = spiking(make(Pooled), x, Recipe("tested")).network()
+    network.run(x, 1)
+    shapes, counts = network._shapes, network.counts()
+    costs = operations.costs_of_events(network.graph, shapes, counts)
+    nothing = {name: operations.Counts.alike(torch.zeros(shapes[name])) for name in counts}
+    for name, cost in costs.items():
+        for at in (0, cost.numel() // 2, -1):
+            more = torch.zeros(shapes[name])
+            more.view(-1)[at] = 1
+            event = {**nothing, name: operations.Counts.alike(more)}
+            spent = operations.total_operations(network.graph, event, shapes)
+            assert spent.digits.item() == cost.flatten()[at].item()
+    # Where only a pooling listens, an event costs nothing.
+    assert sum(cost.sum() > 0 for cost in costs.values()) > 1
+
+
 @pytest.mark.parametrize(
     ("cls", "macs", "analogue"),
     [
