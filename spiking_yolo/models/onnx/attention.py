@@ -9,7 +9,7 @@ from dataclasses import replace
 import torch
 from torch import Tensor
 
-from spiking_yolo.models.onnx.translation import Translation
+from spiking_yolo.models.onnx.builder import GraphBuilder
 from spiking_yolo.models.onnx.values import Layout, Scores, Value, Weights
 
 # Heads times areas, at most.
@@ -84,15 +84,17 @@ def _rows(matrices: Matrices, leading: list[tuple[int, int]]) -> list[int] | Non
     return every
 
 
-def softmax_of(t: Translation, scores: Scores, name: str) -> Weights | None:
+def softmax_of(builder: GraphBuilder, scores: Scores, name: str) -> Weights | None:
     """Scores and their softmax as nodes; None where the channels cannot be had."""
-    query = t.channels(scores.source[0], scores.queries, scores.scale)
-    key = t.channels(scores.source[1], scores.keys)
+    query = builder.channels(scores.source[0], scores.queries, scores.scale)
+    key = builder.channels(scores.source[1], scores.keys)
     if query is None or key is None:
         return None
     heads, areas = _counts(scores)
-    products = t.emit("attention_scores", f"{name}_scores", query, key, heads=heads, areas=areas)
-    weights = t.emit("activation", name, products, softmax=True)
+    products = builder.emit(
+        "attention_scores", f"{name}_scores", query, key, heads=heads, areas=areas
+    )
+    weights = builder.emit("activation", name, products, softmax=True)
     return Weights(weights.node, scores, scores.shape)
 
 
@@ -101,7 +103,7 @@ def _counts(scores: Scores) -> tuple[int, int]:
     return heads, len(scores.leading) // heads
 
 
-def attended(t: Translation, left: Value, right: Value, name: str) -> Layout | None:
+def attended(builder: GraphBuilder, left: Value, right: Value, name: str) -> Layout | None:
     """weights [..., T, T] times values [..., T, D], or both transposed and the other way round."""
     turned = isinstance(right, Weights)
     weights, values = (right, left) if turned else (left, right)
@@ -118,11 +120,13 @@ def attended(t: Translation, left: Value, right: Value, name: str) -> Layout | N
     if matrices is None or not torch.equal(matrices[1].long(), positions):
         return None
     rows = _rows(matrices, scores.leading)
-    value = None if rows is None else t.channels(values.source, rows)
+    value = None if rows is None else builder.channels(values.source, rows)
     if value is None:
         return None
     heads, areas = _counts(scores)
-    output = t.emit("attend", name, t.features[weights.node], value, heads=heads, areas=areas)
+    output = builder.emit(
+        "attend", name, builder.features[weights.node], value, heads=heads, areas=areas
+    )
     by_head = output.places.view(heads, -1, areas, tokens)
     parts: list[Tensor] = []
     for head, area in scores.leading:

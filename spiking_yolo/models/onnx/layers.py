@@ -1,179 +1,23 @@
-"""ONNX nodes to nodes of a Graph: layers and activation functions, whatever exporters make of them.
+"""Layers and activation functions of ONNX as nodes of a Graph, whatever exporters make of them.
 
-LAYERS says how each operator becomes a node. What has no counterpart stays unresolved: a sigmoid,
-which may turn out to be a part of SiLU, and the decoding behind the network.
+LAYERS says how each operator becomes a node.
 """
 
 from collections.abc import Callable, Sequence
-from contextlib import suppress
-from dataclasses import replace
 from typing import Any
 
 import torch
 from torch import Tensor
 
-from spiking_yolo.errors import UserError
-from spiking_yolo.models.onnx.attention import attended, rearranged, scores_of, softmax_of
-from spiking_yolo.models.onnx.file import OnnxModel, OnnxNode
-from spiking_yolo.models.onnx.operators import (
-    CONSTANT_WORK,
-    ERRORS,
-    FLOATS,
-    MOVES,
-    TRIAL_WORK,
-    Evaluator,
-    Unsupported,
-)
-from spiking_yolo.models.onnx.translation import Translation
-from spiking_yolo.models.onnx.values import (
-    Feature,
-    Layout,
-    Scores,
-    Unresolved,
-    Value,
-    Weights,
-    meta_of,
-)
+from spiking_yolo.models.onnx.builder import GraphBuilder
+from spiking_yolo.models.onnx.file import OnnxNode
+from spiking_yolo.models.onnx.values import Feature, Unresolved, Value
 
 Args = Sequence[Value | None]
-# The places of values in a map count as much as constants, for a map of 1536 pixels.
-LAYOUT_WORK = 1 << 27
-# They change nothing.
-IDENTITIES = {"Identity", "Dropout", "Cast"}
 
 
-def translate(
-    model: OnnxModel, size: tuple[int, int], budget: int
-) -> tuple[Translation, dict[str, Value]]:
-    """A file's nodes as nodes of a Graph.
-
-    Args:
-        model: The file's content.
-        size: Height and width of the images.
-        budget: How many numbers all weights may have.
-
-    Returns:
-        The nodes, and what every value of the file is.
-
-    Raises:
-        UserError: A node does not fit its inputs.
-    """
-    t = Translation(budget)
-    values: dict[str, Value] = dict(model.constants)
-    values[model.input] = t.start(model.input, (1, 3, *size))
-    fold = Evaluator(CONSTANT_WORK)
-    move = Evaluator(LAYOUT_WORK)
-    shape = Evaluator(TRIAL_WORK)
-    for node in model.nodes:
-        args = [values[name] if name else None for name in node.inputs]
-        results = _constants(node, args, fold)
-        if results is None:
-            results = _features(t, node, args)
-        if results is None:
-            results = _layouts(t, node, args, move)
-        if results is None:
-            results = _unresolved(node, args, shape)
-        for part, name in enumerate(node.outputs):
-            # Nobody reads what a pooling, for example, says of its indices.
-            rest = Unresolved(node, tuple(args), part, None)
-            values[name] = results[part] if part < len(results) else rest
-    return t, values
-
-
-def _constants(node: OnnxNode, args: Args, fold: Evaluator) -> Sequence[Value] | None:
-    """The outputs of a node of constants, or of the shape of anything."""
-    if node.op == "Shape" and args and (meta := meta_of(args[0])) is not None:
-        sides = list(meta.shape)
-        with suppress(TypeError):
-            return [torch.tensor(sides[node.attrs.get("start", 0) : node.attrs.get("end")])]
-    constants: list[Tensor | None] = []
-    for arg in args:
-        if arg is not None and not isinstance(arg, Tensor):
-            return None
-        constants.append(arg)
-    try:
-        return fold(node, constants)
-    except Unsupported:
-        return None
-
-
-def _features(t: Translation, node: OnnxNode, args: Args) -> Sequence[Value] | None:
-    """The outputs of a node that becomes one of the Graph, or none."""
-    if node.op in IDENTITIES and args and isinstance(args[0], Feature | Layout | Scores | Weights):
-        # Casts of maps are between widths of floating point, or belong to the decoding.
-        return [args[0]] if node.attrs.get("to", 1) in FLOATS else None
-    if node.op not in LAYERS:
-        return None
-    try:
-        result = LAYERS[node.op](t, node, args)
-    except UserError:
-        raise
-    except ERRORS as error:
-        raise UserError(f"{node.title} is damaged: fetch the file or export it again") from error
-    if result is None or isinstance(result, list):
-        return result
-    return [result]
-
-
-def _layouts(t: Translation, node: OnnxNode, args: Args, move: Evaluator) -> Sequence[Value] | None:
-    """The outputs of a node that moves values of a map, or is a part of attention."""
-    first = args[0] if args else None
-    if node.op in MOVES and isinstance(first, Feature | Layout):
-        layout = Layout(first, first.places) if isinstance(first, Feature) else first
-        constants = [arg if isinstance(arg, Tensor) else None for arg in args[1:]]
-        try:
-            parts = move(node, [layout.index, *constants])
-        except Unsupported:
-            return None
-        return [Layout(layout.source, part, layout.scale) for part in parts]
-    result = None
-    if node.op == "MatMul" and len(args) == 2 and args[0] is not None and args[1] is not None:
-        result = scores_of(args[0], args[1]) or attended(t, args[0], args[1], node.name)
-    elif node.op == "Softmax" and isinstance(first, Scores):
-        if node.attrs["axis"] in (-1, len(first.shape) - 1):
-            result = softmax_of(t, first, node.name)
-    elif node.op in MOVES and isinstance(first, Scores | Weights):
-        metas = _shapes(node, args, move)
-        if metas is not None:
-            result = rearranged(first, metas[0], node.op, node.attrs.get("perm", []))
-    elif node.op in ("Mul", "Div"):
-        result = _scaled_by_number(node, args)
-    return None if result is None else [result]
-
-
-def _scaled_by_number(node: OnnxNode, args: Args) -> Value | None:
-    """A layout or scores times a number, or divided by it."""
-    for value, factor in (tuple(args), tuple(args[::-1]))[: 2 if node.op == "Mul" else 1]:
-        if isinstance(factor, Tensor) and factor.numel() == 1 and float(factor) != 0:
-            scale = float(factor) if node.op == "Mul" else 1 / float(factor)
-            if isinstance(value, Layout):
-                return replace(value, scale=value.scale * scale)
-            if isinstance(value, Scores):
-                return replace(value, scale=value.scale * scale)
-    return None
-
-
-def _unresolved(node: OnnxNode, args: Args, shape: Evaluator) -> Sequence[Value]:
-    metas: Sequence[Tensor | None] = [None] * len(node.outputs)
-    known = _shapes(node, args, shape)
-    return [Unresolved(node, tuple(args), part, meta) for part, meta in enumerate(known or metas)]
-
-
-def _shapes(node: OnnxNode, args: Args, shape: Evaluator) -> Sequence[Tensor] | None:
-    """The outputs on the meta device; None where they are not known."""
-    metas: list[Tensor | None] = []
-    for arg in args:
-        meta = meta_of(arg)
-        if meta is None and arg is not None:
-            return None
-        metas.append(meta)
-    with suppress(Unsupported):
-        return shape(node, metas)
-    return None
-
-
-def conv(t: Translation, node: OnnxNode, args: Args) -> Feature | None:
-    x = t.feature(args[0])
+def conv(builder: GraphBuilder, node: OnnxNode, args: Args) -> Feature | None:
+    x = builder.feature(args[0])
     weight = args[1]
     bias = args[2] if len(args) > 2 else None
     if not isinstance(weight, Tensor) or weight.ndim != 4 or x is None:
@@ -187,7 +31,7 @@ def conv(t: Translation, node: OnnxNode, args: Args) -> Feature | None:
     if padding is None or a.get("auto_pad", "NOTSET") not in ("NOTSET", "VALID"):
         return None
     if padding[:2] != padding[2:]:
-        x = t.emit("pad", f"{node.name}_pad", x, padding=_by_side(padding))
+        x = builder.emit("pad", f"{node.name}_pad", x, padding=_by_side(padding))
         padding = [0, 0, 0, 0]
     geometry: dict[str, Any] = {
         "stride": a.get("strides", [1, 1]),
@@ -197,9 +41,9 @@ def conv(t: Translation, node: OnnxNode, args: Args) -> Feature | None:
     }
     weights = weight, bias
     if weight.shape[1] == x.shape[1]:
-        x, weights = t.without_scale(x, weights, any(padding))
-        x, weights, geometry = t.unfolded(x, weights, geometry)
-    return t.emit("conv", node.name, x, weights=weights, **geometry)
+        x, weights = builder.without_scale(x, weights, any(padding))
+        x, weights, geometry = builder.unfolded(x, weights, geometry)
+    return builder.emit("conv", node.name, x, weights=weights, **geometry)
 
 
 def _padding(attrs: Any) -> list[int] | None:
@@ -214,45 +58,45 @@ def _by_side(padding: list[int]) -> list[int]:
     return [left, right, top, bottom]
 
 
-def batch_norm(t: Translation, node: OnnxNode, args: Args) -> Feature | None:
-    x = t.feature(args[0])
+def batch_norm(builder: GraphBuilder, node: OnnxNode, args: Args) -> Feature | None:
+    x = builder.feature(args[0])
     numbers = [arg for arg in args[1:5] if isinstance(arg, Tensor)]
     if x is None or [len(values) for values in numbers] != [x.shape[1]] * 4:
         return None
     gamma, beta, mean, variance = numbers
     scale = gamma / (variance + node.attrs.get("epsilon", 1e-5)).sqrt()
-    return t.scaled(x, scale, beta - mean * scale, node.name)
+    return builder.scaled(x, scale, beta - mean * scale, node.name)
 
 
-def add(t: Translation, node: OnnxNode, args: Args) -> Feature | None:
-    x, y = t.feature(args[0]), t.feature(args[1])
+def add(builder: GraphBuilder, node: OnnxNode, args: Args) -> Feature | None:
+    x, y = builder.feature(args[0]), builder.feature(args[1])
     if x is not None and y is not None:
-        return t.emit("add", node.name, x, y) if x.shape == y.shape else None
-    return _linear(t, node, args, lambda c: (torch.ones_like(c), c))
+        return builder.emit("add", node.name, x, y) if x.shape == y.shape else None
+    return _linear(builder, node, args, lambda c: (torch.ones_like(c), c))
 
 
-def subtract(t: Translation, node: OnnxNode, args: Args) -> Feature | None:
+def subtract(builder: GraphBuilder, node: OnnxNode, args: Args) -> Feature | None:
     if isinstance(args[0], Tensor):
-        return _linear(t, node, args, lambda c: (-torch.ones_like(c), c))
-    return _linear(t, node, args, lambda c: (torch.ones_like(c), -c))
+        return _linear(builder, node, args, lambda c: (-torch.ones_like(c), c))
+    return _linear(builder, node, args, lambda c: (torch.ones_like(c), -c))
 
 
-def multiply(t: Translation, node: OnnxNode, args: Args) -> Feature | None:
+def multiply(builder: GraphBuilder, node: OnnxNode, args: Args) -> Feature | None:
     for x, factor in (tuple(args), tuple(args[::-1])):
         if not isinstance(x, Feature) or not isinstance(factor, Unresolved):
             continue
         if _is(factor, "Sigmoid", x):
-            return t.emit("activation", node.name, x, slope=0.0, silu=True)
+            return builder.emit("activation", node.name, x, slope=0.0, silu=True)
         inner = factor.args[0] if factor.node.op == "Tanh" else None
         if isinstance(inner, Unresolved) and _is(inner, "Softplus", x):
-            return t.emit("activation", node.name, x, slope=0.0, mish=True)
-    return _linear(t, node, args, lambda c: (c, torch.zeros_like(c)))
+            return builder.emit("activation", node.name, x, slope=0.0, mish=True)
+    return _linear(builder, node, args, lambda c: (c, torch.zeros_like(c)))
 
 
-def divide(t: Translation, node: OnnxNode, args: Args) -> Feature | None:
+def divide(builder: GraphBuilder, node: OnnxNode, args: Args) -> Feature | None:
     if isinstance(args[0], Tensor):
         return None
-    return _linear(t, node, args, lambda c: (1 / c, torch.zeros_like(c)))
+    return _linear(builder, node, args, lambda c: (1 / c, torch.zeros_like(c)))
 
 
 def _is(value: Unresolved, op: str, x: Feature) -> bool:
@@ -260,7 +104,7 @@ def _is(value: Unresolved, op: str, x: Feature) -> bool:
 
 
 def _linear(
-    t: Translation,
+    builder: GraphBuilder,
     node: OnnxNode,
     args: Args,
     numbers: Callable[[Tensor], tuple[Tensor, Tensor]],
@@ -276,57 +120,57 @@ def _linear(
         if constant.numel() != 1 and not (own and constant.numel() == channels):
             return None
         values = constant.flatten().expand(channels)
-        return t.scaled(x, *numbers(values), node.name)
+        return builder.scaled(x, *numbers(values), node.name)
     return None
 
 
-def relu(t: Translation, node: OnnxNode, args: Args) -> Feature | None:
-    return _activation(t, node, args, slope=0.0)
+def relu(builder: GraphBuilder, node: OnnxNode, args: Args) -> Feature | None:
+    return _activation(builder, node, args, slope=0.0)
 
 
-def leaky(t: Translation, node: OnnxNode, args: Args) -> Feature | None:
+def leaky(builder: GraphBuilder, node: OnnxNode, args: Args) -> Feature | None:
     slope = float(node.attrs.get("alpha", 0.01))
     if slope == 1:
         # The identity, which an export of ours has where neurons stand.
-        return t.feature(args[0])
-    return _activation(t, node, args, slope=slope) if 0 <= slope < 1 else None
+        return builder.feature(args[0])
+    return _activation(builder, node, args, slope=slope) if 0 <= slope < 1 else None
 
 
-def prelu(t: Translation, node: OnnxNode, args: Args) -> Feature | None:
+def prelu(builder: GraphBuilder, node: OnnxNode, args: Args) -> Feature | None:
     """A slope that was trained, where it is one for all channels."""
     slopes = args[1]
     if not isinstance(slopes, Tensor) or slopes.numel() == 0 or slopes.min() != slopes.max():
         return None
     slope = float(slopes.flatten()[0])
-    return _activation(t, node, args, slope=slope) if 0 <= slope < 1 else None
+    return _activation(builder, node, args, slope=slope) if 0 <= slope < 1 else None
 
 
-def clip(t: Translation, node: OnnxNode, args: Args) -> Feature | None:
+def clip(builder: GraphBuilder, node: OnnxNode, args: Args) -> Feature | None:
     bounds = [float(arg) for arg in args[1:] if isinstance(arg, Tensor) and arg.numel() == 1]
     if len(bounds) != 2 or bounds[0] != 0 or not 0 < bounds[1] < float("inf"):
         return None
-    return _activation(t, node, args, slope=0.0, cap=bounds[1])
+    return _activation(builder, node, args, slope=0.0, cap=bounds[1])
 
 
-def swish(t: Translation, node: OnnxNode, args: Args) -> Feature | None:
+def swish(builder: GraphBuilder, node: OnnxNode, args: Args) -> Feature | None:
     if node.attrs.get("alpha", 1.0) != 1:
         return None
-    return _activation(t, node, args, slope=0.0, silu=True)
+    return _activation(builder, node, args, slope=0.0, silu=True)
 
 
-def mish(t: Translation, node: OnnxNode, args: Args) -> Feature | None:
-    return _activation(t, node, args, slope=0.0, mish=True)
+def mish(builder: GraphBuilder, node: OnnxNode, args: Args) -> Feature | None:
+    return _activation(builder, node, args, slope=0.0, mish=True)
 
 
-def _activation(t: Translation, node: OnnxNode, args: Args, **attrs: Any) -> Feature | None:
-    x = t.feature(args[0])
-    return None if x is None else t.emit("activation", node.name, x, **attrs)
+def _activation(builder: GraphBuilder, node: OnnxNode, args: Args, **attrs: Any) -> Feature | None:
+    x = builder.feature(args[0])
+    return None if x is None else builder.emit("activation", node.name, x, **attrs)
 
 
-def pool(t: Translation, node: OnnxNode, args: Args) -> Feature | None:
+def pool(builder: GraphBuilder, node: OnnxNode, args: Args) -> Feature | None:
     a = node.attrs
     source, border = _without_border(args[0]) if node.op == "MaxPool" else (args[0], [0] * 4)
-    x = t.feature(source)
+    x = builder.feature(source)
     padding = _padding(a)
     flat = len(a.get("kernel_shape", [])) == 2 and a.get("dilations", [1, 1]) == [1, 1]
     if x is None or padding is None or not flat or a.get("auto_pad", "NOTSET") != "NOTSET":
@@ -338,11 +182,11 @@ def pool(t: Translation, node: OnnxNode, args: Args) -> Feature | None:
     }
     if node.op == "MaxPool":
         sides = [own + before for own, before in zip(padding, border, strict=True)]
-        return t.emit("max_pool", node.name, x, padding=_by_side(sides), **window)
+        return builder.emit("max_pool", node.name, x, padding=_by_side(sides), **window)
     if padding[:2] != padding[2:]:
         return None
     counted = bool(a.get("count_include_pad", 0))
-    return t.emit(
+    return builder.emit(
         "avg_pool", node.name, x, padding=padding[:2], count_include_pad=counted, **window
     )
 
@@ -364,14 +208,14 @@ def _without_border(value: Value | None) -> tuple[Value | None, list[int]]:
     return (inner, border) if min(border) >= 0 else (value, none)
 
 
-def global_pool(t: Translation, node: OnnxNode, args: Args) -> Feature | None:
-    x = t.feature(args[0])
-    return None if x is None else t.emit("global_avg_pool", node.name, x)
+def global_pool(builder: GraphBuilder, node: OnnxNode, args: Args) -> Feature | None:
+    x = builder.feature(args[0])
+    return None if x is None else builder.emit("global_avg_pool", node.name, x)
 
 
-def resize(t: Translation, node: OnnxNode, args: Args) -> Feature | None:
+def resize(builder: GraphBuilder, node: OnnxNode, args: Args) -> Feature | None:
     """Nearest upsampling by whole factors, which repeats rows and columns."""
-    x = t.feature(args[0])
+    x = builder.feature(args[0])
     a = node.attrs
     if x is None or a.get("mode", "nearest") != "nearest" or len(args) < 2:
         return None
@@ -388,7 +232,7 @@ def resize(t: Translation, node: OnnxNode, args: Args) -> Feature | None:
         return None
     if not all(_repeats(factor, node) for factor in repeats[2:]):
         return None
-    return t.emit("upsample", node.name, x, scale=repeats[2:])
+    return builder.emit("upsample", node.name, x, scale=repeats[2:])
 
 
 def _repeats(factor: int, node: OnnxNode) -> bool:
@@ -413,19 +257,19 @@ def _repeats(factor: int, node: OnnxNode) -> bool:
     return torch.equal(nearest.clamp(0, 7).long(), place // factor)
 
 
-def concat(t: Translation, node: OnnxNode, args: Args) -> Feature | None:
+def concat(builder: GraphBuilder, node: OnnxNode, args: Args) -> Feature | None:
     maps: list[Feature] = []
     for arg in args:
-        feature = t.feature(arg)
+        feature = builder.feature(arg)
         if feature is None or len(feature.shape) != 4:
             return None
         maps.append(feature)
     if node.attrs["axis"] not in (1, -3):
         return None
-    return maps[0] if len(maps) == 1 else t.emit("concat", node.name, *maps)
+    return maps[0] if len(maps) == 1 else builder.emit("concat", node.name, *maps)
 
 
-def split(t: Translation, node: OnnxNode, args: Args) -> list[Value] | None:
+def split(builder: GraphBuilder, node: OnnxNode, args: Args) -> list[Value] | None:
     x = args[0]
     axis = node.attrs.get("axis", 0)
     if not isinstance(x, Feature) or len(x.shape) != 4 or axis not in (1, -3):
@@ -440,12 +284,12 @@ def split(t: Translation, node: OnnxNode, args: Args) -> list[Value] | None:
     start = 0
     for k, count in enumerate(counts):
         stop = min(start + count, x.shape[1])
-        parts.append(t.emit("slice", f"{node.name}_{k}", x, slices=[[start, stop, 1]]))
+        parts.append(builder.emit("slice", f"{node.name}_{k}", x, slices=[[start, stop, 1]]))
         start = stop
     return parts
 
 
-def cut(t: Translation, node: OnnxNode, args: Args) -> Feature | None:
+def cut(builder: GraphBuilder, node: OnnxNode, args: Args) -> Feature | None:
     """A slice of channels, or of every second row and column."""
     x = args[0]
     numbers = [arg.tolist() for arg in args[1:] if isinstance(arg, Tensor) and arg.numel() <= 4]
@@ -461,23 +305,25 @@ def cut(t: Translation, node: OnnxNode, args: Args) -> Feature | None:
         side = x.shape[axis % 4]
         first, last, _ = slice(start, end, step).indices(side)
         slices[axis % 4 - 1] = [first, None if last == side else last, step]
-    return _joined_slice(t, node.name, x, slices)
+    return _joined_slice(builder, node.name, x, slices)
 
 
-def _joined_slice(t: Translation, name: str, x: Feature, slices: list[list[int | None]]) -> Feature:
+def _joined_slice(
+    builder: GraphBuilder, name: str, x: Feature, slices: list[list[int | None]]
+) -> Feature:
     """A slice as a node, joined with one before it of other axes: rows first, then columns."""
-    before = t.nodes[x.node]
+    before = builder.nodes[x.node]
     whole = [0, None, 1]
     if before.op == "slice":
         pairs = list(zip(before.attrs["slices"], slices, strict=False))
         if len(pairs) == 3 and all(whole in pair for pair in pairs):
             joined = [one if other == whole else other for one, other in pairs]
-            return t.emit("slice", name, t.features[before.inputs[0]], slices=joined)
-    return t.emit("slice", name, x, slices=slices)
+            return builder.emit("slice", name, builder.features[before.inputs[0]], slices=joined)
+    return builder.emit("slice", name, x, slices=slices)
 
 
-def pad(t: Translation, node: OnnxNode, args: Args) -> Feature | None:
-    x = t.feature(args[0])
+def pad(builder: GraphBuilder, node: OnnxNode, args: Args) -> Feature | None:
+    x = builder.feature(args[0])
     pads = args[1] if len(args) > 1 else None
     value = args[2] if len(args) > 2 else None
     if x is None or not isinstance(pads, Tensor) or pads.numel() != 8 or len(args) > 3:
@@ -486,11 +332,11 @@ def pad(t: Translation, node: OnnxNode, args: Args) -> Feature | None:
     sides: list[int] = pads.tolist()
     if node.attrs.get("mode", "constant") != "constant" or not zero or any(sides[:2] + sides[4:6]):
         return None
-    return t.emit("pad", node.name, x, padding=_by_side(sides[2:4] + sides[6:8]))
+    return builder.emit("pad", node.name, x, padding=_by_side(sides[2:4] + sides[6:8]))
 
 
 # Operator -> f(nodes so far, ONNX node, its inputs): a map or maps, None if it has no counterpart.
-LAYERS: dict[str, Callable[[Translation, OnnxNode, Args], Feature | list[Value] | None]] = {
+LAYERS: dict[str, Callable[[GraphBuilder, OnnxNode, Args], Feature | list[Value] | None]] = {
     "Conv": conv,
     "BatchNormalization": batch_norm,
     "Add": add,

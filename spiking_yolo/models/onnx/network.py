@@ -11,10 +11,10 @@ from spiking_yolo.errors import Notice, UserError
 from spiking_yolo.graph import Graph, Node
 from spiking_yolo.io.names import LARGEST, STRIDE, Size, label, printable, reason
 from spiking_yolo.models.darknet_weights import class_names
+from spiking_yolo.models.onnx.builder import GraphBuilder
 from spiking_yolo.models.onnx.file import OnnxModel, read_onnx
 from spiking_yolo.models.onnx.head import HeadMaps, find_head
-from spiking_yolo.models.onnx.layers import translate
-from spiking_yolo.models.onnx.translation import Translation
+from spiking_yolo.models.onnx.translate import translate
 from spiking_yolo.models.onnx.values import Value
 from spiking_yolo.models.spec import Spec
 from spiking_yolo.models.yolo_checkpoint import names_of
@@ -43,12 +43,12 @@ def load_onnx(
         if model.metadata.get("kind") == "spiking":
             raise UserError("it is converted already: give the weights that it was made from")
         size = _size(model, imgsz)
-        t, values = translate(model, size, budget=path.stat().st_size)
+        builder, values = translate(model, size, budget=path.stat().st_size)
         if "spec" in model.metadata:
-            graph, spec = _own(model, t, values, names)
+            graph, spec = _own(model, builder, values, names)
         else:
             head = find_head(model, values, size)
-            graph = _graph(t, head)
+            graph = _graph(builder, head)
             spec = _spec(path, model, head, size, names)
             if head.note:
                 warnings.warn(Notice(head.note), stacklevel=3)
@@ -62,14 +62,14 @@ def load_onnx(
 
 
 def _own(
-    model: OnnxModel, t: Translation, values: Mapping[str, Value], names: str | Path | None
+    model: OnnxModel, builder: GraphBuilder, values: Mapping[str, Value], names: str | Path | None
 ) -> tuple[Graph, Spec]:
     """Of an export of this package, which describes its heads and gives them as they are."""
     if names is not None:
         raise UserError(NAMED)
     outputs: list[str] = []
     for name in model.outputs:
-        feature = t.feature(values[name])
+        feature = builder.feature(values[name])
         if feature is None:
             raise UserError(f"its output {label(name)!r} is no map: export it without boxes")
         outputs.append(feature.node)
@@ -77,7 +77,7 @@ def _own(
         spec = Spec.from_json(model.metadata["spec"])
     except (ArithmeticError, AttributeError, LookupError, TypeError, ValueError) as error:
         raise UserError(f"what it says of itself is damaged ({reason(error)})") from error
-    return t.graph(outputs), spec
+    return builder.graph(outputs), spec
 
 
 def _size(model: OnnxModel, imgsz: Size | None) -> Size:
@@ -103,15 +103,15 @@ def _sides(text: str) -> Size | None:
     return sides[0], sides[1]
 
 
-def _graph(t: Translation, head: HeadMaps) -> Graph:
+def _graph(builder: GraphBuilder, head: HeadMaps) -> Graph:
     """The nodes from which the head's maps are computed, those of each level joined."""
     outputs: list[str] = []
     for k, level in enumerate(head.levels):
         joined = level[0]
         if len(level) > 1:
-            joined = t.emit("concat", f"head_{k}", *level)
+            joined = builder.emit("concat", f"head_{k}", *level)
         outputs.append(joined.node)
-    return t.graph(outputs)
+    return builder.graph(outputs)
 
 
 def _spec(

@@ -19,7 +19,7 @@ Weighted = tuple[Tensor, Tensor]
 RESERVED = set(dir(nn.ModuleDict()))
 
 
-class Translation:
+class GraphBuilder:
     """Nodes, in order, and their tensors.
 
     Args:
