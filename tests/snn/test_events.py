@@ -29,6 +29,7 @@ from torch import Tensor
 from spiking_yolo.convert.converted import Converted
 from spiking_yolo.convert.methods import get_recipe
 from spiking_yolo.graph import Activation, Graph, max_pool
+from spiking_yolo.snn.coding import pixel_change
 from spiking_yolo.snn.counting import count_digits
 from spiking_yolo.snn.fast import Backend, events
 from spiking_yolo.snn.fast.dense import PooledSum
@@ -193,6 +194,27 @@ def test_pooling_of_a_map_then_of_a_few_rows(
         before = expected.clone()
     # What arrived first belongs to somebody else.
     assert torch.equal(first, some((2, 3, 6, 8), 0, 1.0))
+
+
+@needs_kernels
+@pytest.mark.parametrize("tau", [0.0, 0.1])
+@pytest.mark.parametrize("shape", [(1, 3, 5, 7), (2, 3, 17, 13), (3, 1, 9, 8)])
+def test_a_frame_is_compared_with_the_one_before(shape: tuple[int, ...], tau: float, threads: int):
+    """Three frames, the second of another dtype and order in memory, as by `pixel_change`."""
+    sent = images = torch.rand(shape)
+    tested = Backend(event_driven=True).event_image(images)
+    assert tested is not None
+    for k in range(3):
+        x = images + some(shape, k, 0.2) * 0.06
+        frame = channels_last(x.double()) if k == 1 else x
+        expected, sent = pixel_change(x, sent, tau)
+        change, shown = tested(frame, tau)
+        assert torch.equal(change.where, expected.where) and len(change.where)
+        assert torch.equal(change.dense(), expected.dense())
+        assert torch.equal(change.values, expected.values)
+        assert torch.equal(shown, expected.counted().float())
+        assert torch.equal(tested.sent, sent)
+    assert tested.sent.data_ptr() != images.data_ptr()
 
 
 @needs_kernels

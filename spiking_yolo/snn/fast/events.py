@@ -462,7 +462,8 @@ class EventImage:
         the next call, and how many values of each pixel differ, [N, 1, H, W].
         """
         n, c, h, w = x.shape
-        x, threads = x.contiguous(), torch.get_num_threads()
+        # C would read any other dtype as this one.
+        x, threads = x.to(self.sent).contiguous(), torch.get_num_threads()
         shown = torch.empty((n, 1, h, w))
         count = self._kernels.compare(
             x.data_ptr(),
