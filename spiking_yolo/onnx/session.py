@@ -97,9 +97,8 @@ class OnnxNetwork:
                 break
         neurons = {node.name: self._neurons(node) for node in self._plan.graph.activations}
         activations = sum(self._sizes[source][1:].numel() for source in self._plan.sources.values())
-        change = None if self._input.change is None else self._input.change.counted()
         macs, analogue = operations.total_macs(
-            self._plan.graph, self._sizes, self._counts.keys(), change
+            self._plan.graph, self._sizes, self._counts.keys(), self._input.shown
         )
         simulated = 1 if self._complete else T
         quiet = Quiet(1) if self._complete else None

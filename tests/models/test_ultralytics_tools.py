@@ -118,6 +118,14 @@ def test_what_is_not_known_asks_for_trust(folder, hostile):
         SpikingYOLO(hostile)
 
 
+@pytest.fixture
+def without_ultralytics(monkeypatch):
+    """Another test of this process may have imported it."""
+    for name in [name for name in sys.modules if name.partition(".")[0] == "ultralytics"]:
+        monkeypatch.delitem(sys.modules, name)
+
+
+@pytest.mark.usefixtures("without_ultralytics")
 @pytest.mark.parametrize("trust", [False, True])
 def test_what_is_known_is_opened_here_trusted_or_not(folder, trust, monkeypatch):
     monkeypatch.setattr("spiking_yolo.models.load.open_isolated", None)
@@ -145,6 +153,7 @@ def test_the_file_that_is_named_is_opened(folder: Path, tmp_path: Path):
         isolated.open_isolated(place / "noise.pt")
 
 
+@pytest.mark.usefixtures("without_ultralytics")
 def test_from_a_checkpoint_to_a_safe_file(folder, tmp_path, capsys, monkeypatch):
     """The command in the message makes the statistics; the converted file needs neither trust nor
     checkpoint.

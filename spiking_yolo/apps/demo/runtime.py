@@ -78,8 +78,6 @@ def _fetch(target: Path) -> None:
 
 def _unpack(archive: Path, target: Path) -> None:
     """Write the FILES of the published package, and of no other, into a new folder."""
-    if target.is_dir():
-        return
     try:
         with open(regular(archive), "rb") as file:
             digest = hashlib.file_digest(file, "sha512").hexdigest()
@@ -90,6 +88,8 @@ def _unpack(archive: Path, target: Path) -> None:
             f"{archive} is not {PACKAGE} {VERSION} as published (its SHA-512 differs): run `npm"
             f" pack {PACKAGE}@{VERSION}` again"
         )
+    if target.is_dir():
+        return
     target.parent.mkdir(parents=True, exist_ok=True)
     remove_left_over(target.parent)
     part = target.with_name(temporary_name())

@@ -37,7 +37,7 @@ from spiking_yolo.convert.methods import get_recipe
 from spiking_yolo.errors import UserError
 from spiking_yolo.graph import forward
 from spiking_yolo.options import load_ann
-from spiking_yolo.snn.stream import FrameRun, Stream
+from spiking_yolo.snn.stream import FrameRun
 
 RESULTS = {"steps": {"a": {"ratio": 0.9}}, "spikingjelly": {"runs": {"b": {"faster": 1.5}}}}
 
@@ -242,7 +242,7 @@ def test_only_later_frames_are_timed(monkeypatch):
 
 def test_shares_of_a_later_frame():
     network = spiking(make(TinyLeaky), images(2), get_recipe("signed-digits")).network()
-    kinds = frame_shares(Stream(network), list(images(7).split(1)))
+    kinds = frame_shares(network, list(images(7).split(1)))
     assert (
         set(kinds) == {"convolutions", "neurons", "pooling", "everything else"}
         and min(kinds.values()) > 0
