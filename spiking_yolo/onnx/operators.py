@@ -18,8 +18,10 @@ from spiking_yolo.snn import counting
 # 17 lacks the bitwise operators. Its types are wider than those of what is built here.
 OPSET = 18
 op: Any = opset18
-# counting.MORE + 1 of 0..15, two bits each.
-_MORE_CODES = sum((more + 1) << (2 * last) for last, more in enumerate(counting.MORE))
+# The numbers 0..15 of which counting.MORE is 1, and -1, as bits. OpenVINO 2026.4 shifts numbers of
+# up to 24 bits only.
+_MORE = sum(1 << last for last, more in enumerate(counting.MORE) if more > 0)
+_LESS = sum(1 << last for last, more in enumerate(counting.MORE) if more < 0)
 
 
 @torch.library.custom_op("spiking_yolo::count_events", mutates_args=())
@@ -122,14 +124,16 @@ def _onnx_thrifty_round(x: Any, slack: float) -> Any:
     if not slack:
         return op.Floor(op.Add(x, _number(0.5)))
     low = op.Floor(x)
-    bits = op.Cast(op.Add(low, low), to=TensorProto.INT32)
-    last = op.BitwiseAnd(
-        bits, op.Constant(value=helper.make_tensor("", TensorProto.INT32, [], [30]))
-    )
-    shift = op.Cast(last, to=TensorProto.UINT32)
-    code = op.BitwiseAnd(op.BitShift(_uint32(_MORE_CODES), shift, direction="RIGHT"), _uint32(3))
-    later = op.Mul(op.Cast(code, to=TensorProto.FLOAT), _number(-slack))
-    return op.Floor(op.Add(op.Add(x, _number(0.5 + slack)), later))
+    last = op.Sub(low, op.Mul(op.Floor(op.Mul(low, _number(1 / 16))), _number(16.0)))
+    last = op.Cast(last, to=TensorProto.UINT32)
+    more = op.Sub(_bit(_MORE, last), _bit(_LESS, last))
+    return op.Floor(op.Sub(op.Add(x, _number(0.5)), op.Mul(more, _number(slack))))
+
+
+def _bit(table: int, k: Any) -> Any:
+    """Bit k of a number, as 0.0 or 1.0."""
+    bit = op.BitwiseAnd(op.BitShift(_uint32(table), k, direction="RIGHT"), _uint32(1))
+    return op.Cast(bit, to=TensorProto.FLOAT)
 
 
 def _onnx_suppress(boxes: Any, scores: Any, conf: float, iou: float, max_det: int) -> Any:
