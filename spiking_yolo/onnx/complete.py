@@ -91,8 +91,9 @@ class CompleteStep:
                 layer = self.graph[layer.inputs[0]]
                 chain.append(layer.name)
             alone = all(len(users[name]) == 1 for name in chain)
-            read = any(name in self.graph.outputs for name in chain)
-            if not (layer.weighted and alone and phi.monotone) or read:
+            # Events of a pooling are counted in the units of the ANN.
+            seen = not set(chain).isdisjoint([*self.graph.outputs, *self._pools])
+            if not (layer.weighted and alone and phi.monotone) or seen:
                 continue
             theta, bias = self._neurons[node.name]["theta"], self._neurons[node.name].get("bias")
             weight, own = self._synapses.weights[layer.name], self._synapses.biases[layer.name]

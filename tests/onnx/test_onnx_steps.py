@@ -27,7 +27,23 @@ from spiking_yolo.snn.readout import Snapshot
 from spiking_yolo.snn.stream import Stream
 
 UNTRAINED = {"calibration.kind": "none", "threshold.rule": "max", "threshold.scale": 0.03}
-NETWORKS = (*ALL, Strided, Attending)
+
+
+class PooledTwice(nn.Module):
+    """The first of two poolings before the neurons sends events of its own. [N, 3, 8, 8]."""
+
+    def __init__(self):
+        super().__init__()
+        self.body = nn.Sequential(
+            nn.Conv2d(3, 4, 3, padding=1),
+            nn.MaxPool2d(2),
+            nn.MaxPool2d(2),
+            nn.ReLU(),
+            nn.Conv2d(4, 5, 1),
+        )
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.body(x)
 
 
 def complete(model: nn.Module, changes: Mapping[str, Any] | None = None) -> Converted:
@@ -70,7 +86,7 @@ def assert_outputs(outputs: Any, snapshot: Snapshot) -> None:
         torch.testing.assert_close(output, expected, rtol=1e-9, atol=1e-9)
 
 
-@pytest.mark.parametrize("cls", NETWORKS)
+@pytest.mark.parametrize("cls", [*ALL, Strided, Attending, PooledTwice])
 @pytest.mark.parametrize("slack", [0.0, 0.2])
 def test_a_photograph(cls, slack):
     net = complete(make(cls), {"neuron.slack": slack})
