@@ -1,6 +1,7 @@
 """Statistics of a network, and what methods learn by running it: the files of `calibrate`."""
 
 import itertools
+import warnings
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, replace
@@ -10,13 +11,19 @@ from typing import Any
 from spiking_yolo.apps.calibrate import CalibrateOptions
 from spiking_yolo.apps.evaluate.quantised import choose
 from spiking_yolo.convert.calibrate import calibrate as run_network
-from spiking_yolo.convert.calibration_file import CalibrationResult, Destination, destination
-from spiking_yolo.convert.methods import DEFAULT, get_recipe, list_methods
+from spiking_yolo.convert.calibration_file import (
+    CalibrationResult,
+    Destination,
+    calibrate_command,
+    destination,
+)
+from spiking_yolo.convert.methods import DEFAULT, TUNED, get_recipe, list_methods
 from spiking_yolo.convert.statistics import Statistics, preprocessed, take_statistics
 from spiking_yolo.data.detection import draw, spread
 from spiking_yolo.data.formats import open_classification, open_photographs
 from spiking_yolo.data.images import Picture
-from spiking_yolo.errors import UserError
+from spiking_yolo.errors import Notice, UserError
+from spiking_yolo.io.assets import command
 from spiking_yolo.io.tensors import write_together
 from spiking_yolo.models.load import Ann
 from spiking_yolo.models.load import load_ann as load
@@ -70,6 +77,11 @@ def calibrate(
         raise UserError(f"--quick is for methods that train, such as {DEFAULT}: leave it out")
     recipes = [recipe.with_settings(options.changes) for recipe in recipes]
     ann = load_ann(options)
+    for recipe in recipes:
+        if recipe.calibration.weights:
+            raise UserError(
+                f"method {recipe.name} tunes weights: use {calibrate_command(ann, recipe)}"
+            )
     pictures = _pictures(options, ann)
     files = destination(ann, options.output, options.overwrite_shipped)
     job = _Job(ann, files, pictures, options.images is None, on_file, progress)
@@ -189,7 +201,10 @@ def _run_images(recipe: Recipe, small: bool) -> int:
 
 def _recipes(methods: Sequence[str]) -> list[Recipe]:
     if methods == ("all",):
-        return [m.recipe for m in list_methods().values() if m.recipe.runs_network]
+        tune = f"method {TUNED} is left out: use `{command('tune')}`"
+        warnings.warn(Notice(tune), stacklevel=2)
+        recipes = [method.recipe for name, method in list_methods().items() if name != TUNED]
+        return [recipe for recipe in recipes if recipe.runs_network]
     return [get_recipe(method) for method in methods]
 
 

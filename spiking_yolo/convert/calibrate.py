@@ -16,7 +16,9 @@ from spiking_yolo.convert.output_error import Job, best_fraction, best_gain, wit
 from spiking_yolo.convert.statistics import Statistics
 from spiking_yolo.convert.thresholds import NeuronParameters, at_most, base_parameters, layer_factor
 from spiking_yolo.convert.train_thresholds import by_gradient
+from spiking_yolo.errors import UserError
 from spiking_yolo.graph import Graph, Node, forward
+from spiking_yolo.io.assets import command
 from spiking_yolo.models.spec import Spec
 from spiking_yolo.recipe import Readout, Recipe
 from spiking_yolo.snn.network import SpikingNetwork
@@ -38,7 +40,12 @@ def calibrate(
         recipe: One that `runs_network`.
         images: Batches, [N, C, H, W].
         progress: Called as the progress of a Job.
+
+    Raises:
+        UserError: The recipe moves the weights.
     """
+    if recipe.calibration.weights:
+        raise UserError(f"method {recipe.name} tunes weights: use `{command('tune')}`")
     neurons = base_parameters(graph, statistics.histograms, recipe)
     # One state serves every readout, and no spike is dropped until the confidence is known.
     plain = replace(recipe, readout=Readout(), msat=replace(recipe.msat, confidence="off"))

@@ -3,16 +3,18 @@
 import re
 import warnings
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
+from functools import cached_property
 from pathlib import Path
 from typing import Any, Self
 
 import torch
 from torch import Tensor
 
-from spiking_yolo.convert.methods import DEFAULT, METHODS
+from spiking_yolo.convert.methods import DEFAULT, METHODS, TUNED
 from spiking_yolo.convert.statistics import statistics_path
 from spiking_yolo.convert.thresholds import NeuronParameters
+from spiking_yolo.convert.weight_bits import KEYS, restored_weights
 from spiking_yolo.errors import Notice, UserError
 from spiking_yolo.graph import Graph
 from spiking_yolo.io.assets import command, is_shipped
@@ -68,6 +70,7 @@ class CalibrationResult:
         imgsz: Size of its input.
         images: Names of the calibration images.
         statistics: Fingerprint of the statistics; empty in files of before 0.3.0.
+        stored: Tuned weights in 8 bits, as `stored_weights` returns them.
     """
 
     neurons: NeuronParameters
@@ -76,6 +79,12 @@ class CalibrationResult:
     imgsz: Size
     images: tuple[str, ...]
     statistics: str = ""
+    stored: Mapping[str, Tensor] = field(default_factory=dict)
+
+    @cached_property
+    def weights(self) -> dict[str, Tensor]:
+        """The tuned weights, float32: "NODE.weight" and "NODE.bias". Empty for most methods."""
+        return restored_weights(self.stored)
 
     def contents(self) -> tuple[dict[str, Tensor], dict[str, str]]:
         """Tensors and metadata of the file."""
@@ -87,7 +96,7 @@ class CalibrationResult:
             "images": json_text(self.images),
             "statistics": self.statistics,
         }
-        return pack(self.neurons), metadata
+        return {**pack(self.neurons), **self.stored}, metadata
 
     def save(self, path: str | Path) -> None:
         """Write one safetensors file, whole or not at all."""
@@ -101,16 +110,21 @@ class CalibrationResult:
         try:
             height, width = entry(metadata, "imgsz", list[int])
             images = tuple(entry(metadata, "images", list[str]))
-            neurons = unpack(tensors)
+            stored = {k: v for k, v in tensors.items() if k.rpartition("/")[2] in KEYS}
+            neurons = unpack({k: v for k, v in tensors.items() if k not in stored})
             check_values(neurons)
-            return cls(
+            result = cls(
                 neurons,
                 Recipe.from_json(metadata["recipe"]),
                 metadata["weights_sha256"],
                 (height, width),
                 images,
                 metadata.get("statistics", ""),
+                stored,
             )
+            if bool(result.weights) != result.recipe.calibration.weights:
+                raise ValueError("tuned weights are missing, or are not the method's")
+            return result
         except (LookupError, TypeError, ValueError) as error:
             raise UserError(
                 f"{path} is damaged or of another version ({error}): make it again with"
@@ -149,10 +163,10 @@ def unpack(tensors: Mapping[str, Tensor]) -> NeuronParameters:
 
 
 def calibrate_command(ann: Ann, recipe: Recipe) -> str:
-    """The command line that makes the files which this network needs with a recipe."""
+    """The command line of the verb that makes the files which this network needs with a recipe."""
     method = METHODS.get(recipe.name)
-    words = [ann.calibrate_command]
-    if recipe.name != DEFAULT and (method or recipe.runs_network):
+    words = [ann.command("tune" if recipe.calibration.weights else "calibrate")]
+    if recipe.name not in (DEFAULT, TUNED) and (method or recipe.runs_network):
         words.append(f"--method {recipe.name}")
     if method:
         changes = recipe.changes(method.recipe)

@@ -2,7 +2,8 @@
 
 import warnings
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
+from functools import cached_property
 from pathlib import Path
 from typing import Self
 
@@ -12,7 +13,7 @@ from torch import Tensor
 from spiking_yolo.convert.calibration_file import check_neurons, check_values, pack, unpack
 from spiking_yolo.convert.statistics import Statistics
 from spiking_yolo.convert.thresholds import NeuronParameters, base_parameters, rescaled
-from spiking_yolo.decode.selection import is_whole
+from spiking_yolo.convert.weight_bits import check_weights, rounded_weights
 from spiking_yolo.errors import Notice, UserError, require
 from spiking_yolo.graph import Graph
 from spiking_yolo.graph.graph import graph_from, graph_metadata
@@ -24,45 +25,8 @@ from spiking_yolo.recipe import Recipe
 from spiking_yolo.snn.network import SpikingNetwork
 from spiking_yolo.snn.plan import SimulationOptions
 from spiking_yolo.snn.readout import Network
-from spiking_yolo.snn.units import fold, propagate
 
 FORMAT = "spiking_yolo-network-1"
-# Bits of weights.
-MIN_BITS, MAX_BITS = 2, 16
-
-
-def on_grid(weight: Tensor, bits: int) -> Tensor:
-    """The weight [out, ...] rounded to whole multiples k of a step s, |k| <= 2^(bits-1) - 1.
-
-    Each output channel has its own s = max |weight| / (2^(bits-1) - 1).
-    """
-    levels = 2 ** (bits - 1) - 1
-    step = weight.flatten(1).abs().amax(1) / levels
-    step = torch.where(step > 0, step, 1.0).reshape(-1, *[1] * (weight.ndim - 1))
-    return (weight / step).round_() * step
-
-
-def with_weight_bits(graph: Graph, bits: int, received: Mapping[str, Tensor]) -> Graph:
-    """The graph whose weights, as a chip stores them, have so many bits.
-
-    Args:
-        bits: 2 to 16.
-        received: Activation node -> what one unit of what it sends is worth, [C]: theta of its
-            spikes, or the step of its integers. A chip stores the weights times that.
-
-    Raises:
-        UserError: bits is out of range.
-    """
-    if not is_whole(bits) or not MIN_BITS <= bits <= MAX_BITS:
-        raise UserError(f"weights need {MIN_BITS} to {MAX_BITS} bits, not {bits}")
-    units = propagate(graph, received)
-    tensors = dict(graph.tensors)
-    for node in graph.weighted:
-        unit = units[node.inputs[0]]
-        groups = node.attrs.get("groups", 1)
-        stored = on_grid(fold(tensors[f"{node.name}.weight"], unit, groups), bits)
-        tensors[f"{node.name}.weight"] = fold(stored, None if unit is None else 1 / unit, groups)
-    return replace(graph, tensors=tensors)
 
 
 @dataclass(frozen=True)
@@ -70,12 +34,14 @@ class Converted:
     """A converted network: everything a simulation needs, and its origin.
 
     Attributes:
-        graph: The ANN.
+        graph: The ANN, which results are compared with.
         spec: Its interface.
         recipe: The method.
         neurons: Node -> {"theta": [C], "theta_off": [C] of an ON/OFF pair, "initial": scalar, in
             thresholds, ...}; see NeuronLayer.
         provenance: weights_sha256 and whatever else identifies the source.
+        weights: Tuned weights and biases, which the spiking network has in place of the ANN's:
+            "NODE.weight" and "NODE.bias", as in the graph. Empty for most methods.
     """
 
     graph: Graph
@@ -83,6 +49,14 @@ class Converted:
     recipe: Recipe
     neurons: NeuronParameters
     provenance: Mapping[str, str]
+    weights: Mapping[str, Tensor] = field(default_factory=dict)
+
+    @cached_property
+    def spiking_graph(self) -> Graph:
+        """The network that is simulated: the ANN, or the ANN with the tuned weights."""
+        if not self.weights:
+            return self.graph
+        return replace(self.graph, tensors={**self.graph.tensors, **self.weights})
 
     def network(
         self,
@@ -97,7 +71,7 @@ class Converted:
             simulation: How it is computed.
             observed: Whether probes will look at its neurons.
         """
-        graph = self.graph
+        graph = self.spiking_graph
         for where in to:
             graph = graph.to(where)
         return SpikingNetwork(graph, self.neurons, self.recipe, simulation, observed)
@@ -123,6 +97,7 @@ class Converted:
     def tensors(self) -> dict[str, Tensor]:
         """All its numbers, as files name them."""
         tensors = {f"graph/{k}": v for k, v in self.graph.tensors.items()}
+        tensors |= {f"tuned/{k}": v for k, v in self.weights.items()}
         return tensors | {f"site/{k}": v for k, v in pack(self.neurons).items()}
 
     def sha256(self) -> str:
@@ -146,21 +121,19 @@ class Converted:
         metadata, tensors = read_format(
             path, FORMAT, f"a converted network: make one with `{command('convert')}`"
         )
-        weights: dict[str, Tensor] = {}
-        sites: dict[str, Tensor] = {}
+        folders: dict[str, dict[str, Tensor]] = {"graph": {}, "tuned": {}, "site": {}}
         for key, value in tensors.items():
             folder, _, name = key.partition("/")
-            if folder == "graph":
-                weights[name] = value
-            elif folder == "site":
-                sites[name] = value
-        neurons = unpack(sites)
+            folders.setdefault(folder, {})[name] = value
+        weights, neurons = folders["tuned"], unpack(folders["site"])
         try:
-            graph = graph_from(metadata, weights)
+            graph = graph_from(metadata, folders["graph"])
             spec = Spec.from_json(metadata["spec"])
             recipe = Recipe.from_json(metadata["recipe"])
             check_neurons(graph, check_network(graph, spec), neurons)
-            return cls(graph, spec, recipe, neurons, entry(metadata, "provenance", dict[str, str]))
+            check_weights(graph, weights)
+            provenance = entry(metadata, "provenance", dict[str, str])
+            return cls(graph, spec, recipe, neurons, provenance, weights)
         except (AttributeError, LookupError, TypeError, ValueError) as error:
             raise UserError(
                 f"{path} is damaged or of another version ({error}): convert the network again"
@@ -175,19 +148,24 @@ def convert(
     provenance: Mapping[str, str] | None = None,
     neurons: NeuronParameters | None = None,
     weight_bits: int | None = None,
+    weights: Mapping[str, Tensor] | None = None,
 ) -> Converted:
     """Convert an ANN: put spiking neurons in place of every activation node of `graph`.
 
     Args:
         neurons: What `calibrate` returned, for recipes that run the network; other recipes need
             the statistics only.
-        weight_bits: Of the weights with theta in them; the thresholds stay those of the original
-            weights.
+        weight_bits: Of the weights with theta in them, also of the ANN's; the thresholds stay
+            those of the original weights.
+        weights: What tuning returned, see Converted.
 
     Raises:
         UserError: Statistics, recipe and network do not fit together.
     """
     statistics.check(statistics.weights_sha256, (spec.height, spec.width), graph)
+    weights = dict(weights or {})
+    if recipe.calibration.weights and not weights:
+        raise UserError(f"method {recipe.name} tunes weights: use `{command('tune')}`")
     if note := _outside_its_paper(graph, recipe):
         warnings.warn(note, Notice, stacklevel=2)
     if neurons is None:
@@ -200,15 +178,20 @@ def convert(
     elif recipe.by_gradient:
         neurons = rescaled(graph, neurons, recipe)
     check_values(neurons)
+    check_weights(graph, weights)
     origin = {
         "weights_sha256": statistics.weights_sha256,
         "calibration_images": str(len(statistics.images)),
     }
     if weight_bits is not None:
         thetas = {node.name: neurons[node.name]["theta"] for node in graph.activations}
-        graph = with_weight_bits(graph, weight_bits, thetas)
+        tensors = rounded_weights(graph, graph.tensors, weight_bits, thetas)
+        weights = rounded_weights(graph, weights, weight_bits, thetas)
+        graph = replace(graph, tensors=tensors)
         origin["weight_bits"] = str(weight_bits)
-    return Converted(graph, spec, recipe, neurons, {**origin, **(provenance or {})})
+    if weights:
+        origin["weights_tuned"] = "without labels"
+    return Converted(graph, spec, recipe, neurons, {**origin, **(provenance or {})}, weights)
 
 
 def _outside_its_paper(graph: Graph, recipe: Recipe) -> str:

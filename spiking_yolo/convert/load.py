@@ -13,7 +13,7 @@ from spiking_yolo.convert.calibration_file import (
     notify_of_own,
 )
 from spiking_yolo.convert.converted import FORMAT, Converted, convert
-from spiking_yolo.convert.methods import DEFAULT, get_recipe, list_methods
+from spiking_yolo.convert.methods import DEFAULT, TUNED, get_recipe, list_methods
 from spiking_yolo.convert.statistics import Statistics
 from spiking_yolo.convert.uncalibrated import Uncalibrated, converts_at_once
 from spiking_yolo.data.images import Picture
@@ -145,7 +145,7 @@ def _prepare_ann(
     if missing and converts_at_once(recipe):
         return Uncalibrated(ann, recipe, weight_bits, finer)
     known = load_statistics(ann, path, recipe.name)
-    neurons = None
+    neurons = weights = None
     if calibration is not None:
         result = load_calibration(ann, recipe, calibration)
         if result.statistics not in ("", known.fingerprint):
@@ -154,9 +154,9 @@ def _prepare_ann(
                 f"{calibration} was not made from the statistics {path}: make it again with "
                 f"{calibrate_command(ann, recipe)}{output}"
             )
-        neurons = result.neurons
+        neurons, weights = result.neurons, result.weights
     origin = {"weights": ann.weights.name}
-    return convert(ann.graph, ann.spec, known, recipe, origin, neurons, weight_bits)
+    return convert(ann.graph, ann.spec, known, recipe, origin, neurons, weight_bits, weights)
 
 
 def load_calibration(ann: Ann, recipe: Recipe, path: Path | None = None) -> CalibrationResult:
@@ -186,7 +186,8 @@ def load_statistics(ann: Ann, path: str | Path | None = None, method: str = DEFA
     """
     path = Path(path) if path else find_statistics(ann)
     if not path.is_file():
-        also = f" --method {method}" if method != DEFAULT and method in list_methods() else ""
+        named = method not in (DEFAULT, TUNED) and method in list_methods()
+        also = f" --method {method}" if named else ""
         raise UserError(
             f"no activation statistics at {path}: make them with {ann.calibrate_command}{also}"
         )

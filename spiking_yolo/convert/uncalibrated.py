@@ -25,6 +25,8 @@ FEW = 8
 
 def converts_at_once(recipe: Recipe) -> bool:
     """Whether no calibration file is needed: other methods run the network for minutes."""
+    if recipe.calibration.weights:
+        return False
     return recipe.threshold.rule == "sensitivity" or not recipe.runs_network
 
 

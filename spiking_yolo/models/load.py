@@ -129,9 +129,13 @@ class Ann:
     @property
     def calibrate_command(self) -> str:
         """The command line that takes this network's activation statistics."""
+        return self.command("calibrate")
+
+    def command(self, verb: str) -> str:
+        """The command line of a verb that learns from this network's images."""
         images = ["--data", "DATA"] if self.spec.task == "classify" else ["--images", "DIR"]
         words = ["--weights", str(self.weights), *self.options, *images]
-        return f"{command('calibrate')} {shlex.join(words)}"
+        return f"{command(verb)} {shlex.join(words)}"
 
 
 def load_ann(

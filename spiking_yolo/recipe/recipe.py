@@ -98,6 +98,11 @@ class Recipe:
         """
         return T * self.events_per_step, (T + layers - 1) * self.events_per_step
 
+    @property
+    def remark(self) -> str:
+        """What to say wherever its figures stand beside those of unchanged weights; else empty."""
+        return "weights tuned without labels" if self.calibration.weights else ""
+
     def bias_share(self, spike_weight: float) -> float:
         """The share of a calibrated bias that applies while a spike is worth `spike_weight` thetas.
 
@@ -245,6 +250,8 @@ def _digit_conflicts(recipe: Recipe) -> Iterator[str]:
             "threshold.rule=sensitivity and calibration.kind=trained need complete values:"
             " --set neuron.events=digits, encoding.coding=differential"
         )
+    if recipe.calibration.weights and recipe.calibration.kind != "trained":
+        yield "calibration.weights=true needs calibration.kind=trained"
 
 
 def _msat_conflicts(recipe: Recipe) -> Iterator[str]:

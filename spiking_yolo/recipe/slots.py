@@ -166,6 +166,10 @@ class Calibration:
         100,
     )
     steps: int = setting(400, "for kind=trained: steps of the descent", 1, 65536)
+    weights: bool = setting(
+        False,
+        "for kind=trained: the network's weights are trained as well, against the ANN's outputs",
+    )
 
 
 @dataclass(frozen=True)

@@ -9,8 +9,9 @@ from helpers.networks import Grouped, Residual, TinyLeaky, images, make, spiking
 from hypothesis import given
 from hypothesis import strategies as st
 
-from spiking_yolo.convert.converted import convert, on_grid
+from spiking_yolo.convert.converted import convert
 from spiking_yolo.convert.methods import get_recipe
+from spiking_yolo.convert.weight_bits import on_grid
 from spiking_yolo.errors import UserError
 from spiking_yolo.graph import forward
 

@@ -9,11 +9,13 @@ from torch import Tensor, nn
 from spiking_yolo.convert.calibrate import calibrate
 from spiking_yolo.convert.converted import Converted, convert
 from spiking_yolo.convert.statistics import Statistics, collect_histograms
+from spiking_yolo.convert.thresholds import NeuronParameters
+from spiking_yolo.convert.weight_bits import rounded_weights
 from spiking_yolo.graph import Graph, forward
 from spiking_yolo.graph.modules import PaddedMaxPool2d
 from spiking_yolo.graph.trace import trace
 from spiking_yolo.models.spec import HeadSpec, Spec
-from spiking_yolo.recipe import Recipe
+from spiking_yolo.recipe import UNTRAINED_OPERATIONS, Recipe
 from spiking_yolo.snn.neurons.on_off import OnOff
 
 
@@ -151,6 +153,11 @@ class Strided(nn.Module):
 ALL = (TinyLeaky, Residual, Pooled, Split, Grouped)
 
 
+# Settings that make any method one that trains nothing.
+UNTRAINED = {"calibration.kind": "none", "calibration.weights": False}
+UNTUNED = {**UNTRAINED, "calibration.operations": UNTRAINED_OPERATIONS}
+
+
 def make(cls: type[nn.Module], seed: int = 0, **kwargs: Any) -> nn.Module:
     """An instance in evaluation mode, in float64, with random weights, biases and batch-norm
     statistics.
@@ -201,12 +208,32 @@ def spiking(
     recipe, observed = recipe.with_settings(settings or {}), statistics(graph, x)
     # Whatever the outputs, they can be compared.
     classes = Spec("classify", tuple("abcde"), x.shape[2], x.shape[3])
-    neurons = (
-        calibrate(graph, classes, observed, recipe, list(x.split(1)))
-        if recipe.runs_network
-        else None
-    )
-    return convert(graph, spec, observed, recipe, neurons=neurons)
+    neurons = weights = None
+    if recipe.calibration.weights:
+        neurons, weights = tuned(graph, classes, observed, recipe, list(x.split(1)))
+    elif recipe.runs_network:
+        neurons = calibrate(graph, classes, observed, recipe, list(x.split(1)))
+    return convert(graph, spec, observed, recipe, neurons=neurons, weights=weights)
+
+
+def tuned(
+    graph: Graph, spec: Spec, observed: Statistics, recipe: Recipe, batches: list[Tensor]
+) -> tuple[NeuronParameters, dict[str, Tensor]]:
+    """Neurons that are not trained, and weights a little off the graph's, in 8 bits: what tuning
+    returns, in a moment.
+    """
+    untuned = recipe.with_settings(UNTUNED)
+    neurons = calibrate(graph, spec, observed, untuned, batches)
+    generator = torch.Generator().manual_seed(0)
+    moved: dict[str, Tensor] = {}
+    for node in graph.weighted:
+        for key in (f"{node.name}.weight", f"{node.name}.bias"):
+            if key in graph.tensors:
+                w = graph.tensors[key]
+                noise = torch.randn(w.shape, generator=generator, dtype=torch.float64)
+                moved[key] = w + 0.01 * w.abs().mean() * noise.to(w)
+    thetas = {node.name: neurons[node.name]["theta"] for node in graph.activations}
+    return neurons, rounded_weights(graph, moved, 8, thetas)
 
 
 def spike_counts(net: Converted, x: Tensor, T: int) -> tuple[dict[str, Tensor], tuple[Tensor, ...]]:

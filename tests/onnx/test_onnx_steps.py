@@ -158,7 +158,9 @@ def test_rate_coding(name, cls):
 def test_only_what_is_one_step():
     for name in list_methods():
         recipe = get_recipe(name)
-        assert sends_complete_values(recipe) == (name in ("signed-digits", "few-spikes"))
+        assert sends_complete_values(recipe) == (
+            name in ("signed-digits", "signed-digits-tuned", "few-spikes")
+        )
     net = spiking(make(Pooled), images(2), get_recipe("differential"))
     with pytest.raises(UserError, match="several timesteps"):
         RateStep(net.graph, (8, 8), net.neurons, net.recipe)

@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 import torch
-from helpers.networks import ALL, Pooled, Residual, TinyLeaky, images, make, spiking
+from helpers.networks import ALL, UNTRAINED, Pooled, Residual, TinyLeaky, images, make, spiking
 from torch import Tensor, nn
 
 from spiking_yolo.convert.methods import get_recipe, list_methods
@@ -257,7 +257,7 @@ def test_scaled_input_and_biases_give_identical_spikes(
     x, recipe = images(2), get_recipe(method).with_settings({**DETERMINISTIC, **settings})
     if recipe.by_gradient:
         # Training sees the scores, which do not scale.
-        recipe = recipe.with_settings({"calibration.kind": "none"})
+        recipe = recipe.with_settings(UNTRAINED)
     graph = trace(make(TinyLeaky), x[:1])
     scaled = {k: v * 2.0**j if k.endswith(".bias") else v for k, v in graph.tensors.items()}
     before, run = integer_spikes(graph, x, recipe)

@@ -20,7 +20,13 @@ LONG = 150
 LENGTHS = (1, 2, 3, 8, 16, 17, 40, 70)
 REFINED = {"encoding.refine": 16, "encoding.refine_by": 0.5, "encoding.refinements": 2}
 QUICK = {"calibration.steps": 2, "calibration.T": 4}
-DIFFERENTIAL = {"differential", "coarse-to-fine", "msat-plus", "signed-digits"}
+DIFFERENTIAL = {
+    "differential",
+    "coarse-to-fine",
+    "msat-plus",
+    "signed-digits",
+    "signed-digits-tuned",
+}
 
 
 def same(a: Snapshot, b: Snapshot) -> bool:

@@ -13,9 +13,9 @@ from collections.abc import Callable, Mapping, Sequence
 import torch
 from torch import Tensor
 
-from spiking_yolo.convert.converted import with_weight_bits
 from spiking_yolo.convert.statistics import Histogram, Statistics
 from spiking_yolo.convert.thresholds import at_most, extreme, mmse, percentile
+from spiking_yolo.convert.weight_bits import with_weight_bits
 from spiking_yolo.errors import UserError
 from spiking_yolo.graph import Activation, Graph, Node, forward
 from spiking_yolo.observe import relative_error

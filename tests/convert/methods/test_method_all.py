@@ -7,12 +7,12 @@ from typing import Any
 import pytest
 import torch
 from helpers.methods import record, relative_error
-from helpers.networks import Pooled, Residual, TinyLeaky, images, make, spiking
+from helpers.networks import UNTRAINED, Pooled, Residual, TinyLeaky, images, make, spiking
 from helpers.tiny import run_tool
 
 from spiking_yolo.apps.methods import methods_text
 from spiking_yolo.convert.converted import Converted
-from spiking_yolo.convert.methods import DEFAULT, get_recipe, list_methods
+from spiking_yolo.convert.methods import DEFAULT, TUNED, get_recipe, list_methods
 
 METHODS = list(list_methods())
 TABLES = "p-norm channel-norm spike-norm rmp tsc opt calibration-light calibration-advanced burst msat fixed-fraction"
@@ -37,7 +37,7 @@ def test_it_runs_on_leaky_and_on_relu_networks(name: str, cls: Any):
     errors = [relative_error(run.snapshots[t].outputs, make(cls)(x)) for t in steps]
     assert all(o.isfinite().all() for s in run.snapshots.values() for o in s.outputs)
     assert errors[2] < (0.4 if name == "spike-norm" else 0.15), errors
-    complete = name in ("few-spikes", "signed-digits")  # in one step
+    complete = name in ("few-spikes", DEFAULT, TUNED)  # in one step
     assert errors[2] < errors[0] or (complete and errors[2] == errors[0]), errors
     assert all((count > 0).all() for count in run.snapshots[64].spikes.values())
     assert (run.snapshots[64].operations.spikes > 0).all() and run.neurons.keys() == run.snapshots[
@@ -73,7 +73,7 @@ def test_scaled_input_and_biases_give_identical_spikes(name: str, cls: Any, j: i
     """
     settings: dict[str, Any] = {"msat.confidence": "off"}
     if get_recipe(name).calibration.kind == "trained":
-        settings["calibration.kind"] = "none"
+        settings |= UNTRAINED
     plain = spiking(make(cls), images(2), get_recipe(name), settings)
     tensors = {k: v * 2.0**j if k.endswith(".bias") else v for k, v in plain.graph.tensors.items()}
     scaled = spiking(
