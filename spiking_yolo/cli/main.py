@@ -46,6 +46,7 @@ VERBS = {
     "export": "write a converted network for other tools: NIR, JSON or safetensors",
     "demo": "write a page that detects in the browser: a webcam, a video or a photograph",
     "calibrate": "take the activation statistics that conversion needs",
+    "tune": "tune the weights too, without labels, for far fewer operations",
     "train": "train a detector or a classifier that converts well",
     "benchmark": "time a spiking network against its ANN",
     "methods": "list the conversion methods, or the settings of one",

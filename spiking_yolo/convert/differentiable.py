@@ -8,6 +8,8 @@ the number of digits as if it were a smooth function.
 
 import math
 from collections.abc import Iterator, Mapping
+from copy import copy
+from dataclasses import replace
 from typing import Any
 
 import torch
@@ -68,8 +70,17 @@ class CompleteNetwork:
         """The nodes that send what an activation fires: itself, and the poolings behind it."""
         return [site, *(pool for pool, source in self._pools.items() if source == site)]
 
+    def with_tensors(self, tensors: Mapping[str, Tensor]) -> "CompleteNetwork":
+        """The same network with other weights. tensors: All of the graph."""
+        other = copy(self)
+        other.graph = replace(self.graph, tensors=tensors)
+        return other
+
     def __call__(self, x: Tensor, values: Values) -> tuple[list[Tensor], Tensor]:
-        """The outputs for images [N, C, H, W], and the operations per MAC of each, [N]."""
+        """The outputs for images [N, C, H, W], and the operations per MAC of each, [N].
+
+        Under autocast the layers with weights are computed in bfloat16, and neurons as x is.
+        """
         results: dict[str, Tensor] = {}
         spent = x.new_zeros(len(x))
         for node in self.graph.nodes:
@@ -77,15 +88,17 @@ class CompleteNetwork:
             if node.op == "input":
                 inputs = [channels_last(x)]
             if node.op == "activation":
-                own = values[node.name]
-                value, cost = fire(inputs[0], own, node.phi, self.costs[node.name], self.slack)
+                own, z = values[node.name], inputs[0].to(x.dtype)
+                value, cost = fire(z, own, node.phi, self.costs[node.name], self.slack)
                 spent = spent + cost
             else:
                 value = OPS[node.op](node.attrs, *self.graph.parameters(node), *inputs)
             if node.name in self._pools:
                 spent = spent + self._pooled(node.name, value, values[self._pools[node.name]])
             results[node.name] = value
-        outputs = [self._corrected(name, results[name], values) for name in self.graph.outputs]
+        outputs = []
+        for name in self.graph.outputs:
+            outputs.append(self._corrected(name, results[name].to(x.dtype), values))
         return outputs, spent
 
     def _pooled(self, name: str, value: Tensor, parameters: Mapping[str, Tensor]) -> Tensor:

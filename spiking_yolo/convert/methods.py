@@ -567,7 +567,8 @@ def signed_digits_tuned() -> Recipe:
     return replace(
         digits,
         name=TUNED,
-        calibration=replace(digits.calibration, operations=0.42, steps=800, weights=True),
+        neuron=replace(digits.neuron, slack=0.25),
+        calibration=replace(digits.calibration, operations=0.42, steps=2000, weights=True),
     )
 
 

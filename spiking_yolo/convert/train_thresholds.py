@@ -216,20 +216,27 @@ class TrainableNeurons:
 
     def __init__(self, network: CompleteNetwork, start: Values, expected: Sequence[Tensor]):
         sites = network.sites
-        self.logs = {name: start[name]["theta"].log() for name in sites}
+        self.logs = {name: start[name]["theta"].expand(c).log() for name, c in sites.items()}
         self.initial = {name: start[name]["initial"].expand(c).clone() for name, c in sites.items()}
         # A softmax does not change with the mean of its scores, and a value at rest costs nothing
         # only where weights that are known beforehand receive it.
         softmaxes = {node.name for node in network.graph.activations if node.phi.softmax}
         products = product_sources(network.graph)
-        self.bias = {name: torch.zeros(c) for name, c in sites.items() if name not in softmaxes}
-        self.rest = {name: torch.zeros(c) for name, c in sites.items() if name not in products}
+        self.bias: dict[str, Tensor] = {}
+        self.rest: dict[str, Tensor] = {}
+        for name, theta in self.logs.items():
+            nothing = torch.zeros_like(theta)
+            if name not in softmaxes:
+                self.bias[name] = start[name].get("bias", nothing) / theta.exp()
+            if name not in products:
+                self.rest[name] = start[name].get("rest", nothing).expand_as(theta).clone()
         self.output: dict[str, Tensor] = {}
         self.scales: dict[str, Tensor] = {}
         for name, y in zip(network.graph.outputs, expected, strict=True):
             if name not in sites:
-                self.output[name] = torch.zeros(y.shape[1])
-                self.scales[name] = y.square().mean().sqrt()
+                self.scales[name] = y.square().mean().sqrt() / 20
+                bias = start.get(name, {}).get("bias", y.new_zeros(y.shape[1]))
+                self.output[name] = bias / self.scales[name]
         for tensor in self.tensors():
             tensor.requires_grad_()
 
@@ -249,7 +256,7 @@ class TrainableNeurons:
             if name in self.rest:
                 values[name]["rest"] = self.rest[name]
         for name, bias in self.output.items():
-            values[name] = {"bias": bias * self.scales[name] / 20}
+            values[name] = {"bias": bias * self.scales[name]}
         if detach:
             for parameters in values.values():
                 parameters.update({key: value.detach() for key, value in parameters.items()})

@@ -1,0 +1,99 @@
+"""Tune the weights of a network, without labels, so that it takes far fewer operations.
+
+    spiking-yolo tune --images train2017 VOC/JPEGImages --set calibration.operations=0.42
+    spiking-yolo tune --weights W --data cifar10_jpeg.tar.xz  # a classifier
+
+The spiking network learns to answer as the ANN does, on photographs that nobody has annotated,
+while the operations that it may take shrink from those of the default method to the goal. Weights,
+thresholds and biases move. Each batch is drawn from all folders of --images alike; its pictures are
+cropped, mirrored and put together at random. Tuning starts from the default method's calibration
+(`calibrate`).
+
+The result is the calibration file of the method signed-digits-tuned, with kernels of 8 bits, where
+every verb finds it: detect --method signed-digits-tuned. Tables that show it say "weights tuned
+without labels", and compare with the original ANN. PROJECT/NAME gets curve.csv and curve.png (error
+and operations, also on pictures that are held back) and card.json; --resume goes on after an
+interruption, with the same result. --set calibration.weights=false tunes the neurons alone.
+"""
+
+import sys
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+from spiking_yolo.draw import FigureOptions
+from spiking_yolo.errors import UserError
+from spiking_yolo.io.assets import is_shipped
+from spiking_yolo.options import ResumableOptions, WeightsOptions
+from spiking_yolo.settings import setting
+
+
+@dataclass(frozen=True, kw_only=True)
+class TuneOptions(WeightsOptions, ResumableOptions, FigureOptions):
+    """On which pictures, how long, and where the result goes."""
+
+    title = "options"
+
+    images: tuple[Path, ...] = setting(
+        (), "folders of photographs without labels, each drawn from alike; 500 or more are good"
+    )
+    data: Path | None = setting(None, "classification dataset, whose training split is taken")
+    settings: Mapping[str, Any] = setting(
+        {}, "change a setting: calibration.operations is the goal, calibration.steps how long"
+    )
+    hold_back: int = setting(48, "pictures on which states are compared, not trained on", 8)
+    batch: int | None = setting(None, "pictures of a step (default: 4, or more where small)", 1)
+    lr: float = setting(
+        1e-3, "learning rate of the kernels, in units of their root mean square", above=0
+    )
+    seed: int = setting(0, "of everything that is random", 0)
+    device: str = setting("auto", "auto, cpu, cuda, cuda:1, ...")
+    bf16: Literal["auto", "on", "off"] = setting(
+        "auto", "multiply in bfloat16 (auto: where it is faster)"
+    )
+    save_every: float = setting(5.0, "minutes between checkpoints; 0: after every step", 0)
+    output: Path | None = setting(
+        None,
+        "folder of the result (default: beside the weights; for a network of the package the user's"
+        " cache, $SPIKING_YOLO_CACHE)",
+    )
+    overwrite_shipped: bool = setting(
+        False, "let what comes with the package be replaced; for its maintainers"
+    )
+    project: Path = setting(Path("runs/tune"))
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if bool(self.images) == bool(self.data):
+            wrong = "--images is missing, or --data"
+            if self.images:
+                wrong = "--images and --data are two: give one"
+            raise UserError(f"{wrong}: the pictures to tune on")
+        if self.output is not None and is_shipped(self.output) and not self.overwrite_shipped:
+            raise UserError(
+                f"--output {self.output} is in the folder of the shipped networks: give another"
+                " place, or leave it out"
+            )
+
+
+# Seconds between lines of progress where stderr is a file.
+LINES = 30.0
+
+
+def main(options: TuneOptions) -> int:
+    """Tune and print; exit status 1 when pictures could not be read."""
+    from spiking_yolo.apps.console import Bars, next_command, write
+    from spiking_yolo.apps.tune_run import tune
+    from spiking_yolo.convert.methods import TUNED
+
+    bars = Bars(lines=LINES)
+    try:
+        outcome = tune(options, bars, write)
+    finally:
+        bars.close()
+    for reason in outcome.unreadable:
+        print(f"skipped: {reason}", file=sys.stderr)
+    print(outcome.text())
+    print(next_command("detect", options, "image.jpg", method=TUNED))
+    return int(bool(outcome.unreadable))
