@@ -247,8 +247,12 @@ class _Run:
         try:
             self.tuning.step(x)
         except (torch.OutOfMemoryError, MemoryError, RuntimeError) as error:
-            if not out_of_memory(error) or self.pictures.batch == 1:
+            if not out_of_memory(error):
                 raise
+            if self.pictures.batch == 1:
+                raise UserError(
+                    "out of memory with one picture at a time: give a smaller --imgsz"
+                ) from None
             self.pictures.batch //= 2
             self.say(f"out of memory: going on with --batch {self.pictures.batch}")
             return

@@ -1,0 +1,207 @@
+"""Tuning of weights: what the loss is, what moves, what is learned, and that it can be resumed."""
+
+import math
+from dataclasses import replace
+
+import pytest
+import torch
+from helpers.networks import Pooled, TinyLeaky, images, make, spiking
+from torch import nn
+
+from spiking_yolo.convert import tune_weights
+from spiking_yolo.convert.converted import Converted
+from spiking_yolo.convert.differentiable import CompleteNetwork
+from spiking_yolo.convert.methods import DEFAULT, TUNED, get_recipe
+from spiking_yolo.convert.train_thresholds import (
+    class_divergence,
+    mean_relative_error,
+    scaled_to,
+)
+from spiking_yolo.convert.tune_weights import (
+    ANNEALING,
+    TrainableKernels,
+    Tuning,
+    answer_error,
+)
+from spiking_yolo.convert.weight_bits import rounded_weights
+from spiking_yolo.decode.boxes import decode
+from spiking_yolo.errors import Notice
+from spiking_yolo.graph import forward
+from spiking_yolo.models.spec import HeadSpec, Spec
+
+CLASSES = Spec("classify", tuple("abcde"), 8, 8)
+
+
+def started(model: type[nn.Module]) -> Converted:
+    """By the default method, of a few steps."""
+    return spiking(make(model), images(8), get_recipe(DEFAULT), {"calibration.steps": 4})
+
+
+class Wide(nn.Module):
+    """Channels enough for weights to make up for each other's rounding. [N, 3, 8, 8]."""
+
+    def __init__(self):
+        super().__init__()
+        layers: list[nn.Module] = []
+        for channels in (3, 16, 16):
+            layers += [nn.Conv2d(channels, 16, 3, padding=1), nn.ReLU()]
+        self.body = nn.Sequential(*layers, nn.AvgPool2d(4), nn.Flatten(), nn.Linear(64, 5))
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        return self.body(x)
+
+
+def tuning(
+    steps: int = 100,
+    operations: float = 0.5,
+    converted: Converted | None = None,
+    **settings: object,
+) -> Tuning:
+    """Of a tiny network, from what the default method learned."""
+    converted = converted or started(Pooled)
+    recipe = get_recipe(TUNED).with_settings(
+        {"calibration.steps": steps, "calibration.operations": operations, **settings}
+    )
+    held_back = list(images(16, seed=9).split(4))
+    return Tuning(converted.graph, CLASSES, recipe, converted.neurons, held_back)
+
+
+def run(tuning: Tuning, steps: int) -> None:
+    for _ in range(steps):
+        tuning.step(images(8, seed=100 + tuning.steps))
+
+
+def test_answer_error_of_a_classifier_by_hand():
+    outputs, expected = [torch.tensor([[1.0, 0, 0, 0, 0]])], [torch.tensor([[2.0, 0, 0, 0, 0]])]
+    distance = mean_relative_error(outputs, expected).item()
+    assert distance == pytest.approx(0.5)
+    by_hand = math.log(0.5) / 4
+    by_hand += math.log(class_divergence(outputs[0], expected[0]).item()) * 3 / 8
+    assert answer_error(outputs, expected, CLASSES).item() == pytest.approx(by_hand, rel=1e-5)
+
+
+def test_answer_error_sees_boxes_that_move():
+    """Two answers of the same scores and the same distance: that of displaced boxes is worse."""
+    spec = Spec("detect", ("a",), 32, 32, heads=(HeadSpec("yolov3", 1, 1, ((16, 16),)),))
+    ann = torch.zeros(1, 6, 1, 1)
+    ann[0, 4:] = 3.0
+    displaced = ann.clone()
+    displaced[0, 2] = 1.0
+    shifted = ann.clone()
+    shifted[0, 2] = 0.2
+    assert torch.equal(decode([displaced], spec)[1], decode([ann], spec)[1])
+    errors = [answer_error([y], [ann], spec).item() for y in (displaced, shifted)]
+    assert errors[0] > errors[1]
+
+
+def test_kernels_are_on_the_grid_of_eight_bits_and_pass_gradients():
+    converted = started(TinyLeaky)
+    kernels = TrainableKernels(converted.graph)
+    thetas = {n.name: converted.neurons[n.name]["theta"] for n in converted.graph.activations}
+    with torch.no_grad():
+        for change in kernels.changes.values():
+            change.normal_(0, 0.1, generator=torch.Generator().manual_seed(0))
+    tensors = kernels.values(thetas)
+    names = list(kernels.changes)
+    own = {name: tensors[name].detach() for name in names}
+    again = rounded_weights(converted.graph, own, 8, thetas)
+    for name in names:
+        torch.testing.assert_close(own[name], again[name])
+    # d sum(w) / d change is the scale of its output channel: rounding is passed through.
+    torch.stack([tensors[name].sum() for name in names]).sum().backward()
+    for name in names:
+        rms = converted.graph.tensors[name].flatten(1).square().mean(1).sqrt()
+        gradient = kernels.changes[name].grad
+        assert gradient is not None
+        torch.testing.assert_close(gradient.flatten(1).amax(1), rms)
+        torch.testing.assert_close(gradient.flatten(1).amin(1), rms)
+
+
+def test_operations_are_annealed_to_the_goal():
+    t = tuning(steps=10)
+    assert t.operations_allowed() == pytest.approx(t.first)
+    t.steps = round(ANNEALING * 10 / 2)
+    assert t.operations_allowed() == pytest.approx((t.first + t.goal) / 2)
+    t.steps = 9
+    assert t.operations_allowed() == t.goal
+
+
+def test_weights_lower_the_error_at_the_same_operations():
+    """The start, scaled to the goal, is worse than neurons that are tuned, and these than both."""
+    model = make(Wide)
+    with torch.no_grad():
+        for parameter in model.parameters():
+            if parameter.ndim > 1:
+                parameter.mul_(2)
+    converted = spiking(model, images(8), get_recipe(DEFAULT), {"calibration.steps": 20})
+    errors: dict[bool, float] = {}
+    for weights in (True, False):
+        t = tuning(60, 0.4, converted, **{"calibration.weights": weights})
+        start = scaled_to(0.4, t.network, converted.neurons, t.held_back)
+        scaled, _ = t._measured(start, t.network.graph.tensors)
+        run(t, 60)
+        result = t.result()
+        assert result.operations == pytest.approx(0.4, rel=0.02)
+        assert bool(result.weights) == weights
+        errors[weights] = result.error
+    assert errors[True] < errors[False] - 0.05 < scaled - 0.05
+
+
+def test_the_result_is_the_best_state_and_measured_as_simulated(
+    monkeypatch: pytest.MonkeyPatch,
+):
+    """Its figures are those of a network made from neurons and weights, by the simulator too."""
+    monkeypatch.setattr(tune_weights, "EVERY", 10)
+    t = tuning(20)
+    run(t, 20)
+    compared = [row for row in t.rows if "held_back_error" in row]
+    assert [row["step"] for row in t.rows] == [10, 20] and compared
+    result = t.result()
+    tensors = {**t.ann.tensors, **result.weights}
+    network = CompleteNetwork(replace(t.ann, tensors=tensors), (8, 8), t.network.slack)
+    x = torch.cat(t.held_back)
+    outputs, spent = network(x, result.neurons)
+    assert spent.mean().item() == pytest.approx(result.operations, rel=1e-4)
+    recipe = get_recipe(TUNED)
+    simulated = Converted(t.ann, CLASSES, recipe, result.neurons, {}, dict(result.weights))
+    snapshot = simulated.network().run(x, 1).snapshots[1]
+    torch.testing.assert_close(snapshot.outputs[0], outputs[0], rtol=1e-4, atol=1e-4)
+
+
+def test_resumed_equals_uninterrupted(monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setattr(tune_weights, "EVERY", 10)
+    whole = tuning(30)
+    run(whole, 30)
+    first = tuning(30)
+    run(first, 17)
+    second = tuning(30)
+    second.load_state_dict(first.state_dict())
+    run(second, 13)
+    assert second.rows == whole.rows
+    for name, weight in whole.result().weights.items():
+        assert torch.equal(weight, second.result().weights[name])
+
+
+def test_a_loss_that_is_not_finite_stops_before_anything_moves():
+    t = tuning()
+    before = [p.clone() for group in t.adam.param_groups for p in group["params"]]
+    with pytest.raises(FloatingPointError):
+        t.step(images(2).fill_(torch.nan))
+    after = [p for group in t.adam.param_groups for p in group["params"]]
+    assert all(torch.equal(a, b) for a, b in zip(before, after, strict=True))
+    assert t.steps == 0
+
+
+def test_a_goal_out_of_reach_is_said():
+    t = tuning(2, 0.011)
+    run(t, 2)
+    with pytest.warns(Notice, match="not reached"):
+        t.result()
+
+
+def test_the_ann_stays_as_it_is():
+    t = tuning()
+    x = images(2)
+    before = forward(t.ann, x)[0]
+    run(t, 3)
+    assert torch.equal(forward(t.ann, x)[0], before)
