@@ -221,10 +221,11 @@ class SpikingYOLO:
 
     def __repr__(self) -> str:
         weights = self._source.provenance.get("weights", "a network")
+        method = self._source.recipe.title
         size = f"{self.spec.height} x {self.spec.width} px"
         missing = ", no thresholds yet" if self._converted is None else ""
         return (
-            f"SpikingYOLO of {weights}: {self.method}, {size}, {len(self.names)} classes,"
+            f"SpikingYOLO of {weights}: {method}, {size}, {len(self.names)} classes,"
             f" {self.device}{missing}"
         )
 
@@ -494,7 +495,7 @@ class SpikingYOLO:
         return Observer(self._new_network(), self._graph, self.spec, selection)
 
     def _result(self, seen: Observation) -> Result:
-        return Result.of(seen, self.names, self.method, self._source.recipe.counting)
+        return Result.of(seen, self.names, self._source.recipe)
 
     def _calibrate_once(self, pictures: Iterable[Picture]) -> None:
         """Take the thresholds from pictures unless there are any."""

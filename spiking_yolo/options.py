@@ -215,7 +215,7 @@ def _load(
 
 def load_all(options: MethodsOptions) -> dict[str, Converted]:
     """The network converted by every method, by its name."""
-    from spiking_yolo.convert.load import convert_ann
+    from spiking_yolo.convert.load import convert_ann, of_all
 
     if len(options.methods) <= 1 and options.methods != ("all",):
         network = _load(options, next(iter(options.methods), None))
@@ -223,6 +223,8 @@ def load_all(options: MethodsOptions) -> dict[str, Converted]:
     # Recipes first: a mistake in them is reported before the weights are read.
     by_name = recipes(options)
     ann = load_ann(options)
+    if options.methods == ("all",):
+        by_name = of_all(ann, by_name, options.statistics)
     networks = {}
     for name, recipe in by_name.items():
         networks[name] = convert_ann(ann, recipe, options.statistics, options.weight_bits)

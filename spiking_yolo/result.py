@@ -21,6 +21,7 @@ from spiking_yolo.io.files import atomic_write
 from spiking_yolo.io.json import json_text
 from spiking_yolo.io.names import printable
 from spiking_yolo.observe import Observation
+from spiking_yolo.recipe import Recipe
 from spiking_yolo.snn.readout import Quiet
 
 _COLUMNS: tuple[str, ...] = (
@@ -84,6 +85,7 @@ class Result:
         fresh: Whether the network's state started anew for this frame.
         cut: Whether this frame shows another scene than the one before.
         maps: t -> layer -> spikes so far per position of the network input, [h, w], if requested.
+        remark: "weights tuned without labels", of a method that does that.
 
     Example:
         >>> result = SpikingYOLO().detect("dog.jpg", T=1)
@@ -116,15 +118,16 @@ class Result:
     fresh: bool = True
     cut: bool = False
     maps: dict[int, dict[str, Tensor]] = field(default_factory=dict)
+    remark: str = ""
 
     @classmethod
-    def of(cls, seen: Observation, names: tuple[str, ...], method: str, counting: str) -> "Result":
+    def of(cls, seen: Observation, names: tuple[str, ...], recipe: Recipe) -> "Result":
         """The result of an observation of the spiking network."""
         seconds = seen.seconds
         return cls(
             **_of_image(seen, names),
             seconds=seconds.read + seconds.network + seconds.decode,
-            method=method,
+            method=recipe.name,
             T=seen.T,
             detections=seen.last.boxes,
             steps={t: step.boxes for t, step in seen.steps.items()},
@@ -135,11 +138,12 @@ class Result:
             activations=seen.activations,
             sent=seen.last.sent,
             operations=seen.last.operations,
-            counting=counting,
+            counting=recipe.counting,
             macs=seen.macs,
             analogue_macs=seen.analogue_macs,
             updates=seen.last.updates,
             maps={t: step.maps for t, step in seen.steps.items() if step.maps},
+            remark=recipe.remark,
         )
 
     @classmethod
@@ -284,6 +288,8 @@ class Result:
                 f"T={self.T}{quiet}, {self._events()}, {self.operations_per_mac:.2f} operations per"
                 " MAC; "
             )
+            if self.remark:
+                first += f"{self.remark}; "
             duration = (
                 f"{1e3 * self.seconds:.0f} ms, {1e3 * self.seconds / self.simulated:.1f} ms per"
                 " step"
@@ -326,6 +332,8 @@ class Result:
             "macs": self.macs,
             "steps": by_step,
         }
+        if self.remark:
+            content["remark"] = self.remark
         if self.frame is not None:
             for name in ("frame", "time", "fresh", "cut", "analogue_macs", "updates"):
                 content[name] = getattr(self, name)
@@ -397,6 +405,7 @@ class Result:
                 "T": self.T,
                 "spikes": self.spikes,
                 "mean_rate": self.mean_rate,
+                **({"remark": self.remark} if self.remark else {}),
             },
         )
 

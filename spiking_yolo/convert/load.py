@@ -1,6 +1,7 @@
 """From a weights file to a spiking network: the ANN, its statistics, a recipe, neurons."""
 
 import shlex
+import warnings
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -17,7 +18,7 @@ from spiking_yolo.convert.methods import DEFAULT, TUNED, get_recipe, list_method
 from spiking_yolo.convert.statistics import Statistics
 from spiking_yolo.convert.uncalibrated import Uncalibrated, converts_at_once
 from spiking_yolo.data.images import Picture
-from spiking_yolo.errors import UserError
+from spiking_yolo.errors import Notice, UserError
 from spiking_yolo.io.names import Size, size_name
 from spiking_yolo.io.tensors import read_safetensors
 from spiking_yolo.models.load import Ann, file_kind, load_ann
@@ -157,6 +158,23 @@ def _prepare_ann(
         neurons, weights = result.neurons, result.weights
     origin = {"weights": ann.weights.name}
     return convert(ann.graph, ann.spec, known, recipe, origin, neurons, weight_bits, weights)
+
+
+def of_all(
+    ann: Ann, recipes: Mapping[str, Recipe], statistics: Path | None = None
+) -> dict[str, Recipe]:
+    """Every method, as `--method all` means it: without those whose weights were never tuned.
+
+    `calibrate --method all` does not make their files. A Notice says how to.
+    """
+    chosen: dict[str, Recipe] = {}
+    for name, recipe in recipes.items():
+        if recipe.calibration.weights and not find_calibration(ann, recipe, statistics).is_file():
+            tune = calibrate_command(ann, recipe)
+            warnings.warn(Notice(f"{name} is left out: make its file with {tune}"), stacklevel=2)
+        else:
+            chosen[name] = recipe
+    return chosen
 
 
 def load_calibration(ann: Ann, recipe: Recipe, path: Path | None = None) -> CalibrationResult:

@@ -11,7 +11,16 @@ from pathlib import Path
 
 from spiking_yolo.errors import UserError
 from spiking_yolo.io.names import did_you_mean
-from spiking_yolo.recipe import MAX_GAMMA, Calibration, Encoding, Msat, Neuron, Recipe, Threshold
+from spiking_yolo.recipe import (
+    MAX_GAMMA,
+    TUNED_REMARK,
+    Calibration,
+    Encoding,
+    Msat,
+    Neuron,
+    Recipe,
+    Threshold,
+)
 
 DEFAULT = "signed-digits"
 # Whose weights move: `tune` makes its files.
@@ -550,7 +559,7 @@ def signed_digits() -> Recipe:
     year=2026,
     timesteps=1,
     reference="this project",
-    limits="weights tuned without labels; spikes have a sign, and a value (a power of two)",
+    limits=f"{TUNED_REMARK}; spikes have a sign, and a value (a power of two)",
 )
 def signed_digits_tuned() -> Recipe:
     """Signed digits whose weights are tuned too, for fewer operations at the ANN's accuracy.

@@ -121,26 +121,28 @@ def restored_weights(stored: Mapping[str, Tensor]) -> dict[str, Tensor]:
     Raises:
         UserError: They are damaged.
     """
+    check_finite(stored, "the tuned weights")
     entries: dict[str, dict[str, Tensor]] = {}
     for key, value in stored.items():
         name, _, part = key.rpartition("/")
         entries.setdefault(name, {})[part] = value
     weights: dict[str, Tensor] = {}
     for name, parts in entries.items():
-        weight = parts.get(VALUE)
-        if LEVELS in parts:
-            weight = _kernel(parts[LEVELS], parts.get(STEP), parts.get(UNIT))
+        weight = parts[VALUE] if parts.keys() == {VALUE} else _kernel(parts)
         if weight is None or weight.dtype != torch.float32:
             raise UserError(f"the tuned tensor {label(name)!r} is incomplete, or of other shapes")
         weights[name] = weight
     return weights
 
 
-def _kernel(levels: Tensor, step: Tensor | None, unit: Tensor | None) -> Tensor | None:
+def _kernel(parts: Mapping[str, Tensor]) -> Tensor | None:
     """levels * step / unit; None where these do not belong together."""
+    if not {LEVELS, STEP} <= parts.keys() <= {LEVELS, STEP, UNIT}:
+        return None
+    levels, step, unit = parts[LEVELS], parts[STEP], parts.get(UNIT)
     if levels.dtype != torch.int8 or levels.ndim not in (2, 4) or not levels.numel():
         return None
-    if step is None or step.shape != levels.shape[:1] or not (step > 0).all():
+    if step.shape != levels.shape[:1] or not (step > 0).all():
         return None
     weight = levels * _per_output(step, levels)
     if unit is None:

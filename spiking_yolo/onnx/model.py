@@ -35,7 +35,7 @@ class Conversion(Protocol):
     """A converted network, see convert.converted.Converted."""
 
     @property
-    def graph(self) -> Graph: ...
+    def spiking_graph(self) -> Graph: ...
     @property
     def spec(self) -> Spec: ...
     @property
@@ -104,7 +104,7 @@ def spiking_model(
         >>> from spiking_yolo import SpikingYOLO
         >>> model = spiking_model(SpikingYOLO().converted, stateful=True, counts="totals")
     """
-    recipe, spec = converted.recipe, converted.spec
+    graph, recipe, spec = converted.spiking_graph, converted.recipe, converted.spec
     imgsz = spec.height, spec.width
     if sends_complete_values(recipe):
         if stateful and not recipe.keeps_frames:
@@ -112,9 +112,9 @@ def spiking_model(
                 "encoding.frames=reset keeps no state: leave --stateful out, or --set"
                 " encoding.frames=keep"
             )
-        step: Step = CompleteStep(converted.graph, imgsz, converted.neurons, recipe, stateful)
+        step: Step = CompleteStep(graph, imgsz, converted.neurons, recipe, stateful)
     else:
-        step = RateStep(converted.graph, imgsz, converted.neurons, recipe)
+        step = RateStep(graph, imgsz, converted.neurons, recipe)
     module = ExportedStep(step, spec, boxes, counts, normalised)
     metadata = {
         "kind": "spiking",
@@ -125,6 +125,8 @@ def spiking_model(
         "senders": json_text(step.senders),
         "states": json_text(module.states_table()),
     }
+    if recipe.remark:
+        metadata["remark"] = recipe.remark
     return _exported(module, metadata)
 
 

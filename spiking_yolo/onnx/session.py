@@ -43,7 +43,7 @@ class OnnxNetwork:
             )
         self._converted = converted
         self._complete = sends_complete_values(recipe)
-        self._plan = NetworkPlan.of(converted.graph, converted.neurons, recipe)
+        self._plan = NetworkPlan.of(converted.spiking_graph, converted.neurons, recipe)
         self._sizes = shapes(self._plan.graph, spec.height, spec.width)
         self._input = ImageInput(recipe, event_driven=False)
         self._sessions: dict[bool, Session] = {}

@@ -1,6 +1,6 @@
 """A conversion method as data."""
 
-from spiking_yolo.recipe.recipe import Recipe
+from spiking_yolo.recipe.recipe import TUNED_REMARK, Recipe
 from spiking_yolo.recipe.slots import (
     MAX_GAMMA,
     UNTRAINED_OPERATIONS,
@@ -16,6 +16,7 @@ from spiking_yolo.recipe.slots import (
 
 __all__ = [
     "MAX_GAMMA",
+    "TUNED_REMARK",
     "UNTRAINED_OPERATIONS",
     "Calibration",
     "Encoding",

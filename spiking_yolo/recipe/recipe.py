@@ -1,5 +1,6 @@
 """A conversion method as data: a frozen Recipe of slots, read and written as JSON."""
 
+import json
 from collections.abc import Iterator, Mapping
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
@@ -21,6 +22,9 @@ from spiking_yolo.recipe.slots import (
     settings_table,
 )
 from spiking_yolo.settings import checked, parse, settings_of
+
+# Of methods whose weights move.
+TUNED_REMARK = "weights tuned without labels"
 
 
 @dataclass(frozen=True)
@@ -100,8 +104,18 @@ class Recipe:
 
     @property
     def remark(self) -> str:
-        """What to say wherever its figures stand beside those of unchanged weights; else empty."""
-        return "weights tuned without labels" if self.calibration.weights else ""
+        """What to say wherever its figures stand; empty for methods that leave the weights."""
+        return TUNED_REMARK if self.calibration.weights else ""
+
+    @property
+    def title(self) -> str:
+        """Its name, with the remark."""
+        return f"{self.name} ({self.remark})" if self.remark else self.name
+
+    def facts(self) -> dict[str, Any]:
+        """Method, remark if any, and recipe, for a record of figures; of JSON's types."""
+        remark = {"remark": self.remark} if self.remark else {}
+        return {"method": self.name, **remark, "recipe": json.loads(self.to_json())}
 
     def bias_share(self, spike_weight: float) -> float:
         """The share of a calibrated bias that applies while a spike is worth `spike_weight` thetas.

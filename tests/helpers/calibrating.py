@@ -5,10 +5,17 @@ from pathlib import Path
 
 import torch
 
+from helpers.networks import tuned
 from spiking_yolo.convert.calibrate import calibrate
 from spiking_yolo.convert.calibration_file import CalibrationResult, calibration_path
-from spiking_yolo.convert.methods import DEFAULT, get_recipe
-from spiking_yolo.convert.statistics import Picture, statistics_path, take_statistics
+from spiking_yolo.convert.methods import DEFAULT, TUNED, get_recipe
+from spiking_yolo.convert.statistics import (
+    Picture,
+    Statistics,
+    statistics_path,
+    take_statistics,
+)
+from spiking_yolo.convert.weight_bits import stored_weights
 from spiking_yolo.data.images import preprocess, read_image
 from spiking_yolo.io.names import Size
 from spiking_yolo.models.load import load_ann
@@ -31,3 +38,19 @@ def calibrate_on(
         neurons, recipe, ann.sha256, ann.imgsz, statistics.images, statistics.fingerprint
     )
     result.save(calibration_path(weights, ann.imgsz, recipe))
+
+
+def tune_on(weights: Path, picture: Path) -> CalibrationResult:
+    """What `spiking-yolo tune` writes beside weights that have statistics, made in a moment."""
+    ann, recipe = load_ann(weights), get_recipe(TUNED)
+    statistics = Statistics.load(statistics_path(weights, ann.imgsz))
+    x = preprocess(read_image(str(picture)), ann.spec)[0][None]
+    neurons, moved = tuned(ann.graph, ann.spec, statistics, recipe, [x])
+    thetas = {node.name: neurons[node.name]["theta"] for node in ann.graph.activations}
+    stored = stored_weights(ann.graph, moved, thetas)
+    fingerprint = statistics.fingerprint
+    result = CalibrationResult(
+        neurons, recipe, ann.sha256, ann.imgsz, (picture.name,), fingerprint, stored
+    )
+    result.save(calibration_path(weights, ann.imgsz, recipe))
+    return result

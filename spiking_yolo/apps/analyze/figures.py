@@ -44,7 +44,7 @@ def draw_all(
         figures: A second format of every figure.
     """
     sample = analysis.sample.at_every_step(analysis.T)
-    caption = f"{analysis.method}, layer {short(sample.name)}"
+    caption = f"{analysis.converted.recipe.title}, layer {short(sample.name)}"
     error_by_layer(analysis.layers, folder / "error.png", figures)
     wrong_spikes(analysis.layers, folder / "wrong-spikes.png", figures)
     if thresholds_change(sample):
@@ -68,7 +68,7 @@ def spike_count(
         for t in sorted(next(iter(costs.values())).spikes):
             bars[f"T = {t}"] = {name: cost.spikes[t] for name, cost in costs.items()}
     else:
-        xlabel = f"layer ({analysis.method}, T = {T})"
+        xlabel = f"layer ({analysis.converted.recipe.title}, T = {T})"
         layers = analysis.layers
         bars[f"T = {T}"] = {short(one.name): one.spikes[T] / one.images for one in layers}
     largest = max(max(counts.values()) for counts in bars.values())

@@ -409,7 +409,3 @@ class Analysis:
     layers: tuple[LayerTotals, ...]
     sample: NeuronSample
     output_error: Mapping[int, float]
-
-    @property
-    def method(self) -> str:
-        return self.converted.recipe.name

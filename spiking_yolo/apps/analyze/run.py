@@ -1,6 +1,5 @@
 """Analyse networks on images: run them, collect every layer's errors, and write the results."""
 
-import json
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from itertools import count
@@ -47,18 +46,22 @@ class Explanation:
         costs: By method, if there are several.
         diagnosis: Sentences.
         tolerance: The relative error that a layer may have.
+        remarks: "METHOD: what to say of it", see Recipe.remark.
     """
 
     analysis: Analysis
     costs: Mapping[str, MethodCost]
     diagnosis: Sequence[str]
     tolerance: float
+    remarks: Sequence[str] = ()
 
     def text(self) -> str:
         """Tables that fit 100 columns, and the diagnosis."""
         parts = [layer_table(self.analysis), NOTE]
         if self.costs:
             parts.append(cost_table(self.costs))
+        if self.remarks:
+            parts.append("\n".join(self.remarks))
         return "\n\n".join([*parts, wrapped(self.diagnosis)])
 
     def save(self, folder: Path, figures: FigureFormat = "png") -> None:
@@ -81,8 +84,7 @@ class Explanation:
             sin = [layer.sin(t) for t in range(1, layer.T + 1)]
             layers.append({**layer.row(), "sin": sin})
         return {
-            "method": analysis.method,
-            "recipe": json.loads(network.recipe.to_json()),
+            **network.recipe.facts(),
             "weights_sha256": network.provenance.get("weights_sha256"),
             "versions": versions(),
             "T": analysis.T,
@@ -100,6 +102,7 @@ class Explanation:
                 "potential": [values.tolist() for values in sample.potential],
             },
             "methods": {name: asdict(cost) for name, cost in self.costs.items()},
+            "remarks": list(self.remarks),
         }
 
 
@@ -133,7 +136,10 @@ def explain(
     if len(networks) > 1:
         for name, network in networks.items():
             costs[name] = method_cost(network, photographs, T, device, ticks(name, T))
-    return Explanation(analysis, costs, diagnose(analysis, options.tolerance), options.tolerance)
+    recipes = {name: network.recipe for name, network in networks.items()}
+    remarks = [f"{name}: {recipe.remark}" for name, recipe in recipes.items() if recipe.remark]
+    diagnosis = diagnose(analysis, options.tolerance)
+    return Explanation(analysis, costs, diagnosis, options.tolerance, remarks)
 
 
 def steps(T: int) -> list[int]:

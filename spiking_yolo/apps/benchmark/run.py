@@ -37,6 +37,7 @@ from spiking_yolo.apps.benchmark.timing import (
     timed_frames,
 )
 from spiking_yolo.apps.evaluate.scoring import CocoScorer
+from spiking_yolo.convert.load import of_all
 from spiking_yolo.convert.methods import get_recipe, list_methods
 from spiking_yolo.data.images import preprocess
 from spiking_yolo.data.video import frames_of
@@ -240,14 +241,15 @@ def benchmark(
     for path in options.video:
         # Refused now rather than after minutes.
         frames_of(path)
-    names = list(list_methods()) if options.methods == ("all",) else options.methods
-    for name in names:
-        get_recipe(name)
+    every = options.methods == ("all",)
+    recipes = {name: get_recipe(name) for name in (list_methods() if every else options.methods)}
     threads = torch.get_num_threads()
     torch.set_num_threads(options.threads or threads)
     try:
         ann = load_ann(options)
-        bench = _Bench(options, ann, tuple(map(Case, names)), progress)
+        if every:
+            recipes = of_all(ann, recipes)
+        bench = _Bench(options, ann, tuple(map(Case, recipes)), progress)
         call = {
             "weights": ann.weights.name,
             "imgsz": list(ann.imgsz),

@@ -63,7 +63,8 @@ class ImageResult:
         result, ann = self.result, self.ann
         if ann is None:
             return result.plot()
-        titles = (f"ANN: {ann.counts()}", f"{result.method}, T = {result.T}: {result.counts()}")
+        method = f"{result.method}, {result.remark}" if result.remark else result.method
+        titles = (f"ANN: {ann.counts()}", f"{method}, T = {result.T}: {result.counts()}")
         return side_by_side((ann.plot(), result.plot()), titles)
 
 
@@ -261,9 +262,9 @@ class DetectRun:
 
     def _results(self, seen: Observation) -> tuple[Result, Result | None]:
         """Of the spiking network, and of the ANN if asked for."""
-        names, recipe = self.detector.names, self.detector.converted.recipe
+        names = self.detector.names
         ann = Result.of_ann(seen, names) if self.options.ann else None
-        return Result.of(seen, names, recipe.name, recipe.counting), ann
+        return Result.of(seen, names, self.detector.converted.recipe), ann
 
     @cached_property
     def layer_titles(self) -> dict[str, str]:

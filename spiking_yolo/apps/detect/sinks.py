@@ -329,6 +329,7 @@ class VideoSummary:
         self.operations: list[float] = []
         self.seconds = 0.0
         self.cuts = 0
+        self.remark = ""
         self.boxes: Counter[str] = Counter()
         self.ann_boxes: Counter[str] | None = None
 
@@ -337,6 +338,7 @@ class VideoSummary:
         self.operations.append(result.operations_per_mac)
         self.seconds += result.seconds
         self.cuts += result.cut
+        self.remark = result.remark
         self.boxes.update(box.name for box in result)
         if seen.ann is not None:
             self.ann_boxes = self.ann_boxes or Counter()
@@ -351,6 +353,8 @@ class VideoSummary:
             parts.append(f"{mean:.2g} operations per MAC of the ANN, first frame {first:.2g}")
         else:
             parts.append(f"{first:.2g} operations per MAC of the ANN")
+        if self.remark:
+            parts.append(self.remark)
         if self.cuts:
             parts.append(f"{self.cuts} scene cut{'s' * (self.cuts > 1)}")
         parts.append(f"boxes: {by_class(self.boxes)}")

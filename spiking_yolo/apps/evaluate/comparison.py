@@ -1,6 +1,5 @@
 """Many methods on one network and dataset: one table and one plot, methods x timesteps."""
 
-import json
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
@@ -75,6 +74,9 @@ class Comparison:
             f"* selected over T on this split. ANN: {macs / 1e9:.3g} G MACs per image",
             cells("minus ANN (points)", lambda row: percent(row[self.figure] - ann, "+.1f")),
         ]
+        remarks = [f"{name}: {r.remark}" for name, r in self.recipes.items() if r.remark]
+        if remarks:
+            parts[0] += "\n" + "\n".join(remarks)
         if self.differences:
             parts.append(self._paired(steps))
         parts.append(
@@ -107,7 +109,8 @@ class Comparison:
         rows: list[Row] = []
         for name, table in self.tables.items():
             rows += [{"method": name, **row} for row in table.steps]
-        write_csv(folder / "comparison.csv", [{"method": "ann", **self.ann}, *rows], list(rows[0]))
+        header = list(dict.fromkeys(key for row in rows for key in row))
+        write_csv(folder / "comparison.csv", [{"method": "ann", **self.ann}, *rows], header)
         operations = "synaptic operations / ANN multiply-accumulates"
         self._plot(folder / "accuracy-T.png", "T", 1, "timesteps T", figures)
         self._plot(
@@ -119,8 +122,7 @@ class Comparison:
         )
         methods: dict[str, dict[str, Any]] = {}
         for name, table in self.tables.items():
-            recipe = json.loads(self.recipes[name].to_json())
-            methods[name] = {"recipe": recipe, "steps": table.steps}
+            methods[name] = {**self.recipes[name].facts(), "steps": table.steps}
         for name, by_step in self.differences.items():
             minus: dict[str, dict[str, list[float]]] = {}
             for t, row in by_step.items():
@@ -144,7 +146,7 @@ class Comparison:
         for method, table in self.tables.items():
             rows = [row for row in table.steps if row[key] / scale >= LEAST]
             if rows:
-                series[method] = (
+                series[self.recipes[method].title] = (
                     [row[key] / scale for row in rows],
                     [100 * row[self.figure] for row in rows],
                 )

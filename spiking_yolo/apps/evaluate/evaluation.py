@@ -1,6 +1,5 @@
 """The result of an evaluation: its plots, what is printed of it, and its files."""
 
-import json
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
@@ -236,7 +235,8 @@ class Evaluation:
         of_images: int | None = None,
     ) -> "Evaluation":
         """Score the records of all images of the dataset."""
-        rows = table(records, scorer, CostModel.of(network), options.accounts)
+        remark = network.recipe.remark
+        rows = table(records, scorer, CostModel.of(network), options.accounts, remark)
         by_row: dict[str, Resampling] = {}
         if options.bootstrap:
             by_row = resamplings(rows, options.bootstrap, options.seed)
@@ -261,7 +261,7 @@ class Evaluation:
         """
         figures, rows = self.scorer.main, self.table
         images = f"{self.dataset.name}, {len(self.dataset)} images"
-        method = self.network.recipe.name + in_precision(self.simulation.precision)
+        method = self.network.recipe.title + in_precision(self.simulation.precision)
         lines = [
             f"{images}, method {method}; figures in percent",
             main_table(rows, figures),
@@ -315,7 +315,7 @@ class Evaluation:
             rows,
             list(dict.fromkeys(name for row in rows[::-1] for name in row)),
         )
-        method = self.network.recipe.name
+        method = self.network.recipe.title
         plot_all(self.table, self.scorer, method, folder, self.intervals, figures)
         if self.worth:
             path = folder / "energy-operations.png"
@@ -336,8 +336,7 @@ class Evaluation:
             "weights_sha256": self.network.provenance.get("weights_sha256"),
             "command": command_line(),
             "date": date.today().isoformat(),
-            "method": self.network.recipe.name,
-            "recipe": json.loads(self.network.recipe.to_json()),
+            **self.network.recipe.facts(),
             "versions": versions(),
             "events_per_step": self.network.recipe.events_per_step,
             "accounts": [asdict(account) for account in self.accounts],

@@ -57,13 +57,18 @@ def table(
     scorer: Scorer,
     model: CostModel,
     energy: Sequence[Account] = accounts(),
+    remark: str = "",
 ) -> Table:
-    """Score every column of the records, and average what they cost per image."""
+    """Score every column of the records, and average what they cost per image.
+
+    remark: of the method, in every row of the spiking network.
+    """
     macs = _mean(records, "macs")
     activations = _mean(records, "activations")
     analogue = _mean(records, "analogue_macs")
     size = model.size(macs, _mean(records, "neurons"))
     charge = charged(model.value)
+    remarked = {"remark": remark} if remark else {}
     scored: dict[str, Scored] = {}
     works: dict[str, Work] = {}
 
@@ -92,6 +97,7 @@ def table(
             **{account.energy: account.snn(work, size) for account in energy},
             **neurobench(work, size, sent["messages"]),
             **products,
+            **remarked,
         }
 
     def exit_row(at: Sequence[StepRecord], last: Row) -> Row:

@@ -46,12 +46,12 @@ class Missing:
 
 
 def needed(converted: Converted) -> tuple[Converted, dict[str, torch.Size]]:
-    """The network without nodes that no output needs, and the shape of each node's output,
+    """The spiking network without nodes that no output needs, and the shape of each node's output,
     [1, C, ...].
     """
-    graph = converted.graph.up_to(*converted.graph.outputs)
+    graph = converted.spiking_graph.up_to(*converted.graph.outputs)
     sizes = shapes(graph, converted.spec.height, converted.spec.width)
-    return replace(converted, graph=graph), sizes
+    return replace(converted, graph=graph, weights={}), sizes
 
 
 def missing(converted: Converted, sizes: Mapping[str, torch.Size]) -> list[Missing]:

@@ -89,7 +89,7 @@ class Exported:
     @classmethod
     def of(cls, converted: Converted, nodes: int | None = None) -> "Exported":
         layers = len(converted.graph.activations)
-        return cls(f"{layers} layers of neurons, method {converted.recipe.name}", nodes)
+        return cls(f"{layers} layers of neurons, method {converted.recipe.title}", nodes)
 
     def text(self) -> str:
         return self.what if self.nodes is None else f"{self.what}, {self.nodes} nodes"

@@ -56,7 +56,7 @@ def facts(converted: Converted, charged: Sequence[Account] = accounts()) -> dict
     return {
         "network": converted.provenance.get("weights", "a network"),
         "input": size_name((spec.height, spec.width)),
-        "method": recipe.name,
+        "method": recipe.title,
         "counting": recipe.counting,
         "settings": asdict(recipe),
         "accounts": [{"key": a.key, "name": a.name, "meaning": ACCOUNTS[a.key]} for a in charged],

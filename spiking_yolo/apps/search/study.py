@@ -15,8 +15,10 @@ from spiking_yolo.apps.search.space import changes
 from spiking_yolo.convert.calibrate import calibrate
 from spiking_yolo.convert.calibration_file import CalibrationResult, destination
 from spiking_yolo.convert.converted import Converted, convert
+from spiking_yolo.convert.load import load_calibration
 from spiking_yolo.convert.methods import DEFAULT, get_recipe
 from spiking_yolo.convert.statistics import Statistics
+from spiking_yolo.convert.thresholds import NeuronParameters
 from spiking_yolo.data.detection import draw
 from spiking_yolo.errors import UserError
 from spiking_yolo.io.files import atomic_write
@@ -49,7 +51,10 @@ class Score:
 
 @dataclass(frozen=True)
 class Problem:
-    """A network and the images on which its conversion is judged after T steps."""
+    """A network and the images on which its conversion is judged after T steps.
+
+    tuned: the file of `tune`, of a method whose weights move; they stay as they are.
+    """
 
     ann: Ann
     statistics: Statistics
@@ -58,16 +63,28 @@ class Problem:
     device: str = "cpu"
     simulation: SimulationOptions = field(default_factory=SimulationOptions)
     weight_bits: int | None = None
+    tuned: CalibrationResult | None = None
+
+    def neurons(self, recipe: Recipe) -> NeuronParameters | None:
+        """What a recipe that runs the network learns from the images, or has learned in tuning."""
+        if self.tuned is not None:
+            return self.tuned.neurons
+        if not recipe.runs_network:
+            return None
+        images = [image.x[None] for image in self.images]
+        return calibrate(self.ann.graph, self.ann.spec, self.statistics, recipe, images)
 
     def converted(self, recipe: Recipe) -> Converted:
-        """The network by a recipe; one that runs the network is calibrated on the images."""
-        graph, neurons = self.ann.graph, None
-        if recipe.runs_network:
-            images = [image.x[None] for image in self.images]
-            neurons = calibrate(graph, self.ann.spec, self.statistics, recipe, images)
-        origin = {"weights": self.ann.weights.name}
+        """The network by a recipe."""
         return convert(
-            graph, self.ann.spec, self.statistics, recipe, origin, neurons, self.weight_bits
+            self.ann.graph,
+            self.ann.spec,
+            self.statistics,
+            recipe,
+            {"weights": self.ann.weights.name},
+            self.neurons(recipe),
+            self.weight_bits,
+            self.tuned.weights if self.tuned else None,
         )
 
     def scores(self, recipe: Recipe) -> Iterator[Score]:
@@ -319,8 +336,9 @@ class SearchResult:
     def text(self) -> str:
         """What was gained, and what was changed."""
         start = self.attempts[0]
-        title = f"{start.recipe.name}, T = {self.problem.T}, {len(self.attempts)} recipes tried on "
-        lines = [f"{title}{len(self.photographs)} images", _gain(start.score, self.best.score)]
+        tried = f"{len(self.attempts)} recipes tried on {len(self.photographs)} images"
+        title = f"{start.recipe.title}, T = {self.problem.T}, {tried}"
+        lines = [title, _gain(start.score, self.best.score)]
         changed = changes(start.recipe, self.best.recipe)
         lines += [f"  --set {line}" for line in changed] or [
             "  the recipe that it started from stays the best"
@@ -346,10 +364,12 @@ class SearchResult:
             }
             rows.append(row)
         write_csv(folder / "trials.csv", rows)
-        if recipe.runs_network:
-            neurons = problem.converted(recipe).neurons
+        neurons = problem.neurons(recipe)
+        if neurons is not None:
             images, statistics = _names(self.photographs), problem.statistics.fingerprint
             result = CalibrationResult(neurons, recipe, ann.sha256, ann.imgsz, images, statistics)
+            if problem.tuned is not None:
+                result = replace(problem.tuned, recipe=recipe)
             result.save(destination(ann).calibration(ann, recipe))
         with atomic_write(folder / "recipe.json") as temporary:
             temporary.write_text(recipe.to_json() + "\n")
@@ -393,7 +413,11 @@ def search(
         [path for path in photographs if path not in set(used)], options.limit, options.seed
     )
     images, bits = _read(used, ann), options.weight_bits
-    problem = Problem(ann, statistics, images, options.T, options.device, simulation, bits)
+    tuned = None
+    if start.calibration.weights:
+        own = replace(start, name=start.name.removesuffix("-searched"))
+        tuned = load_calibration(ann, own)
+    problem = Problem(ann, statistics, images, options.T, options.device, simulation, bits, tuned)
     call = {
         "weights_sha256": ann.sha256,
         "recipe": json.loads(start.to_json()),

@@ -71,7 +71,7 @@ class VideoEvaluation:
             named[TOTAL] = self.total
         count = sum(len(next(iter(one.modes.values()))) for one in self.measured)
         recipe, T = bench.converted.recipe, bench.options.T
-        method = recipe.name + in_precision(bench.simulation.precision)
+        method = recipe.title + in_precision(bench.simulation.precision)
         accounts = bench.options.accounts
         stream = [record for one in self.measured for record in one.modes.get("stream", [])[1:]]
         energy = account_table(named, accounts, bench.size, mean_work(bench, "stream", stream))
@@ -88,8 +88,7 @@ class VideoEvaluation:
             for name, rows in self.sequences.items()
         ]
         described = {
-            "method": bench.converted.recipe.name,
-            "recipe": json.loads(bench.converted.recipe.to_json()),
+            **bench.converted.recipe.facts(),
             "T": bench.options.T,
             "macs": bench.size.macs,
             "weights_sha256": bench.converted.provenance.get("weights_sha256"),

@@ -55,6 +55,9 @@ def _row(
     first = [records[0] for records in sequences]
     later = [record for records in sequences for record in records[1:]]
     row: Row = {"mode": mode, "frames": sum(map(len, sequences))}
+    remark = bench.converted.recipe.remark
+    if remark and mode in ("reset", "stream"):
+        row["remark"] = remark
     if mode in ap:
         row |= _figure("AP50", ap[mode], "AP50")
         if "ann" in ap:

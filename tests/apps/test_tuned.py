@@ -1,0 +1,128 @@
+"""What the verbs say and write of a method whose weights are tuned, and where they leave it out."""
+
+import csv
+import json
+from pathlib import Path
+
+import pytest
+from helpers.calibrating import tune_on
+from helpers.evaluating import make_scene
+from helpers.tiny import run_tool, write_tiny
+from helpers.video import grey, write_frames
+
+from spiking_yolo import SpikingYOLO
+from spiking_yolo.apps.report.page import facts
+from spiking_yolo.convert.methods import TUNED, list_methods
+from spiking_yolo.errors import Notice
+
+REMARK = "weights tuned without labels"
+
+
+@pytest.fixture(scope="module")
+def scene(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path]:
+    """A detector with tuned weights, and a dataset."""
+    folder = tmp_path_factory.mktemp("tuned")
+    weights, data = make_scene(folder, 2)
+    tune_on(weights, folder / "images" / "000.png")
+    return weights, data
+
+
+def test_an_evaluation_says_it(scene: tuple[Path, Path], tmp_path: Path, capsys):
+    """Text, tables, and page; the ANN's rows and other methods do not."""
+    weights, data = scene
+    call = ("--weights", weights, "--data", data, "--images", data.parent / "images", "--T", 1)
+    call = (*call, "--method", f"p-norm,{TUNED}", "--project", tmp_path, "--baseline", "--report")
+    assert run_tool("eval_coco", *call) == 0
+    assert f"{TUNED}: {REMARK}" in capsys.readouterr().out
+    folder = tmp_path / "exp"
+    content = json.loads((folder / "comparison.json").read_text())
+    assert "remark" not in content["ann"] and "remark" not in content["methods"]["p-norm"]
+    assert content["methods"][TUNED]["remark"] == REMARK
+    rows = list(csv.DictReader((folder / "comparison.csv").open()))
+    assert [(row["method"], row["remark"]) for row in rows] == [
+        ("ann", ""),
+        ("p-norm", ""),
+        (TUNED, REMARK),
+    ]
+    own = json.loads((folder / TUNED / "results.json").read_text())
+    assert own["remark"] == own["steps"][0]["remark"] == REMARK and "remark" not in own["ann"]
+    assert all("remark" not in row for row in own["baseline"])
+    assert REMARK in (folder / TUNED / "report.html").read_text()
+    assert REMARK not in (folder / "p-norm" / "report.html").read_text()
+
+
+def test_a_detection_says_it_and_compares_with_the_ann(scene: tuple[Path, Path]):
+    weights, data = scene
+    photo = data.parent / "images" / "000.png"
+    tuned, plain = SpikingYOLO(weights, TUNED), SpikingYOLO(weights)
+    result = tuned.detect(photo, T=1)
+    assert result.remark == result.to_dict()["remark"] == REMARK and REMARK in result.summary()
+    assert REMARK in repr(tuned) and facts(tuned.converted)["method"] == f"{TUNED} ({REMARK})"
+    ours, theirs = (detector.detect_ann(photo, conf=0.01) for detector in (tuned, plain))
+    assert len(ours) and ours.xyxy.equal(theirs.xyxy)
+    for other in (ours, plain.detect(photo, T=1)):
+        assert (
+            not other.remark and "remark" not in other.to_dict() and REMARK not in other.summary()
+        )
+
+
+def test_a_video_says_it(scene: tuple[Path, Path], tmp_path: Path, capsys):
+    weights, _ = scene
+    clip = write_frames(tmp_path / "clip.mp4", grey([10, 200]))
+    call = ("--weights", weights, "--data", clip, "--method", TUNED, "--modes", "ann,stream")
+    assert run_tool("eval_video", *call, "--project", tmp_path, "--bootstrap", 0) == 0
+    assert REMARK in capsys.readouterr().out
+    content = json.loads((tmp_path / "exp" / "results.json").read_text())
+    assert content["remark"] == REMARK
+    assert [row.get("remark") for row in content["total"]["rows"]] == [None, REMARK]
+
+
+def test_an_analysis_and_a_search_say_it(scene: tuple[Path, Path], tmp_path: Path, capsys):
+    """And the search goes on from the tuned weights, whatever thresholds it tries."""
+    pytest.importorskip("optuna")
+    weights, data = scene
+    call = ("--weights", weights, "--data", data.parent / "images", "--method", TUNED)
+    call = (*call, "--limit", 1, "--T", 1, "--project", tmp_path)
+    assert run_tool("analyze", *call) == 0
+    assert f"{TUNED}: {REMARK}" in capsys.readouterr().out
+    assert run_tool("search", *call, "--budget", 3) == 0
+    assert REMARK in capsys.readouterr().out
+    found = SpikingYOLO(weights, tmp_path / "exp2" / "recipe.json").converted
+    own = SpikingYOLO(weights, TUNED).converted
+    assert found.weights.keys() == own.weights.keys()
+    assert all(found.weights[name].equal(weight) for name, weight in own.weights.items())
+    for name, site in own.neurons.items():
+        recipe = found.recipe
+        factor = recipe.threshold.scale * dict(recipe.threshold.layers).get(name, 1.0)
+        if "theta" in site:
+            assert found.neurons[name]["theta"].allclose(site["theta"] * factor)
+
+
+def test_without_its_file_every_verb_names_tune(tmp_path: Path, capsys):
+    weights = write_tiny(tmp_path)
+    call = ("--weights", weights, "--method", TUNED)
+    assert run_tool("detect", tmp_path / "photos" / "a.png", *call) == 2
+    said = capsys.readouterr().err
+    assert "tune --weights" in said and "calibrate --" not in said and said.count("\n") == 1
+    photos = ("--images", tmp_path / "photos")
+    assert run_tool("calibrate", *call, *photos) == 2
+    said = capsys.readouterr().err
+    assert "tune --weights" in said and said.count("\n") == 1
+
+
+def test_all_methods_go_without_it(tmp_path: Path, capsys, monkeypatch: pytest.MonkeyPatch):
+    """Where there is no file: `calibrate` does not make it, and says so."""
+    weights = write_tiny(tmp_path)
+    some = {name: list_methods()[name] for name in ("p-norm", "signed-digits", TUNED)}
+    for module in ("options", "apps.calibrate_run"):
+        monkeypatch.setattr(f"spiking_yolo.{module}.list_methods", lambda: some)
+    call = ("--weights", weights, "--method", "all", "--set", "calibration.steps=2")
+    left_out = f"{TUNED} is left out.* tune"
+    with pytest.warns(Notice, match=left_out):
+        assert run_tool("calibrate", *call, "--images", tmp_path / "photos") == 0
+    assert TUNED not in capsys.readouterr().out
+    out = ("--data", tmp_path / "photos", "--T", 1, "--limit", 1, "--project", tmp_path / "runs")
+    with pytest.warns(Notice, match=left_out):
+        assert run_tool("analyze", *call, *out) == 0
+    said = capsys.readouterr().out
+    assert "signed-digits " in said and TUNED not in said

@@ -1,0 +1,254 @@
+"""Weights that were tuned: what a file holds of them, worked out by hand, and networks that have
+them beside the ANN's.
+"""
+
+import shutil
+from collections.abc import Callable
+from dataclasses import replace
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from helpers.calibrating import tune_on
+from helpers.networks import ALL, Grouped, TinyLeaky, images, make, spiking, statistics
+from helpers.tiny import write_tiny
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from torch import Tensor
+
+from spiking_yolo.convert.calibration_file import CalibrationResult, calibration_path
+from spiking_yolo.convert.converted import Converted, convert
+from spiking_yolo.convert.load import load
+from spiking_yolo.convert.methods import TUNED, get_recipe
+from spiking_yolo.convert.statistics import statistics_path
+from spiking_yolo.convert.weight_bits import (
+    restored_weights,
+    rounded_weights,
+    stored_weights,
+)
+from spiking_yolo.errors import UserError
+from spiking_yolo.graph import Graph, Node, forward
+from spiking_yolo.graph.trace import trace
+from spiking_yolo.models.load import load_ann
+from spiking_yolo.models.spec import Spec
+from spiking_yolo.snn.plan import SimulationOptions
+
+CONV = {"stride": [1, 1], "padding": [0, 0], "dilation": [1, 1], "groups": 1}
+RECIPE = get_recipe(TUNED)
+
+
+def chain(first: list[float], last: list[list[float]]) -> Graph:
+    """image -> 1 x 1 convolution of one of its channels -> ReLU -> 1 x 1 convolution."""
+    nodes = (
+        Node("image", "input", (), {}),
+        Node("first", "conv", ("image",), CONV),
+        Node("relu", "activation", ("first",), {"slope": 0.0}),
+        Node("last", "conv", ("relu",), CONV),
+    )
+    weight = torch.zeros(len(first), 3, 1, 1)
+    weight[:, 0, 0, 0] = torch.tensor(first)
+    tensors = {
+        "first.weight": weight,
+        "last.weight": torch.tensor(last)[..., None, None],
+        "last.bias": torch.zeros(len(last)),
+    }
+    return Graph(nodes, ("last",), tensors)
+
+
+def test_levels_by_hand():
+    """A chip holds 0.5 * 1 and 2 * -0.3: of -0.6, the largest, 127 levels, of 0.5 so 105.8."""
+    graph = chain([1.0, 2.0], [[1.0, -0.3]])
+    stored = stored_weights(graph, graph.tensors, {"relu": torch.tensor([0.5, 2.0])})
+    assert stored.keys() == {
+        "first.weight/levels",
+        "first.weight/step",
+        "last.weight/levels",
+        "last.weight/step",
+        "last.weight/unit",
+        "last.bias/value",
+    }
+    levels = stored["last.weight/levels"]
+    assert levels.dtype == torch.int8 and levels.flatten().tolist() == [106, -127]
+    torch.testing.assert_close(stored["last.weight/step"], torch.tensor([0.6 / 127]))
+    # An image comes in plain values, and a channel of weight 0 has levels 0.
+    assert stored["first.weight/levels"].flatten().tolist() == [127, 0, 0, 127, 0, 0]
+    restored = restored_weights(stored)
+    expected = torch.tensor([106 * 0.6 / 127 / 0.5, -0.3])
+    torch.testing.assert_close(restored["last.weight"].flatten(), expected)
+    assert torch.equal(restored["last.bias"], graph.tensors["last.bias"])
+
+
+@settings(max_examples=25)
+@given(st.integers(0, 10_000), st.floats(-6, 6))
+def test_what_is_restored_is_the_nearest_level_and_stays(seed: int, scale: float):
+    """Of grouped and depthwise convolutions too; a second rounding finds nothing to do."""
+    torch.manual_seed(seed)
+    graph = _grouped()
+    weights = {name: torch.randn(t.shape) * 10**scale for name, t in graph.tensors.items()}
+    thetas = {n.name: torch.rand(_channels(graph, n)) + 0.1 for n in graph.activations}
+    stored = stored_weights(graph, weights, thetas)
+    restored = restored_weights(stored)
+    assert restored.keys() == weights.keys()
+    for name, weight in weights.items():
+        error = (restored[name] - weight).abs()
+        if name.endswith(".bias"):
+            assert not error.any()
+            continue
+        # Half a level is worth the least where a unit is large.
+        step = stored[f"{name}/step"].reshape(-1, 1, 1, 1)
+        unit = stored.get(f"{name}/unit", torch.ones(1)).min()
+        assert (error <= step / unit * 0.5001).all()
+    again = rounded_weights(graph, restored, 8, thetas)
+    for name, weight in restored.items():
+        torch.testing.assert_close(again[name], weight, rtol=1e-6, atol=0)
+
+
+@cache
+def _grouped() -> Graph:
+    return trace(make(Grouped).float(), images(1).float())
+
+
+def _channels(graph: Graph, node: Node) -> int:
+    return len(graph.tensors[f"{node.inputs[0]}.weight"])
+
+
+@pytest.mark.parametrize("cls", ALL)
+def test_files_hold_all_of_it(cls: Any, tmp_path: Path):
+    """Of linear layers behind a flattened map, concatenations and residuals: to float rounding."""
+    net = spiking(make(cls).float(), images(2).float(), RECIPE)
+    thetas = {node.name: net.neurons[node.name]["theta"] for node in net.graph.activations}
+    stored = stored_weights(net.graph, net.weights, thetas)
+    result = CalibrationResult(net.neurons, RECIPE, "a" * 64, (8, 8), ("x",), "", stored)
+    result.save(tmp_path / "a.safetensors")
+    loaded = CalibrationResult.load(tmp_path / "a.safetensors")
+    assert (
+        loaded.neurons.keys() == net.neurons.keys() and loaded.weights.keys() == net.weights.keys()
+    )
+    for name, weight in net.weights.items():
+        torch.testing.assert_close(loaded.weights[name], weight, rtol=1e-5, atol=1e-7)
+    net.save(tmp_path / "b.safetensors")
+    again = Converted.load(tmp_path / "b.safetensors")
+    assert again.sha256() == net.sha256() != replace(net, weights={}).sha256()
+    assert again.provenance["weights_tuned"] == "without labels"
+    x = images(2, seed=3).float()
+    runs = [one.network().run(x, 2).snapshots[2] for one in (net, again)]
+    assert all(torch.equal(a, b) for a, b in zip(runs[0].outputs, runs[1].outputs, strict=True))
+
+
+def test_the_tuned_network_is_simulated_and_the_ann_stays():
+    """2 x 3 and 4 x 3 instead of 2 x 1: the outputs are 6 and 12 times the image, the ANN's 2."""
+    graph = chain([2.0], [[1.0]])
+    spec, x = Spec("classify", ("a",), 8, 8), images(1).float()
+    recipe = RECIPE.with_settings({"neuron.slack": 0})
+    neurons = {"relu": {"theta": torch.full((1,), 1e-4), "initial": torch.tensor(0.5)}}
+    weights = {"last.weight": torch.tensor([[3.0]])[..., None, None]}
+    plain = {"graph": graph, "spec": spec, "statistics": statistics(graph, x), "recipe": recipe}
+    for first, factor in ((None, 6), (4.0, 12)):
+        if first is not None:
+            weights = {**weights, "first.weight": graph.tensors["first.weight"] * (first / 2)}
+        net = convert(**plain, neurons=neurons, weights=weights)
+        (output,) = net.network().run(x, 1).snapshots[1].outputs
+        torch.testing.assert_close(output, factor * x[:, :1], rtol=0, atol=5e-4)
+        torch.testing.assert_close(forward(net.graph, x)[0], 2 * x[:, :1])
+        torch.testing.assert_close(forward(net.spiking_graph, x)[0], factor * x[:, :1])
+    with pytest.raises(UserError, match=r"tunes weights.*tune"):
+        convert(**plain, neurons=neurons)
+    for name, wrong in (("last.weight", torch.ones(2, 1, 1, 1)), ("other.weight", torch.ones(1))):
+        with pytest.raises(UserError, match=f"{name}.* not of this network"):
+            convert(**plain, neurons=neurons, weights={name: wrong})
+
+
+def test_exported_it_is_what_is_simulated():
+    pytest.importorskip("onnxruntime")
+    pytest.importorskip("onnxscript")
+    from spiking_yolo.onnx.model import spiking_model
+
+    net = spiking(make(TinyLeaky).float(), images(2).float(), RECIPE)
+    x = images(2, seed=5).float()
+    networks = [net.engine(simulation=SimulationOptions(backend=b)) for b in _RUNTIMES]
+    here, there = (network.run(x, 1).snapshots[1] for network in networks)
+    for ours, theirs in zip(here.outputs, there.outputs, strict=True):
+        torch.testing.assert_close(theirs, ours, rtol=1e-4, atol=1e-5)
+    ann = forward(net.graph, x)
+    assert any((a - b).abs().max() > 1e-3 for a, b in zip(here.outputs, ann, strict=True))
+    properties = {entry.key: entry.value for entry in spiking_model(net).metadata_props}
+    assert properties["remark"] == "weights tuned without labels"
+
+
+_RUNTIMES = ("simulator", "onnxruntime")
+
+
+@pytest.fixture(scope="module")
+def weights(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A detector with what `tune` writes beside it."""
+    folder = tmp_path_factory.mktemp("tuned")
+    path = write_tiny(folder)
+    tune_on(path, folder / "photos" / "a.png")
+    return path
+
+
+def test_a_file_beside_the_weights_is_found(weights: Path, tmp_path: Path):
+    net = load(weights, TUNED)
+    assert net.weights and net.provenance["weights_tuned"] == "without labels"
+    ann = load_ann(weights).graph.tensors
+    assert all(torch.equal(net.graph.tensors[name], tensor) for name, tensor in ann.items())
+    # As a chip holds them they are already, and so is what they do.
+    small = load(weights, TUNED, weight_bits=8)
+    for name, weight in net.weights.items():
+        torch.testing.assert_close(small.weights[name], weight, rtol=1e-6, atol=1e-8)
+    assert not torch.equal(small.graph.tensors["layers_0_conv.weight"], ann[KERNEL])
+    # Finer thetas take the same file, other goals another one.
+    finer = load(weights, TUNED, {"threshold.scale": 0.5})
+    assert all(torch.equal(finer.weights[name], weight) for name, weight in net.weights.items())
+    with pytest.raises(UserError, match=r"operations=0\.28\.safetensors does not exist: .* tune "):
+        load(weights, TUNED, {"calibration.operations": 0.28})
+
+
+KERNEL = "layers_0_conv.weight"
+Change = Callable[[dict[str, Tensor]], Any]
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        lambda t: t.pop(f"{KERNEL}/step"),
+        lambda t: t.update({f"{KERNEL}/levels": t[f"{KERNEL}/levels"].float()}),
+        lambda t: t.update({f"{KERNEL}/levels": t[f"{KERNEL}/levels"][:, :, 0]}),
+        lambda t: t.update({f"{KERNEL}/levels": t[f"{KERNEL}/levels"][:0]}),
+        lambda t: t.update({f"{KERNEL}/step": t[f"{KERNEL}/step"].double()}),
+        lambda t: t.update({f"{KERNEL}/step": -t[f"{KERNEL}/step"]}),
+        lambda t: t.update({f"{KERNEL}/step": t[f"{KERNEL}/step"][1:]}),
+        lambda t: t.update({f"{KERNEL}/step": t[f"{KERNEL}/step"] * torch.nan}),
+        lambda t: t.update({f"{KERNEL}/unit": torch.ones(4)}),
+        lambda t: t.update({f"{KERNEL}/unit": torch.zeros(3)}),
+        lambda t: t.update({f"{KERNEL}/unit": torch.ones(())}),
+        lambda t: t.update({f"{KERNEL}/unit": torch.full((3,), torch.inf)}),
+        lambda t: t.update({"layers_9_conv.bias/value": torch.ones(3)}),
+        lambda t: t.update({"layers_0_conv.bias/value": torch.ones(3)}),
+        lambda t: t.update({"layers_0_conv.bias/value": torch.ones(4, dtype=torch.int32)}),
+        lambda t: t.update({"layers_0_conv.bias/step": torch.ones(4)}),
+        lambda t: t.clear(),
+    ],
+)
+def test_damaged_files_are_refused_by_one_line(weights: Path, tmp_path: Path, change: Change):
+    good = calibration_path(weights, (64, 64), RECIPE)
+    own = CalibrationResult.load(good)
+    stored = dict(own.stored)
+    change(stored)
+    replace(own, stored=stored).save(tmp_path / good.name)
+    taken = shutil.copy(statistics_path(weights, (64, 64)), tmp_path)
+    with pytest.raises(UserError) as refused:
+        load(weights, TUNED, statistics=taken)
+    assert "\n" not in str(refused.value)
+
+
+def test_weights_of_a_method_that_leaves_them_are_refused(weights: Path, tmp_path: Path):
+    own = CalibrationResult.load(calibration_path(weights, (64, 64), RECIPE))
+    digits = get_recipe("signed-digits")
+    replace(own, recipe=digits).save(tmp_path / "a.safetensors")
+    with pytest.raises(UserError, match="not the method's"):
+        CalibrationResult.load(tmp_path / "a.safetensors")
+    with pytest.raises(UserError, match=r"calibration\.weights=true needs calibration\.kind"):
+        get_recipe("p-norm").with_settings({"calibration.weights": True})
