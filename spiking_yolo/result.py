@@ -178,6 +178,8 @@ class Result:
         )
         count = "1 box" if len(boxes) == 1 else f"{len(boxes) or 'no'} boxes"
         cost = f"T={self.T}, {self._events()}" if self.T else "ANN"
+        if self.remark:
+            cost += f"; {self.remark}"
         return f"{count}{': ' * bool(boxes)}{', '.join(labels)}; {cost}"
 
     @property

@@ -13,7 +13,8 @@ without labels, which takes minutes. For another method:
     spiking-yolo calibrate --weights W --images DIR --method calibration-light
 
 A method that needs the statistics only, such as p-norm, gets those alone. Statistics that were
-taken from the same images are not taken again. --method all makes every method's file.
+taken from the same images are not taken again. --method all makes every method's file, but for
+signed-digits-tuned, whose weights `spiking-yolo tune` moves.
 """
 
 from __future__ import annotations

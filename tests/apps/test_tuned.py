@@ -57,6 +57,7 @@ def test_a_detection_says_it_and_compares_with_the_ann(scene: tuple[Path, Path])
     tuned, plain = SpikingYOLO(weights, TUNED), SpikingYOLO(weights)
     result = tuned.detect(photo, T=1)
     assert result.remark == result.to_dict()["remark"] == REMARK and REMARK in result.summary()
+    assert repr(result).endswith(REMARK)
     assert REMARK in repr(tuned) and facts(tuned.converted)["method"] == f"{TUNED} ({REMARK})"
     ours, theirs = (detector.detect_ann(photo, conf=0.01) for detector in (tuned, plain))
     assert len(ours) and ours.xyxy.equal(theirs.xyxy)
