@@ -165,7 +165,8 @@ def unpack(tensors: Mapping[str, Tensor]) -> NeuronParameters:
 def calibrate_command(ann: Ann, recipe: Recipe) -> str:
     """The command line of the verb that makes the files which this network needs with a recipe."""
     method = METHODS.get(recipe.name)
-    words = [ann.command("tune" if recipe.calibration.weights else "calibrate")]
+    tunes = recipe.name == TUNED or recipe.calibration.weights
+    words = [ann.command("tune" if tunes else "calibrate")]
     if recipe.name not in (DEFAULT, TUNED) and (method or recipe.runs_network):
         words.append(f"--method {recipe.name}")
     if method:

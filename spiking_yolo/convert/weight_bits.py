@@ -147,12 +147,16 @@ def _kernel(parts: Mapping[str, Tensor]) -> Tensor | None:
     weight = levels * _per_output(step, levels)
     if unit is None:
         return weight
-    # A linear layer reads whole maps, of one unit per channel, and a group its own channels.
-    wholes = (len(unit), levels.shape[1]) if levels.ndim == 4 else (levels.shape[1], len(unit))
-    if unit.ndim != 1 or not (unit > 0).all() or not wholes[1] or wholes[0] % wholes[1]:
+    if unit.ndim != 1 or not unit.numel() or not (unit > 0).all():
         return None
-    groups = len(unit) // levels.shape[1] if levels.ndim == 4 else 1
-    return fold(weight, 1 / unit, groups) if len(levels) % groups == 0 else None
+    inputs = levels.shape[1]
+    if levels.ndim == 2:
+        # It may read flattened maps, of one unit per channel.
+        return fold(weight, 1 / unit) if inputs % len(unit) == 0 else None
+    groups, surplus = divmod(len(unit), inputs)
+    if surplus or not groups or len(levels) % groups:
+        return None
+    return fold(weight, 1 / unit, groups)
 
 
 def check_weights(graph: Graph, weights: Mapping[str, Tensor]) -> None:

@@ -17,6 +17,7 @@ from spiking_yolo.data.coco import load_coco
 from spiking_yolo.errors import UserError
 from spiking_yolo.metrics.energy import NetworkSize
 from spiking_yolo.models.load import load_ann
+from spiking_yolo.recipe import Recipe
 from spiking_yolo.snn.plan import SimulationOptions
 
 OPTIONS = EvaluationOptions(T=8, steps=(4,), limit=4, seed=1, batch=3)
@@ -160,7 +161,8 @@ def test_a_method_that_has_sent_nothing_yet_does_not_stretch_the_plot(tmp_path, 
         name: Table(ann, rows, NetworkSize(100.0))
         for name, rows in (("slow", slow), ("idle", idle))
     }
-    compared = comparison.Comparison(None, {}, tables, "mAP50", SimulationOptions())  # type: ignore[arg-type]
+    recipes = {name: Recipe(name) for name in tables}
+    compared = comparison.Comparison(None, recipes, tables, "mAP50", SimulationOptions())  # type: ignore[arg-type]
     compared._plot(tmp_path / "operations.png", "sops_per_image", 100.0, "x")
     compared._plot(tmp_path / "T.png", "T", 1, "x")
     (series, more), (by_t, of_t) = drawn["operations.png"], drawn["T.png"]
