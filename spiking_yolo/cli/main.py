@@ -41,6 +41,7 @@ VERBS = {
     "score": "score boxes of any detector against annotations, without a network",
     "compare": "conversion methods on one network: one table, methods x timesteps",
     "analyze": "explain a conversion: where the error of every layer comes from, and what to try",
+    "bound": "how few digits any code of the activations needs, and how far the network is from it",
     "search": "tune the numbers of a method for one network",
     "convert": "convert a network and save it as one file that needs nothing else",
     "export": "write a converted network for other tools: NIR, JSON or safetensors",
