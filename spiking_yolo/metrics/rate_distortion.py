@@ -44,9 +44,10 @@ from spiking_yolo.snn.counting import count_digits, thrifty_round
 
 # Candidates for the value at rest: quantiles of a channel, besides 0.
 QUANTILES = tuple(k / 10 for k in range(1, 9))
-# Of the scale, that a channel's largest value is: finer codes than this would cost more than 12
-# bits per value.
+# Scales that a channel's values spread over, at most: 12 bits per value.
 FINEST = 1 << 12
+# The largest number that is sent.
+LARGEST = 1 << 15
 # How often the value at rest is moved to where errors have the mean 0.
 CENTRINGS = 1
 
@@ -97,8 +98,9 @@ class Site:
     def scale(self, price: float) -> Tensor:
         """sqrt(price c / S), [C]: the size of an error that is worth an event."""
         largest = self.values.abs().amax(0).clamp(min=1e-12)
+        spread = self.values.amax(0) - self.values.amin(0)
         scale = torch.sqrt(price * self.cost / self.sensitivity.clamp(min=1e-30))
-        return torch.minimum(torch.maximum(scale, largest / FINEST), 4 * largest)
+        return scale.maximum(spread / FINEST).clamp(min=1e-12).minimum(4 * largest)
 
 
 class Code(Protocol):
@@ -144,8 +146,8 @@ class CheapestDigits:
         self._corners: dict[tuple[float, int], tuple[Tensor, Tensor]] = {}
 
     def __call__(self, x: Tensor, step: float) -> tuple[Tensor, Tensor]:
-        size = x.abs()
-        largest = 1 << math.ceil(math.log2(size.max().item() + 2))
+        size = x.abs().clamp(max=LARGEST)
+        largest = 1 << math.ceil(math.log2(size.max().item() + 1))
         key = step, largest
         if key not in self._corners:
             self._corners[key] = corners(largest, step**-2)
@@ -259,7 +261,8 @@ def allocate(
 
     Args:
         price: Squared error of the output that an operation per MAC is worth.
-        rests: Values at rest to try, as quantiles of the channel; 0 is tried besides.
+        rests: Values at rest to try, as quantiles of the channel; 0 is tried besides, and
+            nothing else without any.
         spatial: See `evaluate`.
     """
     scale = site.scale(price)
@@ -275,7 +278,7 @@ def allocate(
     for step in code.steps:
         trial = evaluate(site, code, step, step * scale, rest, spatial)
         best = better(site, price, best, trial)
-        for _ in range(CENTRINGS):
+        for _ in range(CENTRINGS if rests else 0):
             centre = trial.rest + trial.error
             trial = evaluate(site, code, step, step * scale, centre, spatial)
             best = better(site, price, best, trial)

@@ -17,6 +17,7 @@ from spiking_yolo.convert.sensitivity import (
     sensitivity,
 )
 from spiking_yolo.graph import OPS, Activation, Node, forward
+from spiking_yolo.graph.rewrites import product_sources
 from spiking_yolo.metrics.rate_distortion import Allocation, Sender, Site
 from spiking_yolo.snn.counting import count_digits
 from spiking_yolo.snn.layout import channels_last
@@ -35,12 +36,14 @@ class Laws:
             their values.
         phis: Node that sends events -> that function.
         relative: Activation -> sensitivity of the relative error of the outputs, [C].
+        products: Activations that are factors of products, which must have 0 at rest.
     """
 
     sites: dict[str, Site]
     currents: dict[str, list[Sender]]
     phis: dict[str, Activation]
     relative: dict[str, Tensor]
+    products: set[str]
 
     def converted(self, network: CompleteNetwork, neurons: Values) -> dict[str, Allocation]:
         """What the neurons of a converted network make of the values."""
@@ -116,7 +119,7 @@ def take_laws(
     if measure is not relative_outputs:
         progress("sensitivity", 2, None)
         relative = sensitivity(network.graph, images, seed)
-    laws = Laws({}, {}, phis, {})
+    laws = Laws({}, {}, phis, {}, product_sources(network.graph))
     for name, own in errors.items():
         currents = [joined(samples[key]) for key in network.senders(name)]
         senders = []

@@ -32,7 +32,6 @@ from spiking_yolo.data.images import Picture
 from spiking_yolo.draw import FigureFormat
 from spiking_yolo.errors import UserError
 from spiking_yolo.graph import forward
-from spiking_yolo.graph.rewrites import product_sources
 from spiking_yolo.io.tables import columns, write_csv
 from spiking_yolo.metrics.energy import accounts
 from spiking_yolo.metrics.rate_distortion import (
@@ -48,10 +47,11 @@ from spiking_yolo.metrics.rate_distortion import (
 from spiking_yolo.observe import Observer
 
 NEAREST = "nearest integer"
-# Operations per MAC between which codes are compared, in multiples of `budget`'s, and the factor
-# from price to price.
+# Operations per MAC between which codes are compared, in multiples of `budget`'s.
 RANGE = (0.25, 0.9)
+# From price to price, and the smallest that is tried.
 RATIO = 2.5
+SMALLEST = 1e-12
 # Accounts of energy whose break-even is drawn.
 ACCOUNTS = ("sram16", "sram32")
 
@@ -120,14 +120,19 @@ class Bound:
     def text(self) -> str:
         """A table of codes, and one of networks, within 100 columns."""
         errors = [network.predicted[1] for network in self.networks]
-        head = ["operations per MAC for the error of", *(n.name for n in self.networks)]
+        head = ["operations per MAC, by error of"]
+        head += [network.name.removeprefix(EQUAL) for network in self.networks]
         codes = dict.fromkeys(row["code"] for row in self.rows)
         rows = [head]
         for code in codes:
             rows.append([code, *(_number(n) for n in self.needed(code, errors))])
         for key in ("entropy_bits", "shannon_bits"):
-            name = f"{NEAREST}: {key.replace('_', ', ')}"
-            rows.append([name, *(_number(n) for n in self.needed(NEAREST, errors, key))])
+            rows.append(
+                [
+                    f"{NEAREST}: {key.replace('_', ', ')}",
+                    *(_number(n) for n in self.needed(NEAREST, errors, key)),
+                ]
+            )
         networks = [["", "digits/MAC", "", "squared error", "", "relative error", ""]]
         networks.append(["network", *(["predicted", "measured"] * 3)])
         for one in self.networks:
@@ -181,12 +186,15 @@ def measure(
         judge = partial(boxes_and_scores, spec=spec)
     laws = take_laws(network, judge, images, seed, progress)
     codes = schemes(neuron.slack)
+    ends = [share * budget(graph, 1.0) for share in RANGE] + list(operations)
     rows = []
-    for k, price in enumerate(prices(laws, codes[EQUAL], budget(graph, 1.0))):
+    for k, price in enumerate(prices(laws, codes[EQUAL], min(ends), max(ends))):
         for name, scheme in codes.items():
             progress("codes", len(rows) + 1, None, f"{name}, price {k + 1}")
             rows.append(_row(name, price, laws, scheme))
-    study = _Study(converted, network, laws, judge, images)
+    with torch.no_grad():
+        outputs = [forward(graph, x) for x in images]
+    study = _Study(network, laws, judge, images, outputs)
     progress("networks", 1, None)
     neurons = converted.neurons
     networks = [study.measured("as it is", laws.converted(network, neurons), neurons)]
@@ -196,26 +204,31 @@ def measure(
         price = _price_of(rows, goal)
         allocations = allocations_at(price, laws, codes[EQUAL])
         neurons = study.neurons(allocations)
-        networks.append(study.measured(f"{EQUAL}, {goal:g}", allocations, neurons))
+        networks.append(study.measured(f"{EQUAL} {goal:g}", allocations, neurons))
         built[goal] = replace(converted, neurons=neurons)
     return Bound(rows, networks, built, _break_even(converted, pictures))
 
 
-def prices(laws: Laws, scheme: Scheme, unit: float) -> list[float]:
-    """Prices at which the operations of a code cover RANGE, from the smallest.
+def prices(laws: Laws, scheme: Scheme, least: float, most: float) -> list[float]:
+    """Prices at which a code takes from `most` to `least` operations per MAC, from the smallest.
 
-    unit: Of the operations.
+    Raises:
+        UserError: It takes fewer at any price.
     """
-    least, most = (unit * share for share in RANGE)
-    price = 1.0
 
     def spent(price: float) -> float:
         return laws.totals(allocations_at(price, laws, scheme))[0]
 
+    price = 1.0
     while spent(price) > most:
         price *= RATIO
     while spent(price) < most:
         price /= RATIO
+        if price < SMALLEST:
+            raise UserError(
+                f"thresholds as fine as can be take fewer than {most:g} operations per MAC: give"
+                " smaller --operations"
+            )
     result = [price]
     while spent(result[-1]) > least:
         result.append(result[-1] * RATIO)
@@ -226,7 +239,8 @@ def allocations_at(price: float, laws: Laws, scheme: Scheme) -> dict[str, Alloca
     """The best codes of all channels at a price."""
     result = {}
     for name, site in laws.sites.items():
-        result[name] = allocate(site, price, scheme.code, scheme.rests, scheme.spatial)
+        rests = () if name in laws.products else scheme.rests
+        result[name] = allocate(site, price, scheme.code, rests, scheme.spatial)
     return result
 
 
@@ -259,21 +273,21 @@ def _price_of(rows: Sequence[Mapping[str, Any]], operations: float) -> float:
 
 @dataclass(frozen=True)
 class _Study:
-    converted: Converted
     network: CompleteNetwork
     laws: Laws
     judge: Measure
     images: Sequence[Tensor]
+    # Of the ANN, by batch.
+    outputs: Sequence[Sequence[Tensor]]
 
     def neurons(self, allocations: Mapping[str, Allocation]) -> dict[str, dict[str, Tensor]]:
-        """Allocations as parameters of neurons. Factors of products can have no value at rest."""
-        products = product_sources(self.network.graph)
+        """Allocations as parameters of neurons."""
         result = {}
         for name, one in allocations.items():
-            own = {"theta": one.theta, "initial": torch.tensor(0.5)}
-            if name not in products:
-                own["rest"] = (one.rest / one.theta * PARTS).round() / PARTS
-            result[name] = own
+            rest = (one.rest / one.theta * PARTS).round() / PARTS
+            result[name] = {"theta": one.theta, "initial": torch.tensor(0.5), "rest": rest}
+            if name in self.laws.products:
+                del result[name]["rest"]
         return result
 
     @torch.no_grad()
@@ -282,8 +296,7 @@ class _Study:
     ) -> Measured:
         """A network, predicted and run."""
         rows = []
-        for x in self.images:
-            ann = forward(self.converted.graph, x)
+        for x, ann in zip(self.images, self.outputs, strict=True):
             outputs, spent = self.network(x, neurons)
             squared = squared_error(self.judge, outputs, ann)
             relative = squared_error(relative_outputs, outputs, ann).sqrt()
