@@ -41,6 +41,7 @@ SLOW = {
     "detector eval": ("eval", *_NET, *PLAIN, "--data", "data.yaml"),
     "detector compare": ("compare", *_NET, *PLAIN, "--data", "data.yaml"),
     "detector analyze": ("analyze", *_NET, *PLAIN, "--data", "photos"),
+    "detector bound": ("bound", *_NET, "--project", "out", "--data", "photos"),
     "detector search": ("search", *_NET, *PLAIN, "--data", "photos", "--budget", "2"),
     "classifier classify": ("classify", *_SET, *PLAIN),
     "training train": (*TRAIN, *_GOES_ON, "--epochs", "1"),

@@ -84,6 +84,7 @@ TOOLS = {
         )
     ),
     "analyze": Tool(("analyze", "--data", "photos", *TINY, *OUT, "--T", "8")),
+    "bound": Tool(("bound", "--data", "photos", *TINY, *OUT, "--operations", "0.5")),
     "benchmark": Tool(
         ("benchmark", "--images", "photos", *TINY, *OUT, "--T", "4", "--repeats", "1", *PARTS)
     ),

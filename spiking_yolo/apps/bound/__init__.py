@@ -61,7 +61,7 @@ def main(options: BoundOptions) -> None:
     converted = load(options, pictures)
     folder = run_directory(options.project, options.name)
     result = measure(converted, pictures, options.operations, options.seed, Bars())
-    print(f"{converted.recipe.name}, {len(pictures)} of {len(listed)} images\n")
+    print(f"{result.title}, {len(pictures)} of {len(listed)} images\n")
     print(result.text())
     result.save(folder, points, options.figures)
     print(f"results saved to {folder}")

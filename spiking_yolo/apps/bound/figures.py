@@ -4,7 +4,7 @@ import csv
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -20,6 +20,8 @@ if TYPE_CHECKING:
     from spiking_yolo.apps.bound.run import Bound
 
 SIZE = (7.2, 3.6)
+# Colour of what codes would need.
+BOUND = "#999999"
 PER_MAC = "digits per MAC"
 # Codes: what a converted network with these thresholds has, the least of all of digits, and others.
 EQUAL, LEAST = "equal slopes", "cheapest digits"
@@ -72,10 +74,14 @@ def draw_error(bound: "Bound", path: Path, also: FigureFormat) -> None:
         for i, code in enumerate(names):
             errors, operations = bound.curve(code)
             axes.plot(operations, errors, color=COLOURS[i], label=f"{code}, predicted")
-        for i, one in enumerate(bound.networks):
-            operations, error, _ = one.measured
-            style = {"color": REFERENCE, "markeredgecolor": "white", "zorder": 3}
-            axes.plot(operations, error, MARKERS[i], label=f"{one.name}, measured", **style)
+        converted, *equal = bound.networks
+        style: dict[str, Any] = {"color": REFERENCE, "markeredgecolor": "white", "zorder": 3}
+        operations, error, _ = converted.measured
+        axes.plot(operations, error, "*", ms=10, label=f"{converted.name}, measured", **style)
+        pairs = sorted(one.measured[:2] for one in equal)
+        x = [operations for operations, _ in pairs]
+        y = [error for _, error in pairs]
+        axes.plot(x, y, "o--", linewidth=1, label=f"{EQUAL}, measured", **style)
         axes.yaxis.set_major_formatter("{x:g}")
         figure.legend(loc="outside right upper", handlelength=1.6)
 
@@ -110,8 +116,8 @@ def _draw_points(axes: "Axes", name: str, group: Sequence[Point], i: int) -> Non
     """A line through the points of one name, with their intervals."""
     x = [point.digits for point in group]
     y = [point.ap50 for point in group]
-    style = {"color": COLOURS[i], "marker": MARKERS[i % len(MARKERS)], "markeredgecolor": "white"}
-    axes.plot(x, y, label=name, **style)
+    style: dict[str, Any] = {"color": COLOURS[i], "markeredgecolor": "white", "zorder": 3}
+    axes.plot(x, y, label=name, marker=MARKERS[i % len(MARKERS)], **style)
     for point in group:
         if point.low is not None and point.high is not None:
             ends = [point.low, point.high]
@@ -129,4 +135,5 @@ def _draw_codes(axes: "Axes", bound: "Bound", equal: Sequence[Point]) -> None:
     accuracy = [point.ap50 for point in equal]
     for code, dashes in zip((LEAST, SPATIAL, ONE_EVENT), DASHES, strict=False):
         x = bound.needed(code, list(of_equal))
-        axes.plot(x, accuracy, color=COLOURS[-1], linestyle=dashes, label=f"bound: {code}")
+        style: dict[str, Any] = {"linewidth": 1.2, "linestyle": dashes, "zorder": 1.5}
+        axes.plot(x, accuracy, color=BOUND, label=f"{code}, predicted", **style)

@@ -93,6 +93,7 @@ class Bound:
     """What codes of the activations need.
 
     Attributes:
+        title: The network's method, and what was changed for it.
         rows: Of every code and price: code, price, operations, squared_error, relative_error, and
             where integers are rounded to the nearest the bits of an entropy code and Shannon's.
         networks: The network as it is, and those with equal slopes.
@@ -100,6 +101,7 @@ class Bound:
         even: Account of energy -> operations per MAC at which SNN and ANN need the same.
     """
 
+    title: str
     rows: list[dict[str, Any]]
     networks: list[Measured]
     converted: dict[float, Converted]
@@ -178,7 +180,7 @@ def measure(
             f"the bound is about digits of complete values, which {recipe.name} does not send: use"
             " --method signed-digits, or leave it out"
         )
-    graph, spec, neuron = converted.graph, converted.spec, recipe.neuron
+    graph, spec, neuron = converted.spiking_graph, converted.spec, recipe.neuron
     images = preprocessed(pictures, spec)
     network = CompleteNetwork(graph, (spec.height, spec.width), neuron.slack, neuron.pool_first)
     judge: Measure = relative_outputs
@@ -206,7 +208,8 @@ def measure(
         neurons = study.neurons(allocations)
         networks.append(study.measured(f"{EQUAL} {goal:g}", allocations, neurons))
         built[goal] = replace(converted, neurons=neurons)
-    return Bound(rows, networks, built, _break_even(converted, pictures))
+    title = ", ".join(filter(None, (recipe.name, recipe.remark)))
+    return Bound(title, rows, networks, built, _break_even(converted, pictures))
 
 
 def prices(laws: Laws, scheme: Scheme, least: float, most: float) -> list[float]:
