@@ -104,13 +104,12 @@ class Site:
 
 
 class Code(Protocol):
-    """A map from values to events.
+    """A map from values to events."""
 
-    Attributes:
-        steps: Thetas to try, in scales.
-    """
-
-    steps: Sequence[float]
+    @property
+    def steps(self) -> Sequence[float]:
+        """Thetas to try, in scales."""
+        ...
 
     def __call__(self, x: Tensor, step: float) -> tuple[Tensor, Tensor]:
         """What a receiver sees of x, and how many events that takes; both lengths in thetas.

@@ -1,6 +1,7 @@
 """The figures of the bound, and the measured accuracies in one of them."""
 
 import csv
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -30,13 +31,15 @@ SPATIAL, ONE_EVENT = "neighbours' differences", "one event per value"
 
 @dataclass(frozen=True)
 class Point:
-    """A measured accuracy in percent with its interval; digits per MAC, None of a level."""
+    """A measured accuracy in percent with its interval, at digits per MAC; nan where the file has
+    none.
+    """
 
     name: str
-    digits: float | None
+    digits: float
     ap50: float
-    low: float | None
-    high: float | None
+    low: float
+    high: float
 
 
 def read_points(path: Path) -> list[Point]:
@@ -50,9 +53,8 @@ def read_points(path: Path) -> list[Point]:
             rows = list(csv.DictReader(file))
         points = []
         for row in rows:
-            numbers = [float(row[key]) if row[key] else None for key in ("digits", "low", "high")]
-            digits, low, high = numbers
-            points.append(Point(row["name"], digits, float(row["ap50"]), low, high))
+            numbers = [float(row[key] or "nan") for key in ("digits", "ap50", "low", "high")]
+            points.append(Point(row["name"], *numbers))
     except (KeyError, OSError, TypeError, ValueError) as error:
         raise UserError(
             f"--points {path} is not a csv file with the columns name, digits, ap50, low, high"
@@ -93,7 +95,7 @@ def draw_accuracy(bound: "Bound", points: Sequence[Point], path: Path, also: Fig
     groups: dict[str, list[Point]] = {}
     levels = []
     for point in points:
-        if point.digits is None:
+        if math.isnan(point.digits):
             levels.append(point)
         else:
             groups.setdefault(point.name, []).append(point)
@@ -103,7 +105,7 @@ def draw_accuracy(bound: "Bound", points: Sequence[Point], path: Path, also: Fig
         for level in levels:
             axes.axhline(level.ap50, color=REFERENCE, linewidth=1.1, label=level.name)
         for i, (name, group) in enumerate(groups.items()):
-            _draw_points(axes, name, sorted(group, key=lambda p: p.digits or 0), i)
+            _draw_points(axes, name, sorted(group, key=lambda point: point.digits), i)
         if EQUAL in groups:
             _draw_codes(axes, bound, groups[EQUAL])
         for i, (account, operations) in enumerate(bound.even.items()):
@@ -119,16 +121,15 @@ def _draw_points(axes: "Axes", name: str, group: Sequence[Point], i: int) -> Non
     style: dict[str, Any] = {"color": COLOURS[i], "markeredgecolor": "white", "zorder": 3}
     axes.plot(x, y, label=name, marker=MARKERS[i % len(MARKERS)], **style)
     for point in group:
-        if point.low is not None and point.high is not None:
-            ends = [point.low, point.high]
-            axes.plot([point.digits] * 2, ends, color=COLOURS[i], linewidth=0.8, alpha=0.6)
+        ends = [point.low, point.high]
+        axes.plot([point.digits] * 2, ends, color=COLOURS[i], linewidth=0.8, alpha=0.6)
 
 
 def _draw_codes(axes: "Axes", bound: "Bound", equal: Sequence[Point]) -> None:
     """Where other codes reach the accuracy of networks with equal slopes: at the operations that
     they need for the same predicted error.
     """
-    equal = sorted(equal, key=lambda point: point.digits or 0)
+    equal = sorted(equal, key=lambda point: point.digits)
     digits = np.array([point.digits for point in equal])
     errors, operations = bound.curve(EQUAL)
     of_equal = np.exp(np.interp(np.log(digits), np.log(operations[::-1]), np.log(errors[::-1])))
