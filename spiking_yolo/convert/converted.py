@@ -3,7 +3,6 @@
 import warnings
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
-from functools import cached_property
 from pathlib import Path
 from typing import Self
 
@@ -51,7 +50,7 @@ class Converted:
     provenance: Mapping[str, str]
     weights: Mapping[str, Tensor] = field(default_factory=dict)
 
-    @cached_property
+    @property
     def spiking_graph(self) -> Graph:
         """The network that is simulated: the ANN, or the ANN with the tuned weights."""
         if not self.weights:
