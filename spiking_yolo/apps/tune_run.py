@@ -4,17 +4,21 @@ import hashlib
 import time
 import warnings
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import torch
 
+from spiking_yolo.apps.bound.run import equal_slopes
 from spiking_yolo.apps.tune import TuneOptions
 from spiking_yolo.convert.calibration_file import CalibrationResult, destination
 from spiking_yolo.convert.load import load_calibration, load_statistics
 from spiking_yolo.convert.methods import DEFAULT, TUNED, get_recipe
 from spiking_yolo.convert.statistics import preprocessed
+from spiking_yolo.convert.thresholds import NeuronParameters
+from spiking_yolo.convert.train_thresholds import budget
 from spiking_yolo.convert.tune_weights import LOWEST, Row, Tuned, Tuning
 from spiking_yolo.convert.weight_bits import stored_weights
 from spiking_yolo.data.detection import spread
@@ -29,12 +33,15 @@ from spiking_yolo.io.json import json_text, write_json
 from spiking_yolo.io.tables import write_csv
 from spiking_yolo.models.load import Ann
 from spiking_yolo.options import Progress, command_line, load_ann, silent, study_folder, versions
+from spiking_yolo.recipe import Recipe
 from spiking_yolo.snn.plan import fast_bf16
 
 # Fewest pictures from which a network can learn anything that holds for others.
 FEWEST = 32
 # Pictures of a step of a detector.
 BATCH = 4
+# Pictures from which the laws of activations are taken, at most.
+LAWS = 24
 # Files of a run: its checkpoint, the figures of its steps, and what it came to.
 STATE, CURVE, CARD = "state.pt", "curve.csv", "card.json"
 
@@ -104,7 +111,7 @@ def tune(
         ann.graph,
         ann.spec,
         recipe,
-        start.neurons,
+        {"the default": start.neurons, **_equal_slopes(ann, recipe, folders, progress)},
         preprocessed(held_back, ann.spec),
         where,
         options.bf16 == "on" or (options.bf16 == "auto" and _fast_bf16(where)),
@@ -116,6 +123,7 @@ def tune(
         "pictures": _fingerprint(folders),
         **{name: getattr(options, name) for name in ("batch", "hold_back", "lr", "seed")},
     }
+    say(f"starting from {tuning.start}, scaled to {tuning.goal:g} operations per MAC")
     run = _Run(options, folder, tuning, pictures, job, progress, say)
     run.train(resume=options.resume is not None)
     result = run.result()
@@ -133,6 +141,7 @@ def tune(
         "weights_sha256": ann.sha256,
         "operations": result.operations,
         "error": result.error,
+        "start": tuning.start,
         "step": result.step,
         "steps": recipe.calibration.steps,
         "images": len(names),
@@ -174,6 +183,24 @@ def _pictures(options: TuneOptions, ann: Ann) -> tuple[list[list[Picture]], list
         held_back += chosen
         folders[k] = [picture for picture in pictures if picture not in chosen]
     return [pictures for pictures in folders if pictures], held_back
+
+
+def _equal_slopes(
+    ann: Ann, recipe: Recipe, folders: Sequence[Sequence[Picture]], progress: Progress
+) -> dict[str, NeuronParameters]:
+    """Neurons with equal slopes at the goal, from some pictures of each folder; nothing where the
+    network cannot take so many operations.
+    """
+    pictures: list[Picture] = []
+    for part in folders:
+        chosen = spread(part, LAWS // len(folders))
+        pictures += [picture for picture in chosen if _readable(picture)]
+    images = preprocessed(pictures, ann.spec)
+    goal = budget(ann.graph, recipe.calibration.operations)
+    with suppress(UserError):
+        neurons = equal_slopes(ann.graph, ann.spec, recipe, images, goal, 0, progress)
+        return {"equal slopes": neurons}
+    return {}
 
 
 def _readable(picture: Picture) -> bool:
@@ -328,7 +355,6 @@ class _Run:
 WORDS = {"recipe": "--set", "pictures": "--images", "hold_back": "--hold-back"}
 COLUMNS = (
     "step",
-    "allowed",
     "operations",
     "error",
     "held_back_operations",

@@ -576,8 +576,7 @@ def signed_digits_tuned() -> Recipe:
     return replace(
         digits,
         name=TUNED,
-        neuron=replace(digits.neuron, slack=0.25),
-        calibration=replace(digits.calibration, operations=0.42, steps=2000, weights=True),
+        calibration=replace(digits.calibration, operations=0.41, steps=1600, weights=True),
     )
 
 

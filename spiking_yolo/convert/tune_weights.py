@@ -1,9 +1,9 @@
 """Training of the weights together with the neurons, without labels.
 
-The spiking network learns to answer as the ANN does on pictures that nobody has annotated, while
-the operations that it may take shrink from those of the default method to the goal. Rounding passes
-gradients on (the straight-through estimator, see differentiable.py), as in quantisation-aware
-distillation (Polino et al. 2018). Kernels are rounded to 8 bits throughout, as a chip holds them.
+The spiking network learns to answer as the ANN does, on pictures that nobody has annotated, with
+the operations of the goal. Rounding passes gradients on (the straight-through estimator, see
+differentiable.py), as in quantisation-aware distillation (Polino et al. 2018). Kernels are rounded
+to 8 bits throughout, as a chip holds them.
 """
 
 import math
@@ -39,15 +39,15 @@ from spiking_yolo.recipe import Recipe
 from spiking_yolo.snn.layout import channels_last
 
 # Learning rates of log theta, and of what is counted in thetas.
-NEURON_RATES = (0.02, 0.012)
+NEURON_RATES = (0.01, 0.006)
 # Of kernels, in units of the root mean square of an output channel.
 KERNEL_RATE = 1e-3
-# Share of the steps in which the learning rate rises, and in which the operations fall.
-WARMUP, ANNEALING = 0.03, 0.4
+# Share of the steps in which the learning rate rises.
+WARMUP = 0.03
 # How much of a picture's error a percent of operations is worth, where states are compared.
 ELASTICITY = 1.3
 # Steps between comparisons of the state on held-back pictures.
-EVERY = 50
+EVERY = 100
 # No network was ever tuned to fewer operations per MAC with a result that was of use.
 LOWEST = 0.2
 # Smallest loss of each kind that is told from 0.
@@ -131,7 +131,8 @@ class Tuning:
         ann: The network to imitate.
         spec: Its interface.
         recipe: Whose calibration gives goal and steps, and whether weights move.
-        start: Parameters of the neurons to start from, such as those of the default method.
+        starts: Parameters of the neurons, by where they come from. Scaled to the goal, those with
+            the smallest error on the held-back pictures are what training starts from.
         held_back: Batches of pictures that are not trained on, on which states are compared.
         device: To train on.
         bf16: Whether layers with weights are computed in bfloat16.
@@ -140,7 +141,8 @@ class Tuning:
     Attributes:
         steps: Number of steps that are done.
         rows: Figures, means of EVERY steps each.
-        best: The best state that has met the goal; None before the first.
+        best: The best state so far; None before the first comparison.
+        start: Where the parameters come from that training started from.
     """
 
     def __init__(
@@ -148,7 +150,7 @@ class Tuning:
         ann: Graph,
         spec: Spec,
         recipe: Recipe,
-        start: NeuronParameters,
+        starts: Mapping[str, NeuronParameters],
         held_back: Sequence[Tensor],
         device: torch.device | str = "cpu",
         bf16: bool = False,
@@ -162,15 +164,9 @@ class Tuning:
         self.bf16 = bf16
         self.held_back = [x.to(device) for x in held_back]
         self.answers = [self._answer(x) for x in self.held_back]
-        least = {name: own["theta"] / FINEST for name, own in start.items() if "theta" in own}
-        size = (spec.height, spec.width)
-        neuron = recipe.neuron
-        least = {name: theta.to(device) for name, theta in least.items()}
-        start = {name: {k: v.to(device) for k, v in own.items()} for name, own in start.items()}
-        self.network = CompleteNetwork(self.ann, size, neuron.slack, neuron.pool_first, least)
-        costs = {name: cost.to(device) for name, cost in self.network.costs.items()}
-        self.network.costs = costs
-        self.neurons = TrainableNeurons(self.network, start, self.answers[0])
+        self.network = self._network(recipe, starts)
+        self.start, values = self._nearest(starts)
+        self.neurons = TrainableNeurons(self.network, values, self.answers[0])
         self.kernels = TrainableKernels(self.network.graph) if self.calibration.weights else None
         self.adam = torch.optim.Adam(self._groups(rate), betas=(0.9, 0.99))
         self.rates = [group["lr"] for group in self.adam.param_groups]
@@ -178,8 +174,34 @@ class Tuning:
         self.steps = 0
         self.rows: list[Row] = []
         self.best: Tuned | None = None
-        self.first = self._measured(*self._state())[1]
         self._sums: Row = {}
+
+    def _network(self, recipe: Recipe, starts: Mapping[str, NeuronParameters]) -> CompleteNetwork:
+        least: dict[str, Tensor] = {}
+        for neurons in starts.values():
+            for name, own in neurons.items():
+                if "theta" in own:
+                    finest = own["theta"].to(self.device) / FINEST
+                    least[name] = torch.minimum(least.get(name, finest), finest)
+        size = (self.spec.height, self.spec.width)
+        neuron = recipe.neuron
+        network = CompleteNetwork(self.ann, size, neuron.slack, neuron.pool_first, least)
+        network.costs = {name: cost.to(self.device) for name, cost in network.costs.items()}
+        return network
+
+    def _nearest(self, starts: Mapping[str, NeuronParameters]) -> tuple[str, Values]:
+        """The start of the smallest error at the goal, and its name."""
+        scaled: dict[str, Values] = {}
+        errors: dict[str, float] = {}
+        for origin, neurons in starts.items():
+            values: dict[str, dict[str, Tensor]] = {}
+            for name, own in neurons.items():
+                values[name] = {key: value.to(self.device) for key, value in own.items()}
+            scaled[origin] = scaled_to(self.goal, self.network, values, self.held_back)
+            measured = self._measured(scaled[origin], self.network.graph.tensors)
+            errors[origin] = self._score(*measured)
+        best = min(errors, key=lambda origin: errors[origin])
+        return best, scaled[best]
 
     def _groups(self, rate: float) -> list[dict[str, Any]]:
         tensors = self.neurons.tensors()
@@ -205,11 +227,6 @@ class Tuning:
         thetas = {name: values[name]["theta"].detach() for name in self.network.sites}
         return values, self.kernels.values(thetas)
 
-    def operations_allowed(self) -> float:
-        """Per MAC, in the next step: from those at the start down to the goal."""
-        done = min(1.0, self.steps / (ANNEALING * self.calibration.steps))
-        return max(self.goal, self.first + (self.goal - self.first) * done)
-
     def step(self, x: Tensor) -> None:
         """Train on pictures [N, C, H, W].
 
@@ -217,12 +234,11 @@ class Tuning:
             FloatingPointError: The loss is not finite.
         """
         self._set_rates()
-        allowed = self.operations_allowed()
         expected = self._answer(x)
         values, tensors = self._state()
         with torch.autocast(x.device.type, torch.bfloat16, enabled=self.bf16):
             outputs, spent = self.network.with_tensors(tensors)(x, values)
-        ratio = spent.mean() / allowed
+        ratio = spent.mean() / self.goal
         error = answer_error(outputs, expected, self.spec)
         loss = error + self.multiplier * ratio**4 / 4
         if not torch.isfinite(loss):
@@ -232,7 +248,7 @@ class Tuning:
         self.adam.step()
         self.multiplier *= max(ratio.item(), 0.5) ** GAIN
         self.steps += 1
-        self._record(allowed=allowed, operations=spent.mean().item(), error=error.item())
+        self._record(operations=spent.mean().item(), error=error.item())
 
     def _set_rates(self) -> None:
         """Learning rates of this step: a linear rise, then half a cosine down to 3 %."""
@@ -253,8 +269,7 @@ class Tuning:
         row = {"step": float(self.steps)}
         row |= {name: value / count for name, value in self._sums.items()}
         self._sums = {}
-        if last or self.operations_allowed() == self.goal:
-            row |= self._compared()
+        row |= self._compared()
         self.rows.append(row)
 
     def _compared(self) -> Row:
@@ -271,8 +286,8 @@ class Tuning:
         return {"held_back_error": error, "held_back_operations": operations}
 
     def _score(self, error: float, operations: float) -> float:
-        """What makes a state good: a small error for the operations that it takes."""
-        return error + ELASTICITY * max(0.0, math.log(operations / self.goal))
+        """The error that the state would have at the goal, to which `result` scales it."""
+        return error + ELASTICITY * math.log(operations / self.goal)
 
     @torch.no_grad()
     def _measured(self, values: Values, tensors: Mapping[str, Tensor]) -> tuple[float, float]:
@@ -314,7 +329,7 @@ class Tuning:
             "adam": self.adam.state_dict(),
             "best": None if self.best is None else vars(self.best),
         }
-        for name in ("multiplier", "steps", "rows", "first", "_sums"):
+        for name in ("multiplier", "steps", "rows", "_sums"):
             state[name] = getattr(self, name)
         return state
 
@@ -325,7 +340,7 @@ class Tuning:
         for parameter, value in zip(parameters, state["trained"], strict=True):
             parameter.copy_(value)
         self.adam.load_state_dict(state["adam"])
-        for name in ("multiplier", "steps", "rows", "first", "_sums"):
+        for name in ("multiplier", "steps", "rows", "_sums"):
             setattr(self, name, state[name])
         self.best = None if state["best"] is None else Tuned(**state["best"])
 

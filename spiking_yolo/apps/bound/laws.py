@@ -16,6 +16,7 @@ from spiking_yolo.convert.sensitivity import (
     relative_outputs,
     sensitivity,
 )
+from spiking_yolo.convert.thresholds import PARTS
 from spiking_yolo.graph import OPS, Activation, Node, forward
 from spiking_yolo.graph.rewrites import product_sources
 from spiking_yolo.metrics.rate_distortion import Allocation, Sender, Site
@@ -65,6 +66,16 @@ class Laws:
             distortion = errors[0].square().mean(0)
             mean = errors[0].mean(0)
             result[name] = Allocation(theta, rest * theta, distortion, operations, mean)
+        return result
+
+    def neurons(self, allocations: Mapping[str, Allocation]) -> dict[str, dict[str, Tensor]]:
+        """Allocations as parameters of neurons."""
+        result = {}
+        for name, one in allocations.items():
+            rest = (one.rest / one.theta * PARTS).round() / PARTS
+            result[name] = {"theta": one.theta, "initial": torch.tensor(0.5), "rest": rest}
+            if name in self.products:
+                del result[name]["rest"]
         return result
 
     def totals(self, allocations: Mapping[str, Allocation]) -> tuple[float, float, float]:

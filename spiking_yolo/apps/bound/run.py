@@ -26,12 +26,12 @@ from spiking_yolo.convert.converted import Converted
 from spiking_yolo.convert.differentiable import CompleteNetwork, Values
 from spiking_yolo.convert.sensitivity import Measure, boxes_and_scores, relative_outputs
 from spiking_yolo.convert.statistics import preprocessed
-from spiking_yolo.convert.thresholds import PARTS
+from spiking_yolo.convert.thresholds import NeuronParameters
 from spiking_yolo.convert.train_thresholds import budget
 from spiking_yolo.data.images import Picture
 from spiking_yolo.draw import FigureFormat
 from spiking_yolo.errors import UserError
-from spiking_yolo.graph import forward
+from spiking_yolo.graph import Graph, forward
 from spiking_yolo.io.tables import columns, write_csv
 from spiking_yolo.metrics.energy import accounts
 from spiking_yolo.metrics.rate_distortion import (
@@ -44,7 +44,9 @@ from spiking_yolo.metrics.rate_distortion import (
     allocate,
     bits,
 )
+from spiking_yolo.models.spec import Spec
 from spiking_yolo.observe import Observer
+from spiking_yolo.recipe import Recipe
 
 NEAREST = "nearest integer"
 # Operations per MAC between which codes are compared, in multiples of `budget`'s.
@@ -183,9 +185,7 @@ def measure(
     graph, spec, neuron = converted.spiking_graph, converted.spec, recipe.neuron
     images = preprocessed(pictures, spec)
     network = CompleteNetwork(graph, (spec.height, spec.width), neuron.slack, neuron.pool_first)
-    judge: Measure = relative_outputs
-    if spec.task == "detect":
-        judge = partial(boxes_and_scores, spec=spec)
+    judge = measure_of(spec)
     laws = take_laws(network, judge, images, seed, progress)
     codes = schemes(neuron.slack)
     ends = [share * budget(graph, 1.0) for share in RANGE] + list(operations)
@@ -205,11 +205,45 @@ def measure(
         progress("networks", len(networks) + 1, None)
         price = _price_of(rows, goal)
         allocations = allocations_at(price, laws, codes[EQUAL])
-        neurons = study.neurons(allocations)
+        neurons = laws.neurons(allocations)
         networks.append(study.measured(f"{EQUAL} {goal:g}", allocations, neurons))
         built[goal] = replace(converted, neurons=neurons)
     title = ", ".join(filter(None, (recipe.name, recipe.remark)))
     return Bound(title, rows, networks, built, _break_even(converted, pictures))
+
+
+@torch.no_grad()
+def equal_slopes(
+    graph: Graph,
+    spec: Spec,
+    recipe: Recipe,
+    images: Sequence[Tensor],
+    operations: float,
+    seed: int,
+    progress: Callable[..., Any],
+) -> NeuronParameters:
+    """Parameters of neurons with equal slopes that take so many operations per MAC, as predicted.
+
+    Args:
+        images: Batches, [N, C, H, W]; laws and sensitivities are taken from them.
+
+    Raises:
+        UserError: The network cannot take so many.
+    """
+    neuron = recipe.neuron
+    network = CompleteNetwork(graph, (spec.height, spec.width), neuron.slack, neuron.pool_first)
+    laws = take_laws(network, measure_of(spec), images, seed, progress)
+    scheme = schemes(neuron.slack)[EQUAL]
+    rows = []
+    for price in prices(laws, scheme, operations, operations):
+        progress("equal slopes", len(rows) + 1, None)
+        rows.append(_row(EQUAL, price, laws, scheme))
+    return laws.neurons(allocations_at(_price_of(rows, operations), laws, scheme))
+
+
+def measure_of(spec: Spec) -> Measure:
+    """What errors of a network's outputs are measured in."""
+    return partial(boxes_and_scores, spec=spec) if spec.task == "detect" else relative_outputs
 
 
 def prices(laws: Laws, scheme: Scheme, least: float, most: float) -> list[float]:
@@ -282,16 +316,6 @@ class _Study:
     images: Sequence[Tensor]
     # Of the ANN, by batch.
     outputs: Sequence[Sequence[Tensor]]
-
-    def neurons(self, allocations: Mapping[str, Allocation]) -> dict[str, dict[str, Tensor]]:
-        """Allocations as parameters of neurons."""
-        result = {}
-        for name, one in allocations.items():
-            rest = (one.rest / one.theta * PARTS).round() / PARTS
-            result[name] = {"theta": one.theta, "initial": torch.tensor(0.5), "rest": rest}
-            if name in self.laws.products:
-                del result[name]["rest"]
-        return result
 
     @torch.no_grad()
     def measured(
