@@ -138,7 +138,12 @@ class CalibrationResult:
 
 
 def _learns(recipe: Recipe) -> Any:
-    """The settings that decide what a recipe learns."""
+    """The settings that decide what a recipe learns.
+
+    How long weights were tuned is a fact about a file, and not a choice of those who use it.
+    """
+    if recipe.name == TUNED:
+        return recipe.threshold.rule, replace(recipe.calibration, steps=1)
     if recipe.by_gradient:
         return recipe.threshold.rule, recipe.calibration
     return replace(recipe, readout=Readout())
@@ -183,6 +188,8 @@ def calibration_path(weights: Path, imgsz: Size, recipe: Recipe) -> Path:
     method = METHODS.get(recipe.name)
     changes = ""
     for key, value in (recipe.changes(method.recipe) if method else {}).items():
+        if recipe.name == TUNED and key == "calibration.steps":
+            continue
         if not recipe.by_gradient or key.startswith(("calibration.", "threshold.rule")):
             text = f"{value:g}" if isinstance(value, float) else str(value)
             changes += f".{key}={text}"

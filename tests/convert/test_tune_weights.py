@@ -18,7 +18,6 @@ from spiking_yolo.convert.train_thresholds import (
     scaled_to,
 )
 from spiking_yolo.convert.tune_weights import (
-    ANNEALING,
     TrainableKernels,
     Tuning,
     answer_error,
@@ -63,7 +62,7 @@ def tuning(
         {"calibration.steps": steps, "calibration.operations": operations, **settings}
     )
     held_back = list(images(16, seed=9).split(4))
-    return Tuning(converted.graph, CLASSES, recipe, converted.neurons, held_back)
+    return Tuning(converted.graph, CLASSES, recipe, {"default": converted.neurons}, held_back)
 
 
 def run(tuning: Tuning, steps: int) -> None:
@@ -117,17 +116,28 @@ def test_kernels_are_on_the_grid_of_eight_bits_and_pass_gradients():
         torch.testing.assert_close(gradient.flatten(1).amin(1), rms)
 
 
-def test_operations_are_annealed_to_the_goal():
-    t = tuning(steps=10)
-    assert t.operations_allowed() == pytest.approx(t.first)
-    t.steps = round(ANNEALING * 10 / 2)
-    assert t.operations_allowed() == pytest.approx((t.first + t.goal) / 2)
-    t.steps = 9
-    assert t.operations_allowed() == t.goal
+def test_starts_from_the_nearest():
+    """Of two starts, scaled to the same operations: one of them has every theta equal."""
+    converted = started(Pooled)
+    equal = {}
+    for name, own in converted.neurons.items():
+        equal[name] = dict(own)
+        if "theta" in own:
+            equal[name]["theta"] = torch.full_like(own["theta"], 0.3)
+    recipe = get_recipe(TUNED)
+    held_back = [images(8, seed=9)]
+    starts = {"equal": equal, "default": converted.neurons}
+    t = Tuning(converted.graph, CLASSES, recipe, starts, held_back)
+    errors = {}
+    for name, neurons in starts.items():
+        scaled = scaled_to(t.goal, t.network, neurons, held_back)
+        errors[name] = t._measured(scaled, t.network.graph.tensors)
+    assert t.start == min(errors, key=lambda name: errors[name][0])
+    assert all(spent == pytest.approx(t.goal, rel=0.02) for _, spent in errors.values())
 
 
 def test_weights_lower_the_error_at_the_same_operations():
-    """The start, scaled to the goal, is worse than neurons that are tuned, and these than both."""
+    """Both move, or neurons alone, or nothing: the first is nearest."""
     model = make(Wide)
     with torch.no_grad():
         for parameter in model.parameters():
@@ -136,15 +146,15 @@ def test_weights_lower_the_error_at_the_same_operations():
     converted = spiking(model, images(8), get_recipe(DEFAULT), {"calibration.steps": 20})
     errors: dict[bool, float] = {}
     for weights in (True, False):
-        t = tuning(60, 0.4, converted, **{"calibration.weights": weights})
+        t = tuning(150, 0.4, converted, **{"calibration.weights": weights})
         start = scaled_to(0.4, t.network, converted.neurons, t.held_back)
         scaled, _ = t._measured(start, t.network.graph.tensors)
-        run(t, 60)
+        run(t, 150)
         result = t.result()
         assert result.operations == pytest.approx(0.4, rel=0.02)
         assert bool(result.weights) == weights
         errors[weights] = result.error
-    assert errors[True] < errors[False] - 0.05 < scaled - 0.05
+    assert errors[True] < min(errors[False], scaled) - 0.1
 
 
 def test_the_result_is_the_best_state_and_measured_as_simulated(
@@ -154,9 +164,12 @@ def test_the_result_is_the_best_state_and_measured_as_simulated(
     monkeypatch.setattr(tune_weights, "EVERY", 10)
     t = tuning(20)
     run(t, 20)
-    compared = [row for row in t.rows if "held_back_error" in row]
-    assert [row["step"] for row in t.rows] == [10, 20] and compared
+    assert [row["step"] for row in t.rows] == [10, 20]
+    best = min(
+        t.rows, key=lambda row: t._score(row["held_back_error"], row["held_back_operations"])
+    )
     result = t.result()
+    assert result.step == best["step"]
     tensors = {**t.ann.tensors, **result.weights}
     network = CompleteNetwork(replace(t.ann, tensors=tensors), (8, 8), t.network.slack)
     x = torch.cat(t.held_back)
