@@ -219,7 +219,7 @@ class Tuning:
         with torch.no_grad(), torch.autocast(x.device.type, torch.bfloat16, enabled=self.bf16):
             return [y.to(x.dtype) for y in forward(self.ann, channels_last(x))]
 
-    def _state(self) -> tuple[Values, dict[str, Tensor]]:
+    def _state(self) -> tuple[Values, Mapping[str, Tensor]]:
         """The values of the neurons, and all tensors of the graph."""
         values = self.neurons.values()
         if self.kernels is None:

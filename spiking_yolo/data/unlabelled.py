@@ -92,8 +92,8 @@ class RandomPictures:
     def _read(self, rng: np.random.Generator) -> np.ndarray:
         """A random picture that can be read."""
         for _ in range(PATIENCE):
-            folder = self.folders[rng.integers(len(self.folders))]
-            picture = folder[rng.integers(len(folder))]
+            folder = self.folders[int(rng.integers(len(self.folders)))]
+            picture = folder[int(rng.integers(len(folder)))]
             if picture.name in self.unreadable:
                 continue
             try:

@@ -2,6 +2,7 @@
 
 import json
 import os
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -42,6 +43,8 @@ _HEADER: tuple[str, ...] = (
     *("name", "input", "ANN", "T=1", "minus ANN", "digits", "T=8", "digits"),
     *("measured on", "--set", "activations", "file", "licence", "source"),
 )
+
+_TUNED_HEADER = ("name", "ANN", "T=1", "minus ANN", "digits", "measured on", "--set")
 
 
 def located(weights: str | Path) -> Path:
@@ -107,8 +110,17 @@ def measurements() -> list[dict[str, Any]]:
     return _CONTENT["measured"]
 
 
+def tuned_measurements() -> list[dict[str, Any]]:
+    """What networks achieve whose weights were tuned without labels, as `measurements` has it.
+
+    `ann_map` and `snn_map` are AP50-95 where that was measured. docs/results/tuned.md has the
+    commands.
+    """
+    return _CONTENT["tuned"]
+
+
 def zoo_text() -> str:
-    """The table of `spiking-yolo zoo`."""
+    """The tables of `spiking-yolo zoo`."""
     rows = [_HEADER]
     for network in ZOO:
         file = network.file if network.shipped else f"{network.file} (not shipped)"
@@ -134,9 +146,29 @@ def zoo_text() -> str:
                     network.source,
                 )
             )
+    tuned = [_TUNED_HEADER]
+    for row in tuned_measurements():
+        low, high = row["interval"]
+        tuned.append(
+            (
+                row["name"],
+                f"{row['ann']:.1f}",
+                f"{row['snn']:.1f}",
+                f"[{low:.1f}, {high:.1f}]",
+                f"{row['digits']:.3g}",
+                row["on"],
+                row.get("set", "-"),
+            )
+        )
+    title = "weights tuned without labels: --method signed-digits-tuned"
+    return "\n".join([*_aligned(rows), "", title, *_aligned(tuned), "", *_CONTENT["notes"]])
+
+
+def _aligned(rows: Sequence[Sequence[str]]) -> list[str]:
+    """A line per row, in columns."""
     widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
     lines: list[str] = []
     for cells in rows:
         padded = [cell.ljust(width) for cell, width in zip(cells, widths, strict=True)]
         lines.append("  ".join(padded).rstrip())
-    return "\n".join([*lines, "", *_CONTENT["notes"]])
+    return lines

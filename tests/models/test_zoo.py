@@ -9,13 +9,13 @@ from helpers.tiny import run_tool
 
 from spiking_yolo.cli.main import call
 from spiking_yolo.convert.load import load_calibration, load_statistics
-from spiking_yolo.convert.methods import DEFAULT, get_recipe
+from spiking_yolo.convert.methods import DEFAULT, TUNED, get_recipe
 from spiking_yolo.errors import UserError
 from spiking_yolo.io.assets import weights_folder
 from spiking_yolo.io.names import size_name
 from spiking_yolo.models import zoo
 from spiking_yolo.models.load import load_ann
-from spiking_yolo.models.zoo import ZOO, located, measurements
+from spiking_yolo.models.zoo import ZOO, located, measurements, tuned_measurements
 
 ROOT = Path(__file__).parents[2]
 
@@ -63,7 +63,7 @@ def test_one_that_is_not_installed_says_how_to_get_it(
 
 def test_the_table_has_a_row_each_and_says_what_the_figures_are(capsys: Any):
     assert call(["zoo"]) == 0
-    table, notes = capsys.readouterr().out.split("\n\n")
+    table, tuned, notes = capsys.readouterr().out.split("\n\n")
     header, *rows = table.splitlines()
     assert header.split()[:4] == ["name", "input", "ANN", "T=1"]
     assert list(dict.fromkeys(row.split()[0] for row in rows)) == [network.name for network in ZOO]
@@ -73,6 +73,23 @@ def test_the_table_has_a_row_each_and_says_what_the_figures_are(capsys: Any):
         r"^yolov3-tiny +416 .* 0\.91 .* n = 49 +calibration\.operations=0\.9 ", table, re.M
     )
     assert "AP50" in notes and "docs/results" in notes
+    title, header, *rows = tuned.splitlines()
+    assert "weights tuned without labels" in title and header.split()[:3] == ["name", "ANN", "T=1"]
+    assert len(rows) == len(tuned_measurements())
+
+
+@pytest.mark.parametrize(
+    "own", tuned_measurements(), ids=lambda own: f"{own['name']} {own['digits']}"
+)
+def test_tuned_networks_ship_and_their_figures_are_in_the_documentation(own: Any):
+    """A row of the page with name, digits, AP50 and the interval; and the file that it is of."""
+    settings = dict(setting.split("=") for setting in own.get("set", "").split())
+    ann, recipe = load_ann(own["name"]), get_recipe(TUNED).with_settings(settings)
+    assert load_calibration(ann, recipe).weights
+    page = (ROOT / "docs" / "results" / "tuned.md").read_text()
+    interval = "[{}, {}]".format(*own["interval"])
+    figures = [f"{own['digits']:.3g}", f"{own['snn']:.1f}", interval]
+    assert any(all(text in line for text in figures) for line in page.splitlines()), figures
 
 
 def test_every_shipped_network_was_measured_and_the_figures_are_in_the_documentation():
