@@ -141,7 +141,9 @@ def test_no_code_that_is_tried_is_below_the_bounds(
 
 
 @pytest.mark.parametrize(
-    "code", [Rounding(), Rounding(0.15), CheapestDigits(), OneEvent()], ids=repr
+    "code",
+    [Rounding(), Rounding(0.15), CheapestDigits(), OneEvent()],
+    ids=["nearest", "slack", "cheapest", "one event"],
 )
 def test_a_higher_price_buys_fewer_operations(code: Code):
     x = torch.randn(512, 4, generator=torch.Generator().manual_seed(0)).relu()
