@@ -12,8 +12,8 @@ nearer to the ANN at the goal.
 
 The result is the calibration file of the method signed-digits-tuned, with kernels of 8 bits, where
 every verb finds it: detect --method signed-digits-tuned. Tables that show it say "weights tuned
-without labels", and compare with the original ANN. PROJECT/NAME gets curve.csv and curve.png (error
-and operations, also on pictures that are held back) and card.json; --resume goes on after an
+without labels", and compare with the original ANN. PROJECT/NAME gets card.json, curve.csv, and
+error.png and operations.png, also of pictures that are held back; --resume goes on after an
 interruption, with the same result. --set calibration.weights=false tunes the neurons alone.
 """
 
