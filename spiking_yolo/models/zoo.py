@@ -44,7 +44,15 @@ _HEADER: tuple[str, ...] = (
     *("measured on", "--set", "activations", "file", "licence", "source"),
 )
 
-_TUNED_HEADER = ("name", "ANN", "T=1", "minus ANN", "digits", "measured on", "--set")
+_TUNED_HEADER: tuple[str, ...] = (
+    "name",
+    "ANN",
+    "T=1",
+    "minus ANN",
+    "digits",
+    "measured on",
+    "--set",
+)
 
 
 def located(weights: str | Path) -> Path:
