@@ -3,6 +3,7 @@
 The options of a verb are a frozen dataclass that inherits the groups it needs:
 
     network   WeightsOptions < ConversionOptions < MethodOptions or MethodsOptions; ComputeOptions
+    learning  WeightsOptions < LearningOptions
     boxes     DetectionOptions
     images    LimitOptions
     output    OutputOptions < ResumableOptions
@@ -23,7 +24,7 @@ from spiking_yolo import __version__
 from spiking_yolo.convert.methods import DEFAULT, get_recipe, list_methods
 from spiking_yolo.decode import DetectionOptions as DetectionOptions
 from spiking_yolo.errors import UserError
-from spiking_yolo.io.assets import MODULE, default_weights
+from spiking_yolo.io.assets import MODULE, default_weights, is_shipped
 from spiking_yolo.io.names import Size
 from spiking_yolo.io.run_folder import hold, run_directory
 from spiking_yolo.recipe import Recipe
@@ -77,6 +78,37 @@ class WeightsOptions(Options):
     names: Path | None = setting(
         None, "class names, one per line, if they do not lie beside the weights"
     )
+
+
+@dataclass(frozen=True, kw_only=True)
+class LearningOptions(WeightsOptions):
+    """Pictures that a network learns from without labels, and where the result goes."""
+
+    title = "options"
+
+    images: tuple[Path, ...] | Path | None = None
+    data: Path | None = setting(None, "classification dataset, whose training split is drawn from")
+    output: Path | None = setting(
+        None,
+        "folder of the result (default: beside the weights; for a network of the package the user's"
+        " cache, $SPIKING_YOLO_CACHE)",
+    )
+    overwrite_shipped: bool = setting(
+        False, "let what comes with the package be replaced; for its maintainers"
+    )
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if bool(self.images) == bool(self.data):
+            wrong = "--images is missing, or --data"
+            if self.images:
+                wrong = "--images and --data are two: give one"
+            raise UserError(f"{wrong}: the images to learn from")
+        if self.output is not None and is_shipped(self.output) and not self.overwrite_shipped:
+            raise UserError(
+                f"--output {self.output} is in the folder of the shipped networks: give another"
+                " place, or leave it out"
+            )
 
 
 @dataclass(frozen=True, kw_only=True)

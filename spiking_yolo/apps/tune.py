@@ -24,14 +24,12 @@ from pathlib import Path
 from typing import Any, Literal
 
 from spiking_yolo.draw import FigureOptions
-from spiking_yolo.errors import UserError
-from spiking_yolo.io.assets import is_shipped
-from spiking_yolo.options import ResumableOptions, WeightsOptions
+from spiking_yolo.options import LearningOptions, ResumableOptions
 from spiking_yolo.settings import setting
 
 
 @dataclass(frozen=True, kw_only=True)
-class TuneOptions(WeightsOptions, ResumableOptions, FigureOptions):
+class TuneOptions(LearningOptions, ResumableOptions, FigureOptions):
     """On which pictures, how long, and where the result goes."""
 
     title = "options"
@@ -39,7 +37,6 @@ class TuneOptions(WeightsOptions, ResumableOptions, FigureOptions):
     images: tuple[Path, ...] = setting(
         (), "folders of photographs without labels, each drawn from alike; 500 or more are good"
     )
-    data: Path | None = setting(None, "classification dataset, whose training split is taken")
     settings: Mapping[str, Any] = setting(
         {}, "change a setting: calibration.operations is the goal, calibration.steps how long"
     )
@@ -54,28 +51,7 @@ class TuneOptions(WeightsOptions, ResumableOptions, FigureOptions):
         "auto", "multiply in bfloat16 (auto: where it is faster)"
     )
     save_every: float = setting(5.0, "minutes between checkpoints; 0: after every step", 0)
-    output: Path | None = setting(
-        None,
-        "folder of the result (default: beside the weights; for a network of the package the user's"
-        " cache, $SPIKING_YOLO_CACHE)",
-    )
-    overwrite_shipped: bool = setting(
-        False, "let what comes with the package be replaced; for its maintainers"
-    )
     project: Path = setting(Path("runs/tune"))
-
-    def __post_init__(self) -> None:
-        super().__post_init__()
-        if bool(self.images) == bool(self.data):
-            wrong = "--images is missing, or --data"
-            if self.images:
-                wrong = "--images and --data are two: give one"
-            raise UserError(f"{wrong}: the pictures to tune on")
-        if self.output is not None and is_shipped(self.output) and not self.overwrite_shipped:
-            raise UserError(
-                f"--output {self.output} is in the folder of the shipped networks: give another"
-                " place, or leave it out"
-            )
 
 
 # Seconds between lines of progress where stderr is a file.
