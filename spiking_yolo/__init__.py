@@ -13,11 +13,22 @@ if TYPE_CHECKING:
     from spiking_yolo.convert.methods import list_methods
     from spiking_yolo.detector import SpikingYOLO
     from spiking_yolo.errors import UserError
+    from spiking_yolo.metrics.count import count, counting
     from spiking_yolo.recipe import Recipe
     from spiking_yolo.result import Box, Result
 
 __version__ = "0.3.0.dev0"
-__all__ = ["Box", "Recipe", "Result", "SpikingYOLO", "UserError", "__version__", "list_methods"]
+__all__ = [
+    "Box",
+    "Recipe",
+    "Result",
+    "SpikingYOLO",
+    "UserError",
+    "__version__",
+    "count",
+    "counting",
+    "list_methods",
+]
 
 _MODULES = {
     "Box": "result",
@@ -25,6 +36,8 @@ _MODULES = {
     "Result": "result",
     "SpikingYOLO": "detector",
     "UserError": "errors",
+    "count": "metrics.count",
+    "counting": "metrics.count",
     "list_methods": "convert.methods",
 }
 

@@ -18,15 +18,38 @@ from spiking_yolo.snn.layout import to_like
 
 
 @lru_cache(maxsize=1024)
-def paths(size: int, kernel: int, stride: int, padding: int, dilation: int) -> Tensor:
+def paths(
+    size: int,
+    kernel: int,
+    stride: int,
+    padding: int,
+    dilation: int,
+    outputs: int | None = None,
+    transposed: bool = False,
+) -> Tensor:
     """How many outputs each input position of a convolution reaches along one axis: float64 [size].
 
     Padding cuts them at the border, stride thins them.
+
+    Args:
+        size: Of the input.
+        kernel: Taps.
+        stride: Of the convolution.
+        padding: In front of the first input position.
+        dilation: Of the kernel.
+        outputs: Size of the output; None: of a convolution that is padded alike at both ends.
+        transposed: Of a transposed convolution, whose input takes the place of a convolution's
+            output.
     """
-    outputs = (size + 2 * padding - dilation * (kernel - 1) - 1) // stride + 1
+    if outputs is None:
+        outputs = (size + 2 * padding - dilation * (kernel - 1) - 1) // stride + 1
+    if transposed:
+        size, outputs = outputs, size
     reached = torch.arange(outputs)[:, None] * stride - padding + torch.arange(kernel) * dilation
-    inside = reached[(reached >= 0) & (reached < size)]
-    return torch.bincount(inside, minlength=size).double()
+    inside = (reached >= 0) & (reached < size)
+    if transposed:
+        return inside.sum(1).double()
+    return torch.bincount(reached[inside], minlength=size).double()
 
 
 def fan_out(node: Node, weight: Tensor, height: int, width: int) -> Tensor:
@@ -45,8 +68,17 @@ def _axes(node: Node, weight: Tensor, height: int, width: int) -> tuple[tuple[in
 
 @lru_cache(maxsize=1024)
 def _fan_out(axes: tuple[tuple[int, ...], ...], outputs: int) -> Tensor:
-    rows, columns = (paths(*axis) for axis in axes)
-    return torch.outer(rows, columns) * outputs
+    return over_axes([paths(*axis) for axis in axes], outputs)
+
+
+def over_axes(along: Sequence[Tensor], outputs: int) -> Tensor:
+    """The fan-out at each position of a map: the product of what is reached along each axis and of
+    the channels of the output.
+    """
+    reach = torch.tensor(float(outputs), dtype=torch.float64)
+    for axis in along:
+        reach = reach[..., None] * axis
+    return reach
 
 
 @lru_cache(maxsize=1024)

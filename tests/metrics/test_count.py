@@ -1,0 +1,421 @@
+"""Counting other people's networks: against loops over events and kernel taps, and our own counts."""
+
+import json
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+import torch
+import torch.nn.functional as F
+from helpers.counting import work_by_loops
+from helpers.networks import TinyLeaky, images, make, spiking
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from torch import Tensor, nn
+
+from spiking_yolo import UserError, count, counting
+from spiking_yolo.convert.methods import get_recipe
+from spiking_yolo.metrics.count import spike_unit
+from spiking_yolo.metrics.energy import ADD, MULTIPLY
+from spiking_yolo.metrics.network_count import NetworkCount, short
+from spiking_yolo.snn.counting import Counts
+from spiking_yolo.snn.layout import dense
+from spiking_yolo.snn.operations import operations_by_layer
+
+CONVOLUTIONS = {
+    False: (nn.Conv1d, nn.Conv2d, nn.Conv3d),
+    True: (nn.ConvTranspose1d, nn.ConvTranspose2d, nn.ConvTranspose3d),
+}
+
+
+@st.composite
+def convolutions(draw: Callable[..., Any]) -> tuple[nn.Module, Tensor]:
+    """A small convolution of any kind and spikes 0..5 for it, [N, C, ...]."""
+    axes = draw(st.integers(1, 3))
+    transposed = draw(st.booleans())
+
+    def each(low: int, high: int) -> tuple[int, ...]:
+        return tuple(draw(st.integers(low, high)) for _ in range(axes))
+
+    groups = draw(st.sampled_from([1, 2, 4]))
+    kernel, stride, dilation = each(1, 3), each(1, 3), each(1, 2)
+    geometry = {"stride": stride, "dilation": dilation, "groups": groups}
+    geometry["padding"] = tuple(draw(st.integers(0, k // 2)) for k in kernel)
+    if transposed:
+        geometry["output_padding"] = tuple(
+            draw(st.integers(0, max(s, d) - 1)) for s, d in zip(stride, dilation, strict=True)
+        )
+    layer = CONVOLUTIONS[transposed][axes - 1](4, 8, kernel, **geometry)
+    sizes = [draw(st.integers(d * (k - 1) + 1, 6)) for k, d in zip(kernel, dilation, strict=True)]
+    generator = torch.Generator().manual_seed(draw(st.integers(0, 99)))
+    spikes = torch.randint(-5, 6, (2, 4, *sizes), generator=generator).relu()
+    return layer, spikes.float()
+
+
+@settings(deadline=None, max_examples=40)
+@given(convolutions())
+def test_convolutions_by_loops_over_events_and_taps(case: tuple[Any, Tensor]):
+    layer, x = case
+    work = work_by_loops(layer, x)
+    counted = count(layer, x)
+    assert counted.images == 2 and counted.T == 1
+    assert counted.macs * 2 == work.macs
+    assert Counts.of(lambda n: 2 * n, counted.operations) == work[1:]
+    assert counted.events.messages * 2 == x.count_nonzero().item()
+
+
+@pytest.mark.parametrize("mode", ["zeros", "circular", "reflect", "replicate"])
+@pytest.mark.parametrize("padding", ["same", "valid", (2, 1)])
+def test_padding_against_a_kernel_of_ones(mode: str, padding: Any):
+    """All outputs of a convolution with ones and no bias: each event adds one to what it reaches."""
+    geometry: Any = {"padding": padding, "dilation": (1, 2), "padding_mode": mode}
+    layer = nn.Conv2d(2, 3, (4, 2), bias=False, **geometry)
+    nn.init.ones_(layer.weight)
+    torch.manual_seed(0)
+    x = (torch.rand(3, 2, 7, 6) < 0.4).float()
+    counted = count(layer, x)
+    assert counted.operations == Counts.alike(pytest.approx(layer(x).sum().item() / 3))
+    everything = layer(torch.ones(1, 2, 7, 6)).sum().item()
+    assert counted.macs == pytest.approx(everything)
+
+
+@pytest.mark.parametrize(
+    ("levels", "unit"),
+    [
+        ([], 1.0),
+        ([1.0], 1.0),
+        ([3.0, 7.0], 1.0),
+        ([0.4], 0.4),
+        ([0.5, 0.75, 2.0], 0.25),
+        ([2 / 9, 1 / 3, 1.0], 1 / 9),
+        ([0.3, 0.3 * 64], 0.3),
+        ([0.3, 0.3 * 65], None),
+        ([1 / 255, 200 / 255, 1.0], None),
+        ([0.301, 0.772], None),
+        ([1.0, 2.0, 2.0**24 + 2], None),
+        ([float("nan"), 1.0], None),
+        ([float("inf")], None),
+    ],
+)
+def test_what_one_spike_is_worth(levels: list[float], unit: float | None):
+    float32 = torch.tensor(levels, dtype=torch.float32).tolist()
+    expected = unit if unit is None else pytest.approx(unit, rel=1e-6)
+    assert spike_unit(float32, torch.finfo(torch.float32).eps) == expected
+
+
+class Spikes(nn.Module):
+    """A layer of integrate-and-fire neurons, which keeps its potential; `reset` empties it."""
+
+    def __init__(self, threshold: float = 0.5):
+        super().__init__()
+        self.threshold = threshold
+        self.reset()
+
+    def reset(self) -> None:
+        self.potential: Tensor | float = 0.0
+
+    def forward(self, x: Tensor) -> Tensor:
+        self.potential = self.potential + x
+        fired = (self.potential >= self.threshold).float()
+        self.potential = self.potential - fired * self.threshold
+        return fired
+
+
+class Network(nn.Module):
+    """Convolution, spikes, grouped convolution, spikes, average pooling, linear. One step."""
+
+    def __init__(self):
+        super().__init__()
+        torch.manual_seed(1)
+        self.conv1, self.spikes1 = nn.Conv2d(3, 4, 3, padding=1), Spikes()
+        self.norm = nn.BatchNorm2d(4)
+        self.conv2, self.spikes2 = nn.Conv2d(4, 6, 3, stride=2, groups=2), Spikes(0.1)
+        self.fc = nn.Linear(6, 5)
+
+    def forward(self, x: Tensor) -> Tensor:
+        x = self.spikes2(self.conv2(self.spikes1(self.norm(self.conv1(x)))))
+        return self.fc(F.avg_pool2d(x, 3).flatten(1))
+
+
+class Looped(nn.Module):
+    """The network, called T times by itself."""
+
+    def __init__(self, T: int):
+        super().__init__()
+        self.step, self.T = Network(), T
+
+    def forward(self, x: Tensor) -> Tensor:
+        return sum((self.step(x) for _ in range(self.T)), torch.zeros(len(x), 5))
+
+
+class MultiStep(nn.Module):
+    """[T, N, ...] at once: neurons loop over time, layers see T * N images."""
+
+    def __init__(self):
+        super().__init__()
+        self.step = Network()
+
+    def forward(self, x: Tensor) -> Tensor:
+        T, N = x.shape[:2]
+        net = self.step
+
+        def over_time(spikes: nn.Module, x: Tensor) -> Tensor:
+            steps = x.unflatten(0, (T, N))
+            return torch.stack([spikes(steps[t]) for t in range(T)]).flatten(0, 1)
+
+        x = over_time(net.spikes1, net.norm(net.conv1(x.flatten(0, 1))))
+        x = over_time(net.spikes2, net.conv2(x))
+        return net.fc(F.avg_pool2d(x, 3).flatten(1))
+
+
+def by_hand(x: Tensor, T: int) -> tuple[float, float]:
+    """Operations of conv2 and fc per image, as sums of kernels of ones."""
+    net = Network().eval()
+    ones = nn.Conv2d(4, 6, 3, stride=2, groups=2, bias=False)
+    nn.init.ones_(ones.weight)
+    conv2 = fc = 0.0
+    with torch.no_grad():
+        for _ in range(T):
+            spikes = net.spikes1(net.norm(net.conv1(x)))
+            conv2 += ones(spikes).sum().item() / len(x)
+            fc += net.spikes2(net.conv2(spikes)).sum().item() * 5 / len(x)
+    return conv2, fc
+
+
+def test_whoever_loops_over_time_the_figures_are_the_same():
+    x, T = torch.rand(2, 3, 8, 8), 4
+    conv2, fc = by_hand(x, T)
+    looped = count(Looped(T), x)
+    multi = count(MultiStep(), x.expand(T, *x.shape))
+    net = Network().eval()
+    with counting(net) as counts, torch.no_grad():
+        for _ in range(T):
+            net(x)
+    called = counts.result()
+    for counted in (looped, multi, called):
+        assert (counted.images, counted.T) == (2, T)
+        first, second, third = counted.layers
+        assert (first.analogue, second.input, third.input) == (True, "spikes", "up to 9 spikes")
+        assert second.operations == Counts.alike(pytest.approx(conv2))
+        assert third.operations.spikes == pytest.approx(fc) and third.unit == pytest.approx(1 / 9)
+        assert third.operations.messages < third.operations.digits < third.operations.spikes
+        # Of a kernel of 3 with padding 1 on 8 positions 22 of 24 places lie on the map.
+        macs = [4 * 3 * 22**2, 6 * 2 * 9 * 3**2, 6 * 5]
+        assert [layer.ann_macs for layer in counted.layers] == macs
+        assert counted.analogue_macs == T * macs[0] and counted.macs == sum(macs)
+        per_mac = (conv2 + fc) / sum(macs)
+        assert counted.operations_per_mac.spikes == pytest.approx(per_mac)
+        assert second.events_per_value.spikes == second.events.spikes / (T * 4 * 8 * 8)
+    assert [layer.name for layer in called.layers] == ["conv1", "conv2", "fc"]
+
+
+def test_several_batches_and_what_was_called_by_itself():
+    net, x = Network().eval(), torch.rand(6, 3, 8, 8)
+    with torch.no_grad(), counting(net) as counts:
+        for batch in x.split(2):
+            net.spikes1.reset()
+            net.spikes2.reset()
+            net(batch)
+            net(batch)
+    together = counts.result(N=6)
+    assert together.images == 6 and together.T == 2
+    assert together.layers[1].operations.spikes == pytest.approx(by_hand(x, 2)[0])
+    assert together.operations.spikes == pytest.approx(counts.result(T=2, N=1).operations[0] / 6)
+    with counting(net) as counts:
+        net.fc(torch.ones(4, 6))
+    with pytest.raises(UserError, match="give N"):
+        counts.result()
+    assert counts.result(N=4).operations.spikes == 30
+    # Neither counts once it is over.
+    net.fc(torch.ones(4, 6))
+    assert counts.result(N=4).operations.spikes == 30
+
+
+def test_shared_layers_weights_and_biases():
+    """A layer that is called twice in a step, another with its weights, one before the loop."""
+
+    class Shared(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.stem, self.a, self.b = (
+                nn.Conv1d(2, 2, 1, bias=bias) for bias in (True, False, True)
+            )
+            self.b.weight = self.a.weight
+            self.twice = self.a
+
+        def forward(self, x: Tensor) -> Tensor:
+            x = (self.stem(x) > -9).float()
+            for _ in range(3):
+                self.b(self.twice(self.a(x)).relu().sign())
+            return x
+
+    x = torch.ones(5, 2, 7)
+    counted = count(Shared(), x, T=3)
+    stem, a, b = counted.layers
+    assert (stem.runs, a.runs, b.runs) == (1, 6, 3)
+    assert (stem.ann_macs, a.ann_macs, b.ann_macs) == (28, 56, 28)
+    assert (stem.weights, a.weights, b.weights) == (4, 4, 0)
+    assert stem.operations.spikes == 2 * 7 * 2
+    # More convolutions ran six times per image than three or one times: no.
+    assert count(Shared(), x).T == 6
+
+
+def test_values_that_are_multiplied():
+    x = torch.tensor([[0.3, 0.0, -0.71, 0.0]])
+    counted = count(nn.Linear(4, 3), x)
+    (layer,) = counted.layers
+    assert layer.analogue and layer.operations == layer.events == Counts.alike(0)
+    assert (layer.macs, layer.effective_macs, counted.analogue_macs) == (12, 6, 12)
+    picture = torch.tensor([[1.0, 0.0, -1.0, 0.0]])
+    assert count(nn.Linear(4, 3), picture).layers[0].input == "signed spikes"
+    counted = count(nn.Sequential(nn.Linear(4, 3)), picture, analogue=["0"])
+    assert (counted.analogue_macs, counted.operations.spikes) == (12, 0)
+    many = torch.arange(2000.0)[None]
+    assert count(nn.Linear(2000, 1), many).layers[0].analogue
+
+
+def test_half_precision_and_unbatched_images():
+    x = torch.tensor([1 / 3, 2 / 3, 1.0], dtype=torch.bfloat16)
+    layer = nn.Linear(3, 2).to(torch.bfloat16)
+    counted = count(layer, x)
+    assert counted.images == 1 and counted.operations.spikes == 6 * 2
+    assert count(nn.Conv2d(3, 1, 1), torch.ones(3, 4, 4)).operations.spikes == 48
+
+
+def test_the_network_is_left_as_it_was():
+    net = Network()
+    net.conv2.eval()
+    norm = net.norm.running_mean.clone()  # type: ignore[union-attr]
+    count(net, torch.rand(2, 3, 8, 8))
+    assert net.training and net.norm.training and not net.conv2.training
+    assert torch.equal(net.norm.running_mean, norm)  # type: ignore[arg-type]
+    assert not net._forward_pre_hooks and not any(m._forward_hooks for m in net.modules())
+
+
+def test_what_is_not_counted_is_named():
+    class Attends(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.proj = nn.utils.parametrizations.weight_norm(nn.Linear(4, 4))
+            self.attention = nn.MultiheadAttention(4, 2)
+            self.unused = nn.Linear(3, 3)
+            self.norm = nn.LayerNorm(4)
+
+        def forward(self, x: Tensor) -> Tensor:
+            x = self.norm(self.proj(input=x))
+            return self.attention(x, x, x)[0]
+
+    counted = count(Attends(), torch.ones(2, 1, 4), N=2)
+    assert [layer.name for layer in counted.layers] == ["proj"]
+    assert [name.split()[0] for name in counted.uncounted] == [
+        "attention",
+        "attention.out_proj",
+        "unused",
+    ]
+    assert str(counted).splitlines()[-1].startswith("not counted: attention (MultiheadAttention)")
+
+
+def test_energy_and_json_by_hand():
+    """Of ten inputs four spikes reach three outputs: 12 operations, 3 updates, 30 MACs."""
+    x = torch.tensor([[1.0] * 4 + [0.0] * 6])
+    counted = count(nn.Linear(10, 3), x)
+    energy = counted.energy()
+    assert energy["snn_fp32"] == pytest.approx(15 * ADD["fp32"] * 1e-9)
+    assert energy["ann_fp32"] == pytest.approx(30 * (ADD["fp32"] + MULTIPLY["fp32"]) * 1e-9)
+    written = json.loads(counted.to_json())
+    assert written["total"]["operations"] == {"spikes": 12, "digits": 12, "messages": 12}
+    assert written["layers"][0]["events"]["spikes"] == 4 and written["energy_mJ"] == energy
+    digits = count(nn.Linear(10, 3), 7 * x)
+    assert tuple(digits.operations) == (84, 24, 12)
+    # 7 = 8 - 1; a shift goes with each addition of a digit, a multiplication with a message.
+    extra = digits.energy("messages")["snn_fp32"] - energy["snn_fp32"]
+    assert extra == pytest.approx(12 * MULTIPLY["fp32"] * 1e-9)
+    assert digits.energy("digits")["snn_fp32"] == pytest.approx((27 * 0.9 + 24 * 0.03) * 1e-9)
+
+
+def test_the_table():
+    net = nn.Sequential(nn.Linear(10, 3), Spikes(-9), nn.Linear(3, 2))
+    lines = str(count(net, torch.rand(1, 10))).splitlines()
+    assert lines[0] == "1 image, T = 1"
+    assert lines[1].split() == [
+        *("layer", "input", "runs", "MACs", "events/value", "operations", "per", "MAC")
+    ]
+    assert lines[2].split() == ["0", "analogue", "1", "30", "-", "-", "-"]
+    assert lines[3].split() == ["2", "spikes", "1", "6", "1.000", "6", "1.000"]
+    assert lines[4].split() == ["total", "36", "6", "0.167"]
+    graded = str(count(nn.Linear(2, 1), torch.tensor([[3.0, -1.0]]))).splitlines()
+    assert graded[1].endswith("events/value  in spikes  in digits  in messages  per MAC")
+    assert graded[2].startswith("Linear  up to +-3 spikes     1     2         2.000")
+    assert graded[2].split()[-4:] == ["4", "3", "2", "2.000"]
+    assert [short(n) for n in (7, 1234.5, 999_999, 2e6, 3.21e10)] == [
+        "7",
+        "1.234 k",
+        "1000 k",
+        "2 M",
+        "32.1 G",
+    ]
+
+
+@pytest.mark.parametrize(
+    ("call", "message"),
+    [
+        (lambda: count(nn.ReLU(), torch.ones(1)), "ReLU has no convolution or linear layer"),
+        (lambda: count("net.pt", torch.ones(1)), "not str"),  # type: ignore[arg-type]
+        (lambda: count(nn.Linear(3, 2), torch.ones(1, 4)), r"does not take images of \(1, 4\)"),
+        (lambda: count(nn.Linear(3, 2), [[1, 2, 3]]), "does not take"),  # type: ignore[arg-type]
+        (lambda: count(nn.Linear(3, 2), torch.ones(1, 3), T=0), "above zero, not 0"),
+        (
+            lambda: count(nn.Sequential(nn.Linear(3, 2)), torch.ones(1, 3), analogue=["conv"]),
+            "no .* layer is named 'conv'",
+        ),
+        (lambda: count(nn.Conv1d(1, 1, 1), torch.ones(3, 1, 4), N=2), "give T and N"),
+        (lambda: idle().result(), "call the network inside"),
+    ],
+)
+def test_mistakes_are_one_line(call: Callable[[], NetworkCount], message: str):
+    with pytest.raises(UserError, match=message) as error:
+        call()
+    assert "\n" not in str(error.value)
+
+
+def idle() -> Any:
+    with counting(nn.Linear(3, 2)) as counts:
+        pass
+    return counts
+
+
+@pytest.mark.parametrize("method", ["p-norm", "burst", "signed-digits"])
+def test_against_our_own_counts(method: str):
+    """What each layer of a converted network receives, shown to plain layers of torch. With ReLU,
+    for spikes of an ON/OFF pair are of two sizes; without the heads, which run once for all steps.
+    """
+    x, T = images(2), 3
+    recipe = get_recipe(method).with_settings({"calibration.kind": "none"})
+    network = spiking(make(TinyLeaky, slope=0.0), x, recipe).network()
+    graph = network.graph
+    hidden = [node for node in graph.weighted if node.name not in graph.outputs]
+    plain = nn.ModuleDict()
+    for node in hidden:
+        out, within, *kernel = graph.tensors[f"{node.name}.weight"].shape
+        geometry: Any = {"kernel_size": tuple(kernel), **node.attrs}
+        plain[node.name] = nn.Conv2d(within * node.attrs["groups"], out, **geometry)
+
+    def show(layer: nn.Module) -> Callable[[nn.Module, tuple[Any, ...]], None]:
+        def hook(module: nn.Module, args: tuple[Any, ...]) -> None:
+            layer(dense(args[0]).float())
+
+        return hook
+
+    for name, layer in plain.items():
+        network.synapses.maps[name].register_forward_pre_hook(show(layer))
+    with counting(plain) as counts, torch.no_grad():
+        run = network.run(x, T)
+    counted = counts.result(T=T, N=2)
+    events = {name: sent.stacked() for name, sent in network.counts().items()}
+    ours = operations_by_layer(graph, events, network._shapes)
+    assert [layer.name for layer in counted.layers] == list(plain)
+    first, *others = counted.layers
+    assert first.analogue and first.ann_macs == run.analogue_macs
+    for layer in others:
+        means = Counts.of(lambda each: each.mean().item(), ours[layer.name])
+        assert means.spikes > 0 and layer.operations == Counts.of(pytest.approx, means)
