@@ -609,6 +609,43 @@ def few_spikes() -> Recipe:
 
 
 @register(
+    year=2024,
+    timesteps=16,
+    reference="Gu et al., canonic signed spikes (later: TMN), arXiv 2408.17245",
+    limits="spikes have a sign, and a value that depends on the timestep; no output before the last"
+    " layer's turn",
+)
+def css() -> Recipe:
+    """CSS: canonic signed spikes over time, one digit of a value per step.
+
+    Gu, Gu, Shen, Huang: Canonic signed spike coding for efficient spiking neural networks, arXiv
+    2408.17245, 2024; its third version calls the neuron TMN. U <- 2 U + z(t); a spike
+    s = +1 at U >= theta / 2, -1 at U <= -theta / 2; U <- U - s theta. Step t of K weighs 2^(K - t):
+    a value is sent as signed digits, the most significant one first. To fire at half a threshold
+    is early, and negative spikes take back what was too much: half of the digits are spikes on
+    average, where the canonic form has a third. Layers start one step after another
+    (the silent step of v2), with an input that is known to half a spike's value more.
+
+    The nearest relative of signed-digits, which sends all digits of a value in one step. Here K = 8
+    and U, not doubled, is compared with spikes whose value halves: the same numbers. With
+    R = U 2^(K - t) it is R <- R + 2^(K - t) z(t) - s 2^(K - t) theta. Image and biases are part of
+    the first z. What is ours, for the paper has ReLU and we found no released code: the neuron
+    remembers what it has sent, m, and R = phi(sum of z) - m, so that leaky ReLU and SiLU are
+    followed, and a negative spike of ReLU takes back what was sent and no more. Neurons stand
+    behind their max pooling. theta is that of few-spikes. L layers settle after K + L - 1 steps,
+    within theta / 2 of the value that they receive unless it was out of reach; one event per neuron
+    and step, whose value, a power of two, all neurons share. Needs: activation statistics, of both
+    signs.
+    """
+    return Recipe(
+        "css",
+        threshold=Threshold(rule="percentile", scope="layer", percentile=99.99, scale=1 / 256),
+        neuron=Neuron(kind="memory", gamma=1, initial=0.5),
+        encoding=Encoding(coding="differential", coarse=7, silent=1),
+    )
+
+
+@register(
     year=2025,
     timesteps=1,
     reference="Huang et al., ICML 2025",

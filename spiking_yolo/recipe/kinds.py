@@ -40,8 +40,8 @@ class Kind:
         follows: The activations other than ReLU that it can follow: "slope" (leaky ReLU), "cap"
             (ReLU6), "silu", "mish" and "softmax" (attention). Networks with others are refused.
         supports: The settings that it reads, of OPTIONS; others are refused. "digits" is
-            neuron.events=digits, "schedule" encoding.coarse and refine (spikes that are worth
-            clock.spike_weight thetas).
+            neuron.events=digits, "schedule" encoding.coarse, silent and refine (spikes that are
+            worth clock.spike_weight thetas).
         plain: For ReLU, and without MSAT, it is integrate and fire as NIR defines it.
     """
 

@@ -198,7 +198,7 @@ def _conflicts(recipe: Recipe) -> Iterator[str]:
 def _unsupported(recipe: Recipe) -> Iterator[str]:
     """Settings that the kind of neuron does not read."""
     neuron, encoding, msat = recipe.neuron, recipe.encoding, recipe.msat
-    refined = encoding.refine or encoding.coarse
+    refined = encoding.refine or encoding.coarse or encoding.silent
     differential = encoding.coding == "differential"
     settings = (
         ("gamma", "neuron.gamma above 1", neuron.gamma > 1),
@@ -207,7 +207,7 @@ def _unsupported(recipe: Recipe) -> Iterator[str]:
         ("shift", "neuron.shift", neuron.shift),
         ("digits", "neuron.events=digits", neuron.events == "digits"),
         ("hysteresis", "neuron.hysteresis", neuron.hysteresis),
-        ("schedule", "encoding.coarse or encoding.refine", refined and differential),
+        ("schedule", "encoding.coarse, silent or refine", refined and differential),
         ("msat", "msat.enabled", msat.enabled),
         ("confidence", "msat.confidence", msat.confidence != "off"),
     )
@@ -236,12 +236,14 @@ def _coding_conflicts(recipe: Recipe) -> Iterator[str]:
             )
         if recipe.threshold.rule == "balance":
             yield "threshold.rule=balance needs encoding.coding=rate"
+        if encoding.silent and encoding.refine:
+            yield "encoding.silent needs encoding.refine=0: a layer sends for coarse + 1 steps"
         return
     needs = "needs encoding.coding=differential"
     if not kind.rate:
         yield f"neuron.kind={neuron.kind} {needs}: it sends a value, and then its changes"
-    if encoding.refine or encoding.coarse:
-        yield f"encoding.coarse or encoding.refine {needs}"
+    if encoding.refine or encoding.coarse or encoding.silent:
+        yield f"encoding.coarse, encoding.silent or encoding.refine {needs}"
     if encoding.tau:
         yield f"encoding.tau {needs}, in which an image is sent once"
     if neuron.hysteresis:

@@ -206,6 +206,14 @@ class Encoding:
         0,
         16,
     )
+    silent: int = setting(
+        0,
+        "for coarse: a layer stays silent for this many steps longer than those before it, so that"
+        " it knows what comes; it then sends for coarse + 1 steps, and no more; 0: layers send in"
+        " every step",
+        0,
+        16,
+    )
     refine: int = setting(
         0,
         "for coding=differential: after this step, and again whenever t has doubled, spikes become"

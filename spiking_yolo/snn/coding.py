@@ -60,17 +60,30 @@ CODINGS = {"rate": Coding(once=False), "differential": Coding(once=True)}
 allow_choices("encoding.coding", CODINGS)
 
 
-def spike_weight(e: Encoding, t: int) -> float:
-    """The value of a spike in step t, in thetas.
+# The value of a spike while a layer is silent: no neuron has half of it to send.
+SILENT = 2.0**64
 
-    Coarse at first, down to 1, and finer whenever t has doubled after step `refine`.
+
+def spike_weight(e: Encoding, t: int, before: int = 0) -> float:
+    """The value of a spike in step t, in thetas, of a layer behind `before` others.
+
+    Coarse at first, down to 1, and finer whenever t has doubled after step `refine`. With
+    `silent` steps per layer a layer starts later, and sends for coarse + 1 steps.
     """
+    if e.silent:
+        t -= e.silent * before
+        if not 1 <= t <= e.coarse + 1:
+            return SILENT
     times = ((t - 1) // e.refine).bit_length() if e.refine else 0
     return 2.0 ** max(e.coarse - t + 1, 0) * e.refine_by ** min(times, e.refinements)
 
 
-def next_refinement(e: Encoding, t: int) -> int | None:
-    """The first step after t with finer spikes than step t; None if there is none."""
+def next_refinement(e: Encoding, t: int, before: int = 0) -> int | None:
+    """The first step after t with finer spikes than step t, in any layer, the last of which is
+    behind `before` others; None if there is none.
+    """
+    if e.silent:
+        return t + 1 if t <= e.coarse + e.silent * before else None
     times = [e.refine * 2**k + 1 for k in range(e.refinements)] if e.refine else []
     if t <= e.coarse:
         times.append(t + 1)

@@ -145,7 +145,8 @@ class SpikingNetwork(nn.Module):
                 snapshots[t] = self.snapshot(maps)
             if progress is not None:
                 progress(t)
-            if not active and self.spike_weight(T) == self.spike_weight(t):
+            finer = self._next_refinement(t)
+            if not active and (finer is None or finer > T):
                 break
         if self._since < T:
             # Nothing changes up to T.
@@ -176,7 +177,7 @@ class SpikingNetwork(nn.Module):
         """
         if self._quiet_since is None:
             return None
-        return Quiet(self._quiet_since, coding.next_refinement(self.recipe.encoding, self._since))
+        return Quiet(self._quiet_since, self._next_refinement(self._since))
 
     @property
     def image(self) -> Tensor:
@@ -241,13 +242,13 @@ class SpikingNetwork(nn.Module):
         self._since += 1
         values = self._values
         active = False
-        weight = self.spike_weight(self._since)
         biased = self.t == 1 or not self.plan.coding.once
         for node in self.plan.stepped:
             name = node.name
             if self.t > 1 and name in self.plan.constant:
                 continue
             inputs = [values[i] for i in node.inputs]
+            weight = self.spike_weight(self._since, name)
             if node.op == "input":
                 values[name] = self._input.send(name, self.t)
             elif node.op == "activation":
@@ -266,7 +267,7 @@ class SpikingNetwork(nn.Module):
         self._output.add(values, self.t)
         if not self.plan.coding.once or not all(layer.settled for _, layer in self.layers()):
             self._quiet_since = None
-        elif self._quiet_since is None or weight != self.spike_weight(self._since - 1):
+        elif self._quiet_since is None or self._next_refinement(self._since - 1) == self._since:
             self._quiet_since = self._since
         return active or not self.plan.coding.once
 
@@ -308,9 +309,14 @@ class SpikingNetwork(nn.Module):
         if self._values is None:
             raise ValueError("there is no run to go on with: call start(x) first")
 
-    def spike_weight(self, t: int) -> float:
-        """The value of a spike in step t of an image, in thetas."""
-        return coding.spike_weight(self.recipe.encoding, t)
+    def spike_weight(self, t: int, name: str | None = None) -> float:
+        """The value of a spike in step t of an image, in thetas: of a layer, or the first one."""
+        before = 0 if name is None else self.plan.before[name]
+        return coding.spike_weight(self.recipe.encoding, t, before)
+
+    def _next_refinement(self, t: int) -> int | None:
+        last = max(self.plan.before.values())
+        return coding.next_refinement(self.recipe.encoding, t, last)
 
     def layers(self) -> Iterable[tuple[str, NeuronLayer]]:
         """The layers of neurons by name, in order."""

@@ -149,7 +149,8 @@ class NetworkPlan:
     the first. readout: the linear end of the graph, computed only where the output is read;
     stepped: all other nodes, in order. releases: node -> values that nobody needs after it. sliced:
     nodes of whose events a slice is taken. sums: layer of neurons -> max pooling whose sum it
-    reads. sources: activation -> the node that it reads in the ANN.
+    reads. sources: activation -> the node that it reads in the ANN. before: node -> layers of
+    neurons, at most, before the one that it is or hears.
     """
 
     graph: Graph
@@ -162,6 +163,7 @@ class NetworkPlan:
     sliced: frozenset[str]
     sums: Mapping[str, str]
     sources: Mapping[str, str]
+    before: Mapping[str, int]
 
     @classmethod
     def of(
@@ -194,6 +196,7 @@ class NetworkPlan:
             _sliced(graph),
             {} if observed else _sums(graph, summing, constant),
             sources,
+            _layers_before(graph),
         )
 
     def layer(self, name: str, simulation: SimulationOptions, dtype: torch.dtype) -> LayerPlan:
@@ -235,6 +238,15 @@ def _sliced(graph: Graph) -> frozenset[str]:
         if passes or node.op == "slice":
             sliced.update(node.inputs)
     return frozenset(sliced)
+
+
+def _layers_before(graph: Graph) -> dict[str, int]:
+    """Node -> layers of neurons, at most, before the one that it is or hears."""
+    depth: dict[str, int] = {}
+    for node in graph.nodes:
+        below = max((depth[name] for name in node.inputs), default=0)
+        depth[node.name] = below + (node.op == "activation")
+    return {name: max(layers - 1, 0) for name, layers in depth.items()}
 
 
 def _sums(graph: Graph, layers: set[str], constant: frozenset[str]) -> dict[str, str]:

@@ -31,7 +31,7 @@ from spiking_yolo.snn.stream import Stream
 from spiking_yolo.snn.synapses import Product
 
 PLAIN = {"neuron.hysteresis": 0, "encoding.tau": 0, "neuron.slack": 0}
-ATTENDING = ("signed-digits", "differential", "coarse-to-fine", "msat-plus")
+ATTENDING = ("signed-digits", "differential", "coarse-to-fine", "msat-plus", "css")
 
 
 def converted(method: str = "signed-digits", areas: int = 1, scale: float = 0.05) -> Converted:

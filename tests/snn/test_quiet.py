@@ -12,7 +12,7 @@ from spiking_yolo import SpikingYOLO
 from spiking_yolo.convert.converted import Converted
 from spiking_yolo.convert.methods import get_recipe, list_methods
 from spiking_yolo.recipe import Encoding
-from spiking_yolo.snn.coding import next_refinement, spike_weight
+from spiking_yolo.snn.coding import SILENT, next_refinement, spike_weight
 from spiking_yolo.snn.readout import Quiet, Run, Snapshot
 
 # Beyond every refinement below, the last of which is at 33 or 65.
@@ -100,6 +100,13 @@ def test_next_refinement_is_the_next_change_of_the_weight(coarse, refine, refine
     for t in range(1, 100):
         later = [s for s in range(t + 1, 200) if weights[s - 1] != weights[t - 1]]
         assert next_refinement(e, t) == (later[0] if later else None)
+
+
+def test_with_silent_steps_every_step_is_finer_until_the_last_layer_is_done():
+    e = Encoding(coarse=2, silent=3)
+    weights = [spike_weight(e, t, before=2) for t in range(1, 12)]
+    assert weights == [SILENT] * 6 + [4, 2, 1] + [SILENT] * 2
+    assert [next_refinement(e, t, before=2) for t in (1, 7, 8, 9, 20)] == [2, 8, 9, None, None]
 
 
 @pytest.fixture(scope="module")

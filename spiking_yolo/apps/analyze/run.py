@@ -248,7 +248,7 @@ def _chain_of(
         record.received,
         record.sent,
         record.T,
-        network.spike_weight,
+        lambda t: network.spike_weight(t, name),
         keys,
     )
 
