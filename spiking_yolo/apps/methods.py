@@ -18,7 +18,7 @@ from spiking_yolo.settings import Options, setting
 
 NOTE = (
     "T: timesteps with which Tiny-YOLOv3 keeps 85 % of the ANN's mAP50 on 49 COCO photographs, some"
-    " on 8"
+    " on 8 or 4"
 )
 
 

@@ -18,6 +18,7 @@ from spiking_yolo.recipe import (
     Encoding,
     Msat,
     Neuron,
+    Preparation,
     Recipe,
     Threshold,
 )
@@ -35,7 +36,8 @@ class Method:
         name: As --method has it.
         build: Makes its recipe.
         timesteps: With which Tiny-YOLOv3 has 85 % of the ANN's mAP50 on 49 COCO photographs, or on
-            8 (docs/results, docs/msat); None: more than the 256 that were tried.
+            8 (docs/results, docs/msat), or 4 (srp, cos); None: more than the 256 that were tried,
+            or than 32 (srp).
         year: Of its publication.
         reference: The paper.
         limits: What it cannot convert, or what to know before using it.
@@ -323,6 +325,67 @@ def burst() -> Recipe:
         "burst",
         threshold=Threshold(rule="shared", scope="layer", percentile=99.9),
         neuron=Neuron(kind="if", reset="subtract", gamma=5, initial=0.0),
+    )
+
+
+@register(
+    year=2023,
+    timesteps=None,
+    reference="Hao et al., SRP, AAAI 2023",
+    limits="4 steps before those that T counts, and no step mends what was silenced",
+)
+def srp() -> Recipe:
+    """SRP: neurons whose residual potential shows that they should not have fired are silenced.
+
+    Hao, Bu, Ding, Huang, Yu: Reducing ANN-SNN conversion error through residual membrane potential,
+    AAAI 2023. The commonest error is a neuron that fires although its activation is zero, because
+    positive input came first; then U(tau) < 0. The network runs for tau steps (here 4, --set
+    preparation.steps), neurons with U(tau) < 0 are silenced, and it starts again for T steps:
+    U(0) = theta / 2, n(t) = 1 where U >= theta and U(tau) >= 0. (The release silences U(tau) up to
+    0.001 theta.) Published on networks trained with QCFS, whose cap is the threshold and keeps
+    activations small; here the threshold minimises the squared error of an activation in 8 levels,
+    of any network, which is a change. With --set threshold.rule=max on a network trained with
+    --activation qcfs it is the paper's. On leaky ReLU both neurons of an ON/OFF pair are judged by
+    their own potentials; max pooling starts again with the neurons. A neuron with a positive
+    activation that fired too early is silenced as well, so the error does not vanish with T. At
+    most one spike per step, none graded; like all rate coding it does not settle. T counts the
+    steps after the preparation, whose operations, updates and latency are counted. Needs:
+    activation statistics.
+    """
+    return Recipe(
+        "srp",
+        threshold=Threshold(rule="mmse", scope="layer", levels=8),
+        neuron=Neuron(kind="if", reset="subtract", gamma=1, initial=0.5),
+        preparation=Preparation(kind="silence", steps=4),
+    )
+
+
+@register(
+    year=2023,
+    timesteps=32,
+    reference="Hao et al., COS, ICLR 2023",
+    limits="4 steps before those that T counts; corrects one spike per neuron",
+)
+def cos() -> Recipe:
+    """COS: offset spikes, a spike too many or too few, are corrected by the initial potential.
+
+    Hao, Ding, Bu, Huang, Yu: Bridging the gap between ANNs and SNNs by calibrating offset spikes,
+    ICLR 2023. The network runs for rho steps (here 4, --set preparation.steps). With U(0) = theta /
+    2 a neuron has sent what its input is worth if U(rho) is in [0, theta); with U(rho) < 0 and a
+    spike sent it was one too many, with U(rho) >= theta one is owed. U(0) is then lowered or raised
+    by theta, and the network starts again for T steps. Changes: the release corrects a layer after
+    the one before it, with rho steps of corrected input for each; here all are corrected at once,
+    and --set preparation.rounds repeats it, each round counting what the former ones have changed,
+    so that as many rounds as layers come to the same. The release shifts by more than theta where
+    theta would not change the number of spikes; here the next round does. Thresholds, QCFS, pairs,
+    pooling, and what is counted are as in srp. At most one spike per step, none graded; it does not
+    settle. Needs: activation statistics.
+    """
+    return Recipe(
+        "cos",
+        threshold=Threshold(rule="mmse", scope="layer", levels=8),
+        neuron=Neuron(kind="if", reset="subtract", gamma=1, initial=0.5),
+        preparation=Preparation(kind="shift", steps=4),
     )
 
 

@@ -224,5 +224,7 @@ def _check(recipe: Recipe) -> None:
         )
     if recipe.encoding.input != "analogue":
         raise UserError(f"encoding.input={recipe.encoding.input} draws random numbers: {way}")
+    if recipe.preparation.timesteps:
+        raise UserError(f"{recipe.name} prepares its neurons for an image, which is no step: {way}")
     if recipe.msat.confidence != "off":
         raise UserError(f"msat.confidence={recipe.msat.confidence} draws random numbers: {way}")

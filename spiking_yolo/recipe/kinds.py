@@ -19,6 +19,7 @@ OPTIONS = (
     "schedule",
     "msat",
     "confidence",
+    "preparation",
 )
 
 
@@ -68,7 +69,7 @@ KINDS: dict[str, Kind] = {
     "if": Kind(
         "integrate and fire, an ON/OFF pair on leaky ReLU",
         follows=("slope", "cap"),
-        supports=("gamma", "initial", "reset", "shift", "msat", "confidence"),
+        supports=("gamma", "initial", "reset", "shift", "msat", "confidence", "preparation"),
         plain=True,
     ),
     "ibt": Kind("signed, imbalanced threshold", signed=True, follows=("slope", "cap"), plain=True),

@@ -17,6 +17,7 @@ from spiking_yolo.recipe.slots import (
     Encoding,
     Msat,
     Neuron,
+    Preparation,
     Readout,
     Threshold,
     settings_table,
@@ -46,6 +47,7 @@ class Recipe:
     calibration: Calibration = Calibration()
     encoding: Encoding = Encoding()
     readout: Readout = Readout()
+    preparation: Preparation = Preparation()
 
     def __post_init__(self):
         plain_name(self.name, "a method")
@@ -96,10 +98,12 @@ class Recipe:
         return bits if self.neuron_kind.events == "digits" else self.neuron.gamma
 
     def latency(self, T: int, layers: int) -> tuple[int, int]:
-        """Sub-steps of one event per neuron that T steps take: layer after layer, and pipelined.
+        """Sub-steps of one event per neuron that T steps take, and the preparation before them:
+        layer after layer, and pipelined.
 
         In a pipeline a layer waits for a complete value, and works on the next while others go on.
         """
+        T += self.preparation.timesteps
         return T * self.events_per_step, (T + layers - 1) * self.events_per_step
 
     @property
@@ -193,11 +197,13 @@ def _conflicts(recipe: Recipe) -> Iterator[str]:
     yield from _coding_conflicts(recipe)
     yield from _digit_conflicts(recipe)
     yield from _msat_conflicts(recipe)
+    yield from _preparation_conflicts(recipe)
 
 
 def _unsupported(recipe: Recipe) -> Iterator[str]:
     """Settings that the kind of neuron does not read."""
     neuron, encoding, msat = recipe.neuron, recipe.encoding, recipe.msat
+    preparation = recipe.preparation
     refined = encoding.refine or encoding.coarse or encoding.silent
     differential = encoding.coding == "differential"
     settings = (
@@ -210,6 +216,7 @@ def _unsupported(recipe: Recipe) -> Iterator[str]:
         ("schedule", "encoding.coarse, silent or refine", refined and differential),
         ("msat", "msat.enabled", msat.enabled),
         ("confidence", "msat.confidence", msat.confidence != "off"),
+        ("preparation", f"preparation.kind={preparation.kind}", preparation.timesteps),
     )
     supports = recipe.neuron_kind.supports
     for option, setting, is_set in settings:
@@ -283,3 +290,18 @@ def _msat_conflicts(recipe: Recipe) -> Iterator[str]:
             "msat.floor=0 needs neuron.kind=if and neuron.gamma=1: other neurons divide by the"
             " threshold"
         )
+
+
+def _preparation_conflicts(recipe: Recipe) -> Iterator[str]:
+    neuron, prepares = recipe.neuron, f"preparation.kind={recipe.preparation.kind}"
+    if not recipe.preparation.timesteps:
+        return
+    if recipe.msat.enabled or neuron.reset != "subtract" or neuron.events != "spikes":
+        yield (
+            f"{prepares} reads the residual potential of plain neurons: --set msat.enabled=false,"
+            " neuron.reset=subtract, neuron.events=spikes"
+        )
+    if recipe.encoding.input != "analogue":
+        yield f"{prepares} needs the same image in every step: --set encoding.input=analogue"
+    if recipe.preparation.kind == "shift" and neuron.gamma > 1:
+        yield f"{prepares} needs neuron.gamma=1: it corrects single spikes"

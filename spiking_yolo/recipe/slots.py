@@ -1,5 +1,5 @@
-"""The slots of a method: (a) thresholds, (b) neuron and MSAT, (c) calibration, (d) input encoding
-and readout.
+"""The slots of a method: (a) thresholds, (b) neuron and MSAT, (c) calibration and preparation, (d)
+input encoding and readout.
 """
 
 from collections.abc import Iterable
@@ -240,6 +240,29 @@ class Readout:
     )
 
 
+@dataclass(frozen=True)
+class Preparation:
+    """(c) What the neurons find out about an image before the steps that T counts.
+
+    The network runs on the image; then every neuron looks at its residual potential, and all start
+    again. Spikes, operations and latency of these steps are counted; the output does not see them.
+    """
+
+    kind: Literal["none", "silence", "shift"] = setting(
+        "none",
+        "silence: neurons with a negative residual potential send nothing any more; shift: the"
+        " initial potential is one theta lower for a neuron that sent a spike too many, and one"
+        " higher for one that owes a spike",
+    )
+    steps: int = setting(4, "timesteps of one round", 1, 65536)
+    rounds: int = setting(1, "how often", 1, 1024)
+
+    @property
+    def timesteps(self) -> int:
+        """Steps in addition to T."""
+        return 0 if self.kind == "none" else self.rounds * self.steps
+
+
 SLOTS: dict[str, type] = {
     "threshold": Threshold,
     "neuron": Neuron,
@@ -247,6 +270,7 @@ SLOTS: dict[str, type] = {
     "calibration": Calibration,
     "encoding": Encoding,
     "readout": Readout,
+    "preparation": Preparation,
 }
 
 

@@ -193,6 +193,13 @@ class SpikingNetwork(nn.Module):
         self._input.start(x)
         for _, layer in self.layers():
             layer.reset(self._input.keys)
+        self._updates = torch.zeros(len(x), dtype=torch.float64, device=x.device)
+        # The counts of the preparation.
+        self._prepared: dict[str, Tensor] = {}
+        self._begin()
+
+    def _begin(self) -> None:
+        """Let the next step be the first one of all that is between the neurons."""
         resting: dict[str, Tensor] = {}
         single: set[str] = set()
         for name, layer in self.layers():
@@ -204,7 +211,6 @@ class SpikingNetwork(nn.Module):
         digits = next((layer.digits for _, layer in self.layers()), count_digits)
         self.synapses.reset(single, resting, digits)
         self._output.reset()
-        self._updates = torch.zeros(len(x), dtype=torch.float64, device=x.device)
         self._shapes: dict[str, torch.Size] = {}
         self._values = {}
         # Steps since `start`, and steps with the current image.
@@ -228,15 +234,34 @@ class SpikingNetwork(nn.Module):
         for _, layer in self.layers():
             layer.has_hysteresis = True
 
+    def _prepare(self) -> None:
+        """Run the rounds of preparation, after each of which everything starts again."""
+        for _ in range(self.recipe.preparation.rounds):
+            for _ in range(self.recipe.preparation.steps):
+                self._advance()
+            for name, count in self.counts().items():
+                self._prepared[name] = count.stacked() + self._prepared.get(name, 0)
+            for _, layer in self.layers():
+                layer.prepared()
+            self._begin()
+
     @torch.no_grad()
     def step(self, probes: tuple[Probe, ...] = ()) -> bool:
         """Simulate one timestep, up to the nodes from which the output is read.
+
+        Where the recipe has a preparation, the first one comes after it.
 
         Returns:
             Whether a further step may change something while spikes keep their value; in rate
             coding always.
         """
         self._check_started()
+        if self.t == 0 and self.recipe.preparation.timesteps:
+            self._prepare()
+        return self._advance(probes)
+
+    def _advance(self, probes: tuple[Probe, ...] = ()) -> bool:
+        """One timestep, see `step`."""
         assert self._values is not None
         self.t += 1
         self._since += 1
@@ -272,7 +297,8 @@ class SpikingNetwork(nn.Module):
         return active or not self.plan.coding.once
 
     def snapshot(self, maps: bool = False) -> Snapshot:
-        """The output and the costs so far; with spike maps if `maps`.
+        """The output and the costs so far, those of a preparation among them; with spike maps of
+        the steps since if `maps`.
 
         Raises:
             ValueError: No step has been simulated.
@@ -291,13 +317,17 @@ class SpikingNetwork(nn.Module):
             if maps and layer.count.ndim == 4 and not layer.phi.softmax:
                 spike_maps[name] = layer.count.mean(1)
         share = self.recipe.bias_share(self.spike_weight(self._since))
+        counts = {
+            name: count.stacked() + self._prepared.get(name, 0)
+            for name, count in self.counts().items()
+        }
         # Reading them adds the shapes of the nodes that are computed then.
         outputs = self._output.read(self.t, self._shapes, share)
         return Snapshot.of(
             self.graph,
             self._since,
             outputs,
-            {name: count.stacked() for name, count in self.counts().items()},
+            counts,
             self._shapes,
             self._updates,
             self._first,

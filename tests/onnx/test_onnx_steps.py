@@ -130,7 +130,9 @@ def test_few_spikes():
 RATE = [
     name
     for name in list_methods()
-    if get_recipe(name).encoding.coding == "rate" and get_recipe(name).encoding.input == "analogue"
+    if get_recipe(name).encoding.coding == "rate"
+    and get_recipe(name).encoding.input == "analogue"
+    and not get_recipe(name).preparation.timesteps
 ]
 
 
@@ -166,4 +168,7 @@ def test_only_what_is_one_step():
         RateStep(net.graph, (8, 8), net.neurons, net.recipe)
     net = spiking(make(Pooled), images(2), get_recipe("p-norm"), {"encoding.input": "poisson"})
     with pytest.raises(UserError, match="random"):
+        RateStep(net.graph, (8, 8), net.neurons, net.recipe)
+    net = spiking(make(Pooled), images(2), get_recipe("srp"))
+    with pytest.raises(UserError, match="prepares"):
         RateStep(net.graph, (8, 8), net.neurons, net.recipe)

@@ -14,6 +14,7 @@ from spiking_yolo.recipe import (
     Encoding,
     Msat,
     Neuron,
+    Preparation,
     Readout,
     Recipe,
     Threshold,
@@ -27,6 +28,7 @@ SLOTS = {
     "calibration": Calibration,
     "encoding": Encoding,
     "readout": Readout,
+    "preparation": Preparation,
 }
 
 
@@ -175,6 +177,8 @@ def test_unknown_methods_and_files_are_refused(tmp_path: Path):
         ("signed-digits", {"neuron.digits": 2}, 2, (8, 26)),
         ("signed-digits", {"neuron.gamma": 7}, 2, (8, 26)),  # 7 = 8 - 1, 5 = 4 + 1
         ("few-spikes", {}, 8, (32, 104)),
+        ("srp", {}, 1, (8, 17)),  # 4 steps of preparation
+        ("cos", {"preparation.rounds": 3}, 1, (16, 25)),
     ],
 )
 def test_events_per_step_and_latency(

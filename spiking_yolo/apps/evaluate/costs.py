@@ -16,7 +16,8 @@ from spiking_yolo.snn.operations import spiking
 class CostModel:
     """counting: in which the method's operations are reported. value: what events carry. streams:
     layers with analogue input compute in every step instead of once. exponentials: per neuron and
-    step. weights, inputs, outputs, ann_exponentials: see NetworkSize.
+    step. weights, inputs, outputs, ann_exponentials: see NetworkSize. preparation: steps in
+    addition to T.
     """
 
     counting: Counting = "spikes"
@@ -27,6 +28,7 @@ class CostModel:
     inputs: int = 0
     outputs: int = 0
     ann_exponentials: int = 0
+    preparation: int = 0
 
     @classmethod
     def of(cls, converted: Converted) -> "CostModel":
@@ -58,6 +60,7 @@ class CostModel:
             inputs,
             outputs,
             ann_exponentials,
+            recipe.preparation.timesteps,
         )
 
     def size(self, macs: float, neurons: float) -> NetworkSize:
@@ -75,9 +78,10 @@ class CostModel:
         updates: float,
         analogue_macs: float,
     ) -> Work:
-        """What was done in t steps; operations and events as `charged(value)`. analogue_macs: of
-        one step.
+        """What was done in t steps and the preparation; operations and events as `charged(value)`.
+        analogue_macs: of one step.
         """
+        t += self.preparation
         analogue, exponentials = (
             analogue_macs * (t if self.streams else 1),
             self.exponentials * size.neurons * t,

@@ -100,6 +100,8 @@ def _neuron(layer: NeuronLayer, recipe: Recipe) -> str | None:
     if not recipe.neuron_kind.plain or recipe.msat.enabled or layer.slope:
         advice = "fine-tune the network with ReLU" if layer.phi.gate else "use --method p-norm"
         return f"NIR has no signed or adaptive neurons such as {type(layer).__name__}; {advice}"
+    if recipe.preparation.timesteps:
+        return "NIR has no neurons that start again; use --set preparation.kind=none"
     if recipe.neuron.gamma > 1:
         return (
             f"an IF neuron of NIR sends one spike per step, not {recipe.neuron.gamma}; use --set"

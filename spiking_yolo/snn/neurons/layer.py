@@ -107,6 +107,10 @@ class NeuronLayer(nn.Module, ABC):
         """Before the first step, in which z arrives. The state holds zeros."""
         s.potential.copy_(p.initial * p.theta)
 
+    def restart(self, s: Any, p: Any, z: Tensor | None, buffers: Buffers) -> None:
+        """Start again on the same image, with what the residual potential tells."""
+        raise TypeError(f"{type(self).__name__} knows no preparation")
+
     def unneeded(self) -> tuple[str, ...]:
         """Fields of the state that this layer can do without."""
         if self.settings.events == "switches":
@@ -154,6 +158,8 @@ class NeuronLayer(nn.Module, ABC):
         keys: Of the images, for randomness.
         """
         self.t = 0
+        # Whether the next step starts another round of preparation, or ends it.
+        self.restarts = False
         self.spike_weight = 1.0
         # Whether this is a later frame of a video.
         self.has_hysteresis = False
@@ -162,6 +168,10 @@ class NeuronLayer(nn.Module, ABC):
         self.keys = keys
         # Of each block, or of all together: 0 if nothing was sent.
         self._largest: Sequence[Tensor | int] = []
+
+    def prepared(self) -> None:
+        """Let the next step be the first one again, after a round of preparation."""
+        self.t, self.restarts = 0, True
 
     def forward(
         self, current: Tensor | Active | None, spike_weight: float = 1.0
@@ -359,6 +369,9 @@ class NeuronLayer(nn.Module, ABC):
             self._allocate(current, dtype, key)
 
     def _start(self, current: Tensor) -> None:
+        if self.restarts:
+            self._run.each(self.restart, current)
+            return
         for value in leaves(self.state):
             value.zero_()
         self._run.each(self.start, current)

@@ -19,7 +19,11 @@ from spiking_yolo.snn.fast import Backend
 from spiking_yolo.snn.layout import collapse_equal, empty, to_like
 from spiking_yolo.snn.msat import without_potential
 from spiking_yolo.snn.neurons.build import register
-from spiking_yolo.snn.neurons.integrate_and_fire import ImbalancedThreshold, IntegrateAndFire
+from spiking_yolo.snn.neurons.integrate_and_fire import (
+    PREPARATIONS,
+    ImbalancedThreshold,
+    IntegrateAndFire,
+)
 from spiking_yolo.snn.neurons.layer import NeuronLayer
 from spiking_yolo.snn.neurons.msat import MsatIntegrateAndFire
 from spiking_yolo.snn.plan import LayerPlan
@@ -107,7 +111,7 @@ class OnOff(Pair):
         self.off = self._member("off", off, -1)
 
     def _member(self, side: str, parameters: Mapping[str, Tensor], sign: int) -> NeuronLayer:
-        kind = MsatIntegrateAndFire if self.recipe.msat.enabled else IntegrateAndFire
+        kind = integrate_and_fire(self.recipe)
         name = f"{self.plan.name}/{side}"
         plan = LayerPlan(name, observed=self.plan.observed, by_channel=self.plan.by_channel)
         return kind(parameters, self.recipe, Activation(), plan, sign=sign)
@@ -115,8 +119,9 @@ class OnOff(Pair):
     def new_state(self, shape: torch.Size, like: Tensor, dtype: torch.dtype) -> OnOffState:
         on = self.on.new_state(shape, like, dtype)
         off = self.off.new_state(shape, like, dtype)
-        if not self.plan.observed:
+        if not self.plan.observed and not self.recipe.preparation.timesteps:
             off.count, off.events = on.count, on.events
+        if not self.plan.observed:
             return OnOffState(on=on, off=off)
         on_out = empty(shape, like, dtype)
         off_out = empty(shape, like, dtype)
@@ -150,6 +155,10 @@ class OnOff(Pair):
         self.on.start(s.on, p.on, z, buffers)
         self.off.start(s.off, p.off, z, buffers)
 
+    def restart(self, s: OnOffState, p: PairParameters, z: Tensor | None, buffers: Buffers) -> None:
+        self.on.restart(s.on, p.on, z, buffers)
+        self.off.restart(s.off, p.off, z, buffers)
+
     def step(
         self, s: OnOffState, p: PairParameters, z: Tensor | None, clock: Clock, buffers: Buffers
     ) -> Tensor:
@@ -160,7 +169,8 @@ class OnOff(Pair):
 
     @property
     def count(self) -> Tensor:
-        return self.on.count + self.off.count if self.plan.observed else self.state.on.count
+        on: Tensor = self.state.on.count
+        return on if on is self.state.off.count else on + self.state.off.count
 
     @property
     def counts(self) -> Counts:
@@ -220,7 +230,7 @@ class ConstantOnOff(Pair):
         """Whether no potential rises without current, and only current / theta matters."""
         initial = parameters["initial"]
         starts_charged = initial.any() or parameters.get("initial_off", initial).any()
-        if starts_charged or recipe.neuron.shift:
+        if starts_charged or recipe.neuron.shift or recipe.preparation.timesteps:
             return False
         return recipe.neuron.events != "switches" and recipe.msat.units == "normalised"
 
@@ -303,7 +313,7 @@ def _integrate_and_fire(
     """IF neurons for ReLU; for leaky ReLU pairs of them, or imbalanced thresholds."""
     kind: type[NeuronLayer]
     if phi.slope == 0:
-        kind = MsatIntegrateAndFire if recipe.msat.enabled else IntegrateAndFire
+        kind = integrate_and_fire(recipe)
         phi = Activation() if saturates(parameters["theta"], phi, recipe) else phi
     elif recipe.neuron.kind == "ibt":
         kind = ImbalancedThreshold
@@ -312,6 +322,11 @@ def _integrate_and_fire(
     else:
         kind = OnOff
     return kind(parameters, recipe, phi, plan, backend)
+
+
+def integrate_and_fire(recipe: Recipe) -> type[IntegrateAndFire]:
+    """The IF neuron that a recipe asks for."""
+    return MsatIntegrateAndFire if recipe.msat.enabled else PREPARATIONS[recipe.preparation.kind]
 
 
 def saturates(theta: Tensor, phi: Activation, recipe: Recipe) -> bool:
