@@ -12,6 +12,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from spiking_yolo.convert.adaptive_bursts import adapt_bursts
 from spiking_yolo.convert.output_error import Job, best_fraction, best_gain, with_gain
 from spiking_yolo.convert.statistics import Statistics
 from spiking_yolo.convert.thresholds import NeuronParameters, at_most, base_parameters, layer_factor
@@ -60,6 +61,8 @@ def calibrate(
         neurons = by_gradient(job, neurons)
     if recipe.calibration.kind == "fraction":
         neurons = best_fraction(job, neurons)
+    if recipe.calibration.kind == "bursts":
+        neurons = adapt_bursts(job, neurons, statistics.histograms)
     if chooses_gain:
         neurons = best_gain(job, neurons)
     if recipe.calibration.kind in ("light", "advanced"):

@@ -390,6 +390,37 @@ def cos() -> Recipe:
 
 
 @register(
+    year=2025,
+    timesteps=16,
+    reference="Wang et al., AdaFire, AAAI 2025",
+    limits="a burst of n costs n spikes; chosen for one T (--set calibration.T)",
+)
+def adafire() -> Recipe:
+    """AdaFire: bursts whose greatest length is chosen layer by layer, and compressed thresholds.
+
+    Wang, Fang, Cao, Ren, Xu: Adaptive calibration, a unified conversion framework of spiking neural
+    networks, AAAI 2025, arXiv 2412.16219. n = clip(floor(U / theta), 0, phi_l), theta by the
+    smallest squared error of T levels with bursts of phi_l. Of phi_l = 1, 2, 4, 8 those with the
+    smallest sum of sensitivities are chosen, whose spikes stay below 95 % of those of bursts of 4
+    everywhere; then of theta times 1, 1.5, 2, 3 those with the fewest spikes that raise that sum by
+    at most 5 % ("sensitivity spike compression"). Both searches are the Pareto frontier over layers
+    of the release (convert/adaptive_bursts.py), with fewer candidates. Changes: a sensitivity is
+    the relative error of the outputs after calibration.T steps with one layer changed, where the
+    paper has the Kullback-Leibler divergence of classes; half a threshold at the start instead of
+    theta / 2T in every step; one theta per layer; without the bias correction of calibration-light.
+    The paper's T by input is not part of a method here: --early-exit stops each image on its own,
+    for any method. On leaky ReLU both neurons of a pair have phi_l. Spikes are not graded, at most
+    8 per step; it does not settle. Needs: the network run on calibration images.
+    """
+    return Recipe(
+        "adafire",
+        threshold=Threshold(rule="mmse", scope="layer", levels=8),
+        neuron=Neuron(kind="if", reset="subtract", gamma=8, initial=0.5),
+        calibration=Calibration(kind="bursts", T=8),
+    )
+
+
+@register(
     year=2022,
     timesteps=64,
     reference="MSAT draft paper, Eq. 14-17",

@@ -197,6 +197,7 @@ def _conflicts(recipe: Recipe) -> Iterator[str]:
     yield from _coding_conflicts(recipe)
     yield from _digit_conflicts(recipe)
     yield from _msat_conflicts(recipe)
+    yield from _burst_conflicts(recipe)
     yield from _preparation_conflicts(recipe)
 
 
@@ -290,6 +291,19 @@ def _msat_conflicts(recipe: Recipe) -> Iterator[str]:
             "msat.floor=0 needs neuron.kind=if and neuron.gamma=1: other neurons divide by the"
             " threshold"
         )
+
+
+def _burst_conflicts(recipe: Recipe) -> Iterator[str]:
+    neuron = recipe.neuron
+    if recipe.calibration.kind != "bursts":
+        return
+    if neuron.kind != "if" or neuron.gamma < 2 or recipe.msat.enabled:
+        yield (
+            "calibration.kind=bursts needs neurons that send bursts at a fixed threshold: --set"
+            " neuron.kind=if, neuron.gamma=8, msat.enabled=false"
+        )
+    if recipe.threshold.rule == "balance":
+        yield "calibration.kind=bursts sets thresholds by statistics: --set threshold.rule=mmse"
 
 
 def _preparation_conflicts(recipe: Recipe) -> Iterator[str]:

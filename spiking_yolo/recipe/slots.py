@@ -145,11 +145,12 @@ class Msat:
 class Calibration:
     """(c) What is corrected by running the network on the calibration images."""
 
-    kind: Literal["none", "light", "advanced", "fraction", "trained"] = setting(
+    kind: Literal["none", "light", "advanced", "fraction", "bursts", "trained"] = setting(
         "none",
         "light: bias; advanced: initial potential; fraction: theta, as the fraction of the"
         " statistic that serves best; trained: all three and a value at rest, by gradient descent"
-        " without labels, for events=digits",
+        " without labels, for events=digits; bursts: the longest burst of each layer, up to"
+        " neuron.gamma, and its theta, by how much the output minds",
     )
     T: int = setting(
         32,

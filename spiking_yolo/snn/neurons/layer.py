@@ -6,6 +6,7 @@ what one is worth.
 
 from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from typing import Any, ClassVar, Self
 
 import torch
@@ -38,7 +39,8 @@ class NeuronLayer(nn.Module, ABC):
     Args:
         parameters: theta [C], the threshold; initial, the potential at the start in thresholds
             (scalar, [C] or [C, H, W]); where calibrated, bias [C], added to the current,
-            confidence, a scalar, and rest [C], see SignedMemory.
+            confidence and gamma (the longest burst of the layer), scalars, and rest [C], see
+            SignedMemory.
         recipe: The method.
         phi: The activation to follow. Its cap bounds the sum of what is sent: to cap * t in rate
             coding, and to cap in differential coding.
@@ -72,6 +74,9 @@ class NeuronLayer(nn.Module, ABC):
             self.register_buffer(name, value.clone())
         self.recipe = recipe
         self.settings = recipe.neuron
+        if "gamma" in parameters:
+            own = int(parameters["gamma"].clamp(1, recipe.neuron.gamma))
+            self.settings = replace(recipe.neuron, gamma=own)
         self.plan = plan
         self.phi = phi.continuous
         self.slope = phi.slope

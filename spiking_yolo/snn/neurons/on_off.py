@@ -62,7 +62,7 @@ class Pair(NeuronLayer):
         backend: Backend | None = None,
     ):
         super().__init__(parameters, recipe, phi, plan, backend)
-        names = ("theta", "initial", "confidence", "gain")
+        names = ("theta", "initial", "confidence", "gain", "gamma")
         on = {name: parameters[name] for name in names if name in parameters}
         initial = parameters.get("initial_off", self.initial)
         self.make_members(on, {**on, "theta": self.theta_off, "initial": initial})
