@@ -622,16 +622,18 @@ def signed_digits() -> Recipe:
     """Signed digits: a neuron sends its complete value in one step, as a few events +-2^k theta.
 
     It is MSAT in its extreme form: a threshold in stages theta 2^k, whose stage follows the
-    potential; what is sent is subtracted (snn/counting.py, docs/msat/variants.md). Differential
-    coding carries it: what a layer has sent needs no correction, so the network is settled after
-    the first step. A neuron of b bits sends b / 3 events on average and (b + 1) / 2 at most, one
-    after the other on a chip that sends an event at a time. theta starts from the sensitivity of
-    the output (convert/sensitivity.py); theta, initial potential, a bias and a value at rest
-    per channel are then trained on photographs without labels, for a budget of operations that is
-    smaller than the ANN's number of multiply-accumulates. Weights stay as they are. A channel at
-    its resting value sends nothing, and the next layer has that value in its bias. Tuned on COCO
-    train2017 photographs; docs/notes/signed-digits.md has each idea with its figure. Needs:
-    activation statistics, and a calibration file (`calibrate --method signed-digits`).
+    potential; what is sent is subtracted (snn/counting.py, docs/msat/variants.md). Its nearest
+    relative, canonic signed spikes (CSS, later TMN; Gu et al., arXiv 2408.17245), sends such digits
+    one per timestep (docs/related-work.md). Differential coding carries it: what a layer has sent
+    needs no correction, so the network is settled after the first step. A neuron of b bits sends b
+    / 3 events on average and (b + 1) / 2 at most, one after the other on a chip that sends an event
+    at a time. theta starts from the sensitivity of the output (convert/sensitivity.py); theta,
+    initial potential, a bias and a value at rest per channel are then trained on photographs
+    without labels, for a budget of operations that is smaller than the ANN's number of
+    multiply-accumulates. Weights stay as they are. A channel at its resting value sends nothing,
+    and the next layer has that value in its bias. Tuned on COCO train2017 photographs;
+    docs/notes/signed-digits.md has each idea with its figure. Needs: activation statistics, and a
+    calibration file (`calibrate --method signed-digits`).
     """
     return Recipe(
         "signed-digits",
