@@ -204,7 +204,7 @@ class Counter:
             # What computes the weights of a layer lies below it.
             within = any(name == layer or name.startswith(f"{layer}.") for layer in self._ran)
             if not within and any(map(is_matrix, module.parameters(recurse=False))):
-                yield f"{name} ({type(module).__name__})"
+                yield f"{name} ({type(module).__name__})".strip()
 
 
 def is_matrix(parameter: Tensor) -> bool:
@@ -265,6 +265,9 @@ class Tally:
         if sizes.is_floating_point():
             self.precision = max(self.precision, torch.finfo(sizes.dtype).eps)
         levels, index, events = sizes.unique(return_inverse=True, return_counts=True)
+        if len(levels) > MOST_LEVELS:
+            self.analogue = True
+            return
         operations = reached.new_zeros(len(levels)).index_add_(0, index, reached)
         for level, *work in zip(*(x.tolist() for x in (levels, events, operations)), strict=True):
             self.levels[level][0] += work[0]
