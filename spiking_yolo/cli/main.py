@@ -40,6 +40,10 @@ VERBS = {
     ),
     "score": "score boxes of any detector against annotations, without a network",
     "compare": "conversion methods on one network: one table, methods x timesteps",
+    "leaderboard": (
+        "detectors by accuracy and absolute operations per image: one table and picture of many"
+        " results"
+    ),
     "analyze": "explain a conversion: where the error of every layer comes from, and what to try",
     "bound": "how few digits any code of the activations needs, and how far the network is from it",
     "search": "tune the numbers of a method for one network",

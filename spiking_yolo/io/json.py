@@ -86,7 +86,7 @@ def read_json(text: str | bytes, kind: Any = Any) -> Any:
         value = json.loads(text, parse_constant=_refuse)
     except RecursionError:
         raise ValueError("its lists are nested too deeply") from None
-    if not _fits(value, kind):
+    if not fits(value, kind):
         raise ValueError(f"{ascii(value)[:LONGEST]} is no {getattr(kind, '__name__', kind)}")
     return value
 
@@ -126,19 +126,20 @@ def _refuse(constant: str) -> NoReturn:
     raise ValueError(f"{constant} is no number")
 
 
-def _fits(value: Any, kind: Any) -> bool:
+def fits(value: Any, kind: Any) -> bool:
+    """Whether a value is of a type, as `read_json` takes them; a whole number is a float too."""
     if kind is Any:
         return True
     origin = get_origin(kind)
     parts = get_args(kind)
     if origin is types.UnionType:
-        return any(_fits(value, part) for part in parts)
+        return any(fits(value, part) for part in parts)
     if origin is list and parts[0] in (int, str):
         return isinstance(value, list) and set(map(type, value)) <= {parts[0]}
     if origin is list:
-        return isinstance(value, list) and all(_fits(item, parts[0]) for item in value)
+        return isinstance(value, list) and all(fits(item, parts[0]) for item in value)
     if origin is dict:
-        return isinstance(value, dict) and all(_fits(item, parts[1]) for item in value.values())
+        return isinstance(value, dict) and all(fits(item, parts[1]) for item in value.values())
     return (
         type(value) is kind
         or (kind is float and type(value) is int)

@@ -19,6 +19,7 @@ _GOES_ON = ("--data", "set", "--project", "out", "--name", "t", "--resume", "out
 FAST = {  # folder of good files and verb -> call
     "detector detect": ("detect", "photos/a.png", *_NET, *PLAIN),
     "detector score": ("score", "--predictions", "predictions.json", "--data", "instances.json"),
+    "detector leaderboard": ("leaderboard", "results.json", "--project", "out"),
     "detector convert": ("convert", *_NET, "--method", "p-norm", "--output", "out/n.safetensors"),
     "detector export": (
         "export",

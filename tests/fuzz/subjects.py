@@ -74,6 +74,7 @@ SUBJECTS = {
         (*_SCORE, "instances.json"),
         (*_EVAL, "instances.json", "--images", "photos"),
     ),
+    "results": Subject("results.json", CALLS["detector leaderboard"]),
     "predictions": Subject("predictions.json", (*_SCORE, "instances.json")),
     "yaml": Subject("data.yaml", (*_SCORE, "data.yaml"), (*_EVAL, "data.yaml")),
     "labels": Subject("labels/a.txt", (*_SCORE, "data.yaml"), (*_EVAL, "data.yaml")),

@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from helpers import classifying, evaluating
+from helpers.leaderboard import write_results
 from helpers.tiny import photo, write_tiny
 from helpers.video import walk, write_frames, write_images
 
@@ -83,6 +84,7 @@ TOOLS = {
             "99",
         )
     ),
+    "leaderboard": Tool(("leaderboard", "results.json", *OUT)),
     "analyze": Tool(("analyze", "--data", "photos", *TINY, *OUT, "--T", "8")),
     "bound": Tool(("bound", "--data", "photos", *TINY, *OUT, "--operations", "0.5")),
     "benchmark": Tool(
@@ -112,3 +114,4 @@ def write_all(folder: Path) -> None:
         {k: box[k] for k in ("image_id", "category_id", "bbox")} | {"score": 0.5} for box in boxes
     ]
     (folder / "found.json").write_text(json.dumps(rows))
+    write_results(folder / "results.json")

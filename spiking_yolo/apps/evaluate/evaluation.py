@@ -203,6 +203,7 @@ class Evaluation:
         scorer: How predictions were scored.
         accounts: Of energy.
         simulation: How the network was computed.
+        seed: Drew the images of a part of the dataset, and the bootstrap.
         records: One per image.
         table: One row per timestep, and of the ANN.
         resamplings: By row, if the options ask for a bootstrap.
@@ -217,6 +218,7 @@ class Evaluation:
     scorer: Scorer
     accounts: Sequence[Account]
     simulation: SimulationOptions
+    seed: int
     records: Sequence[ImageRecord]
     table: Table
     resamplings: Mapping[str, Resampling]
@@ -247,6 +249,7 @@ class Evaluation:
             scorer=scorer,
             accounts=options.accounts,
             simulation=simulation,
+            seed=options.seed,
             records=records,
             table=rows,
             resamplings=by_row,
@@ -330,7 +333,9 @@ class Evaluation:
             "dataset": self.dataset.name,
             "images": len(self.dataset),
             "of_images": self.of_images,
+            "seed": self.seed,
             "notes": self.dataset.notes,
+            "imgsz": [self.network.spec.height, self.network.spec.width],
             **asdict(self.simulation),
             "weights": self.network.provenance.get("weights"),
             "weights_sha256": self.network.provenance.get("weights_sha256"),
