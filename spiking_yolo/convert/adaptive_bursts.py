@@ -17,6 +17,7 @@ from spiking_yolo.convert.statistics import Histogram
 from spiking_yolo.convert.thresholds import NeuronParameters, base_parameters, scaled
 from spiking_yolo.graph import forward
 from spiking_yolo.observe import relative_error
+from spiking_yolo.recipe import Calibration
 from spiking_yolo.snn.network import SpikingNetwork
 
 # Longest bursts that are tried, up to neuron.gamma, and factors on theta.
@@ -59,7 +60,8 @@ def adapt_bursts(
     chosen = cheapest([[(t.error, t.spikes) for t in ts] for ts in trials.values()], budget)
     result: dict[str, Mapping[str, torch.Tensor]] = {}
     for i in set(chosen):
-        recipe = replace(job.recipe, neuron=replace(job.recipe.neuron, gamma=bursts[i]))
+        neuron = replace(job.recipe.neuron, gamma=bursts[i])
+        recipe = replace(job.recipe, neuron=neuron, calibration=Calibration())
         own = base_parameters(job.graph, histograms, recipe)
         for name, choice in zip(trials, chosen, strict=True):
             if choice == i:
