@@ -19,6 +19,7 @@ from spiking_yolo.recipe import (
     Msat,
     Neuron,
     Preparation,
+    Readout,
     Recipe,
     Threshold,
 )
@@ -421,6 +422,61 @@ def adafire() -> Recipe:
 
 
 @register(
+    year=2024,
+    timesteps=64,
+    reference="Lv et al., group neurons, ICASSP 2024",
+    limits="a group fires up to 4 spikes per step; published for networks trained with QCFS",
+)
+def group_neurons() -> Recipe:
+    """Group neurons: four IF neurons with staggered thresholds act as one.
+
+    Lv, Fang, Yuan, Tian: Optimal ANN-SNN conversion with group neurons, ICASSP 2024, arXiv
+    2402.19061. The m members receive the same current, have the thresholds theta / m, 2 theta / m,
+    ..., theta and start at theta / 2m; each fires one spike of theta / m, and lateral inhibition
+    takes n theta / m from all, where n members fired. Their potentials stay equal, so a group is
+    one neuron with n = clip(floor(U m / theta), 0, m): `burst` at half a threshold, which is how it
+    is computed here, with n spikes counted. The paper's networks are trained with QCFS, whose caps
+    are the thetas, and pool averages; here theta is the layer's 99.9th percentile, m = 4 as in
+    their code (--set neuron.gamma), leaky ReLU has two groups, ON and OFF, and max pooling is the
+    exact one of sums. Rate coding: operations grow with T. Membrane updates are those of one neuron
+    per group. Needs: activation statistics.
+    """
+    return Recipe(
+        "group-neurons",
+        threshold=Threshold(rule="shared", scope="layer", percentile=99.9),
+        neuron=Neuron(kind="if", reset="subtract", gamma=4, initial=0.5),
+    )
+
+
+@register(
+    year=2025,
+    timesteps=64,
+    reference="Bu et al., inference-scale complexity, CVPR 2025",
+    limits="the first 2 steps are not read out, so T must be at least 3",
+)
+def ltb() -> Recipe:
+    """LTB: local threshold balancing, and a read-out that leaves out the first steps.
+
+    Bu, Li, Yu: Inference-scale complexity in ANN-SNN conversion for high-performance and low-power
+    applications, CVPR 2025, arXiv 2409.03368. Per channel, theta <- theta + 2 mean(relu(a - theta))
+    over the activations a of calibration images, from 0; IF neurons that start at half a threshold;
+    the output is the mean of the steps after a delay (readout.skip, here 2). The released code
+    makes one update per batch and feeds each layer what the layers before it have clipped; here
+    every update sees all images, by the histogram of the ANN's activations, until theta grows by no
+    more than 0.1 % (it would creep up to the maximum). Leaky ReLU has ON/OFF pairs with a threshold
+    per side, where the paper has ReLU, and max pooling is the exact one of sums, where their neuron
+    stands behind it. Rate coding, one spike per step: operations grow with T. Needs: activation
+    statistics.
+    """
+    return Recipe(
+        "ltb",
+        threshold=Threshold(rule="excess", scope="channel"),
+        neuron=Neuron(kind="if", reset="subtract", gamma=1, initial=0.5),
+        readout=Readout(skip=2),
+    )
+
+
+@register(
     year=2022,
     timesteps=64,
     reference="MSAT draft paper, Eq. 14-17",
@@ -700,6 +756,34 @@ def few_spikes() -> Recipe:
         "few-spikes",
         threshold=Threshold(rule="percentile", scope="layer", percentile=99.99, scale=1 / 256),
         neuron=Neuron(kind="few-spikes", gamma=255, initial=0.5),
+        encoding=Encoding(coding="differential"),
+    )
+
+
+@register(
+    year=2025,
+    timesteps=1,
+    reference="One timestep is enough, scale-and-fire neurons, arXiv 2510.23383",
+    limits="a spike carries a number of up to 32; no step adds to the first",
+)
+def sfn() -> Recipe:
+    """SFN: scale-and-fire neurons, a value as one message of many levels, in one timestep.
+
+    One-timestep is enough: achieving high-performance ANN-to-SNN conversion via scale-and-fire
+    neurons, arXiv 2510.23383, 2025: T steps of an IF neuron that starts at v are one step of a
+    neuron with the thresholds theta / T, 2 theta / T, ..., theta that starts at v / T:
+    n = clip(floor((a + v / T) T / theta), 0, T), and n theta / T is sent. Here T = 32 and
+    v = theta / 2. Of the adaptive scaling we know what the abstract says: theta is the MMSE
+    threshold of the channel for this rounding. Their networks are transformers; ours is the sign of
+    messages for leaky ReLU, and neurons stand behind their max pooling. It is few-spikes with other
+    levels, and the message counted in place of its digits: n spikes, or one graded event per value,
+    which costs a multiplication. It is settled after one step. Needs: activation statistics, of
+    both signs.
+    """
+    return Recipe(
+        "sfn",
+        threshold=Threshold(rule="mmse", scope="channel", levels=32, scale=1 / 32),
+        neuron=Neuron(kind="multi-level", gamma=32, initial=0.5),
         encoding=Encoding(coding="differential"),
     )
 

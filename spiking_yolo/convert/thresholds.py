@@ -65,6 +65,8 @@ def _attends(recipe: Recipe) -> bool:
 NeuronParameters = Mapping[str, Mapping[str, Tensor]]
 # Of a theta: values at rest are multiples, so that sums of them and of events are exact.
 PARTS = 256
+# A threshold has settled when a step raises it by no more than this share.
+_SETTLED = 1e-3
 # 95 steps of 1 % down from the maximum (Li 2021).
 _MMSE_GRID = torch.arange(100, 5, -1, dtype=torch.float64) / 100
 
@@ -93,6 +95,8 @@ def threshold(histogram: Histogram, sign: int, recipe: Recipe, cap: float | None
         return at_most(
             released(histogram, sign, settings.percentile, recipe.neuron.gamma, settings.rule), cap
         )
+    if settings.rule == "excess":
+        return at_most(local_balance(histogram, sign, cap), cap)
     # Differential coding has no highest rate: a neuron catches up later, and nothing is clipped.
     gamma = 1 if recipe.encoding.coding == "differential" else recipe.neuron.gamma
     rounds = recipe.neuron.initial == 0.5
@@ -192,6 +196,23 @@ class _Moments:
             in_bin = density * (x**p - edge**p) / p
             moments.append((total.gather(1, index) + in_bin) * self.scale ** (p - 1))
         return moments
+
+
+def local_balance(histogram: Histogram, sign: int, cap: float | None = None) -> Tensor:
+    """Local threshold balancing (Bu 2025): theta += 2 mean(relu(a - theta)) from 0 until it
+    settles, float64 [C]. The mean is over all activations a, zeros too, clipped at `cap`.
+    """
+    moments = _Moments(histogram, sign, cap)
+    theta = torch.zeros_like(moments.top)
+    active = torch.ones_like(theta, dtype=torch.bool)
+    everything = torch.full_like(theta, torch.inf)
+    while active.any():
+        count, total, _ = moments.below(torch.stack([theta, everything], 1))
+        excess = total.diff(dim=1)[:, 0] - theta * count.diff(dim=1)[:, 0]
+        step = torch.where(active, 2 * excess / max(histogram.total, 1), 0.0)
+        theta = theta + step
+        active &= step > _SETTLED * theta
+    return theta
 
 
 def mmse(

@@ -22,13 +22,16 @@ from spiking_yolo.snn.units import at_rest
 # The state that is the image as transmitted so far, where encoding.tau leaves pixels out.
 IMAGE = "image"
 
+# Neurons of which a value that is out of reach is clipped, and not sent later.
+CLIPPED = ("few-spikes", "multi-level")
+
 
 def sends_complete_values(recipe: Recipe) -> bool:
     """Whether a layer sends all that is due in every step."""
     neuron = recipe.neuron
     if recipe.encoding.coding != "differential" or neuron.digits:
         return False
-    if neuron.kind == "few-spikes":
+    if neuron.kind in CLIPPED:
         return True
     return neuron.kind == "memory" and neuron.events == "digits" and neuron.gamma == MAX_GAMMA
 
@@ -152,7 +155,7 @@ class CompleteStep:
         own, settings = self._neurons[node.name], self._recipe.neuron
         due = self._due(node, z)
         initial = per_channel(own["initial"], due)
-        if settings.kind == "few-spikes":
+        if settings.kind in CLIPPED:
             value = (due.abs() + initial).floor().clamp(max=settings.gamma) * due.sign()
             return value if before is None else value - before
         rest = self._rests[node.name]

@@ -98,6 +98,14 @@ KINDS: dict[str, Kind] = {
         carries="power of two",
         follows=("slope", "cap"),
     ),
+    "multi-level": Kind(
+        "a value as one message",
+        signed=True,
+        memory=True,
+        rate=False,
+        carries="any",
+        follows=("slope", "cap"),
+    ),
 }
 
 

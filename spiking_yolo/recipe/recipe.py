@@ -91,7 +91,11 @@ class Recipe:
 
     @property
     def events_per_step(self) -> int:
-        """The largest number of events of a neuron in one step: spikes of a burst, or digits."""
+        """The largest number of events of a neuron in one step: spikes of a burst, digits, or one
+        message of any value.
+        """
+        if self.neuron_kind.carries == "any":
+            return 1
         bits = self.neuron.gamma.bit_length()
         if self.neuron.events == "digits":
             return min(self.neuron.digits or bits, (bits + 2) // 2)

@@ -22,14 +22,23 @@ class Threshold:
     """(a) How the threshold theta of each neuron follows from the activation statistics."""
 
     rule: Literal[
-        "max", "percentile", "shared", "divided", "clamped", "mmse", "balance", "sensitivity"
+        "max",
+        "percentile",
+        "shared",
+        "divided",
+        "clamped",
+        "mmse",
+        "excess",
+        "balance",
+        "sensitivity",
     ] = setting(
         "percentile",
         "what theta starts from: a statistic of the activations (max of one with a cap: the cap;"
         " shared: the percentile / gamma; divided, clamped: the percentile with activations above 1"
-        " divided by gamma, or with all clamped at gamma), balance: the largest input current of"
-        " the layer while the layers before it spike, or sensitivity: how much an error matters to"
-        " the output, and what an event costs, for calibration.operations",
+        " divided by gamma, or with all clamped at gamma; excess: raised by twice the mean excess"
+        " over it until it settles), balance: the largest input current of the layer while the"
+        " layers before it spike, or sensitivity: how much an error matters to the output, and what"
+        " an event costs, for calibration.operations",
     )
     scope: Literal["channel", "layer"] = setting(
         "channel", "one statistic per channel, or one per layer"
@@ -93,7 +102,8 @@ class Neuron:
     )
     pool_first: bool = setting(
         True,
-        "for memory, dcgs, few-spikes: pool potentials, and put the neuron behind its max pooling",
+        "for memory, dcgs, few-spikes, multi-level: pool potentials, and put the neuron behind its"
+        " max pooling",
     )
 
 

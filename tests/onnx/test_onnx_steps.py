@@ -118,8 +118,9 @@ def test_frames(cls, changes):
     assert states[CLOCK].item() == 5
 
 
-def test_few_spikes():
-    net = spiking(make(Pooled), images(2), get_recipe("few-spikes"))
+@pytest.mark.parametrize("name", ["few-spikes", "sfn"])
+def test_values_that_are_clipped(name):
+    net = spiking(make(Pooled), images(2), get_recipe(name))
     step = CompleteStep(net.graph, (8, 8), net.neurons, net.recipe, stateful=False)
     stepped = step(images(2, seed=3), {})
     snapshot = net.network().run(images(2, seed=3), 1).snapshots[1]
@@ -161,7 +162,7 @@ def test_only_what_is_one_step():
     for name in list_methods():
         recipe = get_recipe(name)
         assert sends_complete_values(recipe) == (
-            name in ("signed-digits", "signed-digits-tuned", "few-spikes")
+            name in ("signed-digits", "signed-digits-tuned", "few-spikes", "sfn")
         )
     net = spiking(make(Pooled), images(2), get_recipe("differential"))
     with pytest.raises(UserError, match="several timesteps"):

@@ -40,6 +40,7 @@ PLAIN = {
         "threshold.scale": 0.05,
     },
     "few-spikes": {},
+    "sfn": {},
 }
 
 

@@ -180,15 +180,17 @@ class MultiThreshold(SignedMemory):
         return False
 
 
+@register("multi-level")
 @register("few-spikes")
 class FewSpikes(SignedMemory):
-    """Sends n = clip(floor(phi(S) / theta), 0, gamma), gamma = 2^K - 1, as its binary digits.
+    """Sends n = clip(floor(phi(S) / theta), 0, gamma), as its binary digits or as one message.
 
-    The FS neuron with T(k) = h(k) = d(k) = alpha 2^-k, k = 1..K (section "Design of FS-neurons",
-    ReLU), and theta = alpha / 2^K: K sub-steps, in each of which it fires if alpha 2^-k is still to
-    be sent. Layers follow one another, so what arrives is complete too, and nothing is left for a
-    second step. On leaky ReLU an ON/OFF pair would share the work, of which one is silent, the
-    input being complete: so it is one neuron here, whose spikes have a sign.
+    As digits, with gamma = 2^K - 1, it is the FS neuron with T(k) = h(k) = d(k) = alpha 2^-k, k =
+    1..K (section "Design of FS-neurons", ReLU), and theta = alpha / 2^K: K sub-steps, in each of
+    which it fires if alpha 2^-k is still to be sent. Layers follow one another, so what arrives is
+    complete too, and nothing is left for a second step. On leaky ReLU an ON/OFF pair would share
+    the work, of which one is silent, the input being complete: so it is one neuron here, whose
+    spikes have a sign.
     """
 
     def step(

@@ -37,7 +37,7 @@ def test_it_runs_on_leaky_and_on_relu_networks(name: str, cls: Any):
     errors = [relative_error(run.snapshots[t].outputs, make(cls)(x)) for t in steps]
     assert all(o.isfinite().all() for s in run.snapshots.values() for o in s.outputs)
     assert errors[2] < (0.4 if name == "spike-norm" else 0.15), errors
-    complete = name in ("few-spikes", DEFAULT, TUNED)  # in one step
+    complete = name in ("few-spikes", "sfn", DEFAULT, TUNED)  # in one step
     assert errors[2] < errors[0] or (complete and errors[2] == errors[0]), errors
     assert all((count > 0).all() for count in run.snapshots[64].spikes.values())
     assert (run.snapshots[64].operations.spikes > 0).all() and run.neurons.keys() == run.snapshots[

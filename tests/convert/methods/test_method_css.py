@@ -1,5 +1,7 @@
 """Canonic signed spikes: a digit of each value per step, against the equation of the paper."""
 
+from typing import Any
+
 import pytest
 import torch
 from helpers.methods import method, neuron, points, record, relative_error
@@ -11,6 +13,7 @@ from spiking_yolo.convert.methods import get_recipe
 from spiking_yolo.errors import UserError
 from spiking_yolo.snn.coding import spike_weight
 from spiking_yolo.snn.network import SpikingNetwork
+from spiking_yolo.snn.neurons import NeuronLayer
 
 RECIPE = get_recipe("css")
 # Digits per value.
@@ -40,7 +43,7 @@ class Doubling:
         return s
 
 
-def digits(layer, zs: list[float]) -> list[float]:
+def digits(layer: NeuronLayer, zs: list[float]) -> list[float]:
     """What a neuron sends in K steps that receive z(t) of weight 2^(K - t)."""
     sent = []
     for t, z in enumerate(zs, 1):
@@ -62,7 +65,7 @@ def test_a_value_by_hand():
     st.sampled_from([0.0, 0.1, 1.0]),
     st.floats(0.2, 5),
 )
-def test_the_equation_of_the_paper(zs, slope, theta):
+def test_the_equation_of_the_paper(zs: list[float], slope: float, theta: float):
     """Unless rounding decides whether a potential is half a threshold."""
     plain, expected = Doubling(theta, slope), []
     for z in zs:
@@ -72,7 +75,7 @@ def test_the_equation_of_the_paper(zs, slope, theta):
 
 
 @given(st.floats(-600, 600), st.sampled_from([0.0, 0.1, 1.0]))
-def test_a_value_arrives_within_half_a_theta_of_what_is_in_reach(value, slope):
+def test_a_value_arrives_within_half_a_theta_of_what_is_in_reach(value: float, slope: float):
     most = 2.0**K - 1
     target = min(max(value if value > 0 else slope * value, -most), most)
     sent = digits(neuron(RECIPE, slope=slope), [value / 2 ** (K - 1)] + [0] * (K - 1))
@@ -126,7 +129,7 @@ def test_a_network_is_the_plain_loop_over_the_equation():
 
 
 @pytest.mark.parametrize("cls", [TinyLeaky, Pooled])
-def test_layers_take_turns_and_then_are_silent(cls):
+def test_layers_take_turns_and_then_are_silent(cls: Any):
     model, converted = method(cls, "css")
     network = converted.network(observed=True)
     sent = record(network, images(2, seed=7), 30)
@@ -159,6 +162,6 @@ def test_pooling_behind_the_neurons_gives_the_same():
 @pytest.mark.parametrize(
     "settings", [{"encoding.coding": "rate"}, {"encoding.refine": 2}, {"neuron.kind": "dcgs"}]
 )
-def test_settings_that_it_cannot_keep_are_refused(settings):
+def test_settings_that_it_cannot_keep_are_refused(settings: dict[str, Any]):
     with pytest.raises(UserError, match=r"silent|memory|coarse"):
         RECIPE.with_settings(settings)
