@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
+from functools import partial
 from itertools import count
 from pathlib import Path
 from typing import Any
@@ -248,7 +249,7 @@ def _chain_of(
         record.received,
         record.sent,
         record.T,
-        lambda t: network.spike_weight(t, name),
+        partial(network.spike_weight, name=name),
         keys,
     )
 

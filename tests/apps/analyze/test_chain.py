@@ -4,6 +4,7 @@ neurons.
 
 import math
 from dataclasses import replace
+from functools import partial
 
 import pytest
 import torch
@@ -220,8 +221,8 @@ def test_the_parts_add_up(name, model, T):
     for i, (site, seen) in enumerate(watch.layers.items()):
         z, phi = before[site]
         result = chain(
-            converted.neurons[site], converted.recipe, phi, site, z, seen.received, seen.sent, T, network.spike_weight,
-            network._input.keys,
+            converted.neurons[site], converted.recipe, phi, site, z, seen.received, seen.sent, T,
+            partial(network.spike_weight, name=site), network._input.keys,
         )  # fmt: skip
         parts = result.parts()
         assert tuple(parts) == PARTS
