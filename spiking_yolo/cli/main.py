@@ -84,7 +84,7 @@ def main(*tool: str) -> NoReturn:
 
 def _overview() -> str:
     lines = [f"Usage: {command('VERB')} [OPTIONS], or {command('VERB')} --help", ""]
-    lines += [f"  {verb:<11}{summary}" for verb, summary in VERBS.items()]
+    lines += [f"  {verb:<13}{summary}" for verb, summary in VERBS.items()]
     return "\n".join(lines)
 
 

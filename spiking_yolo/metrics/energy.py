@@ -1,10 +1,12 @@
 """Energy estimates in several accounts, each with its formula; plain numbers in and out.
 
 An account charges the network's computations, and some of its memory traffic, at costs of 45 nm
-(Horowitz, ISSCC 2014, figure 1.1.9). No account is the energy of a chip, and the accounts differ
-about whether the spiking network saves energy.
+(Horowitz, ISSCC 2014, figure 1.1.9). No such account is the energy of a chip, and the accounts
+differ about whether the spiking network saves energy. A `ChipAccount` has costs that were fitted to
+a chip, on which the ANN does not run.
 """
 
+import math
 from dataclasses import dataclass
 from typing import Literal
 
@@ -195,6 +197,55 @@ class Account:
         if work.operations:
             per_operation += work.events / work.operations * self.event
         return (self.ann(size) * PJ_PER_MJ - self.fixed(work, size)) / per_operation / size.macs
+
+
+@dataclass(frozen=True)
+class ChipAccount(Account):
+    """Energies per event that were fitted to a neuromorphic chip, in pJ; the ANN has none (nan).
+
+    SNN = (operations + analogue_macs) * synapse + t * neurons * access + updates * soma + events *
+    (spike + message): every neuron is visited in every step, and every event is one message to one
+    core. Hops between cores, copies to further cores, chips beyond the first, the barrier at the
+    end of a step, and idle power are not charged: a lower bound. A product with an analogue value
+    is charged as a synaptic operation.
+    """
+
+    multiply: float = math.nan
+    add: float = math.nan
+    accumulate: float = math.nan
+    synapse: float = 0
+    access: float = 0
+    soma: float = 0
+    spike: float = 0
+    message: float = 0
+
+    def operation(self, value: Value = "none") -> float:
+        return self.synapse
+
+    @property
+    def event(self) -> float:
+        return self.spike + self.message
+
+    def fixed(self, work: Work, size: NetworkSize) -> float:
+        neurons = work.t * size.neurons * self.access + work.updates * self.soma
+        return neurons + work.analogue_macs * self.synapse
+
+
+# Of the first Loihi, 14 nm: SANA-FE's coefficients (sanafe/examples/loihi.yaml, version 2.2.9;
+# synapses of convolutions), which predict the energy of three applications within 12 % (Boyle et
+# al., IEEE TCAD 2025, doi 10.1109/TCAD.2025.3537971).
+LOIHI = ChipAccount(
+    "loihi", "Loihi", synapse=24.0, access=51.2, soma=21.6, spike=69.3, message=111.0
+)
+
+
+def every_account(sram: float = SRAM) -> tuple[Account, ...]:
+    """Those of `accounts`, and the one of a chip.
+
+    Args:
+        sram: pJ per byte.
+    """
+    return (*accounts(sram), LOIHI)
 
 
 def accounts(sram: float = SRAM) -> tuple[Account, ...]:

@@ -181,6 +181,8 @@ def test_of_an_evaluation(tmp_path):
     assert run_tool("eval_coco", *data, *project, "--bootstrap", "9", "--seed", "3") == 0
     assert run_tool("leaderboard", tmp_path / "eval", "--project", tmp_path / "out") == 0
     written = json.loads((tmp_path / "eval" / "exp" / "results.json").read_text())
+    assert written["ann"]["energy_mJ_loihi"] is None
+    assert all(step["energy_mJ_loihi"] > 0 for step in written["steps"])
     rows = json.loads((tmp_path / "out" / "exp" / "leaderboard.json").read_text())["rows"]
     assert {row["T"] for row in rows} == {1, 2, 4}
     assert {row["seed"] for row in rows} == {3}

@@ -3,12 +3,22 @@ by one.
 """
 
 import dataclasses
+import math
 
 import pytest
 import torch
 import torch.nn.functional as F
 
-from spiking_yolo.metrics.energy import CHIPS, NetworkSize, Work, accounts, charged, neurobench
+from spiking_yolo.metrics.energy import (
+    CHIPS,
+    LOIHI,
+    NetworkSize,
+    Work,
+    accounts,
+    charged,
+    every_account,
+    neurobench,
+)
 
 FP32, INT8, SRAM16, SRAM32, REUSE = accounts()
 # pJ of a byte of 8 KB SRAM, of Horowitz's 10 pJ for 64 bits.
@@ -65,6 +75,28 @@ def test_break_even_operations_spend_exactly_the_budget(account, value):
     even = dataclasses.replace(work, operations=operations, events=operations * 2e-3)
     assert account.snn(even, size) == pytest.approx(account.ann(size))
     assert account.break_even(dataclasses.replace(work, analogue_macs=9e9), size) < 0
+
+
+def test_loihi_charges_what_its_simulator_does():
+    """SANA-FE 2.2.9 prints these totals in pJ, with its loihi.yaml: 4 neurons connected to 3 on
+    another core of the tile, by synapses of convolutions, of which some fire in every step.
+    """
+    size = NetworkSize(macs=12, neurons=7)
+    # No neuron fires or is touched: 7 * 51.2.
+    assert LOIHI.snn(Work(1, 0), size) * 1e9 == pytest.approx(358.4)
+    # One fires, 3 synapses: 3 * 24.0 + 7 * 51.2 + 21.6 + 69.3 + 111.0.
+    assert LOIHI.snn(Work(1, 3, 1, 1), size) * 1e9 == pytest.approx(632.3)
+    # Two fire in both steps; in the second, the other neurons are touched too.
+    assert LOIHI.snn(Work(2, 12, 4, 7), size) * 1e9 == pytest.approx(1877.2)
+    # An analogue product like an event.
+    assert LOIHI.snn(Work(1, 0, analogue_macs=5), NetworkSize(5)) * 1e9 == pytest.approx(120)
+
+
+def test_no_ann_runs_on_a_neuromorphic_chip():
+    size = NetworkSize(1e9, weights=5, neurons=9)
+    assert math.isnan(LOIHI.ann(size)) and math.isnan(LOIHI.mac)
+    assert math.isnan(LOIHI.break_even(Work(1, 1e9, 1e6), size))
+    assert every_account(2.0) == (*accounts(2.0), LOIHI)
 
 
 def test_names_of_neurobench():

@@ -27,7 +27,7 @@ from typing import TYPE_CHECKING, Literal
 
 from spiking_yolo.draw import FigureOptions
 from spiking_yolo.errors import UserError
-from spiking_yolo.metrics.energy import SRAM, Account, accounts
+from spiking_yolo.metrics.energy import SRAM, Account, every_account
 from spiking_yolo.options import (
     ComputeOptions,
     DetectionOptions,
@@ -47,7 +47,7 @@ LONGEST = 64
 
 @dataclass(frozen=True, kw_only=True)
 class EnergyOptions(Options):
-    """What is not the same on all chips; see `accounts`."""
+    """What is not the same on all chips; see `every_account`."""
 
     title = "energy"
 
@@ -57,7 +57,7 @@ class EnergyOptions(Options):
 
     @property
     def accounts(self) -> tuple[Account, ...]:
-        return accounts(self.sram_energy)
+        return every_account(self.sram_energy)
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -121,6 +121,8 @@ def plot_energy(
     marks: dict[str, tuple[float, float]] = {}
     for account in accounts:
         ann = table.ann[account.energy]
+        if math.isnan(ann):
+            continue
         points: list[tuple[float, float]] = []
         for row in table.steps:
             points.append((row["effective_ACs"] / table.size.macs, row[account.energy] / ann))

@@ -2,6 +2,7 @@
 step.
 """
 
+import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
@@ -212,12 +213,16 @@ class BreakEven:
 
 
 def break_even(table: Table, accounts: Sequence[Account]) -> list[BreakEven]:
-    """In the account "fp32" against the float ANN, in the others against the 8-bit one."""
+    """In the account "fp32" against the float ANN, in the others against the 8-bit one; nothing in
+    an account without an ANN.
+    """
     last = table.steps[-1]
     work, size = table.works[str(last["T"])], table.size
     results: list[BreakEven] = []
     for account in accounts:
         ann = account.ann(size)
+        if math.isnan(ann):
+            continue
         one = BreakEven(
             account=account.key,
             ann=ann,
@@ -254,7 +259,9 @@ NOTE = """\
 fp32: 32-bit float and its ANN, as most papers print it; the others: 8-bit weights and an 8-bit ANN.
 8 bit: 32-bit sums, no memory. SRAM: every access is paid, with 16- or 32-bit potentials.
 reuse: each byte moves once per pass. chips: published pJ per synaptic event, TrueNorth to Loihi.
-All but chips at 45 nm; operations are signed digits, or messages where spikes carry any value."""
+Loihi: energies per event fitted to that chip (SANA-FE, 12 %), a lower bound; no ANN runs on it.
+All but Loihi and chips at 45 nm; operations are signed digits, or messages where spikes carry any
+value."""
 
 
 def in_precision(precision: str) -> str:
@@ -306,7 +313,8 @@ def energy_table(table: Table, accounts: Sequence[Account], worth: Sequence[Brea
     low, high = min(CHIPS.values()), max(CHIPS.values())
 
     def cells(number: Callable[[Account], float]) -> list[str]:
-        return [f"{number(account):.3g}" for account in accounts]
+        values = [number(account) for account in accounts]
+        return ["-" if math.isnan(value) else f"{value:.3g}" for value in values]
 
     def spiking(title: str, row: Row) -> list[str]:
         ends = [pj * row["effective_ACs"] / PJ_PER_MJ for pj in (low, high)]
@@ -323,8 +331,13 @@ def energy_table(table: Table, accounts: Sequence[Account], worth: Sequence[Brea
     rows.append(["pJ per operation", *cells(lambda a: a.operation(value)), f"{low} - {high}"])
     if worth:
         even = {one.account: one for one in worth}
-        rows.append(["even at operations/MAC", *cells(lambda a: even[a.key].operations), ""])
-        rows.append(["less than the ANN", *(even[a.key].text() for a in accounts), ""])
+        least = ["even at operations/MAC"]
+        less = ["less than the ANN"]
+        for account in accounts:
+            one = even.get(account.key)
+            least.append(f"{one.operations:.3g}" if one else "-")
+            less.append(one.text() if one else "-")
+        rows += [[*least, ""], [*less, ""]]
     return columns(rows)
 
 

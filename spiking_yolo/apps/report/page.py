@@ -25,7 +25,7 @@ from spiking_yolo.draw.overlay import map_on_image
 from spiking_yolo.io.files import atomic_write
 from spiking_yolo.io.json import finite, json_text
 from spiking_yolo.io.names import size_name
-from spiking_yolo.metrics.energy import Account, accounts
+from spiking_yolo.metrics.energy import Account, every_account
 from spiking_yolo.options import command_line, versions
 
 ACCOUNTS = {
@@ -34,6 +34,7 @@ ACCOUNTS = {
     "sram16": "8 bit, every access to memory paid, 16-bit potentials",
     "sram32": "8 bit, every access to memory paid, 32-bit potentials",
     "reuse": "8 bit, each byte moved once per pass",
+    "loihi": "SANA-FE's energies per event of Loihi, 14 nm: a lower bound; no ANN runs on it",
 }
 
 # Longer side in pixels and quality of JPEGs, the best first.
@@ -50,7 +51,7 @@ PROGRAM = ("dom", "chart", "energy", "boxes", "player")
 rounded = partial(finite, digits=4)
 
 
-def facts(converted: Converted, charged: Sequence[Account] = accounts()) -> dict[str, Any]:
+def facts(converted: Converted, charged: Sequence[Account] = every_account()) -> dict[str, Any]:
     """Network, method, accounts of energy, and what made the page."""
     spec, recipe = converted.spec, converted.recipe
     return {

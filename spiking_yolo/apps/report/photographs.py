@@ -30,7 +30,7 @@ from spiking_yolo.decode.selection import Selection
 from spiking_yolo.detector import SpikingYOLO
 from spiking_yolo.graph import Graph, shapes
 from spiking_yolo.graph.graph import layer_before, layer_titles
-from spiking_yolo.metrics.energy import accounts
+from spiking_yolo.metrics.energy import every_account
 from spiking_yolo.models.spec import Spec
 from spiking_yolo.observe import EVERYTHING, Observation
 from spiking_yolo.options import Progress, load, silent
@@ -216,8 +216,8 @@ class PhotographContent:
             "operations": [step.operations[counting] / seen.macs for step in steps],
             "spikes": [step.total_spikes for step in steps],
             "digits": [step.sent["digits"] for step in steps],
-            "energy": {a.key: [a.snn(work, size) for work in works] for a in accounts()},
-            "annEnergy": {a.key: a.ann(size) for a in accounts()},
+            "energy": {a.key: [a.snn(work, size) for work in works] for a in every_account()},
+            "annEnergy": {a.key: a.ann(size) for a in every_account()},
         }
         return rounded(costs)
 

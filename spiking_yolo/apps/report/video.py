@@ -21,7 +21,7 @@ from spiking_yolo.apps.report.page import (
     thumbnails,
 )
 from spiking_yolo.apps.report.photographs import box_rows, class_ids
-from spiking_yolo.metrics.energy import accounts
+from spiking_yolo.metrics.energy import every_account
 from spiking_yolo.options import Progress, silent
 from spiking_yolo.settings import settings_of
 
@@ -62,7 +62,7 @@ class FrameColumns:
 
     def __init__(self) -> None:
         self.columns: dict[str, list[Any]] = {}
-        self.energy: dict[str, list[float]] = {account.key: [] for account in accounts()}
+        self.energy: dict[str, list[float]] = {account.key: [] for account in every_account()}
         self.ann_energy: dict[str, float] = {}
         self.classes: set[int] = set()
         self.thumbnails: list[bytes] = []
@@ -84,7 +84,7 @@ class FrameColumns:
         }
         for key, value in row.items():
             self.columns.setdefault(key, []).append(value)
-        for account in accounts():
+        for account in every_account():
             self.energy[account.key].append(account.snn(seen.work, seen.size))
             self.ann_energy[account.key] = account.ann(seen.size)
         self.classes |= class_ids([result.detections, ann.detections])

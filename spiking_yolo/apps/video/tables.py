@@ -2,6 +2,7 @@
 several sequences.
 """
 
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
@@ -170,7 +171,8 @@ s: of the network alone, per later frame."""
 ENERGY_NOTE = """\
 fp32: 32-bit float and its ANN, as most papers print it; the others: 8-bit weights and an 8-bit ANN.
 8 bit: 32-bit sums, no memory. SRAM: every access is paid, with 16- or 32-bit potentials.
-reuse: each byte moves once per pass. All at 45 nm; of later frames."""
+reuse: each byte moves once per pass. Loihi: energies per event fitted to that chip (SANA-FE, 12 %),
+a lower bound; no ANN runs on it. All others at 45 nm; of later frames."""
 _LONGEST = 17  # characters of a name
 
 
@@ -212,7 +214,7 @@ def account_table(
     work: of the stream in all, for the operations at which both would take the same.
     """
     table = [["mJ per later frame", *(account.name for account in accounts)]]
-    table.append(["ANN", *(f"{account.ann(size):.3g}" for account in accounts)])
+    table.append(["ANN", *(_number(account.ann(size)) for account in accounts)])
     for name, rows in named.items():
         for row in rows:
             if row["mode"] != "ann":
@@ -224,6 +226,10 @@ def account_table(
     share, less, even = ["stream of the ANN"], ["stream takes less"], ["even at operations/MAC"]
     for account in accounts:
         snn, ann = account.snn(work, size), account.ann(size)
+        if math.isnan(ann):
+            for row in (share, less, even):
+                row.append("-")
+            continue
         share.append(percent(snn / ann, ".3g") + " %")
         less.append("yes" if snn < ann else "no")
         even.append(f"{account.break_even(work, size):.3g}")
@@ -247,4 +253,4 @@ def _interval(ends: Any) -> str:
 
 
 def _number(value: float | None) -> str:
-    return "-" if value is None else f"{value:.3g}"
+    return "-" if value is None or math.isnan(value) else f"{value:.3g}"

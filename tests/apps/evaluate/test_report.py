@@ -38,7 +38,7 @@ from spiking_yolo.decode.boxes import Detections
 from spiking_yolo.io.json import exact_json
 from spiking_yolo.io.tables import WIDTH, percent
 from spiking_yolo.log import json_fields, prediction_from
-from spiking_yolo.metrics.energy import NetworkSize, Work, accounts
+from spiking_yolo.metrics.energy import LOIHI, NetworkSize, Work, accounts
 from spiking_yolo.models.load import load_ann
 from spiking_yolo.recipe import Recipe
 
@@ -147,6 +147,8 @@ def test_break_even_in_every_account():
     assert (
         worth["sram16"].until == pytest.approx(4 * (2.8 - 0.28) / 18.9) and sram16.ann(size) == 2.8
     )
+    with_chip = (*ACCOUNTS, LOIHI)
+    assert break_even(Table({}, rows, size, works=works), with_chip) == list(worth.values())
     hopeless = dataclasses.replace(works["8"], analogue_macs=2e9)
     (never, *_) = break_even(Table({}, rows, size, works={"8": hopeless}), ACCOUNTS)
     assert never.until == 0 and never.operations < 0 and never.text() == "never"
@@ -241,10 +243,24 @@ def test_early_exit_row(run, rows):
     assert rows.exit["mAP50_kept"] == pytest.approx(rows.exit["mAP50"] / rows.steps[-1]["mAP50"])
 
 
+def with_energy(rows: Table) -> Table:
+    """The rows with the energies of a chip, which has none for the ANN."""
+    steps = []
+    for row in rows.steps:
+        work = rows.works[str(row["T"])]
+        steps.append({**row, LOIHI.energy: LOIHI.snn(work, rows.size)})
+    exit_row = {**(rows.exit or {}), LOIHI.energy: 1.0}
+    ann = {**rows.ann, LOIHI.energy: LOIHI.ann(rows.size)}
+    return dataclasses.replace(rows, ann=ann, steps=steps, exit=exit_row)
+
+
 def test_texts_fit_the_terminal(rows):
     intervals = row_intervals(resamplings(rows, 20, 0))
     texts = [main_table(rows, ("mAP50", "mAP50-95")), class_table(rows)]
     texts += [interval_table(intervals, "mAP50"), neurobench_table(rows)]
+    chip = energy_table(with_energy(rows), (*ACCOUNTS, LOIHI), break_even(rows, ACCOUNTS))
+    assert chip.splitlines()[1].split()[-1] == "-"
+    texts.append(chip)
     texts.append(energy_table(rows, ACCOUNTS, break_even(rows, ACCOUNTS)))
     assert [line.split("  ")[0] for line in texts[-1].splitlines()[1:6]] == [
         "ANN",

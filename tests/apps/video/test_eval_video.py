@@ -112,7 +112,7 @@ def test_files_and_schema(done):
                 "cuts",
             } <= set(row)
             assert {"spikes", "digits", "messages", "sops"} <= set(row["later"])
-            assert set(row["energy_mJ"]) == {"fp32", "int8", "sram16", "sram32", "reuse"}
+            assert set(row["energy_mJ"]) == {"fp32", "int8", "sram16", "sram32", "reuse", "loihi"}
     with open(done / "results.csv") as file:
         table = list(csv.DictReader(file))
     assert [(row["sequence"], row["mode"]) for row in table[-4:]] == [

@@ -5,9 +5,11 @@ const ENERGY_COLOURS = ["#0072b2", "#e69f00", "#009e73", "#d55e00", "#cc79a7"];
 /** spiking(account): mJ. */
 function energyTable(caption, ann, spiking) {
   return table(caption, ["account", "ANN", "spiking", "ratio"], data.accounts.map(({ key, name, meaning }) => {
+    const row = [h("span", { title: meaning }, name), digits(ann[key]), digits(spiking(key))];
+    // On a neuromorphic chip the ANN does not run.
+    if (ann[key] === null) return [...row, ""];
     const ratio = spiking(key) / ann[key];
-    return [h("span", { title: meaning }, name), digits(ann[key]), digits(spiking(key)),
-      h("td", {}, h("span", { class: ratio > 1 ? "worse" : "better" }, `× ${digits(ratio)}`))];
+    return [...row, h("td", {}, h("span", { class: ratio > 1 ? "worse" : "better" }, `× ${digits(ratio)}`))];
   }));
 }
 
@@ -15,5 +17,5 @@ function energyTable(caption, ann, spiking) {
 function energyPlot(options, ann, spiking) {
   return plot({ ...options, logy: true, note: "As a multiple of the ANN's in the same account; below 1 spikes are cheaper.",
     references: [{ name: "ANN", value: 1 }],
-    series: data.accounts.map(({ key, name }, i) => ({ name, colour: ENERGY_COLOURS[i], values: spiking(key).map((mj) => mj / ann[key]) })) });
+    series: data.accounts.filter(({ key }) => ann[key] !== null).map(({ key, name }, i) => ({ name, colour: ENERGY_COLOURS[i], values: spiking(key).map((mj) => mj / ann[key]) })) });
 }
