@@ -29,6 +29,10 @@ class Population:
     silent: neurons whose spikes are not sent. offset: of the start at half a threshold, in thetas.
     """
 
+    silent: Any
+    offset: Any
+    spikes: Any
+
     def __init__(self, theta: Tensor):
         self.theta, self.silent, self.offset = theta.double().view(-1, 1, 1), False, 0.0
         self.spikes = 0.0
@@ -52,13 +56,13 @@ class Population:
 
 
 def prepared_run(
-    model: TwoLayers,
+    model: Any,
     neurons: Any,
     x: Tensor,
     rounds: list[int],
     T: int,
     learn: Callable[[Population], None],
-) -> tuple[list[Tensor], Tensor]:
+) -> tuple[list[Tensor], Any]:
     """The output after each of T steps, and all spikes of each image."""
     on1, off1, on2, off2 = (
         Population(neurons[name][key])
