@@ -37,8 +37,8 @@ class Method:
         name: As --method has it.
         build: Makes its recipe.
         timesteps: With which Tiny-YOLOv3 has 85 % of the ANN's mAP50 on 49 COCO photographs, or on
-            8 (docs/results, docs/msat), or 4 (srp, cos); None: more than the 256 that were tried,
-            or than 32 (srp).
+            8 (docs/results, docs/msat), or 4 (srp, cos, adafire); None: more than the 256 that were
+            tried, or than 32 (srp), 16 (adafire).
         year: Of its publication.
         reference: The paper.
         limits: What it cannot convert, or what to know before using it.
@@ -392,7 +392,7 @@ def cos() -> Recipe:
 
 @register(
     year=2025,
-    timesteps=16,
+    timesteps=None,
     reference="Wang et al., AdaFire, AAAI 2025",
     limits="a burst of n costs n spikes; chosen for one T (--set calibration.T)",
 )
