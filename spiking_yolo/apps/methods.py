@@ -18,7 +18,7 @@ from spiking_yolo.settings import Options, setting
 
 NOTE = (
     "T: timesteps with which Tiny-YOLOv3 keeps 85 % of the ANN's mAP50 on 49 COCO photographs, some"
-    " on 8 or 4"
+    " on 8"
 )
 
 
@@ -45,10 +45,9 @@ def methods_text() -> str:
     for name, method in list_methods().items():
         recipe = method.recipe
         title = f"{name} (default)" if name == DEFAULT else name
-        timesteps = str(method.timesteps or "> 256")
         events = str(recipe.events_per_step)
         cells = (_threshold(recipe), _neuron(recipe), events, recipe.calibration.kind)
-        rows.append((title, str(method.year), timesteps, *cells, method.limits))
+        rows.append((title, str(method.year), method.needs, *cells, method.limits))
     return f"{_aligned(rows)}\n{NOTE}"
 
 

@@ -37,8 +37,8 @@ class Method:
         name: As --method has it.
         build: Makes its recipe.
         timesteps: With which Tiny-YOLOv3 has 85 % of the ANN's mAP50 on 49 COCO photographs, or on
-            8 (docs/results, docs/msat), or 4 (srp, cos, adafire); None: more than the 256 that were
-            tried, or than 32 (srp), 16 (adafire).
+            8 (docs/results, docs/msat); None: more than were tried.
+        tried: The most timesteps that were tried.
         year: Of its publication.
         reference: The paper.
         limits: What it cannot convert, or what to know before using it.
@@ -47,9 +47,15 @@ class Method:
     name: str
     build: Callable[[], Recipe]
     timesteps: int | None
+    tried: int
     year: int
     reference: str
     limits: str
+
+    @property
+    def needs(self) -> str:
+        """The timesteps that it needs: "16", or "> 256" where so many were not enough."""
+        return f"> {self.tried}" if self.timesteps is None else str(self.timesteps)
 
     @cached_property
     def recipe(self) -> Recipe:
@@ -61,7 +67,7 @@ METHODS: dict[str, Method] = {}
 
 
 def register(
-    *, year: int, reference: str, limits: str, timesteps: int | None = None
+    *, year: int, reference: str, limits: str, timesteps: int | None = None, tried: int = 256
 ) -> Callable[[Callable[[], Recipe]], Callable[[], Recipe]]:
     """Decorator: add a method with the recipe that the function returns; for the rest see Method.
 
@@ -70,7 +76,7 @@ def register(
 
     def add(build: Callable[[], Recipe]) -> Callable[[], Recipe]:
         name = build.__name__.replace("_", "-")
-        METHODS[name] = Method(name, build, timesteps, year, reference, limits)
+        METHODS[name] = Method(name, build, timesteps, tried, year, reference, limits)
         return build
 
     return add
@@ -103,7 +109,7 @@ def patience(name: str, T: int) -> str:
     method = METHODS.get(name)
     if method is None or (method.timesteps is not None and method.timesteps <= T):
         return ""
-    needs = f"T >= {method.timesteps}" if method.timesteps else "T above 256"
+    needs = f"T >= {method.timesteps}" if method.timesteps else f"T above {method.tried}"
     default = METHODS[DEFAULT].timesteps
     return f"{name} usually needs {needs}; the default, {DEFAULT}, needs {default}"
 

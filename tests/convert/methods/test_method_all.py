@@ -121,7 +121,5 @@ def test_list_methods_lists_all(capsys: pytest.CaptureFixture[str]):
     )
     for name, line in zip(METHODS, lines, strict=True):
         method = list_methods()[name]
-        assert f"{method.year}  {method.timesteps or '> 256'} " in line and line.endswith(
-            method.limits
-        )
+        assert f"{method.year}  {method.needs} " in line and line.endswith(method.limits)
         assert ("(default)" in line) == (name == DEFAULT)
