@@ -728,8 +728,9 @@ def signed_digits_tuned() -> Recipe:
     et al., arXiv 1503.02531, 2015), and tables compare with that ANN. Departure from conversion as
     all other methods have it: weights move, and every result says "weights tuned without labels".
     Weights are stored in 8 bits (convert/weight_bits.py). Tiny-YOLOv3 with 0.43 digits per MAC
-    keeps 97 % of AP50: docs/results/tuned.md. Needs: activation statistics, and a calibration file
-    (`tune`).
+    keeps 97 % of AP50, and 98 % where the neurons are tuned alone (--set
+    calibration.weights=false): docs/results/tuned.md. Needs: activation statistics, and a
+    calibration file (`tune`).
     """
     digits = signed_digits()
     return replace(
