@@ -338,6 +338,7 @@ def burst() -> Recipe:
 @register(
     year=2023,
     timesteps=None,
+    tried=64,
     reference="Hao et al., SRP, AAAI 2023",
     limits="4 steps before those that T counts, and no step mends what was silenced",
 )
@@ -399,6 +400,7 @@ def cos() -> Recipe:
 @register(
     year=2025,
     timesteps=None,
+    tried=16,
     reference="Wang et al., AdaFire, AAAI 2025",
     limits="a burst of n costs n spikes; chosen for one T (--set calibration.T)",
 )

@@ -219,6 +219,9 @@ class ChipAccount(Account):
     spike: float = 0
     message: float = 0
 
+    def ann(self, size: NetworkSize) -> float:
+        return math.nan
+
     def operation(self, value: Value = "none") -> float:
         return self.synapse
 

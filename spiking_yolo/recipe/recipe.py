@@ -94,12 +94,13 @@ class Recipe:
         """The largest number of events of a neuron in one step: spikes of a burst, digits, or one
         message of any value.
         """
-        if self.neuron_kind.carries == "any":
+        kind = self.neuron_kind
+        if kind.carries == "any" and kind.events != "digits":
             return 1
         bits = self.neuron.gamma.bit_length()
         if self.neuron.events == "digits":
             return min(self.neuron.digits or bits, (bits + 2) // 2)
-        return bits if self.neuron_kind.events == "digits" else self.neuron.gamma
+        return bits if kind.events == "digits" else self.neuron.gamma
 
     def latency(self, T: int, layers: int) -> tuple[int, int]:
         """Sub-steps of one event per neuron that T steps take, and the preparation before them:

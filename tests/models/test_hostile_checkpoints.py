@@ -45,7 +45,7 @@ def test_it_is_refused_in_one_line_and_creates_nothing(name: str, tmp_path: Path
     before, start = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss, time.perf_counter()
     with pytest.raises(UserError) as caught:
         read_checkpoint(path)
-    assert time.perf_counter() - start < 10
+    assert time.perf_counter() - start < 60
     assert resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before < 300_000  # kB
     said = str(caught.value)
     assert (

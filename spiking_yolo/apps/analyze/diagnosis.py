@@ -158,7 +158,7 @@ def advice(part: str, recipe: Recipe, T: int) -> str:
     """What makes one part of the error smaller, for this recipe."""
     kind = recipe.neuron_kind
     bursts = ""
-    if "gamma" in kind.supports:
+    if "gamma" in kind.supports and recipe.preparation.kind != "shift":
         bursts = f" or more spikes per step (--set neuron.gamma={2 * recipe.neuron.gamma})"
     if part == "wrong input":
         return "the image itself instead of random spikes (--set encoding.input=analogue)"
