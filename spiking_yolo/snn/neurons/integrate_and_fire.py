@@ -31,14 +31,14 @@ class IntegrateAndFire(NeuronLayer):
             self.settings.gamma,
             buffers.out,
             self.reset_rule,
-            self.keep(s),
+            self.allowed(s),
             room,
             self.sign,
         )
         s.tally(out)
         return out
 
-    def keep(self, s: Any) -> Tensor | None:
+    def allowed(self, s: Any) -> Tensor | None:
         """0 where a neuron may not fire, 1 elsewhere; None: all may."""
         return None
 
@@ -90,7 +90,7 @@ class Silenced(Prepared):
     def learn(self, s: PreparedState, p: Parameters) -> Tensor:
         return (s.potential < 0).to(s.potential)
 
-    def keep(self, s: PreparedState) -> Tensor:
+    def allowed(self, s: PreparedState) -> Tensor:
         return 1 - s.lesson
 
 
