@@ -69,7 +69,7 @@ def _luma(colour: Colour) -> float:
 
 
 # Of curves on white paper: as many as there are methods.
-MORE: tuple[Colour, ...] = (
+FURTHER_COLOURS: tuple[Colour, ...] = (
     (0, 60, 120),
     (120, 45, 0),
     (95, 140, 0),
@@ -79,7 +79,7 @@ MORE: tuple[Colour, ...] = (
     (200, 150, 60),
     (60, 110, 80),
 )
-COLOURS = [hexadecimal(colour) for colour in (*PALETTE, *MORE) if _luma(colour) < 180]
+COLOURS = [hexadecimal(colour) for colour in (*PALETTE, *FURTHER_COLOURS) if _luma(colour) < 180]
 
 # Pixels; smaller glyphs of Pillow's built-in font cannot be read.
 SMALLEST = 8
