@@ -14,6 +14,7 @@ import torch
 
 from spiking_yolo.convert.converted import Converted
 from spiking_yolo.convert.load import prepare
+from spiking_yolo.convert.methods import needed_timesteps
 from spiking_yolo.convert.uncalibrated import FEW, Uncalibrated
 from spiking_yolo.data.detection import spread_first
 from spiking_yolo.data.images import ImageSource, Picture, read_image
@@ -82,7 +83,7 @@ class SpikingYOLO:
     Example:
         >>> from spiking_yolo import SpikingYOLO
         >>> detector = SpikingYOLO()
-        >>> result = detector.detect("dog.jpg", T=1)
+        >>> result = detector.detect("dog.jpg")
         >>> result.save("dog-boxes.png")
     """
 
@@ -262,7 +263,7 @@ class SpikingYOLO:
     def detect(
         self,
         image: ImageSource,
-        T: int = ...,
+        T: int | None = ...,
         steps: int | Iterable[int] = ...,
         *,
         conf: float = ...,
@@ -278,7 +279,7 @@ class SpikingYOLO:
     def detect(
         self,
         image: Sequence[ImageSource],
-        T: int = ...,
+        T: int | None = ...,
         steps: int | Iterable[int] = ...,
         *,
         conf: float = ...,
@@ -293,7 +294,7 @@ class SpikingYOLO:
     def detect(
         self,
         image: ImageSource | Sequence[ImageSource],
-        T: int = 64,
+        T: int | None = None,
         steps: int | Iterable[int] = (),
         *,
         conf: float = 0.25,
@@ -310,7 +311,8 @@ class SpikingYOLO:
         Args:
             image: Path, PIL image, or RGB array [H, W, 3] or [H, W] (uint8, uint16, or float in
                 [0, 1]); a list of them gives a list of Results.
-            T: Timesteps to simulate.
+            T: Timesteps to simulate. By default the last of `steps`, or as many as the method
+                needs: `timesteps` in `list_methods`, 64 where that is None.
             steps: Read the boxes after these timesteps too, one or several in 1..T; see
                 Result.steps.
             conf: Keep boxes whose confidence is above this.
@@ -330,7 +332,7 @@ class SpikingYOLO:
                 simulated; or an image cannot be read.
 
         Example:
-            >>> SpikingYOLO().detect("dog.jpg", T=1)
+            >>> SpikingYOLO().detect("dog.jpg")
             3 boxes: car 0.63, dog 0.62, bicycle 0.56; T=1, 2.2 M digits
         """
         selection = Selection(
@@ -340,8 +342,9 @@ class SpikingYOLO:
             agnostic_nms=agnostic_nms,
             classes=class_ids(classes, self.names),
         )
-        T = check_count("T", T)
+        T = None if T is None else check_count("T", T)
         times = checked_steps(steps, T)
+        T = T or max(times, default=needed_timesteps(self.method))
         check_flags(bgr=bgr, maps=maps)
         if not (progress is None or callable(progress)):
             raise UserError(f"progress must be a function of the timestep, not {progress!r}")

@@ -16,7 +16,7 @@ from helpers.calibrating import calibrate_on
 from helpers.tiny import CONNECTED, NAMES, SIZE, YOLO, write_tiny
 from PIL import Image
 
-from spiking_yolo import Result, SpikingYOLO, UserError, list_methods
+from spiking_yolo import Recipe, Result, SpikingYOLO, UserError, list_methods
 from spiking_yolo.data.images import preprocess, read_image
 from spiking_yolo.decode.selection import Selection, class_ids
 from spiking_yolo.graph import forward
@@ -291,7 +291,7 @@ BOXES = {
     "bgr": ({"bgr": "yes"}, {"bgr": None}),
 }  # fmt: skip
 SIMULATED = {
-    "T": ({"T": 0}, {"T": -1}, {"T": "8"}, {"T": 4.0}, {"T": True}, {"T": None}, {"T": float("nan")}),
+    "T": ({"T": 0}, {"T": -1}, {"T": "8"}, {"T": 4.0}, {"T": True}, {"T": float("nan")}),
     "steps": ({"steps": 5}, {"steps": 0}, {"steps": (5,)}, {"steps": (0,)}, {"steps": "12"}, {"steps": [1.0]},
               {"steps": [True]}, {"steps": True}, {"steps": None}, {"steps": 2.0}, {"steps": ["2"]}),
     "maps": ({"maps": 1},),
@@ -504,3 +504,16 @@ def test_a_detector_says_what_it_is(detector):
 def test_the_default_network_finds_the_dog():
     result = SpikingYOLO()(samples_folder() / "dog.jpg", T=4)
     assert {"dog", "bicycle"} <= {box.name for box in result} and len(result.names) == 80
+
+
+def test_timesteps_by_default(weights, photo):
+    """Those of the table of methods; of what it does not know 64; of `steps` the last."""
+    for method, T in (("msat-plus", 4), ("p-norm", 128), ("srp", 64)):
+        assert SpikingYOLO(weights, method).detect(photo).T == T
+    own = Recipe("my-method")
+    detector = SpikingYOLO(weights, own)
+    assert detector.detect(photo).T == 64
+    assert detector.detect(photo, steps=iter([3, 2])).T == 3
+    assert list(detector.detect(photo, steps=2).steps) == [2]
+    with pytest.raises(UserError, match=r"steps must be whole numbers of at least 1.*\[0\]"):
+        detector.detect(photo, steps=[0])

@@ -27,6 +27,9 @@ from spiking_yolo.recipe import (
 DEFAULT = "signed-digits"
 # Whose weights move: `tune` makes its files.
 TUNED = "signed-digits-tuned"
+# Timesteps by default of what the table has no number for: a method that needs more than were
+# tried, and a recipe of one's own.
+UNKNOWN_TIMESTEPS = 64
 
 
 @dataclass(frozen=True)
@@ -102,6 +105,12 @@ def get_recipe(method: str | Path | Recipe) -> Recipe:
         choices = f": choose from {', '.join(METHODS)}, or give a recipe.json"
         raise UserError(f"unknown method {name!r}{did_you_mean(name, METHODS) or choices}")
     return METHODS[name].recipe
+
+
+def needed_timesteps(name: str) -> int:
+    """Timesteps of a photograph by default: those that the method needs."""
+    method = METHODS.get(name)
+    return (method and method.timesteps) or UNKNOWN_TIMESTEPS
 
 
 def patience(name: str, T: int) -> str:

@@ -152,12 +152,17 @@ def is_whole(value: object) -> bool:
     return isinstance(value, (int, np.integer)) and not isinstance(value, bool)
 
 
-def checked_steps(steps: Any, T: int) -> list[int]:
-    """One timestep or several, each in 1..T, as a list. Raises UserError for anything else."""
+def checked_steps(steps: Any, T: int | None) -> list[int]:
+    """One timestep or several, each in 1..T (None: at least 1), as a list.
+
+    Raises:
+        UserError: It is anything else.
+    """
     several = isinstance(steps, Iterable) and not isinstance(steps, (str, bytes))
     values: list[Any] = list(steps) if several else [steps]
-    if not all(is_whole(t) and 1 <= t <= T for t in values):
-        raise UserError(f"steps must be whole numbers in 1..T={T}, such as [{T}], not {steps!r}")
+    if not all(is_whole(t) and t >= 1 and (T is None or t <= T) for t in values):
+        fit = "of at least 1, such as [4, 8]" if T is None else f"in 1..T={T}, such as [{T}]"
+        raise UserError(f"steps must be whole numbers {fit}, not {steps!r}")
     return [int(t) for t in values]
 
 

@@ -206,7 +206,7 @@ def test_shipped_network_finds_what_the_ann_finds(tmp_path, name, expected):
     import torch
 
     entry = json.loads((tmp_path / "exp/detections.json").read_text())[0]
-    assert entry["T"] == 64
+    assert entry["T"] == 1
     ann = SpikingYOLO(ROOT / "weights" / "yolov3-tiny.weights").detect_ann(image)
     for wanted in expected:
         assert any(
@@ -218,3 +218,29 @@ def test_shipped_network_finds_what_the_ann_finds(tmp_path, name, expected):
             for d in entry["detections"]
             if d["class_id"] in ann.class_id
         ), wanted
+
+
+@pytest.mark.parametrize(
+    ("options", "T"),
+    [
+        ((), 1),
+        (("--method", "msat-plus"), 4),
+        # Its figure in the table is "> 64".
+        (("--method", "srp"), 64),
+        (("--method", "msat-plus", "--steps", "3,2"), 3),
+        (("--T", 2), 2),
+    ],
+)
+def test_as_many_timesteps_as_the_method_needs(detect, image, tmp_path, options, T):
+    assert detect(image, "--conf", 0.3, "--save-json", *options) == 0
+    (entry,) = json.loads((tmp_path / "runs/exp/detections.json").read_text())
+    assert entry["T"] == T
+
+
+def test_a_converted_file_has_the_timesteps_of_its_method(weights, image, tmp_path):
+    path = tmp_path / "net.safetensors"
+    SpikingYOLO(weights, "msat-plus").save(path)
+    assert SpikingYOLO.load(path).detect(image).T == 4
+    assert run_tool("detect", image, "--weights", path, "--project", tmp_path, "--save-json") == 0
+    (entry,) = json.loads((tmp_path / "exp/detections.json").read_text())
+    assert entry["T"] == 4

@@ -71,7 +71,7 @@ def test_abbreviations_are_refused(line):
         ("a --conf inf", "--conf must be in 0..1, not inf"),
         ("a --precision f16", "--precision must be one of float32, bf16, not 'f16'"),
         ("a --steps 4,,8", "--steps must be a whole number, not ''"),
-        ("a --steps 4,65", "--steps must lie in 1..64"),
+        ("a --steps 4,65 --T 64", "--steps must lie in 1..64"),
         ("a --set gamma", "--set takes KEY=VALUE"),
         ("a --weights=", "--weights must be a path, not ''"),
         ("a --weights=b\0c", "--weights must be a path, not "),
@@ -124,7 +124,7 @@ def test_help_shows_the_text_and_every_flag_with_its_meaning_range_and_default(c
     for text in (
         "SOURCE image, folder, glob",
         "webcam number [required]",
-        "--T INT timesteps (default: 64; per frame of a video",
+        "--T INT timesteps (default: the last of --steps, or what the method needs",
         "--compile fuse",
         "--conf FLOAT smallest confidence [in 0..1] [default: 0.25]",
         "--seed INT draws the images of --limit [at least 0] [default: 0]",

@@ -1,6 +1,6 @@
 """Detect objects with a spiking network, and see what it sees at every timestep.
 
-    spiking-yolo detect image.jpg --T 1
+    spiking-yolo detect image.jpg
     spiking-yolo detect photos/ --method msat-plus --T 32 --steps 4,8,16,32 --save-json --overlay
     spiking-yolo detect video.mp4 --timeline --overlay --save-mot
 
@@ -19,6 +19,7 @@ from dataclasses import KW_ONLY, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
+from spiking_yolo.convert.methods import UNKNOWN_TIMESTEPS, needed_timesteps
 from spiking_yolo.draw import FigureOptions
 from spiking_yolo.errors import UserError
 from spiking_yolo.options import (
@@ -34,10 +35,8 @@ from spiking_yolo.options import (
 from spiking_yolo.settings import setting
 
 if TYPE_CHECKING:
+    from spiking_yolo.recipe import Recipe
     from spiking_yolo.result import Result
-
-# Timesteps of an image by default.
-LONGEST = 64
 
 
 @dataclass(frozen=True)
@@ -57,8 +56,8 @@ class DetectOptions(
     _: KW_ONLY
     T: int | None = setting(
         None,
-        f"timesteps (default: {LONGEST}; per frame of a video whose state is kept 1, or the last of"
-        " --steps)",
+        "timesteps (default: the last of --steps, or what the method needs, see --list-methods;"
+        f" {UNKNOWN_TIMESTEPS} where that is not known, 1 per frame of a video whose state is kept)",
         1,
     )
     steps: tuple[int, ...] = setting(
@@ -104,17 +103,15 @@ class DetectOptions(
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        object.__setattr__(self, "steps", ordered_steps(self.steps, self.T or LONGEST))
+        object.__setattr__(self, "steps", ordered_steps(self.steps, self.T))
         if self.layers != ("auto",) and not self.overlay:
             raise UserError("--layers are those of --overlay: give that too, or leave it out")
 
-    def timesteps(self, kept: bool = False) -> int:
-        """Timesteps of an image or, if `kept`, of a frame of a video whose state stays."""
-        if self.T is not None:
-            return self.T
-        if kept:
-            return max(self.steps, default=1)
-        return LONGEST
+    def timesteps(self, recipe: Recipe, frame: bool = False) -> int:
+        """Timesteps of an image, or of a frame of a video, with the method of this recipe."""
+        kept = frame and recipe.keeps_frames
+        needed = 1 if kept else needed_timesteps(recipe.name)
+        return self.T or max(self.steps, default=needed)
 
 
 @dataclass(frozen=True)

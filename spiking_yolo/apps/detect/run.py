@@ -199,7 +199,7 @@ class DetectRun:
     def image(self, source: str, where: str = "", progress: Progress = silent) -> ImageResult:
         """Detect objects in an image."""
         options = self.options
-        T = options.timesteps()
+        T = options.timesteps(self.detector.converted.recipe)
         steps = set(options.steps)
         if options.gif:
             steps |= set(spread_steps(T, GIF_FRAMES))
@@ -221,7 +221,7 @@ class DetectRun:
         if options.gif:
             note = f"{source}: --gif is for images, a video gets none"
             warnings.warn(Notice(note), stacklevel=2)
-        T = options.timesteps(self.detector.converted.recipe.keeps_frames)
+        T = options.timesteps(self.detector.converted.recipe, frame=True)
         assert self.observer.network is not None
         stream = Stream(self.observer.network, T, options.refresh)
         name = ""

@@ -33,8 +33,9 @@ from spiking_yolo.settings import setting
 if TYPE_CHECKING:
     from spiking_yolo.apps.report.page import Page
 
-# Timesteps of a photograph by default.
-LONGEST = 16
+# Timesteps of a photograph by default, at least: what happens after those that a method needs is
+# of interest too.
+LEAST = 16
 
 
 @dataclass(frozen=True)
@@ -45,7 +46,12 @@ class ReportOptions(MethodOptions, ComputeOptions, DetectionOptions, LimitOption
 
     sources: tuple[str, ...] = setting(doc="photographs, folders, globs, or one video")
     _: KW_ONLY
-    T: int | None = setting(None, f"timesteps (default: {LONGEST}; per frame of a video 1)", 1)
+    T: int | None = setting(
+        None,
+        "timesteps (default: the last of --steps, or what the method needs, see --list-methods, and"
+        f" {LEAST} at least; per frame of a video 1)",
+        1,
+    )
     steps: tuple[int, ...] = setting(
         (), "timesteps of the slider (default: all, or 24 of a long run)", 1
     )

@@ -11,7 +11,7 @@ from torchvision.ops import box_iou
 
 from spiking_yolo.apps.detect.run import spread_steps
 from spiking_yolo.apps.evaluate.costs import CostModel
-from spiking_yolo.apps.report import LONGEST, ReportOptions
+from spiking_yolo.apps.report import LEAST, ReportOptions
 from spiking_yolo.apps.report.page import (
     Page,
     as_bytes,
@@ -22,6 +22,7 @@ from spiking_yolo.apps.report.page import (
     small_map,
     sprite,
 )
+from spiking_yolo.convert.methods import needed_timesteps
 from spiking_yolo.convert.uncalibrated import FEW
 from spiking_yolo.data.video import previewed
 from spiking_yolo.decode import selection
@@ -68,7 +69,8 @@ def photographs_page(
         compile=options.compile,
         backend=options.backend,
     )
-    T = options.T or max(options.steps, default=LONGEST)
+    needed = max(LEAST, needed_timesteps(converted.recipe.name))
+    T = options.T or max(options.steps, default=needed)
     chosen = Selection.of(options, selection.class_ids(options.classes or None, detector.names))
     # Objects are followed below the confidence of the boxes that are shown.
     observer = detector.observer(replace(chosen, conf=min(chosen.conf, FAINT), max_det=10**6))
