@@ -73,7 +73,9 @@ def test_reset_is_one_image_after_another(detect, weights, clip, tmp_path):
         ((), 1),
         (("--steps", "1,3"), 3),
         (("--T", 5, "--steps", "2"), 5),
-        (("--frames", "reset"), 64),
+        (("--frames", "reset"), 1),
+        (("--frames", "reset", "--method", "msat-plus"), 4),
+        (("--method", "msat-plus"), 1),
     ],
 )
 def test_timesteps_per_frame(detect, clip, tmp_path, options, T):
@@ -116,7 +118,7 @@ def test_two_videos_do_not_mix(detect, clip, tmp_path):
     said = entries(tmp_path)
     assert [one.get("fresh") for one in said] == [True, *[False] * 4] * 2 + [None]
     assert [one["operations"] for one in said[:5]] == [one["operations"] for one in said[5:10]]
-    assert said[-1]["T"] == 64
+    assert said[-1]["T"] == 1
 
 
 def test_all_files_of_a_video(detect, clip, tmp_path):
@@ -203,7 +205,7 @@ def test_interrupted_before_the_first_frame(detect, clip, tmp_path, monkeypatch,
 def test_rates_are_reset_and_that_is_said(detect, clip, tmp_path):
     with pytest.warns(Notice, match=r"method p-norm sends rates .* each frame is a new image"):
         assert detect(clip, *RATES, "--save-json", "--max-frames", 2) == 0
-    assert [(one["T"], one["fresh"]) for one in entries(tmp_path)] == [(64, True)] * 2
+    assert [(one["T"], one["fresh"]) for one in entries(tmp_path)] == [(128, True)] * 2
 
 
 def test_reset_of_rates_is_silent(detect, clip, recwarn):

@@ -57,7 +57,7 @@ class DetectOptions(
     T: int | None = setting(
         None,
         "timesteps (default: the last of --steps, or what the method needs, see --list-methods;"
-        f" {UNKNOWN_TIMESTEPS} where that is not known, 1 per frame of a video whose state is kept)",
+        f" {UNKNOWN_TIMESTEPS} where that is unknown, 1 per frame of a video whose state is kept)",
         1,
     )
     steps: tuple[int, ...] = setting(
