@@ -16,6 +16,7 @@ from spiking_yolo.convert.calibration_file import (
     Destination,
     calibrate_command,
     destination,
+    tunes,
 )
 from spiking_yolo.convert.methods import DEFAULT, TUNED, get_recipe, list_methods
 from spiking_yolo.convert.statistics import Statistics, preprocessed, take_statistics
@@ -78,10 +79,8 @@ def calibrate(
     recipes = [recipe.with_settings(options.changes) for recipe in recipes]
     ann = load_ann(options)
     for recipe in recipes:
-        if recipe.calibration.weights:
-            raise UserError(
-                f"method {recipe.name} tunes weights: use {calibrate_command(ann, recipe)}"
-            )
+        if tunes(recipe):
+            raise UserError(f"method {recipe.name} is tuned: use {calibrate_command(ann, recipe)}")
     pictures = _pictures(options, ann)
     files = destination(ann, options.output, options.overwrite_shipped)
     job = _Job(ann, files, pictures, options.images is None, on_file, progress)

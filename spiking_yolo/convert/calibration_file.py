@@ -167,11 +167,15 @@ def unpack(tensors: Mapping[str, Tensor]) -> NeuronParameters:
     return neurons
 
 
+def tunes(recipe: Recipe) -> bool:
+    """Whether `tune` makes the file of a recipe, rather than `calibrate`."""
+    return recipe.name == TUNED or recipe.calibration.weights
+
+
 def calibrate_command(ann: Ann, recipe: Recipe) -> str:
     """The command line of the verb that makes the files which this network needs with a recipe."""
     method = METHODS.get(recipe.name)
-    tunes = recipe.name == TUNED or recipe.calibration.weights
-    words = [ann.command("tune" if tunes else "calibrate")]
+    words = [ann.command("tune" if tunes(recipe) else "calibrate")]
     if recipe.name not in (DEFAULT, TUNED) and (method or recipe.runs_network):
         words.append(f"--method {recipe.name}")
     if method:

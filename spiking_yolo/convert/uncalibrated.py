@@ -8,7 +8,7 @@ from dataclasses import dataclass, replace
 import torch
 
 from spiking_yolo.convert.calibrate import calibrate
-from spiking_yolo.convert.calibration_file import calibrate_command
+from spiking_yolo.convert.calibration_file import calibrate_command, tunes
 from spiking_yolo.convert.converted import Converted, convert
 from spiking_yolo.convert.statistics import Statistics, collect_histograms, preprocessed
 from spiking_yolo.data.images import Picture, read_image
@@ -25,7 +25,7 @@ FEW = 8
 
 def converts_at_once(recipe: Recipe) -> bool:
     """Whether no calibration file is needed: other methods run the network for minutes."""
-    if recipe.calibration.weights:
+    if tunes(recipe):
         return False
     return recipe.threshold.rule == "sensitivity" or not recipe.runs_network
 

@@ -102,9 +102,10 @@ def test_an_analysis_and_a_search_say_it(scene: tuple[Path, Path], tmp_path: Pat
             assert found.neurons[name]["theta"].allclose(site["theta"] * factor)
 
 
-def test_without_its_file_every_verb_names_tune(tmp_path: Path, capsys):
+@pytest.mark.parametrize("settings", [(), ("--set", "calibration.weights=false")])
+def test_without_its_file_every_verb_names_tune(settings: tuple[str, ...], tmp_path: Path, capsys):
     weights = write_tiny(tmp_path)
-    call = ("--weights", weights, "--method", TUNED)
+    call = ("--weights", weights, "--method", TUNED, *settings)
     assert run_tool("detect", tmp_path / "photos" / "a.png", *call) == 2
     said = capsys.readouterr().err
     assert re.search(NAMED, said) and "calibrate --" not in said and said.count("\n") == 1

@@ -13,7 +13,7 @@ from typing import Any
 from spiking_yolo.apps.search import SearchOptions, space
 from spiking_yolo.apps.search.space import changes
 from spiking_yolo.convert.calibrate import calibrate
-from spiking_yolo.convert.calibration_file import CalibrationResult, destination
+from spiking_yolo.convert.calibration_file import CalibrationResult, destination, tunes
 from spiking_yolo.convert.converted import Converted, convert
 from spiking_yolo.convert.load import load_calibration
 from spiking_yolo.convert.methods import DEFAULT, get_recipe
@@ -53,7 +53,7 @@ class Score:
 class Problem:
     """A network and the images on which its conversion is judged after T steps.
 
-    tuned: the file of `tune`, of a method whose weights move; they stay as they are.
+    tuned: the file of `tune`, of a method that has one; it stays as it is.
     """
 
     ann: Ann
@@ -413,10 +413,8 @@ def search(
         [path for path in photographs if path not in set(used)], options.limit, options.seed
     )
     images, bits = _read(used, ann), options.weight_bits
-    tuned = None
-    if start.calibration.weights:
-        own = replace(start, name=start.name.removesuffix("-searched"))
-        tuned = load_calibration(ann, own)
+    own = replace(start, name=start.name.removesuffix("-searched"))
+    tuned = load_calibration(ann, own) if tunes(own) else None
     problem = Problem(ann, statistics, images, options.T, options.device, simulation, bits, tuned)
     call = {
         "weights_sha256": ann.sha256,

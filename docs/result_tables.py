@@ -1,0 +1,135 @@
+"""Tables of the documentation, from the results of `eval` that are kept in docs/data.
+
+python docs/result_tables.py, from the root of the repository, prints the tables of
+docs/results/methods.md and the rows of the README; tests/docs/test_result_tables.py compares them
+with these pages.
+"""
+
+import json
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from spiking_yolo.apps.leaderboard.board import markdown_table
+from spiking_yolo.convert.methods import METHODS
+from spiking_yolo.io.tables import percent
+
+DATA = Path(__file__).parent / "data"
+STEPS = (1, 2, 4, 8, 16, 32, 64)
+COUNTINGS = ("digits", "spikes", "messages")
+ACCOUNTS = ("fp32", "int8", "sram16", "sram32", "reuse", "loihi")
+# AP50 that a method may lose to count as equal to its ANN.
+POINT = 0.01
+
+Result = Mapping[str, Any]
+Step = Mapping[str, Any]
+
+
+@dataclass(frozen=True)
+class Row:
+    """A row of README's table of results: its text, its file in docs/data, and its figure."""
+
+    network: str
+    data: str
+    file: str
+    figure: str = "mAP50"
+
+
+README = (
+    Row(
+        "Tiny-YOLOv3, 416 px", "COCO val2017, n = 206; mAP50", "methods/signed-digits/results.json"
+    ),
+)
+
+
+def read(file: Path) -> Result:
+    """A results.json."""
+    return json.loads(file.read_text(encoding="utf-8"))
+
+
+def method_results(folder: Path) -> list[Result]:
+    """The results of every method that has any, in the order of `spiking-yolo methods`."""
+    files = [folder / name / "results.json" for name in METHODS]
+    return [read(file) for file in files if file.exists()]
+
+
+def at(result: Result, T: int) -> Step:
+    """The figures after T steps, or after the last one of a method that had settled by then."""
+    return max((step for step in result["steps"] if step["T"] <= T), key=lambda step: step["T"])
+
+
+def equal_from(result: Result) -> Step | None:
+    """The first step from which on AP50 is never more than a point below the ANN's."""
+    first: Step | None = None
+    for step in result["steps"]:
+        if step["mAP50"] < result["ann"]["mAP50"] - POINT:
+            first = None
+        elif first is None:
+            first = step
+    return first
+
+
+def accuracy_table(results: Iterable[Result], steps: Sequence[int] = STEPS) -> str:
+    """AP50 after every number of steps, and from which one on a method is level with the ANN."""
+    head = ["method", *(f"T = {T}" for T in steps), "within a point of the ANN from", "G digits"]
+    lines = [head]
+    for result in results:
+        cells = [percent(at(result, T)["mAP50"]) for T in steps]
+        level = equal_from(result)
+        reached = ["-", "-"]
+        if level:
+            reached = [f"T = {level['T']}", giga(result, level, "digits")]
+        lines.append([result["method"], *cells, *reached])
+    return markdown_table(lines)
+
+
+def cost_table(results: Iterable[Result]) -> str:
+    """Error, operations and energy where a method is level with the ANN, or after its last step."""
+    head = ["method", "T", "AP50-95", "AP50 minus ANN, 95 %", "error"]
+    head += [f"G {counting}" for counting in COUNTINGS]
+    lines = [[*head, "sub-steps", *ACCOUNTS]]
+    for result in results:
+        step = equal_from(result) or result["steps"][-1]
+        operations = [giga(result, step, counting) for counting in COUNTINGS]
+        energies = [f"{step[f'energy_mJ_{account}']:.3g}" for account in ACCOUNTS]
+        lines.append(
+            [
+                result["method"],
+                str(step["T"]),
+                percent(step["mAP50-95"]),
+                difference(result, step),
+                f"{step['output_error']:.2g}",
+                *operations,
+                str(step["T"] * result["events_per_step"]),
+                *energies,
+            ]
+        )
+    return markdown_table(lines)
+
+
+def giga(result: Result, step: Step, counting: str) -> str:
+    """Synaptic operations per image in 10⁹."""
+    return f"{step[f'sops_per_mac_{counting}'] * result['ann']['macs'] / 1e9:.3g}"
+
+
+def difference(result: Result, step: Step, figure: str = "mAP50") -> str:
+    """Of a figure and the ANN's, with its 95 % interval."""
+    low, high = step["interval_95"][f"{figure}_minus_ann"]
+    change = percent(step[figure] - result["ann"][figure], "+.1f")
+    return f"{change} [{percent(low)}, {percent(high)}]"
+
+
+def readme_row(row: Row) -> str:
+    """The line of README's table."""
+    result = read(DATA / row.file)
+    step = at(result, 1)
+    accuracies = [percent(scores[row.figure]) for scores in (result["ann"], step)]
+    cells = [row.network, row.data, *accuracies, difference(result, step, row.figure)]
+    return f"| {' | '.join(cells)} | {step['sops_per_mac_digits']:.2f} |"
+
+
+if __name__ == "__main__":
+    results = method_results(DATA / "methods")
+    print(accuracy_table(results), cost_table(results), sep="\n\n", end="\n\n")
+    print("\n".join(map(readme_row, README)))
