@@ -13,11 +13,11 @@ from typing import NoReturn, get_type_hints
 from spiking_yolo import __version__
 from spiking_yolo.cli.process import prepare_process, status
 from spiking_yolo.cli.program import read
+from spiking_yolo.cli.suggestions import verb_hint
 from spiking_yolo.convert.methods import DEFAULT, get_recipe
 from spiking_yolo.data.sources import check_there
 from spiking_yolo.errors import UserError
 from spiking_yolo.io.assets import PROGRAM, command
-from spiking_yolo.io.names import did_you_mean
 from spiking_yolo.models.zoo import located
 from spiking_yolo.options import MethodOptions, MethodsOptions, WeightsOptions, recipes
 from spiking_yolo.settings import Options
@@ -73,9 +73,11 @@ def main(*tool: str) -> NoReturn:
     """
     prepare_process()
     argv = [*tool, *sys.argv[1:]]
-    if argv[:1] == ["--version"]:
+    if argv[:1] == ["help"] and len(argv) > 1:
+        argv = [*argv[1:], "--help"]
+    if argv[:1] in (["--version"], ["-V"]):
         code = status(lambda: print(f"{PROGRAM} {__version__}"))
-    elif not argv or argv[0] in ("--help", "-h"):
+    elif not argv or argv[0] in ("--help", "-h") or argv == ["help"]:
         code = status(lambda: print(_overview()))
     else:
         code = call(argv, f"python {shlex.quote(sys.argv[0])}" if tool else None)
@@ -112,10 +114,20 @@ def parse(argv: Sequence[str], prog: str | None = None) -> Options:
     """
     verb = argv[0] if argv else ""
     if verb not in VERBS:
-        hint = did_you_mean(verb, VERBS)
-        raise UserError(f"{verb!r} is not one of {', '.join(VERBS)}{hint}; see {command('--help')}")
+        raise UserError(_unknown_verb(argv))
     module = verb_module(verb)
     return read(options_of(module), module.__doc__, argv[1:], prog or command(verb))
+
+
+def _unknown_verb(argv: Sequence[str]) -> str:
+    """The message for a line that does not begin with a verb."""
+    word = argv[0] if argv else ""
+    if os.path.exists(word) or "=" in word:
+        # As without a verb: detect says how that is typed.
+        parse(["detect", *argv])
+        return f"a verb is missing: {command('detect')} {shlex.join(argv)}"
+    hint = verb_hint(word, VERBS) or f": choose from {', '.join(VERBS)}"
+    return f"there is no verb {word!r}{hint}; see {command('--help')}"
 
 
 def verb_module(verb: str) -> ModuleType:

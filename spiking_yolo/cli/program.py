@@ -5,9 +5,18 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Annotated, Any, NoReturn, TypeVar
 
-from cyclopts import App, CycloptsError, Group, Parameter, Token, UnusedCliTokensError
+from cyclopts import (
+    App,
+    CycloptsError,
+    Group,
+    Parameter,
+    Token,
+    UnknownOptionError,
+    UnusedCliTokensError,
+)
 
 from spiking_yolo.apps.methods import methods_text, settings_text
+from spiking_yolo.cli.suggestions import check_assignments, option_hint
 from spiking_yolo.errors import UserError
 from spiking_yolo.io.names import Size, size_name
 from spiking_yolo.options import ConversionOptions
@@ -46,7 +55,7 @@ def read(cls: type[O], doc: str | None, argv: Sequence[str], prog: str) -> O:
     """
     if HELP & set(argv):
         _print_help(cls, doc, prog)
-    values = _parse(_app(cls, prog, required=False), argv)
+    values = _parse(cls, argv, prog)
     if values.pop("list_methods", False):
         _leave(methods_text())
     if values.pop("list_settings", False):
@@ -60,19 +69,30 @@ def read(cls: type[O], doc: str | None, argv: Sequence[str], prog: str) -> O:
     return cls(**values)
 
 
-def _parse(app: App, argv: Sequence[str]) -> dict[str, Any]:
+def _parse(cls: type[Options], argv: Sequence[str], prog: str) -> dict[str, Any]:
     """The values of the parameters that a command line names."""
-    hint = f"; see {' '.join(app.name)} --help"
+    app = _app(cls, prog, required=False)
+    flags = {flag: entry for entry in settings_of(cls).values() for flag in spellings(entry)}
+    more = f"; see {prog} --help"
     try:
         _, bound, _ = app.parse_args(list(argv))
     except UnusedCliTokensError as error:
-        words = " ".join(error.unused_tokens or ())
-        raise UserError(f"{words} is not expected{hint}") from error
+        words = error.unused_tokens or []
+        check_assignments(words, argv, flags, prog)
+        raise UserError(f"{' '.join(words)} is not expected{more}") from error
+    except UnknownOptionError as error:
+        word = error.token.keyword or error.token.value
+        raise UserError(f"Unknown option: {word}{option_hint(word, flags)}{more}") from error
     except CycloptsError as error:
         if isinstance(error.__cause__, UserError):
             raise error.__cause__ from None
-        raise UserError(" ".join(str(error).split()).removesuffix(".") + hint) from error
-    return dict(bound.arguments)
+        raise UserError(" ".join(str(error).split()).removesuffix(".") + more) from error
+    values = dict(bound.arguments)
+    for name, entry in settings_of(cls).items():
+        if entry.positional and name in values:
+            words = values[name] if entry.many else [str(values[name])]
+            check_assignments(words, argv, flags, prog)
+    return values
 
 
 def _print_help(cls: type[Options], doc: str | None, prog: str) -> NoReturn:

@@ -11,6 +11,7 @@ from PIL import Image
 from torch import Tensor
 from torchvision.ops import batched_nms, nms
 
+from spiking_yolo.data.coco import match_names
 from spiking_yolo.data.images import Placement, read_image
 from spiking_yolo.decode import DetectionOptions
 from spiking_yolo.decode.boxes import Detections, decode
@@ -131,6 +132,10 @@ def _class_id(one: Any, names: Sequence[str]) -> int:
         name = one.strip()
         if name in names:
             return list(names).index(name)
+        # Person, and COCO's tv where the network says tvmonitor.
+        (index,) = match_names([name], names)
+        if index >= 0:
+            return index
         number = whole(name)
         one = name if number is None else number
     if is_whole(one) and 0 <= one < len(names):

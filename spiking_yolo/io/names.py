@@ -66,10 +66,19 @@ def plain_name(text: object, what: str) -> str:
     return text
 
 
+def nearest(name: str, known: Iterable[str]) -> str:
+    """The known name that is most like this one, upper and lower case being the same; "" if none
+    is.
+    """
+    by_lower = {one.lower(): one for one in known}
+    matches = difflib.get_close_matches(name.lower(), by_lower, 1)
+    return by_lower[matches[0]] if matches else ""
+
+
 def did_you_mean(name: str, known: Iterable[str]) -> str:
     """ "; did you mean 'msat'?" if a known name resembles this one, else ""."""
-    matches = difflib.get_close_matches(name, list(known), 1)
-    return f"; did you mean {matches[0]!r}?" if matches else ""
+    near = nearest(name, known)
+    return f"; did you mean {near!r}?" if near else ""
 
 
 # Pixels of the input per cell of the coarsest map, in all detectors here.

@@ -67,7 +67,7 @@ def located(weights: str | Path) -> Path:
     network = _named(str(weights).lower())
     if network is None:
         is_name = not path.suffix and not os.path.exists(path)
-        hint = did_you_mean(str(weights).lower(), [n.name for n in ZOO]) if is_name else ""
+        hint = did_you_mean(str(weights), [n.name for n in ZOO]) if is_name else ""
         if hint:
             raise UserError(f"there are no weights {weights}{hint}")
         return path

@@ -226,11 +226,48 @@ def test_the_command_lists_its_verbs():
         and all(verb in shown.stdout for verb in VERBS)
     )
     assert spiking_yolo("--version").stdout.startswith("spiking-yolo 0")
-    unknown = spiking_yolo("det", "a.jpg")
-    assert unknown.returncode == 2 and unknown.stderr.startswith(
-        "error: 'det' is not one of detect, "
-    )
-    assert unknown.stderr.count("\n") == 1
+    assert spiking_yolo("-V").stdout == spiking_yolo("--version").stdout
+    assert spiking_yolo("help").stdout == shown.stdout
+    assert spiking_yolo("help", "score").stdout == spiking_yolo("score", "--help").stdout
+
+
+@pytest.mark.parametrize(
+    ("line", "said"),
+    [
+        ("xyz a.jpg", "there is no verb 'xyz': choose from detect, report, eval, "),
+        ("det a.jpg", "there is no verb 'det'; did you mean 'detect'?"),
+        ("Eval", "there is no verb 'Eval'; did you mean 'eval'?"),
+        # As Ultralytics has it.
+        ("predict a.jpg", "there is no verb 'predict'; did you mean 'detect'?"),
+        ("val --data coco", "there is no verb 'val'; did you mean 'eval'?"),
+        ("detect a.jpg --t 4", "Unknown option: --t; did you mean --T?"),
+        ("detect a.jpg --save_txts", "Unknown option: --save_txts; did you mean --save-txt?"),
+        ("detect a.jpg --model b.pt", "Unknown option: --model; did you mean --weights?"),
+        ("detect --source a.jpg", "--source; give it without a flag, in the place of SOURCE"),
+        # Nothing is near.
+        ("detect a.jpg --frobnicate", "Unknown option: --frobnicate; see"),
+        ("detect README.md --method MSAT", "unknown method 'MSAT'; did you mean 'msat'?"),
+        (
+            "detect predict source=a.jpg model=b.pt imgsz=[288,416] save_txt=True show=True --T 2",
+            "detect a.jpg --weights b.pt --imgsz 288x416 --save-txt --T 2, without show=True",
+        ),
+        ("source=a.jpg classes=[0,2]", "detect a.jpg --classes 0,2"),
+        ("eval data=coco batch=2 --baseline", "eval --data coco --batch 2 --baseline"),
+        ("README.md --T 1", "a verb is missing: {detect} README.md --T 1"),
+        ("detect a=b.jpg", "a=b.jpg does not exist"),
+    ],
+)
+def test_what_was_meant(line: str, said: str, capsys, monkeypatch):
+    monkeypatch.chdir(ROOT)
+    assert call(line.split()) == 2
+    err = capsys.readouterr().err
+    assert err.count("\n") == 1 and said.format(detect=command("detect")) in err
+
+
+def test_a_file_may_be_called_like_an_assignment(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    Path("model=a.jpg").touch()
+    assert parse(["detect", "model=a.jpg", "--set", "a=b"]).sources == ("model=a.jpg",)
 
 
 def test_options_are_read_where_pydantic_is_loaded():
