@@ -406,7 +406,7 @@ def test_classes_go_by_name_and_by_id(detector, photo):
 
 def test_a_name_that_is_a_number_is_a_name_first():
     assert class_ids(["1", "0", 1], ("1", "2")) == (0, 0, 1)
-    assert class_ids("Person,TV".split(","), ("tvmonitor", "person")) == (1, 0)
+    assert class_ids(["Person", "TV"], ("tvmonitor", "person")) == (1, 0)
     # As it is written before what it resembles.
     assert class_ids("Dog", ("dog", "Dog")) == (1,)
     assert class_ids(None, NAMES) is None and class_ids([], NAMES) == ()
