@@ -3,7 +3,11 @@ know.
 """
 
 from importlib import import_module
+from importlib.metadata import distributions
+from pathlib import Path
 from types import ModuleType
+
+ROOT = Path(__file__).parents[1]
 
 
 class UserError(ValueError):
@@ -23,6 +27,14 @@ def require(module: str, extra: str) -> ModuleType:
     try:
         return import_module(module)
     except ImportError as error:
-        raise UserError(
-            f"this needs {module} ({error}): pip install 'spiking_yolo[{extra}]'"
-        ) from error
+        raise UserError(f"this needs {module} ({error}): {pip_install(extra)}") from error
+
+
+def pip_install(extra: str) -> str:
+    """The command that installs an extra: of the installed package, or else of this checkout."""
+    installed = any(
+        Path(str(one.locate_file(""))).resolve() != ROOT
+        for one in distributions(name="spiking_yolo")
+    )
+    in_checkout = (ROOT / "pyproject.toml").is_file()
+    return f"pip install '{ROOT if in_checkout and not installed else 'spiking_yolo'}[{extra}]'"

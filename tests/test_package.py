@@ -50,6 +50,33 @@ def test_importing_the_package_imports_nothing_heavy(tmp_path):
     assert "spiking_yolo.detector" not in imported
 
 
+CODE = "from spiking_yolo.errors import pip_install; print(pip_install('onnx'))"
+
+
+def test_the_command_that_installs_an_extra(tmp_path):
+    """Of a checkout its path, since no index need have the package; of an installation its name."""
+    checkout = tmp_path / "my checkout"
+    (checkout / "spiking_yolo").mkdir(parents=True)
+    for name in ("__init__.py", "errors.py"):
+        shutil.copy(ROOT / "spiking_yolo" / name, checkout / "spiking_yolo")
+    # Nothing is installed there.
+    here = python(CODE, tmp_path, checkout)
+    assert here == "pip install 'spiking_yolo[onnx]'"
+    (checkout / "pyproject.toml").touch()
+    metadata = checkout / "spiking_yolo.egg-info"
+    for _ in range(2):
+        assert python(CODE, tmp_path, checkout) == f"pip install '{checkout}[onnx]'"
+        # What a build leaves in a checkout is no installation.
+        metadata.mkdir(exist_ok=True)
+        (metadata / "PKG-INFO").write_text("Name: spiking_yolo\nVersion: 0\n")
+    # An editable installation.
+    site = tmp_path / "site" / "spiking_yolo-0.dist-info"
+    site.mkdir(parents=True)
+    (site / "METADATA").write_text("Name: spiking_yolo\nVersion: 0\n")
+    code = f"sys.path.append({str(site.parent)!r}); {CODE}"
+    assert python(code, tmp_path, checkout) == "pip install 'spiking_yolo[onnx]'"
+
+
 def test_the_package_says_that_it_is_typed():
     assert (Path(spiking_yolo.__file__).parent / "py.typed").is_file()
 

@@ -72,7 +72,12 @@ def test_video(detect, tmp_path, capsys):
         == 0
     )
     labels = {"exp/labels/clip/000000.txt", "exp/labels/clip/000002.txt"}
-    assert files(tmp_path / "runs") == {"exp/clip.mp4", "exp/detections.json", *labels}
+    assert files(tmp_path / "runs") == {
+        "exp/clip.mp4",
+        "exp/clip.jpg",
+        "exp/detections.json",
+        *labels,
+    }
     entries = json.loads((tmp_path / "runs/exp/detections.json").read_text())
     assert [e["image"] for e in entries] == [f"{clip}#0", f"{clip}#2"]
     saved = cv2.VideoCapture(str(tmp_path / "runs/exp/clip.mp4"))

@@ -11,6 +11,8 @@ from helpers.tiny import ANYTHING, photo, run_tool
 from helpers.video import read_frames, walk, write_frames
 
 from spiking_yolo import SpikingYOLO
+from spiking_yolo.apps.detect import sinks
+from spiking_yolo.data import video_writer
 from spiking_yolo.data.mot import read_mot
 from spiking_yolo.errors import Notice
 from spiking_yolo.snn.stream import Stream
@@ -125,10 +127,35 @@ def test_all_files_of_a_video(detect, clip, tmp_path):
     with pytest.warns(Notice, match="--gif is for images"):
         assert detect(clip, "--overlay", "--timeline", "--save-mot", "--gif") == 0
     folder = tmp_path / "runs/exp"
-    assert files(folder) == {"clip.mp4", "clip-events.mp4", "clip-mot.txt", "clip-timeline.png"}
+    names = {"clip.mp4", "clip.jpg", "clip-events.mp4", "clip-mot.txt", "clip-timeline.png"}
+    assert files(folder) == names
     assert len(read_frames(folder / "clip.mp4")) == 5
     boxes, heat = (read_frames(folder / name) for name in ("clip.mp4", "clip-events.mp4"))
     assert len(heat) == 5 and heat[0].shape[0] > boxes[0].shape[0]  # under a title
+
+
+def test_the_poster_is_the_frame_with_the_most_sure_boxes(detect, weights, tmp_path):
+    # Blank frames have hardly a box.
+    frames = [np.zeros((48, 80, 3), np.uint8)] * 2 + walk(1) + [np.zeros((48, 80, 3), np.uint8)]
+    clip = write_frames(tmp_path / "clip.mp4", frames)
+    assert detect(clip) == 0
+    results = list(SpikingYOLO(weights).stream(clip, conf=0.3))
+    sums = [float(result.confidence.sum()) for result in results]
+    poster = cv2.imread(str(tmp_path / "runs/exp/clip.jpg"))[..., ::-1].astype(int)
+    differences = [np.abs(poster - result.plot()).mean() for result in results]
+    assert np.argmin(differences) == np.argmax(sums) == 2
+
+
+def test_a_video_that_does_not_play_is_said(detect, clip, tmp_path, monkeypatch, capsys):
+    saved = f"results saved to {tmp_path / 'runs/exp'}"
+    for module in (video_writer, sinks):
+        monkeypatch.setattr(module, "best_encoder", lambda: video_writer.ENCODERS[-1])
+    assert detect(clip) == 0
+    line = capsys.readouterr().out.splitlines()[1]
+    assert line.startswith(f"{saved}; browsers do not play MPEG-4 part 2: pip install '")
+    assert line.endswith("[video]'")
+    assert detect(photo(tmp_path / "a.png")) == 0
+    assert capsys.readouterr().out.splitlines()[1] == f"{saved}2"
 
 
 def test_heat_is_where_something_changed(weights):
@@ -185,7 +212,8 @@ def test_interrupted_video_keeps_its_frames_and_numbers(
     monkeypatch.setattr(Stream, "__call__", thrice)
     assert detect(clip, "--overlay", "--timeline", "--save-mot", "--save-json") == 130
     folder = tmp_path / "runs/exp"
-    names = {"clip.mp4", "clip-events.mp4", "clip-mot.txt", "clip-timeline.png", "detections.json"}
+    names = {"clip.mp4", "clip.jpg", "clip-events.mp4", "clip-mot.txt", "clip-timeline.png"}
+    names.add("detections.json")
     assert files(folder) == names
     assert all(len(read_frames(folder / name)) == 3 for name in ("clip.mp4", "clip-events.mp4"))
     assert len(entries(tmp_path)) == len(read_mot(folder / "clip-mot.txt")) == 3

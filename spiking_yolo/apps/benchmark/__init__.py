@@ -10,8 +10,8 @@ machine.
 Every run is timed beside forward passes of the ANN, in turn, several times; the median of the
 ratios counts. The default method and msat-plus are also timed in bf16 where the processor has
 instructions for it, and compiled where there is a C++ compiler. The part runtimes needs
-onnxruntime (pip install 'spiking_yolo[onnx]') and takes OpenVINO and NNCF where they are installed;
-it calibrates 8-bit models on the photographs of --images. PROJECT/NAME gets benchmark.json.
+the extra `onnx` and takes OpenVINO and NNCF where they are installed; it calibrates 8-bit models on
+the photographs of --images. PROJECT/NAME gets benchmark.json.
 """
 
 import sys

@@ -190,7 +190,7 @@ def main(options: DetectOptions) -> int:
     finally:
         bars.close()
         if console.any_results:
-            print(f"results saved to {folder}")
+            print(f"results saved to {folder}{console.remark}")
         if console.first:
             print(next_command("report", options, console.first))
     if not failures:

@@ -14,7 +14,7 @@ from spiking_yolo.apps.detect.run import DetectRun, FrameResult, ImageResult, Si
 from spiking_yolo.convert.methods import patience
 from spiking_yolo.data.mot import MotBoxes, mot_lines
 from spiking_yolo.data.sources import is_webcam
-from spiking_yolo.data.video import VideoWriter
+from spiking_yolo.data.video_writer import VideoWriter, best_encoder
 from spiking_yolo.decode.boxes import listed
 from spiking_yolo.draw import FigureFormat
 from spiking_yolo.draw.boxes import draw_detections
@@ -112,8 +112,12 @@ class Pictures(Sink):
             self._write(f"{seen.name}-steps/T{t}", picture)
 
     def _write(self, name: str, pixels: np.ndarray) -> None:
-        with atomic_write(self.folder / f"{name}.jpg") as temporary:
-            Image.fromarray(pixels).save(temporary, quality=95)
+        write_jpeg(self.folder / f"{name}.jpg", pixels)
+
+
+def write_jpeg(path: Path, pixels: np.ndarray) -> None:
+    with atomic_write(path) as temporary:
+        Image.fromarray(pixels).save(temporary, quality=95)
 
 
 @dataclass
@@ -168,9 +172,13 @@ class VideoSink(Sink):
         self._writer: VideoWriter | None = None
 
     def frame(self, seen: FrameResult) -> None:
+        self.write(seen, self.picture(seen))
+
+    def write(self, seen: FrameResult, pixels: np.ndarray) -> None:
+        """Append the picture of a frame."""
         if self._writer is None:
             self._writer = VideoWriter(self.folder / f"{seen.name}{self.suffix}.mp4", seen.fps)
-        self._writer.write(self.picture(seen))
+        self._writer.write(pixels)
 
     def picture(self, seen: FrameResult) -> np.ndarray:
         return seen.annotated()
@@ -182,7 +190,25 @@ class VideoSink(Sink):
 
 
 class Video(VideoSink):
-    """VIDEO.mp4 with boxes."""
+    """VIDEO.mp4 with boxes, and as its poster VIDEO.jpg: the frame with the most sure boxes."""
+
+    def __init__(self, folder: Path):
+        super().__init__(folder)
+        self._poster: tuple[str, np.ndarray] | None = None
+        self._confidence = 0.0
+
+    def write(self, seen: FrameResult, pixels: np.ndarray) -> None:
+        super().write(seen, pixels)
+        confidence = float(seen.result.confidence.sum())
+        if self._poster is None or confidence > self._confidence:
+            self._poster, self._confidence = (seen.name, pixels), confidence
+
+    def end_source(self) -> None:
+        poster, self._poster = self._poster, None
+        super().end_source()
+        if poster is not None:
+            name, pixels = poster
+            write_jpeg(self.folder / f"{name}.jpg", pixels)
 
 
 class EventVideo(VideoSink):
@@ -292,6 +318,7 @@ class Console(Sink):
         self.sources = 0
         self.first = ""
         self.any_results = False
+        self._any_video = False
         self._video: VideoSummary | None = None
 
     def image(self, seen: ImageResult) -> None:
@@ -305,6 +332,7 @@ class Console(Sink):
 
     def frame(self, seen: FrameResult) -> None:
         self._note(seen)
+        self._any_video = True
         if self._video is None:
             self._video = VideoSummary(seen.source)
         self._video.add(seen)
@@ -313,6 +341,11 @@ class Console(Sink):
         self.any_results = True
         if not self.first and not is_webcam(seen.source):
             self.first = seen.source
+
+    @property
+    def remark(self) -> str:
+        """What to say of the files: that videos among them do not play, if so."""
+        return best_encoder().remark if self._any_video else ""
 
     def end_source(self) -> None:
         self.sources += 1

@@ -6,9 +6,9 @@ MSAT's constants.
 
 Every recipe that is tried runs on --limit calibration images; the error of the network's output
 against the ANN after T steps is made small, within an optional limit on synaptic operations. Needs
-pip install 'spiking_yolo[search]', and the statistics that `calibrate` takes. PROJECT/NAME gets
-recipe.json, which every verb takes as --method, and trials.csv; --resume, with the same arguments,
-goes on after an interruption, or with a larger budget.
+the extra `search` and the statistics that `calibrate` takes. PROJECT/NAME gets recipe.json, which
+every verb takes as --method, and trials.csv; --resume, with the same arguments, goes on after an
+interruption, or with a larger budget.
 """
 
 from dataclasses import dataclass

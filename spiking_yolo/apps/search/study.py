@@ -20,7 +20,7 @@ from spiking_yolo.convert.methods import DEFAULT, get_recipe
 from spiking_yolo.convert.statistics import Statistics
 from spiking_yolo.convert.thresholds import NeuronParameters
 from spiking_yolo.data.detection import draw
-from spiking_yolo.errors import UserError
+from spiking_yolo.errors import UserError, pip_install
 from spiking_yolo.io.files import atomic_write
 from spiking_yolo.io.json import json_text
 from spiking_yolo.io.tables import columns, write_csv
@@ -105,9 +105,7 @@ try:
     import optuna
     from optuna.trial import FrozenTrial, Trial, TrialState, create_trial
 except ImportError as error:
-    raise UserError(
-        f"the search needs optuna ({error}): pip install 'spiking_yolo[search]'"
-    ) from error
+    raise UserError(f"the search needs optuna ({error}): {pip_install('search')}") from error
 
 TRIALS = "trials.log"
 

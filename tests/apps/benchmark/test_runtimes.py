@@ -17,6 +17,7 @@ from spiking_yolo.apps.benchmark import LIMITS, BenchmarkOptions, race, runtimes
 from spiking_yolo.apps.benchmark.race import fastest, still_figures, video_figures
 from spiking_yolo.apps.benchmark.run import read_limits
 from spiking_yolo.apps.benchmark.runtimes import BASIS, RUNTIMES, Job, Runtime, write_files
+from spiking_yolo.errors import pip_install
 from spiking_yolo.graph import forward
 from spiking_yolo.options import load_ann
 
@@ -88,7 +89,7 @@ def test_multiples_of_a_video():
 def job(tmp_path_factory: pytest.TempPathFactory) -> Job:
     """A tiny network, whose files are written."""
     for module in ("onnxscript", "onnxruntime"):
-        pytest.importorskip(module, reason="pip install 'spiking_yolo[onnx]'")
+        pytest.importorskip(module, reason=pip_install("onnx"))
     folder = tmp_path_factory.mktemp("race")
     options = BenchmarkOptions(weights=write_tiny(folder), images=folder / "photos")
     job = Job(options, folder, torch.get_num_threads())
@@ -200,7 +201,7 @@ def test_without_the_extra(job: Job, tmp_path: Path, capsys, monkeypatch):
     call = ["--weights", job.options.weights, "--images", job.options.images]
     assert run_tool("benchmark", *call, "--parts", "runtimes", "--assert") == 0
     out = capsys.readouterr().out
-    assert "pip install 'spiking_yolo[onnx]'" in out and "not measured here: runtimes" in out
+    assert pip_install("onnx") in out and "not measured here: runtimes" in out
 
 
 def test_the_shipped_limits_name_rows_that_exist():

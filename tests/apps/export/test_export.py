@@ -14,6 +14,7 @@ from helpers.tiny import ROOT, photo, run_tool, write_tiny
 from spiking_yolo.apps.export.write import describe
 from spiking_yolo.convert.converted import Converted
 from spiking_yolo.convert.methods import get_recipe
+from spiking_yolo.errors import pip_install
 from spiking_yolo.graph import shapes
 from spiking_yolo.io.tensors import read_safetensors
 from spiking_yolo.models.classifiers import vgg_thin
@@ -221,8 +222,5 @@ def test_without_the_package(classifier, tmp_path, monkeypatch, capsys):
         tmp_path / "net.nir",
     ]
     assert run_tool("export", *args) == 2
-    assert (
-        "pip install 'spiking_yolo[export]'" in capsys.readouterr().err
-        and not (tmp_path / "net.nir").exists()
-    )
+    assert pip_install("export") in capsys.readouterr().err and not (tmp_path / "net.nir").exists()
     assert 'export = ["nir>=1.0.6,<2"]' in (ROOT / "pyproject.toml").read_text()

@@ -18,7 +18,7 @@ from helpers.tiny import run_tool, write_tiny
 from spiking_yolo.apps.search import space
 from spiking_yolo.apps.search.study import Problem, Score
 from spiking_yolo.convert.methods import get_recipe, list_methods
-from spiking_yolo.errors import UserError
+from spiking_yolo.errors import UserError, pip_install
 from spiking_yolo.graph import forward
 from spiking_yolo.graph.trace import trace
 from spiking_yolo.models.load import Ann
@@ -309,4 +309,4 @@ def test_without_optuna_the_tool_says_what_to_install(
     for name in [name for name in sys.modules if name.startswith("spiking_yolo.apps.search.s")]:
         monkeypatch.delitem(sys.modules, name)
     assert run_tool("search", "--weights", write_tiny(tmp_path)) == 2
-    assert "pip install 'spiking_yolo[search]'" in capsys.readouterr().err
+    assert pip_install("search") in capsys.readouterr().err
