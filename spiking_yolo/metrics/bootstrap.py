@@ -258,10 +258,17 @@ class CocoResampled:
         return np.stack([_nanmean(all_thresholds), _nanmean(ap[..., 0])], 1)
 
     def _ap(self, ranked: CocoRanked, weights: np.ndarray) -> np.ndarray:
-        """101-point AP [m, 10]: a rank weighs as many recall thresholds as it reaches first."""
-        count = weights[:, None, ranked.image]  # [m, 1, n]
-        hits = np.cumsum(count * ranked.tp, -1)
-        misses = np.cumsum(count * ranked.fp, -1)
+        """101-point AP [m, 10]: a rank weighs as many recall thresholds as it reaches first.
+
+        Detections that are wrong at all IoU thresholds, most of them, reach none and only lower the
+        precision of what follows: they are counted once, and the others at every threshold.
+        """
+        wrong = ranked.fp.all(0)
+        count = weights[:, ranked.image]  # [m, n]
+        before = np.cumsum(count * wrong, -1)[:, None, ~wrong]
+        count = count[:, None, ~wrong]
+        hits = np.cumsum(count * ranked.tp[:, ~wrong], -1)
+        misses = np.cumsum(count * ranked.fp[:, ~wrong], -1) + before
         npos = (weights @ ranked.positives)[:, None]
         recall = hits / np.maximum(npos, 1)[..., None]
         reached = np.searchsorted(self.recalls, recall, side="right")

@@ -1,0 +1,70 @@
+"""Figures in README and docs are those of the results that are kept in docs/data."""
+
+import importlib.util
+from pathlib import Path
+from types import ModuleType
+from typing import Any
+
+import pytest
+
+from spiking_yolo.apps.leaderboard.board import Leaderboard
+from spiking_yolo.apps.leaderboard.published import read_published
+from spiking_yolo.apps.leaderboard.results import read_runs
+
+ROOT = Path(__file__).parents[2]
+DATA = ROOT / "docs" / "data"
+
+
+@pytest.fixture(scope="module")
+def tables() -> ModuleType:
+    spec = importlib.util.spec_from_file_location("result_tables", ROOT / "docs/result_tables.py")
+    assert spec and spec.loader
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+def result(*accuracies: float, ann: float = 0.5) -> dict[str, Any]:
+    steps = [
+        {
+            "T": 2**k,
+            "mAP50": accuracy,
+            "sops_per_mac_digits": k + 1.0,
+            "interval_95": {"mAP50_minus_ann": [-0.03, 0.004]},
+        }
+        for k, accuracy in enumerate(accuracies)
+    ]
+    return {"method": "m", "ann": {"mAP50": ann, "macs": 2e9}, "steps": steps}
+
+
+def test_a_method_is_level_from_where_it_stays_so(tables: ModuleType):
+    assert tables.equal_from(result(0.1, 0.495, 0.51))["T"] == 2
+    assert tables.equal_from(result(0.495, 0.1, 0.49))["T"] == 4
+    assert tables.equal_from(result(0.495, 0.489)) is None
+
+
+def test_accuracy_by_hand(tables: ModuleType):
+    assert tables.accuracy_table([result(0.1, 0.495)], (1, 2, 4)).splitlines()[2:] == [
+        "| m | 10.0 | 49.5 | 49.5 | T = 2 | 4 |"
+    ]
+    assert tables.accuracy_table([result(0.1)], (1,)).endswith("| 10.0 | - | - |")
+    assert tables.difference(result(0.1), result(0.48)["steps"][0]) == "-2.0 [-3.0, 0.4]"
+
+
+def test_the_page_of_methods_has_the_tables(tables: ModuleType):
+    page = (ROOT / "docs/results/methods.md").read_text()
+    results = tables.method_results(DATA / "methods")
+    assert len(results) == len(list((DATA / "methods").iterdir()))
+    assert tables.accuracy_table(results) in page
+    assert tables.cost_table(results) in page
+
+
+def test_readme_has_the_rows(tables: ModuleType):
+    readme = (ROOT / "README.md").read_text()
+    for row in tables.README:
+        assert tables.readme_row(row) in readme
+
+
+def test_the_leaderboard_is_that_of_the_results():
+    board = Leaderboard.of(read_runs([DATA]), read_published(None), "digits")
+    assert board.markdown() == (ROOT / "docs/leaderboard.md").read_text()
