@@ -3,16 +3,18 @@
 import os
 import shlex
 import sys
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import replace
+from functools import partial
 from importlib import import_module
 from pathlib import Path
 from types import ModuleType
 from typing import NoReturn, get_type_hints
 
 from spiking_yolo import __version__
+from spiking_yolo.cli.defaults import sources
 from spiking_yolo.cli.process import prepare_process, status
-from spiking_yolo.cli.program import read
+from spiking_yolo.cli.program import flags_of, read
 from spiking_yolo.cli.suggestions import verb_hint
 from spiking_yolo.convert.methods import DEFAULT, get_recipe
 from spiking_yolo.data.sources import check_there
@@ -116,7 +118,13 @@ def parse(argv: Sequence[str], prog: str | None = None) -> Options:
     if verb not in VERBS:
         raise UserError(_unknown_verb(argv))
     module = verb_module(verb)
-    return read(options_of(module), module.__doc__, argv[1:], prog or command(verb))
+    cls = options_of(module)
+    defaults = partial(sources, verb, flags_of(cls), _flags_of_verbs)
+    return read(cls, module.__doc__, argv[1:], prog or command(verb), defaults)
+
+
+def _flags_of_verbs() -> dict[str, Collection[str]]:
+    return {verb: flags_of(options_of(verb_module(verb))) for verb in VERBS}
 
 
 def _unknown_verb(argv: Sequence[str]) -> str:

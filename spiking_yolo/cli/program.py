@@ -1,6 +1,8 @@
 """A dataclass of options becomes a command line, by cyclopts: flags, messages and --help."""
 
 import inspect
+import warnings
+from collections import defaultdict
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Annotated, Any, NoReturn, TypeVar
@@ -14,10 +16,12 @@ from cyclopts import (
     UnknownOptionError,
     UnusedCliTokensError,
 )
+from cyclopts.argument import ArgumentCollection
 
 from spiking_yolo.apps.methods import methods_text, settings_text
+from spiking_yolo.cli.defaults import Source
 from spiking_yolo.cli.suggestions import check_assignments, option_hint
-from spiking_yolo.errors import UserError
+from spiking_yolo.errors import Notice, UserError
 from spiking_yolo.io.names import Size, size_name
 from spiking_yolo.options import ConversionOptions
 from spiking_yolo.settings import Options, Setting, from_texts, settings_of
@@ -40,14 +44,21 @@ LISTINGS = {
 HELP = {"--help", "-h"}
 
 
-def read(cls: type[O], doc: str | None, argv: Sequence[str], prog: str) -> O:
-    """Parse a command line.
+def read(
+    cls: type[O],
+    doc: str | None,
+    argv: Sequence[str],
+    prog: str,
+    defaults: Callable[[], Sequence[Source]] = tuple,
+) -> O:
+    """Parse a command line. A Notice says which options are not typed and not as usual.
 
     Args:
         cls: Class of the options.
         doc: Text of --help, above the options.
         argv: Words behind the verb.
         prog: What messages and --help call the command, such as "spiking-yolo detect".
+        defaults: Gives the sources of values of options that are not typed.
 
     Raises:
         UserError: An option is unknown, missing, or has a value that does not fit.
@@ -55,7 +66,7 @@ def read(cls: type[O], doc: str | None, argv: Sequence[str], prog: str) -> O:
     """
     if HELP & set(argv):
         _print_help(cls, doc, prog)
-    values = _parse(cls, argv, prog)
+    values = _parse(cls, argv, prog, defaults())
     if values.pop("list_methods", False):
         _leave(methods_text())
     if values.pop("list_settings", False):
@@ -69,11 +80,21 @@ def read(cls: type[O], doc: str | None, argv: Sequence[str], prog: str) -> O:
     return cls(**values)
 
 
-def _parse(cls: type[Options], argv: Sequence[str], prog: str) -> dict[str, Any]:
-    """The values of the parameters that a command line names."""
+def _parse(
+    cls: type[Options], argv: Sequence[str], prog: str, defaults: Sequence[Source]
+) -> dict[str, Any]:
+    """The values of the parameters that a command line or the defaults name."""
     app = _app(cls, prog, required=False)
-    flags = {flag: entry for entry in settings_of(cls).values() for flag in spellings(entry)}
+    flags = flags_of(cls)
     more = f"; see {prog} --help"
+    origins: dict[str, list[str]] = defaultdict(list)
+
+    def note(_: App, __: tuple[str, ...], arguments: ArgumentCollection) -> None:
+        for argument in arguments:
+            if argument.tokens and argument.tokens[0].source != "cli":
+                origins[_origin(argument.tokens[0])].append(argument.name)
+
+    app.config = (*defaults, note)
     try:
         _, bound, _ = app.parse_args(list(argv))
     except UnusedCliTokensError as error:
@@ -87,12 +108,19 @@ def _parse(cls: type[Options], argv: Sequence[str], prog: str) -> dict[str, Any]
         if isinstance(error.__cause__, UserError):
             raise error.__cause__ from None
         raise UserError(" ".join(str(error).split()).removesuffix(".") + more) from error
+    for origin, names in origins.items():
+        warnings.warn(Notice(f"from {origin}: {', '.join(names)}"), stacklevel=2)
     values = dict(bound.arguments)
     for name, entry in settings_of(cls).items():
         if entry.positional and name in values:
             words = values[name] if entry.many else [str(values[name])]
             check_assignments(words, argv, flags, prog)
     return values
+
+
+def _origin(token: Token) -> str:
+    """Where a word comes from that was not typed: a variable or a file."""
+    return f"${token.keyword}" if token.source == "env" else token.source
 
 
 def _print_help(cls: type[Options], doc: str | None, prog: str) -> NoReturn:
@@ -153,6 +181,11 @@ def _app(cls: type[Options], prog: str, required: bool) -> App:
     return app
 
 
+def flags_of(cls: type[Options]) -> dict[str, Setting]:
+    """The flags of a class of options, such as --conf, and the field that each sets."""
+    return {flag: entry for entry in settings_of(cls).values() for flag in spellings(entry)}
+
+
 def spellings(entry: Setting) -> tuple[str, ...]:
     """How a field is called on the command line."""
     name = entry.name.upper() if entry.positional else f"--{entry.name.replace('_', '-')}"
@@ -199,7 +232,12 @@ def _converter(entry: Setting) -> Callable[[Any, Sequence[Token]], Any]:
     """What cyclopts calls with the words of a field."""
 
     def convert(_: Any, tokens: Sequence[Token]) -> Any:
-        return from_texts(spellings(entry)[0], entry, [token.value for token in tokens])
+        try:
+            return from_texts(spellings(entry)[0], entry, [token.value for token in tokens])
+        except UserError as error:
+            if tokens[0].source == "cli":
+                raise
+            raise UserError(f"{error}, in {_origin(tokens[0])}") from None
 
     return convert
 
