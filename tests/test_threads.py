@@ -13,6 +13,8 @@ from spiking_yolo import Result, SpikingYOLO
 from spiking_yolo.errors import Notice
 
 CALLS, T = 30, 4
+# As a server has them: clients, and their calls.
+CLIENTS, REQUESTS = 8, 200
 
 
 @pytest.fixture(scope="module")
@@ -51,6 +53,26 @@ def test_calls_in_two_threads(detector, photos):
         results = list(pool.map(lambda i: detect(detector, photos[i % 2]), range(CALLS)))
     for i, result in enumerate(results):
         assert_same(result, expected[i % 2])
+
+
+def test_a_server_with_eight_clients(detector, photos):
+    """Photographs at T = 1 in eight threads, and a video beside them."""
+    clip = walk(12, seed=3)
+
+    def answer(number: int) -> Result:
+        return detector.detect(photos[number % 2], T=1, conf=0.001)
+
+    def watch() -> list[Result]:
+        return list(detector.stream(clip, conf=0.001))
+
+    expected, film = [answer(number) for number in range(2)], watch()
+    with ThreadPoolExecutor(CLIENTS + 1) as pool:
+        stream = pool.submit(watch)
+        answers = list(pool.map(answer, range(REQUESTS)))
+    for number, result in enumerate(answers):
+        assert_same(result, expected[number % 2])
+    for result, frame in zip(stream.result(), film, strict=True):
+        assert_same(result, frame)
 
 
 def test_streams_and_calls_side_by_side(detector, photos):
