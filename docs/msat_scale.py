@@ -14,7 +14,7 @@ from spiking_yolo.apps.evaluate import EvaluationOptions
 from spiking_yolo.apps.evaluate.run import evaluate
 from spiking_yolo.convert.load import load
 from spiking_yolo.data.formats import open_classification, open_detection
-from spiking_yolo.draw.boxes import COLOURS
+from spiking_yolo.draw.colours import COLOURS
 from spiking_yolo.draw.curves import MARKERS
 from spiking_yolo.draw.figure import paper_figure
 from spiking_yolo.io.tables import columns

@@ -9,7 +9,8 @@ from PIL import Image
 from torch import Tensor
 
 from spiking_yolo.decode.boxes import Detections, counted
-from spiking_yolo.draw.boxes import PALETTE, check_image, draw_detections, side_by_side
+from spiking_yolo.draw.boxes import check_image, draw_detections, side_by_side
+from spiking_yolo.draw.colours import PALETTE
 from spiking_yolo.draw.overlay import blend, rate_range
 from spiking_yolo.errors import UserError
 from spiking_yolo.io.files import atomic_write

@@ -9,77 +9,8 @@ import torch
 from PIL import Image, ImageDraw, ImageFont
 
 from spiking_yolo.decode.boxes import Detections
+from spiking_yolo.draw.colours import class_colour, text_colour
 from spiking_yolo.errors import UserError
-
-Colour = tuple[int, int, int]
-PALETTE: tuple[Colour, ...] = (
-    (0, 114, 178),
-    (230, 159, 0),
-    (0, 158, 115),
-    (213, 94, 0),
-    (204, 121, 167),
-    (86, 180, 233),
-    (240, 228, 66),
-    (75, 75, 0),
-    (135, 0, 90),
-    (135, 255, 240),
-    (255, 210, 195),
-    (15, 0, 225),
-    (180, 60, 60),
-    (0, 90, 60),
-    (150, 105, 255),
-    (165, 165, 105),
-    (225, 0, 180),
-    (225, 195, 255),
-    (0, 240, 120),
-    (75, 60, 120),
-    (150, 195, 165),
-    (120, 105, 135),
-    (150, 90, 105),
-    (165, 120, 90),
-)
-# Perceptually uniform, and monotonic in grey print.
-RATE_COLOURS = "magma"
-
-
-def class_colour(class_id: int) -> Colour:
-    """RGB of a class, the same in every picture and run.
-
-    Classes beyond the palette share colours, but not that of class 0, which has the most objects
-    in most data sets.
-    """
-    if class_id < len(PALETTE):
-        return PALETTE[class_id]
-    return PALETTE[1 + (class_id - len(PALETTE)) % (len(PALETTE) - 1)]
-
-
-def hexadecimal(colour: Colour) -> str:
-    """#rrggbb, for matplotlib and web pages."""
-    return "#{:02x}{:02x}{:02x}".format(*colour)
-
-
-def text_colour(background: Colour) -> Colour:
-    """Black or white, whichever contrasts more with the background."""
-    return (0, 0, 0) if _luma(background) > 127 else (255, 255, 255)
-
-
-def _luma(colour: Colour) -> float:
-    """Brightness in 0..255, by Rec. 601."""
-    return 0.299 * colour[0] + 0.587 * colour[1] + 0.114 * colour[2]
-
-
-# Of curves on white paper: as many as there are methods.
-FURTHER_COLOURS: tuple[Colour, ...] = (
-    (0, 60, 120),
-    (120, 45, 0),
-    (95, 140, 0),
-    (255, 85, 75),
-    (0, 150, 180),
-    (110, 40, 190),
-    (200, 150, 60),
-    (60, 110, 80),
-)
-COLOURS = [hexadecimal(colour) for colour in (*PALETTE, *FURTHER_COLOURS) if _luma(colour) < 180]
 
 # Pixels; smaller glyphs of Pillow's built-in font cannot be read.
 SMALLEST = 8

@@ -1,5 +1,6 @@
 """Line and bar plots in one style."""
 
+import textwrap
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -9,10 +10,10 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.font_manager import FontProperties
 from matplotlib.textpath import TextPath
-from matplotlib.ticker import MaxNLocator
+from matplotlib.ticker import LogLocator, MaxNLocator
 
 from spiking_yolo.draw import FigureFormat
-from spiking_yolo.draw.boxes import COLOURS
+from spiking_yolo.draw.colours import COLOURS, colours_of
 from spiking_yolo.draw.figure import STYLE, paper_figure
 from spiking_yolo.errors import UserError
 
@@ -22,8 +23,9 @@ SIZE = (4.6, 3.2)
 MARKERS = "osD^vPX*"
 DASHES = ("--", ":", "-.", (0, (6, 1, 1, 1, 1, 1)))
 REFERENCE = "#444444"
-# So many fit below an axis of SIZE.
+# So many fit below an axis of SIZE, or in a line of a note.
 CHARACTERS = 72
+NOTE_SIZE = 7
 
 
 def line_plot(
@@ -35,9 +37,12 @@ def line_plot(
     hlines: Mapping[str, float] | None = None,
     logy: bool = False,
     marks: Mapping[str, tuple[float, float]] | None = None,
+    stars: str = "marked",
     hbands: Mapping[str, tuple[float, float]] | None = None,
     points: Mapping[str, tuple[float, float]] | None = None,
     least: float = 0.0,
+    colours: Mapping[str, str] | None = None,
+    note: str = "",
     also: FigureFormat = "png",
 ) -> None:
     """Save curves. Of curves that lie on each other, those below are thicker.
@@ -51,9 +56,13 @@ def line_plot(
         hlines: Name -> y of a reference, such as the accuracy of the ANN.
         logy: Whether the y axis is logarithmic, base 2.
         marks: Name of a series -> a point of it that is marked with a star.
+        stars: What they are, for the legend.
         hbands: Name of an hline -> (lower, upper) of its band.
         points: Name -> (x, y) of a reference.
         least: Smallest height of the y axis, so that small differences look small.
+        colours: Name -> its colour, see `colours_of`, for figures that have some of their series in
+            common; its place among these names says its marker. Default: those of this figure.
+        note: What the figure does not show, below it.
         also: A second format in which the figure is saved.
 
     Raises:
@@ -64,7 +73,8 @@ def line_plot(
     with paper_figure(path, *SIZE, also=also) as figure:
         axes = figure.add_subplot(xlabel=xlabel, ylabel=ylabel)
         axes.grid(True)
-        _draw_curves(axes, curves, marks or {})
+        _draw_curves(axes, curves, colours_of(curves) if colours is None else colours)
+        _draw_stars(axes, marks or {}, stars)
         _draw_references(axes, hlines or {}, hbands or {}, points or {})
         low, high = axes.get_ylim()
         if high - low < least:
@@ -77,21 +87,26 @@ def line_plot(
             axes.set_yscale("log", base=2)
             axes.yaxis.set_major_formatter("{x:g}")
         _legend(figure, axes)
+        if note:
+            _note(figure, note)
 
 
 def _draw_curves(
-    axes: Axes, curves: Mapping[str, list[np.ndarray]], marks: Mapping[str, tuple[float, float]]
+    axes: Axes,
+    curves: Mapping[str, list[np.ndarray]],
+    colours: Mapping[str, str],
 ) -> None:
     above = _covering(list(curves.values()))
+    places = list(colours)
     for i, (name, (x, y, *band)) in enumerate(curves.items()):
-        colour = COLOURS[i % len(COLOURS)]
+        colour = colours[name]
         axes.plot(
             x,
             y,
             label=name,
             color=colour,
             linewidth=1.6 + 1.2 * above[i],
-            marker=MARKERS[i % len(MARKERS)],
+            marker=MARKERS[places.index(name) % len(MARKERS)],
             markersize=5 + 2 * above[i],
             markevery=max(1, len(x) // 12),
             markeredgecolor="white",
@@ -99,9 +114,16 @@ def _draw_curves(
         )
         if band:
             axes.fill_between(x, band[0], band[1], color=colour, alpha=0.18, linewidth=0)
-        if name in marks:
-            star = {"ms": 11, "color": colour, "markeredgecolor": "black", "mew": 0.7, "zorder": 3}
-            axes.plot(*marks[name], "*", **star)
+
+
+def _draw_stars(axes: Axes, marks: Mapping[str, tuple[float, float]], label: str) -> None:
+    """Each in the colour of its curve, and a white one in the legend."""
+    colours = {line.get_label(): line.get_color() for line in axes.lines}
+    outline = {"markeredgecolor": "black", "mew": 0.7}
+    for name, point in marks.items():
+        axes.plot(*point, "*", ms=11, color=colours[name], zorder=3, **outline)
+    if marks:
+        axes.plot([], [], "*", ms=9, color="white", label=label, **outline)
 
 
 def _draw_references(
@@ -136,6 +158,10 @@ def _set_x_ticks(axes: Axes, every_x: np.ndarray, logx: bool, marked: bool) -> N
     elif not whole and every_x[-1] < 4 * every_x[0]:
         # Powers of two would be one tick or two.
         axes.xaxis.set_major_locator(MaxNLocator(6, steps=[1, 2, 5, 10]))
+        axes.minorticks_off()
+    elif not whole and every_x[-1] > 1000 * every_x[0]:
+        # Powers of two would be long numbers, one over another.
+        axes.xaxis.set_major_locator(LogLocator(10))
         axes.minorticks_off()
 
 
@@ -286,3 +312,10 @@ def _legend(figure: Figure, axes: Axes) -> None:
     rows = -(-len(names) // columns)
     figure.set_figheight(figure.get_figheight() + 1.5 * size / 72 * max(0, rows - 2))
     figure.legend(handles, names, loc="outside upper center", ncols=columns, handlelength=2.2)
+
+
+def _note(figure: Figure, text: str) -> None:
+    """Below the plot, which stays as high as it is."""
+    lines = textwrap.wrap(text, CHARACTERS, break_on_hyphens=False)
+    figure.set_figheight(figure.get_figheight() + 1.3 * NOTE_SIZE / 72 * len(lines))
+    figure.supxlabel("\n".join(lines), fontsize=NOTE_SIZE)

@@ -19,7 +19,8 @@ from torch.nn.functional import interpolate
 
 from spiking_yolo.data.images import Placement
 from spiking_yolo.draw import FigureFormat
-from spiking_yolo.draw.boxes import RATE_COLOURS, check_image
+from spiking_yolo.draw.boxes import check_image
+from spiking_yolo.draw.colours import RATE_COLOURS
 from spiking_yolo.draw.figure import paper_figure
 from spiking_yolo.errors import UserError
 

@@ -9,7 +9,7 @@ from matplotlib.axes import Axes
 from matplotlib.ticker import MaxNLocator, NullFormatter
 
 from spiking_yolo.draw import FigureFormat
-from spiking_yolo.draw.boxes import COLOURS
+from spiking_yolo.draw.colours import ACCOUNT_COLOURS, COLOURS, colours_of
 from spiking_yolo.draw.curves import Values
 from spiking_yolo.draw.figure import paper_figure
 from spiking_yolo.errors import UserError
@@ -45,7 +45,8 @@ def timeline(
         frames: Numbers of the frames.
         operations: Of each frame, per multiply-accumulate of the ANN, whose line is at 1.
         objects: Boxes in each frame.
-        energies: Account -> mJ of each frame; without any there is no panel of energy.
+        energies: Account -> mJ of each frame, in the colour of ACCOUNT_COLOURS; without any there
+            is no panel of energy.
         ann_energies: Account -> mJ of an ANN's pass, a dashed line in the account's colour.
         cuts: Numbers of the frames in which the scene changed.
         also: A second format in which the figure is saved.
@@ -105,7 +106,7 @@ def _operations(axes: Axes, frames: Sequence[int], operations: np.ndarray) -> No
 
 
 def _objects(axes: Axes, frames: Sequence[int], objects: np.ndarray) -> None:
-    _line(axes, frames, objects, "", COLOURS[2], drawstyle="steps-mid")
+    _line(axes, frames, objects, "", COLOURS[3], drawstyle="steps-mid")
     most = max(1, objects.max())
     axes.set(ylabel="objects", ylim=(-0.06 * most, 1.15 * most))
     axes.yaxis.set_major_locator(MaxNLocator(4, integer=True))
@@ -116,8 +117,9 @@ def _energies(
 ) -> None:
     of_ann = [np.array([ann[name]]) for name in energies if name in ann]
     floor = _scale(axes, [*energies.values(), *of_ann])
-    for i, (name, values) in enumerate(energies.items()):
-        colour = COLOURS[i % len(COLOURS)]
+    colours = colours_of(energies) | ACCOUNT_COLOURS
+    for name, values in energies.items():
+        colour = colours[name]
         _line(axes, frames, np.maximum(values, floor), name, colour)
         if name in ann:
             axes.axhline(ann[name], **{**ANN_LINE, "color": colour})

@@ -5,6 +5,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from helpers.drawing import saved_figures
 from helpers.evaluating import make_scene
 from helpers.leaderboard import results, write_results
 from helpers.tiny import run_tool
@@ -73,6 +74,32 @@ def test_a_network_that_never_spiked_has_a_row_and_no_point(tmp_path):
     silent = board({"steps": [step], "ann": {"macs": 2e9}}, folder=tmp_path)
     silent.save(tmp_path / "out")
     assert len(silent.rows) == 1 and (tmp_path / "out" / "leaderboard.png").stat().st_size
+
+
+def test_a_method_has_one_colour_in_every_panel_and_its_silent_steps_are_named(
+    tmp_path, monkeypatch
+):
+    figures = saved_figures(monkeypatch)
+    steps = results()["steps"]
+    quiet = [{**steps[0], "sops_per_mac_digits": 0.0}, steps[1]]
+    contents = (
+        {"method": "msat"},
+        {"method": "p-norm", "steps": quiet},
+        {"method": "p-norm", "dataset": "other"},
+    )
+    board(*contents, folder=tmp_path).save(tmp_path / "out")
+    curves = [line for axes in figures[0].axes for line in axes.lines]
+    colours: dict[str, set[Any]] = {}
+    for line in curves:
+        method, comma, _ = str(line.get_label()).partition(",")
+        if comma and method in ("msat", "p-norm"):
+            colours.setdefault(method, set()).add(line.get_color())
+    assert [len(of_method) for of_method in colours.values()] == [1, 1]
+    assert colours["msat"] != colours["p-norm"]
+    labels = [str(line.get_label()) for line in curves]
+    assert [label for label in labels if "no spike" in label] == [
+        "p-norm, tiny 416, n = 8; no spike at T = 1"
+    ]
 
 
 def test_the_paired_interval_is_kept(tmp_path):

@@ -7,14 +7,13 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from spiking_yolo.draw.boxes import (
-    PALETTE,
     caption,
-    class_colour,
     draw_detections,
     font,
     measure,
     side_by_side,
 )
+from spiking_yolo.draw.colours import PALETTE, class_colour
 from spiking_yolo.errors import UserError
 
 

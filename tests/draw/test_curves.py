@@ -9,9 +9,11 @@ from helpers.drawing import saved_figures
 from matplotlib.colors import to_rgb
 
 from spiking_yolo.convert.methods import list_methods
+from spiking_yolo.draw.colours import ACCOUNT_COLOURS, colours_of
 from spiking_yolo.draw.curves import bar_plot, line_plot, ranked_bars
 from spiking_yolo.draw.figure import STYLE
 from spiking_yolo.errors import UserError
+from spiking_yolo.metrics.energy import every_account
 
 
 @pytest.fixture
@@ -59,11 +61,54 @@ def test_a_legend_is_not_cut_and_leaves_room(names, tmp_path, saved):
 
 def test_line_plot_marks_a_point_of_a_series(tmp_path, saved):
     series = {"a": ([0.5, 4], [0.25, 8]), "b": ([1, 2], [1, 2])}
-    line_plot(tmp_path / "a.png", series, "x", "y", logx=True, logy=True, marks={"a": (1.5, 1.0)})
+    line_plot(
+        tmp_path / "a.png",
+        series,
+        "x",
+        "y",
+        logx=True,
+        logy=True,
+        marks={"a": (1.5, 1.0)},
+        stars="even",
+    )
     (axes,) = saved[0].axes
-    star = next(line for line in axes.lines if line.get_marker() == "*")
+    star, entry = (line for line in axes.lines if line.get_marker() == "*")
     assert (list(star.get_xdata()), list(star.get_ydata())) == ([1.5], [1.0])
     assert star.get_color() == axes.lines[0].get_color() and axes.get_yscale() == "log"
+    assert entry.get_label() == "even" and not len(entry.get_xdata())
+    assert "even" in [text.get_text() for text in saved[0].legends[0].get_texts()]
+
+
+def test_figures_with_the_same_names_have_the_same_colours_and_markers(tmp_path, saved):
+    colours = colours_of("abc")
+    for names in ("abc", "bc", "c"):
+        series = {name: ([1, 2], [1, 2]) for name in names}
+        line_plot(tmp_path / "a.png", series, "x", "y", colours=colours)
+    for name in "bc":
+        styles = set()
+        for figure in saved[: 2 + (name == "c")]:
+            (line,) = (one for one in figure.axes[0].lines if one.get_label() == name)
+            styles.add((line.get_color(), line.get_marker()))
+        assert styles == {(colours[name], "osD"["abc".index(name)])}
+
+
+def test_a_note_is_whole_and_the_plot_stays_as_high(tmp_path, saved):
+    note = "Not shown: " + ", ".join(f"method-{i}" for i in range(40))
+    for text in ("", note):
+        line_plot(tmp_path / "a.png", {"a": ([1, 2], [1, 2])}, "x", "y", note=text)
+    for figure in saved:
+        figure.draw_without_rendering()
+    without, with_note = (figure.axes[0].get_window_extent().height for figure in saved)
+    assert with_note == pytest.approx(without, rel=0.05)
+    assert saved[1].get_supxlabel().split() == note.split()
+    below = saved[1]._supxlabel.get_window_extent()  # type: ignore[attr-defined]
+    assert below.x0 >= 0 and below.x1 <= saved[1].bbox.x1 and below.y0 >= 0
+    assert below.y1 <= saved[1].axes[0].xaxis.label.get_window_extent().y0
+
+
+def test_accounts_have_colours_of_their_own():
+    assert list(ACCOUNT_COLOURS) == [account.name for account in every_account()]
+    assert len(set(ACCOUNT_COLOURS.values())) == len(ACCOUNT_COLOURS)
 
 
 def test_every_method_has_its_colour_and_the_reference_none_of_them(tmp_path, saved):
@@ -149,6 +194,7 @@ def test_epochs_have_ticks_at_whole_numbers_only(x, whole, tmp_path, saved):
         [0.69, 0.70],
         [1.5, 2.5],
         [0.05, 12.5],
+        [0.00017, 0.027, 0.63, 4.9],
         [1, 2, 4, 256],
     ],
 )

@@ -11,7 +11,8 @@ from PIL import Image
 
 from spiking_yolo.data.images import place
 from spiking_yolo.draw.animate import save_gif, timeline_frames
-from spiking_yolo.draw.boxes import class_colour, draw_detections
+from spiking_yolo.draw.boxes import draw_detections
+from spiking_yolo.draw.colours import class_colour
 from spiking_yolo.draw.overlay import (
     UNIT,
     blend,

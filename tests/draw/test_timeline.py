@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 from helpers.drawing import saved_figures
 
+from spiking_yolo.draw.colours import ACCOUNT_COLOURS
 from spiking_yolo.draw.timeline import timeline
 from spiking_yolo.errors import UserError
 
@@ -40,6 +41,13 @@ def test_three_panels_with_their_numbers(tmp_path, saved):
     ]
     assert labels(top) == ["spiking, 0.03 per later frame", "ANN", "scene cut"]
     assert labels(bottom) == ["arithmetic", "with memory", "the ANN's"]
+
+
+def test_an_account_has_its_colour(tmp_path, saved):
+    energies = {"SRAM, 16": [1.0], "8 bit": [2.0]}
+    timeline(tmp_path / "a.png", [0], [0.5], [1], energies, {"8 bit": 3.0})
+    colours = {line.get_label(): line.get_color() for line in lines(saved[0].axes[2])}
+    assert colours == {name: ACCOUNT_COLOURS[name] for name in energies}
 
 
 def test_the_ann_and_cuts_are_lines(tmp_path, saved):

@@ -21,10 +21,12 @@ _HEAD = (
 NOTE = """\
 error: norm of the difference between SNN and ANN, in % of the norm of the ANN's activation. Norms
 of its parts: clip(ping), quant(isation), spike(-inherent), and what comes from the layers below,
-of which uneven (arrival). sat: % of neurons at their highest rate. silent: channels that are active
-in the ANN and never fired; dead: channels that are never active in the ANN. SIN: % of inactivated
-neurons that fired, by t = 16 and in all. Neurons stand in front of max pooling here
-(neuron.pool_first=false), so that layers compare one to one with the ANN's."""
+of which uneven (arrival). Parts cancel each other, so norms do not add up; what parts contribute,
+in error.png and below, does: their projections on the whole difference. sat: % of neurons at their
+highest rate. silent: channels that are active in the ANN and never fired; dead: channels that are
+never active in the ANN. SIN: % of inactivated neurons that fired, by t = 16 and in all. Neurons
+stand in front of max pooling here (neuron.pool_first=false), so that layers compare one to one with
+the ANN's."""
 
 
 def layer_table(analysis: Analysis) -> str:
@@ -134,7 +136,8 @@ def _first_layer(
             reason = "the image arrives as random spikes"
     lines = [
         f"Layer {short(layer.name)} is the first whose error exceeds {tolerance:g}:"
-        f" {layer.relative_error:.3g}, of which {layer.shares()[part]:.3g} is {what}: {reason}."
+        f" {layer.relative_error:.3g}. Its largest part is {what}, which contributes"
+        f" {layer.shares()[part]:.3g}: {reason}."
     ]
     if part == "wrong input" and len(layers) > 1:
         source = max(layers[:-1], key=_own_error)

@@ -19,7 +19,7 @@ from spiking_yolo.apps.analyze.records import (
     short,
 )
 from spiking_yolo.draw import FigureFormat
-from spiking_yolo.draw.boxes import COLOURS
+from spiking_yolo.draw.colours import COLOURS
 from spiking_yolo.draw.curves import MARKERS, bar_plot
 from spiking_yolo.draw.figure import paper_figure
 

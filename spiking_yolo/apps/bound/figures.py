@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from spiking_yolo.draw import FigureFormat
-from spiking_yolo.draw.boxes import COLOURS
+from spiking_yolo.draw.colours import COLOURS
 from spiking_yolo.draw.curves import DASHES, MARKERS, REFERENCE
 from spiking_yolo.draw.figure import paper_figure
 from spiking_yolo.errors import UserError

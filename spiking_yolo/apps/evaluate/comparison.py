@@ -1,5 +1,6 @@
 """Many methods on one network and dataset: one table and one plot, methods x timesteps."""
 
+import warnings
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
@@ -10,7 +11,9 @@ from spiking_yolo.apps.evaluate.tables import Intervals, Row, Table, in_precisio
 from spiking_yolo.data.classification import LabelledSet
 from spiking_yolo.data.detection import DetectionSet
 from spiking_yolo.draw import FigureFormat
+from spiking_yolo.draw.colours import colours_of
 from spiking_yolo.draw.curves import line_plot
+from spiking_yolo.errors import Notice
 from spiking_yolo.io.json import write_json
 from spiking_yolo.io.tables import columns, percent, write_csv
 from spiking_yolo.options import command_line, versions
@@ -21,6 +24,9 @@ from spiking_yolo.snn.plan import SimulationOptions
 COMPARISON = "comparison.json"  # what `save` writes last
 # Operations per MAC that are plotted: slow methods have hardly sent anything at T = 1.
 LEAST = 0.01
+
+# Title of a method -> its points (x, accuracy).
+Curves = dict[str, list[tuple[float, float]]]
 
 
 @dataclass(frozen=True)
@@ -111,15 +117,8 @@ class Comparison:
             rows += [{"method": name, **row} for row in table.steps]
         header = list(dict.fromkeys(key for row in rows for key in row))
         write_csv(folder / "comparison.csv", [{"method": "ann", **self.ann}, *rows], header)
-        operations = "synaptic operations / ANN multiply-accumulates"
-        self._plot(folder / "accuracy-T.png", "T", 1, "timesteps T", figures)
-        self._plot(
-            folder / "accuracy-operations.png",
-            "sops_per_image",
-            self.ann["macs"],
-            operations,
-            figures,
-        )
+        self._plot_time(folder / "accuracy-T.png", figures)
+        self._plot_operations(folder / "accuracy-operations.png", figures)
         methods: dict[str, dict[str, Any]] = {}
         for name, table in self.tables.items():
             methods[name] = {**self.recipes[name].facts(), "steps": table.steps}
@@ -139,27 +138,65 @@ class Comparison:
         }
         write_json(folder / COMPARISON, content, indent=1)
 
-    def _plot(
-        self, path: Path, key: str, scale: float, label: str, figures: FigureFormat = "png"
-    ) -> None:
-        series = {}
+    def _plot_time(self, path: Path, figures: FigureFormat = "png") -> None:
+        curves: Curves = {}
         for method, table in self.tables.items():
-            rows = [row for row in table.steps if row[key] / scale >= LEAST]
-            if rows:
-                series[self.recipes[method].title] = (
-                    [row[key] / scale for row in rows],
-                    [100 * row[self.figure] for row in rows],
-                )
-        ann = 100 * self.ann[self.figure]
-        points = {"ANN, multiply-accumulates": (1.0, ann)} if scale != 1 else {}
+            title = self.recipes[method].title
+            curves[title] = [(row["T"], self._accuracy(row)) for row in table.steps]
+        self._plot(path, curves, "timesteps T", figures)
+
+    def _plot_operations(self, path: Path, figures: FigureFormat = "png") -> None:
+        """Rows with fewer than LEAST operations per MAC are named below the axis."""
+        curves: Curves = {}
+        left_out: dict[str, list[str]] = {}
+        for method, table in self.tables.items():
+            title = self.recipes[method].title
+            points: list[tuple[float, float]] = []
+            early: list[str] = []
+            for row in table.steps:
+                operations = row["sops_per_image"] / self.ann["macs"]
+                if operations >= LEAST:
+                    points.append((operations, self._accuracy(row)))
+                else:
+                    early.append(str(row["T"]))
+            if points:
+                curves[title] = points
+            if early:
+                left_out.setdefault(", ".join(early), []).append(title)
+        if not curves:
+            few = f"no method takes {LEAST:g} operations per MAC of the ANN"
+            warnings.warn(Notice(f"{path.name} is left out: {few}"), stacklevel=2)
+            return
+        parts = [f"T = {times} of {', '.join(titles)}" for times, titles in left_out.items()]
+        note = f"Not shown, below {LEAST:g}: {'; '.join(parts)}" if parts else ""
+        self._plot(
+            path,
+            curves,
+            "synaptic operations / ANN multiply-accumulates",
+            figures,
+            points={"ANN, multiply-accumulates": (1.0, self._accuracy(self.ann))},
+            note=note,
+        )
+
+    def _accuracy(self, row: Row) -> float:
+        """In percent."""
+        return 100 * row[self.figure]
+
+    def _plot(
+        self, path: Path, curves: Curves, label: str, figures: FigureFormat, **options: Any
+    ) -> None:
+        """A method has one colour in all plots, also where others have no curve. options: of
+        `line_plot`.
+        """
         line_plot(
             path,
-            series,
+            {title: tuple(zip(*curve, strict=True)) for title, curve in curves.items()},
             label,
             f"{self.figure} (%)",
             True,
-            {"ANN": ann},
-            points=points,
+            {"ANN": self._accuracy(self.ann)},
             least=SPAN,
+            colours=colours_of(recipe.title for recipe in self.recipes.values()),
             also=figures,
+            **options,
         )

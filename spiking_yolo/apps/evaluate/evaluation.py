@@ -33,6 +33,7 @@ from spiking_yolo.convert.converted import Converted
 from spiking_yolo.data.classification import LabelledSet
 from spiking_yolo.data.detection import DetectionSet
 from spiking_yolo.draw import FigureFormat
+from spiking_yolo.draw.colours import ACCOUNT_COLOURS
 from spiking_yolo.draw.curves import line_plot, ranked_bars
 from spiking_yolo.io.json import finite, write_json
 from spiking_yolo.io.tables import percent, write_csv
@@ -66,12 +67,14 @@ def plot_all(
     if not math.isnan(table.ann[figure]):
         _plot_figure(table, figure, method, folder / name, intervals or {}, figures)
     curves = {"ANN": table.scored["ann"].curve}
+    early = [str(row["T"]) for row in table.steps[:-CURVES]]
     for row in table.steps[-CURVES:]:
         curves[f"T = {row['T']}"] = table.scored[str(row["T"])].curve
     series = {title: curve for title, curve in curves.items() if curve is not None}
     if series:
         path = folder / "precision-recall.png"
-        line_plot(path, series, "recall", "precision, mean over classes", also=figures)
+        note = f"Not shown: T = {', '.join(early)}" if early else ""
+        line_plot(path, series, "recall", "precision, mean over classes", note=note, also=figures)
     _class_change(table, folder / "class-change.png", measure, figures)
 
 
@@ -116,13 +119,14 @@ def plot_energy(
     """Energy as a multiple of the ANN's against operations per MAC, a curve per account; stars:
     break-even.
     """
+    not_run = [account.name for account in accounts if math.isnan(table.ann[account.energy])]
     stars = {one.account: (one.operations, 1.0) for one in worth if one.operations > 0}
     series: dict[str, tuple[tuple[float, ...], ...]] = {}
     marks: dict[str, tuple[float, float]] = {}
     for account in accounts:
-        ann = table.ann[account.energy]
-        if math.isnan(ann):
+        if account.name in not_run:
             continue
+        ann = table.ann[account.energy]
         points: list[tuple[float, float]] = []
         for row in table.steps:
             points.append((row["effective_ACs"] / table.size.macs, row[account.energy] / ann))
@@ -142,6 +146,9 @@ def plot_energy(
         {"ANN": 1.0},
         logy=True,
         marks=marks,
+        stars="break-even",
+        colours=ACCOUNT_COLOURS,
+        note=f"Not shown: {', '.join(not_run)}, where no ANN runs" if not_run else "",
         also=figures,
     )
 

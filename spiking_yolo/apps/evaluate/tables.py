@@ -207,9 +207,10 @@ class BreakEven:
     until: float | None
 
     def text(self) -> str:
-        if self.operations <= 0 or self.until == 0:
-            return "never"
-        return "all T" if self.until is None else f"T <= {self.until:.1f}"
+        """At which of the timesteps 1..T it uses less."""
+        if self.until is None:
+            return "all"
+        return f"T <= {int(self.until)}" if self.until >= 1 else "never"
 
 
 def break_even(table: Table, accounts: Sequence[Account]) -> list[BreakEven]:
@@ -332,7 +333,7 @@ def energy_table(table: Table, accounts: Sequence[Account], worth: Sequence[Brea
     if worth:
         even = {one.account: one for one in worth}
         least = ["even at operations/MAC"]
-        less = ["less than the ANN"]
+        less = [f"less than ANN, T<={worth[0].T}"]
         for account in accounts:
             one = even.get(account.key)
             least.append(f"{one.operations:.3g}" if one else "-")

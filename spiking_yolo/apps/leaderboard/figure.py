@@ -1,7 +1,7 @@
 """The picture of a leaderboard: AP50 against absolute operations per image."""
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -10,7 +10,7 @@ from matplotlib.ticker import NullFormatter
 from spiking_yolo.apps.leaderboard.board import GIGA, Leaderboard, Row, ann_runs
 from spiking_yolo.apps.leaderboard.published import Published
 from spiking_yolo.draw import FigureFormat
-from spiking_yolo.draw.boxes import COLOURS
+from spiking_yolo.draw.colours import colours_of
 from spiking_yolo.draw.curves import MARKERS, REFERENCE
 from spiking_yolo.draw.figure import paper_figure
 
@@ -35,6 +35,8 @@ def draw(board: Leaderboard, path: Path, also: FigureFormat) -> None:
     markers, those whose operations are unknown in a strip of their own.
     """
     datasets = board.datasets
+    # In every panel.
+    colours = colours_of(sorted({row.method for row in board.rows}))
     heights: list[float] = []
     for rows in datasets.values():
         curves = len({(row.method, *row.key[2:4]) for row in rows}) + len(ann_runs(rows))
@@ -47,7 +49,7 @@ def draw(board: Leaderboard, path: Path, also: FigureFormat) -> None:
             )
             axes.grid(True, which="both")
             published = [one for one in board.published if one.dataset == dataset]
-            _draw_measured(axes, rows, board.counting)
+            _draw_measured(axes, rows, board.counting, colours)
             _draw_known(axes, published)
             _set_operations(axes, board.counting)
             _draw_unknown(figure.add_subplot(grid[2 * i, 1], sharey=axes), published)
@@ -59,8 +61,8 @@ def draw(board: Leaderboard, path: Path, also: FigureFormat) -> None:
 def _set_operations(axes: "Axes", counting: str) -> None:
     """A logarithmic axis of whole decades."""
     axes.set_xscale("log")
-    if axes.lines:
-        left, right = axes.dataLim.intervalx
+    left, right = axes.dataLim.intervalx
+    if left <= right:
         decades = math.floor(math.log10(0.9 * left)), math.ceil(math.log10(1.1 * right))
         axes.set_xlim(10.0 ** decades[0], 10.0 ** decades[1])
     axes.set_xlabel(f"synaptic operations per image, 10⁹ ({counting})")
@@ -68,22 +70,27 @@ def _set_operations(axes: "Axes", counting: str) -> None:
     axes.xaxis.set_minor_formatter(NullFormatter())
 
 
-def _draw_measured(axes: "Axes", rows: Sequence[Row], counting: str) -> None:
-    """A curve over T per network, size and method, and the MACs of the ANNs."""
+def _draw_measured(
+    axes: "Axes", rows: Sequence[Row], counting: str, colours: Mapping[str, str]
+) -> None:
+    """A curve over T per network, size and method, in the colour of the method, and the MACs of the
+    ANNs.
+    """
     groups: dict[tuple[str, str, str], list[Row]] = {}
     for row in sorted(rows, key=lambda row: row.key):
-        # Before the first spike there is no place on a logarithmic axis.
-        if row.step.operations[counting]:
-            name = (row.method, row.key.network, row.key.size)
-            groups.setdefault(name, []).append(row)
+        groups.setdefault((row.method, row.key.network, row.key.size), []).append(row)
     for i, ((method, network, size), group) in enumerate(groups.items()):
         images = sorted({row.run.n for row in group})
         n = ", ".join(map(str, images))
-        x = [row.step.operations[counting] / GIGA for row in group]
-        y = [100 * row.step.score.ap50 for row in group]
-        style: dict[str, Any] = {"marker": MARKERS[i % len(MARKERS)], "markeredgecolor": "white"}
         label = f"{method}, {network} {size}, n = {n}"
-        axes.plot(x, y, color=COLOURS[i % len(COLOURS)], label=label, **style)
+        # Before the first spike there is no place on a logarithmic axis.
+        spiking = [row for row in group if row.step.operations[counting]]
+        if early := [str(row.key.T) for row in group if row not in spiking]:
+            label += f"; no spike at T = {', '.join(early)}"
+        x = [row.step.operations[counting] / GIGA for row in spiking]
+        y = [100 * row.step.score.ap50 for row in spiking]
+        style: dict[str, Any] = {"marker": MARKERS[i % len(MARKERS)], "markeredgecolor": "white"}
+        axes.plot(x, y, color=colours[method], label=label, **style)
     for run, ann in ann_runs(rows):
         label = f"{run.network} {run.size} as an ANN, MACs"
         style = {"color": REFERENCE, "marker": "p", "markersize": 7, "linestyle": "none"}

@@ -20,7 +20,12 @@ from torch.nn.functional import adaptive_avg_pool2d
 
 from spiking_yolo.convert.converted import Converted
 from spiking_yolo.data.images import Placement
-from spiking_yolo.draw.boxes import class_colour, hexadecimal, text_colour
+from spiking_yolo.draw.colours import (
+    ACCOUNT_COLOURS,
+    class_colour,
+    hexadecimal,
+    text_colour,
+)
 from spiking_yolo.draw.overlay import map_on_image
 from spiking_yolo.io.files import atomic_write
 from spiking_yolo.io.json import finite, json_text
@@ -60,10 +65,19 @@ def facts(converted: Converted, charged: Sequence[Account] = every_account()) ->
         "method": recipe.title,
         "counting": recipe.counting,
         "settings": asdict(recipe),
-        "accounts": [{"key": a.key, "name": a.name, "meaning": ACCOUNTS[a.key]} for a in charged],
+        "accounts": [_account(account) for account in charged],
         "date": date.today().isoformat(),
         "command": command_line(),
         "versions": versions(),
+    }
+
+
+def _account(account: Account) -> dict[str, str]:
+    return {
+        "key": account.key,
+        "name": account.name,
+        "meaning": ACCOUNTS[account.key],
+        "colour": ACCOUNT_COLOURS[account.name],
     }
 
 

@@ -3,9 +3,11 @@ time.
 """
 
 import json
+from dataclasses import replace
 
 import pytest
 from helpers.classifying import write_all
+from helpers.drawing import saved_figures
 from helpers.evaluating import make_scene
 from helpers.tiny import run_tool
 
@@ -14,7 +16,7 @@ from spiking_yolo.apps.evaluate.run import compare, evaluate, notes
 from spiking_yolo.apps.evaluate.tables import Table
 from spiking_yolo.convert.load import load, load_statistics
 from spiking_yolo.data.coco import load_coco
-from spiking_yolo.errors import UserError
+from spiking_yolo.errors import Notice, UserError
 from spiking_yolo.metrics.energy import NetworkSize
 from spiking_yolo.models.load import load_ann
 from spiking_yolo.recipe import Recipe
@@ -69,7 +71,7 @@ def test_statistics_add_the_quantised_ann(scene, networks):
     evaluation = evaluate(networks["p-norm"], scene[1], OPTIONS, statistics=statistics)
     # 5 and 9 values, and 8 bits always.
     assert [row["bits"] for row in evaluation.table.baseline] == [3, 4, 8]
-    assert len(evaluation.worth) == 5 and "less than the ANN" in evaluation.text()
+    assert len(evaluation.worth) == 5 and "less than ANN" in evaluation.text()
 
 
 def test_notes_say_what_is_scored(scene, networks):
@@ -145,27 +147,37 @@ def test_eval_takes_detectors_and_classifiers_by_what_the_network_is(scene, tmp_
     assert "top1" in json.loads((tmp_path / "accuracy" / "results.json").read_text())["ann"]
 
 
-def test_a_method_that_has_sent_nothing_yet_does_not_stretch_the_plot(tmp_path, monkeypatch):
-    drawn = {}
-    monkeypatch.setattr(
-        comparison,
-        "line_plot",
-        lambda path, *rest, **more: drawn.update({path.name: (rest[0], more)}),
-    )
+def test_a_method_that_has_sent_hardly_anything_is_named_and_does_not_stretch_the_plot(
+    tmp_path, monkeypatch
+):
+    figures = saved_figures(monkeypatch)
     ann = {"mAP50": 0.5, "macs": 100.0}
+    idle = [{"T": t, "mAP50": 0.0, "sops_per_image": 0.0} for t in (1, 2, 3)]
     slow = [
         {"T": t, "mAP50": 0.1 * t, "sops_per_image": n} for t, n in ((1, 0.0), (2, 1e-6), (3, 40.0))
     ]
-    idle = [{"T": 1, "mAP50": 0.0, "sops_per_image": 0.0}]
-    tables = {
-        name: Table(ann, rows, NetworkSize(100.0))
-        for name, rows in (("slow", slow), ("idle", idle))
-    }
+    fast = [{"T": t, "mAP50": 0.4, "sops_per_image": 80.0} for t in (1, 2, 3)]
+    rows = {"idle": idle, "still": idle, "slow": slow, "fast": fast}
+    tables = {name: Table(ann, of, NetworkSize(100.0)) for name, of in rows.items()}
     recipes = {name: Recipe(name) for name in tables}
     compared = comparison.Comparison(None, recipes, tables, "mAP50", SimulationOptions())  # type: ignore[arg-type]
-    compared._plot(tmp_path / "operations.png", "sops_per_image", 100.0, "x")
-    compared._plot(tmp_path / "T.png", "T", 1, "x")
-    (series, more), (by_t, of_t) = drawn["operations.png"], drawn["T.png"]
-    assert series == {"slow": ([0.4], [pytest.approx(30)])}
-    assert more["points"] == {"ANN, multiply-accumulates": (1.0, 50.0)} and not of_t["points"]
-    assert by_t["slow"][0] == [1, 2, 3] and by_t["idle"] == ([1], [0.0])
+    compared._plot_time(tmp_path / "T.png")
+    compared._plot_operations(tmp_path / "operations.png")
+    by_time, by_operations = (
+        {line.get_label(): line for line in figure.axes[0].lines} for figure in figures
+    )
+    assert [*by_time] == ["idle", "still", "slow", "fast", "ANN"]
+    assert [*by_operations] == ["slow", "fast", "ANN", "ANN, multiply-accumulates"]
+    assert list(by_operations["slow"].get_xdata()) == [0.4]
+    assert list(by_operations["slow"].get_ydata()) == [pytest.approx(30)]
+    for name in ("slow", "fast"):
+        curves = (by_time[name], by_operations[name])
+        assert len({curve.get_color() for curve in curves}) == 1
+        assert len({curve.get_marker() for curve in curves}) == 1
+    note = figures[1].get_supxlabel()
+    assert note == "Not shown, below 0.01: T = 1, 2, 3 of idle, still; T = 1, 2 of slow"
+    assert not figures[0].get_supxlabel()
+    nothing = replace(compared, tables={"idle": tables["idle"]})
+    with pytest.warns(Notice, match="none.png is left out"):
+        nothing._plot_operations(tmp_path / "none.png")
+    assert not (tmp_path / "none.png").exists()

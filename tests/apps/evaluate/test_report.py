@@ -141,9 +141,13 @@ def test_break_even_in_every_account():
     assert one.ann == pytest.approx(4.6) and one.T == 8 and one.measured == 6
     assert one.operations == pytest.approx((4.6 - 0.46) / 0.9)
     assert (
-        one.until == pytest.approx(4 + 4 * (4.6 - 3.16) / (5.86 - 3.16))
-        and one.text() == "T <= 6.1"
+        one.until == pytest.approx(4 + 4 * (4.6 - 3.16) / (5.86 - 3.16)) and one.text() == "T <= 6"
     )
+    # The first step takes more than the ANN already.
+    assert dataclasses.replace(one, until=0.6).text() == "never"
+    assert dataclasses.replace(one, until=1.0).text() == "T <= 1"
+    # T = 8 takes more than the ANN even without operations, and shorter runs take less.
+    assert dataclasses.replace(one, operations=-0.7).text() == "T <= 6"
     assert (
         worth["sram16"].until == pytest.approx(4 * (2.8 - 0.28) / 18.9) and sram16.ann(size) == 2.8
     )
@@ -153,7 +157,7 @@ def test_break_even_in_every_account():
     (never, *_) = break_even(Table({}, rows, size, works={"8": hopeless}), ACCOUNTS)
     assert never.until == 0 and never.operations < 0 and never.text() == "never"
     (always, *_) = break_even(Table({}, rows[:1], size, works=works), ACCOUNTS)
-    assert always.until is None and always.text() == "all T"
+    assert always.until is None and always.text() == "all"
 
 
 def test_what_events_carry_and_what_a_network_moves(run):

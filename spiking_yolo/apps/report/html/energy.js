@@ -1,6 +1,5 @@
 "use strict";
 // Energy in every account, beside the ANN's. ann: account -> mJ.
-const ENERGY_COLOURS = ["#0072b2", "#e69f00", "#009e73", "#d55e00", "#cc79a7"];
 
 /** spiking(account): mJ. */
 function energyTable(caption, ann, spiking) {
@@ -17,5 +16,5 @@ function energyTable(caption, ann, spiking) {
 function energyPlot(options, ann, spiking) {
   return plot({ ...options, logy: true, note: "As a multiple of the ANN's in the same account; below 1 spikes are cheaper.",
     references: [{ name: "ANN", value: 1 }],
-    series: data.accounts.filter(({ key }) => ann[key] !== null).map(({ key, name }, i) => ({ name, colour: ENERGY_COLOURS[i], values: spiking(key).map((mj) => mj / ann[key]) })) });
+    series: data.accounts.filter(({ key }) => ann[key] !== null).map(({ key, name, colour }) => ({ name, colour, values: spiking(key).map((mj) => mj / ann[key]) })) });
 }
