@@ -39,7 +39,7 @@ from spiking_yolo.io.distributed import usable_device
 from spiking_yolo.io.names import Size
 from spiking_yolo.observe import Input, Observation, Observer, Want, read_input
 from spiking_yolo.recipe import Recipe
-from spiking_yolo.result import Result
+from spiking_yolo.result import Result, Results
 from spiking_yolo.snn.plan import Precision, Runtime, as_simulated, chosen
 from spiking_yolo.snn.readout import Network
 from spiking_yolo.snn.stream import REFRESH, Stream
@@ -290,7 +290,7 @@ class SpikingYOLO:
         bgr: bool = ...,
         maps: bool = ...,
         progress: Callable[[int], Any] | None = ...,
-    ) -> list[Result]: ...
+    ) -> Results: ...
     def detect(
         self,
         image: ImageSource | Sequence[ImageSource],
@@ -305,7 +305,7 @@ class SpikingYOLO:
         bgr: bool = False,
         maps: bool = False,
         progress: Callable[[int], Any] | None = None,
-    ) -> Result | list[Result]:
+    ) -> Result | Results:
         """Detect objects in one image or a list of images.
 
         Args:
@@ -354,7 +354,7 @@ class SpikingYOLO:
             check_image(one)
         if images:
             self._calibrate_once(_listed(images, bgr))
-        results: list[Result] = []
+        results = Results()
         for one in images:
             prepared = read_input(one, self.spec, bgr)
             with self._available_network() as network:

@@ -7,7 +7,7 @@ import os
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any, NamedTuple, overload
+from typing import Any, NamedTuple, SupportsIndex, overload
 
 import numpy as np
 from PIL import Image
@@ -36,7 +36,6 @@ _COLUMNS: tuple[str, ...] = (
     "y2",
 )
 _IN_REPR = 5  # boxes
-_NOTEBOOK_SIDE = 1280  # pixels
 
 
 class Box(NamedTuple):
@@ -266,14 +265,37 @@ class Result:
             Image.fromarray(self.plot()).save(temporary, quality=95)
 
     def show(self) -> None:
-        """Open the image with its boxes in the system's viewer."""
-        Image.fromarray(self.plot()).show()
+        """Show the image with its boxes: below the cell of a notebook, else in the system's
+        viewer.
+        """
+        from spiking_yolo.draw.notebook import display_inline
+
+        if not display_inline(self):
+            Image.fromarray(self.plot()).show()
+
+    def _repr_html_(self) -> str:
+        """What a notebook displays: the picture, or a slider over the recorded timesteps."""
+        from spiking_yolo.draw.notebook import CELL_SIDE, figure_html, slider_html
+
+        small = self.shrunk(CELL_SIDE)
+        if len(self.steps) < 2:
+            return figure_html(small.plot(), self._caption())
+        return slider_html(small.image, small.steps, self.names, self._caption(), repr(self))
 
     def _repr_png_(self) -> bytes:
-        """The picture that a notebook displays."""
+        """The picture where a notebook is exported to a format without HTML."""
+        from spiking_yolo.draw.notebook import CELL_SIDE
+
         png = io.BytesIO()
-        Image.fromarray(self.shrunk(_NOTEBOOK_SIDE).plot()).save(png, "png")
+        Image.fromarray(self.shrunk(CELL_SIDE).plot()).save(png, "png")
         return png.getvalue()
+
+    def _caption(self) -> str:
+        """Its file, and what was found; for a cell."""
+        name = printable(Path(self.path).name) if self.path else "image"
+        if self.frame is not None:
+            name = f"frame {self.frame}"
+        return f"{name}: {self.counts()}"
 
     def summary(self, steps: Iterable[int] | None = None) -> str:
         """One line for the image and one for each of `steps`: by default all steps before T."""
@@ -434,6 +456,26 @@ class Result:
             values = (self.path, self.T, box.class_id, box.name, box.confidence, *box.xyxy)
             rows.append(dict(zip(_COLUMNS, values, strict=True)))
         return rows
+
+
+class Results(list[Result]):
+    """The results of several images, which a notebook displays as a grid."""
+
+    @overload
+    def __getitem__(self, index: SupportsIndex) -> Result: ...
+    @overload
+    def __getitem__(self, index: slice) -> "Results": ...
+    def __getitem__(self, index: SupportsIndex | slice) -> "Result | Results":
+        chosen = super().__getitem__(index)
+        return Results(chosen) if isinstance(chosen, list) else chosen
+
+    def _repr_html_(self) -> str:
+        from spiking_yolo.draw.notebook import MOST_TILES, TILE_SIDE, grid_html
+
+        tiles: list[tuple[np.ndarray, str]] = []
+        for result in self[:MOST_TILES]:
+            tiles.append((result.shrunk(TILE_SIDE).plot(), result._caption()))
+        return grid_html(tiles, len(self) - len(tiles))
 
 
 def _of_image(seen: Observation, names: tuple[str, ...]) -> dict[str, Any]:

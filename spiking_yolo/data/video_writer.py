@@ -13,6 +13,7 @@ from contextlib import ExitStack
 from dataclasses import dataclass
 from fractions import Fraction
 from functools import cache, partial
+from importlib import import_module
 from pathlib import Path
 from types import TracebackType
 from typing import Any, NamedTuple, Protocol, Self
@@ -167,11 +168,10 @@ class PyAv:
     """H.264 by PyAV, which brings the libraries of FFmpeg."""
 
     def __init__(self, path: Path, fps: float, size: Size):
-        import av
-
-        self._av = av
+        self._av = import_module("av")
+        options = {"movflags": "faststart"}
         self._container = self._checked(
-            lambda: av.open(str(path), "w", format="mp4", options={"movflags": "faststart"})
+            lambda: self._av.open(str(path), "w", format="mp4", options=options)
         )
         stream = self._checked(
             lambda: self._container.add_stream("libx264", rate=rate(fps), options=dict(X264))

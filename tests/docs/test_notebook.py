@@ -23,6 +23,6 @@ def test_the_notebook_runs():
         notebook, timeout=300, resources={"metadata": {"path": str(NOTEBOOK.parent)}}
     ).execute()
     shown = [str(output) for cell in code for output in cell.outputs]
-    assert any("dog" in text and "T=1" in text for text in shown) and any(
-        "image/png" in text for text in shown
-    )
+    assert any("dog" in text and "T=1" in text for text in shown)
+    for part in ("image/png", "<figure", "<iframe srcdoc", "display: grid", "<video "):
+        assert any(part in text for text in shown), part

@@ -12,8 +12,10 @@ from spiking_yolo.apps.demo import DemoOptions
 from spiking_yolo.apps.demo.runtime import FILES, PACKAGE, VERSION, runtime_folder
 from spiking_yolo.apps.demo.server import POLICY
 from spiking_yolo.apps.report.page import HTML as REPORT
-from spiking_yolo.apps.report.page import embedded, facts, legend
+from spiking_yolo.apps.report.page import facts
 from spiking_yolo.convert.converted import Converted
+from spiking_yolo.draw.page import HTML as PAGE
+from spiking_yolo.draw.page import embedded, legend
 from spiking_yolo.errors import UserError, require
 from spiking_yolo.io.assets import sample_clip
 from spiking_yolo.io.files import atomic_write
@@ -21,9 +23,11 @@ from spiking_yolo.options import load
 
 HTML = files("spiking_yolo.apps.demo") / "html"
 # Parts of the style and of the program, in order; those of reports come first.
-STYLE = (REPORT / "page.css", HTML / "demo.css")
+STYLE = (PAGE / "page.css", HTML / "demo.css")
 PROGRAM = (
-    *(REPORT / f"{name}.js" for name in ("dom", "chart", "boxes")),
+    PAGE / "dom.js",
+    REPORT / "chart.js",
+    PAGE / "boxes.js",
     *(HTML / f"{name}.js" for name in ("source", "counter", "demo")),
 )
 # What an earlier demo may have left in the folder.

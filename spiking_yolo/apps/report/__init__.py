@@ -31,7 +31,7 @@ from spiking_yolo.options import (
 from spiking_yolo.settings import setting
 
 if TYPE_CHECKING:
-    from spiking_yolo.apps.report.page import Page
+    from spiking_yolo.draw.page import Page
 
 # Timesteps of a photograph by default, at least: what happens after those that a method needs is
 # of interest too.

@@ -8,10 +8,11 @@ from typing import Any
 
 from spiking_yolo.apps.evaluate.evaluation import Evaluation
 from spiking_yolo.apps.evaluate.tables import Row
-from spiking_yolo.apps.report.page import Page, facts, legend, rounded
-from spiking_yolo.apps.report.photographs import box_rows, class_ids, photograph, unmatched
+from spiking_yolo.apps.report.page import facts, report_page, rounded
+from spiking_yolo.apps.report.photographs import unmatched
 from spiking_yolo.data.detection import DetectionSet
 from spiking_yolo.decode.boxes import Detections
+from spiking_yolo.draw.page import Page, box_rows, class_ids, legend, photograph
 from spiking_yolo.metrics.bootstrap import Interval
 from spiking_yolo.snn.counting import Counts
 
@@ -62,7 +63,7 @@ def evaluation_page(evaluation: Evaluation) -> Page:
         f"{data['network']} as a spiking network, on {len(evaluation.dataset)} images of"
         f" {evaluation.dataset.name}"
     )
-    return Page(title, rounded(data))
+    return report_page(title, rounded(data))
 
 
 def _figures(evaluation: Evaluation, name: str, row: Row) -> dict[str, Any]:

@@ -1,15 +1,11 @@
-"""A page: one HTML file with its data, style, program and pictures, which opens offline."""
+"""What the pages of reports share: facts about the network, and small pictures."""
 
-import base64
-import hashlib
-import html
 import io
-from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import asdict, dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict
 from datetime import date
 from functools import partial
 from importlib.resources import files
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -20,15 +16,10 @@ from torch.nn.functional import adaptive_avg_pool2d
 
 from spiking_yolo.convert.converted import Converted
 from spiking_yolo.data.images import Placement
-from spiking_yolo.draw.colours import (
-    ACCOUNT_COLOURS,
-    class_colour,
-    hexadecimal,
-    text_colour,
-)
+from spiking_yolo.draw.colours import ACCOUNT_COLOURS
 from spiking_yolo.draw.overlay import map_on_image
-from spiking_yolo.io.files import atomic_write
-from spiking_yolo.io.json import finite, json_text
+from spiking_yolo.draw.page import Page, data_uri, jpeg
+from spiking_yolo.io.json import finite
 from spiking_yolo.io.names import size_name
 from spiking_yolo.metrics.energy import Account, every_account
 from spiking_yolo.options import command_line, versions
@@ -43,14 +34,11 @@ ACCOUNTS = {
 }
 
 # Longer side in pixels and quality of JPEGs, the best first.
-PHOTOGRAPHS = ((1280, 85), (1120, 80), (960, 75), (800, 70), (640, 60), (480, 50), (320, 40))
 THUMBNAILS = ((480, 70), (400, 60), (320, 50), (256, 45), (192, 40), (128, 35))
 
 # Pixels; browsers do not draw a higher PNG.
 PNG_HEIGHT = 8192
 HTML = files("spiking_yolo.apps.report") / "html"
-# Parts of the program that all kinds of pages share, in order.
-PROGRAM = ("dom", "chart", "energy", "boxes", "player")
 
 # Numbers of a page: at most four digits.
 rounded = partial(finite, digits=4)
@@ -81,101 +69,9 @@ def _account(account: Account) -> dict[str, str]:
     }
 
 
-def legend(used: Iterable[int], names: Sequence[str]) -> dict[str, Any]:
-    """Class id -> its name, its colour, and the colour of text on that."""
-    entries: dict[str, Any] = {}
-    for class_id in sorted(set(used)):
-        rgb = class_colour(class_id)
-        entries[str(class_id)] = {
-            "name": names[class_id],
-            "colour": hexadecimal(rgb),
-            "ink": hexadecimal(text_colour(rgb)),
-        }
-    return entries
-
-
-@dataclass(frozen=True)
-class Page:
-    """A page, ready to be written.
-
-    Attributes:
-        title: Of the window.
-        data: Of JSON's types. Its "kind" is that of the page: photographs, video or evaluation.
-    """
-
-    title: str
-    data: Mapping[str, Any]
-
-    def text(self) -> str:
-        """The HTML. It cannot load or run anything else: its policy allows its own style and
-        program only.
-        """
-        style = _read("page.css")
-        program = "\n".join(_read(f"{name}.js") for name in (*PROGRAM, self.data["kind"]))
-        parts = {
-            "policy": (
-                f"default-src 'none'; img-src data:; style-src {_hash(style)}; script-src"
-                f" {_hash(program)}"
-            ),
-            "title": html.escape(self.title),
-            "style": style,
-            "data": embedded(self.data),
-            "program": program,
-        }
-        text, *pieces = _read("page.html").split("{{")
-        for piece in pieces:
-            name, _, after = piece.partition("}}")
-            text += parts[name] + after
-        return text
-
-    def save(self, path: Path) -> None:
-        """Write the file, whole or not at all.
-
-        Raises:
-            UserError: It cannot be written.
-        """
-        with atomic_write(path) as temporary:
-            temporary.write_text(self.text(), encoding="utf-8")
-
-
-def embedded(data: Mapping[str, Any]) -> str:
-    """JSON that is safe inside of HTML: names of files and classes may hold </script> or <!--."""
-    text = json_text(data, ensure_ascii=False, separators=(",", ":"))
-    return text.replace("<", "\\u003c").replace("\u2028", "\\u2028").replace("\u2029", "\\u2029")
-
-
-def _hash(text: str) -> str:
-    return f"'sha256-{base64.b64encode(hashlib.sha256(text.encode()).digest()).decode()}'"
-
-
-def _read(name: str) -> str:
-    return (HTML / name).read_text(encoding="utf-8")
-
-
-def data_uri(content: bytes, kind: str) -> str:
-    """A picture as text. kind: "jpeg" or "png"."""
-    return f"data:image/{kind};base64,{base64.b64encode(content).decode()}"
-
-
-def jpeg(pixels: np.ndarray, side: int, quality: int) -> bytes:
-    """uint8 [H, W, 3] RGB as a JPEG whose longer side has at most `side` pixels."""
-    image = Image.fromarray(pixels)
-    image.thumbnail((side, side), Image.Resampling.LANCZOS, reducing_gap=3.0)
-    content = io.BytesIO()
-    image.save(content, "jpeg", quality=quality, optimize=True, progressive=True)
-    return content.getvalue()
-
-
-def photograph(pixels: np.ndarray, budget: int) -> str:
-    """The best JPEG of PHOTOGRAPHS whose data URI has at most `budget` characters, or the
-    smallest.
-    """
-    uri = ""
-    for side, quality in PHOTOGRAPHS:
-        uri = data_uri(jpeg(pixels, side, quality), "jpeg")
-        if len(uri) <= budget:
-            break
-    return uri
+def report_page(title: str, data: Mapping[str, Any]) -> Page:
+    """A page of a report. data: of JSON's types; its "kind" is photographs, video or evaluation."""
+    return Page(title, data, [HTML / f"{name}.js" for name in ("chart", "energy", data["kind"])])
 
 
 def thumbnails(frames: Sequence[bytes], budget: int) -> list[str]:

@@ -1,6 +1,6 @@
 """The page of photographs: boxes, spikes, error and energy at every timestep."""
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -13,11 +13,9 @@ from spiking_yolo.apps.detect.run import spread_steps
 from spiking_yolo.apps.evaluate.costs import CostModel
 from spiking_yolo.apps.report import LEAST, ReportOptions
 from spiking_yolo.apps.report.page import (
-    Page,
     as_bytes,
     facts,
-    legend,
-    photograph,
+    report_page,
     rounded,
     small_map,
     sprite,
@@ -29,6 +27,7 @@ from spiking_yolo.decode import selection
 from spiking_yolo.decode.boxes import Detections
 from spiking_yolo.decode.selection import Selection
 from spiking_yolo.detector import SpikingYOLO
+from spiking_yolo.draw.page import Page, box_rows, class_ids, legend, photograph
 from spiking_yolo.graph import Graph, shapes
 from spiking_yolo.graph.graph import layer_before, layer_titles
 from spiking_yolo.metrics.energy import every_account
@@ -111,7 +110,7 @@ def photographs_page(
         "photographs": photographs,
     }
     what = photographs[0]["name"] if len(photographs) == 1 else f"{len(photographs)} photographs"
-    return Page(f"{what} through {data['network']}, spiking for {T} timesteps", data)
+    return report_page(f"{what} through {data['network']}, spiking for {T} timesteps", data)
 
 
 def slider_steps(T: int, steps: Sequence[int] = ()) -> list[int]:
@@ -345,24 +344,3 @@ def unmatched(ann: Detections, snn: Detections) -> tuple[list[int], list[int]]:
     assigned = assign(objects, snn)
     missed = [k for k in range(len(ann)) if k not in assigned]
     return missed, sorted(set(range(len(snn))) - set(assigned.values()))
-
-
-def class_ids(detections: Iterable[Detections]) -> set[int]:
-    """The classes of all boxes."""
-    classes: set[int] = set()
-    for boxes in detections:
-        classes.update(boxes.class_id.tolist())
-    return classes
-
-
-def box_rows(boxes: Detections) -> list[list[Any]]:
-    """[x1, y1, x2, y2, confidence, class] of each box, in whole pixels of the photograph."""
-    rows: list[list[Any]] = []
-    for corners, confidence, class_id in zip(
-        boxes.xyxy.round().int().tolist(),
-        boxes.confidence.tolist(),
-        boxes.class_id.tolist(),
-        strict=True,
-    ):
-        rows.append([*corners, round(confidence, 3), class_id])
-    return rows

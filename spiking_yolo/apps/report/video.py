@@ -11,16 +11,14 @@ from spiking_yolo.apps.detect.run import DetectRun, FrameResult
 from spiking_yolo.apps.report import ReportOptions
 from spiking_yolo.apps.report.page import (
     THUMBNAILS,
-    Page,
     facts,
-    jpeg,
-    legend,
+    report_page,
     rounded,
     small_map,
     sprite,
     thumbnails,
 )
-from spiking_yolo.apps.report.photographs import box_rows, class_ids
+from spiking_yolo.draw.page import Page, box_rows, class_ids, jpeg, legend
 from spiking_yolo.metrics.energy import every_account
 from spiking_yolo.options import Progress, silent
 from spiking_yolo.settings import settings_of
@@ -54,7 +52,9 @@ def video_page(options: ReportOptions, source: str, progress: Progress = silent)
         "conf": options.conf,
         "classes": legend(columns.classes, converted.spec.names),
     }
-    return Page(f"{Path(source).name} through {data['network']}, spiking, frame by frame", data)
+    return report_page(
+        f"{Path(source).name} through {data['network']}, spiking, frame by frame", data
+    )
 
 
 class FrameColumns:

@@ -7,11 +7,13 @@ Screenshots go to the folder that SCREENSHOTS names, where that is set.
 import os
 from pathlib import Path
 
+import numpy as np
 import pytest
 from helpers.chromium import PROGRAMS, Browser, browser, program
 from helpers.evaluating import make_scene
 from helpers.tiny import ANYTHING, run_tool, write_tiny
 from helpers.video import walk, write_frames
+from PIL import Image
 
 pytestmark = pytest.mark.skipif(
     program() is None, reason=f"no browser: install one of {', '.join(PROGRAMS)}"
@@ -67,11 +69,13 @@ def test_photographs(chromium, weights, tmp_path):
     assert run_tool("report", weights.parent / "photos", *ANYTHING, *call) == 0
     chromium.requests.clear()
     chromium.open(page)
-    first = seen(chromium)
-    assert first["slider"] == "T = 1" and first["said"].startswith("T = 1: ")
-    chromium.press("End")
     last = seen(chromium)
-    assert last["slider"] == "T = 4"
+    assert last["slider"] == "T = 4" and last["said"].startswith("T = 4: ")
+    chromium.press("Home")
+    first = seen(chromium)
+    assert first["slider"] == "T = 1"
+    chromium.press("End")
+    assert seen(chromium) == last
     for part in ("numbers", "boxes", "said"):
         assert first[part] != last[part]
     chromium.press("ArrowLeft")
@@ -106,6 +110,57 @@ def test_dark_and_narrow(chromium, weights, tmp_path):
     kept(chromium, "narrow-dark")
     chromium.open(page)
     assert chromium.value("getComputedStyle(document.body).backgroundColor") != DARK
+
+
+@pytest.mark.parametrize("width", [1200, 390])
+def test_the_slider_gets_the_focus_and_the_picture_stays(chromium, weights, tmp_path, width):
+    page = tmp_path / "page.html"
+    photos = weights.parent / "photos"
+    assert run_tool("report", photos, *ANYTHING, "--weights", weights, "-o", page) == 0
+    chromium.open(page, width, 844)
+    place = "[scrollY, document.querySelector('.stage').getBoundingClientRect().top]"
+    before = chromium.value(place)
+    chromium.value("document.querySelector('.player input').focus()")
+    chromium.settle()
+    assert chromium.value(place) == before
+    # The end of the page can be read above the slider.
+    chromium.value("scrollTo(0, document.documentElement.scrollHeight)")
+    assert chromium.value(
+        "document.querySelector('footer').getBoundingClientRect().bottom"
+        " <= document.querySelector('.player').getBoundingClientRect().top"
+    )
+    kept(chromium, f"focus-{width}")
+
+
+def test_a_table_that_scrolls_shows_it(chromium, weights, tmp_path):
+    page = tmp_path / "page.html"
+    photos = weights.parent / "photos"
+    assert run_tool("report", photos, *ANYTHING, "--weights", weights, "-o", page) == 0
+    chromium.open(page, 390, 844)
+    frame = "[...document.querySelectorAll('.scroll')].at(-1)"
+    assert chromium.value(f"{frame}.scrollWidth > {frame}.clientWidth + 100")
+
+    def shadows() -> tuple[bool, bool]:
+        """Whether the left and the right end of the table are darker than the card."""
+        chromium.value(f"{frame}.scrollIntoView({{block: 'center'}})")
+        chromium.settle()
+        chromium.screenshot(tmp_path / "table.png", whole=False)
+        picture = np.asarray(Image.open(tmp_path / "table.png").convert("L")).astype(int)
+        at = chromium.value(
+            f"(({{left, right, top}}) => [left, right, top])({frame}.getBoundingClientRect())"
+        )
+        left, right, top = map(round, at)
+        # Above the head is the caption; a column of pixels is mostly background.
+        strip = picture[top + 2 : top + 60]
+        ends = (strip[:, left + 1], strip[:, right - 2])
+        card = np.median(picture[top - 8, left + 20 : right - 20])
+        return tuple(bool(np.median(end) < card - 8) for end in ends)
+
+    assert shadows() == (False, True)
+    chromium.value(f"{frame}.scrollLeft = 60")
+    assert shadows() == (True, True)
+    chromium.value(f"{frame}.scrollLeft = 10000")
+    assert shadows() == (True, False)
 
 
 def test_a_video(chromium, weights, tmp_path):

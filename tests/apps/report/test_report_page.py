@@ -25,10 +25,8 @@ from spiking_yolo import SpikingYOLO, UserError
 from spiking_yolo.apps.report import ReportOptions
 from spiking_yolo.apps.report.evaluation import difference
 from spiking_yolo.apps.report.page import (
-    Page,
     as_bytes,
-    jpeg,
-    photograph,
+    report_page,
     rounded,
     small_map,
     sprite,
@@ -36,6 +34,7 @@ from spiking_yolo.apps.report.page import (
 )
 from spiking_yolo.apps.report.photographs import follow, slider_steps
 from spiking_yolo.data.images import Placement
+from spiking_yolo.draw.page import jpeg, photograph
 
 NASTY = "</script><img src=x onerror=alert(1)><!--"
 
@@ -93,7 +92,7 @@ def test_text_of_files_cannot_become_html(page):
     assert content.elements.count("script") == 2 and "b" not in content.elements
     assert {one["name"] for one in content.data["photographs"]} == {"a.png", "b.png", "<b>&'c'.png"}
     assert content.data["classes"]["0"]["name"] == NASTY
-    text = Page("<b>&", {"kind": "video", "x": "<!-- </SCRIPT \u2028"}).text()
+    text = report_page("<b>&", {"kind": "video", "x": "<!-- </SCRIPT \u2028"}).text()
     assert (
         "<title>&lt;b&gt;&amp;</title>" in text and "</SCRIPT" not in text and "\u2028" not in text
     )

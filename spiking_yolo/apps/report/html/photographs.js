@@ -129,4 +129,5 @@ document.getElementById("main").append(
     h("div", { class: "columns", style: { marginTop: 0 } }, h("div", { class: "card" }, readout), h("div", { class: "card" }, energies))),
   charts, h("div", { class: "columns" }, layers), KEYS(), slider.element);
 made();
+slider.go(data.steps.length - 1);
 take(0);

@@ -1,0 +1,146 @@
+"""A page: one HTML file with its data, style, program and pictures, which opens offline."""
+
+import base64
+import hashlib
+import html
+import io
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from importlib.resources import files
+from importlib.resources.abc import Traversable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from PIL import Image
+
+from spiking_yolo.decode.boxes import Detections
+from spiking_yolo.draw.colours import class_colour, hexadecimal, text_colour
+from spiking_yolo.io.files import atomic_write
+from spiking_yolo.io.json import json_text
+
+# Longer side in pixels and quality of JPEGs, the best first.
+PHOTOGRAPHS = ((1280, 85), (1120, 80), (960, 75), (800, 70), (640, 60), (480, 50), (320, 40))
+HTML = files("spiking_yolo.draw") / "html"
+# Parts of the program that all pages share, in order.
+PROGRAM = (HTML / "dom.js", HTML / "boxes.js", HTML / "player.js")
+
+
+@dataclass(frozen=True)
+class Page:
+    """A page, ready to be written.
+
+    Attributes:
+        title: Of the window.
+        data: Of JSON's types.
+        program: Files of its own program, which follow those of PROGRAM.
+    """
+
+    title: str
+    data: Mapping[str, Any]
+    program: Sequence[Traversable]
+
+    def text(self) -> str:
+        """The HTML. It cannot load or run anything else: its policy allows its own style and
+        program only.
+        """
+        style = _read(HTML / "page.css")
+        program = "\n".join(map(_read, (*PROGRAM, *self.program)))
+        parts = {
+            "policy": (
+                f"default-src 'none'; img-src data:; style-src {_hash(style)}; script-src"
+                f" {_hash(program)}"
+            ),
+            "title": html.escape(self.title),
+            "style": style,
+            "data": embedded(self.data),
+            "program": program,
+        }
+        text, *pieces = _read(HTML / "page.html").split("{{")
+        for piece in pieces:
+            name, _, after = piece.partition("}}")
+            text += parts[name] + after
+        return text
+
+    def save(self, path: Path) -> None:
+        """Write the file, whole or not at all.
+
+        Raises:
+            UserError: It cannot be written.
+        """
+        with atomic_write(path) as temporary:
+            temporary.write_text(self.text(), encoding="utf-8")
+
+
+def embedded(data: Mapping[str, Any]) -> str:
+    """JSON that is safe inside of HTML: names of files and classes may hold </script> or <!--."""
+    text = json_text(data, ensure_ascii=False, separators=(",", ":"))
+    return text.replace("<", "\\u003c").replace("\u2028", "\\u2028").replace("\u2029", "\\u2029")
+
+
+def _hash(text: str) -> str:
+    return f"'sha256-{base64.b64encode(hashlib.sha256(text.encode()).digest()).decode()}'"
+
+
+def _read(file: Traversable) -> str:
+    return file.read_text(encoding="utf-8")
+
+
+def legend(used: Iterable[int], names: Sequence[str]) -> dict[str, Any]:
+    """Class id -> its name, its colour, and the colour of text on that."""
+    entries: dict[str, Any] = {}
+    for class_id in sorted(set(used)):
+        rgb = class_colour(class_id)
+        entries[str(class_id)] = {
+            "name": names[class_id],
+            "colour": hexadecimal(rgb),
+            "ink": hexadecimal(text_colour(rgb)),
+        }
+    return entries
+
+
+def class_ids(detections: Iterable[Detections]) -> set[int]:
+    """The classes of all boxes."""
+    classes: set[int] = set()
+    for boxes in detections:
+        classes.update(boxes.class_id.tolist())
+    return classes
+
+
+def box_rows(boxes: Detections) -> list[list[Any]]:
+    """[x1, y1, x2, y2, confidence, class] of each box, in whole pixels of the photograph."""
+    rows: list[list[Any]] = []
+    for corners, confidence, class_id in zip(
+        boxes.xyxy.round().int().tolist(),
+        boxes.confidence.tolist(),
+        boxes.class_id.tolist(),
+        strict=True,
+    ):
+        rows.append([*corners, round(confidence, 3), class_id])
+    return rows
+
+
+def data_uri(content: bytes, kind: str) -> str:
+    """A picture as text. kind: "jpeg" or "png"."""
+    return f"data:image/{kind};base64,{base64.b64encode(content).decode()}"
+
+
+def jpeg(pixels: np.ndarray, side: int, quality: int) -> bytes:
+    """uint8 [H, W, 3] RGB as a JPEG whose longer side has at most `side` pixels."""
+    image = Image.fromarray(pixels)
+    image.thumbnail((side, side), Image.Resampling.LANCZOS, reducing_gap=3.0)
+    content = io.BytesIO()
+    image.save(content, "jpeg", quality=quality, optimize=True, progressive=True)
+    return content.getvalue()
+
+
+def photograph(pixels: np.ndarray, budget: int) -> str:
+    """The best JPEG of PHOTOGRAPHS whose data URI has at most `budget` characters, or the
+    smallest.
+    """
+    uri = ""
+    for side, quality in PHOTOGRAPHS:
+        uri = data_uri(jpeg(pixels, side, quality), "jpeg")
+        if len(uri) <= budget:
+            break
+    return uri

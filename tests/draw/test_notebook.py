@@ -1,0 +1,139 @@
+"""Results in the cells of a notebook: pictures, the slider in a real browser, grids, and `show`."""
+
+import base64
+import html
+import io
+import os
+import re
+import sys
+from pathlib import Path
+from types import SimpleNamespace
+
+import numpy as np
+import pytest
+from helpers.chromium import PROGRAMS, browser, program
+from helpers.pages import parsed
+from helpers.tiny import write_tiny
+from PIL import Image
+
+from spiking_yolo import SpikingYOLO
+from spiking_yolo.draw.notebook import MOST_TILES
+from spiking_yolo.result import Results
+
+CONF = 0.3
+
+
+@pytest.fixture(scope="module")
+def weights(tmp_path_factory):
+    return write_tiny(tmp_path_factory.mktemp("tiny"))
+
+
+@pytest.fixture(scope="module")
+def photos(weights):
+    return sorted(map(str, (weights.parent / "photos").glob("*.png")))
+
+
+@pytest.fixture(scope="module")
+def detector(weights):
+    return SpikingYOLO(weights, "msat-plus")
+
+
+@pytest.fixture(scope="module")
+def run(detector, photos):
+    """A result at every timestep."""
+    return detector.detect(photos[0], T=4, steps=[1, 2, 3], conf=CONF)
+
+
+def pictures(text: str) -> list[np.ndarray]:
+    """The JPEGs of a page."""
+    codes = re.findall(r'<img src="data:image/jpeg;base64,([^"]+)"', text)
+    return [np.asarray(Image.open(io.BytesIO(base64.b64decode(code)))) for code in codes]
+
+
+def test_one_step_is_a_picture(detector, photos):
+    result = detector.detect(photos[0], T=4, conf=CONF)
+    text = result._repr_html_()
+    (picture,) = pictures(text)
+    assert picture.shape == result.plot().shape
+    assert np.abs(picture.astype(int) - result.plot()).mean() < 12
+    assert f'alt="a.png: {result.counts()}"' in text and "<script" not in text
+    assert "<iframe" not in detector.detect_ann(photos[0])._repr_html_()
+
+
+def test_several_steps_are_a_page_that_loads_nothing(run, tmp_path):
+    text = run._repr_html_()
+    (picture,) = pictures(text)
+    assert picture.shape == run.plot().shape  # where the notebook is not trusted
+    frame = re.search(r'<iframe srcdoc="([^"]*)"', text)
+    assert frame
+    path = tmp_path / "page.html"
+    path.write_text(html.unescape(frame[1]))
+    page = parsed(path)
+    assert page.policy.startswith("default-src 'none'")
+    assert all(address.startswith(("data:", "#")) for address in page.addresses)
+    assert page.data["steps"] == [1, 2, 3, 4]
+    assert [len(boxes) for boxes in page.data["boxes"]] == [len(run.steps[t]) for t in range(1, 5)]
+    assert page.data["boxes"][-1][0][:4] == run.xyxy[0].round().int().tolist()
+
+
+def test_names_cannot_become_html(run):
+    from dataclasses import replace
+
+    evil = replace(run, names=("<script>", '"><b>', "&"), path="/a/<i>.png")
+    for text in (evil._repr_html_(), replace(evil, steps={})._repr_html_()):
+        outside = re.sub(r'srcdoc="[^"]*"', "", text)
+        assert not {"<script>", "<b>", "<i>"} & set(re.findall(r"<\w+>", outside))
+        assert "&lt;i&gt;.png" in outside
+
+
+def test_a_list_is_a_grid(detector, photos):
+    results = detector.detect(photos, T=1, conf=CONF)
+    assert isinstance(results, list) and results == list(results)
+    text = results._repr_html_()
+    assert len(pictures(text)) == len(photos) and " more" not in text
+    assert all(f"{Path(photo).name}: " in text for photo in photos)
+    assert isinstance(results[:1], Results) and len(results[:1]) == 1 and results[0] is results[-2]
+    many = Results([results[0]] * (MOST_TILES + 2))._repr_html_()
+    assert many.count("<img") == MOST_TILES and "and 2 more" in many
+
+
+@pytest.mark.parametrize("kernel", [True, False])
+def test_show_is_inline_in_a_notebook_only(run, monkeypatch, kernel):
+    displayed, opened = [], []
+    shell = SimpleNamespace(kernel=object()) if kernel else SimpleNamespace()
+    display = SimpleNamespace(display=displayed.append)
+    ipython = SimpleNamespace(get_ipython=lambda: shell, display=display)
+    monkeypatch.setitem(sys.modules, "IPython", ipython)
+    monkeypatch.setitem(sys.modules, "IPython.display", display)
+    monkeypatch.setattr(Image.Image, "show", lambda picture: opened.append(picture))
+    run.show()
+    assert (len(displayed), len(opened)) == ((1, 0) if kernel else (0, 1))
+    assert displayed in ([], [run])
+
+
+IN_FRAME = "document.querySelector('iframe').contentDocument"
+SEEN = f"""[{IN_FRAME}.querySelector('output').textContent,
+    {IN_FRAME}.querySelector('.stage svg').innerHTML]"""
+
+
+@pytest.mark.skipif(program() is None, reason=f"no browser: install one of {', '.join(PROGRAMS)}")
+def test_the_slider_of_a_cell(run, tmp_path):
+    page = tmp_path / "cell.html"
+    page.write_text(f"<!doctype html><body>{run._repr_html_()}</body>")
+    with browser() as chromium:
+        chromium.open(page)
+        assert chromium.value("document.querySelectorAll('figure').length") == 0
+        last = chromium.value(SEEN)
+        assert last[0] == "T = 4"
+        heights = chromium.value(
+            f"[{IN_FRAME}.documentElement.scrollHeight, document.querySelector('iframe').clientHeight]"
+        )
+        assert heights[0] == heights[1]
+        chromium.value(f"{IN_FRAME}.querySelector('input').focus()")
+        chromium.press("Home")
+        first = chromium.value(SEEN)
+        assert first[0] == "T = 1" and first[1] != last[1]
+        assert chromium.errors == []
+        if folder := os.environ.get("SCREENSHOTS"):
+            Path(folder).mkdir(parents=True, exist_ok=True)
+            chromium.screenshot(Path(folder) / "cell.png")
