@@ -1,9 +1,14 @@
-"""What verbs print beside their results: progress bars, lines above them, and the next command."""
+"""What verbs print beside their results: progress bars, lines above them, and the next command.
+
+How much it is, --quiet and --verbose say.
+"""
 
 import shlex
 import sys
 import time
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from contextvars import ContextVar
 from pathlib import Path
 from typing import Any, TextIO
 
@@ -29,6 +34,22 @@ _NETWORK_OPTIONS = (
 )
 # Seconds before a bar appears.
 _PATIENCE = 2.0
+_verbosity: ContextVar[int] = ContextVar("verbosity", default=0)
+
+
+@contextmanager
+def verbosity(level: int) -> Iterator[None]:
+    """Print as much as --quiet (-1), neither (0) or --verbose (1) asks for."""
+    token = _verbosity.set(level)
+    try:
+        yield
+    finally:
+        _verbosity.reset(token)
+
+
+def is_verbose() -> bool:
+    """Whether to print all there is, by --verbose."""
+    return _verbosity.get() > 0
 
 
 def next_command(verb: str, options: Options, *words: str | Path, **changes: object) -> str:
@@ -68,7 +89,7 @@ def write(text: str, file: TextIO | None = None) -> None:
 
 
 class Bars:
-    """Progress bars: one for each kind of work; none where stderr is a file.
+    """Progress bars: one for each kind of work; none where stderr is a file, or by --quiet.
 
     An object is called as the `progress` of a study.
 
@@ -78,7 +99,10 @@ class Bars:
 
     def __init__(self, lines: float | None = None) -> None:
         self._bars: dict[str, tqdm[Any]] = {}
-        self._lines = None if sys.stderr.isatty() else lines
+        quiet = _verbosity.get() < 0
+        self._lines = None if quiet or sys.stderr.isatty() else lines
+        # None: where stderr is a file.
+        self._disable = True if quiet else None
         self._starts: dict[str, float] = {}
         self._last_line = time.monotonic()
 
@@ -86,7 +110,7 @@ class Bars:
         """Show that `done` of `total` (None: unknown) is done; at the end the bar disappears."""
         if what not in self._bars:
             self._bars[what] = tqdm(
-                total=total, desc=what, delay=_PATIENCE, leave=False, disable=None
+                total=total, desc=what, delay=_PATIENCE, leave=False, disable=self._disable
             )
             self._starts[what] = time.monotonic()
         bar = self._bars[what]

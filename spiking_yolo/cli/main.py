@@ -12,8 +12,9 @@ from types import ModuleType
 from typing import NoReturn, get_type_hints
 
 from spiking_yolo import __version__
+from spiking_yolo.cli import program
 from spiking_yolo.cli.defaults import sources
-from spiking_yolo.cli.process import prepare_process, status
+from spiking_yolo.cli.process import prepare_process, status, verbosity
 from spiking_yolo.cli.program import flags_of, read
 from spiking_yolo.cli.suggestions import verb_hint
 from spiking_yolo.convert.methods import DEFAULT, get_recipe
@@ -59,11 +60,13 @@ VERBS = {
     "methods": "list the conversion methods, or the settings of one",
     "zoo": "list the networks that work, with their licences, and names for --weights",
     "weights": "show the networks that come with the package, and check the default one",
+    "completion": "let the Tab key of a shell complete verbs, options and methods",
 }
 # Modules of the verbs whose name is not that of their module in apps/.
 MODULES = {
     "eval": "apps.evaluate",
     "eval-video": "apps.video",
+    "completion": "cli.completion",
 }
 
 
@@ -79,6 +82,9 @@ def main(*tool: str) -> NoReturn:
         argv = [*argv[1:], "--help"]
     if argv[:1] in (["--version"], ["-V"]):
         code = status(lambda: print(f"{PROGRAM} {__version__}"))
+    elif argv[:1] == ["__complete"]:
+        # What the script of `completion` calls, for names that are not written in it.
+        code = status(lambda: verb_module("completion").app_of_verbs()(argv))
     elif not argv or argv[0] in ("--help", "-h") or argv == ["help"]:
         code = status(lambda: print(_overview()))
     else:
@@ -101,9 +107,10 @@ def call(argv: Sequence[str], prog: str | None = None) -> int:
     """
 
     def run_verb() -> int | None:
-        options = parse(argv, prog)
-        check_names(options)
-        return verb_module(argv[0]).main(options)
+        with verbosity(program.verbosity(argv)):
+            options = parse(argv, prog)
+            check_names(options)
+            return verb_module(argv[0]).main(options)
 
     return status(run_verb)
 
@@ -119,12 +126,17 @@ def parse(argv: Sequence[str], prog: str | None = None) -> Options:
         raise UserError(_unknown_verb(argv))
     module = verb_module(verb)
     cls = options_of(module)
-    defaults = partial(sources, verb, flags_of(cls), _flags_of_verbs)
+    defaults = partial(sources, verb, flags_of(cls), _flags)
     return read(cls, module.__doc__, argv[1:], prog or command(verb), defaults)
 
 
-def _flags_of_verbs() -> dict[str, Collection[str]]:
-    return {verb: flags_of(options_of(verb_module(verb))) for verb in VERBS}
+def classes() -> dict[str, type[Options]]:
+    """The class of the options of every verb."""
+    return {verb: options_of(verb_module(verb)) for verb in VERBS}
+
+
+def _flags() -> dict[str, Collection[str]]:
+    return {verb: flags_of(cls) for verb, cls in classes().items()}
 
 
 def _unknown_verb(argv: Sequence[str]) -> str:

@@ -21,6 +21,7 @@ from cyclopts.argument import ArgumentCollection
 from spiking_yolo.apps.methods import methods_text, settings_text
 from spiking_yolo.cli.defaults import Source
 from spiking_yolo.cli.suggestions import check_assignments, option_hint
+from spiking_yolo.convert.methods import list_methods
 from spiking_yolo.errors import Notice, UserError
 from spiking_yolo.io.names import Size, size_name
 from spiking_yolo.options import ConversionOptions
@@ -42,6 +43,11 @@ LISTINGS = {
     "--list-settings": "print the keys of --set, with the values that --method has",
 }
 HELP = {"--help", "-h"}
+# Of every verb.
+AMOUNTS = {
+    "quiet": (("--quiet", "-q"), "print errors and warnings alone; files are written as ever"),
+    "verbose": (("--verbose", "-v"), "print all there is, also versions and the time it took"),
+}
 
 
 def read(
@@ -67,6 +73,8 @@ def read(
     if HELP & set(argv):
         _print_help(cls, doc, prog)
     values = _parse(cls, argv, prog, defaults())
+    for name in AMOUNTS:
+        values.pop(name, None)
     if values.pop("list_methods", False):
         _leave(methods_text())
     if values.pop("list_settings", False):
@@ -80,11 +88,26 @@ def read(
     return cls(**values)
 
 
+def verbosity(argv: Sequence[str]) -> int:
+    """1 where --verbose is typed, -1 for --quiet, else 0.
+
+    Raises:
+        UserError: Both are.
+    """
+    words = set(argv[: argv.index("--")] if "--" in argv else argv)
+    if HELP & words:
+        return 0
+    quiet, verbose = (bool(words.intersection(flags)) for flags, _ in AMOUNTS.values())
+    if quiet and verbose:
+        raise UserError("--quiet and --verbose are two: give one")
+    return verbose - quiet
+
+
 def _parse(
     cls: type[Options], argv: Sequence[str], prog: str, defaults: Sequence[Source]
 ) -> dict[str, Any]:
     """The values of the parameters that a command line or the defaults name."""
-    app = _app(cls, prog, required=False)
+    app = app_of(cls, prog, required=False)
     flags = flags_of(cls)
     more = f"; see {prog} --help"
     origins: dict[str, list[str]] = defaultdict(list)
@@ -131,7 +154,7 @@ def _print_help(cls: type[Options], doc: str | None, prog: str) -> NoReturn:
             name = spellings(entry)[0]
             places += f" {name} ..." if entry.many else f" [{name}]"
     print(f"Usage: {prog}{places} [OPTIONS]\n\n{(doc or '').strip()}\n", flush=True)
-    _app(cls, prog, required=True).help_print([])
+    app_of(cls, prog, required=True).help_print([])
     raise SystemExit(0)
 
 
@@ -140,7 +163,7 @@ def _leave(text: str) -> NoReturn:
     raise SystemExit(0)
 
 
-def _app(cls: type[Options], prog: str, required: bool) -> App:
+def app_of(cls: type[Options], prog: str, required: bool) -> App:
     """A command with one parameter for each field: first those of `cls`, then the inherited ones.
 
     required: whether required fields are; otherwise any may be missing, as with --list-methods.
@@ -161,6 +184,9 @@ def _app(cls: type[Options], prog: str, required: bool) -> App:
             details = Parameter(name=flag, help=meaning, group="Lists")
             name = flag[2:].replace("-", "_")
             parameters.append(_keyword(name, Annotated[bool, details], False))
+    for name, (names, meaning) in AMOUNTS.items():
+        details = Parameter(name=names, help=meaning, group="Messages")
+        parameters.append(_keyword(name, Annotated[bool, details], False))
     parameters.sort(key=lambda parameter: parameter.kind)
     command.__signature__ = inspect.Signature(parameters)  # type: ignore[attr-defined]
     command.__annotations__ = {p.name: p.annotation for p in parameters}
@@ -204,12 +230,17 @@ def _parameter(entry: Setting, group: Group, required: bool) -> inspect.Paramete
     meaning = f"{entry.doc} [{entry.range}]" if entry.range else entry.doc
     details: dict[str, Any] = {"name": flags, "help": meaning, "group": group}
     details["required"] = required
+    if entry.name in ("method", "methods"):
+        details["completer"] = lambda _: list(list_methods())
     default = None if entry.required else entry.default
     if entry.positional:
         kind = inspect.Parameter.POSITIONAL_ONLY
         if entry.many:
             kind, default = inspect.Parameter.VAR_POSITIONAL, inspect.Parameter.empty
-        annotation = Annotated[str | None, Parameter(**details)]
+        # A path for the completion of shells; an address of a stream stays as it is.
+        details["converter"] = _text
+        hint = entry.type if entry.choices else Path
+        annotation = Annotated[hint | None, Parameter(**details)]
         return inspect.Parameter(entry.name, kind, annotation=annotation, default=default)
     if entry.type is bool:
         details["negative"] = f"--no-{flags[0][2:]}" if entry.default is True else ()
@@ -222,10 +253,14 @@ def _parameter(entry: Setting, group: Group, required: bool) -> inspect.Paramete
             details["n_tokens"] = 1
             details["allow_repeating"] = entry.is_mapping
     # Where pydantic has been imported, cyclopts lets it check values and defaults by the hint.
-    hint = entry.type | None
+    hint = bool if entry.type is bool else entry.type | None
     if entry.is_mapping:
         hint = list[str] | hint
     return _keyword(entry.name, Annotated[hint, Parameter(**details)], default)
+
+
+def _text(_: Any, tokens: Sequence[Token]) -> str:
+    return tokens[0].value
 
 
 def _converter(entry: Setting) -> Callable[[Any, Sequence[Token]], Any]:

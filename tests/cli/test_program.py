@@ -1,7 +1,9 @@
 """Command lines made from options: what is taken, what is refused, and in which words."""
 
+import re
 import subprocess
 import sys
+import warnings
 from pathlib import Path
 
 import pytest
@@ -16,7 +18,7 @@ from spiking_yolo.cli.main import VERBS, call, parse
 from spiking_yolo.cli.process import status
 from spiking_yolo.cli.program import read
 from spiking_yolo.convert.methods import list_methods
-from spiking_yolo.errors import UserError
+from spiking_yolo.errors import Notice, UserError
 from spiking_yolo.io.assets import command
 from spiking_yolo.recipe import settings_table
 from spiking_yolo.settings import settings_of
@@ -262,6 +264,29 @@ def test_what_was_meant(line: str, said: str, capsys, monkeypatch):
     assert call(line.split()) == 2
     err = capsys.readouterr().err
     assert err.count("\n") == 1 and said.format(detect=command("detect")) in err
+
+
+def test_quiet_and_verbose(tmp_path, capsys):
+    """Files are written in any case, and errors printed."""
+    photo = ROOT / "data" / "samples" / "eagle.jpg"
+    line = ["detect", str(photo), "--imgsz", "320", "--project", str(tmp_path)]
+    with warnings.catch_warnings(record=True) as notices:
+        assert call([*line, "-q"]) == 0
+    assert capsys.readouterr() == ("", "") and notices == []
+    assert (tmp_path / "exp" / "eagle.jpg").is_file()
+    assert call(["detect", "gone.jpg", "--quiet"]) == 2
+    assert capsys.readouterr().err == "error: gone.jpg does not exist; check the path\n"
+    with pytest.warns(Notice):
+        assert call([*line, "--verbose"]) == 0
+    out, err = capsys.readouterr()
+    first, summary, box, *_ = out.splitlines()
+    assert first.startswith("SpikingYOLO of yolov3-tiny.weights: signed-digits, 320 x 320 px")
+    assert re.fullmatch(r"  bird 0\.\d\d: \d+,\d+ to \d+,\d+", box) and "bird" in summary
+    assert err.startswith("spiking_yolo 0.") and re.search(r"torch 2.*\ntook \d+\.\d s\n", err)
+    # Behind -- they are names of files.
+    assert call(["detect", "--", "-q"]) == 2 and "-q" in capsys.readouterr().err
+    assert call(["weights", "-q", "-v"]) == 2
+    assert "--quiet and --verbose are two" in capsys.readouterr().err
 
 
 def test_a_file_may_be_called_like_an_assignment(tmp_path, monkeypatch):

@@ -170,17 +170,19 @@ def detect(options: DetectOptions, progress: Progress = silent) -> DetectSummary
 
 def main(options: DetectOptions) -> int:
     """Exit status 1 if some of several sources failed, 2 if all did."""
-    from spiking_yolo.apps.console import Bars, next_command, write
+    from spiking_yolo.apps.console import Bars, is_verbose, next_command, write
     from spiking_yolo.apps.detect.run import DetectRun, Failure
     from spiking_yolo.apps.detect.sinks import Console, file_sinks
     from spiking_yolo.io.run_folder import run_directory
 
     folder = run_directory(options.project, options.name, options.exist_ok)
     bars = Bars()
-    console = Console(options.steps, write)
+    console = Console(options.steps, write, is_verbose())
     failures = 0
     try:
         run = DetectRun(options)
+        if is_verbose():
+            write(repr(run.detector))
         sinks = [*file_sinks(run, folder), console]
         with closing(run.results(sinks, bars)) as results:
             for seen in results:

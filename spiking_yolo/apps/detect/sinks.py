@@ -309,11 +309,15 @@ class Timelines(Sink):
 
 
 class Console(Sink):
-    """Lines of the terminal: some per image, one per video."""
+    """Lines of the terminal: some per image, one per video.
 
-    def __init__(self, steps: tuple[int, ...], write: Callable[[str], None]):
+    verbose: a line for every box of an image too.
+    """
+
+    def __init__(self, steps: tuple[int, ...], write: Callable[[str], None], verbose: bool = False):
         self.steps = steps
         self.write = write
+        self.verbose = verbose
         # Sources so far, and the first of them that has results and is no webcam.
         self.sources = 0
         self.first = ""
@@ -325,6 +329,9 @@ class Console(Sink):
         self._note(seen)
         result, ann = seen.result, seen.ann
         self.write(replace(result, path=seen.label).summary(self.steps))
+        for box in result if self.verbose else ():
+            x1, y1, x2, y2 = (round(side) for side in box.xyxy)
+            self.write(f"  {box.name} {box.confidence:.2f}: {x1},{y1} to {x2},{y2}")
         if not len(result) and (hint := patience(result.method, result.T)):
             self.write(f"  {hint}")
         if ann is not None:

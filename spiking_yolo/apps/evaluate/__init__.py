@@ -12,7 +12,8 @@ per method.
 Detectors are scored by mAP of COCO, or of VOC: mAP_07 is the 11-point rule of 2007, mAP_area the
 rule of 2010 and later. Classifiers are scored by top-1 and top-5 on a folder, or a tar file, with
 test/CLASS/ or val/CLASS/ inside, or on the folder that holds cifar-100-python/. A network trained
-on other data is scored by the names of its classes. PROJECT/NAME gets results.json, results.csv,
+on other data is scored by the names of its classes. Three lines say how accurate the network is at
+every timestep and what it costs; -v prints all tables. PROJECT/NAME gets results.json, results.csv,
 predictions and plots, with --report also one page to look at; several methods get a folder each,
 beside one table and plots of methods x T. --resume goes on after an interruption and gives the same
 figures.
@@ -158,7 +159,7 @@ class EvalOptions(
 
 def main(options: EvalOptions) -> None:
     """Evaluate, print and save; under torchrun the first process prints."""
-    from spiking_yolo.apps.console import Bars, next_command, write
+    from spiking_yolo.apps.console import Bars, is_verbose, next_command, write
     from spiking_yolo.apps.evaluate.comparison import COMPARISON
     from spiking_yolo.apps.evaluate.evaluation import RESULTS
     from spiking_yolo.apps.evaluate.run import compare, notes, open_inputs
@@ -188,7 +189,11 @@ def main(options: EvalOptions) -> None:
             if options.report:
                 evaluation_page(evaluation).save(own / "report.html")
             if not several:
-                print(f"\n{evaluation.text(options.per_class)}\nresults saved to {folder}")
+                if is_verbose():
+                    print(f"\n{evaluation.text(options.per_class)}\nresults saved to {folder}")
+                else:
+                    print(evaluation.summary(options.per_class))
+                    print(f"results saved to {folder}; -v prints the tables")
                 if isinstance(dataset, DetectionSet):
                     print(
                         next_command("analyze", options, method=next(iter(options.methods), None))

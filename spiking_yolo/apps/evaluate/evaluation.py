@@ -40,6 +40,7 @@ from spiking_yolo.io.tables import percent, write_csv
 from spiking_yolo.metrics.bootstrap import Resampling
 from spiking_yolo.metrics.energy import Account
 from spiking_yolo.options import command_line, versions
+from spiking_yolo.snn.counting import Counts
 from spiking_yolo.snn.plan import SimulationOptions
 
 CURVES, CLASSES = 6, 40  # more do not fit
@@ -198,6 +199,8 @@ def _class_change(table: Table, path: Path, measure: str, figures: FigureFormat)
     ranked_bars(path, bars, label, least=SPAN, also=figures)
 
 
+# Accounts of energy: floats as most papers have them, then 8 bit without memory and with all of it.
+IN_SUMMARY = ("fp32", "int8", "sram16")
 RESULTS = "results.json"  # what `save` writes last
 
 
@@ -266,6 +269,44 @@ class Evaluation:
             worth=break_even(rows, options.accounts) if rows.baseline else [],
         )
 
+    def summary(self, per_class: bool = False) -> str:
+        """Three lines: accuracy at every timestep, and what the last one costs.
+
+        per_class: the accuracy of every class too.
+        """
+        rows, figure = self.table, self.scorer.main[0]
+        T, last = rows.steps[-1]["T"], rows.steps[-1]
+        method = self.network.recipe.title + in_precision(self.simulation.precision)
+        scores = ", ".join(percent(row[figure]) for row in rows.steps)
+        steps = ",".join(str(row["T"]) for row in rows.steps)
+        ann = f"ANN {percent(rows.ann[figure])}"
+        for row in rows.baseline:
+            ann += f", {row['bits']} bit {percent(row[figure])}"
+        difference = f"minus ANN {percent(last[figure] - rows.ann[figure], '+.1f')}"
+        interval = self.intervals.get(str(T), {}).get(f"{figure}_minus_ann")
+        if interval:
+            difference += f" [{percent(interval.low)}, {percent(interval.high)}]"
+        counts = ", ".join(
+            f"{last[f'sops_per_mac_{counting}']:.3g} {counting}" for counting in Counts._fields
+        )
+        energy = [
+            f"{account.name}: {last[account.energy]:.3g} / {rows.ann[account.energy]:.3g}"
+            for account in self.accounts
+            if account.key in IN_SUMMARY
+        ]
+        lines = [
+            f"{self.dataset.name}, {len(self.dataset)} images, {method}: {figure} {scores} % at"
+            f" T={steps}; {ann}; {difference}",
+            f"T={T}: {counts} per MAC; output error {last['output_error']:.3f};"
+            f" {seconds_per_image(self.records):.3g} s per image",
+            f"mJ per image, SNN / ANN: {'; '.join(energy)}",
+        ]
+        if rows.exit:
+            lines.append(self._early_exit(rows.exit))
+        if per_class:
+            lines.append(f"\n{class_table(rows)}")
+        return "\n".join(lines)
+
     def text(self, per_class: bool = False) -> str:
         """Tables that fit 100 columns, and what they rest on.
 
@@ -280,13 +321,7 @@ class Evaluation:
             self._latency(),
         ]
         if rows.exit:
-            share = percent(rows.exit[f"{figures[0]}_kept"])
-            saving = percent(rows.exit["operations_saved"])
-            last = rows.steps[-1]["T"]
-            lines.append(
-                f"early exit keeps {share} % of {figures[0]} at T={last} and saves {saving} % of"
-                " the operations"
-            )
+            lines.append(self._early_exit(rows.exit))
         if "products_share" in rows.steps[0]:
             shares = [f"{percent(row['products_share'])} % at T={row['T']}" for row in rows.steps]
             lines.append(f"products of attention, of the operations: {', '.join(shares)}")
@@ -298,6 +333,14 @@ class Evaluation:
             lines.append(f"\n{class_table(rows)}")
         lines.append(f"\n{seconds_per_image(self.records):.3g} s per image")
         return "\n".join(lines)
+
+    def _early_exit(self, row: Row) -> str:
+        figure, T = self.scorer.main[0], self.table.steps[-1]["T"]
+        share, saving = percent(row[f"{figure}_kept"]), percent(row["operations_saved"])
+        return (
+            f"early exit keeps {share} % of {figure} at T={T} and saves {saving} % of"
+            " the operations"
+        )
 
     def _latency(self) -> str:
         recipe, layers = self.network.recipe, len(self.network.graph.activations)
