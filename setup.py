@@ -1,13 +1,23 @@
-"""Packages found in the tree, and two folders beside the package that belong in it."""
+"""Packages found in the tree, two folders beside the package that belong in it, the kernels in C,
+and the README as an index shows it.
+"""
 
 import platform
+import re
+import tomllib
+from pathlib import Path
 
-from setuptools import Extension, find_packages, setup
+from setuptools import Extension, find_namespace_packages, setup
 from setuptools.command.bdist_wheel import bdist_wheel
 from setuptools.command.build_ext import build_ext
 from setuptools.errors import CompileError
 
-ASSETS = {"spiking_yolo.assets.weights": "weights", "spiking_yolo.assets.samples": "data/samples"}
+ROOT = Path(__file__).parent
+ASSETS = {
+    "spiking_yolo.assets.weights": "weights",
+    "spiking_yolo.assets.samples": "data/samples",
+    "spiking_yolo.assets.samples.clips": "data/samples/clips",
+}
 FLAGS = ["-O3", "-g0", "-fno-math-errno", "-fno-trapping-math", "-ffp-contract=fast"]
 # OpenMP is compiled but not linked: PyTorch brings GNU's, whose threads the kernels then share.
 # Clang cannot call that one, and for libgomp makes serial code; GCC does not know the first
@@ -58,8 +68,29 @@ def kernels(level: str) -> Extension:
     )
 
 
+def long_description() -> str:
+    """The README with the addresses of its pictures and pages, which an index does not have."""
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
+    version = project["version"]
+    tree = "main" if "dev" in version else f"v{version}"
+
+    def absolute(match: re.Match[str]) -> str:
+        before, target = match.groups()
+        kind = "raw" if target.endswith((".png", ".jpg", ".gif", ".svg", ".mp4")) else "blob"
+        return f"{before}{project['urls']['Repository']}/{kind}/{tree}/{target}"
+
+    text = (ROOT / "README.md").read_text(encoding="utf-8")
+    # Links and pictures of Markdown, and of HTML, that are files of the repository.
+    return re.sub(r"""(\]\(|(?:src|href|poster)=")(?![a-z]+:|#)([^)\s"]+)""", absolute, text)
+
+
 setup(
-    packages=[*find_packages(include=["spiking_yolo*"]), *ASSETS],
+    long_description=long_description(),
+    long_description_content_type="text/markdown",
+    packages=[
+        *find_namespace_packages(include=["spiking_yolo*"], exclude=["*.__pycache__*"]),
+        *ASSETS,
+    ],
     package_dir=ASSETS,
     ext_modules=[kernels(level) for level in LEVELS],
     cmdclass={"build_ext": SharedLibraries, "bdist_wheel": AnyPython},

@@ -351,7 +351,14 @@ def _latest_run(options: ResumableOptions, records: str, last: str) -> Path:
     return max(numbers, key=lambda folder: numbers[folder])
 
 
-LIBRARIES = ("torch", "torchvision", "numpy", "pycocotools", "opencv-python")
+LIBRARIES = (
+    "torch",
+    "torchvision",
+    "numpy",
+    "pycocotools",
+    "opencv-python-headless",
+    "opencv-python",
+)
 
 
 def versions() -> dict[str, str]:

@@ -39,8 +39,8 @@ def status(call: Callable[[], int | None]) -> int:
     """The exit status of a call.
 
     What it returns, or 0; 2 and one line on stderr for a UserError and for what the system says
-    of a file; 130 after Ctrl-C, 143 after SIGTERM. Warnings are one line on stderr each; lines
-    begin below any progress bar.
+    of a file, or of OpenCV's libraries; 130 after Ctrl-C, 143 after SIGTERM. Warnings are one line
+    on stderr each; lines begin below any progress bar.
     """
     other_format = warnings.formatwarning
     warnings.formatwarning = _warning
@@ -51,6 +51,12 @@ def status(call: Callable[[], int | None]) -> int:
         return code
     except UserError as error:
         return _failed(2, f"error: {_one_line(error)}")
+    except ImportError as error:
+        # A system without libGL, for the OpenCV that opens windows.
+        if error.name != "cv2":
+            raise
+        other = "pip install --force-reinstall opencv-python-headless"
+        return _failed(2, f"error: OpenCV does not start ({_one_line(error)}): {other}")
     except Terminated:
         return _failed(143, "terminated")
     except KeyboardInterrupt:

@@ -7,6 +7,7 @@ import sys
 from pathlib import Path
 
 from spiking_yolo.errors import UserError
+from spiking_yolo.io.files import cache_folder
 
 PACKAGE = Path(__file__).parents[1]
 IN_CHECKOUT = {"weights": "weights", "samples": "data/samples"}
@@ -48,11 +49,17 @@ def shipped(kind: str) -> Path:
     return folder if in_checkout() and folder.is_dir() else PACKAGE / "assets" / kind
 
 
+def fetched_weights() -> Path:
+    """The folder of networks that `zoo --get` fetched, which may be missing."""
+    return cache_folder() / "weights"
+
+
 def is_shipped(path: Path) -> bool:
-    """Whether it is one of the shipped weights, statistics or calibrations, or would lie among
-    them.
+    """Whether it is one of the shipped or fetched weights, statistics or calibrations, or would lie
+    among them.
     """
-    return path.resolve().is_relative_to(shipped("weights").resolve())
+    folders = (shipped("weights"), fetched_weights())
+    return any(path.resolve().is_relative_to(folder.resolve()) for folder in folders)
 
 
 def shipped_calibrations() -> dict[str, dict[str, str]]:

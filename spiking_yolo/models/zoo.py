@@ -2,13 +2,18 @@
 
 import json
 import os
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from importlib.metadata import PackageNotFoundError, metadata
 from pathlib import Path
 from typing import Any
+from urllib.parse import quote
 
+from spiking_yolo import __version__
 from spiking_yolo.errors import UserError
-from spiking_yolo.io.assets import command, shipped
+from spiking_yolo.io.assets import command, fetched_weights, shipped, shipped_calibrations
+from spiking_yolo.io.fetch import fetch
+from spiking_yolo.io.files import sha256
 from spiking_yolo.io.names import did_you_mean
 
 
@@ -25,6 +30,7 @@ class ZooNetwork:
         licence: Of the weights.
         source: Where to get the file.
         shipped: Whether the file comes with this repository.
+        sha256: Of its own files, by name: weights last, and what is needed to read them.
     """
 
     name: str
@@ -35,6 +41,12 @@ class ZooNetwork:
     licence: str
     source: str
     shipped: bool = True
+    sha256: Mapping[str, str] = field(default_factory=dict[str, str])
+
+    @property
+    def files(self) -> dict[str, str]:
+        """SHA-256 by name of all files: what was learned for it, then its own, the weights last."""
+        return {**shipped_calibrations().get(self.file, {}), **self.sha256}
 
 
 _CONTENT = json.loads(Path(__file__).with_suffix(".json").read_text())
@@ -59,7 +71,7 @@ def located(weights: str | Path) -> Path:
     """The file that --weights means: a path, or else the name of a network of the zoo.
 
     Raises:
-        UserError: The network is not shipped, or not installed.
+        UserError: The network is not shipped, or neither installed nor fetched.
     """
     path = Path(weights)
     if os.path.isfile(path):
@@ -76,16 +88,88 @@ def located(weights: str | Path) -> Path:
             f"{network.name} is not shipped ({network.licence}): fetch {network.file} from"
             f" {network.source} and give its path, --weights {network.file}"
         )
-    file = shipped("weights") / network.file
-    if not file.is_file():
-        cfg = f" and {Path(network.file).stem}.cfg" if network.file.endswith(".weights") else ""
-        images = "--data DATA" if network.task == "CIFAR-10" else "--images DIR"
+    file = _present(network)
+    if file is None:
         raise UserError(
-            f"{network.file} comes with a checkout and not with an installation: fetch it{cfg} from"
-            f" {network.source} and run `{command('calibrate')} --weights {network.file} {images}`,"
-            " or use a checkout"
+            f"{network.file} comes with a checkout and not with an installation:"
+            f" `{command('zoo')} --get {network.name}` fetches it"
         )
     return file
+
+
+def _present(network: ZooNetwork) -> Path | None:
+    """The file of a network that is shipped or was fetched."""
+    for folder in (shipped("weights"), fetched_weights()):
+        if (folder / network.file).is_file():
+            return folder / network.file
+    return None
+
+
+def get(
+    name: str,
+    release: str | None = None,
+    progress: Callable[[str, int, int, str], object] = lambda *_: None,
+) -> Path:
+    """Fetch the files of a network that are not there yet.
+
+    Args:
+        name: Of the network.
+        release: Address or folder that holds them; by default the project's repository at this
+            version.
+        progress: Called with ("files", done, of how many, name) before each file.
+
+    Returns:
+        The weights. They are complete once they are there, since they are fetched last.
+
+    Raises:
+        UserError: There is no such network, it is not shipped, or a file cannot be fetched or is
+            not the one that was released.
+    """
+    network = _named(name.lower())
+    if network is None:
+        hint = did_you_mean(name.lower(), [n.name for n in ZOO])
+        raise UserError(f"no network {name}{hint}; `{command('zoo')}` lists them")
+    if not network.shipped:
+        return located(network.name)
+    if (file := shipped("weights") / network.file).is_file():
+        return file
+    file = fetched_weights() / network.file
+    missing = {
+        name: digest
+        for name, digest in network.files.items()
+        if not (file.parent / name).is_file() or sha256(file.parent / name) != digest
+    }
+    base = _base(release or release_address()) if missing else ""
+    for done, (name, digest) in enumerate(missing.items()):
+        progress("files", done, len(missing), name)
+        fetch(f"{base}/{quote(name)}", file.parent / name, digest)
+    progress("files", len(missing), len(missing), "")
+    return file
+
+
+def _base(release: str) -> str:
+    """The address of a folder."""
+    if os.path.isdir(release):
+        return Path(release).resolve().as_uri()
+    return release.rstrip("/")
+
+
+def release_address() -> str:
+    """Where the networks of this version lie: in the repository that the package's metadata names.
+
+    Raises:
+        UserError: The package is not installed.
+    """
+    try:
+        addresses = metadata("spiking_yolo").get_all("Project-URL") or []
+    except PackageNotFoundError:
+        addresses = []
+    for entry in addresses:
+        label, _, address = entry.partition(", ")
+        if label == "Repository":
+            tree = "main" if "dev" in __version__ else f"v{__version__}"
+            return f"{address}/raw/{tree}/weights"
+    raise UserError("where to fetch from is not known in a checkout: give --release ADDRESS")
 
 
 def _named(name: str) -> ZooNetwork | None:

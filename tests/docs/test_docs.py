@@ -46,6 +46,7 @@ OTHER_PROGRAMS = {
     "pytest",
     "python3.11",
     "ruff",
+    "twine",
     "yolo",
 }  # not ours to parse
 OTHER_LIBRARIES = ("norse", "snntorch", "spikingjelly")
@@ -145,6 +146,7 @@ def own(command: list[str]) -> list[str] | None:
             assert (ROOT / words[1]).is_file(), f"{words[1]} does not exist"
             return None
         known = {
+            "build",
             "pytest",
             "http.server",
             *(f"tests.{path.stem}" for path in (ROOT / "tests").iterdir()),

@@ -3,6 +3,8 @@ network and samples.
 """
 
 import platform
+import re
+import runpy
 import shutil
 import subprocess
 import sys
@@ -10,6 +12,7 @@ import tomllib
 from pathlib import Path
 
 import pytest
+import setuptools
 import yaml
 
 import spiking_yolo
@@ -17,6 +20,7 @@ from spiking_yolo.snn.fast.events import LEVELS
 
 ROOT = Path(__file__).parents[2]
 PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
+NOTEBOOK = (ROOT / "docs" / "tutorial.ipynb").read_text()
 
 
 def test_requirements_are_the_dependencies_and_the_extras_of_the_design():
@@ -65,9 +69,72 @@ def test_the_wheel_holds_the_package_the_default_network_and_the_samples(tmp_pat
     shutil.rmtree(built)
 
 
-def test_the_version_is_one_and_the_cited_one_was_released():
+def test_the_version_and_the_address_are_one():
     cited = yaml.safe_load((ROOT / "CITATION.cff").read_text())
     assert cited["cff-version"] == "1.2.0" and {"message", "title", "authors"} <= set(cited)
-    assert PROJECT["version"] == spiking_yolo.__version__
-    released = f"## [{cited['version']}] - {cited['date-released']}"
-    assert released in (ROOT / "CHANGELOG.md").read_text()
+    assert PROJECT["version"] == spiking_yolo.__version__ == cited["version"]
+    # What is not released has no date.
+    assert ("date-released" in cited) is ("dev" not in PROJECT["version"])
+    repository = PROJECT["urls"]["Repository"]
+    assert cited["repository-code"] == repository
+    assert all(address.startswith(repository) for address in PROJECT["urls"].values())
+    # In Colab's address, and in what the notebook installs there.
+    assert NOTEBOOK.count(repository.removeprefix("https://github.com/")) == 2
+
+
+CHANGES = "## [1.2.3] - 2026-12-01\n"
+CITED = {"version": "1.2.3", "date-released": "2026-12-01", "repository-code": "https://a.org/x"}
+
+
+@pytest.mark.parametrize(
+    ("tag", "address", "cited", "changes", "said"),
+    [
+        ("v1.2.3", "https://a.org/x", {}, CHANGES, []),
+        ("v1.2.4", "https://a.org/x", {}, CHANGES, ["the tag is v1.2.4"]),
+        ("v1.2.3", "https://a.org/fork", {}, CHANGES, ["this is https://a.org/fork"]),
+        ("v1.2.3", "https://a.org/x", {"version": "1.2.2"}, CHANGES, ["version 1.2.2"]),
+        ("v1.2.3", "https://a.org/x", {"repository-code": "b"}, CHANGES, ["repository-code b"]),
+        ("v1.2.3", "https://a.org/x", {}, "## [1.2.3] - unreleased", ["CHANGELOG.md has no"]),
+    ],
+)
+def test_a_release_needs_one_version_and_address(tmp_path, tag, address, cited, changes, said):
+    project = 'version = "1.2.3"\nurls = {Repository = "https://a.org/x"}\n'
+    (tmp_path / "pyproject.toml").write_text(f"[project]\n{project}")
+    (tmp_path / "CITATION.cff").write_text(yaml.safe_dump({**CITED, **cited}))
+    (tmp_path / "CHANGELOG.md").write_text(changes)
+    problems = runpy.run_path(str(ROOT / ".ci" / "release.py"))["problems"]
+    found = list(problems(tag, address, tmp_path))
+    assert len(found) == len(said) and all(map(str.__contains__, found, said))
+
+
+def test_the_long_description_has_addresses_of_its_own(monkeypatch):
+    """Pictures and pages of the README, which an index does not have."""
+    given = {}
+    monkeypatch.setattr(setuptools, "setup", given.update)
+    runpy.run_path(str(ROOT / "setup.py"))
+    text, readme = given["long_description"], (ROOT / "README.md").read_text()
+    assert given["long_description_content_type"] == "text/markdown"
+    repository = PROJECT["urls"]["Repository"]
+    tree = "main" if "dev" in PROJECT["version"] else f"v{PROJECT['version']}"
+    for target in re.findall(r'(?:\]\(|(?:src|href)=")([^)\s"]+)', readme):
+        if target.startswith(("https://", "#")):
+            assert target in text
+            continue
+        picture = target.endswith((".jpg", ".png", ".gif", ".svg", ".mp4"))
+        assert f"{repository}/{'raw' if picture else 'blob'}/{tree}/{target}" in text
+        assert (ROOT / target.partition("#")[0]).exists()
+    assert not re.findall(r'(?:\]\(|(?:src|href)=")(?!https://|#)', text)
+    assert f"{repository}/raw/{tree}/docs/images/" in text
+
+
+def test_workflows_are_whole():
+    for path in (ROOT / ".github" / "workflows").glob("*.yml"):
+        jobs = yaml.safe_load(path.read_text())["jobs"]
+        for job in jobs.values():
+            needs = job.get("needs", [])
+            assert {needs} if isinstance(needs, str) else set(needs) <= set(jobs)
+            assert job["timeout-minutes"] and job["steps"]
+    release = yaml.safe_load((ROOT / ".github" / "workflows" / "release.yml").read_text())["jobs"]
+    named = {c.rpartition(" ")[2] for c in PROJECT["classifiers"] if "Python :: 3." in c}
+    assert set(release["test"]["strategy"]["matrix"]["python"]) == named
+    assert (release["test"]["needs"], release["publish"]["needs"]) == ("build", "test")
