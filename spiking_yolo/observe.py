@@ -112,11 +112,15 @@ class StepObservation:
         prediction: Boxes or classes, None unless wanted.
         outputs: Head tensors [1, ...] in the units of the ANN, on the CPU.
         spikes: Spikes so far by layer; a burst of n counts n.
-        sent: Events so far of neurons, poolings and the image, by counting: "spikes", "digits" and
+        sent: Events that the neurons have sent so far, by counting: "spikes", "digits" and
             "messages".
+        pooled: Those that max poolings have sent: events of neurons, merged.
+        encoded: Those of the image, which encoding.input=poisson makes spikes.
         operations: Synaptic operations so far, by counting.
         updates: Neurons updated, summed over the steps.
-        maps: Spikes so far by layer and position, the mean over channels, [h, w].
+        active_steps: Steps until nothing was sent any more: the last one in which a neuron sent
+            something, with those of a preparation; in rate coding all.
+        maps: Spikes so far by layer and position, the mean over its neurons, [h, w].
         sent_by_layer: Events so far by sender and counting.
         products: Operations so far in products of attention, by counting; empty without attention.
         operations_by_layer: Operations so far by layer and counting.
@@ -127,8 +131,11 @@ class StepObservation:
     outputs: tuple[Tensor, ...]
     spikes: dict[str, float]
     sent: dict[str, float]
+    pooled: dict[str, float]
+    encoded: dict[str, float]
     operations: dict[str, float]
     updates: float
+    active_steps: int
     products: dict[str, float] = field(default_factory=dict)
     maps: dict[str, Tensor] = field(default_factory=dict)
     sent_by_layer: dict[str, dict[str, float]] = field(default_factory=dict)
@@ -143,6 +150,11 @@ class StepObservation:
     @property
     def total_spikes(self) -> float:
         return sum(self.spikes.values())
+
+    @property
+    def events(self) -> dict[str, float]:
+        """All that travels, by counting: events of neurons, max poolings and the image."""
+        return {name: n + self.pooled[name] + self.encoded[name] for name, n in self.sent.items()}
 
 
 @dataclass(frozen=True, eq=False)
@@ -197,6 +209,11 @@ class Observation:
         """The ANN's prediction, of a detector."""
         assert isinstance(self.ann, Detections)
         return self.ann
+
+    def mean_rate(self, t: int) -> float:
+        """See the function `mean_rate`, over all layers and t steps."""
+        step = self.steps[t]
+        return mean_rate(step.total_spikes, self.neurons, step.active_steps)
 
     def error(self, t: int) -> float:
         """Relative error of the outputs after t steps against the ANN's, which must be wanted."""
@@ -403,8 +420,11 @@ def _step(
         _of_image(outputs, k),
         {name: total[k].item() for name, total in snapshot.spikes.items()},
         snapshot.sent.of_image(k),
+        snapshot.pooled.of_image(k),
+        snapshot.encoded.of_image(k),
         snapshot.operations.of_image(k),
         snapshot.updates[k].item(),
+        int(snapshot.active_steps[k]),
         {} if snapshot.products is None else snapshot.products.of_image(k),
     )
     for name, spikes in snapshot.maps.items():
@@ -434,6 +454,16 @@ def _on_cpu(outputs: Sequence[Tensor]) -> tuple[Tensor, ...]:
 
 def _of_image(outputs: Sequence[Tensor], k: int) -> tuple[Tensor, ...]:
     return tuple(output[k : k + 1] for output in outputs)
+
+
+def mean_rate(spikes: float, neurons: int, active_steps: int) -> float:
+    """Spikes per neuron and timestep, the firing rate of tables, files and pictures.
+
+    Steps in which nothing travels any more, since a network has settled, do not count, so that it
+    does not depend on how long one waits: see StepObservation.active_steps. Both neurons of a pair
+    count.
+    """
+    return spikes / max(neurons * active_steps, 1)
 
 
 def relative_error(outputs: Sequence[Tensor], expected: Sequence[Tensor]) -> float:

@@ -20,7 +20,7 @@ from spiking_yolo.errors import UserError
 from spiking_yolo.io.files import atomic_write
 from spiking_yolo.io.json import json_text
 from spiking_yolo.io.names import printable
-from spiking_yolo.observe import Observation
+from spiking_yolo.observe import Observation, mean_rate
 from spiking_yolo.recipe import Recipe
 from spiking_yolo.snn.readout import Quiet
 
@@ -73,17 +73,22 @@ class Result:
         spikes_by_layer: Spikes of each layer.
         neurons_by_layer: Neurons of each layer.
         activations: Activations of the ANN.
-        sent: Events by counting: "spikes", "digits" and "messages".
+        sent: Events that the neurons sent, by counting: "spikes", "digits" and "messages".
+        pooled: Those that max poolings sent, which are events of neurons, merged.
         operations: Synaptic operations by counting.
         counting: The counting of this method.
         macs: Multiply-accumulates of one pass of the ANN.
         analogue_macs: Those of layers that receive analogue values.
         updates: Neurons updated, summed over the steps.
+        active_steps: t -> steps until nothing was sent any more, for the requested steps and T: the
+            last one in which a neuron sent something, with those of a preparation; in rate coding
+            all.
         frame: Number of the frame in a video, from 0; None for an image.
         time: Time of the frame in seconds.
         fresh: Whether the network's state started anew for this frame.
         cut: Whether this frame shows another scene than the one before.
-        maps: t -> layer -> spikes so far per position of the network input, [h, w], if requested.
+        maps: t -> layer -> spikes so far per neuron at each position of the network input, [h, w],
+            if requested.
         remark: "weights tuned without labels", of a method that does that.
 
     Example:
@@ -107,11 +112,13 @@ class Result:
     neurons_by_layer: dict[str, int] = field(default_factory=dict)
     activations: int = 0
     sent: dict[str, float] = field(default_factory=dict)
+    pooled: dict[str, float] = field(default_factory=dict)
     operations: dict[str, float] = field(default_factory=dict)
     counting: str = "spikes"
     macs: int = 0
     analogue_macs: int = 0
     updates: float = 0.0
+    active_steps: dict[int, int] = field(default_factory=dict)
     frame: int | None = None
     time: float = 0.0
     fresh: bool = True
@@ -136,11 +143,13 @@ class Result:
             neurons_by_layer=seen.neurons_by_layer,
             activations=seen.activations,
             sent=seen.last.sent,
+            pooled=seen.last.pooled,
             operations=seen.last.operations,
             counting=recipe.counting,
             macs=seen.macs,
             analogue_macs=seen.analogue_macs,
             updates=seen.last.updates,
+            active_steps={t: step.active_steps for t, step in seen.steps.items()},
             maps={t: step.maps for t, step in seen.steps.items() if step.maps},
             remark=recipe.remark,
         )
@@ -214,13 +223,14 @@ class Result:
 
     @property
     def spikes(self) -> float:
-        """Spikes of all layers; a burst of n counts n."""
+        """Spikes that the neurons of all layers sent; a burst of n counts n."""
         return sum(self.spikes_by_layer.values())
 
     @property
     def mean_rate(self) -> float:
-        """Spikes per activation of the ANN and timestep."""
-        return self.spikes / (self.activations * self.T) if self.T else 0.0
+        """Spikes per neuron and timestep until nothing was sent any more, see `active_steps`."""
+        neurons = sum(self.neurons_by_layer.values())
+        return mean_rate(self.spikes, neurons, self.active_steps.get(self.T, 0))
 
     @property
     def operations_per_mac(self) -> float:
@@ -352,6 +362,7 @@ class Result:
             "spikes": self.spikes,
             "mean_rate": self.mean_rate,
             "sent": self.sent,
+            "pooled": self.pooled,
             "operations": self.operations,
             "macs": self.macs,
             "steps": by_step,

@@ -95,11 +95,12 @@ def test_result_counts_spikes(detector, photo):
     r = detector.detect(photo, T=4, maps=True, **CONF)
     assert list(r.spikes_by_layer) == detector.layers
     assert r.spikes == sum(r.spikes_by_layer.values()) > 0
+    neurons = sum(r.neurons_by_layer.values())
     # Of the ANN, whose neurons stand in front of the pooling.
-    activations = r.activations
-    assert activations > sum(r.neurons_by_layer.values()) and r.mean_rate == pytest.approx(
-        r.spikes / activations / 4
-    )
+    assert r.activations > neurons
+    # All is sent in the first step.
+    assert r.active_steps == {4: 1} and r.mean_rate == pytest.approx(r.spikes / neurons)
+    assert r.sent["spikes"] == r.spikes
     assert r.sent["spikes"] >= r.sent["digits"] >= r.sent["messages"] > 0
     assert r.operations_per_mac == r.operations["digits"] / r.macs > 0
     for name, neurons in r.neurons_by_layer.items():

@@ -56,6 +56,7 @@ def test_a_batch_is_what_the_network_and_the_ann_give():
             snapshot = run.snapshots[t]
             assert step.spikes == {name: n[k].item() for name, n in snapshot.spikes.items()}
             assert step.sent == snapshot.sent.of_image(k)
+            assert step.pooled == snapshot.pooled.of_image(k)
             assert step.operations == snapshot.operations.of_image(k)
             assert step.updates == snapshot.updates[k].item()
             for name, spikes in step.maps.items():
@@ -70,9 +71,9 @@ def test_layers_add_up():
     converted = spiking(make(Split), x, get_recipe("signed-digits"))
     for one in observer(converted).observe(map(Input, x), 2, want=("layers",), batch=2):
         for counting in ("spikes", "digits", "messages"):
-            sent = sum(counts[counting] for counts in one.last.sent_by_layer.values())
+            events = sum(counts[counting] for counts in one.last.sent_by_layer.values())
             done = sum(counts[counting] for counts in one.last.operations_by_layer.values())
-            assert sent == pytest.approx(one.last.sent[counting]) and sent > 0
+            assert events == pytest.approx(one.last.events[counting]) and events > 0
             assert done == pytest.approx(one.last.operations[counting]) and done > 0
 
 

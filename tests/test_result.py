@@ -44,6 +44,7 @@ def result(count: int = 3, **changes: Any) -> Result:
         "steps": {2: detections(0), 4: detections(1), 8: boxes}, "simulated": 5, "quiet": Quiet(5),
         "spikes_by_layer": {"a": 5_000_000.0, "b": 100_000.0}, "neurons_by_layer": {"a": 1_000_000, "b": 500_000},
         "activations": 2_000_000, "sent": {"spikes": 5_100_000.0, "digits": 3_200_000.0, "messages": 2e6},
+        "pooled": {"spikes": 400_000.0, "digits": 300_000.0, "messages": 2e5}, "active_steps": {2: 2, 4: 4, 8: 5},
         "operations": {"spikes": 6e9, "digits": 4e9, "messages": 3e9}, "macs": 5_000_000_000,
     }  # fmt: skip
     return Result(**{**values, **changes})
@@ -134,6 +135,7 @@ def test_json_has_all_steps():
         "spikes",
         "mean_rate",
         "sent",
+        "pooled",
         "operations",
         "macs",
     ]
@@ -141,12 +143,14 @@ def test_json_has_all_steps():
     assert (
         entry["operations"] == {"spikes": 6e9, "digits": 4e9, "messages": 3e9}
         and entry["sent"]["messages"] == 2e6
+        and entry["pooled"]["messages"] == 2e5
     )
     assert (entry["image"], entry["width"], entry["height"], entry["T"]) == ("a.png", 80, 48, 8)
     assert (entry["method"], entry["spikes"], entry["mean_rate"]) == (
         "msat-plus",
         5_100_000,
-        5_100_000 / 2_000_000 / 8,
+        # 1.5 M neurons, which sent nothing after step 5 of 8.
+        0.68,
     )
     assert len(entry["detections"]) == 3 and entry["detections"][0] == box
     assert [(s["T"], s["detections"]) for s in entry["steps"]] == [

@@ -6,12 +6,11 @@ from pathlib import Path
 
 import numpy as np
 from PIL import Image
-from torch import Tensor
 
 from spiking_yolo.decode.boxes import Detections, counted
 from spiking_yolo.draw.boxes import check_image, draw_detections, side_by_side
 from spiking_yolo.draw.colours import PALETTE
-from spiking_yolo.draw.overlay import blend, rate_range
+from spiking_yolo.draw.overlay import UNIT, RateMap, blend, rate_range
 from spiking_yolo.errors import UserError
 from spiking_yolo.io.files import atomic_write
 
@@ -27,7 +26,7 @@ def timeline_frames(
     image: np.ndarray,
     steps: Mapping[int, Detections],
     names: Sequence[str],
-    rates: Mapping[int, Tensor] | None = None,
+    rates: Mapping[int, RateMap] | None = None,
 ) -> list[np.ndarray]:
     """Draw a picture per timestep, with T in its caption.
 
@@ -35,7 +34,7 @@ def timeline_frames(
         image: uint8 RGB [H, W, 3].
         steps: t -> detections after t timesteps.
         names: Of the classes, by id.
-        rates: t -> rate map [h, w] over the image, drawn beside the boxes on one colour scale.
+        rates: t -> rate map, drawn beside the boxes on one colour scale.
 
     Returns:
         uint8 RGB pictures of one size, by t.
@@ -53,12 +52,12 @@ def timeline_frames(
         if rates is None:
             frames.append(draw_detections(image, detections, names, title))
             continue
-        low, high = rate_range(*rates.values())
+        low, high = rate_range(*(rate.values for rate in rates.values()))
         panels = (
             draw_detections(image, detections, names),
-            blend(image, rates[t], low, high),
+            blend(image, rates[t].values, low, high),
         )
-        rate_title = f"spike rate, mean {rates[t].mean():.3f} (colours {low:.2f} to {high:.2f})"
+        rate_title = f"{UNIT}, mean {rates[t].mean:.3f} (colours {low:.2f} to {high:.2f})"
         frames.append(side_by_side(panels, (title, rate_title)))
     return frames
 

@@ -1,9 +1,7 @@
-"""Firing rates as heat maps over the photograph.
+"""Firing rates as heat maps over the photograph."""
 
-A rate map is float [h, w]: spikes per neuron and timestep, averaged over the channels of a layer.
-"""
-
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import matplotlib
@@ -24,10 +22,33 @@ from spiking_yolo.draw.colours import RATE_COLOURS
 from spiking_yolo.draw.figure import paper_figure
 from spiking_yolo.errors import UserError
 
-UNIT = "spikes per neuron per timestep"
+UNIT = "spikes per neuron and timestep"
 # Of the colours, and contrast of the photograph below them.
 OPACITY = 0.7
 CONTRAST = 0.6
+
+
+@dataclass(frozen=True, eq=False)
+class RateMap:
+    """Spikes per neuron and timestep of some neurons, see `observe.mean_rate`.
+
+    Attributes:
+        values: Over the photograph, float [h, w].
+        mean: Over the neurons, also those that see what is no photograph.
+        neurons: How many they are.
+    """
+
+    values: Tensor
+    mean: float
+    neurons: int
+
+    @classmethod
+    def of_all(cls, maps: Iterable["RateMap"]) -> "RateMap":
+        """Of the neurons of several layers together; their maps have one shape."""
+        maps = list(maps)
+        neurons = sum(one.neurons for one in maps)
+        values = torch.stack([one.values * (one.neurons / neurons) for one in maps]).sum(0)
+        return cls(values, sum(one.mean * one.neurons for one in maps) / neurons, neurons)
 
 
 def resize_map(rate: Tensor, height: int, width: int) -> Tensor:
@@ -86,7 +107,7 @@ def blend(image: np.ndarray, rate: Tensor, low: float, high: float) -> np.ndarra
 
 def rate_overlay(
     image: np.ndarray,
-    rate: Tensor,
+    rate: RateMap,
     title: str,
     path: str | Path,
     also: FigureFormat = "png",
@@ -95,7 +116,7 @@ def rate_overlay(
 
     Args:
         image: uint8 RGB [H, W, 3].
-        rate: [h, w] over the photograph, see `map_to_image`.
+        rate: See `map_to_image`.
         title: Above the picture.
         path: Ends in .png, .pdf or .svg.
         also: A second format in which the figure is saved.
@@ -106,23 +127,23 @@ def rate_overlay(
     height = 4.6 * check_image(image).shape[0] / image.shape[1]
     with paper_figure(path, 5.6, min(max(height, 1.8), 8.0) + 0.5, "compressed", also) as figure:
         axes = figure.subplots()
-        _panel(axes, image, rate, title, rate_range(rate))
-        _bar(axes, rate_range(rate)).set_label(UNIT)
+        _panel(axes, image, rate, title)
+        _bar(axes, rate_range(rate.values)).set_label(UNIT)
 
 
 def summary_overlay(
     image: np.ndarray,
-    maps: Mapping[str, Tensor],
+    maps: Mapping[str, RateMap],
     path: str | Path,
     also: FigureFormat = "png",
 ) -> None:
-    """Save a grid of one heat map per layer and, last, the mean of all maps.
+    """Save a grid of one heat map per layer and, last, that of the neurons of all.
 
     Each panel has a scale of its own, so that quiet layers show something too.
 
     Args:
         image: uint8 RGB [H, W, 3].
-        maps: Title -> map [h, w] over the photograph.
+        maps: Title -> map.
         path: Ends in .png, .pdf or .svg.
         also: A second format in which the figure is saved.
 
@@ -132,8 +153,10 @@ def summary_overlay(
     if not maps:
         raise UserError("there is no rate map to draw; record the spikes of at least one layer")
     height, width = check_image(image).shape[:2]
-    full = {name: resize_map(rate, height, width) for name, rate in maps.items()}
-    panels = {**full, "mean of all layers": torch.stack(list(full.values())).mean(0)}
+    panels: dict[str, RateMap] = {}
+    for name, rate in maps.items():
+        panels[name] = replace(rate, values=resize_map(rate.values, height, width))
+    panels["all these neurons"] = RateMap.of_all(panels.values())
     columns = min(len(panels), 4 if len(panels) > 6 else 3)
     rows = -(-len(panels) // columns)
     panel_width = 1.75 if columns == 4 else 2.3
@@ -143,8 +166,8 @@ def summary_overlay(
     ) as figure:
         grid: list[Axes] = figure.subplots(rows, columns, squeeze=False).flatten().tolist()
         for axes, (name, rate) in zip(grid, panels.items(), strict=False):
-            _panel(axes, image, rate, name, rate_range(rate), size=7)
-            _bar(axes, rate_range(rate))
+            _panel(axes, image, rate, name, size=7)
+            _bar(axes, rate_range(rate.values))
         for axes in grid[len(panels) :]:
             axes.set_axis_off()
         # Puts the panels where they stay.
@@ -158,25 +181,23 @@ def summary_overlay(
 def _panel(
     axes: Axes,
     image: np.ndarray,
-    rate: Tensor,
+    rate: RateMap,
     title: str,
-    ends: tuple[float, float],
     size: int = 9,
 ) -> None:
     # A strip would otherwise be a hairline.
     stretch = not 1 / 8 < image.shape[0] / image.shape[1] < 8
     axes.imshow(
-        blend(image, rate, *ends),
+        blend(image, rate.values, *rate_range(rate.values)),
         interpolation="antialiased",
         aspect="auto" if stretch else "equal",
     )
-    low, mean, high = _number(rate.min()), _number(rate.mean()), _number(rate.max())
-    axes.set_title(f"{title}\ncolours {low} to {high}, mean {mean}", fontsize=size)
+    low, high = _number(float(rate.values.min())), _number(float(rate.values.max()))
+    axes.set_title(f"{title}\ncolours {low} to {high}, mean {_number(rate.mean)}", fontsize=size)
     axes.set_axis_off()
 
 
-def _number(value: Tensor) -> str:
-    rate = float(value)
+def _number(rate: float) -> str:
     return "<1e-4" if 0 < rate < 1e-4 else f"{rate:.2g}"
 
 

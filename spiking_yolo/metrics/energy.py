@@ -66,7 +66,7 @@ def neurobench(work: Work, size: NetworkSize, messages: float) -> dict[str, floa
     Args:
         work: Of the spiking network.
         size: Of the network.
-        messages: Non-zero emissions.
+        messages: Non-zero emissions of neurons.
     """
     sparsity = 1.0
     if size.neurons:

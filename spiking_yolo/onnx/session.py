@@ -170,12 +170,6 @@ class OnnxNetwork:
         return total
 
     def _snapshot(self, t: int, maps: bool) -> Snapshot:
-        spike_maps: dict[str, Tensor] = {}
-        for node in self._plan.graph.activations:
-            shape = self._sizes[node.name]
-            if maps and len(shape) == 4 and not node.phi.softmax:
-                spikes = Counts.unstacked(self._counts[node.name]).spikes
-                spike_maps[node.name] = (spikes.sum(1) / shape[1]).float()
         return Snapshot.of(
             self._plan.graph,
             t,
@@ -183,8 +177,10 @@ class OnnxNetwork:
             self._counts,
             self._sizes,
             self._updates,
+            torch.full((len(self._updates),), t, dtype=torch.int64),
+            {node.name: self._neurons(node) for node in self._plan.graph.activations},
             self._first,
-            maps=spike_maps,
+            maps=maps,
         )
 
     def _neurons(self, node: Node) -> int:

@@ -112,5 +112,19 @@ class Active:
         return result
 
 
+def images_of(value: Tensor | Active | None) -> Tensor | int:
+    """1 for each image of a batch in which something of a value is not zero, else 0: [N], or a
+    number where all are alike.
+    """
+    if value is None:
+        return 0
+    if isinstance(value, Active):
+        return value.images()
+    # On the processor, one that is all zero comes as None.
+    if on_cpu(value) and len(value) == 1:
+        return 1
+    return value.flatten(1).any(1)
+
+
 def dense(value: Tensor | Active) -> Tensor:
     return value.dense() if isinstance(value, Active) else value

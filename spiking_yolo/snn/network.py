@@ -14,7 +14,7 @@ from spiking_yolo.snn import coding, operations
 from spiking_yolo.snn.coding import ImageInput
 from spiking_yolo.snn.counting import Counts, count_digits
 from spiking_yolo.snn.fast import Backend
-from spiking_yolo.snn.layout import Active, on_cpu
+from spiking_yolo.snn.layout import Active, images_of, on_cpu
 from spiking_yolo.snn.neurons import NeuronLayer, build_neurons
 from spiking_yolo.snn.plan import NetworkPlan, SimulationOptions
 from spiking_yolo.snn.readout import (
@@ -23,7 +23,6 @@ from spiking_yolo.snn.readout import (
     Run,
     Snapshot,
     checked_times,
-    per_image,
 )
 from spiking_yolo.snn.synapses import Synapses, modules
 
@@ -215,6 +214,8 @@ class SpikingNetwork(nn.Module):
         self._values = {}
         # Steps since `start`, and steps with the current image.
         self.t = self._since = 0
+        # The last of these in which a neuron sent something, by image; at least 1.
+        self._active = torch.zeros_like(self._updates, dtype=torch.int64)
         self._quiet_since: int | None = None
         # The counts after the first step, where there are products: see product_operations.
         self._first: dict[str, Tensor] | None = None
@@ -231,6 +232,7 @@ class SpikingNetwork(nn.Module):
         self._check_started()
         self._input.feed(x)
         self._since, self._quiet_since = 0, None
+        self._active.fill_(1)
         for _, layer in self.layers():
             layer.has_hysteresis = True
 
@@ -268,6 +270,8 @@ class SpikingNetwork(nn.Module):
         values = self._values
         active = False
         biased = self.t == 1 or not self.plan.coding.once
+        if biased:
+            self._active.fill_(self._since)
         for node in self.plan.stepped:
             name = node.name
             if self.t > 1 and name in self.plan.constant:
@@ -278,6 +282,8 @@ class SpikingNetwork(nn.Module):
                 values[name] = self._input.send(name, self.t)
             elif node.op == "activation":
                 values[name] = self._fire(name, node.inputs[0], inputs[0], weight, probes)
+                if not biased:
+                    self._mark_active(values[name])
                 active = active or values[name] is not None or not self.layer(name).settled
             else:
                 values[name] = self.synapses(node, inputs, weight, biased)
@@ -297,8 +303,8 @@ class SpikingNetwork(nn.Module):
         return active or not self.plan.coding.once
 
     def snapshot(self, maps: bool = False) -> Snapshot:
-        """The output and the costs so far, those of a preparation among them; with spike maps of
-        the steps since if `maps`.
+        """The output and the costs so far, those of a preparation among them; with spike maps if
+        `maps`.
 
         Raises:
             ValueError: No step has been simulated.
@@ -308,14 +314,6 @@ class SpikingNetwork(nn.Module):
             raise ValueError("nothing has happened yet: call step() first")
         # With neuron.events=switches the events are switches, not spikes.
         switching = self.recipe.neuron.events == "switches"
-        spikes: dict[str, Tensor] = {}
-        spike_maps: dict[str, Tensor] = {}
-        for name, layer in self.layers():
-            if switching:
-                spikes[name] = per_image(layer.count)
-            # Neurons of a softmax belong to pairs of places.
-            if maps and layer.count.ndim == 4 and not layer.phi.softmax:
-                spike_maps[name] = layer.count.mean(1)
         share = self.recipe.bias_share(self.spike_weight(self._since))
         counts = {
             name: count.stacked() + self._prepared.get(name, 0)
@@ -330,9 +328,11 @@ class SpikingNetwork(nn.Module):
             counts,
             self._shapes,
             self._updates,
+            self._active + self.recipe.preparation.timesteps,
+            {name: self._neurons(layer) for name, layer in self.layers()},
             self._first,
-            spikes if switching else None,
-            spike_maps,
+            {name: layer.count for name, layer in self.layers()} if switching else None,
+            maps,
         )
 
     def _check_started(self) -> None:
@@ -386,18 +386,19 @@ class SpikingNetwork(nn.Module):
         """1 for each image for which a layer received input in this step, else 0."""
         if self.t == 1 or not self.plan.coding.once:
             return 1
-        if isinstance(current, Active):
-            return current.images()
-        if current is None:
-            return 0
-        if on_cpu(current) and len(current) == 1:
-            # Input that is all zero comes as None.
-            return 1
-        received = current.flatten(1).any(1)
+        received = images_of(current)
         pool = self.plan.sums.get(name)
-        if pool is None or on_cpu(current):
+        if pool is None or not isinstance(current, Tensor) or on_cpu(current):
             return received
         return received & self.synapses.arrived[pool]
+
+    def _mark_active(self, sent: Tensor | Active | None) -> None:
+        """Note which images a layer sent something for in this step of differential coding."""
+        images = images_of(sent)
+        if isinstance(images, Tensor):
+            self._active.masked_fill_(images > 0, self._since)
+        elif images:
+            self._active.fill_(self._since)
 
     @staticmethod
     def _neurons(layer: NeuronLayer) -> int:

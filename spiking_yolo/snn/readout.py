@@ -110,15 +110,20 @@ class Snapshot:
         t: Steps with this image.
         outputs: Head tensors in the units of the ANN.
         spikes: Layer -> spikes so far, float64 [N].
-        sent: Events that neurons, max poolings and the image have sent so far, float64 [N] in each
-            counting. With neuron.events=switches the events are switches.
+        sent: Events that the neurons have sent so far, float64 [N] in each counting. With
+            neuron.events=switches the events are switches, else those counted as spikes are the sum
+            of `spikes`.
         operations: Synaptic operations so far: each event times the outputs that it reaches;
             float64 [N] in each counting.
         updates: Updated neurons, summed over the steps, float64 [N]: all neurons of a layer in each
             step in which the layer received input.
-        maps: Layer -> spikes so far at each position, averaged over the channels, [N, h, w]; empty
+        active_steps: Steps until nothing was sent any more, int64 [N]: the last one in which a
+            neuron sent something, at least 1, with those of a preparation; in rate coding all.
+        pooled: Events that max poolings have sent so far, as `sent`: those of neurons, merged.
+        encoded: Those of the image, which encoding.input=poisson makes spikes.
+        maps: Layer -> spikes so far at each position, averaged over its neurons, [N, h, w]; empty
             unless asked for.
-        sent_by_layer: `sent` of each sender.
+        sent_by_layer: Events so far of each sender: neurons, max poolings and the image.
         operations_by_layer: `operations` of each layer that receives events.
         products: `operations` of the products of attention; None where there are none.
     """
@@ -129,10 +134,18 @@ class Snapshot:
     sent: Counts
     operations: Counts
     updates: Tensor
+    active_steps: Tensor
+    pooled: Counts
+    encoded: Counts
     maps: dict[str, Tensor] = field(default_factory=dict)
     sent_by_layer: dict[str, Counts] = field(default_factory=dict)
     operations_by_layer: dict[str, Counts] = field(default_factory=dict)
     products: Counts | None = None
+
+    @property
+    def events(self) -> Counts:
+        """All that travels: events of neurons, max poolings and the image."""
+        return _total([self.sent, self.pooled, self.encoded])
 
     @classmethod
     def of(
@@ -143,9 +156,11 @@ class Snapshot:
         counts: Mapping[str, Tensor],
         shapes: Mapping[str, Sequence[int]],
         updates: Tensor,
+        active_steps: Tensor,
+        neurons: Mapping[str, int],
         first: Mapping[str, Tensor] | None = None,
         spikes: Mapping[str, Tensor] | None = None,
-        maps: Mapping[str, Tensor] = {},
+        maps: bool = False,
     ) -> "Snapshot":
         """What the counts so far amount to.
 
@@ -156,25 +171,42 @@ class Snapshot:
             counts: Sender -> Counts so far at each position, stacked.
             shapes: Of every node's output, [N, C, ...].
             updates: See the attributes.
+            active_steps: See the attributes.
+            neurons: Layer -> its neurons.
             first: The counts after the first step, see `operations.product_operations`.
-            spikes: Layer -> spikes so far, where its events are something else.
-            maps: See the attributes.
+            spikes: Layer -> spikes so far of each neuron, where its events are something else.
+            maps: Whether to make maps.
         """
         by_sender: dict[str, Counts] = {}
         for name, count in counts.items():
             by_sender[name] = Counts.unstacked(per_image(count))
-        own = {node.name: by_sender[node.name].spikes for node in graph.activations}
+        by_neuron = dict(spikes or {})
+        for node in graph.activations:
+            by_neuron.setdefault(node.name, Counts.unstacked(counts[node.name]).spikes)
+        kinds: dict[str, list[Counts]] = {"activation": [], "max_pool": [], "input": []}
+        for name, count in by_sender.items():
+            kinds[graph[name].op].append(count)
         by_layer = operations.operations_by_layer(graph, counts, shapes, first)
         none = Counts.alike(torch.zeros_like(updates))
+        spike_maps: dict[str, Tensor] = {}
+        for node in graph.activations if maps else ():
+            count = by_neuron[node.name]
+            # Neurons of a softmax belong to pairs of places.
+            if count.ndim == 4 and not node.phi.softmax:
+                per_position = neurons[node.name] / count[0, 0].numel()
+                spike_maps[node.name] = (count.sum(1) / per_position).float()
         products = [by_layer[n.name] for n in graph.nodes if n.product and n.name in by_layer]
         return cls(
             t=t,
             outputs=outputs,
-            spikes=own if spikes is None else dict(spikes),
-            sent=_total(by_sender.values()),
+            spikes={name: per_image(count) for name, count in by_neuron.items()},
+            sent=_total([none, *kinds["activation"]]),
             operations=_total([none, *by_layer.values()]),
             updates=updates.clone(),
-            maps=dict(maps),
+            active_steps=active_steps.clone(),
+            pooled=_total([none, *kinds["max_pool"]]),
+            encoded=_total([none, *kinds["input"]]),
+            maps=spike_maps,
             sent_by_layer=by_sender,
             operations_by_layer=by_layer,
             products=_total(products) if products else None,
@@ -189,6 +221,8 @@ class Snapshot:
             self,
             spikes={name: spikes - before.spikes[name] for name, spikes in self.spikes.items()},
             sent=Counts.of(torch.sub, self.sent, before.sent),
+            pooled=Counts.of(torch.sub, self.pooled, before.pooled),
+            encoded=Counts.of(torch.sub, self.encoded, before.encoded),
             operations=Counts.of(torch.sub, self.operations, before.operations),
             updates=self.updates - before.updates,
             sent_by_layer=_difference(self.sent_by_layer, before.sent_by_layer),

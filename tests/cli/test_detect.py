@@ -60,6 +60,7 @@ def test_json_has_the_published_schema(detect, weights, image, tmp_path):
         "steps",
     } | {
         "sent",
+        "pooled",
         "operations",
         "macs",
     }

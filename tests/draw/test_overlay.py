@@ -15,6 +15,7 @@ from spiking_yolo.draw.boxes import draw_detections
 from spiking_yolo.draw.colours import class_colour
 from spiking_yolo.draw.overlay import (
     UNIT,
+    RateMap,
     blend,
     map_to_image,
     rate_overlay,
@@ -28,6 +29,10 @@ from spiking_yolo.models.spec import Spec
 @pytest.fixture
 def saved(monkeypatch):
     return saved_figures(monkeypatch)
+
+
+def rates(values: torch.Tensor, neurons: int = 1) -> RateMap:
+    return RateMap(values, float(values.mean()), neurons)
 
 
 def test_map_to_image_removes_the_letterbox():
@@ -83,17 +88,20 @@ def test_maps_that_cannot_be_drawn_are_refused(tmp_path):
     with pytest.raises(UserError, match="at least one layer"):
         summary_overlay(picture(4, 4), {}, tmp_path / "a.png")
     with pytest.raises(UserError, match=r"\.png, \.pdf or \.svg"):
-        rate_overlay(picture(4, 4), torch.rand(2, 2), "a", tmp_path / "a.jpg")
+        rate_overlay(picture(4, 4), rates(torch.rand(2, 2)), "a", tmp_path / "a.jpg")
     assert not list(tmp_path.iterdir())
 
 
 def test_colour_bar_spans_the_data_and_the_title_gives_the_numbers(tmp_path, saved):
     rate_overlay(
-        picture(30, 40), torch.tensor([[0.125, 0.25], [0.25, 0.375]]), "conv1", tmp_path / "a.png"
+        picture(30, 40),
+        RateMap(torch.tensor([[0.125, 0.25], [0.25, 0.375]]), 0.26, 8),
+        "conv1",
+        tmp_path / "a.png",
     )
     assert colour_bars(saved[0]) == [(0.125, 0.375)]
     (panel,) = saved[0].axes
-    assert panel.get_title() == "conv1\ncolours 0.12 to 0.38, mean 0.25"
+    assert panel.get_title() == "conv1\ncolours 0.12 to 0.38, mean 0.26"
     assert panel.child_axes[0].get_ylabel() == UNIT
     with Image.open(tmp_path / "a.png") as png:
         assert png.format == "PNG" and png.width > 900
@@ -101,29 +109,30 @@ def test_colour_bar_spans_the_data_and_the_title_gives_the_numbers(tmp_path, sav
 
 @pytest.mark.parametrize("value", [0.0, 0.3])
 def test_constant_maps_have_a_colour_bar_too(tmp_path, saved, value):
-    rate_overlay(picture(30, 40), torch.full((2, 2), value), "constant", tmp_path / "a.png")
+    rate_overlay(picture(30, 40), rates(torch.full((2, 2), value)), "constant", tmp_path / "a.png")
     low, high = colour_bars(saved[0])[0]
     assert low == pytest.approx(value) and high > low
     assert rate_range(torch.zeros(1)) == (0.0, 1e-3)
 
 
-def test_summary_shows_every_layer_and_their_mean(tmp_path, saved):
-    maps = {"a": torch.full((2, 2), 0.1), "b": torch.tensor([[0.2, 0.4]])}
+def test_summary_shows_every_layer_and_all_their_neurons(tmp_path, saved):
+    """Of 10 neurons 9 are in b."""
+    maps = {"a": rates(torch.full((2, 2), 0.1), 1), "b": rates(torch.tensor([[0.2, 0.4]]), 9)}
     summary_overlay(picture(30, 40), maps, tmp_path / "a.png")
     titles = [a.get_title() for a in saved[0].axes if a.get_title()]
     assert titles == [
         "a\ncolours 0.1 to 0.1, mean 0.1",
         "b\ncolours 0.2 to 0.4, mean 0.3",
-        "mean of all layers\ncolours 0.15 to 0.25, mean 0.2",
+        "all these neurons\ncolours 0.19 to 0.37, mean 0.28",
     ]
-    assert np.allclose(colour_bars(saved[0]), [(0.1, 0.2), (0.2, 0.4), (0.15, 0.25)]), (
+    assert np.allclose(colour_bars(saved[0]), [(0.1, 0.2), (0.2, 0.4), (0.19, 0.37)]), (
         "a scale for each"
     )
 
 
 @pytest.mark.parametrize(("height", "width"), [(1, 1), (10, 20000), (20000, 10)])
 def test_overlays_of_extreme_pictures(tmp_path, height, width):
-    rate_overlay(picture(height, width), torch.rand(3, 3), "a", tmp_path / "a.png")
+    rate_overlay(picture(height, width), rates(torch.rand(3, 3)), "a", tmp_path / "a.png")
     with Image.open(tmp_path / "a.png") as png:
         assert max(png.size) < 3000
 
@@ -133,13 +142,13 @@ def test_timeline_has_one_frame_per_timestep_in_order():
     frames = timeline_frames(picture(80, 100), {16: found, 4: detections()}, NAMES)
     assert [changed(f[-80:]).any() for f in frames] == [False, True]
     assert frames[0].shape == frames[1].shape
-    rates = {4: torch.zeros(2, 2), 16: torch.full((2, 2), 0.5)}
-    both = timeline_frames(picture(80, 100), {16: found, 4: detections()}, NAMES, rates)
+    by_step = {4: rates(torch.zeros(2, 2)), 16: rates(torch.full((2, 2), 0.5))}
+    both = timeline_frames(picture(80, 100), {16: found, 4: detections()}, NAMES, by_step)
     assert (both[1][-80:, :100] == frames[1][-80:]).all()
     right = [f[-80:, -100:].mean() for f in both]
     assert right[1] > right[0] + 50, "the rate panels share one scale"
     with pytest.raises(UserError, match="different timesteps"):
-        timeline_frames(picture(80, 100), {4: found}, NAMES, rates)
+        timeline_frames(picture(80, 100), {4: found}, NAMES, by_step)
 
 
 def test_gif_keeps_frames_size_duration_and_colours(tmp_path):

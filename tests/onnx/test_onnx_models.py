@@ -172,7 +172,7 @@ def test_one_timestep():
         results = run(model, x, states)
         states = {entry["input"]: results[entry["output"]] for entry in table}
         spikes += float(results["spikes"].sum())
-        assert spikes == snapshots[t].sent.spikes.item()
+        assert spikes == snapshots[t].events.spikes.item()
         np.testing.assert_allclose(results["head_1"], snapshots[t].outputs[1].numpy(), atol=1e-4)
 
 

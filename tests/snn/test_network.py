@@ -176,13 +176,14 @@ def test_pooling_before_the_neuron_settles_on_the_same_output_with_fewer_neurons
 
 
 def test_neurons_spikes_and_maps_agree():
-    """A pair counts as two neurons; a map is the mean over the channels."""
+    """A pair counts as two neurons; a map is the mean over the neurons of a position."""
     x = images(2)
     run = network(TinyLeaky, KINDS["if"], x).run(x, 10, maps=True)
     assert run.neurons == {"act1": 2 * 4 * 64, "act2": 2 * 6 * 16, "act3": 2 * 4 * 16}
     snapshot = run.snapshots[10]
     for name, channels in (("act1", 4), ("act2", 6), ("act3", 4)):
-        assert torch.allclose(snapshot.maps[name].sum((1, 2)) * channels, snapshot.spikes[name])
+        total = snapshot.maps[name].sum((1, 2)) * 2 * channels
+        assert torch.allclose(total, snapshot.spikes[name].float())
     assert not network(TinyLeaky, KINDS["if"], x).run(x, 10).snapshots[10].maps
 
 

@@ -172,8 +172,10 @@ def test_against_every_event_and_every_output(settings: dict[str, Any]):
         assert expected > 0
         last = run.snapshots[T]
         assert getattr(last.operations, counting)[i].item() == pytest.approx(expected, rel=1e-12)
-        total = act1.sum() + pooled.sum() + act2.sum() + act3.sum()
-        assert getattr(last.sent, counting)[i].item() == total
+        sent = act1.sum() + act2.sum() + act3.sum()
+        assert getattr(last.sent, counting)[i].item() == sent
+        assert getattr(last.pooled, counting)[i].item() == pooled.sum()
+        assert getattr(last.events, counting)[i].item() == sent + pooled.sum()
 
 
 def test_both_neurons_of_a_pair_are_counted():

@@ -17,6 +17,7 @@ from spiking_yolo.apps.analyze.chain import INHERITED, OWN, PARTS, Chain
 from spiking_yolo.convert.converted import Converted
 from spiking_yolo.graph import Activation
 from spiking_yolo.io.json import finite
+from spiking_yolo.observe import mean_rate
 from spiking_yolo.snn.layout import per_channel
 from spiking_yolo.snn.neurons import NeuronLayer
 
@@ -207,6 +208,7 @@ class LayerTotals:
         squares: Squared norm of each part of the error.
         products: Inner product of each part with the whole error.
         spikes: By timestep.
+        rates: Sum of the mean rates, see `observe.mean_rate`.
         wrong: Neurons with a wrong spike so far by step, float64 [T]; see LayerWatch.
         active: Elements above zero in the ANN.
         level: Their sum, in thresholds.
@@ -228,6 +230,7 @@ class LayerTotals:
     )
     products: dict[str, float] = field(default_factory=lambda: dict.fromkeys(PARTS, 0.0))
     spikes: dict[int, float] = field(default_factory=dict)
+    rates: float = 0.0
     wrong: Tensor = field(default_factory=lambda: torch.zeros(0))
     active: int = 0
     level: float = 0.0
@@ -242,8 +245,11 @@ class LayerTotals:
         watch: LayerWatch,
         spikes: Mapping[int, float],
         neurons: int,
+        active_steps: int,
     ) -> None:
-        """Add one image. theta: [C, 1, ...]; spikes: by timestep; neurons: of the layer."""
+        """Add one image. theta: [C, 1, ...]; spikes: by timestep; neurons: of the layer;
+        active_steps: of the network.
+        """
         self.images += 1
         self.neurons = neurons
         self._add_errors(chain)
@@ -251,6 +257,7 @@ class LayerTotals:
         self.level += float((chain.ann / theta).clamp(min=0).sum())
         for t, n in spikes.items():
             self.spikes[t] = self.spikes.get(t, 0.0) + n
+        self.rates += mean_rate(spikes[self.T], neurons, active_steps)
         wrong = torch.tensor(watch.wrong, dtype=torch.float64)
         self.wrong = wrong if self.images == 1 else self.wrong + wrong
         self.eligible += watch.eligible
@@ -335,8 +342,8 @@ class LayerTotals:
 
     @property
     def rate(self) -> float:
-        """Spikes per neuron and timestep."""
-        return self.spikes[self.T] / (self.images * self.neurons * self.T)
+        """Spikes per neuron and timestep, the mean over images."""
+        return self.rates / self.images
 
     def row(self) -> dict[str, Any]:
         """The row of layers.csv; None where there is nothing to measure. Spikes are per image."""

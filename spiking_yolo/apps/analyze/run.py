@@ -226,7 +226,8 @@ def analyze(
             links = _chain_of(name, record, converted, network, keys)
             theta = per_channel(converted.neurons[name]["theta"], record.before)
             spikes = {t: step.spikes[name] for t, step in seen.steps.items()}
-            totals[name].add(links, theta, record, spikes, seen.neurons_by_layer[name])
+            neurons = seen.neurons_by_layer[name]
+            totals[name].add(links, theta, record, spikes, neurons, seen.last.active_steps)
             progress()
     assert sample is not None
     images = tuple(str(path) for path in paths)

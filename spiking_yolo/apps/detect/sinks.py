@@ -4,6 +4,7 @@ from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
@@ -23,6 +24,9 @@ from spiking_yolo.io.json import json_text
 from spiking_yolo.metrics.energy import TIMELINE, accounts
 from spiking_yolo.metrics.video import PERSON
 from spiking_yolo.result import Result
+
+if TYPE_CHECKING:
+    from spiking_yolo.draw.overlay import RateMap
 
 # Longer side in pixels; a figure shows no more.
 OVERLAY_SIDE = 1280
@@ -146,19 +150,17 @@ class Overlays(Sink):
 
 @dataclass
 class Animations(Sink):
-    """IMAGE.gif: boxes, and the mean rate of all layers, as they appear over the timesteps."""
+    """IMAGE.gif: boxes, and the spike rate of all layers, as they appear over the timesteps."""
 
     folder: Path
 
     def image(self, seen: ImageResult) -> None:
         from spiking_yolo.draw.animate import save_gif, timeline_frames
+        from spiking_yolo.draw.overlay import RateMap
 
         result = seen.result.shrunk(GIF_SIDE)
-        mean_rates: dict[int, Tensor] = {}
-        for t in result.maps:
-            rates = list(rates_over_image(result, t).values())
-            mean_rates[t] = sum(rates[1:], rates[0]) / len(rates)
-        pictures = timeline_frames(result.image, result.steps, result.names, mean_rates)
+        rates = {t: RateMap.of_all(rates_over_image(result, t).values()) for t in result.maps}
+        pictures = timeline_frames(result.image, result.steps, result.names, rates)
         save_gif(pictures, self.folder / f"{seen.name}.gif", fps=2)
 
 
@@ -417,11 +419,13 @@ def spikes_over_image(result: Result) -> Tensor:
     return torch.stack(layers).sum(0)
 
 
-def rates_over_image(result: Result, t: int) -> dict[str, Tensor]:
-    """Spikes per neuron and timestep over the image by layer, float32 [H, W]."""
-    from spiking_yolo.draw.overlay import map_to_image
+def rates_over_image(result: Result, t: int) -> "dict[str, RateMap]":
+    """By layer, over the image after t steps."""
+    from spiking_yolo.draw.overlay import RateMap, map_to_image
 
-    rates: dict[str, Tensor] = {}
+    rates: dict[str, RateMap] = {}
     for layer, spikes in result.maps[t].items():
-        rates[layer] = map_to_image(spikes / t, result.placement)
+        rate = spikes / result.active_steps[t]
+        values = map_to_image(rate, result.placement)
+        rates[layer] = RateMap(values, float(rate.mean()), result.neurons_by_layer[layer])
     return rates

@@ -92,8 +92,8 @@ class CostModel:
         """What was done for an image in t steps, and the size of the network."""
         step, counting = seen.steps[t], charged(self.value)
         size = self.size(seen.macs, seen.neurons)
-        operations, sent = step.operations[counting], step.sent[counting]
-        work = self.work(t, size, operations, sent, step.updates, seen.analogue_macs)
+        operations, events = step.operations[counting], step.events[counting]
+        work = self.work(t, size, operations, events, step.updates, seen.analogue_macs)
         return work, size
 
 

@@ -31,7 +31,8 @@ class StepRecord:
     Attributes:
         prediction: Boxes or classes, whose classes are the dataset's.
         spikes: Of all layers, so far.
-        sent, operations, updates: See StepObservation.
+        mean_rate: See Observation.
+        sent, events, operations, updates: See StepObservation.
         error: Of the outputs, relative to the ANN's.
         products: See StepObservation.
     """
@@ -39,7 +40,9 @@ class StepRecord:
     t: int
     prediction: Prediction
     spikes: float
+    mean_rate: float
     sent: dict[str, float]
+    events: dict[str, float]
     operations: dict[str, float]
     updates: float
     error: float
@@ -48,8 +51,18 @@ class StepRecord:
     @classmethod
     def of(cls, seen: Observation, t: int, prediction: Prediction) -> "StepRecord":
         step = seen.steps[t]
-        costs = step.total_spikes, step.sent, step.operations, step.updates
-        return cls(t, prediction, *costs, seen.error(t), step.products)
+        return cls(
+            t,
+            prediction,
+            step.total_spikes,
+            seen.mean_rate(t),
+            step.sent,
+            step.events,
+            step.operations,
+            step.updates,
+            seen.error(t),
+            step.products,
+        )
 
     @classmethod
     def from_json(cls, content: dict[str, Any]) -> "StepRecord":
@@ -65,7 +78,7 @@ class ImageRecord:
         ann: Prediction of the ANN.
         quantised: Bits -> prediction of the ANN with activations of so many bits.
         steps: t -> StepRecord.
-        neurons, activations, macs, analogue_macs: See Observation.
+        neurons, macs, analogue_macs: See Observation.
         seconds: Of simulating and reading the predictions, without the ANN and the files.
         exit: The step at which early exit stops, None without it.
     """
@@ -75,7 +88,6 @@ class ImageRecord:
     quantised: dict[int, Prediction]
     steps: dict[int, StepRecord]
     neurons: int
-    activations: int
     macs: int
     analogue_macs: int
     seconds: float
@@ -159,7 +171,6 @@ def _record(
         {bits: task.relabel(prediction) for bits, prediction in seen.quantised.items()},
         {t: StepRecord.of(seen, t, predictions[t]) for t in steps},
         seen.neurons,
-        seen.activations,
         seen.macs,
         seen.analogue_macs,
         seen.seconds.network + seen.seconds.decode,

@@ -65,7 +65,6 @@ def table(
     remark: of the method, in every row of the spiking network.
     """
     macs = _mean(records, "macs")
-    activations = _mean(records, "activations")
     analogue = _mean(records, "analogue_macs")
     size = model.size(macs, _mean(records, "neurons"))
     charge = charged(model.value)
@@ -81,8 +80,9 @@ def table(
         scored[name] = scorer.score([step.prediction for step in at])
         operations = _mean_counts([step.operations for step in at])
         sent = _mean_counts([step.sent for step in at])
+        events = _mean_counts([step.events for step in at])
         updates, spikes = _mean(at, "updates"), _mean(at, "spikes")
-        work = model.work(t, size, operations[charge], sent[charge], updates, analogue)
+        work = model.work(t, size, operations[charge], events[charge], updates, analogue)
         works[name] = work
         products: Row = {}
         if at[0].products:
@@ -91,7 +91,7 @@ def table(
         return {
             **scored[name].figures,
             "spikes_per_image": spikes,
-            "mean_rate": spikes / (activations * t),
+            "mean_rate": _mean(at, "mean_rate"),
             "sops_per_image": operations[model.counting],
             **{f"sops_per_mac_{counting}": value / macs for counting, value in operations.items()},
             "output_error": _mean(at, "error"),

@@ -205,7 +205,9 @@ class PhotographContent:
         }
 
     def _costs(self, seen: Observation) -> dict[str, Any]:
-        """By step: output error, operations per MAC, spikes, digits, and mJ of every account."""
+        """By step: output error, operations per MAC, spikes, mean rate, digits, and mJ of every
+        account.
+        """
         steps = [seen.steps[t] for t in self.steps]
         size = self.costs.size(seen.macs, seen.neurons)
         works = [self.costs.observed(seen, t)[0] for t in self.steps]
@@ -216,6 +218,7 @@ class PhotographContent:
             "error": [seen.error(t) for t in self.steps],
             "operations": [step.operations[counting] / seen.macs for step in steps],
             "spikes": [step.total_spikes for step in steps],
+            "rate": [seen.mean_rate(t) for t in self.steps],
             "digits": [step.sent["digits"] for step in steps],
             "energy": {a.key: [a.snn(work, size) for work in works] for a in every_account()},
             "annEnergy": {a.key: a.ann(size) for a in every_account()},
@@ -238,8 +241,8 @@ class PhotographContent:
         return {"spikes": spikes, "digits": digits, "operations": operations}
 
     def _maps(self, seen: Observation) -> list[dict[str, Any] | None]:
-        """Of each layer its spikes so far at every step, and low, high and mean per neuron. None
-        for neurons without a place.
+        """Of each layer its spikes per neuron and timestep at every step, with low, high and mean.
+        None for neurons without a place.
         """
         assert seen.input.placement is not None
         sprites: list[dict[str, Any] | None] = []
@@ -248,11 +251,13 @@ class PhotographContent:
                 sprites.append(None)
                 continue
             maps: list[Tensor] = []
+            mean: list[float] = []
             for t in self.steps:
-                spikes = seen.steps[t].maps[layer.neurons]
-                maps.append(small_map(spikes, seen.input.placement, MAP_SIDE))
+                step = seen.steps[t]
+                rate = step.maps[layer.neurons] / step.active_steps
+                maps.append(small_map(rate, seen.input.placement, MAP_SIDE))
+                mean.append(float(rate.mean()))
             tiles, low, high = as_bytes(torch.stack(maps))
-            mean = [float(one.mean()) for one in maps]
             numbers = rounded({"low": low, "high": high, "mean": mean})
             sprites.append({**sprite(tiles), **numbers})
         return sprites

@@ -121,7 +121,10 @@ class DeltaNetwork:
         outputs = tuple(values[name].clone() for name in self.graph.outputs)
         costs = torch.tensor([messages, operations, updates], dtype=torch.float64)
         sent, done, updated = costs[:, None]
-        snapshot = Snapshot(1, outputs, {}, Counts.alike(sent), Counts.alike(done), updated)
+        one, none = torch.ones(1, dtype=torch.int64), Counts.alike(torch.zeros_like(sent))
+        snapshot = Snapshot(
+            1, outputs, {}, Counts.alike(sent), Counts.alike(done), updated, one, none, none
+        )
         return FrameRun(Run({1: snapshot}, {}, 0, 1, 0, round(analogue)), fresh, cut)
 
     def _change(self, name: str, value: Tensor) -> Tensor:

@@ -120,7 +120,7 @@ class FrameRecord:
     Attributes:
         frame: Its number in the video, from 0.
         boxes: What the network of this mode sees.
-        sent, operations, updates, analogue_macs: See StepObservation and Observation.
+        sent, events, operations, updates, analogue_macs: See StepObservation and Observation.
         error: Of all head outputs, relative to the ANN's.
         seconds: Of the network alone, without reading the frame and decoding boxes.
         fresh, cut: See Observation.
@@ -129,6 +129,7 @@ class FrameRecord:
     frame: int
     boxes: Detections
     sent: dict[str, float]
+    events: dict[str, float]
     operations: dict[str, float]
     updates: float
     analogue_macs: float
@@ -149,6 +150,7 @@ class FrameRecord:
             frame=seen.input.frame or 0,
             boxes=step.boxes,
             sent=step.sent,
+            events=step.events,
             operations=step.operations,
             updates=step.updates,
             analogue_macs=seen.analogue_macs,
@@ -165,6 +167,7 @@ class FrameRecord:
             frame=seen.input.frame or 0,
             boxes=seen.ann_boxes,
             sent=dict.fromkeys(Counts._fields, 0.0),
+            events=dict.fromkeys(Counts._fields, 0.0),
             operations=dict.fromkeys(Counts._fields, macs),
             updates=0.0,
             analogue_macs=0.0,

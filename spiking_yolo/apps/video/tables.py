@@ -112,7 +112,7 @@ def _figure(name: str, of: Resampling, figure: str) -> Row:
 def costs(bench: Bench, records: Sequence[FrameRecord]) -> Row:
     """Means over frames. spikes, digits, messages: operations in this counting per MAC of the ANN;
     sops: in that of the method. analogue: MACs of layers that read the image, per MAC of the ANN.
-    sent: events, by counting. updates: of neurons. None without a frame.
+    sent: events of neurons, by counting. updates: of neurons. None without a frame.
     """
     macs = bench.size.macs
     per_mac: dict[str, float | None] = {}
@@ -152,7 +152,7 @@ def mean_work(bench: Bench, mode: str, records: Sequence[FrameRecord]) -> Work |
         steps,
         bench.size,
         operations=float(np.mean([r.operations[charge] for r in records])),
-        events=float(np.mean([r.sent[charge] for r in records])),
+        events=float(np.mean([r.events[charge] for r in records])),
         updates=float(np.mean([r.updates for r in records])),
         analogue_macs=float(np.mean([r.analogue_macs for r in records])),
     )

@@ -66,7 +66,7 @@ def test_a_bias_that_mends_the_mean_is_named():
         layer(x)
         seen.see(t, layer, x)
     totals = LayerTotals("layers_0_act", 4)
-    totals.add(Chain(*links), torch.ones(3, 1, 1), seen, {4: 1.0}, 192)
+    totals.add(Chain(*links), torch.ones(3, 1, 1), seen, {4: 1.0}, 192, 4)
     said = " ".join(_first_layer([totals], get_recipe("calibration-light"), 4, 0.1))
     assert (
         "a calibrated bias only corrects the channel's mean" in said

@@ -145,7 +145,7 @@ def random_chain(seed, shape=(1, 3, 4, 4)) -> Chain:
 def totals_of(chains, seen):
     totals = LayerTotals("layers_3_act", 8)
     for links in chains:
-        totals.add(links, torch.ones(3, 1, 1), seen, {4: 5.0, 8: 12.0}, 48)
+        totals.add(links, torch.ones(3, 1, 1), seen, {4: 5.0, 8: 12.0}, 48, 6)
     return totals
 
 
@@ -169,7 +169,7 @@ def test_norms_and_shares_over_images():
     assert norms["inherited"] == pytest.approx(float((snn - ideal).norm() / ann.norm()))
     assert sum(totals.shares().values()) == pytest.approx(totals.relative_error)
     row = totals.row()
-    assert row["spikes"] == 12.0 and row["rate"] == pytest.approx(12 / (48 * 8))
+    assert row["spikes"] == 12.0 and row["rate"] == pytest.approx(12 / (48 * 6))
     assert row["sin_16"] is None and row["sin_T"] == 0.0
 
 
@@ -187,6 +187,7 @@ def test_channels_over_images():
             seen,
             {8: float(layer.count.sum())},
             3,
+            8,
         )
     assert (totals.count("saturated"), totals.count("silent"), totals.count("dead")) == (1, 1, 1)
     assert totals.saturated == 1 and totals.sites == 6
@@ -199,7 +200,7 @@ def test_nothing_to_compare_with_is_none_not_infinity():
     seen, _ = layer_watch(Recipe("r"), [-1.0], 8)
     zero = torch.zeros(1, 1, 1, 1, dtype=torch.float64)
     totals = LayerTotals("x", 8)
-    totals.add(Chain(zero, zero, zero, zero, zero, zero + 1), zero[0] + 1, seen, {8: 0.0}, 1)
+    totals.add(Chain(zero, zero, zero, zero, zero, zero + 1), zero[0] + 1, seen, {8: 0.0}, 1, 8)
     row = totals.row()
     assert row["error"] is None and row["clipping"] is None
     assert all(not isinstance(v, float) or math.isfinite(v) for v in row.values())

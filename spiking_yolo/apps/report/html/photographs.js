@@ -44,13 +44,13 @@ function draw(k) {
   const map = shown.layer < 0 ? null : now.maps[shown.layer];
   stage.heat(map, k);
   legendOfMap.replaceChildren(...(map
-    ? scale(digits(map.low[k] / t), digits(map.high[k] / t), `spikes per neuron and timestep in ${data.layers[shown.layer].title}; mean ${digits(map.mean[k] / t)}`)
+    ? scale(digits(map.low[k]), digits(map.high[k]), `spikes per neuron and timestep in ${data.layers[shown.layer].title}; mean ${digits(map.mean[k])}`)
     : [h("span", {}, "No heat map: choose a layer to see where it spikes.")]));
   readout.replaceChildren(numbers([
     ["The spiking network finds", counted(boxes), `the ANN: ${counted(now.ann)}`, true],
     ["Output error", digits(now.error[k]), "0 is the ANN's output"],
     ["Operations per MAC", digits(now.operations[k]), `${data.counting}; the ANN: 1`],
-    ["Spikes", many(now.spikes[k]), `${many(now.digits[k])} digits`],
+    ["Spikes", many(now.spikes[k]), `${digits(now.rate[k])} per neuron and timestep; ${many(now.digits[k])} digits`],
     activity(now.quiet, t),
   ]));
   energies.replaceChildren(energyTable(`Energy at T = ${data.steps[k]}, mJ per photograph at 45 nm`, now.annEnergy, (key) => now.energy[key][k]));
@@ -72,7 +72,7 @@ function drawLayers(now, k) {
   const focused = layers.contains(document.activeElement) && [...layers.querySelectorAll("button")].indexOf(document.activeElement);
   const left = layers.querySelector(".scroll")?.scrollLeft || 0;
   layers.replaceChildren(h("h2", {}, `Layers at T = ${data.steps[k]}`),
-    table("Neurons, what they sent, and the operations that their layer received", ["layer", "neurons", "spikes", "digits", "ANN's MACs", "operations", "share of operations"], rows,
+    table("Neurons, what they sent, and the operations that their layer received, also of what max pooling passes on", ["layer", "neurons", "spikes", "digits", "ANN's MACs", "operations", "share of operations"], rows,
       ["all", many(data.layers.reduce((sum, layer) => sum + layer.neurons, 0)), many(now.spikes[k]), many(now.digits[k]), many(now.macs), many(total), ""]));
   layers.querySelector(".scroll").scrollLeft = left;
   if (focused !== false && focused >= 0) layers.querySelectorAll("button")[focused].focus();

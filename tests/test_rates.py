@@ -1,0 +1,131 @@
+"""Spikes and their rate have one definition: in results, files, tables, pages and pictures."""
+
+import json
+from functools import cache
+from typing import Any
+
+import pytest
+import torch
+from helpers.evaluating import make_scene
+from helpers.networks import TinyLeaky, images, make, spiking
+from helpers.tiny import write_tiny
+
+from spiking_yolo import SpikingYOLO
+from spiking_yolo.apps.detect.sinks import rates_over_image
+from spiking_yolo.apps.evaluate import EvaluationOptions
+from spiking_yolo.apps.evaluate.run import evaluate
+from spiking_yolo.apps.report import ReportOptions
+from spiking_yolo.apps.report.photographs import photographs_page
+from spiking_yolo.convert.load import load
+from spiking_yolo.convert.methods import get_recipe
+from spiking_yolo.data.coco import load_coco
+from spiking_yolo.draw.overlay import RateMap
+from spiking_yolo.observe import Input, Observer, mean_rate
+
+# Of every kind: complete values, differential coding that settles later, rate coding with pairs,
+# and rate coding with a preparation.
+METHODS = ("signed-digits", "coarse-to-fine", "p-norm", "srp")
+T, STEPS = 24, (1, 2, 5, 24)
+QUICK = {"calibration.T": 4}
+
+
+@pytest.fixture(scope="module")
+def weights(tmp_path_factory):
+    return write_tiny(tmp_path_factory.mktemp("tiny"))
+
+
+@cache
+def observed(method: str, batch: int) -> list[Any]:
+    settings: dict[str, Any] = (
+        {"calibration.steps": 2, **QUICK} if method == "signed-digits" else QUICK
+    )
+    converted = spiking(make(TinyLeaky), images(3), get_recipe(method), settings)
+    observer = Observer(converted.network(), converted.graph, converted.spec)
+    seen = observer.observe(map(Input, images(3)), T, range(1, T + 1), want=("maps",), batch=batch)
+    return list(seen)
+
+
+@pytest.mark.parametrize("method", METHODS)
+def test_steps_count_until_the_last_spike(method):
+    """By brute force, from the spikes of every step, of each image alone and in a batch."""
+    recipe = get_recipe(method)
+    for batch in (1, 3):
+        for one in observed(method, batch):
+            spikes = [0.0, *(one.steps[t].total_spikes for t in range(1, T + 1))]
+            for t, step in one.steps.items():
+                last = t
+                while recipe.keeps_frames and last > 1 and spikes[last] == spikes[last - 1]:
+                    last -= 1
+                steps = last + recipe.preparation.timesteps
+                assert step.active_steps == steps
+                assert one.mean_rate(t) == pytest.approx(spikes[t] / one.neurons / steps)
+
+
+@pytest.mark.parametrize("method", METHODS)
+def test_every_spike_is_in_the_maps(method):
+    for one in observed(method, 3):
+        for step in one.steps.values():
+            for name, heat in step.maps.items():
+                total = heat.mean().item() * one.neurons_by_layer[name]
+                assert total == pytest.approx(step.spikes[name], rel=1e-5)
+
+
+@pytest.mark.parametrize("method", METHODS)
+def test_what_neurons_and_what_poolings_send(method):
+    """Spikes are those of neurons; what max pooling passes on has a name of its own."""
+    for one in observed(method, 1):
+        assert one.last.sent["spikes"] == one.last.total_spikes > 0
+        assert one.last.events == {
+            name: n + one.last.pooled[name] for name, n in one.last.sent.items()
+        }
+    assert any(one.last.pooled["spikes"] for one in observed("p-norm", 1))
+
+
+def test_a_rate_does_not_fall_once_a_network_has_settled(weights):
+    detector = SpikingYOLO(weights)
+    rates = [detector.detect(weights.parent / "photos" / "a.png", T).mean_rate for T in (1, 8, 64)]
+    assert rates[0] == rates[1] == rates[2] > 0
+
+
+@pytest.mark.parametrize("method", ["signed-digits", "p-norm", "coarse-to-fine"])
+def test_one_number_everywhere(method, tmp_path):
+    path = make_scene(tmp_path)[0]
+    dataset = load_coco(tmp_path)
+    network = load(path, method)
+    detector = SpikingYOLO(network)
+    photos = [sample.path for sample in dataset.samples]
+    results = [detector.detect(photo, T, STEPS, maps=True) for photo in photos]
+    expected = results[0].mean_rate
+    assert json.loads(results[0].to_json())["mean_rate"] == expected
+    assert expected == mean_rate(
+        results[0].spikes,
+        sum(results[0].neurons_by_layer.values()),
+        results[0].active_steps[T],
+    )
+    # The row of an evaluation is the mean over images.
+    evaluation = evaluate(network, dataset, EvaluationOptions(T=T, steps=STEPS))
+    row = evaluation.results()["steps"][-1]
+    assert row["mean_rate"] == pytest.approx(sum(r.mean_rate for r in results) / len(results))
+    assert row["spikes_per_image"] == pytest.approx(sum(r.spikes for r in results) / len(results))
+    # Pictures, and the page.
+    for t in STEPS:
+        picture = RateMap.of_all(rates_over_image(results[0], t).values())
+        assert picture.mean == pytest.approx(detector.detect(photos[0], t).mean_rate)
+    page = photographs_page(
+        ReportOptions(sources=(), weights=path, method=method, T=T, steps=STEPS), [photos[0]]
+    )
+    photo = page.data["photographs"][0]
+    assert photo["rate"][-1] == pytest.approx(expected, rel=1e-3)
+    assert photo["digits"][-1] == pytest.approx(results[0].sent["digits"], rel=1e-3)
+    assert photo["spikes"][-1] == pytest.approx(results[0].spikes, rel=1e-3)
+    digits = [layer["digits"][-1] for layer in photo["layers"] if layer["digits"]]
+    assert sum(digits) == pytest.approx(photo["digits"][-1], rel=1e-2)
+
+
+def test_a_pair_is_two_neurons():
+    (one, *_) = observed("p-norm", 1)
+    heat = one.last.maps["act1"]
+    sites = 4 * heat.numel()
+    assert one.neurons_by_layer["act1"] == 2 * sites
+    assert heat.mean().item() == pytest.approx(one.last.spikes["act1"] / (2 * sites), rel=1e-5)
+    assert torch.isfinite(heat).all()
