@@ -333,7 +333,7 @@ class SpikingYOLO:
 
         Example:
             >>> SpikingYOLO().detect("dog.jpg")
-            3 boxes: car 0.63, dog 0.62, bicycle 0.56; T=1, 2.2 M digits
+            3 boxes: car 0.63, dog 0.62, bicycle 0.56; T=1, 2.1 M digits
         """
         selection = Selection(
             conf=conf,

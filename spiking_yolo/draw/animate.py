@@ -34,7 +34,8 @@ def timeline_frames(
         image: uint8 RGB [H, W, 3].
         steps: t -> detections after t timesteps.
         names: Of the classes, by id.
-        rates: t -> rate map, drawn beside the boxes on one colour scale.
+        rates: t -> rate map, drawn beside the boxes. Each has a colour scale of its own, which the
+            caption gives: on that of the busiest step later ones would be of one colour.
 
     Returns:
         uint8 RGB pictures of one size, by t.
@@ -52,7 +53,7 @@ def timeline_frames(
         if rates is None:
             frames.append(draw_detections(image, detections, names, title))
             continue
-        low, high = rate_range(*(rate.values for rate in rates.values()))
+        low, high = rate_range(rates[t].values)
         panels = (
             draw_detections(image, detections, names),
             blend(image, rates[t].values, low, high),

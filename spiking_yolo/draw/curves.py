@@ -159,7 +159,7 @@ def _set_x_ticks(axes: Axes, every_x: np.ndarray, logx: bool, marked: bool) -> N
         # Powers of two would be one tick or two.
         axes.xaxis.set_major_locator(MaxNLocator(6, steps=[1, 2, 5, 10]))
         axes.minorticks_off()
-    elif not whole and every_x[-1] > 1000 * every_x[0]:
+    elif not whole and every_x[-1] > 4096 * every_x[0]:
         # Powers of two would be long numbers, one over another.
         axes.xaxis.set_major_locator(LogLocator(10))
         axes.minorticks_off()

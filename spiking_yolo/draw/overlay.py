@@ -78,10 +78,9 @@ def map_on_image(rate: Tensor, placement: Placement) -> Tensor:
     return whole[top : top + height, left : left + width]
 
 
-def rate_range(*maps: Tensor) -> tuple[float, float]:
+def rate_range(rate: Tensor) -> tuple[float, float]:
     """Ends of a colour scale: the smallest and the largest value; never the same."""
-    low = min(float(rate.min()) for rate in maps)
-    high = max(float(rate.max()) for rate in maps)
+    low, high = float(rate.min()), float(rate.max())
     if high <= low:
         high = low + max(abs(low), 1e-3)
     return low, high

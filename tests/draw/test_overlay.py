@@ -142,11 +142,15 @@ def test_timeline_has_one_frame_per_timestep_in_order():
     frames = timeline_frames(picture(80, 100), {16: found, 4: detections()}, NAMES)
     assert [changed(f[-80:]).any() for f in frames] == [False, True]
     assert frames[0].shape == frames[1].shape
-    by_step = {4: rates(torch.zeros(2, 2)), 16: rates(torch.full((2, 2), 0.5))}
+    edge = torch.tensor([[0.0, 0.8], [0.0, 0.8]])
+    by_step = {4: rates(edge), 16: rates(edge / 20 + 0.01)}
     both = timeline_frames(picture(80, 100), {16: found, 4: detections()}, NAMES, by_step)
     assert (both[1][-80:, :100] == frames[1][-80:]).all()
-    right = [f[-80:, -100:].mean() for f in both]
-    assert right[1] > right[0] + 50, "the rate panels share one scale"
+    dark, bright = (
+        both[1][-80:, columns].mean() for columns in (slice(-100, -50), slice(-50, None))
+    )
+    assert bright > dark + 100, "a step with few spikes shows where they are"
+    assert (both[0][-80:, -100:] == both[1][-80:, -100:]).all()
     with pytest.raises(UserError, match="different timesteps"):
         timeline_frames(picture(80, 100), {4: found}, NAMES, by_step)
 

@@ -148,7 +148,7 @@ def detect(options: DetectOptions, progress: Progress = silent) -> DetectSummary
     Example:
         >>> options = DetectOptions(("dog.jpg",), T=1, save_json=True, overlay=True)
         >>> detect(options).results
-        [3 boxes: car 0.63, dog 0.62, bicycle 0.56; T=1, 2.2 M digits]
+        [3 boxes: car 0.63, dog 0.62, bicycle 0.56; T=1, 2.1 M digits]
     """
     from spiking_yolo.apps.detect.run import DetectRun, Failure
     from spiking_yolo.apps.detect.sinks import file_sinks
