@@ -16,22 +16,10 @@ from tqdm import tqdm
 
 from spiking_yolo.io.assets import command
 from spiking_yolo.io.names import printable, size_name
-from spiking_yolo.settings import Options
+from spiking_yolo.settings import Options, Setting, settings_of
 
-# Options that make it the same network.
-_NETWORK_OPTIONS = (
-    "weights",
-    "cfg",
-    "names",
-    "imgsz",
-    "resize",
-    "head",
-    "trust_weights",
-    "weight_bits",
-    "statistics",
-    "method",
-    "settings",
-)
+# Options of where results go, which are not those of the next command.
+_PLACES = ("project", "name", "output", "resume", "exist_ok")
 # Seconds before a bar appears.
 _PATIENCE = 2.0
 _verbosity: ContextVar[int] = ContextVar("verbosity", default=0)
@@ -52,34 +40,59 @@ def is_verbose() -> bool:
     return _verbosity.get() > 0
 
 
-def next_command(verb: str, options: Options, *words: str | Path, **changes: object) -> str:
-    """The command that usually comes next, for the network of `options`.
+def next_command(
+    verb: str,
+    target: type[Options],
+    options: Options,
+    *words: str | Path,
+    **changes: object,
+) -> str:
+    """The command that usually comes next: the same network, the same data, the same choices.
 
     Args:
         verb: Of the command.
+        target: Class of its options. It takes those of `options` that it has too and that are not
+            at their defaults.
         options: Of the verb that ends with it.
         words: First words of the command, such as an image.
-        changes: Other values of the network's options.
+        changes: Other values of options; None leaves one out.
 
     Example:
-        >>> next_command("report", DetectOptions(("a.jpg",), method="msat"), "a.jpg")
-        'next: spiking-yolo report a.jpg --method msat'
+        >>> options = DetectOptions(("a.jpg",), method="msat", conf=0.4)
+        >>> next_command("report", ReportOptions, options, "a.jpg")
+        'next: spiking-yolo report a.jpg --conf 0.4 --method msat'
     """
-    parts = [command(verb), shlex.join(map(str, words))]
-    for name in _NETWORK_OPTIONS:
-        value = changes.get(name, getattr(options, name, None))
-        if value:
-            parts.append(shlex.join(_typed(name, value)))
+    fields = settings_of(type(options))
+    parts = [command(verb), *(shlex.quote(_as_file(str(word))) for word in words)]
+    for name, entry in settings_of(target).items():
+        value = changes.get(name)
+        if name not in changes:
+            if entry.positional or name in _PLACES or name not in fields:
+                continue
+            value = getattr(options, name)
+            if value == fields[name].default:
+                continue
+        if value != entry.default and value is not None:
+            parts.append(shlex.join(_typed(entry, value)))
     return "next: " + " ".join(part for part in parts if part)
 
 
-def _typed(name: str, value: object) -> list[str]:
+def _as_file(word: str) -> str:
+    """The name of a file that cannot be taken for an option."""
+    return f"./{word}" if word.startswith("-") else word
+
+
+def _typed(entry: Setting, value: Any) -> list[str]:
     """An option as it is typed."""
     if isinstance(value, Mapping):
         return [word for key, one in value.items() for word in ("--set", f"{key}={one}")]
-    flag = f"--{name.replace('_', '-')}"
-    if value is True:
-        return [flag]
+    flag = "--method" if entry.name == "methods" else f"--{entry.name.replace('_', '-')}"
+    if isinstance(value, bool):
+        return [flag] if value else [f"--no-{flag[2:]}"]
+    if entry.words:
+        return [flag, *map(str, value)]
+    if entry.many:
+        return [flag, ",".join(map(str, value))]
     return [flag, size_name(value) if isinstance(value, tuple) else str(value)]
 
 

@@ -13,7 +13,7 @@ from pathlib import Path
 
 from spiking_yolo.apps.export import check_suffix
 from spiking_yolo.errors import UserError
-from spiking_yolo.io.assets import command
+from spiking_yolo.io.assets import command, sample_photograph
 from spiking_yolo.options import MethodOptions
 from spiking_yolo.settings import setting
 
@@ -39,7 +39,8 @@ class ConvertOptions(MethodOptions):
 def main(options: ConvertOptions) -> None:
     from spiking_yolo.apps.export.write import convert
 
-    print(f"{convert(options).text()}: saved to {options.output}")
-    print(
-        f"next: {command('detect')} {shlex.join(['image.jpg', '--weights', str(options.output)])}"
-    )
+    result = convert(options)
+    print(f"{result.text()}: saved to {options.output}")
+    if result.task == "detect":
+        weights = ["--weights", str(options.output)]
+        print(f"next: {command('detect')} {shlex.join([str(sample_photograph()), *weights])}")

@@ -58,10 +58,12 @@ class ScoreOptions(Options):
 @dataclass(frozen=True)
 class Score:
     """figures: by name, as fractions, nan where there is nothing to measure. per_class: AP50.
-    objects: of each of these classes. notes: of the data.
+    objects: of each of these classes. without_boxes: images for which none was found. notes: of the
+    data.
     """
 
     images: int
+    without_boxes: int
     boxes: int
     figures: Mapping[str, float]
     per_class: Mapping[str, float]
@@ -75,7 +77,8 @@ class Score:
         rows = [
             [name, percent(value), *self._interval(name)] for name, value in self.figures.items()
         ]
-        parts = [f"{self.boxes} boxes, {self.images} images", columns([head, *rows])]
+        images = f"{self.images} images, {self.without_boxes} of them without a box"
+        parts = [f"{self.boxes} boxes, {images}", columns([head, *rows])]
         if per_class:
             classes = [
                 [name, str(self.objects[name]), percent(ap)] for name, ap in self.per_class.items()
@@ -132,7 +135,14 @@ def score(options: ScoreOptions) -> Score:
     if scored.resampled and options.bootstrap:
         ranges = intervals(Resampling.of(scored.resampled(), options.bootstrap, options.seed))
     return Score(
-        len(data), len(rows), scored.figures, scored.per_class, scored.objects, ranges, data.notes
+        images=len(data),
+        without_boxes=len(data) - len({row["image_id"] for row in rows}),
+        boxes=len(rows),
+        figures=scored.figures,
+        per_class=scored.per_class,
+        objects=scored.objects,
+        intervals=ranges,
+        notes=data.notes,
     )
 
 

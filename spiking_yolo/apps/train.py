@@ -1,8 +1,8 @@
 """Train a YOLOv1 detector or a classifier, which convert well to a spiking network.
 
-    spiking-yolo train --model yolov1 --data VOCdevkit --init weights/yolov3-tiny.weights
+    spiking-yolo train --task detect --model yolov1 --data VOCdevkit --init yolov3-tiny.weights
     spiking-yolo train --task classify --model resnet20 --data cifar10_jpeg.tar.xz --epochs 25
-    spiking-yolo train --model yolov1 --data mine/data.yaml --init weights/yolov1-voc.safetensors
+    spiking-yolo train --task detect --model yolov1 --data data.yaml --init yolov1-voc.safetensors
     torchrun --nproc-per-node 4 tools/train.py ...
 
 data.yaml names your own classes, any number of them, as Ultralytics does: images/train/a.jpg has

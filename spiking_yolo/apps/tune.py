@@ -61,8 +61,10 @@ LINES = 30.0
 def main(options: TuneOptions) -> int:
     """Tune and print; exit status 1 when pictures could not be read."""
     from spiking_yolo.apps.console import Bars, next_command, write
+    from spiking_yolo.apps.detect import DetectOptions
     from spiking_yolo.apps.tune_run import tune
     from spiking_yolo.convert.methods import TUNED
+    from spiking_yolo.io.assets import sample_photograph
 
     bars = Bars(lines=LINES)
     try:
@@ -72,5 +74,5 @@ def main(options: TuneOptions) -> int:
     for reason in outcome.unreadable:
         print(f"skipped: {reason}", file=sys.stderr)
     print(outcome.text())
-    print(next_command("detect", options, "image.jpg", method=TUNED))
+    print(next_command("detect", DetectOptions, options, sample_photograph(), method=TUNED))
     return int(bool(outcome.unreadable))

@@ -10,7 +10,7 @@ from torch import Tensor, nn
 from spiking_yolo.errors import UserError
 from spiking_yolo.graph.modules import activation as make_activation
 from spiking_yolo.io.files import sha256
-from spiking_yolo.io.names import reason
+from spiking_yolo.io.names import did_you_mean, reason
 from spiking_yolo.models.darknet_weights import class_names
 from spiking_yolo.models.spec import Spec
 
@@ -129,7 +129,8 @@ def build(name: str, classes: int, **options: object) -> nn.Module:
         builder = partial(CLASSIFIERS[name], classes, **options)
     else:
         names = ", ".join(CLASSIFIERS)
-        raise UserError(f"unknown classifier {name!r}: choose one of {names} or torchvision:NAME")
+        hint = did_you_mean(name, CLASSIFIERS) or f": choose one of {names} or torchvision:NAME"
+        raise UserError(f"unknown classifier {name!r}{hint}")
     try:
         return builder()
     except UserError:

@@ -5,8 +5,11 @@ from pathlib import Path
 from typing import Literal
 
 from spiking_yolo.draw import FigureOptions
+from spiking_yolo.errors import UserError
 from spiking_yolo.io.names import Size
 from spiking_yolo.settings import Options, setting
+
+DETECTORS = ("yolov1",)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -82,7 +85,10 @@ class TrainOptions(OptimisationOptions, ArchitectureOptions, DataOptions, Figure
     title = "options"
 
     task: Literal["detect", "classify"] = setting(doc="what the network does")
-    model: str = setting(doc="yolov1; resnet20, vgg16, vgg_thin, torchvision:NAME")
+    model: str = setting(
+        doc=f"detectors: {', '.join(DETECTORS)}; classifiers: resnet20, vgg16, vgg_thin,"
+        " torchvision:NAME"
+    )
     data: Path = setting(doc="VOCdevkit or data.yaml; CIFAR folder or archive")
     project: Path = setting(Path("runs/train"), "folder of all trainings")
     name: str = setting("exp", "folder inside the project")
@@ -98,6 +104,16 @@ class TrainOptions(OptimisationOptions, ArchitectureOptions, DataOptions, Figure
         "calibrate the default method at the end, on training images; --no-calibrate: leave that of"
         " the default method to `calibrate`",
     )
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if self.task == "detect" and self.model not in DETECTORS:
+            raise UserError(
+                f"--model {self.model} is no detector that can be trained here: --task detect"
+                f" trains {', '.join(DETECTORS)}, --task classify the others"
+            )
+        if self.task == "classify" and self.model in DETECTORS:
+            raise UserError(f"--model {self.model} is a detector: give --task detect")
 
     @property
     def folder(self) -> Path:

@@ -23,9 +23,8 @@ def test_an_image_gives_one_line_and_one_picture(detect, image, tmp_path, capsys
         assert word in line
     assert re.search(r"80x48, (\d+ x )?\w+ [01]\.\d\d", line), "with confidences"
     assert last == f"results saved to {tmp_path / 'runs' / 'exp'}"
-    assert following.startswith("next: ") and f"report {image} --weights " in following.replace(
-        ".py", ""
-    )
+    assert following.startswith("next: ") and f"report {image} " in following.replace(".py", "")
+    assert " --weights " in following and following.endswith(" --T 4")
     assert files(tmp_path / "runs") == {"exp/a.jpg"}
     assert Image.open(tmp_path / "runs/exp/a.jpg").size == (80, 48)
 

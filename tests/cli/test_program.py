@@ -1,6 +1,7 @@
 """Command lines made from options: what is taken, what is refused, and in which words."""
 
 import re
+import shlex
 import subprocess
 import sys
 import warnings
@@ -14,12 +15,12 @@ from spiking_yolo.apps.analyze import AnalyzeOptions
 from spiking_yolo.apps.calibrate import CalibrateOptions
 from spiking_yolo.apps.convert import ConvertOptions
 from spiking_yolo.apps.detect import DetectOptions
-from spiking_yolo.cli.main import VERBS, call, parse
+from spiking_yolo.cli.main import VERBS, call, parse, verb_module
 from spiking_yolo.cli.process import status
 from spiking_yolo.cli.program import read
 from spiking_yolo.convert.methods import list_methods
 from spiking_yolo.errors import Notice, UserError
-from spiking_yolo.io.assets import command
+from spiking_yolo.io.assets import PROGRAM, command
 from spiking_yolo.recipe import settings_table
 from spiking_yolo.settings import settings_of
 from spiking_yolo.train.options import TrainOptions
@@ -264,6 +265,24 @@ def test_what_was_meant(line: str, said: str, capsys, monkeypatch):
     assert call(line.split()) == 2
     err = capsys.readouterr().err
     assert err.count("\n") == 1 and said.format(detect=command("detect")) in err
+
+
+@pytest.mark.parametrize("verb", VERBS)
+def test_the_commands_of_the_help_parse(verb: str):
+    """All lines of a verb's text that begin with the program."""
+    text = verb_module(verb).__doc__ or ""
+    lines = re.findall(rf"^ *{PROGRAM} ({verb} .*)$", text, re.M)
+    assert lines or verb in ("methods", "weights", "zoo")
+    for line in lines:
+        parse(shlex.split(line, comments=True))
+
+
+def test_detectors_that_can_be_trained_are_named():
+    wanted = "--task detect trains yolov1, --task classify the others"
+    with pytest.raises(UserError, match=wanted):
+        TrainOptions(task="detect", model="yolov5", data=Path("d"))
+    with pytest.raises(UserError, match="yolov1 is a detector: give --task detect"):
+        TrainOptions(task="classify", model="yolov1", data=Path("d"))
 
 
 def test_quiet_and_verbose(tmp_path, capsys):

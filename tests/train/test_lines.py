@@ -66,7 +66,10 @@ def test_next_commands_have_real_paths(tmp_path, monkeypatch, task, calibrated):
     (tmp_path / "VOC2012").mkdir()
     data = {"detect": tmp_path, "classify": "c 10.tar"}[task]
     options = TrainOptions(
-        task=task, model="m", data=data, val_split={"detect": "val", "classify": "test"}[task]
+        task=task,
+        model={"detect": "yolov1", "classify": "m"}[task],
+        data=data,
+        val_split={"detect": "val", "classify": "test"}[task],
     )
     lines = next_commands(
         options, Path("r/best.safetensors"), "photos/a.jpg", calibrated

@@ -13,6 +13,7 @@ state from frame to frame and needs the extra "onnx". onnxruntime-web comes by n
 --serve serves the folder there.
 """
 
+import shlex
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -40,19 +41,17 @@ class DemoOptions(MethodOptions, DetectionOptions):
 
 
 def main(options: DemoOptions) -> None:
+    from spiking_yolo.apps.console import next_command
     from spiking_yolo.apps.demo.folder import write
     from spiking_yolo.apps.demo.server import open_server
-    from spiking_yolo.io.assets import command
 
     # Before the network takes its time: the port may be in use.
     server = open_server(options.output, options.port) if options.serve else None
     size = write(options)
     print(f"page saved to {options.output}, {size / 1e6:.1f} MB")
     if server is None:
-        print(
-            f"next: {command('demo')} -o {options.output} --serve, or python -m http.server"
-            f" --directory {options.output} and http://localhost:8000 in a browser"
-        )
+        print(f"to see it: python -m http.server --directory {shlex.quote(str(options.output))}")
+        print(next_command("demo", DemoOptions, options, output=options.output, serve=True))
     else:
         print(f"open http://localhost:{options.port} in a browser; Ctrl-C ends", flush=True)
         server.serve_forever()

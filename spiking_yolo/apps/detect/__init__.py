@@ -14,6 +14,7 @@ inputs failed; 2 when the call is wrong or every input failed.
 from __future__ import annotations
 
 import sys
+from collections.abc import Sequence
 from contextlib import closing
 from dataclasses import KW_ONLY, dataclass
 from pathlib import Path
@@ -37,6 +38,10 @@ from spiking_yolo.settings import setting
 if TYPE_CHECKING:
     from spiking_yolo.recipe import Recipe
     from spiking_yolo.result import Result
+
+
+# Photographs of the report that is proposed, at most.
+REPORTED = 16
 
 
 @dataclass(frozen=True)
@@ -168,17 +173,37 @@ def detect(options: DetectOptions, progress: Progress = silent) -> DetectSummary
     return summary
 
 
+def _next_command(options: DetectOptions, sources: Sequence[str], first: str) -> str:
+    """A report of the same photographs, or of the first source where not all are good photographs.
+
+    Args:
+        options: Of this verb.
+        sources: What they name.
+        first: The first source that could be read; "" where all could and are photographs.
+    """
+    from spiking_yolo.apps.console import next_command
+    from spiking_yolo.apps.report import ReportOptions
+
+    if first:
+        changes = {"limit": None, "seed": None, "recursive": False}
+        return next_command("report", ReportOptions, options, first, **changes)
+    limit = options.limit or (REPORTED if len(sources) > REPORTED else None)
+    return next_command("report", ReportOptions, options, *options.sources, limit=limit)
+
+
 def main(options: DetectOptions) -> int:
     """Exit status 1 if some of several sources failed, 2 if all did."""
-    from spiking_yolo.apps.console import Bars, is_verbose, next_command, write
+    from spiking_yolo.apps.console import Bars, is_verbose, write
     from spiking_yolo.apps.detect.run import DetectRun, Failure
     from spiking_yolo.apps.detect.sinks import Console, file_sinks
+    from spiking_yolo.data.sources import is_stream
     from spiking_yolo.io.run_folder import run_directory
 
     folder = run_directory(options.project, options.name, options.exist_ok)
     bars = Bars()
     console = Console(options.steps, write, is_verbose())
     failures = 0
+    run = None
     try:
         run = DetectRun(options)
         if is_verbose():
@@ -193,8 +218,10 @@ def main(options: DetectOptions) -> int:
         bars.close()
         if console.any_results:
             print(f"results saved to {folder}{console.remark}")
-        if console.first:
-            print(next_command("report", options, console.first))
+        if console.first and run is not None:
+            together = not failures and not any(map(is_stream, run.sources))
+            first = "" if together else console.first
+            print(_next_command(options, run.sources, first))
     if not failures:
         return 0
     return 2 if failures == len(run.sources) else 1

@@ -24,7 +24,7 @@ from __future__ import annotations
 import sys
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 from spiking_yolo.draw import FigureOptions
 from spiking_yolo.errors import UserError
@@ -41,6 +41,7 @@ from spiking_yolo.settings import Options, setting
 
 if TYPE_CHECKING:
     from spiking_yolo.apps.evaluate.evaluation import Evaluation
+    from spiking_yolo.data.detection import DetectionSet
 
 # Timesteps where nothing is said.
 LONGEST = 64
@@ -157,9 +158,28 @@ class EvalOptions(
             )
 
 
+def _next_command(options: EvalOptions, dataset: DetectionSet) -> str:
+    """An analysis on the same photographs."""
+    from spiking_yolo.apps.analyze import AnalyzeOptions
+    from spiking_yolo.apps.console import next_command
+    from spiking_yolo.data.formats import format_of
+
+    data, split = options.data, options.split
+    entry = format_of(data) if data else None
+    if data and (options.images or entry is None or not (entry.val or data.is_file())):
+        # Of an annotation file that names them one by one.
+        data, split = dataset.samples[0].path.parent, None
+    changes: dict[str, Any] = {
+        "data": (data,) if data else None,
+        "split": split,
+        "T": options.timesteps[-1],
+    }
+    return next_command("analyze", AnalyzeOptions, options, **changes)
+
+
 def main(options: EvalOptions) -> None:
     """Evaluate, print and save; under torchrun the first process prints."""
-    from spiking_yolo.apps.console import Bars, is_verbose, next_command, write
+    from spiking_yolo.apps.console import Bars, is_verbose, write
     from spiking_yolo.apps.evaluate.comparison import COMPARISON
     from spiking_yolo.apps.evaluate.evaluation import RESULTS
     from spiking_yolo.apps.evaluate.run import compare, notes, open_inputs
@@ -195,9 +215,7 @@ def main(options: EvalOptions) -> None:
                     print(evaluation.summary(options.per_class))
                     print(f"results saved to {folder}; -v prints the tables")
                 if isinstance(dataset, DetectionSet):
-                    print(
-                        next_command("analyze", options, method=next(iter(options.methods), None))
-                    )
+                    print(_next_command(options, dataset))
 
         try:
             comparison = compare(

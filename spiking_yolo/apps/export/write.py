@@ -81,15 +81,18 @@ class Exported:
     Attributes:
         what: In words.
         nodes: Of a graph of another standard, None elsewhere.
+        task: Of the network, "detect" or "classify".
     """
 
     what: str
     nodes: int | None = None
+    task: str = "detect"
 
     @classmethod
     def of(cls, converted: Converted, nodes: int | None = None) -> "Exported":
         layers = len(converted.graph.activations)
-        return cls(f"{layers} layers of neurons, method {converted.recipe.title}", nodes)
+        what = f"{layers} layers of neurons, method {converted.recipe.title}"
+        return cls(what, nodes, converted.spec.task)
 
     def text(self) -> str:
         return self.what if self.nodes is None else f"{self.what}, {self.nodes} nodes"

@@ -13,6 +13,7 @@ interruption, or with a larger budget.
 
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from spiking_yolo.io.assets import samples_folder
 from spiking_yolo.options import ComputeOptions, LimitOptions, MethodOptions, ResumableOptions
@@ -43,9 +44,10 @@ class SearchOptions(LimitOptions, MethodOptions, ComputeOptions, ResumableOption
 
 def main(options: SearchOptions) -> None:
     from spiking_yolo.apps.console import Bars, next_command
+    from spiking_yolo.apps.evaluate import EvalOptions
     from spiking_yolo.apps.search.study import TRIALS, first_recipe, search
     from spiking_yolo.convert.load import load_statistics
-    from spiking_yolo.data.formats import open_photographs
+    from spiking_yolo.data.formats import format_of, open_photographs
     from spiking_yolo.io.distributed import usable_device
     from spiking_yolo.options import load_ann, simulation, study_folder
 
@@ -61,4 +63,9 @@ def main(options: SearchOptions) -> None:
     result.save(folder)
     print(result.text())
     print(f"the recipe is saved to {folder / 'recipe.json'}")
-    print(next_command("eval", options, method=folder / "recipe.json", settings={}))
+    # Others are photographs, which have no labels to be scored by.
+    labelled = len(options.data) == 1 and format_of(options.data[0]) is not None
+    changes: dict[str, Any] = {"T": options.T, "split": None, "limit": None, "seed": None}
+    changes["data"] = options.data[0] if labelled else None
+    recipe = (str(folder / "recipe.json"),)
+    print(next_command("eval", EvalOptions, options, methods=recipe, settings={}, **changes))

@@ -160,7 +160,7 @@ def test_the_command(tmp_path: Path, capsys: pytest.CaptureFixture[str]):
     scored(tmp_path, rows(FOUND))
     paths = ["--predictions", str(tmp_path / "dt.json"), "--data", str(tmp_path / "gt.json")]
     assert call(["score", *paths, "-o", str(tmp_path / "out.json")]) == 0
-    assert "12 boxes, 3 images" in capsys.readouterr().out
+    assert "12 boxes, 3 images, 0 of them without a box" in capsys.readouterr().out
     assert json.loads((tmp_path / "out.json").read_text())["figures"]["mAP50"] == pytest.approx(
         0.889439, abs=1e-6
     )
