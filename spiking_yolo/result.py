@@ -3,23 +3,33 @@
 import csv
 import importlib
 import io
+import math
+import operator
 import os
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any, NamedTuple, SupportsIndex, overload
+from typing import Any, NamedTuple, SupportsIndex, cast, overload
 
 import numpy as np
 from PIL import Image
 from torch import Tensor
-from torchvision.ops import box_convert
 
 from spiking_yolo.data.images import Placement
-from spiking_yolo.decode.boxes import Detections, counted, listed
+from spiking_yolo.decode.boxes import (
+    Boxes,
+    Detections,
+    Several,
+    counted,
+    is_several,
+    listed,
+    positions,
+)
+from spiking_yolo.decode.selection import check_count, check_flags
 from spiking_yolo.errors import UserError
 from spiking_yolo.io.files import atomic_write
 from spiking_yolo.io.json import json_text
-from spiking_yolo.io.names import printable
+from spiking_yolo.io.names import file_name, printable
 from spiking_yolo.observe import Observation, mean_rate
 from spiking_yolo.recipe import Recipe
 from spiking_yolo.snn.readout import Quiet
@@ -173,11 +183,23 @@ class Result:
         return iter(_boxes(self.detections, self.names))
 
     @overload
-    def __getitem__(self, index: int) -> Box: ...
+    def __getitem__(self, index: SupportsIndex) -> Box: ...
     @overload
     def __getitem__(self, index: slice) -> list[Box]: ...
-    def __getitem__(self, index: int | slice) -> Box | list[Box]:
-        return _boxes(self.detections, self.names)[index]
+    @overload
+    def __getitem__(self, index: Several) -> "Result": ...
+    def __getitem__(self, index: SupportsIndex | slice | Several) -> "Box | list[Box] | Result":
+        """One box, a list of them, or by a mask or positions a Result with these alone.
+
+        Its costs are still those of the image, and its boxes at earlier steps are all there.
+        """
+        if isinstance(index, slice):
+            return _boxes(self.detections, self.names)[index]
+        if is_several(index):
+            chosen = self.detections.take(positions(index, len(self)))
+            steps = self.steps | ({self.T: chosen} if self.T in self.steps else {})
+            return replace(self, detections=chosen, steps=steps)
+        return _boxes(self.detections, self.names)[operator.index(cast(SupportsIndex, index))]
 
     def __repr__(self) -> str:
         boxes = list(self)
@@ -196,10 +218,15 @@ class Result:
         return self.detections.xyxy
 
     @property
+    def boxes(self) -> Boxes:
+        """The boxes by the names of Ultralytics: xyxy, conf, cls, xywh, xyxyn, xywhn."""
+        height, width = self.image.shape[:2]
+        return Boxes(self.detections, (height, width))
+
+    @property
     def xywhn(self) -> Tensor:
         """Centre, width and height as fractions of the image, float32 [n, 4]."""
-        height, width = self.image.shape[:2]
-        return box_convert(self.xyxy / self.xyxy.new_tensor([width, height] * 2), "xyxy", "cxcywh")
+        return self.boxes.xywhn
 
     @property
     def confidence(self) -> Tensor:
@@ -245,21 +272,49 @@ class Result:
             else f"{count:,.0f} {self.counting}"
         )
 
-    def plot(self, title: str | None = None) -> np.ndarray:
+    def plot(
+        self,
+        title: str | None = None,
+        *,
+        line_width: int | None = None,
+        hide_labels: bool = False,
+        hide_conf: bool = False,
+    ) -> np.ndarray:
         """Draw the boxes.
 
         Args:
             title: Text above the picture, which it makes higher.
+            line_width: Of the boxes in pixels; by default as the size of the picture needs.
+            hide_labels: Draw the boxes alone.
+            hide_conf: Write the class alone.
 
         Returns:
             A picture, uint8 [H, W, 3] RGB.
+
+        Raises:
+            UserError: `line_width` is no whole number of at least 1, or a flag is none.
         """
         from spiking_yolo.draw.boxes import draw_detections
 
-        return draw_detections(self.image, self.detections, self.names, title)
+        check_flags(hide_labels=hide_labels, hide_conf=hide_conf)
+        if line_width is not None:
+            line_width = check_count("line_width", line_width)
+        return draw_detections(
+            self.image,
+            self.detections,
+            self.names,
+            title,
+            line_width=line_width,
+            hide_labels=hide_labels,
+            hide_conf=hide_conf,
+        )
 
-    def save(self, path: str | Path) -> None:
+    def save(self, path: str | Path, **style: Any) -> None:
         """Write the image with its boxes to a .png or .jpg.
+
+        Args:
+            path: The file.
+            style: As of `plot`: title, line_width, hide_labels, hide_conf.
 
         Raises:
             UserError: The name has no such ending, or the file cannot be written.
@@ -272,7 +327,51 @@ class Result:
                 f"cannot save a picture as {path}: give a name that ends in .png or .jpg"
             )
         with atomic_write(path) as temporary:
-            Image.fromarray(self.plot()).save(temporary, quality=95)
+            Image.fromarray(self.plot(**style)).save(temporary, quality=95)
+
+    def save_txt(self, path: str | Path, save_conf: bool = False) -> None:
+        """Write a line per box as YOLO's labels have it: class, centre x, centre y, width, height.
+
+        They are fractions of the image; with `save_conf` the confidence follows.
+
+        Raises:
+            UserError: The file cannot be written.
+        """
+        text = ""
+        for class_id, box, confidence in zip(
+            self.class_id.tolist(), self.xywhn.tolist(), self.confidence.tolist(), strict=True
+        ):
+            numbers = [*box, confidence] if save_conf else box
+            text += " ".join([str(class_id), *(f"{number:.6f}" for number in numbers)]) + "\n"
+        with atomic_write(path) as temporary:
+            temporary.write_text(text)
+
+    def save_crop(self, folder: str | Path, name: str | None = None) -> list[Path]:
+        """Write what is inside of each box to FOLDER/CLASS/NAME-N.jpg.
+
+        Args:
+            folder: Made where it is missing.
+            name: By default that of the image's file. N counts the boxes of the image from 1.
+
+        Returns:
+            The files; a box without a pixel has none.
+
+        Raises:
+            UserError: A file cannot be written.
+        """
+        stem = name or (Path(self.path).stem if self.path else "image")
+        height, width = self.image.shape[:2]
+        paths: list[Path] = []
+        for number, box in enumerate(self, 1):
+            left, top = (max(0, math.floor(side)) for side in box.xyxy[:2])
+            right, bottom = (math.ceil(side) for side in box.xyxy[2:])
+            inside = self.image[top : min(bottom, height), left : min(right, width)]
+            if inside.size:
+                path = Path(folder) / file_name(box.name) / f"{file_name(stem)}-{number}.jpg"
+                with atomic_write(path) as temporary:
+                    Image.fromarray(inside).save(temporary, quality=95)
+                paths.append(path)
+        return paths
 
     def show(self) -> None:
         """Show the image with its boxes: below the cell of a notebook, else in the system's

@@ -6,6 +6,7 @@ import csv
 import io
 import json
 import sys
+from dataclasses import replace
 from types import ModuleType
 from typing import Any
 
@@ -299,3 +300,90 @@ def test_a_data_frame_is_made_of_the_rows(monkeypatch):
     rows, columns = result().to_df()
     assert columns == result().to_csv().splitlines()[0].split(",")
     assert [list(row) for row in rows] == [columns] * 3 and rows[0]["class"] == "dog"
+
+
+@pytest.mark.parametrize(
+    "index",
+    [
+        torch.tensor([True, False, True]),
+        np.array([True, False, True]),
+        [True, False, True],
+        torch.tensor([0, 2]),
+        [0, -1],
+    ],
+)
+def test_a_mask_or_positions_give_a_result_with_these_boxes(index):
+    whole = result()
+    some = whole[index]
+    assert list(some) == [whole[0], whole[2]] and list(some.steps[8].confidence) == list(
+        some.confidence
+    )
+    # What it cost and the other steps are those of the image.
+    assert some.operations == whole.operations and len(some.steps[4]) == 1
+    assert len(whole[whole.confidence > 0.7]) == 1 and len(whole[[]]) == 0
+    assert whole[torch.tensor(1)] == whole[1]
+
+
+@pytest.mark.parametrize("index", [[True], [3], [0.5], np.zeros((2, 2), int), np.zeros(3)])
+def test_a_wrong_mask_is_refused(index):
+    with pytest.raises(UserError, match="by a mask of 3 entries"):
+        result()[index]
+
+
+def test_boxes_by_the_names_of_ultralytics():
+    boxes = result().boxes
+    assert boxes.xyxy[0].tolist() == list(FIRST) and boxes.cls.tolist() == [1, 2, 1]
+    assert boxes.conf.tolist() == [0.75, 0.6875, 0.625] and boxes.orig_shape == (48, 80)
+    left, top, right, bottom = FIRST
+    centre = [(left + right) / 2, (top + bottom) / 2, right - left, bottom - top]
+    assert boxes.xywh[0].tolist() == centre
+    assert boxes.xywhn[0].tolist() == pytest.approx(
+        [centre[0] / 80, centre[1] / 48, centre[2] / 80, centre[3] / 48]
+    )
+    assert boxes.xyxyn[0].tolist() == pytest.approx([left / 80, top / 48, right / 80, bottom / 48])
+    assert [(NAMES[int(box.cls)], float(box.conf), len(box)) for box in boxes] == [
+        ("dog", 0.75, 1),
+        ("bird", 0.6875, 1),
+        ("dog", 0.625, 1),
+    ]
+    assert boxes[boxes.cls == 1].conf.tolist() == [0.75, 0.625]
+    assert boxes[1:].cls.tolist() == [2, 1] and boxes[-1].xyxy.shape == (1, 4)
+    with pytest.raises(IndexError):
+        boxes[3]
+
+
+def test_labels_and_crops(tmp_path):
+    # Smooth, as JPEG keeps it.
+    image = np.add.outer(np.arange(48), np.arange(80))[..., None].repeat(3, 2).astype(np.uint8)
+    one = result(3, path="some/a.jpg", image=image)
+    one.save_txt(tmp_path / "labels" / "a.txt")
+    lines = (tmp_path / "labels" / "a.txt").read_text().splitlines()
+    assert lines[0] == "1 0.303125 0.419271 0.406250 0.671875" and len(lines) == 3
+    one.save_txt(tmp_path / "a.txt", save_conf=True)
+    assert (tmp_path / "a.txt").read_text().splitlines()[0] == lines[0] + " 0.750000"
+    paths = one.save_crop(tmp_path / "crops")
+    names = [str(path.relative_to(tmp_path / "crops")) for path in paths]
+    assert names == ["dog/a-1.jpg", "bird/a-2.jpg", "dog/a-3.jpg"]
+    # From pixel 8 to 40.5 and from 4 to 36.25: the pixels that the box touches.
+    assert Image.open(paths[0]).size == (33, 33)
+    expected = one.image[4:37, 8:41].astype(float)
+    assert np.abs(np.asarray(Image.open(paths[0])) - expected).mean() < 2
+    outside = replace(one, detections=Detections(*(t[:1] for t in vars(one.detections).values())))
+    outside.detections.xyxy[:] = torch.tensor([80.0, 0, 80, 48])
+    assert outside.save_crop(tmp_path / "none", "x") == []
+
+
+def test_boxes_are_drawn_as_asked_for(tmp_path):
+    one = replace(result(1), image=np.zeros((96, 160, 3), np.uint8))
+    plain = one.plot()
+    thick = one.plot(line_width=4, hide_labels=True)
+    # Boxes alone: black inside of the frame, which is four pixels wide.
+    assert thick[4:8, 8:40].any(-1).all() and not thick[8:33, 12:37].any()
+    assert thick.any(-1).sum() < one.plot(line_width=4).any(-1).sum()
+    assert not np.array_equal(plain, one.plot(hide_conf=True))
+    one.save(tmp_path / "a.png", line_width=4, hide_labels=True)
+    assert np.array_equal(np.asarray(Image.open(tmp_path / "a.png")), thick)
+    with pytest.raises(UserError, match="line_width must be a whole number of at least 1"):
+        one.plot(line_width=0)
+    with pytest.raises(UserError, match="hide_labels must be True or False"):
+        one.plot(hide_labels="yes")

@@ -1,11 +1,15 @@
 """The boxes of one image."""
 
+import operator
 from collections import Counter
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
+from typing import SupportsIndex, TypeGuard, cast
 
+import numpy as np
 import torch
 from torch import Tensor
+from torchvision.ops import box_convert
 
 from spiking_yolo.errors import UserError
 from spiking_yolo.models.heads import Decoded
@@ -29,6 +33,102 @@ class Detections:
     def take(self, index: Tensor | slice) -> "Detections":
         """Some of the boxes, by mask, positions or slice."""
         return Detections(self.xyxy[index], self.confidence[index], self.class_id[index])
+
+
+# Positions of boxes, or a mask with an entry for each.
+Several = Tensor | np.ndarray | list[int] | list[bool]
+
+
+def is_several(index: object) -> TypeGuard[Several]:
+    """Whether an index of boxes is a mask or positions, and not a single number."""
+    return isinstance(index, list) or (isinstance(index, (Tensor, np.ndarray)) and index.ndim > 0)
+
+
+def positions(index: Several, n: int) -> Tensor:
+    """A mask over n boxes, or their positions, as a tensor.
+
+    Raises:
+        UserError: It is neither, or the mask is of another length.
+    """
+    chosen = torch.as_tensor(index).cpu()
+    if chosen.numel() == 0 and chosen.ndim == 1 and chosen.dtype != torch.bool:
+        return chosen.long()
+    whole = not (chosen.is_floating_point() or chosen.is_complex())
+    fits = bool(((chosen >= -n) & (chosen < n)).all())
+    if chosen.dtype == torch.bool:
+        fits = chosen.shape == (n,)
+    if chosen.ndim != 1 or not whole or not fits:
+        raise UserError(
+            f"boxes are chosen by a mask of {n} entries, as in result[result.confidence > 0.5], or"
+            f" by positions below {n}, not by {chosen.dtype} {list(chosen.shape)}"
+        )
+    return chosen
+
+
+@dataclass(frozen=True, eq=False)
+class Boxes:
+    """The boxes of an image by the names of Ultralytics, best first.
+
+    An index, a slice, a mask or a loop gives Boxes again.
+
+    Attributes:
+        detections: The boxes.
+        orig_shape: Height and width of the image.
+
+    Example:
+        >>> for box in result.boxes:
+        ...     print(result.names[int(box.cls)], float(box.conf), box.xyxy[0].tolist())
+    """
+
+    detections: Detections
+    orig_shape: tuple[int, int]
+
+    def __len__(self) -> int:
+        return len(self.detections)
+
+    def __iter__(self) -> Iterator["Boxes"]:
+        return (self[i] for i in range(len(self)))
+
+    def __getitem__(self, index: SupportsIndex | slice | Several) -> "Boxes":
+        if is_several(index):
+            chosen: Tensor | slice = positions(index, len(self))
+        elif isinstance(index, slice):
+            chosen = index
+        else:
+            i = range(len(self))[operator.index(cast(SupportsIndex, index))]
+            chosen = slice(i, i + 1)
+        return replace(self, detections=self.detections.take(chosen))
+
+    @property
+    def xyxy(self) -> Tensor:
+        """Corners in pixels, float32 [n, 4]."""
+        return self.detections.xyxy
+
+    @property
+    def conf(self) -> Tensor:
+        """Confidences, float32 [n]."""
+        return self.detections.confidence
+
+    @property
+    def cls(self) -> Tensor:
+        """Indices of the classes, int64 [n]."""
+        return self.detections.class_id
+
+    @property
+    def xywh(self) -> Tensor:
+        """Centre, width and height in pixels, float32 [n, 4]."""
+        return box_convert(self.xyxy, "xyxy", "cxcywh")
+
+    @property
+    def xyxyn(self) -> Tensor:
+        """Corners as fractions of the image, float32 [n, 4]."""
+        height, width = self.orig_shape
+        return self.xyxy / self.xyxy.new_tensor([width, height] * 2)
+
+    @property
+    def xywhn(self) -> Tensor:
+        """Centre, width and height as fractions of the image, float32 [n, 4]."""
+        return box_convert(self.xyxyn, "xyxy", "cxcywh")
 
 
 def counted(detections: Detections, names: Sequence[str]) -> str:

@@ -99,7 +99,14 @@ Rectangle = tuple[int, int, int, int]
 
 
 def draw_detections(
-    image: np.ndarray, detections: Detections, names: Sequence[str], title: str | None = None
+    image: np.ndarray,
+    detections: Detections,
+    names: Sequence[str],
+    title: str | None = None,
+    *,
+    line_width: int | None = None,
+    hide_labels: bool = False,
+    hide_conf: bool = False,
 ) -> np.ndarray:
     """Draw boxes with labels "class confidence", the most confident on top.
 
@@ -110,6 +117,9 @@ def draw_detections(
         detections: Boxes in pixels of the image.
         names: Of the classes, by id.
         title: Text on a strip above the picture, which increases H.
+        line_width: Of the boxes in pixels; by default as the size of the picture needs.
+        hide_labels: Draw the boxes alone.
+        hide_conf: Write the class alone.
 
     Returns:
         uint8 RGB [H, W, 3].
@@ -126,15 +136,17 @@ def draw_detections(
     picture = Image.fromarray(image)
     draw = ImageDraw.Draw(picture)
     items = _visible(detections, width, height)
-    thickness = max(1, round(text_size(height, width) / 6))
+    thickness = line_width or max(1, round(text_size(height, width) / 6))
     for (left, top, right, bottom), class_id, _ in reversed(items):
         draw.rectangle(
             (left, top, right - 1, bottom - 1), outline=class_colour(class_id), width=thickness
         )
     cells: list[Rectangle] = []
     labels: list[tuple[Rectangle, tuple[str, int], int]] = []
-    for box, class_id, confidence in items:
-        texts = (f"{names[class_id]} {confidence:.2f}", names[class_id])
+    for box, class_id, confidence in () if hide_labels else items:
+        texts = [names[class_id]]
+        if not hide_conf:
+            texts.insert(0, f"{names[class_id]} {confidence:.2f}")
         fitting = fit_text(texts, text_size(height, width), width, height)
         if fitting is not None:
             label_width, label_height, _ = measure(*fitting)

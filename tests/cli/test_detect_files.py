@@ -101,3 +101,15 @@ def test_labels_of_a_video_beside_an_image_that_is_called_like_a_frame(detect, t
     photo(folder / "v-000000.png")
     assert detect(folder, *ANYTHING, "--save-txt") == 0
     assert files(tmp_path / "runs/exp/labels") == {"v-000000.txt", "v/000000.txt", "v/000001.txt"}
+
+
+def test_crops_and_the_look_of_boxes(detect, image, tmp_path):
+    assert detect(image, "--T", 1, "--conf", 0.3, "--save-crop", "--save-txt") == 0
+    folder = tmp_path / "runs" / "exp"
+    crops = list((folder / "crops").rglob("a-*.jpg"))
+    assert len(crops) == len((folder / "labels/a.txt").read_text().splitlines()) > 0
+    look = ("--line-width", 3, "--hide-labels", "--steps", 1)
+    assert detect(image, "--T", 1, "--conf", 0.3, *look) == 0
+    plain, bold = (Image.open(tmp_path / f"runs/{name}/a.jpg") for name in ("exp", "exp2"))
+    assert np.asarray(plain).tolist() != np.asarray(bold).tolist()
+    assert (tmp_path / "runs/exp2/a-steps/T1.jpg").is_file()

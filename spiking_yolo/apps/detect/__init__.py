@@ -18,7 +18,7 @@ from collections.abc import Sequence
 from contextlib import closing
 from dataclasses import KW_ONLY, dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 from spiking_yolo.convert.methods import UNKNOWN_TIMESTEPS, needed_timesteps
 from spiking_yolo.draw import FigureOptions
@@ -76,6 +76,12 @@ class DetectOptions(
     )
     save_conf: bool = setting(False, "with --save-txt: the confidence too")
     save_json: bool = setting(False, "detections.json")
+    save_crop: bool = setting(False, "crops/CLASS/IMAGE-N.jpg: what is inside of each box")
+    line_width: int | None = setting(
+        None, "of the boxes in pixels (default: by the size of the picture)", 1
+    )
+    hide_labels: bool = setting(False, "draw boxes without labels")
+    hide_conf: bool = setting(False, "draw labels without confidences")
     overlay: bool = setting(
         False,
         "spike-rate heat maps over the image, and their summary; of a video a second one: where"
@@ -111,6 +117,11 @@ class DetectOptions(
         object.__setattr__(self, "steps", ordered_steps(self.steps, self.T))
         if self.layers != ("auto",) and not self.overlay:
             raise UserError("--layers are those of --overlay: give that too, or leave it out")
+
+    @property
+    def style(self) -> dict[str, Any]:
+        """How boxes are drawn, as `Result.plot` takes it."""
+        return {name: getattr(self, name) for name in ("line_width", "hide_labels", "hide_conf")}
 
     def timesteps(self, recipe: Recipe, frame: bool = False) -> int:
         """Timesteps of an image, or of a frame of a video, with the method of this recipe."""
@@ -224,4 +235,5 @@ def main(options: DetectOptions) -> int:
             print(_next_command(options, run.sources, first))
     if not failures:
         return 0
+    assert run is not None
     return 2 if failures == len(run.sources) else 1

@@ -2,12 +2,13 @@
 
 import itertools
 import warnings
-from collections.abc import Generator, Iterator, Sequence
+from collections.abc import Generator, Iterator, Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, replace
 from functools import cached_property
 from itertools import islice
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -47,12 +48,14 @@ class ImageResult:
         result: Of the spiking network.
         ann: Of the ANN, if asked for.
         name: Of its files, without a suffix.
+        style: How boxes are drawn, as `Result.plot` takes it.
     """
 
     source: str
     result: Result
     ann: Result | None
     name: str
+    style: Mapping[str, Any]
 
     @property
     def label(self) -> str:
@@ -62,10 +65,11 @@ class ImageResult:
         """The picture with its boxes; beside the ANN's if there are any."""
         result, ann = self.result, self.ann
         if ann is None:
-            return result.plot()
+            return result.plot(**self.style)
         method = f"{result.method}, {result.remark}" if result.remark else result.method
         titles = (f"ANN: {ann.counts()}", f"{method}, T = {result.T}: {result.counts()}")
-        return side_by_side((ann.plot(), result.plot()), titles)
+        pictures = (ann.plot(**self.style), result.plot(**self.style))
+        return side_by_side(pictures, titles)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -213,7 +217,8 @@ class DetectRun:
         # A network in which nothing changes any more stops before T.
         progress("timesteps", T, T, where)
         result, ann = self._results(seen)
-        return ImageResult(source=source, result=result, ann=ann, name=self._names.of(source))
+        name = self._names.of(source)
+        return ImageResult(source=source, result=result, ann=ann, name=name, style=options.style)
 
     def frames(self, source: str, progress: Progress = silent) -> Iterator[FrameResult]:
         """Detect objects in the frames of a video."""
@@ -240,6 +245,7 @@ class DetectRun:
                     result=result,
                     ann=ann,
                     name=name,
+                    style=options.style,
                     fps=video.fps / options.every,
                     work=work,
                     size=size,

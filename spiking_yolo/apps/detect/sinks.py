@@ -18,7 +18,6 @@ from spiking_yolo.data.sources import is_webcam
 from spiking_yolo.data.video_writer import VideoWriter, best_encoder
 from spiking_yolo.decode.boxes import listed
 from spiking_yolo.draw import FigureFormat
-from spiking_yolo.draw.boxes import draw_detections
 from spiking_yolo.io.files import GradualFile, atomic_write
 from spiking_yolo.io.json import json_text
 from spiking_yolo.metrics.energy import TIMELINE, accounts
@@ -39,6 +38,8 @@ def file_sinks(run: DetectRun, folder: Path) -> list[Sink]:
     sinks: list[Sink] = []
     if options.save_txt:
         sinks.append(Labels(folder, options.save_conf))
+    if options.save_crop:
+        sinks.append(Crops(folder))
     if options.save_json:
         sinks.append(Json(folder, options.steps))
     sinks.append(Pictures(folder, options.steps))
@@ -72,14 +73,20 @@ class Labels(Sink):
         self._write(f"{seen.name}/{seen.frame:06d}", seen.result)
 
     def _write(self, name: str, result: Result) -> None:
-        text = ""
-        for class_id, box, confidence in zip(
-            result.class_id.tolist(), result.xywhn.tolist(), result.confidence.tolist(), strict=True
-        ):
-            numbers = [*box, confidence] if self.confidence else box
-            text += " ".join([str(class_id), *(f"{number:.6f}" for number in numbers)]) + "\n"
-        with atomic_write(self.folder / f"labels/{name}.txt") as temporary:
-            temporary.write_text(text)
+        result.save_txt(self.folder / f"labels/{name}.txt", self.confidence)
+
+
+@dataclass
+class Crops(Sink):
+    """crops/CLASS/IMAGE-N.jpg or crops/CLASS/VIDEO-FRAME-N.jpg: what is inside of each box."""
+
+    folder: Path
+
+    def image(self, seen: ImageResult) -> None:
+        seen.result.save_crop(self.folder / "crops", seen.name)
+
+    def frame(self, seen: FrameResult) -> None:
+        seen.result.save_crop(self.folder / "crops", f"{seen.name}-{seen.frame:06d}")
 
 
 class Json(Sink):
@@ -112,7 +119,8 @@ class Pictures(Sink):
         self._write(seen.name, seen.annotated())
         for t in self.steps:
             title = f"T = {t}: {result.counts(t)}"
-            picture = draw_detections(result.image, result.steps[t], result.names, title)
+            at = replace(result, detections=result.steps[t])
+            picture = at.plot(title, **seen.style)
             self._write(f"{seen.name}-steps/T{t}", picture)
 
     def _write(self, name: str, pixels: np.ndarray) -> None:
