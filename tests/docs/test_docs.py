@@ -38,6 +38,8 @@ PAGES = sorted(
 )
 OTHER_PROGRAMS = {
     "cd",
+    "curl",
+    "docker",
     "git",
     "mkdocs",
     "pip",
@@ -142,7 +144,7 @@ def own(command: list[str]) -> list[str] | None:
             assert (ROOT / words[tool]).is_file(), f"{words[tool]} does not exist"
             name = Path(words[tool]).stem
             return [*VERBS.get(name, [name]), *words[tool + 1 :]]
-        if words[1].startswith("docs/"):
+        if words[1].startswith(("docs/", "examples/")):
             assert (ROOT / words[1]).is_file(), f"{words[1]} does not exist"
             return None
         known = {
@@ -187,7 +189,9 @@ PYTHON_PAGES = sorted({block.page for block in ALL if block.language == "python"
 
 
 def test_every_block_says_its_language():
-    unknown = [str(block) for block in ALL if block.language not in ("python", "bash", "text")]
+    unknown = [
+        str(block) for block in ALL if block.language not in ("python", "bash", "text", "toml")
+    ]
     assert not unknown, f"blocks of no known language are not tested: {unknown}"
 
 
