@@ -5,6 +5,7 @@ import threading
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
+from functools import partial
 from itertools import chain, islice
 from pathlib import Path
 from typing import Any, overload
@@ -18,7 +19,7 @@ from spiking_yolo.convert.methods import needed_timesteps
 from spiking_yolo.convert.uncalibrated import FEW, Uncalibrated
 from spiking_yolo.data.detection import spread_first
 from spiking_yolo.data.images import ImageSource, Picture, read_image
-from spiking_yolo.data.sources import expand
+from spiking_yolo.data.sources import expand, is_video_file, names_several
 from spiking_yolo.data.video import FrameSource, frames_of, previewed
 from spiking_yolo.decode.selection import (
     Classes,
@@ -36,7 +37,7 @@ from spiking_yolo.graph import Graph, shapes
 from spiking_yolo.graph.graph import layer_titles
 from spiking_yolo.io.assets import command, default_weights
 from spiking_yolo.io.distributed import usable_device
-from spiking_yolo.io.names import Size
+from spiking_yolo.io.names import Size, input_size, size_name
 from spiking_yolo.observe import Input, Observation, Observer, Want, read_input
 from spiking_yolo.recipe import Recipe
 from spiking_yolo.result import Result, Results
@@ -122,6 +123,8 @@ class SpikingYOLO:
             "resize": resize,
             "weight_bits": weight_bits,
         }
+        self._again: Callable[..., SpikingYOLO] | None = None
+        self._of_sizes: dict[Size, SpikingYOLO] = {}
         if isinstance(weights, Converted):
             conversion = {"method": method, "settings": settings or None, **files}
             if unused := [name for name, value in conversion.items() if value is not None]:
@@ -131,6 +134,9 @@ class SpikingYOLO:
         else:
             path = default_weights() if weights is None else weights
             network = prepare(path, method, settings, trust=trust, **files)
+            how = {"precision": precision, "compile": compile, "backend": backend}
+            files_of_any_size = {**files, "trust": trust, "device": device, **how}
+            self._again = partial(SpikingYOLO, path, method, settings, **files_of_any_size)
         self.spec = network.spec
         if self.spec.task != "detect":
             raise UserError(
@@ -309,8 +315,9 @@ class SpikingYOLO:
         """Detect objects in one image or a list of images.
 
         Args:
-            image: Path, PIL image, or RGB array [H, W, 3] or [H, W] (uint8, uint16, or float in
-                [0, 1]); a list of them gives a list of Results.
+            image: Path or address (http, https), PIL image, or RGB array [H, W, 3] or [H, W]
+                (uint8, uint16, or float in [0, 1]); a list of them, a folder, a glob or a .txt list
+                gives a list of Results.
             T: Timesteps to simulate. By default the last of `steps`, or as many as the method
                 needs: `timesteps` in `list_methods`, 64 where that is None.
             steps: Read the boxes after these timesteps too, one or several in 1..T; see
@@ -348,8 +355,7 @@ class SpikingYOLO:
         check_flags(bgr=bgr, maps=maps)
         if not (progress is None or callable(progress)):
             raise UserError(f"progress must be a function of the timestep, not {progress!r}")
-        several = isinstance(image, (list, tuple))
-        images: Any = image if several else [image]
+        images, several = _listed_images(image)
         for one in images:
             check_image(one)
         if images:
@@ -366,6 +372,45 @@ class SpikingYOLO:
         return results if several else results[0]
 
     __call__ = detect
+
+    def predict(
+        self,
+        source: ImageSource | Sequence[ImageSource],
+        *,
+        imgsz: int | Size | None = None,
+        **options: Any,
+    ) -> Results:
+        """As `detect`, by the name that Ultralytics has for it: always a list.
+
+        Args:
+            source: As of `detect`.
+            imgsz: Another input size, for which a network of its own is kept.
+            options: As of `detect`: T, conf, iou, classes, ...
+
+        Raises:
+            UserError: As `detect`; or another size is asked of a network that is converted already.
+
+        Example:
+            >>> for result in SpikingYOLO().predict("photos/", imgsz=320):
+            ...     print(result.path, result.boxes.xyxy)
+        """
+        detector = self if imgsz is None else self._of_size(input_size(imgsz))
+        results = detector.detect(source, **options)
+        return Results([results]) if isinstance(results, Result) else results
+
+    def _of_size(self, size: Size) -> "SpikingYOLO":
+        """This detector for another input size."""
+        if size == (self.spec.height, self.spec.width):
+            return self
+        if self._again is None:
+            own = size_name((self.spec.height, self.spec.width))
+            raise UserError(
+                f"the network is converted for {own} pixels: make a SpikingYOLO of the original"
+                f" weights with imgsz={size_name(size)}"
+            )
+        if size not in self._of_sizes:
+            self._of_sizes[size] = self._again(imgsz=size)
+        return self._of_sizes[size]
 
     def detect_ann(
         self,
@@ -526,6 +571,26 @@ class SpikingYOLO:
         else:
             with self._turn:
                 yield self._network
+
+
+def _listed_images(image: Any) -> tuple[Sequence[Any], bool]:
+    """The images that are meant, and whether they are several.
+
+    Raises:
+        UserError: There is a video among them.
+    """
+    if isinstance(image, (list, tuple)):
+        every = [one for part in image for one in _listed_images(part)[0]]
+        return every, True
+    if not isinstance(image, (str, os.PathLike)):
+        return [image], False
+    name = os.fspath(image)
+    several = bool(name) and names_several(name)
+    paths: Sequence[Any] = expand([name]) if several else [image]
+    videos = [path for path in paths if is_video_file(os.fspath(path))]
+    if videos and os.path.exists(videos[0]):
+        raise UserError(f"{videos[0]} is a video: read it with SpikingYOLO.stream")
+    return paths, several
 
 
 def _want(maps: bool) -> tuple[Want, ...]:

@@ -1,17 +1,21 @@
 """Reading images, fitting them into a network's input, and mapping boxes back."""
 
+import io
 import math
 import os
 import warnings
 from dataclasses import dataclass
+from http.client import HTTPException
 from typing import Literal, NamedTuple, Protocol
+from urllib.request import Request, urlopen
 
 import cv2
 import numpy as np
 import torch
-from PIL import Image, ImageOps
+from PIL import Image, ImageOps, UnidentifiedImageError
 from torch import Tensor
 
+from spiking_yolo.data.sources import WEB, is_address
 from spiking_yolo.errors import UserError
 from spiking_yolo.io.names import reason
 
@@ -23,6 +27,9 @@ Resize = Literal["letterbox", "letterbox-114", "corner-114", "stretch", "crop"]
 GREY = 0.5
 # Pixels of a side, at most: annotated pictures are JPEGs.
 SIDE = 65_500
+# Seconds until an address must answer, and bytes of a picture that is fetched, at most.
+TIMEOUT = 30.0
+LARGEST_DOWNLOAD = 1 << 27
 # Pixels of a picture that is enlarged to be cropped, at most.
 RESIZED = 1 << 25
 
@@ -63,31 +70,62 @@ class Picture(NamedTuple):
 def open_image(path: str | os.PathLike[str]) -> Image.Image:
     """Open an image file of one of FORMATS, whatever its suffix says; it is decoded on use.
 
-    The only place that opens image files. The caller closes it.
+    The only place that opens image files. The caller closes it. An address of http or https is
+    fetched.
 
     Raises:
         UserError: The file is missing, empty or not an image.
     """
     name = os.fspath(path)
+    if is_address(name) and not os.path.exists(path):
+        return _fetched(name)
     if os.path.exists(path) and not os.path.isfile(path):
         raise UserError(
             f"cannot read {name} as an image: it is no file; give a complete image file"
         )
     try:
         if os.path.getsize(path) > 0:
-            image = Image.open(path, formats=FORMATS)
-            if max(image.size) > SIDE:
-                image.close()
-                raise ValueError(
-                    f"a side of {max(image.size)} pixels is more than {SIDE}, which no JPEG can"
-                    " have"
-                )
-            return image
+            return _opened(path)
     except FileNotFoundError:
         raise UserError(f"{name} does not exist; check the path") from None
     except Exception as error:  # Pillow raises whatever the damage leads to
         raise _unreadable(name, error) from error
     raise UserError(f"{name} is empty; give an image")
+
+
+def _opened(file: str | os.PathLike[str] | io.BytesIO) -> Image.Image:
+    image = Image.open(file, formats=FORMATS)
+    if max(image.size) > SIDE:
+        image.close()
+        raise ValueError(
+            f"a side of {max(image.size)} pixels is more than {SIDE}, which no JPEG can have"
+        )
+    return image
+
+
+def _fetched(address: str) -> Image.Image:
+    """The picture at an address of the web."""
+    if address.partition(":")[0].lower() not in WEB:
+        raise UserError(f"{address} is no picture: give an address of http or https")
+    request = Request(address, headers={"User-Agent": "spiking-yolo"})
+    try:
+        with urlopen(request, timeout=TIMEOUT) as answer:
+            content = answer.read(LARGEST_DOWNLOAD + 1)
+    except (OSError, HTTPException, ValueError) as error:
+        raise UserError(
+            f"cannot fetch {address}: {reason(error)}; check the address and the net"
+        ) from error
+    if len(content) > LARGEST_DOWNLOAD:
+        raise UserError(
+            f"{address} has more than {LARGEST_DOWNLOAD >> 20} MB: fetch it yourself and give the"
+            " file"
+        )
+    try:
+        return _opened(io.BytesIO(content))
+    except UnidentifiedImageError as error:
+        raise UserError(f"{address} is no picture; give the address of one") from error
+    except Exception as error:
+        raise _unreadable(address, error) from error
 
 
 def _unreadable(path: str, error: Exception) -> UserError:

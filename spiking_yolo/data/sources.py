@@ -14,6 +14,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
+from urllib.parse import urlsplit
 
 from spiking_yolo.errors import Notice, UserError
 from spiking_yolo.io.files import read_text, regular
@@ -24,6 +25,8 @@ if TYPE_CHECKING:
 
 IMAGES = {".bmp", ".gif", ".jpeg", ".jpg", ".png", ".ppm", ".pgm", ".tif", ".tiff", ".webp"}
 VIDEOS = {".avi", ".m4v", ".mkv", ".mov", ".mp4", ".mpeg", ".mpg", ".webm", ".wmv"}
+# Schemes that fetch a file.
+WEB = {"http", "https"}
 ADDRESSES = {"http", "https", "rtsp", "rtsps", "rtmp", "udp", "tcp"}
 # A text file with one source a line.
 LIST = ".txt"
@@ -41,9 +44,33 @@ def is_address(source: str) -> bool:
     return source.partition("://")[0].lower() in ADDRESSES and "://" in source
 
 
+def is_picture_address(source: str) -> bool:
+    """Whether it is the URL of a picture, by the ending of its path."""
+    url = urlsplit(source) if is_address(source) else None
+    return url is not None and url.scheme.lower() in WEB and _suffix(url.path) in IMAGES
+
+
 def is_stream(source: str) -> bool:
     """Whether it is a video file, the address of one, or a webcam."""
-    return is_webcam(source) or is_address(source) or Path(source).suffix.lower() in VIDEOS
+    if is_address(source):
+        return not is_picture_address(source)
+    return is_webcam(source) or _suffix(source) in VIDEOS
+
+
+def is_video_file(source: str) -> bool:
+    """Whether it is called like a video."""
+    return _suffix(source) in VIDEOS
+
+
+def names_several(source: str) -> bool:
+    """Whether it is a folder, a glob or a list of sources."""
+    if os.path.exists(source):
+        return os.path.isdir(source) or _suffix(source) == LIST
+    return not is_address(source) and glob.has_magic(source)
+
+
+def _suffix(path: str) -> str:
+    return Path(path).suffix.lower()
 
 
 def check_there(source: str) -> None:

@@ -13,6 +13,7 @@ from torchvision.ops import batched_nms, nms
 
 from spiking_yolo.data.coco import match_names
 from spiking_yolo.data.images import Placement, read_image
+from spiking_yolo.data.sources import is_address
 from spiking_yolo.decode import DetectionOptions
 from spiking_yolo.decode.boxes import Detections, decode
 from spiking_yolo.errors import UserError
@@ -183,7 +184,7 @@ def check_image(image: object) -> None:
     file.
     """
     if isinstance(image, (str, os.PathLike)):
-        if not os.path.exists(image):
+        if not os.path.exists(image) and not is_address(os.fspath(image)):
             raise UserError(f"{os.fspath(image) or repr(image)} does not exist; check the path")
     elif isinstance(image, np.ndarray):
         read_image(image)

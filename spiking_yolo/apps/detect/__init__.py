@@ -54,8 +54,8 @@ class DetectOptions(
 
     sources: tuple[str, ...] = setting(
         doc=(
-            "image, folder, glob, .txt list of them, video, address of a stream (http, rtsp), or"
-            " webcam number"
+            "image, folder, glob, .txt list of them, video, address of a picture or a stream (http,"
+            " rtsp), or webcam number"
         )
     )
     _: KW_ONLY
