@@ -70,6 +70,13 @@ def equal_from(result: Result) -> Step | None:
     return first
 
 
+def settled(result: Result) -> Step:
+    """The first step that has the figures of the last one."""
+    figures = ("mAP50", "output_error", "sops_per_mac_digits")
+    last = [result["steps"][-1][figure] for figure in figures]
+    return next(step for step in result["steps"] if [step[f] for f in figures] == last)
+
+
 def accuracy_table(results: Iterable[Result], steps: Sequence[int] = STEPS) -> str:
     """AP50 after every number of steps, and from which one on a method is level with the ANN."""
     head = ["method", *(f"T = {T}" for T in steps), "within a point of the ANN from", "G digits"]
@@ -85,12 +92,12 @@ def accuracy_table(results: Iterable[Result], steps: Sequence[int] = STEPS) -> s
 
 
 def cost_table(results: Iterable[Result]) -> str:
-    """Error, operations and energy where a method is level with the ANN, or after its last step."""
+    """Error, operations and energy from where a method is level with the ANN, else at the end."""
     head = ["method", "T", "AP50-95", "AP50 minus ANN, 95 %", "error"]
     head += [f"G {counting}" for counting in COUNTINGS]
     lines = [[*head, "sub-steps", *ACCOUNTS]]
     for result in results:
-        step = equal_from(result) or result["steps"][-1]
+        step = equal_from(result) or settled(result)
         operations = [giga(result, step, counting) for counting in COUNTINGS]
         energies = [f"{step[f'energy_mJ_{account}']:.3g}" for account in ACCOUNTS]
         lines.append(
