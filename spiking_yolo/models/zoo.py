@@ -203,7 +203,7 @@ def measurements() -> list[dict[str, Any]]:
 
 
 def tuned_measurements() -> list[dict[str, Any]]:
-    """What networks achieve whose weights were tuned without labels, as `measurements` has it.
+    """What networks achieve that were tuned without labels, as `measurements` has it.
 
     `ann_map` and `snn_map` are AP50-95 where that was measured. docs/results/tuned.md has the
     commands.
@@ -252,7 +252,7 @@ def zoo_text() -> str:
                 row.get("set", "-"),
             )
         )
-    title = "weights tuned without labels: --method signed-digits-tuned"
+    title = "tuned without labels: --method signed-digits-tuned"
     return "\n".join([*_aligned(rows), "", title, *_aligned(tuned), "", *_CONTENT["notes"]])
 
 

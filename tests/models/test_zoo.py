@@ -190,7 +190,7 @@ def test_the_table_has_a_row_each_and_says_what_the_figures_are(capsys: Any):
     )
     assert "AP50" in notes and "docs/results" in notes
     title, header, *rows = tuned.splitlines()
-    assert "weights tuned without labels" in title and header.split()[:3] == ["name", "ANN", "T=1"]
+    assert "tuned without labels" in title and header.split()[:3] == ["name", "ANN", "T=1"]
     assert len(rows) == len(tuned_measurements())
 
 
