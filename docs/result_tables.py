@@ -36,10 +36,18 @@ class Row:
     figure: str = "mAP50"
 
 
+COCO = "COCO val2017, n = 206; mAP50"
+VOC = "VOC 2012 val, n = 200; mAP50"
+CIFAR = "CIFAR-10 (JPEG), n = 1,000; top-1"
 README = (
+    Row("Tiny-YOLOv3, 416 px", COCO, "methods/signed-digits/results.json"),
+    Row("the same, `--set calibration.operations=0.9`", "", "networks/coco-0.9.json"),
+    Row("Tiny-YOLOv3, 416 px", VOC, "networks/voc-tiny.json", "mAP_area"),
+    Row("Yolo-Fastest 1.1 XL, 320 px (depthwise)", COCO, "networks/coco-xl.json"),
     Row(
-        "Tiny-YOLOv3, 416 px", "COCO val2017, n = 206; mAP50", "methods/signed-digits/results.json"
+        "[YOLOv1](weights/yolov1-voc.md), 288 x 416 px", VOC, "networks/voc-yolov1.json", "mAP_area"
     ),
+    Row("[ResNet20](weights/resnet20-cifar10.md)", CIFAR, "networks/resnet20.json", "top1"),
 )
 
 
@@ -54,9 +62,13 @@ def method_results(folder: Path) -> list[Result]:
     return [read(file) for file in files if file.exists()]
 
 
-def at(result: Result, T: int) -> Step:
-    """The figures after T steps, or after the last one of a method that had settled by then."""
-    return max((step for step in result["steps"] if step["T"] <= T), key=lambda step: step["T"])
+def at(result: Result, T: int) -> Step | None:
+    """The figures after T steps; None where T was not measured and the method had not settled."""
+    measured = [step for step in result["steps"] if step["T"] <= T]
+    last = measured[-1]
+    if last["T"] == T or settled(result) is not result["steps"][-1]:
+        return last
+    return None
 
 
 def equal_from(result: Result) -> Step | None:
@@ -82,7 +94,8 @@ def accuracy_table(results: Iterable[Result], steps: Sequence[int] = STEPS) -> s
     head = ["method", *(f"T = {T}" for T in steps), "within a point of the ANN from", "G digits"]
     lines = [head]
     for result in results:
-        cells = [percent(at(result, T)["mAP50"]) for T in steps]
+        found = [at(result, T) for T in steps]
+        cells = [percent(step["mAP50"]) if step else "" for step in found]
         level = equal_from(result)
         reached = ["-", "-"]
         if level:
@@ -130,7 +143,7 @@ def difference(result: Result, step: Step, figure: str = "mAP50") -> str:
 def readme_row(row: Row) -> str:
     """The line of README's table."""
     result = read(DATA / row.file)
-    step = at(result, 1)
+    step = result["steps"][0]
     accuracies = [percent(scores[row.figure]) for scores in (result["ann"], step)]
     cells = [row.network, row.data, *accuracies, difference(result, step, row.figure)]
     return f"| {' | '.join(cells)} | {step['sops_per_mac_digits']:.2f} |"

@@ -29,7 +29,8 @@ def result(*accuracies: float, ann: float = 0.5) -> dict[str, Any]:
         {
             "T": 2**k,
             "mAP50": accuracy,
-            "sops_per_mac_digits": k + 1.0,
+            "output_error": 1 - accuracy,
+            "sops_per_mac_digits": 2 * accuracy,
             "interval_95": {"mAP50_minus_ann": [-0.03, 0.004]},
         }
         for k, accuracy in enumerate(accuracies)
@@ -44,8 +45,10 @@ def test_a_method_is_level_from_where_it_stays_so(tables: ModuleType):
 
 
 def test_accuracy_by_hand(tables: ModuleType):
-    assert tables.accuracy_table([result(0.1, 0.495)], (1, 2, 4)).splitlines()[2:] == [
-        "| m | 10.0 | 49.5 | 49.5 | T = 2 | 4 |"
+    once, twice = result(0.1, 0.495), result(0.1, 0.495, 0.495)
+    assert tables.accuracy_table([once, twice], (1, 2, 4, 8)).splitlines()[2:] == [
+        "| m | 10.0 | 49.5 |  |  | T = 2 | 1.98 |",
+        "| m | 10.0 | 49.5 | 49.5 | 49.5 | T = 2 | 1.98 |",
     ]
     assert tables.accuracy_table([result(0.1)], (1,)).endswith("| 10.0 | - | - |")
     assert tables.difference(result(0.1), result(0.48)["steps"][0]) == "-2.0 [-3.0, 0.4]"
