@@ -102,6 +102,15 @@ def test_a_method_has_one_colour_in_every_panel_and_its_silent_steps_are_named(
     ]
 
 
+def test_steps_after_a_network_has_settled_are_left_out(tmp_path):
+    one, two = results()["steps"]
+    rows = board({"steps": [one, two, {**two, "T": 4}, {**two, "T": 8}]}, folder=tmp_path).rows
+    assert [row.key.T for row in rows] == [2, 1]
+    cheaper = {**two, "T": 4, "sops_per_mac_messages": 0.1}
+    rows = board({"steps": [one, two, cheaper]}, folder=tmp_path).rows
+    assert sorted(row.key.T for row in rows) == [1, 2, 4]
+
+
 def test_the_paired_interval_is_kept(tmp_path):
     steps = results()["steps"]
     steps[0]["interval_95"] = {"mAP50": [0.1, 0.3], "mAP50_minus_ann": [-0.4, -0.2]}

@@ -100,7 +100,8 @@ class Leaderboard:
         def published_order(one: Published) -> tuple[Any, ...]:
             return one.dataset, -(one.ap50 or 0), -(one.ap or 0), one.name
 
-        rows = [Row(key, run, step) for key, (run, step) in best_rows(runs).items()]
+        best = best_rows(runs).items()
+        rows = [Row(key, run, step) for key, (run, step) in best if not run.had_before(step)]
         rows.sort(key=order)
         return cls(rows, sorted(published, key=published_order), counting, len(runs))
 

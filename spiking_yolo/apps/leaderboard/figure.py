@@ -89,12 +89,16 @@ def _draw_measured(
             label += f"; no spike at T = {', '.join(early)}"
         x = [row.step.operations[counting] / GIGA for row in spiking]
         y = [100 * row.step.score.ap50 for row in spiking]
-        style: dict[str, Any] = {"marker": MARKERS[i % len(MARKERS)], "markeredgecolor": "white"}
+        marker = MARKERS[i % len(MARKERS)]
+        style: dict[str, Any] = {"marker": marker, "markersize": 8, "markeredgecolor": "white"}
         axes.plot(x, y, color=colours[method], label=label, **style)
     for run, ann in ann_runs(rows):
         label = f"{run.network} {run.size} as an ANN, MACs"
         style = {"color": REFERENCE, "marker": "p", "markersize": 7, "linestyle": "none"}
-        axes.plot(run.macs / GIGA, 100 * ann.ap50, label=label, **style)
+        point = run.macs / GIGA, 100 * ann.ap50
+        axes.plot(*point, label=label, **style)
+        beside = {"xytext": (0, 7), "textcoords": "offset points", "ha": "center"}
+        axes.annotate(run.network, point, color=REFERENCE, fontsize="small", **beside)
 
 
 def _draw_known(axes: "Axes", published: Sequence[Published]) -> None:

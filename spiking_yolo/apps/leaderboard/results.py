@@ -1,7 +1,7 @@
 """The results.json files of a leaderboard, read and checked, and which row of several counts."""
 
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import date
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -77,6 +77,11 @@ class Run:
     ann: Score | None
     macs: float
     steps: tuple[Step, ...]
+
+    def had_before(self, step: Step) -> bool:
+        """Whether an earlier step has the same figures: the network had settled by then."""
+        earlier = [other for other in self.steps if other.T < step.T]
+        return any(replace(other, T=step.T) == step for other in earlier)
 
 
 class Key(NamedTuple):
