@@ -34,7 +34,7 @@ from spiking_yolo.decode.selection import (
 )
 from spiking_yolo.errors import UserError
 from spiking_yolo.graph import Graph, shapes
-from spiking_yolo.graph.graph import layer_titles
+from spiking_yolo.graph.graph import activation_named, layer_titles, listed_activations
 from spiking_yolo.io.assets import command, default_weights
 from spiking_yolo.io.distributed import usable_device
 from spiking_yolo.io.names import Size, input_size, size_name
@@ -261,6 +261,22 @@ class SpikingYOLO:
         """Titles of `layers` for pictures, such as "conv 5, 26 x 26, 256 channels"."""
         graph = self._simulated_graph()
         return layer_titles(graph, shapes(graph, self.spec.height, self.spec.width))
+
+    def layer_named(self, text: str) -> str:
+        """The layer of neurons that is meant by its name, such as layers_10_act or 10, or by its
+        title, such as "conv 6".
+
+        Raises:
+            UserError: There is none.
+
+        Example:
+            >>> result.spikes_by_layer[detector.layer_named("conv 6")]
+        """
+        graph = self._simulated_graph()
+        name = activation_named(graph, text)
+        if name is None:
+            raise UserError(f"no layer {text!r}; the layers are {listed_activations(graph)}")
+        return name
 
     def _simulated_graph(self) -> Graph:
         return as_simulated(self._graph, self._source.recipe)

@@ -24,6 +24,7 @@ from spiking_yolo.io.assets import samples_folder, weights_folder
 from spiking_yolo.io.tensors import read_safetensors, write_safetensors
 from spiking_yolo.models.darknet_weights import load_darknet
 from spiking_yolo.models.load import file_kind, load_ann
+from spiking_yolo.result import Results
 from spiking_yolo.snn.network import SpikingNetwork
 
 CONF: dict[str, Any] = {"conf": 0.3}
@@ -371,7 +372,7 @@ def test_types_say_one_result_or_a_list():
     one, several = typing.get_overloads(SpikingYOLO.detect)
     assert (one.__annotations__["return"], several.__annotations__["return"]) == (
         Result,
-        list[Result],
+        Results,
     )
     names = list(inspect.signature(SpikingYOLO.detect).parameters)
     assert [

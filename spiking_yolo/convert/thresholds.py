@@ -16,6 +16,7 @@ from spiking_yolo.convert.methods import list_methods
 from spiking_yolo.convert.statistics import Histogram, edges
 from spiking_yolo.errors import UserError
 from spiking_yolo.graph import Activation, Gate, Graph
+from spiking_yolo.graph.graph import activation_named, listed_activations
 from spiking_yolo.io.assets import command
 from spiking_yolo.recipe import Recipe
 
@@ -255,6 +256,26 @@ def _quantisation_error(
     return (m2 - 2 * value * m1 + value**2 * m0).sum(1)
 
 
+def with_layer_names(recipe: Recipe, graph: Graph) -> Recipe:
+    """The recipe with its factors of single layers by the names that the graph has for them.
+
+    Raises:
+        UserError: The graph lacks one of these layers.
+    """
+    factors: list[tuple[str, float]] = []
+    for text, factor in recipe.threshold.layers:
+        name = activation_named(graph, text)
+        if name is None:
+            raise UserError(
+                f"threshold.layers names {text!r}: the layers of this network are"
+                f" {listed_activations(graph)}"
+            )
+        factors.append((name, factor))
+    if tuple(factors) == recipe.threshold.layers:
+        return recipe
+    return recipe.with_settings({"threshold.layers": tuple(factors)})
+
+
 def base_parameters(
     graph: Graph, histograms: Mapping[str, Histogram], recipe: Recipe
 ) -> NeuronParameters:
@@ -265,12 +286,7 @@ def base_parameters(
             layers.
     """
     check_activations(graph, recipe)
-    names = [node.name for node in graph.activations]
-    if unknown := [name for name, _ in recipe.threshold.layers if name not in names]:
-        raise UserError(
-            f"threshold.layers names {unknown[0]!r}: the layers of this network are"
-            f" {', '.join(names)}"
-        )
+    recipe = with_layer_names(recipe, graph)
     neurons = {}
     for node in graph.activations:
         factor = layer_factor(recipe, node.name)

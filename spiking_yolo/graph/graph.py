@@ -6,6 +6,7 @@ activation *call* is a node of its own.
 """
 
 import math
+import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
 from functools import cached_property
@@ -370,19 +371,51 @@ def layer_titles(graph: Graph, shapes: Mapping[str, Size]) -> dict[str, str]:
     Layers are numbered together, from 1; an activation has the number of the one before it.
     shapes: of every node's output, [N, C, ...], see `graph.shapes`.
     """
-    number = {node.name: k for k, node in enumerate(graph.layers, 1)}
-    own = {name: name for name in number} | layer_before(graph)
     return {
-        name: (
-            f"{_OP_TITLES.get(graph[layer].op, graph[layer].op)} {number[layer]}"
-            f"{', output' * (name in graph.outputs)},"
-            f" {_size(shapes[name])}"
-        )
-        for name, layer in own.items()
+        name: f"{label}{', output' * (name in graph.outputs)}, {_size(shapes[name])}"
+        for name, label in layer_labels(graph).items()
     }
 
 
 _OP_TITLES = {"attention_scores": "attention scores", "attend": "attention"}
+
+
+def layer_labels(graph: Graph) -> dict[str, str]:
+    """What pictures call every layer and activation: "conv 5"; see `layer_titles`."""
+    labels = {
+        node.name: f"{_OP_TITLES.get(node.op, node.op)} {k}"
+        for k, node in enumerate(graph.layers, 1)
+    }
+    return labels | {name: labels[layer] for name, layer in layer_before(graph).items()}
+
+
+def short_name(name: str) -> str:
+    """A layer's name without what those of a darknet network share: layers_10_act -> 10."""
+    return name.removeprefix("layers_").removesuffix("_act")
+
+
+def activation_named(graph: Graph, text: str) -> str | None:
+    """The activation that is meant by its name, layers_10_act or 10, or by its title, "conv 6".
+
+    None if there is none. Upper and lower case, spaces, - and _ make no difference in a title.
+    """
+    labels = layer_labels(graph)
+    names = [node.name for node in graph.activations]
+    by_title = {_plain(labels.get(name, "")): name for name in names}
+    by_short_name = {short_name(name): name for name in names}
+    every = by_title | by_short_name | {name: name for name in names}
+    return every.get(text.strip(), every.get(_plain(text)))
+
+
+def listed_activations(graph: Graph) -> str:
+    """Titles and names of all, "conv 1 (layers_0_act), ...", for messages."""
+    labels = layer_labels(graph)
+    names = [node.name for node in graph.activations]
+    return ", ".join(f"{labels[name]} ({name})" if name in labels else name for name in names)
+
+
+def _plain(title: str) -> str:
+    return re.sub(r"[\s_-]", "", title.lower())
 
 
 def layer_before(graph: Graph) -> dict[str, str]:

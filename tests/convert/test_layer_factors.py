@@ -26,7 +26,8 @@ def test_layer_factors_scale_the_thresholds_of_one_layer(method: str):
 
 def test_factors_of_unknown_layers_are_refused():
     with pytest.raises(
-        UserError, match=r"names 'conv9': the layers of this network are act1, act2, act3$"
+        UserError,
+        match=r"names 'conv9': the layers of this network are conv 1 \(act1\), conv 2 \(act2\), ",
     ):
         spiking(
             make(TinyLeaky), images(1), get_recipe("p-norm"), {"threshold.layers": "act1:2,conv9:2"}

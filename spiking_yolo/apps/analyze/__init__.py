@@ -36,7 +36,10 @@ class AnalyzeOptions(LimitOptions, MethodsOptions, FigureOptions, OutputOptions)
     limit: int = setting(16)
     T: int = setting(64, "timesteps", 1)
     tolerance: float = setting(0.1, "relative error that a layer may have", above=0)
-    layer: str | None = setting(None, "layer whose neurons are sampled (default: the middle one)")
+    layer: str | None = setting(
+        None,
+        "layer whose neurons are sampled, as conv 6 or layers_10_act (default: the middle one)",
+    )
     project: Path = setting(Path("runs/analyze"))
 
 

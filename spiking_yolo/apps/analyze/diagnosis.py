@@ -7,8 +7,9 @@ from collections.abc import Mapping, Sequence
 import torch
 
 from spiking_yolo.apps.analyze.chain import INHERITED, OWN
-from spiking_yolo.apps.analyze.records import Analysis, LayerTotals, MethodCost, short
+from spiking_yolo.apps.analyze.records import Analysis, LayerTotals, MethodCost
 from spiking_yolo.convert.converted import Converted
+from spiking_yolo.graph.graph import layer_labels, short_name
 from spiking_yolo.io.tables import WIDTH, columns, percent
 from spiking_yolo.recipe import Recipe
 from spiking_yolo.snn.msat import fraction_at_rest, gain_for, scale_of
@@ -45,8 +46,11 @@ def layer_table(analysis: Analysis) -> str:
     for cells in zip(_HEAD, *rows, strict=True):
         room -= 2 + max(map(len, cells))
     table = [["layer", *_HEAD]]
+    labels = layer_labels(analysis.converted.graph)
     for layer, row in zip(analysis.layers, rows, strict=True):
-        table.append([_cut(short(layer.name), max(room, 5)), *row])
+        name = short_name(layer.name)
+        both = f"{labels[layer.name]}, {name}" if layer.name in labels else name
+        table.append([both if len(both) <= room else _cut(name, max(room, 5)), *row])
     return columns(table)
 
 
@@ -116,7 +120,7 @@ def diagnose(analysis: Analysis, tolerance: float) -> list[str]:
         worst = max(layers, key=lambda layer: _or_zero(layer.relative_error))
         lines.append(
             f"No layer's error exceeds {tolerance:g}; the largest is {worst.relative_error:.3g}, "
-            f"in layer {short(worst.name)}."
+            f"in layer {short_name(worst.name)}."
         )
     return lines + starts(analysis.converted) + _oddities(layers)
 
@@ -135,7 +139,7 @@ def _first_layer(
         if recipe.encoding.input == "poisson":
             reason = "the image arrives as random spikes"
     lines = [
-        f"Layer {short(layer.name)} is the first whose error exceeds {tolerance:g}:"
+        f"Layer {short_name(layer.name)} is the first whose error exceeds {tolerance:g}:"
         f" {layer.relative_error:.3g}. Its largest part is {what}, which contributes"
         f" {layer.shares()[part]:.3g}: {reason}."
     ]
@@ -143,8 +147,8 @@ def _first_layer(
         source = max(layers[:-1], key=_own_error)
         part = source.dominant(OWN)
         lines.append(
-            f"Of the layers before it, layer {short(source.name)} adds the largest error of its"
-            f" own, {_own_error(source):.3g}, mostly {part}: {_REASON[part]}."
+            f"Of the layers before it, layer {short_name(source.name)} adds the largest error of"
+            f" its own, {_own_error(source):.3g}, mostly {part}: {_REASON[part]}."
         )
         if layer.shares()["uneven arrival"] > _NOTABLE * layer.relative_error:
             lines.append(f"Uneven arrival adds to it: try {advice('uneven arrival', recipe, T)}.")
@@ -252,9 +256,9 @@ def starts(converted: Converted) -> list[str]:
     """
     texts, outside = {}, []
     for name, (low, high) in starting_fractions(converted).items():
-        texts[short(name)] = " to ".join(sorted({f"{low:.2g}", f"{high:.2g}"}))
+        texts[short_name(name)] = " to ".join(sorted({f"{low:.2g}", f"{high:.2g}"}))
         if low < LOWEST or high > HIGHEST:
-            outside.append(short(name))
+            outside.append(short_name(name))
     if not texts:
         return []
     if len(set(texts.values())) == 1:
@@ -297,15 +301,15 @@ def _oddities(layers: Sequence[LayerTotals]) -> list[str]:
         number, channels = worst.count(kind), len(worst.channels["fired"])
         if number > _MANY * channels:
             lines.append(
-                f"{number} of {channels} channels of layer {short(worst.name)} {what} on these"
+                f"{number} of {channels} channels of layer {short_name(worst.name)} {what} on these"
                 " images."
             )
     worst = max(layers, key=lambda layer: _or_zero(layer.sin(layer.T)))
     sin = _or_zero(worst.sin(worst.T))
     if sin > _MANY:
         lines.append(
-            f"Layer {short(worst.name)} has the most spikes of inactivated neurons: {100 * sin:.0f}"
-            " % of them fired."
+            f"Layer {short_name(worst.name)} has the most spikes of inactivated neurons:"
+            f" {100 * sin:.0f} % of them fired."
         )
     return lines
 

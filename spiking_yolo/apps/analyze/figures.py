@@ -16,12 +16,12 @@ from spiking_yolo.apps.analyze.records import (
     LayerTotals,
     MethodCost,
     NeuronSample,
-    short,
 )
 from spiking_yolo.draw import FigureFormat
 from spiking_yolo.draw.colours import COLOURS
 from spiking_yolo.draw.curves import MARKERS, bar_plot
 from spiking_yolo.draw.figure import paper_figure
+from spiking_yolo.graph.graph import short_name
 
 # More curves cannot be told apart.
 CURVES = 6
@@ -44,7 +44,7 @@ def draw_all(
         figures: A second format of every figure.
     """
     sample = analysis.sample.at_every_step(analysis.T)
-    caption = f"{analysis.converted.recipe.title}, layer {short(sample.name)}"
+    caption = f"{analysis.converted.recipe.title}, layer {short_name(sample.name)}"
     error_by_layer(analysis.layers, folder / "error.png", figures)
     wrong_spikes(analysis.layers, folder / "wrong-spikes.png", figures)
     if thresholds_change(sample):
@@ -70,7 +70,7 @@ def spike_count(
     else:
         xlabel = f"layer ({analysis.converted.recipe.title}, T = {T})"
         layers = analysis.layers
-        bars[f"T = {T}"] = {short(one.name): one.spikes[T] / one.images for one in layers}
+        bars[f"T = {T}"] = {short_name(one.name): one.spikes[T] / one.images for one in layers}
     largest = max(max(counts.values()) for counts in bars.values())
     scale, unit = 1.0, ""
     if largest >= 1e6:
@@ -104,7 +104,7 @@ def error_by_layer(layers: Sequence[LayerTotals], path: Path, also: FigureFormat
             axes.axhline(0, color="#444444", linewidth=0.8)
         axes.grid(True, axis="y")
         axes.set_ylabel("relative error")
-        _layer_ticks(axes, [short(layer.name) for layer in layers])
+        _layer_ticks(axes, [short_name(layer.name) for layer in layers])
         legend((axes,), 3)
 
 
@@ -118,7 +118,7 @@ def wrong_spikes(layers: Sequence[LayerTotals], path: Path, also: FigureFormat =
                 t,
                 [100 * layer.sin(k) for k in t],
                 color=COLOURS[i],
-                label=f"layer {short(layer.name)}",
+                label=f"layer {short_name(layer.name)}",
                 marker=MARKERS[i],
                 markevery=max(1, len(t) // 8),
                 markeredgecolor="white",

@@ -369,11 +369,6 @@ class LayerTotals:
         return finite(row)
 
 
-def short(name: str) -> str:
-    """A layer's name without what those of a darknet network share: layers_10_act -> 10."""
-    return name.removeprefix("layers_").removesuffix("_act")
-
-
 def _key(part: str) -> str:
     name = part.replace(" ", "_").replace("-", "_")
     return f"inherited_{name}" if part in INHERITED else name

@@ -21,12 +21,12 @@ from spiking_yolo.apps.analyze.records import (
     NeuronSample,
     Watch,
     sample_neurons,
-    short,
 )
 from spiking_yolo.convert.converted import Converted
 from spiking_yolo.draw import FigureFormat
 from spiking_yolo.errors import UserError
 from spiking_yolo.graph import Activation, Graph, Node, forward
+from spiking_yolo.graph.graph import activation_named, listed_activations
 from spiking_yolo.io.json import write_json
 from spiking_yolo.io.tables import write_csv
 from spiking_yolo.observe import Observation, Observer, read_input, relative_error
@@ -199,7 +199,7 @@ def analyze(
     graph = converted.graph.to(device)
     observer = Observer(network, graph, converted.spec)
     names = [node.name for node in graph.activations]
-    layer = _layer_of(names, layer)
+    layer = _layer_of(graph, names, layer)
     totals = {name: LayerTotals(name, T) for name in names}
     sample: NeuronSample | None = None
     errors = dict.fromkeys(steps(T), 0.0)
@@ -255,15 +255,14 @@ def _chain_of(
     )
 
 
-def _layer_of(names: Sequence[str], layer: str | None) -> str:
+def _layer_of(graph: Graph, names: Sequence[str], layer: str | None) -> str:
     """The full name of a layer; by default the middle one."""
     if layer is None:
         return names[len(names) // 2]
-    by_short_name = {short(name): name for name in names}
-    layer = by_short_name.get(layer, layer)
-    if layer not in names:
-        raise UserError(f"no layer {layer!r}: choose from {', '.join(by_short_name)}")
-    return layer
+    name = activation_named(graph, layer)
+    if name not in names:
+        raise UserError(f"no layer {layer!r}: choose from {listed_activations(graph)}")
+    return name
 
 
 @torch.no_grad()

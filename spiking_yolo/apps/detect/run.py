@@ -152,7 +152,7 @@ class DetectRun:
         )
         self.overlay_layers: tuple[str, ...] = ()
         if options.overlay:
-            self.overlay_layers = choose_layers(options.layers, self.detector.layers)
+            self.overlay_layers = choose_layers(options.layers, self.detector)
         classes = class_ids(options.classes or None, self.detector.names)
         self.observer = self.detector.observer(Selection.of(options, classes))
         self._names = FileNames()
@@ -348,18 +348,20 @@ def spread_steps(T: int, most: int) -> list[int]:
     return sorted({round(float(t)) for t in np.geomspace(1, T, most)})
 
 
-def choose_layers(choice: tuple[str, ...], layers: list[str]) -> tuple[str, ...]:
+def choose_layers(choice: tuple[str, ...], detector: SpikingYOLO) -> tuple[str, ...]:
     """Layers for the heat maps.
 
     Args:
-        choice: ("auto",): the first, the middle and the last; ("all",); or names.
-        layers: The names of all layers, in order.
+        choice: ("auto",): the first, the middle and the last; ("all",); or names or titles.
+        detector: Whose layers they are.
     """
+    layers = detector.layers
     if choice == ("auto",):
         return layers[0], layers[len(layers) // 2], layers[-1]
     if choice == ("all",):
         return tuple(layers)
-    for name in choice:
+    names = tuple(map(detector.layer_named, choice))
+    for text, name in zip(choice, names, strict=True):
         if name not in layers:
-            raise UserError(f"--layers: no layer {name!r}; the layers are {', '.join(layers)}")
-    return choice
+            raise UserError(f"--layers: {text} has no place in the image, so there is no heat map")
+    return names

@@ -99,7 +99,10 @@ def test_output_error_is_that_of_the_tensors(weights):
         (("--tolerance", "0"), "--tolerance must be above 0"),
         (("--tolerance", "nan"), "--tolerance must be above 0"),
         (("--limit", "0"), "--limit must be at least 1"),
-        (("--layer", "nine"), "no layer 'nine': choose from 0, 2"),
+        (
+            ("--layer", "nine"),
+            "no layer 'nine': choose from conv 1 (layers_0_act), conv 2 (layers_2_act)",
+        ),
         (("--method", "nonsense"), "unknown method"),
         (("--methods", "p-norm,nonsense"), "unknown method"),
         (("--methods", "msat"), "calibrate"),

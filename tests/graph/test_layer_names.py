@@ -1,0 +1,60 @@
+"""A layer by its name or by its title: in a graph, and wherever a user names one."""
+
+from pathlib import Path
+
+import pytest
+import torch
+from helpers.tiny import run_tool, write_tiny
+
+from spiking_yolo import SpikingYOLO, UserError
+from spiking_yolo.graph.graph import activation_named, layer_labels, listed_activations
+
+
+@pytest.fixture(scope="module")
+def weights(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return write_tiny(tmp_path_factory.mktemp("tiny"))
+
+
+@pytest.fixture(scope="module")
+def detector(weights: Path) -> SpikingYOLO:
+    return SpikingYOLO(weights)
+
+
+@pytest.mark.parametrize(
+    "text", ["layers_2_act", "2", "conv 2", "CONV 2", "conv2", "conv-2", " layers_2_act "]
+)
+def test_spellings(detector, text):
+    assert detector.layer_named(text) == "layers_2_act"
+
+
+def test_titles_begin_with_the_label_and_no_two_are_the_same(detector):
+    graph = detector.converted.graph
+    labels = layer_labels(graph)
+    for name, title in detector.layer_titles().items():
+        assert title.startswith(f"{labels[name]}, ")
+    names = [node.name for node in graph.activations]
+    assert [activation_named(graph, labels[name]) for name in names] == names
+    assert listed_activations(graph).startswith("conv 1 (layers_0_act), conv 2 (layers_2_act)")
+
+
+def test_no_such_layer(detector):
+    # A layer without neurons, and none at all.
+    for text in ("conv 99", "", "layers_2"):
+        with pytest.raises(UserError, match=r"the layers are conv 1 \(layers_0_act\), "):
+            detector.layer_named(text)
+
+
+def test_factors_heat_maps_and_analysis(weights, tmp_path):
+    by_title, by_name = (
+        SpikingYOLO(weights, "p-norm", {"threshold.layers": {layer: 0.5}}).converted
+        for layer in ("conv 2", "layers_2_act")
+    )
+    assert by_title.recipe == by_name.recipe
+    for name, parameters in by_title.neurons.items():
+        assert torch.equal(parameters["theta"], by_name.neurons[name]["theta"])
+    photo = weights.parent / "photos" / "a.png"
+    network = ("--weights", weights, "--project", tmp_path)
+    assert run_tool("detect", photo, "--overlay", "--layers", "conv 2,0", *network) == 0
+    maps = {path.name for path in (tmp_path / "exp" / "a-rates").iterdir()}
+    assert maps == {"layers_0_act.png", "layers_2_act.png", "summary.png"}
+    assert run_tool("analyze", "--data", photo, "--T", 2, "--layer", "conv2", *network) == 0
