@@ -45,7 +45,10 @@ README = (
     Row("Tiny-YOLOv3, 416 px", VOC, "networks/voc-tiny/results.json", "mAP_area"),
     Row("Yolo-Fastest 1.1 XL, 320 px (depthwise)", COCO, "networks/coco-xl/results.json"),
     Row(
-        "[YOLOv1](weights/yolov1-voc.md), 288 x 416 px", VOC, "networks/voc-yolov1/results.json", "mAP_area"
+        "[YOLOv1](weights/yolov1-voc.md), 288 x 416 px",
+        VOC,
+        "networks/voc-yolov1/results.json",
+        "mAP_area",
     ),
     Row("[ResNet20](weights/resnet20-cifar10.md)", CIFAR, "networks/resnet20.json", "top1"),
 )

@@ -21,10 +21,11 @@ PUBLIC = ["Box", "Recipe", "Result", "SpikingYOLO", "UserError", "__version__"]
 PUBLIC += ["count", "counting", "list_methods"]
 
 
-def python(code: str, folder: Path, path: Path = ROOT) -> str:
+def python(code: str, folder: Path, path: Path = ROOT, *flags: str) -> str:
     """What this code prints, run in `folder` with the package of `path`."""
     command = [
         sys.executable,
+        *flags,
         "-W",
         "ignore",
         "-c",
@@ -59,13 +60,13 @@ def test_the_command_that_installs_an_extra(tmp_path):
     (checkout / "spiking_yolo").mkdir(parents=True)
     for name in ("__init__.py", "errors.py"):
         shutil.copy(ROOT / "spiking_yolo" / name, checkout / "spiking_yolo")
-    # Nothing is installed there.
-    here = python(CODE, tmp_path, checkout)
+    # Without site-packages nothing is installed.
+    here = python(CODE, tmp_path, checkout, "-S")
     assert here == "pip install 'spiking_yolo[onnx]'"
     (checkout / "pyproject.toml").touch()
     metadata = checkout / "spiking_yolo.egg-info"
     for _ in range(2):
-        assert python(CODE, tmp_path, checkout) == f"pip install '{checkout}[onnx]'"
+        assert python(CODE, tmp_path, checkout, "-S") == f"pip install '{checkout}[onnx]'"
         # What a build leaves in a checkout is no installation.
         metadata.mkdir(exist_ok=True)
         (metadata / "PKG-INFO").write_text("Name: spiking_yolo\nVersion: 0\n")
@@ -74,7 +75,7 @@ def test_the_command_that_installs_an_extra(tmp_path):
     site.mkdir(parents=True)
     (site / "METADATA").write_text("Name: spiking_yolo\nVersion: 0\n")
     code = f"sys.path.append({str(site.parent)!r}); {CODE}"
-    assert python(code, tmp_path, checkout) == "pip install 'spiking_yolo[onnx]'"
+    assert python(code, tmp_path, checkout, "-S") == "pip install 'spiking_yolo[onnx]'"
 
 
 def test_the_package_says_that_it_is_typed():
