@@ -9,6 +9,7 @@ from helpers.video import walk, write_frames
 
 from spiking_yolo import SpikingYOLO, UserError
 from spiking_yolo.apps.detect import DetectOptions, detect
+from spiking_yolo.apps.report import ReportOptions, report
 
 FILES: dict[str, Any] = {
     "save_txt": True,
@@ -97,3 +98,20 @@ def test_a_mistake_raises_and_leaves_nothing(weights, sources, tmp_path):
     with pytest.raises(UserError, match=r"broken\.png"):
         detect(DetectOptions(sources[3:], weights=weights, project=project))
     assert not project.exists()
+
+
+def test_progress_is_of_all_images(weights, tmp_path):
+    """Images x T, whatever a network needs of them; a video has a count of its own."""
+    photos = weights.parent / "photos"
+    sources = (str(photos / "a.png"), str(photos / "b.png"), str(photos / "a.png"))
+    steps: list[tuple[str, int, int]] = []
+    options = DetectOptions(sources, T=3, method="p-norm", weights=weights, project=tmp_path)
+    detect(options, lambda what, done, total, remark: steps.append((what, done, total)))
+    assert [done for _, done, _ in steps if done % 3] == [1, 2, 4, 5, 7, 8]
+    assert {(what, total) for what, _, total in steps} == {("timesteps", 9)}
+    assert steps[-1][1] == 9
+    seen: list[tuple[str, int, int]] = []
+    page = ReportOptions(sources[:2], T=2, weights=weights, project=tmp_path)
+    report(page, lambda what, done, total, remark: seen.append((what, done, total)))
+    assert [done for _, done, _ in seen] == sorted(done for _, done, _ in seen)
+    assert {(what, total) for what, _, total in seen} == {("timesteps", 4)}

@@ -260,7 +260,7 @@ def _layer_of(graph: Graph, names: Sequence[str], layer: str | None) -> str:
     if layer is None:
         return names[len(names) // 2]
     name = activation_named(graph, layer)
-    if name not in names:
+    if name is None or name not in names:
         raise UserError(f"no layer {layer!r}: choose from {listed_activations(graph)}")
     return name
 

@@ -164,11 +164,13 @@ class DetectRun:
 
         Args:
             sinks: What takes every result before it is yielded.
-            progress: Called with (what, done, of how many, remark) after each timestep or frame.
+            progress: Called with (what, done, of how many, remark) after each timestep or frame;
+                timesteps are those of all images together.
 
         Raises:
             UserError: The only source failed; of several, a failure is yielded.
         """
+        images_done, images = 0, sum(not is_stream(source) for source in self.sources)
         with ExitStack() as files:
             for sink in sinks:
                 files.callback(sink.close)
@@ -176,8 +178,10 @@ class DetectRun:
                 where = source
                 if len(self.sources) > 1:
                     where = f"source {number}/{len(self.sources)}"
+                of_all = of_all_images(progress, images_done, images)
+                images_done += not is_stream(source)
                 try:
-                    yield from self._source(source, where, sinks, progress)
+                    yield from self._source(source, where, sinks, of_all)
                 except UserError as error:
                     if len(self.sources) == 1:
                         raise
@@ -312,6 +316,17 @@ def check_no_video_options(options: DetectOptions) -> None:
         raise UserError(
             f"{' and '.join(flags)}: for videos and webcams only; name one, or leave it out"
         )
+
+
+def of_all_images(progress: Progress, done: int, images: int) -> Progress:
+    """The progress of one of several images, as that of all: each takes T timesteps."""
+
+    def report(what: str, t: int, T: int | None, remark: str = "") -> None:
+        if what == "timesteps" and T is not None:
+            t, T = done * T + t, images * T
+        progress(what, t, T, remark)
+
+    return report
 
 
 def with_frames(converted: Converted, frames: str | None) -> Converted:

@@ -55,7 +55,8 @@ def photographs_page(
     Args:
         options: Of the report.
         sources: Paths of the photographs.
-        progress: Called with (what, done, of how many, where) after each timestep.
+        progress: Called with (what, done, of how many, where) after each timestep; of all
+            photographs together.
 
     Raises:
         UserError: A photograph or the network cannot be read.
@@ -90,7 +91,9 @@ def photographs_page(
             T,
             content.steps,
             want=EVERYTHING,
-            progress=lambda t, where=where: progress("timesteps", t, T, where),
+            progress=lambda t, n=number, where=where: progress(
+                "timesteps", (n - 1) * T + t, len(sources) * T, where
+            ),
         ):
             photographs.append(content.of(source, seen))
             classes |= content.classes(seen)
