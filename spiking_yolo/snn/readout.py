@@ -180,33 +180,26 @@ class Snapshot:
         by_sender: dict[str, Counts] = {}
         for name, count in counts.items():
             by_sender[name] = Counts.unstacked(per_image(count))
-        by_neuron = dict(spikes or {})
-        for node in graph.activations:
-            by_neuron.setdefault(node.name, Counts.unstacked(counts[node.name]).spikes)
+        own = {node.name: by_sender[node.name].spikes for node in graph.activations}
+        if spikes is not None:
+            own = {name: per_image(count) for name, count in spikes.items()}
         kinds: dict[str, list[Counts]] = {"activation": [], "max_pool": [], "input": []}
         for name, count in by_sender.items():
             kinds[graph[name].op].append(count)
         by_layer = operations.operations_by_layer(graph, counts, shapes, first)
         none = Counts.alike(torch.zeros_like(updates))
-        spike_maps: dict[str, Tensor] = {}
-        for node in graph.activations if maps else ():
-            count = by_neuron[node.name]
-            # Neurons of a softmax belong to pairs of places.
-            if count.ndim == 4 and not node.phi.softmax:
-                per_position = neurons[node.name] / count[0, 0].numel()
-                spike_maps[node.name] = (count.sum(1) / per_position).float()
         products = [by_layer[n.name] for n in graph.nodes if n.product and n.name in by_layer]
         return cls(
             t=t,
             outputs=outputs,
-            spikes={name: per_image(count) for name, count in by_neuron.items()},
+            spikes=own,
             sent=_total([none, *kinds["activation"]]),
             operations=_total([none, *by_layer.values()]),
             updates=updates.clone(),
             active_steps=active_steps.clone(),
             pooled=_total([none, *kinds["max_pool"]]),
             encoded=_total([none, *kinds["input"]]),
-            maps=spike_maps,
+            maps=_spike_maps(graph, counts, neurons, spikes or {}) if maps else {},
             sent_by_layer=by_sender,
             operations_by_layer=by_layer,
             products=_total(products) if products else None,
@@ -233,6 +226,26 @@ class Snapshot:
                 for name, m in self.maps.items()
             },
         )
+
+
+def _spike_maps(
+    graph: Graph,
+    counts: Mapping[str, Tensor],
+    neurons: Mapping[str, int],
+    spikes: Mapping[str, Tensor],
+) -> dict[str, Tensor]:
+    """See Snapshot.of. Neurons without a place, or of a softmax, which belong to pairs of places,
+    have no map.
+    """
+    maps: dict[str, Tensor] = {}
+    for node in graph.activations:
+        count = spikes.get(node.name)
+        if count is None:
+            count = Counts.unstacked(counts[node.name]).spikes
+        if count.ndim == 4 and not node.phi.softmax:
+            per_position = neurons[node.name] / count[0, 0].numel()
+            maps[node.name] = (count.sum(1) / per_position).float()
+    return maps
 
 
 def per_image(count: Tensor) -> Tensor:
