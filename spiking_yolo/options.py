@@ -15,6 +15,7 @@ import platform
 import shlex
 import sys
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from contextvars import ContextVar
 from dataclasses import dataclass
 from importlib import metadata
 from pathlib import Path
@@ -372,12 +373,18 @@ def versions() -> dict[str, str]:
     return result
 
 
+# Words of options that were not typed: those of variables and files, see cli/defaults.py.
+untyped: ContextVar[tuple[str, ...]] = ContextVar("untyped", default=())
+
+
 def command_line() -> str:
-    """What was typed to run this process, without the folder of the program."""
+    """What was typed to run this process, without the folder of the program, and what would have
+    to be typed where the defaults of options are the usual ones.
+    """
     program = Path(sys.argv[0])
     words = [program.name]
     if program == MODULE:
         words = ["python", "-m", "spiking_yolo.cli"]
     elif program.parent.name == "tools" and program.suffix == ".py":
         words = ["python", f"tools/{program.name}"]
-    return shlex.join([*words, *sys.argv[1:]])
+    return shlex.join([*words, *sys.argv[1:], *untyped.get()])

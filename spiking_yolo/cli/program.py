@@ -24,7 +24,7 @@ from spiking_yolo.cli.suggestions import check_assignments, option_hint
 from spiking_yolo.convert.methods import list_methods
 from spiking_yolo.errors import Notice, UserError
 from spiking_yolo.io.names import Size, size_name
-from spiking_yolo.options import ConversionOptions
+from spiking_yolo.options import ConversionOptions, untyped
 from spiking_yolo.settings import Options, Setting, from_texts, settings_of
 
 O = TypeVar("O", bound=Options)
@@ -111,19 +111,22 @@ def _parse(
     flags = flags_of(cls)
     more = f"; see {prog} --help"
     origins: dict[str, list[str]] = defaultdict(list)
+    words: list[str] = []
 
     def note(_: App, __: tuple[str, ...], arguments: ArgumentCollection) -> None:
         for argument in arguments:
             if argument.tokens and argument.tokens[0].source != "cli":
                 origins[_origin(argument.tokens[0])].append(argument.name)
+                values = [token.value for token in argument.tokens]
+                words.extend(_as_typed(argument.name, flags[argument.name], values))
 
     app.config = (*defaults, note)
     try:
         _, bound, _ = app.parse_args(list(argv))
     except UnusedCliTokensError as error:
-        words = error.unused_tokens or []
-        check_assignments(words, argv, flags, prog)
-        raise UserError(f"{' '.join(words)} is not expected{more}") from error
+        unused = error.unused_tokens or []
+        check_assignments(unused, argv, flags, prog)
+        raise UserError(f"{' '.join(unused)} is not expected{more}") from error
     except UnknownOptionError as error:
         word = error.token.keyword or error.token.value
         raise UserError(f"Unknown option: {word}{option_hint(word, flags)}{more}") from error
@@ -131,14 +134,25 @@ def _parse(
         if isinstance(error.__cause__, UserError):
             raise error.__cause__ from None
         raise UserError(" ".join(str(error).split()).removesuffix(".") + more) from error
+    untyped.set(tuple(words))
     for origin, names in origins.items():
         warnings.warn(Notice(f"from {origin}: {', '.join(names)}"), stacklevel=2)
     values = dict(bound.arguments)
     for name, entry in settings_of(cls).items():
         if entry.positional and name in values:
-            words = values[name] if entry.many else [str(values[name])]
-            check_assignments(words, argv, flags, prog)
+            given = values[name] if entry.many else [str(values[name])]
+            check_assignments(given, argv, flags, prog)
     return values
+
+
+def _as_typed(flag: str, entry: Setting, values: Sequence[str]) -> list[str]:
+    """An option of the defaults as it would be typed."""
+    if entry.type is bool:
+        on = values[0].lower() not in ("false", "0", "no", "n", "off")
+        return [flag] if on else [f"--no-{flag[2:]}"] * (entry.default is True)
+    if entry.words:
+        return [flag, *values]
+    return [word for value in values for word in (flag, value)]
 
 
 def _origin(token: Token) -> str:

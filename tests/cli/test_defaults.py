@@ -1,5 +1,6 @@
 """Options that are not typed: environment variables, spiking-yolo.toml and pyproject.toml."""
 
+import shlex
 import warnings
 from pathlib import Path
 
@@ -8,6 +9,7 @@ from helpers.tiny import run_tool
 
 from spiking_yolo.cli.main import call, parse
 from spiking_yolo.errors import Notice, UserError
+from spiking_yolo.options import command_line
 
 
 @pytest.fixture(autouse=True)
@@ -119,6 +121,22 @@ def test_mistakes_name_the_variable(monkeypatch):
     assert call(["weights"]) == 0
     with pytest.raises(SystemExit):
         call(["detect", "--help"])
+
+
+def test_the_command_of_a_result_has_them_too(folder, monkeypatch):
+    """So that it can be repeated elsewhere."""
+    (folder / "spiking-yolo.toml").write_text(
+        "conf = 0.4\nagnostic-nms = true\nbaseline = false\nsteps = [1, 2]\n[eval.set]\na.b = 1\na.c = 2\n"
+    )
+    monkeypatch.setattr("sys.argv", ["/bin/spiking-yolo", "eval", "--T", "4"])
+    read, _ = options("eval --T 4")
+    words = shlex.split(command_line())
+    assert words[:4] == ["spiking-yolo", "eval", "--T", "4"] and "--no-baseline" not in words
+    assert "--baseline" not in words and "--agnostic-nms" in words
+    (folder / "spiking-yolo.toml").unlink()
+    assert options(" ".join(words[1:])) == (read, [])
+    # What another call had is forgotten.
+    assert command_line() == "spiking-yolo eval --T 4"
 
 
 def test_a_note_says_where_they_come_from(folder, capsys):
