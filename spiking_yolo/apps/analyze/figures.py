@@ -112,7 +112,10 @@ def wrong_spikes(layers: Sequence[LayerTotals], path: Path, also: FigureFormat =
     """Fig. 3: the neurons that are inactive in the ANN and have fired, over time."""
     with paper_figure(path, 4.6, 3.2, also=also) as figure:
         axes = figure.subplots()
-        for i, layer in enumerate(spread(layers, CURVES)):
+        shown = spread(layers, CURVES)
+        if len(shown) < len(layers):
+            axes.set_title(f"{len(shown)} of {len(layers)} layers")
+        for i, layer in enumerate(shown):
             t = range(1, layer.T + 1)
             axes.plot(
                 t,

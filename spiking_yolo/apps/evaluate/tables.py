@@ -28,6 +28,8 @@ from spiking_yolo.observe import Prediction
 from spiking_yolo.snn.counting import Counts
 
 Row = dict[str, Any]
+# Timesteps of a table of classes; more do not fit.
+COLUMNS = 8
 
 
 @dataclass(frozen=True, eq=False)
@@ -377,14 +379,16 @@ def class_table(table: Table) -> str:
     """AP of every class that has objects, in percent, and how many; the last steps where not all
     fit the width.
     """
-    names = ["ann", *[str(row["T"]) for row in table.steps][-8:]]
+    steps = [str(row["T"]) for row in table.steps]
+    names = ["ann", *steps[-COLUMNS:]]
     objects = table.scored["ann"].objects
     rows = [["class", "n", *map(row_name, names), "minus ANN"]]
     for label in table.scored["ann"].per_class:
         values = [table.scored[name].per_class[label] for name in names]
         cells = [*map(percent, values), percent(values[-1] - values[0], "+.1f")]
         rows.append([label, str(objects[label]), *cells])
-    return columns(rows)
+    early = steps[:-COLUMNS]
+    return columns(rows) + (f"\nnot shown: T = {', '.join(early)}" if early else "")
 
 
 def row_name(name: str) -> str:

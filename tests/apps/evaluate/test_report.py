@@ -286,6 +286,16 @@ def test_texts_fit_the_terminal(rows):
     assert percent(math.nan) == "-"
 
 
+def test_a_table_of_classes_names_the_timesteps_that_do_not_fit(rows):
+    assert "not shown" not in class_table(rows)
+    last = rows.steps[-1]
+    scored = {**rows.scored, **{str(t): rows.scored["8"] for t in range(9, 15)}}
+    long = dataclasses.replace(
+        rows, steps=[*rows.steps, *({**last, "T": t} for t in range(9, 15))], scored=scored
+    )
+    assert class_table(long).splitlines()[-1] == "not shown: T = 2"
+
+
 def test_intervals_hold_the_figures(rows):
     intervals = row_intervals(resamplings(rows, 50, 0))
     assert set(intervals) == set(rows.scored) == {"ann", "2", "4", "8", "3 bit", "8 bit", "exit"}
