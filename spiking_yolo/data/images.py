@@ -94,7 +94,11 @@ def open_image(path: str | os.PathLike[str]) -> Image.Image:
 
 
 def _opened(file: str | os.PathLike[str] | io.BytesIO) -> Image.Image:
-    image = Image.open(file, formats=FORMATS)
+    try:
+        image = Image.open(file, formats=FORMATS)
+    except ImportError:
+        # What ultralytics, once imported, makes of all that Pillow does not know.
+        raise UnidentifiedImageError(f"cannot identify image file {file!r}") from None
     if max(image.size) > SIDE:
         image.close()
         raise ValueError(

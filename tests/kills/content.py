@@ -8,7 +8,7 @@ from typing import Any
 import torch
 from PIL import Image
 
-from spiking_yolo.data.video import frame_count
+from spiking_yolo.data.video_writer import frame_count
 from spiking_yolo.errors import UserError
 from spiking_yolo.io.tensors import read_safetensors
 

@@ -186,7 +186,7 @@ def test_an_evaluation_says_its_precision_and_is_resumed_with_no_other(
     weights, _ = make_scene(tmp_path, 2)
     call = ["--data", tmp_path, "--weights", weights, "--T", 4, "--project", tmp_path / "runs"]
     assert run_tool("eval_coco", *call, "--precision", "bf16", "--compile") == 0
-    assert ", bf16; figures in percent" in capsys.readouterr().out
+    assert ", bf16: mAP50 " in capsys.readouterr().out
     folder = tmp_path / "runs" / "exp"
     content = json.loads((folder / "results.json").read_text())
     assert (content["precision"], content["compiled"]) == ("bf16", False)
