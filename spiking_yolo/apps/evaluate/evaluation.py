@@ -204,6 +204,13 @@ IN_SUMMARY = ("fp32", "int8", "sram16")
 RESULTS = "results.json"  # what `save` writes last
 
 
+def until_settled(steps: Sequence[Row], figure: str) -> Sequence[Row]:
+    """The rows up to the first that has accuracy, error and operations of the last one."""
+    names = (figure, "output_error", "sops_per_mac_spikes")
+    figures = [[row[name] for name in names] for row in steps]
+    return steps[: figures.index(figures[-1]) + 1]
+
+
 @dataclass(frozen=True, eq=False)
 class Evaluation:
     """A converted network on a dataset. Figures are fractions, nan if they cannot be measured.
@@ -270,15 +277,18 @@ class Evaluation:
         )
 
     def summary(self, per_class: bool = False) -> str:
-        """Three lines: accuracy at every timestep, and what the last one costs.
+        """Three lines: accuracy at the timesteps until it has settled, and what the last one costs.
 
         per_class: the accuracy of every class too.
         """
         rows, figure = self.table, self.scorer.main[0]
-        T, last = rows.steps[-1]["T"], rows.steps[-1]
+        shown = until_settled(rows.steps, figure)
+        T, last = shown[-1]["T"], shown[-1]
         method = self.network.recipe.title + in_precision(self.simulation.precision)
-        scores = ", ".join(percent(row[figure]) for row in rows.steps)
-        steps = ",".join(str(row["T"]) for row in rows.steps)
+        scores = ", ".join(percent(row[figure]) for row in shown)
+        steps = ",".join(str(row["T"]) for row in shown)
+        if len(shown) < len(rows.steps):
+            steps += " and later"
         ann = f"ANN {percent(rows.ann[figure])}"
         for row in rows.baseline:
             ann += f", {row['bits']} bit {percent(row[figure])}"

@@ -19,6 +19,8 @@ import torch
 from helpers.evaluating import make_scene
 from helpers.tiny import run_tool
 
+from spiking_yolo.apps.evaluate.evaluation import until_settled
+
 ROOT = Path(__file__).parents[3]
 COCO, VOC = ROOT / "tools" / "eval_coco.py", ROOT / "tools" / "eval_voc.py"
 ENV = {**os.environ, "OMP_NUM_THREADS": "1"}
@@ -69,6 +71,16 @@ def reference(scene, tmp_path_factory):
 
 def records(folder):
     return sum(len(p.read_bytes().splitlines()) - 1 for p in folder.glob("records-*.jsonl"))
+
+
+def test_the_first_line_ends_where_the_network_has_settled():
+    def row(mAP50: float, operations: float) -> dict[str, float]:
+        return {"mAP50": mAP50, "output_error": 0.1, "sops_per_mac_spikes": operations}
+
+    moving, settled = [row(0.4, 1), row(0.5, 2)], [row(0.4, 1), row(0.5, 2), row(0.5, 2)]
+    assert until_settled(moving, "mAP50") == moving
+    assert until_settled(settled, "mAP50") == moving
+    assert until_settled([row(0.5, 2), row(0.5, 3)], "mAP50") == [row(0.5, 2), row(0.5, 3)]
 
 
 def test_single_run(reference):
