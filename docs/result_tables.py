@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from spiking_yolo.apps.evaluate.evaluation import until_settled
 from spiking_yolo.apps.leaderboard.board import markdown_table
 from spiking_yolo.convert.methods import METHODS
 from spiking_yolo.io.tables import percent
@@ -87,9 +88,7 @@ def equal_from(result: Result) -> Step | None:
 
 def settled(result: Result) -> Step:
     """The first step that has the figures of the last one."""
-    figures = ("mAP50", "output_error", "sops_per_mac_digits")
-    last = [result["steps"][-1][figure] for figure in figures]
-    return next(step for step in result["steps"] if [step[f] for f in figures] == last)
+    return until_settled(result["steps"], "mAP50")[-1]
 
 
 def accuracy_table(results: Iterable[Result], steps: Sequence[int] = STEPS) -> str:

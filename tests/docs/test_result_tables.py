@@ -31,6 +31,7 @@ def result(*accuracies: float, ann: float = 0.5) -> dict[str, Any]:
             "mAP50": accuracy,
             "output_error": 1 - accuracy,
             "sops_per_mac_digits": 2 * accuracy,
+            "sops_per_mac_spikes": 3 * accuracy,
             "interval_95": {"mAP50_minus_ann": [-0.03, 0.004]},
         }
         for k, accuracy in enumerate(accuracies)
