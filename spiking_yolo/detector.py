@@ -32,6 +32,7 @@ from spiking_yolo.decode.selection import (
     is_whole,
     kind,
 )
+from spiking_yolo.decode.tracking import Tracker
 from spiking_yolo.errors import UserError
 from spiking_yolo.graph import Graph, shapes
 from spiking_yolo.graph.graph import activation_named, layer_titles, listed_activations
@@ -475,6 +476,7 @@ class SpikingYOLO:
         *,
         refresh: int = REFRESH,
         every: int = 1,
+        track: bool = False,
         conf: float = 0.25,
         iou: float = 0.45,
         classes: Classes | None = None,
@@ -498,6 +500,8 @@ class SpikingYOLO:
             refresh: Start anew after so many frames, so that rounding errors do not add up; 0:
                 only at a cut and where the size changes.
             every: Take every n-th frame.
+            track: Give each box the id of its object, by ByteTrack; see Result.track_id. Boxes
+                weaker than `conf` continue tracks too.
             conf: See `detect`.
             iou: See `detect`.
             classes: See `detect`.
@@ -510,8 +514,8 @@ class SpikingYOLO:
             A Result per frame, with its number, time, and whether it is a cut.
 
         Raises:
-            UserError: At once if an argument is wrong or the source cannot be opened; on the way if
-                a frame cannot be read or there is none.
+            UserError: At once if an argument is wrong, the source cannot be opened, or the extra
+                "track" is missing; on the way if a frame cannot be read or there is none.
 
         Example:
             >>> for result in SpikingYOLO().stream("video.mp4"):
@@ -530,9 +534,12 @@ class SpikingYOLO:
             raise UserError(
                 f"refresh must be a whole number of frames, or 0 for never, not {refresh!r}"
             )
-        check_flags(bgr=bgr, maps=maps)
+        check_flags(bgr=bgr, maps=maps, track=track)
         every = check_count("every", every)
         images, fps, _ = frames_of(frames)
+        tracker = Tracker(fps / every, selection.conf) if track else None
+        if tracker is not None:
+            selection = replace(selection, conf=tracker.least_confidence)
 
         def inputs() -> Iterator[Input]:
             for number, image in islice(enumerate(images), 0, None, every):
@@ -550,7 +557,8 @@ class SpikingYOLO:
             observer = Observer(None, self._graph, self.spec, selection)
             frames_read = chain([first], waiting)
             for seen in observer.follow(frames_read, video, times, want=_want(maps)):
-                yield self._result(seen)
+                result = self._result(seen)
+                yield result if tracker is None else result.tracked(tracker)
 
         return results()
 

@@ -26,6 +26,7 @@ from spiking_yolo.decode.boxes import (
     positions,
 )
 from spiking_yolo.decode.selection import check_count, check_flags
+from spiking_yolo.decode.tracking import NO_TRACK, Tracker
 from spiking_yolo.errors import UserError
 from spiking_yolo.io.files import atomic_write
 from spiking_yolo.io.json import json_text
@@ -56,12 +57,14 @@ class Box(NamedTuple):
         confidence: In 0..1.
         class_id: Index of the class.
         name: Name of the class.
+        track_id: Of the object in a video; None where nothing is tracked, or of a box in no track.
     """
 
     xyxy: tuple[float, float, float, float]
     confidence: float
     class_id: int
     name: str
+    track_id: int | None = None
 
 
 @dataclass(frozen=True, eq=False, repr=False)
@@ -176,6 +179,18 @@ class Result:
             detections=seen.ann_boxes,
         )
 
+    def tracked(self, tracker: Tracker) -> "Result":
+        """The same frame of a video with the ids of its objects: see Tracker.
+
+        Its boxes go down to the tracker's `least_confidence`; weak ones stay where they continue a
+        track.
+        """
+        boxes = tracker.update(self.detections, self.cut)
+        steps: dict[int, Detections] = {}
+        for t, at in self.steps.items():
+            steps[t] = boxes if t == self.T else at.take(at.confidence > tracker.conf)
+        return replace(self, detections=boxes, steps=steps)
+
     def __len__(self) -> int:
         return len(self.detections)
 
@@ -219,7 +234,7 @@ class Result:
 
     @property
     def boxes(self) -> Boxes:
-        """The boxes by the names of Ultralytics: xyxy, conf, cls, xywh, xyxyn, xywhn."""
+        """The boxes by the names of Ultralytics: xyxy, conf, cls, id, xywh, xyxyn, xywhn."""
         height, width = self.image.shape[:2]
         return Boxes(self.detections, (height, width))
 
@@ -237,6 +252,11 @@ class Result:
     def class_id(self) -> Tensor:
         """Indices into `names`, int64 [n]."""
         return self.detections.class_id
+
+    @property
+    def track_id(self) -> Tensor | None:
+        """Ids of the tracks, int64 [n], -1 for a box in none; None where nothing is tracked."""
+        return self.detections.track_id
 
     @property
     def settled(self) -> int | None:
@@ -478,9 +498,11 @@ class Result:
         return json_text(self.to_dict(), indent=1)
 
     def to_csv(self) -> str:
-        """CSV with one line per box: image, T, class_id, class, confidence, x1, y1, x2, y2."""
+        """CSV with one line per box: image, T, class_id, class, confidence, x1, y1, x2, y2, and
+        where objects are tracked track_id.
+        """
         text = io.StringIO()
-        writer = csv.DictWriter(text, _COLUMNS, lineterminator="\n")
+        writer = csv.DictWriter(text, self._columns, lineterminator="\n")
         writer.writeheader()
         writer.writerows(self._rows())
         return text.getvalue()
@@ -491,7 +513,7 @@ class Result:
         Raises:
             UserError: pandas is not installed.
         """
-        return _optional("pandas", "to_df").DataFrame(self._rows(), columns=list(_COLUMNS))
+        return _optional("pandas", "to_df").DataFrame(self._rows(), columns=list(self._columns))
 
     def to_coco(
         self, image_id: int = 0, category_ids: Sequence[int] | None = None
@@ -533,6 +555,7 @@ class Result:
             xyxy=self.xyxy.numpy(),
             confidence=self.confidence.numpy(),
             class_id=self.class_id.numpy(),
+            tracker_id=None if self.track_id is None else self.track_id.numpy(),
             data={"class_name": np.array([box.name for box in self], dtype=str)},
             metadata={
                 "method": self.method,
@@ -560,11 +583,17 @@ class Result:
             steps={t: replace(d, xyxy=d.xyxy * ratio) for t, d in self.steps.items()},
         )
 
+    @property
+    def _columns(self) -> tuple[str, ...]:
+        return _COLUMNS if self.track_id is None else (*_COLUMNS, "track_id")
+
     def _rows(self) -> list[dict[str, Any]]:
         rows: list[dict[str, Any]] = []
         for box in self:
             values = (self.path, self.T, box.class_id, box.name, box.confidence, *box.xyxy)
-            rows.append(dict(zip(_COLUMNS, values, strict=True)))
+            if self.track_id is not None:
+                values = (*values, box.track_id)
+            rows.append(dict(zip(self._columns, values, strict=True)))
         return rows
 
 
@@ -602,19 +631,27 @@ def _of_image(seen: Observation, names: tuple[str, ...]) -> dict[str, Any]:
 
 
 def _boxes(detections: Detections, names: Sequence[str]) -> list[Box]:
+    track_ids: list[int | None] = [None] * len(detections)
+    if detections.track_id is not None:
+        track_ids = [None if one == NO_TRACK else one for one in detections.track_id.tolist()]
     rows = zip(
         detections.xyxy.tolist(),
         detections.confidence.tolist(),
         detections.class_id.tolist(),
+        track_ids,
         strict=True,
     )
-    return [Box(tuple(xyxy), confidence, c, names[int(c)]) for xyxy, confidence, c in rows]
+    return [
+        Box(tuple(xyxy), confidence, c, names[int(c)], track) for xyxy, confidence, c, track in rows
+    ]
 
 
 def _entries(detections: Detections, names: Sequence[str]) -> list[dict[str, Any]]:
     entries: list[dict[str, Any]] = []
     for box in _boxes(detections, names):
         entry = {"class_id": box.class_id, "class": box.name, "confidence": box.confidence}
+        if detections.track_id is not None:
+            entry["track_id"] = box.track_id
         entries.append({**entry, "box_xyxy": list(box.xyxy)})
     return entries
 

@@ -68,13 +68,49 @@ def test_length_and_iteration():
     first = next(iter(r))
     assert first == Box(FIRST, 0.75, 1, "dog") and isinstance(first.class_id, int)
     assert [box.name for box in r] == ["dog", "bird", "dog"]
-    xyxy, confidence, class_id, name = first
+    xyxy, confidence, class_id, name, track_id = first
     assert (xyxy, confidence, class_id, name) == (
         first.xyxy,
         first.confidence,
         first.class_id,
         first.name,
     )
+    assert track_id is None
+
+
+def with_tracks(count: int = 3, **changes: Any) -> Result:
+    """The boxes have the ids 7, none and 5."""
+    boxes = replace(detections(count), track_id=torch.tensor([7, -1, 5])[:count])
+    return result(count, **{"detections": boxes, **changes})
+
+
+def test_tracked_boxes_have_ids():
+    r = with_tracks()
+    assert r.track_id.tolist() == r.boxes.id.tolist() == [7, -1, 5]
+    assert [box.track_id for box in r] == [7, None, 5]
+    assert [box["track_id"] for box in r.to_dict()["detections"]] == [7, None, 5]
+    table = list(csv.DictReader(io.StringIO(r.to_csv())))
+    assert [row["track_id"] for row in table] == ["7", "", "5"]
+    assert r[torch.tensor([2])].track_id.tolist() == [5]
+    assert r.shrunk(20).track_id.tolist() == [7, -1, 5]
+    assert result().track_id is result().boxes.id is None
+    assert (
+        "track_id" not in result().to_dict()["detections"][0] and "track" not in result().to_csv()
+    )
+
+
+def test_a_tracker_gives_a_frame_its_ids():
+    class Stub:
+        conf = 0.7
+
+        def update(self, boxes: Detections, cut: bool) -> Detections:
+            assert cut and len(boxes) == 3
+            return replace(boxes.take(slice(2)), track_id=torch.tensor([3, -1]))
+
+    r = result(cut=True).tracked(Stub())
+    assert [box.track_id for box in r] == [3, None] and r.steps[8] is r.detections
+    # Of a step before, the boxes that are no weaker than those of a network that tracks nothing.
+    assert len(r.steps[2]) == 0 and len(r.steps[4]) == 1 and r.steps[4].track_id is None
 
 
 @pytest.mark.parametrize(
@@ -265,7 +301,9 @@ def test_supervision_gets_boxes_names_and_spikes(monkeypatch):
     stub: Any = ModuleType("supervision")
     stub.Detections = lambda **given: given
     monkeypatch.setitem(sys.modules, "supervision", stub)
+    assert with_tracks().to_supervision()["tracker_id"].tolist() == [7, -1, 5]
     given = result().to_supervision()
+    assert given["tracker_id"] is None
     assert given["xyxy"].shape == (3, 4) and given["xyxy"].dtype == np.float32
     assert given["confidence"][0] == 0.75 and given["class_id"].tolist() == [1, 2, 1]
     assert given["data"]["class_name"].tolist() == ["dog", "bird", "dog"]
@@ -368,7 +406,7 @@ def test_labels_and_crops(tmp_path):
     assert Image.open(paths[0]).size == (33, 33)
     expected = one.image[4:37, 8:41].astype(float)
     assert np.abs(np.asarray(Image.open(paths[0])) - expected).mean() < 2
-    outside = replace(one, detections=Detections(*(t[:1] for t in vars(one.detections).values())))
+    outside = replace(one, detections=one.detections.take(slice(1)))
     outside.detections.xyxy[:] = torch.tensor([80.0, 0, 80, 48])
     assert outside.save_crop(tmp_path / "none", "x") == []
 

@@ -9,6 +9,8 @@ pedestrian; in the ten columns of MOT15 and of results it is a world coordinate,
 import math
 from collections import defaultdict
 from collections.abc import Iterator
+from configparser import ConfigParser
+from configparser import Error as ConfigError
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Self
@@ -139,12 +141,14 @@ class VideoSequence:
         source: A video file, or image files in order.
         truth: The text file of `read_mot`.
         length: Number of frames that there should be, None if unknown.
+        fps: Frames per second, 25 if unknown.
     """
 
     name: str
     source: Path | tuple[Path, ...]
     truth: Path | None
     length: int | None
+    fps: float
 
     def frames(self) -> Iterator[np.ndarray]:
         """The frames, uint8 [H, W, 3] RGB. Raises UserError for those that cannot be read."""
@@ -200,13 +204,27 @@ def _videos(folder: Path) -> list[Path]:
 
 
 def _clip(video: Path) -> VideoSequence:
-    return VideoSequence(video.stem, video, None, frames_of(video).total)
+    frames = frames_of(video)
+    return VideoSequence(video.stem, video, None, frames.total, frames.fps)
 
 
 def _sequence(folder: Path) -> VideoSequence:
     name = folder.resolve().name
     source = _source(folder, name)
-    return VideoSequence(name, source, _truth(folder), frames_of(source).total)
+    frames = frames_of(source)
+    fps = frames.fps if isinstance(source, Path) else _frame_rate(folder, frames.fps)
+    return VideoSequence(name, source, _truth(folder), frames.total, fps)
+
+
+def _frame_rate(folder: Path, otherwise: float) -> float:
+    """Frames per second of the images of a sequence, if its seqinfo.ini says so."""
+    content = ConfigParser(interpolation=None)
+    try:
+        content.read(folder / "seqinfo.ini")
+        fps = content.getfloat("Sequence", "frameRate")
+    except (ConfigError, ValueError):
+        return otherwise
+    return fps if 0 < fps < math.inf else otherwise
 
 
 def _source(folder: Path, name: str) -> Path | tuple[Path, ...]:

@@ -21,18 +21,21 @@ class Detections:
     """Boxes of one image, best first.
 
     xyxy: float32 [n, 4], corners x1, y1, x2, y2. confidence: float32 [n]. class_id: int64 [n].
+    track_id: int64 [n], -1 for a box in no track; None where nothing is tracked.
     """
 
     xyxy: Tensor
     confidence: Tensor
     class_id: Tensor
+    track_id: Tensor | None = None
 
     def __len__(self) -> int:
         return len(self.confidence)
 
     def take(self, index: Tensor | slice) -> "Detections":
         """Some of the boxes, by mask, positions or slice."""
-        return Detections(self.xyxy[index], self.confidence[index], self.class_id[index])
+        track_id = None if self.track_id is None else self.track_id[index]
+        return Detections(self.xyxy[index], self.confidence[index], self.class_id[index], track_id)
 
 
 # Positions of boxes, or a mask with an entry for each.
@@ -113,6 +116,16 @@ class Boxes:
     def cls(self) -> Tensor:
         """Indices of the classes, int64 [n]."""
         return self.detections.class_id
+
+    @property
+    def id(self) -> Tensor | None:
+        """Ids of the tracks, int64 [n], -1 for none; None where nothing is tracked."""
+        return self.detections.track_id
+
+    @property
+    def is_track(self) -> bool:
+        """Whether the boxes were tracked."""
+        return self.id is not None
 
     @property
     def xywh(self) -> Tensor:

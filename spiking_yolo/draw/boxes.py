@@ -1,6 +1,7 @@
 """Detections drawn on a photograph, and photographs side by side."""
 
 from collections.abc import Sequence
+from dataclasses import replace
 from functools import lru_cache
 from typing import Any
 
@@ -9,7 +10,8 @@ import torch
 from PIL import Image, ImageDraw, ImageFont
 
 from spiking_yolo.decode.boxes import Detections
-from spiking_yolo.draw.colours import class_colour, text_colour
+from spiking_yolo.decode.tracking import NO_TRACK
+from spiking_yolo.draw.colours import Colour, class_colour, text_colour, track_colour
 from spiking_yolo.errors import UserError
 
 # Pixels; smaller glyphs of Pillow's built-in font cannot be read.
@@ -110,6 +112,8 @@ def draw_detections(
 ) -> np.ndarray:
     """Draw boxes with labels "class confidence", the most confident on top.
 
+    Tracked boxes have a colour per track, and its number in front: "3 person 0.62".
+
     A label lies inside the picture, where it overlaps labels of better boxes least.
 
     Args:
@@ -135,26 +139,23 @@ def draw_detections(
         )
     picture = Image.fromarray(image)
     draw = ImageDraw.Draw(picture)
-    items = _visible(detections, width, height)
+    items = _visible(detections, names, width, height)
     thickness = line_width or max(1, round(text_size(height, width) / 6))
-    for (left, top, right, bottom), class_id, _ in reversed(items):
-        draw.rectangle(
-            (left, top, right - 1, bottom - 1), outline=class_colour(class_id), width=thickness
-        )
+    for (left, top, right, bottom), colour, _, _ in reversed(items):
+        draw.rectangle((left, top, right - 1, bottom - 1), outline=colour, width=thickness)
     cells: list[Rectangle] = []
-    labels: list[tuple[Rectangle, tuple[str, int], int]] = []
-    for box, class_id, confidence in () if hide_labels else items:
-        texts = [names[class_id]]
+    labels: list[tuple[Rectangle, tuple[str, int], Colour]] = []
+    for box, colour, label, confidence in () if hide_labels else items:
+        texts = [label]
         if not hide_conf:
-            texts.insert(0, f"{names[class_id]} {confidence:.2f}")
+            texts.insert(0, f"{label} {confidence:.2f}")
         fitting = fit_text(texts, text_size(height, width), width, height)
         if fitting is not None:
             label_width, label_height, _ = measure(*fitting)
             cell = _place(box, label_width, label_height, width, height, cells)
             cells.append(cell)
-            labels.append((cell, fitting, class_id))
-    for (left, top, right, bottom), fitting, class_id in reversed(labels):
-        colour = class_colour(class_id)
+            labels.append((cell, fitting, colour))
+    for (left, top, right, bottom), fitting, colour in reversed(labels):
         draw.rectangle((left, top, right - 1, bottom - 1), fill=colour)
         put_text(draw, left, top, *fitting, text_colour(colour))
     drawn = np.array(picture)
@@ -190,20 +191,31 @@ def side_by_side(images: Sequence[np.ndarray], titles: Sequence[str]) -> np.ndar
     return np.concatenate(row[:-1], axis=1)
 
 
-def _visible(detections: Detections, width: int, height: int) -> list[tuple[Rectangle, int, float]]:
-    """Boxes inside of the picture, clipped to whole pixels, with class and confidence."""
+def _visible(
+    detections: Detections, names: Sequence[str], width: int, height: int
+) -> list[tuple[Rectangle, Colour, str, float]]:
+    """Boxes inside of the picture, clipped to whole pixels, with colour, label and confidence."""
     boxes = detections.xyxy.double()
     limits = boxes.new_tensor([width, height, width, height])
     pixels = torch.cat([boxes[:, :2].floor(), boxes[:, 2:].ceil()], 1).clamp(min=0).minimum(limits)
     inside = boxes.isfinite().all(1) & (pixels[:, 2:] > pixels[:, :2]).all(1)
-    items: list[tuple[Rectangle, int, float]] = []
-    for (x1, y1, x2, y2), class_id, confidence in zip(
-        pixels[inside].long().tolist(),
-        detections.class_id[inside].tolist(),
-        detections.confidence[inside].tolist(),
-        strict=True,
+    visible = replace(detections, xyxy=pixels).take(inside)
+    tracks = None if visible.track_id is None else visible.track_id.tolist()
+    items: list[tuple[Rectangle, Colour, str, float]] = []
+    for i, ((x1, y1, x2, y2), class_id, confidence) in enumerate(
+        zip(
+            visible.xyxy.long().tolist(),
+            visible.class_id.tolist(),
+            visible.confidence.tolist(),
+            strict=True,
+        )
     ):
-        items.append(((x1, y1, x2, y2), class_id, confidence))
+        colour, label = class_colour(class_id), names[int(class_id)]
+        if tracks is not None:
+            colour = track_colour(tracks[i])
+            if tracks[i] != NO_TRACK:
+                label = f"{tracks[i]} {label}"
+        items.append(((x1, y1, x2, y2), colour, label, confidence))
     return items
 
 

@@ -29,6 +29,7 @@ PALETTE: tuple[Colour, ...] = (
     (150, 90, 105),
     (165, 120, 90),
 )
+NO_TRACK_COLOUR: Colour = (150, 150, 150)
 # Perceptually uniform, and monotonic in grey print.
 RATE_COLOURS = "magma"
 
@@ -42,6 +43,11 @@ def class_colour(class_id: int) -> Colour:
     if class_id < len(PALETTE):
         return PALETTE[class_id]
     return PALETTE[1 + (class_id - len(PALETTE)) % (len(PALETTE) - 1)]
+
+
+def track_colour(track_id: int) -> Colour:
+    """RGB of a track, by its number from 1; grey of a box in none. Colours come again after 24."""
+    return NO_TRACK_COLOUR if track_id < 1 else PALETTE[(track_id - 1) % len(PALETTE)]
 
 
 def hexadecimal(colour: Colour) -> str:

@@ -2,6 +2,7 @@
 
 import json
 import re
+import sys
 from pathlib import Path
 
 import cv2
@@ -198,6 +199,42 @@ def test_mot_file(detect, weights, clip, tmp_path):
         assert len(read_mot(newest)[1]) == expected
 
 
+def test_tracks(detect, weights, clip, tmp_path, capsys):
+    pytest.importorskip("trackers", reason="needs the extra track")
+    assert detect(clip, "--track", "--save-json", "--ann") == 0
+    out = capsys.readouterr().out
+    streamed = list(SpikingYOLO(weights).stream(clip, conf=0.3, track=True))
+    said = entries(tmp_path)
+    ids = []
+    for one, result in zip(said, streamed, strict=True):
+        ids.append([box["track_id"] for box in one["detections"]])
+        assert ids[-1] == [box.track_id for box in result]
+    # The first frame has no track yet; then whoever is seen again has one.
+    assert not any(ids[0]) and set(filter(None, ids[-1])) & set(filter(None, ids[1]))
+    tracked = {
+        one["frame"] + 1: [box for box in one["detections"] if box["track_id"]] for one in said
+    }
+    written = read_mot(tmp_path / "runs/exp/clip-mot.txt")
+    assert {n: boxes.ids.tolist() for n, boxes in written.items()} == {
+        n: [box["track_id"] for box in boxes] for n, boxes in tracked.items() if boxes
+    }
+    names = {box["track_id"]: box["class"] for boxes in tracked.values() for box in boxes}
+    for name in set(names.values()):
+        count = list(names.values()).count(name)
+        assert f"{count} x {name}" * (count > 1) in out.partition("; tracks: ")[2]
+    assert all(
+        box["confidence"] > 0.3 or box["track_id"] for one in said for box in one["detections"]
+    )
+
+
+def test_a_missing_tracker_is_one_line(detect, clip, tmp_path, capsys, monkeypatch):
+    monkeypatch.setitem(sys.modules, "trackers", None)
+    assert detect(clip, "--track") == 2
+    (line,) = capsys.readouterr().err.splitlines()
+    assert "this needs trackers" in line and "[track]'" in line
+    assert not (tmp_path / "runs").exists()
+
+
 def test_interrupted_video_keeps_its_frames_and_numbers(
     detect, clip, tmp_path, monkeypatch, capsys
 ):
@@ -258,6 +295,7 @@ def test_a_cut_is_said(detect, tmp_path, capsys):
         (["C", "--max-frames", 0], "--max-frames must be at least 1"),
         (["P", "--save-mot"], "--save-mot: for videos and webcams only"),
         (["P", "--save-mot", "--timeline"], "--save-mot and --timeline: for videos"),
+        (["P", "--track"], "--track: for videos and webcams only"),
         (["V", "--timeline"], "has no frames"),
         (["B", "--overlay"], "cannot open the video"),
     ],

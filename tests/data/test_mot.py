@@ -33,6 +33,23 @@ def images(folder: Path, values=(1, 2)) -> None:
         Image.fromarray(grey([value])[0]).save(folder / f"{n:06d}.png")
 
 
+def test_frame_rates(tmp_path: Path) -> None:
+    images(tmp_path / "seq/img1")
+    info = tmp_path / "seq/seqinfo.ini"
+    for text, fps in (
+        ("[Sequence]\nframeRate=14\n", 14),
+        ("[Sequence]\nframeRate=0\n", 25),
+        ("[Sequence]\nframeRate=many\n", 25),
+        ("name=%(x\n", 25),
+    ):
+        info.write_text(text)
+        assert [one.fps for one in open_sequences(tmp_path / "seq")] == [fps]
+    info.unlink()
+    assert [one.fps for one in open_sequences(tmp_path)] == [25]
+    # A video has its own.
+    assert [one.fps for one in open_sequences(clip(tmp_path / "clip/clip.mp4", fps=8))] == [8]
+
+
 def test_corners_count_from_zero_and_frames_from_one(tmp_path: Path) -> None:
     frames = read_mot(
         write(

@@ -1,7 +1,10 @@
 """Boxes and labels stay where they belong, whatever the size of the picture."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
+import torch
 from helpers.drawing import GREY, NAMES, changed, detections, picture
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -13,7 +16,7 @@ from spiking_yolo.draw.boxes import (
     measure,
     side_by_side,
 )
-from spiking_yolo.draw.colours import PALETTE, class_colour
+from spiking_yolo.draw.colours import NO_TRACK_COLOUR, PALETTE, class_colour, track_colour
 from spiking_yolo.errors import UserError
 
 
@@ -41,6 +44,21 @@ def test_a_title_adds_a_strip_above_the_same_picture():
     strip = titled[: len(titled) - 80]
     assert (titled[-80:] == plain).all()
     assert len(strip) > 8 and (strip < 100).any() and (strip == 255).any()
+
+
+def test_tracks_have_colours_and_numbers():
+    boxes = detections((20, 60, 80, 150, 0.9, 1), (120, 60, 180, 150, 0.8, 1))
+    drawn = draw_detections(picture(200, 200), replace(boxes, track_id=torch.tensor([3, 8])), NAMES)
+    assert (drawn[100, 20] == track_colour(3)).all() and (drawn[100, 120] == track_colour(8)).all()
+    alone = draw_detections(
+        picture(200, 200), replace(boxes, track_id=torch.tensor([-1, 8])), NAMES
+    )
+    assert (alone[100, 20] == NO_TRACK_COLOUR).all()
+    # The second box is as it was, the first one's label lacks the number.
+    assert (alone[:, 110:] == drawn[:, 110:]).all()
+    label = changed(draw_detections(picture(200, 200), boxes, NAMES))[:60].any(0).sum()
+    assert changed(drawn)[:60].any(0).sum() > label == changed(alone)[:60, :110].any(0).sum() * 2
+    assert track_colour(1) == PALETTE[0] == track_colour(1 + len(PALETTE))
 
 
 def test_best_detection_is_on_top():

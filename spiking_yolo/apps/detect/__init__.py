@@ -105,6 +105,10 @@ class DetectOptions(
     save_mot: bool = setting(
         False, "of a video, NAME-mot.txt as MOTChallenge has it: people, or --classes"
     )
+    track: bool = setting(
+        False,
+        "of a video, follow each object by ByteTrack: ids in pictures, files and NAME-mot.txt",
+    )
     timeline: bool = setting(
         False, "of a video, NAME-timeline.png: operations, objects and energy of each frame"
     )

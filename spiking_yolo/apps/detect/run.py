@@ -26,12 +26,13 @@ from spiking_yolo.data.sources import (
 )
 from spiking_yolo.data.video import previewed
 from spiking_yolo.decode.selection import Selection, class_ids
+from spiking_yolo.decode.tracking import Tracker, tracking_library
 from spiking_yolo.detector import SpikingYOLO
 from spiking_yolo.draw.boxes import side_by_side
 from spiking_yolo.errors import Notice, UserError
 from spiking_yolo.io.names import file_name
 from spiking_yolo.metrics.energy import NetworkSize, Work
-from spiking_yolo.observe import Input, Observation, Want, read_input
+from spiking_yolo.observe import Input, Observation, Observer, Want, read_input
 from spiking_yolo.options import Progress, drawn, load, silent
 from spiking_yolo.result import Result
 from spiking_yolo.snn.stream import Stream
@@ -140,6 +141,8 @@ class DetectRun:
         has_video = any(map(is_stream, self.sources))
         if not has_video:
             check_no_video_options(options)
+        if options.track:
+            tracking_library()
         converted = converted or load(options, previewed(self.sources, FEW))
         if has_video:
             converted = with_frames(converted, options.frames)
@@ -154,7 +157,7 @@ class DetectRun:
         if options.overlay:
             self.overlay_layers = choose_layers(options.layers, self.detector)
         classes = class_ids(options.classes or None, self.detector.names)
-        self.observer = self.detector.observer(Selection.of(options, classes))
+        self.selection = Selection.of(options, classes)
         self._names = FileNames()
 
     def results(
@@ -231,17 +234,25 @@ class DetectRun:
             note = f"{source}: --gif is for images, a video gets none"
             warnings.warn(Notice(note), stacklevel=2)
         T = options.timesteps(self.detector.converted.recipe, frame=True)
-        assert self.observer.network is not None
-        stream = Stream(self.observer.network, T, options.refresh)
         name = ""
         with open_video(source) as video:
+            fps = video.fps / options.every
+            # Of the spiking network and of the ANN.
+            trackers: tuple[Tracker | None, ...] = (None, None)
+            selection = self.selection
+            if options.track:
+                trackers = (Tracker(fps, options.conf), Tracker(fps, options.conf))
+                selection = replace(selection, conf=trackers[0].least_confidence)
+            observer = self.detector.observer(selection)
+            assert observer.network is not None
+            stream = Stream(observer.network, T, options.refresh)
             count = frames_to_read(video.count, options.every, options.max_frames)
             inputs = self._inputs(video)
             want = self._want(maps=options.overlay)
-            observations = self.observer.follow(inputs, stream, options.steps, want=want)
+            observations = observer.follow(inputs, stream, options.steps, want=want)
             for done, seen in enumerate(observations, 1):
                 name = name or self._names.of(source)
-                result, ann = self._results(seen)
+                result, ann = self._results(seen, trackers)
                 work, size = self.costs.observed(seen, T)
                 progress("frames", done, count, result.counts())
                 yield FrameResult(
@@ -250,7 +261,7 @@ class DetectRun:
                     ann=ann,
                     name=name,
                     style=options.style,
-                    fps=video.fps / options.every,
+                    fps=fps,
                     work=work,
                     size=size,
                 )
@@ -260,7 +271,7 @@ class DetectRun:
         images = islice(video.frames(every), self.options.max_frames)
         for index, image in enumerate(images):
             number = index * every
-            yield read_input(image, self.observer.spec, False, number, number / video.fps)
+            yield read_input(image, self.detector.spec, False, number, number / video.fps)
 
     def _want(self, maps: bool) -> list[Want]:
         want: list[Want] = ["boxes"]
@@ -270,11 +281,23 @@ class DetectRun:
             want.append("ann")
         return want
 
-    def _results(self, seen: Observation) -> tuple[Result, Result | None]:
-        """Of the spiking network, and of the ANN if asked for."""
+    def _results(
+        self, seen: Observation, trackers: Sequence[Tracker | None] = (None, None)
+    ) -> tuple[Result, Result | None]:
+        """Of the spiking network, and of the ANN if asked for, each with its tracker's ids."""
         names = self.detector.names
+        result = Result.of(seen, names, self.detector.converted.recipe)
         ann = Result.of_ann(seen, names) if self.options.ann else None
-        return Result.of(seen, names, self.detector.converted.recipe), ann
+        if trackers[0] is not None:
+            result = result.tracked(trackers[0])
+        if trackers[1] is not None and ann is not None:
+            ann = ann.tracked(trackers[1])
+        return result, ann
+
+    @cached_property
+    def observer(self) -> Observer:
+        """Of images; a video has one of its own, whose state stays."""
+        return self.detector.observer(self.selection)
 
     @cached_property
     def layer_titles(self) -> dict[str, str]:
@@ -310,7 +333,11 @@ class FileNames:
 
 def check_no_video_options(options: DetectOptions) -> None:
     """Raises UserError for an option that has no meaning for images."""
-    of_videos = {"--save-mot": options.save_mot, "--timeline": options.timeline}
+    of_videos = {
+        "--save-mot": options.save_mot,
+        "--timeline": options.timeline,
+        "--track": options.track,
+    }
     flags = [flag for flag, value in of_videos.items() if value]
     if flags:
         raise UserError(

@@ -17,6 +17,7 @@ from spiking_yolo.data.mot import MotBoxes, mot_lines
 from spiking_yolo.data.sources import is_webcam
 from spiking_yolo.data.video_writer import VideoWriter, best_encoder
 from spiking_yolo.decode.boxes import listed
+from spiking_yolo.decode.tracking import NO_TRACK
 from spiking_yolo.draw import FigureFormat
 from spiking_yolo.io.files import GradualFile, atomic_write
 from spiking_yolo.io.json import json_text
@@ -49,7 +50,7 @@ def file_sinks(run: DetectRun, folder: Path) -> list[Sink]:
         sinks.append(EventVideo(folder))
     if options.gif:
         sinks.append(Animations(folder))
-    if options.save_mot:
+    if options.save_mot or options.track:
         sinks.append(MotFiles(folder, every_class=bool(options.classes)))
     if options.timeline:
         sinks.append(Timelines(folder, options.figures))
@@ -246,7 +247,7 @@ class EventVideo(VideoSink):
 
 class MotFiles(Sink):
     """VIDEO-mot.txt as MOTChallenge has it: people only, unless `every_class` or the network knows
-    none.
+    none. Where objects are tracked, only boxes in a track.
     """
 
     def __init__(self, folder: Path, every_class: bool):
@@ -258,10 +259,14 @@ class MotFiles(Sink):
         boxes, names = seen.result.detections, seen.result.names
         if not self.every_class and PERSON in names:
             boxes = boxes.take(boxes.class_id == names.index(PERSON))
+        if boxes.track_id is not None:
+            boxes = boxes.take(boxes.track_id != NO_TRACK)
         if self._file is None:
             self._file = GradualFile(self.folder / f"{seen.name}-mot.txt")
         # Frames of MOTChallenge are numbered from 1.
-        self._file.write(mot_lines(seen.frame + 1, MotBoxes.of(boxes.xyxy, boxes.confidence)))
+        ids = NO_TRACK if boxes.track_id is None else boxes.track_id
+        of_frame = MotBoxes.of(boxes.xyxy, boxes.confidence, ids)
+        self._file.write(mot_lines(seen.frame + 1, of_frame))
 
     def end_source(self) -> None:
         file, self._file = self._file, None
@@ -381,6 +386,8 @@ class VideoSummary:
         self.cuts = 0
         self.remark = ""
         self.boxes: Counter[str] = Counter()
+        # Name -> ids of its tracks; None where nothing is tracked.
+        self.tracks: dict[str, set[int]] | None = None
         self.ann_boxes: Counter[str] | None = None
 
     def add(self, seen: FrameResult) -> None:
@@ -390,6 +397,11 @@ class VideoSummary:
         self.cuts += result.cut
         self.remark = result.remark
         self.boxes.update(box.name for box in result)
+        if result.track_id is not None:
+            self.tracks = self.tracks or {}
+            for box in result:
+                if box.track_id is not None:
+                    self.tracks.setdefault(box.name, set()).add(box.track_id)
         if seen.ann is not None:
             self.ann_boxes = self.ann_boxes or Counter()
             self.ann_boxes.update(box.name for box in seen.ann)
@@ -408,6 +420,9 @@ class VideoSummary:
         if self.cuts:
             parts.append(f"{self.cuts} scene cut{'s' * (self.cuts > 1)}")
         parts.append(f"boxes: {by_class(self.boxes)}")
+        if self.tracks is not None:
+            counts = Counter({name: len(ids) for name, ids in self.tracks.items()})
+            parts.append(f"tracks: {by_class(counts)}")
         if self.ann_boxes is not None:
             parts.append(f"ANN: {by_class(self.ann_boxes)}")
         return f"{self.source}: {'; '.join(parts)}"

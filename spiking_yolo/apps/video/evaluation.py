@@ -2,6 +2,7 @@
 
 import itertools
 import json
+import warnings
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from functools import cached_property
@@ -16,6 +17,7 @@ from spiking_yolo.apps.video.modes import Bench, FrameRecord, measure
 from spiking_yolo.apps.video.tables import (
     ENERGY_NOTE,
     NOTE,
+    TRACK_NOTE,
     Measured,
     Row,
     account_table,
@@ -24,23 +26,27 @@ from spiking_yolo.apps.video.tables import (
     mean_work,
     rows,
     score_table,
+    track_table,
 )
 from spiking_yolo.data import mot
 from spiking_yolo.data.mot import MotBoxes
 from spiking_yolo.data.sources import frames_to_read
+from spiking_yolo.decode.boxes import Detections
+from spiking_yolo.decode.tracking import tracking_library
 from spiking_yolo.draw.timeline import timeline
-from spiking_yolo.errors import UserError
+from spiking_yolo.errors import Notice, UserError
 from spiking_yolo.io.json import finite, flat, write_json
 from spiking_yolo.io.names import file_name
 from spiking_yolo.io.tables import write_csv
 from spiking_yolo.log import RecordLog, read_records
 from spiking_yolo.metrics.energy import TIMELINE
+from spiking_yolo.metrics.tracking import track_frames
 from spiking_yolo.metrics.video import PERSON
 from spiking_yolo.options import Progress, silent, versions
 
 RESULTS = "results.json"  # what `save` writes last
 KEPT = "frames-*.jsonl"  # what an interrupted run has left
-# Confidence of the objects that a timeline counts.
+# Confidence of the objects that a timeline counts and tracks follow.
 SEEN = 0.25
 TOTAL = "total"
 
@@ -77,7 +83,10 @@ class VideoEvaluation:
         energy = account_table(named, accounts, bench.size, mean_work(bench, "stream", stream))
         videos = f"{len(self.measured)} sequence{'s' * (len(self.measured) > 1)}"
         lines = [f"{videos}, {count} frames; method {method}, T={T} per frame"]
-        lines += [score_table(named), "", cost_table(named), NOTE, "", energy, ENERGY_NOTE]
+        lines += [score_table(named), "", cost_table(named), NOTE, ""]
+        if tracks := track_table(named):
+            lines += [tracks, TRACK_NOTE, ""]
+        lines += [energy, ENERGY_NOTE]
         return "\n".join(lines)
 
     def results(self) -> dict[str, Any]:
@@ -195,11 +204,42 @@ def evaluate(
             part.replace(_log(folder, *key))
         return records
 
+    with_tracks = tracks_people(truths)
     measured: list[Measured] = []
     for sequence, truth in zip(sequences, truths, strict=True):
         by_mode = {mode: records_of(sequence, mode) for mode in modes}
-        measured.append(Measured(sequence.name, truth, by_mode))
+        tracks = None
+        if with_tracks and truth is not None and has_identities(truth):
+            fps = sequence.fps / every
+            names = bench.converted.spec.names
+            tracks = {mode: _people(of_mode, names, fps) for mode, of_mode in by_mode.items()}
+        measured.append(Measured(sequence.name, truth, by_mode, tracks))
     return VideoEvaluation(bench, measured)
+
+
+def tracks_people(truths: Sequence[Mapping[int, MotBoxes] | None]) -> bool:
+    """Whether people are to be followed. A Notice says so where the package for it is missing."""
+    if not any(truth is not None and has_identities(truth) for truth in truths):
+        return False
+    try:
+        tracking_library()
+    except UserError as error:
+        warnings.warn(Notice(f"MOTA, IDF1 and HOTA are left out: {error}"), stacklevel=2)
+        return False
+    return True
+
+
+def has_identities(truth: Mapping[int, MotBoxes]) -> bool:
+    """Whether every person of a ground truth has an id."""
+    return all((boxes.ids >= 0).all() for boxes in truth.values())
+
+
+def _people(records: Sequence[FrameRecord], names: Sequence[str], fps: float) -> list[Detections]:
+    """The tracks of people in each frame."""
+    person = list(names).index(PERSON)
+    frames = [record.boxes.take(record.boxes.class_id == person) for record in records]
+    cuts = {position for position, record in enumerate(records) if record.cut}
+    return track_frames(frames, fps, SEEN, cuts)
 
 
 def _log(folder: Path, sequence: str, mode: str) -> Path:

@@ -15,6 +15,7 @@ from spiking_yolo.decode.boxes import Detections
 from spiking_yolo.io.tables import columns, percent
 from spiking_yolo.metrics.bootstrap import Resampling
 from spiking_yolo.metrics.energy import CHIPS, PJ_PER_MJ, Account, NetworkSize, Work, charged
+from spiking_yolo.metrics.tracking import FIGURES, track_scores
 from spiking_yolo.metrics.video import agreement, agreement_by_box, person_ap
 from spiking_yolo.snn.counting import Counts
 
@@ -25,12 +26,14 @@ Modes = Mapping[str, list[FrameRecord]]
 @dataclass(frozen=True, eq=False)
 class Measured:
     """A sequence as every mode saw it. truth: people by frame of the records, from 1; None where
-    nobody marked any.
+    nobody marked any. tracks: of each mode, the tracks of people in each frame; None where truth
+    has no identities, or nothing here tracks.
     """
 
     name: str
     truth: Mapping[int, MotBoxes] | None
     modes: Modes
+    tracks: Mapping[str, list[Detections]] | None = None
 
 
 def rows(bench: Bench, measured: Sequence[Measured]) -> list[Row]:
@@ -40,7 +43,28 @@ def rows(bench: Bench, measured: Sequence[Measured]) -> list[Row]:
     """
     scored = [one for one in measured if one.truth is not None]
     ap = {mode: _ap(bench, scored, mode) for mode in measured[0].modes} if scored else {}
-    return [_row(bench, measured, mode, ap) for mode in measured[0].modes]
+    tracks = _tracks(measured)
+    return [_row(bench, measured, mode, ap) | tracks.get(mode, {}) for mode in measured[0].modes]
+
+
+def _tracks(measured: Sequence[Measured]) -> dict[str, Row]:
+    """How well the tracks of each mode follow people, and by how much less than the ANN's."""
+    truth: list[Mapping[int, MotBoxes]] = []
+    tracks: list[Mapping[str, list[Detections]]] = []
+    for one in measured:
+        if one.truth is not None and one.tracks is not None:
+            truth.append(one.truth)
+            tracks.append(one.tracks)
+    if not tracks:
+        return {}
+    rows: dict[str, Row] = {}
+    for mode in measured[0].modes:
+        rows[mode] = {**track_scores([of_modes[mode] for of_modes in tracks], truth)}
+    if "ann" in rows:
+        for row in rows.values():
+            for figure in FIGURES:
+                row[f"{figure}_minus_ann"] = row[figure] - rows["ann"][figure]
+    return rows
 
 
 def _ap(bench: Bench, scored: Sequence[Measured], mode: str) -> Resampling:
@@ -168,6 +192,9 @@ by box: with each class counting as often as the ANN sees it, else each as much 
 error: of the outputs, relative to the ANN's, mean over the frames. Operations are per
 multiply-accumulate of the ANN; analogue: of the layer that reads the image.
 s: of the network alone, per later frame."""
+TRACK_NOTE = """\
+Tracks of people above 25 % by ByteTrack, and how they follow those of the ground truth: MOTA, IDF1
+and HOTA in percent; switches: of identity."""
 ENERGY_NOTE = """\
 fp32: 32-bit float and its ANN, as most papers print it; the others: 8-bit weights and an 8-bit ANN.
 8 bit: 32-bit sums, no memory. SRAM: every access is paid, with 16- or 32-bit potentials.
@@ -188,6 +215,25 @@ def score_table(named: Mapping[str, Sequence[Row]]) -> str:
             errors = [f"{row['output_error'][key]:.3f}" for key in ("mean", "last", "worst")]
             table.append([_label(name, row["mode"]), *cells, *errors])
     return columns(table)
+
+
+def track_table(named: Mapping[str, Sequence[Row]]) -> str:
+    """One line per sequence and mode: how well people are followed. Empty without ground truth."""
+    header = [""]
+    for figure in FIGURES:
+        header += [figure, "- ANN"]
+    table = [[*header, "switches", "tracks", "people"]]
+    for name, rows in named.items():
+        for row in rows:
+            if FIGURES[0] not in row:
+                continue
+            cells = [_label(name, row["mode"])]
+            for figure in FIGURES:
+                minus = "" if row["mode"] == "ann" else f"{figure}_minus_ann"
+                cells += [_percent(row[figure]), _percent(row.get(minus), "+.1f")]
+            cells += [str(row[key]) for key in ("id_switches", "tracks", "people")]
+            table.append(cells)
+    return columns(table) if len(table) > 1 else ""
 
 
 def cost_table(named: Mapping[str, Sequence[Row]]) -> str:

@@ -2,6 +2,8 @@
 
 import csv
 import json
+import re
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +18,7 @@ from spiking_yolo.apps.video.modes import FrameRecord
 from spiking_yolo.data.images import preprocess
 from spiking_yolo.data.mot import MotBoxes, mot_lines, read_mot
 from spiking_yolo.decode.selection import Selection
+from spiking_yolo.errors import Notice
 from spiking_yolo.graph import forward
 from spiking_yolo.io.tables import WIDTH
 from spiking_yolo.log import read_log
@@ -127,6 +130,57 @@ def test_files_and_schema(done):
         )
         == later
     )
+
+
+@pytest.fixture
+def identities(weights, tmp_path) -> Path:
+    """A sequence whose ground truth is what the ANN tracks."""
+    pytest.importorskip("trackers", reason="needs the extra track")
+    from spiking_yolo.metrics.tracking import track_frames
+
+    detector, frames = SpikingYOLO(weights), walk(FRAMES)
+    write_images(tmp_path / "walk/img1", frames)
+    (tmp_path / "walk/seqinfo.ini").write_text("[Sequence]\nframeRate=10\n")
+    observer = detector.observer(Selection(conf=0.05, max_det=100, multi_label=True))
+    boxes = [seen.ann_boxes for seen in observer.observe(frames, T=0, want=("boxes", "ann"))]
+    boxes = [of_frame.take(of_frame.class_id == 2) for of_frame in boxes]
+    text = ""
+    for number, tracked in enumerate(track_frames(boxes, fps=10), 1):
+        for one, (x1, y1, x2, y2) in zip(tracked.track_id, tracked.xyxy.tolist(), strict=True):
+            # With every digit: some boxes of this network are a thousandth of a pixel wide.
+            text += f"{number},{one},{x1 + 1!r},{y1 + 1!r},{x2 - x1!r},{y2 - y1!r},1,-1,-1,-1\n"
+    assert len({line.split(",")[1] for line in text.splitlines()}) > 1
+    (tmp_path / "walk/gt.txt").write_text(text)
+    return tmp_path / "walk"
+
+
+def test_tracks_of_people_are_scored_beside_the_ann(tool, identities, tmp_path, capsys):
+    assert tool("--data", identities) == 0
+    out = capsys.readouterr().out
+    rows = by_mode(results(tmp_path / "runs/exp")["total"])
+    ann, stream = rows["ann"], rows["stream"]
+    assert (ann["MOTA"], ann["IDF1"], ann["id_switches"]) == (1, 1, 0)
+    assert ann["HOTA"] == pytest.approx(1) and ann["tracks"] == ann["people"] > 1
+    for figure in ("MOTA", "IDF1", "HOTA"):
+        assert stream[f"{figure}_minus_ann"] == pytest.approx(stream[figure] - ann[figure])
+    assert stream["HOTA"] < 1
+    (line,) = [one for one in out.splitlines() if one.startswith("walk ann") and "100.0  " in one][
+        -1:
+    ]
+    assert re.search(r"walk ann +100\.0 +100\.0 +100\.0 +0 ", line)
+    assert all(len(one) <= WIDTH for one in out.splitlines()[:-1])
+
+
+def test_without_the_tracker_the_rest_is_measured(tool, identities, tmp_path, monkeypatch, capsys):
+    monkeypatch.setitem(sys.modules, "trackers", None)
+    with pytest.warns(Notice, match="MOTA, IDF1 and HOTA are left out: this needs trackers"):
+        assert tool("--data", identities, "--modes", "ann,stream") == 0
+    assert "IDF1" not in capsys.readouterr().out
+    assert "MOTA" not in by_mode(results(tmp_path / "runs/exp")["total"])["ann"]
+
+
+def test_without_identities_there_are_no_tracks(done):
+    assert "IDF1" not in by_mode(results(done)["sequences"][1])["ann"]
 
 
 def test_the_ann_agrees_with_itself(done):
