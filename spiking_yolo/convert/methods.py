@@ -720,7 +720,7 @@ def signed_digits() -> Recipe:
             hysteresis=0.35,
         ),
         calibration=Calibration(kind="trained", operations=0.7, steps=320),
-        encoding=Encoding(coding="differential"),
+        encoding=Encoding(coding="differential", denoise=True),
     )
 
 

@@ -259,6 +259,8 @@ def _coding_conflicts(recipe: Recipe) -> Iterator[str]:
         yield f"encoding.coarse, encoding.silent or encoding.refine {needs}"
     if encoding.tau:
         yield f"encoding.tau {needs}, in which an image is sent once"
+    if encoding.denoise:
+        yield f"encoding.denoise {needs}, which keeps the state from frame to frame"
     if neuron.hysteresis:
         yield f"neuron.hysteresis {needs}, which keeps the state from frame to frame"
 

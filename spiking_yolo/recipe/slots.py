@@ -209,6 +209,11 @@ class Encoding:
         0,
         1,
     )
+    denoise: bool = setting(
+        False,
+        "for frames=keep: the camera's noise is measured on the first frames of a video, and"
+        " averaged out of the pixels that do not move",
+    )
     seed: int = setting(0, "of everything that is random: Poisson spikes, spike confidence", 0)
     coarse: int = setting(
         0,

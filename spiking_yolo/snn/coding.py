@@ -15,6 +15,7 @@ from spiking_yolo.recipe import Encoding, Recipe, allow_choices
 from spiking_yolo.snn.counting import Counts
 from spiking_yolo.snn.fast import Backend, EventImage
 from spiking_yolo.snn.layout import Active, channels_last, dense, on_cpu, rows, to_like
+from spiking_yolo.snn.noise import NoiseFilter
 
 
 def image_keys(x: Tensor) -> list[int]:
@@ -176,6 +177,7 @@ class ImageInput:
         self.image: Tensor = image.clone() if shared else image
         self.shown: Tensor | None = None
         self._comparison: EventImage | None = None
+        self._filter = NoiseFilter(image) if self._settings.denoise else None
         self._unsent: Tensor | Active | None = self.image
         self._fired: dict[str, Tensor] = {}
 
@@ -195,6 +197,8 @@ class ImageInput:
                 f"the next image must have the shape {tuple(self.image.shape)}, not"
                 f" {tuple(x.shape)}"
             )
+        if self._filter is not None:
+            x = self._filter(x)
         few = on_cpu(x)
         # A comparison overwrites the change before.
         unsent = None if self._unsent is None else dense(self._unsent).clone()

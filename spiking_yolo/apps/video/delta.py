@@ -12,6 +12,7 @@ from torch import Tensor
 
 from spiking_yolo.graph import OPS, Graph, Node, shapes
 from spiking_yolo.snn.counting import Counts
+from spiking_yolo.snn.noise import NoiseFilter
 from spiking_yolo.snn.operations import product_operations, spiking, synaptic_operations
 from spiking_yolo.snn.readout import Run, Snapshot
 from spiking_yolo.snn.stream import FrameRun, unlike
@@ -63,13 +64,16 @@ class DeltaNetwork:
     Args:
         graph: The ANN.
         gates: Node -> what a change of its values must exceed to be sent; see `gates`.
+        denoise: Whether the camera's noise is averaged out of the frames, as encoding.denoise does.
     """
 
     T = 1
 
-    def __init__(self, graph: Graph, gates: Mapping[str, Tensor]):
+    def __init__(self, graph: Graph, gates: Mapping[str, Tensor], denoise: bool = False):
         self.graph = graph
         self.gates = gates
+        self._denoise = denoise
+        self._filter: NoiseFilter | None = None
         self._events = spiking(
             graph, [node.name for node in graph.nodes if node.op in ("activation", "max_pool")]
         )
@@ -89,6 +93,9 @@ class DeltaNetwork:
             self._sent = {}
             self._sums = {}
             self._products = {}
+            self._filter = NoiseFilter(x) if self._denoise else None
+        elif self._filter is not None:
+            x = self._filter(x)
         values: dict[str, Tensor] = {}
         # Of this frame, by sender: two layers that read one node get the same.
         changes: dict[str, Tensor] = {}

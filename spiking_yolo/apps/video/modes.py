@@ -98,7 +98,7 @@ class Bench:
             chosen = gates(
                 graph, spec.height, spec.width, theta, *delta_thresholds(converted, options)
             )
-        return DeltaNetwork(graph, chosen)
+        return DeltaNetwork(graph, chosen, converted.recipe.encoding.denoise)
 
 
 def delta_thresholds(converted: Converted, options: VideoOptions) -> tuple[float, float]:

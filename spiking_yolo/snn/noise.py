@@ -1,0 +1,128 @@
+"""Noise of a camera: measured on the first frames of a video, and averaged out of what stays."""
+
+import math
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+# Noise is measured on so many frames, in squares of 8 x 8 of every second pixel.
+FRAMES = 8
+SIDE = 8
+EVERY = 2
+# Share of the squares in which nothing moves and nothing is to be seen: their noise is the
+# camera's.
+PLAIN = 0.25
+# Of |x| where x is normal with deviation 1.
+MEDIAN = 0.6745
+# Less is no noise: half a level of 8 bits.
+LEAST = 0.5 / 255
+# Where nothing moves, the deviation from frame to frame is at most so many times that within a
+# frame, and after two frames so many times that after one.
+WITHIN, LATER = 1.2, 1.25
+# A pixel has moved if it differs by more than so many deviations from its mean.
+FAR = 4.0
+# Share of a frame in the mean of a pixel that has not moved.
+SHARE = 0.25
+# By how many deviations the mean must have changed to be sent.
+STEP = 0.5
+
+
+def noise_level(x: Tensor, before: Tensor, earlier: Tensor) -> Tensor:
+    """The standard deviation of the noise in three consecutive frames [N, C, H, W]: [N, C, 1, 1].
+
+    From frame to frame: the median of |x - before| in each square of the picture, of which the
+    quantile PLAIN over the squares counts, so that what moves has no part in it. Squares of one
+    colour, such as padding, do not count. It is 0 where a codec leaves a quarter of the squares as
+    they were, and where the camera moves: then a frame differs from the one before by more than
+    noise that shows within the frame (after Immerkaer 1996), and still more from the one earlier.
+
+    Example:
+        >>> still = torch.full((1, 3, 64, 64), 0.5)
+        >>> frames = [still + 0.02 * torch.randn_like(still) for _ in range(3)]
+        >>> noise_level(*frames).flatten()  # about 0.02
+    """
+    squares = _squares(x)
+    if not squares.shape[2]:
+        return x.new_zeros(*x.shape[:2], 1, 1)
+    padding = squares.amax(-1) == squares.amin(-1)
+    level = _plain(x - before, padding) / math.sqrt(2)
+    after_two = _plain(x - earlier, padding) / math.sqrt(2)
+    still = (level <= WITHIN * _plain(_curvature(x), padding)) & (after_two <= LATER * level)
+    level = torch.where(still.all(1, keepdim=True) & (level >= LEAST), level, 0)
+    return level[:, :, None, None]
+
+
+def _plain(change: Tensor, padding: Tensor) -> Tensor:
+    """The standard deviation of [N, C, H, W] in squares where there is least of it, [N, C]; nan
+    where all is padding.
+    """
+    deviation = _squares(change).abs().median(-1).values / MEDIAN
+    return torch.nanquantile(deviation.masked_fill_(padding, math.nan), PLAIN, -1)
+
+
+def _curvature(x: Tensor) -> Tensor:
+    """The mixed fourth difference at a distance of two pixels, scaled so that noise keeps its
+    deviation: planes and straight edges vanish, and noise that a resize has spread does not.
+    """
+    line = torch.tensor([1.0, -2.0, 1.0], dtype=x.dtype, device=x.device)
+    kernel = torch.outer(line, line) / 6
+    single = x.flatten(0, 1)[:, None]
+    return F.conv2d(single, kernel[None, None], padding=2, dilation=2).reshape(x.shape)
+
+
+def _squares(x: Tensor) -> Tensor:
+    """[N, C, H, W] as [N, C, squares, pixels], without what is left over at right and bottom."""
+    x = x[:, :, ::EVERY, ::EVERY]
+    n, c, height, width = x.shape
+    rows, columns = height // SIDE, width // SIDE
+    tiled = x[:, :, : rows * SIDE, : columns * SIDE].reshape(n, c, rows, SIDE, columns, SIDE)
+    return tiled.transpose(3, 4).reshape(n, c, rows * columns, SIDE * SIDE)
+
+
+class NoiseFilter:
+    """Recursive averaging over time: filter(x) -> the frame to send.
+
+    A pixel that stays within FAR deviations of its mean in all channels has not moved, and its mean
+    takes SHARE of the new frame; otherwise the mean starts anew. What is sent follows the mean in
+    steps of STEP deviations. Where there is no noise the frame itself is sent.
+
+    Args:
+        x: The first frame, [N, C, H, W], which is sent as it is.
+
+    Attributes:
+        level: The deviation of the noise as far as it is known, [N, C, 1, 1].
+    """
+
+    def __init__(self, x: Tensor):
+        # The last two frames, while noise is measured.
+        self._last = [x.clone()]
+        self._levels: list[Tensor] = []
+        self._mean: Tensor | None = None
+        self._sent = x
+        self.level = x.new_zeros(*x.shape[:2], 1, 1)
+
+    def __call__(self, x: Tensor) -> Tensor:
+        before = self._last[-1]
+        if len(self._levels) < FRAMES:
+            self._measure(x)
+        if not self.level.any():
+            return x
+        if self._mean is None:
+            self._mean = self._sent = before
+        change = x - self._mean
+        self._mean = torch.where(self._within(change, FAR), self._mean + SHARE * change, x)
+        small = self._within(self._mean - self._sent, STEP)
+        self._sent = torch.where(small, self._sent, self._mean)
+        return self._sent
+
+    def _measure(self, x: Tensor) -> None:
+        """The median of what the frames so far have shown."""
+        if len(self._last) == 2:
+            self._levels.append(noise_level(x, *reversed(self._last)))
+            self.level = torch.stack(self._levels).median(0).values
+        self._last = [self._last[-1], x.clone()]
+
+    def _within(self, change: Tensor, deviations: float) -> Tensor:
+        """Whether all channels have changed by at most so many deviations, [N, 1, H, W]."""
+        return (change.abs() <= deviations * self.level).all(1, keepdim=True)

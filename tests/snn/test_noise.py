@@ -1,0 +1,140 @@
+"""Noise of a camera: its level against the one that was added, and what is sent of it."""
+
+import math
+
+import pytest
+import torch
+from helpers.networks import TinyLeaky, images, make, spiking
+from torch import Tensor
+
+from spiking_yolo.convert.methods import get_recipe
+from spiking_yolo.errors import UserError
+from spiking_yolo.snn.noise import FAR, FRAMES, LEAST, SHARE, NoiseFilter, noise_level
+from spiking_yolo.snn.stream import Stream
+
+
+def scene(side: int = 96) -> Tensor:
+    """Without noise: a plane, [1, 3, side, side], between a quarter and three quarters."""
+    line = torch.linspace(0.25, 0.75, side)
+    return torch.stack(
+        [line[:, None].expand(side, side), line.expand(side, side), line.flip(0).expand(side, side)]
+    )[None]
+
+
+def frames(still: Tensor, count: int, levels: float | Tensor) -> list[Tensor]:
+    generator = torch.Generator().manual_seed(5)
+    return [
+        still + levels * torch.randn(still.shape, generator=generator, dtype=still.dtype)
+        for _ in range(count)
+    ]
+
+
+def test_the_level_is_that_of_the_noise_in_each_channel():
+    added = torch.tensor([0.01, 0.02, 0.04])[None, :, None, None]
+    assert torch.allclose(noise_level(*frames(scene(), 3, added)), added, rtol=0.15)
+
+
+@pytest.mark.parametrize("part", ["moves", "is padding"])
+def test_neither_what_moves_nor_padding_counts(part: str):
+    """Half of the picture is other in the next frame, or of one colour in both."""
+    three = frames(scene(), 3, 0.02)
+    for k, x in enumerate(three):
+        x[..., :48] = x[..., :48].roll(7 * k, -1) if part == "moves" else 0.5
+    assert torch.allclose(noise_level(*three), torch.tensor(0.02), rtol=0.3)
+
+
+def test_frames_without_noise_have_none():
+    """What a codec left as it was, less than half a level of 8 bits, pictures that are flat or
+    smaller than a square.
+    """
+    three = frames(scene(), 3, 0.02)
+    three[0][..., :40] = three[1][..., :40]
+    assert not noise_level(*three).any()
+    assert not noise_level(*frames(scene(), 3, LEAST / 2)).any()
+    flat = torch.full((2, 3, 96, 96), 0.5)
+    assert not noise_level(flat, flat + 0.1, flat).any()
+    assert not noise_level(*frames(scene(8), 3, 0.02)).any()
+
+
+@pytest.mark.parametrize("noise", [0, 0.005])
+def test_a_camera_that_moves_is_no_noise(noise: float):
+    """One that follows waves of 20 pixels at 2 pixels per frame."""
+    x = torch.linspace(0, 9.6 * math.pi, 96)
+    waves = (0.25 * torch.sin(x)[:, None] * torch.sin(x) + 0.5).expand(1, 3, -1, -1)
+    three = [waves.roll(2 * k, -1) for k in range(3)]
+    noisy = [x + f - waves for x, f in zip(three, frames(waves, 3, noise), strict=True)]
+    assert not noise_level(*noisy).any()
+
+
+def test_clean_frames_are_sent_as_they_are():
+    filter = NoiseFilter(scene())
+    for k in range(2 * FRAMES):
+        frame = scene().roll(k, -1)
+        assert filter(frame) is frame
+
+
+def test_the_mean_by_hand():
+    """A pixel that stays takes a quarter of each frame, one that moved all of it; both are sent
+    when the mean has changed by more than half a deviation.
+    """
+    x = scene()
+    filter = NoiseFilter(x)
+    filter.level = torch.full((1, 3, 1, 1), 0.02)
+    filter._levels = [filter.level] * FRAMES
+    near, far = (FAR - 0.1) * 0.02, (FAR + 0.1) * 0.02
+    y = x.clone()
+    y[..., 0, 0] += near
+    y[:, 1, 0, 1] += far
+    y[..., 0, 2] += 0.04
+    sent = filter(y)
+    assert torch.allclose(sent[..., 0, 0], x[..., 0, 0] + SHARE * near)
+    assert torch.equal(sent[..., 0, 1], y[..., 0, 1])
+    # A quarter of two deviations is half a deviation: not more than it.
+    assert torch.equal(sent[..., 0, 2], x[..., 0, 2])
+    assert torch.equal(sent[..., 1:, :], x[..., 1:, :])
+    # The mean of the third pixel goes on, and is sent in the next frame.
+    sent = filter(y)
+    mean = x[..., 0, 2] + 0.04 * (1 - (1 - SHARE) ** 2)
+    assert torch.allclose(sent[..., 0, 2], mean)
+
+
+def test_less_noise_is_left_in_what_is_sent():
+    """Of the mean remains sqrt(s / (2 - s)) of the deviation, s = SHARE, and up to STEP of what is
+    not sent.
+    """
+    still = scene()
+    filter = NoiseFilter(still)
+    sent = [filter(x) for x in frames(still, 60, 0.02)][-1]
+    left = (sent - still).std().item()
+    assert left < 0.02 * (math.sqrt(SHARE / (2 - SHARE)) + 0.3)
+
+
+def test_each_video_has_its_own_level():
+    clean, noisy = scene(), frames(scene(), 20, 0.02)
+    together = NoiseFilter(torch.cat([clean, noisy[0]]))
+    alone = NoiseFilter(noisy[0])
+    for x in noisy[1:]:
+        pair = together(torch.cat([clean, x]))
+        assert torch.equal(pair[:1], clean)
+        assert torch.equal(pair[1:], alone(x))
+
+
+def test_a_network_sends_less_of_a_noisy_video():
+    """And the state starts with the frame: a cut measures anew."""
+    recipe = get_recipe("signed-digits").with_settings({"calibration.steps": 2})
+    still = scene(64).double()
+    spent: dict[bool, float] = {}
+    for denoise in (True, False):
+        converted = spiking(
+            make(TinyLeaky), images(2, size=64), recipe, {"encoding.denoise": denoise}
+        )
+        stream = Stream(converted.network())
+        runs = [stream(x) for x in frames(still, 12, 0.05)]
+        assert [run.fresh for run in runs] == [True] + [False] * 11
+        spent[denoise] = sum(run.run.snapshots[1].operations.digits.item() for run in runs[4:])
+    assert spent[True] < spent[False] / 2
+
+
+def test_rate_coding_has_no_frames_to_filter():
+    with pytest.raises(UserError, match=r"denoise needs encoding\.coding=differential"):
+        get_recipe("msat").with_settings({"encoding.denoise": True})
