@@ -32,7 +32,7 @@ from spiking_yolo.decode.selection import (
     is_whole,
     kind,
 )
-from spiking_yolo.decode.tracking import Tracker
+from spiking_yolo.decode.tracking import START, Tracker
 from spiking_yolo.errors import UserError
 from spiking_yolo.graph import Graph, shapes
 from spiking_yolo.graph.graph import activation_named, layer_titles, listed_activations
@@ -477,6 +477,7 @@ class SpikingYOLO:
         refresh: int = REFRESH,
         every: int = 1,
         track: bool = False,
+        track_conf: float = START,
         conf: float = 0.25,
         iou: float = 0.45,
         classes: Classes | None = None,
@@ -500,8 +501,8 @@ class SpikingYOLO:
             refresh: Start anew after so many frames, so that rounding errors do not add up; 0:
                 only at a cut and where the size changes.
             every: Take every n-th frame.
-            track: Give each box the id of its object, by ByteTrack; see Result.track_id. Boxes
-                weaker than `conf` continue tracks too.
+            track: Give each box the id of its object, by ByteTrack; see Result.track_id.
+            track_conf: Boxes of at least this confidence start tracks; others continue them.
             conf: See `detect`.
             iou: See `detect`.
             classes: See `detect`.
@@ -537,9 +538,7 @@ class SpikingYOLO:
         check_flags(bgr=bgr, maps=maps, track=track)
         every = check_count("every", every)
         images, fps, _ = frames_of(frames)
-        tracker = Tracker(fps / every, selection.conf) if track else None
-        if tracker is not None:
-            selection = replace(selection, conf=tracker.least_confidence)
+        tracker = Tracker(fps / every, track_conf) if track else None
 
         def inputs() -> Iterator[Input]:
             for number, image in islice(enumerate(images), 0, None, every):

@@ -180,15 +180,9 @@ class Result:
         )
 
     def tracked(self, tracker: Tracker) -> "Result":
-        """The same frame of a video with the ids of its objects: see Tracker.
-
-        Its boxes go down to the tracker's `least_confidence`; weak ones stay where they continue a
-        track.
-        """
+        """The same frame of a video with the ids of its objects: see Tracker."""
         boxes = tracker.update(self.detections, self.cut)
-        steps: dict[int, Detections] = {}
-        for t, at in self.steps.items():
-            steps[t] = boxes if t == self.T else at.take(at.confidence > tracker.conf)
+        steps = self.steps | ({self.T: boxes} if self.T in self.steps else {})
         return replace(self, detections=boxes, steps=steps)
 
     def __len__(self) -> int:

@@ -101,16 +101,13 @@ def test_tracked_boxes_have_ids():
 
 def test_a_tracker_gives_a_frame_its_ids():
     class Stub:
-        conf = 0.7
-
         def update(self, boxes: Detections, cut: bool) -> Detections:
             assert cut and len(boxes) == 3
-            return replace(boxes.take(slice(2)), track_id=torch.tensor([3, -1]))
+            return replace(boxes, track_id=torch.tensor([3, -1, 4]))
 
     r = result(cut=True).tracked(Stub())
-    assert [box.track_id for box in r] == [3, None] and r.steps[8] is r.detections
-    # Of a step before, the boxes that are no weaker than those of a network that tracks nothing.
-    assert len(r.steps[2]) == 0 and len(r.steps[4]) == 1 and r.steps[4].track_id is None
+    assert [box.track_id for box in r] == [3, None, 4] and r.steps[8] is r.detections
+    assert len(r.steps[4]) == 1 and r.steps[4].track_id is None
 
 
 @pytest.mark.parametrize(

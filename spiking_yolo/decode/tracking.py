@@ -2,8 +2,7 @@
 
 The association is that of the package `trackers` (Roboflow, Apache 2.0), the successor of
 supervision's. A box is joined to the track whose predicted box overlaps it most, sure boxes first;
-then weak ones, which continue a track but start none. So an object whose confidence falls for some
-frames keeps its identity.
+then weak ones, which continue a track but start none.
 """
 
 from dataclasses import dataclass, field, replace
@@ -13,10 +12,10 @@ from typing import Any
 import torch
 
 from spiking_yolo.decode.boxes import Detections
-from spiking_yolo.errors import require
+from spiking_yolo.errors import UserError, require
 
-# Confidence above which a box may continue a track, as in ByteTrack.
-WEAK = 0.1
+# Confidence with which a box starts a track, as in the paper.
+START = 0.6
 # An object that is not seen for so long is lost.
 LOST_SECONDS = 1.0
 # The unit of the package's buffer of lost tracks.
@@ -38,10 +37,10 @@ class Tracker:
 
     Args:
         fps: Frames per second of those that are looked at: a track survives LOST_SECONDS unseen.
-        conf: Boxes above it are detections, and start tracks.
+        conf: Boxes of at least this confidence start tracks; others continue them.
 
     Raises:
-        UserError: The extra "track" is not installed.
+        UserError: The extra "track" is not installed, or `conf` is outside of 0..1.
 
     Example:
         >>> tracker = Tracker(fps=25)
@@ -49,8 +48,9 @@ class Tracker:
         >>> boxes.track_id
     """
 
-    def __init__(self, fps: float, conf: float = 0.25):
-        self.conf = conf
+    def __init__(self, fps: float, conf: float = START):
+        if not (isinstance(conf, int | float) and 0 <= conf <= 1):
+            raise UserError(f"track_conf must be a number in 0..1, not {conf!r}")
         self._make = tracking_library().ByteTrackTracker
         self._detections = require("supervision", "track").Detections
         self._settings = {
@@ -62,16 +62,11 @@ class Tracker:
         self._of_class: dict[int, _ClassTracks] = {}
         self._last_id = 0
 
-    @property
-    def least_confidence(self) -> float:
-        """Of the boxes that `update` should be given."""
-        return min(self.conf, WEAK)
-
     def update(self, boxes: Detections, cut: bool = False) -> Detections:
-        """The detections of the next frame with their ids, and weak boxes that continue a track.
+        """The boxes of the next frame with their ids.
 
         Args:
-            boxes: Of the frame, best first, down to `least_confidence`.
+            boxes: Of the frame, best first.
             cut: Whether the frame shows another scene, in which no track goes on.
         """
         if cut:
@@ -85,8 +80,7 @@ class Tracker:
                 self._of_class[class_id] = tracks
             else:
                 self._of_class.pop(class_id, None)
-        tracked = replace(boxes, track_id=ids)
-        return tracked.take((boxes.confidence > self.conf) | (ids != NO_TRACK))
+        return replace(boxes, track_id=ids)
 
     def _associated(self, tracks: "_ClassTracks", boxes: Detections) -> torch.Tensor:
         """The id of each box of a class, int64 [n]."""

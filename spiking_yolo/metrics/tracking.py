@@ -23,21 +23,19 @@ OVERLAP = 0.5
 
 
 def track_frames(
-    frames: Sequence[Detections], fps: float, conf: float = 0.25, cuts: Collection[int] = ()
+    frames: Sequence[Detections], fps: float, cuts: Collection[int] = ()
 ) -> list[Detections]:
     """The boxes of each frame of a video that lie in a track, with their ids.
 
     Args:
-        frames: The boxes of each frame, best first; see Tracker for those below `conf`.
+        frames: The boxes of each frame, best first.
         fps: Frames per second.
-        conf: See Tracker.
         cuts: Positions of frames that show another scene.
     """
-    tracker = Tracker(fps, conf)
+    tracker = Tracker(fps)
     tracked: list[Detections] = []
     for position, boxes in enumerate(frames):
-        candidates = boxes.take(boxes.confidence > tracker.least_confidence)
-        followed = tracker.update(candidates, cut=position in cuts)
+        followed = tracker.update(boxes, cut=position in cuts)
         assert followed.track_id is not None
         tracked.append(followed.take(followed.track_id != NO_TRACK))
     return tracked

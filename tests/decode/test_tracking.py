@@ -27,6 +27,12 @@ def ids(tracked: Detections) -> list[int]:
     return tracked.track_id.tolist()
 
 
+@pytest.mark.parametrize("conf", [-0.1, 1.1, "high", None])
+def test_a_confidence_is_a_fraction(conf):
+    with pytest.raises(UserError, match=r"track_conf must be a number in 0\.\.1"):
+        Tracker(25, conf)
+
+
 def test_a_missing_extra_is_one_line(monkeypatch):
     monkeypatch.setitem(sys.modules, "trackers", None)
     with pytest.raises(UserError, match=r"this needs trackers .*pip install '.*\[track\]'"):
@@ -48,24 +54,22 @@ class TestTracker:
 
     def test_boxes_stay_best_first_however_the_library_orders_them(self):
         tracker = Tracker(25)
-        frames = [(0, 0.3, CAT), (100, 0.9, DOG), (200, 0.6, CAT)]
+        frames = [(0, 0.7, CAT), (100, 0.9, DOG), (200, 0.8, CAT)]
         for _ in range(3):
             ordered = sorted(frames, key=lambda row: -row[1])
             tracked = tracker.update(boxes(*ordered))
-            assert tracked.confidence.tolist() == pytest.approx([0.9, 0.6, 0.3])
+            assert tracked.confidence.tolist() == pytest.approx([0.9, 0.8, 0.7])
             assert tracked.xyxy[:, 0].tolist() == [100, 200, 0]
             assert tracked.class_id.tolist() == [DOG, CAT, CAT]
         # Numbered class by class, in each the surest first.
         assert ids(tracked) == [3, 1, 2]
 
     def test_weak_boxes_continue_a_track_and_start_none(self):
-        tracker = Tracker(25, conf=0.25)
-        assert tracker.least_confidence == 0.1
-        strong, weak = boxes((0, 0.9, CAT)), boxes((0, 0.15, CAT))
-        assert [len(tracker.update(weak)) for _ in range(3)] == [0, 0, 0]
+        tracker = Tracker(25, conf=0.5)
+        strong, weak = boxes((0, 0.9, CAT)), boxes((0, 0.3, CAT))
+        assert [ids(tracker.update(weak)) for _ in range(3)] == [[NO_TRACK]] * 3
         seen = [ids(tracker.update(one)) for one in (strong, strong, weak, weak, strong)]
         assert seen == [[NO_TRACK], [1], [1], [1], [1]]
-        assert Tracker(25, conf=0.05).least_confidence == 0.05
 
     def test_classes_share_no_track(self):
         tracker = Tracker(25)

@@ -77,16 +77,16 @@ def test_frames_of_a_video_without_anybody():
     assert (scores["MOTA"], scores["IDF1"], scores["HOTA"], scores["tracks"]) == (0, 0, 0, 0)
 
 
-def test_frames_are_tracked_down_to_weak_boxes_and_anew_after_a_cut():
+def test_boxes_in_a_track_are_kept_and_tracks_end_at_a_cut():
     def frame(confidence: float) -> Detections:
         return Detections(
             torch.tensor([ANNE], dtype=torch.float32), torch.tensor([confidence]), torch.tensor([0])
         )
 
-    frames = [frame(c) for c in (0.9, 0.9, 0.15, 0.05, 0.9, 0.9, 0.9)]
+    frames = [frame(c) for c in (0.9, 0.9, 0.3, 0.3, 0.9, 0.9, 0.9)]
     tracked = track_frames(frames, fps=25, cuts={5})
     ids = [of_frame.track_id.tolist() for of_frame in tracked]
-    assert ids == [[], [1], [1], [], [1], [], [2]]
+    assert ids == [[], [1], [1], [1], [1], [], [2]]
 
 
 def test_figures_are_those_of_trackeval():

@@ -109,6 +109,9 @@ class DetectOptions(
         False,
         "of a video, follow each object by ByteTrack: ids in pictures, files and NAME-mot.txt",
     )
+    track_conf: float = setting(
+        0.6, "with --track: confidence with which a box starts a track; others continue one", 0, 1
+    )
     timeline: bool = setting(
         False, "of a video, NAME-timeline.png: operations, objects and energy of each frame"
     )

@@ -239,11 +239,9 @@ class DetectRun:
             fps = video.fps / options.every
             # Of the spiking network and of the ANN.
             trackers: tuple[Tracker | None, ...] = (None, None)
-            selection = self.selection
             if options.track:
-                trackers = (Tracker(fps, options.conf), Tracker(fps, options.conf))
-                selection = replace(selection, conf=trackers[0].least_confidence)
-            observer = self.detector.observer(selection)
+                trackers = (Tracker(fps, options.track_conf), Tracker(fps, options.track_conf))
+            observer = self.detector.observer(self.selection)
             assert observer.network is not None
             stream = Stream(observer.network, T, options.refresh)
             count = frames_to_read(video.count, options.every, options.max_frames)

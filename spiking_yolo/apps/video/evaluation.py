@@ -237,9 +237,12 @@ def has_identities(truth: Mapping[int, MotBoxes]) -> bool:
 def _people(records: Sequence[FrameRecord], names: Sequence[str], fps: float) -> list[Detections]:
     """The tracks of people in each frame."""
     person = list(names).index(PERSON)
-    frames = [record.boxes.take(record.boxes.class_id == person) for record in records]
+    frames: list[Detections] = []
+    for record in records:
+        boxes = record.boxes
+        frames.append(boxes.take((boxes.class_id == person) & (boxes.confidence > SEEN)))
     cuts = {position for position, record in enumerate(records) if record.cut}
-    return track_frames(frames, fps, SEEN, cuts)
+    return track_frames(frames, fps, cuts)
 
 
 def _log(folder: Path, sequence: str, mode: str) -> Path:

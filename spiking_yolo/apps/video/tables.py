@@ -193,8 +193,8 @@ error: of the outputs, relative to the ANN's, mean over the frames. Operations a
 multiply-accumulate of the ANN; analogue: of the layer that reads the image.
 s: of the network alone, per later frame."""
 TRACK_NOTE = """\
-Tracks of people above 25 % by ByteTrack, and how they follow those of the ground truth: MOTA, IDF1
-and HOTA in percent; switches: of identity."""
+How boxes of people above 25 %, tracked by ByteTrack, follow the people of the ground truth: MOTA,
+IDF1 and HOTA in percent; switches: of identity."""
 ENERGY_NOTE = """\
 fp32: 32-bit float and its ANN, as most papers print it; the others: 8-bit weights and an 8-bit ANN.
 8 bit: 32-bit sums, no memory. SRAM: every access is paid, with 16- or 32-bit potentials.
