@@ -25,6 +25,7 @@ FORMATS = ("JPEG", "PNG", "BMP", "GIF", "PPM", "TIFF", "WEBP")
 ImageSource = str | os.PathLike[str] | np.ndarray | Image.Image
 Resize = Literal["letterbox", "letterbox-114", "corner-114", "stretch", "crop"]
 GREY = 0.5
+GREY_114 = 114 / 255
 # Pixels of a side, at most: annotated pictures are JPEGs.
 SIDE = 65_500
 # Seconds until an address must answer, and bytes of a picture that is fetched, at most.
@@ -201,13 +202,13 @@ class Placement:
     Attributes:
         image: Original size.
         resized: Size within the input.
-        pad: Space to its left and above it.
+        pad: Space to its left and above it; of a frame of a moving camera with a fraction.
         network: Input size.
     """
 
     image: tuple[int, int]
     resized: tuple[int, int]
-    pad: tuple[int, int]
+    pad: tuple[float, float]
     network: tuple[int, int]
 
     def to_image(self, boxes: Tensor) -> Tensor:
@@ -265,6 +266,12 @@ def _place_cropped(width: int, height: int, spec: InputFormat) -> Placement:
     return Placement((width, height), resized, (left, top), (spec.width, spec.height))
 
 
+def background(spec: InputFormat) -> tuple[float, ...]:
+    """What the letterbox consists of, as the network takes it, per channel."""
+    grey = GREY_114 if spec.resize.endswith("-114") else GREY
+    return tuple([(grey - mean) / std for mean, std in zip(spec.mean, spec.std, strict=True)])
+
+
 def preprocess(image: np.ndarray, spec: InputFormat) -> tuple[Tensor, Placement]:
     """The network's input, float32 [3, spec.height, spec.width], and where the image lies in it.
 
@@ -285,7 +292,7 @@ def preprocess(image: np.ndarray, spec: InputFormat) -> tuple[Tensor, Placement]
 def _middle(image: np.ndarray, placement: Placement) -> np.ndarray:
     """The centre crop of torchvision's evaluation, resized by Pillow, which antialiases."""
     width, height = placement.network
-    left, top = placement.pad
+    left, top = map(int, placement.pad)
     resized = np.asarray(
         Image.fromarray(image).resize(placement.resized, Image.Resampling.BILINEAR), np.float32
     )
@@ -294,9 +301,9 @@ def _middle(image: np.ndarray, placement: Placement) -> np.ndarray:
 
 def _framed(image: np.ndarray, placement: Placement, spec: InputFormat) -> np.ndarray:
     width, height = placement.resized
-    left, top = placement.pad
+    left, top = map(int, placement.pad)
     whole = spec.resize.endswith("-114")
-    canvas = np.full((spec.height, spec.width, 3), 114 / 255 if whole else GREY, np.float32)
+    canvas = np.full((spec.height, spec.width, 3), GREY_114 if whole else GREY, np.float32)
     source = image if whole else image.astype(np.float32)
     resized = cv2.resize(source, placement.resized, interpolation=cv2.INTER_LINEAR).astype(
         np.float32

@@ -73,7 +73,8 @@ def map_to_image(rate: Tensor, placement: Placement) -> Tensor:
 
 def map_on_image(rate: Tensor, placement: Placement) -> Tensor:
     """Cut the letterbox off a map [h, w] over the network's input; float32 in its pixels."""
-    (width, height), (left, top) = placement.resized, placement.pad
+    width, height = placement.resized
+    left, top = map(round, placement.pad)
     whole = resize_map(rate, placement.network[1], placement.network[0])
     return whole[top : top + height, left : left + width]
 

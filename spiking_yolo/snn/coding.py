@@ -159,6 +159,7 @@ class ImageInput:
             stayed below encoding.tau.
         shown: How many values of each pixel the last frame sent, [N, 1, H, W]; None for a first
             frame, which sends all.
+        noise: What averages the camera's noise out of later frames.
         keys: Fingerprints of the images, for all that is random.
     """
 
@@ -177,7 +178,7 @@ class ImageInput:
         self.image: Tensor = image.clone() if shared else image
         self.shown: Tensor | None = None
         self._comparison: EventImage | None = None
-        self._filter = NoiseFilter(image) if self._settings.denoise else None
+        self.noise = NoiseFilter(image) if self._settings.denoise else None
         self._unsent: Tensor | Active | None = self.image
         self._fired: dict[str, Tensor] = {}
 
@@ -197,8 +198,8 @@ class ImageInput:
                 f"the next image must have the shape {tuple(self.image.shape)}, not"
                 f" {tuple(x.shape)}"
             )
-        if self._filter is not None:
-            x = self._filter(x)
+        if self.noise is not None:
+            x = self.noise(x)
         few = on_cpu(x)
         # A comparison overwrites the change before.
         unsent = None if self._unsent is None else dense(self._unsent).clone()

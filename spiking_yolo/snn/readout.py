@@ -337,6 +337,11 @@ class Network(Protocol):
         ...
 
     @property
+    def resumes(self) -> bool:
+        """See SpikingNetwork.resumes."""
+        ...
+
+    @property
     def run(self) -> Callable[..., Run]:
         """See SpikingNetwork.forward."""
         ...

@@ -7,12 +7,27 @@ import torch
 from torch import Tensor
 
 from spiking_yolo.snn.readout import Network, Run, Snapshot
+from spiking_yolo.snn.window import Window
 
 # Frames after which the state starts anew. Until then rounding in float32 adds up to at most 6e-5
 # of the largest sums.
 REFRESH = 1000
 # Two frames that have nothing in common differ by twice the variance of one.
 UNLIKE = 1.0
+
+
+@dataclass(frozen=True, eq=False)
+class View:
+    """Where a frame lies in what a network with a moving camera saw.
+
+    Attributes:
+        left, top: Its corner there, in pixels.
+        seen: What the network saw, [1, C, H, W].
+    """
+
+    left: float
+    top: float
+    seen: Tensor
 
 
 @dataclass(frozen=True)
@@ -23,11 +38,13 @@ class FrameRun:
         run: The run, with the costs of this frame alone.
         fresh: Whether the state started anew.
         cut: Whether the scene is another one.
+        view: Where the frame lies in what the network saw; None: it is what the network saw.
     """
 
     run: Run
     fresh: bool
     cut: bool
+    view: View | None = None
 
 
 class Stream:
@@ -46,27 +63,35 @@ class Stream:
 
     def reset(self) -> None:
         """The next frame is the first of a video."""
-        # The cumulative snapshot after the last frame.
+        # The cumulative snapshot after the last frame; None: nothing has been counted.
         self._last: Snapshot | None = None
         # Operations of the last fresh frame, and frames since then.
         self._first = 0.0
         self._age = 0
 
     @torch.no_grad()
-    def __call__(self, x: Tensor, **options: Any) -> FrameRun:
+    def __call__(self, x: Tensor, *, content: Window | None = None, **options: Any) -> FrameRun:
         """Simulate the next frame.
 
         Args:
             x: The frame, [N, C, H, W]; N videos at once share their cuts.
+            content: Where the picture lies in x, without its letterbox; here of no effect.
             **options: Of SpikingNetwork.run, such as maps.
         """
-        restart = self._last is None or not self.network.recipe.keeps_frames
-        restart = restart or self._age == self.refresh > 0
         cut = False
-        if not restart:
+        fresh = self._is_due()
+        if not fresh:
             image = self.network.image
-            cut = x.shape != image.shape or unlike(x, image)
-        fresh = restart or cut
+            fresh = cut = x.shape != image.shape or unlike(x, image)
+        return self._run(x, fresh, cut, **options)
+
+    def _is_due(self) -> bool:
+        """Whether the state has to start anew, whatever the frame shows."""
+        due = self._last is None or not self.network.recipe.keeps_frames
+        return due or self._age == self.refresh > 0
+
+    def _run(self, x: Tensor, fresh: bool, cut: bool, **options: Any) -> FrameRun:
+        """One frame as the network shall see it, and its costs."""
         run = self.network.run(x, self.T, keep=not fresh, **options)
         before = self._last
         last = run.snapshots[self.T]
@@ -75,8 +100,9 @@ class Stream:
         if fresh:
             self._first = self._operations(last)
             return FrameRun(run, fresh, cut)
-        assert before is not None
-        snapshots = {t: snapshot.since(before) for t, snapshot in run.snapshots.items()}
+        snapshots = run.snapshots
+        if before is not None:
+            snapshots = {t: snapshot.since(before) for t, snapshot in snapshots.items()}
         late_cut = self._operations(snapshots[self.T]) > self._first
         return FrameRun(replace(run, snapshots=snapshots), fresh, late_cut)
 

@@ -32,10 +32,9 @@ from spiking_yolo.draw.boxes import side_by_side
 from spiking_yolo.errors import Notice, UserError
 from spiking_yolo.io.names import file_name
 from spiking_yolo.metrics.energy import NetworkSize, Work
-from spiking_yolo.observe import Input, Observation, Observer, Want, read_input
+from spiking_yolo.observe import Input, Observation, Observer, Want, frame_stream, read_input
 from spiking_yolo.options import Progress, drawn, load, silent
 from spiking_yolo.result import Result
-from spiking_yolo.snn.stream import Stream
 
 GIF_FRAMES = 16
 
@@ -243,7 +242,8 @@ class DetectRun:
                 trackers = (Tracker(fps, options.track_conf), Tracker(fps, options.track_conf))
             observer = self.detector.observer(self.selection)
             assert observer.network is not None
-            stream = Stream(observer.network, T, options.refresh)
+            spec = observer.spec
+            stream = frame_stream(observer.network, spec, T, options.refresh, options.camera)
             count = frames_to_read(video.count, options.every, options.max_frames)
             inputs = self._inputs(video)
             want = self._want(maps=options.overlay)
@@ -335,6 +335,7 @@ def check_no_video_options(options: DetectOptions) -> None:
         "--save-mot": options.save_mot,
         "--timeline": options.timeline,
         "--track": options.track,
+        "--camera moving": options.camera == "moving",
     }
     flags = [flag for flag, value in of_videos.items() if value]
     if flags:

@@ -17,10 +17,16 @@ from spiking_yolo.decode.selection import Selection
 from spiking_yolo.errors import UserError
 from spiking_yolo.log import prediction_from
 from spiking_yolo.metrics.energy import NetworkSize, Value
-from spiking_yolo.observe import FrameNetwork, Input, Observation, Observer, read_input
+from spiking_yolo.observe import (
+    FrameNetwork,
+    Input,
+    Observation,
+    Observer,
+    frame_stream,
+    read_input,
+)
 from spiking_yolo.snn.counting import Counts
 from spiking_yolo.snn.plan import SimulationOptions
-from spiking_yolo.snn.stream import Stream
 
 
 @dataclass(frozen=True)
@@ -78,8 +84,9 @@ class Bench:
         if mode == "reset":
             recipe = converted.recipe.with_settings({"encoding.frames": "reset"})
             converted = replace(converted, recipe=recipe)
-        network = converted.engine(self.device, self.simulation)
-        return Stream(network, self.options.T, self.options.refresh)
+        network, options = converted.engine(self.device, self.simulation), self.options
+        camera = options.camera if mode == "stream" else "fixed"
+        return frame_stream(network, converted.spec, options.T, options.refresh, camera)
 
     def value(self, mode: str) -> Value:
         """What an event carries."""

@@ -151,6 +151,18 @@ class NeuronLayer(nn.Module, ABC):
         return None
 
     @property
+    def resumes(self) -> bool:
+        """Whether its state follows from what it has received and sent, see `resume`."""
+        return False
+
+    def resume(self, current: Tensor, sent: Tensor) -> Tensor:
+        """In place of the first step: `current` has arrived and `sent`, in thetas, was sent.
+
+        Nothing is counted. Returns what was sent.
+        """
+        raise TypeError(f"{type(self).__name__} cannot take over a state")
+
+    @property
     def complete(self) -> bool:
         """Whether all that is due is sent in every step, so that without input nothing happens."""
         return False
@@ -170,6 +182,8 @@ class NeuronLayer(nn.Module, ABC):
         self.has_hysteresis = False
         # Whether nothing was sent, and nothing will be until something is received.
         self.settled = False
+        # Whether neurons that receive nothing in the next step may send, too.
+        self.resumed = False
         self.keys = keys
         # Of each block, or of all together: 0 if nothing was sent.
         self._largest: Sequence[Tensor | int] = []
@@ -206,6 +220,10 @@ class NeuronLayer(nn.Module, ABC):
             else:
                 self._sum = dense(current)
         current = self._shrunk(current, spike_weight)
+        if self.resumed:
+            # All neurons are looked at.
+            current = None if current is None else dense(current)
+            self.resumed = False
         time = self.coding.activations(self.t + 1)
         hysteresis = self.has_hysteresis and self.settings.hysteresis > 0
         clock = Clock(self.t, time, spike_weight, self.t == 0, self.drops(self.t), hysteresis)
