@@ -14,6 +14,7 @@ import numpy as np
 
 from spiking_yolo.data.images import read_image
 from spiking_yolo.data.mot import MotBoxes, VideoSequence, open_sequences
+from spiking_yolo.data.sources import UNKNOWN_FPS
 from spiking_yolo.errors import UserError
 
 # Frames of a photograph: how many, their longest side, and their largest share of its sides.
@@ -85,12 +86,12 @@ class MovedSequence(VideoSequence):
     @classmethod
     def of(cls, clip: VideoSequence, motion: CameraMotion) -> "MovedSequence":
         """A clip that shakes; its ground truth moves with it."""
-        return cls(clip.name, clip.source, clip.truth, clip.length, motion)
+        return cls(**vars(clip), motion=motion)
 
     @classmethod
     def of_photograph(cls, path: Path, motion: CameraMotion) -> "MovedSequence":
         """A pan over a photograph."""
-        return cls(path.stem, (path,), None, FRAMES, motion)
+        return cls(path.stem, (path,), None, FRAMES, UNKNOWN_FPS, motion=motion)
 
     def frames(self) -> Iterator[np.ndarray]:
         rng = np.random.default_rng([self.motion.seed, 2])
