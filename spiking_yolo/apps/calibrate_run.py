@@ -18,7 +18,7 @@ from spiking_yolo.convert.calibration_file import (
     destination,
     tunes,
 )
-from spiking_yolo.convert.methods import DEFAULT, TUNED, get_recipe, list_methods
+from spiking_yolo.convert.methods import DEFAULT, TUNED, VIDEO, get_recipe, list_methods
 from spiking_yolo.convert.statistics import Statistics, preprocessed, take_statistics
 from spiking_yolo.convert.thresholds import with_layer_names
 from spiking_yolo.data.detection import draw, spread
@@ -202,10 +202,10 @@ def _run_images(recipe: Recipe, small: bool) -> int:
 
 def _recipes(methods: Sequence[str]) -> list[Recipe]:
     if methods == ("all",):
-        tune = f"method {TUNED} is left out: use `{command('tune')}`"
+        tune = f"methods {TUNED} and {VIDEO} are left out: use `{command('tune')}`"
         warnings.warn(Notice(tune), stacklevel=2)
-        recipes = [method.recipe for name, method in list_methods().items() if name != TUNED]
-        return [recipe for recipe in recipes if recipe.runs_network]
+        recipes = [method.recipe for method in list_methods().values()]
+        return [recipe for recipe in recipes if recipe.runs_network and not tunes(recipe)]
     return [get_recipe(method) for method in methods]
 
 

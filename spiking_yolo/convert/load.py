@@ -14,7 +14,7 @@ from spiking_yolo.convert.calibration_file import (
     notify_of_own,
 )
 from spiking_yolo.convert.converted import FORMAT, Converted, convert
-from spiking_yolo.convert.methods import DEFAULT, TUNED, get_recipe, list_methods
+from spiking_yolo.convert.methods import DEFAULT, TUNED, VIDEO, get_recipe, list_methods
 from spiking_yolo.convert.statistics import Statistics
 from spiking_yolo.convert.thresholds import with_layer_names
 from spiking_yolo.convert.uncalibrated import Uncalibrated, converts_at_once
@@ -206,7 +206,7 @@ def load_statistics(ann: Ann, path: str | Path | None = None, method: str = DEFA
     """
     path = Path(path) if path else find_statistics(ann)
     if not path.is_file():
-        named = method not in (DEFAULT, TUNED) and method in list_methods()
+        named = method not in (DEFAULT, TUNED, VIDEO) and method in list_methods()
         also = f" --method {method}" if named else ""
         raise UserError(
             f"no activation statistics at {path}: make them with {ann.calibrate_command}{also}"

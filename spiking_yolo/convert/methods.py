@@ -27,6 +27,8 @@ from spiking_yolo.recipe import (
 DEFAULT = "signed-digits"
 # Whose weights move: `tune` makes its files.
 TUNED = "signed-digits-tuned"
+# Whose neurons alone are tuned: it reads a file of that method.
+VIDEO = "signed-digits-video"
 # Timesteps by default of what the table has no number for: a method that needs more than were
 # tried, and a recipe of one's own.
 UNKNOWN_TIMESTEPS = 64
@@ -748,6 +750,32 @@ def signed_digits_tuned() -> Recipe:
         digits,
         name=TUNED,
         calibration=replace(digits.calibration, operations=0.41, steps=1600, weights=True),
+    )
+
+
+@register(
+    year=2026,
+    timesteps=1,
+    reference="this project",
+    limits="for videos; spikes have a sign, and a value (a power of two)",
+)
+def signed_digits_video() -> Recipe:
+    """Signed digits for the frames of a video: half the operations of a later frame.
+
+    As signed-digits, with the neurons that `tune` trains for fewer operations and no weight moved.
+    What costs in a later frame is how often a neuron fires, which the smallest change that is sent
+    decides, (1/2 + hysteresis) theta. So theta is finer than tuned, for the values that are sent,
+    and the hysteresis larger. Chosen on TUD-Campus and three other clips; docs/video.md has the
+    figures on others. Needs: activation statistics, and a calibration file (`tune --set
+    calibration.weights=false`).
+    """
+    tuned = signed_digits_tuned()
+    return replace(
+        tuned,
+        name=VIDEO,
+        threshold=replace(tuned.threshold, scale=0.6),
+        neuron=replace(tuned.neuron, hysteresis=0.9),
+        calibration=replace(tuned.calibration, weights=False),
     )
 
 

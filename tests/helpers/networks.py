@@ -7,6 +7,7 @@ import torch
 from torch import Tensor, nn
 
 from spiking_yolo.convert.calibrate import calibrate
+from spiking_yolo.convert.calibration_file import tunes
 from spiking_yolo.convert.converted import Converted, convert
 from spiking_yolo.convert.statistics import Statistics, collect_histograms
 from spiking_yolo.convert.thresholds import NeuronParameters
@@ -212,7 +213,9 @@ def spiking(
     if recipe.calibration.weights:
         neurons, weights = tuned(graph, classes, observed, recipe, list(x.split(1)))
     elif recipe.runs_network:
-        neurons = calibrate(graph, classes, observed, recipe, list(x.split(1)))
+        # Tuning takes minutes.
+        run = recipe.with_settings(UNTUNED) if tunes(recipe) else recipe
+        neurons = calibrate(graph, classes, observed, run, list(x.split(1)))
     return convert(graph, spec, observed, recipe, neurons=neurons, weights=weights)
 
 

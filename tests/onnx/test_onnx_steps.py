@@ -15,7 +15,7 @@ from torch import Tensor, nn
 pytest.importorskip("onnxscript")
 
 from spiking_yolo.convert.converted import Converted
-from spiking_yolo.convert.methods import get_recipe, list_methods
+from spiking_yolo.convert.methods import DEFAULT, TUNED, VIDEO, get_recipe, list_methods
 from spiking_yolo.errors import UserError
 from spiking_yolo.graph.rewrites import with_identities
 from spiking_yolo.graph.trace import trace
@@ -162,7 +162,7 @@ def test_only_what_is_one_step():
     for name in list_methods():
         recipe = get_recipe(name)
         assert sends_complete_values(recipe) == (
-            name in ("signed-digits", "signed-digits-tuned", "few-spikes", "sfn")
+            name in (DEFAULT, TUNED, VIDEO, "few-spikes", "sfn")
         )
     net = spiking(make(Pooled), images(2), get_recipe("differential"))
     with pytest.raises(UserError, match="several timesteps"):

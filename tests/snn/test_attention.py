@@ -16,7 +16,7 @@ from torch import Tensor
 from spiking_yolo.apps.video.delta import DeltaNetwork, uniform_gates
 from spiking_yolo.convert.converted import Converted
 from spiking_yolo.convert.differentiable import CompleteNetwork
-from spiking_yolo.convert.methods import get_recipe, list_methods
+from spiking_yolo.convert.methods import TUNED, VIDEO, get_recipe, list_methods
 from spiking_yolo.convert.thresholds import base_parameters
 from spiking_yolo.convert.train_thresholds import TrainableNeurons
 from spiking_yolo.errors import UserError
@@ -226,7 +226,7 @@ def test_methods_of_rate_coding_refuse_it_with_the_way_out():
     graph = with_identities(trace(make(Attending), images(1)))
     histograms = statistics(graph, images(2)).histograms
     for name, method in list_methods().items():
-        if name in (*ATTENDING, "signed-digits-tuned"):
+        if name in (*ATTENDING, TUNED, VIDEO):
             base_parameters(graph, histograms, method.recipe)
             continue
         with pytest.raises(UserError, match=r"node 'attention_scores'.*signed-digits"):

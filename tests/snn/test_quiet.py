@@ -26,6 +26,7 @@ DIFFERENTIAL = {
     "msat-plus",
     "signed-digits",
     "signed-digits-tuned",
+    "signed-digits-video",
 }
 
 

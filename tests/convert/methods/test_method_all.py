@@ -12,7 +12,7 @@ from helpers.tiny import run_tool
 
 from spiking_yolo.apps.methods import methods_text
 from spiking_yolo.convert.converted import Converted
-from spiking_yolo.convert.methods import DEFAULT, TUNED, get_recipe, list_methods
+from spiking_yolo.convert.methods import DEFAULT, TUNED, VIDEO, get_recipe, list_methods
 
 METHODS = list(list_methods())
 TABLES = "p-norm channel-norm spike-norm rmp tsc opt calibration-light calibration-advanced burst msat fixed-fraction"
@@ -37,7 +37,7 @@ def test_it_runs_on_leaky_and_on_relu_networks(name: str, cls: Any):
     errors = [relative_error(run.snapshots[t].outputs, make(cls)(x)) for t in steps]
     assert all(o.isfinite().all() for s in run.snapshots.values() for o in s.outputs)
     assert errors[2] < (0.4 if name == "spike-norm" else 0.15), errors
-    complete = name in ("few-spikes", "sfn", DEFAULT, TUNED)  # in one step
+    complete = name in ("few-spikes", "sfn", DEFAULT, TUNED, VIDEO)  # in one step
     assert errors[2] < errors[0] or (complete and errors[2] == errors[0]), errors
     assert all((count > 0).all() for count in run.snapshots[64].spikes.values())
     assert (run.snapshots[64].operations.spikes > 0).all() and run.neurons.keys() == run.snapshots[
