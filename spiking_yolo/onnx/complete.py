@@ -9,6 +9,7 @@ from collections.abc import Mapping
 import torch
 from torch import Size, Tensor, nn
 
+from spiking_yolo.errors import UserError
 from spiking_yolo.graph import Graph, Node, shapes
 from spiking_yolo.io import names
 from spiking_yolo.onnx import operators
@@ -73,6 +74,11 @@ class CompleteStep:
         )
         self._divided = self._divide_by_theta()
         self.states: Mapping[str, Size] = {}
+        if stateful and recipe.neuron.busy:
+            raise UserError(
+                "neuron.busy follows the operations of each frame, which a graph does not know:"
+                " --set neuron.busy=0"
+            )
         if stateful:
             sizes = shapes(self.graph, *imgsz)
             states = {CLOCK: Size([1])} | {name: sizes[name] for name in self.senders}

@@ -77,11 +77,12 @@ class OnnxNetwork:
         steps: Iterable[int] = (),
         *,
         keep: bool = False,
+        hysteresis: float = 1.0,
         maps: bool = False,
         probes: Iterable[Any] = (),
         progress: Callable[[int], Any] | None = None,
     ) -> Run:
-        """See SpikingNetwork.forward; there are no probes."""
+        """See SpikingNetwork.forward; there are no probes, and the hysteresis is whole."""
         times = checked_times(T, steps, self.recipe.readout.skip)
         if tuple(probes):
             raise ValueError("probes need the simulator")

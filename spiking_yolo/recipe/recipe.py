@@ -272,6 +272,8 @@ def _digit_conflicts(recipe: Recipe) -> Iterator[str]:
             "neuron.events=switches needs spikes of one value: --set msat.enabled=false,"
             " encoding.coding=rate"
         )
+    if neuron.busy and not neuron.hysteresis:
+        yield "neuron.busy needs neuron.hysteresis, which it makes smaller in quiet frames"
     if neuron.events == "digits" and recipe.msat.enabled:
         yield "neuron.events=digits has stages of its own: --set msat.enabled=false"
     if neuron.events != "digits" and (neuron.digits or neuron.slack):

@@ -100,6 +100,13 @@ class Neuron:
         0,
         16,
     )
+    busy: float = setting(
+        0.0,
+        "for hysteresis: the operations of the frame before, as a share of a first frame's, from"
+        " which it is whole; below it is in proportion; 0: always whole",
+        0,
+        1,
+    )
     pool_first: bool = setting(
         True,
         "for memory, dcgs, few-spikes, multi-level: pool potentials, and put the neuron behind its"

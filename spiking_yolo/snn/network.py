@@ -107,6 +107,7 @@ class SpikingNetwork(nn.Module):
         steps: Iterable[int] = (),
         *,
         keep: bool = False,
+        hysteresis: float = 1.0,
         maps: bool = False,
         probes: Iterable[Probe] = (),
         progress: Callable[[int], Any] | None = None,
@@ -119,6 +120,7 @@ class SpikingNetwork(nn.Module):
             steps: Where to take snapshots, besides T.
             keep: x is the next image of the same scene (see `feed`), and costs go on from those of
                 the image before.
+            hysteresis: Factor on neuron.hysteresis for this image, with `keep`.
             maps: Snapshots carry spike maps.
             probes: probe(layer name, t, layer, current), called after each layer's step; the
                 network must be made with observed=True.
@@ -135,7 +137,7 @@ class SpikingNetwork(nn.Module):
         if probes and not self.plan.observed:
             raise ValueError("probes need a network made with observed=True")
         if keep:
-            self.feed(x)
+            self.feed(x, hysteresis)
         else:
             self.start(x)
         snapshots: dict[int, Snapshot] = {}
@@ -222,10 +224,11 @@ class SpikingNetwork(nn.Module):
         self._first: dict[str, Tensor] | None = None
 
     @torch.no_grad()
-    def feed(self, x: Tensor) -> None:
+    def feed(self, x: Tensor, hysteresis: float = 1.0) -> None:
         """Present the next images of the same scenes, and keep the state: only changes are sent.
 
-        The schedule of spike values starts again, and neurons have their hysteresis from now on.
+        The schedule of spike values starts again, and neurons have their hysteresis from now on,
+        times `hysteresis`.
 
         Raises:
             UserError: The coding is not differential, or the shape differs.
@@ -235,7 +238,9 @@ class SpikingNetwork(nn.Module):
         self._since, self._quiet_since = 0, None
         self._active.fill_(1)
         for _, layer in self.layers():
-            layer.has_hysteresis = True
+            # What was held back may be due now.
+            layer.settled = layer.settled and hysteresis >= layer.hysteresis
+            layer.hysteresis = hysteresis
 
     @property
     def resumes(self) -> bool:

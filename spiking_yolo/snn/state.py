@@ -134,7 +134,8 @@ class Clock(NamedTuple):
         spike_weight: The value of a spike in this step, in thetas.
         first: Whether t is 0.
         drops: Whether spike confidence may drop spikes in this step.
-        hysteresis: Whether a neuron fires only beyond its hysteresis, as in later video frames.
+        hysteresis: Factor on the hysteresis beyond which a neuron fires in later video frames; 0 in
+            others.
     """
 
     t: Any
@@ -142,7 +143,7 @@ class Clock(NamedTuple):
     spike_weight: Any
     first: bool
     drops: bool = False
-    hysteresis: bool = False
+    hysteresis: float = 0.0
 
 
 class Buffers(NamedTuple):

@@ -12,6 +12,8 @@ from spiking_yolo.snn.window import Window
 # Frames after which the state starts anew. Until then rounding in float32 adds up to at most 6e-5
 # of the largest sums.
 REFRESH = 1000
+# Steps of the factor on the hysteresis: compiled code is made for each.
+STEPS = 4
 # Two frames that have nothing in common differ by twice the variance of one.
 UNLIKE = 1.0
 
@@ -55,6 +57,9 @@ class Stream:
     scene would cost as much again. A frame that resembles the one before but costs more than a
     first frame is reported as a cut too, in hindsight. Without recipe.keeps_frames every frame is a
     first one. The network belongs to this stream alone.
+
+    With neuron.busy the hysteresis follows what the frame before took: where little changes,
+    smaller changes are sent too, as a video codec spends its bits.
     """
 
     def __init__(self, network: Network, T: int = 1, refresh: int = REFRESH):
@@ -68,13 +73,15 @@ class Stream:
         # Operations of the last fresh frame, and frames since then.
         self._first = 0.0
         self._age = 0
+        # Factor on the hysteresis in the next frame.
+        self._hysteresis = 1.0
 
     @torch.no_grad()
     def __call__(self, x: Tensor, *, content: Window | None = None, **options: Any) -> FrameRun:
         """Simulate the next frame.
 
         Args:
-            x: The frame, [N, C, H, W]; N videos at once share their cuts.
+            x: The frame, [N, C, H, W]; N videos at once share cuts and hysteresis.
             content: Where the picture lies in x, without its letterbox; here of no effect.
             **options: Of SpikingNetwork.run, such as maps.
         """
@@ -92,19 +99,27 @@ class Stream:
 
     def _run(self, x: Tensor, fresh: bool, cut: bool, **options: Any) -> FrameRun:
         """One frame as the network shall see it, and its costs."""
-        run = self.network.run(x, self.T, keep=not fresh, **options)
+        run = self.network.run(x, self.T, keep=not fresh, hysteresis=self._hysteresis, **options)
         before = self._last
         last = run.snapshots[self.T]
         self._last = last
         self._age = 1 if fresh else self._age + 1
         if fresh:
             self._first = self._operations(last)
+            self._hysteresis = 1.0
             return FrameRun(run, fresh, cut)
         snapshots = run.snapshots
         if before is not None:
             snapshots = {t: snapshot.since(before) for t, snapshot in snapshots.items()}
-        late_cut = self._operations(snapshots[self.T]) > self._first
+        spent = self._operations(snapshots[self.T])
+        self._hysteresis = self._next_hysteresis(spent)
+        late_cut = spent > self._first
         return FrameRun(replace(run, snapshots=snapshots), fresh, late_cut)
+
+    def _next_hysteresis(self, spent: float) -> float:
+        """The factor on the hysteresis after a frame that took so many operations."""
+        busy = self.network.recipe.neuron.busy * self._first
+        return min(1.0, round(STEPS * spent / busy) / STEPS) if busy else 1.0
 
     def _operations(self, snapshot: Snapshot) -> float:
         return getattr(snapshot.operations, self.network.recipe.counting).sum().item()

@@ -307,7 +307,7 @@ def test_neurons_of_all_rows_then_of_a_few(
         assert tested._kernel is not None and plain._kernel is None
         for a, b in zip(vars(plain.state).values(), vars(tested.state).values(), strict=True):
             assert a is b or (a is not None and b is not None and torch.equal(a, b))
-        plain.has_hysteresis = tested.has_hysteresis = True
+        plain.hysteresis = tested.hysteresis = 1.0
 
 
 def exact(converted: Converted) -> Converted:
@@ -353,6 +353,8 @@ def moving(n: int = 1) -> list[Tensor]:
             {"neuron.hysteresis": 0.25, "encoding.tau": 0.02, "calibration.steps": 2},
         ),
         ("signed-digits", {"neuron.pool_first": False, "calibration.steps": 2}),
+        ("signed-digits-video", {"neuron.busy": 0.6}),
+        ("signed-digits-video", {"neuron.busy": 0.6, "neuron.pool_first": False}),
         ("few-spikes", {}),
         ("dcgs", {}),
         ("msat-plus", {"neuron.hysteresis": 0.5}),

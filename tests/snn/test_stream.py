@@ -153,9 +153,60 @@ def test_hysteresis_by_hand():
     settings = {"neuron.hysteresis": 0.25, "threshold.scale": 1.0}
     layer = neuron(get_recipe("differential").with_settings({**settings, "neuron.gamma": 9}))
     assert send(layer, [0.6]) == [1]  # the first frame rounds
-    layer.has_hysteresis = True
+    layer.hysteresis = 1.0
     assert send(layer, [0.7, 0.1, 0.34, 0.02]) == [0, 0, 0, 1]  # due .3, .4, .74, .76
     assert send(layer, [-0.5, -0.02]) == [0, -1]  # due -.74, -.76
+
+
+BUSY = {"neuron.hysteresis": 0.8, "neuron.busy": 0.5, "neuron.slack": 0}
+
+
+def test_the_hysteresis_follows_the_frame_before():
+    """In quarters, and whole from half of a first frame's operations on; whole after a cut."""
+    stream = Stream(network(**BUSY))
+    factors: list[float] = []
+    shares: list[float] = []
+    x = images(1)
+    for k in range(6):
+        frame = x if k < 2 else x + 0.08 * k * (images(1, seed=k) - 0.5)
+        run = stream(frame)
+        (layer,) = {layer.hysteresis for _, layer in stream.network.layers()}
+        factors.append(layer)
+        shares.append(run.run.snapshots[1].operations.digits.item())
+    first = shares[0]
+    assert factors[:2] == [0, 1]
+    for before, factor in zip(shares[1:], factors[2:], strict=False):
+        assert factor == min(1, round(4 * before / (0.5 * first)) / 4)
+    assert len(set(factors)) > 3, "the frames do not differ"
+    assert stream(1 - x).cut
+    stream(1 - x)
+    assert {layer.hysteresis for _, layer in stream.network.layers()} == {1}
+
+
+def test_what_was_held_back_is_sent_when_the_hysteresis_falls():
+    """By all neurons, also those that receive nothing: what each has sent is then the nearest to
+    what is due.
+    """
+    net, x = network(**BUSY), images(1)
+    net.run(x, 1)
+    net.run(x + 0.1 * (images(1, seed=3) - 0.5), 1, keep=True, hysteresis=1.0)
+    assert residuals(net) > 0.6
+    net.run(net.image, 1, keep=True, hysteresis=0.0)
+    assert residuals(net) <= 0.5 + 1e-6
+
+
+def residuals(net: SpikingNetwork) -> float:
+    """The largest part of a threshold that is still to be sent."""
+    largest = 0.0
+    for _, layer in net.layers():
+        due = layer.residual() / layer.threshold + layer.initial.reshape(1, -1, 1, 1) - 0.5
+        largest = max(largest, due.abs().max().item())
+    return largest
+
+
+def test_busy_needs_a_hysteresis():
+    with pytest.raises(UserError, match=r"neuron\.busy needs neuron\.hysteresis"):
+        get_recipe("differential").with_settings({"neuron.busy": 0.1})
 
 
 @settings(deadline=None, max_examples=50)
@@ -167,7 +218,7 @@ def test_what_is_left_unsent_is_bounded_by_the_hysteresis(values: list[int], h: 
     )
     total = sent = 0.0
     for k, value in enumerate(values):
-        layer.has_hysteresis = k > 0
+        layer.hysteresis = float(k > 0)
         z = value / 8 - total if k else value / 8
         (out,) = send(layer, [z])
         total, sent = total + z, sent + out

@@ -178,8 +178,10 @@ class NeuronLayer(nn.Module, ABC):
         # Whether the next step starts another round of preparation, or ends it.
         self.restarts = False
         self.spike_weight = 1.0
-        # Whether this is a later frame of a video.
-        self.has_hysteresis = False
+        # Factor on neuron.hysteresis in a later frame of a video; 0 in others.
+        self.hysteresis = 0.0
+        # The same in the last step: where it was larger, more may be due now without new input.
+        self._held_back = 0.0
         # Whether nothing was sent, and nothing will be until something is received.
         self.settled = False
         # Whether neurons that receive nothing in the next step may send, too.
@@ -225,7 +227,10 @@ class NeuronLayer(nn.Module, ABC):
             current = None if current is None else dense(current)
             self.resumed = False
         time = self.coding.activations(self.t + 1)
-        hysteresis = self.has_hysteresis and self.settings.hysteresis > 0
+        hysteresis = self.hysteresis if self.settings.hysteresis else 0.0
+        if hysteresis < self._held_back:
+            current = self._everywhere(current)
+        self._held_back = hysteresis
         clock = Clock(self.t, time, spike_weight, self.t == 0, self.drops(self.t), hysteresis)
         sent = None if current is None else self.kernel(current, clock)
         if isinstance(sent, Active):
@@ -243,6 +248,12 @@ class NeuronLayer(nn.Module, ABC):
         self.spike_weight = spike_weight
         self.settled = self.coding.once and self.quiet()
         return self.out if sent is None else sent
+
+    def _everywhere(self, current: Tensor | Active | None) -> Tensor:
+        """What all neurons receive, be it nothing."""
+        if self.reads_sums:
+            return self._sum
+        return torch.zeros_like(self.state.sent) if current is None else dense(current)
 
     def emit(self, s: Any, p: Any, z: Tensor | None, clock: Clock, buffers: Buffers) -> Tensor:
         """One `step` with the calibrated bias, in the dtype of the state; counts switches."""
