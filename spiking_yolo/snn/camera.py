@@ -75,14 +75,15 @@ class MovingCameraStream(Stream):
         if due or (x.shape, content) != self._format:
             return self._start(x, content, not due, options)
         picture = Window(0, 0, width, height).of(x, content)[0]
-        pose = self._pose_of(picture)
-        if pose is None:
+        placed = self._placed(picture)
+        if placed is None:
             return self._start(x, content, True, options)
+        pose, on_grid = placed
         frame = self._frame_at(pose)
         seam = {} if self._window.covers(frame) else self._move(self._window_for(frame))
         self._pose = pose
         seen = self.network.image.clone()
-        self._window.of(seen, frame).copy_(_on_grid(picture, pose))
+        self._window.of(seen, frame).copy_(on_grid)
         of = self._run(seen, False, False, **options)
         snapshots = {t: _with_seam(one, seam, of.run) for t, one in of.run.snapshots.items()}
         run = replace(of.run, snapshots=snapshots, macs=self._macs)
@@ -106,30 +107,30 @@ class MovingCameraStream(Stream):
         _, content = self._format
         return Window(round(pose.x), round(pose.y), content.width, content.height)
 
-    def _pose_of(self, picture: Tensor) -> Pose | None:
-        """Where a picture lies in the world; None if it resembles nothing that was sent.
+    def _placed(self, picture: Tensor) -> tuple[Pose, Tensor] | None:
+        """Where a picture lies in the world, and the picture at the world's pixels; None if it
+        resembles nothing that was sent.
 
         As before, unless the motion that the registration finds explains what has changed.
         """
-        last = self._pose
-        pose, difference = last, self._difference(picture, last)
-        frame = self._frame_at(last)
-        shift = displacement(self._sent_at(frame)[0], picture)
+        pose = self._pose
+        frame = self._frame_at(pose)
+        sent, on_grid = self._sent_at(frame)[0], _on_grid(picture, pose)
+        difference = _contrast(on_grid - sent)
+        shift = displacement(sent, picture)
         if shift is not None:
             other = Pose(frame.left - shift[0], frame.top - shift[1])
-            if other.distance(last) >= STILL and self._reaches(other):
-                moved_difference = self._difference(picture, other)
-                if moved_difference < GAIN * difference:
-                    pose, difference = other, moved_difference
+            if other.distance(pose) >= STILL and self._reaches(other):
+                elsewhere = _on_grid(picture, other)
+                left = _contrast(elsewhere - self._sent_at(self._frame_at(other))[0])
+                if left < GAIN * difference:
+                    pose, on_grid, difference = other, elsewhere, left
         alike = difference <= ANEW * _contrast(picture)
-        return pose if alike else None
+        return (pose, on_grid) if alike else None
 
     def _reaches(self, pose: Pose) -> bool:
         """Whether a picture can lie there."""
         return self._stride is not None or self._window.covers(self._frame_at(pose))
-
-    def _difference(self, picture: Tensor, pose: Pose) -> float:
-        return _contrast(_on_grid(picture, pose) - self._sent_at(self._frame_at(pose))[0])
 
     def _sent_at(self, frame: Window) -> Tensor:
         """What was sent of a part of the world, [1, C, h, w]; the background outside of the

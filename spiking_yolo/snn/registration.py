@@ -35,9 +35,7 @@ def displacement(reference: Tensor, frame: Tensor) -> tuple[float, float] | None
     if corners is None or len(corners) < LEAST:
         return None
     points = np.asarray(corners, np.float32)
-    window = cv2.createHanningWindow(a.shape[::-1], cv2.CV_32F)
-    shift, _ = cv2.phaseCorrelate(a.astype(np.float32), b.astype(np.float32), window)
-    guess = points + np.array(shift, np.float32)
+    guess = points + _shift(a, b)
     found, status, _ = cv2.calcOpticalFlowPyrLK(
         a, b, points, guess, flags=cv2.OPTFLOW_USE_INITIAL_FLOW
     )
@@ -51,6 +49,14 @@ def displacement(reference: Tensor, frame: Tensor) -> tuple[float, float] | None
         return None
     x, y = flow[alike[votes.argmax()]].mean(0)
     return float(x), float(y)
+
+
+def _shift(a: np.ndarray, b: np.ndarray) -> np.ndarray:
+    """Of a whole picture, (x, y), to a pixel or two: at half its resolution."""
+    small = [cv2.resize(p, None, fx=0.5, fy=0.5, interpolation=cv2.INTER_AREA) for p in (a, b)]
+    window = cv2.createHanningWindow(small[0].shape[::-1], cv2.CV_32F)
+    shift, _ = cv2.phaseCorrelate(*(p.astype(np.float32) for p in small), window)
+    return 2 * np.array(shift, np.float32)
 
 
 def resampled(frame: Tensor, x: float, y: float) -> Tensor:
