@@ -6,15 +6,20 @@ import re
 from pathlib import Path
 
 import pytest
+import torch
 from helpers.calibrating import tune_on
 from helpers.evaluating import make_scene
 from helpers.tiny import run_tool, write_tiny
 from helpers.video import grey, write_frames
+from torch import Tensor
 
 from spiking_yolo import SpikingYOLO
 from spiking_yolo.apps.report.page import facts
-from spiking_yolo.convert.methods import TUNED, list_methods
+from spiking_yolo.convert.calibration_file import CalibrationResult, calibration_path
+from spiking_yolo.convert.load import load, load_statistics
+from spiking_yolo.convert.methods import TUNED, VIDEO, get_recipe, list_methods
 from spiking_yolo.errors import Notice
+from spiking_yolo.models.load import load_ann
 
 REMARK = "weights tuned without labels"
 # The verb, or its file in a checkout.
@@ -102,10 +107,12 @@ def test_an_analysis_and_a_search_say_it(scene: tuple[Path, Path], tmp_path: Pat
             assert found.neurons[name]["theta"].allclose(site["theta"] * factor)
 
 
-@pytest.mark.parametrize("settings", [(), ("--set", "calibration.weights=false")])
-def test_without_its_file_every_verb_names_tune(settings: tuple[str, ...], tmp_path: Path, capsys):
+@pytest.mark.parametrize(
+    "method", [(TUNED,), (TUNED, "--set", "calibration.weights=false"), (VIDEO,)]
+)
+def test_without_its_file_every_verb_names_tune(method: tuple[str, ...], tmp_path: Path, capsys):
     weights = write_tiny(tmp_path)
-    call = ("--weights", weights, "--method", TUNED, *settings)
+    call = ("--weights", weights, "--method", *method)
     assert run_tool("detect", tmp_path / "photos" / "a.png", *call) == 2
     said = capsys.readouterr().err
     assert re.search(NAMED, said) and "calibrate --" not in said and said.count("\n") == 1
@@ -115,6 +122,29 @@ def test_without_its_file_every_verb_names_tune(settings: tuple[str, ...], tmp_p
     assert re.search(NAMED, said) and said.count("\n") == 1
 
 
+def test_the_method_for_videos_reads_neurons_that_were_tuned_alone(tmp_path: Path):
+    weights = write_tiny(tmp_path)
+    ann = load_ann(weights)
+    alone = get_recipe(TUNED).with_settings({"calibration.weights": False})
+    default = load(weights, "signed-digits")
+    neurons: dict[str, dict[str, Tensor]] = {}
+    for name, own in default.neurons.items():
+        neurons[name] = {key: value.clone() for key, value in own.items()}
+        if "theta" in own:
+            neurons[name]["theta"] *= 3
+    statistics = load_statistics(ann)
+    result = CalibrationResult(
+        neurons, alone, ann.sha256, ann.imgsz, ("a.png",), statistics.fingerprint
+    )
+    result.save(calibration_path(weights, ann.imgsz, alone))
+    video = load(weights, VIDEO)
+    assert video.recipe.name == VIDEO and not video.recipe.remark
+    scale = video.recipe.threshold.scale
+    for name, own in video.neurons.items():
+        if "theta" in own:
+            torch.testing.assert_close(own["theta"], neurons[name]["theta"] * scale)
+
+
 def test_all_methods_go_without_it(tmp_path: Path, capsys, monkeypatch: pytest.MonkeyPatch):
     """Where there is no file: `calibrate` does not make it, and says so."""
     weights = write_tiny(tmp_path)
@@ -122,7 +152,7 @@ def test_all_methods_go_without_it(tmp_path: Path, capsys, monkeypatch: pytest.M
     for module in ("options", "apps.calibrate_run"):
         monkeypatch.setattr(f"spiking_yolo.{module}.list_methods", lambda: some)
     call = ("--weights", weights, "--method", "all", "--set", "calibration.steps=2")
-    left_out = rf"{TUNED} and .* are left out.*\btune"
+    left_out = rf"{TUNED}.* left out.*\btune"
     with pytest.warns(Notice, match=left_out):
         assert run_tool("calibrate", *call, "--images", tmp_path / "photos") == 0
     assert TUNED not in capsys.readouterr().out
