@@ -53,9 +53,10 @@ def displacement(reference: Tensor, frame: Tensor) -> tuple[float, float] | None
 
 def _shift(a: np.ndarray, b: np.ndarray) -> np.ndarray:
     """Of a whole picture, (x, y), to a pixel or two: at half its resolution."""
-    small = [cv2.resize(p, None, fx=0.5, fy=0.5, interpolation=cv2.INTER_AREA) for p in (a, b)]
-    window = cv2.createHanningWindow(small[0].shape[::-1], cv2.CV_32F)
-    shift, _ = cv2.phaseCorrelate(*(p.astype(np.float32) for p in small), window)
+    size = max(a.shape[1] // 2, 1), max(a.shape[0] // 2, 1)
+    small = [cv2.resize(p, size, interpolation=cv2.INTER_AREA) for p in (a, b)]
+    before, after = (p.astype(np.float32) for p in small)
+    shift, _ = cv2.phaseCorrelate(before, after, cv2.createHanningWindow(size, cv2.CV_32F))
     return 2 * np.array(shift, np.float32)
 
 
