@@ -180,12 +180,11 @@ class NeuronLayer(nn.Module, ABC):
         self.spike_weight = 1.0
         # Factor on neuron.hysteresis in a later frame of a video; 0 in others.
         self.hysteresis = 0.0
-        # The same in the last step: where it was larger, more may be due now without new input.
+        # The same in the last step, endless after `resume`: where it was larger, more may be due
+        # now without new input.
         self._held_back = 0.0
         # Whether nothing was sent, and nothing will be until something is received.
         self.settled = False
-        # Whether neurons that receive nothing in the next step may send, too.
-        self.resumed = False
         self.keys = keys
         # Of each block, or of all together: 0 if nothing was sent.
         self._largest: Sequence[Tensor | int] = []
@@ -222,10 +221,6 @@ class NeuronLayer(nn.Module, ABC):
             else:
                 self._sum = dense(current)
         current = self._shrunk(current, spike_weight)
-        if self.resumed:
-            # All neurons are looked at.
-            current = None if current is None else dense(current)
-            self.resumed = False
         time = self.coding.activations(self.t + 1)
         hysteresis = self.hysteresis if self.settings.hysteresis else 0.0
         if hysteresis < self._held_back:

@@ -1,5 +1,6 @@
 """Signed neurons that remember what they have sent."""
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, ClassVar
@@ -87,7 +88,7 @@ class SignedMemory(NeuronLayer):
             if bias is not None:
                 self.state.potential.add_(per_channel(bias, current))
         self.t = 1
-        self.resumed = True
+        self._held_back = math.inf
         return sent
 
     def bind(self, p: Parameters) -> None:
