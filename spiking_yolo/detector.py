@@ -597,7 +597,8 @@ class SpikingYOLO:
         self._converted = converted
 
     def _new_network(self) -> Network:
-        return self.converted.engine(self.device, self._simulation)
+        """One with a state of its own; the weights are held once."""
+        return self.converted.engine(self.device, self._simulation, like=self._network)
 
     @contextmanager
     def _available_network(self) -> Iterator[Network]:

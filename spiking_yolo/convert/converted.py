@@ -62,6 +62,7 @@ class Converted:
         *to: torch.dtype | torch.device | str,
         simulation: SimulationOptions = SimulationOptions(),
         observed: bool = False,
+        like: SpikingNetwork | None = None,
     ) -> SpikingNetwork:
         """The network to simulate.
 
@@ -69,29 +70,34 @@ class Converted:
             to: Device or dtype, as of Tensor.to.
             simulation: How it is computed.
             observed: Whether probes will look at its neurons.
+            like: One that was made with the same arguments, whose weights it shares.
         """
         graph = self.spiking_graph
         for where in to:
             graph = graph.to(where)
-        return SpikingNetwork(graph, self.neurons, self.recipe, simulation, observed)
+        return SpikingNetwork(graph, self.neurons, self.recipe, simulation, observed, like)
 
     def engine(
         self,
         device: torch.device | str = "cpu",
         simulation: SimulationOptions = SimulationOptions(),
+        like: Network | None = None,
     ) -> Network:
         """The network as `simulation` wants it run: by the simulator, or by onnxruntime.
+
+        like: One that was made with the same arguments, whose weights it shares.
 
         Raises:
             UserError: onnxruntime is missing, or cannot run this method.
         """
         if simulation.backend == "simulator":
-            return self.network(device, simulation=simulation)
+            shared = like if isinstance(like, SpikingNetwork) else None
+            return self.network(device, simulation=simulation, like=shared)
         for package in ("onnx", "onnxscript", "onnxruntime"):
             require(package, "onnx")
         from spiking_yolo.onnx.session import OnnxNetwork
 
-        return OnnxNetwork(self)
+        return OnnxNetwork(self, like if isinstance(like, OnnxNetwork) else None)
 
     def tensors(self) -> dict[str, Tensor]:
         """All its numbers, as files name them."""

@@ -57,6 +57,13 @@ def is_stream(source: str) -> bool:
     return is_webcam(source) or _suffix(source) in VIDEOS
 
 
+def is_live(source: str) -> bool:
+    """Whether it is a camera: a webcam, or the address of a stream that is no file."""
+    if is_address(source):
+        return is_stream(source) and _suffix(urlsplit(source).path) not in VIDEOS
+    return is_webcam(source)
+
+
 def is_video_file(source: str) -> bool:
     """Whether it is called like a video."""
     return _suffix(source) in VIDEOS
@@ -190,8 +197,14 @@ class Video:
     def shortfall(self) -> str:
         """A message if the video broke off, else "". To be asked when it has ended.
 
-        Some containers only estimate their length, so up to 1 % may be missing.
+        Some containers only estimate their length, so up to 1 % may be missing. A camera has no
+        end.
         """
+        if is_live(self.name):
+            return (
+                f"{self.name} sends no more frames after {self.position}: those that came count;"
+                " check the camera"
+            )
         if self.count is None or self.count - self.position <= self.count // 100:
             return ""
         return (

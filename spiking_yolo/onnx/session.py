@@ -1,6 +1,7 @@
 """A network that onnxruntime runs, in place of the simulator."""
 
 from collections.abc import Callable, Iterable, Mapping
+from copy import copy
 from dataclasses import replace
 from typing import Any
 
@@ -29,12 +30,13 @@ class OnnxNetwork:
 
     Args:
         converted: A converted network.
+        like: Another one of it, whose sessions it shares.
 
     Raises:
         UserError: A package is missing, or the method is no step of a graph.
     """
 
-    def __init__(self, converted: Conversion):
+    def __init__(self, converted: Conversion, like: "OnnxNetwork | None" = None):
         recipe, spec = converted.recipe, converted.spec
         if recipe.neuron.events == "switches":
             raise UserError(
@@ -46,6 +48,7 @@ class OnnxNetwork:
         self._plan = NetworkPlan.of(converted.spiking_graph, converted.neurons, recipe)
         self._sizes = shapes(self._plan.graph, spec.height, spec.width)
         self._input = ImageInput(recipe, event_driven=False)
+        self._like = like
         self._sessions: dict[bool, Session] = {}
         self._session(stateful=False)
 
@@ -118,7 +121,10 @@ class OnnxNetwork:
 
     def _session(self, stateful: bool) -> "Session":
         if stateful not in self._sessions:
-            self._sessions[stateful] = Session(self._converted, stateful)
+            if self._like is None:
+                self._sessions[stateful] = Session(self._converted, stateful)
+            else:
+                self._sessions[stateful] = self._like._session(stateful).shared()
         return self._sessions[stateful]
 
     def _start(self, x: Tensor) -> None:
@@ -217,6 +223,12 @@ class Session:
         self._names = [output.name for output in self._session.get_outputs()]
         self._states: dict[str, np.ndarray] = {}
         self.stateful = stateful
+
+    def shared(self) -> "Session":
+        """The same network, with states of its own."""
+        other = copy(self)
+        other._states = {}
+        return other
 
     def start(self, batch: int) -> None:
         """Forget everything."""

@@ -46,6 +46,8 @@ class SpikingNetwork(nn.Module):
         simulation: Precision and speed-ups.
         observed: Keep everything that a probe may read, and pass each layer the input of each step;
             slower.
+        like: A network of the same arguments. Its weights are shared, so that several videos, each
+            with a network of its own, hold them once.
     """
 
     neurons: nn.ModuleDict
@@ -57,6 +59,7 @@ class SpikingNetwork(nn.Module):
         recipe: Recipe,
         simulation: SimulationOptions = SimulationOptions(),
         observed: bool = False,
+        like: "SpikingNetwork | None" = None,
     ):
         super().__init__()
         if missing := [node.name for node in graph.activations if node.name not in neurons]:
@@ -70,7 +73,11 @@ class SpikingNetwork(nn.Module):
         self.plan = NetworkPlan.of(graph, neurons, recipe, observed)
         event_driven = simulation.event_driven and self.plan.coding.once
         backend = Backend(simulation.compiled, event_driven)
-        self.synapses = Synapses(self.plan, simulation, backend)
+        if like is not None:
+            like.absorb()
+        self.synapses = Synapses(
+            self.plan, simulation, backend, None if like is None else like.synapses
+        )
         dtype = self.synapses.like.dtype
         layers: dict[str, NeuronLayer] = {}
         for node in self.plan.graph.activations:
@@ -189,9 +196,13 @@ class SpikingNetwork(nn.Module):
         self._check_started()
         return self._input.image
 
+    def absorb(self) -> None:
+        """Fold the thresholds into the weights, unless they are the same as before."""
+        self.synapses.absorb({name: layer.theta for name, layer in self.layers()})
+
     def start(self, x: Tensor) -> None:
         """Forget everything and present a batch of images, [N, C, H, W]."""
-        self.synapses.absorb({name: layer.theta for name, layer in self.layers()})
+        self.absorb()
         self._input.start(x)
         for _, layer in self.layers():
             layer.reset(self._input.keys)

@@ -27,23 +27,36 @@ class LinearMap(nn.Module):
         bias: [out] or None.
         attrs: Geometry of a convolution.
         backend: Speed-ups.
+        like: A map of another network with the same weights, which are held once.
     """
 
     weight: Tensor
     bias: Tensor | None
 
     def __init__(
-        self, weight: Tensor, bias: Tensor | None, attrs: Mapping[str, Any], backend: Backend
+        self,
+        weight: Tensor,
+        bias: Tensor | None,
+        attrs: Mapping[str, Any],
+        backend: Backend,
+        like: "LinearMap | None" = None,
     ):
         super().__init__()
-        # Copies: loading other weights must not change the converted network.
-        self.register_buffer("weight", weight.clone())
-        self.register_buffer("bias", None if bias is None else bias.clone())
+        if like is None:
+            # Copies: loading other weights must not change the converted network.
+            weight, bias = weight.clone(), None if bias is None else bias.clone()
+        else:
+            weight, bias = like.weight, like.bias
+        self.register_buffer("weight", weight)
+        self.register_buffer("bias", bias)
         self.attrs, self._backend = attrs, backend
         # The weights times the value of a spike, once that is known.
         self.folded = None
         self._convolution: Callable[[Tensor, bool], Tensor] | None = None
         self._events: EventConvolution | None = None
+        if like is not None:
+            self.folded, self._convolution = like.folded, like._convolution
+            self._events = backend.shared(like._events)
 
     def absorb(self, unit: units.Unit, dtype: torch.dtype) -> None:
         """Fold the value of an incoming spike into the weights.
@@ -130,9 +143,18 @@ class Product:
 
 
 class Synapses(nn.Module):
-    """All nodes of a graph except its neurons. The weights absorb theta (units.py)."""
+    """All nodes of a graph except its neurons. The weights absorb theta (units.py).
 
-    def __init__(self, plan: NetworkPlan, simulation: SimulationOptions, backend: Backend):
+    like: Those of another network of this plan, whose weights these share.
+    """
+
+    def __init__(
+        self,
+        plan: NetworkPlan,
+        simulation: SimulationOptions,
+        backend: Backend,
+        like: "Synapses | None" = None,
+    ):
         super().__init__()
         self.plan, self.simulation = plan, simulation
         graph, summed = plan.graph, set(plan.sums.values())
@@ -140,9 +162,11 @@ class Synapses(nn.Module):
             n.name: (graph.tensors[f"{n.name}.weight"], graph.parameters(n)[1])
             for n in graph.weighted
         }
-        self.maps = modules(
-            {n.name: LinearMap(*tensors[n.name], n.attrs, backend) for n in graph.weighted}
-        )
+        maps: dict[str, LinearMap] = {}
+        for n in graph.weighted:
+            shared: Any = None if like is None else like.maps[n.name]
+            maps[n.name] = LinearMap(*tensors[n.name], n.attrs, backend, shared)
+        self.maps = modules(maps)
         self.pools = modules(
             {
                 n.name: CumulativeMaxPool(
@@ -160,8 +184,8 @@ class Synapses(nn.Module):
         self.products = {n.name: Product(n) for n in graph.nodes if n.product}
         # For dtype and device of potentials and outputs.
         self.like = next(iter(graph.tensors.values()))[:0]
-        self._thetas: dict[str, Tensor] = {}
-        self._units: dict[str, units.Unit] = {}
+        self._thetas: dict[str, Tensor] = {} if like is None else like._thetas
+        self._units: dict[str, units.Unit] = {} if like is None else like._units
         self._shapes: dict[str, list[torch.Size]] = {}
 
     def absorb(self, thetas: Mapping[str, Tensor]) -> None:

@@ -12,8 +12,8 @@ from helpers.tiny import ANYTHING, photo, run_tool
 from helpers.video import read_frames, walk, write_frames
 
 from spiking_yolo import SpikingYOLO
-from spiking_yolo.apps.detect import sinks
-from spiking_yolo.data import video_writer
+from spiking_yolo.apps.detect import run, sinks
+from spiking_yolo.data import sources, video_writer
 from spiking_yolo.data.mot import read_mot
 from spiking_yolo.errors import Notice
 from spiking_yolo.snn.stream import Stream
@@ -246,6 +246,77 @@ def test_a_missing_tracker_is_one_line(detect, clip, tmp_path, capsys, monkeypat
     (line,) = capsys.readouterr().err.splitlines()
     assert "this needs trackers" in line and "[track]'" in line
     assert not (tmp_path / "runs").exists()
+
+
+def test_videos_of_unlike_sizes_side_by_side(detect, clip, tmp_path, capsys):
+    other = write_frames(tmp_path / "other.mp4", walk(3, height=64, width=64, seed=1))
+    assert detect(clip, other, "--save-json", "--save-mot", "--timeline") == 0
+    assert detect(clip, other, "--save-json", "--save-mot", "--timeline", "--streams", 2) == 0
+    alone, together = entries(tmp_path), entries(tmp_path, "exp2")
+    # A frame of each in turn, until the shorter one has ended.
+    order = [one["image"] for one in together]
+    assert order == [f"{path}#{k}" for k in range(3) for path in (clip, other)] + [
+        f"{clip}#3",
+        f"{clip}#4",
+    ]
+    assert sorted(alone, key=lambda one: order.index(one["image"])) == together
+    runs = tmp_path / "runs"
+    assert files(runs / "exp2") == files(runs / "exp")
+    for name in ("clip", "other"):
+        first, second = (runs / run / f"{name}-mot.txt" for run in ("exp", "exp2"))
+        assert first.read_text() == second.read_text()
+        first, second = (read_frames(runs / run / f"{name}.mp4") for run in ("exp", "exp2"))
+        assert len(first) == len(second) > 0 and np.array_equal(first, second)
+    lines = capsys.readouterr().out.splitlines()
+    assert [line.split(": ")[0] for line in lines if " fps; " in line][2:] == [
+        str(other),
+        str(clip),
+    ]
+
+
+def test_a_camera_that_goes_away_leaves_the_others_alone(detect, clip, tmp_path, monkeypatch):
+    gone = write_frames(tmp_path / "gone.mp4", walk(2))
+    bad = tmp_path / "bad.mp4"
+    bad.write_text("hello")
+    for module in (run, sources):
+        monkeypatch.setattr(module, "is_live", lambda source: source in (str(gone), str(clip)))
+    with pytest.warns(
+        Notice, match=r"gone\.mp4 sends no more frames after 2: those that came count"
+    ):
+        # Cameras come last.
+        assert detect(gone, clip, bad, "--save-json", "--max-frames", 4) == 1
+    said = [one["image"].rpartition("/")[2] for one in entries(tmp_path)]
+    assert said == [
+        "gone.mp4#0",
+        "clip.mp4#0",
+        "gone.mp4#1",
+        "clip.mp4#1",
+        "clip.mp4#2",
+        "clip.mp4#3",
+    ]
+    assert len(read_frames(tmp_path / "runs/exp/gone.mp4")) == 2
+    assert len(read_frames(tmp_path / "runs/exp/clip.mp4")) == 4
+
+
+def test_which_sources_are_read_together():
+    cameras = ["0", "rtsp://camera/1", "http://camera/stream"]
+    several = [
+        cameras[0],
+        "a.jpg",
+        "a.mp4",
+        "b.mp4",
+        "c.mp4",
+        cameras[1],
+        "http://h/d.mp4?x=1",
+        cameras[2],
+    ]
+    grouped = [["a.jpg"], ["a.mp4", "b.mp4"], ["c.mp4", "http://h/d.mp4?x=1"], cameras]
+    assert run.side_by_side_sources(several, 2) == grouped
+    assert run.side_by_side_sources(["a.mp4", "b.jpg", "c.mp4"], 4) == [
+        ["a.mp4"],
+        ["b.jpg"],
+        ["c.mp4"],
+    ]
 
 
 def test_interrupted_video_keeps_its_frames_and_numbers(

@@ -120,6 +120,12 @@ class DetectOptions(
     timeline: bool = setting(
         False, "of a video, NAME-timeline.png: operations, objects and energy of each frame"
     )
+    streams: int = setting(
+        1,
+        "video files that are read side by side, a frame of each in turn; cameras always are,"
+        " after the files",
+        1,
+    )
     every: int = setting(1, "of a video or webcam, every N-th frame", 1)
     recursive: bool = setting(False, "of a folder, the images in folders inside it too")
     max_frames: int | None = setting(None, "of a video or webcam, at most N frames", 1)

@@ -20,6 +20,7 @@ from spiking_yolo.data.sources import (
     Video,
     expand,
     frames_to_read,
+    is_live,
     is_stream,
     is_webcam,
     open_video,
@@ -101,14 +102,18 @@ class FrameResult(ImageResult):
 class Sink:
     """Takes the results of a run."""
 
+    def video(self) -> "Sink":
+        """What takes the frames of one video, of which several may be read side by side."""
+        return self
+
     def image(self, seen: ImageResult) -> None:
         """Take an image."""
 
     def frame(self, seen: FrameResult) -> None:
         """Take the next frame of a video."""
 
-    def end_source(self) -> None:
-        """Finish a source, also one that failed or was interrupted."""
+    def end_video(self) -> None:
+        """Finish a video, also one that failed or was interrupted."""
 
     def close(self) -> None:
         """Finish the run."""
@@ -173,36 +178,46 @@ class DetectRun:
             UserError: The only source failed; of several, a failure is yielded.
         """
         images_done, images = 0, sum(not is_stream(source) for source in self.sources)
+        number = 0
         with ExitStack() as files:
             for sink in sinks:
                 files.callback(sink.close)
-            for number, source in enumerate(self.sources, 1):
-                where = source
-                if len(self.sources) > 1:
-                    where = f"source {number}/{len(self.sources)}"
-                of_all = of_all_images(progress, images_done, images)
-                images_done += not is_stream(source)
-                try:
-                    yield from self._source(source, where, sinks, of_all)
-                except UserError as error:
-                    if len(self.sources) == 1:
-                        raise
-                    yield Failure(source, error)
+            for group in side_by_side_sources(self.sources, self.options.streams):
+                running: list[tuple[str, Generator[ImageResult | FrameResult]]] = []
+                reports = of_all_videos(progress, len(group))
+                for source, report in zip(group, reports, strict=True):
+                    number += 1
+                    where = source
+                    if len(self.sources) > 1:
+                        where = f"source {number}/{len(self.sources)}"
+                    if is_stream(source):
+                        running.append((source, self._video(source, sinks, report)))
+                    else:
+                        of_all = of_all_images(progress, images_done, images)
+                        images_done += 1
+                        running.append((source, self._image(source, where, sinks, of_all)))
+                for seen in in_turn(running):
+                    if isinstance(seen, Failure) and len(self.sources) == 1:
+                        raise seen.error
+                    yield seen
 
-    def _source(
+    def _image(
         self, source: str, where: str, sinks: Sequence[Sink], progress: Progress
-    ) -> Iterator[ImageResult | FrameResult]:
+    ) -> Generator[ImageResult | FrameResult]:
+        seen = self.image(source, where, progress)
+        for sink in sinks:
+            sink.image(seen)
+        yield seen
+
+    def _video(
+        self, source: str, sinks: Sequence[Sink], progress: Progress
+    ) -> Generator[ImageResult | FrameResult]:
+        of_video = [sink.video() for sink in sinks]
         with ExitStack() as files:
-            for sink in sinks:
-                files.callback(sink.end_source)
-            if not is_stream(source):
-                seen = self.image(source, where, progress)
-                for sink in sinks:
-                    sink.image(seen)
-                yield seen
-                return
+            for sink in of_video:
+                files.callback(sink.end_video)
             for seen in self.frames(source, progress):
-                for sink in sinks:
+                for sink in of_video:
                     sink.frame(seen)
                 yield seen
 
@@ -342,6 +357,64 @@ def check_no_video_options(options: DetectOptions) -> None:
         raise UserError(
             f"{' and '.join(flags)}: for videos and webcams only; name one, or leave it out"
         )
+
+
+def side_by_side_sources(sources: Sequence[str], files: int) -> list[list[str]]:
+    """The sources that are read together: `files` video files, and all cameras, which have no end
+    and come last.
+    """
+    groups: list[list[str]] = []
+    for source in sources:
+        if is_live(source):
+            continue
+        # A group of videos that has room for one more.
+        if is_stream(source) and groups and is_stream(groups[-1][0]) and len(groups[-1]) < files:
+            groups[-1].append(source)
+        else:
+            groups.append([source])
+    cameras = [source for source in sources if is_live(source)]
+    return [*groups, cameras] if cameras else groups
+
+
+def in_turn(
+    running: Sequence[tuple[str, Generator[ImageResult | FrameResult]]],
+) -> Generator[ImageResult | FrameResult | Failure]:
+    """One result of each source in turn, until all have ended. One that fails ends alone."""
+    with ExitStack() as unfinished:
+        for _, results in running:
+            unfinished.callback(results.close)
+        left = list(running)
+        while left:
+            for one in tuple(left):
+                source, results = one
+                try:
+                    seen = next(results, None)
+                except UserError as error:
+                    left.remove(one)
+                    yield Failure(source, error)
+                    continue
+                if seen is None:
+                    left.remove(one)
+                else:
+                    yield seen
+
+
+def of_all_videos(progress: Progress, videos: int) -> list[Progress]:
+    """The progress of each of several videos that are read side by side, as that of all; how many
+    frames they have together is not said.
+    """
+    if videos == 1:
+        return [progress]
+    done = [0] * videos
+
+    def of_video(k: int) -> Progress:
+        def report(what: str, frames: int, _total: int | None, remark: str = "") -> None:
+            done[k] = frames
+            progress(what, sum(done), None, remark)
+
+        return report
+
+    return [of_video(k) for k in range(videos)]
 
 
 def of_all_images(progress: Progress, done: int, images: int) -> Progress:

@@ -182,6 +182,9 @@ class VideoSink(Sink):
         self.folder = folder
         self._writer: VideoWriter | None = None
 
+    def video(self) -> Sink:
+        return type(self)(self.folder)
+
     def frame(self, seen: FrameResult) -> None:
         self.write(seen, self.picture(seen))
 
@@ -194,10 +197,9 @@ class VideoSink(Sink):
     def picture(self, seen: FrameResult) -> np.ndarray:
         return seen.annotated()
 
-    def end_source(self) -> None:
-        writer, self._writer = self._writer, None
-        if writer is not None:
-            writer.close()
+    def end_video(self) -> None:
+        if self._writer is not None:
+            self._writer.close()
 
 
 class Video(VideoSink):
@@ -214,11 +216,10 @@ class Video(VideoSink):
         if self._poster is None or confidence > self._confidence:
             self._poster, self._confidence = (seen.name, pixels), confidence
 
-    def end_source(self) -> None:
-        poster, self._poster = self._poster, None
-        super().end_source()
-        if poster is not None:
-            name, pixels = poster
+    def end_video(self) -> None:
+        super().end_video()
+        if self._poster is not None:
+            name, pixels = self._poster
             write_jpeg(self.folder / f"{name}.jpg", pixels)
 
 
@@ -240,10 +241,6 @@ class EventVideo(VideoSink):
         title = f"frame {seen.frame}: {result.operations_per_mac:.2g} operations per MAC of the ANN"
         return replace(result, image=blend(result.image, heat, 0.0, self._brightest)).plot(title)
 
-    def end_source(self) -> None:
-        self._brightest = None
-        super().end_source()
-
 
 class MotFiles(Sink):
     """VIDEO-mot.txt as MOTChallenge has it: people only, unless `every_class` or the network knows
@@ -254,6 +251,9 @@ class MotFiles(Sink):
         self.folder = folder
         self.every_class = every_class
         self._file: GradualFile | None = None
+
+    def video(self) -> Sink:
+        return MotFiles(self.folder, self.every_class)
 
     def frame(self, seen: FrameResult) -> None:
         boxes, names = seen.result.detections, seen.result.names
@@ -268,10 +268,9 @@ class MotFiles(Sink):
         of_frame = MotBoxes.of(boxes.xyxy, boxes.confidence, ids)
         self._file.write(mot_lines(seen.frame + 1, of_frame))
 
-    def end_source(self) -> None:
-        file, self._file = self._file, None
-        if file is not None:
-            file.close()
+    def end_video(self) -> None:
+        if self._file is not None:
+            self._file.close()
 
 
 class Timelines(Sink):
@@ -281,9 +280,6 @@ class Timelines(Sink):
         self.folder = folder
         self.figures: FigureFormat = figures
         self._accounts = [account for account in accounts() if account.key in TIMELINE]
-        self._clear()
-
-    def _clear(self) -> None:
         self._name = ""
         self._frames: list[int] = []
         self._operations: list[float] = []
@@ -291,6 +287,9 @@ class Timelines(Sink):
         self._cuts: list[int] = []
         self._energies: dict[str, list[float]] = {one.name: [] for one in self._accounts}
         self._ann_energies: dict[str, float] = {}
+
+    def video(self) -> Sink:
+        return Timelines(self.folder, self.figures)
 
     def frame(self, seen: FrameResult) -> None:
         self._name = seen.name
@@ -303,24 +302,21 @@ class Timelines(Sink):
             self._energies[account.name].append(account.snn(seen.work, seen.size))
             self._ann_energies[account.name] = account.ann(seen.size)
 
-    def end_source(self) -> None:
+    def end_video(self) -> None:
         from spiking_yolo.draw.timeline import timeline
 
         if not self._frames:
             return
-        try:
-            timeline(
-                self.folder / f"{self._name}-timeline.png",
-                self._frames,
-                self._operations,
-                self._objects,
-                self._energies,
-                self._ann_energies,
-                self._cuts,
-                also=self.figures,
-            )
-        finally:
-            self._clear()
+        timeline(
+            self.folder / f"{self._name}-timeline.png",
+            self._frames,
+            self._operations,
+            self._objects,
+            self._energies,
+            self._ann_energies,
+            self._cuts,
+            also=self.figures,
+        )
 
 
 class Console(Sink):
@@ -333,15 +329,16 @@ class Console(Sink):
         self.steps = steps
         self.write = write
         self.verbose = verbose
-        # Sources so far, and the first of them that has results and is no webcam.
-        self.sources = 0
+        # The first source that has results and is no webcam.
         self.first = ""
         self.any_results = False
-        self._any_video = False
-        self._video: VideoSummary | None = None
+        self.any_video = False
+
+    def video(self) -> Sink:
+        return ConsoleVideo(self)
 
     def image(self, seen: ImageResult) -> None:
-        self._note(seen)
+        self.note(seen)
         result, ann = seen.result, seen.ann
         self.write(replace(result, path=seen.label).summary(self.steps))
         for box in result if self.verbose else ():
@@ -352,14 +349,8 @@ class Console(Sink):
         if ann is not None:
             self.write(f"  ANN: {listed(ann.detections, ann.names)}; {1e3 * ann.seconds:.0f} ms")
 
-    def frame(self, seen: FrameResult) -> None:
-        self._note(seen)
-        self._any_video = True
-        if self._video is None:
-            self._video = VideoSummary(seen.source)
-        self._video.add(seen)
-
-    def _note(self, seen: ImageResult) -> None:
+    def note(self, seen: ImageResult) -> None:
+        """That there is a result."""
         self.any_results = True
         if not self.first and not is_webcam(seen.source):
             self.first = seen.source
@@ -367,13 +358,26 @@ class Console(Sink):
     @property
     def remark(self) -> str:
         """What to say of the files: that videos among them do not play, if so."""
-        return best_encoder().remark if self._any_video else ""
+        return best_encoder().remark if self.any_video else ""
 
-    def end_source(self) -> None:
-        self.sources += 1
-        video, self._video = self._video, None
-        if video is not None:
-            self.write(str(video))
+
+class ConsoleVideo(Sink):
+    """The line of one video."""
+
+    def __init__(self, console: Console):
+        self._console = console
+        self._summary: VideoSummary | None = None
+
+    def frame(self, seen: FrameResult) -> None:
+        self._console.note(seen)
+        self._console.any_video = True
+        if self._summary is None:
+            self._summary = VideoSummary(seen.source)
+        self._summary.add(seen)
+
+    def end_video(self) -> None:
+        if self._summary is not None:
+            self._console.write(str(self._summary))
 
 
 class VideoSummary:

@@ -63,6 +63,12 @@ class Backend:
             return None
         return EventConvolution(self._kernels, weight, attrs)
 
+    def shared(self, convolution: EventConvolution | None) -> EventConvolution | None:
+        """The event convolution of another network, with the same weights, for this one."""
+        if self._kernels is None or convolution is None:
+            return None
+        return convolution.of_network(self._kernels)
+
     def event_neurons(
         self, state: Any, parameters: Any, settings: Neuron, slope: float
     ) -> EventNeurons | None:

@@ -6,6 +6,7 @@ plain form, but for the order of sums. Float32 on a CPU alone.
 
 import ctypes
 from collections.abc import Mapping
+from copy import copy
 from ctypes import c_double, c_float, c_int, c_int64, c_void_p
 from functools import cache, cached_property
 from pathlib import Path
@@ -215,6 +216,14 @@ class EventConvolution:
         blocks = padded.unflatten(0, (-1, self._block)).permute(0, 3, 4, 2, 1).contiguous()
         use_large_pages(blocks.data_ptr(), blocks.nbytes)
         return blocks
+
+    def of_network(self, kernels: Kernels) -> "EventConvolution":
+        """The same weights, which are held once, for another network with these kernels."""
+        # Else both would make it.
+        _ = self._weight
+        other = copy(self)
+        other._kernels, other._shape = kernels, None
+        return other
 
     @staticmethod
     def serves(weight: Tensor, attrs: Mapping[str, Any]) -> bool:
