@@ -11,7 +11,8 @@ import pytest
 from helpers.tiny import ANYTHING, photo, run_tool
 from helpers.video import read_frames, walk, write_frames
 
-from spiking_yolo import SpikingYOLO
+import spiking_yolo.convert.load as convert_load
+from spiking_yolo import SpikingYOLO, models
 from spiking_yolo.apps.detect import run, sinks
 from spiking_yolo.data import sources, video_writer
 from spiking_yolo.data.mot import read_mot
@@ -296,6 +297,22 @@ def test_a_camera_that_goes_away_leaves_the_others_alone(detect, clip, tmp_path,
     ]
     assert len(read_frames(tmp_path / "runs/exp/gone.mp4")) == 2
     assert len(read_frames(tmp_path / "runs/exp/clip.mp4")) == 4
+
+
+@pytest.mark.parametrize("tool", ["detect", "report"])
+def test_the_network_is_loaded_once(weights, clip, tmp_path, monkeypatch, tool):
+    loads = []
+
+    def counted(*args, **kwargs):
+        loads.append(args)
+        return models.load.load_ann(*args, **kwargs)
+
+    monkeypatch.setattr(convert_load, "load_ann", counted)
+    options = ("--timeline", "--ann", "--overlay", "--streams", 2) if tool == "detect" else ()
+    sources = (clip, clip) if tool == "detect" else (clip,)
+    places = ("--weights", weights, "--project", tmp_path / "runs", "--max-frames", 2)
+    assert run_tool(tool, *sources, *places, *options, *CONF) == 0
+    assert len(loads) == 1
 
 
 def test_which_sources_are_read_together():

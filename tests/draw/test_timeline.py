@@ -4,8 +4,8 @@ import numpy as np
 import pytest
 from helpers.drawing import saved_figures
 
-from spiking_yolo.draw.colours import ACCOUNT_COLOURS
-from spiking_yolo.draw.timeline import timeline
+from spiking_yolo.draw.colours import ACCOUNT_COLOURS, track_colour
+from spiking_yolo.draw.timeline import MOST_TRACKS, timeline
 from spiking_yolo.errors import UserError
 
 FRAMES = [1, 2, 3, 4]
@@ -41,6 +41,54 @@ def test_three_panels_with_their_numbers(tmp_path, saved):
     ]
     assert labels(top) == ["spiking, 0.03 per later frame", "ANN", "scene cut"]
     assert labels(bottom) == ["arithmetic", "with memory", "the ANN's"]
+
+
+def test_the_ann_s_objects_and_those_that_are_missed(tmp_path, saved):
+    timeline(
+        tmp_path / "a.png", FRAMES, OPERATIONS, [2, 0, 1, 1], ENERGIES, ANN,
+        ann_objects=[2, 2, 1, 0], missed=[0, 2, 0, 0],
+    )  # fmt: skip
+    middle = saved[0].axes[1]
+    assert [list(line.get_ydata()) for line in lines(middle, "--")] == [[2, 2, 1, 0]]
+    assert [bar.get_height() for bar in middle.patches] == [0, 2, 0, 0]
+    assert labels(middle) == ["spiking", "ANN", "the ANN's that are missed, 40 %"]
+
+
+def test_layers_are_rows_of_colours(tmp_path, saved):
+    layers = {"conv 2": [0.5, 0.01, 0.0, 0.02], "conv 3": [0.25, 0.04, 0.0, 0.02]}
+    timeline(tmp_path / "a.png", [0, 5, 10, 15], OPERATIONS, [1] * 4, {}, {}, layers=layers)
+    axes = saved[0].axes[2]
+    assert [text.get_text() for text in axes.get_yticklabels()] == list(layers)
+    (mesh,) = axes.collections
+    shown = np.array(mesh.get_array()).reshape(2, 4)
+    assert shown.tolist() == [[0.5, 0.01, 5e-5, 0.02], [0.25, 0.04, 5e-5, 0.02]]
+    assert mesh.get_coordinates()[0, :, 0].tolist() == [-2.5, 2.5, 7.5, 12.5, 17.5]
+    assert axes.yaxis_inverted()
+
+
+def test_tracks_are_bars_in_their_colours(tmp_path, saved):
+    tracks = {(7, "dog"): [2, 4], (1, "person"): [1, 2, 3]}
+    timeline(tmp_path / "a.png", FRAMES, OPERATIONS, [1] * 4, {}, {}, tracks=tracks)
+    axes = saved[0].axes[2]
+    assert [text.get_text() for text in axes.get_yticklabels()] == ["1 person", "7 dog"]
+    bars = []
+    for collection in axes.collections:
+        boxes = [path.get_extents() for path in collection.get_paths()]
+        bars.append([(box.x0, box.x1) for box in boxes])
+    assert bars == [[(0.5, 1.5), (1.5, 2.5), (2.5, 3.5)], [(1.5, 2.5), (3.5, 4.5)]]
+    colours = [
+        tuple(np.rint(255 * one.get_facecolor()[0][:3]).astype(int)) for one in axes.collections
+    ]
+    assert colours == [track_colour(1), track_colour(7)]
+
+
+def test_of_many_tracks_the_longest_are_shown(tmp_path, saved):
+    tracks = {(n, "ant"): [1] if n % 2 else [1, 2] for n in range(1, 2 * MOST_TRACKS + 1)}
+    timeline(tmp_path / "a.png", FRAMES, OPERATIONS, [1] * 4, {}, {}, tracks=tracks)
+    axes = saved[0].axes[2]
+    shown = [text.get_text() for text in axes.get_yticklabels()]
+    assert shown == [f"{n} ant" for n in range(2, 2 * MOST_TRACKS + 1, 2)]
+    assert axes.get_ylabel() == f"tracks\n({MOST_TRACKS} of {2 * MOST_TRACKS})"
 
 
 def test_an_account_has_its_colour(tmp_path, saved):

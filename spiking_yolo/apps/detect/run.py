@@ -81,11 +81,13 @@ class FrameResult(ImageResult):
         fps: Frames per second of those that are looked at.
         work: What the frame cost.
         size: Of the network, for its energy.
+        layers: Operations of each layer per multiply-accumulate of the ANN, if there is a timeline.
     """
 
     fps: float
     work: Work
     size: NetworkSize
+    layers: Mapping[str, float]
 
     @property
     def frame(self) -> int:
@@ -262,6 +264,8 @@ class DetectRun:
             count = frames_to_read(video.count, options.every, options.max_frames)
             inputs = self._inputs(video)
             want = self._want(maps=options.overlay)
+            if options.timeline:
+                want.append("layers")
             observations = observer.follow(inputs, stream, options.steps, want=want)
             for done, seen in enumerate(observations, 1):
                 name = name or self._names.of(source)
@@ -277,6 +281,7 @@ class DetectRun:
                     fps=fps,
                     work=work,
                     size=size,
+                    layers=self._by_layer(seen),
                 )
 
     def _inputs(self, video: Video) -> Iterator[Input]:
@@ -311,6 +316,14 @@ class DetectRun:
     def observer(self) -> Observer:
         """Of images; a video has one of its own, whose state stays."""
         return self.detector.observer(self.selection)
+
+    def _by_layer(self, seen: Observation) -> dict[str, float]:
+        """Operations of each layer per multiply-accumulate of the ANN, by "conv 5"."""
+        layers: dict[str, float] = {}
+        for name, counts in seen.last.operations_by_layer.items():
+            label = self.layer_titles[name].partition(",")[0]
+            layers[label] = counts[self.costs.counting] / seen.macs
+        return layers
 
     @cached_property
     def layer_titles(self) -> dict[str, str]:

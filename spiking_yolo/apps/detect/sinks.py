@@ -22,6 +22,7 @@ from spiking_yolo.draw import FigureFormat
 from spiking_yolo.io.files import GradualFile, atomic_write
 from spiking_yolo.io.json import json_text
 from spiking_yolo.metrics.energy import TIMELINE, accounts
+from spiking_yolo.metrics.matching import unmatched
 from spiking_yolo.metrics.video import PERSON
 from spiking_yolo.result import Result
 
@@ -274,7 +275,7 @@ class MotFiles(Sink):
 
 
 class Timelines(Sink):
-    """VIDEO-timeline.png: operations, objects and energy of each frame."""
+    """VIDEO-timeline.png: operations of each frame, also by layer, objects, tracks and energy."""
 
     def __init__(self, folder: Path, figures: FigureFormat):
         self.folder = folder
@@ -287,6 +288,10 @@ class Timelines(Sink):
         self._cuts: list[int] = []
         self._energies: dict[str, list[float]] = {one.name: [] for one in self._accounts}
         self._ann_energies: dict[str, float] = {}
+        self._ann_objects: list[int] = []
+        self._missed: list[int] = []
+        self._tracks: dict[tuple[int, str], list[int]] = {}
+        self._layers: dict[str, list[float]] = {}
 
     def video(self) -> Sink:
         return Timelines(self.folder, self.figures)
@@ -298,6 +303,15 @@ class Timelines(Sink):
         self._objects.append(len(seen.result))
         if seen.result.cut:
             self._cuts.append(seen.frame)
+        if seen.ann is not None:
+            missed, _ = unmatched(seen.ann.detections, seen.result.detections)
+            self._ann_objects.append(len(seen.ann))
+            self._missed.append(len(missed))
+        for box in seen.result:
+            if box.track_id is not None:
+                self._tracks.setdefault((box.track_id, box.name), []).append(seen.frame)
+        for layer, operations in seen.layers.items():
+            self._layers.setdefault(layer, []).append(operations)
         for account in self._accounts:
             self._energies[account.name].append(account.snn(seen.work, seen.size))
             self._ann_energies[account.name] = account.ann(seen.size)
@@ -316,6 +330,10 @@ class Timelines(Sink):
             self._ann_energies,
             self._cuts,
             also=self.figures,
+            ann_objects=self._ann_objects,
+            missed=self._missed,
+            tracks=self._tracks,
+            layers=self._layers,
         )
 
 

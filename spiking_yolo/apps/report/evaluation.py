@@ -9,11 +9,11 @@ from typing import Any
 from spiking_yolo.apps.evaluate.evaluation import Evaluation
 from spiking_yolo.apps.evaluate.tables import Row
 from spiking_yolo.apps.report.page import facts, report_page, rounded
-from spiking_yolo.apps.report.photographs import unmatched
 from spiking_yolo.data.detection import DetectionSet
 from spiking_yolo.decode.boxes import Detections
 from spiking_yolo.draw.page import Page, box_rows, class_ids, legend, photograph
 from spiking_yolo.metrics.bootstrap import Interval
+from spiking_yolo.metrics.matching import unmatched
 from spiking_yolo.snn.counting import Counts
 
 # Confidence of the boxes that are drawn and compared.

@@ -7,7 +7,6 @@ from typing import Any
 
 import torch
 from torch import Tensor
-from torchvision.ops import box_iou
 
 from spiking_yolo.apps.detect.run import spread_steps
 from spiking_yolo.apps.evaluate.costs import CostModel
@@ -31,6 +30,7 @@ from spiking_yolo.draw.page import Page, box_rows, class_ids, legend, photograph
 from spiking_yolo.graph import Graph, shapes
 from spiking_yolo.graph.graph import layer_before, layer_titles
 from spiking_yolo.metrics.energy import every_account
+from spiking_yolo.metrics.matching import Object, assign
 from spiking_yolo.models.spec import Spec
 from spiking_yolo.observe import EVERYTHING, Observation
 from spiking_yolo.options import Progress, load, silent
@@ -41,8 +41,6 @@ MAP_SIDE = 52  # cells on the longer side of a heat map
 PLOTTED_OBJECTS = 12
 # Characters of a photograph and its maps, so that ten stay below 5 MB.
 PER_PHOTOGRAPH = 440_000
-# IoU from which two boxes are of one object.
-SAME_OBJECT = 0.5
 # Confidence from which an object is followed, whatever boxes are shown.
 FAINT = 0.01
 
@@ -281,10 +279,6 @@ class Followed:
     confidence: list[float | None]
 
 
-# A box that stands for an object, [4], and its class.
-Object = tuple[Tensor, int]
-
-
 def follow(ann: Detections, steps: Mapping[int, Detections], conf: float) -> list[Followed]:
     """Follow the objects that the ANN or any step detects with a confidence above `conf`.
 
@@ -325,30 +319,3 @@ def _confidences(objects: list[Object], boxes: Detections) -> list[float | None]
     for index, k in assign(objects, boxes).items():
         confidences[index] = float(boxes.confidence[k])
     return confidences
-
-
-def assign(objects: list[Object], boxes: Detections) -> dict[int, int]:
-    """Index of an object -> index of its box. The most confident boxes choose first, each the
-    object that it overlaps most.
-    """
-    if not objects or not len(boxes):
-        return {}
-    overlap = box_iou(boxes.xyxy, torch.stack([box for box, _ in objects]))
-    classes = torch.tensor([class_id for _, class_id in objects])
-    overlap = overlap * (boxes.class_id[:, None] == classes)
-    assigned: dict[int, int] = {}
-    for k in range(len(boxes)):
-        row = overlap[k].clone()
-        row[list(assigned)] = 0
-        best = int(row.argmax())
-        if row[best] > SAME_OBJECT:
-            assigned[best] = k
-    return assigned
-
-
-def unmatched(ann: Detections, snn: Detections) -> tuple[list[int], list[int]]:
-    """Indices of the boxes that only the first, and that only the second network has."""
-    objects = [(box, int(c)) for box, c in zip(ann.xyxy, ann.class_id, strict=True)]
-    assigned = assign(objects, snn)
-    missed = [k for k in range(len(ann)) if k not in assigned]
-    return missed, sorted(set(range(len(snn))) - set(assigned.values()))
