@@ -59,6 +59,7 @@ class ReportOptions(MethodOptions, ComputeOptions, DetectionOptions, LimitOption
         (), "keep these classes only: names or numbers with commas, e.g. dog,car"
     )
     recursive: bool = setting(False, "of a folder, the photographs in folders inside it too")
+    track: bool = setting(False, "of a video, follow each object by ByteTrack, and show its track")
     every: int = setting(1, "of a video, every N-th frame", 1)
     max_frames: int | None = setting(None, "of a video, at most N frames", 1)
     output: Path | None = setting(
@@ -95,6 +96,8 @@ def report(options: ReportOptions, progress: Progress = silent) -> Page:
 
     sources = drawn(expand(options.sources, options.recursive), options)
     if not any(map(is_stream, sources)):
+        if options.track:
+            raise UserError("--track: for videos only; name one, or leave it out")
         return photographs_page(options, sources, progress)
     if len(sources) > 1:
         raise UserError(

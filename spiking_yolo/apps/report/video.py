@@ -18,6 +18,7 @@ from spiking_yolo.apps.report.page import (
     sprite,
     thumbnails,
 )
+from spiking_yolo.draw.colours import hexadecimal, track_colour
 from spiking_yolo.draw.page import Page, box_rows, class_ids, jpeg, legend
 from spiking_yolo.metrics.energy import every_account
 from spiking_yolo.options import Progress, silent
@@ -67,6 +68,9 @@ class FrameColumns:
         self.classes: set[int] = set()
         self.thumbnails: list[bytes] = []
         self.heat: list[np.ndarray] = []
+        # Id and class -> positions of the frames in which the track is seen.
+        self.tracks: dict[tuple[int, str], list[int]] = {}
+        self.layers: dict[str, list[float]] = {}
         self.size = (0, 0)
 
     def add(self, seen: FrameResult) -> None:
@@ -84,6 +88,12 @@ class FrameColumns:
         }
         for key, value in row.items():
             self.columns.setdefault(key, []).append(value)
+        for box in result:
+            if box.track_id is not None:
+                at = len(self.columns["frame"]) - 1
+                self.tracks.setdefault((box.track_id, box.name), []).append(at)
+        for layer, operations in seen.layers.items():
+            self.layers.setdefault(layer, []).append(operations)
         for account in every_account():
             self.energy[account.key].append(account.snn(seen.work, seen.size))
             self.ann_energy[account.key] = account.ann(seen.size)
@@ -101,7 +111,14 @@ class FrameColumns:
         heat = np.log1p(np.stack(self.heat))
         top = float(heat.max()) or 1.0
         numbers = {**self.columns, "energy": self.energy, "annEnergy": self.ann_energy}
+        tracks: list[dict[str, Any]] = []
+        for (track_id, name), frames in sorted(self.tracks.items()):
+            colour = hexadecimal(track_colour(track_id))
+            tracks.append({"name": f"{track_id} {name}", "colour": colour, "frames": frames})
+        layers = [{"name": name, "values": row} for name, row in self.layers.items()]
         return {
+            "tracks": tracks,
+            "layers": rounded(layers),
             "width": width,
             "height": height,
             "images": thumbnails(self.thumbnails, FRAMES),
@@ -121,5 +138,12 @@ def detect_options(options: ReportOptions) -> DetectOptions:
         if hasattr(options, name)
     }
     return DetectOptions(
-        **{**shared, "steps": (), "T": options.T or 1, "overlay": True, "ann": True}
+        **{
+            **shared,
+            "steps": (),
+            "T": options.T or 1,
+            "overlay": True,
+            "ann": True,
+            "timeline": True,
+        }
     )

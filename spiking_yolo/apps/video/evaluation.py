@@ -41,6 +41,7 @@ from spiking_yolo.io.names import file_name
 from spiking_yolo.io.tables import write_csv
 from spiking_yolo.log import RecordLog, read_records
 from spiking_yolo.metrics.energy import TIMELINE
+from spiking_yolo.metrics.matching import unmatched
 from spiking_yolo.metrics.tracking import track_frames
 from spiking_yolo.metrics.video import PERSON
 from spiking_yolo.options import Progress, silent, versions
@@ -130,16 +131,32 @@ class VideoEvaluation:
         bench, records = self.bench, one.modes[mode]
         shown_accounts = [account for account in bench.options.accounts if account.key in TIMELINE]
         by_frame = [energies(bench, mode, [record]) for record in records]
+        seen = [_seen(record) for record in records]
+        ann = [_seen(record) for record in one.modes.get("ann", [])]
+        missed = [len(unmatched(*pair)[0]) for pair in zip(ann, seen, strict=False)]
+        tracks: dict[tuple[int, str], list[int]] = {}
+        for record, boxes in zip(records, (one.tracks or {}).get(mode, []), strict=False):
+            assert boxes.track_id is not None
+            for track_id in boxes.track_id.tolist():
+                tracks.setdefault((track_id, PERSON), []).append(record.frame)
         timeline(
             path,
             [record.frame for record in records],
             [record.operations[bench.model.counting] / bench.size.macs for record in records],
-            [int((record.boxes.confidence > SEEN).sum()) for record in records],
+            list(map(len, seen)),
             {a.name: [of[a.key] or 0.0 for of in by_frame] for a in shown_accounts},
             {a.name: a.ann(bench.size) for a in shown_accounts},
             [record.frame for record in records if record.cut],
             also=bench.options.figures,
+            ann_objects=list(map(len, ann)),
+            missed=missed,
+            tracks=tracks,
         )
+
+
+def _seen(record: FrameRecord) -> Detections:
+    """The boxes of a frame that a timeline counts."""
+    return record.boxes.take(record.boxes.confidence > SEEN)
 
 
 def open_data(paths: Sequence[Path], motion: CameraMotion = STILL) -> list[mot.VideoSequence]:
@@ -242,8 +259,8 @@ def _people(records: Sequence[FrameRecord], names: Sequence[str], fps: float) ->
     person = list(names).index(PERSON)
     frames: list[Detections] = []
     for record in records:
-        boxes = record.boxes
-        frames.append(boxes.take((boxes.class_id == person) & (boxes.confidence > SEEN)))
+        boxes = _seen(record)
+        frames.append(boxes.take(boxes.class_id == person))
     cuts = {position for position, record in enumerate(records) if record.cut}
     return track_frames(frames, fps, cuts)
 

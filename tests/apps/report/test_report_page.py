@@ -22,7 +22,7 @@ from helpers.video import walk, write_frames
 from PIL import Image
 
 from spiking_yolo import SpikingYOLO, UserError
-from spiking_yolo.apps.report import ReportOptions
+from spiking_yolo.apps.report import ReportOptions, report
 from spiking_yolo.apps.report.evaluation import difference
 from spiking_yolo.apps.report.page import (
     as_bytes,
@@ -148,6 +148,26 @@ def test_a_video_has_the_streams_numbers(weights, tmp_path, capsys):
         == {account["key"] for account in data["accounts"]}
         == set(data["annEnergy"])
     )
+    # The operations of a frame are those of its layers together.
+    assert [layer["name"] for layer in data["layers"]] == ["conv 2", "conv 3"]
+    together = np.sum([layer["values"] for layer in data["layers"]], axis=0)
+    assert np.allclose(together, data["operations"], rtol=1e-2)
+    assert data["tracks"] == []
+
+
+def test_a_video_has_its_tracks(weights, tmp_path):
+    pytest.importorskip("trackers", reason="needs the extra track")
+    clip = write_frames(tmp_path / "clip.mp4", walk(5))
+    options = ReportOptions((str(clip),), weights=weights, conf=0.3, track=True)
+    tracks = report(options).data["tracks"]
+    expected: dict[str, list[int]] = {}
+    for one in SpikingYOLO(weights).stream(clip, conf=0.3, track=True):
+        for box in one:
+            if box.track_id is not None:
+                expected.setdefault(f"{box.track_id} {box.name}", []).append(one.frame)
+    assert {track["name"]: track["frames"] for track in tracks} == expected and expected
+    with pytest.raises(UserError, match="--track: for videos only"):
+        report(ReportOptions((str(weights.parent / "photos"),), weights=weights, track=True))
 
 
 def test_an_evaluation_has_the_tables_numbers(tmp_path):

@@ -35,36 +35,28 @@ function draw(k) {
   for (const each of plots) each.set(k);
 }
 
-/** Which classes were seen when: bars of the spiking network, and a thin line below for the ANN. */
-function lanes() {
-  const classes = Object.keys(data.classes), high = 30, below = 22;
-  const canvas = s("svg", { role: "img", "aria-label": spoken() });
-  const element = h("section", { class: "card plot lanes", "aria-label": "Detections over time" }, h("h2", {}, "Detections over time"),
-    h("p", { class: "note" }, "Bars: the spiking network, the stronger the surer. Thin lines: the ANN."), canvas);
+/** A row per name, in which each frame is the stronger the larger its value, in 0..1; below it, if given, a thin line. */
+function strips(title, note, rows, high = 18, spoken = `${title}: ${rows.map((row) => row.name).join(", ")}.`) {
+  const edge = 22;
+  const canvas = s("svg", { role: "img", "aria-label": spoken });
+  const element = h("section", { class: "card plot lanes", "aria-label": title }, h("h2", {}, title), h("p", { class: "note" }, note), canvas);
   const cursor = s("line", { class: "cursor" });
   let width = 0, left = 0, position = 0;
 
-  const best = (boxes, c) => Math.max(0, ...boxes.filter((box) => String(box[5]) === c).map((box) => box[4]));
-  function spoken() {
-    const seen = classes.map((c) => `${data.classes[c].name} in ${data.boxes.filter((boxes) => boxes.some((box) => String(box[5]) === c)).length}`);
-    return `Detections over time. Of ${count} frames: ${seen.join(", ")}.`;
-  }
   const x = (k) => left + ((k + 0.5) / count) * (width - left - 12);
   function draw(now) {
     width = now;
     canvas.replaceChildren();
-    left = Math.min(110, 14 + 7 * Math.max(...classes.map((c) => data.classes[c].name.length), 0));
-    const height = classes.length * high + below, wide = (width - left - 12) / count;
+    left = Math.min(110, 14 + 7 * Math.max(...rows.map((row) => row.name.length), 0));
+    const height = rows.length * high + edge, wide = (width - left - 12) / count;
     canvas.setAttribute("viewBox", `0 0 ${width} ${height}`);
     canvas.style.height = `${height}px`;
-    classes.forEach((c, row) => {
-      const top = row * high + 4, { name, colour } = data.classes[c];
-      canvas.append(s("text", { x: 0, y: top + 14 }, name), s("rect", { class: "row", x: left, y: top, width: Math.max(0, width - left - 12), height: 20, rx: 3 }));
-      data.boxes.forEach((boxes, k) => {
-        const sure = best(boxes, c);
-        if (sure) canvas.append(s("rect", { x: x(k) - wide / 2, y: top, width: wide, height: 15, "shape-rendering": "crispEdges", fill: colour, opacity: 0.25 + 0.75 * sure }));
-        if (best(data.ann[k], c)) canvas.append(s("rect", { x: x(k) - wide / 2, y: top + 16.5, width: wide, height: 3, "shape-rendering": "crispEdges", fill: "var(--soft)" }));
-      });
+    rows.forEach((row, at) => {
+      const tall = row.below ? high - 10 : high - 3, bar = row.below ? 15 : tall, top = at * high + (high - tall) / 2;
+      canvas.append(s("text", { x: 0, y: top + tall / 2 + 4 }, row.name), s("rect", { class: "row", x: left, y: top, width: Math.max(0, width - left - 12), height: tall, rx: 3 }));
+      const mark = (k, y, height, fill, opacity) => canvas.append(s("rect", { x: x(k) - wide / 2, y, width: wide, height, "shape-rendering": "crispEdges", fill, opacity }));
+      row.strengths.forEach((strength, k) => strength && mark(k, top, bar, row.colour, strength));
+      (row.below || []).forEach((seen, k) => seen && mark(k, top + 16.5, 3, "var(--soft)", 1));
     });
     for (const k of ticks(0, count - 1, false, Math.max(2, width / 120)).filter(Number.isInteger))
       canvas.append(s("text", { x: x(k), y: height - 5, "text-anchor": "middle" }, `${digits(data.time[k])} s`));
@@ -73,13 +65,37 @@ function lanes() {
   }
   function set(k) {
     position = k;
-    for (const [name, value] of Object.entries({ x1: x(k), x2: x(k), y1: 0, y2: classes.length * high })) cursor.setAttribute(name, value);
+    for (const [name, value] of Object.entries({ x1: x(k), x2: x(k), y1: 0, y2: rows.length * high })) cursor.setAttribute(name, value);
   }
-  function pick(at) {
-    slider.go(Math.floor(((at - left) / (width - left - 12)) * count));
-  }
-  follow(canvas, draw, pick);
+  follow(canvas, draw, (at) => slider.go(Math.floor(((at - left) / (width - left - 12)) * count)));
   return { element, set };
+}
+
+/** Which classes were seen when: bars of the spiking network, and a thin line below for the ANN. */
+function lanes() {
+  const best = (boxes, c) => Math.max(0, ...boxes.filter((box) => String(box[5]) === c).map((box) => box[4]));
+  const rows = Object.entries(data.classes).map(([c, { name, colour }]) => {
+    const sure = data.boxes.map((boxes) => best(boxes, c));
+    return { name, colour, strengths: sure.map((one) => (one ? 0.25 + 0.75 * one : 0)), below: data.ann.map((boxes) => best(boxes, c)) };
+  });
+  const seen = rows.map((row) => `${row.name} in ${row.strengths.filter(Boolean).length}`);
+  return strips("Detections over time", "Bars: the spiking network, the stronger the surer. Thin lines: the ANN.", rows, 30, `Detections over time. Of ${count} frames: ${seen.join(", ")}.`);
+}
+
+/** Operations of each layer, on a logarithmic scale of three decades. */
+function layerStrips() {
+  const most = Math.max(...data.layers.flatMap((layer) => layer.values)) || 1;
+  const strength = (value) => Math.max(0, 1 + Math.log10(Math.max(value, 1e-12) / most) / 3);
+  return strips("Operations of each layer", `Per multiply-accumulate of the ANN; the strongest colour is ${digits(most)}, a thousandth of it is none.`,
+    data.layers.map((layer) => ({ name: layer.name, colour: "var(--accent)", strengths: layer.values.map(strength) })));
+}
+
+/** Bars where a track is seen. */
+function trackStrips() {
+  return strips("Tracks", "Each object by its number, where the spiking network sees it.", data.tracks.map((track) => {
+    const frames = new Set(track.frames);
+    return { name: track.name, colour: track.colour, strengths: data.frame.map((_, k) => (frames.has(k) ? 1 : 0)) };
+  }));
 }
 
 const axis = { xs: data.time, xname: "time, s", onpick: (k) => slider.go(k), steps: true };
@@ -91,6 +107,8 @@ const plots = [
     references: [{ name: "ANN", value: 1 }],
     series: [{ name: data.counting, colour: "var(--accent)", values: data.operations }] }),
   energyPlot({ ...axis, title: "Energy of each frame" }, data.annEnergy, (key) => data.energy[key]),
+  layerStrips(),
+  ...(data.tracks.length ? [trackStrips()] : []),
 ];
 
 document.getElementById("lead").append(
@@ -106,6 +124,7 @@ document.getElementById("main").append(
       legendOfMap),
     h("div", { class: "columns", style: { marginTop: 0 } }, h("div", { class: "card" }, readout), h("div", { class: "card" }, energies))),
   h("div", { class: "columns" }, plots[0].element),
-  h("div", { class: "columns even" }, plots[1].element, plots[2].element), KEYS(), slider.element);
+  h("div", { class: "columns even" }, plots[1].element, plots[2].element),
+  ...plots.slice(3).map((each) => h("div", { class: "columns" }, each.element)), KEYS(), slider.element);
 made();
 slider.go(0);
