@@ -7,8 +7,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
-# Points that are tracked, and how many of them must agree to within so many pixels.
-POINTS, LEAST, AGREE = 300, 12, 0.5
+# Points that are tracked; how many of them, and what share, must agree to within so many pixels.
+POINTS, LEAST, SHARE, AGREE = 300, 12, 0.4, 0.5
 # Of the strongest corner, and pixels between two corners.
 QUALITY, APART = 0.002, 10
 
@@ -18,8 +18,8 @@ def displacement(reference: Tensor, frame: Tensor) -> tuple[float, float] | None
 
     Corners all over the reference (Shi and Tomasi 1994) are found again in the frame by their
     gradients, from coarse to fine (Lucas and Kanade 1981, Bouguet 2000), beginning at the shift of
-    the whole picture (phase correlation, Kuglin and Hines 1975); all three are OpenCV's. What most
-    of them agree on is the camera's motion, whatever moves in the scene.
+    the whole picture (phase correlation, Kuglin and Hines 1975); all three are OpenCV's. What the
+    largest group of them agrees on is the camera's motion, whatever moves in the scene.
 
     Args:
         reference: A picture, [C, H, W].
@@ -45,7 +45,7 @@ def displacement(reference: Tensor, frame: Tensor) -> tuple[float, float] | None
     # Of each point, whether each other one has moved alike.
     alike = np.abs(flow[:, None] - flow).max(2) < AGREE
     votes = alike.sum(1)
-    if votes.max() < LEAST:
+    if votes.max() < max(LEAST, SHARE * len(flow)):
         return None
     x, y = flow[alike[votes.argmax()]].mean(0)
     return float(x), float(y)
