@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 # Points that are tracked; how many of them, and what share, must agree to within so many pixels.
-POINTS, LEAST, SHARE, AGREE = 300, 12, 0.4, 0.5
+POINTS, LEAST, SHARE, AGREE = 300, 12, 0.3, 0.5
 # Of the strongest corner, and pixels between two corners.
 QUALITY, APART = 0.002, 10
 
