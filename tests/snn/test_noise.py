@@ -73,6 +73,14 @@ def test_clean_frames_are_sent_as_they_are():
         assert filter(frame) is frame
 
 
+def test_an_accelerator_is_not_waited_for_and_gets_the_same(monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setattr("spiking_yolo.snn.noise.on_cpu", lambda x: False)
+    filter = NoiseFilter(scene())
+    for k in range(2 * FRAMES):
+        frame = scene().roll(k, -1)
+        assert torch.equal(filter(frame), frame)
+
+
 def test_the_mean_by_hand():
     """A pixel that stays takes a quarter of each frame, one that moved all of it; both are sent
     when the mean has changed by more than half a deviation.
