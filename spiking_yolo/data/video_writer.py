@@ -9,6 +9,7 @@ import shutil
 import subprocess
 import tempfile
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack
 from dataclasses import dataclass
 from fractions import Fraction
@@ -165,10 +166,16 @@ def fitted(pixels: np.ndarray, width: int, height: int) -> np.ndarray:
 
 
 class PyAv:
-    """H.264 by PyAV, which brings the libraries of FFmpeg."""
+    """H.264 by PyAV, which brings the libraries of FFmpeg.
+
+    In a thread of its own: Ctrl-C ends the main thread wherever it is, and between encoding and
+    writing it would lose the packets on their way, such as the first frame, without which no other
+    can be read.
+    """
 
     def __init__(self, path: Path, fps: float, size: Size):
         self._av = import_module("av")
+        self._thread = ThreadPoolExecutor(1)
         options = {"movflags": "faststart"}
         self._container = self._checked(
             lambda: self._av.open(str(path), "w", format="mp4", options=options)
@@ -187,6 +194,7 @@ class PyAv:
             self._encode(None)
         finally:
             self._checked(self._container.close)
+            self._thread.shutdown()
 
     def _encode(self, frame: Any) -> None:
         """Write the packets that are complete with this frame; with None, all that are left."""
@@ -195,7 +203,7 @@ class PyAv:
     def _checked(self, call: Callable[[], Any]) -> Any:
         """What a call returns. Raises OSError for every error of the libraries."""
         try:
-            return call()
+            return self._thread.submit(call).result()
         except self._av.FFmpegError as error:
             raise OSError(error.strerror or str(error)) from error
 
