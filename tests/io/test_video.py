@@ -6,9 +6,11 @@ import signal
 import subprocess
 import sys
 import time
+from concurrent.futures import Future
 from fractions import Fraction
 from pathlib import Path
 from types import SimpleNamespace
+from typing import Any
 
 import numpy as np
 import pytest
@@ -20,6 +22,8 @@ from spiking_yolo.data.video_writer import (
     ENCODERS,
     Encoder,
     FfmpegProgram,
+    PyAv,
+    Size,
     VideoWriter,
     best_encoder,
     fitted,
@@ -237,6 +241,25 @@ def test_ctrl_c_leaves_a_playable_video(tmp_path, encoder):
     process.send_signal(signal.SIGINT)
     assert process.wait(60) != 0
     assert frame_count(path) >= 10 and len(read_frames(path)) == frame_count(path)
+
+
+def test_a_frame_whose_writing_is_interrupted_arrives(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    """Each of the first 60 frames, among them the one at which the first packet is complete."""
+    pytest.importorskip("av")
+    path = tmp_path / "v.mp4"
+    writer = PyAv(path, 25, Size(128, 96))
+
+    def interrupted(self: Future[Any]) -> Any:
+        raise KeyboardInterrupt
+
+    for frame in noise(60):
+        with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
+            patch.setattr(Future, "result", interrupted)
+            writer.write(frame)
+    writer.close()
+    assert frame_count(path) == 60
 
 
 def test_a_folder_that_cannot_be_written_is_named(tmp_path, encoder):
