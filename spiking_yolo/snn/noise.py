@@ -15,8 +15,9 @@ EVERY = 2
 # Share of the squares in which nothing moves and nothing is to be seen: their noise is the
 # camera's.
 PLAIN = 0.25
-# Of |x| where x is normal with deviation 1.
-MEDIAN = 0.6745
+# The mean of |x| where x is normal with deviation 1. A median would be one of few whole numbers
+# where pixels are.
+MEAN = math.sqrt(2 / math.pi)
 # Less is no noise: half a level of 8 bits.
 LEAST = 0.5 / 255
 # Where nothing moves, the deviation from frame to frame is at most so many times that within a
@@ -33,7 +34,7 @@ STEP = 0.5
 def noise_level(x: Tensor, before: Tensor, earlier: Tensor) -> Tensor:
     """The standard deviation of the noise in three consecutive frames [N, C, H, W]: [N, C, 1, 1].
 
-    From frame to frame: the median of |x - before| in each square of the picture, of which the
+    From frame to frame: the mean of |x - before| in each square of the picture, of which the
     quantile PLAIN over the squares counts, so that what moves has no part in it. Squares of one
     colour, such as padding, do not count. It is 0 where a codec leaves a quarter of the squares as
     they were, and where the camera moves: then a frame differs from the one before by more than
@@ -59,7 +60,7 @@ def _plain(change: Tensor, padding: Tensor) -> Tensor:
     """The standard deviation of [N, C, H, W] in squares where there is least of it, [N, C]; nan
     where all is padding.
     """
-    deviation = _squares(change).abs().median(-1).values / MEDIAN
+    deviation = _squares(change).abs().mean(-1) / MEAN
     return torch.nanquantile(deviation.masked_fill_(padding, math.nan), PLAIN, -1)
 
 

@@ -34,6 +34,14 @@ def test_the_level_is_that_of_the_noise_in_each_channel():
     assert torch.allclose(noise_level(*frames(scene(), 3, added)), added, rtol=0.15)
 
 
+@pytest.mark.parametrize("levels", [1, 2, 3, 4, 8])
+def test_pixels_of_whole_numbers_show_it_too(levels: int):
+    """Where medians are one of few values, and the same in two frames or not by chance."""
+    three = [(255 * x).round() / 255 for x in frames(scene(), 3, levels / 255)]
+    level = 255 * noise_level(*three)
+    torch.testing.assert_close(level, torch.full_like(level, levels), rtol=0.12, atol=0)
+
+
 @pytest.mark.parametrize("part", ["moves", "is padding"])
 def test_neither_what_moves_nor_padding_counts(part: str):
     """Half of the picture is other in the next frame, or of one colour in both."""
