@@ -24,6 +24,8 @@ from spiking_yolo.snn.layout import channels_last, per_channel
 
 # Node -> theta, initial, bias, rest of its neurons.
 Values = Mapping[str, Mapping[str, Tensor]]
+# Node that sends events -> what it has sent so far, in thetas.
+Sent = dict[str, Tensor]
 
 
 class CompleteNetwork:
@@ -34,6 +36,7 @@ class CompleteNetwork:
         imgsz: Size of the input.
         slack, pool_first: As in the recipe.
         least: The smallest theta of each activation, [C].
+        hysteresis: As in the recipe, in later frames of a video.
 
     Attributes:
         graph: As it is simulated, with max pooling before the neurons if `pool_first`.
@@ -50,9 +53,11 @@ class CompleteNetwork:
         slack: float = 0.0,
         pool_first: bool = True,
         least: Mapping[str, Tensor] | None = None,
+        hysteresis: float = 0.0,
     ):
         self.graph = pool_before_neuron(graph) if pool_first else graph
         self.slack = slack
+        self.hysteresis = hysteresis
         self.least = least or {}
         sizes = shapes(self.graph, *imgsz)
         self.sites = {node.name: sizes[node.name][1] for node in self.graph.activations}
@@ -77,35 +82,53 @@ class CompleteNetwork:
         return other
 
     def __call__(self, x: Tensor, values: Values) -> tuple[list[Tensor], Tensor]:
-        """The outputs for images [N, C, H, W], and the operations per MAC of each, [N].
+        """The outputs for images [N, C, H, W], and the operations per MAC of each, [N]."""
+        return self.frame(x, values, {})[:2]
 
-        Under autocast the layers with weights are computed in bfloat16, and neurons as x is.
+    def frame(
+        self, x: Tensor, values: Values, before: Sent
+    ) -> tuple[list[Tensor], Tensor, Sent]:
+        """The outputs for frames [N, C, H, W], the operations per MAC of each, [N], and all that
+        was sent by then.
+
+        before: What was sent in the frames before; nothing for the first. Under autocast the layers
+        with weights are computed in bfloat16, and neurons as x is.
         """
         results: dict[str, Tensor] = {}
+        sent: Sent = {}
         spent = x.new_zeros(len(x))
         for node in self.graph.nodes:
-            inputs = [results[name] for name in node.inputs]
+            name = node.name
+            inputs = [results[source] for source in node.inputs]
             if node.op == "input":
                 inputs = [channels_last(x)]
             if node.op == "activation":
-                own, z = values[node.name], inputs[0].to(x.dtype)
-                value, cost = fire(z, own, node.phi, self.costs[node.name], self.slack)
+                own, z = values[name], inputs[0].to(x.dtype)
+                value, cost = fire(
+                    z,
+                    own,
+                    node.phi,
+                    self.costs[name],
+                    self.slack,
+                    before.get(name),
+                    self.hysteresis,
+                )
                 spent = spent + cost
+                sent[name] = in_thetas(value.detach(), own).round()
             else:
                 value = OPS[node.op](node.attrs, *self.graph.parameters(node), *inputs)
-            if node.name in self._pools:
-                spent = spent + self._pooled(node.name, value, values[self._pools[node.name]])
-            results[node.name] = value
+            if name in self._pools:
+                n = in_thetas(value, values[self._pools[name]])
+                sent[name] = n.detach().round()
+                spent = spent + self._pooled(name, n - before.get(name, 0))
+            results[name] = value
         outputs = []
         for name in self.graph.outputs:
             outputs.append(self._corrected(name, results[name].to(x.dtype), values))
-        return outputs, spent
+        return outputs, spent, sent
 
-    def _pooled(self, name: str, value: Tensor, parameters: Mapping[str, Tensor]) -> Tensor:
-        """Operations per MAC of what a max pooling sends of the neurons before it, [N]."""
-        n = value / per_channel(parameters["theta"], value)
-        if "rest" in parameters:
-            n = n - per_channel(parameters["rest"], value)
+    def _pooled(self, name: str, n: Tensor) -> Tensor:
+        """Operations per MAC of n thetas that a max pooling sends of the neurons before it, [N]."""
         digits = straight_through(count_digits(n.detach().round()), smooth_digits(n))
         return (digits * self.costs[name]).flatten(1).sum(1)
 
@@ -115,23 +138,53 @@ class CompleteNetwork:
         return output if bias is None else output + per_channel(bias, output)
 
 
+class VideoNetwork(CompleteNetwork):
+    """The same for clips [N, K, C, H, W]: outputs and operations of their last frames.
+
+    The frames before have no gradients.
+    """
+
+    def __call__(self, x: Tensor, values: Values) -> tuple[list[Tensor], Tensor]:
+        sent: Sent = {}
+        with torch.no_grad():
+            for frame in x[:, :-1].unbind(1):
+                sent = self.frame(frame, values, sent)[2]
+        return self.frame(x[:, -1], values, sent)[:2]
+
+
+def in_thetas(value: Tensor, parameters: Mapping[str, Tensor]) -> Tensor:
+    """How many thetas make up a value, beyond the resting value. [N, C, ...]."""
+    n = value / per_channel(parameters["theta"], value)
+    return n - per_channel(parameters["rest"], value) if "rest" in parameters else n
+
+
 def _equal_channels(costs: Tensor) -> Tensor:
     """[1, C, ...] costs as [1, 1, ...] where all channels have the same."""
     return costs[:, :1] if bool((costs == costs[:, :1]).all()) else costs
 
 
 def fire(
-    z: Tensor, parameters: Mapping[str, Tensor], phi: Activation, cost: Tensor, slack: float
+    z: Tensor,
+    parameters: Mapping[str, Tensor],
+    phi: Activation,
+    cost: Tensor,
+    slack: float,
+    before: Tensor | None = None,
+    hysteresis: float = 0.0,
 ) -> tuple[Tensor, Tensor]:
-    """What a layer of neurons sends: its values, and the operations per MAC, [N].
+    """What a layer of neurons has sent: its values, and the operations per MAC, [N].
 
     value = (n + rest) * theta, with n = round(phi(z + bias) / theta + initial - 1/2 - rest) the
-    number of thetas that are sent, at costs of digits(n).
+    number of thetas that are sent, at costs of digits(n). In a later frame m thetas are sent
+    already: due = phi(z + bias) / theta + initial - 1/2 - rest - m, and n = m + round(due) where
+    |due| >= 1/2 + hysteresis, at costs of digits(n - m).
 
     Args:
         z: Pre-activations, [N, C, ...].
         parameters: theta, initial, and where they are trained bias and rest: [C] each.
         cost: Operations per MAC of an event, [1, C or 1, ...].
+        slack, hysteresis: As in the recipe.
+        before: m, [N, C, ...]; None in the first frame, which has no hysteresis.
     """
     channels = z.shape[1]
     nothing = z.new_zeros(channels)
@@ -141,7 +194,10 @@ def fire(
         phi = Activation(slope=1.0)
     each = [parameters.get(key, nothing) for key in ("theta", "initial", "bias", "rest")]
     each = [values.expand(channels) for values in each]
-    value, spent = _Fire.apply(_rows(z), *each, phi.continuous, _rows(cost)[0], slack)  # type: ignore[misc]
+    if before is None:
+        before, hysteresis = z.new_zeros(()).expand_as(z), 0.0
+    how = phi.continuous, _rows(cost)[0], slack, _rows(before), hysteresis
+    value, spent = _Fire.apply(_rows(z), *each, *how)  # type: ignore[misc]
     maps = value.reshape(len(z), *z.shape[2:], channels).movedim(-1, 1)
     return maps, spent
 
@@ -154,9 +210,11 @@ class _Fire(torch.autograd.Function):
     """`fire` on [N, positions, C], block by block, so that no step but the result goes to memory.
 
     The backward pass computes what is due again. With due = phi(z + bias) / theta + initial - 1/2 -
-    rest, which rounding passes gradients on to, and G = d loss / d value:
-    d loss / d due = G theta + d loss / d spent * cost * smooth_digits'(due), and directly
-    d value / d theta = n + rest = value / theta, and d value / d rest = theta.
+    rest - m, which rounding passes gradients on to, d the number of digits as a smooth function of
+    due / (1 + 2 hysteresis), and G = d loss / d value:
+    d loss / d due = G theta + d loss / d spent * cost * d', and directly d value / d rest = theta.
+    For theta m theta is a constant, for a change does not grow with what was sent before: directly
+    d value / d theta = n + rest - m, and phi(z + bias) / theta - m falls as 1 / theta.
     """
 
     @staticmethod
@@ -170,22 +228,28 @@ class _Fire(torch.autograd.Function):
         phi: Activation,
         cost: Tensor,
         slack: float,
+        before: Tensor,
+        hysteresis: float,
     ) -> tuple[Tensor, Tensor]:
         shift = initial - 0.5 - rest
         value = torch.empty_like(z)
         spent = z.new_zeros(len(z))
         for images, rows in _blocks(z.shape):
-            due = phi(z[images, rows] + bias).div_(theta).add_(shift)
+            m = before[images, rows]
+            due = phi(z[images, rows] + bias).div_(theta).add_(shift).sub_(m)
             n = thrifty_round(due, slack)
+            if hysteresis:
+                n.mul_(due.abs() >= 0.5 + hysteresis)
             spent[images] += count_digits(n).mul_(cost[rows]).sum((1, 2))
-            torch.mul(n.add_(rest), theta, out=value[images, rows])
-        ctx.save_for_backward(z, theta, shift, bias, value, cost)
+            torch.mul(n.add_(m).add_(rest), theta, out=value[images, rows])
+        ctx.save_for_backward(z, theta, shift, bias, value, cost, before)
         ctx.phi = phi
+        ctx.share = 1 / (1 + 2 * hysteresis)
         return value, spent
 
     @staticmethod
     def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor | None, ...]:
-        z, theta, shift, bias, value, cost = ctx.saved_tensors
+        z, theta, shift, bias, value, cost, before = ctx.saved_tensors
         of_value, of_spent = gradients
         of_z = torch.empty_like(z)
         of_theta, of_initial, of_bias, of_rest = theta.new_zeros(4, len(theta))
@@ -193,19 +257,22 @@ class _Fire(torch.autograd.Function):
             x = (z[images, rows] + bias).requires_grad_()
             with torch.enable_grad():
                 y = ctx.phi(x)
-            scaled = y.detach() / theta
+            m = before[images, rows]
+            scaled = y.detach() / theta - m
             direct = of_value[images, rows] * theta
-            digits = smooth_digits_slope(scaled + shift).mul_(cost[rows])
+            due = (scaled + shift).mul_(ctx.share)
+            digits = smooth_digits_slope(due).mul_(cost[rows] * ctx.share)
             of_due = digits.mul_(of_spent[images, None, None]).add_(direct)
             (of_x,) = torch.autograd.grad(y, x, of_due / theta)
             of_z[images, rows] = of_x
-            of_theta += (of_value[images, rows] * value[images, rows]).sum((0, 1))
+            new = value[images, rows] - m * theta
+            of_theta += (of_value[images, rows] * new).sum((0, 1))
             of_theta -= (of_due * scaled).sum((0, 1))
             of_initial += of_due.sum((0, 1))
             of_bias += of_x.sum((0, 1))
             of_rest += direct.sum((0, 1))
         of_rest -= of_initial
-        return of_z, of_theta / theta, of_initial, of_bias, of_rest, None, None, None
+        return of_z, of_theta / theta, of_initial, of_bias, of_rest, *[None] * 5
 
 
 def _rows(x: Tensor) -> Tensor:

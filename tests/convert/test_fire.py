@@ -21,21 +21,34 @@ PHIS = {
 
 
 def plain(
-    z: Tensor, theta: Tensor, initial: Tensor, bias: Tensor, rest: Tensor, *how: object
+    z: Tensor,
+    theta: Tensor,
+    initial: Tensor,
+    bias: Tensor,
+    rest: Tensor,
+    phi: Activation,
+    cost: Tensor,
+    slack: float,
+    before: Tensor,
+    hysteresis: float,
 ) -> tuple[Tensor, Tensor]:
     """Rounding and digits with the gradients of what they are applied to, and of smooth digits."""
-    phi, cost, slack = how
     theta, initial, bias, rest = (p[:, None, None] for p in (theta, initial, bias, rest))
-    due = phi.continuous(z + bias) / theta + initial - 0.5 - rest  # type: ignore[attr-defined]
-    n = due + (thrifty_round(due, slack) - due).detach()  # type: ignore[arg-type]
-    smooth = smooth_digits(due)
+    had = before * theta.detach()
+    due = (phi.continuous(z + bias) - had) / theta + initial - 0.5 - rest
+    fires = due.abs() >= 0.5 + hysteresis
+    n = due + (thrifty_round(due, slack) * fires - due).detach()
+    smooth = smooth_digits(due * 0.5 / (0.5 + hysteresis))
     digits = smooth + (count_digits(n.round()) - smooth).detach()
-    return (n + rest) * theta, (digits * cost).sum((1, 2, 3))  # type: ignore[operator]
+    return had + (n + rest) * theta, (digits * cost).sum((1, 2, 3))
 
 
 @pytest.mark.parametrize("block", [1, 40, 1 << 17])
+@pytest.mark.parametrize("later", [False, True], ids=["first", "later"])
 @pytest.mark.parametrize("name", PHIS)
-def test_values_operations_and_gradients(name: str, block: int, monkeypatch: pytest.MonkeyPatch):
+def test_values_operations_and_gradients(
+    name: str, later: bool, block: int, monkeypatch: pytest.MonkeyPatch
+):
     """Blocks of single positions, of parts of an image, and of several images."""
     monkeypatch.setattr(differentiable, "BLOCK", block)
     generator = torch.Generator().manual_seed(0)
@@ -49,12 +62,17 @@ def test_values_operations_and_gradients(name: str, block: int, monkeypatch: pyt
     theta, initial, rest = random(4).abs() / 4 + 0.02, random(4).abs(), random(4).mul(4).round() / 4
     cost = random(1, 1 if name == "leaky" else 4, 5, 6).abs()
     weights = random(3, 4, 5, 6), random(3)
+    before, hysteresis = torch.zeros_like(z), 0.0
+    if later:
+        # Most neurons are near what they have sent.
+        near = PHIS[name](z + 0.3 * random(3, 4, 5, 6)) / theta[:, None, None]
+        before, hysteresis = near.round(), 0.7
     inputs = [x.requires_grad_() for x in (z, theta, initial, bias, rest)]
     neurons = {"theta": theta, "initial": initial, "bias": bias, "rest": rest}
     results = []
     for value, spent in (
-        fire(z, neurons, PHIS[name], cost, 0.15),
-        plain(z, theta, initial, bias, rest, PHIS[name], cost, 0.15),
+        fire(z, neurons, PHIS[name], cost, 0.15, before if later else None, 0.7),
+        plain(z, theta, initial, bias, rest, PHIS[name], cost, 0.15, before, hysteresis),
     ):
         total = (value * weights[0]).sum() + (spent * weights[1]).sum()
         gradients = torch.autograd.grad(total, inputs)
@@ -63,6 +81,14 @@ def test_values_operations_and_gradients(name: str, block: int, monkeypatch: pyt
         results.append([value, spent, *gradients])
     for own, other in zip(*results, strict=True):
         torch.testing.assert_close(own, other)
+
+
+def test_a_later_frame_by_hand():
+    """4 thetas of 1/2 were sent. 2.3 is .6 thetas more, which is kept back; 2.5 is one."""
+    neurons = {"theta": torch.tensor([0.5]), "initial": torch.tensor(0.5)}
+    z, before = torch.tensor([[2.3], [2.5]]), torch.full((2, 1), 4.0)
+    value, spent = fire(z, neurons, Activation(slope=1.0), torch.ones(1, 1), 0.0, before, 0.25)
+    assert value.tolist() == [[2.0], [2.5]] and spent.tolist() == [0.0, 1.0]
 
 
 def test_bias_and_rest_may_be_missing():

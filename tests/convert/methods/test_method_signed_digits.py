@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 from torch import Tensor
 
 from spiking_yolo.convert.converted import Converted
-from spiking_yolo.convert.differentiable import CompleteNetwork
+from spiking_yolo.convert.differentiable import CompleteNetwork, VideoNetwork
 from spiking_yolo.convert.methods import get_recipe
 from spiking_yolo.convert.thresholds import rescaled
 from spiking_yolo.errors import UserError
@@ -23,6 +23,7 @@ from spiking_yolo.recipe import Recipe
 from spiking_yolo.snn.counting import count_digits
 from spiking_yolo.snn.neurons import SignedMemory
 from spiking_yolo.snn.plan import SimulationOptions
+from spiking_yolo.snn.stream import Stream
 
 DIGITS = get_recipe("signed-digits")
 PLAIN = DIGITS.with_settings({"neuron.slack": 0})
@@ -155,6 +156,29 @@ def test_a_rest_stays_with_the_next_image(cls: Any, observed: bool, compiled: bo
     )
     net.feed(x)
     assert not net.step() and torch.equal(net.snapshot().outputs[0], first.outputs[0])
+
+
+@pytest.mark.parametrize("cls", [TinyLeaky, Residual, Pooled])
+@pytest.mark.parametrize("pool_first", [True, False])
+def test_later_frames_of_a_video_equal_their_function(cls: Any, pool_first: bool):
+    """The simulator and VideoNetwork agree in every frame, in which most changes are kept back."""
+    network = converted(cls)
+    neuron = replace(DIGITS.neuron, hysteresis=0.8, pool_first=pool_first)
+    network = replace(network, recipe=replace(DIGITS, neuron=neuron))
+    first, noise = images(2, seed=5), images(10, seed=6).reshape(5, 2, 3, 8, 8)
+    frames = first + 0.3 * noise.cumsum(0)
+    function = VideoNetwork(network.graph, (8, 8), neuron.slack, pool_first, None, 0.8)
+    stream = Stream(network.network())
+    later = 0.0
+    for k, frame in enumerate(frames):
+        got = stream(frame)
+        outputs, spent = function(frames[: k + 1].movedim(0, 1), network.neurons)
+        snapshot = got.run.snapshots[1]
+        torch.testing.assert_close(list(snapshot.outputs), outputs, rtol=1e-9, atol=1e-9)
+        cost = snapshot.operations.digits / got.run.macs
+        torch.testing.assert_close(cost, spent, rtol=1e-6, atol=1e-9)
+        later += cost.sum().item() if k else 0.0
+    assert later > 0 and not got.fresh
 
 
 def test_a_learned_bias_shrinks_with_the_spikes_by_hand():
