@@ -23,6 +23,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
+from spiking_yolo.convert.methods import TUNED, VIDEO
 from spiking_yolo.draw import FigureOptions
 from spiking_yolo.options import LearningOptions, ResumableOptions
 from spiking_yolo.settings import setting
@@ -34,6 +35,9 @@ class TuneOptions(LearningOptions, ResumableOptions, FigureOptions):
 
     title = "options"
 
+    method: str = setting(
+        TUNED, f"{TUNED}, {VIDEO}, or a recipe.json that moves weights or learns from clips"
+    )
     images: tuple[Path, ...] = setting(
         (), "folders of photographs without labels, each drawn from alike; 500 or more are good"
     )
@@ -63,7 +67,6 @@ def main(options: TuneOptions) -> int:
     from spiking_yolo.apps.console import Bars, next_command, write
     from spiking_yolo.apps.detect import DetectOptions
     from spiking_yolo.apps.tune_run import tune
-    from spiking_yolo.convert.methods import TUNED
     from spiking_yolo.io.assets import sample_photograph
 
     bars = Bars(lines=LINES)
@@ -74,5 +77,7 @@ def main(options: TuneOptions) -> int:
     for reason in outcome.unreadable:
         print(f"skipped: {reason}", file=sys.stderr)
     print(outcome.text())
-    print(next_command("detect", DetectOptions, options, sample_photograph(), method=TUNED))
+    print(
+        next_command("detect", DetectOptions, options, sample_photograph(), method=options.method)
+    )
     return int(bool(outcome.unreadable))

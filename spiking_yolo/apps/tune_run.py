@@ -13,9 +13,14 @@ import torch
 
 from spiking_yolo.apps.bound.run import equal_slopes
 from spiking_yolo.apps.tune import TuneOptions
-from spiking_yolo.convert.calibration_file import CalibrationResult, destination
+from spiking_yolo.convert.calibration_file import (
+    CalibrationResult,
+    destination,
+    find_calibration,
+    tunes,
+)
 from spiking_yolo.convert.load import load_calibration, load_statistics
-from spiking_yolo.convert.methods import DEFAULT, TUNED, get_recipe
+from spiking_yolo.convert.methods import DEFAULT, TUNED, VIDEO, get_recipe
 from spiking_yolo.convert.statistics import preprocessed
 from spiking_yolo.convert.thresholds import NeuronParameters
 from spiking_yolo.convert.train_thresholds import budget
@@ -24,7 +29,7 @@ from spiking_yolo.convert.weight_bits import stored_weights
 from spiking_yolo.data.detection import spread
 from spiking_yolo.data.formats import open_classification, open_photographs
 from spiking_yolo.data.images import Picture, read_image
-from spiking_yolo.data.unlabelled import RandomPictures
+from spiking_yolo.data.unlabelled import RandomClips, RandomPictures
 from spiking_yolo.draw.curves import line_plot
 from spiking_yolo.errors import Notice, UserError
 from spiking_yolo.io.distributed import usable_device
@@ -40,6 +45,8 @@ from spiking_yolo.snn.plan import fast_bf16
 FEWEST = 32
 # Pictures of a step of a detector.
 BATCH = 4
+# Pictures that are held back for each clip on which states are compared.
+PICTURES_OF_CLIP = 3
 # Pictures from which the laws of activations are taken, at most.
 LAWS = 24
 # Files of a run: its checkpoint, the figures of its steps, and what it came to.
@@ -87,9 +94,11 @@ def tune(
         UserError: There are too few pictures, the default method is not calibrated, the run to
             resume is another one, or the loss is not finite before anything was learned.
     """
-    recipe = get_recipe(TUNED).with_settings(options.settings)
+    recipe = get_recipe(options.method).with_settings(options.settings)
+    if not tunes(recipe):
+        raise UserError(f"--method {options.method} is not tuned: give {TUNED} or {VIDEO}")
     ann = load_ann(options)
-    if recipe.calibration.operations < LOWEST:
+    if recipe.calibration.operations < LOWEST and recipe.calibration.frames == 1:
         warnings.warn(
             Notice(
                 f"no network was of use with fewer than {LOWEST:g} operations per MAC so far:"
@@ -97,7 +106,7 @@ def tune(
             ),
             stacklevel=2,
         )
-    start = load_calibration(ann, get_recipe(DEFAULT))
+    default = load_calibration(ann, get_recipe(DEFAULT))
     fingerprint = load_statistics(ann).fingerprint
     folders, held_back = _pictures(options, ann)
     device = options.device
@@ -106,13 +115,17 @@ def tune(
     where = usable_device(device)
     folder = study_folder(options, STATE, CARD)
     batch = options.batch or max(BATCH, ann.spec.images_at_once)
-    pictures = RandomPictures(folders, ann.spec, batch, options.seed, ann.spec.task)
+    how = ann.spec, batch, options.seed, ann.spec.task
+    pictures, compared = RandomPictures(folders, *how), preprocessed(held_back, ann.spec)
+    if recipe.calibration.frames > 1:
+        pictures = RandomClips(folders, *how, recipe.calibration.frames)
+        compared = pictures.others(held_back, len(held_back) // PICTURES_OF_CLIP)
     tuning = Tuning(
         ann.graph,
         ann.spec,
         recipe,
-        {"the default": start.neurons, **_equal_slopes(ann, recipe, folders, progress)},
-        preprocessed(held_back, ann.spec),
+        {"the default": default.neurons, **_starts(ann, recipe, folders, progress)},
+        compared,
         where,
         options.bf16 == "on" or (options.bf16 == "auto" and _fast_bf16(where)),
         options.lr,
@@ -185,12 +198,18 @@ def _pictures(options: TuneOptions, ann: Ann) -> tuple[list[list[Picture]], list
     return [pictures for pictures in folders if pictures], held_back
 
 
-def _equal_slopes(
+def _starts(
     ann: Ann, recipe: Recipe, folders: Sequence[Sequence[Picture]], progress: Progress
 ) -> dict[str, NeuronParameters]:
-    """Neurons with equal slopes at the goal, from some pictures of each folder; nothing where the
-    network cannot take so many operations.
+    """What training may start from, besides the default: for clips neurons that were tuned on
+    pictures, where there are any, and for pictures neurons with equal slopes at the goal, from some
+    of each folder; nothing where the network cannot take so many operations.
     """
+    if recipe.calibration.frames > 1:
+        tuned = get_recipe(TUNED).with_settings({"calibration.weights": False})
+        if not find_calibration(ann, tuned).is_file():
+            return {}
+        return {"neurons tuned on pictures": load_calibration(ann, tuned).neurons}
     pictures: list[Picture] = []
     for part in folders:
         chosen = spread(part, LAWS // len(folders))

@@ -43,10 +43,10 @@ def calibrate(
         progress: Called as the progress of a Job.
 
     Raises:
-        UserError: The recipe moves the weights.
+        UserError: The recipe is one for `tune`.
     """
-    if recipe.calibration.weights:
-        raise UserError(f"method {recipe.name} tunes weights: use `{command('tune')}`")
+    if recipe.calibration.tunes:
+        raise UserError(f"method {recipe.name} is tuned: use `{command('tune')}`")
     neurons = base_parameters(graph, statistics.histograms, recipe)
     # One state serves every readout, and no spike is dropped until the confidence is known.
     plain = replace(recipe, readout=Readout(), msat=replace(recipe.msat, confidence="off"))

@@ -11,7 +11,7 @@ from typing import Any, Self
 import torch
 from torch import Tensor
 
-from spiking_yolo.convert.methods import DEFAULT, METHODS, TUNED, VIDEO, get_recipe
+from spiking_yolo.convert.methods import DEFAULT, METHODS, TUNED
 from spiking_yolo.convert.statistics import statistics_path
 from spiking_yolo.convert.thresholds import NeuronParameters
 from spiking_yolo.convert.weight_bits import KEYS, restored_weights
@@ -142,19 +142,11 @@ def _learns(recipe: Recipe) -> Any:
 
     How long weights were tuned is a fact about a file, and not a choice of those who use it.
     """
-    recipe = _learner(recipe)
-    if recipe.name == TUNED:
+    if tunes(recipe):
         return recipe.threshold.rule, replace(recipe.calibration, steps=1)
     if recipe.by_gradient:
         return recipe.threshold.rule, recipe.calibration
     return replace(recipe, readout=Readout())
-
-
-def _learner(recipe: Recipe) -> Recipe:
-    """The recipe under whose name a result is kept: of a method for videos, that of tuning."""
-    if recipe.name != VIDEO:
-        return recipe
-    return replace(get_recipe(TUNED), calibration=recipe.calibration)
 
 
 def pack(neurons: NeuronParameters) -> dict[str, Tensor]:
@@ -177,12 +169,11 @@ def unpack(tensors: Mapping[str, Tensor]) -> NeuronParameters:
 
 def tunes(recipe: Recipe) -> bool:
     """Whether `tune` makes the file of a recipe, rather than `calibrate`."""
-    return _learner(recipe).name == TUNED or recipe.calibration.weights
+    return recipe.name == TUNED or recipe.calibration.tunes
 
 
 def calibrate_command(ann: Ann, recipe: Recipe) -> str:
     """The command line of the verb that makes the files which this network needs with a recipe."""
-    recipe = _learner(recipe)
     method = METHODS.get(recipe.name)
     words = [ann.command("tune" if tunes(recipe) else "calibrate")]
     if recipe.name not in (DEFAULT, TUNED) and (method or recipe.runs_network):
@@ -198,11 +189,10 @@ def calibration_path(weights: Path, imgsz: Size, recipe: Recipe) -> Path:
 
     It is named by size, method, and the changed settings that matter to what is learned.
     """
-    recipe = _learner(recipe)
     method = METHODS.get(recipe.name)
     changes = ""
     for key, value in (recipe.changes(method.recipe) if method else {}).items():
-        if recipe.name == TUNED and key == "calibration.steps":
+        if tunes(recipe) and key == "calibration.steps":
             continue
         if not recipe.by_gradient or key.startswith(("calibration.", "threshold.rule")):
             text = f"{value:g}" if isinstance(value, float) else str(value)

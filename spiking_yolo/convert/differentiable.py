@@ -85,9 +85,7 @@ class CompleteNetwork:
         """The outputs for images [N, C, H, W], and the operations per MAC of each, [N]."""
         return self.frame(x, values, {})[:2]
 
-    def frame(
-        self, x: Tensor, values: Values, before: Sent
-    ) -> tuple[list[Tensor], Tensor, Sent]:
+    def frame(self, x: Tensor, values: Values, before: Sent) -> tuple[list[Tensor], Tensor, Sent]:
         """The outputs for frames [N, C, H, W], the operations per MAC of each, [N], and all that
         was sent by then.
 

@@ -770,13 +770,12 @@ def signed_digits_video() -> Recipe:
     docs/video.md has the figures on others. Needs: activation statistics, and a calibration file
     (`tune --set calibration.weights=false`).
     """
-    tuned = signed_digits_tuned()
+    digits = signed_digits()
     return replace(
-        tuned,
+        digits,
         name=VIDEO,
-        threshold=replace(tuned.threshold, scale=0.6),
-        neuron=replace(tuned.neuron, hysteresis=0.9, busy=0.06),
-        calibration=replace(tuned.calibration, weights=False),
+        neuron=replace(digits.neuron, hysteresis=0.9, busy=0.06),
+        calibration=replace(digits.calibration, operations=0.09, steps=400, frames=5),
     )
 
 

@@ -15,7 +15,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from spiking_yolo.convert.differentiable import CompleteNetwork, Values
+from spiking_yolo.convert.differentiable import CompleteNetwork, Values, VideoNetwork
 from spiking_yolo.convert.thresholds import NeuronParameters
 from spiking_yolo.convert.train_thresholds import (
     FINEST,
@@ -133,7 +133,8 @@ class Tuning:
         recipe: Whose calibration gives goal and steps, and whether weights move.
         starts: Parameters of the neurons, by where they come from. Scaled to the goal, those with
             the smallest error on the held-back pictures are what training starts from.
-        held_back: Batches of pictures that are not trained on, on which states are compared.
+        held_back: Batches of pictures, or of clips [N, K, C, H, W] where the recipe trains on them,
+            that are not trained on, and on which states are compared.
         device: To train on.
         bf16: Whether layers with weights are computed in bfloat16.
         rate: Learning rate of the kernels.
@@ -185,7 +186,10 @@ class Tuning:
                     least[name] = torch.minimum(least.get(name, finest), finest)
         size = (self.spec.height, self.spec.width)
         neuron = recipe.neuron
-        network = CompleteNetwork(self.ann, size, neuron.slack, neuron.pool_first, least)
+        how = neuron.slack, neuron.pool_first, least
+        network = CompleteNetwork(self.ann, size, *how)
+        if self.calibration.frames > 1:
+            network = VideoNetwork(self.ann, size, *how, neuron.hysteresis)
         network.costs = {name: cost.to(self.device) for name, cost in network.costs.items()}
         return network
 
@@ -216,6 +220,8 @@ class Tuning:
         return groups
 
     def _answer(self, x: Tensor) -> list[Tensor]:
+        if self.calibration.frames > 1:
+            x = x[:, -1]
         with torch.no_grad(), torch.autocast(x.device.type, torch.bfloat16, enabled=self.bf16):
             return [y.to(x.dtype) for y in forward(self.ann, channels_last(x))]
 
@@ -228,7 +234,7 @@ class Tuning:
         return values, self.kernels.values(thetas)
 
     def step(self, x: Tensor) -> None:
-        """Train on pictures [N, C, H, W].
+        """Train on pictures [N, C, H, W], or on clips [N, K, C, H, W].
 
         Raises:
             FloatingPointError: The loss is not finite.

@@ -1,6 +1,7 @@
-"""Pictures without labels, cropped, mirrored and put together at random."""
+"""Pictures without labels, cropped, mirrored and put together at random; and clips made of them."""
 
-from collections.abc import Sequence
+import math
+from collections.abc import Iterator, Sequence
 
 import cv2
 import numpy as np
@@ -14,6 +15,12 @@ from spiking_yolo.errors import UserError
 LEAST = {"detect": 0.5, "classify": 0.8}
 # How often a detector's picture is cropped, or made of four: small objects become common.
 CROPPED, MOSAIC = 0.6, 0.5
+# Of clips. Parts that move, at most; deviations of their speed, of the speed of a camera and of its
+# zoom, per frame and in shares of the picture's longer side; the share of cameras that move; the
+# change of light per frame; the largest noise, of 255; the side of a codec's blocks.
+MOST_PARTS, SPEED, PAN, ZOOM, MOVING, LIGHT, NOISE, BLOCK = 5, 0.008, 0.003, 0.003, 0.3, 1e-3, 4, 16
+# Longest time between two frames, in frames.
+LONGEST = 8
 # Unreadable pictures in a row after which there is no point in drawing another.
 PATIENCE = 32
 
@@ -75,11 +82,13 @@ class RandomPictures:
         images: list[Tensor] = []
         for k in range(self.batch):
             rng = np.random.default_rng((self.seed, number, k))
-            image = self._picture(rng)
-            if rng.random() < 0.5:
-                image = np.ascontiguousarray(image[:, ::-1])
-            images.append(preprocess(image, self.spec)[0])
+            images.append(preprocess(self.picture(rng), self.spec)[0])
         return torch.stack(images)
+
+    def picture(self, rng: np.random.Generator) -> np.ndarray:
+        """A random picture, [H, W, 3]."""
+        image = self._picture(rng)
+        return np.ascontiguousarray(image[:, ::-1]) if rng.random() < 0.5 else image
 
     def _picture(self, rng: np.random.Generator) -> np.ndarray:
         least = LEAST[self.task]
@@ -101,3 +110,114 @@ class RandomPictures:
             except UserError as error:
                 self.unreadable[picture.name] = str(error)
         raise UserError(f"{PATIENCE} pictures in a row cannot be read: give other --images")
+
+
+class RandomClips(RandomPictures):
+    """Batches of short clips, made of random pictures as RandomPictures has them.
+
+    Parts of one picture move over another; a third of the cameras move too, and zoom. Light
+    changes, and there is noise, of which a codec leaves most blocks as they were. The last two
+    frames follow each other; the time between those before is longer, so that a few frames change
+    as much as many.
+
+    Args:
+        frames: Of a clip.
+
+    Example:
+        >>> clips = RandomClips(folders, spec, 4, frames=5)
+        >>> clips(0).shape
+        torch.Size([4, 5, 3, 416, 416])
+    """
+
+    def __init__(
+        self,
+        folders: Sequence[Sequence[Picture]],
+        spec: InputFormat,
+        batch: int,
+        seed: int = 0,
+        task: str = "detect",
+        frames: int = 5,
+    ):
+        super().__init__(folders, spec, batch, seed, task)
+        self.moments = moments(frames)
+
+    def __call__(self, number: int) -> Tensor:
+        """Batch `number` as the network's input, [N, K, 3, H, W]."""
+        clips: list[Tensor] = []
+        for k in range(self.batch):
+            rng = np.random.default_rng((self.seed, number, k))
+            clip = moving(self.picture(rng), self.picture(rng), self.moments, rng)
+            clips.append(torch.stack([preprocess(frame, self.spec)[0] for frame in clip]))
+        return torch.stack(clips)
+
+    def others(self, pictures: Sequence[Picture], count: int) -> list[Tensor]:
+        """So many clips or more of other pictures, in batches of the same size."""
+        clips = RandomClips(
+            [pictures], self.spec, self.batch, self.seed, self.task, len(self.moments)
+        )
+        return [clips(k) for k in range(-(-count // self.batch))]
+
+
+def moments(frames: int) -> list[int]:
+    """When frames are shown: the time between them grows by one from the last pair backwards, up to
+    LONGEST.
+    """
+    steps = [min(k, LONGEST) for k in range(frames - 1, 0, -1)]
+    return [0, *np.cumsum(steps).tolist()]
+
+
+def moving(
+    still: np.ndarray, other: np.ndarray, moments: Sequence[int], rng: np.random.Generator
+) -> Iterator[np.ndarray]:
+    """Frames [H, W, 3] in which parts of another picture move over a still one.
+
+    moments: When each is shown. Sizes and speeds are in shares of the picture's longer side.
+    """
+    height, width = still.shape[:2]
+    side = max(height, width)
+    parts: list[tuple[np.ndarray, np.ndarray, np.ndarray]] = []
+    for _ in range(rng.integers(1, MOST_PARTS + 1)):
+        part = _part(other, side, rng)
+        start = rng.uniform(-0.5, 1, 2) * (width, height)
+        parts.append((part, start, rng.normal(0, SPEED * side, 2) * (1, 0.3)))
+    camera = rng.normal(0, (PAN * side, PAN * side, ZOOM)) * (rng.random() < MOVING)
+    light, noise = rng.normal(0, LIGHT), rng.uniform(0, NOISE)
+    renewed = rng.uniform(0, 1)
+    grain = np.zeros_like(still, np.float32)
+    for t in moments:
+        frame = _from_camera(still, camera * t)
+        for part, start, speed in parts:
+            _paste(frame, part, np.rint(start + speed * t).astype(int))
+        fresh = cv2.GaussianBlur(rng.normal(0, noise, still.shape).astype(np.float32), (3, 3), 0)
+        blocks = rng.random((-(-height // BLOCK), -(-width // BLOCK))) < renewed
+        where = blocks.repeat(BLOCK, 0).repeat(BLOCK, 1)[:height, :width]
+        grain[where] = fresh[where]
+        yield np.rint((frame * (1 + light * t) + grain).clip(0, 255)).astype(np.uint8)
+
+
+def _part(image: np.ndarray, side: int, rng: np.random.Generator) -> np.ndarray:
+    """A part of an image, at most as large as the share of `side` that is drawn."""
+    height, width = np.rint(rng.uniform(0.05, 0.5, 2) * side).astype(int)
+    top = rng.integers(max(1, image.shape[0] - height))
+    left = rng.integers(max(1, image.shape[1] - width))
+    return image[top : top + height, left : left + width]
+
+
+def _paste(frame: np.ndarray, part: np.ndarray, corner: np.ndarray) -> None:
+    """Lay a part over a frame, its corner at (x, y); what is outside is cut."""
+    (left, top), (height, width) = corner, part.shape[:2]
+    x, y = max(left, 0), max(top, 0)
+    inside = frame[y : max(top + height, 0), x : max(left + width, 0)]
+    inside[:] = part[y - top :, x - left :][: inside.shape[0], : inside.shape[1]]
+
+
+def _from_camera(image: np.ndarray, motion: np.ndarray) -> np.ndarray:
+    """What a camera sees that has moved by (x, y) pixels and come closer by log zoom."""
+    if not motion.any():
+        return image.copy()
+    height, width = image.shape[:2]
+    zoom = math.exp(motion[2])
+    centre = np.array([width, height]) / 2
+    x, y = centre - zoom * (centre + motion[:2])
+    matrix = np.array([[zoom, 0, x], [0, zoom, y]])
+    return cv2.warpAffine(image, matrix, (width, height), borderMode=cv2.BORDER_REFLECT_101)

@@ -285,6 +285,8 @@ def _digit_conflicts(recipe: Recipe) -> Iterator[str]:
         )
     if recipe.calibration.weights and recipe.calibration.kind != "trained":
         yield "calibration.weights=true needs calibration.kind=trained"
+    if recipe.calibration.frames > 1 and recipe.calibration.kind != "trained":
+        yield "calibration.frames above 1 needs calibration.kind=trained"
 
 
 def _msat_conflicts(recipe: Recipe) -> Iterator[str]:

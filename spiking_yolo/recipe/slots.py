@@ -188,6 +188,18 @@ class Calibration:
         False,
         "for kind=trained: the network's weights are trained as well, against the ANN's outputs",
     )
+    frames: int = setting(
+        1,
+        "for kind=trained: more than 1 to train on clips of so many frames, whose last ones count,"
+        " made of photographs",
+        1,
+        64,
+    )
+
+    @property
+    def tunes(self) -> bool:
+        """Whether this is work for `tune`: weights move, or neurons learn from clips."""
+        return self.weights or self.frames > 1
 
 
 @dataclass(frozen=True)

@@ -6,20 +6,15 @@ import re
 from pathlib import Path
 
 import pytest
-import torch
 from helpers.calibrating import tune_on
 from helpers.evaluating import make_scene
 from helpers.tiny import run_tool, write_tiny
 from helpers.video import grey, write_frames
-from torch import Tensor
 
 from spiking_yolo import SpikingYOLO
 from spiking_yolo.apps.report.page import facts
-from spiking_yolo.convert.calibration_file import CalibrationResult, calibration_path
-from spiking_yolo.convert.load import load, load_statistics
-from spiking_yolo.convert.methods import TUNED, VIDEO, get_recipe, list_methods
+from spiking_yolo.convert.methods import TUNED, VIDEO, list_methods
 from spiking_yolo.errors import Notice
-from spiking_yolo.models.load import load_ann
 
 REMARK = "weights tuned without labels"
 # The verb, or its file in a checkout.
@@ -120,29 +115,6 @@ def test_without_its_file_every_verb_names_tune(method: tuple[str, ...], tmp_pat
     assert run_tool("calibrate", *call, *photos) == 2
     said = capsys.readouterr().err
     assert re.search(NAMED, said) and said.count("\n") == 1
-
-
-def test_the_method_for_videos_reads_neurons_that_were_tuned_alone(tmp_path: Path):
-    weights = write_tiny(tmp_path)
-    ann = load_ann(weights)
-    alone = get_recipe(TUNED).with_settings({"calibration.weights": False})
-    default = load(weights, "signed-digits")
-    neurons: dict[str, dict[str, Tensor]] = {}
-    for name, own in default.neurons.items():
-        neurons[name] = {key: value.clone() for key, value in own.items()}
-        if "theta" in own:
-            neurons[name]["theta"] *= 3
-    statistics = load_statistics(ann)
-    result = CalibrationResult(
-        neurons, alone, ann.sha256, ann.imgsz, ("a.png",), statistics.fingerprint
-    )
-    result.save(calibration_path(weights, ann.imgsz, alone))
-    video = load(weights, VIDEO)
-    assert video.recipe.name == VIDEO and not video.recipe.remark
-    scale = video.recipe.threshold.scale
-    for name, own in video.neurons.items():
-        if "theta" in own:
-            torch.testing.assert_close(own["theta"], neurons[name]["theta"] * scale)
 
 
 def test_all_methods_go_without_it(tmp_path: Path, capsys, monkeypatch: pytest.MonkeyPatch):

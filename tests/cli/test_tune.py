@@ -13,7 +13,7 @@ from spiking_yolo.apps import tune_run
 from spiking_yolo.convert import tune_weights
 from spiking_yolo.convert.calibration_file import CalibrationResult
 from spiking_yolo.convert.load import load
-from spiking_yolo.convert.methods import TUNED
+from spiking_yolo.convert.methods import TUNED, VIDEO
 from spiking_yolo.convert.tune_weights import Tuning
 from spiking_yolo.errors import Notice
 
@@ -62,7 +62,11 @@ def test_tunes_and_every_verb_takes_the_file(folder: Path, capsys: pytest.Captur
     assert run_tool("detect", "few/few0.png", *args, "--T", "1", "--project", "runs") == 0
 
 
-def test_resumed_after_a_kill_equals_uninterrupted(folder: Path, monkeypatch: pytest.MonkeyPatch):
+@pytest.mark.parametrize("method", [TUNED, VIDEO])
+def test_resumed_after_a_kill_equals_uninterrupted(
+    method: str, folder: Path, monkeypatch: pytest.MonkeyPatch
+):
+    file, method_args = f"tiny.64.{method}.safetensors", ("--method", method)
     step = Tuning.step
 
     def killed(tuning: Tuning, x: torch.Tensor) -> None:
@@ -70,15 +74,37 @@ def test_resumed_after_a_kill_equals_uninterrupted(folder: Path, monkeypatch: py
             raise KeyboardInterrupt
         step(tuning, x)
 
-    assert tune("--output", "whole") == 0
+    assert tune("--output", "whole", *method_args) == 0
     with monkeypatch.context() as patch:
         patch.setattr(Tuning, "step", killed)
-        assert tune("--save-every", "0", "--name", "killed") == 130
-    assert not (folder / RESULT).exists()
-    assert tune("--resume", "runs/killed") == 0
-    assert (folder / RESULT).read_bytes() == (folder / "whole" / RESULT).read_bytes()
+        assert tune("--save-every", "0", "--name", "killed", *method_args) == 130
+    assert not (folder / file).exists()
+    assert tune("--resume", "runs/killed", *method_args) == 0
+    assert (folder / file).read_bytes() == (folder / "whole" / file).read_bytes()
     curves = [(folder / "runs" / name / "curve.csv").read_text() for name in ("exp", "killed")]
     assert curves[0] == curves[1]
+
+
+def test_neurons_for_videos_learn_from_clips(folder: Path, capsys: pytest.CaptureFixture[str]):
+    """Its goal counts the operations of later frames; where there are none tuned on pictures,
+    training starts from the default.
+    """
+    args = ("--method", VIDEO, "--set", "calibration.operations=0.2")
+    assert tune(*args) == 0
+    out = capsys.readouterr().out
+    assert f"tiny.64.{VIDEO}.calibration.operations=0.2.safetensors" in out
+    assert f"--method {VIDEO}" in out and "starting from the default" in out
+    converted = load("tiny.weights", VIDEO, {"calibration.operations": 0.2})
+    assert not converted.weights and not converted.recipe.remark
+    assert tune("--set", "calibration.weights=false", "--name", "pictures") == 0
+    capsys.readouterr()
+    assert tune(*args, "--name", "again") == 0
+    assert "starting from neurons tuned on pictures" in capsys.readouterr().out
+
+
+def test_methods_that_are_not_tuned_are_refused(folder: Path, capsys: pytest.CaptureFixture[str]):
+    assert tune("--method", "p-norm") == 2
+    one_line(capsys, "p-norm is not tuned", VIDEO)
 
 
 def test_a_run_is_resumed_only_as_it_began(folder: Path, capsys: pytest.CaptureFixture[str]):

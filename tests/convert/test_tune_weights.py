@@ -10,8 +10,8 @@ from torch import nn
 
 from spiking_yolo.convert import tune_weights
 from spiking_yolo.convert.converted import Converted
-from spiking_yolo.convert.differentiable import CompleteNetwork
-from spiking_yolo.convert.methods import DEFAULT, TUNED, get_recipe
+from spiking_yolo.convert.differentiable import CompleteNetwork, VideoNetwork
+from spiking_yolo.convert.methods import DEFAULT, TUNED, VIDEO, get_recipe
 from spiking_yolo.convert.train_thresholds import (
     class_divergence,
     mean_relative_error,
@@ -217,3 +217,28 @@ def test_the_ann_stays_as_it_is():
     before = forward(t.ann, x)[0]
     run(t, 3)
     assert torch.equal(forward(t.ann, x)[0], before)
+
+
+def test_training_on_clips_lowers_the_error_of_later_frames():
+    """At the goal, on clips that were held back; and what is measured is of their last frames."""
+    converted = started(Wide)
+    recipe = get_recipe(VIDEO).with_settings(
+        {"calibration.steps": 100, "calibration.operations": 0.1}
+    )
+
+    def clips(n: int, seed: int) -> torch.Tensor:
+        drift = images(n * 4, seed=seed).reshape(n, 4, 3, 8, 8).cumsum(1)
+        return images(n, seed=seed + 1)[:, None] + 0.1 * drift
+
+    held_back = [clips(4, 1000 + k) for k in range(0, 8, 2)]
+    t = Tuning(converted.graph, CLASSES, recipe, {"default": converted.neurons}, held_back)
+    values = t.neurons.values(detach=True)
+    before, operations = t._measured(values, t.network.graph.tensors)
+    assert operations == pytest.approx(0.1, rel=0.02)
+    for k in range(100):
+        t.step(clips(8, 2 * k))
+    result = t.result()
+    assert result.operations == pytest.approx(0.1, rel=0.02) and result.error < before - 0.1
+    network = VideoNetwork(t.ann, (8, 8), recipe.neuron.slack, True, None, recipe.neuron.hysteresis)
+    spent = torch.cat([network(x, result.neurons)[1] for x in held_back])
+    assert spent.mean().item() == pytest.approx(result.operations)
