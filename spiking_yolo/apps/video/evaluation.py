@@ -36,6 +36,7 @@ from spiking_yolo.decode.boxes import Detections
 from spiking_yolo.decode.tracking import tracking_library
 from spiking_yolo.draw.timeline import timeline
 from spiking_yolo.errors import Notice, UserError
+from spiking_yolo.graph.graph import layer_labels
 from spiking_yolo.io.json import finite, flat, write_json
 from spiking_yolo.io.names import file_name
 from spiking_yolo.io.tables import write_csv
@@ -139,6 +140,12 @@ class VideoEvaluation:
             assert boxes.track_id is not None
             for track_id in boxes.track_id.tolist():
                 tracks.setdefault((track_id, PERSON), []).append(record.frame)
+        layers: dict[str, list[float]] = {}
+        labels = layer_labels(bench.converted.graph)
+        for record in records:
+            for name, operations in record.layers.items():
+                share = operations[bench.model.counting] / bench.size.macs
+                layers.setdefault(labels[name], []).append(share)
         timeline(
             path,
             [record.frame for record in records],
@@ -151,6 +158,7 @@ class VideoEvaluation:
             ann_objects=list(map(len, ann)),
             missed=missed,
             tracks=tracks,
+            layers=layers,
         )
 
 

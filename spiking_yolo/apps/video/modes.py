@@ -1,7 +1,7 @@
 """The networks that are compared on a video, and what an evaluation keeps of every frame."""
 
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from itertools import islice
 from typing import Any
 
@@ -22,6 +22,7 @@ from spiking_yolo.observe import (
     Input,
     Observation,
     Observer,
+    Want,
     frame_stream,
     read_input,
 )
@@ -131,6 +132,7 @@ class FrameRecord:
         error: Of all head outputs, relative to the ANN's.
         seconds: Of the network alone, without reading the frame and decoding boxes.
         fresh, cut: See Observation.
+        layers: Operations of each layer, as `operations`; empty where they are not known.
     """
 
     frame: int
@@ -144,6 +146,7 @@ class FrameRecord:
     seconds: float
     fresh: bool
     cut: bool
+    layers: dict[str, dict[str, float]] = field(default_factory=dict)
 
     @property
     def index(self) -> int:
@@ -165,6 +168,7 @@ class FrameRecord:
             seconds=seen.seconds.network,
             fresh=seen.fresh,
             cut=seen.cut,
+            layers=step.operations_by_layer,
         )
 
     @classmethod
@@ -203,13 +207,13 @@ def measure(
             yield read_input(image, spec, frame=number)
 
     records: list[FrameRecord] = []
-    want = ("boxes", "ann")
+    want: tuple[Want, ...] = ("boxes", "ann")
     if mode == "ann":
         for seen in observer.observe(inputs(), T=0, want=want):
             records.append(FrameRecord.of_ann(seen, bench.size.macs))
             progress(len(records))
     else:
-        for seen in observer.follow(inputs(), bench.network(mode), want=want):
+        for seen in observer.follow(inputs(), bench.network(mode), want=(*want, "layers")):
             records.append(FrameRecord.of(seen))
             progress(len(records))
     return records

@@ -90,6 +90,16 @@ def done(weights, data, tmp_path_factory) -> Path:
     return project / "exp"
 
 
+def test_layers_add_up_to_the_operations_of_a_frame(done):
+    """For the timeline, in every frame of the spiking network."""
+    lines = (done / "frames-walk-stream.jsonl").read_text().splitlines()
+    frames = [frame for frame in map(json.loads, lines) if "layers" in frame]
+    assert len(frames) == FRAMES
+    for frame in frames:
+        total = sum(operations["digits"] for operations in frame["layers"].values())
+        assert total == pytest.approx(frame["operations"]["digits"])
+
+
 def test_files_and_schema(done):
     kept = {f"frames-{name}-{mode}.jsonl" for name in ("walk", "still") for mode in MODES}
     figures = {"timeline-walk.png", "timeline-still.png"}
