@@ -1,7 +1,8 @@
-"""Tune the weights of a network, without labels, so that it takes far fewer operations.
+"""Tune a network without labels, so that it takes far fewer operations.
 
     spiking-yolo tune --images train2017 VOCdevkit  # to 0.41 operations per MAC
     spiking-yolo tune --images train2017 VOCdevkit --set calibration.operations=0.3
+    spiking-yolo tune --method signed-digits-video --images train2017 --videos camera.mp4
     spiking-yolo tune --weights W --data cifar10_jpeg.tar.xz  # a classifier
 
 The spiking network learns to answer as the ANN does, on photographs that nobody has annotated,
@@ -15,6 +16,11 @@ every verb finds it: detect --method signed-digits-tuned. Tables that show it sa
 without labels", and compare with the original ANN. PROJECT/NAME gets card.json, curve.csv, and
 error.png and operations.png, also of pictures that are held back; --resume goes on after an
 interruption, with the same result. --set calibration.weights=false tunes the neurons alone.
+
+--method signed-digits-video trains neurons alone too, for the later frames of videos: on clips in
+which parts of one picture move over another, and on those of --videos, which need no labels either.
+What counts is the last frame of a clip, its error and its operations. It starts from neurons tuned
+on pictures, where there are any.
 """
 
 import sys
@@ -31,7 +37,7 @@ from spiking_yolo.settings import setting
 
 @dataclass(frozen=True, kw_only=True)
 class TuneOptions(LearningOptions, ResumableOptions, FigureOptions):
-    """On which pictures, how long, and where the result goes."""
+    """What is tuned, on which pictures, how long, and where the result goes."""
 
     title = "options"
 
@@ -40,6 +46,9 @@ class TuneOptions(LearningOptions, ResumableOptions, FigureOptions):
     )
     images: tuple[Path, ...] = setting(
         (), "folders of photographs without labels, each drawn from alike; 500 or more are good"
+    )
+    videos: tuple[Path, ...] = setting(
+        (), "videos without labels, or folders of them, for methods that learn from clips"
     )
     settings: Mapping[str, Any] = setting(
         {}, "change a setting: calibration.operations is the goal, calibration.steps how long"

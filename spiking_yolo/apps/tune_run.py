@@ -29,7 +29,8 @@ from spiking_yolo.convert.weight_bits import stored_weights
 from spiking_yolo.data.detection import spread
 from spiking_yolo.data.formats import open_classification, open_photographs
 from spiking_yolo.data.images import Picture, read_image
-from spiking_yolo.data.unlabelled import RandomClips, RandomPictures
+from spiking_yolo.data.mot import open_sequences
+from spiking_yolo.data.unlabelled import RandomClips, RandomPictures, clips_of
 from spiking_yolo.draw.curves import line_plot
 from spiking_yolo.errors import Notice, UserError
 from spiking_yolo.io.distributed import usable_device
@@ -109,6 +110,9 @@ def tune(
     default = load_calibration(ann, get_recipe(DEFAULT))
     fingerprint = load_statistics(ann).fingerprint
     folders, held_back = _pictures(options, ann)
+    if options.videos and recipe.calibration.frames == 1:
+        raise UserError(f"--videos are for methods that learn from clips: --method {VIDEO}")
+    videos = [video for path in options.videos for video in open_sequences(path)]
     device = options.device
     if device == "auto":
         device = "cuda" if torch.cuda.is_available() else "cpu"
@@ -119,6 +123,8 @@ def tune(
     pictures, compared = RandomPictures(folders, *how), preprocessed(held_back, ann.spec)
     if recipe.calibration.frames > 1:
         pictures = RandomClips(folders, *how, recipe.calibration.frames)
+        side = max(ann.spec.height, ann.spec.width)
+        pictures.videos = [clips_of(video, pictures.moments, side) for video in videos]
         compared = pictures.others(held_back, len(held_back) // PICTURES_OF_CLIP)
     tuning = Tuning(
         ann.graph,
@@ -134,6 +140,7 @@ def tune(
         "weights": ann.sha256,
         "recipe": recipe.to_json(),
         "pictures": _fingerprint(folders),
+        "videos": [video.name for video in videos],
         **{name: getattr(options, name) for name in ("batch", "hold_back", "lr", "seed")},
     }
     say(f"starting from {tuning.start}, scaled to {tuning.goal:g} operations per MAC")
@@ -141,6 +148,7 @@ def tune(
     run.train(resume=options.resume is not None)
     result = run.result()
     names = tuple(picture.name for part in folders for picture in part)
+    names += tuple(video.name for video in videos)
     thetas = {name: result.neurons[name]["theta"] for name in tuning.network.sites}
     stored = stored_weights(ann.graph, result.weights, thetas)
     calibration = CalibrationResult(
@@ -157,7 +165,8 @@ def tune(
         "start": tuning.start,
         "step": result.step,
         "steps": recipe.calibration.steps,
-        "images": len(names),
+        "images": len(names) - len(videos),
+        "videos": len(videos),
         "held_back": len(held_back),
         "minutes": run.minutes,
         "command": command_line(),
@@ -371,7 +380,7 @@ class _Run:
 
 
 # Of the job of a run, as messages say it.
-WORDS = {"recipe": "--set", "pictures": "--images", "hold_back": "--hold-back"}
+WORDS = {"recipe": "--method or --set", "pictures": "--images", "hold_back": "--hold-back"}
 COLUMNS = (
     "step",
     "operations",

@@ -1,7 +1,8 @@
 """Pictures without labels, cropped, mirrored and put together at random; and clips made of them."""
 
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
+from itertools import islice
 
 import cv2
 import numpy as np
@@ -9,8 +10,11 @@ import torch
 from torch import Tensor
 
 from spiking_yolo.data.images import InputFormat, Picture, preprocess, read_image
+from spiking_yolo.data.mot import VideoSequence
 from spiking_yolo.errors import UserError
 
+# Frames, uint8 [H, W, 3] each.
+Clip = list[np.ndarray]
 # Smallest sides of a crop, of the picture's, for detectors and classifiers.
 LEAST = {"detect": 0.5, "classify": 0.8}
 # How often a detector's picture is cropped, or made of four: small objects become common.
@@ -19,6 +23,8 @@ CROPPED, MOSAIC = 0.6, 0.5
 # zoom, per frame and in shares of the picture's longer side; the share of cameras that move; the
 # change of light per frame; the largest noise, of 255; the side of a codec's blocks.
 MOST_PARTS, SPEED, PAN, ZOOM, MOVING, LIGHT, NOISE, BLOCK = 5, 0.008, 0.003, 0.003, 0.3, 1e-3, 4, 16
+# Clips of a video that are kept, at most.
+MOST_CLIPS = 64
 # Longest time between two frames, in frames.
 LONGEST = 8
 # Unreadable pictures in a row after which there is no point in drawing another.
@@ -32,6 +38,11 @@ def random_crop(image: np.ndarray, rng: np.random.Generator, least: float) -> np
     top = rng.integers(image.shape[0] - height + 1)
     left = rng.integers(image.shape[1] - width + 1)
     return image[top : top + height, left : left + width]
+
+
+def mirrored(image: np.ndarray) -> np.ndarray:
+    """An image [H, W, 3] with left and right exchanged."""
+    return np.ascontiguousarray(image[:, ::-1])
 
 
 def mosaic(images: Sequence[np.ndarray], height: int, width: int) -> np.ndarray:
@@ -88,7 +99,7 @@ class RandomPictures:
     def picture(self, rng: np.random.Generator) -> np.ndarray:
         """A random picture, [H, W, 3]."""
         image = self._picture(rng)
-        return np.ascontiguousarray(image[:, ::-1]) if rng.random() < 0.5 else image
+        return mirrored(image) if rng.random() < 0.5 else image
 
     def _picture(self, rng: np.random.Generator) -> np.ndarray:
         least = LEAST[self.task]
@@ -118,10 +129,11 @@ class RandomClips(RandomPictures):
     Parts of one picture move over another; a third of the cameras move too, and zoom. Light
     changes, and there is noise, of which a codec leaves most blocks as they were. The last two
     frames follow each other; the time between those before is longer, so that a few frames change
-    as much as many.
+    as much as many. Clips of videos are drawn from as those of a folder are.
 
     Args:
         frames: Of a clip.
+        videos: Clips of each, see `clips_of`.
 
     Example:
         >>> clips = RandomClips(folders, spec, 4, frames=5)
@@ -137,18 +149,28 @@ class RandomClips(RandomPictures):
         seed: int = 0,
         task: str = "detect",
         frames: int = 5,
+        videos: Sequence[Sequence[Clip]] = (),
     ):
         super().__init__(folders, spec, batch, seed, task)
         self.moments = moments(frames)
+        self.videos = videos
 
     def __call__(self, number: int) -> Tensor:
         """Batch `number` as the network's input, [N, K, 3, H, W]."""
         clips: list[Tensor] = []
         for k in range(self.batch):
             rng = np.random.default_rng((self.seed, number, k))
-            clip = moving(self.picture(rng), self.picture(rng), self.moments, rng)
+            clip = self._clip(rng)
             clips.append(torch.stack([preprocess(frame, self.spec)[0] for frame in clip]))
         return torch.stack(clips)
+
+    def _clip(self, rng: np.random.Generator) -> Iterable[np.ndarray]:
+        share = len(self.videos) / (len(self.videos) + len(self.folders))
+        if not self.videos or rng.random() >= share:
+            return moving(self.picture(rng), self.picture(rng), self.moments, rng)
+        video = self.videos[rng.integers(len(self.videos))]
+        clip = video[rng.integers(len(video))]
+        return [mirrored(frame) for frame in clip] if rng.random() < 0.5 else clip
 
     def others(self, pictures: Sequence[Picture], count: int) -> list[Tensor]:
         """So many clips or more of other pictures, in batches of the same size."""
@@ -164,6 +186,38 @@ def moments(frames: int) -> list[int]:
     """
     steps = [min(k, LONGEST) for k in range(frames - 1, 0, -1)]
     return [0, *np.cumsum(steps).tolist()]
+
+
+def clips_of(video: VideoSequence, moments: Sequence[int], side: int) -> list[Clip]:
+    """Clips of a video at equal distances, at most MOST_CLIPS.
+
+    moments: When their frames are shown, after the first. side: Longer side of the frames, at most.
+
+    Raises:
+        UserError: It cannot be read, or is shorter than a clip.
+    """
+    stride = max(moments[-1] + 1, (video.length or 0) // MOST_CLIPS)
+    clips: list[Clip] = []
+    for number, frame in enumerate(islice(video.frames(), MOST_CLIPS * stride)):
+        if number % stride == 0:
+            clips.append([])
+        if number % stride in moments:
+            clips[-1].append(_shrunk(frame, side))
+    whole = [clip for clip in clips if len(clip) == len(moments)]
+    if not whole:
+        raise UserError(
+            f"{video.name} has fewer than {moments[-1] + 1} frames: give a longer video, or a"
+            " smaller calibration.frames"
+        )
+    return whole
+
+
+def _shrunk(image: np.ndarray, side: int) -> np.ndarray:
+    """An image whose longer side is at most `side`."""
+    factor = side / max(image.shape[:2])
+    if factor >= 1:
+        return image
+    return cv2.resize(image, None, fx=factor, fy=factor, interpolation=cv2.INTER_AREA)
 
 
 def moving(

@@ -102,6 +102,25 @@ def test_neurons_for_videos_learn_from_clips(folder: Path, capsys: pytest.Captur
     assert "starting from neurons tuned on pictures" in capsys.readouterr().out
 
 
+def test_videos_without_labels(folder: Path, capsys: pytest.CaptureFixture[str]):
+    frames = folder / "walk" / "img1"
+    frames.mkdir(parents=True)
+    for k in range(12):
+        photo(frames / f"{k:02}.png", k)
+    args = ("--method", VIDEO, "--videos", "walk")
+    assert tune(*args) == 0
+    card = json.loads((folder / "runs" / "exp" / "card.json").read_text())
+    assert card["videos"] == 1 and card["images"] + card["held_back"] == 40
+    (folder / "runs" / "exp" / "card.json").unlink()
+    capsys.readouterr()
+    assert tune("--resume", "runs/exp", *args[:2]) == 2
+    one_line(capsys, "--videos")
+    assert tune("--videos", "walk") == 2
+    one_line(capsys, "learn from clips", VIDEO)
+    assert tune(*args, "--set", "calibration.frames=20") == 2
+    one_line(capsys, "walk has fewer than")
+
+
 def test_methods_that_are_not_tuned_are_refused(folder: Path, capsys: pytest.CaptureFixture[str]):
     assert tune("--method", "p-norm") == 2
     one_line(capsys, "p-norm is not tuned", VIDEO)

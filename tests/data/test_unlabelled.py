@@ -3,6 +3,7 @@
 import math
 from pathlib import Path
 
+import cv2
 import numpy as np
 import pytest
 import torch
@@ -10,10 +11,12 @@ from helpers.tiny import photo
 
 from spiking_yolo.data import unlabelled
 from spiking_yolo.data.images import Picture, preprocess
+from spiking_yolo.data.mot import VideoSequence, open_sequences
 from spiking_yolo.data.unlabelled import (
     RandomClips,
     RandomPictures,
     _from_camera,
+    clips_of,
     moments,
     mosaic,
     moving,
@@ -153,3 +156,29 @@ def test_noise_stays_where_the_codec_leaves_blocks():
     )
     changed = (frames[1] != frames[2]).any(2).reshape(4, 16, 4, 16).any((1, 3))
     assert 0 < changed.sum() < 16
+
+
+def numbered(folder: Path, frames: int) -> VideoSequence:
+    """A video whose frames have their number as colour."""
+    (folder / "img1").mkdir(parents=True)
+    for k in range(frames):
+        cv2.imwrite(str(folder / "img1" / f"{k:03}.png"), plain(k))
+    return open_sequences(folder)[0]
+
+
+def test_clips_of_a_video_by_hand(tmp_path: Path):
+    clips = clips_of(numbered(tmp_path / "short", 11), [0, 1, 3], 15)
+    assert [[frame[0, 0, 0] for frame in clip] for clip in clips] == [[0, 1, 3], [4, 5, 7]]
+    assert clips[0][0].shape == (10, 15, 3)
+    long = clips_of(numbered(tmp_path / "long", 130), [0, 1], 30)
+    assert len(long) == 64 and long[1][0][0, 0, 0] == 2
+    with pytest.raises(UserError, match="fewer than 12 frames"):
+        clips_of(open_sequences(tmp_path / "short")[0], [0, 11], 30)
+
+
+def test_videos_are_drawn_from_as_folders_are(tmp_path: Path):
+    files = [Picture("dark", plain(0))]
+    bright = [[plain(255)] * 3]
+    clips = RandomClips([files], CLASSES, 200, 0, "classify", 3, [bright])
+    share = (clips(0).mean((1, 2, 3, 4)) > 0.5).float().mean().item()
+    assert share == pytest.approx(0.5, abs=0.12)
