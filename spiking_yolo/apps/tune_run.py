@@ -26,11 +26,12 @@ from spiking_yolo.convert.thresholds import NeuronParameters
 from spiking_yolo.convert.train_thresholds import budget
 from spiking_yolo.convert.tune_weights import LOWEST, Row, Tuned, Tuning
 from spiking_yolo.convert.weight_bits import stored_weights
+from spiking_yolo.data.clips import RandomClips, clips_of
 from spiking_yolo.data.detection import spread
 from spiking_yolo.data.formats import open_classification, open_photographs
 from spiking_yolo.data.images import Picture, read_image
 from spiking_yolo.data.mot import open_sequences
-from spiking_yolo.data.unlabelled import RandomClips, RandomPictures, clips_of
+from spiking_yolo.data.unlabelled import RandomPictures
 from spiking_yolo.draw.curves import line_plot
 from spiking_yolo.errors import Notice, UserError
 from spiking_yolo.io.distributed import usable_device
@@ -124,7 +125,7 @@ def tune(
     if recipe.calibration.frames > 1:
         pictures = RandomClips(folders, *how, recipe.calibration.frames)
         side = max(ann.spec.height, ann.spec.width)
-        pictures.videos = [clips_of(video, pictures.moments, side) for video in videos]
+        pictures.videos = [clips_of(video, pictures.times, side) for video in videos]
         compared = pictures.others(held_back, len(held_back) // PICTURES_OF_CLIP)
     tuning = Tuning(
         ann.graph,

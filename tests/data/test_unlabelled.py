@@ -1,27 +1,14 @@
 """Random pictures: equal for equal numbers, from all folders alike, and without what is damaged."""
 
-import math
 from pathlib import Path
 
-import cv2
 import numpy as np
 import pytest
 import torch
 from helpers.tiny import photo
 
-from spiking_yolo.data import unlabelled
 from spiking_yolo.data.images import Picture, preprocess
-from spiking_yolo.data.mot import VideoSequence, open_sequences
-from spiking_yolo.data.unlabelled import (
-    RandomClips,
-    RandomPictures,
-    _from_camera,
-    clips_of,
-    moments,
-    mosaic,
-    moving,
-    random_crop,
-)
+from spiking_yolo.data.unlabelled import RandomPictures, mosaic, random_crop
 from spiking_yolo.errors import UserError
 from spiking_yolo.models.spec import HeadSpec, Spec
 
@@ -106,79 +93,3 @@ def test_an_unchanged_picture_is_what_the_network_takes():
     expected = preprocess(image, CLASSES)[0]
     batch = RandomPictures([[Picture("a", image)]], CLASSES, 40, task="classify")(0)
     assert any(torch.equal(x, expected) for x in batch)
-
-
-def test_a_batch_of_clips_follows_from_seed_and_number(tmp_path: Path):
-    files = [Picture.file(str(photo(tmp_path / f"{k}.png", k))) for k in range(6)]
-    clips = RandomClips([files], SPEC, 2, seed=1, frames=4)
-    third = clips(3)
-    assert third.shape == (2, 4, 3, 64, 32)
-    assert torch.equal(third, RandomClips([files], SPEC, 2, seed=1, frames=4)(3))
-    assert not torch.equal(third, clips(4))
-    assert len(clips.others(files, 5)) == 3
-
-
-def test_moments_by_hand():
-    assert moments(2) == [0, 1]
-    assert moments(5) == [0, 4, 7, 9, 10]
-    assert moments(12)[:4] == [0, 8, 16, 24], "at most 8 frames apart"
-
-
-def test_parts_that_move_keep_their_pixels_and_the_rest_its_own(monkeypatch: pytest.MonkeyPatch):
-    """Without noise, light and camera, each pixel of a frame is of one of the two pictures."""
-    for name in ("NOISE", "LIGHT", "MOVING"):
-        monkeypatch.setattr(unlabelled, name, 0)
-    for seed in range(20):
-        rng = np.random.default_rng(seed)
-        frames = list(moving(plain(50), plain(200), range(30), rng))
-        assert all(frame.shape == (20, 30, 3) for frame in frames)
-        assert set(np.unique(np.stack(frames))) <= {50, 200}
-        shares = [np.mean(frame == 200) for frame in frames]
-        assert max(shares) < 0.9
-
-
-def test_the_camera_moves_and_comes_closer_by_hand():
-    image = np.zeros((20, 30, 3), np.uint8)
-    image[:, 15:] = 100
-    assert np.array_equal(_from_camera(image, np.zeros(3)), image)
-    right = _from_camera(image, np.array([4, 0, 0]))
-    assert (right[:, 11:] == 100).all() and (right[:, :11] == 0).all(), "it goes left in the frame"
-    image[:, 18:] = 0
-    closer = _from_camera(image, np.array([0, 0, math.log(2)]))
-    assert closer[10, :, 0].sum() == 600, "three columns are six"
-
-
-def test_noise_stays_where_the_codec_leaves_blocks():
-    """Of a pause without parts: most pixels that change lie in blocks that changed."""
-    rng = np.random.default_rng(1)
-    frames = np.stack(
-        list(moving(np.full((64, 64, 3), 128, np.uint8), plain(128)[:1, :1], [0] * 3, rng))
-    )
-    changed = (frames[1] != frames[2]).any(2).reshape(4, 16, 4, 16).any((1, 3))
-    assert 0 < changed.sum() < 16
-
-
-def numbered(folder: Path, frames: int) -> VideoSequence:
-    """A video whose frames have their number as colour."""
-    (folder / "img1").mkdir(parents=True)
-    for k in range(frames):
-        cv2.imwrite(str(folder / "img1" / f"{k:03}.png"), plain(k))
-    return open_sequences(folder)[0]
-
-
-def test_clips_of_a_video_by_hand(tmp_path: Path):
-    clips = clips_of(numbered(tmp_path / "short", 11), [0, 1, 3], 15)
-    assert [[frame[0, 0, 0] for frame in clip] for clip in clips] == [[0, 1, 3], [4, 5, 7]]
-    assert clips[0][0].shape == (10, 15, 3)
-    long = clips_of(numbered(tmp_path / "long", 130), [0, 1], 30)
-    assert len(long) == 64 and long[1][0][0, 0, 0] == 2
-    with pytest.raises(UserError, match="fewer than 12 frames"):
-        clips_of(open_sequences(tmp_path / "short")[0], [0, 11], 30)
-
-
-def test_videos_are_drawn_from_as_folders_are(tmp_path: Path):
-    files = [Picture("dark", plain(0))]
-    bright = [[plain(255)] * 3]
-    clips = RandomClips([files], CLASSES, 200, 0, "classify", 3, [bright])
-    share = (clips(0).mean((1, 2, 3, 4)) > 0.5).float().mean().item()
-    assert share == pytest.approx(0.5, abs=0.12)

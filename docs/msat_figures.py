@@ -1,0 +1,49 @@
+"""Pictures of docs/msat/index.md, from the results of `eval` that are kept in docs/data.
+
+python docs/msat_figures.py, from the root of the repository, draws AP50 of MSAT and its rivals with
+rate coding against timesteps, and against operations.
+"""
+
+from pathlib import Path
+
+from result_tables import DATA, Result, method_results
+
+from spiking_yolo.draw.curves import Values, line_plot
+
+IMAGES = Path(__file__).parent / "images"
+METHODS = ("msat-tuned", "burst", "msat", "fixed-fraction", "p-norm", "channel-norm")
+# Operations per MAC from which on a curve is drawn: before, AP50 is 0.
+LEAST = 0.5
+
+
+def curve(result: Result, x: Values) -> tuple[Values, Values, Values, Values]:
+    """AP50 in percent over x, one for each step, with its 95 % interval."""
+    shown = [k for k, step in enumerate(result["steps"]) if step["sops_per_mac_digits"] >= LEAST]
+    steps = [result["steps"][k] for k in shown]
+    low, high = zip(*(step["interval_95"]["mAP50"] for step in steps), strict=True)
+    accuracy = [step["mAP50"] for step in steps]
+    percents = ([100 * value for value in values] for values in (accuracy, low, high))
+    return [x[k] for k in shown], *percents
+
+
+if __name__ == "__main__":
+    results = {result["method"]: result for result in method_results(DATA / "methods")}
+    chosen = {name: results[name] for name in METHODS}
+    ann = next(iter(chosen.values()))["ann"]
+    by_time, by_operations = {}, {}
+    for name, result in chosen.items():
+        giga = [step["sops_per_mac_digits"] * ann["macs"] / 1e9 for step in result["steps"]]
+        by_time[name] = curve(result, [step["T"] for step in result["steps"]])
+        by_operations[name] = curve(result, giga)
+    for file, series, xlabel in (
+        ("msat-accuracy", by_time, "timesteps"),
+        ("msat-operations", by_operations, "G synaptic operations per photograph"),
+    ):
+        line_plot(
+            IMAGES / f"{file}.png",
+            series,
+            xlabel,
+            "AP50, % (206 COCO photographs)",
+            logx=True,
+            hlines={"ANN": 100 * ann["mAP50"]},
+        )
