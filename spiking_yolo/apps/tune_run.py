@@ -47,8 +47,6 @@ from spiking_yolo.snn.plan import fast_bf16
 FEWEST = 32
 # Pictures of a step of a detector.
 BATCH = 4
-# Pictures that are held back for each clip on which states are compared.
-PICTURES_OF_CLIP = 3
 # Pictures from which the laws of activations are taken, at most.
 LAWS = 24
 # Files of a run: its checkpoint, the figures of its steps, and what it came to.
@@ -108,7 +106,7 @@ def tune(
             ),
             stacklevel=2,
         )
-    default = load_calibration(ann, get_recipe(DEFAULT))
+    default = load_calibration(ann, get_recipe(DEFAULT)).neurons
     fingerprint = load_statistics(ann).fingerprint
     folders, held_back = _pictures(options, ann)
     if options.videos and recipe.calibration.frames == 1:
@@ -126,12 +124,12 @@ def tune(
         pictures = RandomClips(folders, *how, recipe.calibration.frames)
         side = max(ann.spec.height, ann.spec.width)
         pictures.videos = [clips_of(video, pictures.times, side) for video in videos]
-        compared = pictures.others(held_back, len(held_back) // PICTURES_OF_CLIP)
+        compared = pictures.others(held_back, len(held_back))
     tuning = Tuning(
         ann.graph,
         ann.spec,
         recipe,
-        {"the default": default.neurons, **_starts(ann, recipe, folders, progress)},
+        _starts(ann, recipe, default, folders, progress),
         compared,
         where,
         options.bf16 == "on" or (options.bf16 == "auto" and _fast_bf16(where)),
@@ -209,27 +207,34 @@ def _pictures(options: TuneOptions, ann: Ann) -> tuple[list[list[Picture]], list
 
 
 def _starts(
-    ann: Ann, recipe: Recipe, folders: Sequence[Sequence[Picture]], progress: Progress
+    ann: Ann,
+    recipe: Recipe,
+    default: NeuronParameters,
+    folders: Sequence[Sequence[Picture]],
+    progress: Progress,
 ) -> dict[str, NeuronParameters]:
-    """What training may start from, besides the default: for clips neurons that were tuned on
-    pictures, where there are any, and for pictures neurons with equal slopes at the goal, from some
-    of each folder; nothing where the network cannot take so many operations.
+    """What training may start from.
+
+    For clips these are neurons that were tuned on pictures, where there are any. For pictures they
+    are the default's, and neurons with equal slopes at the goal, from some pictures of each folder,
+    unless the network cannot take so many operations.
     """
     if recipe.calibration.frames > 1:
         tuned = get_recipe(TUNED).with_settings({"calibration.weights": False})
-        if not find_calibration(ann, tuned).is_file():
-            return {}
-        return {"neurons tuned on pictures": load_calibration(ann, tuned).neurons}
+        if find_calibration(ann, tuned).is_file():
+            return {"neurons tuned on pictures": load_calibration(ann, tuned).neurons}
+        return {"the default": default}
     pictures: list[Picture] = []
     for part in folders:
         chosen = spread(part, LAWS // len(folders))
         pictures += [picture for picture in chosen if _readable(picture)]
     images = preprocessed(pictures, ann.spec)
     goal = budget(ann.graph, recipe.calibration.operations)
+    starts = {"the default": default}
     with suppress(UserError):
         neurons = equal_slopes(ann.graph, ann.spec, recipe, images, goal, 0, progress)
-        return {"equal slopes": neurons}
-    return {}
+        starts["equal slopes"] = neurons
+    return starts
 
 
 def _readable(picture: Picture) -> bool:

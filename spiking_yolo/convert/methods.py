@@ -775,7 +775,7 @@ def signed_digits_video() -> Recipe:
         digits,
         name=VIDEO,
         neuron=replace(digits.neuron, hysteresis=0.9, busy=0.06),
-        calibration=replace(digits.calibration, operations=0.09, steps=400, frames=5),
+        calibration=replace(digits.calibration, operations=0.075, steps=400, frames=5),
     )
 
 

@@ -44,8 +44,9 @@ NEURON_RATES = (0.01, 0.006)
 KERNEL_RATE = 1e-3
 # Share of the steps in which the learning rate rises.
 WARMUP = 0.03
-# How much of a picture's error a percent of operations is worth, where states are compared.
-ELASTICITY = 1.3
+# Percent of the error that a percent of operations is worth, where states are compared: of pictures,
+# and of later frames of clips.
+ELASTICITY, LATER_ELASTICITY = 1.3, 0.6
 # Steps between comparisons of the state on held-back pictures.
 EVERY = 100
 # No network was ever tuned to fewer operations per MAC with a result that was of use.
@@ -293,7 +294,8 @@ class Tuning:
 
     def _score(self, error: float, operations: float) -> float:
         """The error that the state would have at the goal, to which `result` scales it."""
-        return error + ELASTICITY * math.log(operations / self.goal)
+        elasticity = ELASTICITY if self.calibration.frames == 1 else LATER_ELASTICITY
+        return error + elasticity * math.log(operations / self.goal)
 
     @torch.no_grad()
     def _measured(self, values: Values, tensors: Mapping[str, Tensor]) -> tuple[float, float]:

@@ -74,8 +74,8 @@ class RandomClips(RandomPictures):
         share = len(self.videos) / (len(self.videos) + len(self.folders))
         if not self.videos or rng.random() >= share:
             return moving(self.picture(rng), self.picture(rng), self.times, rng)
-        video = self.videos[rng.integers(len(self.videos))]
-        clip = video[rng.integers(len(video))]
+        video = self.videos[int(rng.integers(len(self.videos)))]
+        clip = video[int(rng.integers(len(video)))]
         return [mirrored(frame) for frame in clip] if rng.random() < 0.5 else clip
 
     def others(self, pictures: Sequence[Picture], count: int) -> list[Tensor]:
