@@ -44,8 +44,8 @@ NEURON_RATES = (0.01, 0.006)
 KERNEL_RATE = 1e-3
 # Share of the steps in which the learning rate rises.
 WARMUP = 0.03
-# Percent of the error that a percent of operations is worth, where states are compared: of pictures,
-# and of later frames of clips.
+# Percent of the error that a percent of operations is worth, where states are compared, of pictures
+# and of later frames.
 ELASTICITY, LATER_ELASTICITY = 1.3, 0.6
 # Steps between comparisons of the state on held-back pictures.
 EVERY = 100
