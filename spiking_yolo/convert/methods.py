@@ -762,13 +762,11 @@ def signed_digits_tuned() -> Recipe:
 def signed_digits_video() -> Recipe:
     """Signed digits for the frames of a video: half the operations of a later frame.
 
-    As signed-digits, with the neurons that `tune` trains for fewer operations and no weight moved.
-    What costs in a later frame is how often a neuron fires, which the smallest change that is sent
-    decides, (1/2 + hysteresis) theta. So theta is finer than tuned, for the values that are sent,
-    and the hysteresis larger, but smaller where little happens: there errors that persist are what
-    costs accuracy, and operations are few. Chosen on TUD-Campus and three other clips;
-    docs/video.md has the figures on others. Needs: activation statistics, and a calibration file
-    (`tune --set calibration.weights=false`).
+    As signed-digits, with neurons that `tune` trains on later frames, of clips made of photographs
+    whose parts move (data/clips.py), and no weight moved. A change is sent from (1/2 + hysteresis)
+    theta on, in training too. Where little happens the hysteresis is smaller: there errors that
+    persist are what costs accuracy, and operations are few. docs/video.md has the figures. Needs:
+    activation statistics, and a calibration file (`tune --method signed-digits-video`).
     """
     digits = signed_digits()
     return replace(
