@@ -81,19 +81,21 @@ class CompleteNetwork:
         other.graph = replace(self.graph, tensors=tensors)
         return other
 
-    def __call__(self, x: Tensor, values: Values) -> tuple[list[Tensor], Tensor]:
-        """The outputs for images [N, C, H, W], and the operations per MAC of each, [N]."""
-        return self.frame(x, values, {})[:2]
+    def __call__(
+        self, x: Tensor, values: Values, sent: Sent | None = None
+    ) -> tuple[list[Tensor], Tensor]:
+        """The outputs for images [N, C, H, W], and the operations per MAC of each, [N].
 
-    def frame(self, x: Tensor, values: Values, before: Sent) -> tuple[list[Tensor], Tensor, Sent]:
-        """The outputs for frames [N, C, H, W], the operations per MAC of each, [N], and all that
-        was sent by then.
+        Under autocast the layers with weights are computed in bfloat16, and neurons as x is.
 
-        before: What was sent in the frames before; nothing for the first. Under autocast the layers
-        with weights are computed in bfloat16, and neurons as x is.
+        Args:
+            x: The images, or frames of N videos.
+            values: The parameters of the neurons.
+            sent: What was sent in the frames before, and with this one afterwards; empty before the
+                first. None for images.
         """
+        before = dict(sent or {})
         results: dict[str, Tensor] = {}
-        sent: Sent = {}
         spent = x.new_zeros(len(x))
         for node in self.graph.nodes:
             name = node.name
@@ -112,18 +114,20 @@ class CompleteNetwork:
                     self.hysteresis,
                 )
                 spent = spent + cost
-                sent[name] = in_thetas(value.detach(), own).round()
+                if sent is not None:
+                    sent[name] = in_thetas(value.detach(), own).round()
             else:
                 value = OPS[node.op](node.attrs, *self.graph.parameters(node), *inputs)
             if name in self._pools:
                 n = in_thetas(value, values[self._pools[name]])
-                sent[name] = n.detach().round()
+                if sent is not None:
+                    sent[name] = n.detach().round()
                 spent = spent + self._pooled(name, n - before.get(name, 0))
             results[name] = value
         outputs = []
         for name in self.graph.outputs:
             outputs.append(self._corrected(name, results[name].to(x.dtype), values))
-        return outputs, spent, sent
+        return outputs, spent
 
     def _pooled(self, name: str, n: Tensor) -> Tensor:
         """Operations per MAC of n thetas that a max pooling sends of the neurons before it, [N]."""
@@ -142,12 +146,14 @@ class VideoNetwork(CompleteNetwork):
     The frames before have no gradients.
     """
 
-    def __call__(self, x: Tensor, values: Values) -> tuple[list[Tensor], Tensor]:
-        sent: Sent = {}
+    def __call__(
+        self, x: Tensor, values: Values, sent: Sent | None = None
+    ) -> tuple[list[Tensor], Tensor]:
+        sent = {} if sent is None else sent
         with torch.no_grad():
             for frame in x[:, :-1].unbind(1):
-                sent = self.frame(frame, values, sent)[2]
-        return self.frame(x[:, -1], values, sent)[:2]
+                super().__call__(frame, values, sent)
+        return super().__call__(x[:, -1], values, sent)
 
 
 def in_thetas(value: Tensor, parameters: Mapping[str, Tensor]) -> Tensor:
