@@ -765,10 +765,9 @@ def signed_digits_video() -> Recipe:
     As signed-digits, with neurons that `tune` trains on later frames, of clips made of photographs
     whose parts move (data/clips.py), and no weight moved. A change is sent from (1/2 + hysteresis)
     theta on, in training too. Where little happens the hysteresis is smaller: there errors that
-    persist are what costs accuracy, and operations are few. It follows the scene from a somewhat
-    coarser theta than trained, as chosen on TUD-Campus and parts of three other clips; docs/video.md
-    has the figures. Needs: activation statistics, and a calibration file (`tune --method
-    signed-digits-video`).
+    persist are what costs accuracy, and operations are few. How much, and a factor on theta, were
+    chosen on TUD-Campus and parts of three other clips; docs/video.md has the figures. Needs:
+    activation statistics, and a calibration file (`tune --method signed-digits-video`).
     """
     digits = signed_digits()
     return replace(
