@@ -45,6 +45,12 @@ README = (
     Row("the same, `--set calibration.operations=0.9`", "", "networks/coco-0.9.json"),
     Row("Tiny-YOLOv3, 416 px", VOC, "networks/voc-tiny/results.json", "mAP_area"),
     Row("YOLOv5n, 640 px (SiLU)", COCO, "networks/yolov5n/results.json"),
+    Row(
+        "YOLOv8n, 640 px",
+        "COCO val2017, n = 206; AP50-95",
+        "networks/yolov8n/results.json",
+        "mAP50-95",
+    ),
     Row("Yolo-Fastest 1.1 XL, 320 px (depthwise)", COCO, "networks/coco-xl/results.json"),
     Row(
         "[YOLOv1](weights/yolov1-voc.md), 288 x 416 px",
