@@ -23,6 +23,8 @@ WIDTH, HEIGHT, LEGEND = 9.0, 3.6, 0.19
 WIDTHS = (3.0, 1.8)
 # Of the legend.
 COLUMNS = 2
+# AP50 from which a step has found objects.
+FOUND = 1e-3
 # Between the texts of the strip, of its height.
 LINE = 0.05
 # Open markers, by where a figure was read.
@@ -73,8 +75,8 @@ def _set_operations(axes: "Axes", counting: str) -> None:
 def _draw_measured(
     axes: "Axes", rows: Sequence[Row], counting: str, colours: Mapping[str, str]
 ) -> None:
-    """A curve over T per network, size and method, in the colour of the method, and the MACs of the
-    ANNs.
+    """A curve over T per network, size and method, in the colour of the method, from the first step
+    that finds objects on; and the MACs of the ANNs.
     """
     groups: dict[tuple[str, str, str], list[Row]] = {}
     for row in sorted(rows, key=lambda row: row.key):
@@ -83,12 +85,12 @@ def _draw_measured(
         images = sorted({row.run.n for row in group})
         n = ", ".join(map(str, images))
         label = f"{method}, {network} {size}, n = {n}"
-        # Before the first spike there is no place on a logarithmic axis.
-        spiking = [row for row in group if row.step.operations[counting]]
-        if early := [str(row.key.T) for row in group if row not in spiking]:
-            label += f"; no spike at T = {', '.join(early)}"
-        x = [row.step.operations[counting] / GIGA for row in spiking]
-        y = [100 * row.step.score.ap50 for row in spiking]
+        # Steps before the first objects would stretch a logarithmic axis over many decades.
+        finding = [
+            row for row in group if row.step.operations[counting] and row.step.score.ap50 >= FOUND
+        ]
+        x = [row.step.operations[counting] / GIGA for row in finding]
+        y = [100 * row.step.score.ap50 for row in finding]
         marker = MARKERS[i % len(MARKERS)]
         style: dict[str, Any] = {"marker": marker, "markersize": 8, "markeredgecolor": "white"}
         axes.plot(x, y, color=colours[method], label=label, **style)
