@@ -36,7 +36,7 @@ if __name__ == "__main__":
         by_time[name] = curve(result, [step["T"] for step in result["steps"]])
         by_operations[name] = curve(result, giga)
     for file, series, xlabel in (
-        ("msat-accuracy", by_time, "timesteps"),
+        ("msat-timesteps", by_time, "timesteps"),
         ("msat-operations", by_operations, "G synaptic operations per photograph"),
     ):
         line_plot(

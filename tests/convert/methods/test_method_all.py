@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 import torch
 from helpers.methods import record, relative_error
-from helpers.networks import UNTRAINED, Pooled, Residual, TinyLeaky, images, make, spiking
+from helpers.networks import UNTUNED, Pooled, Residual, TinyLeaky, images, make, spiking
 from helpers.tiny import run_tool
 
 from spiking_yolo.apps.methods import methods_text
@@ -73,7 +73,7 @@ def test_scaled_input_and_biases_give_identical_spikes(name: str, cls: Any, j: i
     """
     settings: dict[str, Any] = {"msat.confidence": "off"}
     if get_recipe(name).calibration.kind == "trained":
-        settings |= UNTRAINED
+        settings |= UNTUNED
     plain = spiking(make(cls), images(2), get_recipe(name), settings)
     tensors = {k: v * 2.0**j if k.endswith(".bias") else v for k, v in plain.graph.tensors.items()}
     scaled = spiking(
