@@ -12,6 +12,7 @@ from spiking_yolo.convert.calibration_file import (
     find_calibration,
     find_statistics,
     notify_of_own,
+    tunes,
 )
 from spiking_yolo.convert.converted import FORMAT, Converted, convert
 from spiking_yolo.convert.methods import DEFAULT, TUNED, VIDEO, get_recipe, list_methods
@@ -165,13 +166,13 @@ def _prepare_ann(
 def of_all(
     ann: Ann, recipes: Mapping[str, Recipe], statistics: Path | None = None
 ) -> dict[str, Recipe]:
-    """Every method, as `--method all` means it: without those whose weights were never tuned.
+    """Every method, as `--method all` means it: without those that the network was never tuned for.
 
     `calibrate --method all` does not make their files. A Notice says how to.
     """
     chosen: dict[str, Recipe] = {}
     for name, recipe in recipes.items():
-        if recipe.calibration.weights and not find_calibration(ann, recipe, statistics).is_file():
+        if tunes(recipe) and not find_calibration(ann, recipe, statistics).is_file():
             tune = calibrate_command(ann, recipe)
             warnings.warn(Notice(f"{name} is left out: make its file with {tune}"), stacklevel=2)
         else:

@@ -120,7 +120,7 @@ def test_without_its_file_every_verb_names_tune(method: tuple[str, ...], tmp_pat
 def test_all_methods_go_without_it(tmp_path: Path, capsys, monkeypatch: pytest.MonkeyPatch):
     """Where there is no file: `calibrate` does not make it, and says so."""
     weights = write_tiny(tmp_path)
-    some = {name: list_methods()[name] for name in ("p-norm", "signed-digits", TUNED)}
+    some = {name: list_methods()[name] for name in ("p-norm", "signed-digits", TUNED, VIDEO)}
     for module in ("options", "apps.calibrate_run"):
         monkeypatch.setattr(f"spiking_yolo.{module}.list_methods", lambda: some)
     call = ("--weights", weights, "--method", "all", "--set", "calibration.steps=2")
@@ -129,7 +129,8 @@ def test_all_methods_go_without_it(tmp_path: Path, capsys, monkeypatch: pytest.M
         assert run_tool("calibrate", *call, "--images", tmp_path / "photos") == 0
     assert TUNED not in capsys.readouterr().out
     out = ("--data", tmp_path / "photos", "--T", 1, "--limit", 1, "--project", tmp_path / "runs")
-    with pytest.warns(Notice, match=left_out):
+    with pytest.warns(Notice, match=left_out) as notices:
         assert run_tool("analyze", *call, *out) == 0
+    assert any(f"{VIDEO} is left out" in str(notice.message) for notice in notices)
     said = capsys.readouterr().out
-    assert "signed-digits " in said and TUNED not in said
+    assert "signed-digits " in said and TUNED not in said and VIDEO not in said
