@@ -1,17 +1,22 @@
 """Pictures of docs/msat/index.md, from the results of `eval` that are kept in docs/data.
 
 python docs/msat_figures.py, from the root of the repository, draws AP50 of MSAT and its rivals with
-rate coding against timesteps, and against operations.
+rate coding against timesteps, and against operations, and prints what the page says of equal
+operations.
 """
 
+import math
 from pathlib import Path
 
+import numpy as np
 from result_tables import DATA, Result, method_results
 
 from spiking_yolo.draw.curves import Values, line_plot
 
 IMAGES = Path(__file__).parent / "images"
 METHODS = ("msat-tuned", "burst", "msat", "fixed-fraction", "p-norm", "channel-norm")
+# Operations at which the page compares them.
+GIGA = (9.8, 11.7, 18.2, 21.8, 34.7)
 # Operations per MAC from which on a curve is drawn: before, AP50 is 0.
 LEAST = 0.5
 
@@ -26,6 +31,11 @@ def curve(result: Result, x: Values) -> tuple[Values, Values, Values, Values]:
     return [x[k] for k in shown], *percents
 
 
+def at_operations(curve: tuple[Values, ...], giga: float) -> float:
+    """AP50 where a curve takes so many operations, between steps over their logarithm."""
+    return float(np.interp(math.log(giga), np.log(curve[0]), curve[1], math.nan, math.nan))
+
+
 if __name__ == "__main__":
     results = {result["method"]: result for result in method_results(DATA / "methods")}
     chosen = {name: results[name] for name in METHODS}
@@ -35,6 +45,9 @@ if __name__ == "__main__":
         giga = [step["sops_per_mac_digits"] * ann["macs"] / 1e9 for step in result["steps"]]
         by_time[name] = curve(result, [step["T"] for step in result["steps"]])
         by_operations[name] = curve(result, giga)
+    print("AP50 at G operations:", *GIGA)
+    for name, of_method in by_operations.items():
+        print(name, *(f"{at_operations(of_method, giga):.1f}" for giga in GIGA))
     for file, series, xlabel in (
         ("msat-timesteps", by_time, "timesteps"),
         ("msat-operations", by_operations, "G synaptic operations per photograph"),

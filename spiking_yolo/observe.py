@@ -32,6 +32,7 @@ from spiking_yolo.decode.classes import TopClasses, top_classes
 from spiking_yolo.decode.selection import Selection, path_of
 from spiking_yolo.errors import Notice, UserError
 from spiking_yolo.graph import Graph, forward
+from spiking_yolo.graph.graph import layer_labels
 from spiking_yolo.models.spec import Spec
 from spiking_yolo.snn.camera import MovingCameraStream, stride_of
 from spiking_yolo.snn.network import Probe
@@ -515,6 +516,17 @@ def _on_cpu(outputs: Sequence[Tensor]) -> tuple[Tensor, ...]:
 
 def _of_image(outputs: Sequence[Tensor], k: int) -> tuple[Tensor, ...]:
     return tuple(output[k : k + 1] for output in outputs)
+
+
+def layer_operations(
+    layers: Mapping[str, Mapping[str, float]], graph: Graph, counting: str, macs: float
+) -> dict[str, float]:
+    """Operations of each layer per multiply-accumulate of the ANN, by "conv 5".
+
+    layers: Operations by layer and counting, see StepObservation. graph: The network.
+    """
+    labels = layer_labels(graph)
+    return {labels[name]: operations[counting] / macs for name, operations in layers.items()}
 
 
 def mean_rate(spikes: float, neurons: int, active_steps: int) -> float:

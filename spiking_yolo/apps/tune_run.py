@@ -26,7 +26,7 @@ from spiking_yolo.convert.thresholds import NeuronParameters
 from spiking_yolo.convert.train_thresholds import budget
 from spiking_yolo.convert.tune_weights import LOWEST, Row, Tuned, Tuning
 from spiking_yolo.convert.weight_bits import stored_weights
-from spiking_yolo.data.clips import RandomClips, clips_of
+from spiking_yolo.data.clips import RandomClips, clips_of, frame_times
 from spiking_yolo.data.detection import spread
 from spiking_yolo.data.formats import open_classification, open_photographs
 from spiking_yolo.data.images import Picture, read_image
@@ -119,12 +119,15 @@ def tune(
     folder = study_folder(options, STATE, CARD)
     batch = options.batch or max(BATCH, ann.spec.images_at_once)
     how = ann.spec, batch, options.seed, ann.spec.task
-    pictures, compared = RandomPictures(folders, *how), preprocessed(held_back, ann.spec)
-    if recipe.calibration.frames > 1:
-        pictures = RandomClips(folders, *how, recipe.calibration.frames)
+    frames = recipe.calibration.frames
+    if frames > 1:
         side = max(ann.spec.height, ann.spec.width)
-        pictures.videos = [clips_of(video, pictures.times, side) for video in videos]
+        clips = [clips_of(video, frame_times(frames), side) for video in videos]
+        pictures = RandomClips(folders, *how, frames, clips)
         compared = pictures.others(held_back, len(held_back))
+    else:
+        pictures = RandomPictures(folders, *how)
+        compared = preprocessed(held_back, ann.spec)
     tuning = Tuning(
         ann.graph,
         ann.spec,

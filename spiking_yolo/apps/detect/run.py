@@ -33,7 +33,15 @@ from spiking_yolo.draw.boxes import side_by_side
 from spiking_yolo.errors import Notice, UserError
 from spiking_yolo.io.names import file_name
 from spiking_yolo.metrics.energy import NetworkSize, Work
-from spiking_yolo.observe import Input, Observation, Observer, Want, frame_stream, read_input
+from spiking_yolo.observe import (
+    Input,
+    Observation,
+    Observer,
+    Want,
+    frame_stream,
+    layer_operations,
+    read_input,
+)
 from spiking_yolo.options import Progress, drawn, load, silent
 from spiking_yolo.result import Result
 
@@ -318,12 +326,9 @@ class DetectRun:
         return self.detector.observer(self.selection)
 
     def _by_layer(self, seen: Observation) -> dict[str, float]:
-        """Operations of each layer per multiply-accumulate of the ANN, by "conv 5"."""
-        layers: dict[str, float] = {}
-        for name, counts in seen.last.operations_by_layer.items():
-            label = self.layer_titles[name].partition(",")[0]
-            layers[label] = counts[self.costs.counting] / seen.macs
-        return layers
+        graph = self.detector.converted.graph
+        layers = seen.last.operations_by_layer
+        return layer_operations(layers, graph, self.costs.counting, seen.macs)
 
     @cached_property
     def layer_titles(self) -> dict[str, str]:

@@ -36,7 +36,6 @@ from spiking_yolo.decode.boxes import Detections
 from spiking_yolo.decode.tracking import tracking_library
 from spiking_yolo.draw.timeline import timeline
 from spiking_yolo.errors import Notice, UserError
-from spiking_yolo.graph.graph import layer_labels
 from spiking_yolo.io.json import finite, flat, write_json
 from spiking_yolo.io.names import file_name
 from spiking_yolo.io.tables import write_csv
@@ -45,6 +44,7 @@ from spiking_yolo.metrics.energy import TIMELINE
 from spiking_yolo.metrics.matching import unmatched
 from spiking_yolo.metrics.tracking import track_frames
 from spiking_yolo.metrics.video import PERSON
+from spiking_yolo.observe import layer_operations
 from spiking_yolo.options import Progress, silent, versions
 
 RESULTS = "results.json"  # what `save` writes last
@@ -141,11 +141,10 @@ class VideoEvaluation:
             for track_id in boxes.track_id.tolist():
                 tracks.setdefault((track_id, PERSON), []).append(record.frame)
         layers: dict[str, list[float]] = {}
-        labels = layer_labels(bench.converted.graph)
+        how = bench.converted.graph, bench.model.counting, bench.size.macs
         for record in records:
-            for name, operations in record.layers.items():
-                share = operations[bench.model.counting] / bench.size.macs
-                layers.setdefault(labels[name], []).append(share)
+            for label, operations in layer_operations(record.layers, *how).items():
+                layers.setdefault(label, []).append(operations)
         timeline(
             path,
             [record.frame for record in records],
