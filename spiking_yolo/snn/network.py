@@ -71,8 +71,7 @@ class SpikingNetwork(nn.Module):
         self.recipe = recipe
         self.simulation = simulation
         self.plan = NetworkPlan.of(graph, neurons, recipe, observed)
-        event_driven = simulation.event_driven and self.plan.coding.once
-        backend = Backend(simulation.compiled, event_driven)
+        backend = Backend(simulation.compiled, simulation.event_driven)
         if like is not None:
             like.absorb()
         self.synapses = Synapses(

@@ -33,10 +33,10 @@ class SimulationOptions:
     avx512_bf16 or AMX do at twice the speed; potentials, and convolutions of the image, stay in
     float32. Bursts of up to 256 spikes are exact in bfloat16; weights, currents and graded spikes
     are rounded to 8 bits. compiled: fuse the arithmetic of the neurons with PyTorch's compiler,
-    where there is one for C++. event_driven: in differential coding, use the
-    kernels in C, and after the first step compute only what events reach, where they are few: the
-    frames of a fixed camera. Not where anything is compiled. backend: what computes it; the other
-    fields are the simulator's.
+    where there is one for C++. event_driven: use the kernels in C, and compute only what events
+    reach, where they are few: in differential coding after the first step, as in the frames of a
+    fixed camera, in rate coding in every step. Not where anything is compiled. backend: what
+    computes it; the other fields are the simulator's.
 
     Raises:
         UserError: A field has another value than it may have.

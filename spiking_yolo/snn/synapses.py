@@ -12,7 +12,7 @@ from spiking_yolo.graph import OPS, Node
 from spiking_yolo.snn import units
 from spiking_yolo.snn.counting import Counts, count_digits
 from spiking_yolo.snn.fast import Backend, EventConvolution
-from spiking_yolo.snn.layout import Active, dense, empty, per_channel, to_like
+from spiking_yolo.snn.layout import Active, dense, empty, per_channel, rows, to_like
 from spiking_yolo.snn.plan import NetworkPlan, SimulationOptions
 from spiking_yolo.snn.pooling import CumulativeMaxPool
 
@@ -81,13 +81,18 @@ class LinearMap(nn.Module):
         self.folded = None
         super()._load_from_state_dict(*args, **kwargs)
 
-    def forward(self, x: Tensor | Active, biased: bool) -> Tensor | Active | None:
+    def forward(
+        self, x: Tensor | Active, biased: bool, complete: bool = False
+    ) -> Tensor | Active | None:
         """The map of x, [N, in] or [N, C, H, W], in the dtype of the folded weights.
 
-        Returns None if no event reaches an output. biased: whether the bias is added.
+        Returns None if no event reaches an output and there is no bias. biased: whether the bias
+        is added. complete: x holds whole activations, so that no events are counted.
         """
-        if self._events is not None and not biased:
+        if self._events is not None and not complete:
             reached = self._events(x)
+            if reached is not None and biased:
+                return self._everywhere(reached)
             if reached is not None:
                 return reached if len(reached.where) else None
         x = dense(x)
@@ -96,6 +101,19 @@ class LinearMap(nn.Module):
         assert self.folded is not None
         bias = self.bias.to(self.folded) if biased and self.bias is not None else None
         return F.linear(x.to(self.folded.dtype), self.folded, bias)
+
+    def _everywhere(self, reached: Active) -> Tensor:
+        """The map of which some rows are `reached`, with the bias."""
+        if self.bias is None:
+            return reached.dense()
+        values = reached.values
+        result = empty(reached.shape, values, values.dtype)
+        every = rows(result)
+        if len(values) == len(every):
+            torch.add(values, self.bias, out=every)
+        else:
+            every.copy_(self.bias.expand_as(every)).index_add_(0, reached.where, values)
+        return result
 
     def extra_repr(self) -> str:
         shape = " x ".join(map(str, self.weight.shape))
@@ -274,7 +292,9 @@ class Synapses(nn.Module):
         if node.name in self.pools:
             return self.pools[node.name](received[0], spike_weight)
         if node.name in self.maps:
-            return self.maps[node.name](received[0], biased)
+            # In differential coding the first step brings the activations.
+            complete = biased and self.plan.coding.once
+            return self.maps[node.name](received[0], biased, complete)
         if node.name in self.products:
             operands: list[Tensor | None] = []
             for name, value in zip(node.inputs, given, strict=True):

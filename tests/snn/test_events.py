@@ -14,6 +14,7 @@ import subprocess
 import sys
 from collections.abc import Iterator
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -29,6 +30,7 @@ from torch import Tensor
 from spiking_yolo.convert.converted import Converted
 from spiking_yolo.convert.methods import get_recipe
 from spiking_yolo.graph import Activation, Graph, max_pool
+from spiking_yolo.recipe import Recipe
 from spiking_yolo.snn.coding import pixel_change
 from spiking_yolo.snn.counting import count_digits
 from spiking_yolo.snn.fast import Backend, events
@@ -42,11 +44,14 @@ from spiking_yolo.snn.fast.events import (
     usable_levels,
 )
 from spiking_yolo.snn.fast.memory import use_large_pages
-from spiking_yolo.snn.layout import Active, channels_last, rows
+from spiking_yolo.snn.layout import Active, channels_last, dense, rows
+from spiking_yolo.snn.network import SpikingNetwork
 from spiking_yolo.snn.neurons.signed import SignedMemory
 from spiking_yolo.snn.plan import LayerPlan, SimulationOptions
+from spiking_yolo.snn.readout import Snapshot
 from spiking_yolo.snn.state import State
 from spiking_yolo.snn.stream import Stream
+from spiking_yolo.snn.synapses import LinearMap
 
 UNIT = {"stride": (1, 1), "padding": (1, 1), "groups": 1, "dilation": (1, 1)}
 
@@ -343,6 +348,41 @@ def moving(n: int = 1) -> list[Tensor]:
     return [frame.float() for frame in frames]
 
 
+@pytest.fixture
+def served(monkeypatch: pytest.MonkeyPatch) -> list[Active]:
+    """What event-driven convolutions have given; they are taken to be free, and so always done."""
+    results: list[Active] = []
+    convolve = EventConvolution.__call__
+
+    def recorded(self: EventConvolution, x: Tensor | Active) -> Active | None:
+        found = convolve(self, x)
+        if found is not None:
+            results.append(found)
+        return found
+
+    monkeypatch.setattr(EventConvolution.__init__, "__defaults__", (0.0, 0.0))
+    monkeypatch.setattr(EventConvolution, "__call__", recorded)
+    return results
+
+
+def both(model: torch.nn.Module, recipe: Recipe) -> list[SpikingNetwork]:
+    """An exact network, computed plainly and event-driven."""
+    converted = exact(spiking(model, images(2), recipe))
+    return [
+        converted.network(simulation=SimulationOptions(event_driven=driven))
+        for driven in (False, True)
+    ]
+
+
+def assert_same(a: Snapshot, b: Snapshot) -> None:
+    """Outputs, spikes and operations, to the bit."""
+    assert all(map(torch.equal, a.outputs, b.outputs))
+    for name in a.spikes:
+        assert torch.equal(a.spikes[name], b.spikes[name])
+    assert all(map(torch.equal, a.operations, b.operations))
+    assert all(map(torch.equal, a.sent, b.sent))
+
+
 @needs_kernels
 @pytest.mark.parametrize("cls", [TinyLeaky, Residual, Pooled])
 @pytest.mark.parametrize(
@@ -362,39 +402,65 @@ def moving(n: int = 1) -> list[Tensor]:
     ],
 )
 def test_networks_give_the_same_spikes_to_the_bit(
-    cls: Any, method: str, changes: dict[str, Any], monkeypatch: pytest.MonkeyPatch
+    cls: Any, method: str, changes: dict[str, Any], served: list[Active]
 ):
-    served = 0
-    convolve = EventConvolution.__call__
-
-    def counted(self: EventConvolution, x: Tensor | Active) -> Active | None:
-        nonlocal served
-        found = convolve(self, x)
-        served += found is not None
-        return found
-
-    # What is free is always done.
-    monkeypatch.setattr(EventConvolution.__init__, "__defaults__", (0.0, 0.0))
-    monkeypatch.setattr(EventConvolution, "__call__", counted)
     recipe = get_recipe(method).with_settings(changes)
-    converted = exact(spiking(make(cls), images(2), recipe))
-    plain, tested = (
-        Stream(converted.network(simulation=SimulationOptions(event_driven=driven)), T=2)
-        for driven in (False, True)
-    )
+    plain, tested = (Stream(network, T=2) for network in both(make(cls), recipe))
     for x in moving():
         a, b = (stream(x).run.snapshots[2] for stream in (plain, tested))
-        assert all(map(torch.equal, a.outputs, b.outputs))
-        for name in a.spikes:
-            assert torch.equal(a.spikes[name], b.spikes[name])
-        assert all(map(torch.equal, a.operations, b.operations)) and all(
-            map(torch.equal, a.sent, b.sent)
-        )
+        assert_same(a, b)
         # The plain form also updates what receives nothing but zeros.
         assert (a.updates >= b.updates).all()
     for name, layer in tested.network.layers():
         assert torch.equal(layer.count, plain.network.layer(name).count)
     assert served
+
+
+@needs_kernels
+@pytest.mark.parametrize("cls", [partial(TinyLeaky, 0.125), Residual, Pooled])
+@pytest.mark.parametrize(
+    ("method", "changes"),
+    [
+        ("p-norm", {}),
+        ("p-norm", {"neuron.pool_first": False, "encoding.input": "poisson"}),
+        ("channel-norm", {}),
+        ("opt", {}),
+        ("calibration-light", {}),
+        ("burst", {}),
+        ("cos", {}),
+        ("srp", {}),
+        ("signed-memory", {}),
+    ],
+)
+def test_rate_coding_gives_the_same_spikes_to_the_bit(
+    cls: Any, method: str, changes: dict[str, Any], served: list[Active]
+):
+    """Biases arrive in every step. The slope and T are powers of two, so that sums are exact."""
+    plain, tested = both(make(cls), get_recipe(method).with_settings(changes))
+    x = moving(2)[0]
+    a, b = (network(x, 8, [4]).snapshots for network in (plain, tested))
+    for t in (4, 8):
+        assert_same(a[t], b[t])
+        assert torch.equal(a[t].updates, b[t].updates)
+    assert served
+
+
+@needs_kernels
+@pytest.mark.parametrize("share", [0.0, 0.1, 1.0])
+@pytest.mark.parametrize("biased", [False, True])
+def test_a_bias_arrives_where_no_event_does(share: float, biased: bool):
+    x = some((2, 3, 9, 7), 0, share) if share else torch.zeros(2, 3, 9, 7)
+    generator = torch.Generator().manual_seed(0)
+    weight = torch.randint(-3, 4, (5, 3, 3, 3), generator=generator).float()
+    bias = torch.arange(5.0) if biased else None
+    linear = LinearMap(weight, bias, UNIT, Backend(event_driven=True))
+    linear.absorb(None, torch.float32)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(linear._events, "_price", 0.0)
+        patch.setattr(linear._events, "_visit", 0.0)
+        patch.setattr(linear, "_convolution", None)
+        result = linear(x, biased=True)
+    assert torch.equal(dense(result), F.conv2d(x, weight, bias, padding=1))
 
 
 @needs_kernels
