@@ -15,6 +15,8 @@ from spiking_yolo.draw.curves import Values, line_plot
 
 IMAGES = Path(__file__).parent / "images"
 METHODS = ("msat-tuned", "burst", "msat", "fixed-fraction", "p-norm", "channel-norm")
+# Not drawn, but compared in the text.
+OTHERS = ("signed-memory", "group-neurons", "calibration-advanced")
 # Operations at which the page compares them.
 GIGA = (9.8, 11.7, 18.2, 21.8, 34.7)
 # Operations per MAC from which on a curve is drawn: before, AP50 is 0.
@@ -38,7 +40,7 @@ def at_operations(curve: tuple[Values, ...], giga: float) -> float:
 
 if __name__ == "__main__":
     results = {result["method"]: result for result in method_results(DATA / "methods")}
-    chosen = {name: results[name] for name in METHODS}
+    chosen = {name: results[name] for name in (*METHODS, *OTHERS)}
     ann = next(iter(chosen.values()))["ann"]
     by_time, by_operations = {}, {}
     for name, result in chosen.items():
@@ -54,7 +56,7 @@ if __name__ == "__main__":
     ):
         line_plot(
             IMAGES / f"{file}.png",
-            series,
+            {name: series[name] for name in METHODS},
             xlabel,
             "AP50, % (206 COCO photographs)",
             logx=True,
