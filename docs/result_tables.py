@@ -1,8 +1,8 @@
 """Tables of the documentation, from the results of `eval` that are kept in docs/data.
 
 python docs/result_tables.py, from the root of the repository, prints the tables of
-docs/results/methods.md and the rows of the README; tests/docs/test_result_tables.py compares them
-with these pages.
+docs/results/methods.md, those of YOLOv8n in docs/results/ultralytics.md, and the rows of the
+README; tests/docs/test_result_tables.py compares them with these pages.
 """
 
 import json
@@ -15,11 +15,15 @@ from spiking_yolo.apps.evaluate.evaluation import until_settled
 from spiking_yolo.apps.leaderboard.board import markdown_table
 from spiking_yolo.convert.methods import METHODS
 from spiking_yolo.io.tables import percent
+from spiking_yolo.recipe import Recipe
 
 DATA = Path(__file__).parent / "data"
 STEPS = (1, 2, 4, 8, 16, 32, 64)
+YOLOV8N_STEPS = (1, 2, 4, 8, 16)
 COUNTINGS = ("digits", "spikes", "messages")
 ACCOUNTS = ("fp32", "int8", "sram16", "sram32", "reuse", "loihi")
+# Layers of neurons, for the latency of a pipeline.
+LAYERS = {"yolov3-tiny.weights": 11, "yolov8n.pt": 57}
 # AP50 that a method may lose to count as equal to its ANN.
 POINT = 0.01
 
@@ -38,6 +42,7 @@ class Row:
 
 
 COCO = "COCO val2017, n = 206; mAP50"
+COCO_AP = "COCO val2017, n = 206; AP50-95"
 VOC = "VOC 2012 val, n = 200; mAP50"
 CIFAR = "CIFAR-10 (JPEG), n = 1,000; top-1"
 README = (
@@ -46,9 +51,21 @@ README = (
     Row("Tiny-YOLOv3, 416 px", VOC, "networks/voc-tiny/results.json", "mAP_area"),
     Row("YOLOv5n, 640 px (SiLU)", COCO, "networks/yolov5n/results.json"),
     Row(
+        "YOLO26n, 640 px (attention, no NMS)",
+        COCO_AP,
+        "networks/yolo26n/results.json",
+        "mAP50-95",
+    ),
+    Row(
+        "YOLO11n, 640 px (attention)",
+        COCO_AP,
+        "networks/yolo11n/results.json",
+        "mAP50-95",
+    ),
+    Row(
         "YOLOv8n, 640 px",
-        "COCO val2017, n = 206; AP50-95",
-        "networks/yolov8n/results.json",
+        COCO_AP,
+        "yolov8n/signed-digits/results.json",
         "mAP50-95",
     ),
     Row("Yolo-Fastest 1.1 XL, 320 px (depthwise)", COCO, "networks/coco-xl/results.json"),
@@ -59,6 +76,7 @@ README = (
         "mAP_area",
     ),
     Row("[ResNet20](weights/resnet20-cifar10.md)", CIFAR, "networks/resnet20.json", "top1"),
+    Row("[VGG16](weights/vgg16-cifar10.md)", CIFAR, "networks/vgg16.json", "top1"),
 )
 
 
@@ -117,10 +135,12 @@ def cost_table(results: Iterable[Result]) -> str:
     """Error, operations and energy from where a method is level with the ANN, else at the end."""
     head = ["method", "T", "AP50-95", "AP50 minus ANN, 95 %", "error"]
     head += [f"G {counting}" for counting in COUNTINGS]
-    lines = [[*head, "sub-steps", *ACCOUNTS]]
+    lines = [[*head, "sub-steps", "in a pipeline", *ACCOUNTS]]
     for result in results:
         step = equal_from(result) or settled(result)
         operations = [giga(result, step, counting) for counting in COUNTINGS]
+        recipe = Recipe.from_json(json.dumps(result["recipe"]))
+        latency = recipe.latency(step["T"], LAYERS[result["weights"]])
         energies = [f"{step[f'energy_mJ_{account}']:.3g}" for account in ACCOUNTS]
         lines.append(
             [
@@ -130,7 +150,7 @@ def cost_table(results: Iterable[Result]) -> str:
                 difference(result, step),
                 f"{step['output_error']:.2g}",
                 *operations,
-                str(step["T"] * result["events_per_step"]),
+                *map(str, latency),
                 *energies,
             ]
         )
@@ -159,6 +179,7 @@ def readme_row(row: Row) -> str:
 
 
 if __name__ == "__main__":
-    results = method_results(DATA / "methods")
-    print(accuracy_table(results), cost_table(results), sep="\n\n", end="\n\n")
+    for folder, steps in (("methods", STEPS), ("yolov8n", YOLOV8N_STEPS)):
+        results = method_results(DATA / folder)
+        print(accuracy_table(results, steps), cost_table(results), sep="\n\n", end="\n\n")
     print("\n".join(map(readme_row, README)))

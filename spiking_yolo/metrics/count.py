@@ -29,6 +29,16 @@ MOST_SPIKES = 64
 MOST_WHOLE = 2**23
 # Different sizes of values that a layer is followed for.
 MOST_LEVELS = 1024
+# What a network raises that does not take its input.
+FAILURES = (
+    RuntimeError,
+    ValueError,
+    TypeError,
+    LookupError,
+    AttributeError,
+    AssertionError,
+    ArithmeticError,
+)
 
 
 def count(
@@ -52,7 +62,8 @@ def count(
         *more: Further arguments of `model`.
         T: Timesteps. By default the first dimension of [T, N, ...], or how often most of the
             convolutions ran per image.
-        N: Number of images. By default read off the shape of `images`.
+        N: Number of images. By default read off the shape of `images`; a network without
+            convolutions that takes all timesteps at once needs it.
         analogue: Names of layers whose input is analogue although it looks like spikes, such as a
             picture of black and white.
 
@@ -68,7 +79,7 @@ def count(
         try:
             with torch.no_grad():
                 model(images, *more)
-        except (RuntimeError, ValueError, TypeError, IndexError) as error:
+        except FAILURES as error:
             shape = tuple(getattr(images, "shape", ()))
             raise UserError(
                 f"the network does not take images of {shape}: {reason(error)}"
@@ -109,6 +120,8 @@ class Counter:
     def __init__(self, model: nn.Module, analogue: Collection[str]):
         if not isinstance(model, nn.Module):
             raise UserError(f"a torch.nn.Module can be counted, not {type(model).__name__}")
+        if isinstance(analogue, str):
+            analogue = (analogue,)
         self._model = model
         self._tallies = {
             name: Tally(module, name in analogue)
@@ -164,13 +177,17 @@ class Counter:
             raise UserError(
                 "no convolution or linear layer ran: call the network inside of the `with` block"
             )
-        if (T is not None and T < 1) or (N is not None and N < 1):
-            raise UserError(f"T and N are whole numbers above zero, not {T} and {N}")
+        if not any(tally.inputs for tally in self._ran.values()):
+            raise UserError("the layers received no values: show at least one image")
+        for name, number in (("T", T), ("N", N)):
+            if number is not None and (not isinstance(number, int) or number < 1):
+                raise UserError(f"{name} is a whole number above zero, not {number!r}")
         seen_T, seen_N = self._read_shape()
         N = N or seen_N
         if N is None:
-            raise UserError("how many images there were is not known: give N")
-        T = T or seen_T or self._most_runs(N)
+            shape = f" of {tuple(self._shape)}" if self._shape else ""
+            raise UserError(f"how many images{shape} there were is not known: give N")
+        T = T or seen_T or self._timesteps(N)
         weights: set[int] = set()
         layers: list[LayerCount] = []
         for name, tally in self._ran.items():
@@ -181,19 +198,26 @@ class Counter:
 
     def _read_shape(self) -> tuple[int | None, int | None]:
         """T, if the network takes all timesteps at once, and N, from the shape of the images."""
-        if self._shape is None:
+        shape = self._shape
+        if shape is None:
             return None, None
         maps = [tally.axes for tally in self._ran.values() if tally.axes]
-        # Dimensions of one image.
-        single = maps[0] + 1 if maps else max(1, len(self._shape) - 1)
-        if len(self._shape) == single + 2:
-            return self._shape[0], self._shape[1]
-        return None, self._shape[0] if len(self._shape) > single else 1
+        # Linear layers alone may have run shape[1] times for shape[0] images, or the reverse.
+        if not maps and len(shape) > 2 and 1 < shape[1] and self._runs() == shape[0] * shape[1]:
+            return None, None
+        single = maps[0] + 1 if maps else max(1, len(shape) - 1)
+        if len(shape) == single + 2:
+            return shape[0], shape[1]
+        return None, shape[0] if len(shape) > single else 1
 
-    def _most_runs(self, N: int) -> int:
-        """How often most layers ran per image."""
+    def _runs(self) -> int:
+        """How often most layers ran, for all images."""
         tallies = [tally for tally in self._ran.values() if tally.axes] or self._ran.values()
-        runs = max(multimode(tally.runs for tally in tallies))
+        return max(multimode(tally.runs for tally in tallies))
+
+    def _timesteps(self, N: int) -> int:
+        """How often most layers ran per image."""
+        runs = self._runs()
         if runs % N:
             raise UserError(f"layers ran {runs} times, no multiple of {N} images: give T and N")
         return runs // N

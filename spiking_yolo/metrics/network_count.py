@@ -4,6 +4,7 @@ from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from typing import Any
 
+from spiking_yolo.errors import UserError
 from spiking_yolo.io.json import json_text
 from spiking_yolo.io.tables import columns
 from spiking_yolo.metrics.energy import SRAM, NetworkSize, Value, Work, accounts
@@ -134,12 +135,17 @@ class NetworkCount:
             counting: What travels: spikes without a payload, signed powers of two ("digits"), or
                 messages whose payload is multiplied.
             sram: pJ per byte.
+
+        Raises:
+            UserError: There is no such counting.
         """
         carried: dict[Counting, Value] = {
             "spikes": "none",
             "digits": "power of two",
             "messages": "any",
         }
+        if counting not in carried:
+            raise UserError(f"counting is spikes, digits or messages, not {counting!r}")
         outputs = sum(layer.outputs for layer in self.layers)
         neurons = sum(layer._in_ann(layer.outputs) for layer in self.layers)
         size = NetworkSize(

@@ -15,6 +15,8 @@ from spiking_yolo.apps.leaderboard.published import read_published
 from spiking_yolo.apps.leaderboard.results import read_run, read_runs
 from spiking_yolo.errors import UserError
 
+SILENT = {"sops_per_mac_spikes": 0.0, "sops_per_mac_digits": 0.0, "sops_per_mac_messages": 0.0}
+
 
 def board(*contents: dict[str, Any], folder: Path, counting: str = "digits") -> Leaderboard:
     paths = [write_results(folder / f"{i}.json", **content) for i, content in enumerate(contents)]
@@ -70,7 +72,7 @@ def test_a_network_without_an_ann_has_no_difference(tmp_path):
 
 
 def test_a_network_that_never_spiked_has_a_row_and_no_point(tmp_path):
-    step = {**results()["steps"][0], "mAP50": 0.0, "sops_per_mac_digits": 0.0}
+    step = {**results()["steps"][0], "mAP50": 0.0, **SILENT}
     silent = board({"steps": [step], "ann": {"macs": 2e9}}, folder=tmp_path)
     silent.save(tmp_path / "out")
     assert len(silent.rows) == 1 and (tmp_path / "out" / "leaderboard.png").stat().st_size
@@ -79,7 +81,7 @@ def test_a_network_that_never_spiked_has_a_row_and_no_point(tmp_path):
 def test_a_method_has_one_colour_in_every_panel_and_silent_steps_no_place(tmp_path, monkeypatch):
     figures = saved_figures(monkeypatch)
     steps = results()["steps"]
-    quiet = [{**steps[0], "sops_per_mac_digits": 0.0}, steps[1]]
+    quiet = [{**steps[0], **SILENT}, steps[1]]
     blind = [{**steps[0], "mAP50": 0.0005}, steps[1]]
     contents = (
         {"method": "msat"},
@@ -144,8 +146,18 @@ def test_the_same_files_give_the_same_bytes(tmp_path):
         ({"seed": None}, "seed is missing"),
         ({"seed": -1}, "seed is not at least 0"),
         ({"images": 0}, "images is not at least 1"),
-        ({"images": "8"}, "images is no int"),
+        ({"images": "8"}, "images is not a whole number"),
+        ({"weights_sha256": 13}, "weights_sha256 is not text or null"),
+        ({"weights": "/"}, "weights is not the name of a file"),
         ({"imgsz": [416]}, "imgsz is not"),
+        ({"imgsz": [416.0, 416]}, "imgsz is not a list of whole numbers"),
+        ({"steps": ["1"]}, "steps is not a list of objects"),
+        ({"steps": [results()["steps"][0]] * 2}, "steps has one T twice"),
+        ({"steps": [{**results()["steps"][0], "sops_per_mac_messages": 9}]}, "spikes >= digits"),
+        (
+            {"steps": [{**results()["steps"][0], "interval_95": {"mAP50_minus_ann": [0.5, -0.9]}}]},
+            r"mAP50_minus_ann is not \[low, high\]",
+        ),
         ({"date": "yesterday"}, "date is no date"),
         ({"method": " "}, "method is empty"),
         ({"steps": [{"T": 1}]}, r"steps\[0\].sops_per_mac_spikes is missing"),

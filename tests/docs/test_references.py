@@ -40,6 +40,13 @@ def test_what_is_cited_exists_and_what_exists_is_cited():
     assert set(REFERENCES) == CITED
 
 
+def test_what_was_not_read_in_full_is_marked_wherever_it_is_cited():
+    marks = {"": "", "abstract only": r"\*", "abstract and released code": "†"}
+    for text in PAGES.values():
+        for key, mark in re.findall(rf"\[({KEY})\](?!:)(\\\*|†|)", text):
+            assert mark == marks[REFERENCES[key].get("note", "")], key
+
+
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
 def test_links_are_those_of_the_entries(page: Path):
     links = dict(re.findall(rf"^\[({KEY})\]: (\S+)$", PAGES[page], re.M))

@@ -55,11 +55,15 @@ def test_accuracy_by_hand(tables: ModuleType):
     assert tables.difference(result(0.1), result(0.48)["steps"][0]) == "-2.0 [-3.0, 0.4]"
 
 
-def test_the_page_of_methods_has_the_tables(tables: ModuleType):
-    page = (ROOT / "docs/results/methods.md").read_text()
-    results = tables.method_results(DATA / "methods")
-    assert len(results) == len(list((DATA / "methods").iterdir()))
-    assert tables.accuracy_table(results) in page
+@pytest.mark.parametrize(
+    ("name", "folder", "steps"),
+    [("methods.md", "methods", "STEPS"), ("ultralytics.md", "yolov8n", "YOLOV8N_STEPS")],
+)
+def test_a_page_has_the_tables(tables: ModuleType, name: str, folder: str, steps: str):
+    page = (ROOT / "docs/results" / name).read_text()
+    results = tables.method_results(DATA / folder)
+    assert len(results) == len(list((DATA / folder).iterdir()))
+    assert tables.accuracy_table(results, getattr(tables, steps)) in page
     assert tables.cost_table(results) in page
 
 

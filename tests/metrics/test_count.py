@@ -368,7 +368,16 @@ def test_the_table():
             lambda: count(nn.Sequential(nn.Linear(3, 2)), torch.ones(1, 3), analogue=["conv"]),
             "no .* layer is named 'conv'",
         ),
+        (lambda: count(nn.Linear(3, 2), torch.ones(1, 3), T="4"), "T is .*, not '4'"),  # type: ignore[arg-type]
+        (lambda: count(nn.Linear(3, 2), torch.ones(1, 3), N=1.5), "N is .*, not 1.5"),  # type: ignore[arg-type]
+        (
+            lambda: count(nn.Sequential(nn.Linear(3, 2)), torch.ones(1, 3), analogue="conv"),
+            "no .* layer is named 'conv'",
+        ),
+        (lambda: count(Network(), None), "does not take images"),  # type: ignore[arg-type]
+        (lambda: count(nn.Conv2d(3, 1, 1), torch.ones(0, 3, 8, 8)), "at least one image"),
         (lambda: count(nn.Conv1d(1, 1, 1), torch.ones(3, 1, 4), N=2), "give T and N"),
+        (lambda: count(flat_layer(2), torch.ones(8, 2, 1, 4, 4)), r"\(8, 2, 1, 4, 4\) .* give N"),
         (lambda: idle().result(), "call the network inside"),
     ],
 )
@@ -376,6 +385,23 @@ def test_mistakes_are_one_line(call: Callable[[], NetworkCount], message: str):
     with pytest.raises(UserError, match=message) as error:
         call()
     assert "\n" not in str(error.value)
+
+
+def flat_layer(start: int) -> nn.Module:
+    """A linear layer for images of 16 values, whose dimensions begin with `start`."""
+    return nn.Sequential(nn.Flatten(start), nn.Linear(16, 5))
+
+
+def test_linear_layers_do_not_tell_timesteps_from_images():
+    counted = count(flat_layer(2), torch.ones(8, 2, 1, 4, 4), N=2)
+    assert counted.T == 8 and counted.operations.spikes == 8 * 16 * 5
+    counted = count(flat_layer(1), torch.ones(8, 1, 4, 4))
+    assert (counted.images, counted.T) == (8, 1)
+
+
+def test_a_counting_that_does_not_exist_is_named():
+    with pytest.raises(UserError, match="messages, not 'mail'"):
+        count(nn.Linear(3, 2), torch.ones(1, 3)).energy("mail")  # type: ignore[arg-type]
 
 
 def idle() -> Any:

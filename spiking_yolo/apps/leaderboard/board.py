@@ -21,7 +21,7 @@ LEVEL_TEXTS = {
     "abstract": "read in its abstract only",
     "code": "read in the authors' files or logs",
     "thread": "from a user's thread",
-    "cited": "as another paper or project quotes it",
+    "cited": "as another paper or project quotes it, not checked at its source",
 }
 
 

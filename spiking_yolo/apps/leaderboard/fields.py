@@ -10,6 +10,18 @@ from spiking_yolo.io.json import fits
 from spiking_yolo.io.names import label
 
 _REQUIRED = object()
+# What messages call a type.
+KINDS: dict[Any, str] = {
+    str: "text",
+    int: "a whole number",
+    float: "a number",
+    list[int]: "a list of whole numbers",
+    dict[str, Any]: "an object",
+    list[dict[str, Any]]: "a list of objects",
+    str | None: "text or null",
+    float | None: "a number or null",
+    str | int | None: "text, a whole number or null",
+}
 
 
 @dataclass(frozen=True)
@@ -27,7 +39,7 @@ class Fields:
     where: str = ""
 
     def get(self, key: str, kind: Any, default: Any = _REQUIRED) -> Any:
-        """A value of a type, as `read_json` takes them. Raises UserError for another, or for none
+        """A value of one of the KINDS. Raises UserError for another, or for none
         where there is no default.
         """
         if key not in self.content:
@@ -36,7 +48,7 @@ class Fields:
             return default
         value = self.content[key]
         if not fits(value, kind):
-            raise self.wrong(key, f"is no {getattr(kind, '__name__', kind)}")
+            raise self.wrong(key, f"is not {KINDS[kind]}")
         return value
 
     def number(self, key: str, kind: type, low: float, high: float = float("inf")) -> Any:

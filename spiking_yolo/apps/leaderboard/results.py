@@ -3,6 +3,7 @@
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import date
+from itertools import pairwise
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -12,7 +13,10 @@ from spiking_yolo.io.json import fits, read_json_file
 from spiking_yolo.io.names import label, size_name
 
 RESULTS = "results.json"
+# From the most operations to the fewest.
 COUNTINGS = ("spikes", "digits", "messages")
+# What figures that were rounded may differ by.
+ROUNDING = 1.01
 
 
 @dataclass(frozen=True)
@@ -139,11 +143,16 @@ def read_run(path: Path) -> Run:
     steps: list[Step] = []
     for i, row in enumerate(rows):
         steps.append(_step(Fields(path, row, f"steps[{i}]."), rule, macs))
+    if len({step.T for step in steps}) < len(steps):
+        raise fields.wrong("steps", "has one T twice")
+    network = Path(fields.text("weights")).stem
+    if not network:
+        raise fields.wrong("weights", "is not the name of a file")
     return Run(
         source=path,
         dataset=fields.text("dataset"),
         rule=rule,
-        network=Path(fields.text("weights")).stem,
+        network=network,
         size=size_name((size[0], size[1])),
         method=fields.text("method"),
         remark=label(fields.get("remark", str, "")),
@@ -162,6 +171,9 @@ def _step(row: Fields, rule: str, macs: float) -> Step:
     operations: dict[str, float] = {}
     for counting in COUNTINGS:
         operations[counting] = row.number(f"sops_per_mac_{counting}", float, 0) * macs
+    counted = list(operations.values())
+    if any(fewer > ROUNDING * more for more, fewer in pairwise(counted)):
+        raise row.wrong("sops_per_mac_*", "are not spikes >= digits >= messages")
     return Step(
         T=row.number("T", int, 1),
         score=_score(row, rule),
@@ -184,8 +196,8 @@ def _interval(row: Fields, name: str) -> tuple[float, float] | None:
     if name not in intervals:
         return None
     ends = intervals[name]
-    if not fits(ends, list[float]) or len(ends) != 2:
-        raise row.wrong(f"interval_95.{name}", "is not [low, high]")
+    if not fits(ends, list[float]) or len(ends) != 2 or not -1 <= ends[0] <= ends[1] <= 1:
+        raise row.wrong(f"interval_95.{name}", "is not [low, high], fractions")
     return ends[0], ends[1]
 
 

@@ -2,6 +2,7 @@
 
 from typing import Any
 
+import pytest
 import torch
 from helpers.methods import method, neuron, record, send
 from helpers.networks import Pooled, images
@@ -38,6 +39,22 @@ def test_a_group_is_its_members(zs: list[float], theta: float):
         layer = neuron(RECIPE, theta=theta / MEMBERS)
         assert send(layer, zs) == fired
         assert layer.counts.spikes.item() == sum(fired)
+
+
+@given(
+    st.lists(st.floats(-4, 4), min_size=1, max_size=12),
+    st.floats(0.2, 5),
+    st.floats(0.2, 5),
+    st.floats(0.05, 0.9),
+)
+def test_leaky_relu_has_two_groups(zs: list[float], theta: float, theta_off: float, slope: float):
+    on, close = group(zs, theta)
+    off, close_off = group([-z for z in zs], theta_off)
+    if not (close or close_off):
+        layer = neuron(RECIPE, theta / MEMBERS, slope, theta_off / MEMBERS)
+        expected = [a - slope * theta_off / theta * b for a, b in zip(on, off, strict=True)]
+        assert send(layer, zs) == pytest.approx(expected)
+        assert layer.counts.spikes.item() == sum(on) + sum(off)
 
 
 def test_a_layer_is_its_groups():
