@@ -1,7 +1,7 @@
 """NIR files in other simulators, where these are installed: the same spikes. None of them is needed
 for anything else.
 
-pip install nir nirtorch spikingjelly snntorch norse
+pip install '.[export,simulators]'
 """
 
 import warnings
