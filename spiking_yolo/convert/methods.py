@@ -811,17 +811,17 @@ def few_spikes() -> Recipe:
 @register(
     year=2025,
     timesteps=1,
-    reference="One timestep is enough, scale-and-fire neurons, arXiv 2510.23383",
+    reference="Chen et al., scale-and-fire neurons, arXiv 2510.23383",
     limits="a spike carries a number of up to 32; no step adds to the first",
 )
 def sfn() -> Recipe:
     """SFN: scale-and-fire neurons, a value as one message of many levels, in one timestep.
 
-    One-timestep is enough: achieving high-performance ANN-to-SNN conversion via scale-and-fire
-    neurons, arXiv 2510.23383, 2025: T steps of an IF neuron that starts at v are one step of a
-    neuron with the thresholds theta / T, 2 theta / T, ..., theta that starts at v / T:
-    n = clip(floor((a + v / T) T / theta), 0, T), and n theta / T is sent. Here T = 32 and
-    v = theta / 2. Of the adaptive scaling we know what the abstract says: theta is the MMSE
+    Chen, Yang, Meng et al.: One-timestep is enough, achieving high-performance ANN-to-SNN
+    conversion via scale-and-fire neurons, arXiv 2510.23383, 2025: T steps of an IF neuron that
+    starts at v are one step of a neuron with the thresholds theta / T, 2 theta / T, ..., theta that
+    starts at v / T: n = clip(floor((a + v / T) T / theta), 0, T), and n theta / T is sent. Here T =
+    32 and v = theta / 2. Of the adaptive scaling we know what the abstract says: theta is the MMSE
     threshold of the channel for this rounding. Their networks are transformers; ours is the sign of
     messages for leaky ReLU, and neurons stand behind their max pooling. It is few-spikes with other
     levels, and the message counted in place of its digits: n spikes, or one graded event per value,
@@ -857,9 +857,9 @@ def css() -> Recipe:
     The nearest relative of signed-digits, which sends all digits of a value in one step. Here K = 8
     and U, not doubled, is compared with spikes whose value halves: the same numbers. With
     R = U 2^(K - t) it is R <- R + 2^(K - t) z(t) - s 2^(K - t) theta. Image and biases are part of
-    the first z. What is ours, for the paper has ReLU and we found no released code: the neuron
-    remembers what it has sent, m, and R = phi(sum of z) - m, so that leaky ReLU and SiLU are
-    followed, and a negative spike of ReLU takes back what was sent and no more. Neurons stand
+    the first z. What is ours, for we have not read the paper in full and found no released code:
+    the neuron remembers what it has sent, m, and R = phi(sum of z) - m, so that leaky ReLU and SiLU
+    are followed, and a negative spike of ReLU takes back what was sent and no more. Neurons stand
     behind their max pooling. theta is that of few-spikes. L layers settle after K + L - 1 steps,
     within theta / 2 of the value that they receive unless it was out of reach; one event per neuron
     and step, whose value, a power of two, all neurons share. Needs: activation statistics, of both

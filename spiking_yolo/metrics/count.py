@@ -203,7 +203,7 @@ class Counter:
             return None, None
         maps = [tally.axes for tally in self._ran.values() if tally.axes]
         # Linear layers alone may have run shape[1] times for shape[0] images, or the reverse.
-        if not maps and len(shape) > 2 and 1 < shape[1] and self._runs() == shape[0] * shape[1]:
+        if not maps and len(shape) > 2 and shape[1] > 1 and self._runs() == shape[0] * shape[1]:
             return None, None
         single = maps[0] + 1 if maps else max(1, len(shape) - 1)
         if len(shape) == single + 2:

@@ -371,7 +371,7 @@ def test_interrupted_before_the_first_frame(detect, clip, tmp_path, monkeypatch,
 def test_rates_are_reset_and_that_is_said(detect, clip, tmp_path):
     with pytest.warns(Notice, match=r"method p-norm sends rates .* each frame is a new image"):
         assert detect(clip, *RATES, "--save-json", "--max-frames", 2) == 0
-    assert [(one["T"], one["fresh"]) for one in entries(tmp_path)] == [(128, True)] * 2
+    assert [(one["T"], one["fresh"]) for one in entries(tmp_path)] == [(64, True)] * 2
 
 
 def test_reset_of_rates_is_silent(detect, clip, recwarn):
