@@ -17,8 +17,8 @@ from spiking_yolo.recipe import Recipe, settings_table
 from spiking_yolo.settings import Options, setting
 
 NOTE = (
-    "T: timesteps with which Tiny-YOLOv3 keeps 85 % of the ANN's mAP50 on 206 COCO photographs, or"
-    " above 64 on fewer"
+    "T: timesteps with which Tiny-YOLOv3 keeps 85 % of the ANN's mAP50 on 206 COCO photographs"
+    " (above 64: on fewer photographs)"
 )
 
 

@@ -840,8 +840,8 @@ def sfn() -> Recipe:
     year=2024,
     timesteps=16,
     reference="Gu et al., canonic signed spikes (later: TMN), arXiv 2408.17245",
-    limits="spikes have a sign, and a value that depends on the timestep; no output before the last"
-    " layer's turn",
+    limits="spikes have a sign, and a value that depends on the timestep; no output before the turn"
+    " of its last layer",
 )
 def css() -> Recipe:
     """CSS: canonic signed spikes over time, one digit of a value per step.

@@ -9,6 +9,7 @@ from collections import defaultdict
 from collections.abc import Collection, Iterator, Sequence
 from contextlib import contextmanager
 from functools import lru_cache
+from numbers import Integral
 from statistics import multimode
 from typing import Any
 
@@ -180,14 +181,15 @@ class Counter:
         if not any(tally.inputs for tally in self._ran.values()):
             raise UserError("the layers received no values: show at least one image")
         for name, number in (("T", T), ("N", N)):
-            if number is not None and (not isinstance(number, int) or number < 1):
+            whole = isinstance(number, Integral) and not isinstance(number, bool)
+            if number is not None and (not whole or number < 1):
                 raise UserError(f"{name} is a whole number above zero, not {number!r}")
         seen_T, seen_N = self._read_shape()
-        N = N or seen_N
+        N = int(N) if N else seen_N
         if N is None:
             shape = f" of {tuple(self._shape)}" if self._shape else ""
             raise UserError(f"how many images{shape} there were is not known: give N")
-        T = T or seen_T or self._timesteps(N)
+        T = int(T) if T else seen_T or self._timesteps(N)
         weights: set[int] = set()
         layers: list[LayerCount] = []
         for name, tally in self._ran.items():

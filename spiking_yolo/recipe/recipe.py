@@ -103,13 +103,20 @@ class Recipe:
         return bits if kind.events == "digits" else self.neuron.gamma
 
     def latency(self, T: int, layers: int) -> tuple[int, int]:
-        """Sub-steps of one event per neuron that T steps take, and the preparation before them:
-        layer after layer, and pipelined.
+        """Sub-steps of one event per neuron that T steps take, and the preparation before them: as
+        if all layers worked at once, and in a pipeline.
 
-        In a pipeline a layer waits for a complete value, and works on the next while others go on.
+        In a pipeline a layer waits for the complete value of the one before it, and that one works
+        on the next meanwhile. T has this wait in it where layers start one after another
+        (encoding.silent).
+
+        Args:
+            T: Timesteps.
+            layers: Of neurons, on the longest way through the network.
         """
         T += self.preparation.timesteps
-        return T * self.events_per_step, (T + layers - 1) * self.events_per_step
+        waits = 0 if self.encoding.silent else layers - 1
+        return T * self.events_per_step, (T + waits) * self.events_per_step
 
     @property
     def remark(self) -> str:

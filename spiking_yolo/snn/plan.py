@@ -196,7 +196,7 @@ class NetworkPlan:
             _sliced(graph),
             {} if observed else _sums(graph, summing, constant),
             sources,
-            _layers_before(graph),
+            layers_before(graph),
         )
 
     def layer(self, name: str, simulation: SimulationOptions, dtype: torch.dtype) -> LayerPlan:
@@ -240,7 +240,7 @@ def _sliced(graph: Graph) -> frozenset[str]:
     return frozenset(sliced)
 
 
-def _layers_before(graph: Graph) -> dict[str, int]:
+def layers_before(graph: Graph) -> dict[str, int]:
     """Node -> layers of neurons, at most, before the one that it is or hears."""
     depth: dict[str, int] = {}
     for node in graph.nodes:

@@ -110,6 +110,13 @@ def test_steps_after_a_network_has_settled_are_left_out(tmp_path):
     assert sorted(row.key.T for row in rows) == [1, 2, 4]
 
 
+def test_countings_that_were_rounded_are_taken(tmp_path):
+    step = {**results()["steps"][0], "sops_per_mac_digits": 0.5, "sops_per_mac_messages": 0.504}
+    assert len(board({"steps": [step]}, folder=tmp_path).rows) == 1
+    with pytest.raises(UserError, match="spikes >= digits >= messages"):
+        board({"steps": [{**step, "sops_per_mac_messages": 0.506}]}, folder=tmp_path)
+
+
 def test_the_paired_interval_is_kept(tmp_path):
     steps = results()["steps"]
     steps[0]["interval_95"] = {"mAP50": [0.1, 0.3], "mAP50_minus_ann": [-0.4, -0.2]}
@@ -157,6 +164,10 @@ def test_the_same_files_give_the_same_bytes(tmp_path):
         (
             {"steps": [{**results()["steps"][0], "interval_95": {"mAP50_minus_ann": [0.5, -0.9]}}]},
             r"mAP50_minus_ann is not \[low, high\]",
+        ),
+        (
+            {"steps": [{**results()["steps"][0], "interval_95": {"mAP50_minus_ann": [-1.8, 0.3]}}]},
+            "fractions",
         ),
         ({"date": "yesterday"}, "date is no date"),
         ({"method": " "}, "method is empty"),

@@ -4,6 +4,7 @@ import json
 from collections.abc import Callable
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
 import torch.nn.functional as F
@@ -397,6 +398,30 @@ def test_linear_layers_do_not_tell_timesteps_from_images():
     assert counted.T == 8 and counted.operations.spikes == 8 * 16 * 5
     counted = count(flat_layer(1), torch.ones(8, 1, 4, 4))
     assert (counted.images, counted.T) == (8, 1)
+
+
+@pytest.mark.parametrize(
+    "error", [RuntimeError, ValueError, TypeError, KeyError, AttributeError, AssertionError]
+)
+def test_whatever_a_network_raises_is_one_line(error: type[Exception]):
+    class Raises(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.fc = nn.Linear(3, 2)
+
+        def forward(self, x: Tensor) -> Tensor:
+            raise error("three\nlines\nof reasons")
+
+    with pytest.raises(UserError, match=r"does not take images of \(1, 3\): .*three") as raised:
+        count(Raises(), torch.ones(1, 3))
+    assert "\n" not in str(raised.value)
+
+
+def test_numbers_of_numpy_are_whole_numbers():
+    counted = count(nn.Linear(3, 2), torch.ones(4, 3), T=np.int64(1), N=np.int64(4))  # type: ignore[arg-type]
+    assert json.loads(counted.to_json())["images"] == 4
+    with pytest.raises(UserError, match=r"T is .*, not True"):
+        count(nn.Linear(3, 2), torch.ones(1, 3), T=True)
 
 
 def test_a_counting_that_does_not_exist_is_named():

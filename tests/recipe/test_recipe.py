@@ -180,6 +180,7 @@ def test_unknown_methods_and_files_are_refused(tmp_path: Path):
         ("srp", {}, 1, (8, 17)),  # 4 steps of preparation
         ("cos", {"preparation.rounds": 3}, 1, (16, 25)),
         ("sfn", {}, 1, (4, 13)),
+        ("css", {}, 1, (4, 4)),  # its layers start one after another
     ],
 )
 def test_events_per_step_and_latency(

@@ -41,7 +41,7 @@ from spiking_yolo.metrics.bootstrap import Resampling
 from spiking_yolo.metrics.energy import Account
 from spiking_yolo.options import command_line, versions
 from spiking_yolo.snn.counting import Counts
-from spiking_yolo.snn.plan import SimulationOptions
+from spiking_yolo.snn.plan import SimulationOptions, layers_before
 
 CURVES, CLASSES = 6, 40  # more do not fit
 _MOVED = 0.05  # points; less is shown as 0.0
@@ -353,13 +353,14 @@ class Evaluation:
         )
 
     def _latency(self) -> str:
-        recipe, layers = self.network.recipe, len(self.network.graph.activations)
+        recipe = self.network.recipe
+        layers = 1 + max(layers_before(self.network.graph).values())
         T = self.table.steps[-1]["T"]
         together, pipelined = recipe.latency(T, layers)
         return (
-            f"a neuron sends at most {recipe.events_per_step} events per step; one after the other"
-            f" T={T} takes {together} sub-steps\nof all {layers} layers, or {pipelined} where"
-            " layers are a pipeline"
+            f"a neuron sends at most {recipe.events_per_step} events per step; one at a time, T={T}"
+            f" takes {together} sub-steps\nif all layers work at once, or {pipelined} in a pipeline"
+            f" of {layers} layers"
         )
 
     def save(self, folder: Path, figures: FigureFormat = "png") -> None:
