@@ -1,6 +1,7 @@
 """The leaderboard: which row counts, what is refused, and that published figures stay apart."""
 
 import json
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -99,6 +100,21 @@ def test_a_method_has_one_colour_in_every_panel_and_silent_steps_no_place(tmp_pa
     assert colours["msat"] != colours["p-norm"]
     lengths = [len(line.get_xdata()) for line in curves if "p-norm" in str(line.get_label())]
     assert lengths == [1, 1], "no place for a step without a spike, or without an object"
+
+
+def test_names_of_networks_do_not_overlap(tmp_path, monkeypatch):
+    figures = saved_figures(monkeypatch)
+    ann = results()["ann"]
+    contents: list[dict[str, Any]] = [
+        {"weights": f"{name}.pt", "ann": {**ann, "mAP50": ap50}, "weights_sha256": name}
+        for name, ap50 in (("a", 0.5), ("b", 0.501), ("c", 0.502))
+    ]
+    board(*contents, folder=tmp_path).save(tmp_path / "out")
+    axes = figures[0].axes[0]
+    low, high = axes.get_ylim()
+    heights = [text.xyann[1] for text in axes.texts]  # type: ignore[attr-defined]
+    assert [text.get_text() for text in axes.texts] == ["a", "b", "c"]
+    assert all(b - a > 0.04 * (high - low) for a, b in pairwise(heights))
 
 
 def test_steps_after_a_network_has_settled_are_left_out(tmp_path):

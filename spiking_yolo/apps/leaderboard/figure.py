@@ -25,8 +25,10 @@ WIDTHS = (3.0, 1.8)
 COLUMNS = 2
 # AP50 from which a step has found objects.
 FOUND = 1e-3
-# Between the texts of the strip, of its height.
+# Between two texts, of the height of a panel.
 LINE = 0.05
+# Decades of operations that the name of a network covers.
+NAME = 0.6
 # Open markers, by where a figure was read.
 LEVEL_MARKERS = {"paper": "o", "abstract": "s", "code": "h", "thread": "^", "cited": "D"}
 OPEN: dict[str, Any] = {"color": REFERENCE, "markerfacecolor": "none", "linestyle": "none"}
@@ -55,6 +57,7 @@ def draw(board: Leaderboard, path: Path, also: FigureFormat) -> None:
             _draw_known(axes, published)
             _set_operations(axes, board.counting)
             _draw_unknown(figure.add_subplot(grid[2 * i, 1], sharey=axes), published)
+            _name_anns(axes, rows)
             below = figure.add_subplot(grid[2 * i + 1, :])
             below.set_axis_off()
             below.legend(*axes.get_legend_handles_labels(), loc="upper left", ncols=COLUMNS)
@@ -89,6 +92,8 @@ def _draw_measured(
         finding = [
             row for row in group if row.step.operations[counting] and row.step.score.ap50 >= FOUND
         ]
+        if not finding:
+            continue
         x = [row.step.operations[counting] / GIGA for row in finding]
         y = [100 * row.step.score.ap50 for row in finding]
         marker = MARKERS[i % len(MARKERS)]
@@ -97,10 +102,30 @@ def _draw_measured(
     for run, ann in ann_runs(rows):
         label = f"{run.network} {run.size} as an ANN, MACs"
         style = {"color": REFERENCE, "marker": "p", "markersize": 7, "linestyle": "none"}
+        axes.plot(run.macs / GIGA, 100 * ann.ap50, label=label, **style)
+
+
+def _name_anns(axes: "Axes", rows: Sequence[Row]) -> None:
+    """The networks' names above the ANNs; those that lie close together move up."""
+    low, high = axes.get_ylim()
+    line = LINE * (high - low)
+    names: list[tuple[float, float]] = []
+    for run, ann in sorted(ann_runs(rows), key=lambda pair: pair[1].ap50):
         point = run.macs / GIGA, 100 * ann.ap50
-        axes.plot(*point, label=label, **style)
-        beside = {"xytext": (0, 7), "textcoords": "offset points", "ha": "center"}
-        axes.annotate(run.network, point, color=REFERENCE, fontsize="small", **beside)
+        at = point[1] + line
+        for macs, height in names:
+            if abs(math.log10(point[0] / macs)) < NAME and abs(at - height) < line:
+                at = height + line
+        names.append((point[0], at))
+        axes.annotate(
+            run.network,
+            point,
+            (point[0], at),
+            color=REFERENCE,
+            fontsize="small",
+            ha="center",
+            arrowprops={"arrowstyle": "-", "color": REFERENCE, "linewidth": 0.6},
+        )
 
 
 def _draw_known(axes: "Axes", published: Sequence[Published]) -> None:
