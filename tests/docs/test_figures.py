@@ -60,7 +60,7 @@ QUOTES = [
         (1,),
         "mAP50 digits2",
     ),
-    ("docs/methods.md", "| the smallest output error", "methods/dcgs", (8,), "error4 digits1"),
+    ("docs/methods.md", "| the smallest output error", "methods/dcgs", (8, 64), "error4 digits1"),
     ("docs/methods.md", "| at most 8 spikes", "methods/msat-plus", (8,), "mAP50 spikes1"),
     ("docs/methods.md", "| at most 8 spikes", "methods/coarse-to-fine", (8,), "mAP50 spikes1"),
     ("docs/methods.md", "| at most one spike", "methods/dcgs", (2, 4), "mAP50"),
