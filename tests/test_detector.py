@@ -513,7 +513,7 @@ def test_the_default_network_finds_the_dog():
 
 def test_timesteps_by_default(weights, photo):
     """Those of the table of methods; of what it does not know 64; of `steps` the last."""
-    for method, T in (("msat-plus", 4), ("p-norm", 128), ("srp", 64)):
+    for method, T in (("msat-plus", 4), ("channel-norm", 128), ("srp", 64)):
         assert SpikingYOLO(weights, method).detect(photo).T == T
     own = Recipe("my-method")
     detector = SpikingYOLO(weights, own)

@@ -32,7 +32,7 @@ def test_requirements_are_the_dependencies_and_the_extras_of_the_design():
 def test_the_extra_all_holds_every_extra_for_users():
     extras = PROJECT["optional-dependencies"]
     named = extras["all"][0].removeprefix("spiking_yolo[").removesuffix("]").split(",")
-    assert {*named, "all", "dev"} == set(extras)
+    assert {*named, "all", "dev", "simulators"} == set(extras)
 
 
 def test_the_wheel_holds_the_package_the_default_network_and_the_samples(tmp_path):
