@@ -7,9 +7,11 @@ from typing import Any
 
 import pytest
 
+from spiking_yolo import SpikingYOLO
 from spiking_yolo.apps.leaderboard.board import Leaderboard
 from spiking_yolo.apps.leaderboard.published import read_published
 from spiking_yolo.apps.leaderboard.results import read_runs
+from spiking_yolo.snn.plan import layers_before
 
 ROOT = Path(__file__).parents[2]
 DATA = ROOT / "docs" / "data"
@@ -37,6 +39,11 @@ def result(*accuracies: float, ann: float = 0.5) -> dict[str, Any]:
         for k, accuracy in enumerate(accuracies)
     ]
     return {"method": "m", "ann": {"mAP50": ann, "macs": 2e9}, "steps": steps}
+
+
+def test_layers_in_a_row_are_those_of_the_network(tables: ModuleType):
+    graph = SpikingYOLO("yolov3-tiny").converted.graph
+    assert 1 + max(layers_before(graph).values()) == tables.LAYERS["yolov3-tiny.weights"]
 
 
 def test_a_method_is_level_from_where_it_stays_so(tables: ModuleType):

@@ -39,8 +39,8 @@ class Fields:
     where: str = ""
 
     def get(self, key: str, kind: Any, default: Any = _REQUIRED) -> Any:
-        """A value of one of the KINDS. Raises UserError for another, or for none
-        where there is no default.
+        """A value of one of the KINDS. Raises UserError for another, or for none where there is no
+        default.
         """
         if key not in self.content:
             if default is _REQUIRED:
