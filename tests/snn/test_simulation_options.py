@@ -15,7 +15,6 @@ from helpers.tiny import run_tool, write_tiny
 from torch import Tensor
 
 from spiking_yolo import SpikingYOLO
-from spiking_yolo.apps.benchmark import cases as benchmark
 from spiking_yolo.apps.evaluate import EvalOptions
 from spiking_yolo.convert.converted import Converted
 from spiking_yolo.convert.methods import get_recipe
@@ -205,24 +204,3 @@ def test_a_comparison_says_its_precision(tmp_path: Path, capsys):
         json.loads((tmp_path / "runs" / "exp" / "comparison.json").read_text())["precision"]
         == "bf16"
     )
-
-
-@pytest.mark.parametrize(
-    ("fast", "compiler", "kinds"),
-    [
-        (False, False, ["float32/eager"]),
-        (True, False, ["float32/eager", "bf16/eager"]),
-        (True, True, ["float32/eager", "float32/compiled", "bf16/eager", "bf16/compiled"]),
-    ],
-)
-def test_the_benchmark_times_what_the_machine_can(
-    fast: bool, compiler: bool, kinds: list[str], monkeypatch
-):
-    monkeypatch.setattr(benchmark, "bf16_pays", lambda device: fast)
-    monkeypatch.setattr(benchmark, "missing", lambda: "" if compiler else "all")
-    names = [case.full_name for case in benchmark.executed(benchmark.ALWAYS, "cpu")]
-    assert names == [
-        f"{name}/{kind}" for name in ("default", "msat-plus", "msat-plus gamma=1") for kind in kinds
-    ]
-    eager = [case.full_name for case in benchmark.executed(benchmark.ALWAYS, "cpu", compiled=False)]
-    assert eager == [name for name in names if name.endswith("eager")]
