@@ -30,7 +30,7 @@ QUICK = ("--set", "calibration.steps=2")
 TRAIN = ("--imgsz", "64", "--batch", "4", "--epochs", "2", "--save-every", "0", "--val-every", "1", "--device", "cpu",
          "--no-calibrate", *OUT)  # fmt: skip
 MODES = ("--modes", "ann,stream", "--bootstrap", "9")
-PARTS = ("--parts", "photograph")
+PARTS = ("--parts", "steps")
 TOOLS = {
     "detect": Tool(
         ("detect", "photos", "v.mp4", *TINY, *OUT, "--T", "2", *FILES, "--gif", "--exist-ok")

@@ -2,16 +2,16 @@
 machine.
 
     spiking-yolo benchmark                                     # photographs and a video, minutes
-    spiking-yolo benchmark --parts photograph --method p-norm,msat --T 64
+    spiking-yolo benchmark --parts steps --method p-norm,msat --T 64
     spiking-yolo benchmark --parts video --video clip.mp4      # later frames
     spiking-yolo benchmark --rivals onnxruntime,int8           # the ANN as people deploy it
     spiking-yolo benchmark --assert    # exit status 1 when something became too slow
 
 Every run is timed beside forward passes of the ANN, in turn, several times; the median of the
-ratios counts. photograph: each method for T timesteps, per timestep; the default needs one.
-video: later frames of the first method, of which only changes are sent. The rivals onnxruntime and
-int8 need the extra `onnx`; int8 is calibrated on the photographs of --images. PROJECT/NAME gets
-benchmark.json.
+ratios counts. one_step: a photograph by the first method at T = 1. steps: by each method at --T,
+per timestep. video: later frames by the first method, of which only changes are sent. The rivals
+onnxruntime and int8 need the extra `onnx`; int8 is calibrated on the photographs of --images.
+PROJECT/NAME gets benchmark.json.
 """
 
 import sys
@@ -22,7 +22,7 @@ from spiking_yolo.errors import UserError
 from spiking_yolo.options import MethodsOptions, OutputOptions
 from spiking_yolo.settings import setting
 
-PARTS = ("photograph", "video")
+PARTS = ("one_step", "steps", "video")
 RIVALS = ("pytorch", "onnxruntime", "int8")
 
 

@@ -90,10 +90,10 @@ def test_limits_name_rows_of_the_default_options():
 
 
 def test_the_tool(tmp_path: Path, capsys, monkeypatch):
-    """Both parts, and a limit that nothing can meet: exit status 1 and one line."""
+    """All parts, and a limit that nothing can meet: exit status 1 and one line."""
     monkeypatch.chdir(tmp_path)
     limits = (
-        run.Limit("photograph", "pytorch", "p-norm", "ratio", 1e-9),
+        run.Limit("steps", "pytorch", "p-norm", "ratio", 1e-9),
         run.Limit("video", "pytorch", "nothing", "mean", 1),
     )
     monkeypatch.setattr(run, "LIMITS", limits)
@@ -101,11 +101,11 @@ def test_the_tool(tmp_path: Path, capsys, monkeypatch):
     call += ["--repeats", 1, "--methods", "signed-digits,p-norm", "--frames", 7, "--assert"]
     assert run_tool("benchmark", *call) == 1
     out, err = capsys.readouterr()
-    assert err.count("\n") == 1 and "too slow: photograph, p-norm" in err
+    assert err.count("\n") == 1 and "too slow: steps, p-norm" in err
     assert "not measured here: video, nothing" in out
     results = json.loads((tmp_path / "runs/benchmark/exp/benchmark.json").read_text())
-    steps = {name: row["steps"] for name, row in results["photograph"]["pytorch"].items()}
-    assert steps == {"signed-digits": 1, "p-norm": 2}
+    assert results["one_step"]["pytorch"]["signed-digits"]["steps"] == 1
+    assert results["steps"]["pytorch"]["p-norm"]["steps"] == 2
     video = results["video"]["pytorch"]
     assert list(video) == ["sample clip", "still camera"]
     assert all(len(row["ratios"]) == 3 and row["cuts"] == 0 for row in video.values())
@@ -115,12 +115,12 @@ def test_the_tool(tmp_path: Path, capsys, monkeypatch):
 @pytest.mark.parametrize(
     ("options", "word"),
     [
-        (["--parts", "photograph,speed"], "speed"),
+        (["--parts", "steps,speed"], "speed"),
         (["--rivals", "openvino"], "openvino"),
         (["--T", "0"], "--T"),
         (["--methods", "p-nrom"], "p-nrom"),
         (["--video", "nowhere.mp4"], "nowhere.mp4"),
-        (["--video", "few", "--parts", "video"], "5 frames"),
+        (["--video", "few", "--methods", "signed-digits"], "5 frames"),
     ],
 )
 def test_mistakes(options: list[str], word: str, tmp_path: Path, capsys, monkeypatch):
