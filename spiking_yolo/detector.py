@@ -8,7 +8,7 @@ from dataclasses import replace
 from functools import partial
 from itertools import chain, islice
 from pathlib import Path
-from typing import Any, get_args, overload
+from typing import Any, overload
 
 import numpy as np
 import torch
@@ -40,19 +40,17 @@ from spiking_yolo.io.assets import command, default_weights
 from spiking_yolo.io.distributed import usable_device
 from spiking_yolo.io.names import Size, input_size, size_name
 from spiking_yolo.observe import (
-    Camera,
     Input,
     Observation,
     Observer,
     Want,
-    frame_stream,
     read_input,
 )
 from spiking_yolo.recipe import Recipe
 from spiking_yolo.result import Result, Results
 from spiking_yolo.snn.plan import Precision, Runtime, as_simulated, chosen
 from spiking_yolo.snn.readout import Network
-from spiking_yolo.snn.stream import REFRESH
+from spiking_yolo.snn.stream import REFRESH, Stream
 
 
 class SpikingYOLO:
@@ -486,7 +484,6 @@ class SpikingYOLO:
         every: int = 1,
         track: bool = False,
         track_conf: float = START,
-        camera: Camera = "fixed",
         conf: float = 0.25,
         iou: float = 0.45,
         classes: Classes | None = None,
@@ -512,8 +509,6 @@ class SpikingYOLO:
             every: Take every n-th frame.
             track: Give each box the id of its object, by ByteTrack; see Result.track_id.
             track_conf: Boxes of at least this confidence start tracks; others continue them.
-            camera: "moving" follows a camera that pans or shakes: what it sees again need not be
-                sent again. Boxes are in the coordinates of the frame.
             conf: See `detect`.
             iou: See `detect`.
             classes: See `detect`.
@@ -548,8 +543,6 @@ class SpikingYOLO:
             )
         check_flags(bgr=bgr, maps=maps, track=track)
         every = check_count("every", every)
-        if camera not in get_args(Camera):
-            raise UserError(f'camera must be "fixed" or "moving", not {camera!r}')
         images, fps, _ = frames_of(frames)
         tracker = Tracker(fps / every, track_conf) if track else None
 
@@ -565,7 +558,7 @@ class SpikingYOLO:
                 return
             assert first.image is not None
             self._calibrate_once([Picture("the first frame", first.image)])
-            video = frame_stream(self._new_network(), self.spec, T, refresh, camera)
+            video = Stream(self._new_network(), T, refresh)
             observer = Observer(None, self._graph, self.spec, selection)
             frames_read = chain([first], waiting)
             for seen in observer.follow(frames_read, video, times, want=_want(maps)):

@@ -16,9 +16,8 @@ Everything that shows, scores or compares whole networks only reads these record
 """
 
 import time
-import warnings
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from itertools import islice
 from typing import Any, Literal, Protocol
 
@@ -26,19 +25,17 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from spiking_yolo.data.images import ImageSource, Placement, background, preprocess, read_image
+from spiking_yolo.data.images import ImageSource, Placement, preprocess, read_image
 from spiking_yolo.decode.boxes import Detections
 from spiking_yolo.decode.classes import TopClasses, top_classes
 from spiking_yolo.decode.selection import Selection, path_of
-from spiking_yolo.errors import Notice, UserError
+from spiking_yolo.errors import UserError
 from spiking_yolo.graph import Graph, forward
 from spiking_yolo.graph.graph import layer_labels
 from spiking_yolo.models.spec import Spec
-from spiking_yolo.snn.camera import MovingCameraStream, stride_of
 from spiking_yolo.snn.network import Probe
 from spiking_yolo.snn.readout import Network, Quiet, Run, Snapshot
-from spiking_yolo.snn.stream import REFRESH, FrameRun, Stream, View
-from spiking_yolo.snn.window import Window
+from spiking_yolo.snn.stream import FrameRun
 
 # boxes: predictions, of the steps and, with ann, of the ANN. ann: the ANN's outputs, which errors
 # are relative to. maps: spikes by position. layers: events and operations by layer.
@@ -170,8 +167,7 @@ class Observation:
         T: Timesteps; 0 if the ANN alone has run.
         steps: t -> StepObservation, for the requested steps and T.
         ann: Boxes or classes of the ANN, None unless wanted.
-        ann_outputs: Head tensors [1, ...] of the ANN, on the CPU; empty unless wanted. Of what the
-            spiking network saw, which of a moving camera is more than the image.
+        ann_outputs: Head tensors [1, ...] of the ANN, on the CPU; empty unless wanted.
         quantised: Bits -> prediction of the ANN with activations of so many bits.
         neurons_by_layer: Neurons of each layer; of an ON/OFF pair both count.
         activations: Activations of the ANN.
@@ -236,36 +232,7 @@ class FrameNetwork(Protocol):
         """Timesteps per frame."""
         ...
 
-    def __call__(
-        self, x: Tensor, *, content: Window | None, steps: Sequence[int], maps: bool
-    ) -> FrameRun: ...
-
-
-Camera = Literal["fixed", "moving"]
-
-
-def frame_stream(
-    network: Network, spec: Spec, T: int = 1, refresh: int = REFRESH, camera: Camera = "fixed"
-) -> Stream:
-    """A network for the frames of one video. camera: whether it moves, see MovingCameraStream.
-
-    Raises:
-        UserError: A moving camera cannot be followed, because the state does not stay.
-    """
-    if camera == "fixed":
-        return Stream(network, T, refresh)
-    if not network.recipe.keeps_frames:
-        raise UserError(
-            f"method {network.recipe.name} starts anew in every frame, so that there is no camera"
-            " to follow: leave camera=moving out, or choose a method that keeps its state"
-        )
-    if stride_of(network, spec.height, spec.width) is None:
-        note = (
-            "the state of this network cannot move (attention, layers without a place, or"
-            " onnxruntime): the camera is followed as far as the letterbox goes"
-        )
-        warnings.warn(note, Notice, stacklevel=2)
-    return MovingCameraStream(network, T, refresh, background(spec))
+    def __call__(self, x: Tensor, *, steps: Sequence[int], maps: bool) -> FrameRun: ...
 
 
 class Observer:
@@ -360,21 +327,16 @@ class Observer:
             inputs = [self._read(frame)]
             x = self._stack(inputs)
             start = time.perf_counter()
-            content = _content(inputs[0].placement)
-            of = stream(x, content=content, steps=steps, maps="maps" in want)
+            of = stream(x, steps=steps, maps="maps" in want)
             yield from self._observations(inputs, x, of, stream.T, want, start)
 
     def predict(
         self, outputs: Sequence[Tensor], placements: Sequence[Placement]
     ) -> Sequence[Prediction]:
         """Boxes or classes of each image of a batch off the head tensors [N, ...]."""
-        spec = self.spec
-        if spec.task == "classify":
+        if self.spec.task == "classify":
             return top_classes(outputs[0])
-        if placements and placements[0].network != (spec.width, spec.height):
-            width, height = placements[0].network
-            spec = replace(spec, width=width, height=height)
-        return self.selection.boxes(outputs, spec, placements)
+        return self.selection.boxes(outputs, self.spec, placements)
 
     def _read(self, image: ImageSource | Input) -> Input:
         return image if isinstance(image, Input) else read_input(image, self.spec)
@@ -395,29 +357,25 @@ class Observer:
     ) -> list[Observation]:
         """The records of a batch x whose run began at `start`."""
         n, run = len(inputs), of.run
-        seen_inputs = [_in_view(one, of.view) for one in inputs]
         outputs = _each_once(_on_cpu, {t: s.outputs for t, s in run.snapshots.items()})
         simulated = time.perf_counter()
 
-        def predict(heads: Sequence[Tensor], of_inputs: Sequence[Input] = inputs) -> Sequence[Any]:
+        def predict(heads: Sequence[Tensor]) -> Sequence[Any]:
             if "boxes" not in want or not heads:
                 return [None] * n
-            placements = [one.placement for one in of_inputs if one.placement is not None]
+            placements = [one.placement for one in inputs if one.placement is not None]
             return self.predict(heads, placements)
 
-        predictions = _each_once(lambda heads: predict(heads, seen_inputs), outputs)
+        predictions = _each_once(predict, outputs)
         decoded = time.perf_counter()
         ann_outputs = _on_cpu(forward(self.graph, x)) if "ann" in want else ()
         passed = time.perf_counter()
         ann = predict(ann_outputs)
         read_ann = time.perf_counter()
-        expected = ann_outputs
-        if of.view is not None and "ann" in want:
-            expected = _on_cpu(forward(self.graph, of.view.seen))
         quantised = {bits: predict(_on_cpu(rival(x))) for bits, rival in self.quantised.items()}
 
         observations: list[Observation] = []
-        for k, image in enumerate(seen_inputs):
+        for k, image in enumerate(inputs):
             steps = {}
             for t, snapshot in run.snapshots.items():
                 steps[t] = _step(snapshot, k, outputs[t], predictions[t][k], want)
@@ -434,7 +392,7 @@ class Observer:
                 steps=steps,
                 seconds=seconds,
                 ann=ann[k],
-                ann_outputs=_of_image(expected, k),
+                ann_outputs=_of_image(ann_outputs, k),
                 quantised={bits: of_bits[k] for bits, of_bits in quantised.items()},
                 neurons_by_layer=run.neurons,
                 activations=run.activations,
@@ -447,25 +405,6 @@ class Observer:
             )
             observations.append(seen)
         return observations
-
-
-def _content(placement: Placement | None) -> Window | None:
-    """Where the picture lies in the input, without the letterbox; None: everywhere."""
-    if placement is None:
-        return None
-    (left, top), (width, height) = placement.pad, placement.resized
-    picture = Window(int(left), int(top), width, height)
-    return picture.common(Window(0, 0, *placement.network))
-
-
-def _in_view(image: Input, view: View | None) -> Input:
-    """With the place of the image in what the network saw."""
-    placement = image.placement
-    if view is None or placement is None:
-        return image
-    pad = placement.pad[0] + view.left, placement.pad[1] + view.top
-    height, width = view.seen.shape[2:]
-    return replace(image, placement=replace(placement, pad=pad, network=(width, height)))
 
 
 def _step(

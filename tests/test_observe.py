@@ -1,28 +1,25 @@
 """Observations against the network itself, and against norms and sums that are computed here."""
 
-import cv2
 import numpy as np
 import pytest
 import torch
-from helpers.networks import Pooled, Split, TinyLeaky, images, make, spiking
+from helpers.networks import Split, TinyLeaky, images, make, spiking
 from helpers.tiny import write_tiny
-from helpers.video import noise, walk
+from helpers.video import walk
 
 from spiking_yolo.convert.load import load
 from spiking_yolo.convert.methods import get_recipe
 from spiking_yolo.data.images import preprocess, read_image
 from spiking_yolo.decode.selection import Selection
-from spiking_yolo.errors import Notice, UserError
+from spiking_yolo.errors import UserError
 from spiking_yolo.graph import forward
 from spiking_yolo.observe import (
     EVERYTHING,
     Input,
     Observer,
-    frame_stream,
     read_input,
     relative_error,
 )
-from spiking_yolo.snn.camera import MovingCameraStream
 from spiking_yolo.snn.stream import Stream
 
 T, STEPS = 6, (2, 4)
@@ -148,48 +145,6 @@ def test_frames_cost_what_changes(detector):
     )
     for one in seen:
         assert 0 < one.error(1) < 1
-
-
-def test_what_a_moving_camera_sees_is_found_in_its_frames(detector):
-    """The place of a frame in what the network saw moves with the camera, and a box there is one in
-    the frame; costs are relative to a frame, errors to the ANN on what the network saw.
-    """
-    converted = load(detector[1][0].parents[1] / "tiny.weights", "signed-digits")
-    spec, size = converted.spec, (480, 320)
-    scene = cv2.resize(noise(1, 64, 96)[0], size, interpolation=cv2.INTER_CUBIC)
-    # Displacements of whole pixels of the network's input.
-    step = 2 * 192 // spec.width
-    frames = [scene[:192, step * k :][:, :192] for k in range(4)]
-    stream = frame_stream(converted.network(), spec, camera="moving")
-    ann = Observer(None, converted.graph, spec)
-    inputs = [read_input(frame, spec, frame=n) for n, frame in enumerate(frames)]
-    assert isinstance(stream, MovingCameraStream)
-    macs = {}
-    for k, one in enumerate(ann.follow(inputs, stream, want=("boxes", "ann"))):
-        macs[k] = one.macs
-        placement = one.input.placement
-        assert placement is not None and one.error(1) < 0.5 and not one.cut
-        left, top = placement.pad
-        corner = stream._window.left + left, stream._window.top + top
-        assert corner == pytest.approx((2 * k, 0), abs=0.2)
-        # The middle of the frame, as a fraction of what the network saw.
-        place = torch.tensor([placement.pad[0] + spec.width / 2, spec.height / 2])
-        middle = (place / torch.tensor(placement.network)).repeat(2)
-        expected = pytest.approx([96, 96] * 2, abs=0.2 * 192 / spec.height)
-        assert placement.to_image(middle).tolist() == expected
-        assert placement.network == (stream._window.width, spec.height)
-    assert stream._window.width > spec.width and set(macs.values()) == {macs[0]}
-
-
-def test_a_camera_that_cannot_be_followed():
-    x = images(1)
-    rates = spiking(make(TinyLeaky), x, get_recipe("p-norm"))
-    with pytest.raises(UserError, match="starts anew in every frame, so that there is no camera"):
-        frame_stream(rates.network(), rates.spec, camera="moving")
-    flat = spiking(make(Pooled), images(2), get_recipe("signed-digits"))
-    with pytest.warns(Notice, match="the camera is followed as far as the letterbox goes"):
-        stream = frame_stream(flat.network(), flat.spec, camera="moving")
-    assert stream(x).fresh and stream(x.roll(1, 3)).view is None
 
 
 def test_progress_and_mistakes(detector):

@@ -202,7 +202,7 @@ class Placement:
     Attributes:
         image: Original size.
         resized: Size within the input.
-        pad: Space to its left and above it; of a frame of a moving camera with a fraction.
+        pad: Space to its left and above it.
         network: Input size.
     """
 

@@ -67,11 +67,6 @@ class OnnxNetwork:
         """See SpikingNetwork.image."""
         return self._input.image
 
-    @property
-    def resumes(self) -> bool:
-        """The exported graph has an input of one size."""
-        return False
-
     @torch.no_grad()
     def run(
         self,

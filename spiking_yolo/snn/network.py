@@ -14,9 +14,8 @@ from spiking_yolo.snn import coding, operations
 from spiking_yolo.snn.coding import ImageInput
 from spiking_yolo.snn.counting import Counts, count_digits
 from spiking_yolo.snn.fast import Backend
-from spiking_yolo.snn.layout import Active, images_of, on_cpu, per_channel
+from spiking_yolo.snn.layout import Active, images_of, on_cpu
 from spiking_yolo.snn.neurons import NeuronLayer, build_neurons
-from spiking_yolo.snn.noise import NoiseFilter
 from spiking_yolo.snn.plan import NetworkPlan, SimulationOptions
 from spiking_yolo.snn.readout import (
     OutputSum,
@@ -252,59 +251,6 @@ class SpikingNetwork(nn.Module):
             layer.settled = layer.settled and hysteresis >= layer.hysteresis
             layer.hysteresis = hysteresis
 
-    @property
-    def resumes(self) -> bool:
-        """Whether `resume` is possible: the state follows from what the neurons have sent."""
-        e, products = self.recipe.encoding, self.synapses.products
-        scheduled = e.coarse or e.refine or e.silent or self.recipe.preparation.timesteps
-        follows = all(layer.resumes for _, layer in self.layers())
-        return self.recipe.keeps_frames and follows and not (scheduled or products)
-
-    @property
-    def noise(self) -> NoiseFilter | None:
-        """What averages the camera's noise out of the frames of a video."""
-        return self._input.noise
-
-    def sent(self) -> dict[str, Tensor]:
-        """What each layer of neurons has sent in all, in thetas, [N, C, ...]: resting values too.
-
-        Of a network that `resumes`.
-        """
-        self._check_started()
-        return {name: layer.state.sent.clone() for name, layer in self.layers()}
-
-    def spikes_of(self, sent: Mapping[str, Tensor]) -> dict[str, Tensor]:
-        """The spikes in what layers have sent, signed: without the resting values."""
-        spikes = dict(sent)
-        for name, layer in self.layers():
-            rest = getattr(layer, "rest", None)
-            if rest is not None:
-                spikes[name] = sent[name] - per_channel(rest, sent[name])
-        return spikes
-
-    @torch.no_grad()
-    def resume(
-        self, x: Tensor, sent: Mapping[str, Tensor], noise: NoiseFilter | None = None
-    ) -> None:
-        """Forget everything and take over a state: x has been transmitted and neurons have sent
-        `sent`, so each has received what follows from that.
-
-        Nothing is counted. In the next step every neuron sees what is due.
-
-        Args:
-            x: Images, [N, C, H, W].
-            sent: As of the method `sent`.
-            noise: What is known of the camera's noise; None: nothing.
-
-        Example:
-            >>> other.resume(network.image, network.sent())
-        """
-        self.start(x)
-        if noise is not None:
-            self._input.noise = noise.of(x)
-        self._advance(sent=sent)
-        self.synapses.forget_counts()
-
     def _prepare(self) -> None:
         """Run the rounds of preparation, after each of which everything starts again."""
         for _ in range(self.recipe.preparation.rounds):
@@ -331,12 +277,8 @@ class SpikingNetwork(nn.Module):
             self._prepare()
         return self._advance(probes)
 
-    def _advance(
-        self, probes: tuple[Probe, ...] = (), sent: Mapping[str, Tensor] | None = None
-    ) -> bool:
-        """One timestep, see `step`; sent: the first one, by neurons that have sent this, see
-        `resume`.
-        """
+    def _advance(self, probes: tuple[Probe, ...] = ()) -> bool:
+        """One timestep, see `step`."""
         assert self._values is not None
         self.t += 1
         self._since += 1
@@ -353,11 +295,6 @@ class SpikingNetwork(nn.Module):
             weight = self.spike_weight(self._since, name)
             if node.op == "input":
                 values[name] = self._input.send(name, self.t)
-            elif node.op == "activation" and sent is not None:
-                current = inputs[0]
-                assert isinstance(current, Tensor)
-                current = self.synapses.analogue(node.inputs[0], current)
-                values[name] = self.layer(name).resume(current, sent[name])
             elif node.op == "activation":
                 values[name] = self._fire(name, node.inputs[0], inputs[0], weight, probes)
                 if not biased:

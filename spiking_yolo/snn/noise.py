@@ -120,12 +120,6 @@ class NoiseFilter:
         self._sent = torch.where(small, self._sent, self._mean)
         return self._sent
 
-    def of(self, x: Tensor) -> "NoiseFilter":
-        """The same camera's, of a picture x that has been sent already."""
-        other = NoiseFilter(x)
-        other._levels, other.level = self._levels, self.level
-        return other
-
     def _measure(self, x: Tensor) -> None:
         """The median of what the frames so far have shown."""
         if len(self._last) == 2:

@@ -9,7 +9,7 @@ from torch import Tensor, nn
 from spiking_yolo.snn.counting import Counts, count_digits
 from spiking_yolo.snn.fast import Backend
 from spiking_yolo.snn.layout import Active, on_cpu, per_channel, rows
-from spiking_yolo.snn.state import State, leaves, map_tree, put
+from spiking_yolo.snn.state import State, map_tree, put
 
 # Of a spike, in the difference of two sums.
 _ROUNDING = 1e-3
@@ -134,12 +134,6 @@ class CumulativeMaxPool(nn.Module):
 
     def _events_of(self, out: Tensor, spike_weight: float) -> Tensor:
         return events_of(out, self._bursts, spike_weight)
-
-    def forget_counts(self) -> None:
-        """What has been sent stays; its events do not count."""
-        if not self.sends_sums:
-            for value in leaves(self.state):
-                value.zero_()
 
     @property
     def counts(self) -> Counts:

@@ -337,11 +337,6 @@ class Network(Protocol):
         ...
 
     @property
-    def resumes(self) -> bool:
-        """See SpikingNetwork.resumes."""
-        ...
-
-    @property
     def run(self) -> Callable[..., Run]:
         """See SpikingNetwork.forward."""
         ...

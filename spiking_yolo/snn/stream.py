@@ -7,7 +7,6 @@ import torch
 from torch import Tensor
 
 from spiking_yolo.snn.readout import Network, Run, Snapshot
-from spiking_yolo.snn.window import Window
 
 # Frames after which the state starts anew. Until then rounding in float32 adds up to at most 6e-5
 # of the largest sums.
@@ -18,20 +17,6 @@ STEPS = 4
 UNLIKE = 1.0
 
 
-@dataclass(frozen=True, eq=False)
-class View:
-    """Where a frame lies in what a network with a moving camera saw.
-
-    Attributes:
-        left, top: Its corner there, in pixels.
-        seen: What the network saw, [1, C, H, W].
-    """
-
-    left: float
-    top: float
-    seen: Tensor
-
-
 @dataclass(frozen=True)
 class FrameRun:
     """One frame.
@@ -40,13 +25,11 @@ class FrameRun:
         run: The run, with the costs of this frame alone.
         fresh: Whether the state started anew.
         cut: Whether the scene is another one.
-        view: Where the frame lies in what the network saw; None: it is what the network saw.
     """
 
     run: Run
     fresh: bool
     cut: bool
-    view: View | None = None
 
 
 class Stream:
@@ -77,28 +60,20 @@ class Stream:
         self._hysteresis = 1.0
 
     @torch.no_grad()
-    def __call__(self, x: Tensor, *, content: Window | None = None, **options: Any) -> FrameRun:
+    def __call__(self, x: Tensor, **options: Any) -> FrameRun:
         """Simulate the next frame.
 
         Args:
             x: The frame, [N, C, H, W]; N videos at once share cuts and hysteresis.
-            content: Where the picture lies in x, without its letterbox; here of no effect.
             **options: Of SpikingNetwork.run, such as maps.
         """
         cut = False
-        fresh = self._is_due()
+        due = self._last is None or not self.network.recipe.keeps_frames
+        fresh = due or self._age == self.refresh > 0
         if not fresh:
             image = self.network.image
             fresh = cut = x.shape != image.shape or unlike(x, image)
-        return self._run(x, fresh, cut, **options)
 
-    def _is_due(self) -> bool:
-        """Whether the state has to start anew, whatever the frame shows."""
-        due = self._last is None or not self.network.recipe.keeps_frames
-        return due or self._age == self.refresh > 0
-
-    def _run(self, x: Tensor, fresh: bool, cut: bool, **options: Any) -> FrameRun:
-        """One frame as the network shall see it, and its costs."""
         run = self.network.run(x, self.T, keep=not fresh, hysteresis=self._hysteresis, **options)
         before = self._last
         last = run.snapshots[self.T]

@@ -258,11 +258,6 @@ class Synapses(nn.Module):
         """Events so far of the max poolings that send events, [N, C, H, W]."""
         return {name: pool.counts for name, pool in self._pools() if not pool.sends_sums}
 
-    def forget_counts(self) -> None:
-        """No max pooling has sent any event."""
-        for _, pool in self._pools():
-            pool.forget_counts()
-
     @property
     def arrived(self) -> dict[str, Tensor]:
         """Whether max poolings that pass on sums had input in the last step, bool []; on an

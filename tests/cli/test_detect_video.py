@@ -96,13 +96,6 @@ def test_refresh_and_every(detect, clip, tmp_path):
     ]
 
 
-def test_a_camera_that_stands_still_may_be_followed(detect, clip, tmp_path):
-    """With the same boxes and operations; a state that does not stay cannot follow."""
-    assert detect(clip, "--save-json") == detect(clip, "--save-json", "--camera", "moving") == 0
-    assert entries(tmp_path, "exp2") == entries(tmp_path)
-    assert detect(clip, "--frames", "reset", "--camera", "moving") == 2
-
-
 def test_one_line_for_a_video(detect, clip, tmp_path, capsys):
     assert detect(clip, "--save-json", "--ann") == 0
     out, err = capsys.readouterr()
@@ -397,8 +390,6 @@ def test_a_cut_is_said(detect, tmp_path, capsys):
         (["P", "--save-mot"], "--save-mot: for videos and webcams only"),
         (["P", "--save-mot", "--timeline"], "--save-mot and --timeline: for videos"),
         (["P", "--track"], "--track: for videos and webcams only"),
-        (["P", "--camera", "moving"], "--camera moving: for videos and webcams only"),
-        (["C", "--camera", "shaken"], "--camera must be one of fixed, moving"),
         (["V", "--timeline"], "has no frames"),
         (["B", "--overlay"], "cannot open the video"),
     ],

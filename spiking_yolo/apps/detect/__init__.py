@@ -102,11 +102,6 @@ class DetectOptions(
     refresh: int = setting(
         0, "of --frames keep: start anew after N frames; 0: only at the first and at a cut", 0
     )
-    camera: Literal["fixed", "moving"] = setting(
-        "fixed",
-        "of --frames keep, moving: follow a camera that pans or shakes, so that what it sees again"
-        " need not be sent again",
-    )
     save_mot: bool = setting(
         False, "of a video, NAME-mot.txt as MOTChallenge has it: people, or --classes"
     )

@@ -38,12 +38,12 @@ from spiking_yolo.observe import (
     Observation,
     Observer,
     Want,
-    frame_stream,
     layer_operations,
     read_input,
 )
 from spiking_yolo.options import Progress, drawn, load, silent
 from spiking_yolo.result import Result
+from spiking_yolo.snn.stream import Stream
 
 GIF_FRAMES = 16
 
@@ -267,8 +267,7 @@ class DetectRun:
                 trackers = (Tracker(fps, options.track_conf), Tracker(fps, options.track_conf))
             observer = self.detector.observer(self.selection)
             assert observer.network is not None
-            spec = observer.spec
-            stream = frame_stream(observer.network, spec, T, options.refresh, options.camera)
+            stream = Stream(observer.network, T, options.refresh)
             count = frames_to_read(video.count, options.every, options.max_frames)
             inputs = self._inputs(video)
             want = self._want(maps=options.overlay)
@@ -368,7 +367,6 @@ def check_no_video_options(options: DetectOptions) -> None:
         "--save-mot": options.save_mot,
         "--timeline": options.timeline,
         "--track": options.track,
-        "--camera moving": options.camera == "moving",
     }
     flags = [flag for flag, value in of_videos.items() if value]
     if flags:

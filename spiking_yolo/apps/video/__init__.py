@@ -4,11 +4,10 @@ energy per frame.
     spiking-yolo eval-video --data TUD-Campus TUD-Stadtmitte
     spiking-yolo eval-video --data clip.mp4 --modes ann,stream --set encoding.tau=0.04
     spiking-yolo eval-video --data MOT16/train --limit-frames 100 --resume latest
-    spiking-yolo eval-video --data photo.jpg --pan 4.37 --noise 2 --camera moving
 
 A sequence is a folder as MOTChallenge has it: img1/*.jpg or NAME.mp4, and people in gt/gt.txt or
 gt.txt; boxes with flag 0 and of other classes are not scored. A bare clip is scored by its
-agreement with the ANN alone. --pan, --jitter and --noise make clips of a moving camera.
+agreement with the ANN alone.
 PROJECT/NAME gets results.json, results.csv, a timeline of each sequence, and what each network
 found in each frame, from which --resume goes on.
 """
@@ -53,17 +52,6 @@ class VideoOptions(
     refresh: int = setting(
         0, "of stream: start anew after N frames; 0: only at the first and at a cut", 0
     )
-    camera: Literal["fixed", "moving"] = setting(
-        "fixed", "of stream, moving: follow a camera that pans or shakes"
-    )
-    pan: float = setting(
-        0.0, "--data are photographs, which a camera pans over: pixels per frame", 0, 1000
-    )
-    jitter: float = setting(
-        0.0, "shake the camera, and the ground truth: standard deviation in pixels", 0, 100
-    )
-    noise: float = setting(0.0, "add noise to the frames: standard deviation, of 255", 0, 255)
-    seed: int = setting(0, "of --jitter and --noise", 0)
     delta_threshold: float | None = setting(
         None,
         "of delta: what a change must exceed to be sent (default: 0.5 + neuron.hysteresis, in"
@@ -98,12 +86,10 @@ def main(options: VideoOptions) -> None:
     from spiking_yolo.apps.console import Bars, write
     from spiking_yolo.apps.video.evaluation import KEPT, evaluate, open_data
     from spiking_yolo.apps.video.modes import Bench
-    from spiking_yolo.data.motion import CameraMotion
     from spiking_yolo.io.distributed import usable_device
     from spiking_yolo.options import load, simulation, study_folder
 
-    motion = CameraMotion(options.pan, options.jitter, options.noise, options.seed)
-    sequences, device = open_data(options.data, motion), usable_device(options.device)
+    sequences, device = open_data(options.data), usable_device(options.device)
     bench = Bench.of(load(options), device, simulation(options, options.device), options)
     folder, bars = study_folder(options, KEPT), Bars()
     try:

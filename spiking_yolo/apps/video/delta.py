@@ -17,7 +17,6 @@ from spiking_yolo.snn.operations import product_operations, spiking, synaptic_op
 from spiking_yolo.snn.readout import Run, Snapshot
 from spiking_yolo.snn.stream import FrameRun, unlike
 from spiking_yolo.snn.synapses import Product
-from spiking_yolo.snn.window import Window
 
 
 def gates(
@@ -88,11 +87,10 @@ class DeltaNetwork:
         self,
         x: Tensor,
         *,
-        content: Window | None = None,
         steps: Sequence[int] = (),
         maps: bool = False,
     ) -> FrameRun:
-        """x: [1, C, H, W]. There is one step, and no map of spikes; the letterbox counts."""
+        """x: [1, C, H, W]. There is one step, and no map of spikes."""
         (image,) = (node.name for node in self.graph.nodes if node.op == "input")
         before = self._sent.get(image)
         cut = before is not None and (before.shape != x.shape or unlike(x, before))

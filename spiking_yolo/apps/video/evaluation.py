@@ -30,7 +30,6 @@ from spiking_yolo.apps.video.tables import (
 )
 from spiking_yolo.data import mot
 from spiking_yolo.data.mot import MotBoxes
-from spiking_yolo.data.motion import STILL, CameraMotion, moving_sequences
 from spiking_yolo.data.sources import frames_to_read
 from spiking_yolo.decode.boxes import Detections
 from spiking_yolo.decode.tracking import tracking_library
@@ -166,15 +165,15 @@ def _seen(record: FrameRecord) -> Detections:
     return record.boxes.take(record.boxes.confidence > SEEN)
 
 
-def open_data(paths: Sequence[Path], motion: CameraMotion = STILL) -> list[mot.VideoSequence]:
-    """All sequences at all paths, with a camera that moves.
+def open_data(paths: Sequence[Path]) -> list[mot.VideoSequence]:
+    """All sequences at all paths.
 
     Raises:
         UserError: Two have one name; or as `open_sequences` does.
     """
     sequences: list[mot.VideoSequence] = []
     for path in paths:
-        sequences += moving_sequences(path, motion)
+        sequences += mot.open_sequences(path)
     names = [sequence.name for sequence in sequences]
     names += [TOTAL] * (len(names) > 1)
     if twice := {name for name in names if names.count(name) > 1}:
@@ -293,8 +292,7 @@ def _call(bench: Bench, network: str, sequence: mot.VideoSequence, mode: str) ->
     options, spec = bench.options, bench.converted.spec
     names = ["limit_frames", "every"]
     names += ["T"] if mode in ("reset", "stream") else []
-    names += ["pan", "jitter", "noise", "seed"]
-    names += ["refresh", "camera"] if mode == "stream" else []
+    names += ["refresh"] if mode == "stream" else []
     names += ["delta_threshold", "delta_unit"] if mode == "delta" else []
     files = [sequence.source] if isinstance(sequence.source, Path) else sequence.source
     return {

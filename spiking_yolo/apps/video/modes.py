@@ -23,11 +23,11 @@ from spiking_yolo.observe import (
     Observation,
     Observer,
     Want,
-    frame_stream,
     read_input,
 )
 from spiking_yolo.snn.counting import Counts
 from spiking_yolo.snn.plan import SimulationOptions
+from spiking_yolo.snn.stream import Stream
 
 
 @dataclass(frozen=True)
@@ -86,8 +86,7 @@ class Bench:
             recipe = converted.recipe.with_settings({"encoding.frames": "reset"})
             converted = replace(converted, recipe=recipe)
         network, options = converted.engine(self.device, self.simulation), self.options
-        camera = options.camera if mode == "stream" else "fixed"
-        return frame_stream(network, converted.spec, options.T, options.refresh, camera)
+        return Stream(network, options.T, options.refresh)
 
     def value(self, mode: str) -> Value:
         """What an event carries."""

@@ -151,18 +151,6 @@ class NeuronLayer(nn.Module, ABC):
         return None
 
     @property
-    def resumes(self) -> bool:
-        """Whether its state follows from what it has received and sent, see `resume`."""
-        return False
-
-    def resume(self, current: Tensor, sent: Tensor) -> Tensor:
-        """In place of the first step: `current` has arrived and `sent`, in thetas, was sent.
-
-        Nothing is counted. Returns what was sent.
-        """
-        raise TypeError(f"{type(self).__name__} cannot take over a state")
-
-    @property
     def complete(self) -> bool:
         """Whether all that is due is sent in every step, so that without input nothing happens."""
         return False
@@ -180,8 +168,7 @@ class NeuronLayer(nn.Module, ABC):
         self.spike_weight = 1.0
         # Factor on neuron.hysteresis in a later frame of a video; 0 in others.
         self.hysteresis = 0.0
-        # The same in the last step, endless after `resume`: where it was larger, more may be due
-        # now without new input.
+        # The same in the last step: where it was larger, more may be due now without new input.
         self._held_back = 0.0
         # Whether nothing was sent, and nothing will be until something is received.
         self.settled = False

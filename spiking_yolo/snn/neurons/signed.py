@@ -1,6 +1,5 @@
 """Signed neurons that remember what they have sent."""
 
-import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, ClassVar
@@ -14,7 +13,7 @@ from spiking_yolo.snn.fast import EventNeurons
 from spiking_yolo.snn.layout import Active, dense, per_channel
 from spiking_yolo.snn.neurons.build import register
 from spiking_yolo.snn.neurons.layer import NeuronLayer
-from spiking_yolo.snn.state import Buffers, Clock, Parameters, State, leaves, tensor
+from spiking_yolo.snn.state import Buffers, Clock, Parameters, State, tensor
 
 
 @dataclass(kw_only=True)
@@ -69,27 +68,6 @@ class SignedMemory(NeuronLayer):
         if clock.first and p.rest is not None:
             out.add_(p.rest)
         return out
-
-    @property
-    def resumes(self) -> bool:
-        plain = self.state_type is MemoryState and self.settings.events != "switches"
-        return plain and not self.phi.softmax
-
-    def resume(self, current: Tensor, sent: Tensor) -> Tensor:
-        self._make_room(current)
-        for value in leaves(self.state):
-            value.zero_()
-        self.state.sent.copy_(sent)
-        if self.reads_sums:
-            self._sum = current
-        else:
-            bias = self._optional("bias", current)
-            self.state.potential.copy_(current)
-            if bias is not None:
-                self.state.potential.add_(per_channel(bias, current))
-        self.t = 1
-        self._held_back = math.inf
-        return sent
 
     def bind(self, p: Parameters) -> None:
         plain = (
