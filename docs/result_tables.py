@@ -12,7 +12,6 @@ from pathlib import Path
 from typing import Any
 
 from spiking_yolo.apps.evaluate.evaluation import until_settled
-from spiking_yolo.apps.leaderboard.board import markdown_table
 from spiking_yolo.convert.methods import METHODS
 from spiking_yolo.io.tables import percent
 from spiking_yolo.recipe import Recipe
@@ -176,6 +175,12 @@ def readme_row(row: Row) -> str:
     accuracies = [percent(scores[row.figure]) for scores in (result["ann"], step)]
     cells = [row.network, row.data, *accuracies, difference(result, step, row.figure)]
     return f"| {' | '.join(cells)} | {step['sops_per_mac_digits']:.2f} |"
+
+
+def markdown_table(lines: Sequence[Sequence[str]]) -> str:
+    """A table of Markdown; the first line is its head."""
+    head, *rows = [f"| {' | '.join(line)} |" for line in lines]
+    return "\n".join([head, "|---" * len(lines[0]) + "|", *rows])
 
 
 if __name__ == "__main__":

@@ -88,9 +88,9 @@ def test_fields_say_where_they_come_from_and_what_they_mean():
 
 
 def test_a_missing_extra_is_one_line_with_the_command():
-    assert require("math", "search") is math
-    with pytest.raises(UserError, match=re.escape(pip_install("search"))):
-        require("there_is_no_such_module", "search")
+    assert require("math", "export") is math
+    with pytest.raises(UserError, match=re.escape(pip_install("export"))):
+        require("there_is_no_such_module", "export")
 
 
 def test_a_whole_number_without_bound_fits_the_random_generators():

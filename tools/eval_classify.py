@@ -1,6 +1,6 @@
-"""`spiking-yolo classify` in a checkout, installed or not."""
+"""`spiking-yolo eval --metric accuracy` in a checkout, installed or not."""
 
 from _checkout import tool
 
 if __name__ == "__main__":
-    tool("classify")
+    tool("eval", "--metric", "accuracy")

@@ -8,7 +8,7 @@
 The spiking network learns to answer as the ANN does, on photographs that nobody has annotated,
 within the operations of the goal. Weights, thresholds and biases move. Each batch is drawn from all
 folders of --images alike; its pictures are cropped, mirrored and put together at random. Tuning
-starts from the thresholds of `bound`, or from the default method's (`calibrate`), whichever are
+starts from thresholds of equal slopes, or from the default method's (`calibrate`), whichever are
 nearer to the ANN at the goal.
 
 The result is the calibration file of the method signed-digits-tuned, with kernels of 8 bits, where

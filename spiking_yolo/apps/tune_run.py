@@ -11,7 +11,6 @@ from typing import Any
 
 import torch
 
-from spiking_yolo.apps.bound.run import equal_slopes
 from spiking_yolo.apps.tune import TuneOptions
 from spiking_yolo.convert.calibration_file import (
     CalibrationResult,
@@ -19,6 +18,7 @@ from spiking_yolo.convert.calibration_file import (
     find_calibration,
     tunes,
 )
+from spiking_yolo.convert.equal_slopes import equal_slopes
 from spiking_yolo.convert.load import load_calibration, load_statistics
 from spiking_yolo.convert.methods import DEFAULT, TUNED, VIDEO, get_recipe
 from spiking_yolo.convert.statistics import preprocessed

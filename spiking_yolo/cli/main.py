@@ -37,19 +37,11 @@ VERBS = {
     "eval": (
         "score a detector on COCO, VOC or your own data: mAP, spikes and energy at every timestep"
     ),
-    "classify": "score a classifier: top-1, top-5, spikes and energy at every timestep",
     "eval-video": (
         "score a detector on videos whose state it keeps: boxes, operations and energy per frame"
     ),
     "score": "score boxes of any detector against annotations, without a network",
-    "compare": "conversion methods on one network: one table, methods x timesteps",
-    "leaderboard": (
-        "detectors by accuracy and absolute operations per image: one table and picture of many"
-        " results"
-    ),
     "analyze": "explain a conversion: where the error of every layer comes from, and what to try",
-    "bound": "how few digits any code of the activations needs, and how far the network is from it",
-    "search": "tune the numbers of a method for one network",
     "convert": "convert a network and save it as one file that needs nothing else",
     "export": "write a converted network for other tools: NIR, JSON or safetensors",
     "demo": "write a page that detects in the browser: a webcam, a video or a photograph",

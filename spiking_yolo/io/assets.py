@@ -15,7 +15,7 @@ PROGRAM = "spiking-yolo"
 # The file that `python -m spiking_yolo.cli` runs.
 MODULE = PACKAGE / "cli" / "__main__.py"
 # Tools whose file is not called like the verb.
-TOOLS = {"classify": "eval_classify", "eval": "eval_coco"}
+TOOLS = {"eval": "eval_coco"}
 # SHA-256 of the public weights.
 YOLOV3_TINY = "dccea06f59b781ec1234ddf8d1e94b9519a97f4245748a7d4db75d5b7080a42c"
 

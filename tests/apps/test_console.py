@@ -129,7 +129,6 @@ MODULE = CHECKOUT / "spiking_yolo" / "cli" / "__main__.py"
         ("/opt/venv/bin/spiking-yolo", "eval", "spiking-yolo eval"),
         ("C:/venv/Scripts/spiking-yolo.exe", "detect", "spiking-yolo detect"),
         ("tools/detect.py", "report", "python tools/report.py"),
-        ("tools/detect.py", "classify", "python tools/eval_classify.py"),
         ("tools/eval_voc.py", "eval-video", "python tools/eval_video.py"),
         ("../{checkout}/tools/detect.py", "eval", "python ../{checkout}/tools/eval_coco.py"),
         # There is no such tool.

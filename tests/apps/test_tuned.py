@@ -81,25 +81,12 @@ def test_a_video_says_it(scene: tuple[Path, Path], tmp_path: Path, capsys):
     assert [row.get("remark") for row in content["total"]["rows"]] == [None, REMARK]
 
 
-def test_an_analysis_and_a_search_say_it(scene: tuple[Path, Path], tmp_path: Path, capsys):
-    """And the search goes on from the tuned weights, whatever thresholds it tries."""
-    pytest.importorskip("optuna")
+def test_an_analysis_says_it(scene: tuple[Path, Path], tmp_path: Path, capsys):
     weights, data = scene
     call = ("--weights", weights, "--data", data.parent / "images", "--method", TUNED)
     call = (*call, "--limit", 1, "--T", 1, "--project", tmp_path)
     assert run_tool("analyze", *call) == 0
     assert f"{TUNED}: {REMARK}" in capsys.readouterr().out
-    assert run_tool("search", *call, "--budget", 3) == 0
-    assert REMARK in capsys.readouterr().out
-    found = SpikingYOLO(weights, tmp_path / "exp2" / "recipe.json").converted
-    own = SpikingYOLO(weights, TUNED).converted
-    assert found.weights.keys() == own.weights.keys()
-    assert all(found.weights[name].equal(weight) for name, weight in own.weights.items())
-    for name, site in own.neurons.items():
-        recipe = found.recipe
-        factor = recipe.threshold.scale * dict(recipe.threshold.layers).get(name, 1.0)
-        if "theta" in site:
-            assert found.neurons[name]["theta"].allclose(site["theta"] * factor)
 
 
 @pytest.mark.parametrize(

@@ -7,23 +7,17 @@ import os
 import subprocess
 import warnings
 from collections.abc import Callable
-from dataclasses import replace
 from hashlib import sha256
 from pathlib import Path
 from typing import Any
 
 import pytest
-import torch
-from helpers.tiny import ANYTHING, ROOT, SIZE, photo, run_tool, write_tiny
+from helpers.tiny import ANYTHING, ROOT, photo, run_tool, write_tiny
 
-from spiking_yolo.apps.search.study import Attempt, Problem, Score, SearchResult
-from spiking_yolo.convert.load import load, load_statistics
-from spiking_yolo.convert.methods import get_recipe
+from spiking_yolo.convert.load import load
 from spiking_yolo.convert.statistics import Statistics
 from spiking_yolo.errors import Notice, UserError
 from spiking_yolo.io import assets
-from spiking_yolo.models.load import load_ann
-from spiking_yolo.observe import Input
 
 FAST = ("--set", "calibration.T=2")
 
@@ -276,23 +270,3 @@ def test_weights_checks_calibrations(shipped: Path, monkeypatch, capsys):
     (shipped.parent / learned).unlink()
     assert run_tool("weights") == 1
     assert states() == {statistics: "differs", learned: "missing"}
-
-
-def test_a_search_leaves_what_is_shipped(shipped: Path, cache: Path, tmp_path: Path):
-    """What a searched recipe learned goes to the cache and is taken with the statistics that it was
-    made from.
-    """
-    before, ann = digests(shipped.parent), load_ann(shipped)
-    recipe = replace(get_recipe("rmp").with_settings({"calibration.T": 2}), name="rmp-searched")
-    x = torch.rand(1, 3, SIZE, SIZE, generator=torch.Generator().manual_seed(1))
-    tried = Attempt(recipe, Score(0.1, 1.0), True)
-    result = SearchResult(
-        Problem(ann, load_statistics(ann), [Input(x[0])], 2), ["x.png"], [tried], tried, None
-    )
-    result.save(tmp_path / "run")
-    assert digests(shipped.parent) == before
-    assert [path.name for path in cache.rglob("*.safetensors")] == [
-        "tiny.64.rmp-searched.safetensors"
-    ]
-    expected = result.problem.converted(recipe)
-    assert load(shipped, tmp_path / "run" / "recipe.json").sha256() == expected.sha256()

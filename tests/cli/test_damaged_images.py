@@ -66,10 +66,7 @@ def test_classification(tmp_path: Path, capsys: Output) -> None:
     with tarfile.open(tmp_path / "set.tar", "w") as tar:
         tar.add(data, ".")
     for where in (data, tmp_path / "set.tar"):
-        assert (
-            run_tool("classify", "--data", where, "--weights", weights, *RUN, tmp_path / "runs")
-            == 2
-        )
+        assert run_tool("eval", "--data", where, "--weights", weights, *RUN, tmp_path / "runs") == 2
         one_line(capsys, image.name)
     damage(sorted((data / "train").rglob("*.png"))[2])
     task = ("--task", "classify", "--model", "resnet20", "--data", data)

@@ -68,8 +68,8 @@ def test_light(name, option):
         ),
         (("analyze", "--weights", "gone.pt"), "cannot read the weights gone.pt"),
         (("eval", "--data", "gone"), "gone does not exist; check --data"),
-        (("compare", "--method", "msat,msta"), "unknown method 'msta'; did you mean 'msat'?"),
-        (("classify", "--data", "data"), "--weights resnet20"),
+        (("eval", "--method", "msat,msta"), "unknown method 'msta'; did you mean 'msat'?"),
+        (("eval", "--metric", "accuracy", "--data", "data"), "--weights resnet20"),
         (("detec", "a.jpg"), "did you mean 'detect'?"),
     ],
 )

@@ -55,7 +55,7 @@ OTHER_LIBRARIES = ("norse", "snntorch", "spikingjelly")
 VERBS = {
     "eval_coco": ["eval", "--metric", "coco"],
     "eval_voc": ["eval", "--metric", "voc"],
-    "eval_classify": ["classify"],
+    "eval_classify": ["eval", "--metric", "accuracy"],
     "eval_video": ["eval-video"],
 }
 PLACEHOLDERS = {"METHOD": "msat", "KEY=VALUE": "neuron.gamma=4"}

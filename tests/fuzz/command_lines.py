@@ -19,7 +19,6 @@ _GOES_ON = ("--data", "set", "--project", "out", "--name", "t", "--resume", "out
 FAST = {  # folder of good files and verb -> call
     "detector detect": ("detect", "photos/a.png", *_NET, *PLAIN),
     "detector score": ("score", "--predictions", "predictions.json", "--data", "instances.json"),
-    "detector leaderboard": ("leaderboard", "results.json", "--project", "out"),
     "detector convert": ("convert", *_NET, "--method", "p-norm", "--output", "out/n.safetensors"),
     "detector export": (
         "export",
@@ -40,11 +39,8 @@ FAST = {  # folder of good files and verb -> call
 SLOW = {
     "detector report": ("report", "photos/a.png", *_NET, *PLAIN),
     "detector eval": ("eval", *_NET, *PLAIN, "--data", "data.yaml"),
-    "detector compare": ("compare", *_NET, *PLAIN, "--data", "data.yaml"),
     "detector analyze": ("analyze", *_NET, *PLAIN, "--data", "photos"),
-    "detector bound": ("bound", *_NET, "--project", "out", "--data", "photos"),
-    "detector search": ("search", *_NET, *PLAIN, "--data", "photos", "--budget", "2"),
-    "classifier classify": ("classify", *_SET, *PLAIN),
+    "classifier eval": ("eval", *_SET, *PLAIN),
     "training train": (*TRAIN, *_GOES_ON, "--epochs", "1"),
 }
 _KEYS = [

@@ -12,7 +12,6 @@ from unittest.mock import patch
 import torch
 from helpers.calibrating import calibrate_on
 from helpers.classifying import write_data, write_network
-from helpers.leaderboard import write_results
 from helpers.onnx_exports import Anchored, export
 from helpers.tiny import NAMES, YOLO, photo, run_tool, write_tiny
 from torch import nn
@@ -61,7 +60,6 @@ def write_detector(folder: Path) -> None:
         export(Anchored(nn.ReLU()), folder / "yolo.onnx")
     calibrate_on(folder / "yolo.pt", [str(folder / "photos" / "a.png")])
     write_boxes(folder)
-    write_results(folder / "results.json")
 
 
 def write_boxes(folder: Path) -> None:

@@ -74,7 +74,6 @@ SUBJECTS = {
         (*_SCORE, "instances.json"),
         (*_EVAL, "instances.json", "--images", "photos"),
     ),
-    "results": Subject("results.json", CALLS["detector leaderboard"]),
     "predictions": Subject("predictions.json", (*_SCORE, "instances.json")),
     "yaml": Subject("data.yaml", (*_SCORE, "data.yaml"), (*_EVAL, "data.yaml")),
     "labels": Subject("labels/a.txt", (*_SCORE, "data.yaml"), (*_EVAL, "data.yaml")),
@@ -89,7 +88,7 @@ SUBJECTS = {
         "classifier",
     ),
     "tar": Subject(
-        "set.tar", ("calibrate", *_NORM, *_TAR), ("classify", *PLAIN, *_TAR), "classifier", 0.25
+        "set.tar", ("calibrate", *_NORM, *_TAR), ("eval", *PLAIN, *_TAR), "classifier", 0.25
     ),
     "state": Subject(
         "out/t/state.pt",

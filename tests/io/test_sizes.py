@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from spiking_yolo.errors import UserError
 from spiking_yolo.io.names import input_size, size_name
 
-WITHOUT_NETWORK = {"leaderboard", "score"}
+WITHOUT_NETWORK = {"score"}
 TOOLS = sorted({path.stem for path in (ROOT / "tools").glob("[!_]*.py")} - WITHOUT_NETWORK)
 side = st.integers(1, 100).map(lambda k: 32 * k)
 

@@ -33,7 +33,7 @@ import spiking_yolo
 from tests.kills.content import results, torn
 from tests.kills.subjects import TOOLS, Tool, write_all
 
-IMPORTS = ("matplotlib.pyplot", "matplotlib.backends.backend_agg", "optuna", "albumentations")
+IMPORTS = ("matplotlib.pyplot", "matplotlib.backends.backend_agg", "albumentations")
 # The verdict on a kill of a process that had ended before.
 LATE = "too late"
 # Of a case, at most.

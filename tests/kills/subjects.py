@@ -5,7 +5,6 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from helpers import classifying, evaluating
-from helpers.leaderboard import write_results
 from helpers.tiny import photo, write_tiny
 from helpers.video import walk, write_frames, write_images
 
@@ -36,11 +35,9 @@ TOOLS = {
         ("detect", "photos", "v.mp4", *TINY, *OUT, "--T", "2", *FILES, "--gif", "--exist-ok")
     ),
     "eval": Tool(("eval", *SCENE, *OUT, "--method", "p-norm", "--T", "8", "--report"), LATEST),
-    "compare": Tool(
-        ("compare", *SCENE, *OUT, "--method", "p-norm,channel-norm", "--T", "8"), LATEST
-    ),
+    "compare": Tool(("eval", *SCENE, *OUT, "--method", "p-norm,channel-norm", "--T", "8"), LATEST),
     "classify": Tool(
-        ("classify", *CLASSES, "--data", "set", *OUT, "--method", "p-norm", "--T", "4"), LATEST
+        ("eval", *CLASSES, "--data", "set", *OUT, "--method", "p-norm", "--T", "4"), LATEST
     ),
     "eval-video": Tool(
         (
@@ -55,9 +52,6 @@ TOOLS = {
             "9",
         ),
         LATEST,
-    ),
-    "search": Tool(
-        ("search", "--data", "photos", *TINY[:2], *OUT, *QUICK, "--T", "2", "--budget", "4"), LATEST
     ),
     "train classify": Tool(
         ("train", "--task", "classify", "--model", "resnet20", "--data", "set", *TRAIN), LATEST
@@ -84,9 +78,7 @@ TOOLS = {
             "99",
         )
     ),
-    "leaderboard": Tool(("leaderboard", "results.json", *OUT)),
     "analyze": Tool(("analyze", "--data", "photos", *TINY, *OUT, "--T", "8")),
-    "bound": Tool(("bound", "--data", "photos", *TINY, *OUT, "--operations", "0.5")),
     "benchmark": Tool(
         ("benchmark", "--images", "photos", *TINY, *OUT, "--T", "4", "--repeats", "1", *PARTS)
     ),
@@ -114,4 +106,3 @@ def write_all(folder: Path) -> None:
         {k: box[k] for k in ("image_id", "category_id", "bbox")} | {"score": 0.5} for box in boxes
     ]
     (folder / "found.json").write_text(json.dumps(rows))
-    write_results(folder / "results.json")

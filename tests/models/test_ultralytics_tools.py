@@ -89,10 +89,8 @@ def hostile(tmp_path):
         ("convert", ["-o", "net.safetensors", "--weights"]),
         ("convert", ["-o", "net.safetensors"]),
         ("calibrate", ["--images", "D", "--weights"]),
-        ("compare", ["--weights"]),
         ("eval_coco", ["--weights"]),
         ("analyze", ["--weights"]),
-        ("search", ["--data", "D", "--weights"]),
     ],
 )
 def test_a_hostile_checkpoint_is_not_opened_unless_trusted(

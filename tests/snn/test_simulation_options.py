@@ -198,7 +198,7 @@ def test_an_evaluation_says_its_precision_and_is_resumed_with_no_other(
 def test_a_comparison_says_its_precision(tmp_path: Path, capsys):
     weights, _ = make_scene(tmp_path, 2)
     call = ["--data", tmp_path, "--weights", weights, "--methods", "p-norm,msat-plus", "--T", 4]
-    assert run_tool("compare", *call, "--project", tmp_path / "runs", "--precision", "bf16") == 0
+    assert run_tool("eval", *call, "--project", tmp_path / "runs", "--precision", "bf16") == 0
     assert "2 images, bf16\n" in capsys.readouterr().out
     assert (
         json.loads((tmp_path / "runs" / "exp" / "comparison.json").read_text())["precision"]

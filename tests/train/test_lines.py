@@ -83,7 +83,7 @@ def test_next_commands_have_real_paths(tmp_path, monkeypatch, task, calibrated):
         ],
         "classify": [
             f"next: spiking-yolo calibrate {network} --data 'c 10.tar'",
-            f"next: spiking-yolo classify {network} --data 'c 10.tar' --split test",
+            f"next: spiking-yolo eval {network} --data 'c 10.tar' --split test",
             f"next: spiking-yolo convert {network} --output r/spiking.safetensors",
         ],
     }[task]
