@@ -1,151 +1,146 @@
-"""Single figures that README and docs quote are those of the results that are kept in docs/data."""
+"""Figures in README and docs are those of the results that are kept in docs/data."""
 
+import importlib.util
 import json
 import re
+import shutil
 from pathlib import Path
+from types import ModuleType
+from typing import Any
 
 import pytest
-
-from spiking_yolo.convert.methods import METHODS
-from spiking_yolo.io.tables import percent
 
 ROOT = Path(__file__).parents[2]
 DATA = ROOT / "docs" / "data"
 
-PHOTOGRAPH = "digits2 sram16 mAP50 ann.mAP50"
 ENERGY = "fp32 int8 sram16 sram32 reuse loihi"
-TUNED = "digits mAP50 mAP50-95 error sram16 sram32"
 ANN = "ann.fp32 ann.int8 ann.sram16 ann.sram32 ann.reuse"
-# A page, the beginning of a line of it, a file, every T, and the figures that stand in that line, in
+PHOTOGRAPH = "digits2 sram16 mAP50 ann.mAP50"
+TUNED = "digits mAP50 mAP50-95 error sram16 sram32"
+PHOTOGRAPHS, TUNING = "docs/results/photographs.md", "docs/results/tuning.md"
+# A page, the beginning of a line of it, a file, and the figures at T = 1 that stand in that line, in
 # this order.
 QUOTES = [
-    ("README.md", "| a photograph, the default", "methods/signed-digits", (1,), PHOTOGRAPH),
-    ("README.md", "| a photograph, [neurons tuned]", "tuned/coco-neurons", (1,), PHOTOGRAPH),
-    (
-        "README.md",
-        "| the same, thresholds scaled by 1.35",
-        "tuned/coco-neurons-1.35",
-        (1,),
-        PHOTOGRAPH,
-    ),
-    (
-        "README.md",
-        "| the ANN's boxes with",
-        "methods/signed-digits",
-        (1,),
-        "mAP50 ann.mAP50 digits2",
-    ),
-    ("README.md", "| a smaller error", "networks/coco-0.9", (1,), "mAP50 digits2"),
-    ("README.md", "| a still photograph for", "tuned/coco-neurons", (1,), "mAP50 digits2"),
-    ("README.md", "| one spike per neuron", "methods/dcgs", (2, 4), "mAP50 digits1"),
-    (
-        "docs/methods.md",
-        "| the ANN's boxes with",
-        "methods/signed-digits",
-        (1,),
-        "mAP50 ann.mAP50 digits2",
-    ),
-    (
-        "docs/methods.md",
-        "| the ANN's boxes with",
-        "networks/voc-tiny",
-        (1,),
-        "mAP_area ann.mAP_area digits2",
-    ),
-    ("docs/methods.md", "| the ANN's accuracy", "networks/coco-0.9", (1,), "mAP50 digits2"),
-    (
-        "docs/methods.md",
-        "| even fewer operations",
-        "networks/coco-scale-1.3",
-        (1,),
-        "mAP50 digits2",
-    ),
-    ("docs/methods.md", "| the smallest output error", "methods/dcgs", (8, 64), "error4 digits1"),
-    ("docs/methods.md", "| at most 8 spikes", "methods/msat-plus", (8,), "mAP50 spikes1"),
-    ("docs/methods.md", "| at most 8 spikes", "methods/coarse-to-fine", (8,), "mAP50 spikes1"),
-    ("docs/methods.md", "| at most one spike", "methods/dcgs", (2, 4), "mAP50"),
-    ("docs/results/energy.md", "| ANN", "methods/signed-digits", (1,), ANN),
-    ("docs/results/energy.md", "| ANN", "networks/yolov5n", (1,), ANN),
-    ("docs/results/energy.md", "| `signed-digits`, T = 1", "methods/signed-digits", (1,), ENERGY),
-    ("docs/results/energy.md", "| `signed-digits-tuned --set", "tuned/coco-neurons", (1,), ENERGY),
-    ("docs/results/energy.md", "| the same, `--set", "tuned/coco-neurons-1.35", (1,), ENERGY),
-    ("docs/results/energy.md", "| `signed-digits-tuned`, w", "tuned/coco-tuned", (1,), ENERGY),
-    ("docs/results/energy.md", "| the default, T = 1", "networks/yolov5n", (1,), ENERGY),
-    ("docs/results/tuned.md", "| **neurons alone tuned to 0.41", "tuned/coco-neurons", (1,), TUNED),
-    ("docs/results/tuned.md", "| the same, `thr", "tuned/coco-neurons-1.35", (1,), TUNED),
-    ("docs/results/tuned.md", "| the same, `thr", "tuned/coco-neurons-1.7", (1,), TUNED),
-    ("docs/results/tuned.md", "| **tuned to 0.41", "tuned/coco-tuned", (1,), TUNED),
-    (
-        "docs/results/tuned.md",
-        "| neurons alone tuned",
-        "tuned/voc-neurons",
-        (1,),
-        "digits mAP_area",
-    ),
-    ("docs/results/tuned.md", "| tuned to 0.41", "tuned/voc-tuned", (1,), "digits mAP_area sram16"),
-    ("docs/results/tuned.md", "| YOLOv1,", "tuned/voc-yolov1-tuned", (1,), "mAP_area digits error"),
-    (
-        "docs/results/tuned.md",
-        "| neurons alone |",
-        "tuned/resnet20-neurons",
-        (1,),
-        "top1 digits error",
-    ),
-    ("docs/results/tuned.md", "| weights too", "tuned/resnet20-tuned", (1,), "top1 digits error"),
+    ("README.md", "| a photograph, the default", "methods/signed-digits", PHOTOGRAPH),
+    ("README.md", "| a photograph, [`--cal", "tuned/coco-neurons", PHOTOGRAPH),
+    ("docs/methods.md", "| the ANN's boxes", "methods/signed-digits", "mAP50 ann.mAP50 digits2"),
+    ("docs/methods.md", "| a smaller error", "networks/coco-0.9", "mAP50 digits2"),
+    ("docs/methods.md", "| a still photograph", "tuned/coco-neurons", "mAP50 digits2"),
+    (PHOTOGRAPHS, "| Tiny-YOLOv3, 416 px | COCO", "methods/signed-digits", "ann.mAP50 mAP50 digits"),
+    (PHOTOGRAPHS, "| the same, `--calibration fine`", "networks/coco-0.9", "ann.mAP50 mAP50 digits"),
+    (PHOTOGRAPHS, "| the same, `--set thr", "networks/coco-scale-1.3", "ann.mAP50 mAP50 digits"),
+    (PHOTOGRAPHS, "| YOLOv5n, 640 px", "networks/yolov5n", "ann.mAP50 mAP50 digits"),
+    (PHOTOGRAPHS, "| YOLO26n, 640 px", "networks/yolo26n", "ann.mAP50-95 mAP50-95 digits2"),
+    (PHOTOGRAPHS, "| YOLO11n, 640 px", "networks/yolo11n", "ann.mAP50-95 mAP50-95 digits2"),
+    ("docs/results/energy.md", "| ANN | 12.0", "methods/signed-digits", ANN),
+    ("docs/results/energy.md", "| ANN | 10.7", "networks/yolov5n", ANN),
+    ("docs/results/energy.md", "| `signed-digits`, T = 1", "methods/signed-digits", ENERGY),
+    ("docs/results/energy.md", "| `--calibration tuned`", "tuned/coco-neurons", ENERGY),
+    ("docs/results/energy.md", "| the same, `--set", "tuned/coco-neurons-1.35", ENERGY),
+    ("docs/results/energy.md", "| `--calibration tuned-weights`", "tuned/coco-tuned", ENERGY),
+    ("docs/results/energy.md", "| the default, T = 1", "networks/yolov5n", ENERGY),
+    (TUNING, "| **`tuned`** |", "tuned/coco-neurons", TUNED),
+    (TUNING, "| the same, `threshold.scale=1.35`", "tuned/coco-neurons-1.35", TUNED),
+    (TUNING, "| the same, `threshold.scale=1.7`", "tuned/coco-neurons-1.7", TUNED),
+    (TUNING, "| **`tuned-weights`** |", "tuned/coco-tuned", TUNED),
+    (TUNING, "| Tiny-YOLOv3 on VOC", "tuned/voc-neurons", "mAP_area digits"),
+    (TUNING, "| the same, `tuned-weights`", "tuned/voc-tuned", "mAP_area digits"),
+    (TUNING, "| YOLOv1, VOC", "tuned/voc-yolov1-tuned", "mAP_area digits error"),
+    (TUNING, "| ResNet20, top-1", "tuned/resnet20-neurons", "top1 digits error"),
 ]
 
 
-def figures(file: str, T: int) -> dict[str, str]:
-    """What the results of docs/data say after T steps, as tables write it."""
+def figures(file: str) -> dict[str, str]:
+    """What the results of docs/data say after a step, as tables write it."""
     path = DATA / f"{file}.json"
     if not path.exists():
         path = DATA / file / "results.json"
     result = json.loads(path.read_text())
-    (step,) = [step for step in result["steps"] if step["T"] == T]
-    digits, error = step["sops_per_mac_digits"], step["output_error"]
-    texts = {
-        "digits": f"{digits:.3f}",
-        "digits2": f"{digits:.2f}",
-        "digits1": f"{digits:.1f}",
-        "spikes1": f"{step['sops_per_mac_spikes']:.1f}",
-        "error": f"{error:.3f}",
-        "error4": f"{error:.4f}",
-    }
+    step = result["steps"][0]
+    assert step["T"] == 1
+    digits = step["sops_per_mac_digits"]
+    texts = {"digits": f"{digits:.3f}", "digits2": f"{digits:.2f}"}
+    texts["error"] = f"{step['output_error']:.3f}"
     for prefix, scores in (("", step), ("ann.", result["ann"])):
         for key, value in scores.items():
             if key.startswith("energy_mJ_") and value is not None:
                 texts[prefix + key.removeprefix("energy_mJ_")] = f"{value:#.3g}"
             elif key in ("mAP50", "mAP_area", "mAP50-95", "top1"):
-                texts[prefix + key] = percent(value)
+                texts[prefix + key] = f"{100 * value:.1f}"
     return texts
 
 
-@pytest.mark.parametrize(("page", "start", "file", "T", "keys"), QUOTES)
-def test_a_line_has_the_figures_of_its_file(
-    page: str, start: str, file: str, T: tuple[int, ...], keys: str
-):
-    found = [figures(file, t) for t in T]
-    expected = [of_step[key] for key in keys.split() for of_step in found]
+@pytest.mark.parametrize(("page", "start", "file", "names"), QUOTES)
+def test_a_line_quotes_its_results(page: str, start: str, file: str, names: str):
     lines = [line for line in (ROOT / page).read_text().splitlines() if line.startswith(start)]
-    assert any(in_this_order(expected, line) for line in lines), (expected, lines)
+    assert len(lines) >= 1, f"{page} has no line that begins with {start!r}"
+    numbers = re.findall(r"\d+\.\d+", lines[0])
+    expected = [figures(file)[name] for name in names.split()]
+    rest = iter(numbers)
+    missing = [number for number in expected if number not in rest]
+    assert not missing, f"{lines[0]}: {missing} of {expected} are missing or out of order"
 
 
-def in_this_order(expected: list[str], line: str) -> bool:
-    numbers = iter(re.findall(r"[\d.]*\d", line))
-    return all(figure in numbers for figure in expected)
+def script(name: str) -> ModuleType:
+    spec = importlib.util.spec_from_file_location(name, ROOT / f"docs/{name}.py")
+    assert spec and spec.loader
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
 
 
-def test_methods_need_the_timesteps_that_were_measured():
-    """Those with 85 % of the ANN's AP50; None or more than 64 where 64 were not enough."""
-    for name, method in METHODS.items():
-        path = DATA / "methods" / name / "results.json"
-        if not path.exists():
-            continue
-        result = json.loads(path.read_text())
-        goal = 0.85 * result["ann"]["mAP50"]
-        enough = [step["T"] for step in result["steps"] if step["mAP50"] >= goal]
-        if enough:
-            assert method.timesteps == enough[0], name
-        else:
-            assert method.timesteps is None or method.timesteps > 64, name
-            assert method.tried >= 64, name
+@pytest.fixture(scope="module")
+def tables() -> ModuleType:
+    return script("result_tables")
+
+
+def result(*accuracies: float, ann: float = 0.5) -> dict[str, Any]:
+    steps = [
+        {
+            "T": 2**k,
+            "mAP50": accuracy,
+            "sops_per_mac_digits": 2 * accuracy,
+            "interval_95": {"mAP50_minus_ann": [-0.03, 0.004]},
+        }
+        for k, accuracy in enumerate(accuracies)
+    ]
+    return {"method": "m", "ann": {"mAP50": ann, "macs": 2e9}, "steps": steps}
+
+
+def test_a_method_is_level_from_where_it_stays_so(tables: ModuleType):
+    assert tables.equal_from(result(0.1, 0.495, 0.51))["T"] == 2
+    assert tables.equal_from(result(0.495, 0.1, 0.49))["T"] == 4
+    assert tables.equal_from(result(0.495, 0.489)) is None
+
+
+def test_accuracy_by_hand(tables: ModuleType):
+    once, twice = result(0.1, 0.495), result(0.1, 0.495, 0.495)
+    assert tables.accuracy_table([once, twice], (1, 2, 4, 8)).splitlines()[2:] == [
+        "| m | 10.0 | 49.5 |  |  | T = 2 | 1.98 |",
+        "| m | 10.0 | 49.5 | 49.5 | 49.5 | T = 2 | 1.98 |",
+    ]
+    assert tables.difference(result(0.1), result(0.48)["steps"][0]) == "-2.0 [-3.0, 0.4]"
+
+
+def test_the_page_of_photographs_has_the_tables(tables: ModuleType):
+    page = " ".join((ROOT / PHOTOGRAPHS).read_text().split())
+    results = tables.method_results(DATA / "methods")
+    assert len(results) == len(list((DATA / "methods").iterdir()))
+    for table in (tables.accuracy_table(results), tables.cost_table(results)):
+        for line in table.splitlines()[2:]:
+            assert " ".join(line.split()) in page
+
+
+def test_readme_has_the_rows(tables: ModuleType):
+    readme = (ROOT / "README.md").read_text()
+    for row in tables.README:
+        assert tables.readme_row(*row) in readme
+
+
+def test_the_leaderboard_is_that_of_the_results(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    module = script("leaderboard")
+    shutil.copy(ROOT / "docs/published.json", tmp_path)
+    shutil.copytree(DATA, tmp_path / "data")
+    monkeypatch.setattr(module, "DOCS", tmp_path)
+    module.main()
+    assert (tmp_path / "leaderboard.md").read_text() == (ROOT / "docs/leaderboard.md").read_text()
