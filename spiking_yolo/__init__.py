@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from spiking_yolo.recipe import Recipe
     from spiking_yolo.result import Box, Result
 
-__version__ = "0.3.0.dev0"
+__version__ = "0.4.0.dev0"
 __all__ = [
     "Box",
     "Recipe",
