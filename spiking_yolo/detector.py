@@ -170,7 +170,7 @@ class SpikingYOLO:
         compile: bool = False,
         backend: Runtime = "simulator",
     ) -> "SpikingYOLO":
-        """Read a network written by `save` or by `spiking-yolo convert`; its output is the same to
+        """Read a network written by `save` or by `spiking-yolo export`; its output is the same to
         the bit.
 
         Raises:

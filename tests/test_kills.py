@@ -16,7 +16,7 @@ def test_killed_anywhere_nothing_is_torn_or_lost() -> None:
         "--count",
         "6",
         "--only",
-        "convert",
+        "export",
         "--only",
         "score",
     ]

@@ -118,7 +118,7 @@ def next_commands(options: TrainOptions, weights: Path, example: str, calibrated
     else:
         images = data
         output = ["--output", str(weights.with_name("spiking.safetensors"))]
-        calls = [("eval", evaluation), ("convert", [*network, *output])]
+        calls = [("eval", evaluation), ("export", [*network, *output])]
     if not calibrated:
         calls.insert(0, ("calibrate", [*network, *images]))
     return "\n".join(f"next: {command(verb)} {shlex.join(words)}" for verb, words in calls)

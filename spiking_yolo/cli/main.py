@@ -42,7 +42,6 @@ VERBS = {
     ),
     "score": "score boxes of any detector against annotations, without a network",
     "analyze": "explain a conversion: where the error of every layer comes from, and what to try",
-    "convert": "convert a network and save it as one file that needs nothing else",
     "export": "write a converted network for other tools: NIR, JSON or safetensors",
     "demo": "write a page that detects in the browser: a webcam, a video or a photograph",
     "calibrate": "take the activation statistics that conversion needs",

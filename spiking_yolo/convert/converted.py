@@ -124,7 +124,7 @@ class Converted:
     def load(cls, path: str | Path) -> Self:
         """Read a file written by `save`. Executes no code. Raises UserError for anything else."""
         metadata, tensors = read_format(
-            path, FORMAT, f"a converted network: make one with `{command('convert')}`"
+            path, FORMAT, f"a converted network: make one with `{command('export')}`"
         )
         folders: dict[str, dict[str, Tensor]] = {"graph": {}, "tuned": {}, "site": {}}
         for key, value in tensors.items():

@@ -78,7 +78,7 @@ def test_what_ends_with_a_next_command_says_one_that_runs(tmp_path, monkeypatch,
     """Run as printed: of several photographs, of a folder with a bad one, of an evaluation."""
     monkeypatch.chdir(tmp_path)
     weights = str(write_tiny(tmp_path))
-    assert call(["convert", weights, "-o", "net.safetensors"]) == 0
+    assert call(["export", weights, "-o", "net.safetensors"]) == 0
     shutil.copy("photos/a.png", "a b.png")
     (tmp_path / "bad").mkdir()
     shutil.copy("photos/a.png", "bad/a.png")

@@ -1,16 +1,12 @@
 """A neuron registered here is treated everywhere as the one of the package that it equals."""
 
-from dataclasses import replace
-
 import pytest
-from helpers.methods import Chain, method
 from helpers.tiny import write_tiny
 
 from spiking_yolo import SpikingYOLO
 from spiking_yolo.apps.analyze.diagnosis import diagnose
 from spiking_yolo.apps.analyze.run import analyze
 from spiking_yolo.apps.evaluate.costs import CostModel
-from spiking_yolo.apps.export.expressible import missing, needed
 from spiking_yolo.convert.load import load
 from spiking_yolo.errors import UserError
 from spiking_yolo.recipe import Recipe
@@ -55,16 +51,6 @@ def test_analysis_and_energy_are_the_same(weights, name):
         rows = [layer.row() for layer in analysis.layers]
         found.append((rows, diagnose(analysis, 0.01), CostModel.of(network)))
     assert str(found[0]) == str(found[1])
-
-
-def test_nir_takes_a_plain_neuron_of_another_name():
-    _, converted = method(Chain, "p-norm")
-    refused = {}
-    for kind in ("if", "renamed-if", "renamed-memory"):
-        recipe = converted.recipe.with_settings({"neuron.kind": kind})
-        network, sizes = needed(replace(converted, recipe=recipe))
-        refused[kind] = [one.node.name for one in missing(network, sizes)]
-    assert refused == {"if": [], "renamed-if": [], "renamed-memory": ["relu1", "relu2"]}
 
 
 def test_what_an_event_carries():

@@ -13,7 +13,7 @@ from spiking_yolo.recipe import settings_table
 HEAVY = {"torch", "torchvision", "cv2", "numpy", "matplotlib", "PIL", "pandas", "ultralytics"}
 TOOLS = sorted(path.stem for path in (ROOT / "tools").glob("[!_]*.py"))
 CASES = [(name, option) for name in (*TOOLS, *VERBS) for option in ("--help", "--nonsense")]
-LISTING = ("detect", "convert", "export")
+LISTING = ("detect", "export")
 
 
 def run(name: str, *args: str, watched: bool = False) -> subprocess.CompletedProcess[str]:

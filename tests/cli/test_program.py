@@ -13,8 +13,8 @@ from helpers.tiny import ROOT, run_tool
 from spiking_yolo.apps import detect as detect_verb
 from spiking_yolo.apps.analyze import AnalyzeOptions
 from spiking_yolo.apps.calibrate import CalibrateOptions
-from spiking_yolo.apps.convert import ConvertOptions
 from spiking_yolo.apps.detect import DetectOptions
+from spiking_yolo.apps.export import ExportOptions
 from spiking_yolo.cli.main import VERBS, call, parse, verb_module
 from spiking_yolo.cli.process import status
 from spiking_yolo.cli.program import read
@@ -90,13 +90,13 @@ def test_mistakes_in_one_line(line, message):
 
 
 def test_one_positional_argument_files_of_their_own_and_flags_to_switch_off():
-    convert = read(ConvertOptions, "", ["best.pt", "-o", "n.safetensors"], "prog")
+    convert = read(ExportOptions, "", ["best.pt", "-o", "n.safetensors"], "prog")
     assert convert.weights == Path("best.pt") and convert.output == Path("n.safetensors")
     with pytest.raises(UserError, match="b is not expected"):
-        read(ConvertOptions, "", ["a", "b", "-o", "n.safetensors"], "prog")
+        read(ExportOptions, "", ["a", "b", "-o", "n.safetensors"], "prog")
     with pytest.raises(UserError, match="once"):
         read(
-            ConvertOptions,
+            ExportOptions,
             "",
             ["a", "--weights", "b", "-o", "n.safetensors"],
             "prog",

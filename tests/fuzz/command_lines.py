@@ -19,17 +19,7 @@ _GOES_ON = ("--data", "set", "--project", "out", "--name", "t", "--resume", "out
 FAST = {  # folder of good files and verb -> call
     "detector detect": ("detect", "photos/a.png", *_NET, *PLAIN),
     "detector score": ("score", "--predictions", "predictions.json", "--data", "instances.json"),
-    "detector convert": ("convert", *_NET, "--method", "p-norm", "--output", "out/n.safetensors"),
-    "detector export": (
-        "export",
-        *_NET,
-        "--method",
-        "p-norm",
-        "--format",
-        "json",
-        "--output",
-        "out/n.json",
-    ),
+    "detector export": ("export", *_NET, "--method", "p-norm", "--output", "out/n.safetensors"),
     "detector calibrate": ("calibrate", *_NET, "--images", "photos", "--method", "p-norm"),
     "detector methods": ("methods", "msat"),
     "detector zoo": ("zoo",),

@@ -46,7 +46,7 @@ def write_detector(folder: Path) -> None:
     photo(folder / "photos" / "c.jpg")
     (folder / "recipe.json").write_text(get_recipe("p-norm").to_json())
     run_tool(
-        "convert",
+        "export",
         "--weights",
         weights,
         "--method",

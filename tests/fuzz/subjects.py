@@ -49,11 +49,11 @@ _DETECT = (
 )
 _EVAL = ("eval", "--weights", "tiny.weights", *PLAIN, "--data")
 _SCORE = ("score", "--predictions", "predictions.json", "--output", "out/score.json", "--data")
-_CONVERT = ("convert", *_NORM, "--output", "out.safetensors", "--weights")
+_EXPORT = ("export", *_NORM, "--output", "out.safetensors", "--weights")
 _TAR = ("--weights", "ann.safetensors", "--data", "set.tar")
 SUBJECTS = {
-    "cfg": Subject("tiny.cfg", CALLS["detector convert"], CALLS["detector calibrate"]),
-    "weights": Subject("tiny.weights", CALLS["detector convert"], CALLS["detector calibrate"]),
+    "cfg": Subject("tiny.cfg", CALLS["detector export"], CALLS["detector calibrate"]),
+    "weights": Subject("tiny.weights", CALLS["detector export"], CALLS["detector calibrate"]),
     "names": Subject("tiny.names", (*_DETECT, "tiny.weights", *_NORM), (*_EVAL, "data.yaml")),
     "statistics": Subject("tiny.32.statistics.safetensors", (*_DETECT, "tiny.weights", *_NORM)),
     "network": Subject(
@@ -66,7 +66,7 @@ SUBJECTS = {
     ),
     "pt": Subject(
         "yolo.pt",
-        (*_CONVERT, "yolo.pt"),
+        (*_EXPORT, "yolo.pt"),
         ("calibrate", "--images", "photos", *_NORM, "--weights", "yolo.pt"),
     ),
     "coco": Subject(
@@ -83,7 +83,7 @@ SUBJECTS = {
     "listing": Subject("VOCdevkit/VOC2012/ImageSets/Main/val.txt", (*_SCORE, "VOCdevkit")),
     "checkpoint": Subject(
         "ann.safetensors",
-        (*_CONVERT, "ann.safetensors"),
+        (*_EXPORT, "ann.safetensors"),
         CALLS["classifier calibrate"],
         "classifier",
     ),

@@ -62,8 +62,7 @@ TOOLS = {
     "calibrate": Tool(
         ("calibrate", "--weights", "net.weights", "--images", "images", "--method", "spike-norm")
     ),
-    "convert": Tool(("convert", *TINY, "--output", "out/net.safetensors")),
-    "export": Tool(("export", *TINY, "--format", "json", "--output", "out/net.json")),
+    "export": Tool(("export", *TINY, "--output", "out/net.safetensors", "--overwrite")),
     "report": Tool(("report", "photos", *TINY, *OUT, "--T", "4")),
     "report VIDEO": Tool(("report", "v.mp4", *TINY[:2], *OUT)),
     "score": Tool(

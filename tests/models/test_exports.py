@@ -116,12 +116,12 @@ def test_what_is_no_export(tmp_path: Path):
     assert file_kind(tmp_path / "net.onnx") == "pickle"
 
 
-@pytest.mark.parametrize("verb", ["detect", "convert"])
+@pytest.mark.parametrize("verb", ["detect", "export"])
 def test_the_command_line_says_it_in_one_line(tmp_path: Path, verb: str, capsys: Any):
     path = tmp_path / "best.pt"
     path.write_bytes(CONTENTS["OpenVINO"])
     args = [photo(tmp_path / "a.png"), "--weights", path, "--project", tmp_path / "runs"]
-    if verb == "convert":
+    if verb == "export":
         args = [path, "-o", tmp_path / "net.safetensors"]
     assert run_tool(verb, *args) == 2
     said = capsys.readouterr().err

@@ -328,7 +328,7 @@ def test_it_works_at_once_and_everywhere(tmp_path: Path, capsys: pytest.CaptureF
     method = ["--method", "p-norm"]
     assert run_tool("calibrate", "--weights", path, "--images", image.parent, *method) == 0
     output = tmp_path / "net.safetensors"
-    assert run_tool("convert", path, "-o", output, *method) == 0
+    assert run_tool("export", path, "-o", output, *method) == 0
     assert run_tool("detect", image, "--weights", output, "--project", tmp_path / "runs") == 0
     assert "a.png" in capsys.readouterr().out
 

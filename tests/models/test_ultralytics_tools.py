@@ -86,8 +86,8 @@ def hostile(tmp_path):
     ("tool", "args"),
     [
         ("detect", ["D/0.png", "--weights"]),
-        ("convert", ["-o", "net.safetensors", "--weights"]),
-        ("convert", ["-o", "net.safetensors"]),
+        ("export", ["-o", "net.safetensors", "--weights"]),
+        ("export", ["-o", "net.safetensors"]),
         ("calibrate", ["--images", "D", "--weights"]),
         ("eval_coco", ["--weights"]),
         ("analyze", ["--weights"]),
@@ -161,7 +161,7 @@ def test_from_a_checkpoint_to_a_safe_file(folder, tmp_path, capsys, monkeypatch)
     monkeypatch.setenv("WATCH_LOG", str(tmp_path / "log"))
     threads, net = torch.get_num_threads(), tmp_path / "net.safetensors"
     convert = (
-        "convert",
+        "export",
         folder / "other.pt",
         "--trust-weights",
         "--method",
@@ -201,7 +201,7 @@ def test_weights_are_given_once_and_names_are_in_the_checkpoint(folder, tmp_path
     ):
         (tmp_path / "a.pt").write_bytes(b"PK")
         args = [str(tmp_path / a) if a == "a.pt" else a for a in args]
-        assert run_tool("convert", *args, "-o", tmp_path / "n.safetensors") == 2
+        assert run_tool("export", *args, "-o", tmp_path / "n.safetensors") == 2
         assert expected in capsys.readouterr().err
 
 

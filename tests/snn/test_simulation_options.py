@@ -174,7 +174,7 @@ def test_an_unknown_precision_is_one_line(tool: str, options: list[str], capsys)
 
 
 def test_tools_that_do_not_simulate_do_not_offer_it(capsys):
-    assert run_tool("convert", "-o", "net.safetensors", "--precision", "bf16") == 2
+    assert run_tool("export", "-o", "net.safetensors", "--precision", "bf16") == 2
     assert "--precision" in capsys.readouterr().err
 
 

@@ -84,7 +84,7 @@ def test_next_commands_have_real_paths(tmp_path, monkeypatch, task, calibrated):
         "classify": [
             f"next: spiking-yolo calibrate {network} --data 'c 10.tar'",
             f"next: spiking-yolo eval {network} --data 'c 10.tar' --split test",
-            f"next: spiking-yolo convert {network} --output r/spiking.safetensors",
+            f"next: spiking-yolo export {network} --output r/spiking.safetensors",
         ],
     }[task]
     assert lines == expected[calibrated:]

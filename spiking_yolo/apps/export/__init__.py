@@ -1,94 +1,140 @@
-"""Write a converted network for other tools: ONNX, NIR (the Neuromorphic Intermediate
-Representation), JSON or safetensors.
+"""Convert a network and write it to one file: safetensors, ONNX, or NIR (the Neuromorphic
+Intermediate Representation), by the suffix of --output.
 
-    spiking-yolo export --weights W --format onnx -o net.onnx
-    spiking-yolo export --weights W --format onnx --stateful --boxes --counts totals -o net.onnx
-    spiking-yolo export --weights W --method p-norm --format nir -o net.nir
-    spiking-yolo export --weights W --method p-norm --format nir --explain
-    spiking-yolo export --weights W --format json -o net.json
-    spiking-yolo export --weights W --format safetensors -o net.safetensors
+    spiking-yolo export best.pt -o net.safetensors  # a checkpoint of YOLOv5 or Ultralytics
+    spiking-yolo export --weights W -o net.onnx
+    spiking-yolo export --weights W --stateful --boxes --counts totals -o net.onnx
+    spiking-yolo export --weights W --method p-norm -o net.nir
 
-onnx: for onnxruntime, OpenVINO, browsers: standard operators, images as RGB / 255 [batch, 3, H, W].
-Methods that send complete values (signed-digits, few-spikes) make a graph of one step, which with
---stateful takes the frames of a video one after the other; of rate-coded methods it is one
-timestep, with the potentials as states. Needs the extra "onnx".
+.safetensors: graph, weights, thresholds, recipe and provenance, all that the other commands need:
+they take it as --weights. Loading it executes no code.
 
-nir: for simulators and neuromorphic chips, of networks with (leaky) ReLU, average pooling, strides,
-additions and concatenations, by methods with IF neurons of one spike per step (p-norm,
-channel-norm, rmp, opt, fixed-fraction, spike-norm). Spikes are ones; the file's metadata say how
-the input is presented and what a timestep is. Needs the extra "export". --explain lists the nodes
-that NIR cannot express.
+.onnx: for onnxruntime, OpenVINO, browsers: standard operators, images as RGB / 255 [batch, 3, H,
+W]; the default method in one step, which with --stateful takes the frames of a video one after the
+other. Needs the extra "onnx".
 
-json: graph, shapes, thresholds and provenance, to read. safetensors: the file of `spiking-yolo
-convert`.
+.nir: for simulators and neuromorphic chips, of networks with ReLU, average pooling, strides and
+additions, by methods with IF neurons of one spike per step (p-norm, channel-norm, rmp, opt,
+spike-norm). Spikes are ones; the file's metadata say how the input is presented and what a timestep
+is. Needs the extra "export".
 """
 
-from dataclasses import dataclass
+import shlex
+from collections.abc import Callable
+from dataclasses import KW_ONLY, dataclass
 from pathlib import Path
-from typing import Literal
+from typing import TYPE_CHECKING, Literal
 
-from spiking_yolo.errors import UserError
-from spiking_yolo.options import DetectionOptions, MethodOptions
+from spiking_yolo.errors import UserError, require
+from spiking_yolo.io.assets import command, sample_photograph
+from spiking_yolo.io.files import atomic_write
+from spiking_yolo.options import DetectionOptions, MethodOptions, load, load_ann
 from spiking_yolo.settings import setting
 
+if TYPE_CHECKING:
+    from spiking_yolo.convert.converted import Converted
 
-@dataclass(frozen=True, kw_only=True)
+SUFFIXES = (".safetensors", ".onnx", ".nir")
+
+
+@dataclass(frozen=True)
 class ExportOptions(MethodOptions, DetectionOptions):
-    """The network, the format, and where the file goes."""
+    """The network, and where its file goes."""
 
     title = "options"
 
-    format: Literal["onnx", "nir", "json", "safetensors"] = setting(doc="of the file")
-    output: Path | None = setting(None, "file to write, ending in the format's name")
+    network: Path | None = setting(None, "the same as --weights")
+    _: KW_ONLY
+    output: Path = setting(doc=f"file to write, ending in {', '.join(SUFFIXES)}")
     overwrite: bool = setting(False, "replace the file if there is one")
-    ann: bool = setting(False, "for onnx: the original network, not the spiking one")
+    ann: bool = setting(False, "for .onnx: the original network, not the spiking one")
     stateful: bool = setting(
-        False, "for onnx: what each layer has sent goes in and comes out, for the frames of a video"
+        False,
+        "for .onnx: what each layer has sent goes in and comes out, for frames of a video",
     )
     boxes: bool = setting(
-        False, "for onnx: boxes as --conf and --iou choose them, in place of the heads"
+        False, "for .onnx: boxes as --conf and --iou choose them, in place of the heads"
     )
     counts: Literal["none", "totals", "maps"] = setting(
         "none",
-        "for onnx: spikes, digits and messages by layer, and the operations of all, come out too;"
+        "for .onnx: spikes, digits and messages by layer, and the operations of all, come out too;"
         " maps: at each position instead",
-    )
-    explain: bool = setting(
-        False, "list every node that NIR cannot express, with the way out, and write nothing"
     )
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        if self.explain and self.format != "nir":
-            raise UserError(f"--explain is for --format nir: {self.format} takes every network")
-        if self.format != "onnx":
-            self._refuse_for_others()
-        elif self.ann and (self.stateful or self.counts != "none"):
-            raise UserError("--ann has no states and sends no events: leave the others out")
-        if self.output:
-            check_suffix(self.output, self.format)
-            if self.output.exists() and not self.overwrite:
-                raise UserError(f"{self.output} exists: give another --output, or --overwrite")
-        elif not self.explain:
-            raise UserError(f"--output is missing: give a file that ends in .{self.format}")
-
-    def _refuse_for_others(self) -> None:
+        if self.network and self.weights:
+            raise UserError("give the weights once: as the first argument or with --weights")
+        object.__setattr__(self, "weights", self.network or self.weights)
+        suffix = self.output.suffix
+        if suffix not in SUFFIXES:
+            raise UserError(f"--output must end in {' or '.join(SUFFIXES)}, not {self.output.name}")
         chosen = {"ann": self.ann, "stateful": self.stateful, "boxes": self.boxes}
         chosen["counts"] = self.counts != "none"
         for name, value in chosen.items():
-            if value:
-                raise UserError(f"--{name} is for --format onnx, not {self.format}: leave it out")
-
-
-def check_suffix(path: Path, suffix: str) -> None:
-    if path.suffix != f".{suffix}":
-        raise UserError(f"--output must end in .{suffix}, not {path.name}")
+            if value and suffix != ".onnx":
+                raise UserError(f"--{name} is for .onnx, not {suffix}: leave it out")
+        if self.ann and (self.stateful or self.counts != "none"):
+            raise UserError("--ann has no states and sends no events: leave the others out")
+        if self.output.exists() and not self.overwrite:
+            raise UserError(f"{self.output} exists: give another --output, or --overwrite")
 
 
 def main(options: ExportOptions) -> None:
-    from spiking_yolo.apps.export.write import explain, export
+    print(f"{_WRITERS[options.output.suffix](options)}: saved to {options.output}")
+    if options.output.suffix == ".safetensors":
+        words = [str(sample_photograph()), "--weights", str(options.output)]
+        print(f"next: {command('detect')} {shlex.join(words)}")
 
-    if options.explain:
-        print(explain(options))
+
+def write_converted(options: ExportOptions) -> str:
+    """Write one file that needs nothing else. Returns what it holds, in words."""
+    converted = load(options)
+    converted.save(options.output)
+    return _described(converted)
+
+
+def write_nir(options: ExportOptions) -> str:
+    """Write a NIR graph; raises UserError, and writes nothing, where NIR cannot express a node."""
+    nir = require("nir", "export")
+    from spiking_yolo.apps.export.nir_graph import to_nir
+
+    converted = load(options)
+    graph = to_nir(converted)
+    with atomic_write(options.output) as temporary:
+        nir.write(temporary, graph)
+    return f"{_described(converted)}, {len(graph.nodes)} nodes"
+
+
+def write_onnx(options: ExportOptions) -> str:
+    """Write an ONNX model: see onnx.model."""
+    onnx = require("onnx", "onnx")
+    require("onnxscript", "onnx")
+    from spiking_yolo.onnx.model import ann_model, spiking_model
+
+    boxes = DetectionOptions(**options.box_options()) if options.boxes else None
+    if options.ann:
+        ann = load_ann(options)
+        model = ann_model(ann.graph, ann.spec, boxes=boxes)
+        what = "the original network"
     else:
-        print(f"{export(options).text()}: saved to {options.output}")
+        converted = load(options)
+        model = spiking_model(
+            converted, stateful=options.stateful, boxes=boxes, counts=options.counts
+        )
+        what = _described(converted)
+    with atomic_write(options.output) as temporary:
+        onnx.save(model, temporary)
+    return f"{what}, {len(model.graph.node)} nodes"
+
+
+_WRITERS: dict[str, Callable[[ExportOptions], str]] = {
+    ".safetensors": write_converted,
+    ".onnx": write_onnx,
+    ".nir": write_nir,
+}
+
+
+def _described(converted: "Converted") -> str:
+    layers = len(converted.graph.activations)
+    return f"{layers} layers of neurons, method {converted.recipe.title}"

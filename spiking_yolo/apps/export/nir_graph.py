@@ -1,9 +1,16 @@
 """A converted network in the Neuromorphic Intermediate Representation: IF neurons, binary spikes,
 folded thresholds.
+
+Pedersen et al., "Neuromorphic intermediate representation: A unified instruction set for
+interoperable brain-inspired computing", Nature Communications 2024. Its spiking neurons send one
+positive spike of value 1 per step, start at zero and have a fixed threshold; its pooling is linear.
+Thresholds and constant currents are folded into weights and biases: W theta_in / theta_out and
+b / theta_out, with threshold 1 (Rueckauer et al. 2017, section 2.2.2).
 """
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
@@ -11,21 +18,14 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from spiking_yolo.apps.export.expressible import missing, needed, refusal
-from spiking_yolo.apps.export.rewrite import (
-    Summed,
-    delivered_units,
-    normalised,
-    ratio,
-    with_offsets,
-    with_sums,
-)
 from spiking_yolo.convert.converted import Converted
-from spiking_yolo.errors import require
-from spiking_yolo.graph import Node, shapes
+from spiking_yolo.errors import UserError, require
+from spiking_yolo.graph import Graph, Node, shapes
 from spiking_yolo.io.json import json_text
+from spiking_yolo.recipe import Recipe
 from spiking_yolo.snn.layout import per_channel
-from spiking_yolo.snn.units import Unit, same
+from spiking_yolo.snn.neurons import NeuronLayer
+from spiking_yolo.snn.units import Unit, fold, same
 
 if TYPE_CHECKING:
     import nir
@@ -43,29 +43,130 @@ _POISSON = (
     "random spikes of the image x in the units of spec: in every step sign(x) * top with"
     " probability |x| / top, else 0, where top = max(1, max |x|)"
 )
+_EXPRESSIBLE = (
+    *("input", "conv", "linear", "activation", "add", "flatten"),
+    *("avg_pool", "global_avg_pool"),
+)
 
 
 def to_nir(converted: Converted) -> nir.NIRGraph:
     """The network as a NIR graph that needs nothing else.
 
-    Thresholds are folded into weights and biases: a spike is a one, r = 1, and v_threshold = 1
-    wherever a convolution or linear layer feeds only one layer of neurons. IF nodes carry the names
-    of our layers; an ON/OFF pair is two, NAME_on and NAME_off, with `pair` and `side` in their
-    metadata, and concatenations are sums (see rewrite.py). Convolutions of kernel 1 appear where a
-    sum needs spikes in another unit. Arrays have the dtype of the network's tensors. The graph's
-    metadata say how the input is presented (input), what a step is (step), how the output is read
-    (readout), and hold recipe, spec and provenance as JSON.
+    IF nodes carry the names of our layers; v_threshold = 1 wherever a convolution or linear layer
+    feeds only one layer of neurons. Convolutions of kernel 1 appear where a sum needs spikes in
+    another unit. Arrays have the dtype of the network's tensors. The graph's metadata say how the
+    input is presented (input), what a step is (step), how the output is read (readout), and hold
+    recipe, spec and provenance as JSON.
 
     Raises:
-        UserError: NIR cannot express some nodes, which the message names.
+        UserError: NIR cannot express the network; the message names the first node and the reason.
     """
     package = require("nir", "export")
-    converted, sizes = needed(converted)
-    if lost := missing(converted, sizes):
-        raise refusal(lost, len(converted.graph.nodes))
-    summed = with_sums(converted.graph, converted.neurons, sizes)
-    source = with_offsets(summed.graph, summed.neurons, converted.recipe)
-    return _Writer(package, converted, replace(summed, graph=source)).graph()
+    graph = converted.spiking_graph.up_to(*converted.graph.outputs)
+    converted = replace(converted, graph=graph, weights={})
+    sizes = shapes(graph, converted.spec.height, converted.spec.width)
+    layers = dict(converted.network(observed=True).layers())
+    for node in graph.nodes:
+        if reason := _obstacle(node, layers.get(node.name), converted, sizes):
+            raise _refusal(node, reason)
+    return _Writer(package, with_offsets(converted), sizes).nir_graph()
+
+
+def _refusal(node: Node, reason: str) -> UserError:
+    return UserError(
+        f"NIR cannot express node {node.name!r} ({node.op}): {reason}; a .safetensors file takes"
+        " every network"
+    )
+
+
+def _obstacle(
+    node: Node, layer: NeuronLayer | None, converted: Converted, sizes: Mapping[str, torch.Size]
+) -> str:
+    """Why NIR cannot express a node, with the way out; empty where it can."""
+    if node.op not in _EXPRESSIBLE:
+        return "train with average pooling (--pool avg) or strides, and without concatenations"
+    if layer is not None:
+        return _neuron_obstacle(layer, converted.recipe)
+    attrs = node.attrs
+    if node.op == "conv":
+        height, width = converted.graph.tensors[f"{node.name}.weight"].shape[2:]
+        if height != width:
+            return "the package nir takes square kernels only"
+    if node.op == "avg_pool":
+        if any(attrs["padding"]) and not attrs["count_include_pad"]:
+            return "its average counts the padding; train with count_include_pad=True"
+        for axis in (0, 1):
+            padded = sizes[node.inputs[0]][2 + axis] + 2 * attrs["padding"][axis]
+            windows = (padded - attrs["kernel"][axis]) // attrs["stride"][axis] + 1
+            if windows != sizes[node.name][2 + axis]:
+                return "no pooling windows reach beyond the border; train with ceil_mode=False"
+    return ""
+
+
+def _neuron_obstacle(layer: NeuronLayer, recipe: Recipe) -> str:
+    plain = recipe.neuron_kind.plain and not recipe.msat.enabled
+    if not plain or layer.slope or len(layer.sides) > 1:
+        return "its neurons send one positive spike; use ReLU and --method p-norm"
+    if recipe.preparation.timesteps:
+        return "its neurons do not start again; use --set preparation.kind=none"
+    if recipe.neuron.gamma > 1:
+        return "its neurons send one spike per step; use --set neuron.gamma=1"
+    if recipe.neuron.events != "spikes":
+        return "its neurons send spikes; use --set neuron.events=spikes"
+    if layer.initial.any():
+        return (
+            "its neurons start at zero; use --set neuron.initial=0, with neuron.shift=T for the"
+            " same potential at step T"
+        )
+    if layer.phi.cap is not None:
+        return f"the threshold is above the cap {layer.phi.cap}; lower threshold.scale"
+    return ""
+
+
+def _offset(node: Node, converted: Converted) -> Tensor | None:
+    """The constant current of a node, [C]: a calibrated bias, and theta / (2 shift) of neurons."""
+    own, shift = converted.neurons.get(node.name, {}), converted.recipe.neuron.shift
+    offset = own.get("bias")
+    if node.op == "activation" and shift:
+        half = own["theta"] / (2 * shift)
+        offset = half if offset is None else half + offset
+    return offset
+
+
+def _carrier(graph: Graph, names: Sequence[str]) -> str:
+    """The first layer with weights of `names`, or of the operands of sums, that has one reader."""
+    users = graph.consumers()
+    for name in names:
+        node = graph[name]
+        if len(users[name]) + graph.outputs.count(name) != 1:
+            continue
+        if node.weighted:
+            return name
+        if node.op == "add" and (carrier := _carrier(graph, node.inputs)):
+            return carrier
+    return ""
+
+
+def with_offsets(converted: Converted) -> Converted:
+    """The network with constant currents in the bias of the layer before them.
+
+    Raises:
+        UserError: No layer with weights feeds some neurons alone.
+    """
+    graph = converted.graph
+    tensors = dict(graph.tensors)
+    for node in graph.nodes:
+        offset = _offset(node, converted)
+        if offset is None:
+            continue
+        carrier = _carrier(graph, node.inputs if node.op == "activation" else (node.name,))
+        if not carrier:
+            raise _refusal(
+                node, "no layer with weights feeds it alone, to take its constant current"
+            )
+        bias = f"{carrier}.bias"
+        tensors[bias] = tensors[bias] + offset.to(tensors[bias])
+    return replace(converted, graph=replace(graph, tensors=tensors))
 
 
 class _Writer:
@@ -76,27 +177,26 @@ class _Writer:
         units: Node -> the value of a one in that sum, [C].
     """
 
-    def __init__(self, package: Any, converted: Converted, summed: Summed):
+    def __init__(self, package: Any, converted: Converted, sizes: Mapping[str, torch.Size]):
         self.nir = package
         self.converted = converted
-        self.source = summed.graph
-        self.pairs = summed.pairs
-        self.sizes = shapes(self.source, converted.spec.height, converted.spec.width)
-        self.thetas = {
-            node.name: summed.neurons[node.name]["theta"] for node in self.source.activations
-        }
-        self.delivered = delivered_units(self.source, self.thetas)
-        self.like = next(iter(self.source.tensors.values()))
+        self.graph = converted.graph
+        self.sizes = sizes
+        self.thetas: dict[str, Tensor] = {}
+        for node in self.graph.activations:
+            self.thetas[node.name] = converted.neurons[node.name]["theta"]
+        self.delivered = delivered_units(self.graph, self.thetas)
+        self.like = next(iter(self.graph.tensors.values()))
         self.nodes: dict[str, Any] = {}
         self.edges: list[tuple[str, str]] = []
         self.sources: dict[str, list[str]] = {}
         self.units: dict[str, Unit] = {}
 
-    def graph(self) -> nir.NIRGraph:
-        for node in self.source.nodes:
+    def nir_graph(self) -> nir.NIRGraph:
+        for node in self.graph.nodes:
             self._add(node)
-        for k, name in enumerate(self.source.outputs):
-            own = self._free("output" if len(self.source.outputs) == 1 else f"output_{k}")
+        for k, name in enumerate(self.graph.outputs):
+            own = self._free("output" if len(self.graph.outputs) == 1 else f"output_{k}")
             output = self.nir.Output(np.array(self.sizes[name][1:]))
             self._put(own, output, self._in_unit(name, None, own))
         return self.nir.NIRGraph(self.nodes, self.edges, metadata=_metadata(self.converted))
@@ -104,19 +204,18 @@ class _Writer:
     def _add(self, node: Node) -> None:
         name, shape = node.name, self.sizes[node.name][1:]
         if node.op == "input":
-            name = self._free("input")
-            self._put(name, self.nir.Input(np.array(shape)), [])
-            self.units[node.name] = None
-            self.sources[node.name] = [name]
+            self.units[name] = None
+            self.sources[name] = [self._free("input")]
+            self._put(self.sources[name][0], self.nir.Input(np.array(shape)), [])
             return
-        unit = self.units[node.inputs[0]]
         if node.op == "add":
             self.units[name] = self.delivered[name]
             self.sources[name] = self._sum(node)
             return
+        unit = self.units[node.inputs[0]]
         if node.weighted:
-            parameters = normalised(self.source, node, unit, self.delivered[name])
-            written = self._layer(node, *parameters)
+            weight, bias = normalised(self.graph, node, unit, self.delivered[name])
+            written = self._layer(node, weight, bias)
             unit = self.delivered[name]
         elif node.op == "activation":
             written = self._neurons(node, unit)
@@ -125,7 +224,8 @@ class _Writer:
             # Counted from the end, so that it says the same with and without a batch dimension.
             whole = np.array(self.sizes[node.inputs[0]][1:])
             written = self.nir.Flatten({"input": whole}, start_dim=-len(whole), end_dim=-1)
-            unit = None if unit is None else unit.repeat_interleave(shape[0] // len(unit))
+            if unit is not None:
+                unit = unit.repeat_interleave(shape[0] // len(unit))
         else:
             written = self._pool(node)
         self._put(name, written, self.sources[node.inputs[0]])
@@ -156,7 +256,7 @@ class _Writer:
         factors = ratio(self.units[name], unit, shape[0], self.like).diag()
         zero = factors.new_zeros(len(factors))
         if len(shape) == 1:
-            written = self._affine(factors, zero)
+            written = self.nir.Affine(_array(factors), _array(zero))
         else:
             written = self._conv(factors[..., None, None], zero, shape)
         own = self._free(f"{name}_to_{reader}")
@@ -165,19 +265,16 @@ class _Writer:
 
     def _free(self, name: str) -> str:
         """The name, with underscores until no other node of either graph has it."""
-        others = {node.name for node in self.source.nodes if node.op != "input"}
+        others = {node.name for node in self.graph.nodes if node.op != "input"}
         while name in self.nodes or name in others:
             name += "_"
         return name
 
     def _layer(self, node: Node, weight: Tensor, bias: Tensor) -> Any:
         if node.op == "linear":
-            return self._affine(weight, bias)
+            return self.nir.Affine(_array(weight), _array(bias))
         geometry = {k: tuple(node.attrs[k]) for k in ("stride", "padding", "dilation")}
         return self._conv(weight, bias, self.sizes[node.inputs[0]][1:], **geometry)
-
-    def _affine(self, weight: Tensor, bias: Tensor) -> Any:
-        return self.nir.Affine(_array(weight), _array(bias))
 
     def _conv(self, weight: Tensor, bias: Tensor, shape: torch.Size, **geometry: Any) -> Any:
         g = {"stride": (1, 1), "padding": (0, 0), "dilation": (1, 1)} | geometry
@@ -186,10 +283,8 @@ class _Writer:
     def _neurons(self, node: Node, unit: Unit) -> Any:
         shape, theta = self.sizes[node.name], self.thetas[node.name]
         threshold = ratio(theta, unit, len(theta), self.like)
-        metadata = {"reset": self.converted.recipe.neuron.reset}
-        if node.name in self.pairs:
-            metadata["pair"], metadata["side"] = self.pairs[node.name]
         full = _array(per_channel(threshold, self.like.new_empty(shape)).expand(shape)[0])
+        metadata = {"reset": self.converted.recipe.neuron.reset}
         return self.nir.IF(np.ones_like(full), full, np.zeros_like(full), metadata=metadata)
 
     def _pool(self, node: Node) -> Any:
@@ -198,6 +293,61 @@ class _Writer:
             return self.nir.AvgPool2d(whole, whole, np.array([0, 0]))
         geometry = [np.array(node.attrs[key]) for key in ("kernel", "stride", "padding")]
         return self.nir.AvgPool2d(*geometry)
+
+
+def delivered_units(graph: Graph, thetas: Mapping[str, Tensor]) -> dict[str, Unit]:
+    """The unit, [C], in which every node delivers its value.
+
+    This is the theta of the neurons that it feeds if it feeds these alone, also through sums and
+    average pooling; else None, the unit of the original network. thetas: [C] by activation node.
+    """
+    users = graph.consumers()
+    units: dict[str, Unit] = {}
+    for node in reversed(graph.nodes):
+        requests: list[Unit] = [None] if node.name in graph.outputs else []
+        for user in users[node.name]:
+            if user.op == "activation":
+                requests.append(thetas[user.name])
+            elif user.op in ("add", "avg_pool", "global_avg_pool"):
+                requests.append(units[user.name])
+            else:
+                requests.append(None)
+        agree = all(same(requests[0], request) for request in requests)
+        units[node.name] = requests[0] if requests and agree else None
+    return units
+
+
+def normalised(graph: Graph, node: Node, unit_in: Unit, unit_out: Unit) -> tuple[Tensor, Tensor]:
+    """Weight and bias that take values in unit_in and deliver in unit_out.
+
+    A convolution gets one group, because the package nir cannot read a grouped one back.
+    """
+    weight, bias = graph.parameters(node)
+    assert weight is not None and bias is not None
+    groups = node.attrs.get("groups", 1)
+    weight = dense(fold(weight, unit_in, groups), groups)
+    if unit_out is not None:
+        unit_out = unit_out.to(weight)
+        weight = weight / unit_out.reshape(-1, *[1] * (weight.ndim - 1))
+        bias = bias / unit_out
+    return weight, bias
+
+
+def dense(weight: Tensor, groups: int) -> Tensor:
+    """A weight [out, in / groups, kh, kw] as that of one group, [out, in, kh, kw]."""
+    if groups == 1:
+        return weight
+    whole = weight.new_zeros(len(weight), groups * weight.shape[1], *weight.shape[2:])
+    for k, block in enumerate(weight.chunk(groups)):
+        whole.chunk(groups)[k].chunk(groups, 1)[k].copy_(block)
+    return whole
+
+
+def ratio(unit_in: Unit, unit_out: Unit, channels: int, like: Tensor) -> Tensor:
+    """The factor per channel from one unit to another, [channels]."""
+    one = torch.ones(channels, dtype=like.dtype, device=like.device)
+    numerator = one if unit_in is None else unit_in.to(like)
+    return numerator / (one if unit_out is None else unit_out.to(like))
 
 
 def _array(tensor: Tensor) -> np.ndarray:

@@ -262,7 +262,7 @@ def test_limit_is_a_seeded_choice_of_all_classes(scene, tmp_path, capsys):
 
 def test_converted_file(scene, reference, tmp_path, capsys):
     weights = tmp_path / "spiking.safetensors"
-    assert run_tool("convert", "--weights", scene[0], "-o", weights) == 0
+    assert run_tool("export", "--weights", scene[0], "-o", weights) == 0
     assert evaluate((weights, scene[1]), tmp_path, "--batch", 4) == 0
     for own, other in zip(
         results(tmp_path / "exp")["steps"], results(reference)["steps"], strict=True
