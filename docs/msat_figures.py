@@ -11,7 +11,7 @@ from pathlib import Path
 import numpy as np
 from result_tables import DATA, Result, method_results
 
-from spiking_yolo.draw.curves import Values, line_plot
+from spiking_yolo.draw.figure import Values, draw_curves, draw_reference, log_steps, plot
 
 IMAGES = Path(__file__).parent / "images"
 METHODS = ("msat-tuned", "burst", "msat", "fixed-fraction", "p-norm", "channel-norm")
@@ -54,11 +54,7 @@ if __name__ == "__main__":
         ("msat-timesteps", by_time, "timesteps"),
         ("msat-operations", by_operations, "G synaptic operations per photograph"),
     ):
-        line_plot(
-            IMAGES / f"{file}.png",
-            {name: series[name] for name in METHODS},
-            xlabel,
-            "AP50, % (206 COCO photographs)",
-            logx=True,
-            hlines={"ANN": 100 * ann["mAP50"]},
-        )
+        with plot(IMAGES / f"{file}.png", xlabel, "AP50, % (206 COCO photographs)") as axes:
+            draw_curves(axes, {name: series[name] for name in METHODS})
+            draw_reference(axes, "ANN", 100 * ann["mAP50"])
+            log_steps(axes)

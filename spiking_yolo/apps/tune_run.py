@@ -32,7 +32,7 @@ from spiking_yolo.data.formats import open_classification, open_photographs
 from spiking_yolo.data.images import Picture, read_image
 from spiking_yolo.data.mot import open_sequences
 from spiking_yolo.data.unlabelled import RandomPictures
-from spiking_yolo.draw.curves import line_plot
+from spiking_yolo.draw.figure import line_plot
 from spiking_yolo.errors import Notice, UserError
 from spiking_yolo.io.distributed import usable_device
 from spiking_yolo.io.files import atomic_write

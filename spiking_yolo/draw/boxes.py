@@ -1,7 +1,7 @@
 """Detections drawn on a photograph, and photographs side by side."""
 
 from collections.abc import Sequence
-from dataclasses import replace
+from dataclasses import dataclass
 from functools import lru_cache
 from typing import Any
 
@@ -18,10 +18,12 @@ from spiking_yolo.errors import UserError
 SMALLEST = 8
 INK = (20, 20, 20)
 PAPER = (255, 255, 255)
+# Left, top, right, bottom in pixels; right and bottom are exclusive.
+Rectangle = tuple[int, int, int, int]
 
 
 @lru_cache(maxsize=256)
-def font(size: int) -> ImageFont.FreeTypeFont | ImageFont.ImageFont:
+def font(size: int) -> Any:
     return ImageFont.load_default(size)
 
 
@@ -39,38 +41,32 @@ def text_size(height: int, width: int) -> int:
     return max(11, round(0.024 * (height * width) ** 0.5))
 
 
-def measure(text: str, size: int) -> tuple[int, int, int]:
-    """(width, height, margin) in pixels of `text` with a margin all round; the height is the same
-    for any text.
-    """
-    margin = max(1, size // 5)
-    return int(font(size).getlength(text)) + 1 + 2 * margin, size + 2 * margin, margin
+@dataclass(frozen=True)
+class Text:
+    """A text on a coloured cell, with a margin all round; its height is the same for any text."""
 
+    text: str
+    size: int
 
-def fit_text(texts: Sequence[str], size: int, width: int, height: int) -> tuple[str, int] | None:
-    """Choose the first of `texts` that fits into width x height pixels.
+    @property
+    def margin(self) -> int:
+        return max(1, self.size // 5)
 
-    A text shrinks to half of `size` before the next is tried.
+    @property
+    def width(self) -> int:
+        return int(font(self.size).getlength(self.text)) + 1 + 2 * self.margin
 
-    Returns:
-        The text and its font size, or None if no text fits at a readable size.
-    """
-    for text in texts:
-        for s in range(size, max(SMALLEST, size // 2) - 1, -1):
-            w, h, _ = measure(text, s)
-            if w <= width and h <= height:
-                return text, s
-    return None
+    @property
+    def height(self) -> int:
+        return self.size + 2 * self.margin
 
+    def fits(self, width: int, height: int) -> bool:
+        return self.width <= width and self.height <= height
 
-def put_text(
-    draw: ImageDraw.ImageDraw, left: int, top: int, text: str, size: int, colour: Any
-) -> None:
-    """Write `text` into a cell of the size that `measure` gives, with its upper left corner at
-    (left, top).
-    """
-    _, height, margin = measure(text, size)
-    draw.text((left + margin, top + height / 2), text, colour, font(size), anchor="lm")
+    def draw(self, draw: ImageDraw.ImageDraw, left: int, top: int, colour: Colour) -> None:
+        """Into the cell whose upper left corner is at (left, top)."""
+        at = (left + self.margin, top + self.height / 2)
+        draw.text(at, self.text, colour, font(self.size), anchor="lm")
 
 
 def caption(image: np.ndarray, text: str, size: int | None = None) -> np.ndarray:
@@ -86,18 +82,15 @@ def caption(image: np.ndarray, text: str, size: int | None = None) -> np.ndarray
     """
     height, width = check_image(image).shape[:2]
     size = size or round(1.1 * text_size(height, width))
-    strip_height = measure("", size)[1]
-    strip = Image.new("RGB", (width, strip_height), PAPER)
-    shortened = [text] + [text[:n].rstrip() + "…" for n in range(min(len(text) - 1, width), 0, -1)]
-    if text and (fitting := fit_text(shortened, size, width, strip_height)):
-        chosen, s = fitting
-        top = (strip_height - measure(chosen, s)[1]) // 2
-        put_text(ImageDraw.Draw(strip), 0, top, chosen, s, INK)
+    strip = Image.new("RGB", (width, Text("", size).height), PAPER)
+    shown = Text(text, size)
+    # No character is narrower than a pixel.
+    for length in range(min(len(text), width) - 1, 0, -1):
+        if shown.fits(*strip.size):
+            break
+        shown = Text(text[:length].rstrip() + "…", size)
+    shown.draw(ImageDraw.Draw(strip), 0, 0, INK)
     return np.concatenate([np.asarray(strip), image])
-
-
-# Left, top, right, bottom in pixels; right and bottom are exclusive.
-Rectangle = tuple[int, int, int, int]
 
 
 def draw_detections(
@@ -137,100 +130,80 @@ def draw_detections(
             f"a class id is not among the {len(names)} names; give the names the model was"
             " trained on"
         )
+    size = text_size(height, width)
     picture = Image.fromarray(image)
     draw = ImageDraw.Draw(picture)
-    items = _visible(detections, names, width, height)
-    thickness = line_width or max(1, round(text_size(height, width) / 6))
-    for (left, top, right, bottom), colour, _, _ in reversed(items):
+    boxes, visible = _visible(detections, width, height)
+    colours = _colours(visible)
+    thickness = line_width or max(1, round(size / 6))
+    for (left, top, right, bottom), colour in reversed(list(zip(boxes, colours, strict=True))):
         draw.rectangle((left, top, right - 1, bottom - 1), outline=colour, width=thickness)
-    cells: list[Rectangle] = []
-    labels: list[tuple[Rectangle, tuple[str, int], Colour]] = []
-    for box, colour, label, confidence in () if hide_labels else items:
-        texts = [label]
-        if not hide_conf:
-            texts.insert(0, f"{label} {confidence:.2f}")
-        fitting = fit_text(texts, text_size(height, width), width, height)
-        if fitting is not None:
-            label_width, label_height, _ = measure(*fitting)
-            cell = _place(box, label_width, label_height, width, height, cells)
-            cells.append(cell)
-            labels.append((cell, fitting, colour))
-    for (left, top, right, bottom), fitting, colour in reversed(labels):
+    labels: list[tuple[Rectangle, Text, Colour]] = []
+    for k, name in enumerate([] if hide_labels else _labels(visible, names)):
+        label = Text(name, size)
+        confident = Text(f"{name} {float(visible.confidence[k]):.2f}", size)
+        if not hide_conf and confident.fits(width, height):
+            label = confident
+        if label.fits(width, height):
+            cell = _place(boxes[k], label, (width, height), [cell for cell, *_ in labels])
+            labels.append((cell, label, colours[k]))
+    for (left, top, right, bottom), label, colour in reversed(labels):
         draw.rectangle((left, top, right - 1, bottom - 1), fill=colour)
-        put_text(draw, left, top, *fitting, text_colour(colour))
+        label.draw(draw, left, top, text_colour(colour))
     drawn = np.array(picture)
     return drawn if title is None else caption(drawn, title)
 
 
 def side_by_side(images: Sequence[np.ndarray], titles: Sequence[str]) -> np.ndarray:
-    """Put pictures in one row, each under its title, scaled to the height of the tallest.
+    """Put pictures of one height in a row, each under its title.
 
     Args:
-        images: uint8 RGB [H_i, W_i, 3].
+        images: uint8 RGB [H, W_i, 3].
         titles: One per image.
-
-    Raises:
-        UserError: There is no image, or the number of titles differs.
     """
-    if not images or len(images) != len(titles):
-        raise UserError(
-            f"{len(images)} pictures and {len(titles)} titles; give one title per picture, at"
-            " least one"
-        )
-    height = max(check_image(image).shape[0] for image in images)
-    widths = [max(1, round(image.shape[1] * height / image.shape[0])) for image in images]
-    size = round(1.1 * text_size(height, max(widths)))
-    gutter = np.full((height + measure("", size)[1], max(2, height // 60), 3), PAPER, np.uint8)
-    row: list[np.ndarray] = []
-    for image, width, title in zip(images, widths, titles, strict=True):
-        if image.shape[0] != height:
-            image = np.asarray(
-                Image.fromarray(image).resize((width, height), Image.Resampling.BICUBIC)
-            )
-        row += [caption(image, title, size), gutter]
-    return np.concatenate(row[:-1], axis=1)
+    size = round(1.1 * text_size(images[0].shape[0], max(image.shape[1] for image in images)))
+    row = [caption(*pair, size) for pair in zip(images, titles, strict=True)]
+    gutter = np.full((len(row[0]), max(2, len(row[0]) // 60), 3), PAPER, np.uint8)
+    return np.concatenate([row[0], *(part for one in row[1:] for part in (gutter, one))], axis=1)
 
 
-def _visible(
-    detections: Detections, names: Sequence[str], width: int, height: int
-) -> list[tuple[Rectangle, Colour, str, float]]:
-    """Boxes inside of the picture, clipped to whole pixels, with colour, label and confidence."""
+def _visible(detections: Detections, width: int, height: int) -> tuple[list[Rectangle], Detections]:
+    """The boxes inside of the picture: clipped to whole pixels, and as they are."""
     boxes = detections.xyxy.double()
     limits = boxes.new_tensor([width, height, width, height])
     pixels = torch.cat([boxes[:, :2].floor(), boxes[:, 2:].ceil()], 1).clamp(min=0).minimum(limits)
     inside = boxes.isfinite().all(1) & (pixels[:, 2:] > pixels[:, :2]).all(1)
-    visible = replace(detections, xyxy=pixels).take(inside)
-    tracks = None if visible.track_id is None else visible.track_id.tolist()
-    items: list[tuple[Rectangle, Colour, str, float]] = []
-    for i, ((x1, y1, x2, y2), class_id, confidence) in enumerate(
-        zip(
-            visible.xyxy.long().tolist(),
-            visible.class_id.tolist(),
-            visible.confidence.tolist(),
-            strict=True,
-        )
-    ):
-        colour, label = class_colour(class_id), names[int(class_id)]
-        if tracks is not None:
-            colour = track_colour(tracks[i])
-            if tracks[i] != NO_TRACK:
-                label = f"{tracks[i]} {label}"
-        items.append(((x1, y1, x2, y2), colour, label, confidence))
-    return items
+    return list(map(tuple, pixels[inside].long().tolist())), detections.take(inside)
+
+
+def _colours(boxes: Detections) -> list[Colour]:
+    if boxes.track_id is not None:
+        return list(map(track_colour, boxes.track_id.tolist()))
+    return list(map(class_colour, boxes.class_id.tolist()))
+
+
+def _labels(boxes: Detections, names: Sequence[str]) -> list[str]:
+    """The class of each box, with the number of its track in front."""
+    labels = [names[int(c)] for c in boxes.class_id]
+    if boxes.track_id is not None:
+        for k, track in enumerate(boxes.track_id.tolist()):
+            if track != NO_TRACK:
+                labels[k] = f"{track} {labels[k]}"
+    return labels
 
 
 def _place(
-    box: Rectangle, w: int, h: int, width: int, height: int, placed: Sequence[Rectangle]
+    box: Rectangle, label: Text, size: tuple[int, int], placed: Sequence[Rectangle]
 ) -> Rectangle:
-    """Where the w x h label of `box` goes: the first cell, in order of preference, that overlaps
-    `placed` least.
+    """Where the label of `box` goes: the first cell, in order of preference, that overlaps
+    `placed` least. size: of the picture, (width, height).
     """
-    left, top, right, bottom = box
+    (left, top, right, bottom), w, h = box, label.width, label.height
     cells: list[Rectangle] = []
     for y in (top - h, top, bottom - h, bottom):
-        row = max(0, min(y, height - h))
+        row = max(0, min(y, size[1] - h))
         for x in (left, right - w):
-            column = max(0, min(x, width - w))
+            column = max(0, min(x, size[0] - w))
             cells.append((column, row, column + w, row + h))
     return min(cells, key=lambda cell: sum(_overlap(cell, other) for other in placed))
 

@@ -65,18 +65,8 @@ def _luma(colour: Colour) -> float:
     return 0.299 * colour[0] + 0.587 * colour[1] + 0.114 * colour[2]
 
 
-# Of curves on white paper: as many as there are methods.
-FURTHER_COLOURS: tuple[Colour, ...] = (
-    (0, 60, 120),
-    (120, 45, 0),
-    (95, 140, 0),
-    (255, 85, 75),
-    (0, 150, 180),
-    (110, 40, 190),
-    (200, 150, 60),
-    (60, 110, 80),
-)
-COLOURS = [hexadecimal(colour) for colour in (*PALETTE, *FURTHER_COLOURS) if _luma(colour) < 180]
+# Of curves on white paper.
+COLOURS = [hexadecimal(colour) for colour in PALETTE if _luma(colour) < 180]
 
 
 def colours_of(names: Iterable[str]) -> dict[str, str]:

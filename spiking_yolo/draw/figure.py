@@ -1,14 +1,24 @@
-"""One style for all figures, apart from matplotlib's global settings."""
+"""Figures in one style, apart from matplotlib's global settings, and the plots that commands share.
 
-from collections.abc import Iterator
+with plot("accuracy.png", "timesteps T", "mAP50 (%)") as axes:
+    draw_curves(axes, {"msat": (T, accuracy, low, high)})
+    draw_reference(axes, "ANN", 41.0)
+    log_steps(axes, T)
+"""
+
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, Literal
 
 import matplotlib
+import numpy as np
+from matplotlib.axes import Axes
 from matplotlib.figure import Figure
+from matplotlib.ticker import MaxNLocator
 
 from spiking_yolo.draw import FigureFormat
+from spiking_yolo.draw.colours import COLOURS, colours_of
 from spiking_yolo.errors import UserError
 from spiking_yolo.io.files import atomic_write
 
@@ -37,9 +47,17 @@ STYLE: dict[Any, Any] = {
     # The same figure is the same file, without random names of its parts.
     "svg.hashsalt": "spiking_yolo",
 }
-
 # Nor with a date in it.
 _UNDATED: dict[str, Any] = {".png": None, ".pdf": {"CreationDate": None}, ".svg": {"Date": None}}
+# Width and height of a plot in inches, and the characters that fit into its width.
+SIZE = (4.6, 3.2)
+CHARACTERS = 72
+MARKERS = "osD^vPX*"
+REFERENCE = "#444444"
+
+Values = Sequence[float] | np.ndarray
+# Name -> (x, y), or (x, y, lower, upper) with a band.
+Series = Mapping[str, tuple[Values, ...]]
 
 
 @contextmanager
@@ -77,3 +95,140 @@ def paper_figure(
                 figure.savefig(
                     temporary, dpi=DPI, metadata=undated, bbox_inches=margins, pad_inches=0.04
                 )
+
+
+@contextmanager
+def plot(
+    path: str | Path,
+    xlabel: str,
+    ylabel: str,
+    also: FigureFormat = "png",
+    size: tuple[float, float] = SIZE,
+) -> Iterator[Axes]:
+    """Yield the axes of one plot; on success its legend goes above it, and the file is saved.
+
+    Args:
+        path: Ends in .png, .pdf or .svg.
+        xlabel: Title of the x axis.
+        ylabel: Title of the y axis.
+        also: A second format in which the figure is saved.
+        size: Width and height in inches, without the rows of a long legend.
+    """
+    with paper_figure(path, *size, also=also) as figure:
+        axes = figure.add_subplot(xlabel=xlabel, ylabel=ylabel)
+        axes.grid(True)
+        yield axes
+        handles, names = axes.get_legend_handles_labels()
+        if handles:
+            longest = 8 + max(map(len, names))
+            columns = max(1, min(len(names), int(CHARACTERS * size[0] / SIZE[0]) // longest))
+            rows = -(-len(names) // columns)
+            figure.set_figheight(size[1] + 0.17 * max(0, rows - 2))
+            figure.legend(handles, names, loc="outside upper center", ncols=columns)
+
+
+def draw_curves(axes: Axes, series: Series, colours: Mapping[str, str] | None = None) -> None:
+    """Draw curves, and the bands of those that have one.
+
+    Args:
+        axes: Of the plot.
+        series: What to draw.
+        colours: Name -> colour, see `colours_of`, where figures have some of their series in
+            common; its place among these names says its marker.
+
+    Raises:
+        UserError: There is nothing to draw, or lists differ in length.
+    """
+    if not series:
+        raise UserError("there is nothing to plot; give at least one series")
+    colours = colours or colours_of(series)
+    places = list(colours)
+    for name, (x, y, *band) in series.items():
+        if {len(column) for column in (y, *band)} != {len(x)} or len(band) not in (0, 2):
+            raise UserError(f"series {name!r} needs 2 or 4 lists of one length")
+        axes.plot(
+            x,
+            y,
+            label=name,
+            color=colours[name],
+            marker=MARKERS[places.index(name) % len(MARKERS)],
+            markevery=max(1, len(x) // 12),
+            markeredgecolor="white",
+            mew=0.5,
+        )
+        if band:
+            axes.fill_between(x, *band, color=colours[name], alpha=0.18, linewidth=0)
+    every_x = np.concatenate([x for x, *_ in series.values()])
+    if not (every_x % 1).any():
+        axes.xaxis.set_major_locator(MaxNLocator("auto", integer=True, min_n_ticks=1))
+
+
+def draw_reference(
+    axes: Axes, name: str, y: float, band: tuple[float, float] | None = None
+) -> None:
+    """Draw a dashed line, such as the accuracy of the ANN, and the band of its interval."""
+    axes.axhline(y, label=name, color=REFERENCE, linestyle="--", linewidth=1.1, zorder=1)
+    if band is not None:
+        axes.axhspan(*band, color=REFERENCE, alpha=0.1, linewidth=0, zorder=0.5)
+
+
+def log_steps(axes: Axes, steps: Values = ()) -> None:
+    """Make the x axis logarithmic, base 2; a few whole `steps` become its ticks."""
+    axes.set_xscale("log", base=2)
+    axes.xaxis.set_major_formatter("{x:.3g}")
+    if 0 < len(steps) <= 10:
+        axes.set_xticks(list(steps))
+        axes.minorticks_off()
+
+
+def least_height(axes: Axes, height: float) -> None:
+    """Make the y axis at least so high, so that small differences look small."""
+    low, high = axes.get_ylim()
+    if high - low < height:
+        middle = (low + high) / 2
+        axes.set_ylim(middle - height / 2, middle + height / 2)
+
+
+def line_plot(
+    path: str | Path, series: Series, xlabel: str, ylabel: str, also: FigureFormat = "png"
+) -> None:
+    """Save curves alone, such as a loss over the steps. See `plot` and `draw_curves`."""
+    with plot(path, xlabel, ylabel, also) as axes:
+        draw_curves(axes, series)
+
+
+def bar_plot(
+    path: str | Path,
+    values: Mapping[str, Mapping[str, float]],
+    ylabel: str,
+    xlabel: str = "",
+    also: FigureFormat = "png",
+) -> None:
+    """Save grouped bars.
+
+    Args:
+        path: Ends in .png, .pdf or .svg.
+        values: Name of a series -> category -> value; a missing category leaves a gap.
+        ylabel: Title of the y axis.
+        xlabel: Title of the x axis.
+        also: A second format in which the figure is saved.
+
+    Raises:
+        UserError: There is nothing to draw.
+    """
+    categories = list(dict.fromkeys(name for group in values.values() for name in group))
+    if not categories:
+        raise UserError("there is no bar to draw; give at least one value")
+    width = 0.8 / len(values)
+    inches = max(SIZE[0], min(0.32 * len(values) * len(categories), 9.0))
+    with plot(path, xlabel, ylabel, also, (inches, SIZE[1])) as axes:
+        axes.grid(False, axis="x")
+        for i, (name, group) in enumerate(values.items()):
+            shift = (i - (len(values) - 1) / 2) * width
+            at = [categories.index(category) + shift for category in group]
+            label = name if len(values) > 1 else None
+            axes.bar(at, list(group.values()), 0.92 * width, label=label, color=COLOURS[i])
+        axes.tick_params(axis="x", length=0)
+        axes.set_xticks(range(len(categories)), categories)
+        if sum(map(len, categories)) > 0.8 * CHARACTERS * inches / SIZE[0]:
+            axes.tick_params(axis="x", rotation=35)

@@ -1,7 +1,7 @@
 """Firing rates as heat maps over the photograph."""
 
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 
 import matplotlib
@@ -9,7 +9,6 @@ import numpy as np
 import torch
 from matplotlib.axes import Axes
 from matplotlib.cm import ScalarMappable
-from matplotlib.colorbar import Colorbar
 from matplotlib.colors import Normalize
 from matplotlib.ticker import MaxNLocator
 from torch import Tensor
@@ -45,10 +44,12 @@ class RateMap:
     @classmethod
     def of_all(cls, maps: Iterable["RateMap"]) -> "RateMap":
         """Of the neurons of several layers together; their maps have one shape."""
-        maps = list(maps)
-        neurons = sum(one.neurons for one in maps)
-        values = torch.stack([one.values * (one.neurons / neurons) for one in maps]).sum(0)
-        return cls(values, sum(one.mean * one.neurons for one in maps) / neurons, neurons)
+        several = list(maps)
+        neurons = sum(one.neurons for one in several)
+        weights = torch.tensor([one.neurons / neurons for one in several])
+        values = torch.einsum("n,nhw->hw", weights, torch.stack([one.values for one in several]))
+        mean = sum(one.mean * one.neurons for one in several) / neurons
+        return cls(values, mean, neurons)
 
 
 def resize_map(rate: Tensor, height: int, width: int) -> Tensor:
@@ -105,106 +106,51 @@ def blend(image: np.ndarray, rate: Tensor, low: float, high: float) -> np.ndarra
     return np.rint(255 * (OPACITY * colours + (1 - OPACITY) * grey[..., None])).astype(np.uint8)
 
 
-def rate_overlay(
-    image: np.ndarray,
-    rate: RateMap,
-    title: str,
-    path: str | Path,
-    also: FigureFormat = "png",
+def save_rates(
+    path: str | Path, image: np.ndarray, maps: Mapping[str, RateMap], also: FigureFormat = "png"
 ) -> None:
-    """Save a heat map over the photograph, with a colour bar, range and mean.
-
-    Args:
-        image: uint8 RGB [H, W, 3].
-        rate: See `map_to_image`.
-        title: Above the picture.
-        path: Ends in .png, .pdf or .svg.
-        also: A second format in which the figure is saved.
-
-    Raises:
-        UserError: The image is not uint8 RGB, the map is not finite, or the path has another end.
-    """
-    height = 4.6 * check_image(image).shape[0] / image.shape[1]
-    with paper_figure(path, 5.6, min(max(height, 1.8), 8.0) + 0.5, "compressed", also) as figure:
-        axes = figure.subplots()
-        _panel(axes, image, rate, title)
-        _bar(axes, rate_range(rate.values)).set_label(UNIT)
-
-
-def summary_overlay(
-    image: np.ndarray,
-    maps: Mapping[str, RateMap],
-    path: str | Path,
-    also: FigureFormat = "png",
-) -> None:
-    """Save a grid of one heat map per layer and, last, that of the neurons of all.
+    """Save a heat map per layer and, last, that of the neurons of all.
 
     Each panel has a scale of its own, so that quiet layers show something too.
 
     Args:
+        path: Ends in .png, .pdf or .svg.
         image: uint8 RGB [H, W, 3].
         maps: Title -> map.
-        path: Ends in .png, .pdf or .svg.
         also: A second format in which the figure is saved.
 
     Raises:
-        UserError: There is no map, or as `rate_overlay`.
+        UserError: There is no map, the image is not uint8 RGB, a map is not finite, or the path has
+            another end.
     """
     if not maps:
         raise UserError("there is no rate map to draw; record the spikes of at least one layer")
     height, width = check_image(image).shape[:2]
-    panels: dict[str, RateMap] = {}
-    for name, rate in maps.items():
-        panels[name] = replace(rate, values=resize_map(rate.values, height, width))
-    panels["all these neurons"] = RateMap.of_all(panels.values())
-    columns = min(len(panels), 4 if len(panels) > 6 else 3)
+    panels = dict(maps)
+    if len(maps) > 1:
+        panels["all these neurons"] = RateMap.of_all(maps.values())
+    columns = min(len(panels), 4)
     rows = -(-len(panels) // columns)
-    panel_width = 1.75 if columns == 4 else 2.3
-    panel_height = min(max(0.85 * panel_width * height / width, 0.6), 4.0) + 0.45
-    with paper_figure(
-        path, panel_width * columns + 0.5, rows * panel_height + 0.2, "compressed", also
-    ) as figure:
+    panel_height = min(max(1.9 * height / width, 0.6), 4.0) + 0.45
+    size = (2.2 * columns + 0.6, rows * panel_height + 0.3)
+    with paper_figure(path, *size, "compressed", also) as figure:
         grid: list[Axes] = figure.subplots(rows, columns, squeeze=False).flatten().tolist()
-        for axes, (name, rate) in zip(grid, panels.items(), strict=False):
-            _panel(axes, image, rate, name, size=7)
-            _bar(axes, rate_range(rate.values))
-        for axes in grid[len(panels) :]:
+        for axes, (title, rate) in zip(grid, panels.items(), strict=False):
+            _draw_panel(axes, image, rate, title)
+        for axes in grid:
             axes.set_axis_off()
-        # Puts the panels where they stay.
-        figure.draw_without_rendering()
-        bottom = min(axes.get_position().y0 for axes in grid) - 0.15 / figure.get_figheight()
-        figure.text(
-            0.5, bottom, f"colours: {UNIT}, one scale per panel", fontsize=8, ha="center", va="top"
-        )
+        figure.supxlabel(f"colours: {UNIT}, one scale per panel", fontsize=8)
 
 
-def _panel(
-    axes: Axes,
-    image: np.ndarray,
-    rate: RateMap,
-    title: str,
-    size: int = 9,
-) -> None:
+def _draw_panel(axes: Axes, image: np.ndarray, rate: RateMap, title: str) -> None:
+    """A heat map, and a colour bar as tall as it."""
+    low, high = rate_range(rate.values)
     # A strip would otherwise be a hairline.
-    stretch = not 1 / 8 < image.shape[0] / image.shape[1] < 8
-    axes.imshow(
-        blend(image, rate.values, *rate_range(rate.values)),
-        interpolation="antialiased",
-        aspect="auto" if stretch else "equal",
-    )
-    low, high = _number(float(rate.values.min())), _number(float(rate.values.max()))
-    axes.set_title(f"{title}\ncolours {low} to {high}, mean {_number(rate.mean)}", fontsize=size)
-    axes.set_axis_off()
-
-
-def _number(rate: float) -> str:
-    return "<1e-4" if 0 < rate < 1e-4 else f"{rate:.2g}"
-
-
-def _bar(axes: Axes, ends: tuple[float, float]) -> Colorbar:
-    """A colour bar as tall as the picture beside it."""
+    aspect = "equal" if 1 / 8 < image.shape[0] / image.shape[1] < 8 else "auto"
+    axes.imshow(blend(image, rate.values, low, high), interpolation="antialiased", aspect=aspect)
+    least, most = rate.values.aminmax()
+    axes.set_title(f"{title}\n{least:.2g} to {most:.2g}, mean {rate.mean:.2g}", fontsize=7)
     place = axes.inset_axes((1.02, 0.0, 0.035, 1.0))
-    bar = axes.figure.colorbar(ScalarMappable(Normalize(*ends), RATE_COLOURS), cax=place)
+    bar = axes.figure.colorbar(ScalarMappable(Normalize(low, high), RATE_COLOURS), cax=place)
     bar.locator = MaxNLocator(5)
     bar.ax.tick_params(labelsize=7)
-    return bar

@@ -234,7 +234,7 @@ def plot(rows: Rows, folder: Path, figures: FigureFormat = "png") -> None:
         folder: Of the training.
         figures: A format in which each is drawn as well.
     """
-    from spiking_yolo.draw.curves import line_plot
+    from spiking_yolo.draw.figure import line_plot
 
     def series(names: Iterable[str]) -> dict[str, tuple[list[float], list[float]]]:
         lines: dict[str, tuple[list[float], list[float]]] = {}

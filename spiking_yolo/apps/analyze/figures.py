@@ -19,8 +19,7 @@ from spiking_yolo.apps.analyze.records import (
 )
 from spiking_yolo.draw import FigureFormat
 from spiking_yolo.draw.colours import COLOURS
-from spiking_yolo.draw.curves import MARKERS, bar_plot
-from spiking_yolo.draw.figure import paper_figure
+from spiking_yolo.draw.figure import MARKERS, bar_plot, paper_figure
 from spiking_yolo.graph.graph import short_name
 
 # More curves cannot be told apart.
@@ -80,7 +79,7 @@ def spike_count(
     for counts in bars.values():
         for name in counts:
             counts[name] /= scale
-    bar_plot(path, bars, f"spikes per image{unit}", xlabel, ".2g", also)
+    bar_plot(path, bars, f"spikes per image{unit}", xlabel, also)
 
 
 def error_by_layer(layers: Sequence[LayerTotals], path: Path, also: FigureFormat = "png") -> None:

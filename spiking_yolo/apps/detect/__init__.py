@@ -92,7 +92,6 @@ class DetectOptions(
         "layers of --overlay: auto (three of them), all, or names with commas,"
         " such as conv 6 or layers_10_act",
     )
-    gif: bool = setting(False, "animation of boxes and rates over T, for images")
     ann: bool = setting(False, "draw the ANN's and the SNN's boxes side by side")
     frames: Literal["keep", "reset"] | None = setting(
         None,

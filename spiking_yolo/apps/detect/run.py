@@ -45,8 +45,6 @@ from spiking_yolo.options import Progress, drawn, load, silent
 from spiking_yolo.result import Result
 from spiking_yolo.snn.stream import Stream
 
-GIF_FRAMES = 16
-
 
 @dataclass(frozen=True, kw_only=True)
 class ImageResult:
@@ -236,13 +234,11 @@ class DetectRun:
         options = self.options
         T = options.timesteps(self.detector.converted.recipe)
         steps = set(options.steps)
-        if options.gif:
-            steps |= set(spread_steps(T, GIF_FRAMES))
         (seen,) = self.observer.observe(
             [source],
             T,
             sorted(steps),
-            want=self._want(maps=options.overlay or options.gif),
+            want=self._want(maps=options.overlay),
             progress=lambda t: progress("timesteps", t, T, where),
         )
         # A network in which nothing changes any more stops before T.
@@ -254,9 +250,6 @@ class DetectRun:
     def frames(self, source: str, progress: Progress = silent) -> Iterator[FrameResult]:
         """Detect objects in the frames of a video."""
         options = self.options
-        if options.gif:
-            note = f"{source}: --gif is for images, a video gets none"
-            warnings.warn(Notice(note), stacklevel=2)
         T = options.timesteps(self.detector.converted.recipe, frame=True)
         name = ""
         with open_video(source) as video:

@@ -19,6 +19,7 @@ from spiking_yolo.data.video_writer import VideoWriter, best_encoder
 from spiking_yolo.decode.boxes import listed
 from spiking_yolo.decode.tracking import NO_TRACK
 from spiking_yolo.draw import FigureFormat
+from spiking_yolo.draw.timeline import Timeline
 from spiking_yolo.io.files import GradualFile, atomic_write
 from spiking_yolo.io.json import json_text
 from spiking_yolo.metrics.energy import TIMELINE, accounts
@@ -31,7 +32,6 @@ if TYPE_CHECKING:
 
 # Longer side in pixels; a figure shows no more.
 OVERLAY_SIDE = 1280
-GIF_SIDE = 640
 
 
 def file_sinks(run: DetectRun, folder: Path) -> list[Sink]:
@@ -49,8 +49,6 @@ def file_sinks(run: DetectRun, folder: Path) -> list[Sink]:
     if options.overlay:
         sinks.append(Overlays(folder, run.overlay_layers, run.layer_titles, options.figures))
         sinks.append(EventVideo(folder))
-    if options.gif:
-        sinks.append(Animations(folder))
     if options.save_mot or options.track:
         sinks.append(MotFiles(folder, every_class=bool(options.classes)))
     if options.timeline:
@@ -136,7 +134,7 @@ def write_jpeg(path: Path, pixels: np.ndarray) -> None:
 
 @dataclass
 class Overlays(Sink):
-    """IMAGE-rates/LAYER.png: heat maps of spike rates; summary.png beside them: all layers."""
+    """IMAGE-rates.png: heat maps of the spike rates of some layers, and of them together."""
 
     folder: Path
     layers: tuple[str, ...]
@@ -145,33 +143,12 @@ class Overlays(Sink):
     figures: FigureFormat
 
     def image(self, seen: ImageResult) -> None:
-        from spiking_yolo.draw.overlay import rate_overlay, summary_overlay
+        from spiking_yolo.draw.overlay import save_rates
 
         result = seen.result.shrunk(OVERLAY_SIDE)
-        folder = self.folder / f"{seen.name}-rates"
         rates = rates_over_image(result, result.T)
-        for layer in self.layers:
-            title = f"{self.titles[layer]}, T = {result.T}"
-            path = folder / f"{layer}.png"
-            rate_overlay(result.image, rates[layer], title, path, self.figures)
-        by_title = {self.titles[layer]: rate for layer, rate in rates.items()}
-        summary_overlay(result.image, by_title, folder / "summary.png", self.figures)
-
-
-@dataclass
-class Animations(Sink):
-    """IMAGE.gif: boxes, and the spike rate of all layers, as they appear over the timesteps."""
-
-    folder: Path
-
-    def image(self, seen: ImageResult) -> None:
-        from spiking_yolo.draw.animate import save_gif, timeline_frames
-        from spiking_yolo.draw.overlay import RateMap
-
-        result = seen.result.shrunk(GIF_SIDE)
-        rates = {t: RateMap.of_all(rates_over_image(result, t).values()) for t in result.maps}
-        pictures = timeline_frames(result.image, result.steps, result.names, rates)
-        save_gif(pictures, self.folder / f"{seen.name}.gif", fps=2)
+        by_title = {self.titles[layer]: rates[layer] for layer in self.layers}
+        save_rates(self.folder / f"{seen.name}-rates.png", result.image, by_title, self.figures)
 
 
 class VideoSink(Sink):
@@ -275,66 +252,39 @@ class MotFiles(Sink):
 
 
 class Timelines(Sink):
-    """VIDEO-timeline.png: operations of each frame, also by layer, objects, tracks and energy."""
+    """VIDEO-timeline.png: operations of each frame, also by layer, objects and energy."""
 
     def __init__(self, folder: Path, figures: FigureFormat):
         self.folder = folder
         self.figures: FigureFormat = figures
         self._accounts = [account for account in accounts() if account.key in TIMELINE]
         self._name = ""
-        self._frames: list[int] = []
-        self._operations: list[float] = []
-        self._objects: list[int] = []
-        self._cuts: list[int] = []
-        self._energies: dict[str, list[float]] = {one.name: [] for one in self._accounts}
-        self._ann_energies: dict[str, float] = {}
-        self._ann_objects: list[int] = []
-        self._missed: list[int] = []
-        self._tracks: dict[tuple[int, str], list[int]] = {}
-        self._layers: dict[str, list[float]] = {}
+        self._timeline = Timeline(energies={one.name: [] for one in self._accounts})
 
     def video(self) -> Sink:
         return Timelines(self.folder, self.figures)
 
     def frame(self, seen: FrameResult) -> None:
         self._name = seen.name
-        self._frames.append(seen.frame)
-        self._operations.append(seen.result.operations_per_mac)
-        self._objects.append(len(seen.result))
-        if seen.result.cut:
-            self._cuts.append(seen.frame)
+        shown, result = self._timeline, seen.result
+        shown.frames.append(seen.frame)
+        shown.operations.append(result.operations_per_mac)
+        shown.objects.append(len(result))
+        if result.cut:
+            shown.cuts.append(seen.frame)
         if seen.ann is not None:
-            missed, _ = unmatched(seen.ann.detections, seen.result.detections)
-            self._ann_objects.append(len(seen.ann))
-            self._missed.append(len(missed))
-        for box in seen.result:
-            if box.track_id is not None:
-                self._tracks.setdefault((box.track_id, box.name), []).append(seen.frame)
+            missed, _ = unmatched(seen.ann.detections, result.detections)
+            shown.ann_objects.append(len(seen.ann))
+            shown.missed.append(len(missed))
         for layer, operations in seen.layers.items():
-            self._layers.setdefault(layer, []).append(operations)
+            shown.layers.setdefault(layer, []).append(operations)
         for account in self._accounts:
-            self._energies[account.name].append(account.snn(seen.work, seen.size))
-            self._ann_energies[account.name] = account.ann(seen.size)
+            shown.energies[account.name].append(account.snn(seen.work, seen.size))
+            shown.ann_energies[account.name] = account.ann(seen.size)
 
     def end_video(self) -> None:
-        from spiking_yolo.draw.timeline import timeline
-
-        if not self._frames:
-            return
-        timeline(
-            self.folder / f"{self._name}-timeline.png",
-            self._frames,
-            self._operations,
-            self._objects,
-            self._energies,
-            self._ann_energies,
-            self._cuts,
-            also=self.figures,
-            ann_objects=self._ann_objects,
-            missed=self._missed,
-            tracks=self._tracks,
-            layers=self._layers,
-        )
+        if self._name:
+            self._timeline.save(self.folder / f"{self._name}-timeline.png", self.figures)
 
 
 class Console(Sink):

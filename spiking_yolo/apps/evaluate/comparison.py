@@ -12,7 +12,7 @@ from spiking_yolo.data.classification import LabelledSet
 from spiking_yolo.data.detection import DetectionSet
 from spiking_yolo.draw import FigureFormat
 from spiking_yolo.draw.colours import colours_of
-from spiking_yolo.draw.curves import line_plot
+from spiking_yolo.draw.figure import draw_curves, draw_reference, least_height, log_steps, plot
 from spiking_yolo.errors import Notice
 from spiking_yolo.io.json import write_json
 from spiking_yolo.io.tables import columns, percent, write_csv
@@ -168,35 +168,21 @@ class Comparison:
             warnings.warn(Notice(f"{path.name} is left out: {few}"), stacklevel=2)
             return
         parts = [f"T = {times} of {', '.join(titles)}" for times, titles in left_out.items()]
-        note = f"Not shown, below {LEAST:g}: {'; '.join(parts)}" if parts else ""
-        self._plot(
-            path,
-            curves,
-            "synaptic operations / ANN multiply-accumulates",
-            figures,
-            points={"ANN, multiply-accumulates": (1.0, self._accuracy(self.ann))},
-            note=note,
-        )
+        label = "synaptic operations / ANN multiply-accumulates"
+        if parts:
+            label += f"\nnot shown, below {LEAST:g}: {'; '.join(parts)}"
+        self._plot(path, curves, label, figures)
 
     def _accuracy(self, row: Row) -> float:
         """In percent."""
         return 100 * row[self.figure]
 
-    def _plot(
-        self, path: Path, curves: Curves, label: str, figures: FigureFormat, **options: Any
-    ) -> None:
-        """A method has one colour in all plots, also where others have no curve. options: of
-        `line_plot`.
-        """
-        line_plot(
-            path,
-            {title: tuple(zip(*curve, strict=True)) for title, curve in curves.items()},
-            label,
-            f"{self.figure} (%)",
-            True,
-            {"ANN": self._accuracy(self.ann)},
-            least=SPAN,
-            colours=colours_of(recipe.title for recipe in self.recipes.values()),
-            also=figures,
-            **options,
-        )
+    def _plot(self, path: Path, curves: Curves, label: str, figures: FigureFormat) -> None:
+        """A method has one colour in all plots, also where others have no curve."""
+        series = {title: tuple(zip(*curve, strict=True)) for title, curve in curves.items()}
+        colours = colours_of(recipe.title for recipe in self.recipes.values())
+        with plot(path, label, f"{self.figure} (%)", figures) as axes:
+            draw_curves(axes, series, colours)
+            draw_reference(axes, "ANN", self._accuracy(self.ann))
+            least_height(axes, SPAN)
+            log_steps(axes)

@@ -34,7 +34,15 @@ from spiking_yolo.data.classification import LabelledSet
 from spiking_yolo.data.detection import DetectionSet
 from spiking_yolo.draw import FigureFormat
 from spiking_yolo.draw.colours import ACCOUNT_COLOURS
-from spiking_yolo.draw.curves import line_plot, ranked_bars
+from spiking_yolo.draw.figure import (
+    REFERENCE,
+    draw_curves,
+    draw_reference,
+    least_height,
+    line_plot,
+    log_steps,
+    plot,
+)
 from spiking_yolo.io.json import finite, write_json
 from spiking_yolo.io.tables import percent, write_csv
 from spiking_yolo.metrics.bootstrap import Resampling
@@ -74,8 +82,10 @@ def plot_all(
     series = {title: curve for title, curve in curves.items() if curve is not None}
     if series:
         path = folder / "precision-recall.png"
-        note = f"Not shown: T = {', '.join(early)}" if early else ""
-        line_plot(path, series, "recall", "precision, mean over classes", note=note, also=figures)
+        xlabel = "recall"
+        if early:
+            xlabel += f"\nnot shown: T = {', '.join(early)}"
+        line_plot(path, series, xlabel, "precision, mean over classes", figures)
     _class_change(table, folder / "class-change.png", measure, figures)
 
 
@@ -86,28 +96,20 @@ def _plot_figure(
     ann = 100 * table.ann[figure]
     y = [100 * row[figure] for row in table.steps]
     of_ann = intervals.get("ann", {}).get(figure)
-    spans = {"ANN": (100 * of_ann.low, 100 * of_ann.high)} if of_ann else {}
-    line_plot(
-        stem.with_name(f"{stem.name}-T.png"),
-        {method: ([row["T"] for row in table.steps], y, *_band(table, figure, intervals))},
-        "timesteps T",
-        f"{figure} (%)",
-        True,
-        {"ANN": ann},
-        hbands=spans,
-        least=SPAN,
-        also=figures,
-    )
-    line_plot(
-        stem.with_name(f"{stem.name}-operations.png"),
-        {method: ([row["sops_per_image"] / 1e9 for row in table.steps], y)},
-        "synaptic operations per image (10⁹)",
-        f"{figure} (%)",
-        hlines={"ANN": ann},
-        points={"ANN, multiply-accumulates": (table.ann["macs"] / 1e9, ann)},
-        least=SPAN,
-        also=figures,
-    )
+    span = (100 * of_ann.low, 100 * of_ann.high) if of_ann else None
+    T = [row["T"] for row in table.steps]
+    path = stem.with_name(f"{stem.name}-T.png")
+    with plot(path, "timesteps T", f"{figure} (%)", figures) as axes:
+        draw_curves(axes, {method: (T, y, *_band(table, figure, intervals))})
+        draw_reference(axes, "ANN", ann, span)
+        least_height(axes, SPAN)
+        log_steps(axes, T)
+    path = stem.with_name(f"{stem.name}-operations.png")
+    with plot(path, "synaptic operations per image (10⁹)", f"{figure} (%)", figures) as axes:
+        draw_curves(axes, {method: ([row["sops_per_image"] / 1e9 for row in table.steps], y)})
+        macs = table.ann["macs"] / 1e9
+        axes.plot(macs, ann, "p", ms=8, color=REFERENCE, label="ANN, multiply-accumulates")
+        least_height(axes, SPAN)
 
 
 def plot_energy(
@@ -117,41 +119,25 @@ def plot_energy(
     path: Path,
     figures: FigureFormat = "png",
 ) -> None:
-    """Energy as a multiple of the ANN's against operations per MAC, a curve per account; stars:
-    break-even.
-    """
-    not_run = [account.name for account in accounts if math.isnan(table.ann[account.energy])]
-    stars = {one.account: (one.operations, 1.0) for one in worth if one.operations > 0}
+    """Energy as a multiple of the ANN's against operations per MAC, a curve per account."""
     series: dict[str, tuple[tuple[float, ...], ...]] = {}
-    marks: dict[str, tuple[float, float]] = {}
     for account in accounts:
-        if account.name in not_run:
+        if math.isnan(table.ann[account.energy]):
             continue
         ann = table.ann[account.energy]
         points: list[tuple[float, float]] = []
         for row in table.steps:
             points.append((row["effective_ACs"] / table.size.macs, row[account.energy] / ann))
-        if account.key in stars:
-            marks[account.name] = stars[account.key]
-            points.append(stars[account.key])
         curve = sorted(point for point in points if point[0] > 0)
         if curve:
             series[account.name] = tuple(zip(*curve, strict=True))
     label = "synaptic operations / ANN multiply-accumulates"
-    line_plot(
-        path,
-        series,
-        label,
-        "energy / energy of the ANN",
-        True,
-        {"ANN": 1.0},
-        logy=True,
-        marks=marks,
-        stars="break-even",
-        colours=ACCOUNT_COLOURS,
-        note=f"Not shown: {', '.join(not_run)}, where no ANN runs" if not_run else "",
-        also=figures,
-    )
+    with plot(path, label, "energy / energy of the ANN", figures) as axes:
+        draw_curves(axes, series, ACCOUNT_COLOURS)
+        draw_reference(axes, "ANN", 1.0)
+        log_steps(axes)
+        axes.set_yscale("log", base=2)
+        axes.yaxis.set_major_formatter("{x:g}")
 
 
 def _band(table: Table, figure: str, intervals: Intervals) -> tuple[list[float], ...]:
@@ -196,7 +182,12 @@ def _class_change(table: Table, path: Path, measure: str, figures: FigureFormat)
     if others:
         label += f"\n{'; '.join(others)}"
     bars = {f"{name} (n = {n[name]})": change[name] for name in chosen}
-    ranked_bars(path, bars, label, least=SPAN, also=figures)
+    with plot(path, label, "", figures, (4.6, max(1.6, 0.22 * len(bars) + 0.9))) as axes:
+        rectangles = axes.barh(list(bars), list(bars.values()), 0.75)
+        axes.bar_label(rectangles, fmt="{:+.1f}", padding=2, fontsize=7)
+        axes.axvline(0, color=REFERENCE, linewidth=0.8)
+        axes.invert_yaxis()
+        axes.margins(x=0.15)
 
 
 # Accounts of energy: floats as most papers have them, then 8 bit without memory and with all of it.

@@ -33,7 +33,7 @@ from spiking_yolo.data.mot import MotBoxes
 from spiking_yolo.data.sources import frames_to_read
 from spiking_yolo.decode.boxes import Detections
 from spiking_yolo.decode.tracking import tracking_library
-from spiking_yolo.draw.timeline import timeline
+from spiking_yolo.draw.timeline import Timeline
 from spiking_yolo.errors import Notice, UserError
 from spiking_yolo.io.json import finite, flat, write_json
 from spiking_yolo.io.names import file_name
@@ -134,30 +134,23 @@ class VideoEvaluation:
         seen = [_seen(record) for record in records]
         ann = [_seen(record) for record in one.modes.get("ann", [])]
         missed = [len(unmatched(*pair)[0]) for pair in zip(ann, seen, strict=False)]
-        tracks: dict[tuple[int, str], list[int]] = {}
-        for record, boxes in zip(records, (one.tracks or {}).get(mode, []), strict=False):
-            assert boxes.track_id is not None
-            for track_id in boxes.track_id.tolist():
-                tracks.setdefault((track_id, PERSON), []).append(record.frame)
         layers: dict[str, list[float]] = {}
         how = bench.converted.graph, bench.model.counting, bench.size.macs
         for record in records:
             for label, operations in layer_operations(record.layers, *how).items():
                 layers.setdefault(label, []).append(operations)
-        timeline(
-            path,
-            [record.frame for record in records],
-            [record.operations[bench.model.counting] / bench.size.macs for record in records],
-            list(map(len, seen)),
-            {a.name: [of[a.key] or 0.0 for of in by_frame] for a in shown_accounts},
-            {a.name: a.ann(bench.size) for a in shown_accounts},
-            [record.frame for record in records if record.cut],
-            also=bench.options.figures,
+        timeline = Timeline(
+            frames=[record.frame for record in records],
+            operations=[r.operations[bench.model.counting] / bench.size.macs for r in records],
+            objects=list(map(len, seen)),
+            cuts=[record.frame for record in records if record.cut],
+            energies={a.name: [of[a.key] or 0.0 for of in by_frame] for a in shown_accounts},
+            ann_energies={a.name: a.ann(bench.size) for a in shown_accounts},
             ann_objects=list(map(len, ann)),
             missed=missed,
-            tracks=tracks,
             layers=layers,
         )
+        timeline.save(path, bench.options.figures)
 
 
 def _seen(record: FrameRecord) -> Detections:

@@ -1,0 +1,111 @@
+"""Figures hold all their data, look the same every time and leave the global style alone."""
+
+import matplotlib
+import numpy as np
+import pytest
+from helpers.drawing import saved_figures
+
+from spiking_yolo.draw.colours import ACCOUNT_COLOURS, colours_of
+from spiking_yolo.draw.figure import (
+    STYLE,
+    bar_plot,
+    draw_curves,
+    draw_reference,
+    least_height,
+    line_plot,
+    log_steps,
+    paper_figure,
+    plot,
+)
+from spiking_yolo.errors import UserError
+from spiking_yolo.metrics.energy import every_account
+
+
+@pytest.fixture
+def saved(monkeypatch):
+    return saved_figures(monkeypatch)
+
+
+def test_curves_bands_and_references(tmp_path, saved):
+    t, y = [8, 16, 32], [1, 2, 3]
+    with plot(tmp_path / "a.png", "T", "mAP") as axes:
+        draw_curves(axes, {"a": (t, y, [0, 1, 2], [2, 3, 4]), "b": (t, np.array(y) + 1.0)})
+        draw_reference(axes, "ANN", 5.0, (4.5, 5.5))
+        log_steps(axes, t)
+    curves = {line.get_label(): line for line in axes.lines}
+    assert list(curves["b"].get_ydata()) == [2, 3, 4] and set(curves["ANN"].get_ydata()) == {5.0}
+    assert curves["a"].get_color() != curves["b"].get_color()
+    assert curves["a"].get_marker() != curves["b"].get_marker()
+    assert len(axes.collections) == 1 and axes.patches[-1].get_y() == 4.5
+    assert [tick.get_text() for tick in axes.get_xticklabels()] == ["8", "16", "32"]
+    legend = saved[0].legends[0]
+    assert [text.get_text() for text in legend.get_texts()] == ["a", "b", "ANN"]
+    saved[0].draw_without_rendering()
+    assert not legend.get_window_extent().overlaps(axes.get_window_extent())
+
+
+@pytest.mark.parametrize("names", [[f"a method {i}" for i in range(19)], ["a"], ["x" * 50]])
+def test_a_legend_is_not_cut_and_leaves_room(names, tmp_path, saved):
+    line_plot(
+        tmp_path / "a.png", {name: ([1, 2], [i, i]) for i, name in enumerate(names)}, "x", "y"
+    )
+    legend, window = saved[0].legends[0].get_window_extent(), saved[0].bbox
+    assert legend.x0 >= 0 and legend.x1 <= window.x1 and legend.y1 <= window.y1
+    assert saved[0].axes[0].get_window_extent().height > 0.5 * 3.2 * saved[0].dpi
+
+
+def test_figures_with_the_same_names_have_the_same_colours_and_markers(tmp_path, saved):
+    colours = colours_of("abc")
+    styles = []
+    for names in ("abc", "bc"):
+        with plot(tmp_path / "a.png", "x", "y") as axes:
+            draw_curves(axes, {name: ([1, 2], [1, 2]) for name in names}, colours)
+        styles.append(
+            {line.get_label(): (line.get_color(), line.get_marker()) for line in axes.lines}
+        )
+    assert styles[1].items() < styles[0].items()
+    assert list(ACCOUNT_COLOURS) == [account.name for account in every_account()]
+    assert len(set(ACCOUNT_COLOURS.values())) == len(ACCOUNT_COLOURS)
+
+
+def test_a_small_difference_looks_small(tmp_path, saved):
+    with plot(tmp_path / "a.png", "T", "mAP") as axes:
+        draw_curves(axes, {"a": ([1, 2], [40.0, 40.2])})
+        least_height(axes, 10)
+    low, high = axes.get_ylim()
+    assert high - low == pytest.approx(10) and (low + high) / 2 == pytest.approx(40.1)
+
+
+@pytest.mark.parametrize(("x", "whole"), [([3], True), ([1, 2, 3], True), ([0.1, 0.2], False)])
+def test_epochs_have_ticks_at_whole_numbers_only(x, whole, tmp_path, saved):
+    line_plot(tmp_path / "a.png", {"a": (x, x)}, "epoch", "loss")
+    assert all(tick == round(tick) for tick in saved[0].axes[0].get_xticks()) == whole
+
+
+def test_bar_plot_places_every_value(tmp_path, saved):
+    bar_plot(tmp_path / "a.png", {"ANN": {"x": 1.0, "y": 2.0}, "SNN": {"y": 3.0}}, "energy")
+    (axes,) = saved[0].axes
+    bars = sorted((bar.get_x() + bar.get_width() / 2, bar.get_height()) for bar in axes.patches)
+    assert np.allclose(bars, [(-0.2, 1), (0.8, 2), (1.2, 3)]), "side by side around their category"
+    assert [tick.get_text() for tick in axes.get_xticklabels()] == ["x", "y"]
+
+
+@pytest.mark.parametrize(("kind", "start"), [("pdf", b"%PDF"), ("svg", b"<?xml")])
+def test_another_format_too_and_the_same_file_every_time(kind, start, tmp_path):
+    for name in "ab":
+        line_plot(tmp_path / "new" / f"{name}.png", {"cost in $": ([1, 2], [3, 4])}, "x", "y", kind)
+    a, b = ((tmp_path / "new" / f"{name}.{kind}").read_bytes() for name in "ab")
+    assert a.startswith(start) and a == b and len(list((tmp_path / "new").iterdir())) == 4
+    assert all(matplotlib.rcParams[key] == matplotlib.rcParamsDefault[key] for key in STYLE)
+
+
+def test_what_cannot_be_drawn_is_refused(tmp_path):
+    path = tmp_path / "a.png"
+    for series, word in (({"a": ([1, 2], [1])}, "'a' needs"), ({}, "nothing to plot")):
+        with pytest.raises(UserError, match=word):
+            line_plot(path, series, "x", "y")
+    with pytest.raises(UserError, match="no bar"):
+        bar_plot(path, {}, "y")
+    with pytest.raises(UserError, match=r"\.png, \.pdf or \.svg"), paper_figure("a.jpg", 1, 1):
+        pass
+    assert not path.exists()
