@@ -2,6 +2,7 @@
 
 The options of a verb are a frozen dataclass that inherits the groups it needs:
 
+    sources   SourceOptions
     network   WeightsOptions < ConversionOptions < MethodOptions or MethodsOptions; ComputeOptions
     learning  WeightsOptions < LearningOptions
     boxes     DetectionOptions
@@ -9,27 +10,36 @@ The options of a verb are a frozen dataclass that inherits the groups it needs:
     output    OutputOptions < ResumableOptions
 """
 
-from __future__ import annotations
-
 import platform
 import shlex
 import sys
-from collections.abc import Callable, Iterable, Mapping, Sequence
-from contextvars import ContextVar
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass, field
 from importlib import metadata
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal, TypeVar
+from typing import TYPE_CHECKING, Annotated, Any, Literal, TypeVar
+
+from cyclopts import Parameter
 
 from spiking_yolo import __version__
-from spiking_yolo.convert.methods import DEFAULT, get_recipe, list_methods
+from spiking_yolo.arguments import (
+    COMMAS,
+    METHODS,
+    NETWORK,
+    OUTPUT,
+    SIZE,
+    Options,
+    Settings,
+    at_least,
+    within,
+)
+from spiking_yolo.convert.methods import get_recipe, list_methods
 from spiking_yolo.decode import DetectionOptions as DetectionOptions
 from spiking_yolo.errors import UserError
 from spiking_yolo.io.assets import MODULE, default_weights, is_shipped
 from spiking_yolo.io.names import Size
 from spiking_yolo.io.run_folder import hold, run_directory
 from spiking_yolo.recipe import Recipe
-from spiking_yolo.settings import Options, setting
 
 if TYPE_CHECKING:
     from spiking_yolo.convert.converted import Converted
@@ -37,7 +47,6 @@ if TYPE_CHECKING:
     from spiking_yolo.models.load import Ann
     from spiking_yolo.snn.plan import SimulationOptions
 
-IMGSZ = "network input in pixels, 416 or HEIGHTxWIDTH (288x416): multiples of 32, or of 64 with P6"
 Item = TypeVar("Item")
 # (what, how much of it is done, of how much or None, remark="").
 Progress = Callable[..., Any]
@@ -47,69 +56,73 @@ def silent(*_: object) -> None:
     """A callback that does nothing."""
 
 
+@dataclass(frozen=True)
+class SourceOptions(Options):
+    """What to look at. A class inherits this group last, so that its words come first."""
+
+    sources: tuple[str, ...]
+    """Images, folders, globs, .txt lists of them, videos, addresses of pictures or streams (http,
+    rtsp), or the number of a webcam.
+    """
+
+
 @dataclass(frozen=True, kw_only=True)
 class WeightsOptions(Options):
     """The network to convert."""
 
-    title = "network"
-
-    weights: Path | None = setting(
-        None,
-        "darknet .weights, .safetensors, a .pt of YOLOv5 or Ultralytics, an .onnx of these,"
-        " YOLOv7-tiny or YOLOX, or a name of the verb zoo"
-        " (default: the Tiny-YOLOv3 that comes with the package)",
-    )
-    trust_weights: bool = setting(
-        False, "open a .pt that is not known here, which can run code hidden in it"
-    )
-    imgsz: Size | None = setting(None, IMGSZ)
-    resize: Literal["stretch", "letterbox"] | None = setting(
-        None,
-        "how photographs get the shape of the input, if not as the network's file says: distorted,"
-        " or in a grey frame",
-    )
-    head: Literal["one2one", "one2many"] | None = setting(
-        None,
-        "which of the two heads of YOLOv10 and YOLO26: one2one (default) finds each object once,"
-        " one2many needs boxes suppressed",
-    )
-    cfg: Path | None = setting(
-        None, "darknet cfg, if it does not lie beside the weights; or torchvision:NAME"
-    )
-    names: Path | None = setting(
-        None, "class names, one per line, if they do not lie beside the weights"
-    )
+    weights: Annotated[Path | None, NETWORK] = None
+    """Darknet .weights, .safetensors, a .pt of YOLOv5 or Ultralytics, an .onnx of these,
+    YOLOv7-tiny or YOLOX, or a name of the verb zoo (default: the Tiny-YOLOv3 that comes with
+    the package).
+    """
+    trust_weights: Annotated[bool, NETWORK] = False
+    """Open a .pt that is not known here, which can run code hidden in it."""
+    imgsz: Annotated[Size | None, SIZE, NETWORK] = None
+    """Network input in pixels, 416 or HEIGHTxWIDTH (288x416): multiples of 32, or of 64 with
+    P6.
+    """
+    resize: Annotated[Literal["stretch", "letterbox"] | None, NETWORK] = None
+    """How photographs get the shape of the input, if not as the network's file says: distorted,
+    or in a grey frame.
+    """
+    head: Annotated[Literal["one2one", "one2many"] | None, NETWORK] = None
+    """Which of the two heads of YOLOv10 and YOLO26: one2one (default) finds each object once,
+    one2many needs boxes suppressed.
+    """
+    cfg: Annotated[Path | None, NETWORK] = None
+    """Darknet cfg, if it does not lie beside the weights; or torchvision:NAME."""
+    names: Annotated[Path | None, NETWORK] = None
+    """Class names, one per line, if they do not lie beside the weights."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class LearningOptions(WeightsOptions):
     """Pictures that a network learns from without labels, and where the result goes."""
 
-    title = "options"
-
     images: tuple[Path, ...] | Path | None = None
-    data: Path | None = setting(None, "classification dataset, whose training split is drawn from")
-    output: Path | None = setting(
-        None,
-        "folder of the result (default: beside the weights; for a network of the package the user's"
-        " cache, $SPIKING_YOLO_CACHE)",
-    )
-    overwrite_shipped: bool = setting(
-        False, "let what comes with the package be replaced; for its maintainers"
-    )
+    data: Path | None = None
+    """Classification dataset, whose training split is drawn from."""
+    output: Annotated[Path | None, Parameter(alias="-o")] = None
+    """Folder of the result (default: beside the weights; for a network of the package the
+    user's cache, $SPIKING_YOLO_CACHE).
+    """
+    overwrite_shipped: bool = False
+    """Let what comes with the package be replaced; for its maintainers."""
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        if bool(self.images) == bool(self.data):
-            wrong = "--images is missing, or --data"
-            if self.images:
-                wrong = "--images and --data are two: give one"
-            raise UserError(f"{wrong}: the images to learn from")
+        if self.images and self.data:
+            raise UserError("--images and --data are two: give one")
         if self.output is not None and is_shipped(self.output) and not self.overwrite_shipped:
             raise UserError(
                 f"--output {self.output} is in the folder of the shipped networks: give another"
                 " place, or leave it out"
             )
+
+    def check_images(self) -> None:
+        """Raises UserError where no images are given."""
+        if not (self.images or self.data):
+            raise UserError("--images is missing, or --data: the images to learn from")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -119,70 +132,64 @@ class ConversionOptions(WeightsOptions):
     Inherit MethodOptions or MethodsOptions.
     """
 
-    settings: Mapping[str, Any] = setting({}, "change a setting of the method; see --list-settings")
-    statistics: Path | None = setting(
-        None, "activation statistics, if they do not lie beside the weights"
-    )
-    device: str = setting("cpu", "cpu, cuda, cuda:1, ...")
-    weight_bits: int | None = setting(
-        None, "bits of the weights, of the ANN too: 8, as a chip holds them", 2, 16
-    )
+    settings: Settings = field(default_factory=dict)
+    """Change a setting of the method; see `spiking-yolo methods METHOD`."""
+    statistics: Annotated[Path | None, NETWORK] = None
+    """Activation statistics, if they do not lie beside the weights."""
+    device: Annotated[str, NETWORK] = "cpu"
+    """cpu, cuda, cuda:1, ..."""
+    weight_bits: Annotated[int | None, within(2, 16), NETWORK] = None
+    """Bits of the weights, of the ANN too: 8, as a chip holds them."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class MethodOptions(ConversionOptions):
     """One conversion method."""
 
-    method: str | None = setting(
-        None, f"conversion method or recipe.json (default: {DEFAULT}); see --list-methods"
-    )
+    method: Annotated[str | None, NETWORK] = None
+    """Conversion method or recipe.json (default: signed-digits); see `spiking-yolo methods`."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class MethodsOptions(ConversionOptions):
     """Any number of conversion methods, side by side."""
 
-    methods: tuple[str, ...] = setting(
-        (),
-        f"methods or recipe.json files with commas, or all (default: {DEFAULT}); see"
-        " --list-methods",
-    )
+    methods: Annotated[tuple[str, ...], COMMAS, METHODS, NETWORK] = ()
+    """Methods or recipe.json files with commas, or all (default: signed-digits); see
+    `spiking-yolo methods`.
+    """
 
 
 @dataclass(frozen=True, kw_only=True)
 class ComputeOptions(Options):
     """How the network is computed."""
 
-    title = "network"
-
-    precision: Literal["float32", "bf16"] = setting(
-        "float32", "bf16: multiply spikes and weights in bfloat16; potentials stay in float32"
-    )
-    compile: bool = setting(
-        False, "fuse the arithmetic of the neurons with PyTorch's compiler; needs a C++ compiler"
-    )
-    backend: Literal["simulator", "onnxruntime"] = setting(
-        "simulator",
-        "what runs the network; onnxruntime takes seconds to begin with, and is faster for SiLU",
-    )
+    precision: Annotated[Literal["float32", "bf16"], NETWORK] = "float32"
+    """bf16: multiply spikes and weights in bfloat16; potentials stay in float32."""
+    compile: Annotated[bool, NETWORK] = False
+    """Fuse the arithmetic of the neurons with PyTorch's compiler; needs a C++ compiler."""
+    backend: Annotated[Literal["simulator", "onnxruntime"], NETWORK] = "simulator"
+    """What runs the network; onnxruntime takes seconds to begin with, and is faster for SiLU."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class LimitOptions(Options):
     """A part of the images, see `drawn`."""
 
-    limit: int | None = setting(None, "use N images only, drawn by --seed", 1)
-    seed: int = setting(0, "draws the images of --limit", 0)
+    limit: Annotated[int | None, at_least(1)] = None
+    """Use N images only, drawn by --seed."""
+    seed: Annotated[int, at_least(0)] = 0
+    """Draws the images of --limit."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class OutputOptions(Options):
     """Where files go: PROJECT/NAME, or PROJECT/NAME2, NAME3, ... when it exists already."""
 
-    title = "output"
-
-    project: Path = setting(Path("runs"), "folder of all runs")
-    name: str = setting("exp", "folder inside the project; exp2, exp3, ... when it exists")
+    project: Annotated[Path, OUTPUT] = Path("runs")
+    """Folder of all runs."""
+    name: Annotated[str, OUTPUT] = "exp"
+    """Folder inside the project; exp2, exp3, ... when it exists."""
 
     def __post_init__(self) -> None:
         super().__post_init__()
@@ -196,14 +203,13 @@ class OutputOptions(Options):
 class ResumableOptions(OutputOptions):
     """The output of a verb that continues after an interruption."""
 
-    resume: Path | None = setting(
-        None,
-        "go on with an interrupted run: its folder, or latest for the newest of this project and"
-        " name",
-    )
+    resume: Annotated[Path | None, OUTPUT] = None
+    """Go on with an interrupted run: its folder, or latest for the newest of this project and
+    name.
+    """
 
 
-def load_ann(options: WeightsOptions) -> Ann:
+def load_ann(options: WeightsOptions) -> "Ann":
     """The original network."""
     from spiking_yolo.models.load import load_ann
 
@@ -219,14 +225,14 @@ def load_ann(options: WeightsOptions) -> Ann:
     )
 
 
-def load(options: MethodOptions, photographs: Iterable[Picture] = ()) -> Converted:
+def load(options: MethodOptions, photographs: "Iterable[Picture]" = ()) -> "Converted":
     """The network, converted by the method. photographs: see `convert_ann`."""
     return _load(options, options.method, photographs)
 
 
 def _load(
-    options: ConversionOptions, method: str | None, photographs: Iterable[Picture] = ()
-) -> Converted:
+    options: ConversionOptions, method: str | None, photographs: "Iterable[Picture]" = ()
+) -> "Converted":
     """method: None for the default method, or that of a converted file."""
     from spiking_yolo.convert.load import load
 
@@ -246,7 +252,7 @@ def _load(
     )
 
 
-def load_all(options: MethodsOptions) -> dict[str, Converted]:
+def load_all(options: MethodsOptions) -> "dict[str, Converted]":
     """The network converted by every method, by its name."""
     from spiking_yolo.convert.load import convert_ann, of_all
 
@@ -280,7 +286,7 @@ def recipes(options: MethodsOptions) -> dict[str, Recipe]:
     return by_name
 
 
-def simulation(options: ComputeOptions, device: str) -> SimulationOptions:
+def simulation(options: ComputeOptions, device: str) -> "SimulationOptions":
     """How the network is computed on this device; a Notice says what this machine cannot do."""
     from spiking_yolo.snn.plan import chosen
 
@@ -373,18 +379,12 @@ def versions() -> dict[str, str]:
     return result
 
 
-# Words of options that were not typed: those of variables and files, see cli/defaults.py.
-untyped: ContextVar[tuple[str, ...]] = ContextVar("untyped", default=())
-
-
 def command_line() -> str:
-    """What was typed to run this process, without the folder of the program, and what would have
-    to be typed where the defaults of options are the usual ones.
-    """
+    """What was typed to run this process, without the folder of the program."""
     program = Path(sys.argv[0])
     words = [program.name]
     if program == MODULE:
         words = ["python", "-m", "spiking_yolo.cli"]
     elif program.parent.name == "tools" and program.suffix == ".py":
         words = ["python", f"tools/{program.name}"]
-    return shlex.join([*words, *sys.argv[1:], *untyped.get()])
+    return shlex.join([*words, *sys.argv[1:]])

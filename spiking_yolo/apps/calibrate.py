@@ -1,35 +1,20 @@
 """Take the activation statistics of a network on calibration images, and let the default method
 learn from them.
-
-    spiking-yolo calibrate --weights W --images DIR  # a detector: about 100 photographs
-    spiking-yolo calibrate --weights W --data cifar10_jpeg.tar.xz  # a classifier
-
-The files lie beside the weights and are found there by every verb: the statistics, from which
-conversion derives its thresholds, and of each method that runs the network to calibrate what it has
-learned. For a network that comes with the package they go to your cache ($SPIKING_YOLO_CACHE) and
-are taken before the shipped ones, which stay as they are. The default trains its thresholds,
-without labels, which takes minutes. For another method:
-
-    spiking-yolo calibrate --weights W --images DIR --method calibration-light
-
-A method that needs the statistics only, such as p-norm, gets those alone. Statistics that were
-taken from the same images are not taken again. --method all makes every method's file, but for
-signed-digits-tuned, whose weights `spiking-yolo tune` moves.
 """
-
-from __future__ import annotations
 
 import shlex
 import sys
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
+from cyclopts import Parameter
+
+from spiking_yolo.arguments import COMMAS, METHODS, Settings, at_least
 from spiking_yolo.convert.methods import DEFAULT
 from spiking_yolo.options import LearningOptions, LimitOptions
 from spiking_yolo.recipe import UNTRAINED_OPERATIONS
-from spiking_yolo.settings import setting
 
 if TYPE_CHECKING:
     from spiking_yolo.apps.calibrate_run import Calibrated
@@ -43,31 +28,24 @@ QUICK = {"calibration.kind": "none", "calibration.operations": UNTRAINED_OPERATI
 class CalibrateOptions(LearningOptions, LimitOptions):
     """On which images, and for which methods."""
 
-    title = "options"
-
-    images: Path | None = setting(None, "folder of photographs; 100 are enough")
-    limit: int | None = setting(
-        None, "N images, drawn by --seed (default: all of --images, 1000 of --data)", 1
-    )
-    output: Path | None = setting(
-        None,
-        "folder, or .safetensors file of the statistics (default: beside the weights; for a network"
-        " of the package the user's cache, $SPIKING_YOLO_CACHE)",
-    )
-    methods: tuple[str, ...] = setting(
-        (DEFAULT,), "also run the network as these methods need it, and keep the result; or all"
-    )
-    settings: Mapping[str, Any] = setting({}, "change a setting of the methods")
-    quick: bool = setting(
-        False,
-        "train nothing: thresholds by sensitivity alone, finer ones, as --set"
-        f" calibration.kind=none --set calibration.operations={UNTRAINED_OPERATIONS}",
-    )
-    run_images: int | None = setting(
-        None,
-        "images that --method runs on (default: 16, 100 of --data; for signed-digits 128, 1000)",
-        1,
-    )
+    images: Path | None = None
+    """Folder of photographs; 100 are enough."""
+    limit: Annotated[int | None, at_least(1)] = None
+    """N images, drawn by --seed (default: all of --images, 1000 of --data)."""
+    output: Annotated[Path | None, Parameter(alias="-o")] = None
+    """Folder, or .safetensors file of the statistics (default: beside the weights; for a
+    network of the package the user's cache, $SPIKING_YOLO_CACHE).
+    """
+    methods: Annotated[tuple[str, ...], COMMAS, METHODS] = (DEFAULT,)
+    """Also run the network as these methods need it, and keep the result; or all."""
+    settings: Settings = field(default_factory=dict)
+    """Change a setting of the methods."""
+    quick: bool = False
+    """Train nothing: thresholds by sensitivity alone, finer ones, as --set
+    calibration.kind=none --set calibration.operations=1.2.
+    """
+    run_images: Annotated[int | None, at_least(1)] = None
+    """Images that --method runs on (default: 16, 100 of --data; for signed-digits 128, 1000)."""
 
     @property
     def changes(self) -> Mapping[str, Any]:
@@ -79,14 +57,36 @@ class CalibrateOptions(LearningOptions, LimitOptions):
 LINES = 30.0
 
 
-def main(options: CalibrateOptions) -> int:
-    """Calibrate and print; exit status 1 when images were skipped."""
+def main(options: CalibrateOptions = CalibrateOptions()) -> int:
+    """Take the activation statistics of a network on calibration images, and let the default method
+    learn from them.
+
+    ```
+    spiking-yolo calibrate --weights W --images DIR  # a detector: about 100 photographs
+    spiking-yolo calibrate --weights W --data cifar10_jpeg.tar.xz  # a classifier
+    ```
+
+    The files lie beside the weights and are found there by every verb: the statistics, from which
+    conversion derives its thresholds, and of each method that runs the network to calibrate what it
+    has learned. For a network that comes with the package they go to your cache
+    ($SPIKING_YOLO_CACHE) and are taken before the shipped ones, which stay as they are. The default
+    trains its thresholds, without labels, which takes minutes. For another method:
+
+    ```
+    spiking-yolo calibrate --weights W --images DIR --method calibration-light
+    ```
+
+    A method that needs the statistics only, such as p-norm, gets those alone. Statistics that were
+    taken from the same images are not taken again. --method all makes every method's file, but for
+    signed-digits-tuned, whose weights `spiking-yolo tune` moves.
+    """
     from spiking_yolo.apps.calibrate_run import calibrate
     from spiking_yolo.apps.console import Bars
 
+    options.check_images()
     bars = Bars(lines=LINES)
 
-    def on_file(file: Calibrated) -> None:
+    def on_file(file: "Calibrated") -> None:
         bars.close()
         for reason in file.skipped:
             print(f"skipped: {reason}", file=sys.stderr)
@@ -116,7 +116,7 @@ def usage(options: CalibrateOptions, statistics: Path) -> str:
     return "".join(lines)
 
 
-def describe(file: Calibrated) -> str:
+def describe(file: "Calibrated") -> str:
     """One line about a file that was written, or was not needed."""
     if file.path is None:
         return f"method {file.method} needs the statistics only"

@@ -1,20 +1,12 @@
-"""List the conversion methods, or the settings of one.
-
-    spiking-yolo methods
-    spiking-yolo methods msat  # every setting; * marks those that differ from the default
-    spiking-yolo methods msat --set msat.det=false
-
-A method is also a recipe.json. Its settings are changed with --set KEY=VALUE in every verb that
-converts.
-"""
+"""List the conversion methods, or the settings of one."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import KW_ONLY, dataclass
+from dataclasses import KW_ONLY, dataclass, field
 from typing import Any
 
+from spiking_yolo.arguments import Options, Settings
 from spiking_yolo.convert.methods import DEFAULT, get_recipe, list_methods
 from spiking_yolo.recipe import Recipe, settings_table
-from spiking_yolo.settings import Options, setting
 
 NOTE = (
     "T: timesteps with which Tiny-YOLOv3 keeps 85 % of the ANN's mAP50 on 206 COCO photographs"
@@ -26,13 +18,25 @@ NOTE = (
 class ListOptions(Options):
     """Which list."""
 
-    method: str | None = setting(None, "a method or recipe.json, whose settings are listed")
+    method: str | None = None
+    """A method or recipe.json, whose settings are listed."""
     _: KW_ONLY
-    settings: Mapping[str, Any] = setting({}, "change a setting")
+    settings: Settings = field(default_factory=dict)
+    """Change a setting."""
 
 
-def main(options: ListOptions) -> None:
-    """Print the list."""
+def main(options: ListOptions = ListOptions()) -> None:
+    """List the conversion methods, or the settings of one.
+
+    ```
+    spiking-yolo methods
+    spiking-yolo methods msat  # every setting; * marks those that differ from the default
+    spiking-yolo methods msat --set msat.det=false
+    ```
+
+    A method is also a recipe.json. Its settings are changed with --set KEY=VALUE in every verb that
+    converts.
+    """
     if options.method or options.settings:
         print(settings_text(options.method, options.settings))
     else:

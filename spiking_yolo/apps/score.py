@@ -1,27 +1,18 @@
 """Score boxes that are there already, of whatever detector, by COCO's or VOC's rule. No network is
 needed.
-
-    spiking-yolo score --predictions dt.json --data instances_val2017.json
-    spiking-yolo score --predictions dt.json --data VOCdevkit --year 2012 --metric voc
-    spiking-yolo score --predictions runs/eval/exp/predictions_1.json --data coco --per-class
-
-The predictions are a list in COCO's results format: {"image_id", "category_id", "bbox": [x, y,
-width, height], "score"}. Images and categories are called by their ids in the annotation file, or
-by the names of the files, without suffix, and of the classes. For data without such a file `eval`
-writes one, instances.json, beside its predictions.
 """
-
-from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
+from cyclopts import Parameter
+
+from spiking_yolo.arguments import Options, at_least
 from spiking_yolo.errors import UserError
 from spiking_yolo.io.json import write_json
 from spiking_yolo.io.tables import columns, percent
-from spiking_yolo.settings import Options, setting
 
 if TYPE_CHECKING:
     from spiking_yolo.apps.evaluate.scoring import CocoScorer
@@ -33,21 +24,24 @@ if TYPE_CHECKING:
 class ScoreOptions(Options):
     """What was found, what is there, and by which rule."""
 
-    title = "options"
-
-    predictions: Path = setting(doc="boxes that were found, a .json in COCO's results format")
-    data: Path = setting(
-        doc="COCO folder, annotation .json (without photographs), VOCdevkit, or data.yaml"
-    )
-    split: str | None = setting(
-        None, "of the data (default: val2017 of a COCO folder, val of the others)"
-    )
-    year: int | None = setting(None, "of a VOCdevkit (default: its latest)")
-    metric: Literal["coco", "voc"] = setting("coco", "mAP as COCO or VOC defines it")
-    per_class: bool = setting(False, "print the AP50 of every class")
-    bootstrap: int = setting(0, "95 % intervals by N resamplings of the images, e.g. 1000", 0)
-    seed: int = setting(0, "draws the bootstrap", 0)
-    output: Path | None = setting(None, "write the figures to this .json")
+    predictions: Path
+    """Boxes that were found, a .json in COCO's results format."""
+    data: Path
+    """COCO folder, annotation .json (without photographs), VOCdevkit, or data.yaml."""
+    split: str | None = None
+    """Of the data (default: val2017 of a COCO folder, val of the others)."""
+    year: Annotated[int | None, at_least(0)] = None
+    """Of a VOCdevkit (default: its latest)."""
+    metric: Literal["coco", "voc"] = "coco"
+    """mAP as COCO or VOC defines it."""
+    per_class: bool = False
+    """Print the AP50 of every class."""
+    bootstrap: Annotated[int, at_least(0)] = 0
+    """95 % intervals by N resamplings of the images, e.g. 1000."""
+    seed: Annotated[int, at_least(0)] = 0
+    """Draws the bootstrap."""
+    output: Annotated[Path | None, Parameter(alias="-o")] = None
+    """Write the figures to this .json."""
 
     def __post_init__(self) -> None:
         super().__post_init__()
@@ -68,7 +62,7 @@ class Score:
     figures: Mapping[str, float]
     per_class: Mapping[str, float]
     objects: Mapping[str, int]
-    intervals: Mapping[str, Interval]
+    intervals: "Mapping[str, Interval]"
     notes: Sequence[str]
 
     def text(self, per_class: bool = False) -> str:
@@ -146,7 +140,7 @@ def score(options: ScoreOptions) -> Score:
     )
 
 
-def _by_image(rows: Sequence[Mapping[str, Any]], coco: CocoScorer) -> list[Detections]:
+def _by_image(rows: Sequence[Mapping[str, Any]], coco: "CocoScorer") -> "list[Detections]":
     """The boxes of each image, with classes as positions in coco.category_ids."""
     import numpy as np
     import torch
@@ -168,7 +162,20 @@ def _by_image(rows: Sequence[Mapping[str, Any]], coco: CocoScorer) -> list[Detec
 
 
 def main(options: ScoreOptions) -> None:
-    """Score, print and save."""
+    """Score boxes that are there already, of whatever detector, by COCO's or VOC's rule. No network
+    is needed.
+
+    ```
+    spiking-yolo score --predictions dt.json --data instances_val2017.json
+    spiking-yolo score --predictions dt.json --data VOCdevkit --year 2012 --metric voc
+    spiking-yolo score --predictions runs/eval/exp/predictions_1.json --data coco --per-class
+    ```
+
+    The predictions are a list in COCO's results format: {"image_id", "category_id", "bbox": [x, y,
+    width, height], "score"}. Images and categories are called by their ids in the annotation file,
+    or by the names of the files, without suffix, and of the classes. For data without such a file
+    `eval` writes one, instances.json, beside its predictions.
+    """
     result = score(options)
     print("".join(f"{note}\n" for note in result.notes) + result.text(options.per_class))
     if options.output is not None:

@@ -1,26 +1,4 @@
-"""Train a YOLOv1 detector or a classifier, which convert well to a spiking network.
-
-    spiking-yolo train --task detect --model yolov1 --data VOCdevkit --init yolov3-tiny.weights
-    spiking-yolo train --task classify --model resnet20 --data cifar10_jpeg.tar.xz --epochs 25
-    spiking-yolo train --task detect --model yolov1 --data data.yaml --init yolov1-voc.safetensors
-    torchrun --nproc-per-node 4 tools/train.py ...
-
-data.yaml names your own classes, any number of them, as Ultralytics does: images/train/a.jpg has
-its objects in labels/train/a.txt, one line `class cx cy w h` each, as fractions of the image.
-
-    path: .
-    train: images/train
-    val: images/val
-    names: [cup, spoon]
-
-Photographs are stretched to the detector's input: --imgsz 288x416 keeps the shapes of those that
-are wider than high. The folder PROJECT/NAME gets last.safetensors (float16) and, of the epoch with
-the best validation, best.safetensors, results.csv and curves. mAP50, precision and recall (P, R,
-where F1 is largest) are by VOC's rule; mAP50_20 is of the classes with 20 or more objects. At the
-end the network is calibrated for the default method, which takes minutes (--no-calibrate). --resume
-DIR goes on after an interruption, also within an epoch, with the same result; with more --epochs it
-trains longer, at the learning rate that a training of so many has there, and says so.
-"""
+"""Train a YOLOv1 detector or a classifier, which convert well to a spiking network."""
 
 from __future__ import annotations
 
@@ -40,7 +18,35 @@ if TYPE_CHECKING:
 
 
 def main(options: TrainOptions) -> int:
-    """Train, calibrate and print; exit status 1 when the network could not be calibrated."""
+    """Train a YOLOv1 detector or a classifier, which convert well to a spiking network.
+
+    ```
+    spiking-yolo train --task detect --model yolov1 --data VOCdevkit --init yolov3-tiny.weights
+    spiking-yolo train --task classify --model resnet20 --data cifar10_jpeg.tar.xz --epochs 25
+    spiking-yolo train --task detect --model yolov1 --data data.yaml --init last.safetensors
+    torchrun --nproc-per-node 4 tools/train.py ...
+    ```
+
+    data.yaml names your own classes, any number of them, as Ultralytics does: images/train/a.jpg
+    has its objects in labels/train/a.txt, one line `class cx cy w h` each, as fractions of the
+    image.
+
+    ```
+    path: .
+    train: images/train
+    val: images/val
+    names: [cup, spoon]
+    ```
+
+    Photographs are stretched to the detector's input: --imgsz 288x416 keeps the shapes of those
+    that are wider than high. The folder PROJECT/NAME gets last.safetensors (float16) and, of the
+    epoch with the best validation, best.safetensors, results.csv and curves. mAP50, precision and
+    recall (P, R, where F1 is largest) are by VOC's rule; mAP50_20 is of the classes with 20 or more
+    objects. At the end the network is calibrated for the default method, which takes minutes
+    (--no-calibrate). --resume DIR goes on after an interruption, also within an epoch, with the
+    same result; with more --epochs it trains longer, at the learning rate that a training of so
+    many has there, and says so.
+    """
     from spiking_yolo.apps.console import Bars, write
     from spiking_yolo.options import command_line
     from spiking_yolo.train.run import train

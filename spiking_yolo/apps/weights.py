@@ -1,14 +1,8 @@
-"""Show the networks that come with the package: where they lie, and the SHA-256 of each file.
-
-    spiking-yolo weights
-
-The default network is compared with the public one, and the statistics and calibrations of every
-network with those that were shipped: ok, differs or missing. Exit status: 0; 1 when a file differs
-or is missing.
-"""
+"""Show the networks that come with the package: where they lie, and the SHA-256 of each file."""
 
 from pathlib import Path
 
+from spiking_yolo.arguments import Options
 from spiking_yolo.io.assets import (
     YOLOV3_TINY,
     default_weights,
@@ -16,11 +10,19 @@ from spiking_yolo.io.assets import (
     weights_folder,
 )
 from spiking_yolo.io.files import sha256
-from spiking_yolo.settings import Options
 
 
-def main(options: Options) -> int:
-    """Print; exit status 1 when a file is not as it was shipped."""
+def main(options: Options = Options()) -> int:
+    """Show the networks that come with the package: where they lie, and the SHA-256 of each file.
+
+    ```
+    spiking-yolo weights
+    ```
+
+    The default network is compared with the public one, and the statistics and calibrations of
+    every network with those that were shipped: ok, differs or missing. Exit status: 0; 1 when a
+    file differs or is missing.
+    """
     default = default_weights()
     calibrations = shipped_calibrations()
     status = 0

@@ -1,154 +1,169 @@
-"""The verbs of `spiking-yolo`, and how a typed command becomes a call of one of them."""
+"""The commands of `spiking-yolo`, and how a typed line becomes a call of one of them."""
 
 import os
-import shlex
 import sys
-from collections.abc import Collection, Sequence
+from collections.abc import Sequence
 from dataclasses import replace
-from functools import partial
-from importlib import import_module
 from pathlib import Path
-from types import ModuleType
-from typing import NoReturn, get_type_hints
+from typing import Annotated, Any, NoReturn
+
+from cyclopts import App, CycloptsError, Group, Parameter, UnknownCommandError, UnknownOptionError
+from cyclopts.argument import ArgumentCollection
+from cyclopts.config import Env, Toml
 
 from spiking_yolo import __version__
-from spiking_yolo.cli import program
-from spiking_yolo.cli.defaults import sources
+from spiking_yolo.arguments import Options
 from spiking_yolo.cli.process import prepare_process, status, verbosity
-from spiking_yolo.cli.program import flags_of, read
-from spiking_yolo.cli.suggestions import verb_hint
+from spiking_yolo.cli.renamed import COMMANDS as OLD_COMMANDS
+from spiking_yolo.cli.renamed import OPTIONS as OLD_OPTIONS
 from spiking_yolo.convert.methods import DEFAULT, get_recipe
 from spiking_yolo.data.sources import check_there
 from spiking_yolo.errors import UserError
-from spiking_yolo.io.assets import PROGRAM, command
+from spiking_yolo.io.assets import PROGRAM
 from spiking_yolo.models.zoo import located
 from spiking_yolo.options import MethodOptions, MethodsOptions, WeightsOptions, recipes
-from spiking_yolo.settings import Options
 
-VERBS = {
-    "detect": (
-        "find objects in images, videos and webcams, and see what the network sees at every"
-        " timestep"
-    ),
-    "report": (
-        "one page to look at: photographs or a video at every timestep, with boxes, spike rates and"
-        " energy"
-    ),
-    "eval": (
-        "score a detector on COCO, VOC or your own data: mAP, spikes and energy at every timestep"
-    ),
-    "eval-video": (
-        "score a detector on videos whose state it keeps: boxes, operations and energy per frame"
-    ),
-    "score": "score boxes of any detector against annotations, without a network",
-    "analyze": "explain a conversion: where the error of every layer comes from, and what to try",
-    "export": "write a converted network for other tools: NIR, JSON or safetensors",
-    "demo": "write a page that detects in the browser: a webcam, a video or a photograph",
-    "calibrate": "take the activation statistics that conversion needs",
-    "tune": "tune the weights too, without labels, for far fewer operations",
-    "train": "train a detector or a classifier that converts well",
-    "benchmark": "time a spiking network against its ANN",
-    "methods": "list the conversion methods, or the settings of one",
-    "zoo": "list the networks that work, with their licences, and names for --weights",
-    "weights": "show the networks that come with the package, and check the default one",
-    "completion": "let the Tab key of a shell complete verbs, options and methods",
-}
-# Modules of the verbs whose name is not that of their module in apps/.
-MODULES = {
+# Command -> module, whose `main` takes its options.
+COMMANDS = {
+    "detect": "apps.detect",
+    "report": "apps.report",
     "eval": "apps.evaluate",
     "eval-video": "apps.video",
-    "completion": "cli.completion",
+    "score": "apps.score",
+    "analyze": "apps.analyze",
+    "calibrate": "apps.calibrate",
+    "tune": "apps.tune",
+    "export": "apps.export",
+    "demo": "apps.demo",
+    "train": "apps.train",
+    "benchmark": "apps.benchmark",
+    "methods": "apps.methods",
+    "zoo": "apps.zoo",
+    "weights": "apps.weights",
 }
+# What a folder that somebody sent must not be able to set.
+TYPED = ("--trust-weights", "--overwrite-shipped")
+# A command that cannot run need not be interpreted by cyclopts.
+HOW: dict[str, Any] = {"exit_on_error": False, "print_error": False}
+MESSAGES = Group("Messages", sort_key=1)
 
 
-def main(*tool: str) -> NoReturn:
+def main(*words: str) -> NoReturn:
     """Run the command line of this process, and exit with its status.
 
     Args:
-        tool: In a file of tools/, its verb and the words that go before those that were typed.
+        words: What goes before that which was typed, such as the command of a file of tools/.
     """
     prepare_process()
-    argv = [*tool, *sys.argv[1:]]
-    if argv[:1] == ["help"] and len(argv) > 1:
-        argv = [*argv[1:], "--help"]
-    if argv[:1] in (["--version"], ["-V"]):
-        code = status(lambda: print(f"{PROGRAM} {__version__}"))
-    elif argv[:1] == ["__complete"]:
-        # What the script of `completion` calls, for names that are not written in it.
-        code = status(lambda: verb_module("completion").app_of_verbs()(argv))
-    elif not argv or argv[0] in ("--help", "-h") or argv == ["help"]:
-        code = status(lambda: print(_overview()))
-    else:
-        code = call(argv, f"python {shlex.quote(sys.argv[0])}" if tool else None)
-    sys.exit(code)
+    sys.exit(call([*words, *sys.argv[1:]]))
 
 
-def _overview() -> str:
-    lines = [f"Usage: {command('VERB')} [OPTIONS], or {command('VERB')} --help", ""]
-    lines += [f"  {verb:<13}{summary}" for verb, summary in VERBS.items()]
-    return "\n".join(lines)
+def call(argv: Sequence[str]) -> int:
+    """Run a command, such as ["detect", "dog.jpg", "--T", "4"]; returns its exit status."""
+    return status(lambda: _run(list(argv)))
 
 
-def call(argv: Sequence[str], prog: str | None = None) -> int:
-    """Run a verb; returns its exit status.
-
-    Args:
-        argv: The verb and its words, such as ["detect", "dog.jpg", "--T", "4"].
-        prog: What messages call the command; by default as `command` does.
-    """
-
-    def run_verb() -> int | None:
-        with verbosity(program.verbosity(argv)):
-            options = parse(argv, prog)
-            check_names(options)
-            return verb_module(argv[0]).main(options)
-
-    return status(run_verb)
+def _run(argv: list[str]) -> int | None:
+    app = program()
+    if argv[:1] in ([], ["help"], ["--help"], ["-h"]):
+        argv = [*argv[1:2], "--help"]
+        if len(argv) == 1:
+            # Imports them all, for the first lines of their docstrings.
+            argv = [name for name in COMMANDS if app[name] is None]
+    try:
+        return app.meta(argv, result_action="return_value", **HOW)
+    except CycloptsError as error:
+        raise UserError(_message(error, argv)) from error
 
 
-def parse(argv: Sequence[str], prog: str | None = None) -> Options:
-    """The options of a verb, which is not run.
+def program() -> App:
+    """All commands, whose modules are imported when they are run."""
+    app = App(
+        name=PROGRAM,
+        help="Spiking neural networks from trained YOLO detectors and classifiers.",
+        version=f"{PROGRAM} {__version__}",
+        version_flags=("--version", "-V"),
+        help_format="markdown",
+        suppress_keyboard_interrupt=False,
+        default_parameter=Parameter(
+            name_transform=lambda name: name.replace("_", "-"),
+            negative=(),
+            show_default=_shown,
+        ),
+        config=(Env("SPIKING_YOLO_", show=False), _from_file),
+    )
+    for name, module in COMMANDS.items():
+        app.command(f"spiking_yolo.{module}:main", name=name)
+    app.register_install_completion_command()
+
+    @app.meta.default
+    def launch(  # pyright: ignore[reportUnusedFunction]
+        *tokens: Annotated[str, Parameter(show=False, allow_leading_hyphen=True)],
+        quiet: Annotated[bool, Parameter(name=("--quiet", "-q"), group=MESSAGES)] = False,
+        verbose: Annotated[bool, Parameter(name=("--verbose", "-v"), group=MESSAGES)] = False,
+    ) -> int | None:
+        """Run a command.
+
+        Args:
+            tokens: The command and its words.
+            quiet: Print errors and warnings alone; files are written as ever.
+            verbose: Print all there is, also versions and the time it took.
+        """
+        if quiet and verbose:
+            raise UserError("--quiet and --verbose are two: give one")
+        command, bound, _ = app.parse_args(tokens, **HOW)
+        with verbosity(verbose - quiet):
+            for options in bound.arguments.values():
+                if isinstance(options, Options):
+                    check_names(options)
+            return command(*bound.args, **bound.kwargs)
+
+    return app
+
+
+def parse(argv: Sequence[str]) -> Options:
+    """The options of a command, which is not run.
 
     Raises:
-        UserError: There is no such verb, or its words are not a good call.
+        UserError: There is no such command, or its words are not a good call.
     """
-    verb = argv[0] if argv else ""
-    if verb not in VERBS:
-        raise UserError(_unknown_verb(argv))
-    module = verb_module(verb)
-    cls = options_of(module)
-    defaults = partial(sources, verb, flags_of(cls), _flags)
-    return read(cls, module.__doc__, argv[1:], prog or command(verb), defaults)
+    try:
+        _, bound, _ = program().parse_args(list(argv), **HOW)
+    except CycloptsError as error:
+        raise UserError(_message(error, argv)) from error
+    bound.apply_defaults()
+    return bound.arguments["options"]
 
 
-def classes() -> dict[str, type[Options]]:
-    """The class of the options of every verb."""
-    return {verb: options_of(verb_module(verb)) for verb in VERBS}
+def _shown(value: Any) -> Any:
+    """A default as it would be typed; None for what is not set."""
+    if value is False or value in ((), {}, ""):
+        return None
+    return ",".join(map(str, value)) if isinstance(value, tuple) else value
 
 
-def _flags() -> dict[str, Collection[str]]:
-    return {verb: flags_of(cls) for verb, cls in classes().items()}
+def _from_file(app: App, commands: tuple[str, ...], arguments: ArgumentCollection) -> None:
+    """Options in [tool.spiking-yolo.COMMAND] of a pyproject.toml here or in a folder above."""
+    keys = ("tool", "spiking-yolo")
+    file = Toml("pyproject.toml", root_keys=keys, search_parents=True, must_exist=False)
+    file(app, commands, arguments)
+    for argument in arguments:
+        if argument.name in TYPED and any(t.source not in ("cli", "env") for t in argument.tokens):
+            raise UserError(f"{argument.name} has to be typed: take it out of {file.source}")
 
 
-def _unknown_verb(argv: Sequence[str]) -> str:
-    """The message for a line that does not begin with a verb."""
-    word = argv[0] if argv else ""
-    if os.path.exists(word) or "=" in word:
-        # As without a verb: detect says how that is typed.
-        parse(["detect", *argv])
-        return f"a verb is missing: {command('detect')} {shlex.join(argv)}"
-    hint = verb_hint(word, VERBS) or f": choose from {', '.join(VERBS)}"
-    return f"there is no verb {word!r}{hint}; see {command('--help')}"
-
-
-def verb_module(verb: str) -> ModuleType:
-    """The module of a verb: its docstring is the text of --help, its `main` takes the options."""
-    return import_module(f"spiking_yolo.{MODULES.get(verb, f'apps.{verb}')}")
-
-
-def options_of(module: ModuleType) -> type[Options]:
-    """The class of the options that `main` of a verb's module takes."""
-    return get_type_hints(module.main)["options"]
+def _message(error: CycloptsError, argv: Sequence[str]) -> str:
+    """What is wrong with a line, and what to type instead, in one line."""
+    if isinstance(error.__cause__, UserError):
+        return str(error.__cause__)
+    if isinstance(error, UnknownCommandError) and argv[0] in OLD_COMMANDS:
+        return f"{argv[0]} is no command any more: {OLD_COMMANDS[argv[0]]}"
+    if isinstance(error, UnknownOptionError):
+        option = (error.token.keyword or error.token.value).partition("=")[0]
+        if option in OLD_OPTIONS:
+            return f"{option} is no option any more: {OLD_OPTIONS[option]}"
+    text = " ".join(str(error).split())
+    return f"{text.removesuffix('.')}; see {PROGRAM} {argv[0]} --help"
 
 
 def check_names(options: Options) -> None:

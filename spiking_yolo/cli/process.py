@@ -42,8 +42,8 @@ def status(call: Callable[[], int | None]) -> int:
     of a file, or of OpenCV's libraries; 130 after Ctrl-C, 143 after SIGTERM. Warnings are one line
     on stderr each; lines begin below any progress bar.
     """
-    other_format = warnings.formatwarning
-    warnings.formatwarning = _warning
+    other_show = warnings.showwarning
+    warnings.showwarning = _show
     try:
         code = call() or 0
         # While an error can still be caught.
@@ -71,7 +71,7 @@ def status(call: Callable[[], int | None]) -> int:
         what = "" if error.filename is None else f"cannot use {_one_line(error.filename)}: "
         return _failed(2, f"error: {what}{error.strerror}; check the path and the free space")
     finally:
-        warnings.formatwarning = other_format
+        warnings.showwarning = other_show
         leave_folders()
 
 
@@ -100,22 +100,22 @@ def verbosity(level: int) -> Iterator[None]:
 
 
 def _failed(code: int, message: str) -> int:
-    _clear_bars()
-    print(message, file=sys.stderr)
+    _print(message)
     return code
 
 
-def _warning(message: Warning | str, category: type[Warning], *_: object) -> str:
-    _clear_bars()
-    return f"{'note' if issubclass(category, Notice) else 'warning'}: {_one_line(message)}\n"
+def _show(message: Warning | str, category: type[Warning], *_: object) -> None:
+    kind = "note" if issubclass(category, Notice) else "warning"
+    _print(f"{kind}: {_one_line(message)}")
 
 
-def _clear_bars() -> None:
-    """Empty the line of a progress bar, so that what is printed next has it to itself."""
+def _print(line: str) -> None:
+    """Print a line on stderr, above any progress bar."""
     # Bars exist only where tqdm has been imported.
-    bars = getattr(sys.modules.get("tqdm"), "tqdm", None)
-    for bar in getattr(bars, "_instances", ()):
-        bar.clear()
+    if tqdm := sys.modules.get("tqdm"):
+        tqdm.tqdm.write(line, file=sys.stderr)
+    else:
+        print(line, file=sys.stderr)
 
 
 def _one_line(text: object) -> str:

@@ -1,22 +1,24 @@
 """Head outputs -> boxes or classes. The options, which are here, import nothing heavy."""
 
-from dataclasses import dataclass
-from typing import Any
+from dataclasses import dataclass, fields
+from typing import Annotated, Any
 
-from spiking_yolo.settings import Options, setting, settings_of
+from spiking_yolo.arguments import BOXES, Options, at_least, within
 
 
 @dataclass(frozen=True, kw_only=True)
 class DetectionOptions(Options):
     """Which boxes of a detector count."""
 
-    title = "boxes"
-
-    conf: float = setting(0.25, "smallest confidence", 0, 1)
-    iou: float = setting(0.45, "suppress boxes that overlap more; unused by one2one heads", 0, 1)
-    max_det: int = setting(300, "boxes per image", 1)
-    agnostic_nms: bool = setting(False, "suppress boxes across classes, not within each class")
+    conf: Annotated[float, within(0, 1), BOXES] = 0.25
+    """Smallest confidence."""
+    iou: Annotated[float, within(0, 1), BOXES] = 0.45
+    """Suppress boxes that overlap more; unused by one2one heads."""
+    max_det: Annotated[int, at_least(1), BOXES] = 300
+    """Boxes per image."""
+    agnostic_nms: Annotated[bool, BOXES] = False
+    """Suppress boxes across classes, not within each class."""
 
     def box_options(self) -> dict[str, Any]:
         """These options alone, by name, of a verb that has more."""
-        return {name: getattr(self, name) for name in settings_of(DetectionOptions)}
+        return {one.name: getattr(self, one.name) for one in fields(DetectionOptions)}

@@ -1,9 +1,9 @@
 """Pictures: boxes, heat maps, animations and figures. Imports nothing heavy."""
 
 from dataclasses import dataclass
-from typing import Literal
+from typing import Annotated, Literal
 
-from spiking_yolo.settings import Options, setting
+from spiking_yolo.arguments import OUTPUT, Options
 
 FigureFormat = Literal["png", "pdf", "svg"]
 
@@ -12,6 +12,5 @@ FigureFormat = Literal["png", "pdf", "svg"]
 class FigureOptions(Options):
     """How the figures of a verb are saved."""
 
-    title = "output"
-
-    figures: FigureFormat = setting("png", "also save every figure in this format")
+    figures: Annotated[FigureFormat, OUTPUT] = "png"
+    """Also save every figure in this format."""

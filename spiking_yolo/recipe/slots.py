@@ -312,7 +312,7 @@ SLOTS: dict[str, type] = {
 def allow_choices(key: str, choices: Iterable[str]) -> None:
     """Let a setting such as "encoding.coding" take these values too, for code that adds them."""
     slot, _, name = key.partition(".")
-    settings_of(SLOTS[slot])[name].more_choices.extend(choices)
+    settings_of(SLOTS[slot])[name].more.extend(choices)
 
 
 def settings_table() -> list[tuple[str, Any, str]]:

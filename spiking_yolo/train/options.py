@@ -2,12 +2,14 @@
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal
+from typing import Annotated, Literal
 
+from cyclopts import Parameter
+
+from spiking_yolo.arguments import SIZE, Options, above, at_least, within
 from spiking_yolo.draw import FigureOptions
 from spiking_yolo.errors import UserError
 from spiking_yolo.io.names import Size
-from spiking_yolo.settings import Options, setting
 
 DETECTORS = ("yolov1",)
 
@@ -16,94 +18,102 @@ DETECTORS = ("yolov1",)
 class OptimisationOptions(Options):
     """How the weights are found. None: the task's own default, see DEFAULTS."""
 
-    title = "optimisation (defaults depend on the task)"
-
-    epochs: int | None = setting(
-        None, "passes over the data (default: 60, or as planned where --resume goes on)", 1
-    )
-    batch: int | None = setting(None, "images per step and process", 1)
-    lr: float | None = setting(None, "peak learning rate", above=0)
-    optimizer: Literal["adamw", "sgd"] | None = setting(None, "sgd with momentum, or AdamW")
-    weight_decay: float | None = setting(None, "of matrices and kernels", 0)
-    warmup: float | None = setting(None, "share of the training in which the rate rises", 0, 1)
-    ema: float = setting(0.998, "decay of the averaged weights", 0, 1)
-    seed: int = setting(0, "of everything that is random", 0)
-    save_every: float = setting(
-        5.0, "minutes between checkpoints within an epoch; 0: after every step", 0
-    )
+    epochs: Annotated[int | None, at_least(1)] = None
+    """Passes over the data (default: 60, or as planned where --resume goes on)."""
+    batch: Annotated[int | None, at_least(1)] = None
+    """Images per step and process."""
+    lr: Annotated[float | None, above(0)] = None
+    """Peak learning rate."""
+    optimizer: Literal["adamw", "sgd"] | None = None
+    """Sgd with momentum, or AdamW."""
+    weight_decay: Annotated[float | None, within(0, 1e9)] = None
+    """Of matrices and kernels."""
+    warmup: Annotated[float | None, within(0, 1)] = None
+    """Share of the training in which the rate rises."""
+    ema: Annotated[float, within(0, 1)] = 0.998
+    """Decay of the averaged weights."""
+    seed: Annotated[int, at_least(0)] = 0
+    """Of everything that is random."""
+    save_every: Annotated[float, within(0, 1e9)] = 5.0
+    """Minutes between checkpoints within an epoch; 0: after every step."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class ArchitectureOptions(Options):
     """What the network is made of."""
 
-    title = "network"
-
-    activation: Literal["relu", "leaky", "clip", "qcfs"] = setting(
-        "relu", "behind every layer but the last"
-    )
-    levels: int = setting(8, "of QCFS", 1)
-    pool: Literal["max", "avg"] | None = setting(None, "pooling (default: max)")
-    anneal: float = setting(0.0, "share of training from leaky ReLU to ReLU", 0, 1)
-    imgsz: Size = setting(
-        (320, 320), "input in pixels, 416 or HEIGHTxWIDTH (288x416): multiples of 32"
-    )
-    linear: bool = setting(False, "published linear head instead of the logistic one")
+    activation: Literal["relu", "leaky", "clip", "qcfs"] = "relu"
+    """Behind every layer but the last."""
+    levels: Annotated[int, at_least(1)] = 8
+    """Of QCFS."""
+    pool: Literal["max", "avg"] | None = None
+    """Pooling (default: max)."""
+    anneal: Annotated[float, within(0, 1)] = 0.0
+    """Share of training from leaky ReLU to ReLU."""
+    imgsz: Annotated[Size, SIZE] = (320, 320)
+    """Input in pixels, 416 or HEIGHTxWIDTH (288x416): multiples of 32."""
+    linear: bool = False
+    """Published linear head instead of the logistic one."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class DataOptions(Options):
     """Images, their augmentation, and how often the network is validated."""
 
-    title = "data and validation"
-
-    split: str = setting("train", "to train on")
-    val_split: str | None = setting(
-        None, "to validate on (default: val, val2017 of a COCO folder, or test for CIFAR)"
-    )
-    year: str = setting("2012", "of a VOCdevkit")
-    fraction: float = setting(
-        1.0, "train on this share of the images, drawn by --seed", high=1, above=0
-    )
-    holdout: float = setting(0.0, "validate on this share of the training split", 0, 0.99)
-    val_every: int = setting(5, "epochs between validations; 0: at the end only", 0)
-    mosaic: float = setting(0.5, "probability of four photographs in one", 0, 1)
-    giou: float = setting(2.0, "weight of 1 - GIoU in the loss", 0)
-    ignore: float = setting(0.6, "IoU above which a box need not be empty", 0, 1)
-    cutout: int = setting(0, "side of the square cut out of CIFAR images, pixels", 0)
-    cache: bool = setting(
-        True,
-        "photographs are decoded once and kept in memory; --no-cache: decode photographs every"
-        " time",
-    )
+    split: str = "train"
+    """To train on."""
+    val_split: str | None = None
+    """To validate on (default: val, val2017 of a COCO folder, or test for CIFAR)."""
+    year: str = "2012"
+    """Of a VOCdevkit."""
+    fraction: Annotated[float, above(0, 1)] = 1.0
+    """Train on this share of the images, drawn by --seed."""
+    holdout: Annotated[float, within(0, 0.99)] = 0.0
+    """Validate on this share of the training split."""
+    val_every: Annotated[int, at_least(0)] = 5
+    """Epochs between validations; 0: at the end only."""
+    mosaic: Annotated[float, within(0, 1)] = 0.5
+    """Probability of four photographs in one."""
+    giou: Annotated[float, within(0, 1e9)] = 2.0
+    """Weight of 1 - GIoU in the loss."""
+    ignore: Annotated[float, within(0, 1)] = 0.6
+    """IoU above which a box need not be empty."""
+    cutout: Annotated[int, at_least(0)] = 0
+    """Side of the square cut out of CIFAR images, pixels."""
+    cache: Annotated[bool, Parameter(negative="--no-cache")] = True
+    """Photographs are decoded once and kept in memory; --no-cache: decode photographs every
+    time.
+    """
 
 
 @dataclass(frozen=True, kw_only=True)
 class TrainOptions(OptimisationOptions, ArchitectureOptions, DataOptions, FigureOptions):
     """What is trained, on what, and where it goes."""
 
-    title = "options"
-
-    task: Literal["detect", "classify"] = setting(doc="what the network does")
-    model: str = setting(
-        doc=f"detectors: {', '.join(DETECTORS)}; classifiers: resnet20, vgg16, vgg_thin,"
-        " torchvision:NAME"
-    )
-    data: Path = setting(doc="VOCdevkit or data.yaml; CIFAR folder or archive")
-    project: Path = setting(Path("runs/train"), "folder of all trainings")
-    name: str = setting("exp", "folder inside the project")
-    resume: Path | None = setting(
-        None, "go on with an interrupted training: its folder, or latest for PROJECT/NAME"
-    )
-    init: Path | None = setting(None, "start from yolov3-tiny.weights or from a checkpoint")
-    device: str = setting("auto", "auto, cpu, cuda")
-    bf16: Literal["auto", "on", "off"] = setting("auto", "bfloat16 autocast")
-    workers: int = setting(1, "processes that augment photographs", 0)
-    calibrate: bool = setting(
-        True,
-        "calibrate the default method at the end, on training images; --no-calibrate: leave that of"
-        " the default method to `calibrate`",
-    )
+    task: Literal["detect", "classify"]
+    """What the network does."""
+    model: str
+    """Detectors: yolov1; classifiers: resnet20, vgg16, vgg_thin, torchvision:NAME."""
+    data: Path
+    """VOCdevkit or data.yaml; CIFAR folder or archive."""
+    project: Path = Path("runs/train")
+    """Folder of all trainings."""
+    name: str = "exp"
+    """Folder inside the project."""
+    resume: Path | None = None
+    """Go on with an interrupted training: its folder, or latest for PROJECT/NAME."""
+    init: Path | None = None
+    """Start from yolov3-tiny.weights or from a checkpoint."""
+    device: str = "auto"
+    """Auto, cpu, cuda."""
+    bf16: Literal["auto", "on", "off"] = "auto"
+    """Bfloat16 autocast."""
+    workers: Annotated[int, at_least(0)] = 1
+    """Processes that augment photographs."""
+    calibrate: Annotated[bool, Parameter(negative="--no-calibrate")] = True
+    """Calibrate the default method at the end, on training images; --no-calibrate: leave that
+    of the default method to `calibrate`.
+    """
 
     def __post_init__(self) -> None:
         super().__post_init__()

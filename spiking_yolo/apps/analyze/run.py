@@ -110,7 +110,7 @@ class Explanation:
 def explain(
     networks: Mapping[str, Converted],
     photographs: Sequence[str],
-    options: AnalyzeOptions = AnalyzeOptions(),  # noqa: B008
+    options: AnalyzeOptions = AnalyzeOptions(),
     progress: Callable[[str, int, int], Any] = lambda what, done, total: None,
 ) -> Explanation:
     """Analyse the first network; of several, compare also their spikes and the output's error.

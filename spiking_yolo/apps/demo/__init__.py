@@ -1,47 +1,53 @@
 """Write a page that detects in the browser: the spiking network on a webcam, a video or a
 photograph, by onnxruntime-web.
-
-    spiking-yolo demo -o folder --serve
-    spiking-yolo demo -o folder --weights yolo-fastest-xl
-    spiking-yolo demo -o folder --runtime onnxruntime-web-1.30.0.tgz
-
-The page shows boxes, how many operations the network needs per multiply-accumulate of the ANN in
-every frame, and where events happen. All its files lie in the folder, which any web server can
-serve: nothing is fetched from elsewhere, and no picture leaves the browser. The network keeps its
-state from frame to frame and needs the extra "onnx". onnxruntime-web comes by npm, once, or from
---runtime. Browsers open cameras and modules only at https:// and http://localhost, not from a file:
---serve serves the folder there.
 """
 
 import shlex
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Annotated
 
+from cyclopts import Parameter
+
+from spiking_yolo.arguments import within
 from spiking_yolo.options import DetectionOptions, MethodOptions
-from spiking_yolo.settings import setting
 
 
 @dataclass(frozen=True, kw_only=True)
 class DemoOptions(MethodOptions, DetectionOptions):
     """The network, and where its page goes."""
 
-    title = "options"
-
-    output: Path = setting(doc="folder to write: a new one, or that of an earlier demo")
-    serve: bool = setting(False, "serve the folder on this machine alone, until Ctrl-C")
-    port: int = setting(8000, "of --serve", 1, 65535)
-    runtime: Path | None = setting(
-        None, "onnxruntime-web from disk: the file of `npm pack`, or a folder (default: by npm)"
-    )
-    weights: Path | None = setting(
-        Path("yolo-fastest"),
-        "darknet .weights, .safetensors, a .pt of YOLOv5 or Ultralytics, or a name of the verb zoo;"
-        " small networks are faster",
-    )
+    output: Annotated[Path, Parameter(alias="-o")]
+    """Folder to write: a new one, or that of an earlier demo."""
+    serve: bool = False
+    """Serve the folder on this machine alone, until Ctrl-C."""
+    port: Annotated[int, within(1, 65535)] = 8000
+    """Of --serve."""
+    runtime: Path | None = None
+    """Onnxruntime-web from disk: the file of `npm pack`, or a folder (default: by npm)."""
+    weights: Path | None = Path("yolo-fastest")
+    """Darknet .weights, .safetensors, a .pt of YOLOv5 or Ultralytics, or a name of the verb
+    zoo; small networks are faster.
+    """
 
 
 def main(options: DemoOptions) -> None:
-    from spiking_yolo.apps.console import next_command
+    """Write a page that detects in the browser: the spiking network on a webcam, a video or a
+    photograph, by onnxruntime-web.
+
+    ```
+    spiking-yolo demo -o folder --serve
+    spiking-yolo demo -o folder --weights yolo-fastest-xl
+    spiking-yolo demo -o folder --runtime onnxruntime-web-1.30.0.tgz
+    ```
+
+    The page shows boxes, how many operations the network needs per multiply-accumulate of the ANN
+    in every frame, and where events happen. All its files lie in the folder, which any web server
+    can serve: nothing is fetched from elsewhere, and no picture leaves the browser. The network
+    keeps its state from frame to frame and needs the extra "onnx". onnxruntime-web comes by npm,
+    once, or from --runtime. Browsers open cameras and modules only at https:// and
+    http://localhost, not from a file: --serve serves the folder there.
+    """
     from spiking_yolo.apps.demo.folder import write
     from spiking_yolo.apps.demo.server import open_server
 
@@ -51,7 +57,6 @@ def main(options: DemoOptions) -> None:
     print(f"page saved to {options.output}, {size / 1e6:.1f} MB")
     if server is None:
         print(f"to see it: python -m http.server --directory {shlex.quote(str(options.output))}")
-        print(next_command("demo", DemoOptions, options, output=options.output, serve=True))
     else:
         print(f"open http://localhost:{options.port} in a browser; Ctrl-C ends", flush=True)
         server.serve_forever()

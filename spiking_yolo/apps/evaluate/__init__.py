@@ -1,31 +1,13 @@
 """Score spiking networks: accuracy, spikes, operations and energy at every timestep, from one pass
 per method.
-
-    spiking-yolo eval  # five sample photographs, a smoke run
-    spiking-yolo eval --data coco --T 256 --steps 16,32,64,128,256 --method channel-norm
-    spiking-yolo eval --data mine.json --images photos/            # any file of COCO's format
-    spiking-yolo eval --data VOCdevkit --year 2012 --limit 200 --bootstrap 1000
-    spiking-yolo eval --data mine/data.yaml --metric voc           # labels as Ultralytics has them
-    spiking-yolo eval --data cifar10_jpeg.tar.xz --weights W --method all --steps 8,16,32,64
-    torchrun --nproc-per-node 4 tools/eval_coco.py --data coco
-
-Detectors are scored by mAP of COCO, or of VOC: mAP_07 is the 11-point rule of 2007, mAP_area the
-rule of 2010 and later. Classifiers are scored by top-1 and top-5 on a folder, or a tar file, with
-test/CLASS/ or val/CLASS/ inside, or on the folder that holds cifar-100-python/. A network trained
-on other data is scored by the names of its classes. Three lines say how accurate the network is at
-every timestep and what it costs; -v prints all tables. PROJECT/NAME gets results.json, results.csv,
-predictions and plots, with --report also one page to look at; several methods get a folder each,
-beside one table and plots of methods x T. --resume goes on after an interruption and gives the same
-figures.
 """
-
-from __future__ import annotations
 
 import sys
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Annotated, Literal
 
+from spiking_yolo.arguments import BOXES, COMMAS, OUTPUT, Options, at_least, within
 from spiking_yolo.draw import FigureOptions
 from spiking_yolo.errors import UserError
 from spiking_yolo.metrics.energy import SRAM, Account, every_account
@@ -37,11 +19,9 @@ from spiking_yolo.options import (
     ResumableOptions,
     ordered_steps,
 )
-from spiking_yolo.settings import Options, setting
 
 if TYPE_CHECKING:
     from spiking_yolo.apps.evaluate.evaluation import Evaluation
-    from spiking_yolo.data.detection import DetectionSet
 
 # Timesteps where nothing is said.
 LONGEST = 64
@@ -51,11 +31,8 @@ LONGEST = 64
 class EnergyOptions(Options):
     """What is not the same on all chips; see `every_account`."""
 
-    title = "energy"
-
-    sram_energy: float = setting(
-        SRAM, "pJ per byte that is read or written; larger memories cost more", 0.01, 1e4
-    )
+    sram_energy: Annotated[float, within(0.01, 10000.0)] = SRAM
+    """pJ per byte that is read or written; larger memories cost more."""
 
     @property
     def accounts(self) -> tuple[Account, ...]:
@@ -68,40 +45,28 @@ class EvaluationOptions(DetectionOptions, LimitOptions, EnergyOptions):
     classifier.
     """
 
-    title = "options"
-
-    T: int | None = setting(None, f"timesteps (default: the last of --steps, or {LONGEST})", 1)
-    steps: tuple[int, ...] = setting((), "timesteps that are reported (default: powers of two)", 1)
-    batch: int | None = setting(
-        None,
-        "images simulated together (default: of a detector 4 up to 320x320 and 1 above, of a"
-        " classifier 25,000 pixels)",
-        1,
-    )
-    metric: Literal["auto", "coco", "voc", "accuracy"] = setting(
-        "auto",
-        "mAP as COCO or VOC defines it, or accuracy of classes; auto: by the network and the data",
-    )
-    early_exit: int = setting(
-        0,
-        "a row in which an image stops when its predictions have not changed for N steps, e.g. 3",
-        0,
-    )
-    exit_conf: float | None = setting(
-        None,
-        "what early exit looks at: boxes above this (default 0.25), images above this (0.5)",
-        0,
-        1,
-    )
-    bootstrap: int = setting(
-        0,
-        "95 % intervals by N resamplings, e.g. 1000; of several methods also of the differences to"
-        " the first",
-        0,
-        100_000,
-    )
-    conf: float = setting(0.001)
-    max_det: int = setting(100)
+    T: Annotated[int | None, at_least(1)] = None
+    """Timesteps (default: the last of --steps, or 64)."""
+    steps: Annotated[tuple[int, ...], at_least(1), COMMAS] = ()
+    """Timesteps that are reported (default: powers of two)."""
+    batch: Annotated[int | None, at_least(1)] = None
+    """Images simulated together (default: of a detector 4 up to 320x320 and 1 above, of a
+    classifier 25,000 pixels).
+    """
+    metric: Literal["auto", "coco", "voc", "accuracy"] = "auto"
+    """mAP as COCO or VOC defines it, or accuracy of classes; auto: by the network and the data."""
+    early_exit: Annotated[int, at_least(0)] = 0
+    """A row in which an image stops when its predictions have not changed for N steps, e.g. 3."""
+    exit_conf: Annotated[float | None, within(0, 1)] = None
+    """What early exit looks at: boxes above this (default 0.25), images above this (0.5)."""
+    bootstrap: Annotated[int, within(0, 100000)] = 0
+    """95 % intervals by N resamplings, e.g. 1000; of several methods also of the differences to
+    the first.
+    """
+    conf: Annotated[float, within(0, 1), BOXES] = 0.001
+    """Smallest confidence."""
+    max_det: Annotated[int, at_least(1), BOXES] = 100
+    """Boxes per image."""
 
     def __post_init__(self) -> None:
         super().__post_init__()
@@ -125,28 +90,26 @@ class EvalOptions(
 ):
     """An evaluation of files: weights, a dataset, and the folder of the results."""
 
-    title = "options"
-
-    data: Path | None = setting(
-        None,
-        "COCO folder, annotation .json, VOCdevkit, data.yaml, or classes (default: the sample"
-        " photographs)",
-    )
-    split: str | None = setting(
-        None, "of the data (default: val2017 or val; of classes test, or val)"
-    )
-    images: Path | None = setting(
-        None, "folder of images of an annotation .json (default: beside it)"
-    )
-    year: int | None = setting(None, "of a VOCdevkit (default: its latest)")
-    baseline: bool = setting(False, "rows of the quantised ANN, and is it worth it?")
-    per_class: bool = setting(False, "print the accuracy of every class")
-    report: bool = setting(
-        False,
-        "report.html: one page of all figures, and the photographs that ANN and SNN see"
-        " differently",
-    )
-    project: Path = setting(Path("runs/eval"))
+    data: Path | None = None
+    """COCO folder, annotation .json, VOCdevkit, data.yaml, or classes (default: the sample
+    photographs).
+    """
+    split: str | None = None
+    """Of the data (default: val2017 or val; of classes test, or val)."""
+    images: Path | None = None
+    """Folder of images of an annotation .json (default: beside it)."""
+    year: Annotated[int | None, at_least(0)] = None
+    """Of a VOCdevkit (default: its latest)."""
+    baseline: bool = False
+    """Rows of the quantised ANN, and is it worth it?."""
+    per_class: bool = False
+    """Print the accuracy of every class."""
+    report: bool = False
+    """Report.html: one page of all figures, and the photographs that ANN and SNN see
+    differently.
+    """
+    project: Annotated[Path, OUTPUT] = Path("runs/eval")
+    """Folder of all runs."""
 
     def __post_init__(self) -> None:
         super().__post_init__()
@@ -158,33 +121,34 @@ class EvalOptions(
             )
 
 
-def _next_command(options: EvalOptions, dataset: DetectionSet) -> str:
-    """An analysis on the same photographs."""
-    from spiking_yolo.apps.analyze import AnalyzeOptions
-    from spiking_yolo.apps.console import next_command
-    from spiking_yolo.data.formats import format_of
+def main(options: EvalOptions = EvalOptions()) -> None:
+    """Score spiking networks: accuracy, spikes, operations and energy at every timestep, from one
+    pass per method.
 
-    data, split = options.data, options.split
-    entry = format_of(data) if data else None
-    if data and (options.images or entry is None or not (entry.val or data.is_file())):
-        # Of an annotation file that names them one by one.
-        data, split = dataset.samples[0].path.parent, None
-    changes: dict[str, Any] = {
-        "data": (data,) if data else None,
-        "split": split,
-        "T": options.timesteps[-1],
-    }
-    return next_command("analyze", AnalyzeOptions, options, **changes)
+    ```
+    spiking-yolo eval  # five sample photographs, a smoke run
+    spiking-yolo eval --data coco --T 256 --steps 16,32,64,128,256 --method channel-norm
+    spiking-yolo eval --data mine.json --images photos/  # any file of COCO's format
+    spiking-yolo eval --data VOCdevkit --year 2012 --limit 200 --bootstrap 1000
+    spiking-yolo eval --data mine/data.yaml --metric voc  # labels as Ultralytics has them
+    spiking-yolo eval --data cifar10_jpeg.tar.xz --weights W --method all --steps 8,16,32,64
+    torchrun --nproc-per-node 4 tools/eval_coco.py --data coco
+    ```
 
-
-def main(options: EvalOptions) -> None:
-    """Evaluate, print and save; under torchrun the first process prints."""
+    Detectors are scored by mAP of COCO, or of VOC: mAP_07 is the 11-point rule of 2007, mAP_area
+    the rule of 2010 and later. Classifiers are scored by top-1 and top-5 on a folder, or a tar
+    file, with test/CLASS/ or val/CLASS/ inside, or on the folder that holds cifar-100-python/. A
+    network trained on other data is scored by the names of its classes. Three lines say how
+    accurate the network is at every timestep and what it costs; -v prints all tables. PROJECT/NAME
+    gets results.json, results.csv, predictions and plots, with --report also one page to look at;
+    several methods get a folder each, beside one table and plots of methods x T. --resume goes on
+    after an interruption and gives the same figures.
+    """
     from spiking_yolo.apps.console import Bars, is_verbose, write
     from spiking_yolo.apps.evaluate.comparison import COMPARISON
     from spiking_yolo.apps.evaluate.evaluation import RESULTS
     from spiking_yolo.apps.evaluate.run import compare, notes, open_inputs
     from spiking_yolo.apps.report.evaluation import evaluation_page
-    from spiking_yolo.data.detection import DetectionSet
     from spiking_yolo.io.distributed import processes
     from spiking_yolo.options import simulation, study_folder
 
@@ -203,7 +167,7 @@ def main(options: EvalOptions) -> None:
         log, last = ("*/records-*.jsonl", COMPARISON) if several else ("records-*.jsonl", RESULTS)
         folder = Path(ranks.broadcast(str(study_folder(options, log, last)) if ranks.first else ""))
 
-        def finished(name: str, evaluation: Evaluation) -> None:
+        def finished(name: str, evaluation: "Evaluation") -> None:
             own = folder / name if several else folder
             evaluation.save(own, options.figures)
             if options.report:
@@ -214,8 +178,6 @@ def main(options: EvalOptions) -> None:
                 else:
                     print(evaluation.summary(options.per_class))
                     print(f"results saved to {folder}; -v prints the tables")
-                if isinstance(dataset, DetectionSet):
-                    print(_next_command(options, dataset))
 
         try:
             comparison = compare(

@@ -242,7 +242,7 @@ class Evaluation:
         network: Converted,
         dataset: DetectionSet | LabelledSet,
         scorer: Scorer,
-        options: EvaluationOptions = EvaluationOptions(),  # noqa: B008
+        options: EvaluationOptions = EvaluationOptions(),
         simulation: SimulationOptions = SimulationOptions(),
         of_images: int | None = None,
     ) -> "Evaluation":

@@ -112,7 +112,7 @@ def observe_images(
     rivals: Mapping[int, Forward] | None = None,
     simulation: SimulationOptions = SimulationOptions(),
     folder: Path | None = None,
-    ranks: Ranks = Ranks(),  # noqa: B008
+    ranks: Ranks = Ranks(),
     progress: Callable[[int, int], Any] = lambda done, total: None,
 ) -> list[ImageRecord]:
     """The records of all images, in order; in processes other than the first an empty list.

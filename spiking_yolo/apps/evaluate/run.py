@@ -79,7 +79,7 @@ NOTES = 5
 def evaluate(
     network: Converted,
     dataset: DetectionSet | LabelledSet,
-    options: EvaluationOptions = EvaluationOptions(),  # noqa: B008
+    options: EvaluationOptions = EvaluationOptions(),
     *,
     statistics: Statistics | None = None,
     scorer: Scorer | None = None,
@@ -110,13 +110,13 @@ def evaluate(
 def compare(
     networks: Mapping[str, Converted],
     dataset: DetectionSet | LabelledSet,
-    options: EvaluationOptions = EvaluationOptions(),  # noqa: B008
+    options: EvaluationOptions = EvaluationOptions(),
     *,
     statistics: Statistics | None = None,
     scorer: Scorer | None = None,
     simulation: SimulationOptions = SimulationOptions(),
     folder: Path | None = None,
-    ranks: Ranks = Ranks(),  # noqa: B008
+    ranks: Ranks = Ranks(),
     progress: Progress = lambda method, done, total: None,
     finished: Callable[[str, Evaluation], Any] = lambda method, evaluation: None,
 ) -> Comparison:

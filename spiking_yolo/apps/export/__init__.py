@@ -1,35 +1,20 @@
 """Convert a network and write it to one file: safetensors, ONNX, or NIR (the Neuromorphic
 Intermediate Representation), by the suffix of --output.
-
-    spiking-yolo export best.pt -o net.safetensors  # a checkpoint of YOLOv5 or Ultralytics
-    spiking-yolo export --weights W -o net.onnx
-    spiking-yolo export --weights W --stateful --boxes --counts totals -o net.onnx
-    spiking-yolo export --weights W --method p-norm -o net.nir
-
-.safetensors: graph, weights, thresholds, recipe and provenance, all that the other commands need:
-they take it as --weights. Loading it executes no code.
-
-.onnx: for onnxruntime, OpenVINO, browsers: standard operators, images as RGB / 255 [batch, 3, H,
-W]; the default method in one step, which with --stateful takes the frames of a video one after the
-other. Needs the extra "onnx".
-
-.nir: for simulators and neuromorphic chips, of networks with ReLU, average pooling, strides and
-additions, by methods with IF neurons of one spike per step (p-norm, channel-norm, rmp, opt,
-spike-norm). Spikes are ones; the file's metadata say how the input is presented and what a timestep
-is. Needs the extra "export".
 """
 
 import shlex
 from collections.abc import Callable
-from dataclasses import KW_ONLY, dataclass
+from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Annotated, Literal
 
+from cyclopts import Parameter
+
+from spiking_yolo.arguments import Options
 from spiking_yolo.errors import UserError, require
 from spiking_yolo.io.assets import command, sample_photograph
 from spiking_yolo.io.files import atomic_write
 from spiking_yolo.options import DetectionOptions, MethodOptions, load, load_ann
-from spiking_yolo.settings import setting
 
 if TYPE_CHECKING:
     from spiking_yolo.convert.converted import Converted
@@ -38,28 +23,31 @@ SUFFIXES = (".safetensors", ".onnx", ".nir")
 
 
 @dataclass(frozen=True)
-class ExportOptions(MethodOptions, DetectionOptions):
+class NetworkArgument(Options):
+    """The network as the first word."""
+
+    network: Path | None = None
+    """The same as --weights."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class ExportOptions(MethodOptions, DetectionOptions, NetworkArgument):
     """The network, and where its file goes."""
 
-    title = "options"
-
-    network: Path | None = setting(None, "the same as --weights")
-    _: KW_ONLY
-    output: Path = setting(doc=f"file to write, ending in {', '.join(SUFFIXES)}")
-    overwrite: bool = setting(False, "replace the file if there is one")
-    ann: bool = setting(False, "for .onnx: the original network, not the spiking one")
-    stateful: bool = setting(
-        False,
-        "for .onnx: what each layer has sent goes in and comes out, for frames of a video",
-    )
-    boxes: bool = setting(
-        False, "for .onnx: boxes as --conf and --iou choose them, in place of the heads"
-    )
-    counts: Literal["none", "totals", "maps"] = setting(
-        "none",
-        "for .onnx: spikes, digits and messages by layer, and the operations of all, come out too;"
-        " maps: at each position instead",
-    )
+    output: Annotated[Path, Parameter(alias="-o")]
+    """File to write, ending in .safetensors, .onnx, .nir."""
+    overwrite: bool = False
+    """Replace the file if there is one."""
+    ann: bool = False
+    """For .onnx: the original network, not the spiking one."""
+    stateful: bool = False
+    """For .onnx: what each layer has sent goes in and comes out, for frames of a video."""
+    boxes: bool = False
+    """For .onnx: boxes as --conf and --iou choose them, in place of the heads."""
+    counts: Literal["none", "totals", "maps"] = "none"
+    """For .onnx: spikes, digits and messages by layer, and the operations of all, come out too;
+    maps: at each position instead.
+    """
 
     def __post_init__(self) -> None:
         super().__post_init__()
@@ -81,6 +69,28 @@ class ExportOptions(MethodOptions, DetectionOptions):
 
 
 def main(options: ExportOptions) -> None:
+    """Convert a network and write it to one file: safetensors, ONNX, or NIR (the Neuromorphic
+    Intermediate Representation), by the suffix of --output.
+
+    ```
+    spiking-yolo export best.pt -o net.safetensors  # a checkpoint of YOLOv5 or Ultralytics
+    spiking-yolo export --weights W -o net.onnx
+    spiking-yolo export --weights W --stateful --boxes --counts totals -o net.onnx
+    spiking-yolo export --weights W --method p-norm -o net.nir
+    ```
+
+    .safetensors: graph, weights, thresholds, recipe and provenance, all that the other commands
+    need: they take it as --weights. Loading it executes no code.
+
+    .onnx: for onnxruntime, OpenVINO, browsers: standard operators, images as RGB / 255 [batch, 3,
+    H, W]; the default method in one step, which with --stateful takes the frames of a video one
+    after the other. Needs the extra "onnx".
+
+    .nir: for simulators and neuromorphic chips, of networks with ReLU, average pooling, strides and
+    additions, by methods with IF neurons of one spike per step (p-norm, channel-norm, rmp, opt,
+    spike-norm). Spikes are ones; the file's metadata say how the input is presented and what a
+    timestep is. Needs the extra "export".
+    """
     print(f"{_WRITERS[options.output.suffix](options)}: saved to {options.output}")
     if options.output.suffix == ".safetensors":
         words = [str(sample_photograph()), "--weights", str(options.output)]

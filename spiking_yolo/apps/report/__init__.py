@@ -1,21 +1,14 @@
 """One page to look at: what a spiking network sees in photographs or a video, at every timestep or
 frame.
-
-    spiking-yolo report photos/ --method msat-plus --T 16
-    spiking-yolo report image.jpg --method msat-plus --T 64 -o image.html
-    spiking-yolo report video.mp4 --every 2
-
-The page is one HTML file that opens offline and needs no other file: boxes of the spiking network
-and of the ANN, spike rates of every layer over the picture, output error, operations and energy. Of
-an evaluation, which needs labels, `spiking-yolo eval --report` makes one.
 """
 
-from __future__ import annotations
-
-from dataclasses import KW_ONLY, dataclass
+from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Annotated
 
+from cyclopts import Parameter
+
+from spiking_yolo.arguments import COMMAS, OUTPUT, at_least
 from spiking_yolo.errors import UserError
 from spiking_yolo.options import (
     ComputeOptions,
@@ -24,11 +17,11 @@ from spiking_yolo.options import (
     MethodOptions,
     OutputOptions,
     Progress,
+    SourceOptions,
     drawn,
     ordered_steps,
     silent,
 )
-from spiking_yolo.settings import setting
 
 if TYPE_CHECKING:
     from spiking_yolo.draw.page import Page
@@ -38,34 +31,32 @@ if TYPE_CHECKING:
 LEAST = 16
 
 
-@dataclass(frozen=True)
-class ReportOptions(MethodOptions, ComputeOptions, DetectionOptions, LimitOptions, OutputOptions):
+@dataclass(frozen=True, kw_only=True)
+class ReportOptions(
+    MethodOptions, ComputeOptions, DetectionOptions, LimitOptions, OutputOptions, SourceOptions
+):
     """What to look at, for how long, and where the page goes."""
 
-    title = "options"
-
-    sources: tuple[str, ...] = setting(doc="photographs, folders, globs, or one video")
-    _: KW_ONLY
-    T: int | None = setting(
-        None,
-        "timesteps (default: the last of --steps, or what the method needs, see --list-methods, and"
-        f" {LEAST} at least; per frame of a video 1)",
-        1,
-    )
-    steps: tuple[int, ...] = setting(
-        (), "timesteps of the slider (default: all, or 24 of a long run)", 1
-    )
-    classes: tuple[str, ...] = setting(
-        (), "keep these classes only: names or numbers with commas, e.g. dog,car"
-    )
-    recursive: bool = setting(False, "of a folder, the photographs in folders inside it too")
-    track: bool = setting(False, "of a video, follow each object by ByteTrack, and show its track")
-    every: int = setting(1, "of a video, every N-th frame", 1)
-    max_frames: int | None = setting(None, "of a video, at most N frames", 1)
-    output: Path | None = setting(
-        None, "file to write, ending in .html (default: PROJECT/NAME/report.html)"
-    )
-    project: Path = setting(Path("runs/report"))
+    T: Annotated[int | None, at_least(1)] = None
+    """Timesteps (default: the last of --steps, or what the method needs, see
+    `spiking-yolo methods`, and 16 at least; per frame of a video 1).
+    """
+    steps: Annotated[tuple[int, ...], at_least(1), COMMAS] = ()
+    """Timesteps of the slider (default: all, or 24 of a long run)."""
+    classes: Annotated[tuple[str, ...], COMMAS] = ()
+    """Keep these classes only: names or numbers with commas, e.g. dog,car."""
+    recursive: bool = False
+    """Of a folder, the photographs in folders inside it too."""
+    track: bool = False
+    """Of a video, follow each object by ByteTrack, and show its track."""
+    every: Annotated[int, at_least(1)] = 1
+    """Of a video, every N-th frame."""
+    max_frames: Annotated[int | None, at_least(1)] = None
+    """Of a video, at most N frames."""
+    output: Annotated[Path | None, Parameter(alias="-o")] = None
+    """File to write, ending in .html (default: PROJECT/NAME/report.html)."""
+    project: Annotated[Path, OUTPUT] = Path("runs/report")
+    """Folder of all runs."""
 
     def __post_init__(self) -> None:
         super().__post_init__()
@@ -74,7 +65,7 @@ class ReportOptions(MethodOptions, ComputeOptions, DetectionOptions, LimitOption
             raise UserError(f"--output must end in .html, not {self.output.name}")
 
 
-def report(options: ReportOptions, progress: Progress = silent) -> Page:
+def report(options: ReportOptions, progress: Progress = silent) -> "Page":
     """The page of some photographs, or of one video.
 
     Args:
@@ -108,6 +99,19 @@ def report(options: ReportOptions, progress: Progress = silent) -> Page:
 
 
 def main(options: ReportOptions) -> None:
+    """One page to look at: what a spiking network sees in photographs or a video, at every timestep
+    or frame.
+
+    ```
+    spiking-yolo report photos/ --method msat-plus --T 16
+    spiking-yolo report image.jpg --method msat-plus --T 64 -o image.html
+    spiking-yolo report video.mp4 --every 2
+    ```
+
+    The page is one HTML file that opens offline and needs no other file: boxes of the spiking
+    network and of the ANN, spike rates of every layer over the picture, output error, operations
+    and energy. Of an evaluation, which needs labels, `spiking-yolo eval --report` makes one.
+    """
     from spiking_yolo.apps.console import Bars
     from spiking_yolo.io.run_folder import run_directory
 

@@ -1,5 +1,6 @@
 """The page of a video: everything that it shows of each frame."""
 
+from dataclasses import fields
 from pathlib import Path
 from typing import Any
 
@@ -22,7 +23,6 @@ from spiking_yolo.draw.colours import hexadecimal, track_colour
 from spiking_yolo.draw.page import Page, box_rows, class_ids, jpeg, legend
 from spiking_yolo.metrics.energy import every_account
 from spiking_yolo.options import Progress, silent
-from spiking_yolo.settings import settings_of
 
 HEAT_SIDE = 48  # cells on the longer side
 # Characters of all thumbnails, so that the page stays below 5 MB.
@@ -133,9 +133,9 @@ class FrameColumns:
 def detect_options(options: ReportOptions) -> DetectOptions:
     """The same call as a detection that has what a page needs."""
     shared = {
-        name: getattr(options, name)
-        for name in settings_of(DetectOptions)
-        if hasattr(options, name)
+        one.name: getattr(options, one.name)
+        for one in fields(DetectOptions)
+        if hasattr(options, one.name)
     }
     return DetectOptions(
         **{

@@ -1,0 +1,153 @@
+"""What the options of the commands are made of: their base class, and how their values are read.
+
+Options are frozen dataclasses that cyclopts turns into a command line. The docstring under a field
+is its help, and beside its type stands what cyclopts has to know, such as its range:
+
+    T: Annotated[int | None, at_least(1)] = None
+    "Timesteps."
+"""
+
+from __future__ import annotations
+
+import types
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, fields
+from functools import cache
+from pathlib import Path
+from typing import (
+    TYPE_CHECKING,
+    Annotated,
+    Any,
+    Literal,
+    Union,
+    get_args,
+    get_origin,
+    get_type_hints,
+)
+
+from cyclopts import Parameter, Token, convert, validators
+
+from spiking_yolo.errors import UserError
+from spiking_yolo.io.names import Size, input_size
+from spiking_yolo.settings import LARGEST, TYPE_NAMES
+
+
+def at_least(low: int) -> Parameter:
+    """A whole number, or each of several, from `low` to what random generators take."""
+    return Parameter(validator=validators.Number(gte=low, lte=LARGEST))
+
+
+def within(low: float, high: float) -> Parameter:
+    """A number from `low` to `high`."""
+    return Parameter(validator=validators.Number(gte=low, lte=high))
+
+
+def above(low: float, high: float = 1e9) -> Parameter:
+    """A number above `low`, up to `high`."""
+    return Parameter(validator=validators.Number(gt=low, lte=high))
+
+
+def _split(kind: Any, tokens: Sequence[Token]) -> Any:
+    words = [word.strip() for token in tokens for word in token.value.split(",")]
+    return convert(kind, words)
+
+
+def _pairs(_: Any, tokens: Sequence[Token]) -> dict[str, str]:
+    pairs: dict[str, str] = {}
+    for token in tokens:
+        key, _, value = token.value.partition("=")
+        if not (key and value):
+            raise ValueError(f"KEY=VALUE is needed, as neuron.gamma=4, not {token.value!r}")
+        pairs[key] = value
+    return pairs
+
+
+def _size(_: Any, tokens: Sequence[Token]) -> Size:
+    return input_size(tokens[0].value)
+
+
+# Several values: with commas between them, or each a word of its own, as files are.
+COMMAS = Parameter(converter=_split, n_tokens=1)
+WORDS = Parameter(consume_multiple=True)
+# 416, or 288x416.
+SIZE = Parameter(converter=_size, n_tokens=1, accepts_keys=False)
+METHODS = Parameter(name=("--method", "--methods"))
+# Panels of --help.
+NETWORK = Parameter(group="Network")
+BOXES = Parameter(group="Boxes")
+OUTPUT = Parameter(group="Output")
+
+if TYPE_CHECKING:
+    Settings = Mapping[str, Any]
+else:
+    # A list for cyclopts, so that --set can be given more than once.
+    Settings = Annotated[
+        list[str], Parameter(name="--set", converter=_pairs, n_tokens=1, group="Network")
+    ]
+
+
+@Parameter(name="*")
+@dataclass(frozen=True)
+class Options:
+    """Base of the options of a command. Values from Python are checked as those from a line are.
+
+    Raises:
+        UserError: A value has another type than its field, or is out of range.
+    """
+
+    def __post_init__(self) -> None:
+        for name, (kind, ranges) in _kinds(type(self)).items():
+            object.__setattr__(self, name, _checked(name, kind, ranges, getattr(self, name)))
+
+
+@cache
+def _kinds(cls: type) -> dict[str, tuple[Any, Sequence[validators.Number]]]:
+    """The type of each field of a dataclass, and its ranges."""
+    hints = get_type_hints(cls, include_extras=True)
+    kinds = {}
+    for one in fields(cls):
+        kind, extras = hints[one.name], []
+        if get_origin(kind) is Annotated:
+            kind, *extras = get_args(kind)
+        ranges = [v for extra in extras for v in extra.validator or ()]
+        kinds[one.name] = (kind, ranges)
+    return kinds
+
+
+def _checked(name: str, kind: Any, ranges: Sequence[validators.Number], value: Any) -> Any:
+    """A value as its field has it: text becomes a path, and a list a tuple."""
+    if get_origin(kind) in (types.UnionType, Union):
+        if value is None:
+            return None
+        kind = next(member for member in get_args(kind) if member is not types.NoneType)
+    if kind == Size:
+        return input_size(value)
+    if get_origin(kind) is tuple:
+        if isinstance(value, str) or not isinstance(value, Iterable):
+            raise UserError(f"{name} must be a sequence of values, not {value!r}")
+        value = tuple(_converted(name, get_args(kind)[0], one) for one in value)
+    else:
+        value = _converted(name, kind, value)
+    for check in ranges:
+        try:
+            check(kind, value)
+        except ValueError as error:
+            message = str(error).rstrip(".").replace("Must", "must")
+            raise UserError(f"{name} {message}, not {value}") from None
+    return value
+
+
+def _converted(name: str, kind: Any, value: Any) -> Any:
+    if get_origin(kind) is Literal:
+        if value not in get_args(kind):
+            raise UserError(f"{name} must be one of {', '.join(get_args(kind))}, not {value!r}")
+        return value
+    if kind is float and type(value) is int:
+        value = float(value)
+    if kind is Path and isinstance(value, str) and value:
+        value = Path(value)
+    if kind in TYPE_NAMES and (
+        not isinstance(value, kind) or (isinstance(value, bool) and kind is not bool)
+    ):
+        raise UserError(f"{name} must be {TYPE_NAMES[kind]}, not {value!r}")
+    return value

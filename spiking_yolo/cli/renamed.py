@@ -1,0 +1,44 @@
+"""What commands and options of version 0.3 are called now; for this release."""
+
+PAGE = "`detect --page FILE.html` makes the page"
+EVAL = "`eval` decides by its data"
+TUNE = "`calibrate --tune` moves the weights"
+LIST = "`list` has them"
+RUNTIME = "networks are computed by PyTorch in float32"
+
+COMMANDS = {
+    "report": PAGE,
+    "classify": EVAL,
+    "compare": "`eval --method A,B` compares methods",
+    "eval-video": EVAL,
+    "score": "`eval --predictions FILE.json` scores boxes",
+    "tune": TUNE,
+    "convert": "`export` writes the file",
+    "methods": LIST,
+    "weights": LIST,
+    "zoo": LIST,
+    "search": "docs/howto has ten lines with optuna that search settings",
+    "bound": "docs/results/bound.md has its figures, and version 0.3.0 the program",
+    "leaderboard": "docs/leaderboard.py draws it",
+    "completion": "`--install-completion` installs it",
+    # As Ultralytics and YOLOv5 call them.
+    "predict": "`detect` finds objects",
+    "track": "`detect --track` follows objects",
+    "val": "`eval` measures accuracy",
+}
+OPTIONS = {
+    "--precision": RUNTIME,
+    "--compile": RUNTIME,
+    "--backend": RUNTIME,
+    "--camera": "cameras are fixed; version 0.3.0 followed moving ones",
+    "--streams": "give one video at a time",
+    "--gif": "`--page FILE.html` shows every timestep",
+    "--list-methods": LIST,
+    "--list-settings": "`list METHOD` has them",
+    "--report": PAGE,
+    # As Ultralytics and YOLOv5 call them.
+    "--source": "give images and videos without an option",
+    "--model": "--weights is the network",
+    "--conf-thres": "--conf is the smallest confidence",
+    "--iou-thres": "--iou is the overlap",
+}
