@@ -48,7 +48,9 @@ def above(low: float, high: float = 1e9) -> Parameter:
 
 
 def _split(kind: Any, tokens: Sequence[Token]) -> Any:
-    words = [word.strip() for token in tokens for word in token.value.split(",")]
+    words: list[Token] = []
+    for token in tokens:
+        words += [token.evolve(value=word.strip()) for word in token.value.split(",")]
     return convert(kind, words)
 
 
@@ -121,7 +123,10 @@ def _checked(name: str, kind: Any, ranges: Sequence[validators.Number], value: A
             return None
         kind = next(member for member in get_args(kind) if member is not types.NoneType)
     if kind == Size:
-        return input_size(value)
+        try:
+            return input_size(value)
+        except UserError as error:
+            raise UserError(f"{name}: {error}") from None
     if get_origin(kind) is tuple:
         if isinstance(value, str) or not isinstance(value, Iterable):
             raise UserError(f"{name} must be a sequence of values, not {value!r}")

@@ -1,105 +1,66 @@
-"""Options that check themselves: types, ranges, inheritance, and what each message says."""
+"""Settings of a method: types, ranges, choices that grow, and text from a line or a file."""
 
 import math
 import re
-from collections.abc import Mapping
-from dataclasses import KW_ONLY, FrozenInstanceError, dataclass
+from dataclasses import dataclass
 from importlib import import_module
-from pathlib import Path
 from typing import Any, Literal
 
 import pytest
 
 from spiking_yolo.errors import UserError, pip_install, require
-from spiking_yolo.io.names import Size
 from spiking_yolo.recipe import Recipe
-from spiking_yolo.settings import Options, setting, settings_of
-
-
-@dataclass(frozen=True, kw_only=True)
-class Shared(Options):
-    title = "shared"
-
-    rate: float = setting(0.5, "how much", 0, 1)
-    folder: Path = setting(Path("runs"), "where")
+from spiking_yolo.settings import Factors, checked, parse, setting, settings_of
 
 
 @dataclass(frozen=True)
-class Study(Shared):
-    title = "options"
-
-    sources: tuple[str, ...] = setting(doc="what to read")
-    _: KW_ONLY
-    T: int = setting(64, "timesteps", 1)
-    steps: tuple[int, ...] = setting((), "some timesteps", 1)
-    mode: Literal["a", "b"] | None = setting(None, "which")
-    size: Size | None = setting(None, "of the input")
-    limit: float | None = setting(None, "of operations", above=0)
-    keys: Mapping[str, Any] = setting({}, "more")
-    rate: float = setting(0.25)
+class Slot:
+    rate: float = setting(0.5, "how much", 0, 1)
+    count: int = setting(1, "how many", 1)
+    on: bool = setting(False, "whether")
+    mode: Literal["a", "b"] = setting("a", "which")
+    layers: Factors = setting((), "by layer", 0.1, 10)
 
 
-def test_values_of_the_right_kind_become_those_of_the_fields():
-    study = Study(("a", "b"), T=1, steps=[2, 1], rate=1, folder="out", size="288x416", limit=3)  # type: ignore[arg-type]
-    assert study.steps == (2, 1) and study.folder == Path("out") and study.size == (288, 416)
-    assert type(study.rate) is float and type(study.limit) is float
-    assert Study(("a",)).rate == 0.25 and Study(("a",)).mode is None and Study(("a",)).keys == {}
-    with pytest.raises(FrozenInstanceError):
-        study.T = 2  # type: ignore[misc]
+def read(name: str, value: Any) -> Any:
+    entry = settings_of(Slot)[name]
+    return checked(name, entry, parse(name, entry.type, value))
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "expected"),
+    [
+        ("rate", "0.25", 0.25),
+        ("rate", 1, 1.0),
+        ("count", "3", 3),
+        ("on", "True", True),
+        ("on", "0", False),
+        ("mode", "b", "b"),
+        ("layers", "conv:0.5,up:2", (("conv", 0.5), ("up", 2.0))),
+        ("layers", {"conv": 1}, (("conv", 1.0),)),
+        ("layers", [["conv", 1]], (("conv", 1.0),)),
+    ],
+)
+def test_values_and_texts(name: str, value: Any, expected: Any):
+    assert read(name, value) == expected
 
 
 WRONG = {
-    "T": (0, -1, 1.0, "8", True, None, math.nan),
-    "rate": (-0.1, 1.1, math.nan, math.inf, "x", None),
-    "limit": (0, -1, math.inf, math.nan, "x"),
-    "steps": ((0,), (1.5,), "4,8", 4, ("4",)),
-    "mode": ("c", 1),
-    "size": (100, (64, 65), "wide", 1.5),
-    "folder": ("", 3, None),
-    "keys": ((), "a=b"),
-    "sources": ("a", (1,), None),
+    "rate": (-0.1, 1.1, math.nan, "x", None, True),
+    "count": (0, 1.5, "1.5", True, None, 2**70),
+    "on": ("perhaps", 2, None),
+    "mode": ("c", 1, None),
+    "layers": ("conv", "conv:0", "conv:1,conv:2", ("ab",), 4, {"": 1}),
 }
 
 
 @pytest.mark.parametrize(
     ("name", "value"), [(name, value) for name, values in WRONG.items() for value in values]
 )
-def test_anything_else_is_a_user_error_that_names_the_field(name: str, value: Any):
+def test_anything_else_is_a_user_error_that_names_the_setting(name: str, value: Any):
     with pytest.raises(UserError, match=name) as error:
-        Study(**{"sources": ("a",), name: value})
+        read(name, value)
     assert "\n" not in str(error.value)
-
-
-def test_fields_say_where_they_come_from_and_what_they_mean():
-    entries = settings_of(Study)
-    assert entries["rate"].doc == "how much" and (entries["rate"].low, entries["rate"].high) == (
-        0,
-        1,
-    )
-    assert (
-        entries["rate"].default == 0.25
-        and entries["rate"].group is Shared
-        and entries["T"].group is Study
-    )
-    assert (
-        entries["sources"].positional and entries["sources"].required and not entries["T"].required
-    )
-    assert entries["mode"].choices == ("a", "b") and entries["mode"].documentation == "which [a|b]"
-
-
-def test_a_missing_extra_is_one_line_with_the_command():
-    assert require("math", "export") is math
-    with pytest.raises(UserError, match=re.escape(pip_install("export"))):
-        require("there_is_no_such_module", "export")
-
-
-def test_a_whole_number_without_bound_fits_the_random_generators():
-    from spiking_yolo.train.options import TrainOptions
-
-    with pytest.raises(
-        UserError, match=r"^seed must be at most 2147483647, not 1180591620717411303424$"
-    ):
-        TrainOptions(task="classify", model="resnet20", data=Path("x"), seed=2**70)
 
 
 def test_choices_come_from_a_module_that_is_imported_when_one_is_not_known(tmp_path, monkeypatch):
@@ -109,15 +70,16 @@ def test_choices_come_from_a_module_that_is_imported_when_one_is_not_known(tmp_p
     monkeypatch.syspath_prepend(tmp_path)
     moods = import_module("moods").MOODS
 
-    @dataclass(frozen=True, kw_only=True)
-    class Mood(Options):
+    @dataclass(frozen=True)
+    class Mood:
         mood: str = setting("glad", "how", choices=moods, provider="more_moods")
 
-    assert settings_of(Mood)["mood"].choices == ("glad",)
-    assert Mood(mood="sad").mood == "sad"
-    assert settings_of(Mood)["mood"].documentation == "how [glad|sad]"
-    with pytest.raises(UserError, match=r"one of glad, sad, not 'glat'; did you mean 'glad'\?"):
-        Mood(mood="glat")
+    entry = settings_of(Mood)["mood"]
+    assert entry.choices == ("glad",)
+    assert checked("mood", entry, "sad") == "sad"
+    assert entry.documentation == "how [glad|sad]"
+    with pytest.raises(UserError, match="did you mean 'glad'"):
+        checked("mood", entry, "glat")
 
 
 @pytest.mark.parametrize(
@@ -126,3 +88,9 @@ def test_choices_come_from_a_module_that_is_imported_when_one_is_not_known(tmp_p
 def test_every_setting_of_a_recipe_that_plug_ins_extend_refuses_others(key: str):
     with pytest.raises(UserError, match=f"{key} must be one of "):
         Recipe("x").with_settings({key: "nonsense"})
+
+
+def test_a_missing_extra_is_one_line_with_the_command():
+    assert require("math", "export") is math
+    with pytest.raises(UserError, match=re.escape(pip_install("export"))):
+        require("there_is_no_such_module", "export")

@@ -65,11 +65,13 @@ def call(argv: Sequence[str]) -> int:
 
 def _run(argv: list[str]) -> int | None:
     app = program()
-    if argv[:1] in ([], ["help"], ["--help"], ["-h"]):
-        argv = [*argv[1:2], "--help"]
-        if len(argv) == 1:
-            # Imports them all, for the first lines of their docstrings.
-            argv = [name for name in COMMANDS if app[name] is None]
+    if argv[:1] == ["help"]:
+        argv = [*argv[1:], "--help"]
+    if argv in ([], ["--help"], ["-h"]):
+        argv = []
+        for name in COMMANDS:
+            # Imported, for the first line of its docstring.
+            assert app[name]
     try:
         return app.meta(argv, result_action="return_value", **HOW)
     except CycloptsError as error:

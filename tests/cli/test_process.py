@@ -42,6 +42,7 @@ sys.exit(status(run))
 """
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("number", "status", "message"),
     [(signal.SIGINT, 130, "interrupted\n"), (signal.SIGTERM, 143, "terminated\n")],
@@ -62,6 +63,7 @@ def test_a_signal_removes_what_is_half_written(
     assert not list(tmp_path.iterdir())
 
 
+@pytest.mark.slow
 def test_what_is_said_has_a_line_without_a_bar() -> None:
     done = subprocess.run([sys.executable, "-c", BAR], capture_output=True, cwd=ROOT, timeout=60)
     # As a terminal shows them.
@@ -69,6 +71,7 @@ def test_what_is_said_has_a_line_without_a_bar() -> None:
     assert lines[:3] == ["note: mind", "warning: several lines", "error: wrong"]
 
 
+@pytest.mark.slow
 def test_nobody_reads_on() -> None:
     """As in `| head`: Python itself would say something about it when it flushes at its end."""
     env = {name: value for name, value in os.environ.items() if name != "PYTHONUNBUFFERED"}

@@ -1,14 +1,12 @@
 """A good call of every verb, and what happens to its options."""
 
 from dataclasses import asdict
-from pathlib import Path
+from typing import Any
 
 import numpy as np
 
-from spiking_yolo.cli.main import options_of, verb_module
-from spiking_yolo.cli.program import spellings
+from spiking_yolo.cli.main import program
 from spiking_yolo.convert.methods import get_recipe
-from spiking_yolo.settings import Setting, settings_of
 from tests.fuzz.good import TRAIN
 from tests.fuzz.values import NUMBERS, TEXTS, pick
 
@@ -41,7 +39,7 @@ _KEYS = [
 ]
 CALLS: dict[str, tuple[str, ...]] = {**FAST, **SLOW}
 # The one runs the file's code, as it says; the other takes a minute.
-_LEFT_OUT = {"trust_weights", "compile"}
+_LEFT_OUT = {"--trust-weights", "--compile"}
 _ASKS_FOR_WORK = {"65537", "1000000000"}  # and gets it
 _PATHS = (
     "photos",
@@ -73,30 +71,26 @@ def odd_call(rng: np.random.Generator) -> tuple[str, tuple[str, ...]]:
     calls = SLOW if rng.random() < 0.05 else FAST
     name = pick(list(calls), rng)
     folder, verb = name.split()
-    module = verb_module(verb)
-    entries = [
-        entry for key, entry in settings_of(options_of(module)).items() if key not in _LEFT_OUT
-    ]
+    arguments = program()[verb].assemble_argument_collection()
+    entries = [one for one in arguments if one.parse and one.name not in {*_LEFT_OUT, "*"}]
     call = calls[name]
     for _ in range(rng.integers(1, 4) if entries else 0):
         entry = pick(entries, rng)
-        flag = spellings(entry)[0]
-        value = () if entry.type is bool else (_odd_value(entry, rng),)
-        if flag in call and value:
-            at = call.index(flag)
+        value = () if entry.hint is bool else (_odd_value(entry, rng),)
+        if entry.name in call and value:
+            at = call.index(entry.name)
             call = (*call[: at + 1], *value, *call[at + 2 :])
         else:
-            call = (*call, *(() if entry.positional else (flag,)), *value)
+            call = (*call, entry.name, *value)
     return folder, call
 
 
-def _odd_value(entry: Setting, rng: np.random.Generator) -> str:
+def _odd_value(entry: Any, rng: np.random.Generator) -> str:
     numbers = [text for text in NUMBERS if text not in _ASKS_FOR_WORK]
-    if entry.is_mapping:
+    if entry.name == "--set":
         return f"{pick(_KEYS, rng)}={pick((*numbers, *TEXTS, 'true', 'p-norm'), rng)}"
-    if entry.name == "device":
+    if entry.name == "--device":
         return pick((*_DEVICES, *TEXTS), rng)
-    if entry.element is Path:
+    if "Path" in str(entry.hint):
         return pick(_PATHS, rng)
-    texts = (*numbers, *TEXTS, *map(str, entry.choices))
-    return ",".join(pick(texts, rng) for _ in range(rng.integers(1, 3) if entry.many else 1))
+    return ",".join(pick((*numbers, *TEXTS), rng) for _ in range(rng.integers(1, 3)))

@@ -4,7 +4,7 @@ the tools.
 
 import json
 from pathlib import Path
-from typing import get_args
+from typing import get_args, get_type_hints
 
 import pytest
 import torch
@@ -19,7 +19,6 @@ from spiking_yolo.apps.evaluate import EvalOptions
 from spiking_yolo.convert.converted import Converted
 from spiking_yolo.convert.methods import get_recipe
 from spiking_yolo.errors import Notice, UserError
-from spiking_yolo.settings import settings_of
 from spiking_yolo.snn import plan as executing
 from spiking_yolo.snn.fast import Backend
 from spiking_yolo.snn.plan import Precision, SimulationOptions
@@ -161,7 +160,7 @@ def test_a_detector_takes_both(tmp_path: Path, nothing_installed):
 
 
 def test_the_choices_of_the_command_line_are_all_there_are():
-    assert get_args(Precision) == settings_of(EvalOptions)["precision"].choices
+    assert get_args(Precision) == get_args(get_type_hints(EvalOptions)["precision"])
 
 
 @pytest.mark.parametrize(

@@ -1,0 +1,139 @@
+"""How a typed line becomes options: words, configuration, mistakes, and names of before."""
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from spiking_yolo.cli.main import COMMANDS, call, parse, program
+from spiking_yolo.cli.renamed import COMMANDS as OLD_COMMANDS
+from spiking_yolo.cli.renamed import OPTIONS as OLD_OPTIONS
+from spiking_yolo.errors import UserError
+
+
+@pytest.fixture(autouse=True)
+def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "a.jpg").touch()
+    return tmp_path
+
+
+def options(line: str) -> Any:
+    return parse(line.split())
+
+
+def test_sources_stand_before_between_and_behind_options():
+    read = options("detect a.jpg --T 4 b.jpg --overlay c.jpg --steps 1,4 -- -d.jpg")
+    assert read.sources == ("a.jpg", "b.jpg", "c.jpg", "-d.jpg")
+    assert (read.T, read.steps, read.overlay) == (4, (1, 4), True)
+
+
+def test_several_settings_and_methods():
+    read = options("eval --method msat,p-norm --set neuron.gamma=4 --set msat.det=false")
+    assert read.methods == ("msat", "p-norm")
+    assert read.settings == {"neuron.gamma": "4", "msat.det": "false"}
+
+
+def test_every_option_has_help():
+    app = program()
+    for name in COMMANDS:
+        for argument in app[name].assemble_argument_collection(parse_docstring=True):
+            if argument.parse and argument.keys:
+                assert argument.parameter.help, (name, argument.name)
+
+
+def test_values_of_a_file_and_of_the_environment(folder: Path, monkeypatch: pytest.MonkeyPatch):
+    (folder / "pyproject.toml").write_text(
+        "[tool.spiking-yolo.detect]\nT = 3\nconf = 0.2\nsteps = [1, 2]\noverlay = true\n"
+    )
+    monkeypatch.setenv("SPIKING_YOLO_DETECT_CONF", "0.3")
+    monkeypatch.setenv("SPIKING_YOLO_DETECT_IOU", "0.4")
+    read = options("detect a.jpg --iou 0.5")
+    assert (read.T, read.steps, read.overlay) == (3, (1, 2), True)
+    assert (read.conf, read.iou) == (0.3, 0.5)
+    assert options("eval").T is None
+
+
+@pytest.mark.parametrize(
+    ("content", "word"),
+    [
+        ("trust-weights = true", "--trust-weights"),
+        ("nonsense = 1", "nonsense"),
+        ("conf = 3", "<= 1"),
+        ("conf = [", "TOML"),
+    ],
+)
+def test_a_file_that_may_not_or_cannot(folder: Path, content: str, word: str):
+    (folder / "pyproject.toml").write_text(f"[tool.spiking-yolo.detect]\n{content}\n")
+    with pytest.raises(UserError, match=word):
+        options("detect a.jpg")
+
+
+@pytest.mark.parametrize(
+    ("line", "word"),
+    [
+        ("detect", "--sources"),
+        ("detect a.jpg --T 0", "--T"),
+        ("detect a.jpg --T many", "--T"),
+        ("detect a.jpg --T 8 --steps 4,9", "1..8"),
+        ("detect a.jpg --steps few", "steps"),
+        ("detect a.jpg --conf 1.5", "--conf"),
+        ("detect a.jpg --iou nan", "--iou"),
+        ("detect a.jpg --max-det 0", "--max-det"),
+        ("detect a.jpg --frames forever", "--frames"),
+        ("detect a.jpg --set neuron.gamma", "KEY=VALUE"),
+        ("detect a.jpg --imgsz 100", "multiple of 32"),
+        ("detect a.jpg --imgsz 64x64x3", "multiple of 32"),
+        ("detect a.jpg --layers all", "--overlay"),
+        ("detect a.jpg --name ../elsewhere", "--project"),
+        ("detect a.jpg --over", "--overlay"),
+        ("detect a.jpg -q -v", "--verbose"),
+        ("detect a.jpg --limit 1 --limit 2", "--limit"),
+        ("detec a.jpg", "detect"),
+        ("a.jpg", "a.jpg"),
+        ("eval a.jpg", "a.jpg"),
+        ("calibrate", "--images"),
+    ],
+)
+def test_a_mistake_is_one_line(capfd: pytest.CaptureFixture[str], line: str, word: str):
+    assert call(line.split()) == 2
+    out, err = capfd.readouterr()
+    assert out == "" and err.startswith("error: ") and len(err.splitlines()) == 1 and word in err
+
+
+@pytest.mark.parametrize("words", [[], ["help"], ["--help"], ["-h"]])
+def test_the_overview_names_every_command(capsys: pytest.CaptureFixture[str], words: list[str]):
+    assert call(words) == 0
+    out = capsys.readouterr().out
+    assert all(f"│ {name} " in out for name in COMMANDS)
+
+
+@pytest.mark.parametrize("words", [["detect", "--help"], ["help", "detect"], ["detect", "-h"]])
+def test_help_of_a_command(capsys: pytest.CaptureFixture[str], words: list[str]):
+    assert call(words) == 0
+    out = capsys.readouterr().out
+    assert "spiking-yolo detect image.jpg" in out and "--quiet" in out and "Boxes" in out
+
+
+def test_version(capsys: pytest.CaptureFixture[str]):
+    assert call(["--version"]) == call(["-V"]) == 0
+    assert capsys.readouterr().out.startswith("spiking-yolo ")
+
+
+def old_lines() -> Iterator[tuple[str, str]]:
+    for name, now in OLD_COMMANDS.items():
+        if name not in COMMANDS:
+            yield name, now
+    known = program()["detect"].assemble_argument_collection()
+    names = {name for argument in known for name in argument.names}
+    for option, now in OLD_OPTIONS.items():
+        if option not in names:
+            yield f"detect a.jpg {option}", now
+
+
+@pytest.mark.parametrize(("line", "now"), old_lines())
+def test_names_of_before(capsys: pytest.CaptureFixture[str], line: str, now: str):
+    assert call(line.split()) == 2
+    err = capsys.readouterr().err
+    assert now in err and len(err.splitlines()) == 1
