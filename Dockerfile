@@ -5,7 +5,7 @@ RUN pip wheel --no-cache-dir --no-deps -w /wheels /src
 FROM python:3.13-slim
 # For a smaller image: --build-arg PIP_EXTRA_INDEX_URL=... with the address of PyTorch's wheels for CPUs.
 ARG PIP_EXTRA_INDEX_URL
-RUN --mount=from=build,source=/wheels,target=/wheels pip install --no-cache-dir "$(echo /wheels/*.whl)[video]" \
+RUN --mount=from=build,source=/wheels,target=/wheels pip install --no-cache-dir "$(echo /wheels/*.whl)" \
     && pip install --no-cache-dir --force-reinstall --no-deps opencv-python-headless
 ENV HOME=/tmp
 WORKDIR /data

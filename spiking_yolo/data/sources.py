@@ -1,27 +1,18 @@
-"""Sources: images, folders, globs, lists, videos, stream addresses and webcams.
+"""What names images, folders, globs, lists, videos, stream addresses and webcams.
 
-Imports nothing heavy until a source is opened, so that a missing file is reported at once.
+Imports nothing heavy, so that a missing file is reported at once.
 """
-
-from __future__ import annotations
 
 import glob
 import os
 import re
-import warnings
-from collections.abc import Iterable, Iterator, Sequence
-from contextlib import contextmanager
-from dataclasses import dataclass
+from collections.abc import Iterable, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
 
-from spiking_yolo.errors import Notice, UserError
-from spiking_yolo.io.files import read_text, regular
+from spiking_yolo.errors import UserError
+from spiking_yolo.io.files import read_text
 from spiking_yolo.io.names import whole
-
-if TYPE_CHECKING:
-    import numpy as np
 
 IMAGES = {".bmp", ".gif", ".jpeg", ".jpg", ".png", ".ppm", ".pgm", ".tif", ".tiff", ".webp"}
 VIDEOS = {".avi", ".m4v", ".mkv", ".mov", ".mp4", ".mpeg", ".mpg", ".webm", ".wmv"}
@@ -30,9 +21,6 @@ WEB = {"http", "https"}
 ADDRESSES = {"http", "https", "rtsp", "rtsps", "rtmp", "udp", "tcp"}
 # A text file with one source a line.
 LIST = ".txt"
-# In a frame; Pillow refuses photographs above this.
-MAX_PIXELS = 178_956_970
-UNKNOWN_FPS = 25.0
 
 
 def is_webcam(source: str) -> bool:
@@ -154,131 +142,6 @@ def _media(paths: Iterable[str]) -> list[str]:
     """The images and videos among the paths, sorted."""
     suffixes = IMAGES | VIDEOS
     return sorted(p for p in paths if Path(p).suffix.lower() in suffixes and Path(p).is_file())
-
-
-@dataclass(eq=False)
-class Video:
-    """An open video or webcam.
-
-    Attributes:
-        name: The source.
-        count: Frames that the file promises, None if unknown.
-        fps: Frames per second, 25 if unknown.
-        capture: OpenCV's VideoCapture.
-        position: Frames read so far, skipped ones included.
-    """
-
-    name: str
-    count: int | None
-    fps: float
-    capture: Any
-    position: int = 0
-
-    def frames(self, every: int = 1) -> Iterator[np.ndarray]:
-        """Every `every`-th frame, uint8 [H, W, 3] RGB. A video that breaks off gives a Notice.
-
-        Raises:
-            UserError: There is no frame at all.
-        """
-        while self.capture.grab():
-            self.position += 1
-            if (self.position - 1) % every == 0:
-                good, frame = self.capture.retrieve()
-                if not good:
-                    self.position -= 1
-                    break
-                yield frame[..., ::-1].copy()
-        if self.position == 0:
-            raise UserError(f"{self.name} has no frames: give a complete video file")
-        if self.shortfall:
-            warnings.warn(Notice(self.shortfall), stacklevel=2)
-
-    @property
-    def shortfall(self) -> str:
-        """A message if the video broke off, else "". To be asked when it has ended.
-
-        Some containers only estimate their length, so up to 1 % may be missing. A camera has no
-        end.
-        """
-        if is_live(self.name):
-            return (
-                f"{self.name} sends no more frames after {self.position}: those that came count;"
-                " check the camera"
-            )
-        if self.count is None or self.count - self.position <= self.count // 100:
-            return ""
-        return (
-            f"{self.name} breaks off: {self.position} of {self.count} frames could be read, and"
-            " only these count"
-        )
-
-
-@contextmanager
-def quiet_opencv() -> Iterator[None]:
-    """Silence OpenCV and its FFmpeg, whose messages would stand beside our UserError."""
-    # Read once, when FFmpeg is first used.
-    os.environ.setdefault("OPENCV_FFMPEG_LOGLEVEL", "-8")
-    import cv2
-
-    level = cv2.utils.logging.setLogLevel(cv2.utils.logging.LOG_LEVEL_SILENT)
-    try:
-        yield
-    finally:
-        cv2.utils.logging.setLogLevel(level)
-
-
-@contextmanager
-def open_video(source: str) -> Iterator[Video]:
-    """Open a video file, an address or a webcam.
-
-    Raises:
-        UserError: It cannot be opened, or its frames have more than MAX_PIXELS.
-    """
-    webcam = is_webcam(source)
-    if not webcam and not is_address(source):
-        # OpenCV would wait for a pipe for ever.
-        regular(source)
-    with quiet_opencv():
-        import cv2
-
-        capture = cv2.VideoCapture(int(source) if webcam else source)
-    try:
-        if not capture.isOpened():
-            raise UserError(_why_closed(source))
-        width = int(capture.get(cv2.CAP_PROP_FRAME_WIDTH))
-        height = int(capture.get(cv2.CAP_PROP_FRAME_HEIGHT))
-        if width * height > MAX_PIXELS:
-            raise UserError(
-                f"{source} has frames of {width} x {height}, above {MAX_PIXELS} pixels: give a"
-                " smaller video"
-            )
-        count = int(capture.get(cv2.CAP_PROP_FRAME_COUNT))
-        fps = capture.get(cv2.CAP_PROP_FPS)
-        yield Video(source, count if count > 0 else None, fps if fps > 0 else UNKNOWN_FPS, capture)
-    finally:
-        capture.release()
-
-
-def _why_closed(source: str) -> str:
-    if is_webcam(source):
-        return f"cannot open webcam {source}: check that it is connected and not in use"
-    if is_address(source):
-        return (
-            f"cannot open {source}: nothing answers, or it is no video; check the address and the"
-            " net"
-        )
-    reason = "it does not exist"
-    if os.path.exists(source):
-        reason = "it is damaged or of an unknown format"
-    return f"cannot open the video {source}: {reason}; give a complete video file"
-
-
-def frames_to_read(count: int | None, every: int = 1, most: int | None = None) -> int | None:
-    """How many of `count` frames are read: every `every`-th, `most` at most. None if unknown."""
-    if count is None:
-        return most
-    chosen = -(-count // every)
-    return min(chosen, most or chosen)
 
 
 def image_paths(folder: Path) -> tuple[Path, ...]:

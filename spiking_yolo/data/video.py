@@ -1,11 +1,22 @@
-"""Videos, webcams, folders and iterables as streams of frames."""
+"""Frames: of videos, webcams, folders and iterables; and videos that are written.
+
+PyAV, which brings FFmpeg's libraries, reads every video and writes H.264, which browsers play.
+OpenCV opens the numbers of webcams: what FFmpeg calls them differs from system to system.
+"""
+
+from __future__ import annotations
 
 import os
-from collections.abc import Iterable, Iterator, Sequence, Sized
-from contextlib import ExitStack
+import shutil
+import warnings
+from collections.abc import Callable, Iterable, Iterator, Sequence, Sized
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import AbstractContextManager, ExitStack, contextmanager
+from dataclasses import dataclass
+from fractions import Fraction
 from itertools import islice
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple, Self
 
 import numpy as np
 
@@ -13,19 +24,193 @@ from spiking_yolo.data.detection import spread_first
 from spiking_yolo.data.images import ImageSource, Picture, read_image
 from spiking_yolo.data.sources import (
     IMAGES,
-    UNKNOWN_FPS,
-    Video,
     image_paths,
+    is_address,
+    is_live,
     is_stream,
-    open_video,
+    is_webcam,
 )
-from spiking_yolo.errors import UserError
+from spiking_yolo.errors import Notice, UserError
+from spiking_yolo.io.files import atomic_write, regular
 
+UNKNOWN_FPS = 25.0
+# In a frame; Pillow refuses photographs above this.
+MAX_PIXELS = 178_956_970
+# Seconds until an address must answer.
+PATIENCE = 30.0
 # Every so many frames of a video, one is previewed.
 PREVIEW = 10
-
+# Bytes of disk left for the index of a video, which comes last and without which nothing plays.
+SPARE = 2**24
+# Of H.264: a quality at which artefacts are hard to see, in a quarter of the default's time.
+X264 = {"crf": "20", "preset": "veryfast"}
 
 FrameSource = str | os.PathLike[str] | int | np.ndarray | Iterable[ImageSource]
+
+
+@dataclass(eq=False)
+class Video:
+    """An open video or webcam.
+
+    Attributes:
+        name: The source.
+        count: Frames that the file promises, None if unknown.
+        fps: Frames per second, UNKNOWN_FPS if unknown.
+        decoded: Frames as the library has them.
+        pixels: Makes uint8 [H, W, 3] RGB of one of them.
+        position: Frames read so far, skipped ones included.
+    """
+
+    name: str
+    count: int | None
+    fps: float
+    decoded: Iterator[Any]
+    pixels: Callable[[Any], np.ndarray]
+    position: int = 0
+
+    def frames(self, every: int = 1) -> Iterator[np.ndarray]:
+        """Every `every`-th frame, uint8 [H, W, 3] RGB. A video that breaks off gives a Notice.
+
+        Raises:
+            UserError: There is no frame at all.
+        """
+        for frame in self.decoded:
+            self.position += 1
+            if (self.position - 1) % every == 0:
+                yield self.pixels(frame)
+        if self.position == 0:
+            raise UserError(f"{self.name} has no frames: give a complete video file")
+        if self.shortfall:
+            warnings.warn(Notice(self.shortfall), stacklevel=2)
+
+    @property
+    def shortfall(self) -> str:
+        """A message if the video broke off, else "". To be asked when it has ended.
+
+        Some containers only estimate their length, so up to 1 % may be missing. A camera has no
+        end.
+        """
+        if is_live(self.name):
+            return (
+                f"{self.name} sends no more frames after {self.position}: those that came count;"
+                " check the camera"
+            )
+        if self.count is None or self.count - self.position <= self.count // 100:
+            return ""
+        return (
+            f"{self.name} breaks off: {self.position} of {self.count} frames could be read, and"
+            " only these count"
+        )
+
+
+def open_video(source: str) -> AbstractContextManager[Video]:
+    """Open a video file, an address or a webcam.
+
+    Raises:
+        UserError: It cannot be opened, or its frames have more than MAX_PIXELS.
+    """
+    return _open_webcam(source) if is_webcam(source) else _open_stream(source)
+
+
+@contextmanager
+def _open_stream(source: str) -> Iterator[Video]:
+    import av
+
+    timeout, options = PATIENCE, {}
+    where = source
+    if not is_address(source):
+        # FFmpeg would wait for a pipe for ever.
+        regular(source)
+        # A playlist that is called .mp4 must not fetch anything.
+        timeout, options = None, {"protocol_whitelist": "file"}
+        where = os.path.abspath(source)
+    try:
+        container = av.open(where, options=options, timeout=timeout)
+    except (av.FFmpegError, OSError, ValueError) as error:
+        raise UserError(_why_closed(source)) from error
+    with container:
+        stream = next((s for s in container.streams.video if s.codec_context), None)
+        if stream is None:
+            raise UserError(_why_closed(source))
+        if stream.width * stream.height > MAX_PIXELS:
+            raise UserError(
+                f"{source} has frames of {stream.width} x {stream.height}, above {MAX_PIXELS}"
+                " pixels: give a smaller video"
+            )
+        if not is_live(source):
+            stream.thread_type = "AUTO"
+        fps = float(stream.guessed_rate or UNKNOWN_FPS)
+        seconds = (container.duration or 0) / av.time_base
+        count = stream.frames or round(seconds * fps) or None
+        yield Video(source, count, fps, _decode(container, stream), _upright)
+
+
+def _decode(container: Any, stream: Any) -> Iterator[Any]:
+    """The frames of a stream without those that are damaged, until it ends or breaks off."""
+    from av import FFmpegError
+
+    packets = container.demux(stream)
+    while True:
+        try:
+            packet = next(packets, None)
+        except FFmpegError:
+            packet = None
+        if packet is None:
+            return
+        try:
+            yield from packet.decode()
+        except FFmpegError:
+            continue
+
+
+def _upright(frame: Any) -> np.ndarray:
+    """A frame of PyAV as the file says that it is displayed."""
+    pixels = frame.to_ndarray(format="rgb24", interpolation="BICUBIC")
+    return np.ascontiguousarray(np.rot90(pixels, round(frame.rotation / 90)))
+
+
+@contextmanager
+def _open_webcam(source: str) -> Iterator[Video]:
+    import cv2
+
+    # Its messages would stand beside our UserError.
+    level = cv2.utils.logging.setLogLevel(cv2.utils.logging.LOG_LEVEL_SILENT)
+    capture = cv2.VideoCapture(int(source))
+    cv2.utils.logging.setLogLevel(level)
+
+    def grabbed() -> Iterator[np.ndarray]:
+        while (read := capture.read())[0]:
+            yield read[1]
+
+    try:
+        if not capture.isOpened():
+            raise UserError(_why_closed(source))
+        fps = max(capture.get(cv2.CAP_PROP_FPS), 0) or UNKNOWN_FPS
+        yield Video(source, None, fps, grabbed(), lambda bgr: bgr[..., ::-1].copy())
+    finally:
+        capture.release()
+
+
+def _why_closed(source: str) -> str:
+    if is_webcam(source):
+        return f"cannot open webcam {source}: check that it is connected and not in use"
+    if is_address(source):
+        return (
+            f"cannot open {source}: nothing answers, or it is no video; check the address and the"
+            " net"
+        )
+    reason = "it does not exist"
+    if os.path.exists(source):
+        reason = "it is damaged or of an unknown format"
+    return f"cannot open the video {source}: {reason}; give a complete video file"
+
+
+def frames_to_read(count: int | None, every: int = 1, most: int | None = None) -> int | None:
+    """How many of `count` frames are read: every `every`-th, `most` at most. None if unknown."""
+    if count is None:
+        return most
+    chosen = -(-count // every)
+    return min(chosen, most or chosen)
 
 
 class Frames(NamedTuple):
@@ -33,7 +218,7 @@ class Frames(NamedTuple):
 
     Attributes:
         images: uint8 [H, W, 3] RGB; sizes may change.
-        fps: Frames per second, 25 if unknown.
+        fps: Frames per second, UNKNOWN_FPS if unknown.
         total: Number of frames, None if unknown.
     """
 
@@ -53,25 +238,38 @@ def frames_of(source: FrameSource) -> Frames:
     Raises:
         UserError: The source cannot be opened; or, while reading, it has no frames or a bad one.
     """
+    images: Any = source
     if isinstance(source, str | os.PathLike | int):
-        return _frames_of_name(str(source))
-    if isinstance(source, np.ndarray) and source.ndim < 4:
-        source = [source]
-    total = len(source) if isinstance(source, Sized) else None
-    return Frames(_read_images(source), UNKNOWN_FPS, total)
+        name = str(source)
+        if is_stream(name):
+            stack = ExitStack()
+            video = stack.enter_context(open_video(name))
+            return Frames(_read_video(video, stack), video.fps, video.count)
+        images = image_paths(Path(name)) if Path(name).is_dir() else [name]
+        if not images:
+            endings = ", ".join(sorted(IMAGES))
+            raise UserError(f"{name} holds no frames: give a folder with {endings}")
+    elif isinstance(source, np.ndarray) and source.ndim < 4:
+        images = [source]
+    total = len(images) if isinstance(images, Sized) else None
+    return Frames(_read_images(images), UNKNOWN_FPS, total)
 
 
-def _frames_of_name(name: str) -> Frames:
-    if is_stream(name):
-        stack = ExitStack()
-        video = stack.enter_context(open_video(name))
-        return Frames(_read_video(video, stack), video.fps, video.count)
-    if not Path(name).is_dir():
-        return Frames(_read_images([name]), UNKNOWN_FPS, 1)
-    paths = image_paths(Path(name))
-    if not paths:
-        raise UserError(f"{name} holds no frames: give a folder with {', '.join(sorted(IMAGES))}")
-    return Frames(_read_images(paths), UNKNOWN_FPS, len(paths))
+def _read_video(video: Video, stack: ExitStack) -> Iterator[np.ndarray]:
+    with stack:
+        yield from video.frames()
+
+
+def _read_images(images: Iterable[ImageSource]) -> Iterator[np.ndarray]:
+    number = 0
+    for number, image in enumerate(images, 1):
+        try:
+            pixels = read_image(image)
+        except UserError as error:
+            raise UserError(f"frame {number}: {error}") from None
+        yield pixels
+    if number == 0:
+        raise UserError("the source has no frames: give at least one image")
 
 
 def previewed(sources: Sequence[str], few: int) -> Iterator[Picture]:
@@ -100,18 +298,105 @@ def previewed(sources: Sequence[str], few: int) -> Iterator[Picture]:
         raise errors[0]
 
 
-def _read_video(video: Video, stack: ExitStack) -> Iterator[np.ndarray]:
-    with stack:
-        yield from video.frames()
+class VideoWriter:
+    """A context manager that writes H.264 into an .mp4.
 
+    The file appears on exit with the frames so far, also when Ctrl-C or an error ends the `with`;
+    without a frame there is none. The first frame sets the size (an odd last row or column is cut);
+    others are fitted into it.
 
-def _read_images(images: Iterable[ImageSource]) -> Iterator[np.ndarray]:
-    number = 0
-    for number, image in enumerate(images, 1):
+    A thread of its own encodes: Ctrl-C ends the main thread wherever it is, and between encoding
+    and writing it would lose packets, such as the first frame, without which no other can be read.
+
+    Args:
+        path: Of the file.
+        fps: Frames per second.
+    """
+
+    def __init__(self, path: str | Path, fps: float):
+        self.path = Path(path)
+        # As files hold it: thousandths of odd rates such as 30000/1001, and one frame in a day.
+        self.rate = Fraction(fps).limit_denominator(100_000)
+        self.written = 0
+        self._stack = ExitStack()
+        self._stream: Any = None
+
+    def write(self, pixels: np.ndarray) -> None:
+        """Append a frame, uint8 [H, W, 3] RGB. Raises UserError if it cannot be written."""
+        height, width = (max(2, side - side % 2) for side in pixels.shape[:2])
+        if self._stream is None:
+            self._open(width, height)
+        if shutil.disk_usage(self.path.parent).free < SPARE:
+            raise UserError(
+                f"the disk of {self.path} is full after {self.written} frames: free some space"
+            )
+        if (width, height) == (self._stream.width, self._stream.height):
+            pixels = pixels[:height, :width]
+        fitting = fitted(pixels, self._stream.width, self._stream.height)
+        self._submit(self._encode, fitting)
+        self.written += 1
+
+    def close(self) -> None:
+        """Finish the file. Raises UserError if it did not fit on the disk; then there is none."""
+        self._stack.close()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    def _open(self, width: int, height: int) -> None:
+        import av
+
+        # Undone if the encoder does not start.
+        with ExitStack() as stack:
+            temporary = stack.enter_context(atomic_write(self.path))
+            self._thread = stack.enter_context(ThreadPoolExecutor(1))
+            # A name such as "a:b" is not the address of a protocol.
+            name, options = str(temporary.absolute()), {"movflags": "faststart"}
+            self._container = av.open(name, "w", format="mp4", options=options)
+            stream = self._container.add_stream("libx264", rate=self.rate, options=dict(X264))
+            stream.width, stream.height, stream.pix_fmt = width, height, "yuv420p"
+            self._stream = stream
+            stack.callback(self._submit, self._finish)
+            self._stack = stack.pop_all()
+
+    def _encode(self, pixels: np.ndarray) -> None:
+        from av import VideoFrame
+
+        frame = VideoFrame.from_ndarray(np.ascontiguousarray(pixels), "rgb24")
+        self._container.mux(self._stream.encode(frame))
+
+    def _finish(self) -> None:
+        """Write the packets that are left, and the index."""
         try:
-            pixels = read_image(image)
-        except UserError as error:
-            raise UserError(f"frame {number}: {error}") from None
-        yield pixels
-    if number == 0:
-        raise UserError("the source has no frames: give at least one image")
+            self._container.mux(self._stream.encode(None))
+        finally:
+            self._container.close()
+
+    def _submit(self, function: Callable[..., None], *arguments: Any) -> None:
+        from av import FFmpegError
+
+        try:
+            self._thread.submit(function, *arguments).result()
+        except FFmpegError as error:
+            raise UserError(
+                f"cannot write {self.path}: {error.strerror}; check the folder and the free space"
+            ) from error
+
+
+def fitted(pixels: np.ndarray, width: int, height: int) -> np.ndarray:
+    """The frame, uint8 [H, W, 3], scaled into this size with its aspect ratio, on grey."""
+    import cv2
+
+    h, w = pixels.shape[:2]
+    if (w, h) == (width, height):
+        return pixels
+    scale = min(width / w, height / h)
+    inner = (max(1, round(w * scale)), max(1, round(h * scale)))
+    left, top = (width - inner[0]) // 2, (height - inner[1]) // 2
+    canvas = np.full((height, width, 3), 128, np.uint8)
+    resized = cv2.resize(pixels, inner, interpolation=cv2.INTER_AREA)
+    canvas[top : top + inner[1], left : left + inner[0]] = resized
+    return canvas

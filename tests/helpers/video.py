@@ -6,8 +6,6 @@ from pathlib import Path
 import cv2
 import numpy as np
 
-from spiking_yolo.data.sources import quiet_opencv
-
 
 def noise(count: int, height: int = 96, width: int = 128, seed: int = 0) -> list[np.ndarray]:
     """Frames that hardly compress: uint8 [height, width, 3]."""
@@ -22,13 +20,11 @@ def grey(values: Sequence[int], height: int = 48, width: int = 64) -> list[np.nd
 
 def write_frames(path: Path, frames: Sequence[np.ndarray], fps: float = 10) -> Path:
     """By OpenCV alone, as MPEG-4."""
-    with quiet_opencv():
-        writer = cv2.VideoWriter(
-            str(path), cv2.VideoWriter.fourcc(*"mp4v"), fps, frames[0].shape[1::-1]
-        )
-        for frame in frames:
-            writer.write(frame[..., ::-1].copy())
-        writer.release()
+    size = frames[0].shape[1::-1]
+    writer = cv2.VideoWriter(str(path), cv2.VideoWriter.fourcc(*"mp4v"), fps, size)
+    for frame in frames:
+        writer.write(frame[..., ::-1].copy())
+    writer.release()
     return path
 
 

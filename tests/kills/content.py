@@ -8,7 +8,7 @@ from typing import Any
 import torch
 from PIL import Image
 
-from spiking_yolo.data.video_writer import frame_count
+from spiking_yolo.data.video import open_video
 from spiking_yolo.errors import UserError
 from spiking_yolo.io.tensors import read_safetensors
 
@@ -41,7 +41,8 @@ def content(path: Path) -> Any:
         case ".pt":
             return _plain(torch.load(path, weights_only=True))
         case ".mp4":
-            assert frame_count(path), "no frames"
+            with open_video(str(path)) as video:
+                assert next(video.frames(), None) is not None, "no frames"
         case ".png" | ".jpg" | ".gif":
             with Image.open(path) as image:
                 image.load()

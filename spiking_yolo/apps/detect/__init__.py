@@ -210,7 +210,7 @@ def main(options: DetectOptions) -> int:
     finally:
         bars.close()
         if console.any_results:
-            print(f"results saved to {folder}{console.remark}")
+            print(f"results saved to {folder}")
     if not failures:
         return 0
     assert run is not None

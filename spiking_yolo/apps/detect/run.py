@@ -16,16 +16,8 @@ from spiking_yolo.apps.detect import DetectOptions
 from spiking_yolo.apps.evaluate.costs import CostModel
 from spiking_yolo.convert.converted import Converted
 from spiking_yolo.convert.uncalibrated import FEW
-from spiking_yolo.data.sources import (
-    Video,
-    expand,
-    frames_to_read,
-    is_live,
-    is_stream,
-    is_webcam,
-    open_video,
-)
-from spiking_yolo.data.video import previewed
+from spiking_yolo.data.sources import expand, is_live, is_stream, is_webcam
+from spiking_yolo.data.video import Video, frames_to_read, open_video, previewed
 from spiking_yolo.decode.selection import Selection, class_ids
 from spiking_yolo.decode.tracking import Tracker, tracking_library
 from spiking_yolo.detector import SpikingYOLO

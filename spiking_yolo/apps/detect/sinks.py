@@ -15,7 +15,7 @@ from spiking_yolo.apps.detect.run import DetectRun, FrameResult, ImageResult, Si
 from spiking_yolo.convert.methods import patience
 from spiking_yolo.data.mot import MotBoxes, mot_lines
 from spiking_yolo.data.sources import is_webcam
-from spiking_yolo.data.video_writer import VideoWriter, best_encoder
+from spiking_yolo.data.video import VideoWriter
 from spiking_yolo.decode.boxes import listed
 from spiking_yolo.decode.tracking import NO_TRACK
 from spiking_yolo.draw import FigureFormat
@@ -181,24 +181,7 @@ class VideoSink(Sink):
 
 
 class Video(VideoSink):
-    """VIDEO.mp4 with boxes, and as its poster VIDEO.jpg: the frame with the most sure boxes."""
-
-    def __init__(self, folder: Path):
-        super().__init__(folder)
-        self._poster: tuple[str, np.ndarray] | None = None
-        self._confidence = 0.0
-
-    def write(self, seen: FrameResult, pixels: np.ndarray) -> None:
-        super().write(seen, pixels)
-        confidence = float(seen.result.confidence.sum())
-        if self._poster is None or confidence > self._confidence:
-            self._poster, self._confidence = (seen.name, pixels), confidence
-
-    def end_video(self) -> None:
-        super().end_video()
-        if self._poster is not None:
-            name, pixels = self._poster
-            write_jpeg(self.folder / f"{name}.jpg", pixels)
+    """VIDEO.mp4 with boxes."""
 
 
 class EventVideo(VideoSink):
@@ -300,7 +283,6 @@ class Console(Sink):
         # The first source that has results and is no webcam.
         self.first = ""
         self.any_results = False
-        self.any_video = False
 
     def video(self) -> Sink:
         return ConsoleVideo(self)
@@ -323,11 +305,6 @@ class Console(Sink):
         if not self.first and not is_webcam(seen.source):
             self.first = seen.source
 
-    @property
-    def remark(self) -> str:
-        """What to say of the files: that videos among them do not play, if so."""
-        return best_encoder().remark if self.any_video else ""
-
 
 class ConsoleVideo(Sink):
     """The line of one video."""
@@ -338,7 +315,6 @@ class ConsoleVideo(Sink):
 
     def frame(self, seen: FrameResult) -> None:
         self._console.note(seen)
-        self._console.any_video = True
         if self._summary is None:
             self._summary = VideoSummary(seen.source)
         self._summary.add(seen)

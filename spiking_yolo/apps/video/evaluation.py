@@ -30,7 +30,7 @@ from spiking_yolo.apps.video.tables import (
 )
 from spiking_yolo.data import mot
 from spiking_yolo.data.mot import MotBoxes
-from spiking_yolo.data.sources import frames_to_read
+from spiking_yolo.data.video import frames_to_read
 from spiking_yolo.decode.boxes import Detections
 from spiking_yolo.decode.tracking import tracking_library
 from spiking_yolo.draw.timeline import Timeline

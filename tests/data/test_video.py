@@ -1,0 +1,303 @@
+"""Videos: what is read is what OpenCV reads, what is written plays, and broken files are named."""
+
+import os
+import resource
+import signal
+import subprocess
+import sys
+import warnings
+from concurrent.futures import Future
+from fractions import Fraction
+from pathlib import Path
+from types import SimpleNamespace
+
+import av
+import cv2
+import numpy as np
+import pytest
+from helpers.chromium import browser, program
+from helpers.video import break_tail, grey, noise, read_frames, walk, write_frames
+from PIL import Image
+
+from spiking_yolo.data import video as module
+from spiking_yolo.data.video import VideoWriter, fitted, frames_of, frames_to_read, open_video
+from spiking_yolo.errors import Notice, UserError
+from spiking_yolo.io.assets import sample_clip
+
+ROOT = Path(__file__).parents[2]
+
+
+def means(images) -> list[int]:
+    return [round(float(image.mean())) for image in images]
+
+
+def encoded(path: Path, pixels: str, width: int = 158, height: int = 122) -> Path:
+    """A clip in a format of pixels, by PyAV alone."""
+    with av.open(str(path), "w") as container:
+        stream = container.add_stream("libx264", rate=Fraction(30000, 1001))
+        stream.width, stream.height, stream.pix_fmt = width, height, pixels
+        for frame in walk(4, height, width):
+            container.mux(stream.encode(av.VideoFrame.from_ndarray(frame, "rgb24")))
+        container.mux(stream.encode(None))
+    return path
+
+
+def rotated(path: Path, quarter: int) -> Path:
+    """The same file with a display matrix that turns it, as phones write it."""
+    matrices = [
+        np.array(numbers, ">i4").tobytes()
+        for numbers in ([1, 0, 0, 0, 1, 0], [0, 1, 0, -1, 0, 0], [-1, 0, 0, 0, -1, 0])
+    ]
+    scale = [matrix.replace(b"\x00\x00\x00\x01", b"\x00\x01\x00\x00") for matrix in matrices]
+    scale = [matrix.replace(b"\xff\xff\xff\xff", b"\xff\xff\x00\x00") for matrix in scale]
+    content = path.read_bytes()
+    # The first such matrix is that of the film, the second that of its track.
+    at = content.index(scale[0], content.index(b"tkhd"))
+    path.write_bytes(content[:at] + scale[quarter] + content[at + len(scale[0]) :])
+    return path
+
+
+@pytest.mark.parametrize("pixels", ["yuv420p", "yuv444p", "yuvj420p", "sample", 1, 2])
+def test_frames_are_opencv_s_to_the_bit(pixels, tmp_path):
+    if pixels == "sample":
+        path = Path(sample_clip())
+    elif isinstance(pixels, int):
+        path = rotated(encoded(tmp_path / "v.mp4", "yuv420p"), pixels)
+    else:
+        path = encoded(tmp_path / "v.mp4", pixels)
+    expected = read_frames(path)
+    with open_video(str(path)) as video:
+        frames = list(video.frames())
+    capture = cv2.VideoCapture(str(path))
+    assert video.count == len(frames) == len(expected) == capture.get(cv2.CAP_PROP_FRAME_COUNT)
+    assert video.fps == pytest.approx(capture.get(cv2.CAP_PROP_FPS))
+    for frame, pixels_of in zip(frames, expected, strict=True):
+        np.testing.assert_array_equal(frame, pixels_of)
+
+
+@pytest.mark.parametrize("every", [1, 2, 4, 9])
+def test_every_nth_frame(tmp_path, every):
+    brightness = [40, 80, 120, 160, 200]
+    with open_video(str(write_frames(tmp_path / "v.mp4", grey(brightness)))) as video:
+        assert (video.count, video.fps) == (5, 10)
+        frames = list(video.frames(every))
+    np.testing.assert_allclose(means(frames), brightness[::every], atol=8)
+
+
+def test_a_broken_tail_is_said_and_what_was_read_counts(tmp_path):
+    path = break_tail(write_frames(tmp_path / "v.mp4", noise(40)))
+    with open_video(str(path)) as video, pytest.warns(Notice, match="breaks off") as notes:
+        frames = list(video.frames())
+    assert 5 < len(frames) < 40 and (video.position, video.count) == (len(frames), 40)
+    assert len(notes) == 1
+    whole = write_frames(tmp_path / "w.mp4", grey(range(0, 250, 10)))
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        assert len(list(frames_of(whole).images)) == 25
+        next(frames_of(whole).images)
+
+
+@pytest.mark.parametrize(
+    ("count", "came", "short"),
+    [(300, 297, False), (300, 296, True), (40, 39, True), (None, 1, False)],
+)
+def test_lengths_that_containers_estimate_are_not_taken_to_the_frame(count, came, short):
+    video = module.Video("v.mkv", count, 25, iter(()), np.asarray, came)
+    assert bool(video.shortfall) == short
+
+
+def test_a_webcam_is_opened_by_its_number(monkeypatch):
+    frames = [(True, np.full((4, 6, 3), [1, 2, 3], np.uint8)), (False, None)]
+    camera = SimpleNamespace(
+        isOpened=lambda: True, get=lambda _: 0.0, read=lambda: frames.pop(0), release=frames.clear
+    )
+    monkeypatch.setattr(cv2, "VideoCapture", lambda number: camera if number == 3 else None)
+    with open_video("3") as video, pytest.warns(Notice, match="check the camera"):
+        (frame,) = video.frames()
+    assert frame[0, 0].tolist() == [3, 2, 1] and video.fps == 25
+
+
+def test_what_cannot_be_read_is_named_and_nothing_else_is_said(tmp_path, monkeypatch, capfd):
+    whole = write_frames(tmp_path / "v.mp4", grey([9, 9, 9])).read_bytes()
+    (tmp_path / "cut.mp4").write_bytes(whole[: len(whole) // 2])
+    (tmp_path / "list.mp4").write_text("#EXTM3U\n#EXTINF:1\nhttp://127.0.0.1:9/a.ts\n")
+    os.mkfifo(tmp_path / "pipe.mp4")
+    for source, word in (
+        (tmp_path / "no.mp4", "does not exist"),
+        (tmp_path / "cut.mp4", "damaged"),
+        (tmp_path / "list.mp4", "damaged"),
+        (tmp_path / "pipe.mp4", "a pipe or a device"),
+        ("97", "webcam 97"),
+        ("http://127.0.0.1:9/a.mp4", "nothing answers"),
+    ):
+        with pytest.raises(UserError, match=word), open_video(str(source)) as video:
+            next(video.frames())
+    monkeypatch.setattr(module, "MAX_PIXELS", 64 * 48 - 1)
+    with pytest.raises(UserError, match="frames of 64 x 48, above 3071 pixels"):
+        frames_of(tmp_path / "v.mp4")
+    assert capfd.readouterr() == ("", "")
+
+
+@pytest.mark.parametrize(
+    ("count", "every", "most", "expected"),
+    [(10, 1, None, 10), (10, 3, None, 4), (10, 3, 2, 2), (10, 3, 9, 4), (None, 2, 5, 5)],
+)
+def test_how_many_frames_are_taken(count, every, most, expected):
+    assert frames_to_read(count, every, most) == expected
+
+
+def test_a_folder_is_read_in_the_order_of_its_numbers(tmp_path):
+    for n in (10, 2, 1):
+        Image.fromarray(grey([n])[0]).save(tmp_path / f"{n}.png")
+    (tmp_path / "notes.txt").write_text("no frame")
+    images, fps, total = frames_of(str(tmp_path))
+    assert (means(images), fps, total) == ([1, 2, 10], 25, 3)
+
+
+@pytest.mark.parametrize(
+    ("source", "total"),
+    [
+        (grey([3, 7]), 2),
+        (np.stack(grey([3, 7])), 2),
+        ((frame for frame in grey([3, 7])), None),
+        (np.array(grey([3, 7])) / np.float32(255), 2),
+    ],
+)
+def test_arrays_in_a_row(source, total):
+    images, fps, count = frames_of(source)
+    assert (means(images), fps, count) == ([3, 7], 25, total)
+    assert means(frames_of(grey([9])[0]).images) == [9]
+
+
+def test_frames_are_read_on_use_and_a_bad_one_is_named(tmp_path):
+    taken = []
+
+    def camera():
+        for value in (1, np.nan):
+            taken.append(value)
+            yield np.full((4, 4, 3), value) if value != 1 else grey([1])[0]
+
+    images = frames_of(camera()).images
+    assert taken == [] and means([next(images)]) == [1] and taken == [1]
+    with pytest.raises(UserError, match="frame 2: a float image"):
+        next(images)
+    with pytest.raises(UserError, match="holds no frames"):
+        frames_of(tmp_path)
+    with pytest.raises(UserError, match="has no frames"):
+        next(frames_of([]).images)
+
+
+def test_written_frames_come_back_in_order_size_and_colour(tmp_path):
+    path, values = tmp_path / "new/a:b.mp4", [30, 90, 150, 210]
+    with VideoWriter(path, 12.5) as writer:
+        for value in values:
+            frame = grey([value], 49, 65)[0]
+            frame[..., 2] = 0
+            writer.write(frame)
+        assert not path.exists()
+    frames = read_frames(path)
+    # An odd last row or column is cut.
+    assert [f.shape for f in frames] == [(48, 64, 3)] * 4
+    np.testing.assert_allclose([f[..., 0].mean() for f in frames], values, atol=12)
+    assert max(f[..., 2].mean() for f in frames) < 40, "red and blue changed places"
+    assert [p.name for p in path.parent.iterdir()] == [path.name]
+    VideoWriter(tmp_path / "none.mp4", 25).close()
+    assert not (tmp_path / "none.mp4").exists(), "without a frame there is no file"
+
+
+@pytest.mark.parametrize("fps", [0.1, 7, 23.976, 30000 / 1001, 240])
+def test_rates_and_the_last_frames_arrive(tmp_path, fps):
+    with VideoWriter(tmp_path / "v.mp4", fps) as writer:
+        for frame in noise(70, 32, 32):
+            writer.write(frame)
+    with open_video(str(writer.path)) as video:
+        assert video.fps == pytest.approx(fps, rel=0.02)
+    assert len(read_frames(writer.path)) == 70
+
+
+def test_a_frame_of_another_size_is_fitted_into_the_first(tmp_path):
+    with VideoWriter(tmp_path / "v.mp4", 25) as writer:
+        for size in ((48, 64), (48, 32), (24, 64), (480, 640)):
+            writer.write(grey([200], *size)[0])
+    first, tall, wide, large = (f[..., 0].astype(int) for f in read_frames(writer.path))
+    assert {f.shape for f in (first, tall, wide, large)} == {(48, 64)}
+    np.testing.assert_allclose([f[24, 32] for f in (first, tall, wide, large)], 200, atol=8)
+    np.testing.assert_allclose([tall[24, 4], tall[24, 60], wide[3, 32], wide[44, 32]], 128, atol=8)
+    assert fitted(np.zeros((1, 4000, 3), np.uint8), 20, 10).shape == (10, 20, 3)
+
+
+def test_a_full_disk_is_named_and_the_frames_so_far_play(tmp_path, monkeypatch):
+    writer = VideoWriter(tmp_path / "v.mp4", 25)
+    for frame in noise(3):
+        writer.write(frame)
+    monkeypatch.setattr(module.shutil, "disk_usage", lambda folder: SimpleNamespace(free=1000))
+    with pytest.raises(UserError, match=r"v\.mp4 is full after 3 frames"):
+        writer.write(noise(1)[0])
+    writer.close()
+    assert len(read_frames(writer.path)) == 3
+    (tmp_path / "file").write_text("")
+    with pytest.raises(UserError, match=r"cannot write .*file/v\.mp4"):
+        VideoWriter(tmp_path / "file/v.mp4", 25).write(noise(1)[0])
+
+
+@pytest.mark.slow
+def test_a_write_that_fails_unseen_is_found_when_the_file_is_closed(tmp_path):
+    """A limit on the size of files acts as a full disk that cannot be asked."""
+    code = (
+        "import sys\n"
+        "from helpers.video import noise\n"
+        "from spiking_yolo.data.video import VideoWriter\n"
+        "with VideoWriter(sys.argv[1], 25) as writer:\n"
+        "    for frame in noise(30): writer.write(frame)\n"
+    )
+
+    def limit():
+        signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
+        resource.setrlimit(resource.RLIMIT_FSIZE, (60_000, 60_000))
+
+    environment = {**os.environ, "PYTHONPATH": f"{ROOT}:{ROOT / 'tests'}"}
+    command = [sys.executable, "-c", code, str(tmp_path / "v.mp4")]
+    done = subprocess.run(
+        command, env=environment, preexec_fn=limit, capture_output=True, text=True, timeout=60
+    )
+    noisy, _, traceback = done.stderr.partition("Traceback")
+    assert noisy == "" and f"cannot write {tmp_path}/v.mp4: " in traceback
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_frame_whose_writing_is_interrupted_arrives(tmp_path, monkeypatch):
+    """Each of the first 60 frames, among them the one at which the first packet is complete."""
+    writer = VideoWriter(tmp_path / "v.mp4", 25)
+
+    def interrupted(self):
+        raise KeyboardInterrupt
+
+    for frame in noise(60):
+        with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
+            patch.setattr(Future, "result", interrupted)
+            writer.write(frame)
+    writer.close()
+    assert len(read_frames(writer.path)) == 60
+
+
+# [readyState, width, time at the end] of what has played to its end; null where nothing can be.
+PLAYED = """new Promise((done) => {
+  const video = document.querySelector("video");
+  video.onerror = () => done(null);
+  video.onended = () => done([video.readyState, video.videoWidth, video.currentTime]);
+  video.play().catch(() => 0);
+})"""
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(program() is None, reason="no browser")
+def test_what_is_written_plays_in_a_browser(tmp_path):
+    with VideoWriter(tmp_path / "v.mp4", 25) as writer:
+        for frame in walk(10, 96, 160):
+            writer.write(frame)
+    page = tmp_path / "page.html"
+    page.write_text('<video src="v.mp4" muted preload="auto"></video>')
+    with browser("--autoplay-policy=no-user-gesture-required") as chromium:
+        chromium.open(page)
+        state, width, seconds = chromium.value(PLAYED)
+    assert state == 4 and width == 160 and abs(seconds - 0.4) < 0.05
