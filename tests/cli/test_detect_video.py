@@ -13,8 +13,8 @@ from helpers.video import read_frames, walk, write_frames
 
 import spiking_yolo.convert.load as convert_load
 from spiking_yolo import SpikingYOLO, models
-from spiking_yolo.apps.detect import run, sinks
-from spiking_yolo.data import sources, video_writer
+from spiking_yolo.apps.detect import run
+from spiking_yolo.data import sources
 from spiking_yolo.data.mot import read_mot
 from spiking_yolo.errors import Notice
 from spiking_yolo.snn.stream import Stream
@@ -134,30 +134,6 @@ def test_all_files_of_a_video(detect, clip, tmp_path):
     assert len(read_frames(folder / "clip.mp4")) == 5
     boxes, heat = (read_frames(folder / name) for name in ("clip.mp4", "clip-events.mp4"))
     assert len(heat) == 5 and heat[0].shape[0] > boxes[0].shape[0]  # under a title
-
-
-def test_the_poster_is_the_frame_with_the_most_sure_boxes(detect, weights, tmp_path):
-    # Blank frames have hardly a box.
-    frames = [np.zeros((48, 80, 3), np.uint8)] * 2 + walk(1) + [np.zeros((48, 80, 3), np.uint8)]
-    clip = write_frames(tmp_path / "clip.mp4", frames)
-    assert detect(clip) == 0
-    results = list(SpikingYOLO(weights).stream(clip, conf=0.3))
-    sums = [float(result.confidence.sum()) for result in results]
-    poster = cv2.imread(str(tmp_path / "runs/exp/clip.jpg"))[..., ::-1].astype(int)
-    differences = [np.abs(poster - result.plot()).mean() for result in results]
-    assert np.argmin(differences) == np.argmax(sums) == 2
-
-
-def test_a_video_that_does_not_play_is_said(detect, clip, tmp_path, monkeypatch, capsys):
-    saved = f"results saved to {tmp_path / 'runs/exp'}"
-    for module in (video_writer, sinks):
-        monkeypatch.setattr(module, "best_encoder", lambda: video_writer.ENCODERS[-1])
-    assert detect(clip) == 0
-    line = capsys.readouterr().out.splitlines()[1]
-    assert line.startswith(f"{saved}; browsers do not play MPEG-4 part 2: pip install '")
-    assert line.endswith("[video]'")
-    assert detect(photo(tmp_path / "a.png")) == 0
-    assert capsys.readouterr().out.splitlines()[1] == f"{saved}2"
 
 
 def test_heat_is_where_something_changed(weights):
